@@ -1,0 +1,1 @@
+"""The Apptainer client, through spython."""

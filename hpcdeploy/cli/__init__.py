@@ -1,0 +1,1 @@
+"""The command: reads words, calls one flow, prints its result."""

@@ -1,0 +1,37 @@
+"""A cluster as a person describes it: where it is, what schedules it, and the site's own ways."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from hpcdeploy.job import Bind
+
+SchedulerName = Literal["slurm", "htcondor"]
+GpuForm = Literal["gres", "gpus-per-node", "gpus"]
+MemoryForm = Literal["mem", "mem-per-cpu", "mem-per-gpu"]
+
+LOCAL = "local"
+"""The ``host`` of a cluster whose login node is this machine: no SSH is used."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """One cluster.
+
+    ``host`` is any ``Host`` of the person's SSH configuration, or ``"local"``; ``ssh_config`` names another configuration
+    file, as ``ssh -F`` does. ``schedulers`` are those it has, the default first. ``root`` is hpcdeploy's folder there,
+    seen by login and compute nodes alike; ``$VAR`` in it is expanded on the login node. ``gpu_form`` and ``memory_form``
+    choose the one way of asking that the site wants (Slurm refuses two at once). ``setup`` are shell lines that bring
+    Apptainer into reach (``module load apptainer``), run on the login node and in jobs. ``apptainer`` is the program.
+    """
+
+    name: str
+    host: str = LOCAL
+    schedulers: tuple[SchedulerName, ...] = ("slurm",)
+    root: str = "$SCRATCH/hpcdeploy"
+    ssh_config: str | None = None
+    gpu_form: GpuForm = "gres"
+    memory_form: MemoryForm = "mem"
+    apptainer: str = "apptainer"
+    setup: tuple[str, ...] = ()
+    binds: tuple[Bind, ...] = ()
+    build_args: tuple[tuple[str, str], ...] = ()

@@ -1,0 +1,1 @@
+"""Settings files, read into plain values."""

@@ -1,0 +1,1 @@
+"""Locked environments, read into plain values."""

@@ -1,0 +1,1 @@
+"""One verb, one file, one page each: the only place where back ends meet."""

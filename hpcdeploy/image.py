@@ -1,0 +1,83 @@
+"""What an image is to hold, before it is text; and what an image is, once it was built or pushed."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileCopy:
+    """A file or folder of the project (``source``, relative to the project's folder) and its absolute place in the image."""
+
+    source: str
+    destination: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixiSource:
+    """A Pixi workspace's locked environment.
+
+    ``workspace`` is the folder of the manifest, relative to the project's folder. ``cuda`` overrides the CUDA version that
+    the workspace itself asks for (None: what the workspace says; empty: none, though it says one).
+    """
+
+    workspace: str = "."
+    environment: str = "default"
+    cuda: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSettings:
+    """One image of the project, as its settings say it (``[image]`` or ``[images.NAME]``).
+
+    ``base`` is the image that the build stage starts from, ``final_base`` the final one (empty: the same). ``setup`` are
+    shell lines run in the final stage with the environment active, ``test`` shell lines of ``%test``; ``command`` is what
+    runs when nobody says what to run. ``environment`` are variables that the container sets besides the activation.
+    """
+
+    name: str
+    source: PixiSource
+    repositories: tuple[str, ...] = ()
+    base: str = "ghcr.io/prefix-dev/pixi:noble"
+    final_base: str = ""
+    files: tuple[FileCopy, ...] = ()
+    setup: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+    build_args: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuiltImage:
+    """A ``.sif`` that was built: its sha256 (64 hex digits, no prefix) is its name in every cache.
+
+    ``path`` is where it lies here, or empty where it only lies in the cache of the cluster ``built_on``. ``inputs`` is the
+    sha256 of everything that went in; ``size`` is in bytes, ``created`` an RFC 3339 time.
+    """
+
+    name: str
+    sha256: str
+    size: int
+    inputs: str
+    apptainer: str
+    created: str
+    path: str = ""
+    built_on: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedImage:
+    """A ``.sif`` in a registry: ``manifest`` pins it there, ``sha256`` is the file's own (the one layer's digest).
+
+    ``repository`` is ``host[:port]/path`` without scheme or tag; both digests are 64 hex digits without ``sha256:``.
+    """
+
+    repository: str
+    manifest: str
+    sha256: str
+    size: int
+
+    @property
+    def reference(self) -> str:
+        """The address that ``apptainer pull`` takes and that nobody can move: ``oras://REPOSITORY@sha256:MANIFEST``."""
+        return f"oras://{self.repository}@sha256:{self.manifest}"

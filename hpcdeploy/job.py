@@ -1,0 +1,69 @@
+"""What is to run: plain frozen values that say nothing of any scheduler's words."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bind:
+    """A folder of the cluster that the container sees.
+
+    ``source`` is a path on the compute node and may hold ``$VAR``, expanded there; ``destination`` is its place in the
+    container, the same where it is empty.
+    """
+
+    source: str
+    destination: str = ""
+    read_only: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Array:
+    """Tasks ``0 .. size - 1``, at most ``throttle`` of them at once (0: as many as there is room for)."""
+
+    size: int
+    throttle: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What a job asks of the cluster, per node. None leaves the cluster's own default in force.
+
+    ``memory`` is in MiB, ``time`` in seconds.
+    """
+
+    nodes: int = 1
+    gpus: int = 0
+    gpu_type: str | None = None
+    cpus: int | None = None
+    memory: int | None = None
+    time: int | None = None
+    disk: int | None = None
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+
+
+Directives = tuple[tuple[str, str | bool], ...]
+"""Free words for the scheduler: ``("constraint", "a100")``, ``("exclusive", True)``; the value True stands for no value."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A command in an image, with what it needs.
+
+    ``command`` reaches the program word by word, exactly as it stands; where it is empty, the image's own run script
+    decides. ``workdir`` is the working folder on the cluster (``$VAR`` expanded there); empty means the run's own folder.
+    ``image`` is the name of an image in the project, a path to a ``.sif``, or an ``oras://`` reference.
+    """
+
+    name: str
+    image: str
+    command: tuple[str, ...] = ()
+    resources: Resources = field(default_factory=Resources)
+    environment: tuple[tuple[str, str], ...] = ()
+    binds: tuple[Bind, ...] = ()
+    array: Array | None = None
+    workdir: str = ""
+    slurm: Directives = ()
+    htcondor: Directives = ()

@@ -1,0 +1,1 @@
+"""OCI registries, through oras-py."""

@@ -1,0 +1,1 @@
+"""How commands and bytes get to a login node."""

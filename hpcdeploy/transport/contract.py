@@ -1,0 +1,68 @@
+"""What a transport is: five methods, and no word about any scheduler."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, Self
+
+Output = Callable[[bytes], None]
+"""Takes output as it comes, in pieces of any size."""
+
+Progress = Callable[[int, int], None]
+"""Takes bytes done and bytes in all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completed:
+    """How a command ended: ``exit_code`` (negative: killed by that signal), and all that it wrote."""
+
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+
+
+def ignore_output(_piece: bytes) -> None:
+    """Take output and do nothing: it is collected all the same."""
+
+
+def ignore_progress(_done: int, _total: int) -> None:
+    """Take progress and do nothing."""
+
+
+class Transport(Protocol):
+    """Runs one command and moves bytes, on one machine.
+
+    Every method raises `hpcdeploy.errors.TransportError` where the machine cannot be reached or the connection dies, and
+    `hpcdeploy.errors.AuthenticationError` where it does not let us in. A command's own failure is no error here: it is an
+    exit code. Transports are context managers; leaving one closes it.
+    """
+
+    @property
+    def where(self) -> str:
+        """The machine as a person would name it, for messages."""
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        on_stdout: Output = ignore_output,
+        on_stderr: Output = ignore_output,
+        timeout: float | None = None,
+    ) -> Completed:
+        """Run `argv` (each word reaches the program as it is), feed it `stdin`, and wait; `timeout`: seconds of silence."""
+
+    def put(self, local: Path, remote: str, *, progress: Progress = ignore_progress) -> None:
+        """Copy a file to the absolute path `remote`, which appears whole or not at all."""
+
+    def get(self, remote: str, local: Path, *, progress: Progress = ignore_progress) -> None:
+        """Copy the file at the absolute path `remote` to `local`, which appears whole or not at all."""
+
+    def close(self) -> None:
+        """Let go of the machine. Closing twice is allowed."""
+
+    def __enter__(self) -> Self:
+        """Enter: nothing is done until the first command."""
+
+    def __exit__(self, *exc: object) -> None:
+        """Close."""

@@ -41,7 +41,7 @@ def render(
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([str(root) for root in roots]),
         undefined=jinja2.StrictUndefined,
-        # {{ NAME }} is Apptainer's own build argument, << is a here-document, [[ ]] a test: brackets with a sign clash with none.
+        # {{ X }} is Apptainer's build argument, << is a here-document, [[ ]] a test: brackets clash with none.
         block_start_string="[%",
         block_end_string="%]",
         variable_start_string="[=",

@@ -1,0 +1,136 @@
+"""One submission, and what is known of it: plain frozen values."""
+
+import secrets
+from dataclasses import dataclass
+from enum import Enum
+
+from hpcdeploy.cluster import SchedulerName
+
+
+class State(Enum):
+    """Where a task is, in Slurm's words (HTCondor's are told in them); `TERMINAL` is the closed list of ends.
+
+    ``UNKNOWN`` is what cannot be told: the scheduler could not be asked, or said a word that this version does not know. It
+    never counts as an end.
+    """
+
+    SUBMITTING = "SUBMITTING"
+    PENDING = "PENDING"
+    HELD = "HELD"
+    RUNNING = "RUNNING"
+    SUSPENDED = "SUSPENDED"
+    COMPLETING = "COMPLETING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    TIMEOUT = "TIMEOUT"
+    OUT_OF_MEMORY = "OUT_OF_MEMORY"
+    NODE_FAIL = "NODE_FAIL"
+    PREEMPTED = "PREEMPTED"
+    UNKNOWN = "UNKNOWN"
+
+
+TERMINAL = frozenset(
+    {
+        State.COMPLETED,
+        State.FAILED,
+        State.CANCELLED,
+        State.TIMEOUT,
+        State.OUT_OF_MEMORY,
+        State.NODE_FAIL,
+        State.PREEMPTED,
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskStatus:
+    """One task of a run. ``word`` is what the outside said, as it came; ``reason`` is for people.
+
+    ``exit_code`` is None until it is known (128 + n: killed by signal n); times are seconds since 1970, 0: not known.
+    """
+
+    task: int
+    state: State
+    word: str = ""
+    reason: str = ""
+    exit_code: int | None = None
+    node: str = ""
+    started: int = 0
+    ended: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One submission.
+
+    ``id`` is also the job's name in the scheduler; ``job_id`` is the scheduler's own number, empty until it is known.
+    ``tasks`` is how many there are; ``folder`` is the run's folder on the cluster. ``sha256`` is the image's.
+    ``submitted`` is in seconds since 1970.
+    """
+
+    id: str
+    job: str
+    cluster: str
+    scheduler: SchedulerName
+    image: str
+    sha256: str
+    tasks: int
+    command: tuple[str, ...]
+    submitted: int
+    job_id: str = ""
+    folder: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStatus:
+    """A run with the state of each of its tasks; ``asked`` is when (seconds since 1970)."""
+
+    run: Run
+    tasks: tuple[TaskStatus, ...]
+    asked: int
+
+    @property
+    def ended(self) -> bool:
+        """Whether every task came to an end."""
+        return len(self.tasks) == self.run.tasks and all(task.state in TERMINAL for task in self.tasks)
+
+    @property
+    def state(self) -> State:
+        """The run in one word: what is still going on wins over ends, and a bad end over a good one."""
+        present = {task.state for task in self.tasks}
+        return next((state for state in _LOUDEST_FIRST if state in present), State.UNKNOWN)
+
+    @property
+    def exit_code(self) -> int | None:
+        """The first task's exit code that is not 0, else 0; None until the run ended. A bad end without a code counts as 1."""
+        if not self.ended:
+            return None
+        codes = (
+            task.exit_code if task.exit_code is not None else int(task.state is not State.COMPLETED) for task in self.tasks
+        )
+        bad = (task for task in self.tasks if task.state is not State.COMPLETED)
+        return next((code for code in codes if code), 1 if next(bad, None) else 0)
+
+
+_LOUDEST_FIRST = (
+    State.UNKNOWN,
+    State.SUBMITTING,
+    State.RUNNING,
+    State.COMPLETING,
+    State.SUSPENDED,
+    State.HELD,
+    State.PENDING,
+    State.NODE_FAIL,
+    State.OUT_OF_MEMORY,
+    State.TIMEOUT,
+    State.FAILED,
+    State.PREEMPTED,
+    State.CANCELLED,
+    State.COMPLETED,
+)
+
+
+def new_run_id(job: str) -> str:
+    """Make the id of a new run: the job's name and 40 random bits, short enough for every scheduler's job name."""
+    return f"{job[:40]}-{secrets.token_hex(5)}"

@@ -22,6 +22,7 @@ class Cluster:
     seen by login and compute nodes alike; ``$VAR`` in it is expanded on the login node. ``gpu_form`` and ``memory_form``
     choose the one way of asking that the site wants (Slurm refuses two at once). ``setup`` are shell lines that bring
     Apptainer into reach (``module load apptainer``), run on the login node and in jobs. ``apptainer`` is the program.
+    ``mirrors`` say which registry to ask in place of another (``("ghcr.io", "localhost:5000")``).
     """
 
     name: str
@@ -35,3 +36,4 @@ class Cluster:
     setup: tuple[str, ...] = ()
     binds: tuple[Bind, ...] = ()
     build_args: tuple[tuple[str, str], ...] = ()
+    mirrors: tuple[tuple[str, str], ...] = ()

@@ -1,0 +1,157 @@
+"""Free directives: a person's own words for the scheduler, checked for what would break the file they land in.
+
+What hpcdeploy always writes itself is refused with the key to use instead; what it writes only where a key of its own is
+given (``twins``) is refused only beside that key, so that a site's odd way of asking stays possible.
+"""
+
+import re
+from collections.abc import Mapping
+
+from hpcdeploy.cluster import SchedulerName
+from hpcdeploy.config.found import found
+from hpcdeploy.config.words import line
+from hpcdeploy.errors import ConfigError
+
+_LOGS = "output and errors go to the run's own folder; see them with: hpcdeploy logs"
+_WRITTEN = "hpcdeploy writes it itself"
+
+# Options of sbatch(1); those that only srun knows are refused by sbatch itself (slurm_opt.c, set_func_srun).
+_SLURM_REFUSED = {
+    "job-name": "the job's own name, [jobs.NAME], is used",
+    "output": _LOGS,
+    "error": _LOGS,
+    "input": _WRITTEN,
+    "open-mode": _WRITTEN,
+    "chdir": "use the key workdir",
+    "array": "use the key array",
+    "nodes": "use the key nodes",
+    "export": "use the key environment",
+    "export-file": "use the key environment",
+    "parsable": _WRITTEN,
+    "comment": "it carries the run's id, by which a submission is found again",
+    "wait": "use: hpcdeploy wait",
+    "wrap": "use the key command",
+    "test-only": "use: hpcdeploy submit --dry-run",
+    "clusters": "describe the other cluster as [clusters.NAME]",
+    "mpi": "sbatch does not know it, only srun does; set SLURM_MPI_TYPE in the key environment",
+    "cpu-bind": "sbatch does not know it, only srun does; set SLURM_CPU_BIND in the key environment",
+    "help": "it would end sbatch",
+    "usage": "it would end sbatch",
+    "version": "it would end sbatch",
+}
+
+# Commands and statements of a submit file, condor_submit(1); without regard to capitals there, so here too.
+_HTCONDOR_REFUSED = {
+    "executable": "use the key command",
+    "arguments": "use the key command",
+    "args": "use the key command",
+    "queue": "use the key array",
+    "universe": _WRITTEN,
+    "container_image": "use the key image",
+    "docker_image": "use the key image",
+    "container_target_dir": _WRITTEN,
+    "transfer_container": _WRITTEN,
+    "log": _LOGS,
+    "output": _LOGS,
+    "error": _LOGS,
+    "stream_output": _WRITTEN,
+    "stream_error": _WRITTEN,
+    "input": _WRITTEN,
+    "initialdir": "use the key workdir",
+    "initial_dir": "use the key workdir",
+    "iwd": "use the key workdir",
+    "environment": "use the key environment",
+    "env": "use the key environment",
+    "getenv": "use the key environment",
+    "batch_name": "the job's own name, [jobs.NAME], is used",
+    "max_materialize": "use the key array with a throttle",
+    "transfer_executable": _WRITTEN,
+    "should_transfer_files": _WRITTEN,
+    "jobbatchname": "the job's own name, [jobs.NAME], is used",
+    **dict.fromkeys(
+        ("if", "elif", "else", "endif", "include", "use", "warning"),
+        "it is a statement of the submit language, not a setting",
+    ),
+}
+
+_TWINS: Mapping[SchedulerName, Mapping[str, tuple[str, ...]]] = {
+    "slurm": {
+        "gpus": ("gpus", "gres", "gpus-per-node", "gpus-per-task"),
+        "cpus": ("cpus-per-task",),
+        "memory": ("mem", "mem-per-cpu", "mem-per-gpu"),
+        "time": ("time",),
+        "disk": ("tmp",),
+        "partition": ("partition",),
+        "account": ("account",),
+        "qos": ("qos",),
+        "constraint": ("constraint",),
+    },
+    "htcondor": {
+        "gpus": ("request_gpus",),
+        "gpu-type": ("require_gpus",),
+        "cpus": ("request_cpus",),
+        "memory": ("request_memory",),
+        "disk": ("request_disk",),
+        "time": ("allowed_execute_duration",),
+        "constraint": ("requirements",),
+    },
+}
+
+
+def twins(scheduler: SchedulerName) -> Mapping[str, tuple[str, ...]]:
+    """Return, for each key of a job, the directives that say the same to `scheduler`."""
+    return _TWINS[scheduler]
+
+
+def slurm_key(key: str) -> str:
+    """Return the long name of an option of ``sbatch`` that a person may set."""
+    if not re.fullmatch(r"[a-z][a-z0-9]+(-[a-z0-9]+)*", key):
+        raise ConfigError(f'found {found(key)}; expected the long name of an option of sbatch, such as "constraint"')
+    if key in _SLURM_REFUSED:
+        raise ConfigError(f"not a free directive: {_SLURM_REFUSED[key]}")
+    return key
+
+
+def htcondor_key(key: str) -> str:
+    """Return the name of a submit command, or of a job attribute as ``+Name`` or ``My.Name``."""
+    if not re.fullmatch(r"(\+|[Mm][Yy]\.)?[A-Za-z_][A-Za-z0-9_]*", key):
+        raise ConfigError(f'found {found(key)}; expected a submit command such as "rank", or "+Name" for a job attribute')
+    plain = re.sub(r"^(\+|my\.)", "", key.lower())
+    if plain in _HTCONDOR_REFUSED:
+        raise ConfigError(f"not a free directive: {_HTCONDOR_REFUSED[plain]}")
+    if plain.startswith("hpcdeploy"):
+        raise ConfigError("not a free directive: attributes of that name carry the run's id")
+    return key
+
+
+def slurm_value(value: object) -> str | bool:
+    """Return an option's value; true is an option without one, false takes away what the cluster's defaults set."""
+    if isinstance(value, bool):
+        return value
+    return _number_or_line(value)
+
+
+def htcondor_value(value: object) -> str:
+    """Return a submit command's value, as it stands: quote a string of the ClassAd language yourself."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    words = _number_or_line(value)
+    if words.endswith("\\"):
+        raise ConfigError(f"found {found(value)}; expected no backslash at the end: it would join the next line to this one")
+    return words
+
+
+def parse_directive(words: str, scheduler: SchedulerName) -> tuple[str, str | bool]:
+    """Return the directive in ``KEY=VALUE``, or for Slurm in ``KEY`` alone (``exclusive``)."""
+    key, sign, value = words.partition("=")
+    if scheduler == "slurm":
+        return slurm_key(key), slurm_value(value) if sign else True
+    if not sign:
+        raise ConfigError(f"found {found(words)}; expected NAME=VALUE")
+    return htcondor_key(key.strip()), htcondor_value(value.strip())
+
+
+def _number_or_line(value: object) -> str:
+    if isinstance(value, int) and value.bit_length() <= 64:
+        return str(value)
+    return line(value)

@@ -1,0 +1,39 @@
+"""TOML text into dictionaries; what is wrong with it is said with file, line and column."""
+
+import re
+import tomllib
+
+from hpcdeploy.errors import ConfigError
+
+
+def parse_document(content: bytes, file: str) -> dict[str, object]:
+    """Return the tables of a TOML file; raises `ConfigError` with file, line and column where it is not TOML."""
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        line, column = _position(content[: error.start].decode())
+        raise ConfigError(f"{file}, line {line}, column {column}: not UTF-8; a TOML file must be") from error
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        message = str(error)
+        match = re.fullmatch(r"(.*?)(?: \(at (?:line ([0-9]+), column ([0-9]+)|end of document)\))?", message, re.DOTALL)
+        assert match is not None
+        line, column = (int(match[2]), int(match[3])) if match[2] else _position(text)
+        raise ConfigError(f"{file}, line {line}, column {column}: not valid TOML: {match[1]}") from error
+    except (ValueError, RecursionError) as error:
+        # Python's own limits: an integer of thousands of digits, arrays nested hundreds deep.
+        raise ConfigError(f"{file}: not usable TOML: {error}") from error
+
+
+def nested_table(document: object, path: str) -> object:
+    """Return what lies at the dotted `path`, or None where nothing does."""
+    for key in path.split("."):
+        if not isinstance(document, dict) or key not in document:
+            return None
+        document = document[key]
+    return document
+
+
+def _position(text: str) -> tuple[int, int]:
+    return text.count("\n") + 1, len(text) - text.rfind("\n")

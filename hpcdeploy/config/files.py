@@ -1,0 +1,120 @@
+"""The edge of the settings: finds the files, reads them, and hands their text to the pure half.
+
+Three places say something, each with precedence over the next: the project's file (``hpcdeploy.toml``, or
+``[tool.hpcdeploy]`` in ``pixi.toml`` or ``pyproject.toml``), the person's clusters
+(``$XDG_CONFIG_HOME/hpcdeploy/config.toml``), and the lab's, written while it is up
+(``$XDG_STATE_HOME/hpcdeploy/lab/cluster.toml``). The folders are those of the XDG Base Directory Specification.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from hpcdeploy.cluster import Cluster
+from hpcdeploy.config.documents import nested_table, parse_document
+from hpcdeploy.config.found import joined
+from hpcdeploy.config.project import Layer, Project, assemble
+from hpcdeploy.config.reading import Report, Table, read
+from hpcdeploy.config.schema import CLUSTERS_FILE, PROJECT_FILE
+from hpcdeploy.errors import ConfigError
+
+PROJECT_FILE_NAME = "hpcdeploy.toml"
+HOSTS = ("pixi.toml", "pyproject.toml")
+"""Files of other tools that may hold the settings as ``[tool.hpcdeploy]``."""
+
+_IN_HOSTS = "tool.hpcdeploy"
+
+
+def load_project(folder: Path, environ: Mapping[str, str] = os.environ, *, optional: bool = False) -> Project:
+    """Read the settings that hold in `folder`: its project file, looked for there and upward, and the clusters' files.
+
+    Where no project file is found, raises `ConfigError`, unless `optional`: then only clusters are known. Raises
+    `ConfigError` for a file that cannot be read and for everything that it may not say, all of it in one message.
+    """
+    start = folder.absolute()
+    found = _find(start)
+    if found is None and not optional:
+        raise ConfigError(
+            f"no {PROJECT_FILE_NAME} in {start} or above it, and no [{_IN_HOSTS}] in a pixi.toml or pyproject.toml there;"
+            " write one with: hpcdeploy init"
+        )
+    layers = [
+        _layer(path, CLUSTERS_FILE, _document(path)) for path in (lab_file(environ), person_file(environ)) if path.is_file()
+    ]
+    if found is None:
+        project = assemble(start, None, layers)
+    else:
+        file, prefix, raw = found
+        project = assemble(file.parent, file, [*layers, _layer(file, PROJECT_FILE, raw, prefix)])
+    clusters = {name: _located(cluster, project.origins, environ) for name, cluster in project.clusters.items()}
+    return replace(project, clusters=clusters)
+
+
+def person_file(environ: Mapping[str, str]) -> Path:
+    """Return the path of a person's own settings: clusters that serve all projects."""
+    return _xdg(environ, "XDG_CONFIG_HOME", ".config") / "hpcdeploy" / "config.toml"
+
+
+def lab_file(environ: Mapping[str, str]) -> Path:
+    """Return the path of the file that describes the lab while it is up."""
+    return _xdg(environ, "XDG_STATE_HOME", ".local/state") / "hpcdeploy" / "lab" / "cluster.toml"
+
+
+def _xdg(environ: Mapping[str, str], variable: str, default: str) -> Path:
+    # The specification has a relative path ignored as invalid.
+    value = environ.get(variable, "")
+    return Path(value) if value.startswith("/") else _home(environ) / default
+
+
+def _home(environ: Mapping[str, str]) -> Path:
+    return Path(environ["HOME"]) if environ.get("HOME") else Path.home()
+
+
+def _find(start: Path) -> tuple[Path, str, object] | None:
+    """Return the nearest project file upward from `start`, the prefix of its keys, and its table."""
+    for folder in (start, *start.parents):
+        candidates: list[tuple[Path, str, object]] = []
+        own = folder / PROJECT_FILE_NAME
+        if own.exists():
+            candidates.append((own, "", _document(own)))
+        for host in (folder / name for name in HOSTS):
+            if host.is_file() and b"hpcdeploy" in _bytes(host):
+                table = nested_table(_document(host), _IN_HOSTS)
+                if table is not None:
+                    candidates.append((host, _IN_HOSTS, table))
+        if len(candidates) > 1:
+            names = " and in ".join(f"{path}" for path, _, _ in candidates)
+            raise ConfigError(f"settings of hpcdeploy are in {names}; expected them in one file: keep one")
+        if candidates:
+            return candidates[0]
+    return None
+
+
+def _layer(path: Path, schema: Table, raw: object, prefix: str = "") -> Layer:
+    report = Report(file=str(path), prefix=prefix)
+    values = read(schema, raw, report)
+    report.close()
+    return Layer(file=path, values=values, paths=report.paths)
+
+
+def _document(path: Path) -> dict[str, object]:
+    return parse_document(_bytes(path), str(path))
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}; expected a settings file") from error
+
+
+def _located(cluster: Cluster, origins: Mapping[str, str], environ: Mapping[str, str]) -> Cluster:
+    """Return `cluster` with the SSH configuration's path made absolute: ``~`` is home, else it is beside its file."""
+    if cluster.ssh_config is None:
+        return cluster
+    if cluster.ssh_config == "~" or cluster.ssh_config.startswith("~/"):
+        path = _home(environ) / cluster.ssh_config[2:]
+    else:
+        path = Path(origins[f"{joined('clusters', cluster.name)}.ssh-config"]).parent / cluster.ssh_config
+    return replace(cluster, ssh_config=str(path))

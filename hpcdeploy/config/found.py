@@ -1,0 +1,54 @@
+"""How messages show what a person wrote: values, key paths, and the spelling that was probably meant."""
+
+import datetime as dt
+import difflib
+import json
+import re
+from collections.abc import Iterable
+
+_LONGEST = 60
+
+
+def found(value: object) -> str:
+    """Return `value` as its file says it, cut where it is long, on one line and without control characters."""
+    match value:
+        case str():
+            return json.dumps(_cut(value), ensure_ascii=not value.isprintable())
+        case bool():
+            return "true" if value else "false"
+        case int():
+            # int.bit_length, since Python refuses to write out more than some thousand digits.
+            return str(value) if value.bit_length() < 100 else "a very long number"
+        case float():
+            return str(value)
+        case list():
+            return "a list" if value else "an empty list"
+        case dict():
+            return "a table" if value else "an empty table"
+        case dt.date() | dt.time():
+            return f"the date or time {value.isoformat()}"
+        case _:
+            return f"a {type(value).__name__}"
+
+
+def joined(path: str, key: str | int) -> str:
+    """Return the key path one step further down, written as TOML writes it: ``jobs.train.command[0]``."""
+    if isinstance(key, int):
+        return f"{path}[{key}]"
+    word = key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(_cut(key), ensure_ascii=not key.isprintable())
+    return f"{path}.{word}" if path else word
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Return the one of `known` that `word` was probably meant to be; capitals and ``_`` for ``-`` do not count."""
+    spelt = {_plain(name): name for name in known}
+    close = difflib.get_close_matches(_plain(word)[:_LONGEST], spelt, n=1, cutoff=0.6)
+    return spelt[close[0]] if close else None
+
+
+def _plain(word: str) -> str:
+    return word.lower().replace("_", "-")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

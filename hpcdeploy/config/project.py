@@ -1,0 +1,124 @@
+"""A project as its settings files say it: images, clusters and jobs, as plain frozen values."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hpcdeploy.cluster import Cluster
+from hpcdeploy.image import FileCopy, ImageSettings, PixiSource
+from hpcdeploy.job import Array, Bind, Directives
+
+ONLY_IMAGE = "default"
+"""The name of the image of ``[image]``, of which there is one only."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobSettings:
+    """What one place says of a job: a cluster's defaults, ``[jobs.NAME]``, or the options of a command.
+
+    None: this place says nothing of it. Units as in `hpcdeploy.job.Resources`. A Slurm directive that is False takes
+    away what an earlier place set.
+    """
+
+    image: str | None = None
+    command: tuple[str, ...] | None = None
+    nodes: int | None = None
+    gpus: int | None = None
+    gpu_type: str | None = None
+    cpus: int | None = None
+    memory: int | None = None
+    time: int | None = None
+    disk: int | None = None
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    environment: tuple[tuple[str, str], ...] = ()
+    binds: tuple[Bind, ...] = ()
+    array: Array | None = None
+    workdir: str | None = None
+    slurm: Directives = ()
+    htcondor: Directives = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """Everything that the settings files say.
+
+    ``root`` is the project's folder (that of `file`); without a project file it is where the search began. ``defaults``
+    are the clusters' job defaults, by cluster. ``origins`` names, for each key path, the file that set it.
+    """
+
+    root: Path
+    file: Path | None = None
+    images: Mapping[str, ImageSettings] = field(default_factory=dict)
+    clusters: Mapping[str, Cluster] = field(default_factory=dict)
+    defaults: Mapping[str, JobSettings] = field(default_factory=dict)
+    jobs: Mapping[str, JobSettings] = field(default_factory=dict)
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """One settings file, read and checked: its values by key, and the key paths that it sets."""
+
+    file: Path
+    values: Mapping[str, Any]
+    paths: Sequence[str]
+
+
+def assemble(root: Path, file: Path | None, layers: Sequence[Layer]) -> Project:
+    """Return the project that `layers` make; each later one has precedence, key by key."""
+    merged: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for layer in layers:
+        merged = _merge(merged, layer.values)
+        origins.update((path, str(layer.file)) for path in layer.paths)
+    images = {ONLY_IMAGE: merged["image"]} if "image" in merged else merged.get("images", {})
+    clusters = merged.get("clusters", {})
+    return Project(
+        root=root,
+        file=file,
+        images={name: _image(name, values) for name, values in images.items()},
+        clusters={name: _cluster(name, values) for name, values in clusters.items()},
+        defaults={name: _job(values.get("defaults", {})) for name, values in clusters.items()},
+        jobs={name: _job(values) for name, values in merged.get("jobs", {}).items()},
+        origins=origins,
+    )
+
+
+def _merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(lower)
+    for key, value in upper.items():
+        both_tables = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merge(merged[key], value) if both_tables else value
+    return merged
+
+
+def _image(name: str, values: Mapping[str, Any]) -> ImageSettings:
+    fields = _fields(values)
+    repository = fields.pop("repository", ())
+    files = fields.pop("files", ())
+    return ImageSettings(
+        name=name,
+        source=PixiSource(**dict(fields.pop("pixi", ()))),
+        repositories=(repository,) if isinstance(repository, str) else repository,
+        files=tuple(FileCopy(source=source, destination=destination) for source, destination in files),
+        **fields,
+    )
+
+
+def _cluster(name: str, values: Mapping[str, Any]) -> Cluster:
+    return Cluster(name=name, **_fields({key: value for key, value in values.items() if key != "defaults"}))
+
+
+def _job(values: Mapping[str, Any]) -> JobSettings:
+    return JobSettings(**_fields(values))
+
+
+def _fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `values` by the fields' names, tables as tuples of pairs: values that nobody can change later."""
+    return {
+        key.replace("-", "_"): tuple(value.items()) if isinstance(value, Mapping) else value for key, value in values.items()
+    }

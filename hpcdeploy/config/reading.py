@@ -1,0 +1,192 @@
+"""Holds a TOML table against a schema that is plain data, and collects everything that is wrong with it.
+
+A schema is built of five kinds. Reading needs no file and no environment: it turns the dictionaries of a TOML parser
+into dictionaries of checked values, with the file and the key path of each problem.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hpcdeploy.config.found import found, joined, nearest
+from hpcdeploy.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One value: `parse` returns it, or raises `ConfigError` saying what was found and what was expected."""
+
+    parse: Callable[[Any], object]
+
+
+@dataclass(frozen=True)
+class ListOf:
+    """A list, read into a tuple; `expected` says in words what it is a list of, `hint` helps whoever wrote no list.
+
+    `check` sees the tuple whole, and raises `ConfigError` where it may not be so.
+    """
+
+    item: "Kind"
+    expected: str
+    hint: str = ""
+    least: int = 0
+    check: Callable[[tuple[Any, ...]], object] = tuple
+
+
+@dataclass(frozen=True)
+class MapOf:
+    """A table whose keys are the person's own, each checked by `name`; read into a dictionary."""
+
+    name: Callable[[str], str]
+    item: "Kind"
+    expected: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of known keys, read into a dictionary of those that are there; `check` sees it whole and may change it."""
+
+    keys: tuple["Key", ...]
+    check: Callable[[dict[str, Any]], object] = dict
+
+
+@dataclass(frozen=True)
+class Either:
+    """A value whose TOML type (``str``, ``int``, ``list``, ``dict``) decides how it is read."""
+
+    kinds: Mapping[type, "Kind"]
+    expected: str
+
+
+Kind = Leaf | ListOf | MapOf | Table | Either
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """One key of a table: its `name` in the file, what it holds, and whether it must be there."""
+
+    name: str
+    kind: Kind
+    required: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What reading one file found: its problems in the file's order, and the key paths that were read."""
+
+    file: str
+    prefix: str = ""
+    problems: list[str] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
+
+    def refuse(self, path: str, message: str) -> None:
+        """Note one problem."""
+        full = f"{self.prefix}.{path}" if self.prefix and path else self.prefix or path
+        self.problems.append(f"{full}: {message}" if full else message)
+
+    def close(self) -> None:
+        """Raise one `ConfigError` that lists every problem, if there is any."""
+        if len(self.problems) == 1:
+            raise ConfigError(f"{self.file}: {self.problems[0]}")
+        if self.problems:
+            lines = "".join(f"\n  {problem}" for problem in self.problems)
+            raise ConfigError(f"{self.file}: {len(self.problems)} problems{lines}")
+
+
+class _Refused:
+    """Stands for a value that could not be read; its problem is in the report."""
+
+
+_REFUSED = _Refused()
+
+
+def read(table: Table, raw: object, report: Report) -> dict[str, Any]:
+    """Return the checked values of the whole file `raw`; every problem goes to `report`, and its key is left out."""
+    values = _read_table(table, raw, "", report)
+    return values if isinstance(values, dict) else {}
+
+
+def _read(kind: Kind, raw: object, path: str, report: Report) -> object:
+    match kind:
+        case Leaf(parse):
+            return _guarded(lambda: parse(raw), path, report)
+        case Table():
+            return _read_table(kind, raw, path, report)
+        case ListOf():
+            return _read_list(kind, raw, path, report)
+        case MapOf():
+            return _read_map(kind, raw, path, report)
+        case Either(kinds, expected):
+            chosen = kinds.get(type(raw))
+            if chosen is None:
+                report.refuse(path, f"found {found(raw)}; expected {expected}")
+                return _REFUSED
+            return _read(chosen, raw, path, report)
+
+
+def _read_table(table: Table, raw: object, path: str, report: Report) -> object:
+    if not isinstance(raw, dict):
+        report.refuse(path, f"found {found(raw)}; expected a table of {_listed([key.name for key in table.keys])}")
+        return _REFUSED
+    known = {key.name: key for key in table.keys}
+    values: dict[str, Any] = {}
+    before = len(report.problems)
+    for name, value in raw.items():
+        inside = joined(path, name)
+        if name not in known:
+            report.refuse(inside, _unknown_key(name, known))
+            continue
+        report.paths.append(inside)
+        result = _read(known[name].kind, value, inside, report)
+        if result is not _REFUSED:
+            values[name] = result
+    missing = [key.name for key in table.keys if key.required and key.name not in raw]
+    for name in missing:
+        report.refuse(path, f"the key {name} is missing")
+    if len(report.problems) > before:
+        return values if not missing else _REFUSED
+    return _guarded(lambda: table.check(values), path, report)
+
+
+def _read_list(kind: ListOf, raw: object, path: str, report: Report) -> object:
+    if not isinstance(raw, list) or len(raw) < kind.least:
+        report.refuse(path, f"found {found(raw)}; expected {kind.expected}{kind.hint}")
+        return _REFUSED
+    values = [_read(kind.item, value, joined(path, index), report) for index, value in enumerate(raw)]
+    if any(value is _REFUSED for value in values):
+        return _REFUSED
+    return _guarded(lambda: kind.check(tuple(values)), path, report)
+
+
+def _read_map(kind: MapOf, raw: object, path: str, report: Report) -> object:
+    if not isinstance(raw, dict):
+        report.refuse(path, f"found {found(raw)}; expected {kind.expected}")
+        return _REFUSED
+    values = {}
+    for name, value in raw.items():
+        inside = joined(path, name)
+        if _guarded(lambda name=name: kind.name(name), inside, report) is _REFUSED:  # type: ignore[misc]
+            continue
+        report.paths.append(inside)
+        result = _read(kind.item, value, inside, report)
+        if result is not _REFUSED:
+            values[name] = result
+    return values
+
+
+def _guarded(parse: Callable[[], object], path: str, report: Report) -> object:
+    try:
+        return parse()
+    except ConfigError as error:
+        report.refuse(path, str(error))
+        return _REFUSED
+
+
+def _unknown_key(name: str, known: Mapping[str, Key]) -> str:
+    close = nearest(name, known)
+    advice = f"did you mean {close}? " if close else ""
+    return f"unknown key; {advice}Known here: {_listed(known)}"
+
+
+def _listed(words: Sequence[str] | Mapping[str, object]) -> str:
+    return ", ".join(words)

@@ -1,0 +1,131 @@
+"""Which image, cluster and job are meant, and what the job finally asks for once every place has had its say."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from typing import TypeVar, get_args
+
+from hpcdeploy.cluster import Cluster, SchedulerName
+from hpcdeploy.config.directives import twins
+from hpcdeploy.config.found import found, joined, nearest
+from hpcdeploy.config.project import JobSettings, Project
+from hpcdeploy.errors import ConfigError
+from hpcdeploy.image import ImageSettings
+from hpcdeploy.job import Bind, Directives, Job, Resources
+
+T = TypeVar("T")
+
+NO_OPTIONS = JobSettings()
+UNNAMED_JOB = "job"
+"""The name of a job of which only the command line says anything."""
+
+
+def choose_cluster(project: Project, name: str | None) -> Cluster:
+    """Return the cluster called `name`, or the only one; raises `ConfigError` where that is not one."""
+    return project.clusters[_chosen("cluster", name, project.clusters, "say which one with --cluster")]
+
+
+def choose_image(project: Project, name: str | None) -> ImageSettings:
+    """Return the settings of the image called `name`, or the only one; raises `ConfigError` where that is not one."""
+    return project.images[_chosen("image", name, project.images, "name one")]
+
+
+def resolve_job(project: Project, job_name: str | None, cluster_name: str | None, options: JobSettings = NO_OPTIONS) -> Job:
+    """Return the job that the cluster's defaults, then ``[jobs.NAME]``, then `options` make, key by key.
+
+    Without `job_name` it is the project's only job; where the project has none, it is what `options` say, called
+    ``job``. Tables (environment, directives) are merged by name, binds by their place in the container; the later place
+    wins. Raises `ConfigError` where a name is unknown, an image is missing, or two directives ask for the same.
+    """
+    cluster = choose_cluster(project, cluster_name)
+    if job_name is None and not project.jobs:
+        name, own = UNNAMED_JOB, NO_OPTIONS
+    else:
+        name = _chosen("job", job_name, project.jobs, "name one")
+        own = project.jobs[name]
+    places = (project.defaults.get(cluster.name, NO_OPTIONS), own, options)
+    job = Job(
+        name=name,
+        image=_image(project, name, _last(place.image for place in places)),
+        command=_last(place.command for place in places) or (),
+        resources=_resources(places),
+        environment=tuple({key: value for place in places for key, value in place.environment}.items()),
+        binds=_binds(places),
+        array=_last(place.array for place in places),
+        workdir=_last(place.workdir for place in places) or "",
+        slurm=_directives(places, "slurm"),
+        htcondor=_directives(places, "htcondor"),
+    )
+    _refuse_twins(job, cluster)
+    return job
+
+
+def _chosen(what: str, name: str | None, known: Mapping[str, object], advice: str) -> str:
+    if name is None:
+        if len(known) == 1:
+            return next(iter(known))
+        there = f"there are {', '.join(known)}: {advice}" if known else f"the settings describe none: add [{what}s.NAME]"
+        raise ConfigError(f"no {what} was named; {there}")
+    if name not in known:
+        close = nearest(name, known)
+        there = f"Known: {', '.join(known)}" if known else f"The settings describe no {what}"
+        raise ConfigError(
+            f"found {found(name)}; no {what} has that name{f', did you mean {close}?' if close else '.'} {there}"
+        )
+    return name
+
+
+def _last(values: Iterable[T | None]) -> T | None:
+    said = [value for value in values if value is not None]
+    return said[-1] if said else None
+
+
+def _resources(places: tuple[JobSettings, ...]) -> Resources:
+    said = {field.name: _last([getattr(place, field.name) for place in places]) for field in fields(Resources)}
+    return Resources(**{name: value for name, value in said.items() if value is not None})
+
+
+def _binds(places: tuple[JobSettings, ...]) -> tuple[Bind, ...]:
+    by_place = {bind.destination or bind.source: bind for place in places for bind in place.binds}
+    return tuple(by_place.values())
+
+
+def _directives(places: tuple[JobSettings, ...], scheduler: SchedulerName) -> Directives:
+    merged: dict[str, tuple[str, str | bool]] = {}
+    for place in places:
+        for key, value in getattr(place, scheduler):
+            merged[key if scheduler == "slurm" else key.lower()] = (key, value)
+    return tuple((key, value) for key, value in merged.values() if value is not False)
+
+
+def _image(project: Project, job: str, image: str | None) -> str:
+    if image is None:
+        if len(project.images) == 1:
+            return next(iter(project.images))
+        there = f"name one of {', '.join(project.images)}" if project.images else "name a .sif file or an oras:// reference"
+        raise ConfigError(f"job {job} names no image, and the project has {len(project.images)}; {there}")
+    if image in project.images or image.startswith("oras://"):
+        return image
+    if image.endswith(".sif") and "://" not in image:
+        return str(project.root / image)
+    close = nearest(image, project.images)
+    where = project.origins.get(f"{joined('jobs', job)}.image")
+    raise ConfigError(
+        f"{f'{where}: ' if where else ''}job {job}: found the image {found(image)}; expected"
+        f" {', '.join(project.images) or 'an image of the project'}, a path to a .sif, or an oras:// reference"
+        f"{f'; did you mean {close}?' if close else ''}"
+    )
+
+
+def _refuse_twins(job: Job, cluster: Cluster) -> None:
+    for scheduler in get_args(SchedulerName):
+        if scheduler not in cluster.schedulers:
+            continue
+        given = {key.lower() for key, _ in getattr(job, scheduler)}
+        for key, same in twins(scheduler).items():
+            if not getattr(job.resources, key.replace("-", "_")):
+                continue
+            for directive in same:
+                if directive in given:
+                    raise ConfigError(
+                        f"job {job.name} on {cluster.name}: {key} and {scheduler}.{directive} ask for the same; expected one"
+                    )

@@ -1,0 +1,188 @@
+"""Single values that a person writes in a settings file or after an option, checked and made plain.
+
+Every function raises `ConfigError` that says what was found and what was expected; whoever calls it knows the key path
+or the option and puts it in front.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+
+from hpcdeploy.config.found import found, nearest
+from hpcdeploy.config.units import no_memory, no_time, parse_memory, parse_time
+from hpcdeploy.errors import ConfigError
+from hpcdeploy.job import Array, Bind
+
+LARGEST = 10**9
+"""More nodes, GPUs, CPUs or tasks than this are a slip of the keyboard."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
+_RESERVED_VARIABLE = re.compile(r"(HPCDEPLOY_|APPTAINER|SINGULARITY)", re.IGNORECASE)
+
+BIND = 'a folder of the cluster as "SOURCE", "SOURCE:DESTINATION" or "SOURCE:DESTINATION:ro"'
+ARRAY = 'a number of tasks, or "0-99%10" for tasks 0 to 99, ten at once'
+
+
+def text(value: object) -> str:
+    """Return a string of any characters but NUL, which no program can be given."""
+    if not isinstance(value, str):
+        quoted = f': write "{found(value)}"' if isinstance(value, int | float) else ""
+        raise ConfigError(f"found {found(value)}; expected a string{quoted}")
+    if "\0" in value:
+        raise ConfigError(f"found {found(value)}; expected a string without NUL characters, which no program can be given")
+    return value
+
+
+def line(value: object) -> str:
+    """Return a string that is not blank and stays on one line: a newline in a directive would start another one."""
+    words = text(value)
+    if not words.strip():
+        raise ConfigError(f"found {found(value)}; expected some text: leave the key out instead")
+    if _CONTROL.search(words):
+        raise ConfigError(f"found {found(value)}; expected one line without control characters")
+    return words
+
+
+def name(value: object) -> str:
+    """Return the name of a job, an image or a cluster; it becomes part of file names and of the scheduler's job name."""
+    words = text(value)
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", words) or words in {".", ".."}:
+        raise ConfigError(f"found {found(value)}; expected a name of 1 to 64 letters, digits, dots, dashes and underscores")
+    return words
+
+
+def label(value: object) -> str:
+    """Return the type of a GPU: one word, since it stands between colons or quotes."""
+    words = text(value)
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", words):
+        raise ConfigError(f"found {found(value)}; expected one word of letters, digits, dots, dashes and underscores")
+    return words
+
+
+def variable(value: str) -> str:
+    """Return the name of an environment variable that a shell can set and that hpcdeploy and Apptainer leave alone."""
+    identifier(value)
+    if _RESERVED_VARIABLE.match(value):
+        raise ConfigError(f"found {found(value)}; expected a name of your own: hpcdeploy and Apptainer set those themselves")
+    return value
+
+
+def identifier(value: str) -> str:
+    """Return a name that a shell accepts as a variable's."""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
+        raise ConfigError(
+            f"found {found(value)}; expected a variable's name: letters, digits and underscores, no digit first"
+        )
+    return value
+
+
+def whole(least: int) -> Callable[[object], int]:
+    """Return a reader of whole numbers from `least` up."""
+
+    def read(value: object) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= LARGEST:
+            raise ConfigError(f"found {found(value)}; expected a whole number from {least} to {LARGEST}")
+        return value
+
+    return read
+
+
+def true_or_false(value: object) -> bool:
+    """Return a truth value."""
+    if not isinstance(value, bool):
+        raise ConfigError(f"found {found(value)}; expected true or false")
+    return value
+
+
+def choice(known: Sequence[str]) -> Callable[[object], str]:
+    """Return a reader of one word out of `known`."""
+
+    def read(value: object) -> str:
+        if isinstance(value, str) and value in known:
+            return value
+        close = nearest(value, known) if isinstance(value, str) else None
+        advice = f'; did you mean "{close}"?' if close else ""
+        raise ConfigError(f"found {found(value)}; expected {' or '.join(found(word) for word in known)}{advice}")
+
+    return read
+
+
+def memory(value: object) -> int:
+    """Return MiB, see `parse_memory`."""
+    if not isinstance(value, str):
+        raise no_memory(value)
+    return parse_memory(value)
+
+
+def time(value: object) -> int:
+    """Return seconds, see `parse_time`."""
+    if not isinstance(value, str):
+        raise no_time(value)
+    return parse_time(value)
+
+
+def cluster_path(value: object) -> str:
+    """Return a path on a cluster: absolute, or starting with a variable that is expanded there."""
+    words = line(value)
+    if not re.match(r"/|\$[A-Za-z_{]", words):
+        advice = f': write "$HOME{words[1:]}"' if re.match(r"~(/|$)", words) else ""
+        raise ConfigError(
+            f"found {found(value)}; expected an absolute path on the cluster, or one that starts with $VAR{advice}"
+        )
+    return words
+
+
+def image_path(value: object) -> str:
+    """Return an absolute path inside an image."""
+    words = line(value)
+    if not words.startswith("/"):
+        raise ConfigError(f'found {found(value)}; expected an absolute path in the image, such as "/app"')
+    return words
+
+
+def project_path(value: object) -> str:
+    """Return a path relative to the project's folder."""
+    words = line(value)
+    if words.startswith(("/", "~")):
+        raise ConfigError(f"found {found(value)}; expected a path relative to the project's folder")
+    return words
+
+
+def bind(source: object, destination: object = "", *, read_only: bool = False) -> Bind:
+    """Return a bind of two paths; ``:`` and ``,`` divide binds and cannot be part of one (apptainer-run(1), ``--bind``)."""
+    for path in (source, destination):
+        if isinstance(path, str) and (":" in path or "," in path):
+            raise ConfigError(f"found {found(path)}; expected a path without colon and comma, which divide bind points")
+    place = image_path(destination) if destination != "" else ""
+    return Bind(source=cluster_path(source), destination=place, read_only=read_only)
+
+
+def parse_bind(words: str) -> Bind:
+    """Return the bind in ``SOURCE[:DESTINATION[:ro|rw]]``."""
+    source, *more = words.split(":")
+    if len(more) > 2 or (len(more) == 2 and more[1] not in {"ro", "rw"}):
+        raise ConfigError(f"found {found(words)}; expected {BIND}")
+    return bind(source, more[0] if more else "", read_only=more[1:] == ["ro"])
+
+
+def parse_array(words: str) -> Array:
+    """Return the array in ``"100"``, ``"0-99"`` or ``"0-99%10"``."""
+    match = re.fullmatch(r"(?:([0-9]{1,10})-)?([0-9]{1,10})(?:%([0-9]{1,10}))?", words.strip())
+    if match is None:
+        raise ConfigError(f"found {found(words)}; expected {ARRAY}")
+    if match[1] is not None and int(match[1]) != 0:
+        count = max(int(match[2]) - int(match[1]), 0)
+        raise ConfigError(f'found {found(words)}; expected {ARRAY}: tasks are counted from 0, so write "0-{count}"')
+    return array(int(match[2]) + (match[1] is not None), int(match[3]) if match[3] else 0)
+
+
+def array(size: object, throttle: object = 0) -> Array:
+    """Return an array of `size` tasks, at most `throttle` at once (0: no limit)."""
+    return Array(size=whole(1)(size), throttle=whole(0)(throttle))
+
+
+def parse_variable(words: str) -> tuple[str, str]:
+    """Return the name and the value in ``NAME=VALUE``; the value may hold anything, further ``=`` too."""
+    key, sign, value = words.partition("=")
+    if not sign:
+        raise ConfigError(f"found {found(words)}; expected NAME=VALUE")
+    return variable(key), text(value)

@@ -103,7 +103,7 @@ class RunStatus:
 
     @property
     def exit_code(self) -> int | None:
-        """The first task's exit code that is not 0, else 0; None until the run ended. A bad end without a code counts as 1."""
+        """The first task's exit code that is not 0, else 0; None until the run ended. A bad end without one is 1."""
         if not self.ended:
             return None
         codes = (

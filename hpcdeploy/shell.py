@@ -40,7 +40,7 @@ def path(text: str) -> str:
             pieces.append(word(text[position : match.start()]))
         name = match["braced"] or match["bare"]
         pieces.append(
-            f'"${{{name}:?is not set on this machine, but the path needs it: set it there, or name another path}}"'
+            f'"${{{name}:?is not set on this machine, but the path needs it: set it, or name another path}}"'
         )
         position = match.end()
     if position < len(text):

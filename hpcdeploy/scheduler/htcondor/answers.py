@@ -1,0 +1,115 @@
+"""What condor_q and the job event log answer, as states."""
+
+import json
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from hpcdeploy.run import State, TaskStatus
+
+ATTRIBUTES = "ClusterId,ProcId,JobStatus,HoldReason,HoldReasonCode,RemoteHost,JobCurrentStartDate"
+"""What the follow script asks of condor_q."""
+
+# JobStatus as HTCondor's manual lists it (job ClassAd attributes); 6 is TRANSFERRING_OUTPUT.
+_STATUS = {
+    1: ("IDLE", State.PENDING),
+    2: ("RUNNING", State.RUNNING),
+    3: ("REMOVED", State.CANCELLED),
+    4: ("COMPLETED", State.COMPLETING),
+    5: ("HELD", State.HELD),
+    6: ("TRANSFERRING_OUTPUT", State.COMPLETING),
+    7: ("SUSPENDED", State.SUSPENDED),
+}
+
+
+def read_queue(text: str) -> dict[str, list[TaskStatus]]:
+    """Read what ``condor_q -json`` answered, by cluster id.
+
+    No match is an empty answer, not an empty list (compat_classad.cpp: the footer is only written after an ad). A job that
+    has ended stays in the queue for a moment; its end is told by its log, so here it counts as COMPLETING.
+    """
+    found: dict[str, list[TaskStatus]] = {}
+    for ad in json.loads(text) if text.strip() else []:
+        word, state = _STATUS.get(ad.get("JobStatus"), (str(ad.get("JobStatus")), State.UNKNOWN))
+        found.setdefault(str(ad["ClusterId"]), []).append(
+            TaskStatus(
+                task=int(ad.get("ProcId", 0)),
+                state=state,
+                word=word,
+                reason=str(ad.get("HoldReason", "")) if state is State.HELD else "",
+                node=str(ad.get("RemoteHost", "")),
+                started=int(ad.get("JobCurrentStartDate", 0)) if state is not State.PENDING else 0,
+            )
+        )
+    return found
+
+
+_EVENT = re.compile(r"(?P<code>\d{3}) \((?P<cluster>\d+)\.(?P<proc>\d+)\.\d+\) (?P<time>\S+ \S+) (?P<rest>.*)")
+_RETURN = re.compile(r"\s*\(1\) Normal termination \(return value (?P<code>-?\d+)\)")
+_SIGNAL = re.compile(r"\s*\(0\) Abnormal termination \(signal (?P<signal>\d+)\)")
+
+
+def read_log(text: str) -> dict[str, list[TaskStatus]]:
+    """Read a job event log, or the lines of it that begin an event or tell an exit, by cluster id.
+
+    The event numbers are those of HTCondor's manual ("Job Event Log Codes"). The last event of a task says where it is: a
+    task may be executed (001) several times; terminated (005) and aborted (009) are ends. Times are the login node's own, in
+    ISO form where the pool writes them so; a time without a year is not guessed and counts as not known.
+    """
+    tasks: dict[tuple[str, int], TaskStatus] = {}
+    current: tuple[str, int] | None = None
+    for line in text.splitlines():
+        if match := _EVENT.match(line):
+            current = (match["cluster"], int(match["proc"]))
+            before = tasks.get(current, TaskStatus(task=current[1], state=State.PENDING))
+            tasks[current] = _after(before, match["code"], _time(match["time"]), match["rest"])
+        elif current and (match := _RETURN.match(line)):
+            code = int(match["code"])
+            state = State.FAILED if code else State.COMPLETED
+            tasks[current] = _ended(tasks[current], state, "COMPLETED", code)
+        elif current and (match := _SIGNAL.match(line)):
+            tasks[current] = _ended(tasks[current], State.FAILED, "COMPLETED", 128 + int(match["signal"]))
+    found: dict[str, list[TaskStatus]] = {}
+    for (cluster, _task), status in sorted(tasks.items()):
+        found.setdefault(cluster, []).append(status)
+    return found
+
+
+def _ended(before: TaskStatus, state: State, word: str, code: int) -> TaskStatus:
+    return replace(before, state=state, word=word, exit_code=code)
+
+
+def _after(before: TaskStatus, code: str, when: int, rest: str) -> TaskStatus:
+    """Tell where a task is after one event."""
+    task = before.task
+    match code:
+        case "000":
+            return TaskStatus(task=task, state=State.PENDING, word="IDLE")
+        case "001":
+            node = rest.rpartition(": ")[2].strip("<>").partition("?")[0]
+            return TaskStatus(task=task, state=State.RUNNING, word="RUNNING", node=node, started=when)
+        case "004" | "013" | "024":
+            # Evicted, released, reconnection failed: it waits for a place again.
+            return TaskStatus(task=task, state=State.PENDING, word="IDLE")
+        case "005":
+            return TaskStatus(
+                task=task, state=State.COMPLETING, word="COMPLETED", node=before.node, started=before.started, ended=when
+            )
+        case "009":
+            return TaskStatus(task=task, state=State.CANCELLED, word="REMOVED", started=before.started, ended=when)
+        case "010":
+            return TaskStatus(task=task, state=State.SUSPENDED, word="SUSPENDED", node=before.node, started=before.started)
+        case "011":
+            return TaskStatus(task=task, state=State.RUNNING, word="RUNNING", node=before.node, started=before.started)
+        case "012":
+            return TaskStatus(task=task, state=State.HELD, word="HELD")
+        case _:
+            return before
+
+
+def _time(text: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return 0
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())

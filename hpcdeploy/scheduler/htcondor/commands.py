@@ -1,0 +1,62 @@
+"""A job in HTCondor's words: the commands of a submit description."""
+
+from hpcdeploy.cluster import Cluster
+from hpcdeploy.errors import ConfigError
+from hpcdeploy.job import Job
+
+Command = tuple[str, str]
+"""A line of a submit description: the word left of ``=`` and the value right of it."""
+
+_NOT_THERE = {
+    "partition": "HTCondor has no partitions",
+    "qos": "HTCondor has no quality of service",
+    "constraint": "HTCondor has no node features",
+    "gpu_type": "HTCondor knows a GPU by what it can do",
+}
+
+
+def commands(job: Job, _cluster: Cluster, run_id: str) -> list[Command]:
+    """Say what `job` asks for in submit commands, those of the person last (the later of two wins, condor_submit(1)).
+
+    Raises `ConfigError` for what this scheduler has no word for: it is never left out in silence.
+    """
+    wanted = job.resources
+    for name, why in _NOT_THERE.items():
+        if getattr(wanted, name):
+            advice = 'leave it out here, or say what you mean in htcondor = { ... }, for example { require_gpus = "..." }'
+            raise ConfigError(
+                f"job {job.name!r} asks for {name.replace('_', '-')} = {getattr(wanted, name)!r}: {why}; {advice}"
+            )
+    if job.binds:
+        raise ConfigError(
+            f"job {job.name!r} has binds: HTCondor's container universe lets only the site bind folders; "
+            'use file transfer (htcondor = { transfer_input_files = "..." }), or ask the site'
+        )
+    if wanted.nodes > 1:
+        raise ConfigError(f"job {job.name!r} asks for {wanted.nodes} nodes: HTCondor's container universe runs on one")
+    lines: list[Command] = [("+HpcdeployRun", f'"{run_id}"'), ("batch_name", run_id)]
+    lines.append(("request_cpus", str(wanted.cpus or 1)))
+    if wanted.gpus:
+        lines.append(("request_gpus", str(wanted.gpus)))
+    if wanted.memory:
+        lines.append(("request_memory", f"{wanted.memory}MB"))
+    if wanted.disk:
+        lines.append(("request_disk", f"{wanted.disk}MB"))
+    if wanted.time:
+        lines.append(("allowed_execute_duration", str(wanted.time)))
+    if wanted.account:
+        lines.append(("accounting_group", _one_line("account", wanted.account)))
+    if job.array and job.array.throttle:
+        lines.append(("max_materialize", str(job.array.throttle)))
+    return lines + [(name, "true" if value is True else _one_line(name, str(value))) for name, value in job.htcondor]
+
+
+def lines(chosen: list[Command]) -> str:
+    """Write submit commands as the lines of a submit description."""
+    return "\n".join(f"{name} = {value}" for name, value in chosen)
+
+
+def _one_line(name: str, value: str) -> str:
+    if any(sign in value for sign in "\n\r\0"):
+        raise ConfigError(f"{name} = {value!r} cannot stand in a submit description: it holds a line break; leave it out")
+    return value

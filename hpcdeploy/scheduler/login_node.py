@@ -1,0 +1,120 @@
+"""The scripts that a login node is given: each one self-contained text, rendered from values alone."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hpcdeploy import __version__, shell
+from hpcdeploy.cluster import Cluster, SchedulerName
+from hpcdeploy.job import Bind, Job
+from hpcdeploy.run import Run
+from hpcdeploy.scheduler.contract import scheduler_of
+from hpcdeploy.templates import render
+
+_FILTERS: dict[str, Callable[..., str]] = {"word": shell.word, "words": shell.words, "path": shell.path}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """The image as a login node needs to know it.
+
+    ``sha256`` is the file's own; ``reference`` is where to pull it (``oras://...@sha256:...``), empty where it was never
+    pushed and so must be in the cluster's cache already. ``size`` is in bytes. ``plain_http``: the registry speaks no TLS.
+    """
+
+    sha256: str
+    reference: str = ""
+    size: int = 0
+    plain_http: bool = False
+
+
+def submission(run: Run, job: Job, cluster: Cluster, delivery: Delivery, *, overrides: Path | None = None) -> str:
+    """Render the script that delivers the image and submits `run`, once however often it is run.
+
+    Raises `ConfigError` for what the scheduler has no word for, `TemplateError` for a broken template.
+    """
+    words = scheduler_of(run.scheduler)
+    values: dict[str, object] = {
+        "version": __version__,
+        "scheduler": run.scheduler,
+        "run_id": run.id,
+        "root": shell.path(cluster.root),
+        "setup": cluster.setup,
+        "apptainer": cluster.apptainer,
+        # SingularityCE knows only its own prefix; Apptainer would warn about it.
+        "prefix": "SINGULARITY" if Path(cluster.apptainer).name == "singularity" else "APPTAINER",
+        "sha256": delivery.sha256,
+        "reference": delivery.reference,
+        "size": delivery.size,
+        "plain_http": delivery.plain_http,
+        "command": job.command,
+        "environment": job.environment,
+        "binds": [_whole(bind) for bind in (*cluster.binds, *job.binds)],
+        "workdir": shell.path(job.workdir) if job.workdir else "",
+        "array": job.array is not None,
+        "tasks": run.tasks,
+        "nodes": job.resources.nodes,
+        "gpus": job.resources.gpus,
+        "end_of_job": f"HPCDEPLOY_END_{run.id.rpartition('-')[2]}",
+        **words.job_values(job, cluster, run.id),
+    }
+    folder = f"{run.scheduler}_templates"
+    values["job_script"] = _render(f"{folder}/job.sh", values, overrides).rstrip("\n")
+    if run.scheduler == "htcondor":
+        values["submit_description"] = _render(f"{folder}/job.sub", values, overrides).rstrip("\n")
+    return _render("login_templates/submit.sh", values, overrides)
+
+
+def following(
+    cluster: Cluster, scheduler: SchedulerName, runs: Sequence[Run], fence: str, *, overrides: Path | None = None
+) -> str:
+    """Render the script that tells where `runs` are, all of one scheduler; `fence` is a word that nobody can foresee."""
+    values = {
+        **_place(cluster, scheduler),
+        "fence": fence,
+        "run_ids": tuple(run.id for run in runs),
+        "job_ids": tuple(run.job_id for run in runs),
+        **scheduler_of(scheduler).follow_values(),
+    }
+    return _render("login_templates/follow.sh", values, overrides)
+
+
+def cancelling(cluster: Cluster, runs: Sequence[Run], *, overrides: Path | None = None) -> str:
+    """Render the script that cancels `runs`, all of one scheduler, and notes in their folders that they were."""
+    scheduler = runs[0].scheduler
+    values = {
+        **_place(cluster, scheduler),
+        "run_ids": tuple(run.id for run in runs),
+        "job_ids": tuple(run.job_id for run in runs),
+    }
+    return _render("login_templates/cancel.sh", values, overrides)
+
+
+def reading_logs(cluster: Cluster, run: Run, task: int, offsets: tuple[int, int], fence: str) -> str:
+    """Render the script that prints a task's output and error from `offsets` (in bytes) on."""
+    values = {
+        **_place(cluster, run.scheduler),
+        "run_id": run.id,
+        "task": task,
+        "out_from": offsets[0] + 1,
+        "err_from": offsets[1] + 1,
+        "fence": fence,
+    }
+    return _render("login_templates/logs.sh", values, None)
+
+
+def packing(cluster: Cluster, run: Run) -> str:
+    """Render the script that packs a run's output and logs into one archive and prints where it lies."""
+    return _render("login_templates/pack.sh", {**_place(cluster, run.scheduler), "run_id": run.id}, None)
+
+
+def _place(cluster: Cluster, scheduler: SchedulerName) -> dict[str, object]:
+    return {"version": __version__, "scheduler": scheduler, "root": shell.path(cluster.root), "setup": cluster.setup}
+
+
+def _whole(bind: Bind) -> Bind:
+    return replace(bind, destination=bind.destination or bind.source)
+
+
+def _render(name: str, values: Mapping[str, object], overrides: Path | None) -> str:
+    return render(name, values, filters=_FILTERS, overrides=overrides)

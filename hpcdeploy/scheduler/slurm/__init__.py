@@ -1,0 +1,74 @@
+"""Slurm: the words of `hpcdeploy.scheduler.contract.Scheduler`."""
+
+from collections.abc import Mapping, Sequence
+
+from hpcdeploy.cluster import Cluster
+from hpcdeploy.job import Job
+from hpcdeploy.run import TERMINAL, Run, State, TaskStatus
+from hpcdeploy.scheduler.answers import Answers
+from hpcdeploy.scheduler.slurm import answers as slurm_answers
+from hpcdeploy.scheduler.slurm.directives import directives, lines
+from hpcdeploy.scheduler.slurm.records import Record, read_records, settle
+
+
+def job_values(job: Job, cluster: Cluster, run_id: str) -> Mapping[str, object]:
+    """Give what ``slurm_templates/`` needs to write `job`."""
+    return {"directives": lines(directives(job, cluster, run_id)), "log_name": "%a" if job.array else "0"}
+
+
+def follow_values() -> Mapping[str, object]:
+    """Give what ``slurm_templates/follow.sh`` needs."""
+    return {"queue_format": slurm_answers.FORMAT, "accounting_format": slurm_answers.ACCOUNTING_FORMAT}
+
+
+def states(answers: Answers, runs: Sequence[Run]) -> dict[str, tuple[TaskStatus, ...]]:
+    """Tell each run's tasks from squeue, from sacct where there is one, and from what the tasks noted themselves."""
+    queue = answers.get("squeue")
+    asked = queue is not None and queue.exit_code == 0
+    queued = _by_task(slurm_answers.read_queue(queue.text)) if asked and queue else {}
+    accounting = answers.get("sacct")
+    accounted = _by_task(slurm_answers.read_accounting(accounting.text)) if accounting and not accounting.exit_code else {}
+    records = read_records(answers["records"].text if "records" in answers else "")
+    nothing = Record()
+    return {
+        run.id: tuple(
+            _judge(
+                task,
+                queued.get((run.job_id, task)),
+                accounted.get((run.job_id, task)),
+                records.get((run.id, task), nothing),
+                asked=asked,
+                cancelled=(run.id, None) in records,
+            )
+            for task in range(run.tasks)
+        )
+        for run in runs
+    }
+
+
+def _by_task(found: dict[str, list[TaskStatus]]) -> dict[tuple[str, int], TaskStatus]:
+    return {(job_id, status.task): status for job_id, statuses in found.items() for status in statuses}
+
+
+def _judge(
+    task: int, queued: TaskStatus | None, accounted: TaskStatus | None, record: Record, *, asked: bool, cancelled: bool
+) -> TaskStatus:
+    """Weigh the three witnesses: who is in the queue and alive is alive; then accounting; then the task's own note."""
+    if queued and queued.state not in TERMINAL:
+        return queued
+    ended = accounted if accounted and accounted.state in TERMINAL else queued
+    if ended:
+        return settle(ended, record)
+    if record.exit_code is not None:
+        bad = State.CANCELLED if cancelled else State.FAILED
+        state = bad if record.exit_code else State.COMPLETED
+        return settle(TaskStatus(task=task, state=state, word=state.value, exit_code=record.exit_code), record)
+    if accounted:
+        return accounted
+    if not asked:
+        why = "squeue could not be asked"
+    elif cancelled:
+        return TaskStatus(task=task, state=State.CANCELLED, word="CANCELLED", started=record.started, node=record.node)
+    else:
+        why = "gone from the queue, and no end was recorded"
+    return TaskStatus(task=task, state=State.UNKNOWN, reason=why, started=record.started, node=record.node)

@@ -1,0 +1,109 @@
+"""What squeue and sacct answer, as states."""
+
+from hpcdeploy.run import State, TaskStatus
+
+FORMAT = "%F|%K|%T|%N|%S|%r"
+"""What the follow script asks of squeue: array job id, array index, state, nodes, start, reason (last: free text)."""
+
+ACCOUNTING_FORMAT = "JobID,State,ExitCode,NodeList,Start,End"
+"""What the follow script asks of sacct, with ``--parsable2``."""
+
+# What squeue(1) and sacct(1) call a job's state, in "JOB STATE CODES". A flag such as COMPLETING stands in for the base
+# state, and new ones come with new releases: what is not here is UNKNOWN, and never an end.
+_STATES = {
+    "PENDING": State.PENDING,
+    "CONFIGURING": State.PENDING,
+    "REQUEUED": State.PENDING,
+    "REQUEUE_FED": State.PENDING,
+    "REQUEUE_HOLD": State.HELD,
+    "RESV_DEL_HOLD": State.HELD,
+    "SPECIAL_EXIT": State.HELD,
+    "RUNNING": State.RUNNING,
+    "RESIZING": State.RUNNING,
+    "SIGNALING": State.RUNNING,
+    "STAGE_OUT": State.COMPLETING,
+    "COMPLETING": State.COMPLETING,
+    "SUSPENDED": State.SUSPENDED,
+    "STOPPED": State.SUSPENDED,
+    "COMPLETED": State.COMPLETED,
+    "FAILED": State.FAILED,
+    "BOOT_FAIL": State.NODE_FAIL,
+    "NODE_FAIL": State.NODE_FAIL,
+    "CANCELLED": State.CANCELLED,
+    "REVOKED": State.CANCELLED,
+    "TIMEOUT": State.TIMEOUT,
+    "DEADLINE": State.TIMEOUT,
+    "OUT_OF_MEMORY": State.OUT_OF_MEMORY,
+    "PREEMPTED": State.PREEMPTED,
+}
+
+# Held by its owner or an administrator: PENDING to squeue, but nothing will happen by itself (squeue(1), JOB REASON CODES).
+_HOLDS = frozenset({"JobHeldUser", "JobHeldAdmin", "JobHoldMaxRequeue", "launch_failed_requeued_held"})
+
+
+def state_of(word: str) -> State:
+    """Translate one of Slurm's words; ``CANCELLED by 1000`` and a truncated ``CANCELLED+`` are what they look like."""
+    return _STATES.get(word.split(" ", maxsplit=1)[0].rstrip("+").upper(), State.UNKNOWN)
+
+
+def read_queue(text: str) -> dict[str, list[TaskStatus]]:
+    """Read what squeue answered in `FORMAT`, by job id.
+
+    One line may speak of many pending tasks (``0-99%10``); a line that cannot be read raises ValueError.
+    """
+    found: dict[str, list[TaskStatus]] = {}
+    for line in filter(None, text.splitlines()):
+        job_id, index, word, node, start, reason = line.split("|", 5)
+        state = State.HELD if reason in _HOLDS and word == "PENDING" else state_of(word)
+        told = "" if reason == "None" else reason
+        began = seconds(start) if state in {State.RUNNING, State.COMPLETING, State.SUSPENDED} else 0
+        found.setdefault(job_id, []).extend(
+            TaskStatus(task=task, state=state, word=word, reason=told, node=node, started=began) for task in indices(index)
+        )
+    return found
+
+
+def read_accounting(text: str) -> dict[str, list[TaskStatus]]:
+    """Read what ``sacct --allocations --parsable2`` answered in `ACCOUNTING_FORMAT`, by job id.
+
+    sacct writes an exit code as ``code:signal``; a job that a signal ended counts as 128 + signal, as in a shell.
+    """
+    found: dict[str, list[TaskStatus]] = {}
+    for line in filter(None, text.splitlines()):
+        name, word, code, node, start, end = line.split("|", 5)
+        job_id, _, index = name.partition("_")
+        state = state_of(word)
+        status, _, signal = code.partition(":")
+        exit_code = int(status) or (128 + int(signal) if int(signal or 0) else 0)
+        known = exit_code if state in {State.COMPLETED, State.FAILED} or exit_code else None
+        found.setdefault(job_id, []).extend(
+            TaskStatus(
+                task=task,
+                state=state,
+                word=word,
+                exit_code=known,
+                node="" if node == "None assigned" else node,
+                started=seconds(start),
+                ended=seconds(end),
+            )
+            for task in indices(index)
+        )
+    return found
+
+
+def indices(text: str) -> list[int]:
+    """Expand an array index as squeue and sacct write it: ``7``, ``[3,5-9%2]``, ``0-98:2``; none (``N/A``) is task 0."""
+    bare = text.strip("[]").partition("%")[0]
+    if bare in {"", "N/A"}:
+        return [0]
+    tasks: list[int] = []
+    for part in bare.split(","):
+        span, _, step = part.partition(":")
+        first, _, last = span.partition("-")
+        tasks.extend(range(int(first), int(last or first) + 1, int(step or 1)))
+    return tasks
+
+
+def seconds(text: str) -> int:
+    """Read a time as the follow script has it written (``SLURM_TIME_FORMAT=%s``); ``Unknown``, others are 0."""
+    return int(text) if text.isdigit() else 0

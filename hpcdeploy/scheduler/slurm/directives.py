@@ -1,0 +1,104 @@
+"""A job in Slurm's words: ``#SBATCH`` directives, quoted for sbatch's own tokenizer."""
+
+import re
+from collections.abc import Iterable
+
+from hpcdeploy.cluster import Cluster, GpuForm, MemoryForm
+from hpcdeploy.errors import ConfigError
+from hpcdeploy.job import Array, Job, Resources
+
+Directive = tuple[str, str | None]
+"""A long option of sbatch and its value; None where it takes none."""
+
+
+def quote(value: str) -> str:
+    r"""Quote `value` for sbatch's own tokenizer, which is no shell's.
+
+    A backslash escapes everywhere, inside single quotes too; a bare ``#`` starts a comment; an open quote is fatal
+    (get_argument in Slurm's src/sbatch/opt.c). So: double quotes around, a backslash before ``"`` and ``\``. A line break
+    cannot be said at all, and raises `ConfigError`.
+    """
+    if any(sign in value for sign in "\n\r\0"):
+        raise ConfigError(f"{value!r} cannot stand in an #SBATCH line: it holds a line break or a NUL; leave it out")
+    if re.fullmatch(r"[A-Za-z0-9_.,=/@%+:-]+", value) and not value.startswith(":"):
+        return value
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def directives(job: Job, cluster: Cluster, run_id: str) -> list[Directive]:
+    """Say what `job` asks for in sbatch's long options, those of the person last, so that theirs win.
+
+    Exactly one GPU form and one memory form are used: Slurm 26.05 refuses two GPU forms, every Slurm two memory forms
+    (sbatch(1)).
+    """
+    wanted = job.resources
+    lines: list[Directive] = [("job-name", run_id), ("comment", f"hpcdeploy:{run_id}")]
+    lines += [(option, value) for option, value in _sites(wanted) if value]
+    lines.append(("nodes", str(wanted.nodes)))
+    if wanted.nodes > 1:
+        lines.append(("ntasks-per-node", "1"))
+    if wanted.cpus:
+        lines.append(("cpus-per-task", str(wanted.cpus)))
+    lines += _gpus(wanted, cluster.gpu_form)
+    lines += _memory(wanted, cluster.memory_form)
+    if wanted.disk:
+        lines.append(("tmp", f"{wanted.disk}M"))
+    if wanted.time:
+        lines.append(("time", clock(wanted.time)))
+    if job.array:
+        lines.append(("array", _array(job.array)))
+    lines += [(option, None if value is True else str(value)) for option, value in job.slurm if value is not False]
+    return lines
+
+
+def lines(chosen: Iterable[Directive]) -> str:
+    """Write directives as the lines of a batch script."""
+    return "\n".join(f"#SBATCH --{option}" + ("" if value is None else f"={quote(value)}") for option, value in chosen)
+
+
+def clock(seconds: int) -> str:
+    """Write a time limit as sbatch reads it, days-hours:minutes:seconds, never rounded."""
+    minutes, second = divmod(seconds, 60)
+    hours, minute = divmod(minutes, 60)
+    day, hour = divmod(hours, 24)
+    return f"{day}-{hour:02}:{minute:02}:{second:02}"
+
+
+def _sites(wanted: Resources) -> list[tuple[str, str | None]]:
+    return [
+        ("account", wanted.account),
+        ("partition", wanted.partition),
+        ("qos", wanted.qos),
+        ("constraint", wanted.constraint),
+    ]
+
+
+def _gpus(wanted: Resources, form: GpuForm) -> list[Directive]:
+    if not wanted.gpus:
+        return []
+    kind = f"{wanted.gpu_type}:" if wanted.gpu_type else ""
+    match form:
+        case "gres":
+            return [("gres", f"gpu:{kind}{wanted.gpus}")]
+        case "gpus-per-node":
+            return [("gpus-per-node", f"{kind}{wanted.gpus}")]
+        case "gpus":
+            return [("gpus", f"{kind}{wanted.gpus * wanted.nodes}")]
+
+
+def _memory(wanted: Resources, form: MemoryForm) -> list[Directive]:
+    if wanted.memory is None:
+        return []
+    match form:
+        case "mem":
+            return [("mem", f"{wanted.memory}M")]
+        case "mem-per-cpu":
+            return [("mem-per-cpu", f"{-(-wanted.memory // (wanted.cpus or 1))}M")]
+        case "mem-per-gpu" if wanted.gpus:
+            return [("mem-per-gpu", f"{-(-wanted.memory // wanted.gpus)}M")]
+        case "mem-per-gpu":
+            return [("mem", f"{wanted.memory}M")]
+
+
+def _array(array: Array) -> str:
+    return f"0-{array.size - 1}" + (f"%{array.throttle}" if array.throttle else "")

@@ -1,0 +1,24 @@
+#!/bin/bash
+# Tells where runs are: what the scheduler says, and what the runs' own folders say. Written by hpcdeploy [= version =].
+# It changes nothing, and asks the scheduler once, whatever the number of runs.
+main() {
+set -u
+# Prints what a command answers between two marked lines; the second tells its exit status.
+section() {
+  local name=$1 code=0
+  shift
+  printf 'HPCDEPLOY [= fence =] begin %s\n' "$name"
+  "$@" || code=$?
+  printf '\nHPCDEPLOY [= fence =] end %s %s\n' "$name" "$code"
+}
+for name in "${!SLURM_@}" "${!SQUEUE_@}" "${!SACCT_@}"; do
+  case $name in SLURM_CONF | SLURM_CONF_SERVER) ;; *) unset "$name" ;; esac
+done
+[% for line in setup %]
+[= line =]
+[% endfor %]
+runs=[= root =]/runs
+
+[% include scheduler ~ "_templates/follow.sh" %]
+}
+main </dev/null

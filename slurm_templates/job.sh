@@ -1,0 +1,78 @@
+#!/bin/bash
+[= directives =]
+
+# Run [= run_id =], written by hpcdeploy [= version =]. sbatch --chdir put us into the run's folder.
+set -u
+run=$PWD
+task=${SLURM_ARRAY_TASK_ID:-0}
+job=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}
+image=${run%/runs/*}/images/[= sha256 =].sif
+
+# Files appear whole or not at all.
+record() { printf '%s\n' "$2" >"$run/tasks/.$1.$SLURM_JOB_ID" && mv -f "$run/tasks/.$1.$SLURM_JOB_ID" "$run/tasks/$1"; }
+
+# One run, one job: should a second job of this run ever start, it finds the claim of the first and goes.
+printf '%s\n' "$job" >"$run/.claim.$SLURM_JOB_ID"
+ln "$run/.claim.$SLURM_JOB_ID" "$run/claim" 2>/dev/null
+rm -f "$run/.claim.$SLURM_JOB_ID"
+if [ "$(cat "$run/claim")" != "$job" ]; then
+  echo "job $job: run [= run_id =] belongs to job $(cat "$run/claim"); nothing to do" >&2
+  exit 0
+fi
+
+record "$task.start" "$(date +%s) $SLURM_JOB_ID ${SLURMD_NODENAME:-$(hostname)}"
+finish() {
+  record "$task.end" "$(date +%s) $1"
+  exit "$1"
+}
+
+[% for line in setup %]
+[= line =]
+[% endfor %]
+# Nothing of the login shell's own Python may shine through into the container.
+unset PYTHONPATH PYTHONHOME PYTHONUSERBASE LD_PRELOAD
+# srun inherits --export=NONE from sbatch and would start the container with no environment at all (sbatch(1)).
+export SLURM_EXPORT_ENV=ALL
+
+# Apptainer's temporary files and cache: on the node's own disk, outside $HOME, gone with the job.
+scratch=$(mktemp -d "${SLURM_TMPDIR:-${TMPDIR:-/tmp}}/hpcdeploy-XXXXXXXX") || finish 1
+trap 'rm -rf "$scratch"' EXIT
+mkdir "$scratch/cache"
+export [= prefix =]_TMPDIR="$scratch" [= prefix =]_CACHEDIR="$scratch/cache"
+
+# What the program in the container sees.
+export [= prefix =]ENV_HPCDEPLOY_RUN=[= run_id | word =]
+export [= prefix =]ENV_HPCDEPLOY_JOB_ID="$job"
+export [= prefix =]ENV_HPCDEPLOY_TASK="$task"
+export [= prefix =]ENV_HPCDEPLOY_IMAGE_SHA256=[= sha256 =]
+[% for name, value in environment %]
+export [= prefix =]ENV_[= name =]=[= value | word =]
+[% endfor %]
+
+workdir=[= workdir or ('"$run/output' ~ ('/$task' if array else '') ~ '"') =]
+mkdir -p "$workdir" && cd "$workdir" || finish 1
+
+# --mount, unlike --bind, can name every path: its fields are quoted as in CSV (apptainer exec --help).
+field() { printf '"%s=%s"' "$1" "${2//\"/\"\"}"; }
+mounts=(--mount "type=bind,$(field source "$PWD"),$(field destination "$PWD")")
+[% for bind in binds %]
+mounts+=(--mount "type=bind,$(field source [= bind.source | path =]),$(field destination [= bind.destination | path =])[= ',ro' if bind.read_only =]")
+[% endfor %]
+
+# The command, word by word.
+set -- [= command | words =]
+[% if nodes > 1 %]
+srun --ntasks-per-node=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" \
+[% endif %]
+[= apptainer | word =] [= 'exec' if command else 'run' =] --no-eval[= ' --nv' if gpus =] --pwd "$PWD" "${mounts[@]}" "$image" "$@" &
+container=$!
+# Slurm's warnings reach this shell: pass them on, and stay to note how the program ended.
+trap 'kill -TERM "$container" 2>/dev/null' TERM
+trap 'kill -INT "$container" 2>/dev/null' INT
+code=0
+wait "$container" || code=$?
+while kill -0 "$container" 2>/dev/null; do
+  code=0
+  wait "$container" || code=$?
+done
+finish "$code"

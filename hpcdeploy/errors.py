@@ -8,7 +8,8 @@
     ├── DefinitionError              66   a definition file that would be wrong
     ├── BuildError                   67   Apptainer's build, or its %test, failed
     ├── RegistryError                68   the registry refused, or could not be reached
-    ├── TransportError               69   the cluster could not be reached, or the connection died
+    ├── TransportError               69   the cluster could not be reached
+    │   └── ConnectionLostError      69   it was reached, and the connection died in the middle
     ├── SchedulerError               70   the scheduler, or the login-node script, said no
     ├── UncertainSubmissionError     71   nobody can say yet whether the job was accepted
     ├── UnknownRunError              72   no such run in the record
@@ -60,9 +61,13 @@ class RegistryError(HpcdeployError):
 
 
 class TransportError(HpcdeployError):
-    """A cluster could not be reached, or the connection died on the way."""
+    """A cluster could not be reached: nothing was done there."""
 
     exit_code = 69
+
+
+class ConnectionLostError(TransportError):
+    """The connection died after a command was sent: the command may have run, in part or to its end."""
 
 
 class SchedulerError(HpcdeployError):

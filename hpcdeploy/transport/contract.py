@@ -32,7 +32,8 @@ def ignore_progress(_done: int, _total: int) -> None:
 class Transport(Protocol):
     """Runs one command and moves bytes, on one machine.
 
-    Every method raises `hpcdeploy.errors.TransportError` where the machine cannot be reached or the connection dies, and
+    Every method raises `hpcdeploy.errors.TransportError` where the machine cannot be reached (nothing was done there),
+    `hpcdeploy.errors.ConnectionLostError` where the connection dies after a command was sent (it may have run), and
     `hpcdeploy.errors.AuthenticationError` where it does not let us in. A command's own failure is no error here: it is an
     exit code. Transports are context managers; leaving one closes it.
     """

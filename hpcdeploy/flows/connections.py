@@ -1,0 +1,35 @@
+"""Connections: one to each cluster, opened when first needed, shared by all that a command does."""
+
+from collections.abc import Callable
+from typing import Self
+
+from hpcdeploy.cluster import Cluster
+from hpcdeploy.transport.contract import Transport
+
+
+class Connections:
+    """Hands out one connection a cluster; leaving it closes them all."""
+
+    def __init__(self, connect: Callable[[Cluster], Transport]) -> None:
+        self._connect = connect
+        self._open: dict[str, Transport] = {}
+
+    def to(self, cluster: Cluster) -> Transport:
+        """Return the connection to `cluster`; it is the caller's to use, not to close."""
+        if cluster.name not in self._open:
+            self._open[cluster.name] = self._connect(cluster)
+        return self._open[cluster.name]
+
+    def drop(self, cluster: Cluster) -> None:
+        """Close the connection to `cluster`, because it died: the next call of `to` opens a fresh one."""
+        dead = self._open.pop(cluster.name, None)
+        if dead is not None:
+            dead.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for transport in self._open.values():
+            transport.close()
+        self._open.clear()

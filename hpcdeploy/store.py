@@ -1,0 +1,145 @@
+"""The record of runs: one SQLite file, so that a run is known from any folder, and after this machine was off.
+
+It lies in ``$XDG_STATE_HOME/hpcdeploy/runs.db`` (default ``~/.local/state``, XDG Base Directory Specification). A run is
+written here *before* it is submitted: whatever happens then, its id is known and the same submission can be made again.
+"""
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from hpcdeploy.errors import UnknownRunError
+from hpcdeploy.image import PublishedImage
+from hpcdeploy.run import Run, RunStatus, State, TaskStatus
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS runs (
+    id TEXT PRIMARY KEY, cluster TEXT NOT NULL, scheduler TEXT NOT NULL, submitted INTEGER NOT NULL,
+    run TEXT NOT NULL, script TEXT NOT NULL, tasks TEXT NOT NULL DEFAULT '[]', asked INTEGER NOT NULL DEFAULT 0,
+    ended INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX IF NOT EXISTS runs_by_age ON runs (submitted);
+CREATE TABLE IF NOT EXISTS published (
+    sha256 TEXT NOT NULL, repository TEXT NOT NULL, manifest TEXT NOT NULL, size INTEGER NOT NULL, pushed INTEGER NOT NULL,
+    PRIMARY KEY (sha256, repository)
+);
+"""
+
+
+def default_path(environment: Mapping[str, str] = os.environ) -> Path:
+    """Say where the record lies."""
+    state = environment.get("XDG_STATE_HOME") or str(Path(environment.get("HOME", "~")).expanduser() / ".local" / "state")
+    return Path(state) / "hpcdeploy" / "runs.db"
+
+
+class Store:
+    """The record; every method is one transaction, so that two commands at once never see half of one."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with closing(sqlite3.connect(self._path, timeout=30)) as connection, connection:
+            connection.executescript(_SCHEMA)
+            yield connection
+
+    def add(self, run: Run, script: str) -> None:
+        """Note a run that is about to be submitted, with the very script that submits it."""
+        row = (run.id, run.cluster, run.scheduler, run.submitted, _run_text(run), script)
+        with self._open() as connection:
+            connection.execute(
+                "INSERT INTO runs (id, cluster, scheduler, submitted, run, script) VALUES (?, ?, ?, ?, ?, ?)", row
+            )
+
+    def submitted(self, run: Run) -> None:
+        """Note the scheduler's number and the folder of a run that was submitted."""
+        with self._open() as connection:
+            connection.execute("UPDATE runs SET run = ? WHERE id = ?", (_run_text(run), run.id))
+
+    def forget(self, run: Run) -> None:
+        """Take out a run that the scheduler plainly refused: there is nothing to follow."""
+        with self._open() as connection:
+            connection.execute("DELETE FROM runs WHERE id = ?", (run.id,))
+
+    def learned(self, status: RunStatus) -> None:
+        """Note what is known of a run now."""
+        tasks = json.dumps([{**asdict(task), "state": task.state.value} for task in status.tasks])
+        row = (tasks, status.asked, int(status.ended), status.run.id)
+        with self._open() as connection:
+            connection.execute("UPDATE runs SET tasks = ?, asked = ?, ended = ? WHERE id = ?", row)
+
+    def script(self, run: Run) -> str:
+        """Return the script that submits the run."""
+        with self._open() as connection:
+            row = connection.execute("SELECT script FROM runs WHERE id = ?", (run.id,)).fetchone()
+        if row is None:
+            raise UnknownRunError(f"no run {run.id!r} is on record; 'hpcdeploy runs' lists those that are")
+        return str(row[0])
+
+    def latest(self, *, most: int = 0, alive: bool = False) -> list[RunStatus]:
+        """List runs with what was last known of each, the newest first; `most` of them (0: all), or only those not ended."""
+        where = "WHERE ended = 0" if alive else ""
+        with self._open() as connection:
+            rows = connection.execute(
+                f"SELECT run, tasks, asked FROM runs {where} ORDER BY submitted DESC, rowid DESC LIMIT ?",  # noqa: S608
+                (most or -1,),
+            ).fetchall()
+        return [_status(*row) for row in rows]
+
+    def find(self, names: Sequence[str]) -> list[RunStatus]:
+        """Look up runs by id, or by the beginning of one that only one run has; no name means the newest run.
+
+        Raises `UnknownRunError` where nothing or more than one run answers to a name.
+        """
+        if not names:
+            newest = self.latest(most=1)
+            if not newest:
+                raise UnknownRunError("no run is on record yet; 'hpcdeploy submit' makes one")
+            return newest
+        return [self._one(name) for name in names]
+
+    def _one(self, name: str) -> RunStatus:
+        with self._open() as connection:
+            rows = connection.execute(
+                "SELECT run, tasks, asked FROM runs WHERE substr(id, 1, length(?1)) = ?1 ORDER BY id = ?1 DESC LIMIT 6",
+                (name,),
+            ).fetchall()
+        found = [_status(*row) for row in rows]
+        if not found:
+            raise UnknownRunError(f"no run {name!r} is on record; 'hpcdeploy runs' lists those that are")
+        if found[0].run.id != name and len(found) > 1:
+            several = ", ".join(status.run.id for status in found)
+            raise UnknownRunError(f"{name!r} could be any of {several}; write more of the one that you mean")
+        return found[0]
+
+    def published(self, image: PublishedImage, *, when: int) -> None:
+        """Note that an image was pushed, at `when` (seconds since 1970)."""
+        row = (image.sha256, image.repository, image.manifest, image.size, when)
+        with self._open() as connection:
+            connection.execute("INSERT OR REPLACE INTO published VALUES (?, ?, ?, ?, ?)", row)
+
+    def publications(self, sha256: str) -> list[PublishedImage]:
+        """List where the image of that sha256 was pushed, the latest push first."""
+        with self._open() as connection:
+            rows = connection.execute(
+                "SELECT repository, manifest, sha256, size FROM published WHERE sha256 = ? ORDER BY pushed DESC, rowid DESC",
+                (sha256,),
+            ).fetchall()
+        return [PublishedImage(repository=row[0], manifest=row[1], sha256=row[2], size=row[3]) for row in rows]
+
+
+def _run_text(run: Run) -> str:
+    return json.dumps(asdict(run))
+
+
+def _status(run: str, tasks: str, asked: int) -> RunStatus:
+    fields = json.loads(run)
+    fields["command"] = tuple(fields["command"])
+    known = tuple(TaskStatus(**{**task, "state": State(task["state"])}) for task in json.loads(tasks))
+    return RunStatus(run=Run(**fields), tasks=known, asked=asked)

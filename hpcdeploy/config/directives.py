@@ -88,12 +88,11 @@ _TWINS: Mapping[SchedulerName, Mapping[str, tuple[str, ...]]] = {
     },
     "htcondor": {
         "gpus": ("request_gpus",),
-        "gpu-type": ("require_gpus",),
         "cpus": ("request_cpus",),
         "memory": ("request_memory",),
         "disk": ("request_disk",),
         "time": ("allowed_execute_duration",),
-        "constraint": ("requirements",),
+        "account": ("accounting_group",),
     },
 }
 

@@ -33,7 +33,7 @@ def load_project(folder: Path, environ: Mapping[str, str] = os.environ, *, optio
     `ConfigError` for a file that cannot be read and for everything that it may not say, all of it in one message.
     """
     start = folder.absolute()
-    found = _find(start)
+    found = next((place for place in map(settings_in, (start, *start.parents)) if place), None)
     if found is None and not optional:
         raise ConfigError(
             f"no {PROJECT_FILE_NAME} in {start} or above it, and no [{_IN_HOSTS}] in a pixi.toml or pyproject.toml there;"
@@ -71,24 +71,25 @@ def _home(environ: Mapping[str, str]) -> Path:
     return Path(environ["HOME"]) if environ.get("HOME") else Path.home()
 
 
-def _find(start: Path) -> tuple[Path, str, object] | None:
-    """Return the nearest project file upward from `start`, the prefix of its keys, and its table."""
-    for folder in (start, *start.parents):
-        candidates: list[tuple[Path, str, object]] = []
-        own = folder / PROJECT_FILE_NAME
-        if own.exists():
-            candidates.append((own, "", _document(own)))
-        for host in (folder / name for name in HOSTS):
-            if host.is_file() and b"hpcdeploy" in _bytes(host):
-                table = nested_table(_document(host), _IN_HOSTS)
-                if table is not None:
-                    candidates.append((host, _IN_HOSTS, table))
-        if len(candidates) > 1:
-            names = " and in ".join(f"{path}" for path, _, _ in candidates)
-            raise ConfigError(f"settings of hpcdeploy are in {names}; expected them in one file: keep one")
-        if candidates:
-            return candidates[0]
-    return None
+def settings_in(folder: Path) -> tuple[Path, str, object] | None:
+    """Return the file in `folder` itself that holds a project's settings, the prefix of its keys there, and its table.
+
+    Raises `ConfigError` where two files hold some.
+    """
+    candidates: list[tuple[Path, str, object]] = []
+    own = folder / PROJECT_FILE_NAME
+    if own.exists():
+        candidates.append((own, "", _document(own)))
+    for host in (folder / name for name in HOSTS):
+        # The search alone makes TOML errors of other people's files visible only where they matter.
+        if host.is_file() and b"hpcdeploy" in _bytes(host):
+            table = nested_table(_document(host), _IN_HOSTS)
+            if table is not None:
+                candidates.append((host, _IN_HOSTS, table))
+    if len(candidates) > 1:
+        names = " and in ".join(str(path) for path, _, _ in candidates)
+        raise ConfigError(f"settings of hpcdeploy are in {names}; expected them in one file: keep one")
+    return candidates[0] if candidates else None
 
 
 def _layer(path: Path, schema: Table, raw: object, prefix: str = "") -> Layer:

@@ -35,7 +35,7 @@ _SECONDS = {
 # Fifteen digits are more than any cluster has, and keep the arithmetic far from Python's limit on digits.
 _NUMBER = r"[0-9]{1,15}(?:\.[0-9]{1,15})?"
 _AMOUNT = re.compile(rf"({_NUMBER})[ \t]*([A-Za-z]+)")
-_SPAN = re.compile(rf"{_AMOUNT.pattern}(?:[ \t]+{_AMOUNT.pattern})*")
+_SPAN = re.compile(rf"{_AMOUNT.pattern}(?:[ \t]*{_AMOUNT.pattern})*")
 _CLOCK = re.compile(r"(?:([0-9]{1,6})-)?([0-9]{1,6})(?::([0-9]{1,2}))?(?::([0-9]{1,2}))?")
 
 MEMORY = 'an amount with its unit, such as "32 GB" or "500 MB"'

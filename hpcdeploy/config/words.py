@@ -18,7 +18,7 @@ LARGEST = 10**9
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 _RESERVED_VARIABLE = re.compile(r"(HPCDEPLOY_|APPTAINER|SINGULARITY)", re.IGNORECASE)
 
-BIND = 'a folder of the cluster as "SOURCE", "SOURCE:DESTINATION" or "SOURCE:DESTINATION:ro"'
+BIND = 'one folder of the cluster as "SOURCE", "SOURCE:DESTINATION" or "SOURCE:DESTINATION:ro"'
 ARRAY = 'a number of tasks, or "0-99%10" for tasks 0 to 99, ten at once'
 
 
@@ -148,19 +148,19 @@ def project_path(value: object) -> str:
 
 
 def bind(source: object, destination: object = "", *, read_only: bool = False) -> Bind:
-    """Return a bind of two paths; ``:`` and ``,`` divide binds and cannot be part of one (apptainer-run(1), ``--bind``)."""
-    for path in (source, destination):
-        if isinstance(path, str) and (":" in path or "," in path):
-            raise ConfigError(f"found {found(path)}; expected a path without colon and comma, which divide bind points")
+    """Return a bind of a path of the cluster to one of the container (empty: the same)."""
     place = image_path(destination) if destination != "" else ""
     return Bind(source=cluster_path(source), destination=place, read_only=read_only)
 
 
 def parse_bind(words: str) -> Bind:
-    """Return the bind in ``SOURCE[:DESTINATION[:ro|rw]]``."""
+    """Return the bind in ``SOURCE[:DESTINATION[:ro|rw]]``, as ``apptainer exec --bind`` has it.
+
+    A path with a colon can be said in the table form only; a comma is refused, since it looks like two binds.
+    """
     source, *more = words.split(":")
-    if len(more) > 2 or (len(more) == 2 and more[1] not in {"ro", "rw"}):
-        raise ConfigError(f"found {found(words)}; expected {BIND}")
+    if "," in words or len(more) > 2 or (len(more) == 2 and more[1] not in {"ro", "rw"}):
+        raise ConfigError(f'found {found(words)}; expected {BIND}, or {{ source = "…", destination = "…" }}')
     return bind(source, more[0] if more else "", read_only=more[1:] == ["ro"])
 
 

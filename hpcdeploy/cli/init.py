@@ -1,0 +1,17 @@
+"""``hpcdeploy init``: a first settings file."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(help="The project's folder.", exists=True, file_okay=False)] = Path(),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a hpcdeploy.toml that is there.")] = False,
+) -> None:
+    """Write a commented hpcdeploy.toml from what is found in a folder: pixi.toml, its environments, the git remote."""
+    from hpcdeploy.flows.init import init as write
+
+    path = write(folder, force=force)
+    print(f"wrote {path}; next: read it, then hpcdeploy generate")

@@ -1,0 +1,40 @@
+"""The reference of the settings and the schema say the same."""
+
+import re
+from pathlib import Path
+
+from hpcdeploy.config.documents import parse_document
+from hpcdeploy.config.reading import Report, Table, read
+from hpcdeploy.config.schema import ARRAY_TABLE, BIND_TABLE, CLUSTER, IMAGE, JOB, PIXI, PROJECT_FILE, WITH_RESOURCES
+
+PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
+
+TABLES = {
+    "Top level": PROJECT_FILE,
+    "`[image]` and `[images.NAME]`": IMAGE,
+    "`pixi`": PIXI,
+    "`[clusters.NAME]`": CLUSTER,
+    "`[clusters.NAME.defaults]`": Table(WITH_RESOURCES),
+    "`[jobs.NAME]`": JOB,
+    "A table in `binds`": BIND_TABLE,
+    "A table in `array`": ARRAY_TABLE,
+}
+
+
+def test_every_key_is_documented_and_every_documented_key_exists() -> None:
+    sections = dict(part.split("\n", 1) for part in PAGE.split("\n## ")[1:])
+    documented = {
+        heading: re.findall(r"^\| `([a-z-]+)` \|", body, re.MULTILINE)
+        for heading, body in sections.items()
+        if heading not in {"Where settings live", "Values"}
+    }
+    assert documented == {heading: [key.name for key in table.keys] for heading, table in TABLES.items()}
+
+
+def test_every_example_of_the_reference_is_valid() -> None:
+    examples = re.findall(r"^```toml\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+    assert examples
+    for example in examples:
+        report = Report(file="example")
+        read(PROJECT_FILE, parse_document(example.encode(), "example"), report)
+        report.close()

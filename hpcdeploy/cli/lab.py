@@ -1,0 +1,70 @@
+"""``hpcdeploy lab``: a whole cluster on this machine."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="A whole cluster on this machine, for the demo and the tests.")
+
+
+@app.command()
+def up(
+    accounting: Annotated[
+        bool, typer.Option("--accounting/--no-accounting", help="With slurmdbd and MariaDB, so that sacct answers.")
+    ] = True,
+) -> None:
+    """Bring the lab up: Slurm, HTCondor, a registry, an SSH server, all on loopback."""
+    from hpcdeploy.lab import cluster
+    from hpcdeploy.lab.settings import default_settings
+
+    cluster.up(default_settings(accounting=accounting), lambda line: print(line, flush=True))
+
+
+@app.command()
+def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Tell whether the lab is up, and where its parts listen."""
+    import json
+
+    from hpcdeploy.lab import cluster
+
+    found = cluster.status()
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    print(f"lab: {found['state']}")
+    for name, word in found.get("services", {}).items():
+        print(f"  {name:<10} {word}")
+    for key in ("ssh_config", "host", "registry", "logs"):
+        if key in found:
+            print(f"{key}: {found[key]}")
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def shell(
+    command: Annotated[list[str] | None, typer.Argument(help="A command and its arguments; a shell without.")] = None,
+    root: Annotated[bool, typer.Option("--root", help="As root instead of the lab's user.")] = False,
+) -> None:
+    """Run a command, or a shell, on the lab's login node."""
+    import os
+
+    from hpcdeploy.errors import LabError
+    from hpcdeploy.lab import cluster
+
+    lab = cluster.find()
+    if lab is None:
+        raise LabError("no lab runs; start one with: hpcdeploy lab up")
+    environment = {"TERM": os.environ.get("TERM", "dumb")}
+    argv = cluster.inside_argv(
+        lab, command or ["bash", "--login"], user="root" if root else lab.user, environment=environment
+    )
+    os.execvp(argv[0], argv)  # noqa: S606 - the command's own exit status and terminal are what is wanted
+
+
+@app.command()
+def down() -> None:
+    """Take the lab down; its files stay, so that the next start is quick."""
+    from hpcdeploy.lab import cluster
+
+    cluster.down(report=print)

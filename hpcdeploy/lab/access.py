@@ -1,0 +1,73 @@
+"""How others reach the lab: an SSH configuration of its own, and its entry as a cluster."""
+
+import shutil
+from pathlib import Path
+
+from hpcdeploy.lab.state import Lab
+
+CLUSTER_FILE = "cluster.toml"
+
+
+def ssh_config(lab: Lab) -> str:
+    """Render an ssh_config(5) with one host; its path is given to ``ssh -F``, so nothing of the person's own is touched."""
+    return f"""\
+Host {lab.host}
+    HostName 127.0.0.1
+    Port {lab.ssh_port}
+    User {lab.user}
+    IdentityFile "{lab.state / "id_ed25519"}"
+    IdentitiesOnly yes
+    UserKnownHostsFile "{lab.state / "known_hosts"}"
+    GlobalKnownHostsFile /dev/null
+    StrictHostKeyChecking yes
+"""
+
+
+def known_hosts(lab: Lab, host_key: str) -> str:
+    """Render the known_hosts line for the lab's own host key (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT)."""
+    kind, key = host_key.split()[:2]
+    return f"[127.0.0.1]:{lab.ssh_port} {kind} {key}\n"
+
+
+def cluster_toml(lab: Lab) -> str:
+    """Render the lab's entry among the clusters; ``mirrors`` says which registry's images it holds, and where."""
+    return f"""\
+[clusters.{lab.name}]
+host = "{lab.host}"
+ssh_config = {_string(lab.ssh_config)}
+schedulers = ["slurm", "htcondor"]
+root = "$SCRATCH/hpcdeploy"
+[clusters.{lab.name}.mirrors]
+"ghcr.io" = "{lab.registry}"
+"""
+
+
+def _string(path: Path) -> str:
+    return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def register(lab: Lab) -> None:
+    """Write key, known host, SSH configuration, and last of all the cluster's entry, each by rename."""
+    keys = lab.inside / "keys"
+    private = lab.state / "id_ed25519"
+    shutil.copyfile(keys / "user", _draft(private))
+    _draft(private).chmod(0o600)
+    _draft(private).replace(private)
+    texts = {
+        lab.state / "known_hosts": known_hosts(lab, (keys / "host.pub").read_text()),
+        lab.ssh_config: ssh_config(lab),
+        lab.state / CLUSTER_FILE: cluster_toml(lab),
+    }
+    for path, text in texts.items():
+        _draft(path).write_text(text)
+        _draft(path).replace(path)
+
+
+def _draft(path: Path) -> Path:
+    return path.with_name(path.name + ".part")
+
+
+def unregister(state: Path) -> None:
+    """Take the cluster's entry and the way in away; the key stays for the next start."""
+    for name in (CLUSTER_FILE, "ssh_config", "known_hosts"):
+        (state / name).unlink(missing_ok=True)

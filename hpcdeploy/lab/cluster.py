@@ -1,0 +1,237 @@
+"""Bring a lab up, look at it, enter it, take it down."""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from hpcdeploy.errors import LabError, MissingProgramError
+from hpcdeploy.lab import access, daemons, ports, process, rootfs, state
+from hpcdeploy.lab.settings import LabSettings, Ports, default_settings
+from hpcdeploy.lab.state import Lab
+
+Report = Callable[[str], None]
+
+_START_LIMIT = 150.0
+_LINES_SHOWN = 15
+_PROGRAMS = ("unshare", "nsenter", "mount", "sh")
+
+
+def silent(_line: str) -> None:
+    """Report nothing."""
+
+
+def up(settings: LabSettings | None = None, report: Report = silent) -> Lab:
+    """Return the lab running, starting it first where it does not run.
+
+    A second call at the same time waits for the first. A lab that runs with the other choice of accounting is restarted.
+    Raises `MissingProgramError` where this machine lacks something, `LabError` where a daemon does not come up.
+    """
+    settings = settings or default_settings()
+    _check_machine()
+    settings.state.mkdir(parents=True, exist_ok=True)
+    with state.locked(_lock(settings), "waiting for another hpcdeploy that is at work on this lab", report):
+        running = _running(settings)
+        if running is not None and running.accounting == settings.accounting and _phase(settings) == "ready":
+            report(f"the lab runs already (process {running.init.pid})")
+            return running
+        if running is not None:
+            report("taking the lab down: it is to run in another way")
+        _end(settings)
+        with state.locked(settings.cache / "lock", "waiting for another lab that makes a root file system", report):
+            root = rootfs.ensure(settings, report)
+        lab = _start(settings, root, report)
+        report(f"the lab is up: ssh -F {lab.ssh_config} {lab.host}; registry {lab.registry}")
+        return lab
+
+
+def down(settings: LabSettings | None = None, report: Report = silent) -> None:
+    """Take the lab down, whatever state it is in; files stay, so that the next start is quick."""
+    settings = settings or default_settings()
+    if not settings.state.is_dir():
+        report("no lab runs")
+        return
+    with state.locked(_lock(settings), "waiting for another hpcdeploy that is at work on this lab", report):
+        report("the lab is down" if _end(settings) else "no lab runs")
+
+
+def find(settings: LabSettings | None = None) -> Lab | None:
+    """Return the lab if it is up and ready, else none."""
+    settings = settings or default_settings()
+    return _running(settings) if _phase(settings) == "ready" else None
+
+
+def status(settings: LabSettings | None = None) -> dict[str, Any]:
+    """Tell how the lab is, in values that JSON can hold: ``state`` is ``down`` or the phase, ``services`` one word each."""
+    settings = settings or default_settings()
+    lab = _running(settings)
+    if lab is None:
+        return {"name": settings.name, "state": "down"}
+    published = state.read_status(lab.inside)
+    return {
+        "name": lab.name,
+        "state": published["phase"],
+        "services": published["services"],
+        "host": lab.host,
+        "user": lab.user,
+        "ssh_config": str(lab.ssh_config),
+        "registry": lab.registry,
+        "ports": asdict(lab.ports),
+        "accounting": lab.accounting,
+        "init_pid": lab.init_pid,
+        "logs": str(lab.logs),
+    }
+
+
+def inside_argv(
+    lab: Lab, argv: Sequence[str], *, user: str | None = None, environment: Mapping[str, str] | None = None
+) -> list[str]:
+    """Plan a command that runs `argv` inside the lab, as root unless `user` is given."""
+    who = user or "root"
+    home = "/root" if who == "root" else f"/home/{who}"
+    variables = {"SCRATCH": lab.scratch, **(environment or {})}
+    return process.enter_argv(lab.init, argv, variables, user=who, home=home)
+
+
+def inside(
+    lab: Lab,
+    argv: Sequence[str],
+    *,
+    user: str | None = None,
+    stdin: bytes = b"",
+    environment: Mapping[str, str] | None = None,
+    timeout: float | None = None,
+) -> "subprocess.CompletedProcess[bytes]":
+    """Run a command inside the lab and return its exit status and output; the caller judges the status."""
+    return subprocess.run(
+        inside_argv(lab, argv, user=user, environment=environment),
+        input=stdin,
+        capture_output=True,
+        check=False,
+        timeout=timeout,
+    )
+
+
+def _lock(settings: LabSettings) -> Path:
+    return settings.state / "lock"
+
+
+def _record(settings: LabSettings) -> Path:
+    return settings.state / "lab.json"
+
+
+def _phase(settings: LabSettings) -> str:
+    return str(state.read_status(settings.state / "inside")["phase"])
+
+
+def _running(settings: LabSettings) -> Lab | None:
+    record = state.read(_record(settings))
+    chosen = ports.read(settings.state / "ports.json")
+    if record is None or chosen is None or not record.init.alive():
+        return None
+    settings = replace(settings, accounting=record.accounting)
+    return state.describe(settings, chosen, record.rootfs, record.init, record.outer)
+
+
+def _check_machine() -> None:
+    if os.geteuid() != 0:
+        raise LabError(
+            "the lab needs root on this machine (it mounts, and starts daemons as several users); run it with sudo"
+        )
+    missing = [program for program in _PROGRAMS if shutil.which(program) is None]
+    if missing:
+        raise MissingProgramError(
+            f"the lab needs {' and '.join(missing)}, from the packages util-linux and mount; install them"
+        )
+
+
+def _end(settings: LabSettings) -> bool:
+    """End whatever a record speaks of; tell whether anything ran."""
+    record = state.read(_record(settings))
+    access.unregister(settings.state)
+    ran = record is not None and (record.init.alive() or record.outer.alive())
+    if record is not None:
+        process.end(record.init, record.outer)
+    _record(settings).unlink(missing_ok=True)
+    (settings.state / "inside" / "status.json").unlink(missing_ok=True)
+    return ran
+
+
+def _start(settings: LabSettings, root: Path, report: Report) -> Lab:
+    chosen = _prepare(settings, root)
+    report("starting the daemons")
+    log = settings.state / "inside" / "log" / "init.log"
+    waiting = process.start(root, settings.state, settings.name, settings.gpus, log)
+    lab = state.describe(settings, chosen, root, waiting.init, waiting.outer)
+    state.write(_record(settings), lab)
+    waiting.go()
+    try:
+        _await_ready(lab, report)
+    except BaseException:
+        _end(settings)
+        raise
+    access.register(lab)
+    return lab
+
+
+def _prepare(settings: LabSettings, root: Path) -> Ports:
+    """Lay out the state folder: layers for the root, folders that the lab sees, its files, its plan."""
+    folder = settings.state
+    stamp = folder / "rootfs"
+    if stamp.exists() and stamp.read_text() != root.name:  # a layer fits only the root that it was written over
+        shutil.rmtree(folder / "upper", ignore_errors=True)
+    stamp.write_text(root.name)
+    for name in ("files", "tmp", "work"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for name in ("lower", "upper", "work", "root", "home", "scratch", "tmp", "registry", "files", "inside/log"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    (folder / "inside" / "status.json").unlink(missing_ok=True)
+    chosen = ports.choose(settings, ports.read(folder / "ports.json"), ports.RANGE)
+    ports.write(folder / "ports.json", chosen)
+    for name, text in daemons.files(settings, chosen).items():
+        path = folder / "files" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    _copy_from_machine(folder / "files")
+    (folder / "inside" / "plan.json").write_text(daemons.plan(settings, chosen))
+    shutil.copyfile(Path(__file__).with_name("init.py"), folder / "inside" / "init.py")
+    return chosen
+
+
+def _copy_from_machine(files: Path) -> None:
+    """Let the lab find and trust the hosts that this machine finds and trusts."""
+    for name in ("etc/resolv.conf", "etc/ssl/certs/ca-certificates.crt"):
+        source = Path("/") / name
+        if source.is_file():
+            target = files / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+
+
+def _await_ready(lab: Lab, report: Report) -> None:
+    """Follow the init's reports until the lab is ready."""
+    said: set[str] = set()
+    deadline = time.monotonic() + _START_LIMIT
+    while time.monotonic() < deadline:
+        alive = lab.init.alive()
+        published = state.read_status(lab.inside)
+        for name, word in published["services"].items():
+            if word == "ready" and name not in said:
+                said.add(name)
+                report(f"  {name} is ready")
+        if published["phase"] == "ready":
+            return
+        if published["phase"] == "failed" or not alive:
+            log = lab.logs / f"{published.get('log', 'init')}.log"
+            raise LabError(f"the lab did not come up: {published.get('reason', 'its first process ended')}; {_tail(log)}")
+        time.sleep(0.1)
+    raise LabError(f"the lab was not ready after {_START_LIMIT:.0f} s; the logs are in {lab.logs}")
+
+
+def _tail(log: Path) -> str:
+    lines = log.read_text(errors="replace").splitlines()[-_LINES_SHOWN:] if log.exists() else []
+    return f"{log} ends:\n" + "\n".join(f"  {line}" for line in lines)

@@ -1,0 +1,56 @@
+"""HTCondor's configuration for a lab: text from values (the HTCondor manual, "Configuration Macros")."""
+
+from hpcdeploy.lab.settings import LabSettings, Ports
+
+
+def condor_conf(settings: LabSettings, ports: Ports) -> str:
+    """Render a file for ``/etc/condor/config.d``: manager, submitter and worker in one, all behind one port on loopback.
+
+    The pretend GPUs are a plain machine resource: a job that asks for one gets ``CUDA_VISIBLE_DEVICES``, and no property
+    of a real device is advertised. HasSIF is stated, because Debian's package lacks the image that HTCondor tests with.
+    """
+    gpus = ", ".join(f"GPU-{number}" for number in range(settings.gpus))
+    return f"""\
+DAEMON_LIST = MASTER, SHARED_PORT, COLLECTOR, NEGOTIATOR, SCHEDD, STARTD
+CONDOR_HOST = 127.0.0.1
+COLLECTOR_HOST = 127.0.0.1:{ports.condor}
+USE_SHARED_PORT = True
+SHARED_PORT_PORT = {ports.condor}
+NETWORK_INTERFACE = 127.0.0.1
+NETWORK_HOSTNAME = {settings.name}
+BIND_ALL_INTERFACES = False
+ENABLE_IPV6 = False
+UID_DOMAIN = {settings.name}
+FILESYSTEM_DOMAIN = {settings.name}
+TRUST_UID_DOMAIN = True
+STARTER_ALLOW_RUNAS_OWNER = True
+
+NUM_CPUS = {settings.cpus * len(settings.nodes)}
+MEMORY = {settings.memory_mb}
+MACHINE_RESOURCE_GPUS = {gpus}
+NUM_SLOTS_TYPE_1 = 1
+SLOT_TYPE_1 = 100%
+SLOT_TYPE_1_PARTITIONABLE = True
+START = True
+SUSPEND = False
+PREEMPT = False
+KILL = False
+BASE_CGROUP =
+
+SINGULARITY = /usr/bin/apptainer
+SINGULARITY_RUN_TEST_BEFORE_JOB = False
+HasSIF = True
+STARTD_ATTRS = $(STARTD_ATTRS) HasSIF
+
+NEGOTIATOR_INTERVAL = 2
+NEGOTIATOR_CYCLE_DELAY = 1
+NEGOTIATOR_MIN_INTERVAL = 1
+SCHEDD_INTERVAL = 5
+SCHEDD_MIN_INTERVAL = 1
+UPDATE_INTERVAL = 5
+JOB_START_COUNT = 50
+JOB_START_DELAY = 0
+MAX_JOBS_RUNNING = 200
+SHADOW_QUEUE_UPDATE_INTERVAL = 5
+STARTER_UPDATE_INTERVAL = 5
+"""

@@ -1,0 +1,178 @@
+"""The daemons of a lab as values: their files, what is prepared for them, and how each is started and asked."""
+
+import json
+from dataclasses import asdict
+
+from hpcdeploy.lab.condor import condor_conf
+from hpcdeploy.lab.settings import LabSettings, Ports, Service
+from hpcdeploy.lab.slurm import DATABASE, SPOOL, accounts, cgroup_conf, gres_conf, slurm_conf, slurmdbd_conf
+
+
+def files(settings: LabSettings, ports: Ports) -> dict[str, str]:
+    """Return every file that goes into the lab's root: path from ``/``, text."""
+    return {
+        "etc/hostname": f"{settings.name}\n",
+        "etc/hosts": f"127.0.0.1 {settings.name} localhost {' '.join(settings.nodes)}\n::1 ip6-localhost\n",
+        "etc/environment": f"SCRATCH={settings.scratch}\n",
+        "etc/slurm/slurm.conf": slurm_conf(settings, ports),
+        "etc/slurm/gres.conf": gres_conf(settings),
+        "etc/slurm/cgroup.conf": cgroup_conf(),
+        "etc/slurm/slurmdbd.conf": slurmdbd_conf(ports),
+        "etc/condor/config.d/50-lab.config": condor_conf(settings, ports),
+        "etc/ssh/sshd_config": sshd_config(settings, ports),
+        "etc/docker/registry/config.yml": registry_config(ports),
+        "etc/hpcdeploy-lab/prepare.sh": prepare_script(settings),
+        "etc/hpcdeploy-lab/accounts.sh": accounts(settings),
+        "etc/hpcdeploy-lab/database.sql": DATABASE,
+    }
+
+
+def sshd_config(settings: LabSettings, ports: Ports) -> str:
+    """Render sshd_config(5): keys only, the lab's user only, one address.
+
+    Many sessions may open at once, and failed logins bring no penalty (tests make both on purpose). Penalties came with
+    OpenSSH 9.8; older ones refuse to start over the word.
+    """
+    penalties = "" if settings.suite == "bookworm" else "PerSourcePenalties no\n"
+    return f"""\
+ListenAddress 127.0.0.1
+Port {ports.ssh}
+HostKey /lab/keys/host
+AllowUsers {settings.user}
+AuthorizedKeysFile /lab/keys/authorized
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+UsePAM no
+PidFile none
+MaxStartups 200
+MaxSessions 200
+{penalties}SetEnv SCRATCH={settings.scratch}
+AcceptEnv LANG LC_*
+PrintMotd no
+Subsystem sftp internal-sftp
+"""
+
+
+def registry_config(ports: Ports) -> str:
+    """Render the registry's configuration: no authentication, loopback, deletion allowed."""
+    return f"""\
+version: 0.1
+log:
+  level: info
+storage:
+  filesystem:
+    rootdirectory: /var/lib/docker-registry
+  delete:
+    enabled: true
+http:
+  addr: 127.0.0.1:{ports.registry}
+"""
+
+
+def prepare_script(settings: LabSettings) -> str:
+    """Render the shell script that runs once before the daemons; running it again changes nothing.
+
+    ``useradd`` also writes the subuid and subgid ranges that unprivileged builds need. A password field of ``*`` lets a
+    key in where ``!`` means a locked account to sshd (sshd(8)). An ECDSA or RSA host key would do as well as Ed25519.
+    """
+    user = settings.user
+    return f"""\
+set -eu
+id {user} >/dev/null 2>&1 || useradd --create-home --uid {settings.uid} --user-group --shell /bin/bash --password '*' {user}
+test -d /home/{user} || {{ cp -R /etc/skel /home/{user}; chown -R {user}: /home/{user}; }}
+install -d -o {user} -g {user} -m 700 {settings.scratch}
+chmod 1777 /tmp
+install -d -m 755 /run/sshd /run/lock /run/user
+install -d -o munge -g munge -m 755 /run/munge
+install -d -o mysql -g mysql -m 755 /run/mysqld
+install -d -o slurm -g slurm -m 755 /run/slurm {SPOOL} {SPOOL}/ctld
+install -d -o condor -g condor -m 755 /run/condor /run/lock/condor
+chown -R docker-registry: /var/lib/docker-registry
+chown slurm: /etc/slurm/slurmdbd.conf
+chmod 600 /etc/slurm/slurmdbd.conf
+mkdir -p /lab/keys
+cd /lab/keys
+test -s munge || {{ head -c 1024 /dev/urandom > munge.part; mv munge.part munge; }}
+chown munge: munge
+chmod 400 munge
+for key in host user; do
+    test -s "$key.pub" || {{ rm -f "$key"; ssh-keygen -q -t ed25519 -N '' -C hpcdeploy-lab -f "$key"; }}
+done
+cp user.pub authorized
+"""
+
+
+def services(settings: LabSettings, ports: Ports) -> tuple[Service, ...]:
+    """List every daemon in the foreground, with the command that tells when it answers."""
+    slurm_needs = ("munge", "slurmdbd") if settings.accounting else ("munge",)
+    listed = [
+        Service(name="sshd", argv=("/usr/sbin/sshd", "-D", "-e"), ready=_listening(ports.ssh)),
+        Service(
+            name="registry",
+            argv=("/usr/bin/docker-registry", "serve", "/etc/docker/registry/config.yml"),
+            user="docker-registry",
+            ready=("curl", "-sf", "-o", "/dev/null", f"http://127.0.0.1:{ports.registry}/v2/"),
+        ),
+        Service(
+            name="munge",
+            argv=("/usr/sbin/munged", "--foreground", "--key-file=/lab/keys/munge"),
+            user="munge",
+            ready=("munge", "--no-input"),
+        ),
+        *(_accounting() if settings.accounting else ()),
+        Service(
+            name="slurmctld",
+            argv=("/usr/sbin/slurmctld", "-D"),
+            user="slurm",
+            after=slurm_needs,
+            ready=("sh", "-c", "scontrol ping | grep -q UP"),
+        ),
+        *(
+            Service(
+                name=node,
+                argv=("/usr/sbin/slurmd", "-D", "-N", node),
+                after=("slurmctld",),
+                ready=("sh", "-c", f"sinfo -h -N -n {node} -o %T | grep -qxE 'idle|mixed|allocated|completing'"),
+            )
+            for node in settings.nodes
+        ),
+        Service(
+            name="condor",
+            argv=("/usr/sbin/condor_master", "-f"),
+            ready=("sh", "-c", "condor_status -af Name | grep -q slot1 && condor_status -schedd -af Name | grep -q ."),
+            stop_signal="SIGQUIT",  # fast shutdown; SIGTERM waits for running jobs (condor_off(1))
+        ),
+    ]
+    return tuple(listed)
+
+
+def _accounting() -> tuple[Service, ...]:
+    database = ("/usr/sbin/mariadbd", "--user=mysql", "--skip-networking", "--innodb-buffer-pool-size=64M")
+    ready = ("sh", "-c", "mariadb < /etc/hpcdeploy-lab/database.sql")
+    return (
+        Service(name="mariadb", argv=database, ready=ready),
+        Service(
+            name="slurmdbd",
+            argv=("/usr/sbin/slurmdbd", "-D"),
+            user="slurm",
+            after=("munge", "mariadb"),
+            ready=("sacctmgr", "-nP", "list", "cluster"),
+        ),
+    )
+
+
+def _listening(port: int) -> tuple[str, ...]:
+    return ("python3", "-c", f"import socket; socket.create_connection(('127.0.0.1', {port}), 1).close()")
+
+
+def plan(settings: LabSettings, ports: Ports) -> str:
+    """Render the plan that the lab's init process follows."""
+    finish = [["sh", "/etc/hpcdeploy-lab/accounts.sh"]] if settings.accounting else []
+    return json.dumps(
+        {
+            "prepare": [["sh", "/etc/hpcdeploy-lab/prepare.sh"]],
+            "services": [asdict(service) for service in services(settings, ports)],
+            "finish": finish,
+        },
+        indent=1,
+    )

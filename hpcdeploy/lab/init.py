@@ -1,0 +1,180 @@
+"""The lab's first process: prepares, starts every daemon in its turn, keeps watch, and takes all down when it ends.
+
+It runs inside the lab with the lab's own Python, as process 1 of a PID namespace, so that its end ends every process
+there, whoever started it (pid_namespaces(7)). It needs nothing but the standard library and is told all by a plan:
+
+    {"prepare": [ARGV...], "services": [{"name", "argv", "ready", "after", "user", "stop_signal"}...], "finish": [ARGV...]}
+
+It writes ``status.json`` beside the plan at every change: ``phase`` is ``starting``, ``ready`` or ``failed`` (with
+``reason`` and ``log``); ``services`` maps every name to ``waiting``, ``starting``, ``ready`` or ``ended (code)``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+WATCHED = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)
+PROBE_PAUSE = 0.15
+START_LIMIT = 60.0
+STOP_LIMIT = 8.0
+
+
+class StartError(Exception):
+    """The lab cannot come up: the reason, and the log to read."""
+
+    def __init__(self, reason: str, log: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.log = log
+
+
+class Init:
+    """Runs one plan."""
+
+    def __init__(self, plan: dict[str, Any], folder: Path) -> None:
+        self.plan = plan
+        self.folder = folder
+        self.services: dict[str, dict[str, Any]] = {service["name"]: service for service in plan["services"]}
+        self.states = dict.fromkeys(self.services, "waiting")
+        self.running: dict[int, str] = {}
+        self.ended: dict[int, int] = {}
+        self.own: set[int] = set()
+
+    def report(self, phase: str, **more: str) -> None:
+        """Publish the state by rename, so that a reader never sees half of it."""
+        draft = self.folder / "status.json.part"
+        draft.write_text(json.dumps({"phase": phase, "services": self.states, **more}))
+        draft.replace(self.folder / "status.json")
+
+    def spawn(self, name: str, argv: list[str], user: str = "") -> int:
+        """Start a program with its output appended to a log of that name, and nothing blocked."""
+        with (self.folder / "log" / f"{name}.log").open("ab") as log:
+            child = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                user=user or None,
+                group=user or None,
+                extra_groups=[] if user else None,
+                start_new_session=True,
+                preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, ()),  # noqa: PLW1509 - one thread
+            )
+        child.returncode = 0  # reap() alone waits for children; Popen must not
+        self.own.add(child.pid)
+        return child.pid
+
+    def reap(self) -> None:
+        """Collect every child that has ended, orphans of others included."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid in self.own:
+                self.own.remove(pid)
+                self.ended[pid] = os.waitstatus_to_exitcode(status)
+            name = self.running.pop(pid, None)
+            if name is not None:
+                self.states[name] = f"ended ({os.waitstatus_to_exitcode(status)})"
+
+    def run(self, name: str, argv: list[str]) -> None:
+        """Run one command to its end."""
+        pid = self.spawn(name, argv)
+        deadline = time.monotonic() + START_LIMIT
+        while pid not in self.ended:
+            if time.monotonic() > deadline:
+                raise StartError(f"{' '.join(argv)} did not end in {START_LIMIT:.0f} s", name)
+            self.pause(0.05)
+        if code := self.ended.pop(pid):
+            raise StartError(f"{' '.join(argv)} ended with {code}", name)
+
+    def pause(self, seconds: float) -> None:
+        """Sleep until a child ends, and leave at once when told to stop."""
+        caught = signal.sigtimedwait(WATCHED, seconds)
+        self.reap()
+        if caught is not None and caught.si_signo != signal.SIGCHLD:
+            self.stop()
+
+    def start(self) -> None:
+        """Start every service whose turn has come until all answer."""
+        probes: dict[str, int] = {}
+        deadlines: dict[str, float] = {}
+        while any(state != "ready" for state in self.states.values()):
+            for name, service in self.services.items():
+                state = self.states[name]
+                if state == "waiting" and all(self.states[other] == "ready" for other in service["after"]):
+                    self.running[self.spawn(name, service["argv"], service["user"])] = name
+                    self.states[name] = "starting"
+                    deadlines[name] = time.monotonic() + START_LIMIT
+                    self.report("starting")
+                elif state == "starting":
+                    self.probe(name, service, probes, deadlines[name])
+                elif state.startswith("ended"):
+                    raise StartError(f"{name} {state} while the lab was starting", name)
+            self.pause(PROBE_PAUSE)
+
+    def probe(self, name: str, service: dict[str, Any], probes: dict[str, int], deadline: float) -> None:
+        """Ask one service whether it answers yet, one question at a time."""
+        if name not in probes:
+            probes[name] = self.spawn(f"{name}.ready", service["ready"])
+        elif probes[name] in self.ended:
+            if self.ended.pop(probes.pop(name)) == 0:
+                self.states[name] = "ready"
+                self.report("starting")
+        elif time.monotonic() > deadline:
+            raise StartError(f"{name} runs but does not answer after {START_LIMIT:.0f} s", f"{name}.ready")
+
+    def stop(self) -> None:
+        """End the services, the newest first to hear of it, and leave; the kernel ends whatever else is there."""
+        for pid, name in reversed(self.running.items()):
+            os.kill(pid, getattr(signal, self.services[name]["stop_signal"]))
+        deadline = time.monotonic() + STOP_LIMIT
+        while self.running and time.monotonic() < deadline:
+            signal.sigtimedwait((signal.SIGCHLD,), 0.2)
+            self.reap()
+        self.report("stopped")
+        os._exit(0)
+
+    def live(self) -> None:
+        """Do all of it."""
+        for argv in self.plan["prepare"]:
+            self.run("prepare", argv)
+        self.start()
+        for argv in self.plan["finish"]:
+            self.run("finish", argv)
+        self.report("ready")
+        known = dict(self.states)
+        while True:
+            self.pause(3600)
+            self.ended.clear()
+            if known != self.states:
+                known = dict(self.states)
+                self.report("ready")
+
+
+def main() -> None:
+    """Run the plan named on the command line."""
+    path = Path(sys.argv[1])
+    signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
+    init = Init(json.loads(path.read_text()), path.parent)
+    init.report("starting")
+    try:
+        init.live()
+    except StartError as error:
+        init.report("failed", reason=error.reason, log=error.log)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""Where Debian packages come from: this machine's own apt says so, nothing is written down here."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+PUBLIC_MIRROR = "http://deb.debian.org/debian"
+"""Debian's own mirror network (https://deb.debian.org), for machines whose apt knows no Debian mirror, such as Ubuntu."""
+
+INDEX_TARGETS = ("apt-get", "indextargets", "--format", "$(SITE) $(RELEASE)", "Created-By: Packages")
+"""Lists the sources that apt uses, a line each: site, then release (apt-get(8))."""
+
+_SUITES = frozenset({"bullseye", "bookworm", "trixie", "forky", "sid", "unstable", "stable", "testing", "oldstable"})
+_CARRIED_OPTIONS = re.compile(r"Acquire::(?:Check-Valid-Until|Check-Date|Retries|https?::(?:Proxy|Timeout)\b.*)")
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """A Debian mirror and the apt options that this machine needs to use it."""
+
+    site: str
+    options: tuple[str, ...] = ()
+
+
+def parse_site(targets: Iterable[str]) -> str:
+    """Pick the Debian archive out of apt's index targets; the public mirror where there is none.
+
+    Update, backport and security archives have releases with a suffix and are passed over: they need not hold the other
+    suites.
+    """
+    for line in targets:
+        site, _, release = line.strip().partition(" ")
+        if site.startswith(("http://", "https://")) and release in _SUITES and not site.rstrip("/").endswith("-security"):
+            return site.rstrip("/")
+    return PUBLIC_MIRROR
+
+
+def parse_options(dump: Iterable[str]) -> tuple[str, ...]:
+    """Keep from ``apt-config dump`` what a new root file system needs to reach the same mirror: proxies, dates, retries."""
+    kept = []
+    for line in dump:
+        key, _, value = line.strip().partition(" ")
+        if _CARRIED_OPTIONS.fullmatch(key) and value not in ('"";', ""):
+            kept.append(f"{key} {value.rstrip(';')}")
+    return tuple(kept)

@@ -1,0 +1,105 @@
+"""The lab's root file system: made once by mmdebstrap, kept in the cache, never written to afterwards."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from hpcdeploy.errors import LabError, MissingProgramError
+from hpcdeploy.lab import mirror, packages
+from hpcdeploy.lab.settings import LabSettings
+
+Report = Callable[[str], None]
+
+KEYRINGS = Path("/usr/share/keyrings")
+EXCLUDED = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/info/*")
+
+
+def path(settings: LabSettings) -> Path:
+    """Return where this lab's root file system lies, made or not."""
+    return settings.cache / f"rootfs-{packages.stamp(settings)}"
+
+
+def ensure(settings: LabSettings, report: Report) -> Path:
+    """Return the root file system, making it first where it is not there. The caller holds the cache's lock.
+
+    It appears by rename: a `path` that exists is whole. Raises `LabError` with mmdebstrap's last lines.
+    """
+    target = path(settings)
+    if target.is_dir():
+        return target
+    _ensure_programs(report)
+    settings.cache.mkdir(parents=True, exist_ok=True)
+    for leftover in settings.cache.glob("rootfs-*.part"):
+        report(f"removing an unfinished root file system ({leftover})")
+        shutil.rmtree(leftover)
+    source = _find_mirror()
+    draft = target.with_name(target.name + ".part")
+    pins = settings.cache / "preferences"
+    pins.write_text(packages.preferences(settings))
+    report(
+        f"making a root file system of {settings.suite} with {len(packages.PACKAGES)} packages; this takes a minute or so"
+    )
+    _run_logged(command(settings, source, draft, pins), settings.cache / "mmdebstrap.log")
+    draft.replace(target)
+    return target
+
+
+def command(settings: LabSettings, source: mirror.Mirror, draft: Path, pins: Path) -> list[str]:
+    """Plan the mmdebstrap(1) command that makes the root file system in `draft`."""
+    options = [f"--aptopt={option}" for option in ('Acquire::Languages "none"', *source.options)]
+    options += [f"--dpkgopt=path-exclude={pattern}" for pattern in EXCLUDED]
+    suites = (settings.suite, settings.apptainer_suite)
+    return [
+        "mmdebstrap",
+        "--mode=root",
+        "--variant=apt",
+        "--format=directory",
+        *options,
+        '--setup-hook=mkdir -p "$1/etc/apt/preferences.d"',
+        f"--setup-hook=copy-in {pins} /etc/apt/preferences.d",
+        f"--include={','.join(packages.PACKAGES)}",
+        settings.suite,
+        str(draft),
+        *(f"deb {source.site} {suite} main" for suite in suites),
+    ]
+
+
+def _ensure_programs(report: Report) -> None:
+    """Install mmdebstrap and Debian's archive keys where this is Debian or Ubuntu; say what is missing elsewhere."""
+    wanted = []
+    if shutil.which("mmdebstrap") is None:
+        wanted.append("mmdebstrap")
+    if not any(KEYRINGS.glob("debian-archive-*keyring*")):
+        wanted.append("debian-archive-keyring")
+    if not wanted:
+        return
+    if shutil.which("apt-get") is None:
+        raise MissingProgramError(
+            f"the lab is made from Debian packages and needs {' and '.join(wanted)}, which cannot be installed here for want of "
+            "apt-get; install them from your distribution, or use a machine with Debian or Ubuntu"
+        )
+    report(f"installing {' and '.join(wanted)} on this machine with apt-get")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for argv in (["apt-get", "-q", "update"], ["apt-get", "-q", "install", "-y", "--no-install-recommends", *wanted]):
+        done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise LabError(f"{' '.join(argv)} ended with {done.returncode}:\n{done.stderr.strip()[-2000:]}")
+
+
+def _find_mirror() -> mirror.Mirror:
+    """Ask this machine's apt; the public mirror where there is no apt."""
+    if shutil.which("apt-get") is None:
+        return mirror.Mirror(mirror.PUBLIC_MIRROR)
+    targets = subprocess.run(mirror.INDEX_TARGETS, capture_output=True, text=True, check=False)
+    dump = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=False)
+    return mirror.Mirror(mirror.parse_site(targets.stdout.splitlines()), mirror.parse_options(dump.stdout.splitlines()))
+
+
+def _run_logged(argv: list[str], log: Path) -> None:
+    with log.open("wb") as output:
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False)
+    if done.returncode:
+        tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+        raise LabError(f"mmdebstrap ended with {done.returncode}; all it said is in {log}, which ends:\n{tail}")

@@ -1,0 +1,93 @@
+"""What a lab is made of: its name, its suite, its size, and the folders that it keeps."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabSettings:
+    """Choices that make one lab.
+
+    ``suite`` is the Debian release the root file system is made from; Apptainer comes from ``apptainer_suite``, because no
+    stable release carries it. ``state`` holds everything that belongs to this one lab, ``cache`` what labs share.
+    CPUs, memory (MB) and GPUs are those that every node claims to have: the machine need not have them.
+    ``min_job_age`` (seconds) is how long the controller remembers a finished job (slurm.conf(5), MinJobAge).
+    """
+
+    cache: Path
+    state: Path
+    name: str = "lab"
+    suite: str = "trixie"
+    apptainer_suite: str = "sid"
+    user: str = "lab"
+    uid: int = 1000
+    nodes: tuple[str, ...] = ("node1", "node2")
+    cpus: int = 4
+    memory_mb: int = 16000
+    gpus: int = 2
+    min_job_age: int = 300
+    accounting: bool = True
+
+    @property
+    def home(self) -> str:
+        """Home folder of the lab's user, as login and compute nodes see it."""
+        return f"/home/{self.user}"
+
+    @property
+    def scratch(self) -> str:
+        """Scratch folder of the lab's user, as login and compute nodes see it."""
+        return f"/scratch/{self.user}"
+
+
+def default_settings(
+    environment: Mapping[str, str] | None = None, *, name: str = "lab", accounting: bool = True
+) -> LabSettings:
+    """Place a lab by the XDG base directory specification: ``$XDG_CACHE_HOME`` and ``$XDG_STATE_HOME``.
+
+    The lab called ``lab`` owns ``hpcdeploy/lab`` there; any other name has a state folder of its own beside it, and shares
+    the cache.
+    """
+    environment = os.environ if environment is None else environment
+    home = Path(environment.get("HOME") or "~").expanduser()
+    cache = Path(environment.get("XDG_CACHE_HOME") or home / ".cache")
+    state = Path(environment.get("XDG_STATE_HOME") or home / ".local" / "state")
+    return LabSettings(
+        cache=cache / "hpcdeploy" / "lab",
+        state=state / "hpcdeploy" / name,
+        name=name,
+        accounting=accounting,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ports:
+    """One free TCP port on loopback for everything that listens."""
+
+    ssh: int
+    registry: int
+    condor: int
+    slurmctld: int
+    slurmdbd: int
+    slurmd: tuple[int, ...]
+
+    def numbers(self) -> tuple[int, ...]:
+        """Every port once."""
+        return (self.ssh, self.registry, self.condor, self.slurmctld, self.slurmdbd, *self.slurmd)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """One daemon: how it is started in the foreground, what must be ready first, and how one sees that it is ready.
+
+    ``ready`` is a command that succeeds once the daemon answers. ``user`` owns the process (root when empty).
+    ``stop_signal`` ends it in good order.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    ready: tuple[str, ...]
+    after: tuple[str, ...] = ()
+    user: str = ""
+    stop_signal: str = "SIGTERM"

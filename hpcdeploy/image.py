@@ -1,6 +1,7 @@
 """What an image is to hold, before it is text; and what an image is, once it was built or pushed."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,34 @@ class ImageSettings:
     environment: tuple[tuple[str, str], ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
     build_args: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContextFile:
+    """A file that a build needs: where it lies (``source``), and its place in the build's folder (``staged``, relative).
+
+    ``mode`` is 0o755 or 0o644, ``sha256`` that of its content.
+    """
+
+    source: Path
+    staged: str
+    mode: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Definition:
+    """A definition file's text with everything that a build of it needs.
+
+    ``build_args`` are those given for this build, over the definition's own ``%arguments``. ``inputs`` is the sha256 of
+    text, files and build arguments together: the same inputs, the same image.
+    """
+
+    name: str
+    text: str
+    files: tuple[ContextFile, ...]
+    build_args: tuple[tuple[str, str], ...]
+    inputs: str
 
 
 @dataclass(frozen=True, kw_only=True)

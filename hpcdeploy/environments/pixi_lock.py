@@ -76,7 +76,8 @@ def read_locked(text: str, environment: str, *, file: str = "pixi.lock", subdir:
     if platform is None:
         raise EnvironmentFileError(
             f"{key} is not locked for {subdir}, which the image is built for "
-            f"(it is for {', '.join(by_platform) or 'nothing'}); add {subdir!r} to the workspace's platforms and run 'pixi lock'"
+            f"(it is for {', '.join(by_platform) or 'nothing'}); add {subdir!r} to the workspace's platforms and run "
+            "'pixi lock'"
         )
     details = {_address(entry, f"{file}: packages"): entry for entry in _tables(top.get("packages"), f"{file}: packages")}
     virtual = _virtual_packages(top, platform, file)

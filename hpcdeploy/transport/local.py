@@ -1,0 +1,136 @@
+"""The login node that is this machine: programs are started, files are copied."""
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+from hpcdeploy.errors import TransportError
+from hpcdeploy.transport.command_line import check_words, shown
+from hpcdeploy.transport.contract import Completed, Output, Progress, ignore_output, ignore_progress
+from hpcdeploy.transport.pump import BLOCK, SilenceError, blocks, pump
+from hpcdeploy.transport.whole_file import whole_file
+
+_COPY_BLOCK = 1024 * 1024
+
+
+class _LocalProcess:
+    """A program in a process group of its own, so that all of it ends together."""
+
+    def __init__(self, argv: Sequence[str]) -> None:
+        self._process = subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0, start_new_session=True
+        )
+
+    def read_stdout(self) -> bytes:
+        assert self._process.stdout is not None
+        return os.read(self._process.stdout.fileno(), BLOCK)
+
+    def read_stderr(self) -> bytes:
+        assert self._process.stderr is not None
+        return os.read(self._process.stderr.fileno(), BLOCK)
+
+    def write(self, block: bytes) -> None:
+        assert self._process.stdin is not None
+        rest = memoryview(block)
+        while rest:
+            rest = rest[os.write(self._process.stdin.fileno(), rest) :]
+
+    def end_input(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+
+    def wait(self) -> int:
+        return self._process.wait()
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Close what is left open, once nobody reads any more."""
+        for stream in (self._process.stdout, self._process.stderr):
+            assert stream is not None
+            stream.close()
+
+
+class LocalTransport:
+    """Runs commands and copies files on this machine, by the rules of `hpcdeploy.transport.contract.Transport`."""
+
+    @property
+    def where(self) -> str:
+        """The machine, for messages."""
+        return "this machine"
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        on_stdout: Output = ignore_output,
+        on_stderr: Output = ignore_output,
+        timeout: float | None = None,
+    ) -> Completed:
+        """Run `argv`; a program that is not there or may not run gives the exit code 127 or 126, as in any shell."""
+        check_words(argv)
+        try:
+            process = _LocalProcess(argv)
+        except OSError as error:
+            code = 127 if isinstance(error, FileNotFoundError) else 126
+            return Completed(exit_code=code, stdout=b"", stderr=os.fsencode(f"{argv[0]}: {error.strerror}\n"))
+        out, err = bytearray(), bytearray()
+
+        def keep_stdout(piece: bytes) -> None:
+            out.extend(piece)
+            on_stdout(piece)
+
+        def keep_stderr(piece: bytes) -> None:
+            err.extend(piece)
+            on_stderr(piece)
+
+        try:
+            code = pump(process, blocks(stdin), on_stdout=keep_stdout, on_stderr=keep_stderr, timeout=timeout)
+        except SilenceError:
+            message = f"{self.where}: nothing was heard for {timeout:g} s, so this command was ended: {shown(argv)}"
+            raise TransportError(message) from None
+        finally:
+            process.close()
+        return Completed(exit_code=code, stdout=bytes(out), stderr=bytes(err))
+
+    def put(self, local: Path, remote: str, *, progress: Progress = ignore_progress) -> None:
+        """Copy `local` to the path `remote`; raises `TransportError` where one cannot be read or the other not written."""
+        _copy(local, Path(remote), progress)
+
+    def get(self, remote: str, local: Path, *, progress: Progress = ignore_progress) -> None:
+        """Copy the path `remote` to `local`; raises `TransportError` where one cannot be read or the other not written."""
+        _copy(Path(remote), local, progress)
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to let go of."""
+
+    def __enter__(self) -> Self:
+        """Enter: nothing is done."""
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Close."""
+        self.close()
+
+
+def _copy(source: Path, target: Path, progress: Progress) -> None:
+    try:
+        with source.open("rb") as reading:
+            status = os.fstat(reading.fileno())
+            done = 0
+            progress(done, status.st_size)
+            with whole_file(target, executable=bool(status.st_mode & 0o100)) as writing:
+                while block := reading.read(_COPY_BLOCK):
+                    writing.write(block)
+                    done += len(block)
+                    progress(done, status.st_size)
+    except OSError as error:
+        message = f"cannot copy {source} to {target}: {error.strerror} ({error.filename or target})"
+        raise TransportError(message) from error

@@ -1,0 +1,159 @@
+"""Carry a running command's three streams at once, so that neither side ever waits for the other in a circle."""
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
+
+from hpcdeploy.transport.contract import Output, ignore_output
+
+BLOCK = 64 * 1024
+"""Bytes handed on at once: the largest piece that a pipe on Linux holds, and near OpenSSH's largest packet."""
+
+LET_GO = 2.0
+"""Seconds given to the threads of an abandoned command; they are daemons, so that nothing waits for them longer."""
+
+
+class SilenceError(Exception):
+    """Nothing was heard of the command, and nothing could be fed to it, for as long as it was given."""
+
+
+class LostError(Exception):
+    """The command can be heard no more, and nobody will ever know how it ended."""
+
+
+class Running(Protocol):
+    """A command that runs: each method is called from a thread of its own."""
+
+    def read_stdout(self) -> bytes:
+        """Return the next piece, or nothing at the end."""
+
+    def read_stderr(self) -> bytes:
+        """Return the next piece, or nothing at the end."""
+
+    def write(self, block: bytes) -> None:
+        """Feed a piece of input; raises OSError where nobody reads any more."""
+
+    def end_input(self) -> None:
+        """Say that there is no more input."""
+
+    def wait(self) -> int:
+        """Return the exit code, negative for a signal; raises OSError where nobody will ever know."""
+
+    def kill(self) -> None:
+        """End it, or let go of it, so that every other method returns."""
+
+
+Event = tuple[str, bytes | int | OSError]
+
+
+def ignore_count(_count: int) -> None:
+    """Take a number of bytes and do nothing."""
+
+
+def blocks(data: bytes) -> Iterator[bytes]:
+    """Cut `data` into pieces of at most `BLOCK` bytes."""
+    for start in range(0, len(data), BLOCK):
+        yield data[start : start + BLOCK]
+
+
+def pump(
+    running: Running,
+    stdin: Iterable[bytes],
+    *,
+    on_stdout: Output = ignore_output,
+    on_stderr: Output = ignore_output,
+    on_fed: Callable[[int], None] = ignore_count,
+    timeout: float | None = None,
+) -> int:
+    """Feed `stdin` to `running`, hand on what it writes, and return its exit code.
+
+    The three callbacks are called in the caller's thread. `timeout` is in seconds without a single byte in either
+    direction; after that the command is killed and `SilenceError` raised. Any exception on the way kills it too: one of a
+    callback or of `stdin` passes through, `LostError` says that the command was lost.
+    """
+    events: queue.Queue[Event] = queue.Queue(maxsize=64)
+    jobs = (
+        lambda: _drain("stdout", running.read_stdout, events),
+        lambda: _drain("stderr", running.read_stderr, events),
+        lambda: _await(running, events),
+        lambda: _feed(running, stdin, events),
+    )
+    threads = [threading.Thread(target=job, daemon=True) for job in jobs]
+    for thread in threads:
+        thread.start()
+    try:
+        code = _hand_on(events, on_stdout, on_stderr, on_fed, timeout)
+    except BaseException:
+        running.kill()
+        raise
+    finally:
+        _join(threads, events)
+    return code
+
+
+def _hand_on(
+    events: "queue.Queue[Event]", on_stdout: Output, on_stderr: Output, on_fed: Callable[[int], None], timeout: float | None
+) -> int:
+    takers = {"stdout": on_stdout, "stderr": on_stderr}
+    code: int | None = None
+    while takers or code is None:
+        try:
+            kind, value = events.get(timeout=timeout)
+        except queue.Empty:
+            raise SilenceError from None
+        match value:
+            case OSError() if kind == "fed":  # what was to be fed could not be read here
+                raise value
+            case OSError():
+                raise LostError from value
+            case int() if kind == "fed":
+                on_fed(value)
+            case int():
+                code = value
+            case b"":
+                del takers[kind]
+            case _:
+                takers[kind](value)
+    return code
+
+
+def _drain(kind: str, read: Callable[[], bytes], events: "queue.Queue[Event]") -> None:
+    try:
+        while piece := read():
+            events.put((kind, piece))
+    except OSError as error:
+        events.put((kind, error))
+    else:
+        events.put((kind, b""))
+
+
+def _await(running: Running, events: "queue.Queue[Event]") -> None:
+    try:
+        events.put(("exit", running.wait()))
+    except OSError as error:
+        events.put(("exit", error))
+
+
+def _feed(running: Running, stdin: Iterable[bytes], events: "queue.Queue[Event]") -> None:
+    # A command may end without reading all that it is given (`head`): that is its business, and its exit code tells.
+    try:
+        for block in stdin:
+            running.write(block)
+            events.put(("fed", len(block)))
+    except BrokenPipeError:
+        pass
+    except OSError as error:
+        events.put(("fed", error))
+    finally:
+        running.end_input()
+
+
+def _join(threads: Iterable[threading.Thread], events: "queue.Queue[Event]") -> None:
+    waits = int(LET_GO / 0.02)
+    for thread in threads:
+        while thread.is_alive() and waits:
+            thread.join(0.02)
+            waits -= 1
+            while not events.empty():
+                events.get_nowait()

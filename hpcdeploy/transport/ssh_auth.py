@@ -1,0 +1,211 @@
+"""Prove to a host who we are: the agent's keys, the identity files, and a second factor where somebody sits before it."""
+
+import contextlib
+import getpass
+import socket
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import paramiko
+from paramiko.agent import AgentSSH
+
+from hpcdeploy.errors import AuthenticationError
+from hpcdeploy.transport.ssh_settings import SshSettings
+
+Ask = Callable[[str, bool], str]
+"""Puts a question to the person; the flag says whether the answer may be seen while it is typed."""
+
+
+def terminal_ask() -> Ask | None:
+    """Return a way to ask the person, or None where nobody sits at a terminal."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return None
+
+    def ask(question: str, visible: bool) -> str:  # noqa: FBT001 - the server's own word comes by position
+        if not visible:
+            return getpass.getpass(question)
+        sys.stderr.write(question)
+        sys.stderr.flush()
+        return sys.stdin.readline().rstrip("\n")
+
+    return ask
+
+
+class _Agent(AgentSSH):
+    """The agent behind a socket of our choosing; paramiko's own knows only that of SSH_AUTH_SOCK."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self._socket = socket.socket(socket.AF_UNIX)
+        try:
+            self._socket.connect(path)
+            self._connect(self._socket)  # type: ignore[attr-defined]  # what paramiko's own Agent does
+        except BaseException:
+            self._socket.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of the agent."""
+        self._socket.close()
+
+
+@dataclass
+class _Attempts:
+    """What was tried, for the message when nothing helped."""
+
+    offered: list[str] = field(default_factory=list)
+    advice: list[str] = field(default_factory=list)
+    wanted: list[str] = field(default_factory=list)
+
+
+def authenticate(transport: paramiko.Transport, settings: SshSettings, ask: Ask | None) -> None:
+    """Log in over `transport`, whose host key was checked. Raises `AuthenticationError`, saying what was tried.
+
+    Keys come in OpenSSH's order (ssh_config(5), IdentityFile): the agent's that IdentityFile names, the agent's others
+    unless IdentitiesOnly, then the files. Each is offered with its signature at once, which saves a round trip a key.
+    """
+    tried = _Attempts()
+    with contextlib.ExitStack() as cleanup:
+        for name, key in _keys(settings, tried, cleanup):
+            tried.offered.append(name)
+            try:
+                tried.wanted = transport.auth_publickey(settings.user, key)
+            except paramiko.BadAuthenticationType as error:
+                tried.wanted = error.allowed_types
+                break
+            except paramiko.AuthenticationException:
+                if not transport.is_active():
+                    raise AuthenticationError(_cut_off(settings, tried)) from None
+                continue
+            except (paramiko.SSHException, EOFError, OSError) as error:
+                if not transport.is_active():
+                    raise AuthenticationError(_cut_off(settings, tried)) from error
+                tried.advice.append(f"{name} could not sign ({error})")
+                continue
+            if not tried.wanted:
+                return
+            break
+    _without_key(transport, settings, ask, tried)
+
+
+def _without_key(transport: paramiko.Transport, settings: SshSettings, ask: Ask | None, tried: _Attempts) -> None:
+    """Go on where no key was enough: ask the person, or say what is missing."""
+    try:
+        if not tried.wanted:
+            tried.wanted = _methods(transport, settings.user)
+            if not tried.wanted:
+                return
+        if ask and "keyboard-interactive" in tried.wanted and not _interactive(transport, settings, ask):
+            return
+        if ask and "password" in tried.wanted:
+            question = f"{settings.user}@{settings.alias}'s password: "
+            if not transport.auth_password(settings.user, ask(question, False), fallback=False):  # noqa: FBT003
+                return
+    except (paramiko.SSHException, EOFError, OSError) as error:
+        if not transport.is_active():
+            raise AuthenticationError(_cut_off(settings, tried)) from error
+    raise AuthenticationError(_refused(settings, tried, ask))
+
+
+def _methods(transport: paramiko.Transport, user: str) -> list[str]:
+    try:
+        transport.auth_none(user)
+    except paramiko.BadAuthenticationType as error:
+        return list(error.allowed_types)
+    return []
+
+
+def _interactive(transport: paramiko.Transport, settings: SshSettings, ask: Ask) -> list[str]:
+    def answer(title: str, instructions: str, prompts: list[tuple[str, bool]]) -> list[str]:
+        told = "\n".join(filter(None, (title.strip(), instructions.strip())))
+        lead = f"({settings.user}@{settings.alias}) "
+        questions = [(f"{told}\n" if told and not number else "") + lead + text for number, (text, _) in enumerate(prompts)]
+        return [ask(question, visible) for question, (_, visible) in zip(questions, prompts, strict=True)]
+
+    return transport.auth_interactive(settings.user, answer)
+
+
+def _keys(settings: SshSettings, tried: _Attempts, cleanup: contextlib.ExitStack) -> Iterator[tuple[str, paramiko.PKey]]:
+    named = {blob: file for file in settings.identity_files if (blob := _public_blob(file))}
+    in_agent = _agent_keys(settings, tried, cleanup)
+    first = [key for blob in named for key in in_agent if key.asbytes() == blob]
+    others = [] if settings.identities_only else [key for key in in_agent if key not in first]
+    for key in first + others:
+        yield f"the agent's key {key.comment or key.get_name()}", key
+    held = {key.asbytes() for key in in_agent}
+    for file in settings.identity_files:
+        if file.is_file() and _public_blob(file) not in held:
+            yield from _file_keys(file, settings, tried)
+
+
+def _agent_keys(settings: SshSettings, tried: _Attempts, cleanup: contextlib.ExitStack) -> list[paramiko.AgentKey]:
+    if not settings.identity_agent:
+        return []
+    try:
+        agent = _Agent(settings.identity_agent)
+    except (OSError, paramiko.SSHException) as error:
+        tried.advice.append(f"the SSH agent at {settings.identity_agent} does not answer ({error})")
+        return []
+    cleanup.callback(agent.close)
+    return list(agent.get_keys())
+
+
+def _file_keys(file: Path, settings: SshSettings, tried: _Attempts) -> Iterator[tuple[str, paramiko.PKey]]:
+    try:
+        mode = file.stat().st_mode
+        if stat.S_IMODE(mode) & 0o077:
+            # OpenSSH ignores such a key too (authfile.c, sshkey_perm_ok).
+            tried.advice.append(f"{file} may be read by others and is not used: run `chmod 600 {file}`")
+            return
+        key = paramiko.PKey.from_path(file)
+    except TypeError:  # what the cryptography library raises where a passphrase is needed
+        tried.advice.append(f"{file} is protected by a passphrase and is not in the SSH agent: run `ssh-add {file}` first")
+        return
+    except (OSError, ValueError, paramiko.SSHException, paramiko.pkey.UnknownKeyType) as error:
+        if not _public_blob(file):
+            tried.advice.append(f"{file} cannot be read as a private key ({error})")
+        return
+    for certificate in settings.certificate_files:
+        with contextlib.suppress(OSError, ValueError):
+            key.load_certificate(str(certificate))
+    yield str(file), key
+    if key.public_blob is not None:
+        key.public_blob = None
+        yield f"{file} without its certificate", key
+
+
+def _public_blob(file: Path) -> bytes | None:
+    """Return the public half of an identity: from ``file.pub``, or from the file where it is itself a public key."""
+    for candidate in (Path(f"{file}.pub"), file):
+        try:
+            return paramiko.pkey.PublicBlob.from_file(str(candidate)).key_blob
+        except (OSError, ValueError):
+            continue
+    return None
+
+
+def _cut_off(settings: SshSettings, tried: _Attempts) -> str:
+    return (
+        f"{settings.alias} ended the conversation after {_listed(tried)} for user {settings.user}: it may allow fewer "
+        f"attempts than there are keys; name one key with IdentityFile and set 'IdentitiesOnly yes' for this host"
+    )
+
+
+def _refused(settings: SshSettings, tried: _Attempts, ask: Ask | None) -> str:
+    parts = [f"{settings.alias} does not let user {settings.user} in with {_listed(tried)}"]
+    wanted = [method for method in tried.wanted if method != "publickey"]
+    if "publickey" not in tried.wanted and wanted and tried.offered:
+        parts = [f"{settings.alias} wants more than a key from user {settings.user}"]
+    parts.extend(tried.advice)
+    if ask is None and any(method in wanted for method in ("keyboard-interactive", "password")):
+        parts.append(f"it would take {' or '.join(wanted)}, which needs a person at a terminal: run this command in one")
+    elif not tried.advice:
+        parts.append(f"check User and IdentityFile for it, and that `ssh {settings.alias}` gets in")
+    return "; ".join(parts)
+
+
+def _listed(tried: _Attempts) -> str:
+    return ", ".join(tried.offered) if tried.offered else "no usable key at all"

@@ -1,1 +1,1 @@
-"""OCI registries, through oras-py."""
+"""OCI registries, through oras-py: the one place that imports it."""

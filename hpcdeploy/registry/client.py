@@ -1,0 +1,133 @@
+"""A registry as the flows see it: push a ``.sif``, look one up, bring one here, list tags."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hpcdeploy.errors import ConfigError, RegistryError
+from hpcdeploy.image import PublishedImage
+from hpcdeploy.registry.credentials import Lookup, credential_files, find_credentials
+from hpcdeploy.registry.manifest import (
+    CONFIG,
+    CONFIG_SHA256,
+    SIF_HEADER_BYTES,
+    digest_of,
+    is_sif,
+    parse_manifest,
+    render_manifest,
+    title_of,
+)
+from hpcdeploy.registry.reference import Reference, check_tag, is_loopback
+from hpcdeploy.registry.retries import Patience
+from hpcdeploy.registry.streams import FileBody, PartialFile, Progress
+
+if TYPE_CHECKING:
+    from hpcdeploy.registry.oci_client import OciClient
+
+
+def ignore_progress(_done: int, _total: int) -> None:
+    """Take progress and do nothing."""
+
+
+class Registry:
+    """The repository of one `reference`, spoken to with the credentials that were found for it.
+
+    Plain HTTP is used where `plain_http` says so and, as docker and oras do, for this machine itself. oras-py is imported by
+    the first call. Every method raises `hpcdeploy.errors.RegistryError` where the registry refuses or cannot be reached, and
+    `hpcdeploy.errors.AuthenticationError` where it does not let us in.
+    """
+
+    def __init__(
+        self, reference: Reference, lookup: Lookup, *, plain_http: bool = False, patience: Patience | None = None
+    ) -> None:
+        self.reference = reference
+        self._lookup = lookup
+        self._plain_http = plain_http or is_loopback(reference.host)
+        self._patience = patience or Patience()
+
+    def push(
+        self,
+        path: Path,
+        *,
+        sha256: str,
+        created: str,
+        tags: Sequence[str] = (),
+        annotations: Mapping[str, str] | None = None,
+        progress: Progress = ignore_progress,
+    ) -> PublishedImage:
+        """Publish a ``.sif`` under its digest and under each of `tags`.
+
+        `sha256` is the file's own (64 hex digits); the registry checks it, so the file is not read a second time here.
+        `created` is an RFC 3339 time and `annotations` have full keys (`hpcdeploy.registry.manifest.annotate`): same values,
+        same manifest digest. A blob that is there already is not sent again.
+
+        Raises:
+            ConfigError: the file is no ``.sif``, or a tag is none.
+        """
+        for tag in tags:
+            check_tag(tag)
+        client = self._client("Pushing")
+        client.auth.wanted = f"repository:{self.reference.path}:pull,push"
+        with client.session, path.open("rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            if not is_sif(file.read(SIF_HEADER_BYTES)):
+                raise ConfigError(
+                    f"{path} is not an Apptainer image (no SIF header): build it first, or name the right file."
+                )
+            manifest = render_manifest(
+                sha256=sha256, size=size, title=title_of(self.reference.path), created=created, annotations=annotations or {}
+            )
+            client.upload_blob(FileBody(file, size, progress), "", {"digest": f"sha256:{sha256}", "size": size})
+            progress(size, size)
+            client.upload_blob(CONFIG, "", {"digest": f"sha256:{CONFIG_SHA256}", "size": len(CONFIG)})
+            digest = f"sha256:{digest_of(manifest)}"
+            for name in (digest, *tags):
+                answer = client.upload_manifest(manifest, client.get_container(name))
+                self._compare(answer.headers.get("Docker-Content-Digest", ""), digest)
+        return parse_manifest(manifest, repository=self.reference.repository)
+
+    def resolve(self) -> PublishedImage:
+        """Look up what the reference names now. What comes is hashed here, and compared with a digest that was asked for."""
+        client = self._client("Looking up")
+        with client.session:
+            content, claimed = client.read_manifest(self.reference.asked)
+        self._compare(self.reference.digest or claimed, f"sha256:{digest_of(content)}")
+        return parse_manifest(content, repository=self.reference.repository)
+
+    def download(self, published: PublishedImage, destination: Path, *, progress: Progress = ignore_progress) -> None:
+        """Bring the ``.sif`` to `destination`, which appears whole and checked or not at all.
+
+        A download that broke off goes on where it stood, also in a later call.
+        """
+        client = self._client("Downloading")
+        with (
+            client.session,
+            PartialFile(destination, sha256=published.sha256, size=published.size, progress=progress) as part,
+        ):
+            client.download_to(part, f"sha256:{published.sha256}", published.size)
+            part.finish()
+
+    def tags(self) -> tuple[str, ...]:
+        """List the repository's tags, sorted, without those that only hold referrers (``sha256-...``)."""
+        client = self._client("Listing tags of")
+        with client.session:
+            return tuple(sorted(tag for tag in client.list_tags() if not tag.startswith("sha256-")))
+
+    def _client(self, doing: str) -> "OciClient":
+        from hpcdeploy.registry.oci_client import OciClient
+
+        return OciClient(self.reference, self._lookup, plain_http=self._plain_http, patience=self._patience, doing=doing)
+
+    def _compare(self, got: str, expected: str) -> None:
+        if got and got != expected:
+            raise RegistryError(
+                f"{self.reference.host} has another manifest under {self.reference} than expected ({got}, not {expected}): "
+                "it was tampered with, or something on the way changes it; nothing of it was used."
+            )
+
+
+def open_registry(reference: Reference, environment: Mapping[str, str], *, plain_http: bool = False) -> Registry:
+    """Give the registry of a reference, with the credentials that docker's and Apptainer's files hold for it."""
+    files = credential_files(environment, Path(environment.get("HOME") or Path.home()))
+    return Registry(reference, find_credentials(reference, files), plain_http=plain_http)

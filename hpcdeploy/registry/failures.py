@@ -1,0 +1,74 @@
+"""What went wrong with a registry, in one sentence for the person who has to do something about it."""
+
+import requests
+
+from hpcdeploy.errors import AuthenticationError, HpcdeployError, RegistryError
+from hpcdeploy.registry.credentials import Lookup
+from hpcdeploy.registry.reference import Reference
+
+_LONGEST_DETAIL = 300
+
+
+def explain_response(response: requests.Response, *, doing: str, reference: Reference, lookup: Lookup) -> HpcdeployError:
+    """Turn a refusal into an error; `doing` completes "failed while ..." (``pushing``, ``looking up``)."""
+    status, detail = response.status_code, read_detail(response)
+    where = f"{doing} {reference} failed"
+    if status in (401, 403):
+        return AuthenticationError(f"{where}: {reference.host} denied it{detail} {_advise_login(reference, lookup)}")
+    if status == 404:
+        return RegistryError(
+            f"{where}: {reference.host} has nothing of that name{detail}; check the spelling, or push it first."
+        )
+    if status == 413:
+        return RegistryError(
+            f"{where}: {reference.host}, or a proxy before it, takes no file that large{detail}; use another registry."
+        )
+    if status == 429:
+        later = response.headers.get("Retry-After", "")
+        when = f" (Retry-After: {later})" if later else ""
+        return RegistryError(f"{where}: {reference.host} had too many requests{detail}; try again later{when}, or log in.")
+    return RegistryError(f"{where}: {reference.host} answered with status {status}{detail}.")
+
+
+def explain_exception(
+    error: requests.RequestException, *, doing: str, reference: Reference, attempts: int
+) -> HpcdeployError:
+    """Turn a failure of the connection into an error. URLs are left out: an upload's holds a secret of its own."""
+    where, host = f"{doing} {reference} failed", reference.host
+    text = str(error)
+    if isinstance(error, requests.exceptions.SSLError):
+        if "WRONG_VERSION_NUMBER" in text or "RECORD_LAYER" in text:
+            return RegistryError(f"{where}: {host} does not speak TLS; if it is meant to be without, ask for plain HTTP.")
+        return RegistryError(
+            f"{where}: the certificate of {host} was not accepted; where a site has its own authority, name its file in "
+            "REQUESTS_CA_BUNDLE."
+        )
+    if isinstance(error, requests.exceptions.ProxyError):
+        return RegistryError(f"{where}: the proxy on the way to {host} did not answer; check HTTPS_PROXY and NO_PROXY.")
+    tried = f" after {attempts} attempts" if attempts > 1 else ""
+    if "NameResolutionError" in text or "getaddrinfo" in text:
+        return RegistryError(f"{where}: no machine is called {reference.hostname}; check the spelling and the network.")
+    if "Connection refused" in text:
+        return RegistryError(f"{where}: nothing listens at {host}{tried}; is the registry running?")
+    if isinstance(error, requests.Timeout):
+        return RegistryError(f"{where}: {host} did not answer in time{tried}; check the network, and try again.")
+    return RegistryError(f"{where}: the connection to {host} broke off{tried}; check the network, and try again.")
+
+
+def read_detail(response: requests.Response) -> str:
+    """Give what the registry says itself (OCI distribution specification, "Error codes"), in brackets, or nothing."""
+    try:
+        errors = response.json()["errors"]
+        said = "; ".join(f"{error.get('code', '')}: {error.get('message', '')}" for error in errors)
+    except (ValueError, KeyError, TypeError, AttributeError, requests.RequestException):
+        return ""
+    clean = " ".join("".join(c if c.isprintable() else " " for c in said).split())
+    return f" ({clean[:_LONGEST_DETAIL]})" if clean else ""
+
+
+def _advise_login(reference: Reference, lookup: Lookup) -> str:
+    command = f"`apptainer registry login --username USER oras://{reference.host}`"
+    if lookup.credentials is not None:
+        return f"to the credentials from {lookup.credentials.source}; check their rights, or log in again with {command}."
+    looked = f" (looked in: {', '.join(lookup.consulted)})" if lookup.consulted else ""
+    return f"and no credentials were found{looked}; log in with {command}."

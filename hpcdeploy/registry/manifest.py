@@ -1,0 +1,112 @@
+"""The manifest that makes a ``.sif`` an artifact: the same that Apptainer's own ``push`` writes.
+
+Media types, the one layer, the ``{}`` configuration and its inlined copy: Apptainer, ``internal/pkg/client/oras``
+(image.go, oras.go). ``apptainer pull`` refuses any other number of layers ("ORAS SIF image should have a single layer"), and
+does not look at the type of the configuration.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+
+from hpcdeploy.errors import RegistryError
+from hpcdeploy.image import PublishedImage
+
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+INDEX_TYPES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
+CONFIG_TYPE = "application/vnd.sylabs.sif.config.v1+json"
+LAYER_TYPE = "application/vnd.sylabs.sif.layer.v1.sif"
+# An early release misspelt its layer's type, and Apptainer has taken both ever since (oras.go).
+OLD_LAYER_TYPE = "appliciation/vnd.sylabs.sif.layer.tar"
+CONFIG = b"{}"
+CONFIG_SHA256 = hashlib.sha256(CONFIG).hexdigest()
+SIF_HEADER_BYTES = 42
+ANNOTATION = "org.opencontainers.image."
+
+_SHA256 = re.compile(r"sha256:([0-9a-f]{64})")
+
+
+def is_sif(head: bytes) -> bool:
+    """Tell a ``.sif`` by its first `SIF_HEADER_BYTES` bytes: 32 of launch line, then the magic word (sif, header.go)."""
+    return head[32:SIF_HEADER_BYTES] == b"SIF_MAGIC\0"
+
+
+def title_of(path: str) -> str:
+    """Name the file that a repository's image becomes: its last word. A local file's name would change the digest."""
+    return path.rpartition("/")[2] + ".sif"
+
+
+def annotate(**values: str) -> dict[str, str]:
+    """Put standard annotations under their full keys, and leave empty ones out.
+
+    Words (OCI image specification, annotations.md): title, description, url, source, version, created, revision, licenses,
+    vendor, authors, documentation; ``base_name`` and ``base_digest`` become ``base.name`` and ``base.digest``.
+    """
+    return {ANNOTATION + key.replace("_", "."): value for key, value in sorted(values.items()) if value}
+
+
+def render_manifest(*, sha256: str, size: int, title: str, created: str, annotations: Mapping[str, str]) -> bytes:
+    """Write the manifest of a file (`sha256`: 64 hex digits; `size` in bytes) as the exact bytes to be pushed.
+
+    Nothing here looks at a clock or at a file's name: the same values give the same bytes, hence the same digest.
+    `created` is an RFC 3339 time; `annotations` have full keys and win over it.
+    """
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST_TYPE,
+        "config": {"mediaType": CONFIG_TYPE, "digest": f"sha256:{CONFIG_SHA256}", "size": len(CONFIG), "data": "e30="},
+        "layers": [
+            {
+                "mediaType": LAYER_TYPE,
+                "digest": f"sha256:{sha256}",
+                "size": size,
+                "annotations": {ANNOTATION + "title": title},
+            }
+        ],
+        "annotations": {ANNOTATION + "created": created, **annotations},
+    }
+    return json.dumps(manifest, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def digest_of(content: bytes) -> str:
+    """Give the sha256 (64 hex digits) that a registry knows these bytes by."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def parse_manifest(content: bytes, *, repository: str) -> PublishedImage:
+    """Read a manifest's raw bytes as a published ``.sif``.
+
+    Raises:
+        RegistryError: it is something else, and the message says what.
+    """
+    try:
+        manifest = json.loads(content)
+    except ValueError as error:
+        raise RegistryError(f"The registry's answer for {repository} is no manifest: {error}.") from error
+    if not isinstance(manifest, dict):
+        raise RegistryError(f"The registry's answer for {repository} is no manifest: expected a JSON object.")
+    kind = manifest.get("mediaType", MANIFEST_TYPE)
+    if kind in INDEX_TYPES or "manifests" in manifest:
+        raise _not_a_sif(repository, "it is an index of several images; ask for one of them by its digest")
+    if kind != MANIFEST_TYPE:
+        raise _not_a_sif(repository, f"its manifest's type is {kind}")
+    layers = manifest.get("layers")
+    if not isinstance(layers, list) or len(layers) != 1:
+        number = len(layers) if isinstance(layers, list) else 0
+        raise _not_a_sif(repository, f"it has {number} layers where Apptainer takes exactly one")
+    return _read_layer(layers[0], repository, digest_of(content))
+
+
+def _read_layer(layer: object, repository: str, manifest: str) -> PublishedImage:
+    fields = layer if isinstance(layer, dict) else {}
+    if fields.get("mediaType") not in (LAYER_TYPE, OLD_LAYER_TYPE):
+        raise _not_a_sif(repository, f"its layer's type is {fields.get('mediaType')}")
+    digest, size = _SHA256.fullmatch(str(fields.get("digest"))), fields.get("size")
+    if digest is None or type(size) is not int or size <= 0:
+        raise _not_a_sif(repository, "its layer has no sha256 digest or no size")
+    return PublishedImage(repository=repository, manifest=manifest, sha256=digest[1], size=size)
+
+
+def _not_a_sif(repository: str, reason: str) -> RegistryError:
+    return RegistryError(f"{repository} holds no Apptainer image under that name: {reason}.")

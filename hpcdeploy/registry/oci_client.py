@@ -1,0 +1,287 @@
+"""oras-py's registry client, with its defects mended at the places it offers for that.
+
+What is overridden, and why (oras-py 0.2.43, ``oras/provider.py``): ``do_request`` retries every exception for 131 s, has
+no time-out and one token for all hosts; ``put_upload`` reads the file whole; ``download_blob`` checks no digest and writes in
+place; ``get_manifest`` gives parsed JSON, of which no digest can be taken; ``upload_manifest`` serialises the JSON anew;
+``get_container`` takes a path with a full stop in it for a host. The tests in ``tests/registry/test_oras_py.py`` fail when
+the library mends one of them.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+from urllib.parse import urljoin
+
+import oras.container
+import oras.provider
+import requests
+from oras.logger import setup_logger
+
+from hpcdeploy.errors import RegistryError
+from hpcdeploy.registry.authentication import BACKEND, ScopedAuth
+from hpcdeploy.registry.challenges import is_downgrade, origin_of
+from hpcdeploy.registry.credentials import Lookup
+from hpcdeploy.registry.failures import explain_exception, explain_response
+from hpcdeploy.registry.manifest import INDEX_TYPES, MANIFEST_TYPE
+from hpcdeploy.registry.reference import Reference, is_loopback
+from hpcdeploy.registry.retries import PASSING_STATUSES, Patience, next_wait
+from hpcdeploy.registry.streams import BLOCK, FileBody, PartialFile
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MOST_REDIRECTS = 5
+_LARGEST_MANIFEST = 4 << 20  # what registries take at least (OCI distribution specification, "Pushing manifests")
+_PERMANENT = (requests.exceptions.SSLError, requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)
+
+
+class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no types
+    """Speaks to the one registry of ``reference``; nothing that belongs to it goes to any other host."""
+
+    def __init__(self, reference: Reference, lookup: Lookup, *, plain_http: bool, patience: Patience, doing: str) -> None:
+        setup_logger(quiet=True)
+        super().__init__(hostname=reference.endpoint, insecure=plain_http, auth_backend=BACKEND)
+        self.reference = reference
+        self.patience = patience
+        self.doing = doing
+        self.root = f"{self.prefix}://{reference.endpoint}"
+        self._lookup = lookup
+        # No proxy stands between a machine and itself. A callable that changes nothing keeps ~/.netrc out: requests would
+        # put its `default` line in the place of our token.
+        self.session.trust_env = not is_loopback(reference.host)
+        self.session.auth = _leave_alone
+        self.session.headers["User-Agent"] = "hpcdeploy"
+        self.auth: ScopedAuth
+        self.auth.registry = self.root
+        self.auth.credentials = lookup.credentials
+        self.auth.timeout = (patience.connect, patience.read)
+
+    def get_container(self, name: Any) -> oras.container.Container:  # noqa: ANN401  # oras-py's signature
+        """Give this client's own repository, at a tag or digest: the library's parser is not asked."""
+        if isinstance(name, oras.container.Container):
+            return name
+        container = oras.container.Container("unused/unused", registry=self.reference.endpoint)
+        container.registry = self.reference.endpoint
+        namespace, _, container.repository = self.reference.path.rpartition("/")
+        container.namespace = namespace or None
+        container.tag, container.digest = str(name), None
+        return container
+
+    def do_request(
+        self,
+        url: str,
+        method: str = "GET",
+        data: Any = None,  # noqa: ANN401  # oras-py's signature
+        headers: dict[str, str] | None = None,
+        json: Any = None,  # noqa: ANN401
+        stream: bool = False,  # noqa: FBT001, FBT002
+    ) -> requests.Response:
+        """Do one request, answering a challenge, following redirects, and trying again while trouble may pass."""
+        return self.persist(lambda: self.exchange(method, url, data=data, headers=headers, json=json, stream=stream))
+
+    def persist(self, attempt: Callable[[], requests.Response]) -> requests.Response:
+        """Call `attempt` until its answer is no passing failure or patience ends; the last answer is given back as it is."""
+        failures, waited = 0, 0.0
+        while True:
+            response: requests.Response | None = None
+            trouble: requests.RequestException | None = None
+            try:
+                response = attempt()
+            except _PERMANENT as error:
+                raise explain_exception(error, doing=self.doing, reference=self.reference, attempts=1) from error
+            except requests.RequestException as error:
+                trouble = error
+            if response is not None and response.status_code not in PASSING_STATUSES:
+                return response
+            failures += 1
+            retry_after = response.headers.get("Retry-After", "") if response is not None else ""
+            wait = next_wait(self.patience, failures=failures, waited=waited, retry_after=retry_after)
+            if wait is None:
+                if trouble is not None:
+                    raise explain_exception(
+                        trouble, doing=self.doing, reference=self.reference, attempts=failures
+                    ) from trouble
+                assert response is not None
+                return response
+            if response is not None:
+                response.close()
+            self.patience.sleep(wait)
+            waited += wait
+
+    def exchange(
+        self,
+        method: str,
+        url: str,
+        *,
+        data: Any = None,  # noqa: ANN401
+        headers: dict[str, str] | None = None,
+        json: Any = None,  # noqa: ANN401
+        stream: bool = False,
+        timeout: tuple[float, float] | None = None,
+    ) -> requests.Response:
+        """Do one request once: a challenge is answered one time, redirects are followed for reading only."""
+        limits = timeout or (self.patience.connect, self.patience.read)
+
+        def send(target: str, extra: dict[str, str]) -> requests.Response:
+            response: requests.Response = self.session.request(
+                method,
+                target,
+                data=data,
+                json=json,
+                headers={"Accept-Encoding": "identity", **(headers or {}), **extra},
+                stream=stream,
+                timeout=limits,
+                allow_redirects=False,
+                verify=self._tls_verify,
+            )
+            return response
+
+        ours = origin_of(url) == origin_of(self.root)
+        response = send(url, self.auth.get_auth_header() if ours else {})
+        if response.status_code in (401, 403) and ours:
+            extra, changed = self.auth.authenticate_request(response, dict(self._sent(response)))
+            if changed:
+                response.close()
+                response = send(url, extra)
+        for _ in range(_MOST_REDIRECTS):
+            if response.status_code not in _REDIRECTS or method not in ("GET", "HEAD"):
+                break
+            target = self.follow(response)
+            response.close()
+            home = origin_of(target) == origin_of(self.root)
+            response = send(target, self.auth.get_auth_header() if home else {})
+        return response
+
+    def follow(self, response: requests.Response) -> str:
+        """Give the absolute URL of an answer's ``Location``, and refuse one that leaves TLS.
+
+        Raises:
+            RegistryError: there is none, or it is not allowed.
+        """
+        location = response.headers.get("Location", "")
+        target = urljoin(response.url, location)
+        if not location or origin_of(target)[0] not in ("http", "https"):
+            raise RegistryError(f"{self.doing} {self.reference} failed: {self.reference.host} did not say where to go on.")
+        if is_downgrade(response.url, target):
+            raise RegistryError(
+                f"{self.doing} {self.reference} failed: {self.reference.host} sends us on to an address without TLS: "
+                "refused; a proxy before the registry probably does not set X-Forwarded-Proto."
+            )
+        return target
+
+    def check(self, response: requests.Response, *expected: int) -> requests.Response:
+        """Give the answer back if its status is an expected one, else raise what it means."""
+        if response.status_code in expected:
+            return response
+        try:
+            raise explain_response(response, doing=self.doing, reference=self.reference, lookup=self._lookup)
+        finally:
+            response.close()
+
+    def put_upload(self, blob: Any, container: oras.container.Container, layer: dict[str, Any]) -> requests.Response:  # noqa: ANN401
+        """Upload `blob` (bytes, or a `FileBody`) in one piece: ``POST`` opens a session, ``PUT`` closes it.
+
+        A failed attempt starts a new session and sends from the beginning: a registry need not know how far it came.
+        """
+        url = f"{self.prefix}://{container.upload_blob_url()}"
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(layer["size"])}
+        # The first of the two limits also holds while each block is sent (urllib3), hence not the one for connecting.
+        limits = (self.patience.upload, self.patience.upload)
+
+        def attempt() -> requests.Response:
+            opened = self.exchange("POST", url, headers={"Content-Length": "0"})
+            if opened.status_code not in (201, 202):
+                return opened
+            session = self.follow(opened)
+            mark = "&" if "?" in session else "?"
+            target = f"{session}{mark}digest={layer['digest'].replace(':', '%3A')}"
+            return self.exchange("PUT", target, data=blob, headers=headers, timeout=limits)
+
+        return self.check(self.persist(attempt), 201, 204)
+
+    def upload_blob(
+        self,
+        blob: bytes | FileBody,
+        container: oras.container.Container | str,
+        layer: dict[str, Any],
+        **_ignored: object,
+    ) -> requests.Response:
+        """Upload a blob, unless the registry has it."""
+        place = self.get_container(container)
+        head = self.do_request(f"{self.prefix}://{place.get_blob_url(layer['digest'])}", "HEAD")
+        return head if head.status_code == requests.codes.ok else self.put_upload(blob, place, layer)
+
+    def upload_manifest(self, manifest: bytes, container: oras.container.Container) -> requests.Response:
+        """Put a manifest's exact bytes under the container's tag or digest."""
+        url = f"{self.prefix}://{container.manifest_url()}"
+        return self.check(self.do_request(url, "PUT", data=manifest, headers={"Content-Type": MANIFEST_TYPE}), 200, 201, 202)
+
+    def read_manifest(self, asked: str) -> tuple[bytes, str]:
+        """Give a manifest's raw bytes, and the digest that the registry claims for them (or nothing)."""
+        url = f"{self.prefix}://{self.get_container(asked).manifest_url()}"
+        accept = ", ".join((MANIFEST_TYPE, *INDEX_TYPES))
+
+        with self.check(self.do_request(url, headers={"Accept": accept}, stream=True), 200) as response:
+            content = b"".join(_at_most(response.iter_content(BLOCK), _LARGEST_MANIFEST, self.reference))
+            return content, response.headers.get("Docker-Content-Digest", "")
+
+    def download_to(self, part: PartialFile, digest: str, size: int) -> None:
+        """Bring a blob into a partial file, going on where it stands, also after a connection that broke."""
+        url = f"{self.prefix}://{self.get_container(digest).get_blob_url(digest)}"
+
+        def attempt() -> requests.Response:
+            headers = {"Range": f"bytes={part.done}-"} if part.done else {}
+            with self.exchange("GET", url, headers=headers, stream=True) as response:
+                partial = response.status_code == requests.codes.partial_content
+                if part.done and (
+                    response.status_code == requests.codes.range_not_satisfiable
+                    or partial != _starts_at(response, part.done)
+                ):
+                    part.restart()
+                    raise requests.ConnectionError("the registry does not go on where we stand")
+                if not response.ok:
+                    _ = response.content  # what it says, for the message
+                    return response
+                if not partial and part.done:
+                    part.restart()
+                part.write(response.iter_content(BLOCK))
+            if part.done < size:
+                raise requests.ConnectionError("the body ended before its time")
+            return response
+
+        if part.done < size:
+            self.check(self.persist(attempt), 200, 206)
+
+    def list_tags(self) -> list[str]:
+        """List all tags, page after page (OCI distribution specification, "Listing tags")."""
+        url = f"{self.prefix}://{self.get_container('latest').tags_url()}"
+        tags: list[str] = []
+        while url:
+            response = self.check(self.do_request(url), 200)
+            try:
+                tags.extend(str(tag) for tag in response.json()["tags"] or ())
+            except (ValueError, KeyError, TypeError) as error:
+                raise RegistryError(
+                    f"{self.reference.host} gave no list of tags for {self.reference.repository}."
+                ) from error
+            link = response.links.get("next", {}).get("url", "")
+            url = urljoin(response.url, link) if link else ""
+        return tags
+
+    def _sent(self, response: requests.Response) -> Iterable[tuple[str, str]]:
+        authorization = response.request.headers.get("Authorization")
+        return [("Authorization", str(authorization))] if authorization else []
+
+
+def _leave_alone(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+def _at_most(blocks: Iterable[bytes], limit: int, reference: Reference) -> Iterable[bytes]:
+    total = 0
+    for block in blocks:
+        total += len(block)
+        if total > limit:
+            raise RegistryError(f"The manifest of {reference} has more than {limit} bytes, which no manifest has.")
+        yield block
+
+
+def _starts_at(response: requests.Response, start: int) -> bool:
+    return response.headers.get("Content-Range", "").startswith(f"bytes {start}-")

@@ -1,0 +1,138 @@
+"""Bytes on their way to and from a registry, without the file ever being whole in memory."""
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO, Self
+
+from hpcdeploy.errors import RegistryError
+
+BLOCK = 1 << 20
+"""How much is read and sent at a time. http.client's own 8 KiB cost as many system calls more."""
+
+Progress = Callable[[int, int], None]
+"""Takes bytes done and bytes in all."""
+
+
+class FileBody:
+    """A file as a request's body: its length is known, and every pass over it starts at the beginning again.
+
+    requests takes the length for ``Content-Length``, and urllib3 sends each block as it comes. The blocks are views of one
+    buffer that is used again, so no block may be kept.
+    """
+
+    def __init__(self, file: BinaryIO, size: int, progress: Progress) -> None:
+        self._file = file
+        self._size = size
+        self._progress = progress
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[memoryview]:
+        """Read the file once from its start; a file that became shorter ends the request with an error, not with less."""
+        buffer = memoryview(bytearray(BLOCK))
+        self._file.seek(0)
+        done = 0
+        while done < self._size:
+            got = self._file.readinto(buffer[: min(BLOCK, self._size - done)])  # type: ignore[attr-defined]  # raw files have it
+            if not got:
+                raise RegistryError(
+                    f"{self._file.name} became shorter while it was being pushed; build it again and push then."
+                )
+            yield buffer[:got]
+            done += got
+            self._progress(done, self._size)
+
+
+def hash_file(path: Path) -> str:
+    """Give a file's sha256 as 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class PartialFile:
+    """A download that is not finished: a file beside the destination, locked while it is written, resumed when found again.
+
+    ``size`` and ``sha256`` are what it must be in the end. Used as a context manager; `finish` moves it into place.
+    """
+
+    def __init__(self, destination: Path, *, sha256: str, size: int, progress: Progress) -> None:
+        self._destination = destination
+        self._sha256 = sha256
+        self._size = size
+        self._progress = progress
+        self.path = destination.with_name(f".{destination.name}.{sha256[:16]}.part")
+        self._file: BinaryIO | None = None
+        self._hash = hashlib.sha256()
+        self.done = 0
+
+    def __enter__(self) -> Self:
+        self._destination.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+        self._file = os.fdopen(descriptor, "r+b", buffering=0)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.__exit__()
+            raise RegistryError(f"Another download is writing {self.path}; wait for it, or end it, and try again.") from None
+        if os.fstat(descriptor).st_size > self._size:
+            self.restart()
+        while block := self._file.read(BLOCK):
+            self._hash.update(block)
+            self.done += len(block)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def restart(self) -> None:
+        """Throw away what is there."""
+        file = self._opened()
+        file.seek(0)
+        file.truncate()
+        self._hash = hashlib.sha256()
+        self.done = 0
+
+    def write(self, blocks: Iterable[bytes]) -> None:
+        """Append what comes; more than there should be is an error at once."""
+        file = self._opened()
+        for block in blocks:
+            if self.done + len(block) > self._size:
+                self.discard()
+                raise RegistryError(
+                    f"The registry sent more than the {self._size} bytes that the manifest promises; nothing was kept."
+                )
+            file.write(block)
+            self._hash.update(block)
+            self.done += len(block)
+            self._progress(self.done, self._size)
+
+    def discard(self) -> None:
+        """Remove what was downloaded: it is not what was asked for."""
+        self.path.unlink(missing_ok=True)
+
+    def finish(self) -> None:
+        """Check the sha256 and move the file into place.
+
+        Raises:
+            RegistryError: the content is not what the digest says; nothing is left of it.
+        """
+        if self.done != self._size or self._hash.hexdigest() != self._sha256:
+            self.discard()
+            raise RegistryError(
+                f"What the registry sent is not sha256:{self._sha256} "
+                f"(got {self.done} bytes with sha256:{self._hash.hexdigest()}); "
+                "nothing was kept: do not use this registry's copy before somebody looked into it."
+            )
+        file = self._opened()
+        os.fsync(file.fileno())
+        self.path.replace(self._destination)
+
+    def _opened(self) -> BinaryIO:
+        assert self._file is not None, "used outside of its with block"
+        return self._file

@@ -51,14 +51,13 @@ def shell(
 
     from hpcdeploy.errors import LabError
     from hpcdeploy.lab import cluster
+    from hpcdeploy.lab.inside import inside_argv
 
     lab = cluster.find()
     if lab is None:
         raise LabError("no lab runs; start one with: hpcdeploy lab up")
     environment = {"TERM": os.environ.get("TERM", "dumb")}
-    argv = cluster.inside_argv(
-        lab, command or ["bash", "--login"], user="root" if root else lab.user, environment=environment
-    )
+    argv = inside_argv(lab, command or ["bash", "--login"], user="root" if root else lab.user, environment=environment)
     os.execvp(argv[0], argv)  # noqa: S606 - the command's own exit status and terminal are what is wanted
 
 

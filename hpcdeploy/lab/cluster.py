@@ -2,9 +2,8 @@
 
 import os
 import shutil
-import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -85,35 +84,6 @@ def status(settings: LabSettings | None = None) -> dict[str, Any]:
         "init_pid": lab.init_pid,
         "logs": str(lab.logs),
     }
-
-
-def inside_argv(
-    lab: Lab, argv: Sequence[str], *, user: str | None = None, environment: Mapping[str, str] | None = None
-) -> list[str]:
-    """Plan a command that runs `argv` inside the lab, as root unless `user` is given."""
-    who = user or "root"
-    home = "/root" if who == "root" else f"/home/{who}"
-    variables = {"SCRATCH": lab.scratch, **(environment or {})}
-    return process.enter_argv(lab.init, argv, variables, user=who, home=home)
-
-
-def inside(
-    lab: Lab,
-    argv: Sequence[str],
-    *,
-    user: str | None = None,
-    stdin: bytes = b"",
-    environment: Mapping[str, str] | None = None,
-    timeout: float | None = None,
-) -> "subprocess.CompletedProcess[bytes]":
-    """Run a command inside the lab and return its exit status and output; the caller judges the status."""
-    return subprocess.run(
-        inside_argv(lab, argv, user=user, environment=environment),
-        input=stdin,
-        capture_output=True,
-        check=False,
-        timeout=timeout,
-    )
 
 
 def _lock(settings: LabSettings) -> Path:

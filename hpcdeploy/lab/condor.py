@@ -20,6 +20,7 @@ NETWORK_INTERFACE = 127.0.0.1
 NETWORK_HOSTNAME = {settings.name}
 BIND_ALL_INTERFACES = False
 ENABLE_IPV6 = False
+LOG = /lab/log/condor
 UID_DOMAIN = {settings.name}
 FILESYSTEM_DOMAIN = {settings.name}
 TRUST_UID_DOMAIN = True
@@ -36,6 +37,7 @@ SUSPEND = False
 PREEMPT = False
 KILL = False
 BASE_CGROUP =
+RunBenchmarks = False
 
 SINGULARITY = /usr/bin/apptainer
 SINGULARITY_RUN_TEST_BEFORE_JOB = False

@@ -13,7 +13,6 @@ def files(settings: LabSettings, ports: Ports) -> dict[str, str]:
     return {
         "etc/hostname": f"{settings.name}\n",
         "etc/hosts": f"127.0.0.1 {settings.name} localhost {' '.join(settings.nodes)}\n::1 ip6-localhost\n",
-        "etc/environment": f"SCRATCH={settings.scratch}\n",
         "etc/slurm/slurm.conf": slurm_conf(settings, ports),
         "etc/slurm/gres.conf": gres_conf(settings),
         "etc/slurm/cgroup.conf": cgroup_conf(),
@@ -86,7 +85,7 @@ install -d -m 755 /run/sshd /run/lock /run/user
 install -d -o munge -g munge -m 755 /run/munge
 install -d -o mysql -g mysql -m 755 /run/mysqld
 install -d -o slurm -g slurm -m 755 /run/slurm {SPOOL} {SPOOL}/ctld
-install -d -o condor -g condor -m 755 /run/condor /run/lock/condor
+install -d -o condor -g condor -m 755 /run/condor /run/lock/condor /lab/log/condor
 chown -R docker-registry: /var/lib/docker-registry
 chown slurm: /etc/slurm/slurmdbd.conf
 chmod 600 /etc/slurm/slurmdbd.conf

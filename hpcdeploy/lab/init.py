@@ -136,11 +136,15 @@ class Init:
             raise StartError(f"{name} runs but does not answer after {START_LIMIT:.0f} s", f"{name}.ready")
 
     def stop(self) -> None:
-        """End the services, the newest first to hear of it, and leave; the kernel ends whatever else is there."""
-        for pid, name in reversed(self.running.items()):
-            os.kill(pid, getattr(signal, self.services[name]["stop_signal"]))
+        """End the services, each once all that lean on it have ended, and leave; the kernel ends whatever else is there."""
+        told: set[int] = set()
         deadline = time.monotonic() + STOP_LIMIT
         while self.running and time.monotonic() < deadline:
+            needed = {other for name in self.running.values() for other in self.services[name]["after"]}
+            for pid, name in self.running.items():
+                if name not in needed and pid not in told:
+                    told.add(pid)
+                    os.kill(pid, getattr(signal, self.services[name]["stop_signal"]))
             signal.sigtimedwait((signal.SIGCHLD,), 0.2)
             self.reap()
         self.report("stopped")

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ _PATIENCE = 15.0
 
 @dataclass(frozen=True)
 class Process:
-    """A process that cannot be mistaken for a later one of the same number: its start time (proc(5), stat field 22) counts."""
+    """A process, never mistaken for a later one of the same number: its start time counts (proc(5), stat, field 22)."""
 
     pid: int
     started: int
@@ -62,30 +61,33 @@ class Waiting:
 
     init: Process
     outer: Process
-    opener: "subprocess.Popen[bytes]"
+    opener: int
 
     def go(self) -> None:
         """Let it go on, on its own."""
-        assert self.opener.stdin is not None
-        self.opener.stdin.write(b"go\n")
-        self.opener.stdin.close()
+        os.write(self.opener, b"go\n")
+        os.close(self.opener)
 
 
 def start(root: Path, state: Path, hostname: str, gpus: int, log: Path) -> Waiting:
     """Start the lab's init in namespaces of its own, detached from the terminal."""
-    argv = [*UNSHARE, "/bin/sh", str(ENTER), str(root), str(state), hostname, str(gpus)]
-    with log.open("wb") as output:
-        opener = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True, cwd="/")
+    argv = ["env", "--chdir=/", *UNSHARE, "/bin/sh", str(ENTER), str(root), str(state), hostname, str(gpus)]
+    reading, writing = os.pipe()  # neither end is inherited, except as what posix_spawn makes of it
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    actions = [
+        (os.POSIX_SPAWN_DUP2, reading, 0),
+        (os.POSIX_SPAWN_OPEN, 1, str(log), flags, 0o644),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
+    ]
+    outer = os.posix_spawnp(argv[0], argv, os.environ, file_actions=actions, setsid=True)
+    os.close(reading)
     deadline = time.monotonic() + _PATIENCE
-    while time.monotonic() < deadline and opener.poll() is None:
-        child = child_of(opener.pid)
+    while time.monotonic() < deadline and os.waitpid(outer, os.WNOHANG) == (0, 0):
+        child = child_of(outer)
         if child is not None:
-            return Waiting(init=child, outer=identify(opener.pid), opener=opener)
+            return Waiting(init=child, outer=identify(outer), opener=writing)
         time.sleep(0.02)
-    opener.kill()
-    opener.wait()
-    assert opener.stdin is not None
-    opener.stdin.close()
+    os.close(writing)
     raise LabError(f"the lab's namespaces could not be made: {log.read_text(errors='replace').strip()}")
 
 

@@ -77,8 +77,8 @@ def _ensure_programs(report: Report) -> None:
         return
     if shutil.which("apt-get") is None:
         raise MissingProgramError(
-            f"the lab is made from Debian packages and needs {' and '.join(wanted)}, which cannot be installed here for want of "
-            "apt-get; install them from your distribution, or use a machine with Debian or Ubuntu"
+            f"the lab is made from Debian packages and needs {' and '.join(wanted)}, and no apt-get is here to install "
+            "them with; install them from your distribution, or use a machine with Debian or Ubuntu"
         )
     report(f"installing {' and '.join(wanted)} on this machine with apt-get")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}

@@ -25,7 +25,7 @@ class LabSettings:
     uid: int = 1000
     nodes: tuple[str, ...] = ("node1", "node2")
     cpus: int = 4
-    memory_mb: int = 16000
+    memory_mb: int = 64000
     gpus: int = 2
     min_job_age: int = 300
     accounting: bool = True

@@ -1,0 +1,36 @@
+"""Run a command inside a running lab, as root or as its user, without a login."""
+
+import subprocess
+from collections.abc import Mapping, Sequence
+
+from hpcdeploy.lab.process import enter_argv
+from hpcdeploy.lab.state import Lab
+
+
+def inside_argv(
+    lab: Lab, argv: Sequence[str], *, user: str | None = None, environment: Mapping[str, str] | None = None
+) -> list[str]:
+    """Plan a command that runs `argv` inside the lab, as root unless `user` is given."""
+    who = user or "root"
+    home = "/root" if who == "root" else f"/home/{who}"
+    variables = {"SCRATCH": lab.scratch, **(environment or {})}
+    return enter_argv(lab.init, argv, variables, user=who, home=home)
+
+
+def inside(
+    lab: Lab,
+    argv: Sequence[str],
+    *,
+    user: str | None = None,
+    stdin: bytes = b"",
+    environment: Mapping[str, str] | None = None,
+    timeout: float | None = None,
+) -> "subprocess.CompletedProcess[bytes]":
+    """Run a command inside the lab and return its exit status and output; the caller judges the status."""
+    return subprocess.run(
+        inside_argv(lab, argv, user=user, environment=environment),
+        input=stdin,
+        capture_output=True,
+        check=False,
+        timeout=timeout,
+    )

@@ -1,0 +1,450 @@
+"""Finding and reading the settings files, and every message about what they may not say."""
+
+from pathlib import Path
+
+import pytest
+
+from hpcdeploy.cluster import Cluster
+from hpcdeploy.config.files import load_project
+from hpcdeploy.config.project import JobSettings, Project
+from hpcdeploy.errors import ConfigError
+from hpcdeploy.image import FileCopy, ImageSettings, PixiSource
+from hpcdeploy.job import Array, Bind
+
+WHOLE = """
+[image]
+repository = ["ghcr.io/me/train", "localhost:5000/train"]
+pixi = { workspace = "envs/gpu", environment = "gpu", cuda = "12.9" }
+base = "ghcr.io/prefix-dev/pixi:noble"
+final-base = "ubuntu:24.04"
+files = { "app" = "/app/src", "my data" = "/data" }
+setup = ["echo one", "echo two"]
+test = ["python -c 'import torch'"]
+command = ["python", "-m", "train"]
+environment = { OMP_NUM_THREADS = "4" }
+labels = { "org.opencontainers.image.licenses" = "MIT" }
+build-args = { FLAVOUR = "large" }
+
+[clusters.hpc]
+host = "login.hpc.example.org"
+schedulers = ["slurm", "htcondor"]
+root = "$SCRATCH/hpcdeploy"
+ssh-config = "ssh/config"
+gpu-form = "gpus-per-node"
+memory-form = "mem-per-cpu"
+apptainer = "singularity"
+setup = ["module load apptainer"]
+binds = ["/data:/data:ro"]
+mirrors = { "ghcr.io" = "localhost:5000" }
+build-args = { CHANNEL = "https://mirror.example.org" }
+
+[clusters.hpc.defaults]
+account = "abc"
+partition = "gpu"
+environment = { SITE = "here" }
+slurm = { exclusive = true, signal = "B:USR1@60" }
+
+[jobs.train]
+image = "default"
+command = ["python", "train.py", ""]
+gpus = 1
+gpu-type = "a100"
+cpus = 8
+memory = "32 GB"
+time = "4 h"
+nodes = 2
+disk = "1 TB"
+qos = "long"
+constraint = "ib"
+environment = { GREETING = "two\\nlines" }
+binds = ["$HOME/data:/mnt", { source = "/odd:path", destination = "/odd", read-only = true }]
+array = { size = 10, throttle = 2 }
+workdir = "$SCRATCH/work"
+slurm = { nice = 100, exclusive = false }
+htcondor = { "+WantGPULab" = true, rank = "Memory" }
+"""
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    return {
+        "HOME": str(tmp_path / "home"),
+        "XDG_CONFIG_HOME": str(tmp_path / "config"),
+        "XDG_STATE_HOME": str(tmp_path / "state"),
+    }
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def load(tmp_path: Path, environ: dict[str, str], text: str) -> Project:
+    return load_project(write(tmp_path / "project" / "hpcdeploy.toml", text).parent, environ)
+
+
+def message(tmp_path: Path, environ: dict[str, str], text: str) -> str:
+    """Return what is said of the project file `text`, without the file's folder."""
+    with pytest.raises(ConfigError) as refused:
+        load(tmp_path, environ, text)
+    assert refused.value.exit_code == 2
+    return str(refused.value).replace(f"{tmp_path}/project/", "")
+
+
+def test_every_key_arrives_as_a_plain_value(tmp_path: Path, environ: dict[str, str]) -> None:
+    project = load(tmp_path, environ, WHOLE)
+    assert project.root == tmp_path / "project"
+    assert project.images == {
+        "default": ImageSettings(
+            name="default",
+            source=PixiSource(workspace="envs/gpu", environment="gpu", cuda="12.9"),
+            repositories=("ghcr.io/me/train", "localhost:5000/train"),
+            base="ghcr.io/prefix-dev/pixi:noble",
+            final_base="ubuntu:24.04",
+            files=(FileCopy(source="app", destination="/app/src"), FileCopy(source="my data", destination="/data")),
+            setup=("echo one", "echo two"),
+            test=("python -c 'import torch'",),
+            command=("python", "-m", "train"),
+            environment=(("OMP_NUM_THREADS", "4"),),
+            labels=(("org.opencontainers.image.licenses", "MIT"),),
+            build_args=(("FLAVOUR", "large"),),
+        )
+    }
+    assert project.clusters == {
+        "hpc": Cluster(
+            name="hpc",
+            host="login.hpc.example.org",
+            schedulers=("slurm", "htcondor"),
+            root="$SCRATCH/hpcdeploy",
+            ssh_config=str(tmp_path / "project" / "ssh" / "config"),
+            gpu_form="gpus-per-node",
+            memory_form="mem-per-cpu",
+            apptainer="singularity",
+            setup=("module load apptainer",),
+            binds=(Bind(source="/data", destination="/data", read_only=True),),
+            mirrors=(("ghcr.io", "localhost:5000"),),
+            build_args=(("CHANNEL", "https://mirror.example.org"),),
+        )
+    }
+    assert project.defaults["hpc"] == JobSettings(
+        account="abc",
+        partition="gpu",
+        environment=(("SITE", "here"),),
+        slurm=(("exclusive", True), ("signal", "B:USR1@60")),
+    )
+    assert project.jobs == {
+        "train": JobSettings(
+            image="default",
+            command=("python", "train.py", ""),
+            gpus=1,
+            gpu_type="a100",
+            cpus=8,
+            memory=32 * 1024,
+            time=4 * 3600,
+            nodes=2,
+            disk=1024 * 1024,
+            qos="long",
+            constraint="ib",
+            environment=(("GREETING", "two\nlines"),),
+            binds=(
+                Bind(source="$HOME/data", destination="/mnt"),
+                Bind(source="/odd:path", destination="/odd", read_only=True),
+            ),
+            array=Array(size=10, throttle=2),
+            workdir="$SCRATCH/work",
+            slurm=(("nice", "100"), ("exclusive", False)),
+            htcondor=(("+WantGPULab", "true"), ("rank", "Memory")),
+        )
+    }
+
+
+def test_an_empty_table_means_the_defaults(tmp_path: Path, environ: dict[str, str]) -> None:
+    project = load(tmp_path, environ, "[images.a]\n[clusters.b]\n[jobs.c]\n")
+    assert project.images["a"] == ImageSettings(name="a", source=PixiSource())
+    assert project.clusters["b"] == Cluster(name="b")
+    assert project.jobs["c"] == JobSettings()
+
+
+@pytest.mark.parametrize("name", ["pixi.toml", "pyproject.toml"])
+def test_settings_may_live_in_another_tools_file(tmp_path: Path, environ: dict[str, str], name: str) -> None:
+    write(tmp_path / name, "[tool.hpcdeploy.jobs.train]\ngpus = 1\n")
+    assert load_project(tmp_path, environ).jobs["train"].gpus == 1
+
+
+def test_the_file_is_looked_for_upward_past_other_tools_files(tmp_path: Path, environ: dict[str, str]) -> None:
+    deep = tmp_path / "a" / "b" / "c"
+    write(deep / "pixi.toml", "[workspace]\nname = 'x'\n")
+    write(tmp_path / "a" / "pyproject.toml", "this is not TOML, and nobody asked")
+    file = write(tmp_path / "hpcdeploy.toml", "[jobs.x]\n")
+    project = load_project(deep, environ)
+    assert (project.root, project.file) == (tmp_path, file)
+
+
+def test_without_a_file_the_message_says_how_to_get_one(tmp_path: Path, environ: dict[str, str]) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load_project(tmp_path, environ)
+    assert str(refused.value) == (
+        f"no hpcdeploy.toml in {tmp_path} or above it, and no [tool.hpcdeploy] in a pixi.toml or pyproject.toml there;"
+        " write one with: hpcdeploy init"
+    )
+
+
+def test_two_files_with_settings_in_one_folder_are_refused(tmp_path: Path, environ: dict[str, str]) -> None:
+    write(tmp_path / "hpcdeploy.toml", "")
+    write(tmp_path / "pixi.toml", "[tool.hpcdeploy]\n")
+    with pytest.raises(ConfigError) as refused:
+        load_project(tmp_path, environ)
+    assert str(refused.value) == (
+        f"settings of hpcdeploy are in {tmp_path}/hpcdeploy.toml and in {tmp_path}/pixi.toml;"
+        f" expected them in one file: keep one"
+    )
+
+
+def test_the_project_goes_before_the_person_and_the_person_before_the_lab(tmp_path: Path, environ: dict[str, str]) -> None:
+    lab = write(
+        tmp_path / "state" / "hpcdeploy" / "lab" / "cluster.toml",
+        '[clusters.lab]\nhost = "lab"\nssh-config = "/x"\nschedulers = ["slurm", "htcondor"]\nroot = "/lab"\n'
+        '[clusters.lab.mirrors]\n"ghcr.io" = "localhost:5000"\n',
+    )
+    person = write(
+        tmp_path / "config" / "hpcdeploy" / "config.toml",
+        '[clusters.lab]\nroot = "/person"\ngpu-form = "gpus"\n[clusters.lab.defaults]\ncpus = 1\ngpus = 1\n[clusters.own]\n',
+    )
+    project = load(
+        tmp_path,
+        environ,
+        (
+            '[clusters.lab]\nscheduler = "htcondor"\ngpu-form = "gres"\nmirrors = { "docker.io" ='
+            ' "localhost:1" }\ndefaults.gpus = 2'
+        ),
+    )
+    assert project.clusters["lab"] == Cluster(
+        name="lab",
+        host="lab",
+        ssh_config="/x",
+        schedulers=("htcondor",),
+        root="/person",
+        gpu_form="gres",
+        mirrors=(("ghcr.io", "localhost:5000"), ("docker.io", "localhost:1")),
+    )
+    assert project.defaults["lab"] == JobSettings(cpus=1, gpus=2)
+    assert set(project.clusters) == {"lab", "own"}
+    assert project.origins["clusters.lab.host"] == str(lab)
+    assert project.origins["clusters.lab.root"] == str(person)
+    assert project.origins["clusters.lab.defaults.gpus"] == str(project.file)
+
+
+def test_clusters_alone_serve_without_a_project(tmp_path: Path, environ: dict[str, str]) -> None:
+    write(tmp_path / "config" / "hpcdeploy" / "config.toml", "[clusters.own]\n")
+    project = load_project(tmp_path, environ, optional=True)
+    assert (set(project.clusters), project.file, project.jobs) == ({"own"}, None, {})
+
+
+def test_a_persons_file_holds_clusters_only(tmp_path: Path, environ: dict[str, str]) -> None:
+    write(tmp_path / "config" / "hpcdeploy" / "config.toml", "[jobs.x]\n")
+    with pytest.raises(ConfigError) as refused:
+        load_project(tmp_path, environ, optional=True)
+    assert str(refused.value) == f"{tmp_path}/config/hpcdeploy/config.toml: jobs: unknown key; Known here: clusters"
+
+
+@pytest.mark.parametrize(
+    ("given", "path"), [("~/ssh/config", "home/ssh/config"), ("lab.conf", "project/lab.conf"), ("/etc/x", "/etc/x")]
+)
+def test_an_ssh_configuration_lies_at_home_or_beside_its_file(
+    tmp_path: Path, environ: dict[str, str], given: str, path: str
+) -> None:
+    project = load(tmp_path, environ, f'[clusters.hpc]\nssh-config = "{given}"')
+    assert project.clusters["hpc"].ssh_config == str(tmp_path / path)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("jobs.train.gpus = 'two'", 'jobs.train.gpus: found "two"; expected a whole number from 0 to 1000000000'),
+        ("jobs.train.gpus = true", "jobs.train.gpus: found true; expected a whole number from 0 to 1000000000"),
+        ("jobs.train.nodes = 0", "jobs.train.nodes: found 0; expected a whole number from 1 to 1000000000"),
+        (
+            "clusters.hpc.ssh_config = 'x'",
+            (
+                "clusters.hpc.ssh_config: unknown key; did you mean ssh-config? Known here: host, scheduler, schedulers,"
+                " root, ssh-config, gpu-form, memory-form, apptainer, setup, binds, mirrors, build-args, defaults"
+            ),
+        ),
+        (
+            "image.pixi.enviroment = 'x'",
+            "image.pixi.enviroment: unknown key; did you mean environment? Known here: workspace, environment, cuda",
+        ),
+        ("zzz = 1", "zzz: unknown key; Known here: image, images, clusters, jobs"),
+        ("jobs = 3", "jobs: found 3; expected a table of jobs: [jobs.NAME]"),
+        ("[[jobs]]", "jobs: found a list; expected a table of jobs: [jobs.NAME]"),
+        (
+            "clusters.hpc.scheduler = 'slrum'",
+            'clusters.hpc.scheduler: found "slrum"; expected "slurm" or "htcondor"; did you mean "slurm"?',
+        ),
+        (
+            "clusters.hpc.gpu-form = 'gpu'",
+            'clusters.hpc.gpu-form: found "gpu"; expected "gres" or "gpus-per-node" or "gpus"; did you mean "gpus"?',
+        ),
+        (
+            "clusters.hpc = { scheduler = 'slurm', schedulers = ['slurm'] }",
+            (
+                "clusters.hpc: both scheduler and schedulers are there; expected one, such as schedulers ="
+                ' ["slurm", "htcondor"]'
+            ),
+        ),
+        (
+            "clusters.hpc.schedulers = []",
+            'clusters.hpc.schedulers: found an empty list; expected a list such as ["slurm", "htcondor"]',
+        ),
+        (
+            "clusters.hpc.schedulers = ['slurm', 'slurm']",
+            "clusters.hpc: found a scheduler twice in schedulers; expected each once, the default first",
+        ),
+        (
+            "clusters.hpc.root = '~/x'",
+            (
+                'clusters.hpc.root: found "~/x"; expected an absolute path on the cluster, or one that'
+                ' starts with $VAR: write "$HOME/x"'
+            ),
+        ),
+        (
+            "[image]\n[images.a]",
+            "hpcdeploy.toml: both [image] and [images.NAME] are there; expected one: name the image in [images.NAME] too",
+        ),
+        (
+            "jobs.train.command = 'python train.py'",
+            (
+                'jobs.train.command: found "python train.py"; expected a list of words'
+                ': write ["python", "train.py"], since nothing splits words for you'
+            ),
+        ),
+        ("jobs.train.command = ['python', 3]", 'jobs.train.command[1]: found 3; expected a string: write "3"'),
+        ("jobs.train.command = ['', 'x']", 'jobs.train.command: found "" as the first word; expected the name of a program'),
+        (
+            'jobs.train.command = ["a\\u0000b"]',
+            (
+                r'jobs.train.command[0]: found "a\u0000b"; expected a string without NUL characters, which'
+                r" no program can be given"
+            ),
+        ),
+        (
+            "jobs.train.memory = 32",
+            (
+                'jobs.train.memory: found 32; expected an amount with its unit, such as "32 GB" or "500 MB"'
+                ': a number alone has no unit, write "32 GB" or "32 MB"'
+            ),
+        ),
+        (
+            "jobs.train.time = 90",
+            (
+                'jobs.train.time: found 90; expected a time with its unit, such as "4 h", "90 min" or "1 d 12 h",'
+                ' or days-hours:minutes:seconds as in "2-12:00:00"'
+                ': a number alone is minutes to Slurm and seconds to HTCondor, write "90 min" or "90 h"'
+            ),
+        ),
+        ("jobs.train.time = 07:32:00", "07:32:00"),
+        (
+            "jobs.'my job'.gpus = 1",
+            'jobs."my job": found "my job"; expected a name of 1 to 64 letters, digits, dots, dashes and underscores',
+        ),
+        ("images.'a.sif' = {}", 'images."a.sif": found "a.sif"; expected a name that does not end in .sif, as a file does'),
+        ('jobs.train.account = "a\\nb"', r'jobs.train.account: found "a\nb"; expected one line without control characters'),
+        (
+            "jobs.train.environment.HPCDEPLOY_RUN = 'x'",
+            (
+                'jobs.train.environment.HPCDEPLOY_RUN: found "HPCDEPLOY_RUN"; expected a name of your own:'
+                " hpcdeploy and Apptainer set those themselves"
+            ),
+        ),
+        ("jobs.train.environment.N = 4", 'jobs.train.environment.N: found 4; expected a string: write "4"'),
+        ("jobs.train.slurm.chdir = '/x'", "jobs.train.slurm.chdir: not a free directive: use the key workdir"),
+        ("jobs.train.htcondor.queue = 3", "jobs.train.htcondor.queue: not a free directive: use the key array"),
+        (
+            "jobs.train.binds = '/data'",
+            'jobs.train.binds: found "/data"; expected a list, each item one folder of the cluster as',
+        ),
+        ("jobs.train.binds = [{ destination = '/x' }]", "jobs.train.binds[0]: the key source is missing"),
+        (
+            "jobs.train.array = 1.5",
+            'jobs.train.array: found 1.5; expected a number of tasks, or "0-99%10" for tasks 0 to 99, ten at once',
+        ),
+        (
+            "image.pixi.cuda = 12.9",
+            'image.pixi.cuda: found 12.9; expected a version in quotes, such as "12.9", or "" for none: write "12.9"',
+        ),
+        (
+            "image.repository = 'oras://ghcr.io/me/x:1'",
+            (
+                'image.repository: found "oras://ghcr.io/me/x:1"; expected HOST/PATH in lower case without'
+                " scheme, tag or digest,"
+                ' such as "ghcr.io/me/train"'
+            ),
+        ),
+        ("image.repository = ['me/x']", 'image.repository[0]: found "me/x"; expected HOST/PATH'),
+        (
+            "image.base = 'docker://ubuntu'",
+            (
+                'image.base: found "docker://ubuntu"; expected an image reference without scheme, such as'
+                ' "ghcr.io/prefix-dev/pixi:noble"'
+            ),
+        ),
+        ("image.files.app = 'src'", 'image.files.app: found "src"; expected an absolute path in the image, such as "/app"'),
+        ("image.files.'/etc' = '/x'", 'image.files."/etc": found "/etc"; expected a path relative to the project\'s folder'),
+    ],
+)
+def test_what_a_file_may_not_say_is_one_message(tmp_path: Path, environ: dict[str, str], text: str, said: str) -> None:
+    whole = message(tmp_path, environ, text)
+    assert whole.startswith("hpcdeploy.toml: ")
+    assert said in whole
+    assert "\n" not in whole
+
+
+def test_several_problems_are_listed_together_in_the_files_order(tmp_path: Path, environ: dict[str, str]) -> None:
+    assert message(tmp_path, environ, "[jobs.a]\ngpus = -1\ntiem = 3\n[clusters.b]\nhost = ''") == (
+        "hpcdeploy.toml: 3 problems\n"
+        "  jobs.a.gpus: found -1; expected a whole number from 0 to 1000000000\n"
+        "  jobs.a.tiem: unknown key; did you mean time? Known here: image, command, nodes, gpus,"
+        " gpu-type, cpus, memory, time,"
+        " disk, partition, account, qos, constraint, environment, binds, slurm, htcondor, array, workdir\n"
+        '  clusters.b.host: found ""; expected some text: leave the key out instead'
+    )
+
+
+def test_a_key_path_in_another_tools_file_is_the_whole_one(tmp_path: Path, environ: dict[str, str]) -> None:
+    file = write(tmp_path / "pyproject.toml", "[tool.hpcdeploy.jobs.train]\ngpus = 'x'\n")
+    with pytest.raises(ConfigError) as refused:
+        load_project(tmp_path, environ)
+    assert str(refused.value) == (
+        f'{file}: tool.hpcdeploy.jobs.train.gpus: found "x"; expected a whole number from 0 to 1000000000'
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"[jobs.train]\ngpus = = 1\n", "hpcdeploy.toml, line 2, column 8: not valid TOML: Invalid value"),
+        (b"a = 1\na = 2\n", "hpcdeploy.toml, line 2, column 6: not valid TOML: Cannot overwrite a value"),
+        (b"a = [1,\n2", "hpcdeploy.toml, line 2, column 2: not valid TOML: Unclosed array"),
+        (b"a = 1\nb = '\xff'\n", "hpcdeploy.toml, line 2, column 6: not UTF-8; a TOML file must be"),
+    ],
+)
+def test_what_is_not_toml_is_said_with_line_and_column(
+    tmp_path: Path, environ: dict[str, str], content: bytes, said: str
+) -> None:
+    (tmp_path / "hpcdeploy.toml").write_bytes(content)
+    with pytest.raises(ConfigError) as refused:
+        load_project(tmp_path, environ)
+    assert str(refused.value) == f"{tmp_path}/{said}"
+
+
+def test_pythons_own_limits_are_no_traceback(tmp_path: Path, environ: dict[str, str]) -> None:
+    assert message(tmp_path, environ, "a = " + "9" * 5000).startswith("hpcdeploy.toml: not usable TOML: ")
+    assert message(tmp_path, environ, "a = " + "[" * 50000).startswith("hpcdeploy.toml: not usable TOML: ")
+
+
+def test_a_folder_in_the_files_place_is_one_message(tmp_path: Path, environ: dict[str, str]) -> None:
+    (tmp_path / "hpcdeploy.toml").mkdir()
+    with pytest.raises(ConfigError) as refused:
+        load_project(tmp_path, environ)
+    assert str(refused.value) == f"{tmp_path}/hpcdeploy.toml: cannot be read: Is a directory; expected a settings file"

@@ -1,0 +1,172 @@
+"""The first settings file: valid whatever the folder holds, and never written over another."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hpcdeploy.config.documents import parse_document
+from hpcdeploy.config.files import load_project
+from hpcdeploy.config.reading import Report, read
+from hpcdeploy.config.resolution import choose_image
+from hpcdeploy.config.schema import PROJECT_FILE
+from hpcdeploy.environments.pixi import Environment, Feature, Platform, Workspace
+from hpcdeploy.errors import ConfigError, EnvironmentFileError
+from hpcdeploy.flows.init import Facts, first_settings, guess_repository, init
+
+PIXI = """
+[workspace]
+name = "train"
+channels = ["conda-forge"]
+platforms = ["linux-64", "osx-arm64"]
+
+[feature.gpu.system-requirements]
+cuda = "12.9"
+
+[feature.mac]
+platforms = ["osx-arm64"]
+
+[environments]
+gpu = ["gpu"]
+mac = ["mac"]
+"""
+
+GOLDEN = """\
+# Settings of hpcdeploy: the image, the clusters, the jobs. Every key: docs/configuration.md of hpcdeploy
+# Dockerfile is here too; this [image] is made from a Pixi workspace only.
+# old.def is here too; this [image] is made from a Pixi workspace only.
+
+[image]
+repository = "ghcr.io/me/train"
+pixi = { environment = "gpu" }
+# The workspace asks for CUDA 12.9; pixi = { …, cuda = "…" } would override that.
+# Other environments: default, mac. For several images: [images.NAME]
+# files = { "app" = "/app" }           # from the project's folder into the image
+# test = ["python --version"]          # run when the image is built; the build fails where it fails
+
+# A cluster may stand here, or for all projects in ~/.config/hpcdeploy/config.toml.
+# [clusters.hpc]
+# host = "login.hpc.example.org"       # any Host of ~/.ssh/config, or "local" on the login node itself
+# scheduler = "slurm"                  # or "htcondor"
+# root = "$SCRATCH/hpcdeploy"          # expanded there
+# [clusters.hpc.defaults]
+# account = "abc"
+# partition = "gpu"
+
+[jobs.hello]
+command = ["nvidia-smi"]
+gpus = 1
+cpus = 1
+memory = "2 GB"
+time = "10 min"
+"""
+
+
+def refused(folder: Path, *, force: bool = False) -> str:
+    with pytest.raises(ConfigError) as error:
+        init(folder, force=force)
+    return str(error.value)
+
+
+def is_valid(text: str) -> bool:
+    report = Report(file="f")
+    read(PROJECT_FILE, parse_document(text.encode(), "f"), report)
+    report.close()
+    return True
+
+
+def test_a_folder_becomes_a_commented_file_that_loads(tmp_path: Path) -> None:
+    (tmp_path / "pixi.toml").write_text(PIXI)
+    (tmp_path / "Dockerfile").touch()
+    (tmp_path / "old.def").touch()
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    remote = "https://me:token@github.com/Me/Train.git"
+    subprocess.run(["git", "-C", str(tmp_path), "remote", "add", "origin", remote], check=True)
+    assert init(tmp_path).read_text(encoding="utf-8") == GOLDEN
+    project = load_project(tmp_path, {"HOME": str(tmp_path)})
+    assert choose_image(project, None).source.environment == "gpu"
+    assert project.jobs["hello"].memory == 2048
+
+
+def test_what_is_commented_out_is_valid_too() -> None:
+    lines = GOLDEN.replace("# [clusters", "[clusters").splitlines()
+    assert is_valid("\n".join(line.removeprefix("# ") if " = " in line and "{ …" not in line else line for line in lines))
+
+
+def test_a_pyproject_serves_as_manifest_only_with_pixi_in_it(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "x"\n')
+    assert "No Pixi workspace was found here" in init(tmp_path).read_text()
+    (tmp_path / "pyproject.toml").write_text(
+        '[project]\nname = "x"\n[tool.pixi.workspace]\nchannels = []\nplatforms = ["linux-64"]'
+    )
+    assert 'pixi = { environment = "default" }\n#' in init(tmp_path, force=True).read_text()
+
+
+def test_an_empty_folder_gets_a_file_that_loads(tmp_path: Path) -> None:
+    init(tmp_path)
+    project = load_project(tmp_path, {"HOME": str(tmp_path)})
+    assert (project.images, list(project.jobs)) == ({}, ["hello"])
+
+
+def test_a_broken_manifest_is_an_error_and_writes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "pixi.toml").write_text("[workspace")
+    with pytest.raises(EnvironmentFileError):
+        init(tmp_path)
+    assert not (tmp_path / "hpcdeploy.toml").exists()
+
+
+def test_settings_that_are_there_are_not_written_over(tmp_path: Path) -> None:
+    file = tmp_path / "hpcdeploy.toml"
+    file.write_text("# mine\n")
+    assert refused(tmp_path) == f"{file} is there already; overwrite it with --force"
+    assert file.read_text() == "# mine\n"
+    init(tmp_path, force=True)
+    assert "[jobs.hello]" in file.read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["hpcdeploy.toml"]
+
+
+def test_settings_in_another_tools_file_are_not_doubled_even_by_force(tmp_path: Path) -> None:
+    (tmp_path / "pixi.toml").write_text("[tool.hpcdeploy]\n")
+    assert refused(tmp_path, force=True) == (
+        f"{tmp_path}/pixi.toml holds settings already, in [tool.hpcdeploy]; expected them in one file: edit them there"
+    )
+
+
+@pytest.mark.parametrize(
+    ("remote", "repository"),
+    [
+        ("git@github.com:Me/Train.git", "ghcr.io/me/train"),
+        ("https://github.com/me/train", "ghcr.io/me/train"),
+        ("https://x-access-token:s3cret@github.com/me/train.git/", "ghcr.io/me/train"),
+        ("ssh://git@github.com:22/me/train.git", "ghcr.io/me/train"),
+        ("https://gitlab.com/group/sub/train.git", "registry.gitlab.com/group/sub/train"),
+        ("https://git.example.org/me/train.git", ""),
+        ("/srv/git/train.git", ""),
+        ("https://github.com/me/tr ain", ""),
+        ("", ""),
+    ],
+)
+def test_the_repository_is_guessed_where_the_host_has_a_registry(remote: str, repository: str) -> None:
+    assert guess_repository(remote) == repository
+
+
+@given(
+    st.lists(st.text(st.characters(codec="utf-8"), min_size=1), min_size=1, unique=True),
+    st.lists(st.text()),
+    st.text(),
+    st.sampled_from(["", "12", "1\n2"]),
+)
+def test_whatever_is_found_the_text_is_valid(names: list[str], others: list[str], remote: str, cuda: str) -> None:
+    workspace = Workspace(
+        file="pixi.toml",
+        name="x",
+        platforms=(Platform(name="linux-64", subdir="linux-64", cuda=cuda),),
+        environments=tuple(Environment(name=name, features=(Feature(name="f"),)) for name in names),
+    )
+    try:
+        assert is_valid(first_settings(Facts(workspace=workspace, others=others, remote=remote)))
+    except ConfigError as error:
+        # A name with a control character in it: TOML can say it, an image cannot have it.
+        assert "image.pixi.environment" in str(error)  # noqa: PT017

@@ -1,0 +1,151 @@
+"""Which job is meant, and what it asks for once every place has had its say."""
+
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+
+from hpcdeploy.cluster import Cluster
+from hpcdeploy.config.project import JobSettings, Project
+from hpcdeploy.config.resolution import choose_cluster, choose_image, resolve_job
+from hpcdeploy.config.schema import JOB
+from hpcdeploy.errors import ConfigError
+from hpcdeploy.image import ImageSettings, PixiSource
+from hpcdeploy.job import Array, Bind, Job, Resources
+
+PROJECT = Project(
+    root=Path("/p"),
+    file=Path("/p/hpcdeploy.toml"),
+    images={"gpu": ImageSettings(name="gpu", source=PixiSource())},
+    clusters={"hpc": Cluster(name="hpc")},
+    jobs={"train": JobSettings()},
+    origins={"jobs.train.image": "/p/hpcdeploy.toml"},
+)
+
+
+def with_job(job: JobSettings, defaults: JobSettings | None = None) -> Project:
+    return replace(PROJECT, jobs={"train": job}, defaults={"hpc": defaults or JobSettings()})
+
+
+def refusal(project: Project, job: str | None = "train", cluster: str | None = "hpc") -> str:
+    with pytest.raises(ConfigError) as refused:
+        resolve_job(project, job, cluster)
+    return str(refused.value)
+
+
+def test_the_defaults_give_way_to_the_job_and_the_job_to_the_options() -> None:
+    project = with_job(
+        JobSettings(
+            command=("python",),
+            gpus=2,
+            memory=2,
+            environment=(("B", "job"), ("C", "job")),
+            binds=(Bind(source="/job", destination="/mnt"),),
+            slurm=(("exclusive", False), ("nice", "1")),
+            htcondor=(("Rank", "job"),),
+            array=Array(size=3),
+        ),
+        JobSettings(
+            gpus=1,
+            memory=1,
+            partition="gpu",
+            time=60,
+            environment=(("A", "site"), ("B", "site")),
+            binds=(Bind(source="/site", destination="/mnt"), Bind(source="/data")),
+            slurm=(("exclusive", True), ("signal", "USR1")),
+            htcondor=(("rank", "site"),),
+        ),
+    )
+    options = JobSettings(memory=3, command=("sh", ""), environment=(("C", "option"),), slurm=(("nice", "2"),), workdir="/w")
+    assert resolve_job(project, "train", "hpc", options) == Job(
+        name="train",
+        image="gpu",
+        command=("sh", ""),
+        resources=Resources(gpus=2, memory=3, partition="gpu", time=60),
+        environment=(("A", "site"), ("B", "job"), ("C", "option")),
+        binds=(Bind(source="/job", destination="/mnt"), Bind(source="/data")),
+        array=Array(size=3),
+        workdir="/w",
+        slurm=(("signal", "USR1"), ("nice", "2")),
+        htcondor=(("Rank", "job"),),
+    )
+
+
+def test_no_gpus_asked_for_on_the_command_line_takes_the_jobs_away() -> None:
+    job = resolve_job(with_job(JobSettings(gpus=4)), "train", "hpc", JobSettings(gpus=0))
+    assert job.resources.gpus == 0
+
+
+def test_the_only_job_and_the_only_cluster_need_no_name() -> None:
+    assert resolve_job(PROJECT, None, None) == Job(name="train", image="gpu")
+
+
+def test_a_project_without_jobs_runs_what_the_command_line_says() -> None:
+    job = resolve_job(replace(PROJECT, jobs={}), None, None, JobSettings(command=("hostname",)))
+    assert job == Job(name="job", image="gpu", command=("hostname",))
+
+
+@pytest.mark.parametrize(
+    ("image", "resolved"),
+    [
+        ("gpu", "gpu"),
+        ("out/x.sif", "/p/out/x.sif"),
+        ("/x.sif", "/x.sif"),
+        ("oras://ghcr.io/me/x:1", "oras://ghcr.io/me/x:1"),
+    ],
+)
+def test_an_image_is_one_of_the_projects_or_a_file_or_a_reference(image: str, resolved: str) -> None:
+    assert resolve_job(with_job(JobSettings(image=image)), "train", "hpc").image == resolved
+
+
+def test_unknown_names_are_refused_with_the_nearest() -> None:
+    assert refusal(PROJECT, "trian") == 'found "trian"; no job has that name, did you mean train? Known: train'
+    assert refusal(PROJECT, cluster="zzz") == 'found "zzz"; no cluster has that name. Known: hpc'
+    assert refusal(replace(PROJECT, jobs={}), "x") == 'found "x"; no job has that name. The settings describe no job'
+    assert refusal(with_job(JobSettings(image="gpus"))) == (
+        '/p/hpcdeploy.toml: job train: found the image "gpus"; expected gpu, a path to a .sif, or an oras:// reference;'
+        " did you mean gpu?"
+    )
+    assert refusal(with_job(JobSettings(image="docker://x/y.sif"))) == (
+        '/p/hpcdeploy.toml: job train: found the image "docker://x/y.sif"; expected gpu, a path to'
+        " a .sif, or an oras:// reference"
+    )
+
+
+def test_a_name_is_needed_where_there_are_several_or_none() -> None:
+    several = replace(PROJECT, clusters={"a": Cluster(name="a"), "b": Cluster(name="b")})
+    with pytest.raises(ConfigError, match=r"^no cluster was named; there are a, b: say which one with --cluster$"):
+        choose_cluster(several, None)
+    with pytest.raises(ConfigError, match=r"^no image was named; the settings describe none: add \[images\.NAME\]$"):
+        choose_image(replace(PROJECT, images={}), None)
+    assert refusal(replace(PROJECT, jobs={"a": JobSettings(), "b": JobSettings()}), None) == (
+        "no job was named; there are a, b: name one"
+    )
+    assert refusal(replace(PROJECT, images={})) == (
+        "job train names no image, and the project has 0; name a .sif file or an oras:// reference"
+    )
+    assert choose_image(PROJECT, None).name == "gpu"
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "job", "said"),
+    [
+        ("slurm", JobSettings(gpus=1, slurm=(("gres", "gpu:2"),)), "gpus and slurm.gres"),
+        ("slurm", JobSettings(memory=1, slurm=(("mem-per-cpu", "1"),)), "memory and slurm.mem-per-cpu"),
+        ("slurm", JobSettings(constraint="a", slurm=(("constraint", "b"),)), "constraint and slurm.constraint"),
+        ("htcondor", JobSettings(cpus=1, htcondor=(("Request_CPUs", "2"),)), "cpus and htcondor.request_cpus"),
+    ],
+)
+def test_a_key_and_its_directive_together_are_refused(scheduler: str, job: JobSettings, said: str) -> None:
+    cluster = Cluster(name="hpc", schedulers=("slurm",) if scheduler == "slurm" else ("htcondor",))
+    project = replace(with_job(job), clusters={"hpc": cluster})
+    assert refusal(project) == f"job train on hpc: {said} ask for the same; expected one"
+
+
+def test_a_directive_alone_may_ask_for_what_a_key_asks() -> None:
+    job = resolve_job(with_job(JobSettings(slurm=(("gres", "gpu:a100:1,ssd:1"),))), "train", "hpc")
+    assert job.slurm == (("gres", "gpu:a100:1,ssd:1"),)
+
+
+def test_every_key_of_a_job_has_its_field() -> None:
+    assert {key.name.replace("-", "_") for key in JOB.keys} == {field.name for field in fields(JobSettings)}

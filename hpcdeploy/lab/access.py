@@ -34,7 +34,7 @@ def cluster_toml(lab: Lab) -> str:
     return f"""\
 [clusters.{lab.name}]
 host = "{lab.host}"
-ssh_config = {_string(lab.ssh_config)}
+ssh-config = {_string(lab.ssh_config)}
 schedulers = ["slurm", "htcondor"]
 root = "$SCRATCH/hpcdeploy"
 [clusters.{lab.name}.mirrors]

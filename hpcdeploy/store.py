@@ -19,7 +19,7 @@ from hpcdeploy.run import Run, RunStatus, State, TaskStatus
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
     id TEXT PRIMARY KEY, cluster TEXT NOT NULL, scheduler TEXT NOT NULL, submitted INTEGER NOT NULL,
-    run TEXT NOT NULL, script TEXT NOT NULL, tasks TEXT NOT NULL DEFAULT '[]', asked INTEGER NOT NULL DEFAULT 0,
+    run TEXT NOT NULL, script BLOB NOT NULL, tasks TEXT NOT NULL DEFAULT '[]', asked INTEGER NOT NULL DEFAULT 0,
     ended INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS runs_by_age ON runs (submitted);
@@ -51,7 +51,7 @@ class Store:
 
     def add(self, run: Run, script: str) -> None:
         """Note a run that is about to be submitted, with the very script that submits it."""
-        row = (run.id, run.cluster, run.scheduler, run.submitted, _run_text(run), script)
+        row = (run.id, run.cluster, run.scheduler, run.submitted, _run_text(run), script.encode("utf-8", "surrogateescape"))
         with self._open() as connection:
             connection.execute(
                 "INSERT INTO runs (id, cluster, scheduler, submitted, run, script) VALUES (?, ?, ?, ?, ?, ?)", row
@@ -80,7 +80,7 @@ class Store:
             row = connection.execute("SELECT script FROM runs WHERE id = ?", (run.id,)).fetchone()
         if row is None:
             raise UnknownRunError(f"no run {run.id!r} is on record; 'hpcdeploy runs' lists those that are")
-        return str(row[0])
+        return bytes(row[0]).decode("utf-8", "surrogateescape")
 
     def latest(self, *, most: int = 0, alive: bool = False) -> list[RunStatus]:
         """List runs with what was last known of each, the newest first; `most` of them (0: all), or only those not ended."""

@@ -82,8 +82,8 @@ def assemble(root: Path, file: Path | None, layers: Sequence[Layer]) -> Project:
         file=file,
         images={name: _image(name, values) for name, values in images.items()},
         clusters={name: _cluster(name, values) for name, values in clusters.items()},
-        defaults={name: _job(values.get("defaults", {})) for name, values in clusters.items()},
-        jobs={name: _job(values) for name, values in merged.get("jobs", {}).items()},
+        defaults={name: job_settings(values.get("defaults", {})) for name, values in clusters.items()},
+        jobs={name: job_settings(values) for name, values in merged.get("jobs", {}).items()},
         origins=origins,
     )
 
@@ -113,7 +113,8 @@ def _cluster(name: str, values: Mapping[str, Any]) -> Cluster:
     return Cluster(name=name, **_fields({key: value for key, value in values.items() if key != "defaults"}))
 
 
-def _job(values: Mapping[str, Any]) -> JobSettings:
+def job_settings(values: Mapping[str, Any]) -> JobSettings:
+    """Return what one place says of a job, from its checked values by key."""
     return JobSettings(**_fields(values))
 
 

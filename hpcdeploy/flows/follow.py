@@ -1,14 +1,15 @@
 """Follow: where runs are, in one round trip for each cluster and scheduler; and waiting until they end."""
 
+import math
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from hpcdeploy.cluster import Cluster, SchedulerName
-from hpcdeploy.errors import SchedulerError, TransportError
+from hpcdeploy.errors import SchedulerError, TransportError, WaitTimeoutError
 from hpcdeploy.flows.connections import Connections
-from hpcdeploy.run import Run, RunStatus, State, TaskStatus
+from hpcdeploy.run import TERMINAL, Run, RunStatus, State, TaskStatus
 from hpcdeploy.scheduler.answers import read_answers
 from hpcdeploy.scheduler.contract import scheduler_of
 from hpcdeploy.scheduler.login_node import following
@@ -17,6 +18,9 @@ from hpcdeploy.transport.contract import Transport
 
 ClusterOf = Callable[[str], Cluster]
 """Finds a cluster's settings by its name."""
+
+
+_ROUNDS_UNTIL_LOST = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,20 +79,32 @@ def wait(
     *,
     first: float = 1.0,
     slowest: float = 60.0,
+    patience: float = math.inf,
     pause: Callable[[float], None] = time.sleep,
 ) -> Iterator[Asked]:
     """Yield what is known, again and again, until every run has ended; more and more slowly, up to `slowest` seconds apart.
 
-    A connection that dies is opened again at the next round: its runs are unknown meanwhile.
+    A connection that dies is opened again at the next round: its runs are unknown meanwhile. Raises `WaitTimeoutError` after
+    `patience` seconds, and `SchedulerError` where for several rounds nobody could say anything of a run though asked:
+    waiting on would be waiting for ever.
     """
     interval = first
     current = tuple(known)
+    began = time.monotonic()
+    lost_rounds = 0
     while True:
         asked = status(current, cluster_of, connections, store)
         yield asked
         current = asked.statuses
         if all(one.ended for one in current):
             return
+        left = [one for one in current if not one.ended]
+        lost_rounds = lost_rounds + 1 if not asked.failures and all(map(_lost, left)) else 0
+        if lost_rounds == _ROUNDS_UNTIL_LOST:
+            told = "; ".join(f"{one.run.id}: {next(task.reason for task in one.tasks if task.reason)}" for one in left)
+            raise SchedulerError(f"nobody knows how these ended, and waiting will not tell: {told}")
+        if time.monotonic() - began > patience:
+            raise WaitTimeoutError(f"not ended after {patience:.0f} s: {', '.join(one.run.id for one in left)}; they go on")
         pause(interval)
         interval = min(interval * 1.5, slowest)
 
@@ -100,6 +116,12 @@ def alive_by_scheduler(known: Sequence[RunStatus]) -> dict[tuple[str, SchedulerN
         if not one.ended and one.run.job_id:
             groups.setdefault((one.run.cluster, one.run.scheduler), []).append(one.run)
     return groups
+
+
+def _lost(one: RunStatus) -> bool:
+    """Whether nothing is left to wait for: what has not ended is unknown, though the scheduler was asked and answered."""
+    open_tasks = [task for task in one.tasks if task.state not in TERMINAL]
+    return bool(open_tasks) and all(task.state is State.UNKNOWN and task.reason.startswith("gone ") for task in open_tasks)
 
 
 def _unknown(run: Run, why: str) -> RunStatus:

@@ -1,0 +1,133 @@
+"""The verbs that make runs: ``render`` and ``submit``."""
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from hpcdeploy.cli import show
+from hpcdeploy.cli.command_line import META
+from hpcdeploy.cli.job_options import as_settings, takes_job_options
+
+if TYPE_CHECKING:
+    from hpcdeploy.cli.place import Place
+    from hpcdeploy.cluster import SchedulerName
+    from hpcdeploy.flows.plan import Plan
+    from hpcdeploy.flows.submit import Submitted
+
+JobName = Annotated[
+    str | None, typer.Argument(metavar="[JOB]", help="A job of the project; none: its only one.", show_default=False)
+]
+ClusterName = Annotated[
+    str | None, typer.Option("-c", "--cluster", help="Where to run; none: the only one.", show_default=False)
+]
+Scheduler = Annotated[
+    str | None, typer.Option("-s", "--scheduler", help="slurm or htcondor; none: the cluster's first.", show_default=False)
+]
+RunId = Annotated[str | None, typer.Option("--run-id", help="The new run's id, instead of a fresh one.", show_default=False)]
+
+
+@takes_job_options
+def render(
+    ctx: typer.Context,
+    job: JobName = None,
+    cluster: ClusterName = None,
+    scheduler: Scheduler = None,
+    run_id: RunId = None,
+    **options: Any,
+) -> None:
+    """Print the login-node script that would submit a job, and touch nothing: the very bytes that submit would send."""
+    from hpcdeploy.cli.place import here
+
+    _print_script(_plan(here(), ctx, job, cluster, scheduler, run_id, options))
+
+
+@takes_job_options
+def submit(
+    ctx: typer.Context,
+    job: JobName = None,
+    cluster: ClusterName = None,
+    scheduler: Scheduler = None,
+    run_id: RunId = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the script, as render does, and touch nothing.")] = False,
+    resume: Annotated[
+        str | None,
+        typer.Option("--resume", metavar="RUN", help="Go on with a submission that was cut off.", show_default=False),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    **options: Any,
+) -> None:
+    """Submit a job, once: its image is made sure of, its run is noted, and a cut connection is answered by asking again."""
+    from hpcdeploy.cli.place import here
+
+    place = here()
+    if resume:
+        _print_submitted(_resume(place, resume), json=json)
+        return
+    plan = _plan(place, ctx, job, cluster, scheduler, run_id, options)
+    if dry_run:
+        _print_script(plan)
+        return
+    _print_submitted(_submit(place, plan), json=json)
+
+
+def _plan(
+    place: "Place",
+    ctx: typer.Context,
+    job: str | None,
+    cluster: str | None,
+    scheduler: str | None,
+    run_id: str | None,
+    options: Mapping[str, Any],
+) -> "Plan":
+    from hpcdeploy.config.options import read_options
+    from hpcdeploy.flows.images import published_by_reference
+    from hpcdeploy.flows.plan import plan
+
+    return plan(
+        place.project,
+        place.store,
+        job,
+        cluster,
+        cast("SchedulerName | None", scheduler),
+        read_options(as_settings(options, ctx.meta.get(META, ()))),
+        resolve=published_by_reference,
+        run_id=run_id,
+        now=time.time(),
+    )
+
+
+def _submit(place: "Place", plan: "Plan") -> "Submitted":
+    from hpcdeploy.cli.place import connections
+    from hpcdeploy.flows import submit as flow
+
+    with connections() as open_connections:
+        return flow.submit(plan.run, plan.script, plan.cluster, open_connections, place.store, report=show.pass_on)
+
+
+def _resume(place: "Place", name: str) -> "Submitted":
+    from hpcdeploy.cli.place import connections
+    from hpcdeploy.flows import submit as flow
+
+    [known] = place.store.find([name])
+    script = place.store.script(known.run)
+    cluster = place.cluster(known.run.cluster)
+    with connections() as open_connections:
+        return flow.submit(known.run, script, cluster, open_connections, place.store, report=show.pass_on, again=True)
+
+
+def _print_script(plan: "Plan") -> None:
+    sys.stdout.buffer.write(plan.script.encode("utf-8", "surrogateescape"))
+    sys.stdout.buffer.flush()
+
+
+def _print_submitted(done: "Submitted", *, json: bool) -> None:
+    from dataclasses import asdict
+
+    if json:
+        show.as_json({**asdict(done.run), "already": done.already})
+        return
+    show.say(f"{'was submitted before' if done.already else 'submitted'}: {done.run.scheduler} job {done.run.job_id}")
+    print(done.run.id)

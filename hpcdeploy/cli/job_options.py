@@ -1,0 +1,74 @@
+"""The options that say what a job is, as data: ``render`` and ``submit`` take the same ones."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from hpcdeploy.errors import ConfigError
+
+
+def _option(kind: Any, *names: str, words: str) -> Any:  # noqa: ANN401 - a type is a value here
+    return Annotated[kind | None, typer.Option(*names, help=words, show_default=False, rich_help_panel="Job")]
+
+
+_OPTIONS: dict[str, Any] = {
+    "image": _option(str, "--image", words="An image of the project, or oras://..."),
+    "gpus": _option(int, "-G", "--gpus", words="GPUs on each node."),
+    "gpu_type": _option(str, "--gpu-type", words="Which GPUs, in the site's words (Slurm)."),
+    "cpus": _option(int, "--cpus", words="CPUs on each node."),
+    "memory": _option(str, "--mem", "--memory", words='Memory on each node: "32 GB".'),
+    "time": _option(str, "-t", "--time", words='How long at most: "4 h", "1-12:00:00".'),
+    "nodes": _option(int, "-N", "--nodes", words="How many nodes (Slurm)."),
+    "disk": _option(str, "--disk", words='Disk on the node: "10 GB".'),
+    "partition": _option(str, "-p", "--partition", words="Slurm's partition."),
+    "account": _option(str, "-A", "--account", words="Who pays."),
+    "qos": _option(str, "-q", "--qos", words="Slurm's quality of service."),
+    "constraint": _option(str, "-C", "--constraint", words="Slurm's node features."),
+    "env": _option(list[str], "-e", "--env", words="NAME=VALUE for the program; again for more."),
+    "bind": _option(list[str], "-B", "--bind", words="SRC[:DEST[:ro]], as apptainer has it; again for more (Slurm)."),
+    "array": _option(str, "-a", "--array", words='Tasks: "0-99", or "0-99%10" for ten at once.'),
+    "workdir": _option(str, "-D", "--workdir", words="The working folder on the cluster."),
+    "slurm": _option(list[str], "--slurm", words="Any option of sbatch, KEY[=VALUE]; again for more."),
+    "htcondor": _option(list[str], "--htcondor", words="Any submit command, KEY=VALUE; again for more."),
+}
+
+
+def takes_job_options(verb: Callable[..., None]) -> Callable[..., None]:
+    """Give `verb` one keyword for each option of a job, in place of its ``**options``; typer reads the signature."""
+    own = list(inspect.signature(verb).parameters.values())[:-1]
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    added = [inspect.Parameter(name, keyword, default=None, annotation=kind) for name, kind in _OPTIONS.items()]
+    verb.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
+    verb.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *added)}
+    return verb
+
+
+def as_settings(options: Mapping[str, Any], command: Sequence[str]) -> dict[str, object]:
+    """Write options as the keys of ``[jobs.NAME]``; raises `ConfigError` for a pair without its ``=``."""
+    plain = {name.replace("_", "-"): value for name, value in options.items() if name not in {"env", "bind"}}
+    return {
+        **plain,
+        "environment": _pairs(options["env"], "--env"),
+        "binds": options["bind"],
+        "slurm": _flags(options["slurm"]),
+        "htcondor": _pairs(options["htcondor"], "--htcondor"),
+        "command": list(command),
+    }
+
+
+def _pairs(given: list[str] | None, option: str) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for words in given or []:
+        name, sign, value = words.partition("=")
+        if not sign:
+            raise ConfigError(f"on the command line: {option} {words!r} has no '='; expected NAME=VALUE")
+        pairs[name] = value
+    return pairs
+
+
+def _flags(given: list[str] | None) -> dict[str, str | bool]:
+    """Read ``KEY[=VALUE]``: an option of sbatch may stand alone."""
+    split = (words.partition("=") for words in given or [])
+    return {key.removeprefix("--"): value if sign else True for key, sign, value in split}

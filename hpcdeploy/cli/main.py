@@ -1,0 +1,72 @@
+"""The command ``hpcdeploy``: its verbs, and the one place where an error becomes a message and an exit code."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from hpcdeploy.cli import image, init, job, lab, runs
+from hpcdeploy.errors import HpcdeployError
+
+app = typer.Typer(
+    name="hpcdeploy",
+    help="From a locked environment to a GPU job on any Slurm or HTCondor cluster.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command()(init.init)
+app.command()(image.generate)
+app.command()(image.build)
+app.command()(image.push)
+app.command()(job.render)
+app.command()(job.submit)
+app.command()(runs.status)
+app.command("runs")(runs.list_runs)
+app.command()(runs.wait)
+app.command()(runs.logs)
+app.command()(runs.fetch)
+app.command()(runs.cancel)
+app.add_typer(lab.app, name="lab")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from hpcdeploy import __version__
+
+        print(f"hpcdeploy {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show a traceback with an error.", envvar="HPCDEPLOY_DEBUG")
+    ] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """From a locked environment to a GPU job on any Slurm or HTCondor cluster."""
+    if debug:
+        os.environ["HPCDEPLOY_DEBUG"] = "1"
+
+
+def main() -> None:
+    """Run the command; every error that a person is meant to read becomes one message and its own exit code."""
+    try:
+        app()
+    except HpcdeployError as error:
+        if os.environ.get("HPCDEPLOY_DEBUG"):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # Somebody downstream (head, less) has read enough; Python must not complain at its end (docs of signal, SIGPIPE).
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)

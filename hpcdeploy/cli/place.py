@@ -1,0 +1,48 @@
+"""Where a command stands: the project it is in, the record of runs, and the way to the clusters."""
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from hpcdeploy.cluster import Cluster
+from hpcdeploy.config.project import Project
+from hpcdeploy.flows.connections import Connections
+from hpcdeploy.store import Store, default_path
+
+
+@dataclass(frozen=True)
+class Place:
+    """The project around a folder, read when it is first asked for, and the record."""
+
+    folder: Path
+
+    @cached_property
+    def project(self) -> Project:
+        """Everything that the settings files say; raises `ConfigError`."""
+        from hpcdeploy.config.files import load_project
+
+        return load_project(self.folder)
+
+    @cached_property
+    def store(self) -> Store:
+        """The record of runs."""
+        return Store(default_path(os.environ))
+
+    def cluster(self, name: str) -> Cluster:
+        """Find a cluster's settings by its name; raises `ConfigError` where no settings file describes it."""
+        from hpcdeploy.config.resolution import choose_cluster
+
+        return choose_cluster(self.project, name)
+
+
+def here() -> Place:
+    """Return the place of the working folder."""
+    return Place(Path.cwd())
+
+
+def connections() -> Connections:
+    """Return connections to clusters, none of them open yet."""
+    from hpcdeploy.transport.connect import open_transport
+
+    return Connections(open_transport)

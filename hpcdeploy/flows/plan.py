@@ -1,0 +1,57 @@
+"""Plan: from the project's words to a run and the script that submits it. Nothing is written anywhere."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from hpcdeploy.cluster import Cluster, SchedulerName
+from hpcdeploy.config.project import JobSettings, Project
+from hpcdeploy.config.resolution import choose_cluster, resolve_job
+from hpcdeploy.errors import ConfigError
+from hpcdeploy.flows.images import delivery_of
+from hpcdeploy.flows.submit import plan_run
+from hpcdeploy.image import PublishedImage
+from hpcdeploy.job import Job
+from hpcdeploy.run import Run
+from hpcdeploy.scheduler.login_node import submission
+from hpcdeploy.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """All that a submission is: the run, where it goes, and the very script that makes it happen."""
+
+    run: Run
+    job: Job
+    cluster: Cluster
+    script: str
+
+
+def plan(
+    project: Project,
+    store: Store,
+    job_name: str | None,
+    cluster_name: str | None,
+    scheduler: SchedulerName | None,
+    options: JobSettings,
+    *,
+    resolve: Callable[[str], PublishedImage],
+    run_id: str | None,
+    now: float,
+) -> Plan:
+    """Decide what is to run and where, and render the script.
+
+    `resolve` asks a registry what a reference stands for; it is asked only for an image that was not built here. `run_id`
+    names the run instead of a fresh id; `now` is in seconds since 1970. Raises `ConfigError` for what cannot be.
+    """
+    cluster = choose_cluster(project, cluster_name)
+    chosen = scheduler or cluster.schedulers[0]
+    if chosen not in cluster.schedulers:
+        raise ConfigError(
+            f"cluster {cluster.name} has {' and '.join(cluster.schedulers)}, and no {chosen!r}; say --scheduler"
+        )
+    job = resolve_job(project, job_name, cluster.name, options)
+    delivery = delivery_of(job.image, project, cluster, store, resolve)
+    run = plan_run(job, cluster, chosen, delivery, now=now)
+    if run_id is not None:
+        run = replace(run, id=run_id)
+    return Plan(run=run, job=job, cluster=cluster, script=submission(run, job, cluster, delivery, overrides=project.root))

@@ -1,7 +1,7 @@
 """oras-py's registry client, with its defects mended at the places it offers for that.
 
 What is overridden, and why (oras-py 0.2.43, ``oras/provider.py``): ``do_request`` retries every exception for 131 s, has
-no time-out and one token for all hosts; ``put_upload`` reads the file whole; ``download_blob`` checks no digest and writes in
+no time-out and one token for all; ``put_upload`` reads the file whole; ``download_blob`` checks no digest and writes in
 place; ``get_manifest`` gives parsed JSON, of which no digest can be taken; ``upload_manifest`` serialises the JSON anew;
 ``get_container`` takes a path with a full stop in it for a host. The tests in ``tests/registry/test_oras_py.py`` fail when
 the library mends one of them.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcdeploy.errors import LabError, MissingProgramError
-from hpcdeploy.lab import access, daemons, ports, process, rootfs, state
+from hpcdeploy.lab import access, daemons, machine, ports, process, rootfs, state
 from hpcdeploy.lab.settings import LabSettings, Ports, default_settings
 from hpcdeploy.lab.state import Lab
 
@@ -35,14 +35,14 @@ def up(settings: LabSettings | None = None, report: Report = silent) -> Lab:
     settings.state.mkdir(parents=True, exist_ok=True)
     with state.locked(_lock(settings), "waiting for another hpcdeploy that is at work on this lab", report):
         running = _running(settings)
-        if running is not None and running.accounting == settings.accounting and _phase(settings) == "ready":
-            report(f"the lab runs already (process {running.init.pid})")
+        if running is not None and _as_wanted(running, settings):
+            report(f"the lab runs already (process {running.init_pid})")
             return running
         if running is not None:
-            report("taking the lab down: it is to run in another way")
+            report("taking the lab down first: it is to run in another way")
         _end(settings)
-        with state.locked(settings.cache / "lock", "waiting for another lab that makes a root file system", report):
-            root = rootfs.ensure(settings, report)
+        with state.locked(settings.cache / "lock", "waiting for another lab that makes a root file system", report) as lock:
+            root = rootfs.ensure(settings, report, lock)
         lab = _start(settings, root, report)
         report(f"the lab is up: ssh -F {lab.ssh_config} {lab.host}; registry {lab.registry}")
         return lab
@@ -107,6 +107,11 @@ def _running(settings: LabSettings) -> Lab | None:
     return state.describe(settings, chosen, record.rootfs, record.init, record.outer)
 
 
+def _as_wanted(running: Lab, settings: LabSettings) -> bool:
+    same = running.accounting == settings.accounting and running.rootfs == rootfs.path(settings)
+    return same and _phase(settings) == "ready"
+
+
 def _check_machine() -> None:
     if os.geteuid() != 0:
         raise LabError(
@@ -160,7 +165,7 @@ def _prepare(settings: LabSettings, root: Path) -> Ports:
     for name in ("lower", "upper", "work", "root", "home", "scratch", "tmp", "registry", "files", "inside/log"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     (folder / "inside" / "status.json").unlink(missing_ok=True)
-    chosen = ports.choose(settings, ports.read(folder / "ports.json"), ports.RANGE)
+    chosen = ports.choose(settings, ports.read(folder / "ports.json"), ports.shuffled())
     ports.write(folder / "ports.json", chosen)
     for name, text in daemons.files(settings, chosen).items():
         path = folder / "files" / name

@@ -1,6 +1,7 @@
 """Free TCP ports on loopback, kept from one start to the next so that addresses given out stay good."""
 
 import json
+import random
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
@@ -11,6 +12,11 @@ from hpcdeploy.lab.settings import LabSettings, Ports
 
 RANGE = range(20000, 30000)
 """Below the ports that the kernel hands to outgoing connections (ip(7), ip_local_port_range: 32768 and up)."""
+
+
+def shuffled() -> list[int]:
+    """Return every candidate in a random order, so that two labs that start together do not look at the same port."""
+    return random.SystemRandom().sample(RANGE, len(RANGE))
 
 
 def is_free(port: int) -> bool:

@@ -21,10 +21,12 @@ def path(settings: LabSettings) -> Path:
     return settings.cache / f"rootfs-{packages.stamp(settings)}"
 
 
-def ensure(settings: LabSettings, report: Report) -> Path:
-    """Return the root file system, making it first where it is not there. The caller holds the cache's lock.
+def ensure(settings: LabSettings, report: Report, lock: int) -> Path:
+    """Return the root file system, making it first where it is not there.
 
-    It appears by rename: a `path` that exists is whole. Raises `LabError` with mmdebstrap's last lines.
+    It appears by rename: a `path` that exists is whole. `lock` is the file descriptor of the cache's lock, which mmdebstrap
+    inherits: if this program is killed, the next one waits until mmdebstrap has ended too. Raises `LabError` with
+    mmdebstrap's last lines.
     """
     target = path(settings)
     if target.is_dir():
@@ -41,7 +43,7 @@ def ensure(settings: LabSettings, report: Report) -> Path:
     report(
         f"making a root file system of {settings.suite} with {len(packages.PACKAGES)} packages; this takes a minute or so"
     )
-    _run_logged(command(settings, source, draft, pins), settings.cache / "mmdebstrap.log")
+    _run_logged(command(settings, source, draft, pins), settings.cache / "mmdebstrap.log", lock)
     draft.replace(target)
     return target
 
@@ -52,6 +54,7 @@ def command(settings: LabSettings, source: mirror.Mirror, draft: Path, pins: Pat
     options += [f"--dpkgopt=path-exclude={pattern}" for pattern in EXCLUDED]
     suites = (settings.suite, settings.apptainer_suite)
     return [
+        *("unshare", "--mount", "--propagation", "private", "--"),  # a killed mmdebstrap leaves no mount in its draft
         "mmdebstrap",
         "--mode=root",
         "--variant=apt",
@@ -97,9 +100,9 @@ def _find_mirror() -> mirror.Mirror:
     return mirror.Mirror(mirror.parse_site(targets.stdout.splitlines()), mirror.parse_options(dump.stdout.splitlines()))
 
 
-def _run_logged(argv: list[str], log: Path) -> None:
+def _run_logged(argv: list[str], log: Path, lock: int) -> None:
     with log.open("wb") as output:
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False)
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=(lock,), check=False)
     if done.returncode:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
         raise LabError(f"mmdebstrap ended with {done.returncode}; all it said is in {log}, which ends:\n{tail}")

@@ -2,7 +2,7 @@
 
 import fcntl
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,14 +118,16 @@ def read_status(inside: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def locked(path: Path, waiting: str, report: Any = None) -> Iterator[None]:  # noqa: ANN401
-    """Hold a lock file for as long as the block runs; say `waiting` first where somebody else holds it (flock(2))."""
+def locked(path: Path, waiting: str, report: Callable[[str], None]) -> Iterator[int]:
+    """Hold a lock file for as long as the block runs; say `waiting` first where somebody else holds it (flock(2)).
+
+    Gives the file descriptor: a child that inherits it holds the lock too.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if report is not None:
-                report(waiting)
+            report(waiting)
             fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+        yield handle.fileno()

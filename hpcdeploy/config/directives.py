@@ -140,16 +140,6 @@ def htcondor_value(value: object) -> str:
     return words
 
 
-def parse_directive(words: str, scheduler: SchedulerName) -> tuple[str, str | bool]:
-    """Return the directive in ``KEY=VALUE``, or for Slurm in ``KEY`` alone (``exclusive``)."""
-    key, sign, value = words.partition("=")
-    if scheduler == "slurm":
-        return slurm_key(key), slurm_value(value) if sign else True
-    if not sign:
-        raise ConfigError(f"found {found(words)}; expected NAME=VALUE")
-    return htcondor_key(key.strip()), htcondor_value(value.strip())
-
-
 def _number_or_line(value: object) -> str:
     if isinstance(value, int) and value.bit_length() <= 64:
         return str(value)

@@ -40,7 +40,7 @@ def load_project(folder: Path, environ: Mapping[str, str] = os.environ, *, optio
             " write one with: hpcdeploy init"
         )
     layers = [
-        _layer(path, CLUSTERS_FILE, _document(path)) for path in (lab_file(environ), person_file(environ)) if path.is_file()
+        _layer(path, CLUSTERS_FILE, _document(path)) for path in (lab_file(environ), person_file(environ)) if _there(path)
     ]
     if found is None:
         project = assemble(start, None, layers)
@@ -78,11 +78,11 @@ def settings_in(folder: Path) -> tuple[Path, str, object] | None:
     """
     candidates: list[tuple[Path, str, object]] = []
     own = folder / PROJECT_FILE_NAME
-    if own.exists():
+    if _there(own):
         candidates.append((own, "", _document(own)))
     for host in (folder / name for name in HOSTS):
         # The search alone makes TOML errors of other people's files visible only where they matter.
-        if host.is_file() and b"hpcdeploy" in _bytes(host):
+        if _there(host) and host.is_file() and b"hpcdeploy" in _bytes(host):
             table = nested_table(_document(host), _IN_HOSTS)
             if table is not None:
                 candidates.append((host, _IN_HOSTS, table))
@@ -101,6 +101,15 @@ def _layer(path: Path, schema: Table, raw: object, prefix: str = "") -> Layer:
 
 def _document(path: Path) -> dict[str, object]:
     return parse_document(_bytes(path), str(path))
+
+
+def _there(path: Path) -> bool:
+    """Tell whether there is anything at `path`; where that cannot be asked (a closed folder on the way), there is not."""
+    try:
+        path.stat()
+    except OSError:
+        return False
+    return True
 
 
 def _bytes(path: Path) -> bytes:

@@ -178,11 +178,3 @@ def parse_array(words: str) -> Array:
 def array(size: object, throttle: object = 0) -> Array:
     """Return an array of `size` tasks, at most `throttle` at once (0: no limit)."""
     return Array(size=whole(1)(size), throttle=whole(0)(throttle))
-
-
-def parse_variable(words: str) -> tuple[str, str]:
-    """Return the name and the value in ``NAME=VALUE``; the value may hold anything, further ``=`` too."""
-    key, sign, value = words.partition("=")
-    if not sign:
-        raise ConfigError(f"found {found(words)}; expected NAME=VALUE")
-    return variable(key), text(value)

@@ -5,11 +5,15 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy.cluster import Cluster
-from hpcdeploy.config.files import load_project
+from hpcdeploy.config.files import lab_file, load_project
 from hpcdeploy.config.project import JobSettings, Project
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.image import FileCopy, ImageSettings, PixiSource
 from hpcdeploy.job import Array, Bind
+from hpcdeploy.lab.access import CLUSTER_FILE, cluster_toml
+from hpcdeploy.lab.process import Process
+from hpcdeploy.lab.settings import Ports, default_settings
+from hpcdeploy.lab.state import describe
 
 WHOLE = """
 [image]
@@ -233,6 +237,29 @@ def test_the_project_goes_before_the_person_and_the_person_before_the_lab(tmp_pa
     assert project.origins["clusters.lab.host"] == str(lab)
     assert project.origins["clusters.lab.root"] == str(person)
     assert project.origins["clusters.lab.defaults.gpus"] == str(project.file)
+
+
+def test_the_labs_own_file_is_read(tmp_path: Path, environ: dict[str, str]) -> None:
+    process = Process(pid=1, started=1)
+    settings = default_settings(environ)
+    lab = describe(
+        settings, Ports(ssh=1, registry=5000, condor=3, slurmctld=4, slurmdbd=5, slurmd=(6,)), tmp_path, process, process
+    )
+    file = write(settings.state / CLUSTER_FILE, cluster_toml(lab))
+    assert file == lab_file(environ)
+    assert load_project(tmp_path, environ, optional=True).clusters["lab"] == Cluster(
+        name="lab",
+        host=lab.host,
+        ssh_config=str(lab.ssh_config),
+        schedulers=("slurm", "htcondor"),
+        root="$SCRATCH/hpcdeploy",
+        mirrors=(("ghcr.io", "localhost:5000"),),
+    )
+
+
+def test_a_folder_that_cannot_be_asked_holds_nothing(tmp_path: Path, environ: dict[str, str]) -> None:
+    too_long = str(tmp_path / ("x" * 300))
+    assert load_project(tmp_path, {**environ, "XDG_CONFIG_HOME": too_long}, optional=True).clusters == {}
 
 
 def test_clusters_alone_serve_without_a_project(tmp_path: Path, environ: dict[str, str]) -> None:

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcdeploy.config.directives import parse_directive
-from hpcdeploy.config.words import parse_array, parse_bind, parse_variable
+from hpcdeploy.config.reading import Report, read
+from hpcdeploy.config.schema import JOB
+from hpcdeploy.config.words import parse_array, parse_bind
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import Array, Bind
 
@@ -84,75 +85,95 @@ def test_an_array_is_read_back_as_it_was_written(size: int, throttle: int) -> No
     assert parse_array(f"0-{size - 1}%{throttle}") == Array(size=size, throttle=throttle)
 
 
-def test_directives_as_options_write_them() -> None:
-    assert parse_directive("constraint=a100&nvlink", "slurm") == ("constraint", "a100&nvlink")
-    assert parse_directive("exclusive", "slurm") == ("exclusive", True)
-    assert parse_directive("gres=gpu:a100=1", "slurm") == ("gres", "gpu:a100=1")
-    assert parse_directive('+Project = "physics"', "htcondor") == ("+Project", '"physics"')
-    assert parse_directive("My.Lab=true", "htcondor") == ("My.Lab", "true")
+def said_of(key: str, raw: object) -> tuple[object, list[str]]:
+    """Return what a job's `key` is read as, and the problems."""
+    report = Report(file="f")
+    return read(JOB, {key: raw}, report).get(key), report.problems
+
+
+def test_directives_pass_through_as_they_stand() -> None:
+    slurm = {"constraint": "a100&nvlink", "exclusive": True, "requeue": False, "gres": "gpu:a100=1", "nice": 100}
+    assert said_of("slurm", slurm) == ({**slurm, "nice": "100"}, [])
+    htcondor = {"+Project": '"physics"', "My.Lab": True, "priority": -3, "rank": "Memory > 3"}
+    assert said_of("htcondor", htcondor) == ({**htcondor, "My.Lab": "true", "priority": "-3"}, [])
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("key", "value", "message"),
     [
-        ("chdir=/x", "not a free directive: use the key workdir"),
-        ("array=1-3", "not a free directive: use the key array"),
-        ("output=x", "not a free directive: output and errors go to the run's own folder; see them with: hpcdeploy logs"),
-        ("wrap=true", "not a free directive: use the key command"),
-        ("p=gpu", 'found "p"; expected the long name of an option of sbatch, such as "constraint"'),
-        ("--exclusive", 'found "--exclusive"; expected the long name of an option of sbatch, such as "constraint"'),
-        ("mail-user=a\n#SBATCH --x", r'found "a\n#SBATCH --x"; expected one line without control characters'),
-        ("mail-user=", 'found ""; expected some text: leave the key out instead'),
+        ("chdir", "/x", "slurm.chdir: not a free directive: use the key workdir"),
+        ("array", "1-3", "slurm.array: not a free directive: use the key array"),
+        ("parsable", True, "slurm.parsable: not a free directive: hpcdeploy writes it itself"),
+        ("wrap", "true", "slurm.wrap: not a free directive: use the key command"),
+        ("p", "gpu", 'slurm.p: found "p"; expected the long name of an option of sbatch, such as "constraint"'),
+        ("--x", True, 'slurm.--x: found "--x"; expected the long name of an option of sbatch, such as "constraint"'),
+        (
+            "comment",
+            "x",
+            "slurm.comment: not a free directive: it carries the run's id, by which a submission is found again",
+        ),
+        ("prefer", "a\n#SBATCH --x", r'slurm.prefer: found "a\n#SBATCH --x"; expected one line without control characters'),
+        ("prefer", "", 'slurm.prefer: found ""; expected some text: leave the key out instead'),
+        ("prefer", 1.5, 'slurm.prefer: found 1.5; expected a string: write "1.5"'),
     ],
 )
-def test_what_would_break_a_batch_script_is_refused(text: str, message: str) -> None:
-    with pytest.raises(ConfigError) as refused:
-        parse_directive(text, "slurm")
-    assert str(refused.value) == message
+def test_what_would_break_a_batch_script_is_refused(key: str, value: object, message: str) -> None:
+    assert said_of("slurm", {key: value})[1] == [message]
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("key", "value", "message"),
     [
-        ("Executable=/bin/sh", "not a free directive: use the key command"),
-        ("QUEUE=3", "not a free directive: use the key array"),
-        ("+Environment=x", "not a free directive: use the key environment"),
-        ("+HpcdeployRun=x", "not a free directive: attributes of that name carry the run's id"),
-        ("if=x", "not a free directive: it is a statement of the submit language, not a setting"),
-        ("rank=a\\", r'found "a\\"; expected no backslash at the end: it would join the next line to this one'),
-        ("rank=a\nqueue", r'found "a\nqueue"; expected one line without control characters'),
-        ("rank", 'found "rank"; expected NAME=VALUE'),
-        ("a b=c", 'found "a b"; expected a submit command such as "rank", or "+Name" for a job attribute'),
+        ("Executable", "/bin/sh", "htcondor.Executable: not a free directive: use the key command"),
+        ("QUEUE", 3, "htcondor.QUEUE: not a free directive: use the key array"),
+        ("+Environment", "x", 'htcondor."+Environment": not a free directive: use the key environment'),
+        (
+            "+HpcdeployRun",
+            "x",
+            'htcondor."+HpcdeployRun": not a free directive: attributes of that name carry the run\'s id',
+        ),
+        ("if", "x", "htcondor.if: not a free directive: it is a statement of the submit language, not a setting"),
+        (
+            "rank",
+            "a\\",
+            (
+                r'htcondor.rank: found "a\\"; expected no backslash at the end:'
+                " it would join the next line to this one"
+            ),
+        ),
+        ("rank", "a\nqueue", r'htcondor.rank: found "a\nqueue"; expected one line without control characters'),
+        (
+            "a b",
+            "c",
+            'htcondor."a b": found "a b"; expected a submit command such as "rank", or "+Name" for a job attribute',
+        ),
     ],
 )
-def test_what_would_break_a_submit_file_is_refused(text: str, message: str) -> None:
-    with pytest.raises(ConfigError) as refused:
-        parse_directive(text, "htcondor")
-    assert str(refused.value) == message
+def test_what_would_break_a_submit_file_is_refused(key: str, value: object, message: str) -> None:
+    assert said_of("htcondor", {key: value})[1] == [message]
 
 
 @given(st.text(st.characters(exclude_characters="\0", codec="utf-8")))
 def test_a_variables_value_may_be_any_text(value: str) -> None:
-    assert parse_variable(f"NAME={value}") == ("NAME", value)
+    assert said_of("environment", {"NAME": value}) == ({"NAME": value}, [])
 
 
 @pytest.mark.parametrize(
-    "text", ["NAME", "1A=x", "A-B=x", "=x", "HPCDEPLOY_RUN=x", "APPTAINER_BIND=/x", "APPTAINERENV_A=b", "A=\0"]
+    "name", ["1A", "A-B", "", "A\n", "HPCDEPLOY_RUN", "APPTAINER_BIND", "APPTAINERENV_A", "Singularity_X"]
 )
-def test_a_variable_that_cannot_be_set_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"^found "):
-        parse_variable(text)
+def test_a_variable_that_cannot_be_set_is_refused(name: str) -> None:
+    assert len(said_of("environment", {name: "x"})[1]) == 1
+
+
+def test_a_variables_value_holds_no_nul() -> None:
+    assert said_of("environment", {"A": "\0"})[1] == [
+        r'environment.A: found "\u0000"; expected a string without NUL characters, which no program can be given'
+    ]
 
 
 @given(st.text(max_size=30))
 def test_any_text_is_a_value_or_a_refusal(text: str) -> None:
-    for parse in (
-        parse_bind,
-        parse_array,
-        parse_variable,
-        lambda words: parse_directive(words, "slurm"),
-        lambda words: parse_directive(words, "htcondor"),
-    ):
+    for parse in (parse_bind, parse_array):
         refused = ""
         try:
             parse(text)

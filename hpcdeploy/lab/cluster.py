@@ -122,6 +122,7 @@ def _check_machine() -> None:
         raise MissingProgramError(
             f"the lab needs {' and '.join(missing)}, from the packages util-linux and mount; install them"
         )
+    machine.check_user_namespaces(machine.read_limits())
 
 
 def _end(settings: LabSettings) -> bool:

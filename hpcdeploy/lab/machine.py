@@ -12,7 +12,7 @@ REFUSALS = (
     ("kernel/unprivileged_userns_clone", "0", "kernel.unprivileged_userns_clone=1"),
     ("kernel/apparmor_restrict_unprivileged_userns", "1", "kernel.apparmor_restrict_unprivileged_userns=0"),
 )
-"""Setting, the value that forbids user namespaces, and what lifts it (user_namespaces(7); Debian's and Ubuntu's own switches)."""
+"""Setting, the value that forbids user namespaces, and what lifts it (user_namespaces(7), and Debian's and Ubuntu's own)."""
 
 
 def read_limits() -> dict[str, str]:

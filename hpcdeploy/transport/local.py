@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-from hpcdeploy.errors import TransportError
+from hpcdeploy.errors import ConnectionLostError, TransportError
 from hpcdeploy.transport.command_line import check_words, shown
 from hpcdeploy.transport.contract import Completed, Output, Progress, ignore_output, ignore_progress
 from hpcdeploy.transport.pump import BLOCK, SilenceError, blocks, pump
@@ -95,7 +95,7 @@ class LocalTransport:
             code = pump(process, blocks(stdin), on_stdout=keep_stdout, on_stderr=keep_stderr, timeout=timeout)
         except SilenceError:
             message = f"{self.where}: nothing was heard for {timeout:g} s, so this command was ended: {shown(argv)}"
-            raise TransportError(message) from None
+            raise ConnectionLostError(message) from None
         finally:
             process.close()
         return Completed(exit_code=code, stdout=bytes(out), stderr=bytes(err))

@@ -12,7 +12,7 @@ from typing import BinaryIO, Self
 import paramiko
 from paramiko.channel import Channel
 
-from hpcdeploy.errors import TransportError
+from hpcdeploy.errors import ConnectionLostError, TransportError
 from hpcdeploy.transport import ssh_copy
 from hpcdeploy.transport.command_line import command_line, shown
 from hpcdeploy.transport.contract import Completed, Output, Progress, ignore_output, ignore_progress
@@ -240,13 +240,13 @@ class SshTransport:
             message = (
                 f"{self.where}: nothing was heard for {timeout:g} s, so this was given up: {task}; it may still run there"
             )
-            raise TransportError(message) from None
-        except LostError as error:
+            raise ConnectionLostError(message) from None
+        except (LostError, paramiko.SSHException, EOFError) as error:
             message = (
                 f"the connection to {self.where} died in the middle, and whether this was done is not known: {task}; "
                 f"check the network and try again"
             )
-            raise TransportError(message) from error
+            raise ConnectionLostError(message) from error
         finally:
             channel.close()
 

@@ -1,0 +1,1 @@
+"""Transports, against real programs and real sshd."""

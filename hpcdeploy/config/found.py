@@ -40,14 +40,10 @@ def joined(path: str, key: str | int) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """Return the one of `known` that `word` was probably meant to be; capitals and ``_`` for ``-`` do not count."""
-    spelt = {_plain(name): name for name in known}
-    close = difflib.get_close_matches(_plain(word)[:_LONGEST], spelt, n=1, cutoff=0.6)
+    """Return the one of `known` that `word` was probably meant to be; capitals do not count."""
+    spelt = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower()[:_LONGEST], spelt, n=1, cutoff=0.6)
     return spelt[close[0]] if close else None
-
-
-def _plain(word: str) -> str:
-    return word.lower().replace("_", "-")
 
 
 def _cut(text: str) -> str:

@@ -142,6 +142,11 @@ def test_a_key_and_its_directive_together_are_refused(scheduler: str, job: JobSe
     assert refusal(project) == f"job train on hpc: {said} ask for the same; expected one"
 
 
+def test_directives_of_a_scheduler_that_the_cluster_has_not_are_nobodys_business() -> None:
+    job = resolve_job(with_job(JobSettings(cpus=1, htcondor=(("request_cpus", "2"),))), "train", "hpc")
+    assert job.resources.cpus == 1
+
+
 def test_a_directive_alone_may_ask_for_what_a_key_asks() -> None:
     job = resolve_job(with_job(JobSettings(slurm=(("gres", "gpu:a100:1,ssd:1"),))), "train", "hpc")
     assert job.slurm == (("gres", "gpu:a100:1,ssd:1"),)

@@ -32,6 +32,13 @@ def test_binds_as_apptainer_writes_them(text: str, bind: Bind) -> None:
             "~/data",
             'found "~/data"; expected an absolute path on the cluster, or one that starts with $VAR: write "$HOME/data"',
         ),
+        (
+            "/a,/b",
+            (
+                'found "/a,/b"; expected one folder of the cluster as "SOURCE", "SOURCE:DESTINATION" or'
+                ' "SOURCE:DESTINATION:ro", or { source = "…", destination = "…" }'
+            ),
+        ),
         ("data", 'found "data"; expected an absolute path on the cluster, or one that starts with $VAR'),
         ("/data:mnt", 'found "mnt"; expected an absolute path in the image, such as "/app"'),
         ("", 'found ""; expected some text: leave the key out instead'),

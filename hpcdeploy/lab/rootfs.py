@@ -31,12 +31,12 @@ def ensure(settings: LabSettings, report: Report, lock: int) -> Path:
     target = path(settings)
     if target.is_dir():
         return target
-    _ensure_programs(report)
+    ensure_programs(report)
     settings.cache.mkdir(parents=True, exist_ok=True)
     for leftover in settings.cache.glob("rootfs-*.part"):
         report(f"removing an unfinished root file system ({leftover})")
         shutil.rmtree(leftover)
-    source = _find_mirror()
+    source = find_mirror()
     draft = target.with_name(target.name + ".part")
     pins = settings.cache / "preferences"
     pins.write_text(packages.preferences(settings))
@@ -69,7 +69,7 @@ def command(settings: LabSettings, source: mirror.Mirror, draft: Path, pins: Pat
     ]
 
 
-def _ensure_programs(report: Report) -> None:
+def ensure_programs(report: Report) -> None:
     """Install mmdebstrap and Debian's archive keys where this is Debian or Ubuntu; say what is missing elsewhere."""
     wanted = []
     if shutil.which("mmdebstrap") is None:
@@ -91,7 +91,7 @@ def _ensure_programs(report: Report) -> None:
             raise LabError(f"{' '.join(argv)} ended with {done.returncode}:\n{done.stderr.strip()[-2000:]}")
 
 
-def _find_mirror() -> mirror.Mirror:
+def find_mirror() -> mirror.Mirror:
     """Ask this machine's apt; the public mirror where there is no apt."""
     if shutil.which("apt-get") is None:
         return mirror.Mirror(mirror.PUBLIC_MIRROR)

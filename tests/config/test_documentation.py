@@ -4,10 +4,12 @@ import re
 from pathlib import Path
 
 from hpcdeploy.config.documents import parse_document
+from hpcdeploy.config.files import load_project
 from hpcdeploy.config.reading import Report, Table, read
 from hpcdeploy.config.schema import ARRAY_TABLE, BIND_TABLE, CLUSTER, IMAGE, JOB, PIXI, PROJECT_FILE, WITH_RESOURCES
 
-PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
 
 TABLES = {
     "Top level": PROJECT_FILE,
@@ -38,3 +40,10 @@ def test_every_example_of_the_reference_is_valid() -> None:
         report = Report(file="example")
         read(PROJECT_FILE, parse_document(example.encode(), "example"), report)
         report.close()
+
+
+def test_every_example_project_loads() -> None:
+    files = sorted((ROOT / "examples").glob("*/hpcdeploy.toml"))
+    assert files
+    for file in files:
+        assert load_project(file.parent, {"HOME": "/nonexistent"}).file == file

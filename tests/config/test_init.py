@@ -4,9 +4,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from hpcdeploy.cli.init import init as command
 from hpcdeploy.config.documents import parse_document
 from hpcdeploy.config.files import load_project
 from hpcdeploy.config.reading import Report, read
@@ -132,6 +135,18 @@ def test_settings_in_another_tools_file_are_not_doubled_even_by_force(tmp_path: 
     assert refused(tmp_path, force=True) == (
         f"{tmp_path}/pixi.toml holds settings already, in [tool.hpcdeploy]; expected them in one file: edit them there"
     )
+
+
+def test_the_command_says_what_it_wrote_and_refuses_a_second_time(tmp_path: Path) -> None:
+    app = typer.Typer()
+    app.command()(command)
+    first = CliRunner().invoke(app, [str(tmp_path)])
+    assert (first.exit_code, first.output) == (
+        0,
+        f"wrote {tmp_path}/hpcdeploy.toml; next: read it, then hpcdeploy generate\n",
+    )
+    assert isinstance(CliRunner().invoke(app, [str(tmp_path)]).exception, ConfigError)
+    assert CliRunner().invoke(app, [str(tmp_path), "--force"]).exit_code == 0
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ def _judge_name(key: bytes, lines: Sequence[KnownKey]) -> Finding:
 def _speaks_of(hosts: str, name: str) -> bool:
     if hosts.startswith("|1|"):
         return _is_hash_of(hosts, name)
-    return matches(name, hosts.split(","))
+    return matches(name, hosts.split(","), ignore_case=True)
 
 
 def _is_hash_of(hashed: str, name: str) -> bool:

@@ -4,11 +4,14 @@ import re
 from collections.abc import Iterable
 
 
-def matches(name: str, patterns: Iterable[str]) -> bool:
-    """Say whether `name` matches a pattern and no negated one; case does not count, as in host names."""
+def matches(name: str, patterns: Iterable[str], *, ignore_case: bool) -> bool:
+    """Say whether `name` matches a pattern and no negated one.
+
+    Case counts in ``Host`` lines and user names (match.c, ``match_pattern``), not in host names (``match_hostname``).
+    """
     found = False
     for pattern in patterns:
-        if not _pattern(pattern.removeprefix("!")).fullmatch(name):
+        if not _pattern(pattern.removeprefix("!"), ignore_case=ignore_case).fullmatch(name):
             continue
         if pattern.startswith("!"):
             return False
@@ -16,7 +19,7 @@ def matches(name: str, patterns: Iterable[str]) -> bool:
     return found
 
 
-def _pattern(pattern: str) -> re.Pattern[str]:
+def _pattern(pattern: str, *, ignore_case: bool) -> re.Pattern[str]:
     # fnmatch would read the brackets of "[host]:2222" as a set of letters.
     text = "".join({"*": ".*", "?": "."}.get(letter, re.escape(letter)) for letter in pattern)
-    return re.compile(text, re.IGNORECASE | re.DOTALL)
+    return re.compile(text, re.DOTALL | (re.IGNORECASE if ignore_case else 0))

@@ -195,15 +195,16 @@ def _cut_off(settings: SshSettings, tried: _Attempts) -> str:
 
 
 def _refused(settings: SshSettings, tried: _Attempts, ask: Ask | None) -> str:
+    others = [method for method in tried.wanted if method in ("keyboard-interactive", "password")]
+    enough = "publickey" in tried.wanted or not tried.offered
     parts = [f"{settings.alias} does not let user {settings.user} in with {_listed(tried)}"]
-    wanted = [method for method in tried.wanted if method != "publickey"]
-    if "publickey" not in tried.wanted and wanted and tried.offered:
-        parts = [f"{settings.alias} wants more than a key from user {settings.user}"]
+    if not enough:
+        parts = [f"{settings.alias} took a key of user {settings.user} and wants more"]
     parts.extend(tried.advice)
-    if ask is None and any(method in wanted for method in ("keyboard-interactive", "password")):
-        parts.append(f"it would take {' or '.join(wanted)}, which needs a person at a terminal: run this command in one")
-    elif not tried.advice:
+    if enough and not tried.advice:
         parts.append(f"check User and IdentityFile for it, and that `ssh {settings.alias}` gets in")
+    if ask is None and others:
+        parts.append(f"it would also ask for {' or '.join(others)}: for that, run this command in a terminal")
     return "; ".join(parts)
 
 

@@ -59,7 +59,7 @@ class _Reader:
                 raise ConfigError(f"{place}: expected a keyword and its value, found {line.strip()!r}")
             keyword, value = parsed[1].lower(), parsed[2]
             if keyword == "host":
-                active = matches(self.host, words(value, place))
+                active = matches(self.host, words(value, place), ignore_case=False)
             elif keyword == "match":
                 active = self._match(words(value, place), place)
             elif active and keyword == "include":
@@ -127,7 +127,7 @@ class _Reader:
                 f"install it, or use one of {allowed}"
             )
             raise ConfigError(message)
-        return matches(subjects[name](), patterns.split(","))
+        return matches(subjects[name](), patterns.split(","), ignore_case=name.endswith("host"))
 
 
 def words(value: str, place: str) -> list[str]:

@@ -175,16 +175,18 @@ def _greet(settings: SshSettings, sock: socket.socket | Channel, cleanup: contex
     transport = SignallingTransport(sock)
     cleanup.callback(transport.close)
     transport.set_log_channel(LOG)
-    transport.banner_timeout = settings.connect_timeout
+    # Not start_client's own timeout: after that it returns as if all were well.
+    transport.banner_timeout = transport.handshake_timeout = settings.connect_timeout
     transport.auth_timeout = max(settings.connect_timeout, 120)
     options = transport.get_security_options()
     options.ciphers = tuple(name for name in _CIPHERS if name in options.ciphers)
     options.key_types = key_types(tuple(options.key_types), settings, known)
     try:
-        transport.start_client(timeout=settings.connect_timeout)
+        transport.start_client()
+        key = transport.get_remote_server_key().asbytes()
     except (paramiko.SSHException, EOFError, OSError) as error:
         raise TransportError(_no_greeting(settings, error)) from error
-    check_host_key(transport.get_remote_server_key().asbytes(), settings, known)
+    check_host_key(key, settings, known)
     return transport
 
 

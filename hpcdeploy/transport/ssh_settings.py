@@ -176,7 +176,7 @@ def settings_from(host: str, options: Options, person: Person) -> SshSettings:
         identity_agent=_agent(options, tokens, person),
         known_hosts=paths("userknownhostsfile", ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")),
         global_known_hosts=paths("globalknownhostsfile", ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")),
-        host_key_alias=first("hostkeyalias") or None,
+        host_key_alias=first("hostkeyalias").lower() or None,
         host_key_algorithms=tuple(name for name in first("hostkeyalgorithms").split(",") if name),
         proxy_jump=parse_jump(first("proxyjump")),
         proxy_command=_expand(command, tokens, person, home=False) if command else None,

@@ -1,0 +1,451 @@
+"""SSH against real sshd: who is let in, who is trusted, and what is said when it goes wrong."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from hpcdeploy.errors import AuthenticationError, ConnectionLostError, TransportError
+from hpcdeploy.transport.ssh import SshTransport
+from transport.conftest import Client
+from transport.sshd import Server, free_port, make_key, public_key
+
+StartServer = Callable[..., Server]
+
+
+def says_hello(transport: SshTransport) -> bool:
+    with transport:
+        return transport.run(["echo", "hello"]).stdout == b"hello\n"
+
+
+def why_not(transport: SshTransport, expected: type[Exception]) -> str:
+    with transport, pytest.raises(expected) as caught:
+        transport.run(["echo", "hello"])
+    return str(caught.value)
+
+
+def fingerprint(key: Path) -> str:
+    done = subprocess.run(["ssh-keygen", "-l", "-f", f"{key}.pub"], capture_output=True, text=True, check=True)
+    return done.stdout.split()[1]
+
+
+# Whom we trust
+
+
+def test_an_unknown_host_is_refused_with_its_fingerprint_and_nothing_is_written(client: Client, server: Server) -> None:
+    client.host("cluster", server, known=False)
+    said = why_not(client.open("cluster"), AuthenticationError)
+    assert fingerprint(server.host_keys[0]) in said
+    assert "run `ssh cluster` once" in said
+    assert not client.known_hosts.exists()
+
+
+def test_the_advice_for_an_unknown_host_helps(client: Client, server: Server) -> None:
+    client.host("cluster", server, known=False)
+    why_not(client.open("cluster"), AuthenticationError)
+    # What a person does who follows it, with the answer given on the command line.
+    argv = ["ssh", "-F", str(client.config), "-o", "StrictHostKeyChecking=accept-new", "cluster", "true"]
+    subprocess.run(argv, check=True, capture_output=True)
+    assert says_hello(client.open("cluster"))
+
+
+def test_a_changed_key_is_refused_and_the_record_stays(client: Client, server: Server, tmp_path: Path) -> None:
+    client.host("cluster", server, known=False)
+    client.knows(f"{server.name} {public_key(make_key(tmp_path / 'other'))}\n")
+    before = client.known_hosts.read_bytes()
+    said = why_not(client.open("cluster"), AuthenticationError)
+    assert "NOT the one on record" in said
+    assert f"{client.known_hosts}:1" in said
+    assert fingerprint(server.host_keys[0]) in said
+    assert client.known_hosts.read_bytes() == before
+
+
+def test_a_revoked_key_is_refused(client: Client, server: Server) -> None:
+    client.host("cluster", server)
+    client.knows(f"@revoked * {public_key(server.host_keys[0])}\n")
+    assert "revoked" in why_not(client.open("cluster"), AuthenticationError)
+
+
+def test_a_certificate_authority_is_said_to_be_beyond_us(client: Client, server: Server) -> None:
+    client.host("cluster", server, known=False)
+    client.knows(f"@cert-authority * {public_key(server.host_keys[0])}\n")
+    assert "certificate authority" in why_not(client.open("cluster"), AuthenticationError)
+
+
+def test_a_hashed_name_is_recognised(client: Client, server: Server) -> None:
+    client.host("cluster", server)
+    subprocess.run(["ssh-keygen", "-q", "-H", "-f", str(client.known_hosts)], check=True, capture_output=True)
+    assert "127.0.0.1" not in client.known_hosts.read_text()
+    assert says_hello(client.open("cluster"))
+
+
+def test_the_global_file_is_read_too(client: Client, server: Server, tmp_path: Path) -> None:
+    (tmp_path / "global").write_text(server.known_hosts())
+    client.host("cluster", server, f"GlobalKnownHostsFile {tmp_path / 'global'}", known=False)
+    assert says_hello(client.open("cluster"))
+
+
+@pytest.mark.parametrize("kind", ["rsa", "ecdsa", "ed25519"])
+def test_a_host_is_asked_for_the_kind_of_key_that_we_know(client: Client, start_server: StartServer, kind: str) -> None:
+    server = start_server(kinds=("ed25519", "rsa", "ecdsa"))
+    client.host("cluster", server, known=False)
+    key = next(path for path in server.host_keys if path.name == f"host_{kind}")
+    client.knows(f"{server.name} {public_key(key)}\n")
+    assert says_hello(client.open("cluster"))
+
+
+def test_a_host_key_alias_is_looked_up(client: Client, server: Server) -> None:
+    client.host("cluster", server, "HostKeyAlias The-Login", known=False)
+    client.knows(f"the-login {public_key(server.host_keys[0])}\n")
+    assert says_hello(client.open("cluster"))
+
+
+# Who lets us in
+
+
+def test_a_refused_key_says_what_was_tried(client: Client, server: Server, tmp_path: Path) -> None:
+    client.key = make_key(tmp_path / "stranger")
+    client.host("cluster", server)
+    said = why_not(client.open("cluster"), AuthenticationError)
+    assert str(client.key) in said
+    assert "check User and IdentityFile" in said
+
+
+def test_no_key_at_all_is_said(client: Client, server: Server, tmp_path: Path) -> None:
+    client.key = tmp_path / "missing"
+    client.host("cluster", server)
+    assert "no usable key at all" in why_not(client.open("cluster"), AuthenticationError)
+
+
+@pytest.mark.parametrize("kind", ["rsa", "ecdsa", "ed25519"])
+def test_keys_of_each_kind_are_let_in(client: Client, start_server: StartServer, tmp_path: Path, kind: str) -> None:
+    client.key = make_key(tmp_path / "key", kind=kind)
+    client.host("cluster", start_server(keys=(client.key,)))
+    assert says_hello(client.open("cluster"))
+
+
+def test_a_protected_key_without_an_agent_leads_to_ssh_add(
+    client: Client, start_server: StartServer, tmp_path: Path
+) -> None:
+    client.key = make_key(tmp_path / "key", passphrase="very secret")
+    client.host("cluster", start_server(keys=(client.key,)))
+    assert f"run `ssh-add {client.key}` first" in why_not(client.open("cluster"), AuthenticationError)
+
+
+def test_a_key_that_others_may_read_is_not_used(client: Client, start_server: StartServer, tmp_path: Path) -> None:
+    client.key = make_key(tmp_path / "key")
+    client.key.chmod(0o644)
+    client.host("cluster", start_server(keys=(client.key,)))
+    assert f"chmod 600 {client.key}" in why_not(client.open("cluster"), AuthenticationError)
+
+
+def test_a_file_that_is_no_key_is_said(client: Client, server: Server, tmp_path: Path) -> None:
+    client.key = tmp_path / "junk"
+    client.key.write_text("no key\n")
+    client.key.chmod(0o600)
+    client.host("cluster", server)
+    assert "junk cannot be read as a private key" in why_not(client.open("cluster"), AuthenticationError)
+
+
+@pytest.fixture
+def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    path = tmp_path_factory.mktemp("agent") / "s"
+    with subprocess.Popen(["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.DEVNULL) as process:
+        while not path.exists():
+            assert process.poll() is None
+        yield path
+        process.kill()
+
+
+def add_to(agent: Path, key: Path) -> None:
+    subprocess.run(
+        ["ssh-add", "-q", str(key)], env={**os.environ, "SSH_AUTH_SOCK": str(agent)}, check=True, capture_output=True
+    )
+
+
+def test_the_agent_signs_for_a_key_whose_file_is_gone(
+    client: Client, start_server: StartServer, agent: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = make_key(tmp_path / "key")
+    add_to(agent, key)
+    key.unlink()
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(agent))
+    client.key = tmp_path / "missing"
+    client.host("cluster", start_server(keys=(key,)))
+    client.host("without", start_server(keys=(key,)), "IdentityAgent none")
+    assert says_hello(client.open("cluster"))
+    assert "no usable key" in why_not(client.open("without"), AuthenticationError)
+
+
+def test_identity_agent_names_another_agent(client: Client, start_server: StartServer, agent: Path, tmp_path: Path) -> None:
+    key = make_key(tmp_path / "key")
+    add_to(agent, key)
+    client.key = tmp_path / "missing"
+    client.host("cluster", start_server(keys=(key,)), f"IdentityAgent {agent}")
+    assert says_hello(client.open("cluster"))
+
+
+def test_identities_only_chooses_among_many_keys_of_the_agent(
+    client: Client, start_server: StartServer, agent: Path, tmp_path: Path
+) -> None:
+    right = make_key(tmp_path / "right")
+    for key in (*(make_key(tmp_path / f"wrong{number}") for number in range(4)), right):
+        add_to(agent, key)
+    right.unlink()  # the public half stays and says which key of the agent is meant
+    client.key = right
+    server = start_server("MaxAuthTries 3", keys=(right,))
+    client.host("only", server, f"IdentityAgent {agent}", "IdentitiesOnly yes")
+    assert says_hello(client.open("only"))
+    client.host("first", server, f"IdentityAgent {agent}")
+    assert says_hello(client.open("first"))
+    client.key = tmp_path / "missing"
+    client.host("any", server, f"IdentityAgent {agent}")
+    assert "IdentitiesOnly yes" in why_not(client.open("any"), AuthenticationError)
+
+
+def test_an_agent_that_is_gone_is_said(client: Client, server: Server, tmp_path: Path) -> None:
+    client.key = tmp_path / "missing"
+    client.host("cluster", server, f"IdentityAgent {tmp_path}/gone")
+    assert "does not answer" in why_not(client.open("cluster"), AuthenticationError)
+
+
+def test_a_second_factor_without_a_terminal_is_said(client: Client, start_server: StartServer) -> None:
+    server = start_server("AuthenticationMethods publickey,keyboard-interactive", "KbdInteractiveAuthentication yes")
+    client.host("cluster", server)
+    said = why_not(client.open("cluster"), AuthenticationError)
+    assert "took a key of user" in said
+    assert "terminal" in said
+
+
+def test_a_signed_certificate_is_enough(client: Client, start_server: StartServer, tmp_path: Path) -> None:
+    authority, client.key = make_key(tmp_path / "authority"), make_key(tmp_path / "key")
+    user = Path("/proc/self").owner()
+    argv = ["ssh-keygen", "-q", "-s", str(authority), "-I", "me", "-n", user, f"{client.key}.pub"]
+    subprocess.run(argv, check=True, capture_output=True)
+    client.host("cluster", start_server(f"TrustedUserCAKeys {authority}.pub", keys=()))
+    assert says_hello(client.open("cluster"))
+
+
+# The way there
+
+
+def test_a_name_that_does_not_resolve(client: Client) -> None:
+    client.host("cluster", 22, "HostName no-such-host.invalid")
+    assert "no-such-host.invalid does not resolve" in why_not(client.open("cluster"), TransportError)
+
+
+def test_a_port_where_nobody_listens(client: Client) -> None:
+    client.host("cluster", free_port())
+    assert "refuses connections" in why_not(client.open("cluster"), TransportError)
+
+
+@pytest.fixture
+def mute_port() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+def test_a_server_that_never_speaks(client: Client, mute_port: int) -> None:
+    client.host("cluster", mute_port, "ConnectTimeout 1")
+    assert "does not begin to speak SSH within 1 s" in why_not(client.open("cluster"), TransportError)
+
+
+def test_a_way_that_swallows_packets(client: Client) -> None:
+    # A backlog that is full drops what comes, as a firewall does.
+    with socket.socket() as listener, contextlib.ExitStack() as fillers:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(3):
+            filler = fillers.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        client.host("cluster", listener.getsockname()[1], "ConnectTimeout 1")
+        assert "did not answer in 1 s" in why_not(client.open("cluster"), TransportError)
+
+
+def test_a_jump_host_is_gone_through(client: Client, start_server: StartServer) -> None:
+    client.host("target", start_server("AllowUsers *@127.0.0.1"), "ProxyJump jump")
+    jump = start_server()
+    client.host("jump", jump)
+    assert says_hello(client.open("target"))
+    assert "Accepted publickey" in jump.log()
+
+
+def test_a_chain_of_jump_hosts_is_gone_through_in_order(client: Client, start_server: StartServer) -> None:
+    first, second = start_server(), start_server()
+    client.host("target", start_server(), "ProxyJump first,second")
+    client.host("first", first)
+    client.host("second", second)
+    transport = client.open("target")
+    with transport:
+        big = b"x" * 3_000_000
+        assert transport.run(["cat"], stdin=big).stdout == big
+    assert "Accepted publickey" in first.log()
+    assert "Accepted publickey" in second.log()
+
+
+def test_a_jump_host_is_checked_like_any_other(client: Client, start_server: StartServer) -> None:
+    client.host("target", start_server(), "ProxyJump jump")
+    client.host("jump", start_server(), known=False)
+    said = why_not(client.open("target"), AuthenticationError)
+    assert "the host key of jump is unknown" in said
+
+
+def test_a_jump_host_that_does_not_forward_is_named(client: Client, start_server: StartServer) -> None:
+    client.host("target", start_server(), "ProxyJump jump")
+    client.host("jump", start_server("AllowTcpForwarding no"))
+    assert "the jump host jump does not connect" in why_not(client.open("target"), TransportError)
+
+
+def test_a_proxy_command_carries_the_connection(client: Client, start_server: StartServer, tmp_path: Path) -> None:
+    relay = tmp_path / "relay.py"
+    relay.write_text(
+        "import os, socket, sys, threading\n"
+        "sock = socket.create_connection((sys.argv[1], int(sys.argv[2])))\n"
+        "def up():\n"
+        "    while data := os.read(0, 65536):\n"
+        "        sock.sendall(data)\n"
+        "threading.Thread(target=up, daemon=True).start()\n"
+        "while data := sock.recv(65536):\n"
+        "    os.write(1, data)\n"
+    )
+    used = tmp_path / "used"
+    client.host("cluster", start_server(), f"ProxyCommand {sys.executable} {relay} %h %p 2> {used}")
+    assert says_hello(client.open("cluster"))
+    assert used.exists()
+
+
+def test_a_proxy_command_that_fails_is_shown(client: Client, server: Server) -> None:
+    client.host("cluster", server, "ProxyCommand false %h")
+    assert "ProxyCommand gave no connection" in why_not(client.open("cluster"), TransportError)
+
+
+# In the middle
+
+
+def test_a_connection_that_dies_says_what_was_running(client: Client, start_server: StartServer) -> None:
+    server = start_server()
+    client.host("cluster", server)
+
+    def cut(_piece: bytes) -> None:
+        server.signal_sessions(signal.SIGKILL)
+
+    with client.open("cluster") as transport:
+        with pytest.raises(ConnectionLostError, match=r"died in the middle.*echo started; exec cat"):
+            transport.run(["sh", "-c", "echo started; exec cat /dev/zero"], on_stdout=cut)
+        assert transport.run(["echo", "again"]).stdout == b"again\n"
+
+
+def test_a_connection_that_falls_silent_is_noticed(client: Client, start_server: StartServer) -> None:
+    server = start_server()
+    client.host("cluster", server, "ServerAliveInterval 1", "ServerAliveCountMax 1")
+
+    def freeze(_piece: bytes) -> None:
+        server.signal_sessions(signal.SIGSTOP)
+
+    with client.open("cluster") as transport, pytest.raises(ConnectionLostError, match="died in the middle"):
+        transport.run(["sh", "-c", "echo started; exec sleep 20"], on_stdout=freeze)
+
+
+def test_a_put_whose_connection_dies_leaves_nothing(client: Client, start_server: StartServer, tmp_path: Path) -> None:
+    server = start_server()
+    client.host("cluster", server)
+    (tmp_path / "source").write_bytes(b"x" * 20_000_000)
+    there = tmp_path / "there"
+    there.mkdir()
+
+    def cut(done: int, _total: int) -> None:
+        if done > 1_000_000:
+            server.signal_sessions(signal.SIGKILL)
+
+    with client.open("cluster") as transport:
+        with pytest.raises(ConnectionLostError, match="died in the middle"):
+            transport.put(tmp_path / "source", str(there / "file"), progress=cut)
+        wait = 'n=0; while [ -n "$(ls -A "$1")" ] && [ $n -lt 500 ]; do sleep 0.02; n=$((n+1)); done; ls -A "$1"'
+        assert transport.run(["sh", "-c", wait, "sh", str(there)]).stdout == b""
+
+
+def test_a_put_that_came_out_wrong_is_refused(client: Client, start_server: StartServer, tmp_path: Path) -> None:
+    # A disk that gives back other bytes than it was given, played by a sha256sum that says so.
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "sha256sum").write_text("#!/bin/sh\necho 0000 -\n")
+    (programs / "sha256sum").chmod(0o755)
+    server = start_server('ForceCommand PATH=%s:$PATH; eval "$SSH_ORIGINAL_COMMAND"' % programs)  # noqa: UP031 - $ and {}
+    client.host("cluster", server)
+    (tmp_path / "source").write_text("text")
+    before = sorted(tmp_path.rglob("*"))
+    with client.open("cluster") as transport, pytest.raises(TransportError, match="came out wrong: sha256 982d9e3e"):
+        transport.put(tmp_path / "source", str(tmp_path / "there"))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_machine_without_sha256sum_is_served_too(client: Client, start_server: StartServer, tmp_path: Path) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("sh", "cat", "wc", "rm", "mv", "chmod", "head"):
+        (programs / name).symlink_to(f"/bin/{name}" if Path(f"/bin/{name}").exists() else f"/usr/bin/{name}")
+    server = start_server('ForceCommand PATH=%s; eval "$SSH_ORIGINAL_COMMAND"' % programs)  # noqa: UP031 - $ and {}
+    client.host("cluster", server)
+    (tmp_path / "source").write_text("text")
+    with client.open("cluster") as transport:
+        transport.put(tmp_path / "source", str(tmp_path / "there"))
+        transport.get(str(tmp_path / "there"), tmp_path / "back")
+    assert (tmp_path / "back").read_text() == "text"
+
+
+def test_banners_of_a_login_shell_do_no_harm(client: Client, start_server: StartServer, tmp_path: Path) -> None:
+    server = start_server(
+        'ForceCommand echo "*** Welcome ***"; echo "*** 100 bytes"; echo careful >&2; eval "$SSH_ORIGINAL_COMMAND"'
+    )
+    client.host("cluster", server)
+    (tmp_path / "source").write_bytes(bytes(range(256)))
+    with client.open("cluster") as transport:
+        transport.put(tmp_path / "source", str(tmp_path / "there"))
+        transport.get(str(tmp_path / "there"), tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == bytes(range(256))
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_words_arrive_through_other_login_shells(client: Client, start_server: StartServer, shell: str) -> None:
+    client.host("cluster", start_server(f'ForceCommand {shell} -c "$SSH_ORIGINAL_COMMAND"'))
+    argv = ["", "a b", "it's", '"', "\\", "$HOME", "`id`", "\n", "é", "!", "=x", "~", "*"]
+    with client.open("cluster") as transport:
+        done = transport.run(["printf", "%s\\0", *argv])
+    assert done.stdout.decode().split("\0")[:-1] == argv
+
+
+def test_a_command_too_long_to_carry_is_refused_before_it_is_sent(client: Client, server: Server) -> None:
+    client.host("cluster", server)
+    with client.open("cluster") as transport:
+        assert transport.run(["true", "x" * 120_000]).exit_code == 0
+        with pytest.raises(TransportError, match="standard input"):
+            transport.run(["true", "x" * 140_000])
+
+
+def test_nothing_of_a_failed_connection_reaches_the_terminal(
+    client: Client, mute_port: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    client.host("cluster", mute_port, "ConnectTimeout 1")
+    why_not(client.open("cluster"), TransportError)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_one_connection_serves_many_commands(client: Client, start_server: StartServer) -> None:
+    server = start_server()
+    client.host("cluster", server)
+    with client.open("cluster") as transport:
+        for _ in range(5):
+            assert transport.run(["true"]).exit_code == 0
+        assert server.log().count("Accepted publickey") == 1
+
+
+def test_without_an_ssh_program_the_files_are_read(client: Client, server: Server) -> None:
+    client.host("cluster", server)
+    assert says_hello(SshTransport("cluster", config=str(client.config), ask=lambda: None, ssh=lambda: None))

@@ -1,0 +1,111 @@
+"""Installs a locked environment with py-rattler: checksums held, prefixes replaced, ``conda-meta`` written."""
+
+import asyncio
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.parse import unquote, urlsplit
+
+from rattler import Client, RepoDataRecord, install
+from rattler.exceptions import InstallerError
+from rattler.networking import MirrorMiddleware, RetryMiddleware
+
+from hpcdeploy.lab.pixi_standin import DESCRIPTION, VERSION, StandInError
+from hpcdeploy.lab.pixi_standin.locking import Locked, refuse_others
+from hpcdeploy.lab.pixi_standin.machine import cache_folder, mirrored, mirrors
+from hpcdeploy.lab.pixi_standin.workspace import Workspace
+
+IGNORE_FILES = {".gitignore": "*\n!config.toml\n", ".condapackageignore": ".pixi\n!.pixi/config.toml\n"}
+"""What pixi writes into ``.pixi`` so that neither git nor a package takes the environments along."""
+
+
+def is_installed(workspace: Workspace, name: str, content: Locked) -> bool:
+    """Tell whether an environment is there and holds what is locked: pixi, too, leaves a mark in ``conda-meta/pixi``."""
+    mark = _mark(workspace, name)
+    return mark.is_file() and json.loads(mark.read_text()).get("environment_lock_file_hash") == content.digest
+
+
+def install_environment(workspace: Workspace, name: str, content: Locked) -> None:
+    """Make an environment hold what is locked for it, and nothing else."""
+    refuse_others(content)
+    table = mirrors(workspace.root)
+    prefix = workspace.prefix(name)
+    prefix.mkdir(parents=True, exist_ok=True)
+    for file, text in IGNORE_FILES.items():
+        if not (workspace.root / ".pixi" / file).exists():
+            (workspace.root / ".pixi" / file).write_text(text)
+    _mark(workspace, name).unlink(missing_ok=True)
+    addresses = [record.url for record in content.records]
+    try:
+        # A package that py-rattler takes from a file is unpacked without a look at its checksum (seen with 0.28), and
+        # kept under its name alone: so files are checked here, and their unpacked form is not kept for others.
+        with TemporaryDirectory(prefix="pixi-standin-") as private:
+            from_files = _redirect_to_files(content.records, table)
+            cache = Path(private) if from_files else cache_folder()
+            asyncio.run(_install(content.records, prefix, cache, table))
+    except InstallerError as error:
+        raise StandInError(f"failed to install the environment '{name}': {error}") from error
+    finally:
+        originals = dict(zip((record.url for record in content.records), addresses, strict=True))
+        for record, address in zip(content.records, addresses, strict=True):
+            record.url = address
+    _restore_addresses(prefix, originals)
+    _write_mark(workspace, name, content)
+
+
+async def _install(
+    records: Sequence[RepoDataRecord], prefix: Path, cache: Path, table: Mapping[str, tuple[str, ...]]
+) -> None:
+    remote = {f"{address}/": [f"{place.rstrip('/')}/" for place in places] for address, places in table.items()}
+    client = Client([RetryMiddleware(), MirrorMiddleware(remote)], user_agent=f"pixi-standin/{VERSION}")
+    await install(list(records), prefix, cache_dir=cache, client=client, show_progress=False, execute_link_scripts=False)
+
+
+def _redirect_to_files(records: Sequence[RepoDataRecord], table: Mapping[str, tuple[str, ...]]) -> bool:
+    """Point records at the ``file://`` mirror that holds them, after a look at the checksum; tell whether there is one."""
+    redirected = False
+    for record in records:
+        places = [place for place in mirrored(record.url, table) if place.startswith("file://")]
+        if not places:
+            continue
+        held = [(place, path) for place in places if (path := Path(unquote(urlsplit(place).path))).is_file()]
+        if not held:
+            raise StandInError(f"{record.file_name} is not in any mirror of its channel: {', '.join(places)}")
+        place, path = held[0]
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        wanted = (record.sha256 or b"").hex()
+        if found != wanted:
+            raise StandInError(
+                f"the sha256 of {place} is {found}, but the lock file says {wanted or 'nothing'}; nothing installed"
+            )
+        record.url = place
+        redirected = True
+    return redirected
+
+
+def _restore_addresses(prefix: Path, originals: Mapping[str, str]) -> None:
+    """Write into ``conda-meta`` the channel's own addresses: with pixi, a mirror leaves no trace either."""
+    for path in (prefix / "conda-meta").glob("*.json"):
+        record = json.loads(path.read_text())
+        if record.get("url") in originals:
+            record["url"] = originals[record["url"]]
+            for key in ("extracted_package_dir", "link"):
+                record.pop(key, None)
+            path.write_text(json.dumps(record, indent=2))
+
+
+def _mark(workspace: Workspace, name: str) -> Path:
+    return workspace.prefix(name) / "conda-meta" / "pixi"
+
+
+def _write_mark(workspace: Workspace, name: str, content: Locked) -> None:
+    value = {
+        "manifest_path": os.fspath(workspace.manifest),
+        "environment_name": name,
+        "pixi_version": f"{VERSION} ({DESCRIPTION})",
+        "environment_lock_file_hash": content.digest,
+    }
+    _mark(workspace, name).write_text(json.dumps(value, indent=2))

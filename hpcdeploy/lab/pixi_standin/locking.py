@@ -1,0 +1,117 @@
+"""The lock file: read by py-rattler, and held against the manifest as ``--locked`` asks."""
+
+import hashlib
+from dataclasses import dataclass
+
+from rattler import MatchSpec, RepoDataRecord
+from rattler.exceptions import ParseCondaLockError
+from rattler.lock import CondaLockedBinaryPackage, LockFile, PypiLockedPackage
+from rattler.lock import Environment as LockedByRattler
+
+from hpcdeploy.lab.pixi_standin import RefusedError, StandInError
+from hpcdeploy.lab.pixi_standin.workspace import Environment, Workspace
+
+PLATFORM = "linux-64"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Locked:
+    """What the lock file holds for one environment on this platform; ``others`` are packages not from a conda channel."""
+
+    records: tuple[RepoDataRecord, ...]
+    others: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        """Tells one content from another: the sha256 over addresses and checksums."""
+        lines = sorted(f"{record.url} {(record.sha256 or b'').hex()}" for record in self.records)
+        return hashlib.sha256("\n".join((*lines, *self.others)).encode()).hexdigest()
+
+
+def read_lock(workspace: Workspace) -> LockFile:
+    """Read the lock file (versions 5, 6 and 7)."""
+    if not workspace.lock.is_file():
+        raise StandInError(f"there is no lock file at {workspace.lock}; run 'pixi lock' with the real pixi and commit it")
+    try:
+        return LockFile.from_path(workspace.lock)
+    except (ParseCondaLockError, OSError) as error:
+        raise StandInError(f"Failed to load lock file from `{workspace.lock}`: {error}") from error
+
+
+def locked(workspace: Workspace, lock: LockFile, name: str) -> Locked:
+    """Return what is locked for one environment here."""
+    found = lock.environment(name)
+    platform = None if found is None else next((p for p in found.platforms() if str(p.subdir) == PLATFORM), None)
+    if found is None or platform is None:
+        raise StandInError(f"{workspace.lock} does not hold the environment '{name}' for {PLATFORM}")
+    packages = found.packages(platform) or []
+    binary = [package for package in packages if isinstance(package, CondaLockedBinaryPackage)]
+    return Locked(
+        records=tuple(package.repo_data_record() for package in binary),
+        others=tuple(package.name for package in packages if not isinstance(package, CondaLockedBinaryPackage)),
+    )
+
+
+def refuse_others(content: Locked) -> None:
+    """Refuse what comes from PyPI or is built from source."""
+    if content.others:
+        names = ", ".join(sorted(content.others)[:5])
+        raise RefusedError(f"{len(content.others)} locked packages come from PyPI or from source ({names})")
+
+
+def check(workspace: Workspace, lock: LockFile) -> None:
+    """Raise `StandInError`, in pixi's words, where the lock file does not fit the manifest.
+
+    Held are: every environment with its channels and platforms, and on each platform every direct dependency and every
+    dependency of a locked package. Pixi also notices packages that nothing asks for any more; this does not.
+    """
+    for environment in workspace.environments.values():
+        reason = _mismatch(environment, lock.environment(environment.name))
+        if reason:
+            raise StandInError(f"lock-file not up-to-date with the workspace\n  environment '{environment.name}': {reason}")
+
+
+def _mismatch(environment: Environment, found: LockedByRattler | None) -> str:
+    if found is None:
+        return "not in the lock file"
+    channels = tuple(str(channel).rstrip("/") for channel in found.channels())
+    if channels != environment.channels:
+        return f"the channels are {', '.join(environment.channels)}, locked are {', '.join(channels)}"
+    platforms = {platform.name: platform for platform in found.platforms()}
+    for name in environment.platforms:
+        if name not in platforms:
+            return f"not locked for the platform {name}"
+        packages = found.packages(platforms[name]) or []
+        conda = [package for package in packages if isinstance(package, CondaLockedBinaryPackage)]
+        if name == PLATFORM:  # [target] tables are read for this platform alone
+            for spec in environment.dependencies.values():
+                if not any(package.satisfies(spec) for package in conda):
+                    return f"nothing locked for {name} satisfies the dependency '{spec}'"
+            pypi = {package.name for package in packages if isinstance(package, PypiLockedPackage)}
+            for wanted in environment.pypi:
+                if _normal(wanted) not in {_normal(package) for package in pypi}:
+                    return f"nothing locked for {name} satisfies the PyPI dependency '{wanted}'"
+        for package in conda:
+            for spec in package.repo_data_record().depends:
+                if not spec.startswith("__") and not any(other.satisfies(spec) for other in conda):
+                    return f"nothing locked for {name} satisfies '{spec}', which {package.name} needs"
+    return ""
+
+
+def _normal(name: str) -> str:
+    return name.lower().replace("_", "-").replace(".", "-")
+
+
+def virtual_specs(content: Locked, cuda: str) -> dict[str, str]:
+    """Return what an environment asks of the machine (specs of virtual packages) with who asks for it."""
+    specs = {f"__cuda >={cuda}": "the manifest's system-requirements"} if cuda else {}
+    for record in content.records:
+        for spec in record.depends:
+            if spec.startswith("__"):
+                specs.setdefault(spec, record.name.normalized)
+    return specs
+
+
+def spec_of(text: str) -> MatchSpec:
+    """Parse a match spec as conda writes it."""
+    return MatchSpec(text)

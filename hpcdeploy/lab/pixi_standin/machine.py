@@ -1,0 +1,90 @@
+"""What the machine offers (conda's virtual packages), and where packages are fetched from and kept (pixi's settings)."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+from rattler import BuildString, MatchSpec, PackageName, PackageRecord, VirtualPackage, VirtualPackageOverrides
+
+from hpcdeploy.lab.pixi_standin import StandInError
+from hpcdeploy.lab.pixi_standin.workspace import Workspace
+
+SYSTEM_CONFIG = Path("/etc/pixi/config.toml")
+
+
+def virtual_packages() -> tuple[str, ...]:
+    """Return what the machine offers as ``name=version=build``; CONDA_OVERRIDE_* replace what is detected."""
+    found = VirtualPackage.detect(VirtualPackageOverrides.from_env())
+    return tuple(str(package.into_generic()) for package in found)
+
+
+def check_virtual(wanted: Mapping[str, str]) -> None:
+    """Raise `StandInError` where the machine lacks what an environment asks for, as pixi does before it installs."""
+    offered = virtual_packages()
+    records = [_record(*package.split("=")) for package in offered]
+    for spec, who in wanted.items():
+        if not any(MatchSpec(spec).matches(record) for record in records):
+            name = spec.split()[0].removeprefix("__").upper()
+            raise StandInError(
+                f"Virtual package '{spec}', which {who} asks for, does not match any of the available virtual packages on "
+                f"your machine: [{', '.join(offered)}]; set CONDA_OVERRIDE_{name} to install for another machine"
+            )
+
+
+def _record(name: str, version: str, build: str) -> PackageRecord:
+    return PackageRecord(
+        name=PackageName.unchecked(name),
+        version=version,
+        build=BuildString(build),
+        build_number=0,
+        subdir="noarch",
+        arch=None,
+        platform=None,
+    )
+
+
+def config_files(root: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """Return where pixi looks for its settings, the strongest last (pixi's page on its own configuration)."""
+    home = Path(environ.get("HOME", "/"))
+    return (
+        SYSTEM_CONFIG,
+        Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "pixi" / "config.toml",
+        Path(environ.get("PIXI_HOME") or home / ".pixi") / "config.toml",
+        root / ".pixi" / "config.toml",
+    )
+
+
+def mirrors(root: Path, environ: Mapping[str, str] = os.environ) -> dict[str, tuple[str, ...]]:
+    """Return the ``[mirrors]`` tables of all settings, laid over each other: addresses by the address they stand for."""
+    table: dict[str, tuple[str, ...]] = {}
+    for path in config_files(root, environ):
+        if path.is_file():
+            try:
+                found = tomllib.loads(path.read_text()).get("mirrors", {})
+            except ValueError as error:
+                raise StandInError(f"failed to parse {path}: {error}") from error
+            table |= {address.rstrip("/"): tuple(places) for address, places in found.items()}
+    return table
+
+
+def mirrored(url: str, table: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """Return the addresses to try for `url`: those of the longest address in `table` that it lies under, else its own."""
+    for address in sorted(table, key=len, reverse=True):
+        if url.startswith(f"{address}/"):
+            return tuple(place.rstrip("/") + url[len(address) :] for place in table[address])
+    return (url,)
+
+
+def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return where packages are kept (pixi's page on environment variables)."""
+    for variable in ("PIXI_CACHE_DIR", "RATTLER_CACHE_DIR"):
+        if environ.get(variable):
+            return Path(environ[variable])
+    base = Path(environ.get("XDG_CACHE_HOME") or Path(environ.get("HOME", "/")) / ".cache")
+    return base / "pixi" if environ.get("XDG_CACHE_HOME") and (base / "pixi").is_dir() else base / "rattler" / "cache"
+
+
+def root_of(workspace: Workspace | None) -> Path:
+    """Return the folder whose own settings count."""
+    return workspace.root if workspace else Path.cwd()

@@ -1,0 +1,149 @@
+"""The command line of the stand-in: pixi's own words and flags for what it can do, a refusal for everything else."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from hpcdeploy.lab.pixi_standin import DESCRIPTION, VERSION, RefusedError, StandInError, activation, running, telling
+from hpcdeploy.lab.pixi_standin.installing import install_environment, is_installed
+from hpcdeploy.lab.pixi_standin.locking import Locked, check, locked, read_lock, virtual_specs
+from hpcdeploy.lab.pixi_standin.machine import cache_folder, check_virtual, virtual_packages
+from hpcdeploy.lab.pixi_standin.workspace import Environment, Workspace, find_manifest, read_workspace
+
+CROSS = "\N{MULTIPLICATION SIGN}"
+"""What pixi puts before an error."""
+
+ON = ("1", "true", "yes", "on")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Refuses what it does not know in the stand-in's own words."""
+
+    def error(self, message: str) -> NoReturn:
+        raise RefusedError(f"{self.prog}: {message}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do what the words say, and return pixi's exit code: 0, 1 for a failure, 2 for what is refused."""
+    try:
+        return _dispatch(list(sys.argv[1:] if argv is None else argv))
+    except StandInError as error:
+        sys.stderr.write(f"Error:   {CROSS} {error}\n")
+        return error.exit_code
+    except BrokenPipeError:
+        return 1
+
+
+def _dispatch(words: list[str]) -> int:
+    arguments = _parser().parse_args(words)
+    workspace = _workspace(arguments.manifest_path)
+    if arguments.verb == "info":
+        told = telling.info(workspace, virtual_packages(), str(cache_folder()))
+        sys.stdout.write(json.dumps(told, indent=2) + "\n" if arguments.json else telling.info_text(told))
+        return 0
+    if workspace is None:
+        raise StandInError(f"could not find pixi.toml or pyproject.toml at directory {Path.cwd()} or above it")
+    if arguments.verb == "install":
+        return _install(workspace, arguments)
+    environment = workspace.environment(arguments.environment or os.environ.get("PIXI_ENVIRONMENT_NAME") or "default")
+    content = _up_to_date(workspace, environment, arguments)
+    if arguments.verb == "list":
+        return _list(environment, content, arguments)
+    if not workspace.prefix(environment.name).is_dir():
+        raise StandInError(f"the environment '{environment.name}' is not installed at {workspace.prefix(environment.name)}")
+    if arguments.verb == "run":
+        environ = {**os.environ, **activation.activated(workspace, environment, os.environ)}
+        return running.run(workspace, environment, arguments.words, environ, dependencies=not arguments.skip_deps)
+    if arguments.json:
+        told = {"environment_variables": activation.activated(workspace, environment, os.environ)}
+        sys.stdout.write(json.dumps(told) + "\n")
+        return 0
+    sys.stdout.write(activation.script(workspace, environment, os.environ, prompt=arguments.change_ps1 == "true"))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="pixi", description=DESCRIPTION, allow_abbrev=False)
+    parser.add_argument("--version", "-V", action="version", version=f"pixi {VERSION} ({DESCRIPTION})")
+    _general(parser)
+    verbs = parser.add_subparsers(
+        dest="verb", required=True, metavar="info|install|shell-hook|list|run", parser_class=_Parser
+    )
+    made = {name: verbs.add_parser(name, allow_abbrev=False) for name in ("info", "install", "shell-hook", "list", "run")}
+    for name, verb in made.items():
+        _general(verb, again=True)
+        verb.add_argument("--manifest-path", "-m", default=None)
+        if name not in ("info", "install"):
+            verb.add_argument("--environment", "-e", default=None)
+        if name != "info":
+            for flag in ("--frozen", "--locked", "--no-install", "--as-is"):
+                verb.add_argument(flag, action="store_true")
+        if name not in ("install", "run"):
+            verb.add_argument("--json", action="store_true")
+    made["install"].add_argument("--environment", "-e", action="append", default=[], dest="environments")
+    made["install"].add_argument("--all", "-a", action="store_true")
+    made["shell-hook"].add_argument("--shell", "-s", choices=["bash"], default="bash")
+    made["shell-hook"].add_argument("--change-ps1", choices=["true", "false"], default="true")
+    made["shell-hook"].add_argument("--no-completions", action="store_true")
+    made["list"].add_argument("regex", nargs="?")
+    made["list"].add_argument("--explicit", "-x", action="store_true")
+    made["run"].add_argument("--skip-deps", action="store_true")
+    made["run"].add_argument("words", nargs=argparse.REMAINDER, metavar="TASK")
+    return parser
+
+
+def _general(parser: argparse.ArgumentParser, *, again: bool = False) -> None:
+    """Take the flags that change nothing here, before and after the verb."""
+    default: object = argparse.SUPPRESS if again else None
+    parser.add_argument("--color", choices=["always", "never", "auto"], default=default)
+    parser.add_argument("--no-progress", action="store_true", default=default)
+    parser.add_argument("--quiet", "-q", action="count", default=default)
+    parser.add_argument("--verbose", "-v", action="count", default=default)
+
+
+def _workspace(given: str | None) -> Workspace | None:
+    manifest = find_manifest(given or os.environ.get("PIXI_PROJECT_MANIFEST") or None, Path.cwd())
+    return read_workspace(manifest) if manifest else None
+
+
+def _install(workspace: Workspace, arguments: argparse.Namespace) -> int:
+    names = list(workspace.environments) if arguments.all else arguments.environments or ["default"]
+    for name in names:
+        environment = workspace.environment(name)
+        _up_to_date(workspace, environment, arguments)
+        sys.stderr.write(f"✔ The {name} environment has been installed.\n")
+    return 0
+
+
+def _up_to_date(workspace: Workspace, environment: Environment, arguments: argparse.Namespace) -> Locked:
+    """Hold the lock file against the manifest and install what is missing, as far as the flags say."""
+    frozen = arguments.frozen or arguments.as_is or os.environ.get("PIXI_FROZEN") in ON
+    exact = arguments.locked or os.environ.get("PIXI_LOCKED") in ON
+    if frozen and arguments.locked:
+        raise RefusedError("--frozen and --locked contradict each other")
+    lock = read_lock(workspace)
+    if not frozen:
+        try:
+            check(workspace, lock)
+        except StandInError as error:
+            if exact:
+                raise
+            raise RefusedError(f"{error}; the lock file would have to be solved anew") from error
+    content = locked(workspace, lock, environment.name)
+    if not (arguments.no_install or arguments.as_is):
+        check_virtual(virtual_specs(content, environment.cuda))
+        if not is_installed(workspace, environment.name, content):
+            install_environment(workspace, environment.name, content)
+    return content
+
+
+def _list(environment: Environment, content: Locked, arguments: argparse.Namespace) -> int:
+    packages = telling.matching([telling.package(record, environment) for record in content.records], arguments.regex)
+    if arguments.explicit:
+        packages = [item for item in packages if item["is_explicit"]]
+    sys.stdout.write(json.dumps(packages, indent=2) + "\n" if arguments.json else telling.table(packages))
+    return 0

@@ -1,0 +1,57 @@
+"""``pixi run``: tasks and commands, in an activated environment. Shell text goes to ``sh``, not to pixi's own shell."""
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from hpcdeploy.lab.pixi_standin import RefusedError, StandInError
+from hpcdeploy.lab.pixi_standin.workspace import Environment, Task, Workspace
+
+
+def run(
+    workspace: Workspace,
+    environment: Environment,
+    words: list[str],
+    environ: Mapping[str, str],
+    *,
+    dependencies: bool = True,
+) -> int:
+    """Run a task with what it depends on, or else a command; return the exit code."""
+    if words[0] not in environment.tasks:
+        text = words[0] if len(words) == 1 else shlex.join(words)
+        return _shell(text, Path.cwd(), environ)
+    order = _order(environment, words[0]) if dependencies else [words[0]]
+    for name in order:
+        extra = words[1:] if name == words[0] else []
+        code = _task(workspace, environment.tasks[name], name, extra, environ)
+        if code:
+            return code
+    return 0
+
+
+def _order(environment: Environment, name: str, above: tuple[str, ...] = ()) -> list[str]:
+    """Return the tasks to run for `name`, each once, what others depend on first."""
+    if name not in environment.tasks:
+        raise StandInError(f"the task '{above[-1]}' depends on '{name}', which does not exist in '{environment.name}'")
+    if name in above:
+        raise StandInError(f"the task '{name}' depends on itself")
+    order = [task for other in environment.tasks[name].depends_on for task in _order(environment, other, (*above, name))]
+    return list(dict.fromkeys([*order, name]))
+
+
+def _task(workspace: Workspace, task: Task, name: str, words: list[str], environ: Mapping[str, str]) -> int:
+    if task.templated:
+        raise RefusedError(f"the task '{name}' takes arguments or holds a template")
+    if not task.command:
+        return 0
+    text = " ".join([task.command, *map(shlex.quote, words)])
+    sys.stderr.write(f"Pixi task ({name}): {text}\n")
+    return _shell(text, workspace.root / task.folder, {**environ, **dict(task.environment)})
+
+
+def _shell(text: str, folder: Path, environ: Mapping[str, str]) -> int:
+    sys.stdout.flush()
+    code = subprocess.run(["/bin/sh", "-c", text], cwd=folder, env=dict(environ), check=False).returncode
+    return code if code >= 0 else 128 - code

@@ -8,7 +8,7 @@ events() {
   local run
   for run in "${run_ids[@]}"; do
     [ ! -r "$runs/$run/events.log" ] ||
-      grep -aE '^[0-9]{3} \(|^[[:space:]]\([01]\) (Normal|Abnormal) termination' "$runs/$run/events.log"
+      grep -aE '^[0-9]{3} \(|^[[:space:]]SlotName: |^[[:space:]]\([01]\) (Normal|Abnormal) termination' "$runs/$run/events.log"
   done
 }
 section events events

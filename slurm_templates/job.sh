@@ -50,7 +50,8 @@ export [= prefix =]ENV_[= name =]=[= value | word =]
 [% endfor %]
 
 workdir=[= workdir or ('"$run/output' ~ ('/$task' if array else '') ~ '"') =]
-mkdir -p "$workdir" && cd "$workdir" || finish 1
+mkdir -p "$workdir" || finish 1
+cd "$workdir" || finish 1
 
 # --mount, unlike --bind, can name every path: its fields are quoted as in CSV (apptainer exec --help).
 field() { printf '"%s=%s"' "$1" "${2//\"/\"\"}"; }

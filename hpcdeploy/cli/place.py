@@ -22,7 +22,7 @@ class Place:
         """Everything that the settings files say; raises `ConfigError`."""
         from hpcdeploy.config.files import load_project
 
-        return load_project(self.folder)
+        return load_project(self.folder, optional=True)
 
     @cached_property
     def store(self) -> Store:

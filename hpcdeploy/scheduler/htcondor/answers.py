@@ -45,6 +45,7 @@ def read_queue(text: str) -> dict[str, list[TaskStatus]]:
 
 
 _EVENT = re.compile(r"(?P<code>\d{3}) \((?P<cluster>\d+)\.(?P<proc>\d+)\.\d+\) (?P<time>\S+ \S+) (?P<rest>.*)")
+_SLOT = re.compile(r"\s*SlotName: (?P<slot>\S+)")
 _RETURN = re.compile(r"\s*\(1\) Normal termination \(return value (?P<code>-?\d+)\)")
 _SIGNAL = re.compile(r"\s*\(0\) Abnormal termination \(signal (?P<signal>\d+)\)")
 
@@ -60,9 +61,11 @@ def read_log(text: str) -> dict[str, list[TaskStatus]]:
     current: tuple[str, int] | None = None
     for line in text.splitlines():
         if match := _EVENT.match(line):
-            current = (match["cluster"], int(match["proc"]))
+            current = (str(int(match["cluster"])), int(match["proc"]))
             before = tasks.get(current, TaskStatus(task=current[1], state=State.PENDING))
             tasks[current] = _after(before, match["code"], _time(match["time"]), match["rest"])
+        elif current and (match := _SLOT.match(line)):
+            tasks[current] = replace(tasks[current], node=match["slot"])
         elif current and (match := _RETURN.match(line)):
             code = int(match["code"])
             state = State.FAILED if code else State.COMPLETED

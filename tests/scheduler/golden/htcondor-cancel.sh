@@ -1,0 +1,12 @@
+#!/bin/bash
+# Cancels runs. Written by hpcdeploy 0.1.0.
+main() {
+set -u
+module load apptainer/1.4
+runs=/scratch/"${USER:?is not set on this machine, but the path needs it: set it, or name another path}"'/my project'/runs
+run_ids=(hello-0123456789 train-0123456789)
+# Noted first: a task that never started leaves no other trace of having been cancelled.
+for run in "${run_ids[@]}"; do [ ! -d "$runs/$run" ] || : >"$runs/$run/cancelled"; done
+condor_rm 12 40 >&2
+}
+main </dev/null

@@ -1,0 +1,77 @@
+"""Jobs and clusters that the tests of the schedulers share."""
+
+from hpcdeploy.cluster import Cluster, SchedulerName
+from hpcdeploy.job import Array, Bind, Job, Resources
+from hpcdeploy.run import Run
+from hpcdeploy.scheduler.login_node import Delivery
+
+SHA256 = "ab" * 32
+DELIVERY = Delivery(
+    sha256=SHA256,
+    reference=f"oras://registry.example.org/team/train@sha256:{'cd' * 32}",
+    size=3_500_000_000,
+    plain_http=False,
+)
+CACHED = Delivery(sha256=SHA256)
+PLAIN = Job(name="hello", image="train")
+CLUSTER = Cluster(name="hpc", host="login.example.org", schedulers=("slurm", "htcondor"))
+SITE = Cluster(
+    name="site",
+    root="/scratch/$USER/my project",
+    schedulers=("slurm", "htcondor"),
+    gpu_form="gpus-per-node",
+    memory_form="mem-per-cpu",
+    setup=("module load apptainer/1.4",),
+    apptainer="singularity",
+    binds=(Bind(source="/data/common", read_only=True),),
+)
+NASTY = (
+    "python",
+    "-c",
+    "print('a b')",
+    "$HOME",
+    'say "hi"; rm -rf /',
+    "two\nlines",
+    "",
+    "naïve ☃",
+    "back\\slash",
+    "%s {{ x }}",
+    "-",
+)
+TRAIN = Job(
+    name="train",
+    image="train",
+    command=NASTY,
+    resources=Resources(
+        gpus=2, gpu_type="a100", cpus=8, memory=32768, time=4 * 3600, partition="gpu", account="abc", qos="long"
+    ),
+    environment=(("GREETING", "it's $5\nnow"), ("EMPTY", "")),
+    binds=(Bind(source="$SCRATCH/data set", destination="/data"),),
+    array=Array(size=100, throttle=10),
+    slurm=(("exclusive", True), ("constraint", 'a#b "c" \\d')),
+)
+CONDOR_TRAIN = Job(
+    name="train",
+    image="train",
+    command=NASTY,
+    resources=Resources(gpus=2, cpus=8, memory=32768, disk=10240, time=4 * 3600, account="abc"),
+    environment=TRAIN.environment,
+    array=Array(size=100, throttle=10),
+    htcondor=(("+WantGPULab", "true"), ("gpus_minimum_capability", "8.0")),
+)
+
+
+def run_of(job: Job, scheduler: SchedulerName = "slurm", *, job_id: str = "", run_id: str = "") -> Run:
+    """Make the run of a job, with an id that never changes."""
+    return Run(
+        id=run_id or f"{job.name}-0123456789",
+        job=job.name,
+        cluster="hpc",
+        scheduler=scheduler,
+        image=job.image,
+        sha256=SHA256,
+        tasks=job.array.size if job.array else 1,
+        command=job.command,
+        submitted=1_790_000_000,
+        job_id=job_id,
+    )

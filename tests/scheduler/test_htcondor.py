@@ -1,0 +1,135 @@
+import json
+
+import pytest
+
+from hpcdeploy.errors import ConfigError
+from hpcdeploy.job import Array, Bind, Job, Resources
+from hpcdeploy.run import State
+from hpcdeploy.scheduler import htcondor
+from hpcdeploy.scheduler.answers import Answer, Answers
+from hpcdeploy.scheduler.htcondor.answers import read_log, read_queue
+from hpcdeploy.scheduler.htcondor.commands import commands
+from tests.scheduler.samples import CLUSTER, CONDOR_TRAIN, PLAIN, run_of
+
+RUN = run_of(PLAIN, "htcondor", job_id="7")
+SUBMITTED = "000 (007.000.000) 2026-11-20 22:35:22 Job submitted from host: <127.0.0.1:20002>\n"
+EXECUTING = (
+    "001 (007.000.000) 2026-11-20 22:35:23 Job executing on host: <127.0.0.1:20002?alias=lab>\n\tSlotName: slot1_1@lab\n"
+)
+ENDED = "005 (007.000.000) 2026-11-20 22:35:29 Job terminated.\n\t(1) Normal termination (return value {})\n"
+
+
+def answers(queue: str = "", events: str = "", *, code: int = 0) -> Answers:
+    return {"condor_q": Answer(text=queue, exit_code=code), "events": Answer(text=events, exit_code=0)}
+
+
+def in_queue(status: int, **more: object) -> str:
+    return json.dumps([{"ClusterId": 7, "ProcId": 0, "JobStatus": status, **more}])
+
+
+def test_an_empty_answer_of_condor_q_is_no_error() -> None:
+    assert read_queue("") == {}
+    assert read_queue("\n") == {}
+    assert read_queue("[\n]\n") == {}
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [
+        (1, State.PENDING),
+        (2, State.RUNNING),
+        (3, State.CANCELLED),
+        (4, State.COMPLETING),
+        (5, State.HELD),
+        (7, State.SUSPENDED),
+    ],
+)
+def test_job_status_numbers_are_those_of_the_manual(status: int, state: State) -> None:
+    assert read_queue(in_queue(status))["7"][0].state is state
+
+
+def test_a_number_from_the_future_is_unknown_and_stays_visible() -> None:
+    [task] = htcondor.states(answers(in_queue(9)), [RUN])[RUN.id]
+    assert (task.state, task.word) == (State.UNKNOWN, "9")
+
+
+def test_a_held_job_says_why() -> None:
+    [task] = htcondor.states(answers(in_queue(5, HoldReason="out of | space")), [RUN])[RUN.id]
+    assert (task.state, task.reason) == (State.HELD, "out of | space")
+
+
+@pytest.mark.parametrize(("code", "state"), [(0, State.COMPLETED), (3, State.FAILED)])
+def test_the_event_log_tells_an_end_after_the_queue_forgot(code: int, state: State) -> None:
+    [task] = htcondor.states(answers("", SUBMITTED + EXECUTING + ENDED.format(code)), [RUN])[RUN.id]
+    assert (task.state, task.exit_code, task.node) == (state, code, "slot1_1@lab")
+    assert task.ended - task.started == 6
+
+
+def test_a_program_that_a_signal_ended_counts_from_128() -> None:
+    log = (
+        SUBMITTED
+        + EXECUTING
+        + "005 (007.000.000) 2026-11-20 22:35:29 Job terminated.\n\t(0) Abnormal termination (signal 9)\n"
+    )
+    assert read_log(log)["7"][0].exit_code == 137
+
+
+def test_a_job_that_was_evicted_and_runs_again_runs() -> None:
+    evicted = "004 (007.000.000) 2026-11-20 22:36:00 Job was evicted.\n"
+    assert read_log(SUBMITTED + EXECUTING + evicted)["7"][0].state is State.PENDING
+    assert read_log(SUBMITTED + EXECUTING + evicted + EXECUTING)["7"][0].state is State.RUNNING
+
+
+def test_a_removed_job_is_cancelled() -> None:
+    assert read_log(SUBMITTED + "009 (007.000.000) 2026-11-20 22:36:00 Job was aborted.\n")["7"][0].state is State.CANCELLED
+
+
+def test_absence_from_the_queue_is_no_success() -> None:
+    [task] = htcondor.states(answers("", SUBMITTED + EXECUTING), [RUN])[RUN.id]
+    assert task.state is State.UNKNOWN
+    assert task.word == "RUNNING"
+
+
+def test_a_schedd_that_could_not_be_asked_makes_no_job_finished() -> None:
+    [task] = htcondor.states(answers("", SUBMITTED, code=1), [RUN])[RUN.id]
+    assert (task.state, task.reason) == (State.UNKNOWN, "condor_q could not be asked")
+
+
+def test_tasks_that_are_not_materialized_yet_are_pending() -> None:
+    run = run_of(CONDOR_TRAIN, "htcondor", job_id="7")
+    told = htcondor.states(answers(in_queue(2), SUBMITTED), [run])[run.id]
+    assert (told[0].state, told[99].state) == (State.RUNNING, State.PENDING)
+
+
+def test_resources_have_one_meaning_in_both_schedulers() -> None:
+    said = dict(commands(CONDOR_TRAIN, CLUSTER, "train-1"))
+    assert said["request_gpus"] == "2"
+    assert said["request_memory"] == "32768MB"
+    assert said["request_disk"] == "10240MB"
+    assert said["allowed_execute_duration"] == "14400"
+    assert said["max_materialize"] == "10"
+    assert said["accounting_group"] == "abc"
+    assert said["+HpcdeployRun"] == '"train-1"'
+    assert said["+WantGPULab"] == "true"
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        Job(name="j", image="i", resources=Resources(partition="gpu")),
+        Job(name="j", image="i", resources=Resources(qos="long")),
+        Job(name="j", image="i", resources=Resources(constraint="a100")),
+        Job(name="j", image="i", resources=Resources(gpus=1, gpu_type="a100")),
+        Job(name="j", image="i", resources=Resources(nodes=2)),
+        Job(name="j", image="i", binds=(Bind(source="/data"),)),
+        Job(name="j", image="i", htcondor=(("requirements", "true\nqueue 100"),)),
+        Job(name="j", image="i", resources=Resources(account="a\nqueue 100")),
+    ],
+)
+def test_what_htcondor_has_no_word_for_is_refused_and_never_left_out_in_silence(job: Job) -> None:
+    with pytest.raises(ConfigError, match=r"HTCondor|line break"):
+        commands(job, CLUSTER, "j-1")
+
+
+def test_an_array_without_a_throttle_is_materialized_at_once() -> None:
+    assert "max_materialize" not in dict(commands(Job(name="j", image="i", array=Array(size=5)), CLUSTER, "j-1"))

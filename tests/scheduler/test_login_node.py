@@ -1,0 +1,102 @@
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from hpcdeploy.cluster import Cluster, SchedulerName
+from hpcdeploy.job import Job
+from hpcdeploy.scheduler.login_node import Delivery, cancelling, following, packing, reading_logs, submission
+from tests.scheduler.samples import CACHED, CLUSTER, CONDOR_TRAIN, DELIVERY, PLAIN, SITE, TRAIN, run_of
+
+GOLDEN = Path(__file__).parent / "golden"
+LOOPBACK = Delivery(sha256="ab" * 32, reference=f"oras://localhost:5000/train@sha256:{'cd' * 32}", size=1, plain_http=True)
+
+SUBMISSIONS: dict[str, tuple[SchedulerName, Job, Cluster, Delivery]] = {
+    "slurm-plain": ("slurm", PLAIN, CLUSTER, CACHED),
+    "slurm-train": ("slurm", TRAIN, SITE, DELIVERY),
+    "htcondor-plain": ("htcondor", PLAIN, CLUSTER, LOOPBACK),
+    "htcondor-train": ("htcondor", CONDOR_TRAIN, CLUSTER, DELIVERY),
+}
+
+
+def scripts() -> dict[str, str]:
+    made = {
+        name: submission(run_of(job, scheduler), job, cluster, delivery)
+        for name, (scheduler, job, cluster, delivery) in SUBMISSIONS.items()
+    }
+    for scheduler in ("slurm", "htcondor"):
+        runs = [run_of(PLAIN, scheduler, job_id="12"), run_of(TRAIN, scheduler, job_id="40")]
+        made[f"{scheduler}-follow"] = following(SITE, scheduler, runs, "fence")
+        made[f"{scheduler}-cancel"] = cancelling(SITE, runs)
+    made["logs"] = reading_logs(SITE, run_of(PLAIN), 0, (0, 10), "fence")
+    made["pack"] = packing(SITE, run_of(PLAIN))
+    return made
+
+
+@pytest.mark.parametrize("name", scripts())
+def test_a_script_is_what_it_was(name: str) -> None:
+    text = scripts()[name]
+    golden = GOLDEN / f"{name}.sh"
+    if os.environ.get("HPCDEPLOY_WRITE_GOLDEN"):
+        golden.write_text(text)
+    assert text == golden.read_text(), "if the change is meant: HPCDEPLOY_WRITE_GOLDEN=1 make test, then read the difference"
+
+
+@pytest.mark.parametrize("name", scripts())
+def test_shellcheck_has_nothing_to_say(name: str) -> None:
+    checked = subprocess.run(["shellcheck", "-"], input=scripts()[name], text=True, capture_output=True, check=False)
+    assert checked.stdout == ""
+    assert checked.returncode == 0
+
+
+@pytest.mark.parametrize("name", SUBMISSIONS)
+def test_shellcheck_has_nothing_to_say_of_the_job_itself(name: str) -> None:
+    text = scripts()[name]
+    begin = text.index("\n", text.index("<<'HPCDEPLOY_END")) + 1
+    job = text[begin : text.index("\nHPCDEPLOY_END", begin)]
+    # SC2016: a person's own words may look like a forgotten expansion; that they stay as they are is the point.
+    checked = subprocess.run(["shellcheck", "--exclude=SC2016", "-"], input=job, text=True, capture_output=True, check=False)
+    assert checked.stdout == ""
+
+
+@pytest.mark.parametrize("name", SUBMISSIONS)
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.9, 0.99])
+def test_a_script_that_was_cut_on_its_way_does_nothing(name: str, part: float, tmp_path: Path) -> None:
+    text = scripts()[name]
+    cut = text[: int(len(text) * part)]
+    environment = {"PATH": os.environ["PATH"], "SCRATCH": str(tmp_path), "USER": "x"}
+    subprocess.run(["bash", "-s"], input=cut, text=True, capture_output=True, env=environment, cwd=tmp_path, check=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_root_whose_variable_is_not_set_there_is_said_and_nothing_is_made(tmp_path: Path) -> None:
+    text = submission(run_of(PLAIN), PLAIN, CLUSTER, CACHED)
+    done = subprocess.run(
+        ["bash", "-s"],
+        input=text,
+        text=True,
+        capture_output=True,
+        env={"PATH": os.environ["PATH"]},
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "SCRATCH: is not set on this machine" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_image_that_is_nowhere_is_said_before_anything_is_submitted(tmp_path: Path) -> None:
+    text = submission(run_of(PLAIN), PLAIN, CLUSTER, CACHED)
+    environment = {"PATH": os.environ["PATH"], "SCRATCH": str(tmp_path)}
+    done = subprocess.run(["bash", "-s"], input=text, text=True, capture_output=True, env=environment, check=False)
+    assert done.returncode == 11
+    assert "hpcdeploy push" in done.stderr
+    assert not (tmp_path / "hpcdeploy" / "runs" / run_of(PLAIN).id / "submitting").exists()
+
+
+def test_apptainer_is_never_wrapped_in_apptainer_under_htcondor() -> None:
+    text = submission(run_of(CONDOR_TRAIN, "htcondor"), CONDOR_TRAIN, CLUSTER, CACHED)
+    job = text[text.index("<<'HPCDEPLOY_END") :]
+    assert "apptainer exec" not in job
+    assert "apptainer run" not in job

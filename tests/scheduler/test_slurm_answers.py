@@ -1,0 +1,124 @@
+import pytest
+
+from hpcdeploy.run import TERMINAL, State
+from hpcdeploy.scheduler import slurm
+from hpcdeploy.scheduler.answers import Answer, Answers
+from hpcdeploy.scheduler.slurm.answers import indices, read_accounting, read_queue, state_of
+from tests.scheduler.samples import PLAIN, TRAIN, run_of
+
+RUN = run_of(PLAIN, job_id="12")
+
+
+def answers(squeue: str = "", sacct: str | None = None, records: str = "", *, squeue_code: int = 0) -> Answers:
+    told = {"squeue": Answer(text=squeue, exit_code=squeue_code), "records": Answer(text=records, exit_code=0)}
+    if sacct is not None:
+        told["sacct"] = Answer(text=sacct, exit_code=0)
+    return told
+
+
+def state(told: Answers) -> tuple[State, int | None]:
+    [task] = slurm.states(told, [RUN])[RUN.id]
+    return task.state, task.exit_code
+
+
+def test_every_base_state_of_the_manual_is_known() -> None:
+    words = """BOOT_FAIL CANCELLED COMPLETED CONFIGURING COMPLETING DEADLINE FAILED NODE_FAIL OUT_OF_MEMORY PENDING PREEMPTED
+    RUNNING RESV_DEL_HOLD REQUEUE_FED REQUEUE_HOLD REQUEUED RESIZING REVOKED SIGNALING SPECIAL_EXIT STAGE_OUT STOPPED
+    SUSPENDED TIMEOUT"""
+    assert all(state_of(word) is not State.UNKNOWN for word in words.split())
+
+
+@pytest.mark.parametrize("word", ["CANCELLED by 1000", "CANCELLED+", "cancelled"])
+def test_the_ways_in_which_sacct_writes_cancelled(word: str) -> None:
+    assert state_of(word) is State.CANCELLED
+
+
+def test_a_word_from_the_future_is_unknown_and_no_end_and_stays_visible() -> None:
+    [task] = slurm.states(answers("12|N/A|EXPEDITING|node1|1790000000|None\n"), [RUN])[RUN.id]
+    assert (task.state, task.word) == (State.UNKNOWN, "EXPEDITING")
+    assert task.state not in TERMINAL
+
+
+@pytest.mark.parametrize("word", ["COMPLETING", "SUSPENDED", "RESIZING", "CONFIGURING", "STAGE_OUT", "SIGNALING"])
+def test_what_still_goes_on_is_no_end(word: str) -> None:
+    assert state_of(word) not in TERMINAL
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("7", [7]), ("[5-7]", [5, 6, 7]), ("[3,5-9%2]", [3, 5, 6, 7, 8, 9]), ("[0-6:3%1]", [0, 3, 6]), ("N/A", [0]), ("", [0])],
+)
+def test_array_indices_are_read_as_squeue_writes_them(text: str, expected: list[int]) -> None:
+    assert indices(text) == expected
+
+
+def test_one_line_of_pending_tasks_is_many_tasks() -> None:
+    found = read_queue("40|3|RUNNING|node1|1790000000|None\n40|4-99%10|PENDING||N/A|JobArrayTaskLimit\n")
+    assert len(found["40"]) == 97
+    assert found["40"][0].started == 1_790_000_000
+    assert found["40"][1].reason == "JobArrayTaskLimit"
+
+
+def test_a_held_job_is_told_from_one_that_waits_its_turn() -> None:
+    assert read_queue("1|N/A|PENDING||N/A|JobHeldUser")["1"][0].state is State.HELD
+    assert read_queue("1|N/A|PENDING||N/A|Priority")["1"][0].state is State.PENDING
+
+
+def test_a_reason_may_hold_the_separator() -> None:
+    assert read_queue("1|N/A|PENDING||N/A|(a|b)")["1"][0].reason == "(a|b)"
+
+
+def test_an_exit_by_signal_counts_from_128() -> None:
+    assert read_accounting("12|FAILED|0:9|node1|1790000000|1790000009")["12"][0].exit_code == 137
+    assert read_accounting("12_3|FAILED|7:0|node1|1790000000|1790000009")["12"][0].exit_code == 7
+
+
+def test_who_is_in_the_queue_and_alive_is_alive_whatever_else_is_said() -> None:
+    told = answers("12|N/A|RUNNING|node1|1790000000|None", "12|COMPLETED|0:0|node1|1|2", f"{RUN.id} 0 end 1790000000 1")
+    assert state(told) == (State.RUNNING, None)
+
+
+def test_accounting_knows_why_a_task_ended_and_the_tasks_own_note_its_exit_code() -> None:
+    told = answers("", "12|OUT_OF_MEMORY|0:125|node1|1|2", f"{RUN.id} 0 end 1790000000 137")
+    assert state(told) == (State.OUT_OF_MEMORY, 137)
+
+
+def test_without_accounting_and_after_the_scheduler_forgot_the_tasks_own_note_is_enough() -> None:
+    note = f"{RUN.id} 0 start 1790000000 12 node2\n{RUN.id} 0 end 1790000060 3\n"
+    [task] = slurm.states(answers("", None, note), [RUN])[RUN.id]
+    assert (task.state, task.exit_code, task.node, task.started, task.ended) == (
+        State.FAILED,
+        3,
+        "node2",
+        1_790_000_000,
+        1_790_000_060,
+    )
+    assert state(answers("", None, f"{RUN.id} 0 end 1790000060 0")) == (State.COMPLETED, 0)
+
+
+def test_a_job_that_is_gone_without_a_trace_is_unknown_and_not_finished() -> None:
+    [task] = slurm.states(answers(""), [RUN])[RUN.id]
+    assert task.state is State.UNKNOWN
+    assert "gone" in task.reason
+
+
+def test_a_scheduler_that_could_not_be_asked_makes_no_job_finished() -> None:
+    [task] = slurm.states(answers("", squeue_code=1), [RUN])[RUN.id]
+    assert (task.state, task.reason) == (State.UNKNOWN, "squeue could not be asked")
+
+
+def test_a_pending_job_that_we_cancelled_is_cancelled_though_it_left_no_trace() -> None:
+    assert state(answers("", None, f"{RUN.id} - cancelled 0"))[0] is State.CANCELLED
+
+
+def test_every_task_of_an_array_has_its_place() -> None:
+    run = run_of(TRAIN, job_id="40")
+    told = slurm.states(answers("40|4-99%10|PENDING||N/A|Priority", None, f"{run.id} 0 end 1790000000 0"), [run])[run.id]
+    assert [task.task for task in told] == list(range(100))
+    assert told[0].state is State.COMPLETED
+    assert told[1].state is State.UNKNOWN
+    assert told[99].state is State.PENDING
+
+
+def test_a_record_that_was_cut_off_by_a_full_disk_tells_nothing() -> None:
+    assert state(answers("", None, f"{RUN.id} 0 end\n{RUN.id} 0 end  \n"))[0] is State.UNKNOWN

@@ -1,0 +1,61 @@
+"""Imports point down only, neighbours never import each other, and each dependency has one seam."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "hpcdeploy"
+
+# From the top to the bottom, as docs/architecture.md draws it; those of one row are neighbours.
+ROWS = (
+    ("cli",),
+    ("flows",),
+    ("apptainer", "registry", "scheduler", "transport", "store", "lab"),
+    ("config", "definition", "tags"),
+    ("templates", "environments", "image", "job", "cluster", "run", "shell"),
+    ("errors",),
+)
+# Values that are made of values, and text that is made of quoted words.
+ALLOWED = {("cluster", "job"), ("run", "cluster")}
+SEAMS = {"spython": "apptainer", "oras": "registry", "paramiko": "transport"}
+ROW_OF = {part: row for row, parts in enumerate(ROWS) for part in parts}
+
+
+def imports(file: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{file}: relative import"
+            found.add(node.module or "")
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def part_of(file: Path) -> str:
+    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+FILES = sorted(file for file in PACKAGE.rglob("*.py") if part_of(file) != "__init__")
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_imports_point_down(file: Path) -> None:
+    own = part_of(file)
+    for name in imports(file):
+        if not name.startswith("hpcdeploy."):
+            continue
+        other = name.split(".")[1]
+        if other in {own, "__version__"}:
+            continue
+        down = ROW_OF[other] > ROW_OF[own]
+        assert down or (own, other) in ALLOWED, f"{own} imports {other}, which is not below it"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_a_dependency_is_imported_at_its_seam_only(file: Path) -> None:
+    for name in imports(file):
+        seam = SEAMS.get(name.split(".")[0])
+        assert seam in {None, part_of(file)}, f"{part_of(file)} imports {name}"

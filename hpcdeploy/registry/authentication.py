@@ -6,7 +6,6 @@ names (auth/token.py, auth/base.py). This back end keeps tokens by scope until t
 """
 
 import base64
-import time
 from dataclasses import dataclass, field
 
 import oras.auth
@@ -23,6 +22,7 @@ from hpcdeploy.registry.challenges import (
     parse_challenges,
 )
 from hpcdeploy.registry.credentials import Credentials
+from hpcdeploy.registry.retries import Patience
 
 BACKEND = "hpcdeploy"
 # A token that says nothing of its life has a minute (distribution, token authentication specification, "expires_in").
@@ -49,7 +49,7 @@ class ScopedAuth(AuthBackend):  # type: ignore[misc]  # oras-py has no types
         super().__init__()
         self.registry = ""
         self.wanted = ""
-        self.timeout: tuple[float, float] = (10.0, 60.0)
+        self.patience = Patience()
         self.credentials: Credentials | None = None
         self._challenge: Challenge | None = None
         self._tokens: dict[str, _Token] = {}
@@ -65,7 +65,7 @@ class ScopedAuth(AuthBackend):  # type: ignore[misc]  # oras-py has no types
         if challenge.scheme == "basic":
             return self._basic()
         token = self._tokens.get(merge_scopes(challenge.scope, self.wanted))
-        if token is None or token.expires <= time.monotonic():
+        if token is None or token.expires <= self.patience.clock():
             return {}
         return {"Authorization": f"Bearer {token.value}"}
 
@@ -108,7 +108,7 @@ class ScopedAuth(AuthBackend):  # type: ignore[misc]  # oras-py has no types
             raise AuthenticationError(
                 f"{host} wants its credentials sent to {place}, which is outside of its own domain; nothing was sent there."
             )
-        asked = time.monotonic()
+        asked = self.patience.clock()
         response = self._ask(challenge, scope)
         if response.status_code != requests.codes.ok:
             who = f"the credentials from {found.source}" if found is not None else "a request without credentials"
@@ -120,12 +120,13 @@ class ScopedAuth(AuthBackend):  # type: ignore[misc]  # oras-py has no types
 
     def _ask(self, challenge: Challenge, scope: str) -> requests.Response:
         found = self.credentials
+        limits = (self.patience.connect, self.patience.read)
         words = {"service": challenge.service, "scope": scope}
         if found is not None and found.identity_token:
             # OAuth2 form of the token service (distribution, "Oauth2 token authentication").
             form = {"grant_type": "refresh_token", "client_id": "hpcdeploy", "refresh_token": found.identity_token}
             return self.session.post(
-                challenge.realm, data={**form, **words}, timeout=self.timeout, allow_redirects=False, verify=self._tls_verify
+                challenge.realm, data={**form, **words}, timeout=limits, allow_redirects=False, verify=self._tls_verify
             )
         # Several scopes go as several parameters of one name (same specification).
         query = [("service", challenge.service)] + [("scope", part) for part in scope.split()]
@@ -133,7 +134,7 @@ class ScopedAuth(AuthBackend):  # type: ignore[misc]  # oras-py has no types
             challenge.realm,
             params=query,
             headers=self._basic(),
-            timeout=self.timeout,
+            timeout=limits,
             allow_redirects=False,
             verify=self._tls_verify,
         )

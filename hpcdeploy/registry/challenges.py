@@ -24,7 +24,7 @@ class Challenge:
 def parse_challenges(header: str) -> tuple[Challenge, ...]:
     """Read a ``WWW-Authenticate`` header, which may hold several challenges (RFC 9110, section 11.6.1)."""
     marks = list(_SCHEME.finditer(header))
-    ends = [mark.start() for mark in marks[1:]] + [len(header)]
+    ends = [*(mark.start() for mark in marks), len(header)][1:]
     challenges = []
     for mark, end in zip(marks, ends, strict=True):
         words = {m[1].lower(): m[2] if m[2] is not None else m[3] for m in _PARAMETER.finditer(header[mark.end() : end])}

@@ -51,7 +51,7 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
         self.auth: ScopedAuth
         self.auth.registry = self.root
         self.auth.credentials = lookup.credentials
-        self.auth.timeout = (patience.connect, patience.read)
+        self.auth.patience = patience
 
     def get_container(self, name: Any) -> oras.container.Container:  # noqa: ANN401  # oras-py's signature
         """Give this client's own repository, at a tag or digest: the library's parser is not asked."""

@@ -24,6 +24,7 @@ class Patience:
     first_wait: float = 0.5
     total: float = 30.0
     sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
 
 
 def next_wait(patience: Patience, *, failures: int, waited: float, retry_after: str = "") -> float | None:

@@ -1,0 +1,62 @@
+"""Real docker-registry daemons on loopback, each with a storage folder of its own."""
+
+import json
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hpcdeploy.lab import rootfs
+from hpcdeploy.lab.settings import default_settings
+
+_LISTENING = re.compile(r"listening on (127\.0\.0\.1:\d+)")
+_PATIENCE = 20.0
+
+
+def find_program(name: str) -> Path:
+    """Find a program on PATH, else in the lab's root file system."""
+    found = shutil.which(name)
+    if found is not None:
+        return Path(found)
+    inside = rootfs.path(default_settings()) / "usr" / "bin" / name
+    assert inside.is_file(), f"{name} is neither on PATH nor in the lab: `hpcdeploy lab up` makes one"
+    return inside
+
+
+@contextmanager
+def serve(folder: Path, **auth: dict[str, str]) -> Iterator[str]:
+    """Run docker-registry on a port that the system picks; give ``127.0.0.1:PORT``."""
+    folder.mkdir(parents=True)
+    settings = {
+        "version": "0.1",
+        "log": {"level": "info", "accesslog": {"disabled": True}},
+        "storage": {"filesystem": {"rootdirectory": str(folder / "storage")}, "delete": {"enabled": True}},
+        "http": {"addr": "127.0.0.1:0"},
+        **({"auth": auth} if auth else {}),
+    }
+    # JSON is YAML, and every daemon reads it.
+    (folder / "config.yml").write_text(json.dumps(settings))
+    log = folder / "log"
+    with log.open("wb") as output:
+        daemon = subprocess.Popen(
+            [find_program("docker-registry"), "serve", folder / "config.yml"], stdout=output, stderr=output
+        )
+        try:
+            yield _wait(daemon, log)
+        finally:
+            daemon.terminate()
+            daemon.wait()
+
+
+def _wait(daemon: "subprocess.Popen[bytes]", log: Path) -> str:
+    end = time.monotonic() + _PATIENCE
+    while time.monotonic() < end:
+        match = _LISTENING.search(log.read_text())
+        if match is not None:
+            return match[1]
+        assert daemon.poll() is None, log.read_text()
+        time.sleep(0.02)
+    raise AssertionError(log.read_text())

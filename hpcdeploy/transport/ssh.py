@@ -34,15 +34,26 @@ class _RemoteCommand:
         self._transport = transport
 
     def read_stdout(self) -> bytes:
-        return self._channel.recv(BLOCK)
+        return self._read(self._channel.recv)
 
     def read_stderr(self) -> bytes:
-        return self._channel.recv_stderr(BLOCK)
+        return self._read(self._channel.recv_stderr)
+
+    @staticmethod
+    def _read(receive: Callable[[int], bytes]) -> bytes:
+        try:
+            return receive(BLOCK)
+        except (EOFError, paramiko.SSHException) as error:  # reading sends window adjustments, which finds a dead socket
+            raise ConnectionAbortedError from error
 
     def write(self, block: bytes) -> None:
         try:
             self._channel.sendall(block)
-        except OSError as error:  # closed: the command ended, or the connection did, which wait() tells apart
+        except (
+            OSError,
+            EOFError,
+            paramiko.SSHException,
+        ) as error:  # closed: the command ended, or the connection did, which wait() tells apart
             raise BrokenPipeError from error
 
     def end_input(self) -> None:

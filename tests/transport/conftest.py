@@ -8,7 +8,7 @@ import pytest
 from hpcdeploy.transport.contract import Transport
 from hpcdeploy.transport.local import LocalTransport
 from hpcdeploy.transport.ssh import SshTransport
-from transport.sshd import Server, make_key, start
+from tests.transport.sshd import Server, make_key, start
 
 
 @dataclass

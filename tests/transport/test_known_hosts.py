@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy.transport.known_hosts import KnownKey, fingerprint, judge, known_kinds, parse_known_hosts
-from transport.sshd import make_key, public_key
+from tests.transport.sshd import make_key, public_key
 
 
 @pytest.fixture(scope="module")

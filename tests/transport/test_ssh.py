@@ -13,8 +13,8 @@ import pytest
 
 from hpcdeploy.errors import AuthenticationError, ConnectionLostError, TransportError
 from hpcdeploy.transport.ssh import SshTransport
-from transport.conftest import Client
-from transport.sshd import Server, free_port, make_key, public_key
+from tests.transport.conftest import Client
+from tests.transport.sshd import Server, free_port, make_key, public_key
 
 StartServer = Callable[..., Server]
 
@@ -223,8 +223,9 @@ def test_a_second_factor_without_a_terminal_is_said(client: Client, start_server
     assert "terminal" in said
 
 
-def test_a_signed_certificate_is_enough(client: Client, start_server: StartServer, tmp_path: Path) -> None:
-    authority, client.key = make_key(tmp_path / "authority"), make_key(tmp_path / "key")
+@pytest.mark.parametrize("kind", ["rsa", "ed25519"])
+def test_a_signed_certificate_is_enough(client: Client, start_server: StartServer, tmp_path: Path, kind: str) -> None:
+    authority, client.key = make_key(tmp_path / "authority"), make_key(tmp_path / "key", kind=kind)
     user = Path("/proc/self").owner()
     argv = ["ssh-keygen", "-q", "-s", str(authority), "-I", "me", "-n", user, f"{client.key}.pub"]
     subprocess.run(argv, check=True, capture_output=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from hpcdeploy.errors import LabError, MissingProgramError
-from hpcdeploy.lab import access, daemons, machine, ports, process, rootfs, state
-from hpcdeploy.lab.settings import LabSettings, Ports, default_settings
+from hpcdeploy.lab import access, layout, machine, ports, process, rootfs, state
+from hpcdeploy.lab.settings import LabSettings, default_settings
 from hpcdeploy.lab.state import Lab
 
 Report = Callable[[str], None]
@@ -36,10 +36,11 @@ def up(settings: LabSettings | None = None, report: Report = silent) -> Lab:
     with state.locked(_lock(settings), "waiting for another hpcdeploy that is at work on this lab", report):
         running = _running(settings)
         if running is not None and _as_wanted(running, settings):
+            access.register(running)  # the program that started it may have been killed before it did
             report(f"the lab runs already (process {running.init_pid})")
             return running
         if running is not None:
-            report("taking the lab down first: it is to run in another way")
+            report("taking the lab down first: it runs otherwise than asked, or its start was cut short")
         _end(settings)
         with state.locked(settings.cache / "lock", "waiting for another lab that makes a root file system", report) as lock:
             root = rootfs.ensure(settings, report, lock)
@@ -138,7 +139,7 @@ def _end(settings: LabSettings) -> bool:
 
 
 def _start(settings: LabSettings, root: Path, report: Report) -> Lab:
-    chosen = _prepare(settings, root)
+    chosen = layout.prepare(settings, root)
     report("starting the daemons")
     log = settings.state / "inside" / "log" / "init.log"
     waiting = process.start(root, settings.state, settings.name, settings.gpus, log)
@@ -152,40 +153,6 @@ def _start(settings: LabSettings, root: Path, report: Report) -> Lab:
         raise
     access.register(lab)
     return lab
-
-
-def _prepare(settings: LabSettings, root: Path) -> Ports:
-    """Lay out the state folder: layers for the root, folders that the lab sees, its files, its plan."""
-    folder = settings.state
-    stamp = folder / "rootfs"
-    if stamp.exists() and stamp.read_text() != root.name:  # a layer fits only the root that it was written over
-        shutil.rmtree(folder / "upper", ignore_errors=True)
-    stamp.write_text(root.name)
-    for name in ("files", "tmp", "work"):
-        shutil.rmtree(folder / name, ignore_errors=True)
-    for name in ("lower", "upper", "work", "root", "home", "scratch", "tmp", "registry", "files", "inside/log"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    (folder / "inside" / "status.json").unlink(missing_ok=True)
-    chosen = ports.choose(settings, ports.read(folder / "ports.json"), ports.shuffled())
-    ports.write(folder / "ports.json", chosen)
-    for name, text in daemons.files(settings, chosen).items():
-        path = folder / "files" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    _copy_from_machine(folder / "files")
-    (folder / "inside" / "plan.json").write_text(daemons.plan(settings, chosen))
-    shutil.copyfile(Path(__file__).with_name("init.py"), folder / "inside" / "init.py")
-    return chosen
-
-
-def _copy_from_machine(files: Path) -> None:
-    """Let the lab find and trust the hosts that this machine finds and trusts."""
-    for name in ("etc/resolv.conf", "etc/ssl/certs/ca-certificates.crt"):
-        source = Path("/") / name
-        if source.is_file():
-            target = files / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
 
 
 def _await_ready(lab: Lab, report: Report) -> None:

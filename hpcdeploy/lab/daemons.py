@@ -86,6 +86,9 @@ install -d -o munge -g munge -m 755 /run/munge
 install -d -o mysql -g mysql -m 755 /run/mysqld
 install -d -o slurm -g slurm -m 755 /run/slurm {SPOOL} {SPOOL}/ctld
 install -d -o condor -g condor -m 755 /run/condor /run/lock/condor /lab/log/condor
+# slurmctld wants the number that the database gives the cluster, and refuses one made up without a database. The file is
+# its guard against controllers that share one StateSaveLocation, which cannot happen here.
+rm -f {SPOOL}/ctld/clustername
 chown -R docker-registry: /var/lib/docker-registry
 chown slurm: /etc/slurm/slurmdbd.conf
 chmod 600 /etc/slurm/slurmdbd.conf

@@ -3,7 +3,7 @@
 set -eu
 umask 022
 # The caller writes one word once it has recorded this process; if it died before, nothing may stay behind.
-read -r word && test "$word" = go
+read -r word && test "$word" = go || exit 1
 hostname "$3"
 cd "$2"
 mount --bind "$1" lower

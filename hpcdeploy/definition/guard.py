@@ -12,6 +12,8 @@ from hpcdeploy.definition.grammar import TEMPLATE
 from hpcdeploy.errors import DefinitionError
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_SPECIAL_IN_QUOTES = re.compile(r'([\\"`$])')
+_BACKSLASHED = r"\\\1"
 _PLAIN_WORD = re.compile(r"[A-Za-z0-9_@+=:,./-]+", re.ASCII)
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*", re.ASCII)
 _CUDA_VERSION = re.compile(r"\d+(\.\d+)*", re.ASCII)
@@ -21,7 +23,7 @@ _BOOTSTRAPS = ("docker", "oras", "library", "localimage")
 
 
 def header(text: str, what: str) -> tuple[str, str]:
-    """Split an image's address into ``Bootstrap`` and ``From``: ``docker`` unless it says otherwise; a path is a local image.
+    """Split an image's address into ``Bootstrap`` (``docker`` where it says none; a path: ``localimage``) and ``From``.
 
     A header's value ends at the first ``#`` and knows no quotes.
     """
@@ -123,8 +125,11 @@ def _ansi_c(character: str) -> str:
     return character
 
 
-def variable(name: str) -> str:
-    """Let the name of a container variable pass. PATH belongs to the environment's activation."""
+def export(name: str, value: str) -> str:
+    r"""Write the line that sets a container variable to `value` as it stands. PATH belongs to the environment's activation.
+
+    In double quotes: Apptainer 1.4.5, which reads this line itself, keeps the backslash of a ``\'`` outside of quotes.
+    """
     if not _NAME.fullmatch(name):
         raise DefinitionError(f"the variable's name {name!r} may hold only letters, digits and '_'")
     if name == "PATH":
@@ -132,7 +137,7 @@ def variable(name: str) -> str:
             "PATH cannot be set in 'environment': its value would replace the activation's; extend it in 'setup', by a line "
             'that appends to "$APPTAINER_ENVIRONMENT"'
         )
-    return name
+    return f'export {name}="{_SPECIAL_IN_QUOTES.sub(_BACKSLASHED, value)}"'
 
 
 def label(key: str, value: str) -> tuple[str, str]:

@@ -62,8 +62,7 @@ def render_definition(recipe: Recipe, *, overrides: Path | None = None) -> str:
             for name in recipe.workspace
         ),
         "files": tuple(_copy_line(settings, number) for number in range(len(settings.files))),
-        "places": tuple(guard.word(str(guard.destination(copy.destination))) for copy in settings.files),
-        "variables": tuple((guard.variable(name), guard.word(value)) for name, value in settings.environment),
+        "exports": tuple(guard.word(guard.export(name, value)) for name, value in settings.environment),
         "labels": tuple(guard.word(" ".join(guard.label(key, value))) for key, value in settings.labels),
         "setup": guard.shell_lines(settings.setup, "setup", arguments),
         "test": guard.shell_lines(settings.test, "test", arguments),

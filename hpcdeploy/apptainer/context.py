@@ -1,0 +1,55 @@
+"""The folder that a build is started in: the definition and the files that it copies, and nothing else."""
+
+import hashlib
+import io
+import shutil
+import tarfile
+from pathlib import Path
+
+from hpcdeploy.errors import BuildError
+from hpcdeploy.image import Definition
+
+DEFINITION = "image.def"
+"""Name of the definition in the folder."""
+
+
+def stage_context(definition: Definition, text: str, folder: Path) -> Path:
+    """Write `text` and the definition's files into the new `folder`; return the definition's path."""
+    folder.mkdir(parents=True)
+    for file in definition.files:
+        target = folder / file.staged
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file.source, target)
+        target.chmod(file.mode)
+        with target.open("rb") as copied:
+            if hashlib.file_digest(copied, "sha256").hexdigest() != file.sha256:
+                raise _changed(file.source)
+    for inner in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
+        inner.chmod(0o755)  # whatever the umask: the image takes it over
+    path = folder / DEFINITION
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def pack_context(definition: Definition, text: str, archive: Path) -> str:
+    """Write the same folder as a tar archive; return its sha256, which is the same for the same content."""
+    with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as tar:
+        body = text.encode()
+        tar.addfile(_entry(DEFINITION, len(body), 0o644), io.BytesIO(body))
+        for file in sorted(definition.files, key=lambda file: file.staged):
+            content = file.source.read_bytes()
+            if hashlib.sha256(content).hexdigest() != file.sha256:
+                raise _changed(file.source)
+            tar.addfile(_entry(file.staged, len(content), file.mode), io.BytesIO(content))
+    with archive.open("rb") as whole:
+        return hashlib.file_digest(whole, "sha256").hexdigest()
+
+
+def _entry(name: str, size: int, mode: int) -> tarfile.TarInfo:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode = size, mode
+    return entry
+
+
+def _changed(path: Path) -> BuildError:
+    return BuildError(f"{path} changed while the build was prepared; run the same command again once it is still")

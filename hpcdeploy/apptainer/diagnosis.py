@@ -1,0 +1,99 @@
+"""Why a build failed, as far as its last lines tell: the commonest causes, each with what to do."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+SHOWN = 15
+"""Lines that a person gets to see."""
+
+_NOISE = re.compile(
+    r"^(INFO|DEBUG|VERBOSE):|^\s*$|gocryptfs not found|^\+ |^Cleaning up|while performing build: .*exit status"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cause:
+    """A probable cause, and what a person can do. ``source`` says where the pattern was seen."""
+
+    name: str
+    pattern: re.Pattern[str]
+    advice: str
+    source: str
+
+
+def _cause(name: str, pattern: str, advice: str, source: str) -> Cause:
+    return Cause(name=name, pattern=re.compile(pattern, re.IGNORECASE), advice=advice, source=source)
+
+
+CAUSES = (
+    _cause(
+        "the lock file is out of date",
+        r"lock.?file (is )?(not up.to.date|not up to date|out of date|out-of-date|is outdated)|lock file not up-to-date"
+        r"|pixi\.lock.{0,40}(out of date|not up.to.date|does not satisfy)",
+        "run 'pixi lock' in the workspace, commit pixi.lock, and build again",
+        "pixi install --locked",
+    ),
+    _cause(
+        "the environment asks for a system that the build does not claim to be",
+        r"__cuda|virtual package|system.?requirements",
+        'set the image\'s CUDA version (pixi = { cuda = "12.9" }), or choose a base image with a newer glibc',
+        "prefix-dev/pixi#2072",
+    ),
+    _cause(
+        "the disk for temporary files is full, or it is memory",
+        r"no space left on device|disk quota exceeded|EDQUOT",
+        "set APPTAINER_TMPDIR (here, or by a line in the cluster's setup) to a folder on a disk with room for several times "
+        "the image's size",
+        "apptainer/apptainer#1380",
+    ),
+    _cause(
+        "the host's fakeroot does not fit the base image's C library",
+        r"GLIBC_[\d.]+' not found.*|libfakeroot|fakeroot.*(GLIBC|version)",
+        "take a base image whose glibc is as new as the host's, ask the site for a range in /etc/subuid (then no fakeroot "
+        "command is needed), or build elsewhere",
+        "apptainer/apptainer#2103",
+    ),
+    _cause(
+        "this machine does not let an ordinary user build",
+        r"user namespace|newuidmap|newgidmap|/etc/sub[ug]id|subuid|setgroups|unshare.*(not permitted|denied)"
+        r"|fakeroot.*(not found|required|failed)|operation not permitted.*(userns|namespace)|max_user_namespaces",
+        "ask the site to switch user namespaces on and to give you a range in /etc/subuid and /etc/subgid, or build elsewhere "
+        "(--on CLUSTER, or your own machine) and push the image",
+        "apptainer/apptainer#2153",
+    ),
+    _cause(
+        "the base image's registry refused, or has no such image",
+        r"unauthorized|denied: |authentication required|manifest unknown|name unknown"
+        r"|requested access to the resource is denied|status code (from manifest request )?40[134]|toomanyrequests",
+        "check the base image's name and tag; where it is private, log in first: apptainer registry login",
+        "containers/image",
+    ),
+    _cause(
+        "the network does not reach what the build needs",
+        r"no such host|connection refused|i/o timeout|network is unreachable|temporary failure in name resolution"
+        r"|TLS handshake|could not resolve host|failed to fetch|error sending request|connection reset",
+        "check the address, set https_proxy where the site wants a proxy, or build on a login node that has the internet",
+        "containers/image, pixi",
+    ),
+)
+"""In the order in which they are asked: what is said by the tool that failed first comes before what any tool may say."""
+
+
+def last_lines(lines: Sequence[str], count: int = SHOWN) -> tuple[str, ...]:
+    """Return the last lines that say something: no progress, no trace of commands that went well."""
+    telling = [line for line in lines if not _NOISE.search(line)]
+    return tuple((telling or list(lines))[-count:])
+
+
+def probable_cause(lines: Sequence[str]) -> Cause | None:
+    """Return the cause that the last lines speak of, or None where they speak of none that is known."""
+    telling = [line for line in lines[-80:] if not _NOISE.search(line)]
+    return next((cause for cause in CAUSES if any(cause.pattern.search(line) for line in telling)), None)
+
+
+def explain(lines: Sequence[str]) -> str:
+    """Return the end of a failed build for a person: the lines that matter, and the probable cause where one is known."""
+    shown = "\n".join(f"  {line}" for line in last_lines(lines))
+    cause = probable_cause(lines)
+    return shown + (f"\nProbable cause: {cause.name}.\nWhat to do: {cause.advice}." if cause else "")

@@ -1,0 +1,97 @@
+"""What a build is doing, told from Apptainer's own lines."""
+
+import re
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+KEPT_LINES = 400
+"""Lines of output kept for telling why a build failed."""
+
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_INFO = re.compile(r"INFO:\s+(?P<text>.+)")
+
+_STEPS = (
+    ("Starting build", "starting"),
+    ("Extracting local image", "unpacking the base image"),
+    ("Fetching OCI image", "fetching the base image"),
+    ("Extracting OCI image", "unpacking the base image"),
+    ("Running post scriptlet", "running %post"),
+    ("Running setup scriptlet", "running %setup"),
+    ("Running pre scriptlet", "running %pre"),
+    ("Adding labels", "writing labels, environment and scripts"),
+    ("Running testscript", "running %test"),
+    ("Creating SIF file", "packing the image"),
+    ("Build complete", "built"),
+)
+"""Beginnings of Apptainer 1.4's messages (``internal/pkg/build``), and what they mean."""
+
+
+def plain(line: str) -> str:
+    """Take the colours out of a line."""
+    return _ANSI.sub("", line).rstrip()
+
+
+def step_of(line: str) -> str | None:
+    """Tell which step a plain line begins, or None. Copying is one step, whatever the number of files."""
+    match = _INFO.match(line)
+    if match is None:
+        return None
+    text = match["text"]
+    if re.match(r"Copying .+ to ", text):
+        return "copying files"
+    return next((step for beginning, step in _STEPS if text.startswith(beginning)), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildEvent:
+    """Something to show: a new step where ``is_step``, else a line of output. ``elapsed`` is in seconds since the start."""
+
+    elapsed: float
+    text: str
+    is_step: bool = False
+
+
+Report = Callable[[BuildEvent], None]
+
+
+def ignore_event(_event: BuildEvent) -> None:
+    """Take an event and do nothing."""
+
+
+class Show:
+    """Turns lines into events, with the time since the start; `tail` are the last lines."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._start = time.monotonic()
+        self._step = ""
+        self._rest = b""
+        self.tail: deque[str] = deque(maxlen=KEPT_LINES)
+
+    def step(self, text: str) -> None:
+        """Report a step, once."""
+        if text != self._step:
+            self._step = text
+            self._report(BuildEvent(elapsed=time.monotonic() - self._start, text=text, is_step=True))
+
+    def line(self, line: str) -> None:
+        """Report a line of output, and the step that it begins."""
+        text = plain(line)
+        self.tail.append(text)
+        step = step_of(text)
+        if step:
+            self.step(step)
+        self._report(BuildEvent(elapsed=time.monotonic() - self._start, text=text))
+
+    def piece(self, piece: bytes) -> None:
+        """Take output in pieces of any size."""
+        *lines, self._rest = (self._rest + piece).split(b"\n")
+        for line in lines:
+            self.line(line.decode(errors="replace"))
+
+    def end(self) -> None:
+        """Report what came last without a line's end."""
+        if self._rest:
+            self.piece(b"\n")

@@ -1,0 +1,71 @@
+"""The record of a built image: JSON beside the file, under the same name."""
+
+import json
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from hashlib import file_digest
+from pathlib import Path
+
+from hpcdeploy.errors import BuildError
+from hpcdeploy.image import BuiltImage, Definition
+
+SUFFIX = ".json"
+
+
+def record_path(image: Path) -> Path:
+    """Return where the record of an image lies."""
+    return image.with_suffix(SUFFIX)
+
+
+def write_record(image: BuiltImage) -> BuiltImage:
+    """Write the record beside the image, by rename; give the image back."""
+    path = record_path(Path(image.path))
+    part = path.with_name(f".{path.name}.part")
+    values = {name: value for name, value in asdict(image).items() if name not in ("path", "built_on")}
+    part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    part.replace(path)
+    return image
+
+
+def read_record(image: Path, *, inputs: str = "") -> BuiltImage | None:
+    """Return what is recorded of an image file; None where that is nothing, of other inputs, or of another file."""
+    path = record_path(image)
+    if not path.is_file() or not image.is_file():
+        return None
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BuildError(f"{path} is not the record of an image: {error}; remove it and build again") from error
+    built = replace(read_image(values, str(path)), path=str(image))
+    if (inputs and built.inputs != inputs) or image.stat().st_size != built.size or sha256_of(image) != built.sha256:
+        return None
+    return built
+
+
+def describe(definition: Definition, image: Path, version: str) -> BuiltImage:
+    """Tell of an image file that was just built from `definition` by the Apptainer of `version`."""
+    return BuiltImage(
+        name=definition.name,
+        sha256=sha256_of(image),
+        size=image.stat().st_size,
+        inputs=definition.inputs,
+        apptainer=version,
+        created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        path=str(image),
+    )
+
+
+def read_image(values: object, where: str) -> BuiltImage:
+    """Check values that were read from JSON; `BuildError` names `where` they came from."""
+    if isinstance(values, dict):
+        texts = {name: values.get(name) for name in ("name", "sha256", "inputs", "apptainer", "created")}
+        size = values.get("size")
+        if all(isinstance(text, str) for text in texts.values()) and isinstance(size, int):
+            return BuiltImage(**{name: str(text) for name, text in texts.items()}, size=size)
+    raise BuildError(f"{where} is not the record of an image: {values!r}; remove it and build again")
+
+
+def sha256_of(path: Path) -> str:
+    """Return a file's sha256 in hex digits."""
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,72 @@
+"""Where base images are taken from at build time: mirrors, and registries on loopback."""
+
+import ipaddress
+import re
+from collections.abc import Sequence
+
+from hpcdeploy.definition.grammar import read_definition, split_stages
+from hpcdeploy.errors import DefinitionError
+
+_FROM = re.compile(r"^(?P<key>From:\s*)(?P<source>\S+)", re.IGNORECASE | re.MULTILINE)
+_SECTION = re.compile(r"^\s*%", re.MULTILINE)
+
+
+def redirect(text: str, mirrors: Sequence[tuple[str, str]]) -> str:
+    """Put each base image's mirror in its ``From``: pairs of a registry or repository prefix and what replaces it.
+
+    The longest prefix wins, and it ends where a part of the name ends. A name without a registry is Docker Hub's.
+    """
+
+    def stage(part: str) -> str:
+        section = _SECTION.search(part)
+        end = section.start() if section else len(part)
+        return _FROM.sub(lambda match: match["key"] + _mirrored(match["source"], mirrors), part[:end]) + part[end:]
+
+    return "".join(map(stage, split_stages(text)))
+
+
+def registry_of(source: str) -> str:
+    """Return the registry of an image's address: ``docker.io`` where the first part is no host (dot, colon, localhost)."""
+    first, slash, _ = source.partition("/")
+    return first if slash and ("." in first or ":" in first or first == "localhost") else "docker.io"
+
+
+def needs_plain_http(text: str) -> bool:
+    """Tell whether base images come from a registry on loopback, which is asked without TLS.
+
+    Apptainer's switch for that (``APPTAINER_NOHTTPS``) holds for a whole build, so a definition that also takes an image
+    from elsewhere is refused with `DefinitionError`: that one would be asked without TLS too.
+    """
+    registries = {
+        registry_of(stage.header.get("from", ""))
+        for stage in read_definition(text)
+        if stage.header.get("bootstrap", "").lower() in ("docker", "oras")
+    }
+    loopback = {registry for registry in registries if _is_loopback(registry)}
+    if loopback and registries - loopback:
+        raise DefinitionError(
+            f"the base images come from {', '.join(sorted(registries))}: one is on loopback and needs plain HTTP, which "
+            "Apptainer can only switch on for all of them; take them from the same registry, or name a mirror for the others"
+        )
+    return bool(loopback)
+
+
+def _mirrored(source: str, mirrors: Sequence[tuple[str, str]]) -> str:
+    full = source
+    if registry_of(source) == "docker.io" and not source.startswith("docker.io/"):
+        full = f"docker.io/{source if '/' in source else f'library/{source}'}"
+    fitting = [pair for pair in mirrors if full.startswith(pair[0].rstrip("/") + "/")]
+    if not fitting:
+        return source
+    prefix, replacement = max(fitting, key=lambda pair: len(pair[0]))
+    return replacement.rstrip("/") + full.removeprefix(prefix.rstrip("/"))
+
+
+def _is_loopback(registry: str) -> bool:
+    host = registry.rpartition(":")[0] if re.search(r":\d+$", registry) else registry
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

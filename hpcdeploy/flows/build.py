@@ -1,0 +1,169 @@
+"""From a definition to a tested image: with the Apptainer of this machine, or with a cluster's, on its login node."""
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from hpcdeploy.apptainer import login_node
+from hpcdeploy.apptainer.context import pack_context, stage_context
+from hpcdeploy.apptainer.diagnosis import explain
+from hpcdeploy.apptainer.progress import Report, Show, ignore_event
+from hpcdeploy.apptainer.record import describe, read_image, read_record, sha256_of, write_record
+from hpcdeploy.apptainer.version import check_version, parse_version
+from hpcdeploy.apptainer.workplace import only_build, remove
+from hpcdeploy.cluster import Cluster
+from hpcdeploy.definition.mirrors import needs_plain_http, redirect
+from hpcdeploy.errors import BuildError, MissingProgramError, TransportError
+from hpcdeploy.image import BuiltImage, Definition
+from hpcdeploy.transport.contract import Completed, Progress, Transport, ignore_progress
+
+
+def build_here(
+    definition: Definition,
+    output: Path,
+    *,
+    program: str = "",
+    work: Path,
+    mirrors: Sequence[tuple[str, str]] = (),
+    force: bool = False,
+    report: Report = ignore_event,
+) -> BuiltImage:
+    """Build `definition` with this machine's Apptainer into `output`, and write the record beside it.
+
+    The same inputs are not built again while image and record are there, unless `force`. `work` is a folder for builds (one
+    folder each inside, removed afterwards); a set APPTAINER_TMPDIR is used for Apptainer's own temporary files. Raises
+    `MissingProgramError` where there is no Apptainer, `BuildError` with the lines that matter.
+    """
+    from hpcdeploy.apptainer.client import ApptainerClient, CommandFailedError
+
+    client = ApptainerClient(program)
+    version = client.version()
+    check_version(version, empty_argument=_has_empty_argument(definition))
+    text = redirect(definition.text, mirrors)
+    prefix = "SINGULARITY" if version.program.startswith("singularity") else "APPTAINER"
+    environment = {f"{prefix}_NOHTTPS": "1"} if needs_plain_http(text) else {}
+    show = Show(report)
+    folder = work / definition.inputs[:16]
+    with only_build(folder, show):
+        known = None if force else read_record(output, inputs=definition.inputs)
+        if known:
+            show.step("these inputs were built before")
+            return known
+        remove(folder / "context", folder / "tmp")
+        try:
+            path = stage_context(definition, text, folder / "context")
+            if not os.environ.get(f"{prefix}_TMPDIR"):
+                (folder / "tmp").mkdir()
+                environment[f"{prefix}_TMPDIR"] = str((folder / "tmp").absolute())
+            output.parent.mkdir(parents=True, exist_ok=True)
+            client.build(path, output, build_args=definition.build_args, environment=environment, on_line=show.line)
+        except CommandFailedError as error:
+            raise BuildError(_failure(definition, "this machine", error.tail)) from error
+        finally:
+            remove(folder / "context", folder / "tmp")
+        return write_record(describe(definition, output, version.text))
+
+
+def build_on(
+    definition: Definition,
+    cluster: Cluster,
+    transport: Transport,
+    *,
+    force: bool = False,
+    report: Report = ignore_event,
+    progress: Progress = ignore_progress,
+    overrides: Path | None = None,
+) -> BuiltImage:
+    """Build `definition` on the login node of `cluster`; the image stays in the cluster's cache.
+
+    One script does it all and can be run again at any time: first it tells whether the image is there and which Apptainer
+    is, then it gets the files, then it builds. `progress` is that of the upload. Raises `BuildError`,
+    `MissingProgramError`, and what the transport raises.
+    """
+    text = redirect(definition.text, cluster.mirrors)
+    show = Show(report)
+    with tempfile.TemporaryDirectory(prefix="hpcdeploy-") as folder:
+        archive = Path(folder) / "context.tar"
+        context_sha256 = pack_context(definition, text, archive)
+        script = login_node.building(
+            definition,
+            cluster,
+            context_sha256=context_sha256,
+            plain_http=needs_plain_http(text),
+            force=force,
+            overrides=overrides,
+        ).encode()
+        answer = _run(script, definition, transport, show)
+        if answer.get("state") == "context":
+            version = parse_version(str(answer.get("apptainer")))
+            check_version(version, empty_argument=_has_empty_argument(definition))
+            show.step(f"sending {len(definition.files)} files to {transport.where}")
+            transport.put(archive, str(answer.get("put")), progress=progress)
+            answer = _run(script, definition, transport, show)
+    if answer.get("state") != "built":
+        raise BuildError(f"{transport.where} answered {dict(answer)!r}, where a built image was expected; run this again")
+    image = read_image(answer.get("image"), f"the answer of {transport.where}")
+    return replace(image, name=definition.name, path=str(answer.get("path")), built_on=cluster.name)
+
+
+def fetchdescribe(
+    image: BuiltImage, transport: Transport, output: Path, *, progress: Progress = ignore_progress
+) -> BuiltImage:
+    """Copy an image from the cluster's cache to `output`, check its sha256, and write the record beside it."""
+    part = output.with_name(f".{output.name}.part")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        transport.get(image.path, part, progress=progress)
+        if sha256_of(part) != image.sha256:
+            raise TransportError(
+                f"the image that came from {transport.where} is damaged: its sha256 is not {image.sha256}; fetch it again"
+            )
+        part.chmod(0o755)
+        part.replace(output)
+    finally:
+        part.unlink(missing_ok=True)
+    return write_record(replace(image, path=str(output), built_on=""))
+
+
+def fetch_built(
+    image: BuiltImage, transport: Transport, output: Path, *, progress: Progress = ignore_progress
+) -> BuiltImage:
+    """Copy an image from the cluster's cache to `output`, check its sha256, and write the record beside it."""
+    part = output.with_name(f".{output.name}.part")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        transport.get(image.path, part, progress=progress)
+        if sha256_of(part) != image.sha256:
+            raise TransportError(
+                f"the image that came from {transport.where} is damaged: its sha256 is not {image.sha256}; fetch it again"
+            )
+        part.chmod(0o755)
+        part.replace(output)
+    finally:
+        part.unlink(missing_ok=True)
+    return write_record(replace(image, path=str(output), built_on=""))
+
+
+def _run(script: bytes, definition: Definition, transport: Transport, show: Show) -> Mapping[str, object]:
+    done: Completed = transport.run(["bash", "-s"], stdin=script, on_stderr=show.piece)
+    show.end()
+    answer = login_node.read_answer(done.stdout)
+    if done.exit_code == 0 and answer is not None:
+        return answer
+    if done.exit_code == login_node.FAILED:
+        raise BuildError(_failure(definition, transport.where, tuple(show.tail)))
+    last = next((line for line in reversed(show.tail) if line.startswith("error: ")), "").removeprefix("error: ")
+    if "is not on this machine's PATH" in last:
+        raise MissingProgramError(f"{transport.where}: {last}")
+    said = last or " / ".join(list(show.tail)[-3:]) or "nothing"
+    raise BuildError(f"{transport.where}: the build script ended with exit code {done.exit_code}; it said: {said}")
+
+
+def _failure(definition: Definition, where: str, tail: Sequence[str]) -> str:
+    return f"building {definition.name!r} on {where} failed:\n{explain(tail)}"
+
+
+def _has_empty_argument(definition: Definition) -> bool:
+    return any(not value for _, value in definition.build_args)

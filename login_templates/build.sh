@@ -1,0 +1,115 @@
+#!/bin/bash
+# Builds the image [= name =] of the inputs [= inputs =]. Written by hpcdeploy [= version =].
+#
+# Run it on a login node:  bash build.sh
+# It needs bash, coreutils, tar, flock (util-linux) and Apptainer, and nothing of hpcdeploy. Run it as often as you like: the
+# same inputs are built once. It needs the files of the build as one archive; where that is missing, it says where to put it.
+#
+# Exit status: 0 built, now or earlier, or the archive is missing; 10 this machine is not as it should be; 12 the build failed.
+main() {
+set -euo pipefail
+umask 077
+
+say() { printf '%s\n' "$*" >&2 || true; }
+die() { local code=$1; shift; say "error: $*"; exit "$code"; }
+
+[% for line in setup %]
+[= line =]
+[% endfor %]
+
+inputs=[= inputs | word =]
+name=[= name_json | word =]
+root=[= root =]
+case $root in
+  /*) ;;
+  *) die 10 "the cluster's root is $root, which is no absolute path; set root in the cluster's settings" ;;
+esac
+case $root in *[$'\n']*) die 10 "the cluster's root holds a line break; set another root" ;; esac
+folder=$root/builds/$inputs
+for program in flock tar sha256sum [= apptainer | word =]; do
+  command -v "$program" >/dev/null ||
+    die 10 "$program is not on this machine's PATH; add what brings it (module load ...) to the cluster's setup"
+done
+mkdir -p -- "$root/images" "$root/cache" "$folder" ||
+  die 10 "cannot make $folder; set root in the cluster's settings to a folder that you may write to"
+
+json() {
+  local text=$1
+  text=${text//\\/\\\\}
+  text=${text//\"/\\\"}
+  text=${text//$'\t'/\\t}
+  printf '"%s"' "$text"
+}
+
+# The one line that hpcdeploy reads; login shells may print what they like around it.
+answer() { printf 'HPCDEPLOY {%s}\n' "$1" || true; }
+
+image_is_there() {
+  [ -s "$folder/sha256" ] && [ -e "$root/images/$(<"$folder/sha256").sif" ] && [ -s "$root/images/$(<"$folder/sha256").json" ]
+}
+answer_image() {
+  local sha256
+  sha256=$(<"$folder/sha256")
+  answer "\"state\": \"built\", \"reused\": $1, \"path\": $(json "$root/images/$sha256.sif"), \"image\": $(<"$root/images/$sha256.json")"
+}
+
+exec {build_lock}>"$folder/lock"
+flock --nonblock "$build_lock" || { say "another build of the same inputs runs; waiting for it"; flock "$build_lock"; }
+
+# What an earlier build left that was killed. A site's own APPTAINER_TMPDIR, set in its setup, wins.
+[% set prefix = 'SINGULARITY' if singularity else 'APPTAINER' %]
+temporary=${[= prefix =]_TMPDIR:-$root/tmp}/build-${inputs:0:16}
+part=$root/images/.$inputs.part
+clean() { chmod -R u+rwX -- "$temporary" 2>/dev/null || true; rm -rf -- "$temporary" "$folder/context" "$part"; }
+clean
+
+[% if force %]
+rm -f -- "$folder/sha256"
+[% endif %]
+if image_is_there; then
+  say "these inputs were built before"
+  answer_image true
+  return
+fi
+
+version=$([= apptainer | word =] --version)
+if [ ! -e "$folder/context.tar" ] || [ "$(sha256sum <"$folder/context.tar")" != "[= context_sha256 =]  -" ]; then
+  answer "\"state\": \"context\", \"put\": $(json "$folder/context.tar"), \"apptainer\": $(json "$version")"
+  return
+fi
+
+trap clean EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+mkdir -p -- "$temporary" "$folder/context"
+[% if plain_http %]
+# A registry on loopback speaks no TLS; nothing else is ever asked without.
+export [= prefix =]_NOHTTPS=1
+[% endif %]
+export [= prefix =]_TMPDIR=$temporary [= prefix =]_CACHEDIR=${[= prefix =]_CACHEDIR:-$root/cache} TMPDIR=$temporary
+unset [= prefix =]_BIND [= prefix =]_BINDPATH
+
+# Folders that a build makes take the umask into the image.
+code=0
+(
+  umask 022 && cd -- "$folder/context" && tar -xf ../context.tar &&
+    [= apptainer | word =] build[% for name, value in build_args %] --build-arg [= (name ~ '=' ~ value) | word =][% endfor %] "$part" image.def
+) >&2 </dev/null || code=$?
+[ "$code" = 0 ] || die 12 "the build failed (exit status $code); Apptainer's own words are above"
+
+sha256=$(sha256sum <"$part")
+sha256=${sha256%% *}
+size=$(stat -c %s -- "$part")
+record=$(printf '{"name": %s, "sha256": "%s", "size": %s, "inputs": "%s", "apptainer": %s, "created": "%s"}' \
+  "$name" "$sha256" "$size" "$inputs" "$(json "$version")" "$(date -u +%Y-%m-%dT%H:%M:%SZ)")
+write() { printf '%s\n' "$1" >"$2.part" && mv -f -- "$2.part" "$2"; }
+chmod 0600 -- "$part"
+mv -f -- "$part" "$root/images/$sha256.sif"
+write "$record" "$root/images/$sha256.json"
+write "$sha256" "$folder/sha256"
+rm -f -- "$folder/context.tar"
+answer_image false
+}
+# Read to its end before the first command runs: a script that was cut on its way does nothing.
+main </dev/null

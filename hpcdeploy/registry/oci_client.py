@@ -24,7 +24,7 @@ from hpcdeploy.registry.failures import explain_exception, explain_response
 from hpcdeploy.registry.manifest import INDEX_TYPES, MANIFEST_TYPE
 from hpcdeploy.registry.reference import Reference, is_loopback
 from hpcdeploy.registry.retries import PASSING_STATUSES, Patience, next_wait
-from hpcdeploy.registry.streams import BLOCK, FileBody, PartialFile
+from hpcdeploy.registry.streams import RECEIVED_BLOCK, FileBody, PartialFile
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5
@@ -219,7 +219,7 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
         accept = ", ".join((MANIFEST_TYPE, *INDEX_TYPES))
 
         with self.check(self.do_request(url, headers={"Accept": accept}, stream=True), 200) as response:
-            content = b"".join(_at_most(response.iter_content(BLOCK), _LARGEST_MANIFEST, self.reference))
+            content = b"".join(_at_most(response.iter_content(RECEIVED_BLOCK), _LARGEST_MANIFEST, self.reference))
             return content, response.headers.get("Docker-Content-Digest", "")
 
     def download_to(self, part: PartialFile, digest: str, size: int) -> None:
@@ -236,12 +236,12 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
                 ):
                     part.restart()
                     raise requests.ConnectionError("the registry does not go on where we stand")
-                if not response.ok:
+                if not partial and response.status_code != requests.codes.ok:
                     _ = response.content  # what it says, for the message
                     return response
                 if not partial and part.done:
                     part.restart()
-                part.write(response.iter_content(BLOCK))
+                part.write(response.iter_content(RECEIVED_BLOCK))
             if part.done < size:
                 raise requests.ConnectionError("the body ended before its time")
             return response

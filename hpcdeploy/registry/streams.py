@@ -12,6 +12,9 @@ from hpcdeploy.errors import RegistryError
 BLOCK = 1 << 20
 """How much is read and sent at a time. http.client's own 8 KiB cost as many system calls more."""
 
+RECEIVED_BLOCK = 1 << 17
+"""How much is received at a time: what is lost, and fetched again, where a connection breaks."""
+
 Progress = Callable[[int, int], None]
 """Takes bytes done and bytes in all."""
 

@@ -4,9 +4,9 @@ from pathlib import Path
 import bcrypt
 import pytest
 
-from registry.daemons import serve
-from registry.images import Image, make_image
-from registry.token_service import PASSWORD, USER, TokenService, serve_tokens
+from tests.registry.daemons import serve
+from tests.registry.images import Image, make_image
+from tests.registry.token_service import PASSWORD, USER, TokenService, serve_tokens
 
 
 @pytest.fixture(scope="session")

@@ -73,7 +73,7 @@ def misbehave(script: Script) -> Iterator[OddServer]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         odd.host = f"127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
             yield odd

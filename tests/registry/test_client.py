@@ -12,8 +12,8 @@ import pytest
 
 from hpcdeploy.errors import AuthenticationError, ConfigError, RegistryError
 from hpcdeploy.registry.credentials import Credentials, Lookup
-from registry.images import CREATED, HEAD, SWIFT, Image, make_image, registry, user
-from registry.token_service import IDENTITY, PASSWORD, USER, TokenService
+from tests.registry.images import CREATED, HEAD, SWIFT, Image, make_image, registry, user
+from tests.registry.token_service import IDENTITY, PASSWORD, USER, TokenService
 
 
 def test_what_was_pushed_comes_back_by_tag_and_by_digest(open_host: str, image: Image, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hpcdeploy.errors import RegistryError
 from hpcdeploy.image import PublishedImage
 from hpcdeploy.registry.manifest import annotate, digest_of, is_sif, parse_manifest, render_manifest, title_of
-from registry.images import CREATED, HEAD
+from tests.registry.images import CREATED, HEAD
 
 SHA = "0123456789abcdef" * 4
 GOLDEN = (

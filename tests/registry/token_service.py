@@ -126,7 +126,7 @@ def serve_tokens(service: TokenService) -> Iterator[TokenService]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         service.realm = f"http://127.0.0.1:{server.server_port}/token"
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
             yield service

@@ -1,0 +1,292 @@
+"""Registries that lie, break off, send us away, or have a bad day."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hpcdeploy.errors import AuthenticationError, RegistryError
+from hpcdeploy.image import PublishedImage
+from hpcdeploy.registry.credentials import Lookup
+from hpcdeploy.registry.manifest import render_manifest
+from hpcdeploy.registry.oci_client import OciClient
+from hpcdeploy.registry.reference import parse_reference
+from hpcdeploy.registry.retries import Patience
+from hpcdeploy.registry.streams import RECEIVED_BLOCK
+from tests.registry.images import CREATED, NOTHING, SWIFT, Image, make_image, registry, user
+from tests.registry.odd_server import Asked, OddServer, Reply, Script, misbehave
+
+
+def published(image: Image, host: str = "example.org") -> PublishedImage:
+    return PublishedImage(repository=f"{host}/lab/train", manifest="0" * 64, sha256=image.sha256, size=len(image.content))
+
+
+def ranged(asked: Asked, content: bytes) -> Reply:
+    start = int(asked.headers["range"].removeprefix("bytes=").removesuffix("-"))
+    span = f"bytes {start}-{len(content) - 1}/{len(content)}"
+    return Reply(206, {"Content-Range": span}, content[start:])
+
+
+def whole_blocks(size: int) -> int:
+    return size - size % RECEIVED_BLOCK
+
+
+def uploads(asked: Asked, *, location: str = "/v2/lab/train/blobs/uploads/1?_state=canary") -> Reply:
+    """Answer as a registry does to a push of something new."""
+    replies = {"POST": Reply(202, {"Location": location}), "PUT": Reply(201)}
+    return replies.get(asked.method, Reply(404))
+
+
+def push(odd: OddServer, image: Image, *, found: Lookup = NOTHING, patience: Patience = SWIFT) -> PublishedImage:
+    return registry(odd.host, found=found, patience=patience).push(image.path, sha256=image.sha256, created=CREATED)
+
+
+def blobs_put(odd: OddServer) -> list[bytes]:
+    return [asked.body for asked in odd.asked if asked.method == "PUT" and "/blobs/" in asked.path]
+
+
+def test_a_tampered_blob_is_never_left_behind(image: Image, tmp_path: Path) -> None:
+    with (
+        misbehave(lambda _asked: Reply(body=image.content[:-1] + b"!")) as odd,
+        pytest.raises(RegistryError, match="is not sha256"),
+    ):
+        registry(odd.host).download(published(image), tmp_path / "new" / "got.sif")
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_more_bytes_than_promised_end_the_download(image: Image, tmp_path: Path) -> None:
+    with (
+        misbehave(lambda _asked: Reply(body=image.content + b"more")) as odd,
+        pytest.raises(RegistryError, match="sent more than"),
+    ):
+        registry(odd.host).download(published(image), tmp_path / "new" / "got.sif")
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_tampered_manifest_is_refused_when_a_digest_was_asked_for(image: Image) -> None:
+    content = render_manifest(sha256=image.sha256, size=1, title="x.sif", created=CREATED, annotations={})
+    lie = {"Docker-Content-Digest": "sha256:" + "1" * 64}
+    with misbehave(lambda _asked: Reply(headers=lie, body=content)) as odd:
+        with pytest.raises(RegistryError, match="tampered"):
+            registry(odd.host, asked="@sha256:" + "1" * 64).resolve()
+        with pytest.raises(RegistryError, match="tampered"):
+            registry(odd.host, asked=":latest").resolve()
+
+
+def test_a_registry_that_stored_another_manifest_is_found_out(image: Image) -> None:
+    def script(asked: Asked) -> Reply:
+        lie = {"Docker-Content-Digest": "sha256:" + "1" * 64} if "/manifests/" in asked.path else {}
+        return replace(uploads(asked), headers={**uploads(asked).headers, **lie})
+
+    with misbehave(script) as odd, pytest.raises(RegistryError, match="tampered"):
+        push(odd, image)
+
+
+def test_an_endless_manifest_is_not_read_to_its_end() -> None:
+    with misbehave(lambda _asked: Reply(body=bytes(5 << 20))) as odd, pytest.raises(RegistryError, match="no manifest has"):
+        registry(odd.host).resolve()
+
+
+def test_a_body_that_breaks_off_is_resumed_and_the_end_is_checked(image: Image, tmp_path: Path) -> None:
+    def script(asked: Asked) -> Reply:
+        if "range" in asked.headers:
+            return ranged(asked, image.content)
+        return Reply(body=image.content[:2_000_000], claim=len(image.content))
+
+    with misbehave(script) as odd:
+        registry(odd.host).download(published(image), tmp_path / "got.sif")
+        assert [asked.headers.get("range") for asked in odd.asked] == [None, f"bytes={whole_blocks(2_000_000)}-"]
+    assert (tmp_path / "got.sif").read_bytes() == image.content
+
+
+def test_a_later_call_goes_on_where_an_earlier_one_broke_off(image: Image, tmp_path: Path) -> None:
+    broken = Reply(body=image.content[:1_500_000], claim=len(image.content))
+    once = replace(SWIFT, attempts=1)
+    with misbehave(lambda _asked: broken) as odd, pytest.raises(RegistryError, match="broke off"):
+        registry(odd.host, patience=once).download(published(image), tmp_path / "got.sif")
+    assert not (tmp_path / "got.sif").exists()
+    with misbehave(lambda asked: ranged(asked, image.content)) as odd:
+        registry(odd.host).download(published(image), tmp_path / "got.sif")
+        assert odd.asked[0].headers["range"] == f"bytes={whole_blocks(1_500_000)}-"
+    assert (tmp_path / "got.sif").read_bytes() == image.content
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [Reply(416), Reply(206, {"Content-Range": "bytes 0-9/10"}, b"0123456789")],
+    ids=["416", "another range"],
+)
+def test_a_registry_that_cannot_resume_is_asked_for_everything(refusal: Reply, image: Image, tmp_path: Path) -> None:
+    def script(asked: Asked) -> Reply:
+        if "range" in asked.headers:
+            return refusal
+        if len(odd.asked) == 1:
+            return Reply(body=image.content[:2_000_000], claim=len(image.content))
+        return Reply(body=image.content)
+
+    with misbehave(script) as odd:
+        registry(odd.host).download(published(image), tmp_path / "got.sif")
+    assert (tmp_path / "got.sif").read_bytes() == image.content
+
+
+def test_a_registry_that_ignores_ranges_sends_everything_again(image: Image, tmp_path: Path) -> None:
+    def script(_asked: Asked) -> Reply:
+        if len(odd.asked) == 1:
+            return Reply(body=image.content[:2_000_000], claim=len(image.content))
+        return Reply(body=image.content)
+
+    with misbehave(script) as odd:
+        registry(odd.host).download(published(image), tmp_path / "got.sif")
+    assert (tmp_path / "got.sif").read_bytes() == image.content
+
+
+def test_two_downloads_to_one_place_do_not_mix(image: Image, tmp_path: Path) -> None:
+    def script(_asked: Asked) -> Reply:
+        with pytest.raises(RegistryError, match="Another download"):
+            registry(odd.host).download(published(image), tmp_path / "got.sif")
+        return Reply(body=image.content)
+
+    with misbehave(script) as odd:
+        registry(odd.host).download(published(image), tmp_path / "got.sif")
+        assert len(odd.asked) == 1
+    assert (tmp_path / "got.sif").read_bytes() == image.content
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+def test_passing_trouble_is_waited_out_and_the_file_is_sent_again_from_its_start(status: int, image: Image) -> None:
+    def script(asked: Asked) -> Reply:
+        if len(blobs_put(odd)) == 1 and asked.method == "PUT":
+            return Reply(status, {"Retry-After": "0"})
+        return uploads(asked)
+
+    with misbehave(script) as odd:
+        push(odd, image)
+        assert blobs_put(odd) == [image.content, image.content, b"{}"]
+        assert odd.methods() == ["HEAD", "POST", "PUT", "POST", "PUT", "HEAD", "POST", "PUT", "PUT"]
+
+
+def test_retry_after_is_obeyed(image: Image) -> None:
+    waits: list[float] = []
+
+    def script(asked: Asked) -> Reply:
+        return Reply(429, {"Retry-After": "7"}) if len(odd.asked) == 1 else uploads(asked)
+
+    with misbehave(script) as odd:
+        push(odd, image, patience=replace(SWIFT, sleep=waits.append))
+    assert waits == [7.0]
+
+
+def test_a_long_retry_after_is_told_and_not_waited_for(image: Image) -> None:
+    waits: list[float] = []
+    busy = Reply(429, {"Retry-After": "3600"})
+    with misbehave(lambda _asked: busy) as odd, pytest.raises(RegistryError, match=r"Retry-After: 3600"):
+        push(odd, image, patience=replace(SWIFT, sleep=waits.append))
+    assert waits == []
+
+
+@pytest.mark.parametrize(
+    ("status", "words"), [(400, "status 400"), (413, "no file that large"), (404, "nothing of that name")]
+)
+def test_a_permanent_refusal_is_not_asked_again(status: int, words: str, image: Image) -> None:
+    said = b'{"errors": [{"code": "ODD", "message": "line\\nfeed"}]}'
+    script: Script = lambda asked: Reply(status, body=said) if asked.method == "POST" else uploads(asked)  # noqa: E731
+    with misbehave(script) as odd:
+        with pytest.raises(RegistryError, match=words) as caught:
+            push(odd, image)
+        assert odd.methods() == ["HEAD", "POST"]
+    assert "(ODD: line feed)" in str(caught.value)
+
+
+def test_a_refused_connection_is_told_after_a_few_short_waits(image: Image) -> None:
+    waits: list[float] = []
+    with misbehave(uploads) as odd:
+        host = odd.host
+    with pytest.raises(RegistryError, match=f"nothing listens at {host} after 4 attempts"):
+        registry(host, patience=replace(SWIFT, first_wait=0.5, sleep=waits.append)).resolve()
+    assert waits == [0.5, 1.0, 2.0]
+
+
+def test_a_registry_without_tls_where_tls_is_expected_is_told() -> None:
+    with misbehave(uploads) as odd:
+        client = OciClient(parse_reference(f"{odd.host}/x"), NOTHING, plain_http=False, patience=SWIFT, doing="Pushing")
+        with client.session, pytest.raises(RegistryError, match="does not speak TLS"):
+            client.list_tags()
+
+
+BASIC = {"WWW-Authenticate": 'Basic realm="x"'}
+
+
+def locked(asked: Asked, otherwise: Reply) -> Reply:
+    return otherwise if "authorization" in asked.headers else Reply(401, BASIC)
+
+
+def test_credentials_do_not_follow_a_redirect_to_another_host(image: Image, tmp_path: Path) -> None:
+    with misbehave(lambda _asked: Reply(body=image.content)) as store:
+        there = Reply(307, {"Location": f"http://{store.host}/blob?signature=1"})
+        with misbehave(lambda asked: locked(asked, there)) as odd:
+            registry(odd.host, found=user("me", "secret")).download(published(image), tmp_path / "got.sif")
+        assert [("authorization" in asked.headers) for asked in store.asked] == [False]
+    assert (tmp_path / "got.sif").read_bytes() == image.content
+
+
+def test_credentials_do_not_follow_an_upload_to_another_host(image: Image) -> None:
+    with misbehave(lambda _asked: Reply(201)) as store:
+        script: Script = lambda asked: locked(asked, uploads(asked, location=f"http://{store.host}/upload"))  # noqa: E731
+        with misbehave(script) as odd:
+            push(odd, image, found=user("me", "secret"))
+        assert hashlib.sha256(store.asked[0].body).hexdigest() == image.sha256
+        assert not any("authorization" in asked.headers for asked in store.asked)
+        assert store.asked[0].path.startswith("/upload?digest=sha256%3A")
+
+
+def test_another_host_that_asks_for_credentials_gets_none(image: Image, tmp_path: Path) -> None:
+    with misbehave(lambda _asked: Reply(401, BASIC)) as store:
+        there = Reply(302, {"Location": f"http://{store.host}/blob"})
+        with misbehave(lambda asked: locked(asked, there)) as odd, pytest.raises(AuthenticationError):
+            registry(odd.host, found=user("me", "secret")).download(published(image), tmp_path / "got.sif")
+        assert not any("authorization" in asked.headers for asked in store.asked)
+
+
+def test_a_token_service_elsewhere_is_not_shown_credentials(image: Image) -> None:
+    away = Reply(401, {"WWW-Authenticate": 'Bearer realm="https://evil.example.org/token",service="x"'})
+    with (
+        misbehave(lambda _asked: away) as odd,
+        pytest.raises(AuthenticationError, match=r"sent to evil\.example\.org") as caught,
+    ):
+        push(odd, image, found=user("me", "canary"))
+    assert "canary" not in str(caught.value)
+
+
+def test_a_refusal_without_a_challenge_is_told(image: Image) -> None:
+    with misbehave(lambda _asked: Reply(403)) as odd, pytest.raises(AuthenticationError, match="denied"):
+        registry(odd.host, found=user("me", "secret")).resolve()
+
+
+def test_redirects_in_a_circle_end(image: Image, tmp_path: Path) -> None:
+    with (
+        misbehave(lambda _asked: Reply(302, {"Location": "/again"})) as odd,
+        pytest.raises(RegistryError, match="status 302"),
+    ):
+        registry(odd.host).download(published(image), tmp_path / "got.sif")
+    assert len(odd.asked) == 6
+
+
+def test_an_upload_without_a_place_to_go_is_told_and_no_secret_is_shown(image: Image) -> None:
+    with misbehave(lambda asked: uploads(asked, location="")) as odd, pytest.raises(RegistryError, match="where to go on"):
+        push(odd, image)
+    script: Script = lambda asked: Reply(400) if asked.method == "PUT" else uploads(asked)  # noqa: E731
+    with misbehave(script) as odd, pytest.raises(RegistryError) as caught:
+        push(odd, image)
+    assert "canary" not in str(caught.value)
+
+
+def test_a_file_that_shrinks_while_it_is_pushed_is_told(tmp_path: Path) -> None:
+    image = make_image(tmp_path)
+
+    def shrink(done: int, _total: int) -> None:
+        with image.path.open("r+b") as file:
+            file.truncate(done)
+
+    with misbehave(uploads) as odd, pytest.raises(RegistryError, match="became shorter"):
+        registry(odd.host).push(image.path, sha256=image.sha256, created=CREATED, progress=shrink)

@@ -27,7 +27,15 @@ REPOSITORY = "prefix-dev/pixi"
 TAG = "noble"
 SUITE = "trixie"
 PACKAGES = ("ca-certificates", "python3")
-EXCLUDED = (*rootfs.EXCLUDED, "/usr/lib/*/gconv/*", "/usr/lib/python3*/pydoc_data/*")
+UNNEEDED = (
+    *("etc/apt/sources.list", "etc/apt/apt.conf.d/99mmdebstrap"),
+    *("var/cache/debconf", "var/log/*", "usr/lib/*/gconv", "usr/lib/python3*/pydoc_data"),
+)
+"""Taken out of the finished root: this machine's mirror and apt options, then what only takes room."""
+
+EMPTIED = ("etc/hostname", "etc/resolv.conf")
+"""This machine's, too; the files stay, for Apptainer to mount those of the machine that a container runs on."""
+
 LIBRARY = "py-rattler==0.28.0"
 """What the stand-in is built on; this release reads lock files of the versions 5, 6 and 7."""
 
@@ -107,19 +115,17 @@ def _published(lab: Lab) -> str:
 
 
 def debian_command(source: mirror.Mirror) -> list[str]:
-    """Plan the mmdebstrap(1) command that writes Debian's files to standard output as a tar.
-
-    What only apt would use is taken out, the mirror's address among it: the image holds no apt.
-    """
+    """Plan the mmdebstrap(1) command that writes Debian's files to standard output as a tar; the image holds no apt."""
     options = [f"--aptopt={option}" for option in ('Acquire::Languages "none"', *source.options)]
-    options += [f"--dpkgopt=path-exclude={pattern}" for pattern in EXCLUDED]
-    tidy = 'rm -rf "$1"/etc/apt "$1"/var/lib/apt "$1"/var/cache/debconf "$1"/var/log/*'
+    options += [f"--dpkgopt=path-exclude={pattern}" for pattern in rootfs.EXCLUDED]
+    tidy = " ".join(("rm -rf", *(f'"$1"/{pattern}' for pattern in UNNEEDED)))
+    empty = "; ".join(f': > "$1"/{path}' for path in EMPTIED)
     return [
         *("unshare", "--mount", "--propagation", "private", "--"),
-        *("mmdebstrap", "--mode=root", "--variant=essential", "--format=tar"),
+        *("mmdebstrap", "--mode=root", "--variant=essential", "--format=tar", "--skip=output/dev"),
         *options,
         f"--include={','.join(PACKAGES)}",
-        f"--customize-hook={tidy}",
+        f"--customize-hook={tidy}; {empty}",
         SUITE,
         "-",
         f"deb {source.site} {SUITE} main",

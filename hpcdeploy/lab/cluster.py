@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcdeploy.errors import LabError, MissingProgramError
-from hpcdeploy.lab import access, layout, machine, ports, process, rootfs, state
+from hpcdeploy.lab import access, base_image, layout, machine, ports, process, rootfs, state
 from hpcdeploy.lab.settings import LabSettings, default_settings
 from hpcdeploy.lab.state import Lab
 
@@ -36,7 +36,7 @@ def up(settings: LabSettings | None = None, report: Report = silent) -> Lab:
     with state.locked(_lock(settings), "waiting for another hpcdeploy that is at work on this lab", report):
         running = _running(settings)
         if running is not None and _as_wanted(running, settings):
-            access.register(running)  # the program that started it may have been killed before it did
+            _complete(running, settings, report)
             report(f"the lab runs already (process {running.init_pid})")
             return running
         if running is not None:
@@ -45,6 +45,7 @@ def up(settings: LabSettings | None = None, report: Report = silent) -> Lab:
         with state.locked(settings.cache / "lock", "waiting for another lab that makes a root file system", report) as lock:
             root = rootfs.ensure(settings, report, lock)
         lab = _start(settings, root, report)
+        _complete(lab, settings, report)
         report(f"the lab is up: ssh -F {lab.ssh_config} {lab.host}; registry {lab.registry}")
         return lab
 
@@ -151,8 +152,14 @@ def _start(settings: LabSettings, root: Path, report: Report) -> Lab:
     except BaseException:
         _end(settings)
         raise
-    access.register(lab)
     return lab
+
+
+def _complete(lab: Lab, settings: LabSettings, report: Report) -> None:
+    """Do what may be missing of a lab that runs: the program that started it may have been killed before it did."""
+    access.register(lab)
+    if settings.base_image:
+        base_image.publish(lab, report)
 
 
 def _await_ready(lab: Lab, report: Report) -> None:

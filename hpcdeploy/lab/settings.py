@@ -13,6 +13,7 @@ class LabSettings:
     ``suite`` is the Debian release the root file system is made from; Apptainer comes from ``apptainer_suite``, because no
     stable release carries it. ``state`` holds everything that belongs to this one lab, ``cache`` what labs share.
     CPUs, memory (MB) and GPUs are those that every node claims to have: the machine need not have them.
+    ``base_image`` puts the base image of the demo into the lab's registry.
     ``min_job_age`` (seconds) is how long the controller remembers a finished job (slurm.conf(5), MinJobAge).
     """
 
@@ -29,6 +30,7 @@ class LabSettings:
     gpus: int = 2
     min_job_age: int = 300
     accounting: bool = True
+    base_image: bool = True
 
     @property
     def home(self) -> str:

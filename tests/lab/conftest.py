@@ -15,7 +15,8 @@ from tests.lab.observing import Ask
 @pytest.fixture(scope="module")
 def spare_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabSettings]:
     """Settings of a lab of this test's own, over the shared root file system; it is down afterwards."""
-    settings = replace(default_settings(name="spare"), state=tmp_path_factory.mktemp("spare") / "state")
+    state = tmp_path_factory.mktemp("spare") / "state"
+    settings = replace(default_settings(name="spare"), state=state, base_image=False)
     yield settings
     cluster.down(settings)
 

@@ -90,7 +90,7 @@ def test_a_start_that_is_killed_leaves_nothing_that_down_does_not_end(spare_sett
     code = (
         "import sys; from dataclasses import replace; from pathlib import Path\n"
         "from hpcdeploy.lab import cluster; from hpcdeploy.lab.settings import default_settings\n"
-        "settings = replace(default_settings(name='spare'), state=Path(sys.argv[1]))\n"
+        "settings = replace(default_settings(name='spare'), state=Path(sys.argv[1]), base_image=False)\n"
         "cluster.up(settings, lambda line: print(line, flush=True))\n"
     )
     starter = subprocess.Popen([sys.executable, "-c", code, str(spare_settings.state)], stdout=subprocess.PIPE, text=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hpcdeploy.errors import ConfigError, RegistryError
 from hpcdeploy.image import PublishedImage
-from hpcdeploy.registry.credentials import Lookup, credential_files, find_credentials
+from hpcdeploy.registry.credentials import Lookup
 from hpcdeploy.registry.manifest import (
     CONFIG,
     CONFIG_SHA256,
@@ -125,9 +125,3 @@ class Registry:
                 f"{self.reference.host} has another manifest under {self.reference} than expected ({got}, not {expected}): "
                 "it was tampered with, or something on the way changes it; nothing of it was used."
             )
-
-
-def open_registry(reference: Reference, environment: Mapping[str, str], *, plain_http: bool = False) -> Registry:
-    """Give the registry of a reference, with the credentials that docker's and Apptainer's files hold for it."""
-    files = credential_files(environment, Path(environment.get("HOME") or Path.home()))
-    return Registry(reference, find_credentials(reference, files), plain_http=plain_http)

@@ -1,28 +1,42 @@
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import bcrypt
 import pytest
 
+from hpcdeploy.lab import rootfs
+from hpcdeploy.lab.settings import default_settings
 from tests.registry.daemons import serve
 from tests.registry.images import Image, make_image
 from tests.registry.token_service import PASSWORD, USER, TokenService, serve_tokens
 
 
 @pytest.fixture(scope="session")
-def open_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def registry_program(request: pytest.FixtureRequest) -> Path:
+    """Debian's docker-registry: this machine's, else the one in the lab's root file system, which runs anywhere."""
+    here = shutil.which("docker-registry")
+    if here is not None:
+        return Path(here)
+    made = rootfs.path(default_settings())
+    folder: Path = made if made.is_dir() else request.getfixturevalue("lab").rootfs
+    return folder / "usr" / "bin" / "docker-registry"
+
+
+@pytest.fixture(scope="session")
+def open_host(registry_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A registry that lets everybody in."""
-    with serve(tmp_path_factory.mktemp("open") / "registry") as host:
+    with serve(registry_program, tmp_path_factory.mktemp("open") / "registry") as host:
         yield host
 
 
 @pytest.fixture(scope="session")
-def basic_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def basic_host(registry_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A registry with one user in a password file."""
     folder = tmp_path_factory.mktemp("basic")
     passwords = folder / "htpasswd"
     passwords.write_text(f"{USER}:{bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()}\n")
-    with serve(folder / "registry", htpasswd={"realm": "test", "path": str(passwords)}) as host:
+    with serve(registry_program, folder / "registry", htpasswd={"realm": "test", "path": str(passwords)}) as host:
         yield host
 
 
@@ -33,9 +47,11 @@ def token_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TokenServ
 
 
 @pytest.fixture(scope="session")
-def token_host(token_server: TokenService, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def token_host(
+    registry_program: Path, token_server: TokenService, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     """A registry that takes the token service's tokens and nothing else."""
-    with serve(tmp_path_factory.mktemp("token") / "registry", token=token_server.auth) as host:
+    with serve(registry_program, tmp_path_factory.mktemp("token") / "registry", token=token_server.auth) as host:
         yield host
 
 

@@ -2,33 +2,19 @@
 
 import json
 import re
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hpcdeploy.lab import rootfs
-from hpcdeploy.lab.settings import default_settings
-
 _LISTENING = re.compile(r"listening on (127\.0\.0\.1:\d+)")
 _PATIENCE = 20.0
 
 
-def find_program(name: str) -> Path:
-    """Find a program on PATH, else in the lab's root file system."""
-    found = shutil.which(name)
-    if found is not None:
-        return Path(found)
-    inside = rootfs.path(default_settings()) / "usr" / "bin" / name
-    assert inside.is_file(), f"{name} is neither on PATH nor in the lab: `hpcdeploy lab up` makes one"
-    return inside
-
-
 @contextmanager
-def serve(folder: Path, **auth: dict[str, str]) -> Iterator[str]:
-    """Run docker-registry on a port that the system picks; give ``127.0.0.1:PORT``."""
+def serve(program: Path, folder: Path, **auth: dict[str, str]) -> Iterator[str]:
+    """Run the docker-registry at `program` on a port that the system picks; give ``127.0.0.1:PORT``."""
     folder.mkdir(parents=True)
     settings = {
         "version": "0.1",
@@ -41,9 +27,7 @@ def serve(folder: Path, **auth: dict[str, str]) -> Iterator[str]:
     (folder / "config.yml").write_text(json.dumps(settings))
     log = folder / "log"
     with log.open("wb") as output:
-        daemon = subprocess.Popen(
-            [find_program("docker-registry"), "serve", folder / "config.yml"], stdout=output, stderr=output
-        )
+        daemon = subprocess.Popen([program, "serve", folder / "config.yml"], stdout=output, stderr=output)
         try:
             yield _wait(daemon, log)
         finally:

@@ -25,6 +25,10 @@ from hpcdeploy.transport.whole_file import part_name, whole_file
 _WINDOW = 8 * 1024 * 1024
 _PACKET = 256 * 1024
 
+# OpenSSH takes packets of 32 KiB, of which paramiko keeps 64 bytes for itself; what is longer it copies again and again.
+_PIECE = 32 * 1024 - 64
+_FILE_BLOCK = 8 * _PIECE
+
 
 class _RemoteCommand:
     """A command on a channel of its own."""
@@ -48,7 +52,8 @@ class _RemoteCommand:
 
     def write(self, block: bytes) -> None:
         try:
-            self._channel.sendall(block)
+            for start in range(0, len(block), _PIECE):
+                self._channel.sendall(block[start : start + _PIECE])
         except (
             OSError,
             EOFError,
@@ -298,6 +303,6 @@ class _Landing:
 
 
 def _hashed(file: BinaryIO, update: Callable[[bytes], None]) -> Iterator[bytes]:
-    while block := file.read(BLOCK):
+    while block := file.read(_FILE_BLOCK):
         update(block)
         yield block

@@ -8,6 +8,8 @@ file to ``cat``, so size and digest are checked before a part gets its name.
 from dataclasses import dataclass
 
 # $1 the part, $2 its size, $3 the mark. What is not whole is removed at once; what is, waits for its digest to be compared.
+# openssl first: it uses the processor's own SHA instructions, where sha256sum took 3 to 4 s for 1 GB, as long as the upload
+# itself (coreutils 9.1 on loopback).
 _RECEIVE = """
 trap 'rm -f -- "$1"' HUP INT TERM
 set -C
@@ -18,8 +20,10 @@ if [ "$got" -ne "$2" ]; then
     echo "received only $got of $2 bytes; is the disk full, or the quota used up?" >&2
     exit 1
 fi
-if command -v sha256sum > /dev/null 2>&1; then
-    digest=$(sha256sum < "$1") || exit 1
+if command -v openssl > /dev/null 2>&1 && digest=$(openssl dgst -sha256 -r < "$1" 2> /dev/null); then
+    :
+elif command -v sha256sum > /dev/null 2>&1; then
+    digest=$(sha256sum < "$1") || { rm -f -- "$1"; exit 1; }
 else
     digest=none
 fi

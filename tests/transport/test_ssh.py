@@ -373,11 +373,12 @@ def test_a_put_whose_connection_dies_leaves_nothing(client: Client, start_server
 
 
 def test_a_put_that_came_out_wrong_is_refused(client: Client, start_server: StartServer, tmp_path: Path) -> None:
-    # A disk that gives back other bytes than it was given, played by a sha256sum that says so.
+    # A disk that gives back other bytes than it was given, played by programs that read other bytes.
     programs = tmp_path / "programs"
     programs.mkdir()
-    (programs / "sha256sum").write_text("#!/bin/sh\necho 0000 -\n")
-    (programs / "sha256sum").chmod(0o755)
+    for name in ("openssl", "sha256sum"):
+        (programs / name).write_text("#!/bin/sh\necho 0000 -\n")
+        (programs / name).chmod(0o755)
     server = start_server('ForceCommand PATH=%s:$PATH; eval "$SSH_ORIGINAL_COMMAND"' % programs)  # noqa: UP031 - $ and {}
     client.host("cluster", server)
     (tmp_path / "source").write_text("text")
@@ -387,10 +388,13 @@ def test_a_put_that_came_out_wrong_is_refused(client: Client, start_server: Star
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_machine_without_sha256sum_is_served_too(client: Client, start_server: StartServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("digester", [[], ["sha256sum"], ["openssl"]])
+def test_a_machine_is_served_with_the_programs_that_it_has(
+    client: Client, start_server: StartServer, tmp_path: Path, digester: list[str]
+) -> None:
     programs = tmp_path / "programs"
     programs.mkdir()
-    for name in ("sh", "cat", "wc", "rm", "mv", "chmod", "head"):
+    for name in ("sh", "cat", "wc", "rm", "mv", "chmod", "head", *digester):
         (programs / name).symlink_to(f"/bin/{name}" if Path(f"/bin/{name}").exists() else f"/usr/bin/{name}")
     server = start_server('ForceCommand PATH=%s; eval "$SSH_ORIGINAL_COMMAND"' % programs)  # noqa: UP031 - $ and {}
     client.host("cluster", server)

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 PUBLIC_MIRROR = "http://deb.debian.org/debian"
 """Debian's own mirror network (https://deb.debian.org), for machines whose apt knows no Debian mirror, such as Ubuntu."""
 
-INDEX_TARGETS = ("apt-get", "indextargets", "--format", "$(SITE) $(RELEASE)", "Created-By: Packages")
-"""Lists the sources that apt uses, a line each: site, then release (apt-get(8))."""
+INDEX_TARGETS = ("apt-get", "indextargets", "--format", "$(SITE)\t$(RELEASE)\t$(LABEL)", "Created-By: Packages")
+"""Lists the archives whose Release files apt has fetched, a line each: site, release, label (apt-get(8))."""
 
-_SUITES = frozenset({"bullseye", "bookworm", "trixie", "forky", "sid", "unstable", "stable", "testing", "oldstable"})
 _CARRIED_OPTIONS = re.compile(r"Acquire::(?:Check-Valid-Until|Check-Date|Retries|https?::(?:Proxy|Timeout)\b.*)")
 
 
@@ -25,12 +24,13 @@ class Mirror:
 def parse_site(targets: Iterable[str]) -> str:
     """Pick the Debian archive out of apt's index targets; the public mirror where there is none.
 
-    Update, backport and security archives have releases with a suffix and are passed over: they need not hold the other
-    suites.
+    It is the one that calls itself ``Debian`` in its Release file. Archives of updates do so too, but carry a suffix, and
+    are passed over: they need not hold the other suites.
     """
     for line in targets:
-        site, _, release = line.strip().partition(" ")
-        if site.startswith(("http://", "https://")) and release in _SUITES and not site.rstrip("/").endswith("-security"):
+        site, _, rest = line.rstrip("\n").partition("\t")
+        release, _, label = rest.partition("\t")
+        if site.startswith(("http://", "https://")) and label == "Debian" and "-" not in release:
             return site.rstrip("/")
     return PUBLIC_MIRROR
 

@@ -35,6 +35,7 @@ def choose(
 ) -> Ports:
     """Keep every remembered port that is still free; take the first free candidates for the rest."""
     taken: set[int] = set()
+    kept = set(remembered.numbers()) if remembered else set()
     supply = iter(candidates)
 
     def one(old: int | None) -> int:
@@ -42,7 +43,7 @@ def choose(
             taken.add(old)
             return old
         for port in supply:
-            if port not in taken and free(port):
+            if port not in taken | kept and free(port):
                 taken.add(port)
                 return port
         raise LabError(f"no free port from {RANGE.start} to {RANGE.stop - 1} on loopback; end what listens there")

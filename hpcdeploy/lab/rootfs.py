@@ -84,20 +84,30 @@ def ensure_programs(report: Report) -> None:
             "them with; install them from your distribution, or use a machine with Debian or Ubuntu"
         )
     report(f"installing {' and '.join(wanted)} on this machine with apt-get")
+    _apt_get("update")
+    _apt_get("install", "-y", "--no-install-recommends", *wanted)
+
+
+def _apt_get(*words: str) -> None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for argv in (["apt-get", "-q", "update"], ["apt-get", "-q", "install", "-y", "--no-install-recommends", *wanted]):
-        done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise LabError(f"{' '.join(argv)} ended with {done.returncode}:\n{done.stderr.strip()[-2000:]}")
+    done = subprocess.run(["apt-get", "-q", *words], env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise LabError(f"apt-get {' '.join(words)} ended with {done.returncode}:\n{done.stderr.strip()[-2000:]}")
 
 
 def find_mirror() -> mirror.Mirror:
-    """Ask this machine's apt; the public mirror where there is no apt."""
+    """Ask this machine's apt; the public mirror where there is no apt. An apt that never looked is made to look first."""
     if shutil.which("apt-get") is None:
         return mirror.Mirror(mirror.PUBLIC_MIRROR)
-    targets = subprocess.run(mirror.INDEX_TARGETS, capture_output=True, text=True, check=False)
-    dump = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=False)
-    return mirror.Mirror(mirror.parse_site(targets.stdout.splitlines()), mirror.parse_options(dump.stdout.splitlines()))
+    targets = _lines(*mirror.INDEX_TARGETS)
+    if not targets:
+        _apt_get("update")
+        targets = _lines(*mirror.INDEX_TARGETS)
+    return mirror.Mirror(mirror.parse_site(targets), mirror.parse_options(_lines("apt-config", "dump")))
+
+
+def _lines(*argv: str) -> list[str]:
+    return subprocess.run(argv, capture_output=True, text=True, check=False).stdout.splitlines()
 
 
 def _run_logged(argv: list[str], log: Path, lock: int) -> None:

@@ -1,0 +1,125 @@
+"""The lab's first process, run with plans of its own: order, failure, watch, end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpcdeploy.lab import init as program
+from hpcdeploy.lab import state
+from tests.lab.observing import eventually
+
+FOREVER = ["sleep", "1000"]
+
+
+def service(name: str, argv: list[str], ready: list[str], *after: str) -> dict[str, Any]:
+    return {"name": name, "argv": argv, "ready": ready, "after": after, "user": "", "stop_signal": "SIGTERM"}
+
+
+class Running:
+    """The program with one plan, as the first process of a PID namespace."""
+
+    def __init__(self, folder: Path, plan: dict[str, Any]) -> None:
+        self.folder = folder
+        (folder / "log").mkdir()
+        (folder / "plan.json").write_text(json.dumps({"prepare": [], "finish": [], **plan}))
+        path = Path(str(program.__file__))
+        argv = ["unshare", "--pid", "--fork", "--kill-child=SIGKILL", sys.executable, str(path), str(folder / "plan.json")]
+        self.process = subprocess.Popen(argv, stderr=subprocess.DEVNULL)
+
+    def reaches(self, phase: str) -> bool:
+        return eventually(lambda: self.status()["phase"] == phase, 30)
+
+    def status(self) -> dict[str, Any]:
+        return state.read_status(self.folder)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Any]:
+    begun: list[Running] = []
+
+    def begin(**plan: Any) -> Running:
+        begun.append(Running(tmp_path, plan))
+        return begun[-1]
+
+    yield begin
+    for running in begun:
+        running.process.kill()
+        running.process.wait()
+
+
+def test_a_service_starts_only_after_those_it_needs_answer(start: Any, tmp_path: Path) -> None:
+    mark = tmp_path / "first-answers"
+    second = ["sh", "-c", f"test -e {mark} && exec sleep 1000"]
+    slow = ["sh", "-c", f"sleep 0.5; touch {mark}"]
+    running = start(services=[service("second", second, ["true"], "first"), service("first", FOREVER, slow)])
+    assert running.reaches("ready")
+    assert running.status()["services"] == {"first": "ready", "second": "ready"}
+
+
+def test_preparation_comes_first_and_what_finishes_comes_last(start: Any, tmp_path: Path) -> None:
+    story = tmp_path / "story"
+    running = start(
+        prepare=[["sh", "-c", f"echo prepare >> {story}"]],
+        services=[service("one", ["sh", "-c", f"echo one >> {story}; exec sleep 1000"], ["test", "-s", str(story)])],
+        finish=[["sh", "-c", f"echo finish >> {story}"]],
+    )
+    assert running.reaches("ready")
+    assert story.read_text().split()[::2] == ["prepare", "finish"]
+
+
+@pytest.mark.parametrize(
+    ("plan", "reason", "log"),
+    [
+        (
+            {"services": [service("bad", ["sh", "-c", "exit 7"], ["false"])]},
+            "bad ended (7) while the lab was starting",
+            "bad",
+        ),
+        ({"prepare": [["sh", "-c", "exit 5"]], "services": []}, "sh -c exit 5 ended with 5", "prepare"),
+        ({"finish": [["false"]], "services": []}, "false ended with 1", "finish"),
+    ],
+)
+def test_a_failure_is_told_with_its_reason_and_its_log(start: Any, plan: dict[str, Any], reason: str, log: str) -> None:
+    running = start(**plan)
+    assert running.reaches("failed")
+    assert (running.status()["reason"], running.status()["log"]) == (reason, log)
+    assert running.process.wait(30) != 0
+
+
+def test_a_service_that_ends_later_is_shown_and_the_others_stay(start: Any, tmp_path: Path) -> None:
+    leave = tmp_path / "leave"
+    short = ["sh", "-c", f"until test -e {leave}; do sleep 0.05; done; exit 3"]
+    running = start(services=[service("short", short, ["true"]), service("long", FOREVER, ["true"])])
+    assert running.reaches("ready")
+    leave.touch()
+    assert eventually(lambda: running.status()["services"] == {"short": "ended (3)", "long": "ready"}, 30)
+
+
+def test_the_end_comes_to_dependents_before_what_they_need(start: Any, tmp_path: Path) -> None:
+    story = tmp_path / "story"
+
+    def telling(name: str) -> list[str]:
+        return [
+            "sh",
+            "-c",
+            f"trap 'sleep 0.2; echo {name} >> {story}; exit' TERM; touch {tmp_path / name}; while :; do sleep 0.05; done",
+        ]
+
+    services = [
+        service("base", telling("base"), ["test", "-e", str(tmp_path / "base")]),
+        service("leaf", telling("leaf"), ["test", "-e", str(tmp_path / "leaf")], "base"),
+    ]
+    running = start(services=services)
+    assert running.reaches("ready")
+    child = Path(f"/proc/{running.process.pid}/task/{running.process.pid}/children").read_text().split()
+    os.kill(int(child[0]), signal.SIGTERM)
+    assert running.process.wait(30) == 0
+    assert story.read_text().split() == ["leaf", "base"]
+    assert running.status()["phase"] == "stopped"

@@ -1,0 +1,130 @@
+"""The texts of a lab follow from its settings and ports alone."""
+
+import configparser
+import json
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hpcdeploy.errors import LabError
+from hpcdeploy.lab import access, condor, daemons, packages, rootfs, slurm, state
+from hpcdeploy.lab.machine import REFUSALS, check_user_namespaces
+from hpcdeploy.lab.mirror import Mirror
+from hpcdeploy.lab.process import Process
+from hpcdeploy.lab.settings import LabSettings, Ports, default_settings
+
+PORTS = Ports(ssh=21, registry=22, condor=23, slurmctld=24, slurmdbd=25, slurmd=(26, 27))
+SETTINGS = LabSettings(cache=Path("/cache"), state=Path("/state with space"))
+
+
+def test_folders_follow_the_xdg_variables_and_a_name_has_its_own_state() -> None:
+    environment = {"HOME": "/h", "XDG_CACHE_HOME": "/c", "XDG_STATE_HOME": "/s"}
+    found = default_settings(environment)
+    assert (found.cache, found.state) == (Path("/c/hpcdeploy/lab"), Path("/s/hpcdeploy/lab"))
+    bare = default_settings({"HOME": "/h"}, name="other")
+    assert (bare.cache, bare.state) == (Path("/h/.cache/hpcdeploy/lab"), Path("/h/.local/state/hpcdeploy/other"))
+
+
+def test_each_node_has_its_line_and_port() -> None:
+    lines = slurm.slurm_conf(SETTINGS, PORTS).splitlines()
+    nodes = [line for line in lines if line.startswith("NodeName=")]
+    assert [line.split()[0] for line in nodes] == ["NodeName=node1", "NodeName=node2"]
+    assert [line.split()[3] for line in nodes] == ["Port=26", "Port=27"]
+    assert all("Gres=gpu:2" in line and "NodeAddr=127.0.0.1" in line for line in nodes)
+    assert "SlurmctldPort=24" in lines
+    assert "MaxArraySize=20001" in lines
+
+
+def test_settings_reach_the_text_that_they_name() -> None:
+    chosen = replace(SETTINGS, min_job_age=2, cpus=3, memory_mb=777, gpus=1, name="other")
+    text = slurm.slurm_conf(chosen, PORTS)
+    for expected in ("MinJobAge=2", "CPUs=3", "RealMemory=777", "Gres=gpu:1", "ClusterName=other"):
+        assert expected in text
+    assert "pretend-gpu[0-0]" in slurm.gres_conf(chosen)
+    assert "MEMORY = 777" in condor.condor_conf(chosen, PORTS)
+    assert "NUM_CPUS = 6" in condor.condor_conf(chosen, PORTS)
+
+
+def test_without_accounting_no_file_and_no_daemon_speaks_of_a_database() -> None:
+    bare = replace(SETTINGS, accounting=False)
+    assert "AccountingStorage" not in slurm.slurm_conf(bare, PORTS)
+    names = [service.name for service in daemons.services(bare, PORTS)]
+    assert names == ["sshd", "registry", "munge", "slurmctld", "node1", "node2", "condor"]
+    assert json.loads(daemons.plan(bare, PORTS))["finish"] == []
+    assert "AccountingStoragePort=25" in slurm.slurm_conf(SETTINGS, PORTS)
+
+
+@pytest.mark.parametrize("accounting", [True, False])
+def test_every_daemon_waits_only_for_daemons_listed_before_it(accounting: bool) -> None:
+    seen: set[str] = set()
+    for service in daemons.services(replace(SETTINGS, accounting=accounting), PORTS):
+        assert set(service.after) <= seen
+        seen.add(service.name)
+
+
+def test_no_text_names_an_address_other_than_loopback() -> None:
+    for text in daemons.files(SETTINGS, PORTS).values():
+        assert "0.0.0.0" not in text
+    assert "ListenAddress 127.0.0.1\nPort 21\n" in daemons.sshd_config(SETTINGS, PORTS)
+    assert "addr: 127.0.0.1:22" in daemons.registry_config(PORTS)
+
+
+def test_an_older_sshd_is_not_told_of_penalties_it_does_not_know() -> None:
+    assert "PerSourcePenalties" in daemons.sshd_config(SETTINGS, PORTS)
+    assert "PerSourcePenalties" not in daemons.sshd_config(replace(SETTINGS, suite="bookworm"), PORTS)
+
+
+def test_the_stamp_changes_with_the_suite_and_not_with_the_state_folder() -> None:
+    assert packages.stamp(SETTINGS) != packages.stamp(replace(SETTINGS, suite="bookworm"))
+    assert packages.stamp(SETTINGS) == packages.stamp(replace(SETTINGS, state=Path("/elsewhere"), accounting=False))
+
+
+def test_only_apptainer_is_preferred_from_the_unstable_suite() -> None:
+    paragraphs = packages.preferences(SETTINGS).strip().split("\n\n")
+    found = []
+    for paragraph in paragraphs:
+        parser = configparser.ConfigParser(delimiters=(":",))
+        parser.read_string(f"[pin]\n{paragraph}")
+        found.append((parser["pin"]["package"], parser["pin"]["pin"], int(parser["pin"]["pin-priority"])))
+    assert found == [("*", "release a=unstable", 100), ("apptainer", "release a=unstable", 900)]
+
+
+def test_mmdebstrap_is_given_mirror_options_packages_and_both_suites() -> None:
+    source = Mirror("http://mirror.example/debian", ('Acquire::Check-Valid-Until "false"',))
+    argv = rootfs.command(SETTINGS, source, Path("/cache/draft.part"), Path("/cache/preferences"))
+    assert '--aptopt=Acquire::Check-Valid-Until "false"' in argv
+    included = next(word for word in argv if word.startswith("--include=")).removeprefix("--include=").split(",")
+    assert {"apptainer", "htcondor", "slurm-wlm", "slurmdbd", "docker-registry", "openssh-server"} <= set(included)
+    assert argv[argv.index("trixie") :] == [
+        "trixie",
+        "/cache/draft.part",
+        "deb http://mirror.example/debian trixie main",
+        "deb http://mirror.example/debian sid main",
+    ]
+
+
+def test_the_cluster_entry_is_toml_that_names_the_ssh_configuration_and_the_mirror() -> None:
+    lab = state.describe(SETTINGS, PORTS, Path("/cache/rootfs"), Process(1, 2), Process(3, 4))
+    entry = tomllib.loads(access.cluster_toml(lab))["clusters"]["lab"]
+    assert entry == {
+        "host": "hpcdeploy-lab",
+        "ssh-config": "/state with space/ssh_config",
+        "schedulers": ["slurm", "htcondor"],
+        "root": "$SCRATCH/hpcdeploy",
+        "mirrors": {"ghcr.io": "localhost:22"},
+    }
+    assert 'IdentityFile "/state with space/id_ed25519"' in access.ssh_config(lab)
+    assert access.known_hosts(lab, "ssh-ed25519 AAAA comment\n") == "[127.0.0.1]:21 ssh-ed25519 AAAA\n"
+
+
+@pytest.mark.parametrize(("name", "forbidding", "remedy"), REFUSALS)
+def test_a_machine_that_forbids_user_namespaces_is_refused_with_the_remedy(name: str, forbidding: str, remedy: str) -> None:
+    with pytest.raises(LabError, match=f"sysctl -w {remedy}"):
+        check_user_namespaces({name: forbidding})
+
+
+def test_a_machine_that_allows_user_namespaces_or_has_no_such_switch_will_do() -> None:
+    check_user_namespaces({"user/max_user_namespaces": "95983", "kernel/unprivileged_userns_clone": "1"})
+    check_user_namespaces({})

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import oras.container
-import oras.decorator
 import oras.provider
 import pytest
 
@@ -23,7 +22,7 @@ from tests.registry.token_service import PASSWORD, USER, TokenService
 def impatient(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Keep oras-py's waits short, and write down how long they would have been."""
     waits: list[float] = []
-    monkeypatch.setattr(oras.decorator.time, "sleep", waits.append)
+    monkeypatch.setattr("oras.decorator.time.sleep", waits.append)
     return waits
 
 

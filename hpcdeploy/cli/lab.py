@@ -48,6 +48,8 @@ def shell(
 ) -> None:
     """Run a command, or a shell, on the lab's login node."""
     import os
+    import shlex
+    import sys
 
     from hpcdeploy.errors import LabError
     from hpcdeploy.lab import cluster
@@ -56,8 +58,11 @@ def shell(
     lab = cluster.find()
     if lab is None:
         raise LabError("no lab runs; start one with: hpcdeploy lab up")
+    words = command or ["bash", "--login"]
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        words = ["script", "-qec", shlex.join(words), "/dev/null"]  # a terminal of the lab's own: this one is unknown there
     environment = {"TERM": os.environ.get("TERM", "dumb")}
-    argv = inside_argv(lab, command or ["bash", "--login"], user="root" if root else lab.user, environment=environment)
+    argv = inside_argv(lab, words, user="root" if root else lab.user, environment=environment)
     os.execvp(argv[0], argv)  # noqa: S606 - the command's own exit status and terminal are what is wanted
 
 

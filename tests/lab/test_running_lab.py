@@ -5,9 +5,7 @@ import urllib.request
 from pathlib import Path
 
 import paramiko
-from typer.testing import CliRunner
 
-from hpcdeploy.cli.lab import app
 from hpcdeploy.lab import cluster
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.settings import default_settings
@@ -136,12 +134,3 @@ def test_a_second_up_changes_nothing(lab: Lab) -> None:
     said: list[str] = []
     assert cluster.up(default_settings(), said.append).init == lab.init
     assert said == [f"the lab runs already (process {lab.init_pid})"]
-
-
-def test_status_tells_people_and_programs(lab: Lab) -> None:
-    runner = CliRunner()
-    found = json.loads(runner.invoke(app, ["status", "--json"]).stdout)
-    assert found["state"] == "ready"
-    assert set(found["services"].values()) == {"ready"}
-    assert found["registry"] == lab.registry
-    assert "lab: ready" in runner.invoke(app, ["status"]).stdout

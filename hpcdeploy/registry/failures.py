@@ -23,6 +23,8 @@ def explain_response(response: requests.Response, *, doing: str, reference: Refe
         return RegistryError(
             f"{where}: {reference.host}, or a proxy before it, takes no file that large{detail}; use another registry."
         )
+    if status == 400 and "DIGEST_INVALID" in detail:
+        return RegistryError(f"{where}: the file is not the one on record, its sha256 is another{detail}; build it again.")
     if status == 429:
         later = response.headers.get("Retry-After", "")
         when = f" (Retry-After: {later})" if later else ""

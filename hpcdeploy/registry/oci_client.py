@@ -45,7 +45,7 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
         self._lookup = lookup
         # No proxy stands between a machine and itself. A callable that changes nothing keeps ~/.netrc out: requests would
         # put its `default` line in the place of our token.
-        self.session.trust_env = not is_loopback(reference.host)
+        self.session.trust_env = not (plain_http and is_loopback(reference.host))
         self.session.auth = _leave_alone
         self.session.headers["User-Agent"] = "hpcdeploy"
         self.auth: ScopedAuth

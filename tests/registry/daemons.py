@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,14 +13,19 @@ _PATIENCE = 20.0
 
 
 @contextmanager
-def serve(program: Path, folder: Path, **auth: dict[str, str]) -> Iterator[str]:
-    """Run the docker-registry at `program` on a port that the system picks; give ``127.0.0.1:PORT``."""
+def serve(
+    program: Path, folder: Path, *, http: Mapping[str, object] | None = None, **auth: Mapping[str, str]
+) -> Iterator[str]:
+    """Run the docker-registry at `program` on a port that the system picks; give ``127.0.0.1:PORT``.
+
+    `http` and `auth` are added to those parts of its configuration.
+    """
     folder.mkdir(parents=True)
     settings = {
         "version": "0.1",
         "log": {"level": "info", "accesslog": {"disabled": True}},
         "storage": {"filesystem": {"rootdirectory": str(folder / "storage")}, "delete": {"enabled": True}},
-        "http": {"addr": "127.0.0.1:0"},
+        "http": {"addr": "127.0.0.1:0", **(http or {})},
         **({"auth": auth} if auth else {}),
     }
     # JSON is YAML, and every daemon reads it.

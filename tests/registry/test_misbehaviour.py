@@ -10,8 +10,6 @@ from hpcdeploy.errors import AuthenticationError, RegistryError
 from hpcdeploy.image import PublishedImage
 from hpcdeploy.registry.credentials import Lookup
 from hpcdeploy.registry.manifest import render_manifest
-from hpcdeploy.registry.oci_client import OciClient
-from hpcdeploy.registry.reference import parse_reference
 from hpcdeploy.registry.retries import Patience
 from hpcdeploy.registry.streams import RECEIVED_BLOCK
 from tests.registry.images import CREATED, NOTHING, SWIFT, Image, make_image, registry, user
@@ -205,13 +203,6 @@ def test_a_refused_connection_is_told_after_a_few_short_waits(image: Image) -> N
     with pytest.raises(RegistryError, match=f"nothing listens at {host} after 4 attempts"):
         registry(host, patience=replace(SWIFT, first_wait=0.5, sleep=waits.append)).resolve()
     assert waits == [0.5, 1.0, 2.0]
-
-
-def test_a_registry_without_tls_where_tls_is_expected_is_told() -> None:
-    with misbehave(uploads) as odd:
-        client = OciClient(parse_reference(f"{odd.host}/x"), NOTHING, plain_http=False, patience=SWIFT, doing="Pushing")
-        with client.session, pytest.raises(RegistryError, match="does not speak TLS"):
-            client.list_tags()
 
 
 BASIC = {"WWW-Authenticate": 'Basic realm="x"'}

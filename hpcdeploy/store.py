@@ -1,4 +1,4 @@
-"""The record of runs: one SQLite file, so that a run is known from any folder, and after this machine was off.
+"""The record of runs and images: one SQLite file, so that a run is known from any folder, and after this machine was off.
 
 It lies in ``$XDG_STATE_HOME/hpcdeploy/runs.db`` (default ``~/.local/state``, XDG Base Directory Specification). A run is
 written here *before* it is submitted: whatever happens then, its id is known and the same submission can be made again.
@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from hpcdeploy.errors import UnknownRunError
-from hpcdeploy.image import PublishedImage
+from hpcdeploy.image import BuiltImage, PublishedImage
 from hpcdeploy.run import Run, RunStatus, State, TaskStatus
 
 _SCHEMA = """
@@ -23,6 +23,9 @@ CREATE TABLE IF NOT EXISTS runs (
     ended INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS runs_by_age ON runs (submitted);
+CREATE TABLE IF NOT EXISTS built (
+    project TEXT NOT NULL, name TEXT NOT NULL, image TEXT NOT NULL, PRIMARY KEY (project, name)
+);
 CREATE TABLE IF NOT EXISTS published (
     sha256 TEXT NOT NULL, repository TEXT NOT NULL, manifest TEXT NOT NULL, size INTEGER NOT NULL, pushed INTEGER NOT NULL,
     PRIMARY KEY (sha256, repository)
@@ -117,6 +120,20 @@ class Store:
             several = ", ".join(status.run.id for status in found)
             raise UnknownRunError(f"{name!r} could be any of {several}; write more of the one that you mean")
         return found[0]
+
+    def built(self, project: Path, image: BuiltImage) -> None:
+        """Note the latest build of one of a project's images (`project`: its folder)."""
+        row = (str(project.resolve()), image.name, json.dumps(asdict(image)))
+        with self._open() as connection:
+            connection.execute("INSERT OR REPLACE INTO built VALUES (?, ?, ?)", row)
+
+    def latest_build(self, project: Path, name: str) -> BuiltImage | None:
+        """Return the latest build of a project's image, or None where it was never built from here."""
+        with self._open() as connection:
+            row = connection.execute(
+                "SELECT image FROM built WHERE project = ? AND name = ?", (str(project.resolve()), name)
+            ).fetchone()
+        return None if row is None else BuiltImage(**json.loads(row[0]))
 
     def published(self, image: PublishedImage, *, when: int) -> None:
         """Note that an image was pushed, at `when` (seconds since 1970)."""

@@ -4,10 +4,10 @@ write_job() {
   case $run$work in
     *\$\(* | *\"*) die 10 "the path $run or $work holds \$( or a double quote, which a submit description cannot say" ;;
   esac
-  write "$run/job.sh" <<'[= end_of_job =]'
-[= job_script =]
+  write "$run/program.sh" <<'[= end_of_job =]'
+[= program =]
 [= end_of_job =]
-  chmod 0755 "$run/job.sh"
+  chmod 0755 "$run/program.sh"
 [% if array and not workdir %]
   local task
   for ((task = 0; task < [= tasks =]; task++)); do mkdir -p "$run/output/$task"; done
@@ -15,7 +15,7 @@ write_job() {
   {
     printf '%s = %s\n' run_folder "$run" image_file "$image" work_folder "$work[= '/\\$(Process)' if array and not workdir =]"
     cat <<'[= end_of_job =]'
-[= submit_description =]
+[= job_script =]
 [= end_of_job =]
   } | write "$run/job.sub"
 }

@@ -40,32 +40,25 @@ trap 'rm -rf "$scratch"' EXIT
 mkdir "$scratch/cache"
 export [= prefix =]_TMPDIR="$scratch" [= prefix =]_CACHEDIR="$scratch/cache"
 
-# What the program in the container sees.
-export [= prefix =]ENV_HPCDEPLOY_RUN=[= run_id | word =]
-export [= prefix =]ENV_HPCDEPLOY_JOB_ID="$job"
-export [= prefix =]ENV_HPCDEPLOY_TASK="$task"
-export [= prefix =]ENV_HPCDEPLOY_IMAGE_SHA256=[= sha256 =]
-[% for name, value in environment %]
-export [= prefix =]ENV_[= name =]=[= value | word =]
-[% endfor %]
-
 workdir=[= workdir or ('"$run/output' ~ ('/$task' if array else '') ~ '"') =]
 mkdir -p "$workdir" || finish 1
 cd "$workdir" || finish 1
 
 # --mount, unlike --bind, can name every path: its fields are quoted as in CSV (apptainer exec --help).
 field() { printf '"%s=%s"' "$1" "${2//\"/\"\"}"; }
-mounts=(--mount "type=bind,$(field source "$PWD"),$(field destination "$PWD")")
+mounts=(--mount "type=bind,$(field source "$run"),$(field destination "$run")")
+[% if workdir %]
+mounts+=(--mount "type=bind,$(field source "$PWD"),$(field destination "$PWD")")
+[% endif %]
 [% for bind in binds %]
 mounts+=(--mount "type=bind,$(field source [= bind.source | path =]),$(field destination [= bind.destination | path =])[= ',ro' if bind.read_only =]")
 [% endfor %]
 
-# The command, word by word.
-set -- [= command | words =]
 [% if nodes > 1 %]
 srun --ntasks-per-node=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" \
 [% endif %]
-[= apptainer | word =] [= 'exec' if command else 'run' =] --no-eval[= ' --nv' if gpus =] --pwd "$PWD" "${mounts[@]}" "$image" "$@" &
+[= apptainer | word =] exec --no-eval[= ' --nv' if gpus =] --pwd "$PWD" "${mounts[@]}" "$image" \
+  /bin/sh "$run/program.sh" "$task" "$job" &
 container=$!
 # Slurm's warnings reach this shell: pass them on, and stay to note how the program ended.
 trap 'kill -TERM "$container" 2>/dev/null' TERM

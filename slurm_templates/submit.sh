@@ -3,6 +3,9 @@ write_job() {
   write "$run/job.sh" <<'[= end_of_job =]'
 [= job_script =]
 [= end_of_job =]
+  write "$run/program.sh" <<'[= end_of_job =]'
+[= program =]
+[= end_of_job =]
 }
 
 # Prints the job's id. The paths go as arguments, which no tokenizer touches; the rest stands in job.sh.

@@ -36,7 +36,7 @@ def render(
     cluster: ClusterName = None,
     scheduler: Scheduler = None,
     run_id: RunId = None,
-    **options: Any,
+    **options: Any,  # noqa: ANN401 - the decorator gives each its type
 ) -> None:
     """Print the login-node script that would submit a job, and touch nothing: the very bytes that submit would send."""
     from hpcdeploy.cli.place import here
@@ -57,7 +57,7 @@ def submit(
         typer.Option("--resume", metavar="RUN", help="Go on with a submission that was cut off.", show_default=False),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    **options: Any,
+    **options: Any,  # noqa: ANN401 - the decorator gives each its type
 ) -> None:
     """Submit a job, once: its image is made sure of, its run is noted, and a cut connection is answered by asking again."""
     from hpcdeploy.cli.place import here
@@ -83,8 +83,8 @@ def _plan(
     options: Mapping[str, Any],
 ) -> "Plan":
     from hpcdeploy.config.options import read_options
-    from hpcdeploy.flows.images import published_by_reference
     from hpcdeploy.flows.plan import plan
+    from hpcdeploy.registry import asking
 
     return plan(
         place.project,
@@ -93,7 +93,8 @@ def _plan(
         cluster,
         cast("SchedulerName | None", scheduler),
         read_options(as_settings(options, ctx.meta.get(META, ()))),
-        resolve=published_by_reference,
+        resolve=asking.resolve,
+        plain_http=asking.speaks_plain_http,
         run_id=run_id,
         now=time.time(),
     )

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from hpcdeploy.cli import image, init, job, lab, runs
+from hpcdeploy.cli.command_line import WithCommand
 from hpcdeploy.errors import HpcdeployError
 
 app = typer.Typer(
@@ -21,8 +22,8 @@ app.command()(init.init)
 app.command()(image.generate)
 app.command()(image.build)
 app.command()(image.push)
-app.command()(job.render)
-app.command()(job.submit)
+app.command(cls=WithCommand)(job.render)
+app.command(cls=WithCommand)(job.submit)
 app.command()(runs.status)
 app.command("runs")(runs.list_runs)
 app.command()(runs.wait)

@@ -1,15 +1,13 @@
 """Plan: from the project's words to a run and the script that submits it. Nothing is written anywhere."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.config.project import JobSettings, Project
 from hpcdeploy.config.resolution import choose_cluster, resolve_job
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.flows.images import delivery_of
+from hpcdeploy.flows.images import Resolve, SpeaksPlainHttp, delivery_of
 from hpcdeploy.flows.submit import plan_run
-from hpcdeploy.image import PublishedImage
 from hpcdeploy.job import Job
 from hpcdeploy.run import Run
 from hpcdeploy.scheduler.login_node import submission
@@ -34,7 +32,8 @@ def plan(
     scheduler: SchedulerName | None,
     options: JobSettings,
     *,
-    resolve: Callable[[str], PublishedImage],
+    resolve: Resolve,
+    plain_http: SpeaksPlainHttp,
     run_id: str | None,
     now: float,
 ) -> Plan:
@@ -50,7 +49,7 @@ def plan(
             f"cluster {cluster.name} has {' and '.join(cluster.schedulers)}, and no {chosen!r}; say --scheduler"
         )
     job = resolve_job(project, job_name, cluster.name, options)
-    delivery = delivery_of(job.image, project, cluster, store, resolve)
+    delivery = delivery_of(job.image, project, cluster, store, resolve, plain_http)
     run = plan_run(job, cluster, chosen, delivery, now=now)
     if run_id is not None:
         run = replace(run, id=run_id)

@@ -12,6 +12,10 @@ from hpcdeploy.scheduler.answers import Answers
 class Scheduler(Protocol):
     """The words of one scheduler. The modules `hpcdeploy.scheduler.slurm` and `hpcdeploy.scheduler.htcondor` are such."""
 
+    @property
+    def JOB_TEMPLATE(self) -> str:  # noqa: N802 - a constant of the module
+        """Name the template, among this scheduler's own, of what the scheduler is handed."""
+
     def job_values(self, job: Job, cluster: Cluster, run_id: str) -> Mapping[str, object]:
         """Give what this scheduler's own templates need to write `job`; raises `ConfigError` for what it has no word for."""
 

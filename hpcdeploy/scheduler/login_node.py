@@ -59,9 +59,8 @@ def submission(run: Run, job: Job, cluster: Cluster, delivery: Delivery, *, over
         **words.job_values(job, cluster, run.id),
     }
     folder = f"{run.scheduler}_templates"
-    values["job_script"] = _render(f"{folder}/job.sh", values, overrides).rstrip("\n")
-    if run.scheduler == "htcondor":
-        values["submit_description"] = _render(f"{folder}/job.sub", values, overrides).rstrip("\n")
+    values["program"] = _render("login_templates/program.sh", values, overrides).rstrip("\n")
+    values["job_script"] = _render(f"{folder}/{words.JOB_TEMPLATE}", values, overrides).rstrip("\n")
     return _render("login_templates/submit.sh", values, overrides)
 
 

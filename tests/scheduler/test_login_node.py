@@ -55,6 +55,7 @@ def test_shellcheck_has_nothing_to_say_of_the_job_itself(name: str) -> None:
     text = scripts()[name]
     begin = text.index("\n", text.index("<<'HPCDEPLOY_END")) + 1
     job = text[begin : text.index("\nHPCDEPLOY_END", begin)]
+    assert job.startswith("#!")
     # SC2016: a person's own words may look like a forgotten expansion; that they stay as they are is the point.
     checked = subprocess.run(["shellcheck", "--exclude=SC2016", "-"], input=job, text=True, capture_output=True, check=False)
     assert checked.stdout == ""

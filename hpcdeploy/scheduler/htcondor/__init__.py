@@ -10,6 +10,8 @@ from hpcdeploy.scheduler.answers import Answers
 from hpcdeploy.scheduler.htcondor import answers as htcondor_answers
 from hpcdeploy.scheduler.htcondor.commands import commands, lines
 
+JOB_TEMPLATE = "job.sub"
+
 
 def job_values(job: Job, cluster: Cluster, run_id: str) -> Mapping[str, object]:
     """Give what ``htcondor_templates/`` needs to write `job`."""

@@ -10,6 +10,8 @@ from hpcdeploy.scheduler.slurm import answers as slurm_answers
 from hpcdeploy.scheduler.slurm.directives import directives, lines
 from hpcdeploy.scheduler.slurm.records import Record, read_records, settle
 
+JOB_TEMPLATE = "job.sh"
+
 
 def job_values(job: Job, cluster: Cluster, run_id: str) -> Mapping[str, object]:
     """Give what ``slurm_templates/`` needs to write `job`."""

@@ -93,18 +93,19 @@ write_job() {
   case $run$work in
     *\$\(* | *\"*) die 10 "the path $run or $work holds \$( or a double quote, which a submit description cannot say" ;;
   esac
-  write "$run/job.sh" <<'HPCDEPLOY_END_0123456789'
+  write "$run/program.sh" <<'HPCDEPLOY_END_0123456789'
 #!/bin/sh
-# Run hello-0123456789, written by hpcdeploy 0.1.0. HTCondor starts this inside the container, with --nv where it gave
-# GPUs; the task's number is its one argument.
+# Run hello-0123456789, written by hpcdeploy 0.1.0. This runs inside the container, once for each task; its arguments are the
+# task's number and the job's id. The command and its environment stand here, and pass through nobody else's quoting.
 export HPCDEPLOY_RUN=hello-0123456789
 export HPCDEPLOY_TASK="$1"
+export HPCDEPLOY_JOB_ID="$2"
 export HPCDEPLOY_IMAGE_SHA256=abababababababababababababababababababababababababababababababab
-# The command, word by word; none means the image's own run script.
+# No command means the image's own run script.
 set -- /.singularity.d/runscript
 exec "$@"
 HPCDEPLOY_END_0123456789
-  chmod 0755 "$run/job.sh"
+  chmod 0755 "$run/program.sh"
   {
     printf '%s = %s\n' run_folder "$run" image_file "$image" work_folder "$work"
     cat <<'HPCDEPLOY_END_0123456789'
@@ -112,8 +113,8 @@ HPCDEPLOY_END_0123456789
 universe                = container
 container_image         = $(image_file)
 # No absolute path: that would be taken for a program of the image's own (condor_submit(1), container universe).
-executable              = job.sh
-arguments               = $(Process)
+executable              = program.sh
+arguments               = $(Process) $(Cluster)
 initialdir              = $(work_folder)
 log                     = $(run_folder)/events.log
 output                  = $(run_folder)/logs/$(Process).out

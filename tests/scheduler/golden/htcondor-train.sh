@@ -93,22 +93,23 @@ write_job() {
   case $run$work in
     *\$\(* | *\"*) die 10 "the path $run or $work holds \$( or a double quote, which a submit description cannot say" ;;
   esac
-  write "$run/job.sh" <<'HPCDEPLOY_END_0123456789'
+  write "$run/program.sh" <<'HPCDEPLOY_END_0123456789'
 #!/bin/sh
-# Run train-0123456789, written by hpcdeploy 0.1.0. HTCondor starts this inside the container, with --nv where it gave
-# GPUs; the task's number is its one argument.
+# Run train-0123456789, written by hpcdeploy 0.1.0. This runs inside the container, once for each task; its arguments are the
+# task's number and the job's id. The command and its environment stand here, and pass through nobody else's quoting.
 export HPCDEPLOY_RUN=train-0123456789
 export HPCDEPLOY_TASK="$1"
+export HPCDEPLOY_JOB_ID="$2"
 export HPCDEPLOY_IMAGE_SHA256=abababababababababababababababababababababababababababababababab
 export GREETING='it'"'"'s $5
 now'
 export EMPTY=''
-# The command, word by word; none means the image's own run script.
+# No command means the image's own run script.
 set -- python -c 'print('"'"'a b'"'"')' '$HOME' 'say "hi"; rm -rf /' 'two
 lines' '' 'naïve ☃' 'back\slash' '%s {{ x }}' -
 exec "$@"
 HPCDEPLOY_END_0123456789
-  chmod 0755 "$run/job.sh"
+  chmod 0755 "$run/program.sh"
   local task
   for ((task = 0; task < 100; task++)); do mkdir -p "$run/output/$task"; done
   {
@@ -118,8 +119,8 @@ HPCDEPLOY_END_0123456789
 universe                = container
 container_image         = $(image_file)
 # No absolute path: that would be taken for a program of the image's own (condor_submit(1), container universe).
-executable              = job.sh
-arguments               = $(Process)
+executable              = program.sh
+arguments               = $(Process) $(Cluster)
 initialdir              = $(work_folder)
 log                     = $(run_folder)/events.log
 output                  = $(run_folder)/logs/$(Process).out

@@ -101,23 +101,16 @@ trap 'rm -rf "$scratch"' EXIT
 mkdir "$scratch/cache"
 export APPTAINER_TMPDIR="$scratch" APPTAINER_CACHEDIR="$scratch/cache"
 
-# What the program in the container sees.
-export APPTAINERENV_HPCDEPLOY_RUN=hello-0123456789
-export APPTAINERENV_HPCDEPLOY_JOB_ID="$job"
-export APPTAINERENV_HPCDEPLOY_TASK="$task"
-export APPTAINERENV_HPCDEPLOY_IMAGE_SHA256=abababababababababababababababababababababababababababababababab
-
 workdir="$run/output"
 mkdir -p "$workdir" || finish 1
 cd "$workdir" || finish 1
 
 # --mount, unlike --bind, can name every path: its fields are quoted as in CSV (apptainer exec --help).
 field() { printf '"%s=%s"' "$1" "${2//\"/\"\"}"; }
-mounts=(--mount "type=bind,$(field source "$PWD"),$(field destination "$PWD")")
+mounts=(--mount "type=bind,$(field source "$run"),$(field destination "$run")")
 
-# The command, word by word.
-set -- 
-apptainer run --no-eval --pwd "$PWD" "${mounts[@]}" "$image" "$@" &
+apptainer exec --no-eval --pwd "$PWD" "${mounts[@]}" "$image" \
+  /bin/sh "$run/program.sh" "$task" "$job" &
 container=$!
 # Slurm's warnings reach this shell: pass them on, and stay to note how the program ended.
 trap 'kill -TERM "$container" 2>/dev/null' TERM
@@ -129,6 +122,18 @@ while kill -0 "$container" 2>/dev/null; do
   wait "$container" || code=$?
 done
 finish "$code"
+HPCDEPLOY_END_0123456789
+  write "$run/program.sh" <<'HPCDEPLOY_END_0123456789'
+#!/bin/sh
+# Run hello-0123456789, written by hpcdeploy 0.1.0. This runs inside the container, once for each task; its arguments are the
+# task's number and the job's id. The command and its environment stand here, and pass through nobody else's quoting.
+export HPCDEPLOY_RUN=hello-0123456789
+export HPCDEPLOY_TASK="$1"
+export HPCDEPLOY_JOB_ID="$2"
+export HPCDEPLOY_IMAGE_SHA256=abababababababababababababababababababababababababababababababab
+# No command means the image's own run script.
+set -- /.singularity.d/runscript
+exec "$@"
 HPCDEPLOY_END_0123456789
 }
 

@@ -143,29 +143,18 @@ trap 'rm -rf "$scratch"' EXIT
 mkdir "$scratch/cache"
 export SINGULARITY_TMPDIR="$scratch" SINGULARITY_CACHEDIR="$scratch/cache"
 
-# What the program in the container sees.
-export SINGULARITYENV_HPCDEPLOY_RUN=train-0123456789
-export SINGULARITYENV_HPCDEPLOY_JOB_ID="$job"
-export SINGULARITYENV_HPCDEPLOY_TASK="$task"
-export SINGULARITYENV_HPCDEPLOY_IMAGE_SHA256=abababababababababababababababababababababababababababababababab
-export SINGULARITYENV_GREETING='it'"'"'s $5
-now'
-export SINGULARITYENV_EMPTY=''
-
 workdir="$run/output/$task"
 mkdir -p "$workdir" || finish 1
 cd "$workdir" || finish 1
 
 # --mount, unlike --bind, can name every path: its fields are quoted as in CSV (apptainer exec --help).
 field() { printf '"%s=%s"' "$1" "${2//\"/\"\"}"; }
-mounts=(--mount "type=bind,$(field source "$PWD"),$(field destination "$PWD")")
+mounts=(--mount "type=bind,$(field source "$run"),$(field destination "$run")")
 mounts+=(--mount "type=bind,$(field source /data/common),$(field destination /data/common),ro")
 mounts+=(--mount "type=bind,$(field source "${SCRATCH:?is not set on this machine, but the path needs it: set it, or name another path}"'/data set'),$(field destination /data)")
 
-# The command, word by word.
-set -- python -c 'print('"'"'a b'"'"')' '$HOME' 'say "hi"; rm -rf /' 'two
-lines' '' 'naïve ☃' 'back\slash' '%s {{ x }}' -
-singularity exec --no-eval --nv --pwd "$PWD" "${mounts[@]}" "$image" "$@" &
+singularity exec --no-eval --nv --pwd "$PWD" "${mounts[@]}" "$image" \
+  /bin/sh "$run/program.sh" "$task" "$job" &
 container=$!
 # Slurm's warnings reach this shell: pass them on, and stay to note how the program ended.
 trap 'kill -TERM "$container" 2>/dev/null' TERM
@@ -177,6 +166,22 @@ while kill -0 "$container" 2>/dev/null; do
   wait "$container" || code=$?
 done
 finish "$code"
+HPCDEPLOY_END_0123456789
+  write "$run/program.sh" <<'HPCDEPLOY_END_0123456789'
+#!/bin/sh
+# Run train-0123456789, written by hpcdeploy 0.1.0. This runs inside the container, once for each task; its arguments are the
+# task's number and the job's id. The command and its environment stand here, and pass through nobody else's quoting.
+export HPCDEPLOY_RUN=train-0123456789
+export HPCDEPLOY_TASK="$1"
+export HPCDEPLOY_JOB_ID="$2"
+export HPCDEPLOY_IMAGE_SHA256=abababababababababababababababababababababababababababababababab
+export GREETING='it'"'"'s $5
+now'
+export EMPTY=''
+# No command means the image's own run script.
+set -- python -c 'print('"'"'a b'"'"')' '$HOME' 'say "hi"; rm -rf /' 'two
+lines' '' 'naïve ☃' 'back\slash' '%s {{ x }}' -
+exec "$@"
 HPCDEPLOY_END_0123456789
 }
 

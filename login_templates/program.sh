@@ -1,0 +1,13 @@
+#!/bin/sh
+# Run [= run_id =], written by hpcdeploy [= version =]. This runs inside the container, once for each task; its arguments are the
+# task's number and the job's id. The command and its environment stand here, and pass through nobody else's quoting.
+export HPCDEPLOY_RUN=[= run_id | word =]
+export HPCDEPLOY_TASK="$1"
+export HPCDEPLOY_JOB_ID="$2"
+export HPCDEPLOY_IMAGE_SHA256=[= sha256 =]
+[% for name, value in environment %]
+export [= name =]=[= value | word =]
+[% endfor %]
+# No command means the image's own run script.
+set -- [= (command or ('/.singularity.d/runscript',)) | words =]
+exec "$@"

@@ -1,0 +1,58 @@
+"""An image in the lab's registry, the lab as a cluster, and a record of runs that is thrown away."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hpcdeploy.cluster import Cluster
+from hpcdeploy.config.files import load_project
+from hpcdeploy.flows.connections import Connections
+from hpcdeploy.image import PublishedImage
+from hpcdeploy.lab.inside import inside
+from hpcdeploy.lab.state import Lab
+from hpcdeploy.registry.asking import registry_of
+from hpcdeploy.scheduler.login_node import Delivery
+from hpcdeploy.store import Store
+from hpcdeploy.transport.connect import open_transport
+
+
+@pytest.fixture(scope="session")
+def published(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> PublishedImage:
+    """Build an image with Python in it from the lab's base image, and push it."""
+    made = inside(
+        lab,
+        ["apptainer", "build", "--force", f"{lab.scratch}/test.sif", f"docker://{lab.registry}/prefix-dev/pixi:noble"],
+        user=lab.user,
+        environment={"APPTAINER_NOHTTPS": "1", "APPTAINER_CACHEDIR": f"{lab.scratch}/test-cache"},
+    )
+    assert made.returncode == 0, made.stderr.decode()
+    path = tmp_path_factory.mktemp("image") / "test.sif"
+    path.write_bytes(inside(lab, ["cat", f"{lab.scratch}/test.sif"], user=lab.user).stdout)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    return registry_of(f"{lab.registry}/tests/cluster").push(
+        path, sha256=sha256, created="2026-01-01T00:00:00Z", tags=("latest",)
+    )
+
+
+@pytest.fixture
+def delivery(published: PublishedImage) -> Delivery:
+    return Delivery(sha256=published.sha256, reference=published.reference, size=published.size, plain_http=True)
+
+
+@pytest.fixture
+def cluster(lab: Lab, tmp_path: Path) -> Cluster:
+    """Give the lab as the settings describe it, found by its own file and nothing else."""
+    return load_project(tmp_path, optional=True).clusters["lab"]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "runs.db")
+
+
+@pytest.fixture
+def connections() -> Iterator[Connections]:
+    with Connections(open_transport) as opened:
+        yield opened

@@ -1,0 +1,195 @@
+"""Where runs are, what they wrote, and how they ended: on both schedulers."""
+
+import json
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hpcdeploy.cluster import Cluster, SchedulerName
+from hpcdeploy.errors import ConfigError, SchedulerError, WaitTimeoutError
+from hpcdeploy.flows import follow, logs
+from hpcdeploy.flows.cancel import cancel
+from hpcdeploy.flows.connections import Connections
+from hpcdeploy.flows.fetch import fetch
+from hpcdeploy.job import Array, Job, Resources
+from hpcdeploy.lab.inside import inside
+from hpcdeploy.lab.state import Lab
+from hpcdeploy.run import RunStatus, State
+from hpcdeploy.scheduler.login_node import Delivery
+from hpcdeploy.store import Store
+from tests.cluster.driving import PATIENCE, output_of, submit_job, wait_for
+
+BOTH = pytest.mark.parametrize("scheduler", ["slurm", "htcondor"])
+
+
+@BOTH
+def test_a_job_with_a_gpu_sees_it_and_its_image(
+    scheduler: SchedulerName, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    program = "import json, os; print(json.dumps(dict(os.environ)))"
+    job = Job(
+        name="gpu", image="test", command=("python3", "-c", program), resources=Resources(gpus=1, memory=200, time=300)
+    )
+    run = submit_job(job, scheduler, cluster, delivery, connections, store).run
+    status = wait_for(run, cluster, connections, store)
+    assert (status.state, status.exit_code) == (State.COMPLETED, 0)
+    seen = json.loads(output_of(status, cluster, connections))
+    assert seen["CUDA_VISIBLE_DEVICES"]
+    assert seen["HPCDEPLOY_IMAGE_SHA256"] == delivery.sha256
+    assert seen["HPCDEPLOY_RUN"] == run.id
+    assert seen["APPTAINER_CONTAINER"]
+
+
+@BOTH
+def test_an_exit_code_is_the_programs_own(
+    scheduler: SchedulerName, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    job = Job(name="three", image="test", command=("sh", "-c", "echo out; echo err >&2; exit 3"))
+    run = submit_job(job, scheduler, cluster, delivery, connections, store).run
+    status = wait_for(run, cluster, connections, store)
+    assert (status.state, status.exit_code) == (State.FAILED, 3)
+    piece = logs.read(status, 0, cluster, connections)
+    assert piece.out == b"out\n"
+    assert b"err\n" in piece.err
+    assert store.find([run.id])[0].exit_code == 3
+
+
+@BOTH
+def test_every_task_of_an_array_has_its_number_its_log_and_its_folder(
+    scheduler: SchedulerName, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store, tmp_path: Path
+) -> None:
+    job = Job(
+        name="array",
+        image="test",
+        command=("sh", "-c", 'echo "task $HPCDEPLOY_TASK" | tee made.txt; exit $((HPCDEPLOY_TASK == 2))'),
+        array=Array(size=4, throttle=2),
+    )
+    run = submit_job(job, scheduler, cluster, delivery, connections, store).run
+    status = wait_for(run, cluster, connections, store)
+    assert [task.exit_code for task in status.tasks] == [0, 0, 1, 0]
+    assert [output_of(status, cluster, connections, task) for task in range(4)] == [f"task {task}\n" for task in range(4)]
+    files = fetch(run, tmp_path / "home", cluster, connections)
+    assert (tmp_path / "home" / "output" / "3" / "made.txt").read_text() == "task 3\n"
+    assert (tmp_path / "home" / "logs" / "0.out") in files
+    with pytest.raises(ConfigError, match="is there already"):
+        fetch(run, tmp_path / "home", cluster, connections)
+
+
+@BOTH
+def test_a_cancelled_run_is_cancelled_whether_it_ran_or_not(
+    scheduler: SchedulerName, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    sleeper = Job(name="sleeper", image="test", command=("sleep", "600"))
+    waiting = replace(sleeper, slurm=(("hold", True),), htcondor=(("hold", "true"),))
+    runs = [submit_job(job, scheduler, cluster, delivery, connections, store).run for job in (sleeper, waiting)]
+    known = [RunStatus(run=run, tasks=(), asked=0) for run in runs]
+    until = time.monotonic() + PATIENCE
+    asked = follow.status(known, lambda _: cluster, connections, store)
+    while asked.statuses[0].state is not State.RUNNING and time.monotonic() < until:
+        time.sleep(0.3)
+        asked = follow.status(known, lambda _: cluster, connections, store)
+    assert [one.state for one in asked.statuses] == [State.RUNNING, State.HELD]
+    assert {run.id for run in cancel(known, lambda _: cluster, connections)} == {run.id for run in runs}
+    for run in runs:
+        ended = wait_for(run, cluster, connections, store)
+        assert ended.state is State.CANCELLED
+        assert ended.exit_code
+
+
+@BOTH
+def test_logs_follow_a_task_to_its_end(
+    scheduler: SchedulerName, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    job = Job(name="ticks", image="test", command=("sh", "-c", "for i in 1 2 3; do echo tick $i; sleep 1; done"))
+    run = submit_job(job, scheduler, cluster, delivery, connections, store).run
+    pieces = list(logs.follow(RunStatus(run=run, tasks=(), asked=0), 0, cluster, connections, store, interval=0.5))
+    assert b"".join(piece.out for piece in pieces) == b"tick 1\ntick 2\ntick 3\n"
+    assert len([piece for piece in pieces if piece.out]) > 1
+
+
+def test_patience_has_an_end_and_the_run_goes_on(
+    cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    run = submit_job(
+        Job(name="long", image="test", command=("sleep", "600")), "slurm", cluster, delivery, connections, store
+    ).run
+    known = [RunStatus(run=run, tasks=(), asked=0)]
+    with pytest.raises(WaitTimeoutError, match="not ended after"):
+        list(follow.wait(known, lambda _: cluster, connections, store, first=0.2, slowest=0.5, patience=1))
+    cancel(known, lambda _: cluster, connections)
+
+
+def test_a_time_limit_is_told_from_a_failure(
+    lab: Lab, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    job = Job(name="slow", image="test", command=("sleep", "600"), resources=Resources(time=60))
+    run = submit_job(job, "slurm", cluster, delivery, connections, store).run
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        changed = inside(lab, ["scontrol", "update", f"JobId={run.job_id}", "TimeLimit=0-00:00:01"])
+        if changed.returncode == 0:
+            break
+    assert wait_for(run, cluster, connections, store).state is State.TIMEOUT
+
+
+def test_many_runs_of_both_schedulers_are_asked_for_in_one_round_trip_each(
+    cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    job = Job(name="many", image="test", command=("true",))
+    for scheduler in ("slurm", "htcondor"):
+        for _ in range(3):
+            submit_job(job, scheduler, cluster, delivery, connections, store)
+    questions: list[str] = []
+    transport = connections.to(cluster)
+    ask = transport.run
+
+    def counted(argv: object, **options: object) -> object:
+        questions.append(str(argv))
+        return ask(argv, **options)  # type: ignore[arg-type]
+
+    transport.run = counted  # type: ignore[method-assign, assignment]
+    asked = follow.status(store.latest(), lambda _: cluster, connections, store)
+    assert len(questions) == 2
+    assert len(asked.statuses) == 6
+    assert all(one.state is not State.UNKNOWN for one in asked.statuses)
+
+
+def test_a_cluster_that_cannot_be_reached_makes_its_runs_unknown_and_holds_up_no_other(
+    cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    run = submit_job(Job(name="there", image="test", command=("true",)), "slurm", cluster, delivery, connections, store).run
+    wait_for(run, cluster, connections, store)
+    lost = replace(run, id="lost-1", cluster="gone")
+    nowhere = Cluster(name="gone", host="no-such-host.invalid")
+    known = [RunStatus(run=lost, tasks=(), asked=0), RunStatus(run=run, tasks=(), asked=0)]
+    asked = follow.status(known, lambda name: {"gone": nowhere}.get(name, cluster), connections, store)
+    assert [one.state for one in asked.statuses] == [State.UNKNOWN, State.COMPLETED]
+    assert len(asked.failures) == 1
+
+
+def test_a_task_that_is_not_there_is_refused(
+    cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    run = submit_job(Job(name="one", image="test", command=("true",)), "slurm", cluster, delivery, connections, store).run
+    with pytest.raises(SchedulerError, match="no task 7"):
+        logs.read(RunStatus(run=run, tasks=(), asked=0), 7, cluster, connections)
+
+
+def test_two_connections_may_ask_at_once(
+    cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    run = submit_job(Job(name="shared", image="test", command=("true",)), "slurm", cluster, delivery, connections, store).run
+    ended: list[State] = []
+
+    def client() -> None:
+        ended.append(wait_for(run, cluster, connections, store).state)
+
+    threads = [threading.Thread(target=client) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert ended == [State.COMPLETED] * 3

@@ -17,6 +17,15 @@ from hpcdeploy.lab.pixi_standin.workspace import Environment, Workspace, find_ma
 CROSS = "\N{MULTIPLICATION SIGN}"
 """What pixi puts before an error."""
 
+UPDATE_FLAGS = {
+    "info": (),
+    "install": ("--frozen", "--locked"),
+    "list": ("--frozen", "--locked", "--no-install"),
+    "run": ("--frozen", "--locked", "--no-install", "--as-is"),
+    "shell-hook": ("--frozen", "--locked", "--no-install", "--as-is"),
+}
+"""Which of pixi's verbs takes which of its update options (its command line reference)."""
+
 ON = ("1", "true", "yes", "on")
 
 
@@ -58,6 +67,8 @@ def _dispatch(words: list[str]) -> int:
     if arguments.verb == "run":
         environ = {**os.environ, **activation.activated(workspace, environment, os.environ)}
         return running.run(workspace, environment, arguments.words, environ, dependencies=not arguments.skip_deps)
+    if arguments.json and arguments.shell:
+        raise RefusedError("--json and --shell contradict each other")
     if arguments.json:
         told = {"environment_variables": activation.activated(workspace, environment, os.environ)}
         sys.stdout.write(json.dumps(told) + "\n")
@@ -73,20 +84,19 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(
         dest="verb", required=True, metavar="info|install|shell-hook|list|run", parser_class=_Parser
     )
-    made = {name: verbs.add_parser(name, allow_abbrev=False) for name in ("info", "install", "shell-hook", "list", "run")}
+    made = {name: verbs.add_parser(name, allow_abbrev=False) for name in UPDATE_FLAGS}
     for name, verb in made.items():
         _general(verb, again=True)
         verb.add_argument("--manifest-path", "-m", default=None)
         if name not in ("info", "install"):
             verb.add_argument("--environment", "-e", default=None)
-        if name != "info":
-            for flag in ("--frozen", "--locked", "--no-install", "--as-is"):
-                verb.add_argument(flag, action="store_true")
+        for flag in UPDATE_FLAGS[name]:
+            verb.add_argument(flag, action="store_true")
         if name not in ("install", "run"):
             verb.add_argument("--json", action="store_true")
     made["install"].add_argument("--environment", "-e", action="append", default=[], dest="environments")
     made["install"].add_argument("--all", "-a", action="store_true")
-    made["shell-hook"].add_argument("--shell", "-s", choices=["bash"], default="bash")
+    made["shell-hook"].add_argument("--shell", "-s", choices=["bash"])
     made["shell-hook"].add_argument("--change-ps1", choices=["true", "false"], default="true")
     made["shell-hook"].add_argument("--no-completions", action="store_true")
     made["list"].add_argument("regex", nargs="?")
@@ -121,7 +131,8 @@ def _install(workspace: Workspace, arguments: argparse.Namespace) -> int:
 
 def _up_to_date(workspace: Workspace, environment: Environment, arguments: argparse.Namespace) -> Locked:
     """Hold the lock file against the manifest and install what is missing, as far as the flags say."""
-    frozen = arguments.frozen or arguments.as_is or os.environ.get("PIXI_FROZEN") in ON
+    as_is = getattr(arguments, "as_is", False)
+    frozen = arguments.frozen or as_is or os.environ.get("PIXI_FROZEN") in ON
     exact = arguments.locked or os.environ.get("PIXI_LOCKED") in ON
     if frozen and arguments.locked:
         raise RefusedError("--frozen and --locked contradict each other")
@@ -134,7 +145,7 @@ def _up_to_date(workspace: Workspace, environment: Environment, arguments: argpa
                 raise
             raise RefusedError(f"{error}; the lock file would have to be solved anew") from error
     content = locked(workspace, lock, environment.name)
-    if not (arguments.no_install or arguments.as_is):
+    if not (as_is or getattr(arguments, "no_install", False)):
         check_virtual(virtual_specs(content, environment.cuda))
         if not is_installed(workspace, environment.name, content):
             install_environment(workspace, environment.name, content)

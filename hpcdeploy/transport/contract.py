@@ -51,13 +51,21 @@ class Transport(Protocol):
         on_stderr: Output = ignore_output,
         timeout: float | None = None,
     ) -> Completed:
-        """Run `argv` (each word reaches the program as it is), feed it `stdin`, and wait; `timeout`: seconds of silence."""
+        """Run `argv` (each word reaches the program as it is), feed it `stdin`, and wait.
+
+        A program that is not there gives the exit code 127, one that may not run 126. The callbacks are called in the
+        caller's thread. After `timeout` seconds without a byte in either direction the command is given up with
+        `ConnectionLostError`.
+        """
 
     def put(self, local: Path, remote: str, *, progress: Progress = ignore_progress) -> None:
-        """Copy a file to the absolute path `remote`, which appears whole or not at all."""
+        """Copy a file to the absolute path `remote`, which appears whole or not at all; a program stays a program.
+
+        Raises `TransportError` also where one cannot be read or the other not written.
+        """
 
     def get(self, remote: str, local: Path, *, progress: Progress = ignore_progress) -> None:
-        """Copy the file at the absolute path `remote` to `local`, which appears whole or not at all."""
+        """Copy the file at the absolute path `remote` to `local`, which appears whole or not at all; as `put` does."""
 
     def close(self) -> None:
         """Let go of the machine. Closing twice is allowed."""

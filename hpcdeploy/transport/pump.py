@@ -72,7 +72,7 @@ def pump(
     direction; after that the command is killed and `SilenceError` raised. Any exception on the way kills it too: one of a
     callback or of `stdin` passes through, `LostError` says that the command was lost.
     """
-    events: queue.Queue[Event] = queue.Queue(maxsize=64)
+    events: queue.Queue[Event] = queue.Queue(maxsize=8)  # pieces may be megabytes long: the source is to wait for the taker
     jobs = (
         lambda: _drain("stdout", running.read_stdout, events),
         lambda: _drain("stderr", running.read_stderr, events),

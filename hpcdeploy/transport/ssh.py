@@ -16,7 +16,7 @@ from hpcdeploy.errors import ConnectionLostError, TransportError
 from hpcdeploy.transport import ssh_copy
 from hpcdeploy.transport.command_line import command_line, shown
 from hpcdeploy.transport.contract import Completed, Output, Progress, ignore_output, ignore_progress
-from hpcdeploy.transport.pump import BLOCK, LostError, SilenceError, blocks, ignore_count, pump
+from hpcdeploy.transport.pump import LostError, SilenceError, blocks, ignore_count, pump
 from hpcdeploy.transport.ssh_auth import Ask, terminal_ask
 from hpcdeploy.transport.ssh_connection import Connection, SignallingTransport, connect
 from hpcdeploy.transport.ssh_settings import Hop, SshSettings, find_ssh, look_up, route, this_person
@@ -46,7 +46,7 @@ class _RemoteCommand:
     @staticmethod
     def _read(receive: Callable[[int], bytes]) -> bytes:
         try:
-            return receive(BLOCK)
+            return receive(_WINDOW)  # all that there is: taking a part makes paramiko move the rest, each time
         except (EOFError, paramiko.SSHException) as error:  # reading sends window adjustments, which finds a dead socket
             raise ConnectionAbortedError from error
 

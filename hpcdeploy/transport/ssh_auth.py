@@ -61,6 +61,7 @@ class _Attempts:
     offered: list[str] = field(default_factory=list)
     advice: list[str] = field(default_factory=list)
     wanted: list[str] = field(default_factory=list)
+    asked: bool = False
 
 
 def authenticate(transport: paramiko.Transport, settings: SshSettings, ask: Ask | None) -> None:
@@ -100,6 +101,7 @@ def _without_key(transport: paramiko.Transport, settings: SshSettings, ask: Ask 
             tried.wanted = _methods(transport, settings.user)
             if not tried.wanted:
                 return
+        tried.asked = ask is not None and not {"keyboard-interactive", "password"}.isdisjoint(tried.wanted)
         if ask and "keyboard-interactive" in tried.wanted and not _interactive(transport, settings, ask):
             return
         if ask and "password" in tried.wanted:
@@ -220,8 +222,10 @@ def _refused(settings: SshSettings, tried: _Attempts, ask: Ask | None) -> str:
     if not enough:
         parts = [f"{settings.alias} took a key of user {settings.user} and wants more"]
     parts.extend(tried.advice)
-    if enough and not tried.advice:
-        parts.append(f"check User and IdentityFile for it, and that `ssh {settings.alias}` gets in")
+    if tried.asked:
+        parts.append("it did not accept the answer; try again")
+    elif enough and not tried.advice:
+        parts.append(f"check User and IdentityFile for it, and that `{settings.login}` gets in")
     if ask is None and others:
         parts.append(f"it would also ask for {' or '.join(others)}: for that, run this command in a terminal")
     return "; ".join(parts)

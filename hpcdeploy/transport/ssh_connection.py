@@ -15,7 +15,6 @@ from paramiko.common import MSG_CHANNEL_REQUEST
 from paramiko.ssh_exception import IncompatiblePeer
 
 from hpcdeploy.errors import AuthenticationError, TransportError
-from hpcdeploy.transport.command_line import quoted
 from hpcdeploy.transport.known_hosts import Finding, KnownKey, fingerprint, judge, known_kinds, parse_known_hosts
 from hpcdeploy.transport.ssh_auth import Ask, authenticate
 from hpcdeploy.transport.ssh_settings import SshSettings
@@ -237,7 +236,7 @@ def _distrust(key: bytes, settings: SshSettings, finding: Finding) -> str:
         case _:
             return (
                 f"the host key of {settings.alias} is unknown: it shows the {shown}. Compare that with what the site "
-                f"publishes; to add it, run `ssh {quoted(settings.alias)}` once and answer yes to that very fingerprint "
+                f"publishes; to add it, run `{settings.login}` once and answer yes to that very fingerprint "
                 f"(it goes to {files})"
             )
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpcdeploy.errors import ConfigError
+from hpcdeploy.transport.command_line import quoted
 from hpcdeploy.transport.ssh_config import Options, config_files, read_options
 
 DEFAULT_CONNECT_TIMEOUT = 20.0
@@ -33,13 +34,16 @@ class Hop:
 
 @dataclass(frozen=True, kw_only=True)
 class SshSettings:
-    """How to reach one host. ``alias`` is the name asked for; times are in seconds; paths are absolute.
+    """How to reach one host.
 
+    ``alias`` is the name asked for, ``login`` the command line by which a person gets there. Times are in seconds, paths
+    absolute.
     ``host_key_algorithms`` is empty where the library's own order is to be taken; ``identity_agent`` is the agent's socket,
     or None where no agent is to be asked.
     """
 
     alias: str
+    login: str
     hostname: str
     port: int
     user: str
@@ -112,7 +116,7 @@ def look_up(hop: Hop, *, config: str | None = None, person: Person, ssh: str | N
         options = parse_ssh_g(_ask_ssh(ssh, hop, config))
     else:
         options = read_options(hop.host, config_files(config, person.home), local_user=person.user, given=given)
-    return settings_from(hop.host, options, person)
+    return settings_from(hop.host, options, person, login=" ".join(map(quoted, (*_ssh_argv("ssh", hop, config), hop.host))))
 
 
 def find_ssh() -> str | None:
@@ -126,22 +130,27 @@ def check_name(host: str) -> None:
         raise ConfigError(f"{host!r} is no host: expected a name of the SSH configuration, a host name or an address")
 
 
-def _ask_ssh(ssh: str, hop: Hop, config: str | None) -> str:
-    argv = [ssh, "-G", "-T"]
+def _ssh_argv(ssh: str, hop: Hop, config: str | None) -> list[str]:
+    argv = [ssh]
     if config is not None:
         argv += ["-F", os.path.expanduser(config)]  # noqa: PTH111 - must not raise
     if hop.user:
         argv += ["-l", hop.user]
     if hop.port:
         argv += ["-p", str(hop.port)]
-    done = subprocess.run([*argv, "--", hop.host], capture_output=True, text=True, errors="surrogateescape", check=False)
+    return argv
+
+
+def _ask_ssh(ssh: str, hop: Hop, config: str | None) -> str:
+    argv = [*_ssh_argv(ssh, hop, config), "-G", "-T", "--", hop.host]
+    done = subprocess.run(argv, capture_output=True, text=True, errors="surrogateescape", check=False)
     if done.returncode:
         said = done.stderr.strip().replace("\r\n", "; ").replace("\n", "; ")
         raise ConfigError(f"ssh does not understand its own configuration for {hop.host}: {said}")
     return done.stdout
 
 
-def settings_from(host: str, options: Options, person: Person) -> SshSettings:
+def settings_from(host: str, options: Options, person: Person, *, login: str) -> SshSettings:
     """Make the settings of `host` from `options`: fill in defaults, expand ``~``, ``%`` and ``${...}``. Pure."""
 
     def first(keyword: str, default: str = "") -> str:
@@ -167,6 +176,7 @@ def settings_from(host: str, options: Options, person: Person) -> SshSettings:
     command = first("proxycommand")
     return SshSettings(
         alias=host,
+        login=login,
         hostname=hostname,
         port=port,
         user=user,

@@ -1,18 +1,24 @@
 """SSH against real sshd: who is let in, who is trusted, and what is said when it goes wrong."""
 
+import base64
 import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import paramiko
 import pytest
+from paramiko.common import AUTH_FAILED, AUTH_PARTIALLY_SUCCESSFUL, AUTH_SUCCESSFUL
+from paramiko.server import InteractiveQuery
 
 from hpcdeploy.errors import AuthenticationError, ConnectionLostError, TransportError
 from hpcdeploy.transport.ssh import SshTransport
+from hpcdeploy.transport.ssh_connection import LOG
 from tests.transport.conftest import Client
 from tests.transport.sshd import Server, free_port, make_key, public_key
 
@@ -42,7 +48,7 @@ def test_an_unknown_host_is_refused_with_its_fingerprint_and_nothing_is_written(
     client.host("cluster", server, known=False)
     said = why_not(client.open("cluster"), AuthenticationError)
     assert fingerprint(server.host_keys[0]) in said
-    assert "run `ssh cluster` once" in said
+    assert f"run `ssh -F {client.config} cluster` once" in said
     assert not client.known_hosts.exists()
 
 
@@ -221,6 +227,64 @@ def test_a_second_factor_without_a_terminal_is_said(client: Client, start_server
     said = why_not(client.open("cluster"), AuthenticationError)
     assert "took a key of user" in said
     assert "terminal" in said
+
+
+class TwoFactors(paramiko.ServerInterface):
+    """A server that asks for a key and then for a one-time code, as PAM does it on many clusters."""
+
+    def __init__(self, key: bytes) -> None:
+        self.key = key
+        self.next = "publickey"
+
+    def get_allowed_auths(self, username: str) -> str:
+        return self.next
+
+    def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
+        if key.asbytes() != self.key:
+            return AUTH_FAILED
+        self.next = "keyboard-interactive"
+        return AUTH_PARTIALLY_SUCCESSFUL
+
+    def check_auth_interactive(self, username: str, submethods: str) -> int | InteractiveQuery:
+        return InteractiveQuery("Two factors", "Look at your telephone.", ("Code: ", False), ("Place: ", True))
+
+    def check_auth_interactive_response(self, responses: list[str]) -> int | InteractiveQuery:
+        return AUTH_SUCCESSFUL if responses == ["123456", "here"] else AUTH_FAILED
+
+
+@pytest.mark.parametrize("code", ["123456", "000000"])
+def test_a_second_factor_is_asked_of_the_person(client: Client, tmp_path: Path, code: str) -> None:
+    host_key = make_key(tmp_path / "host")
+    asked: list[tuple[str, bool]] = []
+
+    def ask(question: str, visible: bool) -> str:
+        asked.append((question, visible))
+        return "here" if visible else code
+
+    key = base64.b64decode(public_key(client.key).split()[1])
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+
+        def serve() -> None:
+            sock, _ = listener.accept()
+            with paramiko.Transport(sock) as transport:
+                transport.set_log_channel(LOG)
+                transport.add_server_key(paramiko.PKey.from_path(host_key))
+                transport.start_server(server=TwoFactors(key))
+                transport.join()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        client.knows(f"[127.0.0.1]:{port} {public_key(host_key)}\n")
+        client.host("cluster", port)
+        transport = SshTransport("cluster", config=str(client.config), ask=lambda: ask)
+        # This server runs no commands: to be let in is to be told so.
+        with transport, pytest.raises(TransportError if code == "123456" else AuthenticationError) as caught:
+            transport.run(["true"])
+        thread.join()
+    assert asked[0][0].startswith("Two factors\nLook at your telephone.\n(")
+    assert [(question.split()[-1], visible) for question, visible in asked[:2]] == [("Code:", False), ("Place:", True)]
+    assert ("did not accept the answer" in str(caught.value)) == (code != "123456")
 
 
 @pytest.mark.parametrize("kind", ["rsa", "ed25519"])

@@ -175,7 +175,7 @@ def test_the_persons_file_comes_before_the_machines_and_includes_start_from_each
 
 def test_without_any_file_the_defaults_are_openssh_s() -> None:
     person = Person(user="me", uid=7, home=Path("/home/me"), machine="m.example.org", environment=(("SSH_AUTH_SOCK", "/a"),))
-    settings = settings_from("Host.example", {}, person)
+    settings = settings_from("Host.example", {}, person, login="ssh Host.example")
     assert (settings.hostname, settings.port, settings.user) == ("Host.example", 22, "me")
     assert settings.known_hosts == (Path("/home/me/.ssh/known_hosts"), Path("/home/me/.ssh/known_hosts2"))
     assert settings.identity_agent == "/a"

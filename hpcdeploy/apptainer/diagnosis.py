@@ -7,9 +7,7 @@ from dataclasses import dataclass
 SHOWN = 15
 """Lines that a person gets to see."""
 
-_NOISE = re.compile(
-    r"^(INFO|DEBUG|VERBOSE):|^\s*$|gocryptfs not found|^\+ |^Cleaning up|while performing build: .*exit status"
-)
+_NOISE = re.compile(r"^(INFO|DEBUG|VERBOSE):|^\s*$|^\+ |^Cleaning up|^error: the build failed|^[A-Z_]+=")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +25,12 @@ def _cause(name: str, pattern: str, advice: str, source: str) -> Cause:
 
 
 CAUSES = (
+    _cause(
+        "the image's own test failed; the image was thrown away",
+        r"failed to execute %test script",
+        "mend what the lines above say, or the image's 'test' lines in the settings",
+        "internal/pkg/build of Apptainer",
+    ),
     _cause(
         "the lock file is out of date",
         r"lock.?file (is )?(not up.to.date|not up to date|out of date|out-of-date|is outdated)|lock file not up-to-date"
@@ -58,8 +62,8 @@ CAUSES = (
         "this machine does not let an ordinary user build",
         r"user namespace|newuidmap|newgidmap|/etc/sub[ug]id|subuid|setgroups|unshare.*(not permitted|denied)"
         r"|fakeroot.*(not found|required|failed)|operation not permitted.*(userns|namespace)|max_user_namespaces",
-        "ask the site to switch user namespaces on and to give you a range in /etc/subuid and /etc/subgid, or build elsewhere "
-        "(--on CLUSTER, or your own machine) and push the image",
+        "ask the site to switch user namespaces on and to give you a range in /etc/subuid and /etc/subgid, or build "
+        "elsewhere (--on CLUSTER, or your own machine) and push the image",
         "apptainer/apptainer#2153",
     ),
     _cause(

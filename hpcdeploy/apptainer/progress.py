@@ -10,6 +10,7 @@ KEPT_LINES = 400
 """Lines of output kept for telling why a build failed."""
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_IDLE = re.compile(r"gocryptfs not found|Instance stats will not be available")
 _INFO = re.compile(r"INFO:\s+(?P<text>.+)")
 
 _STEPS = (
@@ -79,6 +80,8 @@ class Show:
     def line(self, line: str) -> None:
         """Report a line of output, and the step that it begins."""
         text = plain(line)
+        if _IDLE.search(text):
+            return
         self.tail.append(text)
         step = step_of(text)
         if step:

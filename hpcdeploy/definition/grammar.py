@@ -151,7 +151,7 @@ def _tokens(text: str) -> Iterator[str]:
     """Yield the header and each section; a line whose first word begins with ``%`` starts one, wherever it stands."""
     pending: list[str] = []
     size = 0
-    for raw in text.split("\n"):
+    for raw in text.removesuffix("\n").split("\n"):
         line = raw.removesuffix("\r")
         size += len(line.encode()) + 1
         if size > SECTION_LIMIT:

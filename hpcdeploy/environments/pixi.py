@@ -114,7 +114,7 @@ def read_manifest(text: str, file: str = "pixi.toml") -> Workspace:
         where = f"{file}: tool.pixi"
         top = _table(tool["pixi"], where)
     head = _table(top.get("workspace", top.get("project")), f"{where}: workspace")
-    if not head:
+    if "workspace" not in top and "project" not in top:
         raise EnvironmentFileError(f"{where} has no [workspace] table; is this a Pixi manifest?")
     features = {"default": _feature("default", top, f"{where}: [top level]")}
     for name, table in _table(top.get("feature"), f"{where}: feature").items():

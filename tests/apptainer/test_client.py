@@ -1,0 +1,119 @@
+"""The client: spython's, with the outcome of every command."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from hpcdeploy.apptainer.client import ApptainerClient, CommandFailedError, find_program
+from hpcdeploy.errors import MissingProgramError
+
+PROGRAM = """#!/bin/bash
+case $1 in
+--version) echo "apptainer version 1.4.5" ;;
+build)
+  for last; do image=$previous previous=$last; done
+  if grep -q flood "$last"; then
+    for number in {1..3000}; do echo "INFO: line $number of a long story" >&2; echo "out $number"; done
+  fi
+  if grep -q fails "$last"; then echo part > "$image"; echo "FATAL: no" >&2; exit 255; fi
+  if grep -q sleeps "$last"; then echo part > "$image"; echo started; sleep 600 & echo $! > sleeper; wait; fi
+  printf '%s\\n' "$@" > "$image"; umask >> "$image"; echo "$EXTRA" >> "$image" ;;
+esac
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder whose program `apptainer` does as it is told by the definition."""
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin/apptainer"
+    program.write_text(PROGRAM)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    return tmp_path
+
+
+def define(folder: Path, text: str) -> Path:
+    path = folder / "image.def"
+    path.write_text(text)
+    return path
+
+
+def test_apptainer_is_preferred_and_singularity_is_taken_too(folder: Path) -> None:
+    singularity = folder / "bin/singularity"
+    singularity.write_text(PROGRAM)
+    singularity.chmod(0o755)
+    assert find_program() == str(folder / "bin/apptainer")
+    (folder / "bin/apptainer").unlink()
+    assert find_program() == str(singularity)
+
+
+def test_a_missing_program_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MissingProgramError, match=r"apptainer or singularity is not on this machine's PATH.*--on CLUSTER"):
+        ApptainerClient()
+
+
+def test_the_version_is_asked_of_the_program_that_was_found(folder: Path) -> None:
+    assert ApptainerClient().version().numbers == (1, 4, 5)
+
+
+def test_a_build_passes_arguments_as_words_without_sudo_and_renames_the_image(folder: Path) -> None:
+    image = folder / "my image.sif"
+    arguments = (("A", "x y"), ("B", "$HOME"))
+    ApptainerClient().build(define(folder, "good"), image, build_args=arguments, environment={"EXTRA": "more"})
+    part = str(folder / ".my image.sif.part")
+    words = ["build", "--build-arg", "A=x y", "--build-arg", "B=$HOME", part, "image.def"]
+    assert image.read_text().splitlines() == [*words, "0022", "more"]
+    assert not Path(part).exists()
+
+
+def test_a_failed_build_is_an_error_and_leaves_the_old_image_alone(folder: Path) -> None:
+    image = folder / "x.sif"
+    image.write_text("old")
+    with pytest.raises(CommandFailedError, match="FATAL: no") as caught:
+        ApptainerClient().build(define(folder, "fails"), image)
+    assert caught.value.exit_code == 255
+    assert image.read_text() == "old"
+    assert list(folder.glob(".*.part")) == []
+
+
+def test_both_streams_are_read_to_the_end_however_much_they_hold(folder: Path) -> None:
+    lines: list[str] = []
+    ApptainerClient().build(define(folder, "flood"), folder / "x.sif", on_line=lines.append)
+    assert len(lines) == 6000
+    assert {"out 3000", "INFO: line 3000 of a long story"} <= set(lines)
+
+
+def test_a_build_that_is_left_early_ends_with_its_children_and_leaves_no_image(folder: Path) -> None:
+    def leave(line: str) -> None:
+        if line == "started":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ApptainerClient().build(define(folder, "sleeps"), folder / "x.sif", on_line=leave)
+    assert sorted(path.name for path in folder.glob("*.sif")) + list(folder.glob(".*.part")) == []
+    sleeper = int((folder / "sleeper").read_text())
+    ended = threading.Event()
+    for _ in range(200):
+        try:
+            if Path(f"/proc/{sleeper}/stat").read_text().split(")")[1].split()[0] == "Z":
+                break
+        except FileNotFoundError:
+            break
+        ended.wait(0.05)
+    else:
+        os.kill(sleeper, signal.SIGKILL)
+        pytest.fail("a child of the build outlived it")
+
+
+def test_importing_the_flow_does_not_import_spython() -> None:
+    heavy = "('spython', 'jinja2', 'yaml')"
+    code = f"import sys, hpcdeploy.flows.build; print([m for m in sys.modules if m.split('.')[0] in {heavy}])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

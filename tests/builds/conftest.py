@@ -1,0 +1,84 @@
+"""The lab as a place to build: its cluster, a transport to it, and the example workspace."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hpcdeploy.cluster import Cluster
+from hpcdeploy.flows.build import build_on
+from hpcdeploy.flows.generate import generate
+from hpcdeploy.image import BuiltImage, Definition, FileCopy, ImageSettings, PixiSource
+from hpcdeploy.lab.state import Lab
+from hpcdeploy.transport.connect import open_transport
+from hpcdeploy.transport.contract import Transport
+
+EXAMPLE = Path(__file__).parent.parent.parent / "examples/pixi-gpu"
+
+SETTINGS = ImageSettings(
+    name="example",
+    source=PixiSource(environment="gpu"),
+    files=(FileCopy(source="app", destination="/app/src"),),
+    setup=("hpcdeploy-demo > /app/said-in-setup",),
+    test=("hpcdeploy-demo",),
+    command=("printf", "<%s>", "no words", "", "it's $HOME"),
+    environment=(("AWKWARD", 'it\'s "$HOME" \\ `id`\n%end {{ X }} ✓'),),
+    labels=(("org.opencontainers.image.title", "the example"),),
+)
+
+
+@pytest.fixture(scope="session")
+def cluster(lab: Lab) -> Cluster:
+    """The lab as a cluster, with a folder of these tests' own."""
+    return Cluster(
+        name="lab",
+        host=lab.host,
+        ssh_config=str(lab.ssh_config),
+        root="$SCRATCH/build-tests",
+        mirrors=(("ghcr.io", lab.registry),),
+    )
+
+
+@pytest.fixture(scope="session")
+def transport(cluster: Cluster) -> Iterator[Transport]:
+    """A connection to the lab; the tests' folder there is empty before and gone afterwards."""
+    clean = "chmod -R u+rwX $SCRATCH/build-tests 2>/dev/null; rm -rf $SCRATCH/build-tests"
+    with open_transport(cluster) as opened:
+        opened.run(["sh", "-c", clean])
+        yield opened
+        opened.run(["sh", "-c", clean])
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of the example workspace."""
+    return Path(shutil.copytree(EXAMPLE, tmp_path / "project"))
+
+
+@pytest.fixture(scope="session")
+def built(cluster: Cluster, transport: Transport) -> BuiltImage:
+    """The example, built once on the lab's login node."""
+    return build_on(generate(SETTINGS, EXAMPLE), cluster, transport)
+
+
+Quick = Callable[..., Definition]
+
+
+@pytest.fixture
+def quick(project: Path) -> Quick:
+    """Make definitions of one small stage on the same base image: seconds matter to those tests that build often.
+
+    `post` and `test` are shell lines; `mark` makes the inputs different from every other's.
+    """
+
+    def make(mark: str, post: str = "true", test: str = "true") -> Definition:
+        (project / "defs").mkdir(exist_ok=True)
+        (project / "defs/pixi.def").write_text(
+            "Bootstrap: docker\nFrom: [= final.source =]\n\n%arguments\n    ENVIRONMENT=gpu\n    CUDA_VERSION=12\n\n"
+            f"%post -c /bin/bash\nset -eu\n: {mark}\n{post}\n\n%test\n#!/bin/sh\nset -e\n{test}\n"
+        )
+        return generate(replace(SETTINGS, name=mark, files=(), setup=(), environment=(), labels=()), project)
+
+    return make

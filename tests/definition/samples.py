@@ -1,0 +1,76 @@
+"""Recipes whose definitions are kept as golden files, and the awkward texts that they carry."""
+
+from hpcdeploy.definition.rendering import Recipe
+from hpcdeploy.image import FileCopy, ImageSettings, PixiSource
+
+LOCK = "ab" * 32
+
+AWKWARD = (
+    "",
+    "a b",
+    'it\'s "quoted"',
+    "$HOME `id` \\ $(id)",
+    "line\n%post\nBootstrap: x",
+    "{{ NAME }}",
+    "# no comment",
+    "ünïcode ✓",
+)
+
+MINIMAL = Recipe(
+    settings=ImageSettings(name="minimal", source=PixiSource()),
+    environment="default",
+    cuda="",
+    workspace=("pixi.toml", "pixi.lock"),
+    lock_sha256=LOCK,
+)
+
+GPU = Recipe(
+    settings=ImageSettings(
+        name="train",
+        source=PixiSource(environment="gpu"),
+        files=(
+            FileCopy(source="app", destination="/app/src"),
+            FileCopy(source="data.csv", destination="/opt/my data/d.csv"),
+        ),
+        setup=("apt-get update", "echo 'for {{ ENVIRONMENT }}'  # a note"),
+        test=("python -c 'import torch'",),
+        command=("python", "/app/src/train.py", "--name", "a b"),
+        environment=(("OMP_NUM_THREADS", "4"),),
+        labels=(("org.opencontainers.image.title", "My training"),),
+    ),
+    environment="gpu",
+    cuda="12.9",
+    workspace=("pixi.toml", "pixi.lock", "scripts/activate.sh"),
+    lock_sha256=LOCK,
+)
+
+SLIM = Recipe(
+    settings=ImageSettings(
+        name="slim",
+        source=PixiSource(environment="prod"),
+        base="docker://ghcr.io/prefix-dev/pixi:0.60.0",
+        final_base="ubuntu:24.04",
+        build_args=(("COLOUR", "dark blue"),),
+        setup=("echo {{ COLOUR }}",),
+    ),
+    environment="prod",
+    cuda="",
+    workspace=("pyproject.toml", "pixi.lock"),
+    lock_sha256=LOCK,
+)
+
+AWKWARD_WORDS = Recipe(
+    settings=ImageSettings(
+        name="awkward",
+        source=PixiSource(),
+        command=("printf", "<%s>\\n", *AWKWARD),
+        environment=tuple((f"VALUE_{number}", text) for number, text in enumerate(AWKWARD)),
+        setup=("cat <<END > /app/page", "<b>{{.Title}}</b>", "END"),
+    ),
+    environment="default",
+    cuda="12",
+    workspace=("pixi.toml", "pixi.lock"),
+    lock_sha256=LOCK,
+)
+
+RECIPES = {recipe.settings.name: recipe for recipe in (MINIMAL, GPU, SLIM, AWKWARD_WORDS)}

@@ -1,0 +1,117 @@
+"""Definition files are read as Apptainer reads them: each test is one of its rules."""
+
+import pytest
+
+from hpcdeploy.definition.grammar import SECTION_LIMIT, read_definition, substitute
+from hpcdeploy.errors import DefinitionError
+
+HEAD = "Bootstrap: docker\nFrom: debian:trixie\n"
+
+
+def test_a_line_whose_first_word_begins_with_percent_ends_the_section_even_in_a_here_document() -> None:
+    with pytest.raises(DefinitionError, match="'%timeit x'"):
+        read_definition(HEAD + "%post\npython <<X\n%timeit x\nX\n")
+
+
+def test_an_indented_section_name_is_none() -> None:
+    with pytest.raises(DefinitionError, match="none named ''"):
+        read_definition(HEAD + "  %post\ntrue\n")
+
+
+def test_a_quote_before_the_percent_is_enough() -> None:
+    assert read_definition(HEAD + "%post\nprintf '%s'\n'%s'\n")[0].section("post") == "printf '%s'\n'%s'\n"
+
+
+@pytest.mark.parametrize("line", ["%post\t-c /bin/bash", "%files\t"])
+def test_a_tab_after_the_name_makes_another_name(line: str) -> None:
+    with pytest.raises(DefinitionError, match="begins with '%'"):
+        read_definition(f"{HEAD}{line}\ntrue\n")
+
+
+def test_names_are_case_insensitive_and_carriage_returns_are_taken() -> None:
+    stage = read_definition(HEAD.replace("\n", "\r\n") + "%POST -c /bin/bash\r\ntrue\r\n")[0]
+    assert stage.header == {"bootstrap": "docker", "from": "debian:trixie"}
+    assert (stage.sections[0].name, stage.sections[0].words, stage.sections[0].body) == ("post", "-c /bin/bash", "true\n")
+
+
+def test_stages_are_cut_at_every_bootstrap_in_column_0_and_at_no_other() -> None:
+    assert len(read_definition(HEAD + "%post\ncat <<X\n  bootstrap: y\nX\n")) == 1
+    assert len(read_definition(HEAD + "%post\ncat <<X\nbootstrap: y\n")) == 2
+    with pytest.raises(DefinitionError, match="'X' has no ':'"):
+        read_definition(HEAD + "%post\ncat <<X\nbootstrap: y\nX\n")
+
+
+def test_same_sections_join_and_the_last_words_win() -> None:
+    stage = read_definition(HEAD + "%post -e\na\n%labels\nk v\n%post -c /bin/bash\nb\n")[0]
+    assert (stage.section("post"), stage.sections[0].words) == ("a\nb\n", "-c /bin/bash")
+
+
+def test_files_blocks_with_the_same_words_join_and_only_double_quotes_work() -> None:
+    stage = read_definition(HEAD + '%files\na /b # note\n# c\n%files from build\n/x /x\n%files\n"a b" "/c d"\ne\n')[0]
+    assert [(copies.words, copies.pairs) for copies in stage.files] == [
+        ("", (("a", "/b"), ("a b", "/c d"), ("e", ""))),
+        ("from build", (("/x", "/x"),)),
+    ]
+
+
+def test_a_header_value_ends_at_a_number_sign_and_goes_on_after_a_backslash() -> None:
+    assert read_definition("Bootstrap: docker\nFrom: x@sha256:00#f\n%post\n")[0].header["from"] == "x@sha256:00"
+    assert read_definition("Bootstrap: docker\nFrom: x\\\ny\n%post\n")[0].header["from"] == "xy"
+
+
+def test_an_unknown_header_is_refused() -> None:
+    with pytest.raises(DefinitionError, match="'exclude'"):
+        read_definition("Bootstrap: self\nExclude: /x\n%post\n")
+
+
+def test_a_section_of_64_kib_is_refused_and_one_under_it_is_read() -> None:
+    with pytest.raises(DefinitionError, match="longer than 64 KiB"):
+        read_definition(HEAD + "%post\n" + "x\n" * (SECTION_LIMIT // 2))
+    assert len(read_definition(HEAD + "%post\n" + "x\n" * (SECTION_LIMIT // 2 - 100))[0].section("post")) > 65_000
+
+
+def test_app_sections_carry_their_app() -> None:
+    assert read_definition(HEAD + "%apprun foo\nexec x\n")[0].sections[0].name == "apprun foo"
+
+
+ARGUMENTS = HEAD + '%arguments\n    A=1\n    Q="a b"\n    N={{ A }}\n'
+
+
+@pytest.mark.parametrize(
+    ("line", "result"),
+    [
+        ("echo {{A}} {{ A }} ${{ A }}", "echo 1 1 $1"),
+        ("echo {{ Q }}", 'echo "a b"'),
+        ("echo {{ N }}", "echo 1"),
+        ("echo {{.ID}} {{- x }} {{ a|b }} {{ a.b }}", "echo {{.ID}} {{- x }} {{ a|b }} {{ a.b }}"),
+        ("# {{ A }} stays", "# {{ A }} stays"),
+        ("echo ${V#p} {{ A }}", "echo ${V#p} {{ A }}"),
+        ("echo #{{ A }}", "echo #1"),
+        ("#!{{ A }}", "#!1"),
+        ("'{''{ A }}'", "'{''{ A }}'"),
+    ],
+)
+def test_templates_are_replaced_where_apptainer_replaces_them(line: str, result: str) -> None:
+    assert substitute(f"{ARGUMENTS}%post\n{line}\n", {}).endswith(f"%post\n{result}\n")
+
+
+def test_a_template_without_a_value_is_refused() -> None:
+    with pytest.raises(DefinitionError, match=r"neither %arguments of that stage nor a build argument gives B a value"):
+        substitute(ARGUMENTS + "%post\necho {{ B }}\n", {})
+
+
+def test_arguments_are_those_of_their_own_stage_and_build_arguments_are_global() -> None:
+    text = ARGUMENTS + "%post\necho {{ A }}\n" + HEAD + "%post\necho {{ A }}\n"
+    with pytest.raises(DefinitionError, match="A a value"):
+        substitute(text, {})
+    assert substitute(text, {"A": "2"}).count("echo 2") == 2
+
+
+def test_an_unused_build_argument_is_refused() -> None:
+    with pytest.raises(DefinitionError, match="'B' is not used"):
+        substitute(ARGUMENTS + "%post\necho {{ A }}\n", {"B": "2"})
+
+
+def test_a_template_in_the_header_is_replaced() -> None:
+    text = "Bootstrap: docker\nFrom: ubuntu:{{ V }}\n%arguments\nV=24.04\n%post\n"
+    assert read_definition(substitute(text, {}))[0].header["from"] == "ubuntu:24.04"

@@ -1,0 +1,146 @@
+"""Manifests: what an image needs of them, in every spelling that Pixi has had."""
+
+import pytest
+
+from hpcdeploy.environments.pixi import LINUX, Platform, is_manifest, read_manifest
+from hpcdeploy.errors import EnvironmentFileError
+
+MANIFEST = """
+[workspace]
+name = "cuda-exercise"
+channels = ["conda-forge"]
+platforms = ["linux-64", "osx-arm64"]
+
+[system-requirements]
+libc = { family = "glibc", version = "2.31" }
+
+[activation]
+scripts = ["setup.sh"]
+
+[target.win-64.activation]
+scripts = ["setup.bat"]
+
+[feature.gpu.system-requirements]
+cuda = "12"
+
+[feature.newer.system-requirements]
+cuda = "12.9"
+
+[feature.gpu.target.linux-64.activation]
+scripts = ["gpu.sh"]
+
+[feature.mac]
+platforms = ["osx-arm64"]
+
+[environments]
+cpu = []
+gpu = ["gpu"]
+newest = { features = ["gpu", "newer"], solve-group = "all" }
+bare = { features = ["gpu"], no-default-feature = true }
+mac = ["mac"]
+"""
+
+
+def test_the_workspace_and_its_environments_are_read() -> None:
+    workspace = read_manifest(MANIFEST)
+    assert workspace.name == "cuda-exercise"
+    assert workspace.platforms == (Platform(name=LINUX, subdir=LINUX), Platform(name="osx-arm64", subdir="osx-arm64"))
+    assert [environment.name for environment in workspace.environments] == ["default", "cpu", "gpu", "newest", "bare", "mac"]
+    assert [feature.name for feature in workspace.environment("newest").features] == ["gpu", "newer", "default"]
+
+
+@pytest.mark.parametrize(("name", "cuda"), [("default", ""), ("cpu", ""), ("gpu", "12"), ("newest", "12.9"), ("bare", "12")])
+def test_the_highest_cuda_of_an_environments_features_is_what_it_asks_for(name: str, cuda: str) -> None:
+    workspace = read_manifest(MANIFEST)
+    assert workspace.cuda(workspace.environment(name)) == cuda
+
+
+def test_versions_are_compared_as_numbers() -> None:
+    text = '[workspace]\nname="x"\nplatforms=["linux-64"]\n[system-requirements]\ncuda="9.2"\n'
+    text += '[feature.f.system-requirements]\ncuda="12.10"\n[environments]\ne=["f"]\n'
+    workspace = read_manifest(text)
+    assert workspace.cuda(workspace.environment("e")) == "12.10"
+
+
+def test_glibc_is_pixis_default_unless_the_top_level_says_more() -> None:
+    workspace = read_manifest(MANIFEST)
+    assert workspace.glibc(workspace.environment("gpu")) == "2.31"
+    assert workspace.glibc(workspace.environment("bare")) == "2.28"
+
+
+def test_activation_scripts_of_linux_are_those_of_the_environments_features() -> None:
+    features = read_manifest(MANIFEST).environment("gpu").features
+    assert {script for feature in features for script in feature.scripts} == {"setup.sh", "gpu.sh"}
+
+
+RICH = """
+[workspace]
+name = "rich"
+platforms = [
+  "osx-arm64",
+  { platform = "linux-64", cuda = "12.9", glibc = "2.34" },
+  { name = "old", platform = "linux-64", cuda = { driver = "11.8", arch = "8.6" } },
+]
+[feature.old]
+platforms = ["old"]
+[environments]
+old = ["old"]
+"""
+
+
+def test_platforms_that_carry_virtual_packages_say_cuda_and_glibc() -> None:
+    workspace = read_manifest(RICH)
+    old = workspace.environment("old")
+    assert workspace.cuda(old) == "11.8"
+    assert workspace.glibc(old) == "2.28"
+    assert workspace.cuda(workspace.environment("default")) == "12.9"
+    assert workspace.glibc(workspace.environment("default")) == "2.34"
+
+
+def test_a_workspace_in_pyproject_is_read_and_takes_the_projects_name() -> None:
+    text = '[project]\nname = "mine"\n[tool.pixi.workspace]\nplatforms = ["linux-64"]\n'
+    text += '[tool.pixi.system-requirements]\ncuda = "12"\n'
+    workspace = read_manifest(text, "pyproject.toml")
+    assert workspace.name == "mine"
+    assert workspace.cuda(workspace.environment("default")) == "12"
+    assert is_manifest(text, "pyproject.toml")
+    assert not is_manifest("[tool.ruff]\n", "pyproject.toml")
+
+
+def test_the_old_project_table_is_read() -> None:
+    assert read_manifest('[project]\nname = "old"\nplatforms = ["linux-64"]\n').name == "old"
+
+
+@pytest.mark.parametrize(
+    ("text", "file", "words"),
+    [
+        ("[workspace\n", "pixi.toml", ["pixi.toml is not valid TOML", "line 1"]),
+        ("[dependencies]\n", "pixi.toml", ["no [workspace] table"]),
+        ("[tool.ruff]\n", "pyproject.toml", ["no [tool.pixi]"]),
+        ("workspace = 3\n", "pixi.toml", ["pixi.toml: workspace is 3", "a table was expected"]),
+        ('[workspace]\nplatforms = "linux-64"\n', "pixi.toml", ["a list was expected"]),
+        ('[workspace]\nplatforms = [{ cuda = "12" }]\n', "pixi.toml", ["without 'platform'"]),
+        (
+            '[workspace]\n[feature.gpu]\n[environments]\ne = ["gpo"]\n',
+            "pixi.toml",
+            ["environments.e", "did you mean 'gpu'?"],
+        ),
+        ("[workspace]\n[system-requirements]\ncuda = true\n", "pixi.toml", ["system-requirements.cuda is True"]),
+    ],
+)
+def test_a_manifest_that_is_wrong_says_where(text: str, file: str, words: list[str]) -> None:
+    with pytest.raises(EnvironmentFileError) as caught:
+        read_manifest(text, file)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_an_environment_that_is_not_there_is_told_with_the_nearest_spelling() -> None:
+    with pytest.raises(EnvironmentFileError, match="has no environment 'gpuu'; did you mean 'gpu'"):
+        read_manifest(MANIFEST).environment("gpuu")
+
+
+def test_an_environment_for_another_platform_only_is_refused() -> None:
+    workspace = read_manifest(MANIFEST)
+    with pytest.raises(EnvironmentFileError, match="'mac' is not made for linux-64"):
+        workspace.cuda(workspace.environment("mac"))

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -62,7 +62,9 @@ def misbehave(script: Script) -> Iterator[OddServer]:
             self.send_header("Content-Length", str(len(reply.body) if reply.claim is None else reply.claim))
             self.end_headers()
             if self.command != "HEAD":
-                self.wfile.write(reply.body)
+                # A client that has seen enough hangs up.
+                with suppress(BrokenPipeError, ConnectionResetError):
+                    self.wfile.write(reply.body)
             if reply.claim is not None:
                 self.close_connection = True
 

@@ -12,6 +12,8 @@ import pytest
 
 from hpcdeploy.errors import AuthenticationError, ConfigError, RegistryError
 from hpcdeploy.registry.credentials import Credentials, Lookup
+from hpcdeploy.registry.oci_client import OciClient
+from hpcdeploy.registry.reference import parse_reference
 from tests.registry.images import CREATED, HEAD, SWIFT, Image, make_image, registry, user
 from tests.registry.token_service import IDENTITY, PASSWORD, USER, TokenService
 
@@ -178,9 +180,14 @@ def test_an_identity_token_is_exchanged_for_access(token_host: str, tokens: Toke
 def test_the_users_netrc_is_not_looked_at(
     token_host: str, tokens: TokenService, image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    found = user(USER, PASSWORD)
+    registry(token_host, "lab/netrc", found=found).push(image.path, sha256=image.sha256, created=CREATED, tags=("a",))
     (tmp_path / "netrc").write_text("default login nobody password nothing\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    registry(token_host, "lab/netrc", found=user(USER, PASSWORD)).push(image.path, sha256=image.sha256, created=CREATED)
+    client = OciClient(parse_reference(f"{token_host}/lab/netrc"), found, plain_http=True, patience=SWIFT, doing="Listing")
+    client.session.trust_env = True  # as for every registry that is not on this machine
+    with client.session:
+        assert client.list_tags() == ["a"]
 
 
 def test_no_proxy_stands_between_the_machine_and_itself(

@@ -9,7 +9,7 @@ import pytest
 from hpcdeploy.errors import AuthenticationError, RegistryError
 from hpcdeploy.image import PublishedImage
 from hpcdeploy.registry.credentials import Lookup
-from hpcdeploy.registry.manifest import render_manifest
+from hpcdeploy.registry.manifest import digest_of, render_manifest
 from hpcdeploy.registry.retries import Patience
 from hpcdeploy.registry.streams import RECEIVED_BLOCK
 from tests.registry.images import CREATED, NOTHING, SWIFT, Image, make_image, registry, user
@@ -70,6 +70,17 @@ def test_a_tampered_manifest_is_refused_when_a_digest_was_asked_for(image: Image
             registry(odd.host, asked="@sha256:" + "1" * 64).resolve()
         with pytest.raises(RegistryError, match="tampered"):
             registry(odd.host, asked=":latest").resolve()
+
+
+def test_a_digest_that_was_asked_for_counts_more_than_what_the_registry_claims(image: Image) -> None:
+    content = render_manifest(sha256=image.sha256, size=1, title="x.sif", created=CREATED, annotations={})
+    honest = {"Docker-Content-Digest": f"sha256:{digest_of(content)}"}
+    for headers in (honest, {}):
+        with (
+            misbehave(lambda _asked, headers=headers: Reply(headers=headers, body=content)) as odd,  # type: ignore[misc]
+            pytest.raises(RegistryError, match="tampered"),
+        ):
+            registry(odd.host, asked="@sha256:" + "1" * 64).resolve()
 
 
 def test_a_registry_that_stored_another_manifest_is_found_out(image: Image) -> None:

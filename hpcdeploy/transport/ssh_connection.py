@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Sequence
 
@@ -54,6 +55,24 @@ class SignallingTransport(paramiko.Transport):
     def __init__(self, sock: socket.socket | Channel) -> None:
         super().__init__(sock)
         self.signals: dict[int, int] = {}
+
+
+class _EagerSocket(socket.socket):
+    """A socket that acknowledges the first packets at once.
+
+    sshd writes its small packets of the beginning one after the other and waits for each to be acknowledged (Nagle), which
+    the kernel puts off for 40 ms (tcp(7), TCP_QUICKACK): a connection and its first command took 90 ms instead of 40.
+    """
+
+    _left = 64 * 1024
+
+    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
+        """Receive as any socket does."""
+        data = super().recv(bufsize, flags)
+        if self._left > 0 and sys.platform == "linux":  # the kernel forgets the option with each packet
+            self._left -= len(data)
+            self.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        return data
 
 
 class Connection:
@@ -109,7 +128,7 @@ def _reach_directly(settings: SshSettings, cleanup: contextlib.ExitStack) -> soc
         raise TransportError(message) from error
     problem: OSError | None = None
     for kind, what, protocol, _, address in addresses:
-        sock = socket.socket(kind, what, protocol)
+        sock = _EagerSocket(kind, what, protocol)
         try:
             sock.settimeout(settings.connect_timeout)
             sock.connect(address)

@@ -37,9 +37,8 @@ class SshSettings:
     """How to reach one host.
 
     ``alias`` is the name asked for, ``login`` the command line by which a person gets there. Times are in seconds, paths
-    absolute.
-    ``host_key_algorithms`` is empty where the library's own order is to be taken; ``identity_agent`` is the agent's socket,
-    or None where no agent is to be asked.
+    absolute. ``host_key_algorithms`` is empty where the library's own order is taken; ``identity_agent`` is the agent's
+    socket, or None where no agent is to be asked.
     """
 
     alias: str

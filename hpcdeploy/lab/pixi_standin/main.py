@@ -67,8 +67,6 @@ def _dispatch(words: list[str]) -> int:
     if arguments.verb == "run":
         environ = {**os.environ, **activation.activated(workspace, environment, os.environ)}
         return running.run(workspace, environment, arguments.words, environ, dependencies=not arguments.skip_deps)
-    if arguments.json and arguments.shell:
-        raise RefusedError("--json and --shell contradict each other")
     if arguments.json:
         told = {"environment_variables": activation.activated(workspace, environment, os.environ)}
         sys.stdout.write(json.dumps(told) + "\n")
@@ -92,11 +90,13 @@ def _parser() -> argparse.ArgumentParser:
             verb.add_argument("--environment", "-e", default=None)
         for flag in UPDATE_FLAGS[name]:
             verb.add_argument(flag, action="store_true")
-        if name not in ("install", "run"):
+        if name in ("info", "list"):
             verb.add_argument("--json", action="store_true")
     made["install"].add_argument("--environment", "-e", action="append", default=[], dest="environments")
     made["install"].add_argument("--all", "-a", action="store_true")
-    made["shell-hook"].add_argument("--shell", "-s", choices=["bash"])
+    form = made["shell-hook"].add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true")
+    form.add_argument("--shell", "-s", choices=["bash"])
     made["shell-hook"].add_argument("--change-ps1", choices=["true", "false"], default="true")
     made["shell-hook"].add_argument("--no-completions", action="store_true")
     made["list"].add_argument("regex", nargs="?")

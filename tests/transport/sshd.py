@@ -38,8 +38,9 @@ class Server:
                 os.kill(pid, number)
 
     def stop(self) -> None:
-        self.signal_sessions(signal.SIGCONT)
-        self.signal_sessions(signal.SIGKILL)
+        for pid in descendants(self.process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.process.kill()
         self.process.wait()
 
@@ -52,6 +53,13 @@ def children(pid: int) -> list[int]:
         return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except FileNotFoundError:
         return []
+
+
+def descendants(pid: int) -> list[int]:
+    found = []
+    for child in children(pid):
+        found += [child, *descendants(child)]
+    return found
 
 
 def public_key(path: Path) -> str:

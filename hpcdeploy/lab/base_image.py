@@ -7,6 +7,7 @@ Ubuntu; this one says in its labels, and `pixi --version` in its output, that it
 
 import hashlib
 import json
+import platform
 import shutil
 import subprocess
 import sys
@@ -91,16 +92,8 @@ def publish(lab: Lab, report: Report) -> str:
     with tempfile.TemporaryDirectory(dir=lab.inside) as place:
         shutil.copytree(layout, Path(place) / "image")
         source = f"oci:/lab/{Path(place).name}/image:{TAG}"
-        argv = [
-            "skopeo",
-            "copy",
-            "--quiet",
-            "--dest-tls-verify=false",
-            "--preserve-digests",
-            source,
-            f"docker://{reference(lab)}",
-        ]
-        done = inside(lab, argv)
+        options = ("--quiet", "--dest-tls-verify=false", "--preserve-digests")
+        done = inside(lab, ["skopeo", "copy", *options, source, f"docker://{reference(lab)}"])
     if done.returncode:
         raise LabError(
             f"the base image could not be put into the lab's registry: {done.stderr.decode(errors='replace').strip()}"
@@ -133,7 +126,7 @@ def debian_command(source: mirror.Mirror) -> list[str]:
 
 
 def _debian(folder: Path, report: Report, lock: int) -> oci.Layer:
-    plan = json.dumps([debian_command(mirror.Mirror("")), sys.byteorder])
+    plan = json.dumps([debian_command(mirror.Mirror("")), platform.machine()])
     record = folder / f"debian-{hashlib.sha256(plan.encode()).hexdigest()[:12]}.json"
     if record.is_file():
         return oci.load(record)
@@ -207,18 +200,8 @@ def _library(cache: Path, report: Report) -> Path:
     if not any(folder.glob(pattern)):
         report(f"fetching {LIBRARY} from the Python package index")
         with tempfile.TemporaryDirectory(dir=cache) as place:
-            argv = [
-                sys.executable,
-                "-m",
-                "pip",
-                "download",
-                "--quiet",
-                "--no-deps",
-                "--only-binary=:all:",
-                "--dest",
-                place,
-                LIBRARY,
-            ]
+            pip = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:")
+            argv = [*pip, "--dest", place, LIBRARY]
             done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise LabError(

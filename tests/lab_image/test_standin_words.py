@@ -133,3 +133,9 @@ def test_a_manifest_that_is_no_toml_is_one_message(workspace: Workspace) -> None
     assert done.code == 1
     assert "failed to parse" in done.err
     assert "Traceback" not in done.err
+
+
+def test_the_workspace_of_an_activated_shell_is_used_where_none_is_around(gpu: Workspace) -> None:
+    activated = {"PIXI_PROJECT_MANIFEST": str(gpu.root / "pixi.toml"), "PIXI_ENVIRONMENT_NAME": "gpu"}
+    done = gpu.pixi("list", "--json", environ=activated, folder=gpu.home)
+    assert {item["name"] for item in json.loads(done.out)} >= {"hpcdeploy-demo-cuda"}

@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 
-from rattler import MatchSpec, RepoDataRecord
+from rattler import RepoDataRecord
 from rattler.exceptions import ParseCondaLockError
 from rattler.lock import CondaLockedBinaryPackage, LockFile, PypiLockedPackage
 from rattler.lock import Environment as LockedByRattler
@@ -110,8 +110,3 @@ def virtual_specs(content: Locked, cuda: str) -> dict[str, str]:
             if spec.startswith("__"):
                 specs.setdefault(spec, record.name.normalized)
     return specs
-
-
-def spec_of(text: str) -> MatchSpec:
-    """Parse a match spec as conda writes it."""
-    return MatchSpec(text)

@@ -8,7 +8,6 @@ from pathlib import Path
 from rattler import BuildString, MatchSpec, PackageName, PackageRecord, VirtualPackage, VirtualPackageOverrides
 
 from hpcdeploy.lab.pixi_standin import StandInError
-from hpcdeploy.lab.pixi_standin.workspace import Workspace
 
 SYSTEM_CONFIG = Path("/etc/pixi/config.toml")
 
@@ -83,8 +82,3 @@ def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
             return Path(environ[variable])
     base = Path(environ.get("XDG_CACHE_HOME") or Path(environ.get("HOME", "/")) / ".cache")
     return base / "pixi" if environ.get("XDG_CACHE_HOME") and (base / "pixi").is_dir() else base / "rattler" / "cache"
-
-
-def root_of(workspace: Workspace | None) -> Path:
-    """Return the folder whose own settings count."""
-    return workspace.root if workspace else Path.cwd()

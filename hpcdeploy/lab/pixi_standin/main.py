@@ -116,7 +116,8 @@ def _general(parser: argparse.ArgumentParser, *, again: bool = False) -> None:
 
 
 def _workspace(given: str | None) -> Workspace | None:
-    manifest = find_manifest(given or os.environ.get("PIXI_PROJECT_MANIFEST") or None, Path.cwd())
+    # A workspace around the working folder goes before the one that an activated shell is of.
+    manifest = find_manifest(given, Path.cwd()) or find_manifest(os.environ.get("PIXI_PROJECT_MANIFEST"), Path.cwd())
     return read_workspace(manifest) if manifest else None
 
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,7 @@ def up(settings: LabSettings | None = None, report: Report = silent) -> Lab:
         if running is not None:
             report("taking the lab down first: it runs otherwise than asked, or its start was cut short")
         _end(settings)
-        with state.locked(settings.cache / "lock", "waiting for another lab that makes a root file system", report) as lock:
-            root = rootfs.ensure(settings, report, lock)
+        root = _ensure_materials(settings, report)
         lab = _start(settings, root, report)
         _complete(lab, settings, report)
         report(f"the lab is up: ssh -F {lab.ssh_config} {lab.host}; registry {lab.registry}")
@@ -137,6 +137,21 @@ def _end(settings: LabSettings) -> bool:
     _record(settings).unlink(missing_ok=True)
     (settings.state / "inside" / "status.json").unlink(missing_ok=True)
     return ran
+
+
+def _ensure_materials(settings: LabSettings, report: Report) -> Path:
+    """Make what is made once for all labs; the root file system and the base image side by side, each on one core."""
+    waiting = "waiting for another lab that makes a root file system"
+    with state.locked(settings.cache / "lock", waiting, report) as lock:
+        if not settings.base_image or rootfs.path(settings).is_dir():
+            return rootfs.ensure(settings, report, lock)
+        rootfs.ensure_programs(report)
+        rootfs.find_mirror()  # an apt that never looked is made to look now, once
+        with ThreadPoolExecutor(1) as beside:
+            image = beside.submit(base_image.prepare, settings.cache, report)
+            root = rootfs.ensure(settings, report, lock)
+            image.result()
+        return root
 
 
 def _start(settings: LabSettings, root: Path, report: Report) -> Lab:

@@ -49,9 +49,12 @@ def ensure(settings: LabSettings, report: Report, lock: int) -> Path:
 
 
 def command(settings: LabSettings, source: mirror.Mirror, draft: Path, pins: Path) -> list[str]:
-    """Plan the mmdebstrap(1) command that makes the root file system in `draft`."""
+    """Plan the mmdebstrap(1) command that makes the root file system in `draft`.
+
+    dpkg need not force every file to the disk one by one: a draft that is not finished is thrown away.
+    """
     options = [f"--aptopt={option}" for option in ('Acquire::Languages "none"', *source.options)]
-    options += [f"--dpkgopt=path-exclude={pattern}" for pattern in EXCLUDED]
+    options += [f"--dpkgopt={option}" for option in ("force-unsafe-io", *(f"path-exclude={path}" for path in EXCLUDED))]
     suites = (settings.suite, settings.apptainer_suite)
     return [
         *("unshare", "--mount", "--propagation", "private", "--"),  # a killed mmdebstrap leaves no mount in its draft

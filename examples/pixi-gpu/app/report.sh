@@ -7,6 +7,7 @@ variable() {
     printf '%-22s %s\n' "$1" "${value:-(not set)}"
 }
 
+# shellcheck source=/dev/null
 system="$(. /etc/os-release && printf '%s' "$PRETTY_NAME")"
 printf '%-22s %s\n' "operating system" "$system" "host" "$(uname -n)"
 variable HPCDEPLOY_IMAGE_SHA256

@@ -39,9 +39,7 @@ def path(text: str) -> str:
         if match.start() > position:
             pieces.append(word(text[position : match.start()]))
         name = match["braced"] or match["bare"]
-        pieces.append(
-            f'"${{{name}:?is not set on this machine, but the path needs it: set it, or name another path}}"'
-        )
+        pieces.append(f'"${{{name}:?is not set on this machine, but the path needs it: set it, or name another path}}"')
         position = match.end()
     if position < len(text):
         pieces.append(word(text[position:]))

@@ -12,8 +12,8 @@ import typer
 from hpcdeploy.cli import show
 
 if TYPE_CHECKING:
+    from hpcdeploy.apptainer.progress import BuildEvent
     from hpcdeploy.cli.place import Place
-    from hpcdeploy.flows.build import BuildEvent
     from hpcdeploy.image import BuiltImage, Definition, ImageSettings
 
 ImageName = Annotated[

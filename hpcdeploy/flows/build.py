@@ -108,25 +108,6 @@ def build_on(
     return replace(image, name=definition.name, path=str(answer.get("path")), built_on=cluster.name)
 
 
-def fetchdescribe(
-    image: BuiltImage, transport: Transport, output: Path, *, progress: Progress = ignore_progress
-) -> BuiltImage:
-    """Copy an image from the cluster's cache to `output`, check its sha256, and write the record beside it."""
-    part = output.with_name(f".{output.name}.part")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        transport.get(image.path, part, progress=progress)
-        if sha256_of(part) != image.sha256:
-            raise TransportError(
-                f"the image that came from {transport.where} is damaged: its sha256 is not {image.sha256}; fetch it again"
-            )
-        part.chmod(0o755)
-        part.replace(output)
-    finally:
-        part.unlink(missing_ok=True)
-    return write_record(replace(image, path=str(output), built_on=""))
-
-
 def fetch_built(
     image: BuiltImage, transport: Transport, output: Path, *, progress: Progress = ignore_progress
 ) -> BuiltImage:

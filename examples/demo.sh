@@ -6,7 +6,7 @@
 set -euo pipefail
 
 run() {
-  printf '\n\033[1m$ %s\033[0m\n' "$(printf '%q ' "$@")" | sed 's/ \x1b/\x1b/'
+  printf '\n$ %s\n' "$*" >&2
   "$@"
 }
 
@@ -21,8 +21,8 @@ registry=$(hpcdeploy lab status --json | python3 -c 'import json, sys; print(jso
 run hpcdeploy build --on lab
 run hpcdeploy push --repository "$registry/demo/pixi-gpu"
 
-slurm=$(run hpcdeploy submit report --cluster lab --scheduler slurm | tee /dev/stderr | tail -n 1)
-htcondor=$(run hpcdeploy submit report --cluster lab --scheduler htcondor | tee /dev/stderr | tail -n 1)
+slurm=$(run hpcdeploy submit report --cluster lab --scheduler slurm)
+htcondor=$(run hpcdeploy submit report --cluster lab --scheduler htcondor)
 
 run hpcdeploy wait "$slurm" "$htcondor" --interval 2
 run hpcdeploy logs "$slurm"

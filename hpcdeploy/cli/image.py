@@ -79,7 +79,7 @@ def build(
     if json:
         show.as_json(asdict(built))
     else:
-        print(f"{built.path}  sha256:{built.sha256}  {built.size / 1e6:.0f} MB  (Apptainer {built.apptainer})")
+        print(f"{built.path}  sha256:{built.sha256}  {built.size / 1e6:.0f} MB  ({built.apptainer})")
 
 
 def push(

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+_WORTH_TELLING = 10_000_000
+"""Bytes: what is smaller has arrived before anybody could read of it."""
+
+
 def as_json(value: object) -> None:
     """Print a value as JSON."""
     print(json.dumps(value, indent=2, ensure_ascii=False))
@@ -79,7 +83,7 @@ def transfer(what: str) -> "Iterator[Callable[[int, int], None]]":
     def tell(done: int, total: int) -> None:
         nonlocal told
         tenth = done * 10 // total if total else 10
-        if tenth > told:
+        if tenth > told and total >= _WORTH_TELLING:
             told = tenth
             say(f"{what}: {done / 1e6:.0f} of {total / 1e6:.0f} MB")
 

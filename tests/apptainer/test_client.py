@@ -21,7 +21,7 @@ build)
     for number in {1..3000}; do echo "INFO: line $number of a long story" >&2; echo "out $number"; done
   fi
   if grep -q fails "$last"; then echo part > "$image"; echo "FATAL: no" >&2; exit 255; fi
-  if grep -q sleeps "$last"; then echo part > "$image"; echo started; sleep 600 & echo $! > sleeper; wait; fi
+  if grep -q sleeps "$last"; then echo part > "$image"; sleep 600 & echo $! > sleeper; echo started; wait; fi
   printf '%s\\n' "$@" > "$image"; umask >> "$image"; echo "$EXTRA" >> "$image" ;;
 esac
 """

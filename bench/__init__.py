@@ -1,0 +1,1 @@
+"""How fast hpcdeploy is, side by side with the bare tools: ``python -m bench``."""

@@ -1,0 +1,35 @@
+"""The wheel holds the templates: it renders from an environment in which there is nothing but itself."""
+
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+RENDER = """
+from hpcdeploy.cluster import Cluster
+from hpcdeploy.job import Job
+from hpcdeploy.run import Run
+from hpcdeploy.scheduler.login_node import Delivery, submission
+from hpcdeploy.templates import shipped_root
+job = Job(name="j", image="i", command=("true",))
+run = Run(id="j-1", job="j", cluster="c", scheduler="slurm", image="i", sha256="0" * 64, tasks=1, command=(), submitted=0)
+print(shipped_root())
+print(submission(run, job, Cluster(name="c"), Delivery(sha256="0" * 64)))
+"""
+
+
+def test_a_wheel_renders_from_an_empty_environment(tmp_path: Path) -> None:
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", tmp_path, ROOT], check=True)
+    [wheel] = tmp_path.glob("*.whl")
+    venv.create(tmp_path / "empty", with_pip=True)
+    python = tmp_path / "empty" / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "--disable-pip-version-check", "--quiet", "install", wheel], check=True)
+    said = subprocess.run([python, "-I", "-c", RENDER], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert said.startswith(str(tmp_path / "empty"))
+    assert "#SBATCH --job-name=j-1" in said
+    version = subprocess.run(
+        [tmp_path / "empty" / "bin" / "hpcdeploy", "--version"], capture_output=True, text=True, check=True
+    )
+    assert version.stdout.startswith("hpcdeploy ")

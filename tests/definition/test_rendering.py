@@ -12,7 +12,7 @@ from hpcdeploy.definition.rendering import Recipe, render_definition
 from tests.definition.samples import AWKWARD, AWKWARD_WORDS, GPU, MINIMAL, RECIPES, SLIM
 
 GOLDEN = Path(__file__).parent / "golden"
-REWRITE = "HPCDEPLOY_REWRITE_GOLDEN"
+REWRITE = "HPCDEPLOY_WRITE_GOLDEN"
 SHELLS = ("post", "environment", "runscript", "startscript", "test")
 
 every_recipe = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)

@@ -1,0 +1,118 @@
+"""The command as a whole process: what it prints, how it exits, and that it never shows a traceback to a person."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hpcdeploy.image import BuiltImage
+from hpcdeploy.store import Store, default_path
+
+COMMAND = str(Path(sys.executable).with_name("hpcdeploy"))
+SETTINGS = """
+[images.train]
+[images.other]
+[clusters.hpc]
+host = "hpc.example.org"
+schedulers = ["slurm", "htcondor"]
+root = "/scratch/me"
+[jobs.train]
+image = "train"
+command = ["python", "train.py"]
+gpus = 1
+"""
+
+
+class Project:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "hpcdeploy.toml").write_text(SETTINGS)
+        home = folder / "home"
+        home.mkdir()
+        self.environment = {"PATH": os.environ["PATH"], "HOME": str(home)}
+        image = BuiltImage(name="train", sha256="ab" * 32, size=1, inputs="", apptainer="", created="", built_on="hpc")
+        Store(default_path(self.environment)).built(folder, image)
+
+    def run(self, *words: str | bytes) -> "subprocess.CompletedProcess[bytes]":
+        return subprocess.run([COMMAND, *words], cwd=self.folder, env=self.environment, capture_output=True, check=False)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+@pytest.mark.parametrize("scheduler", ["slurm", "htcondor"])
+def test_render_and_dry_run_print_the_same_bytes_and_touch_nothing(project: Project, scheduler: str) -> None:
+    words = ("train", "--scheduler", scheduler, "--run-id", "train-1")
+    rendered = project.run("render", *words)
+    dry = project.run("submit", *words, "--dry-run")
+    assert rendered.returncode == dry.returncode == 0, rendered.stderr
+    assert rendered.stdout == dry.stdout
+    assert rendered.stdout.startswith(b"#!/bin/bash\n")
+    assert project.run("runs", "--json").stdout == b"[]\n"
+
+
+def test_words_after_two_dashes_are_the_programs_own(project: Project) -> None:
+    done = project.run("render", "train", "--gpus", "2", "--", "sh", "-c", "echo --gpus 7", "--", b"caf\xe9")
+    assert done.returncode == 0, done.stderr
+    assert b"set -- sh -c 'echo --gpus 7' -- 'caf\xe9'\n" in done.stdout
+    assert b"--gres=gpu:2" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("render", "trian"), 2, "did you mean train"),
+        (("render", "train", "--cluster", "hcp"), 2, "did you mean hpc"),
+        (("render", "train", "--mem", "32"), 2, "memory"),
+        (("render", "train", "--scheduler", "pbs"), 2, "slurm and htcondor"),
+        (("render", "train", "--env", "NOVALUE"), 2, "NAME=VALUE"),
+        (("render", "train", "--image", "other"), 2, "hpcdeploy build"),
+        (("render", "train", "-s", "htcondor", "-p", "gpu"), 2, "HTCondor has no partitions"),
+        (("status", "nothing"), 72, "no run 'nothing'"),
+        (("wait",), 72, "hpcdeploy submit"),
+        (("logs", "x"), 72, "no run"),
+        (("push", "other"), 2, "hpcdeploy build"),
+        (("generate", "train"), 65, "pixi"),
+        (("submit", "train"), 69, "hpc.example.org"),
+    ],
+)
+def test_bad_input_gets_one_message_and_its_own_exit_code(
+    project: Project, words: tuple[str, ...], code: int, said: str
+) -> None:
+    done = project.run(*words)
+    text = done.stderr.decode()
+    assert done.returncode == code, text
+    assert said in text
+    assert "Traceback" not in text
+    assert done.stdout == b""
+
+
+def test_debug_shows_the_traceback(project: Project) -> None:
+    assert b"Traceback" in project.run("--debug", "render", "trian").stderr
+
+
+def test_a_submission_that_never_reached_its_cluster_leaves_no_run(project: Project) -> None:
+    project.run("submit", "train")
+    assert json.loads(project.run("runs", "--json").stdout) == []
+
+
+def test_help_imports_nothing_heavy() -> None:
+    program = "import sys; import hpcdeploy.cli.main; print(sorted({m.split('.')[0] for m in sys.modules}))"
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert not [name for name in ("paramiko", "oras", "requests", "spython", "jinja2", "yaml") if f"'{name}'" in said]
+
+
+def test_a_broken_pipe_is_no_traceback(project: Project) -> None:
+    piped = subprocess.run(
+        ["bash", "-c", f"'{COMMAND}' render train | head -c 1; exit ${{PIPESTATUS[0]}}"],
+        cwd=project.folder,
+        env=project.environment,
+        capture_output=True,
+        check=False,
+    )
+    assert b"Traceback" not in piped.stderr

@@ -35,5 +35,4 @@ class Cluster:
     apptainer: str = "apptainer"
     setup: tuple[str, ...] = ()
     binds: tuple[Bind, ...] = ()
-    build_args: tuple[tuple[str, str], ...] = ()
     mirrors: tuple[tuple[str, str], ...] = ()

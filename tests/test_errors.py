@@ -5,6 +5,8 @@ from hpcdeploy.errors import ConnectionLostError, HpcdeployError, TransportError
 
 
 def tree(of: type[HpcdeployError]) -> Iterator[type[HpcdeployError]]:
+    if of.__module__ != module.__name__:
+        return
     yield of
     for below in of.__subclasses__():
         yield from tree(below)

@@ -140,9 +140,7 @@ def _definition(
 
     settings = choose_image(place.project, image)
     lines = [*(file.read_text(encoding="utf-8").splitlines() if file else ()), *(build_args or ())]
-    return settings, flow(
-        settings, place.project.root, build_args=[*settings.build_args, *map(_build_arg, filter(None, lines))]
-    )
+    return settings, flow(settings, place.project.root, build_args=list(map(_build_arg, filter(None, lines))))
 
 
 def _build_arg(words: str) -> tuple[str, str]:

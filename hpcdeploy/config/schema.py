@@ -215,7 +215,6 @@ CLUSTER = Table(
         Key(name="setup", kind=SHELL_LINES),
         Key(name="binds", kind=BINDS),
         Key(name="mirrors", kind=MapOf(_mirror, Leaf(_mirror), 'a table such as { "ghcr.io" = "mirror.example.org" }')),
-        Key(name="build-args", kind=BUILD_ARGUMENTS),
         Key(name="defaults", kind=Table(WITH_RESOURCES)),
     ),
     _one_of_scheduler_keys,

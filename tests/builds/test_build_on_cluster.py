@@ -206,7 +206,8 @@ def test_force_builds_again(quick: Quick, cluster: Cluster, transport: Transport
 def test_build_arguments_reach_apptainer(cluster: Cluster, transport: Transport, quick: Quick, project: Path) -> None:
     quick("arguments")
     template = project / "defs/pixi.def"
-    template.write_text(template.read_text().replace(": arguments", "echo '{{ WORDS }}' > /said"))
+    text = template.read_text().replace(": arguments", "echo '{{ WORDS }}' > /said")
+    template.write_text(text.replace("    CUDA_VERSION=12\n", "    CUDA_VERSION=12\n    WORDS=default\n"))
     settings = replace(SETTINGS, name="arguments", files=(), build_args=(("WORDS", "default"),))
     definition = generate(settings, project, build_args=(("WORDS", "a  b $HOME"),))
     image = build_on(definition, cluster, transport)

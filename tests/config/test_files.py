@@ -40,7 +40,6 @@ apptainer = "singularity"
 setup = ["module load apptainer"]
 binds = ["/data:/data:ro"]
 mirrors = { "ghcr.io" = "localhost:5000" }
-build-args = { CHANNEL = "https://mirror.example.org" }
 
 [clusters.hpc.defaults]
 account = "abc"
@@ -128,7 +127,6 @@ def test_every_key_arrives_as_a_plain_value(tmp_path: Path, environ: dict[str, s
             setup=("module load apptainer",),
             binds=(Bind(source="/data", destination="/data", read_only=True),),
             mirrors=(("ghcr.io", "localhost:5000"),),
-            build_args=(("CHANNEL", "https://mirror.example.org"),),
         )
     }
     assert project.defaults["hpc"] == JobSettings(
@@ -295,7 +293,7 @@ def test_an_ssh_configuration_lies_at_home_or_beside_its_file(
             "clusters.hpc.ssh_config = 'x'",
             (
                 "clusters.hpc.ssh_config: unknown key; did you mean ssh-config? Known here: host, scheduler, schedulers,"
-                " root, ssh-config, gpu-form, memory-form, apptainer, setup, binds, mirrors, build-args, defaults"
+                " root, ssh-config, gpu-form, memory-form, apptainer, setup, binds, mirrors, defaults"
             ),
         ),
         (

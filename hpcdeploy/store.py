@@ -60,6 +60,11 @@ class Store:
                 "INSERT INTO runs (id, cluster, scheduler, submitted, run, script) VALUES (?, ?, ?, ?, ?, ?)", row
             )
 
+    def knows(self, run_id: str) -> bool:
+        """Tell whether a run of that very id is on record."""
+        with self._open() as connection:
+            return connection.execute("SELECT 1 FROM runs WHERE id = ?", (run_id,)).fetchone() is not None
+
     def submitted(self, run: Run) -> None:
         """Note the scheduler's number and the folder of a run that was submitted."""
         with self._open() as connection:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from hpcdeploy.cluster import Cluster, SchedulerName
-from hpcdeploy.errors import SchedulerError, TransportError, WaitTimeoutError
+from hpcdeploy.errors import SchedulerError, TransportError, UncertainSubmissionError, WaitTimeoutError
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.run import TERMINAL, Run, RunStatus, State, TaskStatus
 from hpcdeploy.scheduler.answers import read_answers
@@ -88,6 +88,11 @@ def wait(
     `patience` seconds, and `SchedulerError` where for several rounds nobody could say anything of a run though asked:
     waiting on would be waiting for ever.
     """
+    unsure = [one.run.id for one in known if not one.run.job_id]
+    if unsure:
+        raise UncertainSubmissionError(
+            f"nobody knows yet whether {', '.join(unsure)} was submitted; run 'hpcdeploy submit --resume {unsure[0]}' first"
+        )
     interval = first
     current = tuple(known)
     began = time.monotonic()

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.config.project import JobSettings, Project
 from hpcdeploy.config.resolution import choose_cluster, resolve_job
+from hpcdeploy.config.words import name
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.flows.images import Resolve, SpeaksPlainHttp, delivery_of
 from hpcdeploy.flows.submit import plan_run
@@ -52,5 +53,9 @@ def plan(
     delivery = delivery_of(job.image, project, cluster, store, resolve, plain_http)
     run = plan_run(job, cluster, chosen, delivery, now=now)
     if run_id is not None:
+        if store.knows(name(run_id)):
+            raise ConfigError(
+                f"a run {run_id!r} is on record already; choose another id, or go on with it by --resume {run_id}"
+            )
         run = replace(run, id=run_id)
     return Plan(run=run, job=job, cluster=cluster, script=submission(run, job, cluster, delivery, overrides=project.root))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy.image import BuiltImage
+from hpcdeploy.run import Run
 from hpcdeploy.store import Store, default_path
 
 COMMAND = str(Path(sys.executable).with_name("hpcdeploy"))
@@ -90,6 +91,24 @@ def test_bad_input_gets_one_message_and_its_own_exit_code(
     assert said in text
     assert "Traceback" not in text
     assert done.stdout == b""
+
+
+def test_a_run_id_is_a_name_and_used_once(project: Project) -> None:
+    assert b"expected a name" in project.run("render", "train", "--run-id", "a'b").stderr
+    run = Run(id="mine", job="j", cluster="hpc", scheduler="slurm", image="i", sha256="", tasks=1, command=(), submitted=0)
+    Store(default_path(project.environment)).add(run, "")
+    done = project.run("submit", "train", "--run-id", "mine")
+    assert done.returncode == 2
+    assert b"--resume mine" in done.stderr
+
+
+def test_a_run_that_nobody_is_sure_of_is_not_waited_for(project: Project) -> None:
+    run = Run(id="unsure", job="j", cluster="hpc", scheduler="slurm", image="i", sha256="", tasks=1, command=(), submitted=0)
+    Store(default_path(project.environment)).add(run, "")
+    done = project.run("wait", "unsure")
+    assert done.returncode == 71
+    assert b"--resume unsure" in done.stderr
+    assert b"SUBMITTING" in project.run("runs").stdout
 
 
 def test_debug_shows_the_traceback(project: Project) -> None:

@@ -110,6 +110,20 @@ def test_logs_follow_a_task_to_its_end(
     assert len([piece for piece in pieces if piece.out]) > 1
 
 
+@BOTH
+def test_nothing_is_put_into_the_home_folder(
+    lab: Lab, scheduler: SchedulerName, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    elsewhere = replace(cluster, root=f"$SCRATCH/home-{time.time_ns()}")
+    assert inside(lab, ["touch", f"{lab.scratch}/before"], user=lab.user).returncode == 0
+    run = submit_job(
+        Job(name="tidy", image="test", command=("true",)), scheduler, elsewhere, delivery, connections, store
+    ).run
+    assert wait_for(run, elsewhere, connections, store).state is State.COMPLETED
+    found = inside(lab, ["find", lab.home, "-newer", f"{lab.scratch}/before", "-type", "f"], user=lab.user)
+    assert found.stdout == b""
+
+
 def test_patience_has_an_end_and_the_run_goes_on(
     cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
 ) -> None:

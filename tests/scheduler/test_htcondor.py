@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import Array, Bind, Job, Resources
 from hpcdeploy.run import State
@@ -129,6 +130,11 @@ def test_resources_have_one_meaning_in_both_schedulers() -> None:
 def test_what_htcondor_has_no_word_for_is_refused_and_never_left_out_in_silence(job: Job) -> None:
     with pytest.raises(ConfigError, match=r"HTCondor|line break"):
         commands(job, CLUSTER, "j-1")
+
+
+def test_a_clusters_own_binds_are_not_left_out_in_silence_either() -> None:
+    with pytest.raises(ConfigError, match="cluster 'c' has binds"):
+        commands(PLAIN, Cluster(name="c", binds=(Bind(source="/data"),)), "j-1")
 
 
 def test_an_array_without_a_throttle_is_materialized_at_once() -> None:

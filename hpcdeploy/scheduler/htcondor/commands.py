@@ -15,7 +15,7 @@ _NOT_THERE = {
 }
 
 
-def commands(job: Job, _cluster: Cluster, run_id: str) -> list[Command]:
+def commands(job: Job, cluster: Cluster, run_id: str) -> list[Command]:
     """Say what `job` asks for in submit commands, those of the person last (the later of two wins, condor_submit(1)).
 
     Raises `ConfigError` for what this scheduler has no word for: it is never left out in silence.
@@ -27,9 +27,10 @@ def commands(job: Job, _cluster: Cluster, run_id: str) -> list[Command]:
             raise ConfigError(
                 f"job {job.name!r} asks for {name.replace('_', '-')} = {getattr(wanted, name)!r}: {why}; {advice}"
             )
-    if job.binds:
+    if job.binds or cluster.binds:
+        who = f"job {job.name!r}" if job.binds else f"cluster {cluster.name!r}"
         raise ConfigError(
-            f"job {job.name!r} has binds: HTCondor's container universe lets only the site bind folders; "
+            f"{who} has binds: HTCondor's container universe lets only the site bind folders; "
             'use file transfer (htcondor = { transfer_input_files = "..." }), or ask the site'
         )
     if wanted.nodes > 1:

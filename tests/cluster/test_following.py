@@ -27,7 +27,7 @@ BOTH = pytest.mark.parametrize("scheduler", ["slurm", "htcondor"])
 
 @BOTH
 def test_a_job_with_a_gpu_sees_it_and_its_image(
-    scheduler: SchedulerName, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
+    lab: Lab, scheduler: SchedulerName, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
 ) -> None:
     program = "import json, os; print(json.dumps(dict(os.environ)))"
     job = Job(
@@ -41,6 +41,12 @@ def test_a_job_with_a_gpu_sees_it_and_its_image(
     assert seen["HPCDEPLOY_IMAGE_SHA256"] == delivery.sha256
     assert seen["HPCDEPLOY_RUN"] == run.id
     assert seen["APPTAINER_CONTAINER"]
+    started = (
+        inside(lab, ["cat", f"{run.folder}/job.sh"], user=lab.user)
+        if scheduler == "slurm"
+        else inside(lab, ["bash", "-c", f"grep -ah 'program.sh 0 {run.job_id}$' /lab/log/condor/StarterLog.*"])
+    )
+    assert b" --nv " in started.stdout
 
 
 @BOTH

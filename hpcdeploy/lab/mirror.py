@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-PUBLIC_MIRROR = "http://deb.debian.org/debian"
-"""Debian's own mirror network (https://deb.debian.org), for machines whose apt knows no Debian mirror, such as Ubuntu."""
+VARIABLE = "HPCDEPLOY_LAB_MIRROR"
+"""The environment variable that names a Debian mirror on a machine whose apt knows none, such as one with Ubuntu."""
 
 INDEX_TARGETS = ("apt-get", "indextargets", "--format", "$(SITE)\t$(RELEASE)\t$(LABEL)", "Created-By: Packages")
 """Lists the archives whose Release files apt has fetched, a line each: site, release, label (apt-get(8))."""
@@ -22,7 +22,7 @@ class Mirror:
 
 
 def parse_site(targets: Iterable[str]) -> str:
-    """Pick the Debian archive out of apt's index targets; the public mirror where there is none.
+    """Pick the Debian archive out of apt's index targets; empty where there is none.
 
     It is the one that calls itself ``Debian`` in its Release file. Archives of updates do so too, but carry a suffix, and
     are passed over: they need not hold the other suites.
@@ -32,7 +32,7 @@ def parse_site(targets: Iterable[str]) -> str:
         release, _, label = rest.partition("\t")
         if site.startswith(("http://", "https://")) and label == "Debian" and "-" not in release:
             return site.rstrip("/")
-    return PUBLIC_MIRROR
+    return ""
 
 
 def parse_options(dump: Iterable[str]) -> tuple[str, ...]:

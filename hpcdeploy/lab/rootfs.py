@@ -99,14 +99,27 @@ def _apt_get(*words: str) -> None:
 
 
 def find_mirror() -> mirror.Mirror:
-    """Ask this machine's apt; the public mirror where there is no apt. An apt that never looked is made to look first."""
+    """Ask the environment, then this machine's apt; an apt that never looked is made to look first.
+
+    Raises `LabError` where neither knows a Debian mirror.
+    """
+    site = os.environ.get(mirror.VARIABLE, "").rstrip("/")
     if shutil.which("apt-get") is None:
-        return mirror.Mirror(mirror.PUBLIC_MIRROR)
-    targets = _lines(*mirror.INDEX_TARGETS)
-    if not targets:
-        _apt_get("update")
-        targets = _lines(*mirror.INDEX_TARGETS)
-    return mirror.Mirror(mirror.parse_site(targets), mirror.parse_options(_lines("apt-config", "dump")))
+        options: tuple[str, ...] = ()
+    else:
+        options = mirror.parse_options(_lines("apt-config", "dump"))
+        if not site:
+            targets = _lines(*mirror.INDEX_TARGETS)
+            if not targets:
+                _apt_get("update")
+                targets = _lines(*mirror.INDEX_TARGETS)
+            site = mirror.parse_site(targets)
+    if not site:
+        raise LabError(
+            "the lab is made from Debian packages, and this machine's apt knows no Debian mirror; "
+            f"name one near you in {mirror.VARIABLE} (https://www.debian.org/mirror/list)"
+        )
+    return mirror.Mirror(site, options)
 
 
 def _lines(*argv: str) -> list[str]:

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from hpcdeploy.lab.mirror import INDEX_TARGETS, PUBLIC_MIRROR, parse_options, parse_site
+from hpcdeploy.lab.mirror import INDEX_TARGETS, parse_options, parse_site
 
 MAIN = "http://mirror.example/debian\tbookworm\tDebian"
 
@@ -29,8 +29,8 @@ def test_the_archive_that_calls_itself_debian_is_the_mirror(before: list[str]) -
     "targets",
     [[], ["", "garbage"], ["http://archive.example/ubuntu\tnoble\tUbuntu", "http://mirror.example/debian\tsid-x\tDebian"]],
 )
-def test_without_one_the_public_mirror_is_taken(targets: list[str]) -> None:
-    assert parse_site(targets) == PUBLIC_MIRROR
+def test_without_one_nothing_is_guessed(targets: list[str]) -> None:
+    assert parse_site(targets) == ""
 
 
 def test_this_machines_apt_understands_the_question() -> None:

@@ -1,0 +1,109 @@
+"""Building with this machine's own Apptainer: on the lab's login node itself, where there is a real one."""
+
+import json
+import shutil
+import subprocess
+import sysconfig
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from hpcdeploy.lab.inside import inside
+from hpcdeploy.lab.state import Lab
+
+ROOT = Path(__file__).parent.parent.parent
+PARTS = ("hpcdeploy", "defs", "login_templates")
+LIBRARIES = (
+    "spython",
+    "jinja2",
+    "markupsafe",
+    "yaml",
+    "semver",
+    "requests",
+    "urllib3",
+    "idna",
+    "certifi",
+    "charset_normalizer",
+)
+BUILD = """
+import json, sys
+from dataclasses import asdict
+from pathlib import Path
+from hpcdeploy.config.files import load_project
+from hpcdeploy.errors import HpcdeployError
+from hpcdeploy.flows.build import build_here
+from hpcdeploy.flows.generate import generate
+work, registry = Path(sys.argv[1]), sys.argv[2]
+project = load_project(work / "project")
+[settings] = project.images.values()
+definition = generate(settings, project.root)
+steps = []
+try:
+    built = build_here(definition, work / "out" / "x.sif", work=work / "builds", mirrors=(("ghcr.io", registry),),
+                       report=lambda event: event.is_step and steps.append(event.text))
+    print(json.dumps({"built": asdict(built), "steps": steps}))
+except HpcdeployError as error:
+    print(json.dumps({"error": str(error), "code": error.exit_code, "steps": steps}))
+"""
+Build = Callable[[], dict[str, object]]
+
+
+@pytest.fixture
+def place(lab: Lab) -> Iterator[Path]:
+    """Give a folder of the lab's user with hpcdeploy, what it needs, and the example in it; its path on this machine."""
+    folder = lab.state / "scratch" / lab.user / "build-here"
+    shutil.rmtree(folder, ignore_errors=True)
+    for part in PARTS:
+        shutil.copytree(ROOT / part, folder / "site" / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for library in LIBRARIES:
+        source = Path(sysconfig.get_paths()["purelib"]) / library
+        if source.is_dir():
+            # Compiled parts belong to this machine's Python, not to the lab's; all of these do without.
+            shutil.copytree(source, folder / "site" / library, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+    shutil.copytree(ROOT / "examples" / "pixi-gpu", folder / "project")
+    inside(lab, ["chown", "-R", lab.user, f"{lab.scratch}/build-here"])
+    yield folder
+    inside(lab, ["rm", "-rf", f"{lab.scratch}/build-here"])
+
+
+@pytest.fixture
+def build(lab: Lab, place: Path) -> Build:
+    def run() -> dict[str, object]:
+        work = f"{lab.scratch}/build-here"
+        done: subprocess.CompletedProcess[bytes] = inside(
+            lab,
+            ["python3", "-c", BUILD, work, lab.registry],
+            user=lab.user,
+            environment={"PYTHONPATH": f"{work}/site", "PYTHONDONTWRITEBYTECODE": "1"},
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        answer: dict[str, object] = json.loads(done.stdout.decode().splitlines()[-1])
+        return answer
+
+    return run
+
+
+def test_an_image_is_built_tested_recorded_and_not_built_again(lab: Lab, place: Path, build: Build) -> None:
+    first = build()
+    assert "running %test" in first["steps"], first  # type: ignore[operator]
+    built = first["built"]
+    assert isinstance(built, dict)
+    digest = inside(lab, ["sha256sum", str(built["path"])], user=lab.user).stdout.decode().split()[0]
+    assert digest == built["sha256"]
+    record = json.loads((place / "out" / "x.json").read_text())
+    assert (record["sha256"], record["inputs"], record["apptainer"]) == (digest, built["inputs"], built["apptainer"])
+    said = inside(lab, ["apptainer", "exec", str(built["path"]), "hpcdeploy-demo"], user=lab.user)
+    assert said.returncode == 0, said.stderr
+    again = build()
+    assert again["built"] == built
+    assert "running %test" not in again["steps"]  # type: ignore[operator]
+
+
+def test_a_failing_test_fails_the_build_and_leaves_no_image(place: Path, build: Build) -> None:
+    settings = place / "project" / "hpcdeploy.toml"
+    settings.write_text(settings.read_text().replace("test = [", 'test = ["false", '))
+    answer = build()
+    assert answer["code"] == 67, answer
+    assert not (place / "out" / "x.sif").exists()
+    assert list((place / "out").glob(".*")) == []

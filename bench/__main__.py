@@ -2,57 +2,76 @@
 
 import argparse
 import json
-import os
+import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from bench import subjects
 from bench.pairs import Pair
-from hpcdeploy.lab import cluster
-from hpcdeploy.lab.settings import default_settings
+from hpcdeploy.lab import cluster, state
+from hpcdeploy.lab.settings import LabSettings, default_settings
 from hpcdeploy.lab.state import Lab
 
 SUBJECTS = ("start", "submit", "push")
 
 
 def main() -> None:
-    """Measure what was asked for, on the lab; a lab that was not up is taken down again."""
+    """Measure what was asked for, on a lab of the bench's own, and leave nothing of it behind."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Ratios against the bare tools, side by side.")
     parser.add_argument("--only", choices=SUBJECTS, action="append", help="measure this; again for more")
     parser.add_argument("--pairs", type=int, default=7, help="how many pairs (a third of them for pushing)")
     parser.add_argument("--megabytes", type=int, default=1000, help="how much to push")
     given = parser.parse_args()
-    settings = default_settings()
-    was_up = cluster.find(settings) is not None
-    lab = cluster.up(settings, lambda line: print(line, file=sys.stderr))
-    here = Path.cwd()
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            chosen = given.only or SUBJECTS
-            pairs = [_told(pair) for pair in _measured(Path(folder), lab, chosen, given.pairs, given.megabytes)]
-            os.chdir(here)
-    finally:
-        if not was_up:
-            cluster.down(settings)
+    with _own_lab() as (folder, lab):
+        chosen = given.only or SUBJECTS
+        pairs = [_told(pair) for pair in _measured(folder, lab, chosen, given.pairs, given.megabytes)]
     print(_table(pairs))
     print(json.dumps([asdict(pair) for pair in pairs], indent=2))
 
 
+@contextmanager
+def _own_lab() -> Iterator[tuple[Path, Lab]]:
+    """Bring up a lab whose folder lies in the bench's own, so that nobody's lab fills with what is submitted and pushed.
+
+    Its folder stands beside the person's lab and not in ``/tmp``, which may be memory; what an earlier bench that was killed
+    left there, a running lab too, is taken away first.
+    """
+    usual = default_settings()
+    folder = usual.state.with_name("bench")
+    settings = replace(usual, state=folder / "hpcdeploy" / "lab", base_image=False)
+    with state.locked(folder.with_name("bench.lock"), "waiting for another bench", _say):
+        _remove(folder, settings)
+        try:
+            yield folder, cluster.up(settings, _say)
+        finally:
+            _remove(folder, settings)
+
+
+def _remove(folder: Path, settings: LabSettings) -> None:
+    cluster.down(settings)
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
 def _measured(folder: Path, lab: Lab, chosen: Sequence[str], pairs: int, megabytes: int) -> Iterator[Pair]:
-    environment = subjects.project(folder, lab)
+    place = subjects.project(folder, lab)
     if "start" in chosen:
-        yield from subjects.starting(folder, environment, pairs=pairs)
+        yield from subjects.starting(place, pairs=pairs)
     if "submit" in chosen:
-        yield from subjects.submitting(folder, environment, lab, pairs=pairs)
+        yield subjects.submitting(place, lab, pairs=pairs)
     if "push" in chosen:
-        yield from subjects.pushing(folder, lab, megabytes=megabytes, pairs=max(1, pairs // 3))
+        yield subjects.pushing(place, lab, megabytes=megabytes, pairs=max(1, pairs // 3))
 
 
 def _told(pair: Pair) -> Pair:
-    print(f"{pair.name}: {pair.ratio:.2f} times {pair.yardstick}", file=sys.stderr)
+    _say(f"{pair.name}: {pair.ratio:.2f} times {pair.yardstick}")
     return pair
 
 

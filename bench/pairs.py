@@ -1,11 +1,24 @@
 """Timing two commands in turn, A B A B ..., so that a machine whose speed drifts drifts for both."""
 
-import os
+import json
 import statistics
 import subprocess
-import time
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+# A process that is started counts its starter's peak memory as its own (exec keeps the largest seen: Linux, fs/exec.c,
+# exec_mmap). The starter is therefore a bare interpreter of its own, and what it reports is of its only child.
+_STARTER = """
+import os, sys, time
+began = time.perf_counter()
+_, status = os.waitpid(os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ), 0)
+seconds = time.perf_counter() - began
+import resource
+kibibytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+print("\\n[%d, %r, %d]" % (os.waitstatus_to_exitcode(status), seconds, kibibytes))
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,18 +41,17 @@ class Pair:
     pairs: int
 
 
-def take(argv: Sequence[str], environment: Mapping[str, str] | None = None) -> Taken:
-    """Run a command as a whole process and wait for it with wait4(2); a failure of its own is an error here."""
-    began = time.perf_counter()
-    with subprocess.Popen(argv, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-        assert process.stderr is not None
-        said = process.stderr.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    seconds = time.perf_counter() - began
-    if process.returncode:
-        raise RuntimeError(f"{argv[0]} ended with {process.returncode}: {said.decode(errors='replace')[-500:]}")
-    return Taken(seconds=seconds, megabytes=usage.ru_maxrss / 1000)
+def take(argv: Sequence[str], environment: Mapping[str, str] | None = None, *, folder: Path | None = None) -> Taken:
+    """Run a command as a whole process, in `folder`; a failure of its own is an error here.
+
+    Memory below that of a bare Python (some 8 MB) cannot be told apart from it: see the comment on the starter.
+    """
+    starter = [sys.executable, "-I", "-S", "-c", _STARTER]
+    done = subprocess.run([*starter, *argv], env=environment, cwd=folder, capture_output=True, text=True, check=True)
+    code, seconds, kibibytes = json.loads(done.stdout.splitlines()[-1])
+    if code:
+        raise RuntimeError(f"{argv[0]} ended with {code}: {done.stderr[-500:]}")
+    return Taken(seconds=seconds, megabytes=kibibytes * 1024 / 1e6)
 
 
 def compare(name: str, yardstick: str, ours: Callable[[], Taken], theirs: Callable[[], Taken], *, pairs: int) -> Pair:

@@ -1,14 +1,17 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+from hpcdeploy.lab.settings import default_settings
 from hpcdeploy.lab.state import Lab
 
 ROOT = Path(__file__).parent.parent
 
 
-def test_the_bench_measures_every_ratio(lab: Lab) -> None:
+def test_the_bench_measures_every_ratio_and_leaves_nothing_behind(lab: Lab) -> None:
+    before = sorted((lab.state / "registry").rglob("*"))
     done = subprocess.run(
         [sys.executable, "-m", "bench", "--pairs", "1", "--megabytes", "8"],
         cwd=ROOT,
@@ -18,5 +21,22 @@ def test_the_bench_measures_every_ratio(lab: Lab) -> None:
     )
     assert done.returncode == 0, done.stderr
     ratios = json.loads(done.stdout[done.stdout.index("[\n") :])
-    assert [one["name"] for one in ratios] == ["hpcdeploy --help", "hpcdeploy render", "hpcdeploy submit", "push 8 MB"]
-    assert all(one["ratio"] > 0 and one["ours"]["megabytes"] > 0 for one in ratios)
+    names = ["hpcdeploy --help", "hpcdeploy render", "hpcdeploy submit", "hpcdeploy push, 8 MB"]
+    assert [one["name"] for one in ratios] == names
+    for one in ratios:
+        numbers = [one["ratio"], *one["ours"].values(), *one["theirs"].values()]
+        assert all(number > 0 for number in numbers), one
+    assert not default_settings().state.with_name("bench").exists()
+    assert sorted((lab.state / "registry").rglob("*")) == before
+
+
+def test_a_command_that_fails_is_no_measurement() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from bench.pairs import take; take(['sh', '-c', 'echo why >&2; exit 7'])"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "sh ended with 7: why" in done.stderr

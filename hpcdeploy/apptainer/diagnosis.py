@@ -29,56 +29,56 @@ CAUSES = (
         "the image's own test failed; the image was thrown away",
         r"failed to execute %test script",
         "mend what the lines above say, or the image's 'test' lines in the settings",
-        "internal/pkg/build of Apptainer",
+        "Apptainer 1.4.5, recorded",
     ),
+    # Before the full disk: without user namespaces, Apptainer up to 1.3.3 says "No space left on device".
     _cause(
-        "the lock file is out of date",
-        r"lock.?file (is )?(not up.to.date|not up to date|out of date|out-of-date|is outdated)|lock file not up-to-date"
-        r"|pixi\.lock.{0,40}(out of date|not up.to.date|does not satisfy)",
-        "run 'pixi lock' in the workspace, commit pixi.lock, and build again",
-        "pixi install --locked",
-    ),
-    _cause(
-        "the environment asks for a system that the build does not claim to be",
-        r"__cuda|virtual package|system.?requirements",
-        'set the image\'s CUDA version (pixi = { cuda = "12.9" }), or choose a base image with a newer glibc',
-        "prefix-dev/pixi#2072",
-    ),
-    _cause(
-        "the disk for temporary files is full, or it is memory",
-        r"no space left on device|disk quota exceeded|EDQUOT",
-        "set APPTAINER_TMPDIR (here, or by a line in the cluster's setup) to a folder on a disk with room for several times "
-        "the image's size",
-        "apptainer/apptainer#1380",
+        "this machine does not let an ordinary user build",
+        r"no user namespaces? available|failed to create (user|container|mount) (namespace|process)"
+        r"|user namespaces? disabled|new[ug]idmap( was not found|' execution failed|: write to)|waiting event for user namespace mappings"
+        r"|requires? unprivileged user namespaces",
+        "ask the site to switch user namespaces on and to give you a range in /etc/subuid and /etc/subgid, or build "
+        "elsewhere (--on CLUSTER, or your own machine) and push the image",
+        "Apptainer 1.4.5, recorded; apptainer/apptainer#601, #2455, #3725",
     ),
     _cause(
         "the host's fakeroot does not fit the base image's C library",
-        r"GLIBC_[\d.]+' not found.*|libfakeroot|fakeroot.*(GLIBC|version)",
+        r"(faked|fakeroot)\S*: .*GLIBC_\S+ not found|error while starting the .faked. daemon|libs/faked: not found",
         "take a base image whose glibc is as new as the host's, ask the site for a range in /etc/subuid (then no fakeroot "
         "command is needed), or build elsewhere",
-        "apptainer/apptainer#2103",
+        "apptainer/apptainer#783, #2103, #2291",
     ),
     _cause(
-        "this machine does not let an ordinary user build",
-        r"user namespace|newuidmap|newgidmap|/etc/sub[ug]id|subuid|setgroups|unshare.*(not permitted|denied)"
-        r"|fakeroot.*(not found|required|failed)|operation not permitted.*(userns|namespace)|max_user_namespaces",
-        "ask the site to switch user namespaces on and to give you a range in /etc/subuid and /etc/subgid, or build "
-        "elsewhere (--on CLUSTER, or your own machine) and push the image",
-        "apptainer/apptainer#2153",
+        "the lock file does not fit the manifest",
+        r"lock.?file (is )?not up.to.date",
+        "run 'pixi lock' in the workspace, commit pixi.lock, and build again",
+        "the lab's stand-in for pixi, in pixi's words, recorded",
+    ),
+    _cause(
+        "the environment needs a system that the build does not claim to be",
+        r"virtual package '?__\w+|does not match any of the available virtual packages",
+        'set the image\'s CUDA version (pixi = { cuda = "12.9" }), or choose a base image with a newer glibc',
+        "the lab's stand-in for pixi, in pixi's words, recorded; prefix-dev/pixi#2072",
+    ),
+    _cause(
+        "the disk for temporary files is full, or it is memory",
+        r"no space left on device|disk quota exceeded",
+        "set APPTAINER_TMPDIR (here, or by a line in the cluster's setup) to a folder on a disk with room for several times "
+        "the image's size",
+        "Apptainer 1.4.5, recorded; apptainer/apptainer#1380",
     ),
     _cause(
         "the base image's registry refused, or has no such image",
-        r"unauthorized|denied: |authentication required|manifest unknown|name unknown"
-        r"|requested access to the resource is denied|status code (from manifest request )?40[134]|toomanyrequests",
+        r"MANIFEST_UNKNOWN|NAME_UNKNOWN|UNAUTHORIZED|DENIED: |TOOMANYREQUESTS|requested access to the resource is denied",
         "check the base image's name and tag; where it is private, log in first: apptainer registry login",
-        "containers/image",
+        "Apptainer 1.4.5, recorded; the error codes of the OCI distribution specification",
     ),
     _cause(
         "the network does not reach what the build needs",
         r"no such host|connection refused|i/o timeout|network is unreachable|temporary failure in name resolution"
-        r"|TLS handshake|could not resolve host|failed to fetch|error sending request|connection reset",
+        r"|TLS handshake timeout|could not resolve host|error sending request|connection reset by peer",
         "check the address, set https_proxy where the site wants a proxy, or build on a login node that has the internet",
-        "containers/image, pixi",
+        "Apptainer 1.4.5, recorded",
     ),
 )
 """In the order in which they are asked: what is said by the tool that failed first comes before what any tool may say."""
@@ -91,9 +91,16 @@ def last_lines(lines: Sequence[str], count: int = SHOWN) -> tuple[str, ...]:
 
 
 def probable_cause(lines: Sequence[str]) -> Cause | None:
-    """Return the cause that the last lines speak of, or None where they speak of none that is known."""
-    telling = [line for line in lines[-80:] if not _NOISE.search(line)]
-    return next((cause for cause in CAUSES if any(cause.pattern.search(line) for line in telling)), None)
+    """Return the cause that the last lines speak of, or None where they speak of none that is known.
+
+    The end is asked first: a program may have said much on its way that did not stop it.
+    """
+    telling = [line for line in lines if not _NOISE.search(line)]
+    for part in (telling[-4:], telling[-40:]):
+        for cause in CAUSES:
+            if any(cause.pattern.search(line) for line in part):
+                return cause
+    return None
 
 
 def explain(lines: Sequence[str]) -> str:

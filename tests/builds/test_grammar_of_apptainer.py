@@ -1,0 +1,94 @@
+"""The reader of definitions says of each text what the real Apptainer says of it."""
+
+import json
+
+import pytest
+
+from hpcdeploy.definition.grammar import SECTION_LIMIT, substitute
+from hpcdeploy.definition.rendering import check_definition
+from hpcdeploy.errors import DefinitionError
+from hpcdeploy.transport.contract import Transport
+
+HEAD = "Bootstrap: scratch\n"
+ARGUMENTS = HEAD + '%arguments\n    A=1\n    Q="a b"\n    N={{ A }}\n\n'
+
+TEXTS = {
+    "plain": HEAD + "%help\nx\n",
+    "percent in a here-document": HEAD + "%help\ncat <<X\n%timeit x\nX\n",
+    "indented percent": HEAD + "%help\n  %{name}\n",
+    "quoted percent": HEAD + "%help\n'%s'\n",
+    "indented section": HEAD + "  %help\nx\n",
+    "unknown section": HEAD + "%halp\nx\n",
+    "section in capitals": HEAD + "%HELP\nx\n",
+    "tab after the name": HEAD + "%help\tx\ny\n",
+    "carriage returns": "Bootstrap: scratch\r\n%help\r\nx\r\n",
+    "bootstrap in column 0": HEAD + "%help\nbootstrap: scratch\nwords\n",
+    "bootstrap indented": HEAD + "%help\n  bootstrap: scratch\nwords\n",
+    "unknown header": HEAD + "Exclude: /x\n%help\nx\n",
+    "header without a colon": HEAD + "Stage final\n%help\nx\n",
+    "header with a comment": HEAD + "# a comment\nStage: final # another\n%help\nx\n",
+    "comment first": "# a comment\n" + HEAD + "%help\nx\n",
+    "a long section": HEAD + "%help\n" + "x" * 60 + ("\n" + "y" * 60) * (SECTION_LIMIT // 61 + 20) + "\n",
+    "a section under the limit": HEAD + "%help\n" + ("y" * 60 + "\n") * (SECTION_LIMIT // 61 - 20),
+    "template": ARGUMENTS + "%help\n{{A}} {{ A }} ${{ A }}\n",
+    "quotes are kept": ARGUMENTS + "%help\n{{ Q }}\n",
+    "nested": ARGUMENTS + "%help\n{{ N }}\n",
+    "other braces": ARGUMENTS + "%help\n{{.ID}} {{- x }} {{ a|b }} {{ a.b }} '{''{ A }}'\n",
+    "template without a value": ARGUMENTS + "%help\n{{ B }}\n",
+    "template in a comment": ARGUMENTS + "%help\n# {{ A }}\n",
+    "unknown template in a comment": ARGUMENTS + "%help\n# {{ B }}\n",
+    "unknown template right after the sign": ARGUMENTS + "%help\n#{{ B }}\n",
+    "template right after the sign": ARGUMENTS + "%help\n#{{ A }} {{ A }}\n",
+    "template after a number sign": ARGUMENTS + "%help\n${V#p} {{ A }}\n",
+    "interpreter line": ARGUMENTS + "%help\n#!{{ A }}\n",
+    "template twice after a number sign": ARGUMENTS + "%help\n{{ A }} # {{ A }}\n",
+    "arguments of another stage": ARGUMENTS + "%help\n{{ A }}\n" + HEAD + "%help\n{{ A }}\n",
+    "two stages": ARGUMENTS + "%help\n{{ A }}\n" + ARGUMENTS + "%help\n{{ A }}\n",
+    "empty value": HEAD + "%arguments\nE=\n%help\n[{{ E }}]\n",
+    "value with an equals sign": HEAD + "%arguments\nE=a=b\n%help\n[{{ E }}]\n",
+}
+
+BUILD_ALL = """
+import json, os, shutil, subprocess, sys, tempfile
+answers = {}
+folder = tempfile.mkdtemp(dir=os.environ["SCRATCH"])
+for name, text in json.load(sys.stdin).items():
+    image, definition = folder + "/image", folder + "/x.def"
+    with open(definition, "w", newline="") as file:
+        file.write(text)
+    done = subprocess.run(["apptainer", "build", "--force", "--sandbox", image, definition], capture_output=True, text=True)
+    kept = image + "/.singularity.d/Singularity"
+    built = done.returncode == 0
+    answers[name] = {"built": built, "text": open(kept, newline="").read() if built else "", "said": done.stderr}
+    subprocess.run(["chmod", "-R", "u+rwX", image], capture_output=True)
+    shutil.rmtree(image, ignore_errors=True)
+shutil.rmtree(folder)
+print(json.dumps(answers))
+"""
+
+
+@pytest.fixture(scope="module")
+def answers(transport: Transport) -> dict[str, dict[str, object]]:
+    """What the real Apptainer made of every text: whether it built, and the text with its templates replaced."""
+    done = transport.run(["python3", "-c", BUILD_ALL], stdin=json.dumps(TEXTS).encode())
+    assert done.exit_code == 0, done.stderr.decode()
+    answers: dict[str, dict[str, object]] = json.loads(done.stdout)
+    return answers
+
+
+def test_apptainer_takes_some_and_refuses_some(answers: dict[str, dict[str, object]]) -> None:
+    assert {answer["built"] for answer in answers.values()} == {True, False}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_what_apptainer_refuses_is_refused_and_what_it_takes_is_read_alike(
+    answers: dict[str, dict[str, object]], name: str
+) -> None:
+    answer = answers[name]
+    if answer["built"]:
+        check_definition(TEXTS[name])
+        replaced = substitute(TEXTS[name], {})
+        assert replaced[replaced.index("Bootstrap:") :].strip() == str(answer["text"]).strip()
+    else:
+        with pytest.raises(DefinitionError):
+            check_definition(TEXTS[name])

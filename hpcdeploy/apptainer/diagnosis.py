@@ -35,7 +35,8 @@ CAUSES = (
     _cause(
         "this machine does not let an ordinary user build",
         r"no user namespaces? available|failed to create (user|container|mount) (namespace|process)"
-        r"|user namespaces? disabled|new[ug]idmap( was not found|' execution failed|: write to)|waiting event for user namespace mappings"
+        r"|user namespaces? disabled|new[ug]idmap( was not found|' execution failed|: write to)"
+        r"|waiting event for user namespace mappings"
         r"|requires? unprivileged user namespaces",
         "ask the site to switch user namespaces on and to give you a range in /etc/subuid and /etc/subgid, or build "
         "elsewhere (--on CLUSTER, or your own machine) and push the image",

@@ -13,7 +13,7 @@ ROWS = (
     ("flows",),
     ("apptainer", "registry", "scheduler", "transport", "store", "lab"),
     ("config", "definition", "tags"),
-    ("templates", "environments", "image", "job", "cluster", "run", "shell"),
+    ("templates", "environments", "image", "job", "cluster", "run", "shell", "login_node"),
     ("errors",),
 )
 # Values that are made of values, and text that is made of quoted words.

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from hpcdeploy.errors import SchedulerError
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.follow import ClusterOf, alive_by_scheduler
+from hpcdeploy.login_node import SHELL
 from hpcdeploy.run import Run, RunStatus
 from hpcdeploy.scheduler.login_node import cancelling
 
@@ -17,7 +18,7 @@ def cancel(known: Sequence[RunStatus], cluster_of: ClusterOf, connections: Conne
     cancelled: list[Run] = []
     for (cluster_name, scheduler), runs in alive_by_scheduler(known).items():
         cluster = cluster_of(cluster_name)
-        completed = connections.to(cluster).run(("bash", "-l", "-s"), stdin=cancelling(cluster, runs).encode())
+        completed = connections.to(cluster).run(SHELL, stdin=cancelling(cluster, runs).encode())
         if completed.exit_code:
             said = completed.stderr.decode("utf-8", "replace").strip()
             raise SchedulerError(f"{scheduler} on {cluster_name} did not cancel {', '.join(run.id for run in runs)}: {said}")

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConfigError, SchedulerError
 from hpcdeploy.flows.connections import Connections
+from hpcdeploy.login_node import SHELL
 from hpcdeploy.run import Run
 from hpcdeploy.scheduler.login_node import packing
 from hpcdeploy.transport.contract import Progress, ignore_progress
@@ -28,7 +29,7 @@ def fetch(
     if destination.exists():
         raise ConfigError(f"{destination} is there already; name another folder with --output, or move this one away")
     transport = connections.to(cluster)
-    completed = transport.run(("bash", "-l", "-s"), stdin=packing(cluster, run).encode())
+    completed = transport.run(SHELL, stdin=packing(cluster, run).encode())
     archive = _archive(completed.stdout.decode("utf-8", "surrogateescape"))
     if completed.exit_code or archive is None:
         said = completed.stderr.decode("utf-8", "replace").strip()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.errors import SchedulerError, TransportError, UncertainSubmissionError, WaitTimeoutError
 from hpcdeploy.flows.connections import Connections
+from hpcdeploy.login_node import SHELL
 from hpcdeploy.run import TERMINAL, Run, RunStatus, State, TaskStatus
 from hpcdeploy.scheduler.answers import read_answers
 from hpcdeploy.scheduler.contract import scheduler_of
@@ -58,7 +59,7 @@ def ask(transport: Transport, cluster: Cluster, scheduler: SchedulerName, runs: 
     """Ask one cluster's one scheduler about `runs`, in one round trip."""
     fence = secrets.token_hex(8)
     script = following(cluster, scheduler, runs, fence)
-    completed = transport.run(["bash", "-l", "-s"], stdin=script.encode())
+    completed = transport.run(SHELL, stdin=script.encode())
     try:
         answers = read_answers(completed.stdout, fence)
         told = scheduler_of(scheduler).states(answers, runs)

@@ -9,6 +9,7 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import SchedulerError
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.follow import status
+from hpcdeploy.login_node import SHELL
 from hpcdeploy.run import TERMINAL, RunStatus
 from hpcdeploy.scheduler.answers import read_answers
 from hpcdeploy.scheduler.login_node import reading_logs
@@ -31,7 +32,7 @@ def read(
         raise SchedulerError(f"run {known.run.id} has tasks 0 to {known.run.tasks - 1}, and no task {task}")
     fence = secrets.token_hex(8)
     script = reading_logs(cluster, known.run, task, offsets, fence)
-    completed = connections.to(cluster).run(("bash", "-l", "-s"), stdin=script.encode())
+    completed = connections.to(cluster).run(SHELL, stdin=script.encode())
     answers = read_answers(completed.stdout, fence)
     return Piece(
         out=answers["out"].text.encode("utf-8", "surrogateescape"),

@@ -8,6 +8,7 @@ from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.errors import ConnectionLostError, HpcdeployError, SchedulerError, TransportError, UncertainSubmissionError
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.job import Job
+from hpcdeploy.login_node import SHELL
 from hpcdeploy.run import Run, new_run_id
 from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
@@ -15,7 +16,6 @@ from hpcdeploy.transport.contract import Completed, Output, ignore_output
 
 MARK = "HPCDEPLOY "
 _PAUSES = (0, 2, 4)
-_SHELL = ("bash", "-l", "-s")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,9 +79,7 @@ def _deliver(run: Run, script: str, cluster: Cluster, connections: Connections, 
     for pause in _PAUSES:
         time.sleep(pause)
         try:
-            completed = connections.to(cluster).run(
-                _SHELL, stdin=script.encode("utf-8", "surrogateescape"), on_stderr=report
-            )
+            completed = connections.to(cluster).run(SHELL, stdin=script.encode("utf-8", "surrogateescape"), on_stderr=report)
             return _answer(run, completed)
         except TransportError as error:
             connections.drop(cluster)

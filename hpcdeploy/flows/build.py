@@ -17,6 +17,7 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.definition.mirrors import needs_plain_http, redirect
 from hpcdeploy.errors import BuildError, MissingProgramError, TransportError
 from hpcdeploy.image import BuiltImage, Definition
+from hpcdeploy.login_node import SHELL
 from hpcdeploy.transport.contract import Completed, Progress, Transport, ignore_progress
 
 
@@ -128,7 +129,7 @@ def fetch_built(
 
 
 def _run(script: bytes, definition: Definition, transport: Transport, show: Show) -> Mapping[str, object]:
-    done: Completed = transport.run(["bash", "-s"], stdin=script, on_stderr=show.piece)
+    done: Completed = transport.run(SHELL, stdin=script, on_stderr=show.piece)
     show.end()
     answer = login_node.read_answer(done.stdout)
     if done.exit_code == 0 and answer is not None:

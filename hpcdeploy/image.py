@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpcdeploy.source import Source
+
 
 @dataclass(frozen=True, kw_only=True)
 class FileCopy:
@@ -13,39 +15,53 @@ class FileCopy:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PixiSource:
-    """A Pixi workspace's locked environment.
+class Secret:
+    """Something that a build may read and must not keep: the variable ``env``, or the file ``file``, one of both.
 
-    ``workspace`` is the folder of the manifest, relative to the project's folder. ``cuda`` overrides the CUDA version that
-    the workspace itself asks for (None: what the workspace says; empty: none, though it says one).
+    A step that asks for it finds it at ``/run/secrets/NAME``; one out of a variable is that step's variable ``NAME`` too.
+    ``file`` is relative to the project's folder, or begins with ``/`` or ``~/``.
     """
 
-    workspace: str = "."
-    environment: str = "default"
-    cuda: str | None = None
+    name: str
+    env: str = ""
+    file: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """Shell lines that run while the image is built, and the names of the secrets that they, and only they, may read."""
+
+    run: str
+    secrets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSettings:
     """One image of the project, as its settings say it (``[image]`` or ``[images.NAME]``).
 
-    ``base`` is the image that the build stage starts from, ``final_base`` the final one (empty: the same). ``setup`` are
-    shell lines run in the final stage with the environment active, ``test`` shell lines of ``%test``; ``command`` is what
-    runs when nobody says what to run. ``environment`` are variables that the container sets besides the activation.
+    ``base`` is the image that the build stage starts from, ``final_base`` the final one; empty leaves the choice to the
+    source. ``setup`` runs in the final stage with the environment active, ``test`` are shell lines of ``%test``;
+    ``command`` is what runs when nobody says what to run, ``start`` what an instance runs (empty: the command).
+    ``environment`` are variables that the container sets besides the activation. ``ports`` are those that the command
+    listens on; ``bind_points`` are folders that are made so that a site can bind something there.
     """
 
     name: str
-    source: PixiSource
+    source: Source
     repositories: tuple[str, ...] = ()
-    base: str = "ghcr.io/prefix-dev/pixi:noble"
+    base: str = ""
     final_base: str = ""
     files: tuple[FileCopy, ...] = ()
-    setup: tuple[str, ...] = ()
+    setup: tuple[Step, ...] = ()
     test: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
+    start: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
     build_args: tuple[tuple[str, str], ...] = ()
+    ports: tuple[int, ...] = ()
+    bind_points: tuple[str, ...] = ()
+    secrets: tuple[Secret, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +82,8 @@ class Definition:
     """A definition file's text with everything that a build of it needs.
 
     ``build_args`` are those given for this build, over the definition's own ``%arguments``. ``inputs`` is the sha256 of
-    text, files and build arguments together: the same inputs, the same image.
+    text, files and build arguments together: the same inputs, the same image. ``secrets`` are the names of those that its
+    steps ask for, ``base`` is the image that its last stage starts from, ``notes`` are what a person should know of it.
     """
 
     name: str
@@ -74,6 +91,9 @@ class Definition:
     files: tuple[ContextFile, ...]
     build_args: tuple[tuple[str, str], ...]
     inputs: str
+    secrets: tuple[str, ...] = ()
+    base: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +101,7 @@ class BuiltImage:
     """A ``.sif`` that was built: its sha256 (64 hex digits, no prefix) is its name in every cache.
 
     ``path`` is where it lies here, or empty where it only lies in the cache of the cluster ``built_on``. ``inputs`` is the
-    sha256 of everything that went in; ``size`` is in bytes, ``created`` an RFC 3339 time.
+    sha256 of everything that went in; ``size`` is in bytes, ``created`` an RFC 3339 time; ``base`` is the image under it.
     """
 
     name: str
@@ -92,6 +112,7 @@ class BuiltImage:
     created: str
     path: str = ""
     built_on: str = ""
+    base: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

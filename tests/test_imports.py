@@ -13,11 +13,11 @@ ROWS = (
     ("flows",),
     ("apptainer", "registry", "scheduler", "transport", "store", "lab"),
     ("config", "definition", "tags"),
-    ("templates", "environments", "image", "job", "cluster", "run", "shell", "login_node"),
+    ("templates", "environments", "image", "source", "job", "cluster", "run", "shell", "login_node"),
     ("errors",),
 )
 # Values that are made of values, and text that is made of quoted words.
-ALLOWED = {("cluster", "job"), ("run", "cluster")}
+ALLOWED = {("cluster", "job"), ("run", "cluster"), ("image", "source")}
 SEAMS = {"spython": "apptainer", "oras": "registry", "paramiko": "transport"}
 ROW_OF = {part: row for row, parts in enumerate(ROWS) for part in parts}
 

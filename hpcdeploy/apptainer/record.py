@@ -52,6 +52,7 @@ def describe(definition: Definition, image: Path, version: str) -> BuiltImage:
         apptainer=version,
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         path=str(image),
+        base=definition.base,
     )
 
 
@@ -61,7 +62,10 @@ def read_image(values: object, where: str) -> BuiltImage:
         texts = {name: values.get(name) for name in ("name", "sha256", "inputs", "apptainer", "created")}
         size = values.get("size")
         if all(isinstance(text, str) for text in texts.values()) and isinstance(size, int):
-            return BuiltImage(**{name: str(text) for name, text in texts.items()}, size=size)
+            base = values.get("base")
+            return BuiltImage(
+                **{name: str(text) for name, text in texts.items()}, size=size, base=base if isinstance(base, str) else ""
+            )
     raise BuildError(f"{where} is not the record of an image: {values!r}; remove it and build again")
 
 

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hpcdeploy.cluster import Cluster
-from hpcdeploy.image import FileCopy, ImageSettings, PixiSource
+from hpcdeploy.image import FileCopy, ImageSettings, Secret
 from hpcdeploy.job import Array, Bind, Directives
+from hpcdeploy.source import DefinitionSource, DockerfileSource, OciSource, PixiSource, Source, SpackSource
 
 ONLY_IMAGE = "default"
 """The name of the image of ``[image]``, of which there is one only."""
@@ -102,11 +103,25 @@ def _image(name: str, values: Mapping[str, Any]) -> ImageSettings:
     files = fields.pop("files", ())
     return ImageSettings(
         name=name,
-        source=PixiSource(**dict(fields.pop("pixi", ()))),
+        source=_source(fields),
         repositories=(repository,) if isinstance(repository, str) else repository,
         files=tuple(FileCopy(source=source, destination=destination) for source, destination in files),
+        secrets=tuple(Secret(name=secret, **place) for secret, place in fields.pop("secrets", ())),
         **fields,
     )
+
+
+def _source(fields: dict[str, Any]) -> Source:
+    """Take the one key that says what the image is made from out of `fields`."""
+    if "oci" in fields:
+        return OciSource(reference=fields.pop("oci"))
+    if "definition" in fields:
+        return DefinitionSource(file=fields.pop("definition"))
+    if "dockerfile" in fields:
+        return cast("DockerfileSource", fields.pop("dockerfile"))
+    if "spack" in fields:
+        return SpackSource(**_fields(dict(fields.pop("spack"))))
+    return PixiSource(**_fields(dict(fields.pop("pixi", ()))))
 
 
 def _cluster(name: str, values: Mapping[str, Any]) -> Cluster:

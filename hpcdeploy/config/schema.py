@@ -6,6 +6,7 @@ from typing import Any, get_args
 from hpcdeploy.cluster import GpuForm, MemoryForm, SchedulerName
 from hpcdeploy.config.directives import htcondor_key, htcondor_value, slurm_key, slurm_value
 from hpcdeploy.config.found import found
+from hpcdeploy.config.image_schema import COMMAND, ENVIRONMENT, IMAGE, LINE, SHELL_LINES
 from hpcdeploy.config.reading import Either, Key, Kind, Leaf, ListOf, MapOf, Table
 from hpcdeploy.config.words import (
     ARRAY,
@@ -14,7 +15,6 @@ from hpcdeploy.config.words import (
     bind,
     choice,
     cluster_path,
-    identifier,
     image_path,
     label,
     line,
@@ -22,43 +22,11 @@ from hpcdeploy.config.words import (
     name,
     parse_array,
     parse_bind,
-    project_path,
-    text,
     time,
     true_or_false,
-    variable,
     whole,
 )
 from hpcdeploy.errors import ConfigError
-
-
-def _repository(value: object) -> str:
-    words = line(value)
-    part = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-    if not re.fullmatch(
-        rf"(?:localhost|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+|[A-Za-z0-9-]+(?=:))(?::[0-9]{{1,5}})?(?:/{part})+", words
-    ):
-        raise ConfigError(
-            f"found {found(value)}; expected HOST/PATH in lower case without scheme, tag or digest,"
-            ' such as "ghcr.io/me/train"'
-        )
-    return words
-
-
-def _base(value: object) -> str:
-    words = line(value)
-    if "://" in words or any(character.isspace() for character in words):
-        raise ConfigError(
-            f'found {found(value)}; expected an image reference without scheme, such as "ghcr.io/prefix-dev/pixi:noble"'
-        )
-    return words
-
-
-def _cuda(value: object) -> str:
-    if isinstance(value, str) and re.fullmatch(r"([0-9]{1,3}(\.[0-9]{1,3}){0,2})?", value):
-        return value
-    hint = f': write "{value}"' if isinstance(value, int | float) and not isinstance(value, bool) else ""
-    raise ConfigError(f'found {found(value)}; expected a version in quotes, such as "12.9", or "" for none{hint}')
 
 
 def _host(value: object) -> str:
@@ -72,18 +40,6 @@ def _mirror(value: object) -> str:
     words = line(value)
     if not re.fullmatch(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[a-z0-9._/-]+)?", words):
         raise ConfigError(f'found {found(value)}; expected a registry as HOST or HOST:PORT, such as "ghcr.io"')
-    return words
-
-
-def _label_name(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/-]*", value):
-        raise ConfigError(f"found {found(value)}; expected a label's name: letters, digits, dots, dashes, slashes")
-    return value
-
-
-def _named_program(words: tuple[str, ...]) -> object:
-    if not words[0]:
-        raise ConfigError('found "" as the first word; expected the name of a program')
     return words
 
 
@@ -111,18 +67,7 @@ def _image_name(value: str) -> str:
     return value
 
 
-LINE, TEXT = Leaf(line), Leaf(text)
 SCHEDULER = Leaf(choice(get_args(SchedulerName)))
-COMMAND = ListOf(
-    TEXT,
-    "a list of words",
-    ': write ["python", "train.py"], since nothing splits words for you',
-    least=1,
-    check=_named_program,
-)
-SHELL_LINES = ListOf(TEXT, "a list of shell lines")
-ENVIRONMENT = MapOf(variable, TEXT, "a table of strings by variable name")
-BUILD_ARGUMENTS = MapOf(identifier, LINE, "a table of strings by argument name")
 
 BIND_TABLE = Table(
     (
@@ -139,36 +84,6 @@ ARRAY_TABLE = Table(
 )
 ARRAY_KIND: Kind = Either({int: Leaf(array), str: Leaf(parse_array), dict: ARRAY_TABLE}, ARRAY)
 
-
-PIXI = Table(
-    (
-        Key(name="workspace", kind=Leaf(project_path)),
-        Key(name="environment", kind=LINE),
-        Key(name="cuda", kind=Leaf(_cuda)),
-    )
-)
-
-IMAGE = Table(
-    (
-        Key(
-            name="repository",
-            kind=Either(
-                {str: Leaf(_repository), list: ListOf(Leaf(_repository), "a list of repositories", least=1)},
-                "a repository, or a list of them",
-            ),
-        ),
-        Key(name="pixi", kind=PIXI),
-        Key(name="base", kind=Leaf(_base)),
-        Key(name="final-base", kind=Leaf(_base)),
-        Key(name="files", kind=MapOf(project_path, Leaf(image_path), 'a table such as { "app" = "/app/src" }')),
-        Key(name="setup", kind=SHELL_LINES),
-        Key(name="test", kind=SHELL_LINES),
-        Key(name="command", kind=COMMAND),
-        Key(name="environment", kind=ENVIRONMENT),
-        Key(name="labels", kind=MapOf(_label_name, LINE, "a table of strings by label name")),
-        Key(name="build-args", kind=BUILD_ARGUMENTS),
-    )
-)
 
 RESOURCES = (
     Key(name="nodes", kind=Leaf(whole(1))),

@@ -54,7 +54,7 @@ def push(
         revision=git.sha if git and not git.dirty else "",
         source=git.source if git else "",
         version=git.version if git else "",
-        base_name=settings.final_base or settings.base,
+        base_name=built.base,
     )
     done: list[Pushed] = []
     for repository in targets:

@@ -10,8 +10,9 @@ import pytest
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.flows.build import build_on
 from hpcdeploy.flows.generate import generate
-from hpcdeploy.image import BuiltImage, Definition, FileCopy, ImageSettings, PixiSource
+from hpcdeploy.image import BuiltImage, Definition, FileCopy, ImageSettings, Step
 from hpcdeploy.lab.state import Lab
+from hpcdeploy.source import PixiSource
 from hpcdeploy.transport.connect import open_transport
 from hpcdeploy.transport.contract import Transport
 
@@ -21,7 +22,7 @@ SETTINGS = ImageSettings(
     name="example",
     source=PixiSource(environment="gpu"),
     files=(FileCopy(source="app", destination="/app/src"),),
-    setup=("hpcdeploy-demo > /app/said-in-setup",),
+    setup=(Step(run="hpcdeploy-demo > /app/said-in-setup"),),
     test=("hpcdeploy-demo",),
     command=("printf", "<%s>", "no words", "", "it's $HOME"),
     environment=(("AWKWARD", 'it\'s "$HOME" \\ `id`\n%end {{ X }} ✓'),),

@@ -8,7 +8,8 @@ import pytest
 
 from hpcdeploy.errors import DefinitionError, EnvironmentFileError
 from hpcdeploy.flows.generate import generate
-from hpcdeploy.image import FileCopy, ImageSettings, PixiSource
+from hpcdeploy.image import FileCopy, ImageSettings, Step
+from hpcdeploy.source import PixiSource
 
 MANIFEST = """
 [workspace]
@@ -129,7 +130,7 @@ def test_a_build_argument_that_no_line_uses_is_refused(project: Path) -> None:
     settings = replace(SETTINGS, build_args=(("COLOUR", "red"),))
     with pytest.raises(DefinitionError, match="'COLOUR' is not used"):
         generate(settings, project, build_args=(("COLOUR", "blue"),))
-    used = replace(settings, setup=("echo {{ COLOUR }}",))
+    used = replace(settings, setup=(Step(run="echo {{ COLOUR }}"),))
     assert generate(used, project, build_args=(("COLOUR", "blue"),)).build_args == (("COLOUR", "blue"),)
 
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from hpcdeploy.definition.checking import check_definition
 from hpcdeploy.definition.grammar import SECTION_LIMIT, substitute
-from hpcdeploy.definition.rendering import check_definition
 from hpcdeploy.errors import DefinitionError
 from hpcdeploy.transport.contract import Transport
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from hpcdeploy.config.documents import parse_document
 from hpcdeploy.config.files import load_project
+from hpcdeploy.config.image_schema import DOCKERFILE, IMAGE, PIXI, SECRET, SPACK, STEP_TABLE, USER
 from hpcdeploy.config.reading import Report, Table, read
-from hpcdeploy.config.schema import ARRAY_TABLE, BIND_TABLE, CLUSTER, IMAGE, JOB, PIXI, PROJECT_FILE, WITH_RESOURCES
+from hpcdeploy.config.schema import ARRAY_TABLE, BIND_TABLE, CLUSTER, JOB, PROJECT_FILE, WITH_RESOURCES
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
@@ -15,6 +16,11 @@ TABLES = {
     "Top level": PROJECT_FILE,
     "`[image]` and `[images.NAME]`": IMAGE,
     "`pixi`": PIXI,
+    "`spack`": SPACK,
+    "`spack.user`": USER,
+    "`dockerfile`": DOCKERFILE,
+    "`secrets`": SECRET,
+    "A table in `setup`": STEP_TABLE,
     "`[clusters.NAME]`": CLUSTER,
     "`[clusters.NAME.defaults]`": Table(WITH_RESOURCES),
     "`[jobs.NAME]`": JOB,

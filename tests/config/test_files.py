@@ -8,12 +8,13 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.config.files import lab_file, load_project
 from hpcdeploy.config.project import JobSettings, Project
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.image import FileCopy, ImageSettings, PixiSource
+from hpcdeploy.image import FileCopy, ImageSettings, Step
 from hpcdeploy.job import Array, Bind
 from hpcdeploy.lab.access import CLUSTER_FILE, cluster_toml
 from hpcdeploy.lab.process import Process
 from hpcdeploy.lab.settings import Ports, default_settings
 from hpcdeploy.lab.state import describe
+from hpcdeploy.source import PixiSource
 
 WHOLE = """
 [image]
@@ -106,7 +107,7 @@ def test_every_key_arrives_as_a_plain_value(tmp_path: Path, environ: dict[str, s
             base="ghcr.io/prefix-dev/pixi:noble",
             final_base="ubuntu:24.04",
             files=(FileCopy(source="app", destination="/app/src"), FileCopy(source="my data", destination="/data")),
-            setup=("echo one", "echo two"),
+            setup=(Step(run="echo one"), Step(run="echo two")),
             test=("python -c 'import torch'",),
             command=("python", "-m", "train"),
             environment=(("OMP_NUM_THREADS", "4"),),

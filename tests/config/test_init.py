@@ -18,6 +18,7 @@ from hpcdeploy.config.schema import PROJECT_FILE
 from hpcdeploy.environments.pixi import Environment, Feature, Platform, Workspace
 from hpcdeploy.errors import ConfigError, EnvironmentFileError
 from hpcdeploy.flows.init import Facts, first_settings, guess_repository, init
+from hpcdeploy.source import PixiSource
 
 PIXI = """
 [workspace]
@@ -89,7 +90,7 @@ def test_a_folder_becomes_a_commented_file_that_loads(tmp_path: Path) -> None:
     subprocess.run(["git", "-C", str(tmp_path), "remote", "add", "origin", remote], check=True)
     assert init(tmp_path).read_text(encoding="utf-8") == GOLDEN
     project = load_project(tmp_path, {"HOME": str(tmp_path)})
-    assert choose_image(project, None).source.environment == "gpu"
+    assert choose_image(project, None).source == PixiSource(environment="gpu")
     assert project.jobs["hello"].memory == 2048
 
 

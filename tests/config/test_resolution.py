@@ -10,8 +10,9 @@ from hpcdeploy.config.project import JobSettings, Project
 from hpcdeploy.config.resolution import choose_cluster, choose_image, resolve_job
 from hpcdeploy.config.schema import JOB
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.image import ImageSettings, PixiSource
+from hpcdeploy.image import ImageSettings
 from hpcdeploy.job import Array, Bind, Job, Resources
+from hpcdeploy.source import PixiSource
 
 PROJECT = Project(
     root=Path("/p"),

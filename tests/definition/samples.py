@@ -1,7 +1,8 @@
 """Recipes whose definitions are kept as golden files, and the awkward texts that they carry."""
 
-from hpcdeploy.definition.rendering import Recipe
-from hpcdeploy.image import FileCopy, ImageSettings, PixiSource
+from hpcdeploy.definition.pixi import PixiRecipe
+from hpcdeploy.image import FileCopy, ImageSettings, Step
+from hpcdeploy.source import PixiSource
 
 LOCK = "ab" * 32
 
@@ -16,7 +17,7 @@ AWKWARD = (
     "ünïcode ✓",
 )
 
-MINIMAL = Recipe(
+MINIMAL = PixiRecipe(
     settings=ImageSettings(name="minimal", source=PixiSource()),
     environment="default",
     cuda="",
@@ -24,7 +25,7 @@ MINIMAL = Recipe(
     lock_sha256=LOCK,
 )
 
-GPU = Recipe(
+GPU = PixiRecipe(
     settings=ImageSettings(
         name="train",
         source=PixiSource(environment="gpu"),
@@ -32,7 +33,7 @@ GPU = Recipe(
             FileCopy(source="app", destination="/app/src"),
             FileCopy(source="data.csv", destination="/opt/my data/d.csv"),
         ),
-        setup=("apt-get update", "echo 'for {{ ENVIRONMENT }}'  # a note"),
+        setup=(Step(run="apt-get update"), Step(run="echo 'for {{ ENVIRONMENT }}'  # a note")),
         test=("python -c 'import torch'",),
         command=("python", "/app/src/train.py", "--name", "a b"),
         environment=(("OMP_NUM_THREADS", "4"),),
@@ -44,14 +45,14 @@ GPU = Recipe(
     lock_sha256=LOCK,
 )
 
-SLIM = Recipe(
+SLIM = PixiRecipe(
     settings=ImageSettings(
         name="slim",
         source=PixiSource(environment="prod"),
         base="docker://ghcr.io/prefix-dev/pixi:0.60.0",
         final_base="ubuntu:24.04",
         build_args=(("COLOUR", "dark blue"),),
-        setup=("echo {{ COLOUR }}",),
+        setup=(Step(run="echo {{ COLOUR }}"),),
     ),
     environment="prod",
     cuda="",
@@ -59,13 +60,13 @@ SLIM = Recipe(
     lock_sha256=LOCK,
 )
 
-AWKWARD_WORDS = Recipe(
+AWKWARD_WORDS = PixiRecipe(
     settings=ImageSettings(
         name="awkward",
         source=PixiSource(),
         command=("printf", "<%s>\\n", *AWKWARD),
         environment=tuple((f"VALUE_{number}", text) for number, text in enumerate(AWKWARD)),
-        setup=("cat <<END > /app/page", "<b>{{.Title}}</b>", "END"),
+        setup=tuple(Step(run=line) for line in ("cat <<END > /app/page", "<b>{{.Title}}</b>", "END")),
     ),
     environment="default",
     cuda="12",

@@ -8,7 +8,7 @@ import pytest
 
 from hpcdeploy import __version__
 from hpcdeploy.definition.grammar import SECTION_LIMIT, TEMPLATE, Stage, read_definition, substitute
-from hpcdeploy.definition.rendering import Recipe, render_definition
+from hpcdeploy.definition.pixi import PixiRecipe, render_pixi
 from tests.definition.samples import AWKWARD, AWKWARD_WORDS, GPU, MINIMAL, RECIPES, SLIM
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -18,43 +18,43 @@ SHELLS = ("post", "environment", "runscript", "startscript", "test")
 every_recipe = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 
 
-def stages(recipe: Recipe) -> tuple[Stage, ...]:
-    return read_definition(substitute(render_definition(recipe), {}))
+def stages(recipe: PixiRecipe) -> tuple[Stage, ...]:
+    return read_definition(substitute(render_pixi(recipe), {}))
 
 
 @every_recipe
-def test_the_definition_is_the_golden_one(recipe: Recipe) -> None:
+def test_the_definition_is_the_golden_one(recipe: PixiRecipe) -> None:
     golden = GOLDEN / f"{recipe.settings.name}.def"
-    text = render_definition(recipe).replace(__version__, "VERSION")
+    text = render_pixi(recipe).replace(__version__, "VERSION")
     if os.environ.get(REWRITE):
         golden.write_text(text)
     assert text == golden.read_text(), f"run the tests with {REWRITE}=1 to renew it, and read the difference"
 
 
 @every_recipe
-def test_two_stages_are_named_and_the_final_one_takes_from_the_first(recipe: Recipe) -> None:
+def test_two_stages_are_named_and_the_final_one_takes_from_the_first(recipe: PixiRecipe) -> None:
     build, final = stages(recipe)
     assert (build.header["stage"], final.header["stage"]) == ("build", "final")
     assert "from build" in {copies.words for copies in final.files}
 
 
 @every_recipe
-def test_every_stage_gives_the_arguments_that_it_uses(recipe: Recipe) -> None:
-    for part in render_definition(recipe).split("\nBootstrap:"):
+def test_every_stage_gives_the_arguments_that_it_uses(recipe: PixiRecipe) -> None:
+    for part in render_pixi(recipe).split("\nBootstrap:"):
         used = set(TEMPLATE.findall(part.partition("%files")[2]))
         declared = {line.strip().partition("=")[0] for line in part.partition("%arguments")[2].split("\n\n")[0].splitlines()}
         assert used <= declared
 
 
 @every_recipe
-def test_no_template_is_left_behind_a_number_sign(recipe: Recipe) -> None:
-    for line in render_definition(recipe).splitlines():
+def test_no_template_is_left_behind_a_number_sign(recipe: PixiRecipe) -> None:
+    for line in render_pixi(recipe).splitlines():
         for match in TEMPLATE.finditer(line):
             assert "#" not in line[: match.start()], line
 
 
 @every_recipe
-def test_post_runs_in_bash_that_stops_at_the_first_failure(recipe: Recipe) -> None:
+def test_post_runs_in_bash_that_stops_at_the_first_failure(recipe: PixiRecipe) -> None:
     for stage in stages(recipe):
         section = next(section for section in stage.sections if section.name == "post")
         assert section.words == "-c /bin/bash"
@@ -62,7 +62,7 @@ def test_post_runs_in_bash_that_stops_at_the_first_failure(recipe: Recipe) -> No
 
 
 @every_recipe
-def test_scripts_have_their_interpreter_in_the_very_first_line(recipe: Recipe) -> None:
+def test_scripts_have_their_interpreter_in_the_very_first_line(recipe: PixiRecipe) -> None:
     final = stages(recipe)[-1]
     for name in ("runscript", "startscript", "test"):
         assert final.section(name).splitlines()[0] == "#!/bin/bash"
@@ -70,7 +70,7 @@ def test_scripts_have_their_interpreter_in_the_very_first_line(recipe: Recipe) -
 
 
 @every_recipe
-def test_nothing_is_put_where_the_host_s_folders_are_mounted(recipe: Recipe) -> None:
+def test_nothing_is_put_where_the_host_s_folders_are_mounted(recipe: PixiRecipe) -> None:
     for stage in stages(recipe):
         for copies in stage.files:
             for _, destination in copies.pairs:
@@ -79,20 +79,20 @@ def test_nothing_is_put_where_the_host_s_folders_are_mounted(recipe: Recipe) -> 
 
 
 @every_recipe
-def test_the_final_stage_calls_no_pixi(recipe: Recipe) -> None:
+def test_the_final_stage_calls_no_pixi(recipe: PixiRecipe) -> None:
     final = stages(recipe)[-1]
     for name in SHELLS:
         assert not [line for line in final.section(name).splitlines() if line.strip().startswith("pixi ")]
 
 
 @every_recipe
-def test_every_section_is_far_from_the_limit(recipe: Recipe) -> None:
+def test_every_section_is_far_from_the_limit(recipe: PixiRecipe) -> None:
     for stage in stages(recipe):
         assert all(len(section.body.encode()) < SECTION_LIMIT // 4 for section in stage.sections)
 
 
 @every_recipe
-def test_shellcheck_finds_nothing_in_any_section(recipe: Recipe, tmp_path: Path) -> None:
+def test_shellcheck_finds_nothing_in_any_section(recipe: PixiRecipe, tmp_path: Path) -> None:
     scripts = []
     for number, stage in enumerate(stages(recipe)):
         for section in stage.sections:
@@ -112,7 +112,7 @@ def test_cuda_is_claimed_at_install_time_and_in_the_image_only_where_it_is_asked
     build, final = stages(GPU)
     assert 'export CONDA_OVERRIDE_CUDA="12.9"' in build.section("post")
     assert 'export CONDA_OVERRIDE_CUDA="12.9"' in final.section("environment")
-    assert "CUDA" not in render_definition(MINIMAL)
+    assert "CUDA" not in render_pixi(MINIMAL)
 
 
 def test_the_final_base_may_be_another_one() -> None:
@@ -148,4 +148,4 @@ def test_the_image_s_variables_hold_exactly_what_was_written(tmp_path: Path) -> 
 def test_a_template_of_the_project_wins(tmp_path: Path) -> None:
     (tmp_path / "defs").mkdir()
     (tmp_path / "defs/pixi.def").write_text("Bootstrap: docker\nFrom: [= final.source =]\nStage: final\n%post\ntrue\n")
-    assert render_definition(SLIM, overrides=tmp_path).splitlines()[1] == "From: ubuntu:24.04"
+    assert render_pixi(SLIM, overrides=tmp_path).splitlines()[1] == "From: ubuntu:24.04"

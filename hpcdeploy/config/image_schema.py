@@ -1,0 +1,238 @@
+"""The keys of ``[image]`` and ``[images.NAME]``, as data."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from hpcdeploy.config.found import found
+from hpcdeploy.config.reading import Either, Key, Leaf, ListOf, MapOf, Table
+from hpcdeploy.config.words import (
+    identifier,
+    image_path,
+    line,
+    name,
+    project_path,
+    text,
+    variable,
+    whole,
+)
+from hpcdeploy.errors import ConfigError
+from hpcdeploy.image import Step
+from hpcdeploy.source import DockerfileSource, User
+
+SOURCES = ("pixi", "spack", "oci", "dockerfile", "definition")
+"""The keys that say what an image is made from; none of them is the Pixi environment ``default``."""
+
+_FITTING: Mapping[str, frozenset[str]] = {
+    "dockerfile": frozenset({"repository", "dockerfile", "test", "labels", "build-args"}),
+    "definition": frozenset({"repository", "definition", "build-args", "secrets"}),
+    "oci": frozenset(
+        {"repository", "oci", "files", "setup", "test", "command", "start", "environment", "labels", "build-args"}
+        | {"ports", "bind-points", "secrets"}
+    ),
+}
+"""Where a source says much itself, the keys that may stand beside it."""
+
+
+def _repository(value: object) -> str:
+    words = line(value)
+    part = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+    if not re.fullmatch(
+        rf"(?:localhost|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+|[A-Za-z0-9-]+(?=:))(?::[0-9]{{1,5}})?(?:/{part})+", words
+    ):
+        raise ConfigError(
+            f"found {found(value)}; expected HOST/PATH in lower case without scheme, tag or digest,"
+            ' such as "ghcr.io/me/train"'
+        )
+    return words
+
+
+def _base(value: object) -> str:
+    words = line(value)
+    if "://" in words or any(character.isspace() for character in words):
+        raise ConfigError(
+            f'found {found(value)}; expected an image reference without scheme, such as "ghcr.io/prefix-dev/pixi:noble"'
+        )
+    return words
+
+
+def _cuda(value: object) -> str:
+    if isinstance(value, str) and re.fullmatch(r"([0-9]{1,3}(\.[0-9]{1,3}){0,2})?", value):
+        return value
+    hint = f': write "{value}"' if isinstance(value, int | float) and not isinstance(value, bool) else ""
+    raise ConfigError(f'found {found(value)}; expected a version in quotes, such as "12.9", or "" for none{hint}')
+
+
+def _oci(value: object) -> str:
+    words = line(value).removeprefix("docker://")
+    if "://" in words or any(character.isspace() for character in words):
+        raise ConfigError(
+            f'found {found(value)}; expected an image such as "docker.io/library/python:3.12", '
+            '"oci-archive:FILE" or "docker-archive:FILE"'
+        )
+    return words
+
+
+def _target(value: object) -> str:
+    words = line(value)
+    if not re.fullmatch(r"[a-z0-9_]+", words):
+        raise ConfigError(f'found {found(value)}; expected a microarchitecture as Spack names it, such as "x86_64_v3"')
+    return words
+
+
+def _package(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", value):
+        raise ConfigError(f"found {found(value)}; expected the name of a Spack package, such as py-ray")
+    return value
+
+
+def _user_name(value: object) -> str:
+    words = line(value)
+    if not re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}", words):
+        raise ConfigError(f"found {found(value)}; expected a user's name: small letters, digits, dashes and underscores")
+    return words
+
+
+def _label_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/-]*", value):
+        raise ConfigError(f"found {found(value)}; expected a label's name: letters, digits, dots, dashes, slashes")
+    return value
+
+
+def _named_program(words: tuple[str, ...]) -> object:
+    if not words[0]:
+        raise ConfigError('found "" as the first word; expected the name of a program')
+    return words
+
+
+def _port(value: object) -> int:
+    number = whole(1)(value)
+    if number > 65535:
+        raise ConfigError(f"found {found(value)}; expected a port, from 1 to 65535")
+    return number
+
+
+def _secret_place(values: dict[str, Any]) -> object:
+    if len(values) != 1:
+        raise ConfigError('expected one of env and file, such as { env = "TOKEN" } or { file = "~/.token" }')
+    return values
+
+
+def _fitting_keys(values: dict[str, Any]) -> object:
+    sources = [key for key in SOURCES if key in values]
+    if len(sources) > 1:
+        raise ConfigError(f"{' and '.join(sources)} are there; expected one: an image is made from one thing")
+    fitting = _FITTING.get(sources[0]) if sources else None
+    odd = next((key for key in values if fitting is not None and key not in fitting), None)
+    if odd:
+        raise ConfigError(
+            f"{odd} cannot stand beside {sources[0]}, which says that itself; beside it may stand: "
+            f"{', '.join(sorted(fitting or ()))}"
+        )
+    return values
+
+
+LINE, TEXT = Leaf(line), Leaf(text)
+COMMAND = ListOf(
+    TEXT,
+    "a list of words",
+    ': write ["python", "train.py"], since nothing splits words for you',
+    least=1,
+    check=_named_program,
+)
+SHELL_LINES = ListOf(TEXT, "a list of shell lines")
+ENVIRONMENT = MapOf(variable, TEXT, "a table of strings by variable name")
+BUILD_ARGUMENTS = MapOf(identifier, LINE, "a table of strings by argument name")
+SECRET_NAMES = ListOf(Leaf(lambda value: identifier(line(value))), "a list of names of secrets")
+
+STEP_TABLE = Table(
+    (Key(name="run", kind=TEXT, required=True), Key(name="secrets", kind=SECRET_NAMES)),
+    lambda values: Step(run=values["run"], secrets=values.get("secrets", ())),
+)
+STEP = Either(
+    {str: Leaf(lambda value: Step(run=text(value))), dict: STEP_TABLE}, 'a shell line, or { run = "…", secrets = ["…"] }'
+)
+SECRET = Table(
+    (Key(name="env", kind=Leaf(lambda value: identifier(line(value)))), Key(name="file", kind=LINE)), _secret_place
+)
+
+PIXI = Table(
+    (
+        Key(name="workspace", kind=Leaf(project_path)),
+        Key(name="environment", kind=LINE),
+        Key(name="cuda", kind=Leaf(_cuda)),
+        Key(name="secrets", kind=SECRET_NAMES),
+    )
+)
+
+USER = Table(
+    (
+        Key(name="name", kind=Leaf(_user_name), required=True),
+        Key(name="uid", kind=Leaf(whole(1))),
+        Key(name="gid", kind=Leaf(whole(1))),
+        Key(name="home", kind=Leaf(image_path)),
+    ),
+    lambda values: User(**values),
+)
+
+SPACK = Table(
+    (
+        Key(name="environment", kind=Leaf(project_path)),
+        Key(name="target", kind=Leaf(_target)),
+        Key(name="repos", kind=ListOf(Leaf(project_path), "a list of folders")),
+        Key(name="recipes", kind=MapOf(_package, Leaf(project_path), 'a table such as { py-ray = "py_ray.package.py" }')),
+        Key(name="push-cache", kind=Leaf(name)),
+        Key(name="cc", kind=Leaf(image_path)),
+        Key(name="cxx", kind=Leaf(image_path)),
+        Key(name="check", kind=Leaf(project_path)),
+        Key(name="jobs", kind=Leaf(whole(1))),
+        Key(name="user", kind=Either({str: Leaf(lambda value: User(name=_user_name(value))), dict: USER}, "a user's name")),
+        Key(name="secrets", kind=SECRET_NAMES),
+    )
+)
+
+DOCKERFILE = Table(
+    (
+        Key(name="file", kind=Leaf(project_path)),
+        Key(name="context", kind=Leaf(project_path)),
+        Key(name="target", kind=LINE),
+    ),
+    lambda values: DockerfileSource(**values),
+)
+
+IMAGE = Table(
+    (
+        Key(
+            name="repository",
+            kind=Either(
+                {str: Leaf(_repository), list: ListOf(Leaf(_repository), "a list of repositories", least=1)},
+                "a repository, or a list of them",
+            ),
+        ),
+        Key(name="pixi", kind=PIXI),
+        Key(name="spack", kind=SPACK),
+        Key(name="oci", kind=Leaf(_oci)),
+        Key(
+            name="dockerfile",
+            kind=Either(
+                {str: Leaf(lambda value: DockerfileSource(file=project_path(value))), dict: DOCKERFILE},
+                'a Dockerfile, or { file = "…", context = "…", target = "…" }',
+            ),
+        ),
+        Key(name="definition", kind=Leaf(project_path)),
+        Key(name="base", kind=Leaf(_base)),
+        Key(name="final-base", kind=Leaf(_base)),
+        Key(name="files", kind=MapOf(project_path, Leaf(image_path), 'a table such as { "app" = "/app/src" }')),
+        Key(name="setup", kind=ListOf(STEP, "a list of shell lines")),
+        Key(name="test", kind=SHELL_LINES),
+        Key(name="command", kind=COMMAND),
+        Key(name="start", kind=COMMAND),
+        Key(name="environment", kind=ENVIRONMENT),
+        Key(name="labels", kind=MapOf(_label_name, LINE, "a table of strings by label name")),
+        Key(name="build-args", kind=BUILD_ARGUMENTS),
+        Key(name="ports", kind=ListOf(Leaf(_port), "a list of ports")),
+        Key(name="bind-points", kind=ListOf(Leaf(image_path), "a list of folders in the image")),
+        Key(name="secrets", kind=MapOf(identifier, SECRET, 'a table such as { TOKEN = { env = "TOKEN" } }')),
+    ),
+    _fitting_keys,
+)

@@ -1,0 +1,70 @@
+"""The project's files that a build needs, found and measured. Nothing is written."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from hpcdeploy.definition.parts import staged_copy
+from hpcdeploy.errors import DefinitionError, EnvironmentFileError
+from hpcdeploy.image import ContextFile, ImageSettings
+
+LEFT_OUT = frozenset({".git", ".pixi", ".hpcdeploy", "__pycache__", ".DS_Store"})
+"""Names that no copied folder brings along: they are caches, history, or another machine's environments."""
+
+
+def copied_files(settings: ImageSettings, project: Path) -> list[ContextFile]:
+    """Return the files that the settings' ``files`` bring into the image, each at its place in the build's context."""
+    return [
+        file
+        for number, copy in enumerate(settings.files)
+        for file in folder_files(project, copy.source, staged_copy(settings, number), "'files'")
+    ]
+
+
+def folder_files(project: Path, source: str, staged: str, what: str) -> list[ContextFile]:
+    """Return the file `source` of the project, or all files under that folder; `what` names the setting in messages."""
+    path = project / source
+    if not path.exists():
+        raise DefinitionError(f"{what} names {source!r}, which is not in {project}; correct it or make the file")
+    files = list(_walk(project, path, staged, (), what))
+    if not files:
+        raise DefinitionError(f"{what} names {source!r}, in which there is no file to copy")
+    return files
+
+
+def context_file(path: Path, staged: str) -> ContextFile:
+    """Return one file with its mode and sha256; `EnvironmentFileError` where it is none."""
+    if not path.is_file():
+        raise EnvironmentFileError(f"{path} is missing or no regular file, but the image needs it")
+    mode = 0o755 if path.stat().st_mode & 0o111 else 0o644
+    return ContextFile(source=path, staged=staged, mode=mode, sha256=sha256(path))
+
+
+def read_text(path: Path) -> str:
+    """Return a file's text; `EnvironmentFileError` where it cannot be read as UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise EnvironmentFileError(f"{path} cannot be read as UTF-8 text: {error}") from error
+
+
+def sha256(path: Path) -> str:
+    """Return a file's sha256 in hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _walk(project: Path, path: Path, staged: str, above: tuple[Path, ...], what: str) -> Iterator[ContextFile]:
+    """Yield the files under `path` in a fixed order; links are followed, as the copy into the image would, but not out."""
+    real = path.resolve()
+    if not real.is_relative_to(project.resolve()):
+        raise DefinitionError(f"{what} leads to {path}, which lies outside the project {project}; copy it into the project")
+    if real in above:
+        raise DefinitionError(f"{what} leads to {path}, a link to a folder that holds it; remove that link")
+    if path.is_dir():
+        for name in sorted(os.listdir(path)):  # noqa: PTH208 - names in an order of their own
+            if name not in LEFT_OUT:
+                yield from _walk(project, path / name, f"{staged}/{name}", (*above, real), what)
+    else:
+        yield context_file(path, staged)

@@ -1,17 +1,13 @@
-"""The script that builds an image on a login node, and what it answers."""
+"""The script that builds an image on a login node, and its exit codes."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from hpcdeploy import __version__, shell
 from hpcdeploy.cluster import Cluster
-from hpcdeploy.errors import BuildError
 from hpcdeploy.image import Definition
 from hpcdeploy.templates import render
-
-MARK = "HPCDEPLOY "
-"""How the one line begins that is for us; everything else that a login shell prints is for people."""
 
 NOT_READY = 10
 FAILED = 12
@@ -47,17 +43,3 @@ def building(
         "force": force,
     }
     return render("login_templates/build.sh", values, filters=_FILTERS, overrides=overrides)
-
-
-def read_answer(stdout: bytes) -> Mapping[str, object] | None:
-    """Return the marked line's values, or None where there is none. `BuildError` where it is not what the script writes."""
-    lines = [line for line in stdout.decode(errors="replace").splitlines() if line.startswith(MARK)]
-    if not lines:
-        return None
-    try:
-        answer = json.loads(lines[-1].removeprefix(MARK))
-    except ValueError as error:
-        raise BuildError(f"the login node answered {lines[-1]!r}, which is no JSON; run the same command again") from error
-    if not isinstance(answer, dict):
-        raise BuildError(f"the login node answered {lines[-1]!r}, where a table was expected; run the same command again")
-    return answer

@@ -17,7 +17,7 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.definition.mirrors import needs_plain_http, redirect
 from hpcdeploy.errors import BuildError, MissingProgramError, TransportError
 from hpcdeploy.image import BuiltImage, Definition
-from hpcdeploy.login_node import SHELL
+from hpcdeploy.login_node import SHELL, read_answer
 from hpcdeploy.transport.contract import Completed, Progress, Transport, ignore_progress
 
 
@@ -106,7 +106,7 @@ def build_on(
     if answer.get("state") != "built":
         raise BuildError(f"{transport.where} answered {dict(answer)!r}, where a built image was expected; run this again")
     image = read_image(answer.get("image"), f"the answer of {transport.where}")
-    return replace(image, name=definition.name, path=str(answer.get("path")), built_on=cluster.name)
+    return replace(image, name=definition.name, path=str(answer.get("path")), built_on=cluster.name, base=definition.base)
 
 
 def fetch_built(
@@ -131,7 +131,10 @@ def fetch_built(
 def _run(script: bytes, definition: Definition, transport: Transport, show: Show) -> Mapping[str, object]:
     done: Completed = transport.run(SHELL, stdin=script, on_stderr=show.piece)
     show.end()
-    answer = login_node.read_answer(done.stdout)
+    try:
+        answer = read_answer(done.stdout)
+    except ValueError as error:
+        raise BuildError(f"{error}; run the same command again") from error
     if done.exit_code == 0 and answer is not None:
         return answer
     if done.exit_code == login_node.FAILED:

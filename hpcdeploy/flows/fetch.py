@@ -1,6 +1,5 @@
 """Fetch: a run's output and logs, brought home in one archive and unpacked as a whole."""
 
-import json
 import os
 import shutil
 import tarfile
@@ -10,12 +9,10 @@ from pathlib import Path, PurePosixPath
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConfigError, SchedulerError
 from hpcdeploy.flows.connections import Connections
-from hpcdeploy.login_node import SHELL
+from hpcdeploy.login_node import SHELL, read_answer
 from hpcdeploy.run import Run
 from hpcdeploy.scheduler.login_node import packing
-from hpcdeploy.transport.contract import Progress, ignore_progress
-
-MARK = "HPCDEPLOY {"
+from hpcdeploy.transport.contract import Completed, Progress, ignore_progress
 
 
 def fetch(
@@ -30,10 +27,7 @@ def fetch(
         raise ConfigError(f"{destination} is there already; name another folder with --output, or move this one away")
     transport = connections.to(cluster)
     completed = transport.run(SHELL, stdin=packing(cluster, run).encode())
-    archive = _archive(completed.stdout.decode("utf-8", "surrogateescape"))
-    if completed.exit_code or archive is None:
-        said = completed.stderr.decode("utf-8", "replace").strip()
-        raise SchedulerError(f"the output of run {run.id} could not be packed on {transport.where}: {said}")
+    archive = _archive(completed, run, transport.where)
     destination.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{destination.name}-", dir=destination.parent) as temporary:
         packed = Path(temporary) / "archive.tar"
@@ -46,11 +40,16 @@ def fetch(
     return sorted(path for path in destination.rglob("*") if path.is_file())
 
 
-def _archive(output: str) -> str | None:
-    for line in output.splitlines():
-        if line.startswith(MARK):
-            return str(json.loads(line.removeprefix("HPCDEPLOY "))["archive"])
-    return None
+def _archive(completed: Completed, run: Run, where: str) -> str:
+    """Return the path of the packed archive; `SchedulerError` with what was said where there is none."""
+    said = completed.stderr.decode("utf-8", "replace").strip()
+    try:
+        answer = read_answer(completed.stdout)
+    except ValueError as error:
+        answer, said = None, f"{error}; {said}"
+    if completed.exit_code or answer is None:
+        raise SchedulerError(f"the output of run {run.id} could not be packed on {where}: {said}")
+    return str(answer["archive"])
 
 
 def _unpack(packed: Path, folder: Path, run: Run) -> None:

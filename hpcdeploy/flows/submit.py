@@ -1,20 +1,19 @@
 """Submit: render, note, deliver, note. A run has one job, however often the connection dies on the way."""
 
-import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.errors import ConnectionLostError, HpcdeployError, SchedulerError, TransportError, UncertainSubmissionError
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.job import Job
-from hpcdeploy.login_node import SHELL
+from hpcdeploy.login_node import SHELL, read_answer
 from hpcdeploy.run import Run, new_run_id
 from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
 from hpcdeploy.transport.contract import Completed, Output, ignore_output
 
-MARK = "HPCDEPLOY "
 _PAUSES = (0, 2, 4)
 
 
@@ -73,7 +72,7 @@ def submit(
     return Submitted(run=done, already=bool(answer["already"]))
 
 
-def _deliver(run: Run, script: str, cluster: Cluster, connections: Connections, report: Output) -> dict[str, object]:
+def _deliver(run: Run, script: str, cluster: Cluster, connections: Connections, report: Output) -> Mapping[str, object]:
     """Run the script as often as it takes: it is made to be run again, so a cut connection is answered by running it."""
     lost: TransportError | None = None
     for pause in _PAUSES:
@@ -93,15 +92,17 @@ def _deliver(run: Run, script: str, cluster: Cluster, connections: Connections, 
     ) from lost
 
 
-def _answer(run: Run, completed: Completed) -> dict[str, object]:
-    """Find the one marked line among all that a login shell may print."""
+def _answer(run: Run, completed: Completed) -> Mapping[str, object]:
+    """Return what the script answered, or raise what its exit code means."""
     said = completed.stderr.decode("utf-8", "replace").strip()
     match completed.exit_code:
         case 0:
-            for line in completed.stdout.decode("utf-8", "replace").splitlines():
-                if line.startswith(MARK + "{"):
-                    answer: dict[str, object] = json.loads(line.removeprefix(MARK))
-                    return answer
+            try:
+                answer = read_answer(completed.stdout)
+            except ValueError as error:
+                answer, said = None, str(error)
+            if answer is not None:
+                return answer
             raise UncertainSubmissionError(
                 f"the login node ran run {run.id}'s script but did not say how it ended; its last words: {said[-500:]}. "
                 f"Run 'hpcdeploy submit --resume {run.id}' to ask again"

@@ -11,7 +11,9 @@ set -euo pipefail
 umask 077
 
 say() { printf '%s\n' "$*" >&2 || true; }
-die() { local code=$1; shift; say "error: $*"; exit "$code"; }
+# A login shell runs ~/.bash_logout in its exit: under -e a command that fails there, as Debian's does without a terminal, would
+# end it with that command's status instead of ours.
+die() { local code=$1; shift; say "error: $*"; set +e; exit "$code"; }
 
 [% for line in setup %]
 [= line =]

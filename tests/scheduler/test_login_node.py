@@ -1,11 +1,13 @@
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.job import Job
+from hpcdeploy.login_node import SHELL
 from hpcdeploy.scheduler.login_node import Delivery, cancelling, following, packing, reading_logs, submission
 from tests.scheduler.samples import CACHED, CLUSTER, CONDOR_TRAIN, DELIVERY, PLAIN, SITE, TRAIN, run_of
 
@@ -69,6 +71,14 @@ def test_a_script_that_was_cut_on_its_way_does_nothing(name: str, part: float, t
     environment = {"PATH": os.environ["PATH"], "SCRATCH": str(tmp_path), "USER": "x"}
     subprocess.run(["bash", "-s"], input=cut, text=True, capture_output=True, env=environment, cwd=tmp_path, check=False)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_exit_status_is_the_scripts_own_whatever_the_persons_logout_file_does(tmp_path: Path) -> None:
+    (tmp_path / ".bash_logout").write_text("false\n")
+    text = submission(run_of(PLAIN), PLAIN, replace(CLUSTER, root="no/absolute/path"), CACHED)
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    done = subprocess.run(SHELL, input=text, text=True, capture_output=True, env=environment, cwd=tmp_path, check=False)
+    assert done.returncode == 10, done.stderr
 
 
 def test_a_root_whose_variable_is_not_set_there_is_said_and_nothing_is_made(tmp_path: Path) -> None:

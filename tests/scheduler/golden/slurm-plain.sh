@@ -14,7 +14,9 @@ umask 077
 trap '' HUP PIPE
 
 say() { printf '%s\n' "$*" >&2 || true; }
-die() { local code=$1; shift; say "error: $*"; exit "$code"; }
+# A login shell runs ~/.bash_logout in its exit: under -e a command that fails there, as Debian's does without a terminal, would
+# end it with that command's status instead of ours.
+die() { local code=$1; shift; say "error: $*"; set +e; exit "$code"; }
 
 # A job, or a person's own settings, may have left variables that change what the scheduler's commands do.
 for name in "${!SLURM_@}" "${!SBATCH_@}" "${!SQUEUE_@}" "${!SACCT_@}"; do

@@ -13,7 +13,7 @@ ROWS = (
     ("flows",),
     ("apptainer", "registry", "scheduler", "transport", "store", "lab"),
     ("config", "definition", "tags"),
-    ("templates", "environments", "image", "source", "job", "cluster", "run", "shell", "login_node"),
+    ("templates", "environments", "image", "source", "job", "cluster", "run", "shell", "login_node", "progress"),
     ("errors",),
 )
 # Values that are made of values, and text that is made of quoted words.

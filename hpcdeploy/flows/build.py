@@ -18,7 +18,8 @@ from hpcdeploy.definition.mirrors import needs_plain_http, redirect
 from hpcdeploy.errors import BuildError, MissingProgramError, TransportError
 from hpcdeploy.image import BuiltImage, Definition
 from hpcdeploy.login_node import SHELL, read_answer
-from hpcdeploy.transport.contract import Completed, Progress, Transport, ignore_progress
+from hpcdeploy.progress import Progress, ignore_progress
+from hpcdeploy.transport.contract import Completed, Transport
 
 
 def build_here(

@@ -10,9 +10,10 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConfigError, SchedulerError
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.login_node import SHELL, read_answer
+from hpcdeploy.progress import Progress, ignore_progress
 from hpcdeploy.run import Run
 from hpcdeploy.scheduler.login_node import packing
-from hpcdeploy.transport.contract import Completed, Progress, ignore_progress
+from hpcdeploy.transport.contract import Completed
 
 
 def fetch(

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.image import BuiltImage, ImageSettings, PublishedImage
+from hpcdeploy.progress import Progress, ignore_progress
 from hpcdeploy.registry.client import Registry
 from hpcdeploy.registry.manifest import annotate
 from hpcdeploy.store import Store
 from hpcdeploy.tags import GitFacts, tags_for
-from hpcdeploy.transport.contract import Progress, ignore_progress
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hpcdeploy.errors import ConfigError, RegistryError
 from hpcdeploy.image import PublishedImage
+from hpcdeploy.progress import Progress, ignore_progress
 from hpcdeploy.registry.credentials import Lookup
 from hpcdeploy.registry.manifest import (
     CONFIG,
@@ -20,14 +21,10 @@ from hpcdeploy.registry.manifest import (
 )
 from hpcdeploy.registry.reference import Reference, check_tag, is_loopback
 from hpcdeploy.registry.retries import Patience
-from hpcdeploy.registry.streams import FileBody, PartialFile, Progress
+from hpcdeploy.registry.streams import FileBody, PartialFile
 
 if TYPE_CHECKING:
     from hpcdeploy.registry.oci_client import OciClient
-
-
-def ignore_progress(_done: int, _total: int) -> None:
-    """Take progress and do nothing."""
 
 
 class Registry:

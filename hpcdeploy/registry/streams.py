@@ -3,20 +3,18 @@
 import fcntl
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Self
 
 from hpcdeploy.errors import RegistryError
+from hpcdeploy.progress import Progress
 
 BLOCK = 1 << 20
 """How much is read and sent at a time. http.client's own 8 KiB cost as many system calls more."""
 
 RECEIVED_BLOCK = 1 << 17
 """How much is received at a time: what is lost, and fetched again, where a connection breaks."""
-
-Progress = Callable[[int, int], None]
-"""Takes bytes done and bytes in all."""
 
 
 class FileBody:

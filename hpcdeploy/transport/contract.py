@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
 
+from hpcdeploy.progress import Progress, ignore_progress
+
 Output = Callable[[bytes], None]
 """Takes output as it comes, in pieces of any size."""
-
-Progress = Callable[[int, int], None]
-"""Takes bytes done and bytes in all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,10 +22,6 @@ class Completed:
 
 def ignore_output(_piece: bytes) -> None:
     """Take output and do nothing: it is collected all the same."""
-
-
-def ignore_progress(_done: int, _total: int) -> None:
-    """Take progress and do nothing."""
 
 
 class Transport(Protocol):

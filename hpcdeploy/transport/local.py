@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Self
 
 from hpcdeploy.errors import ConnectionLostError, TransportError
+from hpcdeploy.progress import Progress, ignore_progress
 from hpcdeploy.transport.command_line import check_words, shown
-from hpcdeploy.transport.contract import Completed, Output, Progress, ignore_output, ignore_progress
+from hpcdeploy.transport.contract import Completed, Output, ignore_output
 from hpcdeploy.transport.pump import BLOCK, SilenceError, blocks, pump
 from hpcdeploy.transport.whole_file import whole_file
 

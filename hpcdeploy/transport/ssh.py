@@ -13,9 +13,10 @@ import paramiko
 from paramiko.channel import Channel
 
 from hpcdeploy.errors import ConnectionLostError, TransportError
+from hpcdeploy.progress import Progress, ignore_progress
 from hpcdeploy.transport import ssh_copy
 from hpcdeploy.transport.command_line import command_line, shown
-from hpcdeploy.transport.contract import Completed, Output, Progress, ignore_output, ignore_progress
+from hpcdeploy.transport.contract import Completed, Output, ignore_output
 from hpcdeploy.transport.pump import LostError, SilenceError, blocks, ignore_count, pump
 from hpcdeploy.transport.ssh_auth import Ask, terminal_ask
 from hpcdeploy.transport.ssh_connection import Connection, SignallingTransport, connect

@@ -12,7 +12,8 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import SchedulerError
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.fetch import fetch
-from hpcdeploy.transport.contract import Completed, Output, Progress, ignore_output, ignore_progress
+from hpcdeploy.progress import Progress, ignore_progress
+from hpcdeploy.transport.contract import Completed, Output, ignore_output
 from hpcdeploy.transport.local import LocalTransport
 from tests.scheduler.samples import PLAIN, run_of
 

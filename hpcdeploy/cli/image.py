@@ -120,6 +120,7 @@ def push(
             place.store,
             registry_of,
             git=git,
+            warn=show.say,
             repositories=repository or (),
             tags=tag or (),
             progress=progress,

@@ -9,6 +9,7 @@ from hpcdeploy.errors import ConfigError
 from hpcdeploy.image import BuiltImage, ImageSettings, PublishedImage
 from hpcdeploy.progress import Progress, ignore_progress
 from hpcdeploy.registry.client import Registry
+from hpcdeploy.registry.limits import size_warning
 from hpcdeploy.registry.manifest import annotate
 from hpcdeploy.store import Store
 from hpcdeploy.tags import GitFacts, tags_for
@@ -29,6 +30,7 @@ def push(
     registry_of: Callable[[str], Registry],
     *,
     git: GitFacts | None,
+    warn: Callable[[str], None],
     repositories: Sequence[str] = (),
     tags: Sequence[str] = (),
     progress: Progress = ignore_progress,
@@ -36,8 +38,9 @@ def push(
     """Publish `built`, whose file is at ``built.path``, in each of `repositories` (none: the settings' own).
 
     `tags` replace those that `git` gives; without both the tag is ``latest``. The manifest says what the image is in OCI's
-    standard annotations; the same image pushed twice has the same digest. Raises `ConfigError` for no repository or
-    no file, and what the registry raises.
+    standard annotations; the same image pushed twice has the same digest. Before the first upload `warn` is told of each
+    repository that is known to refuse an image of this size. Raises `ConfigError` for no repository or no file, and what
+    the registry raises.
     """
     targets = tuple(repositories) or settings.repositories
     if not targets:
@@ -56,9 +59,13 @@ def push(
         version=git.version if git else "",
         base_name=built.base,
     )
+    registries = [registry_of(repository) for repository in targets]
+    for warning in dict.fromkeys(size_warning(registry.reference, built.size) for registry in registries):
+        if warning:
+            warn(warning)
     done: list[Pushed] = []
-    for repository in targets:
-        image = registry_of(repository).push(
+    for registry in registries:
+        image = registry.push(
             path, sha256=built.sha256, created=built.created, tags=chosen, annotations=annotations, progress=progress
         )
         store.published(image, when=int(time.time()))

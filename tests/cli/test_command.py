@@ -111,6 +111,22 @@ def test_a_run_that_nobody_is_sure_of_is_not_waited_for(project: Project) -> Non
     assert b"SUBMITTING" in project.run("runs").stdout
 
 
+@pytest.mark.parametrize(("size", "warned"), [(10_000_000_001, True), (10_000_000_000, False)])
+def test_push_warns_of_an_image_too_large_for_its_registry_before_anything_is_sent(
+    project: Project, size: int, warned: bool
+) -> None:
+    file = project.folder / "train.sif"
+    file.write_bytes(b"no image, so that the push ends here")
+    image = BuiltImage(name="train", sha256="ab" * 32, size=size, inputs="", apptainer="", created="", path=str(file))
+    Store(default_path(project.environment)).built(project.folder, image)
+    done = project.run("push", "train", "--repository", "ghcr.io/me/train", "--tag", "v1")
+    told = done.stderr.decode().splitlines()
+    assert done.returncode == 2, told
+    assert ("ghcr.io takes at most 10 GB a layer" in told[0]) is warned, told
+    assert "is not an Apptainer image" in told[-1]
+    assert done.stdout == b""
+
+
 def test_debug_shows_the_traceback(project: Project) -> None:
     assert b"Traceback" in project.run("--debug", "render", "trian").stderr
 

@@ -13,8 +13,8 @@ ROWS = (
     ("flows",),
     ("apptainer", "registry", "scheduler", "transport", "store", "lab"),
     ("config", "definition", "tags"),
-    ("templates", "environments", "image", "source", "job", "cluster", "run", "shell", "login_node", "progress"),
-    ("errors",),
+    ("templates", "environments", "image", "source", "job", "cluster", "run", "shell"),
+    ("errors", "login_node", "progress", "spelling"),
 )
 # Values that are made of values, and text that is made of quoted words.
 ALLOWED = {("cluster", "job"), ("run", "cluster"), ("image", "source")}

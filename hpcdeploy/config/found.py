@@ -1,10 +1,8 @@
-"""How messages show what a person wrote: values, key paths, and the spelling that was probably meant."""
+"""How messages show what a person wrote: values and key paths."""
 
 import datetime as dt
-import difflib
 import json
 import re
-from collections.abc import Iterable
 
 _LONGEST = 60
 
@@ -37,13 +35,6 @@ def joined(path: str, key: str | int) -> str:
         return f"{path}[{key}]"
     word = key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(_cut(key), ensure_ascii=not key.isprintable())
     return f"{path}.{word}" if path else word
-
-
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """Return the one of `known` that `word` was probably meant to be; capitals do not count."""
-    spelt = {name.lower(): name for name in known}
-    close = difflib.get_close_matches(word.lower()[:_LONGEST], spelt, n=1, cutoff=0.6)
-    return spelt[close[0]] if close else None
 
 
 def _cut(text: str) -> str:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hpcdeploy.config.found import found, joined, nearest
+from hpcdeploy.config.found import found, joined
 from hpcdeploy.errors import ConfigError
+from hpcdeploy.spelling import meant
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,7 @@ def _guarded(parse: Callable[[], object], path: str, report: Report) -> object:
 
 
 def _unknown_key(name: str, known: Mapping[str, Key]) -> str:
-    close = nearest(name, known)
+    close = meant(name, known)
     advice = f"did you mean {close}? " if close else ""
     return f"unknown key; {advice}Known here: {_listed(known)}"
 

@@ -6,11 +6,12 @@ from typing import TypeVar, get_args
 
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.config.directives import twins
-from hpcdeploy.config.found import found, joined, nearest
+from hpcdeploy.config.found import found, joined
 from hpcdeploy.config.project import JobSettings, Project
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.image import ImageSettings
 from hpcdeploy.job import Bind, Directives, Job, Resources
+from hpcdeploy.spelling import meant
 
 T = TypeVar("T")
 
@@ -66,7 +67,7 @@ def _chosen(what: str, name: str | None, known: Mapping[str, object], advice: st
         there = f"there are {', '.join(known)}: {advice}" if known else f"the settings describe none: add [{what}s.NAME]"
         raise ConfigError(f"no {what} was named; {there}")
     if name not in known:
-        close = nearest(name, known)
+        close = meant(name, known)
         there = f"Known: {', '.join(known)}" if known else f"The settings describe no {what}"
         raise ConfigError(
             f"found {found(name)}; no {what} has that name{f', did you mean {close}?' if close else '.'} {there}"
@@ -107,7 +108,7 @@ def _image(project: Project, job: str, image: str | None) -> str:
         return image
     if image.endswith(".sif") and "://" not in image:
         return str(project.root / image)
-    close = nearest(image, project.images)
+    close = meant(image, project.images)
     where = project.origins.get(f"{joined('jobs', job)}.image")
     raise ConfigError(
         f"{f'{where}: ' if where else ''}job {job}: found the image {found(image)}; expected"

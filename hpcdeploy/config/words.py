@@ -7,10 +7,11 @@ or the option and puts it in front.
 import re
 from collections.abc import Callable, Sequence
 
-from hpcdeploy.config.found import found, nearest
+from hpcdeploy.config.found import found
 from hpcdeploy.config.units import no_memory, no_time, parse_memory, parse_time
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import Array, Bind
+from hpcdeploy.spelling import meant
 
 LARGEST = 10**9
 """More nodes, GPUs, CPUs or tasks than this are a slip of the keyboard."""
@@ -99,7 +100,7 @@ def choice(known: Sequence[str]) -> Callable[[object], str]:
     def read(value: object) -> str:
         if isinstance(value, str) and value in known:
             return value
-        close = nearest(value, known) if isinstance(value, str) else None
+        close = meant(value, known) if isinstance(value, str) else None
         advice = f'; did you mean "{close}"?' if close else ""
         raise ConfigError(f"found {found(value)}; expected {' or '.join(found(word) for word in known)}{advice}")
 

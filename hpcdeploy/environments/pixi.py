@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from hpcdeploy.environments.spelling import nearest
 from hpcdeploy.errors import EnvironmentFileError
+from hpcdeploy.spelling import nearest
 
 LINUX = "linux-64"
 """The conda platform that images are built for."""

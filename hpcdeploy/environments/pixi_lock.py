@@ -12,8 +12,8 @@ from typing import Literal, cast
 from urllib.parse import unquote, urlsplit
 
 from hpcdeploy.environments.pixi import LINUX
-from hpcdeploy.environments.spelling import nearest
 from hpcdeploy.errors import EnvironmentFileError
+from hpcdeploy.spelling import nearest
 
 VERSIONS = (5, 6, 7)
 Kind = Literal["conda", "pypi", "source"]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcdeploy.config.found import found, joined, nearest
+from hpcdeploy.config.found import found, joined
 
 
 @pytest.mark.parametrize(
@@ -40,11 +40,3 @@ def test_a_value_is_shown_on_one_printable_line(text: str) -> None:
 
 def test_a_key_path_is_written_as_toml_writes_it() -> None:
     assert joined(joined(joined("", "jobs"), "my job"), 3) == 'jobs."my job"[3]'
-
-
-@pytest.mark.parametrize(
-    ("word", "meant"),
-    [("GPUS", "gpus"), ("ssh_config", "ssh-config"), ("tiem", "time"), ("mem", "memory"), ("cpu", "cpus"), ("zzz", None)],
-)
-def test_the_nearest_spelling_is_found(word: str, meant: str | None) -> None:
-    assert nearest(word, ["gpus", "cpus", "ssh-config", "time", "memory"]) == meant

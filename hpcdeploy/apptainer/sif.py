@@ -1,0 +1,215 @@
+"""The file format of images (SIF), read without Apptainer: the header, the table of objects, and each object's place.
+
+Source: ``pkg/sif`` of github.com/apptainer/sif (sif.go, descriptor.go, load.go, arch.go): little-endian structures without
+padding, 48 descriptors from byte 4096 on unless the header says otherwise. The superblock of a squashfs: the kernel's
+``fs/squashfs/squashfs_fs.h``. Nothing that a file says is believed before it was compared with the file's own size: files
+come truncated, and from strangers.
+"""
+
+import struct
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import BinaryIO, NamedTuple
+
+from hpcdeploy.errors import ConfigError
+
+READ_LIMIT = 16 * 1024 * 1024
+"""Bytes: definitions, labels and metadata are text of some kilobytes, and what claims to be more is not read."""
+
+_HEADER = struct.Struct("<32s10s3s3s16s8q")
+_DESCRIPTOR = struct.Struct("<i?3I7q128s384s")
+_PARTITION = struct.Struct("<ii3s")
+_SIGNATURE = struct.Struct("<i256s")
+_SUPERBLOCK = struct.Struct("<4s4IH")
+_MAGIC = b"SIF_MAGIC\0"
+_SQUASHFS_MAGIC = b"hsqs"
+_NEWEST = "01"
+_MOST_DESCRIPTORS = 65536
+_GROUP = 0xF0000000
+_FINGERPRINT = 20
+"""Bytes of an OpenPGP key's fingerprint, which is what a signature's entity holds."""
+
+_KINDS: Mapping[int, str] = {
+    0x4001: "definition", 0x4002: "environment", 0x4003: "labels", 0x4004: "partition", 0x4005: "signature",
+    0x4006: "json", 0x4007: "data", 0x4008: "cryptographic message", 0x4009: "bill of materials",
+    0x400A: "oci index", 0x400B: "oci blob",
+}  # fmt: skip
+_ARCHITECTURES: Mapping[str, str] = {
+    "01": "386", "02": "amd64", "03": "arm", "04": "arm64", "05": "ppc64", "06": "ppc64le", "07": "mips", "08": "mipsle",
+    "09": "mips64", "10": "mips64le", "11": "s390x", "12": "riscv64",
+}  # fmt: skip
+_FILE_SYSTEMS: Mapping[int, str] = {1: "squashfs", 2: "ext3", 3: "archive", 4: "raw", 5: "encrypted squashfs"}
+_PART_TYPES: Mapping[int, str] = {1: "system", 2: "primary system", 3: "data", 4: "overlay"}
+_HASHES: Mapping[int, str] = {1: "SHA-256", 2: "SHA-384", 3: "SHA-512", 4: "BLAKE2s", 5: "BLAKE2b"}
+_COMPRESSIONS: Mapping[int, str] = {1: "gzip", 2: "lzma", 3: "lzo", 4: "xz", 5: "lz4", 6: "zstd"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SifObject:
+    """One object of an image: its place (``offset`` and ``size`` in bytes) and what it is.
+
+    ``link`` is the id of the object, or the number of the group (``links_group``), that a signature speaks of; 0: none.
+    The fields from ``file_system`` on are a partition's (``compression`` a squashfs's), ``hash`` and ``signer`` (the
+    fingerprint of the key, in hex) a signature's. A number that is not known here is shown as it came.
+    """
+
+    id: int
+    kind: str
+    name: str
+    group: int
+    link: int
+    links_group: bool
+    offset: int
+    size: int
+    file_system: str = ""
+    part_type: str = ""
+    architecture: str = ""
+    compression: str = ""
+    hash: str = ""
+    signer: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sif:
+    """An image file's header and objects. Times are seconds since 1970 (0: not said); ``size`` is the file's, in bytes."""
+
+    version: str
+    architecture: str
+    id: str
+    created: int
+    modified: int
+    size: int
+    objects: tuple[SifObject, ...]
+
+    @property
+    def partitions(self) -> tuple[SifObject, ...]:
+        """The file systems, in the file's order: the primary one first, then overlays in the order they are laid over it."""
+        return tuple(item for item in self.objects if item.kind == "partition")
+
+    @property
+    def signatures(self) -> tuple[SifObject, ...]:
+        """The signatures; whether they hold is not looked at here (``apptainer verify``)."""
+        return tuple(item for item in self.objects if item.kind == "signature")
+
+
+class _Raw(NamedTuple):
+    """A descriptor as it lies in the file."""
+
+    kind: int
+    used: bool
+    id: int
+    group: int
+    link: int
+    offset: int
+    size: int
+    padded: int
+    created: int
+    modified: int
+    uid: int
+    gid: int
+    name: bytes
+    extra: bytes
+
+
+def read_sif(file: BinaryIO, name: str) -> Sif:
+    """Read the header and the objects' table of an open image; `name` is for messages.
+
+    Raises `ConfigError` for a file of another format, of a newer version, or that contradicts itself or its own size.
+    """
+    size = file.seek(0, 2)
+    head = _read(file, 0, min(size, _HEADER.size))
+    if head[32:42] != _MAGIC:
+        raise ConfigError(f"{name} is not an Apptainer image (no SIF header): expected a .sif file; name one")
+    if len(head) < _HEADER.size:
+        raise _damaged(name, f"its header ends after {len(head)} bytes")
+    _, _, version, architecture, number, created, modified, _, total, offset, *_ = _HEADER.unpack(head)
+    if _text(version) > _NEWEST:
+        raise ConfigError(
+            f"{name} is a SIF of version {_text(version)}, but up to {_NEWEST} was expected; upgrade hpcdeploy"
+        )
+    if not 0 <= total <= _MOST_DESCRIPTORS or offset < 0 or offset + total * _DESCRIPTOR.size > size:
+        raise _damaged(name, f"its table of {total} objects at byte {offset} does not fit into the {size} bytes that it has")
+    table = _read(file, offset, total * _DESCRIPTOR.size)
+    raw = (_Raw(*fields) for fields in _DESCRIPTOR.iter_unpack(table))
+    objects = tuple(_object(file, each, size, name) for each in raw if each.used)
+    return Sif(
+        version=_text(version),
+        architecture=_architecture(architecture),
+        id=str(uuid.UUID(bytes=number)),
+        created=created,
+        modified=modified,
+        size=size,
+        objects=objects,
+    )
+
+
+def read_object(file: BinaryIO, item: SifObject, name: str) -> bytes:
+    """Return an object's content; `ConfigError` where it is larger than `READ_LIMIT`."""
+    if item.size > READ_LIMIT:
+        raise _damaged(name, f"its object {item.id} ({item.kind}) is said to have {item.size} bytes, where text is expected")
+    return _read(file, item.offset, item.size)
+
+
+def _object(file: BinaryIO, raw: "_Raw", size: int, name: str) -> SifObject:
+    kind = _known(_KINDS, raw.kind)
+    if raw.offset < 0 or raw.size < 0 or raw.offset + raw.size > size:
+        raise _damaged(
+            name,
+            f"object {raw.id} ({kind}) is said to have {raw.size} bytes from {raw.offset} on, but the file ends at {size}",
+        )
+    return SifObject(
+        id=raw.id,
+        kind=kind,
+        name=_text(raw.name),
+        group=raw.group & ~_GROUP,
+        link=raw.link & ~_GROUP,
+        links_group=raw.link & _GROUP == _GROUP,
+        offset=raw.offset,
+        size=raw.size,
+        **_details(file, kind, raw),
+    )
+
+
+def _details(file: BinaryIO, kind: str, raw: "_Raw") -> dict[str, str]:
+    if kind == "partition":
+        system, part, architecture = _PARTITION.unpack_from(raw.extra)
+        file_system = _known(_FILE_SYSTEMS, system)
+        return {
+            "file_system": file_system,
+            "part_type": _known(_PART_TYPES, part),
+            "architecture": _architecture(architecture),
+            "compression": _compression(file, raw) if file_system == "squashfs" else "",
+        }
+    if kind == "signature":
+        number, signer = _SIGNATURE.unpack_from(raw.extra)
+        return {"hash": _known(_HASHES, number), "signer": signer[:_FINGERPRINT].hex() if any(signer) else ""}
+    return {}
+
+
+def _compression(file: BinaryIO, raw: "_Raw") -> str:
+    head = _read(file, raw.offset, min(raw.size, _SUPERBLOCK.size))
+    if len(head) < _SUPERBLOCK.size or not head.startswith(_SQUASHFS_MAGIC):
+        return ""
+    return _known(_COMPRESSIONS, _SUPERBLOCK.unpack(head)[-1])
+
+
+def _read(file: BinaryIO, offset: int, size: int) -> bytes:
+    file.seek(offset)
+    return file.read(size)
+
+
+def _known(names: Mapping[int, str], number: int) -> str:
+    return names.get(number, f"unknown ({number:#x})")
+
+
+def _architecture(code: bytes) -> str:
+    return _ARCHITECTURES.get(_text(code), "unknown")
+
+
+def _text(field: bytes) -> str:
+    return field.partition(b"\0")[0].decode(errors="replace")
+
+
+def _damaged(name: str, reason: str) -> ConfigError:
+    return ConfigError(f"{name} is damaged: {reason}; build it again, or fetch it again")

@@ -12,4 +12,19 @@ def check_definition(text: str, build_args: Mapping[str, str] | None = None) -> 
     after = read_definition(substitute(text, build_args or {}))
     if [stage.header.get("stage") for stage in before] != [stage.header.get("stage") for stage in after] or not after:
         raise DefinitionError("a build argument's value changes the definition's stages; leave line breaks out of it")
+    _check_copies(after)
     return after
+
+
+def _check_copies(stages: tuple[Stage, ...]) -> None:
+    """Refuse ``%files from`` a stage that is not an earlier one, spelled just so (``internal/pkg/build/build.go``)."""
+    earlier: list[str] = []
+    for stage in stages:
+        for copies in stage.files:
+            words = copies.words.split()
+            if words[:1] == ["from"] and words[1:2] != [] and words[1] not in earlier:
+                raise DefinitionError(
+                    f"'%files {copies.words}' names no earlier stage (there is {', '.join(earlier) or 'none'}): a stage is "
+                    "known by its 'Stage:' line, capitals count, and a number is no name"
+                )
+        earlier += [stage.header["stage"]] if stage.header.get("stage") else []

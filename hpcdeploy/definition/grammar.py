@@ -28,6 +28,7 @@ HEADERS = frozenset(
         *("bootstrap", "from", "includecmd", "mirrorurl", "updateurl", "osversion", "include", "library", "registry"),
         *("namespace", "stage", "product", "user", "regcode", "productpgp", "registerurl", "modules", "fingerprints"),
         *("confurl", "setopt"),
+        *("target", "frontend", "filename", "buildargs"),  # of bootstrap: buildkit, Apptainer 1.5 and later
     }
 )
 

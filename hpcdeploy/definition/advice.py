@@ -1,0 +1,104 @@
+"""What Apptainer does with a definition otherwise than its writer may expect: said aloud, since Apptainer says nothing.
+
+Each rule was seen in Apptainer's source (``pkg/build/types/parser/deffile.go``, ``internal/pkg/build/stage.go``,
+``internal/pkg/build/files``) and by running Apptainer 1.4.5; nothing here is an error.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+
+from hpcdeploy.definition.grammar import TEMPLATE, Section, Stage
+
+SCRIPTS = ("runscript", "startscript", "test")
+_STOPS = re.compile(r"^\s*set\s+(-\w*e|-o\s+errexit)", re.MULTILINE)
+_NESTED = re.compile(r"^[^=\n]*=.*\{\{", re.MULTILINE)
+_NOT_KEPT = re.compile(r"/(tmp|var/tmp|proc|sys|dev)(/|$)")
+
+Rule = Callable[[Stage], Iterator[str]]
+
+
+def advise(stages: tuple[Stage, ...]) -> tuple[str, ...]:
+    """Return one sentence for each thing in these stages, as `read_definition` gives them, that a person should know."""
+    notes: list[str] = []
+    for number, stage in enumerate(stages, 1):
+        name = stage.header.get("stage") or str(number)
+        where = f"stage {name}: " if len(stages) > 1 else ""
+        notes += [f"{where}{note}" for rule in RULES for note in rule(stage)]
+    return tuple(dict.fromkeys(notes))
+
+
+def _post(stage: Stage) -> Iterator[str]:
+    for section in _named(stage, "post"):
+        if section.body.lstrip().startswith("#!"):
+            yield "%post begins with '#!', which is a comment there: write '%post -c /bin/bash' to have another shell"
+        words = section.words.split()
+        if "-c" in words and not _STOPS.search(section.body) and "-e" not in words[words.index("-c") + 1 :]:
+            yield "%post -c runs on after a command that failed, and the build succeeds: begin it with 'set -e'"
+
+
+def _scripts(stage: Stage) -> Iterator[str]:
+    for name in SCRIPTS:
+        for section in _named(stage, name):
+            first, _, rest = section.body.partition("\n")
+            if section.words:
+                yield f"%{name} {section.words}: words after the name break its first line: write '#!' lines instead"
+            if not first.lstrip().startswith("#!") and any(line.lstrip().startswith("#!") for line in rest.splitlines()):
+                yield f"%{name}: its '#!' is not in the very first line, so it is a comment, and /bin/sh reads the script"
+
+
+def _test(stage: Stage) -> Iterator[str]:
+    for section in _named(stage, "test"):
+        commands = [line for line in section.body.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+        shell = section.body.partition("\n")[0].split()
+        stops = shell[:1] and shell[0].startswith("#!") and any(re.fullmatch(r"-\w*e\w*", word) for word in shell[1:])
+        if len(commands) > 1 and not stops and not _STOPS.search(section.body):
+            yield "%test goes on after a command that failed, and only the last one decides: begin it with 'set -e'"
+
+
+def _labels(stage: Stage) -> Iterator[str]:
+    for line in stage.section("labels").splitlines():
+        if "\t" in line.strip().partition(" ")[0]:
+            yield f"%labels: the tab in {line.strip()!r} is part of the label's name: put a space after the name"
+
+
+def _templates(stage: Stage) -> Iterator[str]:
+    for section in stage.sections:
+        for line in section.body.splitlines():
+            for match in TEMPLATE.finditer(line):
+                if re.search(r"#[^!]", line[: match.start()]):
+                    yield (
+                        f"%{section.name}: {match[0]} comes after a '#' in {line.strip()!r}, where Apptainer 1.3 and later "
+                        "leaves it as it stands"
+                    )
+    if _NESTED.search(stage.section("arguments")):
+        yield "%arguments: a value with {{ }} in it is replaced by Apptainer 1.3.5 and later only, and one level deep"
+
+
+def _files(stage: Stage) -> Iterator[str]:
+    for copies in stage.files:
+        for source, destination in copies.pairs:
+            if "'" in source + destination or source.endswith("\\"):
+                yield f"%files: {source!r}: only double quotes hold a name with blanks together"
+            if _NOT_KEPT.match(destination):
+                yield f"%files: {destination} is the host's own folder while an image is built, and is not in the image"
+
+
+def _environment(stage: Stage) -> Iterator[str]:
+    if re.search(r"^\s*(export\s+)?LD_LIBRARY_PATH=", stage.section("environment"), re.MULTILINE):
+        yield (
+            "%environment sets LD_LIBRARY_PATH, which decides whether the container's libraries or the host's GPU "
+            "libraries of --nv come first: leave it out where you can"
+        )
+
+
+def _host(stage: Stage) -> Iterator[str]:
+    for name in ("pre", "setup"):
+        if stage.section(name).strip():
+            yield f"%{name} runs on the machine that builds, outside of the container"
+
+
+RULES: tuple[Rule, ...] = (_post, _scripts, _test, _labels, _templates, _files, _environment, _host)
+
+
+def _named(stage: Stage, name: str) -> Iterator[Section]:
+    return (section for section in stage.sections if section.name == name)

@@ -1,0 +1,68 @@
+"""What a definition's writer may not expect is said, one rule a test, and nothing is said of what is well."""
+
+from pathlib import Path
+
+import pytest
+
+from hpcdeploy.definition.advice import advise
+from hpcdeploy.definition.grammar import read_definition
+
+HEAD = "Bootstrap: docker\nFrom: debian:trixie\n"
+GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.def"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("%post\n#!/bin/bash\ntrue\n", "'#!', which is a comment"),
+        ("%post -c /bin/bash\nfalse\ntrue\n", "runs on after a command that failed"),
+        ("%runscript -c /bin/bash\ntrue\n", "break its first line"),
+        ("%runscript\n\n#!/bin/bash\ntrue\n", "not in the very first line"),
+        ("%startscript\n# words\n#!/bin/bash\ntrue\n", "not in the very first line"),
+        ("%test\nfalse\ntrue\n", "only the last one decides"),
+        ("%test\n#!/bin/bash\nfalse\ntrue\n", "only the last one decides"),
+        ("%labels\nkey\tvalue\n", "part of the label's name"),
+        ("%arguments\nV=1\n%post\necho ${X#p} {{ V }}\n", "comes after a '#'"),
+        ("%arguments\nA={{ B }}\nB=1\n", "1.3.5 and later only"),
+        ("%files\n'a b' /c\n", "only double quotes"),
+        ("%files\na\\ b /c\n", "only double quotes"),
+        ("%files\na /tmp/a\n", "is not in the image"),
+        ("%environment\nexport LD_LIBRARY_PATH=/x\n", "LD_LIBRARY_PATH"),
+        ("%setup\ntrue\n", "outside of the container"),
+        ("%pre\ntrue\n", "outside of the container"),
+    ],
+)
+def test_it_is_said(text: str, words: str) -> None:
+    [note] = advise(read_definition(HEAD + text))
+    assert words in note
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "%post\nset -e\ntrue\n",
+        "%post -c /bin/bash\nset -euo pipefail\ntrue\n",
+        "%post -c /bin/bash -e\ntrue\n",
+        "%post -c /bin/bash\nset -o errexit\n",
+        "%runscript\n#!/bin/bash\ntrue\n",
+        "%test\n#!/bin/bash -e\nfalse\ntrue\n",
+        "%test\nset -e\nfalse\n",
+        "%test\n# one command\ntrue\n",
+        "%labels\nkey value\twith a tab\n",
+        "%arguments\nV=1\n%post\necho {{ V }} # note\n",
+        '%files\n"a b" /c # what\'s this\na /tmpfiles\n',
+        "%environment\nexport PATH=/x:$PATH\n",
+    ],
+)
+def test_nothing_is_said_of_what_is_well(text: str) -> None:
+    assert advise(read_definition(HEAD + text)) == ()
+
+
+def test_the_stage_is_named_where_there_are_several() -> None:
+    text = f"{HEAD}Stage: build\n%setup\ntrue\n{HEAD}%pre\ntrue\n"
+    assert [note.partition(":")[0] for note in advise(read_definition(text))] == ["stage build", "stage 2"]
+
+
+@pytest.mark.parametrize("file", GOLDEN, ids=lambda file: file.stem)
+def test_we_heed_our_own_advice(file: Path) -> None:
+    assert advise(read_definition(file.read_text(encoding="utf-8"))) == ()

@@ -11,6 +11,7 @@ from hpcdeploy.transport.contract import Transport
 
 HEAD = "Bootstrap: scratch\n"
 ARGUMENTS = HEAD + '%arguments\n    A=1\n    Q="a b"\n    N={{ A }}\n\n'
+COPY = HEAD + "Stage: build\n%help\nx\n" + HEAD + "Stage: final\n%files from NAME\n/.singularity.d/env /there\n"
 
 TEXTS = {
     "plain": HEAD + "%help\nx\n",
@@ -28,6 +29,10 @@ TEXTS = {
     "header without a colon": HEAD + "Stage final\n%help\nx\n",
     "header with a comment": HEAD + "# a comment\nStage: final # another\n%help\nx\n",
     "comment first": "# a comment\n" + HEAD + "%help\nx\n",
+    "stage before bootstrap": "Stage: build\n" + HEAD + "%help\nx\n",
+    "copy from an earlier stage": COPY.replace("NAME", "build"),
+    "copy from a stage in other capitals": COPY.replace("NAME", "Build"),
+    "copy from a stage by its number": COPY.replace("NAME", "0"),
     "a long section": HEAD + "%help\n" + "x" * 60 + ("\n" + "y" * 60) * (SECTION_LIMIT // 61 + 20) + "\n",
     "a section under the limit": HEAD + "%help\n" + ("y" * 60 + "\n") * (SECTION_LIMIT // 61 - 20),
     "template": ARGUMENTS + "%help\n{{A}} {{ A }} ${{ A }}\n",

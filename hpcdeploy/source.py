@@ -86,6 +86,7 @@ class OciConfig:
     """What an OCI image says of itself (the ``config`` object of the OCI image specification), and its digest.
 
     ``digest`` is that of one platform's manifest (``sha256:...``; empty for an archive). An empty ``workdir`` is ``/``.
+    ``ports`` are as in ``80/tcp``, ``health_check`` tells whether there is one.
     """
 
     digest: str = ""
@@ -97,3 +98,6 @@ class OciConfig:
     labels: tuple[tuple[str, str], ...] = ()
     ports: tuple[str, ...] = ()
     on_build: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+    stop_signal: str = ""
+    health_check: bool = False

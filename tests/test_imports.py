@@ -17,7 +17,7 @@ ROWS = (
     ("errors", "login_node", "progress", "spelling"),
 )
 # Values that are made of values, and text that is made of quoted words.
-ALLOWED = {("cluster", "job"), ("run", "cluster"), ("image", "source")}
+ALLOWED = {("cluster", "job"), ("run", "cluster"), ("image", "source"), ("environments", "source")}
 SEAMS = {"spython": "apptainer", "oras": "registry", "paramiko": "transport"}
 ROW_OF = {part: row for row, parts in enumerate(ROWS) for part in parts}
 

@@ -6,14 +6,13 @@ from pathlib import Path
 from hpcdeploy.image import PublishedImage
 from hpcdeploy.registry.client import Registry
 from hpcdeploy.registry.credentials import credential_files, find_credentials
-from hpcdeploy.registry.reference import is_loopback, parse_reference
+from hpcdeploy.registry.reference import Reference, is_loopback, parse_image, parse_reference
+from hpcdeploy.source import OciConfig
 
 
 def registry_of(reference: str) -> Registry:
     """Return the registry that `reference` (``oras://HOST/PATH``, or without the scheme) names; nothing is asked yet."""
-    parsed = parse_reference(reference)
-    files = credential_files(os.environ, Path.home())
-    return Registry(parsed, find_credentials(parsed, files))
+    return _with_credentials(parse_reference(reference))
 
 
 def resolve(reference: str) -> PublishedImage:
@@ -21,6 +20,19 @@ def resolve(reference: str) -> PublishedImage:
     return registry_of(reference).resolve()
 
 
+def image_config(reference: str) -> OciConfig:
+    """Ask what the container image `reference` (without a scheme) says of itself, for linux/amd64.
+
+    ``python:3.12`` is Docker Hub's, as docker reads it. Raises `RegistryError`, `AuthenticationError`, and `ConfigError`
+    where the reference is none.
+    """
+    return _with_credentials(parse_image(reference)).image_config()
+
+
 def speaks_plain_http(repository: str) -> bool:
     """Tell whether the registry of `repository` is on this very machine, and so spoken to without TLS."""
     return is_loopback(parse_reference(repository).host)
+
+
+def _with_credentials(parsed: Reference) -> Registry:
+    return Registry(parsed, find_credentials(parsed, credential_files(os.environ, Path.home())))

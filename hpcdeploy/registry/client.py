@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpcdeploy.errors import ConfigError, RegistryError
+from hpcdeploy.environments.oci import config_behind
+from hpcdeploy.errors import ConfigError, EnvironmentFileError, RegistryError
 from hpcdeploy.image import PublishedImage
 from hpcdeploy.progress import Progress, ignore_progress
 from hpcdeploy.registry.credentials import Lookup
@@ -22,6 +23,7 @@ from hpcdeploy.registry.manifest import (
 from hpcdeploy.registry.reference import Reference, check_tag, is_loopback
 from hpcdeploy.registry.retries import Patience
 from hpcdeploy.registry.streams import FileBody, PartialFile
+from hpcdeploy.source import OciConfig
 
 if TYPE_CHECKING:
     from hpcdeploy.registry.oci_client import OciClient
@@ -91,6 +93,20 @@ class Registry:
             content, claimed = client.read_manifest(self.reference.asked)
         self._compare(self.reference.digest or claimed, f"sha256:{digest_of(content)}")
         return parse_manifest(content, repository=self.reference.repository)
+
+    def image_config(self) -> OciConfig:
+        """Ask what a container image of the platform linux/amd64 says of itself. Digests are checked.
+
+        Raises `hpcdeploy.errors.RegistryError` where it is none, or there is none for that platform, with the reason.
+        """
+        client = self._client("Looking up")
+        with client.session:
+            content, claimed = client.read_manifest(self.reference.asked)
+            self._compare(self.reference.digest or claimed, f"sha256:{digest_of(content)}")
+            try:
+                return config_behind(content, lambda digest: client.read_manifest(digest)[0], client.read_blob)
+            except EnvironmentFileError as error:
+                raise RegistryError(f"{self.reference} cannot be built on: {error}.") from error
 
     def download(self, published: PublishedImage, destination: Path, *, progress: Progress = ignore_progress) -> None:
         """Bring the ``.sif`` to `destination`, which appears whole and checked or not at all.

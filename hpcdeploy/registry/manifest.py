@@ -10,11 +10,11 @@ import json
 import re
 from collections.abc import Mapping
 
+from hpcdeploy.environments.oci import INDEX_TYPES
 from hpcdeploy.errors import RegistryError
 from hpcdeploy.image import PublishedImage
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
-INDEX_TYPES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
 CONFIG_TYPE = "application/vnd.sylabs.sif.config.v1+json"
 LAYER_TYPE = "application/vnd.sylabs.sif.layer.v1.sif"
 # An early release misspelt its layer's type, and Apptainer has taken both ever since (oras.go).

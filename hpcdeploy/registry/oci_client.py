@@ -16,19 +16,19 @@ import oras.provider
 import requests
 from oras.logger import setup_logger
 
+from hpcdeploy.environments.oci import INDEX_TYPES, LARGEST_DOCUMENT, MANIFEST_TYPES
 from hpcdeploy.errors import RegistryError
 from hpcdeploy.registry.authentication import BACKEND, ScopedAuth
 from hpcdeploy.registry.challenges import is_downgrade, origin_of
 from hpcdeploy.registry.credentials import Lookup
 from hpcdeploy.registry.failures import explain_exception, explain_response
-from hpcdeploy.registry.manifest import INDEX_TYPES, MANIFEST_TYPE
+from hpcdeploy.registry.manifest import MANIFEST_TYPE
 from hpcdeploy.registry.reference import Reference, is_loopback
 from hpcdeploy.registry.retries import PASSING_STATUSES, Patience, next_wait
 from hpcdeploy.registry.streams import RECEIVED_BLOCK, FileBody, PartialFile
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5
-_LARGEST_MANIFEST = 4 << 20  # what registries take at least (OCI distribution specification, "Pushing manifests")
 _PERMANENT = (requests.exceptions.SSLError, requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)
 
 
@@ -216,11 +216,15 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
     def read_manifest(self, asked: str) -> tuple[bytes, str]:
         """Give a manifest's raw bytes, and the digest that the registry claims for them (or nothing)."""
         url = f"{self.prefix}://{self.get_container(asked).manifest_url()}"
-        accept = ", ".join((MANIFEST_TYPE, *INDEX_TYPES))
+        headers = {"Accept": ", ".join((*MANIFEST_TYPES, *INDEX_TYPES))}
+        with self.check(self.do_request(url, headers=headers, stream=True), 200) as response:
+            return self._document(response), response.headers.get("Docker-Content-Digest", "")
 
-        with self.check(self.do_request(url, headers={"Accept": accept}, stream=True), 200) as response:
-            content = b"".join(_at_most(response.iter_content(RECEIVED_BLOCK), _LARGEST_MANIFEST, self.reference))
-            return content, response.headers.get("Docker-Content-Digest", "")
+    def read_blob(self, digest: str) -> bytes:
+        """Give a small blob, such as an image's configuration; the caller checks its digest."""
+        url = f"{self.prefix}://{self.get_container(digest).get_blob_url(digest)}"
+        with self.check(self.do_request(url, stream=True), 200) as response:
+            return self._document(response)
 
     def download_to(self, part: PartialFile, digest: str, size: int) -> None:
         """Bring a blob into a partial file, going on where it stands, also after a connection that broke."""
@@ -265,6 +269,17 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
             url = urljoin(response.url, link) if link else ""
         return tags
 
+    def _document(self, response: requests.Response) -> bytes:
+        content = b""
+        for block in response.iter_content(RECEIVED_BLOCK):
+            content += block
+            if len(content) > LARGEST_DOCUMENT:
+                raise RegistryError(
+                    f"The manifest or configuration of {self.reference} has more than {LARGEST_DOCUMENT} bytes, which "
+                    "no manifest has."
+                )
+        return content
+
     def _sent(self, response: requests.Response) -> Iterable[tuple[str, str]]:
         authorization = response.request.headers.get("Authorization")
         return [("Authorization", str(authorization))] if authorization else []
@@ -272,15 +287,6 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
 
 def _leave_alone(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
-
-
-def _at_most(blocks: Iterable[bytes], limit: int, reference: Reference) -> Iterable[bytes]:
-    total = 0
-    for block in blocks:
-        total += len(block)
-        if total > limit:
-            raise RegistryError(f"The manifest of {reference} has more than {limit} bytes, which no manifest has.")
-        yield block
 
 
 def _starts_at(response: requests.Response, start: int) -> bool:

@@ -4,6 +4,7 @@ import ipaddress
 import re
 from dataclasses import dataclass, replace
 
+from hpcdeploy.definition.mirrors import registry_of
 from hpcdeploy.errors import ConfigError
 
 DOCKER_HUB = "docker.io"
@@ -24,13 +25,15 @@ _SHOWN = "oras://HOST[:PORT]/PATH[:TAG][@sha256:DIGEST]"
 class Reference:
     """One image's address: ``host`` with its port if it names one, ``path`` in the registry, tag and digest or empty.
 
-    ``digest`` is ``sha256:`` and 64 hex digits. Where both are there, the digest is what counts.
+    ``digest`` is ``sha256:`` and 64 hex digits. Where both are there, the digest is what counts. ``scheme`` is ``oras`` for
+    a ``.sif``, ``docker`` for a container image.
     """
 
     host: str
     path: str
     tag: str = ""
     digest: str = ""
+    scheme: str = "oras"
 
     @property
     def repository(self) -> str:
@@ -56,7 +59,7 @@ class Reference:
         """Write the address as Apptainer takes it."""
         tag = f":{self.tag}" if self.tag else ""
         digest = f"@{self.digest}" if self.digest else ""
-        return f"oras://{self.repository}{tag}{digest}"
+        return f"{self.scheme}://{self.repository}{tag}{digest}"
 
 
 def split_port(host: str) -> tuple[str, str]:
@@ -100,6 +103,20 @@ def parse_reference(text: str) -> Reference:
     if host in _DOCKER_HUB_NAMES:
         host, path = DOCKER_HUB, path if "/" in path else f"library/{path}"
     return Reference(host=host, path=path, tag=tag, digest=digest)
+
+
+def parse_image(text: str) -> Reference:
+    """Read a container image's address as docker does: without a registry's host it is Docker Hub's.
+
+    The first part is a host where it holds a full stop or a colon, or is ``localhost``
+    (distribution, reference/normalize.go).
+
+    Raises:
+        ConfigError: the text is no such address.
+    """
+    source = text.removeprefix("docker://")
+    hub = "" if registry_of(source) != DOCKER_HUB or source.startswith(f"{DOCKER_HUB}/") else f"{DOCKER_HUB}/"
+    return replace(parse_reference(hub + source), scheme="docker")
 
 
 def at_digest(reference: Reference, sha256: str) -> Reference:

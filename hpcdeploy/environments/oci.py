@@ -1,0 +1,178 @@
+"""What an OCI or Docker image says of itself: index, manifest and configuration, read from their bytes.
+
+Sources: OCI Image Format Specification 1.1 (image-index, manifest, config, media-types) and Docker's "Image Manifest
+Version 2, Schema 2". Every function raises `EnvironmentFileError` with the reason alone: whoever has the bytes knows where
+they came from.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from hpcdeploy.errors import EnvironmentFileError
+from hpcdeploy.source import OciConfig
+
+PLATFORM = "linux/amd64"
+INDEX_TYPES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
+MANIFEST_TYPES = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
+CONFIG_TYPES = ("application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json")
+LARGEST_DOCUMENT = 4 << 20
+"""Bytes: what registries take of a manifest at least; no configuration comes near it."""
+
+_SIF = "application/vnd.sylabs.sif."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Descriptor:
+    """A document that another one points to. ``platform`` is ``os/architecture``, empty where nothing is said."""
+
+    media_type: str
+    digest: str
+    platform: str = ""
+    variant: str = ""
+
+
+def config_behind(content: bytes, manifest: Callable[[str], bytes], blob: Callable[[str], bytes]) -> OciConfig:
+    """Follow a manifest or an index to the configuration for `PLATFORM`.
+
+    `manifest` and `blob` bring a document by its digest; what they bring is checked here.
+    """
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    found = read_manifest(content)
+    if isinstance(found, tuple):
+        digest = choose(found).digest
+        found = read_manifest(check_digest(manifest(digest), digest))
+    if isinstance(found, tuple):
+        raise EnvironmentFileError("its index lists another index, where an image was expected")
+    return read_config(check_digest(blob(found.digest), found.digest), digest=digest)
+
+
+def read_manifest(content: bytes) -> Descriptor | tuple[Descriptor, ...]:
+    """Return the configuration that an image's manifest points to, or the manifests that an index lists."""
+    document = _object(content, "manifest")
+    kind = document.get("mediaType", "")
+    if document.get("schemaVersion") == 1 or "fsLayers" in document:
+        raise EnvironmentFileError(
+            "it is in Docker's schema 1, given up in 2017, which does not say what an image starts; push it anew with a "
+            "current docker or skopeo"
+        )
+    if kind in INDEX_TYPES or (not kind and "manifests" in document):
+        return tuple(_descriptor(entry) for entry in _list(document, "manifests"))
+    if kind and kind not in MANIFEST_TYPES:
+        raise EnvironmentFileError(f"its manifest's type is {kind}, which is no image's")
+    config = _descriptor(document.get("config"))
+    if config.media_type.startswith(_SIF):
+        raise EnvironmentFileError(
+            'it is a .sif, which needs no definition: run it, or build on it with base = "oras://..."'
+        )
+    if config.media_type not in CONFIG_TYPES:
+        raise EnvironmentFileError(f"it is no container image but something of the type {config.media_type or 'unknown'}")
+    return config
+
+
+def choose(entries: Sequence[Descriptor]) -> Descriptor:
+    """Return the manifest of `PLATFORM` out of an index: the plain one, where there are variants for newer processors."""
+    fitting = [entry for entry in entries if entry.platform == PLATFORM]
+    if not fitting:
+        there = sorted({entry.platform for entry in entries} - {"", "unknown/unknown"})
+        raise EnvironmentFileError(
+            f"it has no image for {PLATFORM}, only for {', '.join(there) or 'platforms that it does not name'}"
+        )
+    return min(fitting, key=lambda entry: entry.variant not in ("", "v1"))
+
+
+def read_config(content: bytes, *, digest: str = "") -> OciConfig:
+    """Return what a configuration says; `digest` is that of the manifest which points to it."""
+    document = _object(content, "configuration")
+    platform = f"{document.get('os')}/{document.get('architecture')}"
+    if platform != PLATFORM:
+        raise EnvironmentFileError(f"it is an image for {platform}, and an image for {PLATFORM} was expected")
+    config = document.get("config") or {}
+    if not isinstance(config, dict):
+        raise EnvironmentFileError("its configuration's 'config' is no JSON object")
+    return OciConfig(
+        digest=digest,
+        entrypoint=_words(config, "Entrypoint"),
+        cmd=_words(config, "Cmd"),
+        workdir=_text(config, "WorkingDir"),
+        user=_text(config, "User"),
+        env=tuple({name: value for name, _, value in (line.partition("=") for line in _words(config, "Env"))}.items()),
+        labels=tuple(_strings(config, "Labels").items()),
+        ports=tuple(sorted(_table(config, "ExposedPorts"))),
+        on_build=_words(config, "OnBuild"),
+        volumes=tuple(sorted(_table(config, "Volumes"))),
+        stop_signal=_text(config, "StopSignal"),
+        health_check=_health_check(config),
+    )
+
+
+def check_digest(content: bytes, digest: str) -> bytes:
+    """Give `content` back where its sha256 is that of `digest` (``sha256:...``)."""
+    got = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    if got != digest:
+        raise EnvironmentFileError(
+            f"what it points to as {digest} is {got}: it is damaged, or something on the way changes it"
+        )
+    return content
+
+
+def _object(content: bytes, what: str) -> Mapping[str, object]:
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise EnvironmentFileError(f"its {what} is no JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise EnvironmentFileError(f"its {what} is no JSON object")
+    return document
+
+
+def _descriptor(value: object) -> Descriptor:
+    fields = value if isinstance(value, dict) else {}
+    digest, platform = fields.get("digest"), fields.get("platform")
+    if not isinstance(digest, str) or not digest.startswith("sha256:"):
+        raise EnvironmentFileError(f"it points to something by {digest!r}, where a sha256 digest was expected")
+    known = platform if isinstance(platform, dict) else {}
+    return Descriptor(
+        media_type=str(fields.get("mediaType", "")),
+        digest=digest,
+        platform=f"{known.get('os')}/{known.get('architecture')}" if known else "",
+        variant=str(known.get("variant") or ""),
+    )
+
+
+def _list(document: Mapping[str, object], key: str) -> Sequence[object]:
+    value = document.get(key) or []
+    if not isinstance(value, list):
+        raise EnvironmentFileError(f"its {key!r} is no list")
+    return value
+
+
+def _words(config: Mapping[str, object], key: str) -> tuple[str, ...]:
+    words = _list(config, key)
+    if not all(isinstance(word, str) for word in words):
+        raise EnvironmentFileError(f"its {key} is no list of strings")
+    return tuple(map(str, words))
+
+
+def _text(config: Mapping[str, object], key: str) -> str:
+    value = config.get(key) or ""
+    if not isinstance(value, str):
+        raise EnvironmentFileError(f"its {key} is no string")
+    return value
+
+
+def _table(config: Mapping[str, object], key: str) -> Mapping[str, object]:
+    value = config.get(key) or {}
+    if not isinstance(value, dict):
+        raise EnvironmentFileError(f"its {key} is no JSON object")
+    return value
+
+
+def _strings(config: Mapping[str, object], key: str) -> dict[str, str]:
+    return {name: str(value) for name, value in _table(config, key).items()}
+
+
+def _health_check(config: Mapping[str, object]) -> bool:
+    """Tell whether there is a check: ``["NONE"]`` takes away one that an image below had (Docker, Image Spec 1.2)."""
+    return _words(_table(config, "Healthcheck"), "Test") not in ((), ("NONE",))

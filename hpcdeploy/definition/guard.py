@@ -16,7 +16,7 @@ _SPECIAL_IN_QUOTES = re.compile(r'([\\"`$])')
 _BACKSLASHED = r"\\\1"
 _PLAIN_WORD = re.compile(r"[A-Za-z0-9_@+=:,./-]+", re.ASCII)
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*", re.ASCII)
-_CUDA_VERSION = re.compile(r"\d+(\.\d+)*", re.ASCII)
+_VERSION = re.compile(r"\d+(\.\d+)*", re.ASCII)
 _GLOB = frozenset("*?[]{}()|!\\$`'\"\n\r\t#~")
 _NOT_IN_IMAGE = ("/tmp", "/var/tmp", "/proc", "/sys", "/dev", "/.singularity.d")  # noqa: S108 - refused, not used
 _BOOTSTRAPS = ("docker", "oras", "library", "localimage")
@@ -49,8 +49,15 @@ def environment_name(text: str) -> str:
 
 def cuda_version(text: str) -> str:
     """Let a CUDA version pass: digits and dots, or nothing."""
-    if text and not _CUDA_VERSION.fullmatch(text):
+    if text and not _VERSION.fullmatch(text):
         raise DefinitionError(f"the CUDA version {text!r} is none; write digits and dots, as in '12.9'")
+    return text
+
+
+def glibc_version(text: str) -> str:
+    """Let the version of a C library pass: digits and dots, or nothing."""
+    if text and not _VERSION.fullmatch(text):
+        raise DefinitionError(f"the glibc version {text!r} is none; write digits and dots, as in '2.28'")
     return text
 
 

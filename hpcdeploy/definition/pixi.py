@@ -1,26 +1,45 @@
 """A Pixi environment as the text of a definition file: ``defs/pixi.def`` filled with values that passed the guard."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from hpcdeploy import templates
 from hpcdeploy.definition import guard
 from hpcdeploy.definition.checking import check_definition
-from hpcdeploy.definition.parts import asked_for, base_image, build_arguments, values_of
+from hpcdeploy.definition.parts import asked_for, base_image, build_arguments, copy_pair, values_of
 from hpcdeploy.image import ImageSettings
 
 WORKSPACE = "/app"
 """Where the workspace lies in the image: environments hold their own path, so it is the same in every stage."""
 
-DEFAULT_BASE = "ghcr.io/prefix-dev/pixi:noble"
+
+@dataclass(frozen=True, kw_only=True)
+class OwnPackage:
+    """A package that is installed from the workspace's own source.
+
+    ``place`` is the source's folder or file, relative to the workspace (``.``: the workspace itself). An ``editable`` one is
+    used from there, so the final image holds its source too.
+    """
+
+    name: str
+    place: str
+    editable: bool = False
+
+    @property
+    def destination(self) -> str:
+        """Where the source lies in the image."""
+        return str(PurePosixPath(WORKSPACE) / self.place)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PixiRecipe:
     """What an image of a Pixi environment is to hold, all questions answered.
 
-    ``workspace`` are the files that Pixi needs, as places relative to the workspace; ``cuda`` is empty for none.
-    ``lock_sha256`` is that of the lock file. ``secrets`` are the names of those that the installation may read.
+    The settings name a base image. ``workspace`` are the files that Pixi needs, as places relative to the workspace;
+    ``cuda`` is empty for none. ``lock_sha256`` is that of the lock file. ``secrets`` are the names of those that the
+    installation may read. ``glibc`` is the oldest C library that the packages run on (empty: not checked), ``own`` what is
+    installed from source.
     """
 
     settings: ImageSettings
@@ -29,11 +48,27 @@ class PixiRecipe:
     workspace: tuple[str, ...]
     lock_sha256: str
     secrets: tuple[str, ...] = ()
+    glibc: str = ""
+    own: tuple[OwnPackage, ...] = ()
 
 
 def staged_workspace_file(relative: str) -> str:
     """Return where a file of the workspace lies in the build's context."""
     return f"workspace/{relative}"
+
+
+def staged_source(place: str) -> str:
+    """Return where the source of an own package lies in the build's context; its last name is that in the image."""
+    return f"source{PurePosixPath(WORKSPACE) / place}"
+
+
+def outermost(packages: Iterable[OwnPackage]) -> tuple[OwnPackage, ...]:
+    """Return the packages whose source does not lie in another's, each place once: copying these copies all."""
+    kept: list[OwnPackage] = []
+    for package in sorted(packages, key=lambda package: package.destination):
+        if not any(PurePosixPath(package.destination).is_relative_to(other.destination) for other in kept):
+            kept.append(package)
+    return tuple(kept)
 
 
 def render_pixi(recipe: PixiRecipe, *, overrides: Path | None = None) -> str:
@@ -42,17 +77,26 @@ def render_pixi(recipe: PixiRecipe, *, overrides: Path | None = None) -> str:
     ``overrides`` is the project's folder, whose own ``defs/pixi.def`` wins.
     """
     settings = recipe.settings
-    base = settings.base or DEFAULT_BASE
     values = {
         **values_of(settings, pixi_arguments(recipe)),
         "environment": recipe.environment,
-        "build": base_image(base, "the base image"),
-        "final": base_image(settings.final_base or base, "the final base image"),
+        "build": base_image(settings.base, "the base image"),
+        "final": base_image(settings.final_base or settings.base, "the final base image"),
         "cuda": recipe.cuda,
         "workspace": tuple(
             (guard.file_word(staged_workspace_file(name)), guard.file_word(guard.destination(f"{WORKSPACE}/{name}")))
             for name in recipe.workspace
         ),
+        "own": tuple(
+            copy_pair(staged_source(package.place), guard.destination(package.destination))
+            for package in outermost(recipe.own)
+        ),
+        "editable": tuple(
+            copy_pair(package.destination, guard.destination(package.destination))
+            for package in outermost(package for package in recipe.own if package.editable)
+        ),
+        "editable_workspace": any(package.editable and package.destination == WORKSPACE for package in recipe.own),
+        "glibc": guard.glibc_version(recipe.glibc),
         "install_secrets": asked_for(settings, recipe.secrets, "the installation ('pixi')"),
         "lock_sha256": recipe.lock_sha256,
     }

@@ -36,13 +36,17 @@ class Platform:
 
 @dataclass(frozen=True, kw_only=True)
 class Feature:
-    """A feature; ``default`` is the manifest's top level. ``platforms`` is None where it does not narrow them."""
+    """A feature; ``default`` is the manifest's top level. ``platforms`` is None where it does not narrow them.
+
+    ``editable`` are the PyPI packages of the workspace's own folders that are to be used from where their source lies.
+    """
 
     name: str
     platforms: tuple[str, ...] | None = None
     cuda: str = ""
     glibc: str = ""
     scripts: tuple[str, ...] = ()
+    editable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,22 +156,36 @@ def _environment(name: str, value: object, features: Mapping[str, Feature], wher
 def _feature(name: str, table: Table, key: str) -> Feature:
     requirements = _table(table.get("system-requirements"), f"{key}.system-requirements")
     platforms = table.get("platforms")
-    scripts = list(_scripts(table, key))
+    scripts, editable = list(_scripts(table, key)), list(_editable(table, key))
     for target, inner in _table(table.get("target"), f"{key}.target").items():
         if target in ("unix", "linux", LINUX):
             scripts.extend(_scripts(_table(inner, f"{key}.target.{target}"), f"{key}.target.{target}"))
+            editable.extend(_editable(_table(inner, f"{key}.target.{target}"), f"{key}.target.{target}"))
     return Feature(
         name=name,
         platforms=None if platforms is None else tuple(_platform(p, f"{key}.platforms").name for p in _list(platforms, key)),
         cuda=_cuda(requirements.get("cuda"), f"{key}.system-requirements.cuda"),
         glibc=_glibc(requirements.get("libc"), f"{key}.system-requirements.libc"),
         scripts=tuple(scripts),
+        editable=tuple(editable),
     )
 
 
 def _scripts(table: Table, key: str) -> Iterable[str]:
     activation = _table(table.get("activation"), f"{key}.activation")
     return (_text(s, f"{key}.activation.scripts") for s in _list(activation.get("scripts"), f"{key}.activation.scripts"))
+
+
+def _editable(table: Table, key: str) -> Iterable[str]:
+    packages = _table(table.get("pypi-dependencies"), f"{key}.pypi-dependencies")
+    for name, value in packages.items():
+        if isinstance(value, dict) and value.get("editable") is True:
+            yield normal_name(name)
+
+
+def normal_name(name: str) -> str:
+    """Return the spelling of a Python package's name that all its spellings share (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _platform(value: object, key: str) -> Platform:

@@ -27,6 +27,7 @@ class Package:
     """A locked package. ``size`` is in bytes (0: not said), ``sha256`` 64 hex digits (empty: not said).
 
     ``url`` is as the lock file has it: for a package of the workspace itself it is a path, relative to the manifest.
+    ``editable`` is said here by older pixi; since 2026 the manifest alone says it (prefix-dev/pixi#5106, #5249).
     """
 
     kind: Kind
@@ -35,11 +36,12 @@ class Package:
     url: str
     size: int = 0
     sha256: str = ""
+    editable: bool = False
 
     @property
     def is_local(self) -> bool:
-        """Whether it comes from a folder of the workspace instead of from a channel or an index."""
-        return "://" not in self.url
+        """Whether it comes from a place of this machine instead of from a channel, an index or a repository."""
+        return "://" not in self.url or self.url.startswith("file:")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +170,7 @@ def _package(address: tuple[Kind, str], details: Mapping[tuple[Kind, str], Mappi
         url=url if kind != "source" else url.partition(" @ ")[2] or url,
         size=size if isinstance(size, int) else 0,
         sha256=str(entry.get("sha256") or ""),
+        editable=entry.get("editable") is True,
     )
 
 

@@ -145,13 +145,6 @@ def test_a_folder_without_a_workspace_says_so(project: Path) -> None:
         generate(replace(SETTINGS, source=PixiSource(workspace="app")), project)
 
 
-def test_an_environment_with_local_packages_is_refused(project: Path) -> None:
-    lock = LOCK.replace("linux-64: []\npackages: []", "linux-64:\n      - pypi: ./\npackages:\n- pypi: ./\n  name: mine\n")
-    (project / "pixi.lock").write_text(lock)
-    with pytest.raises(EnvironmentFileError, match="installs 'mine' from source"):
-        generate(SETTINGS, project)
-
-
 @pytest.mark.parametrize(
     ("source", "words"),
     [("nothing", "is not in"), ("../", "lies outside"), ("links/out", "lies outside"), ("loop", "that holds it")],

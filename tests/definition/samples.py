@@ -1,10 +1,11 @@
 """Recipes whose definitions are kept as golden files, and the awkward texts that they carry."""
 
-from hpcdeploy.definition.pixi import PixiRecipe
+from hpcdeploy.definition.pixi import OwnPackage, PixiRecipe
 from hpcdeploy.image import FileCopy, ImageSettings, Step
 from hpcdeploy.source import PixiSource
 
 LOCK = "ab" * 32
+BASE = "ghcr.io/prefix-dev/pixi:noble"
 
 AWKWARD = (
     "",
@@ -18,7 +19,7 @@ AWKWARD = (
 )
 
 MINIMAL = PixiRecipe(
-    settings=ImageSettings(name="minimal", source=PixiSource()),
+    settings=ImageSettings(name="minimal", source=PixiSource(), base=BASE),
     environment="default",
     cuda="",
     workspace=("pixi.toml", "pixi.lock"),
@@ -29,6 +30,7 @@ GPU = PixiRecipe(
     settings=ImageSettings(
         name="train",
         source=PixiSource(environment="gpu"),
+        base="ghcr.io/prefix-dev/pixi:noble-cuda-12.9.1",
         files=(
             FileCopy(source="app", destination="/app/src"),
             FileCopy(source="data.csv", destination="/opt/my data/d.csv"),
@@ -53,17 +55,44 @@ SLIM = PixiRecipe(
         final_base="ubuntu:24.04",
         build_args=(("COLOUR", "dark blue"),),
         setup=(Step(run="echo {{ COLOUR }}"),),
+        ports=(8000,),
+        bind_points=("/host-libs",),
+        start=("uvicorn", "mine:app"),
     ),
     environment="prod",
     cuda="",
     workspace=("pyproject.toml", "pixi.lock"),
     lock_sha256=LOCK,
+    glibc="2.28",
+)
+
+EDITABLE = PixiRecipe(
+    settings=ImageSettings(name="editable", source=PixiSource(), base=BASE),
+    environment="default",
+    cuda="",
+    workspace=("pyproject.toml", "pixi.lock"),
+    lock_sha256=LOCK,
+    own=(OwnPackage(name="mine", place=".", editable=True), OwnPackage(name="inner", place="packages/inner")),
+)
+
+SOURCES = PixiRecipe(
+    settings=ImageSettings(name="sources", source=PixiSource(), base=BASE),
+    environment="default",
+    cuda="",
+    workspace=("pixi.toml", "pixi.lock"),
+    lock_sha256=LOCK,
+    own=(
+        OwnPackage(name="one", place="packages/one", editable=True),
+        OwnPackage(name="two", place="packages/two"),
+        OwnPackage(name="three", place="wheels/three-1.0-py3-none-any.whl"),
+    ),
 )
 
 AWKWARD_WORDS = PixiRecipe(
     settings=ImageSettings(
         name="awkward",
         source=PixiSource(),
+        base=BASE,
         command=("printf", "<%s>\\n", *AWKWARD),
         environment=tuple((f"VALUE_{number}", text) for number, text in enumerate(AWKWARD)),
         setup=tuple(Step(run=line) for line in ("cat <<END > /app/page", "<b>{{.Title}}</b>", "END")),
@@ -74,4 +103,4 @@ AWKWARD_WORDS = PixiRecipe(
     lock_sha256=LOCK,
 )
 
-RECIPES = {recipe.settings.name: recipe for recipe in (MINIMAL, GPU, SLIM, AWKWARD_WORDS)}
+RECIPES = {recipe.settings.name: recipe for recipe in (MINIMAL, GPU, SLIM, AWKWARD_WORDS, EDITABLE, SOURCES)}

@@ -1,12 +1,16 @@
 """A Pixi workspace: its manifest and lock file, read and answered."""
 
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from hpcdeploy.definition import guard
+from hpcdeploy.definition.bases import check_glibc, choose_base, load_bases
 from hpcdeploy.definition.pixi import PixiRecipe, pixi_arguments, render_pixi, staged_workspace_file
 from hpcdeploy.environments.pixi import is_manifest, read_manifest
 from hpcdeploy.environments.pixi_lock import read_locked
 from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.flows.sources.contract import Prepared, Request
+from hpcdeploy.flows.sources.own_code import own_packages, own_source
 from hpcdeploy.flows.sources.staging import context_file, copied_files, read_text, sha256
 from hpcdeploy.source import PixiSource
 
@@ -17,17 +21,35 @@ LOCK = "pixi.lock"
 def prepare(request: Request[PixiSource]) -> Prepared:
     """Make the definition of a locked environment. ``ENVIRONMENT`` and ``CUDA_VERSION`` given for this build count.
 
-    Raises `EnvironmentFileError` and `DefinitionError`.
+    Raises `EnvironmentFileError`, `DefinitionError` and `TemplateError`.
     """
     folder = request.project / request.source.workspace
-    recipe = _recipe(request, folder)
+    recipe, chosen = answered(request)
     files = [context_file(folder / name, staged_workspace_file(name)) for name in recipe.workspace]
+    source, told = own_source(recipe.own, folder, request.project)
     return Prepared(
         text=render_pixi(recipe, overrides=request.project),
-        files=(*files, *copied_files(request.settings, request.project)),
+        files=(*files, *source, *copied_files(request.settings, request.project)),
         arguments=pixi_arguments(recipe),
         secrets=recipe.secrets,
+        notes=(*chosen, *told),
     )
+
+
+def answered(request: Request[PixiSource]) -> tuple[PixiRecipe, tuple[str, ...]]:
+    """Return what the image is to hold, all questions answered, and what a person should know of the answers.
+
+    The base image is chosen where the settings name none. Raises what `prepare` raises, and `DefinitionError` where a base
+    is known to have an older C library than the packages need.
+    """
+    recipe, reason = _recipe(request, request.project / request.source.workspace), ""
+    bases, settings = load_bases(request.project), recipe.settings
+    if not settings.base:
+        base, reason = choose_base(bases, recipe.cuda)
+        settings = replace(settings, base=base)
+    check_glibc(bases, settings.base, recipe.glibc, "base")
+    check_glibc(bases, settings.final_base, recipe.glibc, "final-base")
+    return replace(recipe, settings=settings), (reason,) if reason else ()
 
 
 def find_manifest(folder: Path) -> Path:
@@ -52,12 +74,6 @@ def _recipe(request: Request[PixiSource], folder: Path) -> PixiRecipe:
             f"{lock_file} is missing: an image is built from locked packages only; run 'pixi lock' in {folder} and try again"
         )
     locked = read_locked(read_text(lock_file), environment.name, file=str(lock_file))
-    local = next((package for package in locked.packages if package.is_local or package.kind == "source"), None)
-    if local:
-        raise EnvironmentFileError(
-            f"{lock_file}: the environment {environment.name!r} installs {local.name!r} from source ({local.url}), to which "
-            "an image cannot be locked; publish it, or leave it out of this environment and bring its code in by 'files'"
-        )
     cuda = request.source.cuda
     if cuda is None:
         cuda = locked.cuda or workspace.cuda(environment)
@@ -65,8 +81,10 @@ def _recipe(request: Request[PixiSource], folder: Path) -> PixiRecipe:
     return PixiRecipe(
         settings=request.settings,
         environment=environment.name,
-        cuda=request.build_args.get("CUDA_VERSION", cuda),
+        cuda=guard.cuda_version(request.build_args.get("CUDA_VERSION", cuda)),
         workspace=(manifest.name, LOCK, *(str(PurePosixPath(script)) for script in scripts)),
         lock_sha256=sha256(lock_file),
         secrets=request.source.secrets,
+        glibc=locked.glibc or workspace.glibc(environment),
+        own=own_packages(environment, locked, str(lock_file)),
     )

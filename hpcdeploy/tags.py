@@ -90,6 +90,16 @@ def sanitise_tag(text: str) -> str:
     return _FORBIDDEN.sub("-", text).lstrip(".-")[:_LONGEST_TAG]
 
 
+def tags_beside_others(tags: Iterable[str], name: str) -> tuple[str, ...]:
+    """Make the tags of the image called `name` in a repository that it shares with other images of its project.
+
+    Each tag is ``NAME-TAG``, and ``latest`` is ``NAME`` itself: what metadata-action's ``type=sha,prefix=NAME-sha-`` and
+    ``type=raw,value=NAME`` make. Nothing is ``latest`` there: it could mean any of the images.
+    """
+    chosen = (name if tag == "latest" else f"{name}-{tag}" for tag in tags)
+    return tuple(dict.fromkeys(tag for tag in map(sanitise_tag, chosen) if tag))
+
+
 def newest_tag(tags: Iterable[str]) -> str:
     """Pick the one tag that counts where a commit has several: the highest version, else the last by name, else none."""
 

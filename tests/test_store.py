@@ -1,10 +1,11 @@
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from hpcdeploy.errors import UnknownRunError
-from hpcdeploy.image import PublishedImage
+from hpcdeploy.image import BuiltImage, PublishedImage
 from hpcdeploy.run import RunStatus, State, TaskStatus
 from hpcdeploy.store import Store, default_path
 from tests.scheduler.samples import PLAIN, TRAIN, run_of
@@ -74,3 +75,15 @@ def test_the_latest_publication_comes_first(store: Store) -> None:
 def test_the_record_lies_where_the_xdg_folders_are() -> None:
     assert default_path({"XDG_STATE_HOME": "/s"}) == Path("/s/hpcdeploy/runs.db")
     assert default_path({"HOME": "/h"}) == Path("/h/.local/state/hpcdeploy/runs.db")
+
+
+def test_builds_that_end_together_are_all_noted_in_a_new_record(tmp_path: Path) -> None:
+    def note(number: int) -> None:
+        image = BuiltImage(name=f"i{number}", sha256="ab" * 32, size=number, inputs="", apptainer="", created="")
+        Store(tmp_path / "new" / "runs.db").built(tmp_path, image)
+
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        list(pool.map(note, range(64)))
+    store = Store(tmp_path / "new" / "runs.db")
+    sizes = [image.size for image in (store.latest_build(tmp_path, f"i{number}") for number in range(64)) if image]
+    assert sizes == list(range(64))

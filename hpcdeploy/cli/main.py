@@ -1,12 +1,14 @@
 """The command ``hpcdeploy``: its verbs, and the one place where an error becomes a message and an exit code."""
 
 import os
+import signal
 import sys
+from types import FrameType
 from typing import Annotated
 
 import typer
 
-from hpcdeploy.cli import image, init, job, lab, runs
+from hpcdeploy.cli import build, generate, init, job, lab, push, runs
 from hpcdeploy.cli.command_line import WithCommand
 from hpcdeploy.errors import HpcdeployError
 
@@ -19,9 +21,9 @@ app = typer.Typer(
 )
 
 app.command()(init.init)
-app.command()(image.generate)
-app.command()(image.build)
-app.command()(image.push)
+app.command()(generate.generate)
+app.command()(build.build)
+app.command()(push.push)
 app.command(cls=WithCommand)(job.render)
 app.command(cls=WithCommand)(job.submit)
 app.command()(runs.status)
@@ -55,8 +57,21 @@ def _options(
         os.environ["HPCDEPLOY_DEBUG"] = "1"
 
 
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    """Let what was begun clean up after itself; the signals that come after a first one must not break into that.
+
+    A second Ctrl-C still does. A handler, not SIG_IGN: that one would go on to the programs that are started (execve(2)).
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda _signal, _frame: None)
+    raise KeyboardInterrupt
+
+
 def main() -> None:
     """Run the command; every error that a person is meant to read becomes one message and its own exit code."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and a shell's & have it
+            signal.signal(number, _interrupt)
     try:
         app()
     except HpcdeployError as error:
@@ -71,3 +86,7 @@ def main() -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

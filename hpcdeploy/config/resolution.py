@@ -1,6 +1,6 @@
 """Which image, cluster and job are meant, and what the job finally asks for once every place has had its say."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import TypeVar, get_args
 
@@ -28,6 +28,16 @@ def choose_cluster(project: Project, name: str | None) -> Cluster:
 def choose_image(project: Project, name: str | None) -> ImageSettings:
     """Return the settings of the image called `name`, or the only one; raises `ConfigError` where that is not one."""
     return project.images[_chosen("image", name, project.images, "name one")]
+
+
+def choose_images(project: Project, names: Sequence[str], *, every: bool = False) -> tuple[ImageSettings, ...]:
+    """Return the images called `names`, each once, or all of them, or the only one; `ConfigError` where there is none."""
+    if every and names:
+        raise ConfigError(f"found {', '.join(names)} and --all; expected names, or --all for every image of the project")
+    if every or not names:
+        advice = "name those that you mean, or say --all"
+        names = tuple(project.images) if every and project.images else (_chosen("image", None, project.images, advice),)
+    return tuple(choose_image(project, name) for name in dict.fromkeys(names))
 
 
 def resolve_job(project: Project, job_name: str | None, cluster_name: str | None, options: JobSettings = NO_OPTIONS) -> Job:

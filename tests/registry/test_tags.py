@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy.errors import ConfigError, MissingProgramError
-from hpcdeploy.tags import GitFacts, newest_tag, read_git_facts, sanitise_tag, tags_for, web_address
+from hpcdeploy.tags import GitFacts, newest_tag, read_git_facts, sanitise_tag, tags_beside_others, tags_for, web_address
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
 
@@ -34,6 +34,29 @@ SHA = "0123456789abcdef0123456789abcdef01234567"
 )
 def test_tags_follow_the_rules_of_metadata_action(facts: GitFacts, expected: tuple[str, ...]) -> None:
     assert tags_for(facts) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "tags", "expected"),
+    [
+        (
+            "gpu-noble-12.9",
+            ("1.2.3", "1.2", "sha-0123456", "latest"),
+            (
+                "gpu-noble-12.9-1.2.3",
+                "gpu-noble-12.9-1.2",
+                "gpu-noble-12.9-sha-0123456",
+                "gpu-noble-12.9",
+            ),
+        ),
+        ("cpu", ("sha-0123456-dirty",), ("cpu-sha-0123456-dirty",)),
+        ("-odd-", ("latest",), ("odd-",)),
+    ],
+)
+def test_in_a_shared_repository_tags_bear_the_images_name(
+    name: str, tags: tuple[str, ...], expected: tuple[str, ...]
+) -> None:
+    assert tags_beside_others(tags, name) == expected
 
 
 @pytest.mark.parametrize(

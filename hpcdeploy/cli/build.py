@@ -1,0 +1,113 @@
+"""The verb ``build``: images from definitions, here or on a cluster's login node."""
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hpcdeploy.cli import show
+from hpcdeploy.cli.image_options import (
+    All,
+    AsJson,
+    BuildArgFile,
+    BuildArgs,
+    ImageNames,
+    Jobs,
+    bring_home,
+    definition_of,
+    file_of,
+    show_event,
+)
+
+if TYPE_CHECKING:
+    from hpcdeploy.cli.place import Place
+    from hpcdeploy.image import BuiltImage, Definition
+
+
+def build(
+    images: ImageNames = None,
+    every: All = False,
+    jobs: Jobs = 1,
+    on: Annotated[
+        str | None, typer.Option("--on", metavar="CLUSTER", help="Build on a cluster's login node.", show_default=False)
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", help="Where to write; with several images a folder, NAME.sif each.", show_default=False
+        ),
+    ] = None,
+    fetch: Annotated[bool, typer.Option("--fetch", help="Bring home what was built on a cluster.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Build again though the same inputs were built before.")] = False,
+    build_arg: BuildArgs = None,
+    build_arg_file: BuildArgFile = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the definition, as generate does, and build nothing.")
+    ] = False,
+    json: AsJson = False,
+) -> None:
+    """Generate an image's definition, build it, run its %test, and note what came out.
+
+    Of several images each is built, also where another fails; the exit code is that of the first that failed.
+    """
+    from hpcdeploy.cli import many
+    from hpcdeploy.cli.place import here
+    from hpcdeploy.config.resolution import choose_images
+    from hpcdeploy.errors import ConfigError
+
+    place = here()
+    chosen = choose_images(place.project, images or (), every=every)
+    if len(chosen) > 1:
+        if dry_run:
+            raise ConfigError("--dry-run prints one definition; 'hpcdeploy generate -o FOLDER' writes several")
+        options = [
+            *many.option("--on", on),
+            *many.option("--fetch", fetch),
+            *many.option("--force", force),
+            *many.option("--build-arg", build_arg),
+            *many.option("--build-arg-file", build_arg_file),
+        ]
+        names = [settings.name for settings in chosen]
+        files = {name: many.option("--output", output and output / f"{name}.sif") for name in names}
+        many.build({name: [*options, *files[name]] for name in names}, jobs=jobs, json=json)
+        return
+    [settings] = chosen
+    definition = definition_of(place, settings, build_arg, build_arg_file)
+    if dry_run:
+        print(definition.text, end="")
+        return
+    target = output or file_of(place, settings)
+    built = _build_on(place, on, definition, force=force) if on else _build_here(definition, target, force=force)
+    if on and (fetch or output):
+        built = bring_home(place, built, target)
+    place.store.built(place.project.root, built)
+    if json:
+        show.as_json(asdict(built))
+    else:
+        print(f"{built.path}  sha256:{built.sha256}  {built.size / 1e6:.0f} MB  ({built.apptainer})")
+
+
+def _build_here(definition: "Definition", target: Path, *, force: bool) -> "BuiltImage":
+    from hpcdeploy.flows.build import build_here
+
+    state = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hpcdeploy" / "builds"
+    return build_here(definition, target, work=state, force=force, report=show_event)
+
+
+def _build_on(place: "Place", name: str, definition: "Definition", *, force: bool) -> "BuiltImage":
+    from hpcdeploy.cli.place import connections
+    from hpcdeploy.flows.build import build_on
+
+    cluster = place.cluster(name)
+    with connections() as open_connections, show.transfer("sending files") as progress:
+        return build_on(
+            definition,
+            cluster,
+            open_connections.to(cluster),
+            force=force,
+            report=show_event,
+            progress=progress,
+            overrides=place.project.root,
+        )

@@ -1,0 +1,83 @@
+"""What the verbs that make images have in common: which images are meant, and their definitions."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hpcdeploy.cli import show
+
+if TYPE_CHECKING:
+    from hpcdeploy.apptainer.progress import BuildEvent
+    from hpcdeploy.cli.place import Place
+    from hpcdeploy.image import BuiltImage, Definition, ImageSettings
+
+ImageNames = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[IMAGE]...", help="Images of the project; none: its only one.", show_default=False),
+]
+All = Annotated[bool, typer.Option("--all", help="All images of the project.")]
+Jobs = Annotated[int, typer.Option("-j", "--jobs", metavar="N", min=1, help="Of several images, how many at once.")]
+BuildArgs = Annotated[
+    list[str] | None,
+    typer.Option("--build-arg", metavar="K=V", help="A value for %arguments; again for more.", show_default=False),
+]
+BuildArgFile = Annotated[
+    Path | None,
+    typer.Option("--build-arg-file", help="A file of K=V lines, as apptainer reads it.", exists=True, show_default=False),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def definition_of(
+    place: "Place", settings: "ImageSettings", build_args: Sequence[str] | None, file: Path | None
+) -> "Definition":
+    """Generate the definition of an image, and say on standard error what a person should know of it."""
+    from hpcdeploy.flows.generate import generate
+
+    lines = [*(file.read_text(encoding="utf-8").splitlines() if file else ()), *(build_args or ())]
+    definition = generate(settings, place.project.root, build_args=list(map(_build_arg, filter(None, lines))))
+    for note in definition.notes:
+        show.say(f"note: {note}")
+    return definition
+
+
+def file_of(place: "Place", settings: "ImageSettings") -> Path:
+    """Say where an image's file lies if nobody says: in the project's folder, by the image's name or else the folder's."""
+    from hpcdeploy.config.project import ONLY_IMAGE
+
+    name = place.project.root.name if settings.name == ONLY_IMAGE else settings.name
+    return place.project.root / f"{name}.sif"
+
+
+def bring_home(place: "Place", built: "BuiltImage", target: Path) -> "BuiltImage":
+    """Fetch an image that lies in a cluster's cache into the file `target`."""
+    from hpcdeploy.cli.place import connections
+    from hpcdeploy.flows.build import fetch_built
+
+    cluster = place.cluster(built.built_on)
+    with connections() as open_connections, show.transfer(f"fetching the image from {cluster.name}") as progress:
+        fetched = fetch_built(built, open_connections.to(cluster), target, progress=progress)
+    return replace(fetched, built_on="")
+
+
+def show_event(event: "BuildEvent") -> None:
+    """Show a step with the time since the start; on a terminal the lines in between too."""
+    if event.is_step:
+        show.say(f"[{event.elapsed:5.0f} s] {event.text}")
+    elif sys.stderr.isatty():
+        show.say(f"          {event.text}")
+
+
+def _build_arg(words: str) -> tuple[str, str]:
+    from hpcdeploy.errors import ConfigError
+
+    name, sign, value = words.partition("=")
+    if not sign:
+        raise ConfigError(
+            f"the build argument {words!r} has no '='; expected NAME=VALUE, as apptainer build --build-arg does"
+        )
+    return name.strip(), value.strip()

@@ -1,0 +1,75 @@
+"""``build`` and ``push`` of several images: the command for one, run for each, and a table of what came of it."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from json import loads
+from typing import Any
+
+import typer
+
+from hpcdeploy.cli import show
+
+Rows = Callable[[Any], list[list[str]]]
+"""Takes what the command for one image printed as JSON, gives the table's rows without the image's name."""
+
+
+def option(name: str, value: object) -> list[str]:
+    """Write an option as the command line has it: once for each value of a list, not at all where it was not given."""
+    if value is None or value is False:
+        return []
+    if value is True:
+        return [name]
+    return [f"{name}={one}" for one in (value if isinstance(value, list | tuple) else [value])]
+
+
+def build(tasks: Mapping[str, Sequence[str]], *, jobs: int, json: bool) -> None:
+    """Build each image of `tasks` with its options; raises `typer.Exit` with the first failure's code."""
+    _run("build", tasks, lambda image: [_built_row(image)], ("IMAGE", "RESULT", "SIZE", "SHA256"), jobs=jobs, json=json)
+
+
+def push(tasks: Mapping[str, Sequence[str]], *, jobs: int, json: bool) -> None:
+    """Push each image of `tasks` with its options; raises `typer.Exit` with the first failure's code."""
+    columns = ("IMAGE", "RESULT", "SIZE", "REFERENCE")
+    _run("push", tasks, lambda places: [_pushed_row(place) for place in places], columns, jobs=jobs, json=json)
+
+
+def _run(
+    verb: str, tasks: Mapping[str, Sequence[str]], rows: Rows, columns: Sequence[str], *, jobs: int, json: bool
+) -> None:
+    from hpcdeploy.flows.many import Task, first_failure, run_each
+
+    # -P: the working folder is a person's, and a file of its, such as types.py, is no module for us (python(1)).
+    command = (sys.executable, "-P", "-m", "hpcdeploy.cli.main", verb, "--json")
+    planned = [Task(name=name, argv=(*command, *options, "--", name)) for name, options in tasks.items()]
+    ended = run_each(planned, jobs=jobs, say=lambda name, line: show.say(f"{name} | {line}"))
+    answers = [loads(one.output) if one.output else None for one in ended]
+    if json:
+        show.as_json(
+            [
+                {"image": one.name, "exit_code": one.exit_code, "result": answer, "error": one.error}
+                for one, answer in zip(ended, answers, strict=True)
+            ]
+        )
+    else:
+        table = []
+        for one, answer in zip(ended, answers, strict=True):
+            error = one.error.partition("\n")[0] or f"ended with exit code {one.exit_code}"
+            table += [[one.name, *row] for row in (rows(answer) if answer else [_failed_row(error)])]
+        show.table(columns, table)
+    if code := first_failure(ended):
+        raise typer.Exit(code)
+
+
+def _built_row(image: Mapping[str, Any]) -> list[str]:
+    where = f"built on {image['built_on']}" if image["built_on"] else "built"
+    return [where, f"{image['size'] / 1e6:.0f} MB", image["sha256"]]
+
+
+def _pushed_row(place: Mapping[str, Any]) -> list[str]:
+    if "error" in place:
+        return _failed_row(f"{place['repository']}: {place['error']}".partition("\n")[0])
+    return ["pushed", f"{place['size'] / 1e6:.0f} MB", f"{place['reference']} ({', '.join(place['tags'])})"]
+
+
+def _failed_row(error: str) -> list[str]:
+    return ["failed", "", error]

@@ -1,0 +1,102 @@
+"""The verb ``push``: built images into registries."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hpcdeploy.cli import show
+from hpcdeploy.cli.image_options import All, AsJson, ImageNames, Jobs, bring_home, file_of
+
+if TYPE_CHECKING:
+    from hpcdeploy.cli.place import Place
+    from hpcdeploy.flows.push import Pushed, Refused
+    from hpcdeploy.image import BuiltImage, ImageSettings
+
+
+def push(
+    images: ImageNames = None,
+    every: All = False,
+    jobs: Jobs = 1,
+    repository: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--repository", metavar="HOST/PATH", help="Instead of the settings' own; again for more.", show_default=False
+        ),
+    ] = None,
+    tag: Annotated[
+        list[str] | None,
+        typer.Option("--tag", help="Instead of the tags that git gives; again for more.", show_default=False),
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Publish an image over ORAS, and print the reference that nobody can move: oras://...@sha256:...
+
+    Each image goes to each of its repositories, also where another fails; the exit code is that of the first failure.
+    """
+    from hpcdeploy.cli import many
+    from hpcdeploy.cli.place import here
+    from hpcdeploy.config.resolution import choose_images
+    from hpcdeploy.errors import ConfigError
+    from hpcdeploy.flows import push as flow
+    from hpcdeploy.registry.asking import registry_of
+    from hpcdeploy.tags import read_git_facts
+
+    place = here()
+    chosen = choose_images(place.project, images or (), every=every)
+    if len(chosen) > 1:
+        if repository:
+            raise ConfigError("--repository is for one image: in one repository each would take the others' tags; name one")
+        flow.refuse_same_tags(chosen, tag or ())
+        many.push({settings.name: many.option("--tag", tag) for settings in chosen}, jobs=jobs, json=json)
+        return
+    [settings] = chosen
+    built = _built(place, settings)
+    git = None if tag else read_git_facts(place.project.root)
+    with show.transfer("pushing") as progress:
+        done = flow.push(
+            built,
+            settings,
+            place.store,
+            registry_of,
+            git=git,
+            warn=show.say,
+            repositories=repository or (),
+            tags=tag or (),
+            images=list(place.project.images.values()),
+            progress=progress,
+        )
+    refused = [one for one in done if isinstance(one, flow.Refused)]
+    if refused and len(done) == 1:
+        raise refused[0].error
+    if json:
+        show.as_json([_plain(one) for one in done])
+    for one in done:
+        if isinstance(one, flow.Refused):
+            show.say(f"{one.repository}: {one.error}")
+        elif not json:
+            show.say(f"{one.image.repository}: {', '.join(one.tags)}")
+            print(one.image.reference)
+    if refused:
+        where = ", ".join(one.repository for one in refused)
+        raise type(refused[0].error)(f"{len(refused)} of {len(done)} repositories did not take the image: {where}")
+
+
+def _built(place: "Place", settings: "ImageSettings") -> "BuiltImage":
+    from hpcdeploy.errors import ConfigError
+
+    built = place.store.latest_build(place.project.root, settings.name)
+    if built is None:
+        raise ConfigError(f"the image {settings.name!r} was not built yet; run 'hpcdeploy build' first")
+    if built.built_on:
+        built = bring_home(place, built, file_of(place, settings))
+        place.store.built(place.project.root, built)
+    return built
+
+
+def _plain(one: "Pushed | Refused") -> dict[str, object]:
+    from hpcdeploy.flows.push import Pushed
+
+    if isinstance(one, Pushed):
+        return {**asdict(one.image), "reference": one.image.reference, "tags": one.tags}
+    return {"repository": one.repository, "error": str(one.error), "exit_code": one.error.exit_code}

@@ -5,12 +5,36 @@ installed package (``_data``) or, in a checkout, at the top of the repository.
 """
 
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from hpcdeploy.errors import TemplateError
+from hpcdeploy.spelling import meant
 
-FOLDERS = ("defs", "login_templates", "slurm_templates", "htcondor_templates")
+FOLDERS = ("defs", "login_templates", "slurm_templates", "htcondor_templates", "page_templates")
+
+_MARKUP = (".html", ".svg")
+"""Templates whose values escape themselves; all else is shell and definition files, where each value has its own quoting."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Template:
+    """A template by its name (``"defs/pixi.def"``): the shipped file, and the project's own where it has one.
+
+    ``shipped`` is None for a file of the project in a template folder whose name is no template's; ``meant`` is then the
+    template that it was probably meant to be (empty: none is near).
+    """
+
+    name: str
+    shipped: Path | None = None
+    own: Path | None = None
+    meant: str = ""
+
+    @property
+    def in_force(self) -> Path | None:
+        """The file that is rendered; None where this is no template."""
+        return self.shipped and (self.own or self.shipped)
 
 
 def shipped_root() -> Path:
@@ -23,6 +47,21 @@ def shipped_root() -> Path:
     return data if data.is_dir() else package.parent
 
 
+def every_template(overrides: Path | None = None) -> tuple[Template, ...]:
+    """List the shipped templates, and the files of the project's own template folders (`overrides` is its folder)."""
+    shipped = _files(shipped_root())
+    own = _files(overrides) if overrides and overrides.resolve() != shipped_root().resolve() else {}
+    return tuple(
+        Template(
+            name=name,
+            shipped=shipped.get(name),
+            own=own.get(name),
+            meant="" if name in shipped else meant(name, shipped) or "",
+        )
+        for name in sorted({*shipped, *own})
+    )
+
+
 def render(
     name: str,
     values: Mapping[str, object],
@@ -33,7 +72,7 @@ def render(
     """Render the template `name` (``"defs/pixi.def"``) with `values`.
 
     `overrides` is the project's folder: a file of the same name there wins. Raises `TemplateError` where the template is
-    missing, broken, or uses a name that nobody defined.
+    missing, broken, uses a name that nobody defined, or does with a value what cannot be done.
     """
     import jinja2
 
@@ -51,7 +90,7 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 - shell and definition files, where each value has its own quoting filter
+        autoescape=_is_markup,  # noqa: S701 - a choice by name
     )
     environment.filters.update(filters or {})
     try:
@@ -60,6 +99,27 @@ def render(
         raise TemplateError(f"template {error.name!r} is not in {' or '.join(map(str, roots))}") from error
     except jinja2.TemplateSyntaxError as error:
         raise TemplateError(f"{error.filename or name}, line {error.lineno}: {error.message}") from error
-    except jinja2.UndefinedError as error:
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        raise TemplateError(f"{frame.filename}, line {frame.lineno}: {error.message}") from error
+    except (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError) as error:
+        raise TemplateError(f"{_place(error, roots) or name}: {error}") from error
+
+
+def _is_markup(name: str | None) -> bool:
+    return (name or "").endswith(_MARKUP)
+
+
+def _place(error: Exception, roots: Sequence[Path]) -> str:
+    """Say in which line of which template an error came up: a filter's own frames, further in, are of no use to anybody."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if any(Path(frame.filename).is_relative_to(root / folder) for root in roots for folder in FOLDERS):
+            return f"{frame.filename}, line {frame.lineno}"
+    return ""
+
+
+def _files(root: Path) -> dict[str, Path]:
+    """Return the files in the template folders of `root` by their names, hidden ones left out."""
+    return {
+        str(path.relative_to(root)): path
+        for folder in FOLDERS
+        for path in sorted((root / folder).rglob("*"))
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(root).parts)
+    }

@@ -12,9 +12,9 @@ ROWS = (
     ("cli",),
     ("flows",),
     ("apptainer", "registry", "scheduler", "transport", "store", "lab"),
-    ("config", "definition", "tags"),
+    ("config", "definition", "picture", "tags"),
     ("templates", "environments", "image", "source", "job", "cluster", "run", "shell"),
-    ("errors", "login_node", "progress", "spelling"),
+    ("errors", "login_node", "progress", "secret", "spelling", "treemap"),
 )
 # Values that are made of values, and text that is made of quoted words.
 ALLOWED = {("cluster", "job"), ("run", "cluster"), ("image", "source"), ("environments", "source")}

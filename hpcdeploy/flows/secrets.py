@@ -1,0 +1,98 @@
+"""The values of a build's secrets: from the environment, or from files, read once and shown to nobody."""
+
+import csv
+import os
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from hpcdeploy.errors import ConfigError
+from hpcdeploy.image import ImageSettings, Secret
+from hpcdeploy.secret import SecretValue
+from hpcdeploy.spelling import nearest
+
+_FORM = "id=NAME, id=NAME,env=VARIABLE or id=NAME,src=FILE"
+
+
+def read_secrets(
+    settings: ImageSettings,
+    names: Collection[str],
+    project: Path,
+    environ: Mapping[str, str],
+    given: Sequence[Secret] = (),
+) -> dict[str, SecretValue]:
+    """Read the secrets `names` (a definition's), from where the settings say or, before that, where `given` says.
+
+    Files of the settings are relative to the folder `project`, those of `given` to the working folder. What is given and
+    not asked for is not read. Raises `ConfigError` that names the secret and where it was looked for, never a value.
+    """
+    described = {secret.name: secret for secret in settings.secrets}
+    overriding = {secret.name: secret for secret in given}
+    values: dict[str, SecretValue] = {}
+    for name in names:
+        if name in overriding:
+            values[name] = _read(overriding[name], Path.cwd(), environ)
+        elif name in described:
+            values[name] = _read(described[name], project, environ)
+        else:
+            raise ConfigError(
+                f"a step asks for the secret {name!r}, which 'secrets' of the image {settings.name!r} does not describe: "
+                f"{nearest(name, tuple(described))}; add it there"
+            )
+    return values
+
+
+def parse_given(words: str) -> Secret:
+    """Read one ``--secret``, written as for ``docker build`` (``id=NAME[,env=VARIABLE][,src=FILE]``, also ``type``).
+
+    With a name alone it comes from the variable of that name. Raises `ConfigError`.
+    """
+    fields: dict[str, str] = {}
+    for part in next(csv.reader([words]), []):
+        key, sign, value = part.partition("=")
+        key = {"source": "src"}.get(key.strip().lower(), key.strip().lower())
+        if not sign or not value or key in fields or key not in ("id", "env", "src", "type"):
+            raise ConfigError(f"--secret {words}: found {part!r}; expected {_FORM}")
+        fields[key] = value
+    name, kind = fields.get("id", ""), fields.get("type", "")
+    if not name or {"env", "src"} <= fields.keys() or kind not in ("", "env", "file"):
+        raise ConfigError(f"--secret {words}: expected {_FORM}")
+    if kind == "env" and "src" in fields:  # docker's type=env,src=VARIABLE
+        fields["env"] = fields.pop("src")
+    if (kind == "file") != ("src" in fields) and kind:
+        raise ConfigError(f"--secret {words}: type={kind} does not fit the rest; expected {_FORM}")
+    if "src" in fields:
+        return Secret(name=name, file=fields["src"])
+    return Secret(name=name, env=fields.get("env", name))
+
+
+def check_given(given: Sequence[Secret], images: Collection[ImageSettings]) -> None:
+    """Raise `ConfigError` for what is given and none of the images that are to be built describes: a misspelt name."""
+    known = tuple(dict.fromkeys(secret.name for image in images for secret in image.secrets))
+    for secret in given:
+        if secret.name not in known:
+            raise ConfigError(
+                f"--secret: no 'secrets' of the settings describe {secret.name!r}: {nearest(secret.name, known)}; steps can "
+                "only ask for a secret that is described there"
+            )
+
+
+def _read(secret: Secret, folder: Path, environ: Mapping[str, str]) -> SecretValue:
+    if secret.env:
+        value = environ.get(secret.env)
+        if value is None:
+            raise ConfigError(
+                f"the secret {secret.name!r} is to come from the variable {secret.env}, which is not set; set it, or say "
+                f"--secret id={secret.name},src=FILE"
+            )
+        return SecretValue(os.fsencode(value), variable=secret.env)
+    path = Path(secret.file)
+    if secret.file.startswith("~/"):
+        path = Path(environ.get("HOME") or Path.home()) / secret.file[2:]
+    path = folder / path
+    try:
+        return SecretValue(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(
+            f"the secret {secret.name!r} is to come from the file {path}, which cannot be read ({error.strerror}); make it, "
+            f"or say --secret id={secret.name},env=VARIABLE"
+        ) from error

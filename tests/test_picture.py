@@ -12,8 +12,8 @@ ITEMS = largest_first(
     (
         Item(name="libtorch", version="2.9", kind="conda", family="Python", size=800_000_000),
         Item(name="libcublas", version="12.9", kind="conda", family="CUDA", size=400_000_000),
-        Item(name="zlib", version="1.3", kind="conda", family="libraries", size=1_000_000),
-        Item(name="xz", version="5", kind="conda", family="libraries", size=900_000),
+        Item(name="six", version="1.3", kind="conda", family="Python", size=1_000_000),
+        Item(name="pip", version="5", kind="conda", family="Python", size=900_000),
         Item(name="<script>&\"'\x00", version="1", kind="pypi", family="PyPI"),
     )
 )

@@ -10,7 +10,7 @@ def init(
     folder: Annotated[Path, typer.Argument(help="The project's folder.", exists=True, file_okay=False)] = Path(),
     force: Annotated[bool, typer.Option("--force", help="Overwrite a hpcdeploy.toml that is there.")] = False,
 ) -> None:
-    """Write a commented hpcdeploy.toml from what is found in a folder: pixi.toml, its environments, the git remote."""
+    """Write a commented hpcdeploy.toml from what a folder holds: pixi.toml, spack.yaml, a Dockerfile, git's origin."""
     from hpcdeploy.flows.init import init as write
 
     path = write(folder, force=force)

@@ -1,5 +1,6 @@
 """The first settings file: valid whatever the folder holds, and never written over another."""
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -12,13 +13,14 @@ from typer.testing import CliRunner
 from hpcdeploy.cli.init import init as command
 from hpcdeploy.config.documents import parse_document
 from hpcdeploy.config.files import load_project
+from hpcdeploy.config.first_settings import Facts, first_settings, guess_repository
 from hpcdeploy.config.reading import Report, read
 from hpcdeploy.config.resolution import choose_image
 from hpcdeploy.config.schema import PROJECT_FILE
 from hpcdeploy.environments.pixi import Environment, Feature, Platform, Workspace
 from hpcdeploy.errors import ConfigError, EnvironmentFileError
-from hpcdeploy.flows.init import Facts, first_settings, guess_repository, init
-from hpcdeploy.source import PixiSource
+from hpcdeploy.flows.init import init
+from hpcdeploy.source import DefinitionSource, DockerfileSource, PixiSource, Source, SpackSource
 
 PIXI = """
 [workspace]
@@ -39,8 +41,8 @@ mac = ["mac"]
 
 GOLDEN = """\
 # Settings of hpcdeploy: the image, the clusters, the jobs. Every key: docs/configuration.md of hpcdeploy
-# Dockerfile is here too; this [image] is made from a Pixi workspace only.
-# old.def is here too; this [image] is made from a Pixi workspace only.
+# Dockerfile is here too. An image of it: dockerfile = "Dockerfile"
+# old.def is here too. An image of it: definition = "old.def"
 
 [image]
 repository = "ghcr.io/me/train"
@@ -96,16 +98,33 @@ def test_a_folder_becomes_a_commented_file_that_loads(tmp_path: Path) -> None:
 
 def test_what_is_commented_out_is_valid_too() -> None:
     lines = GOLDEN.replace("# [clusters", "[clusters").splitlines()
-    assert is_valid("\n".join(line.removeprefix("# ") if " = " in line and "{ …" not in line else line for line in lines))
+    assert is_valid("\n".join(line.removeprefix("# ") if re.match(r"# [\w-]+ = ", line) else line for line in lines))
 
 
 def test_a_pyproject_serves_as_manifest_only_with_pixi_in_it(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "x"\n')
-    assert "No Pixi workspace was found here" in init(tmp_path).read_text()
+    assert "No pixi.toml, spack.yaml, Dockerfile or definition file was found here" in init(tmp_path).read_text()
     (tmp_path / "pyproject.toml").write_text(
         '[project]\nname = "x"\n[tool.pixi.workspace]\nchannels = []\nplatforms = ["linux-64"]'
     )
     assert 'pixi = { environment = "default" }\n#' in init(tmp_path, force=True).read_text()
+
+
+@pytest.mark.parametrize(
+    ("files", "source"),
+    [
+        (["spack.yaml", "Dockerfile"], SpackSource()),
+        (["Dockerfile", "x.def"], DockerfileSource()),
+        (["Containerfile"], DockerfileSource(file="Containerfile")),
+        (['a "b".def'], DefinitionSource(file='a "b".def')),
+    ],
+)
+def test_without_pixi_the_image_is_made_from_what_is_there(tmp_path: Path, files: list[str], source: Source) -> None:
+    for name in files:
+        (tmp_path / name).touch()
+    text = init(tmp_path).read_text()
+    assert choose_image(load_project(tmp_path, {"HOME": str(tmp_path)}), None).source == source
+    assert all(f"# {name} is here too" in text for name in files[1:])
 
 
 def test_an_empty_folder_gets_a_file_that_loads(tmp_path: Path) -> None:

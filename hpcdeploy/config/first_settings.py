@@ -1,0 +1,139 @@
+"""The text of a first ``hpcdeploy.toml`` out of what a folder holds, with what is not known as comments to uncomment."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hpcdeploy.environments.pixi import Workspace
+from hpcdeploy.errors import EnvironmentFileError
+
+_REGISTRIES = {"github.com": "ghcr.io", "gitlab.com": "registry.gitlab.com"}
+# Addresses as git-clone(1) has them, with a user or a token in front of the host that must not be carried on.
+_REMOTE = re.compile(r"(?:(?:https?|ssh|git)://)?(?:[^@/]*@)?([A-Za-z0-9.-]+)(?::[0-9]+/|[:/]/*)(.+?)(?:\.git)?/*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What a folder holds. ``others`` are recipes of other kinds, by file name; ``remote`` is git's ``origin``."""
+
+    workspace: Workspace | None = None
+    others: Sequence[str] = ()
+    remote: str = ""
+
+
+def guess_repository(remote: str) -> str:
+    """Return the registry's repository that belongs to a git remote; empty where the host is not known to have one."""
+    match = _REMOTE.fullmatch(remote)
+    if match is None or match[1].lower() not in _REGISTRIES:
+        return ""
+    path = match[2].strip("/").lower()
+    part = r"[a-z0-9]+(?:[._-][a-z0-9]+)*"
+    return f"{_REGISTRIES[match[1].lower()]}/{path}" if re.fullmatch(rf"{part}(?:/{part})+", path) else ""
+
+
+def first_settings(facts: Facts) -> str:
+    """Return the text of a first ``hpcdeploy.toml``: what is known stands as it is, the rest as comments to uncomment."""
+    cuda, others = "", list(facts.others)
+    repository = guess_repository(facts.remote)
+    if facts.workspace is not None:
+        environment, cuda = _environment(facts.workspace)
+        image = _of_workspace(facts.workspace, environment, cuda, repository)
+    elif others:
+        image = ["[image]", _repository(repository), _source(others.pop(0))]
+    else:
+        image = _of_nothing()
+    head = [
+        "# Settings of hpcdeploy: the image, the clusters, the jobs. Every key: docs/configuration.md of hpcdeploy",
+        *(f"# {_shown(name)} is here too. An image of it: {_shown(_source(name))}" for name in others),
+    ]
+    has_image = facts.workspace is not None or bool(facts.others)
+    return "\n".join([*head, "", *image, "", *_cluster(), "", *_job(cuda, has_image=has_image)]) + "\n"
+
+
+def _source(file: str) -> str:
+    """Return the line that makes an image from a file of the folder."""
+    if file == "spack.yaml":
+        return 'spack = { environment = "." }'
+    return f"{'definition' if file.endswith('.def') else 'dockerfile'} = {_quoted(file)}"
+
+
+def _repository(repository: str) -> str:
+    if repository:
+        return f"repository = {_quoted(repository)}"
+    return '# repository = "ghcr.io/me/train"   # where hpcdeploy push puts it'
+
+
+def _environment(workspace: Workspace) -> tuple[str, str]:
+    """Return the environment that an image is most likely for, and its CUDA version: the first that wants a GPU."""
+    asked: dict[str, str] = {}
+    for environment in workspace.environments:
+        try:
+            asked[environment.name] = workspace.cuda(environment)
+        except EnvironmentFileError:
+            continue  # Not made for Linux: no image can be made of it.
+    with_cuda = [name for name, cuda in asked.items() if cuda]
+    name = with_cuda[0] if with_cuda else next(iter(asked), "default")
+    return name, asked.get(name, "")
+
+
+def _of_workspace(workspace: Workspace, environment: str, cuda: str, repository: str) -> list[str]:
+    others = [found.name for found in workspace.environments if found.name != environment]
+    return [
+        "[image]",
+        _repository(repository),
+        f"pixi = {{ environment = {_quoted(environment)} }}",
+        *(
+            [f'# The workspace asks for CUDA {_shown(cuda)}; pixi = {{ …, cuda = "…" }} would override that.']
+            if cuda
+            else []
+        ),
+        *([f"# Other environments: {', '.join(map(_shown, others))}. For several images: [images.NAME]"] if others else []),
+        '# files = { "app" = "/app" }           # from the project\'s folder into the image',
+        '# test = ["python --version"]          # run when the image is built; the build fails where it fails',
+    ]
+
+
+def _of_nothing() -> list[str]:
+    return [
+        "# No pixi.toml, spack.yaml, Dockerfile or definition file was found here. With a pixi.toml and a pixi.lock",
+        "# (pixi init, pixi lock), uncomment:",
+        "# [image]",
+        '# repository = "ghcr.io/me/train"',
+        '# pixi = { environment = "default" }',
+    ]
+
+
+def _cluster() -> list[str]:
+    return [
+        "# A cluster may stand here, or for all projects in ~/.config/hpcdeploy/config.toml.",
+        "# [clusters.hpc]",
+        '# host = "login.hpc.example.org"       # any Host of ~/.ssh/config, or "local" on the login node itself',
+        '# scheduler = "slurm"                  # or "htcondor"',
+        '# root = "$SCRATCH/hpcdeploy"          # expanded there',
+        "# [clusters.hpc.defaults]",
+        '# account = "abc"',
+        '# partition = "gpu"',
+    ]
+
+
+def _job(cuda: str, *, has_image: bool) -> list[str]:
+    return [
+        "[jobs.hello]",
+        *([] if has_image else ['image = "image.sif"                     # a file, or an oras:// reference']),
+        'command = ["nvidia-smi"]' if cuda else 'command = ["sh", "-c", "echo Hello from $(uname -n)"]',
+        *(["gpus = 1"] if cuda else []),
+        "cpus = 1",
+        'memory = "2 GB"',
+        'time = "10 min"',
+    ]
+
+
+def _quoted(text: str) -> str:
+    """Return `text` as a TOML string: JSON's escapes are TOML's, but DEL must be escaped too."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _shown(text: str) -> str:
+    """Return `text` as a comment can hold it."""
+    return text if text.isprintable() else ascii(text)

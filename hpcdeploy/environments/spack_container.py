@@ -1,0 +1,133 @@
+"""The section ``container`` of a ``spack.yaml``, as Spack's ``containerize`` understands it.
+
+Source: ``lib/spack/spack/schema/container.py`` and ``lib/spack/spack/container/images.json`` of Spack 0.20 to 1.0.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hpcdeploy.environments.spack_yaml import Table, table, text_of, texts, truth
+from hpcdeploy.errors import EnvironmentFileError
+from hpcdeploy.spelling import nearest
+
+KEYS = (
+    *("format", "images", "strip", "os_packages", "labels", "template", "singularity", "docker", "depfile"),
+    "extra_instructions",
+)
+MANAGERS = ("apt", "dnf", "dnf_epel", "yum", "yum_amazon", "zypper", "apk")
+
+
+@dataclass(frozen=True, kw_only=True)
+class System:
+    """An operating system of ``images: os``: its image with Spack (no tag), its plain image, its package manager."""
+
+    build: str
+    final: str
+    manager: str
+
+
+SYSTEMS: Mapping[str, System] = {
+    "ubuntu:24.04": System(build="docker.io/spack/ubuntu-noble", final="docker.io/ubuntu:24.04", manager="apt"),
+    "ubuntu:22.04": System(build="docker.io/spack/ubuntu-jammy", final="docker.io/ubuntu:22.04", manager="apt"),
+    "ubuntu:20.04": System(build="docker.io/spack/ubuntu-focal", final="docker.io/ubuntu:20.04", manager="apt"),
+    "almalinux:9": System(build="docker.io/spack/almalinux9", final="quay.io/almalinuxorg/almalinux:9", manager="dnf_epel"),
+    "almalinux:8": System(build="docker.io/spack/almalinux8", final="quay.io/almalinuxorg/almalinux:8", manager="dnf_epel"),
+    "rockylinux:9": System(build="docker.io/spack/rockylinux9", final="docker.io/rockylinux:9", manager="dnf_epel"),
+    "rockylinux:8": System(build="docker.io/spack/rockylinux8", final="docker.io/rockylinux:8", manager="dnf_epel"),
+    "centos:stream9": System(
+        build="docker.io/spack/centos-stream9", final="quay.io/centos/centos:stream9", manager="dnf_epel"
+    ),
+    "centos:7": System(build="docker.io/spack/centos7", final="docker.io/centos:7", manager="yum"),
+    "fedora:40": System(build="docker.io/spack/fedora40", final="docker.io/fedora:40", manager="dnf"),
+    "fedora:39": System(build="docker.io/spack/fedora39", final="docker.io/fedora:39", manager="dnf"),
+    "opensuse/leap:15": System(build="docker.io/spack/leap15", final="docker.io/opensuse/leap:latest", manager="zypper"),
+}
+"""Those for which there is an image with Spack in it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Container:
+    """What the section asks for. ``build`` and ``final`` are empty where it names no images.
+
+    ``manager`` is the package manager (empty: not said); ``update`` is whether its lists are renewed first. ``test`` are
+    shell lines; ``unused`` are the keys that say something which an image of hpcdeploy is told otherwise.
+    """
+
+    build: str = ""
+    final: str = ""
+    strip: bool = True
+    manager: str = ""
+    update: bool = True
+    build_packages: tuple[str, ...] = ()
+    final_packages: tuple[str, ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+    test: str = ""
+    unused: tuple[str, ...] = ()
+
+
+def read_container(value: object, file: str) -> Container:
+    """Read the section; `EnvironmentFileError` for what is not understood, with the way round it."""
+    where = f"{file}: spack.container"
+    given = table(value, where)
+    _known(given, KEYS, where)
+    if given.get("extra_instructions"):
+        raise EnvironmentFileError(
+            f"{where}.extra_instructions are lines for one recipe format, which cannot be translated; say them as shell "
+            "lines in the image's 'setup', and take them out there"
+        )
+    build, final, manager = _images(given.get("images"), f"{where}.images")
+    packages = table(given.get("os_packages"), f"{where}.os_packages")
+    _known(packages, ("command", "update", "build", "final"), f"{where}.os_packages")
+    command = text_of(packages.get("command"), f"{where}.os_packages.command")
+    if command and command not in MANAGERS:
+        raise EnvironmentFileError(f"{where}.os_packages.command is {command!r}; {nearest(command, MANAGERS)}")
+    native = table(given.get("singularity"), f"{where}.singularity")
+    _known(native, ("runscript", "startscript", "test", "help"), f"{where}.singularity")
+    labels = table(given.get("labels"), f"{where}.labels")
+    return Container(
+        build=build,
+        final=final,
+        strip=truth(given.get("strip"), f"{where}.strip", default=True),
+        manager=command or manager,
+        update=truth(packages.get("update"), f"{where}.os_packages.update", default=True),
+        build_packages=texts(packages.get("build"), f"{where}.os_packages.build"),
+        final_packages=texts(packages.get("final"), f"{where}.os_packages.final"),
+        labels=tuple((name, text_of(label, f"{where}.labels.{name}")) for name, label in labels.items()),
+        test=text_of(native.get("test"), f"{where}.singularity.test"),
+        unused=(
+            *(key for key in ("template",) if given.get(key)),
+            *(f"singularity.{key}" for key in ("runscript", "startscript", "help") if native.get(key)),
+        ),
+    )
+
+
+def _images(value: object, where: str) -> tuple[str, str, str]:
+    """Return build image, final image and package manager; each empty where nothing is said."""
+    if value is None or value == "":
+        return "", "", ""
+    given = table(value, where)
+    _known(given, ("build", "final", "os", "spack"), where)
+    if "build" in given or "final" in given:
+        pair = [text_of(given.get(key), f"{where}.{key}") for key in ("build", "final")]
+        if not all(pair):
+            raise EnvironmentFileError(f"{where} names only one of build and final; name both, as Spack demands")
+        return pair[0], pair[1], ""
+    system = text_of(given.get("os"), f"{where}.os")
+    if system not in SYSTEMS:
+        raise EnvironmentFileError(
+            f"{where}.os is {system!r}, for which there is no image with Spack in it; {nearest(system, tuple(SYSTEMS))} "
+            "Or name the images themselves: build and final"
+        )
+    spack = given.get("spack")
+    if not isinstance(spack, str) or not spack:
+        raise EnvironmentFileError(
+            f"{where}.spack is {spack!r}, but a release such as '1.1.0' was expected: Spack is not fetched from git during "
+            "a build; name an image that holds the Spack you want in build, and the plain one in final"
+        )
+    return f"{SYSTEMS[system].build}:{spack}", SYSTEMS[system].final, SYSTEMS[system].manager
+
+
+def _known(given: Table, keys: tuple[str, ...], where: str) -> None:
+    odd = next((key for key in given if key not in keys), None)
+    if odd is not None:
+        raise EnvironmentFileError(f"{where} has the key {odd!r}, which is not understood; {nearest(odd, keys)}")

@@ -1,0 +1,25 @@
+"""The packages of a Spack lock file as items. Spack compiles: what a package will weigh is not known before it is built."""
+
+import json
+
+from hpcdeploy.environments.families import library_family
+from hpcdeploy.environments.inventory import Item, largest_first
+from hpcdeploy.environments.spack_lock import read_lock
+
+
+def spack_items(text: str, file: str = "spack.lock") -> tuple[Item, ...]:
+    """Return the locked packages, those of the system (externals) included; raises `EnvironmentFileError`."""
+    read_lock(text, file)  # what is no lock file is refused there
+    nodes = [(key, node) for key, node in json.loads(text)["concrete_specs"].items() if isinstance(node, dict)]
+    return largest_first(
+        Item(
+            name=str(node.get("name")),
+            version=str(node.get("version") or ""),
+            kind="spack",
+            family="Python"
+            if str(node.get("name")).startswith(("py-", "python"))
+            else library_family(str(node.get("name"))),
+            build=key,
+        )
+        for key, node in nodes
+    )

@@ -1,0 +1,74 @@
+"""A Spack environment's ``spack.lock`` as plain values: what is locked, for which target, out of which repositories.
+
+Spack writes it as JSON, with the lock file's version under ``_meta`` (``lockfile-version``; 4 to 7 are known here: one of
+before 4 does not key its specs by their full hash, and Spack 0.18 was the last to write it).
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from hpcdeploy.environments.spack import PACKAGE
+from hpcdeploy.errors import EnvironmentFileError
+
+OLDEST = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpackLock:
+    """A lock file: the names of its roots, the targets of its packages, and each package's repository (namespace)."""
+
+    roots: tuple[str, ...]
+    targets: tuple[str, ...]
+    namespaces: Mapping[str, str]
+
+
+def read_lock(text: str, file: str = "spack.lock") -> SpackLock:
+    """Read a lock file; `EnvironmentFileError` where it is none, or too old."""
+    try:
+        top = json.loads(text)
+    except ValueError as error:
+        raise EnvironmentFileError(
+            f"{file} is not valid JSON: {error}; run 'spack concretize --force' to renew it"
+        ) from error
+    meta = _table(_table(top, file).get("_meta"), f"{file}: _meta")
+    version = meta.get("lockfile-version")
+    if not isinstance(version, int) or version < OLDEST:
+        raise EnvironmentFileError(
+            f"{file} is of version {version!r}, but {OLDEST} or later was expected; run 'spack concretize --force'"
+        )
+    specs = _table(top.get("concrete_specs"), f"{file}: concrete_specs")
+    if not specs:
+        raise EnvironmentFileError(f"{file} locks no package; run 'spack concretize' in its folder")
+    nodes = [_table(node, f"{file}: concrete_specs") for node in specs.values()]
+    return SpackLock(
+        roots=tuple(dict.fromkeys(_roots(top, file))),
+        targets=tuple(sorted({target for node in nodes if not node.get("external") for target in _target(node)})),
+        namespaces={str(node.get("name")): str(node.get("namespace") or "builtin") for node in nodes},
+    )
+
+
+def _roots(top: Mapping[str, object], file: str) -> Iterator[str]:
+    roots = top.get("roots")
+    for root in roots if isinstance(roots, list) else []:
+        match = PACKAGE.match(str(_table(root, f"{file}: roots").get("spec") or ""))
+        if match:
+            yield match[1]
+
+
+def _target(node: Mapping[str, object]) -> Iterator[str]:
+    """Tell a package's target: a name, or for one that archspec does not know as a generic one, a table with its name."""
+    arch = node.get("arch")
+    target = arch.get("target") if isinstance(arch, dict) else None
+    name = target.get("name") if isinstance(target, dict) else target
+    if name:
+        yield str(name)
+
+
+def _table(value: object, key: str) -> Mapping[str, object]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise EnvironmentFileError(f"{key} is {str(value)[:60]!r}, but a table was expected; run 'spack concretize --force'")
+    return cast("Mapping[str, object]", value)

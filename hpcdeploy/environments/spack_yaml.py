@@ -1,0 +1,92 @@
+"""Spack's YAML as plain values in which every scalar is the text that stands in the file.
+
+Types would lose words: ``spack: 0.20`` is no number. A key may end with ``:``, ``+`` or ``-``, which tell Spack how to merge
+it with lower scopes (Spack's documentation, "Configuration Files", "Overriding entire sections"); here it is found under its
+name, and ``overrides`` tells the first of these.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import cast
+
+from hpcdeploy.errors import EnvironmentFileError
+
+Table = Mapping[str, object]
+TRUE = frozenset({"true", "yes", "on"})
+FALSE = frozenset({"false", "no", "off"})
+
+
+def load(text: str, file: str) -> Table:
+    """Read a file's text; `EnvironmentFileError` with the line where it is no YAML, or no table."""
+    import yaml
+
+    class Plain(yaml.SafeLoader):
+        """The safe loader without its guesses at types; merge keys (``<<``) keep their meaning."""
+
+        yaml_implicit_resolvers = {"<": [("tag:yaml.org,2002:merge", re.compile("^<<$"))]}  # noqa: RUF012
+
+    try:
+        top = yaml.load(text, Plain)  # noqa: S506 - a safe loader
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise EnvironmentFileError(f"{file}{line}: not valid YAML: {error.problem}; correct that line") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise EnvironmentFileError(f"{file} is not valid YAML: {error}; correct it") from error
+    return table(top, file)
+
+
+def named(given: Table, key: str) -> object:
+    """Return what stands under `key`, whichever sign of merging the key bears; None where there is nothing."""
+    return next((given[sign] for sign in (key, f"{key}:", f"{key}+", f"{key}-") if sign in given), None)
+
+
+def overrides(given: Table, key: str) -> bool:
+    """Tell whether `key` is there as ``key::``, so that Spack drops what lower scopes say."""
+    return f"{key}:" in given
+
+
+def plain_key(key: str) -> str:
+    """Return a key's name without its sign of merging."""
+    return key.rstrip(":+-") if key[-1:] in ":+-" else key
+
+
+def table(value: object, key: str) -> Table:
+    """Return a table; nothing is an empty one."""
+    if value is None or value == "":
+        return {}
+    if not isinstance(value, dict):
+        raise EnvironmentFileError(f"{key} is {str(value)[:60]!r}, but a table was expected; correct it")
+    return {str(name): inner for name, inner in cast("Mapping[object, object]", value).items()}
+
+
+def listed(value: object, key: str) -> list[object]:
+    """Return a list; nothing is an empty one."""
+    if value is None or value == "":
+        return []
+    if not isinstance(value, list):
+        raise EnvironmentFileError(f"{key} is {str(value)[:60]!r}, but a list was expected; correct it")
+    return value
+
+
+def text_of(value: object, key: str) -> str:
+    """Return a text; nothing is an empty one."""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise EnvironmentFileError(f"{key} is {str(value)[:60]!r}, but a text was expected; correct it")
+    return value
+
+
+def texts(value: object, key: str) -> tuple[str, ...]:
+    """Return the texts of a list, of which there may be none."""
+    return tuple(text_of(item, key) for item in listed(value, key))
+
+
+def truth(value: object, key: str, *, default: bool) -> bool:
+    """Return true or false as YAML 1.1 and 1.2 write them."""
+    word = text_of(value, key).lower()
+    if not word:
+        return default
+    if word not in TRUE | FALSE:
+        raise EnvironmentFileError(f"{key} is {word!r}, but true or false was expected; correct it")
+    return word in TRUE

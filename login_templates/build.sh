@@ -14,6 +14,13 @@ say() { printf '%s\n' "$*" >&2 || true; }
 # A login shell runs ~/.bash_logout in its exit: under -e a command that fails there, as Debian's does without a terminal, would
 # end it with that command's status instead of ours.
 die() { local code=$1; shift; say "error: $*"; set +e; exit "$code"; }
+[% if secrets %]
+
+[% include "login_templates/secrets.sh" %]
+[% for variable in variables %]
+unset [= variable =]
+[% endfor %]
+[% endif %]
 
 [% for line in setup %]
 [= line =]
@@ -91,13 +98,29 @@ export [= prefix =]_NOHTTPS=1
 [% endif %]
 export [= prefix =]_TMPDIR=$temporary [= prefix =]_CACHEDIR=${[= prefix =]_CACHEDIR:-$root/cache} TMPDIR=$temporary
 unset [= prefix =]_BIND [= prefix =]_BINDPATH
+[% if secrets %]
+pipes=$temporary/secrets
+make_secrets_folder "$pipes" || die 10 "cannot make named pipes in $pipes; set APPTAINER_TMPDIR in the cluster's setup"
+exec {serving}> >(exec {given}<&-; serve_secrets "$pipes")
+server=$!
+stop_serving() { exec {serving}>&-; wait "$server" 2>/dev/null || true; }
+trap 'stop_serving; clean' EXIT
+{ cat <&"$given"; echo; } >&"$serving"
+exec {given}<&-
+# Apptainer takes a colon and a comma for its own, but for a backslash before them.
+bind=${pipes//:/\\:}
+bind=${bind//,/\\,}:/run/secrets
+[% endif %]
 
 # Folders that a build makes take the umask into the image.
 code=0
 (
   umask 022 && cd -- "$folder/context" && tar -xf ../context.tar &&
-    [= apptainer | word =] build[% for name, value in build_args %] --build-arg [= (name ~ '=' ~ value) | word =][% endfor %] "$part" image.def
-) >&2 </dev/null || code=$?
+    [= apptainer | word =] build[% for name, value in build_args %] --build-arg [= (name ~ '=' ~ value) | word =][% endfor %][% if secrets %] --bind "$bind"[% endif %] "$part" image.def
+) >&2 </dev/null[% if secrets %] {serving}>&-[% endif %] || code=$?
+[% if secrets %]
+stop_serving
+[% endif %]
 [ "$code" = 0 ] || die 12 "the build failed (exit status $code); Apptainer's own words are above"
 
 sha256=$(sha256sum <"$part")
@@ -114,4 +137,9 @@ rm -f -- "$folder/context.tar"
 answer_image false
 }
 # Read to its end before the first command runs: a script that was cut on its way does nothing.
+[% if secrets %]
+# The secrets [= secrets | join(', ') =] follow on standard input, a line NAME BASE64 each; what main leaves there is no command.
+main {given}<&0 </dev/null; exec </dev/null
+[% else %]
 main </dev/null
+[% endif %]

@@ -23,6 +23,7 @@ from hpcdeploy.errors import BuildError, MissingProgramError
 
 PROGRAMS = ("apptainer", "singularity")
 Line = Callable[[str], None]
+Mask = Callable[[str], str]
 
 
 class CommandFailedError(BuildError):
@@ -37,6 +38,11 @@ class CommandFailedError(BuildError):
 
 def ignore_line(_line: str) -> None:
     """Take a line and do nothing."""
+
+
+def as_it_is(line: str) -> str:
+    """Give a line back as it is."""
+    return line
 
 
 def find_program(name: str = "") -> str:
@@ -72,19 +78,22 @@ class ApptainerClient(Client):  # type: ignore[misc]  # spython carries no types
         image: Path,
         *,
         build_args: Sequence[tuple[str, str]] = (),
-        environment: Mapping[str, str] | None = None,
+        options: Sequence[str] = (),
+        environment: Mapping[str, str | None] | None = None,
         on_line: Line = ignore_line,
+        mask: Mask = as_it_is,
     ) -> None:
         """Build `image`, which appears whole or not at all; relative ``%files`` are those of the definition's folder.
 
-        `environment` is added to the client's. Raises `CommandFailedError`.
+        `options` are further ones of ``build``, `environment` is added to the client's, where None takes a variable
+        away. Every line passes `mask` before anybody sees it. Raises `CommandFailedError`.
         """
         part = image.with_name(f".{image.name}.part")
         part.unlink(missing_ok=True)
-        options = [word for name, value in build_args for word in ("--build-arg", f"{name}={value}")]
-        command = [*self._init_command("build"), *options, str(part.absolute()), definition.name]
+        arguments = [word for name, value in build_args for word in ("--build-arg", f"{name}={value}")]
+        command = [*self._init_command("build"), *arguments, *options, str(part.absolute()), definition.name]
         try:
-            self._run_command(command, cwd=definition.parent, environ=environment, on_line=on_line)
+            self._run_command(command, cwd=definition.parent, environ=environment, on_line=on_line, mask=mask)
             part.replace(image)
         finally:
             part.unlink(missing_ok=True)
@@ -98,8 +107,9 @@ class ApptainerClient(Client):  # type: ignore[misc]  # spython carries no types
         cmd: Sequence[str],
         *,
         cwd: Path | None = None,
-        environ: Mapping[str, str] | None = None,
+        environ: Mapping[str, str | None] | None = None,
         on_line: Line = ignore_line,
+        mask: Mask = as_it_is,
         **_spython: object,
     ) -> list[str]:
         """Run a command to its end and return its lines. What spython passes besides (sudo, quiet) has no effect."""
@@ -107,7 +117,7 @@ class ApptainerClient(Client):  # type: ignore[misc]  # spython carries no types
         process = subprocess.Popen(
             cmd,
             cwd=cwd,
-            env={**os.environ, **(environ or {})},
+            env={name: value for name, value in (os.environ | dict(environ or {})).items() if value is not None},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -119,7 +129,7 @@ class ApptainerClient(Client):  # type: ignore[misc]  # spython carries no types
         assert process.stdout is not None
         try:
             for line in process.stdout:
-                tail.append(line.rstrip("\n"))
+                tail.append(mask(line.rstrip("\n")))
                 on_line(tail[-1])
             exit_code = process.wait()
         finally:

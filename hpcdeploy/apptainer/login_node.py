@@ -1,12 +1,13 @@
 """The script that builds an image on a login node, and its exit codes."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from hpcdeploy import __version__, shell
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.image import Definition
+from hpcdeploy.secret import NO_SECRETS, SecretValue
 from hpcdeploy.templates import render
 
 NOT_READY = 10
@@ -22,11 +23,13 @@ def building(
     context_sha256: str,
     plain_http: bool = False,
     force: bool = False,
+    secrets: Mapping[str, SecretValue] = NO_SECRETS,
     overrides: Path | None = None,
 ) -> str:
     """Render the script that builds `definition` on a login node of `cluster`, once however often it is run.
 
     ``context_sha256`` is that of the archive with definition and files; ``plain_http`` is for registries on loopback.
+    Of the `secrets` only the names get into the script; their values are to follow it on standard input.
     """
     values: dict[str, object] = {
         "version": __version__,
@@ -41,5 +44,7 @@ def building(
         "build_args": definition.build_args,
         "plain_http": plain_http,
         "force": force,
+        "secrets": tuple(secrets),
+        "variables": tuple(value.variable for value in secrets.values() if value.variable),
     }
     return render("login_templates/build.sh", values, filters=_FILTERS, overrides=overrides)

@@ -10,7 +10,9 @@ KEPT_LINES = 400
 """Lines of output kept for telling why a build failed."""
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
-_IDLE = re.compile(r"gocryptfs not found|Instance stats will not be available")
+_IDLE = re.compile(
+    r"gocryptfs not found|Instance stats will not be available|/run/secrets': destination is already in the mount point list"
+)
 _INFO = re.compile(r"INFO:\s+(?P<text>.+)")
 
 _STEPS = (
@@ -62,10 +64,11 @@ def ignore_event(_event: BuildEvent) -> None:
 
 
 class Show:
-    """Turns lines into events, with the time since the start; `tail` are the last lines."""
+    """Turns lines into events, with the time since the start; `tail` are the last lines. Each passes `mask` first."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Report, mask: Callable[[str], str] = str) -> None:
         self._report = report
+        self._mask = mask
         self._start = time.monotonic()
         self._step = ""
         self._rest = b""
@@ -79,7 +82,7 @@ class Show:
 
     def line(self, line: str) -> None:
         """Report a line of output, and the step that it begins."""
-        text = plain(line)
+        text = self._mask(plain(line))
         if _IDLE.search(text):
             return
         self.tail.append(text)

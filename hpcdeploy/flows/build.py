@@ -11,6 +11,7 @@ from hpcdeploy.apptainer.context import pack_context, stage_context
 from hpcdeploy.apptainer.diagnosis import explain
 from hpcdeploy.apptainer.progress import Report, Show, ignore_event
 from hpcdeploy.apptainer.record import describe, read_image, read_record, sha256_of, write_record
+from hpcdeploy.apptainer.secrets import check_secrets, kept_back, secret_lines, serving
 from hpcdeploy.apptainer.version import check_version, parse_version
 from hpcdeploy.apptainer.workplace import only_build, remove
 from hpcdeploy.cluster import Cluster
@@ -19,6 +20,7 @@ from hpcdeploy.errors import BuildError, MissingProgramError, TransportError
 from hpcdeploy.image import BuiltImage, Definition
 from hpcdeploy.login_node import SHELL, read_answer
 from hpcdeploy.progress import Progress, ignore_progress
+from hpcdeploy.secret import NO_SECRETS, SecretValue, masking
 from hpcdeploy.transport.contract import Completed, Transport
 
 
@@ -30,22 +32,27 @@ def build_here(
     work: Path,
     mirrors: Sequence[tuple[str, str]] = (),
     force: bool = False,
+    secrets: Mapping[str, SecretValue] = NO_SECRETS,
     report: Report = ignore_event,
 ) -> BuiltImage:
     """Build `definition` with this machine's Apptainer into `output`, and write the record beside it.
 
     The same inputs are not built again while image and record are there, unless `force`. `work` is a folder for builds (one
-    folder each inside, removed afterwards); a set APPTAINER_TMPDIR is used for Apptainer's own temporary files. Raises
-    `MissingProgramError` where there is no Apptainer, `BuildError` with the lines that matter.
+    folder each inside, removed afterwards); a set APPTAINER_TMPDIR is used for Apptainer's own temporary files. `secrets`
+    are the values of those that the definition asks for. Raises `MissingProgramError` where there is no Apptainer,
+    `BuildError` with the lines that matter.
     """
     from hpcdeploy.apptainer.client import ApptainerClient, CommandFailedError
 
+    check_secrets(definition, secrets)
     client = ApptainerClient(program)
     version = client.version()
     check_version(version, empty_argument=_has_empty_argument(definition))
     text = redirect(definition.text, mirrors)
     prefix = "SINGULARITY" if version.program.startswith("singularity") else "APPTAINER"
-    environment = {f"{prefix}_NOHTTPS": "1"} if needs_plain_http(text) else {}
+    environment = kept_back(secrets)
+    if needs_plain_http(text):
+        environment[f"{prefix}_NOHTTPS"] = "1"
     show = Show(report)
     folder = work / definition.inputs[:16]
     with only_build(folder, show):
@@ -53,18 +60,28 @@ def build_here(
         if known:
             show.step("these inputs were built before")
             return known
-        remove(folder / "context", folder / "tmp")
+        left = (folder / "context", folder / "tmp", folder / "secrets")
+        remove(*left)
         try:
             path = stage_context(definition, text, folder / "context")
             if not os.environ.get(f"{prefix}_TMPDIR"):
                 (folder / "tmp").mkdir()
                 environment[f"{prefix}_TMPDIR"] = str((folder / "tmp").absolute())
             output.parent.mkdir(parents=True, exist_ok=True)
-            client.build(path, output, build_args=definition.build_args, environment=environment, on_line=show.line)
+            with serving(secrets, folder / "secrets") as options:
+                client.build(
+                    path,
+                    output,
+                    build_args=definition.build_args,
+                    options=options,
+                    environment=environment,
+                    on_line=show.line,
+                    mask=masking(secrets.values()),
+                )
         except CommandFailedError as error:
             raise BuildError(_failure(definition, "this machine", error.tail)) from error
         finally:
-            remove(folder / "context", folder / "tmp")
+            remove(*left)
         return write_record(describe(definition, output, version.text))
 
 
@@ -74,6 +91,7 @@ def build_on(
     transport: Transport,
     *,
     force: bool = False,
+    secrets: Mapping[str, SecretValue] = NO_SECRETS,
     report: Report = ignore_event,
     progress: Progress = ignore_progress,
     overrides: Path | None = None,
@@ -81,11 +99,13 @@ def build_on(
     """Build `definition` on the login node of `cluster`; the image stays in the cluster's cache.
 
     One script does it all and can be run again at any time: first it tells whether the image is there and which Apptainer
-    is, then it gets the files, then it builds. `progress` is that of the upload. Raises `BuildError`,
-    `MissingProgramError`, and what the transport raises.
+    is, then it gets the files, then it builds. The values of the `secrets` that the definition asks for follow it on its
+    standard input. `progress` is that of the upload. Raises `BuildError`, `MissingProgramError`, and what the transport
+    raises.
     """
+    check_secrets(definition, secrets)
     text = redirect(definition.text, cluster.mirrors)
-    show = Show(report)
+    show = Show(report, masking(secrets.values()))
     with tempfile.TemporaryDirectory(prefix="hpcdeploy-") as folder:
         archive = Path(folder) / "context.tar"
         context_sha256 = pack_context(definition, text, archive)
@@ -95,15 +115,17 @@ def build_on(
             context_sha256=context_sha256,
             plain_http=needs_plain_http(text),
             force=force,
+            secrets=secrets,
             overrides=overrides,
         ).encode()
-        answer = _run(script, definition, transport, show)
+        stdin = script + secret_lines(secrets)
+        answer = _run(stdin, definition, transport, show)
         if answer.get("state") == "context":
             version = parse_version(str(answer.get("apptainer")))
             check_version(version, empty_argument=_has_empty_argument(definition))
             show.step(f"sending {len(definition.files)} files to {transport.where}")
             transport.put(archive, str(answer.get("put")), progress=progress)
-            answer = _run(script, definition, transport, show)
+            answer = _run(stdin, definition, transport, show)
     if answer.get("state") != "built":
         raise BuildError(f"{transport.where} answered {dict(answer)!r}, where a built image was expected; run this again")
     image = read_image(answer.get("image"), f"the answer of {transport.where}")
@@ -129,8 +151,8 @@ def fetch_built(
     return write_record(replace(image, path=str(output), built_on=""))
 
 
-def _run(script: bytes, definition: Definition, transport: Transport, show: Show) -> Mapping[str, object]:
-    done: Completed = transport.run(SHELL, stdin=script, on_stderr=show.piece)
+def _run(stdin: bytes, definition: Definition, transport: Transport, show: Show) -> Mapping[str, object]:
+    done: Completed = transport.run(SHELL, stdin=stdin, on_stderr=show.piece)
     show.end()
     try:
         answer = read_answer(done.stdout)

@@ -39,6 +39,7 @@ schedulers = ["slurm", "htcondor"]
 root = "$SCRATCH/hpcdeploy"
 [clusters.{lab.name}.mirrors]
 "ghcr.io" = "{lab.registry}"
+"docker.io/library" = "{lab.registry}/library"
 """
 
 

@@ -1,8 +1,9 @@
-"""The lab's base image ``prefix-dev/pixi:noble``: minimal Debian, a stand-in for pixi that says so, and a channel.
+"""The lab's base image ``prefix-dev/pixi``: minimal Debian, a stand-in for pixi that says so, and a channel.
 
 Two layers, each made once and kept in the cache: Debian's, named by its packages; and what the lab puts on top, named by
 its content, so that a change of the stand-in costs a second. The image of that name in the world holds the real pixi on
-Ubuntu; this one says in its labels, and `pixi --version` in its output, that it does not.
+Ubuntu; this one says in its labels, and `pixi --version` in its output, that it does not. It stands in the registry under
+each tag that may be chosen as a base (no CUDA is in any of them), and beside it the same Debian without Python.
 """
 
 import hashlib
@@ -13,11 +14,12 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from hpcdeploy.definition.bases import load_bases
 from hpcdeploy.errors import LabError
-from hpcdeploy.lab import channel, mirror, oci, rootfs
+from hpcdeploy.lab import channel, mirror, oci, rootfs, wheel
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.pixi_standin import DESCRIPTION
 from hpcdeploy.lab.state import Lab, locked
@@ -26,6 +28,7 @@ Report = Callable[[str], None]
 
 REPOSITORY = "prefix-dev/pixi"
 TAG = "noble"
+SLIM = "library/debian:trixie-slim"
 SUITE = "trixie"
 PACKAGES = ("ca-certificates", "python3")
 UNNEEDED = (
@@ -42,14 +45,20 @@ LIBRARY = "py-rattler==0.28.0"
 
 STANDIN_FOLDER = "opt/pixi-standin"
 CHANNEL_FOLDER = "opt/hpcdeploy-demo-channel"
+WHEEL_FOLDER = "opt/hpcdeploy-demo-wheels"
 PIXI_CONFIG = f"""\
-# Where the lab keeps the channel of its example workspace.
+# Where the lab keeps the channel of its example workspace, and its one wheel.
 [mirrors]
 "{channel.URL}" = ["file:///{CHANNEL_FOLDER}"]
+"{wheel.SITE}" = ["file:///{WHEEL_FOLDER}"]
 """
 LABELS = {
     "org.opencontainers.image.title": DESCRIPTION,
     "org.opencontainers.image.description": "Debian with a stand-in for pixi; the real pixi is not in it",
+}
+SLIM_LABELS = {
+    "org.opencontainers.image.title": "Debian without Python, from the hpcdeploy lab",
+    "org.opencontainers.image.description": "a final base that holds neither pixi nor an interpreter but the shell",
 }
 _SECONDS = channel.TIMESTAMP // 1000
 _CREATED = "2025-11-20T00:00:00Z"
@@ -65,45 +74,72 @@ def prepare(cache: Path, report: Report) -> Path:
 
     Raises `LabError` where Debian's packages or py-rattler cannot be fetched.
     """
+    return _layout(cache, report, "layout", TAG, LABELS)
+
+
+def prepare_slim(cache: Path, report: Report) -> Path:
+    """Return the Debian without Python as an OCI layout, as `prepare` does."""
+    return _layout(cache, report, "slim", SLIM.rpartition(":")[2], SLIM_LABELS)
+
+
+def _layout(cache: Path, report: Report, kind: str, name: str, labels: Mapping[str, str]) -> Path:
     folder = cache / "base-image"
     with locked(cache / "base-image.lock", "waiting for another lab that makes the base image", report) as lock:
-        debian = _debian(folder, report, lock)
-        top = _top(folder, cache, report)
-        target = folder / f"layout-{debian.digest[:12]}-{top.digest[:12]}"
+        layers = (
+            _debian(folder, report, lock),
+            _top(folder, cache, report) if kind == "layout" else _without_python(folder),
+        )
+        target = folder / "-".join((kind, *(layer.digest[:12] for layer in layers)))
         if not target.is_dir():
-            draft = folder / "layout.part"
+            draft = folder / f"{kind}.part"
             shutil.rmtree(draft, ignore_errors=True)
             blobs = draft / "blobs" / "sha256"
             blobs.mkdir(parents=True)
-            for layer in (debian, top):
+            for layer in layers:
                 (blobs / layer.digest).hardlink_to(folder / "blobs" / "sha256" / layer.digest)
-            oci.write_image(draft, (debian, top), name=TAG, labels=LABELS, created=_CREATED)
+            oci.write_image(draft, layers, name=name, labels=labels, created=_CREATED)
             draft.replace(target)
         return target
 
 
+def tags() -> tuple[str, ...]:
+    """Return the tags of the base image: those that a Pixi environment's base is chosen from."""
+    return (TAG, *(tag for _, tag in load_bases().cuda))
+
+
 def publish(lab: Lab, report: Report) -> str:
-    """Put the base image into the lab's registry where it is not there yet; return its manifest's sha256."""
+    """Put the images into the lab's registry where they are not there yet; return the base image's manifest's sha256."""
     layout = prepare(lab.cache, report)
-    digest = str(json.loads((layout / "index.json").read_text())["manifests"][0]["digest"])
-    if _published(lab) == digest:
-        return digest.removeprefix("sha256:")
-    report(f"putting the base image into the registry as {reference(lab)}")
+    for tag in tags():
+        _publish(lab, layout, f"{REPOSITORY}:{tag}", report)
+    _publish(lab, prepare_slim(lab.cache, report), SLIM, report)
+    return _digest(layout).removeprefix("sha256:")
+
+
+def _publish(lab: Lab, layout: Path, name: str, report: Report) -> None:
+    digest = _digest(layout)
+    if _published(lab, name) == digest:
+        return
+    report(f"putting a base image into the registry as {lab.registry}/{name}")
     with tempfile.TemporaryDirectory(dir=lab.inside) as place:
         shutil.copytree(layout, Path(place) / "image")
-        source = f"oci:/lab/{Path(place).name}/image:{TAG}"
+        source = f"oci:/lab/{Path(place).name}/image"
         options = ("--quiet", "--dest-tls-verify=false", "--preserve-digests")
-        done = inside(lab, ["skopeo", "copy", *options, source, f"docker://{reference(lab)}"])
+        done = inside(lab, ["skopeo", "copy", *options, source, f"docker://{lab.registry}/{name}"])
     if done.returncode:
         raise LabError(
             f"the base image could not be put into the lab's registry: {done.stderr.decode(errors='replace').strip()}"
         )
-    return digest.removeprefix("sha256:")
 
 
-def _published(lab: Lab) -> str:
-    """Ask the registry which manifest the tag stands for; empty where it says none."""
-    argv = ["skopeo", "inspect", "--tls-verify=false", "--no-tags", "--format={{.Digest}}", f"docker://{reference(lab)}"]
+def _digest(layout: Path) -> str:
+    return str(json.loads((layout / "index.json").read_text())["manifests"][0]["digest"])
+
+
+def _published(lab: Lab, name: str) -> str:
+    """Ask the registry which manifest the name stands for; empty where it says none."""
+    address = f"docker://{lab.registry}/{name}"
+    argv = ["skopeo", "inspect", "--tls-verify=false", "--no-tags", "--format={{.Digest}}", address]
     return inside(lab, argv).stdout.decode().strip()
 
 
@@ -154,7 +190,7 @@ def _debian(folder: Path, report: Report, lock: int) -> oci.Layer:
 
 
 def _top(folder: Path, cache: Path, report: Report) -> oci.Layer:
-    members = sorted([*_standin_files(), *_channel_files()])
+    members = sorted([*_standin_files(), *_channel_files(), (f"{WHEEL_FOLDER}/{wheel.FILE}", wheel.build(), 0o644)])
     content = hashlib.sha256(LIBRARY.encode())
     for name, data, mode in members:
         content.update(f"{name}\0{mode}\0{len(data)}\0".encode() + data)
@@ -166,6 +202,12 @@ def _top(folder: Path, cache: Path, report: Report) -> oci.Layer:
     layer = oci.write_layer(oci.pack(members, _SECONDS), folder)
     oci.save(layer, record)
     return layer
+
+
+def _without_python(folder: Path) -> oci.Layer:
+    """Make a layer that hides Debian's Python: files named ``.wh.NAME`` hide NAME (OCI image layer specification)."""
+    names = ("usr/bin/.wh.python3", "usr/bin/.wh.python3.13", "usr/lib/.wh.python3", "usr/lib/.wh.python3.13")
+    return oci.write_layer(oci.pack([(name, b"", 0o644) for name in names], _SECONDS), folder)
 
 
 def _standin_files() -> Iterator[tuple[str, bytes, int]]:
@@ -186,8 +228,8 @@ def _channel_files() -> Iterator[tuple[str, bytes, int]]:
                 yield f"{CHANNEL_FOLDER}/{path.relative_to(place)}", path.read_bytes(), 0o644
 
 
-def _library_files(wheel: Path) -> list[tuple[str, bytes, int]]:
-    with zipfile.ZipFile(wheel) as archive:
+def _library_files(library: Path) -> list[tuple[str, bytes, int]]:
+    with zipfile.ZipFile(library) as archive:
         return [
             (f"{STANDIN_FOLDER}/{name}", archive.read(name), 0o644) for name in archive.namelist() if not name.endswith("/")
         ]
@@ -208,6 +250,6 @@ def _library(cache: Path, report: Report) -> Path:
                     f"pip could not fetch {LIBRARY}, which the lab's stand-in for pixi needs:\n{done.stderr.strip()[-2000:]}"
                 )
             folder.mkdir(parents=True, exist_ok=True)
-            for wheel in Path(place).glob("*.whl"):
-                wheel.replace(folder / wheel.name)
+            for fetched in Path(place).glob("*.whl"):
+                fetched.replace(folder / fetched.name)
     return next(folder.glob(pattern))

@@ -261,7 +261,7 @@ def test_a_link_out_of_the_project_is_refused(tmp_path: Path) -> None:
     folder = project(tmp_path, MANIFEST, "pypi: ./lib\nname: lib")
     (folder / "lib").mkdir()
     (folder / "lib/hosts").symlink_to("/etc/hostname")
-    with pytest.raises(DefinitionError, match="the source of the package 'lib' leads to .* outside the project"):
+    with pytest.raises(DefinitionError, match=r"the source of the package 'lib' leads to .* outside the project"):
         generate(SETTINGS, folder)
 
 

@@ -252,7 +252,7 @@ def test_the_labs_own_file_is_read(tmp_path: Path, environ: dict[str, str]) -> N
         ssh_config=str(lab.ssh_config),
         schedulers=("slurm", "htcondor"),
         root="$SCRATCH/hpcdeploy",
-        mirrors=(("ghcr.io", "localhost:5000"),),
+        mirrors=(("ghcr.io", "localhost:5000"), ("docker.io/library", "localhost:5000/library")),
     )
 
 

@@ -113,7 +113,7 @@ def test_the_cluster_entry_is_toml_that_names_the_ssh_configuration_and_the_mirr
         "ssh-config": "/state with space/ssh_config",
         "schedulers": ["slurm", "htcondor"],
         "root": "$SCRATCH/hpcdeploy",
-        "mirrors": {"ghcr.io": "localhost:22"},
+        "mirrors": {"ghcr.io": "localhost:22", "docker.io/library": "localhost:22/library"},
     }
     assert 'IdentityFile "/state with space/id_ed25519"' in access.ssh_config(lab)
     assert access.known_hosts(lab, "ssh-ed25519 AAAA comment\n") == "[127.0.0.1]:21 ssh-ed25519 AAAA\n"

@@ -152,3 +152,17 @@ def test_the_example_workspace_builds_on_it(lab: Lab, published: str) -> None:
         assert "hpcdeploy-demo-cuda" in listed
     finally:
         inside(lab, ["rm", "-rf", folder], user=lab.user)
+
+
+def test_the_same_image_stands_under_every_tag_that_may_be_chosen_as_a_base(lab: Lab, published: str) -> None:
+    assert base_image.tags() == ("noble", "noble-cuda-12.9.1", "noble-cuda-13.0.0")
+    for tag in base_image.tags():
+        address = f"docker://{lab.registry}/{base_image.REPOSITORY}:{tag}"
+        found = json.loads(inside(lab, ["skopeo", "inspect", "--tls-verify=false", "--no-tags", address]).stdout)
+        assert found["Digest"] == f"sha256:{published}"
+
+
+def test_the_slim_base_has_bash_but_neither_pixi_nor_python(lab: Lab, published: str) -> None:
+    image = f"docker://{lab.registry}/{base_image.SLIM}"
+    told = _apptainer(lab, "exec", image, "bash", "-c", "for name in pixi python3; do command -v $name; done; echo $BASH")
+    assert told == "/usr/bin/bash\n"

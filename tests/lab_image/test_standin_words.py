@@ -114,19 +114,6 @@ def test_a_task_with_a_template_is_refused_and_its_neighbours_are_not(workspace:
     assert workspace.pixi("run", "plain").out == "plain\n"
 
 
-def test_packages_from_pypi_are_refused(workspace: Workspace) -> None:
-    wheel = "https://files.pythonhosted.org/packages/source/r/rich/rich-13.0.0-py3-none-any.whl"
-    workspace.rewrite("pixi.lock", "  gpu:\n", f"      - pypi: {wheel}\n  gpu:\n")
-    text = (workspace.root / "pixi.lock").read_text()
-    (workspace.root / "pixi.lock").write_text(
-        f"{text}- pypi: {wheel}\n  name: rich\n  version: 13.0.0\n  sha256: {'0' * 64}\n"
-    )
-    done = workspace.pixi("install", "--frozen")
-    assert done.code == 2
-    assert "rich" in done.err
-    assert not workspace.prefix("default").exists()
-
-
 def test_a_manifest_that_is_no_toml_is_one_message(workspace: Workspace) -> None:
     (workspace.root / "pixi.toml").write_text("[workspace\n")
     done = workspace.pixi("install", "--locked")

@@ -1,7 +1,8 @@
 """A stand-in for ``pixi`` in the lab's base image, where no real one can be fetched. It says so wherever it speaks.
 
 It does for real, on top of py-rattler, what a definition file asks of pixi: ``info``, ``install``, ``shell-hook``, ``list``
-and ``run``, from a real ``pixi.toml`` and ``pixi.lock``; it solves nothing and refuses everything else. It reads manifests
+and ``run``, from a real ``pixi.toml`` and ``pixi.lock``; it solves nothing, builds nothing, installs of PyPI's packages and
+of the workspace's own the pure Python ones, and refuses everything else. It reads manifests
 with code of its own, not with hpcdeploy's: it plays the other side, and a misreading must not hide on both.
 It imports nothing but the standard library, py-rattler and itself, because that is what the image holds.
 """

@@ -16,6 +16,7 @@ from rattler.networking import MirrorMiddleware, RetryMiddleware
 from hpcdeploy.lab.pixi_standin import DESCRIPTION, VERSION, StandInError
 from hpcdeploy.lab.pixi_standin.locking import Locked, refuse_others
 from hpcdeploy.lab.pixi_standin.machine import cache_folder, mirrored, mirrors
+from hpcdeploy.lab.pixi_standin.python_packages import install_python_packages, locate
 from hpcdeploy.lab.pixi_standin.workspace import Workspace
 
 IGNORE_FILES = {".gitignore": "*\n!config.toml\n", ".condapackageignore": ".pixi\n!.pixi/config.toml\n"}
@@ -32,6 +33,7 @@ def install_environment(workspace: Workspace, name: str, content: Locked) -> Non
     """Make an environment hold what is locked for it, and nothing else."""
     refuse_others(content)
     table = mirrors(workspace.root)
+    python = locate(content.python, workspace.root, table)
     prefix = workspace.prefix(name)
     prefix.mkdir(parents=True, exist_ok=True)
     for file, text in IGNORE_FILES.items():
@@ -53,6 +55,7 @@ def install_environment(workspace: Workspace, name: str, content: Locked) -> Non
         for record, address in zip(content.records, addresses, strict=True):
             record.url = address
     _restore_addresses(prefix, originals)
+    install_python_packages(python, prefix)
     _write_mark(workspace, name, content)
 
 

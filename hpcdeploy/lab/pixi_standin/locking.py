@@ -12,20 +12,34 @@ from hpcdeploy.lab.pixi_standin import RefusedError, StandInError
 from hpcdeploy.lab.pixi_standin.workspace import Environment, Workspace
 
 PLATFORM = "linux-64"
+_INSTALLED = (CondaLockedBinaryPackage, PypiLockedPackage)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PythonPackage:
+    """A locked Python package: ``location`` is an address or a path from the workspace, ``sha256`` empty where not said."""
+
+    name: str
+    version: str
+    location: str
+    sha256: str
+    editable: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Locked:
-    """What the lock file holds for one environment on this platform; ``others`` are packages not from a conda channel."""
+    """What the lock file holds for one environment on this platform; ``others`` are built from source by conda's rules."""
 
     records: tuple[RepoDataRecord, ...]
+    python: tuple[PythonPackage, ...]
     others: tuple[str, ...]
 
     @property
     def digest(self) -> str:
         """Tells one content from another: the sha256 over addresses and checksums."""
         lines = sorted(f"{record.url} {(record.sha256 or b'').hex()}" for record in self.records)
-        return hashlib.sha256("\n".join((*lines, *self.others)).encode()).hexdigest()
+        python = sorted(f"{package.location} {package.sha256} {package.editable}" for package in self.python)
+        return hashlib.sha256("\n".join((*lines, *python, *self.others)).encode()).hexdigest()
 
 
 def read_lock(workspace: Workspace) -> LockFile:
@@ -45,18 +59,33 @@ def locked(workspace: Workspace, lock: LockFile, name: str) -> Locked:
     if found is None or platform is None:
         raise StandInError(f"{workspace.lock} does not hold the environment '{name}' for {PLATFORM}")
     packages = found.packages(platform) or []
-    binary = [package for package in packages if isinstance(package, CondaLockedBinaryPackage)]
+    editable = {_normal(item) for item in workspace.environment(name).editable}
     return Locked(
-        records=tuple(package.repo_data_record() for package in binary),
-        others=tuple(package.name for package in packages if not isinstance(package, CondaLockedBinaryPackage)),
+        records=tuple(package.repo_data_record() for package in packages if isinstance(package, CondaLockedBinaryPackage)),
+        python=tuple(_python(package, editable) for package in packages if isinstance(package, PypiLockedPackage)),
+        others=tuple(package.name for package in packages if not isinstance(package, _INSTALLED)),
+    )
+
+
+def _python(package: PypiLockedPackage, editable: set[str]) -> PythonPackage:
+    try:
+        sha256 = (package.hashes.sha256 or b"").hex() if package.hashes else ""
+    except AttributeError:  # py-rattler 0.28, where the lock file has none
+        sha256 = ""
+    return PythonPackage(
+        name=package.name,
+        version=str(package.version),
+        location=str(package.location),
+        sha256=sha256,
+        editable=_normal(package.name) in editable,
     )
 
 
 def refuse_others(content: Locked) -> None:
-    """Refuse what comes from PyPI or is built from source."""
+    """Refuse conda packages that would have to be built."""
     if content.others:
         names = ", ".join(sorted(content.others)[:5])
-        raise RefusedError(f"{len(content.others)} locked packages come from PyPI or from source ({names})")
+        raise RefusedError(f"{len(content.others)} locked packages are built from source ({names})")
 
 
 def check(workspace: Workspace, lock: LockFile) -> None:

@@ -154,7 +154,9 @@ def _up_to_date(workspace: Workspace, environment: Environment, arguments: argpa
 
 
 def _list(environment: Environment, content: Locked, arguments: argparse.Namespace) -> int:
-    packages = telling.matching([telling.package(record, environment) for record in content.records], arguments.regex)
+    listed = [telling.package(record, environment) for record in content.records]
+    listed += [telling.python_package(package, environment) for package in content.python]
+    packages = telling.matching(listed, arguments.regex)
     if arguments.explicit:
         packages = [item for item in packages if item["is_explicit"]]
     sys.stdout.write(json.dumps(packages, indent=2) + "\n" if arguments.json else telling.table(packages))

@@ -8,7 +8,7 @@ from rattler import RepoDataRecord
 from rattler import __version__ as rattler_version
 
 from hpcdeploy.lab.pixi_standin import DESCRIPTION, VERSION
-from hpcdeploy.lab.pixi_standin.locking import PLATFORM
+from hpcdeploy.lab.pixi_standin.locking import PLATFORM, PythonPackage
 from hpcdeploy.lab.pixi_standin.workspace import Environment, Workspace
 
 
@@ -37,12 +37,27 @@ def package(record: RepoDataRecord, environment: Environment) -> dict[str, Any]:
     }
 
 
+def python_package(package: PythonPackage, environment: Environment) -> dict[str, Any]:
+    """Describe a Python package with the names that ``pixi list --json`` uses."""
+    return {
+        "name": package.name,
+        "version": package.version,
+        "build": None,
+        "size_bytes": None,
+        "kind": "pypi",
+        "source": package.location,
+        "is_explicit": package.name in environment.pypi,
+        "sha256": package.sha256 or None,
+        "is_editable": package.editable,
+    }
+
+
 def table(packages: list[dict[str, Any]]) -> str:
     """Lay packages out for people."""
     rows = [("Name", "Version", "Build", "Size", "Kind", "Source")]
     for item in packages:
         size = f"{item['size_bytes'] / 1024:.2f} KiB" if item["size_bytes"] is not None else ""
-        rows.append((item["name"], item["version"], item["build"], size, item["kind"], item["source"]))
+        rows.append((item["name"], item["version"], item["build"] or "", size, item["kind"], item["source"]))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "".join(
         "  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() + "\n" for row in rows

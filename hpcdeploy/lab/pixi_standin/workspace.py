@@ -37,6 +37,7 @@ class Environment:
     channels: tuple[str, ...]
     dependencies: Mapping[str, str]
     pypi: tuple[str, ...]
+    editable: tuple[str, ...]
     tasks: Mapping[str, Task]
     variables: Mapping[str, str]
     scripts: tuple[str, ...]
@@ -136,6 +137,12 @@ def _environment(name: str, value: Table | list[str], top: Table, head: Table) -
         channels=tuple(dict.fromkeys(channels + [_channel(channel) for channel in head.get("channels", [])])),
         dependencies=dict(item for layer in layers for item in _dependencies(layer)),
         pypi=tuple(dict.fromkeys(name for layer in layers for name in layer.get("pypi-dependencies", {}))),
+        editable=tuple(
+            name
+            for layer in layers
+            for name, value in layer.get("pypi-dependencies", {}).items()
+            if isinstance(value, dict) and value.get("editable")
+        ),
         tasks={name: _task(task) for layer in layers for name, task in layer.get("tasks", {}).items()},
         variables={k: str(v) for layer in layers for k, v in layer.get("activation", {}).get("env", {}).items()},
         scripts=tuple(script for layer in layers for script in layer.get("activation", {}).get("scripts", [])),

@@ -1,0 +1,153 @@
+"""Installs what is locked from PyPI, and Python packages of the workspace's own folders: pure Python ones.
+
+Pixi leaves this to uv, and the building to each package's own build backend. Here a wheel is unpacked after a look at its
+checksum, and a folder is laid out as a backend would lay out pure Python; whatever needs more is refused.
+The lab's channel holds no interpreter, so the one that runs this is linked into the environment, as a venv does it.
+"""
+
+import configparser
+import hashlib
+import os
+import shutil
+import stat
+import sys
+import tomllib
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from hpcdeploy.lab.pixi_standin import RefusedError, StandInError
+from hpcdeploy.lab.pixi_standin.locking import PythonPackage
+from hpcdeploy.lab.pixi_standin.machine import mirrored
+
+INSTALLER = "pixi-standin"
+_SCRIPT = """#!{python}
+import sys
+
+from {module} import {first}
+
+sys.exit({call}())
+"""
+
+
+def locate(
+    packages: Iterable[PythonPackage], root: Path, table: Mapping[str, tuple[str, ...]]
+) -> tuple[tuple[PythonPackage, Path], ...]:
+    """Return the file or folder that each package comes from, its checksum held against the lock file's.
+
+    `root` is the workspace's folder, `table` says where the addresses' files lie.
+    """
+    return tuple((package, _place(package, root, table)) for package in packages)
+
+
+def install_python_packages(located: Iterable[tuple[PythonPackage, Path]], prefix: Path) -> None:
+    """Make the environment at `prefix` hold these Python packages, and no others of an earlier installation of ours."""
+    wanted = tuple(located)
+    site = prefix / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
+    _remove_old(site)
+    if wanted:
+        _link_interpreter(prefix, site)
+    for package, place in wanted:
+        if place.is_dir():
+            written = _install_folder(package, place, site, prefix)
+        else:
+            written = _install_wheel(package, place, site, prefix)
+        [info] = {path.parent for path in written if path.name == "METADATA"}
+        (info / "INSTALLER").write_text(f"{INSTALLER}\n")
+        listed = "".join(f"{os.path.relpath(path, site)},,\n" for path in (*written, info / "INSTALLER", info / "RECORD"))
+        (info / "RECORD").write_text(listed)
+
+
+def _link_interpreter(prefix: Path, site: Path) -> None:
+    if (prefix / "bin" / "python").exists():
+        return
+    python = Path(getattr(sys, "_base_executable", sys.executable))
+    site.mkdir(parents=True, exist_ok=True)
+    (prefix / "bin").mkdir(exist_ok=True)
+    (prefix / "pyvenv.cfg").write_text(f"home = {python.parent}\ninclude-system-site-packages = false\n")
+    for name in ("python", "python3"):
+        (prefix / "bin" / name).symlink_to(python)
+
+
+def _remove_old(site: Path) -> None:
+    for installer in site.glob("*.dist-info/INSTALLER"):
+        if installer.read_text().strip() == INSTALLER:
+            for line in (installer.parent / "RECORD").read_text().splitlines():
+                (site / line.split(",")[0]).unlink(missing_ok=True)
+
+
+def _place(package: PythonPackage, root: Path, table: Mapping[str, tuple[str, ...]]) -> Path:
+    if "://" not in package.location:
+        path = root / package.location
+        if not path.exists():
+            raise StandInError(f"the source of '{package.name}' is not at {path}")
+        if path.is_dir():
+            return path
+    else:
+        places = [place for place in mirrored(package.location, table) if place.startswith("file://")]
+        if not places:
+            raise RefusedError(f"'{package.name}' comes from {package.location}, for which [mirrors] names no folder")
+        path = Path(unquote(urlsplit(places[0]).path))
+        if not path.is_file():
+            raise StandInError(f"{path.name} is not in the mirror of its index: {places[0]}")
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != package.sha256:
+        raise StandInError(
+            f"Hash mismatch for `{package.name}`: expected sha256:{package.sha256 or '(none)'}, computed sha256:{found}"
+        )
+    return path
+
+
+def _install_wheel(package: PythonPackage, wheel: Path, site: Path, prefix: Path) -> list[Path]:
+    if wheel.suffix != ".whl":
+        raise RefusedError(f"'{package.name}' is no wheel ({wheel.name}) and would have to be built")
+    with zipfile.ZipFile(wheel) as archive:
+        names = [name for name in archive.namelist() if not name.endswith(("/", "/RECORD"))]
+        if any(".data/" in name for name in names):
+            raise RefusedError(f"{wheel.name} holds more than a pure Python package (a .data folder)")
+        written = [Path(archive.extract(name, site)) for name in names]
+    scripts = [line for path in written if path.name == "entry_points.txt" for line in _scripts(path.read_text())]
+    return [*written, *(_write_script(prefix, *script) for script in scripts)]
+
+
+def _install_folder(package: PythonPackage, folder: Path, site: Path, prefix: Path) -> list[Path]:
+    try:
+        project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    except (OSError, ValueError, KeyError) as error:
+        raise RefusedError(f"'{package.name}' has no [project] table in {folder / 'pyproject.toml'}") from error
+    name, version = str(project["name"]), str(project.get("version", "0"))
+    source = folder / "src" if (folder / "src").is_dir() else folder
+    module = name.replace("-", "_")
+    found = next((path for path in (source / module, source / f"{module}.py") if path.exists()), None)
+    if found is None:
+        raise RefusedError(f"'{package.name}' is no pure Python package: {source} holds neither {module}/ nor {module}.py")
+    info = site / f"{module}-{version}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    if package.editable:
+        written = [site / f"_{module}.pth"]
+        written[0].write_text(f"{source}\n")
+    elif found.is_dir():
+        shutil.copytree(found, site / module, ignore=shutil.ignore_patterns("__pycache__"))
+        written = [path for path in (site / module).rglob("*") if path.is_file()]
+    else:
+        written = [Path(shutil.copy(found, site / found.name))]
+    scripts = project.get("scripts", {}).items()
+    return [*written, info / "METADATA", *(_write_script(prefix, *script) for script in scripts)]
+
+
+def _scripts(entry_points: str) -> Iterable[tuple[str, str]]:
+    parser = configparser.ConfigParser(delimiters=("=",), interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.read_string(entry_points)
+    return parser.items("console_scripts") if parser.has_section("console_scripts") else ()
+
+
+def _write_script(prefix: Path, name: str, target: str) -> Path:
+    module, _, call = target.partition(":")
+    path = prefix / "bin" / name
+    python = prefix / "bin" / "python"
+    path.write_text(_SCRIPT.format(python=python, module=module, first=call.split(".")[0], call=call))
+    path.chmod(path.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+    return path

@@ -7,6 +7,7 @@ written here *before* it is submitted: whatever happens then, its id is known an
 import json
 import os
 import sqlite3
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
@@ -25,6 +26,9 @@ CREATE TABLE IF NOT EXISTS runs (
 CREATE INDEX IF NOT EXISTS runs_by_age ON runs (submitted);
 CREATE TABLE IF NOT EXISTS built (
     project TEXT NOT NULL, name TEXT NOT NULL, image TEXT NOT NULL, PRIMARY KEY (project, name)
+);
+CREATE TABLE IF NOT EXISTS locks (
+    project TEXT NOT NULL, name TEXT NOT NULL, built TEXT NOT NULL, lock BLOB NOT NULL, PRIMARY KEY (project, name)
 );
 CREATE TABLE IF NOT EXISTS published (
     sha256 TEXT NOT NULL, repository TEXT NOT NULL, manifest TEXT NOT NULL, size INTEGER NOT NULL, pushed INTEGER NOT NULL,
@@ -139,6 +143,20 @@ class Store:
                 "SELECT image FROM built WHERE project = ? AND name = ?", (str(project.resolve()), name)
             ).fetchone()
         return None if row is None else BuiltImage(**json.loads(row[0]))
+
+    def locked(self, project: Path, image: BuiltImage, lock: bytes) -> None:
+        """Note the lock file that an image was built from: what changed since then can be told without the image."""
+        row = (str(project.resolve()), image.name, image.created, zlib.compress(lock))
+        with self._open() as connection:
+            connection.execute("INSERT OR REPLACE INTO locks VALUES (?, ?, ?, ?)", row)
+
+    def latest_lock(self, project: Path, name: str) -> tuple[str, bytes] | None:
+        """Return when the latest build of an image with a lock file was (an RFC 3339 time), and that file's content."""
+        with self._open() as connection:
+            row = connection.execute(
+                "SELECT built, lock FROM locks WHERE project = ? AND name = ?", (str(project.resolve()), name)
+            ).fetchone()
+        return None if row is None else (row[0], zlib.decompress(row[1]))
 
     def published(self, image: PublishedImage, *, when: int) -> None:
         """Note that an image was pushed, at `when` (seconds since 1970)."""

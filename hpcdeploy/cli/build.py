@@ -56,6 +56,7 @@ def build(
     from hpcdeploy.cli.place import here
     from hpcdeploy.config.resolution import choose_images
     from hpcdeploy.errors import ConfigError
+    from hpcdeploy.flows.inspect.against import lock_of
 
     place = here()
     chosen = choose_images(place.project, images or (), every=every)
@@ -83,6 +84,9 @@ def build(
     if on and (fetch or output):
         built = bring_home(place, built, target)
     place.store.built(place.project.root, built)
+    lock = lock_of(definition)
+    if lock:
+        place.store.locked(place.project.root, built, lock)
     if json:
         show.as_json(asdict(built))
     else:

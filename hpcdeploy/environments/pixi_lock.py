@@ -55,6 +55,26 @@ class LockedEnvironment:
     glibc: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Outline:
+    """A lock file's version, and each environment's name with the platforms that it is locked for."""
+
+    version: int
+    environments: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+def read_outline(text: str, file: str = "pixi.lock") -> Outline:
+    """Read what a lock file is about; raises `EnvironmentFileError` where it is none of a version known here."""
+    top = _load(text, file)
+    version = top.get("version")
+    if not isinstance(version, int) or version not in VERSIONS:
+        raise EnvironmentFileError(_unknown_version(version, file))
+    tables = _table(top.get("environments"), f"{file}: environments")
+    places = {name: _table(value, f"{file}: environments.{name}") for name, value in tables.items()}
+    locked = {name: _table(place.get("packages"), f"{file}: environments.{name}.packages") for name, place in places.items()}
+    return Outline(version=version, environments=tuple((name, tuple(platforms)) for name, platforms in locked.items()))
+
+
 def read_locked(text: str, environment: str, *, file: str = "pixi.lock", subdir: str = LINUX) -> LockedEnvironment:
     """Read from a lock file's text what `environment` holds on the conda platform `subdir`.
 

@@ -17,6 +17,7 @@ from hpcdeploy.registry.manifest import (
     digest_of,
     is_sif,
     parse_manifest,
+    read_annotations,
     render_manifest,
     title_of,
 )
@@ -88,11 +89,15 @@ class Registry:
 
     def resolve(self) -> PublishedImage:
         """Look up what the reference names now. What comes is hashed here, and compared with a digest that was asked for."""
+        return self.describe()[0]
+
+    def describe(self) -> tuple[PublishedImage, Mapping[str, str]]:
+        """Look up what the reference names now, and its annotations; nothing but the manifest is read."""
         client = self._client("Looking up")
         with client.session:
             content, claimed = client.read_manifest(self.reference.asked)
         self._compare(self.reference.digest or claimed, f"sha256:{digest_of(content)}")
-        return parse_manifest(content, repository=self.reference.repository)
+        return parse_manifest(content, repository=self.reference.repository), read_annotations(content)
 
     def image_config(self) -> OciConfig:
         """Ask what a container image of the platform linux/amd64 says of itself. Digests are checked.

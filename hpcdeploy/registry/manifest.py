@@ -98,6 +98,16 @@ def parse_manifest(content: bytes, *, repository: str) -> PublishedImage:
     return _read_layer(layers[0], repository, digest_of(content))
 
 
+def read_annotations(content: bytes) -> dict[str, str]:
+    """Return the annotations of a manifest's raw bytes, which `parse_manifest` took, sorted; what is no text is left out."""
+    annotations = json.loads(content).get("annotations")
+    return (
+        {key: value for key, value in sorted(annotations.items()) if isinstance(value, str)}
+        if isinstance(annotations, dict)
+        else {}
+    )
+
+
 def _read_layer(layer: object, repository: str, manifest: str) -> PublishedImage:
     fields = layer if isinstance(layer, dict) else {}
     if fields.get("mediaType") not in (LAYER_TYPE, OLD_LAYER_TYPE):

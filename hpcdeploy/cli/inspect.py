@@ -1,0 +1,94 @@
+"""The verb ``inspect``: what an image will hold, before it is built, and what a built or published one holds."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hpcdeploy.cli import show
+
+if TYPE_CHECKING:
+    from hpcdeploy.flows.inspect.report import PublishedReport, Report
+
+
+def inspect(
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[TARGET]",
+            help="An image of the project, a folder with an environment, a pixi.lock, a .sif, or an oras:// reference; "
+            "none: every image of the project.",
+            show_default=False,
+        ),
+    ] = None,
+    environment: Annotated[
+        str | None,
+        typer.Option("-e", "--environment", metavar="NAME", help="An environment of the workspace.", show_default=False),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="OTHER",
+            help="Say what changed since another lock file, a folder's, or a git revision's; else since the last build.",
+            show_default=False,
+        ),
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw it: a .svg, or a .html with the list.", show_default=False)
+    ] = None,
+    top: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=0, help="Packages to list; 0: all of them.", show_default="20, of each of several images 5"
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what is in an image, or will be: packages by size, what they want of a machine, what changed, labels, tests."""
+    from hpcdeploy.cli import inspect_text
+    from hpcdeploy.cli.place import here
+    from hpcdeploy.flows.inspect.target import inspect as look
+
+    place = here()
+    reports = look(target, place.project, place.store, _describe, environment=environment, against=against)
+    if picture:
+        _draw(reports, picture, place.project.root)
+    if json:
+        values = [{"type": type(report).__name__.removesuffix("Report").lower(), **asdict(report)} for report in reports]
+        show.as_json(values if target is None else values[0])
+        return
+    if top is None:
+        top = 20 if len(reports) == 1 else 5
+    for number, report in enumerate(reports):
+        print("\n" * bool(number), end="")
+        inspect_text.tell(report, top=top)
+
+
+def _describe(reference: str) -> "PublishedReport":
+    from hpcdeploy.flows.inspect.report import PublishedReport
+    from hpcdeploy.registry.asking import registry_of
+
+    image, annotations = registry_of(reference).describe()
+    return PublishedReport(image=image, annotations=annotations)
+
+
+def _draw(reports: "list[Report]", path: Path, project: Path) -> None:
+    from hpcdeploy.cli.inspect_text import facts_of, title_of
+    from hpcdeploy.errors import ConfigError
+    from hpcdeploy.flows.inspect.report import SourceReport
+    from hpcdeploy.picture import draw
+
+    if path.suffix not in (".svg", ".html"):
+        raise ConfigError(f"--picture {path} was given; expected a name that ends in .svg or .html")
+    sized = [report for report in reports if isinstance(report, SourceReport) and any(item.size for item in report.items)]
+    if len(sized) != 1:
+        raise ConfigError(
+            f"--picture draws one source whose sizes are known, and here are {len(sized)} of them; name the image or folder"
+        )
+    [report] = sized
+    text = draw(title_of(report), report.items, page=path.suffix == ".html", facts=facts_of(report), overrides=project)
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+    show.say(f"wrote {path}")

@@ -1,0 +1,207 @@
+"""How an inspection is told to people: facts, then a list, largest first, then what changed."""
+
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+from hpcdeploy.apptainer.sif import SifObject
+from hpcdeploy.cli import show
+from hpcdeploy.environments.inventory import Changes, Item, known_size, unknown_sizes
+from hpcdeploy.flows.inspect.report import ImageReport, PublishedReport, Report, SourceReport
+from hpcdeploy.picture import written
+
+Facts = list[tuple[str, str]]
+_BAR = 24
+"""Characters of the longest bar."""
+
+
+def tell(report: Report, *, top: int) -> None:
+    """Print a report; `top` is the number of packages to list (0: all)."""
+    print(_plain(title_of(report)))
+    width = max((len(name) for name, _ in facts_of(report)), default=0)
+    for name, value in facts_of(report):
+        print(f"  {name:<{width}}  {_plain(value)}")
+    match report:
+        case SourceReport():
+            _list(report.items, top)
+            if report.changes is not None:
+                _changes(report.changes, report.against)
+            _notes(report.notes)
+        case ImageReport():
+            _image(report)
+            _notes(report.notes)
+        case PublishedReport():
+            _section("ANNOTATIONS", "\n".join(f"{name}: {value}" for name, value in report.annotations.items()))
+
+
+def title_of(report: Report) -> str:
+    """Name what a report is about, in a line."""
+    match report:
+        case SourceReport():
+            image = f"{report.image}: " if report.image else ""
+            environment = f", environment {report.environment}, {report.platform}" if report.environment else ""
+            return f"{image}{report.where}{environment}"
+        case ImageReport():
+            return report.file
+        case PublishedReport():
+            return report.image.reference
+
+
+def facts_of(report: Report) -> Facts:
+    """Return what is to be known besides the list, as names and values; what is not known is left out."""
+    return [(name, value) for name, value in _facts(report) if value]
+
+
+def _facts(report: Report) -> Facts:
+    match report:
+        case SourceReport():
+            return _source_facts(report)
+        case ImageReport():
+            return _image_facts(report)
+        case PublishedReport():
+            image = report.image
+            return [("size", written(image.size)), ("sha256", image.sha256), ("manifest", f"sha256:{image.manifest}")]
+
+
+def _source_facts(report: SourceReport) -> Facts:
+    packages = [item for item in report.items if item.kind != "file"]
+    files = [item for item in report.items if item.kind == "file"]
+    kinds = Counter(item.kind for item in packages)
+    unknown = unknown_sizes(packages)
+    size = f"{written(known_size(packages))}" + (f", and {unknown} packages of unknown size" if unknown else "")
+    others = [f"{name} ({', '.join(platforms)})" for name, platforms in report.environments]
+    changes = report.changes
+    return [
+        ("source", report.source),
+        (
+            "packages",
+            f"{len(packages)} ({', '.join(f'{count} {kind}' for kind, count in kinds.most_common())})" if packages else "",
+        ),
+        ("download", size if known_size(packages) else ("unknown" if packages else "")),
+        ("own files", f"{len(files)}, {written(known_size(files))}" if files else ""),
+        ("CUDA wanted", report.cuda or ("none" if report.source == "pixi" else "")),
+        ("glibc wanted", report.glibc),
+        ("target", ", ".join(report.targets)),
+        ("base image", report.base),
+        ("channels", ", ".join(report.channels)),
+        ("locked", "; ".join(others)),
+        ("last build", f"{report.built.created}, {written(report.built.size)}" if report.built else ""),
+        (f"since {report.against}", _summary(changes) if changes is not None else ""),
+    ]
+
+
+def _image_facts(report: ImageReport) -> Facts:
+    sif, record = report.contents.sif, report.record
+    primary = next((part for part in sif.partitions if part.part_type == "primary system"), None)
+    return [
+        ("size", written(sif.size)),
+        ("architecture", sif.architecture),
+        ("created", _time(sif.created)),
+        ("id", sif.id),
+        ("file system", f"{primary.file_system} {primary.compression}".strip() if primary else "none"),
+        ("signed", ", ".join(item.signer or "by a certificate" for item in sif.signatures) or "no"),
+        ("sha256", record.sha256 if record else ""),
+        ("built by", record.apptainer if record else report.contents.labels.get(_BUILDER, "")),
+        ("base image", record.base if record else ""),
+        ("apps", ", ".join(report.contents.apps)),
+    ]
+
+
+_BUILDER = "org.label-schema.usage.apptainer.version"
+
+
+def _list(items: Sequence[Item], top: int) -> None:
+    if not items:
+        return
+    total = known_size(items)
+    shown = items[:top] if top else items
+    largest = max((item.size or 0 for item in items), default=0)
+    print()
+    columns = ["NAME", "VERSION", "KIND", "SIZE", "SHARE"]
+    rows = [
+        [
+            _plain(item.name),
+            _plain(item.version) or "-",
+            item.kind,
+            written(item.size),
+            f"{item.size / total:.1%}" if item.size else "-",
+        ]
+        for item in shown
+    ]
+    if sys.stdout.isatty() and largest:
+        columns.append("")
+        for row, item in zip(rows, shown, strict=True):
+            row.append("█" * round((item.size or 0) / largest * _BAR))
+    show.table(columns, rows)
+    rest = items[len(shown) :]
+    if rest:
+        print(f"and {len(rest)} more, {written(known_size(rest))}; --top 0 lists all")
+
+
+def _changes(changes: Changes, against: str) -> None:
+    rows = [("+", item.name, item.version, _signed(item.size)) for item in changes.added]
+    rows += [("-", item.name, item.version, _signed(item.size and -item.size)) for item in changes.removed]
+    for change in sorted(changes.changed, key=lambda one: -abs((one.after.size or 0) - (one.before.size or 0))):
+        before, after = change.before, change.after
+        versions = f"{after.version} (another build)" if change.is_rebuild else f"{before.version} -> {after.version}"
+        known = None if before.size is None or after.size is None else after.size - before.size
+        rows.append(("~", after.name, versions, _signed(known)))
+    if rows:
+        print(f"\nsince {against}:")
+        show.table(("", "NAME", "VERSION", "SIZE"), [[_plain(cell) for cell in row] for row in rows])
+
+
+def _summary(changes: Changes) -> str:
+    if not (changes.added or changes.removed or changes.changed):
+        return "nothing changed"
+    rebuilt = sum(change.is_rebuild for change in changes.changed)
+    words = [(len(changes.added), "added"), (len(changes.removed), "removed")]
+    words += [(len(changes.changed) - rebuilt, "in another version"), (rebuilt, "in another build")]
+    return f"{', '.join(f'{count} {word}' for count, word in words if count)}; {_signed(changes.size)}"
+
+
+def _image(report: ImageReport) -> None:
+    contents = report.contents
+    print()
+    rows = [(str(item.id), _what(item), _plain(item.name) or "-", written(item.size)) for item in contents.sif.objects]
+    show.table(("ID", "OBJECT", "NAME", "SIZE"), rows)
+    _section("LABELS", "\n".join(f"{name}: {value}" for name, value in contents.labels.items()))
+    for name in ("help", "runscript", "startscript", "test", "definition"):
+        _section(name.upper(), getattr(contents, name))
+
+
+def _what(item: SifObject) -> str:
+    if item.kind == "partition":
+        return f"{item.part_type}, {item.file_system} {item.compression}".strip()
+    if item.kind == "signature":
+        return f"signature of {'group' if item.links_group else 'object'} {item.link}, {item.hash}"
+    return item.kind
+
+
+def _section(name: str, text: str) -> None:
+    if text.strip():
+        print(f"\n{name}")
+        for line in _plain(text).strip("\n").splitlines():
+            print(f"  {line}".rstrip())
+
+
+def _notes(notes: Iterable[str]) -> None:
+    for note in notes:
+        show.say(f"note: {note}")
+
+
+def _plain(text: str) -> str:
+    """Return a text that can be printed: an image's words are a stranger's, and a terminal obeys control characters."""
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else ascii(letter)[1:-1] for letter in text)
+
+
+def _signed(size: int | None) -> str:
+    return "?" if size is None else f"+{written(size)}" if size > 0 else written(size)
+
+
+def _time(seconds: int) -> str:
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if seconds > 0 else ""
+    except (OverflowError, ValueError, OSError):
+        return ""

@@ -1,0 +1,105 @@
+"""The verb ``templates``: which template is in force, what it says, and a copy of it to edit."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hpcdeploy.cli import show
+
+if TYPE_CHECKING:
+    from hpcdeploy.templates import Template
+
+app = typer.Typer(help="The templates that text is made from, and the project's own in their place.")
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="As listed, or its last word where only one has it: pixi.def.")]
+
+
+@app.callback(invoke_without_command=True)
+def templates(context: typer.Context, json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List the templates: the shipped ones, and which of them the project has a file of its own for."""
+    if context.invoked_subcommand is not None:
+        return
+    found = _every()
+    if json:
+        names = ("name", "shipped", "own", "in_force", "meant")
+        rows = [{name: getattr(one, name) for name in names} for one in found]
+        show.as_json(
+            [{name: str(value) if isinstance(value, Path) else value for name, value in row.items()} for row in rows]
+        )
+        return
+    known = [one for one in found if one.shipped]
+    show.table(
+        ("TEMPLATE", "IN FORCE", "FILE"),
+        [(one.name, "the project's own" if one.own else "shipped", str(one.in_force)) for one in known],
+    )
+    for one in found:
+        if one.shipped is None and one.meant:
+            show.say(f"note: {one.own} is no template's name and replaces none; did you mean {one.meant}?")
+        elif one.shipped is None:
+            show.say(f"note: {one.own} replaces no template; it counts only where a template of yours includes it")
+
+
+@app.command("show")
+def show_one(name: Name) -> None:
+    """Print the template that is in force."""
+    template = _find(name)
+    print(_text(template.own or _shipped(template)), end="")
+
+
+@app.command()
+def copy(
+    name: Name, force: Annotated[bool, typer.Option("--force", help="Overwrite the project's own file.")] = False
+) -> None:
+    """Copy a shipped template into the project, where it is in force from then on: edit it there."""
+    from hpcdeploy.cli.place import here
+    from hpcdeploy.errors import ConfigError
+
+    template = _find(name)
+    target = here().project.root / template.name
+    if target.resolve() == _shipped(template).resolve():
+        raise ConfigError(f"{target} is the shipped template itself; go to a project's folder first")
+    if target.exists() and not force:
+        raise ConfigError(f"{target} is there already, and may have been edited; overwrite it with --force")
+    part = target.with_name(f".{target.name}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(_text(_shipped(template)), encoding="utf-8")
+        part.replace(target)
+    except OSError as error:
+        raise ConfigError(f"{target} cannot be written: {error.strerror}") from error
+    print(f"wrote {target}; what it says is in force now")
+
+
+def _every() -> "tuple[Template, ...]":
+    from hpcdeploy.cli.place import here
+    from hpcdeploy.templates import every_template
+
+    return every_template(here().project.root)
+
+
+def _find(name: str) -> "Template":
+    from hpcdeploy.errors import ConfigError
+    from hpcdeploy.spelling import nearest
+
+    known = [one for one in _every() if one.shipped]
+    found = [one for one in known if one.name == name] or [one for one in known if one.name.endswith(f"/{name}")]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ConfigError(f"{name!r} is the last word of {' and '.join(one.name for one in found)}; say the whole name")
+    raise ConfigError(f"no template is called {name!r}; {nearest(name, tuple(one.name for one in known))}")
+
+
+def _shipped(template: "Template") -> Path:
+    assert template.shipped is not None
+    return template.shipped
+
+
+def _text(path: Path) -> str:
+    from hpcdeploy.errors import ConfigError
+
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read as UTF-8 text: {error}") from error

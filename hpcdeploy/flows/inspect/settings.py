@@ -1,0 +1,71 @@
+"""An image of the project: its source, the project's own files that go into it, and what it was built from last time."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from hpcdeploy.environments.inventory import Item, largest_first
+from hpcdeploy.flows.inspect.against import Older, last_build
+from hpcdeploy.flows.inspect.report import SourceReport
+from hpcdeploy.flows.inspect.spack import inspect_spack
+from hpcdeploy.flows.inspect.workspace import inspect_workspace
+from hpcdeploy.flows.sources.staging import copied_files
+from hpcdeploy.image import ImageSettings
+from hpcdeploy.source import DefinitionSource, DockerfileSource, OciSource, PixiSource, SpackSource
+from hpcdeploy.store import Store
+
+OlderThan = Callable[[Path], Older]
+"""Finds the lock file to compare the given one with."""
+
+
+def inspect_settings(
+    settings: ImageSettings,
+    project: Path,
+    store: Store,
+    *,
+    environment: str | None = None,
+    against: OlderThan | None = None,
+) -> SourceReport:
+    """Report on what an image of the project in the folder `project` will be made from.
+
+    Without `against` the comparison is with the lock file of the last build, where there was one. Raises
+    `EnvironmentFileError` and, for files that are not there, `DefinitionError`.
+    """
+    report = _source(settings, project, store, environment, against)
+    files = (
+        Item(name=file.source.name, version="", kind="file", family="files", size=file.source.stat().st_size)
+        for file in copied_files(settings, project)
+    )
+    return replace(
+        report,
+        image=settings.name,
+        base=settings.base or report.base,
+        items=largest_first((*report.items, *files)),
+        built=store.latest_build(project, settings.name),
+    )
+
+
+def _source(
+    settings: ImageSettings, project: Path, store: Store, environment: str | None, against: OlderThan | None
+) -> SourceReport:
+    def other(lock: Path) -> Older | None:
+        return against(lock) if against else last_build(store, project, settings.name)
+
+    match settings.source:
+        case PixiSource() as source:
+            folder = project / source.workspace
+            return inspect_workspace(folder, environment or source.environment, against=other(folder / "pixi.lock"))
+        case SpackSource() as source:
+            folder = project / source.environment
+            return inspect_spack(folder, against=other(folder / "spack.lock"))
+        case OciSource() as source:
+            where = source.reference
+            return SourceReport(source="oci", where=where, base=where, notes=(_IN_BASE,))
+        case DockerfileSource() as source:
+            return SourceReport(source="dockerfile", where=str(project / source.file), notes=(_IN_BUILD,))
+        case DefinitionSource() as source:
+            return SourceReport(source="definition", where=str(project / source.file), notes=(_IN_BUILD,))
+
+
+_IN_BASE = "no lock file says what is in this image; only the project's own files are counted here"
+_IN_BUILD = "its steps decide what is in the image, and no lock file says so; only the project's own files are counted here"

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hpcdeploy.cli import build, generate, init, job, lab, push, runs
+from hpcdeploy.cli import build, generate, init, inspect, job, lab, push, runs, templates
 from hpcdeploy.cli.command_line import WithCommand
 from hpcdeploy.errors import HpcdeployError
 
@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 
 app.command()(init.init)
+app.command()(inspect.inspect)
 app.command()(generate.generate)
 app.command()(build.build)
 app.command()(push.push)
@@ -32,6 +33,7 @@ app.command()(runs.wait)
 app.command()(runs.logs)
 app.command()(runs.fetch)
 app.command()(runs.cancel)
+app.add_typer(templates.app, name="templates")
 app.add_typer(lab.app, name="lab")
 
 

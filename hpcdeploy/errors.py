@@ -17,7 +17,8 @@
     ├── TemplateError                74   a template does not render
     ├── WaitTimeoutError             75   the run had not ended when the patience had
     ├── LabError                     76   the lab did not come up
-    └── AuthenticationError          77   a key, a host key, a password, a token was not accepted
+    ├── AuthenticationError          77   a key, a host key, a password, a token was not accepted
+    └── InstanceError                78   a container on this machine did not start, did not stop, or is not there
 
 The numbers from 64 up are those that sysexits.h leaves to programs; ``hpcdeploy wait`` passes a job's own exit code through.
 A message says what happened, what was expected and what to do.
@@ -116,3 +117,9 @@ class AuthenticationError(HpcdeployError):
     """A host key, a key, a password or a token was not accepted."""
 
     exit_code = 77
+
+
+class InstanceError(HpcdeployError):
+    """A container that goes on by itself on this machine could not be started or stopped, or is not there."""
+
+    exit_code = 78

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections.abc import Mapping
 
 from hpcdeploy.errors import ConfigError
 
@@ -44,3 +45,20 @@ def path(text: str) -> str:
     if position < len(text):
         pieces.append(word(text[position:]))
     return "".join(pieces) or "''"
+
+
+def expanded(text: str, environment: Mapping[str, str]) -> str:
+    """Expand ``$VAR`` and ``${VAR}`` in a path here and now, by the rules by which `path` has them expanded elsewhere.
+
+    Raises `ConfigError` for a variable that `environment` has not, or has empty.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        name = match["braced"] or match["bare"]
+        if not environment.get(name):
+            raise ConfigError(
+                f"the path {text!r} needs {name}, which is not set on this machine: set it, or name another path"
+            )
+        return environment[name]
+
+    return _VARIABLE.sub(value, text)

@@ -1,10 +1,15 @@
 #!/bin/sh
+[% if run_id %]
 # Run [= run_id =], written by hpcdeploy [= version =]. This runs inside the container, once for each task; its arguments are the
 # task's number and the job's id. The command and its environment stand here, and pass through nobody else's quoting.
 export HPCDEPLOY_RUN=[= run_id | word =]
 export HPCDEPLOY_TASK="$1"
 export HPCDEPLOY_JOB_ID="$2"
 export HPCDEPLOY_IMAGE_SHA256=[= sha256 =]
+[% else %]
+# Written by hpcdeploy [= version =] for a command on this machine. This runs inside the container; the command and its
+# environment stand here, and pass through nobody else's quoting.
+[% endif %]
 [% for name, value in environment %]
 export [= name =]=[= value | word =]
 [% endfor %]

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "hpcdeploy"
 ROWS = (
     ("cli",),
     ("flows",),
-    ("apptainer", "registry", "scheduler", "transport", "store", "lab"),
+    ("apptainer", "engine", "registry", "scheduler", "transport", "store", "lab"),
     ("config", "definition", "picture", "tags"),
     ("templates", "environments", "image", "source", "job", "cluster", "run", "shell"),
     ("errors", "login_node", "progress", "secret", "spelling", "treemap"),

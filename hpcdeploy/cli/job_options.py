@@ -50,15 +50,16 @@ def as_settings(options: Mapping[str, Any], command: Sequence[str]) -> dict[str,
     plain = {name.replace("_", "-"): value for name, value in options.items() if name not in {"env", "bind"}}
     return {
         **plain,
-        "environment": _pairs(options["env"], "--env"),
+        "environment": pairs(options["env"], "--env"),
         "binds": options["bind"],
         "slurm": _flags(options["slurm"]),
-        "htcondor": _pairs(options["htcondor"], "--htcondor"),
+        "htcondor": pairs(options["htcondor"], "--htcondor"),
         "command": list(command),
     }
 
 
-def _pairs(given: list[str] | None, option: str) -> dict[str, str]:
+def pairs(given: list[str] | None, option: str) -> dict[str, str]:
+    """Read ``NAME=VALUE`` words; raises `ConfigError` for one without its ``=``."""
     pairs: dict[str, str] = {}
     for words in given or []:
         name, sign, value = words.partition("=")

@@ -48,13 +48,27 @@ def resolve_job(project: Project, job_name: str | None, cluster_name: str | None
     wins. Raises `ConfigError` where a name is unknown, an image is missing, or two directives ask for the same.
     """
     cluster = choose_cluster(project, cluster_name)
+    name, own = _job_settings(project, job_name)
+    job = _job(project, name, (project.defaults.get(cluster.name, NO_OPTIONS), own, options))
+    _refuse_twins(job, cluster)
+    return job
+
+
+def resolve_job_here(project: Project, job_name: str | None, options: JobSettings = NO_OPTIONS) -> Job:
+    """Return the job as `resolve_job` does, for this machine: no cluster's defaults are in it."""
+    name, own = _job_settings(project, job_name)
+    return _job(project, name, (own, options))
+
+
+def _job_settings(project: Project, job_name: str | None) -> tuple[str, JobSettings]:
     if job_name is None and not project.jobs:
-        name, own = UNNAMED_JOB, NO_OPTIONS
-    else:
-        name = _chosen("job", job_name, project.jobs, "name one")
-        own = project.jobs[name]
-    places = (project.defaults.get(cluster.name, NO_OPTIONS), own, options)
-    job = Job(
+        return UNNAMED_JOB, NO_OPTIONS
+    name = _chosen("job", job_name, project.jobs, "name one")
+    return name, project.jobs[name]
+
+
+def _job(project: Project, name: str, places: tuple[JobSettings, ...]) -> Job:
+    return Job(
         name=name,
         image=_image(project, name, _last(place.image for place in places)),
         command=_last(place.command for place in places) or (),
@@ -66,8 +80,6 @@ def resolve_job(project: Project, job_name: str | None, cluster_name: str | None
         slurm=_directives(places, "slurm"),
         htcondor=_directives(places, "htcondor"),
     )
-    _refuse_twins(job, cluster)
-    return job
 
 
 def _chosen(what: str, name: str | None, known: Mapping[str, object], advice: str) -> str:

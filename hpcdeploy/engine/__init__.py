@@ -1,0 +1,1 @@
+"""The programs that run containers on this machine: values become command lines, and a command line is started."""

@@ -31,6 +31,13 @@ CAUSES = (
         "mend what the lines above say, or the image's 'test' lines in the settings",
         "Apptainer 1.4.5, recorded",
     ),
+    _cause(
+        "a base image has no bash, or no shell at all",
+        r"/bin/bash: (not found|no such file)|stat /bin/sh: no such file",
+        "name a base image that holds bash and coreutils as 'base' or 'final-base', such as ubuntu:24.04 or "
+        "debian:bookworm-slim; images called alpine, busybox or distroless do not",
+        "Apptainer 1.4.5, recorded",
+    ),
     # Before the full disk: without user namespaces, Apptainer up to 1.3.3 says "No space left on device".
     _cause(
         "this machine does not let an ordinary user build",

@@ -2,7 +2,7 @@
 
 Each file in ``recordings`` is the output of a build in the lab that was made to fail: by a temporary folder of 1 MB, a port
 and a name where nobody listens, a tag that is not there, a manifest newer than its lock file, a CUDA environment without a
-CUDA version, a failing test, and no user namespaces.
+CUDA version, a failing test, no user namespaces, and base images without bash and without any shell.
 """
 
 from pathlib import Path
@@ -29,6 +29,8 @@ def recorded(name: str) -> list[str]:
         ("stale", "the lock file does not fit the manifest"),
         ("nocuda", "the environment needs a system"),
         ("test", "the image's own test failed"),
+        ("nobash", "a base image has no bash"),
+        ("noshell", "a base image has no bash"),
     ],
 )
 def test_a_recorded_failure_is_explained(name: str, cause: str) -> None:
@@ -40,7 +42,7 @@ def test_a_recorded_failure_is_explained(name: str, cause: str) -> None:
 
 def test_every_recording_is_used() -> None:
     assert {path.stem for path in RECORDINGS.iterdir()} == {
-        *("disk", "userns", "network", "dns", "manifest", "stale", "nocuda", "test")
+        *("disk", "userns", "network", "dns", "manifest", "stale", "nocuda", "test", "nobash", "noshell")
     }
 
 

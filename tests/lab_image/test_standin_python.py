@@ -46,7 +46,7 @@ def test_a_locked_wheel_is_installed_and_its_program_runs(pypi: Workspace) -> No
     assert link.is_symlink()
     script = (pypi.prefix("default") / "bin" / wheel.NAME).read_text()
     assert script.startswith(f"#!{link}\n")
-    python = [link, "-c", "import hpcdeploy_demo_wheel as it; it.main(); print(it.__file__)"]
+    python = [str(link), "-c", "import hpcdeploy_demo_wheel as it; it.main(); print(it.__file__)"]
     out = subprocess.run(python, capture_output=True, text=True, check=True, env={}).stdout.splitlines()
     assert out[0] == f"{wheel.NAME} {wheel.VERSION}"
     assert out[1].startswith(str(pypi.prefix("default")))

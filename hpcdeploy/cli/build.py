@@ -1,6 +1,7 @@
 """The verb ``build``: images from definitions, here or on a cluster's login node."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,7 +24,10 @@ from hpcdeploy.cli.image_options import (
 
 if TYPE_CHECKING:
     from hpcdeploy.cli.place import Place
-    from hpcdeploy.image import BuiltImage, Definition
+    from hpcdeploy.image import BuiltImage, Definition, ImageSettings, Secret
+    from hpcdeploy.secret import SecretValue
+
+    Secrets = Mapping[str, SecretValue]
 
 
 def build(
@@ -43,6 +47,15 @@ def build(
     force: Annotated[bool, typer.Option("--force", help="Build again though the same inputs were built before.")] = False,
     build_arg: BuildArgs = None,
     build_arg_file: BuildArgFile = None,
+    secret: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--secret",
+            metavar="id=NAME[,env=VAR][,src=FILE]",
+            help="Where a secret of the settings is for this build; again for more.",
+            show_default=False,
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the definition, as generate does, and build nothing.")
     ] = False,
@@ -57,9 +70,12 @@ def build(
     from hpcdeploy.config.resolution import choose_images
     from hpcdeploy.errors import ConfigError
     from hpcdeploy.flows.inspect.against import lock_of
+    from hpcdeploy.flows.secrets import check_given, parse_given, read_secrets
 
     place = here()
     chosen = choose_images(place.project, images or (), every=every)
+    given = {words: parse_given(words) for words in secret or ()}
+    check_given(tuple(given.values()), chosen)
     if len(chosen) > 1:
         if dry_run:
             raise ConfigError("--dry-run prints one definition; 'hpcdeploy generate -o FOLDER' writes several")
@@ -70,9 +86,7 @@ def build(
             *many.option("--build-arg", build_arg),
             *many.option("--build-arg-file", build_arg_file),
         ]
-        names = [settings.name for settings in chosen]
-        files = {name: many.option("--output", output and output / f"{name}.sif") for name in names}
-        many.build({name: [*options, *files[name]] for name in names}, jobs=jobs, json=json)
+        many.build({one.name: [*options, *_own_options(one, given, output)] for one in chosen}, jobs=jobs, json=json)
         return
     [settings] = chosen
     definition = definition_of(place, settings, build_arg, build_arg_file)
@@ -80,7 +94,12 @@ def build(
         print(definition.text, end="")
         return
     target = output or file_of(place, settings)
-    built = _build_on(place, on, definition, force=force) if on else _build_here(definition, target, force=force)
+    secrets = read_secrets(settings, definition.secrets, place.project.root, os.environ, tuple(given.values()))
+    built = (
+        _build_on(place, on, definition, secrets, force=force)
+        if on
+        else _build_here(definition, target, secrets, force=force)
+    )
     if on and (fetch or output):
         built = bring_home(place, built, target)
     place.store.built(place.project.root, built)
@@ -93,14 +112,22 @@ def build(
         print(f"{built.path}  sha256:{built.sha256}  {built.size / 1e6:.0f} MB  ({built.apptainer})")
 
 
-def _build_here(definition: "Definition", target: Path, *, force: bool) -> "BuiltImage":
+def _own_options(settings: "ImageSettings", given: Mapping[str, "Secret"], folder: Path | None) -> list[str]:
+    from hpcdeploy.cli import many
+
+    described = {secret.name for secret in settings.secrets}
+    secrets = [words for words, secret in given.items() if secret.name in described]
+    return [*many.option("--secret", secrets), *many.option("--output", folder and folder / f"{settings.name}.sif")]
+
+
+def _build_here(definition: "Definition", target: Path, secrets: "Secrets", *, force: bool) -> "BuiltImage":
     from hpcdeploy.flows.build import build_here
 
     state = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hpcdeploy" / "builds"
-    return build_here(definition, target, work=state, force=force, report=show_event)
+    return build_here(definition, target, work=state, force=force, secrets=secrets, report=show_event)
 
 
-def _build_on(place: "Place", name: str, definition: "Definition", *, force: bool) -> "BuiltImage":
+def _build_on(place: "Place", name: str, definition: "Definition", secrets: "Secrets", *, force: bool) -> "BuiltImage":
     from hpcdeploy.cli.place import connections
     from hpcdeploy.flows.build import build_on
 
@@ -111,6 +138,7 @@ def _build_on(place: "Place", name: str, definition: "Definition", *, force: boo
             cluster,
             open_connections.to(cluster),
             force=force,
+            secrets=secrets,
             report=show_event,
             progress=progress,
             overrides=place.project.root,

@@ -37,9 +37,11 @@ def definition_of(
 ) -> "Definition":
     """Generate the definition of an image, and say on standard error what a person should know of it."""
     from hpcdeploy.flows.generate import generate
+    from hpcdeploy.registry.asking import image_config
 
     lines = [*(file.read_text(encoding="utf-8").splitlines() if file else ()), *(build_args or ())]
-    definition = generate(settings, place.project.root, build_args=list(map(_build_arg, filter(None, lines))))
+    given = list(map(_build_arg, filter(None, lines)))
+    definition = generate(settings, place.project.root, image_config=image_config, build_args=given)
     for note in definition.notes:
         show.say(f"note: {note}")
     return definition

@@ -12,7 +12,7 @@ from pathlib import Path
 from hpcdeploy.errors import TemplateError
 from hpcdeploy.spelling import meant
 
-FOLDERS = ("defs", "login_templates", "slurm_templates", "htcondor_templates", "page_templates")
+FOLDERS = ("defs", "login_templates", "slurm_templates", "htcondor_templates", "page_templates", "workflow_templates")
 
 _MARKUP = (".html", ".svg")
 """Templates whose values escape themselves; all else is shell and definition files, where each value has its own quoting."""

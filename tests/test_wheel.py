@@ -15,6 +15,7 @@ from hpcdeploy.templates import shipped_root
 job = Job(name="j", image="i", command=("true",))
 run = Run(id="j-1", job="j", cluster="c", scheduler="slurm", image="i", sha256="0" * 64, tasks=1, command=(), submitted=0)
 print(shipped_root())
+print((shipped_root() / "workflow_templates" / "images.yaml").is_file())
 print(submission(run, job, Cluster(name="c"), Delivery(sha256="0" * 64)))
 """
 
@@ -28,6 +29,7 @@ def test_a_wheel_renders_from_an_empty_environment(tmp_path: Path) -> None:
     subprocess.run([python, "-m", "pip", "--disable-pip-version-check", "--quiet", "install", wheel], check=True)
     said = subprocess.run([python, "-I", "-c", RENDER], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     assert said.startswith(str(tmp_path / "empty"))
+    assert said.splitlines()[1] == "True"
     assert "#SBATCH --job-name=j-1" in said
     version = subprocess.run(
         [tmp_path / "empty" / "bin" / "hpcdeploy", "--version"], capture_output=True, text=True, check=True

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hpcdeploy.cli import build, generate, here, init, inspect, job, lab, push, runs, templates
+from hpcdeploy.cli import build, generate, here, init, inspect, job, lab, push, runs, templates, workflow
 from hpcdeploy.cli.command_line import WithCommand
 from hpcdeploy.errors import HpcdeployError
 
@@ -25,6 +25,7 @@ app.command()(inspect.inspect)
 app.command()(generate.generate)
 app.command()(build.build)
 app.command()(push.push)
+app.command()(workflow.workflow)
 app.command(cls=WithCommand)(here.run)
 app.command()(here.shell)
 app.add_typer(here.instance, name="instance")

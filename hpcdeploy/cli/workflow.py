@@ -1,0 +1,62 @@
+"""The verb ``workflow``: images built and published by GitHub Actions."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hpcdeploy.cli import show
+
+DEFAULT = ".github/workflows/images.yaml"
+
+
+def workflow(
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help=f"Where to write, such as {DEFAULT} of the repository.", show_default=False),
+    ] = None,
+    install: Annotated[
+        str | None,
+        typer.Option(
+            "--install",
+            metavar="REQUIREMENT",
+            help="What pip installs there; default: the hpcdeploy that runs here.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Print the GitHub Actions workflow that builds, tests and publishes the project's images, or write it to a file."""
+    from hpcdeploy.cli.place import here
+    from hpcdeploy.flows.installed import requirement
+    from hpcdeploy.flows.workflow import Workflow, render_workflow
+    from hpcdeploy.flows.workflow_paths import repository_root, watched_paths
+    from hpcdeploy.registry.asking import image_config
+    from hpcdeploy.tags import read_git_facts
+
+    project = here().project
+    top = repository_root(project.root)
+    own = output.resolve() if output else top / DEFAULT
+    git = read_git_facts(project.root)
+    subfolder = project.root.resolve().relative_to(top).as_posix()
+    text = render_workflow(
+        Workflow(
+            images=tuple(project.images.values()),
+            paths=watched_paths(
+                project,
+                own.relative_to(top).as_posix() if own.is_relative_to(top) else DEFAULT,
+                image_config=image_config,
+            ),
+            branch=(git.default_branch if git else "") or "main",
+            install=install or requirement(),
+            subfolder="" if subfolder == "." else subfolder,
+        ),
+        overrides=project.root,
+    )
+    if output is None:
+        print(text, end="")
+        return
+    output.parent.mkdir(parents=True, exist_ok=True)
+    part = output.with_name(f".{output.name}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(output)
+    show.say(f"wrote {output}")

@@ -19,12 +19,13 @@ class OwnPackage:
     """A package that is installed from the workspace's own source.
 
     ``place`` is the source's folder or file, relative to the workspace (``.``: the workspace itself). An ``editable`` one is
-    used from there, so the final image holds its source too.
+    used from there, so the final image holds its source too. One that another environment installs is only looked at.
     """
 
     name: str
     place: str
     editable: bool = False
+    installed: bool = True
 
     @property
     def destination(self) -> str:

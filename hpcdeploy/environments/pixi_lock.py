@@ -46,13 +46,17 @@ class Package:
 
 @dataclass(frozen=True, kw_only=True)
 class LockedEnvironment:
-    """What one environment holds on one platform; ``cuda`` and ``glibc`` are what the solve assumed (from version 7 on)."""
+    """What one environment holds on one platform; ``cuda`` and ``glibc`` are what the solve assumed (from version 7 on).
+
+    ``elsewhere`` are the local packages of other environments and platforms: pixi looks at the whole lock file.
+    """
 
     name: str
     channels: tuple[str, ...]
     packages: tuple[Package, ...]
     cuda: str = ""
     glibc: str = ""
+    elsewhere: tuple[Package, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,15 +107,15 @@ def read_locked(text: str, environment: str, *, file: str = "pixi.lock", subdir:
         )
     details = {_address(entry, f"{file}: packages"): entry for entry in _tables(top.get("packages"), f"{file}: packages")}
     virtual = _virtual_packages(top, platform, file)
+    held = [_address(entry, key) for entry in _tables(by_platform[platform], f"{key}.packages.{platform}")]
+    others = (_package(address, details, file) for address in details if "://" not in address[1] and address not in held)
     return LockedEnvironment(
         name=environment,
         channels=tuple(str(channel.get("url", "")) for channel in _tables(locked.get("channels"), f"{key}.channels")),
-        packages=tuple(
-            _package(_address(entry, key), details, f"{key}.packages.{platform}")
-            for entry in _tables(by_platform[platform], f"{key}.packages.{platform}")
-        ),
+        packages=tuple(_package(address, details, f"{key}.packages.{platform}") for address in held),
         cuda=virtual.get("__cuda", ""),
         glibc=virtual.get("__glibc", ""),
+        elsewhere=tuple(package for package in others if package.is_local),
     )
 
 

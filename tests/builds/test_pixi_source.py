@@ -285,3 +285,76 @@ def test_the_library_path_is_left_to_nv(tmp_path: Path, part: str) -> None:
     stage = next(stage for stage in read_definition(text) if stage.header["stage"] == part)
     assert not [section for section in stage.sections if "LD_LIBRARY_PATH" in section.body]
     assert "nvidia-smi" not in text
+
+
+def test_the_source_of_another_environments_package_is_there_for_the_build_to_look_at(tmp_path: Path) -> None:
+    manifest = MANIFEST + '[feature.dev.pypi-dependencies]\nlib = { path = "lib", editable = true }\n'
+    manifest += '[environments]\ndefault = ["dev"]\nprod = []\n'
+    folder = project(tmp_path, manifest, "pypi: ./lib\nname: lib", "pypi: ../beside\nname: beside")
+    text = (folder / "pixi.lock").read_text().partition("packages:\n- ")
+    prod = "  prod:\n    channels: []\n    packages:\n      linux-64: []\n"
+    write(folder, {"lib/lib.py": "", "pixi.lock": f"{text[0]}{prod}{text[1]}{text[2]}"})
+    definition = generate(ImageSettings(name="prod", source=PixiSource(environment="prod")), folder)
+    assert shipped(definition) == ["source/app/lib/lib.py"]
+    assert definition.notes == ()
+    assert "/app/lib" not in [pair[0] for pair in copies(read_definition(definition.text)[1])]
+
+
+def test_pixis_own_settings_of_the_workspace_come_along(tmp_path: Path) -> None:
+    folder = write(project(tmp_path, MANIFEST), {".pixi/config.toml": "[mirrors]\n", ".pixi/envs/default/x": ""})
+    definition = generate(SETTINGS, folder)
+    assert [file.staged for file in definition.files] == [
+        "workspace/pixi.toml",
+        "workspace/pixi.lock",
+        "workspace/.pixi/config.toml",
+    ]
+    assert ("workspace/.pixi/config.toml", "/app/.pixi/config.toml") in copies(read_definition(definition.text)[0])
+
+
+OLD = f"""\
+version: 5
+environments:
+  default:
+    channels:
+    - url: https://conda.anaconda.org/conda-forge/
+    packages:
+      linux-64:
+      - conda: https://conda.anaconda.org/conda-forge/noarch/tool-1.0-0.conda
+      - pypi: lib
+      osx-arm64: []
+  prod:
+    channels:
+    - url: https://conda.anaconda.org/conda-forge/
+    packages:
+      linux-64:
+      - conda: https://conda.anaconda.org/conda-forge/noarch/tool-1.0-0.conda
+      osx-arm64: []
+packages:
+- kind: conda
+  name: tool
+  version: '1.0'
+  build: '0'
+  subdir: noarch
+  url: https://conda.anaconda.org/conda-forge/noarch/tool-1.0-0.conda
+  sha256: {"ab" * 32}
+- kind: pypi
+  name: lib
+  version: 0.1.0
+  path: lib
+  sha256: {"cd" * 32}
+  editable: true
+"""
+
+
+@pytest.mark.parametrize(("environment", "editable"), [("default", True), ("prod", False)])
+def test_an_old_workspace_with_a_project_table_and_a_lock_file_of_version_5(
+    tmp_path: Path, environment: str, editable: bool
+) -> None:
+    manifest = '[project]\nname = "old"\nchannels = ["conda-forge"]\nplatforms = ["osx-arm64", "linux-64"]\n'
+    manifest += '[tasks]\nserve = """\nRscript -e "serve()"\n"""\n[feature.dev.pypi-dependencies]\nlib = { path = "lib" }\n'
+    manifest += '[environments]\ndefault = { features = ["dev"], solve-group = "prod" }\n'
+    manifest += 'prod = { features = [], solve-group = "prod" }\n'
+    folder = write(tmp_path, {"pixi.toml": manifest, "pixi.lock": OLD, "lib/lib.py": ""})
+    definition = generate(ImageSettings(name="old", source=PixiSource(environment=environment)), folder)
+    assert definition.base == "ghcr.io/prefix-dev/pixi:noble"
+    assert (("/app/lib", "/app/") in copies(read_definition(definition.text)[1])) == editable

@@ -22,10 +22,17 @@ NOT_SOURCE = LEFT_OUT | {
 def own_packages(environment: Environment, locked: LockedEnvironment, lock_file: str) -> tuple[OwnPackage, ...]:
     """Return what is installed from the workspace's own source; `lock_file` is the lock file's name, for messages.
 
-    Raises `EnvironmentFileError` for a place outside the workspace, which the image could not hold.
+    The packages of other environments are among them: ``pixi install --locked`` holds the whole lock file against the
+    workspace, whichever environment it installs. Raises `EnvironmentFileError` for a place outside the workspace, which
+    the image could not hold.
     """
     editable = {name for feature in environment.features for name in feature.editable}
-    return tuple(
+    others = tuple(
+        OwnPackage(name=package.name, place=str(PurePosixPath(package.url)), installed=False)
+        for package in locked.elsewhere
+        if not _is_outside(package.url)
+    )
+    return others + tuple(
         OwnPackage(
             name=package.name,
             place=_place(package.name, package.url, lock_file),
@@ -54,18 +61,23 @@ def own_source(packages: Iterable[OwnPackage], workspace: Path, project: Path) -
         f"{package.name} is built from its source in {package.place!r}"
         + (", which the image holds too, as it is editable" if package.editable else "; the image does not hold that source")
         for package in packages
+        if package.installed
     )
     return files, notes
 
 
 def _place(name: str, url: str, lock_file: str) -> str:
-    path = PurePosixPath(url)
-    if url.startswith("file:") or path.is_absolute() or ".." in path.parts:
+    if _is_outside(url):
         raise EnvironmentFileError(
             f"{lock_file}: the environment installs {name!r} from {url}, which lies outside the workspace, so the image's "
             "build does not see it; move it into the workspace's folder and run 'pixi lock', or publish it"
         )
-    return str(path)
+    return str(PurePosixPath(url))
+
+
+def _is_outside(url: str) -> bool:
+    path = PurePosixPath(url)
+    return url.startswith("file:") or path.is_absolute() or ".." in path.parts
 
 
 def _files(folder: Path, package: OwnPackage, project: Path) -> list[ContextFile]:

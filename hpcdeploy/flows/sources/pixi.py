@@ -16,6 +16,8 @@ from hpcdeploy.source import PixiSource
 
 MANIFESTS = ("pixi.toml", "pyproject.toml")
 LOCK = "pixi.lock"
+SETTINGS = ".pixi/config.toml"
+"""Pixi's settings of one workspace, such as mirrors: the one file of ``.pixi`` that Pixi's own .gitignore there keeps."""
 
 
 def prepare(request: Request[PixiSource]) -> Prepared:
@@ -77,12 +79,13 @@ def _recipe(request: Request[PixiSource], folder: Path) -> PixiRecipe:
     cuda = request.source.cuda
     if cuda is None:
         cuda = locked.cuda or workspace.cuda(environment)
+    own_settings = (SETTINGS,) if (folder / SETTINGS).is_file() else ()
     scripts = dict.fromkeys(script for feature in environment.features for script in feature.scripts)
     return PixiRecipe(
         settings=request.settings,
         environment=environment.name,
         cuda=guard.cuda_version(request.build_args.get("CUDA_VERSION", cuda)),
-        workspace=(manifest.name, LOCK, *(str(PurePosixPath(script)) for script in scripts)),
+        workspace=(manifest.name, LOCK, *own_settings, *(str(PurePosixPath(script)) for script in scripts)),
         lock_sha256=sha256(lock_file),
         secrets=request.source.secrets,
         glibc=locked.glibc or workspace.glibc(environment),

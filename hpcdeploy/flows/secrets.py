@@ -48,18 +48,19 @@ def parse_given(words: str) -> Secret:
     """
     fields: dict[str, str] = {}
     for part in next(csv.reader([words]), []):
-        key, sign, value = part.partition("=")
+        key, _, value = part.partition("=")
         key = {"source": "src"}.get(key.strip().lower(), key.strip().lower())
-        if not sign or not value or key in fields or key not in ("id", "env", "src", "type"):
-            raise ConfigError(f"--secret {words}: found {part!r}; expected {_FORM}")
+        if not value or key in fields or key not in ("id", "env", "src", "type"):
+            # The rest may be a value that somebody wrote here by mistake: it is not repeated.
+            raise ConfigError(f"--secret: found {key[:20]!r}; expected {_FORM}")
         fields[key] = value
     name, kind = fields.get("id", ""), fields.get("type", "")
     if not name or {"env", "src"} <= fields.keys() or kind not in ("", "env", "file"):
-        raise ConfigError(f"--secret {words}: expected {_FORM}")
+        raise ConfigError(f"--secret: found {', '.join(fields) or 'nothing'}; expected {_FORM}")
     if kind == "env" and "src" in fields:  # docker's type=env,src=VARIABLE
         fields["env"] = fields.pop("src")
     if (kind == "file") != ("src" in fields) and kind:
-        raise ConfigError(f"--secret {words}: type={kind} does not fit the rest; expected {_FORM}")
+        raise ConfigError(f"--secret id={name}: type={kind} does not fit the rest; expected {_FORM}")
     if "src" in fields:
         return Secret(name=name, file=fields["src"])
     return Secret(name=name, env=fields.get("env", name))

@@ -1,0 +1,72 @@
+"""A secret's value is shown by nothing, and taken out of what others show."""
+
+import base64
+import pickle
+import traceback
+
+import pytest
+
+from hpcdeploy.secret import MASK, SecretValue, masking
+
+TOKEN = 'it\'s "s3cr3t" $HOME ✓'
+
+
+@pytest.mark.parametrize("show", [repr, str, "{}".format, "{!r}".format, lambda value: repr({"TOKEN": value})])
+def test_nothing_that_prints_a_secret_shows_it(show: object) -> None:
+    assert callable(show)
+    assert "s3cr3t" not in show(SecretValue(TOKEN.encode()))
+    assert MASK in show(SecretValue(TOKEN.encode()))
+
+
+def test_a_secret_is_not_pickled() -> None:
+    with pytest.raises(TypeError, match="not pickled"):
+        pickle.dumps(SecretValue(b"s3cr3t"))
+
+
+def test_a_traceback_with_all_its_variables_shows_no_secret() -> None:
+    value = SecretValue(b"s3cr3t")
+
+    def fail(secrets: dict[str, SecretValue]) -> None:
+        raise ValueError(secrets)
+
+    try:
+        fail({"TOKEN": value})
+    except ValueError as error:
+        told = traceback.TracebackException.from_exception(error, capture_locals=True)
+        assert "s3cr3t" not in "".join(told.format())
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        TOKEN,
+        f"before {TOKEN} after {TOKEN}",
+        "+ : 'it'\\''s \"s3cr3t\" $HOME ✓'",
+        "+ : 'it'\"'\"'s \"s3cr3t\" $HOME ✓'",
+        '{"token": "it\'s \\"s3cr3t\\" $HOME \\u2713"}',
+        "https://x:it%27s%20%22s3cr3t%22%20%24HOME%20%E2%9C%93@host/",
+        "it%27s+%22s3cr3t%22+%24HOME+%E2%9C%93",
+        f"TOKEN {base64.b64encode(TOKEN.encode()).decode()}",
+    ],
+)
+def test_a_secret_is_masked_as_it_stands_and_as_programs_spell_it(shown: str) -> None:
+    masked = masking([SecretValue(TOKEN.encode())])(shown)
+    assert MASK in masked
+    assert "s3cr3t" not in masked
+    assert base64.b64encode(TOKEN.encode()).decode() not in masked
+
+
+def test_every_line_of_a_secret_is_masked_unless_it_is_too_short_to_be_told_from_other_text() -> None:
+    mask = masking([SecretValue(b"-----BEGIN\nfirst line\r\nabc\n\n  last\xff line\n")])
+    assert mask("first line") == MASK
+    assert mask("a last� line") == f"a {MASK}"
+    assert mask("abc and nothing") == "abc and nothing"
+
+
+def test_a_secret_that_holds_another_is_masked_whole() -> None:
+    assert masking([SecretValue(b"short"), SecretValue(b"short and long")])("say short and long, short") == "say ***, ***"
+
+
+def test_without_secrets_a_text_stays_as_it_is() -> None:
+    assert masking([])("text") == "text"
+    assert masking([SecretValue(b"")])("text") == "text"

@@ -69,7 +69,7 @@ def _source_facts(report: SourceReport) -> Facts:
     files = [item for item in report.items if item.kind == "file"]
     kinds = Counter(item.kind for item in packages)
     unknown = unknown_sizes(packages)
-    size = f"{written(known_size(packages))}" + (f", and {unknown} packages of unknown size" if unknown else "")
+    size = f"{written(known_size(packages))}" + (f", and {unknown} of unknown size" if unknown else "")
     others = [f"{name} ({', '.join(platforms)})" for name, platforms in report.environments]
     changes = report.changes
     return [

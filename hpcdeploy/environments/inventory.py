@@ -65,7 +65,7 @@ def items_of(packages: Iterable[Package]) -> tuple[Item, ...]:
 
 def largest_first(items: Iterable[Item]) -> tuple[Item, ...]:
     """Sort by size, those of unknown size last, and by name where that is equal."""
-    return tuple(sorted(items, key=lambda item: (item.size is None, -(item.size or 0), item.name, item.version)))
+    return tuple(sorted(items, key=lambda item: (item.size is None, -(item.size or 0), item.name, item.version, item.build)))
 
 
 def known_size(items: Iterable[Item]) -> int:

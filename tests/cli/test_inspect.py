@@ -1,0 +1,237 @@
+"""``inspect`` as a whole process: over workspaces, lock files, images, git's history, and words that mean nothing."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hpcdeploy.apptainer.record import sha256_of, write_record
+from hpcdeploy.image import BuiltImage
+from hpcdeploy.store import Store, default_path
+from tests.apptainer.sifs import DEFINITION, JSON, Part, partition, sif, signature, squashfs
+
+COMMAND = str(Path(sys.executable).with_name("hpcdeploy"))
+CHANNEL = "https://conda.anaconda.org/conda-forge"
+MANIFEST = """
+[workspace]
+name = "w"
+channels = ["conda-forge"]
+platforms = ["linux-64"]
+[system-requirements]
+cuda = "12.9"
+"""
+IMAGE = BuiltImage(name="train", sha256="ab" * 32, size=9, inputs="", apptainer="1.4.5", created="2026-01-02T03:04:05Z")
+
+
+def lock(**packages: tuple[str, int]) -> str:
+    files = {f"{CHANNEL}/linux-64/{name}-{version}-h0_0.conda": size for name, (version, size) in packages.items()}
+    named = "".join(f"      - conda: {url}\n" for url in files)
+    sized = "".join(f"- conda: {url}\n  size: {size}\n" for url, size in files.items())
+    wheel = "https://files.pythonhosted.org/packages/tiny-1.0-py3-none-any.whl"
+    return (
+        f"version: 6\nenvironments:\n  default:\n    channels:\n    - url: {CHANNEL}/\n    packages:\n"
+        f"      linux-64:\n{named}"
+        f"      - pypi: {wheel}\npackages:\n{sized}- pypi: {wheel}\n  name: tiny\n  version: '1.0'\n"
+    )
+
+
+OLD = lock(libtorch=("2.8", 800_000_000), zlib=("1.3", 100_000))
+NEW = lock(libtorch=("2.9", 900_000_000), libcublas=("12.9", 400_000_000))
+
+
+class Folder:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        home = path / "home"
+        home.mkdir()
+        self.environment = {"PATH": os.environ["PATH"], "HOME": str(home), "LC_ALL": "C.UTF-8"}
+        (path / "pixi.toml").write_text(MANIFEST)
+        (path / "pixi.lock").write_text(NEW)
+
+    def run(self, *words: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [COMMAND, "inspect", *words], cwd=self.path, env=self.environment, capture_output=True, text=True, check=False
+        )
+
+    def git(self, *words: str) -> None:
+        identity = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"]
+        subprocess.run(["git", *identity, *words], cwd=self.path, env=self.environment, check=True, capture_output=True)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path)
+
+
+def test_a_workspace_is_told_by_size_with_what_it_wants_and_what_nobody_measured(folder: Folder) -> None:
+    done = folder.run()
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "pixi.lock, environment default, linux-64"
+    assert "  packages      3 (2 conda, 1 pypi)" in lines
+    assert "  download      1.30 GB, and 1 of unknown size" in lines
+    assert "  CUDA wanted   12.9" in lines
+    assert "  glibc wanted  2.28" in lines
+    assert lines[-4:] == [
+        "NAME       VERSION  KIND   SIZE    SHARE",
+        "libtorch   2.9      conda  900 MB  69.2%",
+        "libcublas  12.9     conda  400 MB  30.8%",
+        "tiny       1.0      pypi   ?       -",
+    ]
+
+
+def test_top_leaves_the_rest_as_one_line(folder: Folder) -> None:
+    done = folder.run(".", "--top", "1")
+    assert done.stdout.endswith("and 2 more, 400 MB; --top 0 lists all\n")
+
+
+@pytest.mark.parametrize("how", ["file", "folder", "revision", "revision and path"])
+def test_another_lock_file_is_compared_wherever_it_lies(folder: Folder, how: str) -> None:
+    (folder.path / "old").mkdir()
+    (folder.path / "old" / "pixi.lock").write_text(OLD)
+    if how.startswith("revision"):
+        (folder.path / "pixi.lock").write_text(OLD)
+        folder.git("init", "-q")
+        folder.git("add", "pixi.lock")
+        folder.git("commit", "-qm", "old")
+        folder.git("tag", "v1")
+        (folder.path / "pixi.lock").write_text(NEW)
+    other = {"file": "old/pixi.lock", "folder": "old", "revision": "v1", "revision and path": "HEAD:pixi.lock"}[how]
+    done = folder.run("--against", other)
+    assert done.returncode == 0, done.stderr
+    assert "1 added, 1 removed, 1 in another version; +500 MB" in done.stdout
+    assert [line.split() for line in done.stdout.splitlines()[-3:]] == [
+        ["+", "libcublas", "12.9", "+400", "MB"],
+        ["-", "zlib", "1.3", "-100", "kB"],
+        ["~", "libtorch", "2.8", "->", "2.9", "+100", "MB"],
+    ]
+
+
+def project(folder: Folder) -> Store:
+    (folder.path / "hpcdeploy.toml").write_text(
+        '[images.train]\nfiles = { "app" = "/app/src" }\n[images.other]\noci = "docker.io/library/x:1"\n'
+    )
+    (folder.path / "app").mkdir()
+    (folder.path / "app" / "weights").write_bytes(bytes(5000))
+    return Store(default_path(folder.environment))
+
+
+def test_an_image_of_the_project_is_compared_with_its_last_build(folder: Folder) -> None:
+    store = project(folder)
+    assert "since" not in folder.run("train").stdout
+    store.built(folder.path, IMAGE)
+    store.locked(folder.path, IMAGE, OLD.encode())
+    said = folder.run("train").stdout
+    assert "since the last build (2026-01-02T03:04:05Z)  1 added, 1 removed, 1 in another version; +500 MB" in said
+    assert "1, 5.00 kB" in said
+    store.locked(folder.path, IMAGE, NEW.encode())
+    assert "nothing changed" in folder.run("train").stdout
+
+
+def test_without_a_name_every_image_of_the_project_is_told(folder: Folder) -> None:
+    project(folder)
+    found = json.loads(folder.run("--json").stdout)
+    assert [(one["image"], one["source"]) for one in found] == [("train", "pixi"), ("other", "oci")]
+    assert found[1]["base"] == "docker.io/library/x:1"
+    assert [item["kind"] for item in found[0]["items"]] == ["conda", "conda", "file", "pypi"]
+
+
+def test_json_holds_everything(folder: Folder) -> None:
+    found = json.loads(folder.run("pixi.lock", "--against", "pixi.lock", "--json").stdout)
+    assert (found["type"], found["environment"], found["platform"]) == ("source", "default", "linux-64")
+    assert [(item["name"], item["size"]) for item in found["items"]] == [
+        ("libtorch", 900_000_000), ("libcublas", 400_000_000), ("tiny", None),
+    ]  # fmt: skip
+    assert found["changes"] == {"added": [], "removed": [], "changed": [], "size": 0}
+
+
+def test_a_picture_is_drawn_as_its_name_says(folder: Folder) -> None:
+    assert folder.run("--picture", "a.svg").returncode == 0
+    assert (folder.path / "a.svg").read_text().startswith("<svg ")
+    assert folder.run("--picture", "a.html").returncode == 0
+    assert "<td>conda</td><td>CUDA</td>" in (folder.path / "a.html").read_text()
+    done = folder.run("--picture", "a.png")
+    assert (done.returncode, "ends in .svg or .html" in done.stderr) == (2, True)
+    assert sorted(path.name for path in folder.path.glob("*a.*")) == ["a.html", "a.svg"]
+
+
+def test_an_image_file_is_told_without_apptainer(folder: Folder) -> None:
+    metadata = {"data": {"attributes": {"labels": {"who": "\x1b[31mme"}, "test": "#!/bin/sh\ntrue"}}}
+    content = sif(
+        Part(kind=DEFINITION, content=b"Bootstrap: docker\nFrom: debian\n"),
+        Part(kind=JSON, name="inspect-metadata.json", content=json.dumps(metadata).encode()),
+        partition(squashfs()),
+        signature(bytes(range(20))),
+    )
+    path = folder.path / "x.sif"
+    path.write_bytes(content)
+    write_record(replace(IMAGE, path=str(path), sha256=sha256_of(path), size=len(content)))
+    done = folder.run("x.sif")
+    assert done.returncode == 0, done.stderr
+    for part in (
+        "squashfs zstd",
+        "signature of group 1",
+        "  who: \\x1b[31mme",
+        "TEST\n  #!/bin/sh\n  true",
+        "  From: debian",
+    ):
+        assert part in done.stdout
+    assert sha256_of(path) in done.stdout
+    assert "\x1b" not in done.stdout
+    found = json.loads(folder.run("x.sif", "--json").stdout)
+    assert found["contents"]["labels"] == {"who": "\x1b[31mme"}
+    assert found["record"]["created"] == IMAGE.created
+    path.write_bytes(content + b"more")
+    assert "record of another file" in folder.run("x.sif").stderr
+
+
+def test_a_spack_environment_without_a_lock_file_says_that_only_the_roots_are_known(folder: Folder, tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "spack.yaml").write_text(
+        "spack:\n  specs:\n  - root@6\n  - geant4\n  packages:\n    all:\n      require: target=zen3\n"
+    )
+    done = folder.run("s")
+    assert done.returncode == 0, done.stderr
+    assert "target    zen3" in done.stdout
+    assert [line.split()[0] for line in done.stdout.splitlines()[-2:]] == ["geant4", "root"]
+    assert "only the roots are known" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("nothing",), 2, "neither an image of this project"),
+        (("empty",), 2, "holds nothing to inspect"),
+        (("some.txt",), 2, "not an Apptainer image"),
+        (("locks/pixi.lock",), 65, "version"),
+        (("unlocked",), 65, "run 'pixi lock'"),
+        (("--environment", "gpu"), 65, "gpu"),
+        (("--against", "nowhere"), 65, "no git revision"),
+        (("--against", "--output=x"), 65, "no git revision"),
+        (("some.txt", "--against", "x"), 2, "leave it out"),
+        (("oras://", ), 2, "oras://HOST"),
+        (("oras://127.0.0.1:9/x/y",), 68, "127.0.0.1:9"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_inspected_is_refused_with_a_reason(
+    folder: Folder, words: tuple[str, ...], code: int, said: str
+) -> None:
+    for name in ("empty", "locks", "unlocked"):
+        (folder.path / name).mkdir()
+    (folder.path / "locks" / "pixi.lock").write_text("version: 99\n")
+    (folder.path / "unlocked" / "pixi.toml").write_text(MANIFEST)
+    (folder.path / "some.txt").write_text("hello")
+    done = folder.run(*words)
+    assert (done.returncode, done.stdout) == (code, ""), done.stderr
+    assert done.stderr.startswith("error: ")
+    assert said in done.stderr
+    assert not (folder.path / "x").exists()
+
+
+def test_a_project_is_offered_the_name_that_was_meant(folder: Folder) -> None:
+    project(folder)
+    assert "did you mean 'train'?" in folder.run("trian").stderr

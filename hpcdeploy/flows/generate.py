@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hpcdeploy.definition.checking import check_definition
 from hpcdeploy.definition.guard import argument
+from hpcdeploy.definition.secrets import with_mount_point
 from hpcdeploy.errors import DefinitionError
 from hpcdeploy.flows.sources import pixi
 from hpcdeploy.flows.sources.contract import ImageConfigOf, Prepared, Request, S, no_registry
@@ -35,15 +36,17 @@ def generate(
             f"the build argument {unknown[0]!r} is not known to the image {settings.name!r}; "
             f"known are {', '.join(sorted(prepared.arguments)) or 'none'}, and more can be named in its 'build-args'"
         )
-    stages = check_definition(prepared.text, given)
     steps = (name for step in settings.setup for name in step.secrets)
+    secrets = tuple(dict.fromkeys((*prepared.secrets, *steps)))
+    text = with_mount_point(prepared.text) if secrets else prepared.text
+    stages = check_definition(text, given)
     return Definition(
         name=settings.name,
-        text=prepared.text,
+        text=text,
         files=prepared.files,
         build_args=tuple(given.items()),
-        inputs=_inputs(prepared.text, prepared.files, given),
-        secrets=tuple(dict.fromkeys((*prepared.secrets, *steps))),
+        inputs=_inputs(text, prepared.files, given),
+        secrets=secrets,
         base=stages[-1].header.get("from", ""),
         notes=prepared.notes,
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from hpcdeploy.config.files import load_project
 from hpcdeploy.definition.grammar import Stage, read_definition
 from hpcdeploy.errors import DefinitionError, EnvironmentFileError
 from hpcdeploy.flows.generate import generate
@@ -19,6 +20,9 @@ MANIFEST = """\
 name = "demo"
 platforms = ["linux-64"]
 """
+
+
+PAGE = Path(__file__).parent.parent.parent / "docs/pixi.md"
 
 
 def write(folder: Path, files: dict[str, str]) -> Path:
@@ -358,3 +362,19 @@ def test_an_old_workspace_with_a_project_table_and_a_lock_file_of_version_5(
     definition = generate(ImageSettings(name="old", source=PixiSource(environment=environment)), folder)
     assert definition.base == "ghcr.io/prefix-dev/pixi:noble"
     assert (("/app/lib", "/app/") in copies(read_definition(definition.text)[1])) == editable
+
+
+def test_the_settings_on_the_page_about_pixi_become_images(tmp_path: Path) -> None:
+    settings = PAGE.read_text().partition("```toml\n")[2].partition("```")[0]
+    manifest = CUDA_MANIFESTS["a feature's system requirements"].replace("default = ", "serve = []\ngpu = ")
+    lock_file = lock(environments=("default", "serve", "gpu"))
+    folder = write(
+        tmp_path, {"pixi.toml": manifest, "pixi.lock": lock_file, "hpcdeploy.toml": settings, "app/train.py": "pass\n"}
+    )
+    images = load_project(folder, {}).images
+    definitions = {name: generate(image, folder) for name, image in images.items()}
+    assert {name: definition.base for name, definition in definitions.items()} == {
+        "train": "ghcr.io/prefix-dev/pixi:noble-cuda-12.9.1",
+        "serve": "debian:bookworm-slim",
+    }
+    assert [file.staged for file in definitions["serve"].files] == ["workspace/pixi.toml", "workspace/pixi.lock"]

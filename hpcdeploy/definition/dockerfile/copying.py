@@ -1,0 +1,214 @@
+"""COPY and ADD: what is staged where, and the shell lines that put it into place at the very point of the instruction.
+
+What lands where is that of BuildKit: ``solver/llbsolver/file/backend.go`` and the copier of tonistiigi/fsutil. A folder
+brings its content; a file goes into a folder that is there; missing folders are made.
+"""
+
+import posixpath
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hpcdeploy.definition.dockerfile.context import Context
+from hpcdeploy.definition.dockerfile.matching import has_wildcard, under
+from hpcdeploy.definition.dockerfile.parsing import Instruction, here_word, listed
+from hpcdeploy.definition.dockerfile.quoting import word, written
+from hpcdeploy.definition.dockerfile.words import Lexer, Lookup
+
+HOST_FOLDERS = ("/tmp", "/var/tmp", "/proc", "/sys", "/dev", "/.singularity.d", "/.hpcdeploy")  # noqa: S108 - refused
+"""Where nothing can be put: Apptainer mounts the machine's own there during %post (or keeps its own things there)."""
+
+_REMOTE = re.compile(r"(?i)(https?|ftp|ssh|git)://|git@|\.git(#|$)")
+_OCTAL = re.compile(r"[0-7]{1,4}")
+_SYMBOLIC = re.compile(r"[ugoa]+[-+=][rwxX]*(,[ugoa]+[-+=][rwxX]*)*")
+_SPECIAL = frozenset("{}()|!\\$`'\"\n\r\t#~")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagedFile:
+    """A file of the context (``source``) and its place under the stage's folder of staged things."""
+
+    source: str
+    place: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """A path of another stage or image (``--from``), and its place under the stage's folder; ``pattern`` is a wildcard's."""
+
+    origin: str
+    path: str
+    place: str
+    pattern: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Copy:
+    """One COPY or ADD, translated: shell lines, files of the context, paths of other stages, whether ``--chown`` is lost."""
+
+    shell: tuple[str, ...]
+    files: tuple[StagedFile, ...] = ()
+    taken: tuple[Taken, ...] = ()
+    chown: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Copier:
+    """What COPY needs to know of its stage: the context, the words' rules, the working folder."""
+
+    context: Context
+    escape: str
+    lookup: Lookup
+    workdir: str
+
+    def copy(self, instruction: Instruction, key: str) -> Copy:
+        """Translate one instruction; `key` names its folder of staged things. `DefinitionError` where it cannot be."""
+        origin, mode, chown = self._flags(instruction)
+        *sources, destination = self._words(instruction)
+        destination = self._destination(instruction, destination)
+        if not sources:
+            raise instruction.refused("needs a source and a destination")
+        shell: list[str] = []
+        files: list[StagedFile] = []
+        taken: list[Taken] = []
+        things: list[str] = []
+        unpacked: list[str] = []
+        for number, source in enumerate(sources):
+            place = f"{key}/{number:03}"
+            if (found := here_word(source)) and instruction.here:
+                shell += self._here(instruction, found[0], place)
+                things.append(f'"$put"/{place}/{word(found[0])}')
+            elif origin:
+                taken.append(self._taken(instruction, origin, source, place))
+                things += _things(taken[-1])
+            else:
+                for name, path in self._local(instruction, source):
+                    archive = instruction.name == "ADD" and self._archive(instruction, path)
+                    name = name or "context"  # noqa: PLW2901 - the context's own folder has no name
+                    inner = f"{place}/{name}"
+                    more_files, more_shell = self._staged(instruction, path, inner)
+                    files += more_files
+                    shell += more_shell
+                    (unpacked if archive else things).append(f'"$put"/{word(inner)}')
+        if (len(things) + len(unpacked) > 1) and not destination.endswith("/"):
+            raise instruction.refused(f"has several sources; its destination must be a folder: write '{destination}/'")
+        if things:
+            shell.append(f"put {word(mode)} {word(destination)} {' '.join(things)}")
+        shell += [f"unpack {word(destination)} {archive}" for archive in unpacked]
+        shell.append(f'rm -rf "$put"/{key}')
+        return Copy(shell=tuple(shell), files=tuple(files), taken=tuple(taken), chown=chown)
+
+    def _flags(self, instruction: Instruction) -> tuple[str, str, bool]:
+        origin, mode, chown = "", "", False
+        for name, value in instruction.flags:
+            if name == "from" and instruction.name == "COPY":
+                if "$" in value or not value:
+                    raise instruction.refused(f"has --from={value}; write the stage or image itself")
+                origin = value
+            elif name == "chmod":
+                mode = Lexer(escape=self.escape, lookup=self.lookup).word(value)
+                if not _OCTAL.fullmatch(mode) and not _SYMBOLIC.fullmatch(mode):
+                    raise instruction.refused(
+                        f"has --chmod={value}; expected octal digits such as 0755, or who and what: u=rwX,go=rX"
+                    )
+            elif name == "chown":
+                chown = Lexer(escape=self.escape, lookup=self.lookup).word(value) not in ("root", "0", "root:root", "0:0")
+            elif name in ("link", "keep-git-dir", "unpack") and value == "false":
+                if name == "unpack":
+                    raise instruction.refused("has --unpack=false; use COPY, which unpacks nothing")
+            else:
+                raise instruction.refused(f"has --{name}, which is not translated; write it without")
+        return origin, mode, chown
+
+    def _words(self, instruction: Instruction) -> list[str]:
+        lexer = Lexer(escape=self.escape, lookup=self.lookup)
+        return [text if instruction.here and here_word(text) else lexer.word(text) for text in listed(instruction)]
+
+    def _destination(self, instruction: Instruction, text: str) -> str:
+        path = text if text.startswith("/") else f"{self.workdir.rstrip('/')}/{text}"
+        clean = posixpath.normpath(path).replace("//", "/")
+        if under(HOST_FOLDERS, clean):
+            raise instruction.refused(
+                f"puts something into {clean}, which is the building machine's own folder while an image is built, "
+                "and not in the image; choose another place, such as /opt/build"
+            )
+        return clean if clean == "/" or not (text.endswith(("/", "/.")) or text in (".", "")) else f"{clean}/"
+
+    def _here(self, instruction: Instruction, name: str, place: str) -> list[str]:
+        document = next(document for document in instruction.here if document.name == name)
+        text = document.content
+        if "/" in name or name in (".", ".."):
+            raise instruction.refused(f"has a here-document named {name!r}, which is no file name")
+        if document.expand:
+            text = Lexer(escape=self.escape, lookup=self.lookup, quotes=False).word(text)
+        target = f'"$put"/{place}/{word(name)}'
+        if not text:
+            return [f'mkdir -p "$put"/{place}', f": > {target}"]
+        return [f'mkdir -p "$put"/{place}', "printf '%s\\n' \\", *written(text), f"    > {target}"]
+
+    def _taken(self, instruction: Instruction, origin: str, source: str, place: str) -> Taken:
+        path = posixpath.normpath("/" + source).replace("//", "/")
+        pattern = has_wildcard(path)
+        if path == "/" or under(HOST_FOLDERS, path):
+            raise instruction.refused(
+                f"takes {path} from {origin}, but what stands there while an image is built is the building machine's own"
+                if path != "/"
+                else f"takes all of {origin}; name the folders that are needed"
+            )
+        if odd := next((character for character in path if character in _SPECIAL), ""):
+            raise instruction.refused(f"takes {source!r}, in which %files cannot say {odd!r}; give it a plainer name")
+        if pattern and ("**" in path or "[^" in path or '"' in path):
+            raise instruction.refused(f"takes {source!r}, a pattern that a shell reads otherwise; write '*', '?' or [a-z]")
+        return Taken(origin=origin, path=path, place=place, pattern=pattern)
+
+    def _local(self, instruction: Instruction, source: str) -> tuple[tuple[str, str], ...]:
+        if instruction.name == "ADD" and _REMOTE.search(source):
+            raise instruction.refused(
+                f"fetches {source!r}; download it in a RUN, with its sha256 checked, or into the project and COPY it"
+            )
+        return self.context.sources(instruction, source)
+
+    def _archive(self, instruction: Instruction, path: str) -> bool:
+        if path and self.context.entries[path].kind == "file" and self.context.is_archive(path):
+            if any(name == "chmod" for name, _ in instruction.flags):
+                raise instruction.refused("unpacks an archive with --chmod; unpack it in a RUN and change modes there")
+            return True
+        return False
+
+    def _staged(self, instruction: Instruction, path: str, place: str) -> tuple[list[StagedFile], list[str]]:
+        """Stage a file, or all under a folder; what staging loses (modes, links, empty folders) becomes shell lines."""
+        files: list[StagedFile] = []
+        shell: list[str] = []
+        own = self.context.entries.get(path)
+        listing = {"": own} if own and own.kind == "file" else {}
+        if own is None or own.kind == "folder":
+            shell.append(f'mkdir -p "$put"/{word(place)}')
+            listing = self.context.under(path)
+        later: list[str] = []
+        for name, entry in sorted(listing.items()):
+            target = f"{place}/{name}" if name else place
+            quoted = f'"$put"/{word(target)}'
+            if "\0" in target or not target.isprintable():
+                raise instruction.refused(f"copies {name!r}, a name with a character that cannot be printed; rename it")
+            if entry.kind == "link":
+                shell += [f"mkdir -p {_parent(target)}", f"ln -s {word(entry.target)} {quoted}"]
+            elif entry.kind == "folder":
+                if not any(other.startswith(f"{name}/") for other in listing):
+                    shell.append(f"mkdir -p {quoted}")
+                if entry.mode != 0o755:
+                    later.append(f"chmod {entry.mode:04o} {quoted}")
+            else:
+                files.append(StagedFile(source=f"{path}/{name}" if name and path else name or path, place=target))
+                if entry.mode != (0o755 if entry.mode & 0o111 else 0o644):
+                    shell.append(f"chmod {entry.mode:04o} {quoted}")
+        return files, [*shell, *later]
+
+
+def _parent(target: str) -> str:
+    return f'"$put"/{word(posixpath.dirname(target))}'
+
+
+def _things(taken: Taken) -> Sequence[str]:
+    if taken.pattern:
+        return [f'"$put"/{taken.place}/given/*/{pattern}' for pattern in ("*", ".[!.]*", "..?*")]
+    return [f'"$put"/{taken.place}/{word(posixpath.basename(taken.path))}']

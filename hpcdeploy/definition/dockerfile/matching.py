@@ -1,0 +1,120 @@
+"""Which paths a pattern means: Go's ``filepath.Match`` for COPY, moby/patternmatcher for ``.dockerignore``."""
+
+import posixpath
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hpcdeploy.errors import DefinitionError
+
+WILDCARDS = frozenset("*?[\\")
+
+
+def has_wildcard(path: str) -> bool:
+    """Tell whether a COPY source is a pattern."""
+    return any(character in WILDCARDS for character in path)
+
+
+def match_source(pattern: str, path: str) -> bool:
+    """Tell whether `pattern` means the whole of `path`, as Go's ``filepath.Match`` (a wildcard never meets a slash)."""
+    return re.fullmatch(_regex(pattern, doublestar=False), path, re.DOTALL) is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ignore:
+    """A ``.dockerignore``: patterns in order, each with whether it takes back (``!``)."""
+
+    patterns: tuple[tuple[bool, str], ...] = ()
+
+    @property
+    def takes_back(self) -> bool:
+        """Tell whether something inside an ignored folder may be wanted after all."""
+        return any(back for back, _ in self.patterns)
+
+    def ignores(self, path: str) -> bool:
+        """Tell whether `path`, relative to the context, stays out. A pattern that means a folder means all in it."""
+        parents = ["/".join(path.split("/")[:depth]) for depth in range(1, path.count("/") + 2)]
+        ignored = False
+        for back, expression in self.patterns:
+            if ignored == back and any(re.fullmatch(expression, parent, re.DOTALL) for parent in parents):
+                ignored = not back
+        return ignored
+
+
+def read_ignore(text: str) -> Ignore:
+    """Read a ``.dockerignore``: one pattern a line, ``#`` in column 0 a comment; `DefinitionError` for a broken pattern."""
+    patterns: list[tuple[bool, str]] = []
+    for raw in text.removeprefix("\ufeff").splitlines():
+        if raw.startswith("#"):
+            continue
+        line = raw.strip()
+        back = line.startswith("!")
+        line = line[1:].strip() if back else line
+        if not line:
+            if back:
+                raise DefinitionError(".dockerignore holds a '!' without a pattern")
+            continue
+        cleaned = posixpath.normpath(line).lstrip("/") if line != "/" else ""
+        if cleaned and cleaned != ".":
+            patterns.append((back, _regex(cleaned, doublestar=True)))
+    return Ignore(patterns=tuple(patterns))
+
+
+def _regex(pattern: str, *, doublestar: bool) -> str:
+    result, position = "", 0
+    while position < len(pattern):
+        character = pattern[position]
+        position += 1
+        if character == "*" and doublestar and pattern.startswith("*", position):
+            position += 1
+            if pattern.startswith("/", position):
+                position += 1
+            result += ".*" if position == len(pattern) else "(?:.*/)?"
+        elif character == "*":
+            result += "[^/]*"
+        elif character == "?":
+            result += "[^/]"
+        elif character == "[":
+            text, position = _range(pattern, position)
+            result += text
+        elif character == "\\":
+            if position == len(pattern):
+                raise DefinitionError(f"the pattern {pattern!r} ends with a backslash that escapes nothing")
+            result += re.escape(pattern[position])
+            position += 1
+        else:
+            result += re.escape(character)
+    return result
+
+
+def _range(pattern: str, position: int) -> tuple[str, int]:
+    """Read ``[a-z]`` or ``[^a-z]`` after its bracket."""
+    negated = pattern.startswith("^", position)
+    position += negated
+    parts = ""
+    while position < len(pattern):
+        if pattern[position] == "]" and parts:
+            return f"[{'^/' if negated else ''}{parts}]", position + 1
+        if pattern[position] in "]-":
+            break
+        low, position = _one(pattern, position)
+        parts += re.escape(low)
+        if pattern.startswith("-", position):
+            high, position = _one(pattern, position + 1)
+            if high < low or high == "]":
+                break
+            parts += f"-{re.escape(high)}"
+    raise DefinitionError(f"the pattern {pattern!r} holds a '[' that begins no range such as [a-z]")
+
+
+def _one(pattern: str, position: int) -> tuple[str, int]:
+    if pattern.startswith("\\", position):
+        position += 1
+    if position >= len(pattern):
+        raise DefinitionError(f"the pattern {pattern!r} ends inside a range")
+    return pattern[position], position + 1
+
+
+def under(patterns: Sequence[str], path: str) -> bool:
+    """Tell whether `path` is one of `patterns`' folders, or lies in one."""
+    return any(path == folder or path.startswith(f"{folder}/") for folder in patterns)

@@ -1,0 +1,121 @@
+"""A translated Dockerfile as the text of a definition file: ``defs/dockerfile.def`` filled."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from hpcdeploy import templates
+from hpcdeploy.definition import guard
+from hpcdeploy.definition.checking import check_definition
+from hpcdeploy.definition.dockerfile.quoting import PREAMBLE, word, words
+from hpcdeploy.definition.dockerfile.running import READ_ONLY
+from hpcdeploy.definition.dockerfile.values import Plan, PlannedStage
+from hpcdeploy.definition.parts import base_image, values_of
+from hpcdeploy.errors import DefinitionError
+from hpcdeploy.image import ImageSettings
+
+PRIVATE = "/.hpcdeploy"
+"""The folder of a stage in which copies wait for their instruction; gone once the stage is done."""
+
+_PIECE_LIMIT = 24 * 1024
+"""Bytes of a ``%post``: Apptainer joins several, and reads none of 64 KiB."""
+
+
+def staged_place(number: int, place: str) -> str:
+    """Return where a staged file of stage `number` lies in the build's context."""
+    return f"stages/{number}/put/{place}"
+
+
+def render_dockerfile(plan: Plan, settings: ImageSettings, *, file: str, overrides: Path | None = None) -> str:
+    """Render the definition of a translated Dockerfile, whose name is `file`; `DefinitionError` for what it cannot hold.
+
+    ``overrides`` is the project's folder, whose own ``defs/dockerfile.def`` wins.
+    """
+    final = plan.stages[-1]
+    own = values_of(settings, dict(final.arguments))
+    labels = dict(final.labels) | dict(settings.labels)
+    values = {
+        **own,
+        "file": guard.label("file", file)[1],
+        "stages": [_stage(number, stage) for number, stage in enumerate(plan.stages)],
+        "preamble": PREAMBLE,
+        "exports": [
+            word(guard.export(name, value, path=True)) for name, value in final.environment if name not in READ_ONLY
+        ],
+        "image_labels": [word(" ".join(guard.label(key, value))) for key, value in labels.items()],
+        "workdir": word(final.start.workdir),
+        "entrypoint": words(final.start.entrypoint) if final.start.entrypoint else "",
+        "command": words(final.start.command) if final.start.command else "",
+    }
+    text = templates.render("defs/dockerfile.def", values, overrides=overrides)
+    check_definition(text)
+    return text
+
+
+def _stage(number: int, stage: PlannedStage) -> dict[str, object]:
+    return {
+        **base_image(stage.base, "FROM"),
+        "name": stage.name,
+        "arguments": stage.arguments,
+        "taken": [
+            (
+                origin,
+                f"{PRIVATE}/given/{stage_key(taken.path)}" if taken.pattern else guard.file_word(taken.path),
+                f"{PRIVATE}/put/{taken.place}/{'given' if taken.pattern else ''}",
+            )
+            for origin, taken in stage.taken
+        ],
+        "staged": f"stages/{number}/put" if stage.files else "",
+        "given": [
+            (stage_key(pattern), " ".join(map(_shell_pattern, _with_hidden(pattern))), word(f"nothing is {pattern}"))
+            for pattern in stage.given
+        ],
+        "needs_post": bool(stage.shell or stage.given),
+        "sections": list(_sections(stage.shell)),
+    }
+
+
+def stage_key(pattern: str) -> str:
+    """Return a plain name for a wildcard: what it means is gathered under it, in the stage that it is taken from."""
+    return pattern.encode().hex()
+
+
+def _sections(pieces: Iterable[tuple[str, ...]]) -> Iterator[list[str]]:
+    """Join pieces to as few ``%post`` as can be: each is read whole into a buffer of 64 KiB."""
+    section: list[str] = []
+    size = 0
+    for piece in pieces:
+        lines = [line if line.startswith("\t") or line == "'" else f"    {line}" for line in piece]
+        length = sum(len(line.encode()) + 1 for line in lines)
+        if length > 2 * _PIECE_LIMIT:
+            raise DefinitionError(
+                f"{piece[0].strip()[:80]!r} is longer than Apptainer reads at once; put its text into a file and COPY that"
+            )
+        if size + length > _PIECE_LIMIT and section:
+            yield section
+            section, size = [], 0
+        section += lines
+        size += length
+    yield section
+
+
+def _with_hidden(pattern: str) -> Iterator[str]:
+    """Yield a pattern, and its like for names that begin with a dot, which Go's wildcards meet and a shell's do not."""
+    yield pattern
+    head, _, last = pattern.rpartition("/")
+    if last.startswith("*"):
+        yield f"{head}/.[!.]{last}"
+        yield f"{head}/..?{last}"
+    elif last.startswith("?"):
+        yield f"{head}/.{last[1:]}"
+
+
+def _shell_pattern(pattern: str) -> str:
+    """Quote all of a pattern but its wildcards."""
+    result, plain = "", ""
+    for character in pattern:
+        if character in "*?[]-!":
+            result += (word(plain) if plain else "") + character
+            plain = ""
+        else:
+            plain += character
+    return result + (word(plain) if plain else "")

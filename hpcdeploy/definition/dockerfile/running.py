@@ -1,0 +1,310 @@
+"""One stage while its instructions are done: what is set so far, and the shell lines that came out."""
+
+import posixpath
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from hpcdeploy.definition import guard
+from hpcdeploy.definition.dockerfile.context import Context
+from hpcdeploy.definition.dockerfile.copying import HOST_FOLDERS, Copier, StagedFile, Taken
+from hpcdeploy.definition.dockerfile.matching import under
+from hpcdeploy.definition.dockerfile.parsing import Instruction, here_word, pairs
+from hpcdeploy.definition.dockerfile.quoting import word, words, written
+from hpcdeploy.definition.dockerfile.stages import AUTOMATIC, Stage, Stages, argument_words
+from hpcdeploy.definition.dockerfile.values import PlannedStage, Start
+from hpcdeploy.definition.dockerfile.words import Lexer
+from hpcdeploy.errors import DefinitionError
+from hpcdeploy.source import OciConfig
+
+PROXIES = frozenset(
+    name for proxy in ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY") for name in (proxy, proxy.lower())
+)
+"""Arguments that every RUN gets without a declaration, where they are given (Dockerfile reference, "Predefined ARGs")."""
+
+READ_ONLY = frozenset({"UID", "EUID", "GID", "PPID", "GROUPS", "BASHPID"})
+"""Variables that bash or Apptainer's own interpreter does not let a container's environment set."""
+
+PORTS = "io.github.hpcdeploy.ports"
+"""The label that says what EXPOSE says: the network is the machine's own, so that nothing must be published."""
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_ROOT = re.compile(r"(root|0)?(:(root|0))?")
+_HARMLESS = {"network": "default", "security": "sandbox"}
+
+
+@dataclass
+class StageState:
+    """The state that Docker keeps between instructions; `notes` and `known` are shared by all stages."""
+
+    stages: Stages
+    escape: str
+    context: Context
+    given: Mapping[str, str]
+    base: OciConfig
+    notes: dict[str, None]
+    known: dict[str, str]
+    final: bool
+    shell: list[tuple[str, ...]] = field(default_factory=list)
+    taken: list[tuple[int, Taken]] = field(default_factory=list)
+    files: list[StagedFile] = field(default_factory=list)
+    own: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    arguments: dict[str, str] = field(default_factory=dict)
+    templates: dict[str, str] = field(default_factory=dict)
+    used: list[str] = field(default_factory=list)
+    checked: set[str] = field(default_factory=set)
+    chain: int = 0
+    copies: int = 0
+    number: int = 0
+    command_is_set: bool = False
+
+    def __post_init__(self) -> None:
+        """Begin with what the base image says of itself."""
+        self.environment = {"PATH": DEFAULT_PATH, **dict(self.base.env)}
+        self.workdir = posixpath.normpath(self.base.workdir or "/")
+        self.user = self.base.user
+        self.entrypoint, self.command = self.base.entrypoint, self.base.cmd
+        self.shell_words: tuple[str, ...] = ("/bin/sh", "-c")
+        self._link("")
+        for name in sorted(PROXIES & self.given.keys()):
+            self.known[name] = ""
+            self._argument(name, self.given[name])
+            self._link(f'"{name}=$arg_{name}"')
+
+    def enter(self, stage: Stage) -> None:
+        """Begin a stage of the Dockerfile, maybe on top of the one that it starts from."""
+        self.number, self.command_is_set = stage.number, False
+        if stage.parent is not None:
+            name = self.stages.stages[stage.parent].name
+            self.notes.setdefault(
+                f"the stage {stage.name or stage.number} starts from the stage {name}: its instructions are done again "
+                "there, since Apptainer cannot start from a stage"
+            )
+        for name in stage.arguments:
+            value = self.stages.arguments.get(name)
+            if value is not None and name not in self.templates:
+                self._argument(name, value)
+                self._check(name, value)
+
+    def do(self, instruction: Instruction) -> None:
+        """Do one instruction; `DefinitionError` with its line where it cannot be translated."""
+        try:
+            self._do(instruction)
+        except DefinitionError as error:
+            if str(error).startswith("line "):
+                raise
+            raise instruction.refused(f"cannot be translated: {error}") from error
+
+    def finished(self, name: str, base: str, taken: list[tuple[str, Taken]]) -> PlannedStage:
+        """Return the stage as it was planned; `taken` names the stages that its copies come from."""
+        if self.final and not _ROOT.fullmatch(self.user):
+            self.notes.setdefault(f"USER {self.user} is not kept: a container of Apptainer runs as the person who starts it")
+        return PlannedStage(
+            name=name,
+            base=base,
+            arguments=tuple(self.templates.items()),
+            shell=tuple(self.shell),
+            files=tuple(self.files),
+            taken=tuple(taken),
+            environment=tuple(self.own.items()),
+            labels=tuple(self.labels.items()),
+            start=Start(entrypoint=self.entrypoint, command=self.command, workdir=self.workdir),
+        )
+
+    def _lookup(self, name: str) -> str | None:
+        if name in self.environment:
+            return self.environment[name]
+        if name in self.arguments:
+            self.used.append(name)
+            return self.arguments[name]
+        return None
+
+    def _word(self, text: str) -> str:
+        return Lexer(escape=self.escape, lookup=self._lookup).word(text)
+
+    def _do(self, one: Instruction) -> None:
+        begin = len(self.shell)
+        self.used.clear()
+        match one.name:
+            case "RUN":
+                self._run(one)
+            case "COPY" | "ADD":
+                self._copy(one)
+            case "ENV":
+                self._env(one)
+            case "ARG":
+                self._arg(one)
+            case "WORKDIR":
+                self._workdir(one)
+            case "LABEL":
+                self._label([(self._word(key), self._word(value)) for key, value in pairs(one, self.escape)])
+            case "MAINTAINER":
+                self._label([("maintainer", one.rest)])
+            case "USER":
+                self.user = self._word(one.rest)
+            case "SHELL":
+                if not one.words:
+                    raise one.refused('needs a JSON array such as ["/bin/bash", "-c"]')
+                self.shell_words = one.words
+            case "ENTRYPOINT":
+                self.entrypoint = self._argv(one)
+                if not self.command_is_set:
+                    self.command = ()
+            case "CMD":
+                self.command, self.command_is_set = self._argv(one), True
+            case "ONBUILD":
+                raise one.refused("is for images that are built on this one, which Apptainer cannot tell; leave it out")
+            case _:
+                self._said(one)
+        checks = [line for name in dict.fromkeys(self.used) for line in self._check_lines(name)]
+        if checks:
+            self.shell.insert(begin, tuple(checks))
+
+    def _said(self, one: Instruction) -> None:
+        """Note what has no counterpart: EXPOSE, VOLUME, STOPSIGNAL, HEALTHCHECK."""
+        if not self.final:
+            return
+        if one.name == "EXPOSE":
+            ports = Lexer(escape=self.escape, lookup=self._lookup).words(one.rest)
+            self._label(
+                [
+                    (
+                        "io.github.hpcdeploy.ports",
+                        " ".join((*self.labels.get("io.github.hpcdeploy.ports", "").split(), *ports)),
+                    )
+                ]
+            )
+            return
+        what = {
+            "VOLUME": "is not kept: an image is read-only; bind a folder there when a container must write",
+            "STOPSIGNAL": "is not kept: instances are stopped with 'apptainer instance stop --signal'",
+            "HEALTHCHECK": "is not kept: nothing watches a container of Apptainer; the settings' 'test' checks the image",
+        }
+        self.notes.setdefault(f"line {one.line}: {one.name} {what[one.name]}")
+
+    def _run(self, one: Instruction) -> None:
+        for flag, value in one.flags:
+            if _HARMLESS.get(flag) != value:
+                raise one.refused(
+                    f"has --{flag}{value and '='}{value}, which Apptainer has nothing for; write it without"
+                    f"{', and bring what it needs by COPY' if flag == 'mount' else ''}"
+                )
+        if not _ROOT.fullmatch(self.user):
+            raise one.refused(
+                f"runs as the user {self.user!r}, but a build has only root; put 'USER root' before it, or leave USER out"
+            )
+        begin = f"run_{self.chain}"
+        said = f"say {word(f'line {one.line}: RUN {one.rest[:100]}')}"
+        here = one.here
+        if not here:
+            argv = one.words if one.words is not None else (*self.shell_words, one.rest)
+            if not argv:
+                raise one.refused("has an empty array; name a program")
+            self.shell.append((said, f"( {begin} {words(argv)} )"))
+            return
+        first = here[0]
+        if here_word(one.rest) and first.text.startswith("#!"):
+            script = f'"$private"/{word(first.name)}'
+            if "/" in first.name:
+                raise one.refused(f"has a here-document named {first.name!r}, which is no file name")
+            lines = (said, "printf '%s\\n' \\", *written(first.content), f"    > {script}", f"chmod 0755 {script}")
+            self.shell.append((*lines, f"( {begin} {script} )", f"rm -f {script}"))
+            return
+        text = first.content if here_word(one.rest) else one.rest + "".join(f"\n{each.text}{each.name}" for each in here)
+        self.shell.append(
+            (said, "script=$(printf '%s\\n' \\", *written(text), "    )", f'( {begin} {words(self.shell_words)} "$script" )')
+        )
+
+    def _copy(self, one: Instruction) -> None:
+        copier = Copier(context=self.context, escape=self.escape, lookup=self._lookup, workdir=self.workdir)
+        copy = copier.copy(one, str(self.copies))
+        self.copies += 1
+        self.shell.append((f"say {word(f'line {one.line}: {one.name} {one.rest[:100]}')}", *copy.shell))
+        self.files += copy.files
+        self.taken += [(self.number, taken) for taken in copy.taken]
+        if copy.chown:
+            self.notes.setdefault("--chown is not kept: everything in an image belongs to the person who runs it")
+
+    def _env(self, one: Instruction) -> None:
+        new = [(self._word(name), self._word(value)) for name, value in pairs(one, self.escape)]
+        for name, value in new:
+            if not _IDENTIFIER.fullmatch(name):
+                raise one.refused(f"sets {name!r}, which no shell can set; use letters, digits and '_'")
+            self.environment[name] = value
+            self.own[name] = value
+            if name in READ_ONLY and self.final:
+                self.notes.setdefault(
+                    f"line {one.line}: the variable {name} is set for RUN, but not in containers: shells own it"
+                )
+        self._link(words(f"{name}={value}" for name, value in new))
+
+    def _arg(self, one: Instruction) -> None:
+        for name, default in argument_words(one, self.escape, self._lookup):
+            if not _IDENTIFIER.fullmatch(name):
+                raise one.refused(f"declares {name!r}; an argument of Apptainer holds letters, digits and '_'")
+            if default is not None and name in self.templates and self.templates[name] != self.given.get(name, default):
+                raise one.refused(f"declares {name} again with another value; give it another name")
+            self.known.setdefault(name, "")
+            value = self.given.get(name, default)
+            if value is None:
+                outer = self.stages.arguments.get(name)
+                value = outer if outer is not None else {**AUTOMATIC, "TARGETSTAGE": ""}.get(name)
+            if value is None:
+                continue
+            self.arguments[name] = value
+            self._argument(name, value)
+            if name not in self.environment:
+                self._link(f'"{name}=$arg_{name}"')
+
+    def _argument(self, name: str, value: str) -> None:
+        """Let ``apptainer build --build-arg`` change an argument where its language can say the value as it stands."""
+        if name in self.templates:
+            return
+        try:
+            guard.argument(name, value)
+        except DefinitionError:
+            self.shell.append((f"arg_{name}={word(value)}",))
+            return
+        self.templates[name] = value
+        # Apptainer puts a value into the text as it stands: only a quoted here-document keeps each. It begins with '=',
+        # since a '%' there would begin a section; a tab before it is taken away by the '-'.
+        read = (f"arg_{name}=$(cat <<-'END_OF_ARGUMENT'", f"\t={{{{ {name} }}}}", "\tEND_OF_ARGUMENT", ")")
+        self.shell.append((*read, f"arg_{name}=${{arg_{name}#=}}"))
+
+    def _check(self, name: str, value: str) -> None:
+        self.shell.extend((line,) for line in self._check_lines(name, value))
+
+    def _check_lines(self, name: str, value: str | None = None) -> list[str]:
+        """Stop a build whose argument differs from what was put into the definition's text."""
+        if name not in self.templates or name in self.checked:
+            return []
+        self.checked.add(name)
+        return [f'same {name} "$arg_{name}" {word(self.arguments[name] if value is None else value)}']
+
+    def _workdir(self, one: Instruction) -> None:
+        text = self._word(one.rest)
+        path = posixpath.normpath(text if text.startswith("/") else f"{self.workdir}/{text}").replace("//", "/")
+        if under(HOST_FOLDERS, path):
+            raise one.refused(
+                f"is {path}, which is the building machine's own folder while an image is built; choose another"
+            )
+        self.workdir = path
+        self.shell.append((f"workdir={word(path)}", 'mkdir -p "$workdir"'))
+
+    def _label(self, new: list[tuple[str, str]]) -> None:
+        for key, value in new:
+            guard.label(key, value)
+            self.labels[key] = value
+
+    def _argv(self, one: Instruction) -> tuple[str, ...]:
+        return one.words if one.words is not None else (*self.shell_words, one.rest)
+
+    def _link(self, assignments: str) -> None:
+        """Add a function that runs a program with what is set so far; later assignments win, as in env(1)."""
+        if not assignments:
+            self.shell.append((f"workdir={word(self.workdir)}", 'run_0() { cd "$workdir" && exec env "$@"; }'))
+            return
+        self.chain += 1
+        self.shell.append((f'run_{self.chain}() {{ run_{self.chain - 1} {assignments} "$@"; }}',))

@@ -1,0 +1,120 @@
+"""A Dockerfile with its context: read, translated, and the files that it copies."""
+
+import os
+import tarfile
+from pathlib import Path
+
+from hpcdeploy.definition.dockerfile.context import Context, Entry
+from hpcdeploy.definition.dockerfile.matching import Ignore, read_ignore
+from hpcdeploy.definition.dockerfile.parsing import parse_dockerfile
+from hpcdeploy.definition.dockerfile.rendering import render_dockerfile, staged_place
+from hpcdeploy.definition.dockerfile.translation import translate
+from hpcdeploy.definition.guard import argument
+from hpcdeploy.errors import DefinitionError
+from hpcdeploy.flows.sources.contract import Prepared, Request
+from hpcdeploy.flows.sources.staging import context_file, read_text
+from hpcdeploy.source import DockerfileSource
+
+_ZSTD = b"\x28\xb5\x2f\xfd"
+
+
+def prepare(request: Request[DockerfileSource]) -> Prepared:
+    """Make the definition of a Dockerfile, whose base images are asked about.
+
+    Raises `DefinitionError` with file, line and reason where an instruction cannot be translated, `EnvironmentFileError`
+    for a missing file, and what asking a registry raises.
+    """
+    source = request.source
+    given = {**dict(argument(name, value) for name, value in request.settings.build_args), **request.build_args}
+    folder = request.project / source.context
+    text = read_text(request.project / source.file)
+    try:
+        plan = translate(
+            parse_dockerfile(text),
+            context=read_context(folder, ignore_of(request.project / source.file, folder)),
+            image_config=request.image_config,
+            build_args=given,
+            target=source.target,
+        )
+    except DefinitionError as error:
+        raise DefinitionError(f"{source.file}: {error}") from error
+    known = dict(plan.known)
+    if odd := next((name for name in given if name not in known), None):
+        raise DefinitionError(
+            f"{source.file}: the build argument {odd!r} is declared by no ARG of a stage that is built; declared are: "
+            f"{', '.join(sorted(known)) or 'none'}"
+        )
+    files = tuple(
+        context_file(folder / file.source, staged_place(number, file.place))
+        for number, stage in enumerate(plan.stages)
+        for file in stage.files
+    )
+    return Prepared(
+        text=render_dockerfile(plan, request.settings, file=source.file, overrides=request.project),
+        files=files,
+        arguments=known,
+        notes=plan.notes,
+    )
+
+
+def ignore_of(dockerfile: Path, folder: Path) -> Ignore:
+    """Read the ignore file that belongs to a Dockerfile: ``NAME.dockerignore`` beside it, else the context's own."""
+    for path in (dockerfile.with_name(f"{dockerfile.name}.dockerignore"), folder / ".dockerignore"):
+        if path.is_file():
+            return read_ignore(read_text(path))
+    return Ignore()
+
+
+def read_context(folder: Path, ignore: Ignore) -> Context:
+    """List what the context holds and `ignore` lets through; links are listed, not followed.
+
+    Raises `DefinitionError` where the folder is missing.
+    """
+    if not folder.is_dir():
+        raise DefinitionError(f"the build's context {folder} is no folder; correct 'context'")
+    entries: dict[str, Entry] = {}
+    for top, folders, names in os.walk(folder):
+        start = Path(top).relative_to(folder)
+        for name in sorted([*folders, *names]):
+            path = (start / name).as_posix()
+            real = Path(top) / name
+            ignored = ignore.ignores(path)
+            if real.is_dir() and not real.is_symlink():
+                if ignored and not ignore.takes_back:
+                    folders.remove(name)
+            elif not real.is_file() and not real.is_symlink():
+                continue  # a socket or a device: docker leaves it out too
+            if not ignored:
+                entries |= _parents(entries, folder, path)
+                entries[path] = _entry(real)
+        folders.sort()
+    return Context(entries=entries, is_archive=lambda path: _is_archive(folder / path))
+
+
+def _parents(entries: dict[str, Entry], folder: Path, path: str) -> dict[str, Entry]:
+    """Return the folders above something that a '!' took back."""
+    above = Path(path).parents
+    return {
+        parent.as_posix(): _entry(folder / parent) for parent in above if parent.name and parent.as_posix() not in entries
+    }
+
+
+def _entry(path: Path) -> Entry:
+    mode = path.lstat().st_mode & 0o7777
+    if path.is_symlink():
+        return Entry(kind="link", mode=mode, target=str(path.readlink()))
+    return Entry(kind="folder" if path.is_dir() else "file", mode=mode)
+
+
+def _is_archive(path: Path) -> bool:
+    """Tell whether ADD would unpack a file: a tar archive by its content, packed by gzip, bzip2, xz or not at all."""
+    with path.open("rb") as file:
+        if file.read(4) == _ZSTD:
+            raise DefinitionError(
+                f"{path} is packed by zstd, which not every tar can unpack; COPY it and unpack it in a RUN"
+            )
+    try:
+        with tarfile.open(path) as archive:
+            return archive.next() is not None
+    except (tarfile.TarError, EOFError, OSError):
+        return False

@@ -124,6 +124,20 @@ def word(text: str) -> str:
     return "$'" + "".join(_ansi_c(character) for character in text) + "'"
 
 
+def sh_word(text: str) -> str:
+    """Quote `text` as one word for any sh, and for the interpreter that reads ``%environment``; no template may follow it.
+
+    A line break stays one; the empty quotes after it keep Apptainer from taking the next line for a section or a stage,
+    those between two braces from taking them for a template.
+    """
+    if "\0" in text:
+        raise DefinitionError(f"{text!r} holds a NUL character, which no program can be given; leave it out")
+    if _PLAIN_WORD.fullmatch(text):
+        return text
+    quoted = _SPECIAL_IN_QUOTES.sub(_BACKSLASHED, text)
+    return '"' + re.sub(r"([\r\n])|\{(?=\{)", lambda match: match[0] + '""', quoted) + '"'
+
+
 def _ansi_c(character: str) -> str:
     if character in "\\'":
         return "\\" + character
@@ -132,14 +146,15 @@ def _ansi_c(character: str) -> str:
     return character
 
 
-def export(name: str, value: str) -> str:
-    r"""Write the line that sets a container variable to `value` as it stands. PATH belongs to the environment's activation.
+def export(name: str, value: str, *, path: bool = False) -> str:
+    r"""Write the line that sets a container variable to `value` as it stands.
 
+    PATH belongs to the environment's activation, unless `path` says that there is none.
     In double quotes: Apptainer 1.4.5, which reads this line itself, keeps the backslash of a ``\'`` outside of quotes.
     """
     if not _NAME.fullmatch(name):
         raise DefinitionError(f"the variable's name {name!r} may hold only letters, digits and '_'")
-    if name == "PATH":
+    if name == "PATH" and not path:
         raise DefinitionError(
             "PATH cannot be set in 'environment': its value would replace the activation's; extend it in 'setup', by a line "
             'that appends to "$APPTAINER_ENVIRONMENT"'

@@ -33,6 +33,14 @@ def folder_files(project: Path, source: str, staged: str, what: str) -> list[Con
     return files
 
 
+def project_file(project: Path, source: str, staged: str, what: str) -> ContextFile:
+    """Return the one file `source` of the project; `what` names the setting in messages."""
+    if (project / source).is_dir():
+        raise DefinitionError(f"{what} names {source!r}, which is a folder, where a file was expected")
+    [file] = folder_files(project, source, staged, what)
+    return file
+
+
 def context_file(path: Path, staged: str) -> ContextFile:
     """Return one file with its mode and sha256; `EnvironmentFileError` where it is none."""
     if not path.is_file():

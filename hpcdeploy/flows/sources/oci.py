@@ -1,0 +1,41 @@
+"""An image that exists, in a registry or in an archive of the project: asked what it says of itself, and pinned."""
+
+from pathlib import Path
+
+from hpcdeploy.definition.oci import ARCHIVES, STAGED_ARCHIVE, OciRecipe, notes_of, oci_arguments, render_oci
+from hpcdeploy.flows.sources.contract import Prepared, Request
+from hpcdeploy.flows.sources.image_archive import read_archive
+from hpcdeploy.flows.sources.staging import copied_files, project_file
+from hpcdeploy.image import ContextFile
+from hpcdeploy.registry.reference import parse_image
+from hpcdeploy.source import OciSource
+
+
+def prepare(request: Request[OciSource]) -> Prepared:
+    """Make the definition of an image that starts from another one.
+
+    One of a registry is asked for now, and the definition names it by its digest: what the tag stands for tomorrow changes
+    nothing. Raises `EnvironmentFileError` for an archive that is none, and what the request's ``image_config`` raises.
+    """
+    kind, _, file = request.source.reference.partition(":")
+    files, recipe = _archive(request, kind, file) if kind in ARCHIVES else ([], _registry(request))
+    return Prepared(
+        text=render_oci(recipe, overrides=request.project),
+        files=(*files, *copied_files(request.settings, request.project)),
+        arguments=oci_arguments(request.settings),
+        notes=notes_of(recipe.config, request.settings),
+    )
+
+
+def _archive(request: Request[OciSource], kind: str, file: str) -> tuple[list[ContextFile], OciRecipe]:
+    staged = project_file(request.project, file, STAGED_ARCHIVE, "'oci'")
+    config = read_archive(Path(staged.source), kind)
+    return [staged], OciRecipe(settings=request.settings, config=config, base=(kind, STAGED_ARCHIVE))
+
+
+def _registry(request: Request[OciSource]) -> OciRecipe:
+    parsed = parse_image(request.source.reference)
+    image = str(parsed).removeprefix("docker://")
+    config = request.image_config(image)
+    base = ("docker", f"{parsed.repository}@{config.digest}")
+    return OciRecipe(settings=request.settings, config=config, base=base, image=image)

@@ -5,7 +5,7 @@ installed package (``_data``) or, in a checkout, at the top of the repository.
 """
 
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,7 +56,7 @@ def every_template(overrides: Path | None = None) -> tuple[Template, ...]:
             name=name,
             shipped=shipped.get(name),
             own=own.get(name),
-            meant="" if name in shipped else meant(name, shipped) or "",
+            meant="" if name in shipped else _meant(name, shipped),
         )
         for name in sorted({*shipped, *own})
     )
@@ -101,6 +101,13 @@ def render(
         raise TemplateError(f"{error.filename or name}, line {error.lineno}: {error.message}") from error
     except (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError) as error:
         raise TemplateError(f"{_place(error, roots) or name}: {error}") from error
+
+
+def _meant(name: str, shipped: Iterable[str]) -> str:
+    """Return the template of the same folder that `name` is nearest to: the folder itself is right already."""
+    folder, _, word = name.partition("/")
+    words = {other.removeprefix(f"{folder}/"): other for other in shipped if other.startswith(f"{folder}/")}
+    return words.get(meant(word, words) or "", "")
 
 
 def _is_markup(name: str | None) -> bool:

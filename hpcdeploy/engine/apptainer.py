@@ -27,7 +27,8 @@ def program_text(
 
 def run(engine: Engine, container: Container, program: str, folder: str) -> Command:
     """Start a container for `program`, which lies in `folder` meanwhile."""
-    argv = (engine.program, "exec", *_flags(container, folder), container.image, "/bin/sh", f"{folder}/program.sh")
+    place = ("--pwd", container.workdir) if container.workdir else ()
+    argv = (engine.program, "exec", *_flags(container, folder), *place, container.image, "/bin/sh", f"{folder}/program.sh")
     return Command(argv=argv, without=OWN_PYTHON, folder=folder, program=program)
 
 
@@ -48,8 +49,8 @@ def start_instance(
 ) -> Command:
     """Start an instance: the image's start script runs in it with `words`; `folder` is bound for programs to come.
 
-    A start script has no wrapper of ours around it, so Apptainer itself hands the variables over. Raises `ConfigError` for
-    what it gets wrong.
+    It begins in our working folder: there is no option to say another. A start script has no wrapper of ours around it, so
+    Apptainer itself hands the variables over. Raises `ConfigError` for what it gets wrong.
     """
     prefix = "SINGULARITYENV_" if engine.name == "singularity" else "APPTAINERENV_"
     for what, value in (*environment, *(("a word of the command", word) for word in words)):
@@ -77,7 +78,7 @@ def stop_instance(engine: Engine, name: str) -> Command:
 
 def _flags(container: Container, folder: str) -> list[str]:
     flags = ["--no-eval", *_GPU_FLAGS[container.gpu]]
-    flags += ["--pwd", container.workdir] if container.workdir else ["--no-mount", "cwd"]
+    flags += [] if container.workdir else ["--no-mount", "cwd"]
     for bind in container.binds:
         flags += ["--mount", _mount(bind.source, bind.destination) + (",ro" if bind.read_only else "")]
     flags += ["--mount", _mount(folder, folder)]

@@ -1,12 +1,25 @@
 """The verb ``generate``: definitions as text."""
 
+from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hpcdeploy.cli import show
-from hpcdeploy.cli.image_options import All, BuildArgFile, BuildArgs, ImageNames, definition_of
+from hpcdeploy.cli.image_options import All, BuildArgFile, BuildArgs, ImageNames, build_args_of, definition_of
+
+if TYPE_CHECKING:
+    from hpcdeploy.cli.place import Place
+    from hpcdeploy.image import ImageSettings
+
+
+class Format(StrEnum):
+    """What an image's text is for: Apptainer, or Docker."""
+
+    definition = "definition"
+    dockerfile = "dockerfile"
 
 
 def generate(
@@ -18,10 +31,13 @@ def generate(
             "-o", "--output", help="Where to write; with several images a folder, NAME.def each.", show_default=False
         ),
     ] = None,
+    form: Annotated[
+        Format, typer.Option("--format", help="An Apptainer definition, or a Dockerfile with its .dockerignore.")
+    ] = Format.definition,
     build_arg: BuildArgs = None,
     build_arg_file: BuildArgFile = None,
 ) -> None:
-    """Print the Apptainer definition of an image, or write it to a file."""
+    """Print the Apptainer definition of an image, or its Dockerfile; or write it to a file."""
     from hpcdeploy.cli.place import here
     from hpcdeploy.config.resolution import choose_images
     from hpcdeploy.errors import ConfigError
@@ -29,6 +45,9 @@ def generate(
     place = here()
     chosen = choose_images(place.project, images or (), every=every)
     several = len(chosen) > 1
+    if form is Format.dockerfile:
+        _dockerfiles(place, chosen, output, build_arg, build_arg_file)
+        return
     if several and output is None:
         raise ConfigError(f"{len(chosen)} definitions do not go into one text; say -o FOLDER: each becomes FOLDER/NAME.def")
     # All of them before the first is written: either all are new, or none is.
@@ -43,3 +62,30 @@ def generate(
         part.write_text(text, encoding="utf-8")
         part.replace(path)
         show.say(f"wrote {path}")
+
+
+def _dockerfiles(
+    place: "Place", chosen: "Sequence[ImageSettings]", output: Path | None, build_args: BuildArgs, file: BuildArgFile
+) -> None:
+    from hpcdeploy.errors import ConfigError
+    from hpcdeploy.flows.dockerfile import dockerfile_of, write_dockerfile
+    from hpcdeploy.registry.asking import image_config
+
+    several = len(chosen) > 1
+    if several and output is None:
+        raise ConfigError(
+            f"{len(chosen)} Dockerfiles do not go into one text; say -o FOLDER: each becomes FOLDER/NAME.Dockerfile"
+        )
+    given = build_args_of(build_args, file)
+    root = place.project.root
+    texts = {one.name: dockerfile_of(one, root, image_config=image_config, build_args=given) for one in chosen}
+    for name, text in texts.items():
+        for note in text.notes:
+            show.say(f"note: {note}")
+        if output is None:
+            print(text.dockerfile, end="")
+            continue
+        path = output / f"{name}.Dockerfile" if several else output
+        path.parent.mkdir(parents=True, exist_ok=True)
+        written, ignore = write_dockerfile(text, path, root)
+        show.say(f"wrote {written} and {ignore}; the context is {root}")

@@ -39,12 +39,17 @@ def definition_of(
     from hpcdeploy.flows.generate import generate
     from hpcdeploy.registry.asking import image_config
 
-    lines = [*(file.read_text(encoding="utf-8").splitlines() if file else ()), *(build_args or ())]
-    given = list(map(_build_arg, filter(None, lines)))
+    given = build_args_of(build_args, file)
     definition = generate(settings, place.project.root, image_config=image_config, build_args=given)
     for note in definition.notes:
         show.say(f"note: {note}")
     return definition
+
+
+def build_args_of(build_args: Sequence[str] | None, file: Path | None) -> list[tuple[str, str]]:
+    """Read the build arguments: those of the file first, so that the command's own win."""
+    lines = [*(file.read_text(encoding="utf-8").splitlines() if file else ()), *(build_args or ())]
+    return list(map(_build_arg, filter(None, lines)))
 
 
 def file_of(place: "Place", settings: "ImageSettings") -> Path:

@@ -1,0 +1,70 @@
+# syntax=docker/dockerfile:1
+[# A Pixi environment for Docker. Values: see hpcdeploy/definition/pixi_dockerfile.py; all of them are quoted there. #]
+# [= name =]: a Pixi environment in two stages, made by hpcdeploy [= version =]
+[% for name, value in arguments %]
+ARG [= name =]=[= value =]
+[% endfor %]
+
+FROM [= build =] AS build
+[% for name, _ in arguments %]
+ARG [= name =]
+[% endfor %]
+WORKDIR /app
+[% for words in needed %]
+COPY [= words =]
+[% endfor %]
+[% for words in own %]
+COPY [= words =]
+[% endfor %]
+[% if cuda %]
+# The machine that builds needs no GPU.
+ENV CONDA_OVERRIDE_CUDA=$CUDA_VERSION
+[% endif %]
+RUN [= install_mounts =]pixi install --locked --environment "$ENVIRONMENT"
+RUN for file in .gitignore .condapackageignore; do \
+        [ -e ".pixi/$file" ] || printf '*\n' > ".pixi/$file"; \
+    done
+RUN echo '#!/bin/bash' > entrypoint.sh && \
+    pixi shell-hook --environment "$ENVIRONMENT" -s bash >> entrypoint.sh && \
+    echo 'exec "$@"' >> entrypoint.sh
+
+FROM [= final =] AS final
+[% for name, _ in arguments %]
+ARG [= name =]
+[% endfor %]
+WORKDIR /app
+[% if editable_workspace %]
+# The workspace itself is an editable package, so all of it comes along.
+COPY --from=build /app /app
+[% else %]
+COPY --from=build /app/.pixi/envs/$ENVIRONMENT /app/.pixi/envs/$ENVIRONMENT
+# The ignore files are needed for 'pixi run' to work in the container.
+COPY --from=build /app/.pixi/.gitignore /app/.pixi/.condapackageignore /app/.pixi/
+[% for words in kept %]
+COPY --from=build [= words =]
+[% endfor %]
+[% endif %]
+COPY --from=build --chmod=0755 /app/entrypoint.sh /app/entrypoint.sh
+[% for words in files %]
+COPY [= words =]
+[% endfor %]
+[% if bind_points %]
+RUN [= bind_points =]
+[% endif %]
+[% if cuda %]
+ENV CONDA_OVERRIDE_CUDA=$CUDA_VERSION
+[% endif %]
+[% for pair in environment %]
+ENV [= pair =]
+[% endfor %]
+[% for pair in labels %]
+LABEL [= pair =]
+[% endfor %]
+[% for step in setup %]
+RUN [= step.mounts =][= step.words =]
+[% endfor %]
+[% for port in ports %]
+EXPOSE [= port =]
+[% endfor %]
+ENTRYPOINT ["/app/entrypoint.sh"]
+CMD [= command =]

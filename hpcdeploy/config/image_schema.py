@@ -24,11 +24,11 @@ SOURCES = ("pixi", "spack", "oci", "dockerfile", "definition")
 """The keys that say what an image is made from; none of them is the Pixi environment ``default``."""
 
 _FITTING: Mapping[str, frozenset[str]] = {
-    "dockerfile": frozenset({"repository", "dockerfile", "test", "labels", "build-args"}),
-    "definition": frozenset({"repository", "definition", "build-args", "secrets"}),
+    "dockerfile": frozenset({"repository", "tags", "dockerfile", "test", "labels", "build-args"}),
+    "definition": frozenset({"repository", "tags", "definition", "build-args", "secrets"}),
     "oci": frozenset(
         {"repository", "oci", "files", "setup", "test", "command", "start", "environment", "labels", "build-args"}
-        | {"ports", "bind-points", "secrets"}
+        | {"tags", "ports", "bind-points", "secrets"}
     ),
 }
 """Where a source says much itself, the keys that may stand beside it."""
@@ -44,6 +44,14 @@ def _repository(value: object) -> str:
             f"found {found(value)}; expected HOST/PATH in lower case without scheme, tag or digest,"
             ' such as "ghcr.io/me/train"'
         )
+    return words
+
+
+def _tag(value: object) -> str:
+    words = line(value)
+    # https://github.com/opencontainers/distribution-spec, "Pulling manifests"
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", words):
+        raise ConfigError(f'found {found(value)}; expected a tag: letters, digits, dots, dashes, such as "noble-cuda-12.9"')
     return words
 
 
@@ -209,6 +217,7 @@ IMAGE = Table(
                 "a repository, or a list of them",
             ),
         ),
+        Key(name="tags", kind=ListOf(Leaf(_tag), "a list of tags")),
         Key(name="pixi", kind=PIXI),
         Key(name="spack", kind=SPACK),
         Key(name="oci", kind=Leaf(_oci)),

@@ -46,12 +46,12 @@ def push(
 ) -> list[Pushed | Refused]:
     """Publish `built`, whose file is at ``built.path``, in each of `repositories` (none: the settings' own).
 
-    `tags` replace those that `git` gives; without both the tag is ``latest``. In a repository of its settings that others of
-    `images`, the project's, name too, the tags that git gives bear the image's name (`tags_beside_others`). The manifest
-    says what the image is in OCI's standard annotations; the same image pushed twice has the same digest. Before the first
-    upload `warn` is told of each repository that is known to refuse an image of this size. A repository that refuses, or
-    cannot be reached, is told of in the result, and the next one is gone on with. Raises `ConfigError` for no repository,
-    no file, a tag that is none, or one that another image has there too.
+    `tags` replace those that `git` gives; without both the tag is ``latest``, and beside ``latest`` stand the settings' own.
+    In a repository of its settings that others of `images`, the project's, name too, the tags bear the image's name
+    (`tags_beside_others`). The manifest says what the image is in OCI's standard annotations; the same image pushed twice
+    has the same digest. Before the first upload `warn` is told of each repository that is known to refuse an image of this
+    size. A repository that refuses, or cannot be reached, is told of in the result, and the next one is gone on with. Raises
+    `ConfigError` for no repository, no file, a tag that is none, or one that another image has there too.
     """
     targets = tuple(repositories) or settings.repositories
     if not targets:
@@ -107,15 +107,20 @@ def refuse_same_tags(images: Sequence[ImageSettings], tags: Sequence[str]) -> No
 def _tags_in(
     repository: str, settings: ImageSettings, images: Sequence[ImageSettings], git: GitFacts | None
 ) -> tuple[str, ...]:
-    plain = tags_for(git) if git else ("latest",)
-    names = [image.name for image in images if repository in image.repositories and image.name != settings.name]
-    if not names or repository not in settings.repositories:
+    by_git = tags_for(git) if git else ("latest",)
+    plain = _with_own(by_git, settings)
+    others = [image for image in images if repository in image.repositories and image.name != settings.name]
+    if not others or repository not in settings.repositories:
         return plain
     own = tags_beside_others(plain, settings.name)
-    for name in names:
-        for tag in set(own).intersection(tags_beside_others(plain, name)):
+    for name, theirs in ((image.name, _with_own(by_git, image)) for image in others):
+        for tag in set(own).intersection(tags_beside_others(theirs, name)):
             raise ConfigError(
                 f"the images {settings.name!r} and {name!r} share the repository {repository}, and both would be {tag!r} "
                 "there; give each its own repository, or another name"
             )
     return own
+
+
+def _with_own(tags: tuple[str, ...], settings: ImageSettings) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*tags, *settings.tags))) if "latest" in tags else tags

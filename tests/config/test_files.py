@@ -407,6 +407,7 @@ def test_an_ssh_configuration_lies_at_home_or_beside_its_file(
                 ' such as "ghcr.io/me/train"'
             ),
         ),
+        ("image.tags = ['latest', '-x']", 'image.tags[1]: found "-x"; expected a tag'),
         ("image.repository = ['me/x']", 'image.repository[0]: found "me/x"; expected HOST/PATH'),
         (
             "image.base = 'docker://ubuntu'",

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,24 @@ def test_a_tag_that_a_person_gives_is_the_tag(open_host: str, tmp_path: Path) ->
         refuse_same_tags(images, ("paper",))
     refuse_same_tags(images, ())
     refuse_same_tags([images[0], settings("cpu", f"{open_host}/shared/own")], ("paper",))
+
+
+@pytest.mark.parametrize(
+    ("git", "expected"),
+    [
+        (GIT, ("sha-0123456", "latest", "noble-cuda-12.9")),
+        (None, ("latest", "noble-cuda-12.9")),
+        (replace(GIT, branch="topic"), ("sha-0123456",)),
+        (replace(GIT, dirty=True), ("sha-0123456-dirty",)),
+    ],
+)
+def test_an_images_own_tags_stand_beside_latest(
+    open_host: str, tmp_path: Path, git: GitFacts | None, expected: tuple[str, ...]
+) -> None:
+    image = replace(settings("gpu", f"{open_host}/own/tags"), tags=("noble-cuda-12.9",))
+    [done] = publish(tmp_path, image, git=git)
+    assert isinstance(done, Pushed)
+    assert done.tags == expected
 
 
 @pytest.fixture

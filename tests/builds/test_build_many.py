@@ -1,0 +1,66 @@
+"""Several images in one call, built on the lab's login node, with one in the middle that fails."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hpcdeploy.lab.inside import inside
+from hpcdeploy.lab.state import Lab
+
+COMMAND = str(Path(sys.executable).with_name("hpcdeploy"))
+DEFINITION = "Bootstrap: docker\nFrom: {registry}/prefix-dev/pixi:noble\n\n%post\n    {post}\n"
+
+
+@pytest.fixture
+def project(lab: Lab, tmp_path: Path) -> Iterator[Path]:
+    for name, post in (("one", "echo one"), ("two", "echo it cannot be; false"), ("three", "echo three")):
+        (tmp_path / f"{name}.def").write_text(DEFINITION.format(registry=lab.registry, post=post))
+    images = "".join(f"[images.{name}]\ndefinition = '{name}.def'\n" for name in ("one", "two", "three"))
+    (tmp_path / "hpcdeploy.toml").write_text(
+        f"{images}[clusters.here]\nhost = '{lab.host}'\nssh-config = '{lab.ssh_config}'\nscheduler = 'slurm'\n"
+        "root = '$SCRATCH/build-many'\n"
+    )
+    inside(lab, ["rm", "-rf", f"{lab.scratch}/build-many"])
+    yield tmp_path
+    inside(lab, ["rm", "-rf", f"{lab.scratch}/build-many"])
+
+
+def hpcdeploy(project: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    environment = {"PATH": os.environ["PATH"], "HOME": str(project)}
+    return subprocess.run([COMMAND, *words], cwd=project, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_all_are_built_but_the_one_that_fails_and_its_code_is_the_commands(project: Path) -> None:
+    done = hpcdeploy(project, "build", "--all", "--jobs", "2", "--on", "here", "-o", "images")
+    assert done.returncode == 67, done.stderr
+    head, *rows = [line.split() for line in done.stdout.splitlines()]
+    assert head == ["IMAGE", "RESULT", "SIZE", "SHA256"]
+    assert [row[:2] for row in rows] == [["one", "built"], ["two", "failed"], ["three", "built"]]
+    assert sorted(path.name for path in (project / "images").iterdir()) == ["one.json", "one.sif", "three.json", "three.sif"]
+    said = [line for line in done.stderr.splitlines() if line]
+    assert {line.partition(" | ")[0] for line in said} == {"one", "two", "three"}
+    assert any(line.startswith("two | ") and "it cannot be" in line for line in said)
+
+    again = hpcdeploy(project, "build", "one", "three", "--on", "here", "--json")
+    assert again.returncode == 0, again.stderr
+    results = json.loads(again.stdout)
+    assert [(one["image"], one["exit_code"], one["result"]["built_on"]) for one in results] == [
+        ("one", 0, "here"),
+        ("three", 0, "here"),
+    ]
+    assert [one["result"]["sha256"] for one in results] == [rows[0][-1], rows[2][-1]]
+
+
+def test_definitions_of_several_images_go_into_a_folder_all_or_none(project: Path) -> None:
+    done = hpcdeploy(project, "generate", "three", "one", "-o", "out")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    assert sorted(path.name for path in (project / "out").iterdir()) == ["one.def", "three.def"]
+    (project / "two.def").unlink()
+    assert hpcdeploy(project, "generate", "--all", "-o", "none").returncode != 0
+    assert not (project / "none").exists()

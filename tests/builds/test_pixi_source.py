@@ -1,5 +1,6 @@
 """What a Pixi workspace becomes: its base image, its own packages, and several images of one workspace."""
 
+import os
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -195,9 +196,12 @@ def test_an_editable_workspace_is_shipped_installed_and_kept(tmp_path: Path) -> 
     )
 
 
-def test_what_git_ignores_is_not_shipped(tmp_path: Path) -> None:
+@pytest.mark.parametrize("owner", [0, 12345], ids=["own", "another's"])
+def test_what_git_ignores_is_not_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: int) -> None:
     folder = write(tmp_path, {**SOURCE, ".gitignore": "results/\n"})
     subprocess.run(["git", "init", "-q", folder], check=True)
+    os.chown(folder, owner, owner)
+    monkeypatch.setenv("GIT_DIR", "/nowhere")  # as in a git hook
     assert shipped(generate(SETTINGS, folder)) == sorted(
         ["source/app/.gitignore", *(name for name in SHIPPED if "results" not in name)]
     )

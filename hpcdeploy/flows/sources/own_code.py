@@ -1,5 +1,6 @@
 """Packages that a Pixi environment installs from the workspace's own source: which they are, and their files."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterable
@@ -89,11 +90,16 @@ def _files(folder: Path, package: OwnPackage, project: Path) -> list[ContextFile
 
 
 def _listed_by_git(folder: Path) -> list[str] | None:
-    """Return the files that git tracks, or would, under `folder`; None where it is no work tree, or git is not there."""
+    """Return the files that git tracks, or would, under `folder`; None where it is no work tree, or git is not there.
+
+    A work tree of another owner, as in a CI job's container, is asked too: git only lists, and starts no file monitor.
+    """
     if shutil.which("git") is None:
         return None
-    argv = ["git", "-C", str(folder), "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    argv = ["git", "-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-C", str(folder)]
+    argv += ["ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, env=environ, check=False)
     if done.returncode:
         return None
     names = sorted({name.decode() for name in done.stdout.split(b"\0") if name})

@@ -1,0 +1,213 @@
+"""``templates`` as a whole process, and the project's own templates through the commands that render them."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hpcdeploy.image import BuiltImage
+from hpcdeploy.store import Store, default_path
+
+COMMAND = str(Path(sys.executable).with_name("hpcdeploy"))
+ROOT = Path(__file__).parent.parent.parent
+SETTINGS = """
+[images.train]
+pixi = { environment = "gpu" }
+setup = ["true"]
+[clusters.hpc]
+host = "hpc.example.org"
+schedulers = ["slurm", "htcondor"]
+root = "/scratch/me"
+[jobs.train]
+image = "train"
+command = ["true"]
+"""
+
+
+class Project:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        shutil.copy(ROOT / "examples/pixi-gpu/pixi.toml", path)
+        shutil.copy(ROOT / "examples/pixi-gpu/pixi.lock", path)
+        (path / "hpcdeploy.toml").write_text(SETTINGS)
+        home = path / "home"
+        home.mkdir()
+        self.environment = {"PATH": os.environ["PATH"], "HOME": str(home)}
+        image = BuiltImage(name="train", sha256="ab" * 32, size=1, inputs="", apptainer="", created="", built_on="hpc")
+        Store(default_path(self.environment)).built(path, image)
+
+    def run(self, *words: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [COMMAND, *words], cwd=self.path, env=self.environment, capture_output=True, text=True, check=False
+        )
+
+    def write(self, name: str, text: str) -> None:
+        (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (self.path / name).write_text(text)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+def test_every_template_is_listed_with_the_file_that_is_in_force(project: Project) -> None:
+    project.write("slurm_templates/job.sh", "mine")
+    lines = project.run("templates").stdout.splitlines()
+    assert lines[0].split() == ["TEMPLATE", "IN", "FORCE", "FILE"]
+    assert [line.split()[-1] for line in lines if line.startswith("slurm_templates/job.sh ")] == [
+        str(project.path / "slurm_templates/job.sh")
+    ]
+    found = {one["name"]: one for one in json.loads(project.run("templates", "--json").stdout)}
+    assert {
+        "defs/pixi.def",
+        "defs/parts/run.def",
+        "login_templates/submit.sh",
+        "page_templates/inspect.html",
+    } <= found.keys()
+    assert found["defs/pixi.def"] == {
+        "name": "defs/pixi.def",
+        "shipped": str(ROOT / "defs/pixi.def"),
+        "own": None,
+        "in_force": str(ROOT / "defs/pixi.def"),
+        "meant": "",
+    }
+    assert found["slurm_templates/job.sh"]["in_force"] == str(project.path / "slurm_templates/job.sh")
+
+
+def test_a_name_that_replaces_nothing_is_pointed_out_with_the_one_that_was_meant(project: Project) -> None:
+    project.write("defs/pixy.def", "")
+    project.write("htcondor_templates/zzzzzzzzzzzz.txt", "")
+    project.write("defs/.pixi.def.swp", "")
+    done = project.run("templates")
+    assert done.returncode == 0
+    assert (
+        f"{project.path}/defs/pixy.def is no template's name and replaces none; did you mean defs/pixi.def?" in done.stderr
+    )
+    assert f"{project.path}/htcondor_templates/zzzzzzzzzzzz.txt replaces no template" in done.stderr
+    assert ".swp" not in done.stdout + done.stderr
+    assert "pixy" not in done.stdout
+
+
+def test_show_prints_the_one_in_force(project: Project) -> None:
+    assert project.run("templates", "show", "defs/pixi.def").stdout == (ROOT / "defs/pixi.def").read_text()
+    project.write("defs/pixi.def", "mine [= name =]\n")
+    assert project.run("templates", "show", "pixi.def").stdout == "mine [= name =]\n"
+
+
+def test_copy_brings_the_shipped_one_and_never_overwrites_unasked(project: Project) -> None:
+    own = project.path / "login_templates" / "build.sh"
+    done = project.run("templates", "copy", "build.sh")
+    assert (done.returncode, own.read_text()) == (0, (ROOT / "login_templates/build.sh").read_text()), done.stderr
+    own.write_text("edited")
+    done = project.run("templates", "copy", "build.sh")
+    assert (done.returncode, own.read_text()) == (2, "edited")
+    assert "--force" in done.stderr
+    assert project.run("templates", "copy", "build.sh", "--force").returncode == 0
+    assert own.read_text() == (ROOT / "login_templates/build.sh").read_text()
+    assert list(own.parent.glob(".*")) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("show", "defs/pixy.def"), "did you mean 'defs/pixi.def'?"),
+        (("show", "submit.sh"), "say the whole name"),
+        (("copy", "../../etc/passwd"), "no template is called"),
+    ],
+)
+def test_a_name_that_is_none_or_several_is_refused(project: Project, words: tuple[str, ...], said: str) -> None:
+    done = project.run("templates", *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+
+
+RENDER = {
+    "defs": ("generate",),
+    "slurm_templates": ("render", "train", "--scheduler", "slurm", "--run-id", "train-1"),
+    "htcondor_templates": ("render", "train", "--scheduler", "htcondor", "--run-id", "train-1"),
+    "login_templates": ("render", "train", "--scheduler", "slurm", "--run-id", "train-1"),
+    "page_templates": ("inspect", ".", "--environment", "gpu", "--picture", "out.html"),
+}
+USED = (
+    "defs/pixi.def",
+    "defs/parts/arguments.def",
+    "defs/parts/run.def",
+    "defs/parts/steps.def",
+    "slurm_templates/job.sh",
+    "slurm_templates/submit.sh",
+    "htcondor_templates/job.sub",
+    "htcondor_templates/submit.sh",
+    "login_templates/submit.sh",
+    "login_templates/program.sh",
+    "login_templates/image.sh",
+    "page_templates/inspect.html",
+    "page_templates/treemap.svg",
+)
+
+
+WRONG = (
+    "defs/pixi.def",
+    "defs/parts/run.def",
+    "defs/parts/steps.def",
+    "slurm_templates/job.sh",
+    "page_templates/treemap.svg",
+)
+"""A whole template, one that is included, one that is a macro, one of another filter set, one that escapes its values."""
+
+
+def with_sizes(project: Project) -> None:
+    lock = project.path / "pixi.lock"
+    lines = lock.read_text().splitlines(keepends=True)
+    lock.write_text(
+        "".join(line + ("  size: 1000\n" if line.startswith("- conda:") else "") for line in lines if "  size:" not in line)
+    )
+
+
+@pytest.mark.parametrize("name", USED)
+def test_the_projects_own_template_counts_in_the_real_command(project: Project, name: str) -> None:
+    with_sizes(project)
+    words = RENDER[name.partition("/")[0]]
+    before = project.run(*words)
+    assert before.returncode == 0, before.stderr
+    text = (ROOT / name).read_text()
+    project.write(
+        name,
+        text + "\n[= 'marked' ~ 'here' =]\n"
+        if "macro" not in text
+        else text.replace("[= caller() =]", "[= caller() =]\n    : markedhere"),
+    )
+    after = project.run(*words)
+    shown = (project.path / "out.html").read_text() if words[0] == "inspect" else after.stdout
+    assert after.returncode == 0, after.stderr
+    assert "markedhere" in shown
+
+
+@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("[= nobody_knows =]", "'nobody_knows' is undefined"),
+        ("[= nobody_knows | join(' ') =]", "'nobody_knows' is undefined"),
+        ("[= 1 + 'a' =]", "unsupported operand"),
+        ("[% if %]", "Expected an expression"),
+        ("[= 1 | nofilter =]", "nofilter"),
+        ("[% include 'defs/none.def' %]", "'defs/none.def'"),
+    ],
+)
+def test_what_is_wrong_in_a_template_is_told_with_file_and_line(project: Project, name: str, line: str, said: str) -> None:
+    with_sizes(project)
+    text = (ROOT / name).read_text().splitlines()
+    called = [number for number, each in enumerate(text) if "caller()" in each]  # outside of the macro nothing is run
+    place = called[-1] if called else len(text)
+    project.write(name, "\n".join([*text[:place], line, *text[place:]]) + "\n")
+    done = project.run(*RENDER[name.partition("/")[0]])
+    assert (done.returncode, done.stdout) == (74, ""), done.stderr
+    assert said in done.stderr
+    if "include" not in line:
+        assert done.stderr.startswith(f"error: {project.path / name}, line {place + 1}: ")
+    assert "Traceback" not in done.stderr

@@ -31,6 +31,7 @@ def values_of(settings: ImageSettings, arguments: Mapping[str, str]) -> dict[str
         "test": guard.shell_lines(settings.test, "test", arguments),
         "command": " ".join(map(guard.word, settings.command)),
         "start": " ".join(map(guard.word, settings.start or settings.command)),
+        "check": "",
         "ports": settings.ports,
         "bind_points": tuple(guard.word(str(guard.destination(place))) for place in settings.bind_points),
     }

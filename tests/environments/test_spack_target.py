@@ -1,6 +1,7 @@
 """The lock file, and the choice of the target."""
 
 import json
+from collections.abc import Mapping
 
 import pytest
 
@@ -10,7 +11,7 @@ from hpcdeploy.environments.spack_target import DEFAULT_TARGET, Target, choose_t
 from hpcdeploy.errors import EnvironmentFileError
 
 
-def lock_text(*nodes: dict[str, object], version: int = 6, roots: tuple[str, ...] = ("zlib",)) -> str:
+def lock_text(*nodes: Mapping[str, object], version: int = 6, roots: tuple[str, ...] = ("zlib",)) -> str:
     return json.dumps(
         {
             "_meta": {"file-type": "spack-lockfile", "lockfile-version": version, "specfile-version": 4},

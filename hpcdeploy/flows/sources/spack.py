@@ -1,0 +1,182 @@
+"""A Spack environment: ``spack.yaml``, what it names, and ``spack.lock`` where there is one, read and answered."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from hpcdeploy.definition.spack import (
+    CHECK,
+    ENVIRONMENT,
+    RECIPES_NAMESPACE,
+    SpackRecipe,
+    bases,
+    is_spack_image,
+    render_spack,
+    spack_arguments,
+)
+from hpcdeploy.environments.spack import Configuration, Mirror, SpackEnvironment, read_environment
+from hpcdeploy.environments.spack_lock import SpackLock, read_lock
+from hpcdeploy.environments.spack_target import Target, choose_target
+from hpcdeploy.errors import DefinitionError, EnvironmentFileError
+from hpcdeploy.flows.sources.contract import Prepared, Request
+from hpcdeploy.flows.sources.spack_files import recipe, referenced, repositories, ship
+from hpcdeploy.flows.sources.staging import copied_files, read_text, sha256
+from hpcdeploy.source import SpackSource
+from hpcdeploy.spelling import nearest
+
+MANIFEST, LOCK = "spack.yaml", "spack.lock"
+
+
+def prepare(request: Request[SpackSource]) -> Prepared:
+    """Make the definition of a Spack environment. Raises `EnvironmentFileError` and `DefinitionError`."""
+    source, project = request.source, request.project
+    folder = project / source.environment
+    manifest = _manifest(folder)
+    lock = _lock(folder, manifest)
+    shipments, configurations = referenced(project, source.environment, manifest)
+    own = [ship(project, f"{source.environment}/{MANIFEST}", f"{ENVIRONMENT}/{MANIFEST}", "'spack'")]
+    if lock is not None:
+        own.append(ship(project, f"{source.environment}/{LOCK}", f"{ENVIRONMENT}/{LOCK}", "'spack'"))
+    repos = list(repositories(project, source.repos))
+    recipes = [recipe(project, number, path) for number, (_, path) in enumerate(source.recipes)]
+    _check_repos(source, configurations)
+    mirrors = [mirror for one in configurations for mirror in one.mirrors]
+    target = choose_target(source.target, configurations, lock)
+    wanted = SpackRecipe(
+        settings=request.settings,
+        source=source,
+        target=target.name,
+        shipped=tuple(one.destination for one in (*own, *shipments, *(repo for repo, _ in repos), *recipes)),
+        options=(target.option,) if target.option else (),
+        repos=tuple(repo.destination for repo, _ in repos),
+        recipes=tuple(
+            (package, one.destination.removesuffix("/package.py"))
+            for (package, _), one in zip(source.recipes, recipes, strict=True)
+        ),
+        credentials=tuple(name for mirror in mirrors for name in mirror.variables),
+        container=manifest.container,
+        lock_sha256=sha256(folder / LOCK) if lock is not None else "",
+        recipes_namespace=_namespace(source, lock),
+    )
+    notes = [*_notes(request, manifest, configurations, target, lock), *_credentials(request, mirrors)]
+    check = [ship(project, source.check, CHECK, "'check'")] if source.check else []
+    all_files = (file for one in (*own, *shipments, *(repo for repo, _ in repos), *recipes, *check) for file in one.files)
+    return Prepared(
+        text=render_spack(wanted, overrides=project),
+        files=(*{file.staged: file for file in all_files}.values(), *copied_files(request.settings, project)),
+        arguments=spack_arguments(wanted),
+        secrets=source.secrets,
+        notes=tuple(notes),
+    )
+
+
+def _manifest(folder: Path) -> SpackEnvironment:
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise EnvironmentFileError(
+            f"{folder} holds no Spack environment: {MANIFEST} is missing; name its folder in the image's 'spack' settings, "
+            "or make one with 'spack env create -d .'"
+        )
+    return read_environment(read_text(path), str(path))
+
+
+def _lock(folder: Path, manifest: SpackEnvironment) -> SpackLock | None:
+    path = folder / LOCK
+    if not path.is_file():
+        return None
+    lock = read_lock(read_text(path), str(path))
+    missing = [name for name in manifest.roots if name not in lock.roots]
+    if missing:
+        raise EnvironmentFileError(
+            f"{path} does not lock {', '.join(missing)}, which {manifest.file} asks for; run 'spack concretize' in {folder}"
+        )
+    return lock
+
+
+def _check_repos(source: SpackSource, configurations: Sequence[Configuration]) -> None:
+    if (source.repos or source.recipes) and any(one.drops_repos for one in configurations):
+        raise EnvironmentFileError(
+            "spack.yaml says 'repos::', which leaves out all other repositories, also those of the image's 'repos' and "
+            "'recipes'; write 'repos:' there"
+        )
+
+
+def _namespace(source: SpackSource, lock: SpackLock | None) -> str:
+    """Choose the namespace of the recipes' repository: a lock file names each package's own, and wants it again."""
+    if lock is None or not source.recipes:
+        return RECIPES_NAMESPACE
+    locked = {package: lock.namespaces[package] for package, _ in source.recipes if package in lock.namespaces}
+    builtin = [package for package, namespace in locked.items() if namespace == "builtin"]
+    if builtin:
+        raise EnvironmentFileError(
+            f"spack.lock has {', '.join(builtin)} out of Spack's own repository ('builtin'), so that the recipe in "
+            "'recipes' would not be used; concretize again with it in a repository of yours, or remove spack.lock"
+        )
+    several = sorted(set(locked.values()))
+    if len(several) > 1:
+        raise EnvironmentFileError(
+            f"spack.lock has the packages of 'recipes' out of several repositories ({', '.join(several)}); "
+            "name these repositories in 'repos' instead"
+        )
+    return next(iter(locked.values()), RECIPES_NAMESPACE)
+
+
+def _credentials(request: Request[SpackSource], mirrors: Sequence[Mirror]) -> Iterator[str]:
+    """Check that each mirror's variables are all given or none is; tell the mirrors that are read without."""
+    source = request.source
+    described = {secret.name for secret in request.settings.secrets}
+    by_name = {mirror.name: mirror for mirror in mirrors}
+    if source.push_cache and source.push_cache not in by_name:
+        raise DefinitionError(
+            f"'push-cache' names the mirror {source.push_cache!r}, which spack.yaml does not have; "
+            f"{nearest(source.push_cache, tuple(by_name))}"
+        )
+    for mirror in by_name.values():
+        missing = [name for name in mirror.variables if name not in source.secrets]
+        pushed = mirror.name == source.push_cache
+        if pushed and mirror.signed and not mirror.url.startswith("oci://"):
+            raise DefinitionError(
+                f"what is pushed to the mirror {mirror.name!r} would have to be signed, and a build has no key; write "
+                "'signed: false' there, or use an oci:// cache"
+            )
+        if missing and (pushed or len(missing) < len(mirror.variables) or described & set(missing)):
+            raise DefinitionError(
+                f"the mirror {mirror.name!r} takes its credentials from {' and '.join(mirror.variables)}, but 'secrets' of "
+                f"'spack' lacks {' and '.join(missing)}; describe each in the image's 'secrets' and name it there"
+            )
+        if missing:
+            yield f"the cache {mirror.name} is read without credentials: no secret {' or '.join(missing)} is given"
+
+
+def _notes(
+    request: Request[SpackSource],
+    manifest: SpackEnvironment,
+    configurations: Sequence[Configuration],
+    target: Target,
+    lock: SpackLock | None,
+) -> Iterator[str]:
+    yield f"everything is compiled for {target.name} ({target.said_by}); a lesser processor cannot run it"
+    if lock is None:
+        yield (
+            "there is no spack.lock: the build chooses the versions, and another day's build may choose others; run "
+            "'spack concretize' and keep spack.lock"
+        )
+        own = [name for one in configurations for name in one.own_requirements]
+        if own and target.option:
+            yield f"{', '.join(own)}: Spack puts a package's own 'require' in place of that of all, so name the target there"
+    externals = [name for one in configurations for name in one.externals]
+    if externals:
+        yield f"{', '.join(externals)}: 'externals' are looked for in the images of both stages, not on this machine"
+    elsewhere = [path for one in configurations for path in one.elsewhere]
+    if elsewhere:
+        yield f"{', '.join(elsewhere)}: looked for in the build stage's image, not on this machine"
+    if manifest.view.lower() not in ("", "true", "yes", "on", "/opt/view"):
+        yield f"the view is /opt/view, in place of what spack.yaml says ({manifest.view})"
+    if manifest.container and manifest.container.unused:
+        yield (
+            f"container: {', '.join(manifest.container.unused)} of spack.yaml has no effect; the image's 'command', 'start' "
+            "and the project's own defs/spack.def stand for it"
+        )
+    build, final = bases(request.settings, manifest.container)
+    named = request.settings.final_base or (manifest.container and manifest.container.final)
+    if not named and not is_spack_image(build):
+        yield f"the final stage starts from {final}, which must have a C library as new as {build}; or set 'final-base'"

@@ -1,0 +1,220 @@
+"""A Spack environment's definition through the real Apptainer, with a stand-in for Spack that records its calls.
+
+Spack itself would compile for hours and fetch from everywhere: what is shown here is the definition around it. The base
+image is the lab's own with ``spack_recorder.sh`` as ``/opt/spack/bin/spack``, where Spack's images have theirs.
+"""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hpcdeploy.cluster import Cluster
+from hpcdeploy.errors import BuildError
+from hpcdeploy.flows.build import build_on
+from hpcdeploy.flows.generate import generate
+from hpcdeploy.image import BuiltImage, FileCopy, ImageSettings, Secret, Step
+from hpcdeploy.lab import base_image, oci
+from hpcdeploy.lab.inside import inside
+from hpcdeploy.lab.state import Lab
+from hpcdeploy.secret import SecretValue
+from hpcdeploy.source import SpackSource, User
+from hpcdeploy.transport.connect import open_transport
+from hpcdeploy.transport.contract import Transport
+from tests.builds.test_build_on_cluster import shell
+from tests.builds.test_spack_source import write
+
+RECORDER = Path(__file__).with_name("spack_recorder.sh")
+BASE = "ghcr.io/hpcdeploy-tests/spack-recorder:1"
+PLAIN = "ghcr.io/prefix-dev/pixi:noble"
+COMPILER = '#!/bin/sh\necho "a compiler, $0"\n'
+CHECK = '#!/bin/sh\necho "checked with $(command -v demo)" >&2\n[ ! -e "$FAIL_CHECK" ]\n'
+FILES = {
+    "env/spack.yaml": """\
+spack:
+  specs: [demo]
+  include: [../configs]
+  mirrors:
+    cache: {url: "oci://ghcr.io/me/cache", access_pair: {id_variable: CACHE_USER, secret_variable: CACHE_TOKEN}}
+  container:
+    strip: false
+    labels: {org.example.from: spack.yaml}
+""",
+    "env/spack.lock": json.dumps(
+        {
+            "_meta": {"lockfile-version": 6},
+            "roots": [{"hash": "a", "spec": "demo"}],
+            "concrete_specs": {"a": {"name": "demo", "namespace": "mine.own", "arch": {"target": "x86_64_v3"}}},
+        }
+    ),
+    "configs/config.yaml": "config: {}\n",
+    "repo/spack_repo/mine/own/repo.yaml": "repo: {namespace: mine.own, api: v2.0}\n",
+    "repo/spack_repo/mine/own/packages/demo/package.py": "# demo\n",
+    "py_ray.package.py": "# ray\n",
+    "check.sh": CHECK,
+    "tools/cc": COMPILER,
+    "tools/cxx": COMPILER,
+}
+SOURCE = SpackSource(
+    environment="env",
+    repos=("repo",),
+    recipes=(("py-ray", "py_ray.package.py"),),
+    push_cache="cache",
+    cc="/opt/tools/cc",
+    cxx="/opt/tools/cxx",
+    check="check.sh",
+    jobs=2,
+    user=User(name="pdi", uid=1001, gid=1001),
+    secrets=("CACHE_USER", "CACHE_TOKEN"),
+)
+SETTINGS = ImageSettings(
+    name="spack",
+    source=SOURCE,
+    base=BASE,
+    final_base=PLAIN,
+    files=(FileCopy(source="tools", destination="/opt/tools"),),
+    setup=(Step(run="demo > /opt/said-in-setup"),),
+    test=("demo", "id pdi"),
+    command=("sh", "-c", "demo; echo $CC"),
+    secrets=(Secret(name="CACHE_USER", env="U"), Secret(name="CACHE_TOKEN", env="T")),
+)
+CALLS = """\
+--version
+repo add /opt/hpcdeploy/repos/0/spack_repo/mine/own
+repo create /opt/hpcdeploy/recipes-repo hpcdeploy_recipes
+repo add /opt/hpcdeploy/recipes-repo/spack_repo/hpcdeploy_recipes
+C env view enable /opt/view
+C install --fail-fast --only-concrete -j 2 [with CACHE_TOKEN CACHE_USER]
+C buildcache push --update-index cache [with CACHE_TOKEN CACHE_USER]
+C gc -y
+-c config:install_tree:root:/opt/software env activate --sh -d .
+""".replace("C ", "-c config:install_tree:root:/opt/software -e /opt/spack-environment ")
+RECIPES = """\
+/opt/hpcdeploy/repos/0/spack_repo/mine/own/packages/demo/package.py
+/opt/hpcdeploy/recipes-repo/spack_repo/hpcdeploy_recipes/packages/py_ray/package.py
+"""
+DEMO = "demo 1.0 in /opt/software/linux-x86_64_v3/demo-1.0-abcdef\n"
+
+
+@pytest.fixture(scope="module")
+def place(cluster: Cluster) -> Cluster:
+    """The lab with a folder of these tests' own."""
+    return replace(cluster, root="$SCRATCH/spack-tests")
+
+
+@pytest.fixture(scope="module")
+def transport(place: Cluster) -> Iterator[Transport]:
+    clean = "chmod -R u+rwX $SCRATCH/spack-tests 2>/dev/null; rm -rf $SCRATCH/spack-tests"
+    with open_transport(place) as opened:
+        opened.run(["sh", "-c", clean])
+        yield opened
+        opened.run(["sh", "-c", clean])
+
+
+@pytest.fixture(scope="module")
+def recorder(lab: Lab) -> str:
+    """Put the base image with the stand-in into the lab's registry."""
+    layout = base_image.prepare(lab.cache, lambda _: None)
+    config = json.loads((layout / "index.json").read_text())["manifests"][0]["digest"]
+    blobs = layout / "blobs" / "sha256"
+    manifest = json.loads((blobs / str(config).removeprefix("sha256:")).read_text())
+    rootfs = json.loads((blobs / manifest["config"]["digest"].removeprefix("sha256:")).read_text())["rootfs"]["diff_ids"]
+    with tempfile.TemporaryDirectory(dir=lab.inside) as folder:
+        image = Path(folder) / "image"
+        shutil.copytree(blobs, image / "blobs" / "sha256")
+        layers = [
+            oci.Layer(entry["digest"].removeprefix("sha256:"), content.removeprefix("sha256:"), entry["size"])
+            for entry, content in zip(manifest["layers"], rootfs, strict=True)
+        ]
+        top = oci.write_layer(oci.pack([("opt/spack/bin/spack", RECORDER.read_bytes(), 0o755)], 0), image)
+        labels = {"org.opencontainers.image.title": "a stand-in for Spack that records its calls; no Spack is in it"}
+        oci.write_image(image, (*layers, top), name="1", labels=labels, created="2025-11-20T00:00:00Z")
+        target = f"docker://{BASE.replace('ghcr.io', lab.registry)}"
+        argv = ["skopeo", "copy", "--quiet", "--dest-tls-verify=false", f"oci:/lab/{Path(folder).name}/image:1", target]
+        done = inside(lab, argv)
+    assert done.returncode == 0, done.stderr.decode()
+    return BASE
+
+
+@pytest.fixture(scope="module")
+def image(recorder: str, place: Cluster, transport: Transport) -> Iterator[BuiltImage]:
+    with tempfile.TemporaryDirectory() as folder:
+        project = write(Path(folder), FILES)
+        for tool in (project / "tools").iterdir():
+            tool.chmod(0o755)
+        assert SETTINGS.base == recorder
+        definition = generate(SETTINGS, project)
+        yield build_on(
+            definition,
+            place,
+            transport,
+            secrets={"CACHE_USER": SecretValue(b"somebody"), "CACHE_TOKEN": SecretValue(b"a-token-for-tests")},
+        )
+
+
+def test_spack_is_called_in_this_order_with_the_secrets_only_where_they_are_needed(
+    image: BuiltImage, transport: Transport
+) -> None:
+    assert shell(transport, 'apptainer exec "$1" cat /opt/spack-environment/recorded-calls', image.path) == CALLS
+    assert shell(transport, 'apptainer exec "$1" cat /opt/spack-environment/recorded-recipes', image.path) == RECIPES
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        'apptainer run "$1" sh -c "$2"',
+        'apptainer exec "$1" sh -c "$2"',
+        'apptainer exec --cleanenv "$1" bash -c "$2"',
+        'apptainer shell "$1" <<<"$2"',
+        'apptainer instance start "$1" s >&2; apptainer exec instance://s sh -c "$2"; apptainer instance stop s >&2',
+        'mkdir -p "$SCRATCH/home" && apptainer exec --contain --home "$SCRATCH/home" "$1" sh -c "$2"',
+    ],
+    ids=["run", "exec sh", "exec bash", "shell", "instance", "contain, as HTCondor starts it"],
+)
+def test_the_environment_is_active_however_the_container_is_started(
+    image: BuiltImage, transport: Transport, start: str
+) -> None:
+    show = 'demo; echo "$SPACK_ENV|$MANPATH|$DEMO_DATA|$CC|$CXX"; echo "$PATH" | cut -d: -f1'
+    assert shell(transport, start, image.path, show) == (
+        DEMO + "/opt/spack-environment|/opt/view/share/man::|its $here|/opt/tools/cc|/opt/tools/cxx\n/opt/view/bin\n"
+    )
+
+
+def test_the_view_is_a_link_into_its_own_folder_as_spack_made_it(image: BuiltImage, transport: Transport) -> None:
+    line = 'apptainer exec "$1" sh -c "readlink /opt/view /opt/view/bin/demo; ls -A /opt; cat /opt/said-in-setup"'
+    link, demo, *rest = shell(transport, line, image.path).splitlines()
+    assert link == "/opt/._view/abcdef"
+    assert demo == "/opt/software/linux-x86_64_v3/demo-1.0-abcdef/bin/demo"
+    assert {"._view", "software", "spack-environment", "view", "pdi", "tools", "environment-check"} <= set(rest)
+    assert not {"hpcdeploy", "configs", "spack"} & set(rest)
+    assert rest[-1] == DEMO.strip()
+
+
+def test_the_user_is_there(image: BuiltImage, transport: Transport) -> None:
+    line = 'apptainer exec "$1" sh -c "getent passwd pdi; ls -d /opt/pdi /var/log/pdi"'
+    assert shell(transport, line, image.path) == "pdi:*:1001:1001::/opt/pdi:/bin/false\n/opt/pdi\n/var/log/pdi\n"
+
+
+def test_the_check_runs_before_the_command_and_can_stop_it(image: BuiltImage, transport: Transport) -> None:
+    assert shell(transport, 'apptainer --quiet run "$1" 2>&1', image.path) == (
+        "checked with /opt/view/bin/demo\n" + DEMO + "/opt/tools/cc\n"
+    )
+    stopped = 'if FAIL_CHECK=/ apptainer run "$1"; then echo ran; else echo stopped; fi'
+    assert shell(transport, stopped, image.path) == "stopped\n"
+
+
+def test_labels_say_the_target_and_what_spack_yaml_says(image: BuiltImage, transport: Transport) -> None:
+    labels = shell(transport, 'apptainer inspect "$1"', image.path).splitlines()
+    assert "io.github.hpcdeploy.spack.target: x86_64_v3" in labels
+    assert "org.example.from: spack.yaml" in labels
+
+
+def test_a_base_image_without_spack_is_said(recorder: str, place: Cluster, transport: Transport, tmp_path: Path) -> None:
+    settings = ImageSettings(name="none", source=SpackSource(), base=PLAIN, final_base=PLAIN)
+    assert recorder != PLAIN
+    with pytest.raises(BuildError, match="there is no spack in the base image"):
+        build_on(generate(settings, write(tmp_path, {"spack.yaml": "spack: {}\n"})), place, transport)

@@ -1,0 +1,262 @@
+"""What a Spack environment becomes: its files, its repositories and recipes, its caches, and what is said aloud."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpcdeploy.definition.grammar import SECTION_LIMIT, read_definition
+from hpcdeploy.errors import DefinitionError, EnvironmentFileError
+from hpcdeploy.flows.generate import generate
+from hpcdeploy.image import Definition, ImageSettings, Secret
+from hpcdeploy.source import SpackSource
+
+SPECS = "spack:\n  specs: [zlib]\n"
+CACHE = """\
+spack:
+  specs: [zlib]
+  mirrors:
+    cache:
+      url: oci://ghcr.io/me/cache
+      access_pair: {id_variable: CACHE_USER, secret_variable: CACHE_TOKEN}
+"""
+SECRETS = (Secret(name="CACHE_USER", env="USER_HERE"), Secret(name="CACHE_TOKEN", env="TOKEN_HERE"))
+NAMES = ("CACHE_USER", "CACHE_TOKEN")
+
+
+def write(folder: Path, files: Mapping[str, str]) -> Path:
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder
+
+
+def make(
+    folder: Path, files: Mapping[str, str], *, described: tuple[Secret, ...] = (), base: str = "", **words: Any
+) -> Definition:
+    source = SpackSource(**words)
+    return generate(ImageSettings(name="x", source=source, secrets=described, base=base), write(folder, files))
+
+
+def lock(*names: str, target: str = "zen3", namespace: str = "builtin") -> str:
+    return json.dumps(
+        {
+            "_meta": {"lockfile-version": 6},
+            "roots": [{"hash": name, "spec": f"{name}@1"} for name in names],
+            "concrete_specs": {name: {"name": name, "namespace": namespace, "arch": {"target": target}} for name in names},
+        }
+    )
+
+
+def staged(definition: Definition) -> list[str]:
+    return [file.staged.removeprefix("image/opt/") for file in definition.files]
+
+
+def build_post(definition: Definition) -> str:
+    return read_definition(definition.text)[0].section("post")
+
+
+def test_an_environment_without_a_lock_file_says_that_the_build_chooses(tmp_path: Path) -> None:
+    definition = make(tmp_path, {"spack.yaml": SPECS})
+    assert staged(definition) == ["spack-environment/spack.yaml"]
+    assert "everything is compiled for x86_64_v3 (nobody: it is the default)" in definition.notes[0]
+    assert "there is no spack.lock" in definition.notes[1]
+    assert len(definition.notes) == 2
+    assert "configured concretize" in build_post(definition)
+    assert definition.base == "docker.io/ubuntu:24.04"
+
+
+def test_a_lock_file_goes_along_and_nothing_is_chosen_again(tmp_path: Path) -> None:
+    definition = make(tmp_path, {"spack.yaml": SPECS, "spack.lock": lock("zlib")})
+    assert staged(definition) == ["spack-environment/spack.yaml", "spack-environment/spack.lock"]
+    assert definition.notes == ("everything is compiled for zen3 (spack.lock); a lesser processor cannot run it",)
+    assert "concretize" not in build_post(definition)
+    assert "target=" not in build_post(definition)
+    assert "io.github.hpcdeploy.spack.target zen3" in definition.text
+
+
+def test_a_lock_file_that_lacks_a_root_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentFileError, match=r"does not lock hdf5, which .* asks for; run 'spack concretize'"):
+        make(tmp_path, {"spack.yaml": "spack: {specs: [zlib, hdf5@1.10]}", "spack.lock": lock("zlib")})
+
+
+def test_a_folder_without_an_environment_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentFileError, match=r"spack\.yaml is missing"):
+        make(tmp_path, {"envs/gpu/spack.yaml": SPECS}, environment="envs")
+
+
+def test_included_files_lie_beside_the_environment_as_they_do_here(tmp_path: Path) -> None:
+    files = {
+        "envs/gpu/spack.yaml": "spack:\n  include: [own.yaml, ../configs, {path: gone.yaml, optional: true}]\n",
+        "envs/gpu/own.yaml": "include: [more/deep.yaml]\n",
+        "envs/gpu/more/deep.yaml": "packages: {all: {require: [target=zen4]}}\n",
+        "envs/configs/mirrors.yaml": "mirrors: {cache: {url: https://example.org, signed: false}}\n",
+        "envs/configs/config.yaml": "config: {}\n",
+        "envs/unrelated.yaml": "x: 1\n",
+    }
+    definition = make(tmp_path, files, environment="envs/gpu", push_cache="cache")
+    assert sorted(staged(definition)) == [
+        "configs/config.yaml",
+        "configs/mirrors.yaml",
+        "spack-environment/more/deep.yaml",
+        "spack-environment/own.yaml",
+        "spack-environment/spack.yaml",
+    ]
+    assert "everything is compiled for zen4 (spack.yaml)" in definition.notes[0]
+    assert ("image/opt/configs", "/opt/") in read_definition(definition.text)[0].files[0].pairs
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("include: [missing.yaml]", r"include names 'missing.yaml', which is not there"),
+        ("include: [../../far.yaml]", r"would be /far.yaml in the image"),
+        ("include: [../spack/x.yaml]", r"would be /opt/spack/x.yaml in the image"),
+        ("include: ['$env/.']", "the environment's own folder"),
+        ("repos: [../repo]", "repos names '../repo', which is not there"),
+        ("develop: {mine: {spec: mine@main}}", "develop names 'mine', which is not there"),
+    ],
+)
+def test_a_file_that_cannot_come_along_is_refused_with_the_reason(tmp_path: Path, line: str, words: str) -> None:
+    files = {"a/b/spack.yaml": f"spack:\n  {line}\n", "far.yaml": "", "a/spack/x.yaml": ""}
+    with pytest.raises(EnvironmentFileError, match=words):
+        make(tmp_path, files, environment="a/b")
+
+
+def test_large_files_are_copied_and_never_written_into_the_definition(tmp_path: Path) -> None:
+    large = "".join(f"# {number}\n" for number in range(30_000))
+    definition = make(
+        tmp_path, {"spack.yaml": SPECS + "  include: [big.yaml]\n" + large, "big.yaml": "packages: {}\n" + large}
+    )
+    assert len(definition.text) < SECTION_LIMIT // 4
+
+
+def test_a_repository_lies_where_its_namespace_wants_it(tmp_path: Path) -> None:
+    files = {
+        "spack.yaml": SPECS,
+        "new/spack_repo/me/own/repo.yaml": "repo: {namespace: me.own, api: v2.0}\n",
+        "new/spack_repo/me/own/packages/zlib/package.py": "",
+        "old/repo.yaml": "repo:\n  namespace: 'me.old'\n",
+        "old/packages/zlib/package.py": "",
+    }
+    definition = make(tmp_path, files, repos=("new", "old"))
+    assert sorted(staged(definition))[:4] == [
+        "hpcdeploy/repos/0/spack_repo/me/own/packages/zlib/package.py",
+        "hpcdeploy/repos/0/spack_repo/me/own/repo.yaml",
+        "hpcdeploy/repos/1/old/packages/zlib/package.py",
+        "hpcdeploy/repos/1/old/repo.yaml",
+    ]
+    calls = [line.strip() for line in build_post(definition).splitlines() if "repo add" in line]
+    assert calls == [
+        "spack repo add /opt/hpcdeploy/repos/0/spack_repo/me/own",
+        "spack repo add /opt/hpcdeploy/repos/1/old",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"own/packages/x/package.py": ""}, "is no package repository"),
+        ({"own/repo.yaml": "repo: {}"}, "names no namespace"),
+    ],
+)
+def test_a_folder_that_is_no_repository_is_refused(tmp_path: Path, files: Mapping[str, str], words: str) -> None:
+    with pytest.raises(EnvironmentFileError, match=words):
+        make(tmp_path, {"spack.yaml": SPECS, **files}, repos=("own",))
+
+
+def test_repositories_that_spack_yaml_would_leave_out_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentFileError, match="write 'repos:' there"):
+        make(
+            tmp_path,
+            {"spack.yaml": "spack:\n  repos:: []\n", "own/repo.yaml": "repo: {namespace: own}"},
+            repos=("own",),
+        )
+
+
+def test_recipes_are_files_or_folders_with_their_patches(tmp_path: Path) -> None:
+    files = {"spack.yaml": SPECS, "py_ray.package.py": "", "zlib/package.py": "", "zlib/fix.patch": ""}
+    definition = make(tmp_path, files, recipes=(("py-ray", "py_ray.package.py"), ("zlib", "zlib")))
+    assert staged(definition)[1:] == [
+        "hpcdeploy/recipes/0/package.py",
+        "hpcdeploy/recipes/1/fix.patch",
+        "hpcdeploy/recipes/1/package.py",
+    ]
+    post = build_post(definition)
+    assert 'spack repo create "$private/recipes-repo" hpcdeploy_recipes' in post
+    assert "place /opt/hpcdeploy/recipes/0 py-ray py_ray" in post
+
+
+def test_recipes_take_the_namespace_that_the_lock_file_knows_them_by(tmp_path: Path) -> None:
+    files = {"spack.yaml": SPECS, "spack.lock": lock("zlib", namespace="me.patches"), "z.py": ""}
+    assert 'recipes-repo" me.patches' in build_post(make(tmp_path, files, recipes=(("zlib", "z.py"),)))
+    with pytest.raises(EnvironmentFileError, match=r"out of Spack's own repository \('builtin'\)"):
+        make(tmp_path, {"spack.lock": lock("zlib")}, recipes=(("zlib", "z.py"),))
+
+
+def test_a_cache_is_read_and_written_with_its_credentials(tmp_path: Path) -> None:
+    definition = make(tmp_path, {"spack.yaml": CACHE}, described=SECRETS, secrets=NAMES, push_cache="cache")
+    assert definition.secrets == NAMES
+    assert not [note for note in definition.notes if "cache" in note]
+    assert "configured buildcache push --update-index cache\n" in build_post(definition)
+
+
+def test_a_cache_without_secrets_is_read_without_credentials_and_that_is_said(tmp_path: Path) -> None:
+    definition = make(tmp_path, {"spack.yaml": CACHE})
+    assert (
+        definition.notes[-1] == "the cache cache is read without credentials: no secret CACHE_USER or CACHE_TOKEN is given"
+    )
+    assert definition.secrets == ()
+
+
+@pytest.mark.parametrize(
+    ("described", "words", "message"),
+    [
+        (SECRETS, {"secrets": NAMES[:1]}, "'secrets' of 'spack' lacks CACHE_TOKEN"),
+        (SECRETS, {}, "lacks CACHE_USER and CACHE_TOKEN"),
+        ((), {"push_cache": "cache"}, "lacks CACHE_USER and CACHE_TOKEN"),
+        ((), {"secrets": NAMES}, "asks for the secret 'CACHE_USER', which 'secrets' does not describe"),
+        (SECRETS, {"push_cache": "cahe"}, "which spack.yaml does not have; did you mean 'cache'"),
+    ],
+)
+def test_half_given_credentials_are_refused(
+    tmp_path: Path, described: tuple[Secret, ...], words: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(DefinitionError, match=message):
+        make(tmp_path, {"spack.yaml": CACHE}, described=described, **words)
+
+
+def test_a_cache_that_would_have_to_be_signed_is_not_pushed_to(tmp_path: Path) -> None:
+    text = "spack:\n  mirrors: {cache: 'https://example.org'}\n"
+    with pytest.raises(DefinitionError, match="would have to be signed"):
+        make(tmp_path, {"spack.yaml": text}, push_cache="cache")
+
+
+@pytest.mark.parametrize(
+    ("body", "base", "note"),
+    [
+        ("view: /opt/spack-view", "", "the view is /opt/view, in place of what spack.yaml says (/opt/spack-view)"),
+        ("view: {default: {root: x}}", "", "the view is /opt/view, in place of what spack.yaml says (a table)"),
+        ("include: [/etc/site.yaml]", "", "/etc/site.yaml: looked for in the build stage's image, not on this machine"),
+        (
+            "packages: {mpich: {externals: []}, cmake: {externals: [{spec: cmake@3}]}}",
+            "",
+            "cmake: 'externals' are looked for",
+        ),
+        ("packages: {root: {require: +x}}", "", "root: Spack puts a package's own 'require' in place of that of all"),
+        ("container: {singularity: {runscript: demo}}", "", "container: singularity.runscript of spack.yaml has no effect"),
+        ("specs: [zlib]", "own/spack:1", "must have a C library as new as own/spack:1"),
+    ],
+)
+def test_what_a_person_must_know_is_said(tmp_path: Path, body: str, base: str, note: str) -> None:
+    definition = make(tmp_path, {"spack.yaml": f"spack:\n  {body}\n"}, base=base)
+    assert [text for text in definition.notes if note in text], definition.notes
+
+
+def test_the_same_files_give_the_same_inputs_and_others_do_not(tmp_path: Path) -> None:
+    first = make(tmp_path, {"spack.yaml": "spack: {include: [a.yaml]}", "a.yaml": "config: {}\n"})
+    assert make(tmp_path, {}).inputs == first.inputs
+    assert make(tmp_path, {"a.yaml": "config: {x: 1}\n"}).inputs != first.inputs

@@ -1,0 +1,182 @@
+"""Definitions of Spack environments: the golden files, what every one of them keeps, and what their shells say."""
+
+import os
+import re
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hpcdeploy import __version__
+from hpcdeploy.definition.grammar import SECTION_LIMIT, TEMPLATE, Stage, read_definition, substitute
+from hpcdeploy.definition.spack import SpackRecipe, bases, is_spack_image, module_name, render_spack
+from hpcdeploy.environments.spack_container import Container
+from hpcdeploy.errors import DefinitionError
+from hpcdeploy.image import ImageSettings
+from hpcdeploy.source import SpackSource, User
+from tests.definition.spack_samples import CONTAINER, MINIMAL, RECIPES, SYSTEM, WHOLE
+from tests.definition.test_rendering import GOLDEN, REWRITE, SHELLS
+
+every_recipe = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+
+
+def stages(recipe: SpackRecipe) -> tuple[Stage, ...]:
+    return read_definition(substitute(render_spack(recipe), {}))
+
+
+def post(recipe: SpackRecipe, number: int) -> str:
+    return stages(recipe)[number].section("post")
+
+
+@every_recipe
+def test_the_definition_is_the_golden_one(recipe: SpackRecipe) -> None:
+    golden = GOLDEN / f"{recipe.settings.name}.def"
+    text = render_spack(recipe).replace(__version__, "VERSION")
+    if os.environ.get(REWRITE):
+        golden.write_text(text)
+    assert text == golden.read_text(), f"run the tests with {REWRITE}=1 to renew it, and read the difference"
+
+
+@every_recipe
+def test_both_stages_are_named_stop_at_the_first_failure_and_stay_small(recipe: SpackRecipe) -> None:
+    both = stages(recipe)
+    assert [stage.header["stage"] for stage in both] == ["build", "final"]
+    for stage in both:
+        section = next(section for section in stage.sections if section.name == "post")
+        assert section.words == "-c /bin/bash"
+        assert section.body.splitlines()[0].strip() == "set -euo pipefail"
+        assert all(len(section.body.encode()) < SECTION_LIMIT // 4 for section in stage.sections)
+
+
+@every_recipe
+def test_the_final_stage_takes_environment_software_and_view_and_calls_no_spack(recipe: SpackRecipe) -> None:
+    final = stages(recipe)[-1]
+    taken = next(copies.pairs for copies in final.files if copies.words == "from build")
+    assert [source for source, _ in taken] == ["/opt/spack-environment", "/opt/software", "/opt/._view"]
+    assert all(source == destination for source, destination in taken)
+    assert 'ln -sfn "$(cat /opt/spack-environment/.view)" /opt/view' in final.section("post")
+    assert not re.search(r"^\s*(spack|configured) ", final.section("post"), re.MULTILINE)
+
+
+@every_recipe
+def test_nothing_is_put_where_the_host_s_folders_are_mounted(recipe: SpackRecipe) -> None:
+    for stage in stages(recipe):
+        for copies in stage.files:
+            assert not [place for _, place in copies.pairs if place.startswith(("/tmp", "/var/tmp", "/root", "/home"))]
+        assert "/tmp/" not in stage.section("post")
+
+
+@every_recipe
+def test_no_template_is_left_behind_a_number_sign(recipe: SpackRecipe) -> None:
+    for line in render_spack(recipe).splitlines():
+        for match in TEMPLATE.finditer(line):
+            assert "#" not in line[: match.start()], line
+
+
+@every_recipe
+def test_shellcheck_finds_nothing_in_any_section(recipe: SpackRecipe, tmp_path: Path) -> None:
+    scripts = []
+    for number, stage in enumerate(stages(recipe)):
+        for section in stage.sections:
+            if section.name in SHELLS:
+                script = tmp_path / f"{number}-{section.name}.sh"
+                body = section.body if section.body.startswith("#!") else f"#!/bin/bash\n{section.body}"
+                script.write_text(body)
+                scripts.append(script)
+    assert len(scripts) == 6
+    # SC1090, SC1091: files of the image; SC2016: shell text for another shell; SC2154: variables of the image.
+    command = ["shellcheck", "--exclude=SC1090,SC1091,SC2016,SC2154", *map(str, scripts)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_without_a_lock_file_the_build_concretizes_and_with_one_only_installs() -> None:
+    assert "configured concretize\n    configured install --fail-fast\n" in post(MINIMAL, 0)
+    assert "concretize" not in post(WHOLE, 0)
+    assert "configured install --fail-fast --only-concrete -j 4\n" in post(WHOLE, 0)
+
+
+def test_the_secrets_are_there_for_the_install_and_the_push_and_gone_after() -> None:
+    inside = post(WHOLE, 0).partition("\n    (\n")[2].partition("\n    )\n")[0]
+    calls = [line.split()[1] for line in inside.splitlines() if line.strip().startswith("configured")]
+    assert calls == ["install", "buildcache"]
+    assert "configured buildcache push --update-index my-cache\n" in inside
+    for name in ("CACHE_USER", "CACHE_TOKEN"):  # one of them is a file, which Spack cannot be told of
+        assert inside.index(f"export {name}") < inside.index("configured install")
+    assert "CACHE" not in post(WHOLE, 1) + post(MINIMAL, 0)
+
+
+def test_a_secret_that_nobody_described_is_refused() -> None:
+    with pytest.raises(DefinitionError, match="asks for the secret 'CACHE_USER', which 'secrets' does not describe"):
+        render_spack(replace(WHOLE, settings=replace(WHOLE.settings, secrets=())))
+
+
+def test_system_packages_come_by_the_named_manager_or_by_the_one_that_is_there() -> None:
+    assert "manager=apt\n" in post(CONTAINER, 0)
+    assert "apt-get -qy install git libfoo++\n" in post(CONTAINER, 0)
+    assert "apt-get -qy install libgomp1\n" in post(CONTAINER, 1)
+    assert "for manager in apt dnf" in post(SYSTEM, 0)
+    assert "apt-get -q update" not in post(SYSTEM, 0)
+
+
+def test_labels_of_the_settings_win_over_those_of_spack_yaml() -> None:
+    text = post(CONTAINER, 1)
+    assert "app mine" in text
+    assert "app theirs" not in text
+    assert "site a b" in text
+
+
+def test_the_container_s_own_test_runs_in_the_image_s_test() -> None:
+    assert "demo --version\n" in stages(CONTAINER)[-1].section("test")
+
+
+def test_the_check_runs_before_every_command_and_in_the_test() -> None:
+    final = stages(WHOLE)[-1]
+    for name in ("runscript", "startscript"):
+        assert final.section(name).splitlines()[1] == "/opt/environment-check || exit"
+    assert "\n/opt/environment-check\n" in final.section("test")
+    assert "environment-check" not in render_spack(MINIMAL)
+
+
+@pytest.mark.parametrize(
+    ("base", "final_base", "container", "expected"),
+    [
+        ("", "", None, ("docker.io/spack/ubuntu-noble:1.2.2", "docker.io/ubuntu:24.04")),
+        ("spack/rockylinux9:1.1.0", "", None, ("spack/rockylinux9:1.1.0", "docker.io/rockylinux:9")),
+        ("", "", Container(build="b:1", final="f:1"), ("b:1", "f:1")),
+        ("own:1", "", Container(build="b:1", final="f:1"), ("own:1", "f:1")),
+        ("own:1", "plain:1", Container(build="b:1", final="f:1"), ("own:1", "plain:1")),
+        ("localhost:5000/own:1", "", None, ("localhost:5000/own:1", "docker.io/ubuntu:24.04")),
+    ],
+)
+def test_the_settings_choose_the_images_then_spack_yaml_then_the_default(
+    base: str, final_base: str, container: Container | None, expected: tuple[str, str]
+) -> None:
+    settings = ImageSettings(name="x", source=SpackSource(), base=base, final_base=final_base)
+    assert bases(settings, container) == expected
+
+
+def test_spack_s_own_images_are_known_by_any_tag_or_digest() -> None:
+    for name in ("docker.io/spack/ubuntu-noble:nightly", "spack/ubuntu-noble@sha256:12", "docker://spack/ubuntu-noble:1"):
+        assert is_spack_image(name)
+    assert not is_spack_image("registry.example.org/spack/ubuntu-noble:1")
+
+
+@pytest.mark.parametrize(
+    ("package", "module"), [("zlib", "zlib"), ("py-py-spy", "py_py_spy"), ("3dtk", "_3dtk"), ("pass", "_pass")]
+)
+def test_a_recipe_s_folder_is_a_name_of_python(package: str, module: str) -> None:
+    assert module_name(package) == module
+
+
+def test_a_user_s_home_must_be_the_image_s_own() -> None:
+    source = replace(WHOLE.source, user=User(name="pdi", home="/tmp/pdi"))
+    with pytest.raises(DefinitionError, match="not the image's own"):
+        render_spack(replace(WHOLE, source=source))
+
+
+def test_a_template_of_the_project_wins(tmp_path: Path) -> None:
+    (tmp_path / "defs").mkdir()
+    (tmp_path / "defs/spack.def").write_text("Bootstrap: docker\nFrom: [= final.source =]\nStage: final\n%post\ntrue\n")
+    assert render_spack(WHOLE, overrides=tmp_path).splitlines()[1] == "From: docker.io/gcc:15"

@@ -1,0 +1,7 @@
+/usr/bin/docker run --rm --interactive --gpus all --mount 'type=bind,"source=/home/me/work, here","target=/home/me/work, here"' --mount 'type=bind,"source=/data/""x"":y","target=/data",readonly' --workdir '/home/me/work, here' --env HPCDEPLOY_TASK=0 --env 'NAME=two "words" `id`' localhost:5000/me/train:1 python train.py 'it'"'"'s $HOME' ''
+
+/usr/bin/docker run --rm --interactive --device /dev/kfd --device /dev/dri --group-add video --mount 'type=bind,"source=/home/me/work, here","target=/home/me/work, here"' --mount 'type=bind,"source=/data/""x"":y","target=/data",readonly' --workdir '/home/me/work, here' --env HPCDEPLOY_TASK=0 --env 'NAME=two "words" `id`' localhost:5000/me/train:1 python train.py 'it'"'"'s $HOME' ''
+
+/usr/bin/docker run --rm --interactive --tty --mount 'type=bind,"source=/home/me/work, here","target=/home/me/work, here"' --mount 'type=bind,"source=/data/""x"":y","target=/data",readonly' --workdir '/home/me/work, here' --env HPCDEPLOY_TASK=0 --env 'NAME=two "words" `id`' localhost:5000/me/train:1 python train.py 'it'"'"'s $HOME' ''
+
+/usr/bin/docker run --detach --name web --label hpcdeploy.instance=web --mount 'type=bind,"source=/home/me/work, here","target=/home/me/work, here"' --mount 'type=bind,"source=/data/""x"":y","target=/data",readonly' --workdir '/home/me/work, here' --env HPCDEPLOY_TASK=0 --env 'NAME=two "words" `id`' localhost:5000/me/train:1 python train.py 'it'"'"'s $HOME' ''

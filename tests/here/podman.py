@@ -1,0 +1,105 @@
+"""A real podman on this machine, for as long as the tests need one: its own storage, its own view of the control groups."""
+
+import os
+import resource
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+# Without these three a machine that is a container itself cannot start one: limits may not be raised there, control groups
+# may not be made, and a network of its own is not what is tested.
+CONTAINERS = """\
+[containers]
+default_ulimits = ["nofile={files}:{files}", "nproc={processes}:{processes}"]
+cgroups = "disabled"
+netns = "host"
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+"""
+STORAGE = """\
+[storage]
+driver = "{driver}"
+graphroot = "{folder}/storage"
+runroot = "{folder}/run"
+"""
+ENTER = "umount -l /sys/fs/cgroup 2>/dev/null; mount -t cgroup2 none /sys/fs/cgroup; echo; exec sleep infinity"
+ENTRYPOINT = '#!/bin/sh\nexport FROM_ENTRYPOINT=active\nexec "$@"\n'
+PROGRAMS = ("/bin/sh", "/usr/bin/env", "/usr/bin/cat", "/usr/bin/printf", "/usr/bin/id", "/usr/bin/sleep", "/usr/bin/touch")
+
+
+class Podman:
+    """Starts commands where podman works; ``environment`` is what they need besides."""
+
+    def __init__(self, namespace: int, environment: dict[str, str]) -> None:
+        self._enter = ("nsenter", f"--target={namespace}", "--mount", "--")
+        self.environment = environment
+
+    def __call__(
+        self, *words: str | bytes, cwd: Path, stdin: bytes = b"", check: bool = False
+    ) -> "subprocess.CompletedProcess[bytes]":
+        # nsenter goes to the root of the other view; env --chdir comes back.
+        argv = [*self._enter, "env", f"--chdir={cwd}", *words]
+        done = subprocess.run(argv, env=self.environment, input=stdin, capture_output=True, check=False, timeout=120)
+        assert not check or done.returncode == 0, done.stderr.decode()
+        return done
+
+
+@contextmanager
+def podman_in(folder: Path) -> Iterator[Podman]:
+    """Set podman up with everything in `folder`; at the end its mounts go with the namespace that they are in.
+
+    It goes by docker's name too: it reads docker's command lines (podman(1)).
+    """
+    files, processes = (min(resource.getrlimit(kind)[0], 1024) for kind in (resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC))
+    configuration = folder / "containers.conf"
+    configuration.write_text(CONTAINERS.format(files=files, processes=processes if processes > 0 else 1024))
+    storage = folder / "storage.conf"
+    storage.write_text(STORAGE.format(driver="vfs", folder=folder))
+    programs = folder / "bin"
+    programs.mkdir()
+    podman = shutil.which("podman")
+    assert podman is not None, "podman is missing: sh tests/packages.sh installs it"
+    (programs / "docker").symlink_to(podman)
+    environment = {
+        "PATH": f"{programs}:{os.environ['PATH']}",
+        "HOME": str(folder),
+        "CONTAINERS_CONF": str(configuration),
+        "CONTAINERS_STORAGE_CONF": str(storage),
+    }
+    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", ENTER]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as namespace:
+        assert namespace.stdout is not None
+        try:
+            namespace.stdout.readline()
+            yield Podman(namespace.pid, environment)
+        finally:
+            namespace.kill()
+
+
+def make_image(podman: Podman, folder: Path, name: str) -> None:
+    """Make a small image of this machine's own programs, with an entry point that sets a variable."""
+    root = folder / "root"
+    for program in PROGRAMS:
+        _copy(Path(program), root)
+        libraries = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout.split()
+        for library in filter(lambda word: word.startswith("/"), libraries):
+            _copy(Path(library), root)
+    for empty in ("tmp", "proc", "sys", "dev", "etc", "run"):
+        (root / empty).mkdir(exist_ok=True)
+    entry = root / "entrypoint"
+    entry.write_text(ENTRYPOINT)
+    entry.chmod(0o755)
+    archive = folder / "root.tar"
+    subprocess.run(["tar", "-C", root, "-cf", archive, "."], check=True)
+    changes = ['ENTRYPOINT ["/entrypoint"]', 'CMD ["/bin/sh", "-c", "echo own command in $PWD"]', "WORKDIR /run"]
+    options = [word for change in changes for word in ("--change", change)]
+    podman("podman", "import", "--quiet", *options, str(archive), name, cwd=folder, check=True)
+
+
+def _copy(file: Path, root: Path) -> None:
+    target = root / file.relative_to("/")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(file, target)

@@ -64,6 +64,7 @@ def _depends_on(image: ImageSettings, root: Path, image_config: ImageConfigOf) -
                 homes.add(root / source.workspace)
             if isinstance(source, SpackSource):
                 homes.add(root / source.environment)
+                yield root / source.environment / "spack.lock"  # also where there is none yet
                 yield from (root / folder for folder in source.repos)
             for file in generate(image, root, image_config=image_config).files:
                 yield file.source if file.source.parent in homes else file.source.parent

@@ -61,6 +61,18 @@ def test_own_templates_and_several_images_count(repository: Path) -> None:
         shutil.copy(root / name, root / "ml" / name)
     (root / "ml" / "[1] *.py").write_text("")
     (root / "Dockerfile").write_text("FROM x\n")
+    (root / "data" / "tables").mkdir(parents=True)
+    (root / "data" / "tables" / "one.csv").write_text("")
+    (root / "spack" / "conf").mkdir(parents=True)
+    (root / "spack" / "spack.yaml").write_text("spack:\n  specs: [zlib]\n  include: [conf/packages.yaml]\n")
+    (root / "spack" / "conf" / "packages.yaml").write_text("packages: {}\n")
+    (root / "repo" / "packages" / "mine").mkdir(parents=True)
+    (root / "repo" / "repo.yaml").write_text("repo:\n  namespace: mine\n")
+    (root / "repo" / "packages" / "mine" / "package.py").write_text("")
+    (root / "notes.txt").write_text("")
+    (root / "hand.def").write_text(
+        "Bootstrap: docker\nFrom: docker.io/library/debian:12\n\n%files\n    data/tables /tables\n    notes.txt /notes.txt\n"
+    )
     (root / "base.tar").write_bytes(b"")
     (root / "hpcdeploy.toml").write_text(
         """
@@ -71,6 +83,10 @@ def test_own_templates_and_several_images_count(repository: Path) -> None:
         dockerfile = { file = "Dockerfile", context = "app" }
         [images.archive]
         oci = "docker-archive:base.tar"
+        [images.spack]
+        spack = { environment = "spack", repos = ["repo"] }
+        [images.hand]
+        definition = "hand.def"
         """
     )
     (root / "ml" / "src" / "a").write_text("")
@@ -79,12 +95,19 @@ def test_own_templates_and_several_images_count(repository: Path) -> None:
         "cuda-exercise/Dockerfile",
         "cuda-exercise/app/**",
         "cuda-exercise/base.tar",
+        "cuda-exercise/data/tables/**",
         "cuda-exercise/defs/**",
+        "cuda-exercise/hand.def",
         "cuda-exercise/hpcdeploy.toml",
         r"cuda-exercise/ml/\[1\] \*.py",
         "cuda-exercise/ml/pixi.lock",
         "cuda-exercise/ml/pixi.toml",
         "cuda-exercise/ml/src/**",
+        "cuda-exercise/notes.txt",
+        "cuda-exercise/repo/**",
+        "cuda-exercise/spack/conf/**",
+        "cuda-exercise/spack/spack.lock",
+        "cuda-exercise/spack/spack.yaml",
     )
 
 

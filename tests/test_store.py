@@ -87,3 +87,12 @@ def test_builds_that_end_together_are_all_noted_in_a_new_record(tmp_path: Path) 
     store = Store(tmp_path / "new" / "runs.db")
     sizes = [image.size for image in (store.latest_build(tmp_path, f"i{number}") for number in range(64)) if image]
     assert sizes == list(range(64))
+
+
+def test_the_lock_file_of_the_latest_build_is_kept_with_its_time(store: Store, tmp_path: Path) -> None:
+    image = BuiltImage(name="train", sha256="ab" * 32, size=1, inputs="", apptainer="", created="2026-01-02T03:04:05Z")
+    assert store.latest_lock(tmp_path, "train") is None
+    store.locked(tmp_path, image, b"old \xff")
+    store.locked(tmp_path, image, b"new \xff" * 1000)
+    assert store.latest_lock(tmp_path, "train") == ("2026-01-02T03:04:05Z", b"new \xff" * 1000)
+    assert store.latest_lock(tmp_path, "other") is None

@@ -8,7 +8,9 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 RENDER = """
 from hpcdeploy.cluster import Cluster
+from hpcdeploy.environments.inventory import Item
 from hpcdeploy.job import Job
+from hpcdeploy.picture import draw
 from hpcdeploy.run import Run
 from hpcdeploy.scheduler.login_node import Delivery, submission
 from hpcdeploy.templates import shipped_root
@@ -16,6 +18,7 @@ job = Job(name="j", image="i", command=("true",))
 run = Run(id="j-1", job="j", cluster="c", scheduler="slurm", image="i", sha256="0" * 64, tasks=1, command=(), submitted=0)
 print(shipped_root())
 print((shipped_root() / "workflow_templates" / "images.yaml").is_file())
+print(draw("drawn", [Item(name="x", version="1", kind="conda", family="CUDA", size=1)], page=True))
 print(submission(run, job, Cluster(name="c"), Delivery(sha256="0" * 64)))
 """
 
@@ -31,6 +34,7 @@ def test_a_wheel_renders_from_an_empty_environment(tmp_path: Path) -> None:
     assert said.startswith(str(tmp_path / "empty"))
     assert said.splitlines()[1] == "True"
     assert "#SBATCH --job-name=j-1" in said
+    assert "<title>drawn</title>" in said
     version = subprocess.run(
         [tmp_path / "empty" / "bin" / "hpcdeploy", "--version"], capture_output=True, text=True, check=True
     )

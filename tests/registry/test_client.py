@@ -236,3 +236,13 @@ def test_two_images_under_one_tag_leave_the_first_at_its_digest(open_host: str, 
     new = place.push(second.path, sha256=second.sha256, created=CREATED, tags=("latest",))
     assert place.resolve() == new
     assert registry(open_host, "lab/moved", asked=f"@sha256:{old.manifest}").resolve() == old
+
+
+def test_a_published_image_is_described_with_its_annotations(open_host: str, image: Image) -> None:
+    annotations = {"org.opencontainers.image.version": "1.2.3"}
+    pushed = registry(open_host, "lab/told").push(
+        image.path, sha256=image.sha256, created=CREATED, tags=("one",), annotations=annotations
+    )
+    described, told = registry(open_host, "lab/told", asked=":one").describe()
+    assert described == pushed
+    assert told == {"org.opencontainers.image.created": CREATED, **annotations}

@@ -28,6 +28,13 @@ def test_an_image_without_a_command_runs_its_run_script(here: Here) -> None:
     assert here.said("run", IMAGE) == b"run script: \n"
 
 
+def test_an_image_of_a_registry_runs_without_being_built(here: Here) -> None:
+    image = f"docker://{here.lab.registry}/prefix-dev/pixi:noble"
+    assert (
+        here.said("run", image, "-e", "MINE=1", "--", "sh", "-c", "echo $MINE; pwd") == f"1\n{here.home}/project\n".encode()
+    )
+
+
 def test_a_command_runs_in_the_active_environment_and_writes_into_the_working_folder(here: Here) -> None:
     said = here.said("run", IMAGE, "-e", "MINE=x=1", "--", "sh", "-c", 'echo "$FROM_IMAGE $MINE" | tee written')
     assert said == b"active x=1\n"

@@ -9,10 +9,10 @@ from hpcdeploy.definition.checking import check_definition
 from hpcdeploy.definition.guard import argument
 from hpcdeploy.definition.secrets import with_mount_point
 from hpcdeploy.errors import DefinitionError
-from hpcdeploy.flows.sources import pixi
+from hpcdeploy.flows.sources import definition, dockerfile, oci, pixi, spack
 from hpcdeploy.flows.sources.contract import ImageConfigOf, Prepared, Request, S, no_registry
 from hpcdeploy.image import ContextFile, Definition, ImageSettings
-from hpcdeploy.source import PixiSource
+from hpcdeploy.source import DefinitionSource, DockerfileSource, OciSource, PixiSource, SpackSource
 
 
 def generate(
@@ -28,7 +28,9 @@ def generate(
     too. `image_config` asks a registry, and only where an image must be known before a build. Raises
     `EnvironmentFileError`, `DefinitionError`, and what `image_config` raises.
     """
-    given = dict(argument(name, value) for name, value in build_args)
+    # A definition that somebody wrote stays as it is, so the settings' own arguments are given to the build.
+    own = settings.build_args if isinstance(settings.source, DefinitionSource) else ()
+    given = dict(argument(name, value) for name, value in (*own, *build_args))
     prepared = _prepare(settings, project, given, image_config)
     unknown = [name for name in given if name not in prepared.arguments]
     if unknown:
@@ -59,8 +61,14 @@ def _prepare(settings: ImageSettings, project: Path, given: Mapping[str, str], i
     match settings.source:
         case PixiSource() as source:
             return pixi.prepare(request(source))
-        case other:
-            raise DefinitionError(f"no image can be made from a {type(other).__name__} yet")
+        case SpackSource() as source:
+            return spack.prepare(request(source))
+        case OciSource() as source:
+            return oci.prepare(request(source))
+        case DefinitionSource() as source:
+            return definition.prepare(request(source))
+        case DockerfileSource() as source:
+            return dockerfile.prepare(request(source))
 
 
 def _inputs(text: str, files: Sequence[ContextFile], build_args: Mapping[str, str]) -> str:

@@ -52,6 +52,16 @@ def transport(cluster: Cluster) -> Iterator[Transport]:
         opened.run(["sh", "-c", clean])
 
 
+@pytest.fixture(scope="module")
+def place(request: pytest.FixtureRequest, cluster: Cluster, transport: Transport) -> Iterator[Cluster]:
+    """The lab as a cluster, with a folder of one test file's own, named after it; empty before and gone afterwards."""
+    root = f"$SCRATCH/{request.module.__name__.rpartition('.')[2]}"
+    clean = f"chmod -R u+rwX {root} 2>/dev/null; rm -rf {root}"
+    transport.run(["sh", "-c", clean])
+    yield replace(cluster, root=root)
+    transport.run(["sh", "-c", clean])
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A copy of the example workspace."""

@@ -17,7 +17,6 @@ from hpcdeploy.transport.contract import Transport
 from tests.builds.container_images import NO_BASH, NO_SHELL, Container, make
 from tests.builds.test_build_on_cluster import shell
 
-ROOT = "oci-tests"
 ODD = 'it\'s "q" $HOME `id` $(id) ${x \\ {{ X }} %s # é\nsecond\n%post\n  %test\nBootstrap: docker\r\n'
 WHOLE = {
     "Entrypoint": ["/usr/local/bin/entry", "a b", "$HOME"],
@@ -51,15 +50,6 @@ PRINT = 'for name; do eval "printf \'%s=<%s>\\\\n\' $name \\"\\${$name-unset}\\"
 
 
 @pytest.fixture(scope="module")
-def place(cluster: Cluster, transport: Transport) -> Iterator[Cluster]:
-    """The lab as a cluster, with a folder of these tests' own."""
-    clean = f"chmod -R u+rwX $SCRATCH/{ROOT} 2>/dev/null; rm -rf $SCRATCH/{ROOT}"
-    transport.run(["sh", "-c", clean])
-    yield replace(cluster, root=f"$SCRATCH/{ROOT}")
-    transport.run(["sh", "-c", clean])
-
-
-@pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("oci")
     (made / "data.txt").write_text("data\n")
@@ -87,7 +77,7 @@ def built(reference: str, folder: Path, place: Cluster, transport: Transport) ->
 def started(built: BuiltImage, transport: Transport) -> Iterator[str]:
     """Start an instance that writes what it is told to a file; give that file's content."""
     line = """
-      said=$SCRATCH/oci-tests/said
+      said=$SCRATCH/test_oci_source/said
       rm -f "$said"
       apptainer instance start --env SAID="$said" --bind "$SCRATCH" "$1" "$2" "${@:3}" >&2
       for _ in $(seq 100); do [ -s "$said" ] && break; sleep 0.1; done
@@ -120,8 +110,8 @@ def test_an_instance_starts_the_same_with_its_own_words(started: str) -> None:
 
 
 def test_exec_and_shell_stay_where_the_person_is(built: BuiltImage, transport: Transport) -> None:
-    line = 'cd "$SCRATCH/oci-tests" && apptainer exec "$1" pwd && apptainer shell --shell /bin/sh "$1" <<<pwd'
-    assert shell(transport, line, built.path) == "/scratch/lab/oci-tests\n" * 2
+    line = 'cd "$SCRATCH/test_oci_source" && apptainer exec "$1" pwd && apptainer shell --shell /bin/sh "$1" <<<pwd'
+    assert shell(transport, line, built.path) == "/scratch/lab/test_oci_source\n" * 2
 
 
 @pytest.mark.parametrize("verb", ["exec", "exec --cleanenv"])
@@ -155,8 +145,8 @@ def test_apptainer_alone_loses_all_that(reference: str, built: BuiltImage, trans
     """Where this fails, Apptainer has learnt something, and ``defs/oci.def`` may forget it."""
     assert built.path
     line = """
-      export APPTAINER_NOHTTPS=1 APPTAINER_CACHEDIR=$SCRATCH/oci-tests/cache APPTAINER_TMPDIR=$SCRATCH/oci-tests
-      box=$SCRATCH/oci-tests/alone
+      export APPTAINER_NOHTTPS=1 APPTAINER_CACHEDIR=$SCRATCH/test_oci_source/cache APPTAINER_TMPDIR=$SCRATCH/test_oci_source
+      box=$SCRATCH/test_oci_source/alone
       apptainer build --sandbox "$box" "docker://$1" >&2
       HOST=host apptainer exec "$box" sh -c 'echo "<$HOST><$LAST>"' 2>/dev/null
       apptainer run "$box" '$HOME' 2>/dev/null; echo

@@ -1,0 +1,223 @@
+"""Definitions that somebody wrote: what a build of them gets, and what is refused before it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hpcdeploy.cluster import Cluster
+from hpcdeploy.errors import DefinitionError
+from hpcdeploy.flows.build import build_on
+from hpcdeploy.flows.generate import generate
+from hpcdeploy.image import Definition, ImageSettings, Secret
+from hpcdeploy.source import DefinitionSource
+from hpcdeploy.transport.contract import Transport
+from tests.builds.test_build_on_cluster import shell
+
+SETTINGS = ImageSettings(name="own", source=DefinitionSource(file="own.def"))
+TREE = (
+    *("app/main.py", "app/inner/deep.txt", "app/.hidden", "app/.git/config", "data/a.csv", "data/b.csv", "data/c.txt"),
+    *("my file.txt", "old.sif", "base.sif"),
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in TREE:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"this is {name}\n")
+    (tmp_path / "app/main.py").chmod(0o755)
+    return tmp_path
+
+
+def write(
+    folder: Path, text: str, *, settings: ImageSettings = SETTINGS, given: Sequence[tuple[str, str]] = ()
+) -> Definition:
+    (folder / "own.def").write_bytes(text.encode())
+    return generate(settings, folder, build_args=given)
+
+
+def with_files(*lines: str) -> str:
+    return "Bootstrap: docker\nFrom: debian:13\n\n%files\n" + "".join(f"    {line}\n" for line in lines) + "\n%post\ntrue\n"
+
+
+def test_the_text_stays_as_it_is_byte_for_byte(folder: Path) -> None:
+    text = "# mine\r\nBootstrap: docker\r\nFrom: debian:13\r\n\r\n%post\r\n\techo ü  \r\n\r\n\r\n"
+    assert write(folder, text).text.encode() == text.encode()
+
+
+@pytest.mark.parametrize(
+    ("line", "staged"),
+    [
+        ("app /opt", {"app/main.py", "app/inner/deep.txt", "app/.hidden"}),
+        ("./app/ /opt", {"app/main.py", "app/inner/deep.txt", "app/.hidden"}),
+        ("data/*.csv /opt/", {"data/a.csv", "data/b.csv"}),
+        ("data/[ac].* /opt/", {"data/a.csv", "data/c.txt"}),
+        ("data/?.txt /opt/", {"data/c.txt"}),
+        ("app/* /opt", {"app/main.py", "app/inner/deep.txt"}),
+        ("**/*.txt /opt/", {"app/inner/deep.txt", "data/c.txt", "my file.txt"}),
+        ('"my file.txt" "/opt/my file.txt"', {"my file.txt"}),
+        ("base.sif /opt/", {"base.sif"}),
+        ("data/a.csv", {"data/a.csv"}),
+        ("# data/a.csv", set()),
+        ("data/a.csv /opt/a\n    ./data/a.csv /opt/b", {"data/a.csv"}),
+    ],
+)
+def test_files_are_staged_where_the_build_will_look_for_them(folder: Path, line: str, staged: set[str]) -> None:
+    files = {file.staged: file for file in write(folder, with_files(line)).files}
+    assert set(files) == staged
+    assert all(file.source.samefile(folder / name) for name, file in files.items())
+    assert all((file.mode == 0o755) == (name == "app/main.py") for name, file in files.items())
+
+
+def test_the_whole_project_comes_without_images_caches_and_history(folder: Path) -> None:
+    definition = write(folder, with_files(". /opt/project"))
+    kept = {name for name in TREE if ".git" not in name and not name.endswith(".sif")}
+    assert {file.staged for file in definition.files} == kept | {"own.def"}
+    assert any("base.sif, old.sif stays out of the build" in note for note in definition.notes)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("/etc/hostname /opt", "'/etc/hostname', a place of one machine, which a login node does not have"),
+        ("~/x /opt", "a place of one machine"),
+        ("../x /opt", "leaves the folder"),
+        ("app/../data /opt", "leaves the folder"),
+        ("$HOME/x /opt", "only the machine that builds could expand"),
+        ("data/{a,b}.csv /opt", "only the machine that builds could expand"),
+        ("missing /opt", "which is not in"),
+        ("*.nothing /opt", "which fits nothing in"),
+        ("link /opt", "lies outside the project"),
+    ],
+)
+def test_files_that_a_build_elsewhere_would_not_have_are_refused(folder: Path, line: str, words: str) -> None:
+    (folder / "link").symlink_to("/etc/hostname")
+    with pytest.raises(DefinitionError, match=words.replace("$", r"\$")):
+        write(folder, with_files(line))
+
+
+def test_copies_between_stages_are_the_image_s_own(folder: Path) -> None:
+    stage = "Bootstrap: docker\nFrom: debian:13\nStage: one\n\n"
+    text = stage + with_files("data/a.csv /opt/").replace("%files\n", "%files from one\n    /etc/passwd /opt/\n\n%files\n")
+    assert [file.staged for file in write(folder, text).files] == ["data/a.csv"]
+
+
+@pytest.mark.parametrize(
+    ("header", "staged"),
+    [
+        ("localimage\nFrom: base.sif", ["base.sif"]),
+        ("localimage\nFrom: ./base.sif", ["base.sif"]),
+        ("localimage\nFrom: /central/images/base.sif", []),
+        ("oci-archive\nFrom: data/a.csv:v1", ["data/a.csv"]),
+        ("docker\nFrom: base.sif", []),
+    ],
+)
+def test_a_base_that_is_a_file_is_staged_too(folder: Path, header: str, staged: list[str]) -> None:
+    assert [file.staged for file in write(folder, f"Bootstrap: {header}\n\n%post\ntrue\n").files] == staged
+
+
+def test_apps_bring_files_too(folder: Path) -> None:
+    text = "Bootstrap: docker\nFrom: debian:13\n\n%appfiles tool\n    data/*.csv ./\n\n%apprun tool\ntrue\n"
+    assert [file.staged for file in write(folder, text).files] == ["data/a.csv", "data/b.csv"]
+
+
+ARGUMENTS = (
+    "Bootstrap: docker\nFrom: debian:{{ V }}\n\n%arguments\n    V=13\n    NAME=a\n\n%files\n    data/{{ NAME }}.csv /opt/\n"
+)
+
+
+def test_its_arguments_are_the_build_s(folder: Path) -> None:
+    assert [file.staged for file in write(folder, ARGUMENTS).files] == ["data/a.csv"]
+    given = write(folder, ARGUMENTS, given=[("NAME", "b")])
+    assert ([file.staged for file in given.files], given.build_args) == (["data/b.csv"], (("NAME", "b"),))
+    settings = replace(SETTINGS, build_args=(("NAME", "b"), ("V", "12")))
+    both = write(folder, ARGUMENTS, settings=settings, given=[("V", "11")])
+    assert (both.build_args, both.base) == ((("NAME", "b"), ("V", "11")), "debian:11")
+    with pytest.raises(DefinitionError, match="'COLOUR' is not used in the definition"):
+        write(folder, ARGUMENTS, given=[("COLOUR", "red")])
+
+
+def test_an_argument_without_a_default_must_be_given(folder: Path) -> None:
+    text = "Bootstrap: docker\nFrom: debian:{{ V }}\n\n%post\ntrue\n"
+    with pytest.raises(DefinitionError, match="gives V a value"):
+        write(folder, text)
+    assert write(folder, text, given=[("V", "13")]).base == "debian:13"
+
+
+def test_what_runs_on_the_host_and_all_secrets_are_told(folder: Path) -> None:
+    settings = replace(SETTINGS, secrets=(Secret(name="TOKEN", env="TOKEN"), Secret(name="KEY", file="key")))
+    definition = write(folder, with_files("data /opt") + "\n%setup\ntouch x\n", settings=settings)
+    assert definition.secrets == ("TOKEN", "KEY")
+    assert "%setup runs on the machine that builds, outside of the container" in definition.notes
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("%post\ntrue\n", "must come first"),
+        ("Bootstrap: docker\nFrom: x\n\n%halp\nx\n", "knows none named 'halp'"),
+        ("Bootstrap: docker\nFrom: x\n\n%files from one\n/a /b\n", "names no earlier stage"),
+    ],
+)
+def test_what_apptainer_would_refuse_is_refused_before(folder: Path, text: str, words: str) -> None:
+    with pytest.raises(DefinitionError, match=words):
+        write(folder, text)
+
+
+def test_a_definition_that_cannot_be_read_is_named(folder: Path) -> None:
+    with pytest.raises(DefinitionError, match=r"own\.def cannot be read: No such file"):
+        generate(SETTINGS, folder)
+    (folder / "own.def").write_bytes(b"Bootstrap: docker\nFrom: \xff\n")
+    with pytest.raises(DefinitionError, match="is not UTF-8 text"):
+        generate(SETTINGS, folder)
+
+
+TWO_STAGES = """\
+Bootstrap: docker
+From: ghcr.io/prefix-dev/pixi:noble
+Stage: build
+
+%arguments
+    NAME=nobody
+
+%files
+    app /src/app
+    data/[ab].csv /src/data/
+    **/*.txt /src/texts/
+    "my file.txt" "/src/my file.txt"
+
+%post
+    echo "made for {{ NAME }}" > /src/made
+
+Bootstrap: docker
+From: ghcr.io/prefix-dev/pixi:noble
+
+%files from build
+    /src /opt/src
+
+%runscript
+    cat /opt/src/made
+
+%test
+    #!/bin/sh
+    test -s /opt/src/made
+"""
+
+
+def test_two_stages_are_built_on_a_cluster_with_just_these_files(folder: Path, place: Cluster, transport: Transport) -> None:
+    definition = write(folder, TWO_STAGES, given=[("NAME", "somebody")])
+    assert any("** in '**/*.txt' reaches one folder deep" in note for note in definition.notes)
+    built = build_on(definition, place, transport)
+    assert shell(transport, 'apptainer run "$1"', built.path) == "made for somebody\n"
+    found = shell(transport, 'apptainer exec "$1" sh -c "cd /opt/src; find . -type f | LC_ALL=C sort"', built.path)
+    assert found.splitlines() == [
+        *("./app/.hidden", "./app/inner/deep.txt", "./app/main.py", "./data/a.csv", "./data/b.csv", "./made"),
+        *("./my file.txt", "./texts/c.txt"),
+    ]
+    assert (
+        shell(transport, 'apptainer exec "$1" cat /opt/src/app/inner/deep.txt', built.path) == "this is app/inner/deep.txt\n"
+    )
+    assert shell(transport, 'apptainer exec "$1" test -x /opt/src/app/main.py', built.path) == ""

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,9 @@ from hpcdeploy.flows.build import build_on
 from hpcdeploy.flows.generate import generate
 from hpcdeploy.image import BuiltImage, FileCopy, ImageSettings, Step
 from hpcdeploy.lab import channel, wheel
+from hpcdeploy.lab.state import Lab
 from hpcdeploy.source import PixiSource
+from hpcdeploy.transport.connect import open_transport
 from hpcdeploy.transport.contract import Transport
 from tests.builds.test_build_on_cluster import shell
 
@@ -66,6 +68,23 @@ def write(folder: Path, **files: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     return folder
+
+
+@pytest.fixture(scope="module")
+def cluster(lab: Lab) -> Cluster:
+    """The lab as a cluster, with a folder of these tests' own, and mirrors of every registry that they name."""
+    mirrors = (("ghcr.io", lab.registry), ("docker.io/library", f"{lab.registry}/library"))
+    return Cluster(name="lab", host=lab.host, ssh_config=str(lab.ssh_config), root="$SCRATCH/pixi-tests", mirrors=mirrors)
+
+
+@pytest.fixture(scope="module")
+def transport(cluster: Cluster) -> Iterator[Transport]:
+    """A connection to the lab; the tests' folder there is empty before and gone afterwards."""
+    clean = "chmod -R u+rwX $SCRATCH/pixi-tests 2>/dev/null; rm -rf $SCRATCH/pixi-tests"
+    with open_transport(cluster) as opened:
+        opened.run(["sh", "-c", clean])
+        yield opened
+        opened.run(["sh", "-c", clean])
 
 
 @pytest.fixture(scope="module")
@@ -185,19 +204,13 @@ def bare(tmp_path: Path) -> Path:
     return write(tmp_path, **{"pixi.toml": head, "pixi.lock": lock()})
 
 
-@pytest.fixture
-def mirrored(cluster: Cluster, transport: Transport) -> Cluster:
-    registry = dict(cluster.mirrors)["ghcr.io"]
-    return replace(cluster, mirrors=(*cluster.mirrors, ("docker.io/library", f"{registry}/library")))
-
-
 SLIM = ImageSettings(
     name="slim", source=PixiSource(), final_base="debian:trixie-slim", setup=(Step(run="hpcdeploy-demo > /app/said"),)
 )
 
 
-def test_a_slimmer_final_base_without_pixi_and_python_works(bare: Path, mirrored: Cluster, transport: Transport) -> None:
-    image = build_on(generate(SLIM, bare), mirrored, transport)
+def test_a_slimmer_final_base_without_pixi_and_python_works(bare: Path, cluster: Cluster, transport: Transport) -> None:
+    image = build_on(generate(SLIM, bare), cluster, transport)
     assert image.base == "debian:trixie-slim"
     line = "apptainer exec \"$1\" sh -c 'hpcdeploy-demo; cat /app/said; command -v pixi python3 || echo neither'"
     told = shell(transport, line, image.path).splitlines()
@@ -209,10 +222,10 @@ Fails = Callable[[ImageSettings, Path], str]
 
 
 @pytest.fixture
-def failing(mirrored: Cluster, transport: Transport) -> Fails:
+def failing(cluster: Cluster, transport: Transport) -> Fails:
     def build(settings: ImageSettings, folder: Path) -> str:
         with pytest.raises(BuildError) as caught:
-            build_on(generate(settings, folder), mirrored, transport)
+            build_on(generate(settings, folder), cluster, transport)
         return str(caught.value)
 
     return build

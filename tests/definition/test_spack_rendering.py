@@ -180,3 +180,97 @@ def test_a_template_of_the_project_wins(tmp_path: Path) -> None:
     (tmp_path / "defs").mkdir()
     (tmp_path / "defs/spack.def").write_text("Bootstrap: docker\nFrom: [= final.source =]\nStage: final\n%post\ntrue\n")
     assert render_spack(WHOLE, overrides=tmp_path).splitlines()[1] == "From: docker.io/gcc:15"
+
+
+def programs(folder: Path, *names: str) -> Path:
+    """Make programs that write down how they were called: what a machine must not really do for a test."""
+    folder.mkdir()
+    for name in names:
+        (folder / name).write_text(f'#!/bin/sh\necho "{name} $*" >> {folder}/called\n')
+        (folder / name).chmod(0o755)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("there", "expected"),
+    [
+        ("apt-get", ["apt-get -qy install git", "rm -rf /var/lib/apt/lists/*"]),
+        ("dnf", ["dnf -y install git", "dnf clean all"]),
+        ("zypper", ["zypper --non-interactive install git", "zypper clean --all"]),
+        ("apk", ["apk add --no-cache git"]),
+    ],
+)
+def test_the_package_manager_that_is_there_installs(tmp_path: Path, there: str, expected: list[str]) -> None:
+    folder = programs(tmp_path / "bin", there, "rm")
+    lines = "    (\n" + post(SYSTEM, 0).partition("\n    (\n")[2].partition("\n    )\n")[0] + "\n    )\n"
+    subprocess.run(["/bin/bash", "-feuc", lines], env={"PATH": str(folder)}, check=True)
+    assert (folder / "called").read_text().splitlines() == expected
+
+
+def test_a_base_image_without_a_package_manager_is_said(tmp_path: Path) -> None:
+    lines = post(SYSTEM, 0).partition("\n    (\n")[2].partition("\n    )\n")[0]
+    done = subprocess.run(
+        ["/bin/bash", "-euc", lines], env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "no package manager" in done.stderr
+
+
+def test_what_is_linked_into_the_view_is_stripped_where_it_is_a_program(tmp_path: Path) -> None:
+    folder = programs(tmp_path / "bin", "strip")
+    (folder / "file").write_text("#!/bin/sh\ncase $3 in *.sh) echo text/x-sh ;; *) echo application/x-sharedlib ;; esac\n")
+    (folder / "file").chmod(0o755)
+    (tmp_path / "software").mkdir()
+    (tmp_path / "view").mkdir()
+    for name in ("libdemo.so", "run.sh", "a name"):
+        (tmp_path / "software" / name).write_text("")
+        (tmp_path / "view" / name).symlink_to(tmp_path / "software" / name)
+    block = post(CONTAINER, 0).partition("    if command -v file")[2].partition("\n    fi\n")[0]
+    lines = f"if command -v file{block}\nfi\n".replace("/opt/view", str(tmp_path / "view"))
+    subprocess.run(["bash", "-euo", "pipefail", "-c", lines], env={"PATH": f"{folder}:/usr/bin:/bin"}, check=True)
+    called = (folder / "called").read_text().splitlines()
+    assert called == [f"strip {tmp_path}/software/a name", f"strip {tmp_path}/software/libdemo.so"]
+
+
+def test_without_the_programs_nothing_is_stripped_and_that_is_said(tmp_path: Path) -> None:
+    block = post(CONTAINER, 0).partition("    if command -v file")[2].partition("\n    fi\n")[0]
+    done = subprocess.run(
+        ["/bin/bash", "-euc", f"if command -v file{block}\nfi\n"],
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "nothing is stripped" in done.stderr
+
+
+def user_lines(folder: Path) -> str:
+    """Return the lines that make the user, for files in a folder."""
+    text = post(WHOLE, 1).partition("    if ! grep -q '^pdi:' /etc/group")[2].partition("    mkdir -p /opt/pdi")[0]
+    return f"if ! grep -q '^pdi:' /etc/group{text}".replace("/etc/", f"{folder}/")
+
+
+@pytest.mark.parametrize(
+    ("groups", "users", "expected"),
+    [
+        ("root:x:0:\n", "root:x:0:0::/root:/bin/sh\n", "pdi:*:1001:1001::/opt/pdi:/bin/false"),
+        ("old:x:1001:\n", "old:x:1001:1001::/:/bin/sh\n", "pdi:*:1001:1001::/opt/pdi:/bin/false"),
+        ("pdi:x:500:\n", "root:x:0:0::/root:/bin/sh\n", "pdi:*:1001:500::/opt/pdi:/bin/false"),
+    ],
+    ids=["a new one", "ids that are taken", "a group of that name"],
+)
+def test_a_user_is_made_whatever_the_base_image_has(tmp_path: Path, groups: str, users: str, expected: str) -> None:
+    (tmp_path / "group").write_text(groups)
+    (tmp_path / "passwd").write_text(users)
+    subprocess.run(["bash", "-euo", "pipefail", "-c", user_lines(tmp_path)], check=True)
+    assert (tmp_path / "passwd").read_text() == f"{users}{expected}\n"
+    assert sum(line.startswith("pdi:") for line in (tmp_path / "group").read_text().splitlines()) == 1
+
+
+def test_a_user_of_that_name_and_another_id_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "group").write_text("pdi:x:1:\n")
+    (tmp_path / "passwd").write_text("pdi:x:1:1::/:/bin/sh\n")
+    script = f"id() {{ echo 1; }}\n{user_lines(tmp_path)}"
+    done = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "has a user pdi of the id 1, not 1001" in done.stderr

@@ -44,7 +44,7 @@ class Ignore:
 def read_ignore(text: str) -> Ignore:
     """Read a ``.dockerignore``: one pattern a line, ``#`` in column 0 a comment; `DefinitionError` for a broken pattern."""
     patterns: list[tuple[bool, str]] = []
-    for raw in text.removeprefix("\ufeff").splitlines():
+    for raw in text.removeprefix("\ufeff").split("\n"):
         if raw.startswith("#"):
             continue
         line = raw.strip()

@@ -1,0 +1,209 @@
+"""What each instruction becomes, and what is refused with its line and reason."""
+
+import pytest
+
+from hpcdeploy.definition.dockerfile.values import PlannedStage, Start
+from hpcdeploy.errors import DefinitionError
+from hpcdeploy.source import OciConfig
+from tests.definition.dockerfile.samples import BASE, plan_of
+
+
+def final(text: str, base: OciConfig = BASE, **args: str) -> PlannedStage:
+    return plan_of(f"FROM base\n{text}", base=base, args=args).stages[-1]
+
+
+def shell(text: str, **args: str) -> str:
+    return "\n".join(line for piece in final(text, **args).shell for line in piece)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("RUN --mount=type=cache,target=/x y", "line 2: RUN has --mount=type=cache,target=/x"),
+        ("RUN --network=none y", "line 2: RUN has --network=none"),
+        ("RUN --security=insecure y", "line 2: RUN has --security=insecure"),
+        ("RUN []", "line 2: RUN has an empty array"),
+        ("ONBUILD RUN x", "line 2: ONBUILD is for images that are built on this one"),
+        ("USER me\nRUN x", "line 3: RUN runs as the user 'me'"),
+        ("COPY --link app /x", "line 2: COPY has --link"),
+        ("COPY --parents app /x", "line 2: COPY has --parents"),
+        ("COPY --exclude=*.py app /x", "line 2: COPY has --exclude"),
+        ("COPY --chmod=+x app /x", "line 2: COPY has --chmod=+x"),
+        ("COPY missing /x", "line 2: COPY names 'missing', which is not in the build's context"),
+        ("COPY *.none /x", "line 2: COPY names '*.none'"),
+        ("COPY broken /x", "line 2: COPY names 'broken'"),
+        ("COPY app", "line 2: COPY needs a source and a destination"),
+        ("COPY pixi.* /x", "line 2: COPY has several sources"),
+        ("COPY app /tmp/x", "line 2: COPY puts something into /tmp/x"),
+        ("COPY app /.hpcdeploy/x", "line 2: COPY puts something into /.hpcdeploy/x"),
+        ("WORKDIR /tmp", "line 2: WORKDIR is /tmp"),
+        ("COPY --from=other:1 / /x", "line 2: COPY takes all of other:1"),
+        ("COPY --from=other:1 /tmp/y /x", "line 2: COPY takes /tmp/y from other:1"),
+        ("COPY --from=$A /y /x", "line 2: COPY has --from=$A"),
+        ("COPY --from=other:1 /{a,b} /x", "line 2: COPY takes '/{a,b}'"),
+        ("COPY --from=other:1 /a/** /x", "line 2: COPY takes '/a/**'"),
+        ("ADD https://example.org/x /x", "line 2: ADD fetches 'https://example.org/x'"),
+        ("ADD git@example.org:a/b.git /x", "line 2: ADD fetches"),
+        ("ADD --checksum=sha256:0 app /x", "line 2: ADD has --checksum"),
+        ("ADD --chmod=755 data.tar.gz /x", "line 2: ADD unpacks an archive with --chmod"),
+        ("ENV A=${B#c}", "line 2: ENV cannot be translated: '${B#c}'"),
+        ("ENV a.b=c", "line 2: ENV sets 'a.b'"),
+        ("ENV A", "line 2: ENV needs a name and a value"),
+        ("ENV A=b c", "line 2: ENV holds 'c' without a '='"),
+        ("ARG a-b=c", "line 2: ARG declares 'a-b'"),
+        ("ARG A=1\nARG A=2", "line 3: ARG declares A again"),
+        ("SHELL bash", "line 2: SHELL needs a JSON array"),
+        ('LABEL "a b"=c', "line 2: LABEL cannot be translated: the label 'a b'"),
+        ("FROM scratch", "line 2: FROM starts from 'scratch'"),
+        ("FROM --platform=linux/arm64 base", "line 2: FROM has --platform=linux/arm64"),
+        ("FROM a b", "line 2: FROM needs the form"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_translated_is_refused_with_line_and_reason(text: str, said: str) -> None:
+    with pytest.raises(DefinitionError) as raised:
+        plan_of(f"FROM base\n{text}")
+    assert str(raised.value).startswith(said)
+
+
+def test_a_base_s_own_triggers_are_refused() -> None:
+    with pytest.raises(DefinitionError, match="line 1: FROM starts from base, whose ONBUILD instructions"):
+        final("RUN x", OciConfig(on_build=("RUN y",)))
+
+
+@pytest.mark.parametrize("text", ["RUN a", "# only a comment", "ARG A=1"])
+def test_a_file_without_a_stage_is_refused(text: str) -> None:
+    with pytest.raises(DefinitionError):
+        plan_of(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "entrypoint", "command"),
+    [
+        ("", ("base",), ("word",)),
+        ('CMD ["a", "b"]', ("base",), ("a", "b")),
+        ('ENTRYPOINT ["e"]', ("e",), ()),
+        ('CMD ["a"]\nENTRYPOINT ["e"]', ("e",), ("a",)),
+        ('ENTRYPOINT ["e"]\nCMD ["a"]', ("e",), ("a",)),
+        ("ENTRYPOINT e $X", ("/bin/sh", "-c", "e $X"), ()),
+        ("CMD a 'b'", ("base",), ("/bin/sh", "-c", "a 'b'")),
+        ('SHELL ["/bin/bash", "-c"]\nCMD a', ("base",), ("/bin/bash", "-c", "a")),
+        ("ENTRYPOINT []", (), ()),
+        ('ENTRYPOINT ["e"]\nCMD []', ("e",), ()),
+    ],
+)
+def test_entry_point_and_command_follow_docker_s_rules(
+    text: str, entrypoint: tuple[str, ...], command: tuple[str, ...]
+) -> None:
+    base = OciConfig(entrypoint=("base",), cmd=("word",), workdir="/w")
+    assert final(text, base).start == Start(entrypoint=entrypoint, command=command, workdir="/w")
+
+
+def test_an_entry_point_drops_the_command_of_the_stage_under_it() -> None:
+    [stage] = plan_of('FROM base AS a\nCMD ["x"]\nFROM a\nENTRYPOINT ["e"]').stages
+    assert stage.start == Start(entrypoint=("e",), command=(), workdir="/base")
+
+
+def test_folders_follow_each_other() -> None:
+    assert final("WORKDIR a\nWORKDIR ../b\nWORKDIR /c\nWORKDIR $FROM_BASE").start.workdir == "/c/yes"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("RUN a 'b' $X", "( run_0 /bin/sh -c 'a '\"'\"'b'\"'\"' $X' )"),
+        ('RUN ["a", "$X"]', "( run_0 a '$X' )"),
+        ('SHELL ["bash", "-c"]\nRUN a', "( run_0 bash -c a )"),
+        ("ENV A=b\nRUN a", 'run_1() { run_0 A=b "$@"; }'),
+        ("ENV A=b\nENV A=$A-c\nRUN a", 'run_2() { run_1 A=b-c "$@"; }'),
+        ("ENV PATH=/own:$PATH\nRUN a", 'run_1() { run_0 PATH=/own:/usr/bin:/bin "$@"; }'),
+        ("RUN echo {{ X }}", "( run_0 /bin/sh -c 'echo {''{ X }}' )"),
+        ("USER root\nRUN a", "( run_0 /bin/sh -c a )"),
+        ("USER 0:0\nRUN --network=default a", "( run_0 /bin/sh -c a )"),
+        ("COPY pixi.toml pixi.lock ./", 'put \'\' /base/ "$put"/0/000/pixi.toml "$put"/0/001/pixi.lock'),
+        ("COPY there /x", "chmod 0600 \"$put\"/0/000/there/own"),
+        ("COPY app /x", 'ln -s train.py "$put"/0/000/app/link'),
+        ("COPY app /x", 'chmod 0700 "$put"/0/000/app/empty'),
+        ("COPY --chmod=u=rwX,go=rX app /x/", 'put u=rwX,go=rX /x/ "$put"/0/000/app'),
+        ('COPY ["app/run", "/a b"]', "put '' '/a b' \"$put\"/0/000/run"),
+        ("ADD data.tar.gz /x", 'unpack /x "$put"/0/000/data.tar.gz'),
+        ("COPY data.tar.gz /x", "put '' /x \"$put\"/0/000/data.tar.gz"),
+    ],
+)  # fmt: skip
+def test_an_instruction_becomes_this_line_of_the_shell(text: str, line: str) -> None:
+    assert line in shell(text).splitlines()
+
+
+def test_a_here_document_becomes_a_script_or_the_shell_s_text() -> None:
+    assert "        '%x'" not in shell("RUN <<EOF\n%x\nEOF")
+    assert "    '%x' \\" in shell("RUN <<EOF\n%x\nEOF").splitlines()
+    assert '( run_0 /bin/sh -c "$script" )' in shell("RUN <<EOF\n%x\nEOF").splitlines()
+    assert '( run_0 "$private"/EOF )' in shell("RUN <<EOF\n#!/bin/x\nEOF").splitlines()
+    assert "    'cat <<X' \\" in shell("RUN cat <<X\na\nX").splitlines()
+
+
+def test_an_argument_stays_one_and_what_was_put_into_the_text_is_checked() -> None:
+    stage = final('ARG A=1\nARG B\nARG C=" x"\nARG D=${A}2\nRUN echo $A', B="given")
+    assert stage.arguments == (("A", "1"), ("B", "given"), ("D", "12"))
+    lines = [line for piece in stage.shell for line in piece]
+    assert 'same A "$arg_A" 1' in lines
+    assert 'same B "$arg_B" given' not in lines
+    assert "arg_C=' x'" in lines
+
+
+def test_a_variable_of_the_image_wins_over_an_argument() -> None:
+    stage = final("ENV A=env\nARG A=arg\nLABEL l=$A")
+    assert stage.labels == (("l", "env"),)
+    assert not [line for piece in stage.shell for line in piece if "A=$arg_A" in line]
+
+
+def test_an_argument_without_value_is_known_and_may_be_given() -> None:
+    assert plan_of("FROM base\nARG A").known == (("A", ""),)
+    assert plan_of("FROM base\nARG A").stages[-1].arguments == ()
+
+
+def test_arguments_of_both_scopes() -> None:
+    text = "ARG V=1\nARG W=2\nFROM base:$V\nARG W\nLABEL v=$V w=$W"
+    assert plan_of(text).stages[-1].labels == (("v", ""), ("w", "2"))
+    assert plan_of(text, args={"V": "9"}).stages[-1].base == "base:9"
+    assert plan_of("FROM base\nARG TARGETARCH\nLABEL a=$TARGETARCH b=$TARGETOS").stages[-1].labels == (
+        ("a", "amd64"),
+        ("b", ""),
+    )
+
+
+def test_a_proxy_needs_no_declaration() -> None:
+    assert final("RUN a", HTTP_PROXY="http://p:1").arguments == (("HTTP_PROXY", "http://p:1"),)
+
+
+def test_only_stages_that_the_target_needs_are_looked_at() -> None:
+    text = "FROM base AS a\nRUN x\nFROM base AS never\nRUN --mount=type=cache y\nFROM base AS b\nCOPY --from=A /x /y"
+    assert [stage.name for stage in plan_of(text).stages] == ["a", "b"]
+    assert [stage.name for stage in plan_of(text, target="a").stages] == ["a"]
+    with pytest.raises(DefinitionError, match="there is no stage 'c' to build; named stages are: a, never, b"):
+        plan_of(text, target="c")
+
+
+def test_a_stage_on_a_stage_does_its_instructions_again_and_says_so() -> None:
+    plan = plan_of("FROM base AS a\nENV A=1\nARG B=2\nFROM a\nRUN echo $A")
+    [stage] = plan.stages
+    assert stage.environment == (("A", "1"),)
+    assert "starts from the stage a" in plan.notes[0]
+
+
+def test_a_stage_or_an_image_is_taken_from_and_the_base_is_pinned() -> None:
+    plan = plan_of("FROM reg.example.org:5000/base:1 AS a\nFROM base\nCOPY --from=0 /x /y\nCOPY --from=tool:1 /x /z",
+                   base=OciConfig(digest="sha256:" + "a" * 64))  # fmt: skip
+    assert [stage.name for stage in plan.stages] == ["a", "image-1", "stage-1"]
+    assert plan.stages[0].base == "reg.example.org:5000/base@sha256:" + "a" * 64
+    assert [(name, taken.path) for name, taken in plan.stages[-1].taken] == [("a", "/x"), ("image-1", "/x")]
+
+
+def test_what_is_not_kept_is_said() -> None:
+    notes = plan_of("FROM base\nUSER me\nVOLUME /d\nSTOPSIGNAL 9\nHEALTHCHECK NONE\nCOPY --chown=a:b app /x").notes
+    assert [note.split(" is not kept")[0] for note in notes] == [
+        "line 3: VOLUME", "line 4: STOPSIGNAL", "line 5: HEALTHCHECK", "--chown", "USER me",
+    ]  # fmt: skip
+
+
+def test_ports_become_a_label() -> None:
+    assert final("EXPOSE 80\nEXPOSE 81/udp").labels == (("io.github.hpcdeploy.ports", "80 81/udp"),)

@@ -8,7 +8,7 @@ from hpcdeploy import templates
 from hpcdeploy.definition import guard
 from hpcdeploy.definition.checking import check_definition
 from hpcdeploy.definition.parts import asked_for, base_image, build_arguments, copy_pair, values_of
-from hpcdeploy.environments.spack_container import SYSTEMS, Container
+from hpcdeploy.environments.spack_container import SYSTEMS, Container, System
 from hpcdeploy.image import ImageSettings, Secret
 from hpcdeploy.source import SpackSource
 
@@ -116,13 +116,13 @@ def bases(settings: ImageSettings, container: Container | None) -> tuple[str, st
         return build, settings.final_base
     if container and container.final:
         return build, container.final
-    same = next((system.final for system in SYSTEMS.values() if _repository(build) == _repository(system.build)), "")
-    return build, same or DEFAULT_FINAL_BASE
+    system = spack_system(build)
+    return build, system.final if system else DEFAULT_FINAL_BASE
 
 
-def is_spack_image(image: str) -> bool:
-    """Tell whether `image` is one of Spack's own images, whose plain system is known."""
-    return any(_repository(image) == _repository(system.build) for system in SYSTEMS.values())
+def spack_system(image: str) -> System | None:
+    """Return the system of `image` where it is one of Spack's own images, by whatever tag or digest."""
+    return next((system for system in SYSTEMS.values() if _repository(image) == _repository(system.build)), None)
 
 
 def module_name(package: str) -> str:

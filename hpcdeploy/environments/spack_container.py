@@ -19,27 +19,45 @@ MANAGERS = ("apt", "dnf", "dnf_epel", "yum", "yum_amazon", "zypper", "apk")
 
 @dataclass(frozen=True, kw_only=True)
 class System:
-    """An operating system of ``images: os``: its image with Spack (no tag), its plain image, its package manager."""
+    """An operating system of ``images: os``: its image with Spack (no tag), its plain image, its package manager.
+
+    ``name`` is what Spack calls it in a lock file (``platform_os``); empty where that is not known here.
+    """
 
     build: str
     final: str
     manager: str
+    name: str = ""
 
 
 SYSTEMS: Mapping[str, System] = {
-    "ubuntu:24.04": System(build="docker.io/spack/ubuntu-noble", final="docker.io/ubuntu:24.04", manager="apt"),
-    "ubuntu:22.04": System(build="docker.io/spack/ubuntu-jammy", final="docker.io/ubuntu:22.04", manager="apt"),
-    "ubuntu:20.04": System(build="docker.io/spack/ubuntu-focal", final="docker.io/ubuntu:20.04", manager="apt"),
-    "almalinux:9": System(build="docker.io/spack/almalinux9", final="quay.io/almalinuxorg/almalinux:9", manager="dnf_epel"),
-    "almalinux:8": System(build="docker.io/spack/almalinux8", final="quay.io/almalinuxorg/almalinux:8", manager="dnf_epel"),
-    "rockylinux:9": System(build="docker.io/spack/rockylinux9", final="docker.io/rockylinux:9", manager="dnf_epel"),
-    "rockylinux:8": System(build="docker.io/spack/rockylinux8", final="docker.io/rockylinux:8", manager="dnf_epel"),
+    "ubuntu:24.04": System(
+        build="docker.io/spack/ubuntu-noble", final="docker.io/ubuntu:24.04", manager="apt", name="ubuntu24.04"
+    ),
+    "ubuntu:22.04": System(
+        build="docker.io/spack/ubuntu-jammy", final="docker.io/ubuntu:22.04", manager="apt", name="ubuntu22.04"
+    ),
+    "ubuntu:20.04": System(
+        build="docker.io/spack/ubuntu-focal", final="docker.io/ubuntu:20.04", manager="apt", name="ubuntu20.04"
+    ),
+    "almalinux:9": System(
+        build="docker.io/spack/almalinux9", final="quay.io/almalinuxorg/almalinux:9", manager="dnf_epel", name="almalinux9"
+    ),
+    "almalinux:8": System(
+        build="docker.io/spack/almalinux8", final="quay.io/almalinuxorg/almalinux:8", manager="dnf_epel", name="almalinux8"
+    ),
+    "rockylinux:9": System(
+        build="docker.io/spack/rockylinux9", final="docker.io/rockylinux:9", manager="dnf_epel", name="rocky9"
+    ),
+    "rockylinux:8": System(
+        build="docker.io/spack/rockylinux8", final="docker.io/rockylinux:8", manager="dnf_epel", name="rocky8"
+    ),
     "centos:stream9": System(
         build="docker.io/spack/centos-stream9", final="quay.io/centos/centos:stream9", manager="dnf_epel"
     ),
-    "centos:7": System(build="docker.io/spack/centos7", final="docker.io/centos:7", manager="yum"),
-    "fedora:40": System(build="docker.io/spack/fedora40", final="docker.io/fedora:40", manager="dnf"),
-    "fedora:39": System(build="docker.io/spack/fedora39", final="docker.io/fedora:39", manager="dnf"),
+    "centos:7": System(build="docker.io/spack/centos7", final="docker.io/centos:7", manager="yum", name="centos7"),
+    "fedora:40": System(build="docker.io/spack/fedora40", final="docker.io/fedora:40", manager="dnf", name="fedora40"),
+    "fedora:39": System(build="docker.io/spack/fedora39", final="docker.io/fedora:39", manager="dnf", name="fedora39"),
     "opensuse/leap:15": System(build="docker.io/spack/leap15", final="docker.io/opensuse/leap:latest", manager="zypper"),
 }
 """Those for which there is an image with Spack in it."""

@@ -17,11 +17,15 @@ OLDEST = 4
 
 @dataclass(frozen=True, kw_only=True)
 class SpackLock:
-    """A lock file: the names of its roots, the targets of its packages, and each package's repository (namespace)."""
+    """A lock file: the names of its roots, the targets of its packages, and each package's repository (namespace).
+
+    ``systems`` are the operating systems that it was made for, as Spack calls them (``ubuntu24.04``).
+    """
 
     roots: tuple[str, ...]
     targets: tuple[str, ...]
     namespaces: Mapping[str, str]
+    systems: tuple[str, ...] = ()
 
 
 def read_lock(text: str, file: str = "spack.lock") -> SpackLock:
@@ -46,6 +50,7 @@ def read_lock(text: str, file: str = "spack.lock") -> SpackLock:
         roots=tuple(dict.fromkeys(_roots(top, file))),
         targets=tuple(sorted({target for node in nodes if not node.get("external") for target in _target(node)})),
         namespaces={str(node.get("name")): str(node.get("namespace") or "builtin") for node in nodes},
+        systems=tuple(sorted({str(name) for node in nodes if (name := _system(node))})),
     )
 
 
@@ -64,6 +69,11 @@ def _target(node: Mapping[str, object]) -> Iterator[str]:
     name = target.get("name") if isinstance(target, dict) else target
     if name:
         yield str(name)
+
+
+def _system(node: Mapping[str, object]) -> object:
+    arch = node.get("arch")
+    return arch.get("platform_os") if isinstance(arch, dict) else None
 
 
 def _table(value: object, key: str) -> Mapping[str, object]:

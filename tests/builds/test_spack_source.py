@@ -260,3 +260,10 @@ def test_the_same_files_give_the_same_inputs_and_others_do_not(tmp_path: Path) -
     first = make(tmp_path, {"spack.yaml": "spack: {include: [a.yaml]}", "a.yaml": "config: {}\n"})
     assert make(tmp_path, {}).inputs == first.inputs
     assert make(tmp_path, {"a.yaml": "config: {x: 1}\n"}).inputs != first.inputs
+
+
+@pytest.mark.parametrize(("base", "said"), [("", False), ("own/spack:1", True), ("spack/rockylinux9:1.1.0", True)])
+def test_a_lock_file_of_another_system_than_the_build_image_s_is_said(tmp_path: Path, base: str, said: bool) -> None:
+    text = lock("zlib").replace('"target": "zen3"', '"target": "zen3", "platform_os": "ubuntu24.04"')
+    definition = make(tmp_path, {"spack.yaml": SPECS, "spack.lock": text}, base=base)
+    assert any("spack.lock was made on ubuntu24.04" in note for note in definition.notes) == said

@@ -10,8 +10,8 @@ import pytest
 
 from hpcdeploy import __version__
 from hpcdeploy.definition.grammar import SECTION_LIMIT, TEMPLATE, Stage, read_definition, substitute
-from hpcdeploy.definition.spack import SpackRecipe, bases, is_spack_image, module_name, render_spack
-from hpcdeploy.environments.spack_container import Container
+from hpcdeploy.definition.spack import SpackRecipe, bases, module_name, render_spack, spack_system
+from hpcdeploy.environments.spack_container import SYSTEMS, Container
 from hpcdeploy.errors import DefinitionError
 from hpcdeploy.image import ImageSettings
 from hpcdeploy.source import SpackSource, User
@@ -159,8 +159,8 @@ def test_the_settings_choose_the_images_then_spack_yaml_then_the_default(
 
 def test_spack_s_own_images_are_known_by_any_tag_or_digest() -> None:
     for name in ("docker.io/spack/ubuntu-noble:nightly", "spack/ubuntu-noble@sha256:12", "docker://spack/ubuntu-noble:1"):
-        assert is_spack_image(name)
-    assert not is_spack_image("registry.example.org/spack/ubuntu-noble:1")
+        assert spack_system(name) == SYSTEMS["ubuntu:24.04"]
+    assert spack_system("registry.example.org/spack/ubuntu-noble:1") is None
 
 
 @pytest.mark.parametrize(

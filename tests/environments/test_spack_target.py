@@ -21,7 +21,7 @@ def lock_text(*nodes: Mapping[str, object], version: int = 6, roots: tuple[str, 
     )
 
 
-ZLIB = {"name": "zlib", "version": "1.3", "namespace": "builtin", "arch": {"target": "x86_64_v3"}}
+ZLIB = {"name": "zlib", "version": "1.3", "namespace": "builtin", "arch": {"target": "x86_64_v3", "platform_os": "rocky9"}}
 RAY = {"name": "py-ray", "version": "2.9", "namespace": "me.patches", "arch": {"target": {"name": "zen4"}}}
 CC = {"name": "gcc", "version": "13", "namespace": "builtin", "arch": {"target": "x86_64"}, "external": {"path": "/usr"}}
 
@@ -31,6 +31,7 @@ def test_a_lock_file_tells_roots_targets_and_repositories() -> None:
         roots=("zlib", "py-ray"),
         targets=("x86_64_v3", "zen4"),
         namespaces={"zlib": "builtin", "py-ray": "me.patches", "gcc": "builtin"},
+        systems=("rocky9",),
     )
 
 

@@ -9,9 +9,9 @@ from hpcdeploy.definition.spack import (
     RECIPES_NAMESPACE,
     SpackRecipe,
     bases,
-    is_spack_image,
     render_spack,
     spack_arguments,
+    spack_system,
 )
 from hpcdeploy.environments.spack import Configuration, Mirror, SpackEnvironment, read_environment
 from hpcdeploy.environments.spack_lock import SpackLock, read_lock
@@ -178,5 +178,11 @@ def _notes(
         )
     build, final = bases(request.settings, manifest.container)
     named = request.settings.final_base or (manifest.container and manifest.container.final)
-    if not named and not is_spack_image(build):
+    system = spack_system(build)
+    if lock is not None and lock.systems and lock.systems != (system.name if system else "",):
+        yield (
+            f"spack.lock was made on {', '.join(lock.systems)}: its compilers and externals must be in {build} "
+            "too; where they are not, concretize in that image"
+        )
+    if not named and not system:
         yield f"the final stage starts from {final}, which must have a C library as new as {build}; or set 'final-base'"

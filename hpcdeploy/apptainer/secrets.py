@@ -51,7 +51,9 @@ def serving(secrets: Mapping[str, SecretValue], folder: Path) -> Iterator[tuple[
     bash = shutil.which("bash")
     if bash is None:
         raise MissingProgramError("bash is not on this machine's PATH; it serves the secrets of a build: install it")
-    script = render("login_templates/secrets.sh", {}) + '\nmake_secrets_folder "$1" && echo ready && serve_secrets "$1"\n'
+    script = (
+        render("login_templates/secrets.sh", {}) + '\nmake_secrets_folder "$1" && echo ready && serve_secrets "$1"; exit\n'
+    )
     hidden = {"BASH_ENV", *kept_back(secrets)}
     server = subprocess.Popen(
         [bash, "-s", "--", str(folder.absolute())],

@@ -2,9 +2,11 @@
 
 import hashlib
 import io
+import os
 import shutil
 import tarfile
 from pathlib import Path
+from typing import BinaryIO
 
 from hpcdeploy.errors import BuildError
 from hpcdeploy.image import Definition
@@ -37,12 +39,32 @@ def pack_context(definition: Definition, text: str, archive: Path) -> str:
         body = text.encode()
         tar.addfile(_entry(DEFINITION, len(body), 0o644), io.BytesIO(body))
         for file in sorted(definition.files, key=lambda file: file.staged):
-            content = file.source.read_bytes()
-            if hashlib.sha256(content).hexdigest() != file.sha256:
+            with file.source.open("rb") as opened:
+                content = _Hashed(opened)
+                try:
+                    tar.addfile(_entry(file.staged, os.fstat(opened.fileno()).st_size, file.mode), content)
+                except OSError as error:
+                    if error.errno:
+                        raise
+                    # tarfile's own word for a file that ended before its size.
+                    raise _changed(file.source) from error
+            if content.sha256.hexdigest() != file.sha256:
                 raise _changed(file.source)
-            tar.addfile(_entry(file.staged, len(content), file.mode), io.BytesIO(content))
     with archive.open("rb") as whole:
         return hashlib.file_digest(whole, "sha256").hexdigest()
+
+
+class _Hashed:
+    """A file that is hashed while it is read: an image's archive does not fit into memory."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.sha256 = hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        block = self.file.read(size)
+        self.sha256.update(block)
+        return block
 
 
 def _entry(name: str, size: int, mode: int) -> tarfile.TarInfo:

@@ -1,17 +1,16 @@
-"""The verbs that run containers on this machine: ``run``, ``shell``, ``instance``."""
+"""The verbs that run a container on this machine, and what ``instance`` shares with them: ``run``, ``shell``."""
 
 import os
 import secrets
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hpcdeploy.cli import show
-from hpcdeploy.cli.command_line import META, WithCommand
+from hpcdeploy.cli.command_line import META
 
 if TYPE_CHECKING:
     from hpcdeploy.cli.place import Place
@@ -49,8 +48,6 @@ Env = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the command line, and start nothing.")]
 
-instance = typer.Typer(help="Containers on this machine that go on by themselves.", no_args_is_help=True)
-
 
 def run(
     ctx: typer.Context,
@@ -64,7 +61,7 @@ def run(
     dry_run: DryRun = False,
 ) -> None:
     """Run a job's command, or an image, on this machine now; its exit code is ours. (Jobs on a cluster: submit, runs.)"""
-    _start(ctx, target, image, _choices(engine, gpu, mount_cwd), bind, env, dry_run=dry_run, interactive=False)
+    _start(ctx, target, image, chosen(engine, gpu, mount_cwd), bind, env, dry_run=dry_run, interactive=False)
 
 
 def shell(
@@ -79,106 +76,7 @@ def shell(
     dry_run: DryRun = False,
 ) -> None:
     """Open a shell in an image, or in a job's, on this machine, with its environment active."""
-    _start(ctx, target, image, _choices(engine, gpu, mount_cwd), bind, env, dry_run=dry_run, interactive=True)
-
-
-@instance.command("start", cls=WithCommand)
-def start_instance(
-    ctx: typer.Context,
-    target: Target = None,
-    name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="What to call it; none: as its job or image.", show_default=False)
-    ] = None,
-    image: ImageOption = None,
-    engine: EngineOption = "auto",
-    gpu: Gpu = None,
-    mount_cwd: Mount = True,
-    bind: BindOption = None,
-    env: Env = None,
-    dry_run: DryRun = False,
-) -> None:
-    """Start an image's start script (docker, podman: its own command) in the background; words after -- go to it."""
-    from hpcdeploy.cli.place import here
-    from hpcdeploy.config.words import name as checked
-    from hpcdeploy.engine.instances import Instance
-    from hpcdeploy.engine.process import ask
-    from hpcdeploy.flows import here as flow
-    from hpcdeploy.flows import instances as flows
-
-    place = here()
-    options = _options(image, bind, env, ())
-    wanted, located = _locate(place, target, options, engine)
-    situation = _situation(place)
-    called = checked(name or wanted.job.name)
-    known = _instances()
-    plan = flow.plan_instance(
-        wanted, located, _choices(engine, gpu, mount_cwd), situation, called, ctx.meta.get(META, ()), known.folder(called)
-    )
-    _tell(plan.notes)
-    if dry_run:
-        _print_script(plan.command)
-        return
-    _fetch(located)
-    new = Instance(
-        name=called,
-        engine=plan.engine.name,
-        program=plan.engine.program,
-        image=located.image,
-        environment=wanted.job.environment,
-        workdir=str(situation.folder) if mount_cwd else "",
-        started=int(time.time()),
-    )
-    flows.start(new, plan.command, known, ask)
-    print(called)
-
-
-@instance.command("list")
-def list_instances(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """List the instances that were started by this command and not stopped yet."""
-    from dataclasses import asdict
-
-    from hpcdeploy.engine.process import ask
-    from hpcdeploy.flows import instances as flows
-
-    known = flows.states(_instances(), ask)
-    if json:
-        # Values of variables may be nobody else's business.
-        show.as_json(
-            [
-                {**asdict(one.instance), "environment": [n for n, _ in one.instance.environment], "running": one.running}
-                for one in known
-            ]
-        )
-        return
-    rows = [
-        (
-            one.instance.name,
-            one.instance.engine,
-            "running" if one.running else "ended",
-            show.age(one.instance.started),
-            one.instance.image,
-        )
-        for one in known
-    ]
-    show.table(("NAME", "ENGINE", "STATE", "STARTED", "IMAGE"), rows)
-
-
-@instance.command("stop")
-def stop_instance(
-    names: Annotated[list[str] | None, typer.Argument(metavar="NAME...", show_default=False)] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All that were started by this command.")] = False,
-) -> None:
-    """Stop instances."""
-    from hpcdeploy.engine.process import ask
-    from hpcdeploy.errors import ConfigError
-    from hpcdeploy.flows import instances as flows
-
-    if bool(names) == everything:
-        raise ConfigError("expected the names of instances, or --all; 'hpcdeploy instance list' shows them")
-    known = _instances()
-    for one in flows.states(known, ask) if everything else flows.find(names or [], known, ask):
-        flows.stop(one, known, ask)
-        show.say(f"stopped {one.instance.name}")
+    _start(ctx, target, image, chosen(engine, gpu, mount_cwd), bind, env, dry_run=dry_run, interactive=True)
 
 
 def _start(
@@ -198,19 +96,19 @@ def _start(
     from hpcdeploy.flows import here as flow
 
     place = here()
-    options = _options(image, bind, env, ctx.meta.get(META, ()))
-    situation = _situation(place)
+    options = options_of(image, bind, env, ctx.meta.get(META, ()))
+    situation = situation_of(place)
     if target is not None and target.startswith(INSTANCE):
         command = _in_instance(target.removeprefix(INSTANCE), options, situation, interactive=interactive)
     else:
-        wanted, located = _locate(place, target, options, choices.engine)
+        wanted, located = locate(place, target, options, choices.engine)
         plan = flow.plan_run(wanted, located, choices, situation, interactive=interactive)
-        _tell(plan.notes)
+        tell(plan.notes)
         if not dry_run:
-            _fetch(located)
+            fetch(located)
         command = plan.command
     if dry_run:
-        _print_script(command)
+        print_script(command)
         return
     raise typer.Exit(run_to_end(command))
 
@@ -220,13 +118,14 @@ def _in_instance(name: str, options: "JobSettings", situation: "Situation", *, i
     from hpcdeploy.flows import here as flow
     from hpcdeploy.flows import instances as flows
 
-    known = _instances()
+    known = instances()
     found = flows.running(name, known, ask)
     words = flow.SHELL if interactive else options.command or ()
     return flow.plan_in_instance(found, words, options.environment, situation, known.folder(name))
 
 
-def _locate(place: "Place", target: str | None, options: "JobSettings", engine: str) -> "tuple[Wanted, Located]":
+def locate(place: "Place", target: str | None, options: "JobSettings", engine: str) -> "tuple[Wanted, Located]":
+    """Decide what is to run, and where its image lies."""
     from hpcdeploy.flows import targets
     from hpcdeploy.registry import asking
 
@@ -243,7 +142,8 @@ def _locate(place: "Place", target: str | None, options: "JobSettings", engine: 
     return wanted, located
 
 
-def _fetch(located: "Located") -> None:
+def fetch(located: "Located") -> None:
+    """Bring an image here that is not, and show how far that is."""
     from hpcdeploy.flows import targets
     from hpcdeploy.registry.asking import registry_of
 
@@ -254,7 +154,8 @@ def _fetch(located: "Located") -> None:
     targets.fetch(located, download)
 
 
-def _options(image: str | None, bind: list[str] | None, env: list[str] | None, command: tuple[str, ...]) -> "JobSettings":
+def options_of(image: str | None, bind: list[str] | None, env: list[str] | None, command: tuple[str, ...]) -> "JobSettings":
+    """Read the options by the rules of ``[jobs.NAME]``; the source of a bind may be relative on this machine."""
     from hpcdeploy.cli.job_options import pairs
     from hpcdeploy.config.options import read_options
 
@@ -268,13 +169,15 @@ def _absolute(words: str) -> str:
     return words if source.startswith("$") else f"{Path(source).expanduser().absolute()}{colon}{rest}"
 
 
-def _choices(engine: str, gpu: bool | None, mount_cwd: bool) -> "Choices":
+def chosen(engine: str, gpu: bool | None, mount_cwd: bool) -> "Choices":
+    """Make the options a value."""
     from hpcdeploy.flows.here import Choices
 
     return Choices(engine=engine, gpu=gpu, mount=mount_cwd)
 
 
-def _situation(place: "Place") -> "Situation":
+def situation_of(place: "Place") -> "Situation":
+    """Say where the command stands."""
     from hpcdeploy.engine.machine import look_around
     from hpcdeploy.flows.here import Situation
 
@@ -288,7 +191,8 @@ def _situation(place: "Place") -> "Situation":
     )
 
 
-def _instances() -> "Instances":
+def instances() -> "Instances":
+    """Return the record of instances."""
     from hpcdeploy.engine.instances import Instances, default_root
 
     return Instances(default_root())
@@ -298,12 +202,14 @@ def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hpcdeploy" / "images"
 
 
-def _tell(notes: tuple[str, ...]) -> None:
+def tell(notes: tuple[str, ...]) -> None:
+    """Say what a person should know first."""
     for note in notes:
         show.say(note)
 
 
-def _print_script(command: "Command") -> None:
+def print_script(command: "Command") -> None:
+    """Print what would be started."""
     from hpcdeploy.engine.contract import as_script
 
     script = as_script(command, f"HPCDEPLOY_END_{secrets.token_hex(4)}")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hpcdeploy.cli import build, generate, here, init, inspect, job, lab, push, runs, templates, workflow
+from hpcdeploy.cli import build, generate, here, init, inspect, instance, job, lab, push, runs, templates, workflow
 from hpcdeploy.cli.command_line import WithCommand
 from hpcdeploy.errors import HpcdeployError
 
@@ -28,7 +28,7 @@ app.command()(push.push)
 app.command()(workflow.workflow)
 app.command(cls=WithCommand)(here.run)
 app.command()(here.shell)
-app.add_typer(here.instance, name="instance")
+app.add_typer(instance.app, name="instance")
 app.command(cls=WithCommand)(job.render)
 app.command(cls=WithCommand)(job.submit)
 app.command()(runs.status)

@@ -1,0 +1,128 @@
+"""The verbs of containers that go on by themselves on this machine: ``instance start``, ``list``, ``stop``."""
+
+import time
+from typing import Annotated
+
+import typer
+
+from hpcdeploy.cli import show
+from hpcdeploy.cli.command_line import META, WithCommand
+from hpcdeploy.cli.here import (
+    BindOption,
+    DryRun,
+    EngineOption,
+    Env,
+    Gpu,
+    ImageOption,
+    Mount,
+    Target,
+    chosen,
+    fetch,
+    instances,
+    locate,
+    options_of,
+    print_script,
+    situation_of,
+    tell,
+)
+
+app = typer.Typer(help="Containers on this machine that go on by themselves.", no_args_is_help=True)
+
+
+@app.command("start", cls=WithCommand)
+def start(
+    ctx: typer.Context,
+    target: Target = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="What to call it; none: as its job or image.", show_default=False)
+    ] = None,
+    image: ImageOption = None,
+    engine: EngineOption = "auto",
+    gpu: Gpu = None,
+    mount_cwd: Mount = True,
+    bind: BindOption = None,
+    env: Env = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Start an image's start script (docker, podman: its own command) in the background; words after -- go to it."""
+    from hpcdeploy.cli.place import here
+    from hpcdeploy.config.words import name as checked
+    from hpcdeploy.engine.instances import Instance
+    from hpcdeploy.engine.process import ask
+    from hpcdeploy.flows import here as flow
+    from hpcdeploy.flows import instances as flows
+
+    place = here()
+    options = options_of(image, bind, env, ())
+    wanted, located = locate(place, target, options, engine)
+    situation = situation_of(place)
+    called = checked(name or wanted.job.name)
+    known = instances()
+    plan = flow.plan_instance(
+        wanted, located, chosen(engine, gpu, mount_cwd), situation, called, ctx.meta.get(META, ()), known.folder(called)
+    )
+    tell(plan.notes)
+    if dry_run:
+        print_script(plan.command)
+        return
+    fetch(located)
+    new = Instance(
+        name=called,
+        engine=plan.engine.name,
+        program=plan.engine.program,
+        image=located.image,
+        environment=wanted.job.environment,
+        workdir=str(situation.folder) if mount_cwd else "",
+        started=int(time.time()),
+    )
+    flows.start(new, plan.command, known, ask)
+    print(called)
+
+
+@app.command("list")
+def list_all(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List the instances that were started by this command and not stopped yet."""
+    from dataclasses import asdict
+
+    from hpcdeploy.engine.process import ask
+    from hpcdeploy.flows import instances as flows
+
+    known = flows.states(instances(), ask)
+    if json:
+        # Values of variables may be nobody else's business.
+        show.as_json(
+            [
+                {**asdict(one.instance), "environment": [n for n, _ in one.instance.environment], "running": one.running}
+                for one in known
+            ]
+        )
+        return
+    rows = [
+        (
+            one.instance.name,
+            one.instance.engine,
+            "running" if one.running else "ended",
+            show.age(one.instance.started),
+            one.instance.image,
+        )
+        for one in known
+    ]
+    show.table(("NAME", "ENGINE", "STATE", "STARTED", "IMAGE"), rows)
+
+
+@app.command("stop")
+def stop(
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME...", show_default=False)] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that were started by this command.")] = False,
+) -> None:
+    """Stop instances."""
+    from hpcdeploy.engine.process import ask
+    from hpcdeploy.errors import ConfigError
+    from hpcdeploy.flows import instances as flows
+
+    if bool(names) == everything:
+        raise ConfigError("expected the names of instances, or --all; 'hpcdeploy instance list' shows them")
+    known = instances()
+    for one in flows.states(known, ask) if everything else flows.find(names or [], known, ask):
+        flows.stop(one, known, ask)
+        show.say(f"stopped {one.instance.name}")

@@ -16,7 +16,7 @@ _SMALLEST = 0.0015
 """Share of the whole: what is smaller is drawn as one tile together with its like."""
 _LETTER = 0.6
 """Mean width of a letter in the type's size: that of DejaVu Sans, the widest of those that the picture asks for."""
-_FEWEST = 4
+_FEWEST = 6
 """Letters of a name that must fit for it to be worth cutting."""
 _LABEL, _NOTE = 13.0, 11.0
 # XML 1.0, production 2 (Char): what is none of these may not be in a document, escaped or not.
@@ -117,7 +117,7 @@ def _group(family: str, items: Sequence[Item], frame: Box, total: int) -> Group:
     tiles = [_tile(f"{item.name} {item.version}".strip(), item.name, item.size or 0, total, each)
              for item, each in zip(shown, boxes, strict=False)]  # fmt: skip
     if small:
-        rest = f"{len(small)} smaller ones"
+        rest = f"{len(small)} smaller"
         tiles.append(_tile(rest, rest, known_size(small), total, boxes[-1]))
     return Group(
         box=box,

@@ -29,7 +29,7 @@ def test_the_picture_names_what_is_large_and_counts_what_nobody_measured() -> No
     assert {"libtorch", "800 MB", "CUDA 400 MB, 33%"} <= set(texts(svg))
     titles = [node.text for node in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}title")]
     assert "libcublas 12.9: 400 MB, 33.3% of all" in titles
-    assert "2 smaller ones: 1.90 MB, 0.2% of all" in titles
+    assert "2 smaller: 1.90 MB, 0.2% of all" in titles
 
 
 def test_the_page_holds_the_picture_the_facts_and_every_item_with_its_words_escaped() -> None:

@@ -8,7 +8,6 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +22,6 @@ from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
 from hpcdeploy.secret import SecretValue
 from hpcdeploy.source import SpackSource, User
-from hpcdeploy.transport.connect import open_transport
 from hpcdeploy.transport.contract import Transport
 from tests.builds.test_build_on_cluster import shell
 from tests.builds.test_spack_source import write
@@ -98,21 +96,6 @@ RECIPES = """\
 /opt/hpcdeploy/recipes-repo/spack_repo/hpcdeploy_recipes/packages/py_ray/package.py
 """
 DEMO = "demo 1.0 in /opt/software/linux-x86_64_v3/demo-1.0-abcdef\n"
-
-
-@pytest.fixture(scope="module")
-def place(cluster: Cluster) -> Cluster:
-    """The lab with a folder of these tests' own."""
-    return replace(cluster, root="$SCRATCH/spack-tests")
-
-
-@pytest.fixture(scope="module")
-def transport(place: Cluster) -> Iterator[Transport]:
-    clean = "chmod -R u+rwX $SCRATCH/spack-tests 2>/dev/null; rm -rf $SCRATCH/spack-tests"
-    with open_transport(place) as opened:
-        opened.run(["sh", "-c", clean])
-        yield opened
-        opened.run(["sh", "-c", clean])
 
 
 @pytest.fixture(scope="module")
@@ -211,6 +194,7 @@ def test_labels_say_the_target_and_what_spack_yaml_says(image: BuiltImage, trans
     labels = shell(transport, 'apptainer inspect "$1"', image.path).splitlines()
     assert "io.github.hpcdeploy.spack.target: x86_64_v3" in labels
     assert "org.example.from: spack.yaml" in labels
+    assert "compiled for x86_64_v3" in shell(transport, 'apptainer run-help "$1"', image.path)
 
 
 def test_a_base_image_without_spack_is_said(recorder: str, place: Cluster, transport: Transport, tmp_path: Path) -> None:

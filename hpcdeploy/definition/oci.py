@@ -7,13 +7,14 @@ to the host's, and a backquote or a ``$`` in a value is run, or ends the file th
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from hpcdeploy import templates
 from hpcdeploy.definition import guard
 from hpcdeploy.definition.checking import check_definition
 from hpcdeploy.definition.parts import build_arguments, values_of
+from hpcdeploy.errors import DefinitionError
 from hpcdeploy.image import ImageSettings
 from hpcdeploy.source import OciConfig
 
@@ -51,7 +52,8 @@ def render_oci(recipe: OciRecipe, *, overrides: Path | None = None) -> str:
     ``overrides`` is the project's folder, whose own ``defs/oci.def`` wins.
     """
     settings, config = recipe.settings, recipe.config
-    given = values_of(settings, oci_arguments(settings))
+    # There is no activation here that a PATH of the settings could take away.
+    given = values_of(replace(settings, environment=()), oci_arguments(settings))
     taken = {name for name, _ in config.labels}
     labels = [guard.label(key, value) for key, value in settings.labels]
     values = {
@@ -124,7 +126,10 @@ def _notes(config: OciConfig, settings: ImageSettings) -> Iterator[str]:
 def _variables(config: OciConfig, settings: ImageSettings) -> Iterator[tuple[str, str]]:
     """The image's variables, then the settings' own."""
     yield from ((name, value) for name, value in config.env if _is_set(name))
-    yield from settings.environment
+    for name, value in settings.environment:
+        if not _NAME.fullmatch(name):
+            raise DefinitionError(f"the variable's name {name!r} may hold only letters, digits and '_'")
+        yield name, value
 
 
 def _is_set(name: str) -> bool:

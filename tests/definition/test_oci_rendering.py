@@ -142,6 +142,18 @@ def test_no_word_of_an_image_is_read_as_part_of_the_definition(text: str) -> Non
     assert {section.name for section in stage.sections} - {"post"} == {"environment", "runscript", "startscript", "labels"}
 
 
+def test_the_settings_may_set_path_since_nothing_is_activated() -> None:
+    [stage] = read_definition(
+        render_oci(replace(PLAIN, settings=replace(PLAIN.settings, environment=(("PATH", "/own bin:/bin"),))))
+    )
+    assert stage.section("environment").split("\n")[-3:-1] == ['    export PATH="/own bin:/bin"', ""]
+
+
+def test_a_name_that_no_shell_takes_is_refused() -> None:
+    with pytest.raises(DefinitionError, match="'a-b' may hold only"):
+        render_oci(replace(PLAIN, settings=replace(PLAIN.settings, environment=(("a-b", "x"),))))
+
+
 def test_a_word_that_no_program_can_be_given_is_refused() -> None:
     with pytest.raises(DefinitionError, match="NUL"):
         render_oci(replace(PLAIN, config=OciConfig(cmd=("a\0",))))

@@ -44,7 +44,7 @@ def choose_target(wanted: str, configurations: Sequence[Configuration], lock: Sp
     named = tuple(dict.fromkeys(target for spec in (*plain, *choices) for target in targets_in(spec)))
     if named and (not wanted or named == (wanted,)):
         return Target(name=", ".join(named), said_by="spack.yaml")
-    name, said_by = (wanted, "the image's settings") if wanted else (DEFAULT_TARGET, "nobody: it is the default")
+    name, said_by = (wanted, "the image's settings") if wanted else (DEFAULT_TARGET, "the default: nothing names a target")
     if not named and not any(one.bare_requirement for one in configurations):
         return Target(name=name, said_by=said_by, option=f"packages:all:require:[target={name}]")
     kept = [rest for spec in plain if (rest := without_target(spec))]

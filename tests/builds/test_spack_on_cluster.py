@@ -202,3 +202,17 @@ def test_a_base_image_without_spack_is_said(recorder: str, place: Cluster, trans
     assert recorder != PLAIN
     with pytest.raises(BuildError, match="there is no spack in the base image"):
         build_on(generate(settings, write(tmp_path, {"spack.yaml": "spack: {}\n"})), place, transport)
+
+
+def test_without_a_lock_file_the_build_concretizes_for_the_default_target(
+    recorder: str, place: Cluster, transport: Transport, tmp_path: Path
+) -> None:
+    settings = ImageSettings(name="fresh", source=SpackSource(), base=recorder, final_base=PLAIN)
+    built = build_on(generate(settings, write(tmp_path, {"spack.yaml": "spack: {specs: [demo]}\n"})), place, transport)
+    called = shell(transport, 'apptainer exec "$1" cat /opt/spack-environment/recorded-calls', built.path).splitlines()
+    options = "-c config:install_tree:root:/opt/software -c packages:all:require:[target=x86_64_v3]"
+    assert called[1:4] == [
+        f"{options} -e /opt/spack-environment {words}"
+        for words in ("env view enable /opt/view", "concretize", "install --fail-fast")
+    ]
+    assert shell(transport, 'apptainer run "$1" demo', built.path) == DEMO

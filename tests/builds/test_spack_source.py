@@ -62,7 +62,7 @@ def build_post(definition: Definition) -> str:
 def test_an_environment_without_a_lock_file_says_that_the_build_chooses(tmp_path: Path) -> None:
     definition = make(tmp_path, {"spack.yaml": SPECS})
     assert staged(definition) == ["spack-environment/spack.yaml"]
-    assert "everything is compiled for x86_64_v3 (nobody: it is the default)" in definition.notes[0]
+    assert "everything is compiled for x86_64_v3 (the default: nothing names a target)" in definition.notes[0]
     assert "there is no spack.lock" in definition.notes[1]
     assert len(definition.notes) == 2
     assert "configured concretize" in build_post(definition)
@@ -267,3 +267,35 @@ def test_a_lock_file_of_another_system_than_the_build_image_s_is_said(tmp_path: 
     text = lock("zlib").replace('"target": "zen3"', '"target": "zen3", "platform_os": "ubuntu24.04"')
     definition = make(tmp_path, {"spack.yaml": SPECS, "spack.lock": text}, base=base)
     assert any("spack.lock was made on ubuntu24.04" in note for note in definition.notes) == said
+
+
+def test_an_environment_as_a_project_s_own_ci_has_it(tmp_path: Path) -> None:
+    text = """\
+# A comment first.
+spack:
+  view: /opt/spack-view
+  specs:
+  - ccache
+  - "vecgeom@1.2.4: +gdml"
+  concretizer:
+    unify: true
+  config:
+    install_tree:
+      root: /opt/spack
+      projections:
+        all: "{name}/{version}/{hash:7}"
+  mirrors:
+    a-buildcache:
+      url: oci://ghcr.io/project/buildcache
+      signed: false
+  packages:
+    root:
+      variants: ~aqua ~x cxxstd=17
+    all:
+      compiler: [clang]
+      variants: cxxstd=17
+"""
+    definition = make(tmp_path, {"spack.yaml": text}, push_cache="a-buildcache")
+    assert "-c config:install_tree:root:/opt/software" in build_post(definition)
+    assert "in place of what spack.yaml says (/opt/spack-view)" in definition.notes[2]
+    assert len(definition.notes) == 3

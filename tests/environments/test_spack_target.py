@@ -59,7 +59,9 @@ def option(target: str) -> str:
 
 
 def test_nobody_says_anything() -> None:
-    assert choose() == Target(name=DEFAULT_TARGET, said_by="nobody: it is the default", option=option(DEFAULT_TARGET))
+    assert choose() == Target(
+        name=DEFAULT_TARGET, said_by="the default: nothing names a target", option=option(DEFAULT_TARGET)
+    )
 
 
 def test_the_settings_win_over_spack_yaml() -> None:

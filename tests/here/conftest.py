@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from hpcdeploy.image import BuiltImage
 from hpcdeploy.lab.base_image import reference
 from hpcdeploy.lab.inside import inside, inside_argv
 from hpcdeploy.lab.state import Lab
+from hpcdeploy.store import Store
 
 ROOT = Path(__file__).parent.parent.parent
 PARTS = ("hpcdeploy", "defs", "login_templates")
@@ -34,7 +36,7 @@ From: {base}
 SETTINGS = """\
 [images.small]
 definition = "small.def"
-[images.elsewhere]
+[images.built]
 definition = "small.def"
 [jobs.report]
 image = "../small.sif"
@@ -103,6 +105,8 @@ def here(lab: Lab) -> Iterator[Here]:
     (folder / "data" / "input").write_text("bound\n")
     (folder / "project" / "hpcdeploy.toml").write_text(SETTINGS)
     (folder / "small.def").write_text(DEFINITION.format(base=reference(lab)))
+    image = BuiltImage(name="built", sha256="ab" * 32, size=1, inputs="", apptainer="", created="", path=f"{home}/small.sif")
+    Store(folder / "state" / "hpcdeploy" / "runs.db").built(Path(f"{home}/project"), image)
     inside(lab, ["chown", "-R", lab.user, home])
     made = inside(
         lab,

@@ -10,6 +10,24 @@ from tests.cluster.test_words import END, LISTS, PROGRAM, VALUES
 from tests.here.conftest import Here
 
 IMAGE = "../small.sif"
+AT_A_TERMINAL = """
+import os, pty, sys
+child, terminal = pty.fork()
+if child == 0:
+    os.execvp(sys.argv[1], sys.argv[1:])
+said, pressed = b"", False
+while True:
+    try:
+        piece = os.read(terminal, 4096)
+    except OSError:
+        break
+    said += piece
+    if b"ready" in said and not pressed:
+        os.write(terminal, bytes([3]))
+        pressed = True
+sys.stdout.buffer.write(said)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
 
 
 def test_a_job_runs_with_its_words_environment_and_binds_and_what_is_for_clusters_is_told(here: Here) -> None:
@@ -26,6 +44,11 @@ def test_a_job_runs_with_its_words_environment_and_binds_and_what_is_for_cluster
 
 def test_an_image_without_a_command_runs_its_run_script(here: Here) -> None:
     assert here.said("run", IMAGE) == b"run script: \n"
+
+
+def test_an_image_of_the_project_is_its_latest_build(here: Here) -> None:
+    assert here.said("run", "built") == b"run script: \n"
+    assert here.said("run", "built", "--", "sh", "-c", "echo $FROM_IMAGE $HPCDEPLOY_TASK") == b"active\n"
 
 
 def test_an_image_of_a_registry_runs_without_being_built(here: Here) -> None:
@@ -129,6 +152,18 @@ def test_a_signal_reaches_the_program_and_nothing_is_left(here: Here) -> None:
     done = subprocess.run([*run[:start], "sh", "-c", line, "sh", *run[start:]], capture_output=True, check=False, timeout=60)
     assert (done.returncode, done.stdout) == (9, b"got it\n"), done.stderr
     assert here.shell(folders).stdout == before
+
+
+def test_at_a_terminal_ctrl_c_reaches_the_program_once_and_it_decides(here: Here) -> None:
+    program = "trap 'echo caught; sleep 0.5; exit 6' INT; tty; echo ready; while :; do sleep 0.1; done"
+    run = here.argv("run", IMAGE, "--", "sh", "-c", program)
+    start = run.index("python3")
+    done = subprocess.run(
+        [*run[:start], "python3", "-c", AT_A_TERMINAL, *run[start:]], capture_output=True, check=False, timeout=60
+    )
+    assert done.returncode == 6, done.stderr
+    assert b"/dev/pts/" in done.stdout
+    assert done.stdout.count(b"caught") == 1
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hpcdeploy import templates
 from hpcdeploy.definition import guard
 from hpcdeploy.definition.checking import check_definition
 from hpcdeploy.definition.dockerfile.quoting import PREAMBLE, word, words
-from hpcdeploy.definition.dockerfile.running import READ_ONLY
+from hpcdeploy.definition.dockerfile.running import NOT_KEPT
 from hpcdeploy.definition.dockerfile.values import Plan, PlannedStage
 from hpcdeploy.definition.parts import base_image, values_of
 from hpcdeploy.errors import DefinitionError
@@ -38,9 +38,7 @@ def render_dockerfile(plan: Plan, settings: ImageSettings, *, file: str, overrid
         "file": guard.label("file", file)[1],
         "stages": [_stage(number, stage) for number, stage in enumerate(plan.stages)],
         "preamble": PREAMBLE,
-        "exports": [
-            word(guard.export(name, value, path=True)) for name, value in final.environment if name not in READ_ONLY
-        ],
+        "exports": [word(guard.export(name, value, path=True)) for name, value in final.environment if name not in NOT_KEPT],
         "image_labels": [word(" ".join(guard.label(key, value))) for key, value in labels.items()],
         "workdir": word(final.start.workdir),
         "entrypoint": words(final.start.entrypoint) if final.start.entrypoint else "",
@@ -83,7 +81,7 @@ def _sections(pieces: Iterable[tuple[str, ...]]) -> Iterator[list[str]]:
     """Join pieces to as few ``%post`` as can be: each is read whole into a buffer of 64 KiB."""
     section: list[str] = []
     size = 0
-    for piece in pieces:
+    for piece in (part for whole in pieces for part in _parts(whole)):
         lines = [line if line.startswith("\t") or line == "'" else f"    {line}" for line in piece]
         length = sum(len(line.encode()) + 1 for line in lines)
         if length > 2 * _PIECE_LIMIT:
@@ -96,6 +94,20 @@ def _sections(pieces: Iterable[tuple[str, ...]]) -> Iterator[list[str]]:
         section += lines
         size += length
     yield section
+
+
+def _parts(piece: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Part a piece that is too long into its commands: those of a COPY of many files are whole lines, or go on by ``\\``."""
+    if sum(len(line.encode()) for line in piece) <= _PIECE_LIMIT:
+        yield piece
+        return
+    command: list[str] = []
+    for line in piece:
+        command.append(line)
+        if not line.endswith("\\"):
+            yield tuple(command)
+            command = []
+    yield tuple(command)
 
 
 def _with_hidden(pattern: str) -> Iterator[str]:

@@ -22,14 +22,15 @@ PROXIES = frozenset(
 )
 """Arguments that every RUN gets without a declaration, where they are given (Dockerfile reference, "Predefined ARGs")."""
 
-READ_ONLY = frozenset({"UID", "EUID", "GID", "PPID", "GROUPS", "BASHPID"})
-"""Variables that bash or Apptainer's own interpreter does not let a container's environment set."""
+NOT_KEPT = frozenset({"UID", "EUID", "GID", "PPID", "GROUPS", "BASHPID", "SHLVL", "PWD", "OLDPWD", "IFS", "HOME"})
+"""Variables that a container does not get: shells own them and let nobody set them; HOME is that of who runs it."""
 
 PORTS = "io.github.hpcdeploy.ports"
 """The label that says what EXPOSE says: the network is the machine's own, so that nothing must be published."""
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_TEMPORARY = re.compile(r"(?<![\w.-])/(var/)?tmp\b")
 _ROOT = re.compile(r"(root|0)?(:(root|0))?")
 _HARMLESS = {"network": "default", "security": "sandbox"}
 
@@ -63,6 +64,8 @@ class StageState:
     def __post_init__(self) -> None:
         """Begin with what the base image says of itself."""
         self.environment = {"PATH": DEFAULT_PATH, **dict(self.base.env)}
+        # Apptainer reads them as shell text and lets the machine's own win; so they are set again, as they stand.
+        self.own |= {name: value for name, value in self.base.env if _IDENTIFIER.fullmatch(name)}
         self.workdir = posixpath.normpath(self.base.workdir or "/")
         self.user = self.base.user
         self.entrypoint, self.command = self.base.entrypoint, self.base.cmd
@@ -195,6 +198,10 @@ class StageState:
             raise one.refused(
                 f"runs as the user {self.user!r}, but a build has only root; put 'USER root' before it, or leave USER out"
             )
+        if _TEMPORARY.search("".join((one.rest, *(document.text for document in one.here)))):
+            self.notes.setdefault(
+                f"line {one.line}: RUN names /tmp, which is the building machine's own: what it leaves there is not kept"
+            )
         begin = f"run_{self.chain}"
         said = f"say {word(f'line {one.line}: RUN {one.rest[:100]}')}"
         here = one.here
@@ -234,10 +241,9 @@ class StageState:
                 raise one.refused(f"sets {name!r}, which no shell can set; use letters, digits and '_'")
             self.environment[name] = value
             self.own[name] = value
-            if name in READ_ONLY and self.final:
-                self.notes.setdefault(
-                    f"line {one.line}: the variable {name} is set for RUN, but not in containers: shells own it"
-                )
+            if name in NOT_KEPT and self.final:
+                owner = "the person who runs one" if name == "HOME" else "the shell"
+                self.notes.setdefault(f"line {one.line}: ENV {name} is set for RUN, but in containers it is that of {owner}")
         self._link(words(f"{name}={value}" for name, value in new))
 
     def _arg(self, one: Instruction) -> None:
@@ -304,7 +310,8 @@ class StageState:
     def _link(self, assignments: str) -> None:
         """Add a function that runs a program with what is set so far; later assignments win, as in env(1)."""
         if not assignments:
-            self.shell.append((f"workdir={word(self.workdir)}", 'run_0() { cd "$workdir" && exec env "$@"; }'))
+            base = "".join(f"{word(f'{name}={value}')} " for name, value in self.own.items())
+            self.shell.append((f"workdir={word(self.workdir)}", f'run_0() {{ cd "$workdir" && exec env {base}"$@"; }}'))
             return
         self.chain += 1
         self.shell.append((f'run_{self.chain}() {{ run_{self.chain - 1} {assignments} "$@"; }}',))

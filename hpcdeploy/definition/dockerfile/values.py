@@ -19,8 +19,8 @@ class PlannedStage:
     """One stage of the definition.
 
     ``shell`` are the pieces of ``%post``, each some lines that belong together. ``taken`` are copies from earlier stages
-    with their names, ``given`` the patterns that later stages take from this one. ``environment`` and ``labels`` are what
-    the Dockerfile itself sets.
+    with their names, ``given`` the patterns that later stages take from this one. ``environment`` is that of the
+    image under it with what the Dockerfile sets, ``labels`` only the latter.
     """
 
     name: str

@@ -9,14 +9,17 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from hpcdeploy import __version__
+from hpcdeploy.definition.dockerfile.context import Context, Entry
+from hpcdeploy.definition.dockerfile.parsing import parse_dockerfile
 from hpcdeploy.definition.dockerfile.quoting import PREAMBLE, word, written
 from hpcdeploy.definition.dockerfile.rendering import render_dockerfile
+from hpcdeploy.definition.dockerfile.translation import translate
 from hpcdeploy.definition.dockerfile.values import Plan, PlannedStage, Start
 from hpcdeploy.definition.grammar import Stage, read_definition, substitute
 from hpcdeploy.definition.pixi_dockerfile import quoted
 from hpcdeploy.errors import DefinitionError
 from hpcdeploy.image import ImageSettings
-from hpcdeploy.source import DockerfileSource
+from hpcdeploy.source import DockerfileSource, OciConfig
 from tests.definition.dockerfile.samples import SAMPLES, plan_of
 from tests.definition.samples import AWKWARD
 
@@ -80,6 +83,10 @@ def test_an_image_that_is_only_copied_from_runs_nothing() -> None:
 def test_a_long_stage_is_several_sections_that_apptainer_joins() -> None:
     text = "FROM base\n" + "".join(f"RUN echo {number:04} {'x' * 1000}\n" for number in range(100))
     assert render(plan_of(text)).count("\n%post\n") > 3
+    many = {f"{number:04}": Entry(kind="file", mode=0o664) for number in range(3000)}
+    dockerfile = parse_dockerfile("FROM base\nCOPY . /x\n")
+    plan = translate(dockerfile, context=Context(entries=many), image_config=lambda reference: OciConfig())
+    assert render(plan).count("    chmod 0664 ") == 3000
     with pytest.raises(DefinitionError, match="longer than Apptainer reads"):
         render(plan_of(f"FROM base\nRUN echo {'x' * 70000}"))
 

@@ -186,7 +186,7 @@ def test_only_stages_that_the_target_needs_are_looked_at() -> None:
 def test_a_stage_on_a_stage_does_its_instructions_again_and_says_so() -> None:
     plan = plan_of("FROM base AS a\nENV A=1\nARG B=2\nFROM a\nRUN echo $A")
     [stage] = plan.stages
-    assert stage.environment == (("A", "1"),)
+    assert stage.environment == (*BASE.env, ("A", "1"))
     assert "starts from the stage a" in plan.notes[0]
 
 

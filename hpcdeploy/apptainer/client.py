@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from spython.main.base import Client
@@ -61,9 +61,10 @@ def find_program(name: str = "") -> str:
 class ApptainerClient(Client):  # type: ignore[misc]  # spython carries no types
     """spython's client for one resolved `program`."""
 
-    def __init__(self, program: str = "") -> None:
-        """Look the program up; `MissingProgramError` where there is none."""
+    def __init__(self, program: str = "", *, kept_back: Collection[str] = ()) -> None:
+        """Look the program up; `MissingProgramError` where there is none. The variables `kept_back` are not passed on."""
         super().__init__()
+        self.kept_back = kept_back
         self.program = find_program(program)
         self.quiet = False
         self.debug = False
@@ -79,14 +80,14 @@ class ApptainerClient(Client):  # type: ignore[misc]  # spython carries no types
         *,
         build_args: Sequence[tuple[str, str]] = (),
         options: Sequence[str] = (),
-        environment: Mapping[str, str | None] | None = None,
+        environment: Mapping[str, str] | None = None,
         on_line: Line = ignore_line,
         mask: Mask = as_it_is,
     ) -> None:
         """Build `image`, which appears whole or not at all; relative ``%files`` are those of the definition's folder.
 
-        `options` are further ones of ``build``, `environment` is added to the client's, where None takes a variable
-        away. Every line passes `mask` before anybody sees it. Raises `CommandFailedError`.
+        `options` are further ones of ``build``, `environment` is added to the client's. Every line passes `mask` before
+        anybody sees it. Raises `CommandFailedError`.
         """
         part = image.with_name(f".{image.name}.part")
         part.unlink(missing_ok=True)
@@ -107,7 +108,7 @@ class ApptainerClient(Client):  # type: ignore[misc]  # spython carries no types
         cmd: Sequence[str],
         *,
         cwd: Path | None = None,
-        environ: Mapping[str, str | None] | None = None,
+        environ: Mapping[str, str] | None = None,
         on_line: Line = ignore_line,
         mask: Mask = as_it_is,
         **_spython: object,
@@ -117,7 +118,7 @@ class ApptainerClient(Client):  # type: ignore[misc]  # spython carries no types
         process = subprocess.Popen(
             cmd,
             cwd=cwd,
-            env={name: value for name, value in (os.environ | dict(environ or {})).items() if value is not None},
+            env={name: value for name, value in {**os.environ, **(environ or {})}.items() if name not in self.kept_back},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

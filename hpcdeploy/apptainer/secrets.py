@@ -34,9 +34,9 @@ def secret_lines(secrets: Mapping[str, SecretValue]) -> bytes:
     return b"".join(name.encode() + b" " + base64.b64encode(value.reveal()) + b"\n" for name, value in secrets.items())
 
 
-def kept_back(secrets: Mapping[str, SecretValue]) -> dict[str, str | None]:
-    """Return the variables that secrets came from, each with None: no child of this process is to inherit them."""
-    return {value.variable: None for value in secrets.values() if value.variable}
+def kept_back(secrets: Mapping[str, SecretValue]) -> frozenset[str]:
+    """Return the variables that secrets came from: no child of this process is to inherit them."""
+    return frozenset(value.variable for value in secrets.values() if value.variable)
 
 
 @contextmanager

@@ -45,14 +45,12 @@ def build_here(
     from hpcdeploy.apptainer.client import ApptainerClient, CommandFailedError
 
     check_secrets(definition, secrets)
-    client = ApptainerClient(program)
+    client = ApptainerClient(program, kept_back=kept_back(secrets))
     version = client.version()
     check_version(version, empty_argument=_has_empty_argument(definition))
     text = redirect(definition.text, mirrors)
     prefix = "SINGULARITY" if version.program.startswith("singularity") else "APPTAINER"
-    environment = kept_back(secrets)
-    if needs_plain_http(text):
-        environment[f"{prefix}_NOHTTPS"] = "1"
+    environment = {f"{prefix}_NOHTTPS": "1"} if needs_plain_http(text) else {}
     show = Show(report)
     folder = work / definition.inputs[:16]
     with only_build(folder, show):

@@ -1,9 +1,12 @@
 """Building with this machine's own Apptainer: on the lab's login node itself, where there is a real one."""
 
+import hashlib
 import json
+import secrets
 import shutil
 import subprocess
 import sysconfig
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +14,7 @@ import pytest
 
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
+from tests.builds.searching import holding, needles, watching
 
 ROOT = Path(__file__).parent.parent.parent
 PARTS = ("hpcdeploy", "defs", "login_templates")
@@ -27,26 +31,28 @@ LIBRARIES = (
     "charset_normalizer",
 )
 BUILD = """
-import json, sys
+import json, os, sys
 from dataclasses import asdict
 from pathlib import Path
 from hpcdeploy.config.files import load_project
 from hpcdeploy.errors import HpcdeployError
 from hpcdeploy.flows.build import build_here
 from hpcdeploy.flows.generate import generate
+from hpcdeploy.flows.secrets import read_secrets
 work, registry = Path(sys.argv[1]), sys.argv[2]
 project = load_project(work / "project")
 [settings] = project.images.values()
 definition = generate(settings, project.root)
-steps = []
+secrets = read_secrets(settings, definition.secrets, project.root, os.environ)
+steps, lines = [], []
 try:
     built = build_here(definition, work / "out" / "x.sif", work=work / "builds", mirrors=(("ghcr.io", registry),),
-                       report=lambda event: event.is_step and steps.append(event.text))
-    print(json.dumps({"built": asdict(built), "steps": steps}))
+                       secrets=secrets, report=lambda event: (steps if event.is_step else lines).append(event.text))
+    print(json.dumps({"built": asdict(built), "steps": steps, "lines": lines}))
 except HpcdeployError as error:
-    print(json.dumps({"error": str(error), "code": error.exit_code, "steps": steps}))
+    print(json.dumps({"error": str(error), "code": error.exit_code, "steps": steps, "lines": lines}))
 """
-Build = Callable[[], dict[str, object]]
+Build = Callable[..., dict[str, object]]
 
 
 @pytest.fixture
@@ -69,13 +75,13 @@ def place(lab: Lab) -> Iterator[Path]:
 
 @pytest.fixture
 def build(lab: Lab, place: Path) -> Build:
-    def run() -> dict[str, object]:
+    def run(**variables: str) -> dict[str, object]:
         work = f"{lab.scratch}/build-here"
         done: subprocess.CompletedProcess[bytes] = inside(
             lab,
             ["python3", "-c", BUILD, work, lab.registry],
             user=lab.user,
-            environment={"PYTHONPATH": f"{work}/site", "PYTHONDONTWRITEBYTECODE": "1"},
+            environment={"PYTHONPATH": f"{work}/site", "PYTHONDONTWRITEBYTECODE": "1", **variables},
         )
         assert done.returncode == 0, done.stderr.decode()
         answer: dict[str, object] = json.loads(done.stdout.decode().splitlines()[-1])
@@ -98,6 +104,32 @@ def test_an_image_is_built_tested_recorded_and_not_built_again(lab: Lab, place: 
     again = build()
     assert again["built"] == built
     assert "running %test" not in again["steps"]  # type: ignore[operator]
+
+
+def test_a_build_with_a_secret_leaves_no_byte_of_it_and_no_pipe(lab: Lab, place: Path, build: Build) -> None:
+    since, token = time.time(), secrets.token_hex(16)
+    digest = hashlib.sha256(token.encode()).hexdigest()
+    run = f'printf %s "$TOKEN" | sha256sum | grep {digest}; sleep 1.0625; echo "said: $TOKEN"'
+    settings = place / "project" / "hpcdeploy.toml"
+    image, rest = settings.read_text().split("[image]\n", 1)
+    asking = 'secrets = { TOKEN = { env = "MARKED" } }\n' + f"setup = [{{ run = {json.dumps(run)}, secrets = ['TOKEN'] }}]\n"
+    settings.write_text(f"{image}[image]\n{asking}{rest}")
+    wanted = needles(token.encode())
+    with watching(wanted) as seen:
+        answer = build(MARKED=token)
+    assert "built" in answer, answer
+    assert "said: ***" in answer["lines"]  # type: ignore[operator]
+    assert not any(needle.decode() in json.dumps(answer) for needle in wanted)
+    unpack = ["apptainer", "build", "--sandbox", f"{lab.scratch}/build-here/unpacked", str(answer["built"]["path"])]  # type: ignore[index]
+    assert inside(lab, unpack, user=lab.user).returncode == 0
+    assert (place / "unpacked/run/secrets").is_dir()
+    assert holding([place, lab.state / "home", lab.state / "tmp", lab.logs], wanted, since) == []
+    assert [path for path in place.rglob("*") if path.is_fifo()] == []
+    assert any("sleep 1.0625" in words for words in seen.environments)
+    # hpcdeploy itself was started with the variable; of what it starts, the step alone has it.
+    own = {words for words in seen.environments if words.split()[0] not in ("sleep", "sha256sum", "grep")}
+    assert own
+    assert all("build_here(" in words for words in own), own
 
 
 def test_a_failing_test_fails_the_build_and_leaves_no_image(place: Path, build: Build) -> None:

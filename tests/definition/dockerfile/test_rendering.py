@@ -112,8 +112,9 @@ def test_every_variable_has_its_value_in_the_container(values: dict[str, str]) -
     lines = [line for line in post.split("\n") if "export " in line]
     made = subprocess.run(["sh", "-c", "\n".join((*PREAMBLE, *lines))], capture_output=True, check=True).stdout
     for name, value in values.items():
-        read = ["sh", "-c", 'eval "$1"; printf %s "${' + name + '}"', "sh", made]
-        assert subprocess.run(read, capture_output=True, check=True).stdout == value.encode()
+        read = 'eval "$1"; printf %s "${' + name + '}"'
+        done = subprocess.run(["sh", "-c", read, "sh", made.decode()], capture_output=True, check=True)
+        assert done.stdout == value.encode()
 
 
 @settings(deadline=None, max_examples=60)

@@ -1,5 +1,7 @@
 """What each instruction becomes, and what is refused with its line and reason."""
 
+from collections.abc import Mapping
+
 import pytest
 
 from hpcdeploy.definition.dockerfile.values import PlannedStage, Start
@@ -8,12 +10,12 @@ from hpcdeploy.source import OciConfig
 from tests.definition.dockerfile.samples import BASE, plan_of
 
 
-def final(text: str, base: OciConfig = BASE, **args: str) -> PlannedStage:
+def final(text: str, base: OciConfig = BASE, args: Mapping[str, str] | None = None) -> PlannedStage:
     return plan_of(f"FROM base\n{text}", base=base, args=args).stages[-1]
 
 
-def shell(text: str, **args: str) -> str:
-    return "\n".join(line for piece in final(text, **args).shell for line in piece)
+def shell(text: str) -> str:
+    return "\n".join(line for piece in final(text).shell for line in piece)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +144,7 @@ def test_a_here_document_becomes_a_script_or_the_shell_s_text() -> None:
 
 
 def test_an_argument_stays_one_and_what_was_put_into_the_text_is_checked() -> None:
-    stage = final('ARG A=1\nARG B\nARG C=" x"\nARG D=${A}2\nRUN echo $A', B="given")
+    stage = final('ARG A=1\nARG B\nARG C=" x"\nARG D=${A}2\nRUN echo $A', args={"B": "given"})
     assert stage.arguments == (("A", "1"), ("B", "given"), ("D", "12"))
     lines = [line for piece in stage.shell for line in piece]
     assert 'same A "$arg_A" 1' in lines
@@ -172,7 +174,7 @@ def test_arguments_of_both_scopes() -> None:
 
 
 def test_a_proxy_needs_no_declaration() -> None:
-    assert final("RUN a", HTTP_PROXY="http://p:1").arguments == (("HTTP_PROXY", "http://p:1"),)
+    assert final("RUN a", args={"HTTP_PROXY": "http://p:1"}).arguments == (("HTTP_PROXY", "http://p:1"),)
 
 
 def test_only_stages_that_the_target_needs_are_looked_at() -> None:

@@ -38,7 +38,7 @@ WORKDIR /app
 COPY --from=build /app /app
 [% else %]
 COPY --from=build /app/.pixi/envs/$ENVIRONMENT /app/.pixi/envs/$ENVIRONMENT
-# The ignore files are needed for 'pixi run' to work in the container.
+# Without these two, 'pixi run' would write them into an image that nobody can write to.
 COPY --from=build /app/.pixi/.gitignore /app/.pixi/.condapackageignore /app/.pixi/
 [% for words in kept %]
 COPY --from=build [= words =]

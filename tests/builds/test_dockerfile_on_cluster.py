@@ -57,6 +57,7 @@ COPY single /new/name
 COPY single /existing/
 COPY single /existing
 COPY empty /made
+RUN ln -s single link-file && ln -s /work/src link-folder
 
 FROM build AS middle
 RUN echo middle > /middle
@@ -66,6 +67,7 @@ COPY --from=build /dist/*.whl /wheels/
 COPY --from=middle /work/there /middle /all/
 COPY --from=BUILD /work /new/name /existing /unpacked /made /copied/
 COPY --from=0 /work /again
+COPY --from=build /work/link-file /work/link-folder /links/
 COPY --from=ghcr.io/prefix-dev/pixi:noble /etc/debian_version /
 WORKDIR /again
 WORKDIR rel
@@ -160,6 +162,9 @@ def inside_image(image: BuiltImage, transport: Transport, line: str) -> str:
         ("/all/odd ! name's", "odd\n"),
         ("/all/middle", "middle\n"),
         ("/copied/name", "single\n"),
+        ("/links/link-file", "single\n"),
+        ("/links/a.txt", "a\n"),
+        ("/links/sub/inner", "inner\n"),
         ("/copied/single", "single\n"),
         ("/copied/a.txt", "a\n"),
     ],
@@ -180,6 +185,7 @@ def test_a_file_holds_what_docker_would_put_there(image: BuiltImage, transport: 
         ("ls -A /again/src/sub", "inner\nodd ! name's\n"),
         ("ls -A /again/there", ".hidden.txt\na.txt\ninner\nodd ! name's\n"),
         ('printf %s "$GREETING|$A"', 'hi "there" $X it\'s|'),
+        ("[ ! -L /links/link-file ] && echo a file", "a file\n"),
         ("ls -d /again/rel", "/again/rel\n"),
     ],
 )  # fmt: skip

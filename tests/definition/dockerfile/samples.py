@@ -30,7 +30,6 @@ CONTEXT = Context(
 )
 
 LESSON = """\
-# Declare build ARGs in global scope
 ARG CUDA_VERSION="12"
 ARG ENVIRONMENT="gpu"
 

@@ -30,7 +30,7 @@ ARG ENVIRONMENT
 ARG COLOUR
 WORKDIR /app
 COPY --from=build /app/.pixi/envs/$ENVIRONMENT /app/.pixi/envs/$ENVIRONMENT
-# The ignore files are needed for 'pixi run' to work in the container.
+# Without these two, 'pixi run' would write them into an image that nobody can write to.
 COPY --from=build /app/.pixi/.gitignore /app/.pixi/.condapackageignore /app/.pixi/
 COPY --from=build /app/pixi.toml /app/pixi.toml
 COPY --from=build /app/pixi.lock /app/pixi.lock

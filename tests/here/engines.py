@@ -1,4 +1,7 @@
-"""A real podman on this machine, for as long as the tests need one: its own storage, its own view of the control groups."""
+"""A real podman and a real Docker engine on this machine, for as long as the tests need them.
+
+They have storage of their own, and a view of their own of the control groups.
+"""
 
 import os
 import resource
@@ -7,6 +10,8 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests.lab.observing import eventually
 
 # Without these three a machine that is a container itself cannot start one: limits may not be raised there, control groups
 # may not be made, and a network of its own is not what is tested.
@@ -34,14 +39,14 @@ class Podman:
     """Starts commands where podman works; ``environment`` is what they need besides."""
 
     def __init__(self, namespace: int, environment: dict[str, str]) -> None:
-        self._enter = ("nsenter", f"--target={namespace}", "--mount", "--")
+        self.enter = ("nsenter", f"--target={namespace}", "--mount", "--")
         self.environment = environment
 
     def __call__(
         self, *words: str | bytes, cwd: Path, stdin: bytes = b"", check: bool = False
     ) -> "subprocess.CompletedProcess[bytes]":
         # nsenter goes to the root of the other view; env --chdir comes back.
-        argv = [*self._enter, "env", f"--chdir={cwd}", *words]
+        argv = [*self.enter, "env", f"--chdir={cwd}", *words]
         done = subprocess.run(argv, env=self.environment, input=stdin, capture_output=True, check=False, timeout=120)
         assert not check or done.returncode == 0, done.stderr.decode()
         return done
@@ -49,22 +54,15 @@ class Podman:
 
 @contextmanager
 def podman_in(folder: Path) -> Iterator[Podman]:
-    """Set podman up with everything in `folder`; at the end its mounts go with the namespace that they are in.
-
-    It goes by docker's name too: it reads docker's command lines (podman(1)).
-    """
+    """Set podman up with everything in `folder`; at the end its mounts go with the namespace that they are in."""
     files, processes = (min(resource.getrlimit(kind)[0], 1024) for kind in (resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC))
     configuration = folder / "containers.conf"
     configuration.write_text(CONTAINERS.format(files=files, processes=processes if processes > 0 else 1024))
     storage = folder / "storage.conf"
     storage.write_text(STORAGE.format(driver="vfs", folder=folder))
-    programs = folder / "bin"
-    programs.mkdir()
-    podman = shutil.which("podman")
-    assert podman is not None, "podman is missing: sh tests/packages.sh installs it"
-    (programs / "docker").symlink_to(podman)
     environment = {
-        "PATH": f"{programs}:{os.environ['PATH']}",
+        "PATH": os.environ["PATH"],
+        "DOCKER_HOST": f"unix://{folder}/docker.sock",
         "HOME": str(folder),
         "CONTAINERS_CONF": str(configuration),
         "CONTAINERS_STORAGE_CONF": str(storage),
@@ -77,6 +75,32 @@ def podman_in(folder: Path) -> Iterator[Podman]:
             yield Podman(namespace.pid, environment)
         finally:
             namespace.kill()
+
+
+@contextmanager
+def docker_in(folder: Path, podman: Podman) -> Iterator[None]:
+    """Start a Docker engine where `podman` works, for the socket that its environment names."""
+    options = {
+        "--host": f"unix://{folder}/docker.sock",
+        "--data-root": f"{folder}/docker",
+        "--exec-root": f"{folder}/docker-run",
+        "--pidfile": f"{folder}/docker.pid",
+        "--storage-driver": "vfs",
+        "--exec-opt": "native.cgroupdriver=cgroupfs",
+        "--bridge": "none",
+    }
+    words = [word for pair in options.items() for word in pair]
+    program = "/usr/sbin/dockerd"
+    command = [*podman.enter, program, *words, "--iptables=false", "--ip6tables=false"]
+    with (folder / "dockerd.log").open("wb") as log:
+        engine = subprocess.Popen(command, env=podman.environment, stdout=log, stderr=log)
+    try:
+        answers = eventually(lambda: podman("docker", "version", cwd=folder).returncode == 0)
+        assert answers, (folder / "dockerd.log").read_text()
+        yield
+    finally:
+        engine.terminate()
+        engine.wait(timeout=30)
 
 
 def make_image(podman: Podman, folder: Path, name: str) -> None:
@@ -96,7 +120,8 @@ def make_image(podman: Podman, folder: Path, name: str) -> None:
     subprocess.run(["tar", "-C", root, "-cf", archive, "."], check=True)
     changes = ['ENTRYPOINT ["/entrypoint"]', 'CMD ["/bin/sh", "-c", "echo own command in $PWD"]', "WORKDIR /run"]
     options = [word for change in changes for word in ("--change", change)]
-    podman("podman", "import", "--quiet", *options, str(archive), name, cwd=folder, check=True)
+    for engine in ("podman", "docker"):
+        podman(engine, "import", *options, str(archive), name, cwd=folder, check=True)
 
 
 def _copy(file: Path, root: Path) -> None:

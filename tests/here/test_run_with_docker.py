@@ -1,7 +1,4 @@
-"""Running with a real podman on this machine: an image with an entry point, as Docker's are.
-
-There is no Docker engine: docker's command lines are run by podman under docker's name, since it reads the same words.
-"""
+"""Running with a real podman and a real Docker engine on this machine: an image with an entry point."""
 
 import json
 import sys
@@ -11,7 +8,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from tests.here.podman import Podman, make_image, podman_in
+from tests.here.engines import Podman, docker_in, make_image, podman_in
 from tests.lab.observing import eventually
 
 COMMAND = str(Path(sys.executable).with_name("hpcdeploy"))
@@ -22,7 +19,7 @@ Hpcdeploy = Callable[..., "CompletedProcess[bytes]"]
 @pytest.fixture(scope="module")
 def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
     folder = tmp_path_factory.mktemp("podman")
-    with podman_in(folder) as ready:
+    with podman_in(folder) as ready, docker_in(folder, ready):
         make_image(ready, folder, "localhost/hpcdeploy-test:one")
         yield ready
 
@@ -103,7 +100,7 @@ def test_an_instance_is_started_listed_used_and_stopped(
     assert b"runs already" in hpcdeploy(*start, "sh").stderr
     assert hpcdeploy("instance", "stop", "--all").returncode == 0
     assert running() == {}
-    assert podman("podman", "ps", "--all", "--quiet", cwd=tmp_path).stdout == b""
+    assert podman(engine, "ps", "--all", "--quiet", cwd=tmp_path).stdout == b""
 
 
 def test_an_instance_that_ended_by_itself_is_told_and_makes_room(hpcdeploy: Hpcdeploy) -> None:

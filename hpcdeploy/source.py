@@ -98,6 +98,7 @@ class OciConfig:
     labels: tuple[tuple[str, str], ...] = ()
     ports: tuple[str, ...] = ()
     on_build: tuple[str, ...] = ()
+    shell: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
     stop_signal: str = ""
     health_check: bool = False

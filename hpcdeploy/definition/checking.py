@@ -13,7 +13,9 @@ def check_definition(text: str, build_args: Mapping[str, str] | None = None) -> 
     if [stage.header.get("stage") for stage in before] != [stage.header.get("stage") for stage in after] or not after:
         raise DefinitionError("a build argument's value changes the definition's stages; leave line breaks out of it")
     if any("bootstrap" not in stage.header for stage in after):
-        raise DefinitionError("the definition has lines before its first 'Bootstrap:', which must come first: move them down")
+        raise DefinitionError(
+            "the definition has lines before its first 'Bootstrap:', which must come first: move them down"
+        )
     _check_copies(after)
     return after
 

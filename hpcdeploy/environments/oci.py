@@ -101,6 +101,7 @@ def read_config(content: bytes, *, digest: str = "") -> OciConfig:
         labels=tuple(_strings(config, "Labels").items()),
         ports=tuple(sorted(_table(config, "ExposedPorts"))),
         on_build=_words(config, "OnBuild"),
+        shell=_words(config, "Shell"),
         volumes=tuple(sorted(_table(config, "Volumes"))),
         stop_signal=_text(config, "StopSignal"),
         health_check=_health_check(config),

@@ -27,6 +27,7 @@ SAID = {
     "StopSignal": "SIGINT",
     "Healthcheck": {"Test": ["CMD", "true"]},
     "OnBuild": ["RUN true"],
+    "Shell": ["/bin/bash", "-c"],
 }
 READ = {
     "entrypoint": ("/entry", "a b"),
@@ -40,6 +41,7 @@ READ = {
     "stop_signal": "SIGINT",
     "health_check": True,
     "on_build": ("RUN true",),
+    "shell": ("/bin/bash", "-c"),
 }
 
 

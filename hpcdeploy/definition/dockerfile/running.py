@@ -69,7 +69,7 @@ class StageState:
         self.workdir = posixpath.normpath(self.base.workdir or "/")
         self.user = self.base.user
         self.entrypoint, self.command = self.base.entrypoint, self.base.cmd
-        self.shell_words: tuple[str, ...] = ("/bin/sh", "-c")
+        self.shell_words: tuple[str, ...] = self.base.shell or ("/bin/sh", "-c")
         self._link("")
         for name in sorted(PROXIES & self.given.keys()):
             self.known[name] = ""

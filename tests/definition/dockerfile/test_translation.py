@@ -72,6 +72,10 @@ def test_a_base_s_own_triggers_are_refused() -> None:
         final("RUN x", OciConfig(on_build=("RUN y",)))
 
 
+def test_a_base_s_own_shell_runs_the_lines() -> None:
+    assert "( run_0 bash -c a )" in str(final("RUN a", OciConfig(shell=("bash", "-c"))))
+
+
 @pytest.mark.parametrize("text", ["RUN a", "# only a comment", "ARG A=1"])
 def test_a_file_without_a_stage_is_refused(text: str) -> None:
     with pytest.raises(DefinitionError):

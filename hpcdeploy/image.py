@@ -40,10 +40,10 @@ class ImageSettings:
     """One image of the project, as its settings say it (``[image]`` or ``[images.NAME]``).
 
     ``tags`` are given wherever ``latest`` is. ``base`` is the image that the build stage starts from, ``final_base`` the
-    final one; empty leaves the choice to the source. ``setup`` runs in the final stage with the environment active, ``test`` are shell lines of ``%test``;
-    ``command`` is what runs when nobody says what to run, ``start`` what an instance runs (empty: the command).
-    ``environment`` are variables that the container sets besides the activation. ``ports`` are those that the command
-    listens on; ``bind_points`` are folders that are made so that a site can bind something there.
+    final one; empty leaves the choice to the source. ``setup`` runs in the final stage with the environment active,
+    ``test`` are shell lines of ``%test``; ``command`` is what runs when nobody says what to run, ``start`` what an instance
+    runs (empty: the command). ``environment`` are variables that the container sets besides the activation. ``ports`` are
+    those that the command listens on; ``bind_points`` are folders that are made so that a site can bind something there.
     """
 
     name: str

@@ -101,8 +101,9 @@ class Definition:
 class BuiltImage:
     """A ``.sif`` that was built: its sha256 (64 hex digits, no prefix) is its name in every cache.
 
-    ``path`` is where it lies here, or empty where it only lies in the cache of the cluster ``built_on``. ``inputs`` is the
-    sha256 of everything that went in; ``size`` is in bytes, ``created`` an RFC 3339 time; ``base`` is the image under it.
+    ``path`` is where it lies here, or, where it only lies in the cache of the cluster ``built_on``, where it lies there. One
+    that was fetched from there lies in the cache of ``cached_on`` still. ``inputs`` is the sha256 of everything that went
+    in; ``size`` is in bytes, ``created`` an RFC 3339 time; ``base`` is the image under it.
     """
 
     name: str
@@ -114,6 +115,7 @@ class BuiltImage:
     path: str = ""
     built_on: str = ""
     base: str = ""
+    cached_on: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """Where an image comes from: a locked environment, an image that exists, a Dockerfile, a definition file."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -102,3 +103,7 @@ class OciConfig:
     volumes: tuple[str, ...] = ()
     stop_signal: str = ""
     health_check: bool = False
+
+
+ImageConfigOf = Callable[[str], OciConfig]
+"""Asks a registry what an image says of itself: ``registry/repository:tag`` (no scheme) for linux/amd64."""

@@ -13,11 +13,11 @@ ROWS = (
     ("flows",),
     ("apptainer", "engine", "registry", "scheduler", "transport", "store", "lab"),
     ("config", "definition", "picture", "tags"),
-    ("templates", "environments", "image", "source", "job", "cluster", "run", "shell"),
-    ("errors", "login_node", "progress", "secret", "spelling", "treemap"),
+    ("templates", "environments", "image", "job", "cluster", "run", "shell"),
+    ("errors", "login_node", "progress", "secret", "source", "spelling", "treemap", "whole_file"),
 )
 # Values that are made of values, and text that is made of quoted words.
-ALLOWED = {("cluster", "job"), ("run", "cluster"), ("image", "source"), ("environments", "source")}
+ALLOWED = {("cluster", "job"), ("run", "cluster")}
 SEAMS = {"spython": "apptainer", "oras": "registry", "paramiko": "transport"}
 ROW_OF = {part: row for row, parts in enumerate(ROWS) for part in parts}
 

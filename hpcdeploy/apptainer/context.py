@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from hpcdeploy.errors import BuildError
 from hpcdeploy.image import Definition
+from hpcdeploy.whole_file import sha256_of
 
 DEFINITION = "image.def"
 """Name of the definition in the folder."""
@@ -23,9 +24,8 @@ def stage_context(definition: Definition, text: str, folder: Path) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file.source, target)
         target.chmod(file.mode)
-        with target.open("rb") as copied:
-            if hashlib.file_digest(copied, "sha256").hexdigest() != file.sha256:
-                raise _changed(file.source)
+        if sha256_of(target) != file.sha256:
+            raise _changed(file.source)
     for inner in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
         inner.chmod(0o755)  # whatever the umask: the image takes it over
     path = folder / DEFINITION
@@ -50,8 +50,7 @@ def pack_context(definition: Definition, text: str, archive: Path) -> str:
                     raise _changed(file.source) from error
             if content.sha256.hexdigest() != file.sha256:
                 raise _changed(file.source)
-    with archive.open("rb") as whole:
-        return hashlib.file_digest(whole, "sha256").hexdigest()
+    return sha256_of(archive)
 
 
 class _Hashed:

@@ -3,11 +3,11 @@
 import json
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from hashlib import file_digest
 from pathlib import Path
 
 from hpcdeploy.errors import BuildError
 from hpcdeploy.image import BuiltImage, Definition
+from hpcdeploy.whole_file import sha256_of, write_whole
 
 SUFFIX = ".json"
 
@@ -20,10 +20,8 @@ def record_path(image: Path) -> Path:
 def write_record(image: BuiltImage) -> BuiltImage:
     """Write the record beside the image, by rename; give the image back."""
     path = record_path(Path(image.path))
-    part = path.with_name(f".{path.name}.part")
-    values = {name: value for name, value in asdict(image).items() if name not in ("path", "built_on")}
-    part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    part.replace(path)
+    values = {name: value for name, value in asdict(image).items() if name not in ("path", "built_on", "cached_on")}
+    write_whole(path, json.dumps(values, indent=2) + "\n")
     return image
 
 
@@ -67,9 +65,3 @@ def read_image(values: object, where: str) -> BuiltImage:
                 **{name: str(text) for name, text in texts.items()}, size=size, base=base if isinstance(base, str) else ""
             )
     raise BuildError(f"{where} is not the record of an image: {values!r}; remove it and build again")
-
-
-def sha256_of(path: Path) -> str:
-    """Return a file's sha256 in hex digits."""
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()

@@ -41,6 +41,7 @@ def generate(
     from hpcdeploy.cli.place import here
     from hpcdeploy.config.resolution import choose_images
     from hpcdeploy.errors import ConfigError
+    from hpcdeploy.whole_file import write_whole
 
     place = here()
     chosen = choose_images(place.project, images or (), every=every)
@@ -57,10 +58,7 @@ def generate(
         return
     for name, text in texts.items():
         path = output / f"{name}.def" if several else output
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.part")
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
+        write_whole(path, text)
         show.say(f"wrote {path}")
 
 
@@ -86,6 +84,5 @@ def _dockerfiles(
             print(text.dockerfile, end="")
             continue
         path = output / f"{name}.Dockerfile" if several else output
-        path.parent.mkdir(parents=True, exist_ok=True)
         written, ignore = write_dockerfile(text, path, root)
         show.say(f"wrote {written} and {ignore}; the context is {root}")

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -67,8 +66,7 @@ def bring_home(place: "Place", built: "BuiltImage", target: Path) -> "BuiltImage
 
     cluster = place.cluster(built.built_on)
     with connections() as open_connections, show.transfer(f"fetching the image from {cluster.name}") as progress:
-        fetched = fetch_built(built, open_connections.to(cluster), target, progress=progress)
-    return replace(fetched, built_on="")
+        return fetch_built(built, open_connections.to(cluster), target, progress=progress)
 
 
 def show_event(event: "BuildEvent") -> None:

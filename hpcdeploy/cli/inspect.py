@@ -78,6 +78,7 @@ def _draw(reports: "list[Report]", path: Path, project: Path) -> None:
     from hpcdeploy.errors import ConfigError
     from hpcdeploy.flows.inspect.report import SourceReport
     from hpcdeploy.picture import draw
+    from hpcdeploy.whole_file import write_whole
 
     if path.suffix not in (".svg", ".html"):
         raise ConfigError(f"--picture {path} was given; expected a name that ends in .svg or .html")
@@ -88,7 +89,5 @@ def _draw(reports: "list[Report]", path: Path, project: Path) -> None:
         )
     [report] = sized
     text = draw(title_of(report), report.items, page=path.suffix == ".html", facts=facts_of(report), overrides=project)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    write_whole(path, text)
     show.say(f"wrote {path}")

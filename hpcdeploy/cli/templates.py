@@ -54,6 +54,7 @@ def copy(
     """Copy a shipped template into the project, where it is in force from then on: edit it there."""
     from hpcdeploy.cli.place import here
     from hpcdeploy.errors import ConfigError
+    from hpcdeploy.whole_file import write_whole
 
     template = _find(name)
     target = here().project.root / template.name
@@ -61,11 +62,8 @@ def copy(
         raise ConfigError(f"{target} is the shipped template itself; go to a project's folder first")
     if target.exists() and not force:
         raise ConfigError(f"{target} is there already, and may have been edited; overwrite it with --force")
-    part = target.with_name(f".{target.name}.part")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(_text(_shipped(template)), encoding="utf-8")
-        part.replace(target)
+        write_whole(target, _text(_shipped(template)))
     except OSError as error:
         raise ConfigError(f"{target} cannot be written: {error.strerror}") from error
     print(f"wrote {target}; what it says is in force now")

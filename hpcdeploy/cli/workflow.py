@@ -32,6 +32,7 @@ def workflow(
     from hpcdeploy.flows.workflow_paths import repository_root, watched_paths
     from hpcdeploy.registry.asking import image_config
     from hpcdeploy.tags import read_git_facts
+    from hpcdeploy.whole_file import write_whole
 
     project = here().project
     top = repository_root(project.root)
@@ -55,8 +56,5 @@ def workflow(
     if output is None:
         print(text, end="")
         return
-    output.parent.mkdir(parents=True, exist_ok=True)
-    part = output.with_name(f".{output.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(output)
+    write_whole(output, text)
     show.say(f"wrote {output}")

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hpcdeploy.engine.contract import Engine, EngineName
+from hpcdeploy.whole_file import write_whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +52,7 @@ class Instances:
         folder = self.folder(instance.name)
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
-        part = folder / ".instance.json.part"
-        part.write_text(json.dumps(asdict(instance)), encoding="utf-8")
-        part.replace(folder / "instance.json")
+        write_whole(folder / "instance.json", json.dumps(asdict(instance)))
 
     def forget(self, name: str) -> None:
         """Remove an instance's folder."""

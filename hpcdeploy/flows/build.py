@@ -10,7 +10,7 @@ from hpcdeploy.apptainer import login_node
 from hpcdeploy.apptainer.context import pack_context, stage_context
 from hpcdeploy.apptainer.diagnosis import explain
 from hpcdeploy.apptainer.progress import Report, Show, ignore_event
-from hpcdeploy.apptainer.record import describe, read_image, read_record, sha256_of, write_record
+from hpcdeploy.apptainer.record import describe, read_image, read_record, write_record
 from hpcdeploy.apptainer.secrets import check_secrets, kept_back, secret_lines, serving
 from hpcdeploy.apptainer.version import check_version, parse_version
 from hpcdeploy.apptainer.workplace import only_build, remove
@@ -22,6 +22,7 @@ from hpcdeploy.login_node import SHELL, read_answer
 from hpcdeploy.progress import Progress, ignore_progress
 from hpcdeploy.secret import NO_SECRETS, SecretValue, masking
 from hpcdeploy.transport.contract import Completed, Transport
+from hpcdeploy.whole_file import sha256_of
 
 
 def build_here(
@@ -146,7 +147,7 @@ def fetch_built(
         part.replace(output)
     finally:
         part.unlink(missing_ok=True)
-    return write_record(replace(image, path=str(output), built_on=""))
+    return write_record(replace(image, path=str(output), built_on="", cached_on=image.built_on))
 
 
 def _run(stdin: bytes, definition: Definition, transport: Transport, show: Show) -> Mapping[str, object]:

@@ -6,12 +6,13 @@ from pathlib import Path
 from hpcdeploy.definition.guard import argument
 from hpcdeploy.definition.pixi_dockerfile import DockerText, render_pixi_dockerfile
 from hpcdeploy.errors import DefinitionError
-from hpcdeploy.flows.sources.contract import ImageConfigOf, Request, no_registry
+from hpcdeploy.flows.sources.contract import Request, no_registry
 from hpcdeploy.flows.sources.own_code import NOT_SOURCE
 from hpcdeploy.flows.sources.pixi import answered
 from hpcdeploy.flows.sources.staging import LEFT_OUT
 from hpcdeploy.image import ImageSettings
-from hpcdeploy.source import PixiSource
+from hpcdeploy.source import ImageConfigOf, PixiSource
+from hpcdeploy.whole_file import write_whole
 
 _OURS = "# Made by hpcdeploy: "
 
@@ -57,7 +58,5 @@ def write_dockerfile(text: DockerText, target: Path, project: Path) -> tuple[Pat
     is_main = target.resolve() == (project / "Dockerfile").resolve()
     ignore = common if is_main and ours else target.with_name(f"{target.name}.dockerignore")
     for path, content in ((ignore, text.ignore), (target, text.dockerfile)):
-        part = path.with_name(f".{path.name.lstrip('.')}.part")
-        part.write_text(content, encoding="utf-8")
-        part.replace(path)
+        write_whole(path, content)
     return target, ignore

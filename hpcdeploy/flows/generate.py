@@ -10,9 +10,9 @@ from hpcdeploy.definition.guard import argument
 from hpcdeploy.definition.secrets import with_mount_point
 from hpcdeploy.errors import DefinitionError
 from hpcdeploy.flows.sources import definition, dockerfile, oci, pixi, spack
-from hpcdeploy.flows.sources.contract import ImageConfigOf, Prepared, Request, S, no_registry
+from hpcdeploy.flows.sources.contract import Prepared, Request, S, no_registry
 from hpcdeploy.image import ContextFile, Definition, ImageSettings
-from hpcdeploy.source import DefinitionSource, DockerfileSource, OciSource, PixiSource, SpackSource
+from hpcdeploy.source import DefinitionSource, DockerfileSource, ImageConfigOf, OciSource, PixiSource, SpackSource
 
 
 def generate(

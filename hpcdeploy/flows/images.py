@@ -22,8 +22,9 @@ def delivery_of(
     """Say how a login node gets `image`: an image of the project, or an ``oras://`` reference.
 
     An image of the project is the one last built here: pulled, pinned by digest, from where it was pushed; or, where
-    it was built on this very cluster, taken from its cache. One that was never built here is what its first repository calls
-    ``latest``. Raises `ConfigError` where the image is neither in a registry nor in this cluster's cache.
+    it was built on this very cluster, fetched since or not, taken from its cache. One that was never built here is what
+    its first repository calls ``latest``. Raises `ConfigError` where the image is neither in a registry nor in this
+    cluster's cache.
     """
 
     def pulled(published: PublishedImage) -> Delivery:
@@ -49,7 +50,7 @@ def delivery_of(
     publications = store.publications(built.sha256)
     if publications:
         return pulled(publications[0])
-    if built.built_on != cluster.name:
+    if cluster.name not in (built.built_on, built.cached_on):
         raise ConfigError(
             f"the image {image!r} was built but never pushed, so {cluster.name} cannot have it; run 'hpcdeploy push' first, "
             f"or build it there: 'hpcdeploy build --on {cluster.name}'"

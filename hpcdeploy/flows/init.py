@@ -7,6 +7,7 @@ from hpcdeploy.config.files import PROJECT_FILE_NAME, settings_in
 from hpcdeploy.config.first_settings import Facts, first_settings
 from hpcdeploy.environments.pixi import is_manifest, read_manifest
 from hpcdeploy.errors import ConfigError, EnvironmentFileError
+from hpcdeploy.whole_file import write_whole
 
 MANIFESTS = ("pixi.toml", "pyproject.toml")
 
@@ -23,10 +24,8 @@ def init(folder: Path, *, force: bool = False) -> Path:
     elif (place := settings_in(folder)) is not None:
         raise ConfigError(f"{place[0]} holds settings already, in [{place[1]}]; expected them in one file: edit them there")
     text = first_settings(look_around(folder))
-    partial = path.with_name(f".{path.name}.new")
     try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        write_whole(path, text)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
     return path

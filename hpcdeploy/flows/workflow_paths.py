@@ -6,9 +6,8 @@ from pathlib import Path
 
 from hpcdeploy.config.project import Project
 from hpcdeploy.flows.generate import generate
-from hpcdeploy.flows.sources.contract import ImageConfigOf
 from hpcdeploy.image import ImageSettings
-from hpcdeploy.source import DefinitionSource, DockerfileSource, OciSource, PixiSource, SpackSource
+from hpcdeploy.source import DefinitionSource, DockerfileSource, ImageConfigOf, OciSource, PixiSource, SpackSource
 
 TEMPLATES = "defs"
 """The folder of a project's own templates that say how images are made."""

@@ -48,12 +48,6 @@ class FileBody:
             self._progress(done, self._size)
 
 
-def hash_file(path: Path) -> str:
-    """Give a file's sha256 as 64 hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 class PartialFile:
     """A download that is not finished: a file beside the destination, locked while it is written, resumed when found again.
 

@@ -13,7 +13,7 @@ from hpcdeploy.progress import Progress, ignore_progress
 from hpcdeploy.transport.command_line import check_words, shown
 from hpcdeploy.transport.contract import Completed, Output, ignore_output
 from hpcdeploy.transport.pump import BLOCK, SilenceError, blocks, pump
-from hpcdeploy.transport.whole_file import whole_file
+from hpcdeploy.whole_file import whole_file
 
 _COPY_BLOCK = 1024 * 1024
 

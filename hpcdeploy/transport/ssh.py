@@ -21,7 +21,7 @@ from hpcdeploy.transport.pump import LostError, SilenceError, blocks, ignore_cou
 from hpcdeploy.transport.ssh_auth import Ask, terminal_ask
 from hpcdeploy.transport.ssh_connection import Connection, SignallingTransport, connect
 from hpcdeploy.transport.ssh_settings import Hop, SshSettings, find_ssh, look_up, route, this_person
-from hpcdeploy.transport.whole_file import part_name, whole_file
+from hpcdeploy.whole_file import part_name, whole_file
 
 _WINDOW = 8 * 1024 * 1024
 _PACKET = 256 * 1024

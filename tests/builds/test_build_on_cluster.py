@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy.apptainer.progress import BuildEvent
-from hpcdeploy.apptainer.record import read_record, record_path, sha256_of
+from hpcdeploy.apptainer.record import read_record, record_path
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import BuildError, MissingProgramError, TransportError
 from hpcdeploy.flows.build import build_on, fetch_built
@@ -15,6 +15,7 @@ from hpcdeploy.flows.generate import generate
 from hpcdeploy.image import BuiltImage
 from hpcdeploy.transport.connect import open_transport
 from hpcdeploy.transport.contract import Transport
+from hpcdeploy.whole_file import sha256_of
 from tests.builds.conftest import EXAMPLE, SETTINGS, Quick
 
 ROOT = "/scratch/lab/build-tests"
@@ -121,11 +122,12 @@ def test_the_same_inputs_are_not_built_again(built: BuiltImage, cluster: Cluster
 
 
 def test_a_fetched_image_is_checked_and_has_its_record_beside_it(
-    built: BuiltImage, transport: Transport, tmp_path: Path
+    built: BuiltImage, cluster: Cluster, transport: Transport, tmp_path: Path
 ) -> None:
     fetched = fetch_built(built, transport, tmp_path / "example.sif")
     assert sha256_of(tmp_path / "example.sif") == built.sha256
-    assert read_record(tmp_path / "example.sif") == fetched
+    assert read_record(tmp_path / "example.sif") == replace(fetched, cached_on="")
+    assert fetched.cached_on == cluster.name
     with pytest.raises(TransportError, match="is damaged"):
         fetch_built(replace(built, sha256="0" * 64), transport, tmp_path / "other.sif")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["example.json", "example.sif"]

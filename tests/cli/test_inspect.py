@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from hpcdeploy.apptainer.record import sha256_of, write_record
+from hpcdeploy.apptainer.record import write_record
 from hpcdeploy.image import BuiltImage
 from hpcdeploy.store import Store, default_path
+from hpcdeploy.whole_file import sha256_of
 from tests.apptainer.sifs import DEFINITION, JSON, Part, partition, sif, signature, squashfs
 
 COMMAND = str(Path(sys.executable).with_name("hpcdeploy"))

@@ -5,7 +5,7 @@ folder of its own, and one ``%post`` does what the instructions say, one after t
 Source of what Docker does: the Dockerfile reference, and ``frontend/dockerfile/dockerfile2llb/convert.go`` of BuildKit.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from hpcdeploy.definition.dockerfile.context import Context
@@ -13,9 +13,7 @@ from hpcdeploy.definition.dockerfile.parsing import Dockerfile
 from hpcdeploy.definition.dockerfile.running import StageState
 from hpcdeploy.definition.dockerfile.stages import Stage, Stages, read_stages
 from hpcdeploy.definition.dockerfile.values import Plan, PlannedStage
-from hpcdeploy.source import OciConfig
-
-ImageConfigOf = Callable[[str], OciConfig]
+from hpcdeploy.source import ImageConfigOf, OciConfig
 
 
 @dataclass

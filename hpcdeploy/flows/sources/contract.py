@@ -1,18 +1,15 @@
 """What the preparation of a definition is asked, and what it answers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from hpcdeploy.errors import RegistryError
 from hpcdeploy.image import ContextFile, ImageSettings
-from hpcdeploy.source import OciConfig, Source
+from hpcdeploy.source import ImageConfigOf, OciConfig, Source
 
 S = TypeVar("S", bound=Source)
-
-ImageConfigOf = Callable[[str], OciConfig]
-"""Asks a registry what an image says of itself: ``registry/repository:tag`` (no scheme) for linux/amd64."""
 
 
 def no_registry(reference: str) -> OciConfig:

@@ -11,8 +11,9 @@ from hpcdeploy.environments.pixi_lock import read_locked
 from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.flows.sources.contract import Prepared, Request
 from hpcdeploy.flows.sources.own_code import own_packages, own_source
-from hpcdeploy.flows.sources.staging import context_file, copied_files, read_text, sha256
+from hpcdeploy.flows.sources.staging import context_file, copied_files, read_text
 from hpcdeploy.source import PixiSource
+from hpcdeploy.whole_file import sha256_of
 
 MANIFESTS = ("pixi.toml", "pyproject.toml")
 LOCK = "pixi.lock"
@@ -86,7 +87,7 @@ def _recipe(request: Request[PixiSource], folder: Path) -> PixiRecipe:
         environment=environment.name,
         cuda=guard.cuda_version(request.build_args.get("CUDA_VERSION", cuda)),
         workspace=(manifest.name, LOCK, *own_settings, *(str(PurePosixPath(script)) for script in scripts)),
-        lock_sha256=sha256(lock_file),
+        lock_sha256=sha256_of(lock_file),
         secrets=request.source.secrets,
         glibc=locked.glibc or workspace.glibc(environment),
         own=own_packages(environment, locked, str(lock_file)),

@@ -19,9 +19,10 @@ from hpcdeploy.environments.spack_target import Target, choose_target
 from hpcdeploy.errors import DefinitionError, EnvironmentFileError
 from hpcdeploy.flows.sources.contract import Prepared, Request
 from hpcdeploy.flows.sources.spack_files import recipe, referenced, repositories, ship
-from hpcdeploy.flows.sources.staging import copied_files, read_text, sha256
+from hpcdeploy.flows.sources.staging import copied_files, read_text
 from hpcdeploy.source import SpackSource
 from hpcdeploy.spelling import nearest
+from hpcdeploy.whole_file import sha256_of
 
 MANIFEST, LOCK = "spack.yaml", "spack.lock"
 
@@ -54,7 +55,7 @@ def prepare(request: Request[SpackSource]) -> Prepared:
         ),
         credentials=tuple(name for mirror in mirrors for name in mirror.variables),
         container=manifest.container,
-        lock_sha256=sha256(folder / LOCK) if lock is not None else "",
+        lock_sha256=sha256_of(folder / LOCK) if lock is not None else "",
         recipes_namespace=_namespace(source, lock),
     )
     notes = [*_notes(request, manifest, configurations, target, lock), *_credentials(request, mirrors)]

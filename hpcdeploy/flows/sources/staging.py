@@ -1,6 +1,5 @@
 """The project's files that a build needs, found and measured. Nothing is written."""
 
-import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 from hpcdeploy.definition.parts import staged_copy
 from hpcdeploy.errors import DefinitionError, EnvironmentFileError
 from hpcdeploy.image import ContextFile, ImageSettings
+from hpcdeploy.whole_file import sha256_of
 
 LEFT_OUT = frozenset({".git", ".pixi", ".hpcdeploy", "__pycache__", ".DS_Store"})
 """Names that no copied folder brings along: they are caches, history, or another machine's environments."""
@@ -46,7 +46,7 @@ def context_file(path: Path, staged: str) -> ContextFile:
     if not path.is_file():
         raise EnvironmentFileError(f"{path} is missing or no regular file, but the image needs it")
     mode = 0o755 if path.stat().st_mode & 0o111 else 0o644
-    return ContextFile(source=path, staged=staged, mode=mode, sha256=sha256(path))
+    return ContextFile(source=path, staged=staged, mode=mode, sha256=sha256_of(path))
 
 
 def read_text(path: Path) -> str:
@@ -55,12 +55,6 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise EnvironmentFileError(f"{path} cannot be read as UTF-8 text: {error}") from error
-
-
-def sha256(path: Path) -> str:
-    """Return a file's sha256 in hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _walk(project: Path, path: Path, staged: str, above: tuple[Path, ...], what: str) -> Iterator[ContextFile]:

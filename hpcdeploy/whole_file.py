@@ -1,5 +1,6 @@
-"""A file that appears whole or not at all."""
+"""Files of this machine that appear whole or not at all, and the sha256 of a whole one."""
 
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -35,3 +36,19 @@ def whole_file(path: Path, *, executable: bool = False) -> Iterator[BinaryIO]:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write `text` to `path` as UTF-8, in folders that are made where they are missing; raises OSError.
+
+    Whoever reads `path` meanwhile gets what was there before.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as file:
+        file.write(text.encode())
+
+
+def sha256_of(path: Path) -> str:
+    """Return a file's sha256 in hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -84,6 +84,7 @@ def _source_facts(report: SourceReport) -> Facts:
         ("glibc wanted", report.glibc),
         ("target", ", ".join(report.targets)),
         ("base image", report.base),
+        ("final base image", report.final_base if report.final_base != report.base else ""),
         ("channels", ", ".join(report.channels)),
         ("locked", "; ".join(others)),
         ("last build", f"{report.built.created}, {written(report.built.size)}" if report.built else ""),

@@ -141,6 +141,39 @@ def test_without_a_name_every_image_of_the_project_is_told(folder: Folder) -> No
     assert [item["kind"] for item in found[0]["items"]] == ["conda", "conda", "file", "pypi"]
 
 
+SPACK = "spack:\n  specs: [zlib]\n  packages:\n    all:\n      require: target=zen3\n"
+
+
+@pytest.mark.parametrize(
+    ("settings", "facts"),
+    [
+        ("", {"cuda": "12.9", "base": "ghcr.io/prefix-dev/pixi:noble-cuda-12.9.1"}),
+        ('pixi = { cuda = "13.1" }', {"cuda": "13.1", "base": "ghcr.io/prefix-dev/pixi:noble-cuda-13.0.0"}),
+        ('pixi = { cuda = "" }', {"cuda": "", "base": "ghcr.io/prefix-dev/pixi:noble"}),
+        ('base = "me/pixi:1"', {"base": "me/pixi:1", "final_base": "me/pixi:1"}),
+        ('final-base = "debian:12"', {"base": "ghcr.io/prefix-dev/pixi:noble-cuda-12.9.1", "final_base": "debian:12"}),
+        ("spack = {}", {"base": "docker.io/spack/ubuntu-noble:1.2.2", "final_base": "docker.io/ubuntu:24.04"}),
+        ("spack = {}", {"targets": ["zen3"]}),
+        ('spack = { target = "x86_64_v4" }', {"targets": ["x86_64_v4"]}),
+    ],
+)
+def test_an_image_of_the_project_shows_what_its_definition_will_choose(
+    folder: Folder, settings: str, facts: dict[str, object]
+) -> None:
+    (folder.path / "spack.yaml").write_text(SPACK)
+    (folder.path / "hpcdeploy.toml").write_text(f"[image]\n{settings}\n")
+    [found] = json.loads(folder.run("--json").stdout)
+    assert {name: found[name] for name in facts} == facts
+    said = folder.run().stdout
+    generated = subprocess.run(
+        [COMMAND, "generate"], cwd=folder.path, env=folder.environment, capture_output=True, text=True, check=True
+    )
+    starts = [line.removeprefix("From: ") for line in generated.stdout.splitlines() if line.startswith("From: ")]
+    assert starts == [found["base"], found["final_base"]]
+    assert f"base image        {found['base']}\n".replace(" ", "") in said.replace(" ", "")
+    assert ("final base image" in said) is (found["base"] != found["final_base"])
+
+
 def test_json_holds_everything(folder: Folder) -> None:
     found = json.loads(folder.run("pixi.lock", "--against", "pixi.lock", "--json").stdout)
     assert (found["type"], found["environment"], found["platform"]) == ("source", "default", "linux-64")

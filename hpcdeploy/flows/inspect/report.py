@@ -15,8 +15,9 @@ class SourceReport:
     ``source`` is the kind (``pixi``, ``spack``, ``oci``, ``dockerfile``, ``definition``), ``where`` its file, folder or
     address, ``image`` the project's name for it (empty outside of one). ``platform`` is the one that ``items`` are for;
     ``environments`` are all that the lock file has, with their platforms. ``cuda``, ``glibc`` and ``targets`` are what is
-    wanted of the machine (empty: nothing said). ``changes`` are those since ``against``; None where there is nothing to
-    compare with. ``notes`` are what a reader must know to understand the numbers.
+    wanted of the machine (empty: nothing said). ``base`` and ``final_base`` are the images that the two stages start
+    from (empty: not known before the definition is made). ``changes`` are those since ``against``; None where there is
+    nothing to compare with. ``notes`` are what a reader must know to understand the numbers.
     """
 
     source: str
@@ -30,6 +31,7 @@ class SourceReport:
     cuda: str = ""
     glibc: str = ""
     base: str = ""
+    final_base: str = ""
     items: tuple[Item, ...] = ()
     against: str = ""
     changes: Changes | None = None

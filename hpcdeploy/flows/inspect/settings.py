@@ -4,12 +4,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from hpcdeploy.definition.bases import choose_base, load_bases
+from hpcdeploy.definition.spack import bases
 from hpcdeploy.environments.inventory import Item, largest_first
+from hpcdeploy.environments.spack import read_environment
 from hpcdeploy.flows.inspect.against import Older, last_build
 from hpcdeploy.flows.inspect.report import SourceReport
+from hpcdeploy.flows.inspect.spack import LOCK as SPACK_LOCK
+from hpcdeploy.flows.inspect.spack import MANIFEST as SPACK_MANIFEST
 from hpcdeploy.flows.inspect.spack import inspect_spack
 from hpcdeploy.flows.inspect.workspace import inspect_workspace
-from hpcdeploy.flows.sources.staging import copied_files
+from hpcdeploy.flows.sources.pixi import LOCK
+from hpcdeploy.flows.sources.staging import copied_files, read_text
 from hpcdeploy.image import ImageSettings
 from hpcdeploy.source import DefinitionSource, DockerfileSource, OciSource, PixiSource, SpackSource
 from hpcdeploy.store import Store
@@ -39,7 +45,6 @@ def inspect_settings(
     return replace(
         report,
         image=settings.name,
-        base=settings.base or report.base,
         items=largest_first((*report.items, *files)),
         built=store.latest_build(project, settings.name),
     )
@@ -54,10 +59,16 @@ def _source(
     match settings.source:
         case PixiSource() as source:
             folder = project / source.workspace
-            return inspect_workspace(folder, environment or source.environment, against=other(folder / "pixi.lock"))
+            report = inspect_workspace(folder, environment or source.environment, against=other(folder / LOCK))
+            cuda = report.cuda if source.cuda is None else source.cuda
+            base = settings.base or choose_base(load_bases(project), cuda)[0]
+            return replace(report, cuda=cuda, base=base, final_base=settings.final_base or base)
         case SpackSource() as source:
             folder = project / source.environment
-            return inspect_spack(folder, against=other(folder / "spack.lock"))
+            report = inspect_spack(folder, target=source.target, against=other(folder / SPACK_LOCK))
+            manifest = folder / SPACK_MANIFEST
+            base, final_base = bases(settings, read_environment(read_text(manifest), str(manifest)).container)
+            return replace(report, base=base, final_base=final_base)
         case OciSource() as source:
             where = source.reference
             return SourceReport(source="oci", where=where, base=where, notes=(_IN_BASE,))

@@ -15,8 +15,11 @@ MANIFEST, LOCK = "spack.yaml", "spack.lock"
 _UNKNOWN = "Spack compiles the packages: their sizes are not known before the image is built"
 
 
-def inspect_spack(folder: Path, *, against: Older | None = None) -> SourceReport:
-    """Report on the Spack environment in `folder`; raises `EnvironmentFileError`."""
+def inspect_spack(folder: Path, *, target: str = "", against: Older | None = None) -> SourceReport:
+    """Report on the Spack environment in `folder`; raises `EnvironmentFileError`.
+
+    Without a lock file, `target` takes the place of what ``spack.yaml`` requires, as it does in the build.
+    """
     manifest, lock = folder / MANIFEST, folder / LOCK
     if not manifest.is_file():
         raise EnvironmentFileError(f"{folder} holds no {MANIFEST}; name the folder of a Spack environment")
@@ -27,7 +30,7 @@ def inspect_spack(folder: Path, *, against: Older | None = None) -> SourceReport
         return SourceReport(
             source="spack",
             where=str(manifest),
-            targets=tuple(dict.fromkeys(asked)),
+            targets=(target,) if target else tuple(dict.fromkeys(asked)),
             items=largest_first(roots),
             notes=(
                 f"there is no {LOCK}, so only the roots are known; 'spack concretize' writes one",

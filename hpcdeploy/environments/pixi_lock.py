@@ -92,8 +92,8 @@ def read_locked(text: str, environment: str, *, file: str = "pixi.lock", subdir:
     environments = _table(top.get("environments"), f"{file}: environments")
     if environment not in environments:
         raise EnvironmentFileError(
-            f"{file} has no environment {environment!r}; {nearest(environment, tuple(environments))} "
-            "If the manifest has it, run 'pixi lock'"
+            f"{file} has no environment {environment!r}: if the manifest has it, run 'pixi lock'; "
+            f"{nearest(environment, tuple(environments))}"
         )
     key = f"{file}: environments.{environment}"
     locked = _table(environments[environment], key)

@@ -87,7 +87,7 @@ def test_a_package_of_the_workspace_itself_is_local() -> None:
     [
         (V6.replace("version: 6", "version: 8", 1), "gpu", ["is of version 8", "up to 7", "does not guess"]),
         (V6.replace("version: 6", "version: 4", 1), "gpu", ["is of version 4", "pixi lock"]),
-        (V6, "gpo", ["has no environment 'gpo'", "did you mean 'gpu'?"]),
+        (V6, "gpo", ["has no environment 'gpo': if the manifest has it, run 'pixi lock'; did you mean 'gpu'?"]),
         (V6.replace("linux-64:", "linux-aarch64:", 1), "gpu", ["is not locked for linux-64", "linux-aarch64"]),
         (V6.replace("- conda:", "- conda", 1), "gpu", ["pixi.lock"]),
         ("version: 6\nenvironments: [\n", "gpu", ["line 3", "not valid YAML"]),

@@ -30,7 +30,9 @@ REPOSITORY = "prefix-dev/pixi"
 TAG = "noble"
 SLIM = "library/debian:trixie-slim"
 SUITE = "trixie"
-PACKAGES = ("ca-certificates", "python3")
+PACKAGES = ("ca-certificates", "mount", "python3")
+"""What is put to Debian's essential packages; images of Debian and Ubuntu have mount(8) too, whose priority is required."""
+
 UNNEEDED = (
     *("etc/apt/sources.list", "etc/apt/apt.conf.d/99mmdebstrap"),
     *("var/cache/debconf", "var/log/*", "usr/lib/*/gconv", "usr/lib/python3*/pydoc_data"),

@@ -1,7 +1,6 @@
 """Dockerfiles built by the real Apptainer: what lands in the image, and what runs, is what Docker's rules say."""
 
 import subprocess
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from hpcdeploy.image import BuiltImage, ImageSettings
 from hpcdeploy.lab.state import Lab
 from hpcdeploy.registry.asking import image_config
 from hpcdeploy.source import DockerfileSource, OciConfig
-from hpcdeploy.transport.connect import open_transport
 from hpcdeploy.transport.contract import Transport
 from tests.builds.test_build_on_cluster import shell
 
@@ -79,25 +77,21 @@ ENTRYPOINT ["printf", "<%s>\n", "e 1"]
 CMD ["it's", "$HOME", "{{ Z }}", "two\nlines"]
 """
 
+OWN_TMP = """FROM ghcr.io/prefix-dev/pixi:noble AS build
+COPY single /tmp/
+COPY single /var/tmp/sub/x
+RUN (echo "[$(ls -A /tmp)]"; echo "[$(ls -A /var/tmp)]"; stat -c %a /tmp; cat /var/tmp/sub/x) > /said
+WORKDIR /tmp/build
+RUN pwd > out && echo built > ../product && mkdir ../folder && echo inner > ../folder/.hidden && cp /said /tmp/said
 
-@pytest.fixture(scope="module")
-def cluster(lab: Lab) -> Cluster:
-    return Cluster(
-        name="lab",
-        host=lab.host,
-        ssh_config=str(lab.ssh_config),
-        root="$SCRATCH/dockerfile-tests",
-        mirrors=(("ghcr.io", lab.registry),),
-    )
-
-
-@pytest.fixture(scope="module")
-def transport(cluster: Cluster) -> Iterator[Transport]:
-    clean = "chmod -R u+rwX $SCRATCH/dockerfile-tests 2>/dev/null; rm -rf $SCRATCH/dockerfile-tests"
-    with open_transport(cluster) as opened:
-        opened.run(["sh", "-c", clean])
-        yield opened
-        opened.run(["sh", "-c", clean])
+FROM ghcr.io/prefix-dev/pixi:noble
+COPY --from=build /tmp/said /said
+RUN echo "[$(ls -A /tmp)]" >> /said
+COPY --from=build /tmp/product /opt/renamed
+COPY --from=build /tmp/build/* /tmp/folder /all/
+COPY --from=build /tmp /whole
+RUN rm -rf /tmp/* /var/tmp/*
+"""
 
 
 @pytest.fixture(scope="module")
@@ -135,9 +129,9 @@ def asked(lab: Lab, reference: str) -> OciConfig:
 
 
 @pytest.fixture(scope="module")
-def image(lab: Lab, cluster: Cluster, transport: Transport, project: Path, settings: ImageSettings) -> BuiltImage:
+def image(lab: Lab, place: Cluster, transport: Transport, project: Path, settings: ImageSettings) -> BuiltImage:
     definition = generate(settings, project, image_config=lambda reference: asked(lab, reference))
-    return build_on(definition, cluster, transport)
+    return build_on(definition, place, transport)
 
 
 def inside_image(image: BuiltImage, transport: Transport, line: str) -> str:
@@ -145,7 +139,7 @@ def inside_image(image: BuiltImage, transport: Transport, line: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("place", "content"),
+    ("path", "content"),
     [
         ("/again/odd", 'it\'s "%post"\n'),
         ("/again/percent", "100% 1001\n"),
@@ -169,8 +163,8 @@ def inside_image(image: BuiltImage, transport: Transport, line: str) -> str:
         ("/copied/a.txt", "a\n"),
     ],
 )
-def test_a_file_holds_what_docker_would_put_there(image: BuiltImage, transport: Transport, place: str, content: str) -> None:
-    assert shell(transport, 'apptainer exec "$1" cat "$2"', image.path, place) == content
+def test_a_file_holds_what_docker_would_put_there(image: BuiltImage, transport: Transport, path: str, content: str) -> None:
+    assert shell(transport, 'apptainer exec "$1" cat "$2"', image.path, path) == content
 
 
 @pytest.mark.parametrize(
@@ -212,20 +206,49 @@ def quick(lab: Lab, folder: Path, text: str) -> ImageSettings:
 
 
 def test_a_run_that_fails_fails_the_build_and_is_named(
-    lab: Lab, cluster: Cluster, transport: Transport, tmp_path: Path
+    lab: Lab, place: Cluster, transport: Transport, tmp_path: Path
 ) -> None:
     settings = quick(lab, tmp_path, "RUN true\nRUN echo all; exit 3\nRUN echo never\n")
     definition = generate(settings, tmp_path, image_config=lambda reference: asked(lab, reference))
     with pytest.raises(BuildError) as raised:
-        build_on(definition, cluster, transport)
+        build_on(definition, place, transport)
     assert "line 3: RUN echo all; exit 3" in str(raised.value)
 
 
 def test_an_argument_that_was_put_into_the_text_stops_a_build_that_changes_it(
-    lab: Lab, cluster: Cluster, transport: Transport, tmp_path: Path
+    lab: Lab, place: Cluster, transport: Transport, tmp_path: Path
 ) -> None:
     settings = quick(lab, tmp_path, "ARG PLACE=/here\nWORKDIR $PLACE\n")
     definition = generate(settings, tmp_path, image_config=lambda reference: asked(lab, reference))
     with pytest.raises(BuildError) as raised:
-        build_on(replace(definition, build_args=(("PLACE", "/there"),), inputs="0" * 64), cluster, transport)
+        build_on(replace(definition, build_args=(("PLACE", "/there"),), inputs="0" * 64), place, transport)
     assert "made with PLACE=/here" in str(raised.value)
+
+
+def test_a_stage_has_a_tmp_of_its_own(lab: Lab, place: Cluster, transport: Transport, tmp_path: Path) -> None:
+    (tmp_path / "single").write_text("single\n")
+    (tmp_path / "Dockerfile").write_text(OWN_TMP)
+    definition = generate(
+        ImageSettings(name="tmp", source=DockerfileSource()), tmp_path, image_config=lambda reference: asked(lab, reference)
+    )
+    shell(transport, "touch /tmp/kept /var/tmp/kept")
+    image = build_on(definition, place, transport)
+    assert (
+        shell(transport, "rm /tmp/kept /var/tmp/kept; ls -d /tmp/single /tmp/product /var/tmp/sub 2>/dev/null; true") == ""
+    )
+    assert inside_image(
+        image, transport, "cat /said; ls -A /all /whole; cat /opt/renamed /all/out; ls -A /.hpcdeploy 2>&1 | grep -c ."
+    ) == (
+        "[single]\n[sub]\n1777\nsingle\n[]\n"
+        "/all:\n.hidden\nout\n\n/whole:\nbuild\nfolder\nproduct\nsaid\nsingle\nbuilt\n/tmp/build\n1\n"
+    )
+
+
+def test_a_stage_without_mount_does_not_use_the_machine_s_tmp(
+    lab: Lab, place: Cluster, transport: Transport, tmp_path: Path
+) -> None:
+    settings = quick(lab, tmp_path, "RUN rm -f /bin/mount /usr/bin/mount\nRUN rm -rf /tmp/*\n")
+    shell(transport, "touch /tmp/kept")
+    with pytest.raises(BuildError, match=r"no /tmp of this stage's own can be mounted.*is mount\(8\) in the image\?"):
+        build_on(generate(settings, tmp_path, image_config=lambda reference: asked(lab, reference)), place, transport)
+    shell(transport, "rm /tmp/kept")

@@ -15,8 +15,11 @@ from hpcdeploy.definition.dockerfile.parsing import Instruction, here_word, list
 from hpcdeploy.definition.dockerfile.quoting import word, written
 from hpcdeploy.definition.dockerfile.words import Lexer, Lookup
 
-HOST_FOLDERS = ("/tmp", "/var/tmp", "/proc", "/sys", "/dev", "/.singularity.d", "/.hpcdeploy")  # noqa: S108 - refused
+HOST_FOLDERS = ("/proc", "/sys", "/dev", "/.singularity.d", "/.hpcdeploy")
 """Where nothing can be put: Apptainer mounts the machine's own there during %post (or keeps its own things there)."""
+
+TEMPORARY_FOLDERS = ("/tmp", "/var/tmp")  # noqa: S108 - folders of the image
+"""Where a stage that uses them has folders of its own while it is built; what is put there does not get into the image."""
 
 _REMOTE = re.compile(r"(?i)(https?|ftp|ssh|git)://|git@|\.git(#|$)")
 _OCTAL = re.compile(r"[0-7]{1,4}")
@@ -34,19 +37,26 @@ class StagedFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """A path of another stage or image (``--from``), and its place under the stage's folder; ``pattern`` is a wildcard's."""
+    """A path of another stage or image (``--from``), and its place under the stage's folder.
+
+    One that is ``gathered`` is put aside at that stage's end: a pattern, or what lies in its own ``/tmp``, gone later.
+    """
 
     origin: str
     path: str
     place: str
-    pattern: bool = False
+    gathered: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Copy:
-    """One COPY or ADD, translated: shell lines, files of the context, paths of other stages, whether ``--chown`` is lost."""
+    """One COPY or ADD, translated: shell lines, files of the context, paths of other stages, whether ``--chown`` is lost.
+
+    ``destination`` is an absolute path; one that ends in ``/`` is a folder.
+    """
 
     shell: tuple[str, ...]
+    destination: str
     files: tuple[StagedFile, ...] = ()
     taken: tuple[Taken, ...] = ()
     chown: bool = False
@@ -96,7 +106,7 @@ class Copier:
             shell.append(f"put {word(mode)} {word(destination)} {' '.join(things)}")
         shell += [f"unpack {word(destination)} {archive}" for archive in unpacked]
         shell.append(f'rm -rf "$put"/{key}')
-        return Copy(shell=tuple(shell), files=tuple(files), taken=tuple(taken), chown=chown)
+        return Copy(shell=tuple(shell), destination=destination, files=tuple(files), taken=tuple(taken), chown=chown)
 
     def _flags(self, instruction: Instruction) -> tuple[str, str, bool]:
         origin, mode, chown = "", "", False
@@ -148,7 +158,6 @@ class Copier:
 
     def _taken(self, instruction: Instruction, origin: str, source: str, place: str) -> Taken:
         path = posixpath.normpath("/" + source).replace("//", "/")
-        pattern = has_wildcard(path)
         if path == "/" or under(HOST_FOLDERS, path):
             raise instruction.refused(
                 f"takes {path} from {origin}, but what stands there while an image is built is the building machine's own"
@@ -157,9 +166,10 @@ class Copier:
             )
         if odd := next((character for character in path if character in _SPECIAL), ""):
             raise instruction.refused(f"takes {source!r}, in which %files cannot say {odd!r}; give it a plainer name")
-        if pattern and ("**" in path or "[^" in path or '"' in path):
+        if has_wildcard(path) and ("**" in path or "[^" in path or '"' in path):
             raise instruction.refused(f"takes {source!r}, a pattern that a shell reads otherwise; write '*', '?' or [a-z]")
-        return Taken(origin=origin, path=path, place=place, pattern=pattern)
+        gathered = has_wildcard(path) or under(TEMPORARY_FOLDERS, path)
+        return Taken(origin=origin, path=path, place=place, gathered=gathered)
 
     def _local(self, instruction: Instruction, source: str) -> tuple[tuple[str, str], ...]:
         if instruction.name == "ADD" and _REMOTE.search(source):
@@ -209,6 +219,7 @@ def _parent(target: str) -> str:
 
 
 def _things(taken: Taken) -> Sequence[str]:
-    if taken.pattern:
+    if has_wildcard(taken.path):
         return [f'"$put"/{taken.place}/given/*/{pattern}' for pattern in ("*", ".[!.]*", "..?*")]
-    return [f'"$put"/{taken.place}/{word(posixpath.basename(taken.path))}']
+    inner = "given/*/" if taken.gathered else ""
+    return [f'"$put"/{taken.place}/{inner}{word(posixpath.basename(taken.path))}']

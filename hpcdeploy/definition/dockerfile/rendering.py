@@ -6,6 +6,8 @@ from pathlib import Path
 from hpcdeploy import templates
 from hpcdeploy.definition import guard
 from hpcdeploy.definition.checking import check_definition
+from hpcdeploy.definition.dockerfile.copying import TEMPORARY_FOLDERS
+from hpcdeploy.definition.dockerfile.matching import under
 from hpcdeploy.definition.dockerfile.quoting import PREAMBLE, word, words
 from hpcdeploy.definition.dockerfile.running import NOT_KEPT
 from hpcdeploy.definition.dockerfile.values import Plan, PlannedStage
@@ -50,6 +52,7 @@ def render_dockerfile(plan: Plan, settings: ImageSettings, *, file: str, overrid
 
 
 def _stage(number: int, stage: PlannedStage) -> dict[str, object]:
+    gives_temporary = any(under(TEMPORARY_FOLDERS, pattern) for pattern in stage.given)
     return {
         **base_image(stage.base, "FROM"),
         "name": stage.name,
@@ -57,8 +60,8 @@ def _stage(number: int, stage: PlannedStage) -> dict[str, object]:
         "taken": [
             (
                 origin,
-                f"{PRIVATE}/given/{stage_key(taken.path)}" if taken.pattern else guard.file_word(taken.path),
-                f"{PRIVATE}/put/{taken.place}/{'given' if taken.pattern else ''}",
+                f"{PRIVATE}/given/{stage_key(taken.path)}" if taken.gathered else guard.file_word(taken.path),
+                f"{PRIVATE}/put/{taken.place}/{'given' if taken.gathered else ''}",
             )
             for origin, taken in stage.taken
         ],
@@ -67,6 +70,8 @@ def _stage(number: int, stage: PlannedStage) -> dict[str, object]:
             (stage_key(pattern), " ".join(map(_shell_pattern, _with_hidden(pattern))), word(f"nothing is {pattern}"))
             for pattern in stage.given
         ],
+        "temporary": stage.temporary or gives_temporary,
+        "temporary_from_the_start": gives_temporary and not stage.temporary,
         "needs_post": bool(stage.shell or stage.given),
         "sections": list(_sections(stage.shell)),
     }

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from hpcdeploy.definition import guard
 from hpcdeploy.definition.dockerfile.context import Context
-from hpcdeploy.definition.dockerfile.copying import HOST_FOLDERS, Copier, StagedFile, Taken
+from hpcdeploy.definition.dockerfile.copying import HOST_FOLDERS, TEMPORARY_FOLDERS, Copier, StagedFile, Taken
 from hpcdeploy.definition.dockerfile.matching import under
 from hpcdeploy.definition.dockerfile.parsing import Instruction, here_word, pairs
 from hpcdeploy.definition.dockerfile.quoting import word, words, written
@@ -60,6 +60,7 @@ class StageState:
     copies: int = 0
     number: int = 0
     command_is_set: bool = False
+    temporary: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Begin with what the base image says of itself."""
@@ -104,6 +105,16 @@ class StageState:
         """Return the stage as it was planned; `taken` names the stages that its copies come from."""
         if self.final and not _ROOT.fullmatch(self.user):
             self.notes.setdefault(f"USER {self.user} is not kept: a container of Apptainer runs as the person who starts it")
+        if self.final and self.temporary:
+            where = f"line{'s'[: len(self.temporary) > 1]} {', '.join(map(str, dict.fromkeys(self.temporary)))}"
+            self.notes.setdefault(
+                f"{where}: /tmp and /var/tmp are folders of the build's own, which are not in the image: what is put there "
+                "is there for later instructions only; in a container they are those of the machine that runs it"
+            )
+        if self.final and self.workdir not in TEMPORARY_FOLDERS and under(TEMPORARY_FOLDERS, self.workdir):
+            self.notes.setdefault(
+                f"WORKDIR {self.workdir} is not in the image; a container begins in the folder that it is started from"
+            )
         return PlannedStage(
             name=name,
             base=base,
@@ -114,6 +125,7 @@ class StageState:
             environment=tuple(self.own.items()),
             labels=tuple(self.labels.items()),
             start=Start(entrypoint=self.entrypoint, command=self.command, workdir=self.workdir),
+            temporary=bool(self.temporary),
         )
 
     def _lookup(self, name: str) -> str | None:
@@ -198,10 +210,7 @@ class StageState:
             raise one.refused(
                 f"runs as the user {self.user!r}, but a build has only root; put 'USER root' before it, or leave USER out"
             )
-        if _TEMPORARY.search("".join((one.rest, *(document.text for document in one.here)))):
-            self.notes.setdefault(
-                f"line {one.line}: RUN names /tmp, which is the building machine's own: what it leaves there is not kept"
-            )
+        self._temporary(one, one.rest, *(document.text for document in one.here))
         begin = f"run_{self.chain}"
         said = f"say {word(f'line {one.line}: RUN {one.rest[:100]}')}"
         here = one.here
@@ -224,9 +233,23 @@ class StageState:
             (said, "script=$(printf '%s\\n' \\", *written(text), "    )", f'( {begin} {words(self.shell_words)} "$script" )')
         )
 
+    def _temporary(self, one: Instruction, *texts: str) -> None:
+        """Mount the stage's own /tmp before the first instruction that may use it: RUNs before may install mount(8)."""
+        if any(map(_TEMPORARY.search, texts)):
+            if not self.temporary:
+                self.shell.append(("own_temporary",))
+            self.temporary.append(one.line)
+
     def _copy(self, one: Instruction) -> None:
         copier = Copier(context=self.context, escape=self.escape, lookup=self._lookup, workdir=self.workdir)
         copy = copier.copy(one, str(self.copies))
+        self._temporary(one, copy.destination)
+        for taken in copy.taken:
+            if under(TEMPORARY_FOLDERS, taken.path) and not self.stages.find(taken.origin, self.number):
+                raise one.refused(
+                    f"takes {taken.path} from {taken.origin}, but what stands there while an image is built is the "
+                    "building machine's own; take it from another place"
+                )
         self.copies += 1
         self.shell.append((f"say {word(f'line {one.line}: {one.name} {one.rest[:100]}')}", *copy.shell))
         self.files += copy.files
@@ -241,6 +264,7 @@ class StageState:
                 raise one.refused(f"sets {name!r}, which no shell can set; use letters, digits and '_'")
             self.environment[name] = value
             self.own[name] = value
+            self._temporary(one, value)
             if name in NOT_KEPT and self.final:
                 owner = "the person who runs one" if name == "HOME" else "the shell"
                 self.notes.setdefault(f"line {one.line}: ENV {name} is set for RUN, but in containers it is that of {owner}")
@@ -297,6 +321,7 @@ class StageState:
                 f"is {path}, which is the building machine's own folder while an image is built; choose another"
             )
         self.workdir = path
+        self._temporary(one, path)
         self.shell.append((f"workdir={word(path)}", 'mkdir -p "$workdir"'))
 
     def _label(self, new: list[tuple[str, str]]) -> None:

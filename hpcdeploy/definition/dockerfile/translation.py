@@ -120,7 +120,7 @@ def _give(others: tuple[PlannedStage, ...], final: PlannedStage) -> tuple[Planne
     for position, stage in enumerate(whole):
         patterns = tuple(
             dict.fromkeys(
-                taken.path for other in whole for name, taken in other.taken if name == stage.name and taken.pattern
+                taken.path for other in whole for name, taken in other.taken if name == stage.name and taken.gathered
             )
         )
         whole[position] = replace(stage, given=patterns)

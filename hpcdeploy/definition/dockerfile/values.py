@@ -20,7 +20,8 @@ class PlannedStage:
 
     ``shell`` are the pieces of ``%post``, each some lines that belong together. ``taken`` are copies from earlier stages
     with their names, ``given`` the patterns that later stages take from this one. ``environment`` is that of the
-    image under it with what the Dockerfile sets, ``labels`` only the latter.
+    image under it with what the Dockerfile sets, ``labels`` only the latter. ``temporary`` tells whether ``shell`` mounts
+    folders of its own over ``/tmp`` and ``/var/tmp``.
     """
 
     name: str
@@ -33,6 +34,7 @@ class PlannedStage:
     environment: tuple[tuple[str, str], ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
     start: Start = Start()
+    temporary: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -113,7 +113,24 @@ USER nobody
 CMD echo "$A" it\'s
 """
 
-SAMPLES = {"dockerfile-lesson": LESSON, "dockerfile-service": SERVICE, "dockerfile-odd": ODD}
+TEMPORARY = """\
+FROM base AS build
+RUN apt-get install make
+COPY pixi.* /tmp/
+RUN make -C /tmp && rm -rf /var/tmp/*
+FROM base AS quiet
+RUN ./make
+FROM base
+COPY --from=build /tmp/out/*.so /tmp/tool /opt/
+COPY --from=quiet /var/tmp/made /opt/renamed
+"""
+
+SAMPLES = {
+    "dockerfile-lesson": LESSON,
+    "dockerfile-service": SERVICE,
+    "dockerfile-odd": ODD,
+    "dockerfile-temporary": TEMPORARY,
+}
 
 
 def plan_of(text: str, *, base: OciConfig = BASE, args: Mapping[str, str] | None = None, target: str = "") -> Plan:

@@ -56,8 +56,8 @@ def test_shellcheck_finds_nothing_in_any_section(name: str, tmp_path: Path) -> N
                 script.write_text(section.body if section.body.startswith("#!") else f"#!/bin/sh\n{section.body}")
                 scripts.append(script)
     # SC1003, SC2016: shell text for another shell. SC2034: an argument that no RUN reads. SC2317, SC2329, SC2119, SC2120:
-    # functions that not every Dockerfile needs.
-    command = ["shellcheck", "--exclude=SC1003,SC2016,SC2034,SC2317,SC2329,SC2119,SC2120", *map(str, scripts)]
+    # functions that not every Dockerfile needs. SC2043: a path that is put aside without being a pattern.
+    command = ["shellcheck", "--exclude=SC1003,SC2016,SC2034,SC2043,SC2317,SC2329,SC2119,SC2120", *map(str, scripts)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 

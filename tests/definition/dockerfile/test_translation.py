@@ -36,9 +36,8 @@ def shell(text: str) -> str:
         ("COPY broken /x", "line 2: COPY names 'broken'"),
         ("COPY app", "line 2: COPY needs a source and a destination"),
         ("COPY pixi.* /x", "line 2: COPY has several sources"),
-        ("COPY app /tmp/x", "line 2: COPY puts something into /tmp/x"),
         ("COPY app /.hpcdeploy/x", "line 2: COPY puts something into /.hpcdeploy/x"),
-        ("WORKDIR /tmp", "line 2: WORKDIR is /tmp"),
+        ("WORKDIR /proc/x", "line 2: WORKDIR is /proc/x"),
         ("COPY --from=other:1 / /x", "line 2: COPY takes all of other:1"),
         ("COPY --from=other:1 /tmp/y /x", "line 2: COPY takes /tmp/y from other:1"),
         ("COPY --from=$A /y /x", "line 2: COPY has --from=$A"),
@@ -213,3 +212,43 @@ def test_what_is_not_kept_is_said() -> None:
 
 def test_ports_become_a_label() -> None:
     assert final("EXPOSE 80\nEXPOSE 81/udp").labels == (("io.github.hpcdeploy.ports", "80 81/udp"),)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "RUN rm -rf /var/lib/apt/lists/* /tmp/*",
+        "RUN cat <<EOF\n/var/tmp/x\nEOF",
+        "COPY app /tmp",
+        "WORKDIR /tmp/build",
+        "ENV TMPDIR=/tmp",
+    ],
+)
+def test_a_tmp_of_the_stage_s_own_is_mounted_before_the_first_instruction_that_may_use_it(text: str) -> None:
+    plan = plan_of(f"FROM base\nRUN install mount\n{text}\nRUN ls /tmp")
+    assert plan.stages[-1].temporary
+    lines = [line for piece in plan.stages[-1].shell for line in piece]
+    assert lines.count("own_temporary") == 1
+    assert lines.index("( run_0 /bin/sh -c 'install mount' )") < lines.index("own_temporary") < len(lines) - 1
+    assert any(
+        note.startswith("lines 3, ") and "/tmp and /var/tmp are folders of the build's own" in note for note in plan.notes
+    )
+
+
+@pytest.mark.parametrize("text", ["RUN ls /opt/tmp /tmpfs ./tmp", "COPY app /tmpfs", "WORKDIR /srv/tmp"])
+def test_other_folders_of_that_name_need_none(text: str) -> None:
+    plan = plan_of(f"FROM base\n{text}")
+    assert not plan.stages[-1].temporary
+    assert not plan.notes
+
+
+def test_what_a_later_stage_takes_from_tmp_is_put_aside_while_it_is_there() -> None:
+    plan = plan_of("FROM base AS build\nRUN make\nFROM base\nCOPY --from=build /tmp/a /opt/b\nCOPY --from=build /x /y")
+    build, image = plan.stages
+    assert build.given == ("/tmp/a",)
+    assert "put '' /opt/b \"$put\"/0/000/given/*/a" in [line for piece in image.shell for line in piece]
+
+
+def test_a_working_folder_in_tmp_is_not_where_a_container_begins() -> None:
+    assert any("WORKDIR /tmp/x is not in the image" in note for note in plan_of("FROM base\nWORKDIR /tmp/x").notes)
+    assert not any("WORKDIR /tmp is" in note for note in plan_of("FROM base\nWORKDIR /tmp").notes)

@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from hpcdeploy.errors import UnknownRunError
+from hpcdeploy.folders import state_folder
 from hpcdeploy.image import BuiltImage, PublishedImage
 from hpcdeploy.run import Run, RunStatus, State, TaskStatus
 
@@ -39,8 +40,7 @@ CREATE TABLE IF NOT EXISTS published (
 
 def default_path(environment: Mapping[str, str] = os.environ) -> Path:
     """Say where the record lies."""
-    state = environment.get("XDG_STATE_HOME") or str(Path(environment.get("HOME", "~")).expanduser() / ".local" / "state")
-    return Path(state) / "hpcdeploy" / "runs.db"
+    return state_folder(environment) / "runs.db"
 
 
 class Store:

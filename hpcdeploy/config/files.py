@@ -3,7 +3,7 @@
 Three places say something, each with precedence over the next: the project's file (``hpcdeploy.toml``, or
 ``[tool.hpcdeploy]`` in ``pixi.toml`` or ``pyproject.toml``), the person's clusters
 (``$XDG_CONFIG_HOME/hpcdeploy/config.toml``), and the lab's, written while it is up
-(``$XDG_STATE_HOME/hpcdeploy/lab/cluster.toml``). The folders are those of the XDG Base Directory Specification.
+(``$XDG_STATE_HOME/hpcdeploy/lab/cluster.toml``).
 """
 
 import os
@@ -18,6 +18,7 @@ from hpcdeploy.config.project import Layer, Project, assemble
 from hpcdeploy.config.reading import Report, Table, read
 from hpcdeploy.config.schema import CLUSTERS_FILE, PROJECT_FILE
 from hpcdeploy.errors import ConfigError
+from hpcdeploy.folders import config_folder, home_folder, state_folder
 
 PROJECT_FILE_NAME = "hpcdeploy.toml"
 HOSTS = ("pixi.toml", "pyproject.toml")
@@ -53,22 +54,12 @@ def load_project(folder: Path, environ: Mapping[str, str] = os.environ, *, optio
 
 def person_file(environ: Mapping[str, str]) -> Path:
     """Return the path of a person's own settings: clusters that serve all projects."""
-    return _xdg(environ, "XDG_CONFIG_HOME", ".config") / "hpcdeploy" / "config.toml"
+    return config_folder(environ) / "config.toml"
 
 
 def lab_file(environ: Mapping[str, str]) -> Path:
     """Return the path of the file that describes the lab while it is up."""
-    return _xdg(environ, "XDG_STATE_HOME", ".local/state") / "hpcdeploy" / "lab" / "cluster.toml"
-
-
-def _xdg(environ: Mapping[str, str], variable: str, default: str) -> Path:
-    # The specification has a relative path ignored as invalid.
-    value = environ.get(variable, "")
-    return Path(value) if value.startswith("/") else _home(environ) / default
-
-
-def _home(environ: Mapping[str, str]) -> Path:
-    return Path(environ["HOME"]) if environ.get("HOME") else Path.home()
+    return state_folder(environ) / "lab" / "cluster.toml"
 
 
 def settings_in(folder: Path) -> tuple[Path, str, object] | None:
@@ -124,7 +115,7 @@ def _located(cluster: Cluster, origins: Mapping[str, str], environ: Mapping[str,
     if cluster.ssh_config is None:
         return cluster
     if cluster.ssh_config == "~" or cluster.ssh_config.startswith("~/"):
-        path = _home(environ) / cluster.ssh_config[2:]
+        path = home_folder(environ) / cluster.ssh_config[2:]
     else:
         path = Path(origins[f"{joined('clusters', cluster.name)}.ssh-config"]).parent / cluster.ssh_config
     return replace(cluster, ssh_config=str(path))

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hpcdeploy.engine.contract import Engine, EngineName
+from hpcdeploy.folders import state_folder
 from hpcdeploy.whole_file import write_whole
 
 
@@ -70,8 +71,7 @@ class Instances:
 
 def default_root(environment: Mapping[str, str] = os.environ) -> Path:
     """Say where the folders lie."""
-    state = environment.get("XDG_STATE_HOME") or str(Path(environment.get("HOME", "~")).expanduser() / ".local" / "state")
-    return Path(state) / "hpcdeploy" / "instances"
+    return state_folder(environment) / "instances"
 
 
 def _read(file: Path) -> Instance:

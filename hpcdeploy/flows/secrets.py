@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from hpcdeploy.errors import ConfigError
+from hpcdeploy.folders import home_folder
 from hpcdeploy.image import ImageSettings, Secret
 from hpcdeploy.secret import SecretValue
 from hpcdeploy.spelling import nearest
@@ -88,7 +89,7 @@ def _read(secret: Secret, folder: Path, environ: Mapping[str, str]) -> SecretVal
         return SecretValue(os.fsencode(value), variable=secret.env)
     path = Path(secret.file)
     if secret.file.startswith("~/"):
-        path = Path(environ.get("HOME") or Path.home()) / secret.file[2:]
+        path = home_folder(environ) / secret.file[2:]
     path = folder / path
     try:
         return SecretValue(path.read_bytes())

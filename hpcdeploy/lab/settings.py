@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpcdeploy.folders import cache_folder, state_folder
+
 
 @dataclass(frozen=True, kw_only=True)
 class LabSettings:
@@ -46,18 +48,15 @@ class LabSettings:
 def default_settings(
     environment: Mapping[str, str] | None = None, *, name: str = "lab", accounting: bool = True
 ) -> LabSettings:
-    """Place a lab by the XDG base directory specification: ``$XDG_CACHE_HOME`` and ``$XDG_STATE_HOME``.
+    """Place a lab in the folders that this machine keeps what is ours in.
 
-    The lab called ``lab`` owns ``hpcdeploy/lab`` there; any other name has a state folder of its own beside it, and shares
+    The lab called ``lab`` owns ``lab`` there; any other name has a state folder of its own beside it, and shares
     the cache.
     """
     environment = os.environ if environment is None else environment
-    home = Path(environment.get("HOME") or "~").expanduser()
-    cache = Path(environment.get("XDG_CACHE_HOME") or home / ".cache")
-    state = Path(environment.get("XDG_STATE_HOME") or home / ".local" / "state")
     return LabSettings(
-        cache=cache / "hpcdeploy" / "lab",
-        state=state / "hpcdeploy" / name,
+        cache=cache_folder(environment) / "lab",
+        state=state_folder(environment) / name,
         name=name,
         accounting=accounting,
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hpcdeploy import templates
 from hpcdeploy.environments.inventory import Item, known_size, unknown_sizes
+from hpcdeploy.sizes import written
 from hpcdeploy.treemap import Box, squarify
 
 WIDTH, HEIGHT = 1200.0, 720.0
@@ -83,18 +84,6 @@ def layout(items: Iterable[Item]) -> tuple[Group, ...]:
     families = sorted({item.family for item in sized}, key=lambda family: -known_size(_of(sized, family)))
     frames = squarify([known_size(_of(sized, family)) for family in families], Box(x=0, y=0, width=WIDTH, height=HEIGHT))
     return tuple(_group(family, _of(sized, family), frame, total) for family, frame in zip(families, frames, strict=True))
-
-
-def written(size: int | None) -> str:
-    """Write a size (bytes) for people: three digits and the decimal unit, as channels do; ``?`` where nobody knows."""
-    if size is None:
-        return "?"
-    value, unit = float(size), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if abs(value) < 999.5:
-            break
-        value, unit = value / 1000, larger
-    return f"{size} B" if unit == "B" else f"{value:.{2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0}f} {unit}"
 
 
 def _of(items: Iterable[Item], family: str) -> list[Item]:

@@ -1,12 +1,11 @@
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcdeploy.environments.inventory import Item, largest_first
-from hpcdeploy.picture import HEIGHT, WIDTH, draw, layout, written
+from hpcdeploy.picture import HEIGHT, WIDTH, draw, layout
 
 ITEMS = largest_first(
     (
@@ -60,12 +59,3 @@ def test_a_projects_own_page_wins(tmp_path: Path) -> None:
     (tmp_path / "page_templates").mkdir()
     (tmp_path / "page_templates" / "treemap.svg").write_text("mine: [= title =]")
     assert draw("a & b", ITEMS, page=False, overrides=tmp_path) == "mine: a &amp; b"
-
-
-@pytest.mark.parametrize(
-    ("size", "text"),
-    [(None, "?"), (999, "999 B"), (1000, "1.00 kB"), (12_345, "12.3 kB"), (999_499, "999 kB"), (999_600, "1.00 MB"),
-     (3_965_404_502, "3.97 GB"), (-1_500_000, "-1.50 MB"), (5 * 10**15, "5000 TB")],
-)  # fmt: skip
-def test_sizes_are_written_in_three_digits(size: int | None, text: str) -> None:
-    assert written(size) == text

@@ -78,8 +78,7 @@ def _dockerfiles(
     root = place.project.root
     texts = {one.name: dockerfile_of(one, root, image_config=image_config, build_args=given) for one in chosen}
     for name, text in texts.items():
-        for note in text.notes:
-            show.say(f"note: {note}")
+        show.notes(text.notes)
         if output is None:
             print(text.dockerfile, end="")
             continue

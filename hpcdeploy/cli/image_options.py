@@ -40,8 +40,7 @@ def definition_of(
 
     given = build_args_of(build_args, file)
     definition = generate(settings, place.project.root, image_config=image_config, build_args=given)
-    for note in definition.notes:
-        show.say(f"note: {note}")
+    show.notes(definition.notes)
     return definition
 
 

@@ -2,14 +2,14 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from hpcdeploy.apptainer.sif import SifObject
 from hpcdeploy.cli import show
 from hpcdeploy.environments.inventory import Changes, Item, known_size, unknown_sizes
 from hpcdeploy.flows.inspect.report import ImageReport, PublishedReport, Report, SourceReport
-from hpcdeploy.picture import written
+from hpcdeploy.sizes import written
 
 Facts = list[tuple[str, str]]
 _BAR = 24
@@ -27,10 +27,10 @@ def tell(report: Report, *, top: int) -> None:
             _list(report.items, top)
             if report.changes is not None:
                 _changes(report.changes, report.against)
-            _notes(report.notes)
+            show.notes(report.notes)
         case ImageReport():
             _image(report)
-            _notes(report.notes)
+            show.notes(report.notes)
         case PublishedReport():
             _section("ANNOTATIONS", "\n".join(f"{name}: {value}" for name, value in report.annotations.items()))
 
@@ -185,11 +185,6 @@ def _section(name: str, text: str) -> None:
         print(f"\n{name}")
         for line in _plain(text).strip("\n").splitlines():
             print(f"  {line}".rstrip())
-
-
-def _notes(notes: Iterable[str]) -> None:
-    for note in notes:
-        show.say(f"note: {note}")
 
 
 def _plain(text: str) -> str:

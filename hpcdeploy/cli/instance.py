@@ -7,7 +7,7 @@ import typer
 
 from hpcdeploy.cli import show
 from hpcdeploy.cli.command_line import META, WithCommand
-from hpcdeploy.cli.here import (
+from hpcdeploy.cli.here_options import (
     BindOption,
     DryRun,
     EngineOption,
@@ -23,7 +23,6 @@ from hpcdeploy.cli.here import (
     options_of,
     print_script,
     situation_of,
-    tell,
 )
 
 app = typer.Typer(help="Containers on this machine that go on by themselves.", no_args_is_help=True)
@@ -61,7 +60,7 @@ def start(
     plan = flow.plan_instance(
         wanted, located, chosen(engine, gpu, mount_cwd), situation, called, ctx.meta.get(META, ()), known.folder(called)
     )
-    tell(plan.notes)
+    show.notes(plan.notes)
     if dry_run:
         print_script(plan.command)
         return

@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from hpcdeploy.cli import show
+from hpcdeploy.sizes import written
 
 Rows = Callable[[Any], list[list[str]]]
 """Takes what the command for one image printed as JSON, gives the table's rows without the image's name."""
@@ -62,13 +63,13 @@ def _run(
 
 def _built_row(image: Mapping[str, Any]) -> list[str]:
     where = f"built on {image['built_on']}" if image["built_on"] else "built"
-    return [where, f"{image['size'] / 1e6:.0f} MB", image["sha256"]]
+    return [where, written(image["size"]), image["sha256"]]
 
 
 def _pushed_row(place: Mapping[str, Any]) -> list[str]:
     if "error" in place:
         return _failed_row(f"{place['repository']}: {place['error']}".partition("\n")[0])
-    return ["pushed", f"{place['size'] / 1e6:.0f} MB", f"{place['reference']} ({', '.join(place['tags'])})"]
+    return ["pushed", written(place["size"]), f"{place['reference']} ({', '.join(place['tags'])})"]
 
 
 def _failed_row(error: str) -> list[str]:

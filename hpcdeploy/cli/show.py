@@ -3,9 +3,11 @@
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from hpcdeploy.sizes import written
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +45,12 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def say(text: str) -> None:
     """Tell a person something on standard error."""
     print(text, file=sys.stderr, flush=True)
+
+
+def notes(texts: Iterable[str]) -> None:
+    """Tell a person what is worth knowing of a result and is no error."""
+    for text in texts:
+        say(f"note: {text}")
 
 
 def pass_on(piece: bytes) -> None:
@@ -85,6 +93,6 @@ def transfer(what: str) -> "Iterator[Callable[[int, int], None]]":
         tenth = done * 10 // total if total else 10
         if tenth > told and total >= _WORTH_TELLING:
             told = tenth
-            say(f"{what}: {done / 1e6:.0f} of {total / 1e6:.0f} MB")
+            say(f"{what}: {written(done)} of {written(total)}")
 
     yield tell

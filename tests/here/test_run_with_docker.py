@@ -43,7 +43,7 @@ def test_a_command_goes_through_the_entry_point_with_words_variables_and_the_wor
     assert done.returncode == 5, done.stderr
     assert done.stdout == f"active|{odd}|two words||-n|\n|é|".encode() + b"\x00\xff"
     assert (tmp_path / "written").read_text() == f"{tmp_path}\n"
-    assert done.stderr.decode() == "no GPU on this machine: running without\n"
+    assert done.stderr.decode() == "note: no GPU on this machine: running without\n"
 
 
 def test_without_a_command_the_images_own_runs_in_its_own_folder(hpcdeploy: Hpcdeploy) -> None:

@@ -1,0 +1,132 @@
+"""What ``run``, ``shell`` and ``instance`` have in common: their options, and the steps that read them."""
+
+import os
+import secrets
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hpcdeploy.cli import show
+
+if TYPE_CHECKING:
+    from hpcdeploy.cli.place import Place
+    from hpcdeploy.config.project import JobSettings
+    from hpcdeploy.engine.contract import Command
+    from hpcdeploy.engine.instances import Instances
+    from hpcdeploy.flows.here import Choices, Situation
+    from hpcdeploy.flows.targets import Located, Wanted
+    from hpcdeploy.image import PublishedImage
+
+Target = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[JOB|IMAGE]",
+        help="A job or an image of the project, a .sif, oras://..., docker://..., or instance://NAME; none: the only job, "
+        "else the only image.",
+        show_default=False,
+    ),
+]
+ImageOption = Annotated[
+    str | None, typer.Option("--image", help="Another image for the job; alone: that image.", show_default=False)
+]
+EngineOption = Annotated[str, typer.Option("--engine", help="auto, apptainer, singularity, docker or podman.")]
+Gpu = Annotated[
+    bool | None,
+    typer.Option("--gpu/--no-gpu", help="Hand in GPUs, or not; otherwise those that there are.", show_default=False),
+]
+Mount = Annotated[bool, typer.Option("--mount-cwd/--no-mount-cwd", help="Mount the working folder, and begin there.")]
+BindOption = Annotated[
+    list[str] | None,
+    typer.Option("-B", "--bind", help="SRC[:DEST[:ro]] of this machine; again for more.", show_default=False),
+]
+Env = Annotated[
+    list[str] | None, typer.Option("-e", "--env", help="NAME=VALUE for the program; again for more.", show_default=False)
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the command line, and start nothing.")]
+
+
+def locate(place: "Place", target: str | None, options: "JobSettings", engine: str) -> "tuple[Wanted, Located]":
+    """Decide what is to run, and where its image lies."""
+    from hpcdeploy.flows import targets
+    from hpcdeploy.folders import cache_folder
+    from hpcdeploy.registry import asking
+
+    wanted = targets.choose_target(place.project, target, options, place.folder)
+    located = targets.locate(
+        wanted.job.image,
+        place.project,
+        place.store,
+        cache=cache_folder(os.environ) / "images",
+        resolve=asking.resolve,
+        plain_http=asking.speaks_plain_http,
+        for_docker=engine in {"docker", "podman"},
+    )
+    return wanted, located
+
+
+def fetch(located: "Located") -> None:
+    """Bring an image here that is not, and show how far that is."""
+    from hpcdeploy.flows import targets
+    from hpcdeploy.registry.asking import registry_of
+
+    def download(published: "PublishedImage", path: Path) -> None:
+        with show.transfer("downloading the image") as progress:
+            registry_of(published.reference).download(published, path, progress=progress)
+
+    targets.fetch(located, download)
+
+
+def options_of(image: str | None, bind: list[str] | None, env: list[str] | None, command: tuple[str, ...]) -> "JobSettings":
+    """Read the options by the rules of ``[jobs.NAME]``; the source of a bind may be relative on this machine."""
+    from hpcdeploy.cli.job_options import pairs
+    from hpcdeploy.config.options import read_options
+
+    binds = [_absolute(words) for words in bind or []]
+    return read_options({"image": image, "binds": binds, "environment": pairs(env, "--env"), "command": list(command)})
+
+
+def _absolute(words: str) -> str:
+    """Make the source of a bind absolute: on this machine a relative one is clear."""
+    source, colon, rest = words.partition(":")
+    return words if source.startswith("$") else f"{Path(source).expanduser().absolute()}{colon}{rest}"
+
+
+def chosen(engine: str, gpu: bool | None, mount_cwd: bool) -> "Choices":
+    """Make the options a value."""
+    from hpcdeploy.flows.here import Choices
+
+    return Choices(engine=engine, gpu=gpu, mount=mount_cwd)
+
+
+def situation_of(place: "Place") -> "Situation":
+    """Say where the command stands."""
+    from hpcdeploy.engine.machine import look_around
+    from hpcdeploy.flows.here import Situation
+
+    return Situation(
+        folder=place.folder,
+        environment=os.environ,
+        machine=look_around(),
+        fresh=str(Path(tempfile.gettempdir()) / f"hpcdeploy-{secrets.token_hex(8)}"),
+        terminal=sys.stdin.isatty() and sys.stdout.isatty(),
+        overrides=place.project.root,
+    )
+
+
+def instances() -> "Instances":
+    """Return the record of instances."""
+    from hpcdeploy.engine.instances import Instances, default_root
+
+    return Instances(default_root())
+
+
+def print_script(command: "Command") -> None:
+    """Print what would be started."""
+    from hpcdeploy.engine.contract import as_script
+
+    script = as_script(command, f"HPCDEPLOY_END_{secrets.token_hex(4)}")
+    sys.stdout.buffer.write(script.encode("utf-8", "surrogateescape"))
+    sys.stdout.buffer.flush()

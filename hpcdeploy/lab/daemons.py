@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 
 from hpcdeploy.lab.condor import condor_conf
-from hpcdeploy.lab.settings import LabSettings, Ports, Service
+from hpcdeploy.lab.settings import LabSettings, Ports, Service, site_variables
 from hpcdeploy.lab.slurm import DATABASE, SPOOL, accounts, cgroup_conf, gres_conf, slurm_conf, slurmdbd_conf
 
 
@@ -32,6 +32,7 @@ def sshd_config(settings: LabSettings, ports: Ports) -> str:
     Many sessions may open at once, and failed logins bring no penalty (tests make both on purpose). Penalties came with
     OpenSSH 9.8; older ones refuse to start over the word.
     """
+    variables = " ".join(f'"{name}={value}"' for name, value in site_variables(settings.scratch).items())
     penalties = "" if settings.suite == "bookworm" else "PerSourcePenalties no\n"
     return f"""\
 ListenAddress 127.0.0.1
@@ -45,7 +46,7 @@ UsePAM no
 PidFile none
 MaxStartups 200
 MaxSessions 200
-{penalties}SetEnv SCRATCH={settings.scratch}
+{penalties}SetEnv {variables}
 AcceptEnv LANG LC_*
 PrintMotd no
 Subsystem sftp internal-sftp

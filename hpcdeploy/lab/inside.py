@@ -4,6 +4,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 
 from hpcdeploy.lab.process import enter_argv
+from hpcdeploy.lab.settings import site_variables
 from hpcdeploy.lab.state import Lab
 
 
@@ -13,7 +14,7 @@ def inside_argv(
     """Plan a command that runs `argv` inside the lab, as root unless `user` is given."""
     who = user or "root"
     home = "/root" if who == "root" else f"/home/{who}"
-    variables = {"SCRATCH": lab.scratch, **(environment or {})}
+    variables = {**site_variables(lab.scratch), **(environment or {})}
     return enter_argv(lab.init, argv, variables, user=who, home=home)
 
 

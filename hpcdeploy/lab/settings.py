@@ -62,6 +62,14 @@ def default_settings(
     )
 
 
+def site_variables(scratch: str) -> dict[str, str]:
+    """Return what the lab, as a site, sets for everybody who logs in: where scratch is, and images packed six times as fast.
+
+    Images get a tenth larger by it. Every option of ``apptainer build`` has such a variable (apptainer-build(1)).
+    """
+    return {"SCRATCH": scratch, "APPTAINER_MKSQUASHFS_ARGS": "-Xcompression-level 1"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ports:
     """One free TCP port on loopback for everything that listens."""

@@ -10,7 +10,6 @@ from hpcdeploy.image import Definition
 from hpcdeploy.secret import NO_SECRETS, SecretValue
 from hpcdeploy.templates import render
 
-NOT_READY = 10
 FAILED = 12
 
 _FILTERS: dict[str, Callable[..., str]] = {"word": shell.word}

@@ -98,22 +98,3 @@ def no_time(value: object) -> ConfigError:
     elif re.fullmatch(r"[0-9]+:[0-9]{2}", words):
         hint = f': this is minutes and seconds to Slurm, write "{words}:00" for hours and minutes'
     return ConfigError(f"found {found(value)}; expected {TIME}{hint}")
-
-
-def format_memory(mebibytes: int) -> str:
-    """Return the shortest text that `parse_memory` reads back as `mebibytes`."""
-    for unit in ("PB", "TB", "GB"):
-        size = int(_MEBIBYTES[unit.lower()])
-        if mebibytes % size == 0:
-            return f"{mebibytes // size} {unit}"
-    return f"{mebibytes} MB"
-
-
-def format_time(seconds: int) -> str:
-    """Return a text such as ``"1 d 12 h"`` that `parse_time` reads back as `seconds`."""
-    parts = []
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
-        count, seconds = divmod(seconds, size)
-        if count:
-            parts.append(f"{count} {unit}")
-    return " ".join(parts)

@@ -119,11 +119,6 @@ def parse_image(text: str) -> Reference:
     return replace(parse_reference(hub + source), scheme="docker")
 
 
-def at_digest(reference: Reference, sha256: str) -> Reference:
-    """Pin a reference to a manifest's digest (64 hex digits)."""
-    return replace(reference, tag="", digest=f"sha256:{sha256}")
-
-
 def check_tag(tag: str) -> str:
     """Give a tag back, or say why it is none.
 

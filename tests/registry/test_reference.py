@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.registry.limits import size_warning
-from hpcdeploy.registry.reference import Reference, at_digest, check_tag, is_loopback, parse_reference
+from hpcdeploy.registry.reference import Reference, check_tag, is_loopback, parse_reference
 
 DIGEST = "sha256:" + "a" * 64
 
@@ -103,11 +103,6 @@ def test_tags_that_registries_take_pass(tag: str) -> None:
 )
 def test_loopback_is_this_machine_and_nothing_that_looks_like_it(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
-
-
-def test_a_pinned_reference_has_no_tag_that_could_move() -> None:
-    pinned = at_digest(parse_reference("ghcr.io/me/train:latest"), "b" * 64)
-    assert str(pinned) == "oras://ghcr.io/me/train@sha256:" + "b" * 64
 
 
 def test_ghcr_warns_above_its_limit_and_nobody_else_does() -> None:

@@ -14,6 +14,7 @@ from hpcdeploy.lab.base_image import reference
 from hpcdeploy.lab.inside import inside, inside_argv
 from hpcdeploy.lab.state import Lab
 from hpcdeploy.store import Store
+from tests.conftest import OWN
 
 ROOT = Path(__file__).parent.parent.parent
 PARTS = ("hpcdeploy", "defs", "login_templates")
@@ -58,12 +59,18 @@ class Here:
     home: str
     project: Path
 
+    @property
+    def apptainer(self) -> dict[str, str]:
+        """Where Apptainer notes instances: not among those of other test runs."""
+        return {"APPTAINER_CONFIGDIR": f"{self.home}/apptainer"}
+
     def argv(self, *words: str | bytes, environment: Mapping[str, str] | None = None) -> list[str | bytes]:
         variables = {
             "PYTHONPATH": f"{self.home}/site",
             "XDG_STATE_HOME": f"{self.home}/state",
             "XDG_CACHE_HOME": f"{self.home}/cache",
             "DATA_HERE": f"{self.home}/data",
+            **self.apptainer,
             **(environment or {}),
         }
         start = ["env", "-C", f"{self.home}/project", "python3", "-c", PROGRAM]
@@ -82,16 +89,14 @@ class Here:
         return done.stdout
 
     def shell(self, line: str) -> "subprocess.CompletedProcess[bytes]":
-        return inside(self.lab, ["sh", "-c", line], user=self.lab.user)
+        return inside(self.lab, ["sh", "-c", line], user=self.lab.user, environment=self.apptainer)
 
 
 @pytest.fixture(scope="session")
 def here(lab: Lab) -> Iterator[Here]:
     """Give hpcdeploy with what it needs, a project, and a small image with Python in it."""
-    home = f"{lab.scratch}/run-here"
-    folder = lab.state / "scratch" / lab.user / "run-here"
-    clean = ["sh", "-c", f"chmod -R u+rwX {home}; rm -rf {home}"]
-    inside(lab, clean)
+    home = f"{lab.scratch}/{OWN}/run-here"
+    folder = lab.state / "scratch" / lab.user / OWN / "run-here"
     for part in PARTS:
         shutil.copytree(ROOT / part, folder / "site" / part, ignore=shutil.ignore_patterns("__pycache__"))
     purelib = Path(sysconfig.get_paths()["purelib"])
@@ -116,4 +121,4 @@ def here(lab: Lab) -> Iterator[Here]:
     )
     assert made.returncode == 0, made.stderr.decode()
     yield Here(lab=lab, home=home, project=folder / "project")
-    inside(lab, clean)
+    inside(lab, ["rm", "-rf", home])

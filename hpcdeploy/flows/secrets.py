@@ -86,6 +86,12 @@ def _read(secret: Secret, folder: Path, environ: Mapping[str, str]) -> SecretVal
                 f"the secret {secret.name!r} is to come from the variable {secret.env}, which is not set; set it, or say "
                 f"--secret id={secret.name},src=FILE"
             )
+        if not value:
+            raise ConfigError(
+                f"the secret {secret.name!r} is to come from the variable {secret.env}, which is set, but empty; give it a "
+                "value (GitHub Actions sets it to nothing where the repository has no such secret, or where a pull request "
+                "comes from a fork)"
+            )
         return SecretValue(os.fsencode(value), variable=secret.env)
     path = Path(secret.file)
     if secret.file.startswith("~/"):

@@ -101,6 +101,12 @@ def test_what_is_missing_is_named(tmp_path: Path, name: str, message: str) -> No
         read_secrets(SETTINGS, (name,), tmp_path, {})
 
 
+@pytest.mark.parametrize("given", [(), (Secret(name="TOKEN", env="OTHER"),)], ids=["settings", "--secret"])
+def test_a_variable_that_is_set_and_empty_is_no_secret(tmp_path: Path, given: tuple[Secret, ...]) -> None:
+    with pytest.raises(ConfigError, match=r"the variable (MY_TOKEN|OTHER), which is set, but empty"):
+        read_secrets(SETTINGS, ("TOKEN",), tmp_path, {"MY_TOKEN": "", "OTHER": ""}, given)
+
+
 def test_no_error_shows_the_value_of_another_secret(tmp_path: Path) -> None:
     environ = {"MY_TOKEN": "s3cr3t"}
     with pytest.raises(ConfigError) as caught:

@@ -6,15 +6,14 @@ settings ``type=semver,pattern={{version}}``, ``type=semver,pattern={{major}}.{{
 and a tag together give the tags of both.
 """
 
-import os
 import re
-import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from hpcdeploy.errors import ConfigError, MissingProgramError
+from hpcdeploy.git import ask_git
 
 # https://semver.org, the grammar's suggested expression, with the leading v that metadata-action takes away.
 _SEMVER = re.compile(
@@ -160,14 +159,11 @@ def _default_branch(folder: Path) -> str:
 
 
 def _git(folder: Path, *words: str) -> str:
-    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
-    try:
-        done = subprocess.run(["git", "-C", folder, *words], capture_output=True, text=True, check=False, env=environment)
-    except FileNotFoundError as error:
-        raise MissingProgramError(
-            f"{folder} is in a git repository and git is not installed: install it, or name a tag."
-        ) from error
+    done = ask_git(folder, *words)
+    if done is None:
+        raise MissingProgramError(f"{folder} is in a git repository and git is not installed: install it, or name a tag.")
     # Exit code 1 is git's "no such thing" for the questions asked here; 128 is a refusal (git(1)).
     if done.returncode > 1:
-        raise ConfigError(f"git cannot read the repository of {folder}: {done.stderr.strip().splitlines()[0]}")
-    return done.stdout.strip() if done.returncode == 0 else ""
+        said = done.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"]
+        raise ConfigError(f"git cannot read the repository of {folder}: {said[0]}")
+    return done.stdout.decode(errors="replace").strip() if done.returncode == 0 else ""

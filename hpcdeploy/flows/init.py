@@ -1,12 +1,12 @@
 """Writes a first ``hpcdeploy.toml`` out of what a folder holds: what an image can be made from, and git's origin."""
 
-import subprocess
 from pathlib import Path
 
 from hpcdeploy.config.files import PROJECT_FILE_NAME, settings_in
 from hpcdeploy.config.first_settings import Facts, first_settings
 from hpcdeploy.environments.pixi import is_manifest, read_manifest
 from hpcdeploy.errors import ConfigError, EnvironmentFileError
+from hpcdeploy.git import ask_git
 from hpcdeploy.whole_file import write_whole
 
 MANIFESTS = ("pixi.toml", "pyproject.toml")
@@ -48,10 +48,5 @@ def look_around(folder: Path) -> Facts:
 
 
 def _origin(folder: Path) -> str:
-    try:
-        answer = subprocess.run(
-            ["git", "-C", str(folder), "remote", "get-url", "origin"], capture_output=True, text=True, check=False
-        )
-    except OSError:
-        return ""  # No git, no remote to guess from.
-    return answer.stdout.strip() if answer.returncode == 0 else ""
+    answer = ask_git(folder, "remote", "get-url", "origin")
+    return answer.stdout.decode(errors="replace").strip() if answer is not None and answer.returncode == 0 else ""

@@ -119,6 +119,22 @@ def test_a_clean_default_branch_is_read_from_a_real_repository(repository: Path)
     assert facts.version == "1.2.3"
 
 
+def test_the_repository_of_the_folder_counts_in_another_one_s_hook(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = read_git_facts(repository)
+    monkeypatch.setenv("GIT_DIR", "/nowhere")
+    monkeypatch.setenv("GIT_INDEX_FILE", "/nowhere/index")
+    assert read_git_facts(repository) == before
+
+
+def test_a_name_that_is_no_utf_8_is_read(repository: Path) -> None:
+    subprocess.run(["git", "-C", repository, "checkout", "-q", "-b", b"caf\xe9"], check=True)
+    facts = read_git_facts(repository)
+    assert facts is not None
+    assert tags_for(facts)[0].startswith("sha-")
+
+
 def test_a_changed_file_makes_the_tree_dirty(repository: Path) -> None:
     (repository / "file").write_text("two\n")
     facts = read_git_facts(repository)

@@ -1,13 +1,12 @@
 """The other side of a comparison: an older lock file, from another file, from git's history, or of the last build."""
 
-import subprocess
-from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.flows.sources.staging import read_text
+from hpcdeploy.git import ask_git
 from hpcdeploy.image import Definition
 from hpcdeploy.store import Store
 
@@ -51,7 +50,7 @@ def older(other: str, lock: Path) -> Older:
     folder = lock.absolute().parent
     # "REV:./NAME" is relative to the folder that git was called in (gitrevisions(7)).
     asked = other if ":" in other else f"{other}:./{lock.name}"
-    done = _git(folder, ["show", "--end-of-options", asked])
+    done = ask_git(folder, "show", "--end-of-options", asked)
     if done is None or done.returncode != 0:
         said = (
             "there is no git"
@@ -63,10 +62,3 @@ def older(other: str, lock: Path) -> Older:
             "name one, as in --against old/pixi.lock or --against v1.2"
         )
     return Older(name=asked.replace(":./", ":"), text=done.stdout.decode(errors="replace"))
-
-
-def _git(folder: Path, words: Sequence[str]) -> "subprocess.CompletedProcess[bytes] | None":
-    try:
-        return subprocess.run(["git", "-C", str(folder), *words], capture_output=True, check=False)
-    except OSError:
-        return None

@@ -1,8 +1,5 @@
 """Packages that a Pixi environment installs from the workspace's own source: which they are, and their files."""
 
-import os
-import shutil
-import subprocess
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
@@ -11,6 +8,7 @@ from hpcdeploy.environments.pixi import Environment, normal_name
 from hpcdeploy.environments.pixi_lock import LockedEnvironment
 from hpcdeploy.errors import DefinitionError, EnvironmentFileError
 from hpcdeploy.flows.sources.staging import LEFT_OUT, folder_files
+from hpcdeploy.git import ask_git
 from hpcdeploy.image import ContextFile
 
 NOT_SOURCE = LEFT_OUT | {
@@ -92,15 +90,11 @@ def _files(folder: Path, package: OwnPackage, project: Path) -> list[ContextFile
 def _listed_by_git(folder: Path) -> list[str] | None:
     """Return the files that git tracks, or would, under `folder`; None where it is no work tree, or git is not there.
 
-    A work tree of another owner, as in a CI job's container, is asked too: git only lists, and starts no file monitor.
+    A work tree of another owner, as in a CI job's container, is asked too: git only lists, and starts nothing.
     """
-    if shutil.which("git") is None:
-        return None
-    argv = ["git", "-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-C", str(folder)]
-    argv += ["ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, env=environ, check=False)
-    if done.returncode:
+    words = ("ls-files", "--cached", "--others", "--exclude-standard", "-z")
+    done = ask_git(folder, *words, options=("-c", "safe.directory=*"))
+    if done is None or done.returncode:
         return None
     names = sorted({name.decode() for name in done.stdout.split(b"\0") if name})
     return [name for name in names if (folder / name).exists()]

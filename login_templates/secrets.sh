@@ -9,9 +9,9 @@ make_secrets_folder() {
   mkdir -m 700 -- "$1" && mkfifo -m 600 -- "$1/.wanted" "$1/.answer" && cat >"$1/.ask" <<'END'
 exec 9>/run/secrets/.wanted
 echo "$@" >&9
-read -r hpcdeploy_said </run/secrets/.answer
+read -r hpcdeploy_said </run/secrets/.answer || true
 if [ "$hpcdeploy_said" != given ]; then
-  echo "error: $hpcdeploy_said" >&2
+  echo "error: ${hpcdeploy_said:-the secrets of this build are not served any more}" >&2
   exit 1
 fi
 unset hpcdeploy_said
@@ -20,8 +20,10 @@ END
 }
 
 # Takes lines NAME BASE64 from standard input up to an empty one; serves until standard input ends, however that comes about.
+# The shell that calls it leads a process group of its own: only by that does everything end that waits at a pipe which nobody
+# will open any more, since somebody removed the folder.
 serve_secrets() {
-  local folder=$1 name value gate
+  local folder=$1 name value gate pipe held
   local -A values=()
   while read -r name value && [ -n "$name" ]; do
     values[$name]=$value
@@ -30,8 +32,12 @@ serve_secrets() {
   gate=$!
   trap '' HUP INT TERM
   cat >/dev/null || true
-  # Opened both ways, a pipe keeps nobody waiting; a dot is no name.
-  { echo . >&3; wait "$gate"; } 3<>"$folder/.wanted" 4<>"$folder/.answer" 2>/dev/null || true
+  kill -TERM -- "-$BASHPID" 2>/dev/null || true
+  wait "$gate" 2>/dev/null || true
+  # Opened both ways, a pipe keeps nobody waiting: a step that is at one of them goes on, without a value, to its end.
+  for pipe in "$folder"/* "$folder"/.[a-zA-Z_]*; do
+    [ ! -p "$pipe" ] || exec {held}<>"$pipe" || true
+  done
   rm -rf -- "$folder"
 }
 
@@ -39,11 +45,12 @@ keep_gate() {
   local feeders=() names=() said
   # A reader that stays: a step that asks while no other is there must not be told that nobody listens.
   exec 5<>"$folder/.wanted" 6<"$folder/.wanted" 5>&-
-  while :; do
+  # Nor may one meet the end of the answer before: this pipe stays open, and an answer lies in it until it is read.
+  exec 8<>"$folder/.answer"
+  while [ -p "$folder/.wanted" ]; do
     exec 7<"$folder/.wanted"
     while read -r -a wanted <&7; do
       close_gate
-      [ "${wanted[*]-}" != . ] || return 0
       open_gate
     done
     close_gate
@@ -64,17 +71,18 @@ open_gate() {
       feeders+=("$!")
     done
   fi
-  echo "$said" >"$folder/.answer"
+  echo "$said" >&8
 }
 
 close_gate() {
   local feeder
+  while read -t 0 -u 8 && read -r -u 8; do :; done  # an answer that nobody took: who asked was killed
   for feeder in ${feeders[@]+"${feeders[@]}"}; do
     kill "$feeder" 2>/dev/null || true
     wait "$feeder" 2>/dev/null || true
   done
   for name in ${names[@]+"${names[@]}"}; do
-    : <>"$folder/$name" || true  # lets go of a reader that came too late
+    [ ! -p "$folder/$name" ] || : <>"$folder/$name" || true  # lets go of a reader that came too late
     rm -f -- "$folder/$name" "$folder/.$name"
   done
   feeders=() names=()

@@ -1,7 +1,9 @@
 """The pipes by which a build reads its secrets, without a build: a step's lines as templates write them, in two shells."""
 
+import contextlib
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -125,6 +127,29 @@ def test_a_shell_that_traces_does_not_trace_the_reading(pipes: Path, shell: str)
     assert (done.returncode, b"quoted" in done.stderr) == (0, False)
 
 
+def test_each_of_many_steps_in_a_row_gets_its_own_answer(pipes: Path, shell: str) -> None:
+    with (pipes / ".wanted").open("w") as wanted:
+        print("TOKEN", file=wanted, flush=True)
+        while listed(pipes) != {"TOKEN"}:
+            time.sleep(0.01)
+    while listed(pipes):  # it was killed before it read its answer, which is nobody else's
+        time.sleep(0.01)
+    assert run(shell, step(pipes, "", "NOPE")).stderr == b"error: this build was given no secret NOPE\n"
+    asking = step(pipes, f"cat {PLACE}/LINES", "LINES")
+    done = run(shell, *[asking] * 20)
+    assert (done.returncode, done.stdout) == (0, VALUES["LINES"] * 20), done.stderr
+
+
+def test_a_step_that_asks_when_the_server_has_gone_fails_with_a_message(tmp_path: Path, shell: str) -> None:
+    folder = tmp_path / "pipes"
+    with serving({"TOKEN": SecretValue(b"value")}, folder):
+        lines = step(folder, "echo not reached", "TOKEN")
+        (folder / ".answer").unlink()
+        done = run(shell, lines)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.endswith(b"error: the secrets of this build are not served any more\n")
+
+
 def test_the_folder_is_this_user_s_alone_and_holds_no_value_in_a_file(pipes: Path) -> None:
     assert pipes.stat().st_mode & 0o777 == 0o700
     assert {path.name for path in pipes.iterdir()} == {".ask", ".wanted", ".answer"}
@@ -164,6 +189,28 @@ def test_the_server_ends_with_the_program_that_is_killed(tmp_path: Path) -> None
         program.wait()
         while (tmp_path / "pipes").exists():
             time.sleep(0.01)
+
+
+def processes_of(folder: Path) -> list[Path]:
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended
+            if str(folder).encode() in (process / "cmdline").read_bytes():
+                found.append(process)
+    return found
+
+
+@pytest.mark.parametrize("asked", [False, True], ids=["nobody asked", "a step had asked"])
+def test_the_server_ends_though_somebody_removed_its_folder(tmp_path: Path, asked: bool) -> None:
+    folder = tmp_path / "pipes"
+    with serving({"TOKEN": SecretValue(b"value")}, folder):
+        if asked:
+            lines = f"rm -r {PLACE}\nsleep 0.2"  # its pipe TOKEN has a feeder, whom nobody lets go any more
+            assert b".wanted: No such file" in run("bash", step(folder, lines, "TOKEN")).stderr
+        else:
+            shutil.rmtree(folder)
+    while processes_of(folder):
+        time.sleep(0.01)
 
 
 def test_the_server_has_no_secret_in_its_arguments_or_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,10 +40,11 @@ def kept_back(secrets: Mapping[str, SecretValue]) -> frozenset[str]:
 
 
 @contextmanager
-def serving(secrets: Mapping[str, SecretValue], folder: Path) -> Iterator[tuple[str, ...]]:
+def serving(secrets: Mapping[str, SecretValue], folder: Path, *, overrides: Path | None = None) -> Iterator[tuple[str, ...]]:
     """Serve `secrets` in the new `folder` until the block ends; give the options that ``build`` needs for it.
 
     The server ends, and the folder is gone, when this process ends, however it ends: they hang on a pipe that it holds.
+    `overrides` is the folder of the project whose own templates count.
     """
     if not secrets:
         yield ()
@@ -51,9 +52,8 @@ def serving(secrets: Mapping[str, SecretValue], folder: Path) -> Iterator[tuple[
     bash = shutil.which("bash")
     if bash is None:
         raise MissingProgramError("bash is not on this machine's PATH; it serves the secrets of a build: install it")
-    script = (
-        render("login_templates/secrets.sh", {}) + '\nmake_secrets_folder "$1" && echo ready && serve_secrets "$1"; exit\n'
-    )
+    served = render("login_templates/secrets.sh", {}, overrides=overrides)
+    script = served + '\nmake_secrets_folder "$1" && echo ready && serve_secrets "$1"; exit\n'
     hidden = {"BASH_ENV", *kept_back(secrets)}
     server = subprocess.Popen(
         [bash, "-s", "--", str(folder.absolute())],

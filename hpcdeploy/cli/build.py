@@ -21,6 +21,7 @@ from hpcdeploy.cli.image_options import (
     file_of,
     show_event,
 )
+from hpcdeploy.sizes import written
 
 if TYPE_CHECKING:
     from hpcdeploy.cli.place import Place
@@ -98,7 +99,7 @@ def build(
     built = (
         _build_on(place, on, definition, secrets, force=force)
         if on
-        else _build_here(definition, target, secrets, force=force)
+        else _build_here(place, definition, target, secrets, force=force)
     )
     if on and (fetch or output):
         built = bring_home(place, built, target)
@@ -109,7 +110,7 @@ def build(
     if json:
         show.as_json(asdict(built))
     else:
-        print(f"{built.path}  sha256:{built.sha256}  {built.size / 1e6:.0f} MB  ({built.apptainer})")
+        print(f"{built.path}  sha256:{built.sha256}  {written(built.size)}  ({built.apptainer})")
 
 
 def _own_options(settings: "ImageSettings", given: Mapping[str, "Secret"], folder: Path | None) -> list[str]:
@@ -120,11 +121,19 @@ def _own_options(settings: "ImageSettings", given: Mapping[str, "Secret"], folde
     return [*many.option("--secret", secrets), *many.option("--output", folder and folder / f"{settings.name}.sif")]
 
 
-def _build_here(definition: "Definition", target: Path, secrets: "Secrets", *, force: bool) -> "BuiltImage":
+def _build_here(place: "Place", definition: "Definition", target: Path, secrets: "Secrets", *, force: bool) -> "BuiltImage":
     from hpcdeploy.flows.build import build_here
+    from hpcdeploy.folders import cache_folder
 
-    state = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hpcdeploy" / "builds"
-    return build_here(definition, target, work=state, force=force, secrets=secrets, report=show_event)
+    return build_here(
+        definition,
+        target,
+        work=cache_folder(os.environ) / "builds",
+        force=force,
+        secrets=secrets,
+        report=show_event,
+        overrides=place.project.root,
+    )
 
 
 def _build_on(place: "Place", name: str, definition: "Definition", secrets: "Secrets", *, force: bool) -> "BuiltImage":

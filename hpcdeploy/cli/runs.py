@@ -45,7 +45,7 @@ def status(
     place = here()
     known = place.store.latest(alive=True) if everything else place.store.find(run or [])
     with connections() as open_connections:
-        asked = follow.status(known, place.cluster, open_connections, place.store)
+        asked = follow.status(known, place.cluster, open_connections, place.store, overrides=place.project.root)
     _print_statuses(asked.statuses, json=json, tasks=not everything and len(known) == 1)
     if asked.failures:
         raise TransportError("not every cluster could be asked: " + "; ".join(asked.failures))
@@ -70,7 +70,13 @@ def wait(
     told: dict[str, str] = {}
     with connections() as open_connections:
         rounds = follow.wait(
-            known, place.cluster, open_connections, place.store, slowest=interval, patience=timeout or float("inf")
+            known,
+            place.cluster,
+            open_connections,
+            place.store,
+            slowest=interval,
+            patience=timeout or float("inf"),
+            overrides=place.project.root,
         )
         final: Sequence[RunStatus] = ()
         for asked in rounds:
@@ -101,9 +107,9 @@ def logs(
     cluster = place.cluster(known.run.cluster)
     with connections() as open_connections:
         if follow:
-            pieces = flow.follow(known, task, cluster, open_connections, place.store)
+            pieces = flow.follow(known, task, cluster, open_connections, place.store, overrides=place.project.root)
         else:
-            pieces = iter([flow.read(known, task, cluster, open_connections)])
+            pieces = iter([flow.read(known, task, cluster, open_connections, overrides=place.project.root)])
         for piece in pieces:
             if json:
                 print_piece = {"run": known.run.id, "task": task, "out": piece.out, "err": piece.err}
@@ -130,7 +136,14 @@ def fetch(
     [known] = place.store.find([run] if run else [])
     destination = output or Path(known.run.id)
     with connections() as open_connections, show.transfer("fetching") as progress:
-        files = flow.fetch(known.run, destination, place.cluster(known.run.cluster), open_connections, progress=progress)
+        files = flow.fetch(
+            known.run,
+            destination,
+            place.cluster(known.run.cluster),
+            open_connections,
+            progress=progress,
+            overrides=place.project.root,
+        )
     if json:
         show.as_json({"run": known.run.id, "folder": str(destination), "files": [str(file) for file in files]})
     else:
@@ -151,7 +164,7 @@ def cancel(
     if known and not yes:
         typer.confirm(f"Cancel {', '.join(one.run.id for one in known)}?", abort=True, err=True)
     with connections() as open_connections:
-        cancelled = flow.cancel(known, place.cluster, open_connections)
+        cancelled = flow.cancel(known, place.cluster, open_connections, overrides=place.project.root)
     if json:
         show.as_json([one.id for one in cancelled])
     else:

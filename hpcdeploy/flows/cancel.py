@@ -1,6 +1,7 @@
 """Cancel: one call to each scheduler, for all the runs that it has."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from hpcdeploy.errors import SchedulerError
 from hpcdeploy.flows.connections import Connections
@@ -10,15 +11,19 @@ from hpcdeploy.run import Run, RunStatus
 from hpcdeploy.scheduler.login_node import cancelling
 
 
-def cancel(known: Sequence[RunStatus], cluster_of: ClusterOf, connections: Connections) -> list[Run]:
+def cancel(
+    known: Sequence[RunStatus], cluster_of: ClusterOf, connections: Connections, *, overrides: Path | None = None
+) -> list[Run]:
     """Cancel those of the runs that have not ended, and return them.
 
     Raises `SchedulerError` with the scheduler's own words where it refused; what was cancelled before stays cancelled.
+    `overrides` is the folder of the project whose own templates count.
     """
     cancelled: list[Run] = []
     for (cluster_name, scheduler), runs in alive_by_scheduler(known).items():
         cluster = cluster_of(cluster_name)
-        completed = connections.to(cluster).run(SHELL, stdin=cancelling(cluster, runs).encode())
+        script = cancelling(cluster, runs, overrides=overrides)
+        completed = connections.to(cluster).run(SHELL, stdin=script.encode())
         if completed.exit_code:
             said = completed.stderr.decode("utf-8", "replace").strip()
             raise SchedulerError(f"{scheduler} on {cluster_name} did not cancel {', '.join(run.id for run in runs)}: {said}")

@@ -17,17 +17,24 @@ from hpcdeploy.transport.contract import Completed
 
 
 def fetch(
-    run: Run, destination: Path, cluster: Cluster, connections: Connections, *, progress: Progress = ignore_progress
+    run: Run,
+    destination: Path,
+    cluster: Cluster,
+    connections: Connections,
+    *,
+    progress: Progress = ignore_progress,
+    overrides: Path | None = None,
 ) -> list[Path]:
     """Bring ``output/`` and ``logs/`` of `run` to the folder `destination`, which must not be there yet; list the files.
 
     The folder appears whole or not at all. Raises `ConfigError` where it is there already, `SchedulerError` where the run's
-    folder is not, or holds what no archive may (a link out of it, a device).
+    folder is not, or holds what no archive may (a link out of it, a device). `overrides` is the folder of the project whose
+    own templates count.
     """
     if destination.exists():
         raise ConfigError(f"{destination} is there already; name another folder with --output, or move this one away")
     transport = connections.to(cluster)
-    completed = transport.run(SHELL, stdin=packing(cluster, run).encode())
+    completed = transport.run(SHELL, stdin=packing(cluster, run, overrides=overrides).encode())
     archive = _archive(completed, run, transport.where)
     destination.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{destination.name}-", dir=destination.parent) as temporary:

@@ -5,6 +5,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.errors import SchedulerError, TransportError, UncertainSubmissionError, WaitTimeoutError
@@ -32,18 +33,26 @@ class Asked:
     failures: tuple[str, ...]
 
 
-def status(known: Sequence[RunStatus], cluster_of: ClusterOf, connections: Connections, store: Store) -> Asked:
+def status(
+    known: Sequence[RunStatus],
+    cluster_of: ClusterOf,
+    connections: Connections,
+    store: Store,
+    *,
+    overrides: Path | None = None,
+) -> Asked:
     """Ask where the runs are that had not ended when last seen; one round trip for each cluster and scheduler.
 
     A cluster that cannot be asked makes its runs unknown and is told in `Asked.failures`; the others are not held up. What
-    was learned is noted in the record, what could not be asked is not.
+    was learned is noted in the record, what could not be asked is not. `overrides` is the folder of the project whose own
+    templates count.
     """
     fresh: dict[str, RunStatus] = {one.run.id: one for one in known}
     failures: list[str] = []
     for (cluster_name, scheduler), runs in alive_by_scheduler(known).items():
         cluster = cluster_of(cluster_name)
         try:
-            learned = ask(connections.to(cluster), cluster, scheduler, runs)
+            learned = ask(connections.to(cluster), cluster, scheduler, runs, overrides=overrides)
         except (TransportError, SchedulerError) as error:
             connections.drop(cluster)
             failures.append(f"{cluster_name}: {error}")
@@ -55,10 +64,17 @@ def status(known: Sequence[RunStatus], cluster_of: ClusterOf, connections: Conne
     return Asked(statuses=tuple(fresh[one.run.id] for one in known), failures=tuple(failures))
 
 
-def ask(transport: Transport, cluster: Cluster, scheduler: SchedulerName, runs: Sequence[Run]) -> list[RunStatus]:
+def ask(
+    transport: Transport,
+    cluster: Cluster,
+    scheduler: SchedulerName,
+    runs: Sequence[Run],
+    *,
+    overrides: Path | None = None,
+) -> list[RunStatus]:
     """Ask one cluster's one scheduler about `runs`, in one round trip."""
     fence = secrets.token_hex(8)
-    script = following(cluster, scheduler, runs, fence)
+    script = following(cluster, scheduler, runs, fence, overrides=overrides)
     completed = transport.run(SHELL, stdin=script.encode())
     try:
         answers = read_answers(completed.stdout, fence)
@@ -82,6 +98,7 @@ def wait(
     slowest: float = 60.0,
     patience: float = math.inf,
     pause: Callable[[float], None] = time.sleep,
+    overrides: Path | None = None,
 ) -> Iterator[Asked]:
     """Yield what is known, again and again, until every run has ended; more and more slowly, up to `slowest` seconds apart.
 
@@ -99,7 +116,7 @@ def wait(
     began = time.monotonic()
     lost_rounds = 0
     while True:
-        asked = status(current, cluster_of, connections, store)
+        asked = status(current, cluster_of, connections, store, overrides=overrides)
         yield asked
         current = asked.statuses
         if all(one.ended for one in current):

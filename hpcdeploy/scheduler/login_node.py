@@ -89,7 +89,9 @@ def cancelling(cluster: Cluster, runs: Sequence[Run], *, overrides: Path | None 
     return _render("login_templates/cancel.sh", values, overrides)
 
 
-def reading_logs(cluster: Cluster, run: Run, task: int, offsets: tuple[int, int], fence: str) -> str:
+def reading_logs(
+    cluster: Cluster, run: Run, task: int, offsets: tuple[int, int], fence: str, *, overrides: Path | None = None
+) -> str:
     """Render the script that prints a task's output and error from `offsets` (in bytes) on."""
     values = {
         **_place(cluster, run.scheduler),
@@ -99,12 +101,13 @@ def reading_logs(cluster: Cluster, run: Run, task: int, offsets: tuple[int, int]
         "err_from": offsets[1] + 1,
         "fence": fence,
     }
-    return _render("login_templates/logs.sh", values, None)
+    return _render("login_templates/logs.sh", values, overrides)
 
 
-def packing(cluster: Cluster, run: Run) -> str:
+def packing(cluster: Cluster, run: Run, *, overrides: Path | None = None) -> str:
     """Render the script that packs a run's output and logs into one archive and prints where it lies."""
-    return _render("login_templates/pack.sh", {**_place(cluster, run.scheduler), "run_id": run.id}, None)
+    values = {**_place(cluster, run.scheduler), "run_id": run.id}
+    return _render("login_templates/pack.sh", values, overrides)
 
 
 def _place(cluster: Cluster, scheduler: SchedulerName) -> dict[str, object]:

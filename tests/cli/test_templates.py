@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy.image import BuiltImage
+from hpcdeploy.run import Run
 from hpcdeploy.store import Store, default_path
 
 COMMAND = str(Path(sys.executable).with_name("hpcdeploy"))
@@ -17,7 +18,11 @@ ROOT = Path(__file__).parent.parent.parent
 SETTINGS = """
 [images.train]
 pixi = { environment = "gpu" }
+repository = "ghcr.io/me/train"
 setup = ["true"]
+[clusters.here]
+host = "local"
+root = "/nowhere"
 [clusters.hpc]
 host = "hpc.example.org"
 schedulers = ["slurm", "htcondor"]
@@ -26,6 +31,18 @@ root = "/scratch/me"
 image = "train"
 command = ["true"]
 """
+RUN = Run(
+    id="train-1",
+    job="train",
+    cluster="here",
+    scheduler="slurm",
+    image="train",
+    sha256="ab" * 32,
+    tasks=1,
+    command=("true",),
+    submitted=1,
+    job_id="7",
+)
 
 
 class Project:
@@ -128,10 +145,11 @@ def test_a_name_that_is_none_or_several_is_refused(project: Project, words: tupl
 
 RENDER = {
     "defs": ("generate",),
-    "slurm_templates": ("render", "train", "--scheduler", "slurm", "--run-id", "train-1"),
-    "htcondor_templates": ("render", "train", "--scheduler", "htcondor", "--run-id", "train-1"),
-    "login_templates": ("render", "train", "--scheduler", "slurm", "--run-id", "train-1"),
+    "slurm_templates": ("render", "train", "--cluster", "hpc", "--scheduler", "slurm", "--run-id", "train-1"),
+    "htcondor_templates": ("render", "train", "--cluster", "hpc", "--scheduler", "htcondor", "--run-id", "train-1"),
+    "login_templates": ("render", "train", "--cluster", "hpc", "--scheduler", "slurm", "--run-id", "train-1"),
     "page_templates": ("inspect", ".", "--environment", "gpu", "--picture", "out.html"),
+    "workflow_templates": ("workflow", "--install", "hpcdeploy==1.0"),
 }
 USED = (
     "defs/pixi.def",
@@ -147,6 +165,7 @@ USED = (
     "login_templates/image.sh",
     "page_templates/inspect.html",
     "page_templates/treemap.svg",
+    "workflow_templates/images.yaml",
 )
 
 
@@ -155,9 +174,12 @@ WRONG = (
     "defs/parts/run.def",
     "defs/parts/steps.def",
     "slurm_templates/job.sh",
+    "htcondor_templates/job.sub",
+    "login_templates/submit.sh",
     "page_templates/treemap.svg",
+    "workflow_templates/images.yaml",
 )
-"""A whole template, one that is included, one that is a macro, one of another filter set, one that escapes its values."""
+"""Of each folder a whole template; and one that is included, one that is a macro, one that escapes its values."""
 
 
 def with_sizes(project: Project) -> None:
@@ -178,7 +200,7 @@ def test_the_projects_own_template_counts_in_the_real_command(project: Project, 
     project.write(
         name,
         text + "\n[= 'marked' ~ 'here' =]\n"
-        if "macro" not in text
+        if "caller()" not in text
         else text.replace("[= caller() =]", "[= caller() =]\n    : markedhere"),
     )
     after = project.run(*words)
@@ -211,3 +233,27 @@ def test_what_is_wrong_in_a_template_is_told_with_file_and_line(project: Project
     if "include" not in line:
         assert done.stderr.startswith(f"error: {project.path / name}, line {place + 1}: ")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (("status",), "login_templates/follow.sh"),
+        (("status",), "slurm_templates/follow.sh"),
+        (("wait",), "login_templates/follow.sh"),
+        (("logs",), "login_templates/logs.sh"),
+        (("logs", "--follow"), "login_templates/logs.sh"),
+        (("fetch",), "login_templates/pack.sh"),
+        (("cancel", "--yes"), "login_templates/cancel.sh"),
+    ],
+)
+def test_the_projects_own_templates_count_where_a_run_is_followed(
+    project: Project, words: tuple[str, ...], name: str
+) -> None:
+    store = Store(default_path(project.environment))
+    store.add(RUN, "")
+    store.submitted(RUN)
+    project.write(name, "[# mine #]\n[= nobody_knows =]\n")
+    done = project.run(*words)
+    assert done.stderr == f"error: {project.path / name}, line 2: 'nobody_knows' is undefined\n"
+    assert (done.returncode, done.stdout) == (74, "")

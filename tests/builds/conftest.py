@@ -15,6 +15,7 @@ from hpcdeploy.lab.state import Lab
 from hpcdeploy.source import PixiSource
 from hpcdeploy.transport.connect import open_transport
 from hpcdeploy.transport.contract import Transport
+from tests.conftest import OWN
 
 EXAMPLE = Path(__file__).parent.parent.parent / "examples/pixi-gpu"
 
@@ -32,34 +33,29 @@ SETTINGS = ImageSettings(
 
 @pytest.fixture(scope="session")
 def cluster(lab: Lab) -> Cluster:
-    """The lab as a cluster, with a folder of these tests' own."""
+    """The lab as a cluster, with a folder for the images that several files of tests use."""
     return Cluster(
         name="lab",
         host=lab.host,
         ssh_config=str(lab.ssh_config),
-        root="$SCRATCH/build-tests",
+        root=f"$SCRATCH/{OWN}/builds",
         mirrors=(("ghcr.io", lab.registry),),
     )
 
 
 @pytest.fixture(scope="session")
 def transport(cluster: Cluster) -> Iterator[Transport]:
-    """A connection to the lab; the tests' folder there is empty before and gone afterwards."""
-    clean = "chmod -R u+rwX $SCRATCH/build-tests 2>/dev/null; rm -rf $SCRATCH/build-tests"
+    """A connection to the lab."""
     with open_transport(cluster) as opened:
-        opened.run(["sh", "-c", clean])
         yield opened
-        opened.run(["sh", "-c", clean])
 
 
 @pytest.fixture(scope="module")
 def place(request: pytest.FixtureRequest, cluster: Cluster, transport: Transport) -> Iterator[Cluster]:
-    """The lab as a cluster, with a folder of one test file's own, named after it; empty before and gone afterwards."""
-    root = f"$SCRATCH/{request.module.__name__.rpartition('.')[2]}"
-    clean = f"chmod -R u+rwX {root} 2>/dev/null; rm -rf {root}"
-    transport.run(["sh", "-c", clean])
+    """The lab as a cluster, with a folder of one test file's own, named after it; gone with the file's last test."""
+    root = f"$SCRATCH/{OWN}/{request.module.__name__.rpartition('.')[2]}"
     yield replace(cluster, root=root)
-    transport.run(["sh", "-c", clean])
+    transport.run(["sh", "-c", f"chmod -R u+rwX {root}; rm -rf {root}"])
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import pytest
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
 from tests.builds.searching import holding, needles, watching
+from tests.conftest import OWN
 
 ROOT = Path(__file__).parent.parent.parent
 PARTS = ("hpcdeploy", "defs", "login_templates")
@@ -58,8 +59,7 @@ Build = Callable[..., dict[str, object]]
 @pytest.fixture
 def place(lab: Lab) -> Iterator[Path]:
     """Give a folder of the lab's user with hpcdeploy, what it needs, and the example in it; its path on this machine."""
-    folder = lab.state / "scratch" / lab.user / "build-here"
-    shutil.rmtree(folder, ignore_errors=True)
+    folder = lab.state / "scratch" / lab.user / OWN / "here"
     for part in PARTS:
         shutil.copytree(ROOT / part, folder / "site" / part, ignore=shutil.ignore_patterns("__pycache__"))
     for library in LIBRARIES:
@@ -68,15 +68,15 @@ def place(lab: Lab) -> Iterator[Path]:
             # Compiled parts belong to this machine's Python, not to the lab's; all of these do without.
             shutil.copytree(source, folder / "site" / library, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
     shutil.copytree(ROOT / "examples" / "pixi-gpu", folder / "project")
-    inside(lab, ["chown", "-R", lab.user, f"{lab.scratch}/build-here"])
+    inside(lab, ["chown", "-R", lab.user, f"{lab.scratch}/{OWN}/here"])
     yield folder
-    inside(lab, ["rm", "-rf", f"{lab.scratch}/build-here"])
+    inside(lab, ["rm", "-rf", f"{lab.scratch}/{OWN}/here"])
 
 
 @pytest.fixture
 def build(lab: Lab, place: Path) -> Build:
     def run(**variables: str) -> dict[str, object]:
-        work = f"{lab.scratch}/build-here"
+        work = f"{lab.scratch}/{OWN}/here"
         done: subprocess.CompletedProcess[bytes] = inside(
             lab,
             ["python3", "-c", BUILD, work, lab.registry],
@@ -120,7 +120,7 @@ def test_a_build_with_a_secret_leaves_no_byte_of_it_and_no_pipe(lab: Lab, place:
     assert "built" in answer, answer
     assert "said: ***" in answer["lines"]  # type: ignore[operator]
     assert not any(needle.decode() in json.dumps(answer) for needle in wanted)
-    unpack = ["apptainer", "build", "--sandbox", f"{lab.scratch}/build-here/unpacked", str(answer["built"]["path"])]  # type: ignore[index]
+    unpack = ["apptainer", "build", "--sandbox", f"{lab.scratch}/{OWN}/here/unpacked", str(answer["built"]["path"])]  # type: ignore[index]
     assert inside(lab, unpack, user=lab.user).returncode == 0
     assert (place / "unpacked/run/secrets").is_dir()
     assert holding([place, lab.state / "home", lab.state / "tmp", lab.logs], wanted, since) == []

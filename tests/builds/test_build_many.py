@@ -11,6 +11,7 @@ import pytest
 
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
+from tests.conftest import OWN
 
 COMMAND = str(Path(sys.executable).with_name("hpcdeploy"))
 DEFINITION = "Bootstrap: docker\nFrom: {registry}/prefix-dev/pixi:noble\n\n%post\n    {post}\n"
@@ -23,11 +24,10 @@ def project(lab: Lab, tmp_path: Path) -> Iterator[Path]:
     images = "".join(f"[images.{name}]\ndefinition = '{name}.def'\n" for name in ("one", "two", "three"))
     (tmp_path / "hpcdeploy.toml").write_text(
         f"{images}[clusters.here]\nhost = '{lab.host}'\nssh-config = '{lab.ssh_config}'\nscheduler = 'slurm'\n"
-        "root = '$SCRATCH/build-many'\n"
+        f"root = '$SCRATCH/{OWN}/many'\n"
     )
-    inside(lab, ["rm", "-rf", f"{lab.scratch}/build-many"])
     yield tmp_path
-    inside(lab, ["rm", "-rf", f"{lab.scratch}/build-many"])
+    inside(lab, ["rm", "-rf", f"{lab.scratch}/{OWN}/many"])
 
 
 def hpcdeploy(project: Path, *words: str) -> "subprocess.CompletedProcess[str]":

@@ -17,8 +17,10 @@ from hpcdeploy.transport.connect import open_transport
 from hpcdeploy.transport.contract import Transport
 from hpcdeploy.whole_file import sha256_of
 from tests.builds.conftest import EXAMPLE, SETTINGS, Quick
+from tests.conftest import OWN
 
-ROOT = "/scratch/lab/build-tests"
+ROOT = f"/scratch/lab/{OWN}/builds"
+PAUSE = f"/tmp/{OWN}-pause"
 SHOW = 'printf "%s\\n" "$(hpcdeploy-demo | head -1)" "$CONDA_PREFIX" "$DEMO_ACTIVATED" "$CONDA_OVERRIDE_CUDA" "$AWKWARD"'
 SHOWN = (
     "hpcdeploy-demo 1.2.0, installed in /app/.pixi/envs/gpu\n/app/.pixi/envs/gpu\nhpcdeploy-demo-activation 1.0.0\n12\n"
@@ -46,15 +48,15 @@ def left_over(transport: Transport) -> str:
         'apptainer exec "$1" bash -c "$2"',
         'apptainer exec --cleanenv "$1" sh -c "$2"',
         'apptainer shell "$1" <<<"$2"',
-        'apptainer instance start "$1" p >&2; apptainer exec instance://p sh -c "$2"; apptainer instance stop p >&2',
-        'mkdir -p "$SCRATCH/home" && apptainer exec --contain --home "$SCRATCH/home" "$1" sh -c "$2"',
+        'apptainer instance start "$1" $3 >&2; apptainer exec "instance://$3" sh -c "$2"; apptainer instance stop $3 >&2',
+        'home=$(mktemp -d) && apptainer exec --contain --home "$home" "$1" sh -c "$2"; rm -r "$home"',
     ],
     ids=["run", "exec sh", "exec bash", "exec cleanenv", "shell", "instance", "contain, as HTCondor starts it"],
 )
 def test_the_environment_is_active_however_the_container_is_started(
     built: BuiltImage, transport: Transport, start: str
 ) -> None:
-    assert shell(transport, start, built.path, SHOW) == SHOWN
+    assert shell(transport, start, built.path, SHOW, OWN) == SHOWN
 
 
 def test_the_command_runs_when_there_are_no_words_and_words_replace_it(built: BuiltImage, transport: Transport) -> None:
@@ -171,9 +173,9 @@ def test_two_builds_at_once_of_the_same_inputs_build_once(quick: Quick, cluster:
 
 
 def test_what_a_killed_build_left_is_gone_after_the_next(quick: Quick, cluster: Cluster, transport: Transport) -> None:
-    definition = quick("killed", post="while [ -e /tmp/hpcdeploy-test-pause ]; do sleep 0.2; done")
+    definition = quick("killed", post=f"while [ -e {PAUSE} ]; do sleep 0.2; done")
     noted = replace(cluster, setup=(f'mkdir -p {ROOT} && echo "$$" > {ROOT}/pid',))
-    shell(transport, "touch /tmp/hpcdeploy-test-pause")
+    shell(transport, f"touch {PAUSE}")
     running = threading.Event()
 
     def watch(event: BuildEvent) -> None:
@@ -188,7 +190,7 @@ def test_what_a_killed_build_left_is_gone_after_the_next(quick: Quick, cluster: 
     thread.start()
     assert running.wait(120)
     # The script and Apptainer with it, in the session that sshd made for them; what is inside the container ends by itself.
-    shell(transport, f'kill -KILL -- "-$(ps -o pgid= "$(cat {ROOT}/pid)" | tr -d " ")"; rm /tmp/hpcdeploy-test-pause')
+    shell(transport, f'kill -KILL -- "-$(ps -o pgid= "$(cat {ROOT}/pid)" | tr -d " ")"; rm {PAUSE}')
     thread.join(120)
     assert not thread.is_alive()
     assert left_over(transport) != ""

@@ -16,6 +16,7 @@ from hpcdeploy.source import OciSource
 from hpcdeploy.transport.contract import Transport
 from tests.builds.container_images import NO_BASH, NO_SHELL, Container, make
 from tests.builds.test_build_on_cluster import shell
+from tests.conftest import OWN
 
 ODD = 'it\'s "q" $HOME `id` $(id) ${x \\ {{ X }} %s # é\nsecond\n%post\n  %test\nBootstrap: docker\r\n'
 WHOLE = {
@@ -76,15 +77,15 @@ def built(reference: str, folder: Path, place: Cluster, transport: Transport) ->
 @pytest.fixture
 def started(built: BuiltImage, transport: Transport) -> Iterator[str]:
     """Start an instance that writes what it is told to a file; give that file's content."""
-    line = """
-      said=$SCRATCH/test_oci_source/said
+    line = f"""
+      said=$SCRATCH/{OWN}/said
       rm -f "$said"
-      apptainer instance start --env SAID="$said" --bind "$SCRATCH" "$1" "$2" "${@:3}" >&2
+      apptainer instance start --env SAID="$said" --bind "$SCRATCH" "$1" "$2" "${{@:3}}" >&2
       for _ in $(seq 100); do [ -s "$said" ] && break; sleep 0.1; done
       cat "$said"
     """
-    yield shell(transport, line, built.path, "oci-source", "p q")
-    shell(transport, "apptainer instance stop oci-source")
+    yield shell(transport, line, built.path, OWN, "p q")
+    shell(transport, f"apptainer instance stop {OWN}")
 
 
 def test_the_definition_names_the_image_by_its_digest(reference: str, whole: Container, folder: Path) -> None:
@@ -110,8 +111,8 @@ def test_an_instance_starts_the_same_with_its_own_words(started: str) -> None:
 
 
 def test_exec_and_shell_stay_where_the_person_is(built: BuiltImage, transport: Transport) -> None:
-    line = 'cd "$SCRATCH/test_oci_source" && apptainer exec "$1" pwd && apptainer shell --shell /bin/sh "$1" <<<pwd'
-    assert shell(transport, line, built.path) == "/scratch/lab/test_oci_source\n" * 2
+    line = f'cd "$SCRATCH/{OWN}" && apptainer exec "$1" pwd && apptainer shell --shell /bin/sh "$1" <<<pwd'
+    assert shell(transport, line, built.path) == f"/scratch/lab/{OWN}\n" * 2
 
 
 @pytest.mark.parametrize("verb", ["exec", "exec --cleanenv"])
@@ -144,9 +145,9 @@ def test_settings_come_on_top_without_bash(built: BuiltImage, transport: Transpo
 def test_apptainer_alone_loses_all_that(reference: str, built: BuiltImage, transport: Transport) -> None:
     """Where this fails, Apptainer has learnt something, and ``defs/oci.def`` may forget it."""
     assert built.path
-    line = """
-      export APPTAINER_NOHTTPS=1 APPTAINER_CACHEDIR=$SCRATCH/test_oci_source/cache APPTAINER_TMPDIR=$SCRATCH/test_oci_source
-      box=$SCRATCH/test_oci_source/alone
+    line = f"""
+      export APPTAINER_NOHTTPS=1 APPTAINER_CACHEDIR=$SCRATCH/{OWN}/cache APPTAINER_TMPDIR=$SCRATCH/{OWN}
+      box=$SCRATCH/{OWN}/alone
       apptainer build --sandbox "$box" "docker://$1" >&2
       HOST=host apptainer exec "$box" sh -c 'echo "<$HOST><$LAST>"' 2>/dev/null
       apptainer run "$box" '$HOME' 2>/dev/null; echo

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +16,9 @@ from hpcdeploy.image import BuiltImage, FileCopy, ImageSettings, Step
 from hpcdeploy.lab import channel, wheel
 from hpcdeploy.lab.state import Lab
 from hpcdeploy.source import PixiSource
-from hpcdeploy.transport.connect import open_transport
 from hpcdeploy.transport.contract import Transport
 from tests.builds.test_build_on_cluster import shell
+from tests.conftest import OWN
 
 RUNTIME = ("hpcdeploy-demo-activation", "hpcdeploy-demo-runtime")
 MANIFEST = f"""\
@@ -71,20 +71,9 @@ def write(folder: Path, **files: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def cluster(lab: Lab) -> Cluster:
-    """The lab as a cluster, with a folder of these tests' own, and mirrors of every registry that they name."""
-    mirrors = (("ghcr.io", lab.registry), ("docker.io/library", f"{lab.registry}/library"))
-    return Cluster(name="lab", host=lab.host, ssh_config=str(lab.ssh_config), root="$SCRATCH/pixi-tests", mirrors=mirrors)
-
-
-@pytest.fixture(scope="module")
-def transport(cluster: Cluster) -> Iterator[Transport]:
-    """A connection to the lab; the tests' folder there is empty before and gone afterwards."""
-    clean = "chmod -R u+rwX $SCRATCH/pixi-tests 2>/dev/null; rm -rf $SCRATCH/pixi-tests"
-    with open_transport(cluster) as opened:
-        opened.run(["sh", "-c", clean])
-        yield opened
-        opened.run(["sh", "-c", clean])
+def mirrored(lab: Lab, place: Cluster) -> Cluster:
+    """The lab as a cluster with mirrors of every registry that these tests name."""
+    return replace(place, mirrors=(*place.mirrors, ("docker.io/library", f"{lab.registry}/library")))
 
 
 @pytest.fixture(scope="module")
@@ -118,8 +107,8 @@ WHOLE = ImageSettings(
 
 
 @pytest.fixture(scope="module")
-def built_whole(whole: Path, cluster: Cluster, transport: Transport) -> BuiltImage:
-    return build_on(generate(WHOLE, whole), cluster, transport)
+def built_whole(whole: Path, mirrored: Cluster, transport: Transport) -> BuiltImage:
+    return build_on(generate(WHOLE, whole), mirrored, transport)
 
 
 def test_the_base_with_the_environments_cuda_is_built_on(built_whole: BuiltImage, transport: Transport) -> None:
@@ -162,16 +151,17 @@ def test_ports_are_a_label_bind_points_are_folders_and_help_says_how_to_run(
 def test_an_instance_runs_the_start_command_with_a_site_s_folder_bound(
     built_whole: BuiltImage, transport: Transport
 ) -> None:
-    line = 'mkdir -p "$SCRATCH/libs" && apptainer instance start --bind "$SCRATCH/libs:/host-libs" "$1" whole >&2'
+    libs = f"$SCRATCH/{OWN}/libs"
+    line = f'mkdir -p "{libs}" && apptainer instance start --bind "{libs}:/host-libs" "$1" {OWN} >&2'
     try:
         shell(transport, line, built_whole.path)
         deadline = time.monotonic() + 30
-        while not (told := shell(transport, 'cat "$SCRATCH/libs/said" 2>/dev/null || true')):
+        while not (told := shell(transport, f'cat "{libs}/said" 2>/dev/null || true')):
             assert time.monotonic() < deadline
             time.sleep(0.2)
         assert told == "serving for start in /app/.pixi/envs/default\n"
     finally:
-        shell(transport, 'apptainer instance stop whole >&2; rm -rf "$SCRATCH/libs"')
+        shell(transport, f'apptainer instance stop {OWN} >&2; rm -rf "{libs}"')
 
 
 def test_nv_without_a_driver_runs_and_the_library_path_is_its_own(built_whole: BuiltImage, transport: Transport) -> None:
@@ -179,7 +169,7 @@ def test_nv_without_a_driver_runs_and_the_library_path_is_its_own(built_whole: B
     assert shell(transport, line, built_whole.path) in ("<>\n", "</.singularity.d/libs>\n")
 
 
-def test_an_editable_workspace_is_whole_in_the_image(tmp_path: Path, cluster: Cluster, transport: Transport) -> None:
+def test_an_editable_workspace_is_whole_in_the_image(tmp_path: Path, mirrored: Cluster, transport: Transport) -> None:
     head, tail = MANIFEST.partition("[pypi-dependencies]")[0], 'mine = { path = ".", editable = true }\n'
     manifest = head.replace("[workspace]", "[tool.pixi.workspace]").replace("[dependencies]", "[tool.pixi.dependencies]")
     files = {
@@ -188,7 +178,7 @@ def test_an_editable_workspace_is_whole_in_the_image(tmp_path: Path, cluster: Cl
         "src/mine/__init__.py": "print('from', __file__)\n",
     }
     definition = generate(ImageSettings(name="mine", source=PixiSource()), write(tmp_path, **files))
-    image = build_on(definition, cluster, transport)
+    image = build_on(definition, mirrored, transport)
     told = shell(transport, 'apptainer exec "$1" python -c "import mine"; apptainer exec "$1" ls -A /app', image.path)
     first, *names = told.split("\n")
     assert first == "from /app/src/mine/__init__.py"
@@ -209,8 +199,8 @@ SLIM = ImageSettings(
 )
 
 
-def test_a_slimmer_final_base_without_pixi_and_python_works(bare: Path, cluster: Cluster, transport: Transport) -> None:
-    image = build_on(generate(SLIM, bare), cluster, transport)
+def test_a_slimmer_final_base_without_pixi_and_python_works(bare: Path, mirrored: Cluster, transport: Transport) -> None:
+    image = build_on(generate(SLIM, bare), mirrored, transport)
     assert image.base == "debian:trixie-slim"
     line = "apptainer exec \"$1\" sh -c 'hpcdeploy-demo; cat /app/said; command -v pixi python3 || echo neither'"
     told = shell(transport, line, image.path).splitlines()
@@ -222,10 +212,10 @@ Fails = Callable[[ImageSettings, Path], str]
 
 
 @pytest.fixture
-def failing(cluster: Cluster, transport: Transport) -> Fails:
+def failing(mirrored: Cluster, transport: Transport) -> Fails:
     def build(settings: ImageSettings, folder: Path) -> str:
         with pytest.raises(BuildError) as caught:
-            build_on(generate(settings, folder), cluster, transport)
+            build_on(generate(settings, folder), mirrored, transport)
         return str(caught.value)
 
     return build

@@ -25,8 +25,10 @@ from hpcdeploy.transport.connect import open_transport
 from hpcdeploy.transport.contract import Transport
 from tests.builds.conftest import EXAMPLE, SETTINGS, Quick
 from tests.builds.searching import Seen, holding, needles, watching
+from tests.conftest import OWN
 
-ROOT = "secret-tests"
+ROOT = f"{OWN}/secrets"
+PAUSE = f"/tmp/{OWN}-pause"
 NOT_ASKED = (
     'for file in /run/secrets/TOKEN /run/secrets/CERT; do [ ! -e "$file" ]; done; [ -z "${TOKEN+set}" ]; set -x; true'
 )
@@ -55,10 +57,8 @@ def marker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Marker:
 
 @pytest.fixture
 def own_cluster(cluster: Cluster, transport: Transport) -> Iterator[Cluster]:
-    clean = f"chmod -R u+rwX $SCRATCH/{ROOT} 2>/dev/null; rm -rf $SCRATCH/{ROOT}"
-    transport.run(["sh", "-c", clean])
     yield replace(cluster, root=f"$SCRATCH/{ROOT}")
-    transport.run(["sh", "-c", clean])
+    transport.run(["sh", "-c", f"chmod -R u+rwX $SCRATCH/{ROOT}; rm -rf $SCRATCH/{ROOT}"])
 
 
 def asking(marker: Marker, tmp_path: Path, *more: Step) -> tuple[Definition, dict[str, SecretValue]]:
@@ -153,7 +153,7 @@ def test_a_killed_build_leaves_no_process_and_no_pipe_for_long(
     quick: Quick, own_cluster: Cluster, transport: Transport, whole_group: bool
 ) -> None:
     folder = f"/scratch/lab/{ROOT}"
-    post = f"set -- TOKEN\n. /run/secrets/.ask\ntouch /tmp/{ROOT}\nwhile [ -e /tmp/{ROOT} ]; do sleep 0.2; done"
+    post = f"set -- TOKEN\n. /run/secrets/.ask\ntouch {PAUSE}\nwhile [ -e {PAUSE} ]; do sleep 0.2; done"
     plain = quick(f"killed-{whole_group}", post=post)
     definition = replace(plain, text=with_mount_point(plain.text), secrets=("TOKEN",))
     noted = replace(own_cluster, setup=(f'mkdir -p {folder} && echo "$$" > {folder}/pid',))
@@ -163,17 +163,17 @@ def test_a_killed_build_leaves_no_process_and_no_pipe_for_long(
         with open_transport(own_cluster) as own, pytest.raises((BuildError, TransportError)):
             build_on(definition, noted, own, secrets=secret)
 
-    shell(transport, f"rm -f /tmp/{ROOT}")
+    shell(transport, f"rm -f {PAUSE}")
     thread = threading.Thread(target=build)
     thread.start()
-    shell(transport, f"until [ -e /tmp/{ROOT} ]; do sleep 0.1; done")
+    shell(transport, f"until [ -e {PAUSE} ]; do sleep 0.1; done")
     pipes = f"{folder}/tmp/build-{definition.inputs[:16]}/secrets"
     assert shell(transport, f"ls -A {pipes}").split() == [".answer", ".ask", ".wanted", "TOKEN"]
     served = f"ls -l /proc/[0-9]*/fd 2>/dev/null | grep -qF {pipes}"
     shell(transport, served)
     victim = f'"-$(ps -o pgid= "$(cat {folder}/pid)" | tr -d " ")"' if whole_group else f'"$(cat {folder}/pid)"'
     shell(transport, f"kill -KILL -- {victim}")
-    shell(transport, f"rm -f /tmp/{ROOT}")
+    shell(transport, f"rm -f {PAUSE}")
     thread.join()
     shell(transport, f"while {served}; do sleep 0.1; done")
     if not whole_group:  # somebody is left to clean; otherwise the next build does

@@ -25,6 +25,7 @@ from hpcdeploy.source import SpackSource, User
 from hpcdeploy.transport.contract import Transport
 from tests.builds.test_build_on_cluster import shell
 from tests.builds.test_spack_source import write
+from tests.conftest import OWN
 
 RECORDER = Path(__file__).with_name("spack_recorder.sh")
 BASE = "ghcr.io/hpcdeploy-tests/spack-recorder:1"
@@ -153,8 +154,8 @@ def test_spack_is_called_in_this_order_with_the_secrets_only_where_they_are_need
         'apptainer exec "$1" sh -c "$2"',
         'apptainer exec --cleanenv "$1" bash -c "$2"',
         'apptainer shell "$1" <<<"$2"',
-        'apptainer instance start "$1" s >&2; apptainer exec instance://s sh -c "$2"; apptainer instance stop s >&2',
-        'mkdir -p "$SCRATCH/home" && apptainer exec --contain --home "$SCRATCH/home" "$1" sh -c "$2"',
+        'apptainer instance start "$1" $3 >&2; apptainer exec "instance://$3" sh -c "$2"; apptainer instance stop $3 >&2',
+        'home=$(mktemp -d) && apptainer exec --contain --home "$home" "$1" sh -c "$2"; rm -r "$home"',
     ],
     ids=["run", "exec sh", "exec bash", "shell", "instance", "contain, as HTCondor starts it"],
 )
@@ -162,7 +163,7 @@ def test_the_environment_is_active_however_the_container_is_started(
     image: BuiltImage, transport: Transport, start: str
 ) -> None:
     show = 'demo; echo "$SPACK_ENV|$MANPATH|$DEMO_DATA|$CC|$CXX"; echo "$PATH" | cut -d: -f1'
-    assert shell(transport, start, image.path, show) == (
+    assert shell(transport, start, image.path, show, OWN) == (
         DEMO + "/opt/spack-environment|/opt/view/share/man::|its $here|/opt/tools/cc|/opt/tools/cxx\n/opt/view/bin\n"
     )
 

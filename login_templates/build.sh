@@ -102,7 +102,7 @@ unset [= prefix =]_BIND [= prefix =]_BINDPATH
 pipes=$temporary/secrets
 make_secrets_folder "$pipes" || die 10 "cannot make named pipes in $pipes; set APPTAINER_TMPDIR in the cluster's setup"
 served="$(declare -f serve_secrets keep_gate open_gate close_gate feed); serve_secrets \"\$1\""
-exec {serving}> >(exec {given}<&-; exec setsid bash -c "$served" serve_secrets "$pipes")
+exec {serving}> >(exec {given}<&-; unset BASH_ENV; exec setsid bash -c "$served" serve_secrets "$pipes")
 server=$!
 stop_serving() { exec {serving}>&-; wait "$server" 2>/dev/null || true; }
 trap 'stop_serving; clean' EXIT

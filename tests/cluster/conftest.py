@@ -1,7 +1,7 @@
 """An image in the lab's registry, the lab as a cluster, and a record of runs that is thrown away."""
 
-import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,14 @@ from hpcdeploy.registry.asking import registry_of
 from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
+from hpcdeploy.whole_file import sha256_of
+from tests.conftest import OWN
+
+ROOT = f"{OWN}/cluster"
+
+
+def image_file(lab: Lab) -> str:
+    return f"{lab.scratch}/{OWN}/test.sif"
 
 
 @pytest.fixture(scope="session")
@@ -23,16 +31,15 @@ def published(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> PublishedIm
     """Build an image with Python in it from the lab's base image, and push it."""
     made = inside(
         lab,
-        ["apptainer", "build", "--force", f"{lab.scratch}/test.sif", f"docker://{lab.registry}/prefix-dev/pixi:noble"],
+        ["apptainer", "build", image_file(lab), f"docker://{lab.registry}/prefix-dev/pixi:noble"],
         user=lab.user,
-        environment={"APPTAINER_NOHTTPS": "1", "APPTAINER_CACHEDIR": f"{lab.scratch}/test-cache"},
+        environment={"APPTAINER_NOHTTPS": "1", "APPTAINER_CACHEDIR": f"{lab.scratch}/{OWN}/cache"},
     )
     assert made.returncode == 0, made.stderr.decode()
     path = tmp_path_factory.mktemp("image") / "test.sif"
-    path.write_bytes(inside(lab, ["cat", f"{lab.scratch}/test.sif"], user=lab.user).stdout)
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.write_bytes(inside(lab, ["cat", image_file(lab)], user=lab.user).stdout)
     return registry_of(f"{lab.registry}/tests/cluster").push(
-        path, sha256=sha256, created="2026-01-01T00:00:00Z", tags=("latest",)
+        path, sha256=sha256_of(path), created="2026-01-01T00:00:00Z", tags=("latest",)
     )
 
 
@@ -43,8 +50,8 @@ def delivery(published: PublishedImage) -> Delivery:
 
 @pytest.fixture
 def cluster(lab: Lab, tmp_path: Path) -> Cluster:
-    """Give the lab as the settings describe it, found by its own file and nothing else."""
-    return load_project(tmp_path, optional=True).clusters["lab"]
+    """Give the lab as the settings describe it, found by its own file and nothing else; its root is these tests' own."""
+    return replace(load_project(tmp_path, optional=True).clusters["lab"], root=f"$SCRATCH/{ROOT}")
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from hpcdeploy.run import RunStatus, State
 from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
 from tests.cluster.driving import PATIENCE, output_of, submit_job, wait_for
+from tests.conftest import OWN
 
 BOTH = pytest.mark.parametrize("scheduler", ["slurm", "htcondor"])
 
@@ -120,13 +121,13 @@ def test_logs_follow_a_task_to_its_end(
 def test_nothing_is_put_into_the_home_folder(
     lab: Lab, scheduler: SchedulerName, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
 ) -> None:
-    elsewhere = replace(cluster, root=f"$SCRATCH/home-{time.time_ns()}")
-    assert inside(lab, ["touch", f"{lab.scratch}/before"], user=lab.user).returncode == 0
+    elsewhere = replace(cluster, root=f"$SCRATCH/{OWN}/home-{scheduler}")
+    assert inside(lab, ["touch", f"{lab.scratch}/{OWN}/before"], user=lab.user).returncode == 0
     run = submit_job(
         Job(name="tidy", image="test", command=("true",)), scheduler, elsewhere, delivery, connections, store
     ).run
     assert wait_for(run, elsewhere, connections, store).state is State.COMPLETED
-    found = inside(lab, ["find", lab.home, "-newer", f"{lab.scratch}/before", "-type", "f"], user=lab.user)
+    found = inside(lab, ["find", lab.home, "-newer", f"{lab.scratch}/{OWN}/before", "-type", "f"], user=lab.user)
     assert found.stdout == b""
 
 

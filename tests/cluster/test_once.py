@@ -18,7 +18,9 @@ from hpcdeploy.run import State
 from hpcdeploy.scheduler.login_node import Delivery, submission
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
+from tests.cluster.conftest import ROOT
 from tests.cluster.driving import submit_job, wait_for
+from tests.conftest import OWN
 
 HELLO = Job(name="hello", image="test", command=("echo", "hello"))
 BOTH = pytest.mark.parametrize("scheduler", ["slurm", "htcondor"])
@@ -62,7 +64,7 @@ def test_a_call_that_died_after_submitting_is_answered_by_asking_the_scheduler(
     run = plan_run(HELLO, cluster, scheduler, delivery, now=time.time())
     script = submission(run, HELLO, cluster, delivery)
     by_hand(lab, script)
-    folder = f"{lab.scratch}/hpcdeploy/runs/{run.id}"
+    folder = f"{lab.scratch}/{ROOT}/runs/{run.id}"
     assert inside(lab, ["rm", f"{folder}/id"], user=lab.user).returncode == 0
     assert '"already": true' in by_hand(lab, script)
     assert len(jobs_of(lab, scheduler, run.id)) == 1
@@ -94,12 +96,14 @@ def test_two_clients_that_submit_one_run_at_once_make_one_job(
 def test_a_connection_that_dies_in_the_middle_is_answered_by_asking_again(
     lab: Lab, scheduler: SchedulerName, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
 ) -> None:
-    slow = replace(cluster, setup=("sleep 3",))
+    session = f"{lab.scratch}/{OWN}/session-{scheduler}"
+    slow = replace(cluster, setup=(f'echo "$PPID" > {session}', "sleep 3"))
     said: list[bytes] = []
 
     def cut() -> None:
-        time.sleep(1.5)
-        inside(lab, ["bash", "-c", f"pkill -KILL -f '^sshd-session: {lab.user}'"])
+        # What sshd started for this connection, and for no other test run's.
+        found = f"for _ in $(seq 300); do [ -s {session} ] && break; sleep 0.1; done"
+        inside(lab, ["bash", "-c", f'{found}; kill -KILL "$(cat {session})"'])
 
     run = plan_run(HELLO, slow, scheduler, delivery, now=time.time())
     script = submission(run, HELLO, slow, delivery)
@@ -123,7 +127,7 @@ def test_what_the_scheduler_refuses_is_said_in_its_own_words_and_leaves_no_run(
 def test_many_runs_that_want_one_image_at_once_download_it_once(
     lab: Lab, cluster: Cluster, published: PublishedImage, delivery: Delivery, store: Store
 ) -> None:
-    elsewhere = replace(cluster, root=f"$SCRATCH/once-{time.time_ns()}")
+    elsewhere = replace(cluster, root=f"$SCRATCH/{OWN}/once")
     said: list[bytes] = []
     done: list[Submitted] = []
 
@@ -150,7 +154,7 @@ def test_an_image_that_is_not_the_one_asked_for_is_never_used(
     wrong = replace(delivery, sha256="0" * 64)
     with pytest.raises(SchedulerError, match="not the one that was asked for"):
         submit_job(HELLO, "slurm", cluster, wrong, connections, store)
-    found = inside(lab, ["bash", "-c", f"ls -A {lab.scratch}/hpcdeploy/images {lab.scratch}/hpcdeploy/tmp"], user=lab.user)
+    found = inside(lab, ["bash", "-c", f"ls -A {lab.scratch}/{ROOT}/images {lab.scratch}/{ROOT}/tmp"], user=lab.user)
     assert b"000000.sif" not in found.stdout
     assert b".part" not in found.stdout
     assert b"pull-" not in found.stdout

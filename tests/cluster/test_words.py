@@ -13,6 +13,7 @@ from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
 from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
+from tests.cluster.conftest import image_file
 from tests.cluster.driving import output_of, submit_job, wait_for
 
 PROGRAM = (
@@ -75,7 +76,8 @@ def test_apptainers_own_way_with_variables_would_not_do(lab: Lab, delivery: Deli
     (mvdan.cc/sh, syntax/lexer.go, escNewl; seen with Apptainer 1.4.5.) When this fails, Apptainer is mended, and variables
     could be handed over as APPTAINERENV_*.
     """
-    image = f"{lab.scratch}/test.sif"
     variables = {"APPTAINERENV_V": "\u0081x"}
-    seen = inside(lab, ["apptainer", "exec", "--no-eval", image, "printenv", "V"], user=lab.user, environment=variables)
+    seen = inside(
+        lab, ["apptainer", "exec", "--no-eval", image_file(lab), "printenv", "V"], user=lab.user, environment=variables
+    )
     assert seen.stdout.decode() == "\\\nx\n"

@@ -1,5 +1,6 @@
 """The verb ``push``: built images into registries."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,21 +14,24 @@ if TYPE_CHECKING:
     from hpcdeploy.flows.push import Pushed, Refused
     from hpcdeploy.image import BuiltImage, ImageSettings
 
+Repositories = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--repository", metavar="HOST/PATH", help="Instead of the settings' own; again for more.", show_default=False
+    ),
+]
+Tags = Annotated[
+    list[str] | None,
+    typer.Option("--tag", help="Instead of the tags that git gives; again for more.", show_default=False),
+]
+
 
 def push(
     images: ImageNames = None,
     every: All = False,
     jobs: Jobs = 1,
-    repository: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--repository", metavar="HOST/PATH", help="Instead of the settings' own; again for more.", show_default=False
-        ),
-    ] = None,
-    tag: Annotated[
-        list[str] | None,
-        typer.Option("--tag", help="Instead of the tags that git gives; again for more.", show_default=False),
-    ] = None,
+    repository: Repositories = None,
+    tag: Tags = None,
     json: AsJson = False,
 ) -> None:
     """Publish an image over ORAS, and print the reference that nobody can move: oras://...@sha256:...
@@ -66,13 +70,20 @@ def push(
             images=list(place.project.images.values()),
             progress=progress,
         )
-    refused = [one for one in done if isinstance(one, flow.Refused)]
+    _tell(done, json=json)
+
+
+def _tell(done: "Sequence[Pushed | Refused]", *, json: bool) -> None:
+    """Print what came of a push; raises the error of one that was refused."""
+    from hpcdeploy.flows.push import Refused
+
+    refused = [one for one in done if isinstance(one, Refused)]
     if refused and len(done) == 1:
         raise refused[0].error
     if json:
         show.as_json([_plain(one) for one in done])
     for one in done:
-        if isinstance(one, flow.Refused):
+        if isinstance(one, Refused):
             show.say(f"{one.repository}: {one.error}")
         elif not json:
             show.say(f"{one.image.repository}: {', '.join(one.tags)}")

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 from hpcdeploy.lab.state import Lab
+from hpcdeploy.whole_file import write_whole
 
 CLUSTER_FILE = "cluster.toml"
 
@@ -48,24 +49,20 @@ def _string(path: Path) -> str:
 
 
 def register(lab: Lab) -> None:
-    """Write key, known host, SSH configuration, and last of all the cluster's entry, each by rename."""
+    """Write key, known host, SSH configuration, and last of all the cluster's entry, each whole or not at all."""
     keys = lab.inside / "keys"
     private = lab.state / "id_ed25519"
-    shutil.copyfile(keys / "user", _draft(private))
-    _draft(private).chmod(0o600)
-    _draft(private).replace(private)
+    draft = private.with_name(f"{private.name}.part")  # of its own mode before it has its name
+    shutil.copyfile(keys / "user", draft)
+    draft.chmod(0o600)
+    draft.replace(private)
     texts = {
         lab.state / "known_hosts": known_hosts(lab, (keys / "host.pub").read_text()),
         lab.ssh_config: ssh_config(lab),
         lab.state / CLUSTER_FILE: cluster_toml(lab),
     }
     for path, text in texts.items():
-        _draft(path).write_text(text)
-        _draft(path).replace(path)
-
-
-def _draft(path: Path) -> Path:
-    return path.with_name(path.name + ".part")
+        write_whole(path, text)
 
 
 def unregister(state: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from hpcdeploy.lab.process import Process
 from hpcdeploy.lab.settings import LabSettings, Ports
+from hpcdeploy.whole_file import write_whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,16 +76,14 @@ def describe(settings: LabSettings, ports: Ports, rootfs: Path, init: Process, o
 
 
 def write(path: Path, lab: Lab) -> None:
-    """Record a lab by rename."""
+    """Record a lab in the file `path`."""
     values = {
         "rootfs": str(lab.rootfs),
         "accounting": lab.accounting,
         "init": [lab.init.pid, lab.init.started],
         "outer": [lab.outer.pid, lab.outer.started],
     }
-    draft = path.with_suffix(".part")
-    draft.write_text(json.dumps(values))
-    draft.replace(path)
+    write_whole(path, json.dumps(values))
 
 
 @dataclass(frozen=True)

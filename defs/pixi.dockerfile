@@ -20,7 +20,7 @@ COPY [= words =]
 # The machine that builds needs no GPU.
 ENV CONDA_OVERRIDE_CUDA=$CUDA_VERSION
 [% endif %]
-RUN [= install_mounts =]pixi install --locked --environment "$ENVIRONMENT"
+RUN [= install_mounts =][= install_variables =]pixi install --locked --environment "$ENVIRONMENT"
 RUN for file in .gitignore .condapackageignore; do \
         [ -e ".pixi/$file" ] || printf '*\n' > ".pixi/$file"; \
     done

@@ -60,7 +60,8 @@ def render_pixi_dockerfile(
         "own": [_copy(*pair) for pair in own],
         "kept": [_between(place) for place in (*(place for _, place in needed), *editable)],
         "editable_workspace": WORKSPACE in editable,
-        "install_mounts": _mounts(asked_for(settings, recipe.secrets, "the installation ('pixi')")),
+        "install_mounts": _mounts(install := asked_for(settings, recipe.secrets, "the installation ('pixi')")),
+        "install_variables": "".join(f"{word} " for word in _variables(install)),
         "files": [_copy(*pair) for pair in files],
         "bind_points": _run(["mkdir", "-p", *(str(guard.destination(place)) for place in settings.bind_points)])
         if settings.bind_points
@@ -69,8 +70,8 @@ def render_pixi_dockerfile(
         "labels": [_pair(*guard.label(key, value)) for key, value in settings.labels],
         "setup": [
             {
-                "mounts": _mounts(asked_for(settings, step.secrets, "a step of 'setup'")),
-                "words": _step(_filled(step.run, arguments)),
+                "mounts": _mounts(asked := asked_for(settings, step.secrets, "a step of 'setup'")),
+                "words": _step(_filled(step.run, arguments), asked),
             }
             for step in settings.setup
         ],
@@ -136,18 +137,23 @@ def _words(*paths: str) -> str:
     return _array([_SPECIAL.sub(r"\\\1", path) for path in paths])
 
 
-def _step(text: str) -> str:
+def _step(text: str, secrets: Sequence[Secret]) -> str:
     """Write a step that runs with the environment active; plain words stay as they are written."""
-    if _PLAIN_STEP.fullmatch(text):
+    variables = "".join(f"export {word}\n" for word in _variables(secrets))
+    if not variables and _PLAIN_STEP.fullmatch(text):
         return f"{WORKSPACE}/entrypoint.sh {text}"
-    return _array([f"{WORKSPACE}/entrypoint.sh", *_BASH, text])
+    return _array([f"{WORKSPACE}/entrypoint.sh", *_BASH, variables + text])
+
+
+def _variables(secrets: Sequence[Secret]) -> list[str]:
+    """Write the assignments of secrets that are variables; the option ``env=`` of a mount is newer than many engines."""
+    return [f'{secret.name}="$(cat /run/secrets/{secret.name})"' for secret in secrets if secret.env]
 
 
 def _mounts(secrets: Sequence[Secret]) -> str:
     """Write the options that give a RUN its secrets, each at ``/run/secrets/NAME``; ``docker build --secret id=NAME``."""
     return "".join(
-        f"--mount=type=secret,id={secret.name},target=/run/secrets/{secret.name},required=true"
-        f"{f',env={secret.name}' if secret.env else ''} "
+        f"--mount=type=secret,id={secret.name},target=/run/secrets/{secret.name},required=true "
         for secret in secrets
     )
 

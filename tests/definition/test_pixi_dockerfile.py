@@ -111,7 +111,7 @@ def test_a_secret_is_given_to_the_steps_that_ask_and_to_no_other() -> None:
     runs = [one for one in parse_dockerfile(written("whole").dockerfile).instructions if one.name == "RUN"]
     asking = {one.rest: [value for name, value in one.flags if name == "mount"] for one in runs if one.flags}
     install, step = asking.values()
-    assert install == ["type=secret,id=TOKEN,target=/run/secrets/TOKEN,required=true,env=TOKEN"]
+    assert install == ["type=secret,id=TOKEN,target=/run/secrets/TOKEN,required=true"]
     assert step == [*install, "type=secret,id=KEY,target=/run/secrets/KEY,required=true"]
 
 
@@ -120,7 +120,7 @@ def test_a_step_reaches_bash_as_it_was_written_and_its_arguments_are_filled() ->
     assert runs[-2].rest == "/app/entrypoint.sh python --version"
     assert runs[-1].words == (
         *("/app/entrypoint.sh", "/bin/bash", "-euo", "pipefail", "-c"),
-        "echo 'gpu' \"$TOKEN\" \\\n    second # line",
+        'export TOKEN="$(cat /run/secrets/TOKEN)"\necho \'gpu\' "$TOKEN" \\\n    second # line',
     )
     assert any("were replaced now" in note for note in written("whole").notes)
 

@@ -16,7 +16,7 @@ COPY lib/mine /app/lib/mine
 COPY other /app/other
 # The machine that builds needs no GPU.
 ENV CONDA_OVERRIDE_CUDA=$CUDA_VERSION
-RUN --mount=type=secret,id=TOKEN,target=/run/secrets/TOKEN,required=true,env=TOKEN pixi install --locked --environment "$ENVIRONMENT"
+RUN --mount=type=secret,id=TOKEN,target=/run/secrets/TOKEN,required=true TOKEN="$(cat /run/secrets/TOKEN)" pixi install --locked --environment "$ENVIRONMENT"
 RUN for file in .gitignore .condapackageignore; do \
         [ -e ".pixi/$file" ] || printf '*\n' > ".pixi/$file"; \
     done
@@ -51,7 +51,7 @@ ENV VALUE_6="ünïcode ✓"
 LABEL org.example.a="b 'c\""
 LABEL "odd:key"="\$x"
 RUN /app/entrypoint.sh python --version
-RUN --mount=type=secret,id=TOKEN,target=/run/secrets/TOKEN,required=true,env=TOKEN --mount=type=secret,id=KEY,target=/run/secrets/KEY,required=true ["/app/entrypoint.sh", "/bin/bash", "-euo", "pipefail", "-c", "echo 'gpu' \"$TOKEN\" \\\n    second # line"]
+RUN --mount=type=secret,id=TOKEN,target=/run/secrets/TOKEN,required=true --mount=type=secret,id=KEY,target=/run/secrets/KEY,required=true ["/app/entrypoint.sh", "/bin/bash", "-euo", "pipefail", "-c", "export TOKEN=\"$(cat /run/secrets/TOKEN)\"\necho 'gpu' \"$TOKEN\" \\\n    second # line"]
 EXPOSE 8000
 EXPOSE 8080
 ENTRYPOINT ["/app/entrypoint.sh"]

@@ -1,7 +1,6 @@
 """Bring a lab up, look at it, enter it, take it down."""
 
 import os
-import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from hpcdeploy.errors import LabError, MissingProgramError
+from hpcdeploy.errors import LabError
 from hpcdeploy.lab import access, base_image, layout, machine, ports, process, rootfs, state
 from hpcdeploy.lab.settings import LabSettings, default_settings
 from hpcdeploy.lab.state import Lab
@@ -18,7 +17,6 @@ Report = Callable[[str], None]
 
 _START_LIMIT = 150.0
 _LINES_SHOWN = 15
-_PROGRAMS = ("unshare", "nsenter", "mount", "sh")
 
 
 def silent(_line: str) -> None:
@@ -33,6 +31,7 @@ def up(settings: LabSettings | None = None, report: Report = silent) -> Lab:
     """
     settings = settings or default_settings()
     _check_machine()
+    rootfs.ensure_programs(report)
     settings.state.mkdir(parents=True, exist_ok=True)
     with state.locked(_lock(settings), "waiting for another hpcdeploy that is at work on this lab", report):
         running = _running(settings)
@@ -119,11 +118,6 @@ def _check_machine() -> None:
         raise LabError(
             "the lab needs root on this machine (it mounts, and starts daemons as several users); run it with sudo"
         )
-    missing = [program for program in _PROGRAMS if shutil.which(program) is None]
-    if missing:
-        raise MissingProgramError(
-            f"the lab needs {' and '.join(missing)}, from the packages util-linux and mount; install them"
-        )
     machine.check_user_namespaces(machine.read_limits())
 
 
@@ -145,7 +139,6 @@ def _ensure_materials(settings: LabSettings, report: Report) -> Path:
     with state.locked(settings.cache / "lock", waiting, report) as lock:
         if not settings.base_image or rootfs.path(settings).is_dir():
             return rootfs.ensure(settings, report, lock)
-        rootfs.ensure_programs(report)
         rootfs.find_mirror()  # an apt that never looked is made to look now, once
         with ThreadPoolExecutor(1) as beside:
             image = beside.submit(base_image.prepare, settings.cache, report)

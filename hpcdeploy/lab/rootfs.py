@@ -13,6 +13,8 @@ from hpcdeploy.lab.settings import LabSettings
 Report = Callable[[str], None]
 
 KEYRINGS = Path("/usr/share/keyrings")
+_PROGRAMS = {"mmdebstrap": "mmdebstrap", "mount": "mount", "unshare": "util-linux", "nsenter": "util-linux"}
+"""What the lab starts on this machine itself, and the packages that bring it; a bare Debian 13 has no mount(8)."""
 EXCLUDED = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/info/*")
 
 
@@ -73,10 +75,11 @@ def command(settings: LabSettings, source: mirror.Mirror, draft: Path, pins: Pat
 
 
 def ensure_programs(report: Report) -> None:
-    """Install mmdebstrap and Debian's archive keys where this is Debian or Ubuntu; say what is missing elsewhere."""
-    wanted = []
-    if shutil.which("mmdebstrap") is None:
-        wanted.append("mmdebstrap")
+    """Install what a lab is made and started with where this is Debian or Ubuntu; say what is missing elsewhere.
+
+    Raises `MissingProgramError` where nothing can be installed, `LabError` where apt-get fails.
+    """
+    wanted = sorted({package for program, package in _PROGRAMS.items() if shutil.which(program) is None})
     if not any(KEYRINGS.glob("debian-archive-*keyring*")):
         wanted.append("debian-archive-keyring")
     if not wanted:
@@ -93,7 +96,13 @@ def ensure_programs(report: Report) -> None:
 
 def _apt_get(*words: str) -> None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    done = subprocess.run(["apt-get", "-q", *words], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=300", *words],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         raise LabError(f"apt-get {' '.join(words)} ended with {done.returncode}:\n{done.stderr.strip()[-2000:]}")
 

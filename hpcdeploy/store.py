@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from hpcdeploy.errors import UnknownRunError
+from hpcdeploy.errors import ConfigError, UnknownRunError
 from hpcdeploy.folders import state_folder
 from hpcdeploy.image import BuiltImage, PublishedImage
 from hpcdeploy.run import Run, RunStatus, State, TaskStatus
@@ -44,17 +44,26 @@ def default_path(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 class Store:
-    """The record; every method is one transaction, so that two commands at once never see half of one."""
+    """The record; every method is one transaction, so that two commands at once never see half of one.
+
+    Each raises `ConfigError` where the file cannot be read or written, or is something else.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with closing(sqlite3.connect(self._path, timeout=30)) as connection, connection:
-            connection.executescript(_SCHEMA)
-            yield connection
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with closing(sqlite3.connect(self._path, timeout=30)) as connection, connection:
+                connection.executescript(_SCHEMA)
+                yield connection
+        except (OSError, sqlite3.DatabaseError) as error:
+            raise ConfigError(
+                f"the record {self._path} cannot be used: {error}; expected a file that can be written to: make room there, "
+                "or set XDG_STATE_HOME to another folder"
+            ) from error
 
     def add(self, run: Run, script: str) -> None:
         """Note a run that is about to be submitted, with the very script that submits it."""

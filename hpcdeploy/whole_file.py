@@ -1,12 +1,16 @@
 """Files of this machine that appear whole or not at all, and the sha256 of a whole one."""
 
+import errno
 import hashlib
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What write(2) says of a full disk; it names no file."""
 
 
 def part_name(path: str) -> str:
@@ -18,18 +22,21 @@ def part_name(path: str) -> str:
 def whole_file(path: Path, *, executable: bool = False) -> Iterator[BinaryIO]:
     """Open a file for writing that takes the name `path` at the end, or vanishes where anything is raised.
 
-    It is on the disk before it has its name. Raises OSError as `open` does.
+    It is on the disk before it has its name. Raises OSError as `open` does, with the name that the file would have had.
     """
     part = Path(part_name(str(path)))
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o777 if executable else 0o666)
     try:
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o777 if executable else 0o666)
         with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
+    except BaseException as error:
+        if isinstance(error, OSError) and (error.filename == str(part) or error.errno in _NO_ROOM):
+            error.filename = str(path)
+        with suppress(OSError):  # nor can it be removed where it could not be made
+            part.unlink(missing_ok=True)
         raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:

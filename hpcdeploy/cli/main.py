@@ -73,22 +73,42 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def _run() -> None:
+    try:
+        app()
+    finally:
+        if sys.stdout:  # None where it was closed (docs of sys)
+            sys.stdout.flush()
+
+
+def _close_output() -> None:
+    """Let what is still to be written go nowhere: Python must not complain at its end (docs of signal, SIGPIPE)."""
+    if sys.stdout:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main() -> None:
     """Run the command; every error that a person is meant to read becomes one message and its own exit code."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and a shell's & have it
             signal.signal(number, _interrupt)
     try:
-        app()
+        _run()
     except HpcdeployError as error:
         if os.environ.get("HPCDEPLOY_DEBUG"):
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # Somebody downstream (head, less) has read enough; Python must not complain at its end (docs of signal, SIGPIPE).
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # somebody downstream (head, less) has read enough
+        _close_output()
         sys.exit(141)
+    except OSError as error:  # a full disk, a folder that may not be written to: the machine's word is the best there is
+        if os.environ.get("HPCDEPLOY_DEBUG"):
+            raise
+        _close_output()
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}; put that right, then do this again", file=sys.stderr)
+        sys.exit(HpcdeployError.exit_code)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

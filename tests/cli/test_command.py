@@ -151,3 +151,32 @@ def test_a_broken_pipe_is_no_traceback(project: Project) -> None:
         check=False,
     )
     assert b"Traceback" not in piped.stderr
+
+
+@pytest.mark.parametrize(
+    ("script", "code", "said"),
+    [
+        ("generate > /dev/full", 1, "error: No space left on device; "),
+        ("--version > /dev/full", 1, "error: No space left on device; "),
+        ("generate -o hpcdeploy.toml/x.def", 1, "error: hpcdeploy.toml: File exists; "),
+        ("generate -o /sys/x.def", 1, "error: /sys/x.def: "),
+        ("generate -o x.def", 1, "error: x.def: File too large; "),
+        ("runs", 2, "error: the record "),
+    ],
+)
+def test_what_the_machine_refuses_is_one_message_and_leaves_nothing(
+    project: Project, script: str, code: int, said: str
+) -> None:
+    (project.folder / "hpcdeploy.toml").write_text('[image]\ndefinition = "my.def"\n')
+    (project.folder / "my.def").write_text("Bootstrap: docker\nFrom: debian\n%help\n" + "    help\n" * 500)
+    before = sorted(project.folder.iterdir())
+    done = subprocess.run(
+        ["bash", "-c", f"ulimit -f 1; '{COMMAND}' {script}"],
+        cwd=project.folder,
+        env={**project.environment, "XDG_STATE_HOME": str(project.folder / "my.def")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr[: len(said)], done.stderr.count("\n")) == (code, said, 1), done.stderr
+    assert sorted(project.folder.iterdir()) == before

@@ -30,36 +30,39 @@ if TYPE_CHECKING:
 
     Secrets = Mapping[str, SecretValue]
 
+On = Annotated[
+    str | None, typer.Option("--on", metavar="CLUSTER", help="Build on a cluster's login node.", show_default=False)
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", help="Where to write; with several images a folder, NAME.sif each.", show_default=False),
+]
+Fetch = Annotated[bool, typer.Option("--fetch", help="Bring home what was built on a cluster.")]
+Force = Annotated[bool, typer.Option("--force", help="Build again though the same inputs were built before.")]
+SecretPlaces = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--secret",
+        metavar="id=NAME[,env=VAR][,src=FILE]",
+        help="Where a secret of the settings is for this build; again for more.",
+        show_default=False,
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the definition, as generate does, and build nothing.")]
+
 
 def build(
     images: ImageNames = None,
     every: All = False,
     jobs: Jobs = 1,
-    on: Annotated[
-        str | None, typer.Option("--on", metavar="CLUSTER", help="Build on a cluster's login node.", show_default=False)
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o", "--output", help="Where to write; with several images a folder, NAME.sif each.", show_default=False
-        ),
-    ] = None,
-    fetch: Annotated[bool, typer.Option("--fetch", help="Bring home what was built on a cluster.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Build again though the same inputs were built before.")] = False,
+    on: On = None,
+    output: Output = None,
+    fetch: Fetch = False,
+    force: Force = False,
     build_arg: BuildArgs = None,
     build_arg_file: BuildArgFile = None,
-    secret: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--secret",
-            metavar="id=NAME[,env=VAR][,src=FILE]",
-            help="Where a secret of the settings is for this build; again for more.",
-            show_default=False,
-        ),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the definition, as generate does, and build nothing.")
-    ] = False,
+    secret: SecretPlaces = None,
+    dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
     """Generate an image's definition, build it, run its %test, and note what came out.
@@ -70,7 +73,6 @@ def build(
     from hpcdeploy.cli.place import here
     from hpcdeploy.config.resolution import choose_images
     from hpcdeploy.errors import ConfigError
-    from hpcdeploy.flows.inspect.against import lock_of
     from hpcdeploy.flows.secrets import check_given, parse_given, read_secrets
 
     place = here()
@@ -103,14 +105,20 @@ def build(
     )
     if on and (fetch or output):
         built = bring_home(place, built, target)
-    place.store.built(place.project.root, built)
-    lock = lock_of(definition)
-    if lock:
-        place.store.locked(place.project.root, built, lock)
+    _note(place, definition, built)
     if json:
         show.as_json(asdict(built))
     else:
         print(f"{built.path}  sha256:{built.sha256}  {written(built.size)}  ({built.apptainer})")
+
+
+def _note(place: "Place", definition: "Definition", built: "BuiltImage") -> None:
+    """Record what was built, and the lock file that it was built of."""
+    from hpcdeploy.flows.inspect.against import lock_of
+
+    place.store.built(place.project.root, built)
+    if lock := lock_of(definition):
+        place.store.locked(place.project.root, built, lock)
 
 
 def _own_options(settings: "ImageSettings", given: Mapping[str, "Secret"], folder: Path | None) -> list[str]:

@@ -18,6 +18,6 @@ class WithCommand(TyperCommand):
             args = args[:cut]
         return super().parse_args(ctx, args)
 
-    def collect_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: ANN401
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: ANN401 - the same
         """Show the words after ``--`` in the usage line too."""
         return [*super().collect_usage_pieces(ctx), "[-- COMMAND...]"]

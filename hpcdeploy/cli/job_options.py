@@ -40,7 +40,7 @@ def takes_job_options(verb: Callable[..., None]) -> Callable[..., None]:
     own = list(inspect.signature(verb).parameters.values())[:-1]
     keyword = inspect.Parameter.KEYWORD_ONLY
     added = [inspect.Parameter(name, keyword, default=None, annotation=kind) for name, kind in _OPTIONS.items()]
-    verb.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
+    verb.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]  # PEP 362
     verb.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *added)}
     return verb
 

@@ -6,6 +6,7 @@ into dictionaries of checked values, with the file and the key path of each prob
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from hpcdeploy.config.found import found, joined
@@ -166,7 +167,7 @@ def _read_map(kind: MapOf, raw: object, path: str, report: Report) -> object:
     values = {}
     for name, value in raw.items():
         inside = joined(path, name)
-        if _guarded(lambda name=name: kind.name(name), inside, report) is _REFUSED:  # type: ignore[misc]
+        if _guarded(partial(kind.name, name), inside, report) is _REFUSED:
             continue
         report.paths.append(inside)
         result = _read(kind.item, value, inside, report)

@@ -32,7 +32,7 @@ def run(
 
     `terminal`: our input and output are one, and so will the container's be. Raises `ConfigError` for what is no UTF-8.
     """
-    flags = ("--rm", *_talking(terminal), *_flags(engine, container), *_variables(environment))
+    flags = ("--rm", *_talking(terminal=terminal), *_flags(engine, container), *_variables(environment))
     return _command(engine, "run", *flags, _image(container), *words)
 
 
@@ -59,7 +59,7 @@ def run_in_instance(
 ) -> Command:
     """Start a program in a running container, with the container's variables and `environment`; no entry point is asked."""
     place = ("--workdir", workdir) if workdir else ()
-    return _command(engine, "exec", *_talking(terminal), *place, *_variables(environment), name, *words)
+    return _command(engine, "exec", *_talking(terminal=terminal), *place, *_variables(environment), name, *words)
 
 
 def list_instances(engine: Engine) -> Command:
@@ -77,7 +77,7 @@ def remove_instance(engine: Engine, name: str) -> Command:
     return _command(engine, "rm", name)
 
 
-def _talking(terminal: bool) -> tuple[str, ...]:  # noqa: FBT001
+def _talking(*, terminal: bool) -> tuple[str, ...]:
     return ("--interactive", "--tty") if terminal else ("--interactive",)
 
 

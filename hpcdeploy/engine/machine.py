@@ -74,7 +74,7 @@ def choose_engine(asked: str, image: str, machine: Machine) -> Engine:
     raise ConfigError(f"found --engine {asked!r}; expected {AUTO}, {', '.join(get_args(EngineName))}")
 
 
-def choose_gpus(wanted: bool | None, engine: Engine, machine: Machine) -> GpuName:  # noqa: FBT001
+def choose_gpus(wanted: bool | None, engine: Engine, machine: Machine) -> GpuName:  # noqa: FBT001 - three values
     """Choose whose GPUs the container is given; `wanted` is True or False where that was said, else None.
 
     Raises `MissingProgramError` where podman has no description of them.

@@ -23,7 +23,7 @@ def load(text: str, file: str) -> Table:
     class Plain(yaml.SafeLoader):
         """The safe loader without its guesses at types; merge keys (``<<``) keep their meaning."""
 
-        yaml_implicit_resolvers = {"<": [("tag:yaml.org,2002:merge", re.compile("^<<$"))]}  # noqa: RUF012
+        yaml_implicit_resolvers = {"<": [("tag:yaml.org,2002:merge", re.compile("^<<$"))]}  # noqa: RUF012 - the base class looks it up under this name
 
     try:
         top = yaml.load(text, Plain)  # noqa: S506 - a safe loader

@@ -39,7 +39,7 @@ class _Counted(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, data: "bytes | bytearray | memoryview") -> int:  # type: ignore[override]
+    def write(self, data: "bytes | bytearray | memoryview") -> int:  # type: ignore[override]  # tarfile and gzip write bytes only
         self.hash.update(data)
         self.size += len(data)
         return self.target.write(data)

@@ -106,7 +106,7 @@ def _without_key(transport: paramiko.Transport, settings: SshSettings, ask: Ask 
             return
         if ask and "password" in tried.wanted:
             question = f"{settings.user}@{settings.alias}'s password: "
-            if not transport.auth_password(settings.user, ask(question, False), fallback=False):  # noqa: FBT003
+            if not transport.auth_password(settings.user, ask(question, False), fallback=False):  # noqa: FBT003 - by position, as Ask says
                 return
     except (paramiko.SSHException, EOFError, OSError) as error:
         if not transport.is_active():

@@ -1,6 +1,7 @@
 """What every test may ask for: the lab, a real cluster on this machine."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,9 @@ from hpcdeploy.lab.state import Lab
 
 OWN = f"pytest-{os.getpid()}"
 """A folder in the lab's scratch that is this test run's alone; also a word for whatever else there has a name."""
+
+# A shell starts what runs in the background with SIGINT ignored, and every child would inherit that (POSIX sh, 2.11).
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -85,7 +85,7 @@ def choose(entries: Sequence[Descriptor]) -> Descriptor:
 def read_config(content: bytes, *, digest: str = "") -> OciConfig:
     """Return what a configuration says; `digest` is that of the manifest which points to it."""
     document = _object(content, "configuration")
-    platform = f"{document.get('os')}/{document.get('architecture')}"
+    platform = "/".join(str(document.get(key) or "(not said)") for key in ("os", "architecture"))
     if platform != PLATFORM:
         raise EnvironmentFileError(f"it is an image for {platform}, and an image for {PLATFORM} was expected")
     config = document.get("config") or {}
@@ -121,8 +121,9 @@ def check_digest(content: bytes, digest: str) -> bytes:
 def _object(content: bytes, what: str) -> Mapping[str, object]:
     try:
         document = json.loads(content)
+        json.dumps(document, ensure_ascii=False).encode()  # half a pair (\ud800) is JSON, and no text
     except (ValueError, RecursionError) as error:
-        raise EnvironmentFileError(f"its {what} is no JSON: {error}") from error
+        raise EnvironmentFileError(f"its {what} is no JSON that can be used: {error}") from error
     if not isinstance(document, dict):
         raise EnvironmentFileError(f"its {what} is no JSON object")
     return document

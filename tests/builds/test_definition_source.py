@@ -158,6 +158,14 @@ def test_what_runs_on_the_host_and_all_secrets_are_told(folder: Path) -> None:
     ("text", "words"),
     [
         ("%post\ntrue\n", "must come first"),
+        ("", "the definition is empty"),
+        ("\n# nothing yet\n", "the definition is empty"),
+        (
+            "Bootstrap: Docker\nFrom: x\n\n%post\ntrue\n",
+            "'Bootstrap: Docker' is no agent that Apptainer knows; write 'docker'",
+        ),
+        ("Bootstrap: docker\n\n%post\ntrue\n", "no 'From:' that names its base"),
+        ("\ufeffBootstrap: docker\nFrom: x\n\n%post\ntrue\n", "begins with a byte order mark"),
         ("Bootstrap: docker\nFrom: x\n\n%halp\nx\n", "knows none named 'halp'"),
         ("Bootstrap: docker\nFrom: x\n\n%files from one\n/a /b\n", "names no earlier stage"),
     ],

@@ -174,6 +174,7 @@ def test_an_answer_that_cannot_be_right_is_refused(name: str, words: str) -> Non
         ({"Cmd": [1]}, "Cmd is no list of strings"),
         ({"WorkingDir": 1}, "WorkingDir is no string"),
         ({"Volumes": ["/data"]}, "Volumes is no JSON object"),
+        ({"Env": ["A=\ud800"]}, "no JSON that can be used: .*surrogates"),
     ],
 )
 def test_a_configuration_of_another_shape_is_refused(open_host: str, config: dict[str, object], words: str) -> None:

@@ -55,13 +55,18 @@ def _about_patterns(stages: tuple[Stage, ...]) -> Iterator[str]:
 
 def _text(file: Path) -> str:
     try:
-        return file.read_bytes().decode()
+        text = file.read_bytes().decode()
     except UnicodeDecodeError as error:
         raise DefinitionError(f"{file} is not UTF-8 text: {error}; save it as UTF-8") from error
     except OSError as error:
         raise DefinitionError(
             f"{file} cannot be read: {error.strerror}; name the definition in the image's 'definition'"
         ) from error
+    if text.startswith("\ufeff"):
+        raise DefinitionError(
+            f"{file} begins with a byte order mark, which Apptainer takes for text; save it as UTF-8 without"
+        )
+    return text
 
 
 def _arguments(text: str) -> dict[str, str]:

@@ -73,18 +73,26 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def _open_output() -> None:
+    """Let what goes to a stream that was closed before we began (None, docs of sys) go nowhere, and into no other file."""
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+            setattr(sys, name, os.fdopen(number, "w"))
+
+
 def _run() -> None:
     try:
         app()
     finally:
-        if sys.stdout:  # None where it was closed (docs of sys)
-            sys.stdout.flush()
+        sys.stdout.flush()
 
 
 def _close_output() -> None:
     """Let what is still to be written go nowhere: Python must not complain at its end (docs of signal, SIGPIPE)."""
-    if sys.stdout:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def main() -> None:
@@ -92,6 +100,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and a shell's & have it
             signal.signal(number, _interrupt)
+    _open_output()
     try:
         _run()
     except HpcdeployError as error:

@@ -182,3 +182,18 @@ def test_what_the_machine_refuses_is_one_message_and_leaves_nothing(
     )
     assert (done.returncode, done.stderr[: len(said)], done.stderr.count("\n")) == (code, said, 1), done.stderr
     assert sorted(project.folder.iterdir()) == before
+
+
+@pytest.mark.parametrize("words", ["templates", "render trian"])
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_changes_no_exit_code(project: Project, words: str, closed: str) -> None:
+    usual = project.run(*words.split())
+    done = subprocess.run(
+        ["bash", "-c", f"'{COMMAND}' {words} {closed}"],
+        cwd=project.folder,
+        env=project.environment,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == usual.returncode
+    assert b"Traceback" not in done.stderr

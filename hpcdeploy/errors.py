@@ -2,7 +2,7 @@
 
 ::
 
-    HpcdeployError                    1
+    HpcdeployError                    1   also what the machine refuses: a full disk, a folder that cannot be written to
     ├── ConfigError                   2   a file or an option says what it may not say
     ├── EnvironmentFileError         65   pixi.toml, pixi.lock: cannot be read or understood
     ├── DefinitionError              66   a definition file that would be wrong

@@ -1,10 +1,10 @@
 """What all engines share: a container as a value, and a process that is to be started as one."""
 
-import shlex
 from dataclasses import dataclass
 from typing import Literal
 
 from hpcdeploy.job import Bind
+from hpcdeploy.shell import word, words
 
 EngineName = Literal["apptainer", "singularity", "docker", "podman"]
 GpuName = Literal["nvidia", "amd", ""]
@@ -59,18 +59,18 @@ def as_script(command: Command, end: str) -> str:
     """Write `command` as lines for any POSIX shell that do the same; `end` is a word that the program does not hold."""
     lines = []
     if command.folder:
-        folder = shlex.quote(command.folder)
+        folder = word(command.folder)
         lines += [
             f"mkdir -m 0700 {folder} || exit",
-            f"trap {shlex.quote(f'rm -rf {folder}')} EXIT",
+            f"trap {word(f'rm -rf {folder}')} EXIT",
             f"cat >{folder}/program.sh <<'{end}'",
             command.program.rstrip("\n"),
             end,
         ]
     if command.without:
         lines.append(f"unset {' '.join(command.without)}")
-    assignments = [f"{name}={shlex.quote(value)}" for name, value in command.variables]
-    return "\n".join([*lines, " ".join([*assignments, shlex.join(command.argv)])]) + "\n"
+    assignments = [f"{name}={word(value)}" for name, value in command.variables]
+    return "\n".join([*lines, " ".join([*assignments, words(command.argv)])]) + "\n"
 
 
 def csv_field(name: str, value: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import DefinitionError
 from hpcdeploy.flows.build import build_on
 from hpcdeploy.flows.generate import generate
+from hpcdeploy.flows.secrets import read_secrets
 from hpcdeploy.image import Definition, ImageSettings, Secret
 from hpcdeploy.source import DefinitionSource
 from hpcdeploy.transport.contract import Transport
@@ -181,6 +183,43 @@ def test_a_definition_that_cannot_be_read_is_named(folder: Path) -> None:
     (folder / "own.def").write_bytes(b"Bootstrap: docker\nFrom: \xff\n")
     with pytest.raises(DefinitionError, match="is not UTF-8 text"):
         generate(SETTINGS, folder)
+
+
+ASKING = """\
+Bootstrap: docker
+From: ghcr.io/prefix-dev/pixi:noble
+
+%arguments
+    TOKEN_SHA256=
+    KEY_SHA256=
+
+%post
+    (
+        set -- TOKEN KEY
+        . /run/secrets/.ask
+        sha256sum </run/secrets/TOKEN | grep {{ TOKEN_SHA256 }}
+        sha256sum </run/secrets/KEY | grep {{ KEY_SHA256 }}
+    )
+    ( set -- && . /run/secrets/.ask )
+    [ ! -e /run/secrets/KEY ]
+
+%test
+    #!/bin/sh
+    [ ! -e /run/secrets/TOKEN ]
+"""
+
+
+def test_the_steps_of_a_written_definition_read_its_secrets_byte_by_byte(
+    folder: Path, place: Cluster, transport: Transport
+) -> None:
+    token, key = "line 'one'\n\"two\" $HOME `id` \\ ✓\n", b"\n\0'\"" + bytes(range(256)) * 400
+    (folder / "key").write_bytes(key)
+    settings = replace(SETTINGS, secrets=(Secret(name="TOKEN", env="TOKEN"), Secret(name="KEY", file="key")))
+    sums = [("TOKEN_SHA256", sha256(token.encode()).hexdigest()), ("KEY_SHA256", sha256(key).hexdigest())]
+    definition = write(folder, ASKING, settings=settings, given=sums)
+    values = read_secrets(settings, definition.secrets, folder, {"TOKEN": token})
+    built = build_on(definition, place, transport, secrets=values)
+    assert shell(transport, 'apptainer exec "$1" ls -A /run/secrets', built.path) == ""
 
 
 TWO_STAGES = """\

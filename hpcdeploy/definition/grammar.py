@@ -96,10 +96,15 @@ def substitute(text: str, build_args: Mapping[str, str]) -> str:
     result = "".join(_substitute_stage(part, build_args, used) for part in split_stages(text))
     unused = [name for name in build_args if name not in used]
     if unused:
-        known = sorted(set(TEMPLATE.findall(text)))
+        known = set(TEMPLATE.findall(text))
+        if unused[0] in known:
+            raise DefinitionError(
+                f"the build argument {unused[0]!r} stands only behind a '#' in its lines, where Apptainer replaces nothing, "
+                "a comment or not; put it into a line of its own"
+            )
         raise DefinitionError(
             f"the build argument {unused[0]!r} is not used in the definition, which Apptainer refuses; "
-            f"known are: {', '.join(known) or 'none'}"
+            f"known are: {', '.join(sorted(known)) or 'none'}"
         )
     return result
 

@@ -112,6 +112,11 @@ def test_an_unused_build_argument_is_refused() -> None:
         substitute(ARGUMENTS + "%post\necho {{ A }}\n", {"B": "2"})
 
 
+def test_an_argument_behind_a_number_sign_is_not_called_unknown() -> None:
+    with pytest.raises(DefinitionError, match="'A' stands only behind a '#'"):
+        substitute("Bootstrap: docker\nFrom: x\n%post\necho ${#X} {{ A }}\n", {"A": "1"})
+
+
 def test_a_template_in_the_header_is_replaced() -> None:
     text = "Bootstrap: docker\nFrom: ubuntu:{{ V }}\n%arguments\nV=24.04\n%post\n"
     assert read_definition(substitute(text, {}))[0].header["from"] == "ubuntu:24.04"

@@ -10,10 +10,10 @@ from hpcdeploy import __version__
 from hpcdeploy.definition.grammar import SECTION_LIMIT, TEMPLATE, Stage, read_definition, substitute
 from hpcdeploy.definition.pixi import PixiRecipe, render_pixi
 from tests.definition.samples import AWKWARD, AWKWARD_WORDS, GPU, MINIMAL, RECIPES, SLIM
+from tests.definition.sections import SHELLS, check_with_shellcheck
 
 GOLDEN = Path(__file__).parent / "golden"
 REWRITE = "HPCDEPLOY_WRITE_GOLDEN"
-SHELLS = ("post", "environment", "runscript", "startscript", "test")
 
 every_recipe = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 
@@ -93,19 +93,7 @@ def test_every_section_is_far_from_the_limit(recipe: PixiRecipe) -> None:
 
 @every_recipe
 def test_shellcheck_finds_nothing_in_any_section(recipe: PixiRecipe, tmp_path: Path) -> None:
-    scripts = []
-    for number, stage in enumerate(stages(recipe)):
-        for section in stage.sections:
-            if section.name in SHELLS:
-                script = tmp_path / f"{number}-{section.name}.sh"
-                body = section.body if section.body.startswith("#!") else f"#!/bin/bash\n{section.body}"
-                script.write_text(body)
-                scripts.append(script)
-    assert len(scripts) == 6
-    # SC1090, SC1091: files of the image; SC2016: shell text for another shell; SC2154: variables of the image.
-    command = ["shellcheck", "--exclude=SC1090,SC1091,SC2016,SC2154", *map(str, scripts)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert check_with_shellcheck(stages(recipe), tmp_path) == 6
 
 
 def test_cuda_is_claimed_at_install_time_and_in_the_image_only_where_it_is_asked_for() -> None:

@@ -15,8 +15,9 @@ from hpcdeploy.environments.spack_container import SYSTEMS, Container
 from hpcdeploy.errors import DefinitionError
 from hpcdeploy.image import ImageSettings
 from hpcdeploy.source import SpackSource, User
+from tests.definition.sections import check_with_shellcheck
 from tests.definition.spack_samples import CONTAINER, MINIMAL, RECIPES, SYSTEM, WHOLE
-from tests.definition.test_rendering import GOLDEN, REWRITE, SHELLS
+from tests.definition.test_rendering import GOLDEN, REWRITE
 
 every_recipe = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 
@@ -76,19 +77,7 @@ def test_no_template_is_left_behind_a_number_sign(recipe: SpackRecipe) -> None:
 
 @every_recipe
 def test_shellcheck_finds_nothing_in_any_section(recipe: SpackRecipe, tmp_path: Path) -> None:
-    scripts = []
-    for number, stage in enumerate(stages(recipe)):
-        for section in stage.sections:
-            if section.name in SHELLS:
-                script = tmp_path / f"{number}-{section.name}.sh"
-                body = section.body if section.body.startswith("#!") else f"#!/bin/bash\n{section.body}"
-                script.write_text(body)
-                scripts.append(script)
-    assert len(scripts) == 6
-    # SC1090, SC1091: files of the image; SC2016: shell text for another shell; SC2154: variables of the image.
-    command = ["shellcheck", "--exclude=SC1090,SC1091,SC2016,SC2154", *map(str, scripts)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert check_with_shellcheck(stages(recipe), tmp_path) == 6
 
 
 def test_without_a_lock_file_the_build_concretizes_and_with_one_only_installs() -> None:

@@ -30,6 +30,9 @@ _STEPS = (
 )
 """Beginnings of Apptainer 1.4's messages (``internal/pkg/build``), and what they mean."""
 
+_WAITS = "another build of the same inputs runs; waiting for it"
+"""What ``login_templates/build.sh`` says."""
+
 
 def plain(line: str) -> str:
     """Take the colours out of a line."""
@@ -38,6 +41,8 @@ def plain(line: str) -> str:
 
 def step_of(line: str) -> str | None:
     """Tell which step a plain line begins, or None. Copying is one step, whatever the number of files."""
+    if line == _WAITS:
+        return "waiting for another build of the same inputs"
     match = _INFO.match(line)
     if match is None:
         return None

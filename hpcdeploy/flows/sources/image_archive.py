@@ -27,7 +27,10 @@ def read_archive(path: Path, kind: str) -> OciConfig:
             members = {member.name.removeprefix("./"): member for member in archive if member.isfile()}
             config = (_oci if kind == "oci-archive" else _docker)(_Documents(archive, members))
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise EnvironmentFileError(f"{path} cannot be read as a tar archive: {error}; make the archive again") from error
+        reason = str(error).partition("\n")[0].rstrip(":")
+        raise EnvironmentFileError(
+            f"{path} cannot be read as a tar archive: {reason}; make the archive again, plain or packed by gzip"
+        ) from error
     except EnvironmentFileError as error:
         raise EnvironmentFileError(f"{path} cannot be built on as {kind}: {error}") from error
     return replace(config, digest="")

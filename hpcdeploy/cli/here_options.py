@@ -1,9 +1,7 @@
 """What ``run``, ``shell`` and ``instance`` have in common: their options, and the steps that read them."""
 
 import os
-import secrets
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -103,6 +101,9 @@ def chosen(engine: str, gpu: bool | None, mount_cwd: bool) -> "Choices":
 
 def situation_of(place: "Place") -> "Situation":
     """Say where the command stands."""
+    import secrets
+    import tempfile
+
     from hpcdeploy.engine.machine import look_around
     from hpcdeploy.flows.here import Situation
 
@@ -125,6 +126,8 @@ def instances() -> "Instances":
 
 def print_script(command: "Command") -> None:
     """Print what would be started."""
+    import secrets
+
     from hpcdeploy.engine.contract import as_script
 
     script = as_script(command, f"HPCDEPLOY_END_{secrets.token_hex(4)}")

@@ -73,14 +73,14 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _open_output() -> None:
+def _open_streams() -> None:
     """Let what goes to a stream that was closed before we began (None, docs of sys) go nowhere, and into no other file."""
-    for number, name in ((1, "stdout"), (2, "stderr")):
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         if getattr(sys, name) is None:
             nowhere = os.open(os.devnull, os.O_RDWR)
             if nowhere != number:
                 os.dup2(nowhere, number)
-            setattr(sys, name, os.fdopen(number, "w"))
+            setattr(sys, name, os.fdopen(number, mode))
 
 
 def _run() -> None:
@@ -100,7 +100,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and a shell's & have it
             signal.signal(number, _interrupt)
-    _open_output()
+    _open_streams()
     try:
         _run()
     except HpcdeployError as error:

@@ -184,8 +184,8 @@ def test_what_the_machine_refuses_is_one_message_and_leaves_nothing(
     assert sorted(project.folder.iterdir()) == before
 
 
-@pytest.mark.parametrize("words", ["templates", "render trian"])
-@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("words", ["templates", "render trian", "run docker://debian --engine docker --dry-run"])
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
 def test_a_closed_stream_changes_no_exit_code(project: Project, words: str, closed: str) -> None:
     usual = project.run(*words.split())
     done = subprocess.run(

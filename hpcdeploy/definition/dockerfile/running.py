@@ -9,8 +9,9 @@ from hpcdeploy.definition import guard
 from hpcdeploy.definition.dockerfile.context import Context
 from hpcdeploy.definition.dockerfile.copying import HOST_FOLDERS, TEMPORARY_FOLDERS, Copier, StagedFile, Taken
 from hpcdeploy.definition.dockerfile.matching import under
-from hpcdeploy.definition.dockerfile.parsing import Instruction, here_word, pairs
-from hpcdeploy.definition.dockerfile.quoting import word, words, written
+from hpcdeploy.definition.dockerfile.parsing import Instruction, pairs
+from hpcdeploy.definition.dockerfile.quoting import word, words
+from hpcdeploy.definition.dockerfile.run_lines import run_lines
 from hpcdeploy.definition.dockerfile.stages import AUTOMATIC, Stage, Stages, argument_words
 from hpcdeploy.definition.dockerfile.values import PlannedStage, Start
 from hpcdeploy.definition.dockerfile.words import Lexer
@@ -32,7 +33,6 @@ DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _TEMPORARY = re.compile(r"(?<![\w.-])/(var/)?tmp\b")
 _ROOT = re.compile(r"(root|0)?(:(root|0))?")
-_HARMLESS = {"network": "default", "security": "sandbox"}
 
 
 @dataclass
@@ -183,14 +183,7 @@ class StageState:
             return
         if one.name == "EXPOSE":
             ports = Lexer(escape=self.escape, lookup=self._lookup).words(one.rest)
-            self._label(
-                [
-                    (
-                        "io.github.hpcdeploy.ports",
-                        " ".join((*self.labels.get("io.github.hpcdeploy.ports", "").split(), *ports)),
-                    )
-                ]
-            )
+            self._label([(PORTS, " ".join((*self.labels.get(PORTS, "").split(), *ports)))])
             return
         what = {
             "VOLUME": "is not kept: an image is read-only; bind a folder there when a container must write",
@@ -200,38 +193,12 @@ class StageState:
         self.notes.setdefault(f"line {one.line}: {one.name} {what[one.name]}")
 
     def _run(self, one: Instruction) -> None:
-        for flag, value in one.flags:
-            if _HARMLESS.get(flag) != value:
-                raise one.refused(
-                    f"has --{flag}{value and '='}{value}, which Apptainer has nothing for; write it without"
-                    f"{', and bring what it needs by COPY' if flag == 'mount' else ''}"
-                )
         if not _ROOT.fullmatch(self.user):
             raise one.refused(
                 f"runs as the user {self.user!r}, but a build has only root; put 'USER root' before it, or leave USER out"
             )
         self._temporary(one, one.rest, *(document.text for document in one.here))
-        begin = f"run_{self.chain}"
-        said = f"say {word(f'line {one.line}: RUN {one.rest[:100]}')}"
-        here = one.here
-        if not here:
-            argv = one.words if one.words is not None else (*self.shell_words, one.rest)
-            if not argv:
-                raise one.refused("has an empty array; name a program")
-            self.shell.append((said, f"( {begin} {words(argv)} )"))
-            return
-        first = here[0]
-        if here_word(one.rest) and first.text.startswith("#!"):
-            script = f'"$private"/{word(first.name)}'
-            if "/" in first.name:
-                raise one.refused(f"has a here-document named {first.name!r}, which is no file name")
-            lines = (said, "printf '%s\\n' \\", *written(first.content), f"    > {script}", f"chmod 0755 {script}")
-            self.shell.append((*lines, f"( {begin} {script} )", f"rm -f {script}"))
-            return
-        text = first.content if here_word(one.rest) else one.rest + "".join(f"\n{each.text}{each.name}" for each in here)
-        self.shell.append(
-            (said, "script=$(printf '%s\\n' \\", *written(text), "    )", f'( {begin} {words(self.shell_words)} "$script" )')
-        )
+        self.shell.append(run_lines(one, self.shell_words, f"run_{self.chain}"))
 
     def _temporary(self, one: Instruction, *texts: str) -> None:
         """Mount the stage's own /tmp before the first instruction that may use it: RUNs before may install mount(8)."""

@@ -153,8 +153,7 @@ def _variables(secrets: Sequence[Secret]) -> list[str]:
 def _mounts(secrets: Sequence[Secret]) -> str:
     """Write the options that give a RUN its secrets, each at ``/run/secrets/NAME``; ``docker build --secret id=NAME``."""
     return "".join(
-        f"--mount=type=secret,id={secret.name},target=/run/secrets/{secret.name},required=true "
-        for secret in secrets
+        f"--mount=type=secret,id={secret.name},target=/run/secrets/{secret.name},required=true " for secret in secrets
     )
 
 

@@ -42,7 +42,7 @@ def render_dockerfile(plan: Plan, settings: ImageSettings, *, file: str, overrid
         "preamble": PREAMBLE,
         "exports": [word(guard.export(name, value, path=True)) for name, value in final.environment if name not in NOT_KEPT],
         "image_labels": [word(" ".join(guard.label(key, value))) for key, value in labels.items()],
-        "workdir": word(final.start.workdir),
+        "workdir": "" if final.start.workdir == "/" else word(final.start.workdir),
         "entrypoint": words(final.start.entrypoint) if final.start.entrypoint else "",
         "command": words(final.start.command) if final.start.command else "",
     }

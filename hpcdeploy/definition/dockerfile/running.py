@@ -32,6 +32,7 @@ PORTS = "io.github.hpcdeploy.ports"
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _TEMPORARY = re.compile(r"(?<![\w.-])/(var/)?tmp\b")
+_HOME = re.compile(r"(?<![\w.-])(~/|\$HOME\b|\$\{HOME\}|/root\b)")
 _ROOT = re.compile(r"(root|0)?(:(root|0))?")
 
 
@@ -194,10 +195,15 @@ class StageState:
 
     def _run(self, one: Instruction) -> None:
         if not _ROOT.fullmatch(self.user):
-            raise one.refused(
-                f"runs as the user {self.user!r}, but a build has only root; put 'USER root' before it, or leave USER out"
+            whose = "the base image's user" if self.user == self.base.user else "the user"
+            raise one.refused(f"runs as {whose} {self.user!r}, but a build has only root; put 'USER root' before it")
+        texts = (one.rest, *(document.text for document in one.here))
+        self._temporary(one, *texts)
+        if self.final and any(map(_HOME.search, texts)):
+            self.notes.setdefault(
+                f"line {one.line}: RUN names the home folder, which is root's now: in containers HOME is that of the person "
+                "who runs one, and /root may be closed; put what containers need elsewhere, such as /opt"
             )
-        self._temporary(one, one.rest, *(document.text for document in one.here))
         self.shell.append(run_lines(one, self.shell_words, f"run_{self.chain}"))
 
     def _temporary(self, one: Instruction, *texts: str) -> None:

@@ -104,6 +104,14 @@ def test_every_word_reaches_the_program_as_docker_would_hand_it_over(
     assert done.stdout == "".join(f"<{text}>\0" for text in words or [""]).encode()
 
 
+@pytest.mark.parametrize(("workdir", "begins"), [("/", False), ("/srv/a b", True)])
+def test_a_container_begins_in_the_working_folder_where_the_dockerfile_has_one(workdir: str, begins: bool) -> None:
+    stage = PlannedStage(name="a", base="b", start=Start(command=("pwd",), workdir=workdir))
+    body = stages(Plan(stages=(stage,), known=(), notes=()))[-1].section("runscript")
+    assert ("cd '/srv/a b' ||" in body) is begins
+    assert ("cd " in body) is begins
+
+
 @settings(deadline=None, max_examples=60)
 @given(st.dictionaries(st.sampled_from(["A", "B_1", "PATH_2"]), TEXTS, min_size=1))
 def test_every_variable_has_its_value_in_the_container(values: dict[str, str]) -> None:

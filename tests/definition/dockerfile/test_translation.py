@@ -252,3 +252,19 @@ def test_what_a_later_stage_takes_from_tmp_is_put_aside_while_it_is_there() -> N
 def test_a_working_folder_in_tmp_is_not_where_a_container_begins() -> None:
     assert any("WORKDIR /tmp/x is not in the image" in note for note in plan_of("FROM base\nWORKDIR /tmp/x").notes)
     assert not any("WORKDIR /tmp is" in note for note in plan_of("FROM base\nWORKDIR /tmp").notes)
+
+
+def test_a_base_image_s_own_user_is_named_as_such() -> None:
+    with pytest.raises(
+        DefinitionError, match="line 2: RUN runs as the base image's user 'mambauser', but a build has only root"
+    ):
+        final("RUN x", OciConfig(user="mambauser"))
+    assert final("USER root\nRUN x", OciConfig(user="mambauser"))
+
+
+@pytest.mark.parametrize(
+    "text", ["echo x >> ~/.bashrc", "ls ${HOME}/x", 'cp x "$HOME"', "ls /root/.local", "ls /opt/root ~other"]
+)
+def test_what_is_put_into_root_s_home_is_pointed_out(text: str) -> None:
+    notes = plan_of(f"FROM base\nRUN {text}").notes
+    assert any("line 2: RUN names the home folder" in note for note in notes) is (text != "ls /opt/root ~other")

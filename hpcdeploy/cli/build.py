@@ -17,6 +17,7 @@ from hpcdeploy.cli.image_options import (
     ImageNames,
     Jobs,
     bring_home,
+    build_args_of,
     definition_of,
     file_of,
     show_event,
@@ -92,7 +93,7 @@ def build(
         many.build({one.name: [*options, *_own_options(one, given, output)] for one in chosen}, jobs=jobs, json=json)
         return
     [settings] = chosen
-    definition = definition_of(place, settings, build_arg, build_arg_file)
+    definition = definition_of(place, settings, build_args_of(build_arg, build_arg_file))
     if dry_run:
         print(definition.text, end="")
         return

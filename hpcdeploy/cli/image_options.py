@@ -31,20 +31,21 @@ BuildArgFile = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def definition_of(
-    place: "Place", settings: "ImageSettings", build_args: Sequence[str] | None, file: Path | None
-) -> "Definition":
+BuildArguments = list[tuple[str, str]]
+"""Names and values of build arguments; a later one of the same name wins."""
+
+
+def definition_of(place: "Place", settings: "ImageSettings", given: BuildArguments) -> "Definition":
     """Generate the definition of an image, and say on standard error what a person should know of it."""
     from hpcdeploy.flows.generate import generate
     from hpcdeploy.registry.asking import image_config
 
-    given = build_args_of(build_args, file)
     definition = generate(settings, place.project.root, image_config=image_config, build_args=given)
     show.notes(definition.notes)
     return definition
 
 
-def build_args_of(build_args: Sequence[str] | None, file: Path | None) -> list[tuple[str, str]]:
+def build_args_of(build_args: Sequence[str] | None, file: Path | None) -> BuildArguments:
     """Read the build arguments: those of the file first, so that the command's own win."""
     lines = [*(file.read_text(encoding="utf-8").splitlines() if file else ()), *(build_args or ())]
     return list(map(_build_arg, filter(None, lines)))

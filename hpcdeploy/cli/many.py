@@ -1,4 +1,4 @@
-"""``build`` and ``push`` of several images: the command for one, run for each, and a table of what came of it."""
+"""``generate``, ``build`` and ``push`` of several images: none stops another, and a table of what came of each."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +21,24 @@ def option(name: str, value: object) -> list[str]:
     if value is True:
         return [name]
     return [f"{name}={one}" for one in (value if isinstance(value, list | tuple) else [value])]
+
+
+def generate(tasks: Mapping[str, Callable[[], None]]) -> None:
+    """Write the text of each image of `tasks`, here and one after the other; raises `typer.Exit` as `build` does."""
+    from hpcdeploy.errors import HpcdeployError
+
+    table, code = [], 0
+    for name, write in tasks.items():
+        try:
+            write()
+            table.append([name, "written", ""])
+        except HpcdeployError as error:
+            show.say(f"{name} | error: {error}")
+            table.append([name, *_failed_row(str(error).partition("\n")[0])[::2]])
+            code = code or error.exit_code
+    show.table(("IMAGE", "RESULT", "ERROR"), table)
+    if code:
+        raise typer.Exit(code)
 
 
 def build(tasks: Mapping[str, Sequence[str]], *, jobs: int, json: bool) -> None:

@@ -1,4 +1,4 @@
-"""``build`` of several images as a whole process: what each is handed, and what comes of mistakes."""
+"""Several images as a whole process: what each is handed, and what comes of mistakes."""
 
 import os
 import subprocess
@@ -76,3 +76,18 @@ def test_a_module_of_the_project_is_not_taken_for_pythons(project: Path) -> None
     done = hpcdeploy(project, "build", "plain", "asking")
     assert done.returncode == 73, done.stderr
     assert "mine" not in done.stderr
+
+
+def test_an_image_that_cannot_be_written_stops_no_other(project: Path) -> None:
+    (project / "hpcdeploy.toml").write_text(SETTINGS.replace('definition = "plain.def"', 'definition = "missing.def"', 1))
+    done = hpcdeploy(project, "generate", "--all", "-o", "definitions")
+    assert done.returncode == 66, done.stderr
+    assert sorted(path.name for path in (project / "definitions").iterdir()) == ["pixi.def", "plain.def"]
+    header, asking, pixi, plain = done.stdout.splitlines()
+    assert header.split() == ["IMAGE", "RESULT", "ERROR"]
+    assert asking.split()[:2] == ["asking", "failed"]
+    assert "missing.def" in asking
+    assert [pixi.split(), plain.split()] == [["pixi", "written"], ["plain", "written"]]
+    refused = hpcdeploy(project, "generate", "--all", "--format", "dockerfile")
+    assert refused.returncode == 2
+    assert "3 images do not go into one text; say -o FOLDER: each becomes FOLDER/NAME.Dockerfile" in refused.stderr

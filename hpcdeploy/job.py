@@ -1,6 +1,10 @@
 """What is to run: plain frozen values that say nothing of any scheduler's words."""
 
 from dataclasses import dataclass, field
+from typing import Literal
+
+AfterKind = Literal["afterok", "afterany", "afternotok"]
+"""On which end of another run one may start: a good one, any, a bad one (``sbatch --dependency``)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,15 +29,28 @@ class Array:
 
 
 @dataclass(frozen=True, kw_only=True)
+class After:
+    """Another run that must end first: ``what`` is a job of the project, meaning its newest run, or the id of a run."""
+
+    what: str
+    kind: AfterKind = "afterok"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Resources:
     """What a job asks of the cluster, per node. None leaves the cluster's own default in force.
 
-    ``memory`` is in MiB, ``time`` in seconds.
+    ``memory`` is in MiB, ``time`` in seconds. ``gpu_memory`` is the least that each GPU has, in MiB; ``gpu_capability`` the
+    least and the most that it can do, in CUDA's own versions (``("8.0", "")``: no upper bound); ``gpu_runtime`` the version
+    of CUDA that its driver must know.
     """
 
     nodes: int = 1
     gpus: int = 0
     gpu_type: str | None = None
+    gpu_memory: int | None = None
+    gpu_capability: tuple[str, str] | None = None
+    gpu_runtime: str | None = None
     cpus: int | None = None
     memory: int | None = None
     time: int | None = None
@@ -64,6 +81,7 @@ class Job:
     environment: tuple[tuple[str, str], ...] = ()
     binds: tuple[Bind, ...] = ()
     array: Array | None = None
+    after: tuple[After, ...] = ()
     workdir: str = ""
     slurm: Directives = ()
     htcondor: Directives = ()

@@ -17,6 +17,9 @@ _OPTIONS: dict[str, Any] = {
     "image": _option(str, "--image", words="An image of the project, or oras://..."),
     "gpus": _option(int, "-G", "--gpus", words="GPUs on each node."),
     "gpu_type": _option(str, "--gpu-type", words="Which GPUs, in the site's words (Slurm)."),
+    "gpu_memory": _option(str, "--gpu-mem", "--gpu-memory", words='Memory of each GPU: "40 GB" (HTCondor).'),
+    "gpu_capability": _option(str, "--gpu-capability", words='Least compute capability: "8.0", or "7.5-9.0" (HTCondor).'),
+    "gpu_runtime": _option(str, "--gpu-runtime", words='CUDA version that the driver must know: "12.4" (HTCondor).'),
     "cpus": _option(int, "--cpus", words="CPUs on each node."),
     "memory": _option(str, "--mem", "--memory", words='Memory on each node: "32 GB".'),
     "time": _option(str, "-t", "--time", words='How long at most: "4 h", "1-12:00:00".'),
@@ -29,6 +32,9 @@ _OPTIONS: dict[str, Any] = {
     "env": _option(list[str], "-e", "--env", words="NAME=VALUE for the program; again for more."),
     "bind": _option(list[str], "-B", "--bind", words="SRC[:DEST[:ro]], as apptainer has it; again for more (Slurm)."),
     "array": _option(str, "-a", "--array", words='Tasks: "0-99", or "0-99%10" for ten at once.'),
+    "after": _option(
+        list[str], "--after", words="A job or a run to end well first; afterany:, afternotok: before it; again for more."
+    ),
     "workdir": _option(str, "-D", "--workdir", words="The working folder on the cluster."),
     "slurm": _option(list[str], "--slurm", words="Any option of sbatch, KEY[=VALUE]; again for more."),
     "htcondor": _option(list[str], "--htcondor", words="Any submit command, KEY=VALUE; again for more."),

@@ -74,6 +74,34 @@ _HTCONDOR_REFUSED = {
     ),
 }
 
+# Attributes that submit commands make (condor_submit -dry-run shows them). Set directly they replace what HTCondor makes: so
+# "+Requirements = true" takes away the wish for a container, for memory and for GPUs, and nothing says so.
+_MADE_BY_COMMANDS = {
+    "requirements": "requirements",
+    "requiregpus": "require_gpus",
+    "requestgpus": "request_gpus",
+    "requestcpus": "request_cpus",
+    "requestmemory": "request_memory",
+    "requestdisk": "request_disk",
+    "transferinput": "transfer_input_files",
+    "transferoutput": "transfer_output_files",
+    "jobuniverse": "",
+    "cmd": "",
+    "out": "",
+    "err": "",
+    "in": "",
+    "userlog": "",
+    "shouldtransferfiles": "",
+    "whentotransferoutput": "",
+    "containerimage": "",
+    "dockerimage": "",
+    "singularityimage": "",
+    "wantcontainer": "",
+    "wantsif": "",
+    "wantdockerimage": "",
+    "wantsandboximage": "",
+}
+
 _TWINS: Mapping[SchedulerName, Mapping[str, tuple[str, ...]]] = {
     "slurm": {
         "gpus": ("gpus", "gres", "gpus-per-node", "gpus-per-task"),
@@ -85,9 +113,13 @@ _TWINS: Mapping[SchedulerName, Mapping[str, tuple[str, ...]]] = {
         "account": ("account",),
         "qos": ("qos",),
         "constraint": ("constraint",),
+        "after": ("dependency",),
     },
     "htcondor": {
         "gpus": ("request_gpus",),
+        "gpu-memory": ("gpus_minimum_memory",),
+        "gpu-capability": ("gpus_minimum_capability", "gpus_maximum_capability"),
+        "gpu-runtime": ("gpus_minimum_runtime",),
         "cpus": ("request_cpus",),
         "memory": ("request_memory",),
         "disk": ("request_disk",),
@@ -118,6 +150,12 @@ def htcondor_key(key: str) -> str:
     plain = re.sub(r"^(\+|my\.)", "", key.lower())
     if plain in _HTCONDOR_REFUSED:
         raise ConfigError(f"not a free directive: {_HTCONDOR_REFUSED[plain]}")
+    if plain != key.lower() and plain in _MADE_BY_COMMANDS:
+        instead = _MADE_BY_COMMANDS[plain]
+        raise ConfigError(
+            f"not a free directive: {f'use the submit command {instead}' if instead else _WRITTEN}; "
+            "as an attribute it would replace all that HTCondor makes of the job's other wishes"
+        )
     if plain.startswith("hpcdeploy"):
         raise ConfigError("not a free directive: attributes of that name carry the run's id")
     return key

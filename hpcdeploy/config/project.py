@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.image import FileCopy, ImageSettings, Secret
-from hpcdeploy.job import Array, Bind, Directives
+from hpcdeploy.job import After, Array, Bind, Directives
 from hpcdeploy.source import DefinitionSource, DockerfileSource, OciSource, PixiSource, Source, SpackSource
 
 ONLY_IMAGE = "default"
@@ -27,6 +27,9 @@ class JobSettings:
     nodes: int | None = None
     gpus: int | None = None
     gpu_type: str | None = None
+    gpu_memory: int | None = None
+    gpu_capability: tuple[str, str] | None = None
+    gpu_runtime: str | None = None
     cpus: int | None = None
     memory: int | None = None
     time: int | None = None
@@ -38,6 +41,7 @@ class JobSettings:
     environment: tuple[tuple[str, str], ...] = ()
     binds: tuple[Bind, ...] = ()
     array: Array | None = None
+    after: tuple[After, ...] | None = None
     workdir: str | None = None
     slurm: Directives = ()
     htcondor: Directives = ()

@@ -9,10 +9,12 @@ from hpcdeploy.config.found import found
 from hpcdeploy.config.image_schema import COMMAND, ENVIRONMENT, IMAGE, LINE, SHELL_LINES
 from hpcdeploy.config.reading import Either, Key, Kind, Leaf, ListOf, MapOf, Table
 from hpcdeploy.config.words import (
+    AFTER,
     ARRAY,
     BIND,
     array,
     bind,
+    capability,
     choice,
     cluster_path,
     image_path,
@@ -20,10 +22,12 @@ from hpcdeploy.config.words import (
     line,
     memory,
     name,
+    parse_after,
     parse_array,
     parse_bind,
     time,
     true_or_false,
+    version,
     whole,
 )
 from hpcdeploy.errors import ConfigError
@@ -82,6 +86,8 @@ ARRAY_TABLE = Table(
     (Key(name="size", kind=Leaf(whole(1)), required=True), Key(name="throttle", kind=Leaf(whole(0)))),
     lambda values: array(values["size"], values.get("throttle", 0)),
 )
+AFTER_LIST = ListOf(Leaf(parse_after), f"a list, each item {AFTER}")
+AFTER_KIND: Kind = Either({str: Leaf(lambda words: (parse_after(words),)), list: AFTER_LIST}, f"{AFTER}, or a list")
 ARRAY_KIND: Kind = Either({int: Leaf(array), str: Leaf(parse_array), dict: ARRAY_TABLE}, ARRAY)
 
 
@@ -89,6 +95,9 @@ RESOURCES = (
     Key(name="nodes", kind=Leaf(whole(1))),
     Key(name="gpus", kind=Leaf(whole(0))),
     Key(name="gpu-type", kind=Leaf(label)),
+    Key(name="gpu-memory", kind=Leaf(memory)),
+    Key(name="gpu-capability", kind=Leaf(capability)),
+    Key(name="gpu-runtime", kind=Leaf(version)),
     Key(name="cpus", kind=Leaf(whole(1))),
     Key(name="memory", kind=Leaf(memory)),
     Key(name="time", kind=Leaf(time)),
@@ -113,6 +122,7 @@ JOB = Table(
         Key(name="command", kind=COMMAND),
         *WITH_RESOURCES,
         Key(name="array", kind=ARRAY_KIND),
+        Key(name="after", kind=AFTER_KIND),
         Key(name="workdir", kind=Leaf(cluster_path)),
     )
 )

@@ -6,11 +6,12 @@ or the option and puts it in front.
 
 import re
 from collections.abc import Callable, Sequence
+from typing import cast, get_args
 
 from hpcdeploy.config.found import found
 from hpcdeploy.config.units import no_memory, no_time, parse_memory, parse_time
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.job import Array, Bind
+from hpcdeploy.job import After, AfterKind, Array, Bind
 from hpcdeploy.spelling import meant
 
 LARGEST = 10**9
@@ -20,6 +21,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 _RESERVED_VARIABLE = re.compile(r"(HPCDEPLOY_|APPTAINER|SINGULARITY)", re.IGNORECASE)
 
 BIND = 'one folder of the cluster as "SOURCE", "SOURCE:DESTINATION" or "SOURCE:DESTINATION:ro"'
+AFTER = 'the name of a job, or the id of a run, such as "prepare" or "afterany:prepare"'
 ARRAY = 'a number of tasks, or "0-99%10" for tasks 0 to 99, ten at once'
 
 
@@ -121,6 +123,26 @@ def time(value: object) -> int:
     return parse_time(value)
 
 
+def version(value: object) -> str:
+    """Return a version of CUDA as ``"12.4"``: the one that a driver must know."""
+    words = text(value).strip(" \t")
+    if not re.fullmatch(r"[0-9]{1,3}\.[0-9]{1,3}", words):
+        raise ConfigError(f'found {found(value)}; expected a version of CUDA with its two numbers, such as "12.4"')
+    return words
+
+
+def capability(value: object) -> tuple[str, str]:
+    """Return the least and the most compute capability in ``"8.0"`` or ``"7.5-9.0"``; no upper bound is empty."""
+    words = text(value)
+    match = re.fullmatch(r"[ \t]*([0-9]{1,3}\.[0-9])(?:[ \t]*-[ \t]*([0-9]{1,3}\.[0-9]))?[ \t]*", words)
+    if match is None or (match[2] and float(match[2]) < float(match[1])):
+        raise ConfigError(
+            f"found {found(value)}; expected a compute capability, the least that will do, "
+            'such as "8.0", or the least and the most, such as "7.5-9.0"'
+        )
+    return match[1], match[2] or ""
+
+
 def cluster_path(value: object) -> str:
     """Return a path on a cluster: absolute, or starting with a variable that is expanded there."""
     words = line(value)
@@ -179,3 +201,11 @@ def parse_array(words: str) -> Array:
 def array(size: object, throttle: object = 0) -> Array:
     """Return an array of `size` tasks, at most `throttle` at once (0: no limit)."""
     return Array(size=whole(1)(size), throttle=whole(0)(throttle))
+
+
+def parse_after(words: str) -> After:
+    """Return what must end first in ``"NAME"`` or ``"afterok:NAME"``, ``"afterany:NAME"``, ``"afternotok:NAME"``."""
+    kind, colon, what = words.rpartition(":")
+    if colon and kind not in get_args(AfterKind):
+        raise ConfigError(f"found {found(words)}; expected {AFTER}, with afterok, afterany or afternotok before the colon")
+    return After(what=name(what), kind=cast("AfterKind", kind or "afterok"))

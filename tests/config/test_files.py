@@ -387,6 +387,20 @@ def test_an_ssh_configuration_lies_at_home_or_beside_its_file(
         ("jobs.train.slurm.chdir = '/x'", "jobs.train.slurm.chdir: not a free directive: use the key workdir"),
         ("jobs.train.htcondor.queue = 3", "jobs.train.htcondor.queue: not a free directive: use the key array"),
         (
+            'jobs.train.htcondor."+Requirements" = "true"',
+            (
+                'jobs.train.htcondor."+Requirements": not a free directive: use the submit command requirements; '
+                "as an attribute it would replace all that HTCondor makes of the job's other wishes"
+            ),
+        ),
+        (
+            'jobs.train.htcondor."My.SingularityImage" = "x"',
+            (
+                'jobs.train.htcondor."My.SingularityImage": not a free directive: hpcdeploy writes it itself; '
+                "as an attribute it would replace all that HTCondor makes of the job's other wishes"
+            ),
+        ),
+        (
             "jobs.train.binds = '/data'",
             'jobs.train.binds: found "/data"; expected a list, each item one folder of the cluster as',
         ),
@@ -432,7 +446,7 @@ def test_several_problems_are_listed_together_in_the_files_order(tmp_path: Path,
         "hpcdeploy.toml: 3 problems\n"
         "  jobs.a.gpus: found -1; expected a whole number from 0 to 1000000000\n"
         "  jobs.a.tiem: unknown key; did you mean time? Known here: image, command, nodes, gpus,"
-        " gpu-type, cpus, memory, time,"
+        " gpu-type, gpu-memory, gpu-capability, gpu-runtime, cpus, memory, time,"
         " disk, partition, account, qos, constraint, environment, binds, slurm, htcondor, array, workdir\n"
         '  clusters.b.host: found ""; expected some text: leave the key out instead'
     )

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from hpcdeploy.config.reading import Report, read
 from hpcdeploy.config.schema import JOB
-from hpcdeploy.config.words import parse_array, parse_bind
+from hpcdeploy.config.words import capability, parse_array, parse_bind, version
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import Array, Bind
 
@@ -187,3 +187,24 @@ def test_any_text_is_a_value_or_a_refusal(text: str) -> None:
         except ConfigError as error:
             refused = str(error)
         assert "\n" not in refused
+
+
+@pytest.mark.parametrize(
+    ("said", "bounds"),
+    [("8.0", ("8.0", "")), ("7.5-9.0", ("7.5", "9.0")), (" 8.0 - 8.0 ", ("8.0", "8.0")), ("12.1", ("12.1", ""))],
+)
+def test_a_compute_capability_is_the_least_or_the_least_and_the_most(said: str, bounds: tuple[str, str]) -> None:
+    assert capability(said) == bounds
+
+
+@pytest.mark.parametrize("said", ["", "8", "9.0-7.5", "8.0-", "sm_80", "8.00", 8.0])
+def test_what_is_no_compute_capability_is_refused_with_an_example(said: object) -> None:
+    with pytest.raises(ConfigError, match="expected"):
+        capability(said)
+
+
+def test_a_version_of_cuda_has_two_numbers() -> None:
+    assert version("12.4") == "12.4"
+    for said in ("12", "12.4.1", "v12.4", 12.4):
+        with pytest.raises(ConfigError, match="expected"):
+            version(said)

@@ -114,6 +114,36 @@ def test_resources_have_one_meaning_in_both_schedulers() -> None:
     assert said["+WantGPULab"] == "true"
 
 
+def test_what_a_gpu_must_be_able_to_do_is_said_by_the_current_names() -> None:
+    wanted = Resources(gpus=1, gpu_memory=40960, gpu_capability=("7.5", "9.0"), gpu_runtime="12.4")
+    said = dict(commands(Job(name="j", image="i", resources=wanted), CLUSTER, "j-1"))
+    assert said["request_gpus"] == "1"
+    assert said["gpus_minimum_capability"] == "7.5"
+    assert said["gpus_maximum_capability"] == "9.0"
+    assert said["gpus_minimum_memory"] == "40960MB"
+    assert said["gpus_minimum_runtime"] == "12.4"
+    assert "requirements" not in said
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        Job(name="j", image="i", resources=Resources(gpu_memory=1)),
+        Job(name="j", image="i", resources=Resources(gpu_capability=("8.0", ""))),
+        Job(name="j", image="i", htcondor=(("Require_GPUs", "DriverVersion >= 12.2"),)),
+    ],
+)
+def test_a_wish_for_a_gpu_without_a_gpu_is_refused_since_htcondor_would_ignore_it(job: Job) -> None:
+    with pytest.raises(ConfigError, match="gpus = 1"):
+        commands(job, CLUSTER, "j-1")
+
+
+def test_the_variable_that_says_which_gpus_are_the_jobs_own_is_never_overridden() -> None:
+    job = Job(name="j", image="i", resources=Resources(gpus=1), environment=(("CUDA_VISIBLE_DEVICES", "0"),))
+    with pytest.raises(ConfigError, match="CUDA_VISIBLE_DEVICES"):
+        commands(job, CLUSTER, "j-1")
+
+
 @pytest.mark.parametrize(
     "job",
     [

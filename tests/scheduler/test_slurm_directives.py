@@ -1,4 +1,5 @@
 import shlex
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -57,6 +58,20 @@ def test_exactly_one_memory_form_is_used_and_never_less_than_was_asked_for(form:
     assert [f"{option}={value}" for option, value in directives(job, cluster, "j-1") if option.startswith("mem")] == [
         expected
     ]
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [{"gpu_memory": 40960}, {"gpu_capability": ("8.0", "")}, {"gpu_runtime": "12.4"}],
+    ids=lambda wish: str(list(wish)),
+)
+def test_what_a_gpu_must_be_able_to_do_is_refused_unless_the_sites_own_words_say_it(wish: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="gpu-type"):
+        directives(Job(name="j", image="i", resources=Resources(gpus=1, **wish)), CLUSTER, "j-1")
+    said = directives(Job(name="j", image="i", resources=Resources(gpus=1, gpu_type="a100", **wish)), CLUSTER, "j-1")
+    assert ("gres", "gpu:a100:1") in said
+    free = Job(name="j", image="i", resources=Resources(gpus=1, **wish), slurm=(("constraint", "a100"),))
+    assert ("constraint", "a100") in directives(free, CLUSTER, "j-1")
 
 
 def test_a_time_limit_is_exact() -> None:

@@ -8,7 +8,8 @@ from hpcdeploy.job import Job
 from hpcdeploy.run import TERMINAL, Run, State, TaskStatus
 from hpcdeploy.scheduler.answers import Answers
 from hpcdeploy.scheduler.htcondor import answers as htcondor_answers
-from hpcdeploy.scheduler.htcondor.commands import commands, lines
+from hpcdeploy.scheduler.htcondor.commands import commands
+from hpcdeploy.scheduler.htcondor.submit_language import lines
 
 JOB_TEMPLATE = "job.sub"
 

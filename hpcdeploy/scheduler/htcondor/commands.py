@@ -3,15 +3,14 @@
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import Job
-
-Command = tuple[str, str]
-"""A line of a submit description: the word left of ``=`` and the value right of it."""
+from hpcdeploy.scheduler.htcondor.gpus import gpu_commands
+from hpcdeploy.scheduler.htcondor.submit_language import Command, one_line
 
 _NOT_THERE = {
     "partition": "HTCondor has no partitions",
     "qos": "HTCondor has no quality of service",
     "constraint": "HTCondor has no node features",
-    "gpu_type": "HTCondor knows a GPU by what it can do",
+    "gpu_type": "HTCondor knows a GPU by what it can do (gpu-memory, gpu-capability, gpu-runtime)",
 }
 
 
@@ -35,10 +34,11 @@ def commands(job: Job, cluster: Cluster, run_id: str) -> list[Command]:
         )
     if wanted.nodes > 1:
         raise ConfigError(f"job {job.name!r} asks for {wanted.nodes} nodes: HTCondor's container universe runs on one")
+    if job.after:
+        raise ConfigError(f"job {job.name!r} waits for other runs (after): HTCondor has no word for that between two submissions")
     lines: list[Command] = [("+HpcdeployRun", f'"{run_id}"'), ("batch_name", run_id)]
     lines.append(("request_cpus", str(wanted.cpus or 1)))
-    if wanted.gpus:
-        lines.append(("request_gpus", str(wanted.gpus)))
+    lines += gpu_commands(job)
     if wanted.memory:
         lines.append(("request_memory", f"{wanted.memory}MB"))
     if wanted.disk:
@@ -46,18 +46,7 @@ def commands(job: Job, cluster: Cluster, run_id: str) -> list[Command]:
     if wanted.time:
         lines.append(("allowed_execute_duration", str(wanted.time)))
     if wanted.account:
-        lines.append(("accounting_group", _one_line("account", wanted.account)))
+        lines.append(("accounting_group", one_line("account", wanted.account)))
     if job.array and job.array.throttle:
         lines.append(("max_materialize", str(job.array.throttle)))
-    return lines + [(name, "true" if value is True else _one_line(name, str(value))) for name, value in job.htcondor]
-
-
-def lines(chosen: list[Command]) -> str:
-    """Write submit commands as the lines of a submit description."""
-    return "\n".join(f"{name} = {value}" for name, value in chosen)
-
-
-def _one_line(name: str, value: str) -> str:
-    if any(sign in value for sign in "\n\r\0"):
-        raise ConfigError(f"{name} = {value!r} cannot stand in a submit description: it holds a line break; leave it out")
-    return value
+    return lines + [(name, "true" if value is True else one_line(name, str(value))) for name, value in job.htcondor]

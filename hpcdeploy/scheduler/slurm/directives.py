@@ -39,6 +39,7 @@ def directives(job: Job, cluster: Cluster, run_id: str) -> list[Directive]:
         lines.append(("ntasks-per-node", "1"))
     if wanted.cpus:
         lines.append(("cpus-per-task", str(wanted.cpus)))
+    _refuse_unsayable_gpus(job)
     lines += _gpus(wanted, cluster.gpu_form)
     lines += _memory(wanted, cluster.memory_form)
     if wanted.disk:
@@ -71,6 +72,22 @@ def _sites(wanted: Resources) -> list[tuple[str, str | None]]:
         ("qos", wanted.qos),
         ("constraint", wanted.constraint),
     ]
+
+
+def _refuse_unsayable_gpus(job: Job) -> None:
+    """Raise `ConfigError` where a job says what a GPU must be able to do, and not in words that the site gave it.
+
+    Slurm knows GPUs by type (gres.conf(5)) and nodes by features (slurm.conf(5), Feature), each a name that the site chose.
+    """
+    wanted = job.resources
+    wishes = ("gpu_memory", "gpu_capability", "gpu_runtime")
+    asked = [name.replace("_", "-") for name in wishes if getattr(wanted, name)]
+    in_the_sites_words = {"constraint", "gres", "gpus", "gpus-per-node", "gpus-per-task"} & {name for name, _ in job.slurm}
+    if asked and not (wanted.gpu_type or wanted.constraint or in_the_sites_words):
+        raise ConfigError(
+            f"job {job.name!r} asks for {' and '.join(asked)}: Slurm knows a GPU only by the names that the site gave "
+            'it; say which will do by gpu-type = "..." or constraint = "...", in the defaults of this cluster for example'
+        )
 
 
 def _gpus(wanted: Resources, form: GpuForm) -> list[Directive]:

@@ -1,0 +1,34 @@
+"""GPUs in HTCondor's words: how many, and what each of them must be able to do."""
+
+from hpcdeploy.errors import ConfigError
+from hpcdeploy.job import Job
+from hpcdeploy.scheduler.htcondor.submit_language import Command
+
+_GIVEN_BY_HTCONDOR = ("CUDA_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "NVIDIA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
+
+
+def gpu_commands(job: Job) -> list[Command]:
+    """Say which GPUs `job` wants.
+
+    HTCondor makes one ``require_gpus`` of the bounds and of a person's own ``require_gpus``, so both may stand together
+    (condor_submit(1)); without ``request_gpus`` it ignores the bounds, which is refused here. Raises `ConfigError`.
+    """
+    wanted = job.resources
+    least, most = wanted.gpu_capability or ("", "")
+    bounds = [
+        ("gpus_minimum_capability", least),
+        ("gpus_maximum_capability", most),
+        ("gpus_minimum_memory", f"{wanted.gpu_memory}MB" if wanted.gpu_memory else ""),
+        ("gpus_minimum_runtime", wanted.gpu_runtime or ""),
+    ]
+    said = [(name, value) for name, value in bounds if value]
+    free = {name.lower() for name, _ in job.htcondor}
+    if (said or "require_gpus" in free) and not wanted.gpus and "request_gpus" not in free:
+        raise ConfigError(f"job {job.name!r} says what its GPUs must be able to do, but asks for none: add gpus = 1")
+    for name, _ in job.environment:
+        if name in _GIVEN_BY_HTCONDOR:
+            raise ConfigError(
+                f"job {job.name!r} sets {name}: HTCondor says by it which GPUs are the job's own, "
+                "maybe by their UUIDs; leave it out, and ask for GPUs by the key gpus"
+            )
+    return [*([("request_gpus", str(wanted.gpus))] if wanted.gpus else []), *said]

@@ -1,5 +1,6 @@
 """How others reach the lab: an SSH configuration of its own, and its entry as a cluster."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def cluster_toml(lab: Lab) -> str:
 [clusters.{lab.name}]
 host = "{lab.host}"
 ssh-config = {_string(lab.ssh_config)}
-schedulers = ["slurm", "htcondor"]
+schedulers = {json.dumps(lab.schedulers)}
 root = "$SCRATCH/hpcdeploy"
 [clusters.{lab.name}.mirrors]
 "ghcr.io" = "{lab.registry}"

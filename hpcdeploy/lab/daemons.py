@@ -15,7 +15,7 @@ def files(settings: LabSettings, ports: Ports) -> dict[str, str]:
         "etc/hosts": f"127.0.0.1 {settings.name} localhost {' '.join(settings.nodes)}\n::1 ip6-localhost\n",
         "etc/slurm/slurm.conf": slurm_conf(settings, ports),
         "etc/slurm/gres.conf": gres_conf(settings),
-        "etc/slurm/cgroup.conf": cgroup_conf(),
+        "etc/slurm/cgroup.conf": cgroup_conf(settings),
         "etc/slurm/slurmdbd.conf": slurmdbd_conf(ports),
         "etc/condor/config.d/50-lab.config": condor_conf(settings, ports),
         "etc/ssh/sshd_config": sshd_config(settings, ports),
@@ -76,6 +76,8 @@ def prepare_script(settings: LabSettings) -> str:
     key in where ``!`` means a locked account to sshd (sshd(8)). An ECDSA or RSA host key would do as well as Ed25519.
     """
     user = settings.user
+    condor = "install -d -o condor -g condor -m 755 /run/condor /run/lock/condor /lab/log/condor\n"
+    condor = condor if "htcondor" in settings.schedulers else ""
     return f"""\
 set -eu
 id {user} >/dev/null 2>&1 || useradd --create-home --uid {settings.uid} --user-group --shell /bin/bash --password '*' {user}
@@ -86,9 +88,8 @@ install -d -m 755 /run/sshd /run/lock /run/user
 install -d -o munge -g munge -m 755 /run/munge
 install -d -o mysql -g mysql -m 755 /run/mysqld
 install -d -o slurm -g slurm -m 755 /run/slurm {SPOOL} {SPOOL}/ctld
-install -d -o condor -g condor -m 755 /run/condor /run/lock/condor /lab/log/condor
-# slurmctld wants the number that the database gives the cluster, and refuses one made up without a database. The file is
-# its guard against controllers that share one StateSaveLocation, which cannot happen here.
+{condor}# slurmctld wants the number that the database gives the cluster, and refuses one made up without a database. The file
+# is its guard against controllers that share one StateSaveLocation, which cannot happen here.
 rm -f {SPOOL}/ctld/clustername
 chown -R docker-registry: /var/lib/docker-registry
 chown slurm: /etc/slurm/slurmdbd.conf
@@ -139,14 +140,20 @@ def services(settings: LabSettings, ports: Ports) -> tuple[Service, ...]:
             )
             for node in settings.nodes
         ),
+        *(_condor() if "htcondor" in settings.schedulers else ()),
+    ]
+    return tuple(listed)
+
+
+def _condor() -> tuple[Service, ...]:
+    return (
         Service(
             name="condor",
             argv=("/usr/sbin/condor_master", "-f"),
             ready=("sh", "-c", "condor_status -af Name | grep -q slot1 && condor_status -schedd -af Name | grep -q ."),
             stop_signal="SIGQUIT",  # fast shutdown; SIGTERM waits for running jobs (condor_off(1))
         ),
-    ]
-    return tuple(listed)
+    )
 
 
 def _accounting() -> tuple[Service, ...]:

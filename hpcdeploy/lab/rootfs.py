@@ -42,9 +42,8 @@ def ensure(settings: LabSettings, report: Report, lock: int) -> Path:
     draft = target.with_name(target.name + ".part")
     pins = settings.cache / "preferences"
     pins.write_text(packages.preferences(settings))
-    report(
-        f"making a root file system of {settings.suite} with {len(packages.PACKAGES)} packages; this takes a minute or so"
-    )
+    count = len(packages.chosen(settings))
+    report(f"making a root file system of {settings.suite} with {count} packages; this takes a minute or so")
     _run_logged(command(settings, source, draft, pins), settings.cache / "mmdebstrap.log", lock)
     draft.replace(target)
     return target
@@ -57,7 +56,6 @@ def command(settings: LabSettings, source: mirror.Mirror, draft: Path, pins: Pat
     """
     options = [f"--aptopt={option}" for option in ('Acquire::Languages "none"', *source.options)]
     options += [f"--dpkgopt={option}" for option in ("force-unsafe-io", *(f"path-exclude={path}" for path in EXCLUDED))]
-    suites = (settings.suite, settings.apptainer_suite)
     return [
         *("unshare", "--mount", "--propagation", "private", "--"),  # a killed mmdebstrap leaves no mount in its draft
         "mmdebstrap",
@@ -67,10 +65,10 @@ def command(settings: LabSettings, source: mirror.Mirror, draft: Path, pins: Pat
         *options,
         '--setup-hook=mkdir -p "$1/etc/apt/preferences.d"',
         f"--setup-hook=copy-in {pins} /etc/apt/preferences.d",
-        f"--include={','.join(packages.PACKAGES)}",
+        f"--include={','.join(packages.chosen(settings))}",
         settings.suite,
         str(draft),
-        *(f"deb {source.site} {suite} main" for suite in suites),
+        *(f"deb {source.site} {suite} main" for suite in packages.suites(settings)),
     ]
 
 

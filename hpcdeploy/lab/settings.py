@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpcdeploy.cluster import SchedulerName
 from hpcdeploy.folders import cache_folder, state_folder
 
 
@@ -13,7 +14,8 @@ class LabSettings:
     """Choices that make one lab.
 
     ``suite`` is the Debian release the root file system is made from; Apptainer comes from ``apptainer_suite``, because no
-    stable release carries it. ``state`` holds everything that belongs to this one lab, ``cache`` what labs share.
+    stable release carries it. ``bookworm`` has Slurm 22.05, no HTCondor, and a libc too old for Apptainer: a lab of it runs
+    jobs and no containers. ``state`` holds everything that belongs to this one lab, ``cache`` what labs share.
     CPUs, memory (MB) and GPUs are those that every node claims to have: the machine need not have them.
     ``base_image`` puts the base image of the demo into the lab's registry.
     ``min_job_age`` (seconds) is how long the controller remembers a finished job (slurm.conf(5), MinJobAge).
@@ -38,6 +40,11 @@ class LabSettings:
     def home(self) -> str:
         """Home folder of the lab's user, as login and compute nodes see it."""
         return f"/home/{self.user}"
+
+    @property
+    def schedulers(self) -> tuple[SchedulerName, ...]:
+        """The schedulers that the suite has, the default first."""
+        return ("slurm",) if self.suite == "bookworm" else ("slurm", "htcondor")
 
     @property
     def scratch(self) -> str:

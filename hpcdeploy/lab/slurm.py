@@ -76,9 +76,13 @@ def gres_conf(settings: LabSettings) -> str:
     return f"NodeName={','.join(settings.nodes)} Name=gpu File=/dev/pretend-gpu[0-{settings.gpus - 1}]\n"
 
 
-def cgroup_conf() -> str:
-    """Render cgroup.conf: the lab has no control groups of its own."""
-    return "CgroupPlugin=disabled\n"
+def cgroup_conf(settings: LabSettings) -> str:
+    """Render cgroup.conf: the lab has no control groups of its own.
+
+    Slurm 22.05 has no word for that. Its plugin for the first version mounts and makes nothing until another plugin asks.
+    """
+    plugin = "cgroup/v1" if settings.suite == "bookworm" else "disabled"
+    return f"CgroupPlugin={plugin}\n"
 
 
 def slurmdbd_conf(ports: Ports) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hpcdeploy.cluster import SchedulerName
 from hpcdeploy.lab.process import Process
 from hpcdeploy.lab.settings import LabSettings, Ports
 from hpcdeploy.whole_file import write_whole
@@ -35,6 +36,7 @@ class Lab:
     home: str
     scratch: str
     accounting: bool
+    schedulers: tuple[SchedulerName, ...]
     init: Process
     outer: Process
 
@@ -70,6 +72,7 @@ def describe(settings: LabSettings, ports: Ports, rootfs: Path, init: Process, o
         home=settings.home,
         scratch=settings.scratch,
         accounting=settings.accounting,
+        schedulers=settings.schedulers,
         init=init,
         outer=outer,
     )

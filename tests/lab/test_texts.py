@@ -76,6 +76,22 @@ def test_an_older_sshd_is_not_told_of_penalties_it_does_not_know() -> None:
     assert "PerSourcePenalties" not in daemons.sshd_config(replace(SETTINGS, suite="bookworm"), PORTS)
 
 
+def test_an_older_suite_is_asked_for_what_it_has_and_for_nothing_else() -> None:
+    older = replace(SETTINGS, suite="bookworm")
+    argv = rootfs.command(older, Mirror("http://mirror.example/debian", ()), Path("/cache/d.part"), Path("/cache/p"))
+    included = set(next(word for word in argv if word.startswith("--include=")).removeprefix("--include=").split(","))
+    assert {"slurm-wlm", "slurmdbd"} <= included
+    assert included.isdisjoint({"apptainer", "htcondor", "oras"})
+    assert argv[-1] == "deb http://mirror.example/debian bookworm main"
+    assert "condor" not in [service.name for service in daemons.services(older, PORTS)]
+    assert "condor" not in daemons.prepare_script(older)
+
+
+def test_an_older_slurm_is_not_told_to_do_without_control_groups_in_a_word_it_does_not_know() -> None:
+    assert slurm.cgroup_conf(SETTINGS) == "CgroupPlugin=disabled\n"
+    assert slurm.cgroup_conf(replace(SETTINGS, suite="bookworm")) == "CgroupPlugin=cgroup/v1\n"
+
+
 def test_the_stamp_changes_with_the_suite_and_not_with_the_state_folder() -> None:
     assert packages.stamp(SETTINGS) != packages.stamp(replace(SETTINGS, suite="bookworm"))
     assert packages.stamp(SETTINGS) == packages.stamp(replace(SETTINGS, state=Path("/elsewhere"), accounting=False))

@@ -1,0 +1,113 @@
+"""What ``.gitignore`` and ``.hpcdeployignore`` leave out: gitignore(5), as pure functions of the files' texts."""
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+IGNORE_FILE = ".hpcdeployignore"
+"""Written as a ``.gitignore`` is; it counts for what git tracks too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """One line: the folder that its file lies in (``""``: the top), what it means below that, and whether it takes back."""
+
+    base: str
+    expression: str
+    back: bool
+    only_folders: bool
+
+
+def read_rules(text: str, base: str = "") -> tuple[Rule, ...]:
+    """Read the ignore file of the folder `base`; a line that git would not understand means nothing, as to git."""
+    rules = []
+    for raw in text.removeprefix("\ufeff").split("\n"):
+        line = _without_blanks_at_the_end(raw.removesuffix("\r"))
+        if not line or line.startswith("#"):
+            continue
+        back = line.startswith("!")
+        pattern = line[1:] if back else line
+        only_folders = pattern.endswith("/")
+        pattern = pattern.removesuffix("/")
+        anchored = "/" in pattern
+        expression = _expression(_by_byte(pattern.removeprefix("/")))
+        if expression is not None and pattern:
+            expression = expression if anchored else f"(?:.*/)?{expression}"
+            rules.append(Rule(base=base, expression=expression, back=back, only_folders=only_folders))
+    return tuple(rules)
+
+
+def leaves_out(rules: Sequence[Rule], path: str, *, is_folder: bool) -> bool:
+    """Tell whether `path` itself stays out; the last rule that means it wins, so those of deeper folders come last."""
+    for rule in reversed(rules):
+        if rule.base and not path.startswith(f"{rule.base}/"):
+            continue
+        below = path[len(rule.base) + 1 :] if rule.base else path
+        if (is_folder or not rule.only_folders) and re.fullmatch(rule.expression, _by_byte(below), re.DOTALL):
+            return not rule.back
+    return False
+
+
+def kept(rules: Sequence[Rule], paths: Iterable[str]) -> list[str]:
+    """Return those of the files `paths` that do not stay out; what lies in a folder that stays out stays out with it."""
+    known: dict[str, bool] = {"": False}
+
+    def out(folder: str) -> bool:
+        if folder not in known:
+            known[folder] = out(folder.rpartition("/")[0]) or leaves_out(rules, folder, is_folder=True)
+        return known[folder]
+
+    return [path for path in paths if not out(path.rpartition("/")[0]) and not leaves_out(rules, path, is_folder=False)]
+
+
+def _by_byte(text: str) -> str:
+    """Write each byte as one character: to git a wildcard stands for a byte."""
+    return os.fsencode(text).decode("latin-1")
+
+
+def _without_blanks_at_the_end(line: str) -> str:
+    while line.endswith(" ") and not line.endswith("\\ "):
+        line = line[:-1]
+    return line
+
+
+def _expression(pattern: str) -> str | None:
+    """Return the regular expression of a pattern; None for one that is broken, which matches nothing (wildmatch.c)."""
+    if pattern.endswith("\\") and not pattern.endswith("\\\\"):
+        return None
+    result, position = "", 0
+    while position < len(pattern):
+        rest = pattern[position:]
+        if rest.startswith("**/") and (position == 0 or pattern[position - 1] == "/"):
+            result, position = result + "(?:.*/)?", position + 3
+        elif rest == "**" and (position == 0 or pattern[position - 1] == "/"):
+            result, position = result + ".+", position + 2
+        elif rest[0] == "*":
+            result, position = result + "[^/]*", position + 1
+        elif rest[0] == "?":
+            result, position = result + "[^/]", position + 1
+        elif rest[0] == "[":
+            bracket = re.match(r"\[([!^]?)(\]?(?:\\.|[^\]\\])*)\]", rest, re.DOTALL)
+            if bracket is None:
+                return None
+            result += f"(?!/)[{'^' if bracket[1] else ''}{_members(bracket[2])}]"
+            position += bracket.end()
+        else:
+            character = rest[1] if rest[0] == "\\" else rest[0]
+            result, position = result + re.escape(character), position + (2 if rest[0] == "\\" else 1)
+    return result if _compiles(result) else None
+
+
+def _members(inside: str) -> str:
+    """Write what stands between a pattern's brackets for a regular expression: ranges stay, all else is itself."""
+    pieces = re.findall(r"\\?(.)(?:-\\?([^\]\\]))?", inside, re.DOTALL)
+    return "".join(re.escape(low) + (f"-{re.escape(high)}" if high else "") for low, high in pieces)
+
+
+def _compiles(expression: str) -> bool:
+    try:
+        re.compile(expression)
+    except re.error:
+        return False
+    return True

@@ -16,6 +16,7 @@ from pathlib import Path
 from hpcdeploy.errors import ConfigError, UnknownRunError
 from hpcdeploy.folders import state_folder
 from hpcdeploy.image import BuiltImage, PublishedImage
+from hpcdeploy.parcel import Parcel
 from hpcdeploy.run import Run, RunStatus, State, TaskStatus
 
 _SCHEMA = """
@@ -25,6 +26,9 @@ CREATE TABLE IF NOT EXISTS runs (
     ended INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS runs_by_age ON runs (submitted);
+CREATE TABLE IF NOT EXISTS parcels (
+    run TEXT PRIMARY KEY, parcels TEXT NOT NULL
+);
 CREATE TABLE IF NOT EXISTS built (
     project TEXT NOT NULL, name TEXT NOT NULL, image TEXT NOT NULL, PRIMARY KEY (project, name)
 );
@@ -65,13 +69,17 @@ class Store:
                 "or set XDG_STATE_HOME to another folder"
             ) from error
 
-    def add(self, run: Run, script: str) -> None:
-        """Note a run that is about to be submitted, with the very script that submits it."""
+    def add(self, run: Run, script: str, parcels: Sequence[Parcel] = ()) -> None:
+        """Note a run that is about to be submitted, with the very script that submits it, and what that may ask for."""
         row = (run.id, run.cluster, run.scheduler, run.submitted, _run_text(run), script.encode("utf-8", "surrogateescape"))
         with self._open() as connection:
             connection.execute(
                 "INSERT INTO runs (id, cluster, scheduler, submitted, run, script) VALUES (?, ?, ?, ?, ?, ?)", row
             )
+            if parcels:
+                connection.execute(
+                    "INSERT INTO parcels VALUES (?, ?)", (run.id, json.dumps([asdict(parcel) for parcel in parcels]))
+                )
 
     def knows(self, run_id: str) -> bool:
         """Tell whether a run of that very id is on record."""
@@ -87,6 +95,7 @@ class Store:
         """Take out a run that the scheduler plainly refused: there is nothing to follow."""
         with self._open() as connection:
             connection.execute("DELETE FROM runs WHERE id = ?", (run.id,))
+            connection.execute("DELETE FROM parcels WHERE run = ?", (run.id,))
 
     def learned(self, status: RunStatus) -> None:
         """Note what is known of a run now."""
@@ -102,6 +111,12 @@ class Store:
         if row is None:
             raise UnknownRunError(f"no run {run.id!r} is on record; 'hpcdeploy runs' lists those that are")
         return bytes(row[0]).decode("utf-8", "surrogateescape")
+
+    def parcels(self, run: Run) -> tuple[Parcel, ...]:
+        """Return the files that the run's script may ask for."""
+        with self._open() as connection:
+            row = connection.execute("SELECT parcels FROM parcels WHERE run = ?", (run.id,)).fetchone()
+        return () if row is None else tuple(Parcel(**fields) for fields in json.loads(row[0]))
 
     def latest(self, *, most: int = 0, alive: bool = False) -> list[RunStatus]:
         """List runs with what was last known of each, the newest first; `most` of them (0: all), or only those not ended."""

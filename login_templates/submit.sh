@@ -6,7 +6,8 @@
 # Run it as often as you like: the run is submitted once, and every later call says so.
 #
 # Exit status: 0 submitted, now or earlier; 10 this machine is not as it should be; 11 the image could not be had;
-#              12 the scheduler refused; 13 nobody can say yet whether the scheduler took the job: run this again.
+#              12 the scheduler refused; 13 nobody can say yet whether the scheduler took the job: run this again;
+#              14 a file is to be brought here first: which, and where to, is said.
 main() {
 set -euo pipefail
 umask 077
@@ -67,6 +68,28 @@ note_id() {
   sync -- "$run/id" "$run" 2>/dev/null || true
 }
 
+[% if parcels %]
+# What has to be brought here first. Whoever brings it does it whole or not at all (receive.sh), so that being there is enough.
+needs=""
+need() {
+  local sha256=$1 size=$2 path=$3 what=$4 have
+  [ ! -e "$path" ] || return 0
+  have=$(stat -c %s -- "${path%/*}/.$sha256.parcel" 2>/dev/null || echo 0)
+  needs+="${needs:+, }{\"sha256\": \"$sha256\", \"path\": $(json "$path"), \"have\": $have}"
+  say "$what is to be brought here: put it at $path ($size bytes, sha256 $sha256), and run this again"
+}
+ensure_parcels() {
+[% for parcel, path in parcels %]
+  need [= parcel.sha256 =] [= parcel.size =] [= path =] [= parcel.what | word =]
+[% endfor %]
+  [ -z "$needs" ] || {
+    printf 'HPCDEPLOY {"run": "%s", "needs": [ %s ]}\n' "$run_id" "$needs" || true
+    set +e
+    exit 14
+  }
+}
+
+[% endif %]
 # Asks until the scheduler had time to show a job that it took just before the connection was cut.
 look_up_patiently() {
   local pause
@@ -94,6 +117,9 @@ if [ -e "$run/submitting" ]; then
 fi
 
 ensure_image
+[% if parcels %]
+ensure_parcels
+[% endif %]
 write_job
 : >"$run/submitting"
 sync -- "$run/submitting" "$run" 2>/dev/null || true

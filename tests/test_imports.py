@@ -13,7 +13,7 @@ ROWS = (
     ("flows",),
     ("apptainer", "engine", "registry", "scheduler", "transport", "store", "lab"),
     ("config", "definition", "picture", "tags"),
-    ("templates", "environments", "image", "job", "cluster", "run", "shell"),
+    ("templates", "environments", "image", "job", "parameters", "cluster", "parcel", "run", "shell"),
     ("errors", "folders", "git", "login_node", "progress", "secret", "sizes", "source", "spelling", "treemap", "whole_file"),
 )
 # Values that are made of values, and text that is made of quoted words.

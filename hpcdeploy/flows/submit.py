@@ -1,20 +1,29 @@
 """Submit: render, note, deliver, note. A run has one job, however often the connection dies on the way."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
 
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.errors import ConnectionLostError, HpcdeployError, SchedulerError, TransportError, UncertainSubmissionError
 from hpcdeploy.flows.connections import Connections
+from hpcdeploy.flows.deliver import Carrying, deliver, silently
 from hpcdeploy.job import Job
 from hpcdeploy.login_node import SHELL, read_answer
+from hpcdeploy.parcel import Parcel
 from hpcdeploy.run import Run, new_run_id
 from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
 from hpcdeploy.transport.contract import Completed, Output, ignore_output
 
 _PAUSES = (0, 2, 4)
+
+_MOST_DELIVERIES = 4
+"""How often a script may ask for files that were brought already, before it is clear that it cannot see them."""
+
+_Bring = Callable[[Sequence[Mapping[str, object]]], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,19 +56,28 @@ def submit(
     connections: Connections,
     store: Store,
     *,
+    parcels: Sequence[Parcel] = (),
     report: Output = ignore_output,
+    carrying: Carrying = silently,
     again: bool = False,
+    overrides: Path | None = None,
 ) -> Submitted:
     """Note `run`, run its `script` on the login node until it has answered, and note the job's id.
 
-    `report` takes what the script says to people; `again` says that the run is on record already. Raises `SchedulerError`
-    (refused), `UncertainSubmissionError` (the connection died in each attempt: submitting the same run again is safe), and
-    `TransportError` where not even the first connection could be made.
+    What the script finds missing of `parcels` is brought, and the script run again. `report` takes what the scripts say to
+    people, `carrying` shows transfers; `again` says that the run, with its parcels, is on record already. Raises
+    `SchedulerError` (refused), `UncertainSubmissionError` (the connection died in each attempt: submitting the same run
+    again is safe), `TransportError` where not even the first connection could be made, or the parcels could not be brought
+    to their end, and what `hpcdeploy.flows.deliver.deliver` raises.
     """
     if not again:
-        store.add(run, script)
+        store.add(run, script, parcels)
+
+    def bring(needed: Sequence[Mapping[str, object]]) -> None:
+        deliver(needed, parcels, cluster, connections, report=report, carrying=carrying, overrides=overrides)
+
     try:
-        answer = _deliver(run, script, cluster, connections, report)
+        answer = _deliver(run, script, cluster, connections, report, bring)
     except UncertainSubmissionError:
         raise
     except HpcdeployError:
@@ -72,31 +90,61 @@ def submit(
     return Submitted(run=done, already=bool(answer["already"]))
 
 
-def _deliver(run: Run, script: str, cluster: Cluster, connections: Connections, report: Output) -> Mapping[str, object]:
+def _deliver(
+    run: Run, script: str, cluster: Cluster, connections: Connections, report: Output, bring: _Bring
+) -> Mapping[str, object]:
     """Run the script as often as it takes: it is made to be run again, so a cut connection is answered by running it."""
+    needed: Sequence[Mapping[str, object]] = ()
+    for _ in range(_MOST_DELIVERIES):
+        answer, lost = _ask(run, script, cluster, connections, report)
+        if "needs" not in answer:
+            return answer
+        needed = cast("Sequence[Mapping[str, object]]", answer["needs"])
+        try:
+            bring(needed)
+        except HpcdeployError as error:
+            if lost is None:
+                raise
+            # The call that was cut off may be alive over there, and submit once somebody else has brought what is missing.
+            raise _uncertain(run, error) from error
+    raise SchedulerError(
+        f"what was brought for run {run.id} is not where the login node looks for it: "
+        f"{', '.join(str(need['path']) for need in needed)}; is the cluster's root one folder for all its login nodes?"
+    )
+
+
+def _ask(
+    run: Run, script: str, cluster: Cluster, connections: Connections, report: Output
+) -> tuple[Mapping[str, object], TransportError | None]:
+    """Run the script until it answers; return its answer, and how an earlier call of it was lost, if one was."""
     lost: TransportError | None = None
     for pause in _PAUSES:
         time.sleep(pause)
         try:
             completed = connections.to(cluster).run(SHELL, stdin=script.encode("utf-8", "surrogateescape"), on_stderr=report)
-            return _answer(run, completed)
+            return _answer(run, completed), lost
         except TransportError as error:
             connections.drop(cluster)
             if lost is None and not isinstance(error, ConnectionLostError):
                 raise
             lost = error
             report(f"{error}; asking again\n".encode())
-    raise UncertainSubmissionError(
+    assert lost is not None
+    raise _uncertain(run, lost) from lost
+
+
+def _uncertain(run: Run, lost: HpcdeployError) -> UncertainSubmissionError:
+    return UncertainSubmissionError(
         f"the connection died while run {run.id} was being submitted ({lost}); the job may or may not be there. "
         f"Run 'hpcdeploy submit --resume {run.id}': it finds the job, or submits it, once"
-    ) from lost
+    )
 
 
 def _answer(run: Run, completed: Completed) -> Mapping[str, object]:
     """Return what the script answered, or raise what its exit code means."""
     said = completed.stderr.decode("utf-8", "replace").strip()
     match completed.exit_code:
-        case 0:
+        case 0 | 14:  # 14: files are to be brought first
             try:
                 answer = read_answer(completed.stdout)
             except ValueError as error:

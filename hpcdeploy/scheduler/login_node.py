@@ -7,6 +7,7 @@ from pathlib import Path
 from hpcdeploy import __version__, shell
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.job import Bind, Job
+from hpcdeploy.parcel import Parcel
 from hpcdeploy.run import Run
 from hpcdeploy.scheduler.contract import scheduler_of
 from hpcdeploy.templates import render
@@ -28,9 +29,18 @@ class Delivery:
     plain_http: bool = False
 
 
-def submission(run: Run, job: Job, cluster: Cluster, delivery: Delivery, *, overrides: Path | None = None) -> str:
+def submission(
+    run: Run,
+    job: Job,
+    cluster: Cluster,
+    delivery: Delivery,
+    *,
+    parcels: Sequence[Parcel] = (),
+    overrides: Path | None = None,
+) -> str:
     """Render the script that delivers the image and submits `run`, once however often it is run.
 
+    Before it submits, it tells which of the `parcels` are not there, so that they can be brought (`receiving`).
     Raises `ConfigError` for what the scheduler has no word for, `TemplateError` for a broken template.
     """
     words = scheduler_of(run.scheduler)
@@ -47,6 +57,7 @@ def submission(run: Run, job: Job, cluster: Cluster, delivery: Delivery, *, over
         "reference": delivery.reference,
         "size": delivery.size,
         "plain_http": delivery.plain_http,
+        "parcels": [(parcel, _on_cluster(parcel.path, cluster)) for parcel in parcels],
         "command": job.command,
         "environment": job.environment,
         "binds": [_whole(bind) for bind in (*cluster.binds, *job.binds)],
@@ -62,6 +73,22 @@ def submission(run: Run, job: Job, cluster: Cluster, delivery: Delivery, *, over
     values["program"] = _render("login_templates/program.sh", values, overrides).rstrip("\n")
     values["job_script"] = _render(f"{folder}/{words.JOB_TEMPLATE}", values, overrides).rstrip("\n")
     return _render("login_templates/submit.sh", values, overrides)
+
+
+def receiving(parcel: Parcel, cluster: Cluster, *, patience: int = 120, overrides: Path | None = None) -> str:
+    """Render the script that takes a parcel's bytes after its own, from where an earlier call stopped.
+
+    After `patience` seconds in which nothing comes it keeps what it has and ends: the client is gone.
+    """
+    values = {
+        "version": __version__,
+        "what": parcel.what,
+        "sha256": parcel.sha256,
+        "size": parcel.size,
+        "path": _on_cluster(parcel.path, cluster),
+        "patience": patience,
+    }
+    return _render("login_templates/receive.sh", values, overrides)
 
 
 def following(
@@ -120,3 +147,8 @@ def _whole(bind: Bind) -> Bind:
 
 def _render(name: str, values: Mapping[str, object], overrides: Path | None) -> str:
     return render(name, values, filters=_FILTERS, overrides=overrides)
+def _on_cluster(path: str, cluster: Cluster) -> str:
+    """Return `path`, relative to the cluster's root where it is relative, as a shell word of the login node."""
+    return shell.path(path if path.startswith(("/", "$", "~/")) else f"{cluster.root}/{path}")
+
+

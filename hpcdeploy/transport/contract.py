@@ -1,6 +1,6 @@
 """What a transport is: five methods, and no word about any scheduler."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
@@ -9,6 +9,9 @@ from hpcdeploy.progress import Progress, ignore_progress
 
 Output = Callable[[bytes], None]
 """Takes output as it comes, in pieces of any size."""
+
+Input = bytes | Iterable[bytes]
+"""What a command reads: bytes, or pieces of any size, asked for in a thread of their own as fast as it reads them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +44,7 @@ class Transport(Protocol):
         self,
         argv: Sequence[str],
         *,
-        stdin: bytes = b"",
+        stdin: Input = b"",
         on_stdout: Output = ignore_output,
         on_stderr: Output = ignore_output,
         timeout: float | None = None,
@@ -49,8 +52,8 @@ class Transport(Protocol):
         """Run `argv` (each word reaches the program as it is), feed it `stdin`, and wait.
 
         A program that is not there gives the exit code 127, one that may not run 126. The callbacks are called in the
-        caller's thread. After `timeout` seconds without a byte in either direction the command is given up with
-        `ConnectionLostError`.
+        caller's thread. An OSError that an iterable `stdin` raises ends the command and passes through. After `timeout`
+        seconds without a byte in either direction the command is given up with `ConnectionLostError`.
         """
 
     def put(self, local: Path, remote: str, *, progress: Progress = ignore_progress) -> None:

@@ -11,7 +11,7 @@ from typing import Self
 from hpcdeploy.errors import ConnectionLostError, TransportError
 from hpcdeploy.progress import Progress, ignore_progress
 from hpcdeploy.transport.command_line import check_words, shown
-from hpcdeploy.transport.contract import Completed, Output, ignore_output
+from hpcdeploy.transport.contract import Completed, Input, Output, ignore_output
 from hpcdeploy.transport.pump import BLOCK, SilenceError, blocks, pump
 from hpcdeploy.whole_file import whole_file
 
@@ -70,7 +70,7 @@ class LocalTransport:
         self,
         argv: Sequence[str],
         *,
-        stdin: bytes = b"",
+        stdin: Input = b"",
         on_stdout: Output = ignore_output,
         on_stderr: Output = ignore_output,
         timeout: float | None = None,

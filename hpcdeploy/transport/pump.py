@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
-from hpcdeploy.transport.contract import Output, ignore_output
+from hpcdeploy.transport.contract import Input, Output, ignore_output
 
 BLOCK = 64 * 1024
 """Bytes handed on at once: the largest piece that a pipe on Linux holds, and near OpenSSH's largest packet."""
@@ -51,8 +51,11 @@ def ignore_count(_count: int) -> None:
     """Take a number of bytes and do nothing."""
 
 
-def blocks(data: bytes) -> Iterator[bytes]:
-    """Cut `data` into pieces of at most `BLOCK` bytes."""
+def blocks(data: Input) -> Iterator[bytes]:
+    """Cut `data` into pieces of at most `BLOCK` bytes; what comes in pieces already stays in them."""
+    if not isinstance(data, bytes):
+        yield from data
+        return
     for start in range(0, len(data), BLOCK):
         yield data[start : start + BLOCK]
 

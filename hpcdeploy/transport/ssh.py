@@ -16,7 +16,7 @@ from hpcdeploy.errors import ConnectionLostError, TransportError
 from hpcdeploy.progress import Progress, ignore_progress
 from hpcdeploy.transport import ssh_copy
 from hpcdeploy.transport.command_line import command_line, shown
-from hpcdeploy.transport.contract import Completed, Output, ignore_output
+from hpcdeploy.transport.contract import Completed, Input, Output, ignore_output
 from hpcdeploy.transport.pump import LostError, SilenceError, blocks, ignore_count, pump
 from hpcdeploy.transport.ssh_auth import Ask, terminal_ask
 from hpcdeploy.transport.ssh_connection import Connection, SignallingTransport, connect
@@ -111,7 +111,7 @@ class SshTransport:
         self,
         argv: Sequence[str],
         *,
-        stdin: bytes = b"",
+        stdin: Input = b"",
         on_stdout: Output = ignore_output,
         on_stderr: Output = ignore_output,
         timeout: float | None = None,

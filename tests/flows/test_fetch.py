@@ -13,7 +13,7 @@ from hpcdeploy.errors import SchedulerError
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.fetch import fetch
 from hpcdeploy.progress import Progress, ignore_progress
-from hpcdeploy.transport.contract import Completed, Output, ignore_output
+from hpcdeploy.transport.contract import Completed, Input, Output, ignore_output
 from hpcdeploy.transport.local import LocalTransport
 from tests.scheduler.samples import PLAIN, run_of
 
@@ -31,7 +31,7 @@ class PacksThis(LocalTransport):
         self,
         argv: Sequence[str],
         *,
-        stdin: bytes = b"",
+        stdin: Input = b"",
         on_stdout: Output = ignore_output,
         on_stderr: Output = ignore_output,
         timeout: float | None = None,

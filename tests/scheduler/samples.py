@@ -2,6 +2,7 @@
 
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.job import Array, Bind, Job, Resources
+from hpcdeploy.parcel import Parcel
 from hpcdeploy.run import Run
 from hpcdeploy.scheduler.login_node import Delivery
 
@@ -13,6 +14,13 @@ DELIVERY = Delivery(
     plain_http=False,
 )
 CACHED = Delivery(sha256=SHA256)
+PARCEL = Parcel(
+    sha256="12" * 32,
+    size=1_200_000,
+    path=f"code/{'12' * 32}.tar",
+    what="the code of 'my project'",
+    source="/home/me/code.tar",
+)
 PLAIN = Job(name="hello", image="train")
 CLUSTER = Cluster(name="hpc", host="login.example.org", schedulers=("slurm", "htcondor"))
 SITE = Cluster(

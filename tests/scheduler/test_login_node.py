@@ -8,8 +8,8 @@ import pytest
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.job import Job
 from hpcdeploy.login_node import SHELL
-from hpcdeploy.scheduler.login_node import Delivery, cancelling, following, packing, reading_logs, submission
-from tests.scheduler.samples import CACHED, CLUSTER, CONDOR_TRAIN, DELIVERY, PLAIN, SITE, TRAIN, run_of
+from hpcdeploy.scheduler.login_node import Delivery, cancelling, following, packing, reading_logs, receiving, submission
+from tests.scheduler.samples import CACHED, CLUSTER, CONDOR_TRAIN, DELIVERY, PARCEL, PLAIN, SITE, TRAIN, run_of
 
 GOLDEN = Path(__file__).parent / "golden"
 LOOPBACK = Delivery(sha256="ab" * 32, reference=f"oras://localhost:5000/train@sha256:{'cd' * 32}", size=1, plain_http=True)
@@ -31,6 +31,10 @@ def scripts() -> dict[str, str]:
         runs = [run_of(PLAIN, scheduler, job_id="12"), run_of(TRAIN, scheduler, job_id="40")]
         made[f"{scheduler}-follow"] = following(SITE, scheduler, runs, "fence")
         made[f"{scheduler}-cancel"] = cancelling(SITE, runs)
+    made["slurm-parcels"] = submission(
+        run_of(PLAIN), PLAIN, SITE, DELIVERY, parcels=(PARCEL, replace(PARCEL, path="$WORK/x"))
+    )
+    made["receive"] = receiving(PARCEL, SITE)
     made["logs"] = reading_logs(SITE, run_of(PLAIN), 0, (0, 10), "fence")
     made["pack"] = packing(SITE, run_of(PLAIN))
     return made

@@ -1,6 +1,8 @@
 """What every transport keeps, proven on each."""
 
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -104,6 +106,27 @@ def test_a_command_need_not_read_its_input(transport: Transport) -> None:
 def test_input_ends(transport: Transport) -> None:
     assert transport.run(["cat"]).stdout == b""
     assert transport.run(["wc", "-c"], stdin=b"12345").stdout.split() == [b"5"]
+
+
+def test_input_may_wait_for_what_the_command_says(transport: Transport) -> None:
+    said = threading.Event()
+
+    def pieces() -> Iterator[bytes]:
+        yield b"first\n"
+        assert said.wait(20)
+        yield b"x" * 300_000
+
+    done = transport.run(["sh", "-c", "read line; echo $line; wc -c"], stdin=pieces(), on_stdout=lambda _: said.set())
+    assert done.stdout.split() == [b"first", b"300000"]
+
+
+def test_input_that_cannot_be_read_ends_the_command(transport: Transport) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b"first"
+        raise OSError("the disk is broken")
+
+    with pytest.raises(OSError, match="the disk is broken"):
+        transport.run(["sh", "-c", "cat; sleep 60"], stdin=pieces())
 
 
 def test_output_is_handed_on_while_it_comes(transport: Transport, tmp_path: Path) -> None:

@@ -6,7 +6,8 @@
 # Run it as often as you like: the run is submitted once, and every later call says so.
 #
 # Exit status: 0 submitted, now or earlier; 10 this machine is not as it should be; 11 the image could not be had;
-#              12 the scheduler refused; 13 nobody can say yet whether the scheduler took the job: run this again.
+#              12 the scheduler refused; 13 nobody can say yet whether the scheduler took the job: run this again;
+#              14 a file is to be brought here first: which, and where to, is said.
 main() {
 set -euo pipefail
 umask 077

@@ -1,0 +1,81 @@
+#!/bin/bash
+# Receives one file, whose bytes follow this script on standard input. Written by hpcdeploy [= version =].
+#
+# It answers with the bytes that it has already; the rest is to follow. What comes is kept when the connection dies, and the next
+# call goes on from there. The file takes its name once it is whole and its sha256 is right.
+#
+# Exit status: 0 it is there; 10 this machine is not as it should be; 11 what came is not what was promised, and is gone;
+#              15 not all of it came: go on.
+main() {
+set -euo pipefail
+umask 077
+# A cut connection is the end of the input, and no more than that.
+trap '' HUP PIPE
+
+say() { printf '%s\n' "$*" >&2 || true; }
+die() { local code=$1; shift; say "error: $*"; set +e; exit "$code"; }
+answer() { printf '\nHPCDEPLOY {"have": %s}\n' "$1" || true; }
+
+what=[= what | word =]
+sha256=[= sha256 =]
+size=[= size =]
+file=[= path =]
+case $file in
+  /*) ;;
+  *) die 10 "$what is to become $file, which is no absolute path; set root in the cluster's settings" ;;
+esac
+folder=${file%/*}
+part=$folder/.$sha256.parcel
+command -v flock >/dev/null || die 10 "flock is not on this machine; it comes with util-linux"
+mkdir -p -- "$folder" || die 10 "cannot make $folder; set root in the cluster's settings to a folder that you may write to"
+
+exec {lock}>"$folder/.$sha256.lock"
+flock --nonblock "$lock" || { say "$what is on its way already; waiting for it"; flock "$lock"; }
+if [ -e "$file" ]; then
+  answer "$size"
+  return
+fi
+arrived() { stat -c %s -- "$part" 2>/dev/null || echo 0; }
+[ "$(arrived)" -le "$size" ] || rm -f -- "$part"
+# openssl uses the processor's own SHA instructions, and sha256sum not everywhere: a third of its time.
+digest() { if command -v openssl >/dev/null; then openssl dgst -sha256 -r; else sha256sum; fi; }
+
+# A client that vanished, as a laptop does that is closed, leaves its connection open and says nothing: who waits for the
+# lock would wait for ever.
+give_up_on_silence() {
+  local before
+  trap 'kill "$!"; exit' TERM
+  while before=$(arrived); sleep [= patience =] & wait "$!"; do
+    [ "$(arrived)" != "$before" ] || { kill "$1" 2>/dev/null; return; }
+  done
+}
+
+# Its sha256 is taken while it comes: what was there already first.
+receive() {
+  local reader watch
+  [ ! -e "$part" ] || cat -- "$part"
+  tee --append --output-error=exit -- "$part" <&"$input" {input}<&- {lock}>&- &
+  reader=$!
+  exec {input}<&-
+  give_up_on_silence "$reader" >/dev/null 2>&1 {lock}>&- &
+  watch=$!
+  wait "$reader" || true
+  kill "$watch" 2>/dev/null || true
+}
+
+exec {input}<&0 </dev/null
+answer "$(arrived)"
+found=$(receive | digest)
+found=${found%% *}
+exec {input}<&-
+got=$(arrived)
+[ "$got" = "$size" ] || die 15 "$got of $size bytes of $what have come"
+if [ "$found" != "$sha256" ]; then
+  rm -f -- "$part"
+  die 11 "$what came out wrong: its sha256 is $found, expected $sha256"
+fi
+sync -- "$part" 2>/dev/null || true
+mv -f -- "$part" "$file"
+}
+# Read to its end before the first command runs. What follows is no script, and never becomes one.
+main; exec </dev/null

@@ -1,0 +1,96 @@
+"""A submission that needs files of this machine: they are brought, and the run still has one job."""
+
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hpcdeploy.cluster import Cluster, SchedulerName
+from hpcdeploy.flows.connections import Connections
+from hpcdeploy.flows.submit import Submitted, plan_run, submit
+from hpcdeploy.job import Job
+from hpcdeploy.lab.inside import inside
+from hpcdeploy.lab.state import Lab
+from hpcdeploy.parcel import Parcel
+from hpcdeploy.run import State
+from hpcdeploy.scheduler.login_node import Delivery, submission
+from hpcdeploy.store import Store
+from hpcdeploy.transport.connect import open_transport
+from hpcdeploy.whole_file import sha256_of
+from tests.cluster.driving import wait_for
+from tests.cluster.test_once import by_hand, jobs_of
+from tests.conftest import OWN
+
+BOTH = pytest.mark.parametrize("scheduler", ["slurm", "htcondor"])
+HELLO = Job(name="hello", image="test", command=("true",))
+
+
+@pytest.fixture
+def parcel(tmp_path: Path) -> Parcel:
+    source = tmp_path / "data"
+    source.write_text(f"{tmp_path}\n" * 100_000)
+    sha256 = sha256_of(source)
+    return Parcel(
+        sha256=sha256, size=source.stat().st_size, path=f"inputs/{sha256}", what="the input data", source=str(source)
+    )
+
+
+@BOTH
+def test_what_a_run_needs_is_brought_and_then_it_is_submitted_once(
+    lab: Lab,
+    scheduler: SchedulerName,
+    cluster: Cluster,
+    delivery: Delivery,
+    connections: Connections,
+    store: Store,
+    parcel: Parcel,
+) -> None:
+    run = plan_run(HELLO, cluster, scheduler, delivery, now=time.time())
+    script = submission(run, HELLO, cluster, delivery, parcels=(parcel,))
+    said: list[bytes] = []
+    done = submit(run, script, cluster, connections, store, parcels=(parcel,), report=said.append)
+    assert b"the input data is to be brought here: put it at /" in b"".join(said)
+    assert wait_for(done.run, cluster, connections, store).state is State.COMPLETED
+    assert jobs_of(lab, scheduler, run.id) == {done.run.job_id}
+    there = inside(lab, ["cat", f"{lab.scratch}/{cluster.root.removeprefix('$SCRATCH/')}/{parcel.path}"], user=lab.user)
+    assert there.stdout == Path(parcel.source).read_bytes()
+    assert store.parcels(run) == (parcel,)
+
+
+@BOTH
+def test_by_hand_the_script_says_what_is_to_be_put_where_and_goes_on_once_it_is_there(
+    lab: Lab, scheduler: SchedulerName, cluster: Cluster, delivery: Delivery, parcel: Parcel
+) -> None:
+    elsewhere = replace(parcel, path=f"$SCRATCH/{OWN}/by-hand-{scheduler}")
+    run = plan_run(HELLO, cluster, scheduler, delivery, now=time.time())
+    script = submission(run, HELLO, cluster, delivery, parcels=(elsewhere,))
+    assert f'"needs": [ {{"sha256": "{parcel.sha256}"' in by_hand(lab, script)
+    assert jobs_of(lab, scheduler, run.id) == set()
+    put = f"{lab.scratch}/{OWN}/by-hand-{scheduler}"
+    assert inside(lab, ["cp", "/dev/stdin", put], user=lab.user, stdin=Path(parcel.source).read_bytes()).returncode == 0
+    assert '"already": false' in by_hand(lab, script)
+    assert len(jobs_of(lab, scheduler, run.id)) == 1
+
+
+@BOTH
+def test_clients_that_submit_one_run_at_once_bring_its_parcel_once(
+    lab: Lab, scheduler: SchedulerName, cluster: Cluster, delivery: Delivery, store: Store, parcel: Parcel
+) -> None:
+    run = plan_run(HELLO, cluster, scheduler, delivery, now=time.time())
+    script = submission(run, HELLO, cluster, delivery, parcels=(parcel,))
+    store.add(run, script, (parcel,))
+    done: list[Submitted] = []
+
+    def client() -> None:
+        with Connections(open_transport) as own:
+            done.append(submit(run, script, cluster, own, store, parcels=store.parcels(run), again=True))
+
+    clients = [threading.Thread(target=client) for _ in range(4)]
+    for one in clients:
+        one.start()
+    for one in clients:
+        one.join()
+    assert sorted(one.already for one in done) == [False, True, True, True]
+    assert jobs_of(lab, scheduler, run.id) == {done[0].run.job_id}

@@ -1,0 +1,252 @@
+"""Files that a login node needs and only this machine has: brought once, whole, and from where an earlier try stopped."""
+
+import hashlib
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from hpcdeploy.cluster import Cluster
+from hpcdeploy.errors import ConfigError, ConnectionLostError, SchedulerError, TransportError
+from hpcdeploy.flows import deliver as flow
+from hpcdeploy.flows.connections import Connections
+from hpcdeploy.flows.deliver import deliver
+from hpcdeploy.login_node import SHELL
+from hpcdeploy.parcel import Parcel
+from hpcdeploy.progress import Progress
+from hpcdeploy.scheduler.login_node import receiving
+from hpcdeploy.transport.contract import Completed, Input, Output, ignore_output
+from hpcdeploy.transport.local import LocalTransport
+
+CONTENT = bytes(range(256)) * 12_000
+
+
+class Cuts(LocalTransport):
+    """This machine, to which the first connections die when so many bytes of a parcel have passed."""
+
+    def __init__(self, cuts: list[int]) -> None:
+        super().__init__()
+        self._cuts = cuts
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: Input = b"",
+        on_stdout: Output = ignore_output,
+        on_stderr: Output = ignore_output,
+        timeout: float | None = None,
+    ) -> Completed:
+        assert not isinstance(stdin, bytes)
+        cut = self._cuts.pop(0) if self._cuts else None
+
+        def until_cut() -> Iterator[bytes]:
+            pieces = iter(stdin)
+            yield next(pieces)
+            left = cut
+            for piece in pieces:
+                if left is None:
+                    yield piece
+                    continue
+                yield piece[:left]
+                left -= len(piece[:left])
+                if not left:
+                    return
+
+        done = super().run(argv, stdin=until_cut(), on_stdout=on_stdout, on_stderr=on_stderr, timeout=timeout)
+        if cut is not None:
+            raise ConnectionLostError("the connection died")
+        return done
+
+
+class Shown:
+    """What a person is shown of transfers: each with where it began, and where it ended."""
+
+    def __init__(self) -> None:
+        self.transfers: list[tuple[str, list[int]]] = []
+
+    @contextmanager
+    def carrying(self, what: str) -> Iterator[Progress]:
+        steps: list[int] = []
+        self.transfers.append((what, steps))
+        yield lambda done, total: steps.append(done)
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flow, "_PAUSES", (0, 0, 0))
+
+
+@pytest.fixture
+def parcel(tmp_path: Path) -> Parcel:
+    source = tmp_path / "model.sif"
+    source.write_bytes(CONTENT)
+    return Parcel(
+        sha256=hashlib.sha256(CONTENT).hexdigest(),
+        size=len(CONTENT),
+        path="images/it's here.sif",
+        what="the image 'model.sif'",
+        source=str(source),
+    )
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Cluster:
+    return Cluster(name="here", root=str(tmp_path / "the root"))
+
+
+def place(parcel: Parcel, cluster: Cluster) -> Path:
+    return Path(cluster.root) / parcel.path
+
+
+def part(parcel: Parcel, cluster: Cluster) -> Path:
+    return place(parcel, cluster).parent / f".{parcel.sha256}.parcel"
+
+
+def needed(parcel: Parcel, cluster: Cluster) -> list[dict[str, object]]:
+    return [{"sha256": parcel.sha256, "path": str(place(parcel, cluster)), "have": 0}]
+
+
+def bring(parcel: Parcel, cluster: Cluster, *, cuts: list[int] | None = None, report: Output = ignore_output) -> Shown:
+    shown = Shown()
+    left = list(cuts or [])
+    with Connections(lambda _: Cuts(left)) as connections:
+        deliver(needed(parcel, cluster), [parcel], cluster, connections, report=report, carrying=shown.carrying)
+    return shown
+
+
+def test_a_parcel_comes_whole_and_is_for_its_owner_alone(parcel: Parcel, cluster: Cluster) -> None:
+    shown = bring(parcel, cluster)
+    assert place(parcel, cluster).read_bytes() == CONTENT
+    assert place(parcel, cluster).stat().st_mode & 0o777 == 0o600
+    [(what, steps)] = shown.transfers
+    assert what == "bringing the image 'model.sif'"
+    assert (steps[0], steps[-1]) == (0, len(CONTENT))
+    assert not part(parcel, cluster).exists()
+
+
+def test_what_is_there_already_is_not_sent_again(parcel: Parcel, cluster: Cluster) -> None:
+    bring(parcel, cluster)
+    Path(parcel.source).unlink()
+    assert bring(parcel, cluster).transfers[0][1] == [len(CONTENT)]
+
+
+def test_a_transfer_that_is_cut_goes_on_from_there(parcel: Parcel, cluster: Cluster) -> None:
+    said: list[bytes] = []
+    shown = bring(parcel, cluster, cuts=[1_000_000, 500_001], report=said.append)
+    assert place(parcel, cluster).read_bytes() == CONTENT
+    steps = shown.transfers[0][1]
+    assert [at for at in steps if at in (0, 1_000_000, 1_500_001)] == [0, 1_000_000, 1_500_001]
+    assert b"".join(said).count(b"going on") == 2
+
+
+def test_it_is_tried_as_long_as_each_try_brings_something(parcel: Parcel, cluster: Cluster) -> None:
+    bring(parcel, cluster, cuts=[100_000] * 12)
+    assert place(parcel, cluster).read_bytes() == CONTENT
+
+
+def test_a_connection_that_always_dies_ends_it_and_what_came_is_kept_for_the_next_call(
+    parcel: Parcel, cluster: Cluster
+) -> None:
+    with pytest.raises(TransportError, match="could not be brought to its end"):
+        bring(parcel, cluster, cuts=[1_000_000, *[0] * 9])
+    assert part(parcel, cluster).stat().st_size == 1_000_000
+    assert bring(parcel, cluster).transfers[0][1][0] == 1_000_000
+    assert place(parcel, cluster).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("left", [b"x" * 1_000_000, b"x" * len(CONTENT), CONTENT + b"x"])
+def test_wrong_bytes_of_an_earlier_try_are_thrown_away(parcel: Parcel, cluster: Cluster, left: bytes) -> None:
+    part(parcel, cluster).parent.mkdir(parents=True)
+    part(parcel, cluster).write_bytes(left)
+    bring(parcel, cluster)
+    assert place(parcel, cluster).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("changed", [CONTENT[:-1] + b"x", CONTENT[:-1], b"x" + CONTENT[1:] + b"more"])
+def test_a_source_that_has_changed_is_said_and_gets_no_name(parcel: Parcel, cluster: Cluster, changed: bytes) -> None:
+    Path(parcel.source).write_bytes(changed)
+    with pytest.raises(ConfigError, match="is not what it was when the job was planned"):
+        bring(parcel, cluster)
+    assert not place(parcel, cluster).exists()
+
+
+def test_a_source_that_is_gone_is_said(parcel: Parcel, cluster: Cluster) -> None:
+    Path(parcel.source).unlink()
+    with pytest.raises(ConfigError, match="cannot be read: No such file or directory"):
+        bring(parcel, cluster)
+
+
+def test_a_folder_that_cannot_be_made_is_said(parcel: Parcel, cluster: Cluster) -> None:
+    Path(cluster.root).write_text("a file")
+    with pytest.raises(SchedulerError, match="set root in the cluster"):
+        bring(parcel, cluster)
+
+
+def test_what_nobody_knows_of_is_refused(parcel: Parcel, cluster: Cluster) -> None:
+    asked = [{"sha256": "0" * 64, "path": "/there", "have": 0}]
+    with Connections(lambda _: LocalTransport()) as connections, pytest.raises(SchedulerError, match="asks for /there"):
+        deliver(asked, [parcel], cluster, connections)
+
+
+def test_a_second_client_waits_for_the_first_and_sends_nothing(parcel: Parcel, cluster: Cluster) -> None:
+    waiting = threading.Event()
+    shown: list[Shown] = []
+
+    begun = threading.Event()
+
+    def says(piece: bytes) -> None:
+        if b"on its way already" in piece:
+            waiting.set()
+
+    def asks_when_the_first_has_begun() -> None:
+        assert begun.wait(60)
+        shown.append(bring(parcel, cluster, report=says))
+
+    def waits_in_the_middle(done: int, total: int) -> None:
+        begun.set()
+        assert not 0 < done < total or waiting.wait(60)
+
+    @contextmanager
+    def carrying(_what: str) -> Iterator[Progress]:
+        yield waits_in_the_middle
+
+    second = threading.Thread(target=asks_when_the_first_has_begun)
+    second.start()
+    with Connections(lambda _: LocalTransport()) as connections:
+        deliver(needed(parcel, cluster), [parcel], cluster, connections, carrying=carrying)
+    second.join(60)
+    assert shown[0].transfers[0][1] == [len(CONTENT)]
+    assert place(parcel, cluster).read_bytes() == CONTENT
+
+
+def test_a_client_that_says_nothing_for_long_is_given_up_and_what_came_is_kept(parcel: Parcel, cluster: Cluster) -> None:
+    ended = threading.Event()
+
+    def vanishes() -> Iterator[bytes]:
+        yield receiving(parcel, cluster, patience=1).encode()
+        yield CONTENT[:100_000]
+        ended.wait(60)
+
+    done = LocalTransport().run(SHELL, stdin=vanishes(), on_stderr=lambda _: ended.set())
+    assert done.exit_code == 15
+    assert part(parcel, cluster).read_bytes() == CONTENT[:100_000]
+
+
+@pytest.mark.parametrize("part_of_it", [0.1, 0.5, 0.9, 0.99])
+def test_a_receiving_script_that_was_cut_on_its_way_does_nothing(
+    parcel: Parcel, cluster: Cluster, part_of_it: float
+) -> None:
+    text = receiving(parcel, cluster)
+    LocalTransport().run(SHELL, stdin=text[: int(len(text) * part_of_it)].encode())
+    assert not Path(cluster.root).exists()
+
+
+def test_bytes_that_nobody_takes_are_never_run_as_commands(parcel: Parcel, cluster: Cluster, tmp_path: Path) -> None:
+    bring(parcel, cluster)
+    evil = f"touch '{tmp_path}/run'\n".encode()
+    done = LocalTransport().run(SHELL, stdin=receiving(parcel, cluster).encode() + evil)
+    assert done.exit_code == 0
+    assert not (tmp_path / "run").exists()

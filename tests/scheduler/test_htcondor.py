@@ -81,6 +81,36 @@ def test_a_job_that_was_evicted_and_runs_again_runs() -> None:
     assert read_log(SUBMITTED + EXECUTING + evicted + EXECUTING)["7"][0].state is State.RUNNING
 
 
+def test_a_program_that_is_run_again_has_not_failed_though_its_exit_code_is_told() -> None:
+    retried = (
+        "004 (007.000.000) 2026-11-20 22:36:00 Job was evicted.\n"
+        "\t(0) Job terminated and was requeued\n\t(1) Normal termination (return value 75)\n"
+    )
+    [task] = htcondor.states(answers(in_queue(1), SUBMITTED + EXECUTING + retried), [RUN])[RUN.id]
+    assert (task.state, task.exit_code) == (State.PENDING, None)
+    again = SUBMITTED + EXECUTING + retried + EXECUTING + ENDED.format(0)
+    assert read_log(again)["7"][0].state is State.COMPLETED
+
+
+HELD = "012 (007.000.000) 2026-11-20 22:37:00 Job was held.\n\tThe job exceeded its time\n\tCode {} Subcode 0\n"
+REMOVED = "009 (007.000.000) 2026-11-20 22:38:00 Job was aborted.\n"
+
+
+@pytest.mark.parametrize("rest", ["", REMOVED])
+def test_a_hold_for_the_time_limit_is_a_timeout_while_it_lies_there_and_after_it_was_removed(rest: str) -> None:
+    log = SUBMITTED + EXECUTING + HELD.format(47) + rest
+    [task] = htcondor.states(answers(in_queue(5) if not rest else "", log), [RUN])[RUN.id]
+    assert (task.state, task.ended - task.started) == (State.TIMEOUT, 97)
+    assert htcondor.states(answers("", SUBMITTED + EXECUTING + HELD.format(1) + REMOVED), [RUN])[RUN.id][0].state is (
+        State.CANCELLED
+    )
+
+
+def test_a_job_that_was_released_after_its_time_limit_goes_on() -> None:
+    released = "013 (007.000.000) 2026-11-20 22:39:00 Job was released.\n"
+    assert read_log(SUBMITTED + EXECUTING + HELD.format(47) + released)["7"][0].state is State.PENDING
+
+
 def test_a_removed_job_is_cancelled() -> None:
     assert read_log(SUBMITTED + "009 (007.000.000) 2026-11-20 22:36:00 Job was aborted.\n")["7"][0].state is State.CANCELLED
 

@@ -47,6 +47,9 @@ def read_queue(text: str) -> dict[str, list[TaskStatus]]:
 _EVENT = re.compile(r"(?P<code>\d{3}) \((?P<cluster>\d+)\.(?P<proc>\d+)\.\d+\) (?P<time>\S+ \S+) (?P<rest>.*)")
 _SLOT = re.compile(r"\s*SlotName: (?P<slot>\S+)")
 _RETURN = re.compile(r"\s*\(1\) Normal termination \(return value (?P<code>-?\d+)\)")
+_HOLD = re.compile(r"\s*Code (?P<code>\d+) Subcode \d+")
+_OUT_OF_TIME = {46, 47}
+"""Hold codes of allowed_job_duration and allowed_execute_duration (the manual's list of HoldReasonCode)."""
 _SIGNAL = re.compile(r"\s*\(0\) Abnormal termination \(signal (?P<signal>\d+)\)")
 
 
@@ -54,8 +57,10 @@ def read_log(text: str) -> dict[str, list[TaskStatus]]:
     """Read a job event log, or the lines of it that begin an event or tell an exit, by cluster id.
 
     The event numbers are those of HTCondor's manual ("Job Event Log Codes"). The last event of a task says where it is: a
-    task may be executed (001) several times; terminated (005) and aborted (009) are ends. Times are the login node's own, in
-    ISO form where the pool writes them so; a time without a year is not guessed and counts as not known.
+    task may be executed (001) several times; terminated (005) and aborted (009) are ends. An eviction (004) tells an exit
+    code too, that of a program which is run again (max_retries): no end. A hold for the time limit is one: the job's own
+    periodic_remove takes it away. Times are the login node's own, in ISO form where the pool writes them so; a time without
+    a year is not guessed and counts as not known.
     """
     tasks: dict[tuple[str, int], TaskStatus] = {}
     current: tuple[str, int] | None = None
@@ -66,6 +71,13 @@ def read_log(text: str) -> dict[str, list[TaskStatus]]:
             tasks[current] = _after(before, match["code"], _time(match["time"]), match["rest"])
         elif current and (match := _SLOT.match(line)):
             tasks[current] = replace(tasks[current], node=match["slot"])
+        elif current and tasks[current].state is State.HELD and (match := _HOLD.match(line)):
+            if int(match["code"]) in _OUT_OF_TIME:
+                tasks[current] = replace(
+                    tasks[current], state=State.TIMEOUT, word="HELD", reason="the time limit was reached"
+                )
+        elif current and tasks[current].state is not State.COMPLETING:
+            continue
         elif current and (match := _RETURN.match(line)):
             code = int(match["code"])
             state = State.FAILED if code else State.COMPLETED
@@ -99,13 +111,15 @@ def _after(before: TaskStatus, code: str, when: int, rest: str) -> TaskStatus:
                 task=task, state=State.COMPLETING, word="COMPLETED", node=before.node, started=before.started, ended=when
             )
         case "009":
+            if before.state is State.TIMEOUT:
+                return before
             return TaskStatus(task=task, state=State.CANCELLED, word="REMOVED", started=before.started, ended=when)
         case "010":
             return TaskStatus(task=task, state=State.SUSPENDED, word="SUSPENDED", node=before.node, started=before.started)
         case "011":
             return TaskStatus(task=task, state=State.RUNNING, word="RUNNING", node=before.node, started=before.started)
         case "012":
-            return TaskStatus(task=task, state=State.HELD, word="HELD")
+            return TaskStatus(task=task, state=State.HELD, word="HELD", node=before.node, started=before.started, ended=when)
         case _:
             return before
 

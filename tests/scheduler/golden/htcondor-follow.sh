@@ -17,18 +17,44 @@ done
 module load apptainer/1.4
 runs=/scratch/"${USER:?is not set on this machine, but the path needs it: set it, or name another path}"'/my project'/runs
 
-# HTCondor: one condor_q for all of them, and of each run's event log the lines that tell a state.
+# HTCondor: one condor_q for all of them, and of each run's event log what tells where its tasks are.
 run_ids=(hello-0123456789 train-0123456789)
+# CLUSTER|RUN|TASKS|those whose end is known
+asked='12|hello-0123456789|1|-
+40|train-0123456789|100|-'
 
 section condor_q condor_q -nobatch -json -attributes ClusterId,ProcId,JobStatus,HoldReason,HoldReasonCode,RemoteHost,JobCurrentStartDate \
   -constraint 'member(ClusterId, {12, 40})'
 
+# Of each task what it went through since it last began, and nothing of one that is known to have ended. The lines of an event
+# that count: where it runs, how it ended, why it was removed.
 events() {
-  local run
-  for run in "${run_ids[@]}"; do
-    [ ! -r "$runs/$run/events.log" ] ||
-      grep -aE '^[0-9]{3} \(|^[[:space:]]SlotName: |^[[:space:]]\([01]\) (Normal|Abnormal) termination' "$runs/$run/events.log"
-  done
+  local run logs=()
+  for run in "${run_ids[@]}"; do [ ! -r "$runs/$run/events.log" ] || logs+=("$runs/$run/events.log"); done
+  [ "${#logs[@]}" -gt 0 ] || return 0
+  printf '%s\n' "$asked" | awk '
+    FILENAME == "-" {
+      split($0, field, "|")
+      count = field[4] == "-" ? 0 : split(field[4], part, ",")
+      for (i = 1; i <= count; i++) {
+        if (split(part[i], ends, "-") < 2) ends[2] = ends[1]
+        for (task = ends[1] + 0; task <= ends[2] + 0; task++) over[field[1] + 0, task]
+      }
+      next
+    }
+    /^[0-9][0-9][0-9] \(/ {
+      split($2, number, /[(.)]/)
+      key = (number[2] + 0) SUBSEP (number[3] + 0)
+      code = $1
+      wanted = !(key in over) && code ~ /^(000|001|004|005|009|010|011|012|013|022|023|024)$/
+      if (wanted && !(key in text)) order[++tasks] = key
+      if (wanted) text[key] = (code == "001" ? "" : text[key]) $0 "\n"
+      next
+    }
+    wanted && (/^[ \t]SlotName: / || code == "005" && /^[ \t]\([01]\) (Normal|Abnormal) termination/ || code == "009" && /^[ \t]/) {
+      text[key] = text[key] $0 "\n"
+    }
+    END { for (i = 1; i <= tasks; i++) printf "%s", text[order[i]] }' - "${logs[@]}"
 }
 section events events
 }

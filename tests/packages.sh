@@ -4,7 +4,7 @@
 # (deb-systemd-invoke(1p)).
 set -eu
 missing=""
-for pair in ssh:openssh-client /usr/sbin/sshd:openssh-server git:git shellcheck:shellcheck podman:podman /usr/sbin/dockerd:docker.io; do
+for pair in ssh:openssh-client /usr/sbin/sshd:openssh-server git:git shellcheck:shellcheck podman:podman /usr/sbin/dockerd:docker.io docker:docker.io; do
   command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair#*:}"
 done
 [ -n "$missing" ] || exit 0
@@ -19,6 +19,9 @@ if [ ! -e "$policy" ]; then
   printf '#!/bin/sh\nexit 101\n' >"$policy"
   chmod 0755 "$policy"
 fi
+export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
 # shellcheck disable=SC2086 # one word for each package
-DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+apt-get install -y -qq --no-install-recommends $missing >/dev/null
+# From Debian 13 on Docker's command is a package of its own.
+command -v docker >/dev/null || apt-get install -y -qq --no-install-recommends docker-cli >/dev/null

@@ -30,7 +30,8 @@ class Server:
         return "".join(f"{self.name} {public_key(path)}\n" for path in self.host_keys)
 
     def sessions(self) -> list[int]:
-        return children(self.process.pid)
+        """Give the processes that hold connections: from OpenSSH 9.8 on those are programs of their own, one under another."""
+        return [pid for pid in descendants(self.process.pid) if name_of(pid).startswith("sshd")]
 
     def signal_sessions(self, number: int) -> None:
         for pid in self.sessions():
@@ -46,6 +47,13 @@ class Server:
 
     def log(self) -> str:
         return (self.folder / "log").read_text()
+
+
+def name_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except FileNotFoundError:
+        return ""
 
 
 def children(pid: int) -> list[int]:

@@ -30,7 +30,7 @@ class Server:
         return "".join(f"{self.name} {public_key(path)}\n" for path in self.host_keys)
 
     def sessions(self) -> list[int]:
-        """Give the processes that hold connections; from OpenSSH 9.8 on they are programs of their own, one under another."""
+        """Give the processes that hold connections: from OpenSSH 9.8 on they have a program of their own."""
         return [pid for pid in descendants(self.process.pid) if name_of(pid).startswith("sshd")]
 
     def signal_sessions(self, number: int) -> None:

@@ -2,8 +2,8 @@
 sha256=[= sha256 =]
 image=$root/images/$sha256.sif
 
-pull_image() {
 [% if reference %]
+pull_image() {
   local part=$root/images/.$sha256.part temporary pulse code=0
   command -v [= apptainer | word =] >/dev/null ||
     die 10 "[= apptainer =] is not on this machine's PATH; add what brings it (module load ...) to the cluster's setup"
@@ -35,16 +35,18 @@ pull_image() {
   fi
   chmod 0600 -- "$part"
   mv -f -- "$part" "$image"
-[% else %]
-  die 11 "the image $sha256 is not in $root/images, and it was never pushed to a registry: run 'hpcdeploy push', then submit again"
-[% endif %]
 }
 
+[% endif %]
 ensure_image() {
-  local image_lock
   [ ! -e "$image" ] || return 0
+[% if reference %]
+  local image_lock
   exec {image_lock}>"$root/images/.$sha256.lock"
   flock --nonblock "$image_lock" || { say "another run is pulling the image; waiting for it"; flock "$image_lock"; }
   [ -e "$image" ] || pull_image
   exec {image_lock}>&-
+[% elif not brought %]
+  die 11 "the image $sha256 is not in $root/images, and it was never pushed to a registry: run 'hpcdeploy push', then submit again"
+[% endif %]
 }

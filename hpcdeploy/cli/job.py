@@ -105,7 +105,17 @@ def _submit(place: "Place", plan: "Plan") -> "Submitted":
     from hpcdeploy.flows import submit as flow
 
     with connections() as open_connections:
-        return flow.submit(plan.run, plan.script, plan.cluster, open_connections, place.store, report=show.pass_on)
+        return flow.submit(
+            plan.run,
+            plan.script,
+            plan.cluster,
+            open_connections,
+            place.store,
+            parcels=plan.parcels,
+            report=show.pass_on,
+            carrying=show.transfer,
+            overrides=place.project.root,
+        )
 
 
 def _resume(place: "Place", name: str) -> "Submitted":
@@ -116,7 +126,18 @@ def _resume(place: "Place", name: str) -> "Submitted":
     script = place.store.script(known.run)
     cluster = place.cluster(known.run.cluster)
     with connections() as open_connections:
-        return flow.submit(known.run, script, cluster, open_connections, place.store, report=show.pass_on, again=True)
+        return flow.submit(
+            known.run,
+            script,
+            cluster,
+            open_connections,
+            place.store,
+            parcels=place.store.parcels(known.run),
+            report=show.pass_on,
+            carrying=show.transfer,
+            again=True,
+            overrides=place.project.root,
+        )
 
 
 def _print_script(plan: "Plan") -> None:

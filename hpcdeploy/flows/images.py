@@ -1,13 +1,18 @@
 """Which image a job means, and how the login node can have it."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.config.project import Project
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.image import PublishedImage
+from hpcdeploy.image import BuiltImage, PublishedImage
+from hpcdeploy.parcel import Parcel
+from hpcdeploy.registry.manifest import SIF_HEADER_BYTES, is_sif
 from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
+from hpcdeploy.whole_file import sha256_of
 
 Resolve = Callable[[str], PublishedImage]
 """Asks a registry what a reference (``oras://...``) stands for now."""
@@ -19,12 +24,12 @@ SpeaksPlainHttp = Callable[[str], bool]
 def delivery_of(
     image: str, project: Project, cluster: Cluster, store: Store, resolve: Resolve, plain_http: SpeaksPlainHttp
 ) -> Delivery:
-    """Say how a login node gets `image`: an image of the project, or an ``oras://`` reference.
+    """Say how a login node gets `image`: an image of the project, a ``.sif`` of this machine, or an ``oras://`` reference.
 
     An image of the project is the one last built here: pulled, pinned by digest, from where it was pushed; or, where
-    it was built on this very cluster, fetched since or not, taken from its cache. One that was never built here is what
-    its first repository calls ``latest``. Raises `ConfigError` where the image is neither in a registry nor in this
-    cluster's cache.
+    it was built on this very cluster, fetched since or not, taken from its cache; or brought from where it lies here. One
+    that was never built here is what its first repository calls ``latest``. Raises `ConfigError` where the image is neither
+    in a registry nor here nor in this cluster's cache.
     """
 
     def pulled(published: PublishedImage) -> Delivery:
@@ -38,7 +43,7 @@ def delivery_of(
     if image.startswith("oras://"):
         return pulled(resolve(image))
     if image not in project.images:
-        raise ConfigError(f"{image} is a file: push it to a registry first, and name it by its oras:// reference")
+        return _brought(Path(image), f"the image {Path(image).name}")
     built = store.latest_build(project.root, image)
     if built is None:
         repositories = project.images[image].repositories
@@ -50,9 +55,36 @@ def delivery_of(
     publications = store.publications(built.sha256)
     if publications:
         return pulled(publications[0])
-    if cluster.name not in (built.built_on, built.cached_on):
+    return _unpushed(built, cluster)
+
+
+def _unpushed(built: BuiltImage, cluster: Cluster) -> Delivery:
+    """Say how a login node gets an image that no registry has: out of its own cache, or from the file here."""
+    there = cluster.name in (built.built_on, built.cached_on)
+    lies_here = bool(built.path) and Path(built.path).is_file()
+    if not there and not lies_here:
+        gone = f" and {built.path} is gone," if built.path else ""
         raise ConfigError(
-            f"the image {image!r} was built but never pushed, so {cluster.name} cannot have it; run 'hpcdeploy push' first, "
-            f"or build it there: 'hpcdeploy build --on {cluster.name}'"
+            f"the image {built.name!r} was built but never pushed,{gone} so {cluster.name} cannot have it; run "
+            f"'hpcdeploy push' first, or build it there: 'hpcdeploy build --on {cluster.name}'"
         )
-    return Delivery(sha256=built.sha256, size=built.size)
+    delivery = Delivery(sha256=built.sha256, size=built.size)
+    if not lies_here:
+        return delivery
+    return replace(delivery, parcel=_parcel(delivery, f"the image {built.name}", str(Path(built.path).resolve())))
+
+
+def _brought(path: Path, what: str) -> Delivery:
+    try:
+        with path.open("rb") as file:
+            head = file.read(SIF_HEADER_BYTES)
+        if not is_sif(head):
+            raise ConfigError(f"{path} is not an Apptainer image (no SIF header); name a .sif that Apptainer has built")
+        delivery = Delivery(sha256=sha256_of(path), size=path.stat().st_size)
+    except OSError as error:
+        raise ConfigError(f"the image {path} cannot be read: {error.strerror}; expected a .sif there") from error
+    return replace(delivery, parcel=_parcel(delivery, what, str(path.resolve())))
+
+
+def _parcel(delivery: Delivery, what: str, source: str) -> Parcel:
+    return Parcel(sha256=delivery.sha256, size=delivery.size, path=f"images/{delivery.sha256}.sif", what=what, source=source)

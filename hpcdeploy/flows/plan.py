@@ -10,6 +10,7 @@ from hpcdeploy.errors import ConfigError
 from hpcdeploy.flows.images import Resolve, SpeaksPlainHttp, delivery_of
 from hpcdeploy.flows.submit import plan_run
 from hpcdeploy.job import Job
+from hpcdeploy.parcel import Parcel
 from hpcdeploy.run import Run
 from hpcdeploy.scheduler.login_node import submission
 from hpcdeploy.store import Store
@@ -17,12 +18,16 @@ from hpcdeploy.store import Store
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """All that a submission is: the run, where it goes, and the very script that makes it happen."""
+    """All that a submission is: the run, where it goes, and the very script that makes it happen.
+
+    ``parcels`` are the files that are brought there first, where they are not there already.
+    """
 
     run: Run
     job: Job
     cluster: Cluster
     script: str
+    parcels: tuple[Parcel, ...] = ()
 
 
 def plan(
@@ -58,4 +63,11 @@ def plan(
                 f"a run {run_id!r} is on record already; choose another id, or go on with it by --resume {run_id}"
             )
         run = replace(run, id=run_id)
-    return Plan(run=run, job=job, cluster=cluster, script=submission(run, job, cluster, delivery, overrides=project.root))
+    parcels: tuple[Parcel, ...] = ()
+    return Plan(
+        run=run,
+        job=job,
+        cluster=cluster,
+        script=submission(run, job, cluster, delivery, parcels=parcels, overrides=project.root),
+        parcels=(*delivery.parcels, *parcels),
+    )

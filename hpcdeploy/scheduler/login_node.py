@@ -20,13 +20,20 @@ class Delivery:
     """The image as a login node needs to know it.
 
     ``sha256`` is the file's own; ``reference`` is where to pull it (``oras://...@sha256:...``), empty where it was never
-    pushed and so must be in the cluster's cache already. ``size`` is in bytes. ``plain_http``: the registry speaks no TLS.
+    pushed. ``size`` is in bytes. ``plain_http``: the registry speaks no TLS. ``parcel`` is the image as hpcdeploy can bring
+    it; without the two it must be in the cluster's cache already.
     """
 
     sha256: str
     reference: str = ""
     size: int = 0
     plain_http: bool = False
+    parcel: Parcel | None = None
+
+    @property
+    def parcels(self) -> tuple[Parcel, ...]:
+        """The image among what is to be brought, if it is."""
+        return () if self.parcel is None else (self.parcel,)
 
 
 def submission(
@@ -40,7 +47,8 @@ def submission(
 ) -> str:
     """Render the script that delivers the image and submits `run`, once however often it is run.
 
-    Before it submits, it tells which of the `parcels` are not there, so that they can be brought (`receiving`).
+    Before it submits, it tells which of the `parcels`, and of those of `delivery`, are not there, so that they can be
+    brought (`receiving`).
     Raises `ConfigError` for what the scheduler has no word for, `TemplateError` for a broken template.
     """
     words = scheduler_of(run.scheduler)
@@ -57,7 +65,8 @@ def submission(
         "reference": delivery.reference,
         "size": delivery.size,
         "plain_http": delivery.plain_http,
-        "parcels": [(parcel, _on_cluster(parcel.path, cluster)) for parcel in parcels],
+        "parcels": [(parcel, _on_cluster(parcel.path, cluster)) for parcel in (*delivery.parcels, *parcels)],
+        "brought": delivery.parcel is not None,
         "command": job.command,
         "environment": job.environment,
         "binds": [_whole(bind) for bind in (*cluster.binds, *job.binds)],
@@ -147,8 +156,8 @@ def _whole(bind: Bind) -> Bind:
 
 def _render(name: str, values: Mapping[str, object], overrides: Path | None) -> str:
     return render(name, values, filters=_FILTERS, overrides=overrides)
+
+
 def _on_cluster(path: str, cluster: Cluster) -> str:
     """Return `path`, relative to the cluster's root where it is relative, as a shell word of the login node."""
     return shell.path(path if path.startswith(("/", "$", "~/")) else f"{cluster.root}/{path}")
-
-

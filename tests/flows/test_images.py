@@ -10,9 +10,11 @@ from hpcdeploy.config.project import Project
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.flows.images import delivery_of
 from hpcdeploy.image import BuiltImage, ImageSettings, PublishedImage
+from hpcdeploy.parcel import Parcel
 from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.source import PixiSource
 from hpcdeploy.store import Store
+from hpcdeploy.whole_file import sha256_of
 
 BUILT = BuiltImage(
     name="train",
@@ -35,11 +37,11 @@ def project(tmp_path: Path) -> Project:
     return Project(root=tmp_path, images={"train": ImageSettings(name="train", source=PixiSource())})
 
 
-def deliver(project: Project, store: Store) -> Delivery:
+def deliver(project: Project, store: Store, image: str = "train") -> Delivery:
     def nobody(reference: str) -> PublishedImage:
         raise AssertionError(f"nobody should ask for {reference}")
 
-    return delivery_of("train", project, Cluster(name="hpc"), store, nobody, lambda _: False)
+    return delivery_of(image, project, Cluster(name="hpc"), store, nobody, lambda _: False)
 
 
 @pytest.mark.parametrize("where", [{"built_on": "hpc"}, {"cached_on": "hpc", "path": "/images/train.sif"}])
@@ -55,8 +57,49 @@ def test_an_image_that_lies_elsewhere_is_refused_with_what_to_do(
     project: Project, store: Store, where: dict[str, str]
 ) -> None:
     store.built(project.root, replace(BUILT, **where))  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="never pushed, so hpc cannot have it; run 'hpcdeploy push' first"):
+    with pytest.raises(
+        ConfigError,
+        match=r"never pushed,( and /images/train.sif is gone,)? so hpc cannot have it; run 'hpcdeploy push' first",
+    ):
         deliver(project, store)
+
+
+def sif(path: Path) -> Path:
+    path.write_bytes(b"#!/usr/bin/env run-singularity\n\0SIF_MAGIC\0" + b"content" * 100)
+    return path
+
+
+def test_an_image_that_was_built_here_and_never_pushed_is_brought(project: Project, store: Store, tmp_path: Path) -> None:
+    path = sif(tmp_path / "train.sif")
+    store.built(project.root, replace(BUILT, path=str(path)))
+    assert deliver(project, store) == Delivery(
+        sha256="a" * 64,
+        size=7,
+        parcel=Parcel(sha256="a" * 64, size=7, path=f"images/{'a' * 64}.sif", what="the image train", source=str(path)),
+    )
+
+
+def test_a_file_is_brought_under_its_sha256(project: Project, store: Store, tmp_path: Path) -> None:
+    path = sif(tmp_path / "own.sif")
+    delivery = deliver(project, store, str(path))
+    assert delivery.parcel is not None
+    assert delivery.parcel.what == "the image own.sif"
+    assert delivery.parcel.path == f"images/{sha256_of(path)}.sif"
+    assert (delivery.parcel.size, delivery.parcel.source) == (path.stat().st_size, str(path))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "cannot be read: No such file or directory; expected a .sif there"), (b"text", "no SIF header")],
+)
+def test_a_file_that_is_no_image_is_refused(
+    project: Project, store: Store, tmp_path: Path, content: bytes | None, message: str
+) -> None:
+    path = tmp_path / "own.sif"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError, match=message):
+        deliver(project, store, str(path))
 
 
 def test_an_image_that_was_pushed_is_pulled_by_its_digest(project: Project, store: Store) -> None:

@@ -14,6 +14,13 @@ DELIVERY = Delivery(
     plain_http=False,
 )
 CACHED = Delivery(sha256=SHA256)
+BROUGHT = Delivery(
+    sha256=SHA256,
+    size=900,
+    parcel=Parcel(
+        sha256=SHA256, size=900, path=f"images/{SHA256}.sif", what="the image it's.sif", source="/home/me/it's.sif"
+    ),
+)
 PARCEL = Parcel(
     sha256="12" * 32,
     size=1_200_000,

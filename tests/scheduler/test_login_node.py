@@ -9,7 +9,7 @@ from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.job import Job
 from hpcdeploy.login_node import SHELL
 from hpcdeploy.scheduler.login_node import Delivery, cancelling, following, packing, reading_logs, receiving, submission
-from tests.scheduler.samples import CACHED, CLUSTER, CONDOR_TRAIN, DELIVERY, PARCEL, PLAIN, SITE, TRAIN, run_of
+from tests.scheduler.samples import BROUGHT, CACHED, CLUSTER, CONDOR_TRAIN, DELIVERY, PARCEL, PLAIN, SITE, TRAIN, run_of
 
 GOLDEN = Path(__file__).parent / "golden"
 LOOPBACK = Delivery(sha256="ab" * 32, reference=f"oras://localhost:5000/train@sha256:{'cd' * 32}", size=1, plain_http=True)
@@ -34,6 +34,7 @@ def scripts() -> dict[str, str]:
     made["slurm-parcels"] = submission(
         run_of(PLAIN), PLAIN, SITE, DELIVERY, parcels=(PARCEL, replace(PARCEL, path="$WORK/x"))
     )
+    made["htcondor-brought"] = submission(run_of(PLAIN, "htcondor"), PLAIN, CLUSTER, BROUGHT)
     made["receive"] = receiving(PARCEL, SITE)
     made["logs"] = reading_logs(SITE, run_of(PLAIN), 0, (0, 10), "fence")
     made["pack"] = packing(SITE, run_of(PLAIN))

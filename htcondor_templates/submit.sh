@@ -1,4 +1,4 @@
-# How HTCondor is spoken to: write_job, submit_job, look_up, refused.
+# How HTCondor is spoken to: write_job, submit_job, look_up, withdraw, refused, never_left.
 write_job() {
   local work=[= workdir or '"$run/output"' =]
   case $run$work in
@@ -34,22 +34,22 @@ submit_job() {
   return 1
 }
 
-# Prints the id of the cluster that bears this run's name, or nothing. Fails where HTCondor cannot be asked.
+# Prints the ids of the clusters that bear this run's name and were submitted at $1 (seconds since 1970) or later, the first
+# one first. Fails where HTCondor cannot be asked.
 look_up() {
-  local found line
+  local found ours="HpcdeployRun == \"$run_id\" && QDate >= $1"
+  # The schedd notes a submission in the job's own log: 000, or 035 where the procs are made later ("Job Event Log Codes").
   if [ -s "$run/events.log" ]; then
-    while IFS= read -r line; do
-      if [[ $line =~ ^000\ \(0*([0-9]+)\. ]]; then
-        printf '%s' "${BASH_REMATCH[1]}"
-        return
-      fi
-    done <"$run/events.log"
+    found=$(sed -nE 's/^(000|035) \(0*([0-9]+)\..*/\2/p' "$run/events.log" | uniq)
+    [ -z "$found" ] || { printf '%s\n' "$found" && return; }
   fi
-  found=$(condor_q -nobatch -constraint "HpcdeployRun == \"$run_id\"" -autoformat ClusterId) || return
-  [ -n "$found" ] || found=$(condor_history -limit 1 -constraint "HpcdeployRun == \"$run_id\"" -autoformat ClusterId) || return
-  read -r found _ <<<"$found" || true
-  printf '%s' "$found"
+  found=$(condor_q -nobatch -constraint "$ours" -autoformat QDate ClusterId) || return
+  # Jobs that left the queue, the last one first: no need to read further back than the first attempt.
+  [ -n "$found" ] || found=$(condor_history -since "EnteredCurrentStatus < $1" -constraint "$ours" -autoformat QDate ClusterId) || return
+  sort -n <<<"$found" | cut -d ' ' -f 2 | uniq
 }
+
+withdraw() { condor_rm "$1"; }
 
 # Whether condor_submit said a plain no, before or instead of reaching the schedd.
 refused() {
@@ -61,3 +61,6 @@ refused() {
     *) return 1 ;;
   esac
 }
+
+# Whether the schedd could not be connected to, so that it cannot have the job.
+never_left() { grep -q 'ailed to connect' -- "$1"; }

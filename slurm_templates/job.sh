@@ -11,12 +11,15 @@ image=${run%/runs/*}/images/[= sha256 =].sif
 # Files appear whole or not at all.
 record() { printf '%s\n' "$2" >"$run/tasks/.$1.$SLURM_JOB_ID" && mv -f "$run/tasks/.$1.$SLURM_JOB_ID" "$run/tasks/$1"; }
 
-# One run, one job: should a second job of this run ever start, it finds the claim of the first and goes.
-printf '%s\n' "$job" >"$run/.claim.$SLURM_JOB_ID"
-ln "$run/.claim.$SLURM_JOB_ID" "$run/claim" 2>/dev/null
-rm -f "$run/.claim.$SLURM_JOB_ID"
-if [ "$(cat "$run/claim")" != "$job" ]; then
-  echo "job $job: run [= run_id =] belongs to job $(cat "$run/claim"); nothing to do" >&2
+# One run, one job: only one can make the link that says which. Should a second job of this run ever start, it goes.
+ln -sT "$job" "$run/id" 2>/dev/null
+owner=$(readlink "$run/id")
+if [ -z "$owner" ]; then
+  echo "job $job: cannot make a link in $run on $(hostname) (a full disk, a quota, a folder that is not there?)" >&2
+  exit 1
+fi
+if [ "$owner" != "$job" ]; then
+  echo "job $job: run [= run_id =] belongs to job $owner; nothing to do" >&2
   exit 0
 fi
 

@@ -1,4 +1,4 @@
-# How Slurm is spoken to: write_job, submit_job, look_up, refused.
+# How Slurm is spoken to: write_job, submit_job, look_up, withdraw, refused, never_left.
 write_job() {
   write "$run/job.sh" <<'[= end_of_job =]'
 [= job_script =]
@@ -24,20 +24,29 @@ submit_job() {
   return 1
 }
 
-# Prints the id of the job that bears this run's name, or nothing. Fails where Slurm cannot be asked.
+# Prints the ids of the jobs that bear this run's name and were submitted at $1 (seconds since 1970) or later, the first
+# one first. Fails where Slurm cannot be asked.
 look_up() {
-  local found
-  if [ -s "$run/claim" ]; then
-    cat -- "$run/claim"
-    return
-  fi
-  found=$(squeue --noheader --states=all --user="$(id -un)" --name="$run_id" --format=%F) || return
-  # A job that ended is known to the accounting only, where there is one.
-  [ -n "$found" ] || found=$(sacct --noheader --allocations --parsable2 --format=JobID --name="$run_id" \
-    --starttime=now-30days 2>/dev/null) || true
-  read -r found _ <<<"$found" || true
-  printf '%s' "${found%%_*}"
+  local found when job
+  export SLURM_TIME_FORMAT=%s
+  found=$(squeue --noheader --states=all --user="$(id -un)" --name="$run_id" --format='%V|%F') || return
+  # A job that ended is soon known to the accounting only, where there is one. A job that never started may then be known to
+  # nobody: one that did has made the link $run/id itself.
+  [ -n "$found" ] || found=$(sacct --noheader --allocations --parsable2 --format=Submit,JobID --name="$run_id" \
+    --starttime=now-30days 2>/dev/null) || no_accounting || return
+  while IFS='|' read -r when job; do
+    case $when in *[!0-9]*) ;; *) [ "${when:-0}" -ge "$1" ] || continue ;; esac
+    [ -z "$job" ] || printf '%s %s\n' "$when" "${job%%[_+]*}"
+  done <<<"$found" | sort -n | cut -d ' ' -f 2 | uniq
 }
+
+# Whether sacct failed because there is nothing to ask, and not because nobody answers.
+no_accounting() {
+  command -v sacct >/dev/null || return 0
+  case $(sacct --noheader 2>&1) in *"is disabled"*) ;; *) return 1 ;; esac
+}
+
+withdraw() { scancel "$1"; }
 
 # Whether sbatch said a plain no. Whatever else it said, the controller may have taken the job all the same.
 refused() {
@@ -45,7 +54,11 @@ refused() {
   words=$(<"$1")
   case $words in
     *"timed out"* | *"Unable to contact"* | *"Zero Bytes"* | *"onnection"* | *"printed no job id"*) return 1 ;;
+    *"uthentication"* | *"essage receive"* | *"essage send"* | *"Transport"* | *"standby"* | *"temporarily"*) return 1 ;;
     *"error:"* | *"fatal:"* | *"not found"*) return 0 ;;
     *) return 1 ;;
   esac
 }
+
+# Whether no controller could be connected to, so that none can have the job.
+never_left() { grep -q 'connect failure' -- "$1"; }

@@ -37,6 +37,15 @@ class After:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Predecessor:
+    """A run, by its id, that must end before another one starts; ``tasks`` is how many tasks it has."""
+
+    run_id: str
+    kind: AfterKind
+    tasks: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Resources:
     """What a job asks of the cluster, per node. None leaves the cluster's own default in force.
 

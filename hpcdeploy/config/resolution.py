@@ -76,6 +76,7 @@ def _job(project: Project, name: str, places: tuple[JobSettings, ...]) -> Job:
         environment=tuple({key: value for place in places for key, value in place.environment}.items()),
         binds=_binds(places),
         array=_last(place.array for place in places),
+        after=_last(place.after for place in places) or (),
         workdir=_last(place.workdir for place in places) or "",
         slurm=_directives(places, "slurm"),
         htcondor=_directives(places, "htcondor"),
@@ -145,7 +146,8 @@ def _refuse_twins(job: Job, cluster: Cluster) -> None:
             continue
         given = {key.lower() for key, _ in getattr(job, scheduler)}
         for key, same in twins(scheduler).items():
-            if not getattr(job.resources, key.replace("-", "_")):
+            field = key.replace("-", "_")
+            if not getattr(job.resources if hasattr(job.resources, field) else job, field):
                 continue
             for directive in same:
                 if directive in given:

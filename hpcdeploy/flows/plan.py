@@ -7,6 +7,7 @@ from hpcdeploy.config.project import JobSettings, Project
 from hpcdeploy.config.resolution import choose_cluster, resolve_job
 from hpcdeploy.config.words import name
 from hpcdeploy.errors import ConfigError
+from hpcdeploy.flows.after import predecessors
 from hpcdeploy.flows.images import Resolve, SpeaksPlainHttp, delivery_of
 from hpcdeploy.flows.submit import plan_run
 from hpcdeploy.job import Job
@@ -64,10 +65,11 @@ def plan(
             )
         run = replace(run, id=run_id)
     parcels: tuple[Parcel, ...] = ()
+    after = predecessors(job, project, cluster, chosen, store)
     return Plan(
         run=run,
         job=job,
         cluster=cluster,
-        script=submission(run, job, cluster, delivery, parcels=parcels, overrides=project.root),
+        script=submission(run, job, cluster, delivery, parcels=parcels, after=after, overrides=project.root),
         parcels=(*delivery.parcels, *parcels),
     )

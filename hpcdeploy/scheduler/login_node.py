@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hpcdeploy import __version__, shell
 from hpcdeploy.cluster import Cluster, SchedulerName
-from hpcdeploy.job import Bind, Job
+from hpcdeploy.job import Bind, Job, Predecessor
 from hpcdeploy.parcel import Parcel
 from hpcdeploy.run import Run
 from hpcdeploy.scheduler.contract import scheduler_of
@@ -43,9 +43,10 @@ def submission(
     delivery: Delivery,
     *,
     parcels: Sequence[Parcel] = (),
+    after: Sequence[Predecessor] = (),
     overrides: Path | None = None,
 ) -> str:
-    """Render the script that delivers the image and submits `run`, once however often it is run.
+    """Render the script that delivers the image and submits `run`, once however often it is run, to start after `after`.
 
     Before it submits, it tells which of the `parcels`, and of those of `delivery`, are not there, so that they can be
     brought (`receiving`).
@@ -71,6 +72,7 @@ def submission(
         "environment": job.environment,
         "binds": [_whole(bind) for bind in (*cluster.binds, *job.binds)],
         "workdir": shell.path(job.workdir) if job.workdir else "",
+        "after": after,
         "array": job.array is not None,
         "tasks": run.tasks,
         "nodes": job.resources.nodes,

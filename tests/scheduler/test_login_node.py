@@ -6,13 +6,19 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy.cluster import Cluster, SchedulerName
-from hpcdeploy.job import Job
+from hpcdeploy.job import After, Job, Predecessor
 from hpcdeploy.login_node import SHELL
 from hpcdeploy.scheduler.login_node import Delivery, cancelling, following, packing, reading_logs, receiving, submission
 from tests.scheduler.samples import BROUGHT, CACHED, CLUSTER, CONDOR_TRAIN, DELIVERY, PARCEL, PLAIN, SITE, TRAIN, run_of
 
 GOLDEN = Path(__file__).parent / "golden"
 LOOPBACK = Delivery(sha256="ab" * 32, reference=f"oras://localhost:5000/train@sha256:{'cd' * 32}", size=1, plain_http=True)
+
+PREDECESSORS = (
+    Predecessor(run_id="prepare-0011223344", kind="afterok", tasks=4),
+    Predecessor(run_id="clean-5566778899", kind="afterany", tasks=1),
+)
+PLAIN_AFTER = replace(PLAIN, after=(After(what="prepare"), After(what="clean", kind="afterany")))
 
 SUBMISSIONS: dict[str, tuple[SchedulerName, Job, Cluster, Delivery]] = {
     "slurm-plain": ("slurm", PLAIN, CLUSTER, CACHED),
@@ -36,6 +42,7 @@ def scripts() -> dict[str, str]:
     )
     made["htcondor-brought"] = submission(run_of(PLAIN, "htcondor"), PLAIN, CLUSTER, BROUGHT)
     made["receive"] = receiving(PARCEL, SITE)
+    made["slurm-after"] = submission(run_of(PLAIN), PLAIN_AFTER, CLUSTER, CACHED, after=PREDECESSORS)
     made["logs"] = reading_logs(SITE, run_of(PLAIN), 0, (0, 10), "fence")
     made["pack"] = packing(SITE, run_of(PLAIN))
     return made

@@ -35,7 +35,9 @@ def commands(job: Job, cluster: Cluster, run_id: str) -> list[Command]:
     if wanted.nodes > 1:
         raise ConfigError(f"job {job.name!r} asks for {wanted.nodes} nodes: HTCondor's container universe runs on one")
     if job.after:
-        raise ConfigError(f"job {job.name!r} waits for other runs (after): HTCondor has no word for that between two submissions")
+        raise ConfigError(
+            f"job {job.name!r} waits for other runs (after): HTCondor has no word for that between two submissions"
+        )
     lines: list[Command] = [("+HpcdeployRun", f'"{run_id}"'), ("batch_name", run_id)]
     lines.append(("request_cpus", str(wanted.cpus or 1)))
     lines += gpu_commands(job)

@@ -48,6 +48,9 @@ def directives(job: Job, cluster: Cluster, run_id: str) -> list[Directive]:
         lines.append(("time", clock(wanted.time)))
     if job.array:
         lines.append(("array", _array(job.array)))
+    if job.after:
+        # Else a job whose turn can never come stays in the queue for ever (sbatch(1), --kill-on-invalid-dep).
+        lines.append(("kill-on-invalid-dep", "yes"))
     lines += [(option, None if value is True else str(value)) for option, value in job.slurm if value is not False]
     return lines
 

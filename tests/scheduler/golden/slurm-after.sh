@@ -1,0 +1,290 @@
+#!/bin/bash
+# Submits run hello-0123456789 to slurm. Written by hpcdeploy 0.1.0.
+#
+# Run it on a login node:  bash submit.sh
+# It needs bash, coreutils, flock (util-linux), Apptainer and the scheduler's own commands, and nothing of hpcdeploy.
+# Run it as often as you like: the run is submitted once, and every later call says so.
+#
+# Exit status: 0 submitted, now or earlier; 10 this machine is not as it should be; 11 the image could not be had;
+#              12 the scheduler refused; 13 nobody can say yet whether the scheduler took the job: run this again.
+main() {
+set -euo pipefail
+umask 077
+# A cut connection must not end this between the scheduler's yes and our note of it.
+trap '' HUP PIPE
+
+say() { printf '%s\n' "$*" >&2 || true; }
+# A login shell runs ~/.bash_logout in its exit: under -e a command that fails there, as Debian's does without a terminal, would
+# end it with that command's status instead of ours.
+die() { local code=$1; shift; say "error: $*"; set +e; exit "$code"; }
+
+# A job, or a person's own settings, may have left variables that change what the scheduler's commands do.
+for name in "${!SLURM_@}" "${!SBATCH_@}" "${!SQUEUE_@}" "${!SACCT_@}"; do
+  case $name in SLURM_CONF | SLURM_CONF_SERVER) ;; *) unset "$name" ;; esac
+done
+
+run_id=hello-0123456789
+root="${SCRATCH:?is not set on this machine, but the path needs it: set it, or name another path}"/hpcdeploy
+run=$root/runs/$run_id
+case $root in
+  /*) ;;
+  *) die 10 "the cluster's root is $root, which is no absolute path; set root in the cluster's settings" ;;
+esac
+case $run in *[$'\n']*) die 10 "the cluster's root holds a line break; set another root" ;; esac
+command -v flock >/dev/null || die 10 "flock is not on this machine; it comes with util-linux"
+mkdir -p -- "$root/images" "$root/tmp" "$run/logs" "$run/tasks" "$run/output" ||
+  die 10 "cannot make $run; set root in the cluster's settings to a folder that you may write to"
+
+# Files appear whole or not at all.
+write() { cat >"$1.part" && mv -f -- "$1.part" "$1"; }
+
+# One call at a time. Children hold the lock too: a submission that outlives this script keeps the next one waiting.
+exec {run_lock}>"$run/lock"
+flock --nonblock "$run_lock" || { say "another call is submitting this run; waiting for it"; flock "$run_lock"; }
+
+# The image, once for everybody: in $root/images under its own sha256.
+sha256=abababababababababababababababababababababababababababababababab
+image=$root/images/$sha256.sif
+
+pull_image() {
+  die 11 "the image $sha256 is not in $root/images, and it was never pushed to a registry: run 'hpcdeploy push', then submit again"
+}
+
+ensure_image() {
+  local image_lock
+  [ ! -e "$image" ] || return 0
+  exec {image_lock}>"$root/images/.$sha256.lock"
+  flock --nonblock "$image_lock" || { say "another run is pulling the image; waiting for it"; flock "$image_lock"; }
+  [ -e "$image" ] || pull_image
+  exec {image_lock}>&-
+}
+
+# How Slurm is spoken to: write_job, submit_job, look_up, refused.
+write_job() {
+  write "$run/job.sh" <<'HPCDEPLOY_END_0123456789'
+#!/bin/bash
+#SBATCH --job-name=hello-0123456789
+#SBATCH --comment=hpcdeploy:hello-0123456789
+#SBATCH --nodes=1
+#SBATCH --kill-on-invalid-dep=yes
+
+# Run hello-0123456789, written by hpcdeploy 0.1.0. sbatch --chdir put us into the run's folder.
+set -u
+run=$PWD
+task=${SLURM_ARRAY_TASK_ID:-0}
+job=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}
+image=${run%/runs/*}/images/abababababababababababababababababababababababababababababababab.sif
+
+# Files appear whole or not at all.
+record() { printf '%s\n' "$2" >"$run/tasks/.$1.$SLURM_JOB_ID" && mv -f "$run/tasks/.$1.$SLURM_JOB_ID" "$run/tasks/$1"; }
+
+# One run, one job: should a second job of this run ever start, it finds the claim of the first and goes.
+printf '%s\n' "$job" >"$run/.claim.$SLURM_JOB_ID"
+ln "$run/.claim.$SLURM_JOB_ID" "$run/claim" 2>/dev/null
+rm -f "$run/.claim.$SLURM_JOB_ID"
+if [ "$(cat "$run/claim")" != "$job" ]; then
+  echo "job $job: run hello-0123456789 belongs to job $(cat "$run/claim"); nothing to do" >&2
+  exit 0
+fi
+
+record "$task.start" "$(date +%s) $SLURM_JOB_ID ${SLURMD_NODENAME:-$(hostname)}"
+finish() {
+  record "$task.end" "$(date +%s) $1"
+  exit "$1"
+}
+
+# Nothing of the login shell's own Python may shine through into the container.
+unset PYTHONPATH PYTHONHOME PYTHONUSERBASE LD_PRELOAD
+# srun inherits --export=NONE from sbatch and would start the container with no environment at all (sbatch(1)).
+export SLURM_EXPORT_ENV=ALL
+
+# Apptainer's temporary files and cache: on the node's own disk, outside $HOME, gone with the job.
+scratch=$(mktemp -d "${SLURM_TMPDIR:-${TMPDIR:-/tmp}}/hpcdeploy-XXXXXXXX") || finish 1
+trap 'rm -rf "$scratch"' EXIT
+mkdir "$scratch/cache"
+export APPTAINER_TMPDIR="$scratch" APPTAINER_CACHEDIR="$scratch/cache"
+
+workdir="$run/output"
+mkdir -p "$workdir" || finish 1
+cd "$workdir" || finish 1
+
+# --mount, unlike --bind, can name every path: its fields are quoted as in CSV (apptainer exec --help).
+field() { printf '"%s=%s"' "$1" "${2//\"/\"\"}"; }
+mounts=(--mount "type=bind,$(field source "$run"),$(field destination "$run")")
+
+apptainer exec --no-eval --pwd "$PWD" "${mounts[@]}" "$image" \
+  /bin/sh "$run/program.sh" "$task" "$job" &
+container=$!
+# Slurm's warnings reach this shell: pass them on, and stay to note how the program ended.
+trap 'kill -TERM "$container" 2>/dev/null' TERM
+trap 'kill -INT "$container" 2>/dev/null' INT
+code=0
+wait "$container" || code=$?
+while kill -0 "$container" 2>/dev/null; do
+  code=0
+  wait "$container" || code=$?
+done
+finish "$code"
+HPCDEPLOY_END_0123456789
+  write "$run/program.sh" <<'HPCDEPLOY_END_0123456789'
+#!/bin/sh
+# Run hello-0123456789, written by hpcdeploy 0.1.0. This runs inside the container, once for each task; its arguments are the
+# task's number and the job's id. The command and its environment stand here, and pass through nobody else's quoting.
+export HPCDEPLOY_RUN=hello-0123456789
+export HPCDEPLOY_TASK="$1"
+export HPCDEPLOY_JOB_ID="$2"
+export HPCDEPLOY_IMAGE_SHA256=abababababababababababababababababababababababababababababababab
+# No command means the image's own run script.
+set -- /.singularity.d/runscript
+exec "$@"
+HPCDEPLOY_END_0123456789
+  await afterok prepare-0011223344 4
+  await afterany clean-5566778899 1
+}
+
+dependency=
+# await KIND RUN TASKS: this run is to start after that one. While Slurm has its job alive, Slurm waits. One that ended is judged
+# here: Slurm forgets a job soon (MinJobAge in slurm.conf(5)), and sbatch then refuses its id, "Job dependency problem". It is
+# asked for by its name, since Slurm gives ids out again (MaxJobId there).
+await() {
+  local kind=$1 other=$2 tasks=$3 folder=$root/runs/$2 queue job state ids="" badly="" task code
+  [ -s "$folder/id" ] || die 12 "run $other, which this one waits for, has no job on this cluster; submit it first"
+  queue=$(squeue --noheader --states=all --user="$(id -un)" --name="$other" --format='%F %T') ||
+    die 13 "squeue could not be asked whether run $other, which this one waits for, has ended"
+  while read -r job state; do
+    case $state in
+      "" | COMPLETED) ;;
+      FAILED | CANCELLED | TIMEOUT | DEADLINE | OUT_OF_MEMORY | NODE_FAIL | BOOT_FAIL | PREEMPTED | REVOKED) badly="is $state" ;;
+      *) case :$ids: in *:"$job":*) ;; *) ids+=${ids:+:}$job ;; esac ;;
+    esac
+  done <<<"$queue"
+  if [ -n "$ids" ]; then
+    dependency+=${dependency:+,}$kind:$ids
+    return
+  fi
+  # The tasks' own notes: a task that was killed or never started left none.
+  for ((task = 0; task < tasks; task++)); do
+    code="nothing"
+    [ ! -s "$folder/tasks/$task.end" ] || read -r _ code <"$folder/tasks/$task.end" || true
+    [ "$code" = 0 ] || { badly="${badly:-has failed}: task $task noted $code as its exit code"; break; }
+  done
+  case $kind in
+    afterok) [ -z "$badly" ] ||
+      die 12 "this run is to start once run $other has ended well, but that $badly; submit it again, or say afterany" ;;
+    afternotok) [ -n "$badly" ] || die 12 "this run is to start only if run $other fails, but that has ended well" ;;
+  esac
+  say "run $other, which this one waits for, has ended"
+}
+
+# Prints the job's id. The paths go as arguments, which no tokenizer touches; the rest stands in job.sh.
+submit_job() {
+  local output line
+  output=$(cd -- "$run" && sbatch --parsable --chdir="$run" --open-mode=append \
+    ${dependency:+"--dependency=$dependency"} \
+    --output='logs/0.out' --error='logs/0.err' job.sh) || return
+  # Sites print words of their own, even with --parsable; the id stands alone, or before ;cluster.
+  while IFS= read -r line; do
+    if [[ $line =~ ^([0-9]+)(\;[^[:space:]]+)?$ ]]; then
+      printf '%s' "${BASH_REMATCH[1]}"
+      return
+    fi
+  done <<<"$output"
+  printf 'sbatch printed no job id, but: %s\n' "$output" >&2
+  return 1
+}
+
+# Prints the id of the job that bears this run's name, or nothing. Fails where Slurm cannot be asked.
+look_up() {
+  local found
+  if [ -s "$run/claim" ]; then
+    cat -- "$run/claim"
+    return
+  fi
+  found=$(squeue --noheader --states=all --user="$(id -un)" --name="$run_id" --format=%F) || return
+  # A job that ended is known to the accounting only, where there is one.
+  [ -n "$found" ] || found=$(sacct --noheader --allocations --parsable2 --format=JobID --name="$run_id" \
+    --starttime=now-30days 2>/dev/null) || true
+  read -r found _ <<<"$found" || true
+  printf '%s' "${found%%_*}"
+}
+
+# Whether sbatch said a plain no. Whatever else it said, the controller may have taken the job all the same.
+refused() {
+  local words
+  words=$(<"$1")
+  case $words in
+    *"timed out"* | *"Unable to contact"* | *"Zero Bytes"* | *"onnection"* | *"printed no job id"*) return 1 ;;
+    *"error:"* | *"fatal:"* | *"not found"*) return 0 ;;
+    *) return 1 ;;
+  esac
+}
+
+json() {
+  local text=$1
+  text=${text//\\/\\\\}
+  text=${text//\"/\\\"}
+  text=${text//$'\t'/\\t}
+  printf '"%s"' "$text"
+}
+
+# The one line that hpcdeploy reads; login shells may print what they like around it.
+answer() {
+  printf 'HPCDEPLOY {"run": "%s", "job_id": "%s", "already": %s, "folder": %s}\n' "$run_id" "$1" "$2" "$(json "$run")" || true
+}
+
+note_id() {
+  printf '%s\n' "$1" | write "$run/id"
+  sync -- "$run/id" "$run" 2>/dev/null || true
+}
+
+# Asks until the scheduler had time to show a job that it took just before the connection was cut.
+look_up_patiently() {
+  local pause
+  for pause in 0 2 3; do
+    sleep "$pause"
+    job_id=$(look_up) || return 1
+    [ -z "$job_id" ] || return 0
+  done
+}
+
+if [ -s "$run/id" ]; then
+  say "run $run_id was submitted before"
+  answer "$(<"$run/id")" true
+  return
+fi
+
+if [ -e "$run/submitting" ]; then
+  say "an earlier call was cut off while submitting; asking the scheduler"
+  look_up_patiently || die 13 "the scheduler could not be asked whether it has run $run_id"
+  if [ -n "$job_id" ]; then
+    note_id "$job_id"
+    answer "$job_id" true
+    return
+  fi
+fi
+
+ensure_image
+write_job
+: >"$run/submitting"
+sync -- "$run/submitting" "$run" 2>/dev/null || true
+
+if job_id=$(submit_job 2>"$run/submit.err"); then
+  cat -- "$run/submit.err" >&2 || true
+else
+  cat -- "$run/submit.err" >&2 || true
+  # The scheduler may have taken the job and its answer got lost: ask before believing the failure.
+  look_up_patiently || die 13 "submitting failed, and the scheduler could not be asked whether it took the job"
+  if [ -z "$job_id" ]; then
+    if refused "$run/submit.err"; then
+      rm -f -- "$run/submitting"
+      die 12 "slurm refused the job; its own words are above"
+    fi
+    die 13 "slurm did not answer, and does not show the job yet"
+  fi
+fi
+note_id "$job_id"
+say "submitted as job $job_id"
+answer "$job_id" false
+}
+# Read to its end before the first command runs: a script that was cut on its way does nothing.
+main </dev/null

@@ -77,8 +77,11 @@ def submit(
         deliver(needed, parcels, cluster, connections, report=report, carrying=carrying, overrides=overrides)
 
     try:
-        answer = _deliver(run, script, cluster, connections, report, bring)
+        answer = _deliver(run, script, cluster, connections, report, bring, again=again)
     except UncertainSubmissionError:
+        raise
+    except KeyboardInterrupt:
+        report(f"run {run.id} may have been submitted; 'hpcdeploy submit --resume {run.id}' finds or submits it\n".encode())
         raise
     except HpcdeployError:
         # Plainly refused, or never reached: there is no job, and so nothing to remember, unless an earlier call did.
@@ -91,12 +94,12 @@ def submit(
 
 
 def _deliver(
-    run: Run, script: str, cluster: Cluster, connections: Connections, report: Output, bring: _Bring
+    run: Run, script: str, cluster: Cluster, connections: Connections, report: Output, bring: _Bring, *, again: bool
 ) -> Mapping[str, object]:
     """Run the script as often as it takes: it is made to be run again, so a cut connection is answered by running it."""
     needed: Sequence[Mapping[str, object]] = ()
     for _ in range(_MOST_DELIVERIES):
-        answer, lost = _ask(run, script, cluster, connections, report)
+        answer, lost = _ask(run, script, cluster, connections, report, again=again)
         if "needs" not in answer:
             return answer
         needed = cast("Sequence[Mapping[str, object]]", answer["needs"])
@@ -114,14 +117,18 @@ def _deliver(
 
 
 def _ask(
-    run: Run, script: str, cluster: Cluster, connections: Connections, report: Output
+    run: Run, script: str, cluster: Cluster, connections: Connections, report: Output, *, again: bool
 ) -> tuple[Mapping[str, object], TransportError | None]:
-    """Run the script until it answers; return its answer, and how an earlier call of it was lost, if one was."""
+    """Run the script until it answers; return its answer, and how an earlier call of it was lost, if one was.
+
+    Once a call was lost no failure of a later one is believed: the lost one may be alive over there, and submit yet.
+    """
     lost: TransportError | None = None
     for pause in _PAUSES:
         time.sleep(pause)
+        shell = (*SHELL, "again") if again or lost else SHELL
         try:
-            completed = connections.to(cluster).run(SHELL, stdin=script.encode("utf-8", "surrogateescape"), on_stderr=report)
+            completed = connections.to(cluster).run(shell, stdin=script.encode("utf-8", "surrogateescape"), on_stderr=report)
             return _answer(run, completed), lost
         except TransportError as error:
             connections.drop(cluster)
@@ -129,6 +136,12 @@ def _ask(
                 raise
             lost = error
             report(f"{error}; asking again\n".encode())
+        except UncertainSubmissionError:
+            raise
+        except HpcdeployError as error:
+            if lost is None:
+                raise
+            raise _uncertain(run, error) from error
     assert lost is not None
     raise _uncertain(run, lost) from lost
 
@@ -159,8 +172,10 @@ def _answer(run: Run, completed: Completed) -> Mapping[str, object]:
             raise UncertainSubmissionError(
                 f"{_last_words(said)}. Run 'hpcdeploy submit --resume {run.id}' in a while: it finds or makes the job, once"
             )
-        case code if code < 0:
-            raise ConnectionLostError(f"the script of run {run.id} was killed by signal {-code} on the login node")
+        case code if code < 0 or 128 < code < 193:  # 128 + n: sshd's shell tells of a shell that it started itself
+            raise ConnectionLostError(
+                f"the script of run {run.id} was killed by signal {-code if code < 0 else code - 128} on the login node"
+            )
         case _:
             raise SchedulerError(_last_words(said))
 

@@ -22,6 +22,7 @@ class Cluster:
     seen by login and compute nodes alike; ``$VAR`` in it is expanded on the login node. ``gpu_form`` and ``memory_form``
     choose the one way of asking that the site wants (Slurm refuses two at once). ``setup`` are shell lines that bring
     Apptainer into reach (``module load apptainer``), run on the login node and in jobs. ``apptainer`` is the program.
+    ``poll_interval`` is the least time between two questions of where jobs are, in seconds.
     ``mirrors`` say which registry to ask in place of another (``("ghcr.io", "localhost:5000")``).
     """
 
@@ -34,5 +35,6 @@ class Cluster:
     memory_form: MemoryForm = "mem"
     apptainer: str = "apptainer"
     setup: tuple[str, ...] = ()
+    poll_interval: int = 10
     binds: tuple[Bind, ...] = ()
     mirrors: tuple[tuple[str, str], ...] = ()

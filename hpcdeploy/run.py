@@ -45,9 +45,11 @@ TERMINAL = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class TaskStatus:
-    """One task of a run. ``word`` is what the outside said, as it came; ``reason`` is for people.
+    """One task of a run. ``word`` is what the outside said, as it came; ``reason`` is its own account of why.
 
-    ``exit_code`` is None until it is known (128 + n: killed by signal n); times are seconds since 1970, 0: not known.
+    ``code`` is HTCondor's number for a hold, ``"34.102"`` (HoldReasonCode, HoldReasonSubCode). ``exit_code`` is None until it
+    is known (128 + n: killed by signal n); times are seconds since 1970, 0: not known. ``expected`` is when the scheduler
+    means to start it, ``restarts`` how often it was begun anew.
     """
 
     task: int
@@ -58,6 +60,9 @@ class TaskStatus:
     node: str = ""
     started: int = 0
     ended: int = 0
+    code: str = ""
+    expected: int = 0
+    restarts: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +99,11 @@ class RunStatus:
     def ended(self) -> bool:
         """Whether every task came to an end."""
         return len(self.tasks) == self.run.tasks and all(task.state in TERMINAL for task in self.tasks)
+
+    @property
+    def over(self) -> frozenset[int]:
+        """The tasks that came to an end: nobody need be asked of them any more."""
+        return frozenset(task.task for task in self.tasks if task.state in TERMINAL)
 
     @property
     def state(self) -> State:

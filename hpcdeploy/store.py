@@ -97,12 +97,11 @@ class Store:
             connection.execute("DELETE FROM runs WHERE id = ?", (run.id,))
             connection.execute("DELETE FROM parcels WHERE run = ?", (run.id,))
 
-    def learned(self, status: RunStatus) -> None:
-        """Note what is known of a run now."""
-        tasks = json.dumps([{**asdict(task), "state": task.state.value} for task in status.tasks])
-        row = (tasks, status.asked, int(status.ended), status.run.id)
+    def learned(self, *statuses: RunStatus) -> None:
+        """Note what is known of runs now."""
+        rows = [(_tasks_text(one.tasks), one.asked, int(one.ended), one.run.id) for one in statuses]
         with self._open() as connection:
-            connection.execute("UPDATE runs SET tasks = ?, asked = ?, ended = ? WHERE id = ?", row)
+            connection.executemany("UPDATE runs SET tasks = ?, asked = ?, ended = ? WHERE id = ?", rows)
 
     def script(self, run: Run) -> str:
         """Return the script that submits the run."""
@@ -200,6 +199,18 @@ class Store:
 
 def _run_text(run: Run) -> str:
     return json.dumps(asdict(run))
+
+
+def _tasks_text(tasks: Sequence[TaskStatus]) -> str:
+    """Write tasks without what is as it is where nothing is known: an array may have ten thousand of them."""
+    nothing = vars(TaskStatus(task=-1, state=State.UNKNOWN))
+    return json.dumps(
+        [
+            {name: value for name, value in vars(task).items() if name != "state" and value != nothing[name]}
+            | {"state": task.state.value}
+            for task in tasks
+        ]
+    )
 
 
 def _status(run: str, tasks: str, asked: int) -> RunStatus:

@@ -138,6 +138,7 @@ CLUSTER = Table(
         Key(name="memory-form", kind=Leaf(choice(get_args(MemoryForm)))),
         Key(name="apptainer", kind=LINE),
         Key(name="setup", kind=SHELL_LINES),
+        Key(name="poll-interval", kind=Leaf(time)),
         Key(name="binds", kind=BINDS),
         Key(name="mirrors", kind=MapOf(_mirror, Leaf(_mirror), 'a table such as { "ghcr.io" = "mirror.example.org" }')),
         Key(name="defaults", kind=Table(WITH_RESOURCES)),

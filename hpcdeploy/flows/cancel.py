@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hpcdeploy.errors import SchedulerError
+from hpcdeploy.flows.asking import alive_by_scheduler
 from hpcdeploy.flows.connections import Connections
-from hpcdeploy.flows.follow import ClusterOf, alive_by_scheduler
+from hpcdeploy.flows.follow import ClusterOf
 from hpcdeploy.login_node import SHELL
 from hpcdeploy.run import Run, RunStatus
 from hpcdeploy.scheduler.login_node import cancelling

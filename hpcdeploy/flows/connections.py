@@ -26,6 +26,13 @@ class Connections:
         if dead is not None:
             dead.close()
 
+    def forsake(self, cluster: Cluster) -> None:
+        """Leave the connection to `cluster` to whoever waits for an answer on it, as to a login node that hangs.
+
+        Closing it would be waiting too.
+        """
+        self._open.pop(cluster.name, None)
+
     def __enter__(self) -> Self:
         return self
 

@@ -1,36 +1,62 @@
-"""Follow: where runs are, in one round trip for each cluster and scheduler; and waiting until they end."""
+"""Follow: where runs are, on many clusters side by side; once, and again and again until they end."""
 
 import math
-import secrets
+import queue
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from hpcdeploy.cluster import Cluster, SchedulerName
-from hpcdeploy.errors import SchedulerError, TransportError, UncertainSubmissionError, WaitTimeoutError
+from hpcdeploy.cluster import Cluster
+from hpcdeploy.errors import (
+    AuthenticationError,
+    SchedulerError,
+    TransportError,
+    UncertainSubmissionError,
+    WaitTimeoutError,
+)
+from hpcdeploy.flows.asking import alive, alive_by_scheduler, ask, unknown
 from hpcdeploy.flows.connections import Connections
-from hpcdeploy.login_node import SHELL
-from hpcdeploy.run import TERMINAL, Run, RunStatus, State, TaskStatus
-from hpcdeploy.scheduler.answers import read_answers
-from hpcdeploy.scheduler.contract import scheduler_of
-from hpcdeploy.scheduler.login_node import following
+from hpcdeploy.run import TERMINAL, RunStatus, State
 from hpcdeploy.store import Store
-from hpcdeploy.transport.contract import Transport
 
 ClusterOf = Callable[[str], Cluster]
 """Finds a cluster's settings by its name."""
 
+SLOWEST = 60.0
+"""Seconds between two questions to a cluster once a wait is long: what sites ask for (squeue(1), PERFORMANCE)."""
 
+_GROWTH = 1.5
 _ROUNDS_UNTIL_LOST = 6
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What was learned: each run's status in the order asked for, and for each cluster that could not be asked, why."""
+    """What is known: each run's status in the order asked for, and for each cluster that could not be asked, why."""
 
     statuses: tuple[RunStatus, ...]
     failures: tuple[str, ...]
+
+
+@dataclass(kw_only=True)
+class _Place:
+    """One cluster as it is followed: ``due`` is when it may be asked next, by `time.monotonic`."""
+
+    cluster: Cluster
+    interval: float
+    due: float = 0.0
+    asked: bool = False
+    failure: str = ""
+    refusal: AuthenticationError | None = None
+    lost: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _News:
+    place: _Place
+    learned: list[RunStatus] = field(default_factory=list)
+    error: BaseException | None = None
 
 
 def status(
@@ -39,53 +65,21 @@ def status(
     connections: Connections,
     store: Store,
     *,
+    patience: float = 60.0,
     overrides: Path | None = None,
 ) -> Asked:
     """Ask where the runs are that had not ended when last seen; one round trip for each cluster and scheduler.
 
-    A cluster that cannot be asked makes its runs unknown and is told in `Asked.failures`; the others are not held up. What
-    was learned is noted in the record, what could not be asked is not. `overrides` is the folder of the project whose own
-    templates count.
+    Clusters are asked side by side. One that cannot be asked, or says nothing for `patience` seconds, makes its runs unknown
+    and is told in `Asked.failures`. What was learned is noted in the record, what could not be asked is not. `overrides` is
+    the folder of the project whose own templates count.
     """
-    fresh: dict[str, RunStatus] = {one.run.id: one for one in known}
-    failures: list[str] = []
-    for (cluster_name, scheduler), runs in alive_by_scheduler(known).items():
-        cluster = cluster_of(cluster_name)
-        try:
-            learned = ask(connections.to(cluster), cluster, scheduler, runs, overrides=overrides)
-        except (TransportError, SchedulerError) as error:
-            connections.drop(cluster)
-            failures.append(f"{cluster_name}: {error}")
-            fresh.update({run.id: _unknown(run, str(error)) for run in runs})
-            continue
-        for one in learned:
-            store.learned(one)
-            fresh[one.run.id] = one
-    return Asked(statuses=tuple(fresh[one.run.id] for one in known), failures=tuple(failures))
-
-
-def ask(
-    transport: Transport,
-    cluster: Cluster,
-    scheduler: SchedulerName,
-    runs: Sequence[Run],
-    *,
-    overrides: Path | None = None,
-) -> list[RunStatus]:
-    """Ask one cluster's one scheduler about `runs`, in one round trip."""
-    fence = secrets.token_hex(8)
-    script = following(cluster, scheduler, runs, fence, overrides=overrides)
-    completed = transport.run(SHELL, stdin=script.encode())
-    try:
-        answers = read_answers(completed.stdout, fence)
-        told = scheduler_of(scheduler).states(answers, runs)
-    except SchedulerError as error:
-        said = completed.stderr.decode("utf-8", "replace").strip()[-500:]
-        raise SchedulerError(f"{error}; on its error stream: {said or '(nothing)'}") from error
-    except ValueError as error:
-        raise SchedulerError(f"{scheduler} answered in a form that this version cannot read: {error}") from error
-    now = int(time.time())
-    return [RunStatus(run=run, tasks=told[run.id], asked=now) for run in runs]
+    asked = Asked(statuses=tuple(known), failures=())
+    places = _Places(known, cluster_of, connections, store, first=math.inf, slowest=math.inf, overrides=overrides)
+    for asked in places.rounds(patience):
+        if not places.waiting:
+            return asked
+    return places.given_up(patience) if places.waiting else asked
 
 
 def wait(
@@ -95,15 +89,16 @@ def wait(
     store: Store,
     *,
     first: float = 1.0,
-    slowest: float = 60.0,
+    slowest: float = SLOWEST,
     patience: float = math.inf,
-    pause: Callable[[float], None] = time.sleep,
     overrides: Path | None = None,
 ) -> Iterator[Asked]:
-    """Yield what is known, again and again, until every run has ended; more and more slowly, up to `slowest` seconds apart.
+    """Yield what is known whenever a cluster has answered, until every run has ended.
 
-    A connection that dies is opened again at the next round: its runs are unknown meanwhile. Raises `WaitTimeoutError` after
-    `patience` seconds, and `SchedulerError` where for several rounds nobody could say anything of a run though asked:
+    Each cluster is asked at its own pace: at first every `first` seconds, more and more slowly up to `slowest`, and never
+    more often than its ``poll-interval``. A connection that dies is opened again at the next question: its runs are unknown
+    meanwhile. Raises `WaitTimeoutError` after `patience` seconds, `AuthenticationError` where nothing is left but clusters
+    that do not let us in, and `SchedulerError` where for several rounds nobody could say anything of a run though asked:
     waiting on would be waiting for ever.
     """
     unsure = [one.run.id for one in known if not one.run.job_id]
@@ -111,42 +106,140 @@ def wait(
         raise UncertainSubmissionError(
             f"nobody knows yet whether {', '.join(unsure)} was submitted; run 'hpcdeploy submit --resume {unsure[0]}' first"
         )
-    interval = first
-    current = tuple(known)
-    began = time.monotonic()
-    lost_rounds = 0
-    while True:
-        asked = status(current, cluster_of, connections, store, overrides=overrides)
+    places = _Places(known, cluster_of, connections, store, first=first, slowest=slowest, overrides=overrides)
+    left: list[RunStatus] = list(known)
+    for asked in places.rounds(patience):
         yield asked
-        current = asked.statuses
-        if all(one.ended for one in current):
+        left = [one for one in asked.statuses if not one.ended]
+        if not left:
             return
-        left = [one for one in current if not one.ended]
-        lost_rounds = lost_rounds + 1 if not asked.failures and all(map(_lost, left)) else 0
-        if lost_rounds == _ROUNDS_UNTIL_LOST:
+        places.give_up_hope(left)
+    raise WaitTimeoutError(f"not ended after {patience:.0f} s: {', '.join(one.run.id for one in left)}; they go on")
+
+
+class _Places:
+    """The clusters that are followed, each with its own questions and its own pace: none waits for another.
+
+    A question is asked in a thread of its own; everything else, the record too, is this thread's.
+    """
+
+    def __init__(
+        self,
+        known: Sequence[RunStatus],
+        cluster_of: ClusterOf,
+        connections: Connections,
+        store: Store,
+        *,
+        first: float,
+        slowest: float,
+        overrides: Path | None,
+    ) -> None:
+        self._known = {one.run.id: one for one in known}
+        self._order = [one.run.id for one in known]
+        self._connections = connections
+        self._store = store
+        self._slowest = slowest
+        self._overrides = overrides
+        self._news: queue.SimpleQueue[_News] = queue.SimpleQueue()
+        self._places = [
+            _Place(cluster=cluster, interval=max(first, cluster.poll_interval))
+            for cluster in map(cluster_of, dict.fromkeys(one.run.cluster for one in alive(known)))
+        ]
+
+    @property
+    def waiting(self) -> list[_Place]:
+        """The clusters whose answer is still to come."""
+        return [place for place in self._places if place.asked]
+
+    def rounds(self, patience: float) -> Iterator[Asked]:
+        """Yield what is known, at first where there is nothing to ask, then at each answer, for `patience` seconds."""
+        until = time.monotonic() + patience
+        if not self._places:
+            yield self._asked()
+        try:
+            while (now := time.monotonic()) < until:
+                idle = [place for place in self._places if not (place.asked or place.refusal) and self._runs(place)]
+                for place in idle:
+                    if place.due <= now:
+                        self._begin(place)
+                pause = min([until, *(place.due for place in idle if not place.asked)]) - now
+                try:
+                    news = self._news.get(timeout=None if pause == math.inf else max(0.0, pause))
+                except queue.Empty:
+                    continue
+                self._take(news)
+                yield self._asked()
+        finally:
+            for place in self.waiting:
+                self._connections.forsake(place.cluster)
+
+    def given_up(self, patience: float) -> Asked:
+        """Tell what is known where the clusters that have not answered are waited for no more."""
+        for place in self.waiting:
+            self._fail(place, f"no answer within {patience:.0f} s; see whether 'ssh' gets in, and ask again")
+        return self._asked()
+
+    def give_up_hope(self, left: Sequence[RunStatus]) -> None:
+        """Raise where nobody will ever be able to say more of the runs that are `left`."""
+        open_places = [place for place in self._places if self._runs(place)]
+        refusal = next((place.refusal for place in open_places if place.refusal), None)
+        if refusal and all(place.refusal for place in open_places):
+            raise refusal
+        if all(place.lost >= _ROUNDS_UNTIL_LOST for place in open_places):
             told = "; ".join(f"{one.run.id}: {next(task.reason for task in one.tasks if task.reason)}" for one in left)
             raise SchedulerError(f"nobody knows how these ended, and waiting will not tell: {told}")
-        if time.monotonic() - began > patience:
-            raise WaitTimeoutError(f"not ended after {patience:.0f} s: {', '.join(one.run.id for one in left)}; they go on")
-        pause(interval)
-        interval = min(interval * 1.5, slowest)
 
+    def _runs(self, place: _Place) -> list[RunStatus]:
+        return [one for one in alive(list(self._known.values())) if one.run.cluster == place.cluster.name]
 
-def alive_by_scheduler(known: Sequence[RunStatus]) -> dict[tuple[str, SchedulerName], list[Run]]:
-    """Sort the runs that have a job and have not ended by cluster and scheduler: each such group is one question."""
-    groups: dict[tuple[str, SchedulerName], list[Run]] = {}
-    for one in known:
-        if not one.ended and one.run.job_id:
-            groups.setdefault((one.run.cluster, one.run.scheduler), []).append(one.run)
-    return groups
+    def _asked(self) -> Asked:
+        failures = (f"{place.cluster.name}: {place.failure}" for place in self._places if place.failure)
+        return Asked(statuses=tuple(self._known[run] for run in self._order), failures=tuple(failures))
+
+    def _begin(self, place: _Place) -> None:
+        place.asked = True
+        known = self._runs(place)
+
+        def question() -> None:
+            learned: list[RunStatus] = []
+            try:
+                transport = self._connections.to(place.cluster)
+                for (_, scheduler), runs in alive_by_scheduler(known).items():
+                    ids = {run.id for run in runs}
+                    group = [one for one in known if one.run.id in ids]
+                    learned += ask(transport, place.cluster, scheduler, group, overrides=self._overrides)
+            except BaseException as error:  # noqa: BLE001 - it is raised, or told, in the thread that waits
+                self._news.put(_News(place=place, learned=learned, error=error))
+            else:
+                self._news.put(_News(place=place, learned=learned))
+
+        # A daemon: a program that ends need not wait for a login node that does not answer.
+        threading.Thread(target=question, daemon=True).start()
+
+    def _take(self, news: _News) -> None:
+        place = news.place
+        place.asked, place.failure = False, ""
+        place.due = time.monotonic() + place.interval
+        place.interval = max(min(place.interval * _GROWTH, self._slowest), place.cluster.poll_interval)
+        self._store.learned(*news.learned)
+        self._known.update((one.run.id, one) for one in news.learned)
+        match news.error:
+            case None:
+                left = self._runs(place)
+                place.lost = place.lost + 1 if left and all(map(_lost, left)) else 0
+            case TransportError() | SchedulerError() | AuthenticationError() as error:
+                self._connections.drop(place.cluster)
+                self._fail(place, str(error), told={one.run.id for one in news.learned})
+                place.refusal = error if isinstance(error, AuthenticationError) else None
+            case error:
+                raise error
+
+    def _fail(self, place: _Place, why: str, *, told: frozenset[str] | set[str] = frozenset()) -> None:
+        place.failure, place.lost = why, 0
+        self._known.update((one.run.id, unknown(one, why)) for one in self._runs(place) if one.run.id not in told)
 
 
 def _lost(one: RunStatus) -> bool:
     """Whether nothing is left to wait for: what has not ended is unknown, though the scheduler was asked and answered."""
     open_tasks = [task for task in one.tasks if task.state not in TERMINAL]
     return bool(open_tasks) and all(task.state is State.UNKNOWN and task.reason.startswith("gone ") for task in open_tasks)
-
-
-def _unknown(run: Run, why: str) -> RunStatus:
-    tasks = tuple(TaskStatus(task=task, state=State.UNKNOWN, reason=why) for task in range(run.tasks))
-    return RunStatus(run=run, tasks=tasks, asked=int(time.time()))

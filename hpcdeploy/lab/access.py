@@ -39,6 +39,7 @@ host = "{lab.host}"
 ssh-config = {_string(lab.ssh_config)}
 schedulers = {json.dumps(lab.schedulers)}
 root = "$SCRATCH/hpcdeploy"
+poll-interval = "1 s"
 [clusters.{lab.name}.mirrors]
 "ghcr.io" = "{lab.registry}"
 "docker.io/library" = "{lab.registry}/library"

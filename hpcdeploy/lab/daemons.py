@@ -76,7 +76,7 @@ def prepare_script(settings: LabSettings) -> str:
     key in where ``!`` means a locked account to sshd (sshd(8)). An ECDSA or RSA host key would do as well as Ed25519.
     """
     user = settings.user
-    condor = "install -d -o condor -g condor -m 755 /run/condor /run/lock/condor /lab/log/condor\n"
+    condor = "install -d -o condor -g condor -m 755 /run/condor /run/lock/condor /lab/log/condor"
     condor = condor if "htcondor" in settings.schedulers else ""
     return f"""\
 set -eu
@@ -88,7 +88,8 @@ install -d -m 755 /run/sshd /run/lock /run/user
 install -d -o munge -g munge -m 755 /run/munge
 install -d -o mysql -g mysql -m 755 /run/mysqld
 install -d -o slurm -g slurm -m 755 /run/slurm {SPOOL} {SPOOL}/ctld
-{condor}# slurmctld wants the number that the database gives the cluster, and refuses one made up without a database. The file
+{condor}
+# slurmctld wants the number that the database gives the cluster, and refuses one made up without a database. The file
 # is its guard against controllers that share one StateSaveLocation, which cannot happen here.
 rm -f {SPOOL}/ctld/clustername
 chown -R docker-registry: /var/lib/docker-registry

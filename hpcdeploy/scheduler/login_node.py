@@ -1,6 +1,6 @@
 """The scripts that a login node is given: each one self-contained text, rendered from values alone."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -103,17 +103,38 @@ def receiving(parcel: Parcel, cluster: Cluster, *, patience: int = 120, override
 
 
 def following(
-    cluster: Cluster, scheduler: SchedulerName, runs: Sequence[Run], fence: str, *, overrides: Path | None = None
+    cluster: Cluster,
+    scheduler: SchedulerName,
+    runs: Sequence[Run],
+    fence: str,
+    *,
+    over: Mapping[str, Iterable[int]] | None = None,
+    overrides: Path | None = None,
 ) -> str:
-    """Render the script that tells where `runs` are, all of one scheduler; `fence` is a word that nobody can foresee."""
+    """Render the script that tells where `runs` are, all of one scheduler; `fence` is a word that nobody can foresee.
+
+    `over` are the tasks of each run, by its id, whose end is known: nothing is said of them again.
+    """
     values = {
         **_place(cluster, scheduler),
         "fence": fence,
         "run_ids": tuple(run.id for run in runs),
         "job_ids": tuple(run.job_id for run in runs),
+        "asked": tuple(f"{run.job_id}|{run.id}|{run.tasks}|{spans((over or {}).get(run.id, ()))}" for run in runs),
         **scheduler_of(scheduler).follow_values(),
     }
     return _render("login_templates/follow.sh", values, overrides)
+
+
+def spans(numbers: Iterable[int]) -> str:
+    """Write whole numbers as a login node's awk reads them, ``0-57,60``; none at all is ``-``."""
+    found: list[list[int]] = []
+    for number in sorted(numbers):
+        if found and number == found[-1][1] + 1:
+            found[-1][1] = number
+        else:
+            found.append([number, number])
+    return ",".join(f"{first}-{last}" if last > first else str(first) for first, last in found) or "-"
 
 
 def cancelling(cluster: Cluster, runs: Sequence[Run], *, overrides: Path | None = None) -> str:

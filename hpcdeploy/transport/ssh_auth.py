@@ -5,6 +5,7 @@ import getpass
 import socket
 import stat
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,17 +22,24 @@ Ask = Callable[[str, bool], str]
 """Puts a question to the person; the flag says whether the answer may be seen while it is typed."""
 
 
+_ONE_AT_A_TIME = threading.Lock()
+
+
 def terminal_ask() -> Ask | None:
-    """Return a way to ask the person, or None where nobody sits at a terminal."""
+    """Return a way to ask the person, or None where nobody sits at a terminal.
+
+    Several clusters may ask at once: the person is asked one question after the other.
+    """
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return None
 
     def ask(question: str, visible: bool) -> str:  # noqa: FBT001 - the server's own word comes by position
-        if not visible:
-            return getpass.getpass(question)
-        sys.stderr.write(question)
-        sys.stderr.flush()
-        return sys.stdin.readline().rstrip("\n")
+        with _ONE_AT_A_TIME:
+            if not visible:
+                return getpass.getpass(question)
+            sys.stderr.write(question)
+            sys.stderr.flush()
+            return sys.stdin.readline().rstrip("\n")
 
     return ask
 

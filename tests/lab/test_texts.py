@@ -129,6 +129,7 @@ def test_the_cluster_entry_is_toml_that_names_the_ssh_configuration_and_the_mirr
         "ssh-config": "/state with space/ssh_config",
         "schedulers": ["slurm", "htcondor"],
         "root": "$SCRATCH/hpcdeploy",
+        "poll-interval": "1 s",
         "mirrors": {"ghcr.io": "localhost:22", "docker.io/library": "localhost:22/library"},
     }
     assert 'IdentityFile "/state with space/id_ed25519"' in access.ssh_config(lab)

@@ -34,7 +34,7 @@ def test_the_ways_in_which_sacct_writes_cancelled(word: str) -> None:
 
 
 def test_a_word_from_the_future_is_unknown_and_no_end_and_stays_visible() -> None:
-    [task] = slurm.states(answers("12|N/A|EXPEDITING|node1|1790000000|None\n"), [RUN])[RUN.id]
+    [task] = slurm.states(answers("12|N/A|EXPEDITING|node1|1790000000|0|None|\n"), [RUN])[RUN.id]
     assert (task.state, task.word) == (State.UNKNOWN, "EXPEDITING")
     assert task.state not in TERMINAL
 
@@ -53,33 +53,45 @@ def test_array_indices_are_read_as_squeue_writes_them(text: str, expected: list[
 
 
 def test_one_line_of_pending_tasks_is_many_tasks() -> None:
-    found = read_queue("40|3|RUNNING|node1|1790000000|None\n40|4-99%10|PENDING||N/A|JobArrayTaskLimit\n")
+    found = read_queue("40|3|RUNNING|node1|1790000000|0|None|\n40|4-99%10|PENDING||N/A|0|JobArrayTaskLimit|\n")
     assert len(found["40"]) == 97
     assert found["40"][0].started == 1_790_000_000
     assert found["40"][1].reason == "JobArrayTaskLimit"
 
 
 def test_a_held_job_is_told_from_one_that_waits_its_turn() -> None:
-    assert read_queue("1|N/A|PENDING||N/A|JobHeldUser")["1"][0].state is State.HELD
-    assert read_queue("1|N/A|PENDING||N/A|Priority")["1"][0].state is State.PENDING
+    assert read_queue("1|N/A|PENDING||N/A|0|JobHeldUser|")["1"][0].state is State.HELD
+    assert read_queue("1|N/A|PENDING||N/A|0|Priority|")["1"][0].state is State.PENDING
+
+
+def test_a_job_that_waits_has_a_start_that_is_expected_and_none_that_was() -> None:
+    [task] = read_queue("1|N/A|PENDING||1790000000|2|Resources|")["1"]
+    assert (task.expected, task.started, task.restarts) == (1_790_000_000, 0, 2)
+
+
+def test_another_job_that_once_had_the_same_number_is_not_ours() -> None:
+    told = answers("", "12|COMPLETED|0:0|node1|1|2|somebody-elses\n")
+    assert state(told)[0] is State.UNKNOWN
 
 
 def test_a_reason_may_hold_the_separator() -> None:
-    assert read_queue("1|N/A|PENDING||N/A|(a|b)")["1"][0].reason == "(a|b)"
+    assert read_queue("1|N/A|PENDING||N/A|0|(a|b)|")["1"][0].reason == "(a|b)"
 
 
 def test_an_exit_by_signal_counts_from_128() -> None:
-    assert read_accounting("12|FAILED|0:9|node1|1790000000|1790000009")["12"][0].exit_code == 137
-    assert read_accounting("12_3|FAILED|7:0|node1|1790000000|1790000009")["12"][0].exit_code == 7
+    assert read_accounting("12|FAILED|0:9|node1|1790000000|1790000009|n", {"12": "n"})["12"][0].exit_code == 137
+    assert read_accounting("12_3|FAILED|7:0|node1|1790000000|1790000009|n", {"12": "n"})["12"][0].exit_code == 7
 
 
 def test_who_is_in_the_queue_and_alive_is_alive_whatever_else_is_said() -> None:
-    told = answers("12|N/A|RUNNING|node1|1790000000|None", "12|COMPLETED|0:0|node1|1|2", f"{RUN.id} 0 end 1790000000 1")
+    told = answers(
+        "12|N/A|RUNNING|node1|1790000000|0|None|", f"12|COMPLETED|0:0|node1|1|2|{RUN.id}", f"{RUN.id} 0 end 1790000000 1"
+    )
     assert state(told) == (State.RUNNING, None)
 
 
 def test_accounting_knows_why_a_task_ended_and_the_tasks_own_note_its_exit_code() -> None:
-    told = answers("", "12|OUT_OF_MEMORY|0:125|node1|1|2", f"{RUN.id} 0 end 1790000000 137")
+    told = answers("", f"12|OUT_OF_MEMORY|0:125|node1|1|2|{RUN.id}", f"{RUN.id} 0 end 1790000000 137")
     assert state(told) == (State.OUT_OF_MEMORY, 137)
 
 
@@ -113,7 +125,7 @@ def test_a_pending_job_that_we_cancelled_is_cancelled_though_it_left_no_trace() 
 
 def test_every_task_of_an_array_has_its_place() -> None:
     run = run_of(TRAIN, job_id="40")
-    told = slurm.states(answers("40|4-99%10|PENDING||N/A|Priority", None, f"{run.id} 0 end 1790000000 0"), [run])[run.id]
+    told = slurm.states(answers("40|4-99%10|PENDING||N/A|0|Priority|", None, f"{run.id} 0 end 1790000000 0"), [run])[run.id]
     assert [task.task for task in told] == list(range(100))
     assert told[0].state is State.COMPLETED
     assert told[1].state is State.UNKNOWN

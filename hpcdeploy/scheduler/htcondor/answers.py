@@ -2,12 +2,17 @@
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 from hpcdeploy.run import State, TaskStatus
 
-ATTRIBUTES = "ClusterId,ProcId,JobStatus,HoldReason,HoldReasonCode,RemoteHost,JobCurrentStartDate"
+ATTRIBUTES = (
+    "ClusterId,ProcId,JobStatus,HoldReason,HoldReasonCode,HoldReasonSubCode,RemoteHost,JobCurrentStartDate,NumJobStarts,"
+    "LastRejMatchReason"
+)
 """What the follow script asks of condor_q."""
 
 # JobStatus as HTCondor's manual lists it (job ClassAd attributes); 6 is TRANSFERRING_OUTPUT.
@@ -31,17 +36,31 @@ def read_queue(text: str) -> dict[str, list[TaskStatus]]:
     found: dict[str, list[TaskStatus]] = {}
     for ad in json.loads(text) if text.strip() else []:
         word, state = _STATUS.get(ad.get("JobStatus"), (str(ad.get("JobStatus")), State.UNKNOWN))
+        begun = int(ad.get("NumJobStarts", 0))
         found.setdefault(str(ad["ClusterId"]), []).append(
             TaskStatus(
                 task=int(ad.get("ProcId", 0)),
                 state=state,
                 word=word,
-                reason=str(ad.get("HoldReason", "")) if state is State.HELD else "",
+                reason=_reason(state, ad),
                 node=str(ad.get("RemoteHost", "")),
                 started=int(ad.get("JobCurrentStartDate", 0)) if state is not State.PENDING else 0,
+                code=f"{ad.get('HoldReasonCode', 0)}.{ad.get('HoldReasonSubCode', 0)}" if state is State.HELD else "",
+                # A job that waits or is held after it was begun has lost that start.
+                restarts=begun if state in {State.PENDING, State.HELD} else max(0, begun - 1),
             )
         )
     return found
+
+
+def _reason(state: State, ad: Mapping[str, Any]) -> str:
+    match state:
+        case State.HELD:
+            return str(ad.get("HoldReason", ""))
+        case State.PENDING:
+            return str(ad.get("LastRejMatchReason", "")).strip()
+        case _:
+            return ""
 
 
 _EVENT = re.compile(r"(?P<code>\d{3}) \((?P<cluster>\d+)\.(?P<proc>\d+)\.\d+\) (?P<time>\S+ \S+) (?P<rest>.*)")
@@ -76,6 +95,8 @@ def read_log(text: str) -> dict[str, list[TaskStatus]]:
                 tasks[current] = replace(
                     tasks[current], state=State.TIMEOUT, word="HELD", reason="the time limit was reached"
                 )
+        elif current and tasks[current].state is State.CANCELLED and line.startswith("\t") and not tasks[current].reason:
+            tasks[current] = replace(tasks[current], reason=line.strip())
         elif current and tasks[current].state is not State.COMPLETING:
             continue
         elif current and (match := _RETURN.match(line)):
@@ -114,9 +135,11 @@ def _after(before: TaskStatus, code: str, when: int, rest: str) -> TaskStatus:
             if before.state is State.TIMEOUT:
                 return before
             return TaskStatus(task=task, state=State.CANCELLED, word="REMOVED", started=before.started, ended=when)
+        case "022":
+            return replace(before, reason="the submit node lost sight of the worker, and tries to reach it again")
         case "010":
             return TaskStatus(task=task, state=State.SUSPENDED, word="SUSPENDED", node=before.node, started=before.started)
-        case "011":
+        case "011" | "023":
             return TaskStatus(task=task, state=State.RUNNING, word="RUNNING", node=before.node, started=before.started)
         case "012":
             return TaskStatus(task=task, state=State.HELD, word="HELD", node=before.node, started=before.started, ended=when)

@@ -29,7 +29,9 @@ def states(answers: Answers, runs: Sequence[Run]) -> dict[str, tuple[TaskStatus,
     asked = queue is not None and queue.exit_code == 0
     queued = _by_task(slurm_answers.read_queue(queue.text)) if asked and queue else {}
     accounting = answers.get("sacct")
-    accounted = _by_task(slurm_answers.read_accounting(accounting.text)) if accounting and not accounting.exit_code else {}
+    names = {run.job_id: run.id for run in runs}
+    said = accounting.text if accounting and not accounting.exit_code else ""
+    accounted = _by_task(slurm_answers.read_accounting(said, names))
     records = read_records(answers["records"].text if "records" in answers else "")
     nothing = Record()
     return {

@@ -1,11 +1,20 @@
 """What squeue and sacct answer, as states."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 from hpcdeploy.run import State, TaskStatus
 
-FORMAT = "%F|%K|%T|%N|%S|%r"
-"""What the follow script asks of squeue: array job id, array index, state, nodes, start, reason (last: free text)."""
+FORMAT = ",".join(
+    f"{field}:|" for field in ("ArrayJobID", "ArrayTaskID", "State", "NodeList", "StartTime", "RestartCnt", "Reason")
+)
+"""What the follow script asks of squeue with ``--Format``, a bar behind each; the reason, a free text, last.
 
-ACCOUNTING_FORMAT = "JobID,State,ExitCode,NodeList,Start,End"
+The start of a job that waits is when Slurm means to start it, as ``squeue --start`` has it. A field with a suffix of its own
+and no width is never cut off (squeue(1); so in 22.05 and 24.11).
+"""
+
+ACCOUNTING_FORMAT = "JobID,State,ExitCode,NodeList,Start,End,JobName"
 """What the follow script asks of sacct, with ``--parsable2``."""
 
 # What squeue(1) and sacct(1) call a job's state, in "JOB STATE CODES". A flag such as COMPLETING stands in for the base
@@ -53,25 +62,35 @@ def read_queue(text: str) -> dict[str, list[TaskStatus]]:
     """
     found: dict[str, list[TaskStatus]] = {}
     for line in filter(None, text.splitlines()):
-        job_id, index, word, node, start, reason = line.split("|", 5)
+        job_id, index, word, node, start, restarts, reason = line.removesuffix("|").split("|", 6)
         state = State.HELD if reason in _HOLDS and word == "PENDING" else state_of(word)
-        told = "" if reason == "None" else reason
         began = seconds(start) if state in {State.RUNNING, State.COMPLETING, State.SUSPENDED} else 0
-        found.setdefault(job_id, []).extend(
-            TaskStatus(task=task, state=state, word=word, reason=told, node=node, started=began) for task in indices(index)
+        one = TaskStatus(
+            task=0,
+            state=state,
+            word=word,
+            reason="" if reason == "None" else reason,
+            node=node,
+            started=began,
+            expected=seconds(start) if state is State.PENDING else 0,
+            restarts=int(restarts),
         )
+        found.setdefault(job_id, []).extend(replace(one, task=task) for task in indices(index))
     return found
 
 
-def read_accounting(text: str) -> dict[str, list[TaskStatus]]:
+def read_accounting(text: str, names: Mapping[str, str]) -> dict[str, list[TaskStatus]]:
     """Read what ``sacct --allocations --parsable2`` answered in `ACCOUNTING_FORMAT`, by job id.
 
-    sacct writes an exit code as ``code:signal``; a job that a signal ended counts as 128 + signal, as in a shell.
+    sacct writes an exit code as ``code:signal``; a job that a signal ended counts as 128 + signal, as in a shell. `names`
+    are the jobs' names by id: Slurm begins anew at its MaxJobId, and another job may have had the number (slurm.conf(5)).
     """
     found: dict[str, list[TaskStatus]] = {}
     for line in filter(None, text.splitlines()):
-        name, word, code, node, start, end = line.split("|", 5)
-        job_id, _, index = name.partition("_")
+        number, word, code, node, start, end, name = line.split("|", 6)
+        job_id, _, index = number.partition("_")
+        if names.get(job_id) != name:
+            continue
         state = state_of(word)
         status, _, signal = code.partition(":")
         exit_code = int(status) or (128 + int(signal) if int(signal or 0) else 0)

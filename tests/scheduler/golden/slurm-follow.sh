@@ -17,38 +17,81 @@ done
 module load apptainer/1.4
 runs=/scratch/"${USER:?is not set on this machine, but the path needs it: set it, or name another path}"'/my project'/runs
 
-# Slurm: one squeue for all of them; sacct only for those that squeue no longer shows as alive.
-export SLURM_TIME_FORMAT=%s
+# Slurm: one squeue for all of them; sacct only for tasks of which neither squeue nor their own notes tell the end.
+# Without the second, squeue cuts the numbers of an array's tasks off after 64 characters (squeue(1)).
+export SLURM_TIME_FORMAT=%s SLURM_BITSTR_LEN=0
 jobs=(12 40)
-run_ids=(hello-0123456789 train-0123456789)
+# JOB|RUN|TASKS|those whose end is known
+asked='12|hello-0123456789|1|-
+40|train-0123456789|100|-'
 
-queue() { squeue --noheader --states=all --user="$(id -un)" --format='%F|%K|%T|%N|%S|%r'; }
-queue_answer=$(queue)
+# The controller picks out this person's jobs, squeue those asked for. The first one stands there twice: of one job alone
+# squeue asks by its number, and then it is an error that the controller has forgotten it.
+list=$(IFS=, && echo "${jobs[*]},${jobs[0]}")
+queue_answer=$(squeue --noheader --states=all --user="$(id -un)" --jobs="$list" --Format='ArrayJobID:|,ArrayTaskID:|,State:|,NodeList:|,StartTime:|,RestartCnt:|,Reason:|')
 queue_code=$?
-queue_again() { printf '%s\n' "$queue_answer" && return "$queue_code"; }
-section squeue queue_again
 
-declare -A alive=()
-while IFS='|' read -r job _ state _; do
-  case $state in PENDING | RUNNING | CONFIGURING | COMPLETING | SUSPENDED) alive[$job]=1 ;; esac
-done <<<"$queue_answer"
-asked=""
-for job in "${jobs[@]}"; do [ -n "${alive[$job]-}" ] || asked+=${asked:+,}$job; done
-[ -z "$asked" ] || section sacct sacct --noheader --allocations --parsable2 --format='JobID,State,ExitCode,NodeList,Start,End' --jobs="$asked"
+# What awk needs to read task numbers as Slurm writes them: 7, [3,5-9%2], 0-98:2, N/A.
+read_spans='
+  function spread(text, job, mark,    part, count, i, ends, step, number) {
+    gsub(/[][]|%.*/, "", text)
+    if (text == "N/A" || text == "") text = "0"
+    count = text == "-" ? 0 : split(text, part, ",")
+    for (i = 1; i <= count; i++) {
+      step = part[i] ~ /:/ ? substr(part[i], index(part[i], ":") + 1) : 1
+      sub(/:.*/, "", part[i])
+      if (split(part[i], ends, "-") < 2) ends[2] = ends[1]
+      for (number = ends[1] + 0; number <= ends[2] + 0; number += step) seen[job, number] = mark
+    }
+  }'
 
-# What each task noted itself: RUN TASK start|end TIME ...
-records() {
-  local run file text
-  for run in "${run_ids[@]}"; do
-    [ ! -e "$runs/$run/cancelled" ] || printf '%s - cancelled 0\n' "$run"
-    for file in "$runs/$run"/tasks/*.start "$runs/$run"/tasks/*.end; do
-      [ -e "$file" ] || continue
-      IFS= read -r text <"$file"
-      file=${file##*/}
-      printf '%s %s %s %s\n' "$run" "${file%.*}" "${file##*.}" "$text"
-    done
+# Sorts squeue's answer: "q LINE" is what is new in it, "o JOB|RUN|TASK|MARK" a task that is not alive there; the mark tells
+# whether squeue shows its end. What is known to have ended is left out.
+sorted=$(printf '%s\n' "$asked" "" "$queue_answer" | awk -F'|' "$read_spans"'
+  !listed && NF { job[++runs] = $1; run[runs] = $2; tasks[runs] = $3; spread($4, $1, "over") }
+  !NF { listed = 1 }
+  listed && NF {
+    if ($2 ~ /^[0-9]+$/ || $2 == "N/A") { if (seen[$1, $2 + 0] == "over") next }
+    print "q " $0
+    spread($2, $1, $3 ~ /^(COMPLETED|FAILED|CANCELLED|TIMEOUT|DEADLINE|OUT_OF_MEMORY|NODE_FAIL|BOOT_FAIL|PREEMPTED|REVOKED)/ ? "ended" : "alive")
+  }
+  END {
+    for (i = 1; i <= runs; i++) for (task = 0; task < tasks[i]; task++)
+      if (seen[job[i], task] !~ /alive|over/) print "o " job[i] "|" run[i] "|" task "|" seen[job[i], task]
+  }')
+queue_new() { sed -n 's/^q //p' <<<"$sorted" && return "$queue_code"; }
+section squeue queue_new
+
+# What these tasks noted themselves: RUN TASK start|end TIME ...
+declare -A noted=()
+notes="" unexplained="" last=""
+while IFS='|' read -r job run task mark; do
+  if [ "$run" != "$last" ]; then
+    last=$run
+    # Looking through the folder first makes NFS look again too.
+    for file in "$runs/$run/tasks/"*; do [ -e "$file" ] && noted[${file##*/tasks/}]=$run; done
+    [ ! -e "$runs/$run/cancelled" ] || notes+="$run - cancelled 0"$'\n'
+  fi
+  for kind in start end; do
+    [ "${noted[$task.$kind]-}" = "$run" ] || continue
+    IFS= read -r text <"$runs/$run/tasks/$task.$kind" && notes+="$run $task $kind $text"$'\n'
   done
-}
-section records records
+  [[ $mark == ended && ${noted[$task.end]-} == "$run" ]] || [[ ,$unexplained == *,$job ]] || unexplained+=${unexplained:+,}$job
+done < <(sed -n 's/^o //p' <<<"$sorted")
+section records printf '%s' "$notes"
+
+if [ -n "$unexplained" ]; then
+  accounting=$(sacct --noheader --allocations --parsable2 --format='JobID,State,ExitCode,NodeList,Start,End,JobName' --jobs="$unexplained")
+  accounting_code=$?
+  # Of a task that is alive, or known to have ended, nothing need be said.
+  accounting_new() {
+    printf '%s\n' "$sorted" "" "$accounting" | awk -F'|' '
+      !listed && sub(/^o /, "") { open[$3 == 0 ? $1 : $1 "_" $3]; open[$1 "_" $3] }
+      !NF { listed = 1 }
+      listed && ($1 in open || $1 ~ /\[/)'
+    return "$accounting_code"
+  }
+  section sacct accounting_new
+fi
 }
 main </dev/null

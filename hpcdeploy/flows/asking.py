@@ -1,0 +1,84 @@
+"""Asking: what one cluster says of many runs, in one round trip for each of its schedulers."""
+
+import secrets
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from hpcdeploy.cluster import Cluster, SchedulerName
+from hpcdeploy.errors import SchedulerError
+from hpcdeploy.login_node import SHELL
+from hpcdeploy.run import Run, RunStatus, State, TaskStatus
+from hpcdeploy.scheduler.answers import read_answers
+from hpcdeploy.scheduler.contract import scheduler_of
+from hpcdeploy.scheduler.login_node import following
+from hpcdeploy.transport.contract import Transport
+
+_SILENCE = 120.0
+"""Seconds in which a login node must say something: longer than a busy controller takes (slurm.conf(5), MessageTimeout)."""
+
+_AT_ONCE = 5000
+"""Runs in one question: their numbers are one argument of squeue, which Linux limits to 128 KiB (execve(2))."""
+
+
+def ask(
+    transport: Transport,
+    cluster: Cluster,
+    scheduler: SchedulerName,
+    known: Sequence[RunStatus],
+    *,
+    overrides: Path | None = None,
+) -> list[RunStatus]:
+    """Ask one cluster's one scheduler about runs that have not ended.
+
+    What is known to have ended stays as it is, and nothing is said of it again. Raises `SchedulerError` where the answer
+    cannot be read, and what the transport raises.
+    """
+    learned: list[RunStatus] = []
+    for start in range(0, len(known), _AT_ONCE):
+        learned += _ask(transport, cluster, scheduler, known[start : start + _AT_ONCE], overrides)
+    return learned
+
+
+def _ask(
+    transport: Transport, cluster: Cluster, scheduler: SchedulerName, known: Sequence[RunStatus], overrides: Path | None
+) -> list[RunStatus]:
+    fence = secrets.token_hex(8)
+    runs = [one.run for one in known]
+    over = {one.run.id: one.over for one in known}
+    script = following(cluster, scheduler, runs, fence, over=over, overrides=overrides)
+    completed = transport.run(SHELL, stdin=script.encode(), timeout=_SILENCE)
+    try:
+        answers = read_answers(completed.stdout, fence)
+        told = scheduler_of(scheduler).states(answers, runs)
+    except SchedulerError as error:
+        said = completed.stderr.decode("utf-8", "replace").strip()[-500:]
+        raise SchedulerError(f"{error}; on its error stream: {said or '(nothing)'}") from error
+    except ValueError as error:
+        raise SchedulerError(f"{scheduler} answered in a form that this version cannot read: {error}") from error
+    now = int(time.time())
+    return [RunStatus(run=one.run, tasks=_joined(one, told[one.run.id]), asked=now) for one in known]
+
+
+def _joined(before: RunStatus, told: Sequence[TaskStatus]) -> tuple[TaskStatus, ...]:
+    kept = {task.task: task for task in before.tasks if task.task in before.over}
+    return tuple(kept.get(task.task, task) for task in told)
+
+
+def alive_by_scheduler(known: Sequence[RunStatus]) -> dict[tuple[str, SchedulerName], list[Run]]:
+    """Sort the runs that have a job and have not ended by cluster and scheduler: each such group is one question."""
+    groups: dict[tuple[str, SchedulerName], list[Run]] = {}
+    for one in alive(known):
+        groups.setdefault((one.run.cluster, one.run.scheduler), []).append(one.run)
+    return groups
+
+
+def alive(known: Sequence[RunStatus]) -> list[RunStatus]:
+    """Pick the runs that have a job and have not ended: of the others nothing need be asked."""
+    return [one for one in known if one.run.job_id and not one.ended]
+
+
+def unknown(before: RunStatus, why: str) -> RunStatus:
+    """Say that nobody knows where a run's tasks are, but for those that are known to have ended."""
+    tasks = tuple(TaskStatus(task=task, state=State.UNKNOWN, reason=why) for task in range(before.run.tasks))
+    return RunStatus(run=before.run, tasks=_joined(before, tasks), asked=int(time.time()))

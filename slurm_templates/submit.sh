@@ -17,11 +17,12 @@ dependency=
 # here: Slurm forgets a job soon (MinJobAge in slurm.conf(5)), and sbatch then refuses its id, "Job dependency problem". It is
 # asked for by its name, since Slurm gives ids out again (MaxJobId there).
 await() {
-  local kind=$1 other=$2 tasks=$3 folder=$root/runs/$2 queue job state ids="" badly="" task code
-  [ -s "$folder/id" ] || die 12 "run $other, which this one waits for, has no job on this cluster; submit it first"
+  local kind=$1 other=$2 tasks=$3 folder=$root/runs/$2 own queue job state ids="" badly="" task code
+  own=$(readlink -- "$folder/id") || die 12 "run $other, which this one waits for, has no job on this cluster; submit it first"
   queue=$(squeue --noheader --states=all --user="$(id -un)" --name="$other" --format='%F %T') ||
     die 13 "squeue could not be asked whether run $other, which this one waits for, has ended"
   while read -r job state; do
+    [ "$job" = "$own" ] || continue
     case $state in
       "" | COMPLETED) ;;
       FAILED | CANCELLED | TIMEOUT | DEADLINE | OUT_OF_MEMORY | NODE_FAIL | BOOT_FAIL | PREEMPTED | REVOKED) badly="is $state" ;;

@@ -3,10 +3,12 @@
 #
 # Run it on a login node:  bash submit.sh
 # It needs bash, coreutils, flock (util-linux), Apptainer and the scheduler's own commands, and nothing of hpcdeploy.
-# Run it as often as you like: the run is submitted once, and every later call says so.
+# Run it as often as you like: the run is submitted once, and every later call says so. With the word "again" behind it, it
+# asks the scheduler for the run's job first, even where the run's folder knows of no earlier call: for a folder that was lost.
 #
 # Exit status: 0 submitted, now or earlier; 10 this machine is not as it should be; 11 the image could not be had;
-#              12 the scheduler refused; 13 nobody can say yet whether the scheduler took the job: run this again.
+#              12 the scheduler refused; 13 nobody can say yet whether the scheduler took the job: run this again;
+#              14 a file is to be brought here first: which, and where to, is said.
 main() {
 set -euo pipefail
 umask 077
@@ -16,7 +18,7 @@ trap '' HUP PIPE
 say() { printf '%s\n' "$*" >&2 || true; }
 # A login shell runs ~/.bash_logout in its exit: under -e a command that fails there, as Debian's does without a terminal, would
 # end it with that command's status instead of ours.
-die() { local code=$1; shift; say "error: $*"; set +e; exit "$code"; }
+die() { local code=$1; shift; say "error: $*"; trap - EXIT; set +e; exit "$code"; }
 
 # A job, or a person's own settings, may have left variables that change what the scheduler's commands do.
 for name in "${!SLURM_@}" "${!SBATCH_@}" "${!SQUEUE_@}" "${!SACCT_@}"; do
@@ -33,33 +35,29 @@ esac
 case $run in *[$'\n']*) die 10 "the cluster's root holds a line break; set another root" ;; esac
 command -v flock >/dev/null || die 10 "flock is not on this machine; it comes with util-linux"
 mkdir -p -- "$root/images" "$root/tmp" "$run/logs" "$run/tasks" "$run/output" ||
-  die 10 "cannot make $run; set root in the cluster's settings to a folder that you may write to"
+  die 10 "cannot make $run; set root in the cluster's settings to a folder that you may write to, and that has room"
 
 # Files appear whole or not at all.
 write() { cat >"$1.part" && mv -f -- "$1.part" "$1"; }
 
 # One call at a time. Children hold the lock too: a submission that outlives this script keeps the next one waiting.
+{ : >>"$run/lock"; } || die 10 "cannot write to $run; make room there (a full disk, or your quota)"
 exec {run_lock}>"$run/lock"
-flock --nonblock "$run_lock" || { say "another call is submitting this run; waiting for it"; flock "$run_lock"; }
+flock --nonblock "$run_lock" || {
+  say "another call is submitting this run; waiting for it"
+  flock "$run_lock" || die 10 "files in $run cannot be locked; set root in the cluster's settings to another file system"
+}
 
 # The image, once for everybody: in $root/images under its own sha256.
 sha256=abababababababababababababababababababababababababababababababab
 image=$root/images/$sha256.sif
 
-pull_image() {
+ensure_image() {
+  [ ! -e "$image" ] || return 0
   die 11 "the image $sha256 is not in $root/images, and it was never pushed to a registry: run 'hpcdeploy push', then submit again"
 }
 
-ensure_image() {
-  local image_lock
-  [ ! -e "$image" ] || return 0
-  exec {image_lock}>"$root/images/.$sha256.lock"
-  flock --nonblock "$image_lock" || { say "another run is pulling the image; waiting for it"; flock "$image_lock"; }
-  [ -e "$image" ] || pull_image
-  exec {image_lock}>&-
-}
-
-# How Slurm is spoken to: write_job, submit_job, look_up, refused.
+# How Slurm is spoken to: write_job, submit_job, look_up, withdraw, refused, never_left.
 write_job() {
   write "$run/job.sh" <<'HPCDEPLOY_END_0123456789'
 #!/bin/bash
@@ -78,12 +76,15 @@ image=${run%/runs/*}/images/abababababababababababababababababababababababababab
 # Files appear whole or not at all.
 record() { printf '%s\n' "$2" >"$run/tasks/.$1.$SLURM_JOB_ID" && mv -f "$run/tasks/.$1.$SLURM_JOB_ID" "$run/tasks/$1"; }
 
-# One run, one job: should a second job of this run ever start, it finds the claim of the first and goes.
-printf '%s\n' "$job" >"$run/.claim.$SLURM_JOB_ID"
-ln "$run/.claim.$SLURM_JOB_ID" "$run/claim" 2>/dev/null
-rm -f "$run/.claim.$SLURM_JOB_ID"
-if [ "$(cat "$run/claim")" != "$job" ]; then
-  echo "job $job: run hello-0123456789 belongs to job $(cat "$run/claim"); nothing to do" >&2
+# One run, one job: only one can make the link that says which. Should a second job of this run ever start, it goes.
+ln -sT "$job" "$run/id" 2>/dev/null
+owner=$(readlink "$run/id")
+if [ -z "$owner" ]; then
+  echo "job $job: cannot make a link in $run on $(hostname) (a full disk, a quota, a folder that is not there?)" >&2
+  exit 1
+fi
+if [ "$owner" != "$job" ]; then
+  echo "job $job: run hello-0123456789 belongs to job $owner; nothing to do" >&2
   exit 0
 fi
 
@@ -147,11 +148,12 @@ dependency=
 # here: Slurm forgets a job soon (MinJobAge in slurm.conf(5)), and sbatch then refuses its id, "Job dependency problem". It is
 # asked for by its name, since Slurm gives ids out again (MaxJobId there).
 await() {
-  local kind=$1 other=$2 tasks=$3 folder=$root/runs/$2 queue job state ids="" badly="" task code
-  [ -s "$folder/id" ] || die 12 "run $other, which this one waits for, has no job on this cluster; submit it first"
+  local kind=$1 other=$2 tasks=$3 folder=$root/runs/$2 own queue job state ids="" badly="" task code
+  own=$(readlink -- "$folder/id") || die 12 "run $other, which this one waits for, has no job on this cluster; submit it first"
   queue=$(squeue --noheader --states=all --user="$(id -un)" --name="$other" --format='%F %T') ||
     die 13 "squeue could not be asked whether run $other, which this one waits for, has ended"
   while read -r job state; do
+    [ "$job" = "$own" ] || continue
     case $state in
       "" | COMPLETED) ;;
       FAILED | CANCELLED | TIMEOUT | DEADLINE | OUT_OF_MEMORY | NODE_FAIL | BOOT_FAIL | PREEMPTED | REVOKED) badly="is $state" ;;
@@ -193,20 +195,29 @@ submit_job() {
   return 1
 }
 
-# Prints the id of the job that bears this run's name, or nothing. Fails where Slurm cannot be asked.
+# Prints the ids of the jobs that bear this run's name and were submitted at $1 (seconds since 1970) or later, the first
+# one first. Fails where Slurm cannot be asked.
 look_up() {
-  local found
-  if [ -s "$run/claim" ]; then
-    cat -- "$run/claim"
-    return
-  fi
-  found=$(squeue --noheader --states=all --user="$(id -un)" --name="$run_id" --format=%F) || return
-  # A job that ended is known to the accounting only, where there is one.
-  [ -n "$found" ] || found=$(sacct --noheader --allocations --parsable2 --format=JobID --name="$run_id" \
-    --starttime=now-30days 2>/dev/null) || true
-  read -r found _ <<<"$found" || true
-  printf '%s' "${found%%_*}"
+  local found when job
+  export SLURM_TIME_FORMAT=%s
+  found=$(squeue --noheader --states=all --user="$(id -un)" --name="$run_id" --format='%V|%F') || return
+  # A job that ended is soon known to the accounting only, where there is one. A job that never started may then be known to
+  # nobody: one that did has made the link $run/id itself.
+  [ -n "$found" ] || found=$(sacct --noheader --allocations --parsable2 --format=Submit,JobID --name="$run_id" \
+    --starttime=now-30days 2>/dev/null) || no_accounting || return
+  while IFS='|' read -r when job; do
+    case $when in *[!0-9]*) ;; *) [ "${when:-0}" -ge "$1" ] || continue ;; esac
+    [ -z "$job" ] || printf '%s %s\n' "$when" "${job%%[_+]*}"
+  done <<<"$found" | sort -n | cut -d ' ' -f 2 | uniq
 }
+
+# Whether sacct failed because there is nothing to ask, and not because nobody answers.
+no_accounting() {
+  command -v sacct >/dev/null || return 0
+  case $(sacct --noheader 2>&1) in *"is disabled"*) ;; *) return 1 ;; esac
+}
+
+withdraw() { scancel "$1"; }
 
 # Whether sbatch said a plain no. Whatever else it said, the controller may have taken the job all the same.
 refused() {
@@ -214,10 +225,14 @@ refused() {
   words=$(<"$1")
   case $words in
     *"timed out"* | *"Unable to contact"* | *"Zero Bytes"* | *"onnection"* | *"printed no job id"*) return 1 ;;
+    *"uthentication"* | *"essage receive"* | *"essage send"* | *"Transport"* | *"standby"* | *"temporarily"*) return 1 ;;
     *"error:"* | *"fatal:"* | *"not found"*) return 0 ;;
     *) return 1 ;;
   esac
 }
+
+# Whether no controller could be connected to, so that none can have the job.
+never_left() { grep -q 'connect failure' -- "$1"; }
 
 json() {
   local text=$1
@@ -232,59 +247,101 @@ answer() {
   printf 'HPCDEPLOY {"run": "%s", "job_id": "%s", "already": %s, "folder": %s}\n' "$run_id" "$1" "$2" "$(json "$run")" || true
 }
 
-note_id() {
-  printf '%s\n' "$1" | write "$run/id"
-  sync -- "$run/id" "$run" 2>/dev/null || true
-}
-
-# Asks until the scheduler had time to show a job that it took just before the connection was cut.
-look_up_patiently() {
-  local pause
-  for pause in 0 2 3; do
-    sleep "$pause"
-    job_id=$(look_up) || return 1
-    [ -z "$job_id" ] || return 0
+# Which job is the run's is said by a link, $run/id -> NUMBER: it is made whole or not at all, by one only, on network file
+# systems too, and on a full disk (symlink(2)). Makes it point to the first of the jobs "$@" unless it is there already, and
+# takes back every other one: two calls may both have submitted where a file system's locks hold on one machine only.
+settle() {
+  local job
+  ln -sT -- "$1" "$run/id" 2>/dev/null || true
+  job_id=$(readlink -- "$run/id") || { job_id=$1 && say "the job's number could not be noted in $run; make room there"; }
+  sync -- "$run" 2>/dev/null || true
+  for job in "$@"; do
+    [ "$job" = "$job_id" ] || { say "the run has job $job_id; taking job $job back" && withdraw "$job" >&2; } || true
   done
 }
 
-if [ -s "$run/id" ]; then
+# Reads a time (seconds since 1970) that a file holds, 0 where there is none: a crash may have left the file empty.
+time_in() {
+  local text=""
+  [ ! -s "$1" ] || read -r text <"$1" || true
+  case $text in '' | *[!0-9]*) echo 0 ;; *) echo "$text" ;; esac
+}
+
+# Sets jobs to those that bear the run's name. Daemons do not talk to each other when their clocks are five minutes apart
+# (munge(7), TTL), so that one from well before the first attempt bears it by chance: somebody chose an old run's id again.
+ask_scheduler() {
+  local found since
+  since=$(($(time_in "$run/submitting") - 600))
+  found=$(look_up "$since") || return
+  read -r -d '' -a jobs <<<"$found" || true
+}
+
+# Asks until the scheduler had time to show a job that it took just before the connection was cut. A request that was not
+# answered may be on its way for longer.
+ask_patiently() {
+  local pause pauses=(0 2 3)
+  [ $(($(date +%s) - $(time_in "$run/unanswered"))) -ge 60 ] || pauses+=(5 10 10 15 15)
+  for pause in "${pauses[@]}"; do
+    sleep "$pause"
+    ask_scheduler || return
+    [ "${#jobs[@]}" = 0 ] || return 0
+  done
+}
+
+if job_id=$(readlink -- "$run/id"); then
   say "run $run_id was submitted before"
-  answer "$(<"$run/id")" true
+  answer "$job_id" true
   return
 fi
 
+jobs=()
+earlier=false
 if [ -e "$run/submitting" ]; then
+  earlier=true
   say "an earlier call was cut off while submitting; asking the scheduler"
-  look_up_patiently || die 13 "the scheduler could not be asked whether it has run $run_id"
-  if [ -n "$job_id" ]; then
-    note_id "$job_id"
-    answer "$job_id" true
-    return
-  fi
+  ask_patiently || die 13 "the scheduler could not be asked whether it has run $run_id"
+elif [ "${1-}" = again ]; then
+  ask_scheduler || die 13 "the scheduler could not be asked whether it has run $run_id"
+fi
+if [ "${#jobs[@]}" != 0 ]; then
+  settle "${jobs[@]}"
+  answer "$job_id" true
+  return
 fi
 
 ensure_image
+
+# No "||" behind these: it would let them go on after a failure (bash(1), set -e).
+trap 'die 10 "cannot write to $run; make room there (a full disk, or your quota). Nothing was submitted"' EXIT
 write_job
-: >"$run/submitting"
+: >"$run/submit.err"
+[ -e "$run/submitting" ] || date +%s | write "$run/submitting"
+trap - EXIT
 sync -- "$run/submitting" "$run" 2>/dev/null || true
 
-if job_id=$(submit_job 2>"$run/submit.err"); then
-  cat -- "$run/submit.err" >&2 || true
-else
-  cat -- "$run/submit.err" >&2 || true
-  # The scheduler may have taken the job and its answer got lost: ask before believing the failure.
-  look_up_patiently || die 13 "submitting failed, and the scheduler could not be asked whether it took the job"
-  if [ -z "$job_id" ]; then
-    if refused "$run/submit.err"; then
-      rm -f -- "$run/submitting"
-      die 12 "slurm refused the job; its own words are above"
-    fi
-    die 13 "slurm did not answer, and does not show the job yet"
+# From here on nothing ends this by itself: each way out says what is known of the job.
+set +e
+job_id=$(submit_job 2>"$run/submit.err")
+code=$?
+cat -- "$run/submit.err" >&2
+if [ "$code" = 0 ]; then
+  # What an earlier call sent may have come in after all.
+  ! "$earlier" || ask_scheduler
+  [ "${#jobs[@]}" != 0 ] || jobs=("$job_id")
+# The scheduler may have taken the job and its answer got lost: it is asked before a failure is believed.
+elif refused "$run/submit.err"; then
+  ask_scheduler || die 13 "submitting failed, and the scheduler could not be asked whether it took the job"
+  if [ "${#jobs[@]}" = 0 ]; then
+    rm -f -- "$run/submitting" "$run/unanswered"
+    die 12 "slurm refused the job; its own words are above"
   fi
+elif ! ask_patiently || [ "${#jobs[@]}" = 0 ]; then
+  never_left "$run/submit.err" || date +%s >"$run/unanswered"
+  die 13 "slurm did not say whether it took the job, and does not show it now; its own words are above"
 fi
-note_id "$job_id"
+settle "${jobs[@]}"
 say "submitted as job $job_id"
 answer "$job_id" false
 }
 # Read to its end before the first command runs: a script that was cut on its way does nothing.
-main </dev/null
+main "$@" </dev/null

@@ -252,6 +252,7 @@ def test_the_labs_own_file_is_read(tmp_path: Path, environ: dict[str, str]) -> N
         ssh_config=str(lab.ssh_config),
         schedulers=("slurm", "htcondor"),
         root="$SCRATCH/hpcdeploy",
+        poll_interval=1,
         mirrors=(("ghcr.io", "localhost:5000"), ("docker.io/library", "localhost:5000/library")),
     )
 
@@ -294,7 +295,7 @@ def test_an_ssh_configuration_lies_at_home_or_beside_its_file(
             "clusters.hpc.ssh_config = 'x'",
             (
                 "clusters.hpc.ssh_config: unknown key; did you mean ssh-config? Known here: host, scheduler, schedulers,"
-                " root, ssh-config, gpu-form, memory-form, apptainer, setup, binds, mirrors, defaults"
+                " root, ssh-config, gpu-form, memory-form, apptainer, setup, poll-interval, binds, mirrors, defaults"
             ),
         ),
         (

@@ -23,11 +23,11 @@ run_ids=(hello-0123456789 train-0123456789)
 asked='12|hello-0123456789|1|-
 40|train-0123456789|100|-'
 
-section condor_q condor_q -nobatch -json -attributes ClusterId,ProcId,JobStatus,HoldReason,HoldReasonCode,RemoteHost,JobCurrentStartDate \
+section condor_q condor_q -nobatch -json -attributes ClusterId,ProcId,JobStatus,HoldReason,HoldReasonCode,HoldReasonSubCode,RemoteHost,JobCurrentStartDate,NumJobStarts,LastRejMatchReason \
   -constraint 'member(ClusterId, {12, 40})'
 
 # Of each task what it went through since it last began, and nothing of one that is known to have ended. The lines of an event
-# that count: where it runs, how it ended, why it was removed.
+# that count: where it runs, how it ended, why it was held or removed.
 events() {
   local run logs=()
   for run in "${run_ids[@]}"; do [ ! -r "$runs/$run/events.log" ] || logs+=("$runs/$run/events.log"); done
@@ -51,9 +51,9 @@ events() {
       if (wanted) text[key] = (code == "001" ? "" : text[key]) $0 "\n"
       next
     }
-    wanted && (/^[ \t]SlotName: / || code == "005" && /^[ \t]\([01]\) (Normal|Abnormal) termination/ || code == "009" && /^[ \t]/) {
-      text[key] = text[key] $0 "\n"
-    }
+    !wanted { next }
+    /^[ \t]SlotName: / || code == "009" && /^[ \t]/ || code == "012" && /^[ \t]Code [0-9]/ ||
+    code == "005" && /^[ \t]\([01]\) (Normal|Abnormal) termination/ { text[key] = text[key] $0 "\n" }
     END { for (i = 1; i <= tasks; i++) printf "%s", text[order[i]] }' - "${logs[@]}"
 }
 section events events

@@ -8,6 +8,7 @@ from hpcdeploy.job import Bind
 SchedulerName = Literal["slurm", "htcondor"]
 GpuForm = Literal["gres", "gpus-per-node", "gpus"]
 MemoryForm = Literal["mem", "mem-per-cpu", "mem-per-gpu"]
+HtcondorContainer = Literal["universe", "singularity-image", "apptainer"]
 
 LOCAL = "local"
 """The ``host`` of a cluster whose login node is this machine: no SSH is used."""
@@ -20,8 +21,10 @@ class Cluster:
     ``host`` is any ``Host`` of the person's SSH configuration, or ``"local"``; ``ssh_config`` names another configuration
     file, as ``ssh -F`` does. ``schedulers`` are those it has, the default first. ``root`` is hpcdeploy's folder there,
     seen by login and compute nodes alike; ``$VAR`` in it is expanded on the login node. ``gpu_form`` and ``memory_form``
-    choose the one way of asking that the site wants (Slurm refuses two at once). ``setup`` are shell lines that bring
-    Apptainer into reach (``module load apptainer``), run on the login node and in jobs. ``apptainer`` is the program.
+    choose the one way of asking that the site wants (Slurm refuses two at once). ``htcondor_container`` is who starts the
+    container: HTCondor's container universe, a worker that reads ``+SingularityImage``, or the job itself. ``setup`` are
+    shell lines that bring Apptainer into reach (``module load apptainer``), run on the login node and in jobs. ``apptainer``
+    is the program.
     ``poll_interval`` is the least time between two questions of where jobs are, in seconds.
     ``mirrors`` say which registry to ask in place of another (``("ghcr.io", "localhost:5000")``).
     """
@@ -33,6 +36,7 @@ class Cluster:
     ssh_config: str | None = None
     gpu_form: GpuForm = "gres"
     memory_form: MemoryForm = "mem"
+    htcondor_container: HtcondorContainer = "universe"
     apptainer: str = "apptainer"
     setup: tuple[str, ...] = ()
     poll_interval: int = 10

@@ -2,12 +2,31 @@
 write_job() {
   local work=[= workdir or '"$run/output"' =]
   case $run$work in
-    *\$\(* | *\"*) die 10 "the path $run or $work holds \$( or a double quote, which a submit description cannot say" ;;
+    *\$\(* | *\"*[= ' | *,*' if container == "singularity-image" =]) die 10 "the path $run or $work holds \$( or a double quote[= ' or a comma' if container == "singularity-image" =], which a submit description cannot say" ;;
   esac
   write "$run/program.sh" <<'[= end_of_job =]'
 [= program =]
 [= end_of_job =]
   chmod 0755 "$run/program.sh"
+[% if container != "universe" %]
+[% set starter = "job.sh" if container == "apptainer" else "inside.sh" %]
+  write "$run/[= starter =]" <<'[= end_of_job =]'
+[% include "htcondor_templates/" ~ starter %]
+[= end_of_job =]
+  chmod 0755 "$run/[= starter =]"
+[% endif %]
+[% if container == "apptainer" %]
+  # HTCondor gives a job none of the login node's variables: what names a folder by one is expanded here. --mount, unlike --bind,
+  # can name every path: its fields are quoted as in CSV (apptainer exec --help).
+  field() { printf '"%s=%s"' "$1" "${2//\"/\"\"}"; }
+  local binds="" from to
+[% for bind in binds %]
+  from=[= bind.source | path =]
+  to=[= bind.destination | path =]
+  binds+="type=bind,$(field source "$from"),$(field destination "$to")[= ',ro' if bind.read_only =]"$'\n'
+[% endfor %]
+  printf '%s' "$binds" | write "$run/binds"
+[% endif %]
 [% if array and not workdir %]
   local task
   for ((task = 0; task < [= tasks =]; task++)); do mkdir -p "$run/output/$task"; done

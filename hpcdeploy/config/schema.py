@@ -3,7 +3,7 @@
 import re
 from typing import Any, get_args
 
-from hpcdeploy.cluster import GpuForm, MemoryForm, SchedulerName
+from hpcdeploy.cluster import GpuForm, HtcondorContainer, MemoryForm, SchedulerName
 from hpcdeploy.config.directives import htcondor_key, htcondor_value, slurm_key, slurm_value
 from hpcdeploy.config.found import found
 from hpcdeploy.config.image_schema import COMMAND, ENVIRONMENT, IMAGE, LINE, SHELL_LINES
@@ -136,6 +136,7 @@ CLUSTER = Table(
         Key(name="ssh-config", kind=LINE),
         Key(name="gpu-form", kind=Leaf(choice(get_args(GpuForm)))),
         Key(name="memory-form", kind=Leaf(choice(get_args(MemoryForm)))),
+        Key(name="htcondor-container", kind=Leaf(choice(get_args(HtcondorContainer)))),
         Key(name="apptainer", kind=LINE),
         Key(name="setup", kind=SHELL_LINES),
         Key(name="poll-interval", kind=Leaf(time)),

@@ -74,6 +74,14 @@ CONDOR_TRAIN = Job(
     array=Array(size=100, throttle=10),
     htcondor=(("+WantGPULab", "true"), ("gpus_minimum_capability", "8.0")),
 )
+CONDOR_SITE = Job(
+    name="site",
+    image="train",
+    command=NASTY,
+    resources=Resources(gpus=1, gpu_memory=40960, gpu_capability=("8.0", "")),
+    binds=TRAIN.binds,
+    workdir="$WORK/my data",
+)
 
 
 def run_of(job: Job, scheduler: SchedulerName = "slurm", *, job_id: str = "", run_id: str = "") -> Run:

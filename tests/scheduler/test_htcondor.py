@@ -197,5 +197,22 @@ def test_a_clusters_own_binds_are_not_left_out_in_silence_either() -> None:
         commands(PLAIN, Cluster(name="c", binds=(Bind(source="/data"),)), "j-1")
 
 
+def test_binds_are_for_clusters_where_the_job_itself_starts_apptainer() -> None:
+    job = Job(name="j", image="i", binds=(Bind(source="/data"),))
+    with pytest.raises(ConfigError, match="htcondor-container"):
+        commands(job, Cluster(name="c", htcondor_container="singularity-image"), "j-1")
+    assert commands(job, Cluster(name="c", htcondor_container="apptainer"), "j-1")
+
+
+def test_no_submit_command_stands_twice_since_the_later_would_replace_the_earlier() -> None:
+    own = (("Requirements", "A || B"), ("transfer_input_files", "x, y"), ("rank", "Memory"))
+    cluster = Cluster(name="c", htcondor_container="singularity-image")
+    said = commands(Job(name="j", image="i", htcondor=own), cluster, "j-1")
+    names = [name.lower() for name, _ in said]
+    assert len(names) == len(set(names))
+    assert dict(said)["requirements"].endswith(" && (A || B)")
+    assert dict(said)["transfer_input_files"] == "$(run_folder)/program.sh, $(image_file), x, y"
+
+
 def test_an_array_without_a_throttle_is_materialized_at_once() -> None:
     assert "max_materialize" not in dict(commands(Job(name="j", image="i", array=Array(size=5)), CLUSTER, "j-1"))

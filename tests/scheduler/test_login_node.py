@@ -5,11 +5,23 @@ from pathlib import Path
 
 import pytest
 
-from hpcdeploy.cluster import Cluster, SchedulerName
+from hpcdeploy.cluster import Cluster, HtcondorContainer, SchedulerName
 from hpcdeploy.job import After, Job, Predecessor
 from hpcdeploy.login_node import SHELL
 from hpcdeploy.scheduler.login_node import Delivery, cancelling, following, packing, reading_logs, receiving, submission
-from tests.scheduler.samples import BROUGHT, CACHED, CLUSTER, CONDOR_TRAIN, DELIVERY, PARCEL, PLAIN, SITE, TRAIN, run_of
+from tests.scheduler.samples import (
+    BROUGHT,
+    CACHED,
+    CLUSTER,
+    CONDOR_SITE,
+    CONDOR_TRAIN,
+    DELIVERY,
+    PARCEL,
+    PLAIN,
+    SITE,
+    TRAIN,
+    run_of,
+)
 
 GOLDEN = Path(__file__).parent / "golden"
 LOOPBACK = Delivery(sha256="ab" * 32, reference=f"oras://localhost:5000/train@sha256:{'cd' * 32}", size=1, plain_http=True)
@@ -25,6 +37,13 @@ SUBMISSIONS: dict[str, tuple[SchedulerName, Job, Cluster, Delivery]] = {
     "slurm-train": ("slurm", TRAIN, SITE, DELIVERY),
     "htcondor-plain": ("htcondor", PLAIN, CLUSTER, LOOPBACK),
     "htcondor-train": ("htcondor", CONDOR_TRAIN, CLUSTER, DELIVERY),
+    "htcondor-singularity-image": (
+        "htcondor",
+        CONDOR_TRAIN,
+        replace(CLUSTER, htcondor_container="singularity-image"),
+        DELIVERY,
+    ),
+    "htcondor-apptainer": ("htcondor", CONDOR_SITE, replace(SITE, htcondor_container="apptainer"), DELIVERY),
 }
 
 
@@ -118,8 +137,26 @@ def test_an_image_that_is_nowhere_is_said_before_anything_is_submitted(tmp_path:
     assert not (tmp_path / "hpcdeploy" / "runs" / run_of(PLAIN).id / "submitting").exists()
 
 
-def test_apptainer_is_never_wrapped_in_apptainer_under_htcondor() -> None:
-    text = submission(run_of(CONDOR_TRAIN, "htcondor"), CONDOR_TRAIN, CLUSTER, CACHED)
+@pytest.mark.parametrize("container", ["universe", "singularity-image"])
+def test_apptainer_is_never_wrapped_in_apptainer_under_htcondor(container: HtcondorContainer) -> None:
+    cluster = replace(CLUSTER, htcondor_container=container)
+    text = submission(run_of(CONDOR_TRAIN, "htcondor"), CONDOR_TRAIN, cluster, CACHED)
     job = text[text.index("<<'HPCDEPLOY_END") :]
     assert "apptainer exec" not in job
     assert "apptainer run" not in job
+    assert "--nv" not in job
+
+
+@pytest.mark.parametrize("container", ["universe", "singularity-image", "apptainer"])
+def test_no_variable_of_apptainers_stands_in_a_submit_description(container: HtcondorContainer) -> None:
+    text = submission(run_of(PLAIN, "htcondor"), PLAIN, replace(CLUSTER, htcondor_container=container), CACHED)
+    description = text[text.index("universe ") : text.index("\nqueue ")]
+    assert "APPTAINER" not in description
+    assert "environment" not in description
+
+
+def test_an_attribute_is_quoted_and_a_command_is_not() -> None:
+    universe = submission(run_of(PLAIN, "htcondor"), PLAIN, CLUSTER, CACHED)
+    assert "\ncontainer_image         = $(image_file)\n" in universe
+    image = submission(run_of(PLAIN, "htcondor"), PLAIN, replace(CLUSTER, htcondor_container="singularity-image"), CACHED)
+    assert f'\n+SingularityImage       = "./{CACHED.sha256}.sif"\n' in image

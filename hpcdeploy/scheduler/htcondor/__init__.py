@@ -16,7 +16,7 @@ JOB_TEMPLATE = "job.sub"
 
 def job_values(job: Job, cluster: Cluster, run_id: str) -> Mapping[str, object]:
     """Give what ``htcondor_templates/`` needs to write `job`."""
-    return {"commands": lines(commands(job, cluster, run_id))}
+    return {"commands": lines(commands(job, cluster, run_id)), "container": cluster.htcondor_container}
 
 
 def follow_values() -> Mapping[str, object]:

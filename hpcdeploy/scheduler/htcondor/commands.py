@@ -3,6 +3,7 @@
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import Job
+from hpcdeploy.scheduler.htcondor.containers import refuse_binds, with_container
 from hpcdeploy.scheduler.htcondor.gpus import gpu_commands
 from hpcdeploy.scheduler.htcondor.submit_language import Command, one_line
 
@@ -26,14 +27,9 @@ def commands(job: Job, cluster: Cluster, run_id: str) -> list[Command]:
             raise ConfigError(
                 f"job {job.name!r} asks for {name.replace('_', '-')} = {getattr(wanted, name)!r}: {why}; {advice}"
             )
-    if job.binds or cluster.binds:
-        who = f"job {job.name!r}" if job.binds else f"cluster {cluster.name!r}"
-        raise ConfigError(
-            f"{who} has binds: HTCondor's container universe lets only the site bind folders; "
-            'use file transfer (htcondor = { transfer_input_files = "..." }), or ask the site'
-        )
+    refuse_binds(job, cluster)
     if wanted.nodes > 1:
-        raise ConfigError(f"job {job.name!r} asks for {wanted.nodes} nodes: HTCondor's container universe runs on one")
+        raise ConfigError(f"job {job.name!r} asks for {wanted.nodes} nodes: HTCondor starts a container on one")
     if job.after:
         raise ConfigError(
             f"job {job.name!r} waits for other runs (after): HTCondor has no word for that between two submissions"
@@ -51,4 +47,5 @@ def commands(job: Job, cluster: Cluster, run_id: str) -> list[Command]:
         lines.append(("accounting_group", one_line("account", wanted.account)))
     if job.array and job.array.throttle:
         lines.append(("max_materialize", str(job.array.throttle)))
-    return lines + [(name, "true" if value is True else one_line(name, str(value))) for name, value in job.htcondor]
+    free = [(name, "true" if value is True else one_line(name, str(value))) for name, value in job.htcondor]
+    return lines + with_container(free, cluster)

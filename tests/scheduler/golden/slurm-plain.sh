@@ -52,17 +52,9 @@ flock --nonblock "$run_lock" || {
 sha256=abababababababababababababababababababababababababababababababab
 image=$root/images/$sha256.sif
 
-pull_image() {
-  die 11 "the image $sha256 is not in $root/images, and it was never pushed to a registry: run 'hpcdeploy push', then submit again"
-}
-
 ensure_image() {
-  local image_lock
   [ ! -e "$image" ] || return 0
-  exec {image_lock}>"$root/images/.$sha256.lock"
-  flock --nonblock "$image_lock" || { say "another run is pulling the image; waiting for it"; flock "$image_lock"; }
-  [ -e "$image" ] || pull_image
-  exec {image_lock}>&-
+  die 11 "the image $sha256 is not in $root/images, and it was never pushed to a registry: run 'hpcdeploy push', then submit again"
 }
 
 # How Slurm is spoken to: write_job, submit_job, look_up, withdraw, refused, never_left.

@@ -88,8 +88,8 @@ pull_image() {
 }
 
 ensure_image() {
-  local image_lock
   [ ! -e "$image" ] || return 0
+  local image_lock
   exec {image_lock}>"$root/images/.$sha256.lock"
   flock --nonblock "$image_lock" || { say "another run is pulling the image; waiting for it"; flock "$image_lock"; }
   [ -e "$image" ] || pull_image

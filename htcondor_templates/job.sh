@@ -1,0 +1,30 @@
+#!/bin/bash
+# Starts the container of run [= run_id =] on a worker, written by hpcdeploy [= version =]. Its arguments are those of program.sh:
+# the task's number and the cluster id first.
+set -u
+run=$(dirname -- "$0")
+image=${run%/runs/*}/images/[= sha256 =].sif
+if [ ! -r "$image" ] || [ ! -r "$run/program.sh" ]; then
+  echo "this worker, $(uname -n), does not see $image: its site says htcondor-container = \"apptainer\", which wants one file system for all" >&2
+  exit 1
+fi
+
+[% for line in setup %]
+[= line =]
+[% endfor %]
+# Nothing of the worker's own Python may shine through into the container.
+unset PYTHONPATH PYTHONHOME PYTHONUSERBASE LD_PRELOAD
+# Apptainer's temporary files and cache: in the job's own scratch folder, which HTCondor takes away.
+scratch=${_CONDOR_SCRATCH_DIR:?is not set: HTCondor starts this}
+mkdir -p "$scratch/.apptainer/cache"
+export [= prefix =]_TMPDIR="$scratch/.apptainer" [= prefix =]_CACHEDIR="$scratch/.apptainer/cache"
+
+field() { printf '"%s=%s"' "$1" "${2//\"/\"\"}"; }
+mounts=()
+for folder in "$run" "$PWD" "$scratch"; do
+  mounts+=(--mount "type=bind,$(field source "$folder"),$(field destination "$folder")")
+done
+while IFS= read -r bind; do mounts+=(--mount "$bind"); done <"$run/binds"
+
+# The container is what HTCondor signals, and its exit code the job's.
+exec [= apptainer | word =] exec --no-eval[= ' --nv' if gpus =] --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$@"

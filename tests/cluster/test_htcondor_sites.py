@@ -1,0 +1,133 @@
+"""HTCondor as sites run it: who starts the container, where the image comes from, what a GPU must be able to do."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from hpcdeploy.cluster import Cluster
+from hpcdeploy.flows.connections import Connections
+from hpcdeploy.job import Array, Bind, Job, Resources
+from hpcdeploy.lab.inside import inside
+from hpcdeploy.lab.state import Lab
+from hpcdeploy.run import Run, RunStatus, State
+from hpcdeploy.scheduler.login_node import Delivery
+from hpcdeploy.store import Store
+from tests.cluster.condor_pool import pool
+from tests.cluster.driving import output_of, submit_job, wait_for
+from tests.conftest import OWN
+
+ENVIRONMENT = ("python3", "-c", "import json, os; print(json.dumps(dict(os.environ, PWD=os.getcwd())))")
+
+
+@pytest.fixture(scope="module")
+def other_pool(lab: Lab) -> Iterator[str]:
+    with pool(lab, f"{lab.scratch}/{OWN}/pool") as line:
+        yield line
+
+
+@pytest.fixture
+def site(other_pool: str, cluster: Cluster) -> Cluster:
+    """Give the second pool as a cluster."""
+    return replace(cluster, setup=(other_pool,), schedulers=("htcondor",))
+
+
+def ended(job: Job, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store) -> RunStatus:
+    run = submit_job(job, "htcondor", cluster, delivery, connections, store).run
+    return wait_for(run, cluster, connections, store)
+
+
+def attributes(lab: Lab, cluster: Cluster, run: Run) -> dict[str, object]:
+    """Ask the schedd what it knows of a job that has ended."""
+    line = "; ".join((*cluster.setup, f"condor_history -json -limit 1 {run.job_id}"))
+    answer = inside(lab, ["bash", "-c", line], user=lab.user)
+    [found] = json.loads(answer.stdout)
+    return dict(found)
+
+
+@pytest.mark.parametrize("container", ["universe", "singularity-image", "apptainer"])
+def test_whoever_starts_the_container_the_program_runs_in_it_with_its_gpu(
+    container: str,
+    lab: Lab,
+    site: Cluster,
+    delivery: Delivery,
+    connections: Connections,
+    store: Store,
+) -> None:
+    cluster = replace(site, htcondor_container=container)  # type: ignore[arg-type]
+    wanted = Resources(gpus=1, memory=200, disk=1000, gpu_memory=40_000, gpu_capability=("7.5", "9.0"))
+    job = Job(name="sees", image="test", command=ENVIRONMENT, resources=wanted)
+    status = ended(job, cluster, delivery, connections, store)
+    assert (status.state, status.exit_code) == (State.COMPLETED, 0)
+    seen = json.loads(output_of(status, cluster, connections))
+    assert delivery.sha256 in seen["APPTAINER_CONTAINER"]
+    assert seen["CUDA_VISIBLE_DEVICES"].startswith("GPU-")
+    known = attributes(lab, cluster, status.run)
+    assert known["JobUniverse"] == 5
+    assert "GPUsMinMemory" in str(known["RequireGPUs"])
+    assert "APPTAINER" not in str(known.get("Environment", "")) + str(known.get("Env", ""))
+
+
+@pytest.mark.parametrize(
+    "wanted", [{"gpu_memory": 80_000}, {"gpu_capability": ("9.0", "")}, {"gpu_capability": ("7.0", "7.5")}], ids=str
+)
+def test_a_gpu_that_cannot_do_what_is_asked_is_not_given(
+    wanted: dict[str, object], lab: Lab, site: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    resources = Resources(gpus=1, **wanted)  # type: ignore[arg-type]
+    job = Job(name="choosy", image="test", command=("true",), resources=resources)
+    run = submit_job(job, "htcondor", site, delivery, connections, store).run
+    line = "; ".join((*site.setup, f"condor_q -better-analyze {run.job_id}; condor_rm {run.job_id}"))
+    said = inside(lab, ["bash", "-c", line], user=lab.user).stdout.decode()
+    assert "No machines matched" in said or "0 are able to run your job" in said, said
+
+
+def test_binds_and_the_working_folder_work_where_the_job_starts_apptainer(
+    lab: Lab, site: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    made = inside(
+        lab, ["bash", "-c", f"mkdir -p '{lab.scratch}/{OWN}/a b' && echo 42 >'{lab.scratch}/{OWN}/a b/x'"], user=lab.user
+    )
+    assert made.returncode == 0
+    cluster = replace(site, htcondor_container="apptainer", root=f"$SCRATCH/{OWN}/with a blank")
+    job = Job(
+        name="binds",
+        image="test",
+        command=("sh", "-c", "pwd; cat /mnt/x; mkdir -p deep; cp /mnt/x deep/y; echo no >/mnt/z"),
+        binds=(Bind(source=f"$SCRATCH/{OWN}/a b", destination="/mnt", read_only=True),),
+        workdir=f"$SCRATCH/{OWN}/a b",
+    )
+    status = ended(job, cluster, delivery, connections, store)
+    assert status.exit_code
+    assert output_of(status, cluster, connections).splitlines() == [f"{lab.scratch}/{OWN}/a b", "42"]
+    assert inside(lab, ["cat", f"{lab.scratch}/{OWN}/a b/deep/y"], user=lab.user).stdout == b"42\n"
+
+
+def test_a_persons_own_requirements_and_input_files_stand_beside_the_images(
+    lab: Lab, site: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    made = inside(lab, ["bash", "-c", f"echo 42 >{lab.scratch}/{OWN}/input"], user=lab.user)
+    assert made.returncode == 0
+    cluster = replace(site, htcondor_container="singularity-image")
+    job = Job(
+        name="beside",
+        image="test",
+        command=("sh", "-c", "cat input; echo made >made.txt"),
+        array=Array(size=2),
+        htcondor=(("transfer_input_files", f"{lab.scratch}/{OWN}/input"), ("Requirements", "TARGET.Cpus >= 1")),
+    )
+    status = ended(job, cluster, delivery, connections, store)
+    assert [task.exit_code for task in status.tasks] == [0, 0]
+    assert output_of(status, cluster, connections, 1) == "42\n"
+    files = inside(lab, ["ls", f"{status.run.folder}/output/1"], user=lab.user)
+    assert files.stdout == b"made.txt\n"
+
+
+def test_a_pool_that_does_not_know_the_attribute_runs_nothing_outside_of_the_container(
+    cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    job = Job(name="naked", image="test", command=("sh", "-c", "echo ran"))
+    status = ended(job, replace(cluster, htcondor_container="singularity-image"), delivery, connections, store)
+    assert (status.state, status.exit_code) == (State.FAILED, 1)
+    assert output_of(status, cluster, connections) == ""

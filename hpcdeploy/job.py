@@ -21,6 +21,28 @@ class Bind:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Code:
+    """A folder of this machine that a job brings along, for its program to run.
+
+    ``source`` is relative to the project's folder, or from ``/`` or ``~/`` on. ``destination`` is where the program finds it:
+    absolute in the container, or relative to the working folder; empty: ``/code``, and ``code`` where nothing can be mounted.
+    More than ``limit`` (in MiB) is taken for a mistake.
+    """
+
+    source: str = "."
+    destination: str = ""
+    limit: int = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """A file or folder of this machine that a job brings along; ``source`` and ``destination`` as in `Code`."""
+
+    source: str
+    destination: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Array:
     """Tasks ``0 .. size - 1``, at most ``throttle`` of them at once (0: as many as there is room for)."""
 

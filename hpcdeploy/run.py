@@ -71,7 +71,7 @@ class Run:
 
     ``id`` is also the job's name in the scheduler; ``job_id`` is the scheduler's own number, empty until it is known.
     ``tasks`` is how many there are; ``folder`` is the run's folder on the cluster. ``sha256`` is the image's.
-    ``submitted`` is in seconds since 1970.
+    ``submitted`` is in seconds since 1970. ``workdir`` and ``outputs`` are the job's: where its files are, and which come home.
     """
 
     id: str
@@ -85,6 +85,8 @@ class Run:
     submitted: int
     job_id: str = ""
     folder: str = ""
+    workdir: str = ""
+    outputs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

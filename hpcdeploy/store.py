@@ -216,5 +216,6 @@ def _tasks_text(tasks: Sequence[TaskStatus]) -> str:
 def _status(run: str, tasks: str, asked: int) -> RunStatus:
     fields = json.loads(run)
     fields["command"] = tuple(fields["command"])
+    fields["outputs"] = tuple(fields.get("outputs", ()))
     known = tuple(TaskStatus(**{**task, "state": State(task["state"])}) for task in json.loads(tasks))
     return RunStatus(run=Run(**fields), tasks=known, asked=asked)

@@ -1,5 +1,6 @@
 """The verbs that follow runs: ``runs``, ``status``, ``wait``, ``logs``, ``fetch``, ``cancel``."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -122,32 +123,43 @@ def logs(
 
 def fetch(
     run: OneRun = None,
+    pattern: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[PATTERN]...", help="Only these of its output: 'plots/*.png'.", show_default=False),
+    ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="The folder to make; the run's id without this.", show_default=False),
+        typer.Option("-o", "--output", help="The folder to bring it to; the run's id without this.", show_default=False),
     ] = None,
     json: AsJson = False,
 ) -> None:
-    """Bring home what a run wrote: its output files and its logs."""
+    """Bring home what a run wrote, its output and its logs; again: only what is not here yet, or has changed."""
     from hpcdeploy.cli.place import connections, here
+    from hpcdeploy.config.bringing import output_pattern
     from hpcdeploy.flows import fetch as flow
 
+    patterns = [output_pattern(words) for words in pattern or []]
     place = here()
     [known] = place.store.find([run] if run else [])
     destination = output or Path(known.run.id)
     with connections() as open_connections, show.transfer("fetching") as progress:
-        files = flow.fetch(
+        done = flow.fetch(
             known.run,
             destination,
             place.cluster(known.run.cluster),
             open_connections,
+            patterns=patterns,
             progress=progress,
             overrides=place.project.root,
         )
+    show.notes(done.notes)
     if json:
-        show.as_json({"run": known.run.id, "folder": str(destination), "files": [str(file) for file in files]})
-    else:
-        print("\n".join(map(str, files)))
+        files, brought = ([os.fspath(file) for file in several] for several in (done.files, done.brought))
+        show.as_json({"run": known.run.id, "folder": str(destination), "files": files, "brought": brought})
+        return
+    for file in done.files:
+        sys.stdout.buffer.write(os.fsencode(file) + b"\n")
+    show.say(f"{len(done.brought)} of {len(done.files)} files were brought; the others were here already")
 
 
 def cancel(

@@ -1,19 +1,33 @@
-"""Fetch: a run's output and logs, brought home in one archive and unpacked as a whole."""
+"""Fetch: a run's output and logs, brought home: what is not here yet or has changed, going on where it stopped."""
 
-import os
+import fcntl
+import secrets
 import shutil
-import tarfile
-import tempfile
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConfigError, SchedulerError
 from hpcdeploy.flows.connections import Connections
+from hpcdeploy.flows.fetch_pieces import PARTS, Asking, Bringing, place_for
+from hpcdeploy.flows.remote_files import PIECE, RemoteFile, groups, is_here, leads_out, read_listing
+from hpcdeploy.flows.snapshot import FETCHED
 from hpcdeploy.login_node import SHELL, read_answer
 from hpcdeploy.progress import Progress, ignore_progress
 from hpcdeploy.run import Run
-from hpcdeploy.scheduler.login_node import packing
-from hpcdeploy.transport.contract import Completed
+from hpcdeploy.scheduler.answers import read_answers
+from hpcdeploy.scheduler.login_node import listing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fetched:
+    """What a fetch did: the run's files that are here now, those among them that it brought, and what it left and why."""
+
+    files: tuple[Path, ...]
+    brought: tuple[Path, ...]
+    notes: tuple[str, ...] = ()
 
 
 def fetch(
@@ -22,76 +36,100 @@ def fetch(
     cluster: Cluster,
     connections: Connections,
     *,
+    patterns: Sequence[str] = (),
     progress: Progress = ignore_progress,
     overrides: Path | None = None,
-) -> list[Path]:
-    """Bring ``output/`` and ``logs/`` of `run` to the folder `destination`, which must not be there yet; list the files.
+) -> Fetched:
+    """Bring what `run` wrote to the folder `destination`: ``output/`` and ``logs/``, or of the output only `patterns`.
 
-    The folder appears whole or not at all. Raises `ConfigError` where it is there already, `SchedulerError` where the run's
-    folder is not, or holds what no archive may (a link out of it, a device). `overrides` is the folder of the project whose
-    own templates count.
+    A file that is here with the same size and time is left alone; each takes its name when it is whole. Raises `ConfigError`
+    where `destination` is there and is no such folder of this run, `SchedulerError` where the run's folder is not there.
+    `overrides` is the folder of the project whose own templates count.
     """
-    if destination.exists():
-        raise ConfigError(f"{destination} is there already; name another folder with --output, or move this one away")
-    transport = connections.to(cluster)
-    completed = transport.run(SHELL, stdin=packing(cluster, run, overrides=overrides).encode())
-    archive = _archive(completed, run, transport.where)
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{destination.name}-", dir=destination.parent) as temporary:
-        packed = Path(temporary) / "archive.tar"
-        try:
-            transport.get(archive, packed, progress=progress)
-        finally:
-            transport.run(["rm", "-f", "--", archive])
-        _unpack(packed, Path(temporary) / "run", run)
-        shutil.move(Path(temporary) / "run", destination)
-    return sorted(path for path in destination.rglob("*") if path.is_file())
+    ask = Asking(cluster, connections)
+    bases, found = _listed(run, patterns, ask, cluster, overrides)
+    notes = [f"left out: {file.place}, {why}" for file in found if (why := _unwanted(file))]
+    wanted = [file for file in found if not _unwanted(file)]
+    with _claimed(destination, run):
+        missing = [file for file in wanted if not is_here(file, destination)]
+        bringing = Bringing(destination, bases, ask, progress, sum(file.size for file in missing if file.kind == "f"))
+        for group in groups(file for file in missing if file.kind == "f"):
+            if group[0].size > PIECE:
+                bringing.large(group[0])
+            else:
+                bringing.small(group)
+        for file in missing:
+            if file.kind == "l":
+                _link(file, destination)
+        shutil.rmtree(destination / PARTS, ignore_errors=True)
+        moving = [file.place for file in missing if not is_here(file, destination)]
+    notes += [f"{place} changed while it was fetched; fetch again once it is still" for place in moving]
+    return Fetched(
+        files=tuple(sorted(destination / file.place for file in wanted)),
+        brought=tuple(sorted(destination / file.place for file in missing if file.place not in moving)),
+        notes=tuple(notes),
+    )
 
 
-def _archive(completed: Completed, run: Run, where: str) -> str:
-    """Return the path of the packed archive; `SchedulerError` with what was said where there is none."""
+def _listed(
+    run: Run, patterns: Sequence[str], ask: Asking, cluster: Cluster, overrides: Path | None
+) -> tuple[Mapping[str, str], list[RemoteFile]]:
+    """Return the folders that hold the run's files, by part, and the files; one round trip."""
+    fence = secrets.token_hex(8)
+    script = listing(cluster, run, tuple(patterns), fence, overrides=overrides)
+    completed = ask.run(SHELL, script.encode("utf-8", "surrogateescape"))
     said = completed.stderr.decode("utf-8", "replace").strip()
     try:
         answer = read_answer(completed.stdout)
     except ValueError as error:
         answer, said = None, f"{error}; {said}"
     if completed.exit_code or answer is None:
-        raise SchedulerError(f"the output of run {run.id} could not be packed on {where}: {said}")
-    return str(answer["archive"])
+        raise SchedulerError(f"the files of run {run.id} could not be listed on {ask.where}: {said}")
+    sections = read_answers(completed.stdout, fence)
+    files = [file for part, section in sections.items() for file in read_listing(part, section.text)]
+    return {part: str(base) for part, base in answer.items()}, files
 
 
-def _unpack(packed: Path, folder: Path, run: Run) -> None:
-    """Unpack files, folders and links that stay inside `folder`, and refuse everything else.
-
-    Python's own filters (PEP 706) came with 3.11.4; Debian 12 has 3.11.2. Links are made last, so that nothing is
-    ever written through one.
-    """
-    folder.mkdir()
-    links: list[tuple[Path, str]] = []
-    with tarfile.open(packed) as archive:
-        for member in archive:
-            target = _inside(folder, member.name, run)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if member.isdir():
-                target.mkdir(exist_ok=True)
-            elif member.issym():
-                _inside(folder, str(PurePosixPath(member.name).parent / member.linkname), run)
-                links.append((target, member.linkname))
-            elif source := archive.extractfile(member):
-                with source, target.open("xb") as file:
-                    shutil.copyfileobj(source, file)
-                target.chmod(0o755 if member.mode & 0o100 else 0o644)
-            else:
-                raise SchedulerError(f"the output of run {run.id} holds {member.name!r}, which is no file, folder or link")
-    for target, destination in links:
-        target.symlink_to(destination)
+def _unwanted(file: RemoteFile) -> str:
+    """Say why a file does not come home; empty where it does."""
+    if file.kind not in "fl":
+        return "which is no file, folder or link"
+    return "a link that leads out of the run's folder" if file.kind == "l" and leads_out(file) else ""
 
 
-def _inside(folder: Path, name: str, run: Run) -> Path:
-    """Return the place of `name` in `folder`; raises `SchedulerError` where it would be outside."""
-    whole = PurePosixPath(os.path.normpath(name))
-    if whole.is_absolute() or whole.parts[:1] == ("..",):
-        raise SchedulerError(
-            f"the output of run {run.id} holds {name!r}, which leads out of its folder; nothing was unpacked"
+@contextmanager
+def _claimed(destination: Path, run: Run) -> Iterator[None]:
+    """Make sure that `destination` is a folder of this run's, and ours alone for now."""
+    mark = destination / FETCHED
+    if destination.is_symlink() or (destination.exists() and not destination.is_dir()):
+        raise ConfigError(f"{destination} is there already, and is no folder; name another one with --output")
+    if destination.exists() and any(destination.iterdir()) and _marked(mark) not in {run.id, ""}:
+        raise ConfigError(
+            f"{destination} is there already, and not from fetching {run.id}; name another folder with --output, "
+            "or move this one away"
         )
-    return folder / whole
+    destination.mkdir(parents=True, exist_ok=True)
+    with mark.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(f"another fetch into {destination} is going on; wait for it, or name another") from error
+        file.seek(0)
+        if not file.read():
+            file.write(f"{run.id}\n")
+            file.flush()
+        yield
+
+
+def _marked(mark: Path) -> str | None:
+    """Return the run that a folder was fetched from, empty where that was not even written; None: it was not fetched."""
+    try:
+        return mark.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return None
+
+
+def _link(file: RemoteFile, destination: Path) -> None:
+    path = place_for(file, destination)
+    path.unlink(missing_ok=True)
+    path.symlink_to(file.link)

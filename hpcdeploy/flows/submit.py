@@ -46,6 +46,7 @@ def plan_run(job: Job, cluster: Cluster, scheduler: SchedulerName, delivery: Del
         tasks=job.array.size if job.array else 1,
         command=job.command,
         submitted=int(now),
+        workdir=job.workdir,
     )
 
 

@@ -163,10 +163,24 @@ def reading_logs(
     return _render("login_templates/logs.sh", values, overrides)
 
 
-def packing(cluster: Cluster, run: Run, *, overrides: Path | None = None) -> str:
-    """Render the script that packs a run's output and logs into one archive and prints where it lies."""
-    values = {**_place(cluster, run.scheduler), "run_id": run.id}
-    return _render("login_templates/pack.sh", values, overrides)
+def listing(cluster: Cluster, run: Run, patterns: tuple[str, ...], fence: str, *, overrides: Path | None = None) -> str:
+    """Render the script that lists what a run wrote: the files that `patterns` mean in each task's working folder.
+
+    Without `patterns` it is what the job's outputs say, or all that lies in the run's own folder; and the logs.
+    """
+    chosen = patterns or run.outputs
+    alone = [f"./{pattern}" for pattern in chosen] if run.tasks == 1 or run.workdir else []
+    of_tasks = [] if run.workdir else [f"./[0-9]*/{pattern}" for pattern in chosen]
+    nothing_said = () if run.workdir else (".",)
+    values = {
+        **_place(cluster, run.scheduler),
+        "run_id": run.id,
+        "workdir": shell.path(run.workdir) if run.workdir else "",
+        "patterns": (*alone, *of_tasks) if chosen else nothing_said,
+        "with_logs": not patterns,
+        "fence": fence,
+    }
+    return _render("login_templates/list.sh", values, overrides)
 
 
 def _place(cluster: Cluster, scheduler: SchedulerName) -> dict[str, object]:

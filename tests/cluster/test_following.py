@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy.cluster import Cluster, SchedulerName
-from hpcdeploy.errors import ConfigError, SchedulerError, WaitTimeoutError
+from hpcdeploy.errors import SchedulerError, WaitTimeoutError
 from hpcdeploy.flows import follow, logs
 from hpcdeploy.flows.cancel import cancel
 from hpcdeploy.flows.connections import Connections
@@ -78,11 +78,10 @@ def test_every_task_of_an_array_has_its_number_its_log_and_its_folder(
     status = wait_for(run, cluster, connections, store)
     assert [task.exit_code for task in status.tasks] == [0, 0, 1, 0]
     assert [output_of(status, cluster, connections, task) for task in range(4)] == [f"task {task}\n" for task in range(4)]
-    files = fetch(run, tmp_path / "home", cluster, connections)
+    done = fetch(run, tmp_path / "home", cluster, connections)
     assert (tmp_path / "home" / "output" / "3" / "made.txt").read_text() == "task 3\n"
-    assert (tmp_path / "home" / "logs" / "0.out") in files
-    with pytest.raises(ConfigError, match="is there already"):
-        fetch(run, tmp_path / "home", cluster, connections)
+    assert {tmp_path / "home" / "logs" / "0.out"} <= set(done.files) == set(done.brought)
+    assert fetch(run, tmp_path / "home", cluster, connections).brought == ()
 
 
 @BOTH

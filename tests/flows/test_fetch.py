@@ -1,31 +1,39 @@
-"""What an archive from a cluster may hold, and what it may not."""
+"""What comes home from a run's folder, how often, and what never does. The cluster is this machine."""
 
-import io
-import tarfile
+import os
+import subprocess
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Self
 
 import pytest
 
 from hpcdeploy.cluster import Cluster
-from hpcdeploy.errors import SchedulerError
+from hpcdeploy.errors import ConfigError, ConnectionLostError, SchedulerError
+from hpcdeploy.flows import fetch_pieces
 from hpcdeploy.flows.connections import Connections
-from hpcdeploy.flows.fetch import fetch
-from hpcdeploy.progress import Progress, ignore_progress
+from hpcdeploy.flows.fetch import Fetched, fetch
+from hpcdeploy.flows.remote_files import RemoteFile, groups, inside, leads_out, read_listing
+from hpcdeploy.run import Run
 from hpcdeploy.transport.contract import Completed, Input, Output, ignore_output
 from hpcdeploy.transport.local import LocalTransport
 from tests.scheduler.samples import PLAIN, run_of
 
-Entry = tuple[str, bytes, str]
+RUN = run_of(PLAIN)
+ODD = (
+    *("a b", "it's", '"quoted"', "$HOME", "$(id)", "new\nline", "naïve ☃", "-dash", "--help", "back\\slash", "*", "#hash"),
+    *("ü/deep er/ö", " leading", "trailing ", "tab\there", "x" * 150 + "/" + "y" * 150, "latin-\udce9", ".hidden"),
+)
 
 
-class PacksThis(LocalTransport):
-    """This machine, on which the packing script finds an archive that is already there."""
+class Watched(LocalTransport):
+    """This machine, whose commands are counted, and whose connection dies at those that are told."""
 
-    def __init__(self, archive: Path) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._archive = archive
+        self.commands: list[Sequence[str]] = []
+        self.dies_at: set[int] = set()
+        self.before: Callable[[int], None] = lambda _number: None
 
     def run(
         self,
@@ -36,58 +44,302 @@ class PacksThis(LocalTransport):
         on_stderr: Output = ignore_output,
         timeout: float | None = None,
     ) -> Completed:
-        if argv[0] == "bash":
-            return Completed(exit_code=0, stdout=f'HPCDEPLOY {{"archive": "{self._archive}"}}\n'.encode(), stderr=b"")
+        self.commands.append(argv)
+        number = len(self.commands)
+        self.before(number)
+        if number in self.dies_at:
+            raise ConnectionLostError("this machine: the connection died")
         return super().run(argv, stdin=stdin, on_stdout=on_stdout, on_stderr=on_stderr, timeout=timeout)
-
-    def get(self, remote: str, local: Path, *, progress: Progress = ignore_progress) -> None:
-        super().get(remote, local, progress=progress)
-
-    def __enter__(self) -> Self:
-        return self
 
 
 @pytest.fixture
-def bring(tmp_path: Path) -> Callable[[list[Entry]], Path]:
-    def bring_home(entries: list[Entry]) -> Path:
-        archive = tmp_path / "archive.tar"
-        with tarfile.open(archive, "w") as tar:
-            for name, content, link in entries:
-                member = tarfile.TarInfo(name)
-                member.size = len(content)
-                if link == "fifo":
-                    member.type = tarfile.FIFOTYPE
-                elif link:
-                    member.type, member.linkname, member.size = tarfile.SYMTYPE, link, 0
-                tar.addfile(member, io.BytesIO(content))
-        with Connections(lambda _: PacksThis(archive)) as connections:
-            fetch(run_of(PLAIN), tmp_path / "home", Cluster(name="c"), connections)
-        return tmp_path / "home"
+def machine(monkeypatch: pytest.MonkeyPatch) -> Watched:
+    monkeypatch.setattr(fetch_pieces, "_PAUSES", (0, 0))
+    return Watched()
+
+
+@pytest.fixture
+def there(tmp_path: Path) -> Path:
+    folder = tmp_path / "root" / "runs" / RUN.id
+    (folder / "output").mkdir(parents=True)
+    (folder / "logs").mkdir()
+    (folder / "logs" / "0.out").write_text("hello\n")
+    return folder
+
+
+@pytest.fixture
+def bring(machine: Watched, there: Path, tmp_path: Path) -> Callable[..., Fetched]:
+    def bring_home(*patterns: str, run: Run = RUN, to: str = "home") -> Fetched:
+        cluster = Cluster(name="c", root=str(there.parents[1]))
+        with Connections(lambda _: machine) as connections:
+            return fetch(run, tmp_path / to, cluster, connections, patterns=patterns)
 
     return bring_home
 
 
-def test_files_and_links_inside_come_home(bring: Callable[[list[Entry]], Path]) -> None:
-    home = bring([("output/a b/ü", b"x", ""), ("output/latest", b"", "a b/ü"), ("logs/0.out", b"", "")])
-    assert (home / "output" / "latest").read_bytes() == b"x"
-    assert (home / "logs" / "0.out").read_bytes() == b""
+def write(folder: Path, *names: str, content: str = "x") -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+
+
+def names(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()}
+
+
+def test_files_of_every_name_links_and_programs_come_home_as_they_are(
+    bring: Callable[..., Fetched], there: Path, tmp_path: Path
+) -> None:
+    write(there / "output", *ODD)
+    (there / "output" / "a b").chmod(0o700)
+    (there / "output" / "latest").symlink_to("./ü/../a b")
+    done = bring()
+    home = tmp_path / "home"
+    assert names(home) == {f"output/{name}" for name in (*ODD, "latest")} | {"logs/0.out", ".hpcdeploy-run"}
+    assert os.readlink(home / "output" / "latest") == "./ü/../a b"  # noqa: PTH115
+    assert (home / "output" / "a b").stat().st_mode & 0o777 == 0o755
+    assert set(done.files) == set(done.brought) == {home / name for name in names(home) - {".hpcdeploy-run"}}
+    assert done.notes == ()
+
+
+def test_the_second_time_only_what_changed_comes(
+    bring: Callable[..., Fetched], there: Path, tmp_path: Path, machine: Watched
+) -> None:
+    write(there / "output", "same", "longer", "younger", "link-target")
+    (there / "output" / "link").symlink_to("same")
+    bring()
+    before = len(machine.commands)
+    assert bring().brought == ()
+    assert len(machine.commands) == before + 1
+    write(there / "output", "longer", content="xyz")
+    write(there / "output", "younger", content="y")
+    write(there / "output", "new")
+    (there / "output" / "link").unlink()
+    (there / "output" / "link").symlink_to("link-target")
+    done = bring()
+    home = tmp_path / "home" / "output"
+    assert {path.name for path in done.brought} == {"longer", "younger", "new", "link"}
+    assert (home / "younger").read_text() == "y"
+    assert len(done.files) == 7
+
+
+def test_a_file_that_was_lost_or_damaged_here_comes_again(
+    bring: Callable[..., Fetched], there: Path, tmp_path: Path
+) -> None:
+    write(there / "output", "a", "b")
+    bring()
+    (tmp_path / "home" / "output" / "a").unlink()
+    (tmp_path / "home" / "output" / "b").write_text("mine")
+    assert len(bring().brought) == 2
+    assert (tmp_path / "home" / "output" / "b").read_text() == "x"
 
 
 @pytest.mark.parametrize(
-    "entries",
+    ("patterns", "expected"),
     [
-        [("../outside", b"x", "")],
-        [("/tmp/hpcdeploy-outside", b"x", "")],
-        [("output/../../outside", b"x", "")],
-        [("output/link", b"", "../../outside")],
-        [("output/link", b"", "/etc/passwd")],
-        [("output/pipe", b"", "fifo")],
+        (("model.pt",), {"model.pt"}),
+        (("*.pt", "model.pt"), {"model.pt", "best.pt"}),
+        (("plots",), {"plots/a.png", "plots/deep/b.png"}),
+        (("plots/*.png", "nothing*"), {"plots/a.png"}),
+        (("?odel.p[a-z]",), {"model.pt"}),
+        (("with space/$x *",), {"with space/$x 1"}),
+        (("-dash", ".hid*"), {"-dash", ".hidden"}),
+        (("*",), {"model.pt", "best.pt", "plots/a.png", "plots/deep/b.png", "with space/$x 1", "-dash"}),
     ],
 )
-def test_what_leads_out_or_is_no_file_is_refused_and_nothing_is_left(
-    entries: list[Entry], bring: Callable[[list[Entry]], Path], tmp_path: Path
+def test_patterns_choose_by_the_shells_rules_and_a_folder_means_all_in_it(
+    patterns: tuple[str, ...], expected: set[str], bring: Callable[..., Fetched], there: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(SchedulerError, match=r"leads out|no file, folder or link"):
-        bring([("output/good", b"x", ""), *entries])
-    assert sorted(path.name for path in tmp_path.iterdir()) in ([], ["archive.tar"])
-    assert not Path("/tmp/hpcdeploy-outside").exists()
+    every = ("model.pt", "best.pt", "plots/a.png", "plots/deep/b.png", "with space/$x 1", "-dash", ".hidden")
+    write(there / "output", *every)
+    bring(*patterns)
+    assert names(tmp_path / "home") - {".hpcdeploy-run"} == {f"output/{name}" for name in expected}
+
+
+def test_patterns_are_those_of_each_tasks_working_folder(bring: Callable[..., Fetched], there: Path, tmp_path: Path) -> None:
+    write(there / "output", "0/model.pt", "1/model.pt", "11/model.pt", "11/other", "model.pt")
+    bring("model.pt", run=replace(RUN, tasks=12))
+    assert names(tmp_path / "home" / "output") == {"0/model.pt", "1/model.pt", "11/model.pt"}
+
+
+def test_a_jobs_outputs_come_with_its_logs_and_those_of_a_working_folder_of_its_own_too(
+    bring: Callable[..., Fetched], there: Path, tmp_path: Path
+) -> None:
+    write(tmp_path / "my work", "model.pt", "data/huge")
+    bring(run=replace(RUN, workdir=str(tmp_path / "my work"), outputs=("model.pt",)))
+    assert names(tmp_path / "home") == {"output/model.pt", "logs/0.out", ".hpcdeploy-run"}
+    bring(run=replace(RUN, workdir=str(tmp_path / "my work")), to="logs alone")
+    assert names(tmp_path / "logs alone") == {"logs/0.out", ".hpcdeploy-run"}
+
+
+def test_what_leads_out_or_is_no_file_stays_there_and_is_told(
+    bring: Callable[..., Fetched], there: Path, tmp_path: Path
+) -> None:
+    write(there / "output", "good")
+    os.mkfifo(there / "output" / "pipe")
+    (there / "output" / "absolute").symlink_to("/etc/passwd")
+    (there / "output" / "out").symlink_to("../logs/../../other")
+    (there / "output" / "deep").mkdir()
+    (there / "output" / "deep" / "in").symlink_to("../good")
+    done = bring()
+    assert names(tmp_path / "home" / "output") == {"good", "deep/in"}
+    assert sorted(done.notes) == [
+        "left out: output/absolute, a link that leads out of the run's folder",
+        "left out: output/out, a link that leads out of the run's folder",
+        "left out: output/pipe, which is no file, folder or link",
+    ]
+
+
+def test_nothing_is_written_through_a_link_that_was_fetched_before(
+    bring: Callable[..., Fetched], there: Path, tmp_path: Path
+) -> None:
+    write(there / "output", "a/file")
+    (there / "output" / "b").symlink_to("a")
+    bring()
+    (there / "output" / "b").unlink()
+    write(there / "output", "b/file", content="other")
+    bring()
+    assert (tmp_path / "home" / "output" / "a" / "file").read_text() == "x"
+    assert (tmp_path / "home" / "output" / "b" / "file").read_text() == "other"
+
+
+def test_a_folder_here_where_a_file_is_there_is_told(bring: Callable[..., Fetched], there: Path, tmp_path: Path) -> None:
+    write(there / "output", "a/file")
+    bring()
+    subprocess.run(["rm", "-r", str(there / "output" / "a")], check=True)
+    write(there / "output", "a")
+    with pytest.raises(SchedulerError, match="is a folder here and a file there; move it away"):
+        bring()
+
+
+def test_a_large_file_goes_on_where_a_dead_connection_stopped(
+    bring: Callable[..., Fetched], there: Path, tmp_path: Path, machine: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("fetch", "fetch_pieces"):
+        monkeypatch.setattr(f"hpcdeploy.flows.{module}.PIECE", 1000)
+    content = "".join(f"{number:09}\n" for number in range(1234))
+    write(there / "output", "large", content=content)
+    machine.dies_at = {5, 6, 7}
+    with pytest.raises(ConnectionLostError):
+        bring()
+    assert not (tmp_path / "home" / "output" / "large").exists()
+    machine.dies_at = set()
+    asked = len(machine.commands)
+    done = bring()
+    assert (tmp_path / "home" / "output" / "large").read_text() == content
+    assert tmp_path / "home" / "output" / "large" in done.brought
+    offsets = [argv[-2] for argv in machine.commands[asked:] if "tail" in argv[2]]
+    assert offsets[0] == "3001"
+    assert len(offsets) == 10
+    assert not (tmp_path / "home" / ".hpcdeploy-parts").exists()
+
+
+def test_a_connection_that_dies_now_and_then_is_opened_again(
+    bring: Callable[..., Fetched], there: Path, tmp_path: Path, machine: Watched
+) -> None:
+    write(there / "output", *ODD)
+    machine.dies_at = {1, 3, 4}
+    assert len(bring().files) == len(ODD) + 1
+
+
+def test_what_came_before_a_cut_does_not_come_again(
+    bring: Callable[..., Fetched], there: Path, tmp_path: Path, machine: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hpcdeploy.flows.remote_files._MOST_FILES", 2)
+    write(there / "output", "a", "b", "c", "d")
+    machine.dies_at = {3, 4, 5}
+    with pytest.raises(ConnectionLostError):
+        bring()
+    machine.dies_at = set()
+    assert len(bring().brought) == 3  # two of the output, and the log
+
+
+@pytest.mark.parametrize("deed", ["grows", "shrinks", "vanishes"])
+@pytest.mark.parametrize("large", [False, True])
+def test_a_file_that_changes_meanwhile_is_told_and_right_the_next_time(
+    deed: str,
+    large: bool,
+    bring: Callable[..., Fetched],
+    there: Path,
+    tmp_path: Path,
+    machine: Watched,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if large:
+        for module in ("fetch", "fetch_pieces"):
+            monkeypatch.setattr(f"hpcdeploy.flows.{module}.PIECE", 1000)
+    write(there / "output", "file", content="x" * 5000)
+
+    def meddle(number: int) -> None:
+        if number == 2 and deed == "vanishes":
+            (there / "output" / "file").unlink()
+        elif number == 2:
+            write(there / "output", "file", content="y" * (9000 if deed == "grows" else 10))
+
+    machine.before = meddle
+    done = bring()
+    # Of a large file that grows, what was listed comes: no more was promised.
+    if not (large and deed == "grows"):
+        assert done.notes == ("output/file changed while it was fetched; fetch again once it is still",)
+    machine.before = lambda _number: None
+    assert bring().notes == ()
+    if deed != "vanishes":
+        assert (tmp_path / "home" / "output" / "file").read_text() == (there / "output" / "file").read_text()
+
+
+def test_a_folder_that_is_something_else_is_left_alone(bring: Callable[..., Fetched], there: Path, tmp_path: Path) -> None:
+    write(tmp_path, "home/mine")
+    with pytest.raises(ConfigError, match="is there already, and not from fetching"):
+        bring()
+    assert names(tmp_path / "home") == {"mine"}
+    write(tmp_path, "file")
+    with pytest.raises(ConfigError, match="is there already, and is no folder"):
+        bring(to="file")
+    (tmp_path / "empty").mkdir()
+    assert bring(to="empty").files
+    subprocess.run(["cp", "-a", str(there), str(there.parent / "hello-0000000000")], check=True)
+    with pytest.raises(ConfigError, match="not from fetching"):
+        bring(run=replace(RUN, id="hello-0000000000"), to="empty")
+
+
+def test_two_fetches_into_one_folder_do_not_meet(bring: Callable[..., Fetched], machine: Watched, there: Path) -> None:
+    write(there / "output", "a")
+    refused: list[str] = []
+
+    def second(number: int) -> None:
+        machine.before = lambda _number: None
+        if number == 2:
+            with pytest.raises(ConfigError, match=r"another fetch into .* is going on") as error:
+                bring()
+            refused.append(str(error.value))
+
+    machine.before = lambda number: second(number) if number == 2 else None
+    bring()
+    assert refused
+
+
+def test_a_run_whose_folder_is_gone_is_told(bring: Callable[..., Fetched], there: Path, tmp_path: Path) -> None:
+    with pytest.raises(SchedulerError, match=r"there is no folder .*gone-0000000000"):
+        bring(run=replace(RUN, id="gone-0000000000"))
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize("place", ["../outside", "/etc/passwd", "a/../../outside"])
+def test_no_name_leads_out_of_the_folder(place: str, tmp_path: Path) -> None:
+    with pytest.raises(SchedulerError, match="leads out of its folder"):
+        inside(tmp_path, place)
+
+
+def test_a_listing_is_read_with_its_times_to_the_nanosecond() -> None:
+    text = "f 12 1795272256.6456187920 644 ./a b\0\0l 3 0.0000000000 777 ./l\0a b\0f 12 1795272256.6456187920 644 a b\0\0"
+    file, link = read_listing("output", text)
+    assert (file.place, file.size, file.modified, file.mode) == ("output/a b", 12, 1795272256645618792, 0o644)
+    assert (link.kind, link.link, leads_out(link)) == ("l", "a b", False)
+
+
+def test_files_are_grouped_up_to_a_size_and_never_of_two_parts() -> None:
+    def file(part: str, size: int) -> RemoteFile:
+        return RemoteFile(part=part, name=f"{part}{size}", kind="f", size=size, modified=0, mode=0o644)
+
+    files = [file("output", 4), file("output", 6), file("output", 1), file("logs", 1), file("logs", 50), file("logs", 2)]
+    assert [[one.size for one in group] for group in groups(files, at_most=10)] == [[4, 6], [1], [1], [50], [2]]

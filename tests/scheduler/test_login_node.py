@@ -8,7 +8,7 @@ import pytest
 from hpcdeploy.cluster import Cluster, HtcondorContainer, SchedulerName
 from hpcdeploy.job import After, Job, Predecessor
 from hpcdeploy.login_node import SHELL
-from hpcdeploy.scheduler.login_node import Delivery, cancelling, following, packing, reading_logs, receiving, submission
+from hpcdeploy.scheduler.login_node import Delivery, cancelling, following, listing, reading_logs, receiving, submission
 from tests.scheduler.samples import (
     BROUGHT,
     CACHED,
@@ -63,7 +63,7 @@ def scripts() -> dict[str, str]:
     made["receive"] = receiving(PARCEL, SITE)
     made["slurm-after"] = submission(run_of(PLAIN), PLAIN_AFTER, CLUSTER, CACHED, after=PREDECESSORS)
     made["logs"] = reading_logs(SITE, run_of(PLAIN), 0, (0, 10), "fence")
-    made["pack"] = packing(SITE, run_of(PLAIN))
+    made["list"] = listing(SITE, run_of(TRAIN), ("plots/a *.png",), "fence")
     return made
 
 

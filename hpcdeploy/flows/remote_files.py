@@ -1,0 +1,99 @@
+"""The files of a run as a login node lists them, and which of them are not here as they are there."""
+
+import os
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from hpcdeploy.errors import SchedulerError
+
+PIECE = 32 * 1024 * 1024
+"""Bytes brought at once, held in memory: large enough that a round trip does not count, small enough to lose."""
+
+
+_MOST_FILES = 2000
+"""Files of one archive: a connection that dies costs no more than that."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteFile:
+    """One file over there: ``part`` is ``output`` or ``logs``, ``name`` its path below that.
+
+    ``kind`` is find's letter (``f``: file, ``l``: link, which leads to ``link``); ``size`` is in bytes, ``modified`` in
+    nanoseconds since 1970.
+    """
+
+    part: str
+    name: str
+    kind: str
+    size: int
+    modified: int
+    mode: int
+    link: str = ""
+
+    @property
+    def place(self) -> str:
+        """Its path below the folder that it is brought to."""
+        return f"{self.part}/{self.name}"
+
+
+def read_listing(part: str, text: str) -> list[RemoteFile]:
+    """Read what ``login_templates/list.sh`` says of one part; the same file named twice counts once."""
+    fields = text.split("\0")
+    found: dict[str, RemoteFile] = {}
+    for entry, link in zip(fields[::2], fields[1::2], strict=False):
+        kind, size, modified, mode, path = entry.split(" ", 4)
+        name = path.removeprefix("./")
+        seconds, _, fraction = modified.partition(".")
+        found[name] = RemoteFile(
+            part=part,
+            name=name,
+            kind=kind,
+            size=int(size),
+            modified=int(seconds) * 10**9 + int(fraction[:9].ljust(9, "0")),
+            mode=int(mode, 8),
+            link=link,
+        )
+    return list(found.values())
+
+
+def inside(folder: Path, place: str) -> Path:
+    """Return the path of `place` in `folder`; raises `SchedulerError` where it would be outside."""
+    whole = PurePosixPath(os.path.normpath(place))
+    if whole.is_absolute() or whole.parts[:1] == ("..",):
+        raise SchedulerError(f"the run holds {place!r}, which leads out of its folder; nothing of it was brought")
+    return folder / whole
+
+
+def leads_out(file: RemoteFile) -> bool:
+    """Tell whether a link leads out of its part."""
+    whole = PurePosixPath(os.path.normpath(PurePosixPath(file.name).parent / file.link))
+    return whole.is_absolute() or whole.parts[:1] == ("..",)
+
+
+def is_here(file: RemoteFile, folder: Path) -> bool:
+    """Tell whether `folder` has the file as it is there: by size and time, as rsync does, or by where a link leads."""
+    path = inside(folder, file.place)
+    try:
+        status = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    if file.kind == "l":
+        return stat.S_ISLNK(status.st_mode) and os.readlink(path) == file.link  # noqa: PTH115 - as it is
+    return stat.S_ISREG(status.st_mode) and (status.st_size, status.st_mtime_ns) == (file.size, file.modified)
+
+
+def groups(files: Iterable[RemoteFile], *, at_most: int = PIECE) -> Iterator[Sequence[RemoteFile]]:
+    """Group files so that those of a group, all of one part, are together no larger than `at_most` bytes, or alone."""
+    group: list[RemoteFile] = []
+    size = 0
+    for file in files:
+        full = size + file.size > at_most or len(group) >= _MOST_FILES
+        if group and (full or group[0].part != file.part):
+            yield group
+            group, size = [], 0
+        group.append(file)
+        size += file.size
+    if group:
+        yield group

@@ -1,0 +1,44 @@
+#!/bin/bash
+# Lists the files that a run wrote, its output and its logs. Written by hpcdeploy 0.1.0.
+main() {
+set -u
+shopt -s nullglob
+export LC_ALL=C
+root=/scratch/"${USER:?is not set on this machine, but the path needs it: set it, or name another path}"'/my project'
+run=$root/runs/train-0123456789
+work="$run/output"
+patterns=('./[0-9]*/plots/a *.png')
+if [ ! -d "$run" ]; then
+  echo "error: there is no folder $run" >&2
+  return 1
+fi
+
+# Of each file in the folder $1 that the names on standard input lead to: its kind, size, time, mode and name, and where a link leads.
+describe() {
+  printf 'HPCDEPLOY fence begin %s\n' "$2"
+  (cd -- "$1" && xargs -0 -r bash -c 'exec find "$@" ! -type d -printf "%y %s %T@ %m %p\0%l\0"' find)
+  printf '\nHPCDEPLOY fence end %s %s\n' "$2" "$?"
+}
+
+# Patterns become names here, in the working folder, by the shell's own rules.
+matching() {
+  local pattern path IFS=
+  cd -- "$work" || return
+  for pattern in "${patterns[@]}"; do
+    # shellcheck disable=SC2086
+    for path in $pattern; do printf '%s\0' "$path"; done
+  done
+}
+
+json() {
+  local text=$1
+  text=${text//\\/\\\\}
+  text=${text//\"/\\\"}
+  text=${text//$'\t'/\\t}
+  printf '"%s"' "$text"
+}
+
+if [ -d "$work" ]; then matching | describe "$work" output; fi
+printf 'HPCDEPLOY {"output": %s, "logs": %s}\n' "$(json "$work")" "$(json "$run/logs")"
+}
+main </dev/null

@@ -1,16 +1,21 @@
-"""A registry by reference, with the credentials that this machine's own files hold for it."""
+"""A registry by reference, with the credentials that this machine's own files hold for it.
+
+What talks to a registry is imported when one is to be asked: most submissions ask none.
+"""
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hpcdeploy.image import PublishedImage
-from hpcdeploy.registry.client import Registry
-from hpcdeploy.registry.credentials import credential_files, find_credentials
 from hpcdeploy.registry.reference import Reference, is_loopback, parse_image, parse_reference
 from hpcdeploy.source import OciConfig
 
+if TYPE_CHECKING:
+    from hpcdeploy.registry.client import Registry
 
-def registry_of(reference: str) -> Registry:
+
+def registry_of(reference: str) -> "Registry":
     """Return the registry that `reference` (``oras://HOST/PATH``, or without the scheme) names; nothing is asked yet."""
     return _with_credentials(parse_reference(reference))
 
@@ -34,5 +39,8 @@ def speaks_plain_http(repository: str) -> bool:
     return is_loopback(parse_reference(repository).host)
 
 
-def _with_credentials(parsed: Reference) -> Registry:
+def _with_credentials(parsed: Reference) -> "Registry":
+    from hpcdeploy.registry.client import Registry
+    from hpcdeploy.registry.credentials import credential_files, find_credentials
+
     return Registry(parsed, find_credentials(parsed, credential_files(os.environ, Path.home())))

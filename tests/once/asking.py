@@ -1,0 +1,39 @@
+"""What is truly there: the scheduler asked once for all the jobs of a test."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from hpcdeploy.cluster import SchedulerName
+from hpcdeploy.lab.inside import inside
+from hpcdeploy.lab.state import Lab
+
+_QUESTIONS = {
+    "slurm": "squeue --noheader --states=all --user=$USER --format='%j %F'; "
+    "sacct --noheader --allocations --parsable2 --delimiter=' ' --format=JobName,JobID --starttime=now-2hours",
+    "htcondor": "condor_q -nobatch -autoformat HpcdeployRun ClusterId; "
+    "condor_history -since 'EnteredCurrentStatus < time() - 7200' -autoformat HpcdeployRun ClusterId",
+}
+
+
+def jobs_by_run(lab: Lab, scheduler: SchedulerName) -> dict[str, set[str]]:
+    """Ask which jobs there are or were of late, in any state, by the run whose name they bear."""
+    asked = inside(lab, ["bash", "-c", f"USER={lab.user}; {_QUESTIONS[scheduler]}"], user=lab.user, timeout=60)
+    assert asked.returncode == 0, asked.stderr.decode()
+    found: dict[str, set[str]] = defaultdict(set)
+    for line in asked.stdout.decode().splitlines():
+        name, _, job = line.strip().partition(" ")
+        found[name].add(job.split("_")[0])
+    return found
+
+
+def cancel(lab: Lab, scheduler: SchedulerName, jobs: Iterable[str]) -> None:
+    """Cancel a test's own jobs, by number."""
+    numbers = sorted(jobs)
+    if numbers:
+        inside(lab, ["scancel" if scheduler == "slurm" else "condor_rm", *numbers], user=lab.user, timeout=120)
+
+
+def wait_for_scripts(lab: Lab, root: str) -> None:
+    """Wait until no script that was left alone on the login node works on one of the runs under `root`."""
+    line = f'for lock in {root}/runs/*/lock; do [ ! -e "$lock" ] || flock "$lock" true; done'
+    assert inside(lab, ["bash", "-c", line], user=lab.user, timeout=120).returncode == 0

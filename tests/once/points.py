@@ -1,0 +1,48 @@
+"""Where a submission is broken: chosen by a seed, so that what went wrong once can be done again."""
+
+import random
+from dataclasses import dataclass
+
+KINDS = {
+    "cut after bytes to the login node": 28,
+    "cut after bytes from the login node": 18,
+    "cut after a time": 10,
+    "client killed after bytes to the login node": 12,
+    "client killed after bytes from the login node": 8,
+    "script killed at a command": 10,
+    "login node gone at a command": 8,
+    "login node gone before the scheduler's command": 3,
+    "login node gone during the scheduler's command": 4,
+    "login node gone after the scheduler's command": 3,
+}
+"""How many points of each kind a scheduler gets."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One point: its kind, where between the beginning (0) and a little after the end (1), and whether it comes twice.
+
+    ``late`` is how many seconds later the login node learns that a connection was cut.
+    """
+
+    kind: str
+    where: float
+    again: float | None
+    late: float
+
+
+def points(seed: str) -> list[Point]:
+    """Choose the points, spread evenly over the whole of a submission, and shuffled."""
+    chance = random.Random(seed)
+    chosen = [
+        Point(
+            kind=kind,
+            where=(number + chance.random()) / count,
+            again=chance.random() if chance.random() < 0.3 else None,
+            late=chance.choice((0.0, 0.0, 0.5, 1.5)),
+        )
+        for kind, count in KINDS.items()
+        for number in range(count)
+    ]
+    chance.shuffle(chosen)
+    return chosen

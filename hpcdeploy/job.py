@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from hpcdeploy.parameters import Parameters
+
 AfterKind = Literal["afterok", "afterany", "afternotok"]
 """On which end of another run one may start: a good one, any, a bad one (``sbatch --dependency``)."""
 
@@ -44,10 +46,14 @@ class Input:
 
 @dataclass(frozen=True, kw_only=True)
 class Array:
-    """Tasks ``0 .. size - 1``, at most ``throttle`` of them at once (0: as many as there is room for)."""
+    """Tasks ``0 .. size - 1``, at most ``throttle`` of them at once (0: as many as there is room for).
+
+    ``parameters`` has a row for each task of a sweep.
+    """
 
     size: int
     throttle: int = 0
+    parameters: Parameters | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,8 +28,13 @@ write_job() {
   printf '%s' "$binds" | write "$run/binds"
 [% endif %]
 [% if array and not workdir %]
-  local task
-  for ((task = 0; task < [= tasks =]; task++)); do mkdir -p "$run/output/$task"; done
+  # In one go, and not in a loop: they may be many.
+  (cd -- "$run/output" && seq 0 [= tasks - 1 =] | xargs mkdir -p)
+[% endif %]
+[% if task_lines %]
+  write "$run/parameters" <<'[= end_of_job =]'
+[= task_lines =]
+[= end_of_job =]
 [% endif %]
   {
     printf '%s = %s\n' run_folder "$run" image_file "$image" work_folder "$work[= '/\\$(Process)' if array and not workdir =]"

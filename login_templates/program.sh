@@ -1,11 +1,21 @@
 #!/bin/sh
 [% if run_id %]
 # Run [= run_id =], written by hpcdeploy [= version =]. This runs inside the container, once for each task; its arguments are the
-# task's number and the job's id. The command and its environment stand here, and pass through nobody else's quoting.
+# task's number and the job's id[= ', then its line of the file "parameters"' if task_lines =].
+# The command and its environment stand here, and pass through nobody else's quoting.
 export HPCDEPLOY_RUN=[= run_id | word =]
-export HPCDEPLOY_TASK="$1"
+export HPCDEPLOY_TASK="[= '$3' if task_lines else '$1' =]"
 export HPCDEPLOY_JOB_ID="$2"
 export HPCDEPLOY_IMAGE_SHA256=[= sha256 =]
+[% if task_lines %]
+# A value is what printf makes of it; the dot keeps line breaks at its end, which $( ) would drop.
+shift 3
+[% endif %]
+[% for name in parameters %]
+value=$(printf '%b.' "${1#*=}")
+export HPCDEPLOY_PARAM_[= name =]="${value%.}"
+shift
+[% endfor %]
 [% else %]
 # Written by hpcdeploy [= version =] for a command on this machine. This runs inside the container; the command and its
 # environment stand here, and pass through nobody else's quoting.

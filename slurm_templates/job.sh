@@ -43,6 +43,11 @@ trap 'rm -rf "$scratch"' EXIT
 mkdir "$scratch/cache"
 export [= prefix =]_TMPDIR="$scratch" [= prefix =]_CACHEDIR="$scratch/cache"
 
+[% if task_lines %]
+# The task's own line: its number and its parameters, in plain signs only.
+IFS=' ' read -r -a line < <(sed -n "$((task + 1)){p;q}" "$run/parameters") || finish 1
+
+[% endif %]
 workdir=[= workdir or ('"$run/output' ~ ('/$task' if array else '') ~ '"') =]
 mkdir -p "$workdir" || finish 1
 cd "$workdir" || finish 1
@@ -61,7 +66,7 @@ mounts+=(--mount "type=bind,$(field source [= bind.source | path =]),$(field des
 srun --ntasks-per-node=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" \
 [% endif %]
 [= apptainer | word =] exec --no-eval[= ' --nv' if gpus =] --pwd "$PWD" "${mounts[@]}" "$image" \
-  /bin/sh "$run/program.sh" "$task" "$job" &
+  /bin/sh "$run/program.sh" "$task" "$job"[= ' "${line[@]}"' if task_lines =] &
 container=$!
 # Slurm's warnings reach this shell: pass them on, and stay to note how the program ended.
 trap 'kill -TERM "$container" 2>/dev/null' TERM

@@ -6,6 +6,11 @@ write_job() {
   write "$run/program.sh" <<'[= end_of_job =]'
 [= program =]
 [= end_of_job =]
+[% if task_lines %]
+  write "$run/parameters" <<'[= end_of_job =]'
+[= task_lines =]
+[= end_of_job =]
+[% endif %]
 [% for other in after %]
   await [= other.kind =] [= other.run_id | word =] [= other.tasks =]
 [% endfor %]

@@ -17,7 +17,7 @@ ROWS = (
     ("errors", "folders", "git", "login_node", "progress", "secret", "sizes", "source", "spelling", "treemap", "whole_file"),
 )
 # Values that are made of values, and text that is made of quoted words.
-ALLOWED = {("cluster", "job"), ("run", "cluster")}
+ALLOWED = {("cluster", "job"), ("run", "cluster"), ("job", "parameters")}
 SEAMS = {"spython": "apptainer", "oras": "registry", "paramiko": "transport"}
 ROW_OF = {part: row for row, parts in enumerate(ROWS) for part in parts}
 

@@ -2,10 +2,12 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from hpcdeploy.config.sweeps import parse_values
 from hpcdeploy.errors import ConfigError
 
 
@@ -35,6 +37,9 @@ _OPTIONS: dict[str, Any] = {
     "after": _option(
         list[str], "--after", words="A job or a run to end well first; afterany:, afternotok: before it; again for more."
     ),
+    "sweep": _option(list[str], "--sweep", words="A parameter and its values, NAME=A,B,C; again for all combinations."),
+    "sweep_file": _option(str, "--sweep-file", words="A task for each line of a .csv or .jsonl file of parameters."),
+    "throttle": _option(int, "--throttle", words="Tasks at once at most; 0: no limit."),
     "workdir": _option(str, "-D", "--workdir", words="The working folder on the cluster."),
     "slurm": _option(list[str], "--slurm", words="Any option of sbatch, KEY[=VALUE]; again for more."),
     "htcondor": _option(list[str], "--htcondor", words="Any submit command, KEY=VALUE; again for more."),
@@ -53,15 +58,24 @@ def takes_job_options(verb: Callable[..., None]) -> Callable[..., None]:
 
 def as_settings(options: Mapping[str, Any], command: Sequence[str]) -> dict[str, object]:
     """Write options as the keys of ``[jobs.NAME]``; raises `ConfigError` for a pair without its ``=``."""
-    plain = {name.replace("_", "-"): value for name, value in options.items() if name not in {"env", "bind"}}
+    plain = {name.replace("_", "-"): value for name, value in options.items() if name not in {"env", "bind", "sweep_file"}}
     return {
         **plain,
+        "sweep": _sweep(options["sweep"], options["sweep_file"]),
         "environment": pairs(options["env"], "--env"),
         "binds": options["bind"],
         "slurm": _flags(options["slurm"]),
         "htcondor": pairs(options["htcondor"], "--htcondor"),
         "command": list(command),
     }
+
+
+def _sweep(given: list[str] | None, file: str | None) -> dict[str, object]:
+    """Write the options of a sweep as its table; a file is relative to the working folder, as on every command line."""
+    grid = {name: list(parse_values(values)) for name, values in pairs(given, "--sweep").items()}
+    if given and len(grid) < len(given):
+        raise ConfigError("on the command line: --sweep names a parameter twice; expected its values after one, NAME=A,B,C")
+    return {**({"grid": grid} if grid else {}), **({"file": str(Path(file).absolute())} if file else {})}
 
 
 def pairs(given: list[str] | None, option: str) -> dict[str, str]:

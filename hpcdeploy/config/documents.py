@@ -2,8 +2,21 @@
 
 import re
 import tomllib
+from typing import Self
 
 from hpcdeploy.errors import ConfigError
+
+
+class Number(float):
+    """A number with a point or an exponent that remembers how it was written: ``0.10``, ``1e-4``."""
+
+    written: str
+
+    def __new__(cls, written: str) -> Self:
+        """Read a number as TOML writes it, which may have ``_`` between its digits."""
+        number = super().__new__(cls, written)
+        number.written = written.replace("_", "")
+        return number
 
 
 def parse_document(content: bytes, file: str) -> dict[str, object]:
@@ -14,7 +27,7 @@ def parse_document(content: bytes, file: str) -> dict[str, object]:
         line, column = _position(content[: error.start].decode())
         raise ConfigError(f"{file}, line {line}, column {column}: not UTF-8; a TOML file must be") from error
     try:
-        return tomllib.loads(text)
+        return tomllib.loads(text, parse_float=Number)
     except tomllib.TOMLDecodeError as error:
         message = str(error)
         match = re.fullmatch(r"(.*?)(?: \(at (?:line ([0-9]+), column ([0-9]+)|end of document)\))?", message, re.DOTALL)

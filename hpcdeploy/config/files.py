@@ -17,8 +17,10 @@ from hpcdeploy.config.found import joined
 from hpcdeploy.config.project import Layer, Project, assemble
 from hpcdeploy.config.reading import Report, Table, read
 from hpcdeploy.config.schema import CLUSTERS_FILE, PROJECT_FILE
+from hpcdeploy.config.sweeps import SweepFile, parse_file, swept
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.folders import config_folder, home_folder, state_folder
+from hpcdeploy.job import Array
 
 PROJECT_FILE_NAME = "hpcdeploy.toml"
 HOSTS = ("pixi.toml", "pyproject.toml")
@@ -50,6 +52,22 @@ def load_project(folder: Path, environ: Mapping[str, str] = os.environ, *, optio
         project = assemble(file.parent, file, [*layers, _layer(file, PROJECT_FILE, raw, prefix)])
     clusters = {name: _located(cluster, project.origins, environ) for name, cluster in project.clusters.items()}
     return replace(project, clusters=clusters)
+
+
+def read_sweep(sweep: SweepFile, root: Path, environ: Mapping[str, str] = os.environ) -> Array:
+    """Read the parameters of a sweep that stand in a file: relative to `root`, or from ``/`` or ``~/``.
+
+    Raises `ConfigError` with file and line for what it may not say.
+    """
+    path = home_folder(environ) / sweep.path[2:] if sweep.path.startswith("~/") else root / sweep.path
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}; expected the parameters of a sweep") from error
+    try:
+        return swept(parse_file(content, path.name), sweep.throttle)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
 
 
 def person_file(environ: Mapping[str, str]) -> Path:

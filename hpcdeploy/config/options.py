@@ -3,8 +3,12 @@
 from collections.abc import Mapping
 
 from hpcdeploy.config.project import JobSettings, job_settings
-from hpcdeploy.config.reading import Report, read
+from hpcdeploy.config.reading import Key, Leaf, Report, Table, read
 from hpcdeploy.config.schema import JOB
+from hpcdeploy.config.words import whole
+
+_OPTIONS = Table((*JOB.keys, Key(name="throttle", kind=Leaf(whole(0)))), JOB.check)
+"""A job's keys, and what only an option says: the throttle of whatever array there is."""
 
 
 def read_options(given: Mapping[str, object]) -> JobSettings:
@@ -14,6 +18,6 @@ def read_options(given: Mapping[str, object]) -> JobSettings:
     """
     report = Report(file="on the command line")
     said = {key: value for key, value in given.items() if value is not None and value not in ([], {}, ())}
-    values = read(JOB, said, report)
+    values = read(_OPTIONS, said, report)
     report.close()
     return job_settings(values)

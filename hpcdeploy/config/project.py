@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from hpcdeploy.cluster import Cluster
+from hpcdeploy.config.sweeps import SweepFile
 from hpcdeploy.image import FileCopy, ImageSettings, Secret
 from hpcdeploy.job import After, Array, Bind, Directives
 from hpcdeploy.source import DefinitionSource, DockerfileSource, OciSource, PixiSource, Source, SpackSource
@@ -19,7 +20,8 @@ class JobSettings:
     """What one place says of a job: a cluster's defaults, ``[jobs.NAME]``, or the options of a command.
 
     None: this place says nothing of it. Units as in `hpcdeploy.job.Resources`. A Slurm directive that is False takes
-    away what an earlier place set.
+    away what an earlier place set. ``array`` is also what a sweep says; ``throttle``, which only an option sets, is that of
+    whatever array there is.
     """
 
     image: str | None = None
@@ -40,7 +42,8 @@ class JobSettings:
     constraint: str | None = None
     environment: tuple[tuple[str, str], ...] = ()
     binds: tuple[Bind, ...] = ()
-    array: Array | None = None
+    array: Array | SweepFile | None = None
+    throttle: int | None = None
     after: tuple[After, ...] | None = None
     workdir: str | None = None
     slurm: Directives = ()

@@ -1,16 +1,19 @@
 """Which image, cluster and job are meant, and what the job finally asks for once every place has had its say."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TypeVar, get_args
 
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.config.directives import twins
+from hpcdeploy.config.files import read_sweep
 from hpcdeploy.config.found import found, joined
 from hpcdeploy.config.project import JobSettings, Project
+from hpcdeploy.config.sweeps import SweepFile
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.image import ImageSettings
-from hpcdeploy.job import Bind, Directives, Job, Resources
+from hpcdeploy.job import Array, Bind, Directives, Job, Resources
+from hpcdeploy.parameters import VARIABLE, filled
 from hpcdeploy.spelling import meant
 
 T = TypeVar("T")
@@ -51,13 +54,19 @@ def resolve_job(project: Project, job_name: str | None, cluster_name: str | None
     name, own = _job_settings(project, job_name)
     job = _job(project, name, (project.defaults.get(cluster.name, NO_OPTIONS), own, options))
     _refuse_twins(job, cluster)
+    _check_placeholders(job)
     return job
 
 
 def resolve_job_here(project: Project, job_name: str | None, options: JobSettings = NO_OPTIONS) -> Job:
-    """Return the job as `resolve_job` does, for this machine: no cluster's defaults are in it."""
+    """Return the job as `resolve_job` does, for this machine: no cluster's defaults are in it, and one task of a sweep.
+
+    It is the first task, with its parameters in their places.
+    """
     name, own = _job_settings(project, job_name)
-    return _job(project, name, (own, options))
+    job = _job(project, name, (own, options))
+    _check_placeholders(job)
+    return _first_task(job)
 
 
 def _job_settings(project: Project, job_name: str | None) -> tuple[str, JobSettings]:
@@ -75,12 +84,50 @@ def _job(project: Project, name: str, places: tuple[JobSettings, ...]) -> Job:
         resources=_resources(places),
         environment=tuple({key: value for place in places for key, value in place.environment}.items()),
         binds=_binds(places),
-        array=_last(place.array for place in places),
+        array=_array(project, name, places),
         after=_last(place.after for place in places) or (),
         workdir=_last(place.workdir for place in places) or "",
         slurm=_directives(places, "slurm"),
         htcondor=_directives(places, "htcondor"),
     )
+
+
+def _array(project: Project, job: str, places: tuple[JobSettings, ...]) -> Array | None:
+    said = [place.array for place in places if place.array is not None]
+    last = said[-1] if said else None
+    array = read_sweep(last, project.root) if isinstance(last, SweepFile) else last
+    throttle = _last(place.throttle for place in places)
+    if throttle is None:
+        return array
+    if array is None:
+        raise ConfigError(f"job {job} has neither an array nor a sweep; found a throttle, which is for their tasks")
+    return replace(array, throttle=throttle)
+
+
+def _first_task(job: Job) -> Job:
+    """Return what the first task of a sweep would run, as a job of its own."""
+    if job.array is None or job.array.parameters is None:
+        return job
+    values = job.array.parameters.of(0)
+    environment = {name: filled(value, values) for name, value in job.environment}
+    return replace(
+        job,
+        command=tuple(filled(word, values) for word in job.command),
+        environment=(*((f"{VARIABLE}{name}", value) for name, value in values.items()), *environment.items()),
+        array=None,
+    )
+
+
+def _check_placeholders(job: Job) -> None:
+    if job.array is None or job.array.parameters is None:
+        return
+    words = {f"command[{place}]": word for place, word in enumerate(job.command)}
+    words |= {f"environment.{name}": value for name, value in job.environment}
+    for where, text in words.items():
+        try:
+            filled(text, job.array.parameters.of(0))
+        except ConfigError as error:
+            raise ConfigError(f"job {job.name}: {where}: {error}") from error
 
 
 def _chosen(what: str, name: str | None, known: Mapping[str, object], advice: str) -> str:

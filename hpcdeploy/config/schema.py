@@ -8,6 +8,8 @@ from hpcdeploy.config.directives import htcondor_key, htcondor_value, slurm_key,
 from hpcdeploy.config.found import found
 from hpcdeploy.config.image_schema import COMMAND, ENVIRONMENT, IMAGE, LINE, SHELL_LINES
 from hpcdeploy.config.reading import Either, Key, Kind, Leaf, ListOf, MapOf, Table
+from hpcdeploy.config.sweeps import parameter_name, sweep, sweep_file
+from hpcdeploy.config.sweeps import value as parameter_value
 from hpcdeploy.config.words import (
     AFTER,
     ARRAY,
@@ -53,6 +55,14 @@ def _one_of_image_tables(values: dict[str, Any]) -> object:
     return values
 
 
+def _array_or_sweep(values: dict[str, Any]) -> object:
+    if "array" in values and "sweep" in values:
+        raise ConfigError("both array and sweep are there; expected one: a sweep is an array with a task for each value")
+    if "sweep" in values:
+        values["array"] = values.pop("sweep")
+    return values
+
+
 def _one_of_scheduler_keys(values: dict[str, Any]) -> object:
     if "scheduler" in values and "schedulers" in values:
         raise ConfigError(
@@ -88,6 +98,29 @@ ARRAY_TABLE = Table(
 )
 AFTER_LIST = ListOf(Leaf(parse_after), f"a list, each item {AFTER}")
 AFTER_KIND: Kind = Either({str: Leaf(lambda words: (parse_after(words),)), list: AFTER_LIST}, f"{AFTER}, or a list")
+SWEEP = Table(
+    (
+        Key(
+            name="grid",
+            kind=MapOf(
+                parameter_name,
+                ListOf(Leaf(parameter_value), "a list of values", least=1),
+                "a table of lists, such as { lr = [0.1, 0.01], seed = [1, 2, 3] }",
+            ),
+        ),
+        Key(
+            name="list",
+            kind=ListOf(
+                MapOf(parameter_name, Leaf(parameter_value), "a table of values, such as { lr = 0.1 }"),
+                "a list of tables, such as [{ lr = 0.1 }, { lr = 0.01 }]",
+                least=1,
+            ),
+        ),
+        Key(name="file", kind=Leaf(sweep_file)),
+        Key(name="throttle", kind=Leaf(whole(0))),
+    ),
+    sweep,
+)
 ARRAY_KIND: Kind = Either({int: Leaf(array), str: Leaf(parse_array), dict: ARRAY_TABLE}, ARRAY)
 
 
@@ -122,9 +155,11 @@ JOB = Table(
         Key(name="command", kind=COMMAND),
         *WITH_RESOURCES,
         Key(name="array", kind=ARRAY_KIND),
+        Key(name="sweep", kind=SWEEP),
         Key(name="after", kind=AFTER_KIND),
         Key(name="workdir", kind=Leaf(cluster_path)),
-    )
+    ),
+    _array_or_sweep,
 )
 
 CLUSTER = Table(

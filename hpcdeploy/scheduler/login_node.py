@@ -6,7 +6,8 @@ from pathlib import Path
 
 from hpcdeploy import __version__, shell
 from hpcdeploy.cluster import Cluster, SchedulerName
-from hpcdeploy.job import Bind, Job, Predecessor
+from hpcdeploy.job import Array, Bind, Job, Predecessor
+from hpcdeploy.parameters import VARIABLE, Parameters, Placeholder, pieces, task_line
 from hpcdeploy.parcel import Parcel
 from hpcdeploy.run import Run
 from hpcdeploy.scheduler.contract import scheduler_of
@@ -53,6 +54,7 @@ def submission(
     Raises `ConfigError` for what the scheduler has no word for, `TemplateError` for a broken template.
     """
     words = scheduler_of(run.scheduler)
+    parameters = job.array.parameters if job.array else None
     values: dict[str, object] = {
         "version": __version__,
         "scheduler": run.scheduler,
@@ -74,6 +76,8 @@ def submission(
         "workdir": shell.path(job.workdir) if job.workdir else "",
         "after": after,
         "array": job.array is not None,
+        "parameters": parameters.names if parameters else (),
+        "task_lines": _task_lines(job.array),
         "tasks": run.tasks,
         "nodes": job.resources.nodes,
         "gpus": job.resources.gpus,
@@ -81,7 +85,7 @@ def submission(
         **words.job_values(job, cluster, run.id),
     }
     folder = f"{run.scheduler}_templates"
-    values["program"] = _render("login_templates/program.sh", values, overrides).rstrip("\n")
+    values["program"] = _program(values, parameters, overrides).rstrip("\n")
     values["job_script"] = _render(f"{folder}/{words.JOB_TEMPLATE}", values, overrides).rstrip("\n")
     return _render("login_templates/submit.sh", values, overrides)
 
@@ -185,6 +189,28 @@ def listing(cluster: Cluster, run: Run, patterns: tuple[str, ...], fence: str, *
 
 def _place(cluster: Cluster, scheduler: SchedulerName) -> dict[str, object]:
     return {"version": __version__, "scheduler": scheduler, "root": shell.path(cluster.root), "setup": cluster.setup}
+
+
+def _task_lines(array: Array | None) -> str:
+    """Write the lines that the tasks of a sweep are told; without parameters there are none."""
+    if array is None or array.parameters is None:
+        return ""
+    return "\n".join(task_line(task, array.parameters.of(task)) for task in range(array.size))
+
+
+def _program(values: Mapping[str, object], parameters: Parameters | None, overrides: Path | None) -> str:
+    """Render what runs in the container; in a sweep its words are quoted around the parameters that stand in them."""
+    if parameters is None:
+        return _render("login_templates/program.sh", values, overrides)
+
+    def swept(text: str) -> str:
+        found = pieces(text, parameters.names)
+        return "".join(
+            f'"${VARIABLE}{piece.name}"' if isinstance(piece, Placeholder) else shell.word(piece) for piece in found if piece
+        ) or shell.word("")
+
+    filters = {**_FILTERS, "word": swept, "words": lambda texts: " ".join(map(swept, texts))}
+    return render("login_templates/program.sh", values, filters=filters, overrides=overrides)
 
 
 def _whole(bind: Bind) -> Bind:

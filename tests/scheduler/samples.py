@@ -2,6 +2,7 @@
 
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.job import Array, Bind, Job, Resources
+from hpcdeploy.parameters import Parameters
 from hpcdeploy.parcel import Parcel
 from hpcdeploy.run import Run
 from hpcdeploy.scheduler.login_node import Delivery
@@ -81,6 +82,19 @@ CONDOR_SITE = Job(
     resources=Resources(gpus=1, gpu_memory=40960, gpu_capability=("8.0", "")),
     binds=TRAIN.binds,
     workdir="$WORK/my data",
+)
+
+
+SWEPT = Job(
+    name="sweep",
+    image="train",
+    command=("python", "train.py", "--lr={lr}", "{note} {{}}", "$HOME it's", ""),
+    environment=(("NOTE", "<{note}>"), ("PLAIN", "a b")),
+    array=Array(
+        size=3,
+        throttle=2,
+        parameters=Parameters(names=("lr", "note"), rows=(("0.10", "it's $5\nnow"), ("1e-4", ""), ("-1", "naïve \\ ☃"))),
+    ),
 )
 
 

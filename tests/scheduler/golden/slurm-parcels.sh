@@ -170,7 +170,8 @@ HPCDEPLOY_END_0123456789
   write "$run/program.sh" <<'HPCDEPLOY_END_0123456789'
 #!/bin/sh
 # Run hello-0123456789, written by hpcdeploy 0.1.0. This runs inside the container, once for each task; its arguments are the
-# task's number and the job's id. The command and its environment stand here, and pass through nobody else's quoting.
+# task's number and the job's id.
+# The command and its environment stand here, and pass through nobody else's quoting.
 export HPCDEPLOY_RUN=hello-0123456789
 export HPCDEPLOY_TASK="$1"
 export HPCDEPLOY_JOB_ID="$2"

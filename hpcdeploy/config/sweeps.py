@@ -1,0 +1,217 @@
+"""Sweeps as people write them: a grid, a list, CSV, JSON Lines; read into parameters, every value as it was written."""
+
+import csv
+import io
+import itertools
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+from hpcdeploy.config.documents import Number
+from hpcdeploy.config.found import found
+from hpcdeploy.config.words import identifier, line, text, whole
+from hpcdeploy.errors import ConfigError
+from hpcdeploy.job import Array
+from hpcdeploy.parameters import Parameters
+
+MOST_TASKS = 1_000_000
+"""More tasks than any scheduler takes (slurm.conf(5): MaxArraySize is at most 4000001, MaxJobCount is 10000 by default)."""
+
+KINDS = ("grid", "list", "file")
+"""The keys of a sweep's table, of which it has one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepFile:
+    """A sweep whose parameters stand in a file that is read when the job is submitted; ``throttle`` as in `Array`."""
+
+    path: str
+    throttle: int = 0
+
+
+def value(raw: object) -> str:
+    """Return the value of a parameter as text: a string as it is, a number as it was written, ``true`` and ``false``."""
+    match raw:
+        case bool():
+            return "true" if raw else "false"
+        case Number():
+            return raw.written
+        case int():
+            return str(raw)
+        case str():
+            return text(raw)
+        case _:
+            said = "null" if raw is None else found(raw)
+            raise ConfigError(f"found {said}; expected a string, a number, true or false; write others in quotes")
+
+
+def grid(values: Mapping[str, Sequence[str]]) -> Parameters:
+    """Return every combination of `values`; that of the name written last changes fastest."""
+    if not values:
+        raise ConfigError('found an empty table; expected parameters, such as { lr = ["0.1", "0.01"], seed = [1, 2, 3] }')
+    tasks = 1
+    for several in values.values():
+        tasks *= len(several)
+    _limited(tasks)
+    return Parameters(names=tuple(values), rows=tuple(itertools.product(*values.values())))
+
+
+def table(rows: Sequence[Mapping[str, str]]) -> Parameters:
+    """Return the parameters of a list of tasks, each of which must name the same ones."""
+    names = tuple(rows[0])
+    for number, row in enumerate(rows):
+        _same_names(names, row, f"item {number}")
+    return _parameters(names, [tuple(row[name] for name in names) for row in rows])
+
+
+def parse_csv(content: bytes) -> Parameters:
+    """Read CSV as RFC 4180 has it: the names in the first line, then a line a task.
+
+    Blanks belong to a value; a value with a comma, a quotation mark or a line break stands in quotation marks, as
+    spreadsheets write it. Empty lines are left out: the single empty value of one column is written ``""``.
+    """
+    reader = csv.reader(io.StringIO(_decoded(content), newline=""), strict=True)
+    rows: list[tuple[str, ...]] = []
+    names: tuple[str, ...] = ()
+    try:
+        for cells in filter(None, reader):
+            if names:
+                rows.append(_cells(cells, names))
+            else:
+                names = _columns(cells)
+    except (csv.Error, ConfigError) as error:
+        raise ConfigError(f"line {reader.line_num}: {error}") from error
+    return _parameters(names, rows)
+
+
+def parse_json_lines(content: bytes) -> Parameters:
+    """Read JSON Lines: an object a task, each with the same names; numbers keep their spelling."""
+    rows: list[dict[str, str]] = []
+    for number, words in enumerate(_decoded(content).split("\n"), start=1):
+        if not words.strip():
+            continue
+        try:
+            row = _object(words)
+            _same_names(rows[0] if rows else row, row, "this task")
+        except (ConfigError, ValueError, RecursionError) as error:
+            raise ConfigError(f"line {number}: {error}") from error
+        rows.append(row)
+    names = tuple(rows[0]) if rows else ()
+    return _parameters(names, [tuple(row[name] for name in names) for row in rows])
+
+
+def parse_file(content: bytes, name: str) -> Parameters:
+    """Read a file of parameters by the end of its `name`; raises `ConfigError` with the line that does not hold."""
+    return READERS[PurePath(name).suffix.lower()](content)
+
+
+def parse_values(words: str) -> tuple[str, ...]:
+    """Read the values in ``0.1,0.01``: cut at commas, each as it stands; one in quotation marks is read as in CSV."""
+    try:
+        return tuple(next(csv.reader([text(words)], strict=True))) or ("",)
+    except csv.Error as error:
+        raise ConfigError(f"found {found(words)}; expected values with commas between them: {error}") from error
+
+
+def swept(parameters: Parameters, throttle: int = 0) -> Array:
+    """Return the array that has a task for each row of `parameters`."""
+    return Array(size=len(parameters.rows), throttle=throttle, parameters=parameters)
+
+
+def parameter_name(name: str) -> str:
+    """Return the name of a parameter: it becomes part of a variable's name, and stands in braces."""
+    return identifier(name)
+
+
+def sweep_file(words: object) -> str:
+    """Return the path of a file of parameters, whose name tells how it is read."""
+    path = line(words)
+    if PurePath(path).suffix.lower() not in READERS:
+        raise ConfigError(f"found {found(words)}; expected a file whose name ends in {' or '.join(READERS)}")
+    return path
+
+
+def sweep(values: dict[str, Any]) -> Array | SweepFile:
+    """Return what a checked table ``sweep`` says; raises `ConfigError` where it is not exactly one of `KINDS`."""
+    given = [kind for kind in KINDS if kind in values]
+    if len(given) != 1:
+        raise ConfigError(f"found {' and '.join(given) or 'none'} of {', '.join(KINDS)}; expected exactly one of them")
+    throttle = whole(0)(values.get("throttle", 0))
+    match given[0]:
+        case "grid":
+            return swept(grid(values["grid"]), throttle)
+        case "list":
+            return swept(table(values["list"]), throttle)
+        case _:
+            return SweepFile(path=values["file"], throttle=throttle)
+
+
+def _parameters(names: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Parameters:
+    if not names or not rows:
+        raise ConfigError("found no task; expected the parameters' names and at least one line of values")
+    _limited(len(rows))
+    return Parameters(names=names, rows=tuple(rows))
+
+
+def _limited(tasks: int) -> None:
+    if tasks > MOST_TASKS:
+        raise ConfigError(f"found {tasks} tasks; expected at most {MOST_TASKS}: sweep in several runs")
+
+
+def _columns(cells: Sequence[str]) -> tuple[str, ...]:
+    names = tuple(map(parameter_name, cells))
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise ConfigError(f"found the column {twice} twice; expected every name once")
+    return names
+
+
+def _cells(cells: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    if len(cells) != len(names):
+        raise ConfigError(f"found {len(cells)} values; expected {len(names)}, one for each of {', '.join(names)}")
+    return tuple(map(text, cells))
+
+
+def _same_names(names: Iterable[str], row: Mapping[str, str], where: str) -> None:
+    missing = [name for name in names if name not in row]
+    more = [name for name in row if name not in names]
+    if not row:
+        raise ConfigError(f"{where} has no parameters; expected some, such as lr = 0.1")
+    if missing or more:
+        told = [f"has no {', '.join(missing)}"] * bool(missing) + [f"has {', '.join(more)} besides"] * bool(more)
+        raise ConfigError(f"{where} {' and '.join(told)}; expected the parameters of the first: {', '.join(names)}")
+
+
+def _decoded(content: bytes) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise ConfigError(f"line {line}: not UTF-8; save the file as UTF-8") from error
+
+
+def _object(words: str) -> dict[str, str]:
+    row = json.loads(words, parse_float=str, parse_int=str, parse_constant=str, object_pairs_hook=_pairs)
+    if not isinstance(row, dict):
+        raise ConfigError(f'found {found(row)}; expected an object such as {{"lr": 0.1, "seed": 1}}')
+    return {parameter_name(name): _whole_text(value(raw)) for name, raw in row.items()}
+
+
+def _pairs(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        raise ConfigError("found a name twice; expected every name once")
+    return row
+
+
+def _whole_text(words: str) -> str:
+    r"""Return `words` unless half a character is in it, which JSON can say (``"\ud800"``) and no program can be given."""
+    if any("\ud800" <= sign <= "\udfff" for sign in words):
+        raise ConfigError(f"found {found(words)}; expected whole characters")
+    return words
+
+
+READERS: Mapping[str, Callable[[bytes], Parameters]] = {".csv": parse_csv, ".jsonl": parse_json_lines}
+"""How a file of parameters is read, by the end of its name."""

@@ -1,0 +1,87 @@
+r"""Parameters of tasks: a table of values with a row a task, and the places in a job's words where they stand.
+
+A task's row goes to its compute node as one line of plain signs, ``TASK NAME=VALUE NAME=VALUE ...``: every other byte of a
+value is written ``\0`` and three octal digits, which ``printf %b`` reads in any POSIX shell (XCU, printf, "b" conversion).
+So no quoting of a scheduler ever meets a value.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from hpcdeploy.errors import ConfigError
+from hpcdeploy.spelling import meant
+
+VARIABLE = "HPCDEPLOY_PARAM_"
+"""The beginning of the variable that holds a parameter, before its name."""
+
+_PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._/:@+-")
+_BRACES = re.compile(r"\{\{|\}\}|\{([A-Za-z_][A-Za-z0-9_]*)\}|[{}]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameters:
+    """Values of the parameters ``names``, in their order: one of ``rows`` for each task. Values hold anything but NUL."""
+
+    names: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def of(self, row: int) -> dict[str, str]:
+        """Return the values of one row by name."""
+        return dict(zip(self.names, self.rows[row], strict=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placeholder:
+    """A place in a text where a parameter's value stands."""
+
+    name: str
+
+
+def pieces(text: str, names: Iterable[str]) -> Iterator[str | Placeholder]:
+    """Cut `text` at its ``{name}``; ``{{`` and ``}}`` stand for braces, as in Python's ``str.format``.
+
+    Raises `ConfigError` for a name that is none of `names`, and for a brace that stands alone.
+    """
+    known = tuple(names)
+    position = 0
+    for match in _BRACES.finditer(text):
+        yield text[position : match.start()]
+        position = match.end()
+        sign, name = match[0], match[1]
+        if sign in {"{{", "}}"}:
+            yield sign[0]
+        elif name is None:
+            raise ConfigError(
+                f"found a brace alone in {_near(text, match.start())}; expected {{NAME}} of a parameter, "
+                f"or {sign * 2} where a brace is meant: the job has a sweep"
+            )
+        elif name not in known:
+            close = meant(name, known)
+            advice = f"did you mean {{{close}}}?" if close else f"there is {', '.join(f'{{{word}}}' for word in known)}."
+            raise ConfigError(
+                f"found {{{name}}} in {_near(text, match.start())}; no parameter of the sweep has that name, {advice} "
+                f"Write {{{{{name}}}}} where braces are meant"
+            )
+        else:
+            yield Placeholder(name=name)
+    yield text[position:]
+
+
+def filled(text: str, values: dict[str, str]) -> str:
+    """Return `text` with the parameters' `values` in their places; raises as `pieces` does."""
+    return "".join(values[piece.name] if isinstance(piece, Placeholder) else piece for piece in pieces(text, values))
+
+
+def task_line(number: int, values: dict[str, str]) -> str:
+    """Write what one task is told: its number and its parameters."""
+    return " ".join([str(number), *(f"{name}={_plain(value)}" for name, value in values.items())])
+
+
+def _plain(value: str) -> str:
+    return "".join(chr(byte) if byte in _PLAIN else f"\\0{byte:03o}" for byte in value.encode("utf-8", "surrogateescape"))
+
+
+def _near(text: str, position: int) -> str:
+    start = max(position - 20, 0)
+    return repr(("…" if start else "") + text[start : position + 30] + ("…" if position + 30 < len(text) else ""))

@@ -1,0 +1,120 @@
+"""Sweeps on a real cluster: every task has its own parameters, and they are exactly those that were written."""
+
+import json
+
+import pytest
+
+from hpcdeploy.cluster import Cluster, SchedulerName
+from hpcdeploy.flows.connections import Connections
+from hpcdeploy.job import Array, Job
+from hpcdeploy.lab.inside import inside
+from hpcdeploy.lab.state import Lab
+from hpcdeploy.parameters import Parameters
+from hpcdeploy.run import State
+from hpcdeploy.scheduler.login_node import Delivery
+from hpcdeploy.store import Store
+from tests.cluster.driving import output_of, submit_job, wait_for
+
+BOTH = pytest.mark.parametrize("scheduler", ["slurm", "htcondor"])
+PROGRAM = """
+import json, os, sys
+names = [name for name in os.environ if name.startswith(("HPCDEPLOY_PARAM_", "HPCDEPLOY_TASK", "V"))]
+print(json.dumps([sys.argv[1:], {name: os.environ[name] for name in names}]))
+"""
+ODD = (
+    "",
+    " ",
+    " a  b ",
+    "$HOME",
+    "$(id) `id`",
+    'it\'s "so"',
+    "two\nlines\n\n",
+    "\n",
+    "tab\t",
+    "back\\slash\\",
+    "\\0101 %s %%",
+    "# no comment",
+    "$(Process) $$(X) $ENV(HOME)",
+    "a,b;c:d=e",
+    "{lr} {{lr}}",
+    "naïve ☃ \U0001f600 \u0081\u2028",
+    "-n",
+    "*",
+    "0.10",
+)
+
+
+@BOTH
+def test_every_value_reaches_its_task_byte_for_byte(
+    scheduler: SchedulerName, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    rows = tuple((value, str(number)) for number, value in enumerate(ODD))
+    job = Job(
+        name="odd",
+        image="test",
+        command=("python3", "-c", PROGRAM.replace("{", "{{").replace("}", "}}"), "{odd}", "<{odd}>{number}{{}}", "$HOME"),
+        environment=(("V", "[{odd}]"),),
+        array=Array(size=len(rows), parameters=Parameters(names=("odd", "number"), rows=rows)),
+    )
+    run = submit_job(job, scheduler, cluster, delivery, connections, store).run
+    status = wait_for(run, cluster, connections, store)
+    assert status.state is State.COMPLETED
+    for task, (odd, number) in enumerate(rows):
+        words, seen = json.loads(output_of(status, cluster, connections, task))
+        assert words == [odd, f"<{odd}>{number}{{}}", "$HOME"]
+        assert seen == {
+            "HPCDEPLOY_PARAM_odd": odd,
+            "HPCDEPLOY_PARAM_number": number,
+            "HPCDEPLOY_TASK": str(task),
+            "V": f"[{odd}]",
+        }
+
+
+@BOTH
+def test_ten_thousand_tasks_are_one_submission_and_one_job(
+    lab: Lab, scheduler: SchedulerName, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    rows = tuple((str(number),) for number in range(10_000))
+    held = Job(
+        name="many",
+        image="test",
+        command=("test", "{seed}", "-ge", "0"),
+        array=Array(size=len(rows), parameters=Parameters(names=("seed",), rows=rows)),
+        slurm=(("hold", True),),
+        htcondor=(("hold", "true"),),
+    )
+    calls: list[object] = []
+    transport = connections.to(cluster)
+    ask = transport.run
+
+    def counted(argv: object, **options: object) -> object:
+        calls.append(argv)
+        return ask(argv, **options)  # type: ignore[arg-type]
+
+    transport.run = counted  # type: ignore[method-assign, assignment]
+    run = submit_job(held, scheduler, cluster, delivery, connections, store).run
+    assert len(calls) == 1
+    assert run.job_id.isdigit()
+    question = (
+        f"squeue --noheader --format='%K %i' --jobs={run.job_id}; scancel {run.job_id}"
+        if scheduler == "slurm"
+        else f"condor_q {run.job_id} -factory -autoformat:t JobMaterializeLimit; condor_rm {run.job_id} >&2"
+    )
+    said = inside(lab, ["bash", "-c", question], user=lab.user)
+    assert ("0-9999" if scheduler == "slurm" else "10000") in said.stdout.decode(), said
+
+
+@BOTH
+def test_a_throttled_sweep_runs_every_task_with_its_own_value(
+    scheduler: SchedulerName, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    rows = tuple((f"value {number}",) for number in range(6))
+    job = Job(
+        name="few",
+        image="test",
+        command=("echo", "{v}"),
+        array=Array(size=6, throttle=2, parameters=Parameters(names=("v",), rows=rows)),
+    )
+    run = submit_job(job, scheduler, cluster, delivery, connections, store).run
+    status = wait_for(run, cluster, connections, store)
+    assert [output_of(status, cluster, connections, task) for task in range(6)] == [f"value {task}\n" for task in range(6)]

@@ -9,21 +9,21 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from bench import subjects
+from bench import subjects, uploads
 from bench.pairs import Pair
 from hpcdeploy.lab import cluster, state
 from hpcdeploy.lab.settings import LabSettings, default_settings
 from hpcdeploy.lab.state import Lab
 
-SUBJECTS = ("start", "submit", "push")
+SUBJECTS = ("start", "submit", "upload", "push")
 
 
 def main() -> None:
     """Measure what was asked for, on a lab of the bench's own, and leave nothing of it behind."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Ratios against the bare tools, side by side.")
     parser.add_argument("--only", choices=SUBJECTS, action="append", help="measure this; again for more")
-    parser.add_argument("--pairs", type=int, default=7, help="how many pairs (a third of them for pushing)")
-    parser.add_argument("--megabytes", type=int, default=1000, help="how much to push")
+    parser.add_argument("--pairs", type=int, default=7, help="how many pairs (a third of them for what is large)")
+    parser.add_argument("--megabytes", type=int, default=1000, help="how much to push and to bring")
     given = parser.parse_args()
     with _own_lab() as (folder, lab):
         chosen = given.only or SUBJECTS
@@ -66,6 +66,8 @@ def _measured(folder: Path, lab: Lab, chosen: Sequence[str], pairs: int, megabyt
         yield from subjects.starting(place, pairs=pairs)
     if "submit" in chosen:
         yield subjects.submitting(place, lab, pairs=pairs)
+    if "upload" in chosen:
+        yield from uploads.uploading(place, lab, megabytes=megabytes, pairs=max(1, pairs // 3))
     if "push" in chosen:
         yield subjects.pushing(place, lab, megabytes=megabytes, pairs=max(1, pairs // 3))
 

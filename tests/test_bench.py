@@ -21,7 +21,8 @@ def test_the_bench_measures_every_ratio_and_leaves_nothing_behind(lab: Lab) -> N
     )
     assert done.returncode == 0, done.stderr
     ratios = json.loads(done.stdout[done.stdout.index("[\n") :])
-    names = ["hpcdeploy --help", "hpcdeploy render", "hpcdeploy submit", "hpcdeploy push, 8 MB"]
+    uploads = ["hpcdeploy submit, 8 MB to bring", "hpcdeploy submit, 1 MB to bring with 50 ms more"]
+    names = ["hpcdeploy --help", "hpcdeploy render", "hpcdeploy submit", *uploads, "hpcdeploy push, 8 MB"]
     assert [one["name"] for one in ratios] == names
     for one in ratios:
         numbers = [one["ratio"], *one["ours"].values(), *one["theirs"].values()]

@@ -1,4 +1,4 @@
-"""A long way: every byte arrives a while later. ``python -m bench.delay PORT SECONDS`` prints the port that it listens at."""
+"""A long way: every byte arrives a while later. ``python -m bench.delay PORT SECONDS`` prints the port it listens at."""
 
 import asyncio
 import sys

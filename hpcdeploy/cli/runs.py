@@ -29,8 +29,9 @@ def list_runs(
 ) -> None:
     """List the runs on record, as they were last known; nothing is asked of any cluster."""
     from hpcdeploy.cli.place import here
+    from hpcdeploy.cli.status_text import print_statuses
 
-    _print_statuses(here().store.latest(most=most), json=json)
+    print_statuses(here().store.latest(most=most), json=json, explained=False)
 
 
 def status(
@@ -40,14 +41,15 @@ def status(
 ) -> None:
     """Ask the clusters where runs are: one round trip a cluster, whatever the number of runs."""
     from hpcdeploy.cli.place import connections, here
+    from hpcdeploy.cli.status_text import print_statuses
     from hpcdeploy.errors import TransportError
     from hpcdeploy.flows import follow
 
     place = here()
     known = place.store.latest(alive=True) if everything else place.store.find(run or [])
-    with connections() as open_connections:
+    with show.terminal_as_it_was(), connections() as open_connections:
         asked = follow.status(known, place.cluster, open_connections, place.store, overrides=place.project.root)
-    _print_statuses(asked.statuses, json=json, tasks=not everything and len(known) == 1)
+    print_statuses(asked.statuses, json=json, tasks=not everything and len(known) == 1)
     if asked.failures:
         raise TransportError("not every cluster could be asked: " + "; ".join(asked.failures))
 
@@ -64,12 +66,13 @@ def wait(
 ) -> None:
     """Wait until runs have ended; the exit code is the first one's that is not 0."""
     from hpcdeploy.cli.place import connections, here
+    from hpcdeploy.cli.status_text import in_words, print_statuses
     from hpcdeploy.flows import follow
 
     place = here()
     known = place.store.find(run or [])
     told: dict[str, str] = {}
-    with connections() as open_connections:
+    with show.terminal_as_it_was(), connections() as open_connections:
         rounds = follow.wait(
             known,
             place.cluster,
@@ -80,16 +83,18 @@ def wait(
             overrides=place.project.root,
         )
         final: Sequence[RunStatus] = ()
+        said: set[str] = set()
         for asked in rounds:
             final = asked.statuses
-            for failure in asked.failures:
+            for failure in set(asked.failures) - said:
                 show.say(f"cannot ask {failure}; trying again")
+            said = set(asked.failures)
             for one in final:
-                line = _in_words(one)
+                line = in_words(one)
                 if told.get(one.run.id) != line:
                     show.say(f"{one.run.id}: {line}")
                     told[one.run.id] = line
-    _print_statuses(final, json=json)
+    print_statuses(final, json=json)
     sys.exit(next((code for code in (one.exit_code for one in final) if code), 0))
 
 
@@ -188,67 +193,3 @@ def cancel(
 
 def _text(value: object) -> object:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-
-
-def _print_statuses(statuses: "Sequence[RunStatus]", *, json: bool, tasks: bool = False) -> None:
-    if json:
-        show.as_json([_as_values(one) for one in statuses])
-        return
-    if not statuses:
-        show.say("no runs")
-        return
-    show.table(
-        ("RUN", "CLUSTER", "SCHEDULER", "JOB ID", "STATE", "EXIT", "SUBMITTED"),
-        [
-            (
-                one.run.id,
-                one.run.cluster,
-                one.run.scheduler,
-                one.run.job_id or "-",
-                _in_words(one),
-                "-" if one.exit_code is None else str(one.exit_code),
-                show.age(one.run.submitted),
-            )
-            for one in statuses
-        ],
-    )
-    if tasks and statuses[0].run.tasks > 1:
-        print()
-        show.table(
-            ("TASK", "STATE", "EXIT", "NODE", "REASON"),
-            [
-                (
-                    str(task.task),
-                    task.state.value,
-                    "-" if task.exit_code is None else str(task.exit_code),
-                    task.node or "-",
-                    task.reason or "-",
-                )
-                for task in statuses[0].tasks
-            ],
-        )
-
-
-def _in_words(one: "RunStatus") -> str:
-    """Say where a run is: one word, how many tasks are where if they differ, and the reason if there is one."""
-    if not one.tasks:
-        return "SUBMITTING" if not one.run.job_id else "PENDING"
-    counts: dict[str, int] = {}
-    for task in one.tasks:
-        counts[task.state.value] = counts.get(task.state.value, 0) + 1
-    word = one.state.value if len(counts) == 1 else ", ".join(f"{count} {state}" for state, count in counts.items())
-    first = next((task for task in one.tasks if task.state is one.state), one.tasks[0])
-    unfamiliar = f" [{first.word}]" if first.state.value == "UNKNOWN" and first.word else ""
-    return f"{word}{unfamiliar}" + (f" ({first.reason})" if first.reason else "")
-
-
-def _as_values(one: "RunStatus") -> dict[str, object]:
-    from dataclasses import asdict
-
-    return {
-        **asdict(one.run),
-        "state": one.state.value if one.tasks else ("PENDING" if one.run.job_id else "SUBMITTING"),
-        "exit_code": one.exit_code,
-        "asked": one.asked,
-        "tasks": [{**asdict(task), "state": task.state.value} for task in one.tasks],
-    }

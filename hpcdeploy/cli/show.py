@@ -59,6 +59,24 @@ def pass_on(piece: bytes) -> None:
     sys.stderr.buffer.flush()
 
 
+@contextmanager
+def terminal_as_it_was() -> "Iterator[None]":
+    """Leave the terminal as it is now: whoever is asked for a password when the command ends would find it silent."""
+    import termios
+
+    try:
+        before = termios.tcgetattr(sys.stdin)
+    except (termios.error, OSError, ValueError):  # no terminal
+        yield
+        return
+    try:
+        yield
+    finally:
+        # Only where it changed: a command in the background would be stopped for setting it (tcsetattr(3), SIGTTOU).
+        if termios.tcgetattr(sys.stdin) != before:
+            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+
+
 def age(since: int) -> str:
     """Write how long ago `since` (seconds since 1970) was, in its largest unit."""
     gone = max(0, int(time.time()) - since)

@@ -22,6 +22,9 @@ class Scheduler(Protocol):
     def follow_values(self) -> Mapping[str, object]:
         """Give what this scheduler's part of the follow script needs."""
 
+    def explain(self, status: TaskStatus) -> str:
+        """Say why a task waits, is held or ended badly, and what one can do; empty where there is nothing to say."""
+
     def states(self, answers: Answers, runs: Sequence[Run]) -> dict[str, tuple[TaskStatus, ...]]:
         """Read the follow script's answers: each run's tasks, by run id, every task in its place."""
 

@@ -8,6 +8,7 @@ from hpcdeploy.job import Job
 from hpcdeploy.run import TERMINAL, Run, State, TaskStatus
 from hpcdeploy.scheduler.answers import Answers
 from hpcdeploy.scheduler.htcondor import answers as htcondor_answers
+from hpcdeploy.scheduler.htcondor import reasons
 from hpcdeploy.scheduler.htcondor.commands import commands
 from hpcdeploy.scheduler.htcondor.submit_language import lines
 
@@ -22,6 +23,11 @@ def job_values(job: Job, cluster: Cluster, run_id: str) -> Mapping[str, object]:
 def follow_values() -> Mapping[str, object]:
     """Give what ``htcondor_templates/follow.sh`` needs."""
     return {"attributes": htcondor_answers.ATTRIBUTES}
+
+
+def explain(status: TaskStatus) -> str:
+    """Say why a task waits, is held or ended badly, and what one can do; empty where there is nothing to say."""
+    return reasons.explain(status)
 
 
 def states(answers: Answers, runs: Sequence[Run]) -> dict[str, tuple[TaskStatus, ...]]:

@@ -7,6 +7,7 @@ from hpcdeploy.job import Job
 from hpcdeploy.run import TERMINAL, Run, State, TaskStatus
 from hpcdeploy.scheduler.answers import Answers
 from hpcdeploy.scheduler.slurm import answers as slurm_answers
+from hpcdeploy.scheduler.slurm import reasons
 from hpcdeploy.scheduler.slurm.directives import directives, lines
 from hpcdeploy.scheduler.slurm.records import Record, read_records, settle
 
@@ -21,6 +22,11 @@ def job_values(job: Job, cluster: Cluster, run_id: str) -> Mapping[str, object]:
 def follow_values() -> Mapping[str, object]:
     """Give what ``slurm_templates/follow.sh`` needs."""
     return {"queue_format": slurm_answers.FORMAT, "accounting_format": slurm_answers.ACCOUNTING_FORMAT}
+
+
+def explain(status: TaskStatus) -> str:
+    """Say why a task waits, is held or ended badly, and what one can do; empty where there is nothing to say."""
+    return reasons.explain(status)
 
 
 def states(answers: Answers, runs: Sequence[Run]) -> dict[str, tuple[TaskStatus, ...]]:

@@ -8,37 +8,17 @@ from typing import Annotated
 
 import typer
 
-from hpcdeploy.cli import build, generate, here, init, inspect, instance, job, lab, push, runs, templates, workflow
-from hpcdeploy.cli.command_line import WithCommand
+from hpcdeploy.cli.verbs import Verbs
 from hpcdeploy.errors import HpcdeployError
 
 app = typer.Typer(
     name="hpcdeploy",
+    cls=Verbs,
     help="From a locked environment to a GPU job on any Slurm or HTCondor cluster.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-app.command()(init.init)
-app.command()(inspect.inspect)
-app.command()(generate.generate)
-app.command()(build.build)
-app.command()(push.push)
-app.command()(workflow.workflow)
-app.command(cls=WithCommand)(here.run)
-app.command()(here.shell)
-app.add_typer(instance.app, name="instance")
-app.command(cls=WithCommand)(job.render)
-app.command(cls=WithCommand)(job.submit)
-app.command()(runs.status)
-app.command("runs")(runs.list_runs)
-app.command()(runs.wait)
-app.command()(runs.logs)
-app.command()(runs.fetch)
-app.command()(runs.cancel)
-app.add_typer(templates.app, name="templates")
-app.add_typer(lab.app, name="lab")
 
 
 def _print_version(asked: bool) -> None:

@@ -9,6 +9,7 @@ SchedulerName = Literal["slurm", "htcondor"]
 GpuForm = Literal["gres", "gpus-per-node", "gpus"]
 MemoryForm = Literal["mem", "mem-per-cpu", "mem-per-gpu"]
 HtcondorContainer = Literal["universe", "singularity-image", "apptainer"]
+ImageRoute = Literal["auto", "login", "stream", "job"]
 
 LOCAL = "local"
 """The ``host`` of a cluster whose login node is this machine: no SSH is used."""
@@ -25,8 +26,10 @@ class Cluster:
     container: HTCondor's container universe, a worker that reads ``+SingularityImage``, or the job itself. ``setup`` are
     shell lines that bring Apptainer into reach (``module load apptainer``), run on the login node and in jobs. ``apptainer``
     is the program.
-    ``poll_interval`` is the least time between two questions of where jobs are, in seconds.
-    ``mirrors`` say which registry to ask in place of another (``("ghcr.io", "localhost:5000")``).
+    ``poll_interval`` is the least time between two questions of where jobs are, in seconds. ``image_route`` is how an
+    image of a registry gets here: pulled on the login node, streamed through hpcdeploy, pulled in the job; ``auto``: pulled
+    on the login node where it can be, else streamed. ``mirrors`` say which registry to ask in place of another
+    (``("ghcr.io", "localhost:5000")``).
     """
 
     name: str
@@ -41,4 +44,5 @@ class Cluster:
     setup: tuple[str, ...] = ()
     poll_interval: int = 10
     binds: tuple[Bind, ...] = ()
+    image_route: ImageRoute = "auto"
     mirrors: tuple[tuple[str, str], ...] = ()

@@ -2,15 +2,34 @@
 sha256=[= sha256 =]
 image=$root/images/$sha256.sif
 
-[% if reference %]
+[% if reference and not in_job %]
+cannot_pull() { local code=$1; shift; say "[= '' if brought else 'error: ' =]$*"; return "$code"; }
+
+[% if brought %]
+# A firewall may let every attempt hang for minutes. Where a proxy is set, it speaks for this machine, and only a pull can tell.
+registry_answers() {
+  [ -z "${https_proxy-}${HTTPS_PROXY-}${http_proxy-}${HTTP_PROXY-}${all_proxy-}${ALL_PROXY-}" ] || return 0
+  timeout 10 bash -c [= ('exec 3<>/dev/tcp/' ~ registry_host ~ '/' ~ registry_port) | word =] 2>/dev/null
+}
+
+[% endif %]
+# Called where a failure does not end the script by itself: so each is seen to.
 pull_image() {
   local part=$root/images/.$sha256.part temporary pulse code=0
-  command -v [= apptainer | word =] >/dev/null ||
-    die 10 "[= apptainer =] is not on this machine's PATH; add what brings it (module load ...) to the cluster's setup"
+  command -v [= apptainer | word =] >/dev/null || {
+    cannot_pull 10 "[= apptainer =] is not on this machine's PATH; add what brings it (module load ...) to the cluster's setup"
+    return
+  }
+[% if brought %]
+  registry_answers || {
+    cannot_pull 11 "this machine does not reach [= registry_host =] port [= registry_port =]"
+    return
+  }
+[% endif %]
   rm -f -- "$part"
   # Apptainer's own cache and temporary files stay out of $HOME, whose quota they would fill ($HOME/.apptainer/cache).
-  temporary=$(mktemp -d -- "$root/tmp/pull-XXXXXXXX")
-  mkdir -- "$temporary/cache"
+  { temporary=$(mktemp -d -- "$root/tmp/pull-XXXXXXXX") && mkdir -- "$temporary/cache"; } ||
+    die 10 "cannot make a folder in $root/tmp; make room there (a full disk, or your quota)"
   say "pulling the image [= reference =]"
   {
     while sleep 5; do
@@ -26,25 +45,27 @@ pull_image() {
   rm -rf -- "$temporary"
   if [ "$code" != 0 ]; then
     rm -f -- "$part"
-    die 11 "the image could not be pulled (exit status $code); Apptainer's own words are above." \
+    cannot_pull 11 "the image could not be pulled (exit status $code); Apptainer's own words are above." \
       "If the registry wants a password, run on this machine: [= apptainer =] registry login"
+    return
   fi
   if [ "$(sha256sum <"$part")" != "$sha256  -" ]; then
     rm -f -- "$part"
     die 11 "the image that came is not the one that was asked for: its sha256 is not $sha256"
   fi
-  chmod 0600 -- "$part"
-  mv -f -- "$part" "$image"
+  { chmod 0600 -- "$part" && mv -f -- "$part" "$image"; } || die 11 "cannot write $image"
 }
 
 [% endif %]
 ensure_image() {
   [ ! -e "$image" ] || return 0
-[% if reference %]
+[% if in_job %]
+  say "the image is pulled by the job: $image"
+[% elif reference %]
   local image_lock
   exec {image_lock}>"$root/images/.$sha256.lock"
   flock --nonblock "$image_lock" || { say "another run is pulling the image; waiting for it"; flock "$image_lock"; }
-  [ -e "$image" ] || pull_image
+  [ -e "$image" ] || pull_image || [= 'say "so hpcdeploy is to bring the image"' if brought else '{ local code=$?; set +e; exit "$code"; }' =]
   exec {image_lock}>&-
 [% elif not brought %]
   die 11 "the image $sha256 is not in $root/images, and it was never pushed to a registry: run 'hpcdeploy push', then submit again"

@@ -43,6 +43,10 @@ trap 'rm -rf "$scratch"' EXIT
 mkdir "$scratch/cache"
 export [= prefix =]_TMPDIR="$scratch" [= prefix =]_CACHEDIR="$scratch/cache"
 
+[% if in_job %]
+[% include "slurm_templates/pull.sh" %]
+
+[% endif %]
 [% if task_lines %]
 # The task's own line: its number and its parameters, in plain signs only.
 IFS=' ' read -r -a line < <(sed -n "$((task + 1)){p;q}" "$run/parameters") || finish 1

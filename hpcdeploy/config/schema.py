@@ -3,7 +3,7 @@
 import re
 from typing import Any, get_args
 
-from hpcdeploy.cluster import GpuForm, HtcondorContainer, MemoryForm, SchedulerName
+from hpcdeploy.cluster import GpuForm, HtcondorContainer, ImageRoute, MemoryForm, SchedulerName
 from hpcdeploy.config.directives import htcondor_key, htcondor_value, slurm_key, slurm_value
 from hpcdeploy.config.found import found
 from hpcdeploy.config.image_schema import COMMAND, ENVIRONMENT, IMAGE, LINE, SHELL_LINES
@@ -176,6 +176,7 @@ CLUSTER = Table(
         Key(name="setup", kind=SHELL_LINES),
         Key(name="poll-interval", kind=Leaf(time)),
         Key(name="binds", kind=BINDS),
+        Key(name="image-route", kind=Leaf(choice(get_args(ImageRoute)))),
         Key(name="mirrors", kind=MapOf(_mirror, Leaf(_mirror), 'a table such as { "ghcr.io" = "mirror.example.org" }')),
         Key(name="defaults", kind=Table(WITH_RESOURCES)),
     ),

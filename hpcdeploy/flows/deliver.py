@@ -12,6 +12,7 @@ from hpcdeploy.flows.connections import Connections
 from hpcdeploy.login_node import SHELL, read_answer
 from hpcdeploy.parcel import Parcel
 from hpcdeploy.progress import Progress, ignore_progress
+from hpcdeploy.registry.asking import registry_of
 from hpcdeploy.scheduler.login_node import receiving
 from hpcdeploy.transport.contract import Output, Transport, ignore_output
 
@@ -29,6 +30,9 @@ _PAUSES = (1, 2, 4)
 
 def supplier_of(parcel: Parcel) -> Supplier:
     """Return what gives the bytes of `parcel`, out of its source."""
+    if parcel.source.startswith("oras://"):
+        registry = registry_of(parcel.source)
+        return lambda offset: registry.stream(parcel.sha256, parcel.size, offset)
     path = Path(parcel.source)
 
     def from_file(offset: int) -> Iterator[bytes]:

@@ -10,6 +10,7 @@ from hpcdeploy.errors import ConfigError
 from hpcdeploy.image import BuiltImage, PublishedImage
 from hpcdeploy.parcel import Parcel
 from hpcdeploy.registry.manifest import SIF_HEADER_BYTES, is_sif
+from hpcdeploy.registry.reference import parse_reference, split_port
 from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
 from hpcdeploy.whole_file import sha256_of
@@ -33,12 +34,7 @@ def delivery_of(
     """
 
     def pulled(published: PublishedImage) -> Delivery:
-        return Delivery(
-            sha256=published.sha256,
-            reference=published.reference,
-            size=published.size,
-            plain_http=plain_http(published.repository),
-        )
+        return _from_registry(published, cluster, plain_http=plain_http(published.repository))
 
     if image.startswith("oras://"):
         return pulled(resolve(image))
@@ -56,6 +52,25 @@ def delivery_of(
     if publications:
         return pulled(publications[0])
     return _unpushed(built, cluster)
+
+
+def _from_registry(published: PublishedImage, cluster: Cluster, *, plain_http: bool) -> Delivery:
+    """Say how a login node gets an image of a registry: by the cluster's route."""
+    delivery = Delivery(sha256=published.sha256, size=published.size)
+    if cluster.image_route in ("auto", "stream"):
+        name = published.repository.rpartition("/")[2]
+        delivery = replace(delivery, parcel=_parcel(delivery, f"the image {name}", published.reference))
+    if cluster.image_route == "stream":
+        return delivery
+    host, port = split_port(parse_reference(published.repository).endpoint)
+    return replace(
+        delivery,
+        reference=published.reference,
+        host=host,
+        port=int(port or (80 if plain_http else 443)),
+        plain_http=plain_http,
+        in_job=cluster.image_route == "job",
+    )
 
 
 def _unpushed(built: BuiltImage, cluster: Cluster) -> Delivery:

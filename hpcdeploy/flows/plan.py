@@ -55,6 +55,11 @@ def plan(
         raise ConfigError(
             f"cluster {cluster.name} has {' and '.join(cluster.schedulers)}, and no {chosen!r}; say --scheduler"
         )
+    if chosen == "htcondor" and cluster.image_route == "job":
+        raise ConfigError(
+            f'cluster {cluster.name} has image-route = "job", which is Slurm\'s: HTCondor brings the image from the '
+            'login node itself; set image-route to "auto", "login" or "stream"'
+        )
     job = resolve_job(project, job_name, cluster.name, options)
     delivery = delivery_of(job.image, project, cluster, store, resolve, plain_http)
     run = plan_run(job, cluster, chosen, delivery, now=now)

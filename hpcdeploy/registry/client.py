@@ -1,7 +1,7 @@
 """A registry as the flows see it: push a ``.sif``, look one up, bring one here, list tags."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -125,6 +125,15 @@ class Registry:
         ):
             client.download_to(part, f"sha256:{published.sha256}", published.size)
             part.finish()
+
+    def stream(self, sha256: str, size: int, start: int = 0) -> Iterator[bytes]:
+        """Give the bytes of the ``.sif`` of that sha256 from `start` on, which touch no disk here; the taker checks them.
+
+        A connection that breaks off is taken up where it broke.
+        """
+        client = self._client("Streaming")
+        with client.session:
+            yield from client.blob_from(f"sha256:{sha256}", start, size)
 
     def tags(self) -> tuple[str, ...]:
         """List the repository's tags, sorted, without those that only hold referrers (``sha256-...``)."""

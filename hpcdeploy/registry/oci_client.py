@@ -7,7 +7,7 @@ place; ``get_manifest`` gives parsed JSON, of which no digest can be taken; ``up
 the library mends one of them.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from urllib.parse import urljoin
 
@@ -252,6 +252,32 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
 
         if part.done < size:
             self.check(self.persist(attempt), 200, 206)
+
+    def blob_from(self, digest: str, start: int, size: int) -> Iterator[bytes]:
+        """Give a blob's bytes from `start` on as they come; a connection that breaks off is taken up where it broke.
+
+        It gives up when a connection brings nothing as often as patience allows. The caller checks the digest.
+        """
+        url = f"{self.prefix}://{self.get_container(digest).get_blob_url(digest)}"
+        idle = 0
+        while start < size:
+            headers = {"Range": f"bytes={start}-"} if start else {}
+            before = start
+            response = self.persist(lambda headers=headers: self.exchange("GET", url, headers=headers, stream=True))  # type: ignore[misc]  # the loop's own value
+            with self.check(response, 200, 206):
+                here = start if _starts_at(response, start) else 0
+                try:
+                    for block in response.iter_content(RECEIVED_BLOCK):
+                        here += len(block)
+                        if here > start:  # a registry that knows no ranges begins at the beginning
+                            yield block[-(here - start) :]
+                            start = here
+                    trouble: requests.RequestException = requests.ConnectionError("the body ended before its time")
+                except requests.RequestException as error:
+                    trouble = error
+            idle = 0 if start > before else idle + 1
+            if start < size and idle >= self.patience.attempts:
+                raise explain_exception(trouble, doing=self.doing, reference=self.reference, attempts=idle) from trouble
 
     def list_tags(self) -> list[str]:
         """List all tags, page after page (OCI distribution specification, "Listing tags")."""

@@ -21,14 +21,18 @@ class Delivery:
     """The image as a login node needs to know it.
 
     ``sha256`` is the file's own; ``reference`` is where to pull it (``oras://...@sha256:...``), empty where it was never
-    pushed. ``size`` is in bytes. ``plain_http``: the registry speaks no TLS. ``parcel`` is the image as hpcdeploy can bring
-    it; without the two it must be in the cluster's cache already.
+    pushed; ``host`` and ``port`` are those of that registry. ``size`` is in bytes. ``plain_http``: the registry speaks no
+    TLS. ``parcel`` is the image as hpcdeploy can bring it, which it does where it cannot be pulled. ``in_job``: it is pulled
+    on the compute node. Without reference and parcel it must be in the cluster's cache already.
     """
 
     sha256: str
     reference: str = ""
     size: int = 0
+    host: str = ""
+    port: int = 443
     plain_http: bool = False
+    in_job: bool = False
     parcel: Parcel | None = None
 
     @property
@@ -67,7 +71,10 @@ def submission(
         "sha256": delivery.sha256,
         "reference": delivery.reference,
         "size": delivery.size,
+        "registry_host": delivery.host,
+        "registry_port": delivery.port,
         "plain_http": delivery.plain_http,
+        "in_job": delivery.in_job,
         "parcels": [(parcel, _on_cluster(parcel.path, cluster)) for parcel in (*delivery.parcels, *parcels)],
         "brought": delivery.parcel is not None,
         "command": job.command,

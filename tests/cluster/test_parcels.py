@@ -69,7 +69,7 @@ def test_by_hand_the_script_says_what_is_to_be_put_where_and_goes_on_once_it_is_
     assert f'"needs": [ {{"sha256": "{parcel.sha256}"' in by_hand(lab, script)
     assert jobs_of(lab, scheduler, run.id) == set()
     put = f"{lab.scratch}/{OWN}/by-hand-{scheduler}"
-    assert inside(lab, ["cp", "/dev/stdin", put], user=lab.user, stdin=Path(parcel.source).read_bytes()).returncode == 0
+    assert inside(lab, ["sh", "-c", f"cat > {put}"], user=lab.user, stdin=Path(parcel.source).read_bytes()).returncode == 0
     assert '"already": false' in by_hand(lab, script)
     assert len(jobs_of(lab, scheduler, run.id)) == 1
 

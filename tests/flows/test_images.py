@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcdeploy.cluster import Cluster
+from hpcdeploy.cluster import Cluster, ImageRoute
 from hpcdeploy.config.project import Project
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.flows.images import delivery_of
@@ -37,11 +37,11 @@ def project(tmp_path: Path) -> Project:
     return Project(root=tmp_path, images={"train": ImageSettings(name="train", source=PixiSource())})
 
 
-def deliver(project: Project, store: Store, image: str = "train") -> Delivery:
+def deliver(project: Project, store: Store, image: str = "train", *, route: ImageRoute = "auto") -> Delivery:
     def nobody(reference: str) -> PublishedImage:
         raise AssertionError(f"nobody should ask for {reference}")
 
-    return delivery_of(image, project, Cluster(name="hpc"), store, nobody, lambda _: False)
+    return delivery_of(image, project, Cluster(name="hpc", image_route=route), store, nobody, lambda _: False)
 
 
 @pytest.mark.parametrize("where", [{"built_on": "hpc"}, {"cached_on": "hpc", "path": "/images/train.sif"}])
@@ -106,3 +106,44 @@ def test_an_image_that_was_pushed_is_pulled_by_its_digest(project: Project, stor
     store.built(project.root, replace(BUILT, built_on="other"))
     store.published(PUSHED, when=1)
     assert deliver(project, store).reference == f"oras://ghcr.io/me/train@sha256:{'c' * 64}"
+
+
+@pytest.mark.parametrize(
+    ("route", "pulls", "brings", "in_job"),
+    [
+        ("auto", True, True, False),
+        ("login", True, False, False),
+        ("stream", False, True, False),
+        ("job", True, False, True),
+    ],
+)
+def test_the_clusters_route_says_how_an_image_of_a_registry_gets_there(
+    project: Project, store: Store, route: ImageRoute, pulls: bool, brings: bool, in_job: bool
+) -> None:
+    store.built(project.root, BUILT)
+    store.published(PUSHED, when=1)
+    delivery = deliver(project, store, route=route)
+    assert (bool(delivery.reference), bool(delivery.parcel), delivery.in_job) == (pulls, brings, in_job)
+    if pulls:
+        assert (delivery.host, delivery.port) == ("ghcr.io", 443)
+    if delivery.parcel:
+        assert delivery.parcel.source == PUSHED.reference
+        assert delivery.parcel.what == "the image train"
+
+
+@pytest.mark.parametrize(
+    ("repository", "plain_http", "place"),
+    [
+        ("docker.io/me/train", False, ("registry-1.docker.io", 443)),
+        ("localhost:5000/train", True, ("localhost", 5000)),
+        ("[::1]:5000/train", True, ("::1", 5000)),
+        ("localhost/train", True, ("localhost", 80)),
+    ],
+)
+def test_where_a_registry_answers_is_told(
+    project: Project, store: Store, repository: str, plain_http: bool, place: tuple[str, int]
+) -> None:
+    store.built(project.root, BUILT)
+    store.published(replace(PUSHED, repository=repository), when=1)
+    delivery = delivery_of("train", project, Cluster(name="hpc"), store, lambda _: PUSHED, lambda _: plain_http)
+    assert (delivery.host, delivery.port) == place

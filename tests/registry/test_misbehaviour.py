@@ -44,6 +44,40 @@ def blobs_put(odd: OddServer) -> list[bytes]:
     return [asked.body for asked in odd.asked if asked.method == "PUT" and "/blobs/" in asked.path]
 
 
+def streamed(odd: OddServer, image: Image, start: int = 0) -> bytes:
+    return b"".join(registry(odd.host).stream(image.sha256, len(image.content), start))
+
+
+def test_a_stream_that_breaks_off_is_taken_up_where_it_broke(image: Image) -> None:
+    step = len(image.content) // 5
+
+    def breaks_off(asked: Asked) -> Reply:
+        reply = ranged(asked, image.content) if "range" in asked.headers else Reply(body=image.content)
+        return replace(reply, claim=len(reply.body), body=reply.body[:step])
+
+    with misbehave(breaks_off) as odd:
+        assert streamed(odd, image, 3) == image.content[3:]
+    assert len(odd.asked) >= 5
+
+
+def test_a_registry_that_knows_no_ranges_sends_all_again(image: Image) -> None:
+    with misbehave(lambda _asked: Reply(body=image.content)) as odd:
+        assert streamed(odd, image, 1000) == image.content[1000:]
+
+
+def test_a_stream_that_brings_nothing_any_more_is_given_up(image: Image) -> None:
+    with (
+        misbehave(lambda _asked: Reply(claim=len(image.content))) as odd,
+        pytest.raises(RegistryError, match="broke off after 4 attempts"),
+    ):
+        streamed(odd, image)
+
+
+def test_what_is_not_there_cannot_be_streamed(image: Image) -> None:
+    with misbehave(lambda _asked: Reply(404)) as odd, pytest.raises(RegistryError, match="has nothing of that name"):
+        streamed(odd, image)
+
+
 def test_a_tampered_blob_is_never_left_behind(image: Image, tmp_path: Path) -> None:
     with (
         misbehave(lambda _asked: Reply(body=image.content[:-1] + b"!")) as odd,

@@ -1,5 +1,7 @@
 """Jobs and clusters that the tests of the schedulers share."""
 
+from dataclasses import replace
+
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.job import Array, Bind, Job, Resources
 from hpcdeploy.parameters import Parameters
@@ -14,6 +16,15 @@ DELIVERY = Delivery(
     size=3_500_000_000,
     plain_http=False,
 )
+STREAMED = Delivery(
+    sha256=SHA256,
+    size=3_500_000_000,
+    parcel=Parcel(
+        sha256=SHA256, size=3_500_000_000, path=f"images/{SHA256}.sif", what="the image train", source=DELIVERY.reference
+    ),
+)
+AUTO = replace(DELIVERY, host="registry.example.org", parcel=STREAMED.parcel)
+IN_JOB = replace(DELIVERY, host="registry.example.org", in_job=True)
 CACHED = Delivery(sha256=SHA256)
 BROUGHT = Delivery(
     sha256=SHA256,

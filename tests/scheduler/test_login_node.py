@@ -7,15 +7,17 @@ import pytest
 
 from hpcdeploy.cluster import Cluster, HtcondorContainer, SchedulerName
 from hpcdeploy.job import After, Job, Predecessor
-from hpcdeploy.login_node import SHELL
+from hpcdeploy.login_node import SHELL, read_answer
 from hpcdeploy.scheduler.login_node import Delivery, cancelling, following, listing, reading_logs, receiving, submission
 from tests.scheduler.samples import (
+    AUTO,
     BROUGHT,
     CACHED,
     CLUSTER,
     CONDOR_SITE,
     CONDOR_TRAIN,
     DELIVERY,
+    IN_JOB,
     PARCEL,
     PLAIN,
     SITE,
@@ -47,6 +49,8 @@ SUBMISSIONS: dict[str, tuple[SchedulerName, Job, Cluster, Delivery]] = {
         DELIVERY,
     ),
     "htcondor-apptainer": ("htcondor", CONDOR_SITE, replace(SITE, htcondor_container="apptainer"), DELIVERY),
+    "slurm-job-pulls": ("slurm", PLAIN, SITE, IN_JOB),
+    "htcondor-auto": ("htcondor", PLAIN, CLUSTER, AUTO),
 }
 
 
@@ -137,6 +141,30 @@ def test_an_image_that_is_nowhere_is_said_before_anything_is_submitted(tmp_path:
     done = subprocess.run(["bash", "-s"], input=text, text=True, capture_output=True, env=environment, check=False)
     assert done.returncode == 11
     assert "hpcdeploy push" in done.stderr
+    assert not (tmp_path / "hpcdeploy" / "runs" / run_of(PLAIN).id / "submitting").exists()
+
+
+@pytest.mark.parametrize(
+    ("apptainer", "port", "why"),
+    [
+        ("no-such-apptainer", 443, "no-such-apptainer is not on this machine's PATH"),
+        ("sh", 1, "this machine does not reach 127.0.0.1 port 1"),
+    ],
+)
+def test_where_the_login_node_cannot_pull_the_image_is_asked_for(
+    tmp_path: Path, apptainer: str, port: int, why: str
+) -> None:
+    delivery = replace(AUTO, host="127.0.0.1", port=port)
+    text = submission(run_of(PLAIN), PLAIN, replace(CLUSTER, apptainer=apptainer), delivery)
+    environment = {"PATH": os.environ["PATH"], "SCRATCH": str(tmp_path)}
+    done = subprocess.run(["bash", "-s"], input=text, text=True, capture_output=True, env=environment, check=False)
+    assert done.returncode == 14
+    assert f"{why}" in done.stderr
+    assert "so hpcdeploy is to bring the image" in done.stderr
+    answer = read_answer(done.stdout.encode())
+    assert answer is not None
+    place = f"{tmp_path}/hpcdeploy/images/{AUTO.sha256}.sif"
+    assert answer["needs"] == [{"sha256": AUTO.sha256, "path": place, "have": 0}]
     assert not (tmp_path / "hpcdeploy" / "runs" / run_of(PLAIN).id / "submitting").exists()
 
 

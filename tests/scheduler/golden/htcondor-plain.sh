@@ -52,14 +52,19 @@ flock --nonblock "$run_lock" || {
 sha256=abababababababababababababababababababababababababababababababab
 image=$root/images/$sha256.sif
 
+cannot_pull() { local code=$1; shift; say "error: $*"; return "$code"; }
+
+# Called where a failure does not end the script by itself: so each is seen to.
 pull_image() {
   local part=$root/images/.$sha256.part temporary pulse code=0
-  command -v apptainer >/dev/null ||
-    die 10 "apptainer is not on this machine's PATH; add what brings it (module load ...) to the cluster's setup"
+  command -v apptainer >/dev/null || {
+    cannot_pull 10 "apptainer is not on this machine's PATH; add what brings it (module load ...) to the cluster's setup"
+    return
+  }
   rm -f -- "$part"
   # Apptainer's own cache and temporary files stay out of $HOME, whose quota they would fill ($HOME/.apptainer/cache).
-  temporary=$(mktemp -d -- "$root/tmp/pull-XXXXXXXX")
-  mkdir -- "$temporary/cache"
+  { temporary=$(mktemp -d -- "$root/tmp/pull-XXXXXXXX") && mkdir -- "$temporary/cache"; } ||
+    die 10 "cannot make a folder in $root/tmp; make room there (a full disk, or your quota)"
   say "pulling the image oras://localhost:5000/train@sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd"
   {
     while sleep 5; do
@@ -75,15 +80,15 @@ pull_image() {
   rm -rf -- "$temporary"
   if [ "$code" != 0 ]; then
     rm -f -- "$part"
-    die 11 "the image could not be pulled (exit status $code); Apptainer's own words are above." \
+    cannot_pull 11 "the image could not be pulled (exit status $code); Apptainer's own words are above." \
       "If the registry wants a password, run on this machine: apptainer registry login"
+    return
   fi
   if [ "$(sha256sum <"$part")" != "$sha256  -" ]; then
     rm -f -- "$part"
     die 11 "the image that came is not the one that was asked for: its sha256 is not $sha256"
   fi
-  chmod 0600 -- "$part"
-  mv -f -- "$part" "$image"
+  { chmod 0600 -- "$part" && mv -f -- "$part" "$image"; } || die 11 "cannot write $image"
 }
 
 ensure_image() {
@@ -91,7 +96,7 @@ ensure_image() {
   local image_lock
   exec {image_lock}>"$root/images/.$sha256.lock"
   flock --nonblock "$image_lock" || { say "another run is pulling the image; waiting for it"; flock "$image_lock"; }
-  [ -e "$image" ] || pull_image
+  [ -e "$image" ] || pull_image || { local code=$?; set +e; exit "$code"; }
   exec {image_lock}>&-
 }
 

@@ -131,3 +131,29 @@ def test_a_pool_that_does_not_know_the_attribute_runs_nothing_outside_of_the_con
     status = ended(job, replace(cluster, htcondor_container="singularity-image"), delivery, connections, store)
     assert (status.state, status.exit_code) == (State.FAILED, 1)
     assert output_of(status, cluster, connections) == ""
+
+
+def test_a_job_that_reaches_its_time_limit_has_timed_out_and_leaves_the_queue(
+    lab: Lab, site: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    job = Job(name="slow", image="test", command=("sleep", "600"), resources=Resources(time=3))
+    status = ended(job, site, delivery, connections, store)
+    assert status.state is State.TIMEOUT
+    gone = "; ".join((*site.setup, f'while [ -n "$(condor_q {status.run.job_id} -af ClusterId)" ]; do sleep 0.5; done'))
+    assert inside(lab, ["timeout", "60", "bash", "-c", gone], user=lab.user).returncode == 0
+    assert wait_for(status.run, site, connections, store).state is State.TIMEOUT
+    assert attributes(lab, site, status.run)["LastHoldReasonCode"] == 47
+
+
+def test_input_that_cannot_be_had_at_once_is_tried_again(
+    lab: Lab, site: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    """The file is made once the job is held for it (13, TransferInputError)."""
+    file = f"{lab.scratch}/{OWN}/late.txt"
+    job = Job(name="late", image="test", command=("cat", "late.txt"), htcondor=(("transfer_input_files", file),))
+    run = submit_job(job, "htcondor", site, delivery, connections, store).run
+    held = f'until [ "$(condor_q {run.job_id} -af HoldReasonCode)" = 13 ]; do sleep 0.5; done; echo here >{file}'
+    assert inside(lab, ["timeout", "60", "bash", "-c", "; ".join((*site.setup, held))], user=lab.user).returncode == 0
+    status = wait_for(run, site, connections, store)
+    assert status.state is State.COMPLETED
+    assert output_of(status, site, connections) == "here\n"

@@ -10,6 +10,7 @@ from hpcdeploy.scheduler import htcondor
 from hpcdeploy.scheduler.answers import Answer, Answers
 from hpcdeploy.scheduler.htcondor.answers import read_log, read_queue
 from hpcdeploy.scheduler.htcondor.commands import commands
+from hpcdeploy.scheduler.htcondor.policy import WORTH_A_RELEASE
 from tests.scheduler.samples import CLUSTER, CONDOR_TRAIN, PLAIN, run_of
 
 RUN = run_of(PLAIN, "htcondor", job_id="7")
@@ -212,6 +213,24 @@ def test_no_submit_command_stands_twice_since_the_later_would_replace_the_earlie
     assert len(names) == len(set(names))
     assert dict(said)["requirements"].endswith(" && (A || B)")
     assert dict(said)["transfer_input_files"] == "$(run_folder)/program.sh, $(image_file), x, y"
+
+
+def test_a_job_that_is_held_for_its_time_limit_is_removed() -> None:
+    said = dict(commands(Job(name="j", image="i", resources=Resources(time=60)), CLUSTER, "j-1"))
+    assert said["allowed_execute_duration"] == "60"
+    assert said["periodic_remove"] == "(JobStatus == 5 && (HoldReasonCode =?= 46 || HoldReasonCode =?= 47))"
+    assert "periodic_remove" not in dict(commands(PLAIN, CLUSTER, "j-1"))
+    free = Job(name="j", image="i", htcondor=(("Allowed_Job_Duration", "60"), ("Periodic_Remove", "A || B")))
+    assert dict(commands(free, CLUSTER, "j-1"))["periodic_remove"].endswith("47)) || (A || B)")
+
+
+def test_no_release_takes_a_persons_own_hold_away_nor_goes_on_for_ever() -> None:
+    release = dict(commands(PLAIN, CLUSTER, "j-1"))["periodic_release"]
+    assert 1 not in WORTH_A_RELEASE
+    assert "NumHolds <= 4" in release
+    own = Job(name="j", image="i", htcondor=(("Periodic_Release", "false"),))
+    said = [(name, value) for name, value in commands(own, CLUSTER, "j-1") if name.lower() == "periodic_release"]
+    assert said == [("Periodic_Release", "false")]
 
 
 def test_an_array_without_a_throttle_is_materialized_at_once() -> None:

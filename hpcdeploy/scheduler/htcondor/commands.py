@@ -5,6 +5,7 @@ from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import Job
 from hpcdeploy.scheduler.htcondor.containers import refuse_binds, with_container
 from hpcdeploy.scheduler.htcondor.gpus import gpu_commands
+from hpcdeploy.scheduler.htcondor.policy import policy_commands
 from hpcdeploy.scheduler.htcondor.submit_language import Command, one_line
 
 _MOST_AT_ONCE = 1000
@@ -36,7 +37,8 @@ def commands(job: Job, cluster: Cluster, run_id: str) -> list[Command]:
         raise ConfigError(f"job {job.name!r} asks for {wanted.nodes} nodes: HTCondor starts a container on one")
     if job.after:
         raise ConfigError(
-            f"job {job.name!r} waits for other runs (after): HTCondor has no word for that between two submissions"
+            f"job {job.name!r} waits for other runs (after): HTCondor knows that only inside of a DAG (condor_submit_dag); "
+            "leave it out here, and submit this one when the other has ended: hpcdeploy wait RUN && hpcdeploy submit"
         )
     lines: list[Command] = [("+HpcdeployRun", f'"{run_id}"'), ("batch_name", run_id)]
     lines.append(("request_cpus", str(wanted.cpus or 1)))
@@ -45,11 +47,17 @@ def commands(job: Job, cluster: Cluster, run_id: str) -> list[Command]:
         lines.append(("request_memory", f"{wanted.memory}MB"))
     if wanted.disk:
         lines.append(("request_disk", f"{wanted.disk}MB"))
-    if wanted.time:
-        lines.append(("allowed_execute_duration", str(wanted.time)))
+    lines += policy_commands(job)
     if wanted.account:
         lines.append(("accounting_group", one_line("account", wanted.account)))
     if job.array and (job.array.throttle or job.array.size > _MOST_AT_ONCE):
         lines.append(("max_materialize", str(job.array.throttle or job.array.size)))
     free = [(name, "true" if value is True else one_line(name, str(value))) for name, value in job.htcondor]
-    return lines + with_container(free, cluster)
+    return _joined(lines, with_container(free, cluster))
+
+
+def _joined(own: list[Command], free: list[Command]) -> list[Command]:
+    """Put a person's own commands last; reasons to remove a job, which both may have, stand in one command."""
+    reasons = [value for name, value in (*own, *free) if name.lower() == "periodic_remove"]
+    both = [(name, value) for name, value in (*own, *free) if name.lower() != "periodic_remove"]
+    return [*both, ("periodic_remove", " || ".join(f"({reason})" for reason in reasons))] if reasons else both

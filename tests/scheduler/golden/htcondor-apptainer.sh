@@ -185,6 +185,7 @@ request_cpus = 1
 request_gpus = 1
 gpus_minimum_capability = 8.0
 gpus_minimum_memory = 40960MB
+periodic_release = member(HoldReasonCode, {13, 19, 45, 48}) && NumHolds <= 4 && time() - EnteredCurrentStatus >= 60 * NumHolds * NumHolds
 queue 1
 HPCDEPLOY_END_0123456789
   } | write "$run/job.sub"

@@ -97,6 +97,7 @@ notification            = never
 +HpcdeployRun = "hello-0123456789"
 batch_name = hello-0123456789
 request_cpus = 1
+periodic_release = member(HoldReasonCode, {13, 19, 45, 48}) && NumHolds <= 4 && time() - EnteredCurrentStatus >= 60 * NumHolds * NumHolds
 queue 1
 HPCDEPLOY_END_0123456789
   } | write "$run/job.sub"

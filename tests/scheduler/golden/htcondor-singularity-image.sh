@@ -162,12 +162,14 @@ request_gpus = 2
 request_memory = 32768MB
 request_disk = 10240MB
 allowed_execute_duration = 14400
+periodic_release = member(HoldReasonCode, {13, 19, 45, 48}) && NumHolds <= 4 && time() - EnteredCurrentStatus >= 60 * NumHolds * NumHolds
 accounting_group = abc
 max_materialize = 10
 transfer_input_files = $(run_folder)/program.sh, $(image_file)
 requirements = (TARGET.HasSingularity =?= true || TARGET.HAS_SINGULARITY =?= true)
 +WantGPULab = true
 gpus_minimum_capability = 8.0
+periodic_remove = (JobStatus == 5 && (HoldReasonCode =?= 46 || HoldReasonCode =?= 47))
 queue 100
 HPCDEPLOY_END_0123456789
   } | write "$run/job.sub"

@@ -115,6 +115,7 @@ notification            = never
 +HpcdeployRun = "sweep-0123456789"
 batch_name = sweep-0123456789
 request_cpus = 1
+periodic_release = member(HoldReasonCode, {13, 19, 45, 48}) && NumHolds <= 4 && time() - EnteredCurrentStatus >= 60 * NumHolds * NumHolds
 max_materialize = 2
 queue task_line from parameters
 HPCDEPLOY_END_0123456789

@@ -17,9 +17,9 @@ _MOST_HOLDS = 4
 def policy_commands(job: Job) -> list[Command]:
     """Say when HTCondor ends `job`, and when it releases it from a hold.
 
-    HTCondor holds a job that reaches its time limit, and keeps it so for ever; Slurm ends it. Here both end it, and the event
-    log keeps the reason. A release comes 1, 4, 9 and 16 minutes after the first, second, third and fourth hold. A person's
-    own ``periodic_remove`` counts beside this one, a person's own ``periodic_release`` instead of it.
+    HTCondor holds a job that reaches its time limit, and keeps it so for ever; Slurm ends it. Here both end it, and the
+    event log keeps the reason. A release comes 1, 4, 9 and 16 minutes after the first, second, third and fourth hold. A
+    person's own ``periodic_remove`` counts beside this one, a person's own ``periodic_release`` instead of it.
     """
     free = {name.lower(): value for name, value in job.htcondor}
     chosen: list[Command] = []

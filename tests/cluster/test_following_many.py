@@ -1,0 +1,223 @@
+"""Following many runs: little is asked, little is answered, and nobody waits for anybody else."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+
+from hpcdeploy.cluster import Cluster, SchedulerName
+from hpcdeploy.flows import follow
+from hpcdeploy.flows.cancel import cancel
+from hpcdeploy.flows.connections import Connections
+from hpcdeploy.job import Array, Job
+from hpcdeploy.lab.inside import inside
+from hpcdeploy.lab.state import Lab
+from hpcdeploy.run import Run, RunStatus, State
+from hpcdeploy.scheduler import htcondor, slurm
+from hpcdeploy.scheduler.login_node import Delivery
+from hpcdeploy.store import Store
+from tests.cluster.driving import PATIENCE, submit_job, wait_for
+from tests.conftest import OWN
+
+SLEEPER = Job(name="sleeper", image="test", command=("sleep", "600"))
+
+
+@pytest.fixture
+def held(lab: Lab) -> Iterator[Callable[..., list[Run]]]:
+    """Give a way to hand Slurm jobs that wait for ever, of which hpcdeploy knows no more than their numbers."""
+    made: list[Run] = []
+
+    def submit(count: int, *, tasks: int = 1, array: str = "") -> list[Run]:
+        option = f"--array={array}" if array else ""
+        name = f"{OWN}-{len(made)}"
+        line = f"for i in $(seq {count}); do sbatch --parsable --hold {option} --job-name={name}-$i --wrap true; done"
+        done = inside(lab, ["bash", "-lc", f"cd $SCRATCH; {line}"], user=lab.user, timeout=300)
+        assert done.returncode == 0, done.stderr
+        runs = [
+            Run(
+                id=f"{name}-{number}",
+                job="held",
+                cluster="lab",
+                scheduler="slurm",
+                image="",
+                sha256="",
+                tasks=tasks,
+                command=(),
+                submitted=int(time.time()),
+                job_id=job_id,
+            )
+            for number, job_id in enumerate(done.stdout.decode().split(), start=1)
+        ]
+        assert len(runs) == count
+        made.extend(runs)
+        return runs
+
+    yield submit
+    inside(lab, ["scancel", *(run.job_id for run in made)], user=lab.user)
+
+
+def nothing_known(runs: list[Run]) -> list[RunStatus]:
+    return [RunStatus(run=run, tasks=(), asked=0) for run in runs]
+
+
+def overheard(connections: Connections, cluster: Cluster) -> list[bytes]:
+    """Give what each command answers from now on, as it answers."""
+    answers: list[bytes] = []
+    transport = connections.to(cluster)
+    ask = transport.run
+
+    def listened(argv: object, **options: object) -> object:
+        done = ask(argv, **options)  # type: ignore[arg-type]
+        answers.append(done.stdout)
+        return done
+
+    transport.run = listened  # type: ignore[method-assign, assignment]
+    return answers
+
+
+def eventually(
+    run: Run, wanted: Callable[[RunStatus], bool], cluster: Cluster, connections: Connections, store: Store
+) -> RunStatus:
+    until = time.monotonic() + PATIENCE
+    current = nothing_known([run])[0]
+    while time.monotonic() < until:
+        current = follow.status([current], lambda _: cluster, connections, store).statuses[0]
+        if wanted(current):
+            return current
+        time.sleep(0.5)
+    raise AssertionError(f"never came to be as it should; at last {current.tasks}")
+
+
+def test_hundreds_of_runs_are_one_question(
+    cluster: Cluster, connections: Connections, store: Store, held: Callable[..., list[Run]]
+) -> None:
+    runs = held(300)
+    answers = overheard(connections, cluster)
+    asked = follow.status(nothing_known(runs), lambda _: cluster, connections, store)
+    assert [one.state for one in asked.statuses] == [State.HELD] * 300
+    assert len(answers) == 1
+
+
+def test_ten_thousand_tasks_that_wait_are_one_line(
+    cluster: Cluster, connections: Connections, store: Store, held: Callable[..., list[Run]]
+) -> None:
+    [run] = held(1, tasks=10_000, array="0-9999")
+    answers = overheard(connections, cluster)
+    [status] = follow.status(nothing_known([run]), lambda _: cluster, connections, store).statuses
+    assert {task.state for task in status.tasks} == {State.HELD}
+    assert len(status.tasks) == 10_000
+    assert len(answers[0]) < 1000
+
+
+def test_tasks_whose_numbers_make_a_long_list_are_all_there(
+    cluster: Cluster, connections: Connections, store: Store, held: Callable[..., list[Run]]
+) -> None:
+    squares = [number * number for number in range(1, 40)]
+    [run] = held(1, tasks=squares[-1] + 1, array=",".join(map(str, squares)))
+    [status] = follow.status(nothing_known([run]), lambda _: cluster, connections, store).statuses
+    assert [task.task for task in status.tasks if task.state is State.HELD] == squares
+
+
+@pytest.mark.parametrize("scheduler", ["slurm", "htcondor"])
+def test_of_a_task_that_ended_nothing_is_said_again(
+    scheduler: SchedulerName, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    command = ("sh", "-c", 'test "$HPCDEPLOY_TASK" = 1 && exit 3; exec sleep 600')
+    job = Job(name="first", image="test", command=command, array=Array(size=3))
+    run = submit_job(job, scheduler, cluster, delivery, connections, store).run
+    ended = eventually(run, lambda one: one.over == {1}, cluster, connections, store)
+    answers = overheard(connections, cluster)
+    [again] = follow.status([ended], lambda _: cluster, connections, store).statuses
+    assert again.tasks[1] == ended.tasks[1]
+    assert again.tasks[1].exit_code == 3
+    said = answers[0].decode()
+    assert f"{run.job_id}|1|" not in said
+    assert f"{run.id} 1 end" not in said
+    assert f"({int(run.job_id):03}.001." not in said
+    cancel([again], lambda _: cluster, connections)
+    assert wait_for(run, cluster, connections, store).tasks[1].exit_code == 3
+
+
+def test_a_cluster_that_hangs_holds_up_no_other(
+    cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    run = submit_job(Job(name="there", image="test", command=("true",)), "slurm", cluster, delivery, connections, store).run
+    hanging = replace(cluster, name="hanging", setup=("sleep 60",))
+    stuck = replace(run, id="stuck-1", cluster="hanging")
+    known = nothing_known([stuck, run])
+    clusters = {"hanging": hanging, "lab": cluster}
+    for asked in follow.wait(known, clusters.__getitem__, connections, store, patience=PATIENCE):
+        if asked.statuses[1].ended:
+            break
+    assert asked.statuses[1].state is State.COMPLETED
+    asked = follow.status(known, clusters.__getitem__, connections, store, patience=8)
+    assert [one.state for one in asked.statuses] == [State.UNKNOWN, State.COMPLETED]
+    assert [failure.partition(":")[0] for failure in asked.failures] == ["hanging"]
+    assert "no answer within 8 s" in asked.failures[0]
+
+
+def test_a_cluster_that_does_not_let_us_in_holds_up_no_other(
+    lab: Lab, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    run = submit_job(Job(name="there", image="test", command=("true",)), "slurm", cluster, delivery, connections, store).run
+    text = lab.ssh_config.read_text().replace(f"User {lab.user}", "User nobody")
+    strange = store._path.with_name("ssh_config")
+    strange.write_text(text)
+    refusing = replace(cluster, name="refusing", ssh_config=str(strange))
+    known = nothing_known([replace(run, id="kept-out-1", cluster="refusing"), run])
+    clusters = {"refusing": refusing, "lab": cluster}
+    wait_for(run, cluster, connections, store)
+    asked = follow.status(known, clusters.__getitem__, connections, store)
+    assert [one.state for one in asked.statuses] == [State.UNKNOWN, State.COMPLETED]
+    assert "does not let user nobody in" in asked.failures[0]
+
+
+def test_a_job_that_is_requeued_waits_again_and_says_so(
+    lab: Lab, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    job = replace(SLEEPER, slurm=(("requeue", True),))
+    run = submit_job(job, "slurm", cluster, delivery, connections, store).run
+    eventually(run, lambda one: one.state is State.RUNNING, cluster, connections, store)
+    assert inside(lab, ["scontrol", "requeue", run.job_id], user=lab.user).returncode == 0
+    status = eventually(run, lambda one: one.state is State.PENDING, cluster, connections, store)
+    [task] = status.tasks
+    assert task.restarts == 1
+    assert task.expected > task.started == 0
+    assert "after a requeue" in slurm.explain(task)
+    cancel([status], lambda _: cluster, connections)
+
+
+def test_a_job_that_waits_for_another_says_so(
+    cluster: Cluster, delivery: Delivery, connections: Connections, store: Store, held: Callable[..., list[Run]]
+) -> None:
+    [first] = held(1)
+    job = replace(SLEEPER, slurm=(("dependency", f"afterok:{first.job_id}"),))
+    run = submit_job(job, "slurm", cluster, delivery, connections, store).run
+    [task] = eventually(run, lambda one: one.tasks[0].reason == "Dependency", cluster, connections, store).tasks
+    assert "waits for another job" in slurm.explain(task)
+    cancel(nothing_known([run]), lambda _: cluster, connections)
+
+
+def test_a_hold_of_htcondor_tells_its_code(
+    lab: Lab, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    job = replace(SLEEPER, htcondor=(("transfer_input_files", "/not/there"),))
+    run = submit_job(job, "htcondor", cluster, delivery, connections, store).run
+    status = eventually(run, lambda one: one.state is State.HELD, cluster, connections, store)
+    [task] = status.tasks
+    assert task.code == "13.2"
+    assert "/not/there" in task.reason
+    assert "No such file or directory" in htcondor.explain(task)
+    cancel([status], lambda _: cluster, connections)
+
+
+def test_a_job_that_no_machine_can_run_says_so(
+    cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    job = replace(SLEEPER, htcondor=(("request_memory", "900TB"),))
+    run = submit_job(job, "htcondor", cluster, delivery, connections, store).run
+    status = eventually(run, lambda one: bool(one.tasks[0].reason), cluster, connections, store)
+    assert status.state is State.PENDING
+    assert "better-analyze" in htcondor.explain(status.tasks[0])
+    cancel([status], lambda _: cluster, connections)

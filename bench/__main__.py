@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from bench import subjects, uploads
+from bench import crowds, subjects, uploads
 from bench.pairs import Pair
 from hpcdeploy.lab import cluster, state
 from hpcdeploy.lab.settings import LabSettings, default_settings
 from hpcdeploy.lab.state import Lab
 
-SUBJECTS = ("start", "submit", "upload", "push")
+SUBJECTS = ("start", "submit", "sweep", "status", "upload", "push")
 
 
 def main() -> None:
@@ -24,10 +24,11 @@ def main() -> None:
     parser.add_argument("--only", choices=SUBJECTS, action="append", help="measure this; again for more")
     parser.add_argument("--pairs", type=int, default=7, help="how many pairs (a third of them for what is large)")
     parser.add_argument("--megabytes", type=int, default=1000, help="how much to push and to bring")
+    parser.add_argument("--crowd", type=int, default=10_000, help="how many tasks of one run; a tenth as many runs")
     given = parser.parse_args()
     with _own_lab() as (folder, lab):
         chosen = given.only or SUBJECTS
-        pairs = [_told(pair) for pair in _measured(folder, lab, chosen, given.pairs, given.megabytes)]
+        pairs = [_told(pair) for pair in _measured(folder, lab, chosen, given)]
     print(_table(pairs))
     print(json.dumps([asdict(pair) for pair in pairs], indent=2))
 
@@ -60,12 +61,17 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _measured(folder: Path, lab: Lab, chosen: Sequence[str], pairs: int, megabytes: int) -> Iterator[Pair]:
+def _measured(folder: Path, lab: Lab, chosen: Sequence[str], given: argparse.Namespace) -> Iterator[Pair]:
+    pairs, megabytes = given.pairs, given.megabytes
     place = subjects.project(folder, lab)
     if "start" in chosen:
         yield from subjects.starting(place, pairs=pairs)
     if "submit" in chosen:
         yield subjects.submitting(place, lab, pairs=pairs)
+    if "sweep" in chosen:
+        yield crowds.sweeping(place, tasks=given.crowd, pairs=pairs)
+    if "status" in chosen:
+        yield crowds.asking(place, lab, runs=max(1, given.crowd // 10), pairs=pairs)
     if "upload" in chosen:
         yield from uploads.uploading(place, lab, megabytes=megabytes, pairs=max(1, pairs // 3))
     if "push" in chosen:

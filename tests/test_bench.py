@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 def test_the_bench_measures_every_ratio_and_leaves_nothing_behind(lab: Lab) -> None:
     before = sorted((lab.state / "registry").rglob("*"))
     done = subprocess.run(
-        [sys.executable, "-m", "bench", "--pairs", "1", "--megabytes", "8"],
+        [sys.executable, "-m", "bench", "--pairs", "1", "--megabytes", "8", "--crowd", "20"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -22,7 +22,8 @@ def test_the_bench_measures_every_ratio_and_leaves_nothing_behind(lab: Lab) -> N
     assert done.returncode == 0, done.stderr
     ratios = json.loads(done.stdout[done.stdout.index("[\n") :])
     uploads = ["hpcdeploy submit, 8 MB to bring", "hpcdeploy submit, 1 MB to bring with 50 ms more"]
-    names = ["hpcdeploy --help", "hpcdeploy render", "hpcdeploy submit", *uploads, "hpcdeploy push, 8 MB"]
+    crowds = ["hpcdeploy submit, 20 tasks", "hpcdeploy status, 2 runs"]
+    names = ["hpcdeploy --help", "hpcdeploy render", "hpcdeploy submit", *crowds, *uploads, "hpcdeploy push, 8 MB"]
     assert [one["name"] for one in ratios] == names
     for one in ratios:
         numbers = [one["ratio"], *one["ours"].values(), *one["theirs"].values()]

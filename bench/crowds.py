@@ -1,0 +1,68 @@
+"""Many at once: ten thousand tasks in one submission, and a thousand runs in one question."""
+
+import os
+from itertools import count
+
+from bench.pairs import Pair, Taken, compare, take
+from bench.subjects import Place
+from hpcdeploy.lab.inside import inside
+from hpcdeploy.lab.state import Lab
+from hpcdeploy.run import Run
+from hpcdeploy.store import Store, default_path
+
+SUBMIT = """
+cd "$1" && printf '#!/bin/sh\\ntrue\\n' >crowd.sh || exit
+i=0
+while [ "$i" -lt "$2" ]; do
+    sbatch --parsable --hold --output=/dev/null --job-name="crowd-$i" crowd.sh || exit
+    i=$((i + 1))
+done
+"""
+
+
+def sweeping(place: Place, *, tasks: int, pairs: int) -> Pair:
+    """Compare submitting a sweep of many tasks, each with a value of its own, with submitting one task."""
+    values = place.project / "values.csv"
+    values.write_text("rate,name\n" + "".join(f"0.{number},it's {number}\n" for number in range(tasks)), encoding="utf-8")
+    words = ("submit", "report", "--cluster", "lab", "--scheduler", "slurm", "--slurm", "hold")
+
+    def many() -> Taken:
+        return place.hpcdeploy(*words, "--sweep-file", str(values), "--", "train", "--rate={rate}", "{name}")
+
+    def one() -> Taken:
+        return place.hpcdeploy(*words, "--", "train", "--rate=0.1", "it's 1")
+
+    return compare(f"hpcdeploy submit, {tasks} tasks", "hpcdeploy submit, 1 task", many, one, pairs=pairs)
+
+
+def asking(place: Place, lab: Lab, *, runs: int, pairs: int) -> Pair:
+    """Compare asking where many runs are with a bare squeue over ssh, both connecting afresh."""
+    made = inside(lab, ["sh", "-c", SUBMIT, "sh", lab.scratch, str(runs)], user=lab.user)
+    made.check_returncode()
+    store = Store(default_path(place.environment))
+    for number, job in zip(count(), made.stdout.decode().split()):
+        run = Run(
+            id=f"crowd-{number}",
+            job="crowd",
+            cluster="lab",
+            scheduler="slurm",
+            image="default",
+            sha256=place.image.sha256,
+            tasks=1,
+            command=("true",),
+            submitted=number,
+            job_id=job,
+            folder=f"{lab.scratch}/hpcdeploy/runs/crowd-{number}",
+        )
+        store.add(run, "")
+        store.submitted(run)
+    bare = ["ssh", "-F", str(lab.ssh_config), lab.host, "squeue"]
+    pair = compare(
+        f"hpcdeploy status, {runs} runs",
+        "ssh HOST squeue",
+        lambda: place.hpcdeploy("status", "--all"),
+        lambda: take(bare, os.environ),
+        pairs=pairs,
+    )
+    inside(lab, ["scancel", f"--user={lab.user}"]).check_returncode()
+    return pair

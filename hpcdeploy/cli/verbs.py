@@ -39,6 +39,7 @@ VERBS = {
     "status": Verb(module="runs", attribute="status"),
     "runs": Verb(module="runs", attribute="list_runs"),
     "wait": Verb(module="runs", attribute="wait"),
+    "watch": Verb(module="watch", attribute="watch"),
     "logs": Verb(module="runs", attribute="logs"),
     "fetch": Verb(module="runs", attribute="fetch"),
     "cancel": Verb(module="runs", attribute="cancel"),

@@ -4,7 +4,7 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -92,7 +92,7 @@ def wait(
     slowest: float = SLOWEST,
     patience: float = math.inf,
     overrides: Path | None = None,
-) -> Iterator[Asked]:
+) -> Generator[Asked, None, None]:
     """Yield what is known whenever a cluster has answered, until every run has ended.
 
     Each cluster is asked at its own pace: at first every `first` seconds, more and more slowly up to `slowest`, and never

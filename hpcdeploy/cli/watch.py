@@ -1,0 +1,148 @@
+"""``hpcdeploy watch``: a table of runs that changes when they do."""
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hpcdeploy.cli import show
+from hpcdeploy.cli.status_text import clock, count_states, explanations, in_words
+
+if TYPE_CHECKING:
+    from rich.console import Console, Group
+
+    from hpcdeploy.flows.follow import Asked
+    from hpcdeploy.run import RunStatus
+
+# The order of a task's life; what is not here (a state of a later version) comes last.
+_ORDER = ("SUBMITTING", "PENDING", "HELD", "RUNNING", "SUSPENDED", "COMPLETING", "COMPLETED")
+_STYLES = {
+    "RUNNING": "cyan",
+    "COMPLETED": "green",
+    "HELD": "yellow",
+    "UNKNOWN": "yellow",
+    "PENDING": "",
+    "COMPLETING": "cyan",
+}
+_ROOM_FOR_THE_REST = 6
+
+
+def watch(
+    run: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN]...",
+            help="Runs, by id or the beginning of one; none means all that have not ended.",
+            show_default=False,
+        ),
+    ] = None,
+    interval: Annotated[
+        float, typer.Option("--interval", help="The longest pause between two questions, in seconds.", min=1)
+    ] = 60,
+) -> None:
+    """Show a table of runs and their tasks by state, drawn anew when something changes, until all have ended.
+
+    Ctrl-C leaves; the runs go on. Without a terminal it prints a line whenever a run changes.
+    """
+    from hpcdeploy.cli.place import connections, here
+    from hpcdeploy.flows import follow
+
+    place = here()
+    known = place.store.find(run) if run else place.store.latest(alive=True)
+    unsure = [one.run.id for one in known if not one.run.job_id]
+    for one in unsure:
+        show.say(f"note: nobody knows yet whether {one} was submitted; see 'hpcdeploy submit --resume {one}'")
+    known = [one for one in known if one.run.job_id]
+    if not known:
+        show.say("no run is going on")
+        return
+    with show.terminal_as_it_was(), connections() as open_connections:
+        rounds = follow.wait(
+            known, place.cluster, open_connections, place.store, slowest=interval, overrides=place.project.root
+        )
+        try:
+            with closing(rounds):
+                _draw(rounds) if sys.stdout.isatty() else _print_lines(rounds)
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+
+
+def table_of(statuses: "Sequence[RunStatus]") -> tuple[list[str], list[list[str]]]:
+    """Return the table's columns and rows: a run a row, and how many of its tasks are in each state that there is."""
+    counts = [count_states(one) or {"PENDING": 1} for one in statuses]
+    present = {state for one in counts for state in one}
+    states = [state for state in _ORDER if state in present] + sorted(present - set(_ORDER))
+    columns = ["RUN", "CLUSTER", "JOB ID", *states, "EXIT", "WHY"]
+    rows = [
+        [
+            one.run.id,
+            one.run.cluster,
+            one.run.job_id,
+            *(str(count.get(state, "")) for state in states),
+            "" if one.exit_code is None else str(one.exit_code),
+            _why(one),
+        ]
+        for one, count in zip(statuses, counts, strict=True)
+    ]
+    return columns, rows
+
+
+def _why(one: "RunStatus") -> str:
+    starts = [task.expected for task in one.tasks if task.expected > time.time()]
+    reasons = dict.fromkeys(task.reason for task in one.tasks if task.reason and task.state is one.state)
+    start = [f"to start {clock(min(starts))}"] if starts else []
+    return ", ".join([*list(reasons)[:2], *start])
+
+
+def _print_lines(rounds: "Iterator[Asked]") -> None:
+    told: dict[str, str] = {}
+    failed: set[str] = set()
+    for asked in rounds:
+        for failure in sorted(set(asked.failures) - failed):
+            show.say(f"cannot ask {failure}; trying again")
+        failed = set(asked.failures)
+        for one in asked.statuses:
+            if one.tasks and told.get(one.run.id) != (line := in_words(one)):
+                print(f"{time.strftime('%H:%M:%S')} {one.run.id}: {line}", flush=True)
+                told[one.run.id] = line
+
+
+def _draw(rounds: "Iterator[Asked]") -> None:
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console()
+    drawn: object = None
+    with Live(console=console, auto_refresh=False) as live:
+        for asked in rounds:
+            now = (table_of(asked.statuses), asked.failures, console.size)
+            if now != drawn:
+                live.update(_page(asked, console), refresh=True)
+                drawn = now
+
+
+def _page(asked: "Asked", console: "Console") -> "Group":
+    """Draw what there is room for: the runs that go on first, then those that have ended."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    notes = explanations(asked.statuses)[:3] + [f"cannot ask {failure}; trying again" for failure in asked.failures]
+    room = max(1, console.size.height - _ROOM_FOR_THE_REST - len(notes))
+    columns, rows = table_of(sorted(asked.statuses, key=lambda one: one.ended))
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        number = column not in {"RUN", "CLUSTER", "WHY"}
+        table.add_column(column, justify="right" if number else "left", overflow="ellipsis", no_wrap=True)
+    styles = [_STYLES.get(column, "red" if column not in {*columns[:3], "EXIT", "WHY"} else "") for column in columns]
+    for row in rows[:room]:
+        table.add_row(*(Text(cell, style=style) for cell, style in zip(row, styles, strict=True)))
+    more = [f"and {len(rows) - room} more"] if len(rows) > room else []
+    ended = sum(one.ended for one in asked.statuses)
+    last = f"{ended} of {len(asked.statuses)} ended; last change {time.strftime('%H:%M:%S')}; Ctrl-C leaves, the runs go on"
+    lines = [*more, *notes, last]
+    return Group(table, *(Text(line, style="dim", overflow="ellipsis", no_wrap=True) for line in lines))

@@ -66,10 +66,22 @@ class TaskStatus:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Part:
+    """One of the scheduler's jobs that a run is made of: its number, its name there, its first task, and how many."""
+
+    job_id: str
+    name: str
+    first: int
+    tasks: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """One submission.
 
-    ``id`` is also the job's name in the scheduler; ``job_id`` is the scheduler's own number, empty until it is known.
+    ``id`` is also the job's name in the scheduler; ``job_id`` is the scheduler's own number, empty until it is known. Where
+    a site's limit makes several jobs of a run, it is all their numbers with commas between, and ``part`` the number of tasks
+    in each but the last (0: one job).
     ``tasks`` is how many there are; ``folder`` is the run's folder on the cluster. ``sha256`` is the image's.
     ``submitted`` is in seconds since 1970. ``workdir`` and ``outputs`` are the job's: where its files are, and which come home.
     """
@@ -84,9 +96,24 @@ class Run:
     command: tuple[str, ...]
     submitted: int
     job_id: str = ""
+    part: int = 0
     folder: str = ""
     workdir: str = ""
     outputs: tuple[str, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The run's jobs, in the order of their tasks; none before it has one."""
+        size = self.part or self.tasks
+        return tuple(
+            Part(
+                job_id=job_id,
+                name=f"{self.id}.{place * size}" if place else self.id,
+                first=place * size,
+                tasks=min(size, self.tasks - place * size),
+            )
+            for place, job_id in enumerate(filter(None, self.job_id.split(",")))
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

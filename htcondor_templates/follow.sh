@@ -1,6 +1,6 @@
 # HTCondor: one condor_q for all of them, and of each run's event log what tells where its tasks are.
 run_ids=([= run_ids | words =])
-# CLUSTER|RUN|TASKS|those whose end is known
+# CLUSTER|RUN|TASKS|those whose end is known|0
 asked='[= asked | join("\n") =]'
 
 section condor_q condor_q -nobatch -json -attributes [= attributes =] \

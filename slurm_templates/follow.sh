@@ -2,7 +2,7 @@
 # Without the second, squeue cuts the numbers of an array's tasks off after 64 characters (squeue(1)).
 export SLURM_TIME_FORMAT=%s SLURM_BITSTR_LEN=0
 jobs=([= job_ids | words =])
-# JOB|RUN|TASKS|those whose end is known
+# JOB|RUN|TASKS|those whose end is known|the number that the run gives the first
 asked='[= asked | join("\n") =]'
 
 # The controller picks out this person's jobs, squeue those asked for. The first one stands there twice: of one job alone
@@ -25,10 +25,10 @@ read_spans='
     }
   }'
 
-# Sorts squeue's answer: "q LINE" is what is new in it, "o JOB|RUN|TASK|MARK" a task that is not alive there; the mark tells
+# Sorts squeue's answer: "q LINE" is what is new in it, "o JOB|RUN|TASK|MARK|ITS NUMBER IN THE RUN" a task that is not alive there; the mark tells
 # whether squeue shows its end. What is known to have ended is left out.
 sorted=$(printf '%s\n' "$asked" "" "$queue_answer" | awk -F'|' "$read_spans"'
-  !listed && NF { job[++runs] = $1; run[runs] = $2; tasks[runs] = $3; spread($4, $1, "over") }
+  !listed && NF { job[++runs] = $1; run[runs] = $2; tasks[runs] = $3; first[runs] = $5; spread($4, $1, "over") }
   !NF { listed = 1 }
   listed && NF {
     if ($2 ~ /^[0-9]+$/ || $2 == "N/A") { if (seen[$1, $2 + 0] == "over") next }
@@ -37,7 +37,7 @@ sorted=$(printf '%s\n' "$asked" "" "$queue_answer" | awk -F'|' "$read_spans"'
   }
   END {
     for (i = 1; i <= runs; i++) for (task = 0; task < tasks[i]; task++)
-      if (seen[job[i], task] !~ /alive|over/) print "o " job[i] "|" run[i] "|" task "|" seen[job[i], task]
+      if (seen[job[i], task] !~ /alive|over/) print "o " job[i] "|" run[i] "|" task "|" seen[job[i], task] "|" first[i] + task
   }')
 queue_new() { sed -n 's/^q //p' <<<"$sorted" && return "$queue_code"; }
 section squeue queue_new
@@ -45,7 +45,7 @@ section squeue queue_new
 # What these tasks noted themselves: RUN TASK start|end TIME ...
 declare -A noted=()
 notes="" unexplained="" last=""
-while IFS='|' read -r job run task mark; do
+while IFS='|' read -r job run _ mark task; do
   if [ "$run" != "$last" ]; then
     last=$run
     # Looking through the folder first makes NFS look again too.

@@ -4,16 +4,34 @@
 # Run [= run_id =], written by hpcdeploy [= version =]. sbatch --chdir put us into the run's folder.
 set -u
 run=$PWD
+[% if in_parts %]
+# A run that is too large for one array has parts: $1 is a dot and the number of this one's first task, or nothing.
+part=${1-}
+task=$((${part#.} + SLURM_ARRAY_TASK_ID))
+[% else %]
 task=${SLURM_ARRAY_TASK_ID:-0}
+[% endif %]
 job=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}
 image=${run%/runs/*}/images/[= sha256 =].sif
 
+[% if in_parts %]
+# The logs of a later part bear its own numbers: they are given the task's.
+if [ -n "$part" ]; then
+  for stream in out err; do
+    ln "$run/parts/${part#.}-$SLURM_ARRAY_TASK_ID.$stream" "$run/logs/$task.$stream" 2>/dev/null
+  done
+  # Some file systems know no second names (BeeGFS: none in another folder).
+  [ "$run/logs/$task.out" -ef "$run/parts/${part#.}-$SLURM_ARRAY_TASK_ID.out" ] ||
+    exec >>"$run/logs/$task.out" 2>>"$run/logs/$task.err"
+fi
+
+[% endif %]
 # Files appear whole or not at all.
 record() { printf '%s\n' "$2" >"$run/tasks/.$1.$SLURM_JOB_ID" && mv -f "$run/tasks/.$1.$SLURM_JOB_ID" "$run/tasks/$1"; }
 
 # One run, one job: only one can make the link that says which. Should a second job of this run ever start, it goes.
-ln -sT "$job" "$run/id" 2>/dev/null
-owner=$(readlink "$run/id")
+ln -sT "$job" "$run/id[= '$part' if in_parts =]" 2>/dev/null
+owner=$(readlink "$run/id[= '$part' if in_parts =]")
 if [ -z "$owner" ]; then
   echo "job $job: cannot make a link in $run on $(hostname) (a full disk, a quota, a folder that is not there?)" >&2
   exit 1

@@ -1,4 +1,4 @@
-# How Slurm is spoken to: write_job, submit_job, look_up, withdraw, refused, never_left.
+# How Slurm is spoken to: [= 'choose_parts, ' if in_parts =]write_job, submit_job, look_up, withdraw, refused, never_left.
 write_job() {
   write "$run/job.sh" <<'[= end_of_job =]'
 [= job_script =]
@@ -22,12 +22,15 @@ dependency=
 # here: Slurm forgets a job soon (MinJobAge in slurm.conf(5)), and sbatch then refuses its id, "Job dependency problem". It is
 # asked for by its name, since Slurm gives ids out again (MaxJobId there).
 await() {
-  local kind=$1 other=$2 tasks=$3 folder=$root/runs/$2 own queue job state ids="" badly="" task code
-  own=$(readlink -- "$folder/id") || die 12 "run $other, which this one waits for, has no job on this cluster; submit it first"
-  queue=$(squeue --noheader --states=all --user="$(id -un)" --name="$other" --format='%F %T') ||
+  local kind=$1 other=$2 tasks=$3 folder=$root/runs/$2 own="" names="" link queue job state ids="" badly="" task code
+  for link in "$folder/id" "$folder"/id.*; do
+    [ ! -L "$link" ] || { own+=":$(readlink -- "$link"):" && names+=${names:+,}$other${link#"$folder/id"}; }
+  done
+  [ -n "$own" ] || die 12 "run $other, which this one waits for, has no job on this cluster; submit it first"
+  queue=$(squeue --noheader --states=all --user="$(id -un)" --name="$names" --format='%F %T') ||
     die 13 "squeue could not be asked whether run $other, which this one waits for, has ended"
   while read -r job state; do
-    [ "$job" = "$own" ] || continue
+    [[ $own == *":$job:"* ]] || continue
     case $state in
       "" | COMPLETED) ;;
       FAILED | CANCELLED | TIMEOUT | DEADLINE | OUT_OF_MEMORY | NODE_FAIL | BOOT_FAIL | PREEMPTED | REVOKED) badly="is $state" ;;
@@ -53,14 +56,58 @@ await() {
 }
 [% endif %]
 
+[% if in_parts %]
+# Sets parts, and part_size, the number of tasks in each of several. MaxArraySize is one more than the highest number that a task may
+# have, and max_array_tasks may allow fewer tasks (slurm.conf(5)). It is noted before the first part is submitted: every later call
+# has to cut the run in the same places.
+part_size=0
+choose_parts() {
+  local config first
+  parts=("")
+  if [ -s "$run/part-size" ]; then
+    read -r part_size <"$run/part-size"
+  else
+    config=$(scontrol show config) || die 10 "Slurm could not be asked how many tasks an array may have; nothing was submitted"
+    part_size=$(sed -nE 's/^MaxArraySize *= *([0-9]+).*/\1/p; s/^SchedulerParameters.*max_array_tasks=([0-9]+).*/\1/p' <<<"$config" |
+      sort -n | head -n 1)
+    [ "${part_size:=0}" -lt [= tasks =] ] || part_size=0
+    printf '%s\n' "$part_size" | write "$run/part-size" ||
+      die 10 "cannot write to $run; make room there (a full disk, or your quota). Nothing was submitted"
+    sync -- "$run/part-size" 2>/dev/null || true
+  fi
+  [ "$part_size" = 0 ] || for ((first = part_size; first < [= tasks =]; first += part_size)); do parts+=(".$first"); done
+}
+
+[% endif %]
 # Prints the job's id. The paths go as arguments, which no tokenizer touches; the rest stands in job.sh.
 submit_job() {
-  local output line
+  local output line logs='logs/[= log_name =]'
+[% if in_parts %]
+  local first=${part#.} options=() wait_for=[= '"$dependency"' if after else dependency | word =]
+  if [ "$part_size" != 0 ]; then
+    first=${first:-0}
+    options+=(--job-name="$run_id$part")
+    options+=(--array="0-$((([= tasks =] - first < part_size ? [= tasks =] - first : part_size) - 1))[= '%' ~ throttle if throttle =]")
+  fi
+  if [ -n "$part" ]; then
+    # sbatch counts every array from 0; the task itself gives its logs their names.
+    logs="parts/$first-%a"
+    mkdir -p -- "$run/parts" || return
+[% if throttle %]
+    # The throttle is each array's own; for it to be the run's, one part waits for the other.
+    case $wait_for in *\?*) echo "fatal: a dependency with ? cannot be joined with that of a throttled run in parts" >&2 && return 1 ;; esac
+    wait_for+=${wait_for:+,}afterany:${job_ids##*,}
+[% endif %]
+  fi
+  [ -z "$wait_for" ] || options+=(--dependency="$wait_for")
+[% endif %]
   output=$(cd -- "$run" && sbatch --parsable --chdir="$run" --open-mode=append \
-[% if after %]
+[% if in_parts %]
+    "${options[@]}" \
+[% elif after %]
     ${dependency:+"--dependency=$dependency"} \
 [% endif %]
-    --output='logs/[= log_name =].out' --error='logs/[= log_name =].err' job.sh) || return
+    --output="$logs.out" --error="$logs.err" job.sh[= ' "$part"' if in_parts =]) || return
   # Sites print words of their own, even with --parsable; the id stands alone, or before ;cluster.
   while IFS= read -r line; do
     if [[ $line =~ ^([0-9]+)(\;[^[:space:]]+)?$ ]]; then
@@ -77,10 +124,10 @@ submit_job() {
 look_up() {
   local found when job
   export SLURM_TIME_FORMAT=%s
-  found=$(squeue --noheader --states=all --user="$(id -un)" --name="$run_id" --format='%V|%F') || return
+  found=$(squeue --noheader --states=all --user="$(id -un)" --name="$run_id$part" --format='%V|%F') || return
   # A job that ended is soon known to the accounting only, where there is one. A job that never started may then be known to
   # nobody: one that did has made the link $run/id itself.
-  [ -n "$found" ] || found=$(sacct --noheader --allocations --parsable2 --format=Submit,JobID --name="$run_id" \
+  [ -n "$found" ] || found=$(sacct --noheader --allocations --parsable2 --format=Submit,JobID --name="$run_id$part" \
     --starttime=now-30days 2>/dev/null) || no_accounting || return
   while IFS='|' read -r when job; do
     case $when in *[!0-9]*) ;; *) [ "${when:-0}" -ge "$1" ] || continue ;; esac

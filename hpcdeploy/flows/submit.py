@@ -89,7 +89,7 @@ def submit(
         if not again:
             store.forget(run)
         raise
-    done = replace(run, job_id=str(answer["job_id"]), folder=str(answer["folder"]))
+    done = replace(run, job_id=str(answer["job_id"]), part=int(str(answer.get("part", 0))), folder=str(answer["folder"]))
     store.submitted(done)
     return Submitted(run=done, already=bool(answer["already"]))
 

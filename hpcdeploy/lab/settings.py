@@ -18,6 +18,7 @@ class LabSettings:
     jobs and no containers. ``state`` holds everything that belongs to this one lab, ``cache`` what labs share.
     CPUs, memory (MB) and GPUs are those that every node claims to have: the machine need not have them.
     ``base_image`` puts the base image of the demo into the lab's registry.
+    ``max_array_size`` is one more than the highest number of an array's task (slurm.conf(5), MaxArraySize).
     ``min_job_age`` (seconds) is how long the controller remembers a finished job (slurm.conf(5), MinJobAge).
     """
 
@@ -32,6 +33,7 @@ class LabSettings:
     cpus: int = 4
     memory_mb: int = 64000
     gpus: int = 2
+    max_array_size: int = 20001
     min_job_age: int = 300
     accounting: bool = True
     base_image: bool = True

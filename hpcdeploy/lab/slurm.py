@@ -39,7 +39,7 @@ def slurm_conf(settings: LabSettings, ports: Ports) -> str:
         "SchedulerType=sched/backfill",
         "SchedulerParameters=sched_interval=2,bf_interval=2,bf_window=1440",
         f"MinJobAge={settings.min_job_age}",
-        "MaxArraySize=20001",
+        f"MaxArraySize={settings.max_array_size}",
         "MaxJobCount=100000",
         "KillWait=5",
         "CompleteWait=0",

@@ -1,6 +1,6 @@
 """The scripts that a login node is given: each one self-contained text, rendered from values alone."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -130,11 +130,19 @@ def following(
         **_place(cluster, scheduler),
         "fence": fence,
         "run_ids": tuple(run.id for run in runs),
-        "job_ids": tuple(run.job_id for run in runs),
-        "asked": tuple(f"{run.job_id}|{run.id}|{run.tasks}|{spans((over or {}).get(run.id, ()))}" for run in runs),
+        "job_ids": tuple(part.job_id for run in runs for part in run.parts),
+        "asked": tuple(line for run in runs for line in _asked(run, (over or {}).get(run.id, ()))),
         **scheduler_of(scheduler).follow_values(),
     }
     return _render("login_templates/follow.sh", values, overrides)
+
+
+def _asked(run: Run, over: Iterable[int]) -> Iterator[str]:
+    """Write what is asked of each of a run's jobs: number, run, tasks, those that ended, and the run's first in it."""
+    ended = frozenset(over)
+    for part in run.parts:
+        known = spans(task for task in range(part.tasks) if part.first + task in ended)
+        yield f"{part.job_id}|{run.id}|{part.tasks}|{known}|{part.first}"
 
 
 def spans(numbers: Iterable[int]) -> str:
@@ -154,7 +162,7 @@ def cancelling(cluster: Cluster, runs: Sequence[Run], *, overrides: Path | None 
     values = {
         **_place(cluster, scheduler),
         "run_ids": tuple(run.id for run in runs),
-        "job_ids": tuple(run.job_id for run in runs),
+        "job_ids": tuple(part.job_id for run in runs for part in run.parts),
     }
     return _render("login_templates/cancel.sh", values, overrides)
 

@@ -17,7 +17,7 @@ JOB_TEMPLATE = "job.sub"
 
 def job_values(job: Job, cluster: Cluster, run_id: str) -> Mapping[str, object]:
     """Give what ``htcondor_templates/`` needs to write `job`."""
-    return {"commands": lines(commands(job, cluster, run_id)), "container": cluster.htcondor_container}
+    return {"commands": lines(commands(job, cluster, run_id)), "container": cluster.htcondor_container, "in_parts": False}
 
 
 def follow_values() -> Mapping[str, object]:

@@ -1,6 +1,7 @@
 """Slurm: the words of `hpcdeploy.scheduler.contract.Scheduler`."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.job import Job
@@ -16,7 +17,13 @@ JOB_TEMPLATE = "job.sh"
 
 def job_values(job: Job, cluster: Cluster, run_id: str) -> Mapping[str, object]:
     """Give what ``slurm_templates/`` needs to write `job`."""
-    return {"directives": lines(directives(job, cluster, run_id)), "log_name": "%a" if job.array else "0"}
+    return {
+        "directives": lines(directives(job, cluster, run_id)),
+        "log_name": "%a" if job.array else "0",
+        "in_parts": job.array is not None,
+        "throttle": job.array.throttle if job.array else 0,
+        "dependency": str(dict(job.slurm).get("dependency", "")),
+    }
 
 
 def follow_values() -> Mapping[str, object]:
@@ -35,22 +42,26 @@ def states(answers: Answers, runs: Sequence[Run]) -> dict[str, tuple[TaskStatus,
     asked = queue is not None and queue.exit_code == 0
     queued = _by_task(slurm_answers.read_queue(queue.text)) if asked and queue else {}
     accounting = answers.get("sacct")
-    names = {run.job_id: run.id for run in runs}
+    names = {part.job_id: part.name for run in runs for part in run.parts}
     said = accounting.text if accounting and not accounting.exit_code else ""
     accounted = _by_task(slurm_answers.read_accounting(said, names))
     records = read_records(answers["records"].text if "records" in answers else "")
     nothing = Record()
     return {
         run.id: tuple(
-            _judge(
-                task,
-                queued.get((run.job_id, task)),
-                accounted.get((run.job_id, task)),
-                records.get((run.id, task), nothing),
-                asked=asked,
-                cancelled=(run.id, None) in records,
+            replace(
+                _judge(
+                    task,
+                    queued.get((part.job_id, task)),
+                    accounted.get((part.job_id, task)),
+                    records.get((run.id, part.first + task), nothing),
+                    asked=asked,
+                    cancelled=(run.id, None) in records,
+                ),
+                task=part.first + task,
             )
-            for task in range(run.tasks)
+            for part in run.parts
+            for task in range(part.tasks)
         )
         for run in runs
     }

@@ -19,9 +19,9 @@ runs=/scratch/"${USER:?is not set on this machine, but the path needs it: set it
 
 # HTCondor: one condor_q for all of them, and of each run's event log what tells where its tasks are.
 run_ids=(hello-0123456789 train-0123456789)
-# CLUSTER|RUN|TASKS|those whose end is known
-asked='12|hello-0123456789|1|-
-40|train-0123456789|100|-'
+# CLUSTER|RUN|TASKS|those whose end is known|0
+asked='12|hello-0123456789|1|-|0
+40|train-0123456789|100|-|0'
 
 section condor_q condor_q -nobatch -json -attributes ClusterId,ProcId,JobStatus,HoldReason,HoldReasonCode,HoldReasonSubCode,RemoteHost,JobCurrentStartDate,NumJobStarts,LastRejMatchReason \
   -constraint 'member(ClusterId, {12, 40})'

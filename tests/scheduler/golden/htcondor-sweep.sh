@@ -177,7 +177,20 @@ json() {
 
 # The one line that hpcdeploy reads; login shells may print what they like around it.
 answer() {
-  printf 'HPCDEPLOY {"run": "%s", "job_id": "%s", "already": %s, "folder": %s}\n' "$run_id" "$1" "$2" "$(json "$run")" || true
+  printf 'HPCDEPLOY {"run": "%s", "job_id": "%s", "already": %s, "part": %s, "folder": %s}\n' "$run_id" "$1" "$2" "$part_size" "$(json "$run")" || true
+}
+
+parts=("")
+part_size=0
+part=""
+job_ids=""
+
+# What goes wrong before anything is submitted is a plain no; afterwards it is not, since earlier parts are there.
+stop() {
+  local code=$1
+  shift
+  [ -z "$part" ] || { code=13 && set -- "$* (tasks 0 to $((${part#.} - 1)) are submitted)"; }
+  die "$code" "$@"
 }
 
 # Which job is the run's is said by a link, $run/id -> NUMBER: it is made whole or not at all, by one only, on network file
@@ -185,8 +198,8 @@ answer() {
 # takes back every other one: two calls may both have submitted where a file system's locks hold on one machine only.
 settle() {
   local job
-  ln -sT -- "$1" "$run/id" 2>/dev/null || true
-  job_id=$(readlink -- "$run/id") || { job_id=$1 && say "the job's number could not be noted in $run; make room there"; }
+  ln -sT -- "$1" "$run/id$part" 2>/dev/null || true
+  job_id=$(readlink -- "$run/id$part") || { job_id=$1 && say "the job's number could not be noted in $run; make room there"; }
   sync -- "$run" 2>/dev/null || true
   for job in "$@"; do
     [ "$job" = "$job_id" ] || { say "the run has job $job_id; taking job $job back" && withdraw "$job" >&2; } || true
@@ -204,7 +217,7 @@ time_in() {
 # (munge(7), TTL), so that one from well before the first attempt bears it by chance: somebody chose an old run's id again.
 ask_scheduler() {
   local found since
-  since=$(($(time_in "$run/submitting") - 600))
+  since=$(($(time_in "$run/submitting$part") - 600))
   found=$(look_up "$since") || return
   read -r -d '' -a jobs <<<"$found" || true
 }
@@ -213,7 +226,7 @@ ask_scheduler() {
 # answered may be on its way for longer.
 ask_patiently() {
   local pause pauses=(0 2 3)
-  [ $(($(date +%s) - $(time_in "$run/unanswered"))) -ge 60 ] || pauses+=(5 10 10 15 15)
+  [ $(($(date +%s) - $(time_in "$run/unanswered$part"))) -ge 60 ] || pauses+=(5 10 10 15 15)
   for pause in "${pauses[@]}"; do
     sleep "$pause"
     ask_scheduler || return
@@ -221,60 +234,72 @@ ask_patiently() {
   done
 }
 
-if job_id=$(readlink -- "$run/id"); then
-  say "run $run_id was submitted before"
-  answer "$job_id" true
-  return
-fi
+prepared=false
+prepare() {
+  ! "$prepared" || return 0
+  prepared=true
+  ensure_image
+  # No "||" behind these: it would let them go on after a failure (bash(1), set -e).
+  trap 'stop 10 "cannot write to $run; make room there (a full disk, or your quota); this was not submitted"' EXIT
+  write_job
+}
 
-jobs=()
-earlier=false
-if [ -e "$run/submitting" ]; then
-  earlier=true
-  say "an earlier call was cut off while submitting; asking the scheduler"
-  ask_patiently || die 13 "the scheduler could not be asked whether it has run $run_id"
-elif [ "${1-}" = again ]; then
-  ask_scheduler || die 13 "the scheduler could not be asked whether it has run $run_id"
-fi
-if [ "${#jobs[@]}" != 0 ]; then
-  settle "${jobs[@]}"
-  answer "$job_id" true
-  return
-fi
-
-ensure_image
-
-# No "||" behind these: it would let them go on after a failure (bash(1), set -e).
-trap 'die 10 "cannot write to $run; make room there (a full disk, or your quota). Nothing was submitted"' EXIT
-write_job
-: >"$run/submit.err"
-[ -e "$run/submitting" ] || date +%s | write "$run/submitting"
-trap - EXIT
-sync -- "$run/submitting" "$run" 2>/dev/null || true
-
-# From here on nothing ends this by itself: each way out says what is known of the job.
-set +e
-job_id=$(submit_job 2>"$run/submit.err")
-code=$?
-cat -- "$run/submit.err" >&2
-if [ "$code" = 0 ]; then
-  # What an earlier call sent may have come in after all.
-  ! "$earlier" || ask_scheduler
-  [ "${#jobs[@]}" != 0 ] || jobs=("$job_id")
-# The scheduler may have taken the job and its answer got lost: it is asked before a failure is believed.
-elif refused "$run/submit.err"; then
-  ask_scheduler || die 13 "submitting failed, and the scheduler could not be asked whether it took the job"
-  if [ "${#jobs[@]}" = 0 ]; then
-    rm -f -- "$run/submitting" "$run/unanswered"
-    die 12 "htcondor refused the job; its own words are above"
+# Sets job_id to the job of this part, which is submitted unless it was before.
+submit_part() {
+  local code earlier=false
+  if job_id=$(readlink -- "$run/id$part"); then return; fi
+  jobs=()
+  if [ -e "$run/submitting$part" ]; then
+    earlier=true
+    say "an earlier call was cut off while submitting; asking the scheduler"
+    ask_patiently || die 13 "the scheduler could not be asked whether it has run $run_id"
+  elif [ "${1-}" = again ]; then
+    ask_scheduler || die 13 "the scheduler could not be asked whether it has run $run_id"
   fi
-elif ! ask_patiently || [ "${#jobs[@]}" = 0 ]; then
-  never_left "$run/submit.err" || date +%s >"$run/unanswered"
-  die 13 "htcondor did not say whether it took the job, and does not show it now; its own words are above"
-fi
-settle "${jobs[@]}"
-say "submitted as job $job_id"
-answer "$job_id" false
+  if [ "${#jobs[@]}" != 0 ]; then
+    settle "${jobs[@]}"
+    return
+  fi
+
+  prepare
+  trap 'stop 10 "cannot write to $run; make room there (a full disk, or your quota); this was not submitted"' EXIT
+  : >"$run/submit.err"
+  [ -e "$run/submitting$part" ] || date +%s | write "$run/submitting$part"
+  trap - EXIT
+  sync -- "$run/submitting$part" "$run" 2>/dev/null || true
+
+  # From here on nothing ends this by itself: each way out says what is known of the job.
+  set +e
+  job_id=$(submit_job 2>"$run/submit.err")
+  code=$?
+  cat -- "$run/submit.err" >&2
+  if [ "$code" = 0 ]; then
+    # What an earlier call sent may have come in after all.
+    ! "$earlier" || ask_scheduler
+    [ "${#jobs[@]}" != 0 ] || jobs=("$job_id")
+  # The scheduler may have taken the job and its answer got lost: it is asked before a failure is believed.
+  elif refused "$run/submit.err"; then
+    ask_scheduler || die 13 "submitting failed, and the scheduler could not be asked whether it took the job"
+    if [ "${#jobs[@]}" = 0 ]; then
+      rm -f -- "$run/submitting$part" "$run/unanswered$part"
+      stop 12 "htcondor refused the job; its own words are above"
+    fi
+  elif ! ask_patiently || [ "${#jobs[@]}" = 0 ]; then
+    never_left "$run/submit.err" || date +%s >"$run/unanswered$part"
+    die 13 "htcondor did not say whether it took the job, and does not show it now; its own words are above"
+  fi
+  settle "${jobs[@]}"
+  set -e
+  already=false
+}
+
+already=true
+for part in "${parts[@]}"; do
+  submit_part "$@"
+  job_ids+=${job_ids:+,}$job_id
+done
+if "$already"; then say "run $run_id was submitted before"; else say "submitted as job $job_ids"; fi
+answer "$job_ids" "$already"
 }
 # Read to its end before the first command runs: a script that was cut on its way does nothing.
 main "$@" </dev/null

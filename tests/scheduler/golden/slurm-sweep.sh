@@ -57,7 +57,7 @@ ensure_image() {
   die 11 "the image $sha256 is not in $root/images, and it was never pushed to a registry: run 'hpcdeploy push', then submit again"
 }
 
-# How Slurm is spoken to: write_job, submit_job, look_up, withdraw, refused, never_left.
+# How Slurm is spoken to: choose_parts, write_job, submit_job, look_up, withdraw, refused, never_left.
 write_job() {
   write "$run/job.sh" <<'HPCDEPLOY_END_0123456789'
 #!/bin/bash
@@ -69,16 +69,28 @@ write_job() {
 # Run sweep-0123456789, written by hpcdeploy 0.1.0. sbatch --chdir put us into the run's folder.
 set -u
 run=$PWD
-task=${SLURM_ARRAY_TASK_ID:-0}
+# A run that is too large for one array has parts: $1 is a dot and the number of this one's first task, or nothing.
+part=${1-}
+task=$((${part#.} + SLURM_ARRAY_TASK_ID))
 job=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}
 image=${run%/runs/*}/images/abababababababababababababababababababababababababababababababab.sif
+
+# The logs of a later part bear its own numbers: they are given the task's.
+if [ -n "$part" ]; then
+  for stream in out err; do
+    ln "$run/parts/${part#.}-$SLURM_ARRAY_TASK_ID.$stream" "$run/logs/$task.$stream" 2>/dev/null
+  done
+  # Some file systems know no second names (BeeGFS: none in another folder).
+  [ "$run/logs/$task.out" -ef "$run/parts/${part#.}-$SLURM_ARRAY_TASK_ID.out" ] ||
+    exec >>"$run/logs/$task.out" 2>>"$run/logs/$task.err"
+fi
 
 # Files appear whole or not at all.
 record() { printf '%s\n' "$2" >"$run/tasks/.$1.$SLURM_JOB_ID" && mv -f "$run/tasks/.$1.$SLURM_JOB_ID" "$run/tasks/$1"; }
 
 # One run, one job: only one can make the link that says which. Should a second job of this run ever start, it goes.
-ln -sT "$job" "$run/id" 2>/dev/null
-owner=$(readlink "$run/id")
+ln -sT "$job" "$run/id$part" 2>/dev/null
+owner=$(readlink "$run/id$part")
 if [ -z "$owner" ]; then
   echo "job $job: cannot make a link in $run on $(hostname) (a full disk, a quota, a folder that is not there?)" >&2
   exit 1
@@ -160,11 +172,48 @@ HPCDEPLOY_END_0123456789
 HPCDEPLOY_END_0123456789
 }
 
+# Sets parts, and part_size, the number of tasks in each of several. MaxArraySize is one more than the highest number that a task may
+# have, and max_array_tasks may allow fewer tasks (slurm.conf(5)). It is noted before the first part is submitted: every later call
+# has to cut the run in the same places.
+part_size=0
+choose_parts() {
+  local config first
+  parts=("")
+  if [ -s "$run/part-size" ]; then
+    read -r part_size <"$run/part-size"
+  else
+    config=$(scontrol show config) || die 10 "Slurm could not be asked how many tasks an array may have; nothing was submitted"
+    part_size=$(sed -nE 's/^MaxArraySize *= *([0-9]+).*/\1/p; s/^SchedulerParameters.*max_array_tasks=([0-9]+).*/\1/p' <<<"$config" |
+      sort -n | head -n 1)
+    [ "${part_size:=0}" -lt 3 ] || part_size=0
+    printf '%s\n' "$part_size" | write "$run/part-size" ||
+      die 10 "cannot write to $run; make room there (a full disk, or your quota). Nothing was submitted"
+    sync -- "$run/part-size" 2>/dev/null || true
+  fi
+  [ "$part_size" = 0 ] || for ((first = part_size; first < 3; first += part_size)); do parts+=(".$first"); done
+}
+
 # Prints the job's id. The paths go as arguments, which no tokenizer touches; the rest stands in job.sh.
 submit_job() {
-  local output line
+  local output line logs='logs/%a'
+  local first=${part#.} options=() wait_for=''
+  if [ "$part_size" != 0 ]; then
+    first=${first:-0}
+    options+=(--job-name="$run_id$part")
+    options+=(--array="0-$(((3 - first < part_size ? 3 - first : part_size) - 1))%2")
+  fi
+  if [ -n "$part" ]; then
+    # sbatch counts every array from 0; the task itself gives its logs their names.
+    logs="parts/$first-%a"
+    mkdir -p -- "$run/parts" || return
+    # The throttle is each array's own; for it to be the run's, one part waits for the other.
+    case $wait_for in *\?*) echo "fatal: a dependency with ? cannot be joined with that of a throttled run in parts" >&2 && return 1 ;; esac
+    wait_for+=${wait_for:+,}afterany:${job_ids##*,}
+  fi
+  [ -z "$wait_for" ] || options+=(--dependency="$wait_for")
   output=$(cd -- "$run" && sbatch --parsable --chdir="$run" --open-mode=append \
-    --output='logs/%a.out' --error='logs/%a.err' job.sh) || return
+    "${options[@]}" \
+    --output="$logs.out" --error="$logs.err" job.sh "$part") || return
   # Sites print words of their own, even with --parsable; the id stands alone, or before ;cluster.
   while IFS= read -r line; do
     if [[ $line =~ ^([0-9]+)(\;[^[:space:]]+)?$ ]]; then
@@ -181,10 +230,10 @@ submit_job() {
 look_up() {
   local found when job
   export SLURM_TIME_FORMAT=%s
-  found=$(squeue --noheader --states=all --user="$(id -un)" --name="$run_id" --format='%V|%F') || return
+  found=$(squeue --noheader --states=all --user="$(id -un)" --name="$run_id$part" --format='%V|%F') || return
   # A job that ended is soon known to the accounting only, where there is one. A job that never started may then be known to
   # nobody: one that did has made the link $run/id itself.
-  [ -n "$found" ] || found=$(sacct --noheader --allocations --parsable2 --format=Submit,JobID --name="$run_id" \
+  [ -n "$found" ] || found=$(sacct --noheader --allocations --parsable2 --format=Submit,JobID --name="$run_id$part" \
     --starttime=now-30days 2>/dev/null) || no_accounting || return
   while IFS='|' read -r when job; do
     case $when in *[!0-9]*) ;; *) [ "${when:-0}" -ge "$1" ] || continue ;; esac
@@ -225,7 +274,21 @@ json() {
 
 # The one line that hpcdeploy reads; login shells may print what they like around it.
 answer() {
-  printf 'HPCDEPLOY {"run": "%s", "job_id": "%s", "already": %s, "folder": %s}\n' "$run_id" "$1" "$2" "$(json "$run")" || true
+  printf 'HPCDEPLOY {"run": "%s", "job_id": "%s", "already": %s, "part": %s, "folder": %s}\n' "$run_id" "$1" "$2" "$part_size" "$(json "$run")" || true
+}
+
+# A site limits how many tasks an array may have, so that a run may need several: its parts. Each has a job, a link and marks of its
+# own, with a dot and the number of its first task behind their names; the first part, mostly the only one, has nothing behind them.
+choose_parts
+part=""
+job_ids=""
+
+# What goes wrong before anything is submitted is a plain no; afterwards it is not, since earlier parts are there.
+stop() {
+  local code=$1
+  shift
+  [ -z "$part" ] || { code=13 && set -- "$* (tasks 0 to $((${part#.} - 1)) are submitted)"; }
+  die "$code" "$@"
 }
 
 # Which job is the run's is said by a link, $run/id -> NUMBER: it is made whole or not at all, by one only, on network file
@@ -233,8 +296,8 @@ answer() {
 # takes back every other one: two calls may both have submitted where a file system's locks hold on one machine only.
 settle() {
   local job
-  ln -sT -- "$1" "$run/id" 2>/dev/null || true
-  job_id=$(readlink -- "$run/id") || { job_id=$1 && say "the job's number could not be noted in $run; make room there"; }
+  ln -sT -- "$1" "$run/id$part" 2>/dev/null || true
+  job_id=$(readlink -- "$run/id$part") || { job_id=$1 && say "the job's number could not be noted in $run; make room there"; }
   sync -- "$run" 2>/dev/null || true
   for job in "$@"; do
     [ "$job" = "$job_id" ] || { say "the run has job $job_id; taking job $job back" && withdraw "$job" >&2; } || true
@@ -252,7 +315,7 @@ time_in() {
 # (munge(7), TTL), so that one from well before the first attempt bears it by chance: somebody chose an old run's id again.
 ask_scheduler() {
   local found since
-  since=$(($(time_in "$run/submitting") - 600))
+  since=$(($(time_in "$run/submitting$part") - 600))
   found=$(look_up "$since") || return
   read -r -d '' -a jobs <<<"$found" || true
 }
@@ -261,7 +324,7 @@ ask_scheduler() {
 # answered may be on its way for longer.
 ask_patiently() {
   local pause pauses=(0 2 3)
-  [ $(($(date +%s) - $(time_in "$run/unanswered"))) -ge 60 ] || pauses+=(5 10 10 15 15)
+  [ $(($(date +%s) - $(time_in "$run/unanswered$part"))) -ge 60 ] || pauses+=(5 10 10 15 15)
   for pause in "${pauses[@]}"; do
     sleep "$pause"
     ask_scheduler || return
@@ -269,60 +332,72 @@ ask_patiently() {
   done
 }
 
-if job_id=$(readlink -- "$run/id"); then
-  say "run $run_id was submitted before"
-  answer "$job_id" true
-  return
-fi
+prepared=false
+prepare() {
+  ! "$prepared" || return 0
+  prepared=true
+  ensure_image
+  # No "||" behind these: it would let them go on after a failure (bash(1), set -e).
+  trap 'stop 10 "cannot write to $run; make room there (a full disk, or your quota); this was not submitted"' EXIT
+  write_job
+}
 
-jobs=()
-earlier=false
-if [ -e "$run/submitting" ]; then
-  earlier=true
-  say "an earlier call was cut off while submitting; asking the scheduler"
-  ask_patiently || die 13 "the scheduler could not be asked whether it has run $run_id"
-elif [ "${1-}" = again ]; then
-  ask_scheduler || die 13 "the scheduler could not be asked whether it has run $run_id"
-fi
-if [ "${#jobs[@]}" != 0 ]; then
-  settle "${jobs[@]}"
-  answer "$job_id" true
-  return
-fi
-
-ensure_image
-
-# No "||" behind these: it would let them go on after a failure (bash(1), set -e).
-trap 'die 10 "cannot write to $run; make room there (a full disk, or your quota). Nothing was submitted"' EXIT
-write_job
-: >"$run/submit.err"
-[ -e "$run/submitting" ] || date +%s | write "$run/submitting"
-trap - EXIT
-sync -- "$run/submitting" "$run" 2>/dev/null || true
-
-# From here on nothing ends this by itself: each way out says what is known of the job.
-set +e
-job_id=$(submit_job 2>"$run/submit.err")
-code=$?
-cat -- "$run/submit.err" >&2
-if [ "$code" = 0 ]; then
-  # What an earlier call sent may have come in after all.
-  ! "$earlier" || ask_scheduler
-  [ "${#jobs[@]}" != 0 ] || jobs=("$job_id")
-# The scheduler may have taken the job and its answer got lost: it is asked before a failure is believed.
-elif refused "$run/submit.err"; then
-  ask_scheduler || die 13 "submitting failed, and the scheduler could not be asked whether it took the job"
-  if [ "${#jobs[@]}" = 0 ]; then
-    rm -f -- "$run/submitting" "$run/unanswered"
-    die 12 "slurm refused the job; its own words are above"
+# Sets job_id to the job of this part, which is submitted unless it was before.
+submit_part() {
+  local code earlier=false
+  if job_id=$(readlink -- "$run/id$part"); then return; fi
+  jobs=()
+  if [ -e "$run/submitting$part" ]; then
+    earlier=true
+    say "an earlier call was cut off while submitting; asking the scheduler"
+    ask_patiently || die 13 "the scheduler could not be asked whether it has run $run_id"
+  elif [ "${1-}" = again ]; then
+    ask_scheduler || die 13 "the scheduler could not be asked whether it has run $run_id"
   fi
-elif ! ask_patiently || [ "${#jobs[@]}" = 0 ]; then
-  never_left "$run/submit.err" || date +%s >"$run/unanswered"
-  die 13 "slurm did not say whether it took the job, and does not show it now; its own words are above"
-fi
-settle "${jobs[@]}"
-say "submitted as job $job_id"
-answer "$job_id" false
+  if [ "${#jobs[@]}" != 0 ]; then
+    settle "${jobs[@]}"
+    return
+  fi
+
+  prepare
+  trap 'stop 10 "cannot write to $run; make room there (a full disk, or your quota); this was not submitted"' EXIT
+  : >"$run/submit.err"
+  [ -e "$run/submitting$part" ] || date +%s | write "$run/submitting$part"
+  trap - EXIT
+  sync -- "$run/submitting$part" "$run" 2>/dev/null || true
+
+  # From here on nothing ends this by itself: each way out says what is known of the job.
+  set +e
+  job_id=$(submit_job 2>"$run/submit.err")
+  code=$?
+  cat -- "$run/submit.err" >&2
+  if [ "$code" = 0 ]; then
+    # What an earlier call sent may have come in after all.
+    ! "$earlier" || ask_scheduler
+    [ "${#jobs[@]}" != 0 ] || jobs=("$job_id")
+  # The scheduler may have taken the job and its answer got lost: it is asked before a failure is believed.
+  elif refused "$run/submit.err"; then
+    ask_scheduler || die 13 "submitting failed, and the scheduler could not be asked whether it took the job"
+    if [ "${#jobs[@]}" = 0 ]; then
+      rm -f -- "$run/submitting$part" "$run/unanswered$part"
+      stop 12 "slurm refused the job; its own words are above"
+    fi
+  elif ! ask_patiently || [ "${#jobs[@]}" = 0 ]; then
+    never_left "$run/submit.err" || date +%s >"$run/unanswered$part"
+    die 13 "slurm did not say whether it took the job, and does not show it now; its own words are above"
+  fi
+  settle "${jobs[@]}"
+  set -e
+  already=false
+}
+
+already=true
+for part in "${parts[@]}"; do
+  submit_part "$@"
+  job_ids+=${job_ids:+,}$job_id
+done
+if "$already"; then say "run $run_id was submitted before"; else say "submitted as job $job_ids"; fi
+answer "$job_ids" "$already"
 }
 # Read to its end before the first command runs: a script that was cut on its way does nothing.
 main "$@" </dev/null

@@ -1,0 +1,154 @@
+"""A run that is larger than a site lets an array be: several jobs, and still one run."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from hpcdeploy.cluster import Cluster
+from hpcdeploy.config.files import load_project
+from hpcdeploy.errors import UncertainSubmissionError
+from hpcdeploy.flows import follow
+from hpcdeploy.flows.cancel import cancel
+from hpcdeploy.flows.connections import Connections
+from hpcdeploy.flows.submit import plan_run, submit
+from hpcdeploy.job import Array, Job, Predecessor
+from hpcdeploy.lab import cluster as labs
+from hpcdeploy.lab.inside import inside
+from hpcdeploy.lab.settings import default_settings
+from hpcdeploy.lab.state import Lab
+from hpcdeploy.parameters import Parameters
+from hpcdeploy.run import Run, RunStatus, State
+from hpcdeploy.scheduler.login_node import Delivery, submission
+from hpcdeploy.store import Store
+from hpcdeploy.transport.connect import open_transport
+from tests.cluster.driving import output_of, wait_for
+
+SIZE = 4
+TASKS = 10
+SWEEP = Job(
+    name="sweep",
+    image="test",
+    command=("sh", "-c", "echo {letter} $HPCDEPLOY_TASK; exit $(( HPCDEPLOY_TASK == 5 ))"),
+    array=Array(size=TASKS, parameters=Parameters(names=("letter",), rows=tuple((letter,) for letter in "abcdefghij"))),
+)
+
+
+@dataclass
+class Site:
+    lab: Lab
+    cluster: Cluster
+    connections: Connections
+    store: Store
+    delivery: Delivery
+
+    def ask(self, command: str) -> list[str]:
+        return inside(self.lab, ["bash", "-c", command], user=self.lab.user).stdout.decode().split()
+
+    def jobs(self, run: Run) -> set[str]:
+        names = ",".join([run.id, *(f"{run.id}.{first}" for first in range(SIZE, TASKS, SIZE))])
+        return set(self.ask(f"squeue --noheader --states=all --name={names} --format=%F"))
+
+    def plan(self, job: Job) -> tuple[Run, str]:
+        run = plan_run(job, self.cluster, "slurm", self.delivery, now=time.time())
+        return run, submission(run, job, self.cluster, self.delivery)
+
+    def submit(self, job: Job) -> Run:
+        run, script = self.plan(job)
+        return submit(run, script, self.cluster, self.connections, self.store).run
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lab, Path]]:
+    """Bring up a lab of its own, whose Slurm takes few tasks in an array."""
+    folder = tmp_path_factory.mktemp("small")
+    settings = replace(
+        default_settings({"XDG_STATE_HOME": str(folder), "XDG_CACHE_HOME": str(default_settings().cache.parent.parent)}),
+        max_array_size=SIZE,
+        base_image=False,
+    )
+    yield labs.up(settings), folder
+    labs.down(settings)
+
+
+@pytest.fixture
+def site(small: tuple[Lab, Path], lab: Lab, delivery: Delivery, tmp_path: Path) -> Iterator[Site]:
+    own, folder = small
+    cluster = load_project(tmp_path, {"XDG_STATE_HOME": str(folder), "HOME": str(tmp_path)}, optional=True).clusters["lab"]
+    with Connections(open_transport) as connections:
+        yield Site(own, cluster, connections, Store(tmp_path / "runs.db"), delivery)
+
+
+def test_a_run_in_parts_is_one_run_with_every_task_in_its_place(site: Site) -> None:
+    run = site.submit(SWEEP)
+    assert run.part == SIZE
+    assert [part.tasks for part in run.parts] == [4, 4, 2]
+    assert site.jobs(run) == {part.job_id for part in run.parts}
+    status = wait_for(run, site.cluster, site.connections, site.store)
+    assert [task.task for task in status.tasks] == list(range(TASKS))
+    assert [task.exit_code for task in status.tasks] == [0] * 5 + [1] + [0] * 4
+    assert status.state is State.FAILED
+    said = [output_of(status, site.cluster, site.connections, task) for task in range(TASKS)]
+    assert said == [f"{letter} {task}\n" for task, letter in enumerate("abcdefghij")]
+    assert site.store.find([run.id])[0].run == run
+
+
+def test_a_part_whose_note_was_lost_is_found_again_and_not_submitted_twice(site: Site) -> None:
+    run, script = site.plan(replace(SWEEP, slurm=(("hold", True),)))
+    first = submit(run, script, site.cluster, site.connections, site.store)
+    # As a call leaves it that was cut off behind the second part's sbatch.
+    for lost in ("id.4", "id.8"):
+        assert inside(site.lab, ["rm", f"{first.run.folder}/{lost}"], user=site.lab.user).returncode == 0
+    again = submit(run, script, site.cluster, site.connections, site.store, again=True)
+    assert (first.already, again.already) == (False, True)
+    assert again.run == first.run
+    assert site.jobs(run) == {part.job_id for part in first.run.parts}
+    cancel([RunStatus(run=first.run, tasks=(), asked=0)], lambda _: site.cluster, site.connections)
+
+
+def test_a_part_that_is_refused_is_submitted_later_and_the_others_are_left_alone(site: Site) -> None:
+    room = f"{site.lab.scratch}/room"
+    full = f"""sbatch() {{
+      [ "${{*: -1}}" != .8 ] || [ -e {room} ] || {{ echo "sbatch: error: QOSMaxSubmitJobPerUserLimit" >&2 && return 1; }}
+      command sbatch "$@"
+    }}"""
+    crowded = replace(site, cluster=replace(site.cluster, setup=(full,)))
+    run, script = crowded.plan(replace(SWEEP, slurm=(("hold", True),)))
+    with pytest.raises(UncertainSubmissionError, match=r"(?s)QOSMaxSubmit.*tasks 0 to 7 are submitted.*--resume"):
+        submit(run, script, crowded.cluster, crowded.connections, crowded.store)
+    before = site.jobs(run)
+    assert len(before) == 2
+    assert inside(site.lab, ["touch", room], user=site.lab.user).returncode == 0
+    mended = submit(run, script, crowded.cluster, crowded.connections, crowded.store, again=True).run
+    assert {part.job_id for part in mended.parts[:2]} == before
+    assert site.jobs(run) == {part.job_id for part in mended.parts}
+
+    later = plan_run(SWEEP, site.cluster, "slurm", site.delivery, now=time.time())
+    text = submission(
+        later, SWEEP, site.cluster, site.delivery, after=[Predecessor(kind="afterany", run_id=run.id, tasks=TASKS)]
+    )
+    waiting = submit(later, text, site.cluster, site.connections, site.store).run
+    [said] = set(site.ask(f"squeue --noheader --jobs={waiting.parts[0].job_id} --format=%E"))
+    assert all(part.job_id in said for part in mended.parts)
+    known = [RunStatus(run=one, tasks=(), asked=0) for one in (waiting, mended)]
+    assert cancel(known, lambda _: site.cluster, site.connections)
+
+
+def test_cancel_ends_every_part_and_a_throttle_is_the_whole_runs(site: Site) -> None:
+    slow = replace(SWEEP, command=("sleep", "600"), array=replace(SWEEP.array or Array(size=1), throttle=2))
+    run = site.submit(slow)
+    known = [RunStatus(run=run, tasks=(), asked=0)]
+    until = time.monotonic() + 120
+    asked = follow.status(known, lambda _: site.cluster, site.connections, site.store).statuses[0]
+    while sum(task.state is State.RUNNING for task in asked.tasks) < 2:
+        assert time.monotonic() < until, asked
+        time.sleep(0.5)
+        asked = follow.status(known, lambda _: site.cluster, site.connections, site.store).statuses[0]
+    time.sleep(3)
+    asked = follow.status(known, lambda _: site.cluster, site.connections, site.store).statuses[0]
+    assert [task.state for task in asked.tasks] == [State.RUNNING] * 2 + [State.PENDING] * 8
+    cancel(known, lambda _: site.cluster, site.connections)
+    ended = wait_for(run, site.cluster, site.connections, site.store)
+    assert {task.state for task in ended.tasks} == {State.CANCELLED}

@@ -37,11 +37,14 @@ class Place:
     root: str
     commands: str
 
-    def planned(self, scheduler: SchedulerName, setup: tuple[str, ...] = (), ssh_config: Path | None = None) -> "Planned":
+    def planned(
+        self, scheduler: SchedulerName, setup: tuple[str, ...] = (), ssh_config: Path | None = None, *, held: bool = True
+    ) -> "Planned":
         """Plan a run whose script runs `setup` first, on the cluster as it is reached through `ssh_config`."""
+        job = HELD if held else replace(HELD, slurm=(), htcondor=())
         cluster = replace(self.cluster, setup=setup, ssh_config=str(ssh_config or self.cluster.ssh_config))
-        run = plan_run(HELD, cluster, scheduler, IMAGE, now=0)
-        return Planned(run=run, cluster=cluster, script=submission(run, HELD, cluster, IMAGE))
+        run = plan_run(job, cluster, scheduler, IMAGE, now=0)
+        return Planned(run=run, cluster=cluster, script=submission(run, job, cluster, IMAGE))
 
     def broken(self, how: str) -> tuple[str, ...]:
         """Return the setup that breaks the scheduler's command in the way `how` of wrapper.sh, the first time."""

@@ -4,15 +4,15 @@ import random
 from dataclasses import dataclass
 
 KINDS = {
-    "cut after bytes to the login node": 28,
-    "cut after bytes from the login node": 18,
+    "cut after bytes to the login node": 26,
+    "cut after bytes from the login node": 16,
     "cut after a time": 10,
     "client killed after bytes to the login node": 12,
     "client killed after bytes from the login node": 8,
     "script killed at a command": 10,
     "login node gone at a command": 8,
     "login node gone before the scheduler's command": 3,
-    "login node gone during the scheduler's command": 4,
+    "login node gone during the scheduler's command": 8,
     "login node gone after the scheduler's command": 3,
 }
 """How many points of each kind a scheduler gets."""

@@ -1,5 +1,6 @@
 """A submission that is cut off anywhere is one job, or none and a word that says so: nothing doubled, nothing lost."""
 
+import signal
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -72,11 +73,13 @@ def break_one(place: Place, scheduler: SchedulerName, point: Point, whole: Whole
     """Start a client whose submission is broken at `point`, and wait until it has ended."""
     folder.mkdir()
     running: list[ForkServerProcess] = []
+    killed: list[int] = []
 
     def kill() -> None:
         while not running:
             time.sleep(0.01)
         running[0].kill()
+        killed.append(-signal.SIGKILL)
 
     def cut(where: float) -> Cut:
         amount = where * 1.02
@@ -116,6 +119,8 @@ def break_one(place: Place, scheduler: SchedulerName, point: Point, whole: Whole
         planned = place.planned(scheduler, setup, proxy.ssh_config)
         running.append(client.start(planned.run, planned.script, planned.cluster, record, folder / "said"))
         code = ended(running[0])
+    # The fork server has no better word than 255 where it did not see the end itself (multiprocessing/popen_forkserver.py).
+    code = killed[0] if killed and code == 255 else code
     said = (folder / "said").read_text() if (folder / "said").exists() else ""
     return Outcome(point=point, run=planned.run, exit_code=code, said=said, cuts=proxy.cut)
 

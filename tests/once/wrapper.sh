@@ -26,8 +26,15 @@ case $how in
   during*) ( "$real" "$@" & sleep "${how#during }"; gone ) ;;
   after) "$real" "$@"; gone ;;
   lost) "$real" "$@" >/dev/null; unanswered ;;
+  denied) "$real" "$@" >/dev/null; echo "${0##*/}: error: Batch job submission failed: Unspecified error" >&2; exit 1 ;;
   mute) "$real" "$@" >/dev/null ;;
   never) unanswered ;;
   late*) apart bash -c 'sleep "$0"; exec "$@"' "${how#late }" "$real" "$@"; unanswered ;;
+  full)
+    # Nothing more can be made in the run's folder.
+    "$real" "$@"
+    number=0
+    while : >"fill-$((number += 1))"; do :; done 2>/dev/null
+    ;;
   *) exec "$real" "$@" ;;
 esac

@@ -38,8 +38,8 @@ command -v flock >/dev/null || die 10 "flock is not on this machine; it comes wi
 mkdir -p -- "$root/images" "$root/tmp" "$run/logs" "$run/tasks" "$run/output" ||
   die 10 "cannot make $run; set root in the cluster's settings to a folder that you may write to, and that has room"
 
-# Files appear whole or not at all.
-write() { cat >"$1.part" && mv -f -- "$1.part" "$1"; }
+# Files appear whole or not at all, even where two calls write them at once.
+write() { cat >"$1.$HOSTNAME.$$.part" && mv -f -- "$1.$HOSTNAME.$$.part" "$1"; }
 
 # One call at a time. Children hold the lock too: a submission that outlives this script keeps the next one waiting.
 { : >>"$run/lock"; } || die 10 "cannot write to $run; make room there (a full disk, or your quota)"

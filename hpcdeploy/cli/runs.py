@@ -1,4 +1,4 @@
-"""The verbs that follow runs: ``runs``, ``status``, ``wait``, ``logs``, ``fetch``, ``cancel``."""
+"""The verbs that follow runs: ``runs``, ``status``, ``wait``, ``fetch``, ``cancel``."""
 
 import os
 import sys
@@ -98,34 +98,6 @@ def wait(
     sys.exit(next((code for code in (one.exit_code for one in final) if code), 0))
 
 
-def logs(
-    run: OneRun = None,
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the task ends.")] = False,
-    task: Annotated[int, typer.Option("-t", "--task", help="Which task of an array.", min=0)] = 0,
-    json: AsJson = False,
-) -> None:
-    """Print what a run's task wrote: its output on standard output, its errors on standard error."""
-    from hpcdeploy.cli.place import connections, here
-    from hpcdeploy.flows import logs as flow
-
-    place = here()
-    [known] = place.store.find([run] if run else [])
-    cluster = place.cluster(known.run.cluster)
-    with connections() as open_connections:
-        if follow:
-            pieces = flow.follow(known, task, cluster, open_connections, place.store, overrides=place.project.root)
-        else:
-            pieces = iter([flow.read(known, task, cluster, open_connections, overrides=place.project.root)])
-        for piece in pieces:
-            if json:
-                print_piece = {"run": known.run.id, "task": task, "out": piece.out, "err": piece.err}
-                show.as_json({key: _text(value) for key, value in print_piece.items()})
-                continue
-            sys.stdout.buffer.write(piece.out)
-            sys.stdout.buffer.flush()
-            show.pass_on(piece.err)
-
-
 def fetch(
     run: OneRun = None,
     pattern: Annotated[
@@ -189,7 +161,3 @@ def cancel(
             print(f"cancelled {one.id} (job {one.job_id})")
         if not cancelled:
             show.say("nothing to cancel: no such run is still going on")
-
-
-def _text(value: object) -> object:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

@@ -40,7 +40,7 @@ VERBS = {
     "runs": Verb(module="runs", attribute="list_runs"),
     "wait": Verb(module="runs", attribute="wait"),
     "watch": Verb(module="watch", attribute="watch"),
-    "logs": Verb(module="runs", attribute="logs"),
+    "logs": Verb(module="logs", attribute="logs"),
     "fetch": Verb(module="runs", attribute="fetch"),
     "cancel": Verb(module="runs", attribute="cancel"),
     "templates": Verb(module="templates", attribute="app"),

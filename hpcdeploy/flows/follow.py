@@ -27,7 +27,7 @@ ClusterOf = Callable[[str], Cluster]
 SLOWEST = 60.0
 """Seconds between two questions to a cluster once a wait is long: what sites ask for (squeue(1), PERFORMANCE)."""
 
-_GROWTH = 1.5
+GROWTH = 1.5
 _ROUNDS_UNTIL_LOST = 6
 
 
@@ -220,7 +220,7 @@ class _Places:
         place = news.place
         place.asked, place.failure = False, ""
         place.due = time.monotonic() + place.interval
-        place.interval = max(min(place.interval * _GROWTH, self._slowest), place.cluster.poll_interval)
+        place.interval = max(min(place.interval * GROWTH, self._slowest), place.cluster.poll_interval)
         self._store.learned(*news.learned)
         self._known.update((one.run.id, one) for one in news.learned)
         match news.error:

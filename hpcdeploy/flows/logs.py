@@ -1,28 +1,62 @@
-"""Logs: what a task has written, and what it goes on writing."""
+"""Logs: what tasks have written, and what they go on writing."""
 
+import math
 import secrets
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import SchedulerError
 from hpcdeploy.flows.connections import Connections
-from hpcdeploy.flows.follow import status
+from hpcdeploy.flows.follow import GROWTH, SLOWEST, status
 from hpcdeploy.login_node import SHELL
-from hpcdeploy.run import TERMINAL, RunStatus
-from hpcdeploy.scheduler.answers import read_answers
-from hpcdeploy.scheduler.login_node import reading_logs
+from hpcdeploy.run import Run, RunStatus, State
+from hpcdeploy.scheduler.answers import Answer, read_answers
+from hpcdeploy.scheduler.login_node import LOG_PIECE, reading_logs
 from hpcdeploy.store import Store
+
+_AT_ONCE = 500
+"""Tasks whose files are looked at together: those that run, and as many others as there is room for."""
+
+_QUIETEST = 10.0
+"""Seconds between two looks at files that do not grow."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
     """What a task wrote since the last look, on its output and its error stream."""
 
+    task: int
     out: bytes
     err: bytes
+
+
+@dataclass(kw_only=True)
+class _Reading:
+    """How far the logs of a run were read: bytes of output and of error, by task; and who has noted its end."""
+
+    run: Run
+    offsets: dict[int, tuple[int, int]] = field(default_factory=dict)
+    ended: set[int] = field(default_factory=set)
+
+    def look(self, tasks: Sequence[int], cluster: Cluster, connections: Connections, overrides: Path | None) -> list[Piece]:
+        """Read on, one round trip for all of `tasks`; a task that wrote nothing more has no piece."""
+        wanted = [(task, *self.offsets.get(task, (0, 0))) for task in tasks]
+        fence = secrets.token_hex(8)
+        script = reading_logs(cluster, self.run, wanted, fence, overrides=overrides)
+        completed = connections.to(cluster).run(SHELL, stdin=script.encode())
+        answers = read_answers(completed.stdout, fence)
+        self.ended.update(int(task) for task in answers["ended"].text.split())
+        pieces = [
+            Piece(task=task, out=_bytes(answers.get(f"out.{task}")), err=_bytes(answers.get(f"err.{task}")))
+            for task in tasks
+        ]
+        for piece in pieces:
+            out, err = self.offsets.get(piece.task, (0, 0))
+            self.offsets[piece.task] = (out + len(piece.out), err + len(piece.err))
+        return [piece for piece in pieces if piece.out or piece.err]
 
 
 def read(
@@ -38,21 +72,20 @@ def read(
 
     `overrides` is the folder of the project whose own templates count.
     """
-    if not 0 <= task < known.run.tasks:
-        raise SchedulerError(f"run {known.run.id} has tasks 0 to {known.run.tasks - 1}, and no task {task}")
-    fence = secrets.token_hex(8)
-    script = reading_logs(cluster, known.run, task, offsets, fence, overrides=overrides)
-    completed = connections.to(cluster).run(SHELL, stdin=script.encode())
-    answers = read_answers(completed.stdout, fence)
-    return Piece(
-        out=answers["out"].text.encode("utf-8", "surrogateescape"),
-        err=answers["err"].text.encode("utf-8", "surrogateescape"),
-    )
+    _check(known.run, task)
+    reading = _Reading(run=known.run, offsets={task: offsets})
+    out, err = bytearray(), bytearray()
+    while pieces := reading.look([task], cluster, connections, overrides):
+        out += pieces[0].out
+        err += pieces[0].err
+        if not _more(pieces[0]):
+            break
+    return Piece(task=task, out=bytes(out), err=bytes(err))
 
 
 def follow(
     known: RunStatus,
-    task: int,
+    tasks: Sequence[int],
     cluster: Cluster,
     connections: Connections,
     store: Store,
@@ -61,15 +94,48 @@ def follow(
     pause: Callable[[float], None] = time.sleep,
     overrides: Path | None = None,
 ) -> Iterator[Piece]:
-    """Yield what `task` writes until it ends, then what it wrote last; looks every `interval` seconds."""
-    out = err = 0
-    current = known
-    while True:
-        ended = any(one.task == task and one.state in TERMINAL for one in current.tasks)
-        piece = read(current, task, cluster, connections, offsets=(out, err), overrides=overrides)
-        out, err = out + len(piece.out), err + len(piece.err)
-        yield piece
-        if ended:
-            return
-        pause(interval)
-        current = status([current], lambda _name: cluster, connections, store, overrides=overrides).statuses[0]
+    """Yield what `tasks` write, as they start, until all have ended, and what each wrote last.
+
+    Their files are looked at every `interval` seconds, less often while they do not grow. The scheduler is asked where they
+    are no more often than the cluster's ``poll-interval``, less and less often, and when a task has noted its own end.
+    """
+    for task in tasks:
+        _check(known.run, task)
+    reading = _Reading(run=known.run)
+    current, left = known, set(tasks)
+    quiet, between, asked, noted = interval, float(cluster.poll_interval), -math.inf, 0
+    while left:
+        news = len(reading.ended & left) > noted
+        if time.monotonic() - asked >= (cluster.poll_interval if news else between):
+            noted = len(reading.ended & left)
+            current = status([current], lambda _name: cluster, connections, store, overrides=overrides).statuses[0]
+            between = between if asked < 0 else min(between * GROWTH, max(SLOWEST, cluster.poll_interval))
+            asked = time.monotonic()
+        looked = _first(current, left)
+        pieces = reading.look(looked, cluster, connections, overrides)
+        yield from pieces
+        more = {piece.task for piece in pieces if _more(piece)}
+        left -= (current.over & set(looked)) - more
+        quiet = interval if pieces else min(quiet * GROWTH, max(interval, _QUIETEST))
+        if left and not more and not left & current.over:
+            pause(quiet)
+
+
+def _first(current: RunStatus, left: set[int]) -> list[int]:
+    """Choose whose files are looked at: who has ended, then who runs, then who waits."""
+    waiting = {task.task for task in current.tasks if task.state in {State.PENDING, State.HELD}}
+    return sorted(left, key=lambda task: (task not in current.over, task in waiting, task))[:_AT_ONCE]
+
+
+def _check(run: Run, task: int) -> None:
+    if not 0 <= task < run.tasks:
+        raise SchedulerError(f"run {run.id} has tasks 0 to {run.tasks - 1}, and no task {task}")
+
+
+def _more(piece: Piece) -> bool:
+    """Whether a look was filled to its limit, so that there may be more."""
+    return LOG_PIECE in {len(piece.out), len(piece.err)}
+
+
+def _bytes(answer: Answer | None) -> bytes:
+    return answer.text.encode("utf-8", "surrogateescape") if answer else b""

@@ -167,16 +167,20 @@ def cancelling(cluster: Cluster, runs: Sequence[Run], *, overrides: Path | None 
     return _render("login_templates/cancel.sh", values, overrides)
 
 
+LOG_PIECE = 1024 * 1024
+"""Bytes that are read at once of each stream: nobody's memory, and no line that is told, grows with the log."""
+
+
 def reading_logs(
-    cluster: Cluster, run: Run, task: int, offsets: tuple[int, int], fence: str, *, overrides: Path | None = None
+    cluster: Cluster, run: Run, wanted: Iterable[tuple[int, int, int]], fence: str, *, overrides: Path | None = None
 ) -> str:
-    """Render the script that prints a task's output and error from `offsets` (in bytes) on."""
+    """Render the script that prints what tasks wrote: each item of `wanted` is a task, and how many bytes of its output and
+    of its error stream are known. At most `LOG_PIECE` bytes of each are printed."""
     values = {
         **_place(cluster, run.scheduler),
         "run_id": run.id,
-        "task": task,
-        "out_from": offsets[0] + 1,
-        "err_from": offsets[1] + 1,
+        "wanted": tuple(f"{task} {out + 1} {err + 1}" for task, out, err in wanted),
+        "limit": LOG_PIECE,
         "fence": fence,
     }
     return _render("login_templates/logs.sh", values, overrides)

@@ -111,9 +111,36 @@ def test_logs_follow_a_task_to_its_end(
 ) -> None:
     job = Job(name="ticks", image="test", command=("sh", "-c", "for i in 1 2 3; do echo tick $i; sleep 1; done"))
     run = submit_job(job, scheduler, cluster, delivery, connections, store).run
-    pieces = list(logs.follow(RunStatus(run=run, tasks=(), asked=0), 0, cluster, connections, store, interval=0.5))
+    pieces = list(logs.follow(RunStatus(run=run, tasks=(), asked=0), [0], cluster, connections, store, interval=0.5))
     assert b"".join(piece.out for piece in pieces) == b"tick 1\ntick 2\ntick 3\n"
     assert len([piece for piece in pieces if piece.out]) > 1
+
+
+@BOTH
+def test_logs_follow_the_tasks_of_an_array_together_as_they_start(
+    scheduler: SchedulerName, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    program = "for i in 1 2 3; do echo $HPCDEPLOY_TASK.$i; echo error $HPCDEPLOY_TASK >&2; sleep 0.5; done"
+    job = Job(name="several", image="test", command=("sh", "-c", program), array=Array(size=3, throttle=2))
+    run = submit_job(job, scheduler, cluster, delivery, connections, store).run
+    known = RunStatus(run=run, tasks=(), asked=0)
+    pieces = list(logs.follow(known, range(3), cluster, connections, store, interval=0.5))
+    for task in range(3):
+        written = b"".join(piece.out for piece in pieces if piece.task == task)
+        assert written.decode().split() == [f"{task}.{number}" for number in (1, 2, 3)]
+        errors = b"".join(piece.err for piece in pieces if piece.task == task)
+        assert errors.count(b"error %d" % task) == 3
+    assert store.find([run.id])[0].ended
+
+
+@BOTH
+def test_a_log_that_is_longer_than_what_is_read_at_once_is_read_to_its_end(
+    scheduler: SchedulerName, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    job = Job(name="much", image="test", command=("sh", "-c", "seq 500000"))
+    run = submit_job(job, scheduler, cluster, delivery, connections, store).run
+    status = wait_for(run, cluster, connections, store)
+    assert output_of(status, cluster, connections).split() == [str(number) for number in range(1, 500001)]
 
 
 @BOTH

@@ -1,15 +1,35 @@
 #!/bin/bash
-# Prints what a task has written since we last looked. Written by hpcdeploy 0.1.0.
+# Prints what tasks have written since we last looked. Written by hpcdeploy 0.1.0.
 main() {
 set -u
-logs=/scratch/"${USER:?is not set on this machine, but the path needs it: set it, or name another path}"'/my project'/runs/hello-0123456789/logs
+run=/scratch/"${USER:?is not set on this machine, but the path needs it: set it, or name another path}"'/my project'/runs/train-0123456789
+# TASK, and the byte from which on its output and its error stream are wanted
+wanted='0 1 11
+3 8 1'
 section() {
-  local name=$1 file=$2 from=$3
+  local name=$1
+  shift
   printf 'HPCDEPLOY fence begin %s\n' "$name"
-  [ ! -e "$file" ] || tail -c "+$from" -- "$file"
+  "$@"
   printf '\nHPCDEPLOY fence end %s 0\n' "$name"
 }
-section out "$logs/0.out" 1
-section err "$logs/0.err" 11
+
+# One look at the sizes of all: a file that did not grow is not opened.
+names=()
+while read -r task _; do names+=("$task.out" "$task.err"); done <<<"$wanted"
+declare -A size=()
+while read -r bytes name; do size[$name]=$bytes; done < <(cd "$run/logs" && stat -L -c '%s %n' -- "${names[@]}" 2>/dev/null)
+
+piece() { tail -c "+$2" -- "$1" | head -c 1048576; }
+ended() {
+  local task
+  while read -r task _; do [ ! -e "$run/tasks/$task.end" ] || printf '%s\n' "$task"; done <<<"$wanted"
+}
+# Before the last look at what they wrote: who has noted its end writes no more.
+section ended ended
+while read -r task out err; do
+  [ "${size[$task.out]:-0}" -lt "$out" ] || section "out.$task" piece "$run/logs/$task.out" "$out"
+  [ "${size[$task.err]:-0}" -lt "$err" ] || section "err.$task" piece "$run/logs/$task.err" "$err"
+done <<<"$wanted"
 }
 main </dev/null

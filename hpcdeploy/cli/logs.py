@@ -1,0 +1,77 @@
+"""``hpcdeploy logs``: what tasks wrote, and what they go on writing."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hpcdeploy.cli import show
+
+if TYPE_CHECKING:
+    from hpcdeploy.flows.logs import Piece
+
+
+def logs(
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="A run; none means the newest.", show_default=False)
+    ] = None,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the tasks end.")] = False,
+    task: Annotated[
+        int | None,
+        typer.Option(
+            "-t",
+            "--task",
+            help="Which task of an array; else the first one, or with -f all of them.",
+            min=0,
+            show_default=False,
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Print what a run's tasks wrote: their output on standard output, their errors on standard error.
+
+    With -f an array's tasks are followed together as they start, each line with its task's number in front.
+    """
+    from hpcdeploy.cli.place import connections, here
+    from hpcdeploy.flows import logs as flow
+
+    place = here()
+    [known] = place.store.find([run] if run else [])
+    cluster = place.cluster(known.run.cluster)
+    overrides = place.project.root
+    together = follow and task is None and known.run.tasks > 1
+    with show.terminal_as_it_was(), connections() as open_connections:
+        if follow:
+            chosen = range(known.run.tasks) if task is None else [task]
+            pieces = flow.follow(known, chosen, cluster, open_connections, place.store, overrides=overrides)
+        else:
+            pieces = iter([flow.read(known, task or 0, cluster, open_connections, overrides=overrides)])
+            if task is None and known.run.tasks > 1:
+                show.say(f"note: this is task 0 of {known.run.tasks}; --task says another one, -f follows them all")
+        for piece in numbered(pieces, known.run.tasks) if together and not json else pieces:
+            if json:
+                texts = {"out": piece.out.decode("utf-8", "replace"), "err": piece.err.decode("utf-8", "replace")}
+                show.as_json({"run": known.run.id, "task": piece.task, **texts})
+                continue
+            sys.stdout.buffer.write(piece.out)
+            sys.stdout.buffer.flush()
+            show.pass_on(piece.err)
+
+
+def numbered(pieces: "Iterable[Piece]", tasks: int) -> "Iterator[Piece]":
+    """Put its task's number in front of every line, ``[ 7] ...``, and hand on whole lines only; what is left comes last."""
+    from hpcdeploy.flows.logs import Piece
+
+    width = len(str(tasks - 1))
+    kept: dict[tuple[int, bool], bytes] = {}
+
+    def whole(task: int, new: bytes, *, err: bool) -> bytes:
+        *lines, kept[task, err] = (kept.get((task, err), b"") + new).split(b"\n")
+        return b"".join(b"[%*d] %s\n" % (width, task, line) for line in lines)
+
+    for piece in pieces:
+        yield Piece(task=piece.task, out=whole(piece.task, piece.out, err=False), err=whole(piece.task, piece.err, err=True))
+    for task, err in sorted(place for place, rest in kept.items() if rest):
+        rest = whole(task, b"\n", err=err)
+        yield Piece(task=task, out=b"" if err else rest, err=rest if err else b"")

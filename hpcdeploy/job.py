@@ -26,9 +26,9 @@ class Bind:
 class Code:
     """A folder of this machine that a job brings along, for its program to run.
 
-    ``source`` is relative to the project's folder, or from ``/`` or ``~/`` on. ``destination`` is where the program finds it:
-    absolute in the container, or relative to the working folder; empty: ``/code``, and ``code`` where nothing can be mounted.
-    More than ``limit`` (in MiB) is taken for a mistake.
+    ``source`` is relative to the project's folder, or from ``/`` or ``~/`` on. ``destination`` is where the program finds
+    it: absolute in the container, or relative to the working folder; empty: ``/code``, and ``code`` where nothing can be
+    mounted. More than ``limit`` (in MiB) is taken for a mistake.
     """
 
     source: str = "."
@@ -108,7 +108,8 @@ class Job:
 
     ``command`` reaches the program word by word, exactly as it stands; where it is empty, the image's own run script
     decides. ``workdir`` is the working folder on the cluster (``$VAR`` expanded there); empty means the run's own folder.
-    ``image`` is the name of an image in the project, a path to a ``.sif``, or an ``oras://`` reference.
+    ``image`` is the name of an image in the project, a path to a ``.sif``, or an ``oras://`` reference. ``code`` and
+    ``inputs`` are brought along from this machine.
     """
 
     name: str
@@ -120,5 +121,7 @@ class Job:
     array: Array | None = None
     after: tuple[After, ...] = ()
     workdir: str = ""
+    code: Code | None = None
+    inputs: tuple[Input, ...] = ()
     slurm: Directives = ()
     htcondor: Directives = ()

@@ -10,6 +10,7 @@ class Parcel:
     ``sha256`` (64 hex digits) and ``size`` (bytes) are the file's; ``path`` is its place on the cluster, relative to the
     cluster's root, or from ``/`` or a variable on; ``what`` names it for people ("the image train.sif"). ``source`` is where
     its bytes are: the absolute path of a file of this machine, or an image's ``oras://REPOSITORY@sha256:MANIFEST``.
+    ``becomes`` is the path, relative to the root, of what is made of it there; where that is, it need not be brought.
     """
 
     sha256: str
@@ -17,3 +18,4 @@ class Parcel:
     path: str
     what: str
     source: str
+    becomes: str = ""

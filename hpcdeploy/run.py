@@ -84,6 +84,8 @@ class Run:
     in each but the last (0: one job).
     ``tasks`` is how many there are; ``folder`` is the run's folder on the cluster. ``sha256`` is the image's.
     ``submitted`` is in seconds since 1970. ``workdir`` and ``outputs`` are the job's: where its files are, and which come home.
+    ``code_sha256`` is the snapshot of the code that it runs, ``code_commit`` the commit that git said, ``code_dirty`` that the
+    files differed from it.
     """
 
     id: str
@@ -100,6 +102,9 @@ class Run:
     folder: str = ""
     workdir: str = ""
     outputs: tuple[str, ...] = ()
+    code_sha256: str = ""
+    code_commit: str = ""
+    code_dirty: bool = False
 
     @property
     def parts(self) -> tuple[Part, ...]:

@@ -25,6 +25,9 @@ for folder in "$run" "$PWD" "$scratch"; do
   mounts+=(--mount "type=bind,$(field source "$folder"),$(field destination "$folder")")
 done
 while IFS= read -r bind; do mounts+=(--mount "$bind"); done <"$run/binds"
+[% if mounted %]
+[% include "login_templates/places.sh" %]
+[% endif %]
 
 # The container is what HTCondor signals, and its exit code the job's.
 exec [= apptainer | word =] exec --no-eval[= ' --nv' if gpus =] --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$@"

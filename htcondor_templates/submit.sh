@@ -2,7 +2,7 @@
 write_job() {
   local work=[= workdir or '"$run/output"' =]
   case $run$work in
-    *\$\(* | *\"*[= ' | *,*' if container == "singularity-image" =]) die 10 "the path $run or $work holds \$( or a double quote[= ' or a comma' if container == "singularity-image" =], which a submit description cannot say" ;;
+    *\$\(* | *\"*[= ' | *,*' if container == "singularity-image" or carried =]) die 10 "the path $run or $work holds \$( or a double quote[= ' or a comma' if container == "singularity-image" or carried =], which a submit description cannot say" ;;
   esac
   write "$run/program.sh" <<'[= end_of_job =]'
 [= program =]
@@ -35,6 +35,9 @@ write_job() {
   write "$run/parameters" <<'[= end_of_job =]'
 [= task_lines =]
 [= end_of_job =]
+[% endif %]
+[% if carried %]
+  [% include "login_templates/carry.sh" %]
 [% endif %]
   {
     printf '%s = %s\n' run_folder "$run" image_file "$image" work_folder "$work[= '/\\$(Process)' if array and not workdir =]"

@@ -16,6 +16,12 @@ value=$(printf '%b.' "${1#*=}")
 export HPCDEPLOY_PARAM_[= name =]="${value%.}"
 shift
 [% endfor %]
+[% if arriving %]
+[% include "login_templates/arrive.sh" %]
+[% endif %]
+[% if code_place %]
+export HPCDEPLOY_CODE=[= code_place =]
+[% endif %]
 [% else %]
 # Written by hpcdeploy [= version =] for a command on this machine. This runs inside the container; the command and its
 # environment stand here, and pass through nobody else's quoting.

@@ -52,6 +52,10 @@ flock --nonblock "$run_lock" || {
 }
 
 [% include "login_templates/image.sh" %]
+[% if unpacked %]
+
+[% include "login_templates/unpack.sh" %]
+[% endif %]
 
 [% include scheduler ~ "_templates/submit.sh" %]
 
@@ -72,15 +76,15 @@ answer() {
 # What has to be brought here first. Whoever brings it does it whole or not at all (receive.sh), so that being there is enough.
 needs=""
 need() {
-  local sha256=$1 size=$2 path=$3 what=$4 have
-  [ ! -e "$path" ] || return 0
+  local sha256=$1 size=$2 path=$3 what=$4 becomes=${5-} have
+  if [ -e "$path" ] || { [ -n "$becomes" ] && [ -e "$becomes" ]; }; then return 0; fi
   have=$(stat -c %s -- "${path%/*}/.$sha256.parcel" 2>/dev/null || echo 0)
   needs+="${needs:+, }{\"sha256\": \"$sha256\", \"path\": $(json "$path"), \"have\": $have}"
   say "$what is to be brought here: put it at $path ($size bytes, sha256 $sha256), and run this again"
 }
 ensure_parcels() {
-[% for parcel, path in parcels %]
-  need [= parcel.sha256 =] [= parcel.size =] [= path =] [= parcel.what | word =]
+[% for parcel, path, becomes in parcels %]
+  need [= parcel.sha256 =] [= parcel.size =] [= path =] [= parcel.what | word =][= ' ' ~ becomes if becomes =]
 [% endfor %]
   [ -z "$needs" ] || {
     printf 'HPCDEPLOY {"run": "%s", "needs": [ %s ]}\n' "$run_id" "$needs" || true
@@ -158,6 +162,9 @@ prepare() {
 [% if parcels %]
   ensure_parcels
 [% endif %]
+[% for tree in unpacked %]
+  unpack [= tree =]
+[% endfor %]
   # No "||" behind these: it would let them go on after a failure (bash(1), set -e).
   trap 'stop 10 "cannot write to $run; make room there (a full disk, or your quota); this was not submitted"' EXIT
   write_job

@@ -83,6 +83,9 @@ mounts+=(--mount "type=bind,$(field source "$PWD"),$(field destination "$PWD")")
 [% for bind in binds %]
 mounts+=(--mount "type=bind,$(field source [= bind.source | path =]),$(field destination [= bind.destination | path =])[= ',ro' if bind.read_only =]")
 [% endfor %]
+[% if mounted %]
+[% include "login_templates/places.sh" %]
+[% endif %]
 
 [% if nodes > 1 %]
 srun --ntasks-per-node=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" \

@@ -1,5 +1,6 @@
 """The verbs that make runs: ``render`` and ``submit``."""
 
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -66,7 +67,9 @@ def submit(
     if resume:
         _print_submitted(_resume(place, resume), json=json)
         return
-    plan = _plan(place, ctx, job, cluster, scheduler, run_id, options)
+    plan = _plan(place, ctx, job, cluster, scheduler, run_id, options, sends=not dry_run)
+    for note in plan.notes:
+        show.say(note)
     if dry_run:
         _print_script(plan)
         return
@@ -81,9 +84,12 @@ def _plan(
     scheduler: str | None,
     run_id: str | None,
     options: Mapping[str, Any],
+    *,
+    sends: bool = False,
 ) -> "Plan":
     from hpcdeploy.config.options import read_options
     from hpcdeploy.flows.plan import plan
+    from hpcdeploy.folders import state_folder
     from hpcdeploy.registry import asking
 
     return plan(
@@ -97,7 +103,14 @@ def _plan(
         plain_http=asking.speaks_plain_http,
         run_id=run_id,
         now=time.time(),
+        archives=state_folder(os.environ) / "code" if sends else None,
+        allow=_is_meant if sends else lambda _surprise: True,
     )
+
+
+def _is_meant(surprise: str) -> bool:
+    """Ask the person, where there is one."""
+    return sys.stdin.isatty() and typer.confirm(f"{surprise}. Send all of it?", err=True)
 
 
 def _submit(place: "Place", plan: "Plan") -> "Submitted":

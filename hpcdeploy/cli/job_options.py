@@ -41,9 +41,16 @@ _OPTIONS: dict[str, Any] = {
     "sweep_file": _option(str, "--sweep-file", words="A task for each line of a .csv or .jsonl file of parameters."),
     "throttle": _option(int, "--throttle", words="Tasks at once at most; 0: no limit."),
     "workdir": _option(str, "-D", "--workdir", words="The working folder on the cluster."),
+    "code": _option(str, "--code", words="The folder of your code to bring along."),
+    "no_code": _option(bool, "--no-code", words="Bring no code, whatever the job says."),
+    "input": _option(list[str], "--input", words="A file or folder to bring along, SRC[:PLACE]; again for more."),
     "slurm": _option(list[str], "--slurm", words="Any option of sbatch, KEY[=VALUE]; again for more."),
     "htcondor": _option(list[str], "--htcondor", words="Any submit command, KEY=VALUE; again for more."),
 }
+
+
+_BY_HAND = {"env", "bind", "sweep_file", "code", "no_code", "input"}
+"""Options that are no key of a job as they stand."""
 
 
 def takes_job_options(verb: Callable[..., None]) -> Callable[..., None]:
@@ -58,9 +65,13 @@ def takes_job_options(verb: Callable[..., None]) -> Callable[..., None]:
 
 def as_settings(options: Mapping[str, Any], command: Sequence[str]) -> dict[str, object]:
     """Write options as the keys of ``[jobs.NAME]``; raises `ConfigError` for a pair without its ``=``."""
-    plain = {name.replace("_", "-"): value for name, value in options.items() if name not in {"env", "bind", "sweep_file"}}
+    plain = {name.replace("_", "-"): value for name, value in options.items() if name not in _BY_HAND}
+    if options["no_code"] and options["code"]:
+        raise ConfigError("on the command line: --code and --no-code contradict each other; expected one")
     return {
         **plain,
+        "code": False if options["no_code"] else options["code"],
+        "inputs": options["input"],
         "sweep": _sweep(options["sweep"], options["sweep_file"]),
         "environment": pairs(options["env"], "--env"),
         "binds": options["bind"],

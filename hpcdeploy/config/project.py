@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.config.sweeps import SweepFile
 from hpcdeploy.image import FileCopy, ImageSettings, Secret
-from hpcdeploy.job import After, Array, Bind, Directives
+from hpcdeploy.job import After, Array, Bind, Code, Directives, Input
 from hpcdeploy.source import DefinitionSource, DockerfileSource, OciSource, PixiSource, Source, SpackSource
 
 ONLY_IMAGE = "default"
@@ -21,7 +21,7 @@ class JobSettings:
 
     None: this place says nothing of it. Units as in `hpcdeploy.job.Resources`. A Slurm directive that is False takes
     away what an earlier place set. ``array`` is also what a sweep says; ``throttle``, which only an option sets, is that of
-    whatever array there is.
+    whatever array there is. A code that is False takes away what an earlier place set.
     """
 
     image: str | None = None
@@ -46,6 +46,8 @@ class JobSettings:
     throttle: int | None = None
     after: tuple[After, ...] | None = None
     workdir: str | None = None
+    code: Code | Literal[False] | None = None
+    inputs: tuple[Input, ...] = ()
     slurm: Directives = ()
     htcondor: Directives = ()
 

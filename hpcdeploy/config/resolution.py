@@ -12,7 +12,7 @@ from hpcdeploy.config.project import JobSettings, Project
 from hpcdeploy.config.sweeps import SweepFile
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.image import ImageSettings
-from hpcdeploy.job import Array, Bind, Directives, Job, Resources
+from hpcdeploy.job import Array, Bind, Code, Directives, Job, Resources
 from hpcdeploy.parameters import VARIABLE, filled
 from hpcdeploy.spelling import meant
 
@@ -47,8 +47,8 @@ def resolve_job(project: Project, job_name: str | None, cluster_name: str | None
     """Return the job that the cluster's defaults, then ``[jobs.NAME]``, then `options` make, key by key.
 
     Without `job_name` it is the project's only job; where the project has none, it is what `options` say, called
-    ``job``. Tables (environment, directives) are merged by name, binds by their place in the container; the later place
-    wins. Raises `ConfigError` where a name is unknown, an image is missing, or two directives ask for the same.
+    ``job``. Tables (environment, directives) are merged by name, binds and inputs by their place in the container; the
+    later place wins. Raises `ConfigError` where a name is unknown, an image is missing, or two directives ask for the same.
     """
     cluster = choose_cluster(project, cluster_name)
     name, own = _job_settings(project, job_name)
@@ -87,9 +87,16 @@ def _job(project: Project, name: str, places: tuple[JobSettings, ...]) -> Job:
         array=_array(project, name, places),
         after=_last(place.after for place in places) or (),
         workdir=_last(place.workdir for place in places) or "",
+        code=_code(places),
+        inputs=tuple({given.destination: given for place in places for given in place.inputs}.values()),
         slurm=_directives(places, "slurm"),
         htcondor=_directives(places, "htcondor"),
     )
+
+
+def _code(places: tuple[JobSettings, ...]) -> Code | None:
+    said = [place.code for place in places if place.code is not None]
+    return (said[-1] or None) if said else None
 
 
 def _array(project: Project, job: str, places: tuple[JobSettings, ...]) -> Array | None:

@@ -1,6 +1,7 @@
 """Plan: from the project's words to a run and the script that submits it. Nothing is written anywhere."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.config.project import JobSettings, Project
@@ -8,6 +9,7 @@ from hpcdeploy.config.resolution import choose_cluster, resolve_job
 from hpcdeploy.config.words import name
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.flows.after import predecessors
+from hpcdeploy.flows.bringing import Allow, bring_along
 from hpcdeploy.flows.images import Resolve, SpeaksPlainHttp, delivery_of
 from hpcdeploy.flows.submit import plan_run
 from hpcdeploy.job import Job
@@ -21,7 +23,8 @@ from hpcdeploy.store import Store
 class Plan:
     """All that a submission is: the run, where it goes, and the very script that makes it happen.
 
-    ``parcels`` are the files that are brought there first, where they are not there already.
+    ``parcels`` are the files that are brought there first, where they are not there already; ``notes`` say how large they
+    are.
     """
 
     run: Run
@@ -29,6 +32,7 @@ class Plan:
     cluster: Cluster
     script: str
     parcels: tuple[Parcel, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def plan(
@@ -43,11 +47,15 @@ def plan(
     plain_http: SpeaksPlainHttp,
     run_id: str | None,
     now: float,
+    archives: Path | None = None,
+    allow: Allow = lambda _surprise: True,
 ) -> Plan:
     """Decide what is to run and where, and render the script.
 
     `resolve` asks a registry what a reference stands for; it is asked only for an image that was not built here. `run_id`
-    names the run instead of a fresh id; `now` is in seconds since 1970. Raises `ConfigError` for what cannot be.
+    names the run instead of a fresh id; `now` is in seconds since 1970. What the job brings along is packed into the
+    folder `archives`, where one is given; `allow` is asked where that is surprisingly large. Raises `ConfigError` for what
+    cannot be.
     """
     cluster = choose_cluster(project, cluster_name)
     chosen = scheduler or cluster.schedulers[0]
@@ -69,12 +77,15 @@ def plan(
                 f"a run {run_id!r} is on record already; choose another id, or go on with it by --resume {run_id}"
             )
         run = replace(run, id=run_id)
-    parcels: tuple[Parcel, ...] = ()
+    brought = bring_along(job, project.root, chosen, cluster, archives=archives, allow=allow)
+    run = replace(run, code_sha256=brought.code_sha256, code_commit=brought.commit, code_dirty=brought.dirty)
+    placements = brought.placements
     after = predecessors(job, project, cluster, chosen, store)
     return Plan(
         run=run,
         job=job,
         cluster=cluster,
-        script=submission(run, job, cluster, delivery, parcels=parcels, after=after, overrides=project.root),
-        parcels=(*delivery.parcels, *parcels),
+        script=submission(run, job, cluster, delivery, placements=placements, after=after, overrides=project.root),
+        parcels=(*delivery.parcels, *brought.parcels),
+        notes=brought.notes,
     )

@@ -11,6 +11,7 @@ from hpcdeploy.parameters import VARIABLE, Parameters, Placeholder, pieces, task
 from hpcdeploy.parcel import Parcel
 from hpcdeploy.run import Run
 from hpcdeploy.scheduler.contract import scheduler_of
+from hpcdeploy.scheduler.placing import Placement, can_mount, placing_values
 from hpcdeploy.templates import render
 
 _FILTERS: dict[str, Callable[..., str]] = {"word": shell.word, "words": shell.words, "path": shell.path}
@@ -48,16 +49,18 @@ def submission(
     delivery: Delivery,
     *,
     parcels: Sequence[Parcel] = (),
+    placements: Sequence[Placement] = (),
     after: Sequence[Predecessor] = (),
     overrides: Path | None = None,
 ) -> str:
     """Render the script that delivers the image and submits `run`, once however often it is run, to start after `after`.
 
-    Before it submits, it tells which of the `parcels`, and of those of `delivery`, are not there, so that they can be
-    brought (`receiving`).
+    Before it submits, it tells which of the `parcels`, of those of `placements` and of `delivery`, are not there, so
+    that they can be brought (`receiving`).
     Raises `ConfigError` for what the scheduler has no word for, `TemplateError` for a broken template.
     """
     words = scheduler_of(run.scheduler)
+    needed = {parcel.path: parcel for parcel in (*delivery.parcels, *parcels, *(one.parcel for one in placements))}
     parameters = job.array.parameters if job.array else None
     values: dict[str, object] = {
         "version": __version__,
@@ -75,7 +78,7 @@ def submission(
         "registry_port": delivery.port,
         "plain_http": delivery.plain_http,
         "in_job": delivery.in_job,
-        "parcels": [(parcel, _on_cluster(parcel.path, cluster)) for parcel in (*delivery.parcels, *parcels)],
+        "parcels": [(parcel, _on_cluster(parcel.path, cluster), _made_of(parcel, cluster)) for parcel in needed.values()],
         "brought": delivery.parcel is not None,
         "command": job.command,
         "environment": job.environment,
@@ -89,6 +92,7 @@ def submission(
         "nodes": job.resources.nodes,
         "gpus": job.resources.gpus,
         "end_of_job": f"HPCDEPLOY_END_{run.id.rpartition('-')[2]}",
+        **placing_values(placements, mounts=can_mount(run.scheduler, cluster)),
         **words.job_values(job, cluster, run.id),
     }
     folder = f"{run.scheduler}_templates"
@@ -238,6 +242,10 @@ def _whole(bind: Bind) -> Bind:
 
 def _render(name: str, values: Mapping[str, object], overrides: Path | None) -> str:
     return render(name, values, filters=_FILTERS, overrides=overrides)
+
+
+def _made_of(parcel: Parcel, cluster: Cluster) -> str:
+    return _on_cluster(parcel.becomes, cluster) if parcel.becomes else ""
 
 
 def _on_cluster(path: str, cluster: Cluster) -> str:

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from hpcdeploy.config.bringing import CODE_TABLE, INPUT_TABLE
 from hpcdeploy.config.documents import parse_document
 from hpcdeploy.config.files import load_project
 from hpcdeploy.config.image_schema import DOCKERFILE, IMAGE, PIXI, SECRET, SPACK, STEP_TABLE, USER
@@ -25,6 +26,8 @@ TABLES = {
     "`[clusters.NAME.defaults]`": Table(WITH_RESOURCES),
     "`[jobs.NAME]`": JOB,
     "A table in `binds`": BIND_TABLE,
+    "A table in `code`": CODE_TABLE,
+    "A table in `inputs`": INPUT_TABLE,
     "A table in `array`": ARRAY_TABLE,
     "`sweep`": SWEEP,
 }

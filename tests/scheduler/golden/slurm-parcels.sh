@@ -258,8 +258,8 @@ answer() {
 # What has to be brought here first. Whoever brings it does it whole or not at all (receive.sh), so that being there is enough.
 needs=""
 need() {
-  local sha256=$1 size=$2 path=$3 what=$4 have
-  [ ! -e "$path" ] || return 0
+  local sha256=$1 size=$2 path=$3 what=$4 becomes=${5-} have
+  if [ -e "$path" ] || { [ -n "$becomes" ] && [ -e "$becomes" ]; }; then return 0; fi
   have=$(stat -c %s -- "${path%/*}/.$sha256.parcel" 2>/dev/null || echo 0)
   needs+="${needs:+, }{\"sha256\": \"$sha256\", \"path\": $(json "$path"), \"have\": $have}"
   say "$what is to be brought here: put it at $path ($size bytes, sha256 $sha256), and run this again"

@@ -1,0 +1,146 @@
+"""Bringing along: the code and the inputs of a job, as parcels with the places where its program finds them."""
+
+import os
+import stat
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpcdeploy.cluster import Cluster, SchedulerName
+from hpcdeploy.errors import ConfigError
+from hpcdeploy.flows.ignoring import IGNORE_FILE
+from hpcdeploy.flows.snapshot import Nowhere, Packed, Tree, changed, keep, largest, look, pack
+from hpcdeploy.job import Code, Input, Job
+from hpcdeploy.parcel import Parcel
+from hpcdeploy.scheduler.placing import Placement, can_mount, parcel_path
+from hpcdeploy.sizes import written
+from hpcdeploy.whole_file import sha256_of
+
+CODE_MOUNTED = "/code"
+CODE_CARRIED = "code"
+"""Where the code is unless the job says: HTCondor mounts nothing, so there it lies in the working folder."""
+
+Allow = Callable[[str], bool]
+"""Asks a person whether something surprising is meant."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Brought:
+    """What a job brings along; ``notes`` say how large it is. ``commit`` and ``dirty`` are what git says of the code."""
+
+    placements: tuple[Placement, ...] = ()
+    notes: tuple[str, ...] = ()
+    code_sha256: str = ""
+    commit: str = ""
+    dirty: bool = False
+
+    @property
+    def parcels(self) -> tuple[Parcel, ...]:
+        """Each file that is to be there, once."""
+        return tuple({one.parcel.path: one.parcel for one in self.placements}.values())
+
+
+def bring_along(
+    job: Job, project: Path, scheduler: SchedulerName, cluster: Cluster, *, archives: Path | None, allow: Allow
+) -> Brought:
+    """Look at what `job` brings along from the folder `project` and say what becomes of it on `cluster`.
+
+    Folders are packed into archives in the folder `archives`; None: nothing is written, only their sha256 is told. `allow`
+    is asked about code that is larger than its limit. Raises `ConfigError` for what is not there, is not allowed, or cannot
+    be where it is wanted.
+    """
+    mounts = can_mount(scheduler, cluster)
+    placements: list[Placement] = []
+    notes: list[str] = []
+    tree: Tree | None = None
+    if job.code:
+        tree = look(_local(job.code.source, project))
+        _hold_to_limit(job.code, tree, allow)
+        place = job.code.destination or (CODE_MOUNTED if mounts else CODE_CARRIED)
+        placements.append(_folder(tree, place, f"the code of {job.name}", archives, mounts=mounts, is_code=True))
+        notes.append(f"the code: {_described(tree)}")
+    for given in job.inputs:
+        path = _local(given.source, project)
+        if path.is_dir():
+            inner = look(path, is_code=False)
+            placements.append(_folder(inner, given.destination, f"the input {given.source}", archives, mounts=mounts))
+            notes.append(f"the input {given.source}: {_described(inner)}")
+        else:
+            placements.append(_file(path, given, mounts=mounts))
+            notes.append(f"the input {given.source}: {written(placements[-1].parcel.size)}")
+    _check_places(job, placements, mounts=mounts)
+    return Brought(
+        placements=tuple(placements),
+        notes=tuple(notes),
+        code_sha256=placements[0].parcel.sha256 if tree else "",
+        commit=tree.commit if tree else "",
+        dirty=tree.dirty if tree else False,
+    )
+
+
+def _local(source: str, project: Path) -> Path:
+    return Path(os.path.abspath(project / Path(source).expanduser()))  # noqa: PTH100 - links stay as they are
+
+
+def _described(tree: Tree) -> str:
+    commit = f", commit {tree.commit[:10]}{' and changes since' if tree.dirty else ''}" if tree.commit else ""
+    return f"{written(tree.size)} in {len(tree.names)} file{'s' if len(tree.names) > 1 else ''}{commit}"
+
+
+def _hold_to_limit(code: Code, tree: Tree, allow: Allow) -> None:
+    if tree.size <= code.limit * 1024 * 1024:
+        return
+    parts = ", ".join(f"{name} ({written(size)})" for name, size in largest(tree))
+    surprise = f"the code in {tree.folder} is {_described(tree)}, more than {code.limit} MB; its largest parts: {parts}"
+    if not allow(surprise):
+        raise ConfigError(
+            f"{surprise}. Leave out by {IGNORE_FILE} what no job needs, give data as inputs, or allow more: "
+            f'code = {{ source = "{code.source}", limit = "{tree.size // 1024**2 + 1} MB" }}'
+        )
+
+
+def _folder(tree: Tree, place: str, what: str, archives: Path | None, *, mounts: bool, is_code: bool = False) -> Placement:
+    packed: Packed
+    packed, path = (pack(tree, Nowhere()), None) if archives is None else keep(tree, archives)
+    parcel = Parcel(
+        sha256=packed.sha256,
+        size=packed.size,
+        path=parcel_path(packed.sha256, is_folder=True, is_code=is_code, mounts=mounts),
+        becomes=parcel_path(packed.sha256, is_folder=False, is_code=is_code, mounts=mounts) if mounts else "",
+        what=what,
+        source=str(path or tree.folder),
+    )
+    return Placement(parcel=parcel, place=place, is_folder=True, is_code=is_code)
+
+
+def _file(path: Path, given: Input, *, mounts: bool) -> Placement:
+    try:
+        before = path.stat()
+        if not stat.S_ISREG(before.st_mode):
+            raise ConfigError(f"the input {given.source} is no file and no folder; expected one of them at {path}")
+        sha256 = sha256_of(path)
+        after = path.stat()
+    except OSError as error:
+        raise ConfigError(f"the input {given.source} cannot be read: {error.strerror}; expected it at {path}") from error
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise changed(path)
+    parcel = Parcel(
+        sha256=sha256,
+        size=after.st_size,
+        path=parcel_path(sha256, is_folder=False, is_code=False, mounts=mounts),
+        what=f"the input {given.source}",
+        source=str(path),
+    )
+    return Placement(parcel=parcel, place=given.destination, is_folder=False)
+
+
+def _check_places(job: Job, placements: Sequence[Placement], *, mounts: bool) -> None:
+    places = [one.place for one in placements]
+    for place in places:
+        if place.startswith("/") and not mounts:
+            raise ConfigError(
+                f"job {job.name} wants something at {place}: where HTCondor starts the container nothing can be mounted; "
+                f'expected a place relative to the working folder, such as "{place.rpartition("/")[2]}"; Slurm knows it too'
+            )
+        if places.count(place) > 1 or any(other.startswith(f"{place}/") for other in places):
+            raise ConfigError(f"job {job.name} wants two things at {place}; expected a place of its own for each")

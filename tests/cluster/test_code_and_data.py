@@ -1,0 +1,199 @@
+"""Code and inputs of this machine reach a job on a cluster, each once, and lie where its program looks for them."""
+
+import json
+import os
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hpcdeploy.cluster import Cluster, SchedulerName
+from hpcdeploy.flows.bringing import bring_along
+from hpcdeploy.flows.connections import Connections
+from hpcdeploy.flows.submit import Submitted, plan_run, submit
+from hpcdeploy.job import Array, Code, Input, Job
+from hpcdeploy.lab.inside import inside
+from hpcdeploy.lab.state import Lab
+from hpcdeploy.run import RunStatus, State
+from hpcdeploy.scheduler.login_node import Delivery, submission
+from hpcdeploy.store import Store
+from hpcdeploy.transport.connect import open_transport
+from tests.cluster.conftest import ROOT
+from tests.cluster.driving import output_of, wait_for
+from tests.flows.test_snapshot import ODD, git, write
+
+BOTH = pytest.mark.parametrize("scheduler", ["slurm", "htcondor"])
+LOOK = """
+import json, os, sys
+found = {}
+for top, folders, files in os.walk(os.environ["HPCDEPLOY_CODE"]):
+    for name in [*files, *(one for one in folders if os.path.islink(os.path.join(top, one)))]:
+        path = os.path.join(top, name)
+        kind = os.readlink(path) if os.path.islink(path) else "x" if os.access(path, os.X_OK) else ""
+        found[os.path.relpath(path, os.environ["HPCDEPLOY_CODE"])] = kind
+here = {name: open(name, errors="replace").read() for name in sys.argv[1:]}
+print(json.dumps([os.environ["HPCDEPLOY_CODE"], found, here, os.getcwd()]))
+open("made.txt", "w").write("made")
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    folder = tmp_path / "my project"
+    folder.mkdir()
+    git(folder, "init", "-q")
+    write(folder, ".gitignore", content="data/\n*.log\n")
+    write(folder, "look.py", content=LOOK)
+    write(folder, *ODD, "skipped.log")
+    write(folder, "data/a/b.csv", content="b")
+    write(folder, "data/it's, $5", content="odd")
+    (folder / "run.sh").write_text("#!/bin/sh\n")
+    (folder / "run.sh").chmod(0o755)
+    (folder / "link").symlink_to("look.py")
+    (folder / "folder").symlink_to("ü/deep er")
+    git(folder, "add", ".")
+    git(folder, "commit", "-qm", "x")
+    return folder
+
+
+def send(
+    job: Job,
+    project: Path,
+    scheduler: SchedulerName,
+    cluster: Cluster,
+    delivery: Delivery,
+    connections: Connections,
+    store: Store,
+) -> tuple[Submitted, str]:
+    brought = bring_along(job, project, scheduler, cluster, archives=project.parent / "archives", allow=lambda _: False)
+    run = plan_run(job, cluster, scheduler, delivery, now=time.time())
+    script = submission(run, job, cluster, delivery, placements=brought.placements)
+    said = bytearray()
+    parcels = (*delivery.parcels, *brought.parcels)
+    return submit(run, script, cluster, connections, store, parcels=parcels, report=said.extend), said.decode()
+
+
+def ended(done: Submitted, cluster: Cluster, connections: Connections, store: Store) -> RunStatus:
+    status = wait_for(done.run, cluster, connections, store)
+    assert status.state is State.COMPLETED, output_of(status, cluster, connections)
+    return status
+
+
+@BOTH
+@pytest.mark.parametrize("workdir", ["", f"$SCRATCH/{ROOT}/my work"])
+def test_code_and_inputs_lie_where_the_program_looks_for_them(
+    scheduler: SchedulerName,
+    workdir: str,
+    project: Path,
+    lab: Lab,
+    cluster: Cluster,
+    delivery: Delivery,
+    connections: Connections,
+    store: Store,
+) -> None:
+    if workdir:
+        inside(lab, ["mkdir", "-p", f"{lab.scratch}/{ROOT}/my work"], user=lab.user)
+    inputs = (
+        Input(source="data/it's, $5", destination="it's, $5"),
+        Input(source="data/it's, $5", destination="deep/er/-same"),
+        Input(source="data", destination="all data"),
+    )
+    names = ("it's, $5", "deep/er/-same", "all data/a/b.csv", "all data/it's, $5")
+    job = Job(
+        name="look",
+        image="test",
+        command=("sh", "-c", 'exec python3 "$HPCDEPLOY_CODE/look.py" "$@"', "sh", *names),
+        code=Code(),
+        inputs=inputs,
+        workdir=workdir,
+    )
+    done, _ = send(job, project, scheduler, cluster, delivery, connections, store)
+    status = ended(done, cluster, connections, store)
+    code, found, here, where = json.loads(output_of(status, cluster, connections))
+    assert code == ("/code" if scheduler == "slurm" else f"{where}/code")
+    assert here == dict(zip(names, ["odd", "odd", "b", "odd"], strict=True))
+    odd = {name.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape"): "" for name in ODD}
+    assert found == {
+        **odd, ".gitignore": "", "look.py": "", "run.sh": "x", "link": "look.py", "folder": "ü/deep er"
+    }  # fmt: skip
+    # What came in does not come back, and what was only there to be mounted on is gone.
+    folder = f"{lab.scratch}/{ROOT}/my work" if workdir else f"{done.run.folder}/output"
+    left = inside(lab, ["ls", "-A", folder], user=lab.user).stdout.decode().splitlines()
+    assert "made.txt" in left
+    assert workdir or left == ["made.txt"]
+
+
+@BOTH
+def test_a_relative_place_is_the_same_on_both_and_code_cannot_be_written_to_on_slurm(
+    scheduler: SchedulerName,
+    project: Path,
+    cluster: Cluster,
+    delivery: Delivery,
+    connections: Connections,
+    store: Store,
+) -> None:
+    job = Job(
+        name="relative",
+        image="test",
+        command=("sh", "-c", "cat src/sub/run.sh && touch src/sub/new; echo $?"),
+        code=Code(destination="src/sub"),
+        array=Array(size=2),
+    )
+    done, _ = send(job, project, scheduler, cluster, delivery, connections, store)
+    status = ended(done, cluster, connections, store)
+    for task in range(2):
+        said = output_of(status, cluster, connections, task)
+        assert said == ("#!/bin/sh\n1\n" if scheduler == "slurm" else "#!/bin/sh\n0\n")
+
+
+@BOTH
+def test_the_same_code_travels_once_and_is_unpacked_once_however_many_ask(
+    scheduler: SchedulerName, project: Path, lab: Lab, cluster: Cluster, delivery: Delivery, store: Store
+) -> None:
+    write(project, "unique", content=os.urandom(8).hex())
+    job = Job(name="once", image="test", command=("sh", "-c", 'cat "$HPCDEPLOY_CODE/unique"'), code=Code())
+    done: list[Submitted] = []
+    said: list[str] = []
+
+    def one() -> None:
+        with Connections(open_transport) as connections:
+            submitted, words = send(job, project, scheduler, cluster, delivery, connections, store)
+        done.append(submitted)
+        said.append(words)
+
+    threads = [threading.Thread(target=one) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(done) == 4
+    with Connections(open_transport) as connections:
+        one()
+        assert "is to be brought here" not in said[-1]
+        for submitted in done:
+            status = ended(submitted, cluster, connections, store)
+            assert output_of(status, cluster, connections) == (project / "unique").read_text()
+    left = inside(lab, ["sh", "-c", f"ls -A {lab.scratch}/{ROOT}/code"], user=lab.user).stdout.decode().split()
+    ours = [name for name in left if not name.endswith(".lock")]
+    assert not [name for name in ours if name.startswith(".") or name.endswith(".tar")]
+
+
+def test_where_the_job_starts_the_container_itself_htcondor_mounts_too(
+    project: Path, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    shared = replace(cluster, htcondor_container="apptainer")
+    job = Job(
+        name="shared",
+        image="test",
+        command=("sh", "-c", "cat /code/run.sh '/data/a b' deep/x"),
+        code=Code(),
+        inputs=(
+            Input(source="data/a/b.csv", destination="/data/a b"),
+            Input(source="data/a/b.csv", destination="deep/x"),
+        ),
+    )
+    done, _ = send(job, project, "htcondor", shared, delivery, connections, store)
+    status = ended(done, shared, connections, store)
+    assert output_of(status, shared, connections) == "#!/bin/sh\nbb"

@@ -1,0 +1,115 @@
+"""What may stand in code, inputs and outputs, in a file and as options."""
+
+from pathlib import Path
+
+import pytest
+
+from hpcdeploy.cli.job_options import as_settings, takes_job_options
+from hpcdeploy.config.bringing import output_pattern, place
+from hpcdeploy.config.files import load_project
+from hpcdeploy.config.options import read_options
+from hpcdeploy.config.project import JobSettings, Project
+from hpcdeploy.config.resolution import resolve_job
+from hpcdeploy.errors import ConfigError
+from hpcdeploy.job import Code, Input
+
+
+def project(tmp_path: Path, job: str) -> Project:
+    text = f'[image]\n[clusters.hpc]\nhost = "local"\n[jobs.train]\n{job}\n'
+    (tmp_path / "hpcdeploy.toml").write_text(text, encoding="utf-8")
+    return load_project(tmp_path, {"HOME": "/nonexistent"})
+
+
+def settings(**given: object) -> JobSettings:
+    def verb(**_options: object) -> None: ...
+
+    takes_job_options(verb)
+    every = dict.fromkeys(name for name in verb.__annotations__ if name != "return")
+    return read_options(as_settings({**every, **given}, ()))
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ('code = "."', Code()),
+        ('code = "src"', Code(source="src")),
+        ("code = {}", Code()),
+        (
+            'code = { source = "~/x", destination = "/opt/x", limit = "2 GB" }',
+            Code(source="~/x", destination="/opt/x", limit=2048),
+        ),
+        ('code = { destination = "src/" }', Code(destination="src")),
+        ("code = false", None),
+        ("", None),
+    ],
+)
+def test_code_is_a_folder_a_table_or_none(said: str, expected: Code | None, tmp_path: Path) -> None:
+    assert resolve_job(project(tmp_path, said), "train", "hpc").code == expected
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ("code = true", 'expected a folder, such as code = ".", or false for none'),
+        ('code = ""', "expected some text"),
+        ('code = "~other/x"', "expected a path relative to the project's folder"),
+        ('code = { destination = "../x" }', 'without "." and ".."'),
+        ('code = { destination = "program.sh" }', "program.sh in the working folder is taken"),
+        ("code = { limit = 3 }", "expected"),
+        ('code = { sauce = "x" }', "did you mean source"),
+        ('inputs = "data"', "expected a list"),
+        ('inputs = ["a:b:c"]', "expected a file or folder of this machine"),
+        ('inputs = ["a:"]', "expected a file or folder of this machine"),
+        ('inputs = [".."]', "expected a place too"),
+        ('inputs = ["a", "b/a"]', 'two inputs meet at "a"'),
+        ('inputs = ["a:x", "b:x/y"]', 'two inputs meet at "x"'),
+        ('inputs = [{ destination = "x" }]', "the key source is missing"),
+        ('inputs = ["a:tmp/x"]', "tmp in the working folder is taken"),
+        ('inputs = ["a:_condor_stdout"]', "is taken"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_what_can(said: str, why: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as refused:
+        project(tmp_path, said)
+    assert why in str(refused.value)
+
+
+def test_inputs_have_places_of_their_own(tmp_path: Path) -> None:
+    said = 'inputs = ["data/a.csv", "b:in/b", "data/", { source = "c:d", destination = "/c d" }]'
+    assert resolve_job(project(tmp_path, said), "train", "hpc").inputs == (
+        Input(source="data/a.csv", destination="a.csv"),
+        Input(source="b", destination="in/b"),
+        Input(source="data/", destination="data"),
+        Input(source="c:d", destination="/c d"),
+    )
+
+
+def test_options_say_the_same_and_the_later_place_wins(tmp_path: Path) -> None:
+    known = project(tmp_path, 'code = "src"\ninputs = ["a", "b"]')
+    job = resolve_job(known, "train", "hpc", settings(code="other", input=["c:a", "d"]))
+    assert job.code == Code(source="other")
+    assert job.inputs == (
+        Input(source="c", destination="a"),
+        Input(source="b", destination="b"),
+        Input(source="d", destination="d"),
+    )
+    assert resolve_job(known, "train", "hpc", settings(no_code=True)).code is None
+    with pytest.raises(ConfigError, match="--code and --no-code contradict"):
+        settings(code="x", no_code=True)
+
+
+@pytest.mark.parametrize("said", ["model.pt", "plots/*.png", "plots/", "a b/[a-z]?", ".hidden", "-dash", "$HOME", "naïve"])
+def test_a_pattern_is_what_a_shell_reads(said: str) -> None:
+    assert output_pattern(said) == said.removesuffix("/")
+
+
+@pytest.mark.parametrize("said", ["/etc", "../x", "a/../b", ".", "./x", "a//b", "**/x", "a\\b", "", "a\nb", 3])
+def test_a_pattern_that_leads_out_or_means_two_things_is_refused(said: object) -> None:
+    with pytest.raises(ConfigError, match="expected"):
+        output_pattern(said)
+
+
+@pytest.mark.parametrize("said", ["/", "a//b", "./a", "a/./b", "/a/../b", ""])
+def test_a_place_is_plain(said: str) -> None:
+    with pytest.raises(ConfigError, match="expected"):
+        place(said)

@@ -1,0 +1,384 @@
+#!/bin/bash
+# Submits run hello-0123456789 to htcondor. Written by hpcdeploy 0.1.0.
+#
+# Run it on a login node:  bash submit.sh
+# It needs bash, coreutils, flock (util-linux), Apptainer and the scheduler's own commands, and nothing of hpcdeploy.
+# Run it as often as you like: the run is submitted once, and every later call says so. With the word "again" behind it, it
+# asks the scheduler for the run's job first, even where the run's folder knows of no earlier call: for a folder that was lost.
+#
+# Exit status: 0 submitted, now or earlier; 10 this machine is not as it should be; 11 the image could not be had;
+#              12 the scheduler refused; 13 nobody can say yet whether the scheduler took the job: run this again;
+#              14 a file is to be brought here first: which, and where to, is said.
+main() {
+set -euo pipefail
+umask 077
+# A cut connection must not end this between the scheduler's yes and our note of it.
+trap '' HUP PIPE
+
+say() { printf '%s\n' "$*" >&2 || true; }
+# A login shell runs ~/.bash_logout in its exit: under -e a command that fails there, as Debian's does without a terminal, would
+# end it with that command's status instead of ours.
+die() { local code=$1; shift; say "error: $*"; trap - EXIT; set +e; exit "$code"; }
+
+# A job, or a person's own settings, may have left variables that change what the scheduler's commands do.
+for name in "${!SLURM_@}" "${!SBATCH_@}" "${!SQUEUE_@}" "${!SACCT_@}"; do
+  case $name in SLURM_CONF | SLURM_CONF_SERVER) ;; *) unset "$name" ;; esac
+done
+module load apptainer/1.4
+
+run_id=hello-0123456789
+root=/scratch/"${USER:?is not set on this machine, but the path needs it: set it, or name another path}"'/my project'
+run=$root/runs/$run_id
+case $root in
+  /*) ;;
+  *) die 10 "the cluster's root is $root, which is no absolute path; set root in the cluster's settings" ;;
+esac
+case $run in *[$'\n']*) die 10 "the cluster's root holds a line break; set another root" ;; esac
+command -v flock >/dev/null || die 10 "flock is not on this machine; it comes with util-linux"
+mkdir -p -- "$root/images" "$root/tmp" "$run/logs" "$run/tasks" "$run/output" ||
+  die 10 "cannot make $run; set root in the cluster's settings to a folder that you may write to, and that has room"
+
+# Files appear whole or not at all, even where two calls write them at once.
+write() { cat >"$1.$HOSTNAME.$$.part" && mv -f -- "$1.$HOSTNAME.$$.part" "$1"; }
+
+# One call at a time. Children hold the lock too: a submission that outlives this script keeps the next one waiting.
+{ : >>"$run/lock"; } || die 10 "cannot write to $run; make room there (a full disk, or your quota)"
+exec {run_lock}>"$run/lock"
+flock --nonblock "$run_lock" || {
+  say "another call is submitting this run; waiting for it"
+  flock "$run_lock" || die 10 "files in $run cannot be locked; set root in the cluster's settings to another file system"
+}
+
+# The image, once for everybody: in $root/images under its own sha256.
+sha256=abababababababababababababababababababababababababababababababab
+image=$root/images/$sha256.sif
+
+ensure_image() {
+  [ ! -e "$image" ] || return 0
+  die 11 "the image $sha256 is not in $root/images, and it was never pushed to a registry: run 'hpcdeploy push', then submit again"
+}
+
+# What was brought as an archive is unpacked once for everybody, into a folder named by the archive's sha256. It has its name
+# when it is whole. The lock is the one under which the archive was received.
+unpack() {
+  local tree=$root/$1 part=$root/${1%/*}/.${1##*/}.unpacking tree_lock
+  [ ! -d "$tree" ] || return 0
+  command -v tar >/dev/null || die 10 "tar is not on this machine, and $tree.tar is to be unpacked"
+  exec {tree_lock}>"$root/${1%/*}/.${1##*/}.lock"
+  flock --nonblock "$tree_lock" || { say "another run is unpacking $tree.tar; waiting for it"; flock "$tree_lock"; }
+  if [ ! -d "$tree" ]; then
+    rm -rf -- "$part"
+    { mkdir -- "$part" && tar -xof "$tree.tar" -C "$part" && mv -T -- "$part" "$tree"; } || {
+      rm -rf -- "$part"
+      die 10 "$tree.tar could not be unpacked; make room there (a full disk, or your quota), or remove it, and submit again"
+    }
+    rm -f -- "$tree.tar"
+  fi
+  exec {tree_lock}>&-
+}
+
+# How HTCondor is spoken to: write_job, submit_job, look_up, withdraw, refused, never_left.
+write_job() {
+  local work="$run/output"
+  case $run$work in
+    *\$\(* | *\"*) die 10 "the path $run or $work holds \$( or a double quote, which a submit description cannot say" ;;
+  esac
+  write "$run/program.sh" <<'HPCDEPLOY_END_0123456789'
+#!/bin/sh
+# Run hello-0123456789, written by hpcdeploy 0.1.0. This runs inside the container, once for each task; its arguments are the
+# task's number and the job's id.
+# The command and its environment stand here, and pass through nobody else's quoting.
+export HPCDEPLOY_RUN=hello-0123456789
+export HPCDEPLOY_TASK="$1"
+export HPCDEPLOY_JOB_ID="$2"
+export HPCDEPLOY_IMAGE_SHA256=abababababababababababababababababababababababababababababababab
+export HPCDEPLOY_CODE=/code
+# No command means the image's own run script.
+set -- python /code/train.py
+exec "$@"
+HPCDEPLOY_END_0123456789
+  chmod 0755 "$run/program.sh"
+  write "$run/job.sh" <<'HPCDEPLOY_END_0123456789'
+#!/bin/bash
+# Starts the container of run hello-0123456789 on a worker, written by hpcdeploy 0.1.0. Its arguments are those of program.sh:
+# the task's number and the cluster id first.
+set -u
+run=$(dirname -- "$0")
+image=${run%/runs/*}/images/abababababababababababababababababababababababababababababababab.sif
+if [ ! -r "$image" ] || [ ! -r "$run/program.sh" ]; then
+  echo "this worker, $(uname -n), does not see $image: its site says htcondor-container = \"apptainer\", which wants one file system for all" >&2
+  exit 1
+fi
+
+module load apptainer/1.4
+# Nothing of the worker's own Python may shine through into the container.
+unset PYTHONPATH PYTHONHOME PYTHONUSERBASE LD_PRELOAD
+# Apptainer's temporary files and cache: in the job's own scratch folder, which HTCondor takes away.
+scratch=${_CONDOR_SCRATCH_DIR:?is not set: HTCondor starts this}
+mkdir -p "$scratch/.apptainer/cache"
+export SINGULARITY_TMPDIR="$scratch/.apptainer" SINGULARITY_CACHEDIR="$scratch/.apptainer/cache"
+
+field() { printf '"%s=%s"' "$1" "${2//\"/\"\"}"; }
+mounts=()
+for folder in "$run" "$PWD" "$scratch"; do
+  mounts+=(--mount "type=bind,$(field source "$folder"),$(field destination "$folder")")
+done
+while IFS= read -r bind; do mounts+=(--mount "$bind"); done <"$run/binds"
+# What the job brought along is mounted where its program looks for it, for reading only. Where that is in the working folder,
+# there must be something to mount it on.
+made=()
+place() {
+  local target=$2
+  case $target in
+    /*) ;;
+    *)
+      target=$PWD/$2
+      if [ ! -e "$target" ]; then
+        made+=("$2")
+        if [ "$3" = folder ]; then mkdir -p -- "$target"; else mkdir -p -- "${target%/*}" && : >"$target"; fi || exit 1
+      fi
+      ;;
+  esac
+  mounts+=(--mount "type=bind,$(field source "${run%/runs/*}/$1"),$(field destination "$target"),ro")
+}
+place code/abababababababababababababababababababababababababababababababab /code folder
+place inputs/efefefefefefefefefefefefefefefefefefefefefefefefefefefefefefefef 'data/it'"'"'s $5, -"x"' file
+
+# The container is what HTCondor signals, and its exit code the job's.
+exec singularity exec --no-eval --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$@"
+HPCDEPLOY_END_0123456789
+  chmod 0755 "$run/job.sh"
+  # HTCondor gives a job none of the login node's variables: what names a folder by one is expanded here. --mount, unlike --bind,
+  # can name every path: its fields are quoted as in CSV (apptainer exec --help).
+  field() { printf '"%s=%s"' "$1" "${2//\"/\"\"}"; }
+  local binds="" from to
+  from=/data/common
+  to=/data/common
+  binds+="type=bind,$(field source "$from"),$(field destination "$to"),ro"$'\n'
+  printf '%s' "$binds" | write "$run/binds"
+  {
+    printf '%s = %s\n' run_folder "$run" image_file "$image" work_folder "$work"
+    cat <<'HPCDEPLOY_END_0123456789'
+# Run hello-0123456789, written by hpcdeploy 0.1.0. The three lines above say where the run, its image and its work are.
+universe                = vanilla
+executable              = $(run_folder)/job.sh
+transfer_executable     = false
+arguments               = $(Process) $(Cluster)
+initialdir              = $(work_folder)
+log                     = $(run_folder)/events.log
+output                  = $(run_folder)/logs/$(Process).out
+error                   = $(run_folder)/logs/$(Process).err
+# Asks for workers that see the same files (FileSystemDomain).
+should_transfer_files   = NO
+notification            = never
++HpcdeployRun = "hello-0123456789"
+batch_name = hello-0123456789
+request_cpus = 1
+periodic_release = member(HoldReasonCode, {13, 19, 45, 48}) && NumHolds <= 4 && time() - EnteredCurrentStatus >= 60 * NumHolds * NumHolds
+queue 1
+HPCDEPLOY_END_0123456789
+  } | write "$run/job.sub"
+}
+
+# Prints the cluster id: the answer of -terse is "12.0 - 12.9".
+submit_job() {
+  local output line
+  output=$(cd "$run" && condor_submit -terse job.sub) || return
+  while IFS= read -r line; do
+    if [[ $line =~ ^([0-9]+)\.[0-9]+\ -\ [0-9]+\.[0-9]+$ ]]; then
+      printf '%s' "${BASH_REMATCH[1]}"
+      return
+    fi
+  done <<<"$output"
+  printf 'condor_submit printed no job id, but: %s\n' "$output" >&2
+  return 1
+}
+
+# Prints the ids of the clusters that bear this run's name and were submitted at $1 (seconds since 1970) or later, the first
+# one first. Fails where HTCondor cannot be asked.
+look_up() {
+  local found ours="HpcdeployRun == \"$run_id\" && QDate >= $1"
+  # The schedd notes a submission in the job's own log: 000, or 035 where the procs are made later ("Job Event Log Codes").
+  if [ -s "$run/events.log" ]; then
+    found=$(sed -nE 's/^(000|035) \(0*([0-9]+)\..*/\2/p' "$run/events.log" | uniq)
+    [ -z "$found" ] || { printf '%s\n' "$found" && return; }
+  fi
+  found=$(condor_q -nobatch -constraint "$ours" -autoformat QDate ClusterId) || return
+  # Jobs that left the queue, the last one first: no need to read further back than the first attempt.
+  [ -n "$found" ] || found=$(condor_history -since "EnteredCurrentStatus < $1" -constraint "$ours" -autoformat QDate ClusterId) || return
+  sort -n <<<"$found" | cut -d ' ' -f 2 | uniq
+}
+
+withdraw() { condor_rm "$1"; }
+
+# Whether condor_submit said a plain no, before or instead of reaching the schedd.
+refused() {
+  local words
+  words=$(<"$1")
+  case $words in
+    *"onnect"* | *"timed out"* | *"printed no job id"* | *"ommit"*) return 1 ;;
+    *"ERROR"* | *"not found"*) return 0 ;;
+    *) return 1 ;;
+  esac
+}
+
+# Whether the schedd could not be connected to, so that it cannot have the job.
+never_left() { grep -q 'ailed to connect' -- "$1"; }
+
+json() {
+  local text=$1
+  text=${text//\\/\\\\}
+  text=${text//\"/\\\"}
+  text=${text//$'\t'/\\t}
+  printf '"%s"' "$text"
+}
+
+# The one line that hpcdeploy reads; login shells may print what they like around it.
+answer() {
+  printf 'HPCDEPLOY {"run": "%s", "job_id": "%s", "already": %s, "part": %s, "folder": %s}\n' "$run_id" "$1" "$2" "$part_size" "$(json "$run")" || true
+}
+
+# What has to be brought here first. Whoever brings it does it whole or not at all (receive.sh), so that being there is enough.
+needs=""
+need() {
+  local sha256=$1 size=$2 path=$3 what=$4 becomes=${5-} have
+  if [ -e "$path" ] || { [ -n "$becomes" ] && [ -e "$becomes" ]; }; then return 0; fi
+  have=$(stat -c %s -- "${path%/*}/.$sha256.parcel" 2>/dev/null || echo 0)
+  needs+="${needs:+, }{\"sha256\": \"$sha256\", \"path\": $(json "$path"), \"have\": $have}"
+  say "$what is to be brought here: put it at $path ($size bytes, sha256 $sha256), and run this again"
+}
+ensure_parcels() {
+  need abababababababababababababababababababababababababababababababab 20480 /scratch/"${USER:?is not set on this machine, but the path needs it: set it, or name another path}"'/my project/code/abababababababababababababababababababababababababababababababab.tar' c /scratch/"${USER:?is not set on this machine, but the path needs it: set it, or name another path}"'/my project/code/abababababababababababababababababababababababababababababababab'
+  need efefefefefefefefefefefefefefefefefefefefefefefefefefefefefefefef 7 /scratch/"${USER:?is not set on this machine, but the path needs it: set it, or name another path}"'/my project/inputs/efefefefefefefefefefefefefefefefefefefefefefefefefefefefefefefef' 'it'"'"'s $5'
+  [ -z "$needs" ] || {
+    printf 'HPCDEPLOY {"run": "%s", "needs": [ %s ]}\n' "$run_id" "$needs" || true
+    set +e
+    exit 14
+  }
+}
+
+parts=("")
+part_size=0
+part=""
+job_ids=""
+
+# What goes wrong before anything is submitted is a plain no; afterwards it is not, since earlier parts are there.
+stop() {
+  local code=$1
+  shift
+  [ -z "$part" ] || { code=13 && set -- "$* (tasks 0 to $((${part#.} - 1)) are submitted)"; }
+  die "$code" "$@"
+}
+
+# Which job is the run's is said by a link, $run/id -> NUMBER: it is made whole or not at all, by one only, on network file
+# systems too, and on a full disk (symlink(2)). Makes it point to the first of the jobs "$@" unless it is there already, and
+# takes back every other one: two calls may both have submitted where a file system's locks hold on one machine only.
+settle() {
+  local job
+  ln -sT -- "$1" "$run/id$part" 2>/dev/null || true
+  job_id=$(readlink -- "$run/id$part") || { job_id=$1 && say "the job's number could not be noted in $run; make room there"; }
+  sync -- "$run" 2>/dev/null || true
+  for job in "$@"; do
+    [ "$job" = "$job_id" ] || { say "the run has job $job_id; taking job $job back" && withdraw "$job" >&2; } || true
+  done
+}
+
+# Reads a time (seconds since 1970) that a file holds, 0 where there is none: a crash may have left the file empty.
+time_in() {
+  local text=""
+  [ ! -s "$1" ] || read -r text <"$1" || true
+  case $text in '' | *[!0-9]*) echo 0 ;; *) echo "$text" ;; esac
+}
+
+# Sets jobs to those that bear the run's name. Daemons do not talk to each other when their clocks are five minutes apart
+# (munge(7), TTL), so that one from well before the first attempt bears it by chance: somebody chose an old run's id again.
+ask_scheduler() {
+  local found since
+  since=$(($(time_in "$run/submitting$part") - 600))
+  found=$(look_up "$since") || return
+  read -r -d '' -a jobs <<<"$found" || true
+}
+
+# Asks until the scheduler had time to show a job that it took just before the connection was cut. A request that was not
+# answered may be on its way for longer.
+ask_patiently() {
+  local pause pauses=(0 2 3)
+  [ $(($(date +%s) - $(time_in "$run/unanswered$part"))) -ge 60 ] || pauses+=(5 10 10 15 15)
+  for pause in "${pauses[@]}"; do
+    sleep "$pause"
+    ask_scheduler || return
+    [ "${#jobs[@]}" = 0 ] || return 0
+  done
+}
+
+prepared=false
+prepare() {
+  ! "$prepared" || return 0
+  prepared=true
+  ensure_image
+  ensure_parcels
+  unpack code/abababababababababababababababababababababababababababababababab
+  # No "||" behind these: it would let them go on after a failure (bash(1), set -e).
+  trap 'stop 10 "cannot write to $run; make room there (a full disk, or your quota); this was not submitted"' EXIT
+  write_job
+}
+
+# Sets job_id to the job of this part, which is submitted unless it was before.
+submit_part() {
+  local code earlier=false
+  if job_id=$(readlink -- "$run/id$part"); then return; fi
+  jobs=()
+  if [ -e "$run/submitting$part" ]; then
+    earlier=true
+    say "an earlier call was cut off while submitting; asking the scheduler"
+    ask_patiently || die 13 "the scheduler could not be asked whether it has run $run_id"
+  elif [ "${1-}" = again ]; then
+    ask_scheduler || die 13 "the scheduler could not be asked whether it has run $run_id"
+  fi
+  if [ "${#jobs[@]}" != 0 ]; then
+    settle "${jobs[@]}"
+    return
+  fi
+
+  prepare
+  trap 'stop 10 "cannot write to $run; make room there (a full disk, or your quota); this was not submitted"' EXIT
+  : >"$run/submit.err"
+  [ -e "$run/submitting$part" ] || date +%s | write "$run/submitting$part"
+  trap - EXIT
+  sync -- "$run/submitting$part" "$run" 2>/dev/null || true
+
+  # From here on nothing ends this by itself: each way out says what is known of the job.
+  set +e
+  job_id=$(submit_job 2>"$run/submit.err")
+  code=$?
+  cat -- "$run/submit.err" >&2
+  if [ "$code" = 0 ]; then
+    # What an earlier call sent may have come in after all.
+    ! "$earlier" || ask_scheduler
+    [ "${#jobs[@]}" != 0 ] || jobs=("$job_id")
+  # The scheduler may have taken the job and its answer got lost: it is asked before a failure is believed.
+  elif refused "$run/submit.err"; then
+    ask_scheduler || die 13 "submitting failed, and the scheduler could not be asked whether it took the job"
+    if [ "${#jobs[@]}" = 0 ]; then
+      rm -f -- "$run/submitting$part" "$run/unanswered$part"
+      stop 12 "htcondor refused the job; its own words are above"
+    fi
+  elif ! ask_patiently || [ "${#jobs[@]}" = 0 ]; then
+    never_left "$run/submit.err" || date +%s >"$run/unanswered$part"
+    die 13 "htcondor did not say whether it took the job, and does not show it now; its own words are above"
+  fi
+  settle "${jobs[@]}"
+  set -e
+  already=false
+}
+
+already=true
+for part in "${parts[@]}"; do
+  submit_part "$@"
+  job_ids+=${job_ids:+,}$job_id
+done
+if "$already"; then say "run $run_id was submitted before"; else say "submitted as job $job_ids"; fi
+answer "$job_ids" "$already"
+}
+# Read to its end before the first command runs: a script that was cut on its way does nothing.
+main "$@" </dev/null

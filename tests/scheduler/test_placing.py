@@ -1,0 +1,144 @@
+"""How scripts bring what a job takes along to its place: by mounting it, or by having HTCondor send it."""
+
+import os
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hpcdeploy.job import Code, Input
+from hpcdeploy.parcel import Parcel
+from hpcdeploy.scheduler.htcondor.submit_language import Command
+from hpcdeploy.scheduler.htcondor.transfer import with_inputs
+from hpcdeploy.scheduler.login_node import submission
+from hpcdeploy.scheduler.placing import Placement, can_mount, parcel_path
+from tests.scheduler.samples import CACHED, CLUSTER, PLAIN, SHA256, SITE, run_of
+
+GOLDEN = Path(__file__).parent / "golden"
+BRINGS = replace(PLAIN, code=Code(), inputs=(Input(source="d", destination="d"),), command=("python", "/code/train.py"))
+SHARED = replace(SITE, htcondor_container="apptainer")
+MOUNTED = (
+    Placement(
+        parcel=Parcel(sha256=SHA256, size=20480, path=f"code/{SHA256}.tar", becomes=f"code/{SHA256}", what="c", source="/c"),
+        place="/code",
+        is_folder=True,
+        is_code=True,
+    ),
+    Placement(
+        parcel=Parcel(sha256="ef" * 32, size=7, path=f"inputs/{'ef' * 32}", what="it's $5", source="/d"),
+        place='data/it\'s $5, -"x"',
+        is_folder=False,
+    ),
+)
+CARRIED = (
+    Placement(
+        parcel=Parcel(sha256=SHA256, size=20480, path=f"code/{SHA256}.archive", what="c", source="/c"),
+        place="my code",
+        is_folder=True,
+        is_code=True,
+    ),
+    MOUNTED[1],
+)
+
+
+def scripts() -> dict[str, str]:
+    carries = run_of(BRINGS, "htcondor")
+    return {
+        "slurm-code": submission(run_of(BRINGS), BRINGS, SITE, CACHED, placements=MOUNTED),
+        "htcondor-code": submission(carries, BRINGS, CLUSTER, CACHED, placements=CARRIED),
+        "htcondor-apptainer-code": submission(carries, BRINGS, SHARED, CACHED, placements=MOUNTED),
+    }
+
+
+@pytest.mark.parametrize("name", scripts())
+def test_a_script_is_what_it_was(name: str) -> None:
+    text = scripts()[name]
+    golden = GOLDEN / f"{name}.sh"
+    if os.environ.get("HPCDEPLOY_WRITE_GOLDEN"):
+        golden.write_text(text)
+    assert text == golden.read_text(), "if the change is meant: HPCDEPLOY_WRITE_GOLDEN=1 make test, then read the difference"
+
+
+@pytest.mark.parametrize("name", scripts())
+def test_shellcheck_has_nothing_to_say(name: str) -> None:
+    # SC2016: a person's own words may look like a forgotten expansion; that they stay as they are is the point.
+    argv = ["shellcheck", "--exclude=SC2016", "-"]
+    checked = subprocess.run(argv, input=scripts()[name], text=True, capture_output=True, check=False)
+    assert checked.stdout == ""
+
+
+@pytest.mark.parametrize("name", scripts())
+def test_shellcheck_has_nothing_to_say_of_the_parts_of_a_job(name: str) -> None:
+    parts = scripts()[name].split("<<'HPCDEPLOY_END")[1:]
+    bodies = [part[part.index("\n") + 1 : part.index("\nHPCDEPLOY_END")] for part in parts]
+    programs = [body for body in bodies if body.startswith("#!")]
+    assert len(programs) >= 1 + (name != "htcondor-code")
+    for body in programs:
+        checked = subprocess.run(
+            ["shellcheck", "--exclude=SC2016", "-"], input=body, text=True, capture_output=True, check=False
+        )
+        assert checked.stdout == ""
+
+
+def test_an_archive_that_is_unpacked_is_another_file_than_one_that_htcondor_sends() -> None:
+    paths = {
+        parcel_path(SHA256, is_folder=is_folder, is_code=is_code, mounts=mounts)
+        for is_folder in (True, False)
+        for is_code in (True, False)
+        for mounts in (True, False)
+    }
+    assert {path for path in paths if path.startswith("code/")} == {
+        f"code/{SHA256}{end}" for end in (".tar", ".archive", "")
+    }
+
+
+def test_only_where_we_start_the_container_can_anything_be_mounted() -> None:
+    assert can_mount("slurm", CLUSTER)
+    assert not can_mount("htcondor", CLUSTER)
+    assert can_mount("htcondor", SHARED)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ([("rank", "1")], "$(run_folder)/inputs/"),
+        ([("Transfer_Input_Files", "osdf:///a, b")], "osdf:///a, b, $(run_folder)/inputs/"),
+    ],
+)
+def test_htcondor_sends_what_is_brought_beside_what_it_was_told_to_send(said: list[Command], expected: str) -> None:
+    assert with_inputs(said, BRINGS, CLUSTER)[-1] == ("transfer_input_files", expected)
+    assert with_inputs(said, PLAIN, CLUSTER) == said
+    assert with_inputs(said, BRINGS, SHARED) == said
+
+
+def test_the_unpacking_of_a_tree_happens_once_and_whole(tmp_path: Path) -> None:
+    """The script is run on this machine up to where it would submit; the image is there, and is empty."""
+    root = tmp_path / "root"
+    (root / "images").mkdir(parents=True)
+    (root / "images" / f"{SHA256}.sif").touch()
+    (root / "inputs").mkdir()
+    (root / "inputs" / ("ef" * 32)).write_text("x")
+    (root / "code").mkdir()
+    text = submission(run_of(BRINGS), BRINGS, replace(CLUSTER, root=str(root)), CACHED, placements=MOUNTED)
+
+    def run() -> subprocess.CompletedProcess[str]:
+        environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+        return subprocess.run(["bash", "-s"], input=text, text=True, capture_output=True, env=environment, check=False)
+
+    asked = run()
+    assert asked.returncode == 14
+    assert f'"path": "{root}/code/{SHA256}.tar"' in asked.stdout
+    (root / "code" / f"{SHA256}.tar").write_bytes(b"this is no archive")
+    broken = run()
+    assert broken.returncode == 10
+    assert "could not be unpacked" in broken.stderr
+    (tmp_path / "src" / "sub").mkdir(parents=True)
+    (tmp_path / "src" / "sub" / "a b").write_text("x")
+    # What a call that was killed while unpacking left.
+    (root / "code" / f".{SHA256}.unpacking" / "half").mkdir(parents=True)
+    subprocess.run(["tar", "-C", str(tmp_path / "src"), "-cf", str(root / "code" / f"{SHA256}.tar"), "sub"], check=True)
+    run()
+    assert (root / "code" / SHA256 / "sub" / "a b").read_text() == "x"
+    assert {path.name for path in (root / "code").iterdir()} == {SHA256, f".{SHA256}.lock"}
+    assert run().returncode not in {10, 14}

@@ -76,7 +76,7 @@ class _RemoteCommand:
         return code
 
     def kill(self) -> None:
-        self._channel.close()
+        _let_go(self._channel)
 
 
 class SshTransport:
@@ -265,7 +265,13 @@ class SshTransport:
             )
             raise ConnectionLostError(message) from error
         finally:
-            channel.close()
+            _let_go(channel)
+
+
+def _let_go(channel: Channel) -> None:
+    """Close a channel, also where the connection has just died, which paramiko finds out by telling the server."""
+    with contextlib.suppress(EOFError, OSError, paramiko.SSHException):
+        channel.close()
 
 
 class _Landing:

@@ -5,6 +5,12 @@ from typing import Literal
 
 from hpcdeploy.parameters import Parameters
 
+SignalName = Literal["USR1", "USR2", "TERM", "HUP"]
+"""Not INT and QUIT: what a script starts in the background ignores them from its birth (POSIX sh, 2.11)."""
+
+Launcher = Literal["srun", "torchrun"]
+"""What starts the processes of a job that has several."""
+
 AfterKind = Literal["afterok", "afterany", "afternotok"]
 """On which end of another run one may start: a good one, any, a bad one (``sbatch --dependency``)."""
 
@@ -74,6 +80,22 @@ class Predecessor:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Signal:
+    """A signal that the program gets ``before`` seconds before its time limit, so that it can save its work."""
+
+    name: SignalName = "USR1"
+    before: int = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retries:
+    """How often a task is started again at most, and on which exit codes only (none: on every one but 0)."""
+
+    max: int
+    exit_codes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Resources:
     """What a job asks of the cluster, per node. None leaves the cluster's own default in force.
 
@@ -108,6 +130,8 @@ class Job:
 
     ``command`` reaches the program word by word, exactly as it stands; where it is empty, the image's own run script
     decides. ``workdir`` is the working folder on the cluster (``$VAR`` expanded there); empty means the run's own folder.
+    ``requeue`` says whether the site may start it again; None leaves that to the site. ``tasks_per_node`` processes run on
+    each node, started by ``launcher``, with the MPI plugin ``mpi`` of srun; None: one, and srun where there are several.
     ``image`` is the name of an image in the project, a path to a ``.sif``, or an ``oras://`` reference. ``code`` and
     ``inputs`` are brought along from this machine.
     """
@@ -120,6 +144,12 @@ class Job:
     binds: tuple[Bind, ...] = ()
     array: Array | None = None
     after: tuple[After, ...] = ()
+    signal: Signal | None = None
+    requeue: bool | None = None
+    retries: Retries | None = None
+    tasks_per_node: int | None = None
+    launcher: Launcher | None = None
+    mpi: str | None = None
     workdir: str = ""
     code: Code | None = None
     inputs: tuple[Input, ...] = ()

@@ -18,8 +18,8 @@ place() {
 [% for path, target, kind in mounted %]
 place [= path =] [= target =] [= kind =]
 [% endfor %]
-[% if scheduler == "slurm" and not workdir %]
-# What was only there to be mounted on is no output. Nobody else has this folder.
+[% if scheduler == "slurm" and not (workdir or launched) %]
+# What was only there to be mounted on is no output. Nobody else has this folder, but where the run has several processes.
 # shellcheck disable=SC2317
 clear_places() {
   local target

@@ -6,6 +6,7 @@
 export HPCDEPLOY_RUN=[= run_id | word =]
 export HPCDEPLOY_TASK="[= '$3' if task_lines else '$1' =]"
 export HPCDEPLOY_JOB_ID="$2"
+export HPCDEPLOY_RESTART="${HPCDEPLOY_RESTART:-0}"
 export HPCDEPLOY_IMAGE_SHA256=[= sha256 =]
 [% if task_lines %]
 # A value is what printf makes of it; the dot keeps line breaks at its end, which $( ) would drop.
@@ -31,4 +32,9 @@ export [= name =]=[= value | word =]
 [% endfor %]
 # No command means the image's own run script.
 set -- [= (command or ('/.singularity.d/runscript',)) | words =]
+[% if run_id and torchrun %]
+# torchrun starts the processes of its node; the nodes meet on the first one. Its older spelling, which new ones know too.
+set -- torchrun --nnodes="$SLURM_JOB_NUM_NODES" --node_rank="$SLURM_NODEID" --nproc_per_node=[= torchrun =] \
+  --master_addr="$MASTER_ADDR" --master_port="$MASTER_PORT" --no_python "$@"
+[% endif %]
 exec "$@"

@@ -12,7 +12,6 @@ task=$((${part#.} + SLURM_ARRAY_TASK_ID))
 task=${SLURM_ARRAY_TASK_ID:-0}
 [% endif %]
 job=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}
-image=${run%/runs/*}/images/[= sha256 =].sif
 
 [% if in_parts %]
 # The logs of a later part bear its own numbers: they are given the task's.
@@ -41,9 +40,14 @@ if [ "$owner" != "$job" ]; then
   exit 0
 fi
 
-record "$task.start" "$(date +%s) $SLURM_JOB_ID ${SLURMD_NODENAME:-$(hostname)}"
+# After a requeue this is the same run once more: what was noted of its end is true no longer.
+rm -f "$run/tasks/$task.end"
+started="$(date +%s) $SLURM_JOB_ID ${SLURMD_NODENAME:-$(hostname)}"
+record "$task.start" "$started"
+export HPCDEPLOY_RESTART=${SLURM_RESTART_COUNT:-0}
 finish() {
-  record "$task.end" "$(date +%s) $1"
+  # A node that was given up for lost may come back after the job was started again elsewhere: no end of that one is ours to note.
+  [ "$(cat "$run/tasks/$task.start")" != "$started" ] || record "$task.end" "$(date +%s) $1"
   exit "$1"
 }
 
@@ -55,51 +59,63 @@ unset PYTHONPATH PYTHONHOME PYTHONUSERBASE LD_PRELOAD
 # srun inherits --export=NONE from sbatch and would start the container with no environment at all (sbatch(1)).
 export SLURM_EXPORT_ENV=ALL
 
-# Apptainer's temporary files and cache: on the node's own disk, outside $HOME, gone with the job.
-scratch=$(mktemp -d "${SLURM_TMPDIR:-${TMPDIR:-/tmp}}/hpcdeploy-XXXXXXXX") || finish 1
-trap 'rm -rf "$scratch"' EXIT
-mkdir "$scratch/cache"
-export [= prefix =]_TMPDIR="$scratch" [= prefix =]_CACHEDIR="$scratch/cache"
-
-[% if in_job %]
-[% include "slurm_templates/pull.sh" %]
-
-[% endif %]
 [% if task_lines %]
 # The task's own line: its number and its parameters, in plain signs only.
 IFS=' ' read -r -a line < <(sed -n "$((task + 1)){p;q}" "$run/parameters") || finish 1
 
 [% endif %]
-workdir=[= workdir or ('"$run/output' ~ ('/$task' if array else '') ~ '"') =]
-mkdir -p "$workdir" || finish 1
-cd "$workdir" || finish 1
+[% if not launched %]
+[% include "slurm_templates/container.sh" %]
 
-# --mount, unlike --bind, can name every path: its fields are quoted as in CSV (apptainer exec --help).
-field() { printf '"%s=%s"' "$1" "${2//\"/\"\"}"; }
-mounts=(--mount "type=bind,$(field source "$run"),$(field destination "$run")")
-[% if workdir %]
-mounts+=(--mount "type=bind,$(field source "$PWD"),$(field destination "$PWD")")
 [% endif %]
-[% for bind in binds %]
-mounts+=(--mount "type=bind,$(field source [= bind.source | path =]),$(field destination [= bind.destination | path =])[= ',ro' if bind.read_only =]")
-[% endfor %]
-[% if mounted %]
-[% include "login_templates/places.sh" %]
+# Slurm's signals reach this shell: pass them on, and stay to note how the program ended.
+container=""
+trap 'signalled=yes; kill -TERM "$container" 2>/dev/null' TERM
+trap 'signalled=yes; kill -INT "$container" 2>/dev/null' INT
+[% if launched %]
+# Where the processes can meet: on the first node, which is this one, at a port of the job's own, more or less.
+export MASTER_ADDR=${SLURMD_NODENAME:-$(hostname)} MASTER_PORT=$((10000 + SLURM_JOB_ID % 20000))
+[% if warning %]
+# srun would pass a signal on to every process of the step: also to the one that mounts the image, which it ends ("Bus error",
+# seen with squashfuse), and to the program twice. So a step of its own tells each node's processes.
+# shellcheck disable=SC2317  # the trap calls it
+warn() {
+  srun --overlap --mpi=none --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --cpus-per-task=1 --mem=0 \
+    bash -c 'for note in "$1/.rank.$SLURM_JOB_ID.$SLURMD_NODENAME".*; do kill -[= warning =] "$(cat "$note")"; done' warn "$run/tasks"
+}
+trap 'signalled=yes; warn' [= warning =]
 [% endif %]
+srun [= srun =] bash "$run/rank.sh" "$task" "$job"[= ' "${line[@]}"' if task_lines =] &
+[% else %]
+[% if warning %]
+trap 'signalled=yes; kill -[= warning =] "$container" 2>/dev/null' [= warning =]
+[% endif %]
+contain "$task" "$job"[= ' "${line[@]}"' if task_lines =] &
+[% endif %]
+[% include "slurm_templates/waiting.sh" %]
+[% if launched %]
+# The first process that failed has noted how.
+first=$run/tasks/.code.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}
+if [ "$code" != 0 ] && [ -L "$first" ]; then code=$(readlink "$first"); fi
+rm -f "$first"
+[% endif %]
+[% if retries %]
 
-[% if nodes > 1 %]
-srun --ntasks-per-node=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" \
+# The job starts itself again: on these exit codes only, and not more often than said, whoever else may start it again.
+retry() {
+  local used=0 which=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}
+  case $1 in [= retries.exit_codes | join(" | ") or "[1-9]*" =]) ;; *) return ;; esac
+  [ ! -s "$run/tasks/$task.retries" ] || read -r used <"$run/tasks/$task.retries"
+  if [ "$used" -ge [= retries.max =] ]; then
+    echo "exit code $1, and no retry is left of [= retries.max =]" >&2
+    return
+  fi
+  record "$task.retries" "$((used + 1))" || return
+  echo "exit code $1: starting again, retry $((used + 1)) of [= retries.max =]" >&2
+  # By its place in the array: the number of the last task is the whole array's too, and would start all tasks again.
+  if scontrol requeue "${which:-$SLURM_JOB_ID}"; then exit "$1"; fi
+  echo "Slurm did not start the job again; its own words are above" >&2
+}
+retry "$code"
 [% endif %]
-[= apptainer | word =] exec --no-eval[= ' --nv' if gpus =] --pwd "$PWD" "${mounts[@]}" "$image" \
-  /bin/sh "$run/program.sh" "$task" "$job"[= ' "${line[@]}"' if task_lines =] &
-container=$!
-# Slurm's warnings reach this shell: pass them on, and stay to note how the program ended.
-trap 'kill -TERM "$container" 2>/dev/null' TERM
-trap 'kill -INT "$container" 2>/dev/null' INT
-code=0
-wait "$container" || code=$?
-while kill -0 "$container" 2>/dev/null; do
-  code=0
-  wait "$container" || code=$?
-done
 finish "$code"

@@ -1,7 +1,7 @@
 # The image, once for everybody: the first task that finds it missing pulls it into the shared cache, the others wait for it.
 pull_image() {
   # Locks may hold on one node only, as some file systems are mounted: so each pull has a name of its own.
-  local part=${image%/*}/.${image##*/}.$SLURM_JOB_ID code=0
+  local part=${image%/*}/.${image##*/}.$SLURM_JOB_ID.${SLURM_PROCID:-0} code=0
   echo "pulling the image [= reference =] on $(hostname)" >&2
   TMPDIR=$scratch [= apptainer | word =] pull --disable-cache[% if plain_http %] --no-https[% endif %] "$part" [= reference | word =] >&2 || code=$?
   if [ "$code" != 0 ]; then

@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.config.sweeps import SweepFile
 from hpcdeploy.image import FileCopy, ImageSettings, Secret
-from hpcdeploy.job import After, Array, Bind, Code, Directives, Input
+from hpcdeploy.job import After, Array, Bind, Code, Directives, Input, Launcher, Retries, Signal
 from hpcdeploy.source import DefinitionSource, DockerfileSource, OciSource, PixiSource, Source, SpackSource
 
 ONLY_IMAGE = "default"
@@ -45,6 +45,12 @@ class JobSettings:
     array: Array | SweepFile | None = None
     throttle: int | None = None
     after: tuple[After, ...] | None = None
+    signal: Signal | None = None
+    requeue: bool | None = None
+    retries: Retries | None = None
+    tasks_per_node: int | None = None
+    launcher: Launcher | None = None
+    mpi: str | None = None
     workdir: str | None = None
     code: Code | Literal[False] | None = None
     inputs: tuple[Input, ...] = ()

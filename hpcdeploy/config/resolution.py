@@ -9,6 +9,7 @@ from hpcdeploy.config.directives import twins
 from hpcdeploy.config.files import read_sweep
 from hpcdeploy.config.found import found, joined
 from hpcdeploy.config.project import JobSettings, Project
+from hpcdeploy.config.shapes import check_shape
 from hpcdeploy.config.sweeps import SweepFile
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.image import ImageSettings
@@ -55,6 +56,7 @@ def resolve_job(project: Project, job_name: str | None, cluster_name: str | None
     job = _job(project, name, (project.defaults.get(cluster.name, NO_OPTIONS), own, options))
     _refuse_twins(job, cluster)
     _check_placeholders(job)
+    check_shape(job)
     return job
 
 
@@ -86,6 +88,12 @@ def _job(project: Project, name: str, places: tuple[JobSettings, ...]) -> Job:
         binds=_binds(places),
         array=_array(project, name, places),
         after=_last(place.after for place in places) or (),
+        signal=_last(place.signal for place in places),
+        requeue=_last(place.requeue for place in places),
+        retries=_last(place.retries for place in places),
+        tasks_per_node=_last(place.tasks_per_node for place in places),
+        launcher=_last(place.launcher for place in places),
+        mpi=_last(place.mpi for place in places),
         workdir=_last(place.workdir for place in places) or "",
         code=_code(places),
         inputs=tuple({given.destination: given for place in places for given in place.inputs}.values()),

@@ -9,10 +9,19 @@ from hpcdeploy.config.directives import htcondor_key, htcondor_value, slurm_key,
 from hpcdeploy.config.found import found
 from hpcdeploy.config.image_schema import COMMAND, ENVIRONMENT, IMAGE, LINE, SHELL_LINES
 from hpcdeploy.config.reading import Either, Key, Kind, Leaf, ListOf, MapOf, Table
+from hpcdeploy.config.shapes import (
+    AFTER,
+    RETRIES,
+    exit_code,
+    mpi_plugin,
+    parse_after,
+    parse_retries,
+    parse_signal,
+    retries,
+)
 from hpcdeploy.config.sweeps import parameter_name, sweep, sweep_file
 from hpcdeploy.config.sweeps import value as parameter_value
 from hpcdeploy.config.words import (
-    AFTER,
     ARRAY,
     BIND,
     array,
@@ -25,7 +34,6 @@ from hpcdeploy.config.words import (
     line,
     memory,
     name,
-    parse_after,
     parse_array,
     parse_bind,
     time,
@@ -34,6 +42,7 @@ from hpcdeploy.config.words import (
     whole,
 )
 from hpcdeploy.errors import ConfigError
+from hpcdeploy.job import Launcher
 
 
 def _host(value: object) -> str:
@@ -122,6 +131,14 @@ SWEEP = Table(
     ),
     sweep,
 )
+RETRIES_TABLE = Table(
+    (
+        Key(name="max", kind=Leaf(whole(1)), required=True),
+        Key(name="exit-codes", kind=ListOf(Leaf(exit_code), "a list of exit codes, such as [75]", least=1)),
+    ),
+    lambda values: retries(values["max"], values.get("exit-codes", ())),
+)
+RETRIES_KIND: Kind = Either({int: Leaf(retries), str: Leaf(parse_retries), dict: RETRIES_TABLE}, RETRIES)
 ARRAY_KIND: Kind = Either({int: Leaf(array), str: Leaf(parse_array), dict: ARRAY_TABLE}, ARRAY)
 
 
@@ -158,6 +175,12 @@ JOB = Table(
         Key(name="array", kind=ARRAY_KIND),
         Key(name="sweep", kind=SWEEP),
         Key(name="after", kind=AFTER_KIND),
+        Key(name="signal", kind=Leaf(parse_signal)),
+        Key(name="requeue", kind=Leaf(true_or_false)),
+        Key(name="retries", kind=RETRIES_KIND),
+        Key(name="tasks-per-node", kind=Leaf(whole(1))),
+        Key(name="launcher", kind=Leaf(choice(get_args(Launcher)))),
+        Key(name="mpi", kind=Leaf(mpi_plugin)),
         Key(name="workdir", kind=Leaf(cluster_path)),
         Key(name="code", kind=CODE),
         Key(name="inputs", kind=INPUTS),

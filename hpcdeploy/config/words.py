@@ -6,12 +6,11 @@ or the option and puts it in front.
 
 import re
 from collections.abc import Callable, Sequence
-from typing import cast, get_args
 
 from hpcdeploy.config.found import found
 from hpcdeploy.config.units import no_memory, no_time, parse_memory, parse_time
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.job import After, AfterKind, Array, Bind
+from hpcdeploy.job import Array, Bind
 from hpcdeploy.spelling import meant
 
 LARGEST = 10**9
@@ -21,7 +20,6 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 _RESERVED_VARIABLE = re.compile(r"(HPCDEPLOY_|APPTAINER|SINGULARITY)", re.IGNORECASE)
 
 BIND = 'one folder of the cluster as "SOURCE", "SOURCE:DESTINATION" or "SOURCE:DESTINATION:ro"'
-AFTER = 'the name of a job, or the id of a run, such as "prepare" or "afterany:prepare"'
 ARRAY = 'a number of tasks, or "0-99%10" for tasks 0 to 99, ten at once'
 
 
@@ -201,11 +199,3 @@ def parse_array(words: str) -> Array:
 def array(size: object, throttle: object = 0) -> Array:
     """Return an array of `size` tasks, at most `throttle` at once (0: no limit)."""
     return Array(size=whole(1)(size), throttle=whole(0)(throttle))
-
-
-def parse_after(words: str) -> After:
-    """Return what must end first in ``"NAME"`` or ``"afterok:NAME"``, ``"afterany:NAME"``, ``"afternotok:NAME"``."""
-    kind, colon, what = words.rpartition(":")
-    if colon and kind not in get_args(AfterKind):
-        raise ConfigError(f"found {found(words)}; expected {AFTER}, with afterok, afterany or afternotok before the colon")
-    return After(what=name(what), kind=cast("AfterKind", kind or "afterok"))

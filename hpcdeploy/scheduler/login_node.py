@@ -91,6 +91,7 @@ def submission(
         "tasks": run.tasks,
         "nodes": job.resources.nodes,
         "gpus": job.resources.gpus,
+        "torchrun": None,
         "end_of_job": f"HPCDEPLOY_END_{run.id.rpartition('-')[2]}",
         **placing_values(placements, mounts=can_mount(run.scheduler, cluster)),
         **words.job_values(job, cluster, run.id),

@@ -11,7 +11,7 @@ from hpcdeploy.run import Run, RunStatus
 from hpcdeploy.scheduler.login_node import Delivery, submission
 from hpcdeploy.store import Store
 
-PATIENCE = 120.0
+PATIENCE = 300.0
 
 
 def submit_job(

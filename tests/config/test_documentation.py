@@ -8,7 +8,7 @@ from hpcdeploy.config.documents import parse_document
 from hpcdeploy.config.files import load_project
 from hpcdeploy.config.image_schema import DOCKERFILE, IMAGE, PIXI, SECRET, SPACK, STEP_TABLE, USER
 from hpcdeploy.config.reading import Report, Table, read
-from hpcdeploy.config.schema import ARRAY_TABLE, BIND_TABLE, CLUSTER, JOB, PROJECT_FILE, SWEEP, WITH_RESOURCES
+from hpcdeploy.config.schema import ARRAY_TABLE, BIND_TABLE, CLUSTER, JOB, PROJECT_FILE, RETRIES_TABLE, SWEEP, WITH_RESOURCES
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
@@ -30,6 +30,7 @@ TABLES = {
     "A table in `inputs`": INPUT_TABLE,
     "A table in `array`": ARRAY_TABLE,
     "`sweep`": SWEEP,
+    "A table in `retries`": RETRIES_TABLE,
 }
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy.cluster import Cluster, HtcondorContainer, SchedulerName
-from hpcdeploy.job import After, Job, Predecessor
+from hpcdeploy.job import After, Array, Bind, Job, Predecessor, Resources, Retries, Signal
 from hpcdeploy.login_node import SHELL, read_answer
 from hpcdeploy.scheduler.login_node import Delivery, cancelling, following, listing, reading_logs, receiving, submission
 from tests.scheduler.samples import (
@@ -35,9 +35,25 @@ PREDECESSORS = (
 )
 PLAIN_AFTER = replace(PLAIN, after=(After(what="prepare"), After(what="clean", kind="afterany")))
 
+RANKS = Job(
+    name="ranks",
+    image="train",
+    command=("python", "-m", "ranks"),
+    resources=Resources(nodes=2, gpus=4, cpus=16, memory=65536, time=3600),
+    binds=(Bind(source="$TMPDIR/here", destination="/here"),),
+    signal=Signal(name="USR1", before=300),
+    retries=Retries(max=3, exit_codes=(75, 76)),
+    tasks_per_node=4,
+    mpi="pmix",
+    array=Array(size=2),
+)
+TORCHRUN = replace(RANKS, tasks_per_node=None, mpi=None, launcher="torchrun", retries=Retries(max=1), array=None)
+
 SUBMISSIONS: dict[str, tuple[SchedulerName, Job, Cluster, Delivery]] = {
     "slurm-plain": ("slurm", PLAIN, CLUSTER, CACHED),
     "slurm-train": ("slurm", TRAIN, SITE, DELIVERY),
+    "slurm-ranks": ("slurm", RANKS, CLUSTER, CACHED),
+    "slurm-torchrun": ("slurm", TORCHRUN, CLUSTER, CACHED),
     "htcondor-plain": ("htcondor", PLAIN, CLUSTER, LOOPBACK),
     "htcondor-train": ("htcondor", CONDOR_TRAIN, CLUSTER, DELIVERY),
     "slurm-sweep": ("slurm", SWEPT, CLUSTER, CACHED),
@@ -98,6 +114,20 @@ def test_shellcheck_has_nothing_to_say_of_the_job_itself(name: str) -> None:
     assert job.startswith("#!")
     # SC2016: a person's own words may look like a forgotten expansion; that they stay as they are is the point.
     checked = subprocess.run(["shellcheck", "--exclude=SC2016", "-"], input=job, text=True, capture_output=True, check=False)
+    assert checked.stdout == ""
+
+
+@pytest.mark.parametrize("name", ["slurm-ranks", "slurm-torchrun"])
+def test_shellcheck_has_nothing_to_say_of_what_runs_on_each_node(name: str) -> None:
+    text = scripts()[name]
+    begin = text.index("#!/bin/bash\n# One process")
+    checked = subprocess.run(
+        ["shellcheck", "-"],
+        input=text[begin : text.index("\nHPCDEPLOY_END", begin)],
+        text=True,
+        capture_output=True,
+        check=False,
+    )
     assert checked.stdout == ""
 
 

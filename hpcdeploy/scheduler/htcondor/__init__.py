@@ -18,7 +18,11 @@ JOB_TEMPLATE = "job.sub"
 
 def job_values(job: Job, cluster: Cluster, run_id: str) -> Mapping[str, object]:
     """Give what ``htcondor_templates/`` needs to write `job`."""
-    return {"commands": lines(with_inputs(commands(job, cluster, run_id), job, cluster)), "container": cluster.htcondor_container, "in_parts": False}
+    return {
+        "commands": lines(with_inputs(commands(job, cluster, run_id), job, cluster)),
+        "container": cluster.htcondor_container,
+        "in_parts": False,
+    }
 
 
 def follow_values() -> Mapping[str, object]:

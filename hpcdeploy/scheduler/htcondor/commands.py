@@ -6,6 +6,7 @@ from hpcdeploy.job import Job
 from hpcdeploy.scheduler.htcondor.containers import refuse_binds, with_container
 from hpcdeploy.scheduler.htcondor.gpus import gpu_commands
 from hpcdeploy.scheduler.htcondor.policy import policy_commands
+from hpcdeploy.scheduler.htcondor.shapes import refuse_shapes
 from hpcdeploy.scheduler.htcondor.submit_language import Command, one_line
 
 _MOST_AT_ONCE = 1000
@@ -40,6 +41,7 @@ def commands(job: Job, cluster: Cluster, run_id: str) -> list[Command]:
             f"job {job.name!r} waits for other runs (after): HTCondor knows that only inside of a DAG (condor_submit_dag); "
             "leave it out here, and submit this one when the other has ended: hpcdeploy wait RUN && hpcdeploy submit"
         )
+    refuse_shapes(job)
     lines: list[Command] = [("+HpcdeployRun", f'"{run_id}"'), ("batch_name", run_id)]
     lines.append(("request_cpus", str(wanted.cpus or 1)))
     lines += gpu_commands(job)

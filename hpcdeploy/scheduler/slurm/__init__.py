@@ -11,6 +11,7 @@ from hpcdeploy.scheduler.slurm import answers as slurm_answers
 from hpcdeploy.scheduler.slurm import reasons
 from hpcdeploy.scheduler.slurm.directives import directives, lines
 from hpcdeploy.scheduler.slurm.records import Record, read_records, settle
+from hpcdeploy.scheduler.slurm.shapes import shape_values
 
 JOB_TEMPLATE = "job.sh"
 
@@ -23,6 +24,7 @@ def job_values(job: Job, cluster: Cluster, run_id: str) -> Mapping[str, object]:
         "in_parts": job.array is not None,
         "throttle": job.array.throttle if job.array else 0,
         "dependency": str(dict(job.slurm).get("dependency", "")),
+        **shape_values(job),
     }
 
 

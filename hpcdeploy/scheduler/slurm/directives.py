@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from hpcdeploy.cluster import Cluster, GpuForm, MemoryForm
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import Array, Job, Resources
+from hpcdeploy.scheduler.slurm.shapes import is_launched, slurm_tasks
 
 Directive = tuple[str, str | None]
 """A long option of sbatch and its value; None where it takes none."""
@@ -35,19 +36,21 @@ def directives(job: Job, cluster: Cluster, run_id: str) -> list[Directive]:
     lines: list[Directive] = [("job-name", run_id), ("comment", f"hpcdeploy:{run_id}")]
     lines += [(option, value) for option, value in _sites(wanted) if value]
     lines.append(("nodes", str(wanted.nodes)))
-    if wanted.nodes > 1:
-        lines.append(("ntasks-per-node", "1"))
+    tasks = slurm_tasks(job)
+    if tasks and is_launched(job):
+        lines.append(("ntasks-per-node", str(tasks)))
     if wanted.cpus:
-        lines.append(("cpus-per-task", str(wanted.cpus)))
+        lines.append(("cpus-per-task", str(wanted.cpus // (tasks or 1))))
     _refuse_unsayable_gpus(job)
     lines += _gpus(wanted, cluster.gpu_form)
-    lines += _memory(wanted, cluster.memory_form)
+    lines += _memory(wanted, cluster.memory_form, tasks or 1)
     if wanted.disk:
         lines.append(("tmp", f"{wanted.disk}M"))
     if wanted.time:
         lines.append(("time", clock(wanted.time)))
     if job.array:
         lines.append(("array", _array(job.array)))
+    lines += _ends(job)
     if job.after:
         # Else a job whose turn can never come stays in the queue for ever (sbatch(1), --kill-on-invalid-dep).
         lines.append(("kill-on-invalid-dep", "yes"))
@@ -66,6 +69,18 @@ def clock(seconds: int) -> str:
     hours, minute = divmod(minutes, 60)
     day, hour = divmod(hours, 24)
     return f"{day}-{hour:02}:{minute:02}:{second:02}"
+
+
+def _ends(job: Job) -> list[Directive]:
+    """Say what is to happen before and after an end. ``B:``: to the job script only, which passes it on to the program."""
+    lines: list[Directive] = []
+    if job.signal:
+        lines.append(("signal", f"B:{job.signal.name}@{job.signal.before}"))
+    if job.requeue or job.retries:
+        lines.append(("requeue", None))
+    elif job.requeue is False:
+        lines.append(("no-requeue", None))
+    return lines
 
 
 def _sites(wanted: Resources) -> list[tuple[str, str | None]]:
@@ -106,14 +121,14 @@ def _gpus(wanted: Resources, form: GpuForm) -> list[Directive]:
             return [("gpus", f"{kind}{wanted.gpus * wanted.nodes}")]
 
 
-def _memory(wanted: Resources, form: MemoryForm) -> list[Directive]:
+def _memory(wanted: Resources, form: MemoryForm, tasks: int) -> list[Directive]:
     if wanted.memory is None:
         return []
     match form:
         case "mem":
             return [("mem", f"{wanted.memory}M")]
         case "mem-per-cpu":
-            return [("mem-per-cpu", f"{-(-wanted.memory // (wanted.cpus or 1))}M")]
+            return [("mem-per-cpu", f"{-(-wanted.memory // (wanted.cpus or tasks))}M")]
         case "mem-per-gpu" if wanted.gpus:
             return [("mem-per-gpu", f"{-(-wanted.memory // wanted.gpus)}M")]
         case "mem-per-gpu":

@@ -124,6 +124,7 @@ write_job() {
 export HPCDEPLOY_RUN=hello-0123456789
 export HPCDEPLOY_TASK="$1"
 export HPCDEPLOY_JOB_ID="$2"
+export HPCDEPLOY_RESTART="${HPCDEPLOY_RESTART:-0}"
 export HPCDEPLOY_IMAGE_SHA256=abababababababababababababababababababababababababababababababab
 # No command means the image's own run script.
 set -- /.singularity.d/runscript
@@ -218,8 +219,8 @@ answer() {
 # What has to be brought here first. Whoever brings it does it whole or not at all (receive.sh), so that being there is enough.
 needs=""
 need() {
-  local sha256=$1 size=$2 path=$3 what=$4 have
-  [ ! -e "$path" ] || return 0
+  local sha256=$1 size=$2 path=$3 what=$4 becomes=${5-} have
+  if [ -e "$path" ] || { [ -n "$becomes" ] && [ -e "$becomes" ]; }; then return 0; fi
   have=$(stat -c %s -- "${path%/*}/.$sha256.parcel" 2>/dev/null || echo 0)
   needs+="${needs:+, }{\"sha256\": \"$sha256\", \"path\": $(json "$path"), \"have\": $have}"
   say "$what is to be brought here: put it at $path ($size bytes, sha256 $sha256), and run this again"

@@ -71,6 +71,7 @@ write_job() {
 export HPCDEPLOY_RUN=sweep-0123456789
 export HPCDEPLOY_TASK="$3"
 export HPCDEPLOY_JOB_ID="$2"
+export HPCDEPLOY_RESTART="${HPCDEPLOY_RESTART:-0}"
 export HPCDEPLOY_IMAGE_SHA256=abababababababababababababababababababababababababababababababab
 # A value is what printf makes of it; the dot keeps line breaks at its end, which $( ) would drop.
 shift 3

@@ -73,7 +73,6 @@ run=$PWD
 part=${1-}
 task=$((${part#.} + SLURM_ARRAY_TASK_ID))
 job=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}
-image=${run%/runs/*}/images/abababababababababababababababababababababababababababababababab.sif
 
 # The logs of a later part bear its own numbers: they are given the task's.
 if [ -n "$part" ]; then
@@ -100,9 +99,14 @@ if [ "$owner" != "$job" ]; then
   exit 0
 fi
 
-record "$task.start" "$(date +%s) $SLURM_JOB_ID ${SLURMD_NODENAME:-$(hostname)}"
+# After a requeue this is the same run once more: what was noted of its end is true no longer.
+rm -f "$run/tasks/$task.end"
+started="$(date +%s) $SLURM_JOB_ID ${SLURMD_NODENAME:-$(hostname)}"
+record "$task.start" "$started"
+export HPCDEPLOY_RESTART=${SLURM_RESTART_COUNT:-0}
 finish() {
-  record "$task.end" "$(date +%s) $1"
+  # A node that was given up for lost may come back after the job was started again elsewhere: no end of that one is ours to note.
+  [ "$(cat "$run/tasks/$task.start")" != "$started" ] || record "$task.end" "$(date +%s) $1"
   exit "$1"
 }
 
@@ -111,14 +115,16 @@ unset PYTHONPATH PYTHONHOME PYTHONUSERBASE LD_PRELOAD
 # srun inherits --export=NONE from sbatch and would start the container with no environment at all (sbatch(1)).
 export SLURM_EXPORT_ENV=ALL
 
+# The task's own line: its number and its parameters, in plain signs only.
+IFS=' ' read -r -a line < <(sed -n "$((task + 1)){p;q}" "$run/parameters") || finish 1
+
+image=${run%/runs/*}/images/abababababababababababababababababababababababababababababababab.sif
 # Apptainer's temporary files and cache: on the node's own disk, outside $HOME, gone with the job.
 scratch=$(mktemp -d "${SLURM_TMPDIR:-${TMPDIR:-/tmp}}/hpcdeploy-XXXXXXXX") || finish 1
 trap 'rm -rf "$scratch"' EXIT
 mkdir "$scratch/cache"
 export APPTAINER_TMPDIR="$scratch" APPTAINER_CACHEDIR="$scratch/cache"
 
-# The task's own line: its number and its parameters, in plain signs only.
-IFS=' ' read -r -a line < <(sed -n "$((task + 1)){p;q}" "$run/parameters") || finish 1
 
 workdir="$run/output/$task"
 mkdir -p "$workdir" || finish 1
@@ -128,17 +134,19 @@ cd "$workdir" || finish 1
 field() { printf '"%s=%s"' "$1" "${2//\"/\"\"}"; }
 mounts=(--mount "type=bind,$(field source "$run"),$(field destination "$run")")
 
-apptainer exec --no-eval --pwd "$PWD" "${mounts[@]}" "$image" \
-  /bin/sh "$run/program.sh" "$task" "$job" "${line[@]}" &
+contain() { exec apptainer exec --no-eval --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$@"; }
+
+# Slurm's signals reach this shell: pass them on, and stay to note how the program ended.
+container=""
+trap 'signalled=yes; kill -TERM "$container" 2>/dev/null' TERM
+trap 'signalled=yes; kill -INT "$container" 2>/dev/null' INT
+contain "$task" "$job" "${line[@]}" &
 container=$!
-# Slurm's warnings reach this shell: pass them on, and stay to note how the program ended.
-trap 'kill -TERM "$container" 2>/dev/null' TERM
-trap 'kill -INT "$container" 2>/dev/null' INT
-code=0
-wait "$container" || code=$?
-while kill -0 "$container" 2>/dev/null; do
-  code=0
+# A signal ends the wait, not the program: wait again, else its exit code would be the signal's.
+while :; do
+  signalled="" code=0
   wait "$container" || code=$?
+  if [ -z "$signalled" ] || [ "$code" -le 128 ]; then break; fi
 done
 finish "$code"
 HPCDEPLOY_END_0123456789
@@ -150,6 +158,7 @@ HPCDEPLOY_END_0123456789
 export HPCDEPLOY_RUN=sweep-0123456789
 export HPCDEPLOY_TASK="$3"
 export HPCDEPLOY_JOB_ID="$2"
+export HPCDEPLOY_RESTART="${HPCDEPLOY_RESTART:-0}"
 export HPCDEPLOY_IMAGE_SHA256=abababababababababababababababababababababababababababababababab
 # A value is what printf makes of it; the dot keeps line breaks at its end, which $( ) would drop.
 shift 3

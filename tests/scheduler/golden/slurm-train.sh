@@ -126,7 +126,6 @@ run=$PWD
 part=${1-}
 task=$((${part#.} + SLURM_ARRAY_TASK_ID))
 job=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}
-image=${run%/runs/*}/images/abababababababababababababababababababababababababababababababab.sif
 
 # The logs of a later part bear its own numbers: they are given the task's.
 if [ -n "$part" ]; then
@@ -153,9 +152,14 @@ if [ "$owner" != "$job" ]; then
   exit 0
 fi
 
-record "$task.start" "$(date +%s) $SLURM_JOB_ID ${SLURMD_NODENAME:-$(hostname)}"
+# After a requeue this is the same run once more: what was noted of its end is true no longer.
+rm -f "$run/tasks/$task.end"
+started="$(date +%s) $SLURM_JOB_ID ${SLURMD_NODENAME:-$(hostname)}"
+record "$task.start" "$started"
+export HPCDEPLOY_RESTART=${SLURM_RESTART_COUNT:-0}
 finish() {
-  record "$task.end" "$(date +%s) $1"
+  # A node that was given up for lost may come back after the job was started again elsewhere: no end of that one is ours to note.
+  [ "$(cat "$run/tasks/$task.start")" != "$started" ] || record "$task.end" "$(date +%s) $1"
   exit "$1"
 }
 
@@ -165,11 +169,13 @@ unset PYTHONPATH PYTHONHOME PYTHONUSERBASE LD_PRELOAD
 # srun inherits --export=NONE from sbatch and would start the container with no environment at all (sbatch(1)).
 export SLURM_EXPORT_ENV=ALL
 
+image=${run%/runs/*}/images/abababababababababababababababababababababababababababababababab.sif
 # Apptainer's temporary files and cache: on the node's own disk, outside $HOME, gone with the job.
 scratch=$(mktemp -d "${SLURM_TMPDIR:-${TMPDIR:-/tmp}}/hpcdeploy-XXXXXXXX") || finish 1
 trap 'rm -rf "$scratch"' EXIT
 mkdir "$scratch/cache"
 export SINGULARITY_TMPDIR="$scratch" SINGULARITY_CACHEDIR="$scratch/cache"
+
 
 workdir="$run/output/$task"
 mkdir -p "$workdir" || finish 1
@@ -181,17 +187,19 @@ mounts=(--mount "type=bind,$(field source "$run"),$(field destination "$run")")
 mounts+=(--mount "type=bind,$(field source /data/common),$(field destination /data/common),ro")
 mounts+=(--mount "type=bind,$(field source "${SCRATCH:?is not set on this machine, but the path needs it: set it, or name another path}"'/data set'),$(field destination /data)")
 
-singularity exec --no-eval --nv --pwd "$PWD" "${mounts[@]}" "$image" \
-  /bin/sh "$run/program.sh" "$task" "$job" &
+contain() { exec singularity exec --no-eval --nv --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$@"; }
+
+# Slurm's signals reach this shell: pass them on, and stay to note how the program ended.
+container=""
+trap 'signalled=yes; kill -TERM "$container" 2>/dev/null' TERM
+trap 'signalled=yes; kill -INT "$container" 2>/dev/null' INT
+contain "$task" "$job" &
 container=$!
-# Slurm's warnings reach this shell: pass them on, and stay to note how the program ended.
-trap 'kill -TERM "$container" 2>/dev/null' TERM
-trap 'kill -INT "$container" 2>/dev/null' INT
-code=0
-wait "$container" || code=$?
-while kill -0 "$container" 2>/dev/null; do
-  code=0
+# A signal ends the wait, not the program: wait again, else its exit code would be the signal's.
+while :; do
+  signalled="" code=0
   wait "$container" || code=$?
+  if [ -z "$signalled" ] || [ "$code" -le 128 ]; then break; fi
 done
 finish "$code"
 HPCDEPLOY_END_0123456789
@@ -203,6 +211,7 @@ HPCDEPLOY_END_0123456789
 export HPCDEPLOY_RUN=train-0123456789
 export HPCDEPLOY_TASK="$1"
 export HPCDEPLOY_JOB_ID="$2"
+export HPCDEPLOY_RESTART="${HPCDEPLOY_RESTART:-0}"
 export HPCDEPLOY_IMAGE_SHA256=abababababababababababababababababababababababababababababababab
 export GREETING='it'"'"'s $5
 now'

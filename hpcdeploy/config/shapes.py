@@ -1,0 +1,109 @@
+"""The shape of a job: what waits for what, warnings, retries, processes. Single values, and what does not go together."""
+
+import re
+from typing import cast, get_args
+
+from hpcdeploy.config.found import found
+from hpcdeploy.config.units import parse_time
+from hpcdeploy.config.words import name, text, whole
+from hpcdeploy.errors import ConfigError
+from hpcdeploy.job import After, AfterKind, Job, Retries, Signal, SignalName
+
+AFTER = 'the name of a job, or the id of a run, such as "prepare" or "afterany:prepare"'
+SIGNAL = 'a signal and how long before the time limit it comes, such as "USR1@5 min", "USR1" or "5 min"'
+RETRIES = 'a number of retries, "3 on 75,76" for these exit codes only, or a table such as { max = 3, exit-codes = [75] }'
+
+_LATEST = 65535
+"""Seconds; sbatch(1), --signal."""
+
+
+def parse_after(words: object) -> After:
+    """Return what must end first in ``"NAME"`` or ``"afterok:NAME"``, ``"afterany:NAME"``, ``"afternotok:NAME"``."""
+    kind, colon, what = text(words).rpartition(":")
+    if colon and kind not in get_args(AfterKind):
+        raise ConfigError(f"found {found(words)}; expected {AFTER}, with afterok, afterany or afternotok before the colon")
+    return After(what=name(what), kind=cast("AfterKind", kind or "afterok"))
+
+
+def parse_signal(words: object) -> Signal:
+    """Return the warning in ``"USR1@5 min"``, ``"USR1"`` (a minute before, as in sbatch) or ``"5 min"`` (USR1)."""
+    match = re.fullmatch(r"(?:(?:SIG)?(?P<name>[A-Z][A-Z0-9]+)(?:@(?P<at>.+))?|(?P<only>[^@:A-Z]+))", text(words).strip())
+    if match is None:
+        raise ConfigError(f"found {found(words)}; expected {SIGNAL}")
+    known = get_args(SignalName)
+    if match["name"] and match["name"] not in known:
+        raise ConfigError(f"found the signal {match['name']}; expected one of {', '.join(known)}, as in {SIGNAL}")
+    time = match["at"] or match["only"]
+    before = parse_time(time) if time else Signal().before
+    if before > _LATEST:
+        raise ConfigError(
+            f"found {found(words)}; expected at most {_LATEST} s before the limit, which is what Slurm can say"
+        )
+    return Signal(name=cast("SignalName", match["name"] or Signal().name), before=before)
+
+
+def retries(most: object, exit_codes: tuple[int, ...] = ()) -> Retries:
+    """Return at most so many retries, on `exit_codes` only (none: on each but 0)."""
+    return Retries(max=whole(1)(most), exit_codes=tuple(dict.fromkeys(exit_codes)))
+
+
+def exit_code(value: object) -> int:
+    """Return an exit code that can be a failure's."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 255:
+        raise ConfigError(f"found {found(value)}; expected an exit code from 1 to 255")
+    return value
+
+
+def parse_retries(words: str) -> Retries:
+    """Return the retries in ``"3"`` or ``"3 on 75,76"``."""
+    match = re.fullmatch(r"([0-9]{1,9})(?: +on +([0-9]{1,9}(?: *, *[0-9]{1,9})*))?", words.strip())
+    if match is None:
+        raise ConfigError(f"found {found(words)}; expected {RETRIES}")
+    return retries(int(match[1]), tuple(exit_code(int(code)) for code in (match[2] or "").split(",") if code))
+
+
+def mpi_plugin(value: object) -> str:
+    """Return the name of a plugin of ``srun --mpi``; ``srun --mpi=list`` tells which a cluster has."""
+    words = text(value)
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", words) or words == "list":
+        raise ConfigError(
+            f'found {found(value)}; expected a plugin of srun --mpi, such as "pmix"; srun --mpi=list tells them'
+        )
+    return words
+
+
+def check_shape(job: Job) -> None:
+    """Refuse, with `ConfigError`, what does not go together in a job, before any scheduler sees it."""
+    limit, cpus, tasks = job.resources.time, job.resources.cpus, job.tasks_per_node or 1
+    if job.retries and job.requeue is False:
+        raise _clash(job, "retries start a task again, and requeue = false forbids that; leave one out")
+    if job.signal and limit and job.signal.before >= limit:
+        when = f"{job.signal.before} s before the time limit, which is {limit} s"
+        raise _clash(job, f"the signal is to come {when}; expected less than the limit")
+    if job.launcher == "torchrun":
+        _check_torchrun(job)
+    elif cpus and cpus % tasks:
+        raise _clash(job, f"{cpus} cpus on a node cannot be shared among {tasks} tasks; expected a multiple of {tasks}")
+    _check_directives(job)
+
+
+def _check_torchrun(job: Job) -> None:
+    if job.mpi:
+        raise _clash(job, "mpi is for what srun starts; torchrun brings its processes together itself")
+    if job.command and job.command[0].startswith("-"):
+        words = "torchrun starts the command as it stands; write its program first"
+        raise _clash(job, f'found {found(job.command[0])}; {words}, as in ["python", "-m", "train"]')
+
+
+def _check_directives(job: Job) -> None:
+    given = dict(job.slurm)
+    memory = [key for key in ("mem", "mem-per-cpu", "mem-per-gpu") if key in given]
+    if len(memory) > 1:
+        raise _clash(job, f"slurm asks for memory as {' and '.join(memory)}, which sbatch refuses; expected one")
+    # sbatch(1) of Slurm 26.05; those before it took both, and gave what the one said that they read last.
+    if "gpus-per-node" in given and re.search(r"(^|,)gpu\b", str(given.get("gres", ""))):
+        raise _clash(job, "slurm asks for GPUs as gres and gpus-per-node, which newer Slurms refuse; expected one")
+
+
+def _clash(job: Job, why: str) -> ConfigError:
+    return ConfigError(f"job {job.name}: {why}")

@@ -1,0 +1,30 @@
+image=${run%/runs/*}/images/[= sha256 =].sif
+# Apptainer's temporary files and cache: on the node's own disk, outside $HOME, gone with the job.
+scratch=$(mktemp -d "${SLURM_TMPDIR:-${TMPDIR:-/tmp}}/hpcdeploy-XXXXXXXX") || finish 1
+trap 'rm -rf "$scratch"' EXIT
+mkdir "$scratch/cache"
+export [= prefix =]_TMPDIR="$scratch" [= prefix =]_CACHEDIR="$scratch/cache"
+
+[% if in_job %]
+[% include "slurm_templates/pull.sh" %]
+
+[% endif %]
+
+workdir=[= workdir or ('"$run/output' ~ ('/$task' if array else '') ~ '"') =]
+mkdir -p "$workdir" || finish 1
+cd "$workdir" || finish 1
+
+# --mount, unlike --bind, can name every path: its fields are quoted as in CSV (apptainer exec --help).
+field() { printf '"%s=%s"' "$1" "${2//\"/\"\"}"; }
+mounts=(--mount "type=bind,$(field source "$run"),$(field destination "$run")")
+[% if workdir %]
+mounts+=(--mount "type=bind,$(field source "$PWD"),$(field destination "$PWD")")
+[% endif %]
+[% for bind in binds %]
+mounts+=(--mount "type=bind,$(field source [= bind.source | path =]),$(field destination [= bind.destination | path =])[= ',ro' if bind.read_only =]")
+[% endfor %]
+[% if mounted %]
+[% include "login_templates/places.sh" %]
+[% endif %]
+
+contain() { exec [= apptainer | word =] exec --no-eval[= ' --nv' if gpus =] --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$@"; }

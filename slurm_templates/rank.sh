@@ -1,0 +1,34 @@
+#!/bin/bash
+# One process of run [= run_id =], written by hpcdeploy [= version =]. srun starts this once for each, on the process's own node:
+# what is expanded here ($SLURM_PROCID, $SLURM_NODEID, folders of the node) is its own. Arguments: those of program.sh.
+set -u
+run=$PWD
+[% if array and not workdir %]
+task=$1
+[% endif %]
+finish() { exit "$1"; }
+
+[% include "slurm_templates/container.sh" %]
+
+[% if mpi %]
+# PMIx: the program meets Slurm's own server in a folder of the node.
+[ -z "${PMIX_SERVER_TMPDIR-}" ] ||
+  mounts+=(--mount "type=bind,$(field source "${PMIX_SERVER_TMPDIR%/}"),$(field destination "${PMIX_SERVER_TMPDIR%/}")")
+
+[% endif %]
+container=""
+trap 'signalled=yes; kill -TERM "$container" 2>/dev/null' TERM
+trap 'signalled=yes; kill -INT "$container" 2>/dev/null' INT
+contain "$@" &
+[% if warning %]
+# Who is to be warned, see job.sh.
+note=$run/tasks/.rank.$SLURM_JOB_ID.$SLURMD_NODENAME.$SLURM_LOCALID
+printf '%s\n' "$!" >"$note"
+[% endif %]
+[% include "slurm_templates/waiting.sh" %]
+[% if warning %]
+rm -f "$note"
+[% endif %]
+# The first to fail says the run's exit code: srun would give the highest, which those that it then ends may have.
+[ "$code" = 0 ] || ln -s "$code" "$run/tasks/.code.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}" 2>/dev/null
+finish "$code"

@@ -132,5 +132,11 @@ def test_every_task_of_an_array_has_its_place() -> None:
     assert told[99].state is State.PENDING
 
 
+def test_an_end_that_a_task_noted_before_it_was_requeued_is_no_end() -> None:
+    note = f"{RUN.id} 0 start 1790000100 12 node2\n{RUN.id} 0 end 1790000060 143\n"
+    assert state(answers("", None, note))[0] is State.UNKNOWN
+    assert state(answers("", f"12|NODE_FAIL|0:0|node2|1|2|{RUN.id}", note)) == (State.NODE_FAIL, None)
+
+
 def test_a_record_that_was_cut_off_by_a_full_disk_tells_nothing() -> None:
     assert state(answers("", None, f"{RUN.id} 0 end\n{RUN.id} 0 end  \n"))[0] is State.UNKNOWN

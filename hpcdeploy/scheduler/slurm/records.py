@@ -18,7 +18,8 @@ class Record:
 def read_records(text: str) -> dict[tuple[str, int | None], Record]:
     """Read the lines ``RUN TASK start|end|cancelled TIME ...`` by run and task; a cancelled run stands under task None.
 
-    A line that is not whole (the disk was full) tells nothing and is left out.
+    A line that is not whole (the disk was full) tells nothing and is left out; so does an end before the start: it is that of
+    an attempt before a requeue.
     """
     found: dict[tuple[str, int | None], Record] = {}
     for line in text.splitlines():
@@ -31,7 +32,8 @@ def read_records(text: str) -> dict[tuple[str, int | None], Record]:
                 found[run, int(task)] = replace(found.get((run, int(task)), Record()), ended=int(time), exit_code=int(code))
             case _:
                 continue
-    return found
+    stale = [place for place, record in found.items() if record.ended and record.started > record.ended]
+    return found | {place: replace(found[place], ended=0, exit_code=None) for place in stale}
 
 
 def settle(status: TaskStatus, record: Record) -> TaskStatus:

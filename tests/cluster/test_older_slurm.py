@@ -1,0 +1,140 @@
+"""States are right on Debian 12's Slurm, 22.05, too.
+
+That release has no Apptainer: a script that starts the program without a container takes its place. What is shown is how
+jobs are followed, not how they run.
+"""
+
+import hashlib
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hpcdeploy.cluster import Cluster
+from hpcdeploy.config.files import load_project
+from hpcdeploy.flows import follow
+from hpcdeploy.flows.cancel import cancel
+from hpcdeploy.flows.connections import Connections
+from hpcdeploy.job import Array, Job
+from hpcdeploy.lab import cluster as labs
+from hpcdeploy.lab.inside import inside
+from hpcdeploy.lab.settings import default_settings
+from hpcdeploy.lab.state import Lab
+from hpcdeploy.run import Run, RunStatus, State
+from hpcdeploy.scheduler import slurm
+from hpcdeploy.scheduler.login_node import Delivery
+from hpcdeploy.store import Store
+from tests.cluster.driving import PATIENCE, submit_job, wait_for
+
+IMAGE = b"no image: nothing opens it\n"
+DELIVERY = Delivery(sha256=hashlib.sha256(IMAGE).hexdigest())
+NO_CONTAINER = b"""#!/bin/sh
+while [ "$#" -gt 0 ]; do
+  case $1 in *.sif) shift; exec "$@" ;; esac
+  shift
+done
+"""
+PROGRAM = "case $HPCDEPLOY_TASK in 0) exit 0 ;; 1) exit 3 ;; *) exec sleep 600 ;; esac"
+
+
+@pytest.fixture(scope="module")
+def older(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Bring up a lab of Debian 12 whose Slurm forgets a job five seconds after its end."""
+    folder = tmp_path_factory.mktemp("older")
+    usual = default_settings()
+    settings = replace(
+        default_settings({"XDG_STATE_HOME": str(folder), "XDG_CACHE_HOME": str(usual.cache.parent.parent)}),
+        suite="bookworm",
+        base_image=False,
+        min_job_age=5,
+    )
+    try:
+        lab = labs.up(settings)
+        root = f"{lab.scratch}/hpcdeploy"
+        put(lab, f"{root}/images/{DELIVERY.sha256}.sif", IMAGE)
+        put(lab, f"{root}/apptainer", NO_CONTAINER)
+        assert inside(lab, ["chmod", "+x", f"{root}/apptainer"], user=lab.user).returncode == 0
+        yield lab
+    finally:
+        labs.down(settings)
+
+
+def put(lab: Lab, path: str, content: bytes) -> None:
+    line = f"mkdir -p {Path(path).parent} && cat > {path}"
+    assert inside(lab, ["sh", "-c", line], user=lab.user, stdin=content).returncode == 0
+
+
+@pytest.fixture
+def cluster(older: Lab, tmp_path: Path) -> Cluster:
+    environ = {"XDG_STATE_HOME": str(older.state.parent.parent), "HOME": str(tmp_path)}
+    found = load_project(tmp_path, environ, optional=True).clusters["lab"]
+    assert found.ssh_config == str(older.ssh_config)
+    return replace(found, apptainer=f"{older.scratch}/hpcdeploy/apptainer")
+
+
+def status_when(
+    run: Run, wanted: set[State], cluster: Cluster, connections: Connections, store: Store, *, task: int = 0
+) -> RunStatus:
+    until = time.monotonic() + PATIENCE
+    current = RunStatus(run=run, tasks=(), asked=0)
+    while time.monotonic() < until:
+        current = follow.status([current], lambda _: cluster, connections, store).statuses[0]
+        if current.tasks and current.tasks[task].state in wanted:
+            return current
+        time.sleep(0.5)
+    raise AssertionError(f"never came to be {wanted}; at last {current.tasks}")
+
+
+def test_it_is_slurm_22_05(older: Lab) -> None:
+    assert b"22.05" in inside(older, ["squeue", "--version"], user=older.user).stdout
+    assert older.schedulers == ("slurm",)
+
+
+def test_a_jobs_life_is_followed_from_its_hold_to_its_end(
+    older: Lab, cluster: Cluster, connections: Connections, store: Store
+) -> None:
+    job = Job(name="life", image="test", command=("sh", "-c", PROGRAM), array=Array(size=4), slurm=(("hold", True),))
+    run = submit_job(job, "slurm", cluster, DELIVERY, connections, store).run
+    held = status_when(run, {State.HELD}, cluster, connections, store)
+    assert {task.state for task in held.tasks} == {State.HELD}
+    assert "its owner holds it" in slurm.explain(held.tasks[0])
+    assert inside(older, ["scontrol", "release", run.job_id], user=older.user).returncode == 0
+    running = status_when(run, {State.RUNNING}, cluster, connections, store, task=3)
+    assert running.tasks[3].node in {"node1", "node2"}
+    assert running.tasks[3].started
+    # By tasks: 2 reaches its time limit, 3 is cancelled; 0 and 1 ended by themselves.
+    limited = ["scontrol", "update", f"JobId={run.job_id}_2", "TimeLimit=0-00:00:01"]
+    assert inside(older, limited).returncode == 0
+    assert inside(older, ["scancel", f"{run.job_id}_3"], user=older.user).returncode == 0
+    ended = wait_for(run, cluster, connections, store)
+    states = [State.COMPLETED, State.FAILED, State.TIMEOUT, State.CANCELLED]
+    assert [task.state for task in ended.tasks] == states
+    assert [task.exit_code for task in ended.tasks][:2] == [0, 3]
+    until = time.monotonic() + PATIENCE
+    while inside(older, ["scontrol", "show", "job", run.job_id], user=older.user).returncode == 0:
+        assert time.monotonic() < until, "Slurm does not forget"
+        time.sleep(1)
+    forgotten = follow.status([RunStatus(run=run, tasks=(), asked=0)], lambda _: cluster, connections, store)
+    assert [task.state for task in forgotten.statuses[0].tasks] == states
+
+
+def test_a_requeue_is_told_and_the_tasks_of_a_long_list_are_all_there(
+    older: Lab, cluster: Cluster, connections: Connections, store: Store
+) -> None:
+    job = Job(name="again", image="test", command=("sleep", "600"), slurm=(("requeue", True),))
+    run = submit_job(job, "slurm", cluster, DELIVERY, connections, store).run
+    status_when(run, {State.RUNNING}, cluster, connections, store)
+    assert inside(older, ["scontrol", "requeue", run.job_id], user=older.user).returncode == 0
+    [task] = status_when(run, {State.PENDING}, cluster, connections, store).tasks
+    assert task.restarts == 1
+    assert task.expected > 0
+    squares = [number * number for number in range(1, 40)]
+    line = f"cd $SCRATCH && sbatch --parsable --hold --array={','.join(map(str, squares))} --job-name=squares --wrap true"
+    made = inside(older, ["bash", "-lc", line], user=older.user).stdout.decode().strip()
+    sparse = replace(run, id="squares", job_id=made, tasks=squares[-1] + 1)
+    known = [RunStatus(run=sparse, tasks=(), asked=0)]
+    [told] = follow.status(known, lambda _: cluster, connections, store).statuses
+    assert [task.task for task in told.tasks if task.state is State.HELD] == squares
+    cancel([*known, RunStatus(run=run, tasks=(), asked=0)], lambda _: cluster, connections)

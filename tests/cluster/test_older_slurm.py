@@ -5,6 +5,7 @@ jobs are followed, not how they run.
 """
 
 import hashlib
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -118,6 +119,56 @@ def test_a_jobs_life_is_followed_from_its_hold_to_its_end(
         time.sleep(1)
     forgotten = follow.status([RunStatus(run=run, tasks=(), asked=0)], lambda _: cluster, connections, store)
     assert [task.state for task in forgotten.statuses[0].tasks] == states
+
+
+def asked_for(lab: Lab) -> dict[str, int]:
+    """Count the questions that the controller was asked, by their name (sdiag(1))."""
+    lines = inside(lab, ["sdiag"], user=lab.user).stdout.decode().splitlines()
+    found = [re.match(r"\s*(REQUEST_JOB\w*_INFO\w*)\s.*count:(\d+)", line) for line in lines]
+    return {match[1]: int(match[2]) for match in found if match}
+
+
+@pytest.mark.parametrize("count", [1, 30])
+def test_the_controller_is_asked_once_and_for_this_persons_jobs_only(
+    older: Lab, cluster: Cluster, connections: Connections, store: Store, count: int
+) -> None:
+    line = f"cd $SCRATCH; for i in $(seq {count}); do sbatch --parsable --hold --job-name=many-$i --wrap true; done"
+    numbers = inside(older, ["bash", "-lc", line], user=older.user).stdout.decode().split()
+    blank = Run(
+        id="", job="many", cluster="lab", scheduler="slurm", image="", sha256="", tasks=1, command=(), submitted=0
+    )  # fmt: skip
+    runs = [replace(blank, id=f"many-{place}", job_id=number) for place, number in enumerate(numbers, start=1)]
+    before = asked_for(older)
+    known = [RunStatus(run=run, tasks=(), asked=0) for run in runs]
+    asked = follow.status(known, lambda _: cluster, connections, store)
+    assert {one.state for one in asked.statuses} == {State.HELD}
+    more = {name: number - before.get(name, 0) for name, number in asked_for(older).items()}
+    assert {name: number for name, number in more.items() if number} == {"REQUEST_JOB_USER_INFO": 1}
+    inside(older, ["scancel", *numbers], user=older.user)
+
+
+def test_a_node_that_fails_is_not_the_jobs_fault_and_one_that_may_be_requeued_begins_anew(
+    older: Lab, cluster: Cluster, connections: Connections, store: Store
+) -> None:
+    sleeper = Job(name="node", image="test", command=("sleep", "600"), slurm=(("nodelist", "node2"),))
+    last, again = (
+        submit_job(
+            replace(sleeper, slurm=(*sleeper.slurm, (option, True))), "slurm", cluster, DELIVERY, connections, store
+        ).run
+        for option in ("no-requeue", "requeue")
+    )
+    for run in (last, again):
+        status_when(run, {State.RUNNING}, cluster, connections, store)
+    down = ["scontrol", "update", "NodeName=node2", "State=DOWN", "Reason=test"]
+    try:
+        assert inside(older, down).returncode == 0
+        [task] = status_when(last, {State.NODE_FAIL}, cluster, connections, store).tasks
+        assert "not its own fault" in slurm.explain(task)
+        [task] = status_when(again, {State.PENDING}, cluster, connections, store).tasks
+        assert task.restarts == 1
+    finally:
+        inside(older, ["scontrol", "update", "NodeName=node2", "State=RESUME"])
+    cancel([RunStatus(run=again, tasks=(), asked=0)], lambda _: cluster, connections)
 
 
 def test_a_requeue_is_told_and_the_tasks_of_a_long_list_are_all_there(

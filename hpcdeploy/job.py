@@ -1,5 +1,6 @@
 """What is to run: plain frozen values that say nothing of any scheduler's words."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -54,12 +55,14 @@ class Input:
 class Array:
     """Tasks ``0 .. size - 1``, at most ``throttle`` of them at once (0: as many as there is room for).
 
-    ``parameters`` has a row for each task of a sweep.
+    ``parameters`` has a row for each task of a sweep. ``numbers`` are those by which the program knows the tasks, where they
+    are not their own: in a run that repeats some tasks of another one.
     """
 
     size: int
     throttle: int = 0
     parameters: Parameters | None = None
+    numbers: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,3 +158,17 @@ class Job:
     inputs: tuple[Input, ...] = ()
     slurm: Directives = ()
     htcondor: Directives = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """The words by which a run was asked for, so that some of its tasks can be asked for again.
+
+    ``project`` is the project's folder, ``job`` the job's name there (None: its only one). ``options`` are those of the
+    command by the keys of ``[jobs.NAME]``, as they were given. ``array`` is what came of it all.
+    """
+
+    project: str
+    job: str | None = None
+    options: Mapping[str, object] = field(default_factory=dict)
+    array: Array | None = None

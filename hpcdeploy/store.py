@@ -12,10 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from hpcdeploy.errors import ConfigError, UnknownRunError
 from hpcdeploy.folders import state_folder
 from hpcdeploy.image import BuiltImage, PublishedImage
+from hpcdeploy.job import Array, Request
+from hpcdeploy.parameters import Parameters
 from hpcdeploy.parcel import Parcel
 from hpcdeploy.run import Run, RunStatus, State, TaskStatus
 
@@ -28,6 +31,9 @@ CREATE TABLE IF NOT EXISTS runs (
 CREATE INDEX IF NOT EXISTS runs_by_age ON runs (submitted);
 CREATE TABLE IF NOT EXISTS parcels (
     run TEXT PRIMARY KEY, parcels TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS requests (
+    run TEXT PRIMARY KEY, request BLOB NOT NULL
 );
 CREATE TABLE IF NOT EXISTS built (
     project TEXT NOT NULL, name TEXT NOT NULL, image TEXT NOT NULL, PRIMARY KEY (project, name)
@@ -69,8 +75,11 @@ class Store:
                 "or set XDG_STATE_HOME to another folder"
             ) from error
 
-    def add(self, run: Run, script: str, parcels: Sequence[Parcel] = ()) -> None:
-        """Note a run that is about to be submitted, with the very script that submits it, and what that may ask for."""
+    def add(self, run: Run, script: str, parcels: Sequence[Parcel] = (), request: Request | None = None) -> None:
+        """Note a run that is about to be submitted, with the very script that submits it, and what that may ask for.
+
+        `request` is how a person asked for the run.
+        """
         row = (run.id, run.cluster, run.scheduler, run.submitted, _run_text(run), script.encode("utf-8", "surrogateescape"))
         with self._open() as connection:
             connection.execute(
@@ -80,6 +89,9 @@ class Store:
                 connection.execute(
                     "INSERT INTO parcels VALUES (?, ?)", (run.id, json.dumps([asdict(parcel) for parcel in parcels]))
                 )
+            if request:
+                text = json.dumps(asdict(request)).encode()
+                connection.execute("INSERT INTO requests VALUES (?, ?)", (run.id, zlib.compress(text)))
 
     def knows(self, run_id: str) -> bool:
         """Tell whether a run of that very id is on record."""
@@ -96,6 +108,7 @@ class Store:
         with self._open() as connection:
             connection.execute("DELETE FROM runs WHERE id = ?", (run.id,))
             connection.execute("DELETE FROM parcels WHERE run = ?", (run.id,))
+            connection.execute("DELETE FROM requests WHERE run = ?", (run.id,))
 
     def learned(self, *statuses: RunStatus) -> None:
         """Note what is known of runs now."""
@@ -116,6 +129,15 @@ class Store:
         with self._open() as connection:
             row = connection.execute("SELECT parcels FROM parcels WHERE run = ?", (run.id,)).fetchone()
         return () if row is None else tuple(Parcel(**fields) for fields in json.loads(row[0]))
+
+    def request(self, run: Run) -> Request | None:
+        """Return how a person asked for the run, or None where that was not noted."""
+        with self._open() as connection:
+            row = connection.execute("SELECT request FROM requests WHERE run = ?", (run.id,)).fetchone()
+        if row is None:
+            return None
+        fields = json.loads(zlib.decompress(row[0]))
+        return Request(**{**fields, "array": _array(fields["array"])})
 
     def latest(self, *, most: int = 0, alive: bool = False) -> list[RunStatus]:
         """List runs with what was last known of each, the newest first; `most` of them (0: all), or only those not ended."""
@@ -211,6 +233,14 @@ def _tasks_text(tasks: Sequence[TaskStatus]) -> str:
             for task in tasks
         ]
     )
+
+
+def _array(fields: dict[str, Any] | None) -> Array | None:
+    if fields is None:
+        return None
+    table = fields["parameters"]
+    parameters = Parameters(names=tuple(table["names"]), rows=tuple(map(tuple, table["rows"]))) if table else None
+    return Array(**{**fields, "parameters": parameters, "numbers": tuple(fields["numbers"])})
 
 
 def _status(run: str, tasks: str, asked: int) -> RunStatus:

@@ -4,6 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from hpcdeploy.cluster import SchedulerName
     from hpcdeploy.flows.plan import Plan
     from hpcdeploy.flows.submit import Submitted
+    from hpcdeploy.job import Array
 
 JobName = Annotated[
     str | None, typer.Argument(metavar="[JOB]", help="A job of the project; none: its only one.", show_default=False)
@@ -42,7 +44,7 @@ def render(
     """Print the login-node script that would submit a job, and touch nothing: the very bytes that submit would send."""
     from hpcdeploy.cli.place import here
 
-    _print_script(_plan(here(), ctx, job, cluster, scheduler, run_id, options))
+    print_script(plan_job(here(), job, cluster, scheduler, run_id, as_settings(options, ctx.meta.get(META, ()))))
 
 
 @takes_job_options
@@ -65,44 +67,48 @@ def submit(
 
     place = here()
     if resume:
-        _print_submitted(_resume(place, resume), json=json)
+        print_submitted(_resume(place, resume), json=json)
         return
-    plan = _plan(place, ctx, job, cluster, scheduler, run_id, options, sends=not dry_run)
+    words = as_settings(options, ctx.meta.get(META, ()))
+    plan = plan_job(place, job, cluster, scheduler, run_id, words, sends=not dry_run)
     for note in plan.notes:
         show.say(note)
     if dry_run:
-        _print_script(plan)
+        print_script(plan)
         return
-    _print_submitted(_submit(place, plan), json=json)
+    print_submitted(submit_plan(place, plan), json=json)
 
 
-def _plan(
+def plan_job(
     place: "Place",
-    ctx: typer.Context,
     job: str | None,
     cluster: str | None,
     scheduler: str | None,
     run_id: str | None,
-    options: Mapping[str, Any],
+    words: Mapping[str, object],
     *,
+    array: "Array | None" = None,
     sends: bool = False,
 ) -> "Plan":
+    """Plan a run in the project of `place`; `words` are options by the keys of a job, `array` replaces what they say."""
     from hpcdeploy.config.options import read_options
     from hpcdeploy.flows.plan import plan
     from hpcdeploy.folders import state_folder
     from hpcdeploy.registry import asking
 
+    options = read_options(words)
     return plan(
         place.project,
         place.store,
         job,
         cluster,
         cast("SchedulerName | None", scheduler),
-        read_options(as_settings(options, ctx.meta.get(META, ()))),
+        replace(options, array=array) if array else options,
         resolve=asking.resolve,
         plain_http=asking.speaks_plain_http,
         run_id=run_id,
         now=time.time(),
+        words={name: value for name, value in words.items() if value not in (None, [], {}, ())},
         archives=state_folder(os.environ) / "code" if sends else None,
         allow=_is_meant if sends else lambda _surprise: True,
     )
@@ -113,7 +119,8 @@ def _is_meant(surprise: str) -> bool:
     return sys.stdin.isatty() and typer.confirm(f"{surprise}. Send all of it?", err=True)
 
 
-def _submit(place: "Place", plan: "Plan") -> "Submitted":
+def submit_plan(place: "Place", plan: "Plan") -> "Submitted":
+    """Submit what was planned."""
     from hpcdeploy.cli.place import connections
     from hpcdeploy.flows import submit as flow
 
@@ -125,6 +132,7 @@ def _submit(place: "Place", plan: "Plan") -> "Submitted":
             open_connections,
             place.store,
             parcels=plan.parcels,
+            request=plan.request,
             report=show.pass_on,
             carrying=show.transfer,
             overrides=place.project.root,
@@ -153,12 +161,14 @@ def _resume(place: "Place", name: str) -> "Submitted":
         )
 
 
-def _print_script(plan: "Plan") -> None:
+def print_script(plan: "Plan") -> None:
+    """Print the script, byte by byte."""
     sys.stdout.buffer.write(plan.script.encode("utf-8", "surrogateescape"))
     sys.stdout.buffer.flush()
 
 
-def _print_submitted(done: "Submitted", *, json: bool) -> None:
+def print_submitted(done: "Submitted", *, json: bool) -> None:
+    """Print the run's id, and tell a person the scheduler's own number."""
     from dataclasses import asdict
 
     if json:

@@ -87,6 +87,22 @@ def as_settings(options: Mapping[str, Any], command: Sequence[str]) -> dict[str,
     }
 
 
+def joined(first: Mapping[str, object], later: Mapping[str, object]) -> dict[str, object]:
+    """Join options given at two times: tables by name, binds one behind the other, of all else the later counts."""
+    both = dict(first)
+    for key, value in later.items():
+        if value in (None, [], {}, ()):
+            continue
+        before = both.get(key)
+        if isinstance(before, dict) and isinstance(value, dict):
+            both[key] = {**before, **value}
+        elif key == "binds" and isinstance(before, list) and isinstance(value, list):
+            both[key] = [*before, *value]
+        else:
+            both[key] = value
+    return both
+
+
 def _sweep(given: list[str] | None, file: str | None) -> dict[str, object]:
     """Write the options of a sweep as its table; a file is relative to the working folder, as on every command line."""
     grid = {name: list(parse_values(values)) for name, values in pairs(given, "--sweep").items()}

@@ -41,6 +41,8 @@ VERBS = {
     "wait": Verb(module="runs", attribute="wait"),
     "watch": Verb(module="watch", attribute="watch"),
     "logs": Verb(module="logs", attribute="logs"),
+    "results": Verb(module="tasks", attribute="results"),
+    "rerun": Verb(module="tasks", attribute="rerun", takes_command=True),
     "fetch": Verb(module="runs", attribute="fetch"),
     "cancel": Verb(module="runs", attribute="cancel"),
     "templates": Verb(module="templates", attribute="app"),

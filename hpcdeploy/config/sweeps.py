@@ -4,6 +4,7 @@ import csv
 import io
 import itertools
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -113,6 +114,18 @@ def parse_values(words: str) -> tuple[str, ...]:
         return tuple(next(csv.reader([text(words)], strict=True))) or ("",)
     except csv.Error as error:
         raise ConfigError(f"found {found(words)}; expected values with commas between them: {error}") from error
+
+
+def parse_tasks(words: str) -> tuple[int, ...]:
+    """Read the numbers of tasks in ``3,5-7``, as ``sbatch --array`` has them."""
+    tasks: list[int] = []
+    for part in words.split(","):
+        match = re.fullmatch(r"([0-9]{1,7})(?:-([0-9]{1,7}))?", part.strip())
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if last < first:
+            raise ConfigError(f"found {found(words)}; expected numbers of tasks, such as 3 or 3,5-7")
+        tasks += range(first, last + 1)
+    return tuple(tasks)
 
 
 def swept(parameters: Parameters, throttle: int = 0) -> Array:

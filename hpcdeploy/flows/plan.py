@@ -1,5 +1,6 @@
 """Plan: from the project's words to a run and the script that submits it. Nothing is written anywhere."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from hpcdeploy.flows.after import predecessors
 from hpcdeploy.flows.bringing import Allow, bring_along
 from hpcdeploy.flows.images import Resolve, SpeaksPlainHttp, delivery_of
 from hpcdeploy.flows.submit import plan_run
-from hpcdeploy.job import Job
+from hpcdeploy.job import Job, Request
 from hpcdeploy.parcel import Parcel
 from hpcdeploy.run import Run
 from hpcdeploy.scheduler.login_node import submission
@@ -24,13 +25,14 @@ class Plan:
     """All that a submission is: the run, where it goes, and the very script that makes it happen.
 
     ``parcels`` are the files that are brought there first, where they are not there already; ``notes`` say how large they
-    are.
+    are. ``request`` is what the record keeps of how the run was asked for.
     """
 
     run: Run
     job: Job
     cluster: Cluster
     script: str
+    request: Request
     parcels: tuple[Parcel, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -47,15 +49,16 @@ def plan(
     plain_http: SpeaksPlainHttp,
     run_id: str | None,
     now: float,
+    words: Mapping[str, object] | None = None,
     archives: Path | None = None,
     allow: Allow = lambda _surprise: True,
 ) -> Plan:
     """Decide what is to run and where, and render the script.
 
     `resolve` asks a registry what a reference stands for; it is asked only for an image that was not built here. `run_id`
-    names the run instead of a fresh id; `now` is in seconds since 1970. What the job brings along is packed into the
-    folder `archives`, where one is given; `allow` is asked where that is surprisingly large. Raises `ConfigError` for what
-    cannot be.
+    names the run instead of a fresh id; `now` is in seconds since 1970; `words` are `options` as they were given. What the
+    job brings along is packed into the folder `archives`, where one is given; `allow` is asked where that is surprisingly
+    large. Raises `ConfigError` for what cannot be.
     """
     cluster = choose_cluster(project, cluster_name)
     chosen = scheduler or cluster.schedulers[0]
@@ -81,8 +84,10 @@ def plan(
     run = replace(run, code_sha256=brought.code_sha256, code_commit=brought.commit, code_dirty=brought.dirty)
     placements = brought.placements
     after = predecessors(job, project, cluster, chosen, store)
+    request = Request(project=str(project.root), job=job_name, options=words or {}, array=job.array)
     return Plan(
         run=run,
+        request=request,
         job=job,
         cluster=cluster,
         script=submission(run, job, cluster, delivery, placements=placements, after=after, overrides=project.root),

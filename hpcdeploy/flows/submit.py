@@ -10,7 +10,7 @@ from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.errors import ConnectionLostError, HpcdeployError, SchedulerError, TransportError, UncertainSubmissionError
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.deliver import Carrying, deliver, silently
-from hpcdeploy.job import Job
+from hpcdeploy.job import Job, Request
 from hpcdeploy.login_node import SHELL, read_answer
 from hpcdeploy.parcel import Parcel
 from hpcdeploy.run import Run, new_run_id
@@ -58,6 +58,7 @@ def submit(
     store: Store,
     *,
     parcels: Sequence[Parcel] = (),
+    request: Request | None = None,
     report: Output = ignore_output,
     carrying: Carrying = silently,
     again: bool = False,
@@ -66,13 +67,14 @@ def submit(
     """Note `run`, run its `script` on the login node until it has answered, and note the job's id.
 
     What the script finds missing of `parcels` is brought, and the script run again. `report` takes what the scripts say to
-    people, `carrying` shows transfers; `again` says that the run, with its parcels, is on record already. Raises
+    people, `carrying` shows transfers; `again` says that the run, with its parcels, is on record already; `request`
+    is noted of a new one. Raises
     `SchedulerError` (refused), `UncertainSubmissionError` (the connection died in each attempt: submitting the same run
     again is safe), `TransportError` where not even the first connection could be made, or the parcels could not be brought
     to their end, and what `hpcdeploy.flows.deliver.deliver` raises.
     """
     if not again:
-        store.add(run, script, parcels)
+        store.add(run, script, parcels, request)
 
     def bring(needed: Sequence[Mapping[str, object]]) -> None:
         deliver(needed, parcels, cluster, connections, report=report, carrying=carrying, overrides=overrides)

@@ -216,10 +216,12 @@ def _place(cluster: Cluster, scheduler: SchedulerName) -> dict[str, object]:
 
 
 def _task_lines(array: Array | None) -> str:
-    """Write the lines that the tasks of a sweep are told; without parameters there are none."""
-    if array is None or array.parameters is None:
+    """Write the lines that the tasks are told; where each knows all by its own number there are none."""
+    if array is None or not (array.parameters or array.numbers):
         return ""
-    return "\n".join(task_line(task, array.parameters.of(task)) for task in range(array.size))
+    numbers = array.numbers or range(array.size)
+    rows = [array.parameters.of(task) for task in range(array.size)] if array.parameters else [{}] * array.size
+    return "\n".join(task_line(number, row) for number, row in zip(numbers, rows, strict=True))
 
 
 def _program(values: Mapping[str, object], parameters: Parameters | None, overrides: Path | None) -> str:

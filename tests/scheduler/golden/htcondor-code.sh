@@ -71,6 +71,7 @@ write_job() {
 export HPCDEPLOY_RUN=hello-0123456789
 export HPCDEPLOY_TASK="$1"
 export HPCDEPLOY_JOB_ID="$2"
+export HPCDEPLOY_RESTART="${HPCDEPLOY_RESTART:-0}"
 export HPCDEPLOY_IMAGE_SHA256=abababababababababababababababababababababababababababababababab
 # What HTCondor brought as archives is unpacked where the program looks for it. A program that is begun again in the same place
 # finds that done.

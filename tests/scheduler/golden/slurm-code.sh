@@ -90,7 +90,6 @@ set -u
 run=$PWD
 task=${SLURM_ARRAY_TASK_ID:-0}
 job=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}
-image=${run%/runs/*}/images/abababababababababababababababababababababababababababababababab.sif
 
 # Files appear whole or not at all.
 record() { printf '%s\n' "$2" >"$run/tasks/.$1.$SLURM_JOB_ID" && mv -f "$run/tasks/.$1.$SLURM_JOB_ID" "$run/tasks/$1"; }
@@ -107,9 +106,14 @@ if [ "$owner" != "$job" ]; then
   exit 0
 fi
 
-record "$task.start" "$(date +%s) $SLURM_JOB_ID ${SLURMD_NODENAME:-$(hostname)}"
+# After a requeue this is the same run once more: what was noted of its end is true no longer.
+rm -f "$run/tasks/$task.end"
+started="$(date +%s) $SLURM_JOB_ID ${SLURMD_NODENAME:-$(hostname)}"
+record "$task.start" "$started"
+export HPCDEPLOY_RESTART=${SLURM_RESTART_COUNT:-0}
 finish() {
-  record "$task.end" "$(date +%s) $1"
+  # A node that was given up for lost may come back after the job was started again elsewhere: no end of that one is ours to note.
+  [ "$(cat "$run/tasks/$task.start")" != "$started" ] || record "$task.end" "$(date +%s) $1"
   exit "$1"
 }
 
@@ -119,11 +123,13 @@ unset PYTHONPATH PYTHONHOME PYTHONUSERBASE LD_PRELOAD
 # srun inherits --export=NONE from sbatch and would start the container with no environment at all (sbatch(1)).
 export SLURM_EXPORT_ENV=ALL
 
+image=${run%/runs/*}/images/abababababababababababababababababababababababababababababababab.sif
 # Apptainer's temporary files and cache: on the node's own disk, outside $HOME, gone with the job.
 scratch=$(mktemp -d "${SLURM_TMPDIR:-${TMPDIR:-/tmp}}/hpcdeploy-XXXXXXXX") || finish 1
 trap 'rm -rf "$scratch"' EXIT
 mkdir "$scratch/cache"
 export SINGULARITY_TMPDIR="$scratch" SINGULARITY_CACHEDIR="$scratch/cache"
+
 
 workdir="$run/output"
 mkdir -p "$workdir" || finish 1
@@ -152,7 +158,7 @@ place() {
 }
 place code/abababababababababababababababababababababababababababababababab /code folder
 place inputs/efefefefefefefefefefefefefefefefefefefefefefefefefefefefefefefef 'data/it'"'"'s $5, -"x"' file
-# What was only there to be mounted on is no output. Nobody else has this folder.
+# What was only there to be mounted on is no output. Nobody else has this folder, but where the run has several processes.
 # shellcheck disable=SC2317
 clear_places() {
   local target
@@ -163,17 +169,19 @@ clear_places() {
 }
 trap 'rm -rf "$scratch"; clear_places' EXIT
 
-singularity exec --no-eval --pwd "$PWD" "${mounts[@]}" "$image" \
-  /bin/sh "$run/program.sh" "$task" "$job" &
+contain() { exec singularity exec --no-eval --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$@"; }
+
+# Slurm's signals reach this shell: pass them on, and stay to note how the program ended.
+container=""
+trap 'signalled=yes; kill -TERM "$container" 2>/dev/null' TERM
+trap 'signalled=yes; kill -INT "$container" 2>/dev/null' INT
+contain "$task" "$job" &
 container=$!
-# Slurm's warnings reach this shell: pass them on, and stay to note how the program ended.
-trap 'kill -TERM "$container" 2>/dev/null' TERM
-trap 'kill -INT "$container" 2>/dev/null' INT
-code=0
-wait "$container" || code=$?
-while kill -0 "$container" 2>/dev/null; do
-  code=0
+# A signal ends the wait, not the program: wait again, else its exit code would be the signal's.
+while :; do
+  signalled="" code=0
   wait "$container" || code=$?
+  if [ -z "$signalled" ] || [ "$code" -le 128 ]; then break; fi
 done
 finish "$code"
 HPCDEPLOY_END_0123456789
@@ -185,6 +193,7 @@ HPCDEPLOY_END_0123456789
 export HPCDEPLOY_RUN=hello-0123456789
 export HPCDEPLOY_TASK="$1"
 export HPCDEPLOY_JOB_ID="$2"
+export HPCDEPLOY_RESTART="${HPCDEPLOY_RESTART:-0}"
 export HPCDEPLOY_IMAGE_SHA256=abababababababababababababababababababababababababababababababab
 export HPCDEPLOY_CODE=/code
 # No command means the image's own run script.

@@ -1,0 +1,167 @@
+"""The verbs for the tasks of a run: ``results`` and ``rerun``."""
+
+import json as json_text
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hpcdeploy.cli import show
+from hpcdeploy.cli.command_line import META
+from hpcdeploy.cli.job import RunId, print_script, print_submitted, submit_plan
+from hpcdeploy.cli.job_options import as_settings, joined, takes_job_options
+from hpcdeploy.cli.runs import AsJson, OneRun
+
+if TYPE_CHECKING:
+    from hpcdeploy.cli.place import Place
+    from hpcdeploy.flows.plan import Plan
+    from hpcdeploy.flows.results import Result
+    from hpcdeploy.run import RunStatus
+
+_WIDEST = 40
+
+
+def results(
+    run: OneRun = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Only the tasks that ended, and not well.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    json: AsJson = False,
+) -> None:
+    """Show a run's tasks by their parameters: where each is, its exit code, how long it ran, and where."""
+    from hpcdeploy.cli.place import here
+    from hpcdeploy.errors import ConfigError
+    from hpcdeploy.flows import results as flow
+
+    if csv and json:
+        raise ConfigError("on the command line: found --csv and --json; expected one")
+    place = here()
+    status = _ask(place, run)
+    request = place.store.request(status.run)
+    found = [one for one in flow.results(status, request.array if request else None) if one.failed or not failed]
+    if json:
+        show.as_json([_as_values(one) for one in found])
+    elif csv:
+        sys.stdout.buffer.write(flow.as_csv(found).encode("utf-8", "surrogateescape"))
+        sys.stdout.buffer.flush()
+    elif found:
+        _print_table(found, repeats=bool(status.run.repeats))
+    else:
+        show.say(f"no task of run {status.run.id} has failed")
+
+
+@takes_job_options
+def rerun(
+    ctx: typer.Context,
+    run: OneRun = None,
+    task: Annotated[
+        list[str] | None,
+        typer.Option("--task", help='These tasks: "3,5-7"; again for more. None: those that failed.', show_default=False),
+    ] = None,
+    run_id: RunId = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the script, as render does, and touch nothing.")] = False,
+    json: AsJson = False,
+    **options: Any,  # noqa: ANN401 - the decorator gives each its type
+) -> None:
+    """Run the failed tasks of a run again, as a new run: with the project as it is now, and what these options change."""
+    from hpcdeploy.cli.place import here
+    from hpcdeploy.config.sweeps import parse_tasks
+    from hpcdeploy.flows.rerun import choose_tasks
+
+    place = here()
+    named = [number for words in task or [] for number in parse_tasks(words)]
+    words = as_settings(options, ctx.meta.get(META, ()))
+    status = _ask(place, run)
+    tasks = choose_tasks(status, named)
+    if not tasks:
+        show.say(f"nothing to run again: no task of run {status.run.id} has failed")
+        if json:
+            show.as_json(None)
+        return
+    origin, plan = _plan(place, status, tasks, words, run_id, sends=not dry_run)
+    for note in plan.notes:
+        show.say(note)
+    if dry_run:
+        print_script(plan)
+        return
+    show.say(f"running again {len(tasks)} of {status.run.tasks} tasks of run {status.run.id}")
+    print_submitted(submit_plan(origin, plan), json=json)
+
+
+def _ask(place: "Place", name: str | None) -> "RunStatus":
+    from hpcdeploy.cli.place import connections
+    from hpcdeploy.errors import TransportError, UncertainSubmissionError
+    from hpcdeploy.flows import follow
+
+    known = place.store.find([name] if name else [])
+    if not known[0].run.job_id:
+        unsure = known[0].run.id
+        raise UncertainSubmissionError(
+            f"nobody knows yet whether {unsure} was submitted; run 'hpcdeploy submit --resume {unsure}' first"
+        )
+    with show.terminal_as_it_was(), connections() as open_connections:
+        asked = follow.status(known, place.cluster, open_connections, place.store, overrides=place.project.root)
+    if asked.failures:
+        raise TransportError("the cluster could not be asked: " + "; ".join(asked.failures))
+    return asked.statuses[0]
+
+
+def _plan(
+    place: "Place", status: "RunStatus", tasks: Sequence[int], words: dict[str, object], run_id: str | None, *, sends: bool
+) -> tuple["Place", "Plan"]:
+    """Plan the new run out of the words of the old one, and return the place where those were said."""
+    from dataclasses import replace
+
+    from hpcdeploy.cli.job import plan_job
+    from hpcdeploy.cli.place import Place
+    from hpcdeploy.errors import ConfigError
+    from hpcdeploy.flows.rerun import repeated, request_of
+
+    request = request_of(status.run, place.store)
+    if words["sweep"] or words["array"]:
+        raise ConfigError(f"on the command line: rerun repeats tasks of run {status.run.id}; for others, use submit")
+    origin = Place(Path(request.project))
+    if not origin.folder.is_dir():
+        raise ConfigError(f"run {status.run.id} was submitted from {request.project}, which is not there any more")
+    array = repeated(request.array, tasks)
+    before = {key: value for key, value in request.options.items() if key not in {"array", "sweep"}}
+    both = joined(before, words)
+    plan = plan_job(origin, request.job, status.run.cluster, status.run.scheduler, run_id, both, array=array, sends=sends)
+    if array is None and plan.job.array:
+        raise ConfigError(f"job {plan.job.name} has many tasks now, and run {status.run.id} was one; use submit")
+    return origin, replace(plan, run=replace(plan.run, repeats=status.run.id))
+
+
+def _print_table(found: "Sequence[Result]", *, repeats: bool) -> None:
+    from hpcdeploy.flows.results import clock
+
+    names = tuple(found[0].parameters)
+    show.table(
+        ("TASK", *(("OF TASK",) if repeats else ()), *map(_cell, names), "STATE", "EXIT", "TIME", "NODE"),
+        [
+            (
+                str(one.task),
+                *((str(one.number),) if repeats else ()),
+                *map(_cell, one.parameters.values()),
+                one.state.value,
+                "-" if one.exit_code is None else str(one.exit_code),
+                clock(one.seconds),
+                one.node or "-",
+            )
+            for one in found
+        ],
+    )
+
+
+def _cell(value: str) -> str:
+    """Write a value for a table: on one line, cut where it is long; the other forms have it whole."""
+    if not value.isprintable() or not value:
+        value = json_text.dumps(value)
+    return value if len(value) <= _WIDEST else value[: _WIDEST - 1] + "…"
+
+
+def _as_values(one: "Result") -> dict[str, object]:
+    from dataclasses import asdict
+
+    return {**asdict(one), "state": one.state.value}

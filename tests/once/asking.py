@@ -9,7 +9,8 @@ from hpcdeploy.lab.state import Lab
 
 _QUESTIONS = {
     "slurm": "squeue --noheader --states=all --user=$USER --format='%j %F'; "
-    "sacct --noheader --allocations --parsable2 --delimiter=' ' --format=JobName,JobID --starttime=now-2hours",
+    "sacct --noheader --allocations --parsable2 --delimiter=' ' --format=JobName,JobID --starttime=now-2hours || "
+    "sacct 2>&1 | grep -q 'is disabled'",
     "htcondor": "condor_q -nobatch -autoformat HpcdeployRun ClusterId; "
     "condor_history -since 'EnteredCurrentStatus < time() - 7200' -autoformat HpcdeployRun ClusterId",
 }

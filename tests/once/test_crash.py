@@ -1,0 +1,65 @@
+"""A controller that crashes or forgets, in a lab of this test's own: what is gone is said, and nothing is run again."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hpcdeploy.config.files import load_project
+from hpcdeploy.lab import cluster as labs
+from hpcdeploy.lab.inside import inside
+from hpcdeploy.lab.settings import default_settings
+from tests.once.conftest import Place, place_in
+from tests.once.test_answers import call, folder_of, jobs_of, on_login_node
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Place]:
+    """Bring up a lab without accounting, whose Slurm forgets a job two seconds after its end."""
+    settings = replace(
+        default_settings({"XDG_STATE_HOME": str(tmp_path), "XDG_CACHE_HOME": str(default_settings().cache.parent.parent)}),
+        accounting=False,
+        min_job_age=2,
+        base_image=False,
+    )
+    lab = labs.up(settings)
+    environ = {"XDG_STATE_HOME": str(tmp_path), "HOME": str(tmp_path)}
+    yield place_in(lab, load_project(tmp_path, environ, optional=True).clusters["lab"], f"{lab.scratch}/once")
+    labs.down(settings)
+
+
+def crash(place: Place) -> None:
+    """Kill the controller, and start it again."""
+    start = "setsid runuser -u slurm -- /usr/sbin/slurmctld </dev/null >/dev/null 2>&1"
+    again = f"kill -KILL $(cat /run/slurm/slurmctld.pid) && {start}"
+    ready = "for _ in $(seq 100); do scontrol ping | grep -q UP && exit 0; sleep 0.2; done; exit 1"
+    assert inside(place.lab, ["bash", "-c", f"{again}; {ready}"], timeout=60).returncode == 0
+
+
+@pytest.mark.usefixtures("lab")  # so that the root file system is made once
+def test_a_job_that_a_crash_lost_is_said_and_one_that_ran_long_ago_is_not_run_again(own: Place) -> None:
+    ran = own.planned("slurm", held=False)
+    job = call(own, ran).job
+    gone = f"for _ in $(seq 300); do scontrol show job {job} >/dev/null 2>&1 || exit 0; sleep 0.2; done; exit 1"
+    on_login_node(own, gone)
+    assert on_login_node(own, f"ls {folder_of(own, ran)}/tasks") != ""
+    again = call(own, ran, "again")
+    assert again.already, again.words
+    assert again.job == job
+
+    lost = own.planned("slurm")
+    for _ in range(8):
+        job = call(own, lost).job
+        crash(own)
+        if not jobs_of(own, lost):
+            break
+        assert call(own, lost, "again").already, "the controller had had time to note it"
+        lost = own.planned("slurm")
+    said = call(own, lost, "again")
+    assert said.code == 12
+    assert f"knows nothing of this run's job {job}" in said.words
+
+    other = call(own, own.planned("slurm"))
+    assert other.job == job, "Slurm gives the number to the next job"
+    assert call(own, lost, "again").code == 12

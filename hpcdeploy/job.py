@@ -136,7 +136,8 @@ class Job:
     ``requeue`` says whether the site may start it again; None leaves that to the site. ``tasks_per_node`` processes run on
     each node, started by ``launcher``, with the MPI plugin ``mpi`` of srun; None: one, and srun where there are several.
     ``image`` is the name of an image in the project, a path to a ``.sif``, or an ``oras://`` reference. ``code`` and
-    ``inputs`` are brought along from this machine.
+    ``inputs`` are brought along from this machine; ``outputs`` are patterns of files in the working folder that are to come
+    home, all where it is empty.
     """
 
     name: str
@@ -156,6 +157,7 @@ class Job:
     workdir: str = ""
     code: Code | None = None
     inputs: tuple[Input, ...] = ()
+    outputs: tuple[str, ...] = ()
     slurm: Directives = ()
     htcondor: Directives = ()
 

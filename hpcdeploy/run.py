@@ -83,9 +83,9 @@ class Run:
     a site's limit makes several jobs of a run, it is all their numbers with commas between, and ``part`` the number of tasks
     in each but the last (0: one job). ``repeats`` is the id of the run some of whose tasks this one repeats.
     ``tasks`` is how many there are; ``folder`` is the run's folder on the cluster. ``sha256`` is the image's.
-    ``submitted`` is in seconds since 1970. ``workdir`` and ``outputs`` are the job's: where its files are, and which come home.
-    ``code_sha256`` is the snapshot of the code that it runs, ``code_commit`` the commit that git said, ``code_dirty`` that the
-    files differed from it.
+    ``submitted`` is in seconds since 1970. ``workdir`` and ``outputs`` are the job's: where its files are, and which come
+    home. ``code_sha256`` is the snapshot of the code that it runs, ``code_commit`` the commit that git said, ``code_dirty``
+    that the files differed from it.
     """
 
     id: str

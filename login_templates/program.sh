@@ -37,4 +37,8 @@ set -- [= (command or ('/.singularity.d/runscript',)) | words =]
 set -- torchrun --nnodes="$SLURM_JOB_NUM_NODES" --node_rank="$SLURM_NODEID" --nproc_per_node=[= torchrun =] \
   --master_addr="$MASTER_ADDR" --master_port="$MASTER_PORT" --no_python "$@"
 [% endif %]
+[% if run_id and gathering %]
+[% include "login_templates/gather.sh" %]
+[% else %]
 exec "$@"
+[% endif %]

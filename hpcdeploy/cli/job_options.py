@@ -49,6 +49,7 @@ _OPTIONS: dict[str, Any] = {
     "workdir": _option(str, "-D", "--workdir", words="The working folder on the cluster."),
     "code": _option(str, "--code", words="The folder of your code to bring along."),
     "no_code": _option(bool, "--no-code", words="Bring no code, whatever the job says."),
+    "outputs": _option(list[str], "--outputs", words="What comes home, a pattern: 'plots/*.png'; again for more."),
     "input": _option(list[str], "--input", words="A file or folder to bring along, SRC[:PLACE]; again for more."),
     "slurm": _option(list[str], "--slurm", words="Any option of sbatch, KEY[=VALUE]; again for more."),
     "htcondor": _option(list[str], "--htcondor", words="Any submit command, KEY=VALUE; again for more."),

@@ -130,6 +130,7 @@ _TWINS: Mapping[SchedulerName, Mapping[str, tuple[str, ...]]] = {
         "disk": ("request_disk",),
         "time": ("allowed_execute_duration",),
         "account": ("accounting_group",),
+        "outputs": ("transfer_output_files",),
     },
 }
 

@@ -54,6 +54,7 @@ class JobSettings:
     workdir: str | None = None
     code: Code | Literal[False] | None = None
     inputs: tuple[Input, ...] = ()
+    outputs: tuple[str, ...] | None = None
     slurm: Directives = ()
     htcondor: Directives = ()
 

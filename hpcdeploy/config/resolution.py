@@ -96,6 +96,7 @@ def _job(project: Project, name: str, places: tuple[JobSettings, ...]) -> Job:
         mpi=_last(place.mpi for place in places),
         workdir=_last(place.workdir for place in places) or "",
         code=_code(places),
+        outputs=_last(place.outputs for place in places) or (),
         inputs=tuple({given.destination: given for place in places for given in place.inputs}.values()),
         slurm=_directives(places, "slurm"),
         htcondor=_directives(places, "htcondor"),

@@ -4,7 +4,7 @@ import re
 from typing import Any, get_args
 
 from hpcdeploy.cluster import GpuForm, HtcondorContainer, ImageRoute, MemoryForm, SchedulerName
-from hpcdeploy.config.bringing import CODE, INPUTS
+from hpcdeploy.config.bringing import CODE, INPUTS, OUTPUTS
 from hpcdeploy.config.directives import htcondor_key, htcondor_value, slurm_key, slurm_value
 from hpcdeploy.config.found import found
 from hpcdeploy.config.image_schema import COMMAND, ENVIRONMENT, IMAGE, LINE, SHELL_LINES
@@ -184,6 +184,7 @@ JOB = Table(
         Key(name="workdir", kind=Leaf(cluster_path)),
         Key(name="code", kind=CODE),
         Key(name="inputs", kind=INPUTS),
+        Key(name="outputs", kind=OUTPUTS),
     ),
     _array_or_sweep,
 )

@@ -47,6 +47,7 @@ def plan_run(job: Job, cluster: Cluster, scheduler: SchedulerName, delivery: Del
         command=job.command,
         submitted=int(now),
         workdir=job.workdir,
+        outputs=job.outputs,
     )
 
 

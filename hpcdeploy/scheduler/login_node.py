@@ -93,7 +93,7 @@ def submission(
         "gpus": job.resources.gpus,
         "torchrun": None,
         "end_of_job": f"HPCDEPLOY_END_{run.id.rpartition('-')[2]}",
-        **placing_values(placements, mounts=can_mount(run.scheduler, cluster)),
+        **placing_values(placements, job.outputs, mounts=can_mount(run.scheduler, cluster)),
         **words.job_values(job, cluster, run.id),
     }
     folder = f"{run.scheduler}_templates"

@@ -36,11 +36,16 @@ def parcel_path(sha256: str, *, is_folder: bool, is_code: bool, mounts: bool) ->
     return f"{folder}/{sha256}{('.tar' if mounts else '.archive') if is_folder else ''}"
 
 
-def placing_values(placements: Sequence[Placement], *, mounts: bool) -> dict[str, object]:
-    """Give what the templates need to bring `placements` to their places; every word is quoted already."""
+def placing_values(placements: Sequence[Placement], outputs: Sequence[str], *, mounts: bool) -> dict[str, object]:
+    """Give what the templates need to bring `placements` to their places, and `outputs` back; every word is quoted already.
+
+    Where nothing is mounted, what the program makes lies on the worker alone, and has to be gathered there.
+    """
     code = next((one.place for one in placements if one.is_code), None)
     unpacked = [one.parcel.becomes for one in placements if one.parcel.becomes]
     return {
+        "gathering": () if mounts else tuple(map(shell.word, outputs)),
+        "places": tuple(shell.word(one.place) for one in placements),
         "code_place": "" if code is None else shell.word(code) if code.startswith("/") else f'"$PWD"/{shell.word(code)}',
         "unpacked": tuple(shell.word(path) for path in dict.fromkeys(unpacked)),
         "mounted": tuple(

@@ -12,6 +12,7 @@ import pytest
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.flows.bringing import bring_along
 from hpcdeploy.flows.connections import Connections
+from hpcdeploy.flows.fetch import fetch
 from hpcdeploy.flows.submit import Submitted, plan_run, submit
 from hpcdeploy.job import Array, Code, Input, Job
 from hpcdeploy.lab.inside import inside
@@ -146,6 +147,65 @@ def test_a_relative_place_is_the_same_on_both_and_code_cannot_be_written_to_on_s
     for task in range(2):
         said = output_of(status, cluster, connections, task)
         assert said == ("#!/bin/sh\n1\n" if scheduler == "slurm" else "#!/bin/sh\n0\n")
+
+
+MAKE = """
+import os
+for name in ("model.pt", "plots/a b.png", "plots/deep/c.png", "plots/d.txt", "$x/-dash", ".hidden", "other", "it's\\n"):
+    os.makedirs(os.path.dirname(name) or ".", exist_ok=True)
+    open(name, "w").write(name)
+os.symlink("model.pt", "latest")
+os.symlink("plots", "link to a folder")
+raise SystemExit(3)
+"""
+
+
+EVERY = {"model.pt", "plots/a b.png", "plots/deep/c.png", "plots/d.txt", "$x/-dash", "other", "it's\n", "latest"}
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("tasks", "workdir", "outputs", "expected"),
+    [
+        (0, "", ("model.pt", "plots/*.png", "missing*"), {"model.pt", "plots/a b.png"}),
+        (0, f"$SCRATCH/{ROOT}/work", ("m*", "plots", "$x", "it's*", "l*t"), EVERY - {"other"}),
+        (2, "", ("*",), EVERY),
+    ],
+)
+def test_the_outputs_that_a_job_names_come_home_though_it_failed(
+    scheduler: SchedulerName,
+    tasks: int,
+    workdir: str,
+    outputs: tuple[str, ...],
+    expected: set[str],
+    project: Path,
+    lab: Lab,
+    cluster: Cluster,
+    delivery: Delivery,
+    connections: Connections,
+    store: Store,
+    tmp_path: Path,
+) -> None:
+    inside(lab, ["sh", "-c", f"rm -rf {lab.scratch}/{ROOT}/work; mkdir -p {lab.scratch}/{ROOT}/work"], user=lab.user)
+    job = Job(
+        name="outputs",
+        image="test",
+        command=("python3", "-c", MAKE),
+        code=Code(destination="brought"),
+        outputs=outputs,
+        workdir=workdir,
+        array=Array(size=tasks) if tasks else None,
+    )
+    done, _ = send(job, project, scheduler, cluster, delivery, connections, store)
+    status = wait_for(done.run, cluster, connections, store)
+    assert {task.exit_code for task in status.tasks} == {3}, output_of(status, cluster, connections)
+    fetched = fetch(status.run, tmp_path / "home", cluster, connections)
+    home = tmp_path / "home" / "output"
+    for folder in [home / str(task) for task in range(tasks)] if tasks else [home]:
+        there = {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()}
+        assert there - {"link to a folder"} == expected
+        assert all((folder / name).read_text() in {name, "model.pt"} for name in expected)
+    assert (tmp_path / "home" / "logs" / "0.out") in fetched.files
 
 
 @BOTH

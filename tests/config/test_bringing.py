@@ -113,3 +113,12 @@ def test_a_pattern_that_leads_out_or_means_two_things_is_refused(said: object) -
 def test_a_place_is_plain(said: str) -> None:
     with pytest.raises(ConfigError, match="expected"):
         place(said)
+
+
+def test_outputs_of_the_later_place_win_and_contradict_htcondors_own_list(tmp_path: Path) -> None:
+    known = project(tmp_path, 'outputs = ["model.pt", "plots/"]')
+    assert resolve_job(known, "train", "hpc").outputs == ("model.pt", "plots")
+    assert resolve_job(known, "train", "hpc", settings(outputs=["*"])).outputs == ("*",)
+    both = 'outputs = ["a"]\nhtcondor = { transfer_output_files = "a" }\n[clusters.hpc]\nscheduler = "htcondor"'
+    with pytest.raises(ConfigError, match=r"outputs and htcondor.transfer_output_files ask for the same; expected one"):
+        resolve_job(project(tmp_path, both.replace("[clusters.hpc]", "[clusters.other]")), "train", "other")

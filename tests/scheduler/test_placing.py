@@ -10,13 +10,19 @@ import pytest
 from hpcdeploy.job import Code, Input
 from hpcdeploy.parcel import Parcel
 from hpcdeploy.scheduler.htcondor.submit_language import Command
-from hpcdeploy.scheduler.htcondor.transfer import with_inputs
+from hpcdeploy.scheduler.htcondor.transfer import with_inputs, with_outputs
 from hpcdeploy.scheduler.login_node import submission
 from hpcdeploy.scheduler.placing import Placement, can_mount, parcel_path
 from tests.scheduler.samples import CACHED, CLUSTER, PLAIN, SHA256, SITE, run_of
 
 GOLDEN = Path(__file__).parent / "golden"
-BRINGS = replace(PLAIN, code=Code(), inputs=(Input(source="d", destination="d"),), command=("python", "/code/train.py"))
+BRINGS = replace(
+    PLAIN,
+    code=Code(),
+    inputs=(Input(source="d", destination="d"),),
+    outputs=("model.pt", "it's/plot *.png"),
+    command=("python", "/code/train.py"),
+)
 SHARED = replace(SITE, htcondor_container="apptainer")
 MOUNTED = (
     Placement(
@@ -110,6 +116,15 @@ def test_htcondor_sends_what_is_brought_beside_what_it_was_told_to_send(said: li
     assert with_inputs(said, BRINGS, CLUSTER)[-1] == ("transfer_input_files", expected)
     assert with_inputs(said, PLAIN, CLUSTER) == said
     assert with_inputs(said, BRINGS, SHARED) == said
+
+
+def test_htcondor_takes_home_what_is_gathered_where_outputs_are_said() -> None:
+    assert with_outputs([("rank", "1")], BRINGS, CLUSTER) == [
+        ("rank", "1"),
+        ("transfer_output_files", ".hpcdeploy-outputs/"),
+    ]
+    assert with_outputs([("rank", "1")], PLAIN, CLUSTER) == [("rank", "1")]
+    assert with_outputs([("rank", "1")], BRINGS, SHARED) == [("rank", "1")]
 
 
 def test_the_unpacking_of_a_tree_happens_once_and_whole(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hpcdeploy.scheduler.htcondor import answers as htcondor_answers
 from hpcdeploy.scheduler.htcondor import reasons
 from hpcdeploy.scheduler.htcondor.commands import commands
 from hpcdeploy.scheduler.htcondor.submit_language import lines
-from hpcdeploy.scheduler.htcondor.transfer import with_inputs
+from hpcdeploy.scheduler.htcondor.transfer import with_inputs, with_outputs
 
 JOB_TEMPLATE = "job.sub"
 
@@ -19,7 +19,7 @@ JOB_TEMPLATE = "job.sub"
 def job_values(job: Job, cluster: Cluster, run_id: str) -> Mapping[str, object]:
     """Give what ``htcondor_templates/`` needs to write `job`."""
     return {
-        "commands": lines(with_inputs(commands(job, cluster, run_id), job, cluster)),
+        "commands": lines(with_outputs(with_inputs(commands(job, cluster, run_id), job, cluster), job, cluster)),
         "container": cluster.htcondor_container,
         "in_parts": False,
     }

@@ -7,6 +7,9 @@ from hpcdeploy.scheduler.htcondor.submit_language import Command
 _INPUTS = "$(run_folder)/inputs/"
 """With a slash at its end it is the folder's content that is sent, names and folders as they are (condor_submit(1))."""
 
+_OUTPUTS = ".hpcdeploy-outputs/"
+"""The same of the way back: its content comes to the run's folder, as it lies there."""
+
 
 def with_inputs(lines: list[Command], job: Job, cluster: Cluster) -> list[Command]:
     """Return submit commands with what `job` brings along among the files that are sent, beside those already said."""
@@ -15,3 +18,13 @@ def with_inputs(lines: list[Command], job: Job, cluster: Cluster) -> list[Comman
     said = [value for name, value in lines if name.lower() == "transfer_input_files"]
     others = [(name, value) for name, value in lines if name.lower() != "transfer_input_files"]
     return [*others, ("transfer_input_files", ", ".join([*said, _INPUTS]))]
+
+
+def with_outputs(lines: list[Command], job: Job, cluster: Cluster) -> list[Command]:
+    """Return submit commands that bring home what ``login_templates/gather.sh`` gathers of the job's outputs.
+
+    HTCondor's own list takes no patterns, and holds a job that has not made all that it names (HoldReasonCode 12).
+    """
+    if cluster.htcondor_container == "apptainer" or not job.outputs:
+        return lines
+    return [*lines, ("transfer_output_files", _OUTPUTS)]

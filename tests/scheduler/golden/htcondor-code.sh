@@ -85,7 +85,50 @@ arrive hpcdeploy-abababababababababababababababababababababababababababababababa
 export HPCDEPLOY_CODE="$PWD"/'my code'
 # No command means the image's own run script.
 set -- python /code/train.py
-exec "$@"
+# HTCondor takes home what lies in this folder. At the end it gets there what the job's outputs mean, by the shell's own rules; what
+# is not made is not missed.
+out=.hpcdeploy-outputs
+mkdir -p "$out"
+gather() {
+  case ${1#./} in
+    program.sh | inside.sh | *.sif | tmp | var | var_tmp | scratch | _condor_* | hpcdeploy-*.tar | "$out") return ;;
+    'my code') return ;;
+    'data/it'"'"'s $5, -"x"') return ;;
+  esac
+  if [ -d "$1" ] && [ -L "$1" ]; then
+    echo "$1 is a link to a folder, which HTCondor does not send: it stays here" >&2
+  elif [ -d "$1" ]; then
+    for inner in "$1"/* "$1"/.[!.]* "$1"/..?*; do
+      [ ! -e "$inner" ] || gather "$inner"
+    done
+  elif [ -f "$1" ]; then
+    mkdir -p "$out/${1%/*}"
+    { [ ! -L "$1" ] && ln -f "$1" "$out/$1" 2>/dev/null; } || cp -fp "$1" "$out/$1" ||
+      echo "$1 could not be put among the outputs" >&2
+  fi
+}
+
+# The program runs beside this shell, which passes signals on and stays to gather what it made.
+"$@" &
+child=$!
+for signal in HUP INT QUIT TERM USR1 USR2; do
+  # shellcheck disable=SC2064
+  trap "kill -$signal $child 2>/dev/null" "$signal"
+done
+code=0
+wait "$child" || code=$?
+while kill -0 "$child" 2>/dev/null; do
+  code=0
+  wait "$child" || code=$?
+done
+IFS=
+for pattern in model.pt 'it'"'"'s/plot *.png'; do
+  # shellcheck disable=SC2086
+  for path in ./$pattern; do
+    [ ! -e "$path" ] || gather "$path"
+  done
+done
+exit "$code"
 HPCDEPLOY_END_0123456789
   chmod 0755 "$run/program.sh"
 # HTCondor sends each task what lies in this folder, so that no name passes through its lists.
@@ -120,6 +163,7 @@ batch_name = hello-0123456789
 request_cpus = 1
 periodic_release = member(HoldReasonCode, {13, 19, 45, 48}) && NumHolds <= 4 && time() - EnteredCurrentStatus >= 60 * NumHolds * NumHolds
 transfer_input_files = $(run_folder)/inputs/
+transfer_output_files = .hpcdeploy-outputs/
 queue 1
 HPCDEPLOY_END_0123456789
   } | write "$run/job.sub"
@@ -256,12 +300,6 @@ ask_patiently() {
   done
 }
 
-# Whether the scheduler answers and knows nothing of the job that it took, which left no trace either. A controller that crashes
-# forgets what it took in its last seconds, and gives the number to the next job (seen with Slurm 24.11).
-forgotten() {
-  [ ! -e "$run/cancelled" ] && [ -z "$(ls -A -- "$run/tasks")" ] && ask_scheduler && [ "${#jobs[@]}" = 0 ]
-}
-
 prepared=false
 prepare() {
   ! "$prepared" || return 0
@@ -276,11 +314,7 @@ prepare() {
 # Sets job_id to the job of this part, which is submitted unless it was before.
 submit_part() {
   local code earlier=false
-  if job_id=$(readlink -- "$run/id$part"); then
-    [ "${1-}" != again ] || ! forgotten || stop 12 "htcondor knows nothing of this run's job $job_id, which never began: \
-it was cancelled before that, or a crash of htcondor lost it. If it is still to run, submit it anew, as another run"
-    return
-  fi
+  if job_id=$(readlink -- "$run/id$part"); then return; fi
   jobs=()
   if [ -e "$run/submitting$part" ]; then
     earlier=true

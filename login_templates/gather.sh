@@ -1,0 +1,45 @@
+# HTCondor takes home what lies in this folder. At the end it gets there what the job's outputs mean, by the shell's own rules; what
+# is not made is not missed.
+out=.hpcdeploy-outputs
+mkdir -p "$out"
+gather() {
+  case ${1#./} in
+    program.sh | inside.sh | *.sif | tmp | var | var_tmp | scratch | _condor_* | hpcdeploy-*.tar | "$out") return ;;
+[% for place in places %]
+    [= place =]) return ;;
+[% endfor %]
+  esac
+  if [ -d "$1" ] && [ -L "$1" ]; then
+    echo "$1 is a link to a folder, which HTCondor does not send: it stays here" >&2
+  elif [ -d "$1" ]; then
+    for inner in "$1"/* "$1"/.[!.]* "$1"/..?*; do
+      [ ! -e "$inner" ] || gather "$inner"
+    done
+  elif [ -f "$1" ]; then
+    mkdir -p "$out/${1%/*}"
+    { [ ! -L "$1" ] && ln -f "$1" "$out/$1" 2>/dev/null; } || cp -fp "$1" "$out/$1" ||
+      echo "$1 could not be put among the outputs" >&2
+  fi
+}
+
+# The program runs beside this shell, which passes signals on and stays to gather what it made.
+"$@" &
+child=$!
+for signal in HUP INT QUIT TERM USR1 USR2; do
+  # shellcheck disable=SC2064
+  trap "kill -$signal $child 2>/dev/null" "$signal"
+done
+code=0
+wait "$child" || code=$?
+while kill -0 "$child" 2>/dev/null; do
+  code=0
+  wait "$child" || code=$?
+done
+IFS=
+for pattern in [= gathering | join(' ') =]; do
+  # shellcheck disable=SC2086
+  for path in ./$pattern; do
+    [ ! -e "$path" ] || gather "$path"
+  done
+done
+exit "$code"

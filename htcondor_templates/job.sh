@@ -3,11 +3,13 @@
 # the task's number and the cluster id first.
 set -u
 run=$(dirname -- "$0")
-image=${run%/runs/*}/images/[= sha256 =].sif
-if [ ! -r "$image" ] || [ ! -r "$run/program.sh" ]; then
+image=[= (fetched_from | word) if fetched_from else '${run%/runs/*}/images/' ~ sha256 ~ '.sif' =]
+[% if not fetched_from %]
+if [ ! -r "$image" ]; then
   echo "this worker, $(uname -n), does not see $image: its site says htcondor-container = \"apptainer\", which wants one file system for all" >&2
   exit 1
 fi
+[% endif %]
 
 [% for line in setup %]
 [= line =]
@@ -30,4 +32,4 @@ while IFS= read -r bind; do mounts+=(--mount "$bind"); done <"$run/binds"
 [% endif %]
 
 # The container is what HTCondor signals, and its exit code the job's.
-exec [= apptainer | word =] exec --no-eval[= ' --nv' if gpus =] --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$@"
+exec [= apptainer | word =] exec --no-eval[= ' --nv' if gpus =][= ' --no-https' if in_job and plain_http =] --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$@"

@@ -19,7 +19,8 @@ write_job() {
   # HTCondor gives a job none of the login node's variables: what names a folder by one is expanded here. --mount, unlike --bind,
   # can name every path: its fields are quoted as in CSV (apptainer exec --help).
   field() { printf '"%s=%s"' "$1" "${2//\"/\"\"}"; }
-  local binds="" from to
+  local binds=""[= ' from to' if binds =]
+
 [% for bind in binds %]
   from=[= bind.source | path =]
   to=[= bind.destination | path =]

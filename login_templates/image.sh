@@ -60,7 +60,7 @@ pull_image() {
 ensure_image() {
   [ ! -e "$image" ] || return 0
 [% if in_job %]
-  say "the image is pulled by the job: $image"
+  say "the image is pulled by the job: [= '$image' if scheduler == 'slurm' else fetched_from =]"
 [% elif reference %]
   local image_lock
   exec {image_lock}>"$root/images/.$sha256.lock"

@@ -8,6 +8,12 @@ export HPCDEPLOY_TASK="[= '$3' if task_lines else '$1' =]"
 export HPCDEPLOY_JOB_ID="$2"
 export HPCDEPLOY_RESTART="${HPCDEPLOY_RESTART:-0}"
 export HPCDEPLOY_IMAGE_SHA256=[= sha256 =]
+[% if arrives_as %]
+if [ "$(sha256sum <'./[= arrives_as =]')" != '[= sha256 =]  -' ]; then
+  echo 'the image that HTCondor brought, [= arrives_as =], is not the one that its name says: its sha256 is another' >&2
+  exit 1
+fi
+[% endif %]
 [% if task_lines %]
 # A value is what printf makes of it; the dot keeps line breaks at its end, which $( ) would drop.
 shift 3

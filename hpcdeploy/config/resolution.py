@@ -20,6 +20,10 @@ from hpcdeploy.spelling import meant
 T = TypeVar("T")
 
 NO_OPTIONS = JobSettings()
+_ADDRESSES = (
+    "oras://", "docker://", "osdf://", "pelican://", "stash://", "https://", "http://", "s3://", "gs://", "/cvmfs/"
+)  # fmt: skip
+"""What begins an image's address, where it is none of the project's images and no file of this machine."""
 UNNAMED_JOB = "job"
 """The name of a job of which only the command line says anything."""
 
@@ -190,7 +194,7 @@ def _image(project: Project, job: str, image: str | None) -> str:
             return next(iter(project.images))
         there = f"name one of {', '.join(project.images)}" if project.images else "name a .sif file or an oras:// reference"
         raise ConfigError(f"job {job} names no image, and the project has {len(project.images)}; {there}")
-    if image in project.images or image.startswith("oras://"):
+    if image in project.images or image.startswith(_ADDRESSES):
         return image
     if image.endswith(".sif") and "://" not in image:
         return str(project.root / image)

@@ -7,6 +7,7 @@ from pathlib import Path
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.config.project import Project
 from hpcdeploy.errors import ConfigError
+from hpcdeploy.flows.worker_images import taken_by_worker
 from hpcdeploy.image import BuiltImage, PublishedImage
 from hpcdeploy.parcel import Parcel
 from hpcdeploy.registry.manifest import SIF_HEADER_BYTES, is_sif
@@ -25,7 +26,8 @@ SpeaksPlainHttp = Callable[[str], bool]
 def delivery_of(
     image: str, project: Project, cluster: Cluster, store: Store, resolve: Resolve, plain_http: SpeaksPlainHttp
 ) -> Delivery:
-    """Say how a login node gets `image`: an image of the project, a ``.sif`` of this machine, or an ``oras://`` reference.
+    """Say how a login node gets `image`: an image of the project, a ``.sif`` of this machine, an ``oras://`` reference,
+    or what a worker itself takes it from (`taken_by_worker`).
 
     An image of the project is the one last built here: pulled, pinned by digest, from where it was pushed; or, where
     it was built on this very cluster, fetched since or not, taken from its cache; or brought from where it lies here. One
@@ -39,6 +41,9 @@ def delivery_of(
     if image.startswith("oras://"):
         return pulled(resolve(image))
     if image not in project.images:
+        elsewhere = taken_by_worker(image)
+        if elsewhere is not None:
+            return elsewhere
         return _brought(Path(image), f"the image {Path(image).name}")
     built = store.latest_build(project.root, image)
     if built is None:

@@ -13,6 +13,7 @@ from hpcdeploy.flows.after import predecessors
 from hpcdeploy.flows.bringing import Allow, bring_along
 from hpcdeploy.flows.images import Resolve, SpeaksPlainHttp, delivery_of
 from hpcdeploy.flows.submit import plan_run
+from hpcdeploy.flows.worker_images import refuse_elsewhere
 from hpcdeploy.job import Job, Request
 from hpcdeploy.parcel import Parcel
 from hpcdeploy.run import Run
@@ -66,13 +67,9 @@ def plan(
         raise ConfigError(
             f"cluster {cluster.name} has {' and '.join(cluster.schedulers)}, and no {chosen!r}; say --scheduler"
         )
-    if chosen == "htcondor" and cluster.image_route == "job":
-        raise ConfigError(
-            f'cluster {cluster.name} has image-route = "job", which is Slurm\'s: HTCondor brings the image from the '
-            'login node itself; set image-route to "auto", "login" or "stream"'
-        )
     job = resolve_job(project, job_name, cluster.name, options)
     delivery = delivery_of(job.image, project, cluster, store, resolve, plain_http)
+    refuse_elsewhere(delivery, cluster, chosen)
     run = plan_run(job, cluster, chosen, delivery, now=now)
     if run_id is not None:
         if store.knows(name(run_id)):

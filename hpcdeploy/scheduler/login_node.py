@@ -24,7 +24,8 @@ class Delivery:
     ``sha256`` is the file's own; ``reference`` is where to pull it (``oras://...@sha256:...``), empty where it was never
     pushed; ``host`` and ``port`` are those of that registry. ``size`` is in bytes. ``plain_http``: the registry speaks no
     TLS. ``parcel`` is the image as hpcdeploy can bring it, which it does where it cannot be pulled. ``in_job``: it is pulled
-    on the compute node. Without reference and parcel it must be in the cluster's cache already.
+    on the compute node, from ``place`` where that is no ``oras://`` reference (HTCondor). Without reference, place and
+    parcel it must be in the cluster's cache already.
     """
 
     sha256: str
@@ -34,7 +35,19 @@ class Delivery:
     port: int = 443
     plain_http: bool = False
     in_job: bool = False
+    place: str = ""
     parcel: Parcel | None = None
+
+    @property
+    def fetched_from(self) -> str:
+        """What a worker is told to get the image from; empty where it is brought to it."""
+        return self.place or (self.reference if self.in_job else "")
+
+    @property
+    def arrives_as(self) -> str:
+        """The file's name in the job's own folder on the worker, where HTCondor transfers it from an address."""
+        by_starter = self.place.startswith(("/", "docker://", "oras://"))
+        return "" if by_starter else self.place.rpartition("/")[2]
 
     @property
     def parcels(self) -> tuple[Parcel, ...]:
@@ -78,6 +91,8 @@ def submission(
         "registry_port": delivery.port,
         "plain_http": delivery.plain_http,
         "in_job": delivery.in_job,
+        "fetched_from": delivery.fetched_from,
+        "arrives_as": delivery.arrives_as,
         "parcels": [(parcel, _on_cluster(parcel.path, cluster), _made_of(parcel, cluster)) for parcel in needed.values()],
         "brought": delivery.parcel is not None,
         "command": job.command,

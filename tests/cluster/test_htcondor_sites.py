@@ -1,20 +1,25 @@
 """HTCondor as sites run it: who starts the container, where the image comes from, what a GPU must be able to do."""
 
 import json
+import socket
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
 from hpcdeploy.cluster import Cluster
+from hpcdeploy.flows import logs
 from hpcdeploy.flows.connections import Connections
+from hpcdeploy.flows.worker_images import taken_by_worker
 from hpcdeploy.job import Array, Bind, Job, Resources
-from hpcdeploy.lab.inside import inside
+from hpcdeploy.lab.inside import inside, inside_argv
 from hpcdeploy.lab.state import Lab
 from hpcdeploy.run import Run, RunStatus, State
 from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
 from tests.cluster.condor_pool import pool
+from tests.cluster.conftest import image_file
 from tests.cluster.driving import output_of, submit_job, wait_for
 from tests.conftest import OWN
 
@@ -157,3 +162,74 @@ def test_input_that_cannot_be_had_at_once_is_tried_again(
     status = wait_for(run, site, connections, store)
     assert status.state is State.COMPLETED
     assert output_of(status, site, connections) == "here\n"
+
+
+@pytest.mark.parametrize("container", ["universe", "singularity-image", "apptainer"])
+def test_a_worker_fetches_an_image_of_a_registry_by_its_digest(
+    container: str, lab: Lab, site: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    cluster = replace(site, htcondor_container=container, root=f"$SCRATCH/{OWN}/fetched")  # type: ignore[arg-type]
+    job = Job(name="fetches", image="test", command=ENVIRONMENT)
+    status = ended(job, cluster, replace(delivery, in_job=True), connections, store)
+    assert status.state is State.COMPLETED
+    seen = json.loads(output_of(status, cluster, connections))
+    assert delivery.sha256 in seen["APPTAINER_CONTAINER"]
+    assert inside(lab, ["ls", f"{lab.scratch}/{OWN}/fetched/images"], user=lab.user).stdout == b""
+
+
+@pytest.fixture
+def served(lab: Lab, delivery: Delivery) -> Iterator[str]:
+    """Serve the image over HTTP: under its own sha256, and a part of it under a name that is wrong."""
+    folder = f"{lab.scratch}/{OWN}/served"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    make = f"mkdir -p {folder} && ln -f {image_file(lab)} {folder}/x-{delivery.sha256}.sif"
+    wrong = f"cp {image_file(lab)} {folder}/{'0' * 64}.sif"
+    serve = f"exec python3 -m http.server -b 127.0.0.1 -d {folder} {port}"
+    argv = inside_argv(lab, ["bash", "-c", f"{make} && {wrong} && {serve}"], user=lab.user)
+    with subprocess.Popen(argv, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as server:
+        yield f"http://127.0.0.1:{port}"
+        server.terminate()
+
+
+@pytest.mark.parametrize("container", ["universe", "singularity-image"])
+def test_an_image_that_htcondor_transfers_from_an_address_is_held_against_its_name(
+    container: str, served: str, site: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    cluster = replace(site, htcondor_container=container)  # type: ignore[arg-type]
+    job = Job(name="address", image="test", command=("sh", "-c", "echo ran"))
+    right, wrong = (taken_by_worker(f"{served}/{name}.sif") for name in (f"x-{delivery.sha256}", "0" * 64))
+    assert right is not None
+    assert wrong is not None
+    status = ended(job, cluster, right, connections, store)
+    assert (status.state, output_of(status, cluster, connections)) == (State.COMPLETED, "ran\n")
+    status = ended(job, cluster, wrong, connections, store)
+    assert (status.state, output_of(status, cluster, connections)) == (State.FAILED, "")
+    assert b"its sha256 is another" in logs.read(status, 0, cluster, connections).err
+
+
+@pytest.fixture
+def on_cvmfs(lab: Lab, delivery: Delivery) -> Iterator[str]:
+    """Put the image where CVMFS would show it."""
+    folder = f"/cvmfs/{OWN}"
+    made = inside(
+        lab,
+        ["sh", "-c", f"mkdir -p {folder} && cp {image_file(lab)} {folder}/{delivery.sha256}.sif && chmod -R a+rX /cvmfs"],
+    )
+    assert made.returncode == 0, made.stderr.decode()
+    yield f"{folder}/{delivery.sha256}.sif"
+    inside(lab, ["sh", "-c", f"rm -r {folder} && rmdir --ignore-fail-on-non-empty /cvmfs"])
+
+
+@pytest.mark.parametrize("container", ["universe", "singularity-image", "apptainer"])
+def test_an_image_on_cvmfs_is_used_where_it_lies(
+    container: str, on_cvmfs: str, lab: Lab, site: Cluster, connections: Connections, store: Store
+) -> None:
+    cluster = replace(site, htcondor_container=container)  # type: ignore[arg-type]
+    delivery = taken_by_worker(on_cvmfs)
+    assert delivery is not None
+    status = ended(Job(name="cvmfs", image="test", command=ENVIRONMENT), cluster, delivery, connections, store)
+    assert status.state is State.COMPLETED
+    assert json.loads(output_of(status, cluster, connections))["APPTAINER_CONTAINER"] == on_cvmfs
+    assert str(attributes(lab, cluster, status.run).get("TransferInput", "")).count(".sif") == 0

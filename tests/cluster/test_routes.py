@@ -10,7 +10,6 @@ import pytest
 
 from hpcdeploy.cluster import Cluster, ImageRoute, SchedulerName
 from hpcdeploy.config.project import JobSettings, Project
-from hpcdeploy.errors import ConfigError
 from hpcdeploy.flows import follow
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.plan import Plan, plan
@@ -244,8 +243,9 @@ def test_a_job_that_pulls_another_image_than_it_was_promised_says_so_and_runs_no
     assert left.stdout.decode().split() == [f".{'0' * 64}.lock"]
 
 
-def test_htcondor_is_told_why_it_cannot_pull_in_the_job(
+def test_htcondor_leaves_the_pull_in_the_job_to_the_worker(
     fresh: Cluster, registry: Counted, published: PublishedImage, store: Store, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match='image-route = "job", which is Slurm'):
-        planned(reference(registry, published), replace(fresh, image_route="job"), "htcondor", store, tmp_path)
+    made = planned(reference(registry, published), replace(fresh, image_route="job"), "htcondor", store, tmp_path)
+    assert f"@sha256:{published.manifest}\n" in made.script.partition("container_image         = oras://")[2]
+    assert "pull_image" not in made.script

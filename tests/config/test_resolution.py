@@ -107,8 +107,8 @@ def test_unknown_names_are_refused_with_the_nearest() -> None:
         '/p/hpcdeploy.toml: job train: found the image "gpus"; expected gpu, a path to a .sif, or an oras:// reference;'
         " did you mean gpu?"
     )
-    assert refusal(with_job(JobSettings(image="docker://x/y.sif"))) == (
-        '/p/hpcdeploy.toml: job train: found the image "docker://x/y.sif"; expected gpu, a path to'
+    assert refusal(with_job(JobSettings(image="ftp://x/y.sif"))) == (
+        '/p/hpcdeploy.toml: job train: found the image "ftp://x/y.sif"; expected gpu, a path to'
         " a .sif, or an oras:// reference"
     )
 

@@ -212,7 +212,7 @@ def test_no_submit_command_stands_twice_since_the_later_would_replace_the_earlie
     names = [name.lower() for name, _ in said]
     assert len(names) == len(set(names))
     assert dict(said)["requirements"].endswith(" && (A || B)")
-    assert dict(said)["transfer_input_files"] == "$(run_folder)/program.sh, $(image_file), x, y"
+    assert dict(said)["transfer_input_files"] == "$(sandbox), x, y"
 
 
 def test_a_job_that_is_held_for_its_time_limit_is_removed() -> None:

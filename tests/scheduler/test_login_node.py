@@ -208,6 +208,38 @@ def test_apptainer_is_never_wrapped_in_apptainer_under_htcondor(container: Htcon
     assert "--nv" not in job
 
 
+FETCHED = Delivery(sha256="ab" * 32, reference=f"oras://ghcr.io/me/x@sha256:{'cd' * 32}", in_job=True)
+BY_URL = Delivery(sha256="ab" * 32, place=f"osdf:///ospool/me/x-{'ab' * 32}.sif", in_job=True)
+ON_CVMFS = Delivery(sha256="ab" * 32, place=f"/cvmfs/site/.images/ab/{'ab' * 32}", in_job=True)
+
+
+@pytest.mark.parametrize(
+    ("container", "delivery", "expected"),
+    [
+        ("universe", FETCHED, f"container_image         = {FETCHED.reference}"),
+        ("universe", BY_URL, f"container_image         = {BY_URL.place}"),
+        ("universe", ON_CVMFS, f"container_image         = {ON_CVMFS.place}\ntransfer_container      = false"),
+        ("singularity-image", FETCHED, f'"{FETCHED.reference}"\nsandbox                 = $(run_folder)/program.sh\n'),
+        (
+            "singularity-image",
+            BY_URL,
+            f'"./x-{BY_URL.sha256}.sif"\nsandbox                 = $(run_folder)/program.sh, {BY_URL.place}\n',
+        ),
+        ("singularity-image", ON_CVMFS, f'+SingularityImage       = "{ON_CVMFS.place}"'),
+        ("apptainer", FETCHED, f"image={FETCHED.reference}"),
+        ("apptainer", ON_CVMFS, f"image={ON_CVMFS.place}"),
+    ],
+)
+def test_an_image_that_the_worker_fetches_is_named_as_whoever_starts_the_container_wants_it(
+    container: HtcondorContainer, delivery: Delivery, expected: str
+) -> None:
+    text = submission(run_of(PLAIN, "htcondor"), PLAIN, replace(CLUSTER, htcondor_container=container), delivery)
+    assert expected in text
+    assert "pull_image" not in text
+    checked = subprocess.run(["shellcheck", "-"], input=text, text=True, capture_output=True, check=False)
+    assert checked.stdout == ""
+
+
 @pytest.mark.parametrize("container", ["universe", "singularity-image", "apptainer"])
 def test_no_variable_of_apptainers_stands_in_a_submit_description(container: HtcondorContainer) -> None:
     text = submission(run_of(PLAIN, "htcondor"), PLAIN, replace(CLUSTER, htcondor_container=container), CACHED)

@@ -29,7 +29,7 @@ def with_container(free: list[Command], cluster: Cluster) -> list[Command]:
     """
     if cluster.htcondor_container != "singularity-image":
         return free
-    both = {"transfer_input_files": "$(run_folder)/program.sh, $(image_file)", "requirements": _HAS_SINGULARITY}
+    both = {"transfer_input_files": "$(sandbox)", "requirements": _HAS_SINGULARITY}
     kept: list[Command] = []
     for name, value in free:
         match name.lower():

@@ -106,7 +106,7 @@ HPCDEPLOY_END_0123456789
 set -u
 run=$(dirname -- "$0")
 image=${run%/runs/*}/images/abababababababababababababababababababababababababababababababab.sif
-if [ ! -r "$image" ]; then
+if [ ! -r "$image" ] || [ ! -r "$run/program.sh" ]; then
   echo "this worker, $(uname -n), does not see $image: its site says htcondor-container = \"apptainer\", which wants one file system for all" >&2
   exit 1
 fi
@@ -153,7 +153,6 @@ HPCDEPLOY_END_0123456789
   # can name every path: its fields are quoted as in CSV (apptainer exec --help).
   field() { printf '"%s=%s"' "$1" "${2//\"/\"\"}"; }
   local binds="" from to
-
   from=/data/common
   to=/data/common
   binds+="type=bind,$(field source "$from"),$(field destination "$to"),ro"$'\n'
@@ -313,6 +312,12 @@ ask_patiently() {
   done
 }
 
+# Whether the scheduler answers and knows nothing of the job that it took, which left no trace either. A controller that crashes
+# forgets what it took in its last seconds, and gives the number to the next job (seen with Slurm 24.11).
+forgotten() {
+  [ ! -e "$run/cancelled" ] && [ -z "$(ls -A -- "$run/tasks")" ] && ask_scheduler && [ "${#jobs[@]}" = 0 ]
+}
+
 prepared=false
 prepare() {
   ! "$prepared" || return 0
@@ -328,7 +333,11 @@ prepare() {
 # Sets job_id to the job of this part, which is submitted unless it was before.
 submit_part() {
   local code earlier=false
-  if job_id=$(readlink -- "$run/id$part"); then return; fi
+  if job_id=$(readlink -- "$run/id$part"); then
+    [ "${1-}" != again ] || ! forgotten || stop 12 "htcondor knows nothing of this run's job $job_id, which never began: \
+it was cancelled before that, or a crash of htcondor lost it. If it is still to run, submit it anew, as another run"
+    return
+  fi
   jobs=()
   if [ -e "$run/submitting$part" ]; then
     earlier=true

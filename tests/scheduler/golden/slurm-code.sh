@@ -343,6 +343,12 @@ ask_patiently() {
   done
 }
 
+# Whether the scheduler answers and knows nothing of the job that it took, which left no trace either. A controller that crashes
+# forgets what it took in its last seconds, and gives the number to the next job (seen with Slurm 24.11).
+forgotten() {
+  [ ! -e "$run/cancelled" ] && [ -z "$(ls -A -- "$run/tasks")" ] && ask_scheduler && [ "${#jobs[@]}" = 0 ]
+}
+
 prepared=false
 prepare() {
   ! "$prepared" || return 0
@@ -358,7 +364,11 @@ prepare() {
 # Sets job_id to the job of this part, which is submitted unless it was before.
 submit_part() {
   local code earlier=false
-  if job_id=$(readlink -- "$run/id$part"); then return; fi
+  if job_id=$(readlink -- "$run/id$part"); then
+    [ "${1-}" != again ] || ! forgotten || stop 12 "slurm knows nothing of this run's job $job_id, which never began: \
+it was cancelled before that, or a crash of slurm lost it. If it is still to run, submit it anew, as another run"
+    return
+  fi
   jobs=()
   if [ -e "$run/submitting$part" ]; then
     earlier=true

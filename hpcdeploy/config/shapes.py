@@ -27,7 +27,7 @@ def parse_after(words: object) -> After:
 
 def parse_signal(words: object) -> Signal:
     """Return the warning in ``"USR1@5 min"``, ``"USR1"`` (a minute before, as in sbatch) or ``"5 min"`` (USR1)."""
-    match = re.fullmatch(r"(?:(?:SIG)?(?P<name>[A-Z][A-Z0-9]+)(?:@(?P<at>.+))?|(?P<only>[^@:A-Z]+))", text(words).strip())
+    match = re.fullmatch(r"(?:(?:SIG)?(?P<name>[A-Z][A-Z0-9]+)(?:@(?P<at>.+))?|(?P<only>[0-9][^@]*))", text(words).strip())
     if match is None:
         raise ConfigError(f"found {found(words)}; expected {SIGNAL}")
     known = get_args(SignalName)

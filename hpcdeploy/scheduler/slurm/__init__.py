@@ -82,7 +82,8 @@ def _judge(
     ended = accounted if accounted and accounted.state in TERMINAL else queued
     if ended:
         return settle(ended, record)
-    if record.exit_code is not None:
+    # An end that accounting does not know may be that of an attempt before a requeue: squeue would tell.
+    if record.exit_code is not None and (asked or not accounted):
         bad = State.CANCELLED if cancelled else State.FAILED
         state = bad if record.exit_code else State.COMPLETED
         return settle(TaskStatus(task=task, state=state, word=state.value, exit_code=record.exit_code), record)

@@ -1,0 +1,119 @@
+"""How a job's shape is said to Slurm, and to HTCondor where it has a word for it."""
+
+from dataclasses import replace
+
+import pytest
+
+from hpcdeploy.cluster import Cluster
+from hpcdeploy.errors import ConfigError
+from hpcdeploy.job import Job, Launcher, Resources, Retries, Signal
+from hpcdeploy.run import State
+from hpcdeploy.scheduler import slurm
+from hpcdeploy.scheduler.answers import Answer
+from hpcdeploy.scheduler.htcondor.shapes import refuse_shapes
+from hpcdeploy.scheduler.login_node import submission
+from hpcdeploy.scheduler.slurm.directives import directives
+from tests.scheduler.samples import CACHED, CLUSTER, PLAIN, run_of
+
+RANKS = Job(name="ranks", image="i", resources=Resources(nodes=2, cpus=16, gpus=4, memory=64000), tasks_per_node=4)
+
+
+def said(job: Job, cluster: Cluster = CLUSTER) -> dict[str, str | None]:
+    return dict(directives(job, cluster, "run-1"))
+
+
+def script_of(job: Job) -> str:
+    return submission(run_of(job), job, CLUSTER, CACHED)
+
+
+def test_amounts_are_a_nodes_and_shared_among_its_processes() -> None:
+    options = said(RANKS)
+    assert (options["nodes"], options["ntasks-per-node"], options["cpus-per-task"]) == ("2", "4", "4")
+    assert (options["gres"], options["mem"]) == ("gpu:4", "64000M")
+    assert said(RANKS, replace(CLUSTER, memory_form="mem-per-cpu"))["mem-per-cpu"] == "4000M"
+    without_cpus = replace(RANKS, resources=replace(RANKS.resources, cpus=None))
+    assert said(without_cpus, replace(CLUSTER, memory_form="mem-per-cpu"))["mem-per-cpu"] == "16000M"
+
+
+def test_each_process_may_reach_the_gpus_of_its_neighbours() -> None:
+    assert not {"gpus-per-task", "gpu-bind"} & said(RANKS).keys()
+    assert "gpus-per-task" not in script_of(RANKS)
+
+
+@pytest.mark.parametrize("launcher", ["srun", "torchrun"])
+def test_srun_is_always_told_the_cores_of_a_process(launcher: Launcher) -> None:
+    script = script_of(replace(RANKS, launcher=launcher))
+    assert "srun --kill-on-bad-exit=1 --ntasks-per-node=" in script
+    assert '--cpus-per-task="${SLURM_CPUS_PER_TASK:-1}"' in script
+
+
+def test_torchrun_is_one_process_of_slurms_with_all_cores() -> None:
+    options = said(replace(RANKS, launcher="torchrun"))
+    assert (options["ntasks-per-node"], options["cpus-per-task"]) == ("1", "16")
+    script = script_of(replace(RANKS, launcher="torchrun"))
+    assert '--node_rank="$SLURM_NODEID" --nproc_per_node=4' in script
+
+
+def test_torchrun_starts_a_process_for_each_gpu_unless_it_is_told_how_many() -> None:
+    job = replace(RANKS, launcher="torchrun", tasks_per_node=None, resources=Resources(nodes=2, gpus=3))
+    assert "--nproc_per_node=3" in script_of(job)
+    assert "--nproc_per_node=1" in script_of(replace(job, resources=Resources(nodes=2)))
+
+
+def test_one_process_is_started_without_srun() -> None:
+    assert "srun -" not in script_of(PLAIN)
+    assert "ntasks-per-node" not in said(PLAIN)
+
+
+@pytest.mark.parametrize("option", ["ntasks", "ntasks-per-node", "ntasks-per-gpu", "gpus-per-task"])
+def test_a_person_may_say_how_many_processes_there_are_in_slurms_own_words(option: str) -> None:
+    job = Job(name="free", image="i", resources=Resources(nodes=2), slurm=((option, "3"),))
+    assert [one for one in directives(job, CLUSTER, "r") if one[0].startswith("ntasks") and one[0] != option] == []
+    assert "srun --kill-on-bad-exit=1 --cpus-per-task=" in script_of(job)
+
+
+@pytest.mark.parametrize(("option", "value"), [("gres", "gpu:a100:1,ssd"), ("gpus", "2"), ("gpus-per-task", "1")])
+def test_gpus_in_slurms_own_words_reach_the_container_too(option: str, value: str) -> None:
+    assert " --nv " in script_of(Job(name="free", image="i", slurm=((option, value),)))
+    assert " --nv " not in script_of(Job(name="free", image="i", slurm=(("gres", "ssd"),)))
+
+
+def test_a_warning_goes_to_the_script_and_not_to_the_step() -> None:
+    assert said(replace(PLAIN, signal=Signal(name="USR2", before=300)))["signal"] == "B:USR2@300"
+
+
+@pytest.mark.parametrize(
+    ("job", "options"),
+    [
+        (PLAIN, set()),
+        (replace(PLAIN, requeue=True), {"requeue"}),
+        (replace(PLAIN, requeue=False), {"no-requeue"}),
+        (replace(PLAIN, retries=Retries(max=1)), {"requeue"}),
+    ],
+)
+def test_the_site_says_whether_a_run_is_started_again_unless_the_job_does(job: Job, options: set[str]) -> None:
+    assert {"requeue", "no-requeue"} & said(job).keys() == options
+
+
+def test_an_end_that_a_requeue_brought_is_none_while_squeue_cannot_be_asked() -> None:
+    run = run_of(PLAIN, job_id="12")
+    answers = {
+        "squeue": Answer(text="", exit_code=1),
+        "sacct": Answer(text=f"12|REQUEUED|0:0|node1|1|2|{run.id}\n", exit_code=0),
+        "records": Answer(text=f"{run.id} 0 start 1 12 node1\n{run.id} 0 end 2 143\n", exit_code=0),
+    }
+    assert slurm.states(answers, [run])[run.id][0].state is State.PENDING
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        replace(PLAIN, signal=Signal()),
+        replace(PLAIN, tasks_per_node=2),
+        replace(PLAIN, launcher="srun"),
+        replace(PLAIN, mpi="pmix"),
+    ],
+)
+def test_htcondor_refuses_what_it_has_no_word_for(job: Job) -> None:
+    with pytest.raises(ConfigError, match="for which HTCondor has no word"):
+        refuse_shapes(job)

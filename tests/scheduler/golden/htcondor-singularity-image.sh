@@ -145,6 +145,7 @@ HPCDEPLOY_END_0123456789
 universe                = vanilla
 # Quoted, unlike container_image: this is an attribute of the job, in the ClassAd language. The image is an input file, below.
 +SingularityImage       = "./abababababababababababababababababababababababababababababababab.sif"
+sandbox                 = $(run_folder)/program.sh, $(image_file)
 executable              = inside.sh
 arguments               = $(Process) $(Cluster)
 initialdir              = $(work_folder)
@@ -166,7 +167,7 @@ allowed_execute_duration = 14400
 periodic_release = member(HoldReasonCode, {13, 19, 45, 48}) && NumHolds <= 4 && time() - EnteredCurrentStatus >= 60 * NumHolds * NumHolds
 accounting_group = abc
 max_materialize = 10
-transfer_input_files = $(run_folder)/program.sh, $(image_file)
+transfer_input_files = $(sandbox)
 requirements = (TARGET.HasSingularity =?= true || TARGET.HAS_SINGULARITY =?= true)
 +WantGPULab = true
 gpus_minimum_capability = 8.0

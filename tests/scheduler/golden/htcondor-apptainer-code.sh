@@ -106,7 +106,7 @@ HPCDEPLOY_END_0123456789
 set -u
 run=$(dirname -- "$0")
 image=${run%/runs/*}/images/abababababababababababababababababababababababababababababababab.sif
-if [ ! -r "$image" ] || [ ! -r "$run/program.sh" ]; then
+if [ ! -r "$image" ]; then
   echo "this worker, $(uname -n), does not see $image: its site says htcondor-container = \"apptainer\", which wants one file system for all" >&2
   exit 1
 fi
@@ -153,6 +153,7 @@ HPCDEPLOY_END_0123456789
   # can name every path: its fields are quoted as in CSV (apptainer exec --help).
   field() { printf '"%s=%s"' "$1" "${2//\"/\"\"}"; }
   local binds="" from to
+
   from=/data/common
   to=/data/common
   binds+="type=bind,$(field source "$from"),$(field destination "$to"),ro"$'\n'

@@ -98,7 +98,7 @@ def test_ten_thousand_tasks_are_one_submission_and_one_job(
     question = (
         f"squeue --noheader --format='%K %i' --jobs={run.job_id}; scancel {run.job_id}"
         if scheduler == "slurm"
-        else f"condor_q {run.job_id} -factory -autoformat:t JobMaterializeLimit; condor_rm {run.job_id} >&2"
+        else f"condor_q {run.job_id} -factory -autoformat TotalSubmitProcs; condor_rm {run.job_id} >&2"
     )
     said = inside(lab, ["bash", "-c", question], user=lab.user)
     assert ("0-9999" if scheduler == "slurm" else "10000") in said.stdout.decode(), said

@@ -234,4 +234,10 @@ def test_no_release_takes_a_persons_own_hold_away_nor_goes_on_for_ever() -> None
 
 
 def test_an_array_without_a_throttle_is_materialized_at_once() -> None:
-    assert "max_materialize" not in dict(commands(Job(name="j", image="i", array=Array(size=5)), CLUSTER, "j-1"))
+    said = dict(commands(Job(name="j", image="i", array=Array(size=1000)), CLUSTER, "j-1"))
+    assert not {"max_materialize", "max_idle"} & said.keys()
+
+
+def test_of_many_tasks_the_schedd_makes_a_thousand_ahead() -> None:
+    said = dict(commands(Job(name="j", image="i", array=Array(size=1001)), CLUSTER, "j-1"))
+    assert (said["max_idle"], "max_materialize" in said) == ("1000", False)

@@ -9,9 +9,10 @@ from hpcdeploy.scheduler.htcondor.policy import policy_commands
 from hpcdeploy.scheduler.htcondor.shapes import refuse_shapes
 from hpcdeploy.scheduler.htcondor.submit_language import Command, one_line
 
-_MOST_AT_ONCE = 1000
-"""More tasks than this are made by the schedd (condor_submit(1), max_materialize): condor_submit then sends a table, and not
-every single job. 10,000 took 0.03 s so, and 3.7 s otherwise (HTCondor 23.9)."""
+_AHEAD = 1000
+"""Of more tasks than this so many are made ahead, by the schedd itself (condor_submit(1), max_idle): condor_submit then sends
+a table and not every single job. 10,000 took 0.03 s so, and 3.7 s otherwise; made all at once by the schedd, they kept it from
+answering anybody else (HTCondor 23.9)."""
 
 _NOT_THERE = {
     "partition": "HTCondor has no partitions",
@@ -52,8 +53,10 @@ def commands(job: Job, cluster: Cluster, run_id: str) -> list[Command]:
     lines += policy_commands(job)
     if wanted.account:
         lines.append(("accounting_group", one_line("account", wanted.account)))
-    if job.array and (job.array.throttle or job.array.size > _MOST_AT_ONCE):
-        lines.append(("max_materialize", str(job.array.throttle or job.array.size)))
+    if job.array and job.array.throttle:
+        lines.append(("max_materialize", str(job.array.throttle)))
+    elif job.array and job.array.size > _AHEAD:
+        lines.append(("max_idle", str(_AHEAD)))
     free = [(name, "true" if value is True else one_line(name, str(value))) for name, value in job.htcondor]
     return _joined(lines, with_container(free, cluster))
 

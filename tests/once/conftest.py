@@ -12,7 +12,7 @@ from hpcdeploy import shell
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.config.files import load_project
 from hpcdeploy.flows.submit import plan_run
-from hpcdeploy.job import Job
+from hpcdeploy.job import Array, Job
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
 from hpcdeploy.run import Run
@@ -38,10 +38,16 @@ class Place:
     commands: str
 
     def planned(
-        self, scheduler: SchedulerName, setup: tuple[str, ...] = (), ssh_config: Path | None = None, *, held: bool = True
+        self,
+        scheduler: SchedulerName,
+        setup: tuple[str, ...] = (),
+        ssh_config: Path | None = None,
+        *,
+        held: bool = True,
+        array: Array | None = None,
     ) -> "Planned":
         """Plan a run whose script runs `setup` first, on the cluster as it is reached through `ssh_config`."""
-        job = HELD if held else replace(HELD, slurm=(), htcondor=())
+        job = replace(HELD, array=array) if held else replace(HELD, slurm=(), htcondor=())
         cluster = replace(self.cluster, setup=setup, ssh_config=str(ssh_config or self.cluster.ssh_config))
         run = plan_run(job, cluster, scheduler, IMAGE, now=0)
         return Planned(run=run, cluster=cluster, script=submission(run, job, cluster, IMAGE))

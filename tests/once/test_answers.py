@@ -1,6 +1,7 @@
 """What the scheduler did and what the login node heard of it are two things: a run has one job all the same."""
 
 import json
+import random
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 import pytest
 
 from hpcdeploy.cluster import SchedulerName
+from hpcdeploy.job import Array
 from hpcdeploy.lab.inside import inside
 from tests.once.asking import cancel, jobs_by_run
 from tests.once.conftest import Place, Planned
@@ -66,6 +68,33 @@ def on_login_node(place: Place, line: str) -> str:
 
 def folder_of(place: Place, planned: Planned) -> str:
     return f"{place.root}/runs/{planned.run.id}"
+
+
+def test_a_run_of_several_arrays_that_is_cut_off_again_and_again_has_each_of_them_once(place: Place, seed: str) -> None:
+    chance = random.Random(seed)
+    marks = f"{place.root}/parts"
+    planned_runs: list[Planned] = []
+    killed = 0
+    for number in range(5):
+        first = chance.randint(1, 260)
+        trap = f"trap '((++counted != {first} + ${{mark##*-}} * 40)) || kill -KILL $$' DEBUG"
+        once = f'mkdir "$mark" 2>/dev/null || continue; counted=0; set -T; {trap}; break'
+        killing = (f"for mark in {marks}-{number}-{{1..3}}; do {once}; done",)
+        planned = place.planned("slurm", killing, array=Array(size=5))
+        on_login_node(place, f"mkdir -p {folder_of(place, planned)} && echo 2 >{folder_of(place, planned)}/part-size")
+        codes = [call(place, planned, "again").code for _ in range(4)]
+        assert codes[-1] == 0, codes
+        killed += sum(code != 0 for code in codes)
+        planned_runs.append(planned)
+    assert killed > 0
+    found = jobs_by_run(place.lab, "slurm")
+    for planned in planned_runs:
+        links = on_login_node(place, f"cd {folder_of(place, planned)} && for link in id id.2 id.4; do readlink $link; done")
+        names = (planned.run.id, f"{planned.run.id}.2", f"{planned.run.id}.4")
+        assert [found[name] for name in names] == [{job} for job in links.split()]
+    cancel(
+        place.lab, "slurm", {job for name, jobs in found.items() if name.startswith("once-") and "." in name for job in jobs}
+    )
 
 
 @BOTH

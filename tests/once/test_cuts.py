@@ -78,8 +78,8 @@ def break_one(place: Place, scheduler: SchedulerName, point: Point, whole: Whole
     def kill() -> None:
         while not running:
             time.sleep(0.01)
-        running[0].kill()
         killed.append(-signal.SIGKILL)
+        running[0].kill()
 
     def cut(where: float) -> Cut:
         amount = where * 1.02

@@ -182,10 +182,13 @@ look_up() {
     [ -z "$found" ] || { printf '%s\n' "$found" && return; }
   fi
   found=$(condor_q -nobatch -constraint "$ours" -autoformat QDate ClusterId) || return
-  # Jobs that left the queue, the last one first: no need to read further back than the first attempt.
-  [ -n "$found" ] || found=$(condor_history -since "EnteredCurrentStatus < $1" -constraint "$ours" -autoformat QDate ClusterId) || return
+  [ -n "$found" ] || found=$(left_queue "$1" "$ours") || found=$(left_queue "$1" "$ours") || return
   sort -n <<<"$found" | cut -d ' ' -f 2 | uniq
 }
+
+# The last ones come first: no need to read further back than the first attempt. It fails where the schedd puts a history file away
+# in that moment ("Error opening history file"), and so is asked twice.
+left_queue() { condor_history -since "EnteredCurrentStatus < $1" -constraint "$2" -autoformat QDate ClusterId; }
 
 withdraw() { condor_rm "$1"; }
 

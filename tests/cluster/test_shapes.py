@@ -113,13 +113,18 @@ class Driver:
         return inside(self.lab, ["scontrol", *words]).returncode == 0
 
     def statuses(self, run: Run) -> Iterator[RunStatus]:
-        """Ask again and again, until patience ends; a requeued job is let off Slurm's two minutes of waiting."""
+        """Ask again and again, until patience ends; a requeued job is let off most of Slurm's two minutes of waiting.
+
+        Not of all: a node refuses what was signed for a job in the second in which it ended that very job.
+        """
         until = time.monotonic() + PATIENCE
         known = [RunStatus(run=run, tasks=(), asked=0)]
         while time.monotonic() < until:
-            self.scontrol("update", f"JobId={run.job_id}", "StartTime=now")
-            yield follow.status(known, lambda _: self.cluster, self.connections, self.store).statuses[0]
-            time.sleep(0.5)
+            status = follow.status(known, lambda _: self.cluster, self.connections, self.store).statuses[0]
+            yield status
+            time.sleep(2)
+            for task in (one.task for one in status.tasks if one.state is State.PENDING):
+                self.scontrol("update", f"JobId={run.job_id}" + (f"_{task}" if run.tasks > 1 else ""), "StartTime=now")
         raise AssertionError("this went on for too long")
 
     def end_after_requeues(self, run: Run) -> RunStatus:

@@ -1,13 +1,19 @@
 """What a job takes along from this machine and brings back, as it is written in a settings file or after an option."""
 
+import os
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from hpcdeploy.config.found import found
 from hpcdeploy.config.reading import Either, Key, Kind, Leaf, ListOf, Table
 from hpcdeploy.config.words import line, memory
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.job import Code, Input
+from hpcdeploy.job import Bind, Code, Input, Job
+
+CODE_MOUNTED = "/code"
+"""Where the code is in the container unless the job says."""
 
 INPUT = 'a file or folder of this machine as "SOURCE" or "SOURCE:PLACE"'
 
@@ -65,6 +71,30 @@ def parse_input(words: str) -> Input:
     if ":" in where or (colon and not where):
         raise ConfigError(f'found {found(words)}; expected {INPUT}, or {{ source = "…", destination = "…" }}')
     return given(source, where)
+
+
+def mounted_here(job: Job, project: Path) -> Job:
+    """Return `job` with what it brings along as binds, for a container that is started on this machine.
+
+    The container sees the folders as they are, whatever of them would travel. Nothing is put into the working folder.
+    """
+    binds = [
+        Bind(source=str(absolute(one.source, project)), destination=one.destination, read_only=True)
+        for one in job.inputs
+        if one.destination.startswith("/")
+    ]
+    environment = job.environment
+    if job.code:
+        source, where = str(absolute(job.code.source, project)), job.code.destination or CODE_MOUNTED
+        if where.startswith("/"):
+            binds.insert(0, Bind(source=source, destination=where, read_only=True))
+        environment = (("HPCDEPLOY_CODE", where if where.startswith("/") else source), *environment)
+    return replace(job, binds=(*job.binds, *binds), environment=environment)
+
+
+def absolute(source: str, project: Path) -> Path:
+    """Return the path of this machine that `source` means in the folder `project`; links stay as they are."""
+    return Path(os.path.abspath(project / Path(source).expanduser()))  # noqa: PTH100 - resolve() follows links
 
 
 def output_pattern(value: object) -> str:

@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 from typing import TypeVar, get_args
 
 from hpcdeploy.cluster import Cluster, SchedulerName
+from hpcdeploy.config.bringing import mounted_here
 from hpcdeploy.config.directives import twins
 from hpcdeploy.config.files import read_sweep
 from hpcdeploy.config.found import found, joined
@@ -67,12 +68,12 @@ def resolve_job(project: Project, job_name: str | None, cluster_name: str | None
 def resolve_job_here(project: Project, job_name: str | None, options: JobSettings = NO_OPTIONS) -> Job:
     """Return the job as `resolve_job` does, for this machine: no cluster's defaults are in it, and one task of a sweep.
 
-    It is the first task, with its parameters in their places.
+    It is the first task, with its parameters in their places; and what it brings along is bound from where it lies.
     """
     name, own = _job_settings(project, job_name)
     job = _job(project, name, (own, options))
     _check_placeholders(job)
-    return _first_task(job)
+    return mounted_here(_first_task(job), project.root)
 
 
 def _job_settings(project: Project, job_name: str | None) -> tuple[str, JobSettings]:

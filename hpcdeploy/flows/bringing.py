@@ -1,12 +1,12 @@
 """Bringing along: the code and the inputs of a job, as parcels with the places where its program finds them."""
 
-import os
 import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hpcdeploy.cluster import Cluster, SchedulerName
+from hpcdeploy.config.bringing import CODE_MOUNTED, absolute
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.flows.ignoring import IGNORE_FILE
 from hpcdeploy.flows.snapshot import Nowhere, Packed, Tree, changed, keep, largest, look, pack
@@ -16,9 +16,8 @@ from hpcdeploy.scheduler.placing import Placement, can_mount, parcel_path
 from hpcdeploy.sizes import written
 from hpcdeploy.whole_file import sha256_of
 
-CODE_MOUNTED = "/code"
 CODE_CARRIED = "code"
-"""Where the code is unless the job says: HTCondor mounts nothing, so there it lies in the working folder."""
+"""Where the code is, in the working folder, unless the job says, where nothing can be mounted."""
 
 Allow = Callable[[str], bool]
 """Asks a person whether something surprising is meant."""
@@ -54,13 +53,13 @@ def bring_along(
     notes: list[str] = []
     tree: Tree | None = None
     if job.code:
-        tree = look(_local(job.code.source, project))
+        tree = look(absolute(job.code.source, project))
         _hold_to_limit(job.code, tree, allow)
         place = job.code.destination or (CODE_MOUNTED if mounts else CODE_CARRIED)
         placements.append(_folder(tree, place, f"the code of {job.name}", archives, mounts=mounts, is_code=True))
         notes.append(f"the code: {_described(tree)}")
     for given in job.inputs:
-        path = _local(given.source, project)
+        path = absolute(given.source, project)
         if path.is_dir():
             inner = look(path, is_code=False)
             placements.append(_folder(inner, given.destination, f"the input {given.source}", archives, mounts=mounts))
@@ -76,10 +75,6 @@ def bring_along(
         commit=tree.commit if tree else "",
         dirty=tree.dirty if tree else False,
     )
-
-
-def _local(source: str, project: Path) -> Path:
-    return Path(os.path.abspath(project / Path(source).expanduser()))  # noqa: PTH100 - links stay as they are
 
 
 def _described(tree: Tree) -> str:

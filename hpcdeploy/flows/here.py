@@ -176,5 +176,7 @@ def _ignored(job: Job) -> tuple[str, ...]:
     asked = [name.replace("_", "-") for name in resources if name not in {"gpus", "nodes"} and resources[name] is not None]
     asked += ["nodes"] if job.resources.nodes > 1 else []
     asked += [name for name in ("workdir", "slurm", "htcondor") if getattr(job, name)]
-    notes = (f"for clusters only, and ignored here: {', '.join(asked)}",) if asked else ()
+    notes: tuple[str, ...] = (f"for clusters only, and ignored here: {', '.join(asked)}",) if asked else ()
+    relative = [one.destination for one in job.inputs if not one.destination.startswith("/")]
+    notes += (f"not put into your working folder here: {', '.join(relative)}",) if relative else ()
     return (*notes, f"{job.name} has {job.array.size} tasks: this is task 0") if job.array else notes

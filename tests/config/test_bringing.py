@@ -9,7 +9,7 @@ from hpcdeploy.config.bringing import output_pattern, place
 from hpcdeploy.config.files import load_project
 from hpcdeploy.config.options import read_options
 from hpcdeploy.config.project import JobSettings, Project
-from hpcdeploy.config.resolution import resolve_job
+from hpcdeploy.config.resolution import resolve_job, resolve_job_here
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import Code, Input
 
@@ -122,3 +122,16 @@ def test_outputs_of_the_later_place_win_and_contradict_htcondors_own_list(tmp_pa
     both = 'outputs = ["a"]\nhtcondor = { transfer_output_files = "a" }\n[clusters.hpc]\nscheduler = "htcondor"'
     with pytest.raises(ConfigError, match=r"outputs and htcondor.transfer_output_files ask for the same; expected one"):
         resolve_job(project(tmp_path, both.replace("[clusters.hpc]", "[clusters.other]")), "train", "other")
+
+
+def test_here_the_code_and_inputs_with_absolute_places_are_bound_from_where_they_lie(tmp_path: Path) -> None:
+    known = project(tmp_path, 'code = "src"\ninputs = ["a:/in/a", "b"]\nbinds = ["/data"]')
+    job = resolve_job_here(known, "train")
+    assert [(bind.source, bind.destination, bind.read_only) for bind in job.binds] == [
+        ("/data", "", False),
+        (str(tmp_path / "src"), "/code", True),
+        (str(tmp_path / "a"), "/in/a", True),
+    ]
+    assert job.environment == (("HPCDEPLOY_CODE", "/code"),)
+    relative = resolve_job_here(project(tmp_path, 'code = { source = "src", destination = "x" }'), "train")
+    assert (relative.binds, relative.environment) == ((), (("HPCDEPLOY_CODE", str(tmp_path / "src")),))

@@ -9,7 +9,7 @@ from hpcdeploy.engine.machine import Machine
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.flows.here import Choices, Plan, Situation, plan_instance, plan_run
 from hpcdeploy.flows.targets import Located, Wanted
-from hpcdeploy.job import Array, Bind, Job, Resources
+from hpcdeploy.job import Array, Bind, Input, Job, Resources
 
 APPTAINER = Machine(programs={"apptainer": "/usr/bin/apptainer"})
 DOCKER = Machine(programs={"docker": "/usr/bin/docker"})
@@ -83,6 +83,11 @@ def test_what_only_a_cluster_understands_is_named() -> None:
         "fit has 5 tasks: this is task 0",
     )
     assert "HPCDEPLOY_TASK=0" in planned.command.program
+
+
+def test_inputs_that_would_change_the_working_folder_are_named() -> None:
+    inputs = (Input(source="a", destination="in/a"), Input(source="b", destination="/b"))
+    assert plan(job(inputs=inputs)).notes[0] == "not put into your working folder here: in/a"
 
 
 @pytest.mark.parametrize(("command", "placed"), [(("true",), True), ((), False)])

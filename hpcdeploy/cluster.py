@@ -28,8 +28,9 @@ class Cluster:
     is the program.
     ``poll_interval`` is the least time between two questions of where jobs are, in seconds. ``image_route`` is how an
     image of a registry gets here: pulled on the login node, streamed through hpcdeploy, pulled in the job; ``auto``: pulled
-    on the login node where it can be, else streamed. ``mirrors`` say which registry to ask in place of another
-    (``("ghcr.io", "localhost:5000")``).
+    on the login node where it can be, else streamed. ``image_cache`` is the folder of all images, ``tmp`` the one for what
+    is not finished (empty: in the root); ``image_cache_size`` is in MiB, None: no limit. ``mirrors`` say which registry to
+    ask in place of another (``("ghcr.io", "localhost:5000")``).
     """
 
     name: str
@@ -45,4 +46,17 @@ class Cluster:
     poll_interval: int = 10
     binds: tuple[Bind, ...] = ()
     image_route: ImageRoute = "auto"
+    image_cache: str = ""
+    image_cache_size: int | None = None
+    tmp: str = ""
     mirrors: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def images_folder(self) -> str:
+        """The folder where images lie, each under its sha256; ``$VAR`` is expanded there."""
+        return self.image_cache or f"{self.root}/images"
+
+    @property
+    def tmp_folder(self) -> str:
+        """The folder for what is not finished; ``$VAR`` is expanded there."""
+        return self.tmp or f"{self.root}/tmp"  # noqa: S108 - the cluster's own, not this machine's

@@ -3,7 +3,7 @@
 # the task's number and the cluster id first.
 set -u
 run=$(dirname -- "$0")
-image=[= (fetched_from | word) if fetched_from else '${run%/runs/*}/images/' ~ sha256 ~ '.sif' =]
+image=[= (fetched_from | word) if fetched_from else '$(cat "$run/image")' =]
 [% if not fetched_from %]
 if [ ! -r "$image" ]; then
   echo "this worker, $(uname -n), does not see $image: its site says htcondor-container = \"apptainer\", which wants one file system for all" >&2

@@ -29,18 +29,14 @@ unset [= variable =]
 inputs=[= inputs | word =]
 name=[= name_json | word =]
 root=[= root =]
-case $root in
-  /*) ;;
-  *) die 10 "the cluster's root is $root, which is no absolute path; set root in the cluster's settings" ;;
-esac
-case $root in *[$'\n']*) die 10 "the cluster's root holds a line break; set another root" ;; esac
+[% include "login_templates/folders.sh" %]
 folder=$root/builds/$inputs
 for program in flock tar sha256sum [= apptainer | word =]; do
   command -v "$program" >/dev/null ||
     die 10 "$program is not on this machine's PATH; add what brings it (module load ...) to the cluster's setup"
 done
-mkdir -p -- "$root/images" "$root/cache" "$folder" ||
-  die 10 "cannot make $folder; set root in the cluster's settings to a folder that you may write to"
+mkdir -p -- "$cache" "$root/cache" "$folder" ||
+  die 10 "cannot make $folder and $cache; set root and image-cache in the cluster's settings to folders that you may write to"
 
 json() {
   local text=$1
@@ -54,12 +50,12 @@ json() {
 answer() { printf 'HPCDEPLOY {%s}\n' "$1" || true; }
 
 image_is_there() {
-  [ -s "$folder/sha256" ] && [ -e "$root/images/$(<"$folder/sha256").sif" ] && [ -s "$root/images/$(<"$folder/sha256").json" ]
+  [ -s "$folder/sha256" ] && [ -e "$cache/$(<"$folder/sha256").sif" ] && [ -s "$cache/$(<"$folder/sha256").json" ]
 }
 answer_image() {
   local sha256
   sha256=$(<"$folder/sha256")
-  answer "\"state\": \"built\", \"reused\": $1, \"path\": $(json "$root/images/$sha256.sif"), \"image\": $(<"$root/images/$sha256.json")"
+  answer "\"state\": \"built\", \"reused\": $1, \"path\": $(json "$cache/$sha256.sif"), \"image\": $(<"$cache/$sha256.json")"
 }
 
 exec {build_lock}>"$folder/lock"
@@ -67,8 +63,8 @@ flock --nonblock "$build_lock" || { say "another build of the same inputs runs; 
 
 # What an earlier build left that was killed. A site's own APPTAINER_TMPDIR, set in its setup, wins.
 [% set prefix = 'SINGULARITY' if singularity else 'APPTAINER' %]
-temporary=${[= prefix =]_TMPDIR:-$root/tmp}/build-${inputs:0:16}
-part=$root/images/.$inputs.part
+temporary=${[= prefix =]_TMPDIR:-$tmp}/build-${inputs:0:16}
+part=$cache/.$inputs.part
 clean() { chmod -R u+rwX -- "$temporary" 2>/dev/null || true; rm -rf -- "$temporary" "$folder/context" "$part"; }
 clean
 
@@ -131,8 +127,8 @@ record=$(printf '{"name": %s, "sha256": "%s", "size": %s, "inputs": "%s", "appta
   "$name" "$sha256" "$size" "$inputs" "$(json "$version")" "$(date -u +%Y-%m-%dT%H:%M:%SZ)")
 write() { printf '%s\n' "$1" >"$2.part" && mv -f -- "$2.part" "$2"; }
 chmod 0600 -- "$part"
-mv -f -- "$part" "$root/images/$sha256.sif"
-write "$record" "$root/images/$sha256.json"
+mv -f -- "$part" "$cache/$sha256.sif"
+write "$record" "$cache/$sha256.json"
 write "$sha256" "$folder/sha256"
 rm -f -- "$folder/context.tar"
 answer_image false

@@ -1,6 +1,7 @@
-# The image, once for everybody: in $root/images under its own sha256.
+[% set limited = cache_size and (scheduler == "slurm" or not in_job) %]
+# The image, once for everybody: in $cache under its own sha256.
 sha256=[= sha256 =]
-image=$root/images/$sha256.sif
+image=$cache/$sha256.sif
 
 [% if reference and not in_job %]
 cannot_pull() { local code=$1; shift; say "[= '' if brought else 'error: ' =]$*"; return "$code"; }
@@ -15,7 +16,7 @@ registry_answers() {
 [% endif %]
 # Called where a failure does not end the script by itself: so each is seen to.
 pull_image() {
-  local part=$root/images/.$sha256.part temporary pulse code=0
+  local part=$cache/.$sha256.part temporary pulse code=0
   command -v [= apptainer | word =] >/dev/null || {
     cannot_pull 10 "[= apptainer =] is not on this machine's PATH; add what brings it (module load ...) to the cluster's setup"
     return
@@ -28,8 +29,8 @@ pull_image() {
 [% endif %]
   rm -f -- "$part"
   # Apptainer's own cache and temporary files stay out of $HOME, whose quota they would fill ($HOME/.apptainer/cache).
-  { temporary=$(mktemp -d -- "$root/tmp/pull-XXXXXXXX") && mkdir -- "$temporary/cache"; } ||
-    die 10 "cannot make a folder in $root/tmp; make room there (a full disk, or your quota)"
+  { temporary=$(mktemp -d -- "$tmp/pull-XXXXXXXX") && mkdir -- "$temporary/cache"; } ||
+    die 10 "cannot make a folder in $tmp; make room there (a full disk, or your quota)"
   say "pulling the image [= reference =]"
   {
     while sleep 5; do
@@ -57,17 +58,34 @@ pull_image() {
 }
 
 [% endif %]
+[% if limited %]
+[% include "login_templates/cache.sh" %]
+
+[% endif %]
 ensure_image() {
+[% if limited %]
+  local room_lock
+  exec {room_lock}>"$cache/.room.lock"
+  flock --shared "$room_lock"
+[% endif %]
+  printf '%s\n' "$image" | write "$run/image" || die 10 "cannot write to $run; make room there (a full disk, or your quota)"
+[% if limited %]
+  exec {room_lock}>&-
+  touch --no-create -- "$image" || true # the least recently used are the first to go
+[% endif %]
   [ ! -e "$image" ] || return 0
+[% if limited %]
+  make_room || true
+[% endif %]
 [% if in_job %]
   say "the image is pulled by the job: [= '$image' if scheduler == 'slurm' else fetched_from =]"
 [% elif reference %]
   local image_lock
-  exec {image_lock}>"$root/images/.$sha256.lock"
+  exec {image_lock}>"$cache/.$sha256.lock"
   flock --nonblock "$image_lock" || { say "another run is pulling the image; waiting for it"; flock "$image_lock"; }
   [ -e "$image" ] || pull_image || [= 'say "so hpcdeploy is to bring the image"' if brought else '{ local code=$?; set +e; exit "$code"; }' =]
   exec {image_lock}>&-
 [% elif not brought %]
-  die 11 "the image $sha256 is not in $root/images, and it was never pushed to a registry: run 'hpcdeploy push', then submit again"
+  die 11 "the image $sha256 is not in $cache, and it was never pushed to a registry: run 'hpcdeploy push', then submit again"
 [% endif %]
 }

@@ -31,14 +31,10 @@ done
 run_id=[= run_id | word =]
 root=[= root =]
 run=$root/runs/$run_id
-case $root in
-  /*) ;;
-  *) die 10 "the cluster's root is $root, which is no absolute path; set root in the cluster's settings" ;;
-esac
-case $run in *[$'\n']*) die 10 "the cluster's root holds a line break; set another root" ;; esac
+[% include "login_templates/folders.sh" %]
 command -v flock >/dev/null || die 10 "flock is not on this machine; it comes with util-linux"
-mkdir -p -- "$root/images" "$root/tmp" "$run/logs" "$run/tasks" "$run/output" ||
-  die 10 "cannot make $run; set root in the cluster's settings to a folder that you may write to, and that has room"
+mkdir -p -- "$cache" "$tmp" "$run/logs" "$run/tasks" "$run/output" ||
+  die 10 "cannot make $run, $cache and $tmp; set root in the cluster's settings to a folder that you may write to, and that has room"
 
 # Files appear whole or not at all, even where two calls write them at once.
 write() { cat >"$1.$HOSTNAME.$$.part" && mv -f -- "$1.$HOSTNAME.$$.part" "$1"; }

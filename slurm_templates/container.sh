@@ -1,4 +1,4 @@
-image=${run%/runs/*}/images/[= sha256 =].sif
+image=$(cat "$run/image") || finish 1
 # Apptainer's temporary files and cache: on the node's own disk, outside $HOME, gone with the job.
 scratch=$(mktemp -d "${SLURM_TMPDIR:-${TMPDIR:-/tmp}}/hpcdeploy-XXXXXXXX") || finish 1
 trap 'rm -rf "$scratch"' EXIT
@@ -9,7 +9,6 @@ export [= prefix =]_TMPDIR="$scratch" [= prefix =]_CACHEDIR="$scratch/cache"
 [% include "slurm_templates/pull.sh" %]
 
 [% endif %]
-
 workdir=[= workdir or ('"$run/output' ~ ('/$task' if array else '') ~ '"') =]
 mkdir -p "$workdir" || finish 1
 cd "$workdir" || finish 1

@@ -36,6 +36,8 @@ def building(
         "name_json": json.dumps(definition.name),
         "inputs": definition.inputs,
         "root": shell.path(cluster.root),
+        "cache": shell.path(cluster.images_folder),
+        "tmp": shell.path(cluster.tmp_folder),
         "setup": cluster.setup,
         "apptainer": cluster.apptainer,
         "singularity": Path(cluster.apptainer).name.startswith("singularity"),

@@ -44,7 +44,7 @@ def delivery_of(
         elsewhere = taken_by_worker(image)
         if elsewhere is not None:
             return elsewhere
-        return _brought(Path(image), f"the image {Path(image).name}")
+        return _brought(Path(image), cluster, f"the image {Path(image).name}")
     built = store.latest_build(project.root, image)
     if built is None:
         repositories = project.images[image].repositories
@@ -64,7 +64,7 @@ def _from_registry(published: PublishedImage, cluster: Cluster, *, plain_http: b
     delivery = Delivery(sha256=published.sha256, size=published.size)
     if cluster.image_route in ("auto", "stream"):
         name = published.repository.rpartition("/")[2]
-        delivery = replace(delivery, parcel=_parcel(delivery, f"the image {name}", published.reference))
+        delivery = replace(delivery, parcel=_parcel(delivery, cluster, f"the image {name}", published.reference))
     if cluster.image_route == "stream":
         return delivery
     host, port = split_port(parse_reference(published.repository).endpoint)
@@ -91,10 +91,10 @@ def _unpushed(built: BuiltImage, cluster: Cluster) -> Delivery:
     delivery = Delivery(sha256=built.sha256, size=built.size)
     if not lies_here:
         return delivery
-    return replace(delivery, parcel=_parcel(delivery, f"the image {built.name}", str(Path(built.path).resolve())))
+    return replace(delivery, parcel=_parcel(delivery, cluster, f"the image {built.name}", str(Path(built.path).resolve())))
 
 
-def _brought(path: Path, what: str) -> Delivery:
+def _brought(path: Path, cluster: Cluster, what: str) -> Delivery:
     try:
         with path.open("rb") as file:
             head = file.read(SIF_HEADER_BYTES)
@@ -103,8 +103,14 @@ def _brought(path: Path, what: str) -> Delivery:
         delivery = Delivery(sha256=sha256_of(path), size=path.stat().st_size)
     except OSError as error:
         raise ConfigError(f"the image {path} cannot be read: {error.strerror}; expected a .sif there") from error
-    return replace(delivery, parcel=_parcel(delivery, what, str(path.resolve())))
+    return replace(delivery, parcel=_parcel(delivery, cluster, what, str(path.resolve())))
 
 
-def _parcel(delivery: Delivery, what: str, source: str) -> Parcel:
-    return Parcel(sha256=delivery.sha256, size=delivery.size, path=f"images/{delivery.sha256}.sif", what=what, source=source)
+def _parcel(delivery: Delivery, cluster: Cluster, what: str, source: str) -> Parcel:
+    return Parcel(
+        sha256=delivery.sha256,
+        size=delivery.size,
+        path=f"{cluster.images_folder}/{delivery.sha256}.sif",
+        what=what,
+        source=source,
+    )

@@ -80,6 +80,10 @@ def submission(
         "scheduler": run.scheduler,
         "run_id": run.id,
         "root": shell.path(cluster.root),
+        "cache": shell.path(cluster.images_folder),
+        "tmp": shell.path(cluster.tmp_folder),
+        "cache_size": (cluster.image_cache_size or 0) * 1024 * 1024,
+        "schedulers": cluster.schedulers,
         "setup": cluster.setup,
         "apptainer": cluster.apptainer,
         # SingularityCE knows only its own prefix; Apptainer would warn about it.

@@ -75,7 +75,13 @@ def test_an_image_that_was_built_here_and_never_pushed_is_brought(project: Proje
     assert deliver(project, store) == Delivery(
         sha256="a" * 64,
         size=7,
-        parcel=Parcel(sha256="a" * 64, size=7, path=f"images/{'a' * 64}.sif", what="the image train", source=str(path)),
+        parcel=Parcel(
+            sha256="a" * 64,
+            size=7,
+            path=f"$SCRATCH/hpcdeploy/images/{'a' * 64}.sif",
+            what="the image train",
+            source=str(path),
+        ),
     )
 
 
@@ -84,7 +90,7 @@ def test_a_file_is_brought_under_its_sha256(project: Project, store: Store, tmp_
     delivery = deliver(project, store, str(path))
     assert delivery.parcel is not None
     assert delivery.parcel.what == "the image own.sif"
-    assert delivery.parcel.path == f"images/{sha256_of(path)}.sif"
+    assert delivery.parcel.path == f"$SCRATCH/hpcdeploy/images/{sha256_of(path)}.sif"
     assert (delivery.parcel.size, delivery.parcel.source) == (path.stat().st_size, str(path))
 
 

@@ -21,6 +21,7 @@ from tests.scheduler.samples import (
     PARCEL,
     PLAIN,
     SITE,
+    STREAMED,
     SWEPT,
     TRAIN,
     run_of,
@@ -66,6 +67,12 @@ SUBMISSIONS: dict[str, tuple[SchedulerName, Job, Cluster, Delivery]] = {
     ),
     "htcondor-apptainer": ("htcondor", CONDOR_SITE, replace(SITE, htcondor_container="apptainer"), DELIVERY),
     "slurm-job-pulls": ("slurm", PLAIN, SITE, IN_JOB),
+    "slurm-small-cache": (
+        "slurm",
+        PLAIN,
+        replace(CLUSTER, image_cache="/data/$USER/images", tmp="/data/$USER/tmp", image_cache_size=50_000),
+        STREAMED,
+    ),
     "htcondor-auto": ("htcondor", PLAIN, CLUSTER, AUTO),
 }
 

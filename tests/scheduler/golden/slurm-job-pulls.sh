@@ -29,14 +29,17 @@ module load apptainer/1.4
 run_id=hello-0123456789
 root=/scratch/"${USER:?is not set on this machine, but the path needs it: set it, or name another path}"'/my project'
 run=$root/runs/$run_id
-case $root in
-  /*) ;;
-  *) die 10 "the cluster's root is $root, which is no absolute path; set root in the cluster's settings" ;;
-esac
-case $run in *[$'\n']*) die 10 "the cluster's root holds a line break; set another root" ;; esac
+cache=/scratch/"${USER:?is not set on this machine, but the path needs it: set it, or name another path}"'/my project/images'
+tmp=/scratch/"${USER:?is not set on this machine, but the path needs it: set it, or name another path}"'/my project/tmp'
+absolute() { case $2 in /*) ;; *) die 10 "the cluster's $1 is $2, which is no absolute path; set $1 in the cluster's settings" ;; esac; }
+absolute root "$root"
+absolute image-cache "$cache"
+absolute tmp "$tmp"
+case $root$tmp in *[$'\n']*) die 10 "the cluster's root or tmp holds a line break; set another one" ;; esac
+case $cache in *[$'\n"']* | *\$\(*) die 10 "the cluster's image-cache holds a line break, a double quote or \$(; set another one" ;; esac
 command -v flock >/dev/null || die 10 "flock is not on this machine; it comes with util-linux"
-mkdir -p -- "$root/images" "$root/tmp" "$run/logs" "$run/tasks" "$run/output" ||
-  die 10 "cannot make $run; set root in the cluster's settings to a folder that you may write to, and that has room"
+mkdir -p -- "$cache" "$tmp" "$run/logs" "$run/tasks" "$run/output" ||
+  die 10 "cannot make $run, $cache and $tmp; set root in the cluster's settings to a folder that you may write to, and that has room"
 
 # Files appear whole or not at all, even where two calls write them at once.
 write() { cat >"$1.$HOSTNAME.$$.part" && mv -f -- "$1.$HOSTNAME.$$.part" "$1"; }
@@ -49,11 +52,12 @@ flock --nonblock "$run_lock" || {
   flock "$run_lock" || die 10 "files in $run cannot be locked; set root in the cluster's settings to another file system"
 }
 
-# The image, once for everybody: in $root/images under its own sha256.
+# The image, once for everybody: in $cache under its own sha256.
 sha256=abababababababababababababababababababababababababababababababab
-image=$root/images/$sha256.sif
+image=$cache/$sha256.sif
 
 ensure_image() {
+  printf '%s\n' "$image" | write "$run/image" || die 10 "cannot write to $run; make room there (a full disk, or your quota)"
   [ ! -e "$image" ] || return 0
   say "the image is pulled by the job: $image"
 }
@@ -104,7 +108,7 @@ unset PYTHONPATH PYTHONHOME PYTHONUSERBASE LD_PRELOAD
 # srun inherits --export=NONE from sbatch and would start the container with no environment at all (sbatch(1)).
 export SLURM_EXPORT_ENV=ALL
 
-image=${run%/runs/*}/images/abababababababababababababababababababababababababababababababab.sif
+image=$(cat "$run/image") || finish 1
 # Apptainer's temporary files and cache: on the node's own disk, outside $HOME, gone with the job.
 scratch=$(mktemp -d "${SLURM_TMPDIR:-${TMPDIR:-/tmp}}/hpcdeploy-XXXXXXXX") || finish 1
 trap 'rm -rf "$scratch"' EXIT
@@ -135,7 +139,6 @@ if [ ! -e "$image" ]; then
   [ -e "$image" ] || pull_image || finish 1
   exec {image_lock}>&-
 fi
-
 
 workdir="$run/output"
 mkdir -p "$workdir" || finish 1

@@ -29,14 +29,17 @@ module load apptainer/1.4
 run_id=hello-0123456789
 root=/scratch/"${USER:?is not set on this machine, but the path needs it: set it, or name another path}"'/my project'
 run=$root/runs/$run_id
-case $root in
-  /*) ;;
-  *) die 10 "the cluster's root is $root, which is no absolute path; set root in the cluster's settings" ;;
-esac
-case $run in *[$'\n']*) die 10 "the cluster's root holds a line break; set another root" ;; esac
+cache=/scratch/"${USER:?is not set on this machine, but the path needs it: set it, or name another path}"'/my project/images'
+tmp=/scratch/"${USER:?is not set on this machine, but the path needs it: set it, or name another path}"'/my project/tmp'
+absolute() { case $2 in /*) ;; *) die 10 "the cluster's $1 is $2, which is no absolute path; set $1 in the cluster's settings" ;; esac; }
+absolute root "$root"
+absolute image-cache "$cache"
+absolute tmp "$tmp"
+case $root$tmp in *[$'\n']*) die 10 "the cluster's root or tmp holds a line break; set another one" ;; esac
+case $cache in *[$'\n"']* | *\$\(*) die 10 "the cluster's image-cache holds a line break, a double quote or \$(; set another one" ;; esac
 command -v flock >/dev/null || die 10 "flock is not on this machine; it comes with util-linux"
-mkdir -p -- "$root/images" "$root/tmp" "$run/logs" "$run/tasks" "$run/output" ||
-  die 10 "cannot make $run; set root in the cluster's settings to a folder that you may write to, and that has room"
+mkdir -p -- "$cache" "$tmp" "$run/logs" "$run/tasks" "$run/output" ||
+  die 10 "cannot make $run, $cache and $tmp; set root in the cluster's settings to a folder that you may write to, and that has room"
 
 # Files appear whole or not at all, even where two calls write them at once.
 write() { cat >"$1.$HOSTNAME.$$.part" && mv -f -- "$1.$HOSTNAME.$$.part" "$1"; }
@@ -49,23 +52,23 @@ flock --nonblock "$run_lock" || {
   flock "$run_lock" || die 10 "files in $run cannot be locked; set root in the cluster's settings to another file system"
 }
 
-# The image, once for everybody: in $root/images under its own sha256.
+# The image, once for everybody: in $cache under its own sha256.
 sha256=abababababababababababababababababababababababababababababababab
-image=$root/images/$sha256.sif
+image=$cache/$sha256.sif
 
 cannot_pull() { local code=$1; shift; say "error: $*"; return "$code"; }
 
 # Called where a failure does not end the script by itself: so each is seen to.
 pull_image() {
-  local part=$root/images/.$sha256.part temporary pulse code=0
+  local part=$cache/.$sha256.part temporary pulse code=0
   command -v singularity >/dev/null || {
     cannot_pull 10 "singularity is not on this machine's PATH; add what brings it (module load ...) to the cluster's setup"
     return
   }
   rm -f -- "$part"
   # Apptainer's own cache and temporary files stay out of $HOME, whose quota they would fill ($HOME/.apptainer/cache).
-  { temporary=$(mktemp -d -- "$root/tmp/pull-XXXXXXXX") && mkdir -- "$temporary/cache"; } ||
-    die 10 "cannot make a folder in $root/tmp; make room there (a full disk, or your quota)"
+  { temporary=$(mktemp -d -- "$tmp/pull-XXXXXXXX") && mkdir -- "$temporary/cache"; } ||
+    die 10 "cannot make a folder in $tmp; make room there (a full disk, or your quota)"
   say "pulling the image oras://registry.example.org/team/train@sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd"
   {
     while sleep 5; do
@@ -93,9 +96,10 @@ pull_image() {
 }
 
 ensure_image() {
+  printf '%s\n' "$image" | write "$run/image" || die 10 "cannot write to $run; make room there (a full disk, or your quota)"
   [ ! -e "$image" ] || return 0
   local image_lock
-  exec {image_lock}>"$root/images/.$sha256.lock"
+  exec {image_lock}>"$cache/.$sha256.lock"
   flock --nonblock "$image_lock" || { say "another run is pulling the image; waiting for it"; flock "$image_lock"; }
   [ -e "$image" ] || pull_image || { local code=$?; set +e; exit "$code"; }
   exec {image_lock}>&-
@@ -147,13 +151,12 @@ unset PYTHONPATH PYTHONHOME PYTHONUSERBASE LD_PRELOAD
 # srun inherits --export=NONE from sbatch and would start the container with no environment at all (sbatch(1)).
 export SLURM_EXPORT_ENV=ALL
 
-image=${run%/runs/*}/images/abababababababababababababababababababababababababababababababab.sif
+image=$(cat "$run/image") || finish 1
 # Apptainer's temporary files and cache: on the node's own disk, outside $HOME, gone with the job.
 scratch=$(mktemp -d "${SLURM_TMPDIR:-${TMPDIR:-/tmp}}/hpcdeploy-XXXXXXXX") || finish 1
 trap 'rm -rf "$scratch"' EXIT
 mkdir "$scratch/cache"
 export SINGULARITY_TMPDIR="$scratch" SINGULARITY_CACHEDIR="$scratch/cache"
-
 
 workdir="$run/output"
 mkdir -p "$workdir" || finish 1

@@ -28,14 +28,17 @@ done
 run_id=ranks-0123456789
 root="${SCRATCH:?is not set on this machine, but the path needs it: set it, or name another path}"/hpcdeploy
 run=$root/runs/$run_id
-case $root in
-  /*) ;;
-  *) die 10 "the cluster's root is $root, which is no absolute path; set root in the cluster's settings" ;;
-esac
-case $run in *[$'\n']*) die 10 "the cluster's root holds a line break; set another root" ;; esac
+cache="${SCRATCH:?is not set on this machine, but the path needs it: set it, or name another path}"/hpcdeploy/images
+tmp="${SCRATCH:?is not set on this machine, but the path needs it: set it, or name another path}"/hpcdeploy/tmp
+absolute() { case $2 in /*) ;; *) die 10 "the cluster's $1 is $2, which is no absolute path; set $1 in the cluster's settings" ;; esac; }
+absolute root "$root"
+absolute image-cache "$cache"
+absolute tmp "$tmp"
+case $root$tmp in *[$'\n']*) die 10 "the cluster's root or tmp holds a line break; set another one" ;; esac
+case $cache in *[$'\n"']* | *\$\(*) die 10 "the cluster's image-cache holds a line break, a double quote or \$(; set another one" ;; esac
 command -v flock >/dev/null || die 10 "flock is not on this machine; it comes with util-linux"
-mkdir -p -- "$root/images" "$root/tmp" "$run/logs" "$run/tasks" "$run/output" ||
-  die 10 "cannot make $run; set root in the cluster's settings to a folder that you may write to, and that has room"
+mkdir -p -- "$cache" "$tmp" "$run/logs" "$run/tasks" "$run/output" ||
+  die 10 "cannot make $run, $cache and $tmp; set root in the cluster's settings to a folder that you may write to, and that has room"
 
 # Files appear whole or not at all, even where two calls write them at once.
 write() { cat >"$1.$HOSTNAME.$$.part" && mv -f -- "$1.$HOSTNAME.$$.part" "$1"; }
@@ -48,13 +51,14 @@ flock --nonblock "$run_lock" || {
   flock "$run_lock" || die 10 "files in $run cannot be locked; set root in the cluster's settings to another file system"
 }
 
-# The image, once for everybody: in $root/images under its own sha256.
+# The image, once for everybody: in $cache under its own sha256.
 sha256=abababababababababababababababababababababababababababababababab
-image=$root/images/$sha256.sif
+image=$cache/$sha256.sif
 
 ensure_image() {
+  printf '%s\n' "$image" | write "$run/image" || die 10 "cannot write to $run; make room there (a full disk, or your quota)"
   [ ! -e "$image" ] || return 0
-  die 11 "the image $sha256 is not in $root/images, and it was never pushed to a registry: run 'hpcdeploy push', then submit again"
+  die 11 "the image $sha256 is not in $cache, and it was never pushed to a registry: run 'hpcdeploy push', then submit again"
 }
 
 # How Slurm is spoken to: write_job, submit_job, look_up, withdraw, refused, never_left.
@@ -179,13 +183,12 @@ set -u
 run=$PWD
 finish() { exit "$1"; }
 
-image=${run%/runs/*}/images/abababababababababababababababababababababababababababababababab.sif
+image=$(cat "$run/image") || finish 1
 # Apptainer's temporary files and cache: on the node's own disk, outside $HOME, gone with the job.
 scratch=$(mktemp -d "${SLURM_TMPDIR:-${TMPDIR:-/tmp}}/hpcdeploy-XXXXXXXX") || finish 1
 trap 'rm -rf "$scratch"' EXIT
 mkdir "$scratch/cache"
 export APPTAINER_TMPDIR="$scratch" APPTAINER_CACHEDIR="$scratch/cache"
-
 
 workdir="$run/output"
 mkdir -p "$workdir" || finish 1

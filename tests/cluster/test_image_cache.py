@@ -1,0 +1,97 @@
+"""The images of a cluster: in the folder that its settings name, and no more of them than these allow."""
+
+import hashlib
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hpcdeploy.cluster import Cluster, SchedulerName
+from hpcdeploy.flows.cancel import cancel
+from hpcdeploy.flows.connections import Connections
+from hpcdeploy.flows.submit import plan_run, submit
+from hpcdeploy.job import Job
+from hpcdeploy.lab.inside import inside
+from hpcdeploy.lab.state import Lab
+from hpcdeploy.parcel import Parcel
+from hpcdeploy.run import RunStatus, State
+from hpcdeploy.scheduler.login_node import Delivery, submission
+from hpcdeploy.store import Store
+from tests.cluster.driving import submit_job, wait_for
+from tests.conftest import OWN
+
+BOTH = pytest.mark.parametrize("scheduler", ["slurm", "htcondor"])
+HELD = Job(name="held", image="test", command=("true",), slurm=(("hold", True),), htcondor=(("hold", "true"),))
+
+
+def bash(lab: Lab, text: str) -> str:
+    done = inside(lab, ["bash", "-c", text], user=lab.user)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode()
+
+
+@BOTH
+def test_images_and_what_is_not_finished_lie_where_the_settings_say(
+    lab: Lab, scheduler: SchedulerName, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    own = f"{OWN}/folders-{scheduler}"
+    elsewhere = replace(
+        cluster, root=f"$SCRATCH/{own}/root", image_cache=f"$SCRATCH/{own}/the images", tmp=f"$SCRATCH/{own}/the tmp"
+    )
+    run = submit_job(
+        Job(name="hello", image="test", command=("true",)), scheduler, elsewhere, delivery, connections, store
+    ).run
+    assert wait_for(run, elsewhere, connections, store).state is State.COMPLETED
+    assert bash(lab, f"cd {lab.scratch}/{own} && ls && ls 'the images' && ls root").split("\n") == [
+        "root",
+        "the images",
+        "the tmp",
+        f"{delivery.sha256}.sif",
+        "runs",
+        "",
+    ]
+
+
+@BOTH
+def test_the_least_recently_used_images_go_and_those_in_use_stay(
+    lab: Lab,
+    scheduler: SchedulerName,
+    cluster: Cluster,
+    delivery: Delivery,
+    connections: Connections,
+    store: Store,
+    tmp_path: Path,
+) -> None:
+    root = f"{lab.scratch}/{OWN}/cache-{scheduler}"
+    small = replace(
+        cluster, root=f"$SCRATCH/{OWN}/cache-{scheduler}", image_cache_size=-(-(delivery.size + 34_000_000) // 2**20)
+    )
+    in_use = submit_job(HELD, scheduler, small, delivery, connections, store).run
+    old, newer, built, newest = ("1" * 64, "2" * 64, "3" * 64, "4" * 64)
+    bash(
+        lab,
+        f"""cd {root}/images
+        fill() {{ truncate --size="$2" "$1.sif" && touch --date="$3 hours ago" "$1.sif"; }}
+        fill {built} 5MB 9 && touch {built}.json
+        fill {old} 10MB 8; fill {newer} 10MB 7; fill {newest} 8MB 1; fill mine 1MB 20
+        touch --date='30 hours ago' {delivery.sha256}.sif
+        """,
+    )
+    image = tmp_path / "new.sif"
+    image.write_bytes(b"new" * 4_000_000)
+    sha256 = hashlib.sha256(image.read_bytes()).hexdigest()
+    parcel = Parcel(sha256=sha256, size=12_000_000, path=f"images/{sha256}.sif", what="the image new.sif", source=str(image))
+    brought = Delivery(sha256=sha256, size=12_000_000, parcel=parcel)
+    said: list[bytes] = []
+    run = plan_run(HELD, small, scheduler, brought, now=time.time())
+    done = submit(
+        run, submission(run, HELD, small, brought), small, connections, store, parcels=(parcel,), report=said.append
+    )
+    there = {name.removesuffix(".sif") for name in bash(lab, f"ls {root}/images").split() if name.endswith(".sif")}
+    cancel([RunStatus(run=one, tasks=(), asked=0) for one in (in_use, done.run)], lambda _: small, connections)
+    assert there == {delivery.sha256, built, newest, sha256, "mine"}
+    words = b"".join(said).decode()
+    assert f"removed the image {old}.sif (10 MB), the least recently used" in words
+    assert words.index(old) < words.index(newer)
+    assert "allows" not in words

@@ -95,6 +95,14 @@ def test_a_run_in_parts_is_one_run_with_every_task_in_its_place(site: Site) -> N
     assert site.store.find([run.id])[0].run == run
 
 
+def test_the_smaller_of_slurms_two_limits_counts(site: Site) -> None:
+    fewer = "scontrol() { command scontrol \"$@\" | sed 's/^SchedulerParameters .*/&,max_array_tasks=3,x/'; }"
+    limited = replace(site, cluster=replace(site.cluster, setup=(fewer,)))
+    run = limited.submit(replace(SWEEP, command=("true",)))
+    assert [part.tasks for part in run.parts] == [3, 3, 3, 1]
+    assert wait_for(run, site.cluster, site.connections, site.store).state is State.COMPLETED
+
+
 def test_a_part_whose_note_was_lost_is_found_again_and_not_submitted_twice(site: Site) -> None:
     run, script = site.plan(replace(SWEEP, slurm=(("hold", True),)))
     first = submit(run, script, site.cluster, site.connections, site.store)

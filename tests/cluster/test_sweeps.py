@@ -1,12 +1,13 @@
 """Sweeps on a real cluster: every task has its own parameters, and they are exactly those that were written."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.flows.connections import Connections
-from hpcdeploy.job import Array, Job
+from hpcdeploy.job import Array, Job, Resources
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
 from hpcdeploy.parameters import Parameters
@@ -68,6 +69,37 @@ def test_every_value_reaches_its_task_byte_for_byte(
             "HPCDEPLOY_TASK": str(task),
             "V": f"[{odd}]",
         }
+
+
+def test_values_reach_every_process_of_a_task_on_several_nodes(
+    cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    rows = (('it\'s "so"',), ("",))
+    job = Job(
+        name="wide",
+        image="test",
+        command=("printf", "<%s>\\n", "{v}"),
+        resources=Resources(nodes=2),
+        array=Array(size=2, parameters=Parameters(names=("v",), rows=rows)),
+    )
+    run = submit_job(job, "slurm", cluster, delivery, connections, store).run
+    status = wait_for(run, cluster, connections, store)
+    assert [output_of(status, cluster, connections, task) for task in range(2)] == [f"<{v}>\n" * 2 for (v,) in rows]
+
+
+def test_values_reach_a_container_that_the_job_starts_itself_under_htcondor(
+    cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    job = Job(
+        name="own",
+        image="test",
+        command=("printf", "%s", "{v}"),
+        array=Array(size=len(ODD), parameters=Parameters(names=("v",), rows=tuple((value,) for value in ODD))),
+    )
+    itself = replace(cluster, htcondor_container="apptainer")
+    run = submit_job(job, "htcondor", itself, delivery, connections, store).run
+    status = wait_for(run, itself, connections, store)
+    assert [output_of(status, itself, connections, task) for task in range(len(ODD))] == list(ODD)
 
 
 @BOTH

@@ -10,9 +10,9 @@ from hpcdeploy.scheduler.htcondor.shapes import refuse_shapes
 from hpcdeploy.scheduler.htcondor.submit_language import Command, one_line
 
 _AHEAD = 1000
-"""Of more tasks than this so many are made ahead, by the schedd itself (condor_submit(1), max_idle): condor_submit then sends
-a table and not every single job. 10,000 took 0.03 s so, and 3.7 s otherwise; made all at once by the schedd, they kept it from
-answering anybody else (HTCondor 23.9)."""
+"""Of more tasks than this so many are made ahead, by the schedd itself (condor_submit(1), max_idle): condor_submit then
+sends a table and not every single job. 10,000 took 0.03 s so, and 3.7 s otherwise; made all at once by the schedd, they
+kept it from answering anybody else (HTCondor 23.9)."""
 
 _NOT_THERE = {
     "partition": "HTCondor has no partitions",

@@ -43,6 +43,10 @@ set -- [= (command or ('/.singularity.d/runscript',)) | words =]
 set -- torchrun --nnodes="$SLURM_JOB_NUM_NODES" --node_rank="$SLURM_NODEID" --nproc_per_node=[= torchrun =] \
   --master_addr="$MASTER_ADDR" --master_port="$MASTER_PORT" --no_python "$@"
 [% endif %]
+[% if run_id and warning %]
+# HTCondor warns nobody of its time limit. This process becomes the program, or passes on what it is told.
+(sleep [= warning[1] =] && kill -[= warning[0] =] $$) </dev/null >/dev/null 2>&1 &
+[% endif %]
 [% if run_id and gathering %]
 [% include "login_templates/gather.sh" %]
 [% else %]

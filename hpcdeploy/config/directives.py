@@ -131,6 +131,7 @@ _TWINS: Mapping[SchedulerName, Mapping[str, tuple[str, ...]]] = {
         "time": ("allowed_execute_duration",),
         "account": ("accounting_group",),
         "outputs": ("transfer_output_files",),
+        "retries": ("max_retries", "retry_until", "on_exit_remove", "success_exit_code"),
     },
 }
 

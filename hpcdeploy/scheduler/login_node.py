@@ -111,6 +111,7 @@ def submission(
         "nodes": job.resources.nodes,
         "gpus": job.resources.gpus,
         "torchrun": None,
+        "warning": None,
         "end_of_job": f"HPCDEPLOY_END_{run.id.rpartition('-')[2]}",
         **placing_values(placements, job.outputs, mounts=can_mount(run.scheduler, cluster)),
         **words.job_values(job, cluster, run.id),

@@ -12,7 +12,7 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.flows import logs
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.worker_images import taken_by_worker
-from hpcdeploy.job import Array, Bind, Job, Resources
+from hpcdeploy.job import Array, Bind, Job, Resources, Retries, Signal
 from hpcdeploy.lab.inside import inside, inside_argv
 from hpcdeploy.lab.state import Lab
 from hpcdeploy.run import Run, RunStatus, State
@@ -233,3 +233,77 @@ def test_an_image_on_cvmfs_is_used_where_it_lies(
     assert status.state is State.COMPLETED
     assert json.loads(output_of(status, cluster, connections))["APPTAINER_CONTAINER"] == on_cvmfs
     assert str(attributes(lab, cluster, status.run).get("TransferInput", "")).count(".sif") == 0
+
+
+@pytest.mark.parametrize(("code", "tries"), [(75, 3), (76, 1), (137, 3)])
+def test_a_task_is_started_again_on_the_very_exit_codes_and_knows_how_often_it_was(
+    code: int, tries: int, lab: Lab, site: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    told = f"{lab.scratch}/{OWN}/tries-{code}"
+    program = f'echo "$HPCDEPLOY_RESTART" >>{told}; [ {code} != 137 ] || kill -KILL $$; exit {code}'
+    job = Job(
+        name="tries",
+        image="test",
+        command=("sh", "-c", program),
+        binds=(Bind(source=f"$SCRATCH/{OWN}"),),
+        retries=Retries(max=2, exit_codes=(75, 137)),
+    )
+    status = ended(job, replace(site, htcondor_container="apptainer"), delivery, connections, store)
+    assert (status.state, status.exit_code) == (State.FAILED, code)
+    seen = inside(lab, ["cat", told], user=lab.user).stdout.decode().split()
+    assert seen == [str(number) for number in range(tries)]
+
+
+@pytest.mark.parametrize("outputs", [(), ("*",)])
+def test_a_program_is_warned_before_its_time_limit_and_what_it_saves_comes_home(
+    outputs: tuple[str, ...], lab: Lab, site: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    program = (
+        "import pathlib, signal, sys, time\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: (pathlib.Path('saved').write_text('state'), sys.exit(0)))\n"
+        "time.sleep(60)"
+    )
+    job = Job(
+        name="warned",
+        image="test",
+        command=("python3", "-c", program),
+        resources=Resources(time=30),
+        signal=Signal(name="USR1", before=25),
+        outputs=outputs,
+    )
+    status = ended(job, site, delivery, connections, store)
+    assert status.state is State.COMPLETED
+    assert inside(lab, ["cat", f"{status.run.folder}/output/saved"], user=lab.user).stdout == b"state"
+
+
+def test_a_program_that_ends_before_its_warning_is_not_waited_for(
+    site: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    job = Job(name="early", image="test", command=("true",), resources=Resources(time=3600), signal=Signal())
+    assert ended(job, site, delivery, connections, store).state is State.COMPLETED
+
+
+def test_a_program_goes_on_from_its_own_checkpoint(
+    lab: Lab, site: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    count = "n=$(($(cat state/n 2>/dev/null || echo 0) + 1)); mkdir -p state; echo $n >state/n"
+    program = f"{count}; [ $n = 3 ] || exit 85; echo $n >end"
+    free = (("checkpoint_exit_code", "85"), ("transfer_checkpoint_files", "state"))
+    status = ended(
+        Job(name="state", image="test", command=("sh", "-c", program), htcondor=free), site, delivery, connections, store
+    )
+    assert (status.state, status.exit_code) == (State.COMPLETED, 0)
+    assert inside(lab, ["cat", f"{status.run.folder}/output/end"], user=lab.user).stdout == b"3\n"
+
+
+def test_a_job_that_lost_its_worker_and_is_not_to_be_requeued_is_not_started_again(
+    lab: Lab, site: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    job = Job(name="lost", image="test", command=("sleep", "600"), requeue=False)
+    run = submit_job(job, "htcondor", site, delivery, connections, store).run
+    runs = (
+        f'until [ "$(condor_q {run.job_id} -af JobStatus)" = 2 ]; do sleep 0.5; done; condor_vacate_job -fast {run.job_id}'
+    )
+    assert inside(lab, ["timeout", "60", "bash", "-c", "; ".join((*site.setup, runs))], user=lab.user).returncode == 0
+    assert wait_for(run, site, connections, store).state is State.CANCELLED
+    assert attributes(lab, site, run)["NumJobStarts"] == 1

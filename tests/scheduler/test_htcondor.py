@@ -1,16 +1,18 @@
 import json
+from dataclasses import replace
 
 import pytest
 
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.job import Array, Bind, Job, Resources
+from hpcdeploy.job import Array, Bind, Job, Resources, Retries, Signal
 from hpcdeploy.run import State
 from hpcdeploy.scheduler import htcondor
 from hpcdeploy.scheduler.answers import Answer, Answers
 from hpcdeploy.scheduler.htcondor.answers import read_log, read_queue
 from hpcdeploy.scheduler.htcondor.commands import commands
 from hpcdeploy.scheduler.htcondor.policy import WORTH_A_RELEASE
+from hpcdeploy.scheduler.htcondor.shapes import warning_of
 from tests.scheduler.samples import CLUSTER, CONDOR_TRAIN, PLAIN, run_of
 
 RUN = run_of(PLAIN, "htcondor", job_id="7")
@@ -218,7 +220,7 @@ def test_no_submit_command_stands_twice_since_the_later_would_replace_the_earlie
 def test_a_job_that_is_held_for_its_time_limit_is_removed() -> None:
     said = dict(commands(Job(name="j", image="i", resources=Resources(time=60)), CLUSTER, "j-1"))
     assert said["allowed_execute_duration"] == "60"
-    assert said["periodic_remove"] == "(JobStatus == 5 && (HoldReasonCode =?= 46 || HoldReasonCode =?= 47))"
+    assert said["periodic_remove"] == "JobStatus == 5 && (HoldReasonCode =?= 46 || HoldReasonCode =?= 47)"
     assert "periodic_remove" not in dict(commands(PLAIN, CLUSTER, "j-1"))
     free = Job(name="j", image="i", htcondor=(("Allowed_Job_Duration", "60"), ("Periodic_Remove", "A || B")))
     assert dict(commands(free, CLUSTER, "j-1"))["periodic_remove"].endswith("47)) || (A || B)")
@@ -231,6 +233,32 @@ def test_no_release_takes_a_persons_own_hold_away_nor_goes_on_for_ever() -> None
     own = Job(name="j", image="i", htcondor=(("Periodic_Release", "false"),))
     said = [(name, value) for name, value in commands(own, CLUSTER, "j-1") if name.lower() == "periodic_release"]
     assert said == [("Periodic_Release", "false")]
+
+
+def test_retries_are_for_the_very_exit_codes_and_a_signal_counts_from_128() -> None:
+    some = dict(commands(replace(PLAIN, retries=Retries(max=3, exit_codes=(75, 137))), CLUSTER, "j-1"))
+    assert some["max_retries"] == "3"
+    assert some["retry_until"] == "!member(ifThenElse(ExitBySignal, 128 + ExitSignal, ExitCode), {75, 137})"
+    every = dict(commands(replace(PLAIN, retries=Retries(max=3)), CLUSTER, "j-1"))
+    assert every["max_retries"] == "3"
+    assert "retry_until" not in every
+
+
+def test_a_job_that_is_not_to_be_requeued_matches_nothing_once_it_was_started_and_lost() -> None:
+    job = replace(PLAIN, requeue=False, resources=Resources(time=60), htcondor=(("Requirements", "A"),))
+    said = dict(commands(job, Cluster(name="c", htcondor_container="singularity-image"), "j-1"))
+    assert said["requirements"].startswith("(!((MY.NumJobStarts ?: 0) > (MY.NumJobCompletions ?: 0))) && (")
+    assert said["requirements"].endswith(" && (A)")
+    assert said["periodic_remove"].count(" || (") == 1
+    assert commands(replace(PLAIN, requeue=True), CLUSTER, "j-1") == commands(PLAIN, CLUSTER, "j-1")
+
+
+def test_a_warning_before_the_time_limit_needs_a_time_limit_that_is_later() -> None:
+    warned = replace(PLAIN, signal=Signal(name="USR2", before=60), resources=Resources(time=300))
+    assert warning_of(warned) == ("USR2", 240)
+    for time in (None, 60):
+        with pytest.raises(ConfigError, match="by the key time"):
+            warning_of(replace(warned, resources=Resources(time=time)))
 
 
 def test_an_array_without_a_throttle_is_materialized_at_once() -> None:

@@ -108,7 +108,6 @@ def test_an_end_that_a_requeue_brought_is_none_while_squeue_cannot_be_asked() ->
 @pytest.mark.parametrize(
     "job",
     [
-        replace(PLAIN, signal=Signal()),
         replace(PLAIN, tasks_per_node=2),
         replace(PLAIN, launcher="srun"),
         replace(PLAIN, mpi="pmix"),

@@ -10,6 +10,7 @@ from hpcdeploy.scheduler.answers import Answers
 from hpcdeploy.scheduler.htcondor import answers as htcondor_answers
 from hpcdeploy.scheduler.htcondor import reasons
 from hpcdeploy.scheduler.htcondor.commands import commands
+from hpcdeploy.scheduler.htcondor.shapes import warning_of
 from hpcdeploy.scheduler.htcondor.submit_language import lines
 from hpcdeploy.scheduler.htcondor.transfer import with_inputs, with_outputs
 
@@ -22,6 +23,7 @@ def job_values(job: Job, cluster: Cluster, run_id: str) -> Mapping[str, object]:
         "commands": lines(with_outputs(with_inputs(commands(job, cluster, run_id), job, cluster), job, cluster)),
         "container": cluster.htcondor_container,
         "in_parts": False,
+        "warning": warning_of(job),
     }
 
 

@@ -3,10 +3,10 @@
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import Job
-from hpcdeploy.scheduler.htcondor.containers import refuse_binds, with_container
+from hpcdeploy.scheduler.htcondor.containers import container_commands, refuse_binds
 from hpcdeploy.scheduler.htcondor.gpus import gpu_commands
 from hpcdeploy.scheduler.htcondor.policy import policy_commands
-from hpcdeploy.scheduler.htcondor.shapes import refuse_shapes
+from hpcdeploy.scheduler.htcondor.shapes import refuse_shapes, retry_commands
 from hpcdeploy.scheduler.htcondor.submit_language import Command, one_line
 
 _AHEAD = 1000
@@ -57,12 +57,29 @@ def commands(job: Job, cluster: Cluster, run_id: str) -> list[Command]:
         lines.append(("max_materialize", str(job.array.throttle)))
     elif job.array and job.array.size > _AHEAD:
         lines.append(("max_idle", str(_AHEAD)))
-    free = [(name, "true" if value is True else one_line(name, str(value))) for name, value in job.htcondor]
-    return _joined(lines, with_container(free, cluster))
+    lines += retry_commands(job)
+    lines += container_commands(cluster)
+    return _joined(
+        [*lines, *((name, "true" if value is True else one_line(name, str(value))) for name, value in job.htcondor)]
+    )
 
 
-def _joined(own: list[Command], free: list[Command]) -> list[Command]:
-    """Put a person's own commands last; reasons to remove a job, which both may have, stand in one command."""
-    reasons = [value for name, value in (*own, *free) if name.lower() == "periodic_remove"]
-    both = [(name, value) for name, value in (*own, *free) if name.lower() != "periodic_remove"]
-    return [*both, ("periodic_remove", " || ".join(f"({reason})" for reason in reasons))] if reasons else both
+_JOINED = {"requirements": " && ", "periodic_remove": " || ", "transfer_input_files": ", "}
+"""Commands that a job may have several reasons for, and how those are joined: of two lines the later would win."""
+
+
+def _joined(chosen: list[Command]) -> list[Command]:
+    """Make one command of those that have several reasons, at the first one's place."""
+    said: dict[str, list[str]] = {}
+    for name, value in chosen:
+        said.setdefault(name.lower(), []).append(value)
+    one: dict[str, Command] = {}
+    for name, value in chosen:
+        word, values = name.lower(), said[name.lower()]
+        if word in _JOINED and len(values) > 1:
+            parts = values if word == "transfer_input_files" else [f"({part})" for part in values]
+            one[word] = (word, _JOINED[word].join(parts))
+        else:
+            one.pop(word, None)
+            one[word] = (name, value)
+    return list(one.values())

@@ -21,22 +21,12 @@ def refuse_binds(job: Job, cluster: Cluster) -> None:
     )
 
 
-def with_container(free: list[Command], cluster: Cluster) -> list[Command]:
-    """Return a person's own commands with what the container needs in the same words: the later of two would win.
+def container_commands(cluster: Cluster) -> list[Command]:
+    """Say what `+SingularityImage` needs besides.
 
-    The image travels as an input file where `+SingularityImage` names it, beside the person's own input files; and a worker
-    without Singularity would start the program outside of any container, so such workers are not asked for.
+    The image travels as an input file; and a worker without Singularity would start the program outside of any container, so
+    such workers are not asked for.
     """
     if cluster.htcondor_container != "singularity-image":
-        return free
-    both = {"transfer_input_files": "$(sandbox)", "requirements": _HAS_SINGULARITY}
-    kept: list[Command] = []
-    for name, value in free:
-        match name.lower():
-            case "transfer_input_files":
-                both["transfer_input_files"] += f", {value}"
-            case "requirements":
-                both["requirements"] += f" && ({value})"
-            case _:
-                kept.append((name, value))
-    return [*both.items(), *kept]
+        return []
+    return [("transfer_input_files", "$(sandbox)"), ("requirements", _HAS_SINGULARITY)]

@@ -171,6 +171,8 @@ universe                = vanilla
 executable              = $(run_folder)/job.sh
 transfer_executable     = false
 arguments               = $(Process) $(Cluster)
+# How often it was started before: HTCondor fills that in when it has found a worker.
+environment             = "HPCDEPLOY_RESTART=$$([ifThenElse(isUndefined(NumJobStarts),0,NumJobStarts)])"
 initialdir              = $(work_folder)
 log                     = $(run_folder)/events.log
 output                  = $(run_folder)/logs/$(Process).out
@@ -211,10 +213,13 @@ look_up() {
     [ -z "$found" ] || { printf '%s\n' "$found" && return; }
   fi
   found=$(condor_q -nobatch -constraint "$ours" -autoformat QDate ClusterId) || return
-  # Jobs that left the queue, the last one first: no need to read further back than the first attempt.
-  [ -n "$found" ] || found=$(condor_history -since "EnteredCurrentStatus < $1" -constraint "$ours" -autoformat QDate ClusterId) || return
+  [ -n "$found" ] || found=$(left_queue "$1" "$ours") || found=$(left_queue "$1" "$ours") || return
   sort -n <<<"$found" | cut -d ' ' -f 2 | uniq
 }
+
+# The last ones come first: no need to read further back than the first attempt. It fails where the schedd puts a history file away
+# in that moment ("Error opening history file"), and so is asked twice.
+left_queue() { condor_history -since "EnteredCurrentStatus < $1" -constraint "$2" -autoformat QDate ClusterId; }
 
 withdraw() { condor_rm "$1"; }
 

@@ -178,6 +178,8 @@ universe                = vanilla
 executable              = $(run_folder)/job.sh
 transfer_executable     = false
 arguments               = $(Process) $(Cluster)
+# How often it was started before: HTCondor fills that in when it has found a worker.
+environment             = "HPCDEPLOY_RESTART=$$([ifThenElse(isUndefined(NumJobStarts),0,NumJobStarts)])"
 initialdir              = $(work_folder)
 log                     = $(run_folder)/events.log
 output                  = $(run_folder)/logs/$(Process).out

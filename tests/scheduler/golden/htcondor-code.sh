@@ -153,6 +153,8 @@ container_image         = $(image_file)
 # No absolute path: that would be taken for a program of the image's own (condor_submit(1), container universe).
 executable              = program.sh
 arguments               = $(Process) $(Cluster)
+# How often it was started before: HTCondor fills that in when it has found a worker.
+environment             = "HPCDEPLOY_RESTART=$$([ifThenElse(isUndefined(NumJobStarts),0,NumJobStarts)])"
 initialdir              = $(work_folder)
 log                     = $(run_folder)/events.log
 output                  = $(run_folder)/logs/$(Process).out
@@ -197,10 +199,13 @@ look_up() {
     [ -z "$found" ] || { printf '%s\n' "$found" && return; }
   fi
   found=$(condor_q -nobatch -constraint "$ours" -autoformat QDate ClusterId) || return
-  # Jobs that left the queue, the last one first: no need to read further back than the first attempt.
-  [ -n "$found" ] || found=$(condor_history -since "EnteredCurrentStatus < $1" -constraint "$ours" -autoformat QDate ClusterId) || return
+  [ -n "$found" ] || found=$(left_queue "$1" "$ours") || found=$(left_queue "$1" "$ours") || return
   sort -n <<<"$found" | cut -d ' ' -f 2 | uniq
 }
+
+# The last ones come first: no need to read further back than the first attempt. It fails where the schedd puts a history file away
+# in that moment ("Error opening history file"), and so is asked twice.
+left_queue() { condor_history -since "EnteredCurrentStatus < $1" -constraint "$2" -autoformat QDate ClusterId; }
 
 withdraw() { condor_rm "$1"; }
 

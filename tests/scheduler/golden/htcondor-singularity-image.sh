@@ -152,6 +152,8 @@ universe                = vanilla
 sandbox                 = $(run_folder)/program.sh, $(image_file)
 executable              = inside.sh
 arguments               = $(Process) $(Cluster)
+# How often it was started before: HTCondor fills that in when it has found a worker.
+environment             = "HPCDEPLOY_RESTART=$$([ifThenElse(isUndefined(NumJobStarts),0,NumJobStarts)])"
 initialdir              = $(work_folder)
 log                     = $(run_folder)/events.log
 output                  = $(run_folder)/logs/$(Process).out
@@ -168,6 +170,7 @@ request_gpus = 2
 request_memory = 32768MB
 request_disk = 10240MB
 allowed_execute_duration = 14400
+periodic_remove = JobStatus == 5 && (HoldReasonCode =?= 46 || HoldReasonCode =?= 47)
 periodic_release = member(HoldReasonCode, {13, 19, 45, 48}) && NumHolds <= 4 && time() - EnteredCurrentStatus >= 60 * NumHolds * NumHolds
 accounting_group = abc
 max_materialize = 10
@@ -175,7 +178,6 @@ transfer_input_files = $(sandbox)
 requirements = (TARGET.HasSingularity =?= true || TARGET.HAS_SINGULARITY =?= true)
 +WantGPULab = true
 gpus_minimum_capability = 8.0
-periodic_remove = (JobStatus == 5 && (HoldReasonCode =?= 46 || HoldReasonCode =?= 47))
 queue 100
 HPCDEPLOY_END_0123456789
   } | write "$run/job.sub"

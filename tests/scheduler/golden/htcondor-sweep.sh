@@ -108,6 +108,8 @@ container_image         = $(image_file)
 # No absolute path: that would be taken for a program of the image's own (condor_submit(1), container universe).
 executable              = program.sh
 arguments               = $(Process) $(Cluster) $(task_line)
+# How often it was started before: HTCondor fills that in when it has found a worker.
+environment             = "HPCDEPLOY_RESTART=$$([ifThenElse(isUndefined(NumJobStarts),0,NumJobStarts)])"
 initialdir              = $(work_folder)
 log                     = $(run_folder)/events.log
 output                  = $(run_folder)/logs/$(Process).out

@@ -183,6 +183,8 @@ export HPCDEPLOY_RESTART="${HPCDEPLOY_RESTART:-0}"
 export HPCDEPLOY_IMAGE_SHA256=abababababababababababababababababababababababababababababababab
 # No command means the image's own run script.
 set -- python -m ranks
+# HTCondor warns nobody of its time limit. This process becomes the program, or passes on what it is told.
+(sleep S && kill -U $$) </dev/null >/dev/null 2>&1 &
 exec "$@"
 HPCDEPLOY_END_0123456789
   write "$run/rank.sh" <<'HPCDEPLOY_END_0123456789'

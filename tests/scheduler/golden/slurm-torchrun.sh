@@ -173,6 +173,8 @@ set -- python -m ranks
 # torchrun starts the processes of its node; the nodes meet on the first one. Its older spelling, which new ones know too.
 set -- torchrun --nnodes="$SLURM_JOB_NUM_NODES" --node_rank="$SLURM_NODEID" --nproc_per_node=4 \
   --master_addr="$MASTER_ADDR" --master_port="$MASTER_PORT" --no_python "$@"
+# HTCondor warns nobody of its time limit. This process becomes the program, or passes on what it is told.
+(sleep S && kill -U $$) </dev/null >/dev/null 2>&1 &
 exec "$@"
 HPCDEPLOY_END_0123456789
   write "$run/rank.sh" <<'HPCDEPLOY_END_0123456789'

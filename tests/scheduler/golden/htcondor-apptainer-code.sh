@@ -110,7 +110,6 @@ HPCDEPLOY_END_0123456789
 set -u
 run=$(dirname -- "$0")
 image=$(cat "$run/image")
-
 if [ ! -r "$image" ]; then
   echo "this worker, $(uname -n), does not see $image: its site says htcondor-container = \"apptainer\", which wants one file system for all" >&2
   exit 1

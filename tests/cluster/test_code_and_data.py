@@ -17,12 +17,15 @@ from hpcdeploy.flows.submit import Submitted, plan_run, submit
 from hpcdeploy.job import Array, Code, Input, Job
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
+from hpcdeploy.login_node import read_answer
 from hpcdeploy.run import RunStatus, State
 from hpcdeploy.scheduler.login_node import Delivery, submission
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
+from tests.cluster.condor_pool import pool
 from tests.cluster.conftest import ROOT
 from tests.cluster.driving import output_of, wait_for
+from tests.conftest import OWN
 from tests.flows.test_snapshot import ODD, git, write
 
 BOTH = pytest.mark.parametrize("scheduler", ["slurm", "htcondor"])
@@ -257,3 +260,51 @@ def test_where_the_job_starts_the_container_itself_htcondor_mounts_too(
     done, _ = send(job, project, "htcondor", shared, delivery, connections, store)
     status = ended(done, shared, connections, store)
     assert output_of(status, shared, connections) == "#!/bin/sh\nbb"
+
+
+def test_a_vanilla_job_in_singularity_image_is_sent_its_code_and_sends_its_outputs(
+    lab: Lab, project: Path, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store, tmp_path: Path
+) -> None:
+    job = Job(
+        name="vanilla",
+        image="test",
+        command=("sh", "-c", 'cat code/run.sh "in/a b" && mkdir made && echo made >made/it && echo left >other'),
+        code=Code(),
+        inputs=(Input(source="data/a/b.csv", destination="in/a b"),),
+        outputs=("made",),
+    )
+    with pool(lab, f"{lab.scratch}/{OWN}/code-pool") as setup:
+        site = replace(cluster, setup=(setup,), schedulers=("htcondor",), htcondor_container="singularity-image")
+        done, _ = send(job, project, "htcondor", site, delivery, connections, store)
+        status = ended(done, site, connections, store)
+    assert output_of(status, cluster, connections) == "#!/bin/sh\nb"
+    fetch(status.run, tmp_path / "home", cluster, connections)
+    assert {path.name for path in (tmp_path / "home" / "output").rglob("*")} == {"made", "it"}
+
+
+def test_on_the_login_node_itself_no_connection_is_needed(
+    project: Path, lab: Lab, cluster: Cluster, delivery: Delivery, store: Store, tmp_path: Path
+) -> None:
+    """The script is run by hand there: it says what is to be put where, and goes on once that is there."""
+    write(project, "unique", "data/a/b.csv", content=os.urandom(8).hex())
+    inputs = (Input(source="data/a/b.csv", destination="b.csv"),)
+    job = Job(name="hand", image="test", command=("cat", "/code/run.sh", "b.csv"), code=Code(), inputs=inputs)
+    brought = bring_along(job, project, "slurm", cluster, archives=tmp_path / "archives", allow=lambda _: False)
+    run = plan_run(job, cluster, "slurm", delivery, now=time.time())
+    script = submission(run, job, cluster, delivery, placements=brought.placements).encode("utf-8", "surrogateescape")
+    asked = inside(lab, ["bash", "-l", "-s"], user=lab.user, stdin=script)
+    assert asked.returncode == 14
+    answer = read_answer(asked.stdout)
+    assert answer
+    for need, parcel in zip(answer["needs"], brought.parcels, strict=True):  # type: ignore[call-overload]
+        put = ["sh", "-c", 'mkdir -p "$(dirname "$1")" && cat >"$1"', "put", need["path"]]
+        assert inside(lab, put, user=lab.user, stdin=Path(parcel.source).read_bytes()).returncode == 0
+    submitted = inside(lab, ["bash", "-l", "-s"], user=lab.user, stdin=script)
+    assert submitted.returncode == 0, submitted.stderr.decode()
+    answer = read_answer(submitted.stdout)
+    assert answer
+    with Connections(open_transport) as connections:
+        done = replace(run, job_id=str(answer["job_id"]), folder=str(answer["folder"]))
+        store.add(done, script.decode("utf-8", "surrogateescape"))
+        status = wait_for(done, cluster, connections, store)
+        assert output_of(status, cluster, connections) == "#!/bin/sh\n" + (project / "unique").read_text()

@@ -80,6 +80,7 @@ export MASTER_ADDR=${SLURMD_NODENAME:-$(hostname)} MASTER_PORT=$((10000 + SLURM_
 # seen with squashfuse), and to the program twice. So a step of its own tells each node's processes.
 # shellcheck disable=SC2317  # the trap calls it
 warn() {
+  : >"$run/tasks/.warned.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}"
   srun --overlap --mpi=none --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --cpus-per-task=1 --mem=0 \
     bash -c 'for note in "$1/.rank.$SLURM_JOB_ID.$SLURMD_NODENAME".*; do kill -[= warning =] "$(cat "$note")"; done' warn "$run/tasks"
 }
@@ -96,8 +97,8 @@ contain "$task" "$job"[= ' "${line[@]}"' if task_lines =] &
 [% if launched %]
 # The first process that failed has noted how.
 first=$run/tasks/.code.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}
-if [ "$code" != 0 ] && [ -L "$first" ]; then code=$(readlink "$first"); fi
-rm -f "$first"
+if [ -L "$first" ]; then code=$(readlink "$first"); fi
+rm -f "$first"[= ' "$run/tasks/.warned.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}"' if warning =]
 [% endif %]
 [% if retries %]
 

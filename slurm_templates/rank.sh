@@ -31,4 +31,8 @@ rm -f "$note"
 [% endif %]
 # The first to fail says the run's exit code: srun would give the highest, which those that it then ends may have.
 [ "$code" = 0 ] || ln -s "$code" "$run/tasks/.code.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}" 2>/dev/null
+[% if warning %]
+# Once they are warned, each saves its work in its own time: srun is not to end the others.
+[ ! -e "$run/tasks/.warned.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}" ] || code=0
+[% endif %]
 finish "$code"

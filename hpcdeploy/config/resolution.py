@@ -10,7 +10,7 @@ from hpcdeploy.config.directives import twins
 from hpcdeploy.config.files import read_sweep
 from hpcdeploy.config.found import found, joined
 from hpcdeploy.config.project import JobSettings, Project
-from hpcdeploy.config.shapes import check_shape
+from hpcdeploy.config.shapes import check_shape, gres
 from hpcdeploy.config.sweeps import SweepFile
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.image import ImageSettings
@@ -218,7 +218,7 @@ def _refuse_twins(job: Job, cluster: Cluster) -> None:
             if not getattr(job.resources if hasattr(job.resources, field) else job, field):
                 continue
             for directive in same:
-                if directive in given:
+                if directive in given and not (key == "gpus" and directive == "gres" and "gpu" not in gres(job)):
                     raise ConfigError(
                         f"job {job.name} on {cluster.name}: {key} and {scheduler}.{directive} ask for the same; expected one"
                     )

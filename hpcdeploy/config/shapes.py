@@ -101,8 +101,14 @@ def _check_directives(job: Job) -> None:
     if len(memory) > 1:
         raise _clash(job, f"slurm asks for memory as {' and '.join(memory)}, which sbatch refuses; expected one")
     # sbatch(1) of Slurm 26.05; those before it took both, and gave what the one said that they read last.
-    if "gpus-per-node" in given and re.search(r"(^|,)gpu\b", str(given.get("gres", ""))):
+    if "gpus-per-node" in given and "gpu" in gres(job):
         raise _clash(job, "slurm asks for GPUs as gres and gpus-per-node, which newer Slurms refuse; expected one")
+
+
+def gres(job: Job) -> set[str]:
+    """Return the names of the generic resources that `job` asks for in Slurm's own words."""
+    said = str(dict(job.slurm).get("gres", ""))
+    return {re.split("[:=]", one.removeprefix("gres/").removeprefix("gres:"))[0] for one in said.split(",")}
 
 
 def _clash(job: Job, why: str) -> ConfigError:

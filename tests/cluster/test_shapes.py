@@ -235,6 +235,28 @@ exec sleep 600
     assert driver.file(run, "tasks/0.end").split()[1] == "0"
 
 
+def test_processes_that_are_warned_save_their_work_each_in_its_time_and_go_on_afterwards(driver: Driver) -> None:
+    program = """
+echo "process $SLURM_PROCID, start $HPCDEPLOY_RESTART"
+[ ! -e saved.$SLURM_PROCID ] || exit 0
+trap 'sleep $((SLURM_PROCID * 4)); touch saved.$SLURM_PROCID; exit 75' USR1
+for i in $(seq 200); do sleep 0.5; done
+"""
+    job = Job(
+        name="resume",
+        image="test",
+        command=("sh", "-c", program),
+        resources=Resources(nodes=2, time=120),
+        signal=Signal(name="USR1", before=110),
+        retries=Retries(max=1, exit_codes=(75,)),
+    )
+    run = driver.submit(job)
+    status = driver.end_after_requeues(run)
+    assert (status.state, status.exit_code) == (State.COMPLETED, 0), driver.file(run, "logs/0.err")
+    lines = driver.file(run, "logs/0.out").splitlines()
+    assert sorted(lines) == [f"process {rank}, start {start}" for rank in range(2) for start in range(2)]
+
+
 def test_a_task_is_tried_again_on_the_chosen_exit_codes_only_and_never_more_often(driver: Driver) -> None:
     # Task 0 succeeds at its third attempt, task 1 never does, task 2 fails with a code that was not chosen.
     program = """

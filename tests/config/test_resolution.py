@@ -143,6 +143,11 @@ def test_a_key_and_its_directive_together_are_refused(scheduler: str, job: JobSe
     assert refusal(project) == f"job train on hpc: {said} ask for the same; expected one"
 
 
+def test_generic_resources_that_are_no_gpus_may_stand_beside_gpus() -> None:
+    job = resolve_job(with_job(JobSettings(gpus=1, slurm=(("gres", "tmpfs:100G,ssd"),))), "train", "hpc")
+    assert job.slurm == (("gres", "tmpfs:100G,ssd"),)
+
+
 def test_directives_of_a_scheduler_that_the_cluster_has_not_are_nobodys_business() -> None:
     job = resolve_job(with_job(JobSettings(cpus=1, htcondor=(("request_cpus", "2"),))), "train", "hpc")
     assert job.resources.cpus == 1

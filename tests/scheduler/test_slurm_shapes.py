@@ -78,6 +78,13 @@ def test_gpus_in_slurms_own_words_reach_the_container_too(option: str, value: st
     assert " --nv " not in script_of(Job(name="free", image="i", slurm=(("gres", "ssd"),)))
 
 
+def test_generic_resources_of_a_persons_own_stand_beside_the_gpus() -> None:
+    job = replace(RANKS, slurm=(("gres", "tmpfs:100G"), ("exclusive", True)))
+    assert [value for option, value in directives(job, CLUSTER, "r") if option == "gres"] == ["gpu:4,tmpfs:100G"]
+    options = said(job, replace(CLUSTER, gpu_form="gpus-per-node"))
+    assert (options["gres"], options["gpus-per-node"]) == ("tmpfs:100G", "4")
+
+
 def test_a_warning_goes_to_the_script_and_not_to_the_step() -> None:
     assert said(replace(PLAIN, signal=Signal(name="USR2", before=300)))["signal"] == "B:USR2@300"
 

@@ -55,7 +55,7 @@ def directives(job: Job, cluster: Cluster, run_id: str) -> list[Directive]:
         # Else a job whose turn can never come stays in the queue for ever (sbatch(1), --kill-on-invalid-dep).
         lines.append(("kill-on-invalid-dep", "yes"))
     lines += [(option, None if value is True else str(value)) for option, value in job.slurm if value is not False]
-    return lines
+    return _one_gres(lines)
 
 
 def lines(chosen: Iterable[Directive]) -> str:
@@ -69,6 +69,14 @@ def clock(seconds: int) -> str:
     hours, minute = divmod(minutes, 60)
     day, hour = divmod(hours, 24)
     return f"{day}-{hour:02}:{minute:02}:{second:02}"
+
+
+def _one_gres(lines: list[Directive]) -> list[Directive]:
+    """Ask for all generic resources at once: of two ``--gres`` sbatch takes the last alone, and the GPUs would be gone."""
+    asked = [value for option, value in lines if option == "gres" and value]
+    if len(asked) < 2:
+        return lines
+    return [line for line in lines if line[0] != "gres"] + [("gres", ",".join(asked))]
 
 
 def _ends(job: Job) -> list[Directive]:

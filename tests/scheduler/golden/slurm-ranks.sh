@@ -136,6 +136,7 @@ export MASTER_ADDR=${SLURMD_NODENAME:-$(hostname)} MASTER_PORT=$((10000 + SLURM_
 # seen with squashfuse), and to the program twice. So a step of its own tells each node's processes.
 # shellcheck disable=SC2317  # the trap calls it
 warn() {
+  : >"$run/tasks/.warned.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}"
   srun --overlap --mpi=none --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --cpus-per-task=1 --mem=0 \
     bash -c 'for note in "$1/.rank.$SLURM_JOB_ID.$SLURMD_NODENAME".*; do kill -USR1 "$(cat "$note")"; done' warn "$run/tasks"
 }
@@ -150,8 +151,8 @@ while :; do
 done
 # The first process that failed has noted how.
 first=$run/tasks/.code.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}
-if [ "$code" != 0 ] && [ -L "$first" ]; then code=$(readlink "$first"); fi
-rm -f "$first"
+if [ -L "$first" ]; then code=$(readlink "$first"); fi
+rm -f "$first" "$run/tasks/.warned.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}"
 
 # The job starts itself again: on these exit codes only, and not more often than said, whoever else may start it again.
 retry() {
@@ -235,6 +236,8 @@ done
 rm -f "$note"
 # The first to fail says the run's exit code: srun would give the highest, which those that it then ends may have.
 [ "$code" = 0 ] || ln -s "$code" "$run/tasks/.code.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}" 2>/dev/null
+# Once they are warned, each saves its work in its own time: srun is not to end the others.
+[ ! -e "$run/tasks/.warned.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}" ] || code=0
 finish "$code"
 HPCDEPLOY_END_0123456789
 }

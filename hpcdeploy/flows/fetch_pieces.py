@@ -15,10 +15,9 @@ from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.remote_files import PIECE, RemoteFile, inside
 from hpcdeploy.progress import Progress
 from hpcdeploy.transport.contract import Completed
-from hpcdeploy.whole_file import part_name
 
 PARTS = ".hpcdeploy-parts"
-"""The folder, in the one that is fetched to, of large files that are not whole yet."""
+"""The folder, in the one that is fetched to, of what is not whole yet."""
 
 # $1 the mark that stands before the bytes, since login shells print banners; $2 the folder. The names come on standard
 # input, each with ./ before it, so that none is an option, to any tar.
@@ -100,11 +99,9 @@ class Bringing:
 
     def large(self, file: RemoteFile) -> None:
         """Bring one file in pieces, from where an earlier try stopped; one that became shorter stays as it is."""
-        parts = self._folder / PARTS
-        parts.mkdir(exist_ok=True)
         # Of another size or time it is another file, whose beginning says nothing of this one's.
         name = hashlib.sha256(os.fsencode(f"{file.place}\0{file.size}\0{file.modified}")).hexdigest()
-        part = parts / name
+        part = self._parts() / name
         with part.open("ab") as writing:
             have = writing.tell()
             self._advance(have)
@@ -121,14 +118,15 @@ class Bringing:
         self._give_name(part, file)
 
     def _write(self, file: RemoteFile, content: bytes) -> None:
-        path = place_for(file, self._folder)
-        part = Path(part_name(str(path.parent / ".hpcdeploy")))
-        try:
-            part.write_bytes(content)
-            # What came may be newer than what was listed: then it does not bear the listed time, and comes again.
-            self._give_name(part, file, same=len(content) == file.size)
-        finally:
-            part.unlink(missing_ok=True)
+        part = self._parts() / "small"
+        part.write_bytes(content)
+        # What came may be newer than what was listed: then it does not bear the listed time, and comes again.
+        self._give_name(part, file, same=len(content) == file.size)
+
+    def _parts(self) -> Path:
+        folder = self._folder / PARTS
+        folder.mkdir(exist_ok=True)
+        return folder
 
     def _give_name(self, part: Path, file: RemoteFile, *, same: bool = True) -> None:
         path = place_for(file, self._folder)

@@ -7,6 +7,7 @@ import stat
 import tarfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -115,8 +116,9 @@ def keep(tree: Tree, folder: Path) -> tuple[Packed, Path]:
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     for old in folder.iterdir():
-        if old.lstat().st_mtime < time.time() - _KEPT:
-            old.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # what another call makes has one name now, and another one then
+            if old.lstat().st_mtime < time.time() - _KEPT:
+                old.unlink()
     fresh = Path(part_name(str(folder / "snapshot")))
     with whole_file(fresh) as file:
         packed = pack(tree, file)

@@ -287,6 +287,15 @@ def test_a_file_that_changes_meanwhile_is_told_and_right_the_next_time(
         assert (tmp_path / "home" / "output" / "file").read_text() == (there / "output" / "file").read_text()
 
 
+def test_what_a_killed_fetch_left_is_gone_after_the_next(bring: Callable[..., Fetched], there: Path, tmp_path: Path) -> None:
+    write(there / "output", "a")
+    bring()
+    write(tmp_path / "home" / ".hpcdeploy-parts", "small", "0" * 64)
+    write(there / "output", "b")
+    bring()
+    assert names(tmp_path / "home") == {"output/a", "output/b", "logs/0.out", ".hpcdeploy-run"}
+
+
 def test_a_folder_that_is_something_else_is_left_alone(bring: Callable[..., Fetched], there: Path, tmp_path: Path) -> None:
     write(tmp_path, "home/mine")
     with pytest.raises(ConfigError, match="is there already, and not from fetching"):

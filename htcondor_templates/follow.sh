@@ -26,7 +26,7 @@ events() {
       split($2, number, /[(.)]/)
       key = (number[2] + 0) SUBSEP (number[3] + 0)
       code = $1
-      wanted = !(key in over) && code ~ /^(000|001|004|005|009|010|011|012|013|022|023|024)$/
+      wanted = !(key in over) && code ~ /^(000|001|004|005|009|010|011|012|013|022|023|024|035|036)$/
       if (wanted && !(key in text)) order[++tasks] = key
       if (wanted) text[key] = (code == "001" ? "" : text[key]) $0 "\n"
       next

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from hpcdeploy.errors import SchedulerError
+from hpcdeploy.errors import SchedulerError, UncertainSubmissionError
 from hpcdeploy.flows.asking import alive_by_scheduler
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.follow import ClusterOf
@@ -17,7 +17,8 @@ def cancel(
 ) -> list[Run]:
     """Cancel those of the runs that have not ended, and return them.
 
-    Raises `SchedulerError` with the scheduler's own words where it refused; what was cancelled before stays cancelled.
+    Raises `SchedulerError` with the scheduler's own words where it refused, and `UncertainSubmissionError` for a run whose
+    submission was cut off; what was cancelled before stays cancelled.
     `overrides` is the folder of the project whose own templates count.
     """
     cancelled: list[Run] = []
@@ -29,4 +30,10 @@ def cancel(
             said = completed.stderr.decode("utf-8", "replace").strip()
             raise SchedulerError(f"{scheduler} on {cluster_name} did not cancel {', '.join(run.id for run in runs)}: {said}")
         cancelled += runs
+    unsure = [one.run.id for one in known if not one.ended and not one.run.job_id]
+    if unsure:
+        raise UncertainSubmissionError(
+            f"nobody knows yet whether {', '.join(unsure)} was submitted, or in part; run 'hpcdeploy submit --resume "
+            f"{unsure[0]}', then cancel it"
+        )
     return cancelled

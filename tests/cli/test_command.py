@@ -108,6 +108,8 @@ def test_a_run_that_nobody_is_sure_of_is_not_waited_for(project: Project) -> Non
     done = project.run("wait", "unsure")
     assert done.returncode == 71
     assert b"--resume unsure" in done.stderr
+    cancelled = project.run("cancel", "unsure", "--yes")
+    assert (cancelled.returncode, b"then cancel it" in cancelled.stderr) == (71, True)
     assert b"SUBMITTING" in project.run("runs").stdout
 
 

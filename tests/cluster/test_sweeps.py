@@ -1,20 +1,23 @@
 """Sweeps on a real cluster: every task has its own parameters, and they are exactly those that were written."""
 
 import json
+import time
 from dataclasses import replace
 
 import pytest
 
 from hpcdeploy.cluster import Cluster, SchedulerName
+from hpcdeploy.flows import follow
+from hpcdeploy.flows.cancel import cancel
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.job import Array, Job, Resources
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
 from hpcdeploy.parameters import Parameters
-from hpcdeploy.run import State
+from hpcdeploy.run import RunStatus, State
 from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
-from tests.cluster.driving import output_of, submit_job, wait_for
+from tests.cluster.driving import PATIENCE, output_of, submit_job, wait_for
 
 BOTH = pytest.mark.parametrize("scheduler", ["slurm", "htcondor"])
 PROGRAM = """
@@ -150,3 +153,23 @@ def test_a_throttled_sweep_runs_every_task_with_its_own_value(
     run = submit_job(job, scheduler, cluster, delivery, connections, store).run
     status = wait_for(run, cluster, connections, store)
     assert [output_of(status, cluster, connections, task) for task in range(6)] == [f"value {task}\n" for task in range(6)]
+
+
+@BOTH
+def test_a_cancelled_sweep_ends_in_every_task_also_in_those_that_were_never_made(
+    scheduler: SchedulerName, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    rows = tuple((str(number),) for number in range(5))
+    array = Array(size=5, throttle=2, parameters=Parameters(names=("v",), rows=rows))
+    job = Job(name="stopped", image="test", command=("sleep", "600"), array=array)
+    run = submit_job(job, scheduler, cluster, delivery, connections, store).run
+    known = [RunStatus(run=run, tasks=(), asked=0)]
+    until = time.monotonic() + PATIENCE
+    asked = follow.status(known, lambda _: cluster, connections, store).statuses[0]
+    while [task.state for task in asked.tasks] != [State.RUNNING] * 2 + [State.PENDING] * 3:
+        assert time.monotonic() < until, asked
+        time.sleep(0.3)
+        asked = follow.status(known, lambda _: cluster, connections, store).statuses[0]
+    cancel([asked], lambda _: cluster, connections)
+    ended = wait_for(run, cluster, connections, store)
+    assert [task.state for task in ended.tasks] == [State.CANCELLED] * 5

@@ -135,6 +135,18 @@ def test_tasks_that_are_not_materialized_yet_are_pending() -> None:
     assert (told[0].state, told[99].state) == (State.RUNNING, State.PENDING)
 
 
+def test_tasks_that_were_never_made_are_cancelled_with_their_cluster() -> None:
+    run = run_of(CONDOR_TRAIN, "htcondor", job_id="7")
+    made = "035 (007.-01.000) 2026-11-20 22:35:22 Cluster submitted from host: <127.0.0.1:20002>\n"
+    removed = "036 (007.-01.000) 2026-11-20 22:36:00 Cluster removed\n"
+    ended = SUBMITTED + EXECUTING + ENDED.format(0)
+    between = htcondor.states(answers("", made + ended), [run])[run.id]
+    assert [task.state for task in between] == [State.COMPLETED] + [State.PENDING] * 99
+    after = htcondor.states(answers("", made + ended + removed), [run])[run.id]
+    assert [task.state for task in after] == [State.COMPLETED] + [State.CANCELLED] * 99
+    assert [task.task for task in after] == list(range(100))
+
+
 def test_resources_have_one_meaning_in_both_schedulers() -> None:
     said = dict(commands(CONDOR_TRAIN, CLUSTER, "train-1"))
     assert said["request_gpus"] == "2"

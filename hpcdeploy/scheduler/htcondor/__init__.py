@@ -48,9 +48,16 @@ def states(answers: Answers, runs: Sequence[Run]) -> dict[str, tuple[TaskStatus,
         live = {status.task: status for status in queued.get(run.job_id, [])}
         noted = {status.task: status for status in logged.get(run.job_id, [])}
         told[run.id] = tuple(
-            _judge(task, live.get(task), noted.get(task), asked=asked, factory=bool(live)) for task in range(run.tasks)
+            _judge(task, live.get(task), noted.get(task, _not_made(task, noted)), asked=asked, factory=bool(live))
+            for task in range(run.tasks)
         )
     return told
+
+
+def _not_made(task: int, noted: Mapping[int, TaskStatus]) -> TaskStatus | None:
+    """Tell of a task that HTCondor has not made yet, for want of room (condor_submit(1), max_materialize), or never will."""
+    cluster = noted.get(htcondor_answers.CLUSTER)
+    return replace(cluster, task=task) if cluster else None
 
 
 def _judge(task: int, live: TaskStatus | None, noted: TaskStatus | None, *, asked: bool, factory: bool) -> TaskStatus:
@@ -59,8 +66,7 @@ def _judge(task: int, live: TaskStatus | None, noted: TaskStatus | None, *, aske
         return noted
     if live:
         return live if live.node or not noted else replace(live, node=noted.node)
-    if asked and factory and not noted:
-        # max_materialize: HTCondor makes a task only when there is room for it (condor_submit(1)).
+    if asked and (noted.word == "UNMATERIALIZED" if noted else factory):
         return TaskStatus(task=task, state=State.PENDING, word="UNMATERIALIZED")
     why = "gone from the queue, and the event log tells no end" if asked else "condor_q could not be asked"
     return TaskStatus(task=task, state=State.UNKNOWN, word=noted.word if noted else "", reason=why)

@@ -63,7 +63,10 @@ def _reason(state: State, ad: Mapping[str, Any]) -> str:
             return ""
 
 
-_EVENT = re.compile(r"(?P<code>\d{3}) \((?P<cluster>\d+)\.(?P<proc>\d+)\.\d+\) (?P<time>\S+ \S+) (?P<rest>.*)")
+CLUSTER = -1
+"""The task that stands for those that are not made yet: the log tells of the cluster as a whole (events 035 and 036)."""
+
+_EVENT = re.compile(r"(?P<code>\d{3}) \((?P<cluster>\d+)\.(?P<proc>-?\d+)\.\d+\) (?P<time>\S+ \S+) (?P<rest>.*)")
 _SLOT = re.compile(r"\s*SlotName: (?P<slot>\S+)")
 _RETURN = re.compile(r"\s*\(1\) Normal termination \(return value (?P<code>-?\d+)\)")
 _HOLD = re.compile(r"\s*Code (?P<code>\d+) Subcode \d+")
@@ -124,6 +127,10 @@ def _after(before: TaskStatus, code: str, when: int, rest: str) -> TaskStatus:
         case "001":
             node = rest.rpartition(": ")[2].strip("<>").partition("?")[0]
             return TaskStatus(task=task, state=State.RUNNING, word="RUNNING", node=node, started=when)
+        case "035":
+            return TaskStatus(task=task, state=State.PENDING, word="UNMATERIALIZED")
+        case "036":
+            return TaskStatus(task=task, state=State.CANCELLED, word="REMOVED", ended=when)
         case "004" | "013" | "024":
             # Evicted, released, reconnection failed: it waits for a place again.
             return TaskStatus(task=task, state=State.PENDING, word="IDLE")

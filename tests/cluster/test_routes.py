@@ -26,8 +26,6 @@ from tests.cluster.proxies import Counted, counted, cut_ssh
 from tests.conftest import OWN
 
 BOTH = pytest.mark.parametrize("scheduler", ["slurm", "htcondor"])
-NO_APPTAINER_HERE = ('[ -z "${SLURM_JOB_ID-}" ] || container-runner() { /usr/bin/apptainer "$@"; }',)
-"""Makes the program container-runner one that compute nodes have and the login node has not."""
 
 
 @pytest.fixture
@@ -122,9 +120,20 @@ def test_a_stream_that_breaks_off_on_either_side_goes_on_and_leaves_nothing_here
 
 
 def test_a_login_node_without_apptainer_is_streamed_to(
-    fresh: Cluster, registry: Counted, published: PublishedImage, connections: Connections, store: Store, tmp_path: Path
+    lab: Lab,
+    fresh: Cluster,
+    registry: Counted,
+    published: PublishedImage,
+    connections: Connections,
+    store: Store,
+    tmp_path: Path,
 ) -> None:
-    cluster = replace(fresh, apptainer="container-runner", setup=NO_APPTAINER_HERE)
+    # A program that only compute nodes have.
+    folder = f"{lab.scratch}/{OWN}/compute-node"
+    link = f"mkdir -p {folder} && ln -sf $(command -v apptainer) {folder}/container-runner"
+    assert inside(lab, ["sh", "-c", link], user=lab.user).returncode == 0
+    setup = (f'[ -z "${{SLURM_JOB_ID-}}" ] || PATH=$PATH:{folder}',)
+    cluster = replace(fresh, apptainer="container-runner", setup=setup)
     said: list[bytes] = []
     done = go(planned(reference(registry, published), cluster, "slurm", store, tmp_path), connections, store, said)
     assert b"container-runner is not on this machine's PATH" in b"".join(said)

@@ -44,7 +44,9 @@ def logs(
     with show.terminal_as_it_was(), connections() as open_connections:
         if follow:
             chosen = range(known.run.tasks) if task is None else [task]
-            pieces = flow.follow(known, chosen, cluster, open_connections, place.store, overrides=overrides)
+            pieces = flow.follow(
+                known, chosen, cluster, open_connections, place.store, report=_say_of_connection, overrides=overrides
+            )
         else:
             pieces = iter([flow.read(known, task or 0, cluster, open_connections, overrides=overrides)])
             if task is None and known.run.tasks > 1:
@@ -57,6 +59,10 @@ def logs(
             sys.stdout.buffer.write(piece.out)
             sys.stdout.buffer.flush()
             show.pass_on(piece.err)
+
+
+def _say_of_connection(words: str) -> None:
+    show.say(f"{words}; connecting again")
 
 
 def numbered(pieces: "Iterable[Piece]", tasks: int) -> "Iterator[Piece]":

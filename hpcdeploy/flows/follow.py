@@ -11,6 +11,8 @@ from pathlib import Path
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import (
     AuthenticationError,
+    ConfigError,
+    HpcdeployError,
     SchedulerError,
     TransportError,
     UncertainSubmissionError,
@@ -48,7 +50,7 @@ class _Place:
     due: float = 0.0
     asked: bool = False
     failure: str = ""
-    refusal: AuthenticationError | None = None
+    refusal: HpcdeployError | None = None
     lost: int = 0
 
 
@@ -97,9 +99,9 @@ def wait(
 
     Each cluster is asked at its own pace: at first every `first` seconds, more and more slowly up to `slowest`, and never
     more often than its ``poll-interval``. A connection that dies is opened again at the next question: its runs are unknown
-    meanwhile. Raises `WaitTimeoutError` after `patience` seconds, `AuthenticationError` where nothing is left but clusters
-    that do not let us in, and `SchedulerError` where for several rounds nobody could say anything of a run though asked:
-    waiting on would be waiting for ever.
+    meanwhile. Raises `WaitTimeoutError` after `patience` seconds, `AuthenticationError` or `ConfigError` where only clusters
+    are left that do not let us in or that no settings describe, and `SchedulerError` where for several rounds nobody could
+    say anything of a run though asked: waiting on would be waiting for ever.
     """
     unsure = [one.run.id for one in known if not one.run.job_id]
     if unsure:
@@ -141,10 +143,12 @@ class _Places:
         self._slowest = slowest
         self._overrides = overrides
         self._news: queue.SimpleQueue[_News] = queue.SimpleQueue()
-        self._places = [
-            _Place(cluster=cluster, interval=max(first, cluster.poll_interval))
-            for cluster in map(cluster_of, dict.fromkeys(one.run.cluster for one in alive(known)))
-        ]
+        self._places = [_place(name, cluster_of, first) for name in dict.fromkeys(one.run.cluster for one in alive(known))]
+        for place in self._places:
+            if place.refusal and all(other.refusal for other in self._places):
+                raise place.refusal
+            if place.refusal:
+                self._fail(place, str(place.refusal))
 
     @property
     def waiting(self) -> list[_Place]:
@@ -237,6 +241,15 @@ class _Places:
     def _fail(self, place: _Place, why: str, *, told: frozenset[str] | set[str] = frozenset()) -> None:
         place.failure, place.lost = why, 0
         self._known.update((one.run.id, unknown(one, why)) for one in self._runs(place) if one.run.id not in told)
+
+
+def _place(name: str, cluster_of: ClusterOf, first: float) -> _Place:
+    """Begin with a cluster; one that the settings no longer describe holds up no other."""
+    try:
+        cluster = cluster_of(name)
+    except ConfigError as error:
+        return _Place(cluster=Cluster(name=name), interval=math.inf, refusal=error)
+    return _Place(cluster=cluster, interval=max(first, cluster.poll_interval))
 
 
 def _lost(one: RunStatus) -> bool:

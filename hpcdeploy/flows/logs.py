@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpcdeploy.cluster import Cluster
-from hpcdeploy.errors import SchedulerError
+from hpcdeploy.errors import SchedulerError, TransportError
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.follow import GROWTH, SLOWEST, status
 from hpcdeploy.login_node import SHELL
@@ -59,6 +59,10 @@ class _Reading:
         return [piece for piece in pieces if piece.out or piece.err]
 
 
+def ignore_report(_words: str) -> None:
+    """Take words for a person and do nothing."""
+
+
 def read(
     known: RunStatus,
     task: int,
@@ -92,9 +96,12 @@ def follow(
     *,
     interval: float = 2.0,
     pause: Callable[[float], None] = time.sleep,
+    report: Callable[[str], None] = ignore_report,
     overrides: Path | None = None,
 ) -> Iterator[Piece]:
     """Yield what `tasks` write, as they start, until all have ended, and what each wrote last.
+
+    A connection that dies is told to `report` and opened again, where there was one; nothing is lost or told twice.
 
     Their files are looked at every `interval` seconds, less often while they do not grow. The scheduler is asked where they
     are no more often than the cluster's ``poll-interval``, less and less often, and when a task has noted its own end.
@@ -103,6 +110,7 @@ def follow(
         _check(known.run, task)
     reading = _Reading(run=known.run)
     current, left = known, set(tasks)
+    begun = False
     quiet, between, asked, noted = interval, float(cluster.poll_interval), -math.inf, 0
     while left:
         news = len(reading.ended & left) > noted
@@ -112,7 +120,17 @@ def follow(
             between = between if asked < 0 else min(between * GROWTH, max(SLOWEST, cluster.poll_interval))
             asked = time.monotonic()
         looked = _first(current, left)
-        pieces = reading.look(looked, cluster, connections, overrides)
+        try:
+            pieces = reading.look(looked, cluster, connections, overrides)
+        except TransportError as error:
+            if not begun:
+                raise
+            connections.drop(cluster)
+            report(str(error))
+            quiet = min(quiet * GROWTH, SLOWEST)
+            pause(quiet)
+            continue
+        begun = True
         yield from pieces
         more = {piece.task for piece in pieces if _more(piece)}
         left -= (current.over & set(looked)) - more

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from hpcdeploy.cluster import Cluster, SchedulerName
-from hpcdeploy.flows import follow
+from hpcdeploy.errors import ConfigError, ConnectionLostError
+from hpcdeploy.flows import follow, logs
 from hpcdeploy.flows.cancel import cancel
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.job import Array, Job
@@ -171,6 +172,54 @@ def test_a_cluster_that_does_not_let_us_in_holds_up_no_other(
     asked = follow.status(known, clusters.__getitem__, connections, store)
     assert [one.state for one in asked.statuses] == [State.UNKNOWN, State.COMPLETED]
     assert "does not let user nobody in" in asked.failures[0]
+
+
+def test_a_cluster_that_no_settings_describe_any_more_holds_up_no_other(
+    cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    run = submit_job(Job(name="there", image="test", command=("true",)), "slurm", cluster, delivery, connections, store).run
+    wait_for(run, cluster, connections, store)
+
+    def found(name: str) -> Cluster:
+        if name == "forgotten":
+            raise ConfigError("no cluster has that name")
+        return cluster
+
+    known = nothing_known([replace(run, id="old-1", cluster="forgotten"), run])
+    asked = follow.status(known, found, connections, store)
+    assert [one.state for one in asked.statuses] == [State.UNKNOWN, State.COMPLETED]
+    assert asked.failures == ("forgotten: no cluster has that name",)
+    with pytest.raises(ConfigError, match="no cluster has that name"):
+        list(follow.wait(known, found, connections, store))
+    with pytest.raises(ConfigError, match="no cluster has that name"):
+        follow.status(known[:1], found, connections, store)
+
+
+def test_logs_are_followed_on_where_the_connection_died(
+    lab: Lab, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    session = f"{lab.scratch}/{OWN}/logs-session"
+    # The setup is the job's too, and there its parent is Slurm.
+    noting = replace(cluster, setup=(f'[ -n "${{SLURM_JOB_ID-}}" ] || echo "$PPID" > {session}',))
+    program = "for i in 1 2 3 4 5 6; do echo tick $i; sleep 1; done"
+    job = Job(name="ticks", image="test", command=("sh", "-c", program))
+    run = submit_job(job, "slurm", noting, delivery, connections, store).run
+    said: list[str] = []
+    written = b""
+
+    def dies(*_argv: object, **_options: object) -> object:
+        raise ConnectionLostError("the connection died in the middle")
+
+    known = nothing_known([run])[0]
+    pieces = logs.follow(known, [0], noting, connections, store, interval=0.5, report=said.append)
+    for seen, piece in enumerate(pieces, start=1):
+        written += piece.out
+        if seen == 1:  # between two commands: what sshd started for this connection, and for no other test run's
+            assert inside(lab, ["bash", "-c", f'kill -KILL "$(cat {session})"']).returncode == 0
+        if seen == 2:  # in the middle of one
+            connections.to(noting).run = dies  # type: ignore[method-assign, assignment]
+    assert written.decode().splitlines() == [f"tick {number}" for number in range(1, 7)]
+    assert "the connection died in the middle" in said
 
 
 def test_a_job_that_is_requeued_waits_again_and_says_so(

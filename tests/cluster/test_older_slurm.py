@@ -40,8 +40,7 @@ done
 PROGRAM = "case $HPCDEPLOY_TASK in 0) exit 0 ;; 1) exit 3 ;; *) exec sleep 600 ;; esac"
 
 
-@pytest.fixture(scope="module")
-def older(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def bring_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Bring up a lab of Debian 12 whose Slurm forgets a job five seconds after its end."""
     folder = tmp_path_factory.mktemp("older")
     usual = default_settings()
@@ -60,6 +59,11 @@ def older(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         yield lab
     finally:
         labs.down(settings)
+
+
+@pytest.fixture(scope="module")
+def older(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    yield from bring_up(tmp_path_factory)
 
 
 def put(lab: Lab, path: str, content: bytes) -> None:

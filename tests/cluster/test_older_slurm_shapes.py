@@ -1,0 +1,58 @@
+"""Several processes, their warning and their second start on Debian 12's Slurm, 22.05, which takes `srun` in other ways."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from hpcdeploy.cluster import Cluster
+from hpcdeploy.flows import follow
+from hpcdeploy.flows.connections import Connections
+from hpcdeploy.job import Job, Resources, Retries, Signal
+from hpcdeploy.lab.inside import inside
+from hpcdeploy.lab.state import Lab
+from hpcdeploy.run import RunStatus, State
+from hpcdeploy.store import Store
+from tests.cluster import test_older_slurm as life
+from tests.cluster.driving import PATIENCE, submit_job
+
+PROGRAM = """
+echo "process $SLURM_PROCID of $SLURM_NTASKS, start $HPCDEPLOY_RESTART, cores $SLURM_CPUS_PER_TASK"
+[ ! -e saved.$SLURM_PROCID ] || exit 0
+trap 'touch saved.$SLURM_PROCID; exit 75' USR1
+for i in $(seq 200); do sleep 0.5; done
+"""
+
+
+@pytest.fixture(scope="module")
+def older(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    yield from life.bring_up(tmp_path_factory)
+
+
+cluster = life.cluster
+
+
+def test_warned_processes_of_two_nodes_go_on_after_their_limit(
+    older: Lab, cluster: Cluster, connections: Connections, store: Store
+) -> None:
+    job = Job(
+        name="resume",
+        image="test",
+        command=("sh", "-c", PROGRAM),
+        resources=Resources(nodes=2, cpus=2, time=120),
+        tasks_per_node=2,
+        signal=Signal(name="USR1", before=110),
+        retries=Retries(max=1, exit_codes=(75,)),
+    )
+    run = submit_job(job, "slurm", cluster, life.DELIVERY, connections, store).run
+    until = time.monotonic() + PATIENCE
+    status = RunStatus(run=run, tasks=(), asked=0)
+    while not status.ended and time.monotonic() < until:
+        status = follow.status([status], lambda _: cluster, connections, store).statuses[0]
+        time.sleep(2)
+        if status.state is State.PENDING:
+            inside(older, ["scontrol", "update", f"JobId={run.job_id}", "StartTime=now"])
+    said = inside(older, ["cat", f"{run.folder}/logs/0.out", f"{run.folder}/logs/0.err"], user=older.user).stdout.decode()
+    assert (status.state, status.exit_code) == (State.COMPLETED, 0), said
+    expected = [f"process {rank} of 4, start {start}, cores 1" for rank in range(4) for start in range(2)]
+    assert sorted(line for line in said.splitlines() if line.startswith("process")) == expected

@@ -155,7 +155,10 @@ def _chosen(what: str, name: str | None, known: Mapping[str, object], advice: st
     if name is None:
         if len(known) == 1:
             return next(iter(known))
-        there = f"there are {', '.join(known)}: {advice}" if known else f"the settings describe none: add [{what}s.NAME]"
+        begin = "run 'hpcdeploy init', or " if what == "image" else ""
+        there = (
+            f"there are {', '.join(known)}: {advice}" if known else f"the settings describe none: {begin}add [{what}s.NAME]"
+        )
         raise ConfigError(f"no {what} was named; {there}")
     if name not in known:
         close = meant(name, known)

@@ -117,7 +117,7 @@ def test_a_name_is_needed_where_there_are_several_or_none() -> None:
     several = replace(PROJECT, clusters={"a": Cluster(name="a"), "b": Cluster(name="b")})
     with pytest.raises(ConfigError, match=r"^no cluster was named; there are a, b: say which one with --cluster$"):
         choose_cluster(several, None)
-    with pytest.raises(ConfigError, match=r"^no image was named; the settings describe none: add \[images\.NAME\]$"):
+    with pytest.raises(ConfigError, match=r"none: run 'hpcdeploy init', or add \[images\.NAME\]$"):
         choose_image(replace(PROJECT, images={}), None)
     assert refusal(replace(PROJECT, jobs={"a": JobSettings(), "b": JobSettings()}), None) == (
         "no job was named; there are a, b: name one"

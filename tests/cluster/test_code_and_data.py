@@ -145,6 +145,7 @@ def test_a_relative_place_is_the_same_on_both_and_code_cannot_be_written_to_on_s
         code=Code(destination="src/sub"),
         array=Array(size=2),
     )
+    cluster = replace(cluster, root=f"$SCRATCH/{ROOT}/it's a root")
     done, _ = send(job, project, scheduler, cluster, delivery, connections, store)
     status = ended(done, cluster, connections, store)
     for task in range(2):

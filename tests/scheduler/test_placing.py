@@ -1,7 +1,11 @@
 """How scripts bring what a job takes along to its place: by mounting it, or by having HTCondor send it."""
 
 import os
+import random
+import signal
 import subprocess
+import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -127,33 +131,82 @@ def test_htcondor_takes_home_what_is_gathered_where_outputs_are_said() -> None:
     assert with_outputs([("rank", "1")], BRINGS, SHARED) == [("rank", "1")]
 
 
-def test_the_unpacking_of_a_tree_happens_once_and_whole(tmp_path: Path) -> None:
-    """The script is run on this machine up to where it would submit; the image is there, and is empty."""
-    root = tmp_path / "root"
-    (root / "images").mkdir(parents=True)
-    (root / "images" / f"{SHA256}.sif").touch()
-    (root / "inputs").mkdir()
-    (root / "inputs" / ("ef" * 32)).write_text("x")
-    (root / "code").mkdir()
-    text = submission(run_of(BRINGS), BRINGS, replace(CLUSTER, root=str(root)), CACHED, placements=MOUNTED)
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Give a cluster's root on this machine, with an image that is empty, and with the file of input."""
+    folder = tmp_path / "root"
+    (folder / "images").mkdir(parents=True)
+    (folder / "images" / f"{SHA256}.sif").touch()
+    (folder / "inputs").mkdir()
+    (folder / "inputs" / ("ef" * 32)).write_text("x")
+    (folder / "code").mkdir()
+    return folder
 
-    def run() -> subprocess.CompletedProcess[str]:
-        environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
-        return subprocess.run(["bash", "-s"], input=text, text=True, capture_output=True, env=environment, check=False)
 
-    asked = run()
+def start(root: Path, run_id: str = "") -> "subprocess.Popen[bytes]":
+    """Start the script that submits; without a scheduler on this machine it ends there."""
+    text = submission(run_of(BRINGS, run_id=run_id), BRINGS, replace(CLUSTER, root=str(root)), CACHED, placements=MOUNTED)
+    environment = {"PATH": os.environ["PATH"], "HOME": str(root.parent)}
+    pipe = subprocess.PIPE
+    script = subprocess.Popen(["bash", "-s"], stdin=pipe, stdout=pipe, stderr=pipe, env=environment, start_new_session=True)
+    assert script.stdin
+    script.stdin.write(text.encode())
+    script.stdin.close()
+    script.stdin = None
+    return script
+
+
+def archive(root: Path, files: int) -> None:
+    source = root.parent / "src"
+    for number in range(files):
+        (source / f"sub {number % 7}").mkdir(parents=True, exist_ok=True)
+        (source / f"sub {number % 7}" / f"a b {number}").write_text(str(number))
+    packed = root / "code" / f"{SHA256}.tar"
+    subprocess.run(["tar", "-C", str(source), "-cf", str(packed), "."], check=True)
+
+
+def unpacked(root: Path) -> int:
+    return sum(path.is_file() for path in (root / "code" / SHA256).rglob("*"))
+
+
+def test_a_tree_is_asked_for_unpacked_once_and_not_asked_for_again(root: Path) -> None:
+    said, _ = (asked := start(root)).communicate()
     assert asked.returncode == 14
-    assert f'"path": "{root}/code/{SHA256}.tar"' in asked.stdout
+    assert f'"path": "{root}/code/{SHA256}.tar"' in said.decode()
     (root / "code" / f"{SHA256}.tar").write_bytes(b"this is no archive")
-    broken = run()
+    _, words = (broken := start(root)).communicate()
     assert broken.returncode == 10
-    assert "could not be unpacked" in broken.stderr
-    (tmp_path / "src" / "sub").mkdir(parents=True)
-    (tmp_path / "src" / "sub" / "a b").write_text("x")
-    # What a call that was killed while unpacking left.
-    (root / "code" / f".{SHA256}.unpacking" / "half").mkdir(parents=True)
-    subprocess.run(["tar", "-C", str(tmp_path / "src"), "-cf", str(root / "code" / f"{SHA256}.tar"), "sub"], check=True)
-    run()
-    assert (root / "code" / SHA256 / "sub" / "a b").read_text() == "x"
+    assert "could not be unpacked" in words.decode()
+    archive(root, 10)
+    start(root).communicate()
+    assert unpacked(root) == 10
     assert {path.name for path in (root / "code").iterdir()} == {SHA256, f".{SHA256}.lock"}
-    assert run().returncode not in {10, 14}
+    (root / "code" / f"{SHA256}.tar").touch()
+    (again := start(root, "hello-0000000009")).communicate()
+    assert again.returncode not in {10, 14}
+    assert not (root / "code" / f"{SHA256}.tar").exists()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_tree_is_there_whole_or_not_at_all_whenever_its_unpacking_is_killed(seed: int, root: Path) -> None:
+    chance = random.Random(seed)
+    archive(root, 3000)
+    for _ in range(6):
+        script = start(root)
+        time.sleep(chance.uniform(0, 0.3))
+        with suppress(ProcessLookupError):
+            os.killpg(script.pid, signal.SIGKILL)
+        script.communicate()
+        assert not (root / "code" / SHA256).exists() or unpacked(root) == 3000
+    start(root).communicate()
+    assert unpacked(root) == 3000
+    assert {path.name for path in (root / "code").iterdir()} == {SHA256, f".{SHA256}.lock"}
+
+
+def test_several_runs_at_once_unpack_a_tree_once(root: Path) -> None:
+    archive(root, 500)
+    scripts = [start(root, f"hello-000000000{number}") for number in range(4)]
+    ended = [(script.communicate()[1].decode(), script.returncode) for script in scripts]
+    assert all(code not in {10, 14} for _, code in ended), ended
+    assert unpacked(root) == 500
+    assert {path.name for path in (root / "code").iterdir()} == {SHA256, f".{SHA256}.lock"}

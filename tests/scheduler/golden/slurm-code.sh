@@ -66,7 +66,10 @@ ensure_image() {
 # when it is whole. The lock is the one under which the archive was received.
 unpack() {
   local tree=$root/$1 part=$root/${1%/*}/.${1##*/}.unpacking tree_lock
-  [ ! -d "$tree" ] || return 0
+  if [ -d "$tree" ]; then
+    rm -f -- "$tree.tar" # which a call that was killed has left
+    return 0
+  fi
   command -v tar >/dev/null || die 10 "tar is not on this machine, and $tree.tar is to be unpacked"
   exec {tree_lock}>"$root/${1%/*}/.${1##*/}.lock"
   flock --nonblock "$tree_lock" || { say "another run is unpacking $tree.tar; waiting for it"; flock "$tree_lock"; }

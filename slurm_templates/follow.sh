@@ -8,7 +8,8 @@ asked='[= asked | join("\n") =]'
 # The controller picks out this person's jobs, squeue those asked for. The first one stands there twice: of one job alone
 # squeue asks by its number, and then it is an error that the controller has forgotten it.
 list=$(IFS=, && echo "${jobs[*]},${jobs[0]}")
-queue_answer=$(squeue --noheader --states=all --user="$(id -un)" --jobs="$list" --Format='[= queue_format =]')
+queue_answer=$(squeue --noheader --states=all --user="$(id -un)" --jobs="$list" \
+  --Format='Name:|,[= queue_format =]')
 queue_code=$?
 
 # What awk needs to read task numbers as Slurm writes them: 7, [3,5-9%2], 0-98:2, N/A.
@@ -28,9 +29,13 @@ read_spans='
 # Sorts squeue's answer: "q LINE" is what is new in it, "o JOB|RUN|TASK|MARK|ITS NUMBER IN THE RUN" a task that is not alive there; the mark tells
 # whether squeue shows its end. What is known to have ended is left out.
 sorted=$(printf '%s\n' "$asked" "" "$queue_answer" | awk -F'|' "$read_spans"'
-  !listed && NF { job[++runs] = $1; run[runs] = $2; tasks[runs] = $3; first[runs] = $5; spread($4, $1, "over") }
+  !listed && NF { named[$1] = $2 ($5 ? "." $5 : ""); job[++runs] = $1; run[runs] = $2; tasks[runs] = $3; first[runs] = $5; spread($4, $1, "over") }
   !NF { listed = 1 }
   listed && NF {
+    # A job of another name has the number of one that a crash of the controller lost, or that was long ago.
+    name = $1
+    sub(/^[^|]*[|]/, "")
+    if (named[$1] != name) next
     if ($2 ~ /^[0-9]+$/ || $2 == "N/A") { if (seen[$1, $2 + 0] == "over") next }
     print "q " $0
     spread($2, $1, $3 ~ /^(COMPLETED|FAILED|CANCELLED|TIMEOUT|DEADLINE|OUT_OF_MEMORY|NODE_FAIL|BOOT_FAIL|PREEMPTED|REVOKED)/ ? "ended" : "alive")

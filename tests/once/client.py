@@ -1,7 +1,6 @@
 """A client as a process of its own, which can be killed: what ``hpcdeploy submit`` does once it has planned a run."""
 
 import multiprocessing
-import sys
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -18,7 +17,7 @@ _FORKS.set_forkserver_preload(["tests.once.client", "hpcdeploy.transport.ssh"])
 
 
 def start(run: Run, script: str, cluster: Cluster, record: Path, said: Path) -> ForkServerProcess:
-    """Start a client; its last words, if it has any, come to the file `said`, and its exit code is the error's own."""
+    """Start a client; at its end its exit code, and its last words behind that, come to the file `said`."""
     process = _FORKS.Process(target=_run, args=(run, script, cluster, record, said))
     process.start()
     return process
@@ -29,5 +28,6 @@ def _run(run: Run, script: str, cluster: Cluster, record: Path, said: Path) -> N
         with Connections(open_transport) as connections:
             submit(run, script, cluster, connections, Store(record))
     except HpcdeployError as error:
-        said.write_text(str(error))
-        sys.exit(error.exit_code)
+        said.write_text(f"{error.exit_code} {error}")
+    else:
+        said.write_text("0 ")

@@ -7,9 +7,14 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy.config.files import load_project
+from hpcdeploy.flows import follow
+from hpcdeploy.flows.connections import Connections
 from hpcdeploy.lab import cluster as labs
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.settings import default_settings
+from hpcdeploy.run import RunStatus, State
+from hpcdeploy.store import Store
+from hpcdeploy.transport.connect import open_transport
 from tests.once.conftest import Place, place_in
 from tests.once.test_answers import call, folder_of, jobs_of, on_login_node
 
@@ -38,7 +43,7 @@ def crash(place: Place) -> None:
 
 
 @pytest.mark.usefixtures("lab")  # so that the root file system is made once
-def test_a_job_that_a_crash_lost_is_said_and_one_that_ran_long_ago_is_not_run_again(own: Place) -> None:
+def test_a_job_that_a_crash_lost_is_said_and_one_that_ran_long_ago_is_not_run_again(own: Place, tmp_path: Path) -> None:
     ran = own.planned("slurm", held=False)
     job = call(own, ran).job
     gone = f"for _ in $(seq 300); do scontrol show job {job} >/dev/null 2>&1 || exit 0; sleep 0.2; done; exit 1"
@@ -63,3 +68,7 @@ def test_a_job_that_a_crash_lost_is_said_and_one_that_ran_long_ago_is_not_run_ag
     other = call(own, own.planned("slurm"))
     assert other.job == job, "Slurm gives the number to the next job"
     assert call(own, lost, "again").code == 12
+    with Connections(open_transport) as connections:
+        known = RunStatus(run=replace(lost.run, job_id=job), tasks=(), asked=0)
+        asked = follow.status([known], lambda _: own.cluster, connections, Store(tmp_path / "runs.db"))
+    assert [task.state for task in asked.statuses[0].tasks] == [State.UNKNOWN], "the other job is not this run's"

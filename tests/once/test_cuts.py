@@ -27,6 +27,9 @@ from tests.once.proxy import Cut, Proxy
 AT_ONCE = 8
 PATIENCE = 120.0
 
+CRASHED = 1
+"""The exit code of a client that ended by an error of ours, with a traceback (the tests show it)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Whole:
@@ -55,18 +58,21 @@ def measure(place: Place, scheduler: SchedulerName, folder: Path) -> Whole:
     counting = ("counted=0; set -T", f"trap '((++counted)); echo \"$counted\" >{counter}' DEBUG")
     with Proxy(place.lab, folder, ()) as proxy:
         plain = place.planned(scheduler, ssh_config=proxy.ssh_config)
-        assert ended(client.start(plain.run, plain.script, plain.cluster, folder / "runs.db", folder / "said")) == 0
         counted = place.planned(scheduler, counting, proxy.ssh_config)
-        assert ended(client.start(counted.run, counted.script, counted.cluster, folder / "runs.db", folder / "said")) == 0
+        for one in (plain, counted):
+            said = folder / one.run.id
+            assert ended(client.start(one.run, one.script, one.cluster, folder / "runs.db", said), said) == (0, "")
     commands = int(inside(place.lab, ["cat", counter]).stdout)
     up, down = proxy.passed[0]
     return Whole(up=up, down=down, seconds=proxy.lasted[0], commands=commands)
 
 
-def ended(process: ForkServerProcess) -> int:
+def ended(process: ForkServerProcess, said: Path) -> tuple[int, str] | None:
+    """Wait for a client's end; return its exit code and its last words, or None where it had none."""
     process.join(PATIENCE)
     assert process.exitcode is not None, "the client hangs"
-    return process.exitcode
+    code, _, words = (said.read_text() if said.exists() else "").partition(" ")
+    return (int(code), words) if code else None
 
 
 def break_one(place: Place, scheduler: SchedulerName, point: Point, whole: Whole, folder: Path, record: Path) -> Outcome:
@@ -118,10 +124,8 @@ def break_one(place: Place, scheduler: SchedulerName, point: Point, whole: Whole
     with Proxy(place.lab, folder, cuts) as proxy:
         planned = place.planned(scheduler, setup, proxy.ssh_config)
         running.append(client.start(planned.run, planned.script, planned.cluster, record, folder / "said"))
-        code = ended(running[0])
-    # The fork server has no better word than 255 where it did not see the end itself (multiprocessing/popen_forkserver.py).
-    code = killed[0] if killed and code == 255 else code
-    said = (folder / "said").read_text() if (folder / "said").exists() else ""
+        last = ended(running[0], folder / "said")
+    code, said = last or (-signal.SIGKILL if killed else CRASHED, "")
     return Outcome(point=point, run=planned.run, exit_code=code, said=said, cuts=proxy.cut)
 
 

@@ -36,7 +36,7 @@ choose_parts() {
   if [ -s "$run/part-size" ]; then
     read -r part_size <"$run/part-size"
   else
-    config=$(scontrol show config) || die 10 "Slurm could not be asked how many tasks an array may have; nothing was submitted"
+    config=$(scontrol show config) || say "Slurm did not say how many tasks an array may have; trying it with one array"
     part_size=$(sed -nE 's/^MaxArraySize *= *([0-9]+).*/\1/p; s/^SchedulerParameters.*max_array_tasks=([0-9]+).*/\1/p' <<<"$config" |
       sort -n | head -n 1)
     [ "${part_size:=0}" -lt [= tasks =] ] || part_size=0

@@ -9,7 +9,7 @@ import pytest
 
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.config.files import load_project
-from hpcdeploy.errors import UncertainSubmissionError
+from hpcdeploy.errors import SchedulerError, UncertainSubmissionError
 from hpcdeploy.flows import follow
 from hpcdeploy.flows.cancel import cancel
 from hpcdeploy.flows.connections import Connections
@@ -101,6 +101,15 @@ def test_the_smaller_of_slurms_two_limits_counts(site: Site) -> None:
     run = limited.submit(replace(SWEEP, command=("true",)))
     assert [part.tasks for part in run.parts] == [3, 3, 3, 1]
     assert wait_for(run, site.cluster, site.connections, site.store).state is State.COMPLETED
+
+
+def test_where_the_limit_cannot_be_asked_for_one_array_is_tried_and_slurms_own_words_are_said(site: Site) -> None:
+    silent = replace(site, cluster=replace(site.cluster, setup=("scontrol() { return 1; }",)))
+    few = Job(name="few", image="test", command=("true",), array=Array(size=SIZE))
+    run = silent.submit(few)
+    assert wait_for(run, site.cluster, site.connections, site.store).state is State.COMPLETED
+    with pytest.raises(SchedulerError, match="Invalid job array specification"):
+        silent.submit(SWEEP)
 
 
 def test_a_part_whose_note_was_lost_is_found_again_and_not_submitted_twice(site: Site) -> None:

@@ -210,3 +210,19 @@ def test_several_runs_at_once_unpack_a_tree_once(root: Path) -> None:
     assert all(code not in {10, 14} for _, code in ended), ended
     assert unpacked(root) == 500
     assert {path.name for path in (root / "code").iterdir()} == {SHA256, f".{SHA256}.lock"}
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_a_program_whose_outputs_are_gathered_gets_its_signals_and_keeps_its_exit_code(shell: str, tmp_path: Path) -> None:
+    told = 'trap "echo told >model.pt; exit 7" USR1; echo ready; while :; do sleep 0.1; done'
+    job = replace(BRINGS, command=("sh", "-c", told))
+    text = submission(run_of(job, "htcondor"), job, CLUSTER, CACHED, placements=CARRIED)
+    begin = text.index("\n", text.index("<<'HPCDEPLOY_END")) + 1
+    (tmp_path / "program.sh").write_text(text[begin : text.index("\nHPCDEPLOY_END", begin) + 1])
+    started = subprocess.Popen([shell, "program.sh", "0", "1"], cwd=tmp_path, stdout=subprocess.PIPE)
+    with started:
+        assert started.stdout
+        assert started.stdout.readline() == b"ready\n"
+        started.send_signal(signal.SIGUSR1)
+        assert started.wait() == 7
+    assert (tmp_path / ".hpcdeploy-outputs" / "model.pt").read_text() == "told\n"

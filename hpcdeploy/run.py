@@ -47,8 +47,8 @@ TERMINAL = frozenset(
 class TaskStatus:
     """One task of a run. ``word`` is what the outside said, as it came; ``reason`` is its own account of why.
 
-    ``code`` is HTCondor's number for a hold, ``"34.102"`` (HoldReasonCode, HoldReasonSubCode). ``exit_code`` is None until it
-    is known (128 + n: killed by signal n); times are seconds since 1970, 0: not known. ``expected`` is when the scheduler
+    ``code`` is HTCondor's number for a hold, ``"34.102"`` (HoldReasonCode, HoldReasonSubCode). ``exit_code`` is None until
+    it is known (128 + n: killed by signal n); times are seconds since 1970, 0: not known. ``expected`` is when the scheduler
     means to start it, ``restarts`` how often it was begun anew.
     """
 

@@ -70,8 +70,10 @@ pull_image() {
   { temporary=$(mktemp -d -- "$tmp/pull-XXXXXXXX") && mkdir -- "$temporary/cache"; } ||
     die 10 "cannot make a folder in $tmp; make room there (a full disk, or your quota)"
   say "pulling the image oras://registry.example.org/team/train@sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd"
+  # Its sleep ends with it: else that would keep the connection open for as long.
   {
-    while sleep 5; do
+    trap 'kill "$!"; exit' TERM
+    while sleep 5 & wait "$!"; do
       say "  $(($(stat -c %s -- "$part" 2>/dev/null || echo 0) / 1000000)) of 3500 MB"
     done
   } {run_lock}>&- {image_lock}>&- &

@@ -82,7 +82,9 @@ export MASTER_ADDR=${SLURMD_NODENAME:-$(hostname)} MASTER_PORT=$((10000 + SLURM_
 warn() {
   : >"$run/tasks/.warned.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}"
   srun --overlap --mpi=none --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --cpus-per-task=1 --mem=0 \
-    bash -c 'for note in "$1/.rank.$SLURM_JOB_ID.$SLURMD_NODENAME".*; do kill -[= warning =] "$(cat "$note")"; done' warn "$run/tasks"
+    bash -c '
+      for note in "$1/.rank.$SLURM_JOB_ID.$SLURMD_NODENAME".*; do [ ! -e "$note" ] || kill -[= warning =] "$(cat "$note")"; done
+    ' warn "$run/tasks"
 }
 trap 'signalled=yes; warn' [= warning =]
 [% endif %]

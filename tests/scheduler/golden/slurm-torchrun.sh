@@ -125,7 +125,9 @@ export MASTER_ADDR=${SLURMD_NODENAME:-$(hostname)} MASTER_PORT=$((10000 + SLURM_
 warn() {
   : >"$run/tasks/.warned.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}"
   srun --overlap --mpi=none --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --cpus-per-task=1 --mem=0 \
-    bash -c 'for note in "$1/.rank.$SLURM_JOB_ID.$SLURMD_NODENAME".*; do kill -USR1 "$(cat "$note")"; done' warn "$run/tasks"
+    bash -c '
+      for note in "$1/.rank.$SLURM_JOB_ID.$SLURMD_NODENAME".*; do [ ! -e "$note" ] || kill -USR1 "$(cat "$note")"; done
+    ' warn "$run/tasks"
 }
 trap 'signalled=yes; warn' USR1
 srun --kill-on-bad-exit=1 --ntasks-per-node=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" bash "$run/rank.sh" "$task" "$job" &

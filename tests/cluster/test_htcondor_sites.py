@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from hpcdeploy.cluster import Cluster
+from hpcdeploy.errors import SchedulerError
 from hpcdeploy.flows import logs
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.worker_images import taken_by_worker
@@ -301,9 +302,17 @@ def test_a_job_that_lost_its_worker_and_is_not_to_be_requeued_is_not_started_aga
 ) -> None:
     job = Job(name="lost", image="test", command=("sleep", "600"), requeue=False)
     run = submit_job(job, "htcondor", site, delivery, connections, store).run
-    runs = (
-        f'until [ "$(condor_q {run.job_id} -af JobStatus)" = 2 ]; do sleep 0.5; done; condor_vacate_job -fast {run.job_id}'
-    )
+    # Running (JobStatus 2) is a job to the schedd before its program is started, which alone counts: the log's event 001.
+    runs = f"until grep -q ^001 {run.folder}/events.log; do sleep 0.5; done; condor_vacate_job -fast {run.job_id}"
     assert inside(lab, ["timeout", "60", "bash", "-c", "; ".join((*site.setup, runs))], user=lab.user).returncode == 0
     assert wait_for(run, site, connections, store).state is State.CANCELLED
     assert attributes(lab, site, run)["NumJobStarts"] == 1
+
+
+def test_a_credential_that_cannot_be_had_is_told_in_the_access_points_own_words(
+    site: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    job = Job(name="token", image="test", command=("true",), htcondor=(("use_oauth_services", "scitokens"),))
+    with pytest.raises(SchedulerError, match=r"credential(.|\n)*refused the job"):
+        submit_job(job, "htcondor", site, delivery, connections, store)
+    assert store.latest() == []

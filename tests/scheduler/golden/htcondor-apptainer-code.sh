@@ -194,7 +194,12 @@ HPCDEPLOY_END_0123456789
 # Prints the cluster id: the answer of -terse is "12.0 - 12.9".
 submit_job() {
   local output line
-  output=$(cd "$run" && condor_submit -terse job.sub) || return
+  output=$(cd "$run" && condor_submit -terse job.sub) || {
+    # What it says of credentials that it cannot have, it says on its standard output.
+    local code=$?
+    printf '%s\n' "$output" >&2
+    return "$code"
+  }
   while IFS= read -r line; do
     if [[ $line =~ ^([0-9]+)\.[0-9]+\ -\ [0-9]+\.[0-9]+$ ]]; then
       printf '%s' "${BASH_REMATCH[1]}"
@@ -230,6 +235,8 @@ refused() {
   local words
   words=$(<"$1")
   case $words in
+    # Asked for before the schedd is: "Failed to process job credential requests", or where to log in.
+    *"job credential requests"* | *"lease visit"*) return 0 ;;
     *"onnect"* | *"timed out"* | *"printed no job id"* | *"ommit"*) return 1 ;;
     *"ERROR"* | *"not found"*) return 0 ;;
     *) return 1 ;;

@@ -243,7 +243,7 @@ def test_what_is_wrong_in_a_template_is_told_with_file_and_line(project: Project
         (("wait",), "login_templates/follow.sh"),
         (("logs",), "login_templates/logs.sh"),
         (("logs", "--follow"), "login_templates/logs.sh"),
-        (("fetch",), "login_templates/pack.sh"),
+        (("fetch",), "login_templates/list.sh"),
         (("cancel", "--yes"), "login_templates/cancel.sh"),
     ],
 )

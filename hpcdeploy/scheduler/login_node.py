@@ -187,7 +187,7 @@ def cancelling(cluster: Cluster, runs: Sequence[Run], *, overrides: Path | None 
     values = {
         **_place(cluster, scheduler),
         "run_ids": tuple(run.id for run in runs),
-        "job_ids": tuple(part.job_id for run in runs for part in run.parts),
+        "parts": tuple(part for run in runs for part in run.parts),
     }
     return _render("login_templates/cancel.sh", values, overrides)
 

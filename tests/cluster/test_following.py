@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -103,6 +104,21 @@ def test_a_cancelled_run_is_cancelled_whether_it_ran_or_not(
         ended = wait_for(run, cluster, connections, store)
         assert ended.state is State.CANCELLED
         assert ended.exit_code
+
+
+@BOTH
+def test_a_job_of_another_name_that_has_a_run_s_number_is_not_cancelled(
+    scheduler: SchedulerName, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    # As after a crash of a scheduler that forgot its last jobs and gave their numbers to others.
+    waiting = Job(name="other", image="test", command=("true",), slurm=(("hold", True),), htcondor=(("hold", "true"),))
+    other = submit_job(waiting, scheduler, cluster, delivery, connections, store).run
+    mistaken = replace(other, id="forgotten-0123456789")
+    with suppress(SchedulerError):  # condor_rm says so where it finds nothing to remove
+        cancel([RunStatus(run=mistaken, tasks=(), asked=0)], lambda _: cluster, connections)
+    known = [RunStatus(run=other, tasks=(), asked=0)]
+    assert follow.status(known, lambda _: cluster, connections, store).statuses[0].state is State.HELD
+    cancel(known, lambda _: cluster, connections)
 
 
 @BOTH

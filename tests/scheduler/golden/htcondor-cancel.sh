@@ -7,6 +7,8 @@ runs=/scratch/"${USER:?is not set on this machine, but the path needs it: set it
 run_ids=(hello-0123456789 train-0123456789)
 # Noted first: a task that never started leaves no other trace of having been cancelled.
 for run in "${run_ids[@]}"; do [ ! -d "$runs/$run" ] || : >"$runs/$run/cancelled"; done
-condor_rm 12 40 >&2
+# A number alone does not tell a job: after a crash a scheduler may give it to another one. The job's name does.
+condor_rm -constraint 'member(ClusterId, {12, 40}) &&
+  member(HpcdeployRun, {"hello-0123456789", "train-0123456789"})' >&2
 }
 main </dev/null

@@ -79,26 +79,9 @@ def submission(
         "version": __version__,
         "scheduler": run.scheduler,
         "run_id": run.id,
-        "root": shell.path(cluster.root),
-        "cache": shell.path(cluster.images_folder),
-        "tmp": shell.path(cluster.tmp_folder),
-        "cache_size": (cluster.image_cache_size or 0) * 1024 * 1024,
-        "schedulers": cluster.schedulers,
-        "setup": cluster.setup,
-        "apptainer": cluster.apptainer,
-        # SingularityCE knows only its own prefix; Apptainer would warn about it.
-        "prefix": "SINGULARITY" if Path(cluster.apptainer).name == "singularity" else "APPTAINER",
-        "sha256": delivery.sha256,
-        "reference": delivery.reference,
-        "size": delivery.size,
-        "registry_host": delivery.host,
-        "registry_port": delivery.port,
-        "plain_http": delivery.plain_http,
+        **_cluster_values(cluster),
+        **_image_values(delivery),
         "parcels": [(parcel, _on_cluster(parcel.path, cluster), _made_of(parcel, cluster)) for parcel in needed.values()],
-        "in_job": delivery.in_job,
-        "fetched_from": delivery.fetched_from,
-        "arrives_as": delivery.arrives_as,
-        "brought": delivery.parcel is not None,
         "command": job.command,
         "environment": job.environment,
         "binds": [_whole(bind) for bind in (*cluster.binds, *job.binds)],
@@ -120,6 +103,35 @@ def submission(
     values["program"] = _program(values, parameters, overrides).rstrip("\n")
     values["job_script"] = _render(f"{folder}/{words.JOB_TEMPLATE}", values, overrides).rstrip("\n")
     return _render("login_templates/submit.sh", values, overrides)
+
+
+def _cluster_values(cluster: Cluster) -> dict[str, object]:
+    return {
+        "root": shell.path(cluster.root),
+        "cache": shell.path(cluster.images_folder),
+        "tmp": shell.path(cluster.tmp_folder),
+        "cache_size": (cluster.image_cache_size or 0) * 1024 * 1024,
+        "schedulers": cluster.schedulers,
+        "setup": cluster.setup,
+        "apptainer": cluster.apptainer,
+        # SingularityCE knows only its own prefix; Apptainer would warn about it.
+        "prefix": "SINGULARITY" if Path(cluster.apptainer).name == "singularity" else "APPTAINER",
+    }
+
+
+def _image_values(delivery: Delivery) -> dict[str, object]:
+    return {
+        "sha256": delivery.sha256,
+        "reference": delivery.reference,
+        "size": delivery.size,
+        "registry_host": delivery.host,
+        "registry_port": delivery.port,
+        "plain_http": delivery.plain_http,
+        "in_job": delivery.in_job,
+        "fetched_from": delivery.fetched_from,
+        "arrives_as": delivery.arrives_as,
+        "brought": delivery.parcel is not None,
+    }
 
 
 def receiving(parcel: Parcel, cluster: Cluster, *, patience: int = 120, overrides: Path | None = None) -> str:

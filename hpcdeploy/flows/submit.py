@@ -130,7 +130,7 @@ def _ask(
     lost: TransportError | None = None
     for pause in _PAUSES:
         time.sleep(pause)
-        shell = (*SHELL, "again") if again or lost else SHELL
+        shell = (*SHELL, "bring", *(("again",) if again or lost else ()))
         try:
             completed = connections.to(cluster).run(shell, stdin=script.encode("utf-8", "surrogateescape"), on_stderr=report)
             return _answer(run, completed), lost

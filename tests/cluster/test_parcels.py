@@ -13,6 +13,7 @@ from hpcdeploy.flows.submit import Submitted, plan_run, submit
 from hpcdeploy.job import Job
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
+from hpcdeploy.login_node import SHELL
 from hpcdeploy.parcel import Parcel
 from hpcdeploy.run import State
 from hpcdeploy.scheduler.login_node import Delivery, submission
@@ -49,9 +50,12 @@ def test_what_a_run_needs_is_brought_and_then_it_is_submitted_once(
 ) -> None:
     run = plan_run(HELLO, cluster, scheduler, delivery, now=time.time())
     script = submission(run, HELLO, cluster, delivery, parcels=(parcel,))
+    by_hand = connections.to(cluster).run(SHELL, stdin=script.encode())
+    assert by_hand.exit_code == 14
+    assert b"the input data is to be brought here: put it at /" in by_hand.stderr
     said: list[bytes] = []
     done = submit(run, script, cluster, connections, store, parcels=(parcel,), report=said.append)
-    assert b"the input data is to be brought here: put it at /" in b"".join(said)
+    assert b"is to be brought here" not in b"".join(said)
     assert wait_for(done.run, cluster, connections, store).state is State.COMPLETED
     assert jobs_of(lab, scheduler, run.id) == {done.run.job_id}
     there = inside(lab, ["cat", f"{lab.scratch}/{cluster.root.removeprefix('$SCRATCH/')}/{parcel.path}"], user=lab.user)

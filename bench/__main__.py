@@ -69,7 +69,7 @@ def _measured(folder: Path, lab: Lab, chosen: Sequence[str], given: argparse.Nam
     if "submit" in chosen:
         yield subjects.submitting(place, lab, pairs=pairs)
     if "sweep" in chosen:
-        yield crowds.sweeping(place, tasks=given.crowd, pairs=pairs)
+        yield crowds.sweeping(place, lab, tasks=given.crowd, pairs=pairs)
     if "status" in chosen:
         yield crowds.asking(place, lab, runs=max(1, given.crowd // 10), pairs=pairs)
     if "upload" in chosen:

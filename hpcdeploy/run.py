@@ -3,6 +3,7 @@
 import secrets
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 
 from hpcdeploy.cluster import SchedulerName
 
@@ -135,9 +136,9 @@ class RunStatus:
         """Whether every task came to an end."""
         return len(self.tasks) == self.run.tasks and all(task.state in TERMINAL for task in self.tasks)
 
-    @property
+    @cached_property
     def over(self) -> frozenset[int]:
-        """The tasks that came to an end: nobody need be asked of them any more."""
+        """The tasks that came to an end: nobody need be asked of them any more. Made once: it is asked for by each task."""
         return frozenset(task.task for task in self.tasks if task.state in TERMINAL)
 
     @property

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,10 @@ def test_the_record_keeps_how_a_run_was_asked_for(tmp_path: Path) -> None:
     assert store.request(RUN) == request
     store.forget(RUN)
     assert store.request(RUN) is None
+
+
+def test_a_run_of_ten_thousand_tasks_counts_those_that_are_over_once() -> None:
+    tasks = tuple(TaskStatus(task=task, state=State.COMPLETED) for task in range(10_000))
+    status = RunStatus(run=replace(RUN, tasks=10_000), tasks=tasks, asked=1)
+    assert status.over is status.over
+    assert len(status.over) == 10_000

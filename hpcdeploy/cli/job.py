@@ -15,10 +15,12 @@ from hpcdeploy.cli.job_options import as_settings, takes_job_options
 
 if TYPE_CHECKING:
     from hpcdeploy.cli.place import Place
-    from hpcdeploy.cluster import SchedulerName
+    from hpcdeploy.cluster import Cluster, SchedulerName
     from hpcdeploy.flows.plan import Plan
     from hpcdeploy.flows.submit import Submitted
-    from hpcdeploy.job import Array
+    from hpcdeploy.job import Array, Request
+    from hpcdeploy.parcel import Parcel
+    from hpcdeploy.run import Run
 
 JobName = Annotated[
     str | None, typer.Argument(metavar="[JOB]", help="A job of the project; none: its only one.", show_default=False)
@@ -121,42 +123,41 @@ def _is_meant(surprise: str) -> bool:
 
 def submit_plan(place: "Place", plan: "Plan") -> "Submitted":
     """Submit what was planned."""
-    from hpcdeploy.cli.place import connections
-    from hpcdeploy.flows import submit as flow
-
-    with connections() as open_connections:
-        return flow.submit(
-            plan.run,
-            plan.script,
-            plan.cluster,
-            open_connections,
-            place.store,
-            parcels=plan.parcels,
-            request=plan.request,
-            report=show.pass_on,
-            carrying=show.transfer,
-            overrides=place.project.root,
-        )
+    return _send(place, plan.run, plan.script, plan.cluster, plan.parcels, request=plan.request)
 
 
 def _resume(place: "Place", name: str) -> "Submitted":
-    from hpcdeploy.cli.place import connections
-    from hpcdeploy.flows import submit as flow
-
     [known] = place.store.find([name])
     script = place.store.script(known.run)
     cluster = place.cluster(known.run.cluster)
+    return _send(place, known.run, script, cluster, place.store.parcels(known.run), again=True)
+
+
+def _send(
+    place: "Place",
+    run: "Run",
+    script: str,
+    cluster: "Cluster",
+    parcels: "tuple[Parcel, ...]",
+    *,
+    request: "Request | None" = None,
+    again: bool = False,
+) -> "Submitted":
+    from hpcdeploy.cli.place import connections
+    from hpcdeploy.flows import submit as flow
+
     with connections() as open_connections:
         return flow.submit(
-            known.run,
+            run,
             script,
             cluster,
             open_connections,
             place.store,
-            parcels=place.store.parcels(known.run),
+            parcels=parcels,
+            request=request,
             report=show.pass_on,
             carrying=show.transfer,
-            again=True,
+            again=again,
             overrides=place.project.root,
         )
 

@@ -80,9 +80,8 @@ def explanations(statuses: "Sequence[RunStatus]") -> list[str]:
     """Say once each why tasks wait, are held or ended badly, and what one can do; and when they are expected to start."""
     told: dict[str, None] = {}
     for one in statuses:
-        starts = [task.expected for task in one.tasks if task.expected > time.time()]
-        if starts:
-            told[f"{one.run.id}: expected to start {clock(min(starts))}, or earlier"] = None
+        if start := expected_start(one):
+            told[f"{one.run.id}: expected to start {start}, or earlier"] = None
         for label, words in {(_label(task), explanation(one, task)): None for task in one.tasks}:
             if words:
                 told[f"{label}: {words}"] = None
@@ -98,6 +97,13 @@ def explanation(one: "RunStatus", task: "TaskStatus") -> str:
     killed = "it was killed (signal 9), most often because it used more memory than it asked for"
     said = scheduler_of(one.run.scheduler).explain(task)
     return said or (killed if task.state.value == "FAILED" and task.exit_code == _KILLED else "")
+
+
+def expected_start(one: "RunStatus") -> str:
+    """Say when the first of a run's waiting tasks is expected to start; empty where nobody said."""
+    now = time.time()
+    starts = [task.expected for task in one.tasks if task.expected > now]
+    return clock(min(starts)) if starts else ""
 
 
 def clock(when: int) -> str:

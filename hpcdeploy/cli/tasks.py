@@ -91,15 +91,11 @@ def rerun(
 
 def _ask(place: "Place", name: str | None) -> "RunStatus":
     from hpcdeploy.cli.place import connections
-    from hpcdeploy.errors import TransportError, UncertainSubmissionError
+    from hpcdeploy.errors import TransportError
     from hpcdeploy.flows import follow
 
     known = place.store.find([name] if name else [])
-    if not known[0].run.job_id:
-        unsure = known[0].run.id
-        raise UncertainSubmissionError(
-            f"nobody knows yet whether {unsure} was submitted; run 'hpcdeploy submit --resume {unsure}' first"
-        )
+    follow.check_submitted(known)
     with show.terminal_as_it_was(), connections() as open_connections:
         asked = follow.status(known, place.cluster, open_connections, place.store, overrides=place.project.root)
     if asked.failures:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpcdeploy.cli import show
-from hpcdeploy.cli.status_text import clock, count_states, explanations, in_words
+from hpcdeploy.cli.status_text import count_states, expected_start, explanations, in_words
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -53,8 +53,7 @@ def watch(
     place = here()
     known = place.store.find(run) if run else place.store.latest(alive=True)
     unsure = [one.run.id for one in known if not one.run.job_id]
-    for one in unsure:
-        show.say(f"note: nobody knows yet whether {one} was submitted; see 'hpcdeploy submit --resume {one}'")
+    show.notes(f"nobody knows yet whether {one} was submitted; see 'hpcdeploy submit --resume {one}'" for one in unsure)
     known = [one for one in known if one.run.job_id]
     if not known:
         show.say("no run is going on")
@@ -91,10 +90,9 @@ def table_of(statuses: "Sequence[RunStatus]") -> tuple[list[str], list[list[str]
 
 
 def _why(one: "RunStatus") -> str:
-    starts = [task.expected for task in one.tasks if task.expected > time.time()]
+    start = expected_start(one)
     reasons = dict.fromkeys(task.reason for task in one.tasks if task.reason and task.state is one.state)
-    start = [f"to start {clock(min(starts))}"] if starts else []
-    return ", ".join([*list(reasons)[:2], *start])
+    return ", ".join([*list(reasons)[:2], *([f"to start {start}"] if start else [])])
 
 
 def _print_lines(rounds: "Iterator[Asked]") -> None:

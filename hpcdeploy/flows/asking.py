@@ -8,7 +8,7 @@ from pathlib import Path
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.errors import SchedulerError
 from hpcdeploy.login_node import SHELL
-from hpcdeploy.run import Run, RunStatus, State, TaskStatus
+from hpcdeploy.run import RunStatus, State, TaskStatus
 from hpcdeploy.scheduler.answers import read_answers
 from hpcdeploy.scheduler.contract import scheduler_of
 from hpcdeploy.scheduler.login_node import following
@@ -65,11 +65,11 @@ def _joined(before: RunStatus, told: Sequence[TaskStatus]) -> tuple[TaskStatus, 
     return tuple(kept.get(task.task, task) for task in told)
 
 
-def alive_by_scheduler(known: Sequence[RunStatus]) -> dict[tuple[str, SchedulerName], list[Run]]:
+def alive_by_scheduler(known: Sequence[RunStatus]) -> dict[tuple[str, SchedulerName], list[RunStatus]]:
     """Sort the runs that have a job and have not ended by cluster and scheduler: each such group is one question."""
-    groups: dict[tuple[str, SchedulerName], list[Run]] = {}
+    groups: dict[tuple[str, SchedulerName], list[RunStatus]] = {}
     for one in alive(known):
-        groups.setdefault((one.run.cluster, one.run.scheduler), []).append(one.run)
+        groups.setdefault((one.run.cluster, one.run.scheduler), []).append(one)
     return groups
 
 

@@ -22,7 +22,8 @@ def cancel(
     `overrides` is the folder of the project whose own templates count.
     """
     cancelled: list[Run] = []
-    for (cluster_name, scheduler), runs in alive_by_scheduler(known).items():
+    for (cluster_name, scheduler), group in alive_by_scheduler(known).items():
+        runs = [one.run for one in group]
         cluster = cluster_of(cluster_name)
         script = cancelling(cluster, runs, overrides=overrides)
         completed = connections.to(cluster).run(SHELL, stdin=script.encode())

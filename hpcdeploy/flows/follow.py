@@ -103,11 +103,7 @@ def wait(
     are left that do not let us in or that no settings describe, and `SchedulerError` where for several rounds nobody could
     say anything of a run though asked: waiting on would be waiting for ever.
     """
-    unsure = [one.run.id for one in known if not one.run.job_id]
-    if unsure:
-        raise UncertainSubmissionError(
-            f"nobody knows yet whether {', '.join(unsure)} was submitted; run 'hpcdeploy submit --resume {unsure[0]}' first"
-        )
+    check_submitted(known)
     places = _Places(known, cluster_of, connections, store, first=first, slowest=slowest, overrides=overrides)
     left: list[RunStatus] = list(known)
     for asked in places.rounds(patience):
@@ -117,6 +113,15 @@ def wait(
             return
         places.give_up_hope(left)
     raise WaitTimeoutError(f"not ended after {patience:.0f} s: {', '.join(one.run.id for one in left)}; they go on")
+
+
+def check_submitted(known: Sequence[RunStatus]) -> None:
+    """Raise `UncertainSubmissionError` where a run's submission was cut off, so that there may be nothing to ask about."""
+    unsure = [one.run.id for one in known if not one.run.job_id]
+    if unsure:
+        raise UncertainSubmissionError(
+            f"nobody knows yet whether {', '.join(unsure)} was submitted; run 'hpcdeploy submit --resume {unsure[0]}' first"
+        )
 
 
 class _Places:
@@ -208,9 +213,7 @@ class _Places:
             learned: list[RunStatus] = []
             try:
                 transport = self._connections.to(place.cluster)
-                for (_, scheduler), runs in alive_by_scheduler(known).items():
-                    ids = {run.id for run in runs}
-                    group = [one for one in known if one.run.id in ids]
+                for (_, scheduler), group in alive_by_scheduler(known).items():
                     learned += ask(transport, place.cluster, scheduler, group, overrides=self._overrides)
             except BaseException as error:  # noqa: BLE001 - it is raised, or told, in the thread that waits
                 self._news.put(_News(place=place, learned=learned, error=error))

@@ -69,10 +69,9 @@ def submit(
 
     What the script finds missing of `parcels` is brought, and the script run again. `report` takes what the scripts say to
     people, `carrying` shows transfers; `again` says that the run, with its parcels, is on record already; `request`
-    is noted of a new one. Raises
-    `SchedulerError` (refused), `UncertainSubmissionError` (the connection died in each attempt: submitting the same run
-    again is safe), `TransportError` where not even the first connection could be made, or the parcels could not be brought
-    to their end, and what `hpcdeploy.flows.deliver.deliver` raises.
+    is noted of a new one. Raises `SchedulerError` (refused), `UncertainSubmissionError` (the connection died in each
+    attempt: submitting the same run again is safe), `TransportError` where not even the first connection could be made, or
+    the parcels could not be brought to their end, and what `hpcdeploy.flows.deliver.deliver` raises.
     """
     if not again:
         store.add(run, script, parcels, request)

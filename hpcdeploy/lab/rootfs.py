@@ -33,7 +33,6 @@ def ensure(settings: LabSettings, report: Report, lock: int) -> Path:
     target = path(settings)
     if target.is_dir():
         return target
-    ensure_programs(report)
     settings.cache.mkdir(parents=True, exist_ok=True)
     for leftover in settings.cache.glob("rootfs-*.part"):
         report(f"removing an unfinished root file system ({leftover})")

@@ -5,6 +5,7 @@
 # It needs bash, coreutils, flock (util-linux), Apptainer and the scheduler's own commands, and nothing of hpcdeploy.
 # Run it as often as you like: the run is submitted once, and every later call says so. With the word "again" behind it, it
 # asks the scheduler for the run's job first, even where the run's folder knows of no earlier call: for a folder that was lost.
+# hpcdeploy says "bring": it brings what is missing, and no person need be told.
 #
 # Exit status: 0 submitted, now or earlier; 10 this machine is not as it should be; 11 the image could not be had;
 #              12 the scheduler refused; 13 nobody can say yet whether the scheduler took the job: run this again;
@@ -12,6 +13,7 @@
 main() {
 set -euo pipefail
 umask 077
+asked_to=" $* "
 # A cut connection must not end this between the scheduler's yes and our note of it.
 trap '' HUP PIPE
 
@@ -266,7 +268,8 @@ need() {
   if [ -e "$path" ] || { [ -n "$becomes" ] && [ -e "$becomes" ]; }; then return 0; fi
   have=$(stat -c %s -- "${path%/*}/.$sha256.parcel" 2>/dev/null || echo 0)
   needs+="${needs:+, }{\"sha256\": \"$sha256\", \"path\": $(json "$path"), \"have\": $have}"
-  say "$what is to be brought here: put it at $path ($size bytes, sha256 $sha256), and run this again"
+  [[ $asked_to == *" bring "* ]] ||
+    say "$what is to be brought here: put it at $path ($size bytes, sha256 $sha256), and run this again"
 }
 ensure_parcels() {
   need abababababababababababababababababababababababababababababababab 20480 /scratch/"${USER:?is not set on this machine, but the path needs it: set it, or name another path}"'/my project/code/abababababababababababababababababababababababababababababababab.tar' c /scratch/"${USER:?is not set on this machine, but the path needs it: set it, or name another path}"'/my project/code/abababababababababababababababababababababababababababababababab'
@@ -354,7 +357,7 @@ prepare() {
 submit_part() {
   local code earlier=false
   if job_id=$(readlink -- "$run/id$part"); then
-    [ "${1-}" != again ] || ! forgotten || stop 12 "htcondor knows nothing of this run's job $job_id, which never began: \
+    [[ $asked_to != *" again "* ]] || ! forgotten || stop 12 "htcondor knows nothing of this run's job $job_id, which never began: \
 it was cancelled before that, or a crash of htcondor lost it. If it is still to run, submit it anew, as another run"
     return
   fi
@@ -363,7 +366,7 @@ it was cancelled before that, or a crash of htcondor lost it. If it is still to 
     earlier=true
     say "an earlier call was cut off while submitting; asking the scheduler"
     ask_patiently || die 13 "the scheduler could not be asked whether it has run $run_id"
-  elif [ "${1-}" = again ]; then
+  elif [[ $asked_to == *" again "* ]]; then
     ask_scheduler || die 13 "the scheduler could not be asked whether it has run $run_id"
   fi
   if [ "${#jobs[@]}" != 0 ]; then
@@ -405,7 +408,7 @@ it was cancelled before that, or a crash of htcondor lost it. If it is still to 
 
 already=true
 for part in "${parts[@]}"; do
-  submit_part "$@"
+  submit_part
   job_ids+=${job_ids:+,}$job_id
 done
 if "$already"; then say "run $run_id was submitted before"; else say "submitted as job $job_ids"; fi

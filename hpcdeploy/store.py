@@ -32,6 +32,9 @@ CREATE INDEX IF NOT EXISTS runs_by_age ON runs (submitted);
 CREATE TABLE IF NOT EXISTS parcels (
     run TEXT PRIMARY KEY, parcels TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS resumed (
+    run TEXT PRIMARY KEY
+);
 CREATE TABLE IF NOT EXISTS requests (
     run TEXT PRIMARY KEY, request BLOB NOT NULL
 );
@@ -103,12 +106,24 @@ class Store:
         with self._open() as connection:
             connection.execute("UPDATE runs SET run = ? WHERE id = ?", (_run_text(run), run.id))
 
-    def forget(self, run: Run) -> None:
-        """Take out a run that the scheduler plainly refused: there is nothing to follow."""
+    def resumed(self, run: Run) -> None:
+        """Note that another call goes on with the run: the first one's failure is no longer the last word on it.
+
+        Raises `UnknownRunError` where the first one has just forgotten the run.
+        """
         with self._open() as connection:
-            connection.execute("DELETE FROM runs WHERE id = ?", (run.id,))
-            connection.execute("DELETE FROM parcels WHERE run = ?", (run.id,))
-            connection.execute("DELETE FROM requests WHERE run = ?", (run.id,))
+            connection.execute("INSERT OR IGNORE INTO resumed SELECT id FROM runs WHERE id = ?", (run.id,))
+            known = connection.execute("SELECT 1 FROM resumed WHERE run = ?", (run.id,)).fetchone()
+        if known is None:
+            raise _unknown(run.id)
+
+    def forget(self, run: Run) -> None:
+        """Take out a run that the scheduler plainly refused: there is nothing to follow. One that was resumed stays."""
+        with self._open() as connection:
+            gone = connection.execute("DELETE FROM runs WHERE id = ?1 AND id NOT IN (SELECT run FROM resumed)", (run.id,))
+            if gone.rowcount:
+                connection.execute("DELETE FROM parcels WHERE run = ?", (run.id,))
+                connection.execute("DELETE FROM requests WHERE run = ?", (run.id,))
 
     def learned(self, *statuses: RunStatus) -> None:
         """Note what is known of runs now."""
@@ -121,7 +136,7 @@ class Store:
         with self._open() as connection:
             row = connection.execute("SELECT script FROM runs WHERE id = ?", (run.id,)).fetchone()
         if row is None:
-            raise UnknownRunError(f"no run {run.id!r} is on record; 'hpcdeploy runs' lists those that are")
+            raise _unknown(run.id)
         return bytes(row[0]).decode("utf-8", "surrogateescape")
 
     def parcels(self, run: Run) -> tuple[Parcel, ...]:
@@ -169,7 +184,7 @@ class Store:
             ).fetchall()
         found = [_status(*row) for row in rows]
         if not found:
-            raise UnknownRunError(f"no run {name!r} is on record; 'hpcdeploy runs' lists those that are")
+            raise _unknown(name)
         if found[0].run.id != name and len(found) > 1:
             several = ", ".join(status.run.id for status in found)
             raise UnknownRunError(f"{name!r} could be any of {several}; write more of the one that you mean")
@@ -217,6 +232,10 @@ class Store:
                 (sha256,),
             ).fetchall()
         return [PublishedImage(repository=row[0], manifest=row[1], sha256=row[2], size=row[3]) for row in rows]
+
+
+def _unknown(name: str) -> UnknownRunError:
+    return UnknownRunError(f"no run {name!r} is on record; 'hpcdeploy runs' lists those that are")
 
 
 def _run_text(run: Run) -> str:

@@ -6,6 +6,7 @@ import pytest
 
 from hpcdeploy.errors import UnknownRunError
 from hpcdeploy.image import BuiltImage, PublishedImage
+from hpcdeploy.parcel import Parcel
 from hpcdeploy.run import RunStatus, State, TaskStatus
 from hpcdeploy.store import Store, default_path
 from tests.scheduler.samples import PLAIN, TRAIN, run_of
@@ -96,3 +97,18 @@ def test_the_lock_file_of_the_latest_build_is_kept_with_its_time(store: Store, t
     store.locked(tmp_path, image, b"new \xff" * 1000)
     assert store.latest_lock(tmp_path, "train") == ("2026-01-02T03:04:05Z", b"new \xff" * 1000)
     assert store.latest_lock(tmp_path, "other") is None
+
+
+def test_a_run_that_another_call_has_resumed_is_not_forgotten_by_the_first_ones_failure(store: Store) -> None:
+    first, second = run_of(TRAIN, run_id="train-1111111111"), run_of(TRAIN, run_id="train-2222222222")
+    parcel = Parcel(sha256="0" * 64, size=1, path="inputs/0", what="the input", source="/data")
+    for run in (first, second):
+        store.add(run, "script", (parcel,))
+    store.resumed(first)
+    store.resumed(first)
+    for run in (first, second):
+        store.forget(run)
+    assert [status.run.id for status in store.latest()] == [first.id]
+    assert (store.parcels(first), store.parcels(second)) == ((parcel,), ())
+    with pytest.raises(UnknownRunError, match="no run 'train-2222222222' is on record"):
+        store.resumed(second)

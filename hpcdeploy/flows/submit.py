@@ -73,7 +73,9 @@ def submit(
     attempt: submitting the same run again is safe), `TransportError` where not even the first connection could be made, or
     the parcels could not be brought to their end, and what `hpcdeploy.flows.deliver.deliver` raises.
     """
-    if not again:
+    if again:
+        store.resumed(run)
+    else:
         store.add(run, script, parcels, request)
 
     def bring(needed: Sequence[Mapping[str, object]]) -> None:

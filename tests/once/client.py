@@ -4,29 +4,30 @@ import multiprocessing
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
-from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import HpcdeployError
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.submit import submit
-from hpcdeploy.run import Run
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
+from tests.once.planned import Planned
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["tests.once.client", "hpcdeploy.transport.ssh"])
 
 
-def start(run: Run, script: str, cluster: Cluster, record: Path, said: Path) -> ForkServerProcess:
+def start(planned: Planned, record: Path, said: Path) -> ForkServerProcess:
     """Start a client; at its end its exit code, and its last words behind that, come to the file `said`."""
-    process = _FORKS.Process(target=_run, args=(run, script, cluster, record, said))
+    process = _FORKS.Process(target=_run, args=(planned, record, said))
     process.start()
     return process
 
 
-def _run(run: Run, script: str, cluster: Cluster, record: Path, said: Path) -> None:
+def _run(planned: Planned, record: Path, said: Path) -> None:
+    run, parcels, overrides = planned.run, planned.parcels, planned.overrides
     try:
         with Connections(open_transport) as connections:
-            submit(run, script, cluster, connections, Store(record))
+            store = Store(record)
+            submit(run, planned.script, planned.cluster, connections, store, parcels=parcels, overrides=overrides)
     except HpcdeployError as error:
         said.write_text(f"{error.exit_code} {error}")
     else:

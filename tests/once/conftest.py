@@ -15,11 +15,11 @@ from hpcdeploy.flows.submit import plan_run
 from hpcdeploy.job import Array, Job
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
-from hpcdeploy.run import Run
 from hpcdeploy.scheduler.login_node import Delivery, submission
 from hpcdeploy.store import Store
 from tests.conftest import OWN
 from tests.once import asking
+from tests.once.planned import Planned
 
 IMAGE = Delivery(sha256="0" * 63 + "1")
 HELD = Job(name="once", image="test", command=("true",), slurm=(("hold", True),), htcondor=(("hold", "true"),))
@@ -45,7 +45,7 @@ class Place:
         *,
         held: bool = True,
         array: Array | None = None,
-    ) -> "Planned":
+    ) -> Planned:
         """Plan a run whose script runs `setup` first, on the cluster as it is reached through `ssh_config`."""
         job = replace(HELD, array=array) if held else replace(HELD, slurm=(), htcondor=())
         cluster = replace(self.cluster, setup=setup, ssh_config=str(ssh_config or self.cluster.ssh_config))
@@ -59,15 +59,6 @@ class Place:
             f"export PATH={self.commands}:$PATH",
             f"export HPCDEPLOY_ONCE={shell.word(how)} HPCDEPLOY_ONCE_DONE={done}",
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Planned:
-    """A run that is to be submitted, and the script that does it."""
-
-    run: Run
-    cluster: Cluster
-    script: str
 
 
 @pytest.fixture(scope="session")

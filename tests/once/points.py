@@ -1,6 +1,7 @@
 """Where a submission is broken: chosen by a seed, so that what went wrong once can be done again."""
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 KINDS = {
@@ -31,7 +32,21 @@ class Point:
     late: float
 
 
-def points(seed: str) -> list[Point]:
+BRINGING = {
+    "cut after bytes to the login node": 12,
+    "cut after bytes from the login node": 4,
+    "cut after a time": 4,
+    "client killed after bytes to the login node": 11,
+    "client killed after bytes from the login node": 3,
+    "script killed at a command of its second call": 4,
+    "login node gone at a command of the second call": 4,
+    "receiving script killed at a command": 5,
+    "two clients at once": 4,
+}
+"""The same of a submission that brings an image and code; its script is called a second time once they are there."""
+
+
+def points(seed: str, kinds: Mapping[str, int] = KINDS) -> list[Point]:
     """Choose the points, spread evenly over the whole of a submission, and shuffled."""
     chance = random.Random(seed)
     chosen = [
@@ -41,7 +56,7 @@ def points(seed: str) -> list[Point]:
             again=chance.random() if chance.random() < 0.3 else None,
             late=chance.choice((0.0, 0.0, 0.5, 1.5)),
         )
-        for kind, count in KINDS.items()
+        for kind, count in kinds.items()
         for number in range(count)
     ]
     chance.shuffle(chosen)

@@ -14,7 +14,8 @@ from hpcdeploy.cluster import SchedulerName
 from hpcdeploy.job import Array
 from hpcdeploy.lab.inside import inside
 from tests.once.asking import cancel, jobs_by_run
-from tests.once.conftest import Place, Planned
+from tests.once.conftest import Place
+from tests.once.planned import Planned
 
 BOTH = pytest.mark.parametrize("scheduler", ["slurm", "htcondor"])
 

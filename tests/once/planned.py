@@ -1,0 +1,22 @@
+"""What a client is given: a module of its own, since the client's process imports it too."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpcdeploy.cluster import Cluster
+from hpcdeploy.parcel import Parcel
+from hpcdeploy.run import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """A run that is to be submitted, the script that does it, and what that may ask for.
+
+    ``overrides`` is the folder of templates that count before the shipped ones.
+    """
+
+    run: Run
+    cluster: Cluster
+    script: str
+    parcels: tuple[Parcel, ...] = ()
+    overrides: Path | None = None

@@ -17,7 +17,7 @@ CODE_MOUNTED = "/code"
 
 INPUT = 'a file or folder of this machine as "SOURCE" or "SOURCE:PLACE"'
 
-_TAKEN = ("program.sh", "job.sh", "inside.sh", "tmp", "var", "scratch")
+_TAKEN = ("program.sh", "job.sh", "inside.sh", "tmp", "var", "var_tmp", "scratch")
 """Names in a job's working folder that are HTCondor's, or ours."""
 
 

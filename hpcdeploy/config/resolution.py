@@ -202,11 +202,17 @@ def _image(project: Project, job: str, image: str | None) -> str:
         return image
     if image.endswith(".sif") and "://" not in image:
         return str(project.root / image)
-    close = meant(image, project.images)
+    scheme, mark, _ = image.partition("://")
+    if mark:
+        close = meant(scheme, [known.removesuffix(mark) for known in _ADDRESSES])
+        close = close and close + mark
+    else:
+        close = meant(image, project.images)
     where = project.origins.get(f"{joined('jobs', job)}.image")
     raise ConfigError(
         f"{f'{where}: ' if where else ''}job {job}: found the image {found(image)}; expected"
-        f" {', '.join(project.images) or 'an image of the project'}, a path to a .sif, or an oras:// reference"
+        f" {', '.join(project.images) or 'an image of the project'}, a path to a .sif, an oras:// reference, or for"
+        " HTCondor an address such as docker:// or osdf://"
         f"{f'; did you mean {close}?' if close else ''}"
     )
 

@@ -65,6 +65,7 @@ def test_code_is_a_folder_a_table_or_none(said: str, expected: Code | None, tmp_
         ('inputs = ["a:x", "b:x/y"]', 'two inputs meet at "x"'),
         ('inputs = [{ destination = "x" }]', "the key source is missing"),
         ('inputs = ["a:tmp/x"]', "tmp in the working folder is taken"),
+        ('inputs = ["a:var_tmp"]', "var_tmp in the working folder is taken"),
         ('inputs = ["a:_condor_stdout"]', "is taken"),
     ],
 )

@@ -103,14 +103,17 @@ def test_unknown_names_are_refused_with_the_nearest() -> None:
     assert refusal(PROJECT, "trian") == 'found "trian"; no job has that name, did you mean train? Known: train'
     assert refusal(PROJECT, cluster="zzz") == 'found "zzz"; no cluster has that name. Known: hpc'
     assert refusal(replace(PROJECT, jobs={}), "x") == 'found "x"; no job has that name. The settings describe no job'
-    assert refusal(with_job(JobSettings(image="gpus"))) == (
-        '/p/hpcdeploy.toml: job train: found the image "gpus"; expected gpu, a path to a .sif, or an oras:// reference;'
-        " did you mean gpu?"
+    expected = (
+        "expected gpu, a path to a .sif, an oras:// reference, or for HTCondor an address such as docker:// or osdf://"
     )
-    assert refusal(with_job(JobSettings(image="ftp://x/y.sif"))) == (
-        '/p/hpcdeploy.toml: job train: found the image "ftp://x/y.sif"; expected gpu, a path to'
-        " a .sif, or an oras:// reference"
-    )
+    for image, advice in (
+        ("gpus", "; did you mean gpu?"),
+        ("osfd:///x.sif", "; did you mean osdf://?"),
+        ("smb://x/y.sif", ""),
+    ):
+        assert refusal(with_job(JobSettings(image=image))) == (
+            f'/p/hpcdeploy.toml: job train: found the image "{image}"; {expected}{advice}'
+        )
 
 
 def test_a_name_is_needed_where_there_are_several_or_none() -> None:

@@ -133,6 +133,24 @@ def test_what_would_break_a_batch_script_is_refused(key: str, value: object, mes
     [
         ("Executable", "/bin/sh", "htcondor.Executable: not a free directive: use the key command"),
         ("QUEUE", 3, "htcondor.QUEUE: not a free directive: use the key array"),
+        (
+            "universe",
+            "vanila",
+            "htcondor.universe: not a free directive: the cluster's key htcondor-container chooses it",
+        ),
+        (
+            "Log_XML",
+            True,
+            (
+                "htcondor.Log_XML: not a free directive: the run's states are read from that log, as HTCondor writes it for"
+                " people"
+            ),
+        ),
+        (
+            "Image_File",
+            "/x.sif",
+            "htcondor.Image_File: not a free directive: hpcdeploy calls a part of its submit description so",
+        ),
         ("+Environment", "x", 'htcondor."+Environment": not a free directive: use the key environment'),
         (
             "+HpcdeployRun",

@@ -4,12 +4,15 @@ A template is looked for in the project's own folders first, then among those th
 installed package (``_data``) or, in a checkout, at the top of the repository.
 """
 
+import os
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpcdeploy import __version__
 from hpcdeploy.errors import TemplateError
+from hpcdeploy.folders import cache_folder
 from hpcdeploy.spelling import meant
 
 FOLDERS = ("defs", "login_templates", "slurm_templates", "htcondor_templates", "page_templates", "workflow_templates")
@@ -76,6 +79,8 @@ def render(
     """
     import jinja2
 
+    from hpcdeploy.compiled_templates import CompiledTemplates
+
     roots = [overrides, shipped_root()] if overrides else [shipped_root()]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([str(root) for root in roots]),
@@ -90,9 +95,10 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        bytecode_cache=CompiledTemplates(cache_folder(os.environ) / "templates", manner=_manner()),
         autoescape=_is_markup,  # noqa: S701 - a choice by name
     )
-    environment.filters.update(filters or {})
+    environment.filters.update({word: _never_folded(word_filter) for word, word_filter in (filters or {}).items()})
     try:
         return environment.get_template(name).render(values)
     except jinja2.TemplateNotFound as error:
@@ -101,6 +107,18 @@ def render(
         raise TemplateError(f"{error.filename or name}, line {error.lineno}: {error.message}") from error
     except (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError) as error:
         raise TemplateError(f"{_place(error, roots) or name}: {error}") from error
+
+
+def _manner() -> str:
+    """Return what changes when this file does: the options, and how filters are called, are compiled into a template."""
+    return f"{__version__} {Path(__file__).stat().st_mtime_ns}"
+
+
+def _never_folded(word_filter: Callable[..., str]) -> Callable[..., str]:
+    """Make jinja2 call a filter while it renders only: what it did to constants would be kept with the compiled template."""
+    import jinja2
+
+    return jinja2.pass_context(lambda _context, *values: word_filter(*values))
 
 
 def _meant(name: str, shipped: Iterable[str]) -> str:

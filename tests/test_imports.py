@@ -13,11 +13,11 @@ ROWS = (
     ("flows",),
     ("apptainer", "engine", "registry", "scheduler", "transport", "store", "lab"),
     ("config", "definition", "picture", "tags"),
-    ("templates", "environments", "image", "job", "parameters", "cluster", "parcel", "run", "shell"),
+    ("templates", "compiled_templates", "environments", "image", "job", "parameters", "cluster", "parcel", "run", "shell"),
     ("errors", "folders", "git", "login_node", "progress", "secret", "sizes", "source", "spelling", "treemap", "whole_file"),
 )
 # Values that are made of values, and text that is made of quoted words.
-ALLOWED = {("cluster", "job"), ("run", "cluster"), ("job", "parameters")}
+ALLOWED = {("cluster", "job"), ("run", "cluster"), ("job", "parameters"), ("templates", "compiled_templates")}
 SEAMS = {"spython": "apptainer", "oras": "registry", "paramiko": "transport"}
 ROW_OF = {part: row for row, parts in enumerate(ROWS) for part in parts}
 

@@ -41,7 +41,7 @@ write_job() {
   [% include "login_templates/carry.sh" %]
 [% endif %]
   {
-    printf '%s = %s\n' run_folder "$run" image_file "$image" work_folder "$work[= '/\\$(Process)' if array and not workdir =]"
+    printf '%s = %s\n' run_folder "$run" work_folder "$work[= '/\\$(Process)' if array and not workdir =]"[= ' image_file "$image"' if container != "apptainer" and not fetched_from =]
     cat <<'[= end_of_job =]'
 [= job_script =]
 [= end_of_job =]

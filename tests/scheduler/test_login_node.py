@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -260,3 +261,17 @@ def test_an_attribute_is_quoted_and_a_command_is_not() -> None:
     assert "\ncontainer_image         = $(image_file)\n" in universe
     image = submission(run_of(PLAIN, "htcondor"), PLAIN, replace(CLUSTER, htcondor_container="singularity-image"), CACHED)
     assert f'\n+SingularityImage       = "./{CACHED.sha256}.sif"\n' in image
+
+
+@pytest.mark.parametrize("container", ["universe", "singularity-image", "apptainer"])
+@pytest.mark.parametrize("delivery", [CACHED, FETCHED], ids=["transferred", "fetched"])
+def test_what_a_submit_description_names_it_uses_since_condor_submit_asks_whether_the_rest_is_a_typo(
+    container: HtcondorContainer, delivery: Delivery
+) -> None:
+    text = submission(run_of(PLAIN, "htcondor"), PLAIN, replace(CLUSTER, htcondor_container=container), delivery)
+    [named] = re.findall(r"printf '%s = %s\\n' (.*)", text)
+    description = text[text.index("\nuniverse ") : text.index("\nqueue ")]
+    made = {*re.findall(r"(\w+) \"", named), *re.findall(r"(?m)^(\w+) += ", description)}
+    used = set(re.findall(r"\$\((\w+)\)", description))
+    assert used <= made | {"Process", "Cluster"}
+    assert {name for name in made if name in {"run_folder", "work_folder", "image_file", "sandbox"}} <= used

@@ -15,7 +15,7 @@ fi
 [= line =]
 [% endfor %]
 # Nothing of the worker's own Python may shine through into the container.
-unset PYTHONPATH PYTHONHOME PYTHONUSERBASE LD_PRELOAD
+unset PYTHONPATH PYTHONHOME PYTHONUSERBASE LD_PRELOAD VIRTUAL_ENV CONDA_PREFIX CONDA_DEFAULT_ENV CONDA_SHLVL
 # Apptainer's temporary files and cache: in the job's own scratch folder, which HTCondor takes away.
 scratch=${_CONDOR_SCRATCH_DIR:?is not set: HTCondor starts this}
 mkdir -p "$scratch/.apptainer/cache"

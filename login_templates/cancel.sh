@@ -2,6 +2,7 @@
 # Cancels runs. Written by hpcdeploy [= version =].
 main() {
 set -u
+[% include "login_templates/variables.sh" %]
 [% for line in setup %]
 [= line =]
 [% endfor %]

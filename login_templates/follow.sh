@@ -11,9 +11,7 @@ section() {
   "$@" || code=$?
   printf '\nHPCDEPLOY [= fence =] end %s %s\n' "$name" "$code"
 }
-for name in "${!SLURM_@}" "${!SQUEUE_@}" "${!SACCT_@}"; do
-  case $name in SLURM_CONF | SLURM_CONF_SERVER) ;; *) unset "$name" ;; esac
-done
+[% include "login_templates/variables.sh" %]
 [% for line in setup %]
 [= line =]
 [% endfor %]

@@ -22,10 +22,7 @@ say() { printf '%s\n' "$*" >&2 || true; }
 # end it with that command's status instead of ours.
 die() { local code=$1; shift; say "error: $*"; trap - EXIT; set +e; exit "$code"; }
 
-# A job, or a person's own settings, may have left variables that change what the scheduler's commands do.
-for name in "${!SLURM_@}" "${!SBATCH_@}" "${!SQUEUE_@}" "${!SACCT_@}"; do
-  case $name in SLURM_CONF | SLURM_CONF_SERVER) ;; *) unset "$name" ;; esac
-done
+[% include "login_templates/variables.sh" %]
 [% for line in setup %]
 [= line =]
 [% endfor %]

@@ -55,7 +55,7 @@ finish() {
 [= line =]
 [% endfor %]
 # Nothing of the login shell's own Python may shine through into the container.
-unset PYTHONPATH PYTHONHOME PYTHONUSERBASE LD_PRELOAD
+unset PYTHONPATH PYTHONHOME PYTHONUSERBASE LD_PRELOAD VIRTUAL_ENV CONDA_PREFIX CONDA_DEFAULT_ENV CONDA_SHLVL
 # srun inherits --export=NONE from sbatch and would start the container with no environment at all (sbatch(1)).
 export SLURM_EXPORT_ENV=ALL
 

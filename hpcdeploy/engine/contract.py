@@ -11,8 +11,11 @@ GpuName = Literal["nvidia", "amd", ""]
 
 APPTAINERS: tuple[EngineName, ...] = ("apptainer", "singularity")
 SCHEME = "docker://"
-OWN_PYTHON = ("PYTHONPATH", "PYTHONHOME", "PYTHONUSERBASE", "LD_PRELOAD")
-"""Variables of this machine's shell that would break the container's programs; jobs on a cluster drop the same ones
+OWN_PYTHON = (
+    *("PYTHONPATH", "PYTHONHOME", "PYTHONUSERBASE", "LD_PRELOAD"),
+    *("VIRTUAL_ENV", "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "CONDA_SHLVL"),
+)
+"""Variables of this machine's shell that would break or mislead the container's programs; jobs on a cluster drop them too
 (``slurm_templates/job.sh``). docker and podman hand no variable on."""
 
 

@@ -22,8 +22,9 @@ say() { printf '%s\n' "$*" >&2 || true; }
 # end it with that command's status instead of ours.
 die() { local code=$1; shift; say "error: $*"; trap - EXIT; set +e; exit "$code"; }
 
-# A job, or a person's own settings, may have left variables that change what the scheduler's commands do.
-for name in "${!SLURM_@}" "${!SBATCH_@}" "${!SQUEUE_@}" "${!SACCT_@}"; do
+# A job that this is called in, or a person's own settings, may have left variables that change what the scheduler's commands do,
+# or that lead an MPI program to a server which is not its own.
+for name in "${!SLURM_@}" "${!SBATCH_@}" "${!SQUEUE_@}" "${!SACCT_@}" "${!SCANCEL_@}" "${!PMI_@}" "${!PMIX_@}"; do
   case $name in SLURM_CONF | SLURM_CONF_SERVER) ;; *) unset "$name" ;; esac
 done
 
@@ -38,6 +39,8 @@ absolute image-cache "$cache"
 absolute tmp "$tmp"
 case $root$tmp in *[$'\n']*) die 10 "the cluster's root or tmp holds a line break; set another one" ;; esac
 case $cache in *[$'\n"']* | *\$\(*) die 10 "the cluster's image-cache holds a line break, a double quote or \$(; set another one" ;; esac
+# A folder that is made here is nobody's code: where it lies in a project, git and hpcdeploy pass it over.
+[ -e "$root" ] || { mkdir -p -- "$root" && printf '*\n' >"$root/.gitignore"; } || true
 command -v flock >/dev/null || die 10 "flock is not on this machine; it comes with util-linux"
 mkdir -p -- "$cache" "$tmp" "$run/logs" "$run/tasks" "$run/output" ||
   die 10 "cannot make $run, $cache and $tmp; set root in the cluster's settings to a folder that you may write to, and that has room"
@@ -136,9 +139,9 @@ HPCDEPLOY_END_0123456789
   # In one go, and not in a loop: they may be many.
   (cd -- "$run/output" && seq 0 99 | xargs mkdir -p)
   {
-    printf '%s = %s\n' run_folder "$run" work_folder "$work/\$(Process)" image_file "$image"
+    printf '%s = %s\n' run_folder "$run" image_file "$image" work_folder "$work/\$(Process)"
     cat <<'HPCDEPLOY_END_0123456789'
-# Run train-0123456789, written by hpcdeploy 0.1.0. The lines above say where the run, its work and its image are.
+# Run train-0123456789, written by hpcdeploy 0.1.0. The three lines above say where the run, its image and its work are.
 universe                = container
 container_image         = $(image_file)
 # No absolute path: that would be taken for a program of the image's own (condor_submit(1), container universe).

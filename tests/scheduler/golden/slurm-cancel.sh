@@ -2,6 +2,11 @@
 # Cancels runs. Written by hpcdeploy 0.1.0.
 main() {
 set -u
+# A job that this is called in, or a person's own settings, may have left variables that change what the scheduler's commands do,
+# or that lead an MPI program to a server which is not its own.
+for name in "${!SLURM_@}" "${!SBATCH_@}" "${!SQUEUE_@}" "${!SACCT_@}" "${!SCANCEL_@}" "${!PMI_@}" "${!PMIX_@}"; do
+  case $name in SLURM_CONF | SLURM_CONF_SERVER) ;; *) unset "$name" ;; esac
+done
 module load apptainer/1.4
 runs=/scratch/"${USER:?is not set on this machine, but the path needs it: set it, or name another path}"'/my project'/runs
 run_ids=(hello-0123456789 train-0123456789)

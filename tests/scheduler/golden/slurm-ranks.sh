@@ -22,8 +22,9 @@ say() { printf '%s\n' "$*" >&2 || true; }
 # end it with that command's status instead of ours.
 die() { local code=$1; shift; say "error: $*"; trap - EXIT; set +e; exit "$code"; }
 
-# A job, or a person's own settings, may have left variables that change what the scheduler's commands do.
-for name in "${!SLURM_@}" "${!SBATCH_@}" "${!SQUEUE_@}" "${!SACCT_@}"; do
+# A job that this is called in, or a person's own settings, may have left variables that change what the scheduler's commands do,
+# or that lead an MPI program to a server which is not its own.
+for name in "${!SLURM_@}" "${!SBATCH_@}" "${!SQUEUE_@}" "${!SACCT_@}" "${!SCANCEL_@}" "${!PMI_@}" "${!PMIX_@}"; do
   case $name in SLURM_CONF | SLURM_CONF_SERVER) ;; *) unset "$name" ;; esac
 done
 
@@ -38,6 +39,8 @@ absolute image-cache "$cache"
 absolute tmp "$tmp"
 case $root$tmp in *[$'\n']*) die 10 "the cluster's root or tmp holds a line break; set another one" ;; esac
 case $cache in *[$'\n"']* | *\$\(*) die 10 "the cluster's image-cache holds a line break, a double quote or \$(; set another one" ;; esac
+# A folder that is made here is nobody's code: where it lies in a project, git and hpcdeploy pass it over.
+[ -e "$root" ] || { mkdir -p -- "$root" && printf '*\n' >"$root/.gitignore"; } || true
 command -v flock >/dev/null || die 10 "flock is not on this machine; it comes with util-linux"
 mkdir -p -- "$cache" "$tmp" "$run/logs" "$run/tasks" "$run/output" ||
   die 10 "cannot make $run, $cache and $tmp; set root in the cluster's settings to a folder that you may write to, and that has room"
@@ -124,7 +127,7 @@ finish() {
 }
 
 # Nothing of the login shell's own Python may shine through into the container.
-unset PYTHONPATH PYTHONHOME PYTHONUSERBASE LD_PRELOAD
+unset PYTHONPATH PYTHONHOME PYTHONUSERBASE LD_PRELOAD VIRTUAL_ENV CONDA_PREFIX CONDA_DEFAULT_ENV CONDA_SHLVL
 # srun inherits --export=NONE from sbatch and would start the container with no environment at all (sbatch(1)).
 export SLURM_EXPORT_ENV=ALL
 

@@ -19,6 +19,9 @@ from hpcdeploy.whole_file import sha256_of
 CODE_CARRIED = "code"
 """Where the code is, in the working folder, unless the job says, where nothing can be mounted."""
 
+_SHOWN = 3
+"""Links that are named in one note."""
+
 Allow = Callable[[str], bool]
 """Asks a person whether something surprising is meant."""
 
@@ -57,13 +60,13 @@ def bring_along(
         _hold_to_limit(job.code, tree, allow)
         place = job.code.destination or (CODE_MOUNTED if mounts else CODE_CARRIED)
         placements.append(_folder(tree, place, f"the code of {job.name}", archives, mounts=mounts, is_code=True))
-        notes.append(f"the code: {_described(tree)}")
+        notes += [f"the code: {_described(tree)}", *_links_astray(tree)]
     for given in job.inputs:
         path = absolute(given.source, project)
         if path.is_dir():
             inner = look(path, is_code=False)
             placements.append(_folder(inner, given.destination, f"the input {given.source}", archives, mounts=mounts))
-            notes.append(f"the input {given.source}: {_described(inner)}")
+            notes += [f"the input {given.source}: {_described(inner)}", *_links_astray(inner)]
         else:
             placements.append(_file(path, given, mounts=mounts))
             notes.append(f"the input {given.source}: {written(placements[-1].parcel.size)}")
@@ -80,6 +83,15 @@ def bring_along(
 def _described(tree: Tree) -> str:
     commit = f", commit {tree.commit[:10]}{' and changes since' if tree.dirty else ''}" if tree.commit else ""
     return f"{written(tree.size)} in {len(tree.names)} file{'s' if len(tree.names) > 1 else ''}{commit}"
+
+
+def _links_astray(tree: Tree) -> list[str]:
+    """Say which links will not lead there to what they lead to here, if there are any."""
+    if not tree.astray:
+        return []
+    shown = ", ".join(f"{name} -> {target}" for name, target in tree.astray[:_SHOWN])
+    more = f" and {len(tree.astray) - _SHOWN} more" if len(tree.astray) > _SHOWN else ""
+    return [f"note: links to what does not travel: {shown}{more}; there they mean what lies at that place, if anything does"]
 
 
 def _hold_to_limit(code: Code, tree: Tree, allow: Allow) -> None:

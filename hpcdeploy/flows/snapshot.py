@@ -1,12 +1,13 @@
 """Snapshot: a folder of this machine as one archive that is named by what it holds. The same files give the same bytes."""
 
+import errno
 import hashlib
 import io
 import os
 import stat
 import tarfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,9 @@ _TIME = 315532800
 _KEPT = 30 * 86400
 """Seconds that an archive is kept here after it was last packed."""
 
+_ANOTHER_FILE = (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
+"""What says that a file is not what it was when it was looked at; None: it ended early (tarfile)."""
+
 _ANY_OWNER = ("-c", "safe.directory=*")
 """A work tree of another owner, as in a CI job's container, is asked too: git only lists, and starts nothing."""
 
@@ -43,11 +47,13 @@ class Tree:
     """The files of a folder that are to travel: names relative to it, in the order of their bytes, and what git says.
 
     ``size`` is in bytes. ``commit`` is empty where there is none; ``dirty`` says that the files are not those of the commit.
+    ``astray`` are the links among ``names`` that lead to nothing that travels, each with where it leads.
     """
 
     folder: Path
     names: tuple[str, ...]
     size: int
+    astray: tuple[tuple[str, str], ...] = ()
     commit: str = ""
     dirty: bool = False
 
@@ -80,21 +86,29 @@ def look(folder: Path, *, is_code: bool = True) -> Tree:
     try:
         listed = _listed_by_git(folder) if is_code else None
         names = listed if listed is not None else list(_walk(folder, "", (), is_code=is_code))
-        names = _without_fetched(names)
-        size = sum((folder / name).lstat().st_size for name in names)
+        names = _without_fetched(names) if is_code else names
+        found = {name: (folder / name).lstat() for name in names}
+        links = {name: os.readlink(folder / name) for name in names if stat.S_ISLNK(found[name].st_mode)}  # noqa: PTH115
     except OSError as error:
         raise ConfigError(f"{error.filename or folder} cannot be read: {error.strerror}") from error
     if not names:
         raise ConfigError(f"{folder} holds no file to send; expected some that neither git nor {IGNORE_FILE} ignores")
     commit, dirty = _facts(folder) if listed is not None else ("", False)
-    return Tree(folder=folder, names=tuple(sorted(names, key=os.fsencode)), size=size, commit=commit, dirty=dirty)
+    return Tree(
+        folder=folder,
+        names=tuple(sorted(names, key=os.fsencode)),
+        size=sum(status.st_size for status in found.values()),
+        astray=_astray(links, names),
+        commit=commit,
+        dirty=dirty,
+    )
 
 
 def pack(tree: Tree, sink: Sink) -> Packed:
     """Write `tree` to `sink` as a tar archive: names, links, what each file holds and whether it is a program.
 
     Owners, times and the other modes are not in it, as they are not in git. Raises `ConfigError` where a file changes, or
-    vanishes, while it is packed.
+    vanishes, while it is packed, or cannot be read; OSError where `sink` does not take it.
     """
     hashed = _Hashed(sink)
     # GNU tar's own format carries every name as its bytes; PAX wants UTF-8.
@@ -105,7 +119,13 @@ def pack(tree: Tree, sink: Sink) -> Packed:
             try:
                 _add(archive, name, path)
             except OSError as error:
-                raise changed(path) from error
+                if error.errno in _ANOTHER_FILE:
+                    raise changed(path) from error
+                if error.filename != str(path):
+                    raise  # the archive could not be written
+                raise ConfigError(
+                    f"{path} cannot be read: {error.strerror}; let it be read, or leave it out by {IGNORE_FILE}"
+                ) from error
     return Packed(sha256=hashed.sha256.hexdigest(), size=hashed.size)
 
 
@@ -250,6 +270,24 @@ def _is_file(path: Path) -> bool:
 def _without_fetched(names: list[str]) -> list[str]:
     marked = tuple(name.removesuffix(FETCHED) for name in names if name.endswith(f"/{FETCHED}"))
     return [name for name in names if not name.startswith(marked)] if marked else names
+
+
+def _astray(links: Mapping[str, str], names: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    if not links:
+        return ()
+    there = {"", *names, *(parent for name in names for parent in _parents(name))}
+
+    def stays(name: str, target: str, steps: int = 40) -> bool:
+        """Follow a link, and those that it leads to, as far as a system does (path_resolution(7))."""
+        place = os.path.normpath(f"{name.rpartition('/')[0] or '.'}/{target}")
+        through = next((one for one in (place, *_parents(place)) if one in links), None)
+        if target.startswith("/") or not steps:
+            return False
+        if through is None:
+            return place in there or place == "."
+        return stays(through, f"{links[through]}{place[len(through) :]}", steps - 1)
+
+    return tuple((name, target) for name, target in sorted(links.items()) if not stays(name, target))
 
 
 def _parents(name: str) -> Iterator[str]:

@@ -121,3 +121,14 @@ def test_an_absolute_place_is_refused_where_nothing_can_be_mounted(project: Path
     shared = replace(CLUSTER, htcondor_container="apptainer")
     done = bring_along(replace(JOB, inputs=inputs), project, "htcondor", shared, archives=None, allow=lambda _: False)
     assert [one.place for one in done.placements] == ["/code", "/in/a.py"]
+
+
+def test_links_to_what_stays_here_are_told(project: Path) -> None:
+    for number in range(5):
+        (project / f"link{number}").symlink_to(f"/data/{number}")
+    size, note = bring(JOB, project).notes
+    assert size.startswith("the code: ")
+    assert note == (
+        "note: links to what does not travel: link0 -> /data/0, link1 -> /data/1, link2 -> /data/2 and 2 more; there they "
+        "mean what lies at that place, if anything does"
+    )

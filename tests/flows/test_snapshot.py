@@ -3,8 +3,10 @@
 import hashlib
 import io
 import os
+import shutil
 import subprocess
 import tarfile
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -277,3 +279,53 @@ def test_the_largest_parts_are_told(tmp_path: Path) -> None:
     write(tmp_path, "data/1", "data/2", content="x" * 10)
     assert largest(look(tmp_path), 1) == [("data/", 20)]
     assert look(tmp_path).size == 21
+
+
+def test_links_that_lead_to_nothing_that_travels_are_told(tmp_path: Path) -> None:
+    folder = tmp_path / "code"
+    write(folder, "src/a.py", "data/x", ".gitignore", content="data/\n")
+    links = {
+        "good": "src/a.py",
+        "src/folder": "../src",
+        "src/top": "..",
+        "chain": "src/folder/a.py",
+        "dir/x": "../src/a.py",
+        "ignored": "data/x",
+        "out": "/etc/passwd",
+        "up": "../other",
+        "broken": "nowhere",
+        "loop": "loop",
+        "two": "out",
+        "through": "src/top/data",
+    }
+    (folder / "dir").mkdir()
+    for name, target in links.items():
+        (folder / name).symlink_to(target)
+    astray = {"ignored", "out", "up", "broken", "loop", "two", "through"}
+    assert look(folder).astray == tuple((name, links[name]) for name in sorted(astray))
+    assert {name for name, _ in look(folder, is_code=False).astray} == astray - {"ignored", "through"}
+
+
+def test_an_input_may_hold_what_was_fetched_before(tmp_path: Path) -> None:
+    write(tmp_path, "results/train-1/.hpcdeploy-run", "results/train-1/model.pt", "main.py")
+    assert "results/train-1/model.pt" not in look(tmp_path).names
+    assert "results/train-1/model.pt" in look(tmp_path, is_code=False).names
+
+
+def test_a_file_that_may_not_be_read_is_not_told_as_one_that_changed(request: pytest.FixtureRequest) -> None:
+    folder = Path(tempfile.mkdtemp())
+    request.addfinalizer(lambda: shutil.rmtree(folder))
+    folder.chmod(0o755)
+    write(folder, "secret")
+    (folder / "secret").chmod(0)
+    if os.geteuid() == 0:
+        os.seteuid(65534)
+        request.addfinalizer(lambda: os.seteuid(0))
+    with pytest.raises(ConfigError, match=r"secret cannot be read: Permission denied; .* leave it out by .hpcdeployignore"):
+        pack(look(folder), Nowhere())
+
+
+def test_a_disk_that_is_full_is_not_told_as_a_file_that_changed(tmp_path: Path) -> None:
+    write(tmp_path, "a", content="x" * 100_000)
+    with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(OSError, match="No space left"):
+        pack(look(tmp_path), full)

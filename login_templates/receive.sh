@@ -50,25 +50,29 @@ give_up_on_silence() {
   done
 }
 
-# Its sha256 is taken while it comes: what was there already first.
+# Its sha256 is taken while it comes: what was there already first. Fails where it cannot be written (tee(1)).
 receive() {
-  local reader watch
+  local reader watch code=0
   [ ! -e "$part" ] || cat -- "$part"
   tee --append --output-error=exit -- "$part" <&"$input" {input}<&- {lock}>&- &
   reader=$!
   exec {input}<&-
   give_up_on_silence "$reader" >/dev/null 2>&1 {lock}>&- &
   watch=$!
-  wait "$reader" || true
+  wait "$reader" || code=$?
   kill "$watch" 2>/dev/null || true
+  [ "$code" != 1 ]
 }
 
 exec {input}<&0 </dev/null
 answer "$(arrived)"
-found=$(receive | digest)
+written=yes
+found=$(receive | digest) || written=no
 found=${found%% *}
 exec {input}<&-
 got=$(arrived)
+[ "$written" = yes ] || [ "$got" = "$size" ] ||
+  die 10 "$what does not fit into $folder: make room there (a full disk, or your quota), and submit again; $got of $size bytes are there"
 [ "$got" = "$size" ] || die 15 "$got of $size bytes of $what have come"
 if [ "$found" != "$sha256" ]; then
   rm -f -- "$part"

@@ -185,6 +185,20 @@ def test_a_folder_that_cannot_be_made_is_said(parcel: Parcel, cluster: Cluster) 
         bring(parcel, cluster)
 
 
+def test_a_disk_that_is_full_is_said_at_once_and_what_came_is_kept(
+    parcel: Parcel, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = "trap '' XFSZ; ulimit -f 1000; exec bash -s"  # in KiB (bash(1)); what is longer cannot be written (setrlimit(2))
+    monkeypatch.setattr(flow, "SHELL", ("bash", "-c", small))
+    said: list[bytes] = []
+    with pytest.raises(SchedulerError, match=r"does not fit into .*make room there .*; 1024000 of 3072000 bytes are there"):
+        bring(parcel, cluster, report=said.append)
+    assert b"going on" not in b"".join(said)
+    monkeypatch.setattr(flow, "SHELL", SHELL)
+    assert bring(parcel, cluster).transfers[0][1][0] == 1_024_000
+    assert place(parcel, cluster).read_bytes() == CONTENT
+
+
 def test_what_nobody_knows_of_is_refused(parcel: Parcel, cluster: Cluster) -> None:
     asked = [{"sha256": "0" * 64, "path": "/there", "have": 0}]
     with Connections(lambda _: LocalTransport()) as connections, pytest.raises(SchedulerError, match="asks for /there"):

@@ -65,6 +65,11 @@ class TaskStatus:
     expected: int = 0
     restarts: int = 0
 
+    @property
+    def lost(self) -> bool:
+        """Whether the scheduler answered, has it no longer, and no end was noted: nothing more will ever be known of it."""
+        return self.state is State.UNKNOWN and self.reason.startswith("gone ")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Part:

@@ -20,7 +20,7 @@ from hpcdeploy.errors import (
 )
 from hpcdeploy.flows.asking import alive, alive_by_scheduler, ask, unknown
 from hpcdeploy.flows.connections import Connections
-from hpcdeploy.run import TERMINAL, RunStatus, State
+from hpcdeploy.run import TERMINAL, RunStatus
 from hpcdeploy.store import Store
 
 ClusterOf = Callable[[str], Cluster]
@@ -30,7 +30,8 @@ SLOWEST = 60.0
 """Seconds between two questions to a cluster once a wait is long: what sites ask for (squeue(1), PERFORMANCE)."""
 
 GROWTH = 1.5
-_ROUNDS_UNTIL_LOST = 6
+ROUNDS_UNTIL_LOST = 6
+"""Answers of a scheduler in which a task is gone without a trace, until nobody waits for it any more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,7 +195,7 @@ class _Places:
         refusal = next((place.refusal for place in open_places if place.refusal), None)
         if refusal and all(place.refusal for place in open_places):
             raise refusal
-        if all(place.lost >= _ROUNDS_UNTIL_LOST for place in open_places):
+        if all(place.lost >= ROUNDS_UNTIL_LOST for place in open_places):
             told = "; ".join(f"{one.run.id}: {next(task.reason for task in one.tasks if task.reason)}" for one in left)
             raise SchedulerError(f"nobody knows how these ended, and waiting will not tell: {told}")
 
@@ -258,4 +259,4 @@ def _place(name: str, cluster_of: ClusterOf, first: float) -> _Place:
 def _lost(one: RunStatus) -> bool:
     """Whether nothing is left to wait for: what has not ended is unknown, though the scheduler was asked and answered."""
     open_tasks = [task for task in one.tasks if task.state not in TERMINAL]
-    return bool(open_tasks) and all(task.state is State.UNKNOWN and task.reason.startswith("gone ") for task in open_tasks)
+    return bool(open_tasks) and all(task.lost for task in open_tasks)

@@ -10,11 +10,11 @@ from pathlib import Path
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import SchedulerError, TransportError
 from hpcdeploy.flows.connections import Connections
-from hpcdeploy.flows.follow import GROWTH, SLOWEST, status
+from hpcdeploy.flows.follow import GROWTH, ROUNDS_UNTIL_LOST, SLOWEST, check_submitted, status
 from hpcdeploy.login_node import SHELL
 from hpcdeploy.run import Run, RunStatus, State
 from hpcdeploy.scheduler.answers import Answer, read_answers
-from hpcdeploy.scheduler.login_node import LOG_PIECE, reading_logs
+from hpcdeploy.scheduler.login_node import LOG_PIECE, reading_logs, spans
 from hpcdeploy.store import Store
 
 _AT_ONCE = 500
@@ -72,11 +72,12 @@ def read(
     offsets: tuple[int, int] = (0, 0),
     overrides: Path | None = None,
 ) -> Piece:
-    """Read what `task` has written from `offsets` (bytes of output, of error) on; `SchedulerError`: no such task.
+    """Read what `task` has written from `offsets` (bytes of output, of error) on.
 
+    Raises `SchedulerError` where there is no such task, `UncertainSubmissionError` where the run may have no job.
     `overrides` is the folder of the project whose own templates count.
     """
-    _check(known.run, task)
+    _check(known, task)
     reading = _Reading(run=known.run, offsets={task: offsets})
     out, err = bytearray(), bytearray()
     while pieces := reading.look([task], cluster, connections, overrides):
@@ -105,12 +106,13 @@ def follow(
 
     Their files are looked at every `interval` seconds, less often while they do not grow. The scheduler is asked where they
     are no more often than the cluster's ``poll-interval``, less and less often, and when a task has noted its own end.
+    Raises `SchedulerError` where nobody can ever say that the tasks that are left have ended, and what `read` raises.
     """
     for task in tasks:
-        _check(known.run, task)
+        _check(known, task)
     reading = _Reading(run=known.run)
     current, left = known, set(tasks)
-    begun = False
+    begun, lost = False, 0
     quiet, between, asked, noted = interval, float(cluster.poll_interval), -math.inf, 0
     while left:
         news = len(reading.ended & left) > noted
@@ -119,6 +121,7 @@ def follow(
             current = status([current], lambda _name: cluster, connections, store, overrides=overrides).statuses[0]
             between = between if asked < 0 else min(between * GROWTH, max(SLOWEST, cluster.poll_interval))
             asked = time.monotonic()
+            lost = lost + 1 if all(task.lost for task in current.tasks if task.task in left - current.over) else 0
         looked = _first(current, left)
         try:
             pieces = reading.look(looked, cluster, connections, overrides)
@@ -136,6 +139,8 @@ def follow(
         left -= (current.over & set(looked)) - more
         quiet = interval if pieces else min(quiet * GROWTH, max(interval, _QUIETEST))
         if left and not more and not left & current.over:
+            if lost >= ROUNDS_UNTIL_LOST:
+                raise SchedulerError(f"nobody knows how these ended, and nothing more will come: {_told(current, left)}")
             pause(quiet)
 
 
@@ -145,9 +150,16 @@ def _first(current: RunStatus, left: set[int]) -> list[int]:
     return sorted(left, key=lambda task: (task not in current.over, task in waiting, task))[:_AT_ONCE]
 
 
-def _check(run: Run, task: int) -> None:
-    if not 0 <= task < run.tasks:
-        raise SchedulerError(f"run {run.id} has tasks 0 to {run.tasks - 1}, and no task {task}")
+def _check(known: RunStatus, task: int) -> None:
+    check_submitted([known])
+    if not 0 <= task < known.run.tasks:
+        raise SchedulerError(f"run {known.run.id} has tasks 0 to {known.run.tasks - 1}, and no task {task}")
+
+
+def _told(current: RunStatus, left: set[int]) -> str:
+    """Name the tasks that are `left`, and why nothing is known of them."""
+    reason = next(task.reason for task in current.tasks if task.task in left)
+    return f"{current.run.id}, task {spans(left)}: {reason}"
 
 
 def _more(piece: Piece) -> bool:

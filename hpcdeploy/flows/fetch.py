@@ -43,17 +43,18 @@ def fetch(
     """Bring what `run` wrote to the folder `destination`: ``output/`` and ``logs/``, or of the output only `patterns`.
 
     A file that is here with the same size and time is left alone; each takes its name when it is whole. Raises `ConfigError`
-    where `destination` is there and is no such folder of this run, `SchedulerError` where the run's folder is not there.
+    where `destination` is there and is no such folder of this run, `SchedulerError` where the run's folder is not there,
+    OSError where something cannot be written here.
     `overrides` is the folder of the project whose own templates count.
     """
     ask = Asking(cluster, connections)
     bases, found = _listed(run, patterns, ask, cluster, overrides)
     notes = [f"left out: {file.place}, {why}" for file in found if (why := _unwanted(file))]
     wanted = [file for file in found if not _unwanted(file)]
-    with _claimed(destination, run):
+    with _told_of(destination), _claimed(destination, run):
         missing = [file for file in wanted if not is_here(file, destination)]
         bringing = Bringing(destination, bases, ask, progress, sum(file.size for file in missing if file.kind == "f"))
-        for group in groups(file for file in missing if file.kind == "f"):
+        for group in groups((file for file in missing if file.kind == "f"), at_most=PIECE):
             if group[0].size > PIECE:
                 bringing.large(group[0])
             else:
@@ -95,6 +96,16 @@ def _unwanted(file: RemoteFile) -> str:
     if file.kind not in "fl":
         return "which is no file, folder or link"
     return "a link that leads out of the run's folder" if file.kind == "l" and leads_out(file) else ""
+
+
+@contextmanager
+def _told_of(folder: Path) -> Iterator[None]:
+    """Say of a full disk, which names no file (write(2)), which one it is."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(folder)
+        raise
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """What comes home from a run's folder, how often, and what never does. The cluster is this machine."""
 
 import os
+import resource
+import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -352,3 +354,24 @@ def test_files_are_grouped_up_to_a_size_and_never_of_two_parts() -> None:
 
     files = [file("output", 4), file("output", 6), file("output", 1), file("logs", 1), file("logs", 50), file("logs", 2)]
     assert [[one.size for one in group] for group in groups(files, at_most=10)] == [[4, 6], [1], [1], [50], [2]]
+
+
+@pytest.mark.parametrize("size", [3000, 300_000])
+def test_a_disk_that_is_full_here_is_named_and_the_next_fetch_goes_on(
+    size: int, bring: Callable[..., Fetched], there: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("fetch", "fetch_pieces"):
+        monkeypatch.setattr(f"hpcdeploy.flows.{module}.PIECE", 100_000)
+    write(there / "output", "small", "file", content="x" * size)
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as error:
+            bring()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert error.value.filename == str(tmp_path / "home")
+    assert not (tmp_path / "home" / "output" / "file").exists()
+    bring()
+    assert (tmp_path / "home" / "output" / "file").read_text() == "x" * size

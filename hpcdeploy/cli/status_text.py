@@ -11,7 +11,13 @@ if TYPE_CHECKING:
     from hpcdeploy.run import RunStatus, TaskStatus
 
 _MOST_NOTES = 12
-_KILLED = 128 + 9
+_EXITS = {
+    128 + 9: "it was killed (signal 9), most often because it used more memory than it asked for",
+    255: (
+        "exit code 255 is most often Apptainer's own: it could not have the image, or not start the container; "
+        "'hpcdeploy logs' has its words"
+    ),
+}
 
 
 def print_statuses(statuses: "Sequence[RunStatus]", *, json: bool, tasks: bool = False, explained: bool = True) -> None:
@@ -94,9 +100,8 @@ def explanation(one: "RunStatus", task: "TaskStatus") -> str:
     """Say why a task waits, is held or ended badly, and what one can do; empty where there is nothing to say."""
     from hpcdeploy.scheduler.contract import scheduler_of
 
-    killed = "it was killed (signal 9), most often because it used more memory than it asked for"
     said = scheduler_of(one.run.scheduler).explain(task)
-    return said or (killed if task.state.value == "FAILED" and task.exit_code == _KILLED else "")
+    return said or (_EXITS.get(task.exit_code or 0, "") if task.state.value == "FAILED" else "")
 
 
 def expected_start(one: "RunStatus") -> str:

@@ -17,6 +17,7 @@ from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
 from hpcdeploy.whole_file import sha256_of
+from tests.cluster.condor_pool import pool
 from tests.conftest import OWN
 
 ROOT = f"{OWN}/cluster"
@@ -52,6 +53,19 @@ def delivery(published: PublishedImage) -> Delivery:
 def cluster(lab: Lab, tmp_path: Path) -> Cluster:
     """Give the lab as the settings describe it, found by its own file and nothing else; its root is these tests' own."""
     return replace(load_project(tmp_path, optional=True).clusters["lab"], root=f"$SCRATCH/{ROOT}")
+
+
+@pytest.fixture(scope="session")
+def other_pool(lab: Lab) -> Iterator[str]:
+    """Run a second HTCondor pool; give the shell line after which HTCondor's commands speak to it."""
+    with pool(lab, f"{lab.scratch}/{OWN}/pool") as line:
+        yield line
+
+
+@pytest.fixture
+def site(other_pool: str, cluster: Cluster) -> Cluster:
+    """Give the second pool as a cluster."""
+    return replace(cluster, setup=(other_pool,), schedulers=("htcondor",))
 
 
 @pytest.fixture

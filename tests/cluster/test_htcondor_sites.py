@@ -19,24 +19,11 @@ from hpcdeploy.lab.state import Lab
 from hpcdeploy.run import Run, RunStatus, State
 from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
-from tests.cluster.condor_pool import pool
 from tests.cluster.conftest import image_file
 from tests.cluster.driving import output_of, submit_job, wait_for
 from tests.conftest import OWN
 
 ENVIRONMENT = ("python3", "-c", "import json, os; print(json.dumps(dict(os.environ, PWD=os.getcwd())))")
-
-
-@pytest.fixture(scope="module")
-def other_pool(lab: Lab) -> Iterator[str]:
-    with pool(lab, f"{lab.scratch}/{OWN}/pool") as line:
-        yield line
-
-
-@pytest.fixture
-def site(other_pool: str, cluster: Cluster) -> Cluster:
-    """Give the second pool as a cluster."""
-    return replace(cluster, setup=(other_pool,), schedulers=("htcondor",))
 
 
 def ended(job: Job, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store) -> RunStatus:

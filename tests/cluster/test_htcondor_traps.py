@@ -1,0 +1,222 @@
+"""What goes wrong on pools: images that are not to be had, holds, lost workers, a schedd that takes no more."""
+
+import json
+import re
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+
+from hpcdeploy.cli.status_text import explanation
+from hpcdeploy.cluster import Cluster
+from hpcdeploy.errors import SchedulerError
+from hpcdeploy.flows import follow, logs
+from hpcdeploy.flows.cancel import cancel
+from hpcdeploy.flows.connections import Connections
+from hpcdeploy.flows.worker_images import taken_by_worker
+from hpcdeploy.job import Array, Job
+from hpcdeploy.lab.inside import inside, inside_argv
+from hpcdeploy.lab.state import Lab
+from hpcdeploy.run import Run, RunStatus, State
+from hpcdeploy.scheduler.login_node import Delivery
+from hpcdeploy.store import Store
+from tests.cluster.driving import output_of, submit_job, wait_for
+from tests.conftest import OWN
+
+DIGEST = "ab" * 32
+SLEEPER = Job(name="sleeper", image="test", command=("sleep", "600"))
+Condor = Callable[[str], str]
+
+
+@pytest.fixture
+def condor(lab: Lab, site: Cluster) -> Condor:
+    """Give a way to say something to the second pool; what it answers."""
+
+    def say(line: str) -> str:
+        done = inside(lab, ["timeout", "120", "bash", "-c", "; ".join((*site.setup, "set -e", line))], user=lab.user)
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout.decode()
+
+    return say
+
+
+def until(condor: Condor, condition: str) -> None:
+    condor(f"until {condition}; do sleep 0.3; done")
+
+
+def asked(run: Run, cluster: Cluster, connections: Connections, store: Store) -> RunStatus:
+    return follow.status([RunStatus(run=run, tasks=(), asked=0)], lambda _: cluster, connections, store).statuses[0]
+
+
+@pytest.mark.parametrize(
+    ("image", "method", "named"),
+    [
+        (f"osdf:///ospool/me/x-{DIGEST}.sif", "osdf", f"x-{DIGEST}.sif"),
+        (f"pelican://osg-htc.org/ospool/me/x-{DIGEST}.sif", "pelican", f"x-{DIGEST}.sif"),
+        (f"stash:///ospool/me/x-{DIGEST}.sif", "stash", f"x-{DIGEST}.sif"),
+        (f"https://example.org/x-{DIGEST}.sif", "https", f"x-{DIGEST}.sif"),
+        (f"docker://example.org/me/x@sha256:{DIGEST}", "", f"docker://example.org/me/x@sha256:{DIGEST}"),
+        (f"/cvmfs/example.org/x-{DIGEST}.sif", "", f"/cvmfs/example.org/x-{DIGEST}.sif"),
+        (f"/cvmfs/example.org/x-{DIGEST}", "", f"/cvmfs/example.org/x-{DIGEST}"),
+    ],
+)
+@pytest.mark.parametrize("container", ["universe", "singularity-image"])
+def test_htcondor_itself_takes_each_address_for_what_it_is(
+    container: str,
+    image: str,
+    method: str,
+    named: str,
+    condor: Condor,
+    site: Cluster,
+    connections: Connections,
+    store: Store,
+) -> None:
+    """Held from the start, so nothing is fetched: only what condor_submit makes of the words is looked at."""
+    delivery = taken_by_worker(image)
+    assert delivery is not None
+    job = replace(SLEEPER, htcondor=(("hold", "true"),))
+    cluster = replace(site, htcondor_container=container)  # type: ignore[arg-type]
+    run = submit_job(job, "htcondor", cluster, delivery, connections, store).run
+    [ad] = json.loads(condor(f"condor_q {run.job_id} -json"))
+    condor(f"condor_rm {run.job_id}")
+    transferred = [name for name in str(ad.get("TransferInput", "")).split(",") if DIGEST in name]
+    assert transferred == ([image] if method else [])
+    assert (f'stringListIMember("{method}",TARGET.HasFileTransferPluginMethods)' in str(ad["Requirements"])) == bool(method)
+    if container == "universe":
+        assert ad["ContainerImage"] == named
+        assert ad["WantContainer"] is True
+        assert ad.get("TransferContainer", True) is not image.startswith("/")
+    else:
+        assert ad["SingularityImage"].removeprefix("./") == named
+
+
+@pytest.fixture
+def guarded(lab: Lab) -> Iterator[str]:
+    """Serve a registry that wants a name and a password, which nobody here has."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    program = (
+        "import http.server, sys\n"
+        "class Guard(http.server.BaseHTTPRequestHandler):\n"
+        "    def do_GET(self):\n"
+        "        self.send_response(401)\n"
+        "        self.send_header('WWW-Authenticate', 'Basic realm=\"guarded\"')\n"
+        "        self.send_header('Content-Length', '0')\n"
+        "        self.end_headers()\n"
+        "    do_HEAD = do_GET\n"
+        "http.server.ThreadingHTTPServer(('127.0.0.1', int(sys.argv[1])), Guard).serve_forever()\n"
+    )
+    argv = inside_argv(lab, ["python3", "-c", program, str(port)], user=lab.user)
+    with subprocess.Popen(argv, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as server:
+        yield f"localhost:{port}"
+        server.terminate()
+
+
+@pytest.mark.parametrize(("registry", "words"), [("localhost:1", b"connection refused"), ("", b"401|[Uu]nauthorized")])
+def test_an_image_that_a_worker_cannot_fetch_is_told_as_that_and_not_as_the_programs_failure(
+    registry: str, words: bytes, guarded: str, site: Cluster, connections: Connections, store: Store
+) -> None:
+    reference = f"oras://{registry or guarded}/me/x@sha256:{DIGEST}"
+    delivery = Delivery(sha256=DIGEST, reference=reference, size=1, plain_http=True, in_job=True)
+    run = submit_job(replace(SLEEPER, command=("true",)), "htcondor", site, delivery, connections, store).run
+    status = wait_for(run, site, connections, store)
+    assert (status.state, status.exit_code) == (State.FAILED, 255)
+    assert "could not have the image" in explanation(status, status.tasks[0])
+    assert re.search(words, logs.read(status, 0, site, connections).err)
+
+
+def test_a_job_that_loses_its_worker_begins_anew_elsewhere_and_says_so(
+    condor: Condor, site: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    command = ("sh", "-c", 'echo "$HPCDEPLOY_RESTART"; [ "$HPCDEPLOY_RESTART" != 0 ] || exec sleep 600')
+    run = submit_job(replace(SLEEPER, command=command), "htcondor", site, delivery, connections, store).run
+    until(condor, f"grep -q ^001 {run.folder}/events.log")
+    condor(f"condor_vacate_job -fast {run.job_id}; until grep -q ^004 {run.folder}/events.log; do sleep 0.2; done")
+    status = wait_for(run, site, connections, store)
+    assert status.state is State.COMPLETED
+    assert output_of(status, site, connections) == "1\n"
+
+
+def test_a_persons_hold_is_theirs_to_release_and_the_job_then_goes_on(
+    condor: Condor, site: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    run = submit_job(replace(SLEEPER, command=("sleep", "3")), "htcondor", site, delivery, connections, store).run
+    condor(f"condor_hold -reason 'let it be' {run.job_id}")
+    status = asked(run, site, connections, store)
+    assert (status.state, status.tasks[0].code) == (State.HELD, "1.0")
+    assert "let it be" in status.tasks[0].reason
+    assert "condor_release" in explanation(status, status.tasks[0])
+    # The schedd of this pool looks at policies every other second.
+    condor("sleep 6")
+    assert asked(run, site, connections, store).state is State.HELD
+    condor(f"condor_release {run.job_id}")
+    assert wait_for(run, site, connections, store).state is State.COMPLETED
+
+
+@pytest.mark.parametrize(
+    ("free", "code", "words"),
+    [
+        (("transfer_input_files", "/nonexistent/a b"), "13.2", "could not be brought to the worker"),
+        (("transfer_output_files", "nope"), "12.2", "could not be brought back"),
+        (("hold", "true"), "15.0", "submitted to be held"),
+        (("periodic_hold", "NumJobStarts > 0"), "3.0", "its own policy held it"),
+    ],
+)
+def test_a_hold_is_explained_and_can_be_cancelled(
+    free: tuple[str, str],
+    code: str,
+    words: str,
+    condor: Condor,
+    site: Cluster,
+    delivery: Delivery,
+    connections: Connections,
+    store: Store,
+) -> None:
+    command = ("sleep", "600" if code == "3.0" else "0")
+    job = replace(SLEEPER, command=command, htcondor=(free,))
+    run = submit_job(job, "htcondor", site, delivery, connections, store).run
+    until(condor, f'[ "$(condor_q {run.job_id} -af JobStatus)" = 5 ]')
+    held = asked(run, site, connections, store)
+    assert (held.state, held.tasks[0].code) == (State.HELD, code)
+    assert words in explanation(held, held.tasks[0])
+    cancel([held], lambda _: site, connections)
+    assert wait_for(run, site, connections, store).state is State.CANCELLED
+
+
+def test_outputs_that_were_not_made_hold_nothing(
+    site: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    job = replace(SLEEPER, command=("true",), outputs=("nope", "no/*.pt"))
+    run = submit_job(job, "htcondor", site, delivery, connections, store).run
+    assert wait_for(run, site, connections, store).state is State.COMPLETED
+
+
+def test_what_is_made_later_under_a_throttle_has_image_and_input_too(
+    lab: Lab, condor: Condor, site: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    """HTCondor 24.0 once sent them with the first task only (max_idle, HTCONDOR-3092)."""
+    given = f"{lab.scratch}/{OWN}/given"
+    condor(f"echo 42 >{given}")
+    free = (("transfer_input_files", given), ("max_idle", "1"))
+    job = replace(SLEEPER, command=("cat", "given"), array=Array(size=5), htcondor=free)
+    run = submit_job(job, "htcondor", site, delivery, connections, store).run
+    status = wait_for(run, site, connections, store)
+    assert [task.exit_code for task in status.tasks] == [0] * 5
+    assert {output_of(status, site, connections, task) for task in range(5)} == {"42\n"}
+
+
+def test_a_schedd_that_takes_no_more_jobs_says_so_and_no_run_is_left(
+    lab: Lab, condor: Condor, site: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    settings = f"{lab.scratch}/{OWN}/pool/condor_config"
+    condor(f"echo MAX_JOBS_SUBMITTED = 0 >>{settings} && condor_reconfig")
+    try:
+        with pytest.raises(SchedulerError, match=r"MAX_JOBS_SUBMITTED(.|\n)*refused the job"):
+            submit_job(SLEEPER, "htcondor", site, delivery, connections, store)
+    finally:
+        condor(f"sed -i /MAX_JOBS_SUBMITTED/d {settings} && condor_reconfig")
+    assert store.latest() == []
+    assert condor("condor_q -af ClusterId") == ""

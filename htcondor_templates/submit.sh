@@ -46,12 +46,45 @@ write_job() {
 [= job_script =]
 [= end_of_job =]
   } | write "$run/job.sub"
+[% if after %]
+  write_dag
+[% endif %]
 }
+[% if after %]
 
+# What waits for other runs is a DAG of one job (condor_submit_dag(1)). condor_submit_dag writes the submit description of DAGMan
+# itself, which runs here as a job of its own: that one is submitted, and is what the run has the number of.
+write_dag() {
+  local said code=0
+  command -v condor_submit_dag >/dev/null || die 10 "condor_submit_dag is not on this machine, and by it one run waits for another (after)"
+[% for other in after %]
+  [ -L "$root"/runs/[= other.run_id | word =]/id ] || die 12 "run [= other.run_id =], which this one waits for, has no job on this cluster; submit it first"
+[% endfor %]
+  write "$run/job.dag" <<'[= end_of_job =]'
+[% include "htcondor_templates/job.dag" %]
+[= end_of_job =]
+  write "$run/dagman.config" <<'[= end_of_job =]'
+[% include "htcondor_templates/dagman.config" %]
+[= end_of_job =]
+  write "$run/wait.sh" <<'[= end_of_job =]'
+[% include "htcondor_templates/wait.sh" %]
+[= end_of_job =]
+  write "$run/node.sh" <<'[= end_of_job =]'
+[% include "htcondor_templates/node.sh" %]
+[= end_of_job =]
+  chmod 0755 "$run/wait.sh" "$run/node.sh"
+  said=$("$run/wait.sh" now 2>&1) || code=$?
+  case $code in 0 | 75) ;; *) die 12 "$said" ;; esac
+  said=$(cd -- "$run" && condor_submit_dag -no_submit -update_submit -batch-name "$run_id" job.dag 2>&1) ||
+    die 12 "condor_submit_dag: $said"
+}
+[% endif %]
+
+[% set submitted, its_log = ("job.dag.condor.sub", "job.dag.dagman.log") if after else ("job.sub", "events.log") %]
 # Prints the cluster id: the answer of -terse is "12.0 - 12.9".
 submit_job() {
   local output line
-  output=$(cd "$run" && condor_submit -terse job.sub) || {
+  output=$(cd "$run" && condor_submit -terse [= submitted =]) || {
     # What it says of credentials that it cannot have, it says on its standard output.
     local code=$?
     printf '%s\n' "$output" >&2
@@ -70,10 +103,10 @@ submit_job() {
 # Prints the ids of the clusters that bear this run's name and were submitted at $1 (seconds since 1970) or later, the first
 # one first. Fails where HTCondor cannot be asked.
 look_up() {
-  local found ours="HpcdeployRun == \"$run_id\" && QDate >= $1"
+  local found ours="HpcdeployRun == \"$run_id\" && QDate >= $1[= ' && JobUniverse == 7' if after =]"
   # The schedd notes a submission in the job's own log: 000, or 035 where the procs are made later ("Job Event Log Codes").
-  if [ -s "$run/events.log" ]; then
-    found=$(sed -nE 's/^(000|035) \(0*([0-9]+)\..*/\2/p' "$run/events.log" | uniq)
+  if [ -s "$run/[= its_log =]" ]; then
+    found=$(sed -nE 's/^(000|035) \(0*([0-9]+)\..*/\2/p' "$run/[= its_log =]" | uniq)
     [ -z "$found" ] || { printf '%s\n' "$found" && return; }
   fi
   found=$(condor_q -nobatch -constraint "$ours" -autoformat QDate ClusterId) || return

@@ -9,9 +9,10 @@ from hpcdeploy.job import Array, Bind, Job, Resources, Retries, Signal
 from hpcdeploy.run import State
 from hpcdeploy.scheduler import htcondor
 from hpcdeploy.scheduler.answers import Answer, Answers
-from hpcdeploy.scheduler.htcondor.answers import read_log, read_queue
 from hpcdeploy.scheduler.htcondor.commands import commands
+from hpcdeploy.scheduler.htcondor.event_log import read_log
 from hpcdeploy.scheduler.htcondor.policy import WORTH_A_RELEASE
+from hpcdeploy.scheduler.htcondor.queue import read_queue
 from hpcdeploy.scheduler.htcondor.shapes import warning_of
 from tests.scheduler.samples import CLUSTER, CONDOR_TRAIN, PLAIN, run_of
 

@@ -93,6 +93,9 @@ def scripts() -> dict[str, str]:
     made["htcondor-brought"] = submission(run_of(PLAIN, "htcondor"), PLAIN, CLUSTER, BROUGHT)
     made["receive"] = receiving(PARCEL, SITE)
     made["slurm-after"] = submission(run_of(PLAIN), PLAIN_AFTER, CLUSTER, CACHED, after=PREDECESSORS)
+    made["htcondor-after"] = submission(
+        run_of(SWEPT, "htcondor"), replace(SWEPT, after=PLAIN_AFTER.after), CLUSTER, CACHED, after=PREDECESSORS
+    )
     made["logs"] = reading_logs(SITE, run_of(TRAIN), [(0, 0, 10), (3, 7, 0)], "fence")
     made["list"] = listing(SITE, run_of(TRAIN), ("plots/a *.png",), "fence")
     return made

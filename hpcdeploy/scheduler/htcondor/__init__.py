@@ -7,9 +7,10 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.job import Job
 from hpcdeploy.run import TERMINAL, Run, State, TaskStatus
 from hpcdeploy.scheduler.answers import Answers
-from hpcdeploy.scheduler.htcondor import answers as htcondor_answers
 from hpcdeploy.scheduler.htcondor import reasons
 from hpcdeploy.scheduler.htcondor.commands import commands
+from hpcdeploy.scheduler.htcondor.event_log import read_log
+from hpcdeploy.scheduler.htcondor.queue import ATTRIBUTES, CLUSTER, read_queue
 from hpcdeploy.scheduler.htcondor.shapes import warning_of
 from hpcdeploy.scheduler.htcondor.submit_language import lines
 from hpcdeploy.scheduler.htcondor.transfer import with_inputs, with_outputs
@@ -29,7 +30,7 @@ def job_values(job: Job, cluster: Cluster, run_id: str) -> Mapping[str, object]:
 
 def follow_values() -> Mapping[str, object]:
     """Give what ``htcondor_templates/follow.sh`` needs."""
-    return {"attributes": htcondor_answers.ATTRIBUTES}
+    return {"attributes": ATTRIBUTES}
 
 
 def explain(status: TaskStatus) -> str:
@@ -41,32 +42,38 @@ def states(answers: Answers, runs: Sequence[Run]) -> dict[str, tuple[TaskStatus,
     """Tell each run's tasks from condor_q and from the runs' own event logs, which outlast the queue."""
     queue = answers.get("condor_q")
     asked = queue is not None and queue.exit_code == 0
-    queued = htcondor_answers.read_queue(queue.text) if asked and queue else {}
-    logged = htcondor_answers.read_log(answers["events"].text if "events" in answers else "")
+    queued = read_queue(queue.text) if asked and queue else {}
+    logged = read_log(answers["events"].text if "events" in answers else "")
     told: dict[str, tuple[TaskStatus, ...]] = {}
     for run in runs:
         live = {status.task: status for status in queued.get(run.job_id, [])}
         noted = {status.task: status for status in logged.get(run.job_id, [])}
-        told[run.id] = tuple(
-            _judge(task, live.get(task), noted.get(task, _not_made(task, noted)), asked=asked, factory=bool(live))
-            for task in range(run.tasks)
-        )
+        told[run.id] = tuple(_judge(task, live, noted, asked=asked) for task in range(run.tasks))
     return told
 
 
 def _not_made(task: int, noted: Mapping[int, TaskStatus]) -> TaskStatus | None:
     """Tell of a task that HTCondor has not made yet, for want of room (condor_submit(1), max_materialize), or never will."""
-    cluster = noted.get(htcondor_answers.CLUSTER)
+    cluster = noted.get(CLUSTER)
+    if cluster and cluster.state in {State.COMPLETED, State.FAILED}:
+        why = "its DAGMan ended, and never submitted it; job.dag.dagman.out in its folder may say why"
+        return replace(cluster, task=task, state=State.CANCELLED, exit_code=None, reason=why)
     return replace(cluster, task=task) if cluster else None
 
 
-def _judge(task: int, live: TaskStatus | None, noted: TaskStatus | None, *, asked: bool, factory: bool) -> TaskStatus:
+def _judge(task: int, live: Mapping[int, TaskStatus], noted: Mapping[int, TaskStatus], *, asked: bool) -> TaskStatus:
     """Weigh the two witnesses: an end in the log is an end; else the queue; else nobody knows."""
-    if noted and noted.state in TERMINAL:
-        return noted
-    if live:
-        return live if live.node or not noted else replace(live, node=noted.node)
-    if asked and (noted.word == "UNMATERIALIZED" if noted else factory):
+    logged = noted.get(task, _not_made(task, noted))
+    if logged and logged.state in TERMINAL:
+        return logged
+    if one := live.get(task):
+        return one if one.node or not logged else replace(one, node=logged.node)
+    dagman = live.get(CLUSTER)
+    factory = len(live) > (dagman is not None)
+    if asked and (logged.word == "UNMATERIALIZED" if logged else factory):
         return TaskStatus(task=task, state=State.PENDING, word="UNMATERIALIZED")
+    if dagman:
+        # While it lives it has still to submit the job, or has just done so: the log was read after the queue.
+        return noted.get(task, replace(dagman, task=task))
     why = "gone from the queue, and the event log tells no end" if asked else "condor_q could not be asked"
-    return TaskStatus(task=task, state=State.UNKNOWN, word=noted.word if noted else "", reason=why)
+    return TaskStatus(task=task, state=State.UNKNOWN, word=logged.word if logged else "", reason=why)

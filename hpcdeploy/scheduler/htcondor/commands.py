@@ -37,11 +37,6 @@ def commands(job: Job, cluster: Cluster, run_id: str) -> list[Command]:
     refuse_binds(job, cluster)
     if wanted.nodes > 1:
         raise ConfigError(f"job {job.name!r} asks for {wanted.nodes} nodes: HTCondor starts a container on one")
-    if job.after:
-        raise ConfigError(
-            f"job {job.name!r} waits for other runs (after): HTCondor knows that only inside of a DAG (condor_submit_dag); "
-            "leave it out here, and submit this one when the other has ended: hpcdeploy wait RUN && hpcdeploy submit"
-        )
     refuse_shapes(job)
     lines: list[Command] = [("+HpcdeployRun", f'"{run_id}"'), ("batch_name", run_id)]
     lines.append(("request_cpus", str(wanted.cpus or 1)))

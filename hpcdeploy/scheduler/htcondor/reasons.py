@@ -4,6 +4,7 @@ import errno
 import os
 
 from hpcdeploy.run import State, TaskStatus
+from hpcdeploy.scheduler.htcondor.queue import WAITS
 
 _RELEASE = "then 'condor_release'"
 _FILES = "look at the paths it names"
@@ -79,6 +80,10 @@ def explain(status: TaskStatus) -> str:
             return _hold(status.code)
         case State.PENDING if status.word == "UNMATERIALIZED":
             return "HTCondor makes it when there is room under the throttle: nothing need be done"
+        case State.PENDING if status.reason.startswith(WAITS):
+            return "it starts when what it waits for has ended as it is to: nothing need be done"
+        case State.CANCELLED if status.reason.startswith("it was to start"):
+            return "what it waited for did not end as it had to: submit that again, then this; or say afterany"
         case State.PENDING:
             return next((words for said, words in _IDLE.items() if said.lower() in status.reason.lower()), "")
         case state:

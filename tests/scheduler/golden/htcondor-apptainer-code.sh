@@ -171,9 +171,9 @@ HPCDEPLOY_END_0123456789
   binds+="type=bind,$(field source "$from"),$(field destination "$to"),ro"$'\n'
   printf '%s' "$binds" | write "$run/binds"
   {
-    printf '%s = %s\n' run_folder "$run" image_file "$image" work_folder "$work"
+    printf '%s = %s\n' run_folder "$run" work_folder "$work"
     cat <<'HPCDEPLOY_END_0123456789'
-# Run hello-0123456789, written by hpcdeploy 0.1.0. The three lines above say where the run, its image and its work are.
+# Run hello-0123456789, written by hpcdeploy 0.1.0. The lines above say where the run and its work are.
 universe                = vanilla
 executable              = $(run_folder)/job.sh
 transfer_executable     = false

@@ -178,9 +178,9 @@ HPCDEPLOY_END_0123456789
   binds+="type=bind,$(field source "$from"),$(field destination "$to")"$'\n'
   printf '%s' "$binds" | write "$run/binds"
   {
-    printf '%s = %s\n' run_folder "$run" image_file "$image" work_folder "$work"
+    printf '%s = %s\n' run_folder "$run" work_folder "$work"
     cat <<'HPCDEPLOY_END_0123456789'
-# Run site-0123456789, written by hpcdeploy 0.1.0. The three lines above say where the run, its image and its work are.
+# Run site-0123456789, written by hpcdeploy 0.1.0. The lines above say where the run and its work are.
 universe                = vanilla
 executable              = $(run_folder)/job.sh
 transfer_executable     = false

@@ -143,9 +143,9 @@ exec "$@"
 HPCDEPLOY_END_0123456789
   chmod 0755 "$run/program.sh"
   {
-    printf '%s = %s\n' run_folder "$run" image_file "$image" work_folder "$work"
+    printf '%s = %s\n' run_folder "$run" work_folder "$work" image_file "$image"
     cat <<'HPCDEPLOY_END_0123456789'
-# Run hello-0123456789, written by hpcdeploy 0.1.0. The three lines above say where the run, its image and its work are.
+# Run hello-0123456789, written by hpcdeploy 0.1.0. The lines above say where the run, its work and its image are.
 universe                = container
 container_image         = $(image_file)
 # No absolute path: that would be taken for a program of the image's own (condor_submit(1), container universe).

@@ -150,9 +150,9 @@ HPCDEPLOY_END_0123456789
   # In one go, and not in a loop: they may be many.
   (cd -- "$run/output" && seq 0 99 | xargs mkdir -p)
   {
-    printf '%s = %s\n' run_folder "$run" image_file "$image" work_folder "$work/\$(Process)"
+    printf '%s = %s\n' run_folder "$run" work_folder "$work/\$(Process)" image_file "$image"
     cat <<'HPCDEPLOY_END_0123456789'
-# Run train-0123456789, written by hpcdeploy 0.1.0. The three lines above say where the run, its image and its work are.
+# Run train-0123456789, written by hpcdeploy 0.1.0. The lines above say where the run, its work and its image are.
 universe                = vanilla
 # Quoted, unlike container_image: this is an attribute of the job, in the ClassAd language. The image is an input file, below.
 +SingularityImage       = "./abababababababababababababababababababababababababababababababab.sif"

@@ -105,9 +105,9 @@ HPCDEPLOY_END_0123456789
 2 lr=-1 note=na\0303\0257ve\0040\0134\0040\0342\0230\0203
 HPCDEPLOY_END_0123456789
   {
-    printf '%s = %s\n' run_folder "$run" image_file "$image" work_folder "$work/\$(Process)"
+    printf '%s = %s\n' run_folder "$run" work_folder "$work/\$(Process)" image_file "$image"
     cat <<'HPCDEPLOY_END_0123456789'
-# Run sweep-0123456789, written by hpcdeploy 0.1.0. The three lines above say where the run, its image and its work are.
+# Run sweep-0123456789, written by hpcdeploy 0.1.0. The lines above say where the run, its work and its image are.
 universe                = container
 container_image         = $(image_file)
 # No absolute path: that would be taken for a program of the image's own (condor_submit(1), container universe).

@@ -1,70 +1,10 @@
-"""What condor_q and the job event log answer, as states."""
+"""What a job event log tells, as states."""
 
-import json
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
 from hpcdeploy.run import State, TaskStatus
-
-ATTRIBUTES = (
-    "ClusterId,ProcId,JobStatus,HoldReason,HoldReasonCode,HoldReasonSubCode,RemoteHost,JobCurrentStartDate,NumJobStarts,"
-    "LastRejMatchReason"
-)
-"""What the follow script asks of condor_q."""
-
-# JobStatus as HTCondor's manual lists it (job ClassAd attributes); 6 is TRANSFERRING_OUTPUT.
-_STATUS = {
-    1: ("IDLE", State.PENDING),
-    2: ("RUNNING", State.RUNNING),
-    3: ("REMOVED", State.CANCELLED),
-    4: ("COMPLETED", State.COMPLETING),
-    5: ("HELD", State.HELD),
-    6: ("TRANSFERRING_OUTPUT", State.COMPLETING),
-    7: ("SUSPENDED", State.SUSPENDED),
-}
-
-
-def read_queue(text: str) -> dict[str, list[TaskStatus]]:
-    """Read what ``condor_q -json`` answered, by cluster id.
-
-    No match is an empty answer, not an empty list (compat_classad.cpp: the footer is only written after an ad). A job that
-    has ended stays in the queue for a moment; its end is told by its log, so here it counts as COMPLETING.
-    """
-    found: dict[str, list[TaskStatus]] = {}
-    for ad in json.loads(text) if text.strip() else []:
-        word, state = _STATUS.get(ad.get("JobStatus"), (str(ad.get("JobStatus")), State.UNKNOWN))
-        begun = int(ad.get("NumJobStarts", 0))
-        found.setdefault(str(ad["ClusterId"]), []).append(
-            TaskStatus(
-                task=int(ad.get("ProcId", 0)),
-                state=state,
-                word=word,
-                reason=_reason(state, ad),
-                node=str(ad.get("RemoteHost", "")),
-                started=int(ad.get("JobCurrentStartDate", 0)) if state is not State.PENDING else 0,
-                code=f"{ad.get('HoldReasonCode', 0)}.{ad.get('HoldReasonSubCode', 0)}" if state is State.HELD else "",
-                # A job that waits or is held after it was begun has lost that start.
-                restarts=begun if state in {State.PENDING, State.HELD} else max(0, begun - 1),
-            )
-        )
-    return found
-
-
-def _reason(state: State, ad: Mapping[str, Any]) -> str:
-    match state:
-        case State.HELD:
-            return str(ad.get("HoldReason", ""))
-        case State.PENDING:
-            return str(ad.get("LastRejMatchReason", "")).strip()
-        case _:
-            return ""
-
-
-CLUSTER = -1
-"""The task that stands for those that are not made yet: the log tells of the cluster as a whole (events 035 and 036)."""
 
 _EVENT = re.compile(r"(?P<code>\d{3}) \((?P<cluster>\d+)\.(?P<proc>-?\d+)\.\d+\) (?P<time>\S+ \S+) (?P<rest>.*)")
 _SLOT = re.compile(r"\s*SlotName: (?P<slot>\S+)")

@@ -1,0 +1,468 @@
+#!/bin/bash
+# Submits run sweep-0123456789 to htcondor. Written by hpcdeploy 0.1.0.
+#
+# Run it on a login node:  bash submit.sh
+# It needs bash, coreutils, flock (util-linux), Apptainer and the scheduler's own commands, and nothing of hpcdeploy.
+# Run it as often as you like: the run is submitted once, and every later call says so. With the word "again" behind it, it
+# asks the scheduler for the run's job first, even where the run's folder knows of no earlier call: for a folder that was lost.
+# hpcdeploy says "bring": it brings what is missing, and no person need be told.
+#
+# Exit status: 0 submitted, now or earlier; 10 this machine is not as it should be; 11 the image could not be had;
+#              12 the scheduler refused; 13 nobody can say yet whether the scheduler took the job: run this again;
+#              14 a file is to be brought here first: which, and where to, is said.
+main() {
+set -euo pipefail
+umask 077
+asked_to=" $* "
+# A cut connection must not end this between the scheduler's yes and our note of it.
+trap '' HUP PIPE
+
+say() { printf '%s\n' "$*" >&2 || true; }
+# A login shell runs ~/.bash_logout in its exit: under -e a command that fails there, as Debian's does without a terminal, would
+# end it with that command's status instead of ours.
+die() { local code=$1; shift; say "error: $*"; trap - EXIT; set +e; exit "$code"; }
+
+# A job that this is called in, or a person's own settings, may have left variables that change what the scheduler's commands do,
+# or that lead an MPI program to a server which is not its own.
+for name in "${!SLURM_@}" "${!SBATCH_@}" "${!SQUEUE_@}" "${!SACCT_@}" "${!SCANCEL_@}" "${!PMI_@}" "${!PMIX_@}"; do
+  case $name in SLURM_CONF | SLURM_CONF_SERVER) ;; *) unset "$name" ;; esac
+done
+
+run_id=sweep-0123456789
+root="${SCRATCH:?is not set on this machine, but the path needs it: set it, or name another path}"/hpcdeploy
+run=$root/runs/$run_id
+cache="${SCRATCH:?is not set on this machine, but the path needs it: set it, or name another path}"/hpcdeploy/images
+tmp="${SCRATCH:?is not set on this machine, but the path needs it: set it, or name another path}"/hpcdeploy/tmp
+absolute() { case $2 in /*) ;; *) die 10 "the cluster's $1 is $2, which is no absolute path; set $1 in the cluster's settings" ;; esac; }
+absolute root "$root"
+absolute image-cache "$cache"
+absolute tmp "$tmp"
+case $root$tmp in *[$'\n']*) die 10 "the cluster's root or tmp holds a line break; set another one" ;; esac
+case $cache in *[$'\n"']* | *\$\(*) die 10 "the cluster's image-cache holds a line break, a double quote or \$(; set another one" ;; esac
+# A folder that is made here is nobody's code: where it lies in a project, git and hpcdeploy pass it over.
+[ -e "$root" ] || { mkdir -p -- "$root" && printf '*\n' >"$root/.gitignore"; } || true
+command -v flock >/dev/null || die 10 "flock is not on this machine; it comes with util-linux"
+mkdir -p -- "$cache" "$tmp" "$run/logs" "$run/tasks" "$run/output" ||
+  die 10 "cannot make $run, $cache and $tmp; set root in the cluster's settings to a folder that you may write to, and that has room"
+
+# Files appear whole or not at all, even where two calls write them at once.
+write() { cat >"$1.$HOSTNAME.$$.part" && mv -f -- "$1.$HOSTNAME.$$.part" "$1"; }
+
+# One call at a time. Children hold the lock too: a submission that outlives this script keeps the next one waiting.
+{ : >>"$run/lock"; } || die 10 "cannot write to $run; make room there (a full disk, or your quota)"
+exec {run_lock}>"$run/lock"
+flock --nonblock "$run_lock" || {
+  say "another call is submitting this run; waiting for it"
+  flock "$run_lock" || die 10 "files in $run cannot be locked; set root in the cluster's settings to another file system"
+}
+
+# The image, once for everybody: in $cache under its own sha256.
+sha256=abababababababababababababababababababababababababababababababab
+image=$cache/$sha256.sif
+
+ensure_image() {
+  printf '%s\n' "$image" | write "$run/image" || die 10 "cannot write to $run; make room there (a full disk, or your quota)"
+  [ ! -e "$image" ] || return 0
+  die 11 "the image $sha256 is not in $cache, and it was never pushed to a registry: run 'hpcdeploy push', then submit again"
+}
+
+# How HTCondor is spoken to: write_job, submit_job, look_up, withdraw, refused, never_left.
+write_job() {
+  local work="$run/output"
+  case $run$work in
+    *\$\(* | *\"*) die 10 "the path $run or $work holds \$( or a double quote, which a submit description cannot say" ;;
+  esac
+  write "$run/program.sh" <<'HPCDEPLOY_END_0123456789'
+#!/bin/sh
+# Run sweep-0123456789, written by hpcdeploy 0.1.0. This runs inside the container, once for each task; its arguments are the
+# task's number and the job's id, then its line of the file "parameters".
+# The command and its environment stand here, and pass through nobody else's quoting.
+export HPCDEPLOY_RUN=sweep-0123456789
+export HPCDEPLOY_TASK="$3"
+export HPCDEPLOY_JOB_ID="$2"
+export HPCDEPLOY_RESTART="${HPCDEPLOY_RESTART:-0}"
+export HPCDEPLOY_IMAGE_SHA256=abababababababababababababababababababababababababababababababab
+# A value is what printf makes of it; the dot keeps line breaks at its end, which $( ) would drop.
+shift 3
+value=$(printf '%b.' "${1#*=}")
+export HPCDEPLOY_PARAM_lr="${value%.}"
+shift
+value=$(printf '%b.' "${1#*=}")
+export HPCDEPLOY_PARAM_note="${value%.}"
+shift
+export NOTE='<'"$HPCDEPLOY_PARAM_note"'>'
+export PLAIN='a b'
+# No command means the image's own run script.
+set -- python train.py --lr="$HPCDEPLOY_PARAM_lr" "$HPCDEPLOY_PARAM_note"' ''{''}' '$HOME it'"'"'s' ''
+exec "$@"
+HPCDEPLOY_END_0123456789
+  chmod 0755 "$run/program.sh"
+  # In one go, and not in a loop: they may be many.
+  (cd -- "$run/output" && seq 0 2 | xargs mkdir -p)
+  write "$run/parameters" <<'HPCDEPLOY_END_0123456789'
+0 lr=0.10 note=it\0047s\0040\00445\0012now
+1 lr=1e-4 note=
+2 lr=-1 note=na\0303\0257ve\0040\0134\0040\0342\0230\0203
+HPCDEPLOY_END_0123456789
+  {
+    printf '%s = %s\n' run_folder "$run" work_folder "$work/\$(Process)" image_file "$image"
+    cat <<'HPCDEPLOY_END_0123456789'
+# Run sweep-0123456789, written by hpcdeploy 0.1.0. The lines above say where the run, its work and its image are.
+universe                = container
+container_image         = $(image_file)
+# No absolute path: that would be taken for a program of the image's own (condor_submit(1), container universe).
+executable              = program.sh
+arguments               = $(Process) $(Cluster) $(task_line)
+# How often it was started before: HTCondor fills that in when it has found a worker.
+environment             = "HPCDEPLOY_RESTART=$$([ifThenElse(isUndefined(NumJobStarts),0,NumJobStarts)])"
+initialdir              = $(work_folder)
+log                     = $(run_folder)/events.log
+output                  = $(run_folder)/logs/$(Process).out
+error                   = $(run_folder)/logs/$(Process).err
+stream_output           = true
+stream_error            = true
+should_transfer_files   = YES
+when_to_transfer_output = ON_EXIT
+notification            = never
++HpcdeployRun = "sweep-0123456789"
+batch_name = sweep-0123456789
+request_cpus = 1
+periodic_release = member(HoldReasonCode, {13, 19, 45, 48}) && NumHolds <= 4 && time() - EnteredCurrentStatus >= 60 * NumHolds * NumHolds
+max_materialize = 2
+queue task_line from parameters
+HPCDEPLOY_END_0123456789
+  } | write "$run/job.sub"
+  write_dag
+}
+
+# What waits for other runs is a DAG of one job (condor_submit_dag(1)). condor_submit_dag writes the submit description of DAGMan
+# itself, which runs here as a job of its own: that one is submitted, and is what the run has the number of.
+write_dag() {
+  local said code=0
+  command -v condor_submit_dag >/dev/null || die 10 "condor_submit_dag is not on this machine, and by it one run waits for another (after)"
+  [ -L "$root"/runs/prepare-0011223344/id ] || die 12 "run prepare-0011223344, which this one waits for, has no job on this cluster; submit it first"
+  [ -L "$root"/runs/clean-5566778899/id ] || die 12 "run clean-5566778899, which this one waits for, has no job on this cluster; submit it first"
+  write "$run/job.dag" <<'HPCDEPLOY_END_0123456789'
+# Run sweep-0123456789 waits for other runs. Written by hpcdeploy 0.1.0.
+# DAGMan asks wait.sh, every ten seconds while it says 75 (not yet), and then submits job.sub, once.
+CONFIG dagman.config
+JOB job job.sub
+SCRIPT DEFER 75 10 PRE job wait.sh
+# Of DAGMan's own job: by the first hpcdeploy finds it, the second says what is waited for.
+SET_JOB_ATTR HpcdeployRun = "sweep-0123456789"
+SET_JOB_ATTR HpcdeployAfter = "prepare-0011223344, clean-5566778899"
+HPCDEPLOY_END_0123456789
+  write "$run/dagman.config" <<'HPCDEPLOY_END_0123456789'
+# DAGMan's own way of submitting knows no max_materialize and no max_idle ("DAGMan Configuration", DAGMAN_USE_DIRECT_SUBMIT).
+DAGMAN_USE_DIRECT_SUBMIT = False
+DAGMAN_CONDOR_SUBMIT_EXE = ./node.sh
+# A warning is no reason to give the run up.
+DAGMAN_USE_STRICT = 0
+# DAGMan would tell of every question that it asks wait.sh.
+DAGMAN_VERBOSITY = 1
+HPCDEPLOY_END_0123456789
+  write "$run/wait.sh" <<'HPCDEPLOY_END_0123456789'
+#!/bin/bash
+# Tells whether run sweep-0123456789 may start, which waits for others. Written by hpcdeploy 0.1.0.
+# DAGMan asks before it submits job.sub (job.dag); "wait.sh now" only tells. It reads the other runs' event logs.
+# Exit status: 0 it may start; 75 not yet; 1 it never may, and why.
+set -u
+cd -- "$(dirname -- "$0")" || exit 75
+
+# Prints where the $2 tasks of run $1 are: "open", "well", or what became of one that did not end well. Events: 000 and 035
+# submitted, 005 ended, 009 removed, 036 what was not made yet never will be ("Job Event Log Codes"). A run that waited itself
+# has the number of its DAGMan, whose end is the run's where there is no other job.
+ends() {
+  local folder=../$1 dag=0 log logs=()
+  [ ! -e "$folder/job.dag" ] || dag=1
+  for log in "$folder/job.dag.dagman.log" "$folder/events.log"; do [ ! -r "$log" ] || logs+=("$log"); done
+  awk -v job="$(readlink -- "$folder/id")" -v dag="$dag" -v tasks="$2" '
+    /^[0-9][0-9][0-9] \(/ {
+      split($2, number, /[(.)]/)
+      task = number[3] + 0
+      dagman = FILENAME ~ /dagman.log$/
+      code = (dag && !dagman) || number[2] + 0 == job ? $1 : ""
+      if (dagman) { if (code ~ /005|009/) ended = 1; code = "" }
+      if (code ~ /000|035/) submitted = 1
+      if (code == "009") end[task] = "was removed"
+      if (code == "036") none = 1
+    }
+    code == "005" && sub(/.*Normal termination \(return value /, "") { end[task] = "ended with " ($0 + 0) }
+    code == "005" && sub(/.*Abnormal termination \(signal /, "") { end[task] = "ended with " (128 + $0) }
+    END {
+      for (task = 0; task < tasks; task++) {
+        if (!(task in end) && (none || ended && !submitted)) end[task] = "never began"
+        if (!(task in end)) open = 1
+        else if (end[task] != "ended with 0" && !badly) badly = "task " task " " end[task]
+      }
+      print open ? "open" : badly ? badly : "well"
+    }' "${logs[@]}" </dev/null
+}
+
+# Whether HTCondor has nothing of run $1 any more. It is asked when that run's log has not changed for ten minutes, and no more
+# often than that.
+gone() {
+  local found
+  [ -z "$(find "../$1/events.log" "asked.$1" -mmin -10 2>/dev/null)" ] || return 1
+  : >"asked.$1"
+  found=$(condor_q -nobatch -constraint "HpcdeployRun == \"$1\"" -autoformat ClusterId) && [ -z "$found" ]
+}
+
+# Says why this run is never to start, and what one can do. Its DAGMan is removed with that reason, as Slurm cancels such a job.
+never() {
+  echo "this run was to start $1${2:+; $2}" >&2
+  if [ -z "$by_hand" ]; then
+    echo "this run was to start $1${2:+; $2}" >>logs/0.err
+    condor_rm -reason "it was to start $1" "$dagman" && sleep 60
+  fi
+  exit 1
+}
+
+# await KIND RUN TASKS: this run is to start after that one.
+open=""
+await() {
+  local kind=$1 other=$2 tasks=$3 how
+  how=$(ends "$other" "$tasks")
+  if [ "$how" = open ] && gone "$other"; then
+    how=$(ends "$other" "$tasks")
+    [ "$how" != open ] || how="it is gone from the queue and its event log tells no end"
+  fi
+  case $kind:$how in
+    *:open) open=$other ;;
+    afterok:well | afterany:*) ;;
+    afterok:*) never "once run $other had ended well, but $how" "submit it again, or say afterany" ;;
+    afternotok:well) never "only if run $other failed, but that has ended well" ;;
+  esac
+}
+
+by_hand=${1-}
+dagman=${CONDOR_ID-}
+dagman=${dagman%%.*}
+# Where locks hold on one machine only two DAGMans may have been submitted: the run's is the one that the link names.
+if [ -z "$by_hand" ]; then
+  ln -sT -- "$dagman" id 2>/dev/null
+  [ "$(readlink -- id)" = "$dagman" ] || exit 1
+fi
+await afterok prepare-0011223344 4
+await afterany clean-5566778899 1
+[ -z "$open" ] || exit 75
+HPCDEPLOY_END_0123456789
+  write "$run/node.sh" <<'HPCDEPLOY_END_0123456789'
+#!/bin/bash
+# DAGMan calls this for condor_submit (dagman.config), and again where it has failed. Written by hpcdeploy 0.1.0.
+# The schedd notes a job in the job's own log when it takes it: one that is there is not submitted a second time.
+there=$(sed -nE 's/^(000|035) \(0*([0-9]+)\..*/\2/p' "$(dirname -- "$0")/events.log" 2>/dev/null | head -n 1)
+if [ -n "$there" ]; then
+  echo "3 job(s) submitted to cluster $there."
+else
+  exec condor_submit "$@"
+fi
+HPCDEPLOY_END_0123456789
+  chmod 0755 "$run/wait.sh" "$run/node.sh"
+  said=$("$run/wait.sh" now 2>&1) || code=$?
+  case $code in 0 | 75) ;; *) die 12 "$said" ;; esac
+  said=$(cd -- "$run" && condor_submit_dag -no_submit -update_submit -batch-name "$run_id" job.dag 2>&1) ||
+    die 12 "condor_submit_dag: $said"
+}
+
+# Prints the cluster id: the answer of -terse is "12.0 - 12.9".
+submit_job() {
+  local output line
+  output=$(cd "$run" && condor_submit -terse job.dag.condor.sub) || {
+    # What it says of credentials that it cannot have, it says on its standard output.
+    local code=$?
+    printf '%s\n' "$output" >&2
+    return "$code"
+  }
+  while IFS= read -r line; do
+    if [[ $line =~ ^([0-9]+)\.[0-9]+\ -\ [0-9]+\.[0-9]+$ ]]; then
+      printf '%s' "${BASH_REMATCH[1]}"
+      return
+    fi
+  done <<<"$output"
+  printf 'condor_submit printed no job id, but: %s\n' "$output" >&2
+  return 1
+}
+
+# Prints the ids of the clusters that bear this run's name and were submitted at $1 (seconds since 1970) or later, the first
+# one first. Fails where HTCondor cannot be asked.
+look_up() {
+  local found ours="HpcdeployRun == \"$run_id\" && QDate >= $1 && JobUniverse == 7"
+  # The schedd notes a submission in the job's own log: 000, or 035 where the procs are made later ("Job Event Log Codes").
+  if [ -s "$run/job.dag.dagman.log" ]; then
+    found=$(sed -nE 's/^(000|035) \(0*([0-9]+)\..*/\2/p' "$run/job.dag.dagman.log" | uniq)
+    [ -z "$found" ] || { printf '%s\n' "$found" && return; }
+  fi
+  found=$(condor_q -nobatch -constraint "$ours" -autoformat QDate ClusterId) || return
+  [ -n "$found" ] || found=$(left_queue "$1" "$ours") || found=$(left_queue "$1" "$ours") || return
+  sort -n <<<"$found" | cut -d ' ' -f 2 | uniq
+}
+
+# The last ones come first: no need to read further back than the first attempt. It fails where the schedd puts a history file away
+# in that moment ("Error opening history file"), and so is asked twice.
+left_queue() { condor_history -since "EnteredCurrentStatus < $1" -constraint "$2" -autoformat QDate ClusterId; }
+
+withdraw() { condor_rm "$1"; }
+
+# Whether condor_submit said a plain no, before or instead of reaching the schedd.
+refused() {
+  local words
+  words=$(<"$1")
+  case $words in
+    # Asked for before the schedd is: "Failed to process job credential requests", or where to log in.
+    *"job credential requests"* | *"lease visit"*) return 0 ;;
+    *"onnect"* | *"timed out"* | *"printed no job id"* | *"ommit"*) return 1 ;;
+    *"ERROR"* | *"not found"*) return 0 ;;
+    *) return 1 ;;
+  esac
+}
+
+# Whether the schedd could not be connected to, so that it cannot have the job.
+never_left() { grep -q 'ailed to connect' -- "$1"; }
+
+json() {
+  local text=$1
+  text=${text//\\/\\\\}
+  text=${text//\"/\\\"}
+  text=${text//$'\t'/\\t}
+  printf '"%s"' "$text"
+}
+
+# The one line that hpcdeploy reads; login shells may print what they like around it.
+answer() {
+  printf 'HPCDEPLOY {"run": "%s", "job_id": "%s", "already": %s, "part": %s, "folder": %s}\n' "$run_id" "$1" "$2" "$part_size" "$(json "$run")" || true
+}
+
+parts=("")
+part_size=0
+part=""
+job_ids=""
+
+# What goes wrong before anything is submitted is a plain no; afterwards it is not, since earlier parts are there.
+stop() {
+  local code=$1
+  shift
+  [ -z "$part" ] || { code=13 && set -- "$* (tasks 0 to $((${part#.} - 1)) are submitted)"; }
+  die "$code" "$@"
+}
+
+# Which job is the run's is said by a link, $run/id -> NUMBER: it is made whole or not at all, by one only, on network file
+# systems too, and on a full disk (symlink(2)). Makes it point to the first of the jobs "$@" unless it is there already, and
+# takes back every other one: two calls may both have submitted where a file system's locks hold on one machine only.
+settle() {
+  local job
+  ln -sT -- "$1" "$run/id$part" 2>/dev/null || true
+  job_id=$(readlink -- "$run/id$part") || { job_id=$1 && say "the job's number could not be noted in $run; make room there"; }
+  sync -- "$run" 2>/dev/null || true
+  for job in "$@"; do
+    [ "$job" = "$job_id" ] || { say "the run has job $job_id; taking job $job back" && withdraw "$job" >&2; } || true
+  done
+}
+
+# Reads a time (seconds since 1970) that a file holds, 0 where there is none: a crash may have left the file empty.
+time_in() {
+  local text=""
+  [ ! -s "$1" ] || read -r text <"$1" || true
+  case $text in '' | *[!0-9]*) echo 0 ;; *) echo "$text" ;; esac
+}
+
+# Sets jobs to those that bear the run's name. Daemons do not talk to each other when their clocks are five minutes apart
+# (munge(7), TTL), so that one from well before the first attempt bears it by chance: somebody chose an old run's id again.
+ask_scheduler() {
+  local found since
+  since=$(($(time_in "$run/submitting$part") - 600))
+  found=$(look_up "$since") || return
+  read -r -d '' -a jobs <<<"$found" || true
+}
+
+# Asks until the scheduler had time to show a job that it took just before the connection was cut. A request that was not
+# answered may be on its way for longer.
+ask_patiently() {
+  local pause pauses=(0 2 3)
+  [ $(($(date +%s) - $(time_in "$run/unanswered$part"))) -ge 60 ] || pauses+=(5 10 10 15 15)
+  for pause in "${pauses[@]}"; do
+    sleep "$pause"
+    ask_scheduler || return
+    [ "${#jobs[@]}" = 0 ] || return 0
+  done
+}
+
+# Whether the scheduler answers and knows nothing of the job that it took, which left no trace either. A controller that crashes
+# forgets what it took in its last seconds, and gives the number to the next job (seen with Slurm 24.11).
+forgotten() {
+  [ ! -e "$run/cancelled" ] && [ -z "$(ls -A -- "$run/tasks")" ] && ask_scheduler && [ "${#jobs[@]}" = 0 ]
+}
+
+prepared=false
+prepare() {
+  ! "$prepared" || return 0
+  prepared=true
+  ensure_image
+  # No "||" behind these: it would let them go on after a failure (bash(1), set -e).
+  trap 'stop 10 "cannot write to $run; make room there (a full disk, or your quota); this was not submitted"' EXIT
+  write_job
+}
+
+# Sets job_id to the job of this part, which is submitted unless it was before.
+submit_part() {
+  local code earlier=false
+  if job_id=$(readlink -- "$run/id$part"); then
+    [[ $asked_to != *" again "* ]] || ! forgotten || stop 12 "htcondor knows nothing of this run's job $job_id, which never began: \
+it was cancelled before that, or a crash of htcondor lost it. If it is still to run, submit it anew, as another run"
+    return
+  fi
+  jobs=()
+  if [ -e "$run/submitting$part" ]; then
+    earlier=true
+    say "an earlier call was cut off while submitting; asking the scheduler"
+    ask_patiently || die 13 "the scheduler could not be asked whether it has run $run_id"
+  elif [[ $asked_to == *" again "* ]]; then
+    ask_scheduler || die 13 "the scheduler could not be asked whether it has run $run_id"
+  fi
+  if [ "${#jobs[@]}" != 0 ]; then
+    settle "${jobs[@]}"
+    return
+  fi
+
+  prepare
+  trap 'stop 10 "cannot write to $run; make room there (a full disk, or your quota); this was not submitted"' EXIT
+  : >"$run/submit.err"
+  [ -e "$run/submitting$part" ] || date +%s | write "$run/submitting$part"
+  trap - EXIT
+  sync -- "$run/submitting$part" "$run" 2>/dev/null || true
+
+  # From here on nothing ends this by itself: each way out says what is known of the job.
+  set +e
+  job_id=$(submit_job 2>"$run/submit.err")
+  code=$?
+  cat -- "$run/submit.err" >&2
+  if [ "$code" = 0 ]; then
+    # What an earlier call sent may have come in after all.
+    ! "$earlier" || ask_scheduler
+    [ "${#jobs[@]}" != 0 ] || jobs=("$job_id")
+  # The scheduler may have taken the job and its answer got lost: it is asked before a failure is believed.
+  elif refused "$run/submit.err"; then
+    ask_scheduler || die 13 "submitting failed, and the scheduler could not be asked whether it took the job"
+    if [ "${#jobs[@]}" = 0 ]; then
+      rm -f -- "$run/submitting$part" "$run/unanswered$part"
+      stop 12 "htcondor refused the job; its own words are above"
+    fi
+  elif ! ask_patiently || [ "${#jobs[@]}" = 0 ]; then
+    never_left "$run/submit.err" || date +%s >"$run/unanswered$part"
+    die 13 "htcondor did not say whether it took the job, and does not show it now; its own words are above"
+  fi
+  settle "${jobs[@]}"
+  set -e
+  already=false
+}
+
+already=true
+for part in "${parts[@]}"; do
+  submit_part
+  job_ids+=${job_ids:+,}$job_id
+done
+if "$already"; then say "run $run_id was submitted before"; else say "submitted as job $job_ids"; fi
+answer "$job_ids" "$already"
+}
+# Read to its end before the first command runs: a script that was cut on its way does nothing.
+main "$@" </dev/null

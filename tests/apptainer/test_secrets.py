@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from hpcdeploy.apptainer.login_node import building
 from hpcdeploy.apptainer.secrets import PLACE, check_secrets, serving
-from hpcdeploy.errors import BuildError
+from hpcdeploy.cluster import Cluster
+from hpcdeploy.errors import BuildError, TemplateError
 from hpcdeploy.image import Definition, Secret
 from hpcdeploy.secret import SecretValue
 from hpcdeploy.templates import render
@@ -235,3 +237,23 @@ def test_a_build_that_asks_for_what_it_was_not_given_does_not_begin() -> None:
     definition = Definition(name="x", text="", files=(), build_args=(), inputs="", secrets=("TOKEN",))
     with pytest.raises(BuildError, match="the build of 'x' asks for the secret 'TOKEN', and was given no value"):
         check_secrets(definition, {})
+
+
+def test_the_projects_own_server_of_secrets_counts_here_and_on_a_login_node(tmp_path: Path) -> None:
+    secrets = {"TOKEN": SecretValue(b"value")}
+    definition = Definition(name="x", text="", files=(), build_args=(), inputs="", secrets=("TOKEN",))
+    own = tmp_path / "login_templates" / "secrets.sh"
+    own.parent.mkdir()
+    shipped = (Path(__file__).parent.parent.parent / "login_templates" / "secrets.sh").read_text()
+    own.write_text(shipped.replace("make_secrets_folder() {", 'make_secrets_folder() {\n  : >"$1.mine"', 1))
+    with serving(secrets, tmp_path / "pipes", overrides=tmp_path) as options:
+        assert options
+    assert (tmp_path / "pipes.mine").exists()
+    cluster = Cluster(name="hpc")
+    assert ': >"$1.mine"' in building(definition, cluster, context_sha256="", secrets=secrets, overrides=tmp_path)
+    own.write_text("[# mine #]\n[= nobody_knows =]\n")
+    wrong = rf"{own}, line 2: 'nobody_knows' is undefined"
+    with pytest.raises(TemplateError, match=wrong), serving(secrets, tmp_path / "again", overrides=tmp_path):
+        pass
+    with pytest.raises(TemplateError, match=wrong):
+        building(definition, cluster, context_sha256="", secrets=secrets, overrides=tmp_path)

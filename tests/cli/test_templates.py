@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -240,6 +241,7 @@ def test_what_is_wrong_in_a_template_is_told_with_file_and_line(project: Project
     [
         (("status",), "login_templates/follow.sh"),
         (("status",), "slurm_templates/follow.sh"),
+        (("status",), "htcondor_templates/follow.sh"),
         (("wait",), "login_templates/follow.sh"),
         (("logs",), "login_templates/logs.sh"),
         (("logs", "--follow"), "login_templates/logs.sh"),
@@ -251,8 +253,9 @@ def test_the_projects_own_templates_count_where_a_run_is_followed(
     project: Project, words: tuple[str, ...], name: str
 ) -> None:
     store = Store(default_path(project.environment))
-    store.add(RUN, "")
-    store.submitted(RUN)
+    run = replace(RUN, scheduler="htcondor" if name.startswith("htcondor") else "slurm")
+    store.add(run, "")
+    store.submitted(run)
     project.write(name, "[# mine #]\n[= nobody_knows =]\n")
     done = project.run(*words)
     assert done.stderr == f"error: {project.path / name}, line 2: 'nobody_knows' is undefined\n"

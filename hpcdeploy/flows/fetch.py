@@ -1,6 +1,7 @@
 """Fetch: a run's output and logs, brought home: what is not here yet or has changed, going on where it stopped."""
 
 import fcntl
+import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,8 @@ from hpcdeploy.progress import Progress, ignore_progress
 from hpcdeploy.run import Run
 from hpcdeploy.scheduler.answers import read_answers
 from hpcdeploy.scheduler.login_node import listing
+
+_LEADS_OUT = "a link that leads out of the run's folder"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +66,9 @@ def fetch(
             if file.kind == "l":
                 _link(file, destination)
         shutil.rmtree(destination / PARTS, ignore_errors=True)
+        escaped = {file.place for file in wanted if file.kind == "l" and _escapes(file, destination)}
+        notes += [f"left out: {place}, {_LEADS_OUT}" for place in sorted(escaped)]
+        wanted, missing = ([file for file in files if file.place not in escaped] for files in (wanted, missing))
         moving = [file.place for file in missing if not is_here(file, destination)]
     notes += [f"{place} changed while it was fetched; fetch again once it is still" for place in moving]
     return Fetched(
@@ -95,7 +101,7 @@ def _unwanted(file: RemoteFile) -> str:
     """Say why a file does not come home; empty where it does."""
     if file.kind not in "fl":
         return "which is no file, folder or link"
-    return "a link that leads out of the run's folder" if file.kind == "l" and leads_out(file) else ""
+    return _LEADS_OUT if file.kind == "l" and leads_out(file) else ""
 
 
 @contextmanager
@@ -144,3 +150,12 @@ def _link(file: RemoteFile, destination: Path) -> None:
     path = place_for(file, destination)
     path.unlink(missing_ok=True)
     path.symlink_to(file.link)
+
+
+def _escapes(file: RemoteFile, destination: Path) -> bool:
+    """Tell whether a link that was made leads out after all, through others, as no honest program's does; it is removed."""
+    path, part = destination / file.place, (destination / file.part).resolve()
+    if Path(os.path.realpath(path)).is_relative_to(part):
+        return False
+    path.unlink(missing_ok=True)
+    return True

@@ -12,7 +12,7 @@ from pathlib import Path
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConnectionLostError, SchedulerError
 from hpcdeploy.flows.connections import Connections
-from hpcdeploy.flows.remote_files import PIECE, RemoteFile, inside
+from hpcdeploy.flows.remote_files import PIECE, RemoteFile, inside, read_state
 from hpcdeploy.progress import Progress
 from hpcdeploy.transport.contract import Completed
 
@@ -26,10 +26,11 @@ printf '\\n%s\\n' "$1"
 cd -- "$2" && exec tar --create --no-recursion --format=gnu --null --files-from=-
 """
 
-# $3 the name, $4 the number of the first byte, counted from 1, $5 how many.
+# $3 the name, $4 the number of the first byte, counted from 1, $5 how many. Behind the bytes it says what the file is then.
 _RANGE = """
 printf '\\n%s\\n' "$1"
 cd -- "$2" && tail -c "+$4" -- "$3" | head -c "$5"
+LC_ALL=C find "$3" -printf '\\n%s %T@'
 """
 
 _PAUSES = (1, 3)
@@ -98,24 +99,31 @@ class Bringing:
         self._advance(sum(file.size for file in files))
 
     def large(self, file: RemoteFile) -> None:
-        """Bring one file in pieces, from where an earlier try stopped; one that became shorter stays as it is."""
+        """Bring one file in pieces, from where an earlier try stopped; one that is written anew meanwhile stays as it is.
+
+        Of one that only grows what was listed comes.
+        """
         # Of another size or time it is another file, whose beginning says nothing of this one's.
         name = hashlib.sha256(os.fsencode(f"{file.place}\0{file.size}\0{file.modified}")).hexdigest()
         part = self._parts() / name
+        same = True
         with part.open("ab") as writing:
             have = writing.tell()
             self._advance(have)
             while have < file.size:
                 size = min(PIECE, file.size - have)
                 words = (self._bases[file.part], f"./{file.name}", str(have + 1), str(size))
-                content, _ = self._ask.bytes_of(_RANGE, *words)
-                if len(content) != size:
+                came, _ = self._ask.bytes_of(_RANGE, *words)
+                content, _, state = came.rpartition(b"\n")
+                now = read_state(state.decode())
+                same = same and now == (file.size, file.modified)
+                if len(content) != size or not (same or now[0] > file.size):
                     return
                 writing.write(content)
                 writing.flush()
                 have += size
                 self._advance(size)
-        self._give_name(part, file)
+        self._give_name(part, file, same=same)
 
     def _write(self, file: RemoteFile, content: bytes) -> None:
         part = self._parts() / "small"

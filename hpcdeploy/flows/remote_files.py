@@ -43,19 +43,20 @@ def read_listing(part: str, text: str) -> list[RemoteFile]:
     fields = text.split("\0")
     found: dict[str, RemoteFile] = {}
     for entry, link in zip(fields[::2], fields[1::2], strict=False):
-        kind, size, modified, mode, path = entry.split(" ", 4)
+        kind, size, when, mode, path = entry.split(" ", 4)
         name = path.removeprefix("./")
-        seconds, _, fraction = modified.partition(".")
+        length, modified = read_state(f"{size} {when}")
         found[name] = RemoteFile(
-            part=part,
-            name=name,
-            kind=kind,
-            size=int(size),
-            modified=int(seconds) * 10**9 + int(fraction[:9].ljust(9, "0")),
-            mode=int(mode, 8),
-            link=link,
+            part=part, name=name, kind=kind, size=length, modified=modified, mode=int(mode, 8), link=link
         )
     return list(found.values())
+
+
+def read_state(text: str) -> tuple[int, int]:
+    """Read a file's size and time as find writes them (``%s %T@``): bytes, nanoseconds since 1970; nothing is no file."""
+    size, _, when = text.partition(" ")
+    seconds, _, fraction = when.partition(".")
+    return (int(size), int(seconds) * 10**9 + int(fraction[:9].ljust(9, "0"))) if text else (-1, -1)
 
 
 def inside(folder: Path, place: str) -> Path:

@@ -16,6 +16,7 @@ from hpcdeploy.cli.job_options import as_settings, takes_job_options
 if TYPE_CHECKING:
     from hpcdeploy.cli.place import Place
     from hpcdeploy.cluster import Cluster, SchedulerName
+    from hpcdeploy.flows.connections import Connections
     from hpcdeploy.flows.plan import Plan
     from hpcdeploy.flows.submit import Submitted
     from hpcdeploy.job import Array, Request
@@ -65,20 +66,22 @@ def submit(
     **options: Any,  # noqa: ANN401 - the decorator gives each its type
 ) -> None:
     """Submit a job, once: its image is made sure of, its run is noted, and a cut connection is answered by asking again."""
-    from hpcdeploy.cli.place import here
+    from hpcdeploy.cli.place import connections, here
 
     place = here()
-    if resume:
-        print_submitted(_resume(place, resume), json=json)
-        return
-    words = as_settings(options, ctx.meta.get(META, ()))
-    plan = plan_job(place, job, cluster, scheduler, run_id, words, sends=not dry_run)
-    for note in plan.notes:
-        show.say(note)
-    if dry_run:
-        print_script(plan)
-        return
-    print_submitted(submit_plan(place, plan), json=json)
+    with connections() as open_connections:
+        if resume:
+            print_submitted(_resume(place, resume, open_connections), json=json)
+            return
+        words = as_settings(options, ctx.meta.get(META, ()))
+        if dry_run:
+            plan = plan_job(place, job, cluster, scheduler, run_id, words)
+            say_notes(plan)
+            print_script(plan)
+            return
+        plan = plan_job(place, job, cluster, scheduler, run_id, words, sends=open_connections)
+        say_notes(plan)
+        print_submitted(submit_plan(place, plan, open_connections), json=json)
 
 
 def plan_job(
@@ -90,9 +93,16 @@ def plan_job(
     words: Mapping[str, object],
     *,
     array: "Array | None" = None,
-    sends: bool = False,
+    sends: "Connections | None" = None,
 ) -> "Plan":
-    """Plan a run in the project of `place`; `words` are options by the keys of a job, `array` replaces what they say."""
+    """Plan a run in the project of `place`; `words` are options by the keys of a job, `array` replaces what they say.
+
+    The connection over which it `sends` what was planned is begun here: planning takes about as long as connecting.
+    """
+    from hpcdeploy.config.resolution import choose_cluster
+
+    if sends:
+        sends.begin(choose_cluster(place.project, cluster))
     from hpcdeploy.config.options import read_options
     from hpcdeploy.flows.plan import plan
     from hpcdeploy.folders import state_folder
@@ -121,16 +131,22 @@ def _is_meant(surprise: str) -> bool:
     return sys.stdin.isatty() and typer.confirm(f"{surprise}. Send all of it?", err=True)
 
 
-def submit_plan(place: "Place", plan: "Plan") -> "Submitted":
+def say_notes(plan: "Plan") -> None:
+    """Tell the person what the plan has to say, such as how large a thing is that goes along."""
+    for note in plan.notes:
+        show.say(note)
+
+
+def submit_plan(place: "Place", plan: "Plan", connections: "Connections") -> "Submitted":
     """Submit what was planned."""
-    return _send(place, plan.run, plan.script, plan.cluster, plan.parcels, request=plan.request)
+    return _send(place, plan.run, plan.script, plan.cluster, plan.parcels, connections, request=plan.request)
 
 
-def _resume(place: "Place", name: str) -> "Submitted":
+def _resume(place: "Place", name: str, connections: "Connections") -> "Submitted":
     [known] = place.store.find([name])
     script = place.store.script(known.run)
     cluster = place.cluster(known.run.cluster)
-    return _send(place, known.run, script, cluster, place.store.parcels(known.run), again=True)
+    return _send(place, known.run, script, cluster, place.store.parcels(known.run), connections, again=True)
 
 
 def _send(
@@ -139,27 +155,26 @@ def _send(
     script: str,
     cluster: "Cluster",
     parcels: "tuple[Parcel, ...]",
+    connections: "Connections",
     *,
     request: "Request | None" = None,
     again: bool = False,
 ) -> "Submitted":
-    from hpcdeploy.cli.place import connections
     from hpcdeploy.flows import submit as flow
 
-    with connections() as open_connections:
-        return flow.submit(
-            run,
-            script,
-            cluster,
-            open_connections,
-            place.store,
-            parcels=parcels,
-            request=request,
-            report=show.pass_on,
-            carrying=show.transfer,
-            again=again,
-            overrides=place.project.root,
-        )
+    return flow.submit(
+        run,
+        script,
+        cluster,
+        connections,
+        place.store,
+        parcels=parcels,
+        request=request,
+        report=show.pass_on,
+        carrying=show.transfer,
+        again=again,
+        overrides=place.project.root,
+    )
 
 
 def print_script(plan: "Plan") -> None:

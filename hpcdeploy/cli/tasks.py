@@ -10,12 +10,13 @@ import typer
 
 from hpcdeploy.cli import show
 from hpcdeploy.cli.command_line import META
-from hpcdeploy.cli.job import RunId, print_script, print_submitted, submit_plan
+from hpcdeploy.cli.job import RunId, print_script, print_submitted, say_notes, submit_plan
 from hpcdeploy.cli.job_options import as_settings, joined, takes_job_options
 from hpcdeploy.cli.runs import AsJson, OneRun
 
 if TYPE_CHECKING:
     from hpcdeploy.cli.place import Place
+    from hpcdeploy.flows.connections import Connections
     from hpcdeploy.flows.plan import Plan
     from hpcdeploy.flows.results import Result
     from hpcdeploy.run import RunStatus
@@ -30,14 +31,15 @@ def results(
     json: AsJson = False,
 ) -> None:
     """Show a run's tasks by their parameters: where each is, its exit code, how long it ran, and where."""
-    from hpcdeploy.cli.place import here
+    from hpcdeploy.cli.place import connections, here
     from hpcdeploy.errors import ConfigError
     from hpcdeploy.flows import results as flow
 
     if csv and json:
         raise ConfigError("on the command line: found --csv and --json; expected one")
     place = here()
-    status = _ask(place, run)
+    with connections() as open_connections:
+        status = _ask(place, run, open_connections)
     request = place.store.request(status.run)
     found = [one for one in flow.results(status, request.array if request else None) if one.failed or not failed]
     if json:
@@ -65,46 +67,51 @@ def rerun(
     **options: Any,  # noqa: ANN401 - the decorator gives each its type
 ) -> None:
     """Run the failed tasks of a run again, as a new run: with the project as it is now, and what these options change."""
-    from hpcdeploy.cli.place import here
+    from hpcdeploy.cli.place import connections, here
     from hpcdeploy.config.sweeps import parse_tasks
     from hpcdeploy.flows.rerun import choose_tasks
 
     place = here()
     named = [number for words in task or [] for number in parse_tasks(words)]
     words = as_settings(options, ctx.meta.get(META, ()))
-    status = _ask(place, run)
-    tasks = choose_tasks(status, named)
-    if not tasks:
-        show.say(f"nothing to run again: no task of run {status.run.id} has failed")
-        if json:
-            show.as_json(None)
-        return
-    origin, plan = _plan(place, status, tasks, words, run_id, sends=not dry_run)
-    for note in plan.notes:
-        show.say(note)
-    if dry_run:
-        print_script(plan)
-        return
-    show.say(f"running again {len(tasks)} of {status.run.tasks} tasks of run {status.run.id}")
-    print_submitted(submit_plan(origin, plan), json=json)
+    with connections() as open_connections:
+        status = _ask(place, run, open_connections)
+        tasks = choose_tasks(status, named)
+        if not tasks:
+            show.say(f"nothing to run again: no task of run {status.run.id} has failed")
+            if json:
+                show.as_json(None)
+            return
+        origin, plan = _plan(place, status, tasks, words, run_id, sends=None if dry_run else open_connections)
+        say_notes(plan)
+        if dry_run:
+            print_script(plan)
+            return
+        show.say(f"running again {len(tasks)} of {status.run.tasks} tasks of run {status.run.id}")
+        print_submitted(submit_plan(origin, plan, open_connections), json=json)
 
 
-def _ask(place: "Place", name: str | None) -> "RunStatus":
-    from hpcdeploy.cli.place import connections
+def _ask(place: "Place", name: str | None, connections: "Connections") -> "RunStatus":
     from hpcdeploy.errors import TransportError
     from hpcdeploy.flows import follow
 
     known = place.store.find([name] if name else [])
     follow.check_submitted(known)
-    with show.terminal_as_it_was(), connections() as open_connections:
-        asked = follow.status(known, place.cluster, open_connections, place.store, overrides=place.project.root)
+    with show.terminal_as_it_was():
+        asked = follow.status(known, place.cluster, connections, place.store, overrides=place.project.root)
     if asked.failures:
         raise TransportError("the cluster could not be asked: " + "; ".join(asked.failures))
     return asked.statuses[0]
 
 
 def _plan(
-    place: "Place", status: "RunStatus", tasks: Sequence[int], words: dict[str, object], run_id: str | None, *, sends: bool
+    place: "Place",
+    status: "RunStatus",
+    tasks: Sequence[int],
+    words: dict[str, object],
+    run_id: str | None,
+    *,
+    sends: "Connections | None",
 ) -> tuple["Place", "Plan"]:
     """Plan the new run out of the words of the old one, and return the place where those were said."""
     from dataclasses import replace

@@ -20,6 +20,10 @@ class Connections:
             self._open[cluster.name] = self._connect(cluster)
         return self._open[cluster.name]
 
+    def begin(self, cluster: Cluster) -> None:
+        """Begin to connect to `cluster`, which is about to be needed; other work may go on meanwhile."""
+        self.to(cluster).begin()
+
     def drop(self, cluster: Cluster) -> None:
         """Close the connection to `cluster`, because it died: the next call of `to` opens a fresh one."""
         dead = self._open.pop(cluster.name, None)

@@ -1,5 +1,6 @@
-"""What a transport is: five methods, and no word about any scheduler."""
+"""What a transport is: six methods, and no word about any scheduler."""
 
+import signal
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,9 @@ Output = Callable[[bytes], None]
 
 Input = bytes | Iterable[bytes]
 """What a command reads: bytes, or pieces of any size, asked for in a thread of their own as fast as it reads them."""
+
+UNNAMED_SIGNAL = -int(signal.NSIG)
+"""The exit code where a signal ended the command, and it is not known which."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +43,9 @@ class Transport(Protocol):
     @property
     def where(self) -> str:
         """The machine as a person would name it, for messages."""
+
+    def begin(self) -> None:
+        """Begin to connect, where that takes time, and return at once; what goes wrong is told by the first command."""
 
     def run(
         self,

@@ -66,6 +66,9 @@ class LocalTransport:
         """The machine, for messages."""
         return "this machine"
 
+    def begin(self) -> None:
+        """Do nothing: there is nothing to connect to."""
+
     def run(
         self,
         argv: Sequence[str],

@@ -15,6 +15,7 @@ from paramiko.channel import Channel
 from hpcdeploy.errors import ConnectionLostError, TransportError
 from hpcdeploy.progress import Progress, ignore_progress
 from hpcdeploy.transport import ssh_copy
+from hpcdeploy.transport.ahead import Ahead
 from hpcdeploy.transport.command_line import command_line, shown
 from hpcdeploy.transport.contract import Completed, Input, Output, ignore_output
 from hpcdeploy.transport.pump import LostError, SilenceError, blocks, ignore_count, pump
@@ -100,12 +101,19 @@ class SshTransport:
         self._ask = ask
         self._ssh = ssh
         self._connection: Connection | None = None
+        self._ahead: Ahead[Connection] | None = None
         self._lock = threading.Lock()
 
     @property
     def where(self) -> str:
         """The machine, for messages: the name by which it was asked for."""
         return self._host
+
+    def begin(self) -> None:
+        """Connect in the background, unless a connection is there."""
+        with self._lock:
+            if self._connection is None and self._ahead is None:
+                self._ahead = Ahead(self._connect, self._ask(), Connection.close)
 
     def run(
         self,
@@ -177,6 +185,9 @@ class SshTransport:
     def close(self) -> None:
         """Close the connection, if there is one."""
         with self._lock:
+            if self._ahead:
+                self._ahead.abandon()
+                self._ahead = None
             if self._connection:
                 self._connection.close()
                 self._connection = None
@@ -195,8 +206,12 @@ class SshTransport:
                 self._connection.close()
                 self._connection = None
             if self._connection is None:
-                self._connection = connect(self._route(), self._ask())
+                ahead, self._ahead = self._ahead, None
+                self._connection = ahead.result() if ahead else self._connect(self._ask())
             return self._connection.transport
+
+    def _connect(self, ask: Ask | None) -> Connection:
+        return connect(self._route(), ask)
 
     def _route(self) -> tuple[SshSettings, ...]:
         person, ssh = this_person(), self._ssh()

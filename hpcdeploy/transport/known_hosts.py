@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hpcdeploy.transport.patterns import matches
+from hpcdeploy.transport.ssh_settings import SshSettings
 
 Verdict = Literal["known", "unknown", "changed", "revoked", "authority"]
 
@@ -121,3 +122,28 @@ def _is_hash_of(hashed: str, name: str) -> bool:
     except (ValueError, binascii.Error):
         return False
     return hmac.compare_digest(found, expected)
+
+
+def distrust(shown: str, settings: SshSettings, finding: Finding) -> str:
+    """Say why the host that showed the key `shown` (kind and fingerprint) is not trusted, and what to do."""
+    places = ", ".join(finding.places)
+    files = " or ".join(map(str, settings.known_hosts)) or "UserKnownHostsFile"
+    match finding.verdict:
+        case "changed":
+            return (
+                f"the host key of {settings.alias} is NOT the one on record at {places}: it shows the {shown}. Somebody may "
+                f"stand between; ask the site, and only if it confirms this fingerprint replace that line"
+            )
+        case "revoked":
+            return f"{settings.alias} shows the {shown}, which {places} marks as revoked: do not connect; ask the site"
+        case "authority":
+            return (
+                f"{settings.alias} is vouched for by a certificate authority ({places}), which hpcdeploy cannot check: "
+                f"add its own key to {files} after comparing it with what the site publishes; it shows the {shown}"
+            )
+        case _:
+            return (
+                f"the host key of {settings.alias} is unknown: it shows the {shown}. Compare that with what the site "
+                f"publishes; to add it, run `{settings.login}` once and answer yes to that very fingerprint "
+                f"(it goes to {files})"
+            )

@@ -5,7 +5,6 @@ import getpass
 import socket
 import stat
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,25 +15,20 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from paramiko.agent import AgentSSH
 
 from hpcdeploy.errors import AuthenticationError
+from hpcdeploy.transport.asking import ASKING, answer_once, somebody_is_there
 from hpcdeploy.transport.ssh_settings import SshSettings
 
 Ask = Callable[[str, bool], str]
 """Puts a question to the person; the flag says whether the answer may be seen while it is typed."""
 
 
-_ONE_AT_A_TIME = threading.Lock()
-
-
 def terminal_ask() -> Ask | None:
-    """Return a way to ask the person, or None where nobody sits at a terminal.
-
-    Several clusters may ask at once: the person is asked one question after the other.
-    """
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    """Return a way to ask the person, or None where nobody sits at a terminal."""
+    if not somebody_is_there():
         return None
 
     def ask(question: str, visible: bool) -> str:  # noqa: FBT001 - the server's own word comes by position
-        with _ONE_AT_A_TIME:
+        with ASKING:
             if not visible:
                 return getpass.getpass(question)
             sys.stderr.write(question)
@@ -72,8 +66,10 @@ class _Attempts:
     asked: bool = False
 
 
-def authenticate(transport: paramiko.Transport, settings: SshSettings, ask: Ask | None) -> None:
+def authenticate(transport: paramiko.Transport, settings: SshSettings, ask: Ask | None, *, master: str) -> None:
     """Log in over `transport`, whose host key was checked. Raises `AuthenticationError`, saying what was tried.
+
+    `master` is the command that opens a connection of OpenSSH's to the end of the route, named where nobody can be asked.
 
     Keys come in OpenSSH's order (ssh_config(5), IdentityFile): the agent's that IdentityFile names, the agent's others
     unless IdentitiesOnly, then the files. Each is offered with its signature at once, which saves a round trip a key.
@@ -99,10 +95,12 @@ def authenticate(transport: paramiko.Transport, settings: SshSettings, ask: Ask 
             if not tried.wanted:
                 return
             break
-    _without_key(transport, settings, ask, tried)
+    _without_key(transport, settings, ask, tried, master)
 
 
-def _without_key(transport: paramiko.Transport, settings: SshSettings, ask: Ask | None, tried: _Attempts) -> None:
+def _without_key(
+    transport: paramiko.Transport, settings: SshSettings, ask: Ask | None, tried: _Attempts, master: str
+) -> None:
     """Go on where no key was enough: ask the person, or say what is missing."""
     try:
         if not tried.wanted:
@@ -119,7 +117,7 @@ def _without_key(transport: paramiko.Transport, settings: SshSettings, ask: Ask 
     except (paramiko.SSHException, EOFError, OSError) as error:
         if not transport.is_active():
             raise AuthenticationError(_cut_off(settings, tried)) from error
-    raise AuthenticationError(_refused(settings, tried, ask))
+    raise AuthenticationError(_refused(settings, tried, ask, master))
 
 
 def _methods(transport: paramiko.Transport, user: str) -> list[str]:
@@ -223,7 +221,7 @@ def _cut_off(settings: SshSettings, tried: _Attempts) -> str:
     )
 
 
-def _refused(settings: SshSettings, tried: _Attempts, ask: Ask | None) -> str:
+def _refused(settings: SshSettings, tried: _Attempts, ask: Ask | None, master: str) -> str:
     others = [method for method in tried.wanted if method in ("keyboard-interactive", "password")]
     enough = "publickey" in tried.wanted or not tried.offered
     parts = [f"{settings.alias} does not let user {settings.user} in with {_listed(tried)}"]
@@ -235,7 +233,11 @@ def _refused(settings: SshSettings, tried: _Attempts, ask: Ask | None) -> str:
     elif enough and not tried.advice:
         parts.append(f"check User and IdentityFile for it, and that `{settings.login}` gets in")
     if ask is None and others:
-        parts.append(f"it would also ask for {' or '.join(others)}: for that, run this command in a terminal")
+        parts.append(
+            f"it would also ask for {' or '.join(others)}: run this command in a terminal, or {answer_once(master)}"
+        )
+    if settings.gssapi and "gssapi-with-mic" in tried.wanted:
+        parts.append('it would also take a Kerberos ticket, by OpenSSH alone: set transport = "openssh" for this cluster')
     return "; ".join(parts)
 
 

@@ -16,14 +16,12 @@ from paramiko.common import MSG_CHANNEL_REQUEST
 from paramiko.ssh_exception import IncompatiblePeer
 
 from hpcdeploy.errors import AuthenticationError, TransportError
-from hpcdeploy.transport.known_hosts import Finding, KnownKey, fingerprint, judge, known_kinds, parse_known_hosts
+from hpcdeploy.transport.contract import UNNAMED_SIGNAL
+from hpcdeploy.transport.known_hosts import KnownKey, distrust, fingerprint, judge, known_kinds, parse_known_hosts
 from hpcdeploy.transport.ssh_auth import Ask, authenticate
 from hpcdeploy.transport.ssh_settings import SshSettings
 
 LOG = "hpcdeploy.ssh"
-
-UNNAMED_SIGNAL = -int(signal.NSIG)
-"""The exit code where a server says that a signal ended the command, but not which."""
 
 # Measured on loopback: with GCM one pass does what counter mode and a separate MAC do in two.
 _CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes256-ctr", "aes192-ctr", "aes128-ctr")
@@ -100,7 +98,7 @@ def connect(route: Sequence[SshSettings], ask: Ask | None) -> Connection:
         for number, settings in enumerate(route):
             reached = _reach(settings, previous, route[number - 1].alias, cleanup)
             transport = _greet(settings, reached, cleanup)
-            authenticate(transport, settings, ask)
+            authenticate(transport, settings, ask, master=route[-1].master)
             _keep_alive(transport, settings, cleanup)
             previous = transport
         assert previous is not None
@@ -231,33 +229,8 @@ def check_host_key(key: bytes, settings: SshSettings, known: Sequence[KnownKey])
     """Raise `AuthenticationError` unless `known` vouches for the public `key` that the host showed."""
     finding = judge(key, settings.hostname, settings.port, settings.host_key_alias, known)
     if finding.verdict != "known":
-        raise AuthenticationError(_distrust(key, settings, finding))
-
-
-def _distrust(key: bytes, settings: SshSettings, finding: Finding) -> str:
-    kind = paramiko.Message(key).get_text()
-    shown = f"{kind} key {fingerprint(key)}"
-    places = ", ".join(finding.places)
-    files = " or ".join(map(str, settings.known_hosts)) or "UserKnownHostsFile"
-    match finding.verdict:
-        case "changed":
-            return (
-                f"the host key of {settings.alias} is NOT the one on record at {places}: it shows the {shown}. Somebody may "
-                f"stand between; ask the site, and only if it confirms this fingerprint replace that line"
-            )
-        case "revoked":
-            return f"{settings.alias} shows the {shown}, which {places} marks as revoked: do not connect; ask the site"
-        case "authority":
-            return (
-                f"{settings.alias} is vouched for by a certificate authority ({places}), which hpcdeploy cannot check: "
-                f"add its own key to {files} after comparing it with what the site publishes; it shows the {shown}"
-            )
-        case _:
-            return (
-                f"the host key of {settings.alias} is unknown: it shows the {shown}. Compare that with what the site "
-                f"publishes; to add it, run `{settings.login}` once and answer yes to that very fingerprint "
-                f"(it goes to {files})"
-            )
+        shown = f"{paramiko.Message(key).get_text()} key {fingerprint(key)}"
+        raise AuthenticationError(distrust(shown, settings, finding))
 
 
 def _no_greeting(settings: SshSettings, error: BaseException) -> str:

@@ -1,5 +1,6 @@
 """The settings that OpenSSH itself would use for a host, as one frozen value."""
 
+import hashlib
 import os
 import pwd
 import re
@@ -38,7 +39,9 @@ class SshSettings:
 
     ``alias`` is the name asked for, ``login`` the command line by which a person gets there. Times are in seconds, paths
     absolute. ``host_key_algorithms`` is empty where the library's own order is taken; ``identity_agent`` is the agent's
-    socket, or None where no agent is to be asked.
+    socket, or None where no agent is to be asked. ``control_path`` is where a connection that the person holds open is to be
+    found, ``master`` the command line that opens it. ``public_key`` says whether keys may be offered, ``gssapi`` and
+    ``pkcs11`` whether OpenSSH has those ways in too.
     """
 
     alias: str
@@ -60,6 +63,11 @@ class SshSettings:
     connect_timeout: float
     alive_interval: float
     alive_count: int
+    control_path: Path
+    master: str
+    public_key: bool
+    gssapi: bool
+    pkcs11: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +123,7 @@ def look_up(hop: Hop, *, config: str | None = None, person: Person, ssh: str | N
         options = parse_ssh_g(_ask_ssh(ssh, hop, config))
     else:
         options = read_options(hop.host, config_files(config, person.home), local_user=person.user, given=given)
-    return settings_from(hop.host, options, person, login=" ".join(map(quoted, (*_ssh_argv("ssh", hop, config), hop.host))))
+    return settings_from(hop.host, options, person, login=" ".join(map(quoted, (*ssh_argv("ssh", hop, config), hop.host))))
 
 
 def find_ssh() -> str | None:
@@ -129,7 +137,8 @@ def check_name(host: str) -> None:
         raise ConfigError(f"{host!r} is no host: expected a name of the SSH configuration, a host name or an address")
 
 
-def _ssh_argv(ssh: str, hop: Hop, config: str | None) -> list[str]:
+def ssh_argv(ssh: str, hop: Hop, config: str | None) -> list[str]:
+    """Return the beginning of a command line of `ssh` for `hop`; its options and the host's name go behind it."""
     argv = [ssh]
     if config is not None:
         argv += ["-F", os.path.expanduser(config)]  # noqa: PTH111 - must not raise
@@ -141,7 +150,7 @@ def _ssh_argv(ssh: str, hop: Hop, config: str | None) -> list[str]:
 
 
 def _ask_ssh(ssh: str, hop: Hop, config: str | None) -> str:
-    argv = [*_ssh_argv(ssh, hop, config), "-G", "-T", "--", hop.host]
+    argv = [*ssh_argv(ssh, hop, config), "-G", "-T", "--", hop.host]
     done = subprocess.run(argv, capture_output=True, text=True, errors="surrogateescape", check=False)
     if done.returncode:
         said = done.stderr.strip().replace("\r\n", "; ").replace("\n", "; ")
@@ -173,6 +182,8 @@ def settings_from(host: str, options: Options, person: Person, *, login: str) ->
         return tuple(Path(_expand(name, tokens, person)) for name in named if name.lower() != "none")
 
     command = first("proxycommand")
+    control_path, chosen = _control_path(first("controlpath"), "\0".join((login, hostname, str(port), user)), person)
+    preferred = first("preferredauthentications")
     return SshSettings(
         alias=host,
         login=login,
@@ -194,6 +205,11 @@ def settings_from(host: str, options: Options, person: Person, *, login: str) ->
         alive_interval=float(_number(first("serveraliveinterval", "0"), "ServerAliveInterval", host))
         or DEFAULT_ALIVE_INTERVAL,
         alive_count=_number(first("serveralivecountmax", "3"), "ServerAliveCountMax", host),
+        control_path=control_path,
+        master=f"ssh -fNM {chosen}{login.removeprefix('ssh ')}",
+        public_key=first("pubkeyauthentication") not in ("no", "false") and (not preferred or "publickey" in preferred),
+        gssapi=first("gssapiauthentication") == "yes",
+        pkcs11=bool(first("pkcs11provider")),
     )
 
 
@@ -225,6 +241,17 @@ def route(target: SshSettings, find: Callable[[Hop], SshSettings]) -> tuple[SshS
             raise ConfigError(f"ProxyJump leads in a circle: {names}; give the first of them 'ProxyJump none'")
         hosts = jumps + hosts
     return tuple(hosts)
+
+
+def _control_path(configured: str, key: str, person: Person) -> tuple[Path, str]:
+    """Return where the person's connection is to be found, and the option of ssh that says so where no file does.
+
+    ``ssh -G`` has expanded what is configured. Without it no ssh is there to hold a connection open.
+    """
+    if configured.startswith("/") and "%" not in configured:
+        return Path(configured), ""
+    path = person.home / ".ssh" / f"hpcdeploy-{hashlib.sha256(os.fsencode(key)).hexdigest()[:16]}"
+    return path, f"-S {quoted(str(path))} "
 
 
 def _agent(options: Options, tokens: dict[str, str], person: Person) -> str | None:

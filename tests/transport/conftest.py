@@ -7,6 +7,7 @@ import pytest
 
 from hpcdeploy.transport.contract import Transport
 from hpcdeploy.transport.local import LocalTransport
+from hpcdeploy.transport.openssh import OpensshTransport
 from hpcdeploy.transport.ssh import SshTransport
 from tests.transport.sshd import Server, make_key, start
 
@@ -51,6 +52,9 @@ class Client:
     def open(self, name: str) -> SshTransport:
         return SshTransport(name, config=str(self.config), ask=lambda: None)
 
+    def open_openssh(self, name: str) -> OpensshTransport:
+        return OpensshTransport(name, config=str(self.config), asks=lambda: False)
+
 
 @pytest.fixture(scope="session")
 def user_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -94,10 +98,18 @@ def ssh(tmp_path_factory: pytest.TempPathFactory, server: Server, user_key: Path
         yield transport
 
 
-@pytest.fixture(params=["local", "ssh"])
+@pytest.fixture(scope="module")
+def openssh(tmp_path_factory: pytest.TempPathFactory, server: Server, user_key: Path) -> Iterator[OpensshTransport]:
+    client = Client(folder=tmp_path_factory.mktemp("client"), key=user_key)
+    client.host("cluster", server, "IdentityAgent none")
+    with client.open_openssh("cluster") as transport:
+        yield transport
+
+
+@pytest.fixture(params=["local", "ssh", "openssh"])
 def transport(request: pytest.FixtureRequest) -> Transport:
     if request.param == "local":
         return LocalTransport()
-    transport = request.getfixturevalue("ssh")
-    assert isinstance(transport, SshTransport)
+    transport = request.getfixturevalue(request.param)
+    assert isinstance(transport, SshTransport | OpensshTransport)
     return transport

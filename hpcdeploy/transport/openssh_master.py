@@ -1,0 +1,158 @@
+"""A connection that ssh(1) opens for this process alone, to be ridden on (ssh_config(5), ControlMaster)."""
+
+import os
+import re
+import secrets
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+from hpcdeploy.errors import AuthenticationError, TransportError
+from hpcdeploy.transport.asking import answer_once
+from hpcdeploy.transport.known_hosts import Finding, Verdict, distrust
+from hpcdeploy.transport.openssh_mux import Mux, NoMasterError
+from hpcdeploy.transport.ssh_settings import Hop, SshSettings, ssh_argv
+
+LINGERS = 10
+"""Seconds that a connection outlives its last visitor, and so a process that was killed."""
+
+_LOGIN = 120.0
+"""Seconds for logging in, beside those for connecting, where nobody is asked: sshd's own patience (LoginGraceTime)."""
+
+# A socket's name has 103 bytes (macOS; 107 on Linux), of which ssh keeps 17 for itself while it makes one (misc.c, mux.c).
+_LONGEST = 103 - 17
+_SHOWN_KEY = re.compile(r"^debug1: Server host key: (\S+) (\S+)", re.MULTILINE)
+_OFFENDING = re.compile(r"^Offending .*key in (.+:\d+)", re.MULTILINE)
+_NOISE = re.compile(r"debug\d: |OpenSSH_|Authenticated to |@+|\s*$")
+
+
+def is_ours_to_take(settings: SshSettings) -> bool:
+    """Say whether OpenSSH has a way into a host that paramiko has not, and paramiko has none."""
+    keys = [file for file in settings.identity_files if settings.public_key and file.is_file()]
+    hardware = any(file.name.endswith("_sk") for file in keys)
+    if settings.public_key and (settings.identity_agent or any(not file.name.endswith("_sk") for file in keys)):
+        return False
+    return settings.gssapi or settings.pkcs11 or hardware
+
+
+def find_master(path: Path) -> Mux | None:
+    """Return a talk with the connection that listens at `path`, if one is there and answers."""
+    try:
+        return Mux(path)
+    except NoMasterError:
+        return None
+
+
+def open_master(settings: SshSettings, *, ssh: str, config: str | None, asks: bool) -> tuple[Path, Mux]:
+    """Open a connection to the host of `settings`, and return where it listens and a talk that keeps it there.
+
+    `asks` says whether a person sits at the terminal, whom ssh then asks there itself. Raises `TransportError` where the
+    host cannot be reached and `AuthenticationError` where it is not the one we know or does not know us.
+    """
+    path = _private_folder() / secrets.token_hex(6)
+    options = {
+        "ControlPersist": str(LINGERS),
+        "LogLevel": "DEBUG1",  # the fingerprint that an unknown host shows is said at this level
+        "StrictHostKeyChecking": "yes",
+        "UpdateHostKeys": "no",
+        "ConnectTimeout": f"{settings.connect_timeout:.0f}",
+        "ServerAliveInterval": f"{settings.alive_interval:.0f}",
+        "ServerAliveCountMax": str(max(settings.alive_count, 1)),
+        "ClearAllForwardings": "yes",
+        "ForwardX11": "no",
+        "PermitLocalCommand": "no",
+        "RemoteCommand": "none",
+    }
+    if not asks:
+        options["BatchMode"] = "yes"
+    argv = [*ssh_argv(ssh, Hop(host=settings.alias), config), "-fNMT", "-S", str(path)]
+    argv += [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+    code, said = _run([*argv, "--", settings.alias], asks=asks, limit=settings.connect_timeout + _LOGIN)
+    if code:
+        raise _why(said, settings, asks=asks)
+    try:
+        return path, Mux(path)
+    except NoMasterError as error:
+        message = f"ssh connected to {settings.alias} and was gone at once ({error}); check that `{settings.login}` gets in"
+        raise TransportError(message) from error
+
+
+def _private_folder() -> Path:
+    """Make the folder for sockets, which nobody else can enter; ssh takes a socket away when it ends."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    places = [Path(tempfile.gettempdir()) / f"hpcdeploy-{os.getuid()}", Path(f"/tmp/hpcdeploy-{os.getuid()}")]  # noqa: S108 - checked below
+    if runtime.startswith("/") and os.access(runtime, os.W_OK | os.X_OK):
+        places.insert(0, Path(runtime) / "hpcdeploy")
+    folder = next((place for place in places if len(os.fsencode(place)) + 13 <= _LONGEST), places[-1])
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        status = folder.lstat()
+    except OSError as error:
+        raise TransportError(f"no folder for connections can be made at {folder}: {error.strerror}") from error
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) & 0o077:
+        message = f"{folder} is not a folder that only you can enter, so no connection is kept there; remove or rename it"
+        raise TransportError(message)
+    return folder
+
+
+def _run(argv: list[str], *, asks: bool, limit: float) -> tuple[int, str]:
+    """Run ssh until it has logged in and left the foreground, or failed; where it `asks`, the person hears what it says."""
+    environment = os.environ if asks else {**os.environ, "SSH_ASKPASS_REQUIRE": "never"}
+    process = subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,  # it asks at the terminal itself, which a session of its own has not
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=environment,
+        start_new_session=not asks,
+    )
+    said: list[str] = []
+    watchdog = threading.Timer(limit, process.kill)
+    watchdog.daemon = True
+    with process:
+        if not asks:
+            watchdog.start()
+        try:
+            assert process.stderr is not None
+            for raw in process.stderr:
+                line = raw.decode(errors="replace").rstrip()
+                said.append(line)
+                if asks and not _NOISE.match(line):
+                    sys.stderr.write(f"{line}\n")
+            code = process.wait()
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            watchdog.cancel()
+    if code < 0:
+        said.append(f"no answer within {limit:g} s" if not asks else "ssh was ended")
+    return code, "\n".join(said)
+
+
+def _why(said: str, settings: SshSettings, *, asks: bool) -> TransportError | AuthenticationError:
+    """Make an error of what ssh `said` before it failed: nothing was asked of the host by then but to let us in."""
+    lines = "; ".join(line for line in said.splitlines() if not _NOISE.match(line)) or "ssh does not say why"
+    key = _SHOWN_KEY.search(said)
+    if key and "Host key verification failed" in said:
+        places = tuple(_OFFENDING.findall(said)) or tuple(map(str, settings.known_hosts))
+        finding = Finding(verdict=_verdict(said), places=places)
+        return AuthenticationError(distrust(f"{key[1]} key {key[2]}", settings, finding))
+    if not re.search(r"Permission denied|Too many authentication failures|Host key verification failed", said):
+        return TransportError(f"{settings.alias} cannot be reached: {lines}; check that `{settings.login}` gets in")
+    parts = [f"{settings.alias} does not let user {settings.user} in: {lines}"]
+    if settings.gssapi and re.search(r"Permission denied \(.*gssapi", said):
+        parts.append("for Kerberos, get a ticket with `kinit`")
+    if not asks:
+        parts.append(f"where it asks for a code or a password, {answer_once(settings.master)}")
+    parts.append(f"check that `{settings.login}` gets in")
+    return AuthenticationError("; ".join(parts))
+
+
+def _verdict(said: str) -> Verdict:
+    if "REVOKED" in said:
+        return "revoked"
+    return "changed" if "HAS CHANGED" in said else "unknown"

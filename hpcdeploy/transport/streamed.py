@@ -1,0 +1,216 @@
+"""What the transports over SSH have in common: commands and files are streams, whatever carries them."""
+
+import hashlib
+import os
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, ClassVar, Protocol, Self
+
+from hpcdeploy.errors import ConnectionLostError, TransportError
+from hpcdeploy.progress import Progress, ignore_progress
+from hpcdeploy.transport import ssh_copy
+from hpcdeploy.transport.command_line import command_line, shown
+from hpcdeploy.transport.contract import Completed, Input, Output, ignore_output
+from hpcdeploy.transport.pump import LostError, Running, SilenceError, blocks, ignore_count, pump
+from hpcdeploy.whole_file import part_name, whole_file
+
+
+class Started(Running, Protocol):
+    """A command that was sent."""
+
+    def let_go(self) -> None:
+        """Give back what it took, once nobody reads or feeds it any more; after `kill` too."""
+
+
+class StreamedTransport(ABC):
+    """Commands and files by the rules of `hpcdeploy.transport.contract.Transport`, over what `_start` starts.
+
+    The login shell there is to be a Bourne shell or zsh (`hpcdeploy.transport.command_line`).
+    """
+
+    _losses: ClassVar[tuple[type[Exception], ...]] = (LostError,)
+    """What says that the connection died in the middle."""
+
+    _file_block: ClassVar[int] = 256 * 1024
+    """Bytes of a file that are fed at once."""
+
+    @property
+    @abstractmethod
+    def where(self) -> str:
+        """The machine, for messages: the name by which it was asked for."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+
+    @abstractmethod
+    def _start(self, line: bytes, task: str, timeout: float | None) -> Started:
+        """Have the login shell there run `line`, which does `task`.
+
+        Raises `TransportError` only where nothing was done, `ConnectionLostError` where that is not known.
+        """
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: Input = b"",
+        on_stdout: Output = ignore_output,
+        on_stderr: Output = ignore_output,
+        timeout: float | None = None,
+    ) -> Completed:
+        """Run `argv` there. After `timeout` seconds of silence the channel is closed, which ends what reads or writes it."""
+        out, err = bytearray(), bytearray()
+
+        def keep_stdout(piece: bytes) -> None:
+            out.extend(piece)
+            on_stdout(piece)
+
+        def keep_stderr(piece: bytes) -> None:
+            err.extend(piece)
+            on_stderr(piece)
+
+        code = self._stream(argv, blocks(stdin), on_stdout=keep_stdout, on_stderr=keep_stderr, timeout=timeout)
+        return Completed(exit_code=code, stdout=bytes(out), stderr=bytes(err))
+
+    def put(self, local: Path, remote: str, *, progress: Progress = ignore_progress) -> None:
+        """Copy `local` there; raises `TransportError` where one cannot be read or the other not written."""
+        try:
+            with local.open("rb") as file:
+                status = os.fstat(file.fileno())
+                part, mark = part_name(remote), secrets.token_hex(16)
+                digest = hashlib.sha256()
+                done = 0
+
+                def count(fed: int) -> None:
+                    nonlocal done
+                    done += fed
+                    progress(done, status.st_size)
+
+                progress(0, status.st_size)
+                argv = ssh_copy.receive_argv(part, status.st_size, mark)
+                doing = f"copy {local} to {remote}"
+                answer = self._collect(argv, doing, stdin=_hashed(file, self._file_block, digest.update), on_fed=count)
+        except OSError as error:
+            message = f"cannot copy {local} to {self.where}: {error.strerror} ({error.filename or local})"
+            raise TransportError(message) from error
+        found = ssh_copy.received_digest(answer, mark)
+        if found not in (digest.hexdigest(), "none"):
+            self.run(ssh_copy.remove_argv(part))
+            message = (
+                f"{remote} on {self.where} came out wrong: sha256 {digest.hexdigest()} was sent, {found} found; nothing is "
+                f"left there. Check that {local} does not change meanwhile, and the disk there, and try again"
+            )
+            raise TransportError(message)
+        rename = ssh_copy.rename_argv(part, remote, executable=bool(status.st_mode & 0o100))
+        self._collect(rename, doing)
+
+    def get(self, remote: str, local: Path, *, progress: Progress = ignore_progress) -> None:
+        """Copy `remote` here; raises `TransportError` where one cannot be read or the other not written."""
+        mark = secrets.token_hex(16)
+        try:
+            with whole_file(local) as file:
+                landing = _Landing(file, mark, progress)
+                self._collect(ssh_copy.send_argv(remote, mark), f"copy {remote} to {local}", on_stdout=landing.take)
+                landing.finish(f"{remote} of {self.where}")
+        except OSError as error:
+            message = f"cannot copy {remote} of {self.where} to {local}: {error.strerror} ({error.filename or local})"
+            raise TransportError(message) from error
+
+    def __enter__(self) -> Self:
+        """Enter: nothing is done until the first command."""
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Close."""
+        self.close()
+
+    def _collect(
+        self,
+        argv: Sequence[str],
+        doing: str,
+        *,
+        stdin: Iterable[bytes] = (),
+        on_fed: Callable[[int], None] = ignore_count,
+        on_stdout: Output | None = None,
+    ) -> bytes:
+        """Run a step of `doing`, which must succeed, and return what it wrote, if nobody else took it."""
+        out, err = bytearray(), bytearray()
+        code = self._stream(argv, stdin, on_stdout=on_stdout or out.extend, on_stderr=err.extend, on_fed=on_fed, doing=doing)
+        if code:
+            said = err.decode(errors="replace").strip() or f"exit code {code}"
+            raise TransportError(f"cannot {doing} on {self.where}: {said}")
+        return bytes(out)
+
+    def _stream(
+        self,
+        argv: Sequence[str],
+        stdin: Iterable[bytes],
+        *,
+        on_stdout: Output,
+        on_stderr: Output,
+        on_fed: Callable[[int], None] = ignore_count,
+        timeout: float | None = None,
+        doing: str = "",
+    ) -> int:
+        line = command_line(argv)
+        task = doing or f"run {shown(argv)}"
+        started = self._start(line, task, timeout)
+        try:
+            return pump(started, stdin, on_stdout=on_stdout, on_stderr=on_stderr, on_fed=on_fed, timeout=timeout)
+        except SilenceError:
+            message = (
+                f"{self.where}: nothing was heard for {timeout:g} s, so this was given up: {task}; it may still run there"
+            )
+            raise ConnectionLostError(message) from None
+        except self._losses as error:
+            message = (
+                f"the connection to {self.where} died in the middle, and whether this was done is not known: {task}; "
+                f"check the network and try again"
+            )
+            raise ConnectionLostError(message) from error
+        finally:
+            started.let_go()
+
+
+class _Landing:
+    """Where a file arrives: finds its beginning behind whatever a login shell prints, and counts."""
+
+    def __init__(self, file: BinaryIO, mark: str, progress: Progress) -> None:
+        self._file = file
+        self._mark = mark
+        self._progress = progress
+        self._begun = bytearray()
+        self._header: ssh_copy.Header | None = None
+        self._done = 0
+
+    def take(self, piece: bytes) -> None:
+        """Take what comes."""
+        if self._header is None:
+            self._begun += piece
+            self._header = ssh_copy.split_header(bytes(self._begun), self._mark)
+            if self._header is None:
+                if len(self._begun) > ssh_copy.LONGEST_BANNER:
+                    raise TransportError("the login shell prints without end; make its start-up files silent")
+                return
+            piece = self._header.rest
+        self._file.write(piece)
+        self._done += len(piece)
+        self._progress(self._done, self._header.size)
+
+    def finish(self, name: str) -> None:
+        """Check that all has come, and make a program of a program."""
+        if self._header is None or self._done != self._header.size:
+            expected = self._header.size if self._header else "an unknown number of"
+            raise TransportError(f"{name}: {self._done} bytes came, {expected} were expected; try again")
+        if self._header.executable:
+            mode = os.fstat(self._file.fileno()).st_mode
+            os.fchmod(self._file.fileno(), mode | (mode & 0o444) >> 2)
+
+
+def _hashed(file: BinaryIO, size: int, update: Callable[[bytes], None]) -> Iterator[bytes]:
+    while block := file.read(size):
+        update(block)
+        yield block

@@ -12,7 +12,7 @@ from hpcdeploy import shell
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.config.files import load_project
 from hpcdeploy.flows.submit import plan_run
-from hpcdeploy.job import Array, Job
+from hpcdeploy.job import Array, Job, Predecessor
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
 from hpcdeploy.scheduler.login_node import Delivery, submission
@@ -45,12 +45,13 @@ class Place:
         *,
         held: bool = True,
         array: Array | None = None,
+        after: tuple[Predecessor, ...] = (),
     ) -> Planned:
         """Plan a run whose script runs `setup` first, on the cluster as it is reached through `ssh_config`."""
         job = replace(HELD, array=array) if held else replace(HELD, slurm=(), htcondor=())
         cluster = replace(self.cluster, setup=setup, ssh_config=str(ssh_config or self.cluster.ssh_config))
         run = plan_run(job, cluster, scheduler, IMAGE, now=0)
-        return Planned(run=run, cluster=cluster, script=submission(run, job, cluster, IMAGE))
+        return Planned(run=run, cluster=cluster, script=submission(run, job, cluster, IMAGE, after=after))
 
     def broken(self, how: str) -> tuple[str, ...]:
         """Return the setup that breaks the scheduler's command in the way `how` of wrapper.sh, the first time."""

@@ -260,7 +260,11 @@ fi
 HPCDEPLOY_END_0123456789
   chmod 0755 "$run/wait.sh" "$run/node.sh"
   said=$("$run/wait.sh" now 2>&1) || code=$?
-  case $code in 0 | 75) ;; *) die 12 "$said" ;; esac
+  case $code in
+    0 | 75) ;;
+    1) die 12 "$said" ;;
+    *) die 10 "$run/wait.sh, which DAGMan is to ask, ended with $code: $said" ;;
+  esac
   said=$(cd -- "$run" && condor_submit_dag -no_submit -update_submit -batch-name "$run_id" job.dag 2>&1) ||
     die 12 "condor_submit_dag: $said"
 }

@@ -83,11 +83,7 @@ class OpensshTransport(StreamedTransport):
             )
             raise ConnectionLostError(message) from None
         except LostMasterError as error:
-            message = (
-                f"the connection to {self.where} died in the middle, and whether this was done is not known: {task}; "
-                f"check the network and try again"
-            )
-            raise ConnectionLostError(message) from error
+            raise ConnectionLostError(self._lost(task)) from error
         except NoMasterError as error:
             message = f"the connection to {self.where} went away ({error}) before anything was done to {task}; try again"
             raise TransportError(message) from error

@@ -42,6 +42,10 @@ class StreamedTransport(ABC):
         """The machine, for messages: the name by which it was asked for."""
 
     @abstractmethod
+    def begin(self) -> None:
+        """Begin to connect, where that takes time, and return at once."""
+
+    @abstractmethod
     def close(self) -> None:
         """Close the connection, if there is one."""
 
@@ -127,6 +131,12 @@ class StreamedTransport(ABC):
         """Close."""
         self.close()
 
+    def _lost(self, task: str) -> str:
+        return (
+            f"the connection to {self.where} died in the middle, and whether this was done is not known: {task}; "
+            f"check the network and try again"
+        )
+
     def _collect(
         self,
         argv: Sequence[str],
@@ -166,11 +176,7 @@ class StreamedTransport(ABC):
             )
             raise ConnectionLostError(message) from None
         except self._losses as error:
-            message = (
-                f"the connection to {self.where} died in the middle, and whether this was done is not known: {task}; "
-                f"check the network and try again"
-            )
-            raise ConnectionLostError(message) from error
+            raise ConnectionLostError(self._lost(task)) from error
         finally:
             started.let_go()
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from bench import crowds, subjects, uploads
 from bench.pairs import Pair
+from bench.place import place_for
+from bench.ways import ways
 from hpcdeploy.lab import cluster, state
 from hpcdeploy.lab.settings import LabSettings, default_settings
 from hpcdeploy.lab.state import Lab
@@ -63,19 +65,21 @@ def _say(line: str) -> None:
 
 def _measured(folder: Path, lab: Lab, chosen: Sequence[str], given: argparse.Namespace) -> Iterator[Pair]:
     pairs, megabytes = given.pairs, given.megabytes
-    place = subjects.project(folder, lab)
-    if "start" in chosen:
-        yield from subjects.starting(place, pairs=pairs)
-    if "submit" in chosen:
-        yield subjects.submitting(place, lab, pairs=pairs)
-    if "sweep" in chosen:
-        yield crowds.sweeping(place, lab, tasks=given.crowd, pairs=pairs)
-    if "status" in chosen:
-        yield crowds.asking(place, lab, runs=max(1, given.crowd // 10), pairs=pairs)
-    if "upload" in chosen:
-        yield from uploads.uploading(place, lab, megabytes=megabytes, pairs=max(1, pairs // 3))
-    if "push" in chosen:
-        yield subjects.pushing(place, lab, megabytes=megabytes, pairs=max(1, pairs // 3))
+    place = place_for(folder, lab)
+    with ways(lab, folder) as (near, far):
+        if "start" in chosen:
+            yield from subjects.starting(place, pairs=pairs)
+        if "submit" in chosen:
+            yield from subjects.submitting(place, lab, (near, far), pairs=pairs)
+        place.reach(lab, near)
+        if "sweep" in chosen:
+            yield crowds.sweeping(place, lab, tasks=given.crowd, pairs=pairs)
+        if "status" in chosen:
+            yield from crowds.asking(place, lab, (near, far), runs=max(1, given.crowd // 10), pairs=pairs)
+        if "upload" in chosen:
+            yield from uploads.uploading(place, lab, (near, far), megabytes=megabytes, pairs=max(1, pairs // 3))
+        if "push" in chosen:
+            yield subjects.pushing(place, lab, megabytes=megabytes, pairs=max(1, pairs // 3))
 
 
 def _told(pair: Pair) -> Pair:

@@ -1,14 +1,16 @@
 """Many at once: ten thousand tasks in one submission, and a thousand runs in one question."""
 
-import os
+from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import count
 
 from bench.pairs import Pair, Taken, compare, take
-from bench.subjects import Place
+from bench.place import CLUSTER, Place
+from bench.subjects import HELD
+from bench.ways import Way
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
 from hpcdeploy.run import Run
-from hpcdeploy.store import Store, default_path
 
 SUBMIT = """
 cd "$1" && printf '#!/bin/sh\\ntrue\\n' >crowd.sh || exit
@@ -24,29 +26,28 @@ def sweeping(place: Place, lab: Lab, *, tasks: int, pairs: int) -> Pair:
     """Compare submitting a sweep of many tasks, each with a value of its own, with submitting one task."""
     values = place.project / "values.csv"
     values.write_text("rate,name\n" + "".join(f"0.{number},it's {number}\n" for number in range(tasks)), encoding="utf-8")
-    words = ("submit", "report", "--cluster", "lab", "--scheduler", "slurm", "--slurm", "hold")
 
     def many() -> Taken:
-        return place.hpcdeploy(*words, "--sweep-file", str(values), "--", "train", "--rate={rate}", "{name}")
+        return place.hpcdeploy(*HELD, "--sweep-file", str(values), "--", "train", "--rate={rate}", "{name}")
 
     def one() -> Taken:
-        return place.hpcdeploy(*words, "--", "train", "--rate=0.1", "it's 1")
+        return place.hpcdeploy(*HELD, "--", "train", "--rate=0.1", "it's 1")
 
     pair = compare(f"hpcdeploy submit, {tasks} tasks", "hpcdeploy submit, 1 task", many, one, pairs=pairs)
     _cancel(lab)
     return pair
 
 
-def asking(place: Place, lab: Lab, *, runs: int, pairs: int) -> Pair:
+def asking(place: Place, lab: Lab, ways: Sequence[Way], *, runs: int, pairs: int) -> Iterator[Pair]:
     """Compare asking where many runs are with a bare squeue over ssh, both connecting afresh."""
     made = inside(lab, ["sh", "-c", SUBMIT, "sh", lab.scratch, str(runs)], user=lab.user)
     made.check_returncode()
-    store = Store(default_path(place.environment))
+    store = place.store()
     for number, job in zip(count(), made.stdout.decode().split()):
         run = Run(
             id=f"crowd-{number}",
             job="crowd",
-            cluster="lab",
+            cluster=CLUSTER,
             scheduler="slurm",
             image="default",
             sha256=place.image.sha256,
@@ -54,20 +55,16 @@ def asking(place: Place, lab: Lab, *, runs: int, pairs: int) -> Pair:
             command=("true",),
             submitted=number,
             job_id=job,
-            folder=f"{lab.scratch}/hpcdeploy/runs/crowd-{number}",
+            folder=f"{place.root}/runs/crowd-{number}",
         )
         store.add(run, "")
         store.submitted(run)
-    bare = ["ssh", "-F", str(lab.ssh_config), lab.host, "squeue"]
-    pair = compare(
-        f"hpcdeploy status, {runs} runs",
-        "ssh HOST squeue",
-        lambda: place.hpcdeploy("status", "--all"),
-        lambda: take(bare, os.environ),
-        pairs=pairs,
-    )
+    for way in ways:
+        place.reach(lab, way)
+        bare = ["ssh", "-F", str(way.config), lab.host, "squeue"]
+        names = f"hpcdeploy status, {runs} runs{way.words}", f"ssh HOST squeue{way.words}"
+        yield compare(*names, lambda: place.hpcdeploy("status", "--all"), partial(take, bare), pairs=pairs)
     _cancel(lab)
-    return pair
 
 
 def _cancel(lab: Lab) -> None:

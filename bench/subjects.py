@@ -1,66 +1,19 @@
 """What is measured: starting, submitting, pushing; each as whole processes, as a person would run them."""
 
-import hashlib
 import itertools
-import os
-import shutil
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 from bench.pairs import Pair, Taken, compare, take
-from hpcdeploy.image import BuiltImage
+from bench.place import CLUSTER, Place, write_sif
+from bench.ways import Way
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
-from hpcdeploy.store import Store, default_path
 
-COMMAND = str(Path(sys.executable).with_name("hpcdeploy"))
-EXAMPLE = Path(__file__).parent.parent / "examples" / "pixi-gpu"
-SIF_HEADER = b"#!/usr/bin/env run-singularity\n".ljust(32, b"\0") + b"SIF_MAGIC\0"
 MEDIA = "application/vnd.sylabs.sif.layer.v1.sif"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """A copy of the example, the environment in which ``hpcdeploy`` knows its image and its lab, and that image."""
-
-    project: Path
-    environment: dict[str, str]
-    image: BuiltImage
-
-    def note(self, image: BuiltImage) -> None:
-        """Put `image` on record as the project's latest build."""
-        Store(default_path(self.environment)).built(self.project, image)
-
-    def hpcdeploy(self, *words: str) -> Taken:
-        """Run ``hpcdeploy`` in the project as a whole process."""
-        return take([COMMAND, *words], self.environment, folder=self.project)
-
-
-def project(folder: Path, lab: Lab) -> Place:
-    """Copy the example into the bench's folder, with an image on record as built in the lab's cache."""
-    body = b"an image that no job of the bench ever opens"
-    sha256 = hashlib.sha256(body).hexdigest()
-    cache = f"{lab.scratch}/hpcdeploy/images"
-    inside(lab, ["sh", "-c", f"mkdir -p {cache} && cat >{cache}/{sha256}.sif"], user=lab.user, stdin=body).check_returncode()
-    environment = {**os.environ, "XDG_STATE_HOME": str(folder)}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # or we would be timed compiling, which nobody does twice
-    place = Place(
-        project=shutil.copytree(EXAMPLE, folder / "project"),
-        environment=environment,
-        image=BuiltImage(
-            name="default",
-            sha256=sha256,
-            size=len(body),
-            inputs="",
-            apptainer="",
-            created="2026-01-01T00:00:00Z",
-            built_on="lab",
-        ),
-    )
-    place.note(place.image)
-    return place
+HELD = ("submit", "report", "--cluster", CLUSTER, "--scheduler", "slurm", "--slurm", "hold")
+"""What submits a job that never starts."""
 
 
 def starting(place: Place, *, pairs: int) -> Iterator[Pair]:
@@ -70,17 +23,20 @@ def starting(place: Place, *, pairs: int) -> Iterator[Pair]:
         return take([sys.executable, "-c", "pass"], place.environment)
 
     yield compare("hpcdeploy --help", "python -c pass", lambda: place.hpcdeploy("--help"), nothing, pairs=pairs)
-    render = ("render", "report", "--cluster", "lab")
+    render = ("render", "report", "--cluster", CLUSTER)
     yield compare("hpcdeploy render", "python -c pass", lambda: place.hpcdeploy(*render), nothing, pairs=pairs)
 
 
-def submitting(place: Place, lab: Lab, *, pairs: int) -> Pair:
+def submitting(place: Place, lab: Lab, ways: Sequence[Way], *, pairs: int) -> Iterator[Pair]:
     """Compare submitting a held job with a bare sbatch over ssh, both connecting afresh."""
     script = f"{lab.scratch}/bench.sh"
     inside(lab, ["sh", "-c", f"printf '#!/bin/sh\\ntrue\\n' >{script}"], user=lab.user).check_returncode()
-    bare = ["ssh", "-F", str(lab.ssh_config), lab.host, f"sbatch --parsable --hold --output=/dev/null {script}"]
-    words = ("submit", "report", "--cluster", "lab", "--scheduler", "slurm", "--slurm", "hold", "--", "true")
-    return compare("hpcdeploy submit", "ssh HOST sbatch", lambda: place.hpcdeploy(*words), lambda: take(bare), pairs=pairs)
+    command = f"sbatch --parsable --hold --output=/dev/null {script}"
+    for way in ways:
+        place.reach(lab, way)
+        bare = ["ssh", "-F", str(way.config), lab.host, command]
+        names = f"hpcdeploy submit{way.words}", f"ssh HOST sbatch{way.words}"
+        yield compare(*names, lambda: place.hpcdeploy(*HELD, "--", "true"), partial(take, bare), pairs=pairs)
 
 
 def pushing(place: Place, lab: Lab, *, megabytes: int, pairs: int) -> Pair:
@@ -88,20 +44,11 @@ def pushing(place: Place, lab: Lab, *, megabytes: int, pairs: int) -> Pair:
     path = place.project / "big.sif"
     oras = [str(lab.rootfs / "usr/bin/oras"), "push", "--plain-http", "--disable-path-validation"]
     numbers = itertools.count()
-    with path.open("wb") as file:
-        file.write(SIF_HEADER.ljust(1024, b"\0"))
-        for _ in range(megabytes):
-            file.write(os.urandom(1_000_000))
+    write_sif(path, megabytes)
 
     def fresh() -> str:
-        """Change the file's head and put the file on record; return a repository of its own."""
-        with path.open("r+b") as file:
-            file.seek(64)
-            file.write(os.urandom(16))
-            file.seek(0)
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            size = file.seek(0, os.SEEK_END)
-        place.note(replace(place.image, sha256=sha256, size=size, path=str(path), built_on=""))
+        """Have the file be another image, and return a repository of its own."""
+        place.rebuild(path)
         return f"{lab.registry}/bench/{next(numbers)}"
 
     def ours() -> Taken:

@@ -8,6 +8,7 @@ from hpcdeploy.lab.settings import default_settings
 from hpcdeploy.lab.state import Lab
 
 ROOT = Path(__file__).parent.parent
+WAYS = ("", " with 50 ms more")
 
 
 def test_the_bench_measures_every_ratio_and_leaves_nothing_behind(lab: Lab) -> None:
@@ -21,9 +22,11 @@ def test_the_bench_measures_every_ratio_and_leaves_nothing_behind(lab: Lab) -> N
     )
     assert done.returncode == 0, done.stderr
     ratios = json.loads(done.stdout[done.stdout.index("[\n") :])
+    starts = ["hpcdeploy --help", "hpcdeploy render"]
+    submits = [f"hpcdeploy submit{way}" for way in WAYS]
+    crowds = ["hpcdeploy submit, 20 tasks", *(f"hpcdeploy status, 2 runs{way}" for way in WAYS)]
     uploads = ["hpcdeploy submit, 8 MB to bring", "hpcdeploy submit, 1 MB to bring with 50 ms more"]
-    crowds = ["hpcdeploy submit, 20 tasks", "hpcdeploy status, 2 runs"]
-    names = ["hpcdeploy --help", "hpcdeploy render", "hpcdeploy submit", *crowds, *uploads, "hpcdeploy push, 8 MB"]
+    names = [*starts, *submits, *crowds, *uploads, "hpcdeploy push, 8 MB"]
     assert [one["name"] for one in ratios] == names
     for one in ratios:
         numbers = [one["ratio"], *one["ours"].values(), *one["theirs"].values()]

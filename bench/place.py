@@ -1,0 +1,98 @@
+"""Where it is measured: a copy of the example, with settings, a record and an image of the bench's own."""
+
+import hashlib
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bench.pairs import Taken, take
+from bench.ways import Way
+from hpcdeploy.image import BuiltImage
+from hpcdeploy.lab.inside import inside
+from hpcdeploy.lab.state import Lab
+from hpcdeploy.store import Store, default_path
+
+COMMAND = str(Path(sys.executable).with_name("hpcdeploy"))
+EXAMPLE = Path(__file__).parent.parent / "examples" / "pixi-gpu"
+SIF_HEADER = b"#!/usr/bin/env run-singularity\n".ljust(32, b"\0") + b"SIF_MAGIC\0"
+CLUSTER = "bench"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A copy of the example, the environment in which ``hpcdeploy`` knows its image and its lab, and that image."""
+
+    project: Path
+    environment: Mapping[str, str]
+    image: BuiltImage
+    settings: str
+    root: str
+
+    def note(self, image: BuiltImage) -> None:
+        """Put `image` on record as the project's latest build."""
+        self.store().built(self.project, image)
+
+    def rebuild(self, path: Path) -> BuiltImage:
+        """Have the file at `path` be another image, a few bytes at its head, and put it on record as the latest build."""
+        with path.open("r+b") as file:
+            file.seek(len(SIF_HEADER))
+            file.write(os.urandom(16))
+            file.seek(0)
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        built = replace(self.image, sha256=sha256, size=path.stat().st_size, path=str(path), built_on="")
+        self.note(built)
+        return built
+
+    def store(self) -> Store:
+        """Open the bench's record of runs and images."""
+        return Store(default_path(self.environment))
+
+    def hpcdeploy(self, *words: str) -> Taken:
+        """Run ``hpcdeploy`` in the project as a whole process."""
+        return take([COMMAND, *words], self.environment, folder=self.project)
+
+    def reach(self, lab: Lab, way: Way) -> None:
+        """Have the cluster of the settings be the lab, by that way."""
+        cluster = f'\n[clusters.{CLUSTER}]\nhost = "{lab.host}"\nssh-config = "{way.config}"\nroot = "{self.root}"\n'
+        (self.project / "hpcdeploy.toml").write_text(self.settings + cluster, encoding="utf-8")
+
+
+def write_sif(path: Path, megabytes: int) -> None:
+    """Write a file of random bytes that begins as an image does."""
+    with path.open("wb") as file:
+        file.write(SIF_HEADER.ljust(1024, b"\0"))
+        for _ in range(megabytes):
+            file.write(os.urandom(1_000_000))
+
+
+def place_for(folder: Path, lab: Lab) -> Place:
+    """Copy the example into the bench's folder, with an image on record as built in the lab's cache."""
+    body = b"an image that no job of the bench ever opens"
+    sha256 = hashlib.sha256(body).hexdigest()
+    root = f"{lab.scratch}/hpcdeploy"
+    keep = f"mkdir -p {root}/images && cat >{root}/images/{sha256}.sif"
+    inside(lab, ["sh", "-c", keep], user=lab.user, stdin=body).check_returncode()
+    environment = {**os.environ, "XDG_STATE_HOME": str(folder), "XDG_CACHE_HOME": str(folder)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # or we would be timed compiling, which nobody does twice
+    project = shutil.copytree(EXAMPLE, folder / "project")
+    place = Place(
+        project=project,
+        environment=environment,
+        image=BuiltImage(
+            name="default",
+            sha256=sha256,
+            size=len(body),
+            inputs="",
+            apptainer="",
+            created="2026-01-01T00:00:00Z",
+            built_on=CLUSTER,
+        ),
+        settings=(project / "hpcdeploy.toml").read_text(encoding="utf-8"),
+        root=root,
+    )
+    place.note(place.image)
+    place.reach(lab, Way(config=lab.ssh_config))
+    return place

@@ -3,8 +3,11 @@ run_ids=([= run_ids | words =])
 # CLUSTER|RUN|TASKS|those whose end is known|0
 asked='[= asked | join("\n") =]'
 
-section condor_q condor_q -nobatch -json -attributes [= attributes =] \
-  -constraint 'member(ClusterId, {[= job_ids | join(", ") =]}) || member(DAGManJobId, {[= job_ids | join(", ") =]})'
+queue_answer=$(condor_q -nobatch -json -attributes [= attributes =] \
+  -constraint 'member(ClusterId, {[= job_ids | join(", ") =]}) || member(DAGManJobId, {[= job_ids | join(", ") =]})')
+queue_code=$?
+queue() { printf '%s' "$queue_answer" && return "$queue_code"; }
+section condor_q queue
 
 # Of each task what it went through since it last began, and nothing of one that is known to have ended. The lines of an event
 # that count: where it runs, how it ended, why it was held or removed. A run that waits for others has the number of its DAGMan: its
@@ -51,4 +54,32 @@ events() {
     code == "005" && /^[ \t]\([01]\) (Normal|Abnormal) termination/ { text[key] = text[key] $0 "\n" }
     END { for (i = 1; i <= tasks; i++) printf "%s", text[order[i]] }' - "${logs[@]}"
 }
-section events events
+told=$(events)
+section events printf '%s\n' "$told"
+
+# Runs with tasks that neither shows, since a log was deleted, or lies on a disk that was full: the schedd may remember how they
+# ended. Tasks that HTCondor has still to make (035) are none of them, nor is what DAGMan (universe 7) has still to submit.
+lost=$(printf '%s\n' "$asked" -- "$told" -- "$queue_answer" | awk '
+  $0 == "--" { part++; next }
+  !part {
+    split($0, field, "|")
+    job = field[1] + 0
+    run[job] = field[2]
+    open[job] = field[3]
+    count = field[4] == "-" ? 0 : split(field[4], known, ",")
+    for (i = 1; i <= count; i++) open[job] -= split(known[i], ends, "-") < 2 ? 1 : ends[2] - ends[1] + 1
+  }
+  part == 1 && /^[0-9]/ {
+    split($2, number, /[(.)]/)
+    job = number[2] + 0
+    if ($1 == "035") later[job]
+    else if ($1 == "036") open[job] = 0
+  }
+  part == 1 && (/^009 / || /^[ \t].* termination \((return value|signal) -?[0-9]+\)/) && number[3] + 0 >= 0 { open[job]-- }
+  part == 2 && /^ *"(ClusterId|DAGManJobId)":/ { job = $2 + 0; live[job]++ }
+  part == 2 && /^ *"JobUniverse": *7/ { later[job] }
+  END { for (job in run) if (open[job] > (job in later && live[job] ? open[job] : live[job])) printf "%s\"%s\"", comma++ ? ", " : "", run[job] }')
+if [ "$queue_code" = 0 ] && [ -n "$lost" ]; then
+  section condor_history condor_history -json -attributes [= history_attributes =] \
+    -since 'EnteredCurrentStatus < [= since - 86400 =]' -constraint "member(HpcdeployRun, {$lost})"
+fi

@@ -169,6 +169,7 @@ def following(
         "run_ids": tuple(run.id for run in runs),
         "job_ids": tuple(part.job_id for run in runs for part in run.parts),
         "asked": tuple(line for run in runs for line in _asked(run, (over or {}).get(run.id, ()))),
+        "since": int(min(run.submitted for run in runs)),
         **scheduler_of(scheduler).follow_values(),
     }
     return _render("login_templates/follow.sh", values, overrides)

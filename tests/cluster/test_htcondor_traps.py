@@ -19,8 +19,10 @@ from hpcdeploy.flows.worker_images import taken_by_worker
 from hpcdeploy.job import Array, Job
 from hpcdeploy.lab.inside import inside, inside_argv
 from hpcdeploy.lab.state import Lab
+from hpcdeploy.login_node import SHELL
 from hpcdeploy.run import Run, RunStatus, State
-from hpcdeploy.scheduler.login_node import Delivery
+from hpcdeploy.scheduler.answers import read_answers
+from hpcdeploy.scheduler.login_node import Delivery, following
 from hpcdeploy.store import Store
 from tests.cluster.driving import output_of, submit_job, wait_for
 from tests.conftest import OWN
@@ -220,3 +222,78 @@ def test_a_schedd_that_takes_no_more_jobs_says_so_and_no_run_is_left(
         condor(f"sed -i /MAX_JOBS_SUBMITTED/d {settings} && condor_reconfig")
     assert store.latest() == []
     assert condor("condor_q -af ClusterId") == ""
+
+
+def ran_without_log(
+    condor: Condor, job: Job, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> Run:
+    """Let `job` run to its end, and delete its log meanwhile: HTCondor keeps it open, and writes no other."""
+    run = submit_job(job, "htcondor", cluster, delivery, connections, store).run
+    until(condor, f"grep -q ^001 {run.folder}/events.log")
+    condor(f"rm {run.folder}/events.log")
+    return run
+
+
+@pytest.mark.parametrize(
+    ("command", "state", "code"),
+    [("sleep 3", State.COMPLETED, 0), ("sleep 3; exit 7", State.FAILED, 7), ("sleep 600", State.CANCELLED, None)],
+)
+def test_the_end_of_a_job_whose_log_is_gone_is_asked_of_the_schedds_history(
+    command: str,
+    state: State,
+    code: int | None,
+    condor: Condor,
+    site: Cluster,
+    delivery: Delivery,
+    connections: Connections,
+    store: Store,
+) -> None:
+    job = replace(SLEEPER, command=("sh", "-c", command))
+    run = ran_without_log(condor, job, site, delivery, connections, store)
+    assert asked(run, site, connections, store).state is State.RUNNING
+    if state is State.CANCELLED:
+        condor(f"condor_rm {run.job_id}")
+    status = wait_for(run, site, connections, store)
+    assert (status.state, status.tasks[0].exit_code) == (state, code)
+    if code is not None:
+        assert status.tasks[0].ended - status.tasks[0].started >= 3
+
+
+def test_tasks_of_which_the_log_was_cut_off_are_asked_for_and_the_others_are_not_lost(
+    condor: Condor, site: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    command = ("sh", "-c", "sleep $HPCDEPLOY_TASK; exit $HPCDEPLOY_TASK")
+    job = replace(SLEEPER, command=command, array=Array(size=3))
+    run = submit_job(job, "htcondor", site, delivery, connections, store).run
+    until(condor, f'[ "$(grep -c termination {run.folder}/events.log)" = 3 ]')
+    log = f"{run.folder}/events.log"
+    # In the middle of the line that tells the second task's exit code.
+    line = f"$(grep -n termination {log} | sed -n '2s/:.*//p')"
+    condor(f"head -n {line} {log} | head -c -6 >{log}.cut; mv {log}.cut {log}")
+    status = wait_for(run, site, connections, store)
+    assert [task.exit_code for task in status.tasks] == [0, 1, 2]
+
+
+def test_a_job_that_nobody_remembers_has_not_ended(
+    lab: Lab, condor: Condor, site: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    run = ran_without_log(condor, replace(SLEEPER, command=("sleep", "1")), site, delivery, connections, store)
+    until(condor, f'[ -z "$(condor_q {run.job_id} -af JobStatus)" ]')
+    condor(f"rm {lab.scratch}/{OWN}/pool/spool/history*")
+    status = asked(run, site, connections, store)
+    assert status.state is State.UNKNOWN
+    assert "neither its log nor the history tells its end" in status.tasks[0].reason
+
+
+def test_the_history_is_not_read_for_what_the_queue_or_a_log_tells(
+    condor: Condor, site: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    later = replace(SLEEPER, array=Array(size=3, throttle=1))
+    ended = replace(SLEEPER, command=("true",))
+    runs = [submit_job(job, "htcondor", site, delivery, connections, store).run for job in (SLEEPER, later, ended)]
+    assert wait_for(runs[2], site, connections, store).state is State.COMPLETED
+    transport = connections.to(site)
+    script = following(site, "htcondor", runs, "fence")
+    answers = read_answers(transport.run(SHELL, stdin=script.encode()).stdout, "fence")
+    assert set(answers) == {"condor_q", "events"}
+    condor(f"condor_rm {runs[0].job_id} {runs[1].job_id}")

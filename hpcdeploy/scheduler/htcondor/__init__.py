@@ -10,6 +10,7 @@ from hpcdeploy.scheduler.answers import Answers
 from hpcdeploy.scheduler.htcondor import reasons
 from hpcdeploy.scheduler.htcondor.commands import commands
 from hpcdeploy.scheduler.htcondor.event_log import read_log
+from hpcdeploy.scheduler.htcondor.history import HISTORY_ATTRIBUTES, read_history
 from hpcdeploy.scheduler.htcondor.queue import ATTRIBUTES, CLUSTER, read_queue
 from hpcdeploy.scheduler.htcondor.shapes import warning_of
 from hpcdeploy.scheduler.htcondor.submit_language import lines
@@ -30,7 +31,7 @@ def job_values(job: Job, cluster: Cluster, run_id: str) -> Mapping[str, object]:
 
 def follow_values() -> Mapping[str, object]:
     """Give what ``htcondor_templates/follow.sh`` needs."""
-    return {"attributes": ATTRIBUTES}
+    return {"attributes": ATTRIBUTES, "history_attributes": HISTORY_ATTRIBUTES}
 
 
 def explain(status: TaskStatus) -> str:
@@ -39,16 +40,23 @@ def explain(status: TaskStatus) -> str:
 
 
 def states(answers: Answers, runs: Sequence[Run]) -> dict[str, tuple[TaskStatus, ...]]:
-    """Tell each run's tasks from condor_q and from the runs' own event logs, which outlast the queue."""
+    """Tell each run's tasks from condor_q and from the runs' own event logs, which outlast the queue.
+
+    Of what neither of them tells the schedd's history may: it is asked for nothing else.
+    """
     queue = answers.get("condor_q")
     asked = queue is not None and queue.exit_code == 0
     queued = read_queue(queue.text) if asked and queue else {}
     logged = read_log(answers["events"].text if "events" in answers else "")
+    history = answers.get("condor_history")
+    remembered = read_history(history.text) if history and history.exit_code == 0 else {}
     told: dict[str, tuple[TaskStatus, ...]] = {}
     for run in runs:
+        ended = {status.task: status for status in remembered.get(run.job_id, [])}
         live = {status.task: status for status in queued.get(run.job_id, [])}
         noted = {status.task: status for status in logged.get(run.job_id, [])}
-        told[run.id] = tuple(_judge(task, live, noted, asked=asked) for task in range(run.tasks))
+        judged = (_judge(task, live, noted, asked=asked) for task in range(run.tasks))
+        told[run.id] = tuple(one if one.state in TERMINAL else ended.get(one.task, one) for one in judged)
     return told
 
 
@@ -75,5 +83,7 @@ def _judge(task: int, live: Mapping[int, TaskStatus], noted: Mapping[int, TaskSt
     if dagman:
         # While it lives it has still to submit the job, or has just done so: the log was read after the queue.
         return noted.get(task, replace(dagman, task=task))
-    why = "gone from the queue, and the event log tells no end" if asked else "condor_q could not be asked"
+    why = (
+        "gone from the queue, and neither its log nor the history tells its end" if asked else "condor_q could not be asked"
+    )
     return TaskStatus(task=task, state=State.UNKNOWN, word=logged.word if logged else "", reason=why)

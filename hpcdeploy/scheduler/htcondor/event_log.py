@@ -10,8 +10,9 @@ _EVENT = re.compile(r"(?P<code>\d{3}) \((?P<cluster>\d+)\.(?P<proc>-?\d+)\.\d+\)
 _SLOT = re.compile(r"\s*SlotName: (?P<slot>\S+)")
 _RETURN = re.compile(r"\s*\(1\) Normal termination \(return value (?P<code>-?\d+)\)")
 _HOLD = re.compile(r"\s*Code (?P<code>\d+) Subcode \d+")
-_OUT_OF_TIME = {46, 47}
+OUT_OF_TIME = frozenset({46, 47})
 """Hold codes of allowed_job_duration and allowed_execute_duration (the manual's list of HoldReasonCode)."""
+TIMED_OUT = "the time limit was reached"
 _SIGNAL = re.compile(r"\s*\(0\) Abnormal termination \(signal (?P<signal>\d+)\)")
 
 
@@ -34,10 +35,8 @@ def read_log(text: str) -> dict[str, list[TaskStatus]]:
         elif current and (match := _SLOT.match(line)):
             tasks[current] = replace(tasks[current], node=match["slot"])
         elif current and tasks[current].state is State.HELD and (match := _HOLD.match(line)):
-            if int(match["code"]) in _OUT_OF_TIME:
-                tasks[current] = replace(
-                    tasks[current], state=State.TIMEOUT, word="HELD", reason="the time limit was reached"
-                )
+            if int(match["code"]) in OUT_OF_TIME:
+                tasks[current] = replace(tasks[current], state=State.TIMEOUT, word="HELD", reason=TIMED_OUT)
         elif current and tasks[current].state is State.CANCELLED and line.startswith("\t") and not tasks[current].reason:
             tasks[current] = replace(tasks[current], reason=line.strip())
         elif current and tasks[current].state is not State.COMPLETING:

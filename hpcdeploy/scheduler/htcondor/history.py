@@ -1,0 +1,52 @@
+"""What condor_history answers, as states: the schedd's own memory of what left the queue."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from hpcdeploy.run import State, TaskStatus
+from hpcdeploy.scheduler.htcondor.event_log import OUT_OF_TIME, TIMED_OUT
+
+HISTORY_ATTRIBUTES = (
+    "ClusterId,DAGManJobId,ProcId,JobStatus,ExitBySignal,ExitCode,ExitSignal,RemoveReason,LastHoldReasonCode,LastRemoteHost,"
+    "JobCurrentStartDate,EnteredCurrentStatus,NumJobStarts"
+)
+"""What the follow script asks of condor_history."""
+
+_REMOVED, _COMPLETED = 3, 4
+"""JobStatus, as the manual numbers it (job ClassAd attributes)."""
+
+
+def read_history(text: str) -> dict[str, list[TaskStatus]]:
+    """Read what ``condor_history -json`` answered, by cluster id (by DAGMan's, of what DAGMan submitted).
+
+    No match is an empty list there, unlike condor_q's. A job that left the queue in another way than by its end or by a
+    removal (the manual's JobStatus knows none) tells nothing here.
+    """
+    found: dict[str, list[TaskStatus]] = {}
+    for ad in json.loads(text) if text.strip() else []:
+        status = _ended(ad)
+        if status:
+            found.setdefault(str(ad.get("DAGManJobId", ad["ClusterId"])), []).append(status)
+    return found
+
+
+def _ended(ad: Mapping[str, Any]) -> TaskStatus | None:
+    begun = int(ad.get("NumJobStarts", 0))
+    status = TaskStatus(
+        task=int(ad.get("ProcId", 0)),
+        state=State.UNKNOWN,
+        node=str(ad.get("LastRemoteHost", "")),
+        started=int(ad.get("JobCurrentStartDate", 0)) if begun else 0,
+        ended=int(ad.get("EnteredCurrentStatus", 0)),
+        restarts=max(0, begun - 1),
+    )
+    if ad.get("JobStatus") == _REMOVED and ad.get("LastHoldReasonCode") in OUT_OF_TIME:
+        return replace(status, state=State.TIMEOUT, word="REMOVED", reason=TIMED_OUT)
+    if ad.get("JobStatus") == _REMOVED:
+        return replace(status, state=State.CANCELLED, word="REMOVED", reason=str(ad.get("RemoveReason", "")))
+    code = 128 + int(ad.get("ExitSignal", 0)) if ad.get("ExitBySignal") else ad.get("ExitCode")
+    if ad.get("JobStatus") != _COMPLETED or code is None:
+        return None
+    return replace(status, state=State.FAILED if code else State.COMPLETED, word="COMPLETED", exit_code=int(code))

@@ -65,7 +65,7 @@ def test_the_least_recently_used_images_go_and_those_in_use_stay(
 ) -> None:
     root = f"{lab.scratch}/{OWN}/cache-{scheduler}"
     small = replace(
-        cluster, root=f"$SCRATCH/{OWN}/cache-{scheduler}", image_cache_size=-(-(delivery.size + 34_000_000) // 2**20)
+        cluster, root=f"$SCRATCH/{OWN}/cache-{scheduler}", image_cache_size=-(-(delivery.size + 35_000_000) // 2**20)
     )
     in_use = submit_job(HELD, scheduler, small, delivery, connections, store).run
     old, newer, built, newest = ("1" * 64, "2" * 64, "3" * 64, "4" * 64)
@@ -76,6 +76,10 @@ def test_the_least_recently_used_images_go_and_those_in_use_stay(
         fill {built} 5MB 9 && touch {built}.json
         fill {old} 10MB 8; fill {newer} 10MB 7; fill {newest} 8MB 1; fill mine 1MB 20
         touch --date='30 hours ago' {delivery.sha256}.sif
+        for name in .{old}.parcel .{newer}.sif.77.0 .{built}.part .mine.part; do
+          truncate --size=9MB $name && touch --date='2 days ago' $name
+        done
+        truncate --size=1MB .{built}.parcel
         """,
     )
     image = tmp_path / "new.sif"
@@ -91,7 +95,28 @@ def test_the_least_recently_used_images_go_and_those_in_use_stay(
     there = {name.removesuffix(".sif") for name in bash(lab, f"ls {root}/images").split() if name.endswith(".sif")}
     cancel([RunStatus(run=one, tasks=(), asked=0) for one in (in_use, done.run)], lambda _: small, connections)
     assert there == {delivery.sha256, built, newest, sha256, "mine"}
+    unfinished = bash(lab, f"cd {root}/images && find .[0-9m]* -size +0 | sort").split()
+    assert unfinished == [f".{built}.parcel", ".mine.part"]
     words = b"".join(said).decode()
     assert f"removed the image {old}.sif (10 MB), the least recently used" in words
     assert words.index(old) < words.index(newer)
     assert "allows" not in words
+
+
+def test_no_image_goes_for_one_that_is_larger_than_all_of_them_may_be(
+    lab: Lab, cluster: Cluster, connections: Connections, store: Store, tmp_path: Path
+) -> None:
+    small = replace(cluster, root=f"$SCRATCH/{OWN}/cache-tiny", image_cache_size=3)
+    bash(lab, f"mkdir -p {lab.scratch}/{OWN}/cache-tiny/images && cd $_ && truncate --size=2MB {'1' * 64}.sif")
+    image = tmp_path / "new.sif"
+    image.write_bytes(b"new" * 2_000_000)
+    sha256 = hashlib.sha256(image.read_bytes()).hexdigest()
+    parcel = Parcel(sha256=sha256, size=6_000_000, path=f"images/{sha256}.sif", what="the image new.sif", source=str(image))
+    brought = Delivery(sha256=sha256, size=6_000_000, parcel=parcel)
+    said: list[bytes] = []
+    run = plan_run(HELD, small, "slurm", brought, now=time.time())
+    script = submission(run, HELD, small, brought)
+    done = submit(run, script, small, connections, store, parcels=(parcel,), report=said.append)
+    cancel([RunStatus(run=done.run, tasks=(), asked=0)], lambda _: small, connections)
+    assert b"this image alone (6 MB) is more than image-cache-size allows: none is removed for it" in b"".join(said)
+    assert set(bash(lab, f"ls {lab.scratch}/{OWN}/cache-tiny/images").split()) == {f"{'1' * 64}.sif", f"{sha256}.sif"}

@@ -71,6 +71,8 @@ pull_image() {
     return
   }
   rm -f -- "$part"
+  # What pulls that were killed have left.
+  find "$tmp" -mindepth 1 -maxdepth 1 -name 'pull-????????' -mmin +1440 -exec rm -rf -- {} + 2>/dev/null || true
   # Apptainer's own cache and temporary files stay out of $HOME, whose quota they would fill ($HOME/.apptainer/cache).
   { temporary=$(mktemp -d -- "$tmp/pull-XXXXXXXX") && mkdir -- "$temporary/cache"; } ||
     die 10 "cannot make a folder in $tmp; make room there (a full disk, or your quota)"

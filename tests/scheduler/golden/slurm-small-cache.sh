@@ -79,15 +79,26 @@ images_in_use() {
   done < <(find "$root/runs" -mindepth 2 -maxdepth 2 -name image -mmin -1440 -print0)
 }
 
+# Lists what came of other images and is not whole: a transfer that is alive, or one that nobody went on with.
+unfinished() {
+  find "$cache" -maxdepth 1 -type f -regextype posix-extended -regex '.*/\.[0-9a-f]{64}\.(parcel|part|sif\..*)' ! -name ".$sha256.*" "$@"
+}
+
 # Removes the least recently used images until there is room for this one. Images that were built here stay: no registry may
-# have them. So do those in use.
+# have them. So do those in use. What is not whole goes when nobody went on with it for a day.
 make_room() (
   total=0
   # The lock goes with this shell of its own. Whoever is about to use an image notes that under the same lock: see ensure_image.
   exec {lock}>"$cache/.room.lock"
   flock "$lock"
-  while read -r bytes; do total=$((total + bytes)); done < <(find "$cache" -maxdepth 1 -name '*.sif' -printf '%s\n')
+  while read -r bytes; do total=$((total + bytes)); done < <(
+    unfinished -printf '%s\n'
+    find "$cache" -maxdepth 1 -name '*.sif' -printf '%s\n'
+  )
   [ $((total + 3500000000)) -gt 52428800000 ] || return 0
+  while read -r file; do
+    bytes=$(stat -c %s -- "$file") && rm -f -- "$file" && total=$((total - bytes))
+  done < <(unfinished -mmin +1440)
   used=$(images_in_use) || {
     say "the images are over image-cache-size, but a scheduler could not be asked which of them are in use: none is removed"
     return 0

@@ -154,8 +154,9 @@ def _read_list(kind: ListOf, raw: object, path: str, report: Report) -> object:
     if not isinstance(raw, list) or len(raw) < kind.least:
         report.refuse(path, f"found {found(raw)}; expected {kind.expected}{kind.hint}")
         return _REFUSED
+    before = len(report.problems)
     values = [_read(kind.item, value, joined(path, index), report) for index, value in enumerate(raw)]
-    if any(value is _REFUSED for value in values):
+    if len(report.problems) > before:  # a table with a problem in it gives what was right of it
         return _REFUSED
     return _guarded(lambda: kind.check(tuple(values)), path, report)
 

@@ -14,7 +14,7 @@ from hpcdeploy.flows import follow
 from hpcdeploy.flows.cancel import cancel
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.submit import plan_run, submit
-from hpcdeploy.job import Array, Job, Predecessor
+from hpcdeploy.job import AfterKind, Array, Job, Predecessor
 from hpcdeploy.lab import cluster as labs
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.settings import default_settings
@@ -55,8 +55,9 @@ class Site:
         run = plan_run(job, self.cluster, "slurm", self.delivery, now=time.time())
         return run, submission(run, job, self.cluster, self.delivery)
 
-    def submit(self, job: Job) -> Run:
-        run, script = self.plan(job)
+    def submit(self, job: Job, *, after: tuple[Predecessor, ...] = ()) -> Run:
+        run = plan_run(job, self.cluster, "slurm", self.delivery, now=time.time())
+        script = submission(run, job, self.cluster, self.delivery, after=after)
         return submit(run, script, self.cluster, self.connections, self.store).run
 
 
@@ -169,3 +170,36 @@ def test_cancel_ends_every_part_and_a_throttle_is_the_whole_runs(site: Site) -> 
     cancel(known, lambda _: site.cluster, site.connections)
     ended = wait_for(run, site.cluster, site.connections, site.store)
     assert {task.state for task in ended.tasks} == {State.CANCELLED}
+
+
+def test_of_a_run_whose_first_part_failed_while_others_go_on_what_follows_a_good_end_is_refused(site: Site) -> None:
+    slow = "case $HPCDEPLOY_TASK in 1) exit 7 ;; [8-9]) sleep 600 ;; esac"
+    other = site.submit(replace(SWEEP, name="slow", command=("sh", "-c", slow)))
+    *_, last = other.parts
+    known = RunStatus(run=other, tasks=(), asked=0)
+    until = time.monotonic() + 180
+    while not {*range(8)} <= known.over:
+        assert time.monotonic() < until, known
+        time.sleep(0.5)
+        [known] = follow.status([known], lambda _: site.cluster, site.connections, site.store).statuses
+    # Slurm has forgotten the first part, as soon it does: to it the job never was.
+    assert inside(site.lab, ["ln", "-sfT", "99999999", f"{other.folder}/id"], user=site.lab.user).returncode == 0
+    next_job = Job(name="next", image="test", command=("true",))
+
+    def after(kind: AfterKind) -> tuple[Predecessor, ...]:
+        return (Predecessor(kind=kind, run_id=other.id, tasks=TASKS),)
+
+    with pytest.raises(SchedulerError, match=r"ended well, but that .*task 1 noted 7 as its exit code"):
+        site.submit(next_job, after=after("afterok"))
+    waiting = [site.submit(next_job, after=after(kind)) for kind in ("afterany", "afternotok")]
+    said = [site.ask(f"squeue --noheader --jobs={run.job_id} --format=%E") for run in waiting]
+    assert said == [[f"afterany:{last.job_id}_*(unfulfilled)"]] * 2
+    assert inside(site.lab, ["scancel", last.job_id, *(run.job_id for run in waiting)], user=site.lab.user).returncode == 0
+
+
+def test_of_a_run_in_parts_that_all_go_on_a_failure_cannot_be_waited_for(site: Site) -> None:
+    other = site.submit(replace(SWEEP, slurm=(("hold", True),)))
+    after = (Predecessor(kind="afternotok", run_id=other.id, tasks=TASKS),)
+    with pytest.raises(SchedulerError, match="has several jobs, and Slurm cannot wait until all have ended"):
+        site.submit(Job(name="next", image="test", command=("true",)), after=after)
+    assert cancel([RunStatus(run=other, tasks=(), asked=0)], lambda _: site.cluster, site.connections)

@@ -10,6 +10,7 @@ GpuForm = Literal["gres", "gpus-per-node", "gpus"]
 MemoryForm = Literal["mem", "mem-per-cpu", "mem-per-gpu"]
 HtcondorContainer = Literal["universe", "singularity-image", "apptainer"]
 ImageRoute = Literal["auto", "login", "stream", "job"]
+TransportName = Literal["auto", "paramiko", "openssh"]
 
 LOCAL = "local"
 """The ``host`` of a cluster whose login node is this machine: no SSH is used."""
@@ -20,12 +21,13 @@ class Cluster:
     """One cluster.
 
     ``host`` is any ``Host`` of the person's SSH configuration, or ``"local"``; ``ssh_config`` names another configuration
-    file, as ``ssh -F`` does. ``schedulers`` are those it has, the default first. ``root`` is hpcdeploy's folder there,
-    seen by login and compute nodes alike; ``$VAR`` in it is expanded on the login node. ``gpu_form`` and ``memory_form``
-    choose the one way of asking that the site wants (Slurm refuses two at once). ``htcondor_container`` is who starts the
-    container: HTCondor's container universe, a worker that reads ``+SingularityImage``, or the job itself. ``setup`` are
-    shell lines that bring Apptainer into reach (``module load apptainer``), run on the login node and in jobs. ``apptainer``
-    is the program.
+    file, as ``ssh -F`` does. ``transport`` says who speaks SSH: paramiko, or OpenSSH's own ssh, on whose open connections
+    hpcdeploy rides; ``auto``: OpenSSH where such a connection is there, or where it alone can get in. ``schedulers`` are
+    those it has, the default first. ``root`` is hpcdeploy's folder there, seen by login and compute nodes alike; ``$VAR``
+    in it is expanded on the login node. ``gpu_form`` and ``memory_form`` choose the one way of asking that the site wants
+    (Slurm refuses two at once). ``htcondor_container`` is who starts the container: HTCondor's container universe, a
+    worker that reads ``+SingularityImage``, or the job itself. ``setup`` are shell lines that bring Apptainer into reach
+    (``module load apptainer``), run on the login node and in jobs. ``apptainer`` is the program.
     ``poll_interval`` is the least time between two questions of where jobs are, in seconds. ``image_route`` is how an
     image of a registry gets here: pulled on the login node, streamed through hpcdeploy, pulled in the job; ``auto``: pulled
     on the login node where it can be, else streamed. ``image_cache`` is the folder of all images, ``tmp`` the one for what
@@ -38,6 +40,7 @@ class Cluster:
     schedulers: tuple[SchedulerName, ...] = ("slurm",)
     root: str = "$SCRATCH/hpcdeploy"
     ssh_config: str | None = None
+    transport: TransportName = "auto"
     gpu_form: GpuForm = "gres"
     memory_form: MemoryForm = "mem"
     htcondor_container: HtcondorContainer = "universe"

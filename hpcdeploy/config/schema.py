@@ -3,7 +3,7 @@
 import re
 from typing import Any, get_args
 
-from hpcdeploy.cluster import GpuForm, HtcondorContainer, ImageRoute, MemoryForm, SchedulerName
+from hpcdeploy.cluster import GpuForm, HtcondorContainer, ImageRoute, MemoryForm, SchedulerName, TransportName
 from hpcdeploy.config.bringing import CODE, INPUTS, OUTPUTS
 from hpcdeploy.config.directives import htcondor_key, htcondor_value, slurm_key, slurm_value
 from hpcdeploy.config.found import found
@@ -196,6 +196,7 @@ CLUSTER = Table(
         Key(name="schedulers", kind=ListOf(SCHEDULER, 'a list such as ["slurm", "htcondor"]', least=1)),
         Key(name="root", kind=Leaf(cluster_path)),
         Key(name="ssh-config", kind=LINE),
+        Key(name="transport", kind=Leaf(choice(get_args(TransportName)))),
         Key(name="gpu-form", kind=Leaf(choice(get_args(GpuForm)))),
         Key(name="memory-form", kind=Leaf(choice(get_args(MemoryForm)))),
         Key(name="htcondor-container", kind=Leaf(choice(get_args(HtcondorContainer)))),

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from hpcdeploy.errors import ConnectionLostError, MissingProgramError, TransportError
 from hpcdeploy.transport.asking import ASKING, somebody_is_there
-from hpcdeploy.transport.openssh_master import find_master, open_master
-from hpcdeploy.transport.openssh_mux import LostMasterError, Mux, NoMasterError, RefusedError, Session
+from hpcdeploy.transport.openssh_master import open_master
+from hpcdeploy.transport.openssh_mux import LostMasterError, Mux, NoMasterError, RefusedError, Session, master_at
 from hpcdeploy.transport.pump import SilenceError
 from hpcdeploy.transport.ssh_settings import Hop, SshSettings, find_ssh, look_up, this_person
 from hpcdeploy.transport.streamed import StreamedTransport
@@ -119,7 +119,7 @@ class OpensshTransport(StreamedTransport):
             raise MissingProgramError(message)
         if self._settings is None:
             self._settings = look_up(Hop(host=self._host), config=self._config, person=this_person(), ssh=ssh)
-        self._path, self._held, self._own = self._settings.control_path, find_master(self._settings.control_path), False
+        self._path, self._held, self._own = self._settings.control_path, master_at(self._settings.control_path), False
         if self._held is None:
             asks = self._asks()
             with ASKING if asks else contextlib.nullcontext():

@@ -29,23 +29,6 @@ _OFFENDING = re.compile(r"^Offending .*key in (.+:\d+)", re.MULTILINE)
 _NOISE = re.compile(r"debug\d: |OpenSSH_|Authenticated to |@+|\s*$")
 
 
-def is_ours_to_take(settings: SshSettings) -> bool:
-    """Say whether OpenSSH has a way into a host that paramiko has not, and paramiko has none."""
-    keys = [file for file in settings.identity_files if settings.public_key and file.is_file()]
-    hardware = any(file.name.endswith("_sk") for file in keys)
-    if settings.public_key and (settings.identity_agent or any(not file.name.endswith("_sk") for file in keys)):
-        return False
-    return settings.gssapi or settings.pkcs11 or hardware
-
-
-def find_master(path: Path) -> Mux | None:
-    """Return a talk with the connection that listens at `path`, if one is there and answers."""
-    try:
-        return Mux(path)
-    except NoMasterError:
-        return None
-
-
 def open_master(settings: SshSettings, *, ssh: str, config: str | None, asks: bool) -> tuple[Path, Mux]:
     """Open a connection to the host of `settings`, and return where it listens and a talk that keeps it there.
 

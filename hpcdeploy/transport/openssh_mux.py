@@ -171,6 +171,14 @@ class Mux:
         return data
 
 
+def master_at(path: Path) -> Mux | None:
+    """Return a talk with the master that listens at `path`, if one is there and answers."""
+    try:
+        return Mux(path)
+    except NoMasterError:
+        return None
+
+
 class Session:
     """A command that runs over a master; what `hpcdeploy.transport.pump.Running` asks for."""
 

@@ -41,7 +41,7 @@ class SshSettings:
     absolute. ``host_key_algorithms`` is empty where the library's own order is taken; ``identity_agent`` is the agent's
     socket, or None where no agent is to be asked. ``control_path`` is where a connection that the person holds open is to be
     found, ``master`` the command line that opens it. ``public_key`` says whether keys may be offered, ``gssapi`` and
-    ``pkcs11`` whether OpenSSH has those ways in too.
+    ``pkcs11`` whether OpenSSH may also go in with a Kerberos ticket or a smart card, as paramiko cannot.
     """
 
     alias: str
@@ -68,6 +68,15 @@ class SshSettings:
     public_key: bool
     gssapi: bool
     pkcs11: bool
+
+    @property
+    def openssh_alone(self) -> bool:
+        """Whether OpenSSH has a way in that paramiko has not, and paramiko has no key to try. Looks for the key files."""
+        keys = [file for file in self.identity_files if self.public_key and file.is_file()]
+        plain = [file for file in keys if not file.name.endswith("_sk")]
+        if plain or (self.public_key and self.identity_agent):
+            return False
+        return self.gssapi or self.pkcs11 or bool(keys)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,6 +35,7 @@ host = "login.hpc.example.org"
 schedulers = ["slurm", "htcondor"]
 root = "$SCRATCH/hpcdeploy"
 ssh-config = "ssh/config"
+transport = "openssh"
 gpu-form = "gpus-per-node"
 memory-form = "mem-per-cpu"
 apptainer = "singularity"
@@ -122,6 +123,7 @@ def test_every_key_arrives_as_a_plain_value(tmp_path: Path, environ: dict[str, s
             schedulers=("slurm", "htcondor"),
             root="$SCRATCH/hpcdeploy",
             ssh_config=str(tmp_path / "project" / "ssh" / "config"),
+            transport="openssh",
             gpu_form="gpus-per-node",
             memory_form="mem-per-cpu",
             apptainer="singularity",
@@ -295,8 +297,8 @@ def test_an_ssh_configuration_lies_at_home_or_beside_its_file(
             "clusters.hpc.ssh_config = 'x'",
             (
                 "clusters.hpc.ssh_config: unknown key; did you mean ssh-config? Known here: host, scheduler, schedulers,"
-                " root, ssh-config, gpu-form, memory-form, htcondor-container, apptainer, setup, poll-interval, binds,"
-                " image-route, image-cache, image-cache-size, tmp, mirrors, defaults"
+                " root, ssh-config, transport, gpu-form, memory-form, htcondor-container, apptainer, setup, poll-interval,"
+                " binds, image-route, image-cache, image-cache-size, tmp, mirrors, defaults"
             ),
         ),
         (

@@ -30,7 +30,7 @@ def test_what_is_kept_from_paramiko_can_be_had_by_others() -> None:
         "import sys\n"
         "from hpcdeploy.cluster import Cluster\n"
         "from hpcdeploy.transport.connect import open_transport\n"
-        "open_transport(Cluster(name='there', host='there'))\n"
+        "open_transport(Cluster(name='there', host='there', transport='paramiko'))\n"
         "assert 'paramiko' in sys.modules and 'invoke' not in sys.modules\n"
         "import invoke\n"
         "invoke.Context"

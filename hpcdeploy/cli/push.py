@@ -55,6 +55,8 @@ def push(
         many.push({settings.name: many.option("--tag", tag) for settings in chosen}, jobs=jobs, json=json)
         return
     [settings] = chosen
+    # Before the image comes from wherever it was built, which takes long.
+    targets = flow.repositories_of(settings, repository or ())
     built = _built(place, settings)
     git = None if tag else read_git_facts(place.project.root)
     with show.transfer("pushing") as progress:
@@ -65,7 +67,7 @@ def push(
             registry_of,
             git=git,
             warn=show.say,
-            repositories=repository or (),
+            repositories=targets,
             tags=tag or (),
             images=list(place.project.images.values()),
             progress=progress,

@@ -31,6 +31,16 @@ class Refused:
     error: HpcdeployError
 
 
+def repositories_of(settings: ImageSettings, named: Sequence[str]) -> tuple[str, ...]:
+    """Say where an image is pushed: where `named`, or else where its settings say; raises `ConfigError` for nowhere."""
+    targets = tuple(named) or settings.repositories
+    if not targets:
+        raise ConfigError(
+            f"the image {settings.name!r} has no repository; set 'repository' in its settings, or say --repository"
+        )
+    return targets
+
+
 def push(
     built: BuiltImage,
     settings: ImageSettings,
@@ -53,11 +63,7 @@ def push(
     size. A repository that refuses, or cannot be reached, is told of in the result, and the next one is gone on with. Raises
     `ConfigError` for no repository, no file, a tag that is none, or one that another image has there too.
     """
-    targets = tuple(repositories) or settings.repositories
-    if not targets:
-        raise ConfigError(
-            f"the image {settings.name!r} has no repository; set 'repository' in its settings, or say --repository"
-        )
+    targets = repositories_of(settings, repositories)
     path = Path(built.path)
     if not built.path or not path.is_file():
         raise ConfigError(

@@ -84,8 +84,9 @@ def _unpushed(built: BuiltImage, cluster: Cluster) -> Delivery:
     lies_here = bool(built.path) and Path(built.path).is_file()
     if not there and not lies_here:
         gone = f" and {built.path} is gone," if built.path else ""
+        elsewhere = f" and lies on {built.built_on} alone," if built.built_on else ""
         raise ConfigError(
-            f"the image {built.name!r} was built but never pushed,{gone} so {cluster.name} cannot have it; run "
+            f"the image {built.name!r} was built but never pushed,{elsewhere or gone} so {cluster.name} cannot have it; run "
             f"'hpcdeploy push' first, or build it there: 'hpcdeploy build --on {cluster.name}'"
         )
     delivery = Delivery(sha256=built.sha256, size=built.size)

@@ -1,5 +1,6 @@
 """Which image a job means, and how the login node can have it."""
 
+import stat
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,6 @@ from hpcdeploy.errors import ConfigError
 from hpcdeploy.flows.worker_images import taken_by_worker
 from hpcdeploy.image import BuiltImage, PublishedImage
 from hpcdeploy.parcel import Parcel
-from hpcdeploy.registry.manifest import SIF_HEADER_BYTES, is_sif
 from hpcdeploy.registry.reference import parse_reference, split_port
 from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
@@ -96,11 +96,13 @@ def _unpushed(built: BuiltImage, cluster: Cluster) -> Delivery:
 
 
 def _brought(path: Path, cluster: Cluster, what: str) -> Delivery:
+    from hpcdeploy.apptainer.sif import read_sif
+
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for somebody to write into it
+            raise ConfigError(f"the image {path} is no file; expected a .sif that Apptainer has built")
         with path.open("rb") as file:
-            head = file.read(SIF_HEADER_BYTES)
-        if not is_sif(head):
-            raise ConfigError(f"{path} is not an Apptainer image (no SIF header); name a .sif that Apptainer has built")
+            read_sif(file, str(path))  # a copy that was cut off is told here, and not by each job
         delivery = Delivery(sha256=sha256_of(path), size=path.stat().st_size)
     except OSError as error:
         raise ConfigError(f"the image {path} cannot be read: {error.strerror}; expected a .sif there") from error

@@ -1,5 +1,6 @@
 """Which image a job gets: the last one built, wherever this cluster can have it from."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.source import PixiSource
 from hpcdeploy.store import Store
 from hpcdeploy.whole_file import sha256_of
+from tests.apptainer import sifs
 
 BUILT = BuiltImage(
     name="train",
@@ -69,7 +71,7 @@ def test_an_image_that_lies_elsewhere_is_refused_with_what_to_do(
 
 
 def sif(path: Path) -> Path:
-    path.write_bytes(b"#!/usr/bin/env run-singularity\n\0SIF_MAGIC\0" + b"content" * 100)
+    path.write_bytes(sifs.sif(sifs.partition(sifs.squashfs())))
     return path
 
 
@@ -110,6 +112,20 @@ def test_a_file_that_is_no_image_is_refused(
         path.write_bytes(content)
     with pytest.raises(ConfigError, match=message):
         deliver(project, store, str(path))
+
+
+@pytest.mark.parametrize("part", [0.999, 0.5, 0.01])
+def test_a_copy_of_an_image_that_was_cut_off_is_refused(part: float, project: Project, store: Store, tmp_path: Path) -> None:
+    path = sif(tmp_path / "own.sif")
+    path.write_bytes(path.read_bytes()[: int(part * path.stat().st_size)])
+    with pytest.raises(ConfigError, match=r"own.sif is damaged: .*; build it again, or fetch it again"):
+        deliver(project, store, str(path))
+
+
+def test_a_pipe_is_no_image_and_nobody_waits_for_it(project: Project, store: Store, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "own.sif")
+    with pytest.raises(ConfigError, match=r"own.sif is no file; expected a .sif"):
+        deliver(project, store, str(tmp_path / "own.sif"))
 
 
 def test_an_image_that_was_pushed_is_pulled_by_its_digest(project: Project, store: Store) -> None:

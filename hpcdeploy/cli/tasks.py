@@ -39,13 +39,13 @@ def results(
         raise ConfigError("on the command line: found --csv and --json; expected one")
     place = here()
     with connections() as open_connections:
-        status = _ask(place, run, open_connections)
+        [status] = _ask(place, place.store.find([run] if run else []), open_connections)
     request = place.store.request(status.run)
     found = [one for one in flow.results(status, request.array if request else None) if one.failed or not failed]
     if json:
         show.as_json([_as_values(one) for one in found])
     elif csv:
-        sys.stdout.buffer.write(flow.as_csv(found).encode("utf-8", "surrogateescape"))
+        sys.stdout.buffer.write(flow.as_csv(found, repeats=bool(status.run.repeats)).encode("utf-8", "surrogateescape"))
         sys.stdout.buffer.flush()
     elif found:
         _print_table(found, repeats=bool(status.run.repeats))
@@ -69,19 +69,23 @@ def rerun(
     """Run the failed tasks of a run again, as a new run: with the project as it is now, and what these options change."""
     from hpcdeploy.cli.place import connections, here
     from hpcdeploy.config.sweeps import parse_tasks
-    from hpcdeploy.flows.rerun import choose_tasks
+    from hpcdeploy.flows.rerun import check_alone, choose_tasks, relatives
 
     place = here()
     named = [number for words in task or [] for number in parse_tasks(words)]
     words = as_settings(options, ctx.meta.get(META, ()))
     with connections() as open_connections:
-        status = _ask(place, run, open_connections)
+        known = place.store.find([run] if run else [])
+        status, *others = _ask(place, [*known, *relatives(known[0].run, place.store)], open_connections)
         tasks = choose_tasks(status, named)
         if not tasks:
-            show.say(f"nothing to run again: no task of run {status.run.id} has failed")
+            lost = sum(one.lost for one in status.tasks)
+            unknown = f"; how {lost} ended nobody knows: name those with --task to run them again" if lost else ""
+            show.say(f"nothing to run again: no task of run {status.run.id} has failed{unknown}")
             if json:
                 show.as_json(None)
             return
+        check_alone(status.run, tasks, others, place.store)
         origin, plan = _plan(place, status, tasks, words, run_id, sends=None if dry_run else open_connections)
         say_notes(plan)
         if dry_run:
@@ -91,17 +95,17 @@ def rerun(
         print_submitted(submit_plan(origin, plan, open_connections), json=json)
 
 
-def _ask(place: "Place", name: str | None, connections: "Connections") -> "RunStatus":
+def _ask(place: "Place", known: "Sequence[RunStatus]", connections: "Connections") -> "Sequence[RunStatus]":
+    """Ask where the first one of these runs is, and the others; a submission that nobody is sure of is told of the first."""
     from hpcdeploy.errors import TransportError
     from hpcdeploy.flows import follow
 
-    known = place.store.find([name] if name else [])
-    follow.check_submitted(known)
+    follow.check_submitted(known[:1])
     with show.terminal_as_it_was():
         asked = follow.status(known, place.cluster, connections, place.store, overrides=place.project.root)
     if asked.failures:
         raise TransportError("the cluster could not be asked: " + "; ".join(asked.failures))
-    return asked.statuses[0]
+    return asked.statuses
 
 
 def _plan(

@@ -9,6 +9,7 @@ from hpcdeploy.job import Array
 from hpcdeploy.run import TERMINAL, RunStatus, State, TaskStatus
 
 COLUMNS = ("task", "state", "exit_code", "seconds", "node")
+OF_TASK = "of_task"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,18 +42,22 @@ def results(status: RunStatus, array: Array | None) -> tuple[Result, ...]:
     )
 
 
-def as_csv(found: Sequence[Result]) -> str:
+def as_csv(found: Sequence[Result], *, repeats: bool = False) -> str:
     """Write results as CSV (RFC 4180) with a line of names: the task, its parameters, then how it ended.
 
-    A parameter that is called as one of our own columns is written ``parameter.NAME``.
+    Of a run that `repeats` another one the task's number there comes second. A parameter that is called as one of our own
+    columns is written ``parameter.NAME``.
     """
+    first = (COLUMNS[0], OF_TASK) if repeats else COLUMNS[:1]
+    ours = {*first, *COLUMNS}
     names = tuple(found[0].parameters) if found else ()
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow((COLUMNS[0], *(f"parameter.{name}" if name in COLUMNS else name for name in names), *COLUMNS[1:]))
+    writer.writerow((*first, *(f"parameter.{name}" if name in ours else name for name in names), *COLUMNS[1:]))
     for one in found:
         numbers = ("" if value is None else value for value in (one.exit_code, one.seconds))
-        writer.writerow((one.task, *one.parameters.values(), one.state.value, *numbers, one.node))
+        tasks = (one.task, one.number)[: len(first)]
+        writer.writerow((*tasks, *one.parameters.values(), one.state.value, *numbers, one.node))
     return text.getvalue()
 
 

@@ -40,13 +40,13 @@ sweep = {{ file = "sweep.csv" }}
 """)
         self.environment = {**os.environ, "XDG_STATE_HOME": str(folder / "state"), "XDG_CONFIG_HOME": str(folder)}
 
-    def run(self, *words: str, code: int = 0, folder: Path | None = None) -> str:
+    def run(self, *words: str, code: int = 0, folder: Path | None = None, error: bool = False) -> str:
         place = folder or self.folder
         done = subprocess.run(
             [COMMAND, *words], cwd=place, env=self.environment, capture_output=True, text=True, check=False
         )
         assert done.returncode == code, (words, done.stdout, done.stderr)
-        return done.stdout
+        return done.stderr if error else done.stdout
 
 
 @pytest.fixture
@@ -90,3 +90,13 @@ def test_what_failed_is_run_again_with_its_own_values_and_its_own_number(
     assert "export KEPT=1\n" in dry
     project.run("rerun", again, "--task", "7", code=2)
     project.run("rerun", again, "--task", "1", "--sweep", "x=1", code=2)
+
+
+def test_what_is_being_repeated_is_not_repeated_once_more(project: Project) -> None:
+    run = project.run("submit", "try").strip()
+    project.run("wait", run, "--interval", "1", code=3)
+    held = project.run("rerun", run, "--slurm", "hold").strip()
+    said = project.run("rerun", run, "--dry-run", code=2, error=True)
+    assert f"task 1 of run {run} is task 0 of run {held} too, which has not ended" in said
+    project.run("cancel", held, "--yes")
+    assert "job-name" in project.run("rerun", run, "--dry-run")

@@ -10,7 +10,7 @@ import pytest
 from hpcdeploy.cli.job_options import joined
 from hpcdeploy.config.sweeps import parse_tasks
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.flows.rerun import choose_tasks, repeated
+from hpcdeploy.flows.rerun import check_alone, choose_tasks, relatives, repeated
 from hpcdeploy.flows.results import as_csv, clock, results
 from hpcdeploy.job import Array, Request
 from hpcdeploy.parameters import Parameters
@@ -23,11 +23,20 @@ ARRAY = Array(size=6, throttle=2, parameters=PARAMETERS)
 RUN = Run(
     id="r", job="j", cluster="c", scheduler="slurm", image="i", sha256="", tasks=6, command=(), submitted=0, job_id="7"
 )
+LOST = "gone from the queue, and no end was recorded"
 STATUS = RunStatus(
     run=RUN,
     asked=1000,
     tasks=tuple(
-        TaskStatus(task=task, state=state, exit_code=task, node="n", started=900 if task else 0, ended=960 * (task == 1))
+        TaskStatus(
+            task=task,
+            state=state,
+            reason=LOST if state is State.UNKNOWN else "",
+            exit_code=task,
+            node="n",
+            started=900 if task else 0,
+            ended=960 * (task == 1),
+        )
         for task, state in enumerate(STATES)
     ),
 )
@@ -39,6 +48,14 @@ def test_those_that_ended_badly_are_repeated_and_none_that_is_alive_or_unknown()
 
 def test_tasks_that_are_named_are_repeated_whether_they_failed_or_not() -> None:
     assert choose_tasks(STATUS, (5, 0, 3, 0)) == (0, 3, 5)
+
+
+@pytest.mark.parametrize("reason", ["squeue could not be asked", ""])
+def test_a_task_of_which_the_scheduler_said_nothing_may_be_alive_and_is_not_repeated(reason: str) -> None:
+    unsure = TaskStatus(task=3, state=State.UNKNOWN, reason=reason, word="BRAND_NEW")
+    status = replace(STATUS, tasks=(*STATUS.tasks[:3], unsure, *STATUS.tasks[4:]))
+    with pytest.raises(ConfigError, match=f"task 3 of run r is UNKNOWN \\({reason or 'BRAND_NEW'}\\)"):
+        choose_tasks(status, (3,))
 
 
 @pytest.mark.parametrize(("task", "said"), [(6, "tasks 0 to 5, and no task 6"), (2, "task 2 of run r is RUNNING")])
@@ -82,6 +99,47 @@ def test_results_as_csv_read_back_as_they_were_and_no_column_is_there_twice() ->
     assert rows[0] == ["task", "lr", "parameter.state", "state", "exit_code", "seconds", "node"]
     assert rows[2] == ["1", "0.1", 'it\'s, "so"\n☃', "FAILED", "1", "60", "n"]
     assert as_csv(()) == "task,state,exit_code,seconds,node\r\n"
+
+
+def test_results_as_csv_of_a_run_that_repeats_tell_both_numbers() -> None:
+    named = Parameters(names=("of_task",), rows=(("x",),) * 6)
+    again = repeated(Array(size=6, parameters=named), (5, 4, 3, 2, 1, 0))
+    rows = list(csv.reader(io.StringIO(as_csv(results(STATUS, again), repeats=True), newline="")))
+    assert rows[0] == ["task", "of_task", "parameter.of_task", "state", "exit_code", "seconds", "node"]
+    assert [row[:2] for row in rows[1:3]] == [["0", "5"], ["1", "4"]]
+
+
+def test_what_another_repetition_has_not_ended_yet_is_not_repeated_too(tmp_path: Path) -> None:
+    store = Store(tmp_path / "runs.db")
+
+    def note(run: Run, array: Array | None) -> None:
+        store.add(run, "", request=Request(project="/p", array=array))
+        store.submitted(run)
+
+    again = replace(RUN, id="again", tasks=2, repeats="r")
+    other = replace(RUN, id="other", tasks=2, repeats="again")
+    unsure = replace(RUN, id="unsure", tasks=1, repeats="r", job_id="")
+    alone = replace(RUN, id="alone", tasks=6)
+    note(RUN, ARRAY)
+    note(again, repeated(ARRAY, (1, 5)))
+    note(alone, ARRAY)
+    assert [one.run.id for one in relatives(RUN, store)] == ["again"]
+    check_alone(RUN, (4,), relatives(RUN, store), store)
+    with pytest.raises(ConfigError, match="task 5 of run r is task 1 of run again too, which has not ended; wait"):
+        check_alone(RUN, (5,), relatives(RUN, store), store)
+
+    ended = tuple(TaskStatus(task=task, state=State.FAILED) for task in range(2))
+    store.learned(RunStatus(run=again, tasks=ended, asked=1))
+    check_alone(RUN, (1, 5), relatives(RUN, store), store)
+    note(other, repeated(repeated(ARRAY, (1, 5)), (1,)))
+    with pytest.raises(ConfigError, match="task 5 of run r is task 0 of run other too"):
+        check_alone(RUN, (1, 5), relatives(RUN, store), store)
+    with pytest.raises(ConfigError, match="task 1 of run again is task 0 of run other too"):
+        check_alone(again, (0, 1), relatives(again, store), store)
+
+    note(unsure, repeated(ARRAY, (4,)))
+    with pytest.raises(ConfigError, match=r"task 4 of run r is task 0 of run unsure too.*submit --resume unsure"):
+        check_alone(RUN, (4,), relatives(RUN, store), store)
 
 
 def test_a_run_that_nobody_asked_about_yet_has_results_too() -> None:

@@ -136,7 +136,8 @@ def fetch(
         return
     for file in done.files:
         sys.stdout.buffer.write(os.fsencode(file) + b"\n")
-    show.say(f"{len(done.brought)} of {len(done.files)} files were brought; the others were here already")
+    others = "; the others were here already" if len(done.brought) < len(done.files) else ""
+    show.say(f"{len(done.brought)} of {len(done.files)} files were brought{others}")
 
 
 def cancel(

@@ -53,6 +53,8 @@ def fetch(
     ask = Asking(cluster, connections)
     bases, found = _listed(run, patterns, ask, cluster, overrides)
     notes = [f"left out: {file.place}, {why}" for file in found if (why := _unwanted(file))]
+    if patterns and not found:
+        notes.append(f"no file of {run.id} is meant by {' or '.join(patterns)}; patterns begin at its working folder")
     wanted = [file for file in found if not _unwanted(file)]
     with _told_of(destination), _claimed(destination, run):
         missing = [file for file in wanted if not is_here(file, destination)]

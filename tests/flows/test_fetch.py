@@ -409,3 +409,11 @@ def test_a_link_that_leads_out_through_other_links_does_not_stay(
         assert done.notes == ("left out: output/evil, a link that leads out of the run's folder",)
         assert tmp_path / "home" / "output" / "evil" not in (*done.files, *done.brought)
         assert names(tmp_path / "home" / "output") == {f"{deep}/file", f"{deep}/up", "good", "loop"}
+
+
+def test_a_pattern_that_means_nothing_is_told(bring: Callable[..., Fetched], there: Path) -> None:
+    write(there / "output", "model.pt")
+    assert bring("modle.pt", "output/*").notes == (
+        f"no file of {RUN.id} is meant by modle.pt or output/*; patterns begin at its working folder",
+    )
+    assert bring("modle.pt", "model.pt").notes == ()

@@ -1,5 +1,6 @@
 """The command ``hpcdeploy``: its verbs, and the one place where an error becomes a message and an exit code."""
 
+import io
 import os
 import signal
 import sys
@@ -61,6 +62,9 @@ def _open_streams() -> None:
             if nowhere != number:
                 os.dup2(nowhere, number)
             setattr(sys, name, os.fdopen(number, mode))
+    # What the terminal's encoding cannot say is escaped, as on standard error (docs of sys), and no reason to fail.
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _run() -> None:

@@ -18,12 +18,25 @@ _WORTH_TELLING = 10_000_000
 
 
 def as_json(value: object) -> None:
-    """Print a value as JSON."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    """Print a value as JSON; what the output's encoding cannot say, half a character too, is escaped as JSON has it."""
+    words = json.dumps(value, indent=2, ensure_ascii=False)
+    try:
+        words.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        words = json.dumps(value, indent=2)
+    print(words)
+
+
+def one_line(text: str) -> str:
+    r"""Return what somebody else said so that it stays on one line and commands no terminal: ``\x1b``, ``\n``."""
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows under their columns' names; a terminal gets a drawn table, a pipe plain columns that awk can read."""
+    rows = [[one_line(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
         from rich.box import SIMPLE_HEAD
         from rich.console import Console

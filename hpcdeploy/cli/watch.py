@@ -92,7 +92,7 @@ def table_of(statuses: "Sequence[RunStatus]") -> tuple[list[str], list[list[str]
 def _why(one: "RunStatus") -> str:
     start = expected_start(one)
     reasons = dict.fromkeys(task.reason for task in one.tasks if task.reason and task.state is one.state)
-    return ", ".join([*list(reasons)[:2], *([f"to start {start}"] if start else [])])
+    return show.one_line(", ".join([*list(reasons)[:2], *([f"to start {start}"] if start else [])]))
 
 
 def _print_lines(rounds: "Iterator[Asked]") -> None:

@@ -160,6 +160,9 @@ prepared=false
 prepare() {
   ! "$prepared" || return 0
   prepared=true
+[% set program = "sbatch" if scheduler == "slurm" else "condor_submit" %]
+  command -v [= program =] >/dev/null || stop 10 "[= program =] is not on the PATH of this machine, $HOSTNAME; name the login node as \
+the cluster's host, or add what brings [= program =] (module load ...) to the cluster's setup"
   ensure_image
 [% if parcels %]
   ensure_parcels

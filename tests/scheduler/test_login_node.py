@@ -176,10 +176,19 @@ def test_a_root_whose_variable_is_not_set_there_is_said_and_nothing_is_made(tmp_
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_image_that_is_nowhere_is_said_before_anything_is_submitted(tmp_path: Path) -> None:
+@pytest.fixture
+def login_node(tmp_path: Path) -> dict[str, str]:
+    """Give the variables of a machine that has the scheduler's command; nothing is ever submitted by it."""
+    program = tmp_path / "programs" / "sbatch"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\nexit 1\n")
+    program.chmod(0o755)
+    return {"PATH": f"{program.parent}:{os.environ['PATH']}", "SCRATCH": str(tmp_path)}
+
+
+def test_an_image_that_is_nowhere_is_said_before_anything_is_submitted(tmp_path: Path, login_node: dict[str, str]) -> None:
     text = submission(run_of(PLAIN), PLAIN, CLUSTER, CACHED)
-    environment = {"PATH": os.environ["PATH"], "SCRATCH": str(tmp_path)}
-    done = subprocess.run(["bash", "-s"], input=text, text=True, capture_output=True, env=environment, check=False)
+    done = subprocess.run(["bash", "-s"], input=text, text=True, capture_output=True, env=login_node, check=False)
     assert done.returncode == 11
     assert "hpcdeploy push" in done.stderr
     assert not (tmp_path / "hpcdeploy" / "runs" / run_of(PLAIN).id / "submitting").exists()
@@ -193,12 +202,11 @@ def test_an_image_that_is_nowhere_is_said_before_anything_is_submitted(tmp_path:
     ],
 )
 def test_where_the_login_node_cannot_pull_the_image_is_asked_for(
-    tmp_path: Path, apptainer: str, port: int, why: str
+    tmp_path: Path, login_node: dict[str, str], apptainer: str, port: int, why: str
 ) -> None:
     delivery = replace(AUTO, host="127.0.0.1", port=port)
     text = submission(run_of(PLAIN), PLAIN, replace(CLUSTER, apptainer=apptainer), delivery)
-    environment = {"PATH": os.environ["PATH"], "SCRATCH": str(tmp_path)}
-    done = subprocess.run(["bash", "-s"], input=text, text=True, capture_output=True, env=environment, check=False)
+    done = subprocess.run(["bash", "-s"], input=text, text=True, capture_output=True, env=login_node, check=False)
     assert done.returncode == 14
     assert f"{why}" in done.stderr
     assert "so hpcdeploy is to bring the image" in done.stderr

@@ -266,6 +266,8 @@ prepared=false
 prepare() {
   ! "$prepared" || return 0
   prepared=true
+  command -v condor_submit >/dev/null || stop 10 "condor_submit is not on the PATH of this machine, $HOSTNAME; name the login node as \
+the cluster's host, or add what brings condor_submit (module load ...) to the cluster's setup"
   ensure_image
   ensure_parcels
   # No "||" behind these: it would let them go on after a failure (bash(1), set -e).

@@ -359,6 +359,8 @@ prepared=false
 prepare() {
   ! "$prepared" || return 0
   prepared=true
+  command -v sbatch >/dev/null || stop 10 "sbatch is not on the PATH of this machine, $HOSTNAME; name the login node as \
+the cluster's host, or add what brings sbatch (module load ...) to the cluster's setup"
   ensure_image
   # No "||" behind these: it would let them go on after a failure (bash(1), set -e).
   trap 'stop 10 "cannot write to $run; make room there (a full disk, or your quota); this was not submitted"' EXIT

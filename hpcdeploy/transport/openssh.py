@@ -64,6 +64,7 @@ class OpensshTransport(StreamedTransport):
             return
         if self._own:
             held.end_master()
+            self._path.unlink(missing_ok=True)  # it takes its name away a moment after it lets go of us
         held.close()
 
     def _start(self, line: bytes, task: str, timeout: float | None) -> Session:

@@ -211,8 +211,8 @@ class Session:
         """Return the exit code; raises OSError where nobody will ever know.
 
         A server that ends a command's channel over a whole connection, without an exit code, says so that a signal ended the
-        command (RFC 4254, 6.10); the master keeps to itself which. A master whose connection died is no more there when we
-        hear of it: it takes its name away and serves nobody before it leaves (OpenSSH's clientloop.c and mux.c).
+        command (RFC 4254, 6.10); the master keeps to itself which. A master whose connection died lets go of us on its way
+        out of its loop, and answers nobody any more (OpenSSH's clientloop.c): so one that answers has a whole connection.
         """
         code = self._talk.exit_code()
         if code is not None:

@@ -225,7 +225,8 @@ def test_a_second_factor_without_a_terminal_is_said(client: Client, start_server
     client.host("cluster", server)
     said = why_not(client.open("cluster"), AuthenticationError)
     assert "took a key of user" in said
-    assert "terminal" in said
+    assert "run this command in a terminal, or answer once in a terminal, with `ssh -fNM -S " in said
+    assert f"-F {client.config} cluster`" in said
 
 
 class TwoFactors(paramiko.ServerInterface):

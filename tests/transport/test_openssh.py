@@ -1,0 +1,470 @@
+"""Riding on OpenSSH's connections: the person's own and ours, who is let in, and what is known when one goes away."""
+
+import contextlib
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from hpcdeploy.errors import AuthenticationError, ConfigError, ConnectionLostError, MissingProgramError, TransportError
+from hpcdeploy.lab.state import Lab
+from hpcdeploy.transport import openssh_master, openssh_mux
+from hpcdeploy.transport.contract import UNNAMED_SIGNAL
+from hpcdeploy.transport.openssh import OpensshTransport
+from hpcdeploy.transport.openssh_mux import Mux, master_at
+from hpcdeploy.transport.ssh_settings import Hop, SshSettings, find_ssh, look_up, this_person
+from tests.once.proxy import Cut, Proxy
+from tests.transport.conftest import Client
+from tests.transport.sshd import Server, free_port, make_key, public_key
+from tests.transport.test_ssh import fingerprint
+
+StartServer = Callable[..., Server]
+
+
+@pytest.fixture(autouse=True)
+def runtime(short: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep our own connections in a folder that is looked at afterwards."""
+    (short / "run").mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(short / "run"))
+    return short / "run" / "hpcdeploy"
+
+
+def settings_of(client: Client, name: str) -> SshSettings:
+    return look_up(Hop(host=name), config=str(client.config), person=this_person(), ssh=find_ssh())
+
+
+@pytest.fixture
+def hold() -> Iterator[Callable[[SshSettings], Mux]]:
+    """Do what a person does who follows the advice: open a connection in a terminal, and leave it open."""
+    talks: list[Mux] = []
+
+    def begin(settings: SshSettings) -> Mux:
+        subprocess.run(shlex.split(settings.master), check=True, stdin=subprocess.DEVNULL, capture_output=True)
+        talk = master_at(settings.control_path)
+        assert talk is not None
+        talks.append(talk)
+        return talk
+
+    yield begin
+    for talk in talks:
+        talk.end_master()
+        talk.close()
+
+
+Hold = Callable[[SshSettings], Mux]
+
+
+def logins(server: Server) -> int:
+    return server.log().count("Accepted publickey")
+
+
+def says_hello(transport: OpensshTransport) -> bool:
+    with transport:
+        return transport.run(["echo", "hello"]).stdout == b"hello\n"
+
+
+def why_not(transport: OpensshTransport, expected: type[Exception]) -> str:
+    with transport, pytest.raises(expected) as caught:
+        transport.run(["echo", "hello"])
+    assert not isinstance(caught.value, ConnectionLostError)
+    return str(caught.value)
+
+
+def wait_until(true: Callable[[], bool], *, seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+# Our own connection
+
+
+def test_one_connection_serves_many_commands_and_is_gone_when_closed(
+    client: Client, start_server: StartServer, runtime: Path
+) -> None:
+    server = start_server()
+    client.host("cluster", server)
+    with client.open_openssh("cluster") as transport:
+        for _ in range(5):
+            assert transport.run(["true"]).exit_code == 0
+        assert logins(server) == 1
+        assert len(list(runtime.iterdir())) == 1
+    assert list(runtime.iterdir()) == []
+    wait_until(lambda: server.sessions() == [])
+
+
+def test_several_commands_run_at_once_over_one_connection(client: Client, start_server: StartServer, short: Path) -> None:
+    server = start_server()
+    client.host("cluster", server)
+    there = short / "there"
+    with client.open_openssh("cluster") as transport:
+        waiting = ["sh", "-c", 'while [ ! -e "$1" ]; do sleep 0.01; done; echo "$2"', "sh", str(there)]
+        said: list[bytes] = []
+        threads = [
+            threading.Thread(target=lambda word=word: said.append(transport.run([*waiting, word]).stdout)) for word in "abcd"
+        ]
+        for thread in threads:
+            thread.start()
+        transport.run(["touch", str(there)])
+        for thread in threads:
+            thread.join()
+        assert sorted(said) == [b"a\n", b"b\n", b"c\n", b"d\n"]
+    assert logins(server) == 1
+
+
+def test_our_connection_waits_for_us_longer_than_it_outlives_us(
+    client: Client, start_server: StartServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openssh_master, "LINGERS", 1)
+    server = start_server()
+    client.host("cluster", server)
+    with client.open_openssh("cluster") as transport:
+        transport.run(["true"])
+        time.sleep(2.5)
+        transport.run(["true"])
+    assert logins(server) == 1
+
+
+def test_our_connection_ends_soon_after_a_process_that_is_killed(
+    client: Client, start_server: StartServer, runtime: Path
+) -> None:
+    server = start_server()
+    client.host("cluster", server)
+    code = (
+        "import sys, time\n"
+        "from hpcdeploy.transport import openssh_master\n"
+        "from hpcdeploy.transport.openssh import OpensshTransport\n"
+        "openssh_master.LINGERS = 1\n"
+        "transport = OpensshTransport('cluster', config=sys.argv[1], asks=lambda: False)\n"
+        "transport.run(['true'])\n"
+        "print('connected', flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(client.config)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"connected\n"
+        assert len(list(runtime.iterdir())) == 1
+        process.kill()
+    wait_until(lambda: list(runtime.iterdir()) == [])
+    wait_until(lambda: server.sessions() == [])
+
+
+def test_forwardings_and_commands_of_the_configuration_are_left_alone(
+    client: Client, start_server: StartServer, tmp_path: Path
+) -> None:
+    port = free_port()
+    client.host(
+        "cluster",
+        start_server(),
+        f"LocalForward {port} 127.0.0.1:1",
+        "ExitOnForwardFailure yes",
+        "RemoteCommand echo wrong",
+        "PermitLocalCommand yes",
+        f"LocalCommand touch {tmp_path}/local",
+        "RequestTTY force",
+    )
+    with socket.create_server(("127.0.0.1", port)):
+        assert says_hello(client.open_openssh("cluster"))
+    assert not (tmp_path / "local").exists()
+
+
+def test_a_folder_that_others_may_enter_is_not_used(client: Client, server: Server, runtime: Path) -> None:
+    client.host("cluster", server)
+    runtime.mkdir(mode=0o755)
+    assert "only you can enter" in why_not(client.open_openssh("cluster"), TransportError)
+
+
+def test_a_runtime_folder_with_a_long_name_is_passed_over(
+    client: Client, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.host("cluster", server)
+    far = tmp_path / ("x" * 80)
+    far.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(far))
+    assert says_hello(client.open_openssh("cluster"))
+    assert list(far.iterdir()) == []
+
+
+# The person's connection
+
+
+@pytest.mark.parametrize("configured", [True, False])
+def test_a_connection_that_the_person_holds_open_is_ridden_on_and_left_open(
+    client: Client, start_server: StartServer, short: Path, hold: Hold, runtime: Path, *, configured: bool
+) -> None:
+    server = start_server()
+    client.host("cluster", server, *([f"ControlPath {short}/%C"] if configured else []))
+    settings = settings_of(client, "cluster")
+    if not configured:
+        person = replace(this_person(), home=short)
+        (short / ".ssh").mkdir()
+        settings = look_up(Hop(host="cluster"), config=str(client.config), person=person, ssh=find_ssh())
+        assert str(settings.control_path) in settings.master
+    theirs = hold(settings)
+    (server.folder / "authorized_keys").write_text("")  # nobody is let in any more
+    for _ in range(2):
+        transport = OpensshTransport("cluster", config=str(client.config), settings=settings, asks=lambda: False)
+        assert says_hello(transport)
+    assert theirs.lasts()
+    assert logins(server) == 1
+    assert not runtime.exists()
+
+
+def test_a_connection_that_ends_when_idle_stays_while_we_wait(
+    client: Client, start_server: StartServer, short: Path, hold: Hold
+) -> None:
+    server = start_server()
+    client.host("cluster", server, f"ControlPath {short}/%C", "ControlPersist 1")
+    hold(settings_of(client, "cluster")).close()
+    with client.open_openssh("cluster") as transport:
+        transport.run(["true"])
+        time.sleep(2.5)
+        transport.run(["true"])
+        assert logins(server) == 1
+    wait_until(lambda: not settings_of(client, "cluster").control_path.exists())
+
+
+def test_where_the_persons_connection_has_ended_one_of_our_own_is_opened(
+    client: Client, start_server: StartServer, short: Path, hold: Hold
+) -> None:
+    server = start_server()
+    client.host("cluster", server, f"ControlPath {short}/%C")
+    theirs = hold(settings_of(client, "cluster"))
+    with client.open_openssh("cluster") as transport:
+        assert transport.run(["echo", "one"]).stdout == b"one\n"
+        os.kill(theirs.pid, signal.SIGKILL)  # leaves its socket behind
+        wait_until(lambda: not theirs.lasts())
+        assert transport.run(["echo", "two"]).stdout == b"two\n"
+    assert logins(server) == 2
+
+
+def test_a_connection_that_hangs_is_passed_over(
+    client: Client, start_server: StartServer, short: Path, hold: Hold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = start_server()
+    client.host("cluster", server, f"ControlPath {short}/%C")
+    theirs = hold(settings_of(client, "cluster"))
+    monkeypatch.setattr(openssh_mux, "PATIENCE", 0.5)
+    os.kill(theirs.pid, signal.SIGSTOP)
+    try:
+        assert says_hello(client.open_openssh("cluster"))
+    finally:
+        os.kill(theirs.pid, signal.SIGCONT)
+    assert logins(server) == 2
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0\0\0\x08\0\0\0\x01\0\0\0\x05", b"\0\0\0\0"]
+)
+def test_what_speaks_another_language_is_passed_over(client: Client, server: Server, short: Path, answer: bytes) -> None:
+    client.host("cluster", server, f"ControlPath {short}/theirs")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(short / "theirs"))
+        listener.listen()
+
+        def speak() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    visitor, _ = listener.accept()
+                    with visitor:
+                        visitor.sendall(answer)
+                        visitor.recv(12)
+
+        threading.Thread(target=speak, daemon=True).start()
+        assert says_hello(client.open_openssh("cluster"))
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+# Who is let in, and where
+
+
+def test_an_unknown_host_is_refused_with_its_fingerprint_and_nothing_is_written(client: Client, server: Server) -> None:
+    client.host("cluster", server, "StrictHostKeyChecking accept-new", known=False)
+    said = why_not(client.open_openssh("cluster"), AuthenticationError)
+    assert f"it shows the ssh-ed25519 key {fingerprint(server.host_keys[0])}" in said
+    assert f"run `ssh -F {client.config} cluster` once" in said
+    assert not client.known_hosts.exists()
+
+
+def test_a_changed_key_is_refused_and_the_record_stays(client: Client, server: Server, tmp_path: Path) -> None:
+    client.host("cluster", server, known=False)
+    client.knows(f"{server.name} {public_key(make_key(tmp_path / 'other'))}\n")
+    before = client.known_hosts.read_bytes()
+    said = why_not(client.open_openssh("cluster"), AuthenticationError)
+    assert f"NOT the one on record at {client.known_hosts}:1" in said
+    assert fingerprint(server.host_keys[0]) in said
+    assert client.known_hosts.read_bytes() == before
+
+
+def test_a_revoked_key_is_refused(client: Client, server: Server) -> None:
+    client.host("cluster", server)
+    client.knows(f"@revoked * {public_key(server.host_keys[0])}\n")
+    assert "revoked" in why_not(client.open_openssh("cluster"), AuthenticationError)
+
+
+def test_a_host_certificate_is_enough(client: Client, start_server: StartServer, tmp_path: Path) -> None:
+    authority = make_key(tmp_path / "authority")
+    server = start_server(f"HostCertificate {tmp_path}/server0/host_ed25519-cert.pub")
+    host_key = server.host_keys[0]
+    argv = ["ssh-keygen", "-q", "-s", str(authority), "-I", "host", "-h", "-n", "127.0.0.1", f"{host_key}.pub"]
+    subprocess.run(argv, check=True, capture_output=True)
+    server.process.send_signal(signal.SIGHUP)  # it reads its configuration again
+    client.knows(f"@cert-authority * {public_key(authority)}\n")
+    client.host("cluster", server, known=False)
+    wait_until(lambda: "Received SIGHUP" in server.log() and server.log().count("Server listening") == 2)
+    assert says_hello(client.open_openssh("cluster"))
+
+
+def test_a_refused_key_is_said_and_how_to_answer_questions_once(client: Client, server: Server, tmp_path: Path) -> None:
+    client.key = make_key(tmp_path / "stranger")
+    client.host("cluster", server, f"ControlPath {tmp_path}/%C")
+    said = why_not(client.open_openssh("cluster"), AuthenticationError)
+    assert "Permission denied (publickey" in said
+    assert f"`ssh -fNM -F {client.config} cluster`" in said
+
+
+def test_a_second_factor_without_a_terminal_is_said(client: Client, start_server: StartServer) -> None:
+    server = start_server("AuthenticationMethods publickey,keyboard-interactive", "KbdInteractiveAuthentication yes")
+    client.host("cluster", server)
+    said = why_not(client.open_openssh("cluster"), AuthenticationError)
+    assert "Permission denied (keyboard-interactive)" in said
+    assert "answer once in a terminal, with `ssh -fNM " in said
+
+
+def test_a_port_where_nobody_listens(client: Client) -> None:
+    client.host("cluster", free_port())
+    assert "Connection refused" in why_not(client.open_openssh("cluster"), TransportError)
+
+
+def test_a_name_that_does_not_resolve(client: Client) -> None:
+    client.host("cluster", 22, "HostName no-such-host.invalid")
+    assert "no-such-host.invalid" in why_not(client.open_openssh("cluster"), TransportError)
+
+
+def test_a_server_that_never_speaks(client: Client, capfd: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client.host("cluster", listener.getsockname()[1], "ConnectTimeout 1")
+        assert "timed out" in why_not(client.open_openssh("cluster"), TransportError)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_server_that_lets_us_wait_at_the_door(client: Client, start_server: StartServer) -> None:
+    server = start_server()
+    client.host("cluster", server, f"ProxyCommand {sys.executable} -c 'import time; time.sleep(600)'", "ConnectTimeout 1")
+    assert "cannot be reached" in why_not(client.open_openssh("cluster"), TransportError)
+
+
+def test_a_jump_host_is_gone_through(client: Client, start_server: StartServer) -> None:
+    client.host("target", start_server(), "ProxyJump jump")
+    jump = start_server()
+    client.host("jump", jump)
+    assert says_hello(client.open_openssh("target"))
+    assert logins(jump) == 1
+
+
+def test_a_name_that_is_an_option_is_refused(tmp_path: Path) -> None:
+    transport = OpensshTransport(f"-oProxyCommand=touch {tmp_path}/x", asks=lambda: False)
+    assert "is no host" in why_not(transport, ConfigError)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_an_ssh_program_nothing_is_tried(client: Client, server: Server) -> None:
+    client.host("cluster", server)
+    transport = OpensshTransport("cluster", config=str(client.config), ssh=lambda: None)
+    assert "OpenSSH's client" in why_not(transport, MissingProgramError)
+
+
+# What is known when it goes away
+
+
+def test_a_channel_that_is_refused_ran_nothing(client: Client, start_server: StartServer) -> None:
+    client.host("cluster", start_server("MaxSessions 0"))
+    assert "so nothing was done to run echo hello" in why_not(client.open_openssh("cluster"), TransportError)
+
+
+@pytest.mark.parametrize("whose", ["ours", "theirs"])
+def test_a_master_that_dies_in_the_middle_takes_the_answer_with_it(
+    client: Client, start_server: StartServer, short: Path, hold: Hold, runtime: Path, whose: str
+) -> None:
+    client.host("cluster", start_server(), f"ControlPath {short}/%C")
+    if whose == "theirs":
+        hold(settings_of(client, "cluster"))
+
+    def kill(_piece: bytes) -> None:
+        path = settings_of(client, "cluster").control_path if whose == "theirs" else next(runtime.iterdir())
+        talk = Mux(path)
+        os.kill(talk.pid, signal.SIGKILL)
+        talk.close()
+
+    with client.open_openssh("cluster") as transport:
+        with pytest.raises(ConnectionLostError, match=r"died in the middle.*echo started; exec sleep"):
+            transport.run(["sh", "-c", "echo started; exec sleep 20"], on_stdout=kill)
+        assert transport.run(["echo", "again"]).stdout == b"again\n"
+
+
+def test_a_server_that_gives_no_channel_may_have_run_it(client: Client, start_server: StartServer) -> None:
+    server = start_server()
+    client.host("cluster", server)
+    with client.open_openssh("cluster") as transport:
+        transport.run(["true"])
+        server.signal_sessions(signal.SIGSTOP)
+        with pytest.raises(ConnectionLostError, match=r"nothing was heard for 0\.5 s.*run true.*-O exit cluster"):
+            transport.run(["true"], timeout=0.5)
+        server.signal_sessions(signal.SIGCONT)
+        assert transport.run(["echo", "again"]).stdout == b"again\n"
+
+
+def test_a_command_that_a_signal_ended_is_no_lost_connection_and_255_is_an_exit_code(client: Client, server: Server) -> None:
+    client.host("cluster", server)
+    with client.open_openssh("cluster") as transport:
+        codes = [transport.run(["sh", "-c", what]).exit_code for what in ("exit 255", "kill -9 $$", "exit 137", "exit 0")]
+    assert codes == [255, UNNAMED_SIGNAL, 137, 0]
+
+
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_what_is_said_of_a_connection_that_is_cut_after_any_byte_is_true(
+    client: Client, server: Server, tmp_path: Path, way: str
+) -> None:
+    client.host("cluster", server)
+    lab = cast("Lab", SimpleNamespace(ssh_port=server.port, state=client.folder, ssh_config=client.config))
+    told = {"done": 0, "nothing": 0, "unknown": 0}
+
+    def attempt(cut: Cut) -> tuple[int, int]:
+        with Proxy(lab, tmp_path, [cut]) as proxy:
+            mark = tmp_path / f"mark{sum(told.values())}"
+            transport = OpensshTransport("cluster", config=str(proxy.ssh_config), asks=lambda: False)
+            try:
+                with transport:
+                    assert transport.run(["sh", "-c", 'echo >> "$1"; exit 7', "sh", str(mark)]).exit_code == 7
+            except ConnectionLostError:
+                told["unknown"] += 1
+            except TransportError:
+                told["nothing"] += 1
+                time.sleep(0.05)
+                assert not mark.exists()
+            else:
+                told["done"] += 1
+                assert mark.exists()
+            assert not mark.exists() or mark.read_text() == "\n"
+            wait_until(lambda: len(proxy.passed) >= 1)
+            return proxy.passed[0]
+
+    whole = dict(zip(("up", "down"), attempt(Cut()), strict=True))[way]
+    # Logging in is half of it; what follows is cut every few bytes.
+    for point in (*range(1, whole * 2 // 3, whole // 8), *range(whole * 2 // 3, whole, 48)):
+        attempt(Cut(**{way: point}))
+    assert told["nothing"] >= 5
+    assert told["unknown"] >= 3
+    assert told["done"] >= 1

@@ -15,6 +15,7 @@ from hpcdeploy.spelling import meant
 VARIABLE = "HPCDEPLOY_PARAM_"
 """The beginning of the variable that holds a parameter, before its name."""
 
+_LONGEST = 128 * 1024 - 1  # execve(2), MAX_ARG_STRLEN
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._/:@+-")
 _BRACES = re.compile(r"\{\{|\}\}|\{([A-Za-z_][A-Za-z0-9_]*)\}|[{}]")
 
@@ -74,8 +75,15 @@ def filled(text: str, values: dict[str, str]) -> str:
 
 
 def task_line(number: int, values: dict[str, str]) -> str:
-    """Write what one task is told: its number and its parameters."""
-    return " ".join([str(number), *(f"{name}={_plain(value)}" for name, value in values.items())])
+    """Write what one task is told: its number and its parameters; raises `ConfigError` for a value too large to give."""
+    words = [f"{name}={_plain(value)}" for name, value in values.items()]
+    for name, word in zip(values, words, strict=True):
+        if len(VARIABLE) + len(word) > _LONGEST:
+            raise ConfigError(
+                f"task {number}: the value of {name} takes {len(word)} bytes on its way to the program, and Linux gives it "
+                f"no more than {_LONGEST} in one word; put it into a file, and sweep over the file's name"
+            )
+    return " ".join([str(number), *words])
 
 
 def _plain(value: str) -> str:

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hpcdeploy.errors import ConfigError
 from hpcdeploy.parameters import Placeholder, filled, pieces, task_line
 from hpcdeploy.templates import shipped_root
 
@@ -19,6 +20,14 @@ def test_a_tasks_line_is_plain_signs_only(values: list[str]) -> None:
     assert line.isascii()
     assert not set(line) & set("\n\t'\"$`#%&|;,<>(){}[]*?~!")
     assert [word.partition("=")[0] for word in line.split(" ")] == ["7", *(f"p{number}" for number in range(len(values)))]
+
+
+def test_a_value_that_linux_gives_no_program_is_refused_before_anything_is_submitted() -> None:
+    assert task_line(0, {"v": " " * 26_000})
+    with pytest.raises(ConfigError, match=r"task 3: the value of v takes \d+ bytes .* put it into a file"):
+        task_line(3, {"v": " " * 27_000})
+    with pytest.raises(ConfigError, match="the value of v takes"):
+        task_line(3, {"v": "x" * 131_072})
 
 
 def decoding() -> str:

@@ -20,6 +20,8 @@ from hpcdeploy.parameters import Parameters
 MOST_TASKS = 1_000_000
 """More tasks than any scheduler takes (slurm.conf(5): MaxArraySize is at most 4000001, MaxJobCount is 10000 by default)."""
 
+_EXAMPLE = '{"lr": 0.1, "seed": 1}'
+
 KINDS = ("grid", "list", "file")
 """The keys of a sweep's table, of which it has one."""
 
@@ -82,7 +84,10 @@ def parse_csv(content: bytes) -> Parameters:
                 rows.append(_cells(cells, names))
             else:
                 names = _columns(cells)
-    except (csv.Error, ConfigError) as error:
+    except csv.Error as error:
+        advice = 'a value with a comma, a " or a line break stands in "quotation marks", with each " in it twice'
+        raise ConfigError(f"line {reader.line_num}: {error}; {advice}") from error
+    except ConfigError as error:
         raise ConfigError(f"line {reader.line_num}: {error}") from error
     return _parameters(names, rows)
 
@@ -96,7 +101,7 @@ def parse_json_lines(content: bytes) -> Parameters:
         try:
             row = _object(words)
             _same_names(rows[0] if rows else row, row, "this task")
-        except (ConfigError, ValueError, RecursionError) as error:
+        except ConfigError as error:
             raise ConfigError(f"line {number}: {error}") from error
         rows.append(row)
     names = tuple(rows[0]) if rows else ()
@@ -174,6 +179,9 @@ def _limited(tasks: int) -> None:
 
 
 def _columns(cells: Sequence[str]) -> tuple[str, ...]:
+    other = next((sign for sign in ";\t" if len(cells) == 1 and sign in cells[0]), None)
+    if other:
+        raise ConfigError(f"found {found(cells[0])}; expected commas between the names, and not {found(other)}: save it so")
     names = tuple(map(parameter_name, cells))
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
@@ -206,9 +214,12 @@ def _decoded(content: bytes) -> str:
 
 
 def _object(words: str) -> dict[str, str]:
-    row = json.loads(words, parse_float=str, parse_int=str, parse_constant=str, object_pairs_hook=_pairs)
+    try:
+        row = json.loads(words, parse_float=str, parse_int=str, parse_constant=str, object_pairs_hook=_pairs)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{error}; expected one whole object on each line, such as {_EXAMPLE}") from error
     if not isinstance(row, dict):
-        raise ConfigError(f'found {found(row)}; expected an object such as {{"lr": 0.1, "seed": 1}}')
+        raise ConfigError(f"found {found(row)}; expected an object such as {_EXAMPLE}")
     return {parameter_name(name): _whole_text(value(raw)) for name, raw in row.items()}
 
 

@@ -74,6 +74,22 @@ def test_every_value_reaches_its_task_byte_for_byte(
         }
 
 
+@BOTH
+def test_a_value_of_the_greatest_size_reaches_its_program(
+    scheduler: SchedulerName, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    rows = ((" " * 26_000,), ("x" * 131_000,))
+    job = Job(
+        name="large",
+        image="test",
+        command=("sh", "-c", 'printf %s "$1" | wc -c; printf %s "$HPCDEPLOY_PARAM_v" | wc -c', "sh", "{v}"),
+        array=Array(size=2, parameters=Parameters(names=("v",), rows=rows)),
+    )
+    run = submit_job(job, scheduler, cluster, delivery, connections, store).run
+    status = wait_for(run, cluster, connections, store)
+    assert [output_of(status, cluster, connections, task) for task in range(2)] == ["26000\n" * 2, "131000\n" * 2]
+
+
 def test_values_reach_every_process_of_a_task_on_several_nodes(
     cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
 ) -> None:

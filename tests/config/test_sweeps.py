@@ -110,6 +110,10 @@ def test_csv_as_spreadsheets_and_people_write_it() -> None:
         (b'lr\n"1\n', "line 2: unexpected end of data"),
         (b"lr\n1\n\xff\n", "line 3: not UTF-8"),
         (b"lr\n\0\n", "line 2: "),
+        (b"lr;seed\n0,1;2\n", 'line 1: found "lr;seed"; expected commas between the names'),
+        (b"lr\tseed\n1\t2\n", 'line 1: found "lr\\tseed"; expected commas between the names'),
+        (b"lr,\n1,\n", 'line 1: found ""; expected a variable\'s name'),
+        (b'lr\n"a"b\n', "line 2: ',' expected after '\"'; a value with a comma, a \" or a line break stands in"),
     ],
 )
 def test_what_is_wrong_with_csv_is_said_with_its_line(content: bytes, said: str) -> None:
@@ -133,6 +137,11 @@ def test_what_is_wrong_with_csv_is_said_with_its_line(content: bytes, said: str)
         (b'{"lr": "\\ud800"}\n', "line 1: found"),
         (b'{"lr": "\\u0000"}\n', "line 1: found"),
         (b"{lr: 1}\n", "line 1: Expecting property name"),
+        (b'[{"lr": 1},\n{"lr": 2}]\n', "line 1: Expecting value: line 1 column 12 (char 11); expected one whole object"),
+        (b'{"lr": 1}{"lr": 2}\n', "line 1: Extra data: line 1 column 10 (char 9); expected one whole object on each line"),
+        (b'{"lr": {"a": 1}}\n', "line 1: found a table"),
+        (b'{"PATH": 1, "0a": 2}\n', 'line 1: found "0a"'),
+        (b'{"lr": ' + b"[" * 100_000 + b"}\n", "line 1: maximum recursion depth exceeded"),
     ],
 )
 def test_what_is_wrong_with_json_lines_is_said_with_its_line(content: bytes, said: str) -> None:

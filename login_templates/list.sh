@@ -13,10 +13,11 @@ if [ ! -d "$run" ]; then
   return 1
 fi
 
-# Of each file in the folder $1 that the names on standard input lead to: its kind, size, time, mode and name, and where a link leads.
+# Of each file in the folder $1 that the names on standard input lead to: its kind (!: it may not be read), size, time, mode and
+# name, and where a link leads.
 describe() {
   printf 'HPCDEPLOY [= fence =] begin %s\n' "$2"
-  (cd -- "$1" && xargs -0 -r bash -c 'exec find "$@" ! -type d -printf "%y %s %T@ %m %p\0%l\0"' find)
+  (cd -- "$1" && xargs -0 -r bash -c 'exec find "$@" ! -type d \( -type f ! -readable -printf ! -o -printf %y \) -printf " %s %T@ %m %p\0%l\0"' find)
   printf '\nHPCDEPLOY [= fence =] end %s %s\n' "$2" "$?"
 }
 

@@ -51,8 +51,8 @@ def fetch(
     `overrides` is the folder of the project whose own templates count.
     """
     ask = Asking(cluster, connections)
-    bases, found = _listed(run, patterns, ask, cluster, overrides)
-    notes = [f"left out: {file.place}, {why}" for file in found if (why := _unwanted(file))]
+    bases, found, notes = _listed(run, patterns, ask, cluster, overrides)
+    notes += [f"left out: {file.place}, {why}" for file in found if (why := _unwanted(file))]
     if patterns and not found:
         notes.append(f"no file of {run.id} is meant by {' or '.join(patterns)}; patterns begin at its working folder")
     wanted = [file for file in found if not _unwanted(file)]
@@ -82,8 +82,8 @@ def fetch(
 
 def _listed(
     run: Run, patterns: Sequence[str], ask: Asking, cluster: Cluster, overrides: Path | None
-) -> tuple[Mapping[str, str], list[RemoteFile]]:
-    """Return the folders that hold the run's files, by part, and the files; one round trip."""
+) -> tuple[Mapping[str, str], list[RemoteFile], list[str]]:
+    """Return the folders that hold the run's files, by part, the files, and what could not be listed; one round trip."""
     fence = secrets.token_hex(8)
     script = listing(cluster, run, tuple(patterns), fence, overrides=overrides)
     completed = ask.run(SHELL, script.encode("utf-8", "surrogateescape"))
@@ -96,11 +96,14 @@ def _listed(
         raise SchedulerError(f"the files of run {run.id} could not be listed on {ask.where}: {said}")
     sections = read_answers(completed.stdout, fence)
     files = [file for part, section in sections.items() for file in read_listing(part, section.text)]
-    return {part: str(base) for part, base in answer.items()}, files
+    closed = [f"left out: {line[6:]}" for line in said.splitlines() if line[:6] == "find: " and line.endswith("denied")]
+    return {part: str(base) for part, base in answer.items()}, files, closed
 
 
 def _unwanted(file: RemoteFile) -> str:
     """Say why a file does not come home; empty where it does."""
+    if file.kind == "!":
+        return "which may not be read there"
     if file.kind not in "fl":
         return "which is no file, folder or link"
     return _LEADS_OUT if file.kind == "l" and leads_out(file) else ""

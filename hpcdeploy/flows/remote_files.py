@@ -20,7 +20,7 @@ _MOST_FILES = 2000
 class RemoteFile:
     """One file over there: ``part`` is ``output`` or ``logs``, ``name`` its path below that.
 
-    ``kind`` is find's letter (``f``: file, ``l``: link, which leads to ``link``), or ``!`` where it may not be read; ``size``
+    ``kind`` is find's letter (``f``: file, ``l``: link, which leads to ``link``), or ``!`` if it may not be read; ``size``
     is in bytes, ``modified`` in nanoseconds since 1970.
     """
 

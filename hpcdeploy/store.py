@@ -81,13 +81,17 @@ class Store:
     def add(self, run: Run, script: str, parcels: Sequence[Parcel] = (), request: Request | None = None) -> None:
         """Note a run that is about to be submitted, with the very script that submits it, and what that may ask for.
 
-        `request` is how a person asked for the run.
+        `request` is how a person asked for the run. Raises `ConfigError` where there is a run of that id.
         """
         row = (run.id, run.cluster, run.scheduler, run.submitted, _run_text(run), script.encode("utf-8", "surrogateescape"))
         with self._open() as connection:
-            connection.execute(
-                "INSERT INTO runs (id, cluster, scheduler, submitted, run, script) VALUES (?, ?, ?, ?, ?, ?)", row
+            added = connection.execute(
+                "INSERT OR IGNORE INTO runs (id, cluster, scheduler, submitted, run, script) VALUES (?, ?, ?, ?, ?, ?)", row
             )
+            if not added.rowcount:
+                raise ConfigError(
+                    f"a run {run.id!r} is on record already; choose another id, or go on with it by --resume {run.id}"
+                )
             if parcels:
                 connection.execute(
                     "INSERT INTO parcels VALUES (?, ?)", (run.id, json.dumps([asdict(parcel) for parcel in parcels]))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcdeploy.errors import UnknownRunError
+from hpcdeploy.errors import ConfigError, UnknownRunError
 from hpcdeploy.image import BuiltImage, PublishedImage
 from hpcdeploy.parcel import Parcel
 from hpcdeploy.run import RunStatus, State, TaskStatus
@@ -112,3 +112,10 @@ def test_a_run_that_another_call_has_resumed_is_not_forgotten_by_the_first_ones_
     assert (store.parcels(first), store.parcels(second)) == ((parcel,), ())
     with pytest.raises(UnknownRunError, match="no run 'train-2222222222' is on record"):
         store.resumed(second)
+
+
+def test_of_two_runs_of_one_id_the_second_is_refused(store: Store) -> None:
+    store.add(run_of(TRAIN), "first")
+    with pytest.raises(ConfigError, match=rf"a run '{run_of(TRAIN).id}' is on record already; .* --resume"):
+        store.add(run_of(TRAIN), "second")
+    assert store.script(run_of(TRAIN)) == "first"

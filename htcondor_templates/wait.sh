@@ -61,6 +61,12 @@ never() {
 open=""
 await() {
   local kind=$1 other=$2 tasks=$3 how
+  # To read a log of thousands of tasks costs this machine something: that is done once a minute.
+  if [ -n "$(find "../$other/events.log" -size +1000k 2>/dev/null)" ] && [ -n "$(find "read.$other" -mmin -1 2>/dev/null)" ]; then
+    open=$other
+    return
+  fi
+  : >"read.$other"
   how=$(ends "$other" "$tasks")
   if [ "$how" = open ] && gone "$other"; then
     how=$(ends "$other" "$tasks")

@@ -54,7 +54,7 @@ def test_what_was_to_follow_a_good_end_is_removed_after_a_bad_one_and_what_follo
     }
     assert ends["mend"].exit_code == 3
     [task] = ends["ok"].tasks
-    assert task.reason.startswith(f"it was to start once run {bad.id} had ended well, but task 1 ended with 1")
+    assert task.reason == f"it was to start once run {bad.id} had ended well, but task 1 ended with 1"
     assert "or say afterany" in explain(task)
     assert f"once run {ok.id} had ended well, but task 0 never began" in ends["beyond"].tasks[0].reason
     said = inside(chains.lab, ["cat", f"{ok.folder}/logs/0.err"], user=chains.lab.user).stdout.decode()
@@ -72,6 +72,9 @@ def test_what_can_never_start_is_refused_at_once_and_what_may_start_does(chains:
     assert {known.run.job for known in chains.store.latest()} == {"good", "bad"}
     both = [After(what=good.id), After(what=bad.id, kind="afternotok")]
     assert chains.end_of(chains.submit("next", "true", after=both)).state is State.COMPLETED
+    chains.ask(f"rm {good.folder}/events.log")
+    with pytest.raises(SchedulerError, match="but it is gone from the queue and its event log tells no end"):
+        chains.submit("next", "true", after=[After(what=good.id)])
 
 
 def test_a_run_without_a_job_there_is_refused(chains: Chains) -> None:

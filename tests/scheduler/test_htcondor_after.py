@@ -67,7 +67,7 @@ def test_the_end_of_the_task_is_the_runs_whatever_dagman_does_then() -> None:
 
 def test_a_run_that_may_never_start_is_cancelled_and_says_why() -> None:
     [task] = told(events=BEGUN + REMOVED)
-    assert (task.state, task.reason) == (State.CANCELLED, "it was to start once run a-1 had ended well (by user me)")
+    assert (task.state, task.reason) == (State.CANCELLED, "it was to start once run a-1 had ended well")
     assert "or say afterany" in explain(task)
 
 

@@ -11,7 +11,7 @@ from hpcdeploy.scheduler.htcondor import reasons
 from hpcdeploy.scheduler.htcondor.commands import commands
 from hpcdeploy.scheduler.htcondor.event_log import read_log
 from hpcdeploy.scheduler.htcondor.history import HISTORY_ATTRIBUTES, read_history
-from hpcdeploy.scheduler.htcondor.queue import ATTRIBUTES, CLUSTER, read_queue
+from hpcdeploy.scheduler.htcondor.queue import ATTRIBUTES, CLUSTER, NEVER, read_queue
 from hpcdeploy.scheduler.htcondor.shapes import warning_of
 from hpcdeploy.scheduler.htcondor.submit_language import lines
 from hpcdeploy.scheduler.htcondor.transfer import with_inputs, with_outputs
@@ -66,6 +66,9 @@ def _not_made(task: int, noted: Mapping[int, TaskStatus]) -> TaskStatus | None:
     if cluster and cluster.state in {State.COMPLETED, State.FAILED}:
         why = "its DAGMan ended, and never submitted it; job.dag.dagman.out in its folder may say why"
         return replace(cluster, task=task, state=State.CANCELLED, exit_code=None, reason=why)
+    if cluster and cluster.reason.startswith(NEVER):
+        # wait.sh removed its own DAGMan; HTCondor puts behind the reason who asked for it.
+        return replace(cluster, task=task, reason=cluster.reason.rpartition(" (by user ")[0] or cluster.reason)
     return replace(cluster, task=task) if cluster else None
 
 

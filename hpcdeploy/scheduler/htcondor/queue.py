@@ -31,6 +31,9 @@ of a run that waits for others the script tells so of its DAGMan."""
 WAITS = "waits for "
 """How the reason begins of a run that waits for others."""
 
+NEVER = "it was to start "
+"""How the reason begins of a run that may never start (``htcondor_templates/wait.sh``)."""
+
 _SCHEDULER_UNIVERSE = 7  # DAGMan's: JobUniverse in the manual (job ClassAd attributes)
 
 

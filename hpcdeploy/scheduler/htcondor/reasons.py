@@ -4,7 +4,7 @@ import errno
 import os
 
 from hpcdeploy.run import State, TaskStatus
-from hpcdeploy.scheduler.htcondor.queue import WAITS
+from hpcdeploy.scheduler.htcondor.queue import NEVER, WAITS
 
 _RELEASE = "then 'condor_release'"
 _FILES = "look at the paths it names"
@@ -82,7 +82,7 @@ def explain(status: TaskStatus) -> str:
             return "HTCondor makes it when there is room under the throttle: nothing need be done"
         case State.PENDING if status.reason.startswith(WAITS):
             return "it starts when what it waits for has ended as it is to: nothing need be done"
-        case State.CANCELLED if status.reason.startswith("it was to start"):
+        case State.CANCELLED if status.reason.startswith(NEVER):
             return "what it waited for did not end as it had to: submit that again, then this; or say afterany"
         case State.PENDING:
             return next((words for said, words in _IDLE.items() if said.lower() in status.reason.lower()), "")

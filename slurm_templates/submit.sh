@@ -1,5 +1,7 @@
 # How Slurm is spoken to: [= 'choose_parts, ' if in_parts =]write_job, submit_job, look_up, withdraw, refused, never_left.
 write_job() {
+  # Slurm drops each backslash of a log's path, its folder too, and then fills in no number (sbatch(1), FILENAME PATTERN).
+  case $run in *\\*) die 10 "the cluster's root holds a backslash, and Slurm would lose the logs; set another one" ;; esac
   write "$run/job.sh" <<'[= end_of_job =]'
 [= job_script =]
 [= end_of_job =]
@@ -50,7 +52,8 @@ choose_parts() {
 [% endif %]
 # Prints the job's id. The paths go as arguments, which no tokenizer touches; the rest stands in job.sh.
 submit_job() {
-  local output line logs='logs/[= log_name =]'
+  # In the folder's own name Slurm would fill in too: %j, %x.
+  local output line logs='logs/[= log_name =]' patterns=${run//%/%%}
 [% if in_parts %]
   local first=${part#.} options=() wait_for=[= '"$dependency"' if after else dependency | word =]
   if [ "$part_size" != 0 ]; then
@@ -76,7 +79,7 @@ submit_job() {
 [% elif after %]
     ${dependency:+"--dependency=$dependency"} \
 [% endif %]
-    --output="$logs.out" --error="$logs.err" job.sh[= ' "$part"' if in_parts =]) || return
+    --output="$patterns/$logs.out" --error="$patterns/$logs.err" job.sh[= ' "$part"' if in_parts =]) || return
   # Sites print words of their own, even with --parsable; the id stands alone, or before ;cluster.
   while IFS= read -r line; do
     if [[ $line =~ ^([0-9]+)(\;[^[:space:]]+)?$ ]]; then

@@ -58,6 +58,7 @@ def states(answers: Answers, runs: Sequence[Run]) -> dict[str, tuple[TaskStatus,
                     accounted.get((part.job_id, task)),
                     records.get((run.id, part.first + task), nothing),
                     asked=asked,
+                    unsaid=bool(accounting and accounting.exit_code),
                     cancelled=(run.id, None) in records,
                 ),
                 task=part.first + task,
@@ -74,9 +75,19 @@ def _by_task(found: dict[str, list[TaskStatus]]) -> dict[tuple[str, int], TaskSt
 
 
 def _judge(
-    task: int, queued: TaskStatus | None, accounted: TaskStatus | None, record: Record, *, asked: bool, cancelled: bool
+    task: int,
+    queued: TaskStatus | None,
+    accounted: TaskStatus | None,
+    record: Record,
+    *,
+    asked: bool,
+    unsaid: bool,
+    cancelled: bool,
 ) -> TaskStatus:
-    """Weigh the three witnesses: who is in the queue and alive is alive; then accounting; then the task's own note."""
+    """Weigh the three witnesses: who is in the queue and alive is alive; then accounting; then the task's own note.
+
+    `asked`: squeue answered; `unsaid`: accounting, which there is, did not.
+    """
     if queued and queued.state not in TERMINAL:
         return queued
     ended = accounted if accounted and accounted.state in TERMINAL else queued
@@ -93,6 +104,8 @@ def _judge(
         why = "squeue could not be asked"
     elif cancelled:
         return TaskStatus(task=task, state=State.CANCELLED, word="CANCELLED", started=record.started, node=record.node)
+    elif unsaid:
+        why = "no longer in the queue, and sacct could not be asked"
     else:
         why = "gone from the queue, and no end was recorded"
     return TaskStatus(task=task, state=State.UNKNOWN, reason=why, started=record.started, node=record.node)

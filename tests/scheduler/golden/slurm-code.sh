@@ -91,6 +91,8 @@ unpack() {
 
 # How Slurm is spoken to: write_job, submit_job, look_up, withdraw, refused, never_left.
 write_job() {
+  # Slurm drops each backslash of a log's path, its folder too, and then fills in no number (sbatch(1), FILENAME PATTERN).
+  case $run in *\\*) die 10 "the cluster's root holds a backslash, and Slurm would lose the logs; set another one" ;; esac
   write "$run/job.sh" <<'HPCDEPLOY_END_0123456789'
 #!/bin/bash
 #SBATCH --job-name=hello-0123456789
@@ -215,9 +217,10 @@ HPCDEPLOY_END_0123456789
 
 # Prints the job's id. The paths go as arguments, which no tokenizer touches; the rest stands in job.sh.
 submit_job() {
-  local output line logs='logs/0'
+  # In the folder's own name Slurm would fill in too: %j, %x.
+  local output line logs='logs/0' patterns=${run//%/%%}
   output=$(cd -- "$run" && sbatch --parsable --chdir="$run" --open-mode=append \
-    --output="$logs.out" --error="$logs.err" job.sh) || return
+    --output="$patterns/$logs.out" --error="$patterns/$logs.err" job.sh) || return
   # Sites print words of their own, even with --parsable; the id stands alone, or before ;cluster.
   while IFS= read -r line; do
     if [[ $line =~ ^([0-9]+)(\;[^[:space:]]+)?$ ]]; then

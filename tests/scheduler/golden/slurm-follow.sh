@@ -90,6 +90,8 @@ section records printf '%s' "$notes"
 if [ -n "$unexplained" ]; then
   accounting=$(sacct --noheader --allocations --parsable2 --format='JobID,State,ExitCode,NodeList,Start,End,JobName' --jobs="$unexplained")
   accounting_code=$?
+  # Whether there is something to ask, and it only does not answer now.
+  accounting_is_kept() { command -v sacct >/dev/null && case $(sacct --noheader 2>&1) in *"is disabled"*) return 1 ;; esac; }
   # Of a task that is alive, or known to have ended, nothing need be said.
   accounting_new() {
     printf '%s\n' "$sorted" "" "$accounting" | awk -F'|' '
@@ -98,7 +100,7 @@ if [ -n "$unexplained" ]; then
       listed && ($1 in open || $1 ~ /\[/)'
     return "$accounting_code"
   }
-  section sacct accounting_new
+  if [ "$accounting_code" = 0 ] || accounting_is_kept; then section sacct accounting_new; fi
 fi
 }
 main </dev/null

@@ -68,6 +68,8 @@ ensure_image() {
 
 # How Slurm is spoken to: choose_parts, write_job, submit_job, look_up, withdraw, refused, never_left.
 write_job() {
+  # Slurm drops each backslash of a log's path, its folder too, and then fills in no number (sbatch(1), FILENAME PATTERN).
+  case $run in *\\*) die 10 "the cluster's root holds a backslash, and Slurm would lose the logs; set another one" ;; esac
   write "$run/job.sh" <<'HPCDEPLOY_END_0123456789'
 #!/bin/bash
 #SBATCH --job-name=sweep-0123456789
@@ -212,7 +214,8 @@ choose_parts() {
 
 # Prints the job's id. The paths go as arguments, which no tokenizer touches; the rest stands in job.sh.
 submit_job() {
-  local output line logs='logs/%a'
+  # In the folder's own name Slurm would fill in too: %j, %x.
+  local output line logs='logs/%a' patterns=${run//%/%%}
   local first=${part#.} options=() wait_for=''
   if [ "$part_size" != 0 ]; then
     first=${first:-0}
@@ -230,7 +233,7 @@ submit_job() {
   [ -z "$wait_for" ] || options+=(--dependency="$wait_for")
   output=$(cd -- "$run" && sbatch --parsable --chdir="$run" --open-mode=append \
     "${options[@]}" \
-    --output="$logs.out" --error="$logs.err" job.sh "$part") || return
+    --output="$patterns/$logs.out" --error="$patterns/$logs.err" job.sh "$part") || return
   # Sites print words of their own, even with --parsable; the id stands alone, or before ;cluster.
   while IFS= read -r line; do
     if [[ $line =~ ^([0-9]+)(\;[^[:space:]]+)?$ ]]; then

@@ -165,6 +165,13 @@ def test_wrong_bytes_of_an_earlier_try_are_thrown_away(parcel: Parcel, cluster: 
     assert place(parcel, cluster).read_bytes() == CONTENT
 
 
+def test_a_file_of_another_size_that_bears_the_name_already_is_replaced(parcel: Parcel, cluster: Cluster) -> None:
+    place(parcel, cluster).parent.mkdir(parents=True)
+    place(parcel, cluster).write_bytes(CONTENT[:1000])
+    bring(parcel, cluster)
+    assert place(parcel, cluster).read_bytes() == CONTENT
+
+
 @pytest.mark.parametrize("changed", [CONTENT[:-1] + b"x", CONTENT[:-1], b"x" + CONTENT[1:] + b"more"])
 def test_a_source_that_has_changed_is_said_and_gets_no_name(parcel: Parcel, cluster: Cluster, changed: bytes) -> None:
     Path(parcel.source).write_bytes(changed)

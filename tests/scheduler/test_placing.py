@@ -140,14 +140,26 @@ def root(tmp_path: Path) -> Path:
     (folder / "inputs").mkdir()
     (folder / "inputs" / ("ef" * 32)).write_text("x")
     (folder / "code").mkdir()
+    (tmp_path / "sbatch").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "sbatch").chmod(0o755)
     return folder
 
 
+def environment_of(root: Path) -> dict[str, str]:
+    """Give the variables of a machine with an sbatch that no Slurm stands behind."""
+    return {"PATH": f"{root.parent}:{os.environ['PATH']}", "HOME": str(root.parent)}
+
+
+def size_in(root: Path, parcel: Parcel) -> int:
+    path = root / parcel.path
+    return path.stat().st_size if path.exists() else parcel.size
+
+
 def start(root: Path, run_id: str = "") -> "subprocess.Popen[bytes]":
-    """Start the script that submits; without a scheduler on this machine it ends there."""
-    text = submission(run_of(BRINGS, run_id=run_id), BRINGS, replace(CLUSTER, root=str(root)), CACHED, placements=MOUNTED)
-    environment = {"PATH": os.environ["PATH"], "HOME": str(root.parent)}
-    pipe = subprocess.PIPE
+    """Start the script that submits; without a scheduler it ends there."""
+    sized = [replace(one, parcel=replace(one.parcel, size=size_in(root, one.parcel))) for one in MOUNTED]
+    text = submission(run_of(BRINGS, run_id=run_id), BRINGS, replace(CLUSTER, root=str(root)), CACHED, placements=sized)
+    pipe, environment = subprocess.PIPE, environment_of(root)
     script = subprocess.Popen(["bash", "-s"], stdin=pipe, stdout=pipe, stderr=pipe, env=environment, start_new_session=True)
     assert script.stdin
     script.stdin.write(text.encode())
@@ -185,6 +197,18 @@ def test_a_tree_is_asked_for_unpacked_once_and_not_asked_for_again(root: Path) -
     (again := start(root, "hello-0000000009")).communicate()
     assert again.returncode not in {10, 14}
     assert not (root / "code" / f"{SHA256}.tar").exists()
+
+
+def test_what_a_person_is_still_copying_there_is_asked_for(root: Path) -> None:
+    archive(root, 100)
+    whole = (root / "code" / f"{SHA256}.tar").read_bytes()
+    (root / "code" / f"{SHA256}.tar").write_bytes(whole[:10240])
+    brings = replace(MOUNTED[0], parcel=replace(MOUNTED[0].parcel, size=len(whole)))
+    text = submission(run_of(BRINGS), BRINGS, replace(CLUSTER, root=str(root)), CACHED, placements=(brings,))
+    asked = subprocess.run(["bash", "-s"], input=text.encode(), capture_output=True, env=environment_of(root), check=False)
+    assert asked.returncode == 14
+    assert f'"path": "{root}/code/{SHA256}.tar"' in asked.stdout.decode()
+    assert not (root / "code" / SHA256).exists()
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -183,11 +183,12 @@ answer() {
   printf 'HPCDEPLOY {"run": "%s", "job_id": "%s", "already": %s, "part": %s, "folder": %s}\n' "$run_id" "$1" "$2" "$part_size" "$(json "$run")" || true
 }
 
-# What has to be brought here first. Whoever brings it does it whole or not at all (receive.sh), so that being there is enough.
+# What has to be brought here first. hpcdeploy brings it whole or not at all (receive.sh); what a person copies here grows.
 needs=""
 need() {
   local sha256=$1 size=$2 path=$3 what=$4 becomes=${5-} have
-  if [ -e "$path" ] || { [ -n "$becomes" ] && [ -e "$becomes" ]; }; then return 0; fi
+  if [ -n "$becomes" ] && [ -e "$becomes" ]; then return 0; fi
+  if [ "$(stat -Lc %s -- "$path" 2>/dev/null)" = "$size" ]; then return 0; fi
   have=$(stat -c %s -- "${path%/*}/.$sha256.parcel" 2>/dev/null || echo 0)
   needs+="${needs:+, }{\"sha256\": \"$sha256\", \"path\": $(json "$path"), \"have\": $have}"
   [[ $asked_to == *" bring "* ]] ||

@@ -31,7 +31,7 @@ mkdir -p -- "$folder" || die 10 "cannot make $folder; set root in the cluster's 
 
 exec {lock}>"$folder/.$sha256.lock"
 flock --nonblock "$lock" || { say "$what is on its way already; waiting for it"; flock "$lock"; }
-if [ -e "$file" ]; then
+if [ "$(stat -Lc %s -- "$file" 2>/dev/null)" = "$size" ]; then
   answer "$size"
   return
 fi

@@ -297,3 +297,51 @@ def test_the_history_is_not_read_for_what_the_queue_or_a_log_tells(
     answers = read_answers(transport.run(SHELL, stdin=script.encode()).stdout, "fence")
     assert set(answers) == {"condor_q", "events"}
     condor(f"condor_rm {runs[0].job_id} {runs[1].job_id}")
+
+
+def test_another_job_that_has_the_number_of_a_lost_one_is_not_taken_for_it(
+    condor: Condor, site: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    run = submit_job(SLEEPER, "htcondor", site, delivery, connections, store).run
+    until(condor, f"grep -q ^001 {run.folder}/events.log")
+    assert asked(run, site, connections, store).state is State.RUNNING
+    assert asked(replace(run, id="lost-0123456789"), site, connections, store).state is State.UNKNOWN
+    condor(f"condor_rm {run.job_id}")
+
+
+def test_a_job_whose_image_is_still_on_its_way_says_so(
+    condor: Condor, site: Cluster, connections: Connections, store: Store
+) -> None:
+    """Nobody listens at that address, and HTCondor's plugin tries it again for a while."""
+    delivery = taken_by_worker(f"https://127.0.0.1:1/x-{DIGEST}.sif")
+    assert delivery is not None
+    run = submit_job(SLEEPER, "htcondor", site, delivery, connections, store).run
+    until(condor, f'[ "$(condor_q {run.job_id} -af TransferringInput)" = true ]')
+    status = asked(run, site, connections, store)
+    assert (status.state, status.tasks[0].reason) == (State.RUNNING, "its files are on their way to the worker")
+    condor(f"condor_rm {run.job_id}")
+
+
+@pytest.mark.parametrize("container", ["universe", "singularity-image", "apptainer"])
+def test_no_word_is_changed_whoever_starts_the_container(
+    container: str, site: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    words = ("x y", "", "$HOME $(Process) $$(Memory)", "a'b\"c", "new\nline", "naïve ☃", "\\", "#c", "%d", "$(DOLLAR)", "-")
+    value = "a 'b' \"c\" $(Cluster) $$([1+1])\nsecond"
+    tell = "import json, os, sys; print(json.dumps([sys.argv[1:], os.environ['ODD']]))"
+    job = Job(name="odd.name_1-", image="test", command=("python3", "-c", tell, *words), environment=(("ODD", value),))
+    cluster = replace(site, htcondor_container=container, root=f"$SCRATCH/{OWN}/it's a root")  # type: ignore[arg-type]
+    status = wait_for(submit_job(job, "htcondor", cluster, delivery, connections, store).run, cluster, connections, store)
+    assert json.loads(output_of(status, cluster, connections)) == [list(words), value]
+
+
+def test_files_with_odd_names_come_back_by_themselves(
+    lab: Lab, site: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    names = ["-dash", "$x", "a,b", "c d", "new\nline", "q\"uo'te", "é☃"]
+    make = f"import pathlib; [pathlib.Path(name).write_text(name) for name in {names!r}]"
+    job = replace(SLEEPER, command=("python3", "-c", make))
+    run = submit_job(job, "htcondor", site, delivery, connections, store).run
+    assert wait_for(run, site, connections, store).state is State.COMPLETED
+    found = inside(lab, ["find", f"{run.folder}/output", "-type", "f", "-printf", "%P\\0"], user=lab.user).stdout
+    assert sorted(found.decode().split("\0")[:-1]) == sorted(names)

@@ -29,13 +29,13 @@ def answers(queue: str = "", events: str = "", *, code: int = 0) -> Answers:
 
 
 def in_queue(status: int, **more: object) -> str:
-    return json.dumps([{"ClusterId": 7, "ProcId": 0, "JobStatus": status, **more}])
+    return json.dumps([{"ClusterId": 7, "ProcId": 0, "JobStatus": status, "HpcdeployRun": RUN.id, **more}])
 
 
 def test_an_empty_answer_of_condor_q_is_no_error() -> None:
-    assert read_queue("") == {}
-    assert read_queue("\n") == {}
-    assert read_queue("[\n]\n") == {}
+    assert read_queue("", {}) == {}
+    assert read_queue("\n", {}) == {}
+    assert read_queue("[\n]\n", {}) == {}
 
 
 @pytest.mark.parametrize(
@@ -50,12 +50,27 @@ def test_an_empty_answer_of_condor_q_is_no_error() -> None:
     ],
 )
 def test_job_status_numbers_are_those_of_the_manual(status: int, state: State) -> None:
-    assert read_queue(in_queue(status))["7"][0].state is state
+    assert read_queue(in_queue(status), {"7": RUN.id})["7"][0].state is state
 
 
 def test_a_number_from_the_future_is_unknown_and_stays_visible() -> None:
     [task] = htcondor.states(answers(in_queue(9)), [RUN])[RUN.id]
     assert (task.state, task.word) == (State.UNKNOWN, "9")
+
+
+def test_a_job_whose_files_are_still_brought_says_so() -> None:
+    [task] = htcondor.states(answers(in_queue(2, TransferringInput=True)), [RUN])[RUN.id]
+    assert (task.state, task.reason) == (State.RUNNING, "its files are on their way to the worker")
+    [task] = htcondor.states(answers(in_queue(2, TransferringInput=False)), [RUN])[RUN.id]
+    assert (task.state, task.reason) == (State.RUNNING, "")
+
+
+@pytest.mark.parametrize("name", ["other-0123456789", None])
+def test_a_job_that_has_a_lost_jobs_number_is_another_one(name: str | None) -> None:
+    other = in_queue(2, HpcdeployRun=name)
+    assert htcondor.states(answers(other), [RUN])[RUN.id][0].state is State.UNKNOWN
+    [task] = htcondor.states(answers(other, SUBMITTED + EXECUTING + ENDED.format(0)), [RUN])[RUN.id]
+    assert task.state is State.COMPLETED
 
 
 def test_a_held_job_says_why() -> None:
@@ -115,6 +130,23 @@ def test_a_job_that_was_released_after_its_time_limit_goes_on() -> None:
     assert read_log(SUBMITTED + EXECUTING + HELD.format(47) + released)["7"][0].state is State.PENDING
 
 
+@pytest.mark.parametrize(
+    ("before", "seconds"),
+    [
+        (("2026-11-20 22:35:23", "2026-11-20 22:35:29"), 6),
+        (("2026-11-20 22:35:23.946Z", "2026-11-20 22:35:29.001Z"), 6),
+        (("2026-11-20 22:35:23Z", "2026-11-20 22:35:29Z"), 6),
+        (("11/20 22:35:23", "11/20 22:35:29"), 0),
+    ],
+    ids=["iso", "sub-second", "utc", "legacy"],
+)
+def test_times_are_read_in_each_form_that_a_pool_may_choose(before: tuple[str, str], seconds: int) -> None:
+    """DEFAULT_USERLOG_FORMAT_OPTIONS of HTCondor 23.9: a line of each was seen; XML and JSON have no effect there."""
+    log = EXECUTING.replace("2026-11-20 22:35:23", before[0]) + ENDED.format(0).replace("2026-11-20 22:35:29", before[1])
+    [task] = read_log(log)["7"]
+    assert (task.state, task.ended - task.started, task.node) == (State.COMPLETED, seconds, "slot1_1@lab")
+
+
 def test_a_removed_job_is_cancelled() -> None:
     assert read_log(SUBMITTED + "009 (007.000.000) 2026-11-20 22:36:00 Job was aborted.\n")["7"][0].state is State.CANCELLED
 
@@ -132,7 +164,7 @@ def test_a_schedd_that_could_not_be_asked_makes_no_job_finished() -> None:
 
 def test_tasks_that_are_not_materialized_yet_are_pending() -> None:
     run = run_of(CONDOR_TRAIN, "htcondor", job_id="7")
-    told = htcondor.states(answers(in_queue(2), SUBMITTED), [run])[run.id]
+    told = htcondor.states(answers(in_queue(2, HpcdeployRun=run.id), SUBMITTED), [run])[run.id]
     assert (told[0].state, told[99].state) == (State.RUNNING, State.PENDING)
 
 

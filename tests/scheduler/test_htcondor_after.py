@@ -13,8 +13,16 @@ from hpcdeploy.scheduler.htcondor.reasons import explain
 from tests.scheduler.samples import PLAIN, run_of
 
 ONE = run_of(PLAIN, "htcondor", job_id="7")
-DAGMAN = {"ClusterId": 7, "ProcId": 0, "JobUniverse": 7, "JobStatus": 2, "NumJobStarts": 1, "HpcdeployAfter": "a-1, b-2"}
-TASK = {"ClusterId": 8, "ProcId": 0, "JobUniverse": 5, "DAGManJobId": 7}
+DAGMAN = {
+    "ClusterId": 7,
+    "ProcId": 0,
+    "JobUniverse": 7,
+    "JobStatus": 2,
+    "NumJobStarts": 1,
+    "HpcdeployAfter": "a-1, b-2",
+    "HpcdeployRun": ONE.id,
+}
+TASK = {"ClusterId": 8, "ProcId": 0, "JobUniverse": 5, "DAGManJobId": 7, "HpcdeployRun": ONE.id}
 BEGUN = "001 (7.-1.000) 2026-11-20 22:35:23 Job executing on host: <127.0.0.1:20002>\n"
 ENDED = "005 (7.{}.000) 2026-11-20 22:35:29 Job terminated.\n\t(1) Normal termination (return value {})\n"
 REMOVED = "009 (7.-1.000) 2026-11-20 22:36:00 Job was aborted.\n\tit was to start once run a-1 had ended well (by user me)\n"

@@ -46,7 +46,7 @@ def states(answers: Answers, runs: Sequence[Run]) -> dict[str, tuple[TaskStatus,
     """
     queue = answers.get("condor_q")
     asked = queue is not None and queue.exit_code == 0
-    queued = read_queue(queue.text) if asked and queue else {}
+    queued = read_queue(queue.text, {run.job_id: run.id for run in runs}) if asked and queue else {}
     logged = read_log(answers["events"].text if "events" in answers else "")
     history = answers.get("condor_history")
     remembered = read_history(history.text) if history and history.exit_code == 0 else {}

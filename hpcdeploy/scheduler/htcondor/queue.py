@@ -8,7 +8,7 @@ from hpcdeploy.run import State, TaskStatus
 
 ATTRIBUTES = (
     "ClusterId,ProcId,JobStatus,HoldReason,HoldReasonCode,HoldReasonSubCode,RemoteHost,JobCurrentStartDate,NumJobStarts,"
-    "LastRejMatchReason,JobUniverse,DAGManJobId,HpcdeployAfter"
+    "LastRejMatchReason,JobUniverse,DAGManJobId,HpcdeployAfter,HpcdeployRun,TransferringInput"
 )
 """What the follow script asks of condor_q."""
 
@@ -37,9 +37,10 @@ NEVER = "it was to start "
 _SCHEDULER_UNIVERSE = 7  # DAGMan's: JobUniverse in the manual (job ClassAd attributes)
 
 
-def read_queue(text: str) -> dict[str, list[TaskStatus]]:
+def read_queue(text: str, names: Mapping[str, str]) -> dict[str, list[TaskStatus]]:
     """Read what ``condor_q -json`` answered, by cluster id; what DAGMan submitted, by DAGMan's, which is there as `CLUSTER`.
 
+    `names` are the runs that have these numbers: a schedd whose queue was lost counts anew, and another job has the number.
     No match is an empty answer, not an empty list (compat_classad.cpp: the footer is only written after an ad). A job that
     has ended stays in the queue for a moment; its end is told by its log, so here it counts as COMPLETING.
     """
@@ -47,7 +48,10 @@ def read_queue(text: str) -> dict[str, list[TaskStatus]]:
     for ad in json.loads(text) if text.strip() else []:
         word, state = _STATUS.get(ad.get("JobStatus"), (str(ad.get("JobStatus")), State.UNKNOWN))
         begun = int(ad.get("NumJobStarts", 0))
-        here = found.setdefault(str(ad.get("DAGManJobId", ad["ClusterId"])), [])
+        number = str(ad.get("DAGManJobId", ad["ClusterId"]))
+        if ad.get("HpcdeployRun") != names.get(number):
+            continue
+        here = found.setdefault(number, [])
         if ad.get("JobUniverse") == _SCHEDULER_UNIVERSE:
             here.append(_waiting(state, word, ad))
             continue
@@ -84,5 +88,7 @@ def _reason(state: State, ad: Mapping[str, Any]) -> str:
             return str(ad.get("HoldReason", ""))
         case State.PENDING:
             return str(ad.get("LastRejMatchReason", "")).strip()
+        case State.RUNNING if ad.get("TransferringInput") is True:
+            return "its files are on their way to the worker"
         case _:
             return ""

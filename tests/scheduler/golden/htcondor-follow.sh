@@ -25,7 +25,7 @@ run_ids=(hello-0123456789 train-0123456789)
 asked='12|hello-0123456789|1|-|0
 40|train-0123456789|100|-|0'
 
-queue_answer=$(condor_q -nobatch -json -attributes ClusterId,ProcId,JobStatus,HoldReason,HoldReasonCode,HoldReasonSubCode,RemoteHost,JobCurrentStartDate,NumJobStarts,LastRejMatchReason,JobUniverse,DAGManJobId,HpcdeployAfter \
+queue_answer=$(condor_q -nobatch -json -attributes ClusterId,ProcId,JobStatus,HoldReason,HoldReasonCode,HoldReasonSubCode,RemoteHost,JobCurrentStartDate,NumJobStarts,LastRejMatchReason,JobUniverse,DAGManJobId,HpcdeployAfter,HpcdeployRun,TransferringInput \
   -constraint 'member(ClusterId, {12, 40}) || member(DAGManJobId, {12, 40})')
 queue_code=$?
 queue() { printf '%s' "$queue_answer" && return "$queue_code"; }
@@ -98,7 +98,8 @@ lost=$(printf '%s\n' "$asked" -- "$told" -- "$queue_answer" | awk '
     else if ($1 == "036") open[job] = 0
   }
   part == 1 && (/^009 / || /^[ \t].* termination \((return value|signal) -?[0-9]+\)/) && number[3] + 0 >= 0 { open[job]-- }
-  part == 2 && /^ *"(ClusterId|DAGManJobId)":/ { job = $2 + 0; live[job]++ }
+  part == 2 && /^ *"(ClusterId|DAGManJobId)":/ { job = $2 + 0 }
+  part == 2 && /^ *"HpcdeployRun":/ && index($2, "\"" run[job] "\"") == 1 { live[job]++ }
   part == 2 && /^ *"JobUniverse": *7/ { later[job] }
   END { for (job in run) if (open[job] > (job in later && live[job] ? open[job] : live[job])) printf "%s\"%s\"", comma++ ? ", " : "", run[job] }')
 if [ "$queue_code" = 0 ] && [ -n "$lost" ]; then

@@ -60,7 +60,7 @@ def bring_along(
         _hold_to_limit(job.code, tree, allow)
         place = job.code.destination or (CODE_MOUNTED if mounts else CODE_CARRIED)
         placements.append(_folder(tree, place, f"the code of {job.name}", archives, mounts=mounts, is_code=True))
-        notes += [f"the code: {_described(tree)}", *_links_astray(tree)]
+        notes += [f"the code: {_described(tree)}", *_links_astray(tree), *_elsewhere(job, mounts=mounts)]
     for given in job.inputs:
         path = absolute(given.source, project)
         if path.is_dir():
@@ -92,6 +92,17 @@ def _links_astray(tree: Tree) -> list[str]:
     shown = ", ".join(f"{name} -> {target}" for name, target in tree.astray[:_SHOWN])
     more = f" and {len(tree.astray) - _SHOWN} more" if len(tree.astray) > _SHOWN else ""
     return [f"note: links to what does not travel: {shown}{more}; there they mean what lies at that place, if anything does"]
+
+
+def _elsewhere(job: Job, *, mounts: bool) -> list[str]:
+    """Say where the code is, where the command looks for it at the place that it has on other clusters."""
+    default = job.code is not None and not job.code.destination
+    if default and not mounts and any(word == CODE_MOUNTED or word.startswith(f"{CODE_MOUNTED}/") for word in job.command):
+        return [
+            f"note: the code is not at {CODE_MOUNTED} there but in the working folder, as {CODE_CARRIED}, since HTCondor mounts "
+            f'nothing for a job; with destination = "{CODE_CARRIED}" it is there on every cluster'
+        ]
+    return []
 
 
 def _hold_to_limit(code: Code, tree: Tree, allow: Allow) -> None:

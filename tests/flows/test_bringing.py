@@ -42,6 +42,24 @@ def test_where_htcondor_starts_the_container_code_is_sent_into_the_working_folde
     assert placement.parcel.path == f"code/{placement.parcel.sha256}.archive"
 
 
+@pytest.mark.parametrize(
+    ("scheduler", "code", "command", "said"),
+    [
+        ("htcondor", Code(), ("python", "/code/train.py"), True),
+        ("htcondor", Code(), ("ls", "/code"), True),
+        ("htcondor", Code(), ("python", "code/train.py"), False),
+        ("htcondor", Code(), ("ls", "/codes"), False),
+        ("htcondor", Code(destination="code"), ("python", "/code/train.py"), False),
+        ("slurm", Code(), ("python", "/code/train.py"), False),
+    ],
+)
+def test_a_command_that_looks_for_the_code_where_only_other_clusters_have_it_is_pointed_out(
+    scheduler: SchedulerName, code: Code, command: tuple[str, ...], said: bool, project: Path
+) -> None:
+    notes = bring(replace(JOB, code=code, command=command), project, scheduler).notes
+    assert any("not at /code there but in the working folder, as code" in note for note in notes) == said
+
+
 def test_what_is_only_looked_at_is_packed_nowhere_and_has_the_same_sha256(project: Path) -> None:
     looked = bring_along(JOB, project, "slurm", CLUSTER, archives=None, allow=lambda _: False)
     assert not (project.parent / "archives").exists()

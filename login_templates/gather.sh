@@ -4,7 +4,7 @@ out=.hpcdeploy-outputs
 mkdir -p "$out"
 gather() {
   case ${1#./} in
-    program.sh | inside.sh | *.sif | tmp | var | var_tmp | scratch | _condor_* | hpcdeploy-*.tar | "$out") return ;;
+    program.sh | inside.sh | [= sha256 =].sif | [= (arrives_as | word) ~ ' | ' if arrives_as =]tmp | var | var_tmp | scratch | _condor_* | hpcdeploy-*.tar | "$out") return ;;
 [% for place in places %]
     [= place =]) return ;;
 [% endfor %]

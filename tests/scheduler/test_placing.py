@@ -250,3 +250,15 @@ def test_a_program_whose_outputs_are_gathered_gets_its_signals_and_keeps_its_exi
         started.send_signal(signal.SIGUSR1)
         assert started.wait() == 7
     assert (tmp_path / ".hpcdeploy-outputs" / "model.pt").read_text() == "told\n"
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_an_image_that_a_program_makes_is_an_output_and_its_own_is_none(shell: str, tmp_path: Path) -> None:
+    job = replace(BRINGS, command=("sh", "-c", "mkdir deep && touch new.sif deep/new.sif"), outputs=("*",))
+    text = submission(run_of(job, "htcondor"), job, CLUSTER, CACHED, placements=CARRIED)
+    begin = text.index("\n", text.index("<<'HPCDEPLOY_END")) + 1
+    (tmp_path / "program.sh").write_text(text[begin : text.index("\nHPCDEPLOY_END", begin) + 1])
+    (tmp_path / f"{SHA256}.sif").touch()
+    assert subprocess.run([shell, "program.sh", "0", "1"], cwd=tmp_path, check=False).returncode == 0
+    home = tmp_path / ".hpcdeploy-outputs"
+    assert {str(path.relative_to(home)) for path in home.rglob("*.*")} == {"new.sif", "deep/new.sif"}

@@ -100,7 +100,7 @@ out=.hpcdeploy-outputs
 mkdir -p "$out"
 gather() {
   case ${1#./} in
-    program.sh | inside.sh | *.sif | tmp | var | var_tmp | scratch | _condor_* | hpcdeploy-*.tar | "$out") return ;;
+    program.sh | inside.sh | abababababababababababababababababababababababababababababababab.sif | tmp | var | var_tmp | scratch | _condor_* | hpcdeploy-*.tar | "$out") return ;;
     'my code') return ;;
     'data/it'"'"'s $5, -"x"') return ;;
   esac

@@ -97,12 +97,13 @@ def _links_astray(tree: Tree) -> list[str]:
 def _elsewhere(job: Job, *, mounts: bool) -> list[str]:
     """Say where the code is, where the command looks for it at the place that it has on other clusters."""
     default = job.code is not None and not job.code.destination
-    if default and not mounts and any(word == CODE_MOUNTED or word.startswith(f"{CODE_MOUNTED}/") for word in job.command):
-        return [
-            f"note: the code is not at {CODE_MOUNTED} there but in the working folder, as {CODE_CARRIED}, since HTCondor mounts "
-            f'nothing for a job; with destination = "{CODE_CARRIED}" it is there on every cluster'
-        ]
-    return []
+    if not default or mounts or not any(word == CODE_MOUNTED or word.startswith(f"{CODE_MOUNTED}/") for word in job.command):
+        return []
+    note = (
+        f"note: the code is not at {CODE_MOUNTED} there but in the working folder, as {CODE_CARRIED}, since HTCondor "
+        f'mounts nothing for a job; with destination = "{CODE_CARRIED}" it is there on every cluster'
+    )
+    return [note]
 
 
 def _hold_to_limit(code: Code, tree: Tree, allow: Allow) -> None:

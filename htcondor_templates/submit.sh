@@ -72,13 +72,18 @@ write_dag() {
   write "$run/node.sh" <<'[= end_of_job =]'
 [% include "htcondor_templates/node.sh" %]
 [= end_of_job =]
-  chmod 0755 "$run/wait.sh" "$run/node.sh"
+  write "$run/remove.sh" <<'[= end_of_job =]'
+[% include "htcondor_templates/remove.sh" %]
+[= end_of_job =]
+  chmod 0755 "$run/wait.sh" "$run/node.sh" "$run/remove.sh"
   said=$("$run/wait.sh" now 2>&1) || code=$?
   case $code in
     0 | 75) ;;
     1) die 12 "$said" ;;
     *) die 10 "$run/wait.sh, which DAGMan is to ask, ended with $code: $said" ;;
   esac
+  # What HTCondor will refuse then is refused now.
+  said=$(cd -- "$run" && condor_submit -dry-run /dev/null job.sub 2>&1 >/dev/null) || die 12 "condor_submit: $said"
   said=$(cd -- "$run" && condor_submit_dag -no_submit -update_submit -batch-name "$run_id" job.dag 2>&1) ||
     die 12 "condor_submit_dag: $said"
 }

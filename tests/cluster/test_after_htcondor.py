@@ -107,7 +107,7 @@ def test_a_throttled_sweep_waits_and_is_one_dag_however_often_it_is_submitted(ch
     sweep = Job(
         name="sweep",
         image="test",
-        command=("sh", "-c", 'echo "$0"; exit $(( HPCDEPLOY_TASK == 3 ))', "{letter}"),
+        command=("sh", "-c", 'echo "$0"; [ "$HPCDEPLOY_TASK" != 0 ] || exit 1; sleep 4', "{letter}"),
         after=(After(what=first.id),),
         array=Array(size=5, throttle=2, parameters=letters),
     )
@@ -120,7 +120,7 @@ def test_a_throttled_sweep_waits_and_is_one_dag_however_often_it_is_submitted(ch
     by_hand = inside(chains.lab, ["bash", "-s"], user=chains.lab.user, stdin=script.encode()).stdout.decode()
     assert '"already": true' in by_hand
     status = chains.end_of(made.run)
-    assert [task.exit_code for task in status.tasks] == [0, 0, 0, 1, 0]
+    assert [task.exit_code for task in status.tasks] == [1, 0, 0, 0, 0]
     assert [chains.output(status, task) for task in range(5)] == [
         "a b\n",
         "c'\n",
@@ -130,6 +130,21 @@ def test_a_throttled_sweep_waits_and_is_one_dag_however_often_it_is_submitted(ch
     ]
     assert chains.jobs(run) == {made.run.job_id}
     assert len(chains.jobs(run, "JobUniverse != 7")) == 1
+
+
+def test_a_task_that_fails_takes_no_other_with_it(chains: Chains) -> None:
+    first = chains.submit("first", "true")
+    fails = '[ "$HPCDEPLOY_TASK" != 1 ] || exit 3; sleep 15'
+    run = chains.submit("array", "sh", "-c", fails, after=[After(what=first.id)], array=Array(size=3))
+    assert [task.exit_code for task in chains.end_of(run).tasks] == [0, 3, 0]
+
+
+def test_what_htcondor_would_refuse_once_the_run_starts_is_refused_at_once(chains: Chains) -> None:
+    first = chains.submit("first", "sleep", "300")
+    wrong = Job(name="wrong", image="test", after=(After(what=first.id),), htcondor=(("request_memory", "7 +"),))
+    with pytest.raises(SchedulerError, match="RequestMemory = 7"):
+        chains.deliver(*chains.planned(wrong))
+    chains.cancel(first)
 
 
 def test_a_second_dagman_of_a_run_starts_nothing(chains: Chains) -> None:

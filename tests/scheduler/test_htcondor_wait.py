@@ -24,14 +24,19 @@ NO_MORE = "036 (12.-01.000) 2026-11-20 22:36:00 Cluster removed\n...\n"
 DAGMAN_ENDED = "005 (11.000.000) 2026-11-20 22:35:29 Job terminated.\n\t(1) Normal termination (return value 1)\n...\n"
 
 
+def called(name: str, kind: AfterKind = "afterok", tasks: int = 1) -> str:
+    """Render a script that DAGMan calls, of a run that waits for one other."""
+    waits = replace(PLAIN, after=(After(what="other-1", kind=kind),))
+    after = Predecessor(run_id="other-1", kind=kind, tasks=tasks)
+    script = submission(run_of(waits, "htcondor"), waits, CLUSTER, CACHED, after=(after,))
+    return script.partition(f"""write "$run/{name}" <<'HPCDEPLOY_END_0123456789'\n""")[2].partition("HPCDEPLOY_END_")[0]
+
+
 def asked(
     folder: Path, log: str, kind: AfterKind = "afterok", *, tasks: int = 2, job: str = "12", dagman: str = ""
 ) -> tuple[int, str]:
     """Write the folder of a run with this log, and ask whether a run that waits for it may start."""
-    after = Predecessor(run_id="other-1", kind=kind, tasks=tasks)
-    waits = replace(PLAIN, after=(After(what="other-1", kind=kind),))
-    script = submission(run_of(waits, "htcondor"), waits, CLUSTER, CACHED, after=(after,))
-    wait = script.partition("""write "$run/wait.sh" <<'HPCDEPLOY_END_0123456789'\n""")[2].partition("HPCDEPLOY_END_")[0]
+    wait = called("wait.sh", kind, tasks)
     other, own = folder / "other-1", folder / "own"
     for run in (other, own):
         run.mkdir()
@@ -89,3 +94,11 @@ def test_a_dagman_that_ended_and_submitted_nothing_is_a_run_that_never_began(tmp
 
 def test_a_dagman_that_ended_before_its_job_leaves_the_word_to_that(tmp_path: Path) -> None:
     assert asked(tmp_path, SUBMITTED.format("000"), tasks=1, job="11", dagman=DAGMAN_ENDED)[0] == 75
+
+
+@pytest.mark.parametrize("name", ["wait.sh", "node.sh", "remove.sh"])
+def test_shellcheck_has_nothing_to_say_of_what_dagman_calls(name: str) -> None:
+    script = called(name)
+    assert script.startswith("#!/bin/bash\n")
+    checked = subprocess.run(["shellcheck", "-"], input=script, text=True, capture_output=True, check=False)
+    assert checked.stdout == ""

@@ -156,6 +156,9 @@ HPCDEPLOY_END_0123456789
 # DAGMan's own way of submitting knows no max_materialize and no max_idle ("DAGMan Configuration", DAGMAN_USE_DIRECT_SUBMIT).
 DAGMAN_USE_DIRECT_SUBMIT = False
 DAGMAN_CONDOR_SUBMIT_EXE = ./node.sh
+DAGMAN_CONDOR_RM_EXE = ./remove.sh
+# A job that was held is the person's matter; DAGMan would remove it after so many holds of all its tasks together.
+DAGMAN_MAX_JOB_HOLDS = 0
 # A warning is no reason to give the run up.
 DAGMAN_USE_STRICT = 0
 # DAGMan would tell of every question that it asks wait.sh.
@@ -264,13 +267,25 @@ else
   exec condor_submit "$@"
 fi
 HPCDEPLOY_END_0123456789
-  chmod 0755 "$run/wait.sh" "$run/node.sh"
+  write "$run/remove.sh" <<'HPCDEPLOY_END_0123456789'
+#!/bin/bash
+# DAGMan calls this for condor_rm (dagman.config). Written by hpcdeploy 0.1.0.
+# Where one task fails DAGMan removes the others, "condor_rm CLUSTER -const ...": they go on, as in every other run. What it
+# removes because it is removed itself, "condor_rm -const ...", goes.
+case ${1-} in
+  [0-9]*) ;;
+  *) exec condor_rm "$@" ;;
+esac
+HPCDEPLOY_END_0123456789
+  chmod 0755 "$run/wait.sh" "$run/node.sh" "$run/remove.sh"
   said=$("$run/wait.sh" now 2>&1) || code=$?
   case $code in
     0 | 75) ;;
     1) die 12 "$said" ;;
     *) die 10 "$run/wait.sh, which DAGMan is to ask, ended with $code: $said" ;;
   esac
+  # What HTCondor will refuse then is refused now.
+  said=$(cd -- "$run" && condor_submit -dry-run /dev/null job.sub 2>&1 >/dev/null) || die 12 "condor_submit: $said"
   said=$(cd -- "$run" && condor_submit_dag -no_submit -update_submit -batch-name "$run_id" job.dag 2>&1) ||
     die 12 "condor_submit_dag: $said"
 }

@@ -1,8 +1,11 @@
 """What every test may ask for: the lab, a real cluster on this machine."""
 
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +19,14 @@ OWN = f"pytest-{os.getpid()}"
 
 # A shell starts what runs in the background with SIGINT ignored, and every child would inherit that (POSIX sh, 2.11).
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """Give a folder whose name is short enough for sockets."""
+    folder = Path(tempfile.mkdtemp(prefix="hd", dir="/tmp"))
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """A connection that ssh(1) opens for this process alone, to be ridden on (ssh_config(5), ControlMaster)."""
 
+import contextlib
 import os
 import re
 import secrets
@@ -107,6 +108,9 @@ def _run(argv: list[str], *, asks: bool, limit: float) -> tuple[int, str]:
                     sys.stderr.write(f"{line}\n")
             code = process.wait()
         except BaseException:
+            process.terminate()  # it gives the terminal its echo back before it goes
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(2)
             process.kill()
             raise
         finally:

@@ -1,6 +1,4 @@
 import getpass
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,14 +88,6 @@ def client(tmp_path: Path, user_key: Path, monkeypatch: pytest.MonkeyPatch) -> C
     folder = tmp_path / "client"
     folder.mkdir()
     return Client(folder=folder, key=user_key)
-
-
-@pytest.fixture
-def short() -> Iterator[Path]:
-    """Give a folder whose name is short enough for sockets."""
-    folder = Path(tempfile.mkdtemp(prefix="hd", dir="/tmp"))
-    yield folder
-    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module")

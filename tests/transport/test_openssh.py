@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pty
 import shlex
 import signal
 import socket
@@ -341,6 +342,42 @@ def test_a_second_factor_without_a_terminal_is_said(client: Client, start_server
     said = why_not(client.open_openssh("cluster"), AuthenticationError)
     assert "Permission denied (keyboard-interactive)" in said
     assert "answer once in a terminal, with `ssh -fNM " in said
+
+
+ASKED = """
+import fcntl, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # the terminal is this session's own, as a person's is
+from hpcdeploy.transport.openssh import OpensshTransport
+with OpensshTransport("cluster", config=sys.argv[1]) as transport:
+    for word in ("one", "two"):
+        print(transport.run(["echo", "hello", word]).stdout.decode())
+"""
+
+
+@pytest.mark.parametrize("answer", ["very secret", "wrong"])
+def test_who_sits_at_a_terminal_is_asked_there_once(
+    client: Client, start_server: StartServer, tmp_path: Path, answer: str
+) -> None:
+    (tmp_path / "banner").write_text("The site says good morning.\n")
+    client.key = make_key(tmp_path / "key", passphrase="very secret")
+    client.host("cluster", start_server(f"Banner {tmp_path}/banner", keys=(client.key,)))
+    terminal, inner = pty.openpty()
+    argv = [sys.executable, "-c", ASKED, str(client.config)]
+    with subprocess.Popen(argv, stdin=inner, stdout=inner, stderr=inner, start_new_session=True) as process:
+        os.close(inner)
+        said = b""
+        with contextlib.suppress(OSError):  # what Linux says of a terminal at whose other end nobody is any more
+            while piece := os.read(terminal, 65536):
+                said += piece
+                if piece.rstrip().endswith(b":"):
+                    os.write(terminal, f"{answer}\n".encode())
+        os.close(terminal)
+    assert b"The site says good morning." in said
+    assert b"Enter passphrase for key" in said
+    right = answer == "very secret"
+    assert (process.returncode, said.count(b"hello one"), said.count(b"hello two")) == ((0, 1, 1) if right else (1, 0, 0))
+    assert (b"AuthenticationError" in said) != right
+    assert said.count(b"Enter passphrase") == (1 if right else 3)
 
 
 def test_a_port_where_nobody_listens(client: Client) -> None:

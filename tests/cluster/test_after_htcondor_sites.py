@@ -24,6 +24,8 @@ def chains(lab: Lab, site: Cluster, delivery: Delivery, connections: Connections
 @pytest.mark.parametrize("container", ["universe", "singularity-image", "apptainer"])
 def test_whoever_starts_the_container_the_run_waits_and_has_its_gpu_and_its_retries(container: str, chains: Chains) -> None:
     chains.cluster = replace(chains.cluster, htcondor_container=container)  # type: ignore[arg-type]
+    # The worker fetches the image itself.
+    chains.delivery = replace(chains.delivery, in_job=container == "universe")
     first = chains.submit("first", "sleep", "3")
     run, script = chains.planned(
         Job(

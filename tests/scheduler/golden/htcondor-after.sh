@@ -199,7 +199,7 @@ ends() {
         else if (end[task] != "ended with 0" && !badly) badly = "task " task " " end[task]
       }
       print open ? "open" : badly ? badly : "well"
-    }' "${logs[@]}" </dev/null
+    }' ${logs[@]+"${logs[@]}"} </dev/null
 }
 
 # Whether HTCondor has nothing of run $1 any more. It is asked when that run's log has not changed for ten minutes, and no more
@@ -237,7 +237,8 @@ await() {
     [ "$how" != open ] || how="it is gone from the queue and its event log tells no end"
   fi
   case $kind:$how in
-    *:open) open=$other ;;
+    # Nothing at all: the log could not be read in this moment.
+    *:open | *:) open=$other ;;
     afterok:well | afterany:*) ;;
     afterok:*) never "once run $other had ended well, but $how" "submit it again, or say afterany" ;;
     afternotok:well) never "only if run $other failed, but that has ended well" ;;

@@ -3,7 +3,7 @@
 arrive() {
   [ -e "./$1" ] || return 0
   command -v tar >/dev/null || { echo "this image has no tar, which unpacks the code and the folders of input" >&2; exit 1; }
-  { mkdir -p -- "./$2" && tar -xof "./$1" -C "./$2"; } || { echo "./$2 could not be unpacked" >&2; exit 1; }
+  { mkdir -p -- "./$2" && tar -xomf "./$1" -C "./$2"; } || { echo "./$2 could not be unpacked" >&2; exit 1; }
   rm -f -- "./$1"
 }
 [% for name, target in arriving %]

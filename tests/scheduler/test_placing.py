@@ -145,6 +145,10 @@ def root(tmp_path: Path) -> Path:
     return folder
 
 
+LEFT = {SHA256, f".{SHA256}.lock", f".{SHA256}.count"}
+"""What is in the folder of code when one tree is there."""
+
+
 def environment_of(root: Path) -> dict[str, str]:
     """Give the variables of a machine with an sbatch that no Slurm stands behind."""
     return {"PATH": f"{root.parent}:{os.environ['PATH']}", "HOME": str(root.parent)}
@@ -192,7 +196,7 @@ def test_a_tree_is_asked_for_unpacked_once_and_not_asked_for_again(root: Path) -
     archive(root, 10)
     start(root).communicate()
     assert unpacked(root) == 10
-    assert {path.name for path in (root / "code").iterdir()} == {SHA256, f".{SHA256}.lock"}
+    assert {path.name for path in (root / "code").iterdir()} == LEFT
     (root / "code" / f"{SHA256}.tar").touch()
     (again := start(root, "hello-0000000009")).communicate()
     assert again.returncode not in {10, 14}
@@ -211,6 +215,25 @@ def test_what_a_person_is_still_copying_there_is_asked_for(root: Path) -> None:
     assert not (root / "code" / SHA256).exists()
 
 
+def test_a_tree_of_which_a_site_has_removed_files_is_asked_for_and_filled_under_those_who_read_it(root: Path) -> None:
+    archive(root, 20)
+    start(root).communicate()
+    tree = root / "code" / SHA256
+    files = sorted(path for path in tree.rglob("*") if path.is_file())
+    assert all(path.stat().st_mtime > time.time() - 3600 for path in files)
+    (kept := files.pop()).write_text("read by a job")
+    for path in files[:5]:
+        path.unlink()
+    asked = start(root, "hello-0000000009")
+    asked.communicate()
+    assert asked.returncode == 14
+    archive(root, 20)
+    start(root, "hello-0000000009").communicate()
+    assert unpacked(root) == 20
+    assert kept.read_text() == "read by a job"
+    assert {path.name for path in (root / "code").iterdir()} == LEFT
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_tree_is_there_whole_or_not_at_all_whenever_its_unpacking_is_killed(seed: int, root: Path) -> None:
     chance = random.Random(seed)
@@ -224,7 +247,7 @@ def test_a_tree_is_there_whole_or_not_at_all_whenever_its_unpacking_is_killed(se
         assert not (root / "code" / SHA256).exists() or unpacked(root) == 3000
     start(root).communicate()
     assert unpacked(root) == 3000
-    assert {path.name for path in (root / "code").iterdir()} == {SHA256, f".{SHA256}.lock"}
+    assert {path.name for path in (root / "code").iterdir()} == LEFT
 
 
 def test_several_runs_at_once_unpack_a_tree_once(root: Path) -> None:
@@ -233,7 +256,7 @@ def test_several_runs_at_once_unpack_a_tree_once(root: Path) -> None:
     ended = [(script.communicate()[1].decode(), script.returncode) for script in scripts]
     assert all(code not in {10, 14} for _, code in ended), ended
     assert unpacked(root) == 500
-    assert {path.name for path in (root / "code").iterdir()} == {SHA256, f".{SHA256}.lock"}
+    assert {path.name for path in (root / "code").iterdir()} == LEFT
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])

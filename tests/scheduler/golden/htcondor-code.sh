@@ -87,7 +87,7 @@ export HPCDEPLOY_IMAGE_SHA256=ababababababababababababababababababababababababab
 arrive() {
   [ -e "./$1" ] || return 0
   command -v tar >/dev/null || { echo "this image has no tar, which unpacks the code and the folders of input" >&2; exit 1; }
-  { mkdir -p -- "./$2" && tar -xof "./$1" -C "./$2"; } || { echo "./$2 could not be unpacked" >&2; exit 1; }
+  { mkdir -p -- "./$2" && tar -xomf "./$1" -C "./$2"; } || { echo "./$2 could not be unpacked" >&2; exit 1; }
   rm -f -- "./$1"
 }
 arrive hpcdeploy-abababababababababababababababababababababababababababababababab.tar 'my code'
@@ -252,7 +252,7 @@ answer() {
 needs=""
 need() {
   local sha256=$1 size=$2 path=$3 what=$4 becomes=${5-} have
-  if [ -n "$becomes" ] && [ -e "$becomes" ]; then return 0; fi
+  if [ -n "$becomes" ] && is_whole "$becomes"; then return 0; fi
   if [ "$(stat -Lc %s -- "$path" 2>/dev/null)" = "$size" ]; then return 0; fi
   have=$(stat -c %s -- "${path%/*}/.$sha256.parcel" 2>/dev/null || echo 0)
   needs+="${needs:+, }{\"sha256\": \"$sha256\", \"path\": $(json "$path"), \"have\": $have}"

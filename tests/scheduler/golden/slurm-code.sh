@@ -67,20 +67,37 @@ ensure_image() {
   die 11 "the image $sha256 is not in $cache, and it was never pushed to a registry: run 'hpcdeploy push', then submit again"
 }
 
+# Whether a tree is there as it was unpacked: a site that removes old files from its scratch file system leaves it with holes.
+is_whole() {
+  local count=${1%/*}/.${1##*/}.count
+  [ -d "$1" ] && { [ ! -s "$count" ] || [ "$(find "$1" ! -type d -printf . | wc -c)" = "$(cat -- "$count")" ]; }
+}
+
+# Puts what was unpacked into $1 where it belongs, $2, file by file where that has holes: jobs may be reading the others.
+put_into_place() {
+  local file
+  [ -d "$2" ] || { mv -T -- "$1" "$2" && return; }
+  (cd -- "$1" && find . ! -type d -print0) | while IFS= read -r -d '' file; do
+    [ -e "$2/$file" ] || [ -L "$2/$file" ] || { mkdir -p -- "$2/${file%/*}" && mv -T -- "$1/$file" "$2/$file"; } || return
+  done
+  rm -rf -- "$1"
+}
+
 # What was brought as an archive is unpacked once for everybody, into a folder named by the archive's sha256. It has its name
-# when it is whole. The lock is the one under which the archive was received.
+# when it is whole. The lock is the one under which the archive was received. The files are of today (-m), since sites remove old ones.
 unpack() {
-  local tree=$root/$1 part=$root/${1%/*}/.${1##*/}.unpacking tree_lock
-  if [ -d "$tree" ]; then
+  local tree=$root/$1 part=$root/${1%/*}/.${1##*/}.unpacking count=$root/${1%/*}/.${1##*/}.count tree_lock
+  if is_whole "$tree"; then
     rm -f -- "$tree.tar" # which a call that was killed has left
     return 0
   fi
   command -v tar >/dev/null || die 10 "tar is not on this machine, and $tree.tar is to be unpacked"
   exec {tree_lock}>"$root/${1%/*}/.${1##*/}.lock"
   flock --nonblock "$tree_lock" || { say "another run is unpacking $tree.tar; waiting for it"; flock "$tree_lock"; }
-  if [ ! -d "$tree" ]; then
+  if ! is_whole "$tree"; then
     rm -rf -- "$part"
-    { mkdir -- "$part" && tar -xof "$tree.tar" -C "$part" && mv -T -- "$part" "$tree"; } || {
+    { mkdir -- "$part" && tar -xomf "$tree.tar" -C "$part" && find "$part" ! -type d -printf . | wc -c | write "$count" &&
+      put_into_place "$part" "$tree"; } || {
       rm -rf -- "$part"
       die 10 "$tree.tar could not be unpacked; make room there (a full disk, or your quota), or remove it, and submit again"
     }
@@ -288,7 +305,7 @@ answer() {
 needs=""
 need() {
   local sha256=$1 size=$2 path=$3 what=$4 becomes=${5-} have
-  if [ -n "$becomes" ] && [ -e "$becomes" ]; then return 0; fi
+  if [ -n "$becomes" ] && is_whole "$becomes"; then return 0; fi
   if [ "$(stat -Lc %s -- "$path" 2>/dev/null)" = "$size" ]; then return 0; fi
   have=$(stat -c %s -- "${path%/*}/.$sha256.parcel" 2>/dev/null || echo 0)
   needs+="${needs:+, }{\"sha256\": \"$sha256\", \"path\": $(json "$path"), \"have\": $have}"

@@ -13,7 +13,7 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConfigError, SchedulerError
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.fetch_pieces import PARTS, Asking, Bringing, place_for
-from hpcdeploy.flows.remote_files import PIECE, RemoteFile, groups, is_here, leads_out, read_listing
+from hpcdeploy.flows.remote_files import PIECE, RemoteFile, groups, inside, is_here, leads_out, read_listing
 from hpcdeploy.flows.snapshot import FETCHED
 from hpcdeploy.login_node import SHELL, read_answer
 from hpcdeploy.progress import Progress, ignore_progress
@@ -57,6 +57,9 @@ def fetch(
         notes.append(f"no file of {run.id} is meant by {' or '.join(patterns)}; patterns begin at its working folder")
     wanted = [file for file in found if not _unwanted(file)]
     with _told_of(destination), _claimed(destination, run):
+        blocked = {file.place for file in wanted if _is_folder(inside(destination, file.place))}
+        notes += [f"left out: {place}, a folder here and a file there; move it away and fetch again" for place in blocked]
+        wanted = [file for file in wanted if file.place not in blocked]
         missing = [file for file in wanted if not is_here(file, destination)]
         bringing = Bringing(destination, bases, ask, progress, sum(file.size for file in missing if file.kind == "f"))
         for group in groups((file for file in missing if file.kind == "f"), at_most=PIECE):
@@ -149,6 +152,10 @@ def _marked(mark: Path) -> str | None:
         return mark.read_text(encoding="utf-8").strip()
     except FileNotFoundError:
         return None
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
 
 
 def _link(file: RemoteFile, destination: Path) -> None:

@@ -151,8 +151,7 @@ class Bringing:
 def place_for(file: RemoteFile, folder: Path) -> Path:
     """Return where `file` goes in `folder`, with folders on the way there, and nothing that is in its place.
 
-    What was fetched before may be a link where a folder is now: nothing is ever written through one. Raises `SchedulerError`
-    where a folder of this machine is in the place of a file.
+    What was fetched before may be a link where a folder is now: nothing is ever written through one.
     """
     path = inside(folder, file.place)
     for parent in reversed(path.relative_to(folder).parents[:-1]):
@@ -160,6 +159,4 @@ def place_for(file: RemoteFile, folder: Path) -> Path:
         if there.is_symlink() or (there.exists() and not there.is_dir()):
             there.unlink()
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_dir() and not path.is_symlink():
-        raise SchedulerError(f"{path} is a folder here and a file there; move it away, then fetch again")
     return path

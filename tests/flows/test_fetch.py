@@ -205,13 +205,18 @@ def test_nothing_is_written_through_a_link_that_was_fetched_before(
     assert (tmp_path / "home" / "output" / "b" / "file").read_text() == "other"
 
 
-def test_a_folder_here_where_a_file_is_there_is_told(bring: Callable[..., Fetched], there: Path, tmp_path: Path) -> None:
+def test_a_folder_here_where_a_file_is_there_is_told_and_the_others_come(
+    bring: Callable[..., Fetched], there: Path, tmp_path: Path
+) -> None:
     write(there / "output", "a/file")
     bring()
     subprocess.run(["rm", "-r", str(there / "output" / "a")], check=True)
-    write(there / "output", "a")
-    with pytest.raises(SchedulerError, match="is a folder here and a file there; move it away"):
-        bring()
+    write(there / "output", "a", "b")
+    done = bring()
+    assert done.notes == ("left out: output/a, a folder here and a file there; move it away and fetch again",)
+    assert done.brought == (tmp_path / "home" / "output" / "b",)
+    subprocess.run(["rm", "-r", str(tmp_path / "home" / "output" / "a")], check=True)
+    assert bring().brought == (tmp_path / "home" / "output" / "a",)
 
 
 def test_a_large_file_goes_on_where_a_dead_connection_stopped(

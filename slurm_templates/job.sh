@@ -88,6 +88,11 @@ warn() {
 }
 trap 'signalled=yes; warn' [= warning =]
 [% endif %]
+[% if mpi %]
+# Where on each node the PMIx of this site has what its programs share (mpi.conf(5); where that does not say, slurm.conf(5)).
+HPCDEPLOY_PMIX=$(scontrol show config | sed -nE 's/^(TmpFS|PMIxCliTmpDirBase) *= *(\/.*)/\2/p' | tail -n 1)
+export HPCDEPLOY_PMIX
+[% endif %]
 srun [= srun =] bash "$run/rank.sh" "$task" "$job"[= ' "${line[@]}"' if task_lines =] &
 [% else %]
 [% if warning %]

@@ -11,9 +11,15 @@ finish() { exit "$1"; }
 [% include "slurm_templates/container.sh" %]
 
 [% if mpi %]
-# PMIx: the program meets Slurm's own server in a folder of the node.
-[ -z "${PMIX_SERVER_TMPDIR-}" ] ||
-  mounts+=(--mount "type=bind,$(field source "${PMIX_SERVER_TMPDIR%/}"),$(field destination "${PMIX_SERVER_TMPDIR%/}")")
+# PMIx: the program meets Slurm's own server in one folder of the node, and has memory in common with it in another, which
+# Apptainer mounts by itself only where it is in /tmp. Without it MPI_Init ends in PMIX_ERR_FILE_OPEN_FAILURE (Open MPI 5.0.7).
+shared=${HPCDEPLOY_PMIX-}
+shared=${shared//%n/${SLURMD_NODENAME-}}
+shared=${shared//%h/${HOSTNAME%%.*}}
+for folder in "${PMIX_SERVER_TMPDIR-}" "$shared/spmix_appdir_"{,*_}"$SLURM_JOB_ID.$SLURM_STEP_ID"; do
+  [ ! -d "$folder" ] || mounts+=(--mount "type=bind,$(field source "${folder%/}"),$(field destination "${folder%/}")")
+done
+unset HPCDEPLOY_PMIX
 
 [% endif %]
 container=""

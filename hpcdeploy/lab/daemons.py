@@ -88,6 +88,7 @@ install -d -m 755 /run/sshd /run/lock /run/user
 install -d -o munge -g munge -m 755 /run/munge
 install -d -o mysql -g mysql -m 755 /run/mysqld
 install -d -o slurm -g slurm -m 755 /run/slurm {SPOOL} {SPOOL}/ctld
+for node in {" ".join(settings.nodes)}; do install -d -m 1777 {SPOOL}/"$node"/tmp; done
 {condor}
 # slurmctld wants the number that the database gives the cluster, and refuses one made up without a database. The file
 # is its guard against controllers that share one StateSaveLocation, which cannot happen here.

@@ -9,7 +9,8 @@ def slurm_conf(settings: LabSettings, ports: Ports) -> str:
     """Render slurm.conf: one controller, the simulated nodes, all on loopback.
 
     ``config_overrides`` lets a node claim more CPUs and memory than the machine has. ``NoCtldInAddrAny`` and
-    ``NoInAddrAny`` make daemons and srun listen where the host's name resolves to, which is 127.0.0.1.
+    ``NoInAddrAny`` make daemons and srun listen where the host's name resolves to, which is 127.0.0.1. Each node has
+    a ``TmpFS`` of its own: Slurm's PMIx makes a folder there for each step, and nodes that shared one failed now and then.
     """
     nodes = ",".join(settings.nodes)
     lines = [
@@ -23,6 +24,7 @@ def slurm_conf(settings: LabSettings, ports: Ports) -> str:
         "CommunicationParameters=NoCtldInAddrAny,NoInAddrAny",
         f"StateSaveLocation={SPOOL}/ctld",
         f"SlurmdSpoolDir={SPOOL}/%n",
+        f"TmpFS={SPOOL}/%n/tmp",
         "SlurmctldPidFile=/run/slurm/slurmctld.pid",
         "SlurmdPidFile=/run/slurm/%n.pid",
         "SlurmdParameters=config_overrides",

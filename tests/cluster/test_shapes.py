@@ -195,7 +195,7 @@ def test_a_program_meets_slurms_own_pmix_server_through_the_container(driver: Dr
         command=("python3", "-c", PMIX),
         environment=(("LD_LIBRARY_PATH", "/pmix"),),
         binds=(Bind(source=libraries, destination="/pmix", read_only=True),),
-        # On one node: two PMIx servers of one machine, as the lab's nodes are, get into each other's shared memory.
+        # On one node; two of them, with a whole MPI, are in test_mpi.py.
         resources=Resources(cpus=2, time=300),
         tasks_per_node=2,
         mpi="pmix",

@@ -33,6 +33,8 @@ def test_each_node_has_its_line_and_port() -> None:
     assert [line.split()[0] for line in nodes] == ["NodeName=node1", "NodeName=node2"]
     assert [line.split()[3] for line in nodes] == ["Port=26", "Port=27"]
     assert all("Gres=gpu:2" in line and "NodeAddr=127.0.0.1" in line for line in nodes)
+    assert "TmpFS=/var/spool/slurm/%n/tmp" in lines
+    assert "for node in node1 node2;" in daemons.prepare_script(SETTINGS)
     assert "SlurmctldPort=24" in lines
     assert "MaxArraySize=20001" in lines
 

@@ -150,6 +150,9 @@ warn() {
     ' warn "$run/tasks"
 }
 trap 'signalled=yes; warn' USR1
+# Where on each node the PMIx of this site has what its programs share (mpi.conf(5); where that does not say, slurm.conf(5)).
+HPCDEPLOY_PMIX=$(scontrol show config | sed -nE 's/^(TmpFS|PMIxCliTmpDirBase) *= *(\/.*)/\2/p' | tail -n 1)
+export HPCDEPLOY_PMIX
 srun --kill-on-bad-exit=1 --ntasks-per-node=4 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" --mpi=pmix bash "$run/rank.sh" "$task" "$job" &
 container=$!
 # A signal ends the wait, not the program: wait again, else its exit code would be the signal's.
@@ -224,9 +227,15 @@ mounts+=(--mount "type=bind,$(field source "${TMPDIR:?is not set on this machine
 
 contain() { exec apptainer exec --no-eval --nv --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$@"; }
 
-# PMIx: the program meets Slurm's own server in a folder of the node.
-[ -z "${PMIX_SERVER_TMPDIR-}" ] ||
-  mounts+=(--mount "type=bind,$(field source "${PMIX_SERVER_TMPDIR%/}"),$(field destination "${PMIX_SERVER_TMPDIR%/}")")
+# PMIx: the program meets Slurm's own server in one folder of the node, and has memory in common with it in another, which
+# Apptainer mounts by itself only where it is in /tmp. Without it MPI_Init ends in PMIX_ERR_FILE_OPEN_FAILURE (Open MPI 5.0.7).
+shared=${HPCDEPLOY_PMIX-}
+shared=${shared//%n/${SLURMD_NODENAME-}}
+shared=${shared//%h/${HOSTNAME%%.*}}
+for folder in "${PMIX_SERVER_TMPDIR-}" "$shared/spmix_appdir_"{,*_}"$SLURM_JOB_ID.$SLURM_STEP_ID"; do
+  [ ! -d "$folder" ] || mounts+=(--mount "type=bind,$(field source "${folder%/}"),$(field destination "${folder%/}")")
+done
+unset HPCDEPLOY_PMIX
 
 container=""
 trap 'signalled=yes; kill -TERM "$container" 2>/dev/null' TERM

@@ -134,7 +134,7 @@ def _is_meant(surprise: str) -> bool:
 def say_notes(plan: "Plan") -> None:
     """Tell the person what the plan has to say, such as how large a thing is that goes along."""
     for note in plan.notes:
-        show.say(note)
+        show.say(show.one_line(note))
 
 
 def submit_plan(place: "Place", plan: "Plan", connections: "Connections") -> "Submitted":

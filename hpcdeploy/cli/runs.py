@@ -129,7 +129,7 @@ def fetch(
             progress=progress,
             overrides=place.project.root,
         )
-    show.notes(done.notes)
+    show.notes(map(show.one_line, done.notes))
     if json:
         files, brought = ([os.fspath(file) for file in several] for several in (done.files, done.brought))
         show.as_json({"run": known.run.id, "folder": str(destination), "files": files, "brought": brought})

@@ -7,12 +7,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from hpcdeploy.cli import show
+from hpcdeploy.cli.job import say_notes
 from hpcdeploy.cli.status_text import print_statuses
 from hpcdeploy.cli.watch import table_of
+from hpcdeploy.flows.plan import Plan
 from hpcdeploy.job import Request
 from hpcdeploy.run import RunStatus, State, TaskStatus
 from hpcdeploy.store import Store, default_path
@@ -56,3 +60,8 @@ def test_a_name_that_the_terminal_cannot_show_is_no_reason_to_fail(encoding: str
         assert done.returncode == 0, done.stderr.decode()
         said = done.stdout.decode()
         assert told in (json.loads(said)[0]["tasks"][0]["reason"] if "--json" in words else said)
+
+
+def test_a_files_name_in_a_note_commands_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    say_notes(cast("Plan", SimpleNamespace(notes=("a link \x1b[2J -> x",))))
+    assert capsys.readouterr().err == "a link \\x1b[2J -> x\n"

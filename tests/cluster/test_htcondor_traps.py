@@ -4,6 +4,7 @@ import json
 import re
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -11,10 +12,11 @@ import pytest
 
 from hpcdeploy.cli.status_text import explanation
 from hpcdeploy.cluster import Cluster
-from hpcdeploy.errors import SchedulerError
+from hpcdeploy.errors import SchedulerError, UncertainSubmissionError
 from hpcdeploy.flows import follow, logs
 from hpcdeploy.flows.cancel import cancel
 from hpcdeploy.flows.connections import Connections
+from hpcdeploy.flows.submit import plan_run, submit
 from hpcdeploy.flows.worker_images import taken_by_worker
 from hpcdeploy.job import Array, Job
 from hpcdeploy.lab.inside import inside, inside_argv
@@ -22,8 +24,9 @@ from hpcdeploy.lab.state import Lab
 from hpcdeploy.login_node import SHELL
 from hpcdeploy.run import Run, RunStatus, State
 from hpcdeploy.scheduler.answers import read_answers
-from hpcdeploy.scheduler.login_node import Delivery, following
+from hpcdeploy.scheduler.login_node import Delivery, following, submission
 from hpcdeploy.store import Store
+from tests.cluster.condor_pool import pool
 from tests.cluster.driving import output_of, submit_job, wait_for
 from tests.conftest import OWN
 
@@ -345,3 +348,39 @@ def test_files_with_odd_names_come_back_by_themselves(
     assert wait_for(run, site, connections, store).state is State.COMPLETED
     found = inside(lab, ["find", f"{run.folder}/output", "-type", "f", "-printf", "%P\\0"], user=lab.user).stdout
     assert sorted(found.decode().split("\0")[:-1]) == sorted(names)
+
+
+@pytest.fixture
+def cramped(lab: Lab) -> Iterator[tuple[str, str]]:
+    """Give a pool whose spool is a small disk of its own, and the folder of that."""
+    folder = f"{lab.scratch}/{OWN}/cramped"
+    spool = f"{folder}/spool"
+    mount = f"mount -t tmpfs -o size=600k,uid=$(id -u {lab.user}) tmpfs {spool}"
+    made = inside(lab, ["sh", "-c", f"install -d -o {lab.user} {folder} {spool} && {mount}"])
+    assert made.returncode == 0, made.stderr.decode()
+    try:
+        with pool(lab, folder) as line:
+            yield line, spool
+    finally:
+        inside(lab, ["umount", "--lazy", spool])
+
+
+def test_a_full_spool_leaves_a_run_that_is_resumed_once_there_is_room(
+    cramped: tuple[str, str], lab: Lab, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    """The schedd dies of it, in the middle of the submission, and is started again."""
+    line, spool = cramped
+    site = replace(cluster, setup=(line,), schedulers=("htcondor",))
+    # Large, so that it does not fit into what the schedd has of the disk already.
+    job = replace(SLEEPER, command=("true",), htcondor=(("+Padding", f'"{"x" * 50_000}"'),))
+    run = plan_run(job, site, "htcondor", delivery, now=time.time())
+    script = submission(run, job, site, delivery)
+    inside(lab, ["dd", "if=/dev/zero", f"of={spool}/fill", "bs=1k"], user=lab.user)
+    with pytest.raises(UncertainSubmissionError, match=f"submit --resume {run.id}"):
+        submit(run, script, site, connections, store)
+    mended = f"rm {spool}/fill; {line}; until condor_q >/dev/null 2>&1; do sleep 1; done"
+    assert inside(lab, ["timeout", "300", "bash", "-c", mended], user=lab.user).returncode == 0
+    again = submit(run, script, site, connections, store, again=True).run
+    assert wait_for(again, site, connections, store).state is State.COMPLETED
+    ask = f"{line}; condor_q -af HpcdeployRun; condor_history -af HpcdeployRun"
+    assert inside(lab, ["bash", "-c", ask], user=lab.user).stdout.decode().split() == [run.id]

@@ -118,27 +118,30 @@ def _draw(rounds: "Iterator[Asked]") -> None:
         for asked in rounds:
             now = (table_of(asked.statuses), asked.failures, console.size)
             if now != drawn:
-                live.update(_page(asked, console), refresh=True)
+                live.update(page(asked, console), refresh=True)
                 drawn = now
 
 
-def _page(asked: "Asked", console: "Console") -> "Group":
+def page(asked: "Asked", console: "Console") -> "Group":
     """Draw what there is room for: the runs that go on first, then those that have ended."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    notes = explanations(asked.statuses)[:3] + [f"cannot ask {failure}; trying again" for failure in asked.failures]
+    failures = [show.one_line(f"cannot ask {failure}; trying again") for failure in asked.failures]
+    notes = explanations(asked.statuses)[:3] + failures
     room = max(1, console.size.height - _ROOM_FOR_THE_REST - len(notes))
     columns, rows = table_of(sorted(asked.statuses, key=lambda one: one.ended))
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        number = column not in {"RUN", "CLUSTER", "WHY"}
-        table.add_column(column, justify="right" if number else "left", overflow="ellipsis", no_wrap=True)
+        # On a narrow terminal words are cut, the longest first, and no number: rich narrows the columns that may wrap.
+        number = column not in {"RUN", "CLUSTER", "JOB ID", "WHY"}
+        table.add_column(column, justify="left" if column in {"RUN", "CLUSTER", "WHY"} else "right", no_wrap=number)
     styles = [_STYLES.get(column, "red" if column not in {*columns[:3], "EXIT", "WHY"} else "") for column in columns]
     for row in rows[:room]:
-        table.add_row(*(Text(cell, style=style) for cell, style in zip(row, styles, strict=True)))
+        cells = (Text(cell, style=style, overflow="ellipsis", no_wrap=True) for cell, style in zip(row, styles, strict=True))
+        table.add_row(*cells)
     more = [f"and {len(rows) - room} more"] if len(rows) > room else []
     ended = sum(one.ended for one in asked.statuses)
     last = f"{ended} of {len(asked.statuses)} ended; last change {time.strftime('%H:%M:%S')}; Ctrl-C leaves, the runs go on"

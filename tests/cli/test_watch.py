@@ -2,7 +2,11 @@
 
 import time
 
-from hpcdeploy.cli.watch import table_of
+import pytest
+from rich.console import Console
+
+from hpcdeploy.cli.watch import page, table_of
+from hpcdeploy.flows.follow import Asked
 from hpcdeploy.run import RunStatus, State, TaskStatus
 from tests.scheduler.samples import PLAIN, TRAIN, run_of
 
@@ -40,3 +44,17 @@ def test_a_table_is_equal_to_itself_while_nothing_changes() -> None:
     one = status(TaskStatus(task=0, state=State.PENDING, reason="Resources", expected=SOON))
     later = RunStatus(run=one.run, tasks=one.tasks, asked=one.asked + 60)
     assert table_of([one]) == table_of([later])
+
+
+@pytest.mark.parametrize("width", [200, 80, 60, 50])
+def test_on_a_narrow_terminal_words_are_cut_and_no_number(width: int) -> None:
+    tasks = [TaskStatus(task=number, state=State.COMPLETED, exit_code=0) for number in range(60)]
+    tasks += [TaskStatus(task=number, state=State.RUNNING) for number in range(60, 70)]
+    tasks += [TaskStatus(task=number, state=State.FAILED, reason="x" * 90) for number in range(70, 100)]
+    console = Console(width=width, height=12, force_terminal=True, color_system=None, record=True)
+    console.print(page(Asked(statuses=(status(*tasks, array=True),), failures=("hpc: line\nbreak",)), console))
+    lines = console.export_text().splitlines()
+    [row] = [line for line in lines if " 30 " in line]
+    assert [line for line in lines if line.startswith("cannot ask hpc: line\\nbreak")]
+    assert {"10", "60", "30"} <= set(row.split())
+    assert len(row) <= width

@@ -74,6 +74,9 @@ def fetch(
         escaped = {file.place for file in wanted if file.kind == "l" and _escapes(file, destination)}
         notes += [f"left out: {place}, {_LEADS_OUT}" for place in sorted(escaped)]
         wanted, missing = ([file for file in files if file.place not in escaped] for files in (wanted, missing))
+        if patterns or run.outputs:
+            alone = [file for file in wanted if file.kind == "l" and not (destination / file.place).exists()]
+            notes += [f"{file.place} is a link to {file.link}, which was not fetched; name that too" for file in alone]
         moving = [file.place for file in missing if not is_here(file, destination)]
     notes += [f"{place} changed while it was fetched; fetch again once it is still" for place in moving]
     return Fetched(

@@ -422,3 +422,10 @@ def test_a_pattern_that_means_nothing_is_told(bring: Callable[..., Fetched], the
         f"no file of {RUN.id} is meant by modle.pt or output/*; patterns begin at its working folder",
     )
     assert bring("modle.pt", "model.pt").notes == ()
+
+
+def test_a_link_whose_target_no_pattern_means_is_told(bring: Callable[..., Fetched], there: Path) -> None:
+    write(there / "output", "step-5/model.pt")
+    (there / "output" / "latest").symlink_to("step-5")
+    assert bring("latest").notes == ("output/latest is a link to step-5, which was not fetched; name that too",)
+    assert bring("latest", "step-*").notes == ()

@@ -83,6 +83,14 @@ class Person:
     def states(self, *runs: str) -> list[str]:
         return [one["state"] for one in json.loads(self.gets("status", "--json", *runs))]
 
+    def programs_but(self, *names: str) -> str:
+        """Make a folder with all programs but these (patterns), and give its path."""
+        script = "mkdir ../programs && cd ../programs && ln -s /usr/bin/* . && rm $1 && pwd"
+        made = ["env", "-C", self.folder, "sh", "-c", script, "sh", " ".join(names)]
+        done = inside(self.lab, made, user=self.lab.user)
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout.decode().strip()
+
     def with_variables(self, **more: str) -> "Person":
         return replace(self, variables={**self.variables, **more})
 
@@ -215,9 +223,10 @@ def test_an_image_that_was_built_here_runs_without_being_pushed(person: Person) 
     assert person.gets("logs") == "built\n"
 
 
-def test_a_run_waits_for_another_one(person: Person) -> None:
-    first = person.submits("--", "sh", "-c", "sleep 3; date +%s%N")
-    person.submits("--after", first, "--", "date", "+%s%N")
+@BOTH
+def test_a_run_waits_for_another_one(person: Person, scheduler: str) -> None:
+    first = person.submits("-s", scheduler, "--", "sh", "-c", "sleep 3; date +%s%N")
+    person.submits("-s", scheduler, "--after", first, "--", "date", "+%s%N")
     assert person.types("wait").returncode == 0
     assert person.states(first) == ["COMPLETED"]
     assert int(person.gets("logs", first)) < int(person.gets("logs"))
@@ -257,12 +266,21 @@ def test_a_job_that_is_submitted_inside_another_one_is_its_own(person: Person) -
     assert person.gets("logs", under=allocation) == f"{status['job_id']} {run} none none\n"
 
 
+@BOTH
+def test_a_machine_without_the_scheduler_is_told_so_before_anything_is_brought(person: Person, scheduler: str) -> None:
+    programs = person.programs_but("sbatch", "condor_submit")
+    settings = CLUSTER.format(root=f"{person.root}-without-{scheduler}", route="auto", image=image_file(person.lab))
+    person.write("hpcdeploy.toml", settings.replace("[jobs", f'setup = ["PATH={programs}"]\n[jobs'))
+    done = person.types("submit", "-s", scheduler)
+    assert done.returncode == 70
+    assert "is not on the PATH of this machine" in done.stderr
+    assert "bringing" not in done.stderr
+    assert person.gets("runs", "--json") == "[]\n"
+
+
 def test_no_ssh_is_needed_neither_the_program_nor_the_library(person: Person) -> None:
     person.write("without/paramiko.py", "raise ImportError('not installed')\n")
-    programs = f"{person.folder}/programs"
-    link = f"mkdir {programs} && cd {programs} && ln -s /usr/bin/* . && rm ssh* scp sftp"
-    assert inside(person.lab, ["sh", "-c", link], user=person.lab.user).returncode == 0
-    bare = person.with_variables(PATH=programs, PYTHONPATH=f"{person.folder}/without")
+    bare = person.with_variables(PATH=person.programs_but("ssh*", "scp", "sftp"), PYTHONPATH=f"{person.folder}/without")
     bare.gets("submit", "--", "echo", "hello")
     bare.gets("wait")
     assert bare.gets("logs") == "hello\n"

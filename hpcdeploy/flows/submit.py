@@ -103,8 +103,9 @@ def _deliver(
 ) -> Mapping[str, object]:
     """Run the script as often as it takes: it is made to be run again, so a cut connection is answered by running it."""
     needed: Sequence[Mapping[str, object]] = ()
+    lost: TransportError | None = None
     for _ in range(_MOST_DELIVERIES):
-        answer, lost = _ask(run, script, cluster, connections, report, again=again)
+        answer, lost = _ask(run, script, cluster, connections, report, lost, again=again)
         if "needs" not in answer:
             return answer
         needed = cast("Sequence[Mapping[str, object]]", answer["needs"])
@@ -115,20 +116,27 @@ def _deliver(
                 raise
             # The call that was cut off may be alive over there, and submit once somebody else has brought what is missing.
             raise _uncertain(run, error) from error
-    raise SchedulerError(
+    missed = SchedulerError(
         f"what was brought for run {run.id} is not where the login node looks for it: "
         f"{', '.join(str(need['path']) for need in needed)}; is the cluster's root one folder for all its login nodes?"
     )
+    raise missed if lost is None else _uncertain(run, missed)
 
 
 def _ask(
-    run: Run, script: str, cluster: Cluster, connections: Connections, report: Output, *, again: bool
+    run: Run,
+    script: str,
+    cluster: Cluster,
+    connections: Connections,
+    report: Output,
+    lost: TransportError | None,
+    *,
+    again: bool,
 ) -> tuple[Mapping[str, object], TransportError | None]:
-    """Run the script until it answers; return its answer, and how an earlier call of it was lost, if one was.
+    """Run the script until it answers; return its answer, and how an earlier call of it was `lost`, if one was.
 
     Once a call was lost no failure of a later one is believed: the lost one may be alive over there, and submit yet.
     """
-    lost: TransportError | None = None
     for pause in _PAUSES:
         time.sleep(pause)
         shell = (*SHELL, "bring", *(("again",) if again or lost else ()))

@@ -1,0 +1,69 @@
+"""What is believed of a submission whose first call was lost, whatever comes behind it. The login node is this machine."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from hpcdeploy.cluster import Cluster
+from hpcdeploy.errors import ConnectionLostError, HpcdeployError, SchedulerError, UncertainSubmissionError
+from hpcdeploy.flows import submit as flow
+from hpcdeploy.flows.connections import Connections
+from hpcdeploy.parcel import Parcel
+from hpcdeploy.store import Store
+from hpcdeploy.transport.contract import Completed, Input, Output, ignore_output
+from hpcdeploy.transport.local import LocalTransport
+from tests.scheduler.samples import PLAIN, run_of
+
+RUN = run_of(PLAIN)
+
+
+class Scripted(LocalTransport):
+    """This machine; calls of the submitting script end as they are told to, what is brought is truly received."""
+
+    def __init__(self, ends: Sequence[Completed | None]) -> None:
+        super().__init__()
+        self.ends = list(ends)
+        self.asked: list[Sequence[str]] = []
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: Input = b"",
+        on_stdout: Output = ignore_output,
+        on_stderr: Output = ignore_output,
+        timeout: float | None = None,
+    ) -> Completed:
+        if "bring" not in argv:
+            return super().run(argv, stdin=stdin, on_stdout=on_stdout, on_stderr=on_stderr, timeout=timeout)
+        self.asked.append(argv)
+        end = self.ends.pop(0)
+        if end is None:
+            raise ConnectionLostError("the connection died")
+        return end
+
+
+@pytest.mark.parametrize(
+    ("first", "error"), [([], SchedulerError), ([None], UncertainSubmissionError)], ids=["never lost", "lost at first"]
+)
+@pytest.mark.parametrize("last", ["refused", "still missing"])
+def test_a_no_that_comes_after_files_were_brought_is_believed_only_if_no_call_was_lost_before(
+    first: list[None], error: type[HpcdeployError], last: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flow, "_PAUSES", (0, 0, 0))
+    source = tmp_path / "data"
+    source.write_bytes(b"data")
+    sha256 = hashlib.sha256(b"data").hexdigest()
+    parcel = Parcel(sha256=sha256, size=4, path=f"inputs/{sha256}", what="the data", source=str(source))
+    needs = {"needs": [{"sha256": sha256, "path": f"{tmp_path}/root/inputs/{sha256}", "have": 0}]}
+    missing = Completed(exit_code=14, stdout=f"HPCDEPLOY {json.dumps(needs)}\n".encode(), stderr=b"")
+    refused = Completed(exit_code=12, stdout=b"", stderr=b"error: slurm refused the job\n")
+    login_node = Scripted([*first, missing, *([refused] if last == "refused" else [missing] * 3)])
+    cluster, store = Cluster(name="hpc", root=f"{tmp_path}/root"), Store(tmp_path / "runs.db")
+    with Connections(lambda _: login_node) as connections, pytest.raises(error):
+        flow.submit(RUN, "script", cluster, connections, store, parcels=(parcel,))
+    assert store.knows(RUN.id) == bool(first)
+    assert all("again" in argv for argv in login_node.asked[1:]) == bool(first)

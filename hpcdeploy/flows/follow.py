@@ -174,7 +174,7 @@ class _Places:
                         self._begin(place)
                 pause = min([until, *(place.due for place in idle if not place.asked)]) - now
                 try:
-                    news = self._news.get(timeout=None if pause == math.inf else max(0.0, pause))
+                    news = self._news.get(timeout=None if pause == math.inf else min(max(0.0, pause), threading.TIMEOUT_MAX))
                 except queue.Empty:
                     continue
                 self._take(news)

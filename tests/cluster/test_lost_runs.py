@@ -8,10 +8,11 @@ import pytest
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.errors import SchedulerError, UncertainSubmissionError
 from hpcdeploy.flows import follow, logs
+from hpcdeploy.flows.cancel import cancel
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.submit import plan_run
 from hpcdeploy.job import Array, Job
-from hpcdeploy.run import Run, RunStatus
+from hpcdeploy.run import Run, RunStatus, State
 from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
 from tests.cluster.driving import output_of, submit_job, wait_for
@@ -68,3 +69,14 @@ def test_hope_is_given_up_only_where_the_scheduler_answered(
         [RunStatus(run=replace(unsure, job_id="99999999"), tasks=(), asked=0)], lambda _: silent, connections, store
     )
     assert [(task.lost, task.reason) for task in asked.statuses[0].tasks] == [(False, "squeue could not be asked")] * 3
+
+
+def test_patience_may_be_longer_than_any_clock_of_the_machine_counts(
+    cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    run = submit_job(replace(JOB, slurm=(("hold", True),)), "slurm", cluster, delivery, connections, store).run
+    known = [RunStatus(run=run, tasks=(), asked=0)]
+    rounds = follow.wait(known, lambda _: cluster, connections, store, first=0.2, patience=1e12)
+    assert [next(rounds).statuses[0].state for _ in range(3)] == [State.HELD] * 3
+    rounds.close()
+    cancel(known, lambda _: cluster, connections)

@@ -12,7 +12,7 @@ import pytest
 
 from hpcdeploy.cli.status_text import explanation
 from hpcdeploy.cluster import Cluster
-from hpcdeploy.errors import SchedulerError, UncertainSubmissionError
+from hpcdeploy.errors import HpcdeployError, SchedulerError, UncertainSubmissionError
 from hpcdeploy.flows import follow, logs
 from hpcdeploy.flows.cancel import cancel
 from hpcdeploy.flows.connections import Connections
@@ -384,3 +384,36 @@ def test_a_full_spool_leaves_a_run_that_is_resumed_once_there_is_room(
     assert wait_for(again, site, connections, store).state is State.COMPLETED
     ask = f"{line}; condor_q -af HpcdeployRun; condor_history -af HpcdeployRun"
     assert inside(lab, ["bash", "-c", ask], user=lab.user).stdout.decode().split() == [run.id]
+
+
+def test_what_a_site_prints_beside_the_number_is_not_taken_for_it(
+    condor: Condor, site: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    chatty = 'condor_submit() { echo "Welcome, job 7.0 - 9"; command condor_submit "$@" && echo "1.0 - 1.0 is another"; }'
+    cluster = replace(site, setup=(*site.setup, chatty))
+    job = replace(SLEEPER, command=("true",), array=Array(size=3))
+    run = submit_job(job, "htcondor", cluster, delivery, connections, store).run
+    named = f"condor_q -af ClusterId -constraint 'HpcdeployRun == \"{run.id}\"'"
+    remembered = f"condor_history -af ClusterId -constraint 'HpcdeployRun == \"{run.id}\"'"
+    assert wait_for(run, cluster, connections, store).state is State.COMPLETED
+    assert set(condor(f"{named}; {remembered}").split()) == {run.job_id}
+
+
+@pytest.mark.parametrize(
+    ("root", "container"), [('quoted"name', "universe"), ("a,b", "singularity-image"), ("dollar$(x)", "universe")]
+)
+def test_a_folder_that_no_submit_description_can_name_is_said_before_anything_is_submitted(
+    root: str,
+    container: str,
+    lab: Lab,
+    condor: Condor,
+    site: Cluster,
+    delivery: Delivery,
+    connections: Connections,
+    store: Store,
+) -> None:
+    cluster = replace(site, root=f"{lab.scratch}/{OWN}/{root}", htcondor_container=container)  # type: ignore[arg-type]
+    before = condor("condor_q -af ClusterId")
+    with pytest.raises(HpcdeployError, match=r"a submit description cannot say|image-cache holds .* set another one"):
+        submit_job(SLEEPER, "htcondor", cluster, delivery, connections, store)
+    assert condor("condor_q -af ClusterId") == before

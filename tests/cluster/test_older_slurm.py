@@ -27,7 +27,7 @@ from hpcdeploy.run import Run, RunStatus, State
 from hpcdeploy.scheduler import slurm
 from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
-from tests.cluster.driving import PATIENCE, submit_job, wait_for
+from tests.cluster.driving import PATIENCE, output_of, submit_job, wait_for
 
 IMAGE = b"no image: nothing opens it\n"
 DELIVERY = Delivery(sha256=hashlib.sha256(IMAGE).hexdigest())
@@ -123,6 +123,16 @@ def test_a_jobs_life_is_followed_from_its_hold_to_its_end(
         time.sleep(1)
     forgotten = follow.status([RunStatus(run=run, tasks=(), asked=0)], lambda _: cluster, connections, store)
     assert [task.state for task in forgotten.statuses[0].tasks] == states
+
+
+def test_logs_are_found_whatever_stands_in_the_roots_name(
+    older: Lab, cluster: Cluster, connections: Connections, store: Store
+) -> None:
+    odd = replace(cluster, root=f"{older.scratch}/50%j %a%%x,", image_cache=f"{older.scratch}/hpcdeploy/images")
+    job = Job(name="odd", image="test", command=("sh", "-c", "echo $HPCDEPLOY_TASK"), array=Array(size=2))
+    run = submit_job(job, "slurm", odd, DELIVERY, connections, store).run
+    status = wait_for(run, odd, connections, store)
+    assert [output_of(status, odd, connections, task) for task in range(2)] == ["0\n", "1\n"]
 
 
 def asked_for(lab: Lab) -> dict[str, int]:

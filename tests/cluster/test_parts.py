@@ -104,6 +104,20 @@ def test_the_smaller_of_slurms_two_limits_counts(site: Site) -> None:
     assert wait_for(run, site.cluster, site.connections, site.store).state is State.COMPLETED
 
 
+@pytest.mark.parametrize(
+    ("limit", "parts"),
+    [("1", [1, 1, 1]), ("4000001", [3]), ("(null)", [3]), ("0", [3])],
+    ids=["one", "most", "null", "none"],
+)
+def test_an_odd_limit_of_a_site_makes_no_odd_run(limit: str, parts: list[int], site: Site) -> None:
+    odd = f"scontrol() {{ command scontrol \"$@\" | sed 's/^MaxArraySize .*/MaxArraySize            = {limit}/'; }}"
+    limited = replace(site, cluster=replace(site.cluster, setup=(odd,)))
+    run = limited.submit(Job(name="odd", image="test", command=("sh", "-c", "exit $HPCDEPLOY_TASK"), array=Array(size=3)))
+    assert [part.tasks for part in run.parts] == parts
+    status = wait_for(run, site.cluster, site.connections, site.store)
+    assert [task.exit_code for task in status.tasks] == [0, 1, 2]
+
+
 def test_where_the_limit_cannot_be_asked_for_one_array_is_tried_and_slurms_own_words_are_said(site: Site) -> None:
     silent = replace(site, cluster=replace(site.cluster, setup=("scontrol() { return 1; }",)))
     few = Job(name="few", image="test", command=("true",), array=Array(size=SIZE))

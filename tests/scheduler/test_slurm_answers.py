@@ -81,6 +81,30 @@ def test_a_reason_may_hold_the_separator() -> None:
 def test_an_exit_by_signal_counts_from_128() -> None:
     assert read_accounting("12|FAILED|0:9|node1|1790000000|1790000009|n", {"12": "n"})["12"][0].exit_code == 137
     assert read_accounting("12_3|FAILED|7:0|node1|1790000000|1790000009|n", {"12": "n"})["12"][0].exit_code == 7
+    # Since 25.11 Slurm takes no 128 away from what a shell says of a program that a signal ended (its CHANGELOG).
+    assert read_accounting("12|FAILED|137:0|node1|1790000000|1790000009|n", {"12": "n"})["12"][0].exit_code == 137
+
+
+def test_an_end_by_another_job_is_none_where_it_is_requeued() -> None:
+    preempted = f"12|PREEMPTED|0:15|node1|1|2|{RUN.id}"
+    assert state(answers("", preempted)) == (State.PREEMPTED, 143)
+    assert state(answers("12|N/A|PENDING||N/A|1|BeginTime|", preempted))[0] is State.PENDING
+    assert state(answers("12|N/A|REQUEUED|node1|N/A|1|None|", preempted))[0] is State.PENDING
+    assert state(answers("12|N/A|COMPLETING|node1|1790000000|0|None|", preempted))[0] is State.COMPLETING
+    # The end of the attempt that gave way, as the task noted it itself before it was begun anew.
+    note = f"{RUN.id} 0 start 1790000000 12 node1\n{RUN.id} 0 end 1790000060 143\n"
+    assert state(answers("12|N/A|RUNNING|node2|1790000100|1|None|", preempted, note))[0] is State.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("line", "place"),
+    [("12_4|", 4), ("12_[0-9%4]|", 0), ("12|", 0)],
+)
+def test_a_line_of_accounting_is_a_task_an_array_that_waits_or_a_job(line: str, place: int) -> None:
+    found = read_accounting(f"{line}PENDING|0:0|None assigned|Unknown|Unknown|a|b", {"12": "a|b"})["12"]
+    assert found[0].task == place
+    assert len(found) == (10 if "%" in line else 1)
+    assert (found[0].node, found[0].started, found[0].ended, found[0].exit_code) == ("", 0, 0, None)
 
 
 def test_who_is_in_the_queue_and_alive_is_alive_whatever_else_is_said() -> None:

@@ -104,6 +104,7 @@ class SshTransport(StreamedTransport):
         self._ssh = ssh
         self._connection: Connection | None = None
         self._ahead: Ahead[Connection] | None = None
+        self._spare: Channel | None = None
         self._lock = threading.Lock()
 
     @property
@@ -112,10 +113,10 @@ class SshTransport(StreamedTransport):
         return self._host
 
     def begin(self) -> None:
-        """Connect in the background, unless a connection is there."""
+        """Connect in the background, unless a connection is there, and have a channel ready for the first command."""
         with self._lock:
             if self._connection is None and self._ahead is None:
-                self._ahead = Ahead(self._connect, self._ask(), Connection.close)
+                self._ahead = Ahead(self._connect_ahead, self._ask(), Connection.close)
 
     def close(self) -> None:
         """Close the connection, if there is one."""
@@ -140,6 +141,14 @@ class SshTransport(StreamedTransport):
     def _connect(self, ask: Ask | None) -> Connection:
         return connect(self._route(), ask)
 
+    def _connect_ahead(self, ask: Ask | None) -> Connection:
+        connection = self._connect(ask)
+        with contextlib.suppress(
+            paramiko.SSHException, EOFError, OSError
+        ):  # the first command will say so
+            self._spare = _open_channel(connection.transport)
+        return connection
+
     def _route(self) -> tuple[SshSettings, ...]:
         person, ssh = this_person(), self._ssh()
 
@@ -151,7 +160,7 @@ class SshTransport(StreamedTransport):
     def _start(self, line: bytes, task: str, _timeout: float | None) -> _RemoteCommand:
         transport = self._connected()
         try:
-            channel = transport.open_session(window_size=_WINDOW, max_packet_size=_PACKET)
+            channel = self._channel(transport)
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise TransportError(self._no_channel(task, error)) from error
         try:
@@ -163,8 +172,17 @@ class SshTransport(StreamedTransport):
             raise ConnectionLostError(self._lost(task)) from error
         return _RemoteCommand(channel, transport)
 
+    def _channel(self, transport: SignallingTransport) -> Channel:
+        with self._lock:
+            spare, self._spare = self._spare, None
+        return spare if spare and spare.get_transport() is transport else _open_channel(transport)
+
     def _no_channel(self, task: str, error: BaseException) -> str:
         return f"{self.where} gave no channel ({error}), so nothing was done to {task}; try again"
+
+
+def _open_channel(transport: SignallingTransport) -> Channel:
+    return transport.open_session(window_size=_WINDOW, max_packet_size=_PACKET)
 
 
 def _let_go(channel: Channel) -> None:

@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import cast
 
 from hpcdeploy.cluster import Cluster, SchedulerName
-from hpcdeploy.errors import ConnectionLostError, HpcdeployError, SchedulerError, TransportError, UncertainSubmissionError
+from hpcdeploy.errors import (
+    ConfigError,
+    ConnectionLostError,
+    HpcdeployError,
+    SchedulerError,
+    TransportError,
+    UncertainSubmissionError,
+)
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.deliver import Carrying, deliver, silently
 from hpcdeploy.job import Job, Request
@@ -94,7 +101,13 @@ def submit(
             store.forget(run)
         raise
     done = replace(run, job_id=str(answer["job_id"]), part=int(str(answer.get("part", 0))), folder=str(answer["folder"]))
-    store.submitted(done)
+    try:
+        store.submitted(done)
+    except ConfigError as error:
+        raise ConfigError(
+            f"run {run.id} was submitted as job {done.job_id}, but that could not be noted ({error}). Once it can be, "
+            f"'hpcdeploy submit --resume {run.id}' notes it"
+        ) from error
     return Submitted(run=done, already=bool(answer["already"]))
 
 

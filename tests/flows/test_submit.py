@@ -2,13 +2,16 @@
 
 import hashlib
 import json
+import resource
+import signal
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hpcdeploy.cluster import Cluster
-from hpcdeploy.errors import ConnectionLostError, HpcdeployError, SchedulerError, UncertainSubmissionError
+from hpcdeploy.errors import ConfigError, ConnectionLostError, HpcdeployError, SchedulerError, UncertainSubmissionError
 from hpcdeploy.flows import submit as flow
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.parcel import Parcel
@@ -67,3 +70,27 @@ def test_a_no_that_comes_after_files_were_brought_is_believed_only_if_no_call_wa
         flow.submit(RUN, "script", cluster, connections, store, parcels=(parcel,))
     assert store.knows(RUN.id) == bool(first)
     assert all("again" in argv for argv in login_node.asked[1:]) == bool(first)
+
+
+def test_a_job_that_could_not_be_noted_here_is_told_and_noted_by_resume(tmp_path: Path) -> None:
+    answer = json.dumps({"run": RUN.id, "job_id": "17", "already": False, "part": 0, "folder": "/there"})
+    done = Completed(exit_code=0, stdout=f"HPCDEPLOY {answer}\n".encode(), stderr=b"")
+    cluster, store = Cluster(name="hpc", root=f"{tmp_path}/root"), Store(tmp_path / "runs.db")
+
+    class Full(Scripted):
+        def run(self, argv: Sequence[str], **_words: Any) -> Completed:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+            return done
+
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        told = f"submitted as job 17, but .* --resume {RUN.id}"
+        with Connections(lambda _: Full([])) as connections, pytest.raises(ConfigError, match=told):
+            flow.submit(RUN, "script", cluster, connections, store)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert store.find([RUN.id])[0].run.job_id == ""
+    with Connections(lambda _: Scripted([done])) as connections:
+        flow.submit(RUN, "script", cluster, connections, store, again=True)
+    assert store.find([RUN.id])[0].run.job_id == "17"

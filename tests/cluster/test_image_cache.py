@@ -42,13 +42,12 @@ def test_images_and_what_is_not_finished_lie_where_the_settings_say(
     left = f"{lab.scratch}/{own}/the tmp"
     bash(lab, f"mkdir -p '{left}'")
     bash(
-        lab,
-        f"mkdir -p '{left}' && cd $_ && mkdir -p pull-of-old0/cache pull-of-now0 other && touch -d '2 days ago' *old0 other",
+        lab, f"cd '{left}' && mkdir -p pull-ofolden0/cache pull-oftoday0 other && touch -d '2 days ago' pull-ofolden0 other"
     )
     run = submit_job(
         Job(name="hello", image="test", command=("true",)), scheduler, elsewhere, delivery, connections, store
     ).run
-    assert bash(lab, f"ls '{left}'").split() == ["other", "pull-of-now0"]
+    assert bash(lab, f"ls '{left}'").split() == ["other", "pull-oftoday0"]
     assert wait_for(run, elsewhere, connections, store).state is State.COMPLETED
     assert bash(lab, f"cd {lab.scratch}/{own} && ls && ls 'the images' && ls root").split("\n") == [
         "root",

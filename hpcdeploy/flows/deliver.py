@@ -177,7 +177,7 @@ class _Sending:
         except OSError as error:
             self.trouble = ConfigError(
                 f"{self._parcel.what} cannot be read: {error.strerror or error} ({self._parcel.source}); "
-                "expected it where it was when the job was planned"
+                "expected it where it was when the job was planned: put it there again, or submit the job anew"
             )
         except HpcdeployError as error:
             self.trouble = error

@@ -2,14 +2,27 @@
 
 from hpcdeploy.lab.settings import LabSettings, Ports
 
+GPUS = "etc/hpcdeploy-lab/gpus"
+"""Where the list of pretend GPUs is in the lab's root."""
+
+
+def gpu_inventory(count: int) -> str:
+    """Render what condor_gpu_discovery would print of so many GPUs with 40 GB each and a driver that knows CUDA 12.4.
+
+    ``MaxSupportedVersion`` counts as CUDA's own version numbers do: 1000 for the major, 10 for the minor.
+    """
+    names = ", ".join(f"GPU-{number}" for number in range(count))
+    what = 'Capability=8.0; DeviceName="pretend GPU"; DriverVersion=12.4; GlobalMemoryMb=40960; MaxSupportedVersion=12040;'
+    each = "".join(f'GPU_{number}=[ id="GPU-{number}"; ]\n' for number in range(count))
+    return f'DetectedGPUs="{names}"\nCommon=[ {what} ]\n{each}' if count else "DetectedGPUs=0\n"
+
 
 def condor_conf(settings: LabSettings, ports: Ports) -> str:
     """Render a file for ``/etc/condor/config.d``: manager, submitter and worker in one, all behind one port on loopback.
 
-    The pretend GPUs are a plain machine resource: a job that asks for one gets ``CUDA_VISIBLE_DEVICES``, and no property
-    of a real device is advertised. HasSIF is stated, because Debian's package lacks the image that HTCondor tests with.
+    The pretend GPUs come from a list (`gpu_inventory`) in place of condor_gpu_discovery. HasSIF is stated, because
+    Debian's package lacks the image that HTCondor tests with.
     """
-    gpus = ", ".join(f"GPU-{number}" for number in range(settings.gpus))
     return f"""\
 DAEMON_LIST = MASTER, SHARED_PORT, COLLECTOR, NEGOTIATOR, SCHEDD, STARTD
 CONDOR_HOST = 127.0.0.1
@@ -28,7 +41,7 @@ STARTER_ALLOW_RUNAS_OWNER = True
 
 NUM_CPUS = {settings.cpus * len(settings.nodes)}
 MEMORY = {settings.memory_mb}
-MACHINE_RESOURCE_GPUS = {gpus}
+MACHINE_RESOURCE_INVENTORY_GPUS = /bin/cat /{GPUS}
 NUM_SLOTS_TYPE_1 = 1
 SLOT_TYPE_1 = 100%
 SLOT_TYPE_1_PARTITIONABLE = True

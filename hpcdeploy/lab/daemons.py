@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict
 
-from hpcdeploy.lab.condor import condor_conf
+from hpcdeploy.lab.condor import GPUS, condor_conf, gpu_inventory
 from hpcdeploy.lab.settings import LabSettings, Ports, Service, site_variables
 from hpcdeploy.lab.slurm import DATABASE, SPOOL, accounts, cgroup_conf, gres_conf, slurm_conf, slurmdbd_conf
 
@@ -18,6 +18,7 @@ def files(settings: LabSettings, ports: Ports) -> dict[str, str]:
         "etc/slurm/cgroup.conf": cgroup_conf(settings),
         "etc/slurm/slurmdbd.conf": slurmdbd_conf(ports),
         "etc/condor/config.d/50-lab.config": condor_conf(settings, ports),
+        GPUS: gpu_inventory(settings.gpus),
         "etc/ssh/sshd_config": sshd_config(settings, ports),
         "etc/docker/registry/config.yml": registry_config(ports),
         "etc/hpcdeploy-lab/prepare.sh": prepare_script(settings),

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from hpcdeploy.lab.condor import gpu_inventory
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
 
@@ -14,8 +15,8 @@ MOST_ROUNDS = 120
 def configuration(folder: str, port: int) -> str:
     """Render a personal HTCondor's configuration (the manual, "Personal Condor").
 
-    Unlike the lab's own pool, its workers take ``+SingularityImage`` at its word, its (simulated) GPUs say what they can do,
-    and its schedd looks at policies every other second.
+    Unlike the lab's own pool, its workers take ``+SingularityImage`` at its word, and its schedd looks at policies every
+    other second.
     """
     return f"""\
 RELEASE_DIR = /usr
@@ -59,7 +60,7 @@ PREEMPT = False
 KILL = False
 BASE_CGROUP =
 RunBenchmarks = False
-MACHINE_RESOURCE_INVENTORY_GPUS = $(LIBEXEC)/condor_gpu_discovery -properties -extra -nested -simulate:4,2
+MACHINE_RESOURCE_INVENTORY_GPUS = /bin/cat {folder}/gpus
 
 SINGULARITY = /usr/bin/apptainer
 SINGULARITY_RUN_TEST_BEFORE_JOB = False
@@ -86,9 +87,10 @@ def pool(lab: Lab, folder: str) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    made = f"mkdir -p {folder}/log {folder}/spool {folder}/execute {folder}/lock && cat >{folder}/condor_config"
-    written = inside(lab, ["bash", "-c", made], user=lab.user, stdin=configuration(folder, port).encode())
-    assert written.returncode == 0, written.stderr.decode()
+    made = f"mkdir -p {folder}/log {folder}/spool {folder}/execute {folder}/lock"
+    for name, text in (("gpus", gpu_inventory(2)), ("condor_config", configuration(folder, port))):
+        written = inside(lab, ["bash", "-c", f"{made} && cat >{folder}/{name}"], user=lab.user, stdin=text.encode())
+        assert written.returncode == 0, written.stderr.decode()
     line = f"export CONDOR_CONFIG={folder}/condor_config"
     start = f"{line}; setsid /usr/sbin/condor_master -f >{folder}/log/out 2>&1 </dev/null & echo $! >{folder}/pid"
     assert inside(lab, ["bash", "-c", start], user=lab.user).returncode == 0

@@ -49,7 +49,7 @@ def test_whoever_starts_the_container_the_program_runs_in_it_with_its_gpu(
     store: Store,
 ) -> None:
     cluster = replace(site, htcondor_container=container)  # type: ignore[arg-type]
-    wanted = Resources(gpus=1, memory=200, disk=1000, gpu_memory=40_000, gpu_capability=("7.5", "9.0"))
+    wanted = Resources(gpus=1, memory=200, disk=1000, gpu_memory=40_000, gpu_capability=("7.5", "9.0"), gpu_runtime="12.4")
     job = Job(name="sees", image="test", command=ENVIRONMENT, resources=wanted)
     status = ended(job, cluster, delivery, connections, store)
     assert (status.state, status.exit_code) == (State.COMPLETED, 0)
@@ -63,7 +63,14 @@ def test_whoever_starts_the_container_the_program_runs_in_it_with_its_gpu(
 
 
 @pytest.mark.parametrize(
-    "wanted", [{"gpu_memory": 80_000}, {"gpu_capability": ("9.0", "")}, {"gpu_capability": ("7.0", "7.5")}], ids=str
+    "wanted",
+    [
+        {"gpu_memory": 80_000},
+        {"gpu_capability": ("9.0", "")},
+        {"gpu_capability": ("7.0", "7.5")},
+        {"gpu_runtime": "12.5"},
+    ],
+    ids=str,
 )
 def test_a_gpu_that_cannot_do_what_is_asked_is_not_given(
     wanted: dict[str, object], lab: Lab, site: Cluster, delivery: Delivery, connections: Connections, store: Store

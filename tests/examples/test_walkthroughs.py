@@ -7,11 +7,13 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from hpcdeploy.lab.state import Lab
+from tests.cluster.condor_pool import pool
 from tests.conftest import OWN
 
 EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "mnist"
@@ -31,6 +33,17 @@ def environment(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     (state / "hpcdeploy/lab").mkdir(parents=True)
     (state / "hpcdeploy/lab/cluster.toml").write_text(settings.replace("$SCRATCH/hpcdeploy", f"$SCRATCH/{OWN}/examples"))
     return {**os.environ, "XDG_STATE_HOME": str(state), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+
+@pytest.fixture
+def pooled(lab: Lab, environment: dict[str, str]) -> Iterator[dict[str, str]]:
+    """The same, its HTCondor a pool of this test's own, whose GPUs say what they can do."""
+    settings = Path(environment["XDG_STATE_HOME"]) / "hpcdeploy/lab/cluster.toml"
+    before = settings.read_text()
+    with pool(lab, f"{lab.scratch}/{OWN}/examples-pool") as line:
+        settings.write_text(before.replace("[clusters.lab]\n", f"[clusters.lab]\nsetup = [{json.dumps(line)}]\n"))
+        yield environment
+    settings.write_text(before)
 
 
 def walk_through(page: str, project: Path, environment: dict[str, str]) -> dict[str, str]:
@@ -58,8 +71,8 @@ def test_one_training_on_slurm_brings_its_model_home(project: Path, environment:
     assert losses == sorted(losses, reverse=True)
 
 
-def test_several_learning_rates_on_htcondor_each_bring_theirs(project: Path, environment: dict[str, str]) -> None:
-    said = walk_through("htcondor.md", project, environment)
+def test_several_learning_rates_on_htcondor_each_bring_theirs(project: Path, pooled: dict[str, str]) -> None:
+    said = walk_through("htcondor.md", project, pooled)
     rates = ["0.02", "0.1", "0.5"]
     for task, rate in enumerate(rates):
         with (project / f"search/output/{task}/history.csv").open() as file:

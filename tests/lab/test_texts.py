@@ -47,6 +47,8 @@ def test_settings_reach_the_text_that_they_name() -> None:
     assert "pretend-gpu[0-0]" in slurm.gres_conf(chosen)
     assert "MEMORY = 777" in condor.condor_conf(chosen, PORTS)
     assert "NUM_CPUS = 6" in condor.condor_conf(chosen, PORTS)
+    assert daemons.files(chosen, PORTS)[condor.GPUS].startswith('DetectedGPUs="GPU-0"\n')
+    assert daemons.files(replace(chosen, gpus=0), PORTS)[condor.GPUS] == "DetectedGPUs=0\n"
 
 
 def test_without_accounting_no_file_and_no_daemon_speaks_of_a_database() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from hpcdeploy.cluster import SchedulerName
 from hpcdeploy.image import PublishedImage
 from hpcdeploy.lab.base_image import reference
 from hpcdeploy.lab.inside import inside, inside_argv
@@ -19,6 +20,7 @@ from tests.cluster.conftest import image_file
 from tests.cluster.driving import PATIENCE
 from tests.cluster.proxies import Counted, counted
 from tests.conftest import OWN
+from tests.once.asking import jobs_by_run
 
 SOURCE = Path(__file__).parent.parent.parent
 BOTH = pytest.mark.parametrize("scheduler", ["slurm", "htcondor"])
@@ -264,6 +266,20 @@ def test_a_job_that_is_submitted_inside_another_one_is_its_own(person: Person) -
     person.gets("wait", under=allocation)
     [status] = json.loads(person.gets("status", "--json", under=allocation))
     assert person.gets("logs", under=allocation) == f"{status['job_id']} {run} none none\n"
+
+
+@BOTH
+def test_a_submission_whose_client_is_killed_is_one_job_once_it_is_resumed(person: Person, scheduler: SchedulerName) -> None:
+    runs, codes = [], []
+    for number, patience in enumerate((0.1, 0.3, 0.45, 0.6, 0.8, 1.0, 1.4)):
+        run = f"killed-{OWN}-{scheduler}-{number}"
+        fresh = ("-s", scheduler, "--run-id", run, "--", "true")
+        codes.append(person.types("submit", *fresh, under=("timeout", "--signal=KILL", str(patience))).returncode)
+        known = run in person.gets("runs", "--last", "0", "--json")
+        runs.append(person.submits(*(("--resume", run) if known else fresh)))
+    assert any(codes)
+    found = jobs_by_run(person.lab, scheduler)
+    assert [len(found[run]) for run in runs] == [1] * len(runs), codes
 
 
 @BOTH

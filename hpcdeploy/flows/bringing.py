@@ -60,7 +60,8 @@ def bring_along(
         _hold_to_limit(job.code, tree, allow)
         place = job.code.destination or (CODE_MOUNTED if mounts else CODE_CARRIED)
         placements.append(_folder(tree, place, f"the code of {job.name}", archives, mounts=mounts, is_code=True))
-        notes += [f"the code: {_described(tree)}", *_links_astray(tree), *_elsewhere(job, mounts=mounts)]
+        notes += [f"the code: {_described(tree)}", *_links_astray(tree), *_submodules_absent(tree)]
+        notes += _elsewhere(job, mounts=mounts)
     for given in job.inputs:
         path = absolute(given.source, project)
         if path.is_dir():
@@ -104,6 +105,11 @@ def _elsewhere(job: Job, *, mounts: bool) -> list[str]:
         f'mounts nothing for a job; with destination = "{CODE_CARRIED}" it is there on every cluster'
     )
     return [note]
+
+
+def _submodules_absent(tree: Tree) -> list[str]:
+    advice = "is not checked out, and does not travel: git submodule update --init"
+    return [f"note: the submodule {name} {advice}" for name in tree.absent]
 
 
 def _hold_to_limit(code: Code, tree: Tree, allow: Allow) -> None:

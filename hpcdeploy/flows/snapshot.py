@@ -47,13 +47,15 @@ class Tree:
     """The files of a folder that are to travel: names relative to it, in the order of their bytes, and what git says.
 
     ``size`` is in bytes. ``commit`` is empty where there is none; ``dirty`` says that the files are not those of the commit.
-    ``astray`` are the links among ``names`` that lead to nothing that travels, each with where it leads.
+    ``astray`` are the links among ``names`` that lead to nothing that travels, each with where it leads; ``absent`` are the
+    submodules that are not checked out.
     """
 
     folder: Path
     names: tuple[str, ...]
     size: int
     astray: tuple[tuple[str, str], ...] = ()
+    absent: tuple[str, ...] = ()
     commit: str = ""
     dirty: bool = False
 
@@ -83,8 +85,9 @@ def look(folder: Path, *, is_code: bool = True) -> Tree:
     """
     if not folder.is_dir():
         raise ConfigError(f"{folder} is no folder of this machine; expected the folder whose files are to travel")
+    absent: list[str] = []
     try:
-        listed = _listed_by_git(folder) if is_code else None
+        listed = _listed_by_git(folder, absent) if is_code else None
         names = listed if listed is not None else list(_walk(folder, "", (), is_code=is_code))
         names = _without_fetched(names) if is_code else names
         found = {name: (folder / name).lstat() for name in names}
@@ -99,6 +102,7 @@ def look(folder: Path, *, is_code: bool = True) -> Tree:
         names=tuple(sorted(names, key=os.fsencode)),
         size=sum(status.st_size for status in found.values()),
         astray=_astray(links, names),
+        absent=tuple(absent),
         commit=commit,
         dirty=dirty,
     )
@@ -204,10 +208,11 @@ class Nowhere:
         """Take a piece."""
 
 
-def _listed_by_git(folder: Path) -> list[str] | None:
+def _listed_by_git(folder: Path, absent: list[str], base: str = "") -> list[str] | None:
     """Return what git tracks, or would, under `folder`; None where it is no work tree, or git is not there.
 
-    A submodule, and a work tree inside, is listed as one name: it is asked in turn.
+    A submodule, and a work tree inside, is listed as one name: it is asked in turn. One that is not checked out is an empty
+    folder (git-submodule(1)), whose name comes into `absent`, with `base` before it.
     """
     words = ("ls-files", "--cached", "--others", "--exclude-standard", "-z")
     done = ask_git(folder, *words, options=_ANY_OWNER)
@@ -217,7 +222,10 @@ def _listed_by_git(folder: Path) -> list[str] | None:
     for raw in sorted({os.fsdecode(name).rstrip("/") for name in done.stdout.split(b"\0") if name}):
         path = folder / raw
         if path.is_dir() and not path.is_symlink():
-            names += (f"{raw}/{inner}" for inner in (_listed_by_git(path) or ())) if (path / ".git").exists() else ()
+            if (path / ".git").exists():
+                names += (f"{raw}/{inner}" for inner in (_listed_by_git(path, absent, f"{base}{raw}/") or ()))
+            else:
+                absent.append(f"{base}{raw}")
         elif _travels(raw.split("/"), NEVER) and _is_file(path):
             names.append(raw)
     return kept(_rules_of(folder, names), names)

@@ -150,3 +150,18 @@ def test_links_to_what_stays_here_are_told(project: Path) -> None:
         "note: links to what does not travel: link0 -> /data/0, link1 -> /data/1, link2 -> /data/2 and 2 more; there they "
         "mean what lies at that place, if anything does"
     )
+
+
+def test_a_submodule_that_is_not_checked_out_is_told(project: Path, tmp_path: Path) -> None:
+    library = tmp_path / "library"
+    write(library, "lib.py")
+    for folder in (library, project):
+        git(folder, "init", "-q")
+        git(folder, "add", ".")
+        git(folder, "commit", "-qm", "x")
+    for name in ("vendor/a", "vendor/b"):
+        git(project, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(library), name)
+    assert len(bring(JOB, project).notes) == 1
+    git(project, "submodule", "--quiet", "deinit", "--force", "vendor/b")
+    _, note = bring(JOB, project).notes
+    assert note == "note: the submodule vendor/b is not checked out, and does not travel: git submodule update --init"

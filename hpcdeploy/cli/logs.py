@@ -56,6 +56,8 @@ def logs(
                 texts = {"out": piece.out.decode("utf-8", "replace"), "err": piece.err.decode("utf-8", "replace")}
                 show.as_json({"run": known.run.id, "task": piece.task, **texts})
                 continue
+            if not (follow or piece.out or piece.err):
+                show.say(f"note: nothing is written so far; where it is: hpcdeploy status {known.run.id}")
             sys.stdout.buffer.write(piece.out)
             sys.stdout.buffer.flush()
             show.pass_on(piece.err)

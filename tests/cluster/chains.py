@@ -71,6 +71,13 @@ class Chains:
         line = "; ".join((*self.cluster.setup, command))
         return inside(self.lab, ["bash", "-c", line], user=self.lab.user).stdout.decode().split()
 
+    def close(self) -> None:
+        """Remove what is left: DAGMan outlives its job by seconds, and comes back for ever where its folder went first."""
+        runs = [status.run for status in self.store.latest()]
+        ours = ", ".join(f'"{run.id}"' for run in runs)
+        self.ask(f"condor_rm -constraint 'member(HpcdeployRun, {{{ours}}})'")
+        assert self.leaves_the_queue(*runs)
+
     def leaves_the_queue(self, *runs: Run) -> bool:
         for _ in range(60):
             if not {run.id for run in runs} & set(self.ask("condor_q -af HpcdeployRun")):

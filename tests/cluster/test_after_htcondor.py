@@ -1,5 +1,6 @@
 """A run that starts after another one has ended, on HTCondor: DAGMan waits, and the run's folder tells it for what."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,12 @@ from tests.cluster.chains import Chains
 
 
 @pytest.fixture
-def chains(lab: Lab, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store, tmp_path: Path) -> Chains:
-    return Chains(lab, cluster, delivery, connections, store, tmp_path)
+def chains(
+    lab: Lab, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store, tmp_path: Path
+) -> Iterator[Chains]:
+    made = Chains(lab, cluster, delivery, connections, store, tmp_path)
+    yield made
+    made.close()
 
 
 def test_a_chain_runs_link_by_link_and_says_what_it_waits_for(chains: Chains) -> None:

@@ -1,6 +1,7 @@
 """Runs that wait for others in a pool that is set up as sites are, and what a crash of its schedd does to them."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,8 +18,12 @@ from tests.cluster.chains import Chains
 
 
 @pytest.fixture
-def chains(lab: Lab, site: Cluster, delivery: Delivery, connections: Connections, store: Store, tmp_path: Path) -> Chains:
-    return Chains(lab, site, delivery, connections, store, tmp_path)
+def chains(
+    lab: Lab, site: Cluster, delivery: Delivery, connections: Connections, store: Store, tmp_path: Path
+) -> Iterator[Chains]:
+    made = Chains(lab, site, delivery, connections, store, tmp_path)
+    yield made
+    made.close()
 
 
 @pytest.mark.parametrize("container", ["universe", "singularity-image", "apptainer"])

@@ -143,9 +143,7 @@ class SshTransport(StreamedTransport):
 
     def _connect_ahead(self, ask: Ask | None) -> Connection:
         connection = self._connect(ask)
-        with contextlib.suppress(
-            paramiko.SSHException, EOFError, OSError
-        ):  # the first command will say so
+        with contextlib.suppress(paramiko.SSHException, EOFError, OSError):  # the first command will say so
             self._spare = _open_channel(connection.transport)
         return connection
 

@@ -59,10 +59,10 @@ def test_a_number_from_the_future_is_unknown_and_stays_visible() -> None:
 
 
 def test_a_job_whose_files_are_still_brought_says_so() -> None:
-    [task] = htcondor.states(answers(in_queue(2, TransferringInput=True)), [RUN])[RUN.id]
-    assert (task.state, task.reason) == (State.RUNNING, "its files are on their way to the worker")
-    [task] = htcondor.states(answers(in_queue(2, TransferringInput=False)), [RUN])[RUN.id]
-    assert (task.state, task.reason) == (State.RUNNING, "")
+    [task] = htcondor.states(answers(in_queue(2, TransferringInput=True, NumJobStarts=2)), [RUN])[RUN.id]
+    assert (task.state, task.reason, task.restarts) == (State.RUNNING, "its files are on their way to the worker", 2)
+    [task] = htcondor.states(answers(in_queue(2, TransferringInput=False, NumJobStarts=3)), [RUN])[RUN.id]
+    assert (task.state, task.reason, task.restarts) == (State.RUNNING, "", 2)
 
 
 @pytest.mark.parametrize("name", ["other-0123456789", None])

@@ -64,8 +64,8 @@ def read_queue(text: str, names: Mapping[str, str]) -> dict[str, list[TaskStatus
                 node=str(ad.get("RemoteHost", "")),
                 started=int(ad.get("JobCurrentStartDate", 0)) if state is not State.PENDING else 0,
                 code=_hold_code(state, ad),
-                # A job that waits or is held after it was begun has lost that start.
-                restarts=begun if state in {State.PENDING, State.HELD} else max(0, begun - 1),
+                # A job that waits or is held after it was begun has lost that start; one that is still brought has none.
+                restarts=begun if state in {State.PENDING, State.HELD} or _arrives(ad) else max(0, begun - 1),
             )
         )
     return found
@@ -82,13 +82,18 @@ def _hold_code(state: State, ad: Mapping[str, Any]) -> str:
     return f"{ad.get('HoldReasonCode', 0)}.{ad.get('HoldReasonSubCode', 0)}" if state is State.HELD else ""
 
 
+def _arrives(ad: Mapping[str, Any]) -> bool:
+    """Tell whether a job's files are on their way to its worker: it runs, to the schedd, and was not begun."""
+    return ad.get("TransferringInput") is True
+
+
 def _reason(state: State, ad: Mapping[str, Any]) -> str:
     match state:
         case State.HELD:
             return str(ad.get("HoldReason", ""))
         case State.PENDING:
             return str(ad.get("LastRejMatchReason", "")).strip()
-        case State.RUNNING if ad.get("TransferringInput") is True:
+        case State.RUNNING if _arrives(ad):
             return "its files are on their way to the worker"
         case _:
             return ""

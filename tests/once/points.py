@@ -33,15 +33,15 @@ class Point:
 
 
 BRINGING = {
-    "cut after bytes to the login node": 12,
-    "cut after bytes from the login node": 4,
-    "cut after a time": 4,
-    "client killed after bytes to the login node": 11,
+    "cut after bytes to the login node": 9,
+    "cut after bytes from the login node": 3,
+    "cut after a time": 3,
+    "client killed after bytes to the login node": 8,
     "client killed after bytes from the login node": 3,
-    "script killed at a command of its second call": 4,
-    "login node gone at a command of the second call": 4,
-    "receiving script killed at a command": 5,
-    "two clients at once": 4,
+    "script killed at a command of its second call": 3,
+    "login node gone at a command of the second call": 3,
+    "receiving script killed at a command": 4,
+    "two clients at once": 3,
 }
 """The same of a submission that brings an image and code; its script is called a second time once they are there."""
 

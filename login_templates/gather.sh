@@ -22,19 +22,7 @@ gather() {
   fi
 }
 
-# The program runs beside this shell, which passes signals on and stays to gather what it made.
-"$@" &
-child=$!
-for signal in HUP INT QUIT TERM USR1 USR2; do
-  # shellcheck disable=SC2064
-  trap "kill -$signal $child 2>/dev/null" "$signal"
-done
-code=0
-wait "$child" || code=$?
-while kill -0 "$child" 2>/dev/null; do
-  code=0
-  wait "$child" || code=$?
-done
+[% include "login_templates/beside.sh" %]
 IFS=
 for pattern in [= gathering | join(' ') =]; do
   # shellcheck disable=SC2086

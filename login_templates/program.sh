@@ -49,6 +49,9 @@ set -- torchrun --nnodes="$SLURM_JOB_NUM_NODES" --node_rank="$SLURM_NODEID" --np
 [% endif %]
 [% if run_id and gathering %]
 [% include "login_templates/gather.sh" %]
+[% elif run_id and scheduler == "htcondor" %]
+[% include "login_templates/beside.sh" %]
+exit "$code"
 [% else %]
 exec "$@"
 [% endif %]

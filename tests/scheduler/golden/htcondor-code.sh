@@ -117,7 +117,9 @@ gather() {
   fi
 }
 
-# The program runs beside this shell, which passes signals on and stays to gather what it made.
+# The program runs beside this shell, which passes signals on and tells the exit code afterwards. HTCondor reads through pipes what a
+# program writes, and what it has not read when the job ends is lost, up to 64 KiB (seen with 23.9 on a busy machine): so the
+# job ends a second after its program.
 "$@" &
 child=$!
 for signal in HUP INT QUIT TERM USR1 USR2; do
@@ -130,6 +132,7 @@ while kill -0 "$child" 2>/dev/null; do
   code=0
   wait "$child" || code=$?
 done
+if [ -p /dev/stdout ] || [ -p /dev/stderr ]; then sleep 1; fi
 IFS=
 for pattern in model.pt 'it'"'"'s/plot *.png'; do
   # shellcheck disable=SC2086

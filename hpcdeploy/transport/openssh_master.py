@@ -6,9 +6,7 @@ import re
 import secrets
 import stat
 import subprocess
-import sys
 import tempfile
-import threading
 from pathlib import Path
 
 from hpcdeploy.errors import AuthenticationError, TransportError
@@ -27,6 +25,8 @@ _LOGIN = 120.0
 _LONGEST = 103 - 17
 _SHOWN_KEY = re.compile(r"^debug1: Server host key: (\S+) (\S+)", re.MULTILINE)
 _OFFENDING = re.compile(r"^Offending .*key in (.+:\d+)", re.MULTILINE)
+# The fingerprint that an unknown host shows is said at this level.
+_SILENT = ("-o", "BatchMode=yes", "-o", "LogLevel=DEBUG1")
 _NOISE = re.compile(r"debug\d: |OpenSSH_|Authenticated to |@+|\s*$")
 
 
@@ -37,24 +37,14 @@ def open_master(settings: SshSettings, *, ssh: str, config: str | None, asks: bo
     host cannot be reached and `AuthenticationError` where it is not the one we know or does not know us.
     """
     path = _private_folder() / secrets.token_hex(6)
-    options = {
-        "ControlPersist": str(LINGERS),
-        "LogLevel": "DEBUG1",  # the fingerprint that an unknown host shows is said at this level
-        "StrictHostKeyChecking": "yes",
-        "UpdateHostKeys": "no",
-        "ConnectTimeout": f"{settings.connect_timeout:.0f}",
-        "ServerAliveInterval": f"{settings.alive_interval:.0f}",
-        "ServerAliveCountMax": str(max(settings.alive_count, 1)),
-        "ClearAllForwardings": "yes",
-        "ForwardX11": "no",
-        "PermitLocalCommand": "no",
-        "RemoteCommand": "none",
-    }
+    argv = [*ssh_argv(ssh, Hop(host=settings.alias), config), "-fNMT", "-S", str(path), *_options(settings)]
     if not asks:
-        options["BatchMode"] = "yes"
-    argv = [*ssh_argv(ssh, Hop(host=settings.alias), config), "-fNMT", "-S", str(path)]
-    argv += [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
-    code, said = _run([*argv, "--", settings.alias], asks=asks, limit=settings.connect_timeout + _LOGIN)
+        code, said = _listen([*argv, *_SILENT, "--", settings.alias], settings.connect_timeout + _LOGIN)
+    else:
+        code, said = _at_the_terminal([*argv, "--", settings.alias]), ""
+        if code:  # it told the person why; asked once more, without trying to log in, it tells us what kind of failure it is
+            silent = [*argv, *_SILENT, "-o", "PreferredAuthentications=none", "--", settings.alias]
+            code, said = _listen(silent, settings.connect_timeout + _LOGIN)
     if code:
         raise _why(said, settings, asks=asks)
     try:
@@ -82,42 +72,52 @@ def _private_folder() -> Path:
     return folder
 
 
-def _run(argv: list[str], *, asks: bool, limit: float) -> tuple[int, str]:
-    """Run ssh until it has logged in and left the foreground, or failed; where it `asks`, the person hears what it says."""
-    environment = os.environ if asks else {**os.environ, "SSH_ASKPASS_REQUIRE": "never"}
-    process = subprocess.Popen(
-        argv,
-        stdin=subprocess.DEVNULL,  # it asks at the terminal itself, which a session of its own has not
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env=environment,
-        start_new_session=not asks,
-    )
-    said: list[str] = []
-    watchdog = threading.Timer(limit, process.kill)
-    watchdog.daemon = True
-    with process:
-        if not asks:
-            watchdog.start()
+def _options(settings: SshSettings) -> list[str]:
+    options = {
+        "ControlPersist": str(LINGERS),
+        "StrictHostKeyChecking": "yes",
+        "UpdateHostKeys": "no",
+        "ConnectTimeout": f"{settings.connect_timeout:.0f}",
+        "ServerAliveInterval": f"{settings.alive_interval:.0f}",
+        "ServerAliveCountMax": str(max(settings.alive_count, 1)),
+        "ClearAllForwardings": "yes",
+        "ForwardX11": "no",
+        "PermitLocalCommand": "no",
+        "RemoteCommand": "none",
+    }
+    return [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+
+
+def _at_the_terminal(argv: list[str]) -> int:
+    """Run ssh until it has logged in and left the foreground, or failed; it asks and tells the person as it always does."""
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
         try:
-            assert process.stderr is not None
-            for raw in process.stderr:
-                line = raw.decode(errors="replace").rstrip()
-                said.append(line)
-                if asks and not _NOISE.match(line):
-                    sys.stderr.write(f"{line}\n")
-            code = process.wait()
+            return process.wait()
         except BaseException:
             process.terminate()  # it gives the terminal its echo back before it goes
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(2)
             process.kill()
             raise
-        finally:
-            watchdog.cancel()
-    if code < 0:
-        said.append(f"no answer within {limit:g} s" if not asks else "ssh was ended")
-    return code, "\n".join(said)
+
+
+def _listen(argv: list[str], limit: float) -> tuple[int, str]:
+    """Run ssh until it has logged in and left the foreground, or failed; return its exit code and what it said."""
+    environment = {**os.environ, "SSH_ASKPASS_REQUIRE": "never"}
+    try:
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=environment,
+            start_new_session=True,  # no terminal is there, for the ssh of a jump host either
+            timeout=limit,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return 255, f"no answer within {limit:g} s"
+    return done.returncode, done.stderr.decode(errors="replace").replace("\r", "")
 
 
 def _why(said: str, settings: SshSettings, *, asks: bool) -> TransportError | AuthenticationError:

@@ -7,6 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from hpcdeploy.cluster import SchedulerName
 from hpcdeploy.image import PublishedImage
 from hpcdeploy.lab.state import Lab
 from hpcdeploy.transport.openssh_mux import Mux
@@ -21,18 +24,20 @@ def project_file(lab: Lab, published: PublishedImage, config: Path) -> str:
 [clusters.held]
 host = "{lab.host}"
 ssh-config = "{config}"
+schedulers = ["slurm", "htcondor"]
 root = "$SCRATCH/{ROOT}"
 poll-interval = "1 s"
 [jobs.look]
 image = "{published.reference}"
-command = ["sh", "-c", "cat /code/word > made.txt"]
+command = ["sh", "-c", "cat $HPCDEPLOY_CODE/word > made.txt"]
 code = {{ source = "src" }}
 outputs = ["made.txt"]
 """
 
 
+@pytest.mark.parametrize("scheduler", ["slurm", "htcondor"])
 def test_a_run_is_sent_awaited_and_brought_home_over_the_connection_that_is_open(
-    lab: Lab, published: PublishedImage, tmp_path: Path, short: Path
+    scheduler: SchedulerName, lab: Lab, published: PublishedImage, tmp_path: Path, short: Path
 ) -> None:
     environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path / "state"), "XDG_RUNTIME_DIR": str(short)}
     project = tmp_path / "project"
@@ -56,7 +61,7 @@ def test_a_run_is_sent_awaited_and_brought_home_over_the_connection_that_is_open
         key.unlink()  # who wants to log in now cannot
         refused = subprocess.run([*ssh, "-S", "none", "-o", "BatchMode=yes", lab.host], capture_output=True, check=False)
         assert b"Permission denied" in refused.stderr
-        sent = hpcdeploy("submit", "look", "--json")
+        sent = hpcdeploy("submit", "look", "--scheduler", scheduler, "--json")
         assert sent.returncode == 0, sent.stderr
         run = json.loads(sent.stdout)["id"]
         for words in (("wait", run), ("logs", run), ("fetch", run, "--output", "home")):

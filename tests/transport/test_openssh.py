@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pty
+import select
 import shlex
 import signal
 import socket
@@ -28,7 +29,7 @@ from hpcdeploy.transport.ssh_settings import Hop, SshSettings, find_ssh, look_up
 from tests.once.proxy import Cut, Proxy
 from tests.transport.conftest import Client
 from tests.transport.sshd import Server, free_port, make_key, public_key
-from tests.transport.test_ssh import fingerprint
+from tests.transport.test_ssh import fingerprint, two_factors
 
 StartServer = Callable[..., Server]
 
@@ -128,12 +129,12 @@ def test_several_commands_run_at_once_over_one_connection(client: Client, start_
 def test_our_connection_waits_for_us_longer_than_it_outlives_us(
     client: Client, start_server: StartServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(openssh_master, "LINGERS", 1)
+    monkeypatch.setattr(openssh_master, "LINGERS", 2)
     server = start_server()
     client.host("cluster", server)
     with client.open_openssh("cluster") as transport:
         transport.run(["true"])
-        time.sleep(2.5)
+        time.sleep(4)
         transport.run(["true"])
     assert logins(server) == 1
 
@@ -147,7 +148,7 @@ def test_our_connection_ends_soon_after_a_process_that_is_killed(
         "import sys, time\n"
         "from hpcdeploy.transport import openssh_master\n"
         "from hpcdeploy.transport.openssh import OpensshTransport\n"
-        "openssh_master.LINGERS = 1\n"
+        "openssh_master.LINGERS = 2\n"
         "transport = OpensshTransport('cluster', config=sys.argv[1], asks=lambda: False)\n"
         "transport.run(['true'])\n"
         "print('connected', flush=True)\n"
@@ -227,11 +228,12 @@ def test_a_connection_that_ends_when_idle_stays_while_we_wait(
     client: Client, start_server: StartServer, short: Path, hold: Hold
 ) -> None:
     server = start_server()
-    client.host("cluster", server, f"ControlPath {short}/%C", "ControlPersist 1")
-    hold(settings_of(client, "cluster")).close()
+    client.host("cluster", server, f"ControlPath {short}/%C", "ControlPersist 2")
+    theirs = hold(settings_of(client, "cluster"))
     with client.open_openssh("cluster") as transport:
         transport.run(["true"])
-        time.sleep(2.5)
+        theirs.close()
+        time.sleep(4)
         transport.run(["true"])
         assert logins(server) == 1
     wait_until(lambda: not settings_of(client, "cluster").control_path.exists())
@@ -354,6 +356,24 @@ with OpensshTransport("cluster", config=sys.argv[1]) as transport:
 """
 
 
+def at_a_terminal(client: Client, answers: dict[bytes, str]) -> tuple[int, bytes]:
+    """Run two commands in a process at a terminal of its own, and answer what ends with one of the words there."""
+    terminal, inner = pty.openpty()
+    argv = [sys.executable, "-c", ASKED, str(client.config)]
+    with subprocess.Popen(argv, stdin=inner, stdout=inner, stderr=inner, start_new_session=True) as process:
+        os.close(inner)
+        said, answered = b"", 0
+        with contextlib.suppress(OSError):  # what Linux says of a terminal at whose other end nobody is any more
+            while select.select([terminal], [], [], 30)[0] and (piece := os.read(terminal, 65536)):
+                said += piece
+                for question, answer in answers.items():
+                    if said[answered:].rstrip().endswith(question):
+                        answered = len(said)
+                        os.write(terminal, f"{answer}\n".encode())
+        os.close(terminal)
+    return process.returncode, said
+
+
 @pytest.mark.parametrize("answer", ["very secret", "wrong"])
 def test_who_sits_at_a_terminal_is_asked_there_once(
     client: Client, start_server: StartServer, tmp_path: Path, answer: str
@@ -361,23 +381,34 @@ def test_who_sits_at_a_terminal_is_asked_there_once(
     (tmp_path / "banner").write_text("The site says good morning.\n")
     client.key = make_key(tmp_path / "key", passphrase="very secret")
     client.host("cluster", start_server(f"Banner {tmp_path}/banner", keys=(client.key,)))
-    terminal, inner = pty.openpty()
-    argv = [sys.executable, "-c", ASKED, str(client.config)]
-    with subprocess.Popen(argv, stdin=inner, stdout=inner, stderr=inner, start_new_session=True) as process:
-        os.close(inner)
-        said = b""
-        with contextlib.suppress(OSError):  # what Linux says of a terminal at whose other end nobody is any more
-            while piece := os.read(terminal, 65536):
-                said += piece
-                if piece.rstrip().endswith(b":"):
-                    os.write(terminal, f"{answer}\n".encode())
-        os.close(terminal)
+    code, said = at_a_terminal(client, {b":": answer})
     assert b"The site says good morning." in said
     assert b"Enter passphrase for key" in said
     right = answer == "very secret"
-    assert (process.returncode, said.count(b"hello one"), said.count(b"hello two")) == ((0, 1, 1) if right else (1, 0, 0))
+    assert (code, said.count(b"hello one"), said.count(b"hello two")) == ((0, 1, 1) if right else (1, 0, 0))
     assert (b"AuthenticationError" in said) != right
     assert said.count(b"Enter passphrase") == (1 if right else 3)
+
+
+@pytest.mark.parametrize("code", ["123456", "000000"])
+def test_a_second_factor_is_asked_with_all_that_the_server_says(client: Client, tmp_path: Path, code: str) -> None:
+    host_key = make_key(tmp_path / "host")
+    with two_factors(client, host_key) as port:
+        client.knows(f"[127.0.0.1]:{port} {public_key(host_key)}\n")
+        client.host("cluster", port, "NumberOfPasswordPrompts 1")
+        _, said = at_a_terminal(client, {b"Code:": code, b"Place:": "here"})
+    assert b"Look at your telephone." in said
+    # This server runs no commands: to be let in is to be told so.
+    assert (b"so nothing was done to run echo hello one" in said) == (code == "123456")
+    assert (b"AuthenticationError" in said) == (code != "123456")
+
+
+def test_a_kerberos_site_is_explained_by_whoever_speaks(client: Client, start_server: StartServer, tmp_path: Path) -> None:
+    client.key = make_key(tmp_path / "stranger")
+    client.host("cluster", start_server("GSSAPIAuthentication yes"), "GSSAPIAuthentication yes")
+    assert "get a ticket with `kinit`" in why_not(client.open_openssh("cluster"), AuthenticationError)
+    with client.open("cluster") as transport, pytest.raises(AuthenticationError, match='set transport = "openssh"'):
+        transport.run(["true"])
 
 
 def test_a_port_where_nobody_listens(client: Client) -> None:

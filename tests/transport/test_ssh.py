@@ -252,6 +252,29 @@ class TwoFactors(paramiko.ServerInterface):
         return AUTH_SUCCESSFUL if responses == ["123456", "here"] else AUTH_FAILED
 
 
+@contextlib.contextmanager
+def two_factors(client: Client, host_key: Path) -> Iterator[int]:
+    """Serve one connection after the other, and give the port."""
+    key = base64.b64decode(public_key(client.key).split()[1])
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    sock, _ = listener.accept()
+                    with paramiko.Transport(sock) as transport:
+                        transport.set_log_channel(LOG)
+                        transport.add_server_key(paramiko.PKey.from_path(host_key))
+                        transport.start_server(server=TwoFactors(key))
+                        transport.join()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
 @pytest.mark.parametrize("code", ["123456", "000000"])
 def test_a_second_factor_is_asked_of_the_person(client: Client, tmp_path: Path, code: str) -> None:
     host_key = make_key(tmp_path / "host")
@@ -261,27 +284,13 @@ def test_a_second_factor_is_asked_of_the_person(client: Client, tmp_path: Path, 
         asked.append((question, visible))
         return "here" if visible else code
 
-    key = base64.b64decode(public_key(client.key).split()[1])
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-
-        def serve() -> None:
-            sock, _ = listener.accept()
-            with paramiko.Transport(sock) as transport:
-                transport.set_log_channel(LOG)
-                transport.add_server_key(paramiko.PKey.from_path(host_key))
-                transport.start_server(server=TwoFactors(key))
-                transport.join()
-
-        thread = threading.Thread(target=serve)
-        thread.start()
+    with two_factors(client, host_key) as port:
         client.knows(f"[127.0.0.1]:{port} {public_key(host_key)}\n")
         client.host("cluster", port)
         transport = SshTransport("cluster", config=str(client.config), ask=lambda: ask)
         # This server runs no commands: to be let in is to be told so.
         with transport, pytest.raises(TransportError if code == "123456" else AuthenticationError) as caught:
             transport.run(["true"])
-        thread.join()
     assert asked[0][0].startswith("Two factors\nLook at your telephone.\n(")
     assert [(question.split()[-1], visible) for question, visible in asked[:2]] == [("Code:", False), ("Place:", True)]
     assert ("did not accept the answer" in str(caught.value)) == (code != "123456")

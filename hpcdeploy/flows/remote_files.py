@@ -16,6 +16,10 @@ _MOST_FILES = 2000
 """Files of one archive: a connection that dies costs no more than that."""
 
 
+_UNITS = (1, 100, 10**3, 10**6, 10**7, 10**9, 2 * 10**9)
+"""Nanoseconds in which file systems of this machine count: most, NTFS and SMB, others, FAT's kin, HFS+ and old ext, FAT."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RemoteFile:
     """One file over there: ``part`` is ``output`` or ``logs``, ``name`` its path below that.
@@ -82,7 +86,8 @@ def is_here(file: RemoteFile, folder: Path) -> bool:
         return False
     if file.kind == "l":
         return stat.S_ISLNK(status.st_mode) and os.readlink(path) == file.link  # noqa: PTH115 - as it is
-    return stat.S_ISREG(status.st_mode) and (status.st_size, status.st_mtime_ns) == (file.size, file.modified)
+    times = {file.modified - file.modified % unit for unit in _UNITS}
+    return stat.S_ISREG(status.st_mode) and status.st_size == file.size and status.st_mtime_ns in times
 
 
 def groups(files: Iterable[RemoteFile], *, at_most: int = PIECE) -> Iterator[Sequence[RemoteFile]]:

@@ -429,3 +429,17 @@ def test_a_link_whose_target_no_pattern_means_is_told(bring: Callable[..., Fetch
     (there / "output" / "latest").symlink_to("step-5")
     assert bring("latest").notes == ("output/latest is a link to step-5, which was not fetched; name that too",)
     assert bring("latest", "step-*").notes == ()
+
+
+@pytest.mark.parametrize("unit", [100, 1000, 10**9, 2 * 10**9])
+def test_a_file_system_that_counts_time_in_coarser_steps_has_the_file_all_the_same(
+    unit: int, bring: Callable[..., Fetched], there: Path, tmp_path: Path
+) -> None:
+    write(there / "output", "a")
+    os.utime(there / "output" / "a", ns=(0, 1_795_272_257_645_618_792))
+    bring()
+    home = tmp_path / "home" / "output" / "a"
+    os.utime(home, ns=(0, 1_795_272_257_645_618_792 // unit * unit))
+    assert bring().brought == ()
+    os.utime(home, ns=(0, 1_795_272_257_645_618_791))
+    assert bring().brought == (home,)

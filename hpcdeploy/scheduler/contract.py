@@ -30,11 +30,13 @@ class Scheduler(Protocol):
 
 
 def scheduler_of(name: SchedulerName) -> Scheduler:
-    """Return the scheduler of that name."""
-    from hpcdeploy.scheduler import htcondor, slurm
-
+    """Return the scheduler of that name; only its own module is imported."""
     match name:
         case "slurm":
+            from hpcdeploy.scheduler import slurm
+
             return slurm
         case "htcondor":
+            from hpcdeploy.scheduler import htcondor
+
             return htcondor

@@ -96,9 +96,9 @@ unpack() {
   flock --nonblock "$tree_lock" || { say "another run is unpacking $tree.tar; waiting for it"; flock "$tree_lock"; }
   if ! is_whole "$tree"; then
     rm -rf -- "$part"
-    { mkdir -- "$part" && tar -xomf "$tree.tar" -C "$part" && find "$part" ! -type d -printf . | wc -c | write "$count" &&
-      put_into_place "$part" "$tree"; } || {
-      rm -rf -- "$part"
+    { mkdir -- "$part" && tar -xomf "$tree.tar" -C "$part" && find "$part" ! -type d -printf . | wc -c >"$count.part" &&
+      mv -f -- "$count.part" "$count" && put_into_place "$part" "$tree"; } || {
+      rm -rf -- "$part" "$count.part"
       die 10 "$tree.tar could not be unpacked; make room there (a full disk, or your quota), or remove it, and submit again"
     }
     rm -f -- "$tree.tar"

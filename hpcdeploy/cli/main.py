@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from hpcdeploy.cli.verbs import Verbs
+from hpcdeploy.cli.verbs import NobodyReadsError, Verbs
 from hpcdeploy.errors import HpcdeployError
 
 app = typer.Typer(
@@ -92,7 +92,7 @@ def main() -> None:
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except BrokenPipeError:  # somebody downstream (head, less) has read enough
+    except (NobodyReadsError, BrokenPipeError):
         _close_output()
         sys.exit(141)
     except OSError as error:  # a full disk, a folder that may not be written to: the machine's word is the best there is

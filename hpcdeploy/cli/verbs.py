@@ -137,6 +137,10 @@ VERBS = {
 """In the order in which ``--help`` lists them."""
 
 
+class NobodyReadsError(Exception):
+    """Whoever read our output has read enough (``head``, ``less``); under its own name click would make it exit code 1."""
+
+
 class Verbs(TyperGroup):
     """The group of all verbs; a new one is a line of `VERBS`."""
 
@@ -150,6 +154,13 @@ class Verbs(TyperGroup):
         """Write the help text, out of what the table says."""
         self._listing = True
         super().format_help(ctx, formatter)
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - typer brings its own click and its types
+        """Run the verb."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise NobodyReadsError from error
 
     def list_commands(self, _ctx: Any) -> list[str]:  # noqa: ANN401 - typer brings its own click and its types
         """Return the names in their order."""

@@ -200,3 +200,16 @@ def test_a_closed_stream_changes_no_exit_code(project: Project, words: str, clos
     )
     assert done.returncode == usual.returncode
     assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("variables", [0, 3], ids=["at the end", "in the middle"])
+def test_a_reader_who_has_read_enough_is_told_of_as_a_signal_would(project: Project, variables: int) -> None:
+    many = [f"--env=TEXT{number}={'x' * 100_000}" for number in range(variables)]  # more than a pipe holds
+    words = [COMMAND, "render", "train", *many]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, cwd=project.folder, env=project.environment, stdout=pipe, stderr=pipe) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 141

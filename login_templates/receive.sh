@@ -53,23 +53,21 @@ give_up_on_silence() {
 # Prints what has come, and what comes, for its sha256. It is read from the file, a little behind the writer: tee(1) does both, in
 # pieces of 8 KiB, and took twice as long as the network did. Fails where it cannot be written.
 receive() {
-  local reader watch come=yes read=0 now pauses=0 code=0
-  cat >>"$part" <&"$input" {input}<&- {lock}>&- &
-  reader=$!
+  local writer watch end='' now read=0 words
+  # Its number, and when it has ended, its exit status.
+  exec {words}< <(exec {lock}>&-; cat >>"$part" <&"$input" {input}<&- & echo "$!"; wait "$!" && echo 0 || echo "$?")
+  read -r -u "$words" writer
   exec {input}<&-
-  give_up_on_silence "$reader" >/dev/null 2>&1 {lock}>&- &
+  give_up_on_silence "$writer" >/dev/null 2>&1 {lock}>&- {words}<&- &
   watch=$!
-  while [ "$come" = yes ]; do
-    kill -0 "$reader" 2>/dev/null || come=all
+  while [ -z "$end" ]; do
+    read -r -t 0.2 -u "$words" end || [ "$?" -gt 128 ] || end=unknown
     now=$(arrived)
     [ "$now" = "$read" ] || dd if="$part" bs=1M iflag=skip_bytes,count_bytes skip="$read" count="$((now - read))" status=none
     read=$now
-    # What is small has come before it is looked at twice.
-    [ "$come" = all ] || sleep "$([ "$((pauses += 1))" -gt 10 ] && echo 0.2 || echo 0.02)"
   done
-  wait "$reader" || code=$?
   kill "$watch" 2>/dev/null || true
-  [ "$code" != 1 ]
+  [ "$end" != 1 ]
 }
 
 exec {input}<&0 </dev/null

@@ -28,6 +28,10 @@ class Taken:
     seconds: float
     megabytes: float
 
+    def beyond(self, other: "Taken") -> "Taken":
+        """Return what this took longer than `other`."""
+        return Taken(seconds=self.seconds - other.seconds, megabytes=self.megabytes)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
@@ -58,14 +62,18 @@ def compare(name: str, yardstick: str, ours: Callable[[], Taken], theirs: Callab
     """Time both `pairs` times in turn, after one of each that does not count."""
     ours()
     theirs()
-    taken = [(ours(), theirs()) for _ in range(pairs)]
+    return compared(name, yardstick, [(ours(), theirs()) for _ in range(pairs)])
+
+
+def compared(name: str, yardstick: str, taken: Sequence[tuple[Taken, Taken]]) -> Pair:
+    """Make a comparison of what was taken, ours first."""
     return Pair(
         name=name,
         yardstick=yardstick,
         ours=_median([mine for mine, _ in taken]),
         theirs=_median([other for _, other in taken]),
         ratio=statistics.median(mine.seconds / other.seconds for mine, other in taken),
-        pairs=pairs,
+        pairs=len(taken),
     )
 
 

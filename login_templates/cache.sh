@@ -24,7 +24,7 @@ images_in_use() {
 
 # Lists what came of other images and is not whole: a transfer that is alive, or one that nobody went on with.
 unfinished() {
-  find "$cache" -maxdepth 1 -type f -regextype posix-extended -regex '.*/\.[0-9a-f]{64}\.(parcel|part|sif\..*)' ! -name ".$sha256.*" "$@"
+  find "$cache" -maxdepth 1 -type f -regextype posix-extended -regex '.*/\.[0-9a-f]{64}\.(([0-9]+\.)?parcel|part|sif\..*)' ! -name ".$sha256.*" "$@"
 }
 
 # Removes the least recently used images until there is room for this one. Images that were built here stay: no registry may

@@ -7,46 +7,28 @@
 # Exit status: 0 it is there; 10 this machine is not as it should be; 11 what came is not what was promised, and is gone;
 #              15 not all of it came: go on.
 main() {
-set -euo pipefail
-umask 077
-# A cut connection is the end of the input, and no more than that.
-trap '' HUP PIPE
+[% include "login_templates/arriving.sh" %]
 
-say() { printf '%s\n' "$*" >&2 || true; }
-die() { local code=$1; shift; say "error: $*"; set +e; exit "$code"; }
-answer() { printf '\nHPCDEPLOY {"have": %s}\n' "$1" || true; }
-
-what=[= what | word =]
-sha256=[= sha256 =]
-size=[= size =]
-file=[= path =]
-case $file in
-  /*) ;;
-  *) die 10 "$what is to become $file, which is no absolute path; set root in the cluster's settings" ;;
-esac
-folder=${file%/*}
-part=$folder/.$sha256.parcel
-command -v flock >/dev/null || die 10 "flock is not on this machine; it comes with util-linux"
-mkdir -p -- "$folder" || die 10 "cannot make $folder; set root in the cluster's settings to a folder that you may write to"
-
-exec {lock}>"$folder/.$sha256.lock"
 flock --nonblock "$lock" || { say "$what is on its way already; waiting for it"; flock "$lock"; }
+forget_lanes() { rm -f -- "$folder/.$sha256".[0-9]*.parcel "$folder/.$sha256".[0-9]*.lock; }
 if [ "$(stat -Lc %s -- "$file" 2>/dev/null)" = "$size" ]; then
+  forget_lanes
   answer "$size"
   return
 fi
-arrived() { stat -c %s -- "$part" 2>/dev/null || echo 0; }
 [ "$(arrived)" -le "$size" ] || rm -f -- "$part"
 # openssl uses the processor's own SHA instructions, and sha256sum not everywhere: a third of its time.
 digest() { if command -v openssl >/dev/null; then openssl dgst -sha256 -r; else sha256sum; fi; }
 
-# A client that vanished, as a laptop does that is closed, leaves its connection open and says nothing: who waits for the
-# lock would wait for ever.
-give_up_on_silence() {
-  local before
-  trap 'kill "$!"; exit' TERM
-  while before=$(arrived); sleep [= patience =] & wait "$!"; do
-    [ "$(arrived)" != "$before" ] || { kill "$1" 2>/dev/null; return; }
+# What has come in several lanes (lane.sh) is put one behind the other, as far as it hangs together.
+join_lanes() {
+  local here lane_lock
+  while here=$folder/.$sha256.$(arrived); [ -e "$here.parcel" ]; do
+    exec {lane_lock}>"$here.lock"
+    flock "$lane_lock"
+    cat -- "$here.parcel" >>"$part" || die 10 "$what does not fit into $folder: make room there (a full disk, or your quota), and submit again"
+    rm -f -- "$here.parcel"
+    exec {lane_lock}>&-
   done
 }
 
@@ -71,6 +53,7 @@ receive() {
 }
 
 exec {input}<&0 </dev/null
+join_lanes
 answer "$(arrived)"
 written=yes
 found=$(receive | digest) || written=no
@@ -82,10 +65,12 @@ got=$(arrived)
 [ "$got" = "$size" ] || die 15 "$got of $size bytes of $what have come"
 if [ "$found" != "$sha256" ]; then
   rm -f -- "$part"
+  forget_lanes
   die 11 "$what came out wrong: its sha256 is $found, expected $sha256"
 fi
 sync -- "$part" 2>/dev/null || true
 mv -f -- "$part" "$file"
+forget_lanes
 }
 # Read to its end before the first command runs. What follows is no script, and never becomes one.
 main; exec </dev/null

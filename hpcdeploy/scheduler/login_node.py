@@ -139,15 +139,27 @@ def receiving(parcel: Parcel, cluster: Cluster, *, patience: int = 120, override
 
     After `patience` seconds in which nothing comes it keeps what it has and ends: the client is gone.
     """
-    values = {
+    values = {**_arriving(parcel, cluster, patience), "size": parcel.size, "lane": ""}
+    return _render("login_templates/receive.sh", values, overrides)
+
+
+def receiving_lane(
+    parcel: Parcel, stretch: range, cluster: Cluster, *, patience: int = 120, overrides: Path | None = None
+) -> str:
+    """Render the script that takes a `stretch` of a parcel's bytes after its own, for `receiving` to put into its place."""
+    lane = f".{stretch.start}" if stretch.start else ""  # the first needs no putting
+    values = {**_arriving(parcel, cluster, patience), "size": len(stretch), "lane": lane}
+    return _render("login_templates/lane.sh", values, overrides)
+
+
+def _arriving(parcel: Parcel, cluster: Cluster, patience: int) -> dict[str, object]:
+    return {
         "version": __version__,
         "what": parcel.what,
         "sha256": parcel.sha256,
-        "size": parcel.size,
         "path": _on_cluster(parcel.path, cluster),
         "patience": patience,
     }
-    return _render("login_templates/receive.sh", values, overrides)
 
 
 def following(

@@ -44,6 +44,10 @@ class Transport(Protocol):
     def where(self) -> str:
         """The machine as a person would name it, for messages."""
 
+    @property
+    def delay(self) -> float:
+        """How long an answer took at best until now, in seconds; 0 where that is not known, or is no time."""
+
     def begin(self) -> None:
         """Begin to connect, where that takes time, and return at once; what goes wrong is told by the first command."""
 

@@ -66,6 +66,11 @@ class LocalTransport:
         """The machine, for messages."""
         return "this machine"
 
+    @property
+    def delay(self) -> float:
+        """No time: there is no way."""
+        return 0.0
+
     def begin(self) -> None:
         """Do nothing: there is nothing to connect to."""
 

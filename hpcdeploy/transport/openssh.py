@@ -95,7 +95,8 @@ class OpensshTransport(StreamedTransport):
             try:
                 talk = Mux(self._connected())
                 try:
-                    return talk.open_session(line, patience=patience)
+                    with self._opening():
+                        return talk.open_session(line, patience=patience)
                 except BaseException:
                     talk.close()
                     raise

@@ -144,7 +144,7 @@ class SshTransport(StreamedTransport):
     def _connect_ahead(self, ask: Ask | None) -> Connection:
         connection = self._connect(ask)
         with contextlib.suppress(paramiko.SSHException, EOFError, OSError):  # the first command will say so
-            self._spare = _open_channel(connection.transport)
+            self._spare = self._open_channel(connection.transport)
         return connection
 
     def _route(self) -> tuple[SshSettings, ...]:
@@ -173,14 +173,14 @@ class SshTransport(StreamedTransport):
     def _channel(self, transport: SignallingTransport) -> Channel:
         with self._lock:
             spare, self._spare = self._spare, None
-        return spare if spare and spare.get_transport() is transport else _open_channel(transport)
+        return spare if spare and spare.get_transport() is transport else self._open_channel(transport)
+
+    def _open_channel(self, transport: SignallingTransport) -> Channel:
+        with self._opening():
+            return transport.open_session(window_size=_WINDOW, max_packet_size=_PACKET)
 
     def _no_channel(self, task: str, error: BaseException) -> str:
         return f"{self.where} gave no channel ({error}), so nothing was done to {task}; try again"
-
-
-def _open_channel(transport: SignallingTransport) -> Channel:
-    return transport.open_session(window_size=_WINDOW, max_packet_size=_PACKET)
 
 
 def _let_go(channel: Channel) -> None:

@@ -1,8 +1,11 @@
 """What the transports over SSH have in common: commands and files are streams, whatever carries them."""
 
+import contextlib
 import hashlib
+import math
 import os
 import secrets
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -40,6 +43,20 @@ class StreamedTransport(ABC):
     @abstractmethod
     def where(self) -> str:
         """The machine, for messages: the name by which it was asked for."""
+
+    _delay = math.inf
+
+    @property
+    def delay(self) -> float:
+        """How long the quickest opening of a channel took, which is one question and one answer."""
+        return 0.0 if math.isinf(self._delay) else self._delay
+
+    @contextlib.contextmanager
+    def _opening(self) -> Iterator[None]:
+        """Note how long it takes to open a channel, where that goes well."""
+        began = time.perf_counter()
+        yield
+        self._delay = min(self._delay, time.perf_counter() - began)
 
     @abstractmethod
     def begin(self) -> None:

@@ -9,7 +9,16 @@ import pytest
 from hpcdeploy.cluster import Cluster, HtcondorContainer, SchedulerName
 from hpcdeploy.job import After, Array, Bind, Job, Predecessor, Resources, Retries, Signal
 from hpcdeploy.login_node import SHELL, read_answer
-from hpcdeploy.scheduler.login_node import Delivery, cancelling, following, listing, reading_logs, receiving, submission
+from hpcdeploy.scheduler.login_node import (
+    Delivery,
+    cancelling,
+    following,
+    listing,
+    reading_logs,
+    receiving,
+    receiving_lane,
+    submission,
+)
 from tests.scheduler.samples import (
     AUTO,
     BROUGHT,
@@ -92,6 +101,7 @@ def scripts() -> dict[str, str]:
     )
     made["htcondor-brought"] = submission(run_of(PLAIN, "htcondor"), PLAIN, CLUSTER, BROUGHT)
     made["receive"] = receiving(PARCEL, SITE)
+    made["lane"] = receiving_lane(PARCEL, range(1_000_000, 2_000_000), SITE)
     made["slurm-after"] = submission(run_of(PLAIN), PLAIN_AFTER, CLUSTER, CACHED, after=PREDECESSORS)
     made["htcondor-after"] = submission(
         run_of(SWEPT, "htcondor"), replace(SWEPT, after=PLAIN_AFTER.after), CLUSTER, CACHED, after=PREDECESSORS

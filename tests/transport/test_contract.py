@@ -276,3 +276,10 @@ def test_closing_twice_is_allowed_and_the_next_command_opens_again(transport: Tr
     transport.close()
     transport.close()
     assert transport.run(["echo", "two"]).stdout == b"two\n"
+
+
+def test_an_answer_takes_no_time_that_nobody_has_measured(transport: Transport) -> None:
+    before = transport.delay
+    transport.run(["true"])
+    assert 0 <= transport.delay < 60
+    assert before >= transport.delay or before == 0

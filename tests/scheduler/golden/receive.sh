@@ -28,17 +28,8 @@ folder=${file%/*}
 part=$folder/.$sha256.parcel
 command -v flock >/dev/null || die 10 "flock is not on this machine; it comes with util-linux"
 mkdir -p -- "$folder" || die 10 "cannot make $folder; set root in the cluster's settings to a folder that you may write to"
-
 exec {lock}>"$folder/.$sha256.lock"
-flock --nonblock "$lock" || { say "$what is on its way already; waiting for it"; flock "$lock"; }
-if [ "$(stat -Lc %s -- "$file" 2>/dev/null)" = "$size" ]; then
-  answer "$size"
-  return
-fi
 arrived() { stat -c %s -- "$part" 2>/dev/null || echo 0; }
-[ "$(arrived)" -le "$size" ] || rm -f -- "$part"
-# openssl uses the processor's own SHA instructions, and sha256sum not everywhere: a third of its time.
-digest() { if command -v openssl >/dev/null; then openssl dgst -sha256 -r; else sha256sum; fi; }
 
 # A client that vanished, as a laptop does that is closed, leaves its connection open and says nothing: who waits for the
 # lock would wait for ever.
@@ -47,6 +38,29 @@ give_up_on_silence() {
   trap 'kill "$!"; exit' TERM
   while before=$(arrived); sleep 120 & wait "$!"; do
     [ "$(arrived)" != "$before" ] || { kill "$1" 2>/dev/null; return; }
+  done
+}
+
+flock --nonblock "$lock" || { say "$what is on its way already; waiting for it"; flock "$lock"; }
+forget_lanes() { rm -f -- "$folder/.$sha256".[0-9]*.parcel "$folder/.$sha256".[0-9]*.lock; }
+if [ "$(stat -Lc %s -- "$file" 2>/dev/null)" = "$size" ]; then
+  forget_lanes
+  answer "$size"
+  return
+fi
+[ "$(arrived)" -le "$size" ] || rm -f -- "$part"
+# openssl uses the processor's own SHA instructions, and sha256sum not everywhere: a third of its time.
+digest() { if command -v openssl >/dev/null; then openssl dgst -sha256 -r; else sha256sum; fi; }
+
+# What has come in several lanes (lane.sh) is put one behind the other, as far as it hangs together.
+join_lanes() {
+  local here lane_lock
+  while here=$folder/.$sha256.$(arrived); [ -e "$here.parcel" ]; do
+    exec {lane_lock}>"$here.lock"
+    flock "$lane_lock"
+    cat -- "$here.parcel" >>"$part" || die 10 "$what does not fit into $folder: make room there (a full disk, or your quota), and submit again"
+    rm -f -- "$here.parcel"
+    exec {lane_lock}>&-
   done
 }
 
@@ -71,6 +85,7 @@ receive() {
 }
 
 exec {input}<&0 </dev/null
+join_lanes
 answer "$(arrived)"
 written=yes
 found=$(receive | digest) || written=no
@@ -82,10 +97,12 @@ got=$(arrived)
 [ "$got" = "$size" ] || die 15 "$got of $size bytes of $what have come"
 if [ "$found" != "$sha256" ]; then
   rm -f -- "$part"
+  forget_lanes
   die 11 "$what came out wrong: its sha256 is $found, expected $sha256"
 fi
 sync -- "$part" 2>/dev/null || true
 mv -f -- "$part" "$file"
+forget_lanes
 }
 # Read to its end before the first command runs. What follows is no script, and never becomes one.
 main; exec </dev/null

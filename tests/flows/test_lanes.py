@@ -1,0 +1,200 @@
+"""A large file over a long way goes in several lanes at once, and is one file in the end whatever happened on the way."""
+
+import hashlib
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from hpcdeploy.cluster import Cluster
+from hpcdeploy.errors import ConfigError, ConnectionLostError, TransportError
+from hpcdeploy.flows import deliver as flow
+from hpcdeploy.flows import lanes
+from hpcdeploy.flows.connections import Connections
+from hpcdeploy.flows.deliver import deliver
+from hpcdeploy.parcel import Parcel
+from hpcdeploy.scheduler.login_node import receiving, receiving_lane
+from hpcdeploy.transport.contract import Completed, Input, Output, ignore_output
+from hpcdeploy.transport.local import LocalTransport
+
+CONTENT = hashlib.sha256(b"seed").digest() * 30_001
+QUARTER = -(-len(CONTENT) // lanes.LANES)
+
+
+class Far(LocalTransport):
+    """This machine, as if it were far away; counts what travels, and lets a lane die where it is told to."""
+
+    delay = 1.0
+
+    def __init__(self, dies: int | None = None, *, refuses: bool = False) -> None:
+        self.sent: list[int] = []
+        self._dies = dies
+        self._refuses = refuses
+        self._lock = threading.Lock()
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: Input = b"",
+        on_stdout: Output = ignore_output,
+        on_stderr: Output = ignore_output,
+        timeout: float | None = None,
+    ) -> Completed:
+        assert not isinstance(stdin, bytes)
+        with self._lock:
+            number = len(self.sent)
+            self.sent.append(0)
+        if self._refuses and 0 < number < lanes.LANES:
+            raise TransportError("no more sessions on this connection")
+
+        def counted() -> Iterator[bytes]:
+            pieces = iter(stdin)
+            yield next(pieces)
+            for piece in pieces:
+                self.sent[number] += len(piece)
+                if number == self._dies:
+                    yield piece[: len(piece) // 2]
+                    return
+                yield piece
+
+        done = super().run(argv, stdin=counted(), on_stdout=on_stdout, on_stderr=on_stderr, timeout=timeout)
+        if number == self._dies:
+            raise ConnectionLostError("the lane died")
+        return done
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flow, "_PAUSES", (0, 0, 0))
+    monkeypatch.setattr(lanes, "LARGE", 100_000)
+
+
+@pytest.fixture
+def parcel(tmp_path: Path) -> Parcel:
+    source = tmp_path / "big.sif"
+    source.write_bytes(CONTENT)
+    sha256 = hashlib.sha256(CONTENT).hexdigest()
+    return Parcel(sha256=sha256, size=len(CONTENT), path="images/big one.sif", what="the file", source=str(source))
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Cluster:
+    return Cluster(name="far", root=str(tmp_path / "the root"))
+
+
+def images(cluster: Cluster) -> Path:
+    return Path(cluster.root) / "images"
+
+
+def bring(parcel: Parcel, cluster: Cluster, far: Far) -> None:
+    with Connections(lambda _: far) as connections:
+        deliver([{"sha256": parcel.sha256, "path": parcel.path}], [parcel], cluster, connections)
+    assert (images(cluster) / "big one.sif").read_bytes() == CONTENT
+    assert sorted(path.name for path in images(cluster).iterdir()) == [f".{parcel.sha256}.lock", "big one.sif"]
+
+
+def test_every_lane_carries_its_stretch_and_nothing_goes_twice(parcel: Parcel, cluster: Cluster) -> None:
+    far = Far()
+    bring(parcel, cluster, far)
+    assert sorted(far.sent[: lanes.LANES]) == sorted([QUARTER] * 3 + [len(CONTENT) - 3 * QUARTER])
+    assert far.sent[lanes.LANES :] == [0]
+
+
+def test_the_progress_of_all_lanes_is_one(parcel: Parcel, cluster: Cluster) -> None:
+    steps: list[tuple[int, int]] = []
+    lanes.bring_in_lanes(parcel, cluster, Far(), lambda done, size: steps.append((done, size)))
+    assert steps == sorted(steps)
+    assert steps[-1] == (len(CONTENT), len(CONTENT))
+
+
+@pytest.mark.parametrize("near_or_small", ["near", "small"])
+def test_what_is_small_or_near_goes_in_one(
+    parcel: Parcel, cluster: Cluster, near_or_small: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Far, "delay", 0.001 if near_or_small == "near" else 1.0)
+    monkeypatch.setattr(lanes, "LARGE", 100_000 if near_or_small == "near" else len(CONTENT) + 1)
+    far = Far()
+    bring(parcel, cluster, far)
+    assert far.sent == [len(CONTENT)]
+
+
+@pytest.mark.parametrize("dies", range(lanes.LANES + 1))
+def test_a_lane_that_dies_costs_no_more_than_what_is_behind_it(parcel: Parcel, cluster: Cluster, dies: int) -> None:
+    far = Far(dies)
+    bring(parcel, cluster, far)
+    assert sum(far.sent) <= 2 * len(CONTENT)
+
+
+def test_lanes_that_a_site_refuses_are_done_without(parcel: Parcel, cluster: Cluster) -> None:
+    bring(parcel, cluster, Far(refuses=True))
+
+
+def test_lanes_go_on_where_they_stopped(parcel: Parcel, cluster: Cluster) -> None:
+    images(cluster).mkdir(parents=True)
+    for start in (0, QUARTER, 2 * QUARTER, 3 * QUARTER):
+        name = f".{parcel.sha256}.{start}.parcel" if start else f".{parcel.sha256}.parcel"
+        (images(cluster) / name).write_bytes(CONTENT[start : start + 1000])
+    far = Far()
+    bring(parcel, cluster, far)
+    assert sum(far.sent) == len(CONTENT) - 4000
+
+
+def test_stretches_of_an_earlier_call_that_were_cut_otherwise_do_no_harm(parcel: Parcel, cluster: Cluster) -> None:
+    images(cluster).mkdir(parents=True)
+    (images(cluster) / f".{parcel.sha256}.1000.parcel").write_bytes(b"of another cut")
+    bring(parcel, cluster, Far())
+
+
+def test_wrong_bytes_of_an_earlier_call_are_thrown_away(parcel: Parcel, cluster: Cluster) -> None:
+    images(cluster).mkdir(parents=True)
+    (images(cluster) / f".{parcel.sha256}.{QUARTER}.parcel").write_bytes(b"wrong" * 100)
+    bring(parcel, cluster, Far())
+
+
+def test_a_source_that_has_changed_is_said_and_gets_no_name(parcel: Parcel, cluster: Cluster) -> None:
+    Path(parcel.source).write_bytes(CONTENT[::-1])
+    with pytest.raises(ConfigError, match="is not what it was when the job was planned"):
+        bring(parcel, cluster, Far())
+    assert not (images(cluster) / "big one.sif").exists()
+
+
+def test_a_second_client_leaves_the_lanes_to_the_first_and_waits(parcel: Parcel, cluster: Cluster) -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def slowly() -> Iterator[bytes]:
+        yield receiving(parcel, cluster).encode()
+        begun.set()
+        assert go.wait(30)
+        yield CONTENT
+
+    first = threading.Thread(target=lambda: LocalTransport().run(["bash", "-l", "-s"], stdin=slowly()))
+    first.start()
+    assert begun.wait(30)
+    lock = images(cluster) / f".{parcel.sha256}.lock"
+    while not lock.exists():
+        pass
+    far = Far()
+    second = threading.Thread(target=bring, args=(parcel, cluster, far))
+    second.start()
+    while len(far.sent) <= lanes.LANES:
+        pass
+    go.set()
+    first.join()
+    second.join()
+    assert 0 in far.sent[: lanes.LANES]  # the one that would have written where the first client does
+    assert far.sent[lanes.LANES :] == [0]
+
+
+def test_a_client_that_falls_silent_is_given_up(parcel: Parcel, cluster: Cluster) -> None:
+    go = threading.Event()
+
+    def silently() -> Iterator[bytes]:
+        yield receiving_lane(parcel, range(1000), cluster, patience=1).encode()
+        yield CONTENT[:500]
+        assert go.wait(30)
+
+    done = LocalTransport().run(["bash", "-l", "-s"], stdin=silently(), on_stderr=lambda _: go.set())
+    assert done.exit_code == 15
+    assert (images(cluster) / f".{parcel.sha256}.parcel").read_bytes() == CONTENT[:500]

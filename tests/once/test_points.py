@@ -1,0 +1,19 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.once.points import BRINGING, points
+from tests.once.test_after import KINDS as AFTER
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md"])
+def test_the_pages_tell_how_many_points_there_are(page: str) -> None:
+    [told] = re.findall(r"submissions at (\d+) points", (ROOT / page).read_text())
+    assert int(told) == 2 * (len(points("any")) + len(points("any", BRINGING))) + len(points("any", AFTER))
+
+
+def test_a_seed_chooses_the_same_points_again() -> None:
+    assert points("one") == points("one") != points("another")

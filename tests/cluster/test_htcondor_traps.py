@@ -217,14 +217,19 @@ def test_a_schedd_that_takes_no_more_jobs_says_so_and_no_run_is_left(
     lab: Lab, condor: Condor, site: Cluster, delivery: Delivery, connections: Connections, store: Store
 ) -> None:
     settings = f"{lab.scratch}/{OWN}/pool/condor_config"
+    taken = "printf '%s\\n' 'executable = /bin/true' 'hold = true' queue | condor_submit - >/dev/null 2>&1"
     condor(f"echo MAX_JOBS_SUBMITTED = 0 >>{settings} && condor_reconfig")
+    until(condor, f"! {taken}")
+    condor("condor_rm -all >/dev/null 2>&1 || true")
     try:
         with pytest.raises(SchedulerError, match=r"MAX_JOBS_SUBMITTED(.|\n)*refused the job"):
             submit_job(SLEEPER, "htcondor", site, delivery, connections, store)
+        assert condor("condor_q -constraint 'HpcdeployRun =!= undefined' -af ClusterId") == ""
     finally:
         condor(f"sed -i /MAX_JOBS_SUBMITTED/d {settings} && condor_reconfig")
+        until(condor, taken)
+        condor("condor_rm -all >/dev/null")
     assert store.latest() == []
-    assert condor("condor_q -af ClusterId") == ""
 
 
 def ran_without_log(

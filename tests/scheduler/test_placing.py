@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -257,6 +258,21 @@ def test_several_runs_at_once_unpack_a_tree_once(root: Path) -> None:
     assert all(code not in {10, 14} for _, code in ended), ended
     assert unpacked(root) == 500
     assert {path.name for path in (root / "code").iterdir()} == LEFT
+
+
+def test_a_tree_that_another_run_unpacks_at_this_very_moment_needs_no_archive(root: Path) -> None:
+    archive(root, 20)
+    start(root, "hello-0000000001").communicate()
+    tree, aside, stat = root / "code" / SHA256, root.parent / "aside", shutil.which("stat")
+    tree.rename(aside)
+    archive(root, 20)
+    other = f'[ ! -d "{aside}" ] || {{ mv -T "{aside}" "{tree}"; rm "{tree}.tar"; }}'
+    (root.parent / "stat").write_text(f'#!/bin/sh\ncase "$*" in *.tar) {other} ;; esac\nexec {stat} "$@"\n')
+    (root.parent / "stat").chmod(0o755)
+    script = start(root, "hello-0000000002")
+    said = script.communicate()[1]
+    assert not aside.exists()
+    assert script.returncode not in {10, 14}, said
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])

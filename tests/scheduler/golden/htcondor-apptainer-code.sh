@@ -301,8 +301,9 @@ answer() {
 needs=""
 need() {
   local sha256=$1 size=$2 path=$3 what=$4 becomes=${5-} have
-  if [ -n "$becomes" ] && is_whole "$becomes"; then return 0; fi
+  # In this order: another run that unpacks it makes the tree first, and then takes the archive away.
   if [ "$(stat -Lc %s -- "$path" 2>/dev/null)" = "$size" ]; then return 0; fi
+  if [ -n "$becomes" ] && is_whole "$becomes"; then return 0; fi
   have=$(stat -c %s -- "${path%/*}/.$sha256.parcel" 2>/dev/null || echo 0)
   needs+="${needs:+, }{\"sha256\": \"$sha256\", \"path\": $(json "$path"), \"have\": $have}"
   [[ $asked_to == *" bring "* ]] ||

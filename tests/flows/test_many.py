@@ -126,5 +126,5 @@ def alive(pid: int) -> bool:
     """Tell whether a process runs; one that ended and that nobody asked about yet does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the second where it ends while it is read
         return False

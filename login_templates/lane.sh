@@ -8,7 +8,6 @@ main() {
 [% include "login_templates/arriving.sh" %]
 
 flock --nonblock "$lock" || die 15 "$what is on its way already"
-[ "$(arrived)" -le "$size" ] || rm -f -- "$part"
 answer "$(arrived)"
 exec {input}<&0 </dev/null
 cat >>"$part" <&"$input" {input}<&- {lock}>&- &
@@ -18,7 +17,7 @@ give_up_on_silence "$writer" >/dev/null 2>&1 {lock}>&- &
 watch=$!
 wait "$writer" || true
 kill "$watch" 2>/dev/null || true
-[ "$(arrived)" = "$size" ] || die 15 "$(arrived) of $size bytes of a stretch of $what have come"
+[ "$(arrived)" -ge "$size" ] || die 15 "$(arrived) of $size bytes of a stretch of $what have come"
 }
 # Read to its end before the first command runs. What follows is no script, and never becomes one.
 main; exec </dev/null

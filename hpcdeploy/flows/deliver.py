@@ -49,6 +49,7 @@ def deliver(
         if parcel is None:
             raise SchedulerError(f"the login node asks for {need['path']}, of which nobody here knows; submit the job anew")
         with carrying(f"bringing {parcel.what}") as progress:
+            bring_in_lanes(parcel, int(str(need.get("have", 0))), cluster, connections.to(cluster), progress, overrides)
             _bring(parcel, cluster, connections, report, progress, overrides)
 
 
@@ -56,7 +57,6 @@ def _bring(
     parcel: Parcel, cluster: Cluster, connections: Connections, report: Output, progress: Progress, overrides: Path | None
 ) -> None:
     script = receiving(parcel, cluster, overrides=overrides).encode("utf-8", "surrogateescape")
-    bring_in_lanes(parcel, cluster, connections.to(cluster), progress, overrides)
     lost: HpcdeployError | None = None
     farthest, failures = -1, 0
     while True:

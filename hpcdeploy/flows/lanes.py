@@ -27,16 +27,19 @@ FAR = 0.02
 
 
 def bring_in_lanes(
-    parcel: Parcel, cluster: Cluster, transport: Transport, progress: Progress, overrides: Path | None = None
+    parcel: Parcel, have: int, cluster: Cluster, transport: Transport, progress: Progress, overrides: Path | None = None
 ) -> None:
     """Bring as much of a large `parcel` over a long way as goes without trouble.
 
+    Of one that came further than its first stretch, `have` bytes, before, the rest goes in one.
     Nothing is raised: whoever goes on (`hpcdeploy.flows.deliver`) finds what has come, has it put together, and meets again
     what was in the way.
     """
     if parcel.size < LARGE or transport.delay < FAR:
         return
     stretches = _cut(parcel.size)
+    if have > len(stretches[0]):
+        return
     shown = _Sum(len(stretches), parcel.size, progress)
 
     def carry(number: int) -> None:

@@ -34,7 +34,7 @@ def test_a_large_file_is_brought_in_lanes_and_is_whole(
             transport = connections.to(distant)
             transport.run(["true"])
             assert transport.delay > lanes.FAR
-            lanes.bring_in_lanes(parcel, distant, transport, lambda done, _size: steps.append(done))
+            lanes.bring_in_lanes(parcel, 0, distant, transport, lambda done, _size: steps.append(done))
             assert steps[-1] == parcel.size
             stretches = inside(lab, ["sh", "-c", f"ls -A {folder} | grep -c '^.{sha256}.*parcel$'"], user=lab.user)
             assert int(stretches.stdout) == lanes.LANES

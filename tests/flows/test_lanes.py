@@ -88,9 +88,9 @@ def images(cluster: Cluster) -> Path:
     return Path(cluster.root) / "images"
 
 
-def bring(parcel: Parcel, cluster: Cluster, far: Far) -> None:
+def bring(parcel: Parcel, cluster: Cluster, far: Far, *, have: int = 0) -> None:
     with Connections(lambda _: far) as connections:
-        deliver([{"sha256": parcel.sha256, "path": parcel.path}], [parcel], cluster, connections)
+        deliver([{"sha256": parcel.sha256, "path": parcel.path, "have": have}], [parcel], cluster, connections)
     assert (images(cluster) / "big one.sif").read_bytes() == CONTENT
     assert sorted(path.name for path in images(cluster).iterdir()) == [f".{parcel.sha256}.lock", "big one.sif"]
 
@@ -104,7 +104,7 @@ def test_every_lane_carries_its_stretch_and_nothing_goes_twice(parcel: Parcel, c
 
 def test_the_progress_of_all_lanes_is_one(parcel: Parcel, cluster: Cluster) -> None:
     steps: list[tuple[int, int]] = []
-    lanes.bring_in_lanes(parcel, cluster, Far(), lambda done, size: steps.append((done, size)))
+    lanes.bring_in_lanes(parcel, 0, cluster, Far(), lambda done, size: steps.append((done, size)))
     assert steps == sorted(steps)
     assert steps[-1] == (len(CONTENT), len(CONTENT))
 
@@ -139,6 +139,16 @@ def test_lanes_go_on_where_they_stopped(parcel: Parcel, cluster: Cluster) -> Non
     far = Far()
     bring(parcel, cluster, far)
     assert sum(far.sent) == len(CONTENT) - 4000
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["and that is known", "while another brought it"])
+def test_what_came_further_than_a_stretch_is_kept(parcel: Parcel, cluster: Cluster, told: bool) -> None:
+    images(cluster).mkdir(parents=True)
+    (images(cluster) / f".{parcel.sha256}.parcel").write_bytes(CONTENT[: QUARTER + 1000])
+    far = Far()
+    bring(parcel, cluster, far, have=QUARTER + 1000 if told else 0)
+    assert far.sent[-1] == len(CONTENT) - QUARTER - 1000
+    assert len(far.sent) == 1 if told else far.sent.count(0) == 1
 
 
 def test_stretches_of_an_earlier_call_that_were_cut_otherwise_do_no_harm(parcel: Parcel, cluster: Cluster) -> None:

@@ -74,13 +74,11 @@ def submit(
             print_submitted(_resume(place, resume, open_connections), json=json)
             return
         words = as_settings(options, ctx.meta.get(META, ()))
+        plan = plan_job(place, job, cluster, scheduler, run_id, words, sends=None if dry_run else open_connections)
+        say_notes(plan)
         if dry_run:
-            plan = plan_job(place, job, cluster, scheduler, run_id, words)
-            say_notes(plan)
             print_script(plan)
             return
-        plan = plan_job(place, job, cluster, scheduler, run_id, words, sends=open_connections)
-        say_notes(plan)
         print_submitted(submit_plan(place, plan, open_connections), json=json)
 
 

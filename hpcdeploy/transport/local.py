@@ -12,7 +12,7 @@ from hpcdeploy.errors import ConnectionLostError, TransportError
 from hpcdeploy.progress import Progress, ignore_progress
 from hpcdeploy.transport.command_line import check_words, shown
 from hpcdeploy.transport.contract import Completed, Input, Output, ignore_output
-from hpcdeploy.transport.pump import BLOCK, SilenceError, blocks, pump
+from hpcdeploy.transport.pump import BLOCK, SilenceError, blocks, keeping, pump
 from hpcdeploy.whole_file import whole_file
 
 _COPY_BLOCK = 1024 * 1024
@@ -90,16 +90,7 @@ class LocalTransport:
         except OSError as error:
             code = 127 if isinstance(error, FileNotFoundError) else 126
             return Completed(exit_code=code, stdout=b"", stderr=os.fsencode(f"{argv[0]}: {error.strerror}\n"))
-        out, err = bytearray(), bytearray()
-
-        def keep_stdout(piece: bytes) -> None:
-            out.extend(piece)
-            on_stdout(piece)
-
-        def keep_stderr(piece: bytes) -> None:
-            err.extend(piece)
-            on_stderr(piece)
-
+        (out, keep_stdout), (err, keep_stderr) = keeping(on_stdout), keeping(on_stderr)
         try:
             code = pump(process, blocks(stdin), on_stdout=keep_stdout, on_stderr=keep_stderr, timeout=timeout)
         except SilenceError:

@@ -60,6 +60,17 @@ def blocks(data: Input) -> Iterator[bytes]:
         yield data[start : start + BLOCK]
 
 
+def keeping(pass_on: Output) -> tuple[bytearray, Output]:
+    """Return where output is kept, and what takes it there, and on."""
+    kept = bytearray()
+
+    def take(piece: bytes) -> None:
+        kept.extend(piece)
+        pass_on(piece)
+
+    return kept, take
+
+
 def pump(
     running: Running,
     stdin: Iterable[bytes],

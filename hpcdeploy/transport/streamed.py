@@ -16,7 +16,7 @@ from hpcdeploy.progress import Progress, ignore_progress
 from hpcdeploy.transport import ssh_copy
 from hpcdeploy.transport.command_line import command_line, shown
 from hpcdeploy.transport.contract import Completed, Input, Output, ignore_output
-from hpcdeploy.transport.pump import LostError, Running, SilenceError, blocks, ignore_count, pump
+from hpcdeploy.transport.pump import LostError, Running, SilenceError, blocks, ignore_count, keeping, pump
 from hpcdeploy.whole_file import part_name, whole_file
 
 
@@ -83,16 +83,7 @@ class StreamedTransport(ABC):
         timeout: float | None = None,
     ) -> Completed:
         """Run `argv` there. After `timeout` seconds of silence the channel is closed, which ends what reads or writes it."""
-        out, err = bytearray(), bytearray()
-
-        def keep_stdout(piece: bytes) -> None:
-            out.extend(piece)
-            on_stdout(piece)
-
-        def keep_stderr(piece: bytes) -> None:
-            err.extend(piece)
-            on_stderr(piece)
-
+        (out, keep_stdout), (err, keep_stderr) = keeping(on_stdout), keeping(on_stderr)
         code = self._stream(argv, blocks(stdin), on_stdout=keep_stdout, on_stderr=keep_stderr, timeout=timeout)
         return Completed(exit_code=code, stdout=bytes(out), stderr=bytes(err))
 

@@ -17,6 +17,7 @@ from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
 from tests.once import client
 from tests.once.conftest import Place
+from tests.once.peers import kill_whoever_comes_to
 from tests.once.planned import Planned
 from tests.once.points import Point
 from tests.once.proxy import Cut, Proxy
@@ -89,22 +90,22 @@ def break_one(place: Place, plan: Plan, point: Point, whole: Whole, folder: Path
     def kill() -> None:
         while not running:
             time.sleep(0.01)
-        killed.append(-signal.SIGKILL)
-        running[0].kill()
+        if point.kind.startswith("client"):
+            killed.append(-signal.SIGKILL)
+            running[0].kill()
+        if "master" in point.kind:
+            kill_whoever_comes_to(proxy.port)
 
     def cut(where: float) -> Cut:
         amount = where * 1.02
-        match point.kind:
-            case "cut after bytes to the login node":
-                return Cut(up=int(amount * whole.up), late=point.late)
-            case "cut after bytes from the login node":
-                return Cut(down=int(amount * whole.down), late=point.late)
-            case "cut after a time":
-                return Cut(seconds=amount * whole.seconds, late=point.late)
-            case "client killed after bytes to the login node":
-                return Cut(up=int(amount * whole.up), instead=kill)
-            case "client killed after bytes from the login node":
-                return Cut(down=int(amount * whole.down), instead=kill)
+        instead = kill if " killed after " in point.kind else None
+        match point.kind.partition(" after ")[2]:
+            case "bytes to the login node":
+                return Cut(up=int(amount * whole.up), late=point.late, instead=instead)
+            case "bytes from the login node":
+                return Cut(down=int(amount * whole.down), late=point.late, instead=instead)
+            case "a time":
+                return Cut(seconds=amount * whole.seconds, late=point.late, instead=instead)
             case _:
                 return Cut()
 

@@ -42,7 +42,8 @@ class _Way:
 class Proxy:
     """Listens on loopback, and carries one connection after the other to the lab's SSH server; the first ones are cut.
 
-    ``cut`` counts those; ``passed`` says of each that ended how many bytes went up and down, and ``lasted`` for how long.
+    ``port`` is where it listens. ``cut`` counts those; ``passed`` says of each that ended how many bytes went up and down,
+    and ``lasted`` for how long.
     """
 
     def __init__(self, lab: Lab, folder: Path, cuts: Sequence[Cut]) -> None:
@@ -53,7 +54,8 @@ class Proxy:
         self.passed: list[tuple[int, int]] = []
         self.lasted: list[float] = []
         self.ssh_config = folder / "ssh_config"
-        port, known = self._listener.getsockname()[1], folder / "known_hosts"
+        self.port = port = self._listener.getsockname()[1]
+        known = folder / "known_hosts"
         known.write_text((lab.state / "known_hosts").read_text().replace(f":{lab.ssh_port} ", f":{port} "))
         text = lab.ssh_config.read_text().replace(f"Port {lab.ssh_port}\n", f"Port {port}\n")
         self.ssh_config.write_text(text.replace(str(lab.state / "known_hosts"), str(known)))

@@ -3,8 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.once.points import BRINGING, points
+from tests.once.points import BRINGING, KINDS, points
 from tests.once.test_after import KINDS as AFTER
+from tests.once.test_riding import HELD
+from tests.once.test_riding import KINDS as RIDING
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -12,7 +14,8 @@ ROOT = Path(__file__).parent.parent.parent
 @pytest.mark.parametrize("page", ["README.md", "docs/architecture.md"])
 def test_the_pages_tell_how_many_points_there_are(page: str) -> None:
     [told] = re.findall(r"submissions at (\d+) points", (ROOT / page).read_text())
-    assert int(told) == 2 * (len(points("any")) + len(points("any", BRINGING))) + len(points("any", AFTER))
+    on_both = (KINDS, BRINGING, RIDING, HELD)
+    assert int(told) == 2 * sum(len(points("any", kinds)) for kinds in on_both) + len(points("any", AFTER))
 
 
 def test_a_seed_chooses_the_same_points_again() -> None:

@@ -32,10 +32,13 @@ join_lanes() {
   done
 }
 
+to_disk() { sync -- "$part" 2>/dev/null || true; }
+
 # Prints what has come, and what comes, for its sha256. It is read from the file, a little behind the writer: tee(1) does both, in
-# pieces of 8 KiB, and took twice as long as the network did. Fails where it cannot be written.
+# pieces of 8 KiB, and took twice as long as the network did. Meanwhile it goes to the disk, which else took as long again as
+# hashing, at the end. Fails where it cannot be written.
 receive() {
-  local writer watch end='' now read=0 words
+  local writer watch end='' now read=0 words disk=''
   # Its number, and when it has ended, its exit status.
   exec {words}< <(exec {lock}>&-; cat >>"$part" <&"$input" {input}<&- & echo "$!"; wait "$!" && echo 0 || echo "$?")
   read -r -u "$words" writer
@@ -43,12 +46,14 @@ receive() {
   give_up_on_silence "$writer" >/dev/null 2>&1 {lock}>&- {words}<&- &
   watch=$!
   while [ -z "$end" ]; do
-    read -r -t 0.2 -u "$words" end || [ "$?" -gt 128 ] || end=unknown
+    read -r -t 0.1 -u "$words" end || [ "$?" -gt 128 ] || end=unknown
     now=$(arrived)
+    kill -0 "$disk" 2>/dev/null || { to_disk >/dev/null & disk=$!; }
     [ "$now" = "$read" ] || dd if="$part" bs=1M iflag=skip_bytes,count_bytes skip="$read" count="$((now - read))" status=none
     read=$now
   done
   kill "$watch" 2>/dev/null || true
+  wait "$disk" || true
   [ "$end" != 1 ]
 }
 
@@ -68,7 +73,7 @@ if [ "$found" != "$sha256" ]; then
   forget_lanes
   die 11 "$what came out wrong: its sha256 is $found, expected $sha256"
 fi
-sync -- "$part" 2>/dev/null || true
+to_disk
 mv -f -- "$part" "$file"
 forget_lanes
 }

@@ -23,6 +23,8 @@ from hpcdeploy.transport.ssh_settings import SshSettings
 
 LOG = "hpcdeploy.ssh"
 
+_RECEIVED = 64 * 1024
+
 # Measured on loopback: with GCM one pass does what counter mode and a separate MAC do in two.
 _CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes256-ctr", "aes192-ctr", "aes128-ctr")
 
@@ -56,20 +58,25 @@ class SignallingTransport(paramiko.Transport):
 
 
 class _EagerSocket(socket.socket):
-    """A socket that acknowledges the first packets at once.
+    """A socket that acknowledges the first packets at once, and takes all that has come in one go.
 
     sshd writes its small packets of the beginning one after the other and waits for each to be acknowledged (Nagle), which
     the kernel puts off for 40 ms (tcp(7), TCP_QUICKACK): a connection and its first command took 90 ms instead of 40.
+    paramiko asks for a packet's first 16 bytes and then for the rest; sshd acknowledges an upload every 96 KiB with a packet
+    of its own, and each question to the kernel took the interpreter's lock from whoever sends.
     """
 
     _left = 64 * 1024
+    _ahead = b""
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         """Receive as any socket does."""
-        data = super().recv(bufsize, flags)
-        if self._left > 0 and sys.platform == "linux":  # the kernel forgets the option with each packet
-            self._left -= len(data)
-            self.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        if not self._ahead:
+            self._ahead = super().recv(max(bufsize, _RECEIVED), flags)
+            if self._left > 0 and sys.platform == "linux":  # the kernel forgets the option with each packet
+                self._left -= len(self._ahead)
+                self.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        data, self._ahead = self._ahead[:bufsize], self._ahead[bufsize:]
         return data
 
 

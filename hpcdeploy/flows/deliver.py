@@ -8,7 +8,7 @@ from pathlib import Path
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConnectionLostError, HpcdeployError, SchedulerError, TransportError
 from hpcdeploy.flows.connections import Connections
-from hpcdeploy.flows.lanes import bring_in_lanes
+from hpcdeploy.flows.lanes import Carried, bring_in_lanes
 from hpcdeploy.flows.sending import Sending, changed
 from hpcdeploy.login_node import SHELL
 from hpcdeploy.parcel import Parcel
@@ -49,20 +49,27 @@ def deliver(
         if parcel is None:
             raise SchedulerError(f"the login node asks for {need['path']}, of which nobody here knows; submit the job anew")
         with carrying(f"bringing {parcel.what}") as progress:
-            bring_in_lanes(parcel, int(str(need.get("have", 0))), cluster, connections.to(cluster), progress, overrides)
-            _bring(parcel, cluster, connections, report, progress, overrides)
+            _bring(parcel, int(str(need.get("have", 0))), cluster, connections, report, progress, overrides)
 
 
 def _bring(
-    parcel: Parcel, cluster: Cluster, connections: Connections, report: Output, progress: Progress, overrides: Path | None
+    parcel: Parcel,
+    have: int,
+    cluster: Cluster,
+    connections: Connections,
+    report: Output,
+    progress: Progress,
+    overrides: Path | None,
 ) -> None:
     script = receiving(parcel, cluster, overrides=overrides).encode("utf-8", "surrogateescape")
     lost: HpcdeployError | None = None
     farthest, failures = -1, 0
     while True:
-        sending = Sending(script, parcel, range(parcel.size), progress)
+        sending, carried = Sending(script, parcel, range(parcel.size), progress), Carried()
         try:
-            lost = _try(sending, parcel, connections.to(cluster), report)
+            transport = connections.to(cluster)
+            carried = bring_in_lanes(parcel, have, cluster, transport, progress, overrides, anew=lost is not None)
+            lost = carried.lost or _try(sending, parcel, transport, report)
         except TransportError as error:
             if lost is None and not isinstance(error, ConnectionLostError):
                 raise
@@ -70,8 +77,10 @@ def _bring(
             lost = error
         if lost is None:
             return
-        failures = 0 if sending.began > farthest >= 0 else failures
-        farthest = max(farthest, sending.began)
+        have = parcel.size if sending.answered else have  # it goes on in one as it began
+        began = max(carried.began, sending.began)
+        failures = 0 if began > farthest >= 0 else failures
+        farthest = max(farthest, began)
         if failures == len(_PAUSES):
             raise TransportError(
                 f"{parcel.what} could not be brought to its end ({lost}); what has come stays there: submit again, and it "

@@ -53,9 +53,11 @@ class Sending:
         self._stretch = stretch
         self._progress = progress
         self._said = b""
-        self._have: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._have: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+        self.answered = False
+        """Whether the script has said what it has."""
         self.began = 0
-        """Bytes of the stretch that were there when this try began."""
+        """Bytes of the stretch that were there when this try began, as far as that was said."""
         self.trouble: HpcdeployError | None = None
         """Why the source gave no more; the far side saw an end in the middle."""
 
@@ -64,17 +66,20 @@ class Sending:
         self._said += piece
         if self._said.endswith(b"\n") and (answer := read_answer(self._said)):
             self._said = b""
-            self._have.put(int(str(answer["have"])))
+            self.began = int(str(answer["have"]))
+            self.answered = True
+            self._have.put(self.began)
 
     def end(self) -> None:
-        """Let go of whoever waits for the script's first word."""
-        self._have.put(len(self._stretch))
+        """Let go of whoever waits for the script's first word, which may never have come."""
+        self._have.put(None)
 
     def pieces(self) -> Iterator[bytes]:
         """Give what the far shell is to read; called in a thread of its own."""
         yield self._script
         done, size = self._have.get(), len(self._stretch)
-        self.began = done
+        if done is None:
+            return
         self._progress(done, size)
         if done >= size:
             return

@@ -13,6 +13,7 @@ from hpcdeploy.flows import deliver as flow
 from hpcdeploy.flows import lanes
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.deliver import deliver
+from hpcdeploy.flows.sending import Sending
 from hpcdeploy.parcel import Parcel
 from hpcdeploy.scheduler.login_node import receiving, receiving_lane
 from hpcdeploy.transport.contract import Completed, Input, Output, ignore_output
@@ -23,13 +24,17 @@ QUARTER = -(-len(CONTENT) // lanes.LANES)
 
 
 class Far(LocalTransport):
-    """This machine, as if it were far away; counts what travels, and lets a lane die where it is told to."""
+    """This machine, as if it were far away; counts what travels, and lets a lane die where it is told to.
+
+    After the lanes the network is `gone` for so many commands.
+    """
 
     delay = 1.0
 
-    def __init__(self, dies: int | None = None, *, refuses: bool = False) -> None:
+    def __init__(self, dies: int | None = None, *, refuses: bool = False, gone: int = 0) -> None:
         self.sent: list[int] = []
         self._dies = dies
+        self._gone = gone
         self._refuses = refuses
         self._lock = threading.Lock()
 
@@ -42,7 +47,11 @@ class Far(LocalTransport):
         on_stderr: Output = ignore_output,
         timeout: float | None = None,
     ) -> Completed:
-        assert not isinstance(stdin, bytes)
+        if len(self.sent) >= lanes.LANES and self._gone:
+            self._gone -= 1
+            raise TransportError("no network")
+        if isinstance(stdin, bytes):
+            return super().run(argv, stdin=stdin)
         with self._lock:
             number = len(self.sent)
             self.sent.append(0)
@@ -121,10 +130,28 @@ def test_what_is_small_or_near_goes_in_one(
 
 
 @pytest.mark.parametrize("dies", range(lanes.LANES + 1))
-def test_a_lane_that_dies_costs_no_more_than_what_is_behind_it(parcel: Parcel, cluster: Cluster, dies: int) -> None:
+def test_a_lane_that_dies_goes_on_where_it_died_and_nothing_of_the_others_goes_twice(
+    parcel: Parcel, cluster: Cluster, dies: int
+) -> None:
     far = Far(dies)
     bring(parcel, cluster, far)
-    assert sum(far.sent) <= 2 * len(CONTENT)
+    assert sum(far.sent) <= len(CONTENT) + QUARTER // 2 + 1
+
+
+def test_lanes_that_died_are_tried_again_once_the_network_is_there_again(parcel: Parcel, cluster: Cluster) -> None:
+    far = Far(dies=1, gone=2)
+    bring(parcel, cluster, far)
+    assert sum(far.sent) <= len(CONTENT) + QUARTER // 2 + 1
+
+
+def test_a_script_that_never_answered_had_nothing_and_nothing_else_is_shown(parcel: Parcel) -> None:
+    shown: list[int] = []
+    sending = Sending(b"the script", parcel, range(1000), lambda done, _size: shown.append(done))
+    pieces = sending.pieces()
+    assert next(pieces) == b"the script"
+    sending.end()
+    assert list(pieces) == []
+    assert (sending.answered, sending.began, shown) == (False, 0, [])
 
 
 def test_lanes_that_a_site_refuses_are_done_without(parcel: Parcel, cluster: Cluster) -> None:

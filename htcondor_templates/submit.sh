@@ -89,11 +89,10 @@ write_dag() {
 }
 [% endif %]
 
-[% set submitted, its_log = ("job.dag.condor.sub", "job.dag.dagman.log") if after else ("job.sub", "events.log") %]
 # Prints the cluster id: the answer of -terse is "12.0 - 12.9".
 submit_job() {
   local output line
-  output=$(cd "$run" && condor_submit -terse [= submitted =]) || {
+  output=$(cd "$run" && condor_submit -terse [= 'job.dag.condor.sub' if after else 'job.sub' =]) || {
     # What it says of credentials that it cannot have, it says on its standard output.
     local code=$?
     printf '%s\n' "$output" >&2
@@ -109,25 +108,7 @@ submit_job() {
   return 1
 }
 
-# Prints the ids of the clusters that bear this run's name and were submitted at $1 (seconds since 1970) or later, the first
-# one first. Fails where HTCondor cannot be asked.
-look_up() {
-  local found ours="HpcdeployRun == \"$run_id\" && QDate >= $1[= ' && JobUniverse == 7' if after =]"
-  # The schedd notes a submission in the job's own log: 000, or 035 where the procs are made later ("Job Event Log Codes").
-  if [ -s "$run/[= its_log =]" ]; then
-    found=$(sed -nE 's/^(000|035) \(0*([0-9]+)\..*/\2/p' "$run/[= its_log =]" | uniq)
-    [ -z "$found" ] || { printf '%s\n' "$found" && return; }
-  fi
-  found=$(condor_q -nobatch -constraint "$ours" -autoformat QDate ClusterId) || return
-  [ -n "$found" ] || found=$(left_queue "$1" "$ours") || found=$(left_queue "$1" "$ours") || return
-  sort -n <<<"$found" | cut -d ' ' -f 2 | uniq
-}
-
-# The last ones come first: no need to read further back than the first attempt. It fails where the schedd puts a history file away
-# in that moment ("Error opening history file"), and so is asked twice.
-left_queue() { condor_history -since "EnteredCurrentStatus < $1" -constraint "$2" -autoformat QDate ClusterId; }
-
-withdraw() { condor_rm "$1"; }
+[% include "htcondor_templates/asking.sh" %]
 
 # Whether condor_submit said a plain no, before or instead of reaching the schedd.
 refused() {

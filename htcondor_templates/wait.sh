@@ -84,6 +84,11 @@ await() {
 by_hand=${1-}
 dagman=${CONDOR_ID-}
 dagman=${dagman%%.*}
+# A run that was cancelled while nobody was sure of it may still get a DAGMan, late.
+if [ -z "$by_hand" ] && [ -e cancelled ]; then
+  condor_rm -reason "the run was cancelled" "$dagman" && sleep 60
+  exit 1
+fi
 # Where locks hold on one machine only two DAGMans may have been submitted: the run's is the one that the link names.
 if [ -z "$by_hand" ]; then
   ln -sT -- "$dagman" id 2>/dev/null

@@ -9,7 +9,7 @@
 #
 # Exit status: 0 submitted, now or earlier; 10 this machine is not as it should be; 11 the image could not be had;
 #              12 the scheduler refused; 13 nobody can say yet whether the scheduler took the job: run this again;
-#              14 a file is to be brought here first: which, and where to, is said.
+#              14 a file is to be brought here first: which, and where to, is said; 15 the run was cancelled.
 main() {
 set -euo pipefail
 umask 077
@@ -35,16 +35,7 @@ command -v flock >/dev/null || die 10 "flock is not on this machine; it comes wi
 mkdir -p -- "$cache" "$tmp" "$run/logs" "$run/tasks" "$run/output" ||
   die 10 "cannot make $run, $cache and $tmp; set root in the cluster's settings to a folder that you may write to, and that has room"
 
-# Files appear whole or not at all, even where two calls write them at once.
-write() { cat >"$1.$HOSTNAME.$$.part" && mv -f -- "$1.$HOSTNAME.$$.part" "$1"; }
-
-# One call at a time. Children hold the lock too: a submission that outlives this script keeps the next one waiting.
-{ : >>"$run/lock"; } || die 10 "cannot write to $run; make room there (a full disk, or your quota)"
-exec {run_lock}>"$run/lock"
-flock --nonblock "$run_lock" || {
-  say "another call is submitting this run; waiting for it"
-  flock "$run_lock" || die 10 "files in $run cannot be locked; set root in the cluster's settings to another file system"
-}
+[% include "login_templates/run_lock.sh" %]
 
 [% include "login_templates/image.sh" %]
 [% if unpacked %]
@@ -54,18 +45,7 @@ flock --nonblock "$run_lock" || {
 
 [% include scheduler ~ "_templates/submit.sh" %]
 
-json() {
-  local text=$1
-  text=${text//\\/\\\\}
-  text=${text//\"/\\\"}
-  text=${text//$'\t'/\\t}
-  printf '"%s"' "$text"
-}
-
-# The one line that hpcdeploy reads; login shells may print what they like around it.
-answer() {
-  printf 'HPCDEPLOY {"run": "%s", "job_id": "%s", "already": %s, "part": %s, "folder": %s}\n' "$run_id" "$1" "$2" "$part_size" "$(json "$run")" || true
-}
+[% include "login_templates/answer.sh" %]
 
 [% if parcels %]
 # What has to be brought here first. hpcdeploy brings it whole or not at all (receive.sh); what a person copies here grows.
@@ -111,51 +91,20 @@ stop() {
   die "$code" "$@"
 }
 
-# Which job is the run's is said by a link, $run/id -> NUMBER: it is made whole or not at all, by one only, on network file
-# systems too, and on a full disk (symlink(2)). Makes it point to the first of the jobs "$@" unless it is there already, and
-# takes back every other one: two calls may both have submitted where a file system's locks hold on one machine only.
-settle() {
-  local job
-  ln -sT -- "$1" "$run/id$part" 2>/dev/null || true
-  job_id=$(readlink -- "$run/id$part") || { job_id=$1 && say "the job's number could not be noted in $run; make room there"; }
-  sync -- "$run" 2>/dev/null || true
-  for job in "$@"; do
-    [ "$job" = "$job_id" ] || { say "the run has job $job_id; taking job $job back" && withdraw "$job" >&2; } || true
-  done
-}
-
-# Reads a time (seconds since 1970) that a file holds, 0 where there is none: a crash may have left the file empty.
-time_in() {
-  local text=""
-  [ ! -s "$1" ] || read -r text <"$1" || true
-  case $text in '' | *[!0-9]*) echo 0 ;; *) echo "$text" ;; esac
-}
-
-# Sets jobs to those that bear the run's name. Daemons do not talk to each other when their clocks are five minutes apart
-# (munge(7), TTL), so that one from well before the first attempt bears it by chance: somebody chose an old run's id again.
-ask_scheduler() {
-  local found since
-  since=$(($(time_in "$run/submitting$part") - 600))
-  found=$(look_up "$since") || return
-  read -r -d '' -a jobs <<<"$found" || true
-}
-
-# Asks until the scheduler had time to show a job that it took just before the connection was cut. A request that was not
-# answered may be on its way for longer.
-ask_patiently() {
-  local pause pauses=(0 2 3)
-  [ $(($(date +%s) - $(time_in "$run/unanswered$part"))) -ge 60 ] || pauses+=(5 10 10 15 15)
-  for pause in "${pauses[@]}"; do
-    sleep "$pause"
-    ask_scheduler || return
-    [ "${#jobs[@]}" = 0 ] || return 0
-  done
-}
+[% include "login_templates/asking.sh" %]
 
 # Whether the scheduler answers and knows nothing of the job that it took, which left no trace either. A controller that crashes
 # forgets what it took in its last seconds, and gives the number to the next job (seen with Slurm 24.11).
 forgotten() {
   [ ! -e "$run/cancelled" ] && [ -z "$(ls -A -- "$run/tasks")" ] && ask_scheduler && [ "${#jobs[@]}" = 0 ]
+}
+
+# Whoever cancels a run that nobody is sure of leaves a mark in its folder first, and then looks for its job: so a call that does not
+# see the mark before it submits sees it behind that, and takes the job "$1" back.
+stop_if_cancelled() {
+  [ -e "$run/cancelled" ] || return 0
+  [ -z "${1-}" ] || { say "taking job $1 back" && withdraw "$1" >&2; } || true
+  die 15 "run $run_id was cancelled, and is not submitted any more; if it is still to run, submit it anew, as another run"
 }
 
 prepared=false
@@ -185,6 +134,7 @@ submit_part() {
 it was cancelled before that, or a crash of [= scheduler =] lost it. If it is still to run, submit it anew, as another run"
     return
   fi
+  stop_if_cancelled
   jobs=()
   if [ -e "$run/submitting$part" ]; then
     earlier=true
@@ -199,6 +149,7 @@ it was cancelled before that, or a crash of [= scheduler =] lost it. If it is st
   fi
 
   prepare
+  stop_if_cancelled
   trap 'stop 10 "cannot write to $run; make room there (a full disk, or your quota); this was not submitted"' EXIT
   : >"$run/submit.err"
   [ -e "$run/submitting$part" ] || date +%s | write "$run/submitting$part"
@@ -227,6 +178,7 @@ it was cancelled before that, or a crash of [= scheduler =] lost it. If it is st
   fi
   settle "${jobs[@]}"
   set -e
+  stop_if_cancelled "$job_id"
   already=false
 }
 

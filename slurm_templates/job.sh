@@ -28,6 +28,14 @@ fi
 # Files appear whole or not at all.
 record() { printf '%s\n' "$2" >"$run/tasks/.$1.$SLURM_JOB_ID" && mv -f "$run/tasks/.$1.$SLURM_JOB_ID" "$run/tasks/$1"; }
 
+# A run that was cancelled while nobody was sure of it may still get a job, late.
+if [ -e "$run/cancelled" ]; then
+  echo "job $job: run [= run_id =] was cancelled; nothing to do" >&2
+  # So that Slurm says it too.
+  scancel "$job" && sleep 60
+  exit 1
+fi
+
 # One run, one job: only one can make the link that says which. Should a second job of this run ever start, it goes.
 ln -sT "$job" "$run/id[= '$part' if in_parts =]" 2>/dev/null
 owner=$(readlink "$run/id[= '$part' if in_parts =]")

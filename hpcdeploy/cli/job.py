@@ -141,7 +141,10 @@ def submit_plan(place: "Place", plan: "Plan", connections: "Connections") -> "Su
 
 
 def _resume(place: "Place", name: str, connections: "Connections") -> "Submitted":
+    from hpcdeploy.flows.submit import check_resumable
+
     [known] = place.store.find([name])
+    check_resumable(known)
     script = place.store.script(known.run)
     cluster = place.cluster(known.run.cluster)
     return _send(place, known.run, script, cluster, place.store.parcels(known.run), connections, again=True)

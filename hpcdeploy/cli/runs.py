@@ -154,11 +154,11 @@ def cancel(
     if known and not yes:
         typer.confirm(f"Cancel {', '.join(one.run.id for one in known)}?", abort=True, err=True)
     with connections() as open_connections:
-        cancelled = flow.cancel(known, place.cluster, open_connections, overrides=place.project.root)
+        cancelled = flow.cancel(known, place.cluster, open_connections, place.store, overrides=place.project.root)
     if json:
         show.as_json([one.id for one in cancelled])
     else:
         for one in cancelled:
-            print(f"cancelled {one.id} (job {one.job_id})")
+            print(f"cancelled {one.id} ({f'job {one.job_id}' if one.job_id else 'it has no job, and will have none'})")
         if not cancelled:
             show.say("nothing to cancel: no such run is still going on")

@@ -26,6 +26,10 @@ def predecessors(
                 f"job {job.name} waits for run {run.id}, which is on {run.cluster} ({run.scheduler}), and is to run on "
                 f"{cluster.name} ({scheduler}) itself: a scheduler can wait for its own jobs only; submit both to one"
             )
+        if not run.job_id and store.find([run.id])[0].ended:
+            raise ConfigError(
+                f"job {job.name} waits for run {run.id}, which was cancelled before it was submitted; submit {run.job} anew"
+            )
         if not run.job_id:
             raise ConfigError(
                 f"job {job.name} waits for run {run.id}, and nobody knows yet whether that was submitted; "

@@ -63,7 +63,9 @@ def _ask(
 
 def _joined(before: RunStatus, told: Sequence[TaskStatus]) -> tuple[TaskStatus, ...]:
     kept = {task.task: task for task in before.tasks if task.task in before.over}
-    return tuple(kept.get(task.task, task) for task in told)
+    # Tasks of which nothing was told are those that were cancelled before they were submitted.
+    joined = {task.task: task for task in told} | kept
+    return tuple(joined[task] for task in sorted(joined))
 
 
 def alive_by_scheduler(known: Sequence[RunStatus]) -> dict[tuple[str, SchedulerName], list[RunStatus]]:

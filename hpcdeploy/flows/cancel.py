@@ -1,28 +1,51 @@
-"""Cancel: one call to each scheduler, for all the runs that it has."""
+"""Cancel: one call to each scheduler, for all the runs that it has. A run that nobody is sure of is looked for before."""
 
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from hpcdeploy.errors import SchedulerError, UncertainSubmissionError
+from hpcdeploy.cluster import Cluster
+from hpcdeploy.errors import ConnectionLostError, HpcdeployError, SchedulerError, TransportError, UncertainSubmissionError
 from hpcdeploy.flows.asking import alive_by_scheduler
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.follow import ClusterOf
-from hpcdeploy.login_node import SHELL
-from hpcdeploy.run import Run, RunStatus
-from hpcdeploy.scheduler.login_node import cancelling
+from hpcdeploy.flows.submit import last_words
+from hpcdeploy.login_node import SHELL, read_answer
+from hpcdeploy.run import Run, RunStatus, State, TaskStatus
+from hpcdeploy.scheduler.login_node import cancelling, revoking
+from hpcdeploy.store import Store
 
 
 def cancel(
-    known: Sequence[RunStatus], cluster_of: ClusterOf, connections: Connections, *, overrides: Path | None = None
+    known: Sequence[RunStatus],
+    cluster_of: ClusterOf,
+    connections: Connections,
+    store: Store,
+    *,
+    overrides: Path | None = None,
 ) -> list[Run]:
     """Cancel those of the runs that have not ended, and return them.
 
-    Raises `SchedulerError` with the scheduler's own words where it refused, and `UncertainSubmissionError` for a run whose
-    submission was cut off; what was cancelled before stays cancelled.
-    `overrides` is the folder of the project whose own templates count.
+    A run whose submission was cut off is looked for: its job is cancelled too, or none is ever made of it, and the record
+    learns which. Raises `SchedulerError` with the scheduler's own words where it refused, `UncertainSubmissionError` where
+    still nobody can say whether such a run has a job, and what a transport raises; what was cancelled before stays
+    cancelled. `overrides` is the folder of the project whose own templates count.
     """
+    told = [one for one in known if one.ended or one.run.job_id]
     cancelled: list[Run] = []
-    for (cluster_name, scheduler), group in alive_by_scheduler(known).items():
+    failures: list[HpcdeployError] = []
+    for one in known:
+        if one.ended or one.run.job_id:
+            continue
+        try:
+            found = _revoke(one.run, cluster_of(one.run.cluster), connections, store, overrides)
+        except HpcdeployError as error:
+            failures.append(error)
+        else:
+            told.append(found)
+            cancelled += [] if found.run.job_id else [found.run]
+    for (cluster_name, scheduler), group in alive_by_scheduler(told).items():
         runs = [one.run for one in group]
         cluster = cluster_of(cluster_name)
         script = cancelling(cluster, runs, overrides=overrides)
@@ -31,10 +54,42 @@ def cancel(
             said = completed.stderr.decode("utf-8", "replace").strip()
             raise SchedulerError(f"{scheduler} on {cluster_name} did not cancel {', '.join(run.id for run in runs)}: {said}")
         cancelled += runs
-    unsure = [one.run.id for one in known if not one.ended and not one.run.job_id]
-    if unsure:
-        raise UncertainSubmissionError(
-            f"nobody knows yet whether {', '.join(unsure)} was submitted, or in part; run 'hpcdeploy submit --resume "
-            f"{unsure[0]}', then cancel it"
-        )
+    if failures:
+        raise failures[0]
     return cancelled
+
+
+def _revoke(run: Run, cluster: Cluster, connections: Connections, store: Store, overrides: Path | None) -> RunStatus:
+    """Learn which job a run has that nobody is sure of, or see to it that it never gets one; note what is known then."""
+    # Another client may still be submitting the run: that it then fails is no reason to forget it.
+    store.resumed(run)
+    script = revoking(cluster, run, overrides=overrides)
+    again = f"run 'hpcdeploy cancel {run.id}' again in a while"
+    try:
+        completed = connections.to(cluster).run(SHELL, stdin=script.encode())
+    except TransportError as error:
+        connections.drop(cluster)
+        if not isinstance(error, ConnectionLostError):
+            raise
+        raise UncertainSubmissionError(
+            f"the connection died while run {run.id} was being cancelled ({error}); it may have a job: {again}"
+        ) from error
+    said = last_words(completed.stderr.decode("utf-8", "replace").strip())
+    if completed.exit_code == 10:
+        raise SchedulerError(f"run {run.id} was not cancelled: {said}")
+    answer = None if completed.exit_code else read_answer(completed.stdout)
+    if answer is None:
+        raise UncertainSubmissionError(f"{said}; {again}")
+    found = replace(run, job_id=str(answer["job_id"]), part=int(str(answer["part"])), folder=str(answer["folder"]))
+    there = {task for part in found.parts for task in range(part.first, part.first + part.tasks)}
+    # Of a large array the later parts may never have been submitted.
+    tasks = tuple(
+        TaskStatus(task=task, state=State.PENDING)
+        if task in there
+        else TaskStatus(task=task, state=State.CANCELLED, reason="before it was submitted")
+        for task in range(run.tasks)
+    )
+    status = RunStatus(run=found, tasks=tasks, asked=int(time.time()))
+    store.submitted(found)
+    store.learned(status)
+    return status

@@ -20,7 +20,7 @@ from hpcdeploy.flows.deliver import Carrying, deliver, silently
 from hpcdeploy.job import Job, Request
 from hpcdeploy.login_node import SHELL, read_answer
 from hpcdeploy.parcel import Parcel
-from hpcdeploy.run import Run, new_run_id
+from hpcdeploy.run import Run, RunStatus, new_run_id
 from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
 from hpcdeploy.transport.contract import Completed, Output, ignore_output
@@ -95,11 +95,19 @@ def submit(
     except KeyboardInterrupt:
         report(f"run {run.id} may have been submitted; 'hpcdeploy submit --resume {run.id}' finds or submits it\n".encode())
         raise
-    except HpcdeployError:
+    except HpcdeployError as error:
         # Plainly refused, or never reached: there is no job, and so nothing to remember, unless an earlier call did.
         if not again:
             store.forget(run)
+        elif not run.job_id:
+            raise type(error)(
+                f"{error}. Run {run.id} stays on record: resume it once that can be, or end it: hpcdeploy cancel {run.id}"
+            ) from error
         raise
+    if "cancelled" in answer:
+        raise SchedulerError(
+            f"{answer['cancelled']}. Where this record does not say so, 'hpcdeploy cancel {run.id}' notes it"
+        )
     done = replace(run, job_id=str(answer["job_id"]), part=int(str(answer.get("part", 0))), folder=str(answer["folder"]))
     try:
         store.submitted(done)
@@ -109,6 +117,14 @@ def submit(
             f"'hpcdeploy submit --resume {run.id}' notes it"
         ) from error
     return Submitted(run=done, already=bool(answer["already"]))
+
+
+def check_resumable(known: RunStatus) -> None:
+    """Raise `ConfigError` for a run that was cancelled before it was submitted."""
+    if known.ended and not known.run.job_id:
+        raise ConfigError(
+            f"run {known.run.id} was cancelled before it was submitted; if it is still to run, submit {known.run.job} anew"
+        )
 
 
 def _deliver(
@@ -194,19 +210,21 @@ def _answer(run: Run, completed: Completed) -> Mapping[str, object]:
                 f"the login node ran run {run.id}'s script but did not say how it ended; its last words: {said[-500:]}. "
                 f"Run 'hpcdeploy submit --resume {run.id}' to ask again"
             )
+        case 15:
+            return {"cancelled": last_words(said)}
         case 13:
             raise UncertainSubmissionError(
-                f"{_last_words(said)}. Run 'hpcdeploy submit --resume {run.id}' in a while: it finds or makes the job, once"
+                f"{last_words(said)}. Run 'hpcdeploy submit --resume {run.id}' in a while: it finds or makes the job, once"
             )
         case code if code < 0 or 128 < code < 193:  # 128 + n: sshd's shell tells of a shell that it started itself
             raise ConnectionLostError(
                 f"the script of run {run.id} was killed by signal {-code if code < 0 else code - 128} on the login node"
             )
         case _:
-            raise SchedulerError(_last_words(said))
+            raise SchedulerError(last_words(said))
 
 
-def _last_words(said: str) -> str:
+def last_words(said: str) -> str:
     """Pick what a person needs of the script's words: its own error line, and what the scheduler printed before it."""
     lines = [line for line in said.splitlines() if line.strip()]
     return (

@@ -81,6 +81,7 @@ def submission(
         "run_id": run.id,
         **_cluster_values(cluster),
         **_image_values(delivery),
+        "patience": 0,
         "parcels": [(parcel, _on_cluster(parcel.path, cluster), _made_of(parcel, cluster)) for parcel in needed.values()],
         "command": job.command,
         "environment": job.environment,
@@ -144,11 +145,26 @@ def receiving(parcel: Parcel, cluster: Cluster, *, patience: int = 120, override
 
 
 def receiving_lane(
-    parcel: Parcel, stretch: range, cluster: Cluster, *, patience: int = 120, overrides: Path | None = None
+    parcel: Parcel,
+    stretch: range,
+    cluster: Cluster,
+    *,
+    waits: bool = False,
+    patience: int = 120,
+    overrides: Path | None = None,
 ) -> str:
-    """Render the script that takes a `stretch` of a parcel's bytes after its own, for `receiving` to put into its place."""
+    """Render the script that takes a `stretch` of a parcel's bytes after its own, for `receiving` to put into its place.
+
+    It `waits` until nobody else is at that stretch, or gives up at once.
+    """
     lane = f".{stretch.start}" if stretch.start else ""  # the first needs no putting
-    values = {**_arriving(parcel, cluster, patience), "size": len(stretch), "lane": lane}
+    values = {
+        **_arriving(parcel, cluster, patience),
+        "size": len(stretch),
+        "whole": parcel.size,
+        "lane": lane,
+        "waits": waits,
+    }
     return _render("login_templates/lane.sh", values, overrides)
 
 
@@ -215,6 +231,23 @@ def cancelling(cluster: Cluster, runs: Sequence[Run], *, overrides: Path | None 
         "parts": tuple(part for run in runs for part in run.parts),
     }
     return _render("login_templates/cancel.sh", values, overrides)
+
+
+def revoking(cluster: Cluster, run: Run, *, patience: int = 30, overrides: Path | None = None) -> str:
+    """Render the script that finds the job of `run`, which nobody is sure of, or sees to it that it gets none.
+
+    It answers with the job's number, to be cancelled as any other's. A submission of the run that is alive over there is
+    waited for, `patience` seconds.
+    """
+    values = {
+        **_place(cluster, run.scheduler),
+        **_cluster_values(cluster),
+        "run_id": run.id,
+        "tasks": run.tasks,
+        "in_parts": run.scheduler == "slurm" and run.tasks > 1,
+        "patience": patience,
+    }
+    return _render("login_templates/revoke.sh", values, overrides)
 
 
 LOG_PIECE = 1024 * 1024

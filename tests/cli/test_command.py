@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy.image import BuiltImage
-from hpcdeploy.run import Run
+from hpcdeploy.run import Run, RunStatus, State, TaskStatus
 from hpcdeploy.store import Store, default_path
 
 COMMAND = str(Path(sys.executable).with_name("hpcdeploy"))
@@ -109,9 +109,27 @@ def test_a_run_that_nobody_is_sure_of_is_not_waited_for(project: Project) -> Non
     done = project.run("wait", "unsure")
     assert done.returncode == 71
     assert b"--resume unsure" in done.stderr
-    cancelled = project.run("cancel", "unsure", "--yes")
-    assert (cancelled.returncode, b"then cancel it" in cancelled.stderr) == (71, True)
+    assert b"or cancel it" in done.stderr
+    assert project.run("cancel", "unsure", "--yes").returncode == 69, "the cluster has to be asked"
     assert b"SUBMITTING" in project.run("runs").stdout
+
+
+def test_a_run_that_was_cancelled_before_it_was_submitted_has_ended(project: Project) -> None:
+    run = Run(id="never", job="j", cluster="hpc", scheduler="slurm", image="i", sha256="", tasks=1, command=(), submitted=0)
+    store = Store(default_path(project.environment))
+    store.add(run, "")
+    task = TaskStatus(task=0, state=State.CANCELLED, reason="before it was submitted")
+    store.learned(RunStatus(run=run, tasks=(task,), asked=1))
+    for verb in ("runs", "status", "wait"):
+        done = project.run(verb, *(["never"] if verb != "runs" else []))
+        assert done.returncode == (1 if verb == "wait" else 0)
+        assert b"CANCELLED (before it was submitted)" in done.stdout
+    watched = project.run("watch", "never")
+    assert (watched.returncode, b"CANCELLED" in watched.stdout) == (0, True)
+    assert b"nothing to cancel" in project.run("cancel", "never", "--yes").stderr
+    resumed = project.run("submit", "--resume", "never")
+    assert (resumed.returncode, resumed.stderr.count(b"\n")) == (2, 1)
+    assert b"run never was cancelled before it was submitted" in resumed.stderr
 
 
 @pytest.mark.parametrize(("size", "warned"), [(10_000_000_001, True), (10_000_000_000, False)])

@@ -65,7 +65,7 @@ class Chains:
         return output_of(status, self.cluster, self.connections, task)
 
     def cancel(self, *runs: Run) -> None:
-        cancel([self.now(run) for run in runs], lambda _: self.cluster, self.connections)
+        cancel([self.now(run) for run in runs], lambda _: self.cluster, self.connections, self.store)
 
     def ask(self, command: str) -> list[str]:
         line = "; ".join((*self.cluster.setup, command))

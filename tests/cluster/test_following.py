@@ -99,7 +99,7 @@ def test_a_cancelled_run_is_cancelled_whether_it_ran_or_not(
         time.sleep(0.3)
         asked = follow.status(known, lambda _: cluster, connections, store)
     assert [one.state for one in asked.statuses] == [State.RUNNING, State.HELD]
-    assert {run.id for run in cancel(known, lambda _: cluster, connections)} == {run.id for run in runs}
+    assert {run.id for run in cancel(known, lambda _: cluster, connections, store)} == {run.id for run in runs}
     for run in runs:
         ended = wait_for(run, cluster, connections, store)
         assert ended.state is State.CANCELLED
@@ -115,10 +115,10 @@ def test_a_job_of_another_name_that_has_a_run_s_number_is_not_cancelled(
     other = submit_job(waiting, scheduler, cluster, delivery, connections, store).run
     mistaken = replace(other, id="forgotten-0123456789")
     with suppress(SchedulerError):  # condor_rm says so where it finds nothing to remove
-        cancel([RunStatus(run=mistaken, tasks=(), asked=0)], lambda _: cluster, connections)
+        cancel([RunStatus(run=mistaken, tasks=(), asked=0)], lambda _: cluster, connections, store)
     known = [RunStatus(run=other, tasks=(), asked=0)]
     assert follow.status(known, lambda _: cluster, connections, store).statuses[0].state is State.HELD
-    cancel(known, lambda _: cluster, connections)
+    cancel(known, lambda _: cluster, connections, store)
 
 
 @BOTH
@@ -182,7 +182,7 @@ def test_patience_has_an_end_and_the_run_goes_on(
     known = [RunStatus(run=run, tasks=(), asked=0)]
     with pytest.raises(WaitTimeoutError, match="not ended after"):
         list(follow.wait(known, lambda _: cluster, connections, store, first=0.2, slowest=0.5, patience=1))
-    cancel(known, lambda _: cluster, connections)
+    cancel(known, lambda _: cluster, connections, store)
 
 
 def test_a_time_limit_is_told_from_a_failure(

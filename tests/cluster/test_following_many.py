@@ -136,7 +136,7 @@ def test_of_a_task_that_ended_nothing_is_said_again(
     assert f"{run.job_id}|1|" not in said
     assert f"{run.id} 1 end" not in said
     assert f"({int(run.job_id):03}.001." not in said
-    cancel([again], lambda _: cluster, connections)
+    cancel([again], lambda _: cluster, connections, store)
     assert wait_for(run, cluster, connections, store).tasks[1].exit_code == 3
 
 
@@ -234,7 +234,7 @@ def test_a_job_that_is_requeued_waits_again_and_says_so(
     assert task.restarts == 1
     assert task.expected > task.started == 0
     assert "after a requeue" in slurm.explain(task)
-    cancel([status], lambda _: cluster, connections)
+    cancel([status], lambda _: cluster, connections, store)
 
 
 def test_a_job_that_waits_for_another_says_so(
@@ -245,7 +245,7 @@ def test_a_job_that_waits_for_another_says_so(
     run = submit_job(job, "slurm", cluster, delivery, connections, store).run
     [task] = eventually(run, lambda one: one.tasks[0].reason == "Dependency", cluster, connections, store).tasks
     assert "waits for another job" in slurm.explain(task)
-    cancel(nothing_known([run]), lambda _: cluster, connections)
+    cancel(nothing_known([run]), lambda _: cluster, connections, store)
 
 
 def test_a_hold_of_htcondor_tells_its_code(
@@ -258,7 +258,7 @@ def test_a_hold_of_htcondor_tells_its_code(
     assert task.code == "13.2"
     assert "/not/there" in task.reason
     assert "No such file or directory" in htcondor.explain(task)
-    cancel([status], lambda _: cluster, connections)
+    cancel([status], lambda _: cluster, connections, store)
 
 
 def test_a_job_that_no_machine_can_run_says_so(
@@ -269,4 +269,4 @@ def test_a_job_that_no_machine_can_run_says_so(
     status = eventually(run, lambda one: bool(one.tasks[0].reason), cluster, connections, store)
     assert status.state is State.PENDING
     assert "better-analyze" in htcondor.explain(status.tasks[0])
-    cancel([status], lambda _: cluster, connections)
+    cancel([status], lambda _: cluster, connections, store)

@@ -187,7 +187,7 @@ def test_a_hold_is_explained_and_can_be_cancelled(
     held = asked(run, site, connections, store)
     assert (held.state, held.tasks[0].code) == (State.HELD, code)
     assert words in explanation(held, held.tasks[0])
-    cancel([held], lambda _: site, connections)
+    cancel([held], lambda _: site, connections, store)
     assert wait_for(run, site, connections, store).state is State.CANCELLED
 
 

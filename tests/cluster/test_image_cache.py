@@ -99,7 +99,7 @@ def test_the_least_recently_used_images_go_and_those_in_use_stay(
         run, submission(run, HELD, small, brought), small, connections, store, parcels=(parcel,), report=said.append
     )
     there = {name.removesuffix(".sif") for name in bash(lab, f"ls {root}/images").split() if name.endswith(".sif")}
-    cancel([RunStatus(run=one, tasks=(), asked=0) for one in (in_use, done.run)], lambda _: small, connections)
+    cancel([RunStatus(run=one, tasks=(), asked=0) for one in (in_use, done.run)], lambda _: small, connections, store)
     assert there == {delivery.sha256, built, newest, sha256, "mine"}
     unfinished = bash(lab, f"cd {root}/images && find .[0-9m]* -size +0 | sort").split()
     assert unfinished == [f".{built}.parcel", ".mine.part"]
@@ -123,6 +123,6 @@ def test_no_image_goes_for_one_that_is_larger_than_all_of_them_may_be(
     run = plan_run(HELD, small, "slurm", brought, now=time.time())
     script = submission(run, HELD, small, brought)
     done = submit(run, script, small, connections, store, parcels=(parcel,), report=said.append)
-    cancel([RunStatus(run=done.run, tasks=(), asked=0)], lambda _: small, connections)
+    cancel([RunStatus(run=done.run, tasks=(), asked=0)], lambda _: small, connections, store)
     assert b"this image alone (6 MB) is more than image-cache-size allows: none is removed for it" in b"".join(said)
     assert set(bash(lab, f"ls {lab.scratch}/{OWN}/cache-tiny/images").split()) == {f"{'1' * 64}.sif", f"{sha256}.sif"}

@@ -79,4 +79,4 @@ def test_patience_may_be_longer_than_any_clock_of_the_machine_counts(
     rounds = follow.wait(known, lambda _: cluster, connections, store, first=0.2, patience=1e12)
     assert [next(rounds).statuses[0].state for _ in range(3)] == [State.HELD] * 3
     rounds.close()
-    cancel(known, lambda _: cluster, connections)
+    cancel(known, lambda _: cluster, connections, store)

@@ -182,7 +182,7 @@ def test_a_node_that_fails_is_not_the_jobs_fault_and_one_that_may_be_requeued_be
         assert task.restarts == 1
     finally:
         inside(older, ["scontrol", "update", "NodeName=node2", "State=RESUME"])
-    cancel([RunStatus(run=again, tasks=(), asked=0)], lambda _: cluster, connections)
+    cancel([RunStatus(run=again, tasks=(), asked=0)], lambda _: cluster, connections, store)
 
 
 def test_a_requeue_is_told_and_the_tasks_of_a_long_list_are_all_there(
@@ -202,4 +202,4 @@ def test_a_requeue_is_told_and_the_tasks_of_a_long_list_are_all_there(
     known = [RunStatus(run=sparse, tasks=(), asked=0)]
     [told] = follow.status(known, lambda _: cluster, connections, store).statuses
     assert [task.task for task in told.tasks if task.state is State.HELD] == squares
-    cancel([*known, RunStatus(run=run, tasks=(), asked=0)], lambda _: cluster, connections)
+    cancel([*known, RunStatus(run=run, tasks=(), asked=0)], lambda _: cluster, connections, store)

@@ -137,7 +137,7 @@ def test_a_part_whose_note_was_lost_is_found_again_and_not_submitted_twice(site:
     assert (first.already, again.already) == (False, True)
     assert again.run == first.run
     assert site.jobs(run) == {part.job_id for part in first.run.parts}
-    cancel([RunStatus(run=first.run, tasks=(), asked=0)], lambda _: site.cluster, site.connections)
+    cancel([RunStatus(run=first.run, tasks=(), asked=0)], lambda _: site.cluster, site.connections, site.store)
 
 
 def test_a_part_that_is_refused_is_submitted_later_and_the_others_are_left_alone(site: Site) -> None:
@@ -165,7 +165,7 @@ def test_a_part_that_is_refused_is_submitted_later_and_the_others_are_left_alone
     [said] = set(site.ask(f"squeue --noheader --jobs={waiting.parts[0].job_id} --format=%E"))
     assert all(part.job_id in said for part in mended.parts)
     known = [RunStatus(run=one, tasks=(), asked=0) for one in (waiting, mended)]
-    assert cancel(known, lambda _: site.cluster, site.connections)
+    assert cancel(known, lambda _: site.cluster, site.connections, site.store)
 
 
 def test_cancel_ends_every_part_and_a_throttle_is_the_whole_runs(site: Site) -> None:
@@ -181,7 +181,7 @@ def test_cancel_ends_every_part_and_a_throttle_is_the_whole_runs(site: Site) -> 
     time.sleep(3)
     asked = follow.status(known, lambda _: site.cluster, site.connections, site.store).statuses[0]
     assert [task.state for task in asked.tasks] == [State.RUNNING] * 2 + [State.PENDING] * 8
-    cancel(known, lambda _: site.cluster, site.connections)
+    cancel(known, lambda _: site.cluster, site.connections, site.store)
     ended = wait_for(run, site.cluster, site.connections, site.store)
     assert {task.state for task in ended.tasks} == {State.CANCELLED}
 
@@ -216,4 +216,4 @@ def test_of_a_run_in_parts_that_all_go_on_a_failure_cannot_be_waited_for(site: S
     after = (Predecessor(kind="afternotok", run_id=other.id, tasks=TASKS),)
     with pytest.raises(SchedulerError, match="has several jobs, and Slurm cannot wait until all have ended"):
         site.submit(Job(name="next", image="test", command=("true",)), after=after)
-    assert cancel([RunStatus(run=other, tasks=(), asked=0)], lambda _: site.cluster, site.connections)
+    assert cancel([RunStatus(run=other, tasks=(), asked=0)], lambda _: site.cluster, site.connections, site.store)

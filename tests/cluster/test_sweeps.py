@@ -186,6 +186,6 @@ def test_a_cancelled_sweep_ends_in_every_task_also_in_those_that_were_never_made
         assert time.monotonic() < until, asked
         time.sleep(0.3)
         asked = follow.status(known, lambda _: cluster, connections, store).statuses[0]
-    cancel([asked], lambda _: cluster, connections)
+    cancel([asked], lambda _: cluster, connections, store)
     ended = wait_for(run, cluster, connections, store)
     assert [task.state for task in ended.tasks] == [State.CANCELLED] * 5

@@ -10,7 +10,7 @@ from hpcdeploy.config.project import JobSettings, Project
 from hpcdeploy.errors import ConfigError, UnknownRunError
 from hpcdeploy.flows.after import predecessors
 from hpcdeploy.job import After, Job, Predecessor
-from hpcdeploy.run import Run
+from hpcdeploy.run import Run, RunStatus, State, TaskStatus
 from hpcdeploy.store import Store
 
 HPC = Cluster(name="hpc")
@@ -91,3 +91,12 @@ def test_a_run_that_may_have_no_job_is_refused_with_what_to_do(project: Project,
 def test_a_name_that_nothing_has_is_refused(project: Project, store: Store) -> None:
     with pytest.raises(UnknownRunError, match="no run 'prep' is on record"):
         found(After(what="prep"), project, store)
+
+
+def test_a_run_that_was_cancelled_before_it_was_submitted_is_waited_for_by_nobody(project: Project, store: Store) -> None:
+    never = replace(PREPARE, job_id="")
+    store.add(never, "")
+    tasks = tuple(TaskStatus(task=task, state=State.CANCELLED) for task in range(never.tasks))
+    store.learned(RunStatus(run=never, tasks=tasks, asked=1))
+    with pytest.raises(ConfigError, match="was cancelled before it was submitted; submit prepare anew"):
+        found(After(what="prepare"), project, store)

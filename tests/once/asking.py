@@ -17,10 +17,24 @@ _QUESTIONS = {
     "exit 0; done; exit 1",
 }
 
+_ALIVE = {
+    "slurm": "squeue --noheader --user=$USER --format='%j %F'",
+    "htcondor": "condor_q -nobatch -constraint 'JobStatus =!= 3 && JobStatus =!= 4' -autoformat HpcdeployRun ClusterId",
+}
+
 
 def jobs_by_run(lab: Lab, scheduler: SchedulerName) -> dict[str, set[str]]:
     """Ask which jobs there are or were of late, in any state, by the run whose name they bear."""
-    asked = inside(lab, ["bash", "-c", f"USER={lab.user}; {_QUESTIONS[scheduler]}"], user=lab.user, timeout=60)
+    return _jobs(lab, _QUESTIONS[scheduler])
+
+
+def alive_by_run(lab: Lab, scheduler: SchedulerName) -> dict[str, set[str]]:
+    """Ask which jobs there are now that may still run, by the run whose name they bear."""
+    return _jobs(lab, _ALIVE[scheduler])
+
+
+def _jobs(lab: Lab, question: str) -> dict[str, set[str]]:
+    asked = inside(lab, ["bash", "-c", f"USER={lab.user}; {question}"], user=lab.user, timeout=60)
     assert asked.returncode == 0, asked.stderr.decode()
     found: dict[str, set[str]] = defaultdict(set)
     for line in asked.stdout.decode().splitlines():

@@ -45,6 +45,17 @@ BRINGING = {
 }
 """The same of a submission that brings an image and code; its script is called a second time once they are there."""
 
+CANCELLED = {
+    "cut after bytes to the login node": 2,
+    "cut after a time": 1,
+    "client killed after bytes to the login node": 11,
+    "client killed after bytes from the login node": 4,
+    "script killed at a command": 2,
+    "login node gone at a command": 2,
+    "login node gone during the scheduler's command": 3,
+}
+"""The same of a submission that is not gone on with then, but cancelled."""
+
 
 def points(seed: str, kinds: Mapping[str, int] = KINDS) -> list[Point]:
     """Choose the points, spread evenly over the whole of a submission, and shuffled."""

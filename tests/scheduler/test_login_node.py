@@ -17,6 +17,7 @@ from hpcdeploy.scheduler.login_node import (
     reading_logs,
     receiving,
     receiving_lane,
+    revoking,
     submission,
 )
 from tests.scheduler.samples import (
@@ -96,6 +97,7 @@ def scripts() -> dict[str, str]:
         runs = [run_of(PLAIN, scheduler, job_id="12"), run_of(TRAIN, scheduler, job_id="40")]
         made[f"{scheduler}-follow"] = following(SITE, scheduler, runs, "fence")
         made[f"{scheduler}-cancel"] = cancelling(SITE, runs)
+        made[f"{scheduler}-revoke"] = revoking(SITE, run_of(SWEPT, scheduler))
     made["slurm-parcels"] = submission(
         run_of(PLAIN), PLAIN, SITE, DELIVERY, parcels=(PARCEL, replace(PARCEL, path="$WORK/x"))
     )

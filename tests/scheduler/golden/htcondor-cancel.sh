@@ -11,9 +11,23 @@ module load apptainer/1.4
 runs=/scratch/"${USER:?is not set on this machine, but the path needs it: set it, or name another path}"'/my project'/runs
 run_ids=(hello-0123456789 train-0123456789)
 # Noted first: a task that never started leaves no other trace of having been cancelled.
-for run in "${run_ids[@]}"; do [ ! -d "$runs/$run" ] || : >"$runs/$run/cancelled"; done
+marked=()
+for run in "${run_ids[@]}"; do
+  [ ! -d "$runs/$run" ] || [ -e "$runs/$run/cancelled" ] || { : >"$runs/$run/cancelled" && marked+=("$runs/$run/cancelled"); }
+done
+# Where nobody could be asked the runs go on.
+give_up() {
+  [ "${#marked[@]}" = 0 ] || rm -f -- "${marked[@]}"
+  exit "$1"
+}
 # A number alone does not tell a job: after a crash a scheduler may give it to another one. The job's name does.
-condor_rm -constraint 'member(ClusterId, {12, 40}) &&
-  member(HpcdeployRun, {"hello-0123456789", "train-0123456789"})' >&2
+ours='member(ClusterId, {12, 40}) &&
+  member(HpcdeployRun, {"hello-0123456789", "train-0123456789"})'
+# It fails too where there is nothing left to remove.
+condor_rm -constraint "$ours" >&2 || {
+  code=$?
+  left=$(condor_q -nobatch -constraint "$ours && JobStatus =!= 3 && JobStatus =!= 4" -autoformat ClusterId) || give_up "$code"
+  [ -z "$left" ] || give_up "$code"
+}
 }
 main </dev/null

@@ -11,11 +11,19 @@ module load apptainer/1.4
 runs=/scratch/"${USER:?is not set on this machine, but the path needs it: set it, or name another path}"'/my project'/runs
 run_ids=(hello-0123456789 train-0123456789)
 # Noted first: a task that never started leaves no other trace of having been cancelled.
-for run in "${run_ids[@]}"; do [ ! -d "$runs/$run" ] || : >"$runs/$run/cancelled"; done
+marked=()
+for run in "${run_ids[@]}"; do
+  [ ! -d "$runs/$run" ] || [ -e "$runs/$run/cancelled" ] || { : >"$runs/$run/cancelled" && marked+=("$runs/$run/cancelled"); }
+done
+# Where nobody could be asked the runs go on.
+give_up() {
+  [ "${#marked[@]}" = 0 ] || rm -f -- "${marked[@]}"
+  exit "$1"
+}
 # A number alone does not tell a job: after a crash a scheduler may give it to another one. The job's name does.
 declare -A name_of=([12]=hello-0123456789 [40]=train-0123456789 )
 mine=()
-queue=$(squeue --noheader --user="$(id -un)" --format='%F %j') || exit
+queue=$(squeue --noheader --user="$(id -un)" --format='%F %j') || give_up "$?"
 while read -r job name; do
   [ -z "$job" ] || [ "${name_of[$job]-}" != "$name" ] || mine+=("$job")
 done <<<"$queue"

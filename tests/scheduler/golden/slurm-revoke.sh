@@ -1,0 +1,194 @@
+#!/bin/bash
+# Finds the job of run sweep-0123456789, which nobody is sure of, or sees to it that it gets none. Written by hpcdeploy 0.1.0.
+#
+# Run it on a login node:  bash revoke.sh
+# It needs bash, coreutils, flock (util-linux) and the scheduler's own commands, and changes nothing but the run's own folder.
+#
+# Exit status: 0 the job's number is told, or that there is none and will be none; 10 this machine is not as it should be;
+#              13 nobody can say yet whether there is a job: run this again.
+main() {
+set -euo pipefail
+umask 077
+trap '' HUP PIPE
+
+say() { printf '%s\n' "$*" >&2 || true; }
+die() { local code=$1; shift; say "error: $*"; set +e; exit "$code"; }
+
+# A job that this is called in, or a person's own settings, may have left variables that change what the scheduler's commands do,
+# or that lead an MPI program to a server which is not its own.
+for name in "${!SLURM_@}" "${!SBATCH_@}" "${!SQUEUE_@}" "${!SACCT_@}" "${!SCANCEL_@}" "${!PMI_@}" "${!PMIX_@}"; do
+  case $name in SLURM_CONF | SLURM_CONF_SERVER) ;; *) unset "$name" ;; esac
+done
+module load apptainer/1.4
+
+run_id=sweep-0123456789
+root=/scratch/"${USER:?is not set on this machine, but the path needs it: set it, or name another path}"'/my project'
+run=$root/runs/$run_id
+cache=/scratch/"${USER:?is not set on this machine, but the path needs it: set it, or name another path}"'/my project/images'
+tmp=/scratch/"${USER:?is not set on this machine, but the path needs it: set it, or name another path}"'/my project/tmp'
+absolute() { case $2 in /*) ;; *) die 10 "the cluster's $1 is $2, which is no absolute path; set $1 in the cluster's settings" ;; esac; }
+absolute root "$root"
+absolute image-cache "$cache"
+absolute tmp "$tmp"
+case $root$tmp in *[$'\n']*) die 10 "the cluster's root or tmp holds a line break; set another one" ;; esac
+case $cache in *[$'\n"']* | *\$\(*) die 10 "the cluster's image-cache holds a line break, a double quote or \$(; set another one" ;; esac
+# A folder that is made here is nobody's code: where it lies in a project, git and hpcdeploy pass it over.
+[ -e "$root" ] || { mkdir -p -- "$root" && printf '*\n' >"$root/.gitignore"; } || true
+command -v flock >/dev/null || die 10 "flock is not on this machine; it comes with util-linux"
+mkdir -p -- "$run" || die 10 "cannot make $run; set root in the cluster's settings to a folder that you may write to, and that has room"
+
+# The mark comes first: a submission that is alive, here or on a machine whose locks are not seen here, finds it before it submits,
+# or behind that, and then takes its job back (submit.sh).
+marked=false
+[ -e "$run/cancelled" ] || { : >"$run/cancelled" && marked=true; } ||
+  die 10 "cannot write to $run; make room there (a full disk, or your quota). Nothing was cancelled"
+sync -- "$run/cancelled" "$run" 2>/dev/null || true
+busy() {
+  die 13 "a call that submits run $run_id is still at work after 30 s, pulling the image it may be: it will see that the run was \
+cancelled, and submit nothing, or take its job back"
+}
+unanswered() {
+  ! "$marked" || rm -f -- "$run/cancelled"
+  die 13 "the scheduler could not be asked whether it has run $run_id; nothing was cancelled"
+}
+
+# Files appear whole or not at all, even where two calls write them at once.
+write() { cat >"$1.$HOSTNAME.$$.part" && mv -f -- "$1.$HOSTNAME.$$.part" "$1"; }
+
+# One call at a time. Children hold the lock too: a submission that outlives its script keeps the next call waiting.
+{ : >>"$run/lock"; } || die 10 "cannot write to $run; make room there (a full disk, or your quota)"
+exec {run_lock}>"$run/lock"
+flock --nonblock "$run_lock" || {
+  say "another call is submitting this run; waiting for it"
+  flock --timeout 30 --conflict-exit-code 200 "$run_lock" || { [ $? != 200 ] || busy; false; } ||
+    die 10 "files in $run cannot be locked; set root in the cluster's settings to another file system"
+}
+
+# Sets parts, and part_size, the number of tasks in each of several. MaxArraySize is one more than the highest number that a task may
+# have, and max_array_tasks may allow fewer tasks (slurm.conf(5)). It is noted before the first part is submitted: every later call
+# has to cut the run in the same places.
+part_size=0
+choose_parts() {
+  local config first
+  parts=("")
+  if [ -s "$run/part-size" ]; then
+    read -r part_size <"$run/part-size"
+  else
+    config=$(scontrol show config) || say "Slurm did not say how many tasks an array may have; trying it with one array"
+    part_size=$(sed -nE 's/^MaxArraySize *= *([0-9]+).*/\1/p; s/^SchedulerParameters.*max_array_tasks=([0-9]+).*/\1/p' <<<"$config" |
+      sort -n | head -n 1)
+    [ "${part_size:=0}" -lt 3 ] || part_size=0
+    printf '%s\n' "$part_size" | write "$run/part-size" ||
+      die 10 "cannot write to $run; make room there (a full disk, or your quota). Nothing was submitted"
+    sync -- "$run/part-size" 2>/dev/null || true
+  fi
+  [ "$part_size" = 0 ] || for ((first = part_size; first < 3; first += part_size)); do parts+=(".$first"); done
+}
+
+# Prints the ids of the jobs that bear this run's name and were submitted at $1 (seconds since 1970) or later, the first
+# one first. Fails where Slurm cannot be asked.
+look_up() {
+  local found when job
+  export SLURM_TIME_FORMAT=%s
+  found=$(squeue --noheader --states=all --user="$(id -un)" --name="$run_id$part" --format='%V|%F') || return
+  # A job that ended is soon known to the accounting only, where there is one. A job that never started may then be known to
+  # nobody: one that did has made the link $run/id itself.
+  [ -n "$found" ] || found=$(sacct --noheader --allocations --parsable2 --format=Submit,JobID --name="$run_id$part" \
+    --starttime=now-30days 2>/dev/null) || no_accounting || return
+  while IFS='|' read -r when job; do
+    case $when in *[!0-9]*) ;; *) [ "${when:-0}" -ge "$1" ] || continue ;; esac
+    [ -z "$job" ] || printf '%s %s\n' "$when" "${job%%[_+]*}"
+  done <<<"$found" | sort -n | cut -d ' ' -f 2 | uniq
+}
+
+# Whether sacct failed because there is nothing to ask, and not because nobody answers.
+no_accounting() {
+  command -v sacct >/dev/null || return 0
+  case $(sacct --noheader 2>&1) in *"is disabled"*) ;; *) return 1 ;; esac
+}
+
+withdraw() { scancel "$1"; }
+
+json() {
+  local text=$1
+  text=${text//\\/\\\\}
+  text=${text//\"/\\\"}
+  text=${text//$'\t'/\\t}
+  printf '"%s"' "$text"
+}
+
+# The one line that hpcdeploy reads; login shells may print what they like around it.
+answer() {
+  printf 'HPCDEPLOY {"run": "%s", "job_id": "%s", "already": %s, "part": %s, "folder": %s}\n' "$run_id" "$1" "$2" "$part_size" "$(json "$run")" || true
+}
+
+# Which job is the run's is said by a link, $run/id -> NUMBER: it is made whole or not at all, by one only, on network file
+# systems too, and on a full disk (symlink(2)). Makes it point to the first of the jobs "$@" unless it is there already, and
+# takes back every other one: two calls may both have submitted where a file system's locks hold on one machine only.
+settle() {
+  local job
+  ln -sT -- "$1" "$run/id$part" 2>/dev/null || true
+  job_id=$(readlink -- "$run/id$part") || { job_id=$1 && say "the job's number could not be noted in $run; make room there"; }
+  sync -- "$run" 2>/dev/null || true
+  for job in "$@"; do
+    [ "$job" = "$job_id" ] || { say "the run has job $job_id; taking job $job back" && withdraw "$job" >&2; } || true
+  done
+}
+
+# Reads a time (seconds since 1970) that a file holds, 0 where there is none: a crash may have left the file empty.
+time_in() {
+  local text=""
+  [ ! -s "$1" ] || read -r text <"$1" || true
+  case $text in '' | *[!0-9]*) echo 0 ;; *) echo "$text" ;; esac
+}
+
+# Sets jobs to those that bear the run's name. Daemons do not talk to each other when their clocks are five minutes apart
+# (munge(7), TTL), so that one from well before the first attempt bears it by chance: somebody chose an old run's id again.
+ask_scheduler() {
+  local found since
+  since=$(($(time_in "$run/submitting$part") - 600))
+  found=$(look_up "$since") || return
+  read -r -d '' -a jobs <<<"$found" || true
+}
+
+# Asks until the scheduler had time to show a job that it took just before the connection was cut. A request that was not
+# answered may be on its way for longer.
+ask_patiently() {
+  local pause pauses=(0 2 3)
+  [ $(($(date +%s) - $(time_in "$run/unanswered$part"))) -ge 60 ] || pauses+=(5 10 10 15 15)
+  for pause in "${pauses[@]}"; do
+    sleep "$pause"
+    ask_scheduler || return
+    [ "${#jobs[@]}" = 0 ] || return 0
+  done
+}
+
+# Adds the job of this part to job_ids, by its link or by its name; fails where it has none.
+find_job() {
+  jobs=()
+  if ! job_id=$(readlink -- "$run/id$part"); then
+    # Without the mark of a submission the folder may have been lost, and the job be there all the same.
+    if [ -e "$run/submitting$part" ]; then ask_patiently; else ask_scheduler; fi || unanswered
+    [ "${#jobs[@]}" != 0 ] || return
+    settle "${jobs[@]}"
+  fi
+  job_ids+=${job_ids:+,}$job_id
+}
+
+job_ids=""
+part=""
+part_size=0
+whole=false
+if find_job; then
+  # A large array's later parts are submitted in order.
+  choose_parts
+  whole=true
+  for part in "${parts[@]:1}"; do find_job || { whole=false && break; }; done
+fi
+# A run that has all its jobs gets no other: it is cancelled as any run is, and has the mark for that (cancel.sh).
+if "$whole" && "$marked"; then rm -f -- "$run/cancelled"; fi
+if [ -n "$job_ids" ]; then say "run $run_id has job $job_ids"; else say "run $run_id has no job, and will have none"; fi
+answer "$job_ids" false
+}
+# Read to its end before the first command runs: a script that was cut on its way does nothing.
+main </dev/null

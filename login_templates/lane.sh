@@ -3,11 +3,17 @@
 # Written by hpcdeploy [= version =]. It answers with the bytes that it has already; the rest is to follow. receive.sh puts the
 # stretches together.
 #
-# Exit status: 0 it is there; 10 this machine is not as it should be; 15 not all of it came, or another call is at it.
+# Exit status: 0 it is there; 10 this machine is not as it should be; 15 not all of it came; without an answer and a word, another call
+# is at it or has brought the whole.
 main() {
 [% include "login_templates/arriving.sh" %]
 
-flock --nonblock "$lock" || die 15 "$what is on its way already"
+[% if waits %]
+flock --nonblock "$lock" || { say "$what is on its way already; waiting for it"; flock "$lock"; }
+[% else %]
+flock --nonblock "$lock" || exit 15
+[% endif %]
+[ "$(stat -Lc %s -- "$file" 2>/dev/null)" != [= whole =] ] || exit 15
 answer "$(arrived)"
 exec {input}<&0 </dev/null
 cat >>"$part" <&"$input" {input}<&- {lock}>&- &

@@ -68,7 +68,7 @@ def _bring(
         sending, carried = Sending(script, parcel, range(parcel.size), progress), Carried()
         try:
             transport = connections.to(cluster)
-            carried = bring_in_lanes(parcel, have, cluster, transport, progress, overrides, anew=lost is not None)
+            carried = bring_in_lanes(parcel, have, cluster, transport, progress, overrides, report=report, anew=bool(lost))
             lost = carried.lost or _try(sending, parcel, transport, report)
         except TransportError as error:
             if lost is None and not isinstance(error, ConnectionLostError):

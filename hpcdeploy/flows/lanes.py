@@ -5,7 +5,7 @@ channels.h, CHAN_SES_WINDOW_DEFAULT): 40 MB/s at 50 ms, whatever the network cou
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from hpcdeploy.login_node import SHELL
 from hpcdeploy.parcel import Parcel
 from hpcdeploy.progress import Progress
 from hpcdeploy.scheduler.login_node import receiving_lane
-from hpcdeploy.transport.contract import Transport
+from hpcdeploy.transport.contract import Output, Transport, ignore_output
 
 LANES = 4
 """Well below the sessions that sshd allows on one connection (sshd_config(5), MaxSessions: 10)."""
@@ -24,6 +24,9 @@ LANES = 4
 LARGE = 32_000_000
 FAR = 0.02
 """Bytes and seconds (one window fills a gigabit network at 17 ms) from which on lanes are worth the round trips more."""
+
+_REFUSED = 15
+"""A receiving script's exit status where not all of it came (`login_templates/lane.sh`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +45,7 @@ def bring_in_lanes(
     progress: Progress,
     overrides: Path | None = None,
     *,
+    report: Output = ignore_output,
     anew: bool = False,
 ) -> Carried:
     """Bring as much of a large `parcel` over a long way as goes without trouble.
@@ -58,36 +62,76 @@ def bring_in_lanes(
         transport.run(("true",))
     if transport.delay < FAR:
         return Carried()
-    shown = _Sum(len(stretches), parcel.size, progress)
-    sendings = [
-        Sending(
-            receiving_lane(parcel, stretch, cluster, overrides=overrides).encode("utf-8", "surrogateescape"),
-            parcel,
-            stretch,
-            shown.part(number),
-        )
-        for number, stretch in enumerate(stretches)
-    ]
-    lost: list[ConnectionLostError] = []
 
-    def carry(sending: Sending) -> None:
+    def carried(*, waits: bool) -> _Lanes:
+        shown = _Sum(len(stretches), parcel.size, progress)
+        sendings = []
+        for number, stretch in enumerate(stretches):
+            script = receiving_lane(parcel, stretch, cluster, waits=waits, overrides=overrides)
+            sendings.append(Sending(script.encode("utf-8", "surrogateescape"), parcel, stretch, shown.part(number)))
+        lanes = _Lanes(sendings, transport, report)
+        lanes.carry(one_first=waits)
+        return lanes
+
+    # Another client may be at it, or the script of a connection that died, if over there that is not known yet. Where it is
+    # waited for, no lane may hold its own lock meanwhile: who puts the stretches together waits for that one.
+    lanes = carried(waits=anew)
+    if lanes.refused and not anew:
+        lanes = carried(waits=True)
+    return lanes.outcome()
+
+
+class _Lanes:
+    """Carries a stretch in each lane; bytes go once the first begins, whose lock is the whole file's."""
+
+    def __init__(self, sendings: Sequence[Sending], transport: Transport, report: Output) -> None:
+        self._sendings = sendings
+        self._transport = transport
+        self._report = report
+        self._lost: list[ConnectionLostError] = []
+        self.refused = False
+        """Whether somebody else is at the first stretch, or brings, or has brought, the whole."""
+
+    def carry(self, *, one_first: bool) -> None:
+        """Carry them until all have ended; with `one_first` the others begin when the first has begun."""
+        first = self._sendings[0]
+        threads = []
+        for sending in self._sendings:
+            threads.append(threading.Thread(target=self._carry, args=(sending,), daemon=True))
+            threads[-1].start()
+            if one_first and not first.begins():
+                break
+        for thread in threads:
+            thread.join()
+
+    def outcome(self) -> Carried:
+        """Say what became of them."""
+        again = self._lost and not any(sending.trouble for sending in self._sendings)
+        return Carried(began=sum(sending.began for sending in self._sendings), lost=self._lost[0] if again else None)
+
+    def _carry(self, sending: Sending) -> None:
+        first = self._sendings[0]
         try:
-            if transport.run(SHELL, stdin=sending.pieces(), on_stdout=sending.take).exit_code and sending.answered:
-                lost.append(ConnectionLostError(f"the transfer of {parcel.what} was ended"))
+            report = self._report if sending is first else ignore_output
+            ended = self._transport.run(SHELL, stdin=self._pieces(sending), on_stdout=sending.take, on_stderr=report)
+            if sending is first:
+                self.refused = ended.exit_code == _REFUSED and not first.answered
+            if ended.exit_code and sending.answered and first.begins():
+                self._lost.append(ConnectionLostError("the transfer was ended"))
         except ConnectionLostError as error:
-            lost.append(error)
+            self._lost.append(error)
         except HpcdeployError:
             pass
         finally:
             sending.end()
 
-    threads = [threading.Thread(target=carry, args=(sending,), daemon=True) for sending in sendings]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    again = lost and not any(sending.trouble for sending in sendings)
-    return Carried(began=sum(sending.began for sending in sendings), lost=lost[0] if again else None)
+    def _pieces(self, sending: Sending) -> Iterator[bytes]:
+        given = sending.pieces()
+        yield next(given)
+        for piece in given:
+            if not self._sendings[0].begins():
+                return
+            yield piece
 
 
 def _cut(size: int) -> Sequence[range]:

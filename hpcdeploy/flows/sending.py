@@ -1,6 +1,7 @@
 """Send: what a receiving script is given to read, itself and a stretch of a parcel behind it."""
 
 import queue
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -54,6 +55,7 @@ class Sending:
         self._progress = progress
         self._said = b""
         self._have: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+        self._heard = threading.Event()
         self.answered = False
         """Whether the script has said what it has."""
         self.began = 0
@@ -69,10 +71,17 @@ class Sending:
             self.began = int(str(answer["have"]))
             self.answered = True
             self._have.put(self.began)
+            self._heard.set()
+
+    def begins(self) -> bool:
+        """Wait until the script has said what it has, or the try has ended; say whether it has."""
+        self._heard.wait()
+        return self.answered
 
     def end(self) -> None:
         """Let go of whoever waits for the script's first word, which may never have come."""
         self._have.put(None)
+        self._heard.set()
 
     def pieces(self) -> Iterator[bytes]:
         """Give what the far shell is to read; called in a thread of its own."""

@@ -1,7 +1,9 @@
 """A large file over a long way goes in several lanes at once, and is one file in the end whatever happened on the way."""
 
+import fcntl
 import hashlib
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -220,8 +222,29 @@ def test_a_second_client_leaves_the_lanes_to_the_first_and_waits(parcel: Parcel,
     go.set()
     first.join()
     second.join()
-    assert 0 in far.sent[: lanes.LANES]  # the one that would have written where the first client does
-    assert far.sent[lanes.LANES :] == [0]
+    assert far.sent == [0] * (lanes.LANES + 2)
+
+
+def test_lanes_wait_for_those_of_a_connection_whose_death_is_not_known_over_there(parcel: Parcel, cluster: Cluster) -> None:
+    images(cluster).mkdir(parents=True)
+    far = Far()
+    bringing = threading.Thread(target=bring, args=(parcel, cluster, far))
+    with (images(cluster) / f".{parcel.sha256}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        bringing.start()
+        while len(far.sent) <= lanes.LANES:  # all were refused, and the first has come again
+            time.sleep(0.01)
+    bringing.join()
+    assert far.sent[: lanes.LANES] == [0] * lanes.LANES
+    assert far.sent[-1] == 0
+    assert sum(far.sent) == len(CONTENT)
+
+
+def test_what_another_client_has_brought_meanwhile_is_not_sent(parcel: Parcel, cluster: Cluster) -> None:
+    bring(parcel, cluster, Far())
+    far = Far()
+    bring(parcel, cluster, far)
+    assert far.sent == [0] * (lanes.LANES + 2)
 
 
 def test_a_client_that_falls_silent_is_given_up(parcel: Parcel, cluster: Cluster) -> None:

@@ -3,7 +3,8 @@
 # Written by hpcdeploy 0.1.0. It answers with the bytes that it has already; the rest is to follow. receive.sh puts the
 # stretches together.
 #
-# Exit status: 0 it is there; 10 this machine is not as it should be; 15 not all of it came, or another call is at it.
+# Exit status: 0 it is there; 10 this machine is not as it should be; 15 not all of it came; without an answer and a word, another call
+# is at it or has brought the whole.
 main() {
 set -euo pipefail
 umask 077
@@ -39,7 +40,8 @@ give_up_on_silence() {
   done
 }
 
-flock --nonblock "$lock" || die 15 "$what is on its way already"
+flock --nonblock "$lock" || exit 15
+[ "$(stat -Lc %s -- "$file" 2>/dev/null)" != 1200000 ] || exit 15
 answer "$(arrived)"
 exec {input}<&0 </dev/null
 cat >>"$part" <&"$input" {input}<&- {lock}>&- &

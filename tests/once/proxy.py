@@ -42,14 +42,15 @@ class _Way:
 class Proxy:
     """Listens on loopback, and carries one connection after the other to the lab's SSH server; the first ones are cut.
 
-    ``port`` is where it listens. ``cut`` counts those; ``passed`` says of each that ended how many bytes went up and down,
-    and ``lasted`` for how long.
+    `server` is another port that leads there. ``port`` is where it listens. ``begun`` counts the connections and ``cut``
+    those that were; ``passed`` says of each that ended how many bytes went up and down, and ``lasted`` for how long.
     """
 
-    def __init__(self, lab: Lab, folder: Path, cuts: Sequence[Cut]) -> None:
-        self._server = ("127.0.0.1", lab.ssh_port)
+    def __init__(self, lab: Lab, folder: Path, cuts: Sequence[Cut], *, server: int | None = None) -> None:
+        self._server = ("127.0.0.1", server or lab.ssh_port)
         self._cuts = cuts
         self._listener = socket.create_server(("127.0.0.1", 0))
+        self.begun = 0
         self.cut = 0
         self.passed: list[tuple[int, int]] = []
         self.lasted: list[float] = []
@@ -77,6 +78,7 @@ class Proxy:
             except OSError:
                 return
             number = len(self.passed)
+            self.begun += 1
             with client, socket.create_connection(self._server) as server:
                 began = time.monotonic()
                 self.passed.append(self._carry(client, server, self._cuts[number] if number < len(self._cuts) else Cut()))
@@ -92,7 +94,7 @@ class Proxy:
                 if min(up.left, down.left) <= 0 or time.monotonic() >= end:
                     self.cut += 1
                     if cut.instead is None:
-                        self._break(client, cut.late)
+                        self._break(client, server, cut.late)
                         return up.passed, down.passed
                     cut.instead()
                     up.left = down.left = _NEVER
@@ -102,10 +104,11 @@ class Proxy:
                         return up.passed, down.passed
 
     @staticmethod
-    def _break(client: socket.socket, late: float) -> None:
+    def _break(client: socket.socket, server: socket.socket, late: float) -> None:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
         client.close()
-        time.sleep(late)
+        if late:
+            threading.Timer(late, server.dup().close).start()
 
     @staticmethod
     def _move(way: _Way) -> bool:

@@ -5,6 +5,7 @@ import pytest
 
 from tests.once.points import BRINGING, CANCELLED, KINDS, points
 from tests.once.test_after import KINDS as AFTER
+from tests.once.test_lanes import KINDS as IN_LANES
 from tests.once.test_riding import HELD
 from tests.once.test_riding import KINDS as RIDING
 
@@ -15,7 +16,8 @@ ROOT = Path(__file__).parent.parent.parent
 def test_the_pages_tell_how_many_points_there_are(page: str) -> None:
     [told] = re.findall(r"submissions at (\d+) points", (ROOT / page).read_text())
     on_both = (KINDS, BRINGING, CANCELLED, RIDING, HELD)
-    assert int(told) == 2 * sum(len(points("any", kinds)) for kinds in on_both) + len(points("any", AFTER))
+    once = (AFTER, IN_LANES)
+    assert int(told) == sum(len(points("any", kinds)) for kinds in (*on_both, *on_both, *once))
 
 
 def test_a_seed_chooses_the_same_points_again() -> None:

@@ -119,6 +119,16 @@ def test_accounting_knows_why_a_task_ended_and_the_tasks_own_note_its_exit_code(
     assert state(told) == (State.OUT_OF_MEMORY, 137)
 
 
+def test_why_slurm_cancelled_what_waited_for_another_run_is_known_to_squeue_alone() -> None:
+    queued = "12|N/A|CANCELLED||1790000000|0|DependencyNeverSatisfied|\n"
+    accounted = f"12|CANCELLED|0:0|None assigned|Unknown|1790000000|{RUN.id}\n"
+    [task] = slurm.states(answers(queued, accounted), [RUN])[RUN.id]
+    assert (task.state, task.reason) == (State.CANCELLED, "DependencyNeverSatisfied")
+    assert "or say afterany" in slurm.explain(task)
+    [task] = slurm.states(answers("", accounted), [RUN])[RUN.id]
+    assert "since what it waited for (after) did not end" in slurm.explain(task)
+
+
 def test_without_accounting_and_after_the_scheduler_forgot_the_tasks_own_note_is_enough() -> None:
     note = f"{RUN.id} 0 start 1790000000 12 node2\n{RUN.id} 0 end 1790000060 3\n"
     [task] = slurm.states(answers("", None, note), [RUN])[RUN.id]

@@ -92,6 +92,9 @@ def _judge(
         return queued
     ended = accounted if accounted and accounted.state in TERMINAL else queued
     if ended:
+        # Accounting does not keep why: only squeue says that a job which waited for another was cancelled for that.
+        if queued and queued.state is ended.state and not ended.reason:
+            ended = replace(ended, reason=queued.reason)
         return settle(ended, record)
     # An end that accounting does not know may be that of an attempt before a requeue: squeue would tell.
     if record.exit_code is not None and (asked or not accounted):

@@ -111,7 +111,7 @@ _ENDS = {
     State.TIMEOUT: "it used up the time that it asked for: ask for more (time), or let it go on from a checkpoint",
     State.NODE_FAIL: "a node under it failed, which is not its own fault: submit it again",
     State.PREEMPTED: "another job was given its place: submit it again, with requeue where the site allows it",
-    State.CANCELLED: "it was cancelled, by you or by who runs the cluster",
+    State.CANCELLED: "it was cancelled: by you, by the site, or since what it waited for (after) did not end as it had to",
     State.SUSPENDED: "it was suspended, and goes on later: nothing need be done",
 }
 _REQUEUES = {
@@ -128,7 +128,9 @@ _REQUEUES = {
 
 def explain(status: TaskStatus) -> str:
     """Say in words why a task waits, is held or ended badly, and what one can do; empty where there is nothing to say."""
-    if status.state in {State.PENDING, State.HELD}:
+    if status.state is State.CANCELLED and status.reason == "DependencyNeverSatisfied":
+        said = "what it waited for did not end as it had to: submit that again, then this; or say afterany"
+    elif status.state in {State.PENDING, State.HELD}:
         said = _REQUEUES.get(status.word) or _reason(status.reason)
     else:
         said = _REQUEUES.get(status.word) or _ENDS.get(status.state, "")

@@ -9,7 +9,7 @@
 #
 # Exit status: 0 submitted, now or earlier; 10 this machine is not as it should be; 11 the image could not be had;
 #              12 the scheduler refused; 13 nobody can say yet whether the scheduler took the job: run this again;
-#              14 a file is to be brought here first: which, and where to, is said.
+#              14 a file is to be brought here first: which, and where to, is said; 15 the run was cancelled.
 main() {
 set -euo pipefail
 umask 077
@@ -49,12 +49,13 @@ mkdir -p -- "$cache" "$tmp" "$run/logs" "$run/tasks" "$run/output" ||
 # Files appear whole or not at all, even where two calls write them at once.
 write() { cat >"$1.$HOSTNAME.$$.part" && mv -f -- "$1.$HOSTNAME.$$.part" "$1"; }
 
-# One call at a time. Children hold the lock too: a submission that outlives this script keeps the next one waiting.
+# One call at a time. Children hold the lock too: a submission that outlives its script keeps the next call waiting.
 { : >>"$run/lock"; } || die 10 "cannot write to $run; make room there (a full disk, or your quota)"
 exec {run_lock}>"$run/lock"
 flock --nonblock "$run_lock" || {
   say "another call is submitting this run; waiting for it"
-  flock "$run_lock" || die 10 "files in $run cannot be locked; set root in the cluster's settings to another file system"
+  flock "$run_lock" ||
+    die 10 "files in $run cannot be locked; set root in the cluster's settings to another file system"
 }
 
 # The image, once for everybody: in $cache under its own sha256.
@@ -251,10 +252,12 @@ submit_job() {
 # Prints the ids of the clusters that bear this run's name and were submitted at $1 (seconds since 1970) or later, the first
 # one first. Fails where HTCondor cannot be asked.
 look_up() {
-  local found ours="HpcdeployRun == \"$run_id\" && QDate >= $1"
+  # Of a run that waits for others it is DAGMan's, and not the job that DAGMan submits.
+  local found log=events.log ours="HpcdeployRun == \"$run_id\" && QDate >= $1 && DAGManJobId =?= undefined"
+  [ ! -e "$run/job.dag" ] || log=job.dag.dagman.log
   # The schedd notes a submission in the job's own log: 000, or 035 where the procs are made later ("Job Event Log Codes").
-  if [ -s "$run/events.log" ]; then
-    found=$(sed -nE 's/^(000|035) \(0*([0-9]+)\..*/\2/p' "$run/events.log" | uniq)
+  if [ -s "$run/$log" ]; then
+    found=$(sed -nE 's/^(000|035) \(0*([0-9]+)\..*/\2/p' "$run/$log" | uniq)
     [ -z "$found" ] || { printf '%s\n' "$found" && return; }
   fi
   found=$(condor_q -nobatch -constraint "$ours" -autoformat QDate ClusterId) || return
@@ -379,6 +382,14 @@ forgotten() {
   [ ! -e "$run/cancelled" ] && [ -z "$(ls -A -- "$run/tasks")" ] && ask_scheduler && [ "${#jobs[@]}" = 0 ]
 }
 
+# Whoever cancels a run that nobody is sure of leaves a mark in its folder first, and then looks for its job: so a call that does not
+# see the mark before it submits sees it behind that, and takes the job "$1" back.
+stop_if_cancelled() {
+  [ -e "$run/cancelled" ] || return 0
+  [ -z "${1-}" ] || { say "taking job $1 back" && withdraw "$1" >&2; } || true
+  die 15 "run $run_id was cancelled, and is not submitted any more; if it is still to run, submit it anew, as another run"
+}
+
 prepared=false
 prepare() {
   ! "$prepared" || return 0
@@ -401,6 +412,7 @@ submit_part() {
 it was cancelled before that, or a crash of htcondor lost it. If it is still to run, submit it anew, as another run"
     return
   fi
+  stop_if_cancelled
   jobs=()
   if [ -e "$run/submitting$part" ]; then
     earlier=true
@@ -415,6 +427,7 @@ it was cancelled before that, or a crash of htcondor lost it. If it is still to 
   fi
 
   prepare
+  stop_if_cancelled
   trap 'stop 10 "cannot write to $run; make room there (a full disk, or your quota); this was not submitted"' EXIT
   : >"$run/submit.err"
   [ -e "$run/submitting$part" ] || date +%s | write "$run/submitting$part"
@@ -443,6 +456,7 @@ it was cancelled before that, or a crash of htcondor lost it. If it is still to 
   fi
   settle "${jobs[@]}"
   set -e
+  stop_if_cancelled "$job_id"
   already=false
 }
 

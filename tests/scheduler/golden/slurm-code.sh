@@ -9,7 +9,7 @@
 #
 # Exit status: 0 submitted, now or earlier; 10 this machine is not as it should be; 11 the image could not be had;
 #              12 the scheduler refused; 13 nobody can say yet whether the scheduler took the job: run this again;
-#              14 a file is to be brought here first: which, and where to, is said.
+#              14 a file is to be brought here first: which, and where to, is said; 15 the run was cancelled.
 main() {
 set -euo pipefail
 umask 077
@@ -49,12 +49,13 @@ mkdir -p -- "$cache" "$tmp" "$run/logs" "$run/tasks" "$run/output" ||
 # Files appear whole or not at all, even where two calls write them at once.
 write() { cat >"$1.$HOSTNAME.$$.part" && mv -f -- "$1.$HOSTNAME.$$.part" "$1"; }
 
-# One call at a time. Children hold the lock too: a submission that outlives this script keeps the next one waiting.
+# One call at a time. Children hold the lock too: a submission that outlives its script keeps the next call waiting.
 { : >>"$run/lock"; } || die 10 "cannot write to $run; make room there (a full disk, or your quota)"
 exec {run_lock}>"$run/lock"
 flock --nonblock "$run_lock" || {
   say "another call is submitting this run; waiting for it"
-  flock "$run_lock" || die 10 "files in $run cannot be locked; set root in the cluster's settings to another file system"
+  flock "$run_lock" ||
+    die 10 "files in $run cannot be locked; set root in the cluster's settings to another file system"
 }
 
 # The image, once for everybody: in $cache under its own sha256.
@@ -124,6 +125,14 @@ job=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}
 
 # Files appear whole or not at all.
 record() { printf '%s\n' "$2" >"$run/tasks/.$1.$SLURM_JOB_ID" && mv -f "$run/tasks/.$1.$SLURM_JOB_ID" "$run/tasks/$1"; }
+
+# A run that was cancelled while nobody was sure of it may still get a job, late.
+if [ -e "$run/cancelled" ]; then
+  echo "job $job: run hello-0123456789 was cancelled; nothing to do" >&2
+  # So that Slurm says it too.
+  scancel "$job" && sleep 60
+  exit 1
+fi
 
 # One run, one job: only one can make the link that says which. Should a second job of this run ever start, it goes.
 ln -sT "$job" "$run/id" 2>/dev/null
@@ -383,6 +392,14 @@ forgotten() {
   [ ! -e "$run/cancelled" ] && [ -z "$(ls -A -- "$run/tasks")" ] && ask_scheduler && [ "${#jobs[@]}" = 0 ]
 }
 
+# Whoever cancels a run that nobody is sure of leaves a mark in its folder first, and then looks for its job: so a call that does not
+# see the mark before it submits sees it behind that, and takes the job "$1" back.
+stop_if_cancelled() {
+  [ -e "$run/cancelled" ] || return 0
+  [ -z "${1-}" ] || { say "taking job $1 back" && withdraw "$1" >&2; } || true
+  die 15 "run $run_id was cancelled, and is not submitted any more; if it is still to run, submit it anew, as another run"
+}
+
 prepared=false
 prepare() {
   ! "$prepared" || return 0
@@ -405,6 +422,7 @@ submit_part() {
 it was cancelled before that, or a crash of slurm lost it. If it is still to run, submit it anew, as another run"
     return
   fi
+  stop_if_cancelled
   jobs=()
   if [ -e "$run/submitting$part" ]; then
     earlier=true
@@ -419,6 +437,7 @@ it was cancelled before that, or a crash of slurm lost it. If it is still to run
   fi
 
   prepare
+  stop_if_cancelled
   trap 'stop 10 "cannot write to $run; make room there (a full disk, or your quota); this was not submitted"' EXIT
   : >"$run/submit.err"
   [ -e "$run/submitting$part" ] || date +%s | write "$run/submitting$part"
@@ -447,6 +466,7 @@ it was cancelled before that, or a crash of slurm lost it. If it is still to run
   fi
   settle "${jobs[@]}"
   set -e
+  stop_if_cancelled "$job_id"
   already=false
 }
 

@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import secrets
+import socket
 import stat
 import subprocess
 import tempfile
@@ -23,6 +24,7 @@ _LOGIN = 120.0
 
 # A socket's name has 103 bytes (macOS; 107 on Linux), of which ssh keeps 17 for itself while it makes one (misc.c, mux.c).
 _LONGEST = 103 - 17
+_NAME = re.compile(r"[0-9a-f]{12}")
 _SHOWN_KEY = re.compile(r"^debug1: Server host key: (\S+) (\S+)", re.MULTILINE)
 _OFFENDING = re.compile(r"^Offending .*key in (.+:\d+)", re.MULTILINE)
 # The fingerprint that an unknown host shows is said at this level.
@@ -36,7 +38,9 @@ def open_master(settings: SshSettings, *, ssh: str, config: str | None, asks: bo
     `asks` says whether a person sits at the terminal, whom ssh then asks there itself. Raises `TransportError` where the
     host cannot be reached and `AuthenticationError` where it is not the one we know or does not know us.
     """
-    path = _private_folder() / secrets.token_hex(6)
+    folder = _private_folder()
+    _clear(folder)
+    path = folder / secrets.token_hex(6)
     argv = [*ssh_argv(ssh, Hop(host=settings.alias), config), "-fNMT", "-S", str(path), *_options(settings)]
     if not asks:
         code, said = _listen([*argv, *_SILENT, "--", settings.alias], settings.connect_timeout + _LOGIN)
@@ -70,6 +74,23 @@ def _private_folder() -> Path:
         message = f"{folder} is not a folder that only you can enter, so no connection is kept there; remove or rename it"
         raise TransportError(message)
     return folder
+
+
+def _clear(folder: Path) -> None:
+    """Take away what connections left that were killed: names under which nobody listens.
+
+    ssh listens before it gives its socket the name that we chose (OpenSSH's mux.c, muxserver_listen), so that none of them
+    is just beginning.
+    """
+    for name in folder.iterdir():
+        if not _NAME.fullmatch(name.name):
+            continue
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as visitor:
+            visitor.settimeout(0)
+            try:
+                visitor.connect(str(name))
+            except ConnectionRefusedError:
+                name.unlink()
 
 
 def _options(settings: SshSettings) -> list[str]:

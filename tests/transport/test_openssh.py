@@ -163,6 +163,25 @@ def test_our_connection_ends_soon_after_a_process_that_is_killed(
     wait_until(lambda: server.sessions() == [])
 
 
+def test_what_a_connection_left_that_was_killed_is_taken_away_by_the_next(
+    client: Client, server: Server, runtime: Path
+) -> None:
+    client.host("cluster", server)
+    with client.open_openssh("cluster") as living, client.open_openssh("cluster") as killed:
+        living.run(["true"])
+        [kept] = runtime.iterdir()
+        killed.run(["true"])
+        [left] = set(runtime.iterdir()) - {kept}
+        talk = Mux(left)
+        os.kill(talk.pid, signal.SIGKILL)
+        wait_until(lambda: not talk.lasts())
+        talk.close()
+        killed.run(["true"])
+        assert kept.exists()
+        assert not left.exists()
+        assert len(list(runtime.iterdir())) == 2
+
+
 def test_forwardings_and_commands_of_the_configuration_are_left_alone(
     client: Client, start_server: StartServer, tmp_path: Path
 ) -> None:

@@ -130,6 +130,20 @@ def test_a_scheduler_that_is_down_leaves_all_as_it_was(
 
 
 @BOTH
+def test_a_run_whose_cancelling_its_scheduler_did_not_hear_of_has_no_mark_of_it(
+    place: Place, scheduler: SchedulerName, connections: Connections, store: Store
+) -> None:
+    planned = place.planned(scheduler)
+    on_record(planned, store)
+    run = submit(planned.run, planned.script, place.cluster, connections, store, again=True).run
+    down = replace(place.cluster, setup=(DOWN[scheduler].format(root=place.root),))
+    with pytest.raises(SchedulerError, match="did not cancel"):
+        cancel(store.find([run.id]), lambda _: down, connections, store)
+    assert on_login_node(place, f"ls {folder_of(place, planned)}/cancelled || true") == ""
+    assert alive(place, run) == {run.job_id}
+
+
+@BOTH
 @pytest.mark.parametrize("locks", ["hold", "do not hold"])
 def test_a_submission_that_is_alive_meanwhile_leaves_no_live_job(
     place: Place, scheduler: SchedulerName, locks: str, connections: Connections, store: Store

@@ -174,8 +174,8 @@ def test_what_a_connection_left_that_was_killed_is_taken_away_by_the_next(
         [left] = set(runtime.iterdir()) - {kept}
         talk = Mux(left)
         os.kill(talk.pid, signal.SIGKILL)
-        wait_until(lambda: not talk.lasts())
         talk.close()
+        wait_until(lambda: master_at(left) is None)
         killed.run(["true"])
         assert kept.exists()
         assert not left.exists()

@@ -92,8 +92,9 @@ class OpensshTransport(StreamedTransport):
     def _session(self, line: bytes, patience: float) -> Session:
         """Open a session, over a second connection where the first has gone before anything was asked of it."""
         for last in (False, True):
+            path = self._connected()
             try:
-                talk = Mux(self._connected())
+                talk = Mux(path)
                 try:
                     with self._opening():
                         return talk.open_session(line, patience=patience)
@@ -101,6 +102,7 @@ class OpensshTransport(StreamedTransport):
                     talk.close()
                     raise
             except NoMasterError:
+                self._turn_from(path)
                 if last:
                     raise
         raise AssertionError("the loop returns or raises")
@@ -113,6 +115,16 @@ class OpensshTransport(StreamedTransport):
             if self._held is None:
                 self._connect()
             return self._path
+
+    def _turn_from(self, path: Path) -> None:
+        """Take another connection next time: this one may be alive, for who is there, and have no door any more.
+
+        So it is after ``ssh -O stop``, and where the runtime folder went because the person logged out.
+        """
+        with self._lock:
+            if self._held is not None and self._path == path:
+                self._held.close()
+                self._held = None
 
     def _connect(self) -> None:
         ssh = self._ssh()

@@ -62,7 +62,8 @@ def _private_folder() -> Path:
     """Make the folder for sockets, which nobody else can enter; ssh takes a socket away when it ends."""
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     places = [Path(tempfile.gettempdir()) / f"hpcdeploy-{os.getuid()}", Path(f"/tmp/hpcdeploy-{os.getuid()}")]  # noqa: S108 - checked below
-    if runtime.startswith("/") and os.access(runtime, os.W_OK | os.X_OK):
+    # After "su" this may still be another user's, in whose way a folder of ours would be.
+    if runtime.startswith("/") and os.access(runtime, os.W_OK | os.X_OK) and Path(runtime).stat().st_uid == os.getuid():
         places.insert(0, Path(runtime) / "hpcdeploy")
     folder = next((place for place in places if len(os.fsencode(place)) + 13 <= _LONGEST), places[-1])
     try:
@@ -125,20 +126,23 @@ def _at_the_terminal(argv: list[str]) -> int:
 def _listen(argv: list[str], limit: float) -> tuple[int, str]:
     """Run ssh until it has logged in and left the foreground, or failed; return its exit code and what it said."""
     environment = {**os.environ, "SSH_ASKPASS_REQUIRE": "never"}
-    try:
-        done = subprocess.run(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env=environment,
-            start_new_session=True,  # no terminal is there, for the ssh of a jump host either
-            timeout=limit,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return 255, f"no answer within {limit:g} s"
-    return done.returncode, done.stderr.decode(errors="replace").replace("\r", "")
+    # A file and no pipe: ssh before 8.5 keeps it open in the background, and a pipe would have no end (OpenSSH's bug 1988).
+    with tempfile.TemporaryFile() as said:
+        try:
+            done = subprocess.run(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=said,
+                env=environment,
+                start_new_session=True,  # no terminal is there, for the ssh of a jump host either
+                timeout=limit,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return 255, f"no answer within {limit:g} s"
+        said.seek(0)
+        return done.returncode, said.read().decode(errors="replace").replace("\r", "")
 
 
 def _why(said: str, settings: SshSettings, *, asks: bool) -> TransportError | AuthenticationError:
@@ -149,7 +153,7 @@ def _why(said: str, settings: SshSettings, *, asks: bool) -> TransportError | Au
         places = tuple(_OFFENDING.findall(said)) or tuple(map(str, settings.known_hosts))
         finding = Finding(verdict=_verdict(said), places=places)
         return AuthenticationError(distrust(f"{key[1]} key {key[2]}", settings, finding))
-    if not re.search(r"Permission denied|Too many authentication failures|Host key verification failed", said):
+    if not re.search(r"Permission denied \(|Too many authentication failures|Host key verification failed", said):
         return TransportError(f"{settings.alias} cannot be reached: {lines}; check that `{settings.login}` gets in")
     parts = [f"{settings.alias} does not let user {settings.user} in: {lines}"]
     if settings.gssapi and re.search(r"Permission denied \(.*gssapi", said):

@@ -5,6 +5,7 @@ import os
 import pty
 import select
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -218,6 +219,46 @@ def test_a_runtime_folder_with_a_long_name_is_passed_over(
     assert list(far.iterdir()) == []
 
 
+def test_another_users_runtime_folder_is_left_alone(
+    client: Client, server: Server, short: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.host("cluster", server)
+    theirs = short / "theirs"
+    theirs.mkdir()
+    if os.getuid():
+        theirs = Path("/tmp")  # root's
+    else:
+        os.chown(theirs, 1, 1)
+    before = set(theirs.iterdir())
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(theirs))
+    assert says_hello(client.open_openssh("cluster"))
+    assert theirs / "hpcdeploy" not in set(theirs.iterdir()) - before
+
+
+def ssh_that(tmp_path: Path, logs_in: str) -> Callable[[], str]:
+    """Give a program that reads the configuration as ssh does, and does something else to log in."""
+    program = tmp_path / "ssh"
+    program.write_text(f'#!/bin/sh\ncase " $* " in *" -G "*) exec ssh "$@" ;; esac\n{logs_in}\n')
+    program.chmod(0o755)
+    return lambda: str(program)
+
+
+def test_an_older_ssh_that_keeps_its_standard_error_open_is_not_waited_for(
+    client: Client, server: Server, tmp_path: Path
+) -> None:
+    client.host("cluster", server)
+    ssh = ssh_that(tmp_path, 'ssh "$@"; code=$?; sleep 20 >&2 & exit $code')
+    assert says_hello(OpensshTransport("cluster", config=str(client.config), asks=lambda: False, ssh=ssh))
+
+
+def test_a_firewall_that_denies_permission_is_no_server_that_does(client: Client, server: Server, tmp_path: Path) -> None:
+    client.host("cluster", server)
+    # What connect(2) says where a route is "prohibit" (ip-route(8)), which takes a network of one's own.
+    ssh = ssh_that(tmp_path, "echo 'ssh: connect to host 192.0.2.1 port 22: Permission denied' >&2; exit 255")
+    transport = OpensshTransport("cluster", config=str(client.config), asks=lambda: False, ssh=ssh)
+    assert "cluster cannot be reached: ssh: connect to host" in why_not(transport, TransportError)
+
+
 # The person's connection
 
 
@@ -270,6 +311,36 @@ def test_where_the_persons_connection_has_ended_one_of_our_own_is_opened(
         wait_until(lambda: not theirs.lasts())
         assert transport.run(["echo", "two"]).stdout == b"two\n"
     assert logins(server) == 2
+
+
+@pytest.mark.parametrize("whose", ["ours", "theirs"])
+def test_where_a_connection_has_no_door_any_more_another_is_opened(
+    client: Client, start_server: StartServer, short: Path, hold: Hold, runtime: Path, whose: str
+) -> None:
+    server = start_server()
+    client.host("cluster", server, f"ControlPath {short}/%C")
+    if whose == "theirs":
+        hold(settings_of(client, "cluster"))
+    with client.open_openssh("cluster") as transport:
+        assert transport.run(["echo", "one"]).stdout == b"one\n"
+        if whose == "theirs":
+            subprocess.run(["ssh", "-F", client.config, "-O", "stop", "cluster"], check=True, capture_output=True)
+        else:
+            shutil.rmtree(runtime)
+        assert transport.run(["echo", "two"]).stdout == b"two\n"
+    assert logins(server) == 2
+
+
+@pytest.mark.parametrize("name", ["a b", "it's", 'say"so"', "äöü", "a;b", "$HOME", "#a"])
+def test_a_connection_is_found_under_any_name(
+    client: Client, start_server: StartServer, short: Path, hold: Hold, name: str
+) -> None:
+    server = start_server()
+    escaped = name.replace('"', '\\"')
+    client.host("cluster", server, f'ControlPath "{short}/{escaped}"')
+    hold(settings_of(client, "cluster"))
+    assert says_hello(client.open_openssh("cluster"))
+    assert logins(server) == 1
 
 
 def test_a_connection_that_hangs_is_passed_over(

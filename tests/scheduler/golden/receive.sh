@@ -52,16 +52,29 @@ fi
 # openssl uses the processor's own SHA instructions, and sha256sum not everywhere: a third of its time.
 digest() { if command -v openssl >/dev/null; then openssl dgst -sha256 -r; else sha256sum; fi; }
 
-# What has come in several lanes (lane.sh) is put one behind the other, as far as it hangs together.
-join_lanes() {
-  local here lane_lock
-  while here=$folder/.$sha256.$(arrived); [ -e "$here.parcel" ]; do
-    exec {lane_lock}>"$here.lock"
-    flock "$lane_lock"
-    cat -- "$here.parcel" >>"$part" || die 10 "$what does not fit into $folder: make room there (a full disk, or your quota), and submit again"
-    rm -f -- "$here.parcel"
-    exec {lane_lock}>&-
+# What has come in several lanes (lane.sh) is put one behind the other, as far as it hangs together. Of one that was killed over this,
+# or went on in one, a stretch may be there in part already.
+stretches() {
+  local piece
+  for piece in "$folder/.$sha256".[0-9]*.parcel; do
+    piece=${piece%.parcel}
+    [ ! -e "$piece.parcel" ] || echo "${piece##*.}"
   done
+}
+join_lanes() {
+  local start piece here lane_lock
+  while read -r start; do
+    [ "$start" -le "$(arrived)" ] || break
+    piece=$folder/.$sha256.$start
+    exec {lane_lock}>"$piece.lock"
+    flock "$lane_lock"
+    here=$(($(arrived) - start))
+    # cat(1) may leave the copying to the file system.
+    if [ "$here" = 0 ]; then cat -- "$piece.parcel"; else tail -c "+$((here + 1))" -- "$piece.parcel"; fi >>"$part" ||
+      die 10 "$what does not fit into $folder: make room there (a full disk, or your quota), and submit again"
+    rm -f -- "$piece.parcel"
+    exec {lane_lock}>&-
+  done < <(stretches | sort -n)
 }
 
 to_disk() { sync -- "$part" 2>/dev/null || true; }

@@ -77,7 +77,10 @@ def _revoke(run: Run, cluster: Cluster, connections: Connections, store: Store, 
     said = last_words(completed.stderr.decode("utf-8", "replace").strip())
     if completed.exit_code == 10:
         raise SchedulerError(f"run {run.id} was not cancelled: {said}")
-    answer = None if completed.exit_code else read_answer(completed.stdout)
+    try:
+        answer = None if completed.exit_code else read_answer(completed.stdout)
+    except ValueError as error:
+        answer, said = None, str(error)
     if answer is None:
         raise UncertainSubmissionError(f"{said}; {again}")
     found = replace(run, job_id=str(answer["job_id"]), part=int(str(answer["part"])), folder=str(answer["folder"]))

@@ -57,7 +57,7 @@ def check_alone(run: Run, tasks: Sequence[int], others: Sequence[RunStatus], sto
                 if not other.run.job_id:
                     raise ConfigError(
                         f"{what}, and nobody knows yet whether that was submitted; "
-                        f"run 'hpcdeploy submit --resume {other.run.id}' first"
+                        f"run 'hpcdeploy submit --resume {other.run.id}' first, or cancel it"
                     )
                 raise ConfigError(
                     f"{what}, which has not ended; wait for that, or cancel it: hpcdeploy cancel {other.run.id}"

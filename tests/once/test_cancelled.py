@@ -144,6 +144,23 @@ def test_a_run_whose_cancelling_its_scheduler_did_not_hear_of_has_no_mark_of_it(
 
 
 @BOTH
+def test_a_call_that_died_once_it_had_left_its_mark_is_made_again(
+    place: Place, scheduler: SchedulerName, connections: Connections, store: Store
+) -> None:
+    planned = place.planned(scheduler, place.broken("after"))
+    known = on_record(planned, store)
+    assert call(place, planned).code not in {0, 15}
+    [job] = jobs_of(place, planned)
+    on_login_node(place, f"touch {folder_of(place, planned)}/cancelled")
+    with pytest.raises(SchedulerError, match=f"was cancelled.*hpcdeploy cancel {planned.run.id}' notes it"):
+        submit(planned.run, planned.script, place.cluster, connections, store, again=True)
+    assert store.find([planned.run.id]) == [known], "nobody has made sure yet"
+    assert cancelled(place, known, connections, store).run.job_id == job
+    assert alive(place, planned.run) == set()
+    assert jobs_of(place, planned) == {job}
+
+
+@BOTH
 @pytest.mark.parametrize("locks", ["hold", "do not hold"])
 def test_a_submission_that_is_alive_meanwhile_leaves_no_live_job(
     place: Place, scheduler: SchedulerName, locks: str, connections: Connections, store: Store

@@ -59,18 +59,24 @@ never() {
 
 # await KIND RUN TASKS: this run is to start after that one.
 open=""
+declare -A read=()
 await() {
   local kind=$1 other=$2 tasks=$3 how
-  # To read a log of thousands of tasks costs this machine something: that is done once a minute.
-  if [ -n "$(find "../$other/events.log" -size +1000k 2>/dev/null)" ] && [ -n "$(find "read.$other" -mmin -1 2>/dev/null)" ]; then
-    open=$other
-    return
-  fi
-  : >"read.$other"
-  how=$(ends "$other" "$tasks")
-  if [ "$how" = open ] && gone "$other"; then
+  # One run may be waited for in two ways: what was read of it now counts for both.
+  how=${read[$other]-}
+  if [ -z "$how" ]; then
+    # To read a log of thousands of tasks costs this machine something: that is done once a minute.
+    if [ -n "$(find "../$other/events.log" -size +1000k 2>/dev/null)" ] && [ -n "$(find "read.$other" -mmin -1 2>/dev/null)" ]; then
+      open=$other
+      return
+    fi
+    : >"read.$other"
     how=$(ends "$other" "$tasks")
-    [ "$how" != open ] || how="it is gone from the queue and its event log tells no end"
+    if [ "$how" = open ] && gone "$other"; then
+      how=$(ends "$other" "$tasks")
+      [ "$how" != open ] || how="it is gone from the queue and its event log tells no end"
+    fi
+    read[$other]=$how
   fi
   case $kind:$how in
     # Nothing at all: the log could not be read in this moment.

@@ -24,19 +24,18 @@ NO_MORE = "036 (12.-01.000) 2026-11-20 22:36:00 Cluster removed\n...\n"
 DAGMAN_ENDED = "005 (11.000.000) 2026-11-20 22:35:29 Job terminated.\n\t(1) Normal termination (return value 1)\n...\n"
 
 
-def called(name: str, kind: AfterKind = "afterok", tasks: int = 1) -> str:
-    """Render a script that DAGMan calls, of a run that waits for one other."""
-    waits = replace(PLAIN, after=(After(what="other-1", kind=kind),))
-    after = Predecessor(run_id="other-1", kind=kind, tasks=tasks)
-    script = submission(run_of(waits, "htcondor"), waits, CLUSTER, CACHED, after=(after,))
+def called(name: str, *kinds: AfterKind, tasks: int = 1) -> str:
+    """Render a script that DAGMan calls, of a run that waits for one other, in one way or several."""
+    kinds = kinds or ("afterok",)
+    waits = replace(PLAIN, after=tuple(After(what="other-1", kind=kind) for kind in kinds))
+    after = tuple(Predecessor(run_id="other-1", kind=kind, tasks=tasks) for kind in kinds)
+    script = submission(run_of(waits, "htcondor"), waits, CLUSTER, CACHED, after=after)
     return script.partition(f"""write "$run/{name}" <<'HPCDEPLOY_END_0123456789'\n""")[2].partition("HPCDEPLOY_END_")[0]
 
 
-def asked(
-    folder: Path, log: str, kind: AfterKind = "afterok", *, tasks: int = 2, job: str = "12", dagman: str = ""
-) -> tuple[int, str]:
+def asked(folder: Path, log: str, *kinds: AfterKind, tasks: int = 2, job: str = "12", dagman: str = "") -> tuple[int, str]:
     """Write the folder of a run with this log, and ask whether a run that waits for it may start."""
-    wait = called("wait.sh", kind, tasks)
+    wait = called("wait.sh", *kinds, tasks=tasks)
     other, own = folder / "other-1", folder / "own"
     for run in (other, own):
         run.mkdir()
@@ -76,6 +75,12 @@ def test_a_run_has_ended_when_each_task_has_and_well_when_each_did(log: str, ok:
     assert said in told["afterok"][1]
     assert told["afterany"][0] == (75 if ok == 75 else 0)
     assert told["afternotok"][0] == {75: 75, 0: 1, 1: 0}[ok]
+
+
+def test_one_run_with_a_large_log_may_be_waited_for_in_two_ways(tmp_path: Path) -> None:
+    log = "".join(SUBMITTED.format(f"{task:03}") + ENDED.format(f"{task:03}", 0) for task in range(6000))
+    assert len(log) > 1_030_000
+    assert asked(tmp_path, log, "afterok", "afterany", tasks=6000) == (0, "")
 
 
 def test_events_of_a_job_that_was_taken_back_do_not_count(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A connection that ssh(1) opens for this process alone, to be ridden on (ssh_config(5), ControlMaster)."""
 
+import atexit
 import contextlib
 import os
 import re
@@ -8,6 +9,7 @@ import socket
 import stat
 import subprocess
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from hpcdeploy.errors import AuthenticationError, TransportError
@@ -112,7 +114,10 @@ def _options(settings: SshSettings) -> list[str]:
 
 def _at_the_terminal(argv: list[str]) -> int:
     """Run ssh until it has logged in and left the foreground, or failed; it asks and tells the person as it always does."""
-    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+    with (
+        subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process,
+        _ending_with_us(process.terminate),
+    ):
         try:
             return process.wait()
         except BaseException:
@@ -127,22 +132,38 @@ def _listen(argv: list[str], limit: float) -> tuple[int, str]:
     """Run ssh until it has logged in and left the foreground, or failed; return its exit code and what it said."""
     environment = {**os.environ, "SSH_ASKPASS_REQUIRE": "never"}
     # A file and no pipe: ssh before 8.5 keeps it open in the background, and a pipe would have no end (OpenSSH's bug 1988).
-    with tempfile.TemporaryFile() as said:
+    with (
+        tempfile.TemporaryFile() as said,
+        subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+            env=environment,
+            start_new_session=True,  # no terminal is there, for the ssh of a jump host either
+        ) as process,
+    ):
         try:
-            done = subprocess.run(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=said,
-                env=environment,
-                start_new_session=True,  # no terminal is there, for the ssh of a jump host either
-                timeout=limit,
-                check=False,
-            )
+            with _ending_with_us(process.kill):
+                process.wait(limit)
         except subprocess.TimeoutExpired:
+            process.kill()
             return 255, f"no answer within {limit:g} s"
+        except BaseException:
+            process.kill()
+            raise
         said.seek(0)
-        return done.returncode, said.read().decode(errors="replace").replace("\r", "")
+        return process.returncode, said.read().decode(errors="replace").replace("\r", "")
+
+
+@contextlib.contextmanager
+def _ending_with_us(end: Callable[[], None]) -> Iterator[None]:
+    """Call `end` where this process ends meanwhile: who is told Ctrl-C does not wait for a thread that logs in."""
+    atexit.register(end)
+    try:
+        yield
+    finally:
+        atexit.unregister(end)
 
 
 def _why(said: str, settings: SshSettings, *, asks: bool) -> TransportError | AuthenticationError:

@@ -183,6 +183,29 @@ def test_what_a_connection_left_that_was_killed_is_taken_away_by_the_next(
         assert len(list(runtime.iterdir())) == 2
 
 
+def test_a_login_that_hangs_ends_with_a_process_that_does_not_wait(client: Client, server: Server, tmp_path: Path) -> None:
+    client.host("cluster", server, f"ProxyCommand sh -c 'echo $PPID >{tmp_path}/pid; cat >/dev/null'")
+    code = (
+        "import pathlib, sys, threading, time\n"
+        "from hpcdeploy.transport.openssh import OpensshTransport\n"
+        "transport = OpensshTransport('cluster', config=sys.argv[1], asks=lambda: False)\n"
+        "threading.Thread(target=lambda: transport.run(['true']), daemon=True).start()\n"
+        "while not pathlib.Path(sys.argv[2]).exists():\n"
+        "    time.sleep(0.01)\n"
+        "time.sleep(1)  # so that it waits, and would not notice by itself\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(client.config), str(tmp_path / "pid")], check=True, capture_output=True)
+    pid = (tmp_path / "pid").read_text().strip()
+
+    def gone() -> bool:
+        try:
+            return not Path(f"/proc/{pid}/cmdline").read_bytes()  # empty where it has ended and nobody asked how
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+
+    wait_until(gone, seconds=5)
+
+
 def test_forwardings_and_commands_of_the_configuration_are_left_alone(
     client: Client, start_server: StartServer, tmp_path: Path
 ) -> None:

@@ -45,6 +45,11 @@ def _newest(after: After, job: Job, cluster: Cluster, scheduler: SchedulerName, 
     if here:
         return here[0]
     elsewhere = sorted({f"{run.cluster} ({run.scheduler})" for run in runs})
+    if after.what == job.name:
+        raise ConfigError(
+            f"job {job.name} waits for its own newest run, and has none on {cluster.name} ({scheduler}) yet; take after out "
+            f"of its settings, and say it for each run but the first: hpcdeploy submit {job.name} --after {job.name}"
+        )
     raise ConfigError(
         f"job {job.name} waits for {after.what}, which has no run on {cluster.name} ({scheduler}) yet"
         + (f", only on {', '.join(elsewhere)}" if elsewhere else "")

@@ -10,7 +10,7 @@ from hpcdeploy.errors import ConnectionLostError, HpcdeployError, SchedulerError
 from hpcdeploy.flows.asking import alive_by_scheduler
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.follow import ClusterOf
-from hpcdeploy.flows.submit import last_words
+from hpcdeploy.flows.last_words import last_words
 from hpcdeploy.login_node import SHELL, read_answer
 from hpcdeploy.run import Run, RunStatus, State, TaskStatus
 from hpcdeploy.scheduler.login_node import cancelling, revoking
@@ -74,7 +74,7 @@ def _revoke(run: Run, cluster: Cluster, connections: Connections, store: Store, 
         raise UncertainSubmissionError(
             f"the connection died while run {run.id} was being cancelled ({error}); it may have a job: {again}"
         ) from error
-    said = last_words(completed.stderr.decode("utf-8", "replace").strip())
+    said = last_words(completed.stderr)
     if completed.exit_code == 10:
         raise SchedulerError(f"run {run.id} was not cancelled: {said}")
     try:

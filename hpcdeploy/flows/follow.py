@@ -245,7 +245,8 @@ class _Places:
 
     def _fail(self, place: _Place, why: str, *, told: frozenset[str] | set[str] = frozenset()) -> None:
         place.failure, place.lost = why, 0
-        self._known.update((one.run.id, unknown(one, why)) for one in self._runs(place) if one.run.id not in told)
+        reason = f"{place.cluster.name} could not be asked"  # why is told once, and not by each of its runs
+        self._known.update((one.run.id, unknown(one, reason)) for one in self._runs(place) if one.run.id not in told)
 
 
 def _place(name: str, cluster_of: ClusterOf, first: float) -> _Place:

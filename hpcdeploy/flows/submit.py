@@ -17,6 +17,7 @@ from hpcdeploy.errors import (
 )
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.deliver import Carrying, deliver, silently
+from hpcdeploy.flows.last_words import Listening
 from hpcdeploy.job import Job, Request
 from hpcdeploy.login_node import SHELL, read_answer
 from hpcdeploy.parcel import Parcel
@@ -170,8 +171,9 @@ def _ask(
         time.sleep(pause)
         shell = (*SHELL, "bring", *(("again",) if again or lost else ()))
         try:
-            completed = connections.to(cluster).run(shell, stdin=script.encode("utf-8", "surrogateescape"), on_stderr=report)
-            return _answer(run, completed), lost
+            text, heard = script.encode("utf-8", "surrogateescape"), Listening(report)
+            completed = connections.to(cluster).run(shell, stdin=text, on_stderr=heard.take)
+            return _answer(run, completed, heard.words(completed)), lost
         except TransportError as error:
             connections.drop(cluster)
             if lost is None and not isinstance(error, ConnectionLostError):
@@ -195,9 +197,8 @@ def _uncertain(run: Run, lost: HpcdeployError) -> UncertainSubmissionError:
     )
 
 
-def _answer(run: Run, completed: Completed) -> Mapping[str, object]:
-    """Return what the script answered, or raise what its exit code means."""
-    said = completed.stderr.decode("utf-8", "replace").strip()
+def _answer(run: Run, completed: Completed, said: str) -> Mapping[str, object]:
+    """Return what the script answered, or raise what its exit code means, in the words that it `said`."""
     match completed.exit_code:
         case 0 | 14:  # 14: files are to be brought first
             try:
@@ -211,22 +212,14 @@ def _answer(run: Run, completed: Completed) -> Mapping[str, object]:
                 f"Run 'hpcdeploy submit --resume {run.id}' to ask again"
             )
         case 15:
-            return {"cancelled": last_words(said)}
+            return {"cancelled": said}
         case 13:
             raise UncertainSubmissionError(
-                f"{last_words(said)}. Run 'hpcdeploy submit --resume {run.id}' in a while: it finds or makes the job, once"
+                f"{said}. Run 'hpcdeploy submit --resume {run.id}' in a while: it finds or makes the job, once"
             )
         case code if code < 0 or 128 < code < 193:  # 128 + n: sshd's shell tells of a shell that it started itself
             raise ConnectionLostError(
                 f"the script of run {run.id} was killed by signal {-code if code < 0 else code - 128} on the login node"
             )
         case _:
-            raise SchedulerError(last_words(said))
-
-
-def last_words(said: str) -> str:
-    """Pick what a person needs of the script's words: its own error line, and what the scheduler printed before it."""
-    lines = [line for line in said.splitlines() if line.strip()]
-    return (
-        "\n".join(line.removeprefix("error: ") for line in lines[-4:]) or "the login node's script failed and said nothing"
-    )
+            raise SchedulerError(said)

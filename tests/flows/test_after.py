@@ -100,3 +100,8 @@ def test_a_run_that_was_cancelled_before_it_was_submitted_is_waited_for_by_nobod
     store.learned(RunStatus(run=never, tasks=tasks, asked=1))
     with pytest.raises(ConfigError, match="was cancelled before it was submitted; submit prepare anew"):
         found(After(what="prepare"), project, store)
+
+
+def test_a_job_that_waits_for_itself_is_told_how_to_begin(project: Project, store: Store) -> None:
+    with pytest.raises(ConfigError, match=r"its own newest run, and has none on hpc \(slurm\) yet; .* train --after train"):
+        found(After(what="train", kind="afterok"), project, store)

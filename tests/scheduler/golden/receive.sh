@@ -49,8 +49,9 @@ if [ "$(stat -Lc %s -- "$file" 2>/dev/null)" = "$size" ]; then
   return
 fi
 [ "$(arrived)" -le "$size" ] || rm -f -- "$part"
-# openssl uses the processor's own SHA instructions, and sha256sum not everywhere: a third of its time.
-digest() { if command -v openssl >/dev/null; then openssl dgst -sha256 -r; else sha256sum; fi; }
+# openssl uses the processor's own SHA instructions, and sha256sum not everywhere: a third of its time. By itself it reads 8 KiB at
+# once: it and who writes to it then wait for each other most of the time.
+digest() { if command -v openssl >/dev/null; then stdbuf -i 64K openssl dgst -sha256 -r; else sha256sum; fi; }
 
 # What has come in several lanes (lane.sh) is put one behind the other, as far as it hangs together. Of one that was killed over this,
 # or went on in one, a stretch may be there in part already.
@@ -94,7 +95,7 @@ receive() {
     read -r -t 0.1 -u "$words" end || [ "$?" -gt 128 ] || end=unknown
     now=$(arrived)
     kill -0 "$disk" 2>/dev/null || { to_disk >/dev/null & disk=$!; }
-    [ "$now" = "$read" ] || dd if="$part" bs=1M iflag=skip_bytes,count_bytes skip="$read" count="$((now - read))" status=none
+    [ "$now" = "$read" ] || dd if="$part" bs=64K iflag=skip_bytes,count_bytes skip="$read" count="$((now - read))" status=none
     read=$now
   done
   kill "$watch" 2>/dev/null || true

@@ -1,8 +1,7 @@
 """Deliver: bring a login node the files that only this machine has, each once, going on where an earlier try stopped."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hpcdeploy.cluster import Cluster
@@ -12,19 +11,11 @@ from hpcdeploy.flows.lanes import Carried, bring_in_lanes
 from hpcdeploy.flows.sending import Sending, changed
 from hpcdeploy.login_node import SHELL
 from hpcdeploy.parcel import Parcel
-from hpcdeploy.progress import Progress, ignore_progress
+from hpcdeploy.progress import Carrying, Progress, silently
 from hpcdeploy.scheduler.login_node import receiving
 from hpcdeploy.transport.contract import Output, Transport, ignore_output
 
-Carrying = Callable[[str], AbstractContextManager[Progress]]
-"""Tells a person of the transfer of what it is given the name of, and gives the function that takes its progress."""
-
 _PAUSES = (1, 2, 4)
-
-
-def silently(_what: str) -> AbstractContextManager[Progress]:
-    """Carry without a word."""
-    return nullcontext(ignore_progress)
 
 
 def deliver(

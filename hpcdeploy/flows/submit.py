@@ -16,11 +16,11 @@ from hpcdeploy.errors import (
     UncertainSubmissionError,
 )
 from hpcdeploy.flows.connections import Connections
-from hpcdeploy.flows.deliver import Carrying, deliver, silently
 from hpcdeploy.flows.last_words import Listening
 from hpcdeploy.job import Job, Request
 from hpcdeploy.login_node import SHELL, read_answer
 from hpcdeploy.parcel import Parcel
+from hpcdeploy.progress import Carrying, silently
 from hpcdeploy.run import Run, RunStatus, new_run_id
 from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
@@ -87,6 +87,8 @@ def submit(
         store.add(run, script, parcels, request)
 
     def bring(needed: Sequence[Mapping[str, object]]) -> None:
+        from hpcdeploy.flows.deliver import deliver  # most submissions find everything there
+
         deliver(needed, parcels, cluster, connections, report=report, carrying=carrying, overrides=overrides)
 
     try:

@@ -141,6 +141,11 @@ class RunStatus:
         """Whether every task came to an end."""
         return len(self.tasks) == self.run.tasks and all(task.state in TERMINAL for task in self.tasks)
 
+    @property
+    def unsure(self) -> bool:
+        """Whether nobody knows if it has a job: its submission was cut off, or still goes on."""
+        return not self.run.job_id and not self.ended
+
     @cached_property
     def over(self) -> frozenset[int]:
         """The tasks that came to an end: nobody need be asked of them any more. Made once: it is asked for by each task."""

@@ -52,12 +52,12 @@ def watch(
 
     place = here()
     known = place.store.find(run) if run else place.store.latest(alive=True)
-    unsure = [one.run.id for one in known if not one.run.job_id and not one.ended]
+    unsure = [one.run.id for one in known if one.unsure]
     show.notes(
         f"nobody knows yet whether {one} was submitted; see 'hpcdeploy submit --resume {one}', or cancel it"
         for one in unsure
     )
-    known = [one for one in known if one.run.job_id or one.ended]
+    known = [one for one in known if not one.unsure]
     if not known:
         show.say("no run is going on")
         return

@@ -4,7 +4,7 @@ from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.config.project import Project
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import After, Job, Predecessor
-from hpcdeploy.run import Run
+from hpcdeploy.run import RunStatus
 from hpcdeploy.store import Store
 
 
@@ -18,19 +18,20 @@ def predecessors(
     found: list[Predecessor] = []
     for after in job.after:
         if after.what in project.jobs and not store.knows(after.what):
-            run = _newest(after, job, cluster, scheduler, store)
+            known = _newest(after, job, cluster, scheduler, store)
         else:
-            run = store.find([after.what])[0].run
+            [known] = store.find([after.what])
+        run = known.run
         if (run.cluster, run.scheduler) != (cluster.name, scheduler):
             raise ConfigError(
                 f"job {job.name} waits for run {run.id}, which is on {run.cluster} ({run.scheduler}), and is to run on "
                 f"{cluster.name} ({scheduler}) itself: a scheduler can wait for its own jobs only; submit both to one"
             )
-        if not run.job_id and store.find([run.id])[0].ended:
+        if known.ended and not run.job_id:
             raise ConfigError(
                 f"job {job.name} waits for run {run.id}, which was cancelled before it was submitted; submit {run.job} anew"
             )
-        if not run.job_id:
+        if known.unsure:
             raise ConfigError(
                 f"job {job.name} waits for run {run.id}, and nobody knows yet whether that was submitted; "
                 f"run 'hpcdeploy submit --resume {run.id}' first, or cancel it"
@@ -39,12 +40,12 @@ def predecessors(
     return tuple(found)
 
 
-def _newest(after: After, job: Job, cluster: Cluster, scheduler: SchedulerName, store: Store) -> Run:
-    runs = [known.run for known in store.latest() if known.run.job == after.what]
-    here = [run for run in runs if (run.cluster, run.scheduler) == (cluster.name, scheduler)]
+def _newest(after: After, job: Job, cluster: Cluster, scheduler: SchedulerName, store: Store) -> RunStatus:
+    runs = [known for known in store.latest() if known.run.job == after.what]
+    here = [known for known in runs if (known.run.cluster, known.run.scheduler) == (cluster.name, scheduler)]
     if here:
         return here[0]
-    elsewhere = sorted({f"{run.cluster} ({run.scheduler})" for run in runs})
+    elsewhere = sorted({f"{known.run.cluster} ({known.run.scheduler})" for known in runs})
     if after.what == job.name:
         raise ConfigError(
             f"job {job.name} waits for its own newest run, and has none on {cluster.name} ({scheduler}) yet; take after out "

@@ -32,12 +32,10 @@ def cancel(
     still nobody can say whether such a run has a job, and what a transport raises; what was cancelled before stays
     cancelled. `overrides` is the folder of the project whose own templates count.
     """
-    told = [one for one in known if one.ended or one.run.job_id]
+    told = [one for one in known if not one.unsure]
     cancelled: list[Run] = []
     failures: list[HpcdeployError] = []
-    for one in known:
-        if one.ended or one.run.job_id:
-            continue
+    for one in (one for one in known if one.unsure):
         try:
             found = _revoke(one.run, cluster_of(one.run.cluster), connections, store, overrides)
         except HpcdeployError as error:

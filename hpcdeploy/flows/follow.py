@@ -118,7 +118,7 @@ def wait(
 
 def check_submitted(known: Sequence[RunStatus]) -> None:
     """Raise `UncertainSubmissionError` where a run's submission was cut off, so that there may be nothing to ask about."""
-    unsure = [one.run.id for one in known if not one.run.job_id and not one.ended]
+    unsure = [one.run.id for one in known if one.unsure]
     if unsure:
         raise UncertainSubmissionError(
             f"nobody knows yet whether {', '.join(unsure)} was submitted; run 'hpcdeploy submit --resume {unsure[0]}' first"

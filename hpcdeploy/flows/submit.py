@@ -112,14 +112,18 @@ def submit(
             f"{answer['cancelled']}. Where this record does not say so, 'hpcdeploy cancel {run.id}' notes it"
         )
     done = replace(run, job_id=str(answer["job_id"]), part=int(str(answer.get("part", 0))), folder=str(answer["folder"]))
+    _note(done, store)
+    return Submitted(run=done, already=bool(answer["already"]))
+
+
+def _note(done: Run, store: Store) -> None:
     try:
         store.submitted(done)
     except ConfigError as error:
         raise ConfigError(
-            f"run {run.id} was submitted as job {done.job_id}, but that could not be noted ({error}). Once it can be, "
-            f"'hpcdeploy submit --resume {run.id}' notes it"
+            f"run {done.id} was submitted as job {done.job_id}, but that could not be noted ({error}). Once it can be, "
+            f"'hpcdeploy submit --resume {done.id}' notes it"
         ) from error
-    return Submitted(run=done, already=bool(answer["already"]))
 
 
 def check_resumable(known: RunStatus) -> None:

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 SHELL = ("bash", "-l", "-s")
 """Reads a script from its standard input. A login shell: sites set up PATH and modules in the profile (bash(1))."""
 
+SUBMITTING = (*SHELL, "bring")
+"""The same for a script that submits a run: this caller brings what it misses."""
+
 _MARK = b"HPCDEPLOY "
 
 

@@ -98,9 +98,10 @@ def plan_job(
     The connection over which it `sends` what was planned is begun here: planning takes about as long as connecting.
     """
     from hpcdeploy.config.resolution import choose_cluster
+    from hpcdeploy.login_node import SUBMITTING
 
     if sends:
-        sends.begin(choose_cluster(place.project, cluster))
+        sends.begin(choose_cluster(place.project, cluster), SUBMITTING)
     from hpcdeploy.config.options import read_options
     from hpcdeploy.flows.plan import plan
     from hpcdeploy.folders import state_folder

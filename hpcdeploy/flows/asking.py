@@ -43,7 +43,7 @@ def ask(
 def _ask(
     transport: Transport, cluster: Cluster, scheduler: SchedulerName, known: Sequence[RunStatus], overrides: Path | None
 ) -> list[RunStatus]:
-    transport.begin()
+    transport.begin(SHELL)
     fence = secrets.token_hex(8)
     runs = [one.run for one in known]
     over = {one.run.id: one.over for one in known}

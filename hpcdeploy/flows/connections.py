@@ -1,6 +1,6 @@
 """Connections: one to each cluster, opened when first needed, shared by all that a command does."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Self
 
 from hpcdeploy.cluster import Cluster
@@ -20,9 +20,9 @@ class Connections:
             self._open[cluster.name] = self._connect(cluster)
         return self._open[cluster.name]
 
-    def begin(self, cluster: Cluster) -> None:
-        """Begin to connect to `cluster`, which is about to be needed; other work may go on meanwhile."""
-        self.to(cluster).begin()
+    def begin(self, cluster: Cluster, argv: Sequence[str]) -> None:
+        """Begin to connect to `cluster` and to start `argv` there, which is about to be run; other work may go on."""
+        self.to(cluster).begin(argv)
 
     def drop(self, cluster: Cluster) -> None:
         """Close the connection to `cluster`, because it died: the next call of `to` opens a fresh one."""

@@ -18,7 +18,7 @@ from hpcdeploy.errors import (
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.last_words import Listening
 from hpcdeploy.job import Job, Request
-from hpcdeploy.login_node import SHELL, read_answer
+from hpcdeploy.login_node import SUBMITTING, read_answer
 from hpcdeploy.parcel import Parcel
 from hpcdeploy.progress import Carrying, silently
 from hpcdeploy.run import Run, RunStatus, new_run_id
@@ -175,7 +175,7 @@ def _ask(
     """
     for pause in _PAUSES:
         time.sleep(pause)
-        shell = (*SHELL, "bring", *(("again",) if again or lost else ()))
+        shell = (*SUBMITTING, *(("again",) if again or lost else ()))
         try:
             text, heard = script.encode("utf-8", "surrogateescape"), Listening(report)
             completed = connections.to(cluster).run(shell, stdin=text, on_stderr=heard.take)

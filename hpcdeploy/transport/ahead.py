@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from hpcdeploy.transport.ssh_auth import Ask
+from hpcdeploy.transport.asking import Ask
 
 Made = TypeVar("Made")
 

@@ -48,8 +48,12 @@ class Transport(Protocol):
     def delay(self) -> float:
         """How long an answer took at best until now, in seconds; 0 where that is not known, or is no time."""
 
-    def begin(self) -> None:
-        """Begin to connect, where that takes time, and return at once; what goes wrong is told by the first command."""
+    def begin(self, argv: Sequence[str]) -> None:
+        """Begin to connect, and to start `argv`, which is about to be run, where that takes time; return soon.
+
+        It is to be a program that does nothing before it is fed: where nobody runs it after all, its input ends. What goes
+        wrong is told by the first command.
+        """
 
     def run(
         self,

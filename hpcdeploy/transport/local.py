@@ -71,7 +71,7 @@ class LocalTransport:
         """No time: there is no way."""
         return 0.0
 
-    def begin(self) -> None:
+    def begin(self, _argv: Sequence[str]) -> None:
         """Do nothing: there is nothing to connect to."""
 
     def run(

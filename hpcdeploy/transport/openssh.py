@@ -2,13 +2,13 @@
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hpcdeploy.errors import ConnectionLostError, MissingProgramError, TransportError
 from hpcdeploy.transport.asking import ASKING, somebody_is_there
 from hpcdeploy.transport.openssh_master import open_master
-from hpcdeploy.transport.openssh_mux import LostMasterError, Mux, NoMasterError, RefusedError, Session, master_at
+from hpcdeploy.transport.openssh_mux import LostMasterError, Mux, NoMasterError, Session, master_at
 from hpcdeploy.transport.pump import SilenceError
 from hpcdeploy.transport.ssh_settings import Hop, SshSettings, find_ssh, look_up, this_person
 from hpcdeploy.transport.streamed import StreamedTransport
@@ -50,7 +50,7 @@ class OpensshTransport(StreamedTransport):
         """The machine, for messages: the name by which it was asked for."""
         return self._host
 
-    def begin(self) -> None:
+    def begin(self, _argv: Sequence[str]) -> None:
         """Do nothing: to find an open connection takes no time, and ssh asks the person as soon as it runs."""
 
     def close(self) -> None:
@@ -71,12 +71,6 @@ class OpensshTransport(StreamedTransport):
         patience = min(timeout or _OPENING, _OPENING)
         try:
             return self._session(line, patience)
-        except RefusedError as error:
-            message = (
-                f"{self.where} gave no channel ({error}), so nothing was done to {task}; are there too many sessions on "
-                f"this connection (sshd_config(5), MaxSessions)? Try again"
-            )
-            raise TransportError(message) from error
         except SilenceError:
             message = (
                 f"{self.where}: nothing was heard for {patience:g} s, so this was given up: {task}; it may still run there. "

@@ -12,7 +12,7 @@ import struct
 from pathlib import Path
 
 from hpcdeploy.transport.contract import UNNAMED_SIGNAL
-from hpcdeploy.transport.pump import BLOCK, SilenceError
+from hpcdeploy.transport.pump import BLOCK, RefusedError, SilenceError
 
 PATIENCE = 20.0
 """Seconds for an answer that needs no network: the master is a process of this machine."""
@@ -27,10 +27,6 @@ _LONGEST = 256 * 1024
 
 class NoMasterError(Exception):
     """Nobody listens there, or went away, or does not answer, before anything was asked of the other end."""
-
-
-class RefusedError(Exception):
-    """The master or the SSH server gave no channel: nothing was run."""
 
 
 class LostMasterError(Exception):
@@ -233,7 +229,7 @@ class Session:
             with contextlib.suppress(OSError):
                 stream.shutdown(socket.SHUT_RDWR)
 
-    def let_go(self) -> None:
+    def close(self) -> None:
         """Give back what it took, once nobody uses it any more."""
         self.kill()
         for stream in (self._stdin, self._stdout, self._stderr):

@@ -22,6 +22,10 @@ class LostError(Exception):
     """The command can be heard no more, and nobody will ever know how it ended."""
 
 
+class RefusedError(Exception):
+    """The other end gave no channel, or would not run the command: nothing was done."""
+
+
 class Running(Protocol):
     """A command that runs: each method is called from a thread of its own."""
 

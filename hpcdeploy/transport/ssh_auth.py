@@ -1,11 +1,9 @@
 """Prove to a host who we are: the agent's keys, the identity files, and a second factor where somebody sits before it."""
 
 import contextlib
-import getpass
 import socket
 import stat
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,27 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from paramiko.agent import AgentSSH
 
 from hpcdeploy.errors import AuthenticationError
-from hpcdeploy.transport.asking import ASKING, answer_once, somebody_is_there
+from hpcdeploy.transport.asking import Ask, answer_once
 from hpcdeploy.transport.ssh_settings import SshSettings
-
-Ask = Callable[[str, bool], str]
-"""Puts a question to the person; the flag says whether the answer may be seen while it is typed."""
-
-
-def terminal_ask() -> Ask | None:
-    """Return a way to ask the person, or None where nobody sits at a terminal."""
-    if not somebody_is_there():
-        return None
-
-    def ask(question: str, visible: bool) -> str:  # noqa: FBT001 - the server's own word comes by position
-        with ASKING:
-            if not visible:
-                return getpass.getpass(question)
-            sys.stderr.write(question)
-            sys.stderr.flush()
-            return sys.stdin.readline().rstrip("\n")
-
-    return ask
 
 
 class _Agent(AgentSSH):

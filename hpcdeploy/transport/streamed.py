@@ -16,14 +16,14 @@ from hpcdeploy.progress import Progress, ignore_progress
 from hpcdeploy.transport import ssh_copy
 from hpcdeploy.transport.command_line import command_line, shown
 from hpcdeploy.transport.contract import Completed, Input, Output, ignore_output
-from hpcdeploy.transport.pump import LostError, Running, SilenceError, blocks, ignore_count, keeping, pump
+from hpcdeploy.transport.pump import LostError, RefusedError, Running, SilenceError, blocks, ignore_count, keeping, pump
 from hpcdeploy.whole_file import part_name, whole_file
 
 
 class Started(Running, Protocol):
     """A command that was sent."""
 
-    def let_go(self) -> None:
+    def close(self) -> None:
         """Give back what it took, once nobody reads or feeds it any more; after `kill` too."""
 
 
@@ -32,9 +32,6 @@ class StreamedTransport(ABC):
 
     The login shell there is to be a Bourne shell or zsh (`hpcdeploy.transport.command_line`).
     """
-
-    _losses: ClassVar[tuple[type[Exception], ...]] = (LostError,)
-    """What says that the connection died in the middle."""
 
     _file_block: ClassVar[int] = 256 * 1024
     """Bytes of a file that are fed at once."""
@@ -59,8 +56,8 @@ class StreamedTransport(ABC):
         self._delay = min(self._delay, time.perf_counter() - began)
 
     @abstractmethod
-    def begin(self) -> None:
-        """Begin to connect, where that takes time, and return at once."""
+    def begin(self, argv: Sequence[str]) -> None:
+        """Begin to connect, and to start `argv`, where that takes time."""
 
     @abstractmethod
     def close(self) -> None:
@@ -70,7 +67,8 @@ class StreamedTransport(ABC):
     def _start(self, line: bytes, task: str, timeout: float | None) -> Started:
         """Have the login shell there run `line`, which does `task`.
 
-        Raises `TransportError` only where nothing was done, `ConnectionLostError` where that is not known.
+        Raises `RefusedError` and `TransportError` only where nothing was done, `LostError` and `ConnectionLostError` where
+        that is not known.
         """
 
     def run(
@@ -175,18 +173,22 @@ class StreamedTransport(ABC):
     ) -> int:
         line = command_line(argv)
         task = doing or f"run {shown(argv)}"
-        started = self._start(line, task, timeout)
         try:
-            return pump(started, stdin, on_stdout=on_stdout, on_stderr=on_stderr, on_fed=on_fed, timeout=timeout)
+            with contextlib.closing(self._start(line, task, timeout)) as started:
+                return pump(started, stdin, on_stdout=on_stdout, on_stderr=on_stderr, on_fed=on_fed, timeout=timeout)
+        except RefusedError as error:
+            message = (
+                f"{self.where} gave no channel ({error}), so nothing was done to {task}; are there too many sessions on "
+                f"this connection (sshd_config(5), MaxSessions)? Try again"
+            )
+            raise TransportError(message) from error
         except SilenceError:
             message = (
                 f"{self.where}: nothing was heard for {timeout:g} s, so this was given up: {task}; it may still run there"
             )
             raise ConnectionLostError(message) from None
-        except self._losses as error:
+        except LostError as error:
             raise ConnectionLostError(self._lost(task)) from error
-        finally:
-            started.let_go()
 
 
 class _Landing:

@@ -1,12 +1,13 @@
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from hpcdeploy.errors import HpcdeployError, TransportError
 from hpcdeploy.transport.ahead import Ahead
+from hpcdeploy.transport.asking import Ask
 from hpcdeploy.transport.ssh import SshTransport
-from hpcdeploy.transport.ssh_auth import Ask
 from tests.transport.conftest import Client
 from tests.transport.sshd import Server
 
@@ -104,12 +105,40 @@ def test_a_connection_that_was_begun_serves_the_commands(client: Client, start_s
     server = start_server()
     client.host("cluster", server)
     with client.open("cluster") as transport:
-        transport.begin()
-        transport.begin()
+        transport.begin(["true"])
+        transport.begin(["true"])
         assert transport.run(["true"]).exit_code == 0
-        transport.begin()
+        transport.begin(["true"])
         assert transport.run(["true"]).exit_code == 0
         assert server.log().count("Accepted publickey") == 1
+
+
+def test_a_command_that_was_begun_is_the_one_that_runs(client: Client, start_server: Callable[..., Server]) -> None:
+    server = start_server("LogLevel VERBOSE")
+    client.host("cluster", server)
+    with client.open("cluster") as transport:
+        transport.begin(["sh", "-s"])
+        while server.log().count("Starting session: command") < 1:
+            pass
+        assert transport.run(["sh", "-s"], stdin=b"echo fed").stdout == b"fed\n"
+        assert server.log().count("Starting session: command") == 1
+        assert transport.run(["sh", "-s"], stdin=b"echo again").stdout == b"again\n"
+        assert server.log().count("Starting session: command") == 2
+
+
+def test_another_command_than_the_one_that_was_begun_runs_alone(
+    client: Client, start_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    server = start_server()
+    client.host("cluster", server)
+    with client.open("cluster") as transport:
+        transport.begin(["sh", "-c", f"read line; echo $line >{tmp_path}/fed"])
+        while "Accepted publickey" not in server.log():
+            pass
+        assert transport.run(["cat"], stdin=b"mine\n").stdout == b"mine\n"
+    while server.sessions():
+        pass
+    assert not (tmp_path / "fed").exists() or (tmp_path / "fed").read_text() == "\n"
 
 
 def test_what_goes_wrong_ahead_is_told_by_the_first_command_and_the_next_tries_anew(
@@ -118,7 +147,7 @@ def test_what_goes_wrong_ahead_is_told_by_the_first_command_and_the_next_tries_a
     server = start_server()
     client.host("cluster", server, known=False)
     with SshTransport("cluster", config=str(client.config), ask=lambda: None) as transport:
-        transport.begin()
+        transport.begin(["true"])
         with pytest.raises(HpcdeployError, match="unknown"):
             transport.run(["true"])
         client.knows(server.known_hosts())
@@ -129,7 +158,7 @@ def test_a_connection_that_was_begun_for_nothing_is_closed(client: Client, start
     server = start_server("LogLevel VERBOSE")
     client.host("cluster", server)
     transport = client.open("cluster")
-    transport.begin()
+    transport.begin(["true"])
     while "Accepted publickey" not in server.log():
         pass
     transport.close()

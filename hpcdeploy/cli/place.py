@@ -4,11 +4,14 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.config.project import Project
 from hpcdeploy.flows.connections import Connections
-from hpcdeploy.store import Store, default_path
+
+if TYPE_CHECKING:
+    from hpcdeploy.store import Store
 
 
 @dataclass(frozen=True)
@@ -25,8 +28,10 @@ class Place:
         return load_project(self.folder, optional=True)
 
     @cached_property
-    def store(self) -> Store:
+    def store(self) -> "Store":
         """The record of runs."""
+        from hpcdeploy.store import Store, default_path
+
         return Store(default_path(os.environ))
 
     def cluster(self, name: str) -> Cluster:

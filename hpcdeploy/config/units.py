@@ -3,21 +3,19 @@
 Nothing is ever rounded down: a job that asks for ``1.5 MB`` gets 2 MiB, one that asks for ``0.5 s`` gets a second.
 """
 
-import math
 import re
-from fractions import Fraction
 
 from hpcdeploy.config.found import found
 from hpcdeploy.errors import ConfigError
 
-_MEBIBYTES = {
-    unit: Fraction(1024) ** power
+_KIBIBYTES = {
+    unit: 1024**power
     for power, units in {
-        -1: ("k", "kb", "kib"),
-        0: ("m", "mb", "mib"),
-        1: ("g", "gb", "gib"),
-        2: ("t", "tb", "tib"),
-        3: ("p", "pb", "pib"),
+        0: ("k", "kb", "kib"),
+        1: ("m", "mb", "mib"),
+        2: ("g", "gb", "gib"),
+        3: ("t", "tb", "tib"),
+        4: ("p", "pb", "pib"),
     }.items()
     for unit in units
 }
@@ -33,7 +31,9 @@ _SECONDS = {
     for unit in units
 }
 # Fifteen digits are more than any cluster has, and keep the arithmetic far from Python's limit on digits.
-_NUMBER = r"[0-9]{1,15}(?:\.[0-9]{1,15})?"
+_DIGITS = 15
+_FINEST: int = 10**_DIGITS
+_NUMBER = rf"[0-9]{{1,{_DIGITS}}}(?:\.[0-9]{{1,{_DIGITS}}})?"
 _AMOUNT = re.compile(rf"({_NUMBER})[ \t]*([A-Za-z]+)")
 _SPAN = re.compile(rf"{_AMOUNT.pattern}(?:[ \t]*{_AMOUNT.pattern})*")
 _CLOCK = re.compile(r"(?:([0-9]{1,6})-)?([0-9]{1,6})(?::([0-9]{1,2}))?(?::([0-9]{1,2}))?")
@@ -50,9 +50,9 @@ def parse_memory(text: str) -> int:
     number without a unit among it: Slurm would read MB, HTCondor MB for memory and KB for disk.
     """
     match = _AMOUNT.fullmatch(text.strip(" \t"))
-    if match is None or match[2].lower() not in _MEBIBYTES:
+    if match is None or match[2].lower() not in _KIBIBYTES:
         raise no_memory(text)
-    amount = math.ceil(Fraction(match[1]) * _MEBIBYTES[match[2].lower()])
+    amount = _whole(_fine(match[1]) * _KIBIBYTES[match[2].lower()], 1024)
     if amount == 0:
         raise ConfigError(f"found {found(text)}; expected more than nothing: {MEMORY}")
     return amount
@@ -70,7 +70,7 @@ def parse_time(text: str) -> int:
     if _SPAN.fullmatch(words):
         parts = _AMOUNT.findall(words)
         if all(unit.lower() in _SECONDS for _, unit in parts):
-            seconds = math.ceil(sum(Fraction(number) * _SECONDS[unit.lower()] for number, unit in parts))
+            seconds = _whole(sum(_fine(number) * _SECONDS[unit.lower()] for number, unit in parts))
     elif (clock := _CLOCK.fullmatch(words)) and (clock[1] or clock[4]):
         days, hours, minutes, rest = (int(part or 0) for part in clock.groups())
         if minutes < 60 and rest < 60:
@@ -80,6 +80,17 @@ def parse_time(text: str) -> int:
     if seconds == 0:
         raise ConfigError(f"found {found(text)}; expected more than nothing: {TIME}")
     return seconds
+
+
+def _fine(number: str) -> int:
+    """Return how often the smallest number that can be written goes into `number`: exact, as a float is not."""
+    whole, _, part = number.partition(".")
+    return int(whole + part.ljust(_DIGITS, "0"))
+
+
+def _whole(fine: int, unit: int = 1) -> int:
+    """Return how many whole units it takes for what `_fine` counts."""
+    return -(-fine // (unit * _FINEST))
 
 
 def no_memory(value: object) -> ConfigError:

@@ -4,6 +4,7 @@ import ipaddress
 import re
 from collections.abc import Sequence
 
+from hpcdeploy.definition.addresses import registry_of
 from hpcdeploy.definition.grammar import read_definition, split_stages
 from hpcdeploy.errors import DefinitionError
 
@@ -23,12 +24,6 @@ def redirect(text: str, mirrors: Sequence[tuple[str, str]]) -> str:
         return _FROM.sub(lambda match: match["key"] + _mirrored(match["source"], mirrors), part[:end]) + part[end:]
 
     return "".join(map(stage, split_stages(text)))
-
-
-def registry_of(source: str) -> str:
-    """Return the registry of an image's address: ``docker.io`` where the first part is no host (dot, colon, localhost)."""
-    first, slash, _ = source.partition("/")
-    return first if slash and ("." in first or ":" in first or first == "localhost") else "docker.io"
 
 
 def needs_plain_http(text: str) -> bool:

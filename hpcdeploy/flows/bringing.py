@@ -1,13 +1,13 @@
 """Bringing along: the code and the inputs of a job, as parcels with the places where its program finds them."""
 
 import stat
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.config.bringing import CODE_MOUNTED, absolute
 from hpcdeploy.errors import ConfigError
+from hpcdeploy.flows.brought import Allow, Brought
 from hpcdeploy.flows.ignoring import IGNORE_FILE
 from hpcdeploy.flows.snapshot import Nowhere, Packed, Tree, changed, keep, largest, look, pack
 from hpcdeploy.job import Code, Input, Job
@@ -21,25 +21,6 @@ CODE_CARRIED = "code"
 
 _SHOWN = 3
 """Links that are named in one note."""
-
-Allow = Callable[[str], bool]
-"""Asks a person whether something surprising is meant."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Brought:
-    """What a job brings along; ``notes`` say how large it is. ``commit`` and ``dirty`` are what git says of the code."""
-
-    placements: tuple[Placement, ...] = ()
-    notes: tuple[str, ...] = ()
-    code_sha256: str = ""
-    commit: str = ""
-    dirty: bool = False
-
-    @property
-    def parcels(self) -> tuple[Parcel, ...]:
-        """Each file that is to be there, once."""
-        return tuple({one.parcel.path: one.parcel for one in self.placements}.values())
 
 
 def bring_along(

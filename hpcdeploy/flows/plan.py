@@ -10,7 +10,7 @@ from hpcdeploy.config.resolution import choose_cluster, resolve_job
 from hpcdeploy.config.words import name
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.flows.after import predecessors
-from hpcdeploy.flows.bringing import Allow, bring_along
+from hpcdeploy.flows.brought import Allow, Brought
 from hpcdeploy.flows.images import Resolve, SpeaksPlainHttp, delivery_of
 from hpcdeploy.flows.submit import plan_run
 from hpcdeploy.flows.worker_images import refuse_elsewhere
@@ -77,7 +77,11 @@ def plan(
                 f"a run {run_id!r} is on record already; choose another id, or go on with it by --resume {run_id}"
             )
         run = replace(run, id=run_id)
-    brought = bring_along(job, project.root, chosen, cluster, archives=archives, allow=allow)
+    brought = Brought()
+    if job.code or job.inputs:
+        from hpcdeploy.flows.bringing import bring_along
+
+        brought = bring_along(job, project.root, chosen, cluster, archives=archives, allow=allow)
     run = replace(run, code_sha256=brought.code_sha256, code_commit=brought.commit, code_dirty=brought.dirty)
     placements = brought.placements
     after = predecessors(job, project, cluster, chosen, store)

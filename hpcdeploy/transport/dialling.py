@@ -1,4 +1,4 @@
-"""The first step to a host: a socket on which its SSH server is to be heard. Knows nothing of SSH."""
+"""The first step to a host: a socket on which its SSH server is to be heard, and the first line that is said there."""
 
 import contextlib
 import os
@@ -6,16 +6,25 @@ import signal
 import socket
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
+from hpcdeploy import __version__
 from hpcdeploy.errors import TransportError
 from hpcdeploy.transport.ssh_settings import SshSettings
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+GREETING = f"SSH-2.0-hpcdeploy_{__version__}"
+"""Who we are, to an SSH server (RFC 4253, 4.2)."""
 
 _RECEIVED = 64 * 1024
 
 
 class _EagerSocket(socket.socket):
-    """A socket that acknowledges the first packets at once, and takes all that has come in one go.
+    """A socket that greets and acknowledges the first packets at once, and takes all that has come in one go.
 
+    A server that was greeted says which algorithms it has while paramiko, which greets again, is still being imported.
     sshd writes its small packets of the beginning one after the other and waits for each to be acknowledged (Nagle), which
     the kernel puts off for 40 ms (tcp(7), TCP_QUICKACK): a connection and its first command took 90 ms instead of 40.
     paramiko asks for a packet's first 16 bytes and then for the rest; sshd acknowledges an upload every 96 KiB with a packet
@@ -24,6 +33,20 @@ class _EagerSocket(socket.socket):
 
     _left = 64 * 1024
     _ahead = b""
+    _said = b""
+
+    def greet(self) -> None:
+        """Say the greeting now, and not when it is to be sent."""
+        words = f"{GREETING}\r\n".encode()
+        self.sendall(words)
+        self._said = words
+
+    def send(self, data: "ReadableBuffer", flags: int = 0, /) -> int:
+        """Send as any socket does, but no greeting twice."""
+        if self._said and bytes(data) == self._said:
+            self._said = b""
+            return len(GREETING) + 2
+        return super().send(data, flags)
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         """Receive as any socket does."""
@@ -74,6 +97,7 @@ def _reach_directly(settings: SshSettings) -> Line:
         try:
             sock.settimeout(settings.connect_timeout)
             sock.connect(address)
+            sock.greet()
         except OSError as error:
             problem = error
             sock.close()

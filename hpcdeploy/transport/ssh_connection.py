@@ -13,7 +13,7 @@ from paramiko.ssh_exception import IncompatiblePeer
 
 from hpcdeploy.errors import AuthenticationError, TransportError
 from hpcdeploy.transport.asking import Ask
-from hpcdeploy.transport.dialling import Line
+from hpcdeploy.transport.dialling import GREETING, Line
 from hpcdeploy.transport.known_hosts import KnownKey, distrust, fingerprint, judge, known_kinds, parse_known_hosts
 from hpcdeploy.transport.pump import RefusedError
 from hpcdeploy.transport.ssh_auth import authenticate
@@ -99,6 +99,7 @@ def _greet(settings: SshSettings, sock: socket.socket | Channel, cleanup: contex
     transport = SignallingTransport(sock)
     cleanup.callback(transport.close)
     transport.set_log_channel(LOG)
+    transport.local_version = GREETING
     # Not start_client's own timeout: after that it returns as if all were well.
     transport.banner_timeout = transport.handshake_timeout = settings.connect_timeout
     transport.auth_timeout = max(settings.connect_timeout, 120)

@@ -1,7 +1,7 @@
 """One submission, and what is known of it: plain frozen values."""
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
 
@@ -71,6 +71,11 @@ class TaskStatus:
         return self.state is State.UNKNOWN and self.reason.startswith("gone ")
 
 
+def numbered(status: TaskStatus, task: int) -> TaskStatus:
+    """Return the same of another task; itself where that is its own, since making thousands takes a while."""
+    return status if status.task == task else replace(status, task=task)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Part:
     """One of the scheduler's jobs that a run is made of: its number, its name there, its first task, and how many."""
@@ -113,7 +118,7 @@ class Run:
     code_commit: str = ""
     code_dirty: bool = False
 
-    @property
+    @cached_property
     def parts(self) -> tuple[Part, ...]:
         """The run's jobs, in the order of their tasks; none before it has one."""
         size = self.part or self.tasks
@@ -151,7 +156,7 @@ class RunStatus:
         """The tasks that came to an end: nobody need be asked of them any more. Made once: it is asked for by each task."""
         return frozenset(task.task for task in self.tasks if task.state in TERMINAL)
 
-    @property
+    @cached_property
     def state(self) -> State:
         """The run in one word: what is still going on wins over ends, and a bad end over a good one."""
         present = {task.state for task in self.tasks}

@@ -246,12 +246,14 @@ def _run_text(run: Run) -> str:
     return json.dumps(asdict(run))
 
 
+_NOTHING = vars(TaskStatus(task=-1, state=State.UNKNOWN))
+
+
 def _tasks_text(tasks: Sequence[TaskStatus]) -> str:
     """Write tasks without what is as it is where nothing is known: an array may have ten thousand of them."""
-    nothing = vars(TaskStatus(task=-1, state=State.UNKNOWN))
     return json.dumps(
         [
-            {name: value for name, value in vars(task).items() if name != "state" and value != nothing[name]}
+            {name: value for name, value in vars(task).items() if name != "state" and value != _NOTHING[name]}
             | {"state": task.state.value}
             for task in tasks
         ]

@@ -1,15 +1,12 @@
 # Slurm: one squeue for all of them; sacct only for tasks of which neither squeue nor their own notes tell the end.
 # Without the second, squeue cuts the numbers of an array's tasks off after 64 characters (squeue(1)).
 export SLURM_TIME_FORMAT=%s SLURM_BITSTR_LEN=0
-jobs=([= job_ids | words =])
 # JOB|RUN|TASKS|those whose end is known|the number that the run gives the first
 asked='[= asked | join("\n") =]'
 
-# The controller picks out this person's jobs, squeue those asked for. The first one stands there twice: of one job alone
-# squeue asks by its number, and then it is an error that the controller has forgotten it.
-list=$(IFS=, && echo "${jobs[*]},${jobs[0]}")
-queue_answer=$(squeue --noheader --states=all --user="$(id -un)" --jobs="$list" \
-  --Format='Name:|,[= queue_format =]')
+# The controller picks out this person's jobs, awk below those asked for: squeue --jobs would ask the controller the same, look
+# through the whole list for each job, and of one job that the controller has forgotten it makes an error.
+queue_answer=$(squeue --noheader --states=all --user="$(id -un)" --Format='Name:|,[= queue_format =]')
 queue_code=$?
 
 # What awk needs to read task numbers as Slurm writes them: 7, [3,5-9%2], 0-98:2, N/A.
@@ -35,7 +32,7 @@ sorted=$(printf '%s\n' "$asked" "" "$queue_answer" | awk -F'|' "$read_spans"'
     # A job of another name has the number of one that a crash of the controller lost, or that was long ago.
     name = $1
     sub(/^[^|]*[|]/, "")
-    if (named[$1] != name) next
+    if (!($1 in named) || named[$1] != name) next
     if ($2 ~ /^[0-9]+$/ || $2 == "N/A") { if (seen[$1, $2 + 0] == "over") next }
     print "q " $0
     spread($2, $1, $3 ~ /^(COMPLETED|FAILED|CANCELLED|TIMEOUT|DEADLINE|OUT_OF_MEMORY|NODE_FAIL|BOOT_FAIL|PREEMPTED|REVOKED)/ ? "ended" : "alive")

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.job import Job
-from hpcdeploy.run import TERMINAL, Run, State, TaskStatus
+from hpcdeploy.run import TERMINAL, Run, State, TaskStatus, numbered
 from hpcdeploy.scheduler.answers import Answers
 from hpcdeploy.scheduler.htcondor import reasons
 from hpcdeploy.scheduler.htcondor.commands import commands
@@ -69,7 +69,7 @@ def _not_made(task: int, noted: Mapping[int, TaskStatus]) -> TaskStatus | None:
     if cluster and cluster.reason.startswith(NEVER):
         # wait.sh removed its own DAGMan; HTCondor puts behind the reason who asked for it.
         return replace(cluster, task=task, reason=cluster.reason.rpartition(" (by user ")[0] or cluster.reason)
-    return replace(cluster, task=task) if cluster else None
+    return numbered(cluster, task) if cluster else None
 
 
 def _judge(task: int, live: Mapping[int, TaskStatus], noted: Mapping[int, TaskStatus], *, asked: bool) -> TaskStatus:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.job import Job
-from hpcdeploy.run import TERMINAL, Run, State, TaskStatus
+from hpcdeploy.run import TERMINAL, Run, State, TaskStatus, numbered
 from hpcdeploy.scheduler.answers import Answers
 from hpcdeploy.scheduler.slurm import answers as slurm_answers
 from hpcdeploy.scheduler.slurm import reasons
@@ -51,7 +51,7 @@ def states(answers: Answers, runs: Sequence[Run]) -> dict[str, tuple[TaskStatus,
     nothing = Record()
     return {
         run.id: tuple(
-            replace(
+            numbered(
                 _judge(
                     task,
                     queued.get((part.job_id, task)),
@@ -61,7 +61,7 @@ def states(answers: Answers, runs: Sequence[Run]) -> dict[str, tuple[TaskStatus,
                     unsaid=bool(accounting and accounting.exit_code),
                     cancelled=(run.id, None) in records,
                 ),
-                task=part.first + task,
+                part.first + task,
             )
             for part in run.parts
             for task in range(part.tasks)

@@ -1,9 +1,8 @@
 """What squeue and sacct answer, as states."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 
-from hpcdeploy.run import State, TaskStatus
+from hpcdeploy.run import State, TaskStatus, numbered
 
 FORMAT = ",".join(
     f"{field}:|" for field in ("ArrayJobID", "ArrayTaskID", "State", "NodeList", "StartTime", "RestartCnt", "Reason")
@@ -75,7 +74,7 @@ def read_queue(text: str) -> dict[str, list[TaskStatus]]:
             expected=seconds(start) if state is State.PENDING else 0,
             restarts=int(restarts),
         )
-        found.setdefault(job_id, []).extend(replace(one, task=task) for task in indices(index))
+        found.setdefault(job_id, []).extend(numbered(one, task) for task in indices(index))
     return found
 
 

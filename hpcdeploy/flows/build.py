@@ -18,7 +18,7 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.definition.mirrors import needs_plain_http, redirect
 from hpcdeploy.errors import BuildError, MissingProgramError, TransportError
 from hpcdeploy.image import BuiltImage, Definition
-from hpcdeploy.login_node import SHELL, read_answer
+from hpcdeploy.login_node import STREAM_SHELL, read_answer
 from hpcdeploy.progress import Progress, ignore_progress
 from hpcdeploy.secret import NO_SECRETS, SecretValue, masking
 from hpcdeploy.transport.contract import Completed, Transport
@@ -152,7 +152,7 @@ def fetch_built(
 
 
 def _run(stdin: bytes, definition: Definition, transport: Transport, show: Show) -> Mapping[str, object]:
-    done: Completed = transport.run(SHELL, stdin=stdin, on_stderr=show.piece)
+    done: Completed = transport.run(STREAM_SHELL, stdin=stdin, on_stderr=show.piece)
     show.end()
     try:
         answer = read_answer(done.stdout)

@@ -9,7 +9,7 @@ from hpcdeploy.errors import ConnectionLostError, HpcdeployError, SchedulerError
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.lanes import Carried, bring_in_lanes
 from hpcdeploy.flows.sending import Sending, changed
-from hpcdeploy.login_node import SHELL
+from hpcdeploy.login_node import STREAM_SHELL
 from hpcdeploy.parcel import Parcel
 from hpcdeploy.progress import Carrying, Progress, silently
 from hpcdeploy.scheduler.login_node import receiving
@@ -85,7 +85,7 @@ def _bring(
 def _try(sending: Sending, parcel: Parcel, transport: Transport, report: Output) -> HpcdeployError | None:
     """Send once; return why it is worth trying again, or None where the parcel is there."""
     try:
-        completed = transport.run(SHELL, stdin=sending.pieces(), on_stdout=sending.take, on_stderr=report)
+        completed = transport.run(STREAM_SHELL, stdin=sending.pieces(), on_stdout=sending.take, on_stderr=report)
     except TransportError as error:
         if sending.trouble:
             raise sending.trouble from error

@@ -12,7 +12,7 @@ from pathlib import Path
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConnectionLostError, HpcdeployError
 from hpcdeploy.flows.sending import Sending
-from hpcdeploy.login_node import SHELL
+from hpcdeploy.login_node import STREAM_SHELL
 from hpcdeploy.parcel import Parcel
 from hpcdeploy.progress import Progress
 from hpcdeploy.scheduler.login_node import receiving_lane
@@ -113,7 +113,7 @@ class _Lanes:
         first = self._sendings[0]
         try:
             report = self._report if sending is first else ignore_output
-            ended = self._transport.run(SHELL, stdin=self._pieces(sending), on_stdout=sending.take, on_stderr=report)
+            ended = self._transport.run(STREAM_SHELL, stdin=self._pieces(sending), on_stdout=sending.take, on_stderr=report)
             if sending is first:
                 self.refused = ended.exit_code == _REFUSED and not first.answered
             if ended.exit_code and sending.answered and first.begins():

@@ -13,7 +13,7 @@ from hpcdeploy.errors import ConfigError, ConnectionLostError, SchedulerError, T
 from hpcdeploy.flows import deliver as flow
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.deliver import deliver
-from hpcdeploy.login_node import SHELL
+from hpcdeploy.login_node import STREAM_SHELL
 from hpcdeploy.parcel import Parcel
 from hpcdeploy.progress import Progress
 from hpcdeploy.scheduler.login_node import receiving
@@ -196,12 +196,12 @@ def test_a_disk_that_is_full_is_said_at_once_and_what_came_is_kept(
     parcel: Parcel, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = "trap '' XFSZ; ulimit -f 1000; exec bash -s"  # in KiB (bash(1)); what is longer cannot be written (setrlimit(2))
-    monkeypatch.setattr(flow, "SHELL", ("bash", "-c", small))
+    monkeypatch.setattr(flow, "STREAM_SHELL", ("bash", "-c", small))
     said: list[bytes] = []
     with pytest.raises(SchedulerError, match=r"does not fit into .*make room there .*; 1024000 of 3072000 bytes are there"):
         bring(parcel, cluster, report=said.append)
     assert b"going on" not in b"".join(said)
-    monkeypatch.setattr(flow, "SHELL", SHELL)
+    monkeypatch.setattr(flow, "STREAM_SHELL", STREAM_SHELL)
     assert bring(parcel, cluster).transfers[0][1][0] == 1_024_000
     assert place(parcel, cluster).read_bytes() == CONTENT
 
@@ -251,7 +251,7 @@ def test_a_client_that_says_nothing_for_long_is_given_up_and_what_came_is_kept(p
         yield CONTENT[:100_000]
         ended.wait(60)
 
-    done = LocalTransport().run(SHELL, stdin=vanishes(), on_stderr=lambda _: ended.set())
+    done = LocalTransport().run(STREAM_SHELL, stdin=vanishes(), on_stderr=lambda _: ended.set())
     assert done.exit_code == 15
     assert part(parcel, cluster).read_bytes() == CONTENT[:100_000]
 
@@ -261,13 +261,13 @@ def test_a_receiving_script_that_was_cut_on_its_way_does_nothing(
     parcel: Parcel, cluster: Cluster, part_of_it: float
 ) -> None:
     text = receiving(parcel, cluster)
-    LocalTransport().run(SHELL, stdin=text[: int(len(text) * part_of_it)].encode())
+    LocalTransport().run(STREAM_SHELL, stdin=text[: int(len(text) * part_of_it)].encode())
     assert not Path(cluster.root).exists()
 
 
 def test_bytes_that_nobody_takes_are_never_run_as_commands(parcel: Parcel, cluster: Cluster, tmp_path: Path) -> None:
     bring(parcel, cluster)
     evil = f"touch '{tmp_path}/run'\n".encode()
-    done = LocalTransport().run(SHELL, stdin=receiving(parcel, cluster).encode() + evil)
+    done = LocalTransport().run(STREAM_SHELL, stdin=receiving(parcel, cluster).encode() + evil)
     assert done.exit_code == 0
     assert not (tmp_path / "run").exists()

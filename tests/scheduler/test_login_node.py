@@ -8,7 +8,7 @@ import pytest
 
 from hpcdeploy.cluster import Cluster, HtcondorContainer, SchedulerName
 from hpcdeploy.job import After, Array, Bind, Job, Predecessor, Resources, Retries, Signal
-from hpcdeploy.login_node import SHELL, read_answer
+from hpcdeploy.login_node import SHELL, STREAM_SHELL, read_answer
 from hpcdeploy.scheduler.login_node import (
     Delivery,
     cancelling,
@@ -154,14 +154,24 @@ def test_shellcheck_has_nothing_to_say_of_what_runs_on_each_node(name: str) -> N
     assert checked.stdout == ""
 
 
+@pytest.mark.parametrize("shell", [SHELL, STREAM_SHELL])
 @pytest.mark.parametrize("name", SUBMISSIONS)
 @pytest.mark.parametrize("part", [0.1, 0.5, 0.9, 0.99])
-def test_a_script_that_was_cut_on_its_way_does_nothing(name: str, part: float, tmp_path: Path) -> None:
+def test_a_script_that_was_cut_on_its_way_does_nothing(
+    shell: tuple[str, ...], name: str, part: float, tmp_path: Path
+) -> None:
     text = scripts()[name]
     cut = text[: int(len(text) * part)]
     environment = {"PATH": os.environ["PATH"], "SCRATCH": str(tmp_path), "USER": "x"}
-    subprocess.run(["bash", "-s"], input=cut, text=True, capture_output=True, env=environment, cwd=tmp_path, check=False)
+    subprocess.run(shell, input=cut, text=True, capture_output=True, env=environment, cwd=tmp_path, check=False)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_bytes_that_are_no_text_and_words_reach_a_script_that_is_read_at_once(tmp_path: Path) -> None:
+    body = b"printf '%s|' \"$@\" 'a\xffb\xc3'\ncat <<'END'\n$x \\ `y` \xe9\nEND\n"
+    script = b"main() {\n" + body + b'}\nmain "$@" </dev/null\n\n'
+    done = subprocess.run([*SHELL, "bring", "it's $x"], input=script, capture_output=True, check=True, cwd=tmp_path)
+    assert done.stdout == b"bring|it's $x|a\xffb\xc3|$x \\ `y` \xe9\n"
 
 
 def test_the_exit_status_is_the_scripts_own_whatever_the_persons_logout_file_does(tmp_path: Path) -> None:

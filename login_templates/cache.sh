@@ -7,7 +7,7 @@ images_in_use() {
   names=""
 [% for name in schedulers %]
 [% if name == "slurm" %]
-  names+=$(squeue --noheader --user="$(id -un)" --format=%j)$'\n' || return
+  names+=$(squeue --all --noheader --user="$(id -un)" --format=%j)$'\n' || return
 [% else %]
   names+=$(condor_q -nobatch -constraint 'HpcdeployRun =!= undefined' -autoformat HpcdeployRun)$'\n' || return
 [% endif %]

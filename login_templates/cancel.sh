@@ -22,7 +22,7 @@ give_up() {
 [% if scheduler == "slurm" %]
 declare -A name_of=([% for part in parts %][[= part.job_id =]]=[= part.name | word =] [% endfor %])
 mine=()
-queue=$(squeue --noheader --user="$(id -un)" --format='%F %j') || give_up "$?"
+queue=$(squeue --all --noheader --user="$(id -un)" --format='%F %j') || give_up "$?"
 while read -r job name; do
   [ -z "$job" ] || [ "${name_of[$job]-}" != "$name" ] || mine+=("$job")
 done <<<"$queue"

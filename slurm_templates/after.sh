@@ -17,7 +17,7 @@ await() {
     first_of[$job]=${first:-0}
   done
   [ -n "$names" ] || die 12 "run $other, which this one waits for, has no job on this cluster; submit it first"
-  queue=$(squeue --noheader --states=all --user="$(id -un)" --name="$names" --format='%F %T') ||
+  queue=$(squeue --all --noheader --states=all --user="$(id -un)" --name="$names" --format='%F %T') ||
     die 13 "squeue could not be asked whether run $other, which this one waits for, has ended"
   while read -r job state; do
     [ -n "${first_of[${job:-none}]-}" ] || continue

@@ -6,7 +6,7 @@ asked='[= asked | join("\n") =]'
 
 # The controller picks out this person's jobs, awk below those asked for: squeue --jobs would ask the controller the same, look
 # through the whole list for each job, and of one job that the controller has forgotten it makes an error.
-queue_answer=$(squeue --noheader --states=all --user="$(id -un)" --Format='Name:|,[= queue_format =]')
+queue_answer=$(squeue --all --noheader --states=all --user="$(id -un)" --Format='Name:|,[= queue_format =]')
 queue_code=$?
 
 # What awk needs to read task numbers as Slurm writes them: 7, [3,5-9%2], 0-98:2, N/A.

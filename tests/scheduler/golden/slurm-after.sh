@@ -191,7 +191,7 @@ await() {
     first_of[$job]=${first:-0}
   done
   [ -n "$names" ] || die 12 "run $other, which this one waits for, has no job on this cluster; submit it first"
-  queue=$(squeue --noheader --states=all --user="$(id -un)" --name="$names" --format='%F %T') ||
+  queue=$(squeue --all --noheader --states=all --user="$(id -un)" --name="$names" --format='%F %T') ||
     die 13 "squeue could not be asked whether run $other, which this one waits for, has ended"
   while read -r job state; do
     [ -n "${first_of[${job:-none}]-}" ] || continue
@@ -261,7 +261,7 @@ submit_job() {
 look_up() {
   local found when job
   export SLURM_TIME_FORMAT=%s
-  found=$(squeue --noheader --states=all --user="$(id -un)" --name="$run_id$part" --format='%V|%F') || return
+  found=$(squeue --all --noheader --states=all --user="$(id -un)" --name="$run_id$part" --format='%V|%F') || return
   # A job that ended is soon known to the accounting only, where there is one. A job that never started may then be known to
   # nobody: one that did has made the link $run/id itself.
   [ -n "$found" ] || found=$(sacct --noheader --allocations --parsable2 --format=Submit,JobID --name="$run_id$part" \

@@ -23,7 +23,7 @@ give_up() {
 # A number alone does not tell a job: after a crash a scheduler may give it to another one. The job's name does.
 declare -A name_of=([12]=hello-0123456789 [40]=train-0123456789 )
 mine=()
-queue=$(squeue --noheader --user="$(id -un)" --format='%F %j') || give_up "$?"
+queue=$(squeue --all --noheader --user="$(id -un)" --format='%F %j') || give_up "$?"
 while read -r job name; do
   [ -z "$job" ] || [ "${name_of[$job]-}" != "$name" ] || mine+=("$job")
 done <<<"$queue"

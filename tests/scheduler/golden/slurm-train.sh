@@ -305,7 +305,7 @@ choose_parts() {
 look_up() {
   local found when job
   export SLURM_TIME_FORMAT=%s
-  found=$(squeue --noheader --states=all --user="$(id -un)" --name="$run_id$part" --format='%V|%F') || return
+  found=$(squeue --all --noheader --states=all --user="$(id -un)" --name="$run_id$part" --format='%V|%F') || return
   # A job that ended is soon known to the accounting only, where there is one. A job that never started may then be known to
   # nobody: one that did has made the link $run/id itself.
   [ -n "$found" ] || found=$(sacct --noheader --allocations --parsable2 --format=Submit,JobID --name="$run_id$part" \

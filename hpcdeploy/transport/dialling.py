@@ -1,5 +1,6 @@
 """The first step to a host: a socket on which its SSH server is to be heard, and the first line that is said there."""
 
+import atexit
 import contextlib
 import os
 import signal
@@ -65,11 +66,14 @@ class Line:
     def __init__(self, sock: socket.socket, process: subprocess.Popen[bytes] | None = None) -> None:
         self.socket = sock
         self._process = process
+        if process:
+            atexit.register(self.close)  # what still connects in the background when we end is closed by nobody else
 
     def close(self) -> None:
         """Hang up, and end the program of ProxyCommand."""
         self.socket.close()
         if self._process:
+            atexit.unregister(self.close)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGTERM)
             self._process.wait()

@@ -88,12 +88,14 @@ class SshTransport(StreamedTransport):
 
     def _connected(self) -> "Connection":
         with self._lock:
+            ahead, self._ahead = self._ahead, None
+            if ahead:
+                self._connection = ahead.result()
             if self._connection and not self._connection.lasts():
                 self._connection.close()
                 self._connection = None
             if self._connection is None:
-                ahead, self._ahead = self._ahead, None
-                self._connection = ahead.result() if ahead else self._connect(self._ask())
+                self._connection = self._connect(self._ask())
             return self._connection
 
     def _connect(self, ask: Ask | None) -> "Connection":

@@ -1,4 +1,9 @@
+import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -164,3 +169,44 @@ def test_a_connection_that_was_begun_for_nothing_is_closed(client: Client, start
     transport.close()
     while server.sessions():
         pass
+
+
+def test_a_connection_that_died_before_anything_ran_on_it_is_made_anew(
+    client: Client, start_server: Callable[..., Server]
+) -> None:
+    server = start_server("LogLevel VERBOSE")
+    client.host("cluster", server)
+    with client.open("cluster") as transport:
+        transport.begin(["sh", "-s"])
+        while "Starting session: command" not in server.log():
+            pass
+        server.signal_sessions(signal.SIGKILL)
+        while server.sessions():
+            pass
+        time.sleep(0.5)  # until it is noticed here
+        assert transport.run(["sh", "-s"], stdin=b"echo fed").stdout == b"fed\n"
+
+
+def test_a_proxy_command_that_still_connects_ends_with_the_program(client: Client, tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+    client.host("cluster", 1, f"ProxyCommand sh -c 'echo $$ >{note}; exec sleep 300'")
+    program = (
+        "import pathlib, sys\n"
+        "from hpcdeploy.transport.ssh import SshTransport\n"
+        "with SshTransport('cluster', config=sys.argv[1], ask=lambda: None) as transport:\n"
+        "    transport.begin(['true'])\n"
+        "    while not pathlib.Path(sys.argv[2]).exists(): pass\n"
+    )
+    subprocess.run([sys.executable, "-c", program, str(client.config), str(note)], check=True, timeout=PATIENCE)
+    assert ended(int(note.read_text()))
+
+
+def ended(pid: int) -> bool:
+    until = time.monotonic() + 5
+    while time.monotonic() < until:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+    os.kill(pid, signal.SIGKILL)
+    return False

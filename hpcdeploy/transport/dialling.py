@@ -21,6 +21,9 @@ GREETING = f"SSH-2.0-hpcdeploy_{__version__}"
 
 _RECEIVED = 64 * 1024
 
+# Seconds in which a ProxyCommand that was asked to end does.
+_ENDS = 2.0
+
 
 class _EagerSocket(socket.socket):
     """A socket that greets and acknowledges the first packets at once, and takes all that has come in one go.
@@ -72,11 +75,16 @@ class Line:
     def close(self) -> None:
         """Hang up, and end the program of ProxyCommand."""
         self.socket.close()
-        if self._process:
-            atexit.unregister(self.close)
+        process, self._process = self._process, None
+        if process is None:
+            return
+        atexit.unregister(self.close)
+        for number in (signal.SIGTERM, signal.SIGKILL):
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGTERM)
-            self._process.wait()
+                os.killpg(process.pid, number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_ENDS)
+                return
 
 
 def dial(settings: SshSettings) -> Line:
@@ -97,7 +105,11 @@ def _reach_directly(settings: SshSettings) -> Line:
         raise TransportError(message) from error
     problem: OSError | None = None
     for kind, what, protocol, _, address in addresses:
-        sock = _EagerSocket(kind, what, protocol)
+        try:
+            sock = _EagerSocket(kind, what, protocol)  # where the kernel knows no IPv6 this fails already
+        except OSError as error:
+            problem = error
+            continue
         try:
             sock.settimeout(settings.connect_timeout)
             sock.connect(address)

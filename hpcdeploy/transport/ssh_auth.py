@@ -81,17 +81,22 @@ def _without_key(
     transport: paramiko.Transport, settings: SshSettings, ask: Ask | None, tried: _Attempts, master: str
 ) -> None:
     """Go on where no key was enough: ask the person, or say what is missing."""
+
+    def asking(question: str, visible: bool) -> str:  # noqa: FBT001 - by position, as Ask says
+        assert ask is not None
+        tried.asked = True
+        return ask(question, visible)
+
     try:
         if not tried.wanted:
             tried.wanted = _methods(transport, settings.user)
             if not tried.wanted:
                 return
-        tried.asked = ask is not None and not {"keyboard-interactive", "password"}.isdisjoint(tried.wanted)
-        if ask and "keyboard-interactive" in tried.wanted and not _interactive(transport, settings, ask):
+        if ask and "keyboard-interactive" in tried.wanted and _interactive(transport, settings, asking):
             return
-        if ask and "password" in tried.wanted:
+        if ask and "password" in tried.wanted and not tried.asked:
             question = f"{settings.user}@{settings.alias}'s password: "
-            if not transport.auth_password(settings.user, ask(question, False), fallback=False):  # noqa: FBT003 - by position, as Ask says
+            if not transport.auth_password(settings.user, asking(question, False), fallback=False):  # noqa: FBT003 - by position, as Ask says
                 return
     except (paramiko.SSHException, EOFError, OSError) as error:
         if not transport.is_active():
@@ -107,14 +112,22 @@ def _methods(transport: paramiko.Transport, user: str) -> list[str]:
     return []
 
 
-def _interactive(transport: paramiko.Transport, settings: SshSettings, ask: Ask) -> list[str]:
+def _interactive(transport: paramiko.Transport, settings: SshSettings, ask: Ask) -> bool:
+    """Answer what the server asks, and say whether that was enough."""
+
     def answer(title: str, instructions: str, prompts: list[tuple[str, bool]]) -> list[str]:
         told = "\n".join(filter(None, (title.strip(), instructions.strip())))
         lead = f"({settings.user}@{settings.alias}) "
         questions = [(f"{told}\n" if told and not number else "") + lead + text for number, (text, _) in enumerate(prompts)]
         return [ask(question, visible) for question, (_, visible) in zip(questions, prompts, strict=True)]
 
-    return transport.auth_interactive(settings.user, answer)
+    try:
+        return not transport.auth_interactive(settings.user, answer)
+    except paramiko.AuthenticationException:
+        # A server may offer this way and then ask nothing (sshd without PAM): another may be open.
+        if not transport.is_active():
+            raise
+        return False
 
 
 def _keys(settings: SshSettings, tried: _Attempts, cleanup: contextlib.ExitStack) -> Iterator[tuple[str, paramiko.PKey]]:

@@ -1,5 +1,6 @@
 import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -47,3 +48,23 @@ def test_every_server_on_the_way_hears_who_we_are_once(
         assert transport.run(["true"]).exit_code == 0
     for one in (server, door) if jump else (server,):
         assert one.log().count(f"remote software version {GREETING.removeprefix('SSH-2.0-')}") == 1
+
+
+def test_a_family_that_the_kernel_does_not_know_holds_up_no_other(
+    client: Client, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.host("cluster", listener.getsockname()[1])
+    unknown = (12345, socket.SOCK_STREAM, 0, "", ("::1", 22))
+    known = (socket.AF_INET, socket.SOCK_STREAM, 0, "", listener.getsockname())
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: [unknown, known])
+    dial(look_up(Hop(host="cluster"), config=str(client.config), person=this_person(), ssh=None)).close()
+
+
+def test_a_proxy_command_that_does_not_want_to_end_is_ended(client: Client, tmp_path: Path) -> None:
+    stubborn = f"sh -c 'trap \"\" TERM; echo $$ >{tmp_path}/pid; while :; do sleep 1; done'"
+    client.host("cluster", 22, f"ProxyCommand {stubborn}")
+    line = dial(look_up(Hop(host="cluster"), config=str(client.config), person=this_person(), ssh=None))
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+        pass
+    line.close()
+    assert not Path(f"/proc/{int((tmp_path / 'pid').read_text())}").exists()

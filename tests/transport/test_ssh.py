@@ -229,6 +229,23 @@ def test_a_second_factor_without_a_terminal_is_said(client: Client, start_server
     assert f"-F {client.config} cluster`" in said
 
 
+def test_the_password_is_asked_for_where_the_server_offers_another_way_and_asks_nothing(
+    client: Client, start_server: StartServer
+) -> None:
+    server = start_server("PubkeyAuthentication no", "PasswordAuthentication yes", "UsePAM no")
+    client.host("cluster", server)
+    asked: list[str] = []
+
+    def ask(question: str, _visible: bool) -> str:
+        asked.append(question)
+        return "wrong"
+
+    said = why_not(SshTransport("cluster", config=str(client.config), ask=lambda: ask), AuthenticationError)
+    assert len(asked) == 1
+    assert asked[0].endswith("@cluster's password: ")
+    assert "did not accept the answer" in said
+
+
 class TwoFactors(paramiko.ServerInterface):
     """A server that asks for a key and then for a one-time code, as PAM does it on many clusters."""
 

@@ -52,7 +52,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         return
     widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
     for row in (columns, *rows):
-        print("  ".join([cell.ljust(width) for cell, width in zip(row, widths, strict=True)]).rstrip())
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def say(text: str) -> None:

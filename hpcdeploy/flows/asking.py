@@ -18,7 +18,7 @@ _SILENCE = 120.0
 """Seconds in which a login node must say something: longer than a busy controller takes (slurm.conf(5), MessageTimeout)."""
 
 _AT_ONCE = 5000
-"""Runs in one question: their numbers are one argument of squeue, which Linux limits to 128 KiB (execve(2))."""
+"""Runs in one question: their numbers may be one argument of sacct, which Linux limits to 128 KiB (execve(2))."""
 
 
 def ask(

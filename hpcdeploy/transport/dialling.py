@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hpcdeploy import __version__
 from hpcdeploy.errors import TransportError
@@ -98,30 +98,17 @@ def _reach_directly(settings: SshSettings) -> Line:
     families = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
     name = f"{settings.hostname} port {settings.port}"
     try:
-        family = families.get(settings.address_family, socket.AF_UNSPEC)
-        addresses = socket.getaddrinfo(settings.hostname, settings.port, family, socket.SOCK_STREAM)
+        wanted = families.get(settings.address_family, socket.AF_UNSPEC)
+        addresses = socket.getaddrinfo(settings.hostname, settings.port, wanted, socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as error:
         message = f"the name {settings.hostname} does not resolve ({error}); check Host and HostName, or the network (VPN?)"
         raise TransportError(message) from error
     problem: OSError | None = None
-    for kind, what, protocol, _, address in addresses:
+    for family, kind, protocol, _, address in addresses:
         try:
-            sock = _EagerSocket(kind, what, protocol)  # where the kernel knows no IPv6 this fails already
-        except OSError as error:
+            return Line(_call(_EagerSocket(family, kind, protocol), address, settings.connect_timeout))
+        except OSError as error:  # where the kernel knows no IPv6 there is not even a socket
             problem = error
-            continue
-        try:
-            sock.settimeout(settings.connect_timeout)
-            sock.connect(address)
-            sock.greet()
-        except OSError as error:
-            problem = error
-            sock.close()
-            continue
-        sock.settimeout(None)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        return Line(sock)
     match problem:
         case ConnectionRefusedError():
             message = f"{name} refuses connections; check the port, and that its SSH server runs"
@@ -130,6 +117,21 @@ def _reach_directly(settings: SshSettings) -> Line:
         case _:
             message = f"{name} cannot be reached ({problem}); check the network (VPN?)"
     raise TransportError(message) from problem
+
+
+def _call(sock: _EagerSocket, address: Any, patience: float) -> _EagerSocket:  # noqa: ANN401 - its form is the family's
+    """Connect within `patience` seconds, and greet; a socket that cannot is closed."""
+    try:
+        sock.settimeout(patience)
+        sock.connect(address)
+        sock.greet()
+    except OSError:
+        sock.close()
+        raise
+    sock.settimeout(None)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    return sock
 
 
 def _reach_by_command(command: str) -> Line:

@@ -14,14 +14,12 @@ from hpcdeploy.transport.asking import Ask, terminal_ask
 from hpcdeploy.transport.command_line import command_line
 from hpcdeploy.transport.dialling import dial
 from hpcdeploy.transport.pump import LostError, RefusedError
+from hpcdeploy.transport.ssh_copy import PIECE
 from hpcdeploy.transport.ssh_settings import Hop, SshSettings, find_ssh, look_up, route, this_person
 from hpcdeploy.transport.streamed import Started, StreamedTransport
 
 if TYPE_CHECKING:
     from hpcdeploy.transport.ssh_connection import Connection
-
-# Eight of the pieces in which it is sent (hpcdeploy.transport.ssh_channel, PIECE).
-_FILE_BLOCK = 8 * (32 * 1024 - 64)
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class SshTransport(StreamedTransport):
     imported, which takes about as long as a server takes to greet.
     """
 
-    _file_block = _FILE_BLOCK
+    _file_block = 8 * PIECE
 
     def __init__(
         self,

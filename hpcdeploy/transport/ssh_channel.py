@@ -11,13 +11,10 @@ from paramiko.common import MSG_CHANNEL_REQUEST
 
 from hpcdeploy.transport.contract import UNNAMED_SIGNAL
 from hpcdeploy.transport.pump import LostError, RefusedError
+from hpcdeploy.transport.ssh_copy import PIECE
 
 WINDOW = 8 * 1024 * 1024
 """Bytes that a server may send before it is heard."""
-
-# OpenSSH takes packets of 32 KiB, of which paramiko keeps 64 bytes for itself; what is longer it copies again and again.
-PIECE = 32 * 1024 - 64
-"""Bytes that are best sent at once."""
 
 # Seconds in which a thread of paramiko ends whose connection has died.
 _SETTLES = 1.0

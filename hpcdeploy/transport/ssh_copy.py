@@ -50,6 +50,10 @@ printf '\\n%s %s %s\\n' "$2" "$size" "$mode"
 head -c "$size" < "$1"
 """
 
+# OpenSSH takes packets of 32 KiB, of which paramiko keeps 64 bytes for itself; what is longer it copies again and again.
+PIECE = 32 * 1024 - 64
+"""Bytes that are best sent at once."""
+
 LONGEST_BANNER = 1024 * 1024
 """Bytes before the mark that are taken for a banner."""
 

@@ -1,17 +1,21 @@
-# make demo   from a Pixi workspace to two finished GPU jobs, on a cluster that this machine brings up for it
-# make test   the tests, against real daemons
-# make lint   ruff, mypy, shellcheck of what we render
-# make bench  how fast, side by side with the bare tools
-# make clean  take the lab down and remove what was made here
+# make demo        from a Pixi workspace to two finished GPU jobs, on a cluster that this machine brings up for it
+# make test        all tests, against real daemons; of the broken submissions a share (see make test-once)
+# make check       the inner loop: lint, types, and every test that needs no lab, no SSH server and no container engine
+# make test-once   every broken submission: several hundred points that a seed chooses
+# make lint        ruff, mypy
+# make bench       how fast, side by side with the bare tools
+# make durations   keep the last run's durations: they order the next ones
+# make clean       take the lab down and remove what was made here
 #
 # Needs Debian or Ubuntu, root, Python 3.11 or later. What else is missing is installed from the system's own packages,
-# and said.
+# and named. ARGS goes to pytest: make test ARGS="tests/cluster -n 0".
 
 PYTHON ?= python3
 VENV := .venv
 HPCDEPLOY := $(CURDIR)/$(VENV)/bin/hpcdeploy
+QUICK := not lab and not registry and not sshd and not engine and not slow
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test check quick test-once lint style types bench durations clean
 
 demo: $(VENV)/installed
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bash examples/demo.sh
@@ -20,18 +24,35 @@ test: $(VENV)/developing
 	@sh tests/packages.sh
 	$(VENV)/bin/python -m pytest $(ARGS)
 
-lint: $(VENV)/developing
+check: $(VENV)/developing
+	@$(MAKE) --no-print-directory --jobs=3 style types quick
+
+quick: $(VENV)/developing
+	$(VENV)/bin/python -m pytest -m "$(QUICK)" --quiet --durations=5 --numprocesses=2 $(ARGS)
+
+test-once: $(VENV)/developing
+	@sh tests/packages.sh
+	HPCDEPLOY_POINTS=all $(VENV)/bin/python -m pytest tests/once $(ARGS)
+
+lint: style types
+
+style: $(VENV)/developing
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+
+types: $(VENV)/developing
 	$(VENV)/bin/mypy
 
 bench: $(VENV)/developing
 	@sh tests/packages.sh
 	$(VENV)/bin/python -m bench $(ARGS)
 
+durations: $(VENV)/developing
+	$(VENV)/bin/python -m tests.order
+
 clean:
 	@[ ! -x "$(HPCDEPLOY)" ] || "$(HPCDEPLOY)" lab down
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .durations.json .last-run.json
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:

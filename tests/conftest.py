@@ -1,10 +1,15 @@
-"""What every test may ask for: the lab, a real cluster on this machine."""
+"""What every test may ask for (the lab, a real cluster on this machine), and how tests are spread over worker processes."""
 
+import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,13 +17,119 @@ import pytest
 from hpcdeploy.lab import cluster
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.settings import default_settings
-from hpcdeploy.lab.state import Lab
-
-OWN = f"pytest-{os.getpid()}"
-"""A folder in the lab's scratch that is this test run's alone; also a word for whatever else there has a name."""
+from hpcdeploy.lab.state import Lab, locked
+from tests import machine, order, seed, shared
+from tests.labs import StartLab, own_lab
+from tests.shared import OWN, RUN, SHARED, once
 
 # A shell starts what runs in the background with SIGINT ignored, and every child would inherit that (POSIX sh, 2.11).
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
+SOURCE = Path(__file__).parent.parent
+
+NEEDS = {
+    "lab": "lab",
+    "start_lab": "lab",
+    "spare_settings": "lab",
+    "registry_program": "registry",
+    "user_key": "sshd",
+    "ssh": "sshd",
+    "openssh": "sshd",
+    "podman": "engine",
+}
+"""The marker that a test gets for each fixture that it uses, directly or not."""
+
+_seconds: dict[str, float] = defaultdict(float)
+_said: list[str] = []
+_began = time.monotonic()
+
+
+def is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for name, what in (
+        ("lab", "needs the lab: a cluster on this machine"),
+        ("registry", "starts a registry, with the lab's own program"),
+        ("sshd", "starts an SSH server"),
+        ("engine", "starts a container engine on this machine"),
+        ("slow", "needs none of these, but many seconds"),
+    ):
+        config.addinivalue_line("markers", f"{name}: {what}")
+    if not is_worker(config):
+        shared.FOLDER.mkdir(mode=0o700, exist_ok=True)
+        os.environ.setdefault(seed.VARIABLE, seed.seed_of(SOURCE))  # the workers inherit it
+
+
+def pytest_report_header() -> str:
+    return f"seed: {seed.VARIABLE}={os.environ[seed.VARIABLE]}"
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return how many workers ``-n auto`` means: none for tests that are named one by one."""
+    named = any("::" in word for word in config.args)
+    return 0 if named else machine.workers(machine.read_cores(), machine.read_available_memory())
+
+
+def needs_of(item: pytest.Item) -> set[str]:
+    """Return the markers for what a test uses; of a fixture whose parameter names other fixtures, for that one."""
+    parameters = item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
+    used = {*getattr(item, "fixturenames", ()), *(one for one in parameters if isinstance(one, str))}
+    return {NEEDS[fixture] for fixture in used & NEEDS.keys()}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test with what it needs, and put all in units and in order."""
+    groups: dict[str, str] = {}
+    for item in items:
+        for need in needs_of(item):
+            item.add_marker(need)
+        own = item.get_closest_marker("xdist_group")
+        if own is not None:
+            groups[item.nodeid] = own.args[0]
+    by_id = {item.nodeid: item for item in items}
+    units = order.units(list(by_id), groups, order.read_durations())
+    for test, unit in units.items():
+        if test not in groups:
+            by_id[test].add_marker(pytest.mark.xdist_group(unit))
+    items[:] = [by_id[test] for test in units]
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Note how long a test took, and what it has to say to the person."""
+    _seconds[order.id_of(report.nodeid)] += report.duration
+    if report.when == "teardown":
+        _said.extend(str(line) for name, line in report.user_properties if name == "said")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _said:
+        terminalreporter.section("what was broken, and what became of it")
+        for line in _said:
+            terminalreporter.write_line(line)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the durations down, and remove what the workers shared."""
+    if is_worker(session.config):
+        return
+    summary = {"tests": len(_seconds), "seconds": time.monotonic() - _began, "durations": _seconds}
+    order.MEASURED.write_text(json.dumps(_seconds))
+    (order.MEASURED.with_name(".last-run.json")).write_text(json.dumps(summary))
+    _leave_the_lab()
+    shutil.rmtree(shared.FOLDER, ignore_errors=True)
+
+
+def _leave_the_lab() -> None:
+    """Remove this test run's folders from the lab, and take it down if this run has brought it up."""
+    lab = cluster.find(default_settings())
+    if lab is not None:
+        inside(lab, ["sh", "-c", f"chmod -R u+rwX {lab.scratch}/pytest-{RUN}-*; rm -rf {lab.scratch}/pytest-{RUN}-*"])
+        if (shared.FOLDER / "lab-started").exists():
+            cluster.down(default_settings(), print)
 
 
 @pytest.fixture
@@ -29,19 +140,43 @@ def short() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+@pytest.fixture
+def say(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Give a function whose lines are printed at the end of the test run, whichever process a test runs in."""
+    return lambda line: record_property("said", line)
+
+
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
-    """Give the shared lab, running with accounting; it is taken down afterwards only if it was not up before.
+    """Give the shared lab, running with accounting; it is taken down at the end only if it was not up before.
 
-    Its folder ``$SCRATCH/OWN`` is empty and the lab user's, and gone afterwards: several test runs may use one lab.
+    Its folders ``$SCRATCH/OWN`` (this worker's) and ``$SCRATCH/SHARED`` (all workers') are the lab user's, and gone at the
+    end: several test runs may use one lab.
     """
     settings = default_settings()
-    was_up = cluster.find(settings) is not None
-    lab = cluster.up(settings, print)
-    folder = f"{lab.scratch}/{OWN}"
-    made = inside(lab, ["sh", "-c", f"rm -rf {folder} && install -d -m 0700 -o {lab.user} {folder}"])
-    assert made.returncode == 0, made.stderr.decode()
-    yield lab
-    inside(lab, ["rm", "-rf", folder])
-    if not was_up:
-        cluster.down(settings, print)
+    with locked(shared.FOLDER / "lab.lock", "", lambda _: None):
+        if cluster.find(settings) is None:
+            (shared.FOLDER / "lab-started").touch()
+        lab = cluster.up(settings, print)
+    for name in (OWN, SHARED):
+        made = inside(lab, ["install", "-d", "-m", "0700", "-o", lab.user, f"{lab.scratch}/{name}"])
+        assert made.returncode == 0, made.stderr.decode()
+    return lab
+
+
+@pytest.fixture(scope="session")
+def start_lab() -> StartLab:
+    """Give the function that runs a lab of a test's own (`tests.labs.own_lab`)."""
+    return own_lab
+
+
+@pytest.fixture(scope="session")
+def wheel() -> Path:
+    """Build the project's wheel, once for all workers."""
+    return once("wheel", build_wheel)
+
+
+def build_wheel() -> Path:
+    subprocess.run([*PIP, "wheel", "--no-deps", "--wheel-dir", shared.FOLDER / "wheel", SOURCE], check=True)
+    [made] = (shared.FOLDER / "wheel").glob("*.whl")
+    return made

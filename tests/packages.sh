@@ -1,10 +1,10 @@
 #!/bin/sh
-# Installs what the tests start on this machine itself: an SSH client and server, git, shellcheck, podman, a Docker engine.
+# Installs what the tests start on this machine itself: an SSH client and server, git, podman, a Docker engine.
 # Nothing of it is left running: a temporary policy-rc.d tells the packages not to start their services
 # (deb-systemd-invoke(1p)).
 set -eu
 missing=""
-for pair in ssh:openssh-client /usr/sbin/sshd:openssh-server git:git shellcheck:shellcheck podman:podman /usr/sbin/dockerd:docker.io docker:docker.io; do
+for pair in ssh:openssh-client /usr/sbin/sshd:openssh-server git:git podman:podman /usr/sbin/dockerd:docker.io docker:docker.io; do
   command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair#*:}"
 done
 [ -n "$missing" ] || exit 0

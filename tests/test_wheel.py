@@ -1,11 +1,11 @@
 """The wheel holds the templates: it renders from an environment in which there is nothing but itself."""
 
 import subprocess
-import sys
 import venv
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+import pytest
+
 RENDER = """
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.environments.inventory import Item
@@ -23,10 +23,8 @@ print(submission(run, job, Cluster(name="c"), Delivery(sha256="0" * 64)))
 """
 
 
-def test_a_wheel_renders_from_an_empty_environment(tmp_path: Path) -> None:
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", tmp_path, ROOT], check=True)
-    [wheel] = tmp_path.glob("*.whl")
+@pytest.mark.slow
+def test_a_wheel_renders_from_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
     venv.create(tmp_path / "empty", with_pip=True)
     python = tmp_path / "empty" / "bin" / "python"
     subprocess.run([python, "-m", "pip", "--disable-pip-version-check", "--quiet", "install", wheel], check=True)

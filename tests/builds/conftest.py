@@ -15,7 +15,7 @@ from hpcdeploy.lab.state import Lab
 from hpcdeploy.source import PixiSource
 from hpcdeploy.transport.connect import open_transport
 from hpcdeploy.transport.contract import Transport
-from tests.conftest import OWN
+from tests.shared import OWN
 
 EXAMPLE = Path(__file__).parent.parent.parent / "examples/pixi-gpu"
 

@@ -15,7 +15,7 @@ import pytest
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
 from tests.builds.searching import holding, needles, watching
-from tests.conftest import OWN
+from tests.shared import OWN
 
 ROOT = Path(__file__).parent.parent.parent
 PARTS = ("hpcdeploy", "defs", "login_templates")

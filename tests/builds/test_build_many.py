@@ -11,7 +11,7 @@ import pytest
 
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
-from tests.conftest import OWN
+from tests.shared import OWN
 
 COMMAND = str(Path(sys.executable).with_name("hpcdeploy"))
 DEFINITION = "Bootstrap: docker\nFrom: {registry}/prefix-dev/pixi:noble\n\n%post\n    {post}\n"

@@ -17,7 +17,7 @@ from hpcdeploy.transport.connect import open_transport
 from hpcdeploy.transport.contract import Transport
 from hpcdeploy.whole_file import sha256_of
 from tests.builds.conftest import EXAMPLE, SETTINGS, Quick
-from tests.conftest import OWN
+from tests.shared import OWN
 
 ROOT = f"/scratch/lab/{OWN}/builds"
 PAUSE = f"/tmp/{OWN}-pause"

@@ -16,7 +16,7 @@ from hpcdeploy.source import OciSource
 from hpcdeploy.transport.contract import Transport
 from tests.builds.container_images import NO_BASH, NO_SHELL, Container, make
 from tests.builds.test_build_on_cluster import shell
-from tests.conftest import OWN
+from tests.shared import OWN
 
 ODD = 'it\'s "q" $HOME `id` $(id) ${x \\ {{ X }} %s # é\nsecond\n%post\n  %test\nBootstrap: docker\r\n'
 WHOLE = {

@@ -18,7 +18,7 @@ from hpcdeploy.lab.state import Lab
 from hpcdeploy.source import PixiSource
 from hpcdeploy.transport.contract import Transport
 from tests.builds.test_build_on_cluster import shell
-from tests.conftest import OWN
+from tests.shared import OWN
 
 RUNTIME = ("hpcdeploy-demo-activation", "hpcdeploy-demo-runtime")
 MANIFEST = f"""\

@@ -25,7 +25,7 @@ from hpcdeploy.transport.connect import open_transport
 from hpcdeploy.transport.contract import Transport
 from tests.builds.conftest import EXAMPLE, SETTINGS, Quick
 from tests.builds.searching import Seen, holding, needles, watching
-from tests.conftest import OWN
+from tests.shared import OWN
 
 ROOT = f"{OWN}/secrets"
 PAUSE = f"/tmp/{OWN}-pause"

@@ -25,7 +25,7 @@ from hpcdeploy.source import SpackSource, User
 from hpcdeploy.transport.contract import Transport
 from tests.builds.test_build_on_cluster import shell
 from tests.builds.test_spack_source import write
-from tests.conftest import OWN
+from tests.shared import OWN
 
 RECORDER = Path(__file__).with_name("spack_recorder.sh")
 BASE = "ghcr.io/hpcdeploy-tests/spack-recorder:1"

@@ -18,27 +18,30 @@ from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
 from hpcdeploy.whole_file import sha256_of
 from tests.cluster.condor_pool import pool
-from tests.conftest import OWN
+from tests.shared import OWN, SHARED, once
 
 ROOT = f"{OWN}/cluster"
 
 
 def image_file(lab: Lab) -> str:
-    return f"{lab.scratch}/{OWN}/test.sif"
+    return f"{lab.scratch}/{SHARED}/test.sif"
 
 
 @pytest.fixture(scope="session")
-def published(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> PublishedImage:
-    """Build an image with Python in it from the lab's base image, and push it."""
+def published(lab: Lab) -> PublishedImage:
+    """Build an image with Python in it from the lab's base image, and push it; once for all workers."""
+    return once("published", lambda: publish(lab))
+
+
+def publish(lab: Lab) -> PublishedImage:
     made = inside(
         lab,
         ["apptainer", "build", image_file(lab), f"docker://{lab.registry}/prefix-dev/pixi:noble"],
         user=lab.user,
-        environment={"APPTAINER_NOHTTPS": "1", "APPTAINER_CACHEDIR": f"{lab.scratch}/{OWN}/cache"},
+        environment={"APPTAINER_NOHTTPS": "1", "APPTAINER_CACHEDIR": f"{lab.scratch}/{SHARED}/cache"},
     )
     assert made.returncode == 0, made.stderr.decode()
-    path = tmp_path_factory.mktemp("image") / "test.sif"
-    path.write_bytes(inside(lab, ["cat", image_file(lab)], user=lab.user).stdout)
+    path = lab.state / "scratch" / lab.user / SHARED / "test.sif"
     return registry_of(f"{lab.registry}/tests/cluster").push(
         path, sha256=sha256_of(path), created="2026-01-01T00:00:00Z", tags=("latest",)
     )

@@ -25,8 +25,8 @@ from hpcdeploy.transport.connect import open_transport
 from tests.cluster.condor_pool import pool
 from tests.cluster.conftest import ROOT
 from tests.cluster.driving import output_of, wait_for
-from tests.conftest import OWN
 from tests.flows.test_snapshot import ODD, git, write
+from tests.shared import OWN
 
 BOTH = pytest.mark.parametrize("scheduler", ["slurm", "htcondor"])
 LOOK = """

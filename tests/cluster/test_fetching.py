@@ -13,7 +13,7 @@ from hpcdeploy.job import Job
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
 from hpcdeploy.scheduler.login_node import Delivery
-from tests.conftest import OWN
+from tests.shared import OWN
 
 
 @pytest.mark.parametrize("patterns", [(), ("*",)])

@@ -22,7 +22,7 @@ from hpcdeploy.run import RunStatus, State
 from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
 from tests.cluster.driving import PATIENCE, output_of, submit_job, wait_for
-from tests.conftest import OWN
+from tests.shared import OWN
 
 BOTH = pytest.mark.parametrize("scheduler", ["slurm", "htcondor"])
 

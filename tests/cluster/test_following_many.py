@@ -19,7 +19,7 @@ from hpcdeploy.scheduler import htcondor, slurm
 from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
 from tests.cluster.driving import PATIENCE, submit_job, wait_for
-from tests.conftest import OWN
+from tests.shared import OWN
 
 SLEEPER = Job(name="sleeper", image="test", command=("sleep", "600"))
 

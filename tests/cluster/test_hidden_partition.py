@@ -17,7 +17,7 @@ from hpcdeploy.lab.state import Lab
 from hpcdeploy.run import RunStatus, State
 from hpcdeploy.scheduler.login_node import Delivery, submission
 from hpcdeploy.store import Store
-from tests.conftest import OWN
+from tests.shared import OWN
 
 PARTITION = OWN.replace("-", "_")
 

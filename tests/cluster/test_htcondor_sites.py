@@ -21,7 +21,7 @@ from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
 from tests.cluster.conftest import image_file
 from tests.cluster.driving import output_of, submit_job, wait_for
-from tests.conftest import OWN
+from tests.shared import OWN
 
 ENVIRONMENT = ("python3", "-c", "import json, os; print(json.dumps(dict(os.environ, PWD=os.getcwd())))")
 

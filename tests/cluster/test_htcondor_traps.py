@@ -28,7 +28,7 @@ from hpcdeploy.scheduler.login_node import Delivery, following, submission
 from hpcdeploy.store import Store
 from tests.cluster.condor_pool import pool
 from tests.cluster.driving import output_of, submit_job, wait_for
-from tests.conftest import OWN
+from tests.shared import OWN
 
 DIGEST = "ab" * 32
 SLEEPER = Job(name="sleeper", image="test", command=("sleep", "600"))

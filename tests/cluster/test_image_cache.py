@@ -19,7 +19,7 @@ from hpcdeploy.run import RunStatus, State
 from hpcdeploy.scheduler.login_node import Delivery, submission
 from hpcdeploy.store import Store
 from tests.cluster.driving import submit_job, wait_for
-from tests.conftest import OWN
+from tests.shared import OWN
 
 BOTH = pytest.mark.parametrize("scheduler", ["slurm", "htcondor"])
 HELD = Job(name="held", image="test", command=("true",), slurm=(("hold", True),), htcondor=(("hold", "true"),))

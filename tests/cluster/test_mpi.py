@@ -17,14 +17,14 @@ from hpcdeploy.lab import rootfs
 from hpcdeploy.lab.base_image import debian_command
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.mirror import Mirror
-from hpcdeploy.lab.state import Lab
+from hpcdeploy.lab.state import Lab, locked
 from hpcdeploy.registry.asking import registry_of
 from hpcdeploy.run import RunStatus, State
 from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
 from hpcdeploy.whole_file import sha256_of
 from tests.cluster.driving import output_of, submit_job, wait_for
-from tests.conftest import OWN
+from tests.shared import OWN
 
 # Every process adds its number to a sum, learns where all others are, and passes megabytes on to the next one.
 PROGRAM = """
@@ -56,28 +56,34 @@ def debian_with_open_mpi(source: Mirror) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def image(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def image(lab: Lab) -> Path:
     """Make an image with Open MPI in it, once for all labs of this machine; its path here."""
     plan = hashlib.sha256(json.dumps(debian_with_open_mpi(Mirror(""))).encode()).hexdigest()[:12]
     kept = lab.cache / f"tests-mpi-{plan}.sif"
-    if not kept.is_file():
-        name = f"{OWN}/mpi"
-        seen = lab.state / "scratch" / lab.user / name
-        seen.mkdir()
-        with (seen / "debian.tar").open("wb") as tar:
-            subprocess.run(debian_with_open_mpi(rootfs.find_mirror()), stdout=tar, stderr=subprocess.DEVNULL, check=True)
-        build = """
-            mkdir root cache && tar --exclude='./dev/*' -xf debian.tar -C root
-            APPTAINER_CACHEDIR=$PWD/cache apptainer build mpi.sif root
-            chmod -R u+rwX root && rm -rf root cache debian.tar
-        """
-        inside(lab, ["chown", "-R", lab.user, f"{lab.scratch}/{name}"])
-        made = inside(lab, ["env", "-C", f"{lab.scratch}/{name}", "sh", "-ec", build], user=lab.user)
-        assert made.returncode == 0, made.stderr.decode()
-        draft = kept.with_suffix(f".{OWN}")
-        shutil.move(seen / "mpi.sif", draft)
-        draft.replace(kept)
+    with locked(kept.with_suffix(".lock"), "", lambda _: None):
+        if not kept.is_file():
+            make_image(lab, kept)
     return kept
+
+
+def make_image(lab: Lab, kept: Path) -> None:
+    """Make an image with Open MPI from Debian's packages, the file `kept`."""
+    name = f"{OWN}/mpi"
+    seen = lab.state / "scratch" / lab.user / name
+    seen.mkdir()
+    with (seen / "debian.tar").open("wb") as tar:
+        subprocess.run(debian_with_open_mpi(rootfs.find_mirror()), stdout=tar, stderr=subprocess.DEVNULL, check=True)
+    build = """
+        mkdir root cache && tar --exclude='./dev/*' -xf debian.tar -C root
+        APPTAINER_CACHEDIR=$PWD/cache apptainer build mpi.sif root
+        chmod -R u+rwX root && rm -rf root cache debian.tar
+    """
+    inside(lab, ["chown", "-R", lab.user, f"{lab.scratch}/{name}"])
+    made = inside(lab, ["env", "-C", f"{lab.scratch}/{name}", "sh", "-ec", build], user=lab.user)
+    assert made.returncode == 0, made.stderr.decode()
+    draft = kept.with_suffix(f".{OWN}")
+    shutil.move(seen / "mpi.sif", draft)
+    draft.replace(kept)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +100,9 @@ JOB = Job(
     image="mpi",
     command=("python3", "-c", PROGRAM),
     # The lab's nodes are one machine to Open MPI, which would mix up the shared memory of both: they have the network only.
-    environment=(("OMPI_MCA_btl", "tcp,self"), ("OMPI_MCA_pml", "ob1")),
+    # And they are all 127.0.0.1, which Open MPI 5's TCP leaves out unless told otherwise: its default is every other
+    # interface of the machine, whatever that is (ompi_info --param btl tcp --level 9: btl_tcp_if_exclude).
+    environment=(("OMPI_MCA_btl", "tcp,self"), ("OMPI_MCA_pml", "ob1"), ("OMPI_MCA_btl_tcp_if_include", "lo")),
     resources=Resources(nodes=2, cpus=2, memory=1000, time=300),
     tasks_per_node=2,
     mpi="pmix",

@@ -19,15 +19,14 @@ from hpcdeploy.flows import follow
 from hpcdeploy.flows.cancel import cancel
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.job import Array, Job
-from hpcdeploy.lab import cluster as labs
 from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.settings import default_settings
 from hpcdeploy.lab.state import Lab
 from hpcdeploy.run import Run, RunStatus, State
 from hpcdeploy.scheduler import slurm
 from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
 from tests.cluster.driving import PATIENCE, output_of, submit_job, wait_for
+from tests.labs import StartLab
 
 IMAGE = b"no image: nothing opens it\n"
 DELIVERY = Delivery(sha256=hashlib.sha256(IMAGE).hexdigest())
@@ -37,33 +36,20 @@ while [ "$#" -gt 0 ]; do
   shift
 done
 """
+pytestmark = pytest.mark.xdist_group("older Slurm")
+
 PROGRAM = "case $HPCDEPLOY_TASK in 0) exit 0 ;; 1) exit 3 ;; *) exec sleep 600 ;; esac"
 
 
-def bring_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """Bring up a lab of Debian 12 whose Slurm forgets a job five seconds after its end."""
-    folder = tmp_path_factory.mktemp("older")
-    usual = default_settings()
-    settings = replace(
-        default_settings({"XDG_STATE_HOME": str(folder), "XDG_CACHE_HOME": str(usual.cache.parent.parent)}),
-        suite="bookworm",
-        base_image=False,
-        min_job_age=5,
-    )
-    try:
-        lab = labs.up(settings)
+@pytest.fixture(scope="session")
+def older(start_lab: StartLab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Run a lab of Debian 12 whose Slurm forgets a job five seconds after its end."""
+    with start_lab(tmp_path_factory.mktemp("older"), suite="bookworm", min_job_age=5) as lab:
         root = f"{lab.scratch}/hpcdeploy"
         put(lab, f"{root}/images/{DELIVERY.sha256}.sif", IMAGE)
         put(lab, f"{root}/apptainer", NO_CONTAINER)
         assert inside(lab, ["chmod", "+x", f"{root}/apptainer"], user=lab.user).returncode == 0
         yield lab
-    finally:
-        labs.down(settings)
-
-
-@pytest.fixture(scope="module")
-def older(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    yield from bring_up(tmp_path_factory)
 
 
 def put(lab: Lab, path: str, content: bytes) -> None:

@@ -1,9 +1,6 @@
 """Several processes, their warning and their second start on Debian 12's Slurm, 22.05, which takes `srun` in other ways."""
 
 import time
-from collections.abc import Iterator
-
-import pytest
 
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.flows import follow
@@ -24,12 +21,9 @@ for i in $(seq 200); do sleep 0.5; done
 """
 
 
-@pytest.fixture(scope="module")
-def older(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    yield from life.bring_up(tmp_path_factory)
-
-
+older = life.older
 cluster = life.cluster
+pytestmark = life.pytestmark
 
 
 def test_warned_processes_of_two_nodes_go_on_after_their_limit(

@@ -1,10 +1,8 @@
 """The whole command on the lab's login node itself: installed there, typed by its user, the cluster's host ``"local"``."""
 
 import json
-import shutil
 import subprocess
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,10 +17,10 @@ from hpcdeploy.lab.state import Lab
 from tests.cluster.conftest import image_file
 from tests.cluster.driving import PATIENCE
 from tests.cluster.proxies import Counted, counted
-from tests.conftest import OWN
+from tests.conftest import PIP
 from tests.once.asking import jobs_by_run
+from tests.shared import OWN, SHARED, once
 
-SOURCE = Path(__file__).parent.parent.parent
 BOTH = pytest.mark.parametrize("scheduler", ["slurm", "htcondor"])
 
 CLUSTER = """\
@@ -97,23 +95,24 @@ class Person:
         return replace(self, variables={**self.variables, **more})
 
 
-@pytest.fixture(scope="module")
-def venv(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Install the project's wheel, with what it needs, for the login node's own Python; it takes what pip has here."""
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    wheels = tmp_path_factory.mktemp("wheels")
-    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", wheels, SOURCE], check=True)
+@pytest.fixture(scope="session")
+def venv(lab: Lab, wheel: Path) -> str:
+    """Install the project's wheel, with what it needs, for the login node's own Python; once for all workers."""
+    return once("venv-of-the-login-node", lambda: install(lab, wheel))
+
+
+def install(lab: Lab, wheel: Path) -> str:
+    home = f"{lab.scratch}/{SHARED}/login"
+    wheels = lab.state / "scratch" / lab.user / SHARED / "login" / "wheels"
+    wheels.mkdir(parents=True)
     asked = inside(lab, ["python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"])
     fitting = ["--only-binary=:all:", "--python-version", asked.stdout.decode().strip()]
-    subprocess.run([*pip, "download", *fitting, "--dest", wheels, *wheels.glob("hpcdeploy-*.whl")], check=True)
-    home = f"{lab.scratch}/{OWN}/login"
-    shutil.copytree(wheels, lab.state / "scratch" / lab.user / OWN / "login" / "wheels")
+    subprocess.run([*PIP, "download", *fitting, "--dest", wheels, wheel], check=True)
     inside(lab, ["chown", "-R", lab.user, home])
     install = f"python3 -m venv {home}/venv && {home}/venv/bin/pip install --no-index --find-links {home}/wheels hpcdeploy"
     made = inside(lab, ["sh", "-c", install], user=lab.user)
     assert made.returncode == 0, made.stderr.decode()
-    yield f"{home}/venv"
-    inside(lab, ["rm", "-rf", home])
+    return f"{home}/venv"
 
 
 @pytest.fixture

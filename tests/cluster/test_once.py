@@ -20,7 +20,7 @@ from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
 from tests.cluster.conftest import ROOT
 from tests.cluster.driving import submit_job, wait_for
-from tests.conftest import OWN
+from tests.shared import OWN
 
 HELLO = Job(name="hello", image="test", command=("echo", "hello"))
 BOTH = pytest.mark.parametrize("scheduler", ["slurm", "htcondor"])

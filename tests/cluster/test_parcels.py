@@ -22,7 +22,7 @@ from hpcdeploy.transport.connect import open_transport
 from hpcdeploy.whole_file import sha256_of
 from tests.cluster.driving import wait_for
 from tests.cluster.test_once import by_hand, jobs_of
-from tests.conftest import OWN
+from tests.shared import OWN
 
 BOTH = pytest.mark.parametrize("scheduler", ["slurm", "htcondor"])
 HELLO = Job(name="hello", image="test", command=("true",))

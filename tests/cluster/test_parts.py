@@ -15,9 +15,7 @@ from hpcdeploy.flows.cancel import cancel
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.submit import plan_run, submit
 from hpcdeploy.job import AfterKind, Array, Job, Predecessor
-from hpcdeploy.lab import cluster as labs
 from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.settings import default_settings
 from hpcdeploy.lab.state import Lab
 from hpcdeploy.parameters import Parameters
 from hpcdeploy.run import Run, RunStatus, State
@@ -25,6 +23,7 @@ from hpcdeploy.scheduler.login_node import Delivery, submission
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
 from tests.cluster.driving import output_of, wait_for
+from tests.labs import StartLab
 
 SIZE = 4
 TASKS = 10
@@ -34,6 +33,9 @@ SWEEP = Job(
     command=("sh", "-c", "echo {letter} $HPCDEPLOY_TASK; exit $(( HPCDEPLOY_TASK == 5 ))"),
     array=Array(size=TASKS, parameters=Parameters(names=("letter",), rows=tuple((letter,) for letter in "abcdefghij"))),
 )
+
+
+pytestmark = pytest.mark.xdist_group("small arrays")
 
 
 @dataclass
@@ -62,16 +64,11 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lab, Path]]:
-    """Bring up a lab of its own, whose Slurm takes few tasks in an array."""
+def small(start_lab: StartLab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lab, Path]]:
+    """Run a lab of these tests' own, whose Slurm takes few tasks in an array."""
     folder = tmp_path_factory.mktemp("small")
-    settings = replace(
-        default_settings({"XDG_STATE_HOME": str(folder), "XDG_CACHE_HOME": str(default_settings().cache.parent.parent)}),
-        max_array_size=SIZE,
-        base_image=False,
-    )
-    yield labs.up(settings), folder
-    labs.down(settings)
+    with start_lab(folder, max_array_size=SIZE) as lab:
+        yield lab, folder
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
 from tests.cluster.driving import output_of, wait_for
 from tests.cluster.proxies import Counted, counted, cut_ssh
-from tests.conftest import OWN
+from tests.shared import OWN
 
 BOTH = pytest.mark.parametrize("scheduler", ["slurm", "htcondor"])
 

@@ -16,7 +16,7 @@ from hpcdeploy.run import Run, RunStatus, State
 from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
 from tests.cluster.driving import PATIENCE, output_of, submit_job, wait_for
-from tests.conftest import OWN
+from tests.shared import OWN
 
 # Every process tells the first one its rank and is told who else is there; then it says what it knows of itself.
 MEETING = """

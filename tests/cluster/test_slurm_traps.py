@@ -15,7 +15,7 @@ from hpcdeploy.run import Run, RunStatus, State, TaskStatus
 from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
 from tests.cluster.driving import output_of, submit_job, wait_for
-from tests.conftest import OWN
+from tests.shared import OWN
 
 HELLO = Job(name="hello", image="test", command=("sh", "-c", "echo $HPCDEPLOY_TASK"), array=Array(size=2))
 

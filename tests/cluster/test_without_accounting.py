@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,28 +10,21 @@ from hpcdeploy.config.files import load_project
 from hpcdeploy.flows import follow
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.job import Array, Job
-from hpcdeploy.lab import cluster as labs
 from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.settings import default_settings
 from hpcdeploy.lab.state import Lab
 from hpcdeploy.run import RunStatus, State
 from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
 from tests.cluster.driving import submit_job, wait_for
+from tests.labs import StartLab
 
 
 @pytest.fixture
-def forgetful(tmp_path: Path) -> Iterator[Lab]:
-    """Bring up a lab of its own, without accounting, whose Slurm forgets a job two seconds after its end."""
-    settings = replace(
-        default_settings({"XDG_STATE_HOME": str(tmp_path), "XDG_CACHE_HOME": str(default_settings().cache.parent.parent)}),
-        accounting=False,
-        min_job_age=2,
-        base_image=False,
-    )
-    yield labs.up(settings)
-    labs.down(settings)
+def forgetful(start_lab: StartLab, tmp_path: Path) -> Iterator[Lab]:
+    """Run a lab of the test's own, without accounting, whose Slurm forgets a job two seconds after its end."""
+    with start_lab(tmp_path, accounting=False, min_job_age=2) as lab:
+        yield lab
 
 
 def test_states_are_right_without_accounting_and_after_slurm_forgot(

@@ -92,8 +92,8 @@ def test_every_section_is_far_from_the_limit(recipe: PixiRecipe) -> None:
 
 
 @every_recipe
-def test_shellcheck_finds_nothing_in_any_section(recipe: PixiRecipe, tmp_path: Path) -> None:
-    assert check_with_shellcheck(stages(recipe), tmp_path) == 6
+def test_shellcheck_finds_nothing_in_any_section(recipe: PixiRecipe) -> None:
+    assert check_with_shellcheck(stages(recipe)) == 6
 
 
 def test_cuda_is_claimed_at_install_time_and_in_the_image_only_where_it_is_asked_for() -> None:

@@ -76,8 +76,8 @@ def test_no_template_is_left_behind_a_number_sign(recipe: SpackRecipe) -> None:
 
 
 @every_recipe
-def test_shellcheck_finds_nothing_in_any_section(recipe: SpackRecipe, tmp_path: Path) -> None:
-    assert check_with_shellcheck(stages(recipe), tmp_path) == 6
+def test_shellcheck_finds_nothing_in_any_section(recipe: SpackRecipe) -> None:
+    assert check_with_shellcheck(stages(recipe)) == 6
 
 
 def test_without_a_lock_file_the_build_concretizes_and_with_one_only_installs() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from hpcdeploy.lab.state import Lab
 from tests.cluster.condor_pool import pool
-from tests.conftest import OWN
+from tests.shared import OWN
 
 EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "mnist"
 

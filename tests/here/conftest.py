@@ -14,7 +14,7 @@ from hpcdeploy.lab.base_image import reference
 from hpcdeploy.lab.inside import inside, inside_argv
 from hpcdeploy.lab.state import Lab
 from hpcdeploy.store import Store
-from tests.conftest import OWN
+from tests.shared import OWN
 
 ROOT = Path(__file__).parent.parent.parent
 PARTS = ("hpcdeploy", "defs", "login_templates")

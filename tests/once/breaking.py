@@ -187,7 +187,7 @@ def told(scheduler: str, seed: str, outcomes: Sequence[Outcome], counts: Sequenc
         1 for one in outcomes if one.point.kind.startswith(("script", "login node", "receiving"))
     )
     return (
-        f"\n{scheduler}, HPCDEPLOY_SEED={seed}: {len(outcomes)} points, {broken} cuts and kills; {resumed} submissions "
+        f"{scheduler}, HPCDEPLOY_SEED={seed}: {len(outcomes)} points, {broken} cuts and kills; {resumed} submissions "
         f"resumed; jobs found {sum(counts)}, lost {lost}, doubled {sum(count > 1 for count in counts)}; "
         f"exit codes {dict(Counter(one.exit_code for one in outcomes))}"
     )

@@ -17,9 +17,10 @@ from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
 from hpcdeploy.scheduler.login_node import Delivery, submission
 from hpcdeploy.store import Store
-from tests.conftest import OWN
+from tests import seed as seeds
 from tests.once import asking
 from tests.once.planned import Planned
+from tests.shared import OWN
 
 IMAGE = Delivery(sha256="0" * 63 + "1")
 HELD = Job(name="once", image="test", command=("true",), slurm=(("hold", True),), htcondor=(("hold", "true"),))
@@ -64,8 +65,8 @@ class Place:
 
 @pytest.fixture(scope="session")
 def seed() -> str:
-    """Give the seed of this test run: HPCDEPLOY_SEED, or a new one."""
-    return os.environ.get("HPCDEPLOY_SEED") or secrets.token_hex(4)
+    """Give the seed of this test run (`tests.seed`)."""
+    return os.environ[seeds.VARIABLE]
 
 
 def place_in(lab: Lab, cluster: Cluster, root: str) -> Place:

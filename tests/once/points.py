@@ -1,8 +1,14 @@
 """Where a submission is broken: chosen by a seed, so that what went wrong once can be done again."""
 
+import math
+import os
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+VARIABLE = "HPCDEPLOY_POINTS"
+SHARE = 0.2
+"""The share of each kind's points that is run unless all are asked for; at least one of each kind."""
 
 KINDS = {
     "cut after bytes to the login node": 26,
@@ -72,6 +78,12 @@ def points(seed: str, kinds: Mapping[str, int] = KINDS) -> list[Point]:
     ]
     chance.shuffle(chosen)
     return chosen
+
+
+def share_of(kinds: Mapping[str, int]) -> dict[str, int]:
+    """Return how many points of each kind are run: all where HPCDEPLOY_POINTS is ``all``, else a share."""
+    every = os.environ.get(VARIABLE) == "all"
+    return {kind: count if every else math.ceil(count * SHARE) for kind, count in kinds.items()}
 
 
 def _weighted(kind: str, where: float) -> float:

@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from tests.once.asking import jobs_by_run, wait_for_scripts
 from tests.once.breaking import AT_ONCE, break_one, measure, resume, told, wrongs
 from tests.once.conftest import Place
 from tests.once.planned import Planned
-from tests.once.points import points
+from tests.once.points import points, share_of
 from tests.once.test_answers import call, on_login_node
 
 KINDS = {
@@ -43,12 +44,13 @@ def plan(place: Place, first: Predecessor, setup: tuple[str, ...], ssh_config: P
 
 
 def test_a_submission_of_a_run_that_waits_is_one_dagman_wherever_it_is_cut_off(
-    place: Place, first: Predecessor, seed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    place: Place, first: Predecessor, seed: str, tmp_path: Path, say: Callable[[str], None]
 ) -> None:
     def plan_one(_folder: Path, setup: tuple[str, ...], ssh_config: Path) -> Planned:
         return plan(place, first, setup, ssh_config)
 
-    chosen = points(f"{seed} after", KINDS)
+    kinds = share_of(KINDS)
+    chosen = points(f"{seed} after", kinds)
     (tmp_path / "whole").mkdir()
     whole = measure(place, plan_one, tmp_path / "whole")
     record = tmp_path / "runs.db"
@@ -70,10 +72,9 @@ def test_a_submission_of_a_run_that_waits_is_one_dagman_wherever_it_is_cut_off(
     found = jobs_by_run(place.lab, "htcondor")
     assert [found.get(run.id, set()) for run in left] == [{job} for job in resumed]
     counts = [len(found.get(one.run.id, set())) for one in outcomes]
-    with capsys.disabled():
-        print(told("after, on htcondor", seed, outcomes, counts, len(left), sum("lost" in line for line in wrong)))
+    say(told("after, on htcondor", seed, outcomes, counts, len(left), sum("lost" in line for line in wrong)))
     assert wrong == []
-    assert Counter(one.point.kind for one in outcomes) == KINDS
+    assert Counter(one.point.kind for one in outcomes) == kinds
     assert all(count == 1 for one, count in zip(outcomes, counts, strict=True) if one.run.id in known)
 
 

@@ -4,7 +4,7 @@ import json
 import random
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -240,7 +240,7 @@ def test_a_job_that_comes_too_late_finds_the_runs_job_and_goes(place: Place) -> 
 
 @BOTH
 def test_a_disk_that_is_full_at_any_moment_leaves_one_job_or_says_that_there_is_none(
-    place: Place, scheduler: SchedulerName, capsys: pytest.CaptureFixture[str]
+    place: Place, scheduler: SchedulerName, say: Callable[[str], None]
 ) -> None:
     sizes = [f"nr_inodes={number}" for number in range(5, 18)] + [f"size={number}k" for number in range(4, 24, 4)]
     runs = f"{place.root}/runs"
@@ -254,8 +254,7 @@ def test_a_disk_that_is_full_at_any_moment_leaves_one_job_or_says_that_there_is_
     found = jobs_by_run(place.lab, scheduler)
     cancel(place.lab, scheduler, {second.job for _, _, _, second in called if second.job})
     codes = [first.code for _, _, first, _ in called]
-    with capsys.disabled():
-        print(f"\n{scheduler}: {len(sizes)} full disks, exit codes {dict(Counter(codes))}")
+    say(f"{scheduler}: {len(sizes)} full disks, exit codes {dict(Counter(codes))}")
     for size, planned, first, second in called:
         assert first.code in {0, 10}, (size, first)
         assert first.code == 0 or "Nothing was submitted" in first.words or "cannot" in first.words, (size, first)

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +27,7 @@ from tests.once.asking import alive_by_run, jobs_by_run, wait_for_scripts
 from tests.once.breaking import AT_ONCE, break_one, measure
 from tests.once.conftest import Place
 from tests.once.planned import Planned
-from tests.once.points import CANCELLED, points
+from tests.once.points import CANCELLED, points, share_of
 from tests.once.test_after import first
 from tests.once.test_answers import BOTH, DOWN, call, folder_of, jobs_of, on_login_node
 
@@ -304,12 +304,12 @@ def test_a_run_that_waits_for_another_on_htcondor_is_cancelled_with_its_dagman(
 
 @pytest.mark.parametrize("scheduler", ["slurm", "htcondor"])
 def test_a_submission_cut_off_anywhere_and_cancelled_then_is_no_live_job_and_never_becomes_one(
-    place: Place, scheduler: SchedulerName, seed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    place: Place, scheduler: SchedulerName, seed: str, tmp_path: Path, say: Callable[[str], None]
 ) -> None:
     def plan(_folder: Path, setup: tuple[str, ...], ssh_config: Path) -> Planned:
         return place.planned(scheduler, setup, ssh_config)
 
-    chosen = points(f"{seed} {scheduler} cancelled", CANCELLED)
+    chosen = points(f"{seed} {scheduler} cancelled", share_of(CANCELLED))
     (tmp_path / "whole").mkdir()
     whole = measure(place, plan, tmp_path / "whole")
     record = tmp_path / "runs.db"
@@ -340,11 +340,10 @@ def test_a_submission_cut_off_anywhere_and_cancelled_then_is_no_live_job_and_nev
     there = jobs_by_run(place.lab, scheduler)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         codes = list(pool.map(lambda one: call(place, one[0], "again").code if one[1] == "unsure" else None, done))
-    with capsys.disabled():
-        print(
-            f"\n{scheduler}, HPCDEPLOY_SEED={seed}: {len(chosen)} points, {dict(Counter(how for _, how in done))}; "
-            f"exit codes of later submissions {dict(Counter(codes))}"
-        )
+    say(
+        f"{scheduler}, HPCDEPLOY_SEED={seed}: {len(chosen)} points, {dict(Counter(how for _, how in done))}; "
+        f"exit codes of later submissions {dict(Counter(codes))}"
+    )
     assert {how for _, how in done} <= {"sure", "unsure", "forgotten"}
     assert set(codes) <= {None, 0, 15}
     assert "unsure" in {how for _, how in done}

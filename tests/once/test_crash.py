@@ -9,29 +9,21 @@ import pytest
 from hpcdeploy.config.files import load_project
 from hpcdeploy.flows import follow
 from hpcdeploy.flows.connections import Connections
-from hpcdeploy.lab import cluster as labs
 from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.settings import default_settings
 from hpcdeploy.run import RunStatus, State
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
+from tests.labs import StartLab
 from tests.once.conftest import Place, place_in
 from tests.once.test_answers import call, folder_of, jobs_of, on_login_node
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Iterator[Place]:
-    """Bring up a lab without accounting, whose Slurm forgets a job two seconds after its end."""
-    settings = replace(
-        default_settings({"XDG_STATE_HOME": str(tmp_path), "XDG_CACHE_HOME": str(default_settings().cache.parent.parent)}),
-        accounting=False,
-        min_job_age=2,
-        base_image=False,
-    )
-    lab = labs.up(settings)
-    environ = {"XDG_STATE_HOME": str(tmp_path), "HOME": str(tmp_path)}
-    yield place_in(lab, load_project(tmp_path, environ, optional=True).clusters["lab"], f"{lab.scratch}/once")
-    labs.down(settings)
+def own(start_lab: StartLab, tmp_path: Path) -> Iterator[Place]:
+    """Run a lab without accounting, whose Slurm forgets a job two seconds after its end."""
+    with start_lab(tmp_path, accounting=False, min_job_age=2) as lab:
+        environ = {"XDG_STATE_HOME": str(tmp_path), "HOME": str(tmp_path)}
+        yield place_in(lab, load_project(tmp_path, environ, optional=True).clusters["lab"], f"{lab.scratch}/once")
 
 
 def crash(place: Place) -> None:
@@ -42,7 +34,6 @@ def crash(place: Place) -> None:
     assert inside(place.lab, ["bash", "-c", f"{again}; {ready}"], timeout=60).returncode == 0
 
 
-@pytest.mark.usefixtures("lab")  # so that the root file system is made once
 def test_a_job_that_a_crash_lost_is_said_and_one_that_ran_long_ago_is_not_run_again(own: Place, tmp_path: Path) -> None:
     ran = own.planned("slurm", held=False)
     job = call(own, ran).job

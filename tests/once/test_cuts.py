@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,17 +14,18 @@ from tests.once.asking import jobs_by_run, wait_for_scripts
 from tests.once.breaking import AT_ONCE, break_one, measure, resume, told, wrongs
 from tests.once.conftest import Place
 from tests.once.planned import Planned
-from tests.once.points import KINDS, points
+from tests.once.points import KINDS, points, share_of
 
 
 @pytest.mark.parametrize("scheduler", ["slurm", "htcondor"])
 def test_a_submission_cut_off_anywhere_is_one_job_or_says_that_there_is_none(
-    place: Place, scheduler: SchedulerName, seed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    place: Place, scheduler: SchedulerName, seed: str, tmp_path: Path, say: Callable[[str], None]
 ) -> None:
     def plan(_folder: Path, setup: tuple[str, ...], ssh_config: Path) -> Planned:
         return place.planned(scheduler, setup, ssh_config)
 
-    chosen = points(f"{seed} {scheduler}")
+    kinds = share_of(KINDS)
+    chosen = points(f"{seed} {scheduler}", kinds)
     (tmp_path / "whole").mkdir()
     whole = measure(place, plan, tmp_path / "whole")
     record = tmp_path / "runs.db"
@@ -51,8 +53,7 @@ def test_a_submission_cut_off_anywhere_is_one_job_or_says_that_there_is_none(
             wrong.append(f"resumed as job {job}, but there are {sorted(second.get(run_id, set()))}: {known[run_id]}")
 
     counts = [len(second.get(one.run.id, set())) for one in outcomes]
-    with capsys.disabled():
-        print(told(scheduler, seed, outcomes, counts, len(left), sum("lost" in line for line in wrong)))
+    say(told(scheduler, seed, outcomes, counts, len(left), sum("lost" in line for line in wrong)))
     assert wrong == []
-    assert Counter(one.point.kind for one in outcomes) == KINDS
+    assert Counter(one.point.kind for one in outcomes) == kinds
     assert all(count == 1 for one, count in zip(outcomes, counts, strict=True) if one.run.id in known)

@@ -4,7 +4,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +26,7 @@ from tests.once.breaking import CRASHED, PATIENCE, Outcome, ended, resume, told
 from tests.once.conftest import HELD, Place
 from tests.once.peers import kill_whoever_comes_to
 from tests.once.planned import Planned
-from tests.once.points import Point, points
+from tests.once.points import Point, points, share_of
 from tests.once.proxy import Cut, Proxy
 
 KINDS = {
@@ -163,7 +163,7 @@ def lies_there(place: Place, made: Planned) -> list[str]:
 
 
 def test_a_large_file_in_lanes_that_is_cut_off_anywhere_is_whole_in_the_end_and_has_one_job(
-    place: Place, far: int, seed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    place: Place, far: int, seed: str, tmp_path: Path, say: Callable[[str], None]
 ) -> None:
     record = tmp_path / "runs.db"
 
@@ -173,18 +173,18 @@ def test_a_large_file_in_lanes_that_is_cut_off_anywhere_is_whole_in_the_end_and_
         way = Way(place=place, port=far, speaker=speaker, scheduler="slurm" if number % 4 < 2 else "htcondor")
         return break_one(way, point, tmp_path / str(number), record)
 
-    chosen = points(f"{seed} lanes", KINDS)
+    kinds = share_of(KINDS)
+    chosen = points(f"{seed} lanes", kinds)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         outcomes, wrongs = zip(*pool.map(break_at, enumerate(chosen)), strict=True)
     wait_for_scripts(place.lab, place.root)
     found = {**jobs_by_run(place.lab, "slurm"), **jobs_by_run(place.lab, "htcondor")}
     counts = [len(found.get(one.run.id, ())) for one in outcomes]
-    with capsys.disabled():
-        resumed = sum(bool(one.exit_code) for one in outcomes)
-        print(told("in lanes", seed, outcomes, counts, resumed, counts.count(0)))
+    resumed = sum(bool(one.exit_code) for one in outcomes)
+    say(told("in lanes", seed, outcomes, counts, resumed, counts.count(0)))
     assert [line for lines in wrongs for line in lines] == []
     assert counts == [1] * len(outcomes)
-    assert Counter(one.point.kind for one in outcomes) == KINDS
+    assert Counter(one.point.kind for one in outcomes) == kinds
     for one in outcomes:
         sha256 = one.planned.parcels[0].sha256
         assert lies_there(place, one.planned) == [f".{sha256}.lock", f"{sha256}.sif", sha256]

@@ -5,7 +5,7 @@ import os
 import tarfile
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +28,7 @@ from tests.once.asking import jobs_by_run, wait_for_scripts
 from tests.once.breaking import AT_ONCE, Outcome, Plan, Whole, break_one, ended, measure, resume, told, wrongs
 from tests.once.conftest import HELD, Place
 from tests.once.planned import Planned
-from tests.once.points import BRINGING, Point, points
+from tests.once.points import BRINGING, Point, points, share_of
 from tests.once.proxy import Cut, Proxy
 
 IMAGE_BYTES = 500_000
@@ -132,7 +132,7 @@ def resume_elsewhen(place: Place, one: Planned, store: Store, there: set[str], *
 
 @pytest.mark.parametrize("scheduler", ["slurm", "htcondor"])
 def test_a_submission_that_brings_files_cut_off_anywhere_is_one_job_with_these_very_files_or_none(
-    place: Place, scheduler: SchedulerName, seed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    place: Place, scheduler: SchedulerName, seed: str, tmp_path: Path, say: Callable[[str], None]
 ) -> None:
     def plan(folder: Path, setup: tuple[str, ...], ssh_config: Path) -> Planned:
         return planned(place, scheduler, folder, setup, ssh_config)
@@ -151,8 +151,9 @@ def test_a_submission_that_brings_files_cut_off_anywhere_is_one_job_with_these_v
     record = tmp_path / "runs.db"
     (tmp_path / "whole").mkdir()
     whole = measure(place, plan, tmp_path / "whole")
+    kinds = share_of(BRINGING)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        outcomes = list(pool.map(break_at, enumerate(points(f"{seed} {scheduler} brings", BRINGING))))
+        outcomes = list(pool.map(break_at, enumerate(points(f"{seed} {scheduler} brings", kinds))))
     store = Store(record)
     time.sleep(2)  # a script whose connection died before its first line may not hold its lock yet
     wait_for_scripts(place.lab, place.root)
@@ -182,11 +183,10 @@ def test_a_submission_that_brings_files_cut_off_anywhere_is_one_job_with_these_v
             wrong.append(f"a resumed submission whose image has changed says {said!r}")
 
     counts = [len(second.get(run_id, set())) for run_id in plans]
-    with capsys.disabled():
-        print(told(scheduler, seed, outcomes, counts, len(left), sum("lost" in line for line in wrong)), end="; ")
-        print(f"images that had changed {sum(bool(said) for _, said in resumed)}")
+    line = told(scheduler, seed, outcomes, counts, len(left), sum("lost" in line for line in wrong))
+    say(f"{line}; images that had changed {sum(bool(said) for _, said in resumed)}")
     assert wrong == []
-    assert Counter(one.point.kind for one in outcomes) == BRINGING
+    assert Counter(one.point.kind for one in outcomes) == kinds
     assert all(count == 1 for run_id, count in zip(plans, counts, strict=True) if run_id in known)
 
 

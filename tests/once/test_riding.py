@@ -3,6 +3,7 @@
 import subprocess
 import time
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from tests.once.asking import jobs_by_run, wait_for_scripts
 from tests.once.breaking import AT_ONCE, break_one, measure, resume, told, wrongs
 from tests.once.conftest import Place
 from tests.once.planned import Planned
-from tests.once.points import points
+from tests.once.points import points, share_of
 
 KINDS = {
     "cut after bytes to the login node": 4,
@@ -56,7 +57,7 @@ def test_a_submission_over_a_connection_of_openssh_is_one_job_wherever_that_is_c
     seed: str,
     tmp_path: Path,
     short: Path,
-    capsys: pytest.CaptureFixture[str],
+    say: Callable[[str], None],
 ) -> None:
     riding = replace(place, cluster=replace(place.cluster, transport="openssh"))
 
@@ -65,7 +66,7 @@ def test_a_submission_over_a_connection_of_openssh_is_one_job_wherever_that_is_c
             hold_open(place.lab.host, ssh_config, short)
         return riding.planned(scheduler, setup, ssh_config)
 
-    kinds = KINDS if whose == "its own" else HELD
+    kinds = share_of(KINDS if whose == "its own" else HELD)
     chosen = points(f"{seed} {scheduler} rides on {whose}", kinds)
     (tmp_path / "whole").mkdir()
     whole = measure(riding, plan, tmp_path / "whole")
@@ -88,9 +89,8 @@ def test_a_submission_over_a_connection_of_openssh_is_one_job_wherever_that_is_c
     found = jobs_by_run(place.lab, scheduler)
     assert [found.get(run.id, set()) for run in left] == [{job} for job in resumed]
     counts = [len(found.get(one.run.id, set())) for one in outcomes]
-    with capsys.disabled():
-        words = f"over OpenSSH's connection, {whose}, {scheduler}"
-        print(told(words, seed, outcomes, counts, len(left), sum("lost" in line for line in wrong)))
+    words = f"over OpenSSH's connection, {whose}, {scheduler}"
+    say(told(words, seed, outcomes, counts, len(left), sum("lost" in line for line in wrong)))
     assert wrong == []
     assert Counter(one.point.kind for one in outcomes) == kinds
     assert all(count == 1 for one, count in zip(outcomes, counts, strict=True) if one.run.id in known)

@@ -37,6 +37,7 @@ from tests.scheduler.samples import (
     TRAIN,
     run_of,
 )
+from tests.shellcheck import findings
 
 GOLDEN = Path(__file__).parent / "golden"
 LOOPBACK = Delivery(sha256="ab" * 32, reference=f"oras://localhost:5000/train@sha256:{'cd' * 32}", size=1, plain_http=True)
@@ -124,9 +125,7 @@ def test_a_script_is_what_it_was(name: str) -> None:
 
 @pytest.mark.parametrize("name", scripts())
 def test_shellcheck_has_nothing_to_say(name: str) -> None:
-    checked = subprocess.run(["shellcheck", "-"], input=scripts()[name], text=True, capture_output=True, check=False)
-    assert checked.stdout == ""
-    assert checked.returncode == 0
+    assert findings(scripts()[name]) == ""
 
 
 @pytest.mark.parametrize("name", SUBMISSIONS)
@@ -136,22 +135,14 @@ def test_shellcheck_has_nothing_to_say_of_the_job_itself(name: str) -> None:
     job = text[begin : text.index("\nHPCDEPLOY_END", begin)]
     assert job.startswith("#!")
     # SC2016: a person's own words may look like a forgotten expansion; that they stay as they are is the point.
-    checked = subprocess.run(["shellcheck", "--exclude=SC2016", "-"], input=job, text=True, capture_output=True, check=False)
-    assert checked.stdout == ""
+    assert findings(job, "--exclude=SC2016") == ""
 
 
 @pytest.mark.parametrize("name", ["slurm-ranks", "slurm-torchrun"])
 def test_shellcheck_has_nothing_to_say_of_what_runs_on_each_node(name: str) -> None:
     text = scripts()[name]
     begin = text.index("#!/bin/bash\n# One process")
-    checked = subprocess.run(
-        ["shellcheck", "-"],
-        input=text[begin : text.index("\nHPCDEPLOY_END", begin)],
-        text=True,
-        capture_output=True,
-        check=False,
-    )
-    assert checked.stdout == ""
+    assert findings(text[begin : text.index("\nHPCDEPLOY_END", begin)]) == ""
 
 
 @pytest.mark.parametrize("shell", [SHELL, STREAM_SHELL])
@@ -277,8 +268,7 @@ def test_an_image_that_the_worker_fetches_is_named_as_whoever_starts_the_contain
     text = submission(run_of(PLAIN, "htcondor"), PLAIN, replace(CLUSTER, htcondor_container=container), delivery)
     assert expected in text
     assert "pull_image" not in text
-    checked = subprocess.run(["shellcheck", "-"], input=text, text=True, capture_output=True, check=False)
-    assert checked.stdout == ""
+    assert findings(text) == ""
 
 
 @pytest.mark.parametrize("container", ["universe", "singularity-image", "apptainer"])

@@ -19,6 +19,7 @@ from hpcdeploy.scheduler.htcondor.transfer import with_inputs, with_outputs
 from hpcdeploy.scheduler.login_node import submission
 from hpcdeploy.scheduler.placing import Placement, can_mount, parcel_path
 from tests.scheduler.samples import CACHED, CLUSTER, PLAIN, SHA256, SITE, run_of
+from tests.shellcheck import findings
 
 GOLDEN = Path(__file__).parent / "golden"
 BRINGS = replace(
@@ -74,9 +75,7 @@ def test_a_script_is_what_it_was(name: str) -> None:
 @pytest.mark.parametrize("name", scripts())
 def test_shellcheck_has_nothing_to_say(name: str) -> None:
     # SC2016: a person's own words may look like a forgotten expansion; that they stay as they are is the point.
-    argv = ["shellcheck", "--exclude=SC2016", "-"]
-    checked = subprocess.run(argv, input=scripts()[name], text=True, capture_output=True, check=False)
-    assert checked.stdout == ""
+    assert findings(scripts()[name], "--exclude=SC2016") == ""
 
 
 @pytest.mark.parametrize("name", scripts())
@@ -86,10 +85,7 @@ def test_shellcheck_has_nothing_to_say_of_the_parts_of_a_job(name: str) -> None:
     programs = [body for body in bodies if body.startswith("#!")]
     assert len(programs) >= 1 + (name != "htcondor-code")
     for body in programs:
-        checked = subprocess.run(
-            ["shellcheck", "--exclude=SC2016", "-"], input=body, text=True, capture_output=True, check=False
-        )
-        assert checked.stdout == ""
+        assert findings(body, "--exclude=SC2016") == ""
 
 
 def test_an_archive_that_is_unpacked_is_another_file_than_one_that_htcondor_sends() -> None:

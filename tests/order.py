@@ -1,0 +1,83 @@
+"""The order of the tests: in units that one worker runs as a whole, the longest first.
+
+How long a test takes is known from ``tests/durations.json``: seconds (set-up, call and tear-down) by test id. Each run
+writes its own durations to ``.durations.json``, which git ignores; ``make durations`` makes them the known ones.
+"""
+
+import json
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+KNOWN = ROOT / "tests" / "durations.json"
+MEASURED = ROOT / ".durations.json"
+
+SMALL_FILE = 15.0
+"""A file whose tests take fewer seconds than this in all is one unit, since its tests share fixtures."""
+
+UNKNOWN_TEST = 3.0
+"""How many seconds a test is expected to take that is not in the list."""
+
+SHORTEST = 0.5
+"""Tests that take fewer seconds are not listed: the file would be long, and changed by each run."""
+
+
+def id_of(nodeid: str) -> str:
+    """Return a test's id without the group that pytest-xdist adds to it."""
+    return re.sub(r"@[^@\]]*$", "", nodeid)
+
+
+def file_of(nodeid: str) -> str:
+    """Return the file of a test id."""
+    return nodeid.partition("::")[0]
+
+
+def read_durations(path: Path = KNOWN) -> dict[str, float]:
+    """Return the known seconds by test id; empty where there is no such file."""
+    durations: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
+    return durations
+
+
+def units(tests: Sequence[str], groups: Mapping[str, str], known: Mapping[str, float]) -> dict[str, str]:
+    """Assign each test id the unit that it is run in, and list the tests in the order in which they are started.
+
+    Args:
+        tests: All test ids, in the order in which they were collected; a unit keeps it.
+        groups: The unit of those tests that name one themselves.
+        known: Seconds by test id. A test that is not listed takes no time if its file is listed, else `UNKNOWN_TEST`.
+    """
+    listed = {file_of(test) for test in known}
+    seconds = {test: known.get(test, 0.0 if file_of(test) in listed else UNKNOWN_TEST) for test in tests}
+    of_file: dict[str, float] = defaultdict(float)
+    for test in tests:
+        if test not in groups:
+            of_file[file_of(test)] += seconds[test]
+    unit_of: dict[str, str] = {}
+    for test in tests:
+        small = of_file[file_of(test)] < SMALL_FILE
+        unit_of[test] = groups.get(test) or (file_of(test) if small else test)
+    of_unit: dict[str, float] = defaultdict(float)
+    for test, unit in unit_of.items():
+        of_unit[unit] += seconds[test]
+    first = {unit: place for place, unit in reversed(list(enumerate(unit_of.values())))}
+    order = sorted(of_unit, key=lambda unit: (-of_unit[unit], first[unit]))
+    place = {unit: number for number, unit in enumerate(order)}
+    return {test: unit_of[test] for test in sorted(tests, key=lambda test: place[unit_of[test]])}
+
+
+def keep_measured() -> None:
+    """Make the durations of the last run those that order the next ones; what it did not run keeps its own."""
+    measured = read_durations(MEASURED)
+    if not measured:
+        sys.exit(f"{MEASURED.name} is missing: run make test first")
+    ran = {file_of(test) for test in measured}
+    kept = {test: seconds for test, seconds in read_durations().items() if file_of(test) not in ran}
+    kept |= {test: round(seconds, 1) for test, seconds in measured.items() if seconds >= SHORTEST}
+    KNOWN.write_text(json.dumps(dict(sorted(kept.items())), indent=0) + "\n")
+
+
+if __name__ == "__main__":
+    keep_measured()

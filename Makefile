@@ -52,7 +52,7 @@ durations: $(VENV)/developing
 
 clean:
 	@[ ! -x "$(HPCDEPLOY)" ] || "$(HPCDEPLOY)" lab down
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .durations.json .last-run.json
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .last-run.json
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:

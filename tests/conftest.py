@@ -1,6 +1,5 @@
 """What every test may ask for (the lab, a real cluster on this machine), and how tests are spread over worker processes."""
 
-import json
 import os
 import shutil
 import signal
@@ -10,6 +9,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -116,9 +116,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write the durations down, and remove what the workers shared."""
     if is_worker(session.config):
         return
-    summary = {"tests": len(_seconds), "seconds": time.monotonic() - _began, "durations": _seconds}
-    order.MEASURED.write_text(json.dumps(_seconds))
-    (order.MEASURED.with_name(".last-run.json")).write_text(json.dumps(summary))
+    whole = session.config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    order.write_run(_seconds, time.monotonic() - _began, whole=whole and not session.config.option.markexpr)
     _leave_the_lab()
     shutil.rmtree(shared.FOLDER, ignore_errors=True)
 
@@ -129,7 +128,7 @@ def _leave_the_lab() -> None:
     if lab is not None:
         inside(lab, ["sh", "-c", f"chmod -R u+rwX {lab.scratch}/pytest-{RUN}-*; rm -rf {lab.scratch}/pytest-{RUN}-*"])
         if (shared.FOLDER / "lab-started").exists():
-            cluster.down(default_settings(), print)
+            cluster.down(default_settings())
 
 
 @pytest.fixture
@@ -147,7 +146,7 @@ def say(record_property: Callable[[str, object], None]) -> Callable[[str], None]
 
 
 @pytest.fixture(scope="session")
-def lab() -> Iterator[Lab]:
+def lab() -> Lab:
     """Give the shared lab, running with accounting; it is taken down at the end only if it was not up before.
 
     Its folders ``$SCRATCH/OWN`` (this worker's) and ``$SCRATCH/SHARED`` (all workers') are the lab user's, and gone at the
@@ -157,7 +156,8 @@ def lab() -> Iterator[Lab]:
     with locked(shared.FOLDER / "lab.lock", "", lambda _: None):
         if cluster.find(settings) is None:
             (shared.FOLDER / "lab-started").touch()
-        lab = cluster.up(settings, print)
+        in_memory = machine.read_available_memory() >= machine.MEMORY_FOR_SCRATCH
+        lab = cluster.up(replace(settings, scratch_in_memory=in_memory))
     for name in (OWN, SHARED):
         made = inside(lab, ["install", "-d", "-m", "0700", "-o", lab.user, f"{lab.scratch}/{name}"])
         assert made.returncode == 0, made.stderr.decode()

@@ -13,6 +13,10 @@ MEMORY_OF_ONE = 300
 """MB that one worker and what it starts take."""
 
 
+MEMORY_FOR_SCRATCH = 14_000
+"""MB of memory from which on the lab's scratch is kept in it: all tests together leave up to 6 GB there."""
+
+
 def workers(cores: int, available: int) -> int:
     """Return how many worker processes fit a machine with so many `cores` and so many `available` MB of memory."""
     return max(1, min(cores * PER_CORE, (available - MEMORY_OF_ALL) // MEMORY_OF_ONE))

@@ -1,7 +1,7 @@
 """The order of the tests: in units that one worker runs as a whole, the longest first.
 
 How long a test takes is known from ``tests/durations.json``: seconds (set-up, call and tear-down) by test id. Each run
-writes its own durations to ``.durations.json``, which git ignores; ``make durations`` makes them the known ones.
+writes its own durations to ``.last-run.json``, which git ignores; ``make durations`` makes them the known ones.
 """
 
 import json
@@ -10,10 +10,11 @@ import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
 KNOWN = ROOT / "tests" / "durations.json"
-MEASURED = ROOT / ".durations.json"
+LAST_RUN = ROOT / ".last-run.json"
 
 SMALL_FILE = 15.0
 """A file whose tests take fewer seconds than this in all is one unit, since its tests share fixtures."""
@@ -35,10 +36,15 @@ def file_of(nodeid: str) -> str:
     return nodeid.partition("::")[0]
 
 
-def read_durations(path: Path = KNOWN) -> dict[str, float]:
+def read_durations() -> dict[str, float]:
     """Return the known seconds by test id; empty where there is no such file."""
-    durations: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
+    durations: dict[str, float] = json.loads(KNOWN.read_text()) if KNOWN.exists() else {}
     return durations
+
+
+def write_run(durations: Mapping[str, float], seconds: float, *, whole: bool) -> None:
+    """Write down what a run measured: seconds by test id, and of the run; `whole` means that no test was left out."""
+    LAST_RUN.write_text(json.dumps({"whole": whole, "seconds": seconds, "durations": durations}))
 
 
 def units(tests: Sequence[str], groups: Mapping[str, str], known: Mapping[str, float]) -> dict[str, str]:
@@ -68,16 +74,32 @@ def units(tests: Sequence[str], groups: Mapping[str, str], known: Mapping[str, f
     return {test: unit_of[test] for test in sorted(tests, key=lambda test: place[unit_of[test]])}
 
 
-def keep_measured() -> None:
-    """Make the durations of the last run those that order the next ones; what it did not run keeps its own."""
-    measured = read_durations(MEASURED)
-    if not measured:
-        sys.exit(f"{MEASURED.name} is missing: run make test first")
-    ran = {file_of(test) for test in measured}
-    kept = {test: seconds for test, seconds in read_durations().items() if file_of(test) not in ran}
-    kept |= {test: round(seconds, 1) for test, seconds in measured.items() if seconds >= SHORTEST}
+def last_run() -> dict[str, Any]:
+    """Return what the last run wrote down (`write_run`); ends the program where there was none."""
+    if not LAST_RUN.exists():
+        sys.exit(f"{LAST_RUN.name} is missing: run make test first")
+    run: dict[str, Any] = json.loads(LAST_RUN.read_text())
+    return run
+
+
+def keep_durations() -> None:
+    """Make the durations of the last run those that order the next ones; tests that it left out keep theirs."""
+    run = last_run()
+    kept = {} if run["whole"] else {test: known for test, known in read_durations().items() if test not in run["durations"]}
+    kept |= {test: round(seconds, 1) for test, seconds in run["durations"].items() if seconds >= SHORTEST}
     KNOWN.write_text(json.dumps(dict(sorted(kept.items())), indent=0) + "\n")
 
 
+def tell() -> str:
+    """Return one line about the last run: how many tests, wall time, and the slowest."""
+    run = last_run()
+    slowest = max(run["durations"], key=run["durations"].__getitem__, default="")
+    longest = f"; slowest: {slowest}, {run['durations'][slowest]:.0f} s" if slowest else ""
+    return f"{len(run['durations'])} tests in {run['seconds']:.0f} s{longest}"
+
+
 if __name__ == "__main__":
-    keep_measured()
+    if sys.argv[1:] == ["--tell"]:
+        print(tell())
+    else:
+        keep_durations()

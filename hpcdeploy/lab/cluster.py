@@ -151,7 +151,7 @@ def _start(settings: LabSettings, root: Path, report: Report) -> Lab:
     chosen = layout.prepare(settings, root)
     report("starting the daemons")
     log = settings.state / "inside" / "log" / "init.log"
-    waiting = process.start(root, settings.state, settings.name, settings.gpus, log)
+    waiting = process.start(root, settings, log)
     lab = state.describe(settings, chosen, root, waiting.init, waiting.outer)
     state.write(_record(settings), lab)
     waiting.go()

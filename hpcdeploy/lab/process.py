@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpcdeploy.errors import LabError
+from hpcdeploy.lab.settings import LabSettings
 
 ENTER = Path(__file__).with_name("enter.sh")
 UNSHARE = ("unshare", "--mount", "--uts", "--ipc", "--pid", "--propagation", "private", "--fork", "--kill-child=SIGKILL")
@@ -69,9 +70,11 @@ class Waiting:
         os.close(self.opener)
 
 
-def start(root: Path, state: Path, hostname: str, gpus: int, log: Path) -> Waiting:
+def start(root: Path, settings: LabSettings, log: Path) -> Waiting:
     """Start the lab's init in namespaces of its own, detached from the terminal."""
-    argv = ["env", "--chdir=/", *UNSHARE, "/bin/sh", str(ENTER), str(root), str(state), hostname, str(gpus)]
+    scratch = "memory" if settings.scratch_in_memory else "disk"
+    words = (str(root), str(settings.state), settings.name, str(settings.gpus), scratch)
+    argv = ["env", "--chdir=/", *UNSHARE, "/bin/sh", str(ENTER), *words]
     reading, writing = os.pipe()  # neither end is inherited, except as what posix_spawn makes of it
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     actions = [

@@ -18,6 +18,8 @@ class LabSettings:
     jobs and no containers. ``state`` holds everything that belongs to this one lab, ``cache`` what labs share.
     CPUs, memory (MB) and GPUs are those that every node claims to have: the machine need not have them.
     ``base_image`` puts the base image of the demo into the lab's registry.
+    ``scratch_in_memory`` keeps scratch in memory (tmpfs) until the lab is down; a build then takes little more than half the
+    time (5.1 s instead of 8.6 s seen), most of which is the making and removing of small files.
     ``max_array_size`` is one more than the highest number of an array's task (slurm.conf(5), MaxArraySize).
     ``min_job_age`` (seconds) is how long the controller remembers a finished job (slurm.conf(5), MinJobAge).
     """
@@ -37,6 +39,7 @@ class LabSettings:
     min_job_age: int = 300
     accounting: bool = True
     base_image: bool = True
+    scratch_in_memory: bool = False
 
     @property
     def home(self) -> str:

@@ -50,6 +50,10 @@ class Lab:
         """Folder of every daemon's log."""
         return self.inside / "log"
 
+    def seen(self, path: str) -> Path:
+        """Return where this machine sees an absolute path of the lab (proc(5), /proc/pid/root)."""
+        return Path(f"/proc/{self.init.pid}/root{path}")
+
     @property
     def init_pid(self) -> int:
         """Number of the lab's first process on this machine."""

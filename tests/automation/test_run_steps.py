@@ -21,9 +21,10 @@ from hpcdeploy.registry.asking import registry_of
 from hpcdeploy.store import Store, default_path
 from tests.automation.test_workflow_paths import COMMAND, EXAMPLE, git
 from tests.builds.test_build_here import LIBRARIES, PARTS, ROOT
+from tests.shared import OWN
 
 OF_THE_COMMAND = ("typer", "click", "shellingham", "typing_extensions.py")
-FOLDER = "automation"
+FOLDER = f"{OWN}/automation"
 PROJECT = "cuda-exercise"
 SECRET = "a marker that only the build may see"
 SETTINGS = """
@@ -110,7 +111,7 @@ class Runner:
 
 @pytest.fixture
 def runner(lab: Lab, tmp_path: Path) -> Iterator[Runner]:
-    folder = lab.state / "scratch" / lab.user / FOLDER
+    folder = lab.seen(f"{lab.scratch}/{FOLDER}")
     inside(lab, ["rm", "-rf", f"{lab.scratch}/{FOLDER}"])
     for part in PARTS:
         shutil.copytree(ROOT / part, folder / "site" / part, ignore=shutil.ignore_patterns("__pycache__"))

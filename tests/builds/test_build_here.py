@@ -59,7 +59,7 @@ Build = Callable[..., dict[str, object]]
 @pytest.fixture
 def place(lab: Lab) -> Iterator[Path]:
     """Give a folder of the lab's user with hpcdeploy, what it needs, and the example in it; its path on this machine."""
-    folder = lab.state / "scratch" / lab.user / OWN / "here"
+    folder = lab.seen(f"{lab.scratch}/{OWN}") / "here"
     for part in PARTS:
         shutil.copytree(ROOT / part, folder / "site" / part, ignore=shutil.ignore_patterns("__pycache__"))
     for library in LIBRARIES:

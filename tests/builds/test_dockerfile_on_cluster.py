@@ -16,6 +16,7 @@ from hpcdeploy.registry.asking import image_config
 from hpcdeploy.source import DockerfileSource, OciConfig
 from hpcdeploy.transport.contract import Transport
 from tests.builds.test_build_on_cluster import shell
+from tests.shared import OWN
 
 DOCKERFILE = r"""# syntax=docker/dockerfile:1
 ARG TAG=noble
@@ -231,11 +232,10 @@ def test_a_stage_has_a_tmp_of_its_own(lab: Lab, place: Cluster, transport: Trans
     definition = generate(
         ImageSettings(name="tmp", source=DockerfileSource()), tmp_path, image_config=lambda reference: asked(lab, reference)
     )
-    shell(transport, "touch /tmp/kept /var/tmp/kept")
+    kept = f"/tmp/kept-{OWN} /var/tmp/kept-{OWN}"
+    shell(transport, f"touch {kept}")
     image = build_on(definition, place, transport)
-    assert (
-        shell(transport, "rm /tmp/kept /var/tmp/kept; ls -d /tmp/single /tmp/product /var/tmp/sub 2>/dev/null; true") == ""
-    )
+    assert shell(transport, f"rm {kept}; ls -d /tmp/single /tmp/product /var/tmp/sub 2>/dev/null; true") == ""
     assert inside_image(
         image, transport, "cat /said; ls -A /all /whole; cat /opt/renamed /all/out; ls -A /.hpcdeploy 2>&1 | grep -c ."
     ) == (
@@ -248,7 +248,7 @@ def test_a_stage_without_mount_does_not_use_the_machine_s_tmp(
     lab: Lab, place: Cluster, transport: Transport, tmp_path: Path
 ) -> None:
     settings = quick(lab, tmp_path, "RUN rm -f /bin/mount /usr/bin/mount\nRUN rm -rf /tmp/*\n")
-    shell(transport, "touch /tmp/kept")
+    shell(transport, f"touch /tmp/kept-{OWN}-unmounted")
     with pytest.raises(BuildError, match=r"no /tmp of this stage's own can be mounted.*is mount\(8\) in the image\?"):
         build_on(generate(settings, tmp_path, image_config=lambda reference: asked(lab, reference)), place, transport)
-    shell(transport, "rm /tmp/kept")
+    shell(transport, f"rm /tmp/kept-{OWN}-unmounted")

@@ -102,8 +102,8 @@ def searched(
     (home / "said/definition").write_text(f"{definition!r}\n{definition.text}\n{image!r}")
     fetched = fetch_built(image, transport, home / "example.sif")
     Store(home / "state/runs.db").built(EXAMPLE, fetched)
-    assert (lab.state / "scratch" / lab.user / ROOT / "unpacked/said").is_file()
-    root = lab.state / "scratch" / lab.user / ROOT
+    assert (lab.seen(f"{lab.scratch}/{ROOT}") / "unpacked/said").is_file()
+    root = lab.seen(f"{lab.scratch}/{ROOT}")
     return [home, root, *(lab.state / place for place in ("home", "tmp", "root", "upper", "inside"))]
 
 
@@ -141,7 +141,7 @@ def test_the_same_search_finds_a_secret_that_a_step_keeps(
         image = build_on(definition, own_cluster, transport, secrets=values, report=events.append)
     assert any("sleep 1.125" in words for words in seen.arguments)
     places = searched(lab, image, transport, tmp_path, definition, events)
-    unpacked = lab.state / "scratch" / lab.user / ROOT / "unpacked"
+    unpacked = lab.seen(f"{lab.scratch}/{ROOT}") / "unpacked"
     assert set(holding(places, marker.needles, marker.since)) == {unpacked / "kept", unpacked / "kept-too"}
     said = [event.text for event in events]
     assert "said: ***" in said

@@ -41,7 +41,7 @@ def publish(lab: Lab) -> PublishedImage:
         environment={"APPTAINER_NOHTTPS": "1", "APPTAINER_CACHEDIR": f"{lab.scratch}/{SHARED}/cache"},
     )
     assert made.returncode == 0, made.stderr.decode()
-    path = lab.state / "scratch" / lab.user / SHARED / "test.sif"
+    path = lab.seen(image_file(lab))
     return registry_of(f"{lab.registry}/tests/cluster").push(
         path, sha256=sha256_of(path), created="2026-01-01T00:00:00Z", tags=("latest",)
     )

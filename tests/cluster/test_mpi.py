@@ -69,7 +69,7 @@ def image(lab: Lab) -> Path:
 def make_image(lab: Lab, kept: Path) -> None:
     """Make an image with Open MPI from Debian's packages, the file `kept`."""
     name = f"{OWN}/mpi"
-    seen = lab.state / "scratch" / lab.user / name
+    seen = lab.seen(f"{lab.scratch}/{name}")
     seen.mkdir()
     with (seen / "debian.tar").open("wb") as tar:
         subprocess.run(debian_with_open_mpi(rootfs.find_mirror()), stdout=tar, stderr=subprocess.DEVNULL, check=True)

@@ -103,7 +103,7 @@ def venv(lab: Lab, wheel: Path) -> str:
 
 def install(lab: Lab, wheel: Path) -> str:
     home = f"{lab.scratch}/{SHARED}/login"
-    wheels = lab.state / "scratch" / lab.user / SHARED / "login" / "wheels"
+    wheels = lab.seen(f"{lab.scratch}/{SHARED}/login/wheels")
     wheels.mkdir(parents=True)
     asked = inside(lab, ["python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"])
     fitting = ["--only-binary=:all:", "--python-version", asked.stdout.decode().strip()]
@@ -126,7 +126,7 @@ def person(lab: Lab, venv: str, published: PublishedImage, tmp_path: Path) -> Pe
         "XDG_STATE_HOME": f"{folder}/state",
         "XDG_CACHE_HOME": f"{folder}/cache",
     }
-    seen = lab.state / "scratch" / lab.user / name / "project"
+    seen = lab.seen(f"{folder}/project")
     made = Person(lab=lab, venv=venv, folder=f"{folder}/project", seen=seen, variables=variables)
     made.write("hpcdeploy.toml", CLUSTER.format(root=made.root, route="auto", image=image_file(lab)))
     return made

@@ -96,7 +96,7 @@ class Here:
 def here(lab: Lab) -> Iterator[Here]:
     """Give hpcdeploy with what it needs, a project, and a small image with Python in it."""
     home = f"{lab.scratch}/{OWN}/run-here"
-    folder = lab.state / "scratch" / lab.user / OWN / "run-here"
+    folder = lab.seen(f"{lab.scratch}/{OWN}") / "run-here"
     for part in PARTS:
         shutil.copytree(ROOT / part, folder / "site" / part, ignore=shutil.ignore_patterns("__pycache__"))
     purelib = Path(sysconfig.get_paths()["purelib"])

@@ -108,7 +108,7 @@ def test_an_init_that_nobody_recorded_ends_by_itself(spare_settings: LabSettings
     cluster.down(spare_settings)
     root = rootfs.path(spare_settings)
     layout.prepare(spare_settings, root)
-    waiting = process.start(root, spare_settings.state, "spare", 2, spare_settings.state / "unrecorded.log")
+    waiting = process.start(root, spare_settings, spare_settings.state / "unrecorded.log")
     assert waiting.init.alive()
     os.close(waiting.opener)  # as when the starting program is killed before it has written the record
     assert eventually(lambda: not waiting.init.alive() and not waiting.outer.alive())

@@ -13,6 +13,8 @@
 PYTHON ?= python3
 VENV := .venv
 HPCDEPLOY := $(CURDIR)/$(VENV)/bin/hpcdeploy
+# Where this is set, pytest cannot keep the test modules that it has rewritten, and each worker rewrites all of them anew.
+unexport PYTHONDONTWRITEBYTECODE
 QUICK := not lab and not registry and not sshd and not engine and not slow
 
 .PHONY: demo test check quick test-once lint style types bench durations clean

@@ -1,8 +1,9 @@
 """Following many runs: little is asked, little is answered, and nobody waits for anybody else."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -202,24 +203,35 @@ def test_logs_are_followed_on_where_the_connection_died(
     session = f"{lab.scratch}/{OWN}/logs-session"
     # The setup is the job's too, and there its parent is Slurm.
     noting = replace(cluster, setup=(f'[ -n "${{SLURM_JOB_ID-}}" ] || echo "$PPID" > {session}',))
-    program = "for i in 1 2 3 4 5 6; do echo tick $i; sleep 1; done"
+    # It goes on when the test has seen what it wrote, however slow the machine is.
+    program = "for i in 1 2 3; do echo tick $i; until [ -e go.$i ]; do sleep 0.1; done; done"
     job = Job(name="ticks", image="test", command=("sh", "-c", program))
     run = submit_job(job, "slurm", noting, delivery, connections, store).run
     said: list[str] = []
     written = b""
 
-    def dies(*_argv: object, **_options: object) -> object:
-        raise ConnectionLostError("the connection died in the middle")
+    def die_in_the_next_look() -> None:
+        transport = connections.to(noting)
+        go_on = transport.run
+
+        def run_or_die(argv: Sequence[str], *, stdin: Any = b"", **options: Any) -> object:
+            if isinstance(stdin, bytes) and b"Prints what tasks have written" in stdin:
+                raise ConnectionLostError("the connection died in the middle")
+            return go_on(argv, stdin=stdin, **options)
+
+        transport.run = run_or_die  # type: ignore[method-assign, assignment]
 
     known = nothing_known([run])[0]
-    pieces = logs.follow(known, [0], noting, connections, store, interval=0.5, report=said.append)
-    for seen, piece in enumerate(pieces, start=1):
+    output = f"{lab.scratch}/{noting.root.removeprefix('$SCRATCH/')}/runs/{run.id}/output"
+    for piece in logs.follow(known, [0], noting, connections, store, interval=0.5, report=said.append):
         written += piece.out
-        if seen == 1:  # between two commands: what sshd started for this connection, and for no other test run's
+        seen = written.decode().split()[-1]
+        if seen == "1":  # between two commands: what sshd started for this connection, and for no other test run's
             assert inside(lab, ["bash", "-c", f'kill -KILL "$(cat {session})"']).returncode == 0
-        if seen == 2:  # in the middle of one
-            connections.to(noting).run = dies  # type: ignore[method-assign, assignment]
-    assert written.decode().splitlines() == [f"tick {number}" for number in range(1, 7)]
+        if seen == "2":  # in the middle of one
+            die_in_the_next_look()
+        assert inside(lab, ["touch", f"{output}/go.{seen}"], user=lab.user).returncode == 0
+    assert written.decode().splitlines() == [f"tick {number}" for number in range(1, 4)]
     assert "the connection died in the middle" in said
 
 

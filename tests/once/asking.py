@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from hpcdeploy.cluster import SchedulerName
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
+from tests.once import proxy
 
 _QUESTIONS = {
     "slurm": "squeue --noheader --states=all --user=$USER --format='%j %F'; "
@@ -50,7 +51,30 @@ def cancel(lab: Lab, scheduler: SchedulerName, jobs: Iterable[str]) -> None:
         inside(lab, ["scancel" if scheduler == "slurm" else "condor_rm", *numbers], user=lab.user, timeout=120)
 
 
+_SESSIONS = """
+import pathlib, sys, time
+ports, end = {f"SSH_CLIENT=127.0.0.1 {port}".encode() for port in sys.argv[1:]}, time.monotonic() + 100
+def of_a_session(process):
+    try:
+        variables = (process / "environ").read_bytes().split(b"\\0")
+    except OSError:
+        return False
+    # HTCondor runs a job, and so DAGMan, with the variables of whoever submitted it.
+    started_by_condor = any(one.startswith(b"_CONDOR_ANCESTOR_") for one in variables)
+    return not started_by_condor and any(one.rpartition(b" ")[0] in ports for one in variables)
+while any(of_a_session(one) for one in pathlib.Path("/proc").glob("[0-9]*")):
+    if time.monotonic() > end:
+        sys.exit("a login session does not end")
+    time.sleep(0.1)
+"""
+
+
 def wait_for_scripts(lab: Lab, root: str) -> None:
-    """Wait until no script that was left alone on the login node works on one of the runs under `root`."""
+    """Wait until no script that was left alone on the login node goes on, nor works on one of the runs under `root`.
+
+    A script whose connection died may not hold its lock yet: so the sessions that came through our proxies must end first.
+    """
+    ended = inside(lab, ["python3", "-c", _SESSIONS, *map(str, sorted(proxy.SOURCES))], timeout=120)
+    assert ended.returncode == 0, ended.stderr.decode()
     line = f'for lock in {root}/runs/*/lock; do [ ! -e "$lock" ] || flock "$lock" true; done'
     assert inside(lab, ["bash", "-c", line], user=lab.user, timeout=120).returncode == 0

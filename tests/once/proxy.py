@@ -13,6 +13,9 @@ from typing import Self
 
 from hpcdeploy.lab.state import Lab
 
+SOURCES: set[int] = set()
+"""The ports from which the proxies of this process have connected to servers: sshd knows a session by it (SSH_CLIENT)."""
+
 _NEVER = 1 << 40
 _PIECE = 65536
 
@@ -80,6 +83,7 @@ class Proxy:
             number = len(self.passed)
             self.begun += 1
             with client, socket.create_connection(self._server) as server:
+                SOURCES.add(server.getsockname()[1])
                 began = time.monotonic()
                 self.passed.append(self._carry(client, server, self._cuts[number] if number < len(self._cuts) else Cut()))
                 self.lasted.append(time.monotonic() - began)

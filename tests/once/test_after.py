@@ -1,6 +1,5 @@
 """A run that waits for another on HTCondor: its one job is DAGMan, and that is submitted once as well."""
 
-import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -61,7 +60,6 @@ def test_a_submission_of_a_run_that_waits_is_one_dagman_wherever_it_is_cut_off(
                 enumerate(chosen),
             )
         )
-    time.sleep(2)  # a script whose connection died before its first line may not hold its lock yet
     wait_for_scripts(place.lab, place.root)
     store = Store(record)
     known = {status.run.id: status.run for status in store.latest()}

@@ -1,6 +1,5 @@
 """A submission that is cut off anywhere is one job, or none and a word that says so: nothing doubled, nothing lost."""
 
-import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -37,7 +36,6 @@ def test_a_submission_cut_off_anywhere_is_one_job_or_says_that_there_is_none(
             )
         )
     store = Store(record)
-    time.sleep(2)  # a script whose connection died before its first line may not hold its lock yet
     wait_for_scripts(place.lab, place.root)
 
     first = jobs_by_run(place.lab, scheduler)

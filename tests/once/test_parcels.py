@@ -155,7 +155,6 @@ def test_a_submission_that_brings_files_cut_off_anywhere_is_one_job_with_these_v
     with ThreadPoolExecutor(AT_ONCE) as pool:
         outcomes = list(pool.map(break_at, enumerate(points(f"{seed} {scheduler} brings", kinds))))
     store = Store(record)
-    time.sleep(2)  # a script whose connection died before its first line may not hold its lock yet
     wait_for_scripts(place.lab, place.root)
 
     plans = {one.run.id: one.planned for one in outcomes}

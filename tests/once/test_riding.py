@@ -1,7 +1,6 @@
 """The same over a connection of ssh(1)'s (``transport = "openssh"``): it is cut, or its process or the client is killed."""
 
 import subprocess
-import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -78,7 +77,6 @@ def test_a_submission_over_a_connection_of_openssh_is_one_job_wherever_that_is_c
                 enumerate(chosen),
             )
         )
-    time.sleep(2)  # a script whose connection died before its first line may not hold its lock yet
     wait_for_scripts(place.lab, place.root)
     store = Store(record)
     known = {status.run.id: status.run for status in store.latest()}

@@ -20,7 +20,7 @@ place [= path =] [= target =] [= kind =]
 [% endfor %]
 [% if scheduler == "slurm" and not (workdir or launched) %]
 # What was only there to be mounted on is no output. Nobody else has this folder, but where the run has several processes.
-# shellcheck disable=SC2317
+# shellcheck disable=SC2317,SC2329
 clear_places() {
   local target
   for target in "${made[@]}"; do

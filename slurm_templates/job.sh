@@ -86,7 +86,7 @@ export MASTER_ADDR=${SLURMD_NODENAME:-$(hostname)} MASTER_PORT=$((10000 + SLURM_
 [% if warning %]
 # srun would pass a signal on to every process of the step: also to the one that mounts the image, which it ends ("Bus error",
 # seen with squashfuse), and to the program twice. So a step of its own tells each node's processes.
-# shellcheck disable=SC2317  # the trap calls it
+# shellcheck disable=SC2317,SC2329  # the trap calls it
 warn() {
   : >"$run/tasks/.warned.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}"
   srun --overlap --mpi=none --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --cpus-per-task=1 --mem=0 \

@@ -198,7 +198,7 @@ place() {
 place code/abababababababababababababababababababababababababababababababab /code folder
 place inputs/efefefefefefefefefefefefefefefefefefefefefefefefefefefefefefefef 'data/it'"'"'s $5, -"x"' file
 # What was only there to be mounted on is no output. Nobody else has this folder, but where the run has several processes.
-# shellcheck disable=SC2317
+# shellcheck disable=SC2317,SC2329
 clear_places() {
   local target
   for target in "${made[@]}"; do

@@ -150,7 +150,7 @@ trap 'signalled=yes; kill -INT "$container" 2>/dev/null' INT
 export MASTER_ADDR=${SLURMD_NODENAME:-$(hostname)} MASTER_PORT=$((10000 + SLURM_JOB_ID % 20000))
 # srun would pass a signal on to every process of the step: also to the one that mounts the image, which it ends ("Bus error",
 # seen with squashfuse), and to the program twice. So a step of its own tells each node's processes.
-# shellcheck disable=SC2317  # the trap calls it
+# shellcheck disable=SC2317,SC2329  # the trap calls it
 warn() {
   : >"$run/tasks/.warned.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}"
   srun --overlap --mpi=none --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --cpus-per-task=1 --mem=0 \
@@ -233,8 +233,15 @@ cd "$workdir" || finish 1
 field() { printf '"%s=%s"' "$1" "${2//\"/\"\"}"; }
 mounts=(--mount "type=bind,$(field source "$run"),$(field destination "$run")")
 mounts+=(--mount "type=bind,$(field source "${TMPDIR:?is not set on this machine, but the path needs it: set it, or name another path}"/here),$(field destination /here)")
+# Whose GPUs these are is known by the device that their driver makes; without any, Apptainer warns and goes on.
+gpu=--nv
+if [ -e /dev/nvidiactl ]; then
+  gpu=--nv
+elif [ -e /dev/kfd ]; then
+  gpu=--rocm
+fi
 
-contain() { exec apptainer exec --no-eval --nv --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$@"; }
+contain() { exec apptainer exec --no-eval ${gpu:+"$gpu"} --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$@"; }
 
 # PMIx: the program meets Slurm's own server in one folder of the node, and has memory in common with it in another, which
 # Apptainer mounts by itself only where it is in /tmp. Without it MPI_Init ends in PMIX_ERR_FILE_OPEN_FAILURE (Open MPI 5.0.7).

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from hpcdeploy.gpus import GpuVendorChoice
 from hpcdeploy.job import Bind
 
 SchedulerName = Literal["slurm", "htcondor"]
@@ -25,7 +26,8 @@ class Cluster:
     hpcdeploy rides; ``auto``: OpenSSH where such a connection is there, or where it alone can get in. ``schedulers`` are
     those it has, the default first. ``root`` is hpcdeploy's folder there, seen by login and compute nodes alike; ``$VAR``
     in it is expanded on the login node. ``gpu_form`` and ``memory_form`` choose the one way of asking that the site wants
-    (Slurm refuses two at once). ``htcondor_container`` is who starts the container: HTCondor's container universe, a
+    (Slurm refuses two at once). ``gpu_vendor`` is whose GPUs a job's container is given; ``auto``: those whose driver is on
+    the job's node. ``htcondor_container`` is who starts the container: HTCondor's container universe, a
     worker that reads ``+SingularityImage``, or the job itself. ``setup`` are shell lines that bring Apptainer into reach
     (``module load apptainer``), run on the login node and in jobs. ``apptainer`` is the program.
     ``poll_interval`` is the least time between two questions of where jobs are, in seconds. ``image_route`` is how an
@@ -43,6 +45,7 @@ class Cluster:
     transport: TransportName = "auto"
     gpu_form: GpuForm = "gres"
     memory_form: MemoryForm = "mem"
+    gpu_vendor: GpuVendorChoice = "auto"
     htcondor_container: HtcondorContainer = "universe"
     apptainer: str = "apptainer"
     setup: tuple[str, ...] = ()

@@ -30,6 +30,9 @@ while IFS= read -r bind; do mounts+=(--mount "$bind"); done <"$run/binds"
 [% if mounted %]
 [% include "login_templates/places.sh" %]
 [% endif %]
+[% if gpus %]
+[% include "login_templates/gpus.sh" %]
+[% endif %]
 
 # The container is what HTCondor signals, and its exit code the job's.
-exec [= apptainer | word =] exec --no-eval[= ' --nv' if gpus =][= ' --no-https' if in_job and plain_http =] --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$@"
+exec [= apptainer | word =] exec --no-eval[= ' ${gpu:+"$gpu"}' if gpus =][= ' --no-https' if in_job and plain_http =] --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$@"

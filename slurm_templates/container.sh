@@ -25,5 +25,8 @@ mounts+=(--mount "type=bind,$(field source [= bind.source | path =]),$(field des
 [% if mounted %]
 [% include "login_templates/places.sh" %]
 [% endif %]
+[% if gpus %]
+[% include "login_templates/gpus.sh" %]
+[% endif %]
 
-contain() { exec [= apptainer | word =] exec --no-eval[= ' --nv' if gpus =] --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$@"; }
+contain() { exec [= apptainer | word =] exec --no-eval[= ' ${gpu:+"$gpu"}' if gpus =] --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$@"; }

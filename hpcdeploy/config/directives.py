@@ -111,7 +111,7 @@ _MADE_BY_COMMANDS = {
 
 _TWINS: Mapping[SchedulerName, Mapping[str, tuple[str, ...]]] = {
     "slurm": {
-        "gpus": ("gpus", "gres", "gpus-per-node", "gpus-per-task"),
+        "gpus": ("gpus", "gres", "gpus-per-node", "gpus-per-socket", "gpus-per-task", "tres-per-task"),
         "cpus": ("cpus-per-task",),
         "memory": ("mem", "mem-per-cpu", "mem-per-gpu"),
         "time": ("time",),

@@ -9,8 +9,9 @@ from hpcdeploy.config.bringing import mounted_here
 from hpcdeploy.config.directives import twins
 from hpcdeploy.config.files import read_sweep
 from hpcdeploy.config.found import found, joined
+from hpcdeploy.config.gres import asks_twice
 from hpcdeploy.config.project import JobSettings, Project
-from hpcdeploy.config.shapes import check_shape, gres
+from hpcdeploy.config.shapes import check_shape
 from hpcdeploy.config.sweeps import SweepFile
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.image import ImageSettings
@@ -227,7 +228,8 @@ def _refuse_twins(job: Job, cluster: Cluster) -> None:
             if not getattr(job.resources if hasattr(job.resources, field) else job, field):
                 continue
             for directive in same:
-                if directive in given and not (key == "gpus" and directive == "gres" and "gpu" not in gres(job)):
+                other_things = key == "gpus" and scheduler == "slurm" and not asks_twice(job.slurm, directive)
+                if directive in given and not other_things:
                     raise ConfigError(
                         f"job {job.name} on {cluster.name}: {key} and {scheduler}.{directive} ask for the same; expected one"
                     )

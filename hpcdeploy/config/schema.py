@@ -42,6 +42,7 @@ from hpcdeploy.config.words import (
     whole,
 )
 from hpcdeploy.errors import ConfigError
+from hpcdeploy.gpus import GpuVendorChoice
 from hpcdeploy.job import Launcher
 
 
@@ -198,6 +199,7 @@ CLUSTER = Table(
         Key(name="ssh-config", kind=LINE),
         Key(name="transport", kind=Leaf(choice(get_args(TransportName)))),
         Key(name="gpu-form", kind=Leaf(choice(get_args(GpuForm)))),
+        Key(name="gpu-vendor", kind=Leaf(choice(get_args(GpuVendorChoice)))),
         Key(name="memory-form", kind=Leaf(choice(get_args(MemoryForm)))),
         Key(name="htcondor-container", kind=Leaf(choice(get_args(HtcondorContainer)))),
         Key(name="apptainer", kind=LINE),

@@ -4,6 +4,7 @@ import re
 from typing import cast, get_args
 
 from hpcdeploy.config.found import found
+from hpcdeploy.config.gres import in_gres
 from hpcdeploy.config.units import parse_time
 from hpcdeploy.config.words import name, text, whole
 from hpcdeploy.errors import ConfigError
@@ -101,14 +102,8 @@ def _check_directives(job: Job) -> None:
     if len(memory) > 1:
         raise _clash(job, f"slurm asks for memory as {' and '.join(memory)}, which sbatch refuses; expected one")
     # sbatch(1) of Slurm 26.05; those before it took both, and gave what the one said that they read last.
-    if "gpus-per-node" in given and "gpu" in gres(job):
+    if "gpus-per-node" in given and "gpu" in {one.name for one in in_gres(job.slurm)}:
         raise _clash(job, "slurm asks for GPUs as gres and gpus-per-node, which newer Slurms refuse; expected one")
-
-
-def gres(job: Job) -> set[str]:
-    """Return the names of the generic resources that `job` asks for in Slurm's own words."""
-    said = str(dict(job.slurm).get("gres", ""))
-    return {re.split("[:=]", one.removeprefix("gres/").removeprefix("gres:"))[0] for one in said.split(",")}
 
 
 def _clash(job: Job, why: str) -> ConfigError:

@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from hpcdeploy import __version__, shell
-from hpcdeploy.engine.contract import OWN_PYTHON, SCHEME, Command, Container, Engine, GpuName, csv_field
+from hpcdeploy.engine.contract import OWN_PYTHON, SCHEME, Command, Container, Engine, csv_field
 from hpcdeploy.errors import ConfigError
+from hpcdeploy.gpus import flag_of
 from hpcdeploy.templates import render
 
 INSTANCE = "instance://"
-_GPU_FLAGS: Mapping[GpuName, tuple[str, ...]] = {"nvidia": ("--nv",), "amd": ("--rocm",), "": ()}
 _FILTERS: Mapping[str, Callable[..., str]] = {"word": shell.word, "words": shell.words}
 
 
@@ -77,7 +77,7 @@ def stop_instance(engine: Engine, name: str) -> Command:
 
 
 def _flags(container: Container, folder: str) -> list[str]:
-    flags = ["--no-eval", *_GPU_FLAGS[container.gpu]]
+    flags = ["--no-eval", *([flag_of(container.gpu)] if container.gpu else [])]
     flags += [] if container.workdir else ["--no-mount", "cwd"]
     for bind in container.binds:
         flags += ["--mount", _mount(bind.source, bind.destination) + (",ro" if bind.read_only else "")]

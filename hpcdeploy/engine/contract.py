@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from hpcdeploy.gpus import GpuVendor
 from hpcdeploy.job import Bind
 from hpcdeploy.shell import word, words
 
 EngineName = Literal["apptainer", "singularity", "docker", "podman"]
-GpuName = Literal["nvidia", "amd", ""]
+GpuName = GpuVendor | Literal[""]
 
 APPTAINERS: tuple[EngineName, ...] = ("apptainer", "singularity")
 SCHEME = "docker://"

@@ -8,6 +8,7 @@ from typing import get_args
 
 from hpcdeploy.engine.contract import APPTAINERS, SCHEME, Engine, EngineName, GpuName
 from hpcdeploy.errors import ConfigError, MissingProgramError
+from hpcdeploy.gpus import FALLBACK, vendor_of
 
 AUTO = "auto"
 _FOR_DOCKER_IMAGES: tuple[EngineName, ...] = (*APPTAINERS, "podman", "docker")
@@ -35,14 +36,14 @@ def look_around() -> Machine:
 
 
 def gpus_of(machine: Machine) -> GpuName:
-    """Say whose GPUs there are: NVIDIA's driver makes ``nvidiactl`` and ``nvidia0`` and so on, AMD's makes ``kfd``.
+    """Say whose GPUs there are: by the devices that decide it in jobs too (`vendor_of`), else by ``nvidia0`` and so on.
 
     A machine whose driver lies elsewhere (Windows' Linux has no such device) has ``nvidia-smi``.
     """
+    if vendor := vendor_of(machine.devices):
+        return vendor
     numbered = any(name.startswith("nvidia") and name[6:].isdigit() for name in machine.devices)
-    if numbered or "nvidiactl" in machine.devices or "nvidia-smi" in machine.programs:
-        return "nvidia"
-    return "amd" if "kfd" in machine.devices else ""
+    return "nvidia" if numbered or "nvidia-smi" in machine.programs else ""
 
 
 def choose_engine(asked: str, image: str, machine: Machine) -> Engine:
@@ -80,7 +81,7 @@ def choose_gpus(wanted: bool | None, engine: Engine, machine: Machine) -> GpuNam
     Raises `MissingProgramError` where podman has no description of them.
     """
     there = gpus_of(machine)
-    gpu: GpuName = "" if wanted is False else there or ("nvidia" if wanted else "")
+    gpu: GpuName = "" if wanted is False else there or (FALLBACK.vendor if wanted else "")
     if gpu == "nvidia" and engine.name == "podman" and not machine.cdi:
         raise MissingProgramError(
             f"podman gets GPUs from a CDI description, and there is none in {' or '.join(_CDI_FOLDERS)}; write one with "

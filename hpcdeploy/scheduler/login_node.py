@@ -93,7 +93,6 @@ def submission(
         "task_lines": _task_lines(job.array),
         "tasks": run.tasks,
         "nodes": job.resources.nodes,
-        "gpus": job.resources.gpus,
         "torchrun": None,
         "warning": None,
         "end_of_job": f"HPCDEPLOY_END_{run.id.rpartition('-')[2]}",

@@ -48,7 +48,7 @@ def test_a_job_with_a_gpu_sees_it_and_its_image(
         if scheduler == "slurm"
         else inside(lab, ["bash", "-c", f"grep -ah 'program.sh 0 {run.job_id}$' /lab/log/condor/StarterLog.*"])
     )
-    assert b" --nv " in started.stdout
+    assert (b"gpu=--nv\n" if scheduler == "slurm" else b" --nv ") in started.stdout
 
 
 @BOTH

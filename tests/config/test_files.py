@@ -37,6 +37,7 @@ root = "$SCRATCH/hpcdeploy"
 ssh-config = "ssh/config"
 transport = "openssh"
 gpu-form = "gpus-per-node"
+gpu-vendor = "amd"
 memory-form = "mem-per-cpu"
 apptainer = "singularity"
 setup = ["module load apptainer"]
@@ -125,6 +126,7 @@ def test_every_key_arrives_as_a_plain_value(tmp_path: Path, environ: dict[str, s
             ssh_config=str(tmp_path / "project" / "ssh" / "config"),
             transport="openssh",
             gpu_form="gpus-per-node",
+            gpu_vendor="amd",
             memory_form="mem-per-cpu",
             apptainer="singularity",
             setup=("module load apptainer",),
@@ -297,8 +299,8 @@ def test_an_ssh_configuration_lies_at_home_or_beside_its_file(
             "clusters.hpc.ssh_config = 'x'",
             (
                 "clusters.hpc.ssh_config: unknown key; did you mean ssh-config? Known here: host, scheduler, schedulers,"
-                " root, ssh-config, transport, gpu-form, memory-form, htcondor-container, apptainer, setup, poll-interval,"
-                " binds, image-route, image-cache, image-cache-size, tmp, mirrors, defaults"
+                " root, ssh-config, transport, gpu-form, gpu-vendor, memory-form, htcondor-container, apptainer, setup,"
+                " poll-interval, binds, image-route, image-cache, image-cache-size, tmp, mirrors, defaults"
             ),
         ),
         (
@@ -315,6 +317,10 @@ def test_an_ssh_configuration_lies_at_home_or_beside_its_file(
         (
             "clusters.hpc.gpu-form = 'gpu'",
             'clusters.hpc.gpu-form: found "gpu"; expected "gres" or "gpus-per-node" or "gpus"; did you mean "gpus"?',
+        ),
+        (
+            "clusters.hpc.gpu-vendor = 'AMD'",
+            'clusters.hpc.gpu-vendor: found "AMD"; expected "auto" or "nvidia" or "amd"; did you mean "amd"?',
         ),
         (
             "clusters.hpc = { scheduler = 'slurm', schedulers = ['slurm'] }",

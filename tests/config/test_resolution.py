@@ -135,6 +135,9 @@ def test_a_name_is_needed_where_there_are_several_or_none() -> None:
     ("scheduler", "job", "said"),
     [
         ("slurm", JobSettings(gpus=1, slurm=(("gres", "gpu:2"),)), "gpus and slurm.gres"),
+        ("slurm", JobSettings(gpus=1, slurm=(("gres", "ssd,shard:2"),)), "gpus and slurm.gres"),
+        ("slurm", JobSettings(gpus=1, slurm=(("gpus-per-socket", "1"),)), "gpus and slurm.gpus-per-socket"),
+        ("slurm", JobSettings(gpus=1, slurm=(("tres-per-task", "gres/gpu=1"),)), "gpus and slurm.tres-per-task"),
         ("slurm", JobSettings(memory=1, slurm=(("mem-per-cpu", "1"),)), "memory and slurm.mem-per-cpu"),
         ("slurm", JobSettings(constraint="a", slurm=(("constraint", "b"),)), "constraint and slurm.constraint"),
         ("htcondor", JobSettings(cpus=1, htcondor=(("Request_CPUs", "2"),)), "cpus and htcondor.request_cpus"),
@@ -149,6 +152,8 @@ def test_a_key_and_its_directive_together_are_refused(scheduler: str, job: JobSe
 def test_generic_resources_that_are_no_gpus_may_stand_beside_gpus() -> None:
     job = resolve_job(with_job(JobSettings(gpus=1, slurm=(("gres", "tmpfs:100G,ssd"),))), "train", "hpc")
     assert job.slurm == (("gres", "tmpfs:100G,ssd"),)
+    job = resolve_job(with_job(JobSettings(gpus=1, slurm=(("tres-per-task", "cpu=4"),))), "train", "hpc")
+    assert job.slurm == (("tres-per-task", "cpu=4"),)
 
 
 def test_directives_of_a_scheduler_that_the_cluster_has_not_are_nobodys_business() -> None:

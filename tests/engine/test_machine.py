@@ -53,6 +53,8 @@ def test_what_no_engine_can_run_is_refused_with_the_reason(
         (machine(devices=("nvidiactl", "nvidia0")), "nvidia"),
         (machine(devices=("nvidia7",)), "nvidia"),
         (machine("nvidia-smi"), "nvidia"),
+        (machine("nvidia-smi", devices=("kfd", "dri")), "amd"),
+        (machine(devices=("kfd", "dri", "nvidiactl")), "nvidia"),
         (machine(devices=("kfd", "dri")), "amd"),
         (machine(devices=("nvidia-caps", "nvram", "dri")), ""),
         (machine("docker"), ""),

@@ -3,9 +3,9 @@ from dataclasses import replace
 
 import pytest
 
-from hpcdeploy.cluster import Cluster
+from hpcdeploy.cluster import Cluster, HtcondorContainer
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.job import Array, Bind, Job, Resources, Retries, Signal
+from hpcdeploy.job import Array, Bind, Directives, Job, Resources, Retries, Signal
 from hpcdeploy.run import State
 from hpcdeploy.scheduler import htcondor
 from hpcdeploy.scheduler.answers import Answer, Answers
@@ -14,7 +14,8 @@ from hpcdeploy.scheduler.htcondor.event_log import read_log
 from hpcdeploy.scheduler.htcondor.policy import WORTH_A_RELEASE
 from hpcdeploy.scheduler.htcondor.queue import read_queue
 from hpcdeploy.scheduler.htcondor.shapes import warning_of
-from tests.scheduler.samples import CLUSTER, CONDOR_TRAIN, PLAIN, run_of
+from hpcdeploy.scheduler.login_node import submission
+from tests.scheduler.samples import CACHED, CLUSTER, CONDOR_TRAIN, PLAIN, run_of
 
 RUN = run_of(PLAIN, "htcondor", job_id="7")
 SUBMITTED = "000 (007.000.000) 2026-11-20 22:35:22 Job submitted from host: <127.0.0.1:20002>\n"
@@ -250,6 +251,41 @@ def test_binds_are_for_clusters_where_the_job_itself_starts_apptainer() -> None:
     with pytest.raises(ConfigError, match="htcondor-container"):
         commands(job, Cluster(name="c", htcondor_container="singularity-image"), "j-1")
     assert commands(job, Cluster(name="c", htcondor_container="apptainer"), "j-1")
+
+
+WITH_GPU = replace(PLAIN, resources=Resources(gpus=1))
+
+
+@pytest.mark.parametrize("container", ["universe", "singularity-image"])
+def test_amds_gpus_are_refused_where_htcondor_starts_the_container(container: HtcondorContainer) -> None:
+    site = Cluster(name="c", htcondor_container=container, gpu_vendor="amd")
+    for job in (WITH_GPU, replace(PLAIN, htcondor=(("Request_GPUs", "2"),))):
+        with pytest.raises(ConfigError, match='htcondor-container = "apptainer"'):
+            commands(job, site, "j-1")
+    assert commands(PLAIN, site, "j-1")
+    assert commands(WITH_GPU, replace(site, gpu_vendor="auto"), "j-1")
+    assert commands(WITH_GPU, replace(site, gpu_vendor="nvidia"), "j-1")
+    assert commands(WITH_GPU, replace(site, htcondor_container="apptainer"), "j-1")
+
+
+@pytest.mark.parametrize(
+    ("commands", "given"),
+    [
+        ((("request_gpus", "1"),), True),
+        ((("Request_GPUs", "2"), ("require_gpus", "Capability >= 8.0")), True),
+        ((("request_gpus", "ifThenElse(NumJobStarts > 0, 2, 1)"),), True),
+        ((("request_amdgpus", "1"),), True),
+        ((("request_gpus", "0"),), False),
+        ((("rank", "Gpus"), ("+WantGPULab", "true")), False),
+    ],
+)
+def test_gpus_in_htcondors_own_words_reach_the_container_too(commands: Directives, given: bool) -> None:
+    site = replace(CLUSTER, htcondor_container="apptainer")
+    job = replace(PLAIN, htcondor=commands)
+    text = submission(run_of(job, "htcondor"), job, site, CACHED)
+    assert ("elif [ -e /dev/kfd ]; then\n  gpu=--rocm\n" in text) is given
+    assert (' exec --no-eval ${gpu:+"$gpu"} --pwd ' in text) is given
+    assert (" exec --no-eval --pwd " in text) is not given
 
 
 def test_no_submit_command_stands_twice_since_the_later_would_replace_the_earlier() -> None:

@@ -86,6 +86,8 @@ SUBMISSIONS: dict[str, tuple[SchedulerName, Job, Cluster, Delivery]] = {
         STREAMED,
     ),
     "htcondor-auto": ("htcondor", PLAIN, CLUSTER, AUTO),
+    "slurm-amd": ("slurm", replace(RANKS, array=None), replace(CLUSTER, gpu_vendor="amd"), CACHED),
+    "slurm-exclusive": ("slurm", replace(PLAIN, slurm=(("exclusive", True),)), CLUSTER, CACHED),
 }
 
 

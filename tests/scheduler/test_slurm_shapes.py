@@ -1,5 +1,6 @@
 """How a job's shape is said to Slurm, and to HTCondor where it has a word for it."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -72,10 +73,69 @@ def test_a_person_may_say_how_many_processes_there_are_in_slurms_own_words(optio
     assert "srun --kill-on-bad-exit=1 --cpus-per-task=" in script_of(job)
 
 
-@pytest.mark.parametrize(("option", "value"), [("gres", "gpu:a100:1,ssd"), ("gpus", "2"), ("gpus-per-task", "1")])
-def test_gpus_in_slurms_own_words_reach_the_container_too(option: str, value: str) -> None:
-    assert " --nv " in script_of(Job(name="free", image="i", slurm=((option, value),)))
-    assert " --nv " not in script_of(Job(name="free", image="i", slurm=(("gres", "ssd"),)))
+SHAPES = (
+    Job(name="one", image="i"),
+    Job(name="ranks", image="i", resources=Resources(nodes=2), tasks_per_node=2, mpi="pmix"),
+    Job(name="torch", image="i", resources=Resources(nodes=2), launcher="torchrun"),
+)
+
+
+@pytest.mark.parametrize("job", SHAPES, ids=lambda job: job.name)
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("gres", "gpu:a100:1,ssd"),
+        ("gres", "craynetwork:1,gpu:mi250:2"),
+        ("gres", "shard:2"),
+        ("gres", "mps:50"),
+        ("gpus", "2"),
+        ("gpus-per-socket", "1"),
+        ("gpus-per-task", "1"),
+        ("tres-per-task", "cpu=2,gres/gpu=1"),
+    ],
+)
+def test_gpus_in_slurms_own_words_reach_the_container_too(job: Job, option: str, value: str) -> None:
+    asking = script_of(replace(job, slurm=((option, value),)))
+    assert "gpu=--nv\n" in asking
+    assert GIVEN in asking
+
+
+GIVEN = ' exec --no-eval ${gpu:+"$gpu"} --pwd '
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("gres", "ssd"), ("gres", "gpu:0"), ("gpus", "0"), ("tres-per-task", "cpu=2")]
+)
+def test_a_container_without_gpus_gets_no_flag(option: str, value: str) -> None:
+    text = script_of(Job(name="free", image="i", slurm=((option, value),)))
+    assert " exec --no-eval --pwd " in text
+    assert not re.search("gpu=|--nv|--rocm", text)
+
+
+@pytest.mark.parametrize("job", SHAPES, ids=lambda job: job.name)
+def test_the_vendor_is_told_by_the_device_on_the_node_or_by_the_cluster(job: Job) -> None:
+    job = replace(job, resources=replace(job.resources, gpus=2))
+    detected = "gpu=--nv\nif [ -e /dev/nvidiactl ]; then\n  gpu=--nv\nelif [ -e /dev/kfd ]; then\n  gpu=--rocm\nfi\n"
+    assert detected in script_of(job)
+    text = submission(run_of(job), job, replace(CLUSTER, gpu_vendor="amd"), CACHED)
+    assert "gpu=--rocm\n" in text
+    assert GIVEN in text
+    assert "--nv" not in text
+    assert "/dev/kfd" not in text
+
+
+def test_a_job_that_has_its_nodes_for_itself_has_the_gpus_that_are_there() -> None:
+    text = script_of(Job(name="alone", image="i", slurm=(("exclusive", True),)))
+    assert 'gpu=""\nif [ -e /dev/nvidiactl ]; then\n' in text
+    assert GIVEN in text
+
+
+@pytest.mark.parametrize("option", ["gpus-per-socket", "tres-per-task"])
+def test_a_site_that_gave_gpus_names_may_be_asked_in_any_of_slurms_words(option: str) -> None:
+    wanted = Resources(gpu_memory=40_000)
+    with pytest.raises(ConfigError, match="gpu-memory"):
+        said(Job(name="free", image="i", resources=wanted))
+    assert said(Job(name="free", image="i", resources=wanted, slurm=((option, "gres/gpu:a100_40=1"),)))
 
 
 def test_generic_resources_of_a_persons_own_stand_beside_the_gpus() -> None:

@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from hpcdeploy.cluster import Cluster
+from hpcdeploy.gpus import handing
 from hpcdeploy.job import Job
 from hpcdeploy.run import TERMINAL, Run, State, TaskStatus, numbered
 from hpcdeploy.scheduler.answers import Answers
 from hpcdeploy.scheduler.htcondor import reasons
 from hpcdeploy.scheduler.htcondor.commands import commands
 from hpcdeploy.scheduler.htcondor.event_log import read_log
+from hpcdeploy.scheduler.htcondor.gpus import asks_for_gpus
 from hpcdeploy.scheduler.htcondor.history import HISTORY_ATTRIBUTES, read_history
 from hpcdeploy.scheduler.htcondor.queue import ATTRIBUTES, CLUSTER, NEVER, read_queue
 from hpcdeploy.scheduler.htcondor.shapes import warning_of
@@ -24,6 +26,7 @@ def job_values(job: Job, cluster: Cluster, run_id: str) -> Mapping[str, object]:
     return {
         "commands": lines(with_outputs(with_inputs(commands(job, cluster, run_id), job, cluster), job, cluster)),
         "container": cluster.htcondor_container,
+        "gpus": handing(cluster.gpu_vendor, asked=asks_for_gpus(job)),
         "in_parts": False,
         "warning": warning_of(job),
     }

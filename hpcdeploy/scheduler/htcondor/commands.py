@@ -3,7 +3,7 @@
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import Job
-from hpcdeploy.scheduler.htcondor.containers import container_commands, refuse_binds
+from hpcdeploy.scheduler.htcondor.containers import container_commands, refuse_binds, refuse_vendor
 from hpcdeploy.scheduler.htcondor.gpus import gpu_commands
 from hpcdeploy.scheduler.htcondor.policy import policy_commands
 from hpcdeploy.scheduler.htcondor.shapes import refuse_shapes, retry_commands
@@ -35,6 +35,7 @@ def commands(job: Job, cluster: Cluster, run_id: str) -> list[Command]:
                 f"job {job.name!r} asks for {name.replace('_', '-')} = {getattr(wanted, name)!r}: {why}; {advice}"
             )
     refuse_binds(job, cluster)
+    refuse_vendor(job, cluster)
     if wanted.nodes > 1:
         raise ConfigError(f"job {job.name!r} asks for {wanted.nodes} nodes: HTCondor starts a container on one")
     refuse_shapes(job)

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from hpcdeploy.cluster import Cluster
+from hpcdeploy.config.gres import asks_for_gpus, has_whole_nodes
+from hpcdeploy.gpus import handing
 from hpcdeploy.job import Job
 from hpcdeploy.run import TERMINAL, Run, State, TaskStatus, numbered
 from hpcdeploy.scheduler.answers import Answers
@@ -24,6 +26,11 @@ def job_values(job: Job, cluster: Cluster, run_id: str) -> Mapping[str, object]:
         "in_parts": job.array is not None,
         "throttle": job.array.throttle if job.array else 0,
         "dependency": str(dict(job.slurm).get("dependency", "")),
+        "gpus": handing(
+            cluster.gpu_vendor,
+            asked=job.resources.gpus > 0 or asks_for_gpus(job.slurm),
+            whole_nodes=has_whole_nodes(job.slurm),
+        ),
         **shape_values(job),
     }
 

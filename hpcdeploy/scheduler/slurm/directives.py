@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 
 from hpcdeploy.cluster import Cluster, GpuForm, MemoryForm
+from hpcdeploy.config.gres import GPU_OPTIONS
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import Array, Job, Resources
 from hpcdeploy.scheduler.slurm.shapes import is_launched, slurm_tasks
@@ -108,7 +109,7 @@ def _refuse_unsayable_gpus(job: Job) -> None:
     wanted = job.resources
     wishes = ("gpu_memory", "gpu_capability", "gpu_runtime")
     asked = [name.replace("_", "-") for name in wishes if getattr(wanted, name)]
-    in_the_sites_words = {"constraint", "gres", "gpus", "gpus-per-node", "gpus-per-task"} & {name for name, _ in job.slurm}
+    in_the_sites_words = {"constraint", "gres", "tres-per-task", *GPU_OPTIONS} & {name for name, _ in job.slurm}
     if asked and not (wanted.gpu_type or wanted.constraint or in_the_sites_words):
         raise ConfigError(
             f"job {job.name!r} asks for {' and '.join(asked)}: Slurm knows a GPU only by the names that the site gave "

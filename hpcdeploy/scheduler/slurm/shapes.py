@@ -8,8 +8,6 @@ from hpcdeploy.job import Job
 TASK_OPTIONS = frozenset({"ntasks", "ntasks-per-node", "ntasks-per-gpu", "gpus-per-task"})
 """Options of sbatch by which people say themselves how many processes there are; srun takes them over from sbatch."""
 
-_GPU_OPTIONS = frozenset({"gpus", "gpus-per-node", "gpus-per-task"})
-
 
 def is_launched(job: Job) -> bool:
     """Tell whether srun starts the container, once for each process, and not the job script itself."""
@@ -26,7 +24,6 @@ def slurm_tasks(job: Job) -> int | None:
 def shape_values(job: Job) -> Mapping[str, object]:
     """Give what ``slurm_templates/job.sh`` and ``login_templates/program.sh`` need for processes, warnings and retries."""
     return {
-        "gpus": job.resources.gpus or _asks_for_gpus(job),
         "launched": is_launched(job),
         "srun": " ".join(_srun_options(job)),
         "mpi": job.mpi,
@@ -46,8 +43,3 @@ def _srun_options(job: Job) -> list[str]:
         '--cpus-per-task="${SLURM_CPUS_PER_TASK:-1}"',
         *([f"--mpi={shell.word(job.mpi)}"] if job.mpi else []),
     ]
-
-
-def _asks_for_gpus(job: Job) -> bool:
-    given = {option: str(value) for option, value in job.slurm if value is not False}
-    return bool(_GPU_OPTIONS & given.keys()) or "gpu" in given.get("gres", "")

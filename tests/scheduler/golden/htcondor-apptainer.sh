@@ -179,9 +179,16 @@ for folder in "$run" "$PWD" "$scratch"; do
   mounts+=(--mount "type=bind,$(field source "$folder"),$(field destination "$folder")")
 done
 while IFS= read -r bind; do mounts+=(--mount "$bind"); done <"$run/binds"
+# Whose GPUs these are is known by the device that their driver makes; without any, Apptainer warns and goes on.
+gpu=--nv
+if [ -e /dev/nvidiactl ]; then
+  gpu=--nv
+elif [ -e /dev/kfd ]; then
+  gpu=--rocm
+fi
 
 # The container is what HTCondor signals, and its exit code the job's.
-exec singularity exec --no-eval --nv --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$@"
+exec singularity exec --no-eval ${gpu:+"$gpu"} --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$@"
 HPCDEPLOY_END_0123456789
   chmod 0755 "$run/job.sh"
   # HTCondor gives a job none of the login node's variables: what names a folder by one is expanded here. --mount, unlike --bind,

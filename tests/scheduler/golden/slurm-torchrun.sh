@@ -219,8 +219,15 @@ cd "$workdir" || finish 1
 field() { printf '"%s=%s"' "$1" "${2//\"/\"\"}"; }
 mounts=(--mount "type=bind,$(field source "$run"),$(field destination "$run")")
 mounts+=(--mount "type=bind,$(field source "${TMPDIR:?is not set on this machine, but the path needs it: set it, or name another path}"/here),$(field destination /here)")
+# Whose GPUs these are is known by the device that their driver makes; without any, Apptainer warns and goes on.
+gpu=--nv
+if [ -e /dev/nvidiactl ]; then
+  gpu=--nv
+elif [ -e /dev/kfd ]; then
+  gpu=--rocm
+fi
 
-contain() { exec apptainer exec --no-eval --nv --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$@"; }
+contain() { exec apptainer exec --no-eval ${gpu:+"$gpu"} --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$@"; }
 
 container=""
 trap 'signalled=yes; kill -TERM "$container" 2>/dev/null' TERM

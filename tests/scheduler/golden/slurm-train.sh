@@ -209,8 +209,15 @@ field() { printf '"%s=%s"' "$1" "${2//\"/\"\"}"; }
 mounts=(--mount "type=bind,$(field source "$run"),$(field destination "$run")")
 mounts+=(--mount "type=bind,$(field source /data/common),$(field destination /data/common),ro")
 mounts+=(--mount "type=bind,$(field source "${SCRATCH:?is not set on this machine, but the path needs it: set it, or name another path}"'/data set'),$(field destination /data)")
+# Whose GPUs these are is known by the device that their driver makes; without any, Apptainer warns and goes on.
+gpu=--nv
+if [ -e /dev/nvidiactl ]; then
+  gpu=--nv
+elif [ -e /dev/kfd ]; then
+  gpu=--rocm
+fi
 
-contain() { exec singularity exec --no-eval --nv --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$@"; }
+contain() { exec singularity exec --no-eval ${gpu:+"$gpu"} --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$@"; }
 
 # Slurm's signals reach this shell: pass them on, and stay to note how the program ended.
 container=""

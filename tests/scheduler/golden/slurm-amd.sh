@@ -1,0 +1,473 @@
+#!/bin/bash
+# Submits run ranks-0123456789 to slurm. Written by hpcdeploy 0.1.0.
+#
+# Run it on a login node:  bash submit.sh
+# It needs bash, coreutils, flock (util-linux), Apptainer and the scheduler's own commands, and nothing of hpcdeploy.
+# Run it as often as you like: the run is submitted once, and every later call says so. With the word "again" behind it, it
+# asks the scheduler for the run's job first, even where the run's folder knows of no earlier call: for a folder that was lost.
+# hpcdeploy says "bring": it brings what is missing, and no person need be told.
+#
+# Exit status: 0 submitted, now or earlier; 10 this machine is not as it should be; 11 the image could not be had;
+#              12 the scheduler refused; 13 nobody can say yet whether the scheduler took the job: run this again;
+#              14 a file is to be brought here first: which, and where to, is said; 15 the run was cancelled.
+main() {
+set -euo pipefail
+umask 077
+asked_to=" $* "
+# A cut connection must not end this between the scheduler's yes and our note of it.
+trap '' HUP PIPE
+
+say() { printf '%s\n' "$*" >&2 || true; }
+# A login shell runs ~/.bash_logout in its exit: under -e a command that fails there, as Debian's does without a terminal, would
+# end it with that command's status instead of ours.
+die() { local code=$1; shift; say "error: $*"; trap - EXIT; set +e; exit "$code"; }
+
+# A job that this is called in, or a person's own settings, may have left variables that change what the scheduler's commands do,
+# or that lead an MPI program to a server which is not its own.
+for name in "${!SLURM_@}" "${!SBATCH_@}" "${!SQUEUE_@}" "${!SACCT_@}" "${!SCANCEL_@}" "${!PMI_@}" "${!PMIX_@}"; do
+  case $name in SLURM_CONF | SLURM_CONF_SERVER) ;; *) unset "$name" ;; esac
+done
+
+run_id=ranks-0123456789
+root="${SCRATCH:?is not set on this machine, but the path needs it: set it, or name another path}"/hpcdeploy
+run=$root/runs/$run_id
+cache="${SCRATCH:?is not set on this machine, but the path needs it: set it, or name another path}"/hpcdeploy/images
+tmp="${SCRATCH:?is not set on this machine, but the path needs it: set it, or name another path}"/hpcdeploy/tmp
+absolute() { case $2 in /*) ;; *) die 10 "the cluster's $1 is $2, which is no absolute path; set $1 in the cluster's settings" ;; esac; }
+absolute root "$root"
+absolute image-cache "$cache"
+absolute tmp "$tmp"
+case $root$tmp in *[$'\n']*) die 10 "the cluster's root or tmp holds a line break; set another one" ;; esac
+case $cache in *[$'\n"']* | *\$\(*) die 10 "the cluster's image-cache holds a line break, a double quote or \$(; set another one" ;; esac
+# A folder that is made here is nobody's code: where it lies in a project, git and hpcdeploy pass it over.
+[ -e "$root" ] || { mkdir -p -- "$root" && printf '*\n' >"$root/.gitignore"; } || true
+command -v flock >/dev/null || die 10 "flock is not on this machine; it comes with util-linux"
+mkdir -p -- "$cache" "$tmp" "$run/logs" "$run/tasks" "$run/output" ||
+  die 10 "cannot make $run, $cache and $tmp; set root in the cluster's settings to a folder that you may write to, and that has room"
+
+# Files appear whole or not at all, even where two calls write them at once.
+write() { cat >"$1.$HOSTNAME.$$.part" && mv -f -- "$1.$HOSTNAME.$$.part" "$1"; }
+
+# One call at a time. Children hold the lock too: a submission that outlives its script keeps the next call waiting.
+{ : >>"$run/lock"; } || die 10 "cannot write to $run; make room there (a full disk, or your quota)"
+exec {run_lock}>"$run/lock"
+flock --nonblock "$run_lock" || {
+  say "another call is submitting this run; waiting for it"
+  flock "$run_lock" ||
+    die 10 "files in $run cannot be locked; set root in the cluster's settings to another file system"
+}
+
+# The image, once for everybody: in $cache under its own sha256.
+sha256=abababababababababababababababababababababababababababababababab
+image=$cache/$sha256.sif
+
+ensure_image() {
+  printf '%s\n' "$image" | write "$run/image" || die 10 "cannot write to $run; make room there (a full disk, or your quota)"
+  [ ! -e "$image" ] || return 0
+  die 11 "the image $sha256 is not in $cache, and it was never pushed to a registry: run 'hpcdeploy push', then submit again"
+}
+
+# How Slurm is spoken to: write_job, submit_job, look_up, withdraw, refused, never_left.
+write_job() {
+  # Slurm drops each backslash of a log's path, its folder too, and then fills in no number (sbatch(1), FILENAME PATTERN).
+  case $run in *\\*) die 10 "the cluster's root holds a backslash, and Slurm would lose the logs; set another one" ;; esac
+  write "$run/job.sh" <<'HPCDEPLOY_END_0123456789'
+#!/bin/bash
+#SBATCH --job-name=ranks-0123456789
+#SBATCH --comment=hpcdeploy:ranks-0123456789
+#SBATCH --nodes=2
+#SBATCH --ntasks-per-node=4
+#SBATCH --cpus-per-task=4
+#SBATCH --gres=gpu:4
+#SBATCH --mem=65536M
+#SBATCH --time=0-01:00:00
+#SBATCH --signal=B:USR1@300
+#SBATCH --requeue
+
+# Run ranks-0123456789, written by hpcdeploy 0.1.0. sbatch --chdir put us into the run's folder.
+set -u
+run=$PWD
+task=${SLURM_ARRAY_TASK_ID:-0}
+job=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}
+
+# Files appear whole or not at all.
+record() { printf '%s\n' "$2" >"$run/tasks/.$1.$SLURM_JOB_ID" && mv -f "$run/tasks/.$1.$SLURM_JOB_ID" "$run/tasks/$1"; }
+
+# A run that was cancelled while nobody was sure of it may still get a job, late.
+if [ -e "$run/cancelled" ]; then
+  echo "job $job: run ranks-0123456789 was cancelled; nothing to do" >&2
+  # So that Slurm says it too.
+  scancel "$job" && sleep 60
+  exit 1
+fi
+
+# One run, one job: only one can make the link that says which. Should a second job of this run ever start, it goes.
+ln -sT "$job" "$run/id" 2>/dev/null
+owner=$(readlink "$run/id")
+if [ -z "$owner" ]; then
+  echo "job $job: cannot make a link in $run on $(hostname) (a full disk, a quota, a folder that is not there?)" >&2
+  exit 1
+fi
+if [ "$owner" != "$job" ]; then
+  echo "job $job: run ranks-0123456789 belongs to job $owner; nothing to do" >&2
+  exit 0
+fi
+
+# After a requeue this is the same run once more: what was noted of its end is true no longer.
+rm -f "$run/tasks/$task.end"
+started="$(date +%s) $SLURM_JOB_ID ${SLURMD_NODENAME:-$(hostname)}"
+record "$task.start" "$started"
+export HPCDEPLOY_RESTART=${SLURM_RESTART_COUNT:-0}
+finish() {
+  # A node that was given up for lost may come back after the job was started again elsewhere: no end of that one is ours to note.
+  [ "$(cat "$run/tasks/$task.start")" != "$started" ] || record "$task.end" "$(date +%s) $1"
+  exit "$1"
+}
+
+# Nothing of the login shell's own Python may shine through into the container.
+unset PYTHONPATH PYTHONHOME PYTHONUSERBASE LD_PRELOAD VIRTUAL_ENV CONDA_PREFIX CONDA_DEFAULT_ENV CONDA_SHLVL
+# srun inherits --export=NONE from sbatch and would start the container with no environment at all (sbatch(1)).
+export SLURM_EXPORT_ENV=ALL
+
+# Slurm's signals reach this shell: pass them on, and stay to note how the program ended.
+container=""
+trap 'signalled=yes; kill -TERM "$container" 2>/dev/null' TERM
+trap 'signalled=yes; kill -INT "$container" 2>/dev/null' INT
+# Where the processes can meet: on the first node, which is this one, at a port of the job's own, more or less.
+export MASTER_ADDR=${SLURMD_NODENAME:-$(hostname)} MASTER_PORT=$((10000 + SLURM_JOB_ID % 20000))
+# srun would pass a signal on to every process of the step: also to the one that mounts the image, which it ends ("Bus error",
+# seen with squashfuse), and to the program twice. So a step of its own tells each node's processes.
+# shellcheck disable=SC2317,SC2329  # the trap calls it
+warn() {
+  : >"$run/tasks/.warned.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}"
+  srun --overlap --mpi=none --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --cpus-per-task=1 --mem=0 \
+    bash -c '
+      for note in "$1/.rank.$SLURM_JOB_ID.$SLURMD_NODENAME".*; do [ ! -e "$note" ] || kill -USR1 "$(cat "$note")"; done
+    ' warn "$run/tasks"
+}
+trap 'signalled=yes; warn' USR1
+# Where on each node the PMIx of this site has what its programs share (mpi.conf(5); where that does not say, slurm.conf(5)).
+HPCDEPLOY_PMIX=$(scontrol show config | sed -nE 's/^(TmpFS|PMIxCliTmpDirBase) *= *(\/.*)/\2/p' | tail -n 1)
+export HPCDEPLOY_PMIX
+srun --kill-on-bad-exit=1 --ntasks-per-node=4 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" --mpi=pmix bash "$run/rank.sh" "$task" "$job" &
+container=$!
+# A signal ends the wait, not the program: wait again, else its exit code would be the signal's.
+while :; do
+  signalled="" code=0
+  wait "$container" || code=$?
+  if [ -z "$signalled" ] || [ "$code" -le 128 ]; then break; fi
+done
+# The first process that failed has noted how.
+first=$run/tasks/.code.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}
+if [ -L "$first" ]; then code=$(readlink "$first"); fi
+rm -f "$first" "$run/tasks/.warned.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}"
+
+# The job starts itself again: on these exit codes only, and not more often than said, whoever else may start it again.
+retry() {
+  local used=0 which=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}
+  case $1 in 75 | 76) ;; *) return ;; esac
+  [ ! -s "$run/tasks/$task.retries" ] || read -r used <"$run/tasks/$task.retries"
+  if [ "$used" -ge 3 ]; then
+    echo "exit code $1, and no retry is left of 3" >&2
+    return
+  fi
+  record "$task.retries" "$((used + 1))" || return
+  echo "exit code $1: starting again, retry $((used + 1)) of 3" >&2
+  # By its place in the array: the number of the last task is the whole array's too, and would start all tasks again.
+  if scontrol requeue "${which:-$SLURM_JOB_ID}"; then exit "$1"; fi
+  echo "Slurm did not start the job again; its own words are above" >&2
+}
+retry "$code"
+finish "$code"
+HPCDEPLOY_END_0123456789
+  write "$run/program.sh" <<'HPCDEPLOY_END_0123456789'
+#!/bin/sh
+# Run ranks-0123456789, written by hpcdeploy 0.1.0. This runs inside the container, once for each task; its arguments are the
+# task's number and the job's id.
+# The command and its environment stand here, and pass through nobody else's quoting.
+export HPCDEPLOY_RUN=ranks-0123456789
+export HPCDEPLOY_TASK="$1"
+export HPCDEPLOY_JOB_ID="$2"
+export HPCDEPLOY_RESTART="${HPCDEPLOY_RESTART:-0}"
+export HPCDEPLOY_IMAGE_SHA256=abababababababababababababababababababababababababababababababab
+# No command means the image's own run script.
+set -- python -m ranks
+# HTCondor warns nobody of its time limit. This process becomes the program, or passes on what it is told.
+(sleep S && kill -U $$) </dev/null >/dev/null 2>&1 &
+exec "$@"
+HPCDEPLOY_END_0123456789
+  write "$run/rank.sh" <<'HPCDEPLOY_END_0123456789'
+#!/bin/bash
+# One process of run ranks-0123456789, written by hpcdeploy 0.1.0. srun starts this once for each, on the process's own node:
+# what is expanded here ($SLURM_PROCID, $SLURM_NODEID, folders of the node) is its own. Arguments: those of program.sh.
+set -u
+run=$PWD
+finish() { exit "$1"; }
+
+image=$(cat "$run/image") || finish 1
+# Apptainer's temporary files and cache: on the node's own disk, outside $HOME, gone with the job.
+scratch=$(mktemp -d "${SLURM_TMPDIR:-${TMPDIR:-/tmp}}/hpcdeploy-XXXXXXXX") || finish 1
+trap 'rm -rf "$scratch"' EXIT
+mkdir "$scratch/cache"
+export APPTAINER_TMPDIR="$scratch" APPTAINER_CACHEDIR="$scratch/cache"
+
+workdir="$run/output"
+mkdir -p "$workdir" || finish 1
+cd "$workdir" || finish 1
+
+# --mount, unlike --bind, can name every path: its fields are quoted as in CSV (apptainer exec --help).
+field() { printf '"%s=%s"' "$1" "${2//\"/\"\"}"; }
+mounts=(--mount "type=bind,$(field source "$run"),$(field destination "$run")")
+mounts+=(--mount "type=bind,$(field source "${TMPDIR:?is not set on this machine, but the path needs it: set it, or name another path}"/here),$(field destination /here)")
+gpu=--rocm
+
+contain() { exec apptainer exec --no-eval ${gpu:+"$gpu"} --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$@"; }
+
+# PMIx: the program meets Slurm's own server in one folder of the node, and has memory in common with it in another, which
+# Apptainer mounts by itself only where it is in /tmp. Without it MPI_Init ends in PMIX_ERR_FILE_OPEN_FAILURE (Open MPI 5.0.7).
+shared=${HPCDEPLOY_PMIX-}
+shared=${shared//%n/${SLURMD_NODENAME-}}
+shared=${shared//%h/${HOSTNAME%%.*}}
+for folder in "${PMIX_SERVER_TMPDIR-}" "$shared/spmix_appdir_"{,*_}"$SLURM_JOB_ID.$SLURM_STEP_ID"; do
+  [ ! -d "$folder" ] || mounts+=(--mount "type=bind,$(field source "${folder%/}"),$(field destination "${folder%/}")")
+done
+unset HPCDEPLOY_PMIX
+
+container=""
+trap 'signalled=yes; kill -TERM "$container" 2>/dev/null' TERM
+trap 'signalled=yes; kill -INT "$container" 2>/dev/null' INT
+contain "$@" &
+# Who is to be warned, see job.sh.
+note=$run/tasks/.rank.$SLURM_JOB_ID.$SLURMD_NODENAME.$SLURM_LOCALID
+printf '%s\n' "$!" >"$note"
+container=$!
+# A signal ends the wait, not the program: wait again, else its exit code would be the signal's.
+while :; do
+  signalled="" code=0
+  wait "$container" || code=$?
+  if [ -z "$signalled" ] || [ "$code" -le 128 ]; then break; fi
+done
+rm -f "$note"
+# The first to fail says the run's exit code: srun would give the highest, which those that it then ends may have.
+[ "$code" = 0 ] || ln -s "$code" "$run/tasks/.code.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}" 2>/dev/null
+# Once they are warned, each saves its work in its own time: srun is not to end the others.
+[ ! -e "$run/tasks/.warned.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}" ] || code=0
+finish "$code"
+HPCDEPLOY_END_0123456789
+}
+
+# Prints the job's id. The paths go as arguments, which no tokenizer touches; the rest stands in job.sh.
+submit_job() {
+  # In the folder's own name Slurm would fill in too: %j, %x.
+  local output line logs='logs/0' patterns=${run//%/%%}
+  output=$(cd -- "$run" && sbatch --parsable --chdir="$run" --open-mode=append \
+    --output="$patterns/$logs.out" --error="$patterns/$logs.err" job.sh) || return
+  # Sites print words of their own, even with --parsable; the id stands alone, or before ;cluster.
+  while IFS= read -r line; do
+    if [[ $line =~ ^([0-9]+)(\;[^[:space:]]+)?$ ]]; then
+      printf '%s' "${BASH_REMATCH[1]}"
+      return
+    fi
+  done <<<"$output"
+  printf 'sbatch printed no job id, but: %s\n' "$output" >&2
+  return 1
+}
+
+# Prints the ids of the jobs that bear this run's name and were submitted at $1 (seconds since 1970) or later, the first
+# one first. Fails where Slurm cannot be asked.
+look_up() {
+  local found when job
+  export SLURM_TIME_FORMAT=%s
+  found=$(squeue --all --noheader --states=all --user="$(id -un)" --name="$run_id$part" --format='%V|%F') || return
+  # A job that ended is soon known to the accounting only, where there is one. A job that never started may then be known to
+  # nobody: one that did has made the link $run/id itself.
+  [ -n "$found" ] || found=$(sacct --noheader --allocations --parsable2 --format=Submit,JobID --name="$run_id$part" \
+    --starttime=now-30days 2>/dev/null) || no_accounting || return
+  while IFS='|' read -r when job; do
+    case $when in *[!0-9]*) ;; *) [ "${when:-0}" -ge "$1" ] || continue ;; esac
+    [ -z "$job" ] || printf '%s %s\n' "$when" "${job%%[_+]*}"
+  done <<<"$found" | sort -n | cut -d ' ' -f 2 | uniq
+}
+
+# Whether sacct failed because there is nothing to ask, and not because nobody answers.
+no_accounting() {
+  command -v sacct >/dev/null || return 0
+  case $(sacct --noheader 2>&1) in *"is disabled"*) ;; *) return 1 ;; esac
+}
+
+withdraw() { scancel "$1"; }
+
+# Whether sbatch said a plain no. Whatever else it said, the controller may have taken the job all the same.
+refused() {
+  local words
+  words=$(<"$1")
+  case $words in
+    *"timed out"* | *"Unable to contact"* | *"Zero Bytes"* | *"onnection"* | *"printed no job id"*) return 1 ;;
+    *"uthentication"* | *"essage receive"* | *"essage send"* | *"Transport"* | *"standby"* | *"temporarily"*) return 1 ;;
+    *"error:"* | *"fatal:"* | *"not found"*) return 0 ;;
+    *) return 1 ;;
+  esac
+}
+
+# Whether no controller could be connected to, so that none can have the job.
+never_left() { grep -q 'connect failure' -- "$1"; }
+
+json() {
+  local text=$1
+  text=${text//\\/\\\\}
+  text=${text//\"/\\\"}
+  text=${text//$'\t'/\\t}
+  printf '"%s"' "$text"
+}
+
+# The one line that hpcdeploy reads; login shells may print what they like around it.
+answer() {
+  printf 'HPCDEPLOY {"run": "%s", "job_id": "%s", "already": %s, "part": %s, "folder": %s}\n' "$run_id" "$1" "$2" "$part_size" "$(json "$run")" || true
+}
+
+parts=("")
+part_size=0
+part=""
+job_ids=""
+
+# What goes wrong before anything is submitted is a plain no; afterwards it is not, since earlier parts are there.
+stop() {
+  local code=$1
+  shift
+  [ -z "$part" ] || { code=13 && set -- "$* (tasks 0 to $((${part#.} - 1)) are submitted)"; }
+  die "$code" "$@"
+}
+
+# Which job is the run's is said by a link, $run/id -> NUMBER: it is made whole or not at all, by one only, on network file
+# systems too, and on a full disk (symlink(2)). Makes it point to the first of the jobs "$@" unless it is there already, and
+# takes back every other one: two calls may both have submitted where a file system's locks hold on one machine only.
+settle() {
+  local job
+  ln -sT -- "$1" "$run/id$part" 2>/dev/null || true
+  job_id=$(readlink -- "$run/id$part") || { job_id=$1 && say "the job's number could not be noted in $run; make room there"; }
+  sync -- "$run" 2>/dev/null || true
+  for job in "$@"; do
+    [ "$job" = "$job_id" ] || { say "the run has job $job_id; taking job $job back" && withdraw "$job" >&2; } || true
+  done
+}
+
+# Reads a time (seconds since 1970) that a file holds, 0 where there is none: a crash may have left the file empty.
+time_in() {
+  local text=""
+  [ ! -s "$1" ] || read -r text <"$1" || true
+  case $text in '' | *[!0-9]*) echo 0 ;; *) echo "$text" ;; esac
+}
+
+# Sets jobs to those that bear the run's name. Daemons do not talk to each other when their clocks are five minutes apart
+# (munge(7), TTL), so that one from well before the first attempt bears it by chance: somebody chose an old run's id again.
+ask_scheduler() {
+  local found since
+  since=$(($(time_in "$run/submitting$part") - 600))
+  found=$(look_up "$since") || return
+  read -r -d '' -a jobs <<<"$found" || true
+}
+
+# Asks until the scheduler had time to show a job that it took just before the connection was cut. A request that was not
+# answered may be on its way for longer.
+ask_patiently() {
+  local pause pauses=(0 2 3)
+  [ $(($(date +%s) - $(time_in "$run/unanswered$part"))) -ge 60 ] || pauses+=(5 10 10 15 15)
+  for pause in "${pauses[@]}"; do
+    sleep "$pause"
+    ask_scheduler || return
+    [ "${#jobs[@]}" = 0 ] || return 0
+  done
+}
+
+# Whether the scheduler answers and knows nothing of the job that it took, which left no trace either. A controller that crashes
+# forgets what it took in its last seconds, and gives the number to the next job (seen with Slurm 24.11).
+forgotten() {
+  [ ! -e "$run/cancelled" ] && [ -z "$(ls -A -- "$run/tasks")" ] && ask_scheduler && [ "${#jobs[@]}" = 0 ]
+}
+
+# Whoever cancels a run that nobody is sure of leaves a mark in its folder first, and then looks for its job: so a call that does not
+# see the mark before it submits sees it behind that, and takes the job "$1" back.
+stop_if_cancelled() {
+  [ -e "$run/cancelled" ] || return 0
+  [ -z "${1-}" ] || { say "taking job $1 back" && withdraw "$1" >&2; } || true
+  die 15 "run $run_id was cancelled, and is not submitted any more; if it is still to run, submit it anew, as another run"
+}
+
+prepared=false
+prepare() {
+  ! "$prepared" || return 0
+  prepared=true
+  command -v sbatch >/dev/null || stop 10 "sbatch is not on the PATH of this machine, $HOSTNAME; name the login node as \
+the cluster's host, or add what brings sbatch (module load ...) to the cluster's setup"
+  ensure_image
+  # No "||" behind these: it would let them go on after a failure (bash(1), set -e).
+  trap 'stop 10 "cannot write to $run; make room there (a full disk, or your quota); this was not submitted"' EXIT
+  write_job
+}
+
+# Sets job_id to the job of this part, which is submitted unless it was before.
+submit_part() {
+  local code earlier=false
+  if job_id=$(readlink -- "$run/id$part"); then
+    [[ $asked_to != *" again "* ]] || ! forgotten || stop 12 "slurm knows nothing of this run's job $job_id, which never began: \
+it was cancelled before that, or a crash of slurm lost it. If it is still to run, submit it anew, as another run"
+    return
+  fi
+  stop_if_cancelled
+  jobs=()
+  if [ -e "$run/submitting$part" ]; then
+    earlier=true
+    say "an earlier call was cut off while submitting; asking the scheduler"
+    ask_patiently || die 13 "the scheduler could not be asked whether it has run $run_id"
+  elif [[ $asked_to == *" again "* ]]; then
+    ask_scheduler || die 13 "the scheduler could not be asked whether it has run $run_id"
+  fi
+  if [ "${#jobs[@]}" != 0 ]; then
+    settle "${jobs[@]}"
+    return
+  fi
+
+  prepare
+  stop_if_cancelled
+  trap 'stop 10 "cannot write to $run; make room there (a full disk, or your quota); this was not submitted"' EXIT
+  : >"$run/submit.err"
+  [ -e "$run/submitting$part" ] || date +%s | write "$run/submitting$part"
+  trap - EXIT
+  sync -- "$run/submitting$part" "$run" 2>/dev/null || true
+
+  # From here on nothing ends this by itself: each way out says what is known of the job.
+  set +e
+  job_id=$(submit_job 2>"$run/submit.err")
+  code=$?
+  cat -- "$run/submit.err" >&2
+  if [ "$code" = 0 ]; then
+    # What an earlier call sent may have come in after all.
+    ! "$earlier" || ask_scheduler
+    [ "${#jobs[@]}" != 0 ] || jobs=("$job_id")
+  # The scheduler may have taken the job and its answer got lost: it is asked before a failure is believed.
+  elif refused "$run/submit.err"; then
+    ask_scheduler || die 13 "submitting failed, and the scheduler could not be asked whether it took the job"
+    if [ "${#jobs[@]}" = 0 ]; then
+      rm -f -- "$run/submitting$part" "$run/unanswered$part"
+      stop 12 "slurm refused the job; its own words are above"
+    fi
+  elif ! ask_patiently || [ "${#jobs[@]}" = 0 ]; then
+    never_left "$run/submit.err" || date +%s >"$run/unanswered$part"
+    die 13 "slurm did not say whether it took the job, and does not show it now; its own words are above"
+  fi
+  settle "${jobs[@]}"
+  set -e
+  stop_if_cancelled "$job_id"
+  already=false
+}
+
+already=true
+for part in "${parts[@]}"; do
+  submit_part
+  job_ids+=${job_ids:+,}$job_id
+done
+if "$already"; then say "run $run_id was submitted before"; else say "submitted as job $job_ids"; fi
+answer "$job_ids" "$already"
+}
+# Read to its end before the first command runs: a script that was cut on its way does nothing.
+main "$@" </dev/null

@@ -11,7 +11,7 @@ from hpcdeploy.environments.spack_container import Container, read_container
 from hpcdeploy.environments.spack_flags import processor_flags
 from hpcdeploy.environments.spack_mirrors import Mirror, read_mirrors
 from hpcdeploy.environments.spack_moving import moving_versions
-from hpcdeploy.environments.spack_packages import Packages, read_packages
+from hpcdeploy.environments.spack_packages import Packages, PackageSettings, is_virtual, read_packages
 from hpcdeploy.environments.spack_references import References, read_references
 from hpcdeploy.environments.spack_specs import (
     Definition,
@@ -90,13 +90,28 @@ def expanded(environment: SpackEnvironment, configurations: Sequence[Configurati
 
 def group_targets(environment: SpackEnvironment) -> tuple[str, ...]:
     """Return the targets that ``override`` of groups of specs names: no setting from outside is above those."""
-    overriding = [
-        read_packages(table(override, group), f"{environment.file}: {group}.override")
-        for group, override in override_tables(environment.specs)
-    ]
-    settings = [one for packages in overriding for one in packages.settings]
+    settings = [one for _, one in _overridden(environment)]
     required = (target for one in settings if one.require for target in one.require.targets)
     return tuple(dict.fromkeys((*required, *(target for one in settings for target in one.targets))))
+
+
+def group_escapes(environment: SpackEnvironment, pinned: Sequence[str]) -> tuple[str, ...]:
+    """Return the groups and packages (``GROUP: PACKAGE``) whose ``override`` takes the place of a required target.
+
+    `pinned` are the packages that are given the target: a list of the override joins theirs, and that of ``all``.
+    """
+    return tuple(
+        f"{group}: {one.name}"
+        for group, one in _overridden(environment)
+        if one.require and one.require.entries and not one.require.targets and not is_virtual(one.name, one.require)
+        if one.require.bare or one.require.replaces or one.name not in ("all", *pinned)
+    )
+
+
+def _overridden(environment: SpackEnvironment) -> Iterator[tuple[str, PackageSettings]]:
+    for group, override in override_tables(environment.specs):
+        packages = read_packages(table(override, f"{environment.file}: override"), f"{environment.file}: {group}.override")
+        yield from ((group, one) for one in packages.settings)
 
 
 def _configuration(given: Table, where: str) -> Configuration:

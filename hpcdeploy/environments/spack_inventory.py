@@ -5,7 +5,7 @@ import json
 from hpcdeploy.environments.families import library_family
 from hpcdeploy.environments.inventory import Item, largest_first
 from hpcdeploy.environments.spack_lock import read_lock
-from hpcdeploy.environments.spack_specs import SpecList, package_of, version_of
+from hpcdeploy.environments.spack_specs import SpecList, constraint_of, package_of
 
 
 def spack_items(text: str, file: str = "spack.lock") -> tuple[Item, ...]:
@@ -27,9 +27,15 @@ def spack_items(text: str, file: str = "spack.lock") -> tuple[Item, ...]:
 
 
 def root_items(specs: SpecList) -> tuple[Item, ...]:
-    """Return the environment's specs, each once; ``version`` is the one that a spec names, ``build`` the whole spec."""
+    """Return the environment's specs, each once; ``version`` is all that a spec says of its package, ``build`` itself."""
     roots = dict.fromkeys(root.spec for root in specs.roots)
     return largest_first(
-        Item(name=package_of(spec) or spec, version=version_of(spec), kind="spack", family="programs", build=spec)
+        Item(
+            name=package_of(spec) or spec,
+            version=constraint_of(spec) if package_of(spec) else "",
+            kind="spack",
+            family="programs",
+            build=spec,
+        )
         for spec in roots
     )

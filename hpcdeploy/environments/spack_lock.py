@@ -49,9 +49,9 @@ def read_lock(text: str, file: str = "spack.lock") -> SpackLock:
             f"{file} is of version {version!r}, but {OLDEST} or later was expected; run 'spack concretize --force'"
         )
     specs = _table(top.get("concrete_specs"), f"{file}: concrete_specs")
-    if not specs:
+    if not specs and not top.get("include_concrete"):
         raise EnvironmentFileError(f"{file} locks no package; run 'spack concretize' in its folder")
-    nodes = [_table(node, f"{file}: concrete_specs") for node in specs.values()]
+    nodes = [*_nodes(top, file)]
     return SpackLock(
         roots=tuple(dict.fromkeys(_roots(top, file))),
         targets=tuple(sorted({target for node in nodes if not node.get("external") for target in _target(node)})),
@@ -62,6 +62,14 @@ def read_lock(text: str, file: str = "spack.lock") -> SpackLock:
         ),
         moving=tuple(sorted({version for node in nodes for version in _moving(node)})),
     )
+
+
+def _nodes(top: Mapping[str, object], file: str) -> Iterator[Mapping[str, object]]:
+    """Tell the locked packages, those of included environments too, which Spack copies into the lock file and installs."""
+    for node in _table(top.get("concrete_specs"), f"{file}: concrete_specs").values():
+        yield _table(node, f"{file}: concrete_specs")
+    for included in _table(top.get("include_concrete"), f"{file}: include_concrete").values():
+        yield from _nodes(_table(included, f"{file}: include_concrete"), file)
 
 
 def _roots(top: Mapping[str, object], file: str) -> Iterator[str]:

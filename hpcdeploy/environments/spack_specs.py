@@ -65,10 +65,10 @@ def package_of(spec: str) -> str:
     return match[1] if match and not spec[match.end() :].startswith(("=", ":=")) else ""
 
 
-def version_of(spec: str) -> str:
-    """Return the version that a spec names for its package (``1.14:``), empty where it names none."""
-    match = re.match(r"[^@^%]*@=?([^\s+~%^]+)", spec)
-    return match[1] if match else ""
+def constraint_of(spec: str) -> str:
+    """Return what a spec says of its package, without the name: ``1.14: +mpi`` of ``hdf5@1.14: +mpi``."""
+    match = PACKAGE.match(spec) if package_of(spec) else None
+    return spec[match.end() if match else 0 :].strip().removeprefix("@").removeprefix("=")
 
 
 def targets_in(spec: str) -> tuple[str, ...]:

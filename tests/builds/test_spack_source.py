@@ -254,6 +254,11 @@ def test_a_cache_that_would_have_to_be_signed_is_not_pushed_to(tmp_path: Path) -
         ("packages: {root: {require: +x}}", "", "also root, whose own 'require' takes the place of that of all"),
         ("packages: {root: {require: target=zen2}}", "", "; but root for zen2, as its own 'require' says"),
         ("specs: [a target=zen2, b target=zen3]", "", "everything is compiled for zen2, zen3 (spack.yaml: specs)"),
+        (
+            "specs: [{group: g, specs: [zlib], override: {packages: {zlib: {require: +pic}}}}]",
+            "",
+            "g: zlib: a group's 'override' is above all that is said from outside",
+        ),
         ("packages: {all: {target: [x86_64]}}", "", "everything is compiled for x86_64 (spack.yaml: packages.all.target)"),
         ("specs: ['zlib cflags=-march=native']", "", "flags name a processor, whatever the target: -march=native (specs)"),
         ("specs: [zlib@develop]", "", "another day's build may find other sources: zlib@develop; name a release"),

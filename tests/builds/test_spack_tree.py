@@ -136,7 +136,7 @@ def test_the_lock_file_of_another_environment_comes_along_with_its_manifest(tree
     definition = make(write(tree, files) / "a/gpu")
     assert staged(definition) == ["a/gpu/spack.yaml", "base/own.yaml", "base/spack.lock", "base/spack.yaml"]
     assert "everything is compiled for x86_64_v3" in definition.notes[0]
-    assert "../../base/spack.lock: what is locked there is installed too, for the targets that it names" in definition.notes
+    assert "../../base/spack.lock: what is locked there is installed too, for zen3" in definition.notes
 
 
 def test_inspect_reads_the_same_files_as_the_build(tree: Path) -> None:

@@ -6,6 +6,7 @@ from hpcdeploy.environments.spack import (
     Configuration,
     SpackEnvironment,
     expanded,
+    group_escapes,
     group_targets,
     read_configuration,
     read_environment,
@@ -142,6 +143,24 @@ toolchains: {mine: [{spec: cxxflags=-xHost}]}
 def test_targets_that_groups_of_specs_override_are_told() -> None:
     body = "specs:\n- group: fast\n  specs: [zlib]\n  override: {packages: {all: {require: [target=zen4]}}}\n- zlib"
     assert group_targets(read(body)) == ("zen4",)
+
+
+@pytest.mark.parametrize(
+    ("override", "escapes"),
+    [
+        ("{all: {require: [+mpi]}}", ()),  # joined to the list that requires the target
+        ("{all: {require: +mpi}}", ("fast: all",)),
+        ("{all: {require:: [+mpi]}}", ("fast: all",)),
+        ("{all: {require: target=zen4}}", ()),
+        ("{hdf5: {require: [+mpi]}, mpi: {require: openmpi}}", ("fast: hdf5",)),
+        ("{root: {require: [+x]}}", ()),  # which is given the target itself
+        ("{root: {require: +x}}", ("fast: root",)),
+    ],
+)
+def test_groups_whose_override_takes_the_place_of_the_target_are_told(override: str, escapes: tuple[str, ...]) -> None:
+    """A group's override is above the command line: ``ConfigScopePriority`` in ``lib/spack/spack/enums.py``."""
+    body = f"specs:\n- group: fast\n  specs: [zlib]\n  override: {{packages: {override}}}"
+    assert group_escapes(read(body), ("root",)) == escapes
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 
 from hpcdeploy.environments.spack_inventory import root_items
 from hpcdeploy.environments.spack_moving import moving_versions
-from hpcdeploy.environments.spack_specs import LIMIT, SpecList, expand_specs, package_of, read_definitions, version_of
+from hpcdeploy.environments.spack_specs import LIMIT, SpecList, constraint_of, expand_specs, package_of, read_definitions
 from hpcdeploy.environments.spack_view import ViewPlan, plan_views, read_view
 from hpcdeploy.environments.spack_yaml import listed, load
 from hpcdeploy.errors import EnvironmentFileError
@@ -103,24 +103,28 @@ def test_a_form_that_spack_does_not_have_is_refused(text: str, words: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("spec", "package", "version"),
+    ("spec", "package", "constraint"),
     [
-        ("vecgeom@1.2.4: +gdml", "vecgeom", "1.2.4:"),
-        ("builtin.hdf5@=1.14+mpi", "hdf5", "1.14"),
-        ("py-ray ^python@3.11", "py-ray", ""),
-        ("target=zen4", "", ""),
-        ("languages:=c", "", ""),
-        ("/abcdef", "", ""),
+        ("vecgeom@1.2.4: +gdml", "vecgeom", "1.2.4: +gdml"),
+        ("builtin.hdf5@=1.14+mpi", "hdf5", "1.14+mpi"),
+        ("py-ray ^python@3.11", "py-ray", "^python@3.11"),
+        ("zlib", "zlib", ""),
+        ("target=zen4", "", "target=zen4"),
+        ("languages:=c", "", "languages:=c"),
+        ("/abcdef", "", "/abcdef"),
     ],
 )
-def test_a_spec_s_package_and_version(spec: str, package: str, version: str) -> None:
-    assert (package_of(spec), version_of(spec)) == (package, version)
+def test_a_spec_s_package_and_what_is_said_of_it(spec: str, package: str, constraint: str) -> None:
+    assert (package_of(spec), constraint_of(spec)) == (package, constraint)
 
 
 def test_items_of_specs_are_each_there_once() -> None:
     items = root_items(expand("specs: [hdf5@1.14, zlib, zlib, {matrix: [[hdf5], [+mpi, ~mpi]]}]"))
     assert [(item.name, item.version, item.build) for item in items] == [
-        *(("hdf5", "", "hdf5 +mpi"), ("hdf5", "", "hdf5 ~mpi"), ("hdf5", "1.14", "hdf5@1.14"), ("zlib", "", "zlib")),
+        ("hdf5", "+mpi", "hdf5 +mpi"),
+        ("hdf5", "1.14", "hdf5@1.14"),
+        ("hdf5", "~mpi", "hdf5 ~mpi"),
+        ("zlib", "", "zlib"),
     ]
 
 

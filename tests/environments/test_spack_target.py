@@ -36,6 +36,15 @@ def test_a_lock_file_tells_roots_targets_and_repositories() -> None:
     )
 
 
+def test_what_included_environments_lock_is_locked_too() -> None:
+    top = json.loads(lock_text(ZLIB))
+    top["include_concrete"] = {
+        "/a": {"concrete_specs": {"h": RAY}, "include_concrete": {"/b": {"concrete_specs": {"i": CC}}}}
+    }
+    found = read_lock(json.dumps(top))
+    assert (found.targets, set(found.namespaces)) == (("x86_64_v3", "zen4"), {"zlib", "py-ray", "gcc"})
+
+
 def test_flags_and_versions_that_move_are_told_of_what_is_locked() -> None:
     """Spack 1.0 and later lock a branch's commit as a variant, which spack/spack#51237 shows in 1.0.1."""
     nodes = (

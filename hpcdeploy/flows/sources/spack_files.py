@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from hpcdeploy.definition.spack import BUILD, ENVIRONMENT, staged_place
 from hpcdeploy.environments.spack import Configuration, SpackEnvironment, read_configuration, read_environment
+from hpcdeploy.environments.spack_lock import SpackLock, read_lock
 from hpcdeploy.environments.spack_yaml import load, table, text_of
 from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.flows.sources.staging import context_file, folder_files, read_text
@@ -43,15 +44,14 @@ class Named:
 
 @dataclass(frozen=True, kw_only=True)
 class Files:
-    """An environment's files as its configuration names them, and the configuration of all of these, highest first."""
+    """An environment's files as its configuration names them, and the configuration of all of these, highest first.
+
+    ``locks`` are the lock files of other environments that are included, by their path from this one's folder.
+    """
 
     named: tuple[Named, ...]
     configurations: tuple[Configuration, ...]
-
-    @property
-    def locks(self) -> tuple[str, ...]:
-        """The lock files of other environments that are included, from this one's folder."""
-        return tuple(one.path for one in self.named if one.concrete and posixpath.basename(one.path) == LOCK)
+    locks: tuple[tuple[str, SpackLock], ...] = ()
 
 
 def ship(project: Path, source: str, destination: str, what: str) -> Shipment:
@@ -68,6 +68,7 @@ def find_files(folder: Path, manifest: SpackEnvironment, boundary: Boundary) -> 
     `boundary`.
     """
     named: dict[str, Named] = {}
+    locks: list[tuple[str, SpackLock]] = []
     configurations = [manifest.configuration]
     waiting = [(reference, "", False) for reference in manifest.configuration.references.here]
     while waiting:
@@ -83,7 +84,8 @@ def find_files(folder: Path, manifest: SpackEnvironment, boundary: Boundary) -> 
             continue
         boundary.check(found, key)
         if reference.kind == "concrete":
-            inner = _concrete(found, path, key, named)
+            locks.append((posixpath.normpath(posixpath.join(path, LOCK)), _concrete(found, path, key, named)))
+            inner = read_environment(read_text(found / MANIFEST), str(found / MANIFEST))
             waiting[:0] = [(one, path, True) for one in inner.configuration.references.here]
             continue
         named[path] = Named(path=path, key=key, concrete=apart)
@@ -96,11 +98,11 @@ def find_files(folder: Path, manifest: SpackEnvironment, boundary: Boundary) -> 
         read = [read_configuration(read_text(file), str(file)) for file in files]
         configurations += [] if apart else read
         waiting[:0] = [(one, inside, apart) for configuration in read for one in configuration.references.here]
-    return Files(named=tuple(named.values()), configurations=tuple(configurations))
+    return Files(named=tuple(named.values()), configurations=tuple(configurations), locks=tuple(locks))
 
 
-def _concrete(found: Path, path: str, key: str, named: dict[str, Named]) -> SpackEnvironment:
-    """Name the two files of another environment whose lock file is included: Spack reads both."""
+def _concrete(found: Path, path: str, key: str, named: dict[str, Named]) -> SpackLock:
+    """Name the two files of another environment whose lock file is included: Spack reads both. Return what is locked."""
     for name in (MANIFEST, LOCK):
         if not (found / name).is_file():
             raise EnvironmentFileError(
@@ -108,7 +110,7 @@ def _concrete(found: Path, path: str, key: str, named: dict[str, Named]) -> Spac
             )
         inner = posixpath.normpath(posixpath.join(path, name))
         named[inner] = Named(path=inner, key=key, concrete=True)
-    return read_environment(read_text(found / MANIFEST), str(found / MANIFEST))
+    return read_lock(read_text(found / LOCK), str(found / LOCK))
 
 
 def environment_place(folder: Path, named: Sequence[Named]) -> str:

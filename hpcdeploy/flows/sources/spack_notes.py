@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from hpcdeploy.definition.spack import bases, spack_system
-from hpcdeploy.environments.spack import Configuration, SpackEnvironment, group_targets
+from hpcdeploy.environments.spack import Configuration, SpackEnvironment, group_escapes, group_targets
 from hpcdeploy.environments.spack_lock import SpackLock
 from hpcdeploy.environments.spack_moving import moving_versions
 from hpcdeploy.environments.spack_specs import SpecList
@@ -24,7 +24,7 @@ class SpackFacts:
     configurations: tuple[Configuration, ...]
     specs: SpecList
     target: Target
-    locks: tuple[str, ...] = ()
+    locks: tuple[tuple[str, SpackLock], ...] = ()
     views: ViewPlan = field(default_factory=ViewPlan)
     lock: SpackLock | None = None
 
@@ -77,6 +77,12 @@ def notes_of(settings: ImageSettings, facts: SpackFacts) -> Iterator[str]:
 def target_notes(facts: SpackFacts) -> Iterator[str]:
     """Tell which processor the packages are compiled for, and what is against it."""
     yield _target_note(facts.target)
+    escaping = group_escapes(facts.manifest, facts.target.pinned) if facts.lock is None else ()
+    if escaping:
+        yield (
+            f"{', '.join(escaping)}: a group's 'override' is above all that is said from outside; name the target in its "
+            "'require', or the builder's own processor is taken"
+        )
     flags = facts.lock.flags if facts.lock else [found for one in facts.configurations for found in one.flags]
     if flags:
         words = ", ".join(dict.fromkeys(f"{flag} ({where})" for flag, where in flags))
@@ -88,8 +94,8 @@ def source_notes(facts: SpackFacts) -> Iterator[str]:
     moving = tuple(moving_references(facts))
     if moving:
         yield f"another day's build may find other sources: {', '.join(moving)}; name a release, a commit or a checksum"
-    if facts.locks:
-        yield f"{', '.join(facts.locks)}: what is locked there is installed too, for the targets that it names"
+    for path, locked in facts.locks if facts.lock is None else ():
+        yield f"{path}: what is locked there is installed too, for {', '.join(locked.targets) or 'no target'}"
     externals = [name for one in facts.configurations for name in one.externals]
     if externals:
         yield f"{', '.join(externals)}: 'externals' are looked for in the images of both stages, not on this machine"

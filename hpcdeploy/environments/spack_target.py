@@ -133,7 +133,8 @@ def _pin(package: str, requirement: Requirement | None, targets: Sequence[str]) 
     """Return the option that makes a package, or ``all``, require one of the targets beside what is required already.
 
     A list joins the file's own; a text, or another target, has to be replaced by what is left of it and the target. From a
-    value that is no key, such as ``["``, Spack reads YAML to the end (from 0.22 on), so that anything may stand in quotes.
+    value that is no key, such as ``["``, Spack reads YAML to the end (from 0.22 on: spack/spack#40976), so that anything may
+    stand in quotes.
     """
     path = f"packages:{package}:require"
     [first, *more] = [f"target={target}" for target in targets]

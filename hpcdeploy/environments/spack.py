@@ -31,7 +31,7 @@ class Configuration:
 
     ``flags`` are compiler flags that name a processor, each with the keys that lead to it; ``moving`` are versions in
     ``packages`` that follow a branch. ``developed`` are the packages under ``develop``. ``drops_repos`` is whether it says
-    ``repos::``.
+    ``repos::``. ``when`` is the condition under which Spack includes the file (empty: always).
     """
 
     packages: Packages = field(default_factory=Packages)
@@ -43,6 +43,7 @@ class Configuration:
     moving: tuple[str, ...] = ()
     developed: tuple[str, ...] = ()
     drops_repos: bool = False
+    when: str = ""
 
     @property
     def externals(self) -> tuple[str, ...]:

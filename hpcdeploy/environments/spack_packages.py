@@ -24,6 +24,14 @@ VIRTUALS = frozenset(
 )
 """Virtual packages of Spack's own (``all: providers`` in ``etc/spack/defaults``), for requirements that do not show it."""
 
+COMPILERS = frozenset(
+    {
+        *("gcc", "llvm", "llvm-amdgpu", "apple-clang", "clang", "nvhpc", "aocc", "cce", "acfl", "arm", "fj", "xl", "nag"),
+        *("intel-oneapi-compilers", "intel-oneapi-compilers-classic", "intel", "oneapi", "rocmcc", "glibc", "musl"),
+    }
+)
+"""Packages that Spack finds in the build image by itself, as the system's: compilers and C libraries."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
@@ -61,7 +69,10 @@ class Requirement:
 
 @dataclass(frozen=True, kw_only=True)
 class PackageSettings:
-    """What one file says of one package, or of ``all``. ``targets`` are preferences; ``replaces`` is ``NAME::``."""
+    """What one file says of one package, or of ``all``.
+
+    ``targets`` are those that it prefers (``target``, or a spec of ``prefer``); ``replaces`` is ``NAME::``.
+    """
 
     name: str
     require: Requirement | None = None
@@ -123,7 +134,7 @@ def requirement_of(files: Sequence[Packages], name: str) -> Requirement | None:
 
 
 def preferred_targets(files: Sequence[Packages]) -> tuple[str, ...]:
-    """Return the targets that ``packages: all: target`` prefers, the first one most."""
+    """Return the targets that ``packages: all`` prefers, the first one most."""
     return tuple(dict.fromkeys(target for one in settings_of(files, "all") for target in one.targets))
 
 
@@ -138,10 +149,19 @@ def _settings(key: str, value: object, where: str) -> PackageSettings:
     return PackageSettings(
         name=plain_key(key),
         require=_requirement(given, f"{where}.require"),
-        targets=(target,) if isinstance(target, str) and target else _texts(target, f"{where}.target"),
+        targets=(
+            *((target,) if isinstance(target, str) and target else _texts(target, f"{where}.target")),
+            *(name for spec in _preferred(given, f"{where}.prefer") for name in targets_in(spec)),
+        ),
         externals=bool(named(given, "externals")),
         replaces=key.endswith(":"),
     )
+
+
+def _preferred(given: Table, where: str) -> Iterator[str]:
+    """Tell the specs of ``prefer``: texts, or tables with ``spec``."""
+    for item in listed(named(given, "prefer"), where):
+        yield item if isinstance(item, str) else text_of(table(item, where).get("spec"), where)
 
 
 def _texts(value: object, where: str) -> tuple[str, ...]:

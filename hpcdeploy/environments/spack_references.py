@@ -17,6 +17,7 @@ _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|[\w.-]+@[\w.-]+:")
 
 
 _SECRET_IN_URL = re.compile(r"(?<=://)[^/@\s]*@")
+_PLATFORM = re.compile(r"platform\s*==\s*['\"](\w+)['\"]")
 _LOCK = "spack.lock"
 
 
@@ -25,12 +26,14 @@ class Reference:
     """A file or folder that a configuration file names, relative to that file's folder.
 
     ``kind`` is ``include``, ``repo``, ``develop``, or ``concrete`` for the folder of another environment whose lock file is
-    included. Where a path holds a variable that only the build knows (``$os``), this is the folder above it.
+    included. Where a path holds a variable that only the build knows (``$os``), this is the folder above it. ``when`` is the
+    condition under which Spack includes it, and a variable in the path is one too.
     """
 
     kind: str
     path: str
     required: bool = True
+    when: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +61,10 @@ class _Remote:
 
 def read_references(given: Table, where: str) -> References:
     """Read what a file's table names; `EnvironmentFileError` for an entry of no known form."""
-    found = [*_included(given, where), *_concrete(given, where), *_repos(given, where), *_developed(given, where)]
+    found = [
+        *(*_included(given, where), *_concrete(given, where), *_repos(given, where), *_developed(given, where)),
+        *_reused(given, where),
+    ]
     remote = [item for item in found if isinstance(item, _Remote)]
     return References(
         here=tuple(item for item in found if isinstance(item, Reference)),
@@ -66,6 +72,11 @@ def read_references(given: Table, where: str) -> References:
         fetched=tuple(item.address for item in remote if item.configuration),
         moving=tuple(f"{item.address} ({item.moves})" for item in remote if item.moves),
     )
+
+
+def is_never(when: str) -> bool:
+    """Tell whether a condition cannot hold in an image: it is that of another platform than Linux."""
+    return bool(_PLATFORM.fullmatch(when))
 
 
 def _included(given: Table, where: str) -> Iterator[Reference | _Remote | str]:
@@ -78,13 +89,16 @@ def _included(given: Table, where: str) -> Iterator[Reference | _Remote | str]:
         path = text_of(entry.get("path"), f"{where}: include.path")
         if not path:
             raise EnvironmentFileError(f"{where}: include has an entry without path or git: {', '.join(entry)}")
-        required = not truth(entry.get("optional"), f"{where}: include.optional", default=False) and not entry.get("when")
+        when = text_of(entry.get("when"), f"{where}: include.when").strip()
+        required = not truth(entry.get("optional"), f"{where}: include.optional", default=False) and not when
+        platform = _PLATFORM.fullmatch(when)
+        when = "" if platform and platform[1] == "linux" else when
         if _is_remote(path):
             yield _Remote(address=_shown(path), moves="" if entry.get("sha256") else "no sha256 is given")
         elif path.rpartition("/")[2] == _LOCK:
-            yield from _reference("concrete", path.rpartition("/")[0] or ".", required=required)
+            yield from _reference("concrete", path.rpartition("/")[0] or ".", required=required, when=when)
         else:
-            yield from _reference("include", path, required=required)
+            yield from _reference("include", path, required=required, when=when)
 
 
 def _concrete(given: Table, where: str) -> Iterator[Reference | str]:
@@ -118,7 +132,16 @@ def _developed(given: Table, where: str) -> Iterator[Reference | str]:
         yield from _reference("develop", path or plain_key(name), required=True)
 
 
-def _reference(kind: str, path: str, *, required: bool) -> Iterator[Reference | str]:
+def _reused(given: Table, where: str) -> Iterator[str]:
+    """Tell the environments that the concretizer is to reuse packages of (``concretizer: reuse: from``)."""
+    reuse = named(table(named(given, "concretizer"), f"{where}: concretizer"), "reuse")
+    for item in listed(named(reuse, "from"), f"{where}: concretizer.reuse.from") if isinstance(reuse, dict) else []:
+        path = text_of(table(item, f"{where}: concretizer.reuse.from").get("path"), f"{where}: concretizer.reuse.from")
+        if path:
+            yield path
+
+
+def _reference(kind: str, path: str, *, required: bool, when: str = "") -> Iterator[Reference | str]:
     """Sort a path: relative to its file, from elsewhere in the image, or from the network (nothing to ship)."""
     if _is_remote(path):
         return
@@ -127,7 +150,11 @@ def _reference(kind: str, path: str, *, required: bool) -> Iterator[Reference | 
         yield path
         return
     fixed = local.split("$", 1)[0]
-    yield Reference(kind=kind, path=fixed if fixed == local else fixed.rpartition("/")[0] or ".", required=required)
+    if fixed == local:
+        yield Reference(kind=kind, path=local, required=required, when=when)
+    else:
+        folder = fixed.rpartition("/")[0] or "."
+        yield Reference(kind=kind, path=folder, required=required, when=when or f"the path is {path}")
 
 
 def _is_remote(path: str) -> bool:

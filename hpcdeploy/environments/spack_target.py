@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from hpcdeploy.environments.spack_lock import SpackLock
 from hpcdeploy.environments.spack_packages import (
+    COMPILERS,
     Packages,
     Requirement,
     is_virtual,
@@ -35,7 +36,8 @@ class Target:
     """The target's name (several, joined, where a lock file or ``spack.yaml`` names several), and who says so.
 
     ``options`` are the values of ``spack -c`` that pin it, none where nothing needs to be said. ``pinned`` are the packages
-    with requirements of their own that get it too, ``own`` those whose requirements name another one, with its name.
+    with requirements of their own that get it too, ``own`` those whose requirements name another one, with its name, and
+    ``compilers`` those that neither name one nor get one, since the build image's own may be meant.
     """
 
     name: str
@@ -43,17 +45,24 @@ class Target:
     options: tuple[str, ...] = ()
     pinned: tuple[str, ...] = ()
     own: tuple[tuple[str, str], ...] = ()
+    compilers: tuple[str, ...] = ()
 
 
 def choose_target(
-    wanted: str, files: Sequence[Packages], lock: SpackLock | None, *, specs: Sequence[str] = (), groups: Sequence[str] = ()
+    wanted: str,
+    files: Sequence[Packages],
+    lock: SpackLock | None,
+    *,
+    conditional: Sequence[Packages] = (),
+    specs: Sequence[str] = (),
+    groups: Sequence[str] = (),
 ) -> Target:
     """Choose: what is locked; else `wanted`; else what ``spack.yaml`` names; else `DEFAULT_TARGET`.
 
-    `files` are the sections ``packages`` of the manifest and of what it includes, highest first; `specs` are the
-    environment's own, `groups` the targets that their groups override. In ``spack.yaml`` a requirement of ``all`` counts
-    before a preference of it (``target``), and that before the specs. Raises `EnvironmentFileError` where `wanted`
-    contradicts one of these.
+    `files` are the sections ``packages`` of the manifest and of what it includes, highest first, `conditional` those of
+    files that are included under a condition, which count where `files` name no target. `specs` are the environment's own,
+    `groups` the targets that their groups override. In ``spack.yaml`` a requirement of ``all`` counts before a preference of
+    it (``target``), and that before the specs. Raises `EnvironmentFileError` where `wanted` contradicts one of these.
     """
     if lock is not None:
         if wanted and set(lock.targets) != {wanted}:
@@ -64,10 +73,11 @@ def choose_target(
         return Target(name=", ".join(lock.targets) or "generic", said_by="spack.lock")
     in_specs = tuple(dict.fromkeys((*(target for spec in specs for target in targets_in(spec)), *groups)))
     required = requirement_of(files, "all")
-    name, said_by = _named(wanted, required, preferred_targets(files), in_specs)
+    said = _said(files, "") or _said(conditional, ", under a condition")
+    name, said_by = _named(wanted, said, in_specs)
     named = name.split(_JOINED)
     pins = dict(_own(files, named))
-    own = ((package, requirement_of(files, package)) for package in named_packages(files) if package not in pins)
+    others = [(one, found) for one in named_packages(files) if one not in pins and (found := requirement_of(files, one))]
     there = required is not None and any(":" not in target and target in named for target in required.targets)
     return Target(
         name=name,
@@ -76,13 +86,23 @@ def choose_target(
         pinned=tuple(pins),
         own=tuple(
             (package, _JOINED.join(requirement.targets))
-            for package, requirement in own
-            if requirement and requirement.targets and not set(requirement.targets) <= set(named)
+            for package, requirement in others
+            if requirement.targets and not set(requirement.targets) <= set(named)
         ),
+        compilers=tuple(one for one, found in others if one in COMPILERS and not found.targets),
     )
 
 
-def _named(wanted: str, required: Requirement | None, preferred: Sequence[str], in_specs: Sequence[str]) -> tuple[str, str]:
+def _said(files: Sequence[Packages], how: str) -> tuple[tuple[str, ...], str] | None:
+    """Return the targets that the files name for all packages, and where; None where they name none."""
+    required = requirement_of(files, "all")
+    if required and required.targets:
+        return required.targets, f"packages.all.require{how}"
+    preferred = preferred_targets(files)[:1]
+    return (preferred, f"packages.all prefers it{how}") if preferred else None
+
+
+def _named(wanted: str, said: tuple[tuple[str, ...], str] | None, in_specs: Sequence[str]) -> tuple[str, str]:
     """Return the target's name, and who says so."""
     exact = [target for target in in_specs if ":" not in target]
     others = [target for target in exact if target != wanted]
@@ -93,16 +113,12 @@ def _named(wanted: str, required: Requirement | None, preferred: Sequence[str], 
         )
     if wanted:
         return wanted, "the image's settings"
-    for targets, where in (
-        (required.targets if required else (), "packages.all.require"),
-        (preferred[:1], "packages.all.target"),
-        (in_specs, "specs"),
-    ):
-        if targets:
-            names = tuple(dict.fromkeys((*map(_exact, targets), *exact)))
-            ranges = [target for target in targets if ":" in target]
-            return _JOINED.join(names), f"spack.yaml: {where}" + (f" has {', '.join(ranges)}" if ranges else "")
-    return DEFAULT_TARGET, "the default: nothing names a target"
+    if not said and not in_specs:
+        return DEFAULT_TARGET, "the default: nothing names a target"
+    targets, where = said or (in_specs, "specs")
+    names = tuple(dict.fromkeys((*map(_exact, targets), *exact)))
+    ranges = [target for target in targets if ":" in target]
+    return _JOINED.join(names), f"spack.yaml: {where}" + (f" has {', '.join(ranges)}" if ranges else "")
 
 
 def _exact(target: str) -> str:
@@ -126,7 +142,8 @@ def _own(files: Sequence[Packages], targets: Sequence[str]) -> Iterator[tuple[st
 
 def _can_have_target(files: Sequence[Packages], name: str, requirement: Requirement) -> bool:
     """Tell whether Spack takes a target for a package: not for a virtual one, nor where the system may provide it."""
-    return not is_virtual(name, requirement) and not any(one.externals for one in settings_of(files, name))
+    found = any(one.externals for one in settings_of(files, name)) or name in COMPILERS
+    return not is_virtual(name, requirement) and not found
 
 
 def _pin(package: str, requirement: Requirement | None, targets: Sequence[str]) -> str:

@@ -259,9 +259,14 @@ def test_a_cache_that_would_have_to_be_signed_is_not_pushed_to(tmp_path: Path) -
             "",
             "g: zlib: a group's 'override' is above all that is said from outside",
         ),
-        ("packages: {all: {target: [x86_64]}}", "", "everything is compiled for x86_64 (spack.yaml: packages.all.target)"),
+        (
+            "packages: {all: {target: [x86_64]}}",
+            "",
+            "is compiled for x86_64 (spack.yaml: packages.all prefers it)",
+        ),
         ("specs: ['zlib cflags=-march=native']", "", "flags name a processor, whatever the target: -march=native (specs)"),
         ("specs: [zlib@develop]", "", "another day's build may find other sources: zlib@develop; name a release"),
+        ("packages: {gcc: {require: '@13'}}", "", "gcc: to a compiler's own 'require' no target is added"),
         ("packages: {hdf5: {require: '@main'}}", "", "may find other sources: hdf5@main;"),
         ("packages: {hdf5: {version: [develop]}}", "", "may find other sources: hdf5@develop;"),
         (

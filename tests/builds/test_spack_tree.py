@@ -84,6 +84,14 @@ def test_repositories_and_sources_above_the_project_come_along_too(tree: Path) -
     assert staged(make(write(tree, files) / "a/b")) == ["a/b/spack.yaml", "repo/repo.yaml", "src/x.c"]
 
 
+def test_a_project_that_is_reached_by_a_link_is_the_same(tree: Path) -> None:
+    write(tree, {"stacks/gpu/spack.yaml": INCLUDING, "_config/packages.yaml": TARGET})
+    link = tree.parent / "link"
+    link.symlink_to(tree / "stacks/gpu")
+    assert staged(make(link)) == ["_config/packages.yaml", "stacks/gpu/spack.yaml"]
+    assert inspect_spack(link).targets == ("zen4",)
+
+
 def test_a_link_to_a_file_of_the_work_tree_is_followed(tree: Path) -> None:
     write(tree, {"a/b/spack.yaml": "spack:\n  include: [packages.yaml]\n", "_config/packages.yaml": TARGET})
     (tree / "a/b/packages.yaml").symlink_to("../../_config/packages.yaml")
@@ -123,7 +131,29 @@ def test_a_file_of_somebody_else_s_is_refused_with_its_owner(tree: Path, given: 
         os.chown(tree / given, 12345, -1)
     boundary = Boundary(folder, user=me if me == 0 else me + 1)
     with pytest.raises(EnvironmentFileError, match=r"/_config\S* belongs to the user id \d+, neither to you nor to root"):
-        find_files(folder, read_environment(INCLUDING), boundary)
+        find_files(".", read_environment(INCLUDING), boundary)
+
+
+def test_what_is_included_under_a_condition_is_shipped_and_said(tree: Path) -> None:
+    """As Spack's own stacks have it: ``.ci/gitlab/include.yaml`` of spack/spack-packages includes by platform."""
+    include = """
+include:
+- {path: configs/arm, when: env.get("TARGET") == "arm"}
+- {path: configs/mac, when: platform == "darwin"}
+- {path: configs/x86, when: platform == "linux"}
+"""
+    files = {
+        "a/b/spack.yaml": "spack:\n  include: [../../ci]\n",
+        "ci/include.yaml": include,
+        "ci/configs/arm/packages.yaml": "packages: {all: {require: [target=m1]}}\nview: false\n",
+        "ci/configs/mac/packages.yaml": "packages: {all: {target: [m2]}}\n",
+        "ci/configs/x86/packages.yaml": TARGET,
+    }
+    definition = make(write(tree, files) / "a/b")
+    assert "everything is compiled for zen4 (spack.yaml: packages.all.require);" in definition.notes[0]
+    assert "env view enable /opt/view" in definition.text
+    assert [note for note in definition.notes if note.startswith('included only when env.get("TARGET") == "arm": what')]
+    assert "ci/configs/arm/packages.yaml" in staged(definition)
 
 
 def test_the_lock_file_of_another_environment_comes_along_with_its_manifest(tree: Path) -> None:

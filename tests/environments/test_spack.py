@@ -243,9 +243,9 @@ develop:
     assert found.references.here == (
         Reference(kind="include", path="common.yaml"),
         Reference(kind="include", path="site/packages.yaml"),
-        Reference(kind="include", path="../configs/", required=False),
+        Reference(kind="include", path="../configs/", required=False, when='os == "ubuntu24.04"'),
         Reference(kind="include", path="extra.yaml", required=False),
-        Reference(kind="include", path="configs"),
+        Reference(kind="include", path="configs", when="the path is configs/$os/packages.yaml"),
         Reference(kind="repo", path="./repos/own"),
         Reference(kind="develop", path="./src/mine"),
         Reference(kind="develop", path="other"),
@@ -275,6 +275,12 @@ def test_what_is_fetched_moves_unless_a_commit_tag_or_checksum_fixes_it(entry: s
     references = said(f"include:\n- {entry}").references
     assert references.moving == ((moving,) if moving else ())
     assert "hunter2" not in str(references)
+
+
+def test_an_environment_whose_packages_are_reused_is_elsewhere() -> None:
+    body = "concretizer: {reuse: {from: [{type: local}, {type: environment, path: $HOME/base}]}}"
+    assert said(body).references.elsewhere == ("$HOME/base",)
+    assert not said("concretizer: {reuse: true}").references.elsewhere
 
 
 def test_another_environment_s_lock_file_is_a_reference_to_its_folder() -> None:

@@ -123,9 +123,11 @@ def test_what_spack_yaml_requires_is_followed_and_nothing_is_added(said: str, na
 
 def test_a_preference_names_the_target_which_then_is_required() -> None:
     """Spack takes a preference for one thing among others: what a cache holds for another target would be reused."""
-    found = Target(name="x86_64", said_by="spack.yaml: packages.all.target", options=(option("x86_64"),))
+    found = Target(name="x86_64", said_by="spack.yaml: packages.all prefers it", options=(option("x86_64"),))
     assert choose("", "{all: {target: [x86_64]}}") == found
     assert choose("", "{all: {target: [x86_64, zen4]}}", "{all: {target: [zen5]}}") == found
+    assert choose("", "{all: {prefer: [+cuda, target=x86_64]}}") == found
+    assert choose("", "{all: {prefer: [{spec: target=x86_64, when: '%gcc'}]}}") == found
 
 
 @pytest.mark.parametrize(
@@ -153,6 +155,15 @@ def test_specs_name_the_target_of_everything_else_too() -> None:
         EnvironmentFileError, match=r"specs of spack.yaml name the target zen3, but the image's target is zen4"
     ):
         choose("zen4", specs=("zlib target=zen3",))
+
+
+def test_what_is_included_under_a_condition_counts_where_nothing_else_names_a_target() -> None:
+    some = [packages("{all: {require: [target=zen4]}, hdf5: {require: +mpi}}")]
+    found = choose_target("", [], None, conditional=some)
+    assert found == Target(
+        name="zen4", said_by="spack.yaml: packages.all.require, under a condition", options=(option("zen4"),)
+    )
+    assert choose_target("", [packages("{all: {target: [zen3]}}")], None, conditional=some).name == "zen3"
 
 
 def test_other_requirements_are_kept() -> None:
@@ -194,6 +205,7 @@ def test_packages_with_requirements_of_their_own_get_the_target_too() -> None:
         ("{openmpi: {require: '@5', externals: [{spec: openmpi@5}]}}", ()),  # the system's, which are generic
         ("{hdf5: {require: []}}", ()),  # nothing, so that the requirements of all hold
         ("{hdf5: {variants: +mpi}}", ()),
+        ("{llvm: {require: +clang}}", ()),  # which the build image may have
     ],
 )
 def test_packages_that_cannot_have_the_target_or_name_one_are_left_alone(
@@ -201,6 +213,10 @@ def test_packages_that_cannot_have_the_target_or_name_one_are_left_alone(
 ) -> None:
     found = choose("", said)
     assert (found.options, found.own, found.pinned) == ((option(DEFAULT_TARGET),), own, ())
+
+
+def test_compilers_that_get_no_target_are_told() -> None:
+    assert choose("", "{gcc: {require: '@13'}, llvm: {require: target=zen2}, zlib: {require: +x}}").compilers == ("gcc",)
 
 
 def test_what_is_locked_is_locked() -> None:

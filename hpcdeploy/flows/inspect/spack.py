@@ -1,5 +1,6 @@
 """A Spack environment: its roots, and what its lock file adds to them. Sizes nobody knows before it was compiled."""
 
+import os
 from pathlib import Path
 
 from hpcdeploy.environments.inventory import compare
@@ -30,7 +31,8 @@ def inspect_spack(
     if not manifest.is_file():
         raise EnvironmentFileError(f"{folder} holds no {MANIFEST}; name the folder of a Spack environment")
     environment = read_environment(read_text(manifest), str(manifest))
-    files = find_files(folder, environment, Boundary(project or folder))
+    top = project or folder
+    files = find_files(os.path.relpath(folder, top), environment, Boundary(top))
     specs = expanded(environment, files.configurations)
     text = read_text(lock) if lock.is_file() else ""
     locked = read_lock(text, str(lock)) if text else None

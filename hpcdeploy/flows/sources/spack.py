@@ -35,7 +35,7 @@ def prepare(request: Request[SpackSource]) -> Prepared:
     folder = project / source.environment
     manifest = _manifest(folder)
     boundary = Boundary(project)
-    found = find_files(folder, manifest, boundary)
+    found = find_files(source.environment, manifest, boundary)
     configurations, specs = found.configurations, expanded(manifest, found.configurations)
     lock = _lock(folder, manifest, specs)
     place = environment_place(boundary.project / source.environment, found.named)
@@ -48,7 +48,7 @@ def prepare(request: Request[SpackSource]) -> Prepared:
     _check_repos(source, configurations)
     mirrors = [mirror for one in configurations for mirror in one.mirrors]
     target = target_of(source.target, manifest, configurations, specs, lock)
-    views = plan_views([one.view for one in configurations], place)
+    views = plan_views([one.view for one in configurations if not one.when], place)
     wanted = SpackRecipe(
         settings=request.settings,
         source=source,

@@ -5,7 +5,7 @@ or above it in the same git work tree.
 import os
 import posixpath
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from hpcdeploy.definition.spack import BUILD, ENVIRONMENT, staged_place
@@ -60,8 +60,10 @@ def ship(project: Path, source: str, destination: str, what: str) -> Shipment:
     return Shipment(destination=destination, files=tuple(files))
 
 
-def find_files(folder: Path, manifest: SpackEnvironment, boundary: Boundary) -> Files:
-    """Find all that a manifest in `folder` names, and what the files that it includes name in turn.
+def find_files(environment: str, manifest: SpackEnvironment, boundary: Boundary) -> Files:
+    """Find all that a manifest names, and what the files that it includes name in turn.
+
+    `environment` is its folder, relative to the project's. Of a path ``..`` goes before links are followed, as in Spack.
 
     They are read in the order in which Spack ranks them: a file, what it includes, then the next one (``push_scope`` in
     ``lib/spack/spack/config.py``). Raises `EnvironmentFileError` for what is missing, cannot be read, or lies outside of
@@ -70,12 +72,13 @@ def find_files(folder: Path, manifest: SpackEnvironment, boundary: Boundary) -> 
     named: dict[str, Named] = {}
     locks: list[tuple[str, SpackLock]] = []
     configurations = [manifest.configuration]
-    waiting = [(reference, "", False) for reference in manifest.configuration.references.here]
+    waiting = [(reference, "", False, "") for reference in manifest.configuration.references.here]
     while waiting:
-        reference, below, apart = waiting.pop(0)
+        reference, below, apart, when = waiting.pop(0)
+        when = when or reference.when
         path = posixpath.normpath(posixpath.join(below, reference.path))
         key = f"{manifest.file}: {_WORDS[reference.kind]} names {reference.path!r}"
-        found = folder / path
+        found = boundary.project / posixpath.normpath(posixpath.join(environment, path))
         if not found.exists():
             if reference.required:
                 raise EnvironmentFileError(f"{key}, which is not there: {found} is missing; correct it, or make it")
@@ -86,7 +89,7 @@ def find_files(folder: Path, manifest: SpackEnvironment, boundary: Boundary) -> 
         if reference.kind == "concrete":
             locks.append((posixpath.normpath(posixpath.join(path, LOCK)), _concrete(found, path, key, named)))
             inner = read_environment(read_text(found / MANIFEST), str(found / MANIFEST))
-            waiting[:0] = [(one, path, True) for one in inner.configuration.references.here]
+            waiting[:0] = [(one, path, True, when) for one in inner.configuration.references.here]
             continue
         named[path] = Named(path=path, key=key, concrete=apart)
         if reference.kind != "include":
@@ -95,9 +98,9 @@ def find_files(folder: Path, manifest: SpackEnvironment, boundary: Boundary) -> 
         files = _configuration_files(found)
         for file in files:
             boundary.check(file, key)
-        read = [read_configuration(read_text(file), str(file)) for file in files]
+        read = [replace(read_configuration(read_text(file), str(file)), when=when) for file in files]
         configurations += [] if apart else read
-        waiting[:0] = [(one, inside, apart) for configuration in read for one in configuration.references.here]
+        waiting[:0] = [(one, inside, apart, when) for configuration in read for one in configuration.references.here]
     return Files(named=tuple(named.values()), configurations=tuple(configurations), locks=tuple(locks))
 
 

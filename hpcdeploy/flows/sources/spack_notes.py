@@ -7,6 +7,7 @@ from hpcdeploy.definition.spack import bases, spack_system
 from hpcdeploy.environments.spack import Configuration, SpackEnvironment, group_escapes, group_targets
 from hpcdeploy.environments.spack_lock import SpackLock
 from hpcdeploy.environments.spack_moving import moving_versions
+from hpcdeploy.environments.spack_references import is_never
 from hpcdeploy.environments.spack_specs import SpecList
 from hpcdeploy.environments.spack_target import Target, choose_target
 from hpcdeploy.environments.spack_view import DEFAULT_VIEW, ViewPlan
@@ -39,8 +40,9 @@ def target_of(
     """Choose the target of an environment as it was read; raises `EnvironmentFileError`."""
     return choose_target(
         wanted,
-        [one.packages for one in configurations],
+        [one.packages for one in configurations if not one.when],
         lock,
+        conditional=[one.packages for one in configurations if one.when],
         specs=[root.spec for root in specs.roots],
         groups=group_targets(manifest),
     )
@@ -77,6 +79,11 @@ def notes_of(settings: ImageSettings, facts: SpackFacts) -> Iterator[str]:
 def target_notes(facts: SpackFacts) -> Iterator[str]:
     """Tell which processor the packages are compiled for, and what is against it."""
     yield _target_note(facts.target)
+    if facts.target.compilers:
+        yield (
+            f"{', '.join(facts.target.compilers)}: to a compiler's own 'require' no target is added, since it may be the "
+            "build image's; name one there if Spack is to compile it"
+        )
     escaping = group_escapes(facts.manifest, facts.target.pinned) if facts.lock is None else ()
     if escaping:
         yield (
@@ -96,13 +103,23 @@ def source_notes(facts: SpackFacts) -> Iterator[str]:
         yield f"another day's build may find other sources: {', '.join(moving)}; name a release, a commit or a checksum"
     for path, locked in facts.locks if facts.lock is None else ():
         yield f"{path}: what is locked there is installed too, for {', '.join(locked.targets) or 'no target'}"
-    externals = [name for one in facts.configurations for name in one.externals]
+    conditions = dict.fromkeys(
+        one.when
+        for one in facts.configurations
+        if one.when and not is_never(one.when) and (one.packages.settings or one.view)
+    )
+    if conditions and facts.lock is None:
+        yield (
+            f"included only when {' or '.join(conditions)}: what these files require of single packages, and their views, "
+            "are left to Spack"
+        )
+    externals = dict.fromkeys(name for one in facts.configurations for name in one.externals)
     if externals:
         yield f"{', '.join(externals)}: 'externals' are looked for in the images of both stages, not on this machine"
-    elsewhere = [path for one in facts.configurations for path in one.references.elsewhere]
+    elsewhere = dict.fromkeys(path for one in facts.configurations for path in one.references.elsewhere)
     if elsewhere:
         yield f"{', '.join(elsewhere)}: looked for in the build stage's image, not on this machine"
-    fetched = [address for one in facts.configurations for address in one.references.fetched]
+    fetched = dict.fromkeys(address for one in facts.configurations for address in one.references.fetched)
     if fetched:
         yield f"{', '.join(fetched)}: fetched while Spack builds, so what they say of target and views is not known here"
 

@@ -226,7 +226,7 @@ def test_an_image_file_is_told_without_apptainer(folder: Folder) -> None:
 def test_a_spack_environment_s_matrices_and_groups_are_expanded(folder: Folder, tmp_path: Path) -> None:
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "spack.yaml").write_text(
-        "spack:\n  definitions:\n  - mpis: [openmpi@5, mpich]\n  specs:\n  - group: apps\n    matrix: [[hdf5@develop], [$^mpis]]\n"
+        "spack:\n  definitions: [{mpis: [openmpi@5, mpich]}]\n  specs: [{group: apps, matrix: [[hdf5@develop], [$^mpis]]}]\n"
     )
     done = folder.run("s")
     assert done.returncode == 0, done.stderr

@@ -28,7 +28,8 @@ DEFAULT_TARGET = "x86_64_v3"
 """AVX2: what the x86 machines of clusters have had since about 2013 (Intel's Haswell), and AMD's since 2015."""
 
 _JOINED = ", "
-_NEEDS_QUOTES = frozenset(":,[]{}'\"#&*!|>%`")
+_NEEDS_QUOTES = frozenset(":,[]{}'\"#&*!|>%@`?")
+"""What begins or ends something else in a YAML list (1.2, "Indicator Characters"), and the colon of ``-c``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +62,9 @@ def choose_target(
 
     `files` are the sections ``packages`` of the manifest and of what it includes, highest first, `conditional` those of
     files that are included under a condition, which count where `files` name no target. `specs` are the environment's own,
-    `groups` the targets that their groups override. In ``spack.yaml`` a requirement of ``all`` counts before a preference of
-    it (``target``), and that before the specs. Raises `EnvironmentFileError` where `wanted` contradicts one of these.
+    `groups` the targets that their groups override. In ``spack.yaml`` a requirement of ``all`` counts before a preference
+    of it (``target``, ``prefer``), and that before the specs. Raises `EnvironmentFileError` where `wanted` contradicts one
+    of these.
     """
     if lock is not None:
         if wanted and set(lock.targets) != {wanted}:

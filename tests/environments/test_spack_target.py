@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 
 import pytest
+import yaml
 
 from hpcdeploy.environments.spack_lock import SpackLock, read_lock
 from hpcdeploy.environments.spack_packages import Packages, read_packages
@@ -179,6 +180,22 @@ def test_what_spack_would_read_otherwise_on_its_command_line_is_quoted() -> None
     )
     mixed = choose("zen4", "{all: {require: [target=zen3, {one_of: ['%gcc', '%clang'], message: why}]}}")
     assert mixed.options == ('packages:all:require::[{"one_of": ["%gcc", "%clang"], "message": "why"}, "target=zen4"]',)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        *("@1.14", "@1.14: +mpi", "%gcc@12", "~mpi", "+mpi~cxx", "^zlib@1.3", "build_type=Release", "languages='c,c++'"),
+        *('cflags="-O2 -g"', "/abcdef", "++mpi", "?x", "patches=a,b", "^[virtuals=mpi] openmpi", "-mpi", "@=1.2"),
+    ],
+)
+def test_what_was_required_is_read_back_as_it_was(spec: str) -> None:
+    """Judge: PyYAML for the value, as Spack has it; and only a value that is no key may hold a colon before it."""
+    [all_, own] = choose("", json.dumps({"hdf5": {"require": spec}})).options
+    path, bracket, value = own.partition("[")
+    assert (path, all_) == ("packages:hdf5:require::", option(DEFAULT_TARGET))
+    assert yaml.safe_load(bracket + value) == [spec, f"target={DEFAULT_TARGET}"]
+    assert ":" not in value or value.startswith('"')
 
 
 def test_a_choice_among_targets_cannot_be_made_another_from_outside() -> None:

@@ -1,14 +1,16 @@
 """A Spack environment: ``spack.yaml``, what it names, and ``spack.lock`` where there is one, read and answered."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from hpcdeploy.definition import guard
 from hpcdeploy.definition.spack import CHECK, ENVIRONMENT, RECIPES_NAMESPACE, SpackRecipe, render_spack, spack_arguments
 from hpcdeploy.environments.spack import Configuration, SpackEnvironment, expanded, read_environment
 from hpcdeploy.environments.spack_lock import SpackLock, read_lock
 from hpcdeploy.environments.spack_mirrors import Mirror
 from hpcdeploy.environments.spack_specs import SpecList
-from hpcdeploy.environments.spack_view import plan_views
+from hpcdeploy.environments.spack_view import ViewPlan, plan_views
 from hpcdeploy.errors import DefinitionError, EnvironmentFileError
 from hpcdeploy.flows.sources.contract import Prepared, Request
 from hpcdeploy.flows.sources.spack_files import (
@@ -48,7 +50,7 @@ def prepare(request: Request[SpackSource]) -> Prepared:
     _check_repos(source, configurations)
     mirrors = [mirror for one in configurations for mirror in one.mirrors]
     target = target_of(source.target, manifest, configurations, specs, lock)
-    views = plan_views([one.view for one in configurations if not one.when], place)
+    views = _in_the_image(plan_views([one.view for one in configurations if not one.when], place))
     wanted = SpackRecipe(
         settings=request.settings,
         source=source,
@@ -98,6 +100,17 @@ def _manifest(folder: Path) -> SpackEnvironment:
             "or make one with 'spack env create -d .'"
         )
     return read_environment(read_text(path), str(path))
+
+
+def _in_the_image(plan: ViewPlan) -> ViewPlan:
+    """Leave out the views whose place is the host's in a container, such as ``/home``."""
+    lost = []
+    for name, root in plan.roots:
+        try:
+            guard.destination(root)
+        except DefinitionError:
+            lost.append((name, root))
+    return replace(plan, roots=tuple(view for view in plan.roots if view not in lost), lost=(*plan.lost, *lost))
 
 
 def _lock(folder: Path, manifest: SpackEnvironment, specs: SpecList) -> SpackLock | None:

@@ -138,7 +138,8 @@ def moving_references(facts: SpackFacts) -> Iterator[str]:
 
 
 def _target_note(target: Target) -> str:
-    text = f"everything is compiled for {target.name} ({target.said_by})"
+    but = f" but {', '.join(target.compilers)}" if target.compilers else ""
+    text = f"everything{but} is compiled for {target.name} ({target.said_by})"
     if target.pinned:
         text += f", also {', '.join(target.pinned)}, whose own 'require' takes the place of that of all"
     if target.own:
@@ -148,7 +149,7 @@ def _target_note(target: Target) -> str:
 
 def _view_notes(views: ViewPlan) -> Iterator[str]:
     if not views.default:
-        yield ("spack.yaml says 'view: false', so the image has no view, and PATH does not lead to what is in /opt/software")
+        yield "spack.yaml says 'view: false', so the image has no view, and PATH does not lead to what is in /opt/software"
     if views.asked and views.asked != DEFAULT_VIEW:
         yield f"the view is {DEFAULT_VIEW}, in place of what spack.yaml says ({views.asked})"
     if views.roots:
@@ -157,4 +158,4 @@ def _view_notes(views: ViewPlan) -> Iterator[str]:
         yield f"the views of spack.yaml are in the image too: {places}{there}"
     if views.lost:
         places = ", ".join(f"{name} ({root})" for name, root in views.lost)
-        yield f"{places}: views in a place that only Spack knows, which stay behind with the build stage"
+        yield f"{places}: views that stay behind with the build stage, since their place is not the image's own"

@@ -103,13 +103,15 @@ def _manifest(folder: Path) -> SpackEnvironment:
 
 
 def _in_the_image(plan: ViewPlan) -> ViewPlan:
-    """Leave out the views whose place is the host's in a container, such as ``/home``."""
+    """Leave out the views whose place is the host's while an image is built, or in a container, as its user's home is."""
     lost = []
     for name, root in plan.roots:
         try:
-            guard.destination(root)
+            if not guard.destination(root).is_relative_to("/home") and not root.startswith("/root/"):
+                continue
         except DefinitionError:
-            lost.append((name, root))
+            pass
+        lost.append((name, root))
     return replace(plan, roots=tuple(view for view in plan.roots if view not in lost), lost=(*plan.lost, *lost))
 
 

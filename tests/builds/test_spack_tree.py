@@ -1,6 +1,7 @@
 """What a Spack environment names above the project: taken from the git work tree, and laid out in the image as here."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -47,6 +48,8 @@ def test_files_up_to_the_root_of_the_work_tree_come_along_and_the_tree_is_made_d
     definition = make(tree / project, environment)
     assert staged(definition) == ["_config/packages.yaml", "stacks/gpu/spack.yaml"]
     assert "everything is compiled for zen4" in definition.notes[0]
+    said = "../../_config/packages.yaml: taken from above the project's folder, out of its git work tree"
+    assert (said in definition.notes) == (project != ".")
     build, final = read_definition(definition.text)
     assert "-e /opt/spack-environment/stacks/gpu " in build.section("post")
     assert '[ "$SPACK_ENV" != /opt/spack-environment/stacks/gpu ]' in final.section("test")
@@ -115,6 +118,15 @@ def test_what_is_not_of_the_work_tree_is_refused(tree: Path, files: Mapping[str,
     (tree.parent / "x.yaml").write_text("")
     with pytest.raises(EnvironmentFileError, match=words):
         make(write(tree / "a/b", files))
+
+
+def test_a_repository_cannot_call_another_folder_its_work_tree(tree: Path) -> None:
+    write(tree, {"a/b/spack.yaml": INCLUDING, "_config/packages.yaml": TARGET})
+    shutil.rmtree(tree / ".git")
+    subprocess.run(["git", "init", "-q", str(tree / "a/b")], check=True, capture_output=True)
+    subprocess.run(["git", "-C", str(tree / "a/b"), "config", "core.worktree", str(tree)], check=True)
+    with pytest.raises(EnvironmentFileError, match="git names none here; copy it there"):
+        make(tree / "a/b")
 
 
 def test_outside_of_a_work_tree_nothing_above_the_project_is_taken(tmp_path: Path) -> None:

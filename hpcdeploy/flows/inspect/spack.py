@@ -38,10 +38,9 @@ def inspect_spack(
     locked = read_lock(text, str(lock)) if text else None
     facts = SpackFacts(
         manifest=environment,
-        configurations=files.configurations,
+        files=files,
         specs=specs,
         target=target_of("" if locked else target, environment, files.configurations, specs, locked),
-        locks=files.locks,
         lock=locked,
     )
     if locked is None:

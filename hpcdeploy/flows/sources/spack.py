@@ -34,28 +34,25 @@ from hpcdeploy.whole_file import sha256_of
 def prepare(request: Request[SpackSource]) -> Prepared:
     """Make the definition of a Spack environment. Raises `EnvironmentFileError` and `DefinitionError`."""
     source, project = request.source, request.project
-    folder = project / source.environment
-    manifest = _manifest(folder)
     boundary = Boundary(project)
-    found = find_files(source.environment, manifest, boundary)
-    configurations, specs = found.configurations, expanded(manifest, found.configurations)
-    lock = _lock(folder, manifest, specs)
-    place = environment_place(boundary.project / source.environment, found.named)
-    shipments = ship_named(boundary, source.environment, found.named, place)
-    own = [ship(project, f"{source.environment}/{MANIFEST}", f"{place}/{MANIFEST}", "'spack'")]
-    if lock is not None:
-        own.append(ship(project, f"{source.environment}/{LOCK}", f"{place}/{LOCK}", "'spack'"))
+    facts = _read(source, boundary)
+    place = environment_place(boundary.project / source.environment, facts.files.named)
+    facts = replace(facts, views=_views(facts.configurations, place))
+    own = [
+        ship(project, f"{source.environment}/{name}", f"{place}/{name}", "'spack'")
+        for name in ((MANIFEST,) if facts.lock is None else (MANIFEST, LOCK))
+    ]
+    own += ship_named(boundary, source.environment, facts.files.named, place)
     repos = list(repositories(project, source.repos))
     recipes = [recipe(project, number, path) for number, (_, path) in enumerate(source.recipes)]
-    _check_repos(source, configurations)
-    mirrors = [mirror for one in configurations for mirror in one.mirrors]
-    target = target_of(source.target, manifest, configurations, specs, lock)
-    views = _in_the_image(plan_views([one.view for one in configurations if not one.when], place))
+    _check_repos(source, facts.configurations)
+    mirrors = [mirror for one in facts.configurations for mirror in one.mirrors]
+    target, views = facts.target, facts.views
     wanted = SpackRecipe(
         settings=request.settings,
         source=source,
         target=target.name,
-        shipped=tuple(one.destination for one in (*own, *shipments, *(repo for repo, _ in repos), *recipes)),
+        shipped=tuple(one.destination for one in (*own, *(repo for repo, _ in repos), *recipes)),
         environment=place,
         options=(*target.options, *((views.option,) if views.option else ())),
         view=views.default,
@@ -67,22 +64,13 @@ def prepare(request: Request[SpackSource]) -> Prepared:
             for (package, _), one in zip(source.recipes, recipes, strict=True)
         ),
         credentials=tuple(name for mirror in mirrors for name in mirror.variables),
-        container=manifest.container,
-        lock_sha256=sha256_of(folder / LOCK) if lock is not None else "",
-        recipes_namespace=_namespace(source, lock),
-    )
-    facts = SpackFacts(
-        manifest=manifest,
-        configurations=configurations,
-        specs=specs,
-        locks=found.locks,
-        target=target,
-        views=views,
-        lock=lock,
+        container=facts.manifest.container,
+        lock_sha256=sha256_of(project / source.environment / LOCK) if facts.lock is not None else "",
+        recipes_namespace=_namespace(source, facts.lock),
     )
     notes = [*notes_of(request.settings, facts), *_credentials(request, mirrors)]
     check = [ship(project, source.check, CHECK, "'check'")] if source.check else []
-    all_files = (file for one in (*own, *shipments, *(repo for repo, _ in repos), *recipes, *check) for file in one.files)
+    all_files = (file for one in (*own, *(repo for repo, _ in repos), *recipes, *check) for file in one.files)
     return Prepared(
         text=render_spack(wanted, overrides=project),
         files=(*{file.staged: file for file in all_files}.values(), *copied_files(request.settings, project)),
@@ -102,8 +90,29 @@ def _manifest(folder: Path) -> SpackEnvironment:
     return read_environment(read_text(path), str(path))
 
 
-def _in_the_image(plan: ViewPlan) -> ViewPlan:
-    """Leave out the views whose place is the host's while an image is built, or in a container, as its user's home is."""
+def _read(source: SpackSource, boundary: Boundary) -> SpackFacts:
+    """Read the environment and all that it includes, and choose its target; raises `EnvironmentFileError`."""
+    folder = boundary.project / source.environment
+    manifest = _manifest(folder)
+    files = find_files(source.environment, manifest, boundary)
+    specs = expanded(manifest, files.configurations)
+    lock = _lock(folder, manifest, specs)
+    return SpackFacts(
+        manifest=manifest,
+        files=files,
+        specs=specs,
+        target=target_of(source.target, manifest, files.configurations, specs, lock),
+        above=files.above(source.environment),
+        lock=lock,
+    )
+
+
+def _views(configurations: Sequence[Configuration], place: str) -> ViewPlan:
+    """Plan the views of an environment that lies at `place` in the image.
+
+    Left out are those whose place is the host's while an image is built, or in a container, as its user's home is.
+    """
+    plan = plan_views([one.view for one in configurations if not one.when], place)
     lost = []
     for name, root in plan.roots:
         try:

@@ -53,6 +53,11 @@ class Files:
     configurations: tuple[Configuration, ...]
     locks: tuple[tuple[str, SpackLock], ...] = ()
 
+    def above(self, environment: str) -> tuple[str, ...]:
+        """Return the paths that lead above the project, whose folder holds the environment's at `environment`."""
+        places = {one.path: posixpath.normpath(posixpath.join(environment, one.path)) for one in self.named}
+        return tuple(path for path, place in places.items() if place.startswith("../"))
+
 
 def ship(project: Path, source: str, destination: str, what: str) -> Shipment:
     """Find the file or folder `source` of the project; `DefinitionError` where there is none."""

@@ -11,6 +11,7 @@ from hpcdeploy.environments.spack_references import is_never
 from hpcdeploy.environments.spack_specs import SpecList
 from hpcdeploy.environments.spack_target import Target, choose_target
 from hpcdeploy.environments.spack_view import DEFAULT_VIEW, ViewPlan
+from hpcdeploy.flows.sources.spack_files import Files
 from hpcdeploy.image import ImageSettings
 
 
@@ -18,16 +19,21 @@ from hpcdeploy.image import ImageSettings
 class SpackFacts:
     """A Spack environment as it was read, and what was chosen for its image.
 
-    ``locks`` are the lock files of other environments that it includes.
+    ``above`` are the paths that it names above the project's folder.
     """
 
     manifest: SpackEnvironment
-    configurations: tuple[Configuration, ...]
+    files: Files
     specs: SpecList
     target: Target
-    locks: tuple[tuple[str, SpackLock], ...] = ()
+    above: tuple[str, ...] = ()
     views: ViewPlan = field(default_factory=ViewPlan)
     lock: SpackLock | None = None
+
+    @property
+    def configurations(self) -> tuple[Configuration, ...]:
+        """The configuration of the manifest and of what it includes, highest first."""
+        return self.files.configurations
 
 
 def target_of(
@@ -101,7 +107,7 @@ def source_notes(facts: SpackFacts) -> Iterator[str]:
     moving = tuple(moving_references(facts))
     if moving:
         yield f"another day's build may find other sources: {', '.join(moving)}; name a release, a commit or a checksum"
-    for path, locked in facts.locks if facts.lock is None else ():
+    for path, locked in facts.files.locks if facts.lock is None else ():
         yield f"{path}: what is locked there is installed too, for {', '.join(locked.targets) or 'no target'}"
     conditions = dict.fromkeys(
         one.when
@@ -113,6 +119,8 @@ def source_notes(facts: SpackFacts) -> Iterator[str]:
             f"included only when {' or '.join(conditions)}: what these files require of single packages, and their views, "
             "are left to Spack"
         )
+    if facts.above:
+        yield f"{', '.join(facts.above)}: taken from above the project's folder, out of its git work tree"
     externals = dict.fromkeys(name for one in facts.configurations for name in one.externals)
     if externals:
         yield f"{', '.join(externals)}: 'externals' are looked for in the images of both stages, not on this machine"

@@ -24,11 +24,13 @@ class Boundary:
     def top(self) -> Path:
         """The root of the work tree that holds the project; the project's own folder where git names none.
 
-        git itself names none where it belongs to somebody else (git-config(1), safe.directory).
+        git itself names none where it belongs to somebody else (git-config(1), safe.directory). A repository's own settings
+        may name any folder (core.worktree there), so that one counts only which holds ``.git``.
         """
         answer = ask_git(self.project, "rev-parse", "--show-toplevel")
         named = os.fsdecode(answer.stdout).removesuffix("\n") if answer is not None and answer.returncode == 0 else ""
-        return Path(named).resolve() if named else self.project
+        top = Path(named).resolve() if named else self.project
+        return top if (top / ".git").exists() and self.project.is_relative_to(top) else self.project
 
     def check(self, path: Path, key: str) -> None:
         """Refuse a file or folder that is not to go into an image; `key` says in messages what names it.

@@ -9,6 +9,7 @@ from hpcdeploy.definition import guard
 from hpcdeploy.definition.checking import check_definition
 from hpcdeploy.definition.parts import asked_for, base_image, build_arguments, copy_pair, values_of
 from hpcdeploy.environments.spack_container import SYSTEMS, Container, System
+from hpcdeploy.environments.spack_view import DEFAULT_VIEW
 from hpcdeploy.image import ImageSettings, Secret
 from hpcdeploy.source import SpackSource
 
@@ -32,6 +33,9 @@ class SpackRecipe:
     ``shipped`` are the places in the build stage of files and folders that it needs (see `staged_place`); ``repos`` those of
     package repositories, ``recipes`` packages, each with the folder of its ``package.py``. ``credentials`` are variables
     that mirrors are read and written with. ``options`` are values of ``spack -c``; an empty ``lock_sha256`` is no lock file.
+    ``environment`` is the folder of ``spack.yaml``, `ENVIRONMENT` or one in it. ``view`` is whether there is the view that
+    the container's environment leads to, ``view_in_manifest`` whether it is written into ``spack.yaml`` (else an option
+    names it); ``views`` are the places of others.
     """
 
     settings: ImageSettings
@@ -45,6 +49,10 @@ class SpackRecipe:
     credentials: tuple[str, ...] = ()
     container: Container | None = None
     lock_sha256: str = ""
+    environment: str = ENVIRONMENT
+    view: bool = True
+    view_in_manifest: bool = True
+    views: tuple[str, ...] = ()
 
 
 def staged_place(destination: str) -> str:
@@ -67,6 +75,10 @@ def render_spack(recipe: SpackRecipe, *, overrides: Path | None = None) -> str:
         **values_of(settings, arguments),
         "build": base_image(build, "the base image"),
         "final": base_image(final, "the final base image"),
+        "environment": guard.word(recipe.environment),
+        "views": _views(recipe),
+        "view": recipe.view,
+        "view_in_manifest": recipe.view_in_manifest,
         "environment_files": tuple(copy_pair(staged_place(path), PurePosixPath(path)) for path in recipe.shipped),
         "repos": tuple(map(guard.word, recipe.repos)),
         "recipes": tuple(
@@ -143,6 +155,28 @@ def _repository(image: str) -> str:
 def _as_variables(secrets: tuple[Secret, ...], credentials: tuple[str, ...]) -> tuple[Secret, ...]:
     """Make those secrets variables that Spack reads as such, also where they come from a file."""
     return tuple(replace(one, env=one.name, file="") if one.name in credentials else one for one in secrets)
+
+
+def _views(recipe: SpackRecipe) -> tuple[dict[str, object], ...]:
+    """Describe each view: its root, the folder beside it that holds it, which bears its name, and where that is noted.
+
+    The folder is ``._NAME`` (``ViewDescriptor._next_root`` in ``lib/spack/spack/environment/environment.py`` of Spack).
+    """
+    views: list[dict[str, object]] = []
+    for number, place in enumerate(((DEFAULT_VIEW,) if recipe.view else ()) + recipe.views):
+        root = guard.destination(place)
+        held = root.parent / f"._{root.name}"
+        views.append(
+            {
+                "root": guard.word(str(root)),
+                "folder": guard.word(str(root.parent)),
+                "held": guard.word(str(held)),
+                "inner": guard.word(str(held / "view")),
+                "copied": guard.file_word(held),
+                "note": guard.word(f"{ENVIRONMENT}/.view{number or ''}"),
+            }
+        )
+    return tuple(views)
 
 
 def _user(source: SpackSource) -> dict[str, object] | None:

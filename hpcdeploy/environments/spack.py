@@ -4,82 +4,60 @@ Only what an image needs is read; Spack itself reads the files that are shipped,
 ``lib/spack/spack/schema`` of Spack 0.20 to 1.1, and its documentation ("Environments", "Include Settings", "Mirrors").
 """
 
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 from hpcdeploy.environments.spack_container import Container, read_container
-from hpcdeploy.environments.spack_yaml import (
-    Table,
-    listed,
-    load,
-    named,
-    overrides,
-    plain_key,
-    table,
-    text_of,
-    truth,
+from hpcdeploy.environments.spack_flags import processor_flags
+from hpcdeploy.environments.spack_mirrors import Mirror, read_mirrors
+from hpcdeploy.environments.spack_moving import moving_versions
+from hpcdeploy.environments.spack_packages import Packages, PackageSettings, is_virtual, read_packages
+from hpcdeploy.environments.spack_references import References, read_references
+from hpcdeploy.environments.spack_specs import (
+    Definition,
+    SpecList,
+    expand_specs,
+    override_tables,
+    read_definitions,
 )
+from hpcdeploy.environments.spack_view import View, read_view
+from hpcdeploy.environments.spack_yaml import Table, listed, load, named, overrides, plain_key, table
 from hpcdeploy.errors import EnvironmentFileError
-
-_TARGET = re.compile(r"(?:^|\s)target=(\S+)")
-PACKAGE = re.compile(r"\s*(?:[\w-]+\.)*([A-Za-z0-9_][\w-]*)")
-_REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|[\w.-]+@[\w.-]+:")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mirror:
-    """A mirror: its address for pushing, and the variables that its credentials are read from."""
-
-    name: str
-    url: str
-    variables: tuple[str, ...] = ()
-    signed: bool = True
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reference:
-    """A file or folder that a configuration file names, relative to that file's folder.
-
-    ``kind`` is ``include``, ``repo`` or ``develop``. Where a path holds a variable that only the build knows (``$os``), this
-    is the folder above it.
-    """
-
-    kind: str
-    path: str
-    required: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
 class Configuration:
     """What one configuration file, or the ``spack`` section of an environment, says of things that matter to an image.
 
-    ``requirements`` are the plain specs of ``packages: all: require``, ``required_choices`` those that stand there in tables
-    (``one_of``); ``bare_requirement`` is whether it is one text instead of a list. ``own_requirements`` are the packages
-    with requirements of their own, to which Spack does not apply those. ``externals`` are packages that Spack takes from the
-    system. ``elsewhere`` are paths that begin outside of the environment (``/``, ``~``, a variable). ``drops_repos`` is
-    whether it says ``repos::``.
+    ``flags`` are compiler flags that name a processor, each with the keys that lead to it; ``moving`` are versions in
+    ``packages`` that follow a branch. ``developed`` are the packages under ``develop``. ``drops_repos`` is whether it says
+    ``repos::``. ``when`` is the condition under which Spack includes the file (empty: always).
     """
 
-    requirements: tuple[str, ...] = ()
-    required_choices: tuple[str, ...] = ()
-    bare_requirement: bool = False
-    own_requirements: tuple[str, ...] = ()
-    externals: tuple[str, ...] = ()
+    packages: Packages = field(default_factory=Packages)
     mirrors: tuple[Mirror, ...] = ()
-    references: tuple[Reference, ...] = ()
-    elsewhere: tuple[str, ...] = ()
+    references: References = field(default_factory=References)
+    view: View | None = None
+    definitions: tuple[Definition, ...] = ()
+    flags: tuple[tuple[str, str], ...] = ()
+    moving: tuple[str, ...] = ()
+    developed: tuple[str, ...] = ()
     drops_repos: bool = False
+    when: str = ""
+
+    @property
+    def externals(self) -> tuple[str, ...]:
+        """The packages that Spack takes from the system."""
+        return tuple(one.name for one in self.packages.settings if one.externals)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpackEnvironment:
-    """A ``spack.yaml``. ``roots`` are the package names of the specs that stand there plainly; ``view`` its own word."""
+    """A ``spack.yaml``: its configuration, and the list ``specs`` as it stands there."""
 
     file: str
     configuration: Configuration
-    roots: tuple[str, ...]
-    view: str = ""
+    specs: tuple[object, ...] = ()
     container: Container | None = None
 
 
@@ -90,12 +68,10 @@ def read_environment(text: str, file: str = "spack.yaml") -> SpackEnvironment:
     if section is None:
         raise EnvironmentFileError(f"{file} has no top-level key 'spack'; is this a Spack environment's manifest?")
     inner = table(section, f"{file}: spack")
-    view = named(inner, "view")
     return SpackEnvironment(
         file=file,
         configuration=_configuration(inner, f"{file}: spack"),
-        roots=tuple(_roots(inner, f"{file}: spack.specs")),
-        view=view if isinstance(view, str) else "" if view is None else "a table",
+        specs=tuple(listed(named(inner, "specs"), f"{file}: spack.specs")),
         container=read_container(inner["container"], file) if "container" in inner else None,
     )
 
@@ -107,129 +83,59 @@ def read_configuration(text: str, file: str) -> Configuration:
     return _configuration(top if section is None else table(section, f"{file}: spack"), file)
 
 
-def targets_in(requirement: str) -> tuple[str, ...]:
-    """Return the targets that a requirement names."""
-    return tuple(_TARGET.findall(requirement))
+def expanded(environment: SpackEnvironment, configurations: Sequence[Configuration]) -> SpecList:
+    """Expand the environment's specs with the definitions of all its files; raises `EnvironmentFileError`."""
+    definitions = [definition for one in configurations for definition in one.definitions]
+    return expand_specs(environment.specs, definitions, f"{environment.file}: spack.specs")
 
 
-def without_target(requirement: str) -> str:
-    """Return a requirement without the targets that it names; empty where it said nothing else."""
-    return _TARGET.sub("", requirement).strip()
+def group_targets(environment: SpackEnvironment) -> tuple[str, ...]:
+    """Return the targets that ``override`` of groups of specs names: no setting from outside is above those."""
+    settings = [one for _, one in _overridden(environment)]
+    required = (target for one in settings if one.require for target in one.require.targets)
+    return tuple(dict.fromkeys((*required, *(target for one in settings for target in one.targets))))
+
+
+def group_escapes(environment: SpackEnvironment, pinned: Sequence[str]) -> tuple[str, ...]:
+    """Return the groups and packages (``GROUP: PACKAGE``) whose ``override`` takes the place of a required target.
+
+    `pinned` are the packages that are given the target: a list of the override joins theirs, and that of ``all``.
+    """
+    return tuple(
+        f"{group}: {one.name}"
+        for group, one in _overridden(environment)
+        if one.require and one.require.entries and not one.require.targets and not is_virtual(one.name, one.require)
+        if one.require.bare or one.require.replaces or one.name not in ("all", *pinned)
+    )
+
+
+def _overridden(environment: SpackEnvironment) -> Iterator[tuple[str, PackageSettings]]:
+    for group, override in override_tables(environment.specs):
+        packages = read_packages(table(override, f"{environment.file}: override"), f"{environment.file}: {group}.override")
+        yield from ((group, one) for one in packages.settings)
 
 
 def _configuration(given: Table, where: str) -> Configuration:
-    packages = table(named(given, "packages"), f"{where}: packages")
-    by_name = {plain_key(name): table(value, f"{where}: packages.{name}") for name, value in packages.items()}
-    required = list(_requirements(by_name.get("all", {}), f"{where}: packages.all.require"))
-    found = [*_included(given, where), *_repos(given, where), *_developed(given, where)]
+    packages = read_packages(given, where)
     return Configuration(
-        requirements=tuple(spec for spec, in_table in required if not in_table),
-        required_choices=tuple(spec for spec, in_table in required if in_table),
-        bare_requirement=isinstance(named(by_name.get("all", {}), "require"), str),
-        own_requirements=tuple(name for name, value in by_name.items() if name != "all" and named(value, "require")),
-        externals=tuple(name for name, value in by_name.items() if named(value, "externals")),
-        mirrors=tuple(
-            _mirror(plain_key(name), value, f"{where}: mirrors.{name}")
-            for name, value in table(named(given, "mirrors"), f"{where}: mirrors").items()
-        ),
-        references=tuple(item for item in found if isinstance(item, Reference)),
-        elsewhere=tuple(item for item in found if isinstance(item, str)),
+        packages=packages,
+        mirrors=read_mirrors(given, where),
+        references=read_references(given, where),
+        view=read_view(given, where),
+        definitions=read_definitions(named(given, "definitions"), f"{where}: definitions"),
+        flags=tuple(dict.fromkeys(processor_flags(given))),
+        moving=tuple(dict.fromkeys(_moving(given, packages, where))),
+        developed=tuple(plain_key(name) for name in table(named(given, "develop"), f"{where}: develop")),
         drops_repos=overrides(given, "repos"),
     )
 
 
-def _roots(given: Table, where: str) -> Iterator[str]:
-    """Tell the names of plain specs; matrices, ``$definitions`` and bare constraints are Spack's to expand."""
-    for item in listed(named(given, "specs"), where):
-        if isinstance(item, str) and not item.lstrip().startswith(("$", "/", "%", "@", "^", "+", "~", "-")):
-            match = PACKAGE.match(item)
-            if match and not item[match.end() :].startswith("="):
-                yield match[1]
-
-
-def _requirements(given: Table, where: str) -> Iterator[tuple[str, bool]]:
-    """Tell each spec that ``require`` names, and whether it stands in a table of its own (``one_of`` and the like)."""
-    value = named(given, "require")
-    for item in [value] if isinstance(value, str) and value else listed(value, where):
-        if isinstance(item, str):
-            yield item, False
-            continue
-        for key, inner in table(item, where).items():
-            if key in ("spec", "one_of", "any_of"):
-                yield from ((text_of(spec, where), True) for spec in (inner if isinstance(inner, list) else [inner]))
-
-
-def _mirror(name: str, value: object, where: str) -> Mirror:
-    if isinstance(value, str):
-        return Mirror(name=name, url=value)
-    given = table(value, where)
-    sides: list[Table] = [given]
-    for key in ("push", "fetch", "pull"):
-        side = named(given, key)
-        if side is not None:
-            sides.append({"url": side} if isinstance(side, str) else table(side, f"{where}.{key}"))
-    url = next((text_of(side["url"], f"{where}.url") for side in (*sides[1:], given) if side.get("url")), "")
-    if not url:
-        raise EnvironmentFileError(f"{where} has no url; write url: oci://registry/repository, or whatever it is")
-    signed = truth(given.get("signed"), f"{where}.signed", default=True)
-    variables = (name for side in sides for name in _variables(side, where))
-    return Mirror(name=name, url=url, variables=tuple(dict.fromkeys(variables)), signed=signed)
-
-
-def _variables(side: Table, where: str) -> Iterator[str]:
-    """Tell the variables of one side's credentials. Those that stand there in clear would be in every image."""
-    pair = side.get("access_pair")
-    if isinstance(pair, list) or side.get("access_token"):
-        raise EnvironmentFileError(
-            f"{where} holds credentials in clear text, which would be in every image; write access_pair with id_variable "
-            "and secret_variable, describe these two in the image's 'secrets', and make the old ones invalid"
-        )
-    keys = table(pair, f"{where}.access_pair")
-    if pair and not (keys.get("secret_variable") and (keys.get("id_variable") or keys.get("id"))):
-        raise EnvironmentFileError(
-            f"{where}.access_pair has {', '.join(keys) or 'nothing'}; id_variable (or id) and secret_variable were expected"
-        )
-    for found in (keys.get("id_variable"), keys.get("secret_variable"), side.get("access_token_variable")):
-        if found:
-            yield text_of(found, where)
-
-
-def _included(given: Table, where: str) -> Iterator[Reference | str]:
-    value = named(given, "include")
-    for item in [value] if isinstance(value, str) and value else listed(value, f"{where}: include"):
-        entry: Table = {"path": item} if isinstance(item, str) else table(item, f"{where}: include")
-        if "git" in entry:
-            continue
-        path = text_of(entry.get("path"), f"{where}: include.path")
-        if not path:
-            raise EnvironmentFileError(f"{where}: include has an entry without path or git: {', '.join(entry)}")
-        optional = truth(entry.get("optional"), f"{where}: include.optional", default=False)
-        yield from _reference("include", path, required=not optional and not entry.get("when"))
-
-
-def _repos(given: Table, where: str) -> Iterator[Reference | str]:
-    value = named(given, "repos")
-    entries = value if isinstance(value, list) else list(table(value, f"{where}: repos").values())
-    for item in entries:
-        if isinstance(item, str):
-            yield from _reference("repo", item, required=True)
-        elif "git" not in table(item, f"{where}: repos"):
-            raise EnvironmentFileError(f"{where}: repos has an entry that is neither a path nor has git: {item!r}")
-
-
-def _developed(given: Table, where: str) -> Iterator[Reference | str]:
-    for name, value in table(named(given, "develop"), f"{where}: develop").items():
-        path = text_of(table(value, f"{where}: develop.{name}").get("path"), f"{where}: develop.{name}.path")
-        yield from _reference("develop", path or plain_key(name), required=True)
-
-
-def _reference(kind: str, path: str, *, required: bool) -> Iterator[Reference | str]:
-    """Sort a path: relative to its file, from elsewhere in the image, or from the network (nothing to ship)."""
-    if _REMOTE.match(path) and not path.startswith("file://"):
-        return
-    local = re.sub(r"^\$(?:env|\{env\})/", "", path.removeprefix("file://"))
-    if local.startswith(("/", "~", "$")):
-        yield path
-        return
-    fixed = local.split("$", 1)[0]
-    yield Reference(kind=kind, path=fixed if fixed == local else fixed.rpartition("/")[0] or ".", required=required)
+def _moving(given: Table, packages: Packages, where: str) -> Iterator[str]:
+    """Tell the versions in ``packages`` that follow a branch: required ones, and preferred ones (``version``)."""
+    for one in packages.settings:
+        for spec in one.require.specs if one.require else ():
+            yield from moving_versions(spec, one.name)
+    for key, value in table(named(given, "packages"), f"{where}: packages").items():
+        versions = named(table(value, f"{where}: packages.{key}"), "version")
+        for version in versions if isinstance(versions, list) else [versions or ""]:
+            yield from moving_versions(f"@{version}", plain_key(key))

@@ -5,6 +5,7 @@ import json
 from hpcdeploy.environments.families import library_family
 from hpcdeploy.environments.inventory import Item, largest_first
 from hpcdeploy.environments.spack_lock import read_lock
+from hpcdeploy.environments.spack_specs import SpecList, constraint_of, package_of
 
 
 def spack_items(text: str, file: str = "spack.lock") -> tuple[Item, ...]:
@@ -22,4 +23,19 @@ def spack_items(text: str, file: str = "spack.lock") -> tuple[Item, ...]:
             build=key,
         )
         for key, node in nodes
+    )
+
+
+def root_items(specs: SpecList) -> tuple[Item, ...]:
+    """Return the environment's specs, each once; ``version`` is all that a spec says of its package, ``build`` itself."""
+    roots = dict.fromkeys(root.spec for root in specs.roots)
+    return largest_first(
+        Item(
+            name=package_of(spec) or spec,
+            version=constraint_of(spec) if package_of(spec) else "",
+            kind="spack",
+            family="programs",
+            build=spec,
+        )
+        for spec in roots
     )

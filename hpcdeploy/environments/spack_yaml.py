@@ -1,4 +1,4 @@
-"""Spack's YAML as plain values in which every scalar is the text that stands in the file.
+"""Spack's YAML as plain values in which every scalar but ``null`` is the text that stands in the file.
 
 Types would lose words: ``spack: 0.20`` is no number. A key may end with ``:``, ``+`` or ``-``, which tell Spack how to merge
 it with lower scopes (Spack's documentation, "Configuration Files", "Overriding entire sections"); here it is found under its
@@ -21,9 +21,12 @@ def load(text: str, file: str) -> Table:
     import yaml
 
     class Plain(yaml.SafeLoader):
-        """The safe loader without its guesses at types; merge keys (``<<``) keep their meaning."""
+        """The safe loader without its guesses at types; merge keys (``<<``) and ``null`` keep their meaning."""
 
-        yaml_implicit_resolvers = {"<": [("tag:yaml.org,2002:merge", re.compile("^<<$"))]}  # noqa: RUF012 - the base class looks it up under this name
+        yaml_implicit_resolvers = {  # noqa: RUF012 - the base class looks it up under this name
+            "<": [("tag:yaml.org,2002:merge", re.compile("^<<$"))],
+            **{first: [("tag:yaml.org,2002:null", re.compile("^(?:~|null|Null|NULL)$"))] for first in "~nN"},
+        }
 
     try:
         top = yaml.load(text, Plain)  # noqa: S506 - a safe loader

@@ -6,6 +6,7 @@ image is the lab's own with ``spack_recorder.sh`` as ``/opt/spack/bin/spack``, w
 
 import json
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -196,6 +197,48 @@ def test_labels_say_the_target_and_what_spack_yaml_says(image: BuiltImage, trans
     assert "io.github.hpcdeploy.spack.target: x86_64_v3" in labels
     assert "org.example.from: spack.yaml" in labels
     assert "compiled for x86_64_v3" in shell(transport, 'apptainer run-help "$1"', image.path)
+
+
+def test_a_deep_environment_with_views_of_an_included_file(
+    recorder: str, place: Cluster, transport: Transport, tmp_path: Path
+) -> None:
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True, capture_output=True)
+    files = {
+        "stacks/gpu/spack.yaml": "spack:\n  specs: [demo]\n  include: [../../_config/site.yaml]\n",
+        "_config/site.yaml": (
+            "view:\n  default: {root: ./v, select: [demo]}\n  tools: {root: /srv/our/tools}\n"
+            "packages:\n  all: {target: [zen4]}\n  hdf5: {require: '@1.14: +mpi'}\n"
+        ),
+    }
+    settings = ImageSettings(name="deep", source=SpackSource(), base=recorder, final_base=PLAIN)
+    built = build_on(generate(settings, write(tmp_path, files) / "stacks/gpu"), place, transport)
+    called = shell(transport, 'apptainer exec "$1" cat /opt/spack-environment/recorded-calls', built.path).splitlines()
+    options = (
+        "-c config:install_tree:root:/opt/software -c packages:all:require:[target=zen4] "
+        '-c packages:hdf5:require::["@1.14: +mpi", "target=zen4"] -c view:default:root:/opt/view'
+    )
+    environment = "/opt/spack-environment/stacks/gpu"
+    assert called[1:] == [
+        *(f"{options} -e {environment} {words}" for words in ("concretize", "install --fail-fast", "gc -y")),
+        f"{options} env activate --sh -d .",
+    ]
+    show = 'demo; echo "$SPACK_ENV"; readlink /opt/view /srv/our/tools; /srv/our/tools/bin/demo'
+    assert shell(transport, 'apptainer exec "$1" sh -c "$2"', built.path, show) == (
+        f"{DEMO}{environment}\n/opt/._view/abcdef\n/srv/our/._tools/abcdef\n{DEMO}"
+    )
+    assert "_config/site.yaml" in shell(transport, 'apptainer exec "$1" find /opt/spack-environment', built.path)
+
+
+def test_an_environment_that_wants_no_view_has_none(
+    recorder: str, place: Cluster, transport: Transport, tmp_path: Path
+) -> None:
+    settings = ImageSettings(name="bare", source=SpackSource(), base=recorder, final_base=PLAIN)
+    text = "spack:\n  specs: [demo]\n  view: false\n  container: {strip: true}\n"
+    built = build_on(generate(settings, write(tmp_path, {"spack.yaml": text})), place, transport)
+    show = 'ls -A /opt; command -v demo || echo none; /opt/software/*/*/bin/demo; echo "$SPACK_ENV"'
+    assert shell(transport, 'apptainer exec "$1" sh -c "$2"', built.path, show) == (
+        f"software\nspack-environment\nnone\n{DEMO}/opt/spack-environment\n"
+    )
 
 
 def test_a_base_image_without_spack_is_said(recorder: str, place: Cluster, transport: Transport, tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def test_included_files_lie_beside_the_environment_as_they_do_here(tmp_path: Pat
         "spack-environment/own.yaml",
         "spack-environment/spack.yaml",
     ]
-    assert "everything is compiled for zen4 (spack.yaml)" in definition.notes[0]
+    assert "everything is compiled for zen4 (spack.yaml: packages.all.require)" in definition.notes[0]
     assert ("image/opt/configs", "/opt/") in read_definition(definition.text)[0].files[0].pairs
 
 
@@ -113,17 +113,19 @@ def test_included_files_lie_beside_the_environment_as_they_do_here(tmp_path: Pat
     ("line", "words"),
     [
         ("include: [missing.yaml]", r"include names 'missing.yaml', which is not there"),
-        ("include: [../../far.yaml]", r"would be /far.yaml in the image"),
-        ("include: [../spack/x.yaml]", r"would be /opt/spack/x.yaml in the image"),
-        ("include: ['$env/.']", "the environment's own folder"),
+        ("include: ['$env/.']", "which holds the environment itself"),
+        ("repos: ['../..']", "which holds the environment itself"),
+        ("include: [../../../far.yaml]", "outside of the project .*: above that only what lies in the same git work tree"),
+        ("include_concrete: [../spack]", "another environment, but .*/spack.yaml is missing"),
         ("repos: [../repo]", "repos names '../repo', which is not there"),
         ("develop: {mine: {spec: mine@main}}", "develop names 'mine', which is not there"),
     ],
 )
 def test_a_file_that_cannot_come_along_is_refused_with_the_reason(tmp_path: Path, line: str, words: str) -> None:
-    files = {"a/b/spack.yaml": f"spack:\n  {line}\n", "far.yaml": "", "a/spack/x.yaml": ""}
+    (tmp_path / "far.yaml").write_text("")
+    files = {"a/b/spack.yaml": f"spack:\n  {line}\n", "a/spack/x.yaml": ""}
     with pytest.raises(EnvironmentFileError, match=words):
-        make(tmp_path, files, environment="a/b")
+        make(tmp_path / "project", files, environment="a/b")
 
 
 def test_large_files_are_copied_and_never_written_into_the_definition(tmp_path: Path) -> None:
@@ -239,14 +241,46 @@ def test_a_cache_that_would_have_to_be_signed_is_not_pushed_to(tmp_path: Path) -
     ("body", "base", "note"),
     [
         ("view: /opt/spack-view", "", "the view is /opt/view, in place of what spack.yaml says (/opt/spack-view)"),
-        ("view: {default: {root: x}}", "", "the view is /opt/view, in place of what spack.yaml says (a table)"),
+        ("view: {default: {root: x}}", "", "the view is /opt/view, in place of what spack.yaml says (x)"),
+        ("view: false", "", "spack.yaml says 'view: false', so the image has no view"),
+        ("view: {a: {root: /srv/a}}", "", "are in the image too: a (/srv/a); /opt/view is made beside them"),
+        ("view: {a: {root: /home/me/a}}", "", "a (/home/me/a): views that stay behind with the build stage"),
+        ("view: {a: {root: $spack/a}}", "", "a ($spack/a): views that stay behind with the build stage"),
         ("include: [/etc/site.yaml]", "", "/etc/site.yaml: looked for in the build stage's image, not on this machine"),
         (
             "packages: {mpich: {externals: []}, cmake: {externals: [{spec: cmake@3}]}}",
             "",
             "cmake: 'externals' are looked for",
         ),
-        ("packages: {root: {require: +x}}", "", "root: Spack puts a package's own 'require' in place of that of all"),
+        ("packages: {root: {require: +x}}", "", "also root, whose own 'require' takes the place of that of all"),
+        ("packages: {root: {require: target=zen2}}", "", "; but root for zen2, as its own 'require' says"),
+        ("specs: [a target=zen2, b target=zen3]", "", "everything is compiled for zen2, zen3 (spack.yaml: specs)"),
+        (
+            "specs: [{group: g, specs: [zlib], override: {packages: {zlib: {require: +pic}}}}]",
+            "",
+            "g: zlib: a group's 'override' is above all that is said from outside",
+        ),
+        (
+            "packages: {all: {target: [x86_64]}}",
+            "",
+            "is compiled for x86_64 (spack.yaml: packages.all prefers it)",
+        ),
+        ("specs: ['zlib cflags=-march=native']", "", "flags name a processor, whatever the target: -march=native (specs)"),
+        ("specs: [zlib@develop]", "", "another day's build may find other sources: zlib@develop; name a release"),
+        ("packages: {gcc: {require: '@13'}}", "", "everything but gcc is compiled for x86_64_v3"),
+        ("packages: {gcc: {require: '@13'}}", "", "gcc: to a compiler's own 'require' no target is added"),
+        ("packages: {hdf5: {require: '@main'}}", "", "may find other sources: hdf5@main;"),
+        ("packages: {hdf5: {version: [develop]}}", "", "may find other sources: hdf5@develop;"),
+        (
+            "repos: {o: {git: https://example.org/o.git, branch: main}}",
+            "",
+            "other sources: https://example.org/o.git (branch main);",
+        ),
+        (
+            "include: [{git: https://example.org/c.git, commit: abc, paths: [x.yaml]}]",
+            "",
+            "https://example.org/c.git: fetched while Spack builds",
+        ),
         ("container: {singularity: {runscript: demo}}", "", "container: singularity.runscript of spack.yaml has no effect"),
         ("specs: [zlib]", "own/spack:1", "must have a C library as new as own/spack:1"),
     ],
@@ -254,6 +288,53 @@ def test_a_cache_that_would_have_to_be_signed_is_not_pushed_to(tmp_path: Path) -
 def test_what_a_person_must_know_is_said(tmp_path: Path, body: str, base: str, note: str) -> None:
     definition = make(tmp_path, {"spack.yaml": f"spack:\n  {body}\n"}, base=base)
     assert [text for text in definition.notes if note in text], definition.notes
+
+
+def test_a_source_under_development_is_shipped_and_so_does_not_move(tmp_path: Path) -> None:
+    files = {"spack.yaml": "spack:\n  specs: [mine@main]\n  develop: {mine: {spec: mine@main, path: src}}\n", "src/a.c": ""}
+    assert not [note for note in make(tmp_path, files).notes if "mine@main" in note]
+
+
+def test_packages_with_requirements_of_their_own_are_told_the_target_and_one_note_says_so(tmp_path: Path) -> None:
+    text = "spack:\n  packages:\n    hdf5: {require: '@1.14: +mpi'}\n    mpi: {require: openmpi}\n"
+    definition = make(tmp_path, {"spack.yaml": text})
+    assert """-c $'packages:hdf5:require::["@1.14: +mpi", "target=x86_64_v3"]'""" in build_post(definition)
+    assert "packages:mpi" not in build_post(definition)
+    assert [note for note in definition.notes if "hdf5" in note] == [
+        (
+            "everything is compiled for x86_64_v3 (the default: nothing names a target), also hdf5, whose own 'require' "
+            "takes the place of that of all; a lesser processor cannot run it"
+        )
+    ]
+
+
+@pytest.mark.parametrize("where", ["manifest", "included file"])
+def test_an_environment_that_says_so_gets_no_view(tmp_path: Path, where: str) -> None:
+    inside, outside = ("  view: false\n", "") if where == "manifest" else ("  include: [v.yaml]\n", "view: false\n")
+    definition = make(tmp_path, {"spack.yaml": SPECS + inside, "v.yaml": outside})
+    assert "/opt/view" not in definition.text
+    assert "._view" not in definition.text
+
+
+def test_the_views_of_an_included_file_are_made_and_go_into_the_image(tmp_path: Path) -> None:
+    """Where they are in an included file, ``spack env view enable`` fails or hides them (``set_default_view``)."""
+    views = "view:\n  default: {root: x, select: [zlib]}\n  tools: {root: /srv/tools}\n  own: {root: views/own}\n"
+    definition = make(tmp_path, {"spack.yaml": SPECS + "  include: [v.yaml]\n", "v.yaml": views})
+    assert "env view enable" not in definition.text
+    assert "-c view:default:root:/opt/view" in build_post(definition)
+    final = read_definition(definition.text)[1]
+    taken = dict(next(copies.pairs for copies in final.files if copies.words == "from build"))
+    assert taken["/srv/._tools"] == "/srv/._tools"
+    assert 'ln -sfn "$(cat /opt/spack-environment/.view1)" /srv/tools' in final.section("post")
+    assert "the views of spack.yaml are in the image too: tools (/srv/tools), own (/opt/spack-environment/views/own)" in (
+        definition.notes
+    )
+
+
+def test_a_lock_file_must_lock_what_matrices_and_definitions_name(tmp_path: Path) -> None:
+    text = "spack:\n  definitions: [{tools: [cmake]}]\n  specs: [$tools, {matrix: [[zlib, hdf5], [+x]]}]\n"
+    with pytest.raises(EnvironmentFileError, match="does not lock cmake, hdf5, which"):
+        make(tmp_path, {"spack.yaml": text, "spack.lock": lock("zlib")})
 
 
 def test_the_same_files_give_the_same_inputs_and_others_do_not(tmp_path: Path) -> None:

@@ -80,4 +80,25 @@ WHOLE = SpackRecipe(
     lock_sha256="ab" * 32,
 )
 
-RECIPES = {recipe.settings.name: recipe for recipe in (MINIMAL, CONTAINER, SYSTEM, WHOLE)}
+VIEWS = SpackRecipe(
+    settings=ImageSettings(name="spack-views", source=SpackSource()),
+    source=SpackSource(),
+    target="zen4",
+    environment=f"{ENVIRONMENT}/stacks/gpu nodes",
+    shipped=(f"{ENVIRONMENT}/stacks/gpu nodes/spack.yaml", f"{ENVIRONMENT}/_config/packages.yaml"),
+    options=('packages:hdf5:require::["@1.14: +mpi", "target=zen4"]', "view:default:root:/opt/view"),
+    view_in_manifest=False,
+    views=("/opt/tools", "/srv/my views/all"),
+)
+
+BARE = SpackRecipe(
+    settings=ImageSettings(name="spack-bare", source=SpackSource()),
+    source=SpackSource(),
+    target="x86_64_v3",
+    shipped=(f"{ENVIRONMENT}/spack.yaml",),
+    options=(TARGET,),
+    view=False,
+    container=Container(),
+)
+
+RECIPES = {recipe.settings.name: recipe for recipe in (MINIMAL, CONTAINER, SYSTEM, WHOLE, VIEWS, BARE)}

@@ -16,7 +16,7 @@ from hpcdeploy.errors import DefinitionError
 from hpcdeploy.image import ImageSettings
 from hpcdeploy.source import SpackSource, User
 from tests.definition.sections import check_with_shellcheck
-from tests.definition.spack_samples import CONTAINER, MINIMAL, RECIPES, SYSTEM, WHOLE
+from tests.definition.spack_samples import BARE, CONTAINER, MINIMAL, RECIPES, SYSTEM, VIEWS, WHOLE
 from tests.definition.test_rendering import GOLDEN, REWRITE
 
 every_recipe = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
@@ -54,9 +54,11 @@ def test_both_stages_are_named_stop_at_the_first_failure_and_stay_small(recipe: 
 def test_the_final_stage_takes_environment_software_and_view_and_calls_no_spack(recipe: SpackRecipe) -> None:
     final = stages(recipe)[-1]
     taken = next(copies.pairs for copies in final.files if copies.words == "from build")
-    assert [source for source, _ in taken] == ["/opt/spack-environment", "/opt/software", "/opt/._view"]
+    held = {"spack-views": ["/opt/._view", "/opt/._tools", "/srv/my views/._all"], "spack-bare": []}
+    views = held.get(recipe.settings.name, ["/opt/._view"])
+    assert [source for source, _ in taken] == ["/opt/spack-environment", "/opt/software", *views]
     assert all(source == destination for source, destination in taken)
-    assert 'ln -sfn "$(cat /opt/spack-environment/.view)" /opt/view' in final.section("post")
+    assert ('ln -sfn "$(cat /opt/spack-environment/.view)" /opt/view' in final.section("post")) == bool(views)
     assert not re.search(r"^\s*(spack|configured) ", final.section("post"), re.MULTILINE)
 
 
@@ -78,6 +80,19 @@ def test_no_template_is_left_behind_a_number_sign(recipe: SpackRecipe) -> None:
 @every_recipe
 def test_shellcheck_finds_nothing_in_any_section(recipe: SpackRecipe) -> None:
     assert check_with_shellcheck(stages(recipe)) == 6
+
+
+def test_the_environment_may_lie_deeper_and_is_told_to_spack_and_to_the_test() -> None:
+    place = "$'/opt/spack-environment/stacks/gpu nodes'"
+    assert f"cd {place}\n" in post(VIEWS, 0)
+    assert f'spack "${{options[@]}}" -e {place} "$@"' in post(VIEWS, 0)
+    assert f'if [ "$SPACK_ENV" != {place} ]' in stages(VIEWS)[1].section("test")
+
+
+def test_an_image_without_a_view_is_stripped_and_tested_without_one() -> None:
+    assert "find /opt/software -type f || true;" in post(BARE, 0)
+    assert "view" not in stages(BARE)[1].section("test")
+    assert "it has no view" in render_spack(BARE)
 
 
 def test_without_a_lock_file_the_build_concretizes_and_with_one_only_installs() -> None:

@@ -4,12 +4,16 @@ import pytest
 
 from hpcdeploy.environments.spack import (
     Configuration,
-    Mirror,
-    Reference,
     SpackEnvironment,
+    expanded,
+    group_escapes,
+    group_targets,
     read_configuration,
     read_environment,
 )
+from hpcdeploy.environments.spack_mirrors import Mirror
+from hpcdeploy.environments.spack_packages import requirement_of
+from hpcdeploy.environments.spack_references import Reference
 from hpcdeploy.errors import EnvironmentFileError
 
 
@@ -23,11 +27,12 @@ def said(body: str) -> Configuration:
 
 
 def test_an_environment_may_say_next_to_nothing() -> None:
-    assert read_environment("spack: {}\n") == SpackEnvironment(file="spack.yaml", configuration=Configuration(), roots=())
+    assert read_environment("spack: {}\n") == SpackEnvironment(file="spack.yaml", configuration=Configuration())
+    assert read("specs: ~\nview: null\npackages: null").configuration == Configuration()
     assert read("specs: []\nmirrors:\nrepos:\ninclude:\npackages:").configuration == Configuration()
 
 
-def test_the_names_of_plain_specs_are_known_and_the_rest_is_spack_s_to_expand() -> None:
+def test_specs_are_those_of_matrices_and_definitions_too() -> None:
     body = """
 specs:
 - "geant4@11"
@@ -36,8 +41,12 @@ specs:
 - builtin.hdf5+mpi
 - $compilers
 - matrix: [[zlib, bzip2], ["%gcc"]]
+definitions:
+- compilers: [gcc@13]
 """
-    assert read(body).roots == ("geant4", "root", "py-ray", "hdf5")
+    environment = read(body)
+    roots = expanded(environment, [environment.configuration]).roots
+    assert [root.package for root in roots] == ["geant4", "root", "py-ray", "hdf5", "gcc", "zlib", "bzip2"]
 
 
 def test_a_number_is_the_text_that_stands_there() -> None:
@@ -48,36 +57,110 @@ def test_a_number_is_the_text_that_stands_there() -> None:
 
 def test_keys_of_overriding_and_merging_are_found_under_their_names() -> None:
     found = said("packages::\n  all::\n    require:: [target=zen4]\nrepos::\n- ./own\nspecs+:\n- zlib")
-    assert found.requirements == ("target=zen4",)
+    requirement = requirement_of([found.packages], "all")
+    assert requirement is not None
+    assert requirement.targets == ("zen4",)
     assert found.drops_repos
-    assert found.references == (Reference(kind="repo", path="./own"),)
+    assert found.references.here == (Reference(kind="repo", path="./own"),)
     assert not said("repos:\n- ./own").drops_repos
 
 
 def test_merge_keys_and_anchors_keep_their_meaning() -> None:
     text = "x: &all\n  require: target=zen3\nspack:\n  packages:\n    all:\n      <<: *all\n"
-    assert read_environment(text).configuration.requirements == ("target=zen3",)
+    requirement = requirement_of([read_environment(text).configuration.packages], "all")
+    assert requirement is not None
+    assert requirement.specs == ("target=zen3",)
 
 
 @pytest.mark.parametrize(
-    ("line", "requirements", "choices", "bare"),
+    ("line", "plain", "choices", "bare"),
     [
         ("require: target=x86_64_v3", ("target=x86_64_v3",), (), True),
         ("require: ['%gcc target=zen4', +mpi]", ("%gcc target=zen4", "+mpi"), (), False),
         ("require: [{one_of: ['%gcc', '%clang']}, {spec: target=zen2}]", (), ("%gcc", "%clang", "target=zen2"), False),
-        ("variants: cxxstd=17", (), (), False),
     ],
 )
-def test_requirements_of_all_packages(
-    line: str, requirements: tuple[str, ...], choices: tuple[str, ...], bare: bool
+def test_requirements_of_all_packages(line: str, plain: tuple[str, ...], choices: tuple[str, ...], bare: bool) -> None:
+    found = requirement_of([said(f"packages:\n  all:\n    {line}").packages], "all")
+    assert found is not None
+    assert tuple(spec for entry in found.entries if entry.plain for spec in entry.specs) == plain
+    assert tuple(spec for entry in found.entries if not entry.plain for spec in entry.specs) == choices
+    assert found.bare == bare
+
+
+@pytest.mark.parametrize(
+    ("high", "low", "specs"),
+    [
+        ("require: [+a]", "require: [+b, +a]", ("+a", "+b")),
+        ("require: +a", "require: [+b]", ("+a",)),
+        ("require: [+a]", "require: +b", ("+a",)),
+        ("require:: [+a]", "require: [+b]", ("+a",)),
+        ("variants: +c", "require: [+b]", ("+b",)),
+    ],
+)
+def test_the_requirements_of_several_files_are_put_together_as_spack_does(
+    high: str, low: str, specs: tuple[str, ...]
 ) -> None:
-    found = said(f"packages:\n  all:\n    {line}")
-    assert (found.requirements, found.required_choices, found.bare_requirement) == (requirements, choices, bare)
+    """Source: ``merge_yaml`` in ``lib/spack/spack/config.py``."""
+    files = [said(f"packages:\n  hdf5:\n    {line}").packages for line in (high, low)]
+    found = requirement_of(files, "hdf5")
+    assert found is not None
+    assert found.specs == specs
 
 
-def test_packages_with_requirements_of_their_own_and_those_of_the_system_are_told() -> None:
-    found = said("packages:\n  hdf5:\n    require: +mpi\n  mpich:\n    externals: [{spec: mpich@4, prefix: /usr}]")
-    assert (found.own_requirements, found.externals) == (("hdf5",), ("mpich",))
+def test_a_section_that_replaces_lower_ones_hides_their_requirements() -> None:
+    low = said("packages:\n  hdf5:\n    require: [+b]").packages
+    assert requirement_of([said("packages::\n  zlib:\n    require: [+a]").packages, low], "hdf5") is None
+    assert requirement_of([said("packages:\n  hdf5::\n    variants: +a").packages, low], "hdf5") is None
+    assert requirement_of([said("packages:\n  hdf5:\n    require: []").packages], "hdf5") is None
+
+
+def test_packages_of_the_system_are_told() -> None:
+    assert said("packages:\n  mpich:\n    externals: [{spec: mpich@4, prefix: /usr}]").externals == ("mpich",)
+
+
+def test_flags_that_name_a_processor_are_found_wherever_they_stand() -> None:
+    found = read("""
+specs:
+- zlib cflags="-O3 -march=native"
+- bzip2 cflags=-O2
+packages:
+  hdf5: {require: ["fflags='-mtune=native -g'"], variants: +mpi}
+  gcc: {externals: [{spec: gcc@13, extra_attributes: {flags: {cxxflags: -march=znver4}}}]}
+compilers:
+- compiler: {flags: {cflags: -mcpu=neoverse-v2}}
+toolchains: {mine: [{spec: cxxflags=-xHost}]}
+""").configuration
+    assert found.flags == (
+        ("-march=native", "specs"),
+        ("-mtune=native", "packages.hdf5.require"),
+        ("-march=znver4", "packages.gcc.externals.extra_attributes.flags.cxxflags"),
+        ("-mcpu=neoverse-v2", "compilers.compiler.flags.cflags"),
+        ("-xHost", "toolchains.mine.spec"),
+    )
+
+
+def test_targets_that_groups_of_specs_override_are_told() -> None:
+    body = "specs:\n- group: fast\n  specs: [zlib]\n  override: {packages: {all: {require: [target=zen4]}}}\n- zlib"
+    assert group_targets(read(body)) == ("zen4",)
+
+
+@pytest.mark.parametrize(
+    ("override", "escapes"),
+    [
+        ("{all: {require: [+mpi]}}", ()),  # joined to the list that requires the target
+        ("{all: {require: +mpi}}", ("fast: all",)),
+        ("{all: {require:: [+mpi]}}", ("fast: all",)),
+        ("{all: {require: target=zen4}}", ()),
+        ("{hdf5: {require: [+mpi]}, mpi: {require: openmpi}}", ("fast: hdf5",)),
+        ("{root: {require: [+x]}}", ()),  # which is given the target itself
+        ("{root: {require: +x}}", ("fast: root",)),
+    ],
+)
+def test_groups_whose_override_takes_the_place_of_the_target_are_told(override: str, escapes: tuple[str, ...]) -> None:
+    """A group's override is above the command line: ``ConfigScopePriority`` in ``lib/spack/spack/enums.py``."""
+    body = f"specs:\n- group: fast\n  specs: [zlib]\n  override: {{packages: {override}}}"
+    assert group_escapes(read(body), ("root",)) == escapes
 
 
 @pytest.mark.parametrize(
@@ -115,6 +198,8 @@ def test_a_mirror_in_each_of_its_forms(mirror: str, expected: Mirror) -> None:
         ("mirrors:\n  m: {url: oci://a/b, access_pair: {id_variable: A}}", "secret_variable were expected"),
         ("mirrors:\n  m: {signed: false}", "has no url"),
         ("include:\n- {when: 'True'}", "without path or git"),
+        ("view: {mine: {select: [zlib]}}", "view.mine has no root"),
+        ("definitions: [{a: [x], b: [y]}]", "write one name an entry"),
         ("repos:\n  own: {branch: main}", "neither a path nor has git"),
         ("packages: [all]", "a table was expected"),
     ],
@@ -155,19 +240,57 @@ develop:
   mine: {spec: mine@main, path: ./src/mine}
   other: {spec: other@main}
 """)
-    assert found.references == (
+    assert found.references.here == (
         Reference(kind="include", path="common.yaml"),
         Reference(kind="include", path="site/packages.yaml"),
-        Reference(kind="include", path="../configs/", required=False),
+        Reference(kind="include", path="../configs/", required=False, when='os == "ubuntu24.04"'),
         Reference(kind="include", path="extra.yaml", required=False),
-        Reference(kind="include", path="configs"),
+        Reference(kind="include", path="configs", when="the path is configs/$os/packages.yaml"),
         Reference(kind="repo", path="./repos/own"),
         Reference(kind="develop", path="./src/mine"),
         Reference(kind="develop", path="other"),
     )
-    assert found.elsewhere == ("/etc/spack/site.yaml", "~/own.yaml", "$spack/x.yaml")
+    assert found.references.elsewhere == ("/etc/spack/site.yaml", "~/own.yaml", "$spack/x.yaml")
+    assert found.references.fetched == ("https://example.org/packages.yaml", "https://example.org/configs.git")
+    assert found.references.moving == (
+        "https://example.org/packages.yaml (no sha256 is given)",
+        "https://example.org/configs.git (its default branch)",
+        "https://example.org/repo.git (its default branch)",
+    )
+
+
+@pytest.mark.parametrize(
+    ("entry", "moving"),
+    [
+        (
+            "{git: 'https://me:hunter2@example.org/c.git', branch: main, paths: [a]}",
+            "https://example.org/c.git (branch main)",
+        ),
+        ("{git: 'https://example.org/c.git', commit: abc, paths: [a]}", ""),
+        ("{git: 'https://example.org/c.git', tag: v1, paths: [a]}", ""),
+        ("{path: 'https://example.org/a.yaml?token=hunter2', sha256: abc}", ""),
+    ],
+)
+def test_what_is_fetched_moves_unless_a_commit_tag_or_checksum_fixes_it(entry: str, moving: str) -> None:
+    references = said(f"include:\n- {entry}").references
+    assert references.moving == ((moving,) if moving else ())
+    assert "hunter2" not in str(references)
+
+
+def test_an_environment_whose_packages_are_reused_is_elsewhere() -> None:
+    body = "concretizer: {reuse: {from: [{type: local}, {type: environment, path: $HOME/base}]}}"
+    assert said(body).references.elsewhere == ("$HOME/base",)
+    assert not said("concretizer: {reuse: true}").references.elsewhere
+
+
+def test_another_environment_s_lock_file_is_a_reference_to_its_folder() -> None:
+    found = said("include: [../base/spack.lock]\ninclude_concrete: [../other, named, /abs/env]").references
+    assert found.here == (Reference(kind="concrete", path="../base"), Reference(kind="concrete", path="../other"))
+    assert found.elsewhere == ("named", "/abs/env")
 
 
 def test_an_included_file_is_read_with_and_without_the_word_spack() -> None:
     for text in ("packages: {all: {require: target=zen3}}", "spack: {packages: {all: {require: target=zen3}}}"):
-        assert read_configuration(text, "packages.yaml").requirements == ("target=zen3",)
+        requirement = requirement_of([read_configuration(text, "packages.yaml").packages], "all")
+        assert requirement is not None
+        assert requirement.targets == ("zen3",)

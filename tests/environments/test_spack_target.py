@@ -4,10 +4,12 @@ import json
 from collections.abc import Mapping
 
 import pytest
+import yaml
 
-from hpcdeploy.environments.spack import Configuration
 from hpcdeploy.environments.spack_lock import SpackLock, read_lock
+from hpcdeploy.environments.spack_packages import Packages, read_packages
 from hpcdeploy.environments.spack_target import DEFAULT_TARGET, Target, choose_target
+from hpcdeploy.environments.spack_yaml import load
 from hpcdeploy.errors import EnvironmentFileError
 
 
@@ -35,6 +37,28 @@ def test_a_lock_file_tells_roots_targets_and_repositories() -> None:
     )
 
 
+def test_what_included_environments_lock_is_locked_too() -> None:
+    top = json.loads(lock_text(ZLIB))
+    top["include_concrete"] = {
+        "/a": {"concrete_specs": {"h": RAY}, "include_concrete": {"/b": {"concrete_specs": {"i": CC}}}}
+    }
+    found = read_lock(json.dumps(top))
+    assert (found.targets, set(found.namespaces)) == (("x86_64_v3", "zen4"), {"zlib", "py-ray", "gcc"})
+
+
+def test_flags_and_versions_that_move_are_told_of_what_is_locked() -> None:
+    """Spack 1.0 and later lock a branch's commit as a variant, which spack/spack#51237 shows in 1.0.1."""
+    nodes = (
+        {"name": "zlib", "version": "1.3", "parameters": {"cflags": ["-O2", "-march=native"]}},
+        {"name": "hdf5", "version": "develop", "parameters": {"commit": "ab" * 20}},
+        {"name": "root", "version": "master", "parameters": {}},
+        {"name": "mine", "version": "main", "parameters": {"dev_path": "/x"}},
+        {"name": "other", "version": f"git.{'ab' * 20}=1.2"},
+    )
+    found = read_lock(lock_text(*nodes))
+    assert (found.flags, found.moving) == ((("-march=native", "zlib.cflags"),), ("root@master",))
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -50,48 +74,171 @@ def test_a_lock_file_that_cannot_be_used_is_said(text: str, words: str) -> None:
         read_lock(text)
 
 
-def choose(wanted: str = "", lock: SpackLock | None = None, **words: object) -> Target:
-    return choose_target(wanted, [Configuration(**words)], lock)  # type: ignore[arg-type]
+def packages(text: str) -> Packages:
+    return read_packages(load(f"packages: {text}" if text else "{}", "packages.yaml"), "packages.yaml")
 
 
-def option(target: str) -> str:
-    return f"packages:all:require:[target={target}]"
+def choose(
+    wanted: str = "",
+    *files: str,
+    lock: SpackLock | None = None,
+    specs: tuple[str, ...] = (),
+    groups: tuple[str, ...] = (),
+) -> Target:
+    return choose_target(wanted, [packages(text) for text in files], lock, specs=specs, groups=groups)
+
+
+def option(target: str, package: str = "all") -> str:
+    return f"packages:{package}:require:[target={target}]"
 
 
 def test_nobody_says_anything() -> None:
     assert choose() == Target(
-        name=DEFAULT_TARGET, said_by="the default: nothing names a target", option=option(DEFAULT_TARGET)
+        name=DEFAULT_TARGET, said_by="the default: nothing names a target", options=(option(DEFAULT_TARGET),)
     )
 
 
 def test_the_settings_win_over_spack_yaml() -> None:
-    assert choose("zen4") == Target(name="zen4", said_by="the image's settings", option=option("zen4"))
-    assert choose("zen4", requirements=("target=zen3",)).option == "packages:all:require::[target=zen4]"
-    assert choose("zen4", requirements=("+mpi target=zen3",)).option == "packages:all:require::[+mpi, target=zen4]"
+    assert choose("zen4") == Target(name="zen4", said_by="the image's settings", options=(option("zen4"),))
+    assert choose("zen4", "{all: {require: [target=zen3]}}").options == ("packages:all:require::[target=zen4]",)
+    assert choose("zen4", "{all: {require: [+mpi target=zen3]}}").options == ("packages:all:require::[+mpi, target=zen4]",)
+    assert choose("zen4", "{all: {target: [zen3]}}").options == (option("zen4"),)
 
 
-def test_spack_yaml_wins_over_the_default_and_nothing_is_added() -> None:
-    assert choose(requirements=("target=zen3",)) == Target(name="zen3", said_by="spack.yaml")
-    assert choose(required_choices=("target=zen3", "target=zen4")).name == "zen3, zen4"
-    assert choose("zen3", requirements=("target=zen3",)).option == ""
+@pytest.mark.parametrize(
+    ("said", "name", "where"),
+    [
+        ("{all: {require: target=zen3}}", "zen3", "packages.all.require"),
+        ("{all: {require: [+mpi, '%gcc target=zen3']}}", "zen3", "packages.all.require"),
+        ("{all: {require: [arch=linux-rocky9-zen3]}}", "zen3", "packages.all.require"),
+        ("{all: {require: [{spec: target=zen3}]}}", "zen3", "packages.all.require"),
+        ("{all: {require: [{one_of: [target=zen3, target=zen4]}]}}", "zen3, zen4", "packages.all.require"),
+        ("{all: {require: [{any_of: [target=zen3]}], target: [zen5]}}", "zen3", "packages.all.require"),
+    ],
+)
+def test_what_spack_yaml_requires_is_followed_and_nothing_is_added(said: str, name: str, where: str) -> None:
+    assert choose("", said) == Target(name=name, said_by=f"spack.yaml: {where}")
+    if ", " not in name:
+        assert choose(name, said).options == ()
+
+
+def test_a_preference_names_the_target_which_then_is_required() -> None:
+    """Spack takes a preference for one thing among others: what a cache holds for another target would be reused."""
+    found = Target(name="x86_64", said_by="spack.yaml: packages.all prefers it", options=(option("x86_64"),))
+    assert choose("", "{all: {target: [x86_64]}}") == found
+    assert choose("", "{all: {target: [x86_64, zen4]}}", "{all: {target: [zen5]}}") == found
+    assert choose("", "{all: {prefer: [+cuda, target=x86_64]}}") == found
+    assert choose("", "{all: {prefer: [{spec: target=x86_64, when: '%gcc'}]}}") == found
+
+
+@pytest.mark.parametrize(
+    ("range_", "name"), [("x86_64_v2:", "x86_64_v2"), (":x86_64_v4", "x86_64_v4"), ("x86_64_v2:x86_64_v3", "x86_64_v3")]
+)
+def test_of_a_range_one_end_is_required_since_spack_would_take_the_builder_s_best(range_: str, name: str) -> None:
+    found = choose("", f"{{all: {{require: ['target={range_}']}}}}")
+    assert found == Target(name=name, said_by=f"spack.yaml: packages.all.require has {range_}", options=(option(name),))
+    assert choose("", f"{{all: {{require: 'target={range_}'}}}}").options == (f"packages:all:require::[target={name}]",)
+    assert choose("", "{all: {require: ['target=:']}}").name == DEFAULT_TARGET
+
+
+def test_specs_name_the_target_of_everything_else_too() -> None:
+    one = choose(specs=("zlib target=zen3", "hdf5"))
+    assert (one.name, one.said_by, one.options) == ("zen3", "spack.yaml: specs", (option("zen3"),))
+    several = choose("", "{hdf5: {require: +mpi}}", specs=("zlib target=zen3", "hdf5 arch=linux-rocky9-zen4"))
+    either = '[{"any_of": ["target=zen3", "target=zen4"]}]'
+    assert (several.name, several.pinned) == ("zen3, zen4", ("hdf5",))
+    assert several.options == (
+        f"packages:all:require:{either}",
+        f'packages:hdf5:require::["+mpi", {either[1:]}',
+    )
+    assert choose(groups=("zen5",)).name == "zen5"
+    with pytest.raises(
+        EnvironmentFileError, match=r"specs of spack.yaml name the target zen3, but the image's target is zen4"
+    ):
+        choose("zen4", specs=("zlib target=zen3",))
+
+
+def test_what_is_included_under_a_condition_counts_where_nothing_else_names_a_target() -> None:
+    some = [packages("{all: {require: [target=zen4]}, hdf5: {require: +mpi}}")]
+    found = choose_target("", [], None, conditional=some)
+    assert found == Target(
+        name="zen4", said_by="spack.yaml: packages.all.require, under a condition", options=(option("zen4"),)
+    )
+    assert choose_target("", [packages("{all: {target: [zen3]}}")], None, conditional=some).name == "zen3"
 
 
 def test_other_requirements_are_kept() -> None:
-    assert choose(requirements=("+mpi",)).option == option(DEFAULT_TARGET)  # a list, which Spack joins to theirs
-    bare = choose(requirements=("+mpi",), bare_requirement=True)  # a text, which it would replace
-    assert bare.option == f"packages:all:require::[+mpi, target={DEFAULT_TARGET}]"
+    assert choose("", "{all: {require: [+mpi]}}").options == (option(DEFAULT_TARGET),)  # a list, which Spack joins to theirs
+    bare = choose("", "{all: {require: +mpi}}")  # a text, which it would replace
+    assert bare.options == (f"packages:all:require::[+mpi, target={DEFAULT_TARGET}]",)
 
 
-def test_what_cannot_be_said_on_spack_s_command_line_is_refused() -> None:
-    with pytest.raises(EnvironmentFileError, match=r"says '%gcc@12:'.*write 'target=x86_64_v3' there"):
-        choose(requirements=("%gcc@12:",), bare_requirement=True)
+def test_what_spack_would_read_otherwise_on_its_command_line_is_quoted() -> None:
+    """From a value that is no key, such as ``["``, Spack reads YAML to the end: ``ConfigPath`` in ``config.py``."""
+    assert choose("", "{all: {require: '%gcc@12:'}}").options == (
+        f'packages:all:require::["%gcc@12:", "target={DEFAULT_TARGET}"]',
+    )
+    mixed = choose("zen4", "{all: {require: [target=zen3, {one_of: ['%gcc', '%clang'], message: why}]}}")
+    assert mixed.options == ('packages:all:require::[{"one_of": ["%gcc", "%clang"], "message": "why"}, "target=zen4"]',)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        *("@1.14", "@1.14: +mpi", "%gcc@12", "~mpi", "+mpi~cxx", "^zlib@1.3", "build_type=Release", "languages='c,c++'"),
+        *('cflags="-O2 -g"', "/abcdef", "++mpi", "?x", "patches=a,b", "^[virtuals=mpi] openmpi", "-mpi", "@=1.2"),
+    ],
+)
+def test_what_was_required_is_read_back_as_it_was(spec: str) -> None:
+    """Judge: PyYAML for the value, as Spack has it; and only a value that is no key may hold a colon before it."""
+    [all_, own] = choose("", json.dumps({"hdf5": {"require": spec}})).options
+    path, bracket, value = own.partition("[")
+    assert (path, all_) == ("packages:hdf5:require::", option(DEFAULT_TARGET))
+    assert yaml.safe_load(bracket + value) == [spec, f"target={DEFAULT_TARGET}"]
+    assert ":" not in value or value.startswith('"')
+
+
+def test_a_choice_among_targets_cannot_be_made_another_from_outside() -> None:
     with pytest.raises(EnvironmentFileError, match="write 'target=zen4' there"):
-        choose("zen4", required_choices=("target=zen3",))
+        choose("zen4", "{all: {require: [{one_of: [target=zen3, target=zen2]}]}}")
+
+
+def test_packages_with_requirements_of_their_own_get_the_target_too() -> None:
+    """Spack puts them in place of those of ``all``: ``_raw_yaml_data`` in ``lib/spack/spack/solver/requirements.py``."""
+    found = choose("", "{all: {require: [target=zen3]}, hdf5: {require: [+mpi]}}", "{zlib: {require: '@1.3:'}}")
+    assert found.options == (option("zen3", "hdf5"), 'packages:zlib:require::["@1.3:", "target=zen3"]')
+    assert found.pinned == ("hdf5", "zlib")
+
+
+@pytest.mark.parametrize(
+    ("said", "own"),
+    [
+        ("{hdf5: {require: target=zen2}}", (("hdf5", "zen2"),)),
+        ("{hdf5: {require: [{any_of: [target=zen2, '@1']}]}}", (("hdf5", "zen2"),)),
+        ("{hdf5: {require: target=x86_64_v3}}", ()),
+        ("{mpi: {require: openmpi}}", ()),  # a virtual package, whose requirements must name a package
+        ("{blas: {require: ['@3']}}", ()),
+        ("{mine: {require: [{one_of: [openblas, 'intel-oneapi-mkl']}]}}", ()),
+        ("{openmpi: {require: '@5', externals: [{spec: openmpi@5}]}}", ()),  # the system's, which are generic
+        ("{hdf5: {require: []}}", ()),  # nothing, so that the requirements of all hold
+        ("{hdf5: {variants: +mpi}}", ()),
+        ("{llvm: {require: +clang}}", ()),  # which the build image may have
+    ],
+)
+def test_packages_that_cannot_have_the_target_or_name_one_are_left_alone(
+    said: str, own: tuple[tuple[str, str], ...]
+) -> None:
+    found = choose("", said)
+    assert (found.options, found.own, found.pinned) == ((option(DEFAULT_TARGET),), own, ())
+
+
+def test_compilers_that_get_no_target_are_told() -> None:
+    assert choose("", "{gcc: {require: '@13'}, llvm: {require: target=zen2}, zlib: {require: +x}}").compilers == ("gcc",)
 
 
 def test_what_is_locked_is_locked() -> None:
     lock = SpackLock(roots=("zlib",), targets=("zen3",), namespaces={})
-    assert choose(lock=lock, requirements=("target=zen4",)) == Target(name="zen3", said_by="spack.lock")
-    assert choose("zen3", lock=lock).option == ""
+    assert choose("", "{all: {require: target=zen4}}", lock=lock) == Target(name="zen3", said_by="spack.lock")
+    assert choose("zen3", lock=lock).options == ()
     with pytest.raises(EnvironmentFileError, match=r"spack.lock is for zen3, but the image's target is zen4"):
         choose("zen4", lock=lock)

@@ -10,11 +10,11 @@ from hpcdeploy.environments.inventory import Item, largest_first
 from hpcdeploy.environments.spack import read_environment
 from hpcdeploy.flows.inspect.against import Older, last_build
 from hpcdeploy.flows.inspect.report import SourceReport
-from hpcdeploy.flows.inspect.spack import LOCK as SPACK_LOCK
-from hpcdeploy.flows.inspect.spack import MANIFEST as SPACK_MANIFEST
 from hpcdeploy.flows.inspect.spack import inspect_spack
 from hpcdeploy.flows.inspect.workspace import inspect_workspace
 from hpcdeploy.flows.sources.pixi import LOCK
+from hpcdeploy.flows.sources.spack_files import LOCK as SPACK_LOCK
+from hpcdeploy.flows.sources.spack_files import MANIFEST as SPACK_MANIFEST
 from hpcdeploy.flows.sources.staging import copied_files, read_text
 from hpcdeploy.image import ImageSettings
 from hpcdeploy.source import DefinitionSource, DockerfileSource, OciSource, PixiSource, SpackSource
@@ -65,7 +65,7 @@ def _source(
             return replace(report, cuda=cuda, base=base, final_base=settings.final_base or base)
         case SpackSource() as source:
             folder = project / source.environment
-            report = inspect_spack(folder, target=source.target, against=other(folder / SPACK_LOCK))
+            report = inspect_spack(folder, target=source.target, against=other(folder / SPACK_LOCK), project=project)
             manifest = folder / SPACK_MANIFEST
             base, final_base = bases(settings, read_environment(read_text(manifest), str(manifest)).container)
             return replace(report, base=base, final_base=final_base)

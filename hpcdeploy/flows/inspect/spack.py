@@ -1,50 +1,81 @@
 """A Spack environment: its roots, and what its lock file adds to them. Sizes nobody knows before it was compiled."""
 
+import os
 from pathlib import Path
 
-from hpcdeploy.environments.inventory import Item, compare, largest_first
-from hpcdeploy.environments.spack import read_environment, targets_in
-from hpcdeploy.environments.spack_inventory import spack_items
+from hpcdeploy.environments.inventory import compare
+from hpcdeploy.environments.spack import expanded, read_environment
+from hpcdeploy.environments.spack_inventory import root_items, spack_items
 from hpcdeploy.environments.spack_lock import read_lock
+from hpcdeploy.environments.spack_specs import SpecList
 from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.flows.inspect.against import Older
 from hpcdeploy.flows.inspect.report import SourceReport
+from hpcdeploy.flows.sources.spack_files import LOCK, MANIFEST, find_files
+from hpcdeploy.flows.sources.spack_notes import SpackFacts, source_notes, target_notes, target_of
 from hpcdeploy.flows.sources.staging import read_text
+from hpcdeploy.flows.sources.work_tree import Boundary
 
-MANIFEST, LOCK = "spack.yaml", "spack.lock"
 _UNKNOWN = "Spack compiles the packages: their sizes are not known before the image is built"
 
 
-def inspect_spack(folder: Path, *, target: str = "", against: Older | None = None) -> SourceReport:
+def inspect_spack(
+    folder: Path, *, target: str = "", against: Older | None = None, project: Path | None = None
+) -> SourceReport:
     """Report on the Spack environment in `folder`; raises `EnvironmentFileError`.
 
-    Without a lock file, `target` takes the place of what ``spack.yaml`` requires, as it does in the build.
+    Files are read as for the build: without a lock file, `target` takes the place of what ``spack.yaml`` names, and what is
+    included may lie in `project` (by default `folder`) or above it in the same git work tree.
     """
     manifest, lock = folder / MANIFEST, folder / LOCK
     if not manifest.is_file():
         raise EnvironmentFileError(f"{folder} holds no {MANIFEST}; name the folder of a Spack environment")
     environment = read_environment(read_text(manifest), str(manifest))
-    asked = (target for words in environment.configuration.requirements for target in targets_in(words))
-    if not lock.is_file():
-        roots = (Item(name=name, version="", kind="spack", family="programs") for name in environment.roots)
+    top = project or folder
+    files = find_files(os.path.relpath(folder, top), environment, Boundary(top))
+    specs = expanded(environment, files.configurations)
+    text = read_text(lock) if lock.is_file() else ""
+    locked = read_lock(text, str(lock)) if text else None
+    facts = SpackFacts(
+        manifest=environment,
+        files=files,
+        specs=specs,
+        target=target_of("" if locked else target, environment, files.configurations, specs, locked),
+        lock=locked,
+    )
+    if locked is None:
         return SourceReport(
             source="spack",
             where=str(manifest),
-            targets=(target,) if target else tuple(dict.fromkeys(asked)),
-            items=largest_first(roots),
+            targets=tuple(facts.target.name.split(", ")),
+            items=root_items(specs),
             notes=(
                 f"there is no {LOCK}, so only the roots are known; 'spack concretize' writes one",
+                *_expansion_notes(specs),
+                *target_notes(facts),
+                *source_notes(facts),
                 _UNKNOWN,
             ),
         )
-    text = read_text(lock)
     items = spack_items(text, str(lock))
     return SourceReport(
         source="spack",
         where=str(lock),
-        targets=read_lock(text, str(lock)).targets,
+        targets=locked.targets,
         items=items,
         against=against.name if against else "",
         changes=compare(spack_items(against.text, against.name), items) if against else None,
-        notes=(_UNKNOWN,),
+        notes=(*target_notes(facts), *source_notes(facts), _UNKNOWN),
     )
+
+
+def _expansion_notes(specs: SpecList) -> tuple[str, ...]:
+    groups = f", in the groups {', '.join(specs.groups)}" if specs.groups else ""
+    told = [f"spack.yaml has {len(specs.roots)} specs, matrices and lists expanded{groups}"] if groups or specs.left else []
+    unsure = [root.spec for root in specs.roots if not root.certain]
+    if unsure:
+        told.append(
+            f"{len(unsure)} of them only where Spack finds so when it concretizes: {', '.join(unsure[:5])}"
+            + (" ..." if len(unsure) > 5 else "")
+        )
+    return (*told, *(f"Spack alone expands {left}" for left in specs.left))

@@ -10,10 +10,11 @@ from hpcdeploy.flows.inspect.against import Older, older
 from hpcdeploy.flows.inspect.image_file import inspect_image
 from hpcdeploy.flows.inspect.report import PublishedReport, Report
 from hpcdeploy.flows.inspect.settings import inspect_settings
-from hpcdeploy.flows.inspect.spack import LOCK as SPACK_LOCK
-from hpcdeploy.flows.inspect.spack import MANIFEST, inspect_spack
+from hpcdeploy.flows.inspect.spack import inspect_spack
 from hpcdeploy.flows.inspect.workspace import inspect_lock, inspect_workspace
 from hpcdeploy.flows.sources.pixi import LOCK, MANIFESTS
+from hpcdeploy.flows.sources.spack_files import LOCK as SPACK_LOCK
+from hpcdeploy.flows.sources.spack_files import MANIFEST
 from hpcdeploy.flows.sources.staging import read_text
 from hpcdeploy.spelling import nearest
 from hpcdeploy.store import Store

@@ -1,66 +1,76 @@
 """A Spack environment: ``spack.yaml``, what it names, and ``spack.lock`` where there is one, read and answered."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from hpcdeploy.definition.spack import (
-    CHECK,
-    ENVIRONMENT,
-    RECIPES_NAMESPACE,
-    SpackRecipe,
-    bases,
-    render_spack,
-    spack_arguments,
-    spack_system,
-)
-from hpcdeploy.environments.spack import Configuration, Mirror, SpackEnvironment, read_environment
+from hpcdeploy.definition import guard
+from hpcdeploy.definition.spack import CHECK, ENVIRONMENT, RECIPES_NAMESPACE, SpackRecipe, render_spack, spack_arguments
+from hpcdeploy.environments.spack import Configuration, SpackEnvironment, expanded, read_environment
 from hpcdeploy.environments.spack_lock import SpackLock, read_lock
-from hpcdeploy.environments.spack_target import Target, choose_target
+from hpcdeploy.environments.spack_mirrors import Mirror
+from hpcdeploy.environments.spack_specs import SpecList
+from hpcdeploy.environments.spack_view import ViewPlan, plan_views
 from hpcdeploy.errors import DefinitionError, EnvironmentFileError
 from hpcdeploy.flows.sources.contract import Prepared, Request
-from hpcdeploy.flows.sources.spack_files import recipe, referenced, repositories, ship
+from hpcdeploy.flows.sources.spack_files import (
+    LOCK,
+    MANIFEST,
+    environment_place,
+    find_files,
+    recipe,
+    repositories,
+    ship,
+    ship_named,
+)
+from hpcdeploy.flows.sources.spack_notes import SpackFacts, notes_of, target_of
 from hpcdeploy.flows.sources.staging import copied_files, read_text
+from hpcdeploy.flows.sources.work_tree import Boundary
 from hpcdeploy.source import SpackSource
 from hpcdeploy.spelling import nearest
 from hpcdeploy.whole_file import sha256_of
-
-MANIFEST, LOCK = "spack.yaml", "spack.lock"
 
 
 def prepare(request: Request[SpackSource]) -> Prepared:
     """Make the definition of a Spack environment. Raises `EnvironmentFileError` and `DefinitionError`."""
     source, project = request.source, request.project
-    folder = project / source.environment
-    manifest = _manifest(folder)
-    lock = _lock(folder, manifest)
-    shipments, configurations = referenced(project, source.environment, manifest)
-    own = [ship(project, f"{source.environment}/{MANIFEST}", f"{ENVIRONMENT}/{MANIFEST}", "'spack'")]
-    if lock is not None:
-        own.append(ship(project, f"{source.environment}/{LOCK}", f"{ENVIRONMENT}/{LOCK}", "'spack'"))
+    boundary = Boundary(project)
+    facts = _read(source, boundary)
+    place = environment_place(boundary.project / source.environment, facts.files.named)
+    facts = replace(facts, views=_views(facts.configurations, place))
+    own = [
+        ship(project, f"{source.environment}/{name}", f"{place}/{name}", "'spack'")
+        for name in ((MANIFEST,) if facts.lock is None else (MANIFEST, LOCK))
+    ]
+    own += ship_named(boundary, source.environment, facts.files.named, place)
     repos = list(repositories(project, source.repos))
     recipes = [recipe(project, number, path) for number, (_, path) in enumerate(source.recipes)]
-    _check_repos(source, configurations)
-    mirrors = [mirror for one in configurations for mirror in one.mirrors]
-    target = choose_target(source.target, configurations, lock)
+    _check_repos(source, facts.configurations)
+    mirrors = [mirror for one in facts.configurations for mirror in one.mirrors]
+    target, views = facts.target, facts.views
     wanted = SpackRecipe(
         settings=request.settings,
         source=source,
         target=target.name,
-        shipped=tuple(one.destination for one in (*own, *shipments, *(repo for repo, _ in repos), *recipes)),
-        options=(target.option,) if target.option else (),
+        shipped=tuple(one.destination for one in (*own, *(repo for repo, _ in repos), *recipes)),
+        environment=place,
+        options=(*target.options, *((views.option,) if views.option else ())),
+        view=views.default,
+        view_in_manifest=not views.option,
+        views=tuple(root for _, root in views.roots if not root.startswith(f"{ENVIRONMENT}/")),
         repos=tuple(repo.destination for repo, _ in repos),
         recipes=tuple(
             (package, one.destination.removesuffix("/package.py"))
             for (package, _), one in zip(source.recipes, recipes, strict=True)
         ),
         credentials=tuple(name for mirror in mirrors for name in mirror.variables),
-        container=manifest.container,
-        lock_sha256=sha256_of(folder / LOCK) if lock is not None else "",
-        recipes_namespace=_namespace(source, lock),
+        container=facts.manifest.container,
+        lock_sha256=sha256_of(project / source.environment / LOCK) if facts.lock is not None else "",
+        recipes_namespace=_namespace(source, facts.lock),
     )
-    notes = [*_notes(request, manifest, configurations, target, lock), *_credentials(request, mirrors)]
+    notes = [*notes_of(request.settings, facts), *_credentials(request, mirrors)]
     check = [ship(project, source.check, CHECK, "'check'")] if source.check else []
-    all_files = (file for one in (*own, *shipments, *(repo for repo, _ in repos), *recipes, *check) for file in one.files)
+    all_files = (file for one in (*own, *(repo for repo, _ in repos), *recipes, *check) for file in one.files)
     return Prepared(
         text=render_spack(wanted, overrides=project),
         files=(*{file.staged: file for file in all_files}.values(), *copied_files(request.settings, project)),
@@ -80,12 +90,47 @@ def _manifest(folder: Path) -> SpackEnvironment:
     return read_environment(read_text(path), str(path))
 
 
-def _lock(folder: Path, manifest: SpackEnvironment) -> SpackLock | None:
+def _read(source: SpackSource, boundary: Boundary) -> SpackFacts:
+    """Read the environment and all that it includes, and choose its target; raises `EnvironmentFileError`."""
+    folder = boundary.project / source.environment
+    manifest = _manifest(folder)
+    files = find_files(source.environment, manifest, boundary)
+    specs = expanded(manifest, files.configurations)
+    lock = _lock(folder, manifest, specs)
+    return SpackFacts(
+        manifest=manifest,
+        files=files,
+        specs=specs,
+        target=target_of(source.target, manifest, files.configurations, specs, lock),
+        above=files.above(source.environment),
+        lock=lock,
+    )
+
+
+def _views(configurations: Sequence[Configuration], place: str) -> ViewPlan:
+    """Plan the views of an environment that lies at `place` in the image.
+
+    Left out are those whose place is the host's while an image is built, or in a container, as its user's home is.
+    """
+    plan = plan_views([one.view for one in configurations if not one.when], place)
+    lost = []
+    for name, root in plan.roots:
+        try:
+            if not guard.destination(root).is_relative_to("/home") and not root.startswith("/root/"):
+                continue
+        except DefinitionError:
+            pass
+        lost.append((name, root))
+    return replace(plan, roots=tuple(view for view in plan.roots if view not in lost), lost=(*plan.lost, *lost))
+
+
+def _lock(folder: Path, manifest: SpackEnvironment, specs: SpecList) -> SpackLock | None:
     path = folder / LOCK
     if not path.is_file():
         return None
     lock = read_lock(read_text(path), str(path))
-    missing = [name for name in manifest.roots if name not in lock.roots]
+    asked = dict.fromkeys(root.package for root in specs.roots if root.certain and root.package)
+    missing = [name for name in asked if name not in lock.roots]
     if missing:
         raise EnvironmentFileError(
             f"{path} does not lock {', '.join(missing)}, which {manifest.file} asks for; run 'spack concretize' in {folder}"
@@ -146,44 +191,3 @@ def _credentials(request: Request[SpackSource], mirrors: Sequence[Mirror]) -> It
             )
         if missing:
             yield f"the cache {mirror.name} is read without credentials: no secret {' or '.join(missing)} is given"
-
-
-def _notes(
-    request: Request[SpackSource],
-    manifest: SpackEnvironment,
-    configurations: Sequence[Configuration],
-    target: Target,
-    lock: SpackLock | None,
-) -> Iterator[str]:
-    yield f"everything is compiled for {target.name} ({target.said_by}); a lesser processor cannot run it"
-    if lock is None:
-        yield (
-            "there is no spack.lock: the build chooses the versions, and another day's build may choose others; run "
-            "'spack concretize' and keep spack.lock"
-        )
-        own = [name for one in configurations for name in one.own_requirements]
-        if own and target.option:
-            yield f"{', '.join(own)}: Spack puts a package's own 'require' in place of that of all, so name the target there"
-    externals = [name for one in configurations for name in one.externals]
-    if externals:
-        yield f"{', '.join(externals)}: 'externals' are looked for in the images of both stages, not on this machine"
-    elsewhere = [path for one in configurations for path in one.elsewhere]
-    if elsewhere:
-        yield f"{', '.join(elsewhere)}: looked for in the build stage's image, not on this machine"
-    if manifest.view.lower() not in ("", "true", "yes", "on", "/opt/view"):
-        yield f"the view is /opt/view, in place of what spack.yaml says ({manifest.view})"
-    if manifest.container and manifest.container.unused:
-        yield (
-            f"container: {', '.join(manifest.container.unused)} of spack.yaml has no effect; the image's 'command', 'start' "
-            "and the project's own defs/spack.def stand for it"
-        )
-    build, final = bases(request.settings, manifest.container)
-    named = request.settings.final_base or (manifest.container and manifest.container.final)
-    system = spack_system(build)
-    if lock is not None and lock.systems and lock.systems != (system.name if system else "",):
-        yield (
-            f"spack.lock was made on {', '.join(lock.systems)}: its compilers and externals must be in {build} "
-            "too; where they are not, concretize in that image"
-        )
-    if not named and not system:
-        yield f"the final stage starts from {final}, which must have a C library as new as {build}; or set 'final-base'"

@@ -1,19 +1,25 @@
-"""The files that a Spack environment consists of: those that its configuration names, wherever they lie in the project."""
+"""The files that a Spack environment consists of: those that its configuration names, wherever they lie in the project,
+or above it in the same git work tree.
+"""
 
+import os
 import posixpath
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from hpcdeploy.definition.spack import BUILD, ENVIRONMENT, staged_place
-from hpcdeploy.environments.spack import Configuration, SpackEnvironment, read_configuration
+from hpcdeploy.environments.spack import Configuration, SpackEnvironment, read_configuration, read_environment
+from hpcdeploy.environments.spack_lock import SpackLock, read_lock
 from hpcdeploy.environments.spack_yaml import load, table, text_of
 from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.flows.sources.staging import context_file, folder_files, read_text
+from hpcdeploy.flows.sources.work_tree import Boundary
 from hpcdeploy.image import ContextFile
 
+MANIFEST, LOCK = "spack.yaml", "spack.lock"
 _TAKEN = ("software", "view", "._view", "spack", "hpcdeploy", "spack-environment")
-_WORDS = {"include": "include", "repo": "repos", "develop": "develop"}
+_WORDS = {"include": "include", "repo": "repos", "develop": "develop", "concrete": "include_concrete"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,45 +30,130 @@ class Shipment:
     files: tuple[ContextFile, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """A file or folder that an environment names: its path from the environment's folder, and who names it.
+
+    ``concrete`` is whether it belongs to another environment, whose lock file is included.
+    """
+
+    path: str
+    key: str
+    concrete: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """An environment's files as its configuration names them, and the configuration of all of these, highest first.
+
+    ``locks`` are the lock files of other environments that are included, by their path from this one's folder.
+    """
+
+    named: tuple[Named, ...]
+    configurations: tuple[Configuration, ...]
+    locks: tuple[tuple[str, SpackLock], ...] = ()
+
+    def above(self, environment: str) -> tuple[str, ...]:
+        """Return the paths that lead above the project, whose folder holds the environment's at `environment`."""
+        places = {one.path: posixpath.normpath(posixpath.join(environment, one.path)) for one in self.named}
+        return tuple(path for path, place in places.items() if place.startswith("../"))
+
+
 def ship(project: Path, source: str, destination: str, what: str) -> Shipment:
     """Find the file or folder `source` of the project; `DefinitionError` where there is none."""
     files = folder_files(project, source, staged_place(destination), what)
     return Shipment(destination=destination, files=tuple(files))
 
 
-def referenced(
-    project: Path, environment: str, manifest: SpackEnvironment
-) -> tuple[tuple[Shipment, ...], tuple[Configuration, ...]]:
-    """Return all that a manifest and the files that it includes name, and the configuration of all of these, highest first.
+def find_files(environment: str, manifest: SpackEnvironment, boundary: Boundary) -> Files:
+    """Find all that a manifest names, and what the files that it includes name in turn.
 
-    `environment` is the manifest's folder, relative to the project's. Raises `EnvironmentFileError` for what is missing or
-    would lie outside of ``/opt`` in the image.
+    `environment` is its folder, relative to the project's. Of a path ``..`` goes before links are followed, as in Spack.
+
+    They are read in the order in which Spack ranks them: a file, what it includes, then the next one (``push_scope`` in
+    ``lib/spack/spack/config.py``). Raises `EnvironmentFileError` for what is missing, cannot be read, or lies outside of
+    `boundary`.
     """
-    shipments: dict[str, Shipment] = {}
+    named: dict[str, Named] = {}
+    locks: list[tuple[str, SpackLock]] = []
     configurations = [manifest.configuration]
-    waiting = [(reference, "") for reference in manifest.configuration.references]
+    waiting = [(reference, "", False, "") for reference in manifest.configuration.references.here]
     while waiting:
-        reference, folder = waiting.pop(0)
-        path = posixpath.normpath(posixpath.join(folder, reference.path))
+        reference, below, apart, when = waiting.pop(0)
+        when = when or reference.when
+        path = posixpath.normpath(posixpath.join(below, reference.path))
         key = f"{manifest.file}: {_WORDS[reference.kind]} names {reference.path!r}"
-        place = _place(path, key)
-        source = posixpath.normpath(posixpath.join(environment, path))
-        found = project / source
+        found = boundary.project / posixpath.normpath(posixpath.join(environment, path))
         if not found.exists():
             if reference.required:
                 raise EnvironmentFileError(f"{key}, which is not there: {found} is missing; correct it, or make it")
             continue
-        if place in shipments:
+        if path in named:
             continue
-        shipments[place] = ship(project, source, place, key)
+        boundary.check(found, key)
+        if reference.kind == "concrete":
+            locks.append((posixpath.normpath(posixpath.join(path, LOCK)), _concrete(found, path, key, named)))
+            inner = read_environment(read_text(found / MANIFEST), str(found / MANIFEST))
+            waiting[:0] = [(one, path, True, when) for one in inner.configuration.references.here]
+            continue
+        named[path] = Named(path=path, key=key, concrete=apart)
         if reference.kind != "include":
             continue
-        for file in _configuration_files(found):
-            configuration = read_configuration(read_text(file), str(file))
-            below = path if found.is_dir() else posixpath.dirname(path)
-            configurations.append(configuration)
-            waiting += [(one, below) for one in configuration.references]
-    return tuple(shipments.values()), tuple(configurations)
+        inside = path if found.is_dir() else posixpath.dirname(path)
+        files = _configuration_files(found)
+        for file in files:
+            boundary.check(file, key)
+        read = [replace(read_configuration(read_text(file), str(file)), when=when) for file in files]
+        configurations += [] if apart else read
+        waiting[:0] = [(one, inside, apart, when) for configuration in read for one in configuration.references.here]
+    return Files(named=tuple(named.values()), configurations=tuple(configurations), locks=tuple(locks))
+
+
+def _concrete(found: Path, path: str, key: str, named: dict[str, Named]) -> SpackLock:
+    """Name the two files of another environment whose lock file is included: Spack reads both. Return what is locked."""
+    for name in (MANIFEST, LOCK):
+        if not (found / name).is_file():
+            raise EnvironmentFileError(
+                f"{key}, another environment, but {found / name} is missing; run 'spack concretize' there, or take it out"
+            )
+        inner = posixpath.normpath(posixpath.join(path, name))
+        named[inner] = Named(path=inner, key=key, concrete=True)
+    return read_lock(read_text(found / LOCK), str(found / LOCK))
+
+
+def environment_place(folder: Path, named: Sequence[Named]) -> str:
+    """Return where the environment in `folder` lies in the image: what it names above itself must lie there as here.
+
+    One folder up is ``/opt``, beside the environment, where that is free; else the folders above the environment are made
+    again in `ENVIRONMENT`, as many as are needed.
+    """
+    depth, free = 0, True
+    for one in named:
+        parts = PurePosixPath(one.path).parts
+        up = sum(part == ".." for part in parts)
+        depth = max(depth, up)
+        free = free and not (up == 1 and parts[1:2] and parts[1] in _TAKEN)
+    return ENVIRONMENT if depth == 0 or (depth == 1 and free) else posixpath.join(ENVIRONMENT, *folder.parts[-depth:])
+
+
+def ship_named(boundary: Boundary, environment: str, named: Sequence[Named], place: str) -> tuple[Shipment, ...]:
+    """Find the files of all that an environment names, for an image in which it lies at `place`.
+
+    `environment` is its folder, relative to the project's. Raises `EnvironmentFileError` for what is refused.
+    """
+    shipments = []
+    for one in named:
+        destination = posixpath.normpath(posixpath.join(place, one.path))
+        if place == destination or place.startswith(f"{destination}/"):
+            raise EnvironmentFileError(f"{one.key}, which holds the environment itself; name the file or folder in it")
+        source = boundary.project / posixpath.normpath(posixpath.join(environment, one.path))
+        inside = source.resolve().is_relative_to(boundary.project) and not source.is_dir()
+        top = boundary.project if inside else boundary.top
+        shipment = ship(top, os.path.relpath(source, top), destination, one.key)
+        for file in shipment.files:
+            boundary.check(file.source, one.key)
+        shipments.append(shipment)
+    return tuple(shipments)
 
 
 def repositories(project: Path, folders: tuple[str, ...]) -> Iterator[tuple[Shipment, str]]:
@@ -102,17 +193,3 @@ def recipe(project: Path, number: int, source: str) -> Shipment:
 
 def _configuration_files(found: Path) -> list[Path]:
     return [path for path in sorted(found.glob("*.yaml")) if path.is_file()] if found.is_dir() else [found]
-
-
-def _place(path: str, key: str) -> str:
-    """Return where a path relative to the environment lies in the build stage: as it does beside the environment here."""
-    place = posixpath.normpath(posixpath.join(ENVIRONMENT, path))
-    parts = PurePosixPath(place).parts
-    if place == ENVIRONMENT:
-        raise EnvironmentFileError(f"{key}, which is the environment's own folder; name the file or folder in it")
-    if len(parts) < 3 or parts[1] != "opt" or (not place.startswith(f"{ENVIRONMENT}/") and parts[2] in _TAKEN):
-        raise EnvironmentFileError(
-            f"{key}, which would be {place} in the image, where the environment is {ENVIRONMENT}: only what lies in the "
-            "folder above the environment, or below, can be brought along; move it, or move the environment one folder down"
-        )
-    return place

@@ -1,0 +1,63 @@
+"""The mirrors of a Spack environment, and the variables that their credentials are read from.
+
+Source: ``lib/spack/spack/schema/mirrors.py`` of Spack 0.20 to 1.1, and its documentation, "Mirrors".
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hpcdeploy.environments.spack_yaml import Table, named, plain_key, table, text_of, truth
+from hpcdeploy.errors import EnvironmentFileError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mirror:
+    """A mirror: its address for pushing, and the variables that its credentials are read from."""
+
+    name: str
+    url: str
+    variables: tuple[str, ...] = ()
+    signed: bool = True
+
+
+def read_mirrors(given: Table, where: str) -> tuple[Mirror, ...]:
+    """Read the section ``mirrors`` out of a file's table; `EnvironmentFileError` for what would put a secret into images."""
+    return tuple(
+        _mirror(plain_key(name), value, f"{where}: mirrors.{name}")
+        for name, value in table(named(given, "mirrors"), f"{where}: mirrors").items()
+    )
+
+
+def _mirror(name: str, value: object, where: str) -> Mirror:
+    if isinstance(value, str):
+        return Mirror(name=name, url=value)
+    given = table(value, where)
+    sides: list[Table] = [given]
+    for key in ("push", "fetch", "pull"):
+        side = named(given, key)
+        if side is not None:
+            sides.append({"url": side} if isinstance(side, str) else table(side, f"{where}.{key}"))
+    url = next((text_of(side["url"], f"{where}.url") for side in (*sides[1:], given) if side.get("url")), "")
+    if not url:
+        raise EnvironmentFileError(f"{where} has no url; write url: oci://registry/repository, or whatever it is")
+    signed = truth(given.get("signed"), f"{where}.signed", default=True)
+    variables = (name for side in sides for name in _variables(side, where))
+    return Mirror(name=name, url=url, variables=tuple(dict.fromkeys(variables)), signed=signed)
+
+
+def _variables(side: Table, where: str) -> Iterator[str]:
+    """Tell the variables of one side's credentials. Those that stand there in clear would be in every image."""
+    pair = side.get("access_pair")
+    if isinstance(pair, list) or side.get("access_token"):
+        raise EnvironmentFileError(
+            f"{where} holds credentials in clear text, which would be in every image; write access_pair with id_variable "
+            "and secret_variable, describe these two in the image's 'secrets', and make the old ones invalid"
+        )
+    keys = table(pair, f"{where}.access_pair")
+    if pair and not (keys.get("secret_variable") and (keys.get("id_variable") or keys.get("id"))):
+        raise EnvironmentFileError(
+            f"{where}.access_pair has {', '.join(keys) or 'nothing'}; id_variable (or id) and secret_variable were expected"
+        )
+    for found in (keys.get("id_variable"), keys.get("secret_variable"), side.get("access_token_variable")):
+        if found:
+            yield text_of(found, where)

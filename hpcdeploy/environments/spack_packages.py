@@ -1,0 +1,187 @@
+"""The section ``packages`` of Spack's configuration: what it requires of packages, and how several files are put together.
+
+Sources: ``lib/spack/spack/schema/packages.py``; ``RequirementParser._raw_yaml_data`` in
+``lib/spack/spack/solver/requirements.py`` of Spack 1.2 (a package's own ``require`` takes the place of that of ``all``; one
+that is empty does not) and ``_rules_from_requirements`` there (a virtual package's requirements must name a package);
+``merge_yaml`` in ``lib/spack/spack/config.py`` (lists are joined, values of another kind replaced).
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from hpcdeploy.environments.spack_specs import package_of, targets_in
+from hpcdeploy.environments.spack_yaml import Table, listed, named, overrides, plain_key, table, text_of
+
+VIRTUALS = frozenset(
+    {
+        *("armci", "awk", "blas", "c", "cxx", "D", "daal", "elf", "fftw-api", "flame", "fortran", "fuse", "gfortran", "gl"),
+        *("glu", "golang", "go-or-gccgo-bootstrap", "iconv", "ipp", "java", "jpeg", "lapack", "libc", "libglx", "libllvm"),
+        *("libosmesa", "lua-lang", "luajit", "mariadb-client", "mkl", "mpe", "mpi", "mysql-client", "onedal", "opencl"),
+        *("pbs", "pil", "pkgconfig", "qmake", "rpc", "scalapack", "sycl", "szip", "tbb", "unwind", "uuid", "xxd", "yacc"),
+        *("ziglang", "zlib-api"),
+    }
+)
+"""Virtual packages of Spack's own (``all: providers`` in ``etc/spack/defaults``), for requirements that do not show it."""
+
+COMPILERS = frozenset(
+    {
+        *("gcc", "llvm", "llvm-amdgpu", "apple-clang", "clang", "nvhpc", "aocc", "cce", "acfl", "arm", "fj", "xl", "nag"),
+        *("intel-oneapi-compilers", "intel-oneapi-compilers-classic", "intel", "oneapi", "rocmcc", "glibc", "musl"),
+    }
+)
+"""Packages that Spack finds in the build image by itself, as the system's: compilers and C libraries."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """An entry of ``require``: its specs, and its text in JSON as Spack's command line takes it.
+
+    ``plain`` is false for a table (``spec``, ``one_of``, ``any_of``, with ``when`` and ``message``).
+    """
+
+    specs: tuple[str, ...]
+    text: str
+    plain: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requirement:
+    """What ``require`` says: its entries, and whether they are one text, which Spack does not join to a list.
+
+    ``replaces`` is whether it stands there as ``require::``.
+    """
+
+    entries: tuple[Entry, ...]
+    bare: bool = False
+    replaces: bool = False
+
+    @property
+    def specs(self) -> tuple[str, ...]:
+        """All specs of all entries."""
+        return tuple(spec for entry in self.entries for spec in entry.specs)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The targets that are named, each once."""
+        return tuple(dict.fromkeys(target for spec in self.specs for target in targets_in(spec)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackageSettings:
+    """What one file says of one package, or of ``all``.
+
+    ``targets`` are those that it prefers (``target``, or a spec of ``prefer``); ``replaces`` is ``NAME::``.
+    """
+
+    name: str
+    require: Requirement | None = None
+    targets: tuple[str, ...] = ()
+    externals: bool = False
+    replaces: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packages:
+    """The section of one file. ``replaces`` is whether it stands there as ``packages::``."""
+
+    settings: tuple[PackageSettings, ...] = ()
+    replaces: bool = False
+
+
+def read_packages(given: Table, where: str) -> Packages:
+    """Read the section out of a file's table; `EnvironmentFileError` for what is not understood."""
+    section = table(named(given, "packages"), f"{where}: packages")
+    return Packages(
+        settings=tuple(_settings(key, value, f"{where}: packages.{key}") for key, value in section.items()),
+        replaces=overrides(given, "packages"),
+    )
+
+
+def named_packages(files: Sequence[Packages]) -> tuple[str, ...]:
+    """Return the names of all packages that the files speak of, ``all`` left out."""
+    return tuple(dict.fromkeys(one.name for file in files for one in file.settings if one.name != "all"))
+
+
+def settings_of(files: Sequence[Packages], name: str) -> Iterator[PackageSettings]:
+    """Tell what each file says of a package, highest first, down to one that replaces what lower ones say."""
+    for file in files:
+        for one in file.settings:
+            if one.name == name:
+                yield one
+                if one.replaces:
+                    return
+        if file.replaces:
+            return
+
+
+def requirement_of(files: Sequence[Packages], name: str) -> Requirement | None:
+    """Put together what the files, highest first, require of a package; None where that is nothing."""
+    found: Requirement | None = None
+    for one in settings_of(files, name):
+        if one.require is None:
+            continue
+        if found is None:
+            found = one.require
+        elif found.bare or one.require.bare:
+            break
+        else:
+            lower = tuple(entry for entry in one.require.entries if entry not in found.entries)
+            found = Requirement(entries=(*found.entries, *lower))
+        if one.require.replaces:
+            break
+    return found if found is not None and found.entries else None
+
+
+def preferred_targets(files: Sequence[Packages]) -> tuple[str, ...]:
+    """Return the targets that ``packages: all`` prefers, the first one most."""
+    return tuple(dict.fromkeys(target for one in settings_of(files, "all") for target in one.targets))
+
+
+def is_virtual(name: str, requirement: Requirement) -> bool:
+    """Tell whether a name that has requirements is a virtual package's: then they name a package that provides it."""
+    return name in VIRTUALS or any(package_of(spec) not in ("", name) for spec in requirement.specs)
+
+
+def _settings(key: str, value: object, where: str) -> PackageSettings:
+    given = table(value, where)
+    target = named(given, "target")
+    return PackageSettings(
+        name=plain_key(key),
+        require=_requirement(given, f"{where}.require"),
+        targets=(
+            *((target,) if isinstance(target, str) and target else _texts(target, f"{where}.target")),
+            *(name for spec in _preferred(given, f"{where}.prefer") for name in targets_in(spec)),
+        ),
+        externals=bool(named(given, "externals")),
+        replaces=key.endswith(":"),
+    )
+
+
+def _preferred(given: Table, where: str) -> Iterator[str]:
+    """Tell the specs of ``prefer``: texts, or tables with ``spec``."""
+    for item in listed(named(given, "prefer"), where):
+        yield item if isinstance(item, str) else text_of(table(item, where).get("spec"), where)
+
+
+def _texts(value: object, where: str) -> tuple[str, ...]:
+    return tuple(text_of(item, where) for item in listed(value, where))
+
+
+def _requirement(given: Table, where: str) -> Requirement | None:
+    value = named(given, "require")
+    if value is None:
+        return None
+    bare = isinstance(value, str) and bool(value)
+    entries = [_entry(item, where) for item in ([value] if bare else listed(value, where))]
+    return Requirement(entries=tuple(entries), bare=bare, replaces=overrides(given, "require"))
+
+
+def _entry(item: object, where: str) -> Entry:
+    if isinstance(item, str):
+        return Entry(specs=(item,), text=json.dumps(item))
+    specs: list[str] = []
+    for key, inner in table(item, where).items():
+        if key in ("spec", "one_of", "any_of"):
+            specs += _texts(inner, where) if isinstance(inner, list) else [text_of(inner, where)]
+    return Entry(specs=tuple(specs), text=json.dumps(item), plain=False)

@@ -1,0 +1,166 @@
+"""What a Spack file names outside of itself: included files, package repositories, sources under ``develop``, environments.
+
+Sources: ``lib/spack/spack/schema/include.py``, ``repos.py`` and ``develop.py`` of Spack 0.20 to 1.2;
+``Environment._process_included_lockfiles`` there (the ``spack.lock`` of another environment among the included files, which
+Spack 1.2 has in place of ``include_concrete``); its documentation, "Include Settings", "Combining Environments".
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hpcdeploy.environments.spack_moving import moving_repository
+from hpcdeploy.environments.spack_yaml import Table, listed, named, plain_key, table, text_of, texts, truth
+from hpcdeploy.errors import EnvironmentFileError
+
+_REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|[\w.-]+@[\w.-]+:")
+
+
+_SECRET_IN_URL = re.compile(r"(?<=://)[^/@\s]*@")
+_PLATFORM = re.compile(r"platform\s*==\s*['\"](\w+)['\"]")
+_LOCK = "spack.lock"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """A file or folder that a configuration file names, relative to that file's folder.
+
+    ``kind`` is ``include``, ``repo``, ``develop``, or ``concrete`` for the folder of another environment whose lock file is
+    included. Where a path holds a variable that only the build knows (``$os``), this is the folder above it. ``when`` is the
+    condition under which Spack includes it, and a variable in the path is one too.
+    """
+
+    kind: str
+    path: str
+    required: bool = True
+    when: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class References:
+    """All that one file names. ``elsewhere`` are paths that begin outside of the environment (``/``, ``~``, a variable).
+
+    ``fetched`` are configuration files that Spack fetches while it builds; ``moving`` says what another day's build may
+    find changed: branches of git, and addresses without a checksum. No credentials of an address stand in these.
+    """
+
+    here: tuple[Reference, ...] = ()
+    elsewhere: tuple[str, ...] = ()
+    fetched: tuple[str, ...] = ()
+    moving: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Remote:
+    """What is fetched. ``moves`` is empty where a checksum, commit or tag fixes it."""
+
+    address: str
+    moves: str = ""
+    configuration: bool = True
+
+
+def read_references(given: Table, where: str) -> References:
+    """Read what a file's table names; `EnvironmentFileError` for an entry of no known form."""
+    found = [
+        *(*_included(given, where), *_concrete(given, where), *_repos(given, where), *_developed(given, where)),
+        *_reused(given, where),
+    ]
+    remote = [item for item in found if isinstance(item, _Remote)]
+    return References(
+        here=tuple(item for item in found if isinstance(item, Reference)),
+        elsewhere=tuple(item for item in found if isinstance(item, str)),
+        fetched=tuple(item.address for item in remote if item.configuration),
+        moving=tuple(f"{item.address} ({item.moves})" for item in remote if item.moves),
+    )
+
+
+def is_never(when: str) -> bool:
+    """Tell whether a condition cannot hold in an image: it is that of another platform than Linux."""
+    return bool(_PLATFORM.fullmatch(when))
+
+
+def _included(given: Table, where: str) -> Iterator[Reference | _Remote | str]:
+    value = named(given, "include")
+    for item in [value] if isinstance(value, str) and value else listed(value, f"{where}: include"):
+        entry: Table = {"path": item} if isinstance(item, str) else table(item, f"{where}: include")
+        if "git" in entry:
+            yield _Remote(address=_shown(text_of(entry["git"], f"{where}: include.git")), moves=moving_repository(entry))
+            continue
+        path = text_of(entry.get("path"), f"{where}: include.path")
+        if not path:
+            raise EnvironmentFileError(f"{where}: include has an entry without path or git: {', '.join(entry)}")
+        when = text_of(entry.get("when"), f"{where}: include.when").strip()
+        required = not truth(entry.get("optional"), f"{where}: include.optional", default=False) and not when
+        platform = _PLATFORM.fullmatch(when)
+        when = "" if platform and platform[1] == "linux" else when
+        if _is_remote(path):
+            yield _Remote(address=_shown(path), moves="" if entry.get("sha256") else "no sha256 is given")
+        elif path.rpartition("/")[2] == _LOCK:
+            yield from _reference("concrete", path.rpartition("/")[0] or ".", required=required, when=when)
+        else:
+            yield from _reference("include", path, required=required, when=when)
+
+
+def _concrete(given: Table, where: str) -> Iterator[Reference | str]:
+    """Tell the environments of ``include_concrete``: folders, or names of environments that Spack itself keeps."""
+    for path in texts(named(given, "include_concrete"), f"{where}: include_concrete"):
+        if "/" in path or path.startswith("."):
+            yield from _reference("concrete", path, required=True)
+        else:
+            yield path
+
+
+def _repos(given: Table, where: str) -> Iterator[Reference | _Remote | str]:
+    value = named(given, "repos")
+    entries = value if isinstance(value, list) else list(table(value, f"{where}: repos").values())
+    for item in entries:
+        if isinstance(item, str):
+            if not _is_remote(item):
+                yield from _reference("repo", item, required=True)
+            continue
+        given_repo = table(item, f"{where}: repos")
+        if "git" in given_repo:
+            address = _shown(text_of(given_repo["git"], f"{where}: repos.git"))
+            yield _Remote(address=address, moves=moving_repository(given_repo), configuration=False)
+        else:
+            raise EnvironmentFileError(f"{where}: repos has an entry that is neither a path nor has git: {item!r}")
+
+
+def _developed(given: Table, where: str) -> Iterator[Reference | str]:
+    for name, value in table(named(given, "develop"), f"{where}: develop").items():
+        path = text_of(table(value, f"{where}: develop.{name}").get("path"), f"{where}: develop.{name}.path")
+        yield from _reference("develop", path or plain_key(name), required=True)
+
+
+def _reused(given: Table, where: str) -> Iterator[str]:
+    """Tell the environments that the concretizer is to reuse packages of (``concretizer: reuse: from``)."""
+    reuse = named(table(named(given, "concretizer"), f"{where}: concretizer"), "reuse")
+    for item in listed(named(reuse, "from"), f"{where}: concretizer.reuse.from") if isinstance(reuse, dict) else []:
+        path = text_of(table(item, f"{where}: concretizer.reuse.from").get("path"), f"{where}: concretizer.reuse.from")
+        if path:
+            yield path
+
+
+def _reference(kind: str, path: str, *, required: bool, when: str = "") -> Iterator[Reference | str]:
+    """Sort a path: relative to its file, from elsewhere in the image, or from the network (nothing to ship)."""
+    if _is_remote(path):
+        return
+    local = re.sub(r"^\$(?:env|\{env\})/", "", path.removeprefix("file://"))
+    if local.startswith(("/", "~", "$")):
+        yield path
+        return
+    fixed = local.split("$", 1)[0]
+    if fixed == local:
+        yield Reference(kind=kind, path=local, required=required, when=when)
+    else:
+        folder = fixed.rpartition("/")[0] or "."
+        yield Reference(kind=kind, path=folder, required=required, when=when or f"the path is {path}")
+
+
+def _is_remote(path: str) -> bool:
+    return bool(_REMOTE.match(path)) and not path.startswith("file://")
+
+
+def _shown(address: str) -> str:
+    """Return an address as it may be shown: without a name and password, and without what follows its path."""
+    return re.split(r"[?#]", _SECRET_IN_URL.sub("", address), maxsplit=1)[0]

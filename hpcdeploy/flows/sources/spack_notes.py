@@ -1,0 +1,169 @@
+"""Notes on a Spack environment's image: what was chosen, what is not in it, what another day's build may change."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from hpcdeploy.definition.spack import bases, spack_system
+from hpcdeploy.environments.spack import Configuration, SpackEnvironment, group_escapes, group_targets
+from hpcdeploy.environments.spack_lock import SpackLock
+from hpcdeploy.environments.spack_moving import moving_versions
+from hpcdeploy.environments.spack_references import is_never
+from hpcdeploy.environments.spack_specs import SpecList
+from hpcdeploy.environments.spack_target import Target, choose_target
+from hpcdeploy.environments.spack_view import DEFAULT_VIEW, ViewPlan
+from hpcdeploy.flows.sources.spack_files import Files
+from hpcdeploy.image import ImageSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpackFacts:
+    """A Spack environment as it was read, and what was chosen for its image.
+
+    ``above`` are the paths that it names above the project's folder.
+    """
+
+    manifest: SpackEnvironment
+    files: Files
+    specs: SpecList
+    target: Target
+    above: tuple[str, ...] = ()
+    views: ViewPlan = field(default_factory=ViewPlan)
+    lock: SpackLock | None = None
+
+    @property
+    def configurations(self) -> tuple[Configuration, ...]:
+        """The configuration of the manifest and of what it includes, highest first."""
+        return self.files.configurations
+
+
+def target_of(
+    wanted: str,
+    manifest: SpackEnvironment,
+    configurations: Sequence[Configuration],
+    specs: SpecList,
+    lock: SpackLock | None,
+) -> Target:
+    """Choose the target of an environment as it was read; raises `EnvironmentFileError`."""
+    return choose_target(
+        wanted,
+        [one.packages for one in configurations if not one.when],
+        lock,
+        conditional=[one.packages for one in configurations if one.when],
+        specs=[root.spec for root in specs.roots],
+        groups=group_targets(manifest),
+    )
+
+
+def notes_of(settings: ImageSettings, facts: SpackFacts) -> Iterator[str]:
+    """Tell the notes on an image, the most important one first."""
+    yield from target_notes(facts)
+    if facts.lock is None:
+        yield (
+            "there is no spack.lock: the build chooses the versions, and another day's build may choose others; run "
+            "'spack concretize' and keep spack.lock"
+        )
+    yield from source_notes(facts)
+    yield from _view_notes(facts.views)
+    container, lock = facts.manifest.container, facts.lock
+    if container and container.unused:
+        yield (
+            f"container: {', '.join(container.unused)} of spack.yaml has no effect; the image's 'command', 'start' "
+            "and the project's own defs/spack.def stand for it"
+        )
+    build, final = bases(settings, container)
+    named = settings.final_base or (container and container.final)
+    system = spack_system(build)
+    if lock is not None and lock.systems and lock.systems != (system.name if system else "",):
+        yield (
+            f"spack.lock was made on {', '.join(lock.systems)}: its compilers and externals must be in {build} "
+            "too; where they are not, concretize in that image"
+        )
+    if not named and not system:
+        yield f"the final stage starts from {final}, which must have a C library as new as {build}; or set 'final-base'"
+
+
+def target_notes(facts: SpackFacts) -> Iterator[str]:
+    """Tell which processor the packages are compiled for, and what is against it."""
+    yield _target_note(facts.target)
+    if facts.target.compilers:
+        yield (
+            f"{', '.join(facts.target.compilers)}: to a compiler's own 'require' no target is added, since it may be the "
+            "build image's; name one there if Spack is to compile it"
+        )
+    escaping = group_escapes(facts.manifest, facts.target.pinned) if facts.lock is None else ()
+    if escaping:
+        yield (
+            f"{', '.join(escaping)}: a group's 'override' is above all that is said from outside; name the target in its "
+            "'require', or the builder's own processor is taken"
+        )
+    flags = facts.lock.flags if facts.lock else [found for one in facts.configurations for found in one.flags]
+    if flags:
+        words = ", ".join(dict.fromkeys(f"{flag} ({where})" for flag, where in flags))
+        yield f"compiler flags name a processor, whatever the target: {words}; another machine may not run the image"
+
+
+def source_notes(facts: SpackFacts) -> Iterator[str]:
+    """Tell what the image is made from that does not lie in the project, or may be another the next day."""
+    moving = tuple(moving_references(facts))
+    if moving:
+        yield f"another day's build may find other sources: {', '.join(moving)}; name a release, a commit or a checksum"
+    for path, locked in facts.files.locks if facts.lock is None else ():
+        yield f"{path}: what is locked there is installed too, for {', '.join(locked.targets) or 'no target'}"
+    conditions = dict.fromkeys(
+        one.when
+        for one in facts.configurations
+        if one.when and not is_never(one.when) and (one.packages.settings or one.view)
+    )
+    if conditions and facts.lock is None:
+        yield (
+            f"included only when {' or '.join(conditions)}: what these files require of single packages, and their views, "
+            "are left to Spack"
+        )
+    if facts.above:
+        yield f"{', '.join(facts.above)}: taken from above the project's folder, out of its git work tree"
+    externals = dict.fromkeys(name for one in facts.configurations for name in one.externals)
+    if externals:
+        yield f"{', '.join(externals)}: 'externals' are looked for in the images of both stages, not on this machine"
+    elsewhere = dict.fromkeys(path for one in facts.configurations for path in one.references.elsewhere)
+    if elsewhere:
+        yield f"{', '.join(elsewhere)}: looked for in the build stage's image, not on this machine"
+    fetched = dict.fromkeys(address for one in facts.configurations for address in one.references.fetched)
+    if fetched:
+        yield f"{', '.join(fetched)}: fetched while Spack builds, so what they say of target and views is not known here"
+
+
+def moving_references(facts: SpackFacts) -> Iterator[str]:
+    """Tell the references that another day's build may find changed; of locked versions those without a commit."""
+    if facts.lock is not None:
+        versions: Sequence[str] = facts.lock.moving
+    else:
+        developed = {name for one in facts.configurations for name in one.developed}
+        specs = [version for root in facts.specs.roots for version in moving_versions(root.spec)]
+        required = [version for one in facts.configurations for version in one.moving]
+        versions = [version for version in (*specs, *required) if version.partition("@")[0] not in developed]
+    yield from dict.fromkeys(versions)
+    yield from dict.fromkeys(reference for one in facts.configurations for reference in one.references.moving)
+
+
+def _target_note(target: Target) -> str:
+    but = f" but {', '.join(target.compilers)}" if target.compilers else ""
+    text = f"everything{but} is compiled for {target.name} ({target.said_by})"
+    if target.pinned:
+        text += f", also {', '.join(target.pinned)}, whose own 'require' takes the place of that of all"
+    if target.own:
+        text += f"; but {', '.join(f'{name} for {own}' for name, own in target.own)}, as its own 'require' says"
+    return f"{text}; a lesser processor cannot run it"
+
+
+def _view_notes(views: ViewPlan) -> Iterator[str]:
+    if not views.default:
+        yield "spack.yaml says 'view: false', so the image has no view, and PATH does not lead to what is in /opt/software"
+    if views.asked and views.asked != DEFAULT_VIEW:
+        yield f"the view is {DEFAULT_VIEW}, in place of what spack.yaml says ({views.asked})"
+    if views.roots:
+        places = ", ".join(f"{name} ({root})" for name, root in views.roots)
+        there = "" if views.asked else f"; {DEFAULT_VIEW} is made beside them, and the container's environment leads there"
+        yield f"the views of spack.yaml are in the image too: {places}{there}"
+    if views.lost:
+        places = ", ".join(f"{name} ({root})" for name, root in views.lost)
+        yield f"{places}: views that stay behind with the build stage, since their place is not the image's own"

@@ -4,13 +4,13 @@ Spack writes it as JSON, with the lock file's version under ``_meta`` (``lockfil
 before 4 does not key its specs by their full hash, and Spack 0.18 was the last to write it).
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
 from hpcdeploy.environments.spack import PACKAGE
 from hpcdeploy.errors import EnvironmentFileError
+from hpcdeploy.json_text import read_json
 
 OLDEST = 4
 
@@ -31,7 +31,7 @@ class SpackLock:
 def read_lock(text: str, file: str = "spack.lock") -> SpackLock:
     """Read a lock file; `EnvironmentFileError` where it is none, or too old."""
     try:
-        top = json.loads(text)
+        top = read_json(text)
     except ValueError as error:
         raise EnvironmentFileError(
             f"{file} is not valid JSON: {error}; run 'spack concretize --force' to renew it"

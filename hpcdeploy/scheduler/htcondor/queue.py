@@ -46,7 +46,7 @@ def read_queue(text: str, names: Mapping[str, str]) -> dict[str, list[TaskStatus
     """
     found: dict[str, list[TaskStatus]] = {}
     for ad in read_ads(text, "condor_q"):
-        word, state = _STATUS.get(ad.get("JobStatus"), (str(ad.get("JobStatus")), State.UNKNOWN))
+        word, state = _STATUS.get(ad.get("JobStatus", 0), (str(ad.get("JobStatus")), State.UNKNOWN))
         begun = int(ad.get("NumJobStarts", 0))
         number = str(ad.get("DAGManJobId", ad["ClusterId"]))
         if ad.get("HpcdeployRun") != names.get(number):

@@ -125,11 +125,23 @@ COPY --from=build /tmp/out/*.so /tmp/tool /opt/
 COPY --from=quiet /var/tmp/made /opt/renamed
 """
 
+CACHES = """\
+FROM base
+ARG CACHE=/root/.cache
+ENV UV_LINK_MODE=copy
+RUN --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt,sharing=locked \\
+    apt-get update && apt-get install -y git
+RUN --mount=type=cache,target=$CACHE/uv,mode=0700 --mount=type=tmpfs,target=/tmp uv sync --locked
+COPY --link app /app
+"""
+"""As the documentations of Docker and uv write it."""
+
 SAMPLES = {
     "dockerfile-lesson": LESSON,
     "dockerfile-service": SERVICE,
     "dockerfile-odd": ODD,
     "dockerfile-temporary": TEMPORARY,
+    "dockerfile-caches": CACHES,
 }
 
 

@@ -110,6 +110,19 @@ class Copier:
         shell.append(f'rm -rf "$put"/{key}')
         return Copy(shell=tuple(shell), destination=destination, files=tuple(files), taken=tuple(taken), lost=lost)
 
+    def lend(self, instruction: Instruction, origin: str, source: str, key: str) -> tuple[Copy, str]:
+        """Stage what a RUN finds at a bind mount; return it with the shell's word for it. Raises `DefinitionError`."""
+        place = f"{key}/000"
+        if origin:
+            taken = self._taken(instruction, origin, source, place)
+            return Copy(shell=(), destination="", taken=(taken,)), _things(taken)[0]
+        if has_wildcard(source):
+            raise instruction.refused(f"mounts {source!r}, but a mount is one file or folder; write its name")
+        [(name, path)] = self.context.sources(instruction, source)
+        inner = f"{place}/{name or 'context'}"
+        files, shell = self._staged(instruction, path, inner)
+        return Copy(shell=tuple(shell), destination="", files=tuple(files)), f'"$put"/{word(inner)}'
+
     def _flags(self, instruction: Instruction) -> tuple[str, str, tuple[str, ...]]:
         origin, mode = "", ""
         lost: list[str] = []
@@ -172,7 +185,7 @@ class Copier:
             )
         if odd := next((character for character in path if character in _SPECIAL), ""):
             raise instruction.refused(f"takes {source!r}, in which %files cannot say {odd!r}; give it a plainer name")
-        if has_wildcard(path) and ("**" in path or "[^" in path or '"' in path):
+        if has_wildcard(path) and (instruction.name == "RUN" or "**" in path or "[^" in path or '"' in path):
             raise instruction.refused(f"takes {source!r}, a pattern that a shell reads otherwise; write '*', '?' or [a-z]")
         gathered = has_wildcard(path) or under(TEMPORARY_FOLDERS, path)
         return Taken(origin=origin, path=path, place=place, instruction=instruction, gathered=gathered)

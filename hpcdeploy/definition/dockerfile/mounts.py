@@ -1,4 +1,4 @@
-"""``RUN --mount``: an empty folder for caches and temporary files, and a reason why not for the rest.
+"""``RUN --mount``: an empty folder for caches and temporary files, a copy for binds, and a reason why not for the rest.
 
 Keys and values as BuildKit 0.32 reads them: ``commands_runmount.go`` and ``convert_runmount.go`` in ``frontend/dockerfile``.
 """
@@ -14,10 +14,8 @@ from hpcdeploy.definition.dockerfile.matching import under
 from hpcdeploy.definition.dockerfile.parsing import Instruction
 
 _TYPES = ("bind", "cache", "tmpfs", "secret", "ssh")
-_EMPTY = ("cache", "tmpfs")
 _SHARING = ("shared", "private", "locked")
 _WAY_OUT = {
-    "bind": "bring what it needs by COPY",
     "secret": "use it before the build, or in the definition that 'hpcdeploy generate' prints (docs/secrets.md)",
     "ssh": "fetch what it needs before the build, and bring it by COPY",
 }
@@ -50,18 +48,25 @@ _OF_TYPE: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Mount:
-    """A folder that is empty for one RUN: an absolute path, and its permissions in octal digits (empty: as they are)."""
+    """What one RUN finds at ``target``, an absolute path: an empty folder, or a copy of a ``source``.
+
+    ``mode`` are the folder's permissions in octal digits (empty: as they are). The source (empty: there is none) is a path
+    of the context, or of the stage or image ``origin``.
+    """
 
     target: str
     mode: str = ""
+    source: str = ""
+    origin: str = ""
 
 
 def read_mounts(instruction: Instruction, expand: Callable[[str], str], workdir: str) -> tuple[Mount, ...]:
-    """Return the folders that a RUN finds empty, the outer ones first; `DefinitionError` for every other mount.
+    """Return what a RUN finds at its mounts, the outer ones first; `DefinitionError` for secrets and SSH agents.
 
     `expand` puts variables into a value; a relative target begins at `workdir`. What a cache held before is never there, and
     what is written is gone afterwards: Docker's documentation asks a RUN to work with a cache of any content. So ``id``,
-    ``sharing`` and ``size`` have no meaning, nor have ``uid`` and ``gid``, since root runs everything.
+    ``sharing`` and ``size`` have no meaning, nor have ``uid`` and ``gid``, since root runs everything. What is written to a
+    bind is gone as well, read-only or not.
     """
     mounts = {
         mount.target: mount
@@ -75,11 +80,11 @@ def read_mounts(instruction: Instruction, expand: Callable[[str], str], workdir:
 def _mount(instruction: Instruction, text: str, expand: Callable[[str], str], workdir: str) -> Mount:
     fields = _fields(instruction, text, expand)
     kind = fields.get("type", "bind").lower()
-    if kind not in _EMPTY:
+    if kind in _WAY_OUT:
         raise instruction.refused(
             f"has --mount={text}, which Apptainer has nothing for; write it without, and {_WAY_OUT[kind]}"
         )
-    if "from" in fields or posixpath.normpath("/" + fields.get("source", "")).strip("/"):
+    if kind != "bind" and ("from" in fields or posixpath.normpath("/" + fields.get("source", "")).strip("/")):
         raise instruction.refused(
             f"has --mount={text}, a {kind} that begins with the content of something else; COPY that to the folder before"
         )
@@ -93,6 +98,8 @@ def _mount(instruction: Instruction, text: str, expand: Callable[[str], str], wo
         raise instruction.refused(
             f"has --mount={text}, whose target is {target}, where nothing of the build's own can be; choose another folder"
         )
+    if kind == "bind":
+        return Mount(target=target, source=fields.get("source") or "/", origin=fields.get("from", ""))
     return Mount(target=target, mode=fields.get("mode", ""))
 
 
@@ -110,6 +117,8 @@ def _fields(instruction: Instruction, text: str, expand: Callable[[str], str]) -
             raise instruction.refused(f"has --mount={text}, with the unknown key {name!r}; known are {', '.join(_FITS)}")
         if not sign and key not in ("readonly", "readwrite", "required"):
             raise instruction.refused(f"has --mount={text}, where {field!r} has no value; write {field}=VALUE")
+        if key == "from" and "$" in value:
+            raise instruction.refused(f"has --mount={text}; write the stage or image of 'from' itself")
         value = expand(value) if key != "from" else value
         if sign and not _FITS[key](value):
             raise instruction.refused(f"has --mount={text}, where {value!r} is no value for {name!r}")

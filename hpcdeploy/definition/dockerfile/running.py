@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 
 from hpcdeploy.definition import guard
 from hpcdeploy.definition.dockerfile.context import Context
-from hpcdeploy.definition.dockerfile.copying import HOST_FOLDERS, TEMPORARY_FOLDERS, Copier, StagedFile, Taken
+from hpcdeploy.definition.dockerfile.copying import HOST_FOLDERS, TEMPORARY_FOLDERS, Copier, Copy, StagedFile, Taken
 from hpcdeploy.definition.dockerfile.matching import under
-from hpcdeploy.definition.dockerfile.mounts import read_mounts
+from hpcdeploy.definition.dockerfile.mounts import Mount, read_mounts
 from hpcdeploy.definition.dockerfile.parsing import Instruction, pairs
 from hpcdeploy.definition.dockerfile.quoting import word, words
 from hpcdeploy.definition.dockerfile.run_lines import run_lines
@@ -223,10 +223,27 @@ class StageState:
                 f"line {one.line}: RUN names the home folder, which is root's now: in containers HOME is that of the person "
                 "who runs one, and /root may be closed; put what containers need elsewhere, such as /opt"
             )
-        self.emptied = self.emptied or bool(mounts)
-        begin = "".join(f"emptied {word(mount.mode)} {word(mount.target)} " for mount in mounts) + f"run_{self.chain}"
+        before, begin, after = self._mounted(one, mounts)
         plain = replace(one, flags=tuple(flag for flag in one.flags if flag[0] != "mount"))
-        self.shell.append(run_lines(plain, self.shell_words, begin))
+        self.shell.append((*before, *run_lines(plain, self.shell_words, f"{begin}run_{self.chain}"), *after))
+
+    def _mounted(self, one: Instruction, mounts: tuple[Mount, ...]) -> tuple[list[str], str, list[str]]:
+        """Return the lines before a RUN, the words before its own that give it its mounts, and the lines after it."""
+        before: list[str] = []
+        begin = ""
+        after: list[str] = []
+        for mount in mounts:
+            self.emptied = True
+            if not mount.source:
+                begin += f"emptied {word(mount.mode)} {word(mount.target)} "
+                continue
+            lent, thing = self._copier().lend(one, mount.origin, mount.source, str(self.copies))
+            self._take(one, lent)
+            before += lent.shell
+            begin += f"lent {thing} {word(mount.target)} "
+            after.append(f'rm -rf "$put"/{self.copies}')
+            self.copies += 1
+        return before, begin, after
 
     def _temporary(self, one: Instruction, *texts: str) -> None:
         """Mount the stage's own /tmp before the first instruction that may use it: RUNs before may install mount(8)."""
@@ -236,9 +253,19 @@ class StageState:
             self.temporary.append(one.line)
 
     def _copy(self, one: Instruction) -> None:
-        copier = Copier(context=self.context, escape=self.escape, lookup=self._lookup, workdir=self.workdir)
-        copy = copier.copy(one, str(self.copies))
+        copy = self._copier().copy(one, str(self.copies))
         self._temporary(one, copy.destination)
+        self._take(one, copy)
+        self.copies += 1
+        self.shell.append((f"say {word(f'line {one.line}: {one.name} {one.rest[:100]}')}", *copy.shell))
+        for flag in copy.lost:
+            self.notes.setdefault(_LOST[flag])
+
+    def _copier(self) -> Copier:
+        return Copier(context=self.context, escape=self.escape, lookup=self._lookup, workdir=self.workdir)
+
+    def _take(self, one: Instruction, copy: Copy) -> None:
+        """Note what an instruction takes from the context, from stages and from images."""
         for taken in copy.taken:
             self._check_origin(one, taken.origin)
             if under(TEMPORARY_FOLDERS, taken.path) and not self.stages.find(taken.origin, self.number):
@@ -246,12 +273,8 @@ class StageState:
                     f"takes {taken.path} from {taken.origin}, but what stands there while an image is built is the "
                     "building machine's own; take it from another place"
                 )
-        self.copies += 1
-        self.shell.append((f"say {word(f'line {one.line}: {one.name} {one.rest[:100]}')}", *copy.shell))
         self.files += copy.files
         self.taken += [(self.number, taken) for taken in copy.taken]
-        for flag in copy.lost:
-            self.notes.setdefault(_LOST[flag])
 
     def _check_origin(self, one: Instruction, origin: str) -> None:
         """Refuse ``--from`` a stage that is not there yet: BuildKit looks names up in the whole file, in any case."""

@@ -79,8 +79,9 @@ def test_what_cannot_be_translated_is_refused_with_line_and_reason(text: str, sa
 @pytest.mark.parametrize(
     ("mount", "said"),
     [
-        ("type=bind,target=/x", "which Apptainer has nothing for; write it without, and bring what it needs by COPY"),
-        ("target=/x", "which Apptainer has nothing for; write it without, and bring what it needs by COPY"),
+        ("type=bind,target=/x,sharing=locked", "but 'sharing' is for mounts of the type cache"),
+        ("target=/x,mode=0755", "but 'mode' is for mounts of the type cache"),
+        ("from=$A,target=/x", "; write the stage or image of 'from' itself".removeprefix(", ")),
         ("type=secret,id=x", "which Apptainer has nothing for"),
         ("type=ssh", "which Apptainer has nothing for"),
         ("type=cache,from=app,target=/x", "a cache that begins with the content of something else"),
@@ -105,7 +106,49 @@ def test_what_cannot_be_translated_is_refused_with_line_and_reason(text: str, sa
 def test_a_mount_that_is_no_empty_folder_is_refused(mount: str, said: str) -> None:
     with pytest.raises(DefinitionError) as raised:
         final(f"RUN --mount={mount} y")
-    assert str(raised.value).startswith(f"line 2: RUN has --mount={mount}, {said}")
+    assert str(raised.value).startswith(f"line 2: RUN has --mount={mount}{'' if said[0] == ';' else ', '}{said}")
+
+
+@pytest.mark.parametrize(
+    ("mount", "said"),
+    [
+        ("source=missing,target=/x", "names 'missing', which is not in the build's context"),
+        ("source=*.toml,target=/x", "mounts '*.toml', but a mount is one file or folder"),
+        ("from=tool:1,target=/x", "takes all of tool:1; name the folders that are needed"),
+        ("from=tool:1,source=/a*,target=/x", "takes '/a*', a pattern"),
+        ("from=tool:1,source=/tmp/a,target=/x", "takes /tmp/a from tool:1"),
+        ("from=3,source=/a,target=/x", "takes from the stage 3, which is not before it"),
+    ],
+)
+def test_a_bind_whose_source_cannot_be_had_is_refused(mount: str, said: str) -> None:
+    with pytest.raises(DefinitionError) as raised:
+        final(f"RUN --mount={mount} y")
+    assert str(raised.value).startswith(f"line 2: RUN {said}")
+
+
+def test_a_bind_is_a_copy_that_is_staged_for_its_run() -> None:
+    mounts = "--mount=source=pixi.toml,target=pixi.toml --mount=type=bind,src=app,dst=/app --mount=type=cache,target=/app/c"
+    stage = final(f"RUN {mounts} a\nCOPY pixi.lock /x")
+    assert [(file.source, file.place) for file in stage.files] == [
+        *(("app/own", "0/000/app/own"), ("app/run", "0/000/app/run"), ("app/train.py", "0/000/app/train.py")),
+        *(("pixi.toml", "1/000/pixi.toml"), ("pixi.lock", "2/000/pixi.lock")),
+    ]
+    lines = [line for piece in stage.shell for line in piece]
+    run = '( lent "$put"/0/000/app /app emptied \'\' /app/c lent "$put"/1/000/pixi.toml /base/pixi.toml run_0 /bin/sh -c a )'
+    assert lines[lines.index(run) + 1 :][:2] == ['rm -rf "$put"/0', 'rm -rf "$put"/1']
+    assert lines.index('chmod 0600 "$put"/0/000/app/own') < lines.index(run)
+
+
+def test_a_bind_of_a_stage_or_an_image_is_taken_from_it() -> None:
+    text = "FROM base AS made\nFROM base\nRUN --mount=from=made,source=/dist,target=/d a\n"
+    plan = plan_of(text + "RUN --mount=from=uv:1,source=/uv,target=/uv a")
+    assert [stage.name for stage in plan.stages] == ["made", "image-1", "stage-1"]
+    assert [(name, taken.path, taken.place) for name, taken in plan.stages[-1].taken] == [
+        ("made", "/dist", "0/000"),
+        ("image-1", "/uv", "1/000"),
+    ]
+    lines = [line for piece in plan.stages[-1].shell for line in piece]
+    assert '( lent "$put"/1/000/uv /uv run_0 /bin/sh -c a )' in lines
 
 
 def test_a_base_s_own_triggers_are_refused() -> None:

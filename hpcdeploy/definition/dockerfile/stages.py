@@ -72,7 +72,10 @@ class Stages:
 
     def line_of(self, stage: Stage) -> tuple[Stage, ...]:
         """Return the stages that `stage` goes on from, the first one first, and itself."""
-        return (*self.line_of(self.stages[stage.parent]), stage) if stage.parent is not None else (stage,)
+        line = [stage]
+        while line[-1].parent is not None:
+            line.append(self.stages[line[-1].parent])
+        return tuple(reversed(line))
 
 
 def read_stages(dockerfile: Dockerfile, given: Mapping[str, str], target: str) -> Stages:

@@ -64,7 +64,7 @@ def read_mounts(instruction: Instruction, expand: Callable[[str], str], workdir:
     """Return what a RUN finds at its mounts, the outer ones first; `DefinitionError` for secrets and SSH agents.
 
     `expand` puts variables into a value; a relative target begins at `workdir`. What a cache held before is never there, and
-    what is written is gone afterwards: Docker's documentation asks a RUN to work with a cache of any content. So ``id``,
+    what is written is gone afterwards: a RUN must work with a cache of any content (Dockerfile reference). So ``id``,
     ``sharing`` and ``size`` have no meaning, nor have ``uid`` and ``gid``, since root runs everything. What is written to a
     bind is gone as well, read-only or not.
     """

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hpcdeploy.definition.dockerfile.parsing import parse_dockerfile
 from hpcdeploy.definition.dockerfile.translation import translate
@@ -149,6 +151,35 @@ def test_a_bind_of_a_stage_or_an_image_is_taken_from_it() -> None:
     ]
     lines = [line for piece in plan.stages[-1].shell for line in piece]
     assert '( lent "$put"/1/000/uv /uv run_0 /bin/sh -c a )' in lines
+
+
+MOUNT_WORDS = (
+    *(
+        "type=cache",
+        "type=tmpfs",
+        "type=bind",
+        "type=",
+        "target=/x",
+        "dst=x/../y",
+        "target=",
+        "source=app",
+        "src=/",
+        "from=x",
+    ),
+    *("ro", "ro=1", "rw=", "mode=0700", "mode=", "size=1g", "sharing=private", "uid=0", "id=a", "$A", "", '"', "=", "a=b"),
+)
+
+
+@given(st.lists(st.sampled_from(MOUNT_WORDS), max_size=5).map(",".join))
+def test_a_mount_is_read_or_refused_with_its_line(mount: str) -> None:
+    quoted = "'" + mount + "'"
+    try:
+        stage = final(f"RUN --mount={quoted} a")
+    except DefinitionError as error:
+        assert str(error).startswith("line 2: RUN ")
+    else:
+        assert stage.emptied
+        assert any(line.endswith(" run_0 /bin/sh -c a )") for piece in stage.shell for line in piece)
 
 
 def test_a_base_s_own_triggers_are_refused() -> None:

@@ -172,14 +172,14 @@ MOUNT_WORDS = (
 
 @given(st.lists(st.sampled_from(MOUNT_WORDS), max_size=5).map(",".join))
 def test_a_mount_is_read_or_refused_with_its_line(mount: str) -> None:
-    quoted = "'" + mount + "'"
+    said = ""
+    stage = None
     try:
-        stage = final(f"RUN --mount={quoted} a")
+        stage = final(f"RUN --mount='{mount}' a")
     except DefinitionError as error:
-        assert str(error).startswith("line 2: RUN ")
-    else:
-        assert stage.emptied
-        assert any(line.endswith(" run_0 /bin/sh -c a )") for piece in stage.shell for line in piece)
+        said = str(error)
+    assert (stage is not None) != said.startswith("line 2: RUN ")
+    assert stage is None or stage.emptied
 
 
 def test_a_base_s_own_triggers_are_refused() -> None:

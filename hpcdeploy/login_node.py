@@ -1,7 +1,8 @@
 """What all scripts for login nodes have in common: the shell that reads them, and the line that they answer with."""
 
-import json
 from collections.abc import Mapping
+
+from hpcdeploy.json_text import read_json
 
 STREAM_SHELL = ("bash", "-l", "-s")
 """Reads a script from its standard input, and leaves what follows the script there: so it reads byte by byte.
@@ -29,7 +30,7 @@ def read_answer(stdout: bytes) -> Mapping[str, object] | None:
         if line.startswith(_MARK + b"{"):
             text = line.decode("utf-8", "surrogateescape")
             try:
-                answer: dict[str, object] = json.loads(text[len(_MARK) :])
+                answer: dict[str, object] = read_json(text[len(_MARK) :])
             except ValueError as error:
                 raise ValueError(f"the login node answered {text!r}, which is no JSON") from error
             return answer

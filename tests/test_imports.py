@@ -26,6 +26,7 @@ ROWS = (
         "treemap",
         "whole_file",
     ),
+    ("json_text",),
 )
 # Values that are made of values, and text that is made of quoted words.
 ALLOWED = {("cluster", "job"), ("run", "cluster"), ("job", "parameters"), ("templates", "compiled_templates")}

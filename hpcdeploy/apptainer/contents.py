@@ -6,7 +6,6 @@ Apptainer writes what ``apptainer inspect --all`` prints into the image at build
 object of their own, or nothing but the definition.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO, cast
@@ -14,6 +13,7 @@ from typing import BinaryIO, cast
 from hpcdeploy.apptainer.sif import Sif, SifObject, read_object, read_sif
 from hpcdeploy.definition.grammar import read_definition
 from hpcdeploy.errors import ConfigError, DefinitionError
+from hpcdeploy.json_text import read_json
 
 METADATA = "inspect-metadata.json"
 OCI_CONFIG = "oci-config.json"
@@ -50,8 +50,8 @@ def read_contents(file: BinaryIO, name: str) -> Contents:
         if item is None:
             return {}
         try:
-            value = json.loads(text(item) or "{}")
-        except (ValueError, RecursionError) as error:
+            value = read_json(text(item) or "{}")
+        except ValueError as error:
             raise ConfigError(
                 f"{name} is damaged: its object {item.id} ({item.name or item.kind}) is no JSON: {error}"
             ) from error

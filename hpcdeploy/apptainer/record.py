@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hpcdeploy.errors import BuildError
 from hpcdeploy.image import BuiltImage, Definition
+from hpcdeploy.json_text import read_json
 from hpcdeploy.whole_file import sha256_of, write_whole
 
 SUFFIX = ".json"
@@ -31,7 +32,7 @@ def read_record(image: Path, *, inputs: str = "") -> BuiltImage | None:
     if not path.is_file() or not image.is_file():
         return None
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise BuildError(f"{path} is not the record of an image: {error}; remove it and build again") from error
     built = replace(read_image(values, str(path)), path=str(image))

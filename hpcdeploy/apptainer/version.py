@@ -1,8 +1,10 @@
 """Which Apptainer (or SingularityCE) this is, and what it can do."""
 
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from hpcdeploy.definition.bootstrap import newer_than
 from hpcdeploy.errors import BuildError
 
 _VERSION = re.compile(
@@ -42,8 +44,11 @@ def parse_version(text: str) -> Version:
     return Version(program=match["program"], numbers=numbers, text=text.strip())
 
 
-def check_version(version: Version, *, empty_argument: bool = False) -> None:
-    """Raise `BuildError` where `version` cannot build our definitions, or might damage the image."""
+def check_version(version: Version, *, empty_argument: bool = False, headers: Iterable[Mapping[str, str]] = ()) -> None:
+    """Raise `BuildError` where `version` cannot build our definitions, or might damage the image.
+
+    `headers` are those of the definition's stages: each version knows other bootstrap agents.
+    """
     first = TEMPLATES.get(version.program)
     if first is None or version.numbers < first:
         raise BuildError(
@@ -54,3 +59,9 @@ def check_version(version: Version, *, empty_argument: bool = False) -> None:
         raise BuildError(f"{version.short} takes no empty build argument, 1.2.4 does; give the argument a value")
     if (version.program, version.numbers) in CORRUPTING:
         raise BuildError(f"{version.short} can write damaged images (mended in 1.5.1); load or install another version")
+    unknown = dict.fromkeys(what for header in headers for what in newer_than(header, version.program, version.numbers))
+    if unknown:
+        raise BuildError(
+            f"{version.short} does not know {' and '.join(unknown)}, which the definition uses; load or install a newer "
+            "one, or build elsewhere"
+        )

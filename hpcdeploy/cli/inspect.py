@@ -17,7 +17,7 @@ def inspect(
         str | None,
         typer.Argument(
             metavar="[TARGET]",
-            help="An image of the project, a folder with an environment, a pixi.lock, a .sif, or an oras:// reference; "
+            help="An image of the project, a folder with an environment, a pixi.lock, .def, .sif, or an oras:// reference; "
             "none: every image of the project.",
             show_default=False,
         ),

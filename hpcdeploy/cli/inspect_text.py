@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from hpcdeploy.apptainer.sif import SifObject
 from hpcdeploy.cli import show
 from hpcdeploy.environments.inventory import Changes, Item, known_size, unknown_sizes
-from hpcdeploy.flows.inspect.report import ImageReport, PublishedReport, Report, SourceReport
+from hpcdeploy.flows.inspect.report import ImageReport, PublishedReport, Report, SourceReport, StageReport
 from hpcdeploy.sizes import written
 
 Facts = list[tuple[str, str]]
@@ -85,11 +85,18 @@ def _source_facts(report: SourceReport) -> Facts:
         ("target", ", ".join(report.targets)),
         ("base image", report.base),
         ("final base image", report.final_base if report.final_base != report.base else ""),
+        ("stages", "; ".join(map(_stage, report.stages)) if len(report.stages) > 1 else ""),
+        ("arguments", ", ".join(f"{name}={value}" for name, value in report.arguments)),
         ("channels", ", ".join(report.channels)),
         ("locked", "; ".join(others)),
         ("last build", f"{report.built.created}, {written(report.built.size)}" if report.built else ""),
         (f"since {report.against}", _summary(changes) if changes is not None else ""),
     ]
+
+
+def _stage(stage: StageReport) -> str:
+    copies = f", copies from {', '.join(stage.copies_from)}" if stage.copies_from else ""
+    return f"{stage.name or '(no name)'} ({f'{stage.bootstrap} {stage.base}'.strip()}{copies})"
 
 
 def _image_facts(report: ImageReport) -> Facts:

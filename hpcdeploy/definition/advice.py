@@ -12,6 +12,8 @@ from hpcdeploy.definition.grammar import TEMPLATE, Section, Stage
 SCRIPTS = ("runscript", "startscript", "test")
 _STOPS = re.compile(r"^\s*set\s+(-\w*e|-o\s+errexit)", re.MULTILINE)
 _NESTED = re.compile(r"^[^=\n]*=.*\{\{", re.MULTILINE)
+_QUOTED = re.compile(r"""'[^']*'|"(?:\\.|[^"\\])*"|(?<!\S)#.*""")
+_EXIT = re.compile(r"(?:^|[;&|{)]|\b(?:then|else|do)\b)[ \t]*exit\b(?![=\w-])", re.MULTILINE)
 _NOT_KEPT = re.compile(r"/(tmp|var/tmp|proc|sys|dev)(/|$)")
 
 Rule = Callable[[Stage], Iterator[str]]
@@ -74,8 +76,25 @@ def _templates(stage: Stage) -> Iterator[str]:
         yield "%arguments: a value with {{ }} in it is replaced by Apptainer 1.3.5 and later only, and one level deep"
 
 
+def _bases(stage: Stage) -> Iterator[str]:
+    agent, base = stage.header.get("bootstrap", ""), stage.header.get("from", "")
+    scheme = base.partition("//")[0]
+    if agent in ("docker", "oras") and base.startswith(f"{scheme}//") and scheme:
+        yield (
+            f"From: {base} under 'Bootstrap: {agent}' means a registry that is called {scheme!r}, since Apptainer puts "
+            f"{agent}:// before it: write {base.removeprefix(scheme).lstrip('/')!r} alone"
+        )
+
+
 def _files(stage: Stage) -> Iterator[str]:
     for copies in stage.files:
+        if not copies.is_from_host and not copies.stage:
+            yield (
+                f"'%files {copies.words}' copies nothing: Apptainer expects no words there (no second blank either), or "
+                "'from' and the name of a stage"
+            )
+        if any(not source for source, _ in copies.pairs):
+            yield '%files: a line names no source, only "", and is skipped'
         for source, destination in copies.pairs:
             if "'" in source + destination or source.endswith("\\"):
                 yield f"%files: {source!r}: only double quotes hold a name with blanks together"
@@ -91,13 +110,26 @@ def _environment(stage: Stage) -> Iterator[str]:
         )
 
 
+def _exits(stage: Stage) -> Iterator[str]:
+    """Point out ``exit`` in scripts that Apptainer 1.4.5 reads in the very interpreter which then starts the program.
+
+    Source: ``internal/pkg/util/fs/files/action_script.sh`` (environment), ``95-apps.sh`` (apps).
+    """
+    for section in stage.sections:
+        if section.name.partition(" ")[0] in ("environment", "appenv") and _EXIT.search(_QUOTED.sub("", section.body)):
+            yield (
+                f"%{section.name}: 'exit' ends a container before its program starts, and the exit code is 0, so that a job "
+                "seems to have succeeded: leave it out"
+            )
+
+
 def _host(stage: Stage) -> Iterator[str]:
     for name in ("pre", "setup"):
         if stage.section(name).strip():
             yield f"%{name} runs on the machine that builds, outside of the container"
 
 
-RULES: tuple[Rule, ...] = (_post, _scripts, _test, _labels, _templates, _files, _environment, _host)
+RULES: tuple[Rule, ...] = (_bases, _post, _scripts, _test, _labels, _templates, _files, _environment, _exits, _host)
 
 
 def _named(stage: Stage, name: str) -> Iterator[Section]:

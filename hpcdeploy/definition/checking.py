@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 
+from hpcdeploy.definition.bootstrap import check_bootstrap
 from hpcdeploy.definition.grammar import Stage, read_definition, substitute
 from hpcdeploy.errors import DefinitionError
-
-_WITH_BASE = frozenset({"docker", "library", "oras", "shub", "localimage", "oci", "oci-archive", "docker-archive"})
 
 
 def check_definition(text: str, build_args: Mapping[str, str] | None = None) -> tuple[Stage, ...]:
@@ -20,19 +19,10 @@ def check_definition(text: str, build_args: Mapping[str, str] | None = None) -> 
         raise DefinitionError(
             "the definition has lines before its first 'Bootstrap:', which must come first: move them down"
         )
-    _check_bases(after)
+    for stage in after:
+        check_bootstrap(stage.header)
     _check_copies(after)
     return after
-
-
-def _check_bases(stages: tuple[Stage, ...]) -> None:
-    """Refuse what Apptainer 1.4.5 stops at: an agent with capitals ("invalid build source Docker"), and no ``From``."""
-    for stage in stages:
-        agent = stage.header["bootstrap"]
-        if agent != agent.lower():
-            raise DefinitionError(f"'Bootstrap: {agent}' is no agent that Apptainer knows; write {agent.lower()!r}")
-        if agent in _WITH_BASE and not stage.header.get("from"):
-            raise DefinitionError(f"a stage has 'Bootstrap: {agent}' and no 'From:' that names its base; add one")
 
 
 def _check_copies(stages: tuple[Stage, ...]) -> None:
@@ -40,8 +30,7 @@ def _check_copies(stages: tuple[Stage, ...]) -> None:
     earlier: list[str] = []
     for stage in stages:
         for copies in stage.files:
-            words = copies.words.split()
-            if words[:1] == ["from"] and words[1:2] != [] and words[1] not in earlier:
+            if copies.stage and copies.stage not in earlier:
                 raise DefinitionError(
                     f"'%files {copies.words}' names no earlier stage (there is {', '.join(earlier) or 'none'}): a stage is "
                     "known by its 'Stage:' line, capitals count, and a number is no name"

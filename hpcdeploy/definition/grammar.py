@@ -14,7 +14,10 @@ from hpcdeploy.errors import DefinitionError
 SECTION_LIMIT = 64 * 1024
 """Bytes that a section and the line after it must stay under: the buffer of Go's bufio.Scanner."""
 
-TEMPLATE = re.compile(r"\{\{\s*(\w+)\s*\}\}", re.ASCII)
+_BLANK = r"[\t\n\f\r ]"
+"""What ``\\s`` means to Go (https://pkg.go.dev/regexp/syntax): unlike Python's, no vertical tab and nothing beyond ASCII."""
+
+TEMPLATE = re.compile(rf"\{{\{{{_BLANK}*(\w+){_BLANK}*\}}\}}", re.ASCII)
 """What Apptainer replaces by an argument."""
 
 SECTIONS = frozenset(
@@ -34,7 +37,12 @@ HEADERS = frozenset(
 
 _STAGE = re.compile(r"^bootstrap:", re.MULTILINE | re.IGNORECASE)
 _COMMENT = re.compile(r"#[^!]")
-_FILE_WORD = re.compile(r"""(?:[^\s"']*\{\{\s*\w+\s*\}\}*[^\s{}"']*)+|[^\s"']+|"[^"]*"|'[^']*""")
+_NEW_LINE = "\\n"
+"""Before the backslash that continues a header: two characters that mean a line break there."""
+_PLAIN = r"""[^\t\n\f\r "']"""
+_FILE_WORD = re.compile(
+    rf"""(?:{_PLAIN}*\{{\{{{_BLANK}*\w+{_BLANK}*\}}\}}*[^\t\n\f\r {{}}"']*)+|{_PLAIN}+|"[^"]*"|'[^']*""", re.ASCII
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,10 +56,26 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True)
 class Copies:
-    """The lines of ``%files`` blocks with the same ``words`` (``"from build"``), as pairs of source and destination."""
+    """The lines of ``%files`` blocks with the same ``words`` (``"from build"``), as pairs of source and destination.
+
+    Apptainer 1.4.5 (``internal/pkg/build/stage.go``, copyFiles and copyFilesFrom) copies from the machine that builds where
+    the words are nothing or a comment, and from a stage where they are two, whatever the first of them is. All other words,
+    even a second blank after ``%files``, make it copy nothing, without a message.
+    """
 
     words: str
     pairs: tuple[tuple[str, str], ...]
+
+    @property
+    def is_from_host(self) -> bool:
+        """Tell whether the sources are on the machine that builds."""
+        return not self.words.partition("#")[0]
+
+    @property
+    def stage(self) -> str:
+        """Return the stage that the sources are in; empty where they are in none."""
+        words = self.words.partition("#")[0].split()
+        return words[1] if len(words) == 2 else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,26 +114,34 @@ def read_definition(text: str) -> tuple[Stage, ...]:
 def substitute(text: str, build_args: Mapping[str, str]) -> str:
     """Replace the templates of every stage, as ``apptainer build --build-arg`` does.
 
-    Raises `DefinitionError` for a name without a value, and for a build argument that no stage uses.
+    Raises `DefinitionError` for names without a value, and for build arguments that no stage uses: for all of them at once,
+    where Apptainer stops at the first.
     """
     used: set[str] = set()
-    result = "".join(_substitute_stage(part, build_args, used) for part in split_stages(text))
-    unused = [name for name in build_args if name not in used]
-    if unused:
-        known = set(TEMPLATE.findall(text))
-        if unused[0] in known:
-            raise DefinitionError(
-                f"the build argument {unused[0]!r} stands only behind a '#' in its lines, where Apptainer replaces nothing, "
-                "a comment or not; put it into a line of its own"
-            )
+    missing: dict[str, str] = {}
+    result = "".join(_substitute_stage(part, build_args, used, missing) for part in split_stages(text))
+    if missing:
         raise DefinitionError(
-            f"the build argument {unused[0]!r} is not used in the definition, which Apptainer refuses; "
+            f"the definition uses {', '.join(missing.values())}, but neither %arguments of that stage nor a build argument "
+            f"gives {', '.join(missing)} a value"
+        )
+    unused = [name for name in build_args if name not in used]
+    known = set(TEMPLATE.findall(text))
+    if behind := [name for name in unused if name in known]:
+        raise DefinitionError(
+            f"the build argument {' and '.join(map(repr, behind))} stands only behind a '#' in its lines, where Apptainer "
+            "replaces nothing, a comment or not; put it into a line of its own"
+        )
+    if unused:
+        raise DefinitionError(
+            f"the build argument {' and '.join(map(repr, unused))} is not used in the definition, which Apptainer refuses; "
             f"known are: {', '.join(sorted(known)) or 'none'}"
         )
     return result
 
 
-def _substitute_stage(part: str, build_args: Mapping[str, str], used: set[str]) -> str:
+def _substitute_stage(part: str, build_args: Mapping[str, str], used: set[str], missing: dict[str, str]) -> str:
+    """Replace the templates of one stage; note the names that are `used`, and the templates whose value is `missing`."""
     stages = read_definition(part)
     values = {**(stages[0].arguments if stages else {}), **build_args}
     pieces: list[str] = []
@@ -119,10 +151,8 @@ def _substitute_stage(part: str, build_args: Mapping[str, str], used: set[str]) 
         if _COMMENT.search(part, line_start, match.start()):
             continue
         if match[1] not in values:
-            raise DefinitionError(
-                f"the definition uses {match[0]}, but neither %arguments of that stage nor a build argument gives "
-                f"{match[1]} a value"
-            )
+            missing.setdefault(match[1], match[0])
+            continue
         value = values[match[1]]
         nested = TEMPLATE.sub(lambda inner: values.get(inner[1], inner[0]), value)
         pieces += [part[done : match.start()], nested]
@@ -184,18 +214,36 @@ def _section_name(line: str) -> tuple[str, str]:
             "put such text into a file and copy that with %files"
         )
     if name.startswith("app"):
-        app, _, words = words.partition(" ")
-        return f"{name} {app}", words
+        return _app_section(line, name, words)
     return name, words
+
+
+def _app_section(line: str, name: str, words: str) -> tuple[str, str]:
+    """Split ``%apprun NAME``: one blank before the name, and unlike other sections' the word itself in small letters.
+
+    Apptainer 1.4.5 refuses the rest: "could not be split into section name and app name", "invalid section(s) specified"
+    (``parseTokenSection``), "no BuildApp record for app" (``internal/pkg/build/apps/apps.go``).
+    """
+    app, _, words = words.partition(" ")
+    if not app:
+        raise DefinitionError(
+            f"the section {line.strip()!r} names no app; write '%{name} NAME', with one blank before the name"
+        )
+    if not line.lstrip("%").startswith(f"{name} "):
+        raise DefinitionError(f"the section {line.strip()!r} must be in small letters, unlike other sections: %{name} {app}")
+    return f"{name} {app}", words
 
 
 def _read_header(text: str) -> dict[str, str]:
     header: dict[str, str] = {}
     key, value = "", ""
-    for raw in text.strip().split("\n"):
+    for raw in (*text.strip().split("\n"), ""):
         line = raw.strip()
         if not line or line.startswith("#"):
-            key, value = "", ""
+            if key:
+                raise DefinitionError(
+                    f"the header {key!r} ends with a backslash, but no line with the rest follows; take the backslash away"
+                )
             continue
         line = line.split("#", 1)[0]
         if value:
@@ -207,6 +255,7 @@ def _read_header(text: str) -> dict[str, str]:
             key, value = key.strip().lower(), value.strip()
         if value.endswith("\\"):
             value = value.removesuffix("\\")
+            value = f"{value.removesuffix(_NEW_LINE)}\n" if value.endswith(_NEW_LINE) else value
             continue
         if key not in HEADERS and not re.fullmatch(r"otherurl\d+", key):
             raise DefinitionError(f"the header {key!r} is none that Apptainer knows")
@@ -220,4 +269,8 @@ def _copies(body: str) -> Iterator[tuple[str, str]]:
         line = raw.strip()
         if line and not line.startswith("#"):
             words = [match[0].strip().strip('"') for match in _FILE_WORD.finditer(line)]
+            if not words:
+                raise DefinitionError(
+                    f"%files: the line {line!r} holds a quote that is not closed, and no file's name; correct it"
+                )
             yield words[0], words[1] if len(words) > 1 else ""

@@ -1,6 +1,5 @@
 """Apptainer's and SingularityCE's command lines for a container on this machine; the same flags as in a job on a cluster."""
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from hpcdeploy import __version__, shell
 from hpcdeploy.engine.contract import OWN_PYTHON, SCHEME, Command, Container, Engine, csv_field
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.gpus import flag_of
+from hpcdeploy.json_text import read_json
 from hpcdeploy.templates import render
 
 INSTANCE = "instance://"
@@ -67,7 +67,7 @@ def list_instances(engine: Engine) -> Command:
 
 def running_instances(answer: str) -> frozenset[str]:
     """Read the names out of what ``instance list --json`` printed; raises `ValueError` where it is something else."""
-    found = json.loads(answer)
+    found = read_json(answer)
     return frozenset(str(one["instance"]) for one in found["instances"])
 
 

@@ -6,11 +6,11 @@ they came from.
 """
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hpcdeploy.errors import EnvironmentFileError
+from hpcdeploy.json_text import read_json
 from hpcdeploy.source import OciConfig
 
 PLATFORM = "linux/amd64"
@@ -120,9 +120,8 @@ def check_digest(content: bytes, digest: str) -> bytes:
 
 def _object(content: bytes, what: str) -> Mapping[str, object]:
     try:
-        document = json.loads(content)
-        json.dumps(document, ensure_ascii=False).encode()  # half a pair (\ud800) is JSON, and no text
-    except (ValueError, RecursionError) as error:
+        document = read_json(content)
+    except ValueError as error:
         raise EnvironmentFileError(f"its {what} is no JSON that can be used: {error}") from error
     if not isinstance(document, dict):
         raise EnvironmentFileError(f"its {what} is no JSON object")

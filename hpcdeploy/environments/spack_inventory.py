@@ -1,17 +1,16 @@
 """The packages of a Spack lock file as items. Spack compiles: what a package will weigh is not known before it is built."""
 
-import json
-
 from hpcdeploy.environments.families import library_family
 from hpcdeploy.environments.inventory import Item, largest_first
 from hpcdeploy.environments.spack_lock import read_lock
 from hpcdeploy.environments.spack_specs import SpecList, constraint_of, package_of
+from hpcdeploy.json_text import read_json
 
 
 def spack_items(text: str, file: str = "spack.lock") -> tuple[Item, ...]:
     """Return the locked packages, those of the system (externals) included; raises `EnvironmentFileError`."""
     read_lock(text, file)  # what is no lock file is refused there
-    nodes = [(key, node) for key, node in json.loads(text)["concrete_specs"].items() if isinstance(node, dict)]
+    nodes = [(key, node) for key, node in read_json(text)["concrete_specs"].items() if isinstance(node, dict)]
     return largest_first(
         Item(
             name=str(node.get("name")),

@@ -4,7 +4,6 @@ Spack writes it as JSON, with the lock file's version under ``_meta`` (``lockfil
 before 4 does not key its specs by their full hash, and Spack 0.18 was the last to write it).
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
@@ -13,6 +12,7 @@ from hpcdeploy.environments.spack_flags import processor_flags
 from hpcdeploy.environments.spack_moving import moving_versions
 from hpcdeploy.environments.spack_specs import package_of
 from hpcdeploy.errors import EnvironmentFileError
+from hpcdeploy.json_text import read_json
 
 OLDEST = 4
 
@@ -37,7 +37,7 @@ class SpackLock:
 def read_lock(text: str, file: str = "spack.lock") -> SpackLock:
     """Read a lock file; `EnvironmentFileError` where it is none, or too old."""
     try:
-        top = json.loads(text)
+        top = read_json(text)
     except ValueError as error:
         raise EnvironmentFileError(
             f"{file} is not valid JSON: {error}; run 'spack concretize --force' to renew it"

@@ -12,9 +12,10 @@ from hpcdeploy.apptainer.diagnosis import explain
 from hpcdeploy.apptainer.progress import Report, Show, ignore_event
 from hpcdeploy.apptainer.record import describe, read_image, read_record, write_record
 from hpcdeploy.apptainer.secrets import check_secrets, kept_back, secret_lines, serving
-from hpcdeploy.apptainer.version import check_version, parse_version
+from hpcdeploy.apptainer.version import Version, check_version, parse_version
 from hpcdeploy.apptainer.workplace import only_build, remove
 from hpcdeploy.cluster import Cluster
+from hpcdeploy.definition.checking import check_definition
 from hpcdeploy.definition.mirrors import needs_plain_http, redirect
 from hpcdeploy.errors import BuildError, MissingProgramError, TransportError
 from hpcdeploy.image import BuiltImage, Definition
@@ -49,7 +50,7 @@ def build_here(
     check_secrets(definition, secrets)
     client = ApptainerClient(program, kept_back=kept_back(secrets))
     version = client.version()
-    check_version(version, empty_argument=_has_empty_argument(definition))
+    _check(version, definition)
     text = redirect(definition.text, mirrors)
     prefix = "SINGULARITY" if version.program.startswith("singularity") else "APPTAINER"
     environment = {f"{prefix}_NOHTTPS": "1"} if needs_plain_http(text) else {}
@@ -122,7 +123,7 @@ def build_on(
         answer = _run(stdin, definition, transport, show)
         if answer.get("state") == "context":
             version = parse_version(str(answer.get("apptainer")))
-            check_version(version, empty_argument=_has_empty_argument(definition))
+            _check(version, definition)
             show.step(f"sending {len(definition.files)} files to {transport.where}")
             transport.put(archive, str(answer.get("put")), progress=progress)
             answer = _run(stdin, definition, transport, show)
@@ -173,5 +174,11 @@ def _failure(definition: Definition, where: str, tail: Sequence[str]) -> str:
     return f"building {definition.name!r} on {where} failed:\n{explain(tail)}"
 
 
-def _has_empty_argument(definition: Definition) -> bool:
-    return any(not value for _, value in definition.build_args)
+def _check(version: Version, definition: Definition) -> None:
+    """Raise `BuildError` where this `version` of Apptainer cannot build `definition`."""
+    stages = check_definition(definition.text, dict(definition.build_args))
+    check_version(
+        version,
+        empty_argument=any(not value for _, value in definition.build_args),
+        headers=[stage.header for stage in stages],
+    )

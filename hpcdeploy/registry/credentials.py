@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpcdeploy.errors import ConfigError
+from hpcdeploy.json_text import read_json
 from hpcdeploy.registry.reference import DOCKER_HUB, Reference
 
 AskHelper = Callable[[str, str], tuple[int, str]]
@@ -91,7 +92,7 @@ def find_credentials(reference: Reference, files: tuple[Path, ...], ask: AskHelp
 
 def _read_config(path: Path) -> dict[str, object]:
     try:
-        config = json.loads(path.read_bytes())
+        config = read_json(path.read_bytes())
     except OSError as error:
         raise ConfigError(f"The credentials file {path} cannot be read: {error.strerror}.") from error
     except ValueError as error:
@@ -175,7 +176,7 @@ def _from_entry(entry: Mapping[str, object], source: str) -> Credentials | None:
 
 def _from_helper(answer: str, source: str) -> Credentials:
     try:
-        fields = json.loads(answer)
+        fields = read_json(answer)
         username, secret = str(fields["Username"]), str(fields["Secret"])
     except (ValueError, KeyError, TypeError):
         raise ConfigError(

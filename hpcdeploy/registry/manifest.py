@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from hpcdeploy.environments.oci import INDEX_TYPES
 from hpcdeploy.errors import RegistryError
 from hpcdeploy.image import PublishedImage
+from hpcdeploy.json_text import read_json
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 CONFIG_TYPE = "application/vnd.sylabs.sif.config.v1+json"
@@ -81,7 +82,7 @@ def parse_manifest(content: bytes, *, repository: str) -> PublishedImage:
         RegistryError: it is something else, and the message says what.
     """
     try:
-        manifest = json.loads(content)
+        manifest = read_json(content)
     except ValueError as error:
         raise RegistryError(f"The registry's answer for {repository} is no manifest: {error}.") from error
     if not isinstance(manifest, dict):
@@ -100,7 +101,7 @@ def parse_manifest(content: bytes, *, repository: str) -> PublishedImage:
 
 def read_annotations(content: bytes) -> dict[str, str]:
     """Return the annotations of a manifest's raw bytes, which `parse_manifest` took, sorted; what is no text is left out."""
-    annotations = json.loads(content).get("annotations")
+    annotations = read_json(content).get("annotations")
     return (
         {key: value for key, value in sorted(annotations.items()) if isinstance(value, str)}
         if isinstance(annotations, dict)

@@ -25,6 +25,18 @@ def test_another_program_is_not_taken_for_apptainer() -> None:
         parse_version("git version 2.47")
 
 
+def test_a_bootstrap_agent_of_a_newer_version_is_named() -> None:
+    headers = [{"bootstrap": "dnf"}, {"bootstrap": "buildkit"}, {"bootstrap": "dnf"}]
+    with pytest.raises(BuildError) as caught:
+        check_version(parse_version("apptainer version 1.3.6"), headers=headers)
+    assert str(caught.value).startswith(
+        "apptainer 1.3.6 does not know 'Bootstrap: dnf' (apptainer 1.4.0, singularity-ce 4.3.0,"
+    )
+    assert str(caught.value).count("'Bootstrap: dnf'") == 1
+    assert "'Bootstrap: buildkit' (apptainer 1.5.0 or later)" in str(caught.value)
+    check_version(parse_version("apptainer version 1.5.3"), headers=headers)
+
+
 @pytest.mark.parametrize("text", ["apptainer version 1.2.0", "apptainer version 1.5.1", "singularity-ce version 4.0.0"])
 def test_versions_with_build_arguments_are_taken(text: str) -> None:
     check_version(parse_version(text))

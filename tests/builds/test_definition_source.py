@@ -122,8 +122,41 @@ def test_a_base_that_is_a_file_is_staged_too(folder: Path, header: str, staged: 
 
 
 def test_apps_bring_files_too(folder: Path) -> None:
-    text = "Bootstrap: docker\nFrom: debian:13\n\n%appfiles tool\n    data/*.csv ./\n\n%apprun tool\ntrue\n"
-    assert [file.staged for file in write(folder, text).files] == ["data/a.csv", "data/b.csv"]
+    lines = "    data/a.csv ./ # note\n# data/b.csv\n    app\n"
+    text = f"Bootstrap: docker\nFrom: debian:13\n\n%appfiles tool\n{lines}\n%apprun tool\ntrue\n"
+    files = write(folder, text).files
+    assert [file.staged for file in files] == ["data/a.csv", "app/.hidden", "app/inner/deep.txt", "app/main.py"]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("data/*.csv ./", "'data/*.csv', where Apptainer takes every character as it stands"),
+        ('"my file.txt" ./', "'\"my', where Apptainer takes every character as it stands"),
+        ("data/a.csv\t./", "which is not in"),
+    ],
+)
+def test_files_of_apps_are_named_as_they_stand(folder: Path, line: str, words: str) -> None:
+    with pytest.raises(DefinitionError) as caught:
+        write(folder, f"Bootstrap: docker\nFrom: debian:13\n\n%appfiles tool\n    {line}\n")
+    assert words in str(caught.value)
+
+
+def test_all_that_is_missing_is_listed_at_once(folder: Path) -> None:
+    text = with_files("missing /opt", "data/a.csv /opt", "../x /opt", "*.none /opt", "missing /srv")
+    text = text.replace("From: debian:13", "From: gone.sif").replace("Bootstrap: docker", "Bootstrap: localimage")
+    with pytest.raises(DefinitionError) as caught:
+        write(folder, f"{text}\n%appfiles tool\n    lost ./\n")
+    first, *lines = str(caught.value).splitlines()
+    assert first == "the definition names 5 things that cannot be copied:"
+    assert [line.partition(" names ")[2].partition(",")[0] for line in lines] == [
+        "'gone.sif'", "'missing'", "'../x'", "'*.none'", "'lost'",
+    ]  # fmt: skip
+
+
+def test_a_line_of_files_without_a_source_brings_nothing(folder: Path) -> None:
+    assert write(folder, with_files('"" /opt')).files == ()
+    assert write(folder, with_files("data/a.csv /opt").replace("%files", "%files  ")).files == ()
 
 
 ARGUMENTS = (

@@ -252,3 +252,34 @@ def test_a_stage_without_mount_does_not_use_the_machine_s_tmp(
     with pytest.raises(BuildError, match=r"no /tmp of this stage's own can be mounted.*is mount\(8\) in the image\?"):
         build_on(generate(settings, tmp_path, image_config=lambda reference: asked(lab, reference)), place, transport)
     shell(transport, f"rm /tmp/kept-{OWN}-unmounted")
+
+
+MOUNTS = """FROM ghcr.io/prefix-dev/pixi:noble AS made
+RUN mkdir /dist && echo dist > /dist/file
+FROM ghcr.io/prefix-dev/pixi:noble
+RUN mkdir -p /var/cache/own && echo kept > /var/cache/own/kept
+RUN --mount=type=cache,target=/var/cache/own,sharing=locked \\
+    --mount=type=tmpfs,target=/tmp --mount=type=cache,target=/new/folder \\
+    ls -A /var/cache/own /tmp /new/folder > /said && touch /var/cache/own/new /tmp/new /new/folder/new
+RUN --mount=from=made,source=/dist,target=/mnt/dist --mount=source=single,target=/var/cache/own/kept \\
+    cat /mnt/dist/file /var/cache/own/kept >> /said
+COPY --link single /linked
+"""
+
+
+def test_a_run_s_mounts_are_there_for_that_run_only(lab: Lab, place: Cluster, transport: Transport, tmp_path: Path) -> None:
+    (tmp_path / "single").write_text("single\n")
+    (tmp_path / "Dockerfile").write_text(MOUNTS)
+    definition = generate(
+        ImageSettings(name="mounts", source=DockerfileSource()),
+        tmp_path,
+        image_config=lambda reference: asked(lab, reference),
+    )
+    assert any("--link is not kept" in note for note in definition.notes)
+    image = build_on(definition, place, transport)
+    look = (
+        "cat /said; ls /var/cache/own; cat /var/cache/own/kept /linked; ls -d /new /mnt/dist /.hpcdeploy 2>&1 | grep -c No"
+    )
+    assert inside_image(image, transport, look) == (
+        "/new/folder:\n\n/tmp:\n\n/var/cache/own:\ndist\nsingle\nkept\nkept\nsingle\n3\n"
+    )

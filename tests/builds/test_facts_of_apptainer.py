@@ -97,6 +97,11 @@ if done.returncode == 0:
     answer["third word"] = (image / "b").is_file()
     answer["labels"] = json.loads((image / ".singularity.d/labels.json").read_text())
     answer["runscript"] = subprocess.run(["apptainer", "run", str(image)], capture_output=True, text=True).stdout
+    answer["environments"] = {}
+    for line in ("export X=1", "exit 0", "exit 3", "false || exit 1", "(exit 1)", "return 1", "exec true"):
+        (image / ".singularity.d/env/90-environment.sh").write_text(f"#!/bin/sh\n{line}\n")
+        done = subprocess.run(["apptainer", "exec", str(image), "echo", "ran"], capture_output=True, text=True)
+        answer["environments"][line] = [done.returncode, done.stdout]
     answer["stored"] = (image / ".singularity.d/Singularity").read_text()
 subprocess.run(["chmod", "-R", "u+rwX", str(folder)], capture_output=True)
 shutil.rmtree(folder)
@@ -178,3 +183,15 @@ def test_an_interpreter_line_after_a_blank_line_is_a_comment(seen: Mapping[str, 
 
 def test_the_definition_is_kept_in_the_image(seen: Mapping[str, object]) -> None:
     assert "OF_THIS_STAGE" in str(seen["stored"])
+
+
+def test_exit_in_the_environment_runs_nothing_and_returns_0(seen: Mapping[str, object]) -> None:
+    assert seen["environments"] == {
+        "export X=1": [0, "ran\n"],
+        "exit 0": [0, ""],
+        "exit 3": [0, ""],
+        "false || exit 1": [0, ""],
+        "(exit 1)": [0, "ran\n"],
+        "return 1": [0, "ran\n"],
+        "exec true": [0, ""],
+    }

@@ -1,12 +1,17 @@
 """The reader of definitions says of each text what the real Apptainer says of it."""
 
 import json
+from pathlib import Path
 
 import pytest
 
+from hpcdeploy.apptainer.version import check_version, parse_version
 from hpcdeploy.definition.checking import check_definition
 from hpcdeploy.definition.grammar import SECTION_LIMIT, substitute
-from hpcdeploy.errors import DefinitionError
+from hpcdeploy.errors import BuildError, DefinitionError
+from hpcdeploy.flows.generate import generate
+from hpcdeploy.image import ImageSettings
+from hpcdeploy.source import DefinitionSource
 from hpcdeploy.transport.contract import Transport
 
 HEAD = "Bootstrap: scratch\n"
@@ -48,10 +53,43 @@ TEXTS = {
     "interpreter line": ARGUMENTS + "%help\n#!{{ A }}\n",
     "template twice after a number sign": ARGUMENTS + "%help\n{{ A }} # {{ A }}\n",
     "arguments of another stage": ARGUMENTS + "%help\n{{ A }}\n" + HEAD + "%help\n{{ A }}\n",
+    "app without a name": HEAD + "%apprun\ntrue\n",
+    "app with a blank for a name": HEAD + "%apphelp \nx\n",
+    "app after two blanks": HEAD + "%apphelp  tool\nx\n",
+    "app section in capitals": HEAD + "%AppHelp tool\nx\n",
+    "app": HEAD + "%apphelp tool\nx\n%applabels tool\na b\n",
+    "app after a tab": HEAD + "%apphelp\ttool\nx\n",
+    "busybox without a mirror": "Bootstrap: busybox\n%help\nx\n",
+    "debootstrap without a version": "Bootstrap: debootstrap\nMirrorURL: http://127.0.0.1:9/\n%help\nx\n",
+    "unknown agent": "Bootstrap: podman\nFrom: x\n%help\nx\n",
+    "agent in capitals": "Bootstrap: Scratch\n%help\nx\n",
+    "no agent": "Bootstrap:\n%help\nx\n",
+    "base that is none": "Bootstrap: docker\n%help\nx\n",
+    "header over two lines": HEAD + "Stage: fi\\\nnal\n%help\nx\n",
+    "files after two blanks": HEAD + "%files  \n/nowhere /there\n",
+    "files with a comment": HEAD + "%files # note\n/etc/passwd /there\n",
+    "files from nothing": HEAD + "%files from\n/nowhere /there\n",
+    "files without a name": HEAD + '%files\n"" /there\n',
+    "copy with another word": COPY.replace("from NAME", "of build"),
     "two stages": ARGUMENTS + "%help\n{{ A }}\n" + ARGUMENTS + "%help\n{{ A }}\n",
     "empty value": HEAD + "%arguments\nE=\n%help\n[{{ E }}]\n",
     "value with an equals sign": HEAD + "%arguments\nE=a=b\n%help\n[{{ E }}]\n",
 }
+
+LATER = {
+    "buildkit": "Bootstrap: buildkit\nFrom: .\n%help\nx\n",
+    "dockerfile": "Bootstrap: dockerfile\nFrom: .\n%help\nx\n",
+    "target": HEAD + "Target: x\n%help\nx\n",
+}
+"""What Apptainer 1.4 does not know, and 1.5 does."""
+
+OF_FILES = {
+    "appfiles with a pattern": HEAD + "%appfiles tool\n/etc/pass* ./\n",
+    "appfiles with quotes": HEAD + '%appfiles tool\n"/etc/passwd" ./\n',
+    "appfiles with a tab": HEAD + "%appfiles tool\n/etc/passwd\t./\n",
+    "appfiles": HEAD + "%appfiles tool\n/etc/passwd ./ # note\n/etc/hostname /etc/x\n",
+}
+"""Files of apps, on the machine that builds."""
 
 BUILD_ALL = """
 import json, os, shutil, subprocess, sys, tempfile
@@ -75,7 +113,7 @@ print(json.dumps(answers))
 @pytest.fixture(scope="module")
 def answers(transport: Transport) -> dict[str, dict[str, object]]:
     """What the real Apptainer made of every text: whether it built, and the text with its templates replaced."""
-    done = transport.run(["python3", "-c", BUILD_ALL], stdin=json.dumps(TEXTS).encode())
+    done = transport.run(["python3", "-c", BUILD_ALL], stdin=json.dumps(TEXTS | LATER | OF_FILES).encode())
     assert done.exit_code == 0, done.stderr.decode()
     answers: dict[str, dict[str, object]] = json.loads(done.stdout)
     return answers
@@ -97,3 +135,32 @@ def test_what_apptainer_refuses_is_refused_and_what_it_takes_is_read_alike(
     else:
         with pytest.raises(DefinitionError):
             check_definition(TEXTS[name])
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_what_this_version_does_not_know_yet_is_named(
+    answers: dict[str, dict[str, object]], transport: Transport, name: str
+) -> None:
+    stages = check_definition(LATER[name])
+    version = parse_version(transport.run(["apptainer", "--version"]).stdout.decode())
+    if answers[name]["built"]:
+        check_version(version, headers=[stage.header for stage in stages])
+    else:
+        with pytest.raises(BuildError, match=f"{name}.*1.5.0 or later"):
+            check_version(version, headers=[stage.header for stage in stages])
+
+
+@pytest.mark.parametrize("name", OF_FILES)
+def test_files_of_apps_are_named_as_apptainer_names_them(
+    answers: dict[str, dict[str, object]], name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "etc").mkdir()
+    for file in ("passwd", "hostname"):
+        (tmp_path / "etc" / file).write_text("")
+    (tmp_path / "own.def").write_text(OF_FILES[name].replace("/etc/", "etc/", 1).replace("\n/etc/", "\netc/"))
+    settings = ImageSettings(name="own", source=DefinitionSource(file="own.def"))
+    if answers[name]["built"]:
+        assert {file.staged for file in generate(settings, tmp_path).files} == {"etc/passwd", "etc/hostname"}
+    else:
+        with pytest.raises(DefinitionError, match="%appfiles tool names"):
+            generate(settings, tmp_path)

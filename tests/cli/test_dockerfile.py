@@ -48,6 +48,16 @@ def test_an_instruction_that_cannot_be_translated_is_named_by_file_and_line(tmp_
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("name", ["CMD", "ENTRYPOINT", "RUN", "SHELL"])
+def test_arrays_nested_by_the_thousand_are_an_error_and_no_traceback(tmp_path: Path, name: str) -> None:
+    (tmp_path / "hpcdeploy.toml").write_text('[image]\ndockerfile = "Dockerfile"\n')
+    (tmp_path / "Dockerfile").write_text(f"FROM base\n{name} {'[' * 5000}{']' * 5000}\n")
+    done = run(tmp_path, "generate")
+    assert done.returncode == 66, done.stderr
+    assert done.stderr.startswith("error: Dockerfile: line 2: the array [[[[")
+    assert "Traceback" not in done.stderr
+
+
 def test_a_dockerfile_of_a_dockerfile_is_refused(tmp_path: Path) -> None:
     (tmp_path / "hpcdeploy.toml").write_text('[image]\ndockerfile = "Dockerfile"\n')
     done = run(tmp_path, "generate", "--format", "dockerfile")

@@ -248,6 +248,31 @@ def test_a_spack_environment_without_a_lock_file_says_that_only_the_roots_are_kn
     assert "only the roots are known" in done.stderr
 
 
+def test_a_definition_shows_its_bases_stages_arguments_files_and_notes(folder: Folder) -> None:
+    (folder.path / "data.csv").write_text("12345")
+    text = "Bootstrap: docker\nFrom: a:{{ V }}\nStage: one\n%arguments\nV=1\n%pre\ntrue\n"
+    (folder.path / "own.def").write_text(
+        text + "Bootstrap: docker\nFrom: docker://b\n%files from one\n/x /x\n%files\ndata.csv /y\n"
+    )
+    done = folder.run("own.def")
+    assert done.returncode == 0, done.stderr
+    for part in (
+        "a:1",
+        "final base image  docker://b",
+        "one (docker a:1); (no name) (docker docker://b, copies from one)",
+        "V=1",
+    ):
+        assert part in done.stdout
+    assert "data.csv  -        file  5 B" in done.stdout
+    assert "stage one: %pre runs on the machine that builds" in done.stderr
+    assert "stage 2: From: docker://b under 'Bootstrap: docker' means a registry" in done.stderr
+    found = json.loads(folder.run("own.def", "--json").stdout)
+    assert [stage["copies_from"] for stage in found["stages"]] == [[], ["one"]]
+    (folder.path / "own.def").write_text(text.replace("docker\n", "busybox\n").replace("V=1", "W=1"))
+    done = folder.run("own.def")
+    assert (done.returncode, done.stdout) == (66, ""), done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [

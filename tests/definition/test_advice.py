@@ -28,6 +28,16 @@ GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.def"))
         ("%files\na\\ b /c\n", "only double quotes"),
         ("%files\na /tmp/a\n", "is not in the image"),
         ("%environment\nexport LD_LIBRARY_PATH=/x\n", "LD_LIBRARY_PATH"),
+        ("%environment\nexport A=1\nexit 0\n", "the exit code is 0"),
+        ('%environment\n[ -n "$A" ] || exit 1\n', "the exit code is 0"),
+        ("%environment\nif [ -z $A ]; then exit; fi\n", "the exit code is 0"),
+        ("%environment\ncase $A in a) exit;; esac\n", "the exit code is 0"),
+        ("%appenv tool\ntrue && exit\n", "%appenv tool: 'exit' ends a container"),
+        ("%files  \na /b\n", "'%files  ' copies nothing"),
+        ("%files form\na /b\n", "copies nothing"),
+        ("%files from a b\na /b\n", "copies nothing"),
+        ("%files from # build\na /b\n", "copies nothing"),
+        ('%files\n"" /b\n', "names no source"),
         ("%setup\ntrue\n", "outside of the container"),
         ("%pre\ntrue\n", "outside of the container"),
     ],
@@ -52,10 +62,35 @@ def test_it_is_said(text: str, words: str) -> None:
         "%arguments\nV=1\n%post\necho {{ V }} # note\n",
         '%files\n"a b" /c # what\'s this\na /tmpfiles\n',
         "%environment\nexport PATH=/x:$PATH\n",
+        "%environment\nexport A=exit B='; exit' C=\"; exit\"\n# ; exit\n: && exit_code=1\n(exit 1)\n",
+        "%post\nexit 0\n",
+        "%runscript\n#!/bin/sh\nexit 0\n",
+        "%files # a note\na /b\n%files from build # a note\n/c /d\n",
     ],
 )
 def test_nothing_is_said_of_what_is_well(text: str) -> None:
     assert advise(read_definition(HEAD + text)) == ()
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        ("docker\nFrom: docker://alpine", "a registry that is called 'docker:', since Apptainer puts docker:// before it"),
+        ("docker\nFrom: oras://example.org/x", "write 'example.org/x' alone"),
+        ("docker\nFrom: https://example.org/x", "write 'example.org/x' alone"),
+        ("oras\nFrom: oras://example.org/x", "write 'example.org/x' alone"),
+    ],
+)
+def test_a_base_with_a_scheme_is_pointed_out(header: str, words: str) -> None:
+    [note] = advise(read_definition(f"Bootstrap: {header}\n"))
+    assert words in note
+
+
+@pytest.mark.parametrize(
+    "header", ["docker\nFrom: alpine", "docker-daemon\nFrom: x:latest", "library\nFrom: library://a/b/c"]
+)
+def test_a_base_as_apptainer_expects_it_is_not(header: str) -> None:
+    assert advise(read_definition(f"Bootstrap: {header}\n")) == ()
 
 
 def test_the_stage_is_named_where_there_are_several() -> None:

@@ -1,6 +1,8 @@
 """Definition files are read as Apptainer reads them: each test is one of its rules."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hpcdeploy.definition.grammar import SECTION_LIMIT, read_definition, substitute
 from hpcdeploy.errors import DefinitionError
@@ -74,6 +76,70 @@ def test_app_sections_carry_their_app() -> None:
     assert read_definition(HEAD + "%apprun foo\nexec x\n")[0].sections[0].name == "apprun foo"
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("%apprun", "'%apprun' names no app"),
+        ("%appinstall ", "'%appinstall' names no app"),
+        ("%appfiles  tool", "'%appfiles  tool' names no app"),
+        ("%AppEnv tool", "must be in small letters, unlike other sections: %appenv tool"),
+        ("%apptest\ttool", "begins with '%'"),
+    ],
+)
+def test_an_app_section_without_an_app_is_refused(line: str, words: str) -> None:
+    with pytest.raises(DefinitionError) as caught:
+        read_definition(f"{HEAD}{line}\ntrue\n")
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("after", ["", "\n# a comment\n%post\ntrue\n", "\n\nStage: x\n"])
+def test_a_header_that_goes_on_nowhere_is_refused(after: str) -> None:
+    with pytest.raises(DefinitionError, match="the header 'from' ends with a backslash"):
+        read_definition(f"Bootstrap: docker\nFrom: x\\{after}")
+
+
+def test_a_header_that_goes_on_may_hold_line_breaks() -> None:
+    text = "Bootstrap: zypper\nProductPGP: a\\n\\\nb\\n\\\nc\n"
+    assert read_definition(text)[0].header["productpgp"] == "a\nb\nc"
+
+
+@pytest.mark.parametrize(
+    ("words", "is_from_host", "stage"),
+    [
+        ("", True, ""),
+        (" # note", True, ""),
+        (" ", True, ""),
+        ("  ", False, ""),
+        (" from build", False, "build"),
+        (" from build # note", False, "build"),
+        (" form build", False, "build"),
+        (" from", False, ""),
+        (" from a b", False, ""),
+    ],
+)
+def test_the_words_after_files_say_where_from(words: str, is_from_host: bool, stage: str) -> None:
+    [copies] = read_definition(f"{HEAD}%files{words}\na b\n")[0].files
+    assert (copies.is_from_host, copies.stage) == (is_from_host, stage)
+
+
+@settings(max_examples=300)
+@given(st.text(st.sampled_from("\"'\\ \t\u00a0a{}#$*"), max_size=8))
+def test_a_line_of_files_is_two_names_or_one_message(line: str) -> None:
+    text = f"{HEAD}%files\nb c\n  x{line}\n{line}\n"
+    if line.strip() == '"':
+        with pytest.raises(DefinitionError, match="a quote that is not closed, and no file's name"):
+            read_definition(text)
+        return
+    [copies] = read_definition(text)[0].files
+    assert copies.pairs[0] == ("b", "c")
+    assert not any(name.startswith('"') or name.endswith('"') for pair in copies.pairs for name in pair)
+
+
+def test_blanks_are_those_of_go() -> None:
+    [copies] = read_definition(f"{HEAD}%files\na\u00a0b\tc\x0bd e\n")[0].files
+    assert copies.pairs == (("a\u00a0b", "c\x0bd"),)
+
+
 ARGUMENTS = HEAD + '%arguments\n    A=1\n    Q="a b"\n    N={{ A }}\n'
 
 
@@ -98,6 +164,14 @@ def test_templates_are_replaced_where_apptainer_replaces_them(line: str, result:
 def test_a_template_without_a_value_is_refused() -> None:
     with pytest.raises(DefinitionError, match=r"neither %arguments of that stage nor a build argument gives B a value"):
         substitute(ARGUMENTS + "%post\necho {{ B }}\n", {})
+
+
+def test_all_names_without_a_value_and_all_unused_ones_are_named_at_once() -> None:
+    text = HEAD + "%arguments\nA=1\n%post\necho {{ B }} {{ A }} {{ C }}\n" + HEAD + "%post\necho {{ A }} {{ B }}\n"
+    with pytest.raises(DefinitionError, match=r"uses {{ B }}, {{ C }}, {{ A }}, but .* gives B, C, A a value"):
+        substitute(text, {})
+    with pytest.raises(DefinitionError, match="'X' and 'Y' is not used"):
+        substitute(text, {"A": "", "B": "", "C": "", "X": "", "Y": ""})
 
 
 def test_arguments_are_those_of_their_own_stage_and_build_arguments_are_global() -> None:

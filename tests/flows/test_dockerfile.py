@@ -109,6 +109,30 @@ def test_a_refusal_names_the_file_and_the_line(tmp_path: Path) -> None:
         generate(project(tmp_path, "RUN true\nONBUILD RUN true\n"), tmp_path, image_config=known)
 
 
+def test_stages_that_depend_on_each_other_too_deeply_are_refused(tmp_path: Path) -> None:
+    chain = "".join(f"FROM base AS s{number}\nCOPY --from=s{number - 1} /a /a\n" for number in range(1, 1000))
+    settings = project(tmp_path, "")
+    (tmp_path / "Dockerfile").write_text(f"FROM base AS s0\n{chain}")
+    with pytest.raises(DefinitionError, match=r"^Dockerfile: its stages depend on each other too deeply"):
+        generate(settings, tmp_path, image_config=known)
+    (tmp_path / "Dockerfile").write_text("FROM base AS s0\n" + "".join(f"FROM s{n} AS s{n + 1}\n" for n in range(1000)))
+    assert generate(settings, tmp_path, image_config=known).text.count("\nFrom: ") == 1
+
+
+def test_a_registry_s_refusal_names_the_file_and_the_line_too(tmp_path: Path) -> None:
+    settings = project(tmp_path, "COPY --from=assets /a /b\n")
+
+    def asked(reference: str) -> OciConfig:
+        if reference == "assets":
+            raise RegistryError("docker.io has none.")
+        return known(reference)
+
+    with pytest.raises(
+        RegistryError, match=r"^Dockerfile: line 2: COPY takes from assets: docker\.io has none; 'assets' is no"
+    ):
+        generate(settings, tmp_path, image_config=asked)
+
+
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
     settings = project(tmp_path, "RUN true\n")
     with pytest.raises(RegistryError, match="nothing is known here of the image base"):

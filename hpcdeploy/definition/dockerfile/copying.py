@@ -40,26 +40,28 @@ class Taken:
     """A path of another stage or image (``--from``), and its place under the stage's folder.
 
     One that is ``gathered`` is put aside at that stage's end: a pattern, or what lies in its own ``/tmp``, gone later.
+    ``instruction`` is the one that takes it.
     """
 
     origin: str
     path: str
     place: str
+    instruction: Instruction
     gathered: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Copy:
-    """One COPY or ADD, translated: shell lines, files of the context, paths of other stages, whether ``--chown`` is lost.
+    """One COPY or ADD, translated: shell lines, files of the context, paths of other stages.
 
-    ``destination`` is an absolute path; one that ends in ``/`` is a folder.
+    ``destination`` is an absolute path; one that ends in ``/`` is a folder. ``lost`` are flags that are not kept.
     """
 
     shell: tuple[str, ...]
     destination: str
     files: tuple[StagedFile, ...] = ()
     taken: tuple[Taken, ...] = ()
-    chown: bool = False
+    lost: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +75,7 @@ class Copier:
 
     def copy(self, instruction: Instruction, key: str) -> Copy:
         """Translate one instruction; `key` names its folder of staged things. `DefinitionError` where it cannot be."""
-        origin, mode, chown = self._flags(instruction)
+        origin, mode, lost = self._flags(instruction)
         *sources, destination = self._words(instruction)
         destination = self._destination(instruction, destination)
         if not sources:
@@ -106,10 +108,24 @@ class Copier:
             shell.append(f"put {word(mode)} {word(destination)} {' '.join(things)}")
         shell += [f"unpack {word(destination)} {archive}" for archive in unpacked]
         shell.append(f'rm -rf "$put"/{key}')
-        return Copy(shell=tuple(shell), destination=destination, files=tuple(files), taken=tuple(taken), chown=chown)
+        return Copy(shell=tuple(shell), destination=destination, files=tuple(files), taken=tuple(taken), lost=lost)
 
-    def _flags(self, instruction: Instruction) -> tuple[str, str, bool]:
-        origin, mode, chown = "", "", False
+    def lend(self, instruction: Instruction, origin: str, source: str, key: str) -> tuple[Copy, str]:
+        """Stage what a RUN finds at a bind mount; return it with the shell's word for it. Raises `DefinitionError`."""
+        place = f"{key}/000"
+        if origin:
+            taken = self._taken(instruction, origin, source, place)
+            return Copy(shell=(), destination="", taken=(taken,)), _things(taken)[0]
+        if has_wildcard(source):
+            raise instruction.refused(f"mounts {source!r}, but a mount is one file or folder; write its name")
+        [(name, path)] = self.context.sources(instruction, source)
+        inner = f"{place}/{name or 'context'}"
+        files, shell = self._staged(instruction, path, inner)
+        return Copy(shell=tuple(shell), destination="", files=tuple(files)), f'"$put"/{word(inner)}'
+
+    def _flags(self, instruction: Instruction) -> tuple[str, str, tuple[str, ...]]:
+        origin, mode = "", ""
+        lost: list[str] = []
         for name, value in instruction.flags:
             if name == "from" and instruction.name == "COPY":
                 if "$" in value or not value:
@@ -122,13 +138,16 @@ class Copier:
                         f"has --chmod={value}; expected octal digits such as 0755, or who and what: u=rwX,go=rX"
                     )
             elif name == "chown":
-                chown = Lexer(escape=self.escape, lookup=self.lookup).word(value) not in ("root", "0", "root:root", "0:0")
-            elif name in ("link", "keep-git-dir", "unpack") and value == "false":
+                if Lexer(escape=self.escape, lookup=self.lookup).word(value) not in ("root", "0", "root:root", "0:0"):
+                    lost.append(name)
+            elif name == "link" and value.lower() in ("", "true"):  # bflag.go: a flag without a value is true
+                lost.append(name)
+            elif name in ("link", "keep-git-dir", "unpack") and value.lower() == "false":
                 if name == "unpack":
                     raise instruction.refused("has --unpack=false; use COPY, which unpacks nothing")
             else:
                 raise instruction.refused(f"has --{name}, which is not translated; write it without")
-        return origin, mode, chown
+        return origin, mode, tuple(lost)
 
     def _words(self, instruction: Instruction) -> list[str]:
         lexer = Lexer(escape=self.escape, lookup=self.lookup)
@@ -166,10 +185,10 @@ class Copier:
             )
         if odd := next((character for character in path if character in _SPECIAL), ""):
             raise instruction.refused(f"takes {source!r}, in which %files cannot say {odd!r}; give it a plainer name")
-        if has_wildcard(path) and ("**" in path or "[^" in path or '"' in path):
+        if has_wildcard(path) and (instruction.name == "RUN" or "**" in path or "[^" in path or '"' in path):
             raise instruction.refused(f"takes {source!r}, a pattern that a shell reads otherwise; write '*', '?' or [a-z]")
         gathered = has_wildcard(path) or under(TEMPORARY_FOLDERS, path)
-        return Taken(origin=origin, path=path, place=place, gathered=gathered)
+        return Taken(origin=origin, path=path, place=place, instruction=instruction, gathered=gathered)
 
     def _local(self, instruction: Instruction, source: str) -> tuple[tuple[str, str], ...]:
         if instruction.name == "ADD" and _REMOTE.search(source):

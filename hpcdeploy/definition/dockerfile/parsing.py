@@ -168,10 +168,18 @@ def _flags(rest: str) -> tuple[tuple[tuple[str, str], ...], str]:
         rest = rest[match.end() :]
         if not match[1]:
             break
-        words = re.sub(r"""\\(.)|["']""", r"\1", match[1])
-        name, _, value = words.partition("=")
+        name, _, value = _QUOTED.sub(_unquoted, match[1]).partition("=")
         found.append((name, value))
     return tuple(found), rest.strip()
+
+
+_QUOTED = re.compile(r"""\\(.)|"((?:\\.|[^"\\])*)"|'((?:\\.|[^'\\])*)'""")
+
+
+def _unquoted(match: re.Match[str]) -> str:
+    """Return a piece of a flag without its own quotes; other quotes between them stay."""
+    inner = match[2] if match[2] is not None else match[3]
+    return match[1] if inner is None else re.sub(r"\\(.)", r"\1", inner)
 
 
 def _array(rest: str, line: int) -> tuple[str, ...] | None:
@@ -179,7 +187,11 @@ def _array(rest: str, line: int) -> tuple[str, ...] | None:
     if not rest.startswith("["):
         return None
     try:
-        value, end = json.JSONDecoder().raw_decode(rest)
+        value, end = _DECODER.raw_decode(rest)
+    except RecursionError:
+        raise DefinitionError(
+            f"line {line}: the array {rest[:40]}... holds arrays in arrays; every word is a string"
+        ) from None
     except ValueError:
         return None
     if rest[end:].strip():
@@ -187,8 +199,20 @@ def _array(rest: str, line: int) -> tuple[str, ...] | None:
             f"line {line}: {rest[end:].strip()!r} follows a JSON array, which Docker's versions read differently"
         )
     if not all(isinstance(word, str) for word in value):
-        raise DefinitionError(f"line {line}: the array {rest} holds something that is no string; quote every word")
-    return tuple(value)
+        raise DefinitionError(f"line {line}: the array {rest[:80]} holds something that is no string; quote every word")
+    if any("\0" in word for word in value):
+        raise DefinitionError(f"line {line}: the array {rest[:80]} holds a NUL character, which no program can be given")
+    # As Go: half of a pair of surrogates, which no file can hold, is the character for what cannot be read.
+    return tuple(_HALF_A_PAIR.sub("\ufffd", word) for word in value)
+
+
+def _no_json(constant: str) -> None:
+    """Refuse what Python takes for JSON and nobody else does (RFC 8259, section 6): NaN, Infinity."""
+    raise ValueError(constant)
+
+
+_DECODER = json.JSONDecoder(parse_int=float, parse_constant=_no_json)
+_HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 
 
 def _here_documents(text: str, lines: _Lines) -> Iterator[HereDocument]:

@@ -72,6 +72,7 @@ def _stage(number: int, stage: PlannedStage) -> dict[str, object]:
         ],
         "temporary": stage.temporary or gives_temporary,
         "temporary_from_the_start": gives_temporary and not stage.temporary,
+        "emptied": stage.emptied,
         "needs_post": bool(stage.shell or stage.given),
         "sections": list(_sections(stage.shell)),
     }

@@ -3,12 +3,13 @@
 import posixpath
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hpcdeploy.definition import guard
 from hpcdeploy.definition.dockerfile.context import Context
-from hpcdeploy.definition.dockerfile.copying import HOST_FOLDERS, TEMPORARY_FOLDERS, Copier, StagedFile, Taken
+from hpcdeploy.definition.dockerfile.copying import HOST_FOLDERS, TEMPORARY_FOLDERS, Copier, Copy, StagedFile, Taken
 from hpcdeploy.definition.dockerfile.matching import under
+from hpcdeploy.definition.dockerfile.mounts import Mount, read_mounts
 from hpcdeploy.definition.dockerfile.parsing import Instruction, pairs
 from hpcdeploy.definition.dockerfile.quoting import word, words
 from hpcdeploy.definition.dockerfile.run_lines import run_lines
@@ -28,6 +29,13 @@ NOT_KEPT = frozenset({"UID", "EUID", "GID", "PPID", "GROUPS", "BASHPID", "SHLVL"
 
 PORTS = "io.github.hpcdeploy.ports"
 """The label that says what EXPOSE says: the network is the machine's own, so that nothing must be published."""
+
+_LOST = {
+    "chown": "--chown is not kept: everything in an image belongs to the person who runs it",
+    "link": "--link is not kept, since an image of Apptainer has no layers: the same is copied, but links on the way to the "
+    "destination are followed",
+}
+"""Flags of COPY and ADD that mean nothing here, and what is said of them."""
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
@@ -62,6 +70,8 @@ class StageState:
     number: int = 0
     command_is_set: bool = False
     temporary: list[int] = field(default_factory=list)
+    emptied: bool = False
+    user_line: int = 0
 
     def __post_init__(self) -> None:
         """Begin with what the base image says of itself."""
@@ -127,6 +137,7 @@ class StageState:
             labels=tuple(self.labels.items()),
             start=Start(entrypoint=self.entrypoint, command=self.command, workdir=self.workdir),
             temporary=bool(self.temporary),
+            emptied=self.emptied,
         )
 
     def _lookup(self, name: str) -> str | None:
@@ -159,7 +170,7 @@ class StageState:
             case "MAINTAINER":
                 self._label([("maintainer", one.rest)])
             case "USER":
-                self.user = self._word(one.rest)
+                self.user, self.user_line = self._word(one.rest), one.line
             case "SHELL":
                 if not one.words:
                     raise one.refused('needs a JSON array such as ["/bin/bash", "-c"]')
@@ -195,16 +206,44 @@ class StageState:
 
     def _run(self, one: Instruction) -> None:
         if not _ROOT.fullmatch(self.user):
-            whose = "the base image's user" if self.user == self.base.user else "the user"
-            raise one.refused(f"runs as {whose} {self.user!r}, but a build has only root; put 'USER root' before it")
+            whose = (
+                f"the user {self.user!r} of line {self.user_line}"
+                if self.user_line
+                else f"the base image's user {self.user!r}"
+            )
+            raise one.refused(
+                f"runs as {whose}, but a build has only root; put 'USER root' before it and 'USER {self.user}' after it "
+                "(a container of Apptainer runs as the person who starts it, whatever USER says)"
+            )
+        mounts = read_mounts(one, self._word, self.workdir)
         texts = (one.rest, *(document.text for document in one.here))
-        self._temporary(one, *texts)
+        self._temporary(one, *texts, *(mount.target for mount in mounts))
         if self.final and any(map(_HOME.search, texts)):
             self.notes.setdefault(
                 f"line {one.line}: RUN names the home folder, which is root's now: in containers HOME is that of the person "
                 "who runs one, and /root may be closed; put what containers need elsewhere, such as /opt"
             )
-        self.shell.append(run_lines(one, self.shell_words, f"run_{self.chain}"))
+        before, begin, after = self._mounted(one, mounts)
+        plain = replace(one, flags=tuple(flag for flag in one.flags if flag[0] != "mount"))
+        self.shell.append((*before, *run_lines(plain, self.shell_words, f"{begin}run_{self.chain}"), *after))
+
+    def _mounted(self, one: Instruction, mounts: tuple[Mount, ...]) -> tuple[list[str], str, list[str]]:
+        """Return the lines before a RUN, the words before its own that give it its mounts, and the lines after it."""
+        before: list[str] = []
+        begin = ""
+        after: list[str] = []
+        for mount in mounts:
+            self.emptied = True
+            if not mount.source:
+                begin += f"emptied {word(mount.mode)} {word(mount.target)} "
+                continue
+            lent, thing = self._copier().lend(one, mount.origin, mount.source, str(self.copies))
+            self._take(one, lent)
+            before += lent.shell
+            begin += f"lent {thing} {word(mount.target)} "
+            after.append(f'rm -rf "$put"/{self.copies}')
+            self.copies += 1
+        return before, begin, after
 
     def _temporary(self, one: Instruction, *texts: str) -> None:
         """Mount the stage's own /tmp before the first instruction that may use it: RUNs before may install mount(8)."""
@@ -214,21 +253,38 @@ class StageState:
             self.temporary.append(one.line)
 
     def _copy(self, one: Instruction) -> None:
-        copier = Copier(context=self.context, escape=self.escape, lookup=self._lookup, workdir=self.workdir)
-        copy = copier.copy(one, str(self.copies))
+        copy = self._copier().copy(one, str(self.copies))
         self._temporary(one, copy.destination)
+        self._take(one, copy)
+        self.copies += 1
+        self.shell.append((f"say {word(f'line {one.line}: {one.name} {one.rest[:100]}')}", *copy.shell))
+        for flag in copy.lost:
+            self.notes.setdefault(_LOST[flag])
+
+    def _copier(self) -> Copier:
+        return Copier(context=self.context, escape=self.escape, lookup=self._lookup, workdir=self.workdir)
+
+    def _take(self, one: Instruction, copy: Copy) -> None:
+        """Note what an instruction takes from the context, from stages and from images."""
         for taken in copy.taken:
+            self._check_origin(one, taken.origin)
             if under(TEMPORARY_FOLDERS, taken.path) and not self.stages.find(taken.origin, self.number):
                 raise one.refused(
                     f"takes {taken.path} from {taken.origin}, but what stands there while an image is built is the "
                     "building machine's own; take it from another place"
                 )
-        self.copies += 1
-        self.shell.append((f"say {word(f'line {one.line}: {one.name} {one.rest[:100]}')}", *copy.shell))
         self.files += copy.files
         self.taken += [(self.number, taken) for taken in copy.taken]
-        if copy.chown:
-            self.notes.setdefault("--chown is not kept: everything in an image belongs to the person who runs it")
+
+    def _check_origin(self, one: Instruction, origin: str) -> None:
+        """Refuse ``--from`` a stage that is not there yet: BuildKit looks names up in the whole file, in any case."""
+        if self.stages.find(origin, self.number):
+            return
+        before = f"the stages before it are {self.stages.names(self.number)}"
+        if origin.isdecimal():
+            raise one.refused(f"takes from the stage {origin}, which is not before it; {before}, counted from 0")
+        if self.stages.find(origin, len(self.stages.stages)):
+            raise one.refused(f"takes from the stage {origin}, which is not before it; {before}: move that stage up")
 
     def _env(self, one: Instruction) -> None:
         new = [(self._word(name), self._word(value)) for name, value in pairs(one, self.escape)]

@@ -15,13 +15,19 @@ AUTOMATIC: Mapping[str, str] = {
 }
 """Arguments that BuildKit gives by itself, where a stage declares them."""
 
+_SCRATCH = (
+    "starts from 'scratch': the image has no /bin/sh, which %post, %test and every job need; "
+    'start from a small image, such as busybox, or build the stage that this one copies from (target = "NAME")'
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
     """One stage: its place in the file, its name (empty for none), what it starts from, its instructions after ``FROM``.
 
     ``base`` is an image's reference, or empty where ``parent`` is the number of the stage that it goes on from.
-    ``arguments`` are the names of those from before the first ``FROM`` that the reference was made with.
+    ``arguments`` are the names of those from before the first ``FROM`` that the reference was made with. ``refusal`` is the
+    reason why it cannot be made here, empty where it can: a stage that no target needs may be as it likes.
     """
 
     number: int
@@ -31,6 +37,7 @@ class Stage:
     base: str = ""
     parent: int | None = None
     arguments: tuple[str, ...] = ()
+    refusal: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +56,10 @@ class Stages:
             return self.stages[int(name)]
         return None
 
+    def names(self, before: int) -> str:
+        """Return the names of the stages before `before`, for people."""
+        return ", ".join(stage.name or str(stage.number) for stage in self.stages[:before]) or "none"
+
     def target(self, name: str) -> Stage:
         """Return the stage to build; empty means the last one. `DefinitionError` where there is none of that name."""
         if not name:
@@ -61,7 +72,10 @@ class Stages:
 
     def line_of(self, stage: Stage) -> tuple[Stage, ...]:
         """Return the stages that `stage` goes on from, the first one first, and itself."""
-        return (*self.line_of(self.stages[stage.parent]), stage) if stage.parent is not None else (stage,)
+        line = [stage]
+        while line[-1].parent is not None:
+            line.append(self.stages[line[-1].parent])
+        return tuple(reversed(line))
 
 
 def read_stages(dockerfile: Dockerfile, given: Mapping[str, str], target: str) -> Stages:
@@ -117,19 +131,19 @@ def _stage(
         return lookup(name)
 
     lexer = Lexer(escape=escape, lookup=noted)
+    refusal = ""
     for flag, value in start.flags:
         platform = lexer.word(value)
         if flag != "platform" or platform.lower() not in _PLATFORMS:
-            raise start.refused(f"has --{flag}={value}; images are built for {PLATFORM} only")
+            refusal = f"has --{flag}={value}; images are built for {PLATFORM} only"
     name = words[2].lower() if len(words) == 3 else ""
     image = lexer.word(words[0])
     number = len(before)
     parent = next((stage.number for stage in reversed(before) if stage.name and stage.name == image.lower()), None)
-    if parent is None and (not image or image == "scratch"):
-        raise start.refused(
-            f"starts from {image!r}, but Apptainer starts every stage from an image with a shell; start from a small one, "
-            "such as busybox"
-        )
+    if not image:
+        raise start.refused(f"starts from {words[0]!r}, which is empty; give the argument a value before the first FROM")
+    if parent is None and image == "scratch":
+        refusal = refusal or _SCRATCH
     return Stage(
         number=number,
         name=name,
@@ -138,4 +152,5 @@ def _stage(
         base="" if parent is not None else image,
         parent=parent,
         arguments=tuple(dict.fromkeys(used)),
+        refusal=refusal,
     )

@@ -5,15 +5,21 @@ folder of its own, and one ``%post`` does what the instructions say, one after t
 Source of what Docker does: the Dockerfile reference, and ``frontend/dockerfile/dockerfile2llb/convert.go`` of BuildKit.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from hpcdeploy.definition.dockerfile.context import Context
-from hpcdeploy.definition.dockerfile.parsing import Dockerfile
+from hpcdeploy.definition.dockerfile.copying import Taken
+from hpcdeploy.definition.dockerfile.parsing import Dockerfile, Instruction
 from hpcdeploy.definition.dockerfile.running import StageState
 from hpcdeploy.definition.dockerfile.stages import Stage, Stages, read_stages
 from hpcdeploy.definition.dockerfile.values import Plan, PlannedStage
+from hpcdeploy.errors import ConfigError, DefinitionError, HpcdeployError
 from hpcdeploy.source import ImageConfigOf, OciConfig
+
+_BARE = re.compile(r"[^/:@.]+")
+"""An image's name that may be a named context just as well: no registry, no folder, no tag, no digest."""
 
 
 @dataclass
@@ -33,6 +39,9 @@ class Translator:
     def plan(self, stage: Stage, *, final: bool) -> PlannedStage:
         """Plan a stage after all those that it takes something from."""
         line = self.stages.line_of(stage)
+        for one in line:
+            if one.refusal:
+                raise one.start.refused(one.refusal)
         config = self._config(line[0])
         state = StageState(
             stages=self.stages,
@@ -48,23 +57,25 @@ class Translator:
             state.enter(one)
             for instruction in one.instructions:
                 state.do(instruction)
-        taken = [(self._origin(number, item.origin), item) for number, item in state.taken]
+        taken = [(self._origin(number, item), item) for number, item in state.taken]
         return state.finished(self._name(stage), self._pinned(line[0].base, config), taken)
 
-    def _origin(self, number: int, origin: str) -> str:
+    def _origin(self, number: int, taken: Taken) -> str:
         """Return the name of the definition's stage that ``--from`` means, planning it where it is new."""
+        origin = taken.origin
         stage = self.stages.find(origin, number)
         key = str(stage.number) if stage else f"image {origin}"
         if key not in self.planned:
             if stage:
                 self.planned[key] = self.plan(stage, final=False)
             else:
+                config = self._asked(taken.instruction, origin, f"takes from {origin}", number)
                 name = self._unique(f"image-{len(self.planned)}")
-                self.planned[key] = PlannedStage(name=name, base=self._pinned(origin, self.image_config(origin)))
+                self.planned[key] = PlannedStage(name=name, base=self._pinned(origin, config))
         return self.planned[key].name
 
     def _config(self, stage: Stage) -> OciConfig:
-        config = self.image_config(stage.base)
+        config = self._asked(stage.start, stage.base, f"starts from {stage.base}", stage.number)
         if config.on_build:
             raise stage.start.refused(
                 f"starts from {stage.base}, whose ONBUILD instructions Docker would run here ({config.on_build[0]}"
@@ -72,6 +83,24 @@ class Translator:
                 "and start from the image under it"
             )
         return config
+
+    def _asked(self, instruction: Instruction, image: str, does: str, number: int) -> OciConfig:
+        """Ask what an image says of itself; an error names the line, and what else a bare name may have meant.
+
+        A named context (``docker build --build-context NAME=...``) looks like an image of Docker Hub and is none: Docker's
+        documentation, "Build context", section on additional contexts.
+        """
+        try:
+            return self.image_config(image)
+        except HpcdeployError as error:
+            said = f"line {instruction.line}: {instruction.name} {does}: {str(error).rstrip('.')}"
+            if _BARE.fullmatch(image):
+                said += (
+                    f"; {image!r} is no stage before it either ({self.stages.names(number)}); if it is a named context "
+                    "(docker build --build-context), copy its files into the build's context and COPY them from there"
+                )
+            # What is no image's address at all is the Dockerfile's fault, not that of a setting.
+            raise (DefinitionError if isinstance(error, ConfigError) else type(error))(said) from error
 
     def _name(self, stage: Stage) -> str:
         return self._unique(stage.name or f"stage-{stage.number}")

@@ -21,7 +21,7 @@ class PlannedStage:
     ``shell`` are the pieces of ``%post``, each some lines that belong together. ``taken`` are copies from earlier stages
     with their names, ``given`` the patterns that later stages take from this one. ``environment`` is that of the
     image under it with what the Dockerfile sets, ``labels`` only the latter. ``temporary`` tells whether ``shell`` mounts
-    folders of its own over ``/tmp`` and ``/var/tmp``.
+    folders of its own over ``/tmp`` and ``/var/tmp``, ``emptied`` whether it gives a RUN empty folders.
     """
 
     name: str
@@ -35,6 +35,7 @@ class PlannedStage:
     labels: tuple[tuple[str, str], ...] = ()
     start: Start = Start()
     temporary: bool = False
+    emptied: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

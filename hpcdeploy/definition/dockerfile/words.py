@@ -91,7 +91,10 @@ class Lexer:
 
     def _process(self, text: str) -> tuple[str, tuple[str, ...]]:
         self._text, self._at = text, 0
-        return self._until("")
+        try:
+            return self._until("")
+        except RecursionError:
+            raise DefinitionError(f"in {text[:40]!r}... variables are nested too deeply") from None
 
     def _peek(self) -> str:
         return self._text[self._at : self._at + 1]

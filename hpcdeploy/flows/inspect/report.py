@@ -9,6 +9,16 @@ from hpcdeploy.image import BuiltImage, PublishedImage
 
 
 @dataclass(frozen=True, kw_only=True)
+class StageReport:
+    """One stage of a definition: its name (empty: it has none), agent and base, and the stages it copies from."""
+
+    name: str
+    bootstrap: str
+    base: str
+    copies_from: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class SourceReport:
     """What an image will be made from.
 
@@ -16,7 +26,8 @@ class SourceReport:
     address, ``image`` the project's name for it (empty outside of one). ``platform`` is the one that ``items`` are for;
     ``environments`` are all that the lock file has, with their platforms. ``cuda``, ``glibc`` and ``targets`` are what is
     wanted of the machine (empty: nothing said). ``base`` and ``final_base`` are the images that the two stages start
-    from (empty: not known before the definition is made). ``changes`` are those since ``against``; None where there is
+    from (empty: not known before the definition is made). ``stages`` and ``arguments`` (names and values) are those of a
+    definition that somebody wrote. ``changes`` are those since ``against``; None where there is
     nothing to compare with. ``notes`` are what a reader must know to understand the numbers.
     """
 
@@ -32,6 +43,8 @@ class SourceReport:
     glibc: str = ""
     base: str = ""
     final_base: str = ""
+    stages: tuple[StageReport, ...] = ()
+    arguments: tuple[tuple[str, str], ...] = ()
     items: tuple[Item, ...] = ()
     against: str = ""
     changes: Changes | None = None

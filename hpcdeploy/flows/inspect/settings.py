@@ -9,6 +9,7 @@ from hpcdeploy.definition.spack import bases
 from hpcdeploy.environments.inventory import Item, largest_first
 from hpcdeploy.environments.spack import read_environment
 from hpcdeploy.flows.inspect.against import Older, last_build
+from hpcdeploy.flows.inspect.definition import inspect_definition
 from hpcdeploy.flows.inspect.report import SourceReport
 from hpcdeploy.flows.inspect.spack import inspect_spack
 from hpcdeploy.flows.inspect.workspace import inspect_workspace
@@ -75,7 +76,7 @@ def _source(
         case DockerfileSource() as source:
             return SourceReport(source="dockerfile", where=str(project / source.file), notes=(_IN_BUILD,))
         case DefinitionSource() as source:
-            return SourceReport(source="definition", where=str(project / source.file), notes=(_IN_BUILD,))
+            return inspect_definition(settings, source, project)
 
 
 _IN_BASE = "no lock file says what is in this image; only the project's own files are counted here"

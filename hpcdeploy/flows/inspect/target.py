@@ -7,6 +7,7 @@ from hpcdeploy.config.project import Project
 from hpcdeploy.environments.pixi import is_manifest
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.flows.inspect.against import Older, older
+from hpcdeploy.flows.inspect.definition import inspect_definition
 from hpcdeploy.flows.inspect.image_file import inspect_image
 from hpcdeploy.flows.inspect.report import PublishedReport, Report
 from hpcdeploy.flows.inspect.settings import inspect_settings
@@ -16,8 +17,13 @@ from hpcdeploy.flows.sources.pixi import LOCK, MANIFESTS
 from hpcdeploy.flows.sources.spack_files import LOCK as SPACK_LOCK
 from hpcdeploy.flows.sources.spack_files import MANIFEST
 from hpcdeploy.flows.sources.staging import read_text
+from hpcdeploy.image import ImageSettings
+from hpcdeploy.source import DefinitionSource
 from hpcdeploy.spelling import nearest
 from hpcdeploy.store import Store
+
+DEFINITION = ".def"
+"""How the name of a definition file ends; what it copies begins in the working folder, as with ``apptainer build``."""
 
 Describe = Callable[[str], PublishedReport]
 """Asks a registry what an ``oras://`` reference stands for."""
@@ -53,12 +59,16 @@ def inspect(
     if path.suffix == ".lock" and path.exists():
         other = older(against, path) if against else None
         return [inspect_lock(path, environment, against=other)]
+    if path.suffix == DEFINITION and path.exists():
+        _no_environment(target, environment, against)
+        source = DefinitionSource(file=str(path))
+        return [inspect_definition(ImageSettings(name=path.stem, source=source), source, Path())]
     if path.exists():
         _no_environment(target, environment, against)
         return [inspect_image(path)]
     raise ConfigError(
         f"{target!r} is neither an image of this project ({nearest(target, tuple(project.images))}) nor a file or folder; "
-        "expected one of those, a pixi.lock, a .sif, or an oras:// reference"
+        "expected one of those, a pixi.lock, a .def, a .sif, or an oras:// reference"
     )
 
 

@@ -1,10 +1,12 @@
 """A definition file that somebody wrote: checked, its files found, its text left as it is."""
 
 import glob
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from hpcdeploy.definition.advice import advise
+from hpcdeploy.definition.bootstrap import LOCAL
 from hpcdeploy.definition.checking import check_definition
 from hpcdeploy.definition.grammar import TEMPLATE, Stage, read_definition
 from hpcdeploy.errors import DefinitionError
@@ -12,9 +14,6 @@ from hpcdeploy.flows.sources.contract import Prepared, Request
 from hpcdeploy.flows.sources.staging import folder_files
 from hpcdeploy.image import ContextFile
 from hpcdeploy.source import DefinitionSource
-
-_WITH_FILES = frozenset({"localimage", "oci", "oci-archive", "docker-archive"})
-"""Bootstrap agents whose ``From`` is a path on the machine that builds."""
 
 _PATTERN = frozenset("*?[")
 _UNKNOWN = frozenset("$`\\{}()!")
@@ -25,13 +24,12 @@ def prepare(request: Request[DefinitionSource]) -> Prepared:
     """Take a definition as it is. Its ``%files`` and a base that is a file begin at the project's folder.
 
     All secrets that the settings describe are offered to its steps. Raises `DefinitionError` for what Apptainer would
-    refuse, and for files that a build elsewhere would not have.
+    refuse, and for files that a build elsewhere would not have: for all of them at once.
     """
     file = request.project / request.source.file
     text = _text(file)
     stages = check_definition(text, request.build_args)
-    found = [entry for stage in stages for entry in _files(request.project, stage)]
-    files = tuple({entry.staged: entry for entry in found}.values())
+    files = _found(request.project, stages)
     kept = tuple(entry for entry in files if not _is_image_beside(entry, stages))
     left = ", ".join(entry.staged for entry in files if entry not in kept)
     notes = [*advise(read_definition(text)), *_about_patterns(stages)]
@@ -75,22 +73,57 @@ def _arguments(text: str) -> dict[str, str]:
     return {**used, **{name: value for stage in read_definition(text) for name, value in stage.arguments.items()}}
 
 
-def _files(project: Path, stage: Stage) -> Iterator[ContextFile]:
+def _found(project: Path, stages: tuple[Stage, ...]) -> tuple[ContextFile, ...]:
+    """Find all files that the stages name; one `DefinitionError` for all that are missing or cannot be taken."""
+    found: dict[str, ContextFile] = {}
+    refused: dict[str, None] = {}
+    for find in (find for stage in stages for find in _files(project, stage)):
+        try:
+            found |= {file.staged: file for file in find()}
+        except DefinitionError as error:
+            refused[str(error)] = None
+    if len(refused) > 1:
+        raise DefinitionError(
+            f"the definition names {len(refused)} things that cannot be copied:\n- " + "\n- ".join(refused)
+        )
+    if refused:
+        raise DefinitionError(*refused)
+    return tuple(found.values())
+
+
+def _files(project: Path, stage: Stage) -> Iterator[Callable[[], Iterable[ContextFile]]]:
+    """Yield what finds the files of one line of a stage, or of its base."""
     bootstrap, base = stage.header.get("bootstrap", "").lower(), stage.header.get("from", "")
     # An absolute base is the building machine's own, such as a site's central images.
-    if bootstrap in _WITH_FILES and base and not base.startswith("/"):
+    if bootstrap in LOCAL and base and not base.startswith("/"):
         plain = base.partition(":")[0]
-        yield from _staged(project, base if (project / base).exists() else plain, f"From ({bootstrap})")
+        yield partial(_staged, project, base if (project / base).exists() else plain, f"From ({bootstrap})")
     for copies in stage.files:
-        if copies.words.split()[:1] != ["from"]:
-            for source, _ in copies.pairs:
-                yield from _sources(project, source, "%files")
+        if copies.is_from_host:
+            # Apptainer skips a line whose source is empty ("Attempt to copy file with no name, skipping").
+            yield from (partial(_sources, project, source, "%files") for source, _ in copies.pairs if source)
     for section in stage.sections:
         if section.name.startswith("appfiles "):
-            for line in section.body.splitlines():
-                words = line.split()
-                if words and not words[0].startswith("#"):
-                    yield from _sources(project, words[0], f"%{section.name}")
+            for source in _app_sources(section.body):
+                yield partial(_app_files, project, source, f"%{section.name}")
+
+
+def _app_sources(body: str) -> Iterator[str]:
+    """Yield the sources of ``%appfiles``: up to the first space of a line without its comment (``apps.go``, copyFiles)."""
+    for raw in body.split("\n"):
+        line = raw.strip().partition("#")[0].strip()
+        if line:
+            yield line.partition(" ")[0]
+
+
+def _app_files(project: Path, source: str, what: str) -> list[ContextFile]:
+    """Find what a line of ``%appfiles`` names, which goes to cp(1) as it stands: no patterns, no quotes."""
+    if not (project / source).exists() and (_PATTERN | {'"'}) & set(source):
+        raise DefinitionError(
+            f"{what} names {source!r}, where Apptainer takes every character as it stands, unlike in %files; "
+            "write the names out"
+        )
+    return _staged(project, source, what)
 
 
 def _sources(project: Path, source: str, what: str) -> Iterator[ContextFile]:

@@ -10,7 +10,7 @@ from hpcdeploy.definition.dockerfile.parsing import parse_dockerfile
 from hpcdeploy.definition.dockerfile.rendering import render_dockerfile, staged_place
 from hpcdeploy.definition.dockerfile.translation import translate
 from hpcdeploy.definition.guard import argument
-from hpcdeploy.errors import DefinitionError
+from hpcdeploy.errors import DefinitionError, HpcdeployError
 from hpcdeploy.flows.sources.contract import Prepared, Request
 from hpcdeploy.flows.sources.staging import context_file, read_text
 from hpcdeploy.source import DockerfileSource
@@ -36,8 +36,12 @@ def prepare(request: Request[DockerfileSource]) -> Prepared:
             build_args=given,
             target=source.target,
         )
-    except DefinitionError as error:
-        raise DefinitionError(f"{source.file}: {error}") from error
+    except RecursionError as error:
+        raise DefinitionError(f"{source.file}: its stages depend on each other too deeply; join some of them") from error
+    except HpcdeployError as error:
+        if isinstance(error, DefinitionError) or str(error).startswith("line "):
+            raise type(error)(f"{source.file}: {error}") from error
+        raise
     known = dict(plan.known)
     if odd := next((name for name in given if name not in known), None):
         raise DefinitionError(

@@ -4,7 +4,6 @@ Sources: OCI Image Format Specification 1.1 (image-layout); moby, ``image/tarexp
 save`` writes both into one file.
 """
 
-import json
 import tarfile
 import zlib
 from dataclasses import replace
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from hpcdeploy.environments.oci import LARGEST_DOCUMENT, config_behind, read_config, read_manifest
 from hpcdeploy.errors import EnvironmentFileError
+from hpcdeploy.json_text import read_json
 from hpcdeploy.source import OciConfig
 
 _LISTS = {"oci-archive": "index.json", "docker-archive": "manifest.json"}
@@ -67,7 +67,7 @@ def _oci(documents: _Documents) -> OciConfig:
 
 def _docker(documents: _Documents) -> OciConfig:
     try:
-        listed = json.loads(documents.read("manifest.json"))
+        listed = read_json(documents.read("manifest.json"))
         [config] = [entry["Config"] for entry in listed] if len(listed) == 1 else [None]
     except (ValueError, TypeError, KeyError) as error:
         raise EnvironmentFileError("its manifest.json is not as docker writes it; save the image again") from error

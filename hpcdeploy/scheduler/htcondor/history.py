@@ -1,11 +1,11 @@
 """What condor_history answers, as states: the schedd's own memory of what left the queue."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from hpcdeploy.run import State, TaskStatus
+from hpcdeploy.scheduler.htcondor.ads import read_ads
 from hpcdeploy.scheduler.htcondor.event_log import OUT_OF_TIME, TIMED_OUT
 
 HISTORY_ATTRIBUTES = (
@@ -25,7 +25,7 @@ def read_history(text: str) -> dict[str, list[TaskStatus]]:
     removal (the manual's JobStatus knows none) tells nothing here.
     """
     found: dict[str, list[TaskStatus]] = {}
-    for ad in json.loads(text) if text.strip() else []:
+    for ad in read_ads(text, "condor_history"):
         status = _ended(ad)
         if status:
             found.setdefault(str(ad.get("DAGManJobId", ad["ClusterId"])), []).append(status)

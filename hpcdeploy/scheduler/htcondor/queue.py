@@ -1,10 +1,10 @@
 """What condor_q answers, as states."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from hpcdeploy.run import State, TaskStatus
+from hpcdeploy.scheduler.htcondor.ads import read_ads
 
 ATTRIBUTES = (
     "ClusterId,ProcId,JobStatus,HoldReason,HoldReasonCode,HoldReasonSubCode,RemoteHost,JobCurrentStartDate,NumJobStarts,"
@@ -45,8 +45,8 @@ def read_queue(text: str, names: Mapping[str, str]) -> dict[str, list[TaskStatus
     has ended stays in the queue for a moment; its end is told by its log, so here it counts as COMPLETING.
     """
     found: dict[str, list[TaskStatus]] = {}
-    for ad in json.loads(text) if text.strip() else []:
-        word, state = _STATUS.get(ad.get("JobStatus"), (str(ad.get("JobStatus")), State.UNKNOWN))
+    for ad in read_ads(text, "condor_q"):
+        word, state = _STATUS.get(ad.get("JobStatus", 0), (str(ad.get("JobStatus")), State.UNKNOWN))
         begun = int(ad.get("NumJobStarts", 0))
         number = str(ad.get("DAGManJobId", ad["ClusterId"]))
         if ad.get("HpcdeployRun") != names.get(number):

@@ -125,11 +125,27 @@ COPY --from=build /tmp/out/*.so /tmp/tool /opt/
 COPY --from=quiet /var/tmp/made /opt/renamed
 """
 
+CACHES = """\
+FROM base
+ARG CACHE=/root/.cache
+ENV UV_LINK_MODE=copy
+RUN --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt,sharing=locked \\
+    apt-get update && apt-get install -y git
+RUN --mount=type=cache,target=$CACHE/uv,mode=0700 --mount=type=tmpfs,target=/tmp uv sync --locked
+WORKDIR /work
+RUN --mount=from=ghcr.io/astral-sh/uv:0.9,source=/uv,target=/bin/uv \\
+    --mount=type=bind,source=pixi.toml,target=pixi.toml \\
+    uv sync --no-install-project
+COPY --link app /app
+"""
+"""As the documentations of Docker and uv write it."""
+
 SAMPLES = {
     "dockerfile-lesson": LESSON,
     "dockerfile-service": SERVICE,
     "dockerfile-odd": ODD,
     "dockerfile-temporary": TEMPORARY,
+    "dockerfile-caches": CACHES,
 }
 
 

@@ -77,6 +77,38 @@ def test_an_array_is_one_or_else_the_shell_form(rest: str, words: tuple[str, ...
     assert read(f"RUN {rest}").instructions[0].words == words
 
 
+@pytest.mark.parametrize("levels", [2, 20, 500, 5000])
+@pytest.mark.parametrize("name", ["CMD", "ENTRYPOINT", "RUN", "SHELL", "VOLUME"])
+def test_arrays_in_arrays_are_refused_and_are_no_traceback(name: str, levels: int) -> None:
+    text = f"FROM z\n{name} {'[' * levels}{']' * levels}"
+    with pytest.raises(DefinitionError, match="line 2: the array"):
+        read(text)
+    with pytest.raises(buildkit.GoParseError, match="arrays must be comprised of strings only"):
+        buildkit.parse_string(text)
+
+
+@pytest.mark.parametrize("rest", ["[NaN]", "[Infinity]", "[[[[", '["a"', '["\t"]', "[" * 100 + "x"])
+def test_what_is_no_json_is_the_shell_form_as_it_is_to_buildkit(rest: str) -> None:
+    assert read(f"FROM z\nCMD {rest}").instructions[1].words is None
+    assert not buildkit.parse_string(f"FROM z\nCMD {rest}")[1].json
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--mount=type=cache,target=/x", "type=cache,target=/x"),
+        ("--mount='type=tmpfs,\"target=/a,b\"'", 'type=tmpfs,"target=/a,b"'),
+        ('--mount=type=cache,"target=/a b"', "type=cache,target=/a b"),
+        ("--mount=type=cache,target=/a\\ b", "type=cache,target=/a b"),
+        ('--mount="it\'s\\""', "it's\""),
+    ],
+)
+def test_a_flag_loses_its_own_quotes_only_as_in_buildkit(flag: str, value: str) -> None:
+    text = f"FROM z\nRUN {flag} x"
+    assert read(text).instructions[1].flags == (("mount", value),)
+    assert buildkit.parse_string(text)[1].flags == (f"--mount={value}",)
+
+
 @pytest.mark.parametrize(
     ("rest", "expected"),
     [
@@ -111,6 +143,19 @@ def test_what_docker_would_not_read_is_refused_with_its_line(text: str, said: st
 
 PIECES = (
     *("RUN ", "COPY ", "ENV ", "a", "b ", "=", '"', "'", "\\", "\\\n", "\n", "# c\n", " ", "\t", "<<EOF ", "<<-X"),
+    *(
+        "--mount=type=cache,target=/c ",
+        "--link ",
+        "--mount='a,\"b=c\"' ",
+        "[[",
+        "]]",
+        "NaN",
+        "1",
+        '"\\ud800"',
+        "{",
+        "}",
+        ":",
+    ),
     *("\nEOF\n", "\nX\n", "<<'E'", "\nE\n", "--x=y ", "$A", "[", '"q"', ",", "]", "FROM x\n", "`"),
 )
 

@@ -138,7 +138,7 @@ NAMES = st.text(st.characters(categories=["L", "N", "P", "S"], exclude_character
 
 
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(NAMES.filter(lambda name: name not in (".", "..")), TEXTS)
+@given(NAMES.filter(lambda name: name not in (".", "..", "name", "here", "variable")), TEXTS)
 def test_a_run_s_variables_and_texts_arrive_as_docker_s_would(tmp_path: Path, name: str, value: str) -> None:
     """Run a stage's own %post here, its folders put below a folder of the test."""
     if "\n" in value or "\r" in value or not value.isprintable():
@@ -159,3 +159,75 @@ def test_a_run_s_variables_and_texts_arrive_as_docker_s_would(tmp_path: Path, na
     assert (image / "name").read_bytes() == name.encode()
     assert (image / name).read_text() == f"{value}\n"
     subprocess.run(["rm", "-rf", image], check=True)
+
+
+def run_here(text: str, folder: Path) -> None:
+    """Run a stage's own %post here; ``/image`` and its private folder are put below `folder`."""
+    body = stages(plan_of(text))[-1].section("post").split('    rm -rf "$private"\n')[0]
+    body = body.replace("/.hpcdeploy", str(folder / "private")).replace("/image", str(folder / "image"))
+    done = subprocess.run(["sh", "-e", "-c", body], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def listing(folder: Path) -> dict[str, tuple[int, str]]:
+    return {
+        str(path.relative_to(folder)): (path.lstat().st_mode & 0o7777, path.read_text() if path.is_file() else "")
+        for path in folder.rglob("*")
+    }
+
+
+def test_a_run_finds_its_mounts_empty_and_afterwards_all_is_as_before(tmp_path: Path) -> None:
+    image = tmp_path / "image"
+    for name in ("cache/inner/deep", "cache/.hidden", "cache/..odd", "cache/two words", "empty/.keep"):
+        (image / name).parent.mkdir(parents=True, exist_ok=True)
+        (image / name).write_text(name)
+    (image / "cache/broken").symlink_to("nowhere")
+    (image / "cache").chmod(0o1777)
+    (image / "link").symlink_to("cache")
+    (image / "said").write_text("")
+    before = {name: found for name, found in listing(image).items() if name != "said"}
+    mounts = "--mount=type=cache,target=/image/cache/inner/x --mount=type=cache,target=/image/cache,mode=0700"
+    mounts += " --mount=type=tmpfs,target=/image/new/sub --mount=type=cache,target=/image/empty/new"
+    see = "stat -c %a cache; ls -A cache new/sub empty/new cache/inner/x"
+    fill = "touch cache/a cache/.b cache/inner/x/c new/sub/d; mkdir -p empty/new/e/f"
+    text = f"FROM base\nWORKDIR /image\nRUN {mounts} ({see}) >> said; {fill}\n"
+    text += "RUN --mount=type=cache,target=new/sub --mount=type=cache,target=link ls -A new/sub cache >> said\n"
+    run_here(text + "RUN --mount=type=cache,target=gone rmdir gone\n", tmp_path)
+    assert (image / "said").read_text() == (
+        "700\ncache:\ninner\n\ncache/inner/x:\n\nempty/new:\n\nnew/sub:\ncache:\n\nnew/sub:\n"
+    )
+    assert {name: found for name, found in listing(image).items() if name != "said"} == before
+    assert not list((tmp_path / "private").glob("kept*"))
+
+
+def test_a_run_with_a_mount_that_fails_fails_the_build(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="line 2: RUN false"):
+        run_here(
+            "FROM base\nRUN --mount=type=cache,target=/image/x false\nRUN --mount=type=cache,target=/image/y true", tmp_path
+        )
+
+
+def test_a_run_finds_copies_of_its_binds_and_afterwards_all_is_as_before(tmp_path: Path) -> None:
+    image, put = tmp_path / "image", tmp_path / "private/put"
+    for file in (
+        image / "pixi.toml",
+        image / "app/old",
+        put / "0/000/app/run",
+        put / "0/000/app/own",
+        put / "1/000/pixi.lock",
+    ):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(file.name)
+    (put / "2/000").mkdir(parents=True)
+    (put / "2/000/pixi.toml").write_text("new")
+    (image / "said").write_text("")
+    before = {name: found for name, found in listing(image).items() if name != "said"}
+    mounts = "--mount=source=app,target=app --mount=source=pixi.lock,target=made/here/lock"
+    mounts += " --mount=source=pixi.toml,target=pixi.toml"
+    see = "ls -A app made/here; cat pixi.toml made/here/lock; touch app/new made/here/other; rm pixi.toml"
+    run_here(f"FROM base\nWORKDIR /image\nRUN {mounts} ({see}) >> said; rm made/here/other\n", tmp_path)
+    # What the context's own listing says of modes and empty folders is put in place too.
+    assert (image / "said").read_text() == "app:\nempty\nlink\nown\nrun\n\nmade/here:\nlock\nnewpixi.lock"
+    assert {name: found for name, found in listing(image).items() if name != "said"} == before
+    assert not list((tmp_path / "private").glob("kept*"))
+    assert not list(put.iterdir())

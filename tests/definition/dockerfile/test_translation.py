@@ -3,11 +3,15 @@
 from collections.abc import Mapping
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from hpcdeploy.definition.dockerfile.parsing import parse_dockerfile
+from hpcdeploy.definition.dockerfile.translation import translate
 from hpcdeploy.definition.dockerfile.values import PlannedStage, Start
-from hpcdeploy.errors import DefinitionError
-from hpcdeploy.source import OciConfig
-from tests.definition.dockerfile.samples import BASE, plan_of
+from hpcdeploy.errors import ConfigError, DefinitionError, RegistryError
+from hpcdeploy.source import ImageConfigOf, OciConfig
+from tests.definition.dockerfile.samples import BASE, CONTEXT, plan_of
 
 
 def final(text: str, base: OciConfig = BASE, args: Mapping[str, str] | None = None) -> PlannedStage:
@@ -21,13 +25,16 @@ def shell(text: str) -> str:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("RUN --mount=type=cache,target=/x y", "line 2: RUN has --mount=type=cache,target=/x"),
         ("RUN --network=none y", "line 2: RUN has --network=none"),
         ("RUN --security=insecure y", "line 2: RUN has --security=insecure"),
         ("RUN []", "line 2: RUN has an empty array"),
         ("ONBUILD RUN x", "line 2: ONBUILD is for images that are built on this one"),
-        ("USER me\nRUN x", "line 3: RUN runs as the user 'me'"),
-        ("COPY --link app /x", "line 2: COPY has --link"),
+        ("USER me\nRUN x", "line 3: RUN runs as the user 'me' of line 2, but a build has only root; put 'USER root'"),
+        ("COPY --link=yes app /x", "line 2: COPY has --link"),
+        ("FROM base AS x\nCOPY --from=later /a /x\nFROM base AS later\nFROM x", "line 3: COPY takes from the stage later,"),
+        ("FROM base AS own\nCOPY --from=OWN /a /x", "line 3: COPY takes from the stage OWN, which is not before it"),
+        ("COPY --from=1 /a /x", "line 2: COPY takes from the stage 1, which is not before it"),
+        ("COPY --from=0 /a /x", "line 2: COPY takes from the stage 0, which is not before it"),
         ("COPY --parents app /x", "line 2: COPY has --parents"),
         ("COPY --exclude=*.py app /x", "line 2: COPY has --exclude"),
         ("COPY --chmod=+x app /x", "line 2: COPY has --chmod=+x"),
@@ -55,7 +62,12 @@ def shell(text: str) -> str:
         ("ARG A=1\nARG A=2", "line 3: ARG declares A again"),
         ("SHELL bash", "line 2: SHELL needs a JSON array"),
         ('LABEL "a b"=c', "line 2: LABEL cannot be translated: the label 'a b'"),
-        ("FROM scratch", "line 2: FROM starts from 'scratch'"),
+        ("FROM scratch", "line 2: FROM starts from 'scratch': the image has no /bin/sh"),
+        ("FROM scratch AS files\nFROM base\nCOPY --from=files /a /b", "line 2: FROM starts from 'scratch'"),
+        ("FROM $NONE", "line 2: FROM starts from '$NONE', which is empty"),
+        ("CMD " + "[" * 2000 + "]" * 2000, "line 2: the array [[[["),
+        ("LABEL a=" + "${A:-" * 2000 + "}" * 2000, "line 2: LABEL cannot be translated: in '${A:-"),
+        ('ENTRYPOINT ["a\\u0000"]', "line 2: the array"),
         ("FROM --platform=linux/arm64 base", "line 2: FROM has --platform=linux/arm64"),
         ("FROM a b", "line 2: FROM needs the form"),
     ],
@@ -64,6 +76,110 @@ def test_what_cannot_be_translated_is_refused_with_line_and_reason(text: str, sa
     with pytest.raises(DefinitionError) as raised:
         plan_of(f"FROM base\n{text}")
     assert str(raised.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("mount", "said"),
+    [
+        ("type=bind,target=/x,sharing=locked", "but 'sharing' is for mounts of the type cache"),
+        ("target=/x,mode=0755", "but 'mode' is for mounts of the type cache"),
+        ("from=$A,target=/x", "; write the stage or image of 'from' itself".removeprefix(", ")),
+        ("type=secret,id=x", "which Apptainer has nothing for"),
+        ("type=ssh", "which Apptainer has nothing for"),
+        ("type=cache,from=app,target=/x", "a cache that begins with the content of something else"),
+        ("type=cache,source=/a,target=/x", "a cache that begins with the content of something else"),
+        ("type=cach,target=/x", "where 'cach' is no value for 'type'"),
+        ("type=cache,targt=/x", "with the unknown key 'targt'"),
+        ("type=cache,target", "where 'target' has no value"),
+        ("type=cache,,target=/x", "with the unknown key ''"),
+        ("type=cache,target=/x,sharing=all", "where 'all' is no value"),
+        ("type=cache,target=/x,mode=999", "where '999' is no value"),
+        ("type=cache,target=/x,uid=me", "where 'me' is no value"),
+        ("type=cache,target=/x,ro=yes", "where 'yes' is no value"),
+        ("type=cache,target=/x,size=1g", "but 'size' is for mounts of the type tmpfs"),
+        ("type=cache,target=/x,required", "but 'required' is for mounts of the type secret and ssh"),
+        ("type=tmpfs,target=/x,mode=700", "but 'mode' is for mounts of the type cache and secret and ssh"),
+        ("type=tmpfs,target=/x,sharing=locked", "but 'sharing' is for mounts of the type cache"),
+        ("type=tmpfs,target=/dev/shm", "whose target is /dev/shm"),
+        ("type=tmpfs,target=/", "whose target is /"),
+        ("type=cache,target=/base/..", "whose target is /"),
+    ],
+)
+def test_a_mount_that_is_no_empty_folder_is_refused(mount: str, said: str) -> None:
+    with pytest.raises(DefinitionError) as raised:
+        final(f"RUN --mount={mount} y")
+    assert str(raised.value).startswith(f"line 2: RUN has --mount={mount}{'' if said[0] == ';' else ', '}{said}")
+
+
+@pytest.mark.parametrize(
+    ("mount", "said"),
+    [
+        ("source=missing,target=/x", "names 'missing', which is not in the build's context"),
+        ("source=*.toml,target=/x", "mounts '*.toml', but a mount is one file or folder"),
+        ("from=tool:1,target=/x", "takes all of tool:1; name the folders that are needed"),
+        ("from=tool:1,source=/a*,target=/x", "takes '/a*', a pattern"),
+        ("from=tool:1,source=/tmp/a,target=/x", "takes /tmp/a from tool:1"),
+        ("from=3,source=/a,target=/x", "takes from the stage 3, which is not before it"),
+    ],
+)
+def test_a_bind_whose_source_cannot_be_had_is_refused(mount: str, said: str) -> None:
+    with pytest.raises(DefinitionError) as raised:
+        final(f"RUN --mount={mount} y")
+    assert str(raised.value).startswith(f"line 2: RUN {said}")
+
+
+def test_a_bind_is_a_copy_that_is_staged_for_its_run() -> None:
+    mounts = "--mount=source=pixi.toml,target=pixi.toml --mount=type=bind,src=app,dst=/app --mount=type=cache,target=/app/c"
+    stage = final(f"RUN {mounts} a\nCOPY pixi.lock /x")
+    assert [(file.source, file.place) for file in stage.files] == [
+        *(("app/own", "0/000/app/own"), ("app/run", "0/000/app/run"), ("app/train.py", "0/000/app/train.py")),
+        *(("pixi.toml", "1/000/pixi.toml"), ("pixi.lock", "2/000/pixi.lock")),
+    ]
+    lines = [line for piece in stage.shell for line in piece]
+    run = '( lent "$put"/0/000/app /app emptied \'\' /app/c lent "$put"/1/000/pixi.toml /base/pixi.toml run_0 /bin/sh -c a )'
+    assert lines[lines.index(run) + 1 :][:2] == ['rm -rf "$put"/0', 'rm -rf "$put"/1']
+    assert lines.index('chmod 0600 "$put"/0/000/app/own') < lines.index(run)
+
+
+def test_a_bind_of_a_stage_or_an_image_is_taken_from_it() -> None:
+    text = "FROM base AS made\nFROM base\nRUN --mount=from=made,source=/dist,target=/d a\n"
+    plan = plan_of(text + "RUN --mount=from=uv:1,source=/uv,target=/uv a")
+    assert [stage.name for stage in plan.stages] == ["made", "image-1", "stage-1"]
+    assert [(name, taken.path, taken.place) for name, taken in plan.stages[-1].taken] == [
+        ("made", "/dist", "0/000"),
+        ("image-1", "/uv", "1/000"),
+    ]
+    lines = [line for piece in plan.stages[-1].shell for line in piece]
+    assert '( lent "$put"/1/000/uv /uv run_0 /bin/sh -c a )' in lines
+
+
+MOUNT_WORDS = (
+    *(
+        "type=cache",
+        "type=tmpfs",
+        "type=bind",
+        "type=",
+        "target=/x",
+        "dst=x/../y",
+        "target=",
+        "source=app",
+        "src=/",
+        "from=x",
+    ),
+    *("ro", "ro=1", "rw=", "mode=0700", "mode=", "size=1g", "sharing=private", "uid=0", "id=a", "$A", "", '"', "=", "a=b"),
+)
+
+
+@given(st.lists(st.sampled_from(MOUNT_WORDS), max_size=5).map(",".join))
+def test_a_mount_is_read_or_refused_with_its_line(mount: str) -> None:
+    said = ""
+    stage = None
+    try:
+        stage = final(f"RUN --mount='{mount}' a")
+    except DefinitionError as error:
+        said = str(error)
+    assert (stage is not None) != said.startswith("line 2: RUN ")
+    assert stage is None or stage.emptied
 
 
 def test_a_base_s_own_triggers_are_refused() -> None:
@@ -131,6 +247,14 @@ def test_folders_follow_each_other() -> None:
         ("COPY --chmod=u=rwX,go=rX app /x/", 'put u=rwX,go=rX /x/ "$put"/0/000/app'),
         ('COPY ["app/run", "/a b"]', "put '' '/a b' \"$put\"/0/000/run"),
         ("ADD data.tar.gz /x", 'unpack /x "$put"/0/000/data.tar.gz'),
+        ("COPY --link data.tar.gz /x", "put '' /x \"$put\"/0/000/data.tar.gz"),
+        ("ADD --link=TRUE app/run /x", "put '' /x \"$put\"/0/000/run"),
+        ("RUN --mount=type=cache,ro,target=/c a", "( emptied '' /c run_0 /bin/sh -c a )"),
+        ("RUN --mount=type=Cache,dst=c,mode=0700,uid=0,sharing=Locked a", "( emptied 0700 /base/c run_0 /bin/sh -c a )"),
+        ("RUN --mount=type=tmpfs,dst=/a/b --mount=TYPE=cache,DST=/a [\"x\"]", "( emptied '' /a emptied '' /a/b run_0 x )"),
+        ("ARG K=tmpfs\nENV D=/d\nRUN --mount=type=$K,target=${D}/x,size=1.5g [\"a\"]", "( emptied '' /d/x run_2 a )"),
+        ('RUN --mount=\'type=tmpfs,"target=/a,b"\' a', "( emptied '' /a,b run_0 /bin/sh -c a )"),
+        ("RUN --mount=type=cache,target=/c <<EOF\n#!/bin/x\nEOF", '( emptied \'\' /c run_0 "$private"/EOF )'),
         ("COPY data.tar.gz /x", "put '' /x \"$put\"/0/000/data.tar.gz"),
     ],
 )  # fmt: skip
@@ -181,10 +305,11 @@ def test_a_proxy_needs_no_declaration() -> None:
 
 
 def test_only_stages_that_the_target_needs_are_looked_at() -> None:
-    text = "FROM base AS a\nRUN x\nFROM base AS never\nRUN --mount=type=cache y\nFROM base AS b\nCOPY --from=A /x /y"
+    never = "FROM base AS never\nRUN --mount=type=ssh y\nFROM scratch AS empty\nFROM --platform=linux/arm64 base AS other\n"
+    text = f"FROM base AS a\nRUN x\n{never}FROM base AS b\nCOPY --from=A /x /y"
     assert [stage.name for stage in plan_of(text).stages] == ["a", "b"]
     assert [stage.name for stage in plan_of(text, target="a").stages] == ["a"]
-    with pytest.raises(DefinitionError, match="there is no stage 'c' to build; named stages are: a, never, b"):
+    with pytest.raises(DefinitionError, match="there is no stage 'c' to build; named stages are: a, never, empty, other, b"):
         plan_of(text, target="c")
 
 
@@ -208,6 +333,58 @@ def test_what_is_not_kept_is_said() -> None:
     assert [note.split(" is not kept")[0] for note in notes] == [
         "line 3: VOLUME", "line 4: STOPSIGNAL", "line 5: HEALTHCHECK", "--chown", "USER me",
     ]  # fmt: skip
+
+
+def test_a_link_of_copies_is_dropped_and_said_once() -> None:
+    notes = plan_of("FROM base\nCOPY --link app /x\nADD --link pixi.toml /y\nCOPY --link=false app /z").notes
+    assert [note.partition(",")[0] for note in notes] == ["--link is not kept"]
+
+
+@pytest.mark.parametrize("target", ["/tmp", "/var/tmp/x"])
+def test_an_empty_folder_in_tmp_is_one_of_the_stage_s_own(target: str) -> None:
+    stage = final(f"RUN --mount=type=tmpfs,target={target} a")
+    assert (stage.temporary, stage.emptied) == (True, True)
+
+
+def failing(known: str, error: Exception) -> ImageConfigOf:
+    def config(reference: str) -> OciConfig:
+        if reference != known:
+            raise error
+        return BASE
+
+    return config
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "kind", "said"),
+    [
+        (
+            "FROM base AS one\nFROM base\nCOPY --from=assets /a /b",
+            RegistryError("docker.io has no library/assets."),
+            RegistryError,
+            "line 3: COPY takes from assets: docker.io has no library/assets; 'assets' is no stage before it either (one);",
+        ),
+        ("FROM assets", RegistryError("none"), RegistryError, "line 1: FROM starts from assets: none; 'assets' is no stage"),
+        ("FROM me/assets:1", RegistryError("none"), RegistryError, "line 1: FROM starts from me/assets:1: none"),
+        (
+            "FROM base\nCOPY --from=Ctx /a /b",
+            ConfigError("capital letters"),
+            DefinitionError,
+            "line 2: COPY takes from Ctx: capital",
+        ),
+    ],
+)
+def test_a_name_that_is_no_stage_and_no_image_may_be_a_named_context(
+    text: str, error: Exception, kind: type[Exception], said: str
+) -> None:
+    with pytest.raises(kind) as raised:
+        translate(parse_dockerfile(text), context=CONTEXT, image_config=failing("base", error))
+    assert str(raised.value).startswith(said)
+    assert ("named context" in str(raised.value)) == ("me/" not in text)
+
+
+def test_half_a_pair_of_surrogates_is_what_go_makes_of_it() -> None:
+    assert final('CMD ["\\ud800x", "\\ud83d\\ude00"]').start.command == ("\ufffdx", "\U0001f600")
 
 
 def test_ports_become_a_label() -> None:
@@ -256,7 +433,8 @@ def test_a_working_folder_in_tmp_is_not_where_a_container_begins() -> None:
 
 def test_a_base_image_s_own_user_is_named_as_such() -> None:
     with pytest.raises(
-        DefinitionError, match="line 2: RUN runs as the base image's user 'mambauser', but a build has only root"
+        DefinitionError,
+        match="line 2: RUN runs as the base image's user 'mambauser', but a build has only root; put 'USER root' before it",
     ):
         final("RUN x", OciConfig(user="mambauser"))
     assert "run_0 /bin/sh -c x" in str(final("USER root\nRUN x", OciConfig(user="mambauser")).shell)

@@ -1,0 +1,126 @@
+"""``RUN --mount``: an empty folder for caches and temporary files, a copy for binds, and a reason why not for the rest.
+
+Keys and values as BuildKit 0.32 reads them: ``commands_runmount.go`` and ``convert_runmount.go`` in ``frontend/dockerfile``.
+"""
+
+import csv
+import posixpath
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from hpcdeploy.definition.dockerfile.copying import HOST_FOLDERS
+from hpcdeploy.definition.dockerfile.matching import under
+from hpcdeploy.definition.dockerfile.parsing import Instruction
+
+_TYPES = ("bind", "cache", "tmpfs", "secret", "ssh")
+_SHARING = ("shared", "private", "locked")
+_WAY_OUT = {
+    "secret": "use it before the build, or in the definition that 'hpcdeploy generate' prints (docs/secrets.md)",
+    "ssh": "fetch what it needs before the build, and bring it by COPY",
+}
+_SYNONYMS = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly", "rw": "readwrite"}
+_NUMBER = re.compile(r"\d+", re.ASCII)
+_OCTAL = re.compile(r"0*[0-7]{1,4}", re.ASCII)
+_SIZE = re.compile(r"\d+(\.\d+)? ?([kKmMgGtTpP]?[iI]?[bB]?)", re.ASCII)
+_BOOLEANS = frozenset({"1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False"})
+"""What Go's strconv.ParseBool takes."""
+
+_FITS: Mapping[str, Callable[[str], object]] = {
+    "type": lambda value: value.lower() in _TYPES,
+    "readonly": _BOOLEANS.__contains__,
+    "readwrite": _BOOLEANS.__contains__,
+    "required": _BOOLEANS.__contains__,
+    "sharing": lambda value: value.lower() in _SHARING,
+    "mode": _OCTAL.fullmatch,
+    "uid": _NUMBER.fullmatch,
+    "gid": _NUMBER.fullmatch,
+    "size": _SIZE.fullmatch,
+    **dict.fromkeys(("from", "source", "target", "id", "env"), lambda value: True),  # noqa: ARG005 - the shape of all
+}
+_OF_TYPE: Mapping[str, tuple[str, ...]] = {
+    "sharing": ("cache",),
+    "size": ("tmpfs",),
+    "required": ("secret", "ssh"),
+    **dict.fromkeys(("mode", "uid", "gid"), ("cache", "secret", "ssh")),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mount:
+    """What one RUN finds at ``target``, an absolute path: an empty folder, or a copy of a ``source``.
+
+    ``mode`` are the folder's permissions in octal digits (empty: as they are). The source (empty: there is none) is a path
+    of the context, or of the stage or image ``origin``.
+    """
+
+    target: str
+    mode: str = ""
+    source: str = ""
+    origin: str = ""
+
+
+def read_mounts(instruction: Instruction, expand: Callable[[str], str], workdir: str) -> tuple[Mount, ...]:
+    """Return what a RUN finds at its mounts, the outer ones first; `DefinitionError` for secrets and SSH agents.
+
+    `expand` puts variables into a value; a relative target begins at `workdir`. What a cache held before is never there, and
+    what is written is gone afterwards: a RUN must work with a cache of any content (Dockerfile reference). So ``id``,
+    ``sharing`` and ``size`` have no meaning, nor have ``uid`` and ``gid``, since root runs everything. What is written to a
+    bind is gone as well, read-only or not.
+    """
+    mounts = {
+        mount.target: mount
+        for flag, value in instruction.flags
+        if flag == "mount"
+        for mount in (_mount(instruction, value, expand, workdir),)
+    }
+    return tuple(mounts[target] for target in sorted(mounts))
+
+
+def _mount(instruction: Instruction, text: str, expand: Callable[[str], str], workdir: str) -> Mount:
+    fields = _fields(instruction, text, expand)
+    kind = fields.get("type", "bind").lower()
+    if kind in _WAY_OUT:
+        raise instruction.refused(
+            f"has --mount={text}, which Apptainer has nothing for; write it without, and {_WAY_OUT[kind]}"
+        )
+    if kind != "bind" and ("from" in fields or posixpath.normpath("/" + fields.get("source", "")).strip("/")):
+        raise instruction.refused(
+            f"has --mount={text}, a {kind} that begins with the content of something else; COPY that to the folder before"
+        )
+    for key, kinds in _OF_TYPE.items():
+        if key in fields and kind not in kinds:
+            raise instruction.refused(
+                f"has --mount={text}, but {key!r} is for mounts of the type {' and '.join(kinds)} only"
+            )
+    target = posixpath.normpath(posixpath.join("/", workdir, fields.get("target", ""))).replace("//", "/")
+    if target == "/" or under(HOST_FOLDERS, target):
+        raise instruction.refused(
+            f"has --mount={text}, whose target is {target}, where nothing of the build's own can be; choose another folder"
+        )
+    if kind == "bind":
+        return Mount(target=target, source=fields.get("source") or "/", origin=fields.get("from", ""))
+    return Mount(target=target, mode=fields.get("mode", ""))
+
+
+def _fields(instruction: Instruction, text: str, expand: Callable[[str], str]) -> dict[str, str]:
+    """Read ``KEY=VALUE,...``, a line of CSV; keys in small letters and of one spelling."""
+    try:
+        [row] = csv.reader([text], strict=True)
+    except (csv.Error, ValueError) as error:
+        raise instruction.refused(f"has --mount={text}, which cannot be read: {error}; write KEY=VALUE,...") from error
+    fields: dict[str, str] = {}
+    for field in row:
+        name, sign, value = field.partition("=")
+        key = _SYNONYMS.get(name.lower(), name.lower())
+        if key not in _FITS:
+            raise instruction.refused(f"has --mount={text}, with the unknown key {name!r}; known are {', '.join(_FITS)}")
+        if not sign and key not in ("readonly", "readwrite", "required"):
+            raise instruction.refused(f"has --mount={text}, where {field!r} has no value; write {field}=VALUE")
+        if key == "from" and "$" in value:
+            raise instruction.refused(f"has --mount={text}; write the stage or image of 'from' itself")
+        value = expand(value) if key != "from" else value
+        if sign and not _FITS[key](value):
+            raise instruction.refused(f"has --mount={text}, where {value!r} is no value for {name!r}")
+        fields[key] = value
+    return fields

@@ -162,3 +162,11 @@ def test_a_run_s_variables_and_texts_arrive_as_docker_s_would(tmp_path: Path, na
     assert (image / "name").read_bytes() == name.encode()
     assert (image / name).read_text() == f"{value}\n"
     subprocess.run(["rm", "-rf", image], check=True)
+
+
+@pytest.mark.parametrize(("value", "emptied"), [("$x", True), ("`x`", True), ('{"a": "b\\"}', False), ("plain", False)])
+def test_apptainers_own_copy_of_the_base_s_variables_runs_nothing(value: str, emptied: bool) -> None:
+    plan = plan_of("FROM base\n", base=OciConfig(env=(("ODD", value),)))
+    post = stages(plan)[-1].section("post")
+    assert (": > /.singularity.d/env/10-docker2singularity.sh" in post) == emptied
+    assert "export ODD=" in post

@@ -1,17 +1,27 @@
 """A Pixi workspace: its manifest and lock file, read and answered."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from hpcdeploy.definition import guard
 from hpcdeploy.definition.bases import check_glibc, choose_base, load_bases
-from hpcdeploy.definition.pixi import PixiRecipe, pixi_arguments, render_pixi, staged_workspace_file
+from hpcdeploy.definition.pixi import (
+    PixiRecipe,
+    pixi_arguments,
+    render_pixi,
+    staged_beside,
+    staged_more,
+    staged_workspace_file,
+)
 from hpcdeploy.environments.pixi import is_manifest, read_manifest
+from hpcdeploy.environments.pixi_activation import evaluate, surroundings
 from hpcdeploy.environments.pixi_lock import read_locked
 from hpcdeploy.errors import EnvironmentFileError
+from hpcdeploy.flows.sources.activation import Beside, beside_scripts, script_texts
 from hpcdeploy.flows.sources.contract import Prepared, Request
 from hpcdeploy.flows.sources.own_code import own_packages, own_source
-from hpcdeploy.flows.sources.staging import context_file, copied_files, read_text
+from hpcdeploy.flows.sources.staging import context_file, copied_files, folder_files, read_text
 from hpcdeploy.source import PixiSource
 from hpcdeploy.whole_file import sha256_of
 
@@ -29,6 +39,10 @@ def prepare(request: Request[PixiSource]) -> Prepared:
     folder = request.project / request.source.workspace
     recipe, chosen = answered(request)
     files = [context_file(folder / name, staged_workspace_file(name)) for name in recipe.workspace]
+    files += [context_file(folder / name, staged_beside(name)) for name in recipe.beside]
+    for name in recipe.more:
+        place = request.project / request.source.workspace / name
+        files += folder_files(request.project, str(place), staged_more(name), "'pixi.files'")
     source, told = own_source(recipe.own, folder, request.project)
     return Prepared(
         text=render_pixi(recipe, overrides=request.project),
@@ -45,14 +59,14 @@ def answered(request: Request[PixiSource]) -> tuple[PixiRecipe, tuple[str, ...]]
     The base image is chosen where the settings name none. Raises what `prepare` raises, and `DefinitionError` where a base
     is known to have an older C library than the packages need.
     """
-    recipe, reason = _recipe(request, request.project / request.source.workspace), ""
+    (recipe, notes), reason = _recipe(request, request.project / request.source.workspace), ""
     bases, settings = load_bases(request.project), recipe.settings
     if not settings.base:
         base, reason = choose_base(bases, recipe.cuda)
         settings = replace(settings, base=base)
     check_glibc(bases, settings.base, recipe.glibc, "base")
     check_glibc(bases, settings.final_base, recipe.glibc, "final-base")
-    return replace(recipe, settings=settings), (reason,) if reason else ()
+    return replace(recipe, settings=settings), (*((reason,) if reason else ()), *notes)
 
 
 def find_manifest(folder: Path) -> Path:
@@ -67,7 +81,7 @@ def find_manifest(folder: Path) -> Path:
     )
 
 
-def _recipe(request: Request[PixiSource], folder: Path) -> PixiRecipe:
+def _recipe(request: Request[PixiSource], folder: Path) -> tuple[PixiRecipe, tuple[str, ...]]:
     manifest = find_manifest(folder)
     workspace = read_manifest(read_text(manifest), str(manifest))
     environment = workspace.environment(request.build_args.get("ENVIRONMENT", request.source.environment))
@@ -81,14 +95,35 @@ def _recipe(request: Request[PixiSource], folder: Path) -> PixiRecipe:
     if cuda is None:
         cuda = locked.cuda or workspace.cuda(environment)
     own_settings = (SETTINGS,) if (folder / SETTINGS).is_file() else ()
-    scripts = dict.fromkeys(script for feature in environment.features for script in feature.scripts)
-    return PixiRecipe(
+    scripts = tuple(
+        dict.fromkeys(str(PurePosixPath(script)) for feature in environment.features for script in feature.scripts)
+    )
+    named = request.source.files
+    needed = (manifest.name, LOCK, *own_settings, *scripts)
+    beside = beside_scripts(folder, request.project, scripts, needed) if named is None else Beside()
+    more = tuple(str(PurePosixPath(name)) for name in named or ())
+    evaluation = evaluate(environment.variables)
+    recipe = PixiRecipe(
         settings=request.settings,
         environment=environment.name,
         cuda=guard.cuda_version(request.build_args.get("CUDA_VERSION", cuda)),
-        workspace=(manifest.name, LOCK, *own_settings, *(str(PurePosixPath(script)) for script in scripts)),
+        workspace=needed,
         lock_sha256=sha256_of(lock_file),
         secrets=request.source.secrets,
         glibc=locked.glibc or workspace.glibc(environment),
         own=own_packages(environment, locked, str(lock_file)),
+        started=evaluation.started,
+        surroundings=surroundings(script_texts(folder, (*scripts, *beside.files, *more)), environment.variables),
+        beside=beside.files,
+        folders=beside.folders,
+        more=more,
     )
+    return recipe, (*beside.notes, *_frozen(evaluation.kept))
+
+
+def _frozen(names: tuple[str, ...]) -> Iterator[str]:
+    if names:
+        yield (
+            f"activation.env: {', '.join(names)} can only be evaluated by a whole shell, as where a command is run: the "
+            "image keeps the value of the machine that builds it; set it in the job where that matters"
+        )

@@ -1,0 +1,142 @@
+"""What the activation scripts of a Pixi workspace need beside themselves: the files of their folders."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from hpcdeploy.errors import DefinitionError
+from hpcdeploy.flows.sources.own_code import NOT_SOURCE
+from hpcdeploy.git import ask_git
+
+MOST = 10_000_000
+"""Bytes of all files beside activation scripts that are copied without being named."""
+
+_NAMED = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beside:
+    """The ``files`` beside activation scripts, and the ``folders`` that hold those which do not lie in the workspace's own.
+
+    All are relative to the workspace. ``notes`` say what stays out.
+    """
+
+    files: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def beside_scripts(workspace: Path, project: Path, scripts: Sequence[str], known: Sequence[str]) -> Beside:
+    """Find what `scripts`, which are relative to the folder `workspace`, may source: the tracked files of their folders.
+
+    Of scripts in the workspace's own folder these are the files in it, and the folders in it that one of them names: not the
+    whole workspace, of which every change would be another image. Without git, a folder's files are all but `NOT_SOURCE`.
+    `known` are files that come along anyway. Raises `DefinitionError` where the others have more than `MOST` bytes.
+    """
+    inside = [PurePosixPath(script) for script in scripts if _is_inside(script)]
+    folders = {str(script.parent) for script in inside} - {"."}
+    files: dict[str, None] = {}
+    others: list[str] = []
+    if any(str(script.parent) == "." for script in inside):
+        tracked, untracked = _files_of(workspace)
+        top = [name for name in tracked if "/" not in name]
+        files |= dict.fromkeys(top)
+        others += [name for name in untracked if "/" not in name]
+        texts = [text_of(workspace / name) for name in {*top, *(str(script) for script in inside)}]
+        folders |= {name for name in {one.partition("/")[0] for one in tracked if "/" in one} if _is_named(name, texts)}
+    outermost = sorted(folder for folder in folders if not any(_is_under(folder, other) for other in folders))
+    for folder in outermost:
+        tracked, untracked = _files_of(workspace / folder)
+        files |= dict.fromkeys(f"{folder}/{name}" for name in tracked)
+        others += [f"{folder}/{name}" for name in untracked]
+    kept = {name: size for name in files if name not in known and (size := _size(workspace / name, project)) is not None}
+    _check_size(kept, scripts, workspace)
+    holding = tuple(folder for folder in outermost if any(name.startswith(f"{folder}/") for name in kept))
+    return Beside(files=tuple(kept), folders=holding, notes=tuple(_untracked(others, known)))
+
+
+def script_texts(workspace: Path, files: Iterable[str]) -> list[str]:
+    """Return the texts among the files and folders `files` of the folder `workspace`, of folders the shell scripts."""
+    found: list[Path] = []
+    for name in files:
+        path = workspace / name
+        found += [path] if path.is_file() else [*path.rglob("*.sh"), *path.rglob("*.bash")]
+    return [text_of(path) for path in found]
+
+
+def text_of(path: Path) -> str:
+    """Return what a file says; nothing for one that is no text, or cannot be read here."""
+    try:
+        return path.read_text(encoding="utf-8") if path.stat().st_size <= MOST else ""
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _is_inside(script: str) -> bool:
+    path = PurePosixPath(script)
+    return not path.is_absolute() and ".." not in path.parts
+
+
+def _is_under(folder: str, other: str) -> bool:
+    return folder != other and PurePosixPath(folder).is_relative_to(other)
+
+
+def _is_named(folder: str, texts: Iterable[str]) -> bool:
+    return any(f"{folder}/" in text for text in texts)
+
+
+def _files_of(folder: Path) -> tuple[list[str], list[str]]:
+    """Return the files under `folder` that git tracks, and those that it neither tracks nor ignores.
+
+    Without git, or outside of a work tree: all files, and none. A work tree of another owner is asked too: git only lists.
+    """
+    listed = []
+    for words in (("--cached",), ("--others", "--exclude-standard")):
+        done = ask_git(folder, "ls-files", "-z", *words, options=("-c", "safe.directory=*"))
+        if done is None or done.returncode:
+            return sorted(_walk(folder)), []
+        names = {os.fsdecode(name) for name in done.stdout.split(b"\0") if name}
+        listed.append(sorted(name for name in names if _is_source(name) and (folder / name).is_file()))
+    return listed[0], listed[1]
+
+
+def _walk(folder: Path) -> Iterator[str]:
+    for top, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name not in NOT_SOURCE]
+        yield from (name for name in ((Path(top) / one).relative_to(folder).as_posix() for one in names) if _is_source(name))
+
+
+def _is_source(name: str) -> bool:
+    path = PurePosixPath(name)
+    return not NOT_SOURCE.intersection(path.parts) and path.suffix != ".sif"
+
+
+def _size(path: Path, project: Path) -> int | None:
+    """Return a file's bytes; None for one that is gone, or a link out of the project."""
+    real = path.resolve()
+    return real.stat().st_size if real.is_file() and real.is_relative_to(project.resolve()) else None
+
+
+def _check_size(files: dict[str, int], scripts: Sequence[str], workspace: Path) -> None:
+    total = sum(files.values())
+    if total <= MOST:
+        return
+    largest = sorted(files, key=lambda name: (-files[name], name))[:_NAMED]
+    listed = ", ".join(f"{name} ({files[name] / 1e6:.1f} MB)" for name in largest)
+    raise DefinitionError(
+        f"{', '.join(scripts)}: an activation script may source what lies beside it, but the files that would come along "
+        f"out of {workspace} have {total / 1e6:.1f} MB, and {MOST / 1e6:.0f} MB is the most; the largest are {listed}. Name "
+        "the files and folders that the scripts need as 'pixi.files' in the image's settings, such as pixi = { files = "
+        '["scripts/lib"] }: then these come along, whatever their size, and nothing else ([] for none)'
+    )
+
+
+def _untracked(names: Sequence[str], known: Sequence[str]) -> Iterator[str]:
+    left = [name for name in names if name not in known]
+    if left:
+        more = f" and {len(left) - _NAMED} more" if len(left) > _NAMED else ""
+        yield (
+            f"{', '.join(left[:_NAMED])}{more}: beside an activation script, but not tracked by git, and so not in the "
+            "build; if a script sources it, use 'git add', or name it in 'pixi.files'"
+        )

@@ -1,6 +1,7 @@
 """Activation scripts that source a neighbour: what comes along into the build, and what is refused or told."""
 
 import subprocess
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,9 +25,9 @@ SCRIPTS = {
 }
 
 
-def workspace(folder: Path, *scripts: str, track: bool = True, **files: str) -> Path:
+def workspace(folder: Path, *scripts: str, track: bool = True, files: Mapping[str, str] | None = None) -> Path:
     manifest = f"{MANIFEST}[activation]\nscripts = {list(scripts)}\n"
-    write(folder, {"pixi.toml": manifest, "pixi.lock": lock(), **SCRIPTS, **files})
+    write(folder, {"pixi.toml": manifest, "pixi.lock": lock(), **SCRIPTS, **(files or {})})
     (folder / "scripts/tool").chmod(0o755)
     if track:
         subprocess.run(["git", "init", "-q", folder], check=True)
@@ -54,7 +55,7 @@ def test_the_files_of_a_script_s_folder_come_along_into_both_stages(tmp_path: Pa
 
 
 def test_what_git_does_not_track_stays_out_and_is_told(tmp_path: Path) -> None:
-    folder = workspace(tmp_path, "scripts/setup.sh", **{".gitignore": "ignored*\n"})
+    folder = workspace(tmp_path, "scripts/setup.sh", files={".gitignore": "ignored*\n"})
     write(folder, {"scripts/ignored.sh": "", "scripts/new.sh": "", "scripts/.env": "TOKEN=1", "elsewhere.sh": ""})
     definition = generate(SETTINGS, folder)
     assert "beside/app/scripts/new.sh" not in beside(definition)
@@ -73,7 +74,7 @@ def test_a_neighbour_s_change_is_another_image_and_other_code_s_is_none(tmp_path
 
 def test_of_a_script_in_the_workspace_s_folder_come_the_files_there_and_the_folders_that_it_names(tmp_path: Path) -> None:
     files = {"activate.sh": ". ./env.sh; . scripts/setup.sh\n", "env.sh": "", "src/code.py": "", "hpcdeploy.toml": ""}
-    definition = generate(SETTINGS, workspace(tmp_path, "activate.sh", **files))
+    definition = generate(SETTINGS, workspace(tmp_path, "activate.sh", files=files))
     assert beside(definition) == [
         "beside/app/env.sh",
         "beside/app/scripts/lib/common.sh",
@@ -105,7 +106,7 @@ def test_more_than_ten_megabytes_are_refused_with_the_key_that_ships_them(tmp_pa
 
 
 def test_named_files_go_into_the_build_stage_alone(tmp_path: Path) -> None:
-    folder = workspace(tmp_path, "scripts/setup.sh", track=False, **{"install/setup.bash": "export A=${ROBOT:-1}\n"})
+    folder = workspace(tmp_path, "scripts/setup.sh", track=False, files={"install/setup.bash": "export A=${ROBOT:-1}\n"})
     definition = generate(needing("install", "."), folder)
     build, final = read_definition(definition.text)
     assert ("more/app", "/") in copies(build)
@@ -128,7 +129,7 @@ def test_a_tracked_link_out_of_the_project_stays_out(tmp_path: Path) -> None:
 
 def test_a_dockerfile_copies_them_into_both_stages_and_its_ignore_file_lets_them_through(tmp_path: Path) -> None:
     folder = tmp_path / "work space"
-    workspace(folder, "scripts/setup.sh", "top.sh", **{"top.sh": "", "my env.sh": "", "it's.sh": ""})
+    workspace(folder, "scripts/setup.sh", "top.sh", files={"top.sh": "", "my env.sh": "", "it's.sh": ""})
     settings = replace(SETTINGS, source=PixiSource(workspace="work space"), files=(FileCopy(source="a", destination="/a"),))
     text = dockerfile_of(settings, tmp_path)
     assert '\nCOPY ["work space/scripts", "/app/scripts"]\n' in text.dockerfile

@@ -70,8 +70,10 @@ def told(scratch: str, name: str) -> str:
     [
         'apptainer exec "$1" sh -c "${@:2}"',
         'apptainer run "$1" bash -c "${@:2}"',
-        f'apptainer instance start "$1" {OWN} >&2; apptainer exec instance://{OWN} sh -c "${{@:2}}"; '
-        f"apptainer instance stop {OWN} >&2",
+        (
+            f'apptainer instance start "$1" {OWN} >&2; apptainer exec instance://{OWN} sh -c "${{@:2}}"; '
+            f"apptainer instance stop {OWN} >&2"
+        ),
     ],
     ids=["exec", "run", "instance"],
 )

@@ -39,6 +39,22 @@ class OwnPackage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Activation:
+    """What the activation of an environment needs, and what a container evaluates of it. All paths are in the workspace.
+
+    ``beside`` are files beside the activation scripts, each in one of the ``folders`` or in the workspace's own; ``more``
+    are files and folders for the build stage. ``started`` are variables that are evaluated when a container starts,
+    ``surroundings`` those that the scripts may depend on.
+    """
+
+    beside: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+    more: tuple[str, ...] = ()
+    started: tuple[Started, ...] = ()
+    surroundings: tuple[str, ...] = SURROUNDINGS
+
+
+@dataclass(frozen=True, kw_only=True)
 class PixiRecipe:
     """What an image of a Pixi environment is to hold, all questions answered.
 
@@ -46,10 +62,6 @@ class PixiRecipe:
     ``cuda`` is empty for none. ``lock_sha256`` is that of the lock file. ``secrets`` are the names of those that the
     installation may read. ``glibc`` is the oldest C library that the packages run on (empty: not checked), ``own`` what is
     installed from source.
-
-    ``started`` are variables that are evaluated when a container starts, ``surroundings`` those that an activation may
-    depend on. ``beside`` are files beside the activation scripts, each in one of the ``folders`` or in the workspace's own;
-    ``more`` are files and folders for the build stage. All of these are relative to the workspace.
     """
 
     settings: ImageSettings
@@ -60,11 +72,7 @@ class PixiRecipe:
     secrets: tuple[str, ...] = ()
     glibc: str = ""
     own: tuple[OwnPackage, ...] = ()
-    started: tuple[Started, ...] = ()
-    surroundings: tuple[str, ...] = SURROUNDINGS
-    beside: tuple[str, ...] = ()
-    folders: tuple[str, ...] = ()
-    more: tuple[str, ...] = ()
+    activation: Activation = Activation()
 
 
 def staged_workspace_file(relative: str) -> str:
@@ -101,7 +109,7 @@ def render_pixi(recipe: PixiRecipe, *, overrides: Path | None = None) -> str:
 
     ``overrides`` is the project's folder, whose own ``defs/pixi.def`` wins.
     """
-    settings = recipe.settings
+    settings, activation = recipe.settings, recipe.activation
     values = {
         **values_of(settings, pixi_arguments(recipe)),
         "environment": recipe.environment,
@@ -121,10 +129,12 @@ def render_pixi(recipe: PixiRecipe, *, overrides: Path | None = None) -> str:
             for package in outermost(package for package in recipe.own if package.editable)
         ),
         "editable_workspace": any(package.editable and package.destination == WORKSPACE for package in recipe.own),
-        "beside": BESIDE if recipe.beside else "",
-        "more": MORE if recipe.more else "",
-        "started": tuple({"name": one.name, "text": guard.word(one.text), "extends": one.extends} for one in recipe.started),
-        "surroundings": recipe.surroundings,
+        "beside": BESIDE if activation.beside else "",
+        "more": MORE if activation.more else "",
+        "started": tuple(
+            {"name": one.name, "text": guard.word(one.text), "extends": one.extends} for one in activation.started
+        ),
+        "surroundings": activation.surroundings,
         "glibc": guard.glibc_version(recipe.glibc),
         "install_secrets": asked_for(settings, recipe.secrets, "the installation ('pixi')"),
         "lock_sha256": recipe.lock_sha256,

@@ -15,7 +15,7 @@ from hpcdeploy import __version__, templates
 from hpcdeploy.definition import guard
 from hpcdeploy.definition.grammar import TEMPLATE
 from hpcdeploy.definition.parts import asked_for
-from hpcdeploy.definition.pixi import WORKSPACE, PixiRecipe, outermost, pixi_arguments
+from hpcdeploy.definition.pixi import WORKSPACE, Activation, PixiRecipe, outermost, pixi_arguments
 from hpcdeploy.errors import DefinitionError
 from hpcdeploy.image import Secret
 
@@ -47,9 +47,8 @@ def render_pixi_dockerfile(
     settings, arguments = recipe.settings, pixi_arguments(recipe)
     own = [(posixpath.normpath(f"{workspace}/{package.place}"), package.destination) for package in outermost(recipe.own)]
     editable = [package.destination for package in outermost(one for one in recipe.own if one.editable)]
-    needed = [_place(workspace, name) for name in recipe.workspace]
-    beside, more = [_place(workspace, name)[0] for name in recipe.beside], [_place(workspace, name) for name in recipe.more]
-    sourced, kept = _sourced(recipe, workspace)
+    needed = _places(workspace, recipe.workspace)
+    sourced, kept = _sourced(recipe.activation, workspace)
     files = [(posixpath.normpath(copy.source), copy.destination) for copy in settings.files]
     values: dict[str, object] = {
         "version": __version__,
@@ -82,8 +81,8 @@ def render_pixi_dockerfile(
         "command": _array(settings.command or ("/bin/bash",)),
     }
     allowed = {
-        "folders": [ignore_pattern(place) for place, _ in (*own, *more, *files)],
-        "needed": [ignore_pattern(place) for place in (*(place for place, _ in needed), *beside)],
+        "folders": [ignore_pattern(place) for place, _ in (*own, *_places(workspace, recipe.activation.more), *files)],
+        "needed": [ignore_pattern(place) for place, _ in (*needed, *_places(workspace, recipe.activation.beside))],
         "left_out": sorted(left_out),
         **{key: values[key] for key in ("name", "version")},
     }
@@ -127,20 +126,21 @@ def _copy(source: str, destination: str) -> str:
     return _words(pattern, str(guard.destination(destination)))
 
 
-def _place(workspace: str, name: str) -> tuple[str, str]:
-    """Return where something of the workspace lies in the project, and in the image."""
-    return posixpath.normpath(f"{workspace}/{name}"), posixpath.normpath(f"{WORKSPACE}/{name}")
+def _places(workspace: str, names: Sequence[str]) -> list[tuple[str, str]]:
+    """Return where things of the workspace lie, each in the project and in the image."""
+    return [(posixpath.normpath(f"{workspace}/{name}"), posixpath.normpath(f"{WORKSPACE}/{name}")) for name in names]
 
 
-def _sourced(recipe: PixiRecipe, workspace: str) -> tuple[list[str], list[str]]:
+def _sourced(activation: Activation, workspace: str) -> tuple[list[str], list[str]]:
     """Write the words of the COPYs of what activation scripts may source: into the build stage, and from there.
 
     The entry point sources the scripts whenever a container starts, so all of it stays in the image.
     """
-    places = [_place(workspace, name) for name in (*recipe.folders, *recipe.more)]
-    top = [name for name in recipe.beside if not any(name.startswith(f"{folder}/") for folder in recipe.folders)]
-    given = [*(_copy(*pair) for pair in places), *_copy_several([_place(workspace, name)[0] for name in top])]
-    kept = [*(_between(place) for _, place in places), *_copy_several([_place(workspace, name)[1] for name in top])]
+    whole = _places(workspace, (*activation.folders, *activation.more))
+    inside = [name for name in activation.beside if any(name.startswith(f"{folder}/") for folder in activation.folders)]
+    top = _places(workspace, [name for name in activation.beside if name not in inside])
+    given = [*(_copy(*pair) for pair in whole), *_copy_several([place for place, _ in top])]
+    kept = [*(_between(place) for _, place in whole), *_copy_several([place for _, place in top])]
     return given, kept
 
 

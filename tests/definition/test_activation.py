@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy.definition.grammar import read_definition, substitute
-from hpcdeploy.definition.pixi import render_pixi
+from hpcdeploy.definition.pixi import Activation, render_pixi
 from hpcdeploy.environments.pixi_activation import evaluate, surroundings
 from tests.definition.samples import MINIMAL
 
@@ -41,7 +41,8 @@ def pixi_line(name: str, value: str) -> str:
 def make(folder: Path, script: str = "", variables: Mapping[str, str] | None = None) -> Made:
     """Do what the build stage does with an activation of Pixi's lines, `script`, and ``[activation.env]``."""
     given = variables or {}
-    recipe = replace(MINIMAL, started=evaluate(given).started, surroundings=surroundings([script], given))
+    activation = Activation(started=evaluate(given).started, surroundings=surroundings([script], given))
+    recipe = replace(MINIMAL, activation=activation)
     post = read_definition(substitute(render_pixi(recipe), {}))[0].section("post")
     begin = post.index("    env -i HOME=")
     code = post[begin : post.index('    rm -rf "$private"', begin)]

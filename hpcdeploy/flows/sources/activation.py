@@ -1,13 +1,16 @@
 """What the activation scripts of a Pixi workspace need beside themselves: the files of their folders."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+from hpcdeploy.definition.pixi import Activation, staged_beside, staged_more
+from hpcdeploy.environments.pixi_activation import evaluate, surroundings
 from hpcdeploy.errors import DefinitionError
 from hpcdeploy.flows.sources.own_code import NOT_SOURCE
+from hpcdeploy.flows.sources.staging import context_file, folder_files
 from hpcdeploy.git import ask_git
+from hpcdeploy.image import ContextFile
 
 MOST = 10_000_000
 """Bytes of all files beside activation scripts that are copied without being named."""
@@ -15,24 +18,56 @@ MOST = 10_000_000
 _NAMED = 5
 
 
-@dataclass(frozen=True, kw_only=True)
-class Beside:
-    """The ``files`` beside activation scripts, and the ``folders`` that hold those which do not lie in the workspace's own.
+def read_activation(
+    workspace: Path,
+    project: Path,
+    scripts: Sequence[str],
+    known: Sequence[str],
+    *,
+    named: Sequence[str] | None,
+    variables: Mapping[str, str],
+) -> tuple[Activation, tuple[str, ...]]:
+    """Return what the activation by `scripts` and `variables` needs, and what a person should know of it.
 
-    All are relative to the workspace. ``notes`` say what stays out.
+    `scripts` and `known`, which are files that come along anyway, are relative to the folder `workspace`. `named` is the
+    setting ``pixi.files`` (None: it is not set, and the scripts' folders are looked into). Raises `DefinitionError` where
+    these hold more than `MOST` bytes.
     """
+    beside, folders, notes = _beside(workspace, project, scripts, known) if named is None else ((), (), ())
+    more = tuple(str(PurePosixPath(name)) for name in named or ())
+    evaluation = evaluate(variables)
+    if evaluation.kept:
+        kept = (
+            f"activation.env: {', '.join(evaluation.kept)} can only be evaluated by a whole shell, as where a command is "
+            "run: the image keeps the value of the machine that builds it; set it in the job where that matters"
+        )
+        notes = (*notes, kept)
+    texts = _script_texts(workspace, (*scripts, *beside, *more))
+    activation = Activation(
+        beside=beside,
+        folders=folders,
+        more=more,
+        started=evaluation.started,
+        surroundings=surroundings(texts, variables),
+    )
+    return activation, notes
 
-    files: tuple[str, ...] = ()
-    folders: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+
+def activation_files(activation: Activation, workspace: Path, project: Path) -> list[ContextFile]:
+    """Return the files of an activation, each at its place in the build's context."""
+    files = [context_file(workspace / name, staged_beside(name)) for name in activation.beside]
+    for name in activation.more:
+        files += folder_files(project, str(workspace / name), staged_more(name), "'pixi.files'")
+    return files
 
 
-def beside_scripts(workspace: Path, project: Path, scripts: Sequence[str], known: Sequence[str]) -> Beside:
-    """Find what `scripts`, which are relative to the folder `workspace`, may source: the tracked files of their folders.
+def _beside(
+    workspace: Path, project: Path, scripts: Sequence[str], known: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Find what `scripts` may source: the tracked files of their folders; these folders; and notes on what stays out.
 
     Of scripts in the workspace's own folder these are the files in it, and the folders in it that one of them names: not the
     whole workspace, of which every change would be another image. Without git, a folder's files are all but `NOT_SOURCE`.
-    `known` are files that come along anyway. Raises `DefinitionError` where the others have more than `MOST` bytes.
     """
     inside = [PurePosixPath(script) for script in scripts if _is_inside(script)]
     folders = {str(script.parent) for script in inside} - {"."}
@@ -43,7 +78,7 @@ def beside_scripts(workspace: Path, project: Path, scripts: Sequence[str], known
         top = [name for name in tracked if "/" not in name]
         files |= dict.fromkeys(top)
         others += [name for name in untracked if "/" not in name]
-        texts = [text_of(workspace / name) for name in {*top, *(str(script) for script in inside)}]
+        texts = [_text_of(workspace / name) for name in {*top, *(str(script) for script in inside)}]
         folders |= {name for name in {one.partition("/")[0] for one in tracked if "/" in one} if _is_named(name, texts)}
     outermost = sorted(folder for folder in folders if not any(_is_under(folder, other) for other in folders))
     for folder in outermost:
@@ -53,19 +88,19 @@ def beside_scripts(workspace: Path, project: Path, scripts: Sequence[str], known
     kept = {name: size for name in files if name not in known and (size := _size(workspace / name, project)) is not None}
     _check_size(kept, scripts, workspace)
     holding = tuple(folder for folder in outermost if any(name.startswith(f"{folder}/") for name in kept))
-    return Beside(files=tuple(kept), folders=holding, notes=tuple(_untracked(others, known)))
+    return tuple(kept), holding, tuple(_untracked(others, known))
 
 
-def script_texts(workspace: Path, files: Iterable[str]) -> list[str]:
+def _script_texts(workspace: Path, files: Iterable[str]) -> list[str]:
     """Return the texts among the files and folders `files` of the folder `workspace`, of folders the shell scripts."""
     found: list[Path] = []
     for name in files:
         path = workspace / name
         found += [path] if path.is_file() else [*path.rglob("*.sh"), *path.rglob("*.bash")]
-    return [text_of(path) for path in found]
+    return [_text_of(path) for path in found]
 
 
-def text_of(path: Path) -> str:
+def _text_of(path: Path) -> str:
     """Return what a file says; nothing for one that is no text, or cannot be read here."""
     try:
         return path.read_text(encoding="utf-8") if path.stat().st_size <= MOST else ""

@@ -1,27 +1,18 @@
 """A Pixi workspace: its manifest and lock file, read and answered."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from hpcdeploy.definition import guard
 from hpcdeploy.definition.bases import check_glibc, choose_base, load_bases
-from hpcdeploy.definition.pixi import (
-    PixiRecipe,
-    pixi_arguments,
-    render_pixi,
-    staged_beside,
-    staged_more,
-    staged_workspace_file,
-)
+from hpcdeploy.definition.pixi import PixiRecipe, pixi_arguments, render_pixi, staged_workspace_file
 from hpcdeploy.environments.pixi import is_manifest, read_manifest
-from hpcdeploy.environments.pixi_activation import evaluate, surroundings
 from hpcdeploy.environments.pixi_lock import read_locked
 from hpcdeploy.errors import EnvironmentFileError
-from hpcdeploy.flows.sources.activation import Beside, beside_scripts, script_texts
+from hpcdeploy.flows.sources.activation import activation_files, read_activation
 from hpcdeploy.flows.sources.contract import Prepared, Request
 from hpcdeploy.flows.sources.own_code import own_packages, own_source
-from hpcdeploy.flows.sources.staging import context_file, copied_files, folder_files, read_text
+from hpcdeploy.flows.sources.staging import context_file, copied_files, read_text
 from hpcdeploy.source import PixiSource
 from hpcdeploy.whole_file import sha256_of
 
@@ -39,10 +30,7 @@ def prepare(request: Request[PixiSource]) -> Prepared:
     folder = request.project / request.source.workspace
     recipe, chosen = answered(request)
     files = [context_file(folder / name, staged_workspace_file(name)) for name in recipe.workspace]
-    files += [context_file(folder / name, staged_beside(name)) for name in recipe.beside]
-    for name in recipe.more:
-        place = request.project / request.source.workspace / name
-        files += folder_files(request.project, str(place), staged_more(name), "'pixi.files'")
+    files += activation_files(recipe.activation, folder, request.project)
     source, told = own_source(recipe.own, folder, request.project)
     return Prepared(
         text=render_pixi(recipe, overrides=request.project),
@@ -98,11 +86,10 @@ def _recipe(request: Request[PixiSource], folder: Path) -> tuple[PixiRecipe, tup
     scripts = tuple(
         dict.fromkeys(str(PurePosixPath(script)) for feature in environment.features for script in feature.scripts)
     )
-    named = request.source.files
     needed = (manifest.name, LOCK, *own_settings, *scripts)
-    beside = beside_scripts(folder, request.project, scripts, needed) if named is None else Beside()
-    more = tuple(str(PurePosixPath(name)) for name in named or ())
-    evaluation = evaluate(environment.variables)
+    activation, notes = read_activation(
+        folder, request.project, scripts, needed, named=request.source.files, variables=environment.variables
+    )
     recipe = PixiRecipe(
         settings=request.settings,
         environment=environment.name,
@@ -112,18 +99,6 @@ def _recipe(request: Request[PixiSource], folder: Path) -> tuple[PixiRecipe, tup
         secrets=request.source.secrets,
         glibc=locked.glibc or workspace.glibc(environment),
         own=own_packages(environment, locked, str(lock_file)),
-        started=evaluation.started,
-        surroundings=surroundings(script_texts(folder, (*scripts, *beside.files, *more)), environment.variables),
-        beside=beside.files,
-        folders=beside.folders,
-        more=more,
+        activation=activation,
     )
-    return recipe, (*beside.notes, *_frozen(evaluation.kept))
-
-
-def _frozen(names: tuple[str, ...]) -> Iterator[str]:
-    if names:
-        yield (
-            f"activation.env: {', '.join(names)} can only be evaluated by a whole shell, as where a command is run: the "
-            "image keeps the value of the machine that builds it; set it in the job where that matters"
-        )
+    return recipe, notes

@@ -60,7 +60,7 @@ def render_oci(recipe: OciRecipe, *, overrides: Path | None = None) -> str:
         "base": {"bootstrap": recipe.base[0], "source": recipe.base[1]},
         "image": recipe.image,
         "exports": tuple(f"export {name}={guard.sh_word(value)}" for name, value in _variables(config, settings)),
-        "mend_variables": runs_in_apptainer(value for _, value in config.env),
+        "drop_variables": runs_in_apptainer(value for _, value in config.env),
         "workdir": guard.sh_word(_workdir(config)) if _workdir(config) != "/" else "",
         "entrypoint": _words(config.entrypoint),
         "command": _words(settings.command or config.cmd),

@@ -98,7 +98,7 @@ def test_the_path_goes_on_with_the_environment_s_own(
 
 def test_the_build_names_what_a_script_froze(built: tuple[BuiltImage, list[BuildEvent]]) -> None:
     notes = [event.text for event in built[1] if event.is_step and event.text.startswith("note: ")]
-    assert [note.partition(" by what it finds")[0] for note in notes] == ["note: activation sets OMP_NUM_THREADS"]
+    assert [note.partition(" depending on where it runs")[0] for note in notes] == ["note: activation sets OMP_NUM_THREADS"]
 
 
 def test_named_files_are_there_for_the_activation_and_not_in_the_image(

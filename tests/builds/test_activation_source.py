@@ -91,7 +91,7 @@ def test_more_than_ten_megabytes_are_refused_with_the_key_that_ships_them(tmp_pa
     workspace(folder, "scripts/setup.sh")
     with pytest.raises(
         DefinitionError,
-        match=r"scripts/setup\.sh: .* 10\.0 MB, and 10 MB is the most.*model\.bin \(10\.0 MB\).*'pixi\.files'",
+        match=r"scripts/setup\.sh: .* 10\.0 MB, and the limit is 10 MB.*model\.bin \(10\.0 MB\).*'pixi\.files'",
     ):
         generate(SETTINGS, folder)
     with pytest.raises(DefinitionError, match=r"'pixi\.files'"):
@@ -147,5 +147,5 @@ def test_a_value_that_a_container_cannot_evaluate_is_told_when_the_image_is_gene
     manifest = f'{MANIFEST}[activation.env]\nCORES = "$(nproc)"\nCACHE = "$SCRATCH/cache"\n'
     definition = generate(SETTINGS, write(tmp_path, {"pixi.toml": manifest, "pixi.lock": lock()}))
     [note] = definition.notes
-    assert note.startswith("activation.env: CORES can only be evaluated by a whole shell")
+    assert note.startswith("activation.env: CORES cannot be evaluated when a container starts")
     assert "starts CACHE" in definition.text

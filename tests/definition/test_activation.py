@@ -107,7 +107,9 @@ export MINE="${SITE_ROOT:-/opt}/x" SAME="$CONDA_PREFIX/y" HOME_SET="$HOME/z" LEA
 export LIST="/a:${LIST:-}"
 """
     made = make(tmp_path, script)
-    assert made.said.startswith(f"{NOTE}activation sets CORES GPU HERE HOST LEAKED MINE OMP_NUM_THREADS by what it finds")
+    assert made.said.startswith(
+        f"{NOTE}activation sets CORES GPU HERE HOST LEAKED MINE OMP_NUM_THREADS depending on where it runs"
+    )
     found = made.start(HOME="/home/me")
     assert (found["SAME"], found["HOME_SET"], found["LEAKED"]) == ("/app/.pixi/envs/default/y", "/home/me/z", "no")
     assert found["LIST"] == "/a:"
@@ -115,7 +117,7 @@ export LIST="/a:${LIST:-}"
 
 def test_a_value_of_the_manifest_is_told_where_a_script_s_own_goes_into_it(tmp_path: Path) -> None:
     made = make(tmp_path, "export WHERE=${SLURM_JOB_ID:-none}\n", {"X": "$WHERE/$SCRATCH"})
-    assert "activation sets WHERE by" in made.said
+    assert "activation sets WHERE depending" in made.said
     assert made.start(SCRATCH="s")["X"] == "none/s"
 
 
@@ -127,5 +129,5 @@ def test_an_activation_that_looks_at_nothing_is_told_by_no_word(tmp_path: Path) 
 
 def test_an_activation_that_fails_elsewhere_is_told(tmp_path: Path) -> None:
     made = make(tmp_path, 'export A=1; [ -z "${SLURM_JOB_ID:-}" ] || exit 1\n')
-    assert made.said.startswith(f"{NOTE}activation failed in other surroundings")
+    assert made.said.startswith(f"{NOTE}activation failed when it was repeated")
     assert made.start()["A"] == "1"

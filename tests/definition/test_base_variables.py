@@ -56,7 +56,7 @@ def written(values: Mapping[str, str], *, twice: bool) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def mend(text: str, folder: Path, then: str = "env -0") -> tuple[str, dict[str, str]]:
+def fix(text: str, folder: Path, then: str = "env -0") -> tuple[str, dict[str, str]]:
     """Run what stands in %post; return the file afterwards, and the variables of the shell."""
     file = folder / "file.sh"
     file.write_text(text, newline="")
@@ -67,7 +67,7 @@ def mend(text: str, folder: Path, then: str = "env -0") -> tuple[str, dict[str, 
 
 
 def test_what_was_quoted_twice_is_what_a_newer_apptainer_writes(tmp_path: Path) -> None:
-    after, variables = mend(written(ODD, twice=True), tmp_path, "PATH=/usr/bin:/bin env -0")
+    after, variables = fix(written(ODD, twice=True), tmp_path, "PATH=/usr/bin:/bin env -0")
     assert after == written(ODD, twice=False)
     assert {name: variables[name] for name in ODD if name != "PATH"} == {
         name: value for name, value in ODD.items() if name != "PATH"
@@ -78,18 +78,18 @@ def test_what_was_quoted_twice_is_what_a_newer_apptainer_writes(tmp_path: Path) 
     "values", [ODD, *({name: value} for name, value in ODD.items()), {"A": "a\\b"}, {"A": 'a"b'}, {"A": "\\\\\\"}]
 )
 def test_what_was_quoted_once_stays_as_it_is(tmp_path: Path, values: dict[str, str]) -> None:
-    assert mend(written(values, twice=False), tmp_path, "true")[0] == written(values, twice=False)
+    assert fix(written(values, twice=False), tmp_path, "true")[0] == written(values, twice=False)
 
 
 def test_without_special_characters_nothing_is_done(tmp_path: Path) -> None:
     plain = {"PATH": "/usr/bin", "A": "b c"}
     for twice in (True, False):
-        assert mend(written(plain, twice=twice), tmp_path)[0] == written(plain, twice=twice)
+        assert fix(written(plain, twice=twice), tmp_path)[0] == written(plain, twice=twice)
 
 
 def test_a_variable_that_is_a_shell_s_own_is_left_to_it(tmp_path: Path) -> None:
     values = {"UID": "$1000", "HOME": "`x`", "A": "`y`"}
-    assert mend(written(values, twice=True), tmp_path)[1]["A"] == "`y`"
+    assert fix(written(values, twice=True), tmp_path)[1]["A"] == "`y`"
 
 
 @given(
@@ -99,7 +99,7 @@ def test_a_variable_that_is_a_shell_s_own_is_left_to_it(tmp_path: Path) -> None:
 )
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_values_come_out_as_they_went_in(tmp_path: Path, values: dict[str, str]) -> None:
-    after, variables = mend(written(values, twice=True), tmp_path)
+    after, variables = fix(written(values, twice=True), tmp_path)
     assert after in (written(values, twice=False), written(values, twice=True))
     command = ["bash", "-c", '. "$1"; env -0', "bash", str(tmp_path / "file.sh")]
     sourced = subprocess.run(command, env={"PATH": "/usr/bin:/bin"}, capture_output=True, check=True)

@@ -40,7 +40,7 @@ def render_dockerfile(plan: Plan, settings: ImageSettings, *, file: str, overrid
         "file": guard.label("file", file)[1],
         "stages": [_stage(number, stage) for number, stage in enumerate(plan.stages)],
         "preamble": PREAMBLE,
-        "mend_variables": runs_in_apptainer(value for _, value in final.environment),
+        "drop_variables": runs_in_apptainer(value for _, value in final.environment),
         "exports": [word(guard.export(name, value, path=True)) for name, value in final.environment if name not in NOT_KEPT],
         "image_labels": [word(" ".join(guard.label(key, value))) for key, value in labels.items()],
         "workdir": "" if final.start.workdir == "/" else word(final.start.workdir),

@@ -38,8 +38,9 @@ def read_activation(
     evaluation = evaluate(variables)
     if evaluation.kept:
         kept = (
-            f"activation.env: {', '.join(evaluation.kept)} can only be evaluated by a whole shell, as where a command is "
-            "run: the image keeps the value of the machine that builds it; set it in the job where that matters"
+            f"activation.env: {', '.join(evaluation.kept)} cannot be evaluated when a container starts (it runs a command, "
+            "or uses other shell syntax than $NAME and ${NAME:-default}); the image keeps the build machine's value; set it "
+            "in the job's environment"
         )
         notes = (*notes, kept)
     texts = _script_texts(workspace, (*scripts, *beside, *more))
@@ -160,10 +161,10 @@ def _check_size(files: dict[str, int], scripts: Sequence[str], workspace: Path) 
     largest = sorted(files, key=lambda name: (-files[name], name))[:_NAMED]
     listed = ", ".join(f"{name} ({files[name] / 1e6:.1f} MB)" for name in largest)
     raise DefinitionError(
-        f"{', '.join(scripts)}: an activation script may source what lies beside it, but the files that would come along "
-        f"out of {workspace} have {total / 1e6:.1f} MB, and {MOST / 1e6:.0f} MB is the most; the largest are {listed}. Name "
-        "the files and folders that the scripts need as 'pixi.files' in the image's settings, such as pixi = { files = "
-        '["scripts/lib"] }: then these come along, whatever their size, and nothing else ([] for none)'
+        f"{', '.join(scripts)}: the files beside an activation script are copied into the build, but those in {workspace} "
+        f"have {total / 1e6:.1f} MB, and the limit is {MOST / 1e6:.0f} MB (largest: {listed}); list the files and folders "
+        "that the scripts need in 'pixi.files' of the image, such as pixi = { files = ['scripts/lib'] }: these are copied, "
+        "whatever their size, and nothing else ([] for none)"
     )
 
 
@@ -172,6 +173,6 @@ def _untracked(names: Sequence[str], known: Sequence[str]) -> Iterator[str]:
     if left:
         more = f" and {len(left) - _NAMED} more" if len(left) > _NAMED else ""
         yield (
-            f"{', '.join(left[:_NAMED])}{more}: beside an activation script, but not tracked by git, and so not in the "
-            "build; if a script sources it, use 'git add', or name it in 'pixi.files'"
+            f"{', '.join(left[:_NAMED])}{more}: beside an activation script, but not tracked by git, so not copied into the "
+            "build; if a script sources it, run 'git add', or list it in 'pixi.files'"
         )

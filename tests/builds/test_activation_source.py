@@ -73,9 +73,16 @@ def test_a_neighbour_s_change_is_another_image_and_other_code_s_is_none(tmp_path
 
 
 def test_of_a_script_in_the_workspace_s_folder_come_the_files_there_and_the_folders_that_it_names(tmp_path: Path) -> None:
-    files = {"activate.sh": ". ./env.sh; . scripts/setup.sh\n", "env.sh": "", "src/code.py": "", "hpcdeploy.toml": ""}
+    files = {
+        "activate.sh": ". ./env.sh; . scripts/setup.sh\n",
+        "env.sh": "",
+        "src/code.py": "",
+        "hpcdeploy.toml": "",
+        "README.md": "src/",
+    }
     definition = generate(SETTINGS, workspace(tmp_path, "activate.sh", files=files))
     assert beside(definition) == [
+        "beside/app/README.md",
         "beside/app/env.sh",
         "beside/app/scripts/lib/common.sh",
         "beside/app/scripts/setup.sh",

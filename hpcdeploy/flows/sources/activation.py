@@ -16,6 +16,7 @@ MOST = 10_000_000
 """Bytes of all files beside activation scripts that are copied without being named."""
 
 _NAMED = 5
+_SHELL = ("", ".sh", ".bash", ".env")
 
 
 def read_activation(
@@ -67,8 +68,9 @@ def _beside(
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """Find what `scripts` may source: the tracked files of their folders; these folders; and notes on what stays out.
 
-    Of scripts in the workspace's own folder these are the files in it, and the folders in it that one of them names: not the
-    whole workspace, of which every change would be another image. Without git, a folder's files are all but `NOT_SOURCE`.
+    For scripts in the workspace's own folder these are the files in it, and each folder in it that a shell script there
+    names: with the whole workspace, every change of its code would need another image. Without git, a folder's files are all
+    but `NOT_SOURCE`.
     """
     inside = [PurePosixPath(script) for script in scripts if _is_inside(script)]
     folders = {str(script.parent) for script in inside} - {"."}
@@ -79,7 +81,7 @@ def _beside(
         top = [name for name in tracked if "/" not in name]
         files |= dict.fromkeys(top)
         others += [name for name in untracked if "/" not in name]
-        texts = [_text_of(workspace / name) for name in {*top, *(str(script) for script in inside)}]
+        texts = _script_texts(workspace, (*top, *map(str, inside)))
         folders |= {name for name in {one.partition("/")[0] for one in tracked if "/" in one} if _is_named(name, texts)}
     outermost = sorted(folder for folder in folders if not any(_is_under(folder, other) for other in folders))
     for folder in outermost:
@@ -93,12 +95,11 @@ def _beside(
 
 
 def _script_texts(workspace: Path, files: Iterable[str]) -> list[str]:
-    """Return the texts among the files and folders `files` of the folder `workspace`, of folders the shell scripts."""
+    """Return the texts of what may be a shell script among the files, and in the folders, `files` of `workspace`."""
     found: list[Path] = []
-    for name in files:
-        path = workspace / name
+    for path in (workspace / name for name in files):
         found += [path] if path.is_file() else [*path.rglob("*.sh"), *path.rglob("*.bash")]
-    return [_text_of(path) for path in found]
+    return [_text_of(path) for path in found if path.suffix in _SHELL]
 
 
 def _text_of(path: Path) -> str:

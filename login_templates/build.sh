@@ -113,7 +113,7 @@ bind=${bind//,/\\,}:/run/secrets
 code=0
 (
   umask 022 && cd -- "$folder/context" && tar -xf ../context.tar &&
-    [= apptainer | word =] build[% for name, value in build_args %] --build-arg [= (name ~ '=' ~ value) | word =][% endfor %][% if secrets %] --bind "$bind"[% endif %] "$part" image.def
+    [= apptainer | word =] build[% for argument in build_args %] --build-arg [= argument | word =][% endfor %][% if secrets %] --bind "$bind"[% endif %] "$part" image.def
 ) >&2 </dev/null[% if secrets %] {serving}>&-[% endif %] || code=$?
 [% if secrets %]
 stop_serving

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from spython.main.base import Client
 
+from hpcdeploy.apptainer.options import build_argument
 from hpcdeploy.apptainer.progress import KEPT_LINES
 from hpcdeploy.apptainer.version import Version, parse_version
 from hpcdeploy.errors import BuildError, MissingProgramError
@@ -91,7 +92,7 @@ class ApptainerClient(Client):  # type: ignore[misc]  # spython carries no types
         """
         part = image.with_name(f".{image.name}.part")
         part.unlink(missing_ok=True)
-        arguments = [word for name, value in build_args for word in ("--build-arg", f"{name}={value}")]
+        arguments = [word for name, value in build_args for word in ("--build-arg", build_argument(name, value))]
         command = [*self._init_command("build"), *arguments, *options, str(part.absolute()), definition.name]
         try:
             self._run_command(command, cwd=definition.parent, environ=environment, on_line=on_line, mask=mask)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from hpcdeploy import __version__, shell
+from hpcdeploy.apptainer.options import build_argument
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.image import Definition
 from hpcdeploy.secret import NO_SECRETS, SecretValue
@@ -42,7 +43,7 @@ def building(
         "apptainer": cluster.apptainer,
         "singularity": Path(cluster.apptainer).name.startswith("singularity"),
         "context_sha256": context_sha256,
-        "build_args": definition.build_args,
+        "build_args": tuple(build_argument(name, value) for name, value in definition.build_args),
         "plain_http": plain_http,
         "force": force,
         "secrets": tuple(secrets),

@@ -33,6 +33,9 @@ _STEPS = (
 _WAITS = "another build of the same inputs runs; waiting for it"
 """What ``login_templates/build.sh`` says."""
 
+_NOTE = "hpcdeploy: note: "
+"""How lines begin by which a definition tells the person something (``defs/parts/activation.def``)."""
+
 
 def plain(line: str) -> str:
     """Take the colours out of a line."""
@@ -40,9 +43,14 @@ def plain(line: str) -> str:
 
 
 def step_of(line: str) -> str | None:
-    """Tell which step a plain line begins, or None. Copying is one step, whatever the number of files."""
+    """Tell which step a plain line begins, or the note that it holds, or None.
+
+    Copying is one step, whatever the number of files.
+    """
     if line == _WAITS:
         return "waiting for another build of the same inputs"
+    if line.startswith(_NOTE):
+        return line.removeprefix(_NOTE.removesuffix("note: "))
     match = _INFO.match(line)
     if match is None:
         return None

@@ -47,8 +47,9 @@ def definition_of(place: "Place", settings: "ImageSettings", given: BuildArgumen
 
 def build_args_of(build_args: Sequence[str] | None, file: Path | None) -> BuildArguments:
     """Read the build arguments: those of the file first, so that the command's own win."""
-    lines = [*(file.read_text(encoding="utf-8").splitlines() if file else ()), *(build_args or ())]
-    return list(map(_build_arg, filter(None, lines)))
+    # Apptainer ends a line at a line feed alone (Go's bufio.ScanLines), str.splitlines at nine other characters too.
+    lines = [*(file.read_text(encoding="utf-8").split("\n") if file else ()), *(build_args or ())]
+    return list(map(_build_arg, filter(None, (line.removesuffix("\r") for line in lines))))
 
 
 def file_of(place: "Place", settings: "ImageSettings") -> Path:

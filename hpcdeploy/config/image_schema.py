@@ -170,6 +170,7 @@ PIXI = Table(
         Key(name="environment", kind=LINE),
         Key(name="cuda", kind=Leaf(_cuda)),
         Key(name="secrets", kind=SECRET_NAMES),
+        Key(name="files", kind=ListOf(Leaf(project_path), "a list of files and folders of the workspace")),
     )
 )
 

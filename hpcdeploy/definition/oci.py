@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from hpcdeploy import templates
 from hpcdeploy.definition import guard
 from hpcdeploy.definition.checking import check_definition
-from hpcdeploy.definition.parts import build_arguments, values_of
+from hpcdeploy.definition.parts import build_arguments, runs_in_apptainer, values_of
 from hpcdeploy.errors import DefinitionError
 from hpcdeploy.image import ImageSettings
 from hpcdeploy.source import OciConfig
@@ -28,7 +28,6 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _OWN = frozenset({"HOME", "PWD", "OLDPWD", "SHLVL", "PPID", "UID", "EUID", "GID", "IFS"})
 """Variables that are the person's, or that a shell keeps for itself."""
 
-_RUN_BY_APPTAINER = frozenset("`$")
 _NOT_THE_IMAGE_S = ("/tmp", "/var/tmp", "/home", "/root", "/dev", "/proc", "/sys")  # noqa: S108 - named, not used
 
 
@@ -61,7 +60,7 @@ def render_oci(recipe: OciRecipe, *, overrides: Path | None = None) -> str:
         "base": {"bootstrap": recipe.base[0], "source": recipe.base[1]},
         "image": recipe.image,
         "exports": tuple(f"export {name}={guard.sh_word(value)}" for name, value in _variables(config, settings)),
-        "mend_variables": any(_RUN_BY_APPTAINER & set(value) for _, value in config.env),
+        "drop_variables": runs_in_apptainer(value for _, value in config.env),
         "workdir": guard.sh_word(_workdir(config)) if _workdir(config) != "/" else "",
         "entrypoint": _words(config.entrypoint),
         "command": _words(settings.command or config.cmd),

@@ -1,12 +1,14 @@
 """What every template of a definition is given, whatever the image is made from: the settings' words, past the guard."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import PurePosixPath
 
 from hpcdeploy import __version__
 from hpcdeploy.definition import guard
 from hpcdeploy.errors import DefinitionError
 from hpcdeploy.image import ImageSettings, Secret
+
+_RUN_BY_APPTAINER = frozenset("`$")
 
 
 def values_of(settings: ImageSettings, arguments: Mapping[str, str]) -> dict[str, object]:
@@ -35,6 +37,16 @@ def values_of(settings: ImageSettings, arguments: Mapping[str, str]) -> dict[str
         "ports": settings.ports,
         "bind_points": tuple(guard.word(str(guard.destination(place))) for place in settings.bind_points),
     }
+
+
+def runs_in_apptainer(values: Iterable[str]) -> bool:
+    """Tell whether Apptainer would run what stands in one of these values of a base image's ENV.
+
+    Apptainer before 1.5.0 quotes them twice (``insertEnv`` in internal/pkg/build/sources/conveyorPacker_oci.go). Every start
+    of a container then reports an error, and one such value can take all variables away. Where the values are known and
+    set again, ``defs/parts/known_variables.def`` empties that file; else ``defs/parts/base_variables.def`` corrects it.
+    """
+    return any(_RUN_BY_APPTAINER & set(value) for value in values)
 
 
 def base_image(image: str, what: str) -> dict[str, str]:

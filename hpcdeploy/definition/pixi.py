@@ -1,5 +1,6 @@
 """A Pixi environment as the text of a definition file: ``defs/pixi.def`` filled with values that passed the guard."""
 
+import posixpath
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -8,10 +9,14 @@ from hpcdeploy import templates
 from hpcdeploy.definition import guard
 from hpcdeploy.definition.checking import check_definition
 from hpcdeploy.definition.parts import asked_for, base_image, build_arguments, copy_pair, values_of
+from hpcdeploy.environments.pixi_activation import SURROUNDINGS, Started
 from hpcdeploy.image import ImageSettings
 
 WORKSPACE = "/app"
 """Where the workspace lies in the image: environments hold their own path, so it is the same in every stage."""
+
+BESIDE, MORE = "beside/app", "more/app"
+"""Folders of the build's context with the last name of `WORKSPACE`: copying one to its parent merges the two."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +39,22 @@ class OwnPackage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Activation:
+    """What the activation of an environment needs, and what a container evaluates of it. All paths are in the workspace.
+
+    ``beside`` are files beside the activation scripts, each in one of the ``folders`` or in the workspace's own; ``more``
+    are files and folders for the build stage. ``started`` are variables that are evaluated when a container starts,
+    ``surroundings`` those that the scripts may depend on.
+    """
+
+    beside: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+    more: tuple[str, ...] = ()
+    started: tuple[Started, ...] = ()
+    surroundings: tuple[str, ...] = SURROUNDINGS
+
+
+@dataclass(frozen=True, kw_only=True)
 class PixiRecipe:
     """What an image of a Pixi environment is to hold, all questions answered.
 
@@ -51,11 +72,22 @@ class PixiRecipe:
     secrets: tuple[str, ...] = ()
     glibc: str = ""
     own: tuple[OwnPackage, ...] = ()
+    activation: Activation = Activation()
 
 
 def staged_workspace_file(relative: str) -> str:
     """Return where a file of the workspace lies in the build's context."""
     return f"workspace/{relative}"
+
+
+def staged_beside(relative: str) -> str:
+    """Return where a file beside an activation script lies in the build's context."""
+    return f"{BESIDE}/{relative}"
+
+
+def staged_more(relative: str) -> str:
+    """Return where a file or folder that only the build stage needs lies in the build's context."""
+    return posixpath.normpath(f"{MORE}/{relative}")
 
 
 def staged_source(place: str) -> str:
@@ -77,7 +109,7 @@ def render_pixi(recipe: PixiRecipe, *, overrides: Path | None = None) -> str:
 
     ``overrides`` is the project's folder, whose own ``defs/pixi.def`` wins.
     """
-    settings = recipe.settings
+    settings, activation = recipe.settings, recipe.activation
     values = {
         **values_of(settings, pixi_arguments(recipe)),
         "environment": recipe.environment,
@@ -97,6 +129,12 @@ def render_pixi(recipe: PixiRecipe, *, overrides: Path | None = None) -> str:
             for package in outermost(package for package in recipe.own if package.editable)
         ),
         "editable_workspace": any(package.editable and package.destination == WORKSPACE for package in recipe.own),
+        "beside": BESIDE if activation.beside else "",
+        "more": MORE if activation.more else "",
+        "started": tuple(
+            {"name": one.name, "text": guard.word(one.text), "extends": one.extends} for one in activation.started
+        ),
+        "surroundings": activation.surroundings,
         "glibc": guard.glibc_version(recipe.glibc),
         "install_secrets": asked_for(settings, recipe.secrets, "the installation ('pixi')"),
         "lock_sha256": recipe.lock_sha256,

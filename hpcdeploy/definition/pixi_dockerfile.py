@@ -7,7 +7,7 @@ is written here.
 import json
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from hpcdeploy import __version__, templates
 from hpcdeploy.definition import guard
 from hpcdeploy.definition.grammar import TEMPLATE
 from hpcdeploy.definition.parts import asked_for
-from hpcdeploy.definition.pixi import WORKSPACE, PixiRecipe, outermost, pixi_arguments
+from hpcdeploy.definition.pixi import WORKSPACE, Activation, PixiRecipe, outermost, pixi_arguments
 from hpcdeploy.errors import DefinitionError
 from hpcdeploy.image import Secret
 
@@ -47,7 +47,8 @@ def render_pixi_dockerfile(
     settings, arguments = recipe.settings, pixi_arguments(recipe)
     own = [(posixpath.normpath(f"{workspace}/{package.place}"), package.destination) for package in outermost(recipe.own)]
     editable = [package.destination for package in outermost(one for one in recipe.own if one.editable)]
-    needed = [(posixpath.normpath(f"{workspace}/{name}"), f"{WORKSPACE}/{name}") for name in recipe.workspace]
+    needed = _places(workspace, recipe.workspace)
+    sourced, kept = _sourced(recipe.activation, workspace)
     files = [(posixpath.normpath(copy.source), copy.destination) for copy in settings.files]
     values: dict[str, object] = {
         "version": __version__,
@@ -57,8 +58,9 @@ def render_pixi_dockerfile(
         "final": _image(settings.final_base or settings.base, "final-base"),
         "cuda": recipe.cuda,
         "needed": [_copy(*pair) for pair in needed],
+        "sourced": sourced,
         "own": [_copy(*pair) for pair in own],
-        "kept": [_between(place) for place in (*(place for _, place in needed), *editable)],
+        "kept": [*(_between(place) for _, place in needed), *kept, *map(_between, editable)],
         "editable_workspace": WORKSPACE in editable,
         "install_mounts": _mounts(install := asked_for(settings, recipe.secrets, "the installation ('pixi')")),
         "install_variables": "".join(f"{word} " for word in _variables(install)),
@@ -79,8 +81,8 @@ def render_pixi_dockerfile(
         "command": _array(settings.command or ("/bin/bash",)),
     }
     allowed = {
-        "folders": [ignore_pattern(place) for place, _ in (*own, *files)],
-        "needed": [ignore_pattern(place) for place, _ in needed],
+        "folders": [ignore_pattern(place) for place, _ in (*own, *_places(workspace, recipe.activation.more), *files)],
+        "needed": [ignore_pattern(place) for place, _ in (*needed, *_places(workspace, recipe.activation.beside))],
         "left_out": sorted(left_out),
         **{key: values[key] for key in ("name", "version")},
     }
@@ -122,6 +124,32 @@ def _copy(source: str, destination: str) -> str:
         raise DefinitionError(f"{source!r} holds a backslash or a line break, which COPY reads otherwise; rename it")
     pattern = _WILDCARD.sub(r"[\1]", source)
     return _words(pattern, str(guard.destination(destination)))
+
+
+def _places(workspace: str, names: Sequence[str]) -> list[tuple[str, str]]:
+    """Return where things of the workspace lie, each in the project and in the image."""
+    return [(posixpath.normpath(f"{workspace}/{name}"), posixpath.normpath(f"{WORKSPACE}/{name}")) for name in names]
+
+
+def _sourced(activation: Activation, workspace: str) -> tuple[list[str], list[str]]:
+    """Write the words of the COPYs of what activation scripts may source: into the build stage, and from there.
+
+    The entry point sources the scripts whenever a container starts, so all of it stays in the image.
+    """
+    whole = _places(workspace, (*activation.folders, *activation.more))
+    inside = [name for name in activation.beside if any(name.startswith(f"{folder}/") for folder in activation.folders)]
+    top = _places(workspace, [name for name in activation.beside if name not in inside])
+    given = [*(_copy(*pair) for pair in whole), *_copy_several([place for place, _ in top])]
+    kept = [*(_between(place) for _, place in whole), *_copy_several([place for _, place in top])]
+    return given, kept
+
+
+def _copy_several(sources: Sequence[str]) -> Iterator[str]:
+    """Write the words of one COPY of files into the workspace's own folder, where there are some."""
+    for source in sources:
+        _copy(source, WORKSPACE)  # refuses what COPY cannot name
+    if sources:
+        yield _words(*(_WILDCARD.sub(r"[\1]", source) for source in sources), f"{WORKSPACE}/")
 
 
 def _between(place: str) -> str:

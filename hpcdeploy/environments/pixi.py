@@ -39,6 +39,7 @@ class Feature:
     """A feature; ``default`` is the manifest's top level. ``platforms`` is None where it does not narrow them.
 
     ``editable`` are the PyPI packages of the workspace's own folders that are to be used from where their source lies.
+    ``variables`` are those of ``[activation.env]``, in the manifest's order; the last of a name wins.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Feature:
     glibc: str = ""
     scripts: tuple[str, ...] = ()
     editable: tuple[str, ...] = ()
+    variables: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,11 @@ class Environment:
 
     name: str
     features: tuple[Feature, ...]
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What ``[activation.env]`` sets: the weakest feature, the default one, comes last and is laid down first."""
+        return {name: value for feature in reversed(self.features) for name, value in feature.variables}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,10 +164,12 @@ def _feature(name: str, table: Table, key: str) -> Feature:
     requirements = _table(table.get("system-requirements"), f"{key}.system-requirements")
     platforms = table.get("platforms")
     scripts, editable = list(_scripts(table, key)), list(_editable(table, key))
+    variables = list(_variables(table, key))
     for target, inner in _table(table.get("target"), f"{key}.target").items():
         if target in ("unix", "linux", LINUX):
             scripts.extend(_scripts(_table(inner, f"{key}.target.{target}"), f"{key}.target.{target}"))
             editable.extend(_editable(_table(inner, f"{key}.target.{target}"), f"{key}.target.{target}"))
+            variables.extend(_variables(_table(inner, f"{key}.target.{target}"), f"{key}.target.{target}"))
     return Feature(
         name=name,
         platforms=None if platforms is None else tuple(_platform(p, f"{key}.platforms").name for p in _list(platforms, key)),
@@ -168,12 +177,19 @@ def _feature(name: str, table: Table, key: str) -> Feature:
         glibc=_glibc(requirements.get("libc"), f"{key}.system-requirements.libc"),
         scripts=tuple(scripts),
         editable=tuple(editable),
+        variables=tuple(variables),
     )
 
 
 def _scripts(table: Table, key: str) -> Iterable[str]:
     activation = _table(table.get("activation"), f"{key}.activation")
     return (_text(s, f"{key}.activation.scripts") for s in _list(activation.get("scripts"), f"{key}.activation.scripts"))
+
+
+def _variables(table: Table, key: str) -> Iterable[tuple[str, str]]:
+    activation = _table(table.get("activation"), f"{key}.activation")
+    values = _table(activation.get("env"), f"{key}.activation.env")
+    return ((name, _text(value, f"{key}.activation.env.{name}")) for name, value in values.items())
 
 
 def _editable(table: Table, key: str) -> Iterable[str]:

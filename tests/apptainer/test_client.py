@@ -65,10 +65,11 @@ def test_the_version_is_asked_of_the_program_that_was_found(folder: Path) -> Non
 
 def test_a_build_passes_arguments_as_words_without_sudo_and_renames_the_image(folder: Path) -> None:
     image = folder / "my image.sif"
-    arguments = (("A", "x y"), ("B", "$HOME"))
+    arguments = (("A", "x y"), ("B", "$HOME"), ("C", 'x,MODE="d"'))
     ApptainerClient().build(define(folder, "good"), image, build_args=arguments, environment={"EXTRA": "more"})
     part = str(folder / ".my image.sif.part")
-    words = ["build", "--build-arg", "A=x y", "--build-arg", "B=$HOME", part, "image.def"]
+    given = ("A=x y", "B=$HOME", '"C=x,MODE=""d"""')
+    words = ["build", *(word for one in given for word in ("--build-arg", one)), part, "image.def"]
     assert image.read_text().splitlines() == [*words, "0022", "more"]
     assert not Path(part).exists()
 

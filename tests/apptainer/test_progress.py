@@ -17,6 +17,7 @@ from hpcdeploy.apptainer.progress import BuildEvent, Show, plain, step_of
         ("INFO:    Creating SIF file...", "packing the image"),
         ("\x1b[34mINFO:   \x1b[0m Build complete: x.sif", "built"),
         ("another build of the same inputs runs; waiting for it", "waiting for another build of the same inputs"),
+        ("hpcdeploy: note: activation sets A by what it finds", "note: activation sets A by what it finds"),
         ("+ /bin/bash /.post.script", None),
         ("a line of the program that says INFO:    Starting build", None),
     ],

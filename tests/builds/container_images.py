@@ -73,6 +73,18 @@ def make(lab: Lab, folder: Path, config: Mapping[str, object], *, without: Seque
     return Container(document, layers, made.document(made.MANIFEST["oci"], manifest))
 
 
+def with_variables(lab: Lab, env: Mapping[str, str]) -> Container:
+    """Make the lab's base image ``prefix-dev/pixi`` with more variables."""
+    layout = base_image.prepare(lab.cache, print)
+    [entry] = json.loads((layout / "index.json").read_text())["manifests"]
+    manifest = json.loads((layout / blob_name(entry["digest"])).read_text())
+    whole = json.loads((layout / blob_name(manifest["config"]["digest"])).read_text())
+    given = [*whole["config"].get("Env", ()), *(f"{name}={value}" for name, value in env.items())]
+    config = made.document(made.CONFIG["oci"], {**whole, "config": {**whole["config"], "Env": given}})
+    layers = tuple(layout / blob_name(layer["digest"]) for layer in manifest["layers"])
+    return Container(config, layers, made.document(made.MANIFEST["oci"], {**manifest, "config": config.descriptor}))
+
+
 @cache
 def debian(lab: Lab) -> tuple[Path, str]:
     """Return the lowest layer of the lab's base image, and the sha256 of what is in it."""

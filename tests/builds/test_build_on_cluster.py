@@ -213,9 +213,9 @@ def test_build_arguments_reach_apptainer(cluster: Cluster, transport: Transport,
     text = template.read_text().replace(": arguments", "echo '{{ WORDS }}' > /said")
     template.write_text(text.replace("    CUDA_VERSION=12\n", "    CUDA_VERSION=12\n    WORDS=default\n"))
     settings = replace(SETTINGS, name="arguments", files=(), build_args=(("WORDS", "default"),))
-    definition = generate(settings, project, build_args=(("WORDS", "a  b $HOME"),))
+    definition = generate(settings, project, build_args=(("WORDS", 'a  b $HOME,MODE=debug "q"'),))
     image = build_on(definition, cluster, transport)
-    assert shell(transport, 'apptainer exec "$1" cat /said', image.path) == "a  b $HOME\n"
+    assert shell(transport, 'apptainer exec "$1" cat /said', image.path) == 'a  b $HOME,MODE=debug "q"\n'
 
 
 def test_an_unset_variable_in_the_root_is_named(quick: Quick, cluster: Cluster, transport: Transport) -> None:

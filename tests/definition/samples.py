@@ -1,6 +1,7 @@
 """Recipes whose definitions are kept as golden files, and the awkward texts that they carry."""
 
-from hpcdeploy.definition.pixi import OwnPackage, PixiRecipe
+from hpcdeploy.definition.pixi import Activation, OwnPackage, PixiRecipe
+from hpcdeploy.environments.pixi_activation import Started
 from hpcdeploy.image import FileCopy, ImageSettings, Step
 from hpcdeploy.source import PixiSource
 
@@ -103,4 +104,23 @@ AWKWARD_WORDS = PixiRecipe(
     lock_sha256=LOCK,
 )
 
-RECIPES = {recipe.settings.name: recipe for recipe in (MINIMAL, GPU, SLIM, AWKWARD_WORDS, EDITABLE, SOURCES)}
+ACTIVATED = PixiRecipe(
+    settings=ImageSettings(name="activated", source=PixiSource(), base=BASE),
+    environment="default",
+    cuda="",
+    workspace=("pixi.toml", "pixi.lock", "scripts/activate.sh"),
+    lock_sha256=LOCK,
+    activation=Activation(
+        beside=("scripts/common.sh", "env.sh"),
+        folders=("scripts",),
+        more=("install",),
+        started=(
+            Started(name="CACHE", text="${SCRATCH}/cache"),
+            Started(name="ODD", text="\\\\ \\\" \\$ \\` it's {x} %s # ${X:-é}\nsecond"),
+            Started(name="LD_LIBRARY_PATH", text="${CONDA_PREFIX}/lib${LD_LIBRARY_PATH:+:${LD_LIBRARY_PATH}}", extends=True),
+        ),
+        surroundings=("OMP_NUM_THREADS", "SCRATCH", "SLURM_CPUS_PER_TASK", "X"),
+    ),
+)
+
+RECIPES = {recipe.settings.name: recipe for recipe in (MINIMAL, GPU, SLIM, AWKWARD_WORDS, EDITABLE, SOURCES, ACTIVATED)}

@@ -29,6 +29,7 @@ setup = [
 [image.labels]
 "org.opencontainers.image.title" = "the example"
 """
+ACTIVATION = '[activation]\nscripts = ["scripts/setup.sh"]\n[activation.env]\n'
 SECRET = "marker-of-a-secret-4711"
 
 
@@ -44,6 +45,11 @@ def built(podman: Podman, lab: Lab, tmp_path_factory: pytest.TempPathFactory) ->
     """The project's folder, whose Dockerfile was written by the command and built as ``localhost/written``."""
     folder = Path(shutil.copytree(EXAMPLE, tmp_path_factory.mktemp("written") / "project"))
     (folder / "hpcdeploy.toml").write_text(SETTINGS.replace("BASE", reference(lab)))
+    manifest = (folder / "pixi.toml").read_text()
+    (folder / "pixi.toml").write_text(manifest.replace("[activation.env]\n", f"{ACTIVATION}CACHE = '$SCRATCH/cache'\n"))
+    (folder / "scripts/lib").mkdir(parents=True)
+    (folder / "scripts/setup.sh").write_text(". /app/scripts/lib/common.sh\n")
+    (folder / "scripts/lib/common.sh").write_text('export COMMON="from the neighbour, task ${SLURM_PROCID:-none}"\n')
     (folder / "left-out").write_text("no\n")
     (folder / "token").write_text(SECRET)
     subprocess.run([COMMAND, "generate", "--format", "dockerfile", "-o", "Dockerfile"], cwd=folder, check=True)
@@ -67,6 +73,12 @@ def test_words_run_in_the_active_environment(podman: Podman, built: Path) -> Non
     assert first == "gpu hpcdeploy-demo-activation 1.0.0"
     assert awkward == 'it\'s "$HOME" \\ {{ X }} ✓'
     assert run(podman, built, "cat", "/app/said-in-setup").splitlines() == demo
+
+
+def test_activation_runs_at_every_start_with_the_neighbours_of_its_scripts(podman: Podman, built: Path) -> None:
+    words = ("--env=SCRATCH=/s", "--env=SLURM_PROCID=3", "localhost/written", "sh", "-c", 'echo "$CACHE|$COMMON"')
+    assert podman("podman", "run", "--rm", *words, cwd=built, check=True).stdout == b"/s/cache|from the neighbour, task 3\n"
+    assert run(podman, built, "sh", "-c", 'echo "$CACHE|$COMMON"') == "/cache|from the neighbour, task none\n"
 
 
 def test_it_holds_the_files_and_nothing_else_of_the_project(podman: Podman, built: Path) -> None:

@@ -11,7 +11,7 @@ from hpcdeploy.definition.dockerfile.matching import under
 from hpcdeploy.definition.dockerfile.quoting import PREAMBLE, word, words
 from hpcdeploy.definition.dockerfile.running import NOT_KEPT
 from hpcdeploy.definition.dockerfile.values import Plan, PlannedStage
-from hpcdeploy.definition.parts import base_image, values_of
+from hpcdeploy.definition.parts import base_image, runs_in_apptainer, values_of
 from hpcdeploy.errors import DefinitionError
 from hpcdeploy.image import ImageSettings
 
@@ -40,6 +40,7 @@ def render_dockerfile(plan: Plan, settings: ImageSettings, *, file: str, overrid
         "file": guard.label("file", file)[1],
         "stages": [_stage(number, stage) for number, stage in enumerate(plan.stages)],
         "preamble": PREAMBLE,
+        "drop_variables": runs_in_apptainer(value for _, value in final.environment),
         "exports": [word(guard.export(name, value, path=True)) for name, value in final.environment if name not in NOT_KEPT],
         "image_labels": [word(" ".join(guard.label(key, value))) for key, value in labels.items()],
         "workdir": "" if final.start.workdir == "/" else word(final.start.workdir),

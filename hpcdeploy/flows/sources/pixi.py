@@ -9,6 +9,7 @@ from hpcdeploy.definition.pixi import PixiRecipe, pixi_arguments, render_pixi, s
 from hpcdeploy.environments.pixi import is_manifest, read_manifest
 from hpcdeploy.environments.pixi_lock import read_locked
 from hpcdeploy.errors import EnvironmentFileError
+from hpcdeploy.flows.sources.activation import activation_files, read_activation
 from hpcdeploy.flows.sources.contract import Prepared, Request
 from hpcdeploy.flows.sources.own_code import own_packages, own_source
 from hpcdeploy.flows.sources.staging import context_file, copied_files, read_text
@@ -29,6 +30,7 @@ def prepare(request: Request[PixiSource]) -> Prepared:
     folder = request.project / request.source.workspace
     recipe, chosen = answered(request)
     files = [context_file(folder / name, staged_workspace_file(name)) for name in recipe.workspace]
+    files += activation_files(recipe.activation, folder, request.project)
     source, told = own_source(recipe.own, folder, request.project)
     return Prepared(
         text=render_pixi(recipe, overrides=request.project),
@@ -45,14 +47,14 @@ def answered(request: Request[PixiSource]) -> tuple[PixiRecipe, tuple[str, ...]]
     The base image is chosen where the settings name none. Raises what `prepare` raises, and `DefinitionError` where a base
     is known to have an older C library than the packages need.
     """
-    recipe, reason = _recipe(request, request.project / request.source.workspace), ""
+    (recipe, notes), reason = _recipe(request, request.project / request.source.workspace), ""
     bases, settings = load_bases(request.project), recipe.settings
     if not settings.base:
         base, reason = choose_base(bases, recipe.cuda)
         settings = replace(settings, base=base)
     check_glibc(bases, settings.base, recipe.glibc, "base")
     check_glibc(bases, settings.final_base, recipe.glibc, "final-base")
-    return replace(recipe, settings=settings), (reason,) if reason else ()
+    return replace(recipe, settings=settings), (*((reason,) if reason else ()), *notes)
 
 
 def find_manifest(folder: Path) -> Path:
@@ -67,7 +69,7 @@ def find_manifest(folder: Path) -> Path:
     )
 
 
-def _recipe(request: Request[PixiSource], folder: Path) -> PixiRecipe:
+def _recipe(request: Request[PixiSource], folder: Path) -> tuple[PixiRecipe, tuple[str, ...]]:
     manifest = find_manifest(folder)
     workspace = read_manifest(read_text(manifest), str(manifest))
     environment = workspace.environment(request.build_args.get("ENVIRONMENT", request.source.environment))
@@ -81,14 +83,22 @@ def _recipe(request: Request[PixiSource], folder: Path) -> PixiRecipe:
     if cuda is None:
         cuda = locked.cuda or workspace.cuda(environment)
     own_settings = (SETTINGS,) if (folder / SETTINGS).is_file() else ()
-    scripts = dict.fromkeys(script for feature in environment.features for script in feature.scripts)
-    return PixiRecipe(
+    scripts = tuple(
+        dict.fromkeys(str(PurePosixPath(script)) for feature in environment.features for script in feature.scripts)
+    )
+    needed = (manifest.name, LOCK, *own_settings, *scripts)
+    activation, notes = read_activation(
+        folder, request.project, scripts, needed, named=request.source.files, variables=environment.variables
+    )
+    recipe = PixiRecipe(
         settings=request.settings,
         environment=environment.name,
         cuda=guard.cuda_version(request.build_args.get("CUDA_VERSION", cuda)),
-        workspace=(manifest.name, LOCK, *own_settings, *(str(PurePosixPath(script)) for script in scripts)),
+        workspace=needed,
         lock_sha256=sha256_of(lock_file),
         secrets=request.source.secrets,
         glibc=locked.glibc or workspace.glibc(environment),
         own=own_packages(environment, locked, str(lock_file)),
+        activation=activation,
     )
+    return recipe, notes

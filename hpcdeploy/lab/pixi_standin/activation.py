@@ -35,8 +35,8 @@ def script(workspace: Workspace, environment: Environment, environ: Mapping[str,
     """Write the activation as shell text for bash.
 
     The order is pixi's: the search path and the prefix, pixi's own variables, the packages' scripts, the manifest's scripts,
-    the manifest's variables (whose values may name others, so they stand in double quotes). The path is that of now,
-    written out. ``prompt`` adds the prompt for a person's shell; completions are left out.
+    the manifest's variables (whose values may name others). The path is that of now, written out. ``prompt`` adds the prompt
+    for a person's shell; completions are left out.
     """
     path = [folder for folder in environ.get("PATH", "").split(os.pathsep) if folder]
     state = ActivationVariables(None, path, PathModificationBehavior.Replace)
@@ -80,7 +80,8 @@ def activated(workspace: Workspace, environment: Environment, environ: Mapping[s
 
 
 def _expanding(value: str) -> str:
-    return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("`", "\\`") + '"'
+    """Quote a value as rattler does (``Bash::set_env_var``, crates/rattler_shell/src/shell/mod.rs): a ``$`` is expanded."""
+    return '"' + value.replace('"', '\\"') + '"' if "$" in value else shlex.quote(value)
 
 
 _PRINT = r"import os, sys; sys.stdout.buffer.write(b'\0'.join(n + b'=' + v for n, v in os.environb.items()))"

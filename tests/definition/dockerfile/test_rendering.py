@@ -231,3 +231,11 @@ def test_a_run_finds_copies_of_its_binds_and_afterwards_all_is_as_before(tmp_pat
     assert {name: found for name, found in listing(image).items() if name != "said"} == before
     assert not list((tmp_path / "private").glob("kept*"))
     assert not list(put.iterdir())
+
+
+@pytest.mark.parametrize(("value", "emptied"), [("$x", True), ("`x`", True), ('{"a": "b\\"}', False), ("plain", False)])
+def test_apptainers_own_copy_of_the_base_s_variables_runs_nothing(value: str, emptied: bool) -> None:
+    plan = plan_of("FROM base\n", base=OciConfig(env=(("ODD", value),)))
+    post = stages(plan)[-1].section("post")
+    assert (": > /.singularity.d/env/10-docker2singularity.sh" in post) == emptied
+    assert "export ODD=" in post

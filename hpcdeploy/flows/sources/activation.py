@@ -1,0 +1,179 @@
+"""What the activation scripts of a Pixi workspace need beside themselves: the files of their folders."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from hpcdeploy.definition.pixi import Activation, staged_beside, staged_more
+from hpcdeploy.environments.pixi_activation import evaluate, surroundings
+from hpcdeploy.errors import DefinitionError
+from hpcdeploy.flows.sources.own_code import NOT_SOURCE
+from hpcdeploy.flows.sources.staging import context_file, folder_files
+from hpcdeploy.git import ask_git
+from hpcdeploy.image import ContextFile
+
+MOST = 10_000_000
+"""Bytes of all files beside activation scripts that are copied without being named."""
+
+_NAMED = 5
+_SHELL = ("", ".sh", ".bash", ".env")
+
+
+def read_activation(
+    workspace: Path,
+    project: Path,
+    scripts: Sequence[str],
+    known: Sequence[str],
+    *,
+    named: Sequence[str] | None,
+    variables: Mapping[str, str],
+) -> tuple[Activation, tuple[str, ...]]:
+    """Return what the activation by `scripts` and `variables` needs, and what a person should know of it.
+
+    `scripts` and `known`, which are files that come along anyway, are relative to the folder `workspace`. `named` is the
+    setting ``pixi.files`` (None: it is not set, and the scripts' folders are looked into). Raises `DefinitionError` where
+    these hold more than `MOST` bytes.
+    """
+    beside, folders, notes = _beside(workspace, project, scripts, known) if named is None else ((), (), ())
+    more = tuple(str(PurePosixPath(name)) for name in named or ())
+    evaluation = evaluate(variables)
+    if evaluation.kept:
+        kept = (
+            f"activation.env: {', '.join(evaluation.kept)} cannot be evaluated when a container starts (it runs a command, "
+            "or uses other shell syntax than $NAME and ${NAME:-default}); the image keeps the build machine's value; set it "
+            "in the job's environment"
+        )
+        notes = (*notes, kept)
+    texts = _script_texts(workspace, (*scripts, *beside, *more))
+    activation = Activation(
+        beside=beside,
+        folders=folders,
+        more=more,
+        started=evaluation.started,
+        surroundings=surroundings(texts, variables),
+    )
+    return activation, notes
+
+
+def activation_files(activation: Activation, workspace: Path, project: Path) -> list[ContextFile]:
+    """Return the files of an activation, each at its place in the build's context."""
+    files = [context_file(workspace / name, staged_beside(name)) for name in activation.beside]
+    for name in activation.more:
+        files += folder_files(project, str(workspace / name), staged_more(name), "'pixi.files'")
+    return files
+
+
+def _beside(
+    workspace: Path, project: Path, scripts: Sequence[str], known: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Find what `scripts` may source: the tracked files of their folders; these folders; and notes on what stays out.
+
+    For scripts in the workspace's own folder these are the files in it, and each folder in it that a shell script there
+    names: with the whole workspace, every change of its code would need another image. Without git, a folder's files are all
+    but `NOT_SOURCE`.
+    """
+    inside = [PurePosixPath(script) for script in scripts if _is_inside(script)]
+    folders = {str(script.parent) for script in inside} - {"."}
+    files: dict[str, None] = {}
+    others: list[str] = []
+    if any(str(script.parent) == "." for script in inside):
+        tracked, untracked = _files_of(workspace)
+        top = [name for name in tracked if "/" not in name]
+        files |= dict.fromkeys(top)
+        others += [name for name in untracked if "/" not in name]
+        texts = _script_texts(workspace, (*top, *map(str, inside)))
+        folders |= {name for name in {one.partition("/")[0] for one in tracked if "/" in one} if _is_named(name, texts)}
+    outermost = sorted(folder for folder in folders if not any(_is_under(folder, other) for other in folders))
+    for folder in outermost:
+        tracked, untracked = _files_of(workspace / folder)
+        files |= dict.fromkeys(f"{folder}/{name}" for name in tracked)
+        others += [f"{folder}/{name}" for name in untracked]
+    kept = {name: size for name in files if name not in known and (size := _size(workspace / name, project)) is not None}
+    _check_size(kept, scripts, workspace)
+    holding = tuple(folder for folder in outermost if any(name.startswith(f"{folder}/") for name in kept))
+    return tuple(kept), holding, tuple(_untracked(others, known))
+
+
+def _script_texts(workspace: Path, files: Iterable[str]) -> list[str]:
+    """Return the texts of what may be a shell script among the files, and in the folders, `files` of `workspace`."""
+    found: list[Path] = []
+    for path in (workspace / name for name in files):
+        found += [path] if path.is_file() else [*path.rglob("*.sh"), *path.rglob("*.bash")]
+    return [_text_of(path) for path in found if path.suffix in _SHELL]
+
+
+def _text_of(path: Path) -> str:
+    """Return what a file says; nothing for one that is no text, or cannot be read here."""
+    try:
+        return path.read_text(encoding="utf-8") if path.stat().st_size <= MOST else ""
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _is_inside(script: str) -> bool:
+    path = PurePosixPath(script)
+    return not path.is_absolute() and ".." not in path.parts
+
+
+def _is_under(folder: str, other: str) -> bool:
+    return folder != other and PurePosixPath(folder).is_relative_to(other)
+
+
+def _is_named(folder: str, texts: Iterable[str]) -> bool:
+    return any(f"{folder}/" in text for text in texts)
+
+
+def _files_of(folder: Path) -> tuple[list[str], list[str]]:
+    """Return the files under `folder` that git tracks, and those that it neither tracks nor ignores.
+
+    Without git, or outside of a work tree: all files, and none. A work tree of another owner is asked too: git only lists.
+    """
+    listed = []
+    for words in (("--cached",), ("--others", "--exclude-standard")):
+        done = ask_git(folder, "ls-files", "-z", *words, options=("-c", "safe.directory=*"))
+        if done is None or done.returncode:
+            return sorted(_walk(folder)), []
+        names = {os.fsdecode(name) for name in done.stdout.split(b"\0") if name}
+        listed.append(sorted(name for name in names if _is_source(name) and (folder / name).is_file()))
+    return listed[0], listed[1]
+
+
+def _walk(folder: Path) -> Iterator[str]:
+    for top, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name not in NOT_SOURCE]
+        yield from (name for name in ((Path(top) / one).relative_to(folder).as_posix() for one in names) if _is_source(name))
+
+
+def _is_source(name: str) -> bool:
+    path = PurePosixPath(name)
+    return not NOT_SOURCE.intersection(path.parts) and path.suffix != ".sif"
+
+
+def _size(path: Path, project: Path) -> int | None:
+    """Return a file's bytes; None for one that is gone, or a link out of the project."""
+    real = path.resolve()
+    return real.stat().st_size if real.is_file() and real.is_relative_to(project.resolve()) else None
+
+
+def _check_size(files: dict[str, int], scripts: Sequence[str], workspace: Path) -> None:
+    total = sum(files.values())
+    if total <= MOST:
+        return
+    largest = sorted(files, key=lambda name: (-files[name], name))[:_NAMED]
+    listed = ", ".join(f"{name} ({files[name] / 1e6:.1f} MB)" for name in largest)
+    raise DefinitionError(
+        f"{', '.join(scripts)}: the files beside an activation script are copied into the build, but those in {workspace} "
+        f"have {total / 1e6:.1f} MB, and the limit is {MOST / 1e6:.0f} MB (largest: {listed}); list the files and folders "
+        "that the scripts need in 'pixi.files' of the image, such as pixi = { files = ['scripts/lib'] }: these are copied, "
+        "whatever their size, and nothing else ([] for none)"
+    )
+
+
+def _untracked(names: Sequence[str], known: Sequence[str]) -> Iterator[str]:
+    left = [name for name in names if name not in known]
+    if left:
+        more = f" and {len(left) - _NAMED} more" if len(left) > _NAMED else ""
+        yield (
+            f"{', '.join(left[:_NAMED])}{more}: beside an activation script, but not tracked by git, so not copied into the "
+            "build; if a script sources it, run 'git add', or list it in 'pixi.files'"
+        )

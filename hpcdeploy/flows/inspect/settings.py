@@ -13,7 +13,7 @@ from hpcdeploy.flows.inspect.report import SourceReport
 from hpcdeploy.flows.inspect.spack import LOCK as SPACK_LOCK
 from hpcdeploy.flows.inspect.spack import MANIFEST as SPACK_MANIFEST
 from hpcdeploy.flows.inspect.spack import inspect_spack
-from hpcdeploy.flows.inspect.workspace import inspect_workspace
+from hpcdeploy.flows.inspect.workspace import Wanted, inspect_workspace
 from hpcdeploy.flows.sources.pixi import LOCK
 from hpcdeploy.flows.sources.staging import copied_files, read_text
 from hpcdeploy.image import ImageSettings
@@ -59,10 +59,10 @@ def _source(
     match settings.source:
         case PixiSource() as source:
             folder = project / source.workspace
-            report = inspect_workspace(folder, environment or source.environment, against=other(folder / LOCK))
-            cuda = report.cuda if source.cuda is None else source.cuda
-            base = settings.base or choose_base(load_bases(project), cuda)[0]
-            return replace(report, cuda=cuda, base=base, final_base=settings.final_base or base)
+            wanted = Wanted(environment=environment or source.environment, platform=source.platform, cuda=source.cuda)
+            report = inspect_workspace(folder, wanted, against=other(folder / LOCK))
+            base = settings.base or choose_base(load_bases(project), report.cuda)[0]
+            return replace(report, base=base, final_base=settings.final_base or base)
         case SpackSource() as source:
             folder = project / source.environment
             report = inspect_spack(folder, target=source.target, against=other(folder / SPACK_LOCK))

@@ -1,11 +1,12 @@
 """The manifest (``pixi.toml``, or ``[tool.pixi]`` in ``pyproject.toml``), as far as the stand-in needs it."""
 
 import os
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+import tomli
 
 from hpcdeploy.lab.pixi_standin import StandInError
 
@@ -112,7 +113,7 @@ def read_workspace(manifest: Path) -> Workspace:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text())
+        return cast("dict[str, Any]", tomli.loads(path.read_text()))
     except (OSError, ValueError) as error:
         raise StandInError(f"failed to parse {path}: {error}") from error
 

@@ -14,7 +14,10 @@ ROWS = (
     ("apptainer", "engine", "registry", "scheduler", "transport", "store", "lab"),
     ("config", "definition", "picture", "tags"),
     ("templates", "compiled_templates", "environments", "image", "job", "parameters", "cluster", "parcel", "run", "shell"),
-    ("errors", "folders", "git", "login_node", "progress", "secret", "sizes", "source", "spelling", "toml", "treemap", "whole_file"),
+    (
+        *("errors", "folders", "git", "login_node", "progress", "secret", "sizes", "source", "spelling"),
+        *("toml", "treemap", "whole_file"),
+    ),
 )
 # Values that are made of values, and text that is made of quoted words.
 ALLOWED = {("cluster", "job"), ("run", "cluster"), ("job", "parameters"), ("templates", "compiled_templates")}

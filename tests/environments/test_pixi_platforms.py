@@ -194,9 +194,7 @@ def test_what_fits_no_platform_is_refused_with_the_manifests_names(how: dict[str
 def test_a_platform_of_another_environment_is_refused() -> None:
     manifest = BOTH + '[environments.default]\nfeatures = ["cpu"]\n'
     manifest = manifest.replace('[environments]\ncpu = ["cpu"]\n', "[environments]\n")
-    with pytest.raises(
-        EnvironmentFileError, match="not made for the platform 'linux-64-cuda', but for linux-64;"
-    ):
+    with pytest.raises(EnvironmentFileError, match="not made for the platform 'linux-64-cuda', but for linux-64;"):
         choose(BARE, manifest=manifest, platform="linux-64-cuda")
 
 

@@ -13,9 +13,7 @@ from hpcdeploy.source import PixiSource
 from tests.builds.test_pixi_source import lock, shipped, write
 
 HEAD = '[workspace]\nname = "x"\nchannels = []\nplatforms = ["linux-64", "osx-arm64"]\npreview = ["pixi-build"]\n'
-PACKAGE = (
-    '[package]\nname = "mine"\nversion = "1.0.0"\n[package.build]\nbackend = { name = "pixi-build-cmake" }\n'
-)
+PACKAGE = '[package]\nname = "mine"\nversion = "1.0.0"\n[package.build]\nbackend = { name = "pixi-build-cmake" }\n'
 SETTINGS = ImageSettings(name="x", source=PixiSource())
 
 

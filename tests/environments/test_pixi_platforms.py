@@ -146,10 +146,16 @@ def test_a_target_holds_for_families_subfolders_names_and_patterns(selector: str
     assert selects(selector, Platform(name="gpu-a100", subdir="linux-64")) is held
 
 
-def choose(rows: Mapping[str, tuple[str, ...]], *, manifest: str = BOTH, version: int = 7, **how: str | None) -> Choice:
+def choose(
+    rows: Mapping[str, tuple[str, ...]],
+    *,
+    manifest: str = BOTH,
+    version: int = 7,
+    cuda: str | None = None,
+    platform: str = "",
+) -> Choice:
     workspace = read_manifest(manifest)
     lock = read_lock(lock_of(rows, version))
-    cuda, platform = how.get("cuda"), how.get("platform") or ""
     return choose_platform(workspace, workspace.environment("default"), lock, cuda=cuda, platform=platform)
 
 
@@ -167,7 +173,7 @@ def choose(rows: Mapping[str, tuple[str, ...]], *, manifest: str = BOTH, version
 def test_an_environment_with_several_platforms_is_chosen_from_and_it_is_said_which(
     how: dict[str, str], name: str, row: str
 ) -> None:
-    choice = choose({**BARE, **CUDA}, **how)
+    choice = choose({**BARE, **CUDA}, cuda=how.get("cuda"), platform=how.get("platform", ""))
     assert (choice.platform.name, choice.row.key) == (name, row)
     assert f"the image is for the platform {name} (" in choice.note
     other = "linux-64" if row == "p1" else "linux-64-cuda"
@@ -186,7 +192,7 @@ def test_an_environment_with_several_platforms_is_chosen_from_and_it_is_said_whi
 )
 def test_what_fits_no_platform_is_refused_with_the_manifests_names(how: dict[str, str], words: list[str]) -> None:
     with pytest.raises(EnvironmentFileError) as caught:
-        choose({**BARE, **CUDA}, **how)
+        choose({**BARE, **CUDA}, cuda=how.get("cuda"), platform=how.get("platform", ""))
     for word in words:
         assert word in str(caught.value)
 

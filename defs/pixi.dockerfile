@@ -20,6 +20,9 @@ COPY [= words =]
 # The machine that builds needs no GPU.
 ENV CONDA_OVERRIDE_CUDA=$CUDA_VERSION
 [% endif %]
+[% if overrides %]
+# Pixi takes the machine that builds for one that the packages are locked for.
+[% endif %]
 [% for pair in overrides %]
 ENV [= pair =]
 [% endfor %]

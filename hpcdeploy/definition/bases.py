@@ -84,8 +84,8 @@ def check_glibc(bases: Bases, image: str, wanted: str, what: str) -> None:
     if known and wanted and _numbers(known) < _numbers(wanted):
         raise DefinitionError(
             f"{what} is {image}, whose C library is glibc {known}, but the environment's packages are locked for glibc "
-            f"{wanted} or newer and would not start there; take a newer {what}, or lower 'libc' in the workspace's "
-            "system requirements and run 'pixi lock'"
+            f"{wanted} or newer and would not start there; take a newer {what}, or lower 'glibc' of the workspace's "
+            "platform, or 'libc' in its system requirements, and run 'pixi lock'"
         )
 
 

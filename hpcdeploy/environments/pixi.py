@@ -13,7 +13,6 @@ from pathlib import Path
 
 from hpcdeploy.environments.pixi_package import feature_places
 from hpcdeploy.environments.pixi_platform import (
-    DEFAULT_GLIBC,
     LINUX,
     Platform,
     cuda_of,
@@ -124,14 +123,6 @@ class Workspace:
             replace(platform, cuda=highest((platform.cuda, cuda)), glibc=highest((platform.glibc, glibc)))
             for platform in kept
         )
-
-    def cuda(self, environment: Environment, subdir: str = LINUX) -> str:
-        """Return the CUDA version that `environment` asks of the driver on its first platform; empty for none."""
-        return self.platforms_for(environment, subdir)[0].cuda
-
-    def glibc(self, environment: Environment, subdir: str = LINUX) -> str:
-        """Return the lowest glibc that the base image may have for its first platform."""
-        return self.platforms_for(environment, subdir)[0].glibc or DEFAULT_GLIBC
 
 
 def is_manifest(text: str, file: str) -> bool:

@@ -105,7 +105,7 @@ def _fits(platform: Platform, listed: Mapping[str, str], *, strict: bool) -> boo
     What is not `strict` overlooks what the platform leaves to Pixi's defaults, which differ between its versions; CUDA has
     no default.
     """
-    wanted, found = platform.virtual_packages, customised(listed)
+    wanted, found = platform.virtual_packages, customised(listed, platform.subdir)
     said = {*wanted, "__cuda", "__cuda_arch", *(("__glibc",) if platform.glibc else ())}
     names = {*wanted, *found} if strict else said
     return all(same_version(wanted.get(name, ""), found.get(name, "")) for name in names)

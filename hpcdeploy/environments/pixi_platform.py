@@ -17,11 +17,24 @@ LINUX = "linux-64"
 DEFAULT_GLIBC = "2.28"
 """What Pixi assumes of the system's C library where nobody says otherwise (``default_glibc_version``, pixi 0.77)."""
 
-_DEFAULTS: Mapping[str, str] = {"__glibc": DEFAULT_GLIBC, "__archspec": "0=x86_64", "__linux": "4.18", "__unix": "0"}
-"""What every ``linux-64`` promises: it is part of no derived name, and tells no platform from another."""
+_ARCHSPECS: Mapping[str, str] = {
+    **dict.fromkeys(("linux-64", "osx-64", "win-64"), "x86_64"),
+    **dict.fromkeys(("linux-aarch64", "win-arm64"), "aarch64"),
+    "linux-ppc64le": "ppc64le",
+    "osx-arm64": "m1",
+}
+"""The microarchitecture that every machine of a subfolder has (``Archspec::from_platform`` in conda/rattler)."""
 
 _NAME = re.compile(r"[A-Za-z](?:[A-Za-z0-9-]{0,62}[A-Za-z0-9])?")
-_NAMED_KEYS = (("cuda", "__cuda"), ("archspec", "__archspec"), ("glibc", "__glibc"), ("linux", "__linux"))
+_OTHER_KEYS = {"linux": "__linux", "macos": "__osx", "osx": "__osx", "windows": "__win"}
+_NAMED_KEYS = {
+    "cuda": "__cuda",
+    "archspec": "__archspec",
+    "glibc": "__glibc",
+    "linux": "__linux",
+    "macos": "__osx",
+    "windows": "__win",
+}
 """The keys that a derived name is made of, in its order, which is not that of the manifest."""
 
 
@@ -51,7 +64,7 @@ class Platform:
             "__glibc": self.glibc,
             **dict(self.others),
         }
-        return customised({name: value for name, value in said.items() if value})
+        return customised({name: value for name, value in said.items() if value}, self.subdir)
 
 
 def read_platform(value: object, key: str) -> Platform:
@@ -71,8 +84,7 @@ def read_platform(value: object, key: str) -> Platform:
     cuda = entry.get("cuda")
     parts = table(cuda, f"{key}.cuda") if isinstance(cuda, dict) else {"driver": cuda}
     raw = {name: text(value, f"{key}.{name}") for name, value in entry.items() if name.startswith("__")}
-    if "linux" in entry:
-        raw["__linux"] = text(entry["linux"], f"{key}.linux")
+    raw |= {name: text(entry[word], f"{key}.{word}") for word, name in _OTHER_KEYS.items() if word in entry}
     platform = Platform(
         name="",
         subdir=subdir,
@@ -88,21 +100,36 @@ def read_platform(value: object, key: str) -> Platform:
 def derived_name(platform: Platform) -> str:
     """Return the name that Pixi gives to a platform without one: the subfolder, and what is promised beyond its defaults."""
     promised = platform.virtual_packages
-    named = [(key, promised.pop(package)) for key, package in _NAMED_KEYS if package in promised]
+    named = [(key, promised.pop(package)) for key, package in _NAMED_KEYS.items() if package in promised]
     rest = sorted((name.lstrip("_"), value) for name, value in promised.items())
     words = (f"{_dashed(key)}-{_dashed(value.removeprefix('0='))}" for key, value in (*named, *rest))
     return "-".join((platform.subdir, *words))
 
 
-def customised(packages: Mapping[str, str]) -> dict[str, str]:
-    """Leave out the virtual packages that every ``linux-64`` promises, and what a build string of 0 adds: nothing."""
+def customised(packages: Mapping[str, str], subdir: str) -> dict[str, str]:
+    """Leave out the virtual packages that every machine of a subfolder promises, and build strings of 0."""
+    common = _defaults(subdir)
     plain = {name: value.removesuffix("=0").removesuffix("=") for name, value in packages.items()}
-    return {name: value for name, value in plain.items() if not same_version(value, _DEFAULTS.get(name, "-"))}
+    return {name: value for name, value in plain.items() if not same_version(value, common.get(name, "-"))}
+
+
+def _defaults(subdir: str) -> dict[str, str]:
+    """Return what every machine of a subfolder promises: it is in no derived name, and tells no platform from another.
+
+    Versions: ``crates/pixi_default_versions/src/lib.rs`` of pixi 0.77.
+    """
+    versions = {
+        "linux": {"__unix": "0", "__linux": "4.18", "__glibc": DEFAULT_GLIBC},
+        "osx": {"__unix": "0", "__osx": "13.0"},
+        "win": {"__win": "10.0"},
+    }
+    archspec = _ARCHSPECS.get(subdir)
+    return {**versions.get(subdir.partition("-")[0], {}), **({"__archspec": f"0={archspec}"} if archspec else {})}
 
 
 def promise(platform: Platform, packages: Mapping[str, str]) -> Platform:
     """Return `platform` with the virtual packages that a lock file lists in place of its own."""
-    custom = customised(packages)
+    custom = customised(packages, platform.subdir)
     return replace(
         platform,
         cuda=custom.pop("__cuda", ""),
@@ -116,16 +143,18 @@ def promise(platform: Platform, packages: Mapping[str, str]) -> Platform:
 def overrides(platform: Platform) -> tuple[tuple[str, str], ...]:
     """Return the variables besides ``CONDA_OVERRIDE_CUDA`` that let pixi take this platform on any machine.
 
-    Names: ``DEFAULT_ENV_NAME`` of CudaArch, Archspec and LibC in conda/rattler,
+    Names: ``DEFAULT_ENV_NAME`` of CudaArch, Archspec, LibC and Linux in conda/rattler,
     ``crates/rattler_virtual_packages/src/lib.rs`` (main, 2026-08-22). Pixi itself applies that of the archspec since 0.77.0
     (prefix-dev/pixi#6820), and drops a compute capability where there is no CUDA
     (``crates/pixi_core/src/workspace/mod.rs``). rattler takes a compute capability as MAJOR.MINOR alone.
     """
     arch = platform.cuda_arch if "." in platform.cuda_arch or not platform.cuda_arch else f"{platform.cuda_arch}.0"
+    promised = platform.virtual_packages
     values = (
         ("CONDA_OVERRIDE_CUDA_ARCH", arch if platform.cuda else ""),
-        ("CONDA_OVERRIDE_ARCHSPEC", platform.archspec),
-        ("CONDA_OVERRIDE_GLIBC", platform.virtual_packages.get("__glibc", "")),
+        ("CONDA_OVERRIDE_ARCHSPEC", platform.archspec if "__archspec" in promised else ""),
+        ("CONDA_OVERRIDE_GLIBC", promised.get("__glibc", "")),
+        ("CONDA_OVERRIDE_LINUX", promised.get("__linux", "")),
     )
     return tuple((name, value) for name, value in values if value)
 

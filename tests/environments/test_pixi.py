@@ -2,7 +2,7 @@
 
 import pytest
 
-from hpcdeploy.environments.pixi import is_manifest, read_manifest
+from hpcdeploy.environments.pixi import Workspace, is_manifest, read_manifest
 from hpcdeploy.environments.pixi_package import package_places
 from hpcdeploy.environments.pixi_platform import LINUX, Platform
 from hpcdeploy.errors import EnvironmentFileError
@@ -43,6 +43,14 @@ mac = ["mac"]
 """
 
 
+def cuda_of(workspace: Workspace, environment: str) -> str:
+    return workspace.platforms_for(workspace.environment(environment))[0].cuda
+
+
+def glibc_of(workspace: Workspace, environment: str) -> str:
+    return workspace.platforms_for(workspace.environment(environment))[0].glibc
+
+
 def test_the_workspace_and_its_environments_are_read() -> None:
     workspace = read_manifest(MANIFEST)
     assert workspace.name == "cuda-exercise"
@@ -54,20 +62,20 @@ def test_the_workspace_and_its_environments_are_read() -> None:
 @pytest.mark.parametrize(("name", "cuda"), [("default", ""), ("cpu", ""), ("gpu", "12"), ("newest", "12.9"), ("bare", "12")])
 def test_the_highest_cuda_of_an_environments_features_is_what_it_asks_for(name: str, cuda: str) -> None:
     workspace = read_manifest(MANIFEST)
-    assert workspace.cuda(workspace.environment(name)) == cuda
+    assert cuda_of(workspace, name) == cuda
 
 
 def test_versions_are_compared_as_numbers() -> None:
     text = '[workspace]\nname="x"\nplatforms=["linux-64"]\n[system-requirements]\ncuda="9.2"\n'
     text += '[feature.f.system-requirements]\ncuda="12.10"\n[environments]\ne=["f"]\n'
     workspace = read_manifest(text)
-    assert workspace.cuda(workspace.environment("e")) == "12.10"
+    assert cuda_of(workspace, "e") == "12.10"
 
 
-def test_glibc_is_pixis_default_unless_the_top_level_says_more() -> None:
+def test_glibc_is_not_said_unless_the_top_level_says_it() -> None:
     workspace = read_manifest(MANIFEST)
-    assert workspace.glibc(workspace.environment("gpu")) == "2.31"
-    assert workspace.glibc(workspace.environment("bare")) == "2.28"
+    assert glibc_of(workspace, "gpu") == "2.31"
+    assert glibc_of(workspace, "bare") == ""
 
 
 def test_activation_scripts_of_linux_are_those_of_the_environments_features() -> None:
@@ -92,11 +100,10 @@ old = ["old"]
 
 def test_platforms_that_carry_virtual_packages_say_cuda_and_glibc() -> None:
     workspace = read_manifest(RICH)
-    old = workspace.environment("old")
-    assert workspace.cuda(old) == "11.8"
-    assert workspace.glibc(old) == "2.28"
-    assert workspace.cuda(workspace.environment("default")) == "12.9"
-    assert workspace.glibc(workspace.environment("default")) == "2.34"
+    assert cuda_of(workspace, "old") == "11.8"
+    assert glibc_of(workspace, "old") == ""
+    assert cuda_of(workspace, "default") == "12.9"
+    assert glibc_of(workspace, "default") == "2.34"
 
 
 def test_a_workspace_in_pyproject_is_read_and_takes_the_projects_name() -> None:
@@ -104,7 +111,7 @@ def test_a_workspace_in_pyproject_is_read_and_takes_the_projects_name() -> None:
     text += '[tool.pixi.system-requirements]\ncuda = "12"\n'
     workspace = read_manifest(text, "pyproject.toml")
     assert workspace.name == "mine"
-    assert workspace.cuda(workspace.environment("default")) == "12"
+    assert cuda_of(workspace, "default") == "12"
     assert is_manifest(text, "pyproject.toml")
     assert not is_manifest("[tool.ruff]\n", "pyproject.toml")
 
@@ -145,7 +152,7 @@ def test_an_environment_that_is_not_there_is_told_with_the_nearest_spelling() ->
 def test_an_environment_for_another_platform_only_is_refused() -> None:
     workspace = read_manifest(MANIFEST)
     with pytest.raises(EnvironmentFileError, match="'mac' is not made for linux-64"):
-        workspace.cuda(workspace.environment("mac"))
+        cuda_of(workspace, "mac")
 
 
 INLINE = """
@@ -191,7 +198,7 @@ def test_what_stands_in_an_environment_itself_is_its_first_feature() -> None:
     own = workspace.environment("own")
     assert [feature.name for feature in own.features] == ["environments.own", "named", "default"]
     [platform] = workspace.platforms_for(own)
-    assert (platform.name, workspace.cuda(own)) == ("gpu", "12.9")
+    assert (platform.name, cuda_of(workspace, "own")) == ("gpu", "12.9")
     own = own.on(platform)
     assert [feature.scripts for feature in own.features] == [("own.sh", "gpu.sh"), ("named.sh",), ()]
     assert own.features[0].editable == ("my-code", "more")

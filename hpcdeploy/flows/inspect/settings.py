@@ -59,7 +59,10 @@ def _source(
     match settings.source:
         case PixiSource() as source:
             folder = project / source.workspace
-            wanted = Wanted(environment=environment or source.environment, platform=source.platform, cuda=source.cuda)
+            own = environment in (None, source.environment)
+            wanted = Wanted(
+                environment=environment or source.environment, platform=source.platform if own else "", cuda=source.cuda
+            )
             report = inspect_workspace(folder, wanted, against=other(folder / LOCK))
             base = settings.base or choose_base(load_bases(project), report.cuda)[0]
             return replace(report, base=base, final_base=settings.final_base or base)

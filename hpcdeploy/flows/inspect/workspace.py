@@ -110,5 +110,6 @@ def _alike(lock: LockFile, environment: str, row: Row) -> Row:
     rows = lock.rows(environment, LINUX)
     if not rows:
         raise not_locked(lock, environment)
-    same = (one for one in rows if customised(one.listed or {}) == customised(row.listed or {}))
+    wanted = customised(row.listed or {}, LINUX)
+    same = (one for one in rows if customised(one.listed or {}, LINUX) == wanted)
     return next(same, rows[0])

@@ -3,8 +3,10 @@
 import re
 
 _USER = re.compile(r"(://)[^/?#\s]*@")
-# conda's own form of a token in a channel's address: https://HOST/t/TOKEN/CHANNEL (conda, "Managing channels").
-_TOKEN = re.compile(r"(://[^/\s]+(?:/[^/\s]+)*?/t/)[^/\s]+")
+# conda's own form of a token in a channel's address: https://HOST/t/TOKEN/CHANNEL (conda, "Managing channels"). PyPI has
+# source archives at .../packages/source/t/NAME/.
+_TOKEN = re.compile(r"(://[^/\s\"']+(?:/[^/\s\"']+)*?(?<!/source)/t/)[^/\s\"']+")
+_PASSWORD = re.compile(r"://[^/?#\s@\"']+:[^/?#\s@\"']+@")
 
 
 def without_credentials(address: str) -> str:
@@ -18,4 +20,4 @@ def without_credentials(address: str) -> str:
 
 def holds_credentials(text: str) -> bool:
     """Tell whether an address in `text` holds a user with a password, or a token in conda's form."""
-    return bool(re.search(r"://[^/?#\s@\"']+:[^/?#\s@\"']+@", text) or re.search(r"://[^\s\"']*?/t/[^/\s\"']+", text))
+    return bool(_PASSWORD.search(text) or _TOKEN.search(text))

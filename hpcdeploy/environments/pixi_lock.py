@@ -97,7 +97,7 @@ class LockFile:
     @property
     def environments(self) -> tuple[str, ...]:
         """Return the names of the environments that are locked."""
-        return tuple(map(str, _table(self.top.get("environments"), f"{self.file}: environments")))
+        return tuple(_named(self.top.get("environments"), f"{self.file}: environments"))
 
     def rows(self, environment: str, subdir: str = "") -> tuple[Row, ...]:
         """Return what `environment` is locked for, of one conda subfolder or (empty) of all.
@@ -107,7 +107,7 @@ class LockFile:
         key = f"{self.file}: environments.{environment}.packages"
         listed = _tables(self.top.get("platforms"), f"{self.file}: platforms")
         entries = {str(entry.get("name")): entry for entry in listed}
-        names = map(str, _table(self._environment(environment).get("packages"), key))
+        names = _named(self._environment(environment).get("packages"), key)
         rows = (_row(name, entries.get(name, {}), f"{self.file}: platforms") for name in names)
         return tuple(row for row in rows if not subdir or row.subdir == subdir)
 
@@ -116,7 +116,7 @@ class LockFile:
         locked, key = self._environment(environment), f"{self.file}: environments.{environment}"
         where, here = f"{self.file}: packages", f"{key}.packages"
         details = {_address(entry, where): entry for entry in _tables(self.top.get("packages"), where)}
-        held = [_address(entry, key) for entry in _tables(_table(locked.get("packages"), here)[row.key], here)]
+        held = [_address(entry, key) for entry in _tables(_named(locked.get("packages"), here)[row.key], here)]
         others = (
             _package(address, details, where) for address in details if "://" not in address[1] and address not in held
         )
@@ -131,7 +131,7 @@ class LockFile:
         )
 
     def _environment(self, name: str) -> Mapping[str, object]:
-        environments = _table(self.top.get("environments"), f"{self.file}: environments")
+        environments = _named(self.top.get("environments"), f"{self.file}: environments")
         if name not in environments:
             raise EnvironmentFileError(
                 f"{self.file} has no environment {name!r}: if the manifest has it, run 'pixi lock'; "
@@ -254,6 +254,11 @@ def _table(value: object, key: str) -> Mapping[str, object]:
             f"{key} is {without_credentials(str(value))[:60]!r}, but a table was expected; run 'pixi lock' to renew it"
         )
     return cast("Mapping[str, object]", value)
+
+
+def _named(value: object, key: str) -> Mapping[str, object]:
+    """Return a table whose keys are names: YAML reads 312 as a number."""
+    return {str(name): content for name, content in _table(value, key).items()}
 
 
 def _tables(value: object, key: str) -> list[Mapping[str, object]]:

@@ -110,6 +110,8 @@ def customised(packages: Mapping[str, str], subdir: str) -> dict[str, str]:
     """Leave out the virtual packages that every machine of a subfolder promises, and build strings of 0."""
     common = _defaults(subdir)
     plain = {name: value.removesuffix("=0").removesuffix("=") for name, value in packages.items()}
+    if "__archspec" in plain:  # Its version says nothing: pixi writes 0 into a lock file, rattler detects 1.
+        plain["__archspec"] = f"0={plain['__archspec'].partition('=')[2]}"
     return {name: value for name, value in plain.items() if not same_version(value, common.get(name, "-"))}
 
 
@@ -187,7 +189,9 @@ def cuda_of(value: object, key: str) -> str:
 
 
 def glibc_of(value: object, key: str) -> str:
-    """Read ``"2.28"`` or ``{ family = "glibc", version = "2.28" }``."""
+    """Read ``"2.28"`` or ``{ family = "glibc", version = "2.28" }``; empty for another family of C library."""
+    if isinstance(value, dict) and value.get("family", "glibc") != "glibc":
+        return ""
     return text(value.get("version") if isinstance(value, dict) else value, key)
 
 

@@ -83,6 +83,11 @@ def test_activation_scripts_of_linux_are_those_of_the_environments_features() ->
     assert {script for feature in features for script in feature.scripts} == {"setup.sh", "gpu.sh"}
 
 
+def test_the_version_of_another_c_library_is_not_that_of_glibc() -> None:
+    text = MANIFEST.replace('family = "glibc", version = "2.31"', 'family = "musl", version = "1.2"')
+    assert glibc_of(read_manifest(text), "gpu") == ""
+
+
 RICH = """
 [workspace]
 name = "rich"

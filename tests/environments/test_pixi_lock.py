@@ -123,6 +123,10 @@ def test_several_platforms_of_one_subfolder_are_told_apart_by_what_they_promise(
         ("https://host.example.org/channel/?token=secret", "https://host.example.org/channel/"),
         ("git+https://secret@host.example.org/x?rev=1#2", "git+https://host.example.org/x?rev=1#2"),
         ("./packages/at@t/t/x", "./packages/at@t/t/x"),
+        (
+            "https://files.example.org/packages/source/t/x/x-1.tar.gz",
+            "https://files.example.org/packages/source/t/x/x-1.tar.gz",
+        ),
     ],
 )
 def test_credentials_in_an_address_are_not_shown(address: str, shown: str) -> None:
@@ -134,3 +138,9 @@ def test_credentials_in_an_address_are_not_shown(address: str, shown: str) -> No
     with pytest.raises(EnvironmentFileError) as caught:
         read_locked(text.partition("packages:\n- conda")[0], "gpu")
     assert "secret" not in str(caught.value)
+
+
+def test_an_environment_may_have_a_number_for_a_name() -> None:
+    lock = read_lock(V6.replace("  gpu:\n", "  312:\n"))
+    assert lock.environments == ("312",)
+    assert len(lock.read("312", lock.rows("312")[0]).packages) == 2

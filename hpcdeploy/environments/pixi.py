@@ -8,7 +8,7 @@ reference, its page on system requirements, and prefix-dev/pixi 0.77, ``crates/p
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from hpcdeploy.environments.pixi_package import feature_places
@@ -34,6 +34,10 @@ _OWN_KEYS = ("features", "solve-group", "no-default-feature")
 """What a table of an environment holds besides what a feature holds."""
 
 
+_OF_ALL_PLATFORMS = ("name", "platforms", "cuda", "glibc", "targets")
+"""The fields of a feature that no ``[target]`` adds to; the others are lists that it does."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Feature:
     """A feature; ``default`` is the manifest's top level. ``platforms`` is None where it does not narrow them.
@@ -56,13 +60,9 @@ class Feature:
     def on(self, platform: Platform) -> "Feature":
         """Return the feature as it is on `platform`: with what each ``[target]`` that selects it adds."""
         held = [self, *(part for selector, part in self.targets if selects(selector, platform))]
-        return replace(
-            self,
-            scripts=tuple(one for part in held for one in part.scripts),
-            editable=tuple(one for part in held for one in part.editable),
-            sources=tuple(one for part in held for one in part.sources),
-            targets=(),
-        )
+        added = [field.name for field in fields(self) if field.name not in _OF_ALL_PLATFORMS]
+        whole = {name: tuple(one for part in held for one in getattr(part, name)) for name in added}
+        return replace(self, targets=(), **whole)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -92,14 +92,14 @@ def test_of_several_platforms_one_is_taken_named_to_pixi_and_said(
         f'pixi install --locked --environment "{{{{ ENVIRONMENT }}}}" --platform "{name}"',
         'pixi shell-hook --environment "{{ ENVIRONMENT }}" --as-is -s bash > "$private/hook"',
     ]
-    assert definition.notes[0].startswith(f"the image is for the platform {name} (")
+    [note] = [note for note in definition.notes if note.startswith(f"the image is for the platform {name} (")]
     assert "p1" not in definition.text + "".join(definition.notes)
     dockerfile = dockerfile_of(ImageSettings(name="x", source=source), folder)
     assert f'pixi install --locked --environment "$ENVIRONMENT" --platform {name}\n' in dockerfile.dockerfile
     assert 'pixi shell-hook --environment "$ENVIRONMENT" --as-is -s bash >> entrypoint.sh' in dockerfile.dockerfile
     assert dockerfile.dockerfile.startswith("# syntax")
     assert f"FROM {base} AS build" in dockerfile.dockerfile
-    assert definition.notes[0] in dockerfile.notes
+    assert note in dockerfile.notes
 
 
 def test_a_builds_argument_chooses_too(tmp_path: Path) -> None:

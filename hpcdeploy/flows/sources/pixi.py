@@ -50,15 +50,14 @@ def answered(request: Request[PixiSource]) -> tuple[PixiRecipe, tuple[str, ...]]
     The base image is chosen where the settings name none. Raises what `prepare` raises, and `DefinitionError` where a base
     is known to have an older C library than the packages need.
     """
-    recipe, notes = _recipe(request, request.project / request.source.workspace)
-    reason = ""
+    (recipe, notes), reason = _recipe(request, request.project / request.source.workspace), ""
     bases, settings = load_bases(request.project), recipe.settings
     if not settings.base:
         base, reason = choose_base(bases, recipe.cuda)
         settings = replace(settings, base=base)
     check_glibc(bases, settings.base, recipe.glibc, "base")
     check_glibc(bases, settings.final_base, recipe.glibc, "final-base")
-    return replace(recipe, settings=settings), tuple(note for note in (*notes, reason) if note)
+    return replace(recipe, settings=settings), (*((reason,) if reason else ()), *notes)
 
 
 def find_manifest(folder: Path) -> Path:
@@ -110,7 +109,7 @@ def _recipe(request: Request[PixiSource], folder: Path) -> tuple[PixiRecipe, tup
         overrides=overrides(platform),
     )
     told = [file.name for file, content in ((manifest, text), (lock_file, lock_text)) if holds_credentials(content)]
-    return recipe, (choice.note, *(_credentials_note(name) for name in told))
+    return recipe, (*((choice.note,) if choice.note else ()), *(_credentials_note(name) for name in told))
 
 
 def _credentials_note(file: str) -> str:

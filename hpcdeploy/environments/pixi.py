@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from hpcdeploy.environments.pixi_package import feature_places
 from hpcdeploy.environments.pixi_platform import (
@@ -61,7 +62,7 @@ class Feature:
         """Return the feature as it is on `platform`: with what each ``[target]`` that selects it adds."""
         held = [self, *(part for selector, part in self.targets if selects(selector, platform))]
         added = [field.name for field in fields(self) if field.name not in _OF_ALL_PLATFORMS]
-        whole = {name: tuple(one for part in held for one in getattr(part, name)) for name in added}
+        whole: dict[str, Any] = {name: tuple(one for part in held for one in getattr(part, name)) for name in added}
         return replace(self, targets=(), **whole)
 
 

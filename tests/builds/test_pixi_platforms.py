@@ -134,7 +134,8 @@ def test_what_a_platform_promises_is_said_to_pixi_in_the_build(tmp_path: Path, l
     _, final = read_definition(definition.text)
     assert "CUDA_ARCH" not in "".join(section.body for section in final.sections)
     assert "glibc 2.34 or newer" in definition.text
-    lines = dockerfile_of(ImageSettings(name="x", source=PixiSource()), folder).dockerfile.splitlines()
+    dockerfile = dockerfile_of(ImageSettings(name="x", source=PixiSource()), folder).dockerfile
+    lines = [line for line in dockerfile.splitlines() if not line.startswith("#")]
     first = lines.index("ENV CONDA_OVERRIDE_CUDA=$CUDA_VERSION")
     assert lines[first + 1 : first + 4] == [
         'ENV CONDA_OVERRIDE_CUDA_ARCH="8.0"',

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 
 class TomlError(ValueError):
-    """The text is not TOML. ``line`` and ``column`` count from 1 and are 0 where the reader does not say them."""
+    """The text is not TOML. ``line`` and ``column`` count from 1 and are 0 if unknown."""
 
     def __init__(self, reason: str, line: int = 0, column: int = 0) -> None:
         place = f" (at line {line}, column {column})" if line else ""

@@ -19,5 +19,5 @@ def without_credentials(address: str) -> str:
 
 
 def holds_credentials(text: str) -> bool:
-    """Tell whether an address in `text` holds a user with a password, or a token in conda's form."""
+    """Return whether an address in `text` holds a user with a password, or a token in conda's form."""
     return bool(_PASSWORD.search(text) or _TOKEN.search(text))

@@ -38,7 +38,7 @@ class Choice:
 
     @property
     def note(self) -> str:
-        """Say which platform was taken; empty where there is one only."""
+        """Return a sentence that names the platform and the others; empty if there is only one."""
         if not self.others:
             return ""
         return (
@@ -100,14 +100,14 @@ def _row_of(platform: Platform, rows: Sequence[Row]) -> Row | None:
 
 
 def _fits(platform: Platform, listed: Mapping[str, str], *, strict: bool) -> bool:
-    """Tell whether the lock file lists what a platform promises.
+    """Return whether the lock file lists the virtual packages of a platform.
 
     What is not `strict` overlooks what the platform leaves to Pixi's defaults, which differ between its versions; CUDA has
     no default.
     """
     wanted, found = platform.virtual_packages, customised(listed, platform.subdir)
-    said = {*wanted, "__cuda", "__cuda_arch", *(("__glibc",) if platform.glibc else ())}
-    names = {*wanted, *found} if strict else said
+    declared = {*wanted, "__cuda", "__cuda_arch", *(("__glibc",) if platform.glibc else ())}
+    names = {*wanted, *found} if strict else declared
     return all(same_version(wanted.get(name, ""), found.get(name, "")) for name in names)
 
 
@@ -138,9 +138,9 @@ def _fitting(platforms: Sequence[Platform], cuda: str | None, file: str, environ
         best = highest(one.cuda for one in fitting)
         fitting = [one for one in fitting if same_version(one.cuda, best)]
     if not fitting:
-        said = f"CUDA {cuda}" if cuda else "no CUDA"
+        asked = f"CUDA {cuda}" if cuda else "no CUDA"
         raise EnvironmentFileError(
-            f"{file}: no platform of the environment {environment!r} fits {said}: it is made for "
+            f"{file}: no platform of the environment {environment!r} fits {asked}: it is made for "
             f"{', '.join(map(_worded, platforms))}; set the image's 'cuda' to one of these, or name one as its 'platform'"
         )
     return fitting[0]

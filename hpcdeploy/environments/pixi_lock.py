@@ -66,7 +66,7 @@ class Row:
 
     @property
     def shown(self) -> str:
-        """Say which platform it is, without the alias."""
+        """Return the platform in words, without the alias."""
         return self.key if self.key == self.subdir else described(self.platform)
 
 

@@ -39,7 +39,7 @@ def package_places(content: str, file: str) -> tuple[tuple[str, str], ...]:
 
 
 def feature_places(feature: Table, key: str, shared: Table) -> Iterator[tuple[str, str]]:
-    """Tell the packages of a feature that lie at a path: those it depends on, those of ``[dev]``, and what these name.
+    """Yield the packages of a feature that lie at a path: those it depends on, those of ``[dev]``, and what these name.
 
     Yields a name for each, and the path as it is written, relative to the manifest. `shared` is
     ``[workspace.dependencies]``, which ``{ workspace = true }`` stands for.
@@ -63,7 +63,7 @@ def _of_package(package: Table, key: str, shared: Table) -> Iterator[tuple[str, 
 
 
 def _places(tables: Table, kinds: Iterable[str], key: str, shared: Table) -> Iterator[tuple[str, str]]:
-    """Tell the packages in the tables `kinds` that lie at a path; a key such as ``if(...)`` holds another such table."""
+    """Yield the packages in the tables `kinds` that lie at a path; a key such as ``if(...)`` holds another such table."""
     for kind in kinds:
         for name, spec in table(tables.get(kind), f"{key}.{kind}").items():
             if name.startswith("if("):
@@ -86,7 +86,7 @@ def _recipe_sources(content: str, file: str) -> Iterator[str]:
 
 
 def _paths(source: object) -> Iterator[str]:
-    """Tell the paths of a recipe's ``source``: one table, several, or such that hold under a condition."""
+    """Yield the paths of a recipe's ``source``: one table, several, or such that hold under a condition."""
     if isinstance(source, list):
         for one in source:
             yield from _paths(one)

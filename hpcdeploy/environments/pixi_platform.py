@@ -40,7 +40,7 @@ _NAMED_KEYS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Platform:
-    """A platform of the workspace: its own name, the conda subfolder, and what it promises (empty: nothing said).
+    """A platform of the workspace: its own name, the conda subfolder, and its virtual packages (empty: none declared).
 
     ``cuda`` is the driver's CUDA version, ``cuda_arch`` a compute capability (``8.6``), ``archspec`` a microarchitecture,
     ``others`` are virtual packages by conda's own names, with their version, or ``VERSION=BUILD``.
@@ -57,14 +57,14 @@ class Platform:
     @property
     def virtual_packages(self) -> dict[str, str]:
         """Return what it promises, by conda's name, without what its subfolder promises anyway."""
-        said = {
+        declared = {
             "__cuda": self.cuda,
             "__cuda_arch": self.cuda_arch,
             "__archspec": f"0={self.archspec}" if self.archspec else "",
             "__glibc": self.glibc,
             **dict(self.others),
         }
-        return customised({name: value for name, value in said.items() if value}, self.subdir)
+        return customised({name: value for name, value in declared.items() if value}, self.subdir)
 
 
 def read_platform(value: object, key: str) -> Platform:
@@ -162,7 +162,7 @@ def overrides(platform: Platform) -> tuple[tuple[str, str], ...]:
 
 
 def selects(selector: str, platform: Platform) -> bool:
-    """Tell whether ``[target.SELECTOR]`` holds on `platform`: a family, a subfolder, a name, or a pattern with ``*``."""
+    """Return whether ``[target.SELECTOR]`` holds on `platform`: a family, a subfolder, a name, or a pattern with ``*``."""
     if selector == "unix":
         return platform.subdir.startswith(("linux-", "osx-"))
     if selector == "linux":
@@ -172,15 +172,15 @@ def selects(selector: str, platform: Platform) -> bool:
 
 
 def described(platform: Platform) -> str:
-    """Say what a platform is by what it promises, where no name of the manifest's is known."""
-    said = [f"CUDA {platform.cuda}" if platform.cuda else "no CUDA"]
+    """Describe a platform by its virtual packages, for where the manifest's name is unknown."""
+    words = [f"CUDA {platform.cuda}" if platform.cuda else "no CUDA"]
     if platform.cuda_arch:
-        said.append(f"compute capability {platform.cuda_arch}")
+        words.append(f"compute capability {platform.cuda_arch}")
     if platform.archspec:
-        said.append(platform.archspec)
+        words.append(platform.archspec)
     if glibc := platform.virtual_packages.get("__glibc"):
-        said.append(f"glibc {glibc}")
-    return f"{platform.subdir} ({', '.join(said)})"
+        words.append(f"glibc {glibc}")
+    return f"{platform.subdir} ({', '.join(words)})"
 
 
 def cuda_of(value: object, key: str) -> str:
@@ -206,14 +206,14 @@ def highest(versions: Iterable[str]) -> str:
 
 
 def same_version(one: str, other: str) -> bool:
-    """Tell whether two versions are equal, as 12 and 12.0 are; their builds must be the same text."""
+    """Return whether two versions are equal, as 12 and 12.0 are; their builds must be the same text."""
     (version, _, build), (wanted, _, wanted_build) = one.partition("="), other.partition("=")
     same = version == wanted or (version != "" and wanted != "" and _trimmed(version) == _trimmed(wanted))
     return same and build == wanted_build
 
 
 def at_most(one: str, other: str) -> bool:
-    """Tell whether a version is no higher than another."""
+    """Return whether a version is no higher than another."""
     return _numbers(_trimmed(one)) <= _numbers(_trimmed(other))
 
 

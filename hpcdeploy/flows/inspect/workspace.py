@@ -44,7 +44,7 @@ def inspect_lock(
 ) -> SourceReport:
     """Report on one environment of a lock file; without a name it is ``default``, or the only one that there is.
 
-    The `workspace` it belongs to knows the names of platforms, and what older lock files do not say: which CUDA and glibc
+    The `workspace` it belongs to knows the names of platforms, and what older lock files do not list: which CUDA and glibc
     are wanted. Without it, the report is on the first of several platforms.
     """
     read = read_lock(read_text(lock), str(lock))
@@ -91,7 +91,7 @@ def _first(lock: LockFile, environment: str) -> Choice:
 
 
 def _several(rows: Sequence[Row]) -> str:
-    """Say which platform is told where a lock file without its manifest has several of them; empty where it has one."""
+    """Return a sentence for a lock file without its manifest that has several platforms; empty if it has one."""
     if len(rows) < 2:
         return ""
     return (

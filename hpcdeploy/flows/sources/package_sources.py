@@ -54,7 +54,7 @@ def _with_inner(sources: Iterable[tuple[str, str]], folder: Path, found: dict[st
 
 
 def _everywhere(workspace: Workspace) -> Iterator[tuple[str, str]]:
-    """Tell the sources of all environments on all platforms."""
+    """Yield the sources of all environments on all platforms."""
     for environment in workspace.environments:
         for feature in environment.features:
             for part in (feature, *(target for _, target in feature.targets)):
@@ -62,7 +62,7 @@ def _everywhere(workspace: Workspace) -> Iterator[tuple[str, str]]:
 
 
 def _named_in(folder: Path) -> Iterator[tuple[str, str]]:
-    """Tell the places that the manifest of the package in `folder` names, relative to that folder."""
+    """Yield the places that the manifest of the package in `folder` names, relative to that folder."""
     for file in (*MANIFESTS, *RECIPES):
         path = folder / file
         if path.is_file():

@@ -1,6 +1,5 @@
 """A Pixi workspace: its manifest and lock file, read and answered."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -72,11 +71,6 @@ def find_manifest(folder: Path) -> Path:
     )
 
 
-def cuda_said(source: PixiSource, build_args: Mapping[str, str]) -> str | None:
-    """Return the CUDA version that the settings or this build's arguments name; None where neither does."""
-    return build_args.get("CUDA_VERSION", source.cuda)
-
-
 def _recipe(request: Request[PixiSource], folder: Path) -> tuple[PixiRecipe, tuple[str, ...]]:
     manifest = find_manifest(folder)
     text = read_text(manifest)
@@ -89,10 +83,10 @@ def _recipe(request: Request[PixiSource], folder: Path) -> tuple[PixiRecipe, tup
         )
     lock_text = read_text(lock_file)
     lock = read_lock(lock_text, str(lock_file))
-    said = cuda_said(request.source, request.build_args)
-    choice = choose_platform(workspace, environment, lock, cuda=said, platform=request.source.platform)
+    wanted = request.build_args.get("CUDA_VERSION", request.source.cuda)
+    choice = choose_platform(workspace, environment, lock, cuda=wanted, platform=request.source.platform)
     environment, locked = environment.on(choice.platform), lock.read(environment.name, choice.row)
-    platform = choice.platform if said is None else replace(choice.platform, cuda=said)
+    platform = choice.platform if wanted is None else replace(choice.platform, cuda=wanted)
     own_settings = (SETTINGS,) if (folder / SETTINGS).is_file() else ()
     scripts = dict.fromkeys(script for feature in environment.features for script in feature.scripts)
     own = own_packages(environment, locked, str(lock_file))
@@ -108,8 +102,8 @@ def _recipe(request: Request[PixiSource], folder: Path) -> tuple[PixiRecipe, tup
         platform=platform.name if choice.others else "",
         overrides=overrides(platform),
     )
-    told = [file.name for file, content in ((manifest, text), (lock_file, lock_text)) if holds_credentials(content)]
-    return recipe, (*((choice.note,) if choice.note else ()), *(_credentials_note(name) for name in told))
+    exposed = [file.name for file, content in ((manifest, text), (lock_file, lock_text)) if holds_credentials(content)]
+    return recipe, (*((choice.note,) if choice.note else ()), *(_credentials_note(name) for name in exposed))
 
 
 def _credentials_note(file: str) -> str:

@@ -47,7 +47,7 @@ def read(value: str | Mapping[str, Any]) -> Platform:
 
 
 def allowed(platforms: Iterable[Platform], narrowed: Sequence[set[str]]) -> tuple[Platform, ...]:
-    """Return the platforms that every feature allows: by name, or by subfolder where no name of it is said exactly."""
+    """Return the platforms that every feature allows: by name, or by subfolder where none is named exactly."""
     every = tuple(platforms)
     exact = {platform.subdir for platform in every for names in narrowed if platform.name in names}
     return tuple(
@@ -70,7 +70,7 @@ def best(platforms: Iterable[Platform], offered: Sequence[str]) -> Platform | No
 
 
 def selects(selector: str, platform: Platform) -> bool:
-    """Tell whether a ``[target]`` table holds on a platform."""
+    """Return whether a ``[target]`` table holds on a platform."""
     family = {"unix": ("linux-", "osx-"), "linux": ("linux-",)}.get(selector)
     if family:
         return platform.subdir.startswith(family)

@@ -21,6 +21,7 @@ from hpcdeploy.flows.init import init
 from hpcdeploy.image import Definition, ImageSettings
 from hpcdeploy.source import PixiSource
 from tests.environments.test_pixi_platforms import BARE, BOTH, CUDA, lock_of
+from tests.environments.test_toml import MANIFEST as TOML_1_1
 
 COMMAND = str(Path(sys.executable).with_name("hpcdeploy"))
 PLAIN = "ghcr.io/prefix-dev/pixi:noble"
@@ -233,3 +234,10 @@ def test_a_lock_file_without_its_packages_is_told_before_anything_is_made(tmp_pa
     settings = ImageSettings(name="x", source=PixiSource(environment="cpu"))
     with pytest.raises(EnvironmentFileError, match="has no environment 'cpu'"):
         generate(replace(settings), folder)
+
+
+def test_init_inspect_and_generate_take_a_manifest_of_toml_1_1(tmp_path: Path) -> None:
+    project(tmp_path, TOML_1_1, lock_of({"linux-64": ()}, 6))
+    for words in (("init",), ("inspect",), ("inspect", "pixi.toml"), ("generate",)):
+        done = subprocess.run([COMMAND, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr

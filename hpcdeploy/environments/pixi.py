@@ -7,7 +7,7 @@ reference, its page on system requirements, and prefix-dev/pixi 0.77, ``crates/p
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -83,13 +83,13 @@ class Environment:
 
 @dataclass(frozen=True, kw_only=True)
 class Workspace:
-    """A manifest. ``file`` is its name, for messages, ``variants`` are the files of build variants, relative to it."""
+    """A manifest. ``file`` is its name, for messages, ``reads`` are other files that Pixi reads, relative to it."""
 
     file: str
     name: str
     platforms: tuple[Platform, ...]
     environments: tuple[Environment, ...]
-    variants: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
 
     def environment(self, name: str) -> Environment:
         """Find an environment by name; `EnvironmentFileError` with the nearest spelling where there is none."""
@@ -159,11 +159,19 @@ def read_manifest(text: str, file: str = "pixi.toml") -> Workspace:
         name=_text(head.get("name"), f"{where}: workspace.name") or fallback,
         platforms=_declared(platforms, environments.values(), where),
         environments=tuple(environments.values()),
-        variants=tuple(
-            _text(path, f"{where}: workspace.build-variants-files")
-            for path in _list(head.get("build-variants-files"), f"{where}: workspace.build-variants-files")
-        ),
+        reads=tuple(_reads(head, f"{where}: workspace")),
     )
+
+
+def _reads(head: Table, key: str) -> Iterator[str]:
+    """Yield the paths of build variants, and of mappings from conda's names to those of PyPI."""
+    for path in _list(head.get("build-variants-files"), f"{key}.build-variants-files"):
+        yield _text(path, f"{key}.build-variants-files")
+    mapping = head.get("conda-pypi-map")
+    for value in mapping.values() if isinstance(mapping, dict) else ():
+        location = value.get("location") if isinstance(value, dict) else value
+        if isinstance(location, str) and "://" not in location:
+            yield location
 
 
 def _declared(platforms: list[Platform], environments: Iterable[Environment], where: str) -> tuple[Platform, ...]:

@@ -102,12 +102,13 @@ class LockFile:
     def rows(self, environment: str, subdir: str = "") -> tuple[Row, ...]:
         """Return what `environment` is locked for, of one conda subfolder or (empty) of all.
 
+        For an environment without packages a lock file lists no platform, so it is locked for ``linux-64`` too.
         Raises `EnvironmentFileError` where there is no such environment.
         """
         key = f"{self.file}: environments.{environment}.packages"
         listed = _tables(self.top.get("platforms"), f"{self.file}: platforms")
         entries = {str(entry.get("name")): entry for entry in listed}
-        names = _named(self._environment(environment).get("packages"), key)
+        names = _named(self._environment(environment).get("packages"), key) or (LINUX,)
         rows = (_row(name, entries.get(name, {}), f"{self.file}: platforms") for name in names)
         return tuple(row for row in rows if not subdir or row.subdir == subdir)
 
@@ -116,7 +117,7 @@ class LockFile:
         locked, key = self._environment(environment), f"{self.file}: environments.{environment}"
         where, here = f"{self.file}: packages", f"{key}.packages"
         details = {_address(entry, where): entry for entry in _tables(self.top.get("packages"), where)}
-        held = [_address(entry, key) for entry in _tables(_named(locked.get("packages"), here)[row.key], here)]
+        held = [_address(entry, key) for entry in _tables(_named(locked.get("packages"), here).get(row.key), here)]
         others = (
             _package(address, details, where) for address in details if "://" not in address[1] and address not in held
         )

@@ -80,10 +80,10 @@ def test_packages_that_name_each_other_end(tmp_path: Path) -> None:
     assert shipped(definition) == ["source/app/a/pixi.toml", "source/app/b/pixi.toml"]
 
 
-def test_the_files_of_build_variants_are_shipped(tmp_path: Path) -> None:
-    manifest = 'build-variants-files = ["variants/a.yaml"]\n[dev]\nmine = { path = "mine" }\n'
-    folder = project(tmp_path, manifest, {"variants/a.yaml": "python:\n- 3.12.*\n", "mine/pixi.toml": PACKAGE})
-    assert shipped(generate(SETTINGS, folder)) == ["source/app/mine/pixi.toml", "source/app/variants/a.yaml"]
+def test_the_files_that_the_workspace_names_are_shipped(tmp_path: Path) -> None:
+    manifest = 'build-variants-files = ["variants/a.yaml"]\nconda-pypi-map = { conda-forge = "map.json" }\n'
+    folder = project(tmp_path, manifest, {"variants/a.yaml": "python:\n- 3.12.*\n", "map.json": "{}"})
+    assert shipped(generate(SETTINGS, folder)) == ["source/app/map.json", "source/app/variants/a.yaml"]
 
 
 OUTSIDE = {

@@ -240,6 +240,7 @@ def test_sources_are_named_wherever_a_manifest_may_name_one() -> None:
 platforms = ["linux-64"]
 dependencies = { shared = { path = "shared" } }
 build-variants-files = ["variants.yaml"]
+conda-pypi-map = { a = "map.json", b = "https://example.org/map", c = false, d = { location = "other.json" } }
 [dependencies]
 a = { path = "a" }
 shared = { workspace = true }
@@ -251,7 +252,7 @@ b = { path = "b" }
 c = { path = "c" }
 """
     workspace = read_manifest(text)
-    assert workspace.variants == ("variants.yaml",)
+    assert workspace.reads == ("variants.yaml", "map.json", "other.json")
     [feature] = workspace.environment("default").on(Platform(name=LINUX, subdir=LINUX)).features
     assert [path for _, path in feature.sources] == ["a", "shared", "d", "b", "h", "c"]
 

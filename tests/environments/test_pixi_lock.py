@@ -144,3 +144,9 @@ def test_an_environment_may_have_a_number_for_a_name() -> None:
     lock = read_lock(V6.replace("  gpu:\n", "  312:\n"))
     assert lock.environments == ("312",)
     assert len(lock.read("312", lock.rows("312")[0]).packages) == 2
+
+
+@pytest.mark.parametrize("version", [5, 6, 7])
+def test_an_environment_without_packages_is_locked_for_linux(version: int) -> None:
+    text = f"version: {version}\nenvironments:\n  default:\n    channels: []\n    packages: {{}}\npackages: []\n"
+    assert read_locked(text, "default").packages == ()

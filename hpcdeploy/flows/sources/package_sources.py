@@ -27,7 +27,7 @@ def package_sources(
     own, found = tuple(own), dict[str, str]()
     needed = [(package.name, package.place) for package in own if package.installed]
     needed += [source for feature in environment.features for source in feature.sources]
-    needed += [("the build", path) for path in workspace.variants]
+    needed += [("the build", path) for path in workspace.reads]
     for name, path in _with_inner(needed, folder, found):
         raise EnvironmentFileError(
             f"{workspace.file}: {name} is built from {path!r}, which lies outside the workspace, so the image's build does "

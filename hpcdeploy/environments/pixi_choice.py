@@ -102,12 +102,12 @@ def _row_of(platform: Platform, rows: Sequence[Row]) -> Row | None:
 def _fits(platform: Platform, listed: Mapping[str, str], *, strict: bool) -> bool:
     """Return whether the lock file lists the virtual packages of a platform.
 
-    What is not `strict` overlooks what the platform leaves to Pixi's defaults, which differ between its versions; CUDA has
-    no default.
+    Unless `strict`, it passes over the kernel and the C library if the platform leaves them to Pixi: their defaults differ
+    between its versions.
     """
     wanted, found = platform.virtual_packages, customised(listed, platform.subdir)
-    declared = {*wanted, "__cuda", "__cuda_arch", *(("__glibc",) if platform.glibc else ())}
-    names = {*wanted, *found} if strict else declared
+    declared = {*wanted, *(("__glibc",) if platform.glibc else ())}
+    names = {*wanted, *found} - (set() if strict else {"__linux", "__glibc"} - declared)
     return all(same_version(wanted.get(name, ""), found.get(name, "")) for name in names)
 
 

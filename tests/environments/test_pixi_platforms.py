@@ -220,6 +220,8 @@ def test_a_platform_of_another_environment_is_refused() -> None:
 CHANGED = {
     "another CUDA": {**BARE, "p1": ("__cuda=12.8", *DEFAULTS)},
     "no CUDA": {**BARE, "p1": ("__glibc=2.34",)},
+    "an archspec": {**BARE, "p1": ("__cuda=12.9", "__archspec=0=x86_64_v3")},
+    "something else": {**BARE, "p1": ("__cuda=12.9", "__foo=1")},
     "one of two": BARE,
     "the other of two": CUDA,
     "another under its name": {**BARE, "linux-64-cuda": ("__cuda=13.0", *DEFAULTS)},
@@ -253,6 +255,14 @@ def test_a_lock_file_that_lists_no_virtual_packages_leaves_them_to_the_manifest(
     assert (choice.platform.cuda, choice.platform.glibc) == ("12", "2.31")
     choice = choose({"linux-64": ()}, version=version, cuda="12.9")
     assert (choice.platform.name, choice.platform.cuda, choice.row.key) == ("linux-64-cuda", "12.9", "linux-64")
+
+
+def test_defaults_of_another_version_of_pixi_are_passed_over() -> None:
+    rows = {"linux-64": ("__linux=5.10", "__glibc=2.34"), "p1": ("__cuda=12.9", "__linux=5.10", "__glibc=2.34")}
+    assert choose(rows, cuda="12.9").row.key == "p1"
+    manifest = BOTH.replace('cuda = "12.9"', 'cuda = "12.9", glibc = "2.28"')
+    with pytest.raises(EnvironmentFileError, match="does not fit"):
+        choose(rows, manifest=manifest)
 
 
 def test_the_lock_files_word_on_a_platform_counts_none_included() -> None:

@@ -23,12 +23,19 @@ COPY [= words =]
 # The machine that builds needs no GPU.
 ENV CONDA_OVERRIDE_CUDA=$CUDA_VERSION
 [% endif %]
-RUN [= install_mounts =][= install_variables =]pixi install --locked --environment "$ENVIRONMENT"
+[% if overrides %]
+# Pixi takes the machine that builds for one that the packages are locked for.
+[% endif %]
+[% for pair in overrides %]
+ENV [= pair =]
+[% endfor %]
+RUN [= install_mounts =][= install_variables =]pixi install --locked --environment "$ENVIRONMENT"[% if platform %] --platform [= platform =][% endif %]
+
 RUN for file in .gitignore .condapackageignore; do \
         [ -e ".pixi/$file" ] || printf '*\n' > ".pixi/$file"; \
     done
 RUN echo '#!/bin/bash' > entrypoint.sh && \
-    pixi shell-hook --environment "$ENVIRONMENT" -s bash >> entrypoint.sh && \
+    pixi shell-hook --environment "$ENVIRONMENT"[% if platform %] --as-is[% endif %] -s bash >> entrypoint.sh && \
     echo 'exec "$@"' >> entrypoint.sh
 
 FROM [= final =] AS final

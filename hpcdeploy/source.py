@@ -19,13 +19,15 @@ class PixiSource:
     """A Pixi workspace's locked environment.
 
     ``workspace`` is the folder of the manifest, relative to the project's folder. ``cuda`` overrides the CUDA version that
-    the workspace itself asks for (None: what the workspace says; empty: none, though it says one). ``secrets`` are those
+    the workspace itself asks for (None: what the workspace says; empty: none, though it says one), and chooses among
+    several platforms. ``platform`` is the manifest's name of one of them (empty: not chosen by name). ``secrets`` are those
     that the installation may read. ``files`` are files and folders of the workspace, relative to it, that the build stage
     needs besides (None: the tracked files in the folders of its activation scripts).
     """
 
     workspace: str = "."
     environment: str = "default"
+    platform: str = ""
     cuda: str | None = None
     secrets: tuple[str, ...] = ()
     files: tuple[str, ...] | None = None

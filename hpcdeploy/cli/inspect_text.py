@@ -82,6 +82,7 @@ def _source_facts(report: SourceReport) -> Facts:
         ("own files", f"{len(files)}, {written(known_size(files))}" if files else ""),
         ("CUDA wanted", report.cuda or ("none" if report.source == "pixi" else "")),
         ("glibc wanted", report.glibc),
+        ("set for pixi", ", ".join(report.overrides)),
         ("target", ", ".join(report.targets)),
         ("base image", report.base),
         ("final base image", report.final_base if report.final_base != report.base else ""),

@@ -1,10 +1,9 @@
 """TOML text into dictionaries; what is wrong with it is said with file, line and column."""
 
-import re
-import tomllib
 from typing import Self
 
 from hpcdeploy.errors import ConfigError
+from hpcdeploy.toml import TomlError, UnusableTomlError, load_toml
 
 
 class Number(float):
@@ -27,15 +26,11 @@ def parse_document(content: bytes, file: str) -> dict[str, object]:
         line, column = _position(content[: error.start].decode())
         raise ConfigError(f"{file}, line {line}, column {column}: not UTF-8; a TOML file must be") from error
     try:
-        return tomllib.loads(text, parse_float=Number)
-    except tomllib.TOMLDecodeError as error:
-        message = str(error)
-        match = re.fullmatch(r"(.*?)(?: \(at (?:line ([0-9]+), column ([0-9]+)|end of document)\))?", message, re.DOTALL)
-        assert match is not None
-        line, column = (int(match[2]), int(match[3])) if match[2] else _position(text)
-        raise ConfigError(f"{file}, line {line}, column {column}: not valid TOML: {match[1]}") from error
-    except (ValueError, RecursionError) as error:
-        # Python's own limits: an integer of thousands of digits, arrays nested hundreds deep.
+        return load_toml(text, parse_float=Number)
+    except TomlError as error:
+        place = f"{file}, line {error.line}, column {error.column}"
+        raise ConfigError(f"{place}: not valid TOML: {error.reason}") from error
+    except UnusableTomlError as error:
         raise ConfigError(f"{file}: not usable TOML: {error}") from error
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hpcdeploy.environments.pixi import Workspace
+from hpcdeploy.environments.pixi_platform import Platform
 from hpcdeploy.errors import EnvironmentFileError
 
 _REGISTRIES = {"github.com": "ghcr.io", "gitlab.com": "registry.gitlab.com"}
@@ -37,8 +38,9 @@ def first_settings(facts: Facts) -> str:
     cuda, others = "", list(facts.others)
     repository = guess_repository(facts.remote)
     if facts.workspace is not None:
-        environment, cuda = _environment(facts.workspace)
-        image = _of_workspace(facts.workspace, environment, cuda, repository)
+        environment, platforms = _environment(facts.workspace)
+        cuda = platforms[0].cuda if platforms else ""
+        image = _of_workspace(facts.workspace, environment, platforms, repository)
     elif others:
         image = ["[image]", _repository(repository), _source(others.pop(0))]
     else:
@@ -64,25 +66,32 @@ def _repository(repository: str) -> str:
     return '# repository = "ghcr.io/me/train"   # where hpcdeploy push puts it'
 
 
-def _environment(workspace: Workspace) -> tuple[str, str]:
-    """Return the environment that an image is most likely for, and its CUDA version: the first that wants a GPU."""
-    asked: dict[str, str] = {}
+def _environment(workspace: Workspace) -> tuple[str, tuple[Platform, ...]]:
+    """Return the environment that an image is most likely for, and its platforms: the first that wants a GPU on its first.
+
+    An environment that is not made for Linux has none.
+    """
+    found: dict[str, tuple[Platform, ...]] = {}
     for environment in workspace.environments:
         try:
-            asked[environment.name] = workspace.cuda(environment)
+            found[environment.name] = workspace.platforms_for(environment)
         except EnvironmentFileError:
             continue  # Not made for Linux: no image can be made of it.
-    with_cuda = [name for name, cuda in asked.items() if cuda]
-    name = with_cuda[0] if with_cuda else next(iter(asked), "default")
-    return name, asked.get(name, "")
+    with_cuda = [name for name, platforms in found.items() if platforms[0].cuda]
+    name = with_cuda[0] if with_cuda else next(iter(found), "default")
+    return name, found.get(name, ())
 
 
-def _of_workspace(workspace: Workspace, environment: str, cuda: str, repository: str) -> list[str]:
+def _of_workspace(workspace: Workspace, environment: str, platforms: Sequence[Platform], repository: str) -> list[str]:
     others = [found.name for found in workspace.environments if found.name != environment]
+    several = len(platforms) > 1
+    platform = f", platform = {_quoted(platforms[0].name)}" if several else ""
+    cuda = platforms[0].cuda if platforms else ""
     return [
         "[image]",
         _repository(repository),
-        f"pixi = {{ environment = {_quoted(environment)} }}",
+        f"pixi = {{ environment = {_quoted(environment)}{platform} }}",
+        *([f"# Its other platforms: {', '.join(_shown(_worded(one)) for one in platforms[1:])}"] if several else []),
         *(
             [f'# The workspace asks for CUDA {_shown(cuda)}; pixi = {{ …, cuda = "…" }} would override that.']
             if cuda
@@ -92,6 +101,10 @@ def _of_workspace(workspace: Workspace, environment: str, cuda: str, repository:
         '# files = { "app" = "/app" }           # from the project\'s folder into the image',
         '# test = ["python --version"]          # run when the image is built; the build fails where it fails',
     ]
+
+
+def _worded(platform: Platform) -> str:
+    return f"{platform.name} (CUDA {platform.cuda})" if platform.cuda else platform.name
 
 
 def _of_nothing() -> list[str]:

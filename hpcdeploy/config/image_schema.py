@@ -71,6 +71,16 @@ def _cuda(value: object) -> str:
     raise ConfigError(f'found {found(value)}; expected a version in quotes, such as "12.9", or "" for none{hint}')
 
 
+def _platform(value: object) -> str:
+    words = line(value)
+    # Names of platforms in Pixi: PixiPlatformName, crates/pixi_manifest/src/platform.rs (pixi 0.77).
+    if not re.fullmatch(r"[A-Za-z]([A-Za-z0-9-]{0,62}[A-Za-z0-9])?", words):
+        raise ConfigError(
+            f'found {found(value)}; expected the name of a platform in the workspace\'s manifest, such as "linux-64-cuda"'
+        )
+    return words
+
+
 def _oci(value: object) -> str:
     words = line(value).removeprefix("docker://")
     if "://" in words or any(character.isspace() for character in words):
@@ -169,6 +179,7 @@ PIXI = Table(
         Key(name="workspace", kind=Leaf(project_path)),
         Key(name="environment", kind=LINE),
         Key(name="cuda", kind=Leaf(_cuda)),
+        Key(name="platform", kind=Leaf(_platform)),
         Key(name="secrets", kind=SECRET_NAMES),
         Key(name="files", kind=ListOf(Leaf(project_path), "a list of files and folders of the workspace")),
     )

@@ -1,7 +1,6 @@
 """Which base image fits a Pixi environment: the table ``defs/pixi_bases.toml``, read, and asked."""
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from hpcdeploy import templates
 from hpcdeploy.errors import DefinitionError, TemplateError
+from hpcdeploy.toml import TomlError, UnusableTomlError, load_toml
 
 TABLE = "defs/pixi_bases.toml"
 
@@ -30,8 +30,8 @@ def load_bases(overrides: Path | None = None) -> Bases:
     """
     text = templates.render(TABLE, {}, overrides=overrides)
     try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        table = load_toml(text)
+    except (TomlError, UnusableTomlError) as error:
         raise TemplateError(f"{TABLE} is not valid TOML: {error}; correct that line") from error
     words = {key: table.get(key) for key in ("repository", "plain")}
     for key, word in words.items():
@@ -84,8 +84,8 @@ def check_glibc(bases: Bases, image: str, wanted: str, what: str) -> None:
     if known and wanted and _numbers(known) < _numbers(wanted):
         raise DefinitionError(
             f"{what} is {image}, whose C library is glibc {known}, but the environment's packages are locked for glibc "
-            f"{wanted} or newer and would not start there; take a newer {what}, or lower 'libc' in the workspace's "
-            "system requirements and run 'pixi lock'"
+            f"{wanted} or newer and would not start there; take a newer {what}, or lower 'glibc' of the workspace's "
+            "platform, or 'libc' in its system requirements, and run 'pixi lock'"
         )
 
 

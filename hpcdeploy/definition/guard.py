@@ -47,6 +47,20 @@ def environment_name(text: str) -> str:
     return text
 
 
+def platform_name(text: str) -> str:
+    """Let the name of a Pixi platform pass, which becomes a word of shell text."""
+    if text and not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*", text):
+        raise DefinitionError(f"the platform's name {text!r} may hold only letters, digits and dashes")
+    return text
+
+
+def override(name: str, value: str) -> tuple[str, str]:
+    """Let a variable pass that stands for a virtual package: its value is a version, or the name of a microarchitecture."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._]*", value):
+        raise DefinitionError(f"{name} is to be {value!r}, but a version or the name of a microarchitecture was expected")
+    return name, value
+
+
 def cuda_version(text: str) -> str:
     """Let a CUDA version pass: digits and dots, or nothing."""
     if text and not _VERSION.fullmatch(text):

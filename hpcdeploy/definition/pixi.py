@@ -61,7 +61,9 @@ class PixiRecipe:
     The settings name a base image. ``workspace`` are the files that Pixi needs, as places relative to the workspace;
     ``cuda`` is empty for none. ``lock_sha256`` is that of the lock file. ``secrets`` are the names of those that the
     installation may read. ``glibc`` is the oldest C library that the packages run on (empty: not checked), ``own`` what is
-    installed from source.
+    installed from source. ``platform`` is the manifest's name of the one to install, where the environment has several
+    (empty: Pixi finds the only one). ``overrides`` are variables with their values, besides ``CONDA_OVERRIDE_CUDA``, that
+    describe to Pixi a machine that the environment can be installed on.
     """
 
     settings: ImageSettings
@@ -73,6 +75,8 @@ class PixiRecipe:
     glibc: str = ""
     own: tuple[OwnPackage, ...] = ()
     activation: Activation = Activation()
+    platform: str = ""
+    overrides: tuple[tuple[str, str], ...] = ()
 
 
 def staged_workspace_file(relative: str) -> str:
@@ -116,6 +120,8 @@ def render_pixi(recipe: PixiRecipe, *, overrides: Path | None = None) -> str:
         "build": base_image(settings.base, "the base image"),
         "final": base_image(settings.final_base or settings.base, "the final base image"),
         "cuda": recipe.cuda,
+        "platform": guard.platform_name(recipe.platform),
+        "overrides": tuple(guard.override(*pair) for pair in recipe.overrides),
         "workspace": tuple(
             (guard.file_word(staged_workspace_file(name)), guard.file_word(guard.destination(f"{WORKSPACE}/{name}")))
             for name in recipe.workspace

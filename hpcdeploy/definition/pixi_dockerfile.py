@@ -57,6 +57,8 @@ def render_pixi_dockerfile(
         "build": _image(settings.base, "base"),
         "final": _image(settings.final_base or settings.base, "final-base"),
         "cuda": recipe.cuda,
+        "platform": guard.platform_name(recipe.platform),
+        "overrides": [_pair(*guard.override(*pair)) for pair in recipe.overrides],
         "needed": [_copy(*pair) for pair in needed],
         "sourced": sourced,
         "own": [_copy(*pair) for pair in own],

@@ -1,37 +1,42 @@
 """A Pixi workspace's manifest (``pixi.toml``, or ``[tool.pixi]`` in ``pyproject.toml``) as plain values.
 
 Only what an image needs is read: names, platforms, environments with their features, what the system must offer (CUDA,
-glibc) and the activation scripts. Sources: Pixi's manifest reference, its page on system requirements, and its page on
-platforms that carry virtual packages (0.71 and later).
+glibc), the activation scripts, and the folders of the workspace that packages are built from. Sources: Pixi's manifest
+reference, its page on system requirements, and prefix-dev/pixi 0.77, ``crates/pixi_manifest/src``: ``toml/environment.rs``
+(inline environments, 0.74 and later), ``features_ext.rs`` (which platforms an environment has).
 """
 
 import re
-import tomllib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import cast
+from typing import Any
 
+from hpcdeploy.environments.pixi_package import feature_places
+from hpcdeploy.environments.pixi_platform import (
+    LINUX,
+    Platform,
+    cuda_of,
+    glibc_of,
+    highest,
+    platform_names,
+    read_platform,
+    selects,
+)
+from hpcdeploy.environments.pixi_tables import Table
+from hpcdeploy.environments.pixi_tables import items as _list
+from hpcdeploy.environments.pixi_tables import table as _table
+from hpcdeploy.environments.pixi_tables import text as _text
 from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.spelling import nearest
+from hpcdeploy.toml import TomlError, UnusableTomlError, load_toml
 
-LINUX = "linux-64"
-"""The conda platform that images are built for."""
-
-DEFAULT_GLIBC = "2.28"
-"""What Pixi assumes of the system's C library where nobody says otherwise (its page on system requirements)."""
-
-Table = Mapping[str, object]
+_OWN_KEYS = ("features", "solve-group", "no-default-feature")
+"""What a table of an environment holds besides what a feature holds."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Platform:
-    """A platform of the workspace: its own name, the conda subfolder, and what it promises (empty: nothing said)."""
-
-    name: str
-    subdir: str
-    cuda: str = ""
-    glibc: str = ""
+_OF_ALL_PLATFORMS = ("name", "platforms", "cuda", "glibc", "targets")
+"""The fields of a feature that no ``[target]`` adds to; the others are lists that it does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +45,9 @@ class Feature:
 
     ``editable`` are the PyPI packages of the workspace's own folders that are to be used from where their source lies.
     ``variables`` are those of ``[activation.env]``, in the manifest's order; the last of a name wins.
+    ``sources`` are the folders that conda packages are built from, or that ``[dev]`` takes the dependencies of, each with
+    the package's name and its path, relative to the manifest. ``targets`` are what holds on some platforms only, each with
+    the selector that says on which: `on` adds them.
     """
 
     name: str
@@ -49,11 +57,23 @@ class Feature:
     scripts: tuple[str, ...] = ()
     editable: tuple[str, ...] = ()
     variables: tuple[tuple[str, str], ...] = ()
+    sources: tuple[tuple[str, str], ...] = ()
+    targets: tuple[tuple[str, "Feature"], ...] = ()
+
+    def on(self, platform: Platform) -> "Feature":
+        """Return the feature as it is on `platform`: with what each ``[target]`` that selects it adds."""
+        held = [self, *(part for selector, part in self.targets if selects(selector, platform))]
+        added = [field.name for field in fields(self) if field.name not in _OF_ALL_PLATFORMS]
+        whole: dict[str, Any] = {name: tuple(one for part in held for one in getattr(part, name)) for name in added}
+        return replace(self, targets=(), **whole)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """An environment and all its features, the default one included unless the manifest leaves it out."""
+    """An environment and all its features, strongest first: what it says itself, those it names, and the default one.
+
+    The default one is not among them where the manifest leaves it out.
+    """
 
     name: str
     features: tuple[Feature, ...]
@@ -63,15 +83,20 @@ class Environment:
         """What ``[activation.env]`` sets: the weakest feature, the default one, comes last and is laid down first."""
         return {name: value for feature in reversed(self.features) for name, value in feature.variables}
 
+    def on(self, platform: Platform) -> "Environment":
+        """Return the environment as it is on `platform`."""
+        return replace(self, features=tuple(feature.on(platform) for feature in self.features))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Workspace:
-    """A manifest. ``file`` is its name, for messages."""
+    """A manifest. ``file`` is its name, for messages, ``reads`` are other files that Pixi reads, relative to it."""
 
     file: str
     name: str
     platforms: tuple[Platform, ...]
     environments: tuple[Environment, ...]
+    reads: tuple[str, ...] = ()
 
     def environment(self, name: str) -> Environment:
         """Find an environment by name; `EnvironmentFileError` with the nearest spelling where there is none."""
@@ -81,30 +106,31 @@ class Workspace:
         return self.environments[names.index(name)]
 
     def platforms_for(self, environment: Environment, subdir: str = LINUX) -> tuple[Platform, ...]:
-        """Return the platforms of one conda subfolder that every feature of `environment` allows.
+        """Return the platforms of one conda subfolder that `environment` is made for, in the manifest's order.
 
-        A feature names a platform by its own name or by its subfolder.
+        Every feature must allow a platform, by its name or by its subfolder. The subfolder alone allows no platform of
+        another name where a feature names one of that subfolder exactly (prefix-dev/pixi#6493). What the features'
+        ``[system-requirements]`` ask for is added. Raises `EnvironmentFileError` where there is none.
         """
-        kept = tuple(platform for platform in self.platforms if platform.subdir == subdir)
-        for feature in environment.features:
-            if feature.platforms is not None:
-                kept = tuple(p for p in kept if p.name in feature.platforms or p.subdir in feature.platforms)
+        narrowed = [feature.platforms for feature in environment.features if feature.platforms is not None]
+        exact = {name for names in narrowed for name in names}
+        allowed = [
+            platform
+            for platform in self.platforms
+            if platform.subdir == subdir and all(platform.name in names or subdir in names for names in narrowed)
+        ]
+        kept = [platform for platform in allowed if platform.name in exact] or allowed
         if not kept:
             raise EnvironmentFileError(
                 f"{self.file}: the environment {environment.name!r} is not made for {subdir}, which the image is built for; "
                 f"add {subdir!r} to its platforms and run 'pixi lock'"
             )
-        return kept
-
-    def cuda(self, environment: Environment, subdir: str = LINUX) -> str:
-        """Return the CUDA version that `environment` asks of the driver; empty where it asks for none."""
-        platforms = (platform.cuda for platform in self.platforms_for(environment, subdir))
-        return _highest((*platforms, *(feature.cuda for feature in environment.features)))
-
-    def glibc(self, environment: Environment, subdir: str = LINUX) -> str:
-        """Return the lowest glibc that the base image may have."""
-        platforms = (platform.glibc for platform in self.platforms_for(environment, subdir))
-        return _highest((*platforms, *(feature.glibc for feature in environment.features))) or DEFAULT_GLIBC
+        cuda = highest(feature.cuda for feature in environment.features)
+        glibc = highest(feature.glibc for feature in environment.features)
+        return tuple(
+            replace(platform, cuda=highest((platform.cuda, cuda)), glibc=highest((platform.glibc, glibc)))
+            for platform in kept
+        )
 
 
 def is_manifest(text: str, file: str) -> bool:
@@ -127,28 +153,64 @@ def read_manifest(text: str, file: str = "pixi.toml") -> Workspace:
     head = _table(top.get("workspace", top.get("project")), f"{where}: workspace")
     if "workspace" not in top and "project" not in top:
         raise EnvironmentFileError(f"{where} has no [workspace] table; is this a Pixi manifest?")
-    features = {"default": _feature("default", top, f"{where}: [top level]")}
+    shared = _table(head.get("dependencies"), f"{where}: workspace.dependencies")
+    features = {"default": _feature("default", top, f"{where}: [top level]", shared)}
     for name, table in _table(top.get("feature"), f"{where}: feature").items():
-        features[name] = _feature(name, _table(table, f"{where}: feature.{name}"), f"{where}: feature.{name}")
-    environments = dict.fromkeys(("default",), _environment("default", {}, features, where))
+        features[name] = _feature(name, _table(table, f"{where}: feature.{name}"), f"{where}: feature.{name}", shared)
+    environments = dict.fromkeys(("default",), _environment("default", {}, features, where, shared))
     for name, value in _table(top.get("environments"), f"{where}: environments").items():
-        environments[name] = _environment(name, value, features, where)
+        environments[name] = _environment(name, value, features, where, shared)
+    platforms = [read_platform(p, f"{where}: workspace.platforms") for p in _list(head.get("platforms"), where)]
     return Workspace(
         file=file,
         name=_text(head.get("name"), f"{where}: workspace.name") or fallback,
-        platforms=tuple(_platform(p, f"{where}: workspace.platforms") for p in _list(head.get("platforms"), where)),
+        platforms=_declared(platforms, environments.values(), where),
         environments=tuple(environments.values()),
+        reads=tuple(_reads(head, f"{where}: workspace")),
     )
+
+
+def _reads(head: Table, key: str) -> Iterator[str]:
+    """Yield the paths of build variants, and of mappings from conda's names to those of PyPI."""
+    for path in _list(head.get("build-variants-files"), f"{key}.build-variants-files"):
+        yield _text(path, f"{key}.build-variants-files")
+    mapping = head.get("conda-pypi-map")
+    for value in mapping.values() if isinstance(mapping, dict) else ():
+        location = value.get("location") if isinstance(value, dict) else value
+        if isinstance(location, str) and "://" not in location:
+            yield location
+
+
+def _declared(platforms: list[Platform], environments: Iterable[Environment], where: str) -> tuple[Platform, ...]:
+    """Hold the platforms that features name against the workspace's own; `EnvironmentFileError` for one that is not there.
+
+    A workspace whose platforms are all bare subfolders gets those that features name besides, as Pixi adds them
+    (``extend_originals_with_referenced_subdirs`` in ``crates/pixi_manifest/src/toml/manifest.rs``).
+    """
+    names = tuple(platform.name for platform in platforms)
+    bare = all(platform.name == platform.subdir for platform in platforms)
+    added: dict[str, Platform] = {}
+    for feature in (feature for environment in environments for feature in environment.features):
+        for name in feature.platforms or ():
+            if name in names:
+                continue
+            if not bare:
+                raise EnvironmentFileError(
+                    f"{where}: {feature.name} names the platform {name!r}, which the workspace does not declare; "
+                    f"{nearest(name, names)}"
+                )
+            added[name] = Platform(name=name, subdir=name)
+    return (*platforms, *added.values())
 
 
 def _load(text: str, file: str) -> dict[str, object]:
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        return load_toml(text)
+    except (TomlError, UnusableTomlError) as error:
         raise EnvironmentFileError(f"{file} is not valid TOML: {error}; correct that line") from error
 
 
-def _environment(name: str, value: object, features: Mapping[str, Feature], where: str) -> Environment:
+def _environment(name: str, value: object, features: Mapping[str, Feature], where: str, shared: Table) -> Environment:
     key = f"{where}: environments.{name}"
     table: Table = {"features": value} if isinstance(value, list) else _table(value, key)
     names = [_text(item, f"{key}.features") for item in _list(table.get("features"), f"{key}.features")]
@@ -157,27 +219,30 @@ def _environment(name: str, value: object, features: Mapping[str, Feature], wher
             raise EnvironmentFileError(f"{key} names the feature {feature!r}; {nearest(feature, tuple(features))}")
     if not table.get("no-default-feature"):
         names.append("default")
-    return Environment(name=name, features=tuple(features[feature] for feature in dict.fromkeys(names)))
+    named = tuple(features[feature] for feature in dict.fromkeys(names))
+    inline = {word: content for word, content in table.items() if word not in _OWN_KEYS}
+    # Pixi 0.74 and later: what stands in the environment itself is a feature of its own, before all others.
+    own = (_feature(f"environments.{name}", inline, key, shared),) if inline else ()
+    return Environment(name=name, features=(*own, *named))
 
 
-def _feature(name: str, table: Table, key: str) -> Feature:
+def _feature(name: str, table: Table, key: str, shared: Table) -> Feature:
+    """Read a feature; `shared` is ``[workspace.dependencies]``, which ``{ workspace = true }`` stands for."""
     requirements = _table(table.get("system-requirements"), f"{key}.system-requirements")
-    platforms = table.get("platforms")
-    scripts, editable = list(_scripts(table, key)), list(_editable(table, key))
-    variables = list(_variables(table, key))
-    for target, inner in _table(table.get("target"), f"{key}.target").items():
-        if target in ("unix", "linux", LINUX):
-            scripts.extend(_scripts(_table(inner, f"{key}.target.{target}"), f"{key}.target.{target}"))
-            editable.extend(_editable(_table(inner, f"{key}.target.{target}"), f"{key}.target.{target}"))
-            variables.extend(_variables(_table(inner, f"{key}.target.{target}"), f"{key}.target.{target}"))
+    targets = _table(table.get("target"), f"{key}.target")
     return Feature(
         name=name,
-        platforms=None if platforms is None else tuple(_platform(p, f"{key}.platforms").name for p in _list(platforms, key)),
-        cuda=_cuda(requirements.get("cuda"), f"{key}.system-requirements.cuda"),
-        glibc=_glibc(requirements.get("libc"), f"{key}.system-requirements.libc"),
-        scripts=tuple(scripts),
-        editable=tuple(editable),
-        variables=tuple(variables),
+        platforms=platform_names(table.get("platforms"), f"{key}.platforms"),
+        cuda=cuda_of(requirements.get("cuda"), f"{key}.system-requirements.cuda"),
+        glibc=glibc_of(requirements.get("libc"), f"{key}.system-requirements.libc"),
+        scripts=tuple(_scripts(table, key)),
+        editable=tuple(_editable(table, key)),
+        variables=tuple(_variables(table, key)),
+        sources=tuple(feature_places(table, key, shared)),
+        targets=tuple(
+            (selector, _feature(name, _table(inner, f"{key}.target.{selector}"), f"{key}.target.{selector}", shared))
+            for selector, inner in targets.items()
+        ),
     )
 
 
@@ -202,56 +267,3 @@ def _editable(table: Table, key: str) -> Iterable[str]:
 def normal_name(name: str) -> str:
     """Return the spelling of a Python package's name that all its spellings share (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def _platform(value: object, key: str) -> Platform:
-    if isinstance(value, str):
-        return Platform(name=value, subdir=value)
-    table = _table(value, key)
-    subdir = _text(table.get("platform", table.get("subdir")), f"{key}.platform")
-    if not subdir:
-        raise EnvironmentFileError(f"{key} holds a table without 'platform'; write {{ platform = \"{LINUX}\", ... }}")
-    return Platform(
-        name=_text(table.get("name"), f"{key}.name") or subdir,
-        subdir=subdir,
-        cuda=_cuda(table.get("cuda"), f"{key}.cuda"),
-        glibc=_glibc(table.get("glibc", table.get("libc")), f"{key}.glibc"),
-    )
-
-
-def _cuda(value: object, key: str) -> str:
-    """Read ``"12.9"`` or ``{ driver = "12.9", arch = "8.6" }``."""
-    return _text(value.get("driver") if isinstance(value, dict) else value, key)
-
-
-def _glibc(value: object, key: str) -> str:
-    """Read ``"2.28"`` or ``{ family = "glibc", version = "2.28" }``."""
-    return _text(value.get("version") if isinstance(value, dict) else value, key)
-
-
-def _highest(versions: Iterable[str]) -> str:
-    return max(versions, key=lambda version: [int(part) for part in re.findall(r"\d+", version)], default="")
-
-
-def _table(value: object, key: str) -> Table:
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise EnvironmentFileError(f"{key} is {value!r}, but a table was expected")
-    return cast("Table", value)
-
-
-def _list(value: object, key: str) -> list[object]:
-    if value is None:
-        return []
-    if not isinstance(value, list):
-        raise EnvironmentFileError(f"{key} is {value!r}, but a list was expected")
-    return value
-
-
-def _text(value: object, key: str) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise EnvironmentFileError(f"{key} is {value!r}, but a text was expected")
-    return str(value)

@@ -2,7 +2,8 @@
 
 Version 5 names each package field by field; from 6 on the name and version of a conda package are those of its file
 name; 7 adds a table of platforms, whose names may differ from the conda subfolder and which carry the virtual packages of
-the solve.
+the solve. Pixi writes aliases there (``p1``) in place of the manifest's names (prefix-dev/pixi 0.77,
+``crates/pixi_core/src/lock_file/platform_rename.rs``): so a `Row` is known by what it promises, and no alias is shown.
 """
 
 import re
@@ -11,7 +12,8 @@ from dataclasses import dataclass
 from typing import Literal, cast
 from urllib.parse import unquote, urlsplit
 
-from hpcdeploy.environments.pixi import LINUX
+from hpcdeploy.environments.channel_address import without_credentials
+from hpcdeploy.environments.pixi_platform import LINUX, Platform, described, promise
 from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.spelling import nearest
 
@@ -26,7 +28,8 @@ _KINDS: Mapping[str, Kind] = {
 class Package:
     """A locked package. ``size`` is in bytes (0: not said), ``sha256`` 64 hex digits (empty: not said).
 
-    ``url`` is as the lock file has it: for a package of the workspace itself it is a path, relative to the manifest.
+    ``url`` is as the lock file has it, without credentials: for a package of the workspace itself it is a path, relative to
+    the manifest.
     ``editable`` is said here by older pixi; since 2026 the manifest alone says it (prefix-dev/pixi#5106, #5249).
     """
 
@@ -45,10 +48,34 @@ class Package:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Row:
+    """What an environment is locked for: a platform under the lock file's own name for it, which may be an alias.
+
+    ``listed`` are the virtual packages that the solve assumed, by conda's names (None: the lock file does not list them).
+    """
+
+    key: str
+    subdir: str
+    listed: Mapping[str, str] | None = None
+
+    @property
+    def platform(self) -> Platform:
+        """Return the platform as far as the lock file describes it."""
+        bare = Platform(name=self.key, subdir=self.subdir)
+        return bare if self.listed is None else promise(bare, self.listed)
+
+    @property
+    def shown(self) -> str:
+        """Return the platform in words, without the alias."""
+        return self.key if self.key == self.subdir else described(self.platform)
+
+
+@dataclass(frozen=True, kw_only=True)
 class LockedEnvironment:
     """What one environment holds on one platform; ``cuda`` and ``glibc`` are what the solve assumed (from version 7 on).
 
     ``elsewhere`` are the local packages of other environments and platforms: pixi looks at the whole lock file.
+    ``channels`` are addresses without credentials.
     """
 
     name: str
@@ -60,63 +87,99 @@ class LockedEnvironment:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outline:
-    """A lock file's version, and each environment's name with the platforms that it is locked for."""
+class LockFile:
+    """A lock file that was read: ``file`` is its name, for messages, ``top`` what it holds."""
 
+    file: str
     version: int
-    environments: tuple[tuple[str, tuple[str, ...]], ...]
+    top: Mapping[str, object]
+
+    @property
+    def environments(self) -> tuple[str, ...]:
+        """Return the names of the environments that are locked."""
+        return tuple(_named(self.top.get("environments"), f"{self.file}: environments"))
+
+    def rows(self, environment: str, subdir: str = "") -> tuple[Row, ...]:
+        """Return what `environment` is locked for, of one conda subfolder or (empty) of all.
+
+        For an environment without packages a lock file lists no platform, so it is locked for ``linux-64`` too.
+        Raises `EnvironmentFileError` where there is no such environment.
+        """
+        key = f"{self.file}: environments.{environment}.packages"
+        listed = _tables(self.top.get("platforms"), f"{self.file}: platforms")
+        entries = {str(entry.get("name")): entry for entry in listed}
+        names = _named(self._environment(environment).get("packages"), key) or (LINUX,)
+        rows = (_row(name, entries.get(name, {}), f"{self.file}: platforms") for name in names)
+        return tuple(row for row in rows if not subdir or row.subdir == subdir)
+
+    def read(self, environment: str, row: Row) -> LockedEnvironment:
+        """Return what `environment` holds on the platform `row`."""
+        locked, key = self._environment(environment), f"{self.file}: environments.{environment}"
+        where, here = f"{self.file}: packages", f"{key}.packages"
+        details = {_address(entry, where): entry for entry in _tables(self.top.get("packages"), where)}
+        held = [_address(entry, key) for entry in _tables(_named(locked.get("packages"), here).get(row.key), here)]
+        others = (
+            _package(address, details, where) for address in details if "://" not in address[1] and address not in held
+        )
+        channels = _tables(locked.get("channels"), f"{key}.channels")
+        return LockedEnvironment(
+            name=environment,
+            channels=tuple(without_credentials(str(channel.get("url", ""))) for channel in channels),
+            packages=tuple(_package(address, details, here) for address in held),
+            cuda=row.platform.cuda,
+            glibc=row.platform.glibc,
+            elsewhere=tuple(package for package in others if package.is_local),
+        )
+
+    def _environment(self, name: str) -> Mapping[str, object]:
+        environments = _named(self.top.get("environments"), f"{self.file}: environments")
+        if name not in environments:
+            raise EnvironmentFileError(
+                f"{self.file} has no environment {name!r}: if the manifest has it, run 'pixi lock'; "
+                f"{nearest(name, self.environments)}"
+            )
+        return _table(environments[name], f"{self.file}: environments.{name}")
 
 
-def read_outline(text: str, file: str = "pixi.lock") -> Outline:
-    """Read what a lock file is about; raises `EnvironmentFileError` where it is none of a version known here."""
+def read_lock(text: str, file: str = "pixi.lock") -> LockFile:
+    """Read a lock file's text; `EnvironmentFileError` for malformed YAML and for a version that is not known here."""
     top = _load(text, file)
     version = top.get("version")
     if not isinstance(version, int) or version not in VERSIONS:
         raise EnvironmentFileError(_unknown_version(version, file))
-    tables = _table(top.get("environments"), f"{file}: environments")
-    places = {name: _table(value, f"{file}: environments.{name}") for name, value in tables.items()}
-    locked = {name: _table(place.get("packages"), f"{file}: environments.{name}.packages") for name, place in places.items()}
-    return Outline(version=version, environments=tuple((name, tuple(platforms)) for name, platforms in locked.items()))
+    return LockFile(file=file, version=version, top=top)
 
 
 def read_locked(text: str, environment: str, *, file: str = "pixi.lock", subdir: str = LINUX) -> LockedEnvironment:
-    """Read from a lock file's text what `environment` holds on the conda platform `subdir`.
+    """Read from a lock file's text what `environment` holds on the conda platform `subdir` (the first, if several are).
 
     Raises `EnvironmentFileError` for malformed YAML, a version that this reader does not know, an environment or platform
     that is not locked.
     """
-    top = _load(text, file)
-    version = top.get("version")
-    if version not in VERSIONS:
-        raise EnvironmentFileError(_unknown_version(version, file))
-    environments = _table(top.get("environments"), f"{file}: environments")
-    if environment not in environments:
-        raise EnvironmentFileError(
-            f"{file} has no environment {environment!r}: if the manifest has it, run 'pixi lock'; "
-            f"{nearest(environment, tuple(environments))}"
-        )
-    key = f"{file}: environments.{environment}"
-    locked = _table(environments[environment], key)
-    by_platform = _table(locked.get("packages"), f"{key}.packages")
-    platform = _platform(top, by_platform, subdir, file)
-    if platform is None:
-        raise EnvironmentFileError(
-            f"{key} is not locked for {subdir}, which the image is built for "
-            f"(it is for {', '.join(by_platform) or 'nothing'}); add {subdir!r} to the workspace's platforms and run "
-            "'pixi lock'"
-        )
-    details = {_address(entry, f"{file}: packages"): entry for entry in _tables(top.get("packages"), f"{file}: packages")}
-    virtual = _virtual_packages(top, platform, file)
-    held = [_address(entry, key) for entry in _tables(by_platform[platform], f"{key}.packages.{platform}")]
-    others = (_package(address, details, file) for address in details if "://" not in address[1] and address not in held)
-    return LockedEnvironment(
-        name=environment,
-        channels=tuple(str(channel.get("url", "")) for channel in _tables(locked.get("channels"), f"{key}.channels")),
-        packages=tuple(_package(address, details, f"{key}.packages.{platform}") for address in held),
-        cuda=virtual.get("__cuda", ""),
-        glibc=virtual.get("__glibc", ""),
-        elsewhere=tuple(package for package in others if package.is_local),
+    lock = read_lock(text, file)
+    rows = lock.rows(environment, subdir)
+    if not rows:
+        raise not_locked(lock, environment, subdir)
+    return lock.read(environment, rows[0])
+
+
+def not_locked(lock: LockFile, environment: str, subdir: str = LINUX) -> EnvironmentFileError:
+    """Return the error for an environment that is not locked for a conda platform."""
+    found = ", ".join(row.shown for row in lock.rows(environment))
+    return EnvironmentFileError(
+        f"{lock.file}: environments.{environment} is not locked for {subdir}, which the image is built for "
+        f"(it is for {found or 'nothing'}); add {subdir!r} to the workspace's platforms and run 'pixi lock'"
     )
+
+
+def _row(key: str, entry: Mapping[str, object], where: str) -> Row:
+    subdir, listed = str(entry.get("subdir") or key), entry.get("virtual-packages")
+    if not listed:
+        return Row(key=key, subdir=subdir)
+    if not isinstance(listed, list):
+        raise EnvironmentFileError(f"{where}: {key} lists {str(listed)[:60]!r}, but a list was expected; run 'pixi lock'")
+    pairs = (str(item).partition("=") for item in listed)
+    return Row(key=key, subdir=subdir, listed={name: version for name, _, version in pairs})
 
 
 def _unknown_version(version: object, file: str) -> str:
@@ -144,31 +207,6 @@ def _load(text: str, file: str) -> Mapping[str, object]:
     return _table(top, file)
 
 
-def _platform(top: Mapping[str, object], locked: Mapping[str, object], subdir: str, file: str) -> str | None:
-    names = [name for name in locked if name == subdir]
-    names += [
-        str(platform["name"])
-        for platform in _tables(top.get("platforms"), f"{file}: platforms")
-        if platform.get("subdir", platform.get("name")) == subdir and platform.get("name") in locked
-    ]
-    names = list(dict.fromkeys(names))
-    if len(names) > 1:
-        raise EnvironmentFileError(
-            f"{file} locks the environment for several platforms of {subdir} ({', '.join(names)}), and nothing says which "
-            "one the image is to hold; give the environment's feature one of them in 'platforms' and run 'pixi lock'"
-        )
-    return names[0] if names else None
-
-
-def _virtual_packages(top: Mapping[str, object], name: str, file: str) -> dict[str, str]:
-    for platform in _tables(top.get("platforms"), f"{file}: platforms"):
-        if platform.get("name") == name:
-            listed = platform.get("virtual-packages")
-            pairs = (str(item).split("=") for item in (listed if isinstance(listed, list) else []))
-            return {pair[0]: pair[1] for pair in pairs if len(pair) > 1}
-    return {}
-
-
 def _address(entry: Mapping[str, object], key: str) -> tuple[Kind, str]:
     """Return what identifies a package in the lock file: its kind and its address."""
     for word, kind in _KINDS.items():
@@ -177,21 +215,25 @@ def _address(entry: Mapping[str, object], key: str) -> tuple[Kind, str]:
     if "kind" in entry:  # version 5
         address = entry.get("url", entry.get("path", entry.get("name")))
         return _KINDS.get(str(entry["kind"]), "conda"), str(address)
-    raise EnvironmentFileError(f"{key} holds an entry that is neither conda nor pypi: {dict(entry)!r}; run 'pixi lock'")
+    raise EnvironmentFileError(
+        f"{key} holds an entry that is neither conda nor pypi, but {', '.join(map(str, entry))}; run 'pixi lock'"
+    )
 
 
 def _package(address: tuple[Kind, str], details: Mapping[tuple[Kind, str], Mapping[str, object]], key: str) -> Package:
     if address not in details:
-        raise EnvironmentFileError(f"{key} names {address[1]}, which 'packages' does not have; run 'pixi lock' to renew it")
+        raise EnvironmentFileError(
+            f"{key} names {without_credentials(address[1])}, which 'packages' does not have; run 'pixi lock' to renew it"
+        )
     kind, url = address
     entry = details[address]
     name, version = _from_file_name(url) if kind == "conda" else ("", "")
     size = entry.get("size")
     return Package(
         kind=kind,
-        name=str(entry.get("name") or name or url.partition("[")[0]),
+        name=without_credentials(str(entry.get("name") or name or url.partition("[")[0])),
         version=str(entry.get("version") or version),
-        url=url if kind != "source" else url.partition(" @ ")[2] or url,
+        url=without_credentials(url if kind != "source" else url.partition(" @ ")[2] or url),
         size=size if isinstance(size, int) else 0,
         sha256=str(entry.get("sha256") or ""),
         editable=entry.get("editable") is True,
@@ -209,13 +251,22 @@ def _table(value: object, key: str) -> Mapping[str, object]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise EnvironmentFileError(f"{key} is {str(value)[:60]!r}, but a table was expected; run 'pixi lock' to renew it")
+        raise EnvironmentFileError(
+            f"{key} is {without_credentials(str(value))[:60]!r}, but a table was expected; run 'pixi lock' to renew it"
+        )
     return cast("Mapping[str, object]", value)
+
+
+def _named(value: object, key: str) -> Mapping[str, object]:
+    """Return a table whose keys are names: YAML reads 312 as a number."""
+    return {str(name): content for name, content in _table(value, key).items()}
 
 
 def _tables(value: object, key: str) -> list[Mapping[str, object]]:
     if value is None:
         return []
     if not isinstance(value, list):
-        raise EnvironmentFileError(f"{key} is {str(value)[:60]!r}, but a list was expected; run 'pixi lock' to renew it")
+        raise EnvironmentFileError(
+            f"{key} is {without_credentials(str(value))[:60]!r}, but a list was expected; run 'pixi lock' to renew it"
+        )
     return [_table(item, key) for item in value]

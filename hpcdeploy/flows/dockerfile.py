@@ -1,6 +1,7 @@
 """From an image's settings to a Dockerfile with its ``.dockerignore``, and both into files."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hpcdeploy.definition.guard import argument
@@ -37,13 +38,14 @@ def dockerfile_of(
     request = Request(
         settings=settings, source=settings.source, project=project, build_args=given, image_config=image_config
     )
-    recipe, _ = answered(request)
-    return render_pixi_dockerfile(
+    recipe, chosen = answered(request)
+    text = render_pixi_dockerfile(
         recipe,
         workspace=settings.source.workspace,
         left_out=tuple(NOT_SOURCE if recipe.own else LEFT_OUT),
         overrides=project,
     )
+    return replace(text, notes=(*chosen, *text.notes))
 
 
 def write_dockerfile(text: DockerText, target: Path, project: Path) -> tuple[Path, Path]:

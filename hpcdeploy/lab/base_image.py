@@ -7,6 +7,7 @@ each tag that may be chosen as a base (no CUDA is in any of them), and beside it
 """
 
 import hashlib
+import importlib.util
 import json
 import platform
 import shutil
@@ -192,7 +193,8 @@ def _debian(folder: Path, report: Report, lock: int) -> oci.Layer:
 
 
 def _top(folder: Path, cache: Path, report: Report) -> oci.Layer:
-    members = sorted([*_standin_files(), *_channel_files(), (f"{WHEEL_FOLDER}/{wheel.FILE}", wheel.build(), 0o644)])
+    own_wheel = (f"{WHEEL_FOLDER}/{wheel.FILE}", wheel.build(), 0o644)
+    members = sorted([*_standin_files(), *_toml_files(), *_channel_files(), own_wheel])
     content = hashlib.sha256(LIBRARY.encode())
     for name, data, mode in members:
         content.update(f"{name}\0{mode}\0{len(data)}\0".encode() + data)
@@ -220,6 +222,20 @@ def _standin_files() -> Iterator[tuple[str, bytes, int]]:
         yield f"{STANDIN_FOLDER}/hpcdeploy/{path.relative_to(top)}", path.read_bytes(), 0o644
     yield "usr/local/bin/pixi", (package / "pixi").read_bytes(), 0o755
     yield "etc/pixi/config.toml", PIXI_CONFIG.encode(), 0o644
+
+
+def _toml_files() -> Iterator[tuple[str, bytes, int]]:
+    """Tell tomli's own files, which the stand-in reads TOML 1.1 with: those of this installation that are pure Python.
+
+    Its compiled parts are for this machine's Python; each stands beside the file that it was compiled from.
+    """
+    found = importlib.util.find_spec("tomli")
+    folders = (found.submodule_search_locations if found else None) or []
+    files = [path for folder in folders for path in sorted(Path(folder).glob("*.py"))]
+    if not any(path.name == "_parser.py" for path in files):
+        raise LabError("the lab's stand-in for pixi needs tomli as pure Python, which is not here; run pip install tomli")
+    for path in files:
+        yield f"{STANDIN_FOLDER}/tomli/{path.name}", path.read_bytes(), 0o644
 
 
 def _channel_files() -> Iterator[tuple[str, bytes, int]]:

@@ -15,7 +15,7 @@ from hpcdeploy.source import PixiSource
 from hpcdeploy.transport.contract import Transport
 from tests.builds.test_build_on_cluster import shell
 from tests.builds.test_pixi_on_cluster import MANIFEST, lock, write
-from tests.conftest import OWN
+from tests.shared import OWN
 
 ACTIVATION = """
 [activation]

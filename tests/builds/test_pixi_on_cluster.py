@@ -18,6 +18,7 @@ from hpcdeploy.lab.state import Lab
 from hpcdeploy.source import PixiSource
 from hpcdeploy.transport.contract import Transport
 from tests.builds.test_build_on_cluster import shell
+from tests.lab_image.test_standin_platforms import RICH, rich_lock
 from tests.shared import OWN
 
 RUNTIME = ("hpcdeploy-demo-activation", "hpcdeploy-demo-runtime")
@@ -239,3 +240,28 @@ def test_a_wheel_with_another_checksum_fails_the_build(whole: Path, failing: Fai
     text = (whole / "pixi.toml").read_text().partition("my-lib")[0]
     write(folder, **{"pixi.toml": text, "pixi.lock": lock(WHEEL + "0" * 64)})
     assert f"Hash mismatch for `{wheel.NAME}`" in failing(replace(WHOLE, files=(), test=(), setup=()), folder)
+
+
+@pytest.mark.parametrize(("platform", "said"), [("linux-64", "plain"), ("a100", "a100")])
+def test_the_platform_that_was_chosen_is_installed(
+    tmp_path: Path, mirrored: Cluster, transport: Transport, platform: str, said: str
+) -> None:
+    """Of two platforms the stand-in, as pixi, takes the first: the other one must be named to it."""
+    write(tmp_path, **{"pixi.toml": RICH, "pixi.lock": rich_lock(), "inline.sh": ""})
+    settings = ImageSettings(
+        name=f"rich-{platform}",
+        source=PixiSource(platform=platform),
+        test=(f'test "${{DEMO_PLATFORM:-plain}}" = {said}',),
+    )
+    image = build_on(generate(settings, tmp_path), mirrored, transport)
+    script = "ls $CONDA_PREFIX/conda-meta; echo ${DEMO_PLATFORM:-plain}"
+    told = shell(transport, 'apptainer exec "$1" sh -c "$2"', image.path, script)
+    assert ("hpcdeploy-demo-cuda-12.9.0" in told) == (platform == "a100")
+    assert told.endswith(f"{said}\n")
+
+
+def test_an_inline_environment_is_active_with_its_script(tmp_path: Path, mirrored: Cluster, transport: Transport) -> None:
+    write(tmp_path, **{"pixi.toml": RICH, "pixi.lock": rich_lock(), "inline.sh": "export DEMO_SCRIPT=ran\n"})
+    settings = ImageSettings(name="inline", source=PixiSource(environment="inline", platform="linux-64"))
+    image = build_on(generate(settings, tmp_path), mirrored, transport)
+    assert shell(transport, "apptainer exec \"$1\" sh -c 'echo $DEMO_INLINE $DEMO_SCRIPT'", image.path) == "yes ran\n"

@@ -23,6 +23,12 @@ platforms = ["linux-64"]
 """
 
 
+GPU_NODES = """\
+[workspace]
+name = "demo"
+platforms = [{ name = "gpu-nodes", platform = "linux-64", cuda = "13.0", glibc = "2.34" }]
+"""
+
 PAGE = Path(__file__).parent.parent.parent / "docs/pixi.md"
 
 
@@ -92,7 +98,7 @@ def test_the_same_in_pyproject(tmp_path: Path) -> None:
 
 
 def test_a_lock_file_of_version_7_says_cuda_and_glibc_itself(tmp_path: Path) -> None:
-    folder = project(tmp_path, MANIFEST)
+    folder = project(tmp_path, GPU_NODES)
     (folder / "pixi.lock").write_text(lock(version=7))
     definition = generate(SETTINGS, folder)
     assert froms(definition)[0] == "ghcr.io/prefix-dev/pixi:noble-cuda-13.0.0"
@@ -253,7 +259,7 @@ def test_conda_source_and_files_of_the_workspace_are_shipped_to_the_build_alone(
 
 
 def test_a_source_that_version_7_names_by_its_hash_is_shipped(tmp_path: Path) -> None:
-    folder = project(tmp_path, MANIFEST)
+    folder = project(tmp_path, GPU_NODES)
     write(folder, {"lib/pixi.toml": "", "pixi.lock": lock("source: lib[9f8e7d6c] @ ./lib\nversion: 1.0.0", version=7)})
     assert shipped(generate(SETTINGS, folder)) == ["source/app/lib/pixi.toml"]
 

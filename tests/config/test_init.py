@@ -17,7 +17,8 @@ from hpcdeploy.config.first_settings import Facts, first_settings, guess_reposit
 from hpcdeploy.config.reading import Report, read
 from hpcdeploy.config.resolution import choose_image
 from hpcdeploy.config.schema import PROJECT_FILE
-from hpcdeploy.environments.pixi import Environment, Feature, Platform, Workspace
+from hpcdeploy.environments.pixi import Environment, Feature, Workspace
+from hpcdeploy.environments.pixi_platform import Platform
 from hpcdeploy.errors import ConfigError, EnvironmentFileError
 from hpcdeploy.flows.init import init
 from hpcdeploy.source import DefinitionSource, DockerfileSource, PixiSource, Source, SpackSource

@@ -89,6 +89,20 @@ SOURCES = PixiRecipe(
     ),
 )
 
+RICH = PixiRecipe(
+    settings=ImageSettings(name="rich", source=PixiSource(platform="a100"), base=BASE),
+    environment="default",
+    cuda="12.9",
+    workspace=("pixi.toml", "pixi.lock"),
+    lock_sha256=LOCK,
+    platform="a100",
+    overrides=(
+        ("CONDA_OVERRIDE_CUDA_ARCH", "8.0"),
+        ("CONDA_OVERRIDE_ARCHSPEC", "x86_64_v3"),
+        ("CONDA_OVERRIDE_GLIBC", "2.34"),
+    ),
+)
+
 AWKWARD_WORDS = PixiRecipe(
     settings=ImageSettings(
         name="awkward",
@@ -123,4 +137,6 @@ ACTIVATED = PixiRecipe(
     ),
 )
 
-RECIPES = {recipe.settings.name: recipe for recipe in (MINIMAL, GPU, SLIM, AWKWARD_WORDS, EDITABLE, SOURCES, ACTIVATED)}
+RECIPES = {
+    recipe.settings.name: recipe for recipe in (MINIMAL, GPU, SLIM, AWKWARD_WORDS, EDITABLE, SOURCES, ACTIVATED, RICH)
+}

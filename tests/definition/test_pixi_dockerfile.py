@@ -20,7 +20,7 @@ from hpcdeploy.definition.pixi_dockerfile import DockerText, ignore_pattern, ren
 from hpcdeploy.errors import DefinitionError
 from hpcdeploy.image import FileCopy, ImageSettings, Secret, Step
 from hpcdeploy.source import OciConfig, PixiSource
-from tests.definition.samples import AWKWARD, GPU, MINIMAL, SLIM
+from tests.definition.samples import AWKWARD, GPU, MINIMAL, RICH, SLIM
 
 GOLDEN = Path(__file__).parent / "golden"
 REWRITE = "HPCDEPLOY_WRITE_GOLDEN"
@@ -55,6 +55,7 @@ RECIPES = {
     "minimal": replace(MINIMAL, settings=replace(MINIMAL.settings, base="ghcr.io/prefix-dev/pixi:noble")),
     "slim": SLIM if not SLIM.settings.setup else replace(SLIM, settings=replace(SLIM.settings, setup=())),
     "whole": WHOLE,
+    "rich": RICH,
 }
 
 

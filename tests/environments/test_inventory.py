@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from hpcdeploy.environments.families import conda_family
 from hpcdeploy.environments.inventory import Item, compare, items_of, known_size, largest_first, unknown_sizes
-from hpcdeploy.environments.pixi_lock import Package, read_outline
+from hpcdeploy.environments.pixi_lock import Package, read_lock
 from hpcdeploy.environments.spack_inventory import spack_items
 from hpcdeploy.errors import EnvironmentFileError
 from tests.environments.test_pixi_lock import V5, V6, V7
@@ -100,19 +100,23 @@ def test_changes_lead_from_the_one_list_to_the_other(before: list[Item], after: 
     assert largest_first(before) == largest_first(reversed(before))
 
 
-@pytest.mark.parametrize(("text", "version", "platform"), [(V5, 5, "linux-64"), (V6, 6, "linux-64"), (V7, 7, "p1")])
-def test_the_outline_names_every_environment_with_its_platforms(text: str, version: int, platform: str) -> None:
-    outline = read_outline(text)
-    assert outline.version == version
-    assert outline.environments == (("gpu", (platform, "osx-arm64")),)
+@pytest.mark.parametrize(
+    ("text", "version", "platform"),
+    [(V5, 5, "linux-64"), (V6, 6, "linux-64"), (V7, 7, "linux-64 (CUDA 12.9, glibc 2.34)")],
+)
+def test_a_lock_file_names_every_environment_with_its_platforms_and_no_alias(text: str, version: int, platform: str) -> None:
+    lock = read_lock(text)
+    assert lock.version == version
+    assert lock.environments == ("gpu",)
+    assert [row.shown for row in lock.rows("gpu")] == [platform, "osx-arm64"]
 
 
 @pytest.mark.parametrize(
     ("text", "said"), [("version: 99\n", "version 99"), ("[]\n", "a table was expected"), ("a: [", "not valid YAML")]
 )
-def test_what_is_no_lock_file_has_no_outline(text: str, said: str) -> None:
+def test_what_is_no_lock_file_is_refused(text: str, said: str) -> None:
     with pytest.raises(EnvironmentFileError, match=said):
-        read_outline(text, "pixi.lock")
+        read_lock(text, "pixi.lock")
 
 
 def test_spacks_packages_have_versions_and_no_size() -> None:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from hpcdeploy.environments.pixi_lock import Package, read_locked
+from hpcdeploy.environments.channel_address import without_credentials
+from hpcdeploy.environments.pixi_lock import Package, read_lock, read_locked
 from hpcdeploy.errors import EnvironmentFileError
 
 URL = "https://conda.anaconda.org/conda-forge/linux-64/ld_impl_linux-64-2.44-h1423503_1.conda"
@@ -102,7 +103,50 @@ def test_a_lock_file_that_is_wrong_says_where_and_what_to_do(text: str, environm
         assert word in str(caught.value)
 
 
-def test_two_platforms_of_one_subfolder_are_not_chosen_between() -> None:
-    text = V7.replace("- name: osx-arm64\n", "- name: p2\n  subdir: linux-64\n", 1).replace("osx-arm64: []", "p2: []")
-    with pytest.raises(EnvironmentFileError, match=r"several platforms of linux-64 \(p1, p2\)"):
-        read_locked(text, "gpu")
+def test_several_platforms_of_one_subfolder_are_told_apart_by_what_they_promise() -> None:
+    text = V7.replace("- name: osx-arm64\n", "- name: linux-64\n  virtual-packages: [__unix=0=0, __glibc=2.28]\n", 1)
+    rows = read_lock(text.replace("osx-arm64: []", "linux-64: []")).rows("gpu", "linux-64")
+    assert [(row.key, row.platform.cuda, row.platform.glibc) for row in rows] == [
+        ("p1", "12.9", "2.34"),
+        ("linux-64", "", "2.28"),
+    ]
+    assert [row.shown for row in rows] == ["linux-64 (CUDA 12.9, glibc 2.34)", "linux-64"]
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("https://me:secret@host.example.org/channel/", "https://host.example.org/channel/"),
+        ("https://secret@host.example.org/channel/", "https://host.example.org/channel/"),
+        ("https://host.example.org/t/secret/channel/", "https://host.example.org/t/***/channel/"),
+        ("https://host.example.org/conda/t/secret/channel", "https://host.example.org/conda/t/***/channel"),
+        ("https://host.example.org/channel/?token=secret", "https://host.example.org/channel/"),
+        ("git+https://secret@host.example.org/x?rev=1#2", "git+https://host.example.org/x?rev=1#2"),
+        ("./packages/at@t/t/x", "./packages/at@t/t/x"),
+        (
+            "https://files.example.org/packages/source/t/x/x-1.tar.gz",
+            "https://files.example.org/packages/source/t/x/x-1.tar.gz",
+        ),
+    ],
+)
+def test_credentials_in_an_address_are_not_shown(address: str, shown: str) -> None:
+    assert without_credentials(address) == shown
+    text = V6.replace("https://conda.anaconda.org/conda-forge/\n", f"{address}\n").replace(WHEEL, address)
+    locked = read_locked(text, "gpu")
+    assert locked.channels == (shown,)
+    assert locked.packages[1].url == shown
+    with pytest.raises(EnvironmentFileError) as caught:
+        read_locked(text.partition("packages:\n- conda")[0], "gpu")
+    assert "secret" not in str(caught.value)
+
+
+def test_an_environment_may_have_a_number_for_a_name() -> None:
+    lock = read_lock(V6.replace("  gpu:\n", "  312:\n"))
+    assert lock.environments == ("312",)
+    assert len(lock.read("312", lock.rows("312")[0]).packages) == 2
+
+
+@pytest.mark.parametrize("version", [5, 6, 7])
+def test_an_environment_without_packages_is_locked_for_linux(version: int) -> None:
+    text = f"version: {version}\nenvironments:\n  default:\n    channels: []\n    packages: {{}}\npackages: []\n"
+    assert read_locked(text, "default").packages == ()

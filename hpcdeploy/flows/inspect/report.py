@@ -23,11 +23,12 @@ class SourceReport:
     """What an image will be made from.
 
     ``source`` is the kind (``pixi``, ``spack``, ``oci``, ``dockerfile``, ``definition``), ``where`` its file, folder or
-    address, ``image`` the project's name for it (empty outside of one). ``platform`` is the one that ``items`` are for;
-    ``environments`` are all that the lock file has, with their platforms. ``cuda``, ``glibc`` and ``targets`` are what is
-    wanted of the machine (empty: nothing said). ``base`` and ``final_base`` are the images that the two stages start
-    from (empty: not known before the definition is made). ``stages`` and ``arguments`` (names and values) are those of a
-    definition that somebody wrote. ``changes`` are those since ``against``; None where there is
+    address, ``image`` the project's name for it (empty outside of one). ``platform`` is the one that ``items`` are for, by
+    the manifest's name; ``environments`` are all that the lock file has, with their platforms. ``cuda``, ``glibc`` and
+    ``targets`` are what is wanted of the machine (empty: nothing said), ``overrides`` the variables that tell pixi so in the
+    build, as ``NAME=VALUE``. ``base`` and ``final_base`` are the images that the two stages start from (empty: not known
+    before the definition is made). ``stages`` and ``arguments`` (names and values) are those of a definition that somebody
+    wrote. ``changes`` are those since ``against``; None where there is
     nothing to compare with. ``notes`` are what a reader must know to understand the numbers.
     """
 
@@ -41,6 +42,7 @@ class SourceReport:
     targets: tuple[str, ...] = ()
     cuda: str = ""
     glibc: str = ""
+    overrides: tuple[str, ...] = ()
     base: str = ""
     final_base: str = ""
     stages: tuple[StageReport, ...] = ()

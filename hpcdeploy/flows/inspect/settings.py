@@ -12,7 +12,7 @@ from hpcdeploy.flows.inspect.against import Older, last_build
 from hpcdeploy.flows.inspect.definition import inspect_definition
 from hpcdeploy.flows.inspect.report import SourceReport
 from hpcdeploy.flows.inspect.spack import inspect_spack
-from hpcdeploy.flows.inspect.workspace import inspect_workspace
+from hpcdeploy.flows.inspect.workspace import Wanted, inspect_workspace
 from hpcdeploy.flows.sources.pixi import LOCK
 from hpcdeploy.flows.sources.spack_files import LOCK as SPACK_LOCK
 from hpcdeploy.flows.sources.spack_files import MANIFEST as SPACK_MANIFEST
@@ -60,10 +60,13 @@ def _source(
     match settings.source:
         case PixiSource() as source:
             folder = project / source.workspace
-            report = inspect_workspace(folder, environment or source.environment, against=other(folder / LOCK))
-            cuda = report.cuda if source.cuda is None else source.cuda
-            base = settings.base or choose_base(load_bases(project), cuda)[0]
-            return replace(report, cuda=cuda, base=base, final_base=settings.final_base or base)
+            own = environment in (None, source.environment)
+            wanted = Wanted(
+                environment=environment or source.environment, platform=source.platform if own else "", cuda=source.cuda
+            )
+            report = inspect_workspace(folder, wanted, against=other(folder / LOCK))
+            base = settings.base or choose_base(load_bases(project), report.cuda)[0]
+            return replace(report, base=base, final_base=settings.final_base or base)
         case SpackSource() as source:
             folder = project / source.environment
             report = inspect_spack(folder, target=source.target, against=other(folder / SPACK_LOCK), project=project)

@@ -12,7 +12,7 @@ from hpcdeploy.flows.inspect.image_file import inspect_image
 from hpcdeploy.flows.inspect.report import PublishedReport, Report
 from hpcdeploy.flows.inspect.settings import inspect_settings
 from hpcdeploy.flows.inspect.spack import inspect_spack
-from hpcdeploy.flows.inspect.workspace import inspect_lock, inspect_workspace
+from hpcdeploy.flows.inspect.workspace import Wanted, inspect_lock, inspect_workspace
 from hpcdeploy.flows.sources.pixi import LOCK, MANIFESTS
 from hpcdeploy.flows.sources.spack_files import LOCK as SPACK_LOCK
 from hpcdeploy.flows.sources.spack_files import MANIFEST
@@ -58,7 +58,7 @@ def inspect(
         return [_folder(path.parent, environment, against)]
     if path.suffix == ".lock" and path.exists():
         other = older(against, path) if against else None
-        return [inspect_lock(path, environment, against=other)]
+        return [inspect_lock(path, Wanted(environment=environment), against=other)]
     if path.suffix == DEFINITION and path.exists():
         _no_environment(target, environment, against)
         source = DefinitionSource(file=str(path))
@@ -84,12 +84,14 @@ def _folder(folder: Path, environment: str | None, against: str | None) -> Repor
     """Report on the environment that a folder holds; a workspace of Pixi comes first, as it does in ``hpcdeploy init``."""
     manifests = (folder / name for name in MANIFESTS)
     if any(path.is_file() and is_manifest(read_text(path), str(path)) for path in manifests):
-        return inspect_workspace(folder, environment, against=older(against, folder / LOCK) if against else None)
+        wanted = Wanted(environment=environment)
+        return inspect_workspace(folder, wanted, against=older(against, folder / LOCK) if against else None)
     if (folder / MANIFEST).is_file():
         _no_environment(str(folder / MANIFEST), environment, None)
         return inspect_spack(folder, against=older(against, folder / SPACK_LOCK) if against else None)
     if (folder / LOCK).is_file():
-        return inspect_lock(folder / LOCK, environment, against=older(against, folder / LOCK) if against else None)
+        wanted = Wanted(environment=environment)
+        return inspect_lock(folder / LOCK, wanted, against=older(against, folder / LOCK) if against else None)
     raise ConfigError(
         f"{folder.absolute()} holds nothing to inspect: expected a pixi.toml, a pyproject.toml with [tool.pixi], a "
         f"pixi.lock, a {MANIFEST}, or a project of hpcdeploy with images; name a folder, a file or an oras:// reference"

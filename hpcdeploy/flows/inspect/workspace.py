@@ -1,10 +1,14 @@
 """A Pixi workspace, or its lock file alone: what one environment will download, before anything is built."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hpcdeploy.environments.inventory import compare, items_of
-from hpcdeploy.environments.pixi import LINUX, Workspace, read_manifest
-from hpcdeploy.environments.pixi_lock import read_locked, read_outline
+from hpcdeploy.environments.pixi import Workspace, read_manifest
+from hpcdeploy.environments.pixi_choice import Choice, choose_platform
+from hpcdeploy.environments.pixi_lock import LockFile, Row, not_locked, read_lock
+from hpcdeploy.environments.pixi_platform import DEFAULT_GLIBC, LINUX, Platform, customised, overrides
 from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.flows.inspect.against import Older
 from hpcdeploy.flows.inspect.report import SourceReport
@@ -12,9 +16,19 @@ from hpcdeploy.flows.sources.pixi import LOCK, find_manifest
 from hpcdeploy.flows.sources.staging import read_text
 
 DEFAULT = "default"
+_SIZES = "sizes are those of the downloads, which are compressed; an image is compressed in its own way"
 
 
-def inspect_workspace(folder: Path, environment: str | None = None, *, against: Older | None = None) -> SourceReport:
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """Which environment, and which of its platforms (see `hpcdeploy.source.PixiSource`), is asked about."""
+
+    environment: str | None = None
+    platform: str = ""
+    cuda: str | None = None
+
+
+def inspect_workspace(folder: Path, wanted: Wanted, *, against: Older | None = None) -> SourceReport:
     """Report on the workspace in `folder`; raises `EnvironmentFileError`, for a missing lock file too."""
     manifest = find_manifest(folder)
     lock = folder / LOCK
@@ -22,41 +36,80 @@ def inspect_workspace(folder: Path, environment: str | None = None, *, against: 
         raise EnvironmentFileError(
             f"{lock} is missing: it says which packages {manifest.name} stands for; run 'pixi lock' in {folder}"
         )
-    return inspect_lock(lock, environment, workspace=read_manifest(read_text(manifest), str(manifest)), against=against)
+    return inspect_lock(lock, wanted, workspace=read_manifest(read_text(manifest), str(manifest)), against=against)
 
 
 def inspect_lock(
-    lock: Path, environment: str | None = None, *, workspace: Workspace | None = None, against: Older | None = None
+    lock: Path, wanted: Wanted, *, workspace: Workspace | None = None, against: Older | None = None
 ) -> SourceReport:
     """Report on one environment of a lock file; without a name it is ``default``, or the only one that there is.
 
-    The `workspace` it belongs to knows what older lock files do not say: which CUDA and glibc are wanted.
+    The `workspace` it belongs to knows the names of platforms, and what older lock files do not list: which CUDA and glibc
+    are wanted. Without it, the report is on the first of several platforms.
     """
-    text = read_text(lock)
-    outline = read_outline(text, str(lock))
-    names = [name for name, _ in outline.environments]
-    name = environment or (names[0] if len(names) == 1 else DEFAULT)
-    locked = read_locked(text, name, file=str(lock))
-    items = items_of(locked.packages)
-    cuda, glibc = locked.cuda, locked.glibc
+    read = read_lock(read_text(lock), str(lock))
+    names = read.environments
+    name = wanted.environment or (names[0] if len(names) == 1 else DEFAULT)
     if workspace:
-        wanted = workspace.environment(name)
-        cuda, glibc = cuda or workspace.cuda(wanted), glibc or workspace.glibc(wanted)
-    changes = None
+        environment = workspace.environment(name)
+        choice = choose_platform(workspace, environment, read, cuda=wanted.cuda, platform=wanted.platform)
+    else:
+        choice = _first(read, name)
+    platform = choice.platform if wanted.cuda is None else replace(choice.platform, cuda=wanted.cuda)
+    locked = read.read(name, choice.row)
+    items, changes = items_of(locked.packages), None
     if against:
-        before = read_locked(against.text, name, file=against.name)
-        changes = compare(items_of(before.packages), items)
+        older = read_lock(against.text, against.name)
+        changes = compare(items_of(older.read(name, _alike(older, name, choice.row)).packages), items)
     return SourceReport(
         source="pixi",
         where=str(lock),
         environment=name,
-        platform=LINUX,
-        environments=outline.environments,
+        platform=choice.platform.name if workspace else choice.row.shown,
+        environments=tuple((other, _shown(read, other, choice)) for other in names),
         channels=locked.channels,
-        cuda=cuda,
-        glibc=glibc,
+        cuda=platform.cuda,
+        glibc=platform.glibc or (DEFAULT_GLIBC if workspace else ""),
+        overrides=tuple(f"{variable}={value}" for variable, value in _variables(platform)),
         items=items,
         against=against.name if against else "",
         changes=changes,
-        notes=("sizes are those of the downloads, which are compressed; an image is compressed in its own way",),
+        notes=tuple(note for note in (choice.note if workspace else _several(read.rows(name, LINUX)), _SIZES) if note),
     )
+
+
+def _variables(platform: Platform) -> tuple[tuple[str, str], ...]:
+    """Return the variables that the build sets for pixi."""
+    return (*((("CONDA_OVERRIDE_CUDA", platform.cuda),) if platform.cuda else ()), *overrides(platform))
+
+
+def _first(lock: LockFile, environment: str) -> Choice:
+    rows = lock.rows(environment, LINUX)
+    if not rows:
+        raise not_locked(lock, environment)
+    return Choice(platform=rows[0].platform, row=rows[0], named={})
+
+
+def _several(rows: Sequence[Row]) -> str:
+    """Return a sentence for a lock file without its manifest that has several platforms; empty if it has one."""
+    if len(rows) < 2:
+        return ""
+    return (
+        f"the environment is locked for {', '.join(row.shown for row in rows)}; this is the first; name the folder of the "
+        "workspace to see the one that an image is made for"
+    )
+
+
+def _shown(lock: LockFile, environment: str, choice: Choice) -> tuple[str, ...]:
+    """Name the platforms of an environment as the manifest does; what it is not known to name, by what it promises."""
+    return tuple(dict.fromkeys(choice.named.get(row.key, row.shown) for row in lock.rows(environment)))
+
+
+def _alike(lock: LockFile, environment: str, row: Row) -> Row:
+    """Return the part of another lock file that promises the same as `row`, else the first."""
+    rows = lock.rows(environment, LINUX)
+    if not rows:
+        raise not_locked(lock, environment)
+    wanted = customised(row.listed or {}, LINUX)
+    same = (one for one in rows if customised(one.listed or {}, LINUX) == wanted)
+    return next(same, rows[0])

@@ -6,12 +6,16 @@ from pathlib import Path, PurePosixPath
 from hpcdeploy.definition import guard
 from hpcdeploy.definition.bases import check_glibc, choose_base, load_bases
 from hpcdeploy.definition.pixi import PixiRecipe, pixi_arguments, render_pixi, staged_workspace_file
+from hpcdeploy.environments.channel_address import holds_credentials
 from hpcdeploy.environments.pixi import is_manifest, read_manifest
-from hpcdeploy.environments.pixi_lock import read_locked
+from hpcdeploy.environments.pixi_choice import choose_platform
+from hpcdeploy.environments.pixi_lock import read_lock
+from hpcdeploy.environments.pixi_platform import DEFAULT_GLIBC, overrides
 from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.flows.sources.activation import activation_files, read_activation
 from hpcdeploy.flows.sources.contract import Prepared, Request
 from hpcdeploy.flows.sources.own_code import own_packages, own_source
+from hpcdeploy.flows.sources.package_sources import package_sources
 from hpcdeploy.flows.sources.staging import context_file, copied_files, read_text
 from hpcdeploy.source import PixiSource
 from hpcdeploy.whole_file import sha256_of
@@ -71,17 +75,20 @@ def find_manifest(folder: Path) -> Path:
 
 def _recipe(request: Request[PixiSource], folder: Path) -> tuple[PixiRecipe, tuple[str, ...]]:
     manifest = find_manifest(folder)
-    workspace = read_manifest(read_text(manifest), str(manifest))
+    text = read_text(manifest)
+    workspace = read_manifest(text, str(manifest))
     environment = workspace.environment(request.build_args.get("ENVIRONMENT", request.source.environment))
     lock_file = folder / LOCK
     if not lock_file.is_file():
         raise EnvironmentFileError(
             f"{lock_file} is missing: an image is built from locked packages only; run 'pixi lock' in {folder} and try again"
         )
-    locked = read_locked(read_text(lock_file), environment.name, file=str(lock_file))
-    cuda = request.source.cuda
-    if cuda is None:
-        cuda = locked.cuda or workspace.cuda(environment)
+    lock_text = read_text(lock_file)
+    lock = read_lock(lock_text, str(lock_file))
+    wanted = request.build_args.get("CUDA_VERSION", request.source.cuda)
+    choice = choose_platform(workspace, environment, lock, cuda=wanted, platform=request.source.platform)
+    environment, locked = environment.on(choice.platform), lock.read(environment.name, choice.row)
+    platform = choice.platform if wanted is None else replace(choice.platform, cuda=wanted)
     own_settings = (SETTINGS,) if (folder / SETTINGS).is_file() else ()
     scripts = tuple(
         dict.fromkeys(str(PurePosixPath(script)) for feature in environment.features for script in feature.scripts)
@@ -90,15 +97,26 @@ def _recipe(request: Request[PixiSource], folder: Path) -> tuple[PixiRecipe, tup
     activation, notes = read_activation(
         folder, request.project, scripts, needed, named=request.source.files, variables=environment.variables
     )
+    own = own_packages(environment, locked, str(lock_file))
     recipe = PixiRecipe(
         settings=request.settings,
         environment=environment.name,
-        cuda=guard.cuda_version(request.build_args.get("CUDA_VERSION", cuda)),
+        cuda=guard.cuda_version(platform.cuda),
         workspace=needed,
         lock_sha256=sha256_of(lock_file),
         secrets=request.source.secrets,
-        glibc=locked.glibc or workspace.glibc(environment),
-        own=own_packages(environment, locked, str(lock_file)),
+        glibc=platform.glibc or DEFAULT_GLIBC,
+        own=(*own, *package_sources(workspace, environment, own, folder)),
         activation=activation,
+        platform=platform.name if choice.others else "",
+        overrides=overrides(platform),
     )
-    return recipe, notes
+    exposed = [file.name for file, content in ((manifest, text), (lock_file, lock_text)) if holds_credentials(content)]
+    return recipe, (*((choice.note,) if choice.note else ()), *notes, *(_credentials_note(name) for name in exposed))
+
+
+def _credentials_note(file: str) -> str:
+    return (
+        f"{file} holds a password or token in a channel's address, and the image holds that file: whoever has the image can "
+        "read it; write the address without, and give the credentials as a secret ('secrets' of 'pixi')"
+    )

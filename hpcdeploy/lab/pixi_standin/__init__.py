@@ -4,7 +4,7 @@ It does for real, on top of py-rattler, what a definition file asks of pixi: ``i
 and ``run``, from a real ``pixi.toml`` and ``pixi.lock``; it solves nothing, builds nothing, installs of PyPI's packages and
 of the workspace's own the pure Python ones, and refuses everything else. It reads manifests
 with code of its own, not with hpcdeploy's: it plays the other side, and a misreading must not hide on both.
-It imports nothing but the standard library, py-rattler and itself, because that is what the image holds.
+It imports nothing but the standard library, py-rattler, tomli and itself, because that is what the image holds.
 """
 
 VERSION = "0.1.0"

@@ -110,5 +110,6 @@ def _write_mark(workspace: Workspace, name: str, content: Locked) -> None:
         "environment_name": name,
         "pixi_version": f"{VERSION} ({DESCRIPTION})",
         "environment_lock_file_hash": content.digest,
+        "platform": platform.name if (platform := workspace.environment(name).platform) else "",
     }
     _mark(workspace, name).write_text(json.dumps(value, indent=2))

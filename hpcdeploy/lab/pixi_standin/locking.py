@@ -7,11 +7,12 @@ from rattler import RepoDataRecord
 from rattler.exceptions import ParseCondaLockError
 from rattler.lock import CondaLockedBinaryPackage, LockFile, PypiLockedPackage
 from rattler.lock import Environment as LockedByRattler
+from rattler.lock.platform import LockPlatform
 
 from hpcdeploy.lab.pixi_standin import RefusedError, StandInError
+from hpcdeploy.lab.pixi_standin.platforms import Platform, key_of
 from hpcdeploy.lab.pixi_standin.workspace import Environment, Workspace
 
-PLATFORM = "linux-64"
 _INSTALLED = (CondaLockedBinaryPackage, PypiLockedPackage)
 
 
@@ -54,10 +55,10 @@ def read_lock(workspace: Workspace) -> LockFile:
 
 def locked(workspace: Workspace, lock: LockFile, name: str) -> Locked:
     """Return what is locked for one environment here."""
-    found = lock.environment(name)
-    platform = None if found is None else next((p for p in found.platforms() if str(p.subdir) == PLATFORM), None)
+    found, wanted = lock.environment(name), workspace.environment(name).platform
+    platform = None if found is None or wanted is None else _locked_platform(found, wanted)
     if found is None or platform is None:
-        raise StandInError(f"{workspace.lock} does not hold the environment '{name}' for {PLATFORM}")
+        raise StandInError(f"{workspace.lock} does not hold the environment '{name}' for linux-64")
     packages = found.packages(platform) or []
     editable = {_normal(item) for item in workspace.environment(name).editable}
     return Locked(
@@ -106,13 +107,13 @@ def _mismatch(environment: Environment, found: LockedByRattler | None) -> str:
     channels = tuple(str(channel).rstrip("/") for channel in found.channels())
     if channels != environment.channels:
         return f"the channels are {', '.join(environment.channels)}, locked are {', '.join(channels)}"
-    platforms = {platform.name: platform for platform in found.platforms()}
-    for name in environment.platforms:
-        if name not in platforms:
+    for declared in environment.declared:
+        name, platform = declared.name, _locked_platform(found, declared)
+        if platform is None:
             return f"not locked for the platform {name}"
-        packages = found.packages(platforms[name]) or []
+        packages = found.packages(platform) or []
         conda = [package for package in packages if isinstance(package, CondaLockedBinaryPackage)]
-        if name == PLATFORM:  # [target] tables are read for this platform alone
+        if declared == environment.platform:  # [target] tables are read for this platform alone
             for spec in environment.dependencies.values():
                 if not any(package.satisfies(spec) for package in conda):
                     return f"nothing locked for {name} satisfies the dependency '{spec}'"
@@ -127,13 +128,20 @@ def _mismatch(environment: Environment, found: LockedByRattler | None) -> str:
     return ""
 
 
+def _locked_platform(found: LockedByRattler, platform: Platform) -> LockPlatform | None:
+    locked = {one.name: one for one in found.platforms()}
+    key = key_of(platform, {name: (str(one.subdir), one.virtual_packages) for name, one in locked.items()})
+    return None if key is None else locked[key]
+
+
 def _normal(name: str) -> str:
     return name.lower().replace("_", "-").replace(".", "-")
 
 
-def virtual_specs(content: Locked, cuda: str) -> dict[str, str]:
+def virtual_specs(content: Locked, platform: Platform | None) -> dict[str, str]:
     """Return what an environment asks of the machine (specs of virtual packages) with who asks for it."""
-    specs = {f"__cuda >={cuda}": "the manifest's system-requirements"} if cuda else {}
+    promised = {name: version for name, version in (platform.promises if platform else {}).items() if "=" not in version}
+    specs = {f"{name} >={version}": "the manifest" for name, version in promised.items()}
     for record in content.records:
         for spec in record.depends:
             if spec.startswith("__"):

@@ -1,10 +1,10 @@
 """What the machine offers (conda's virtual packages), and where packages are fetched from and kept (pixi's settings)."""
 
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
+import tomli
 from rattler import BuildString, MatchSpec, PackageName, PackageRecord, VirtualPackage, VirtualPackageOverrides
 
 from hpcdeploy.lab.pixi_standin import StandInError
@@ -60,7 +60,7 @@ def mirrors(root: Path, environ: Mapping[str, str] = os.environ) -> dict[str, tu
     for path in config_files(root, environ):
         if path.is_file():
             try:
-                found = tomllib.loads(path.read_text()).get("mirrors", {})
+                found = tomli.loads(path.read_text()).get("mirrors", {})
             except ValueError as error:
                 raise StandInError(f"failed to parse {path}: {error}") from error
             table |= {address.rstrip("/"): tuple(places) for address, places in found.items()}

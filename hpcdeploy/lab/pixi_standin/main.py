@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _dispatch(words: list[str]) -> int:
     arguments = _parser().parse_args(words)
-    workspace = _workspace(arguments.manifest_path)
+    workspace = _workspace(arguments.manifest_path, getattr(arguments, "platform", None))
     if arguments.verb == "info":
         told = telling.info(workspace, virtual_packages(), str(cache_folder()))
         sys.stdout.write(json.dumps(told, indent=2) + "\n" if arguments.json else telling.info_text(told))
@@ -94,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
             verb.add_argument("--json", action="store_true")
     made["install"].add_argument("--environment", "-e", action="append", default=[], dest="environments")
     made["install"].add_argument("--all", "-a", action="store_true")
+    made["install"].add_argument("--platform", "-p", default="")
     form = made["shell-hook"].add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true")
     form.add_argument("--shell", "-s", choices=["bash"])
@@ -115,16 +116,18 @@ def _general(parser: argparse.ArgumentParser, *, again: bool = False) -> None:
     parser.add_argument("--verbose", "-v", action="count", default=default)
 
 
-def _workspace(given: str | None) -> Workspace | None:
+def _workspace(given: str | None, platform: str | None) -> Workspace | None:
     # A workspace around the working folder goes before the one that an activated shell is of.
     manifest = find_manifest(given, Path.cwd()) or find_manifest(os.environ.get("PIXI_PROJECT_MANIFEST"), Path.cwd())
-    return read_workspace(manifest) if manifest else None
+    return read_workspace(manifest, platform) if manifest else None
 
 
 def _install(workspace: Workspace, arguments: argparse.Namespace) -> int:
     names = list(workspace.environments) if arguments.all else arguments.environments or ["default"]
     for name in names:
         environment = workspace.environment(name)
+        if arguments.platform and arguments.platform not in environment.platforms:
+            raise StandInError(f"platform '{arguments.platform}' is not part of environment '{name}'")
         _up_to_date(workspace, environment, arguments)
         sys.stderr.write(f"✔ The {name} environment has been installed.\n")
     return 0
@@ -147,7 +150,7 @@ def _up_to_date(workspace: Workspace, environment: Environment, arguments: argpa
             raise RefusedError(f"{error}; the lock file would have to be solved anew") from error
     content = locked(workspace, lock, environment.name)
     if not (as_is or getattr(arguments, "no_install", False)):
-        check_virtual(virtual_specs(content, environment.cuda))
+        check_virtual(virtual_specs(content, environment.platform))
         if not is_installed(workspace, environment.name, content):
             install_environment(workspace, environment.name, content)
     return content

@@ -11,11 +11,12 @@ import os
 import shutil
 import stat
 import sys
-import tomllib
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+import tomli
 
 from hpcdeploy.lab.pixi_standin import RefusedError, StandInError
 from hpcdeploy.lab.pixi_standin.locking import PythonPackage
@@ -113,7 +114,7 @@ def _install_wheel(package: PythonPackage, wheel: Path, site: Path, prefix: Path
 
 def _install_folder(package: PythonPackage, folder: Path, site: Path, prefix: Path) -> list[Path]:
     try:
-        project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+        project = tomli.loads((folder / "pyproject.toml").read_text())["project"]
     except (OSError, ValueError, KeyError) as error:
         raise RefusedError(f"'{package.name}' has no [project] table in {folder / 'pyproject.toml'}") from error
     name, version = str(project["name"]), str(project.get("version", "0"))

@@ -8,7 +8,8 @@ from rattler import RepoDataRecord
 from rattler import __version__ as rattler_version
 
 from hpcdeploy.lab.pixi_standin import DESCRIPTION, VERSION
-from hpcdeploy.lab.pixi_standin.locking import PLATFORM, PythonPackage
+from hpcdeploy.lab.pixi_standin.locking import PythonPackage
+from hpcdeploy.lab.pixi_standin.platforms import PLATFORM
 from hpcdeploy.lab.pixi_standin.workspace import Environment, Workspace
 
 

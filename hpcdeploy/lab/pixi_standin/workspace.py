@@ -1,17 +1,20 @@
 """The manifest (``pixi.toml``, or ``[tool.pixi]`` in ``pyproject.toml``), as far as the stand-in needs it."""
 
+import json
 import os
-import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hpcdeploy.lab.pixi_standin import StandInError
+import tomli
+
+from hpcdeploy.lab.pixi_standin import StandInError, platforms
+from hpcdeploy.lab.pixi_standin.machine import virtual_packages
+from hpcdeploy.lab.pixi_standin.platforms import Platform
 
 Table = Mapping[str, Any]
-TARGETS = ("unix", "linux", "linux-64")
-"""The ``[target]`` tables that hold here, weakest first."""
+_ENVIRONMENTS_OWN = ("features", "solve-group", "no-default-feature")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,10 +33,14 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """An environment with everything that its features add up to; ``cuda`` is the version asked of the driver."""
+    """An environment with everything that its features add up to on ``platform``, which is None where none is for linux-64.
+
+    ``cuda`` is the version asked of the driver.
+    """
 
     name: str
-    platforms: tuple[str, ...]
+    declared: tuple[Platform, ...]
+    platform: Platform | None
     channels: tuple[str, ...]
     dependencies: Mapping[str, str]
     pypi: tuple[str, ...]
@@ -42,6 +49,11 @@ class Environment:
     variables: Mapping[str, str]
     scripts: tuple[str, ...]
     cuda: str
+
+    @property
+    def platforms(self) -> tuple[str, ...]:
+        """Return the names of its platforms."""
+        return tuple(platform.name for platform in self.declared)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +104,12 @@ def _manifest_in(folder: Path) -> Path | None:
     return project if project.is_file() and "pixi" in _load(project).get("tool", {}) else None
 
 
-def read_workspace(manifest: Path) -> Workspace:
-    """Read a manifest; `StandInError` where it is none."""
+def read_workspace(manifest: Path, platform: str | None = None) -> Workspace:
+    """Read a manifest; `StandInError` where it is none.
+
+    Each environment is read for the platform named `platform`, for the best one where that is empty, and by default for the
+    one that it is installed for.
+    """
     top: Table = _load(manifest)
     names: Table = {}
     if manifest.name == "pyproject.toml":
@@ -106,34 +122,47 @@ def read_workspace(manifest: Path) -> Workspace:
         manifest=manifest,
         name=str(head.get("name", names.get("name", manifest.parent.name))),
         version=str(head.get("version", names.get("version", "NO_VERSION_SPECIFIED"))),
-        environments={name: _environment(name, value, top, head) for name, value in described.items()},
+        environments={
+            name: _environment(name, value, top, head, _installed(manifest, name) if platform is None else platform)
+            for name, value in described.items()
+        },
     )
+
+
+def _installed(manifest: Path, environment: str) -> str:
+    """Return the name of the platform that an environment is installed for; empty where it is not installed."""
+    mark = manifest.parent / ".pixi" / "envs" / environment / "conda-meta" / "pixi"
+    return str(json.loads(mark.read_text()).get("platform", "")) if mark.is_file() else ""
 
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text())
+        return tomli.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise StandInError(f"failed to parse {path}: {error}") from error
 
 
-def _environment(name: str, value: Table | list[str], top: Table, head: Table) -> Environment:
+def _environment(name: str, value: Table | list[str], top: Table, head: Table, wanted: str) -> Environment:
     table: Table = {"features": value} if isinstance(value, list) else value
-    features = []
+    # What stands in the environment itself is its first feature (pixi 0.74).
+    features = [{key: item for key, item in table.items() if key not in _ENVIRONMENTS_OWN}]
     for feature in table.get("features", []):
         if feature not in top.get("feature", {}):
             raise StandInError(f"the environment '{name}' names the feature '{feature}', which is not defined")
         features.append(top["feature"][feature])
     if not table.get("no-default-feature"):
         features.append({key: value for key, value in top.items() if key != "platforms"})
-    everywhere = tuple(_platform(value) for value in head.get("platforms", []))
-    narrowed = [{_platform(value) for value in feature["platforms"]} for feature in features if "platforms" in feature]
+    everywhere = tuple(platforms.read(value) for value in head.get("platforms", []))
+    narrowed = [{str(name) for name in feature["platforms"]} for feature in features if "platforms" in feature]
+    declared = _required(platforms.allowed(everywhere, narrowed), features)
+    platform = next((one for one in declared if one.name == wanted), None) or platforms.best(declared, virtual_packages())
     # The first feature is the strongest: the weakest is laid down first, so that the stronger ones replace it.
-    layers = [layer for feature in reversed(features) for layer in _layers(feature)]
+    layers = [layer for feature in reversed(features) for layer in _layers(feature, platform)]
     channels = [_channel(channel) for feature in features for channel in feature.get("channels", ())]
     return Environment(
         name=name,
-        platforms=tuple(platform for platform in everywhere if all(platform in allowed for allowed in narrowed)),
+        declared=declared,
+        platform=platform,
         channels=tuple(dict.fromkeys(channels + [_channel(channel) for channel in head.get("channels", [])])),
         dependencies=dict(item for layer in layers for item in _dependencies(layer)),
         pypi=tuple(dict.fromkeys(name for layer in layers for name in layer.get("pypi-dependencies", {}))),
@@ -146,19 +175,31 @@ def _environment(name: str, value: Table | list[str], top: Table, head: Table) -
         tasks={name: _task(task) for layer in layers for name, task in layer.get("tasks", {}).items()},
         variables={k: str(v) for layer in layers for k, v in layer.get("activation", {}).get("env", {}).items()},
         scripts=tuple(script for layer in layers for script in layer.get("activation", {}).get("scripts", [])),
-        cuda=_cuda(layers, head),
+        cuda=platform.promises.get("__cuda", "") if platform else "",
     )
 
 
-def _layers(feature: Table) -> Iterator[Table]:
+def _layers(feature: Table, platform: Platform | None) -> Iterator[Table]:
     yield feature
-    for target in TARGETS:
-        if target in feature.get("target", {}):
-            yield feature["target"][target]
+    for selector, target in feature.get("target", {}).items():
+        if platform is not None and platforms.selects(selector, platform):
+            yield target
 
 
-def _platform(value: str | Table) -> str:
-    return value if isinstance(value, str) else str(value.get("name", value.get("platform", "")))
+def _required(found: tuple[Platform, ...], features: list[dict[str, Any]]) -> tuple[Platform, ...]:
+    """Add what ``[system-requirements]`` ask for to what each platform promises."""
+    tables = [feature.get("system-requirements", {}) for feature in features]
+    words = {"__cuda": [table.get("cuda", "") for table in tables], "__glibc": [table.get("libc", "") for table in tables]}
+    asked: dict[str, str] = {}
+    for package, values in words.items():
+        plain = [value.get("driver", value.get("version", "")) if isinstance(value, dict) else value for value in values]
+        versions = [str(value) for value in plain if value]
+        if versions:
+            asked[package] = max(versions, key=lambda version: [int(part) for part in version.split(".")])
+    asked = {package: version for package, version in asked.items() if platforms.COMMON.get(package) != version}
+    return tuple(
+        replace(one, promises={**one.promises, **asked}) if one.subdir == platforms.PLATFORM else one for one in found
+    )
 
 
 def _channel(value: str | Table) -> str:
@@ -174,14 +215,6 @@ def _dependencies(layer: Table) -> Iterator[tuple[str, str]]:
                 yield name, f"{name} {value}"
             else:
                 yield name, f"{name} {value.get('version', '*')} {value.get('build', '')}".strip()
-
-
-def _cuda(layers: list[Table], head: Table) -> str:
-    platforms = [value for value in head.get("platforms", []) if isinstance(value, dict)]
-    found = [layer.get("system-requirements", {}).get("cuda", "") for layer in layers]
-    found += [value["cuda"] for value in platforms if value.get("platform") == "linux-64" and "cuda" in value]
-    versions = [str(value.get("driver", "") if isinstance(value, dict) else value) for value in found if value]
-    return max(versions, key=lambda version: [int(part) for part in version.split(".")], default="")
 
 
 def _task(value: str | list[Any] | Table) -> Task:

@@ -1,0 +1,160 @@
+"""Which of an environment's platforms an image holds: the manifest's platforms, held against what the lock file has.
+
+Sources: prefix-dev/pixi 0.77, ``crates/pixi_core/src``: ``lock_file/platform_rename.rs`` and
+``lock_file/satisfiability/platform.rs`` (``resolve_lock_platform_for``: what of a lock file belongs to a platform),
+``workspace/environment.rs`` (``best_declared_platform``: of those that a machine can run, pixi takes the manifest's first).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from hpcdeploy.environments.pixi import Environment, Workspace
+from hpcdeploy.environments.pixi_lock import LockFile, Row, not_locked
+from hpcdeploy.environments.pixi_platform import (
+    LINUX,
+    Platform,
+    at_most,
+    customised,
+    highest,
+    promise,
+    same_version,
+)
+from hpcdeploy.errors import EnvironmentFileError
+from hpcdeploy.spelling import nearest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The platform that an image is for, under the manifest's name, and where the lock file has it.
+
+    ``platform`` promises what the lock file lists, else what the manifest says. ``others`` are the environment's other
+    platforms of that subfolder; ``named`` are the names of the manifest's platforms by the lock file's.
+    """
+
+    platform: Platform
+    row: Row
+    others: tuple[Platform, ...] = ()
+    named: Mapping[str, str]
+
+    @property
+    def note(self) -> str:
+        """Return a sentence that names the platform and the others; empty if there is only one."""
+        if not self.others:
+            return ""
+        return (
+            f"the image is for the platform {_worded(self.platform)}; the environment is also locked for "
+            f'{", ".join(map(_worded, self.others))}: pixi = {{ platform = "{self.others[0].name}" }} would take that'
+        )
+
+
+def choose_platform(
+    workspace: Workspace, environment: Environment, lock: LockFile, *, cuda: str | None = None, platform: str = ""
+) -> Choice:
+    """Choose the platform of `environment` that an image is for.
+
+    Of several it is the one called `platform`, the one that fits the CUDA version `cuda` (empty: one without CUDA), or else
+    the first in the manifest, as Pixi chooses on a machine that can run all. Raises `EnvironmentFileError` where none fits,
+    and where the lock file does not fit the manifest.
+    """
+    candidates = workspace.platforms_for(environment)
+    rows = lock.rows(environment.name, LINUX)
+    if not rows:
+        raise not_locked(lock, environment.name)
+    matched = [(_promised(one, row), row) for one in candidates if (row := _row_of(one, rows)) is not None]
+    if len(matched) < len(candidates):
+        found = {one.name for one, _ in matched}
+        raise _mismatch(workspace, environment, lock, rows, [one for one in candidates if one.name not in found])
+    taken = _named(workspace, environment, [one for one, _ in matched], platform) if platform else None
+    if taken is None:
+        taken = _fitting([one for one, _ in matched], cuda, workspace.file, environment.name)
+    return Choice(
+        platform=taken,
+        row=next(row for one, row in matched if one is taken),
+        others=tuple(one for one, _ in matched if one is not taken),
+        named={row.key: one.name for one, row in matched if row.key != row.subdir},
+    )
+
+
+def _promised(platform: Platform, row: Row) -> Platform:
+    return platform if row.listed is None else promise(platform, row.listed)
+
+
+def _row_of(platform: Platform, rows: Sequence[Row]) -> Row | None:
+    """Return the part of the lock file that belongs to a platform; None where there is none.
+
+    It is the one of its name, or the one that promises the same. A part under the subfolder's name that lists nothing was
+    written before Pixi tracked virtual packages, and belongs to every platform of the subfolder.
+    """
+    same_name = [row for row in rows if row.key == platform.name]
+    for row in same_name:
+        if row.listed is None or _fits(platform, row.listed, strict=False):
+            return row
+    if same_name and platform.name != platform.subdir:
+        return None
+    for strict in (True, False):
+        alike = [row for row in rows if row.listed is not None and _fits(platform, row.listed, strict=strict)]
+        if len(alike) == 1:
+            return alike[0]
+    bare = [row for row in rows if row.key == platform.subdir and row.listed is None]
+    return bare[0] if bare else None
+
+
+def _fits(platform: Platform, listed: Mapping[str, str], *, strict: bool) -> bool:
+    """Return whether the lock file lists the virtual packages of a platform.
+
+    Unless `strict`, it passes over the kernel and the C library if the platform leaves them to Pixi: their defaults differ
+    between its versions.
+    """
+    wanted, found = platform.virtual_packages, customised(listed, platform.subdir)
+    declared = {*wanted, *(("__glibc",) if platform.glibc else ())}
+    names = {*wanted, *found} - (set() if strict else {"__linux", "__glibc"} - declared)
+    return all(same_version(wanted.get(name, ""), found.get(name, "")) for name in names)
+
+
+def _named(workspace: Workspace, environment: Environment, platforms: Sequence[Platform], name: str) -> Platform:
+    for platform in platforms:
+        if platform.name == name:
+            return platform
+    declared = {one.name: one for one in workspace.platforms}
+    if name not in declared:
+        raise EnvironmentFileError(f"{workspace.file} has no platform {name!r}; {nearest(name, tuple(declared))}")
+    subdir = declared[name].subdir
+    if subdir != LINUX:
+        raise EnvironmentFileError(f"the platform {name!r} is for {subdir}, but an image is built for {LINUX}; name another")
+    raise EnvironmentFileError(
+        f"{workspace.file}: the environment {environment.name!r} is not made for the platform {name!r}, but for "
+        f"{', '.join(one.name for one in platforms)}; name one of these, or add it to the platforms and run 'pixi lock'"
+    )
+
+
+def _fitting(platforms: Sequence[Platform], cuda: str | None, file: str, environment: str) -> Platform:
+    """Choose by the CUDA version: the same one, else the highest that a driver of that version can run."""
+    if cuda is None or len(platforms) == 1:
+        return platforms[0]
+    if not cuda:
+        fitting = [one for one in platforms if not one.cuda]
+    else:
+        fitting = [one for one in platforms if one.cuda and at_most(one.cuda, cuda)]
+        best = highest(one.cuda for one in fitting)
+        fitting = [one for one in fitting if same_version(one.cuda, best)]
+    if not fitting:
+        asked = f"CUDA {cuda}" if cuda else "no CUDA"
+        raise EnvironmentFileError(
+            f"{file}: no platform of the environment {environment!r} fits {asked}: it is made for "
+            f"{', '.join(map(_worded, platforms))}; set the image's 'cuda' to one of these, or name one as its 'platform'"
+        )
+    return fitting[0]
+
+
+def _mismatch(
+    workspace: Workspace, environment: Environment, lock: LockFile, rows: Sequence[Row], missing: Sequence[Platform]
+) -> EnvironmentFileError:
+    return EnvironmentFileError(
+        f"{lock.file} does not fit {workspace.file}: the environment {environment.name!r} is made for the platform "
+        f"{', '.join(map(_worded, missing))} there, but is locked for {', '.join(row.shown for row in rows)}; "
+        "run 'pixi lock' and commit pixi.lock"
+    )
+
+
+def _worded(platform: Platform) -> str:
+    return f"{platform.name} ({f'CUDA {platform.cuda}' if platform.cuda else 'no CUDA'})"

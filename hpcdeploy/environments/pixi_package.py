@@ -1,0 +1,98 @@
+"""The places outside of a package's own folder that its manifest names: its source, and packages that it needs to be built.
+
+Sources: Pixi's documentation, "Package source" and "Inline packages"; prefix-dev/pixi 0.77, ``schema/schema.json`` (Package,
+Build, SourceLocation); rattler-build's reference of recipes (``source: path``).
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import PurePosixPath
+
+from hpcdeploy.environments.pixi_tables import Table, table, text
+from hpcdeploy.errors import EnvironmentFileError
+from hpcdeploy.toml import TomlError, UnusableTomlError, load_toml
+
+MANIFESTS = ("pixi.toml", "pyproject.toml")
+"""The files that may hold ``[package]`` (``[tool.pixi.package]`` in the latter), in the order in which Pixi looks."""
+
+RECIPES = ("recipe.yaml", "recipe.yml")
+"""The files that the backend pixi-build-rattler-build reads."""
+
+_KINDS = ("run-dependencies", "host-dependencies", "build-dependencies")
+
+
+def package_places(content: str, file: str) -> tuple[tuple[str, str], ...]:
+    """Return what a package's manifest names by a path: a name for each, and the path as it is written there.
+
+    The paths are relative to the manifest's folder. Raises `EnvironmentFileError` where it is no TOML, or no YAML.
+    """
+    if PurePosixPath(file).name in RECIPES:
+        return tuple(("a source", path) for path in _recipe_sources(content, file))
+    try:
+        top: Table = load_toml(content)
+    except (TomlError, UnusableTomlError) as error:
+        raise EnvironmentFileError(f"{file} is not valid TOML: {error}; correct that line") from error
+    if PurePosixPath(file).name == "pyproject.toml":
+        top = table(table(top.get("tool"), f"{file}: tool").get("pixi"), f"{file}: tool.pixi")
+    shared = table(table(top.get("workspace"), f"{file}: workspace").get("dependencies"), f"{file}: workspace.dependencies")
+    return tuple(_of_package(table(top.get("package"), f"{file}: package"), f"{file}: package", shared))
+
+
+def feature_places(feature: Table, key: str, shared: Table) -> Iterator[tuple[str, str]]:
+    """Yield the packages of a feature that lie at a path: those it depends on, those of ``[dev]``, and what these name.
+
+    Yields a name for each, and the path as it is written, relative to the manifest. `shared` is
+    ``[workspace.dependencies]``, which ``{ workspace = true }`` stands for.
+    """
+    yield from _places(feature, ("dependencies", "host-dependencies", "build-dependencies", "dev"), key, shared)
+    for name, spec in table(feature.get("dependencies"), f"{key}.dependencies").items():
+        if isinstance(spec, dict) and "package" in spec:
+            inner = f"{key}.dependencies.{name}.package"
+            yield from _of_package(table(spec["package"], inner), inner, {})
+
+
+def _of_package(package: Table, key: str, shared: Table) -> Iterator[tuple[str, str]]:
+    build = table(package.get("build"), f"{key}.build")
+    for word in ("source", "backend"):
+        place = build.get(word)
+        if isinstance(place, dict) and "path" in place:
+            yield f"the {word} of {key}", text(place["path"], f"{key}.build.{word}.path")
+    yield from _places(package, _KINDS, key, shared)
+    for selector, inner in table(package.get("target"), f"{key}.target").items():
+        yield from _places(table(inner, f"{key}.target.{selector}"), _KINDS, f"{key}.target.{selector}", shared)
+
+
+def _places(tables: Table, kinds: Iterable[str], key: str, shared: Table) -> Iterator[tuple[str, str]]:
+    """Yield the packages in the tables `kinds` that lie at a path; a key such as ``if(...)`` holds another such table."""
+    for kind in kinds:
+        for name, spec in table(tables.get(kind), f"{key}.{kind}").items():
+            if name.startswith("if("):
+                yield from _places({kind: spec}, (kind,), f"{key}.{kind}.{name}", shared)
+                continue
+            wanted = shared.get(name) if isinstance(spec, dict) and spec.get("workspace") is True else spec
+            if isinstance(wanted, dict) and "path" in wanted:
+                yield name, text(wanted["path"], f"{key}.{kind}.{name}.path")
+
+
+def _recipe_sources(content: str, file: str) -> Iterator[str]:
+    import yaml
+
+    try:
+        recipe = yaml.safe_load(content)
+    except yaml.YAMLError as error:
+        raise EnvironmentFileError(f"{file} is not valid YAML: {error}; correct it") from error
+    if isinstance(recipe, dict):
+        yield from _paths(recipe.get("source"))
+
+
+def _paths(source: object) -> Iterator[str]:
+    """Yield the paths of a recipe's ``source``: one table, several, or such that hold under a condition."""
+    if isinstance(source, list):
+        for one in source:
+            yield from _paths(one)
+    elif isinstance(source, Mapping):
+        path = source.get("path")
+        if isinstance(path, str) and not re.search(r"\$\{\{", path):
+            yield path
+        for branch in ("then", "else"):
+            yield from _paths(source.get(branch))

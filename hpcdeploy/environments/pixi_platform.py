@@ -1,0 +1,229 @@
+"""A platform of a Pixi workspace: a conda subfolder, and the virtual packages that it promises (Pixi 0.71 and later).
+
+Source of the rules: prefix-dev/pixi 0.77, ``crates/pixi_manifest/src/toml/platform.rs`` (keys, derived names), ``target.rs``
+(selectors) and ``platform.rs`` (defaults); the variables: conda/rattler, ``crates/rattler_virtual_packages/src/lib.rs``.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from hpcdeploy.environments.pixi_tables import items, table, text
+from hpcdeploy.errors import EnvironmentFileError
+
+LINUX = "linux-64"
+"""The conda platform that images are built for."""
+
+DEFAULT_GLIBC = "2.28"
+"""What Pixi assumes of the system's C library where nobody says otherwise (``default_glibc_version``, pixi 0.77)."""
+
+_ARCHSPECS: Mapping[str, str] = {
+    **dict.fromkeys(("linux-64", "osx-64", "win-64"), "x86_64"),
+    **dict.fromkeys(("linux-aarch64", "win-arm64"), "aarch64"),
+    "linux-ppc64le": "ppc64le",
+    "osx-arm64": "m1",
+}
+"""The microarchitecture that every machine of a subfolder has (``Archspec::from_platform`` in conda/rattler)."""
+
+_NAME = re.compile(r"[A-Za-z](?:[A-Za-z0-9-]{0,62}[A-Za-z0-9])?")
+_OTHER_KEYS = {"linux": "__linux", "macos": "__osx", "osx": "__osx", "windows": "__win"}
+_NAMED_KEYS = {
+    "cuda": "__cuda",
+    "archspec": "__archspec",
+    "glibc": "__glibc",
+    "linux": "__linux",
+    "macos": "__osx",
+    "windows": "__win",
+}
+"""The keys that a derived name is made of, in its order, which is not that of the manifest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Platform:
+    """A platform of the workspace: its own name, the conda subfolder, and its virtual packages (empty: none declared).
+
+    ``cuda`` is the driver's CUDA version, ``cuda_arch`` a compute capability (``8.6``), ``archspec`` a microarchitecture,
+    ``others`` are virtual packages by conda's own names, with their version, or ``VERSION=BUILD``.
+    """
+
+    name: str
+    subdir: str
+    cuda: str = ""
+    cuda_arch: str = ""
+    archspec: str = ""
+    glibc: str = ""
+    others: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def virtual_packages(self) -> dict[str, str]:
+        """Return what it promises, by conda's name, without what its subfolder promises anyway."""
+        declared = {
+            "__cuda": self.cuda,
+            "__cuda_arch": self.cuda_arch,
+            "__archspec": f"0={self.archspec}" if self.archspec else "",
+            "__glibc": self.glibc,
+            **dict(self.others),
+        }
+        return customised({name: value for name, value in declared.items() if value}, self.subdir)
+
+
+def read_platform(value: object, key: str) -> Platform:
+    """Read an entry of ``platforms``; `EnvironmentFileError`, which names `key`, where it is none.
+
+    Without a name it has the one that Pixi derives, such as ``linux-64-cuda-12-9``.
+    """
+    if isinstance(value, str):
+        return Platform(name=value, subdir=value)
+    entry = table(value, key)
+    name = text(entry.get("name"), f"{key}.name")
+    subdir = text(entry.get("platform", entry.get("subdir", name)), f"{key}.platform")
+    if not subdir:
+        raise EnvironmentFileError(f"{key} holds a table without 'platform'; write {{ platform = \"{LINUX}\", ... }}")
+    if name and not _NAME.fullmatch(name):
+        raise EnvironmentFileError(f"{key} holds the name {name!r}; expected letters, digits and dashes")
+    cuda = entry.get("cuda")
+    parts = table(cuda, f"{key}.cuda") if isinstance(cuda, dict) else {"driver": cuda}
+    raw = {name: text(value, f"{key}.{name}") for name, value in entry.items() if name.startswith("__")}
+    raw |= {name: text(entry[word], f"{key}.{word}") for word, name in _OTHER_KEYS.items() if word in entry}
+    platform = Platform(
+        name="",
+        subdir=subdir,
+        cuda=text(parts.get("driver"), f"{key}.cuda") or raw.pop("__cuda", ""),
+        cuda_arch=text(parts.get("arch"), f"{key}.cuda.arch") or raw.pop("__cuda_arch", ""),
+        archspec=text(entry.get("archspec"), f"{key}.archspec") or raw.pop("__archspec", "").partition("=")[2],
+        glibc=glibc_of(entry.get("glibc", entry.get("libc")), f"{key}.glibc") or raw.pop("__glibc", ""),
+        others=tuple(sorted(raw.items())),
+    )
+    return replace(platform, name=name or derived_name(platform))
+
+
+def derived_name(platform: Platform) -> str:
+    """Return the name that Pixi gives to a platform without one: the subfolder, and what is promised beyond its defaults."""
+    promised = platform.virtual_packages
+    named = [(key, promised.pop(package)) for key, package in _NAMED_KEYS.items() if package in promised]
+    rest = sorted((name.lstrip("_"), value) for name, value in promised.items())
+    words = (f"{_dashed(key)}-{_dashed(value.removeprefix('0='))}" for key, value in (*named, *rest))
+    return "-".join((platform.subdir, *words))
+
+
+def customised(packages: Mapping[str, str], subdir: str) -> dict[str, str]:
+    """Leave out the virtual packages that every machine of a subfolder promises, and build strings of 0."""
+    common = _defaults(subdir)
+    plain = {name: value.removesuffix("=0").removesuffix("=") for name, value in packages.items()}
+    if "__archspec" in plain:  # Its version says nothing: pixi writes 0 into a lock file, rattler detects 1.
+        plain["__archspec"] = f"0={plain['__archspec'].partition('=')[2]}"
+    return {name: value for name, value in plain.items() if not same_version(value, common.get(name, "-"))}
+
+
+def _defaults(subdir: str) -> dict[str, str]:
+    """Return what every machine of a subfolder promises: it is in no derived name, and tells no platform from another.
+
+    Versions: ``crates/pixi_default_versions/src/lib.rs`` of pixi 0.77.
+    """
+    versions = {
+        "linux": {"__unix": "0", "__linux": "4.18", "__glibc": DEFAULT_GLIBC},
+        "osx": {"__unix": "0", "__osx": "13.0"},
+        "win": {"__win": "10.0"},
+    }
+    archspec = _ARCHSPECS.get(subdir)
+    return {**versions.get(subdir.partition("-")[0], {}), **({"__archspec": f"0={archspec}"} if archspec else {})}
+
+
+def promise(platform: Platform, packages: Mapping[str, str]) -> Platform:
+    """Return `platform` with the virtual packages that a lock file lists in place of its own."""
+    custom = customised(packages, platform.subdir)
+    return replace(
+        platform,
+        cuda=custom.pop("__cuda", ""),
+        cuda_arch=custom.pop("__cuda_arch", ""),
+        archspec=custom.pop("__archspec", "").partition("=")[2],
+        glibc=custom.pop("__glibc", packages.get("__glibc", "")),
+        others=tuple(sorted(custom.items())),
+    )
+
+
+def overrides(platform: Platform) -> tuple[tuple[str, str], ...]:
+    """Return the variables besides ``CONDA_OVERRIDE_CUDA`` that let pixi take this platform on any machine.
+
+    Names: ``DEFAULT_ENV_NAME`` of CudaArch, Archspec, LibC and Linux in conda/rattler,
+    ``crates/rattler_virtual_packages/src/lib.rs`` (main, 2026-08-22). Pixi itself applies that of the archspec since 0.77.0
+    (prefix-dev/pixi#6820), and drops a compute capability where there is no CUDA
+    (``crates/pixi_core/src/workspace/mod.rs``). rattler takes a compute capability as MAJOR.MINOR alone.
+    """
+    arch = platform.cuda_arch if "." in platform.cuda_arch or not platform.cuda_arch else f"{platform.cuda_arch}.0"
+    promised = platform.virtual_packages
+    values = (
+        ("CONDA_OVERRIDE_CUDA_ARCH", arch if platform.cuda else ""),
+        ("CONDA_OVERRIDE_ARCHSPEC", platform.archspec if "__archspec" in promised else ""),
+        ("CONDA_OVERRIDE_GLIBC", promised.get("__glibc", "")),
+        ("CONDA_OVERRIDE_LINUX", promised.get("__linux", "")),
+    )
+    return tuple((name, value) for name, value in values if value)
+
+
+def selects(selector: str, platform: Platform) -> bool:
+    """Return whether ``[target.SELECTOR]`` holds on `platform`: a family, a subfolder, a name, or a pattern with ``*``."""
+    if selector == "unix":
+        return platform.subdir.startswith(("linux-", "osx-"))
+    if selector == "linux":
+        return platform.subdir.startswith("linux-")
+    pattern = ".*".join(map(re.escape, selector.split("*")))
+    return selector == platform.subdir or bool(re.fullmatch(pattern, platform.name))
+
+
+def described(platform: Platform) -> str:
+    """Describe a platform by its virtual packages, for where the manifest's name is unknown."""
+    words = [f"CUDA {platform.cuda}" if platform.cuda else "no CUDA"]
+    if platform.cuda_arch:
+        words.append(f"compute capability {platform.cuda_arch}")
+    if platform.archspec:
+        words.append(platform.archspec)
+    if glibc := platform.virtual_packages.get("__glibc"):
+        words.append(f"glibc {glibc}")
+    return f"{platform.subdir} ({', '.join(words)})"
+
+
+def cuda_of(value: object, key: str) -> str:
+    """Read ``"12.9"`` or ``{ driver = "12.9", arch = "8.6" }``: the CUDA version of ``[system-requirements]``."""
+    return text(value.get("driver") if isinstance(value, dict) else value, key)
+
+
+def glibc_of(value: object, key: str) -> str:
+    """Read ``"2.28"`` or ``{ family = "glibc", version = "2.28" }``; empty for another family of C library."""
+    if isinstance(value, dict) and value.get("family", "glibc") != "glibc":
+        return ""
+    return text(value.get("version") if isinstance(value, dict) else value, key)
+
+
+def platform_names(value: object, key: str) -> tuple[str, ...] | None:
+    """Read a feature's ``platforms``; None where it narrows nothing."""
+    return None if value is None else tuple(read_platform(one, key).name for one in items(value, key))
+
+
+def highest(versions: Iterable[str]) -> str:
+    """Return the highest version, compared as numbers; empty where there is none."""
+    return max(versions, key=_numbers, default="")
+
+
+def same_version(one: str, other: str) -> bool:
+    """Return whether two versions are equal, as 12 and 12.0 are; their builds must be the same text."""
+    (version, _, build), (wanted, _, wanted_build) = one.partition("="), other.partition("=")
+    same = version == wanted or (version != "" and wanted != "" and _trimmed(version) == _trimmed(wanted))
+    return same and build == wanted_build
+
+
+def at_most(one: str, other: str) -> bool:
+    """Return whether a version is no higher than another."""
+    return _numbers(_trimmed(one)) <= _numbers(_trimmed(other))
+
+
+def _trimmed(version: str) -> str:
+    return re.sub(r"(\.0+)+$", "", version)
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in re.findall(r"\d+", version)]
+
+
+def _dashed(word: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "-", word).strip("-")

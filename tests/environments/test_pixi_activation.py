@@ -128,7 +128,8 @@ env = { C = "gpu", A = "gpu" }
 gpu = ["gpu"]
 """
     workspace = read_manifest(manifest)
-    assert list(workspace.environment("gpu").variables.items()) == [
+    [platform] = workspace.platforms
+    assert list(workspace.environment("gpu").on(platform).variables.items()) == [
         ("A", "gpu"),
         ("B", "of linux"),
         ("NUMBER", "5"),

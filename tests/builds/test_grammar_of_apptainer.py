@@ -68,6 +68,7 @@ TEXTS = {
     "agent in capitals": "Bootstrap: Scratch\n%help\nx\n",
     "no agent": "Bootstrap:\n%help\nx\n",
     "base that is none": "Bootstrap: docker\n%help\nx\n",
+    "oras twice": "Bootstrap: oras\nFrom: oras://127.0.0.1:9/x\n%help\nx\n",
     "header over two lines": HEAD + "Stage: fi\\\nnal\n%help\nx\n",
     "files after two blanks": HEAD + "%files  \n/nowhere /there\n",
     "files with a comment": HEAD + "%files # note\n/etc/passwd /there\n",

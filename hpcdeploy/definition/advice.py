@@ -13,7 +13,7 @@ SCRIPTS = ("runscript", "startscript", "test")
 _STOPS = re.compile(r"^\s*set\s+(-\w*e|-o\s+errexit)", re.MULTILINE)
 _NESTED = re.compile(r"^[^=\n]*=.*\{\{", re.MULTILINE)
 _QUOTED = re.compile(r"""'[^']*'|"(?:\\.|[^"\\])*"|(?<!\S)#.*""")
-_EXIT = re.compile(r"(?:^|[;&|{)]|\b(?:then|else|do)\b)[ \t]*exit\b(?![=\w-])", re.MULTILINE)
+_EXIT = re.compile(r"(?:^|[;&|{)]|\b(?:then|else|do)\b)[ \t]*(exit\b(?![=\w-])|exec[ \t]+(?![<>&\d]))", re.MULTILINE)
 _NOT_KEPT = re.compile(r"/(tmp|var/tmp|proc|sys|dev)(/|$)")
 
 Rule = Callable[[Stage], Iterator[str]]
@@ -79,10 +79,10 @@ def _templates(stage: Stage) -> Iterator[str]:
 def _bases(stage: Stage) -> Iterator[str]:
     agent, base = stage.header.get("bootstrap", ""), stage.header.get("from", "")
     scheme = base.partition("//")[0]
-    if agent in ("docker", "oras") and base.startswith(f"{scheme}//") and scheme:
+    if agent == "docker" and base.startswith(f"{scheme}//") and scheme:
         yield (
-            f"From: {base} under 'Bootstrap: {agent}' means a registry that is called {scheme!r}, since Apptainer puts "
-            f"{agent}:// before it: write {base.removeprefix(scheme).lstrip('/')!r} alone"
+            f"From: {base} under 'Bootstrap: docker' means a registry that is called {scheme!r}, since Apptainer puts "
+            f"docker:// before it: write {base.removeprefix(scheme).lstrip('/')!r} alone"
         )
 
 
@@ -111,15 +111,18 @@ def _environment(stage: Stage) -> Iterator[str]:
 
 
 def _exits(stage: Stage) -> Iterator[str]:
-    """Point out ``exit`` in scripts that Apptainer 1.4.5 reads in the very interpreter which then starts the program.
+    """Point out ``exit`` and ``exec`` in scripts that are read by the interpreter which then starts the program.
 
-    Source: ``internal/pkg/util/fs/files/action_script.sh`` (environment), ``95-apps.sh`` (apps).
+    Source: Apptainer 1.4.5, ``internal/pkg/util/fs/files/action_script.sh`` (environment), ``95-apps.sh`` (apps). Nothing
+    else runs, and the exit code is that of ``exit`` or of the other program.
     """
     for section in stage.sections:
-        if section.name.partition(" ")[0] in ("environment", "appenv") and _EXIT.search(_QUOTED.sub("", section.body)):
+        if section.name.partition(" ")[0] not in ("environment", "appenv"):
+            continue
+        if found := _EXIT.search(_QUOTED.sub("", section.body)):
             yield (
-                f"%{section.name}: 'exit' ends a container before its program starts, and the exit code is 0, so that a job "
-                "seems to have succeeded: leave it out"
+                f"%{section.name}: {found[1].strip()!r} ends every container before its program starts, with the exit "
+                "code 0 unless it names another, so that a job seems to have succeeded: leave it out"
             )
 
 

@@ -62,6 +62,11 @@ def check_bootstrap(header: Mapping[str, str]) -> None:
         raise DefinitionError(
             f"a stage has 'Bootstrap: {agent}' and no {lines}, which this agent needs; add what is missing"
         )
+    if agent == "oras" and "://" in header["from"]:
+        raise DefinitionError(
+            f"'From: {header['from']}' cannot be read under 'Bootstrap: oras', since Apptainer puts oras:// before it; "
+            f"write {header['from'].partition('://')[2]!r} alone"
+        )
     if agent == "zypper" and header.get("product") and not re.fullmatch(r"\d+\.\d+(\..*)?", header.get("osversion", "")):
         raise DefinitionError(
             f"'OSVersion: {header.get('osversion', '')}' is not MAJOR.MINOR, which 'Bootstrap: zypper' needs with 'Product:'"

@@ -99,7 +99,7 @@ if done.returncode == 0:
     answer["runscript"] = subprocess.run(["apptainer", "run", str(image)], capture_output=True, text=True).stdout
     answer["environments"] = {}
     for line in ("export X=1", "exit 0", "exit 3", "false || exit 1", "(exit 1)", "return 1", "exec true"):
-        (image / ".singularity.d/env/90-environment.sh").write_text(f"#!/bin/sh\n{line}\n")
+        (image / ".singularity.d/env/90-environment.sh").write_text(f"#!/bin/sh\\n{line}\\n")
         done = subprocess.run(["apptainer", "exec", str(image), "echo", "ran"], capture_output=True, text=True)
         answer["environments"][line] = [done.returncode, done.stdout]
     answer["stored"] = (image / ".singularity.d/Singularity").read_text()
@@ -185,12 +185,12 @@ def test_the_definition_is_kept_in_the_image(seen: Mapping[str, object]) -> None
     assert "OF_THIS_STAGE" in str(seen["stored"])
 
 
-def test_exit_in_the_environment_runs_nothing_and_returns_0(seen: Mapping[str, object]) -> None:
+def test_exit_in_the_environment_runs_nothing_and_its_code_is_the_container_s(seen: Mapping[str, object]) -> None:
     assert seen["environments"] == {
         "export X=1": [0, "ran\n"],
         "exit 0": [0, ""],
-        "exit 3": [0, ""],
-        "false || exit 1": [0, ""],
+        "exit 3": [3, ""],
+        "false || exit 1": [1, ""],
         "(exit 1)": [0, "ran\n"],
         "return 1": [0, "ran\n"],
         "exec true": [0, ""],

@@ -1,6 +1,7 @@
 """The reader of definitions says of each text what the real Apptainer says of it."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,13 @@ from hpcdeploy.definition.grammar import SECTION_LIMIT, substitute
 from hpcdeploy.errors import BuildError, DefinitionError
 from hpcdeploy.flows.generate import generate
 from hpcdeploy.image import ImageSettings
+from hpcdeploy.lab.state import Lab
 from hpcdeploy.source import DefinitionSource
 from hpcdeploy.transport.contract import Transport
 
 HEAD = "Bootstrap: scratch\n"
+WITH_SHELL = "Bootstrap: docker\nFrom: BASE\n"
+"""For apps, which always add lines to %post."""
 ARGUMENTS = HEAD + '%arguments\n    A=1\n    Q="a b"\n    N={{ A }}\n\n'
 COPY = HEAD + "Stage: build\n%help\nx\n" + HEAD + "Stage: final\n%files from NAME\n/.singularity.d/env /there\n"
 
@@ -53,18 +57,18 @@ TEXTS = {
     "interpreter line": ARGUMENTS + "%help\n#!{{ A }}\n",
     "template twice after a number sign": ARGUMENTS + "%help\n{{ A }} # {{ A }}\n",
     "arguments of another stage": ARGUMENTS + "%help\n{{ A }}\n" + HEAD + "%help\n{{ A }}\n",
-    "app without a name": HEAD + "%apprun\ntrue\n",
-    "app with a blank for a name": HEAD + "%apphelp \nx\n",
-    "app after two blanks": HEAD + "%apphelp  tool\nx\n",
-    "app section in capitals": HEAD + "%AppHelp tool\nx\n",
-    "app": HEAD + "%apphelp tool\nx\n%applabels tool\na b\n",
-    "app after a tab": HEAD + "%apphelp\ttool\nx\n",
+    "app without a name": WITH_SHELL + "%apprun\ntrue\n",
+    "app with a blank for a name": WITH_SHELL + "%apphelp \nx\n",
+    "app after two blanks": WITH_SHELL + "%apphelp  tool\nx\n",
+    "app section in capitals": WITH_SHELL + "%AppHelp tool\nx\n",
+    "app": WITH_SHELL + "%apphelp tool\nx\n%applabels tool\na b\n",
+    "app after a tab": WITH_SHELL + "%apphelp\ttool\nx\n",
     "busybox without a mirror": "Bootstrap: busybox\n%help\nx\n",
-    "debootstrap without a version": "Bootstrap: debootstrap\nMirrorURL: http://127.0.0.1:9/\n%help\nx\n",
     "unknown agent": "Bootstrap: podman\nFrom: x\n%help\nx\n",
     "agent in capitals": "Bootstrap: Scratch\n%help\nx\n",
     "no agent": "Bootstrap:\n%help\nx\n",
     "base that is none": "Bootstrap: docker\n%help\nx\n",
+    "oras twice": "Bootstrap: oras\nFrom: oras://127.0.0.1:9/x\n%help\nx\n",
     "header over two lines": HEAD + "Stage: fi\\\nnal\n%help\nx\n",
     "files after two blanks": HEAD + "%files  \n/nowhere /there\n",
     "files with a comment": HEAD + "%files # note\n/etc/passwd /there\n",
@@ -84,10 +88,10 @@ LATER = {
 """What Apptainer 1.4 does not know, and 1.5 does."""
 
 OF_FILES = {
-    "appfiles with a pattern": HEAD + "%appfiles tool\n/etc/pass* ./\n",
-    "appfiles with quotes": HEAD + '%appfiles tool\n"/etc/passwd" ./\n',
-    "appfiles with a tab": HEAD + "%appfiles tool\n/etc/passwd\t./\n",
-    "appfiles": HEAD + "%appfiles tool\n/etc/passwd ./ # note\n/etc/hostname /etc/x\n",
+    "appfiles with a pattern": WITH_SHELL + "%appfiles tool\n/etc/pass* ./\n",
+    "appfiles with quotes": WITH_SHELL + '%appfiles tool\n"/etc/passwd" ./\n',
+    "appfiles with a tab": WITH_SHELL + "%appfiles tool\n/etc/passwd\t./\n",
+    "appfiles": WITH_SHELL + "%appfiles tool\n/etc/passwd ./ # note\n/etc/hostname x\n",
 }
 """Files of apps, on the machine that builds."""
 
@@ -111,9 +115,11 @@ print(json.dumps(answers))
 
 
 @pytest.fixture(scope="module")
-def answers(transport: Transport) -> dict[str, dict[str, object]]:
+def answers(lab: Lab, transport: Transport) -> dict[str, dict[str, object]]:
     """What the real Apptainer made of every text: whether it built, and the text with its templates replaced."""
-    done = transport.run(["python3", "-c", BUILD_ALL], stdin=json.dumps(TEXTS | LATER | OF_FILES).encode())
+    base = f"{lab.registry}/prefix-dev/pixi:noble"
+    texts = {name: text.replace("From: BASE", f"From: {base}") for name, text in (TEXTS | LATER | OF_FILES).items()}
+    done = transport.run(["env", "APPTAINER_NOHTTPS=1", "python3", "-c", BUILD_ALL], stdin=json.dumps(texts).encode())
     assert done.exit_code == 0, done.stderr.decode()
     answers: dict[str, dict[str, object]] = json.loads(done.stdout)
     return answers
@@ -131,7 +137,8 @@ def test_what_apptainer_refuses_is_refused_and_what_it_takes_is_read_alike(
     if answer["built"]:
         check_definition(TEXTS[name])
         replaced = substitute(TEXTS[name], {})
-        assert replaced[replaced.index("Bootstrap:") :].strip() == str(answer["text"]).strip()
+        kept = re.sub(r"(?m)^From: .*/prefix-dev/pixi:noble$", "From: BASE", str(answer["text"]))
+        assert replaced[replaced.index("Bootstrap:") :].strip() == kept.strip()
     else:
         with pytest.raises(DefinitionError):
             check_definition(TEXTS[name])

@@ -27,6 +27,10 @@ SLE = "zypper\nProduct: SLES\nUser: me@example.org\nRegcode: 1\nOSVersion: 15.6\
         ("docker", "no 'From:' that names its base"),
         ("docker-daemon", "no 'From:' that names its base"),
         ("buildkit", "no 'From:' that names its base"),
+        (
+            "oras\nFrom: oras://example.org/x",
+            "cannot be read under 'Bootstrap: oras', since Apptainer puts oras:// before it; write ",
+        ),
         ("Docker\nFrom: x", "is no agent that Apptainer knows; write 'docker'"),
         ("podman\nFrom: x", "is no agent that Apptainer knows; known are arch, buildkit, busybox,"),
         ("", "'Bootstrap: ' is no agent"),

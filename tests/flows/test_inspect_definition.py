@@ -80,13 +80,13 @@ def test_bases_stages_arguments_files_and_notes_are_shown(folder: Path, capsys: 
         ("app/a.py", 10),
         ("base.sif", 5),
     ]
-    assert any("%environment: 'exit' ends a container" in note for note in report.notes)
+    assert any("%environment: 'exit' ends every container" in note for note in report.notes)
     assert dict(facts_of(report))["stages"] == "build (docker debian:13); (no name) (localimage base.sif, copies from build)"
     tell(report, top=0)
     printed = capsys.readouterr()
     assert "arguments         V=13, WHO=me" in printed.out
     assert "app/b.py" in printed.out
-    assert "'exit' ends a container" in printed.err
+    assert "'exit' ends every container" in printed.err
 
 
 def test_a_definition_is_inspected_by_its_path_from_the_working_folder(folder: Path) -> None:

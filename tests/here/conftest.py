@@ -18,7 +18,19 @@ from tests.shared import OWN
 
 ROOT = Path(__file__).parent.parent.parent
 PARTS = ("hpcdeploy", "defs", "login_templates")
-LIBRARIES = ("typer", "click", "rich", "pygments", "markdown_it", "mdurl", "shellingham", "jinja2", "markupsafe", "yaml")
+LIBRARIES = (
+    "typer",
+    "click",
+    "rich",
+    "pygments",
+    "markdown_it",
+    "mdurl",
+    "shellingham",
+    "jinja2",
+    "markupsafe",
+    "yaml",
+    "tomli",
+)
 PROGRAM = "from hpcdeploy.cli.main import main; main()"
 DEFINITION = """\
 Bootstrap: docker

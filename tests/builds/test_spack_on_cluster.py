@@ -235,9 +235,9 @@ def test_an_environment_that_wants_no_view_has_none(
     settings = ImageSettings(name="bare", source=SpackSource(), base=recorder, final_base=PLAIN)
     text = "spack:\n  specs: [demo]\n  view: false\n  container: {strip: true}\n"
     built = build_on(generate(settings, write(tmp_path, {"spack.yaml": text})), place, transport)
-    show = 'ls -A /opt; command -v demo || echo none; /opt/software/*/*/bin/demo; echo "$SPACK_ENV"'
-    assert shell(transport, 'apptainer exec "$1" sh -c "$2"', built.path, show) == (
-        f"software\nspack-environment\nnone\n{DEMO}/opt/spack-environment\n"
+    show = 'ls -Ad /opt/*view*; command -v demo || echo none; /opt/software/*/*/bin/demo; echo "$SPACK_ENV"'
+    assert shell(transport, 'apptainer exec "$1" sh -c "$2" 2> /dev/null', built.path, show) == (
+        f"none\n{DEMO}/opt/spack-environment\n"
     )
 
 

@@ -44,13 +44,14 @@ class Activation:
 
     ``beside`` are files beside the activation scripts, each in one of the ``folders`` or in the workspace's own; ``more``
     are files and folders for the build stage. ``started`` are variables that are evaluated when a container starts,
-    ``surroundings`` those that the scripts may depend on.
+    by the variables ``outside``; ``surroundings`` are those that the scripts may depend on.
     """
 
     beside: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
     more: tuple[str, ...] = ()
     started: tuple[Started, ...] = ()
+    outside: tuple[str, ...] = ()
     surroundings: tuple[str, ...] = SURROUNDINGS
 
 
@@ -140,6 +141,7 @@ def render_pixi(recipe: PixiRecipe, *, overrides: Path | None = None) -> str:
         "started": tuple(
             {"name": one.name, "text": guard.word(one.text), "extends": one.extends} for one in activation.started
         ),
+        "outside": activation.outside,
         "surroundings": activation.surroundings,
         "glibc": guard.glibc_version(recipe.glibc),
         "install_secrets": asked_for(settings, recipe.secrets, "the installation ('pixi')"),

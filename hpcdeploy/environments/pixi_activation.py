@@ -50,9 +50,13 @@ class Started:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What becomes of the values: ``started`` in the manifest's order, ``kept`` are names of those that cannot be so."""
+    """What becomes of the values: ``started`` in the manifest's order, ``kept`` are names of those that cannot be so.
+
+    ``outside`` are the variables that the former name and that neither Pixi nor PATH says.
+    """
 
     started: tuple[Started, ...] = ()
+    outside: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
 
 
@@ -63,6 +67,7 @@ def evaluate(variables: Mapping[str, str]) -> Evaluation:
     """
     started: list[Started] = []
     kept: list[str] = []
+    named: set[str] = set()
     for name, value in variables.items():
         found = _read(value)
         if found is None:
@@ -74,7 +79,8 @@ def evaluate(variables: Mapping[str, str]) -> Evaluation:
             kept.append(name)
         elif outside and _NAME.fullmatch(name):
             started.append(Started(name=name, text=text, extends=name in names))
-    return Evaluation(started=tuple(started), kept=tuple(kept))
+            named |= outside
+    return Evaluation(started=tuple(started), outside=tuple(sorted(named)), kept=tuple(kept))
 
 
 def surroundings(scripts: Iterable[str], variables: Mapping[str, str]) -> tuple[str, ...]:

@@ -133,6 +133,7 @@ ACTIVATED = PixiRecipe(
             Started(name="ODD", text="\\\\ \\\" \\$ \\` it's {x} %s # ${X:-é}\nsecond"),
             Started(name="LD_LIBRARY_PATH", text="${CONDA_PREFIX}/lib${LD_LIBRARY_PATH:+:${LD_LIBRARY_PATH}}", extends=True),
         ),
+        outside=("LD_LIBRARY_PATH", "SCRATCH", "X"),
         surroundings=("OMP_NUM_THREADS", "SCRATCH", "SLURM_CPUS_PER_TASK", "X"),
     ),
 )

@@ -41,7 +41,8 @@ def pixi_line(name: str, value: str) -> str:
 def make(folder: Path, script: str = "", variables: Mapping[str, str] | None = None) -> Made:
     """Do what the build stage does with an activation of Pixi's lines, `script`, and ``[activation.env]``."""
     given = variables or {}
-    activation = Activation(started=evaluate(given).started, surroundings=surroundings([script], given))
+    found = evaluate(given)
+    activation = Activation(started=found.started, outside=found.outside, surroundings=surroundings([script], given))
     recipe = replace(MINIMAL, activation=activation)
     post = read_definition(substitute(render_pixi(recipe), {}))[0].section("post")
     begin = post.index("    env -i HOME=")
@@ -75,6 +76,15 @@ def test_a_value_that_names_a_variable_is_evaluated_when_the_container_starts(tm
     unset = made.start(shell)
     assert (unset["CACHE"], unset["DATA"]) == ("/cache", "/cache/none")
     assert made.said == ""
+
+
+def test_a_value_is_evaluated_while_apptainer_keeps_the_host_s_variables_back(tmp_path: Path) -> None:
+    """Apptainer's interpreter unsets them, and keeps them in a variable of its own (its action_script.sh)."""
+    made = make(tmp_path, variables={"CACHE": "$SCRATCH/cache", "DATA": "$NAME/$EMPTY/$SET"})
+    kept = "OTHER=x=y\nSCRATCH=/s * $HOME `id`\\u000Asecond\nSET=host\nNAME=a=b"
+    found = made.start(__exported_env__=kept, SET="image")
+    assert (found["CACHE"], found["DATA"]) == ("/s * $HOME `id`\nsecond/cache", "a=b//image")
+    assert "OTHER" not in found
 
 
 def test_a_value_that_holds_quotes_and_commands_stays_text(tmp_path: Path) -> None:

@@ -81,6 +81,7 @@ def test_the_order_is_the_manifest_s_and_a_value_that_goes_on_is_marked() -> Non
         Started(name="A", text="${SCRATCH}"),
         Started(name="PYTHONPATH", text="${PIXI_PROJECT_ROOT}/src:${PYTHONPATH}", extends=True),
     )
+    assert found.outside == ("A", "PYTHONPATH", "SCRATCH")
 
 
 PIECES = st.sampled_from(

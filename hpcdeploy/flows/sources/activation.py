@@ -50,6 +50,7 @@ def read_activation(
         folders=folders,
         more=more,
         started=evaluation.started,
+        outside=evaluation.outside,
         surroundings=surroundings(texts, variables),
     )
     return activation, notes

@@ -40,9 +40,6 @@ NEEDS = {
 }
 """The marker that a test gets for each fixture that it uses, directly or not."""
 
-KEPT_TOGETHER = ("here", "podman", "built", "built_whole", "whole", "image", "seen", "answers")
-"""Fixtures that take long to make, in one worker each: the tests of a file that use one are a unit."""
-
 _seconds: dict[str, float] = defaultdict(float)
 _said: list[str] = []
 _began = time.monotonic()
@@ -83,15 +80,6 @@ def needs_of(item: pytest.Item) -> set[str]:
     return {NEEDS[fixture] for fixture in used & NEEDS.keys()}
 
 
-def unit_of(item: pytest.Item) -> str:
-    """Return the unit that a test names itself or by a fixture that is kept together, "" where it does neither."""
-    mark = item.get_closest_marker("xdist_group")
-    if mark is not None:
-        return str(mark.args[0])
-    used = [name for name in KEPT_TOGETHER if name in getattr(item, "fixturenames", ())]
-    return f"{order.file_of(item.nodeid)} with {used[0]}" if used else ""
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test with what it needs, and put all in units and in order."""
@@ -99,12 +87,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for need in needs_of(item):
             item.add_marker(need)
-        if unit := unit_of(item):
-            groups[item.nodeid] = unit
+        mark = item.get_closest_marker("xdist_group")
+        if mark is not None:
+            groups[item.nodeid] = mark.args[0]
     by_id = {item.nodeid: item for item in items}
     units = order.units(list(by_id), groups, order.read_durations())
     for test, unit in units.items():
-        if by_id[test].get_closest_marker("xdist_group") is None:
+        if test not in groups:
             by_id[test].add_marker(pytest.mark.xdist_group(unit))
     items[:] = [by_id[test] for test in units]
 

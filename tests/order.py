@@ -16,8 +16,8 @@ ROOT = Path(__file__).parent.parent
 KNOWN = ROOT / "tests" / "durations.json"
 LAST_RUN = ROOT / ".last-run.json"
 
-SMALL_FILE = 15.0
-"""A file whose tests take fewer seconds than this in all is one unit, since its tests share fixtures."""
+SMALL_FILE = 90.0
+"""A file whose tests take fewer seconds than this in all is one unit: its tests share fixtures, such as an image."""
 
 UNKNOWN_TEST = 3.0
 """How many seconds a test is expected to take that is not in the list."""

@@ -1,6 +1,7 @@
 """Bring a lab up, look at it, enter it, take it down."""
 
 import os
+import subprocess
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -91,6 +92,11 @@ def _lock(settings: LabSettings) -> Path:
     return settings.state / "lock"
 
 
+def scratch_of(settings: LabSettings) -> Path:
+    """Return the folder of this machine that the lab sees as ``/scratch``."""
+    return settings.state / "scratch"
+
+
 def _record(settings: LabSettings) -> Path:
     return settings.state / "lab.json"
 
@@ -128,6 +134,8 @@ def _end(settings: LabSettings) -> bool:
     ran = record is not None and (record.init.alive() or record.outer.alive())
     if record is not None:
         process.end(record.init, record.outer)
+    if scratch_of(settings).is_mount():
+        subprocess.run(["umount", "--lazy", str(scratch_of(settings))], check=True)
     _record(settings).unlink(missing_ok=True)
     (settings.state / "inside" / "status.json").unlink(missing_ok=True)
     return ran
@@ -149,6 +157,9 @@ def _ensure_materials(settings: LabSettings, report: Report) -> Path:
 
 def _start(settings: LabSettings, root: Path, report: Report) -> Lab:
     chosen = layout.prepare(settings, root)
+    if settings.scratch_in_memory:
+        mount = ["mount", "-t", "tmpfs", "-o", "mode=755,size=75%,nosuid,nodev", "tmpfs", str(scratch_of(settings))]
+        subprocess.run(mount, check=True)
     report("starting the daemons")
     log = settings.state / "inside" / "log" / "init.log"
     waiting = process.start(root, settings, log)

@@ -1,6 +1,5 @@
 # Run by unshare(1) in fresh mount, PID, host-name and IPC namespaces: makes the lab's root and becomes its init.
-# $1: root file system (shared, never written), $2: the lab's state folder, $3: host name, $4: pretend GPUs,
-# $5: where scratch is, on "disk" or in "memory"
+# $1: root file system (shared, never written), $2: the lab's state folder, $3: host name, $4: pretend GPUs
 set -eu
 umask 022
 # The caller writes one word once it has recorded this process; if it died before, nothing may stay behind.
@@ -38,11 +37,7 @@ ln -s pts/ptmx dev/ptmx
 mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs dev/shm
 mount --bind "$2/inside" lab
 mount --bind "$2/home" home
-if [ "$5" = memory ]; then
-    mount -t tmpfs -o mode=755,size=75%,nosuid,nodev tmpfs scratch
-else
-    mount --bind "$2/scratch" scratch
-fi
+mount --bind "$2/scratch" scratch
 mount --bind "$2/tmp" tmp
 mount --bind "$2/registry" var/lib/docker-registry
 cp -R --no-preserve=ownership "$2/files/." .

@@ -72,8 +72,7 @@ class Waiting:
 
 def start(root: Path, settings: LabSettings, log: Path) -> Waiting:
     """Start the lab's init in namespaces of its own, detached from the terminal."""
-    scratch = "memory" if settings.scratch_in_memory else "disk"
-    words = (str(root), str(settings.state), settings.name, str(settings.gpus), scratch)
+    words = (str(root), str(settings.state), settings.name, str(settings.gpus))
     argv = ["env", "--chdir=/", *UNSHARE, "/bin/sh", str(ENTER), *words]
     reading, writing = os.pipe()  # neither end is inherited, except as what posix_spawn makes of it
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC

@@ -51,8 +51,8 @@ class Lab:
         return self.inside / "log"
 
     def seen(self, path: str) -> Path:
-        """Return where this machine sees an absolute path of the lab (proc(5), /proc/pid/root)."""
-        return Path(f"/proc/{self.init.pid}/root{path}")
+        """Return where this machine sees a path below the lab's ``/home``, ``/scratch`` or ``/tmp``."""
+        return self.state / path.removeprefix("/")
 
     @property
     def init_pid(self) -> int:

@@ -86,7 +86,7 @@ def ended(done: Submitted, cluster: Cluster, connections: Connections, store: St
 
 
 @BOTH
-@pytest.mark.parametrize("workdir", ["", f"$SCRATCH/{ROOT}/my work"])
+@pytest.mark.parametrize("workdir", ["", f"$SCRATCH/{ROOT}/my work"], ids=["the run's folder", "another folder"])
 def test_code_and_inputs_lie_where_the_program_looks_for_them(
     scheduler: SchedulerName,
     workdir: str,
@@ -175,6 +175,7 @@ EVERY = {"model.pt", "plots/a b.png", "plots/deep/c.png", "plots/d.txt", "$x/-da
         (0, f"$SCRATCH/{ROOT}/work", ("m*", "plots", "$x", "it's*", "l*t"), EVERY - {"other"}),
         (2, "", ("*",), EVERY),
     ],
+    ids=["patterns", "another folder", "two tasks"],
 )
 def test_the_outputs_that_a_job_names_come_home_though_it_failed(
     scheduler: SchedulerName,

@@ -1,6 +1,7 @@
 """The whole command on the lab's login node itself: installed there, typed by its user, the cluster's host ``"local"``."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -105,6 +106,7 @@ def install(lab: Lab, wheel: Path) -> str:
     home = f"{lab.scratch}/{SHARED}/login"
     wheels = lab.seen(f"{lab.scratch}/{SHARED}/login/wheels")
     wheels.mkdir(parents=True)
+    shutil.copy(wheel, wheels)
     asked = inside(lab, ["python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"])
     fitting = ["--only-binary=:all:", "--python-version", asked.stdout.decode().strip()]
     subprocess.run([*PIP, "download", *fitting, "--dest", wheels, wheel], check=True)

@@ -7,7 +7,7 @@ writes its own durations to ``.last-run.json``, which git ignores; ``make durati
 import json
 import re
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ LAST_RUN = ROOT / ".last-run.json"
 SMALL_FILE = 90.0
 """A file whose tests take fewer seconds than this in all is one unit: its tests share fixtures, such as an image."""
 
-UNKNOWN_TEST = 3.0
-"""How many seconds a test is expected to take that is not in the list."""
+UNKNOWN_FILE = 30.0
+"""How many seconds a file is expected to take of which no test is in the list."""
 
 SHORTEST = 0.5
 """Tests that take fewer seconds are not listed: the file would be long, and changed by each run."""
@@ -53,10 +53,12 @@ def units(tests: Sequence[str], groups: Mapping[str, str], known: Mapping[str, f
     Args:
         tests: All test ids, in the order in which they were collected; a unit keeps it.
         groups: The unit of those tests that name one themselves.
-        known: Seconds by test id. A test that is not listed takes no time if its file is listed, else `UNKNOWN_TEST`.
+        known: Seconds by test id. A test that is not listed takes no time if another one of its file is.
     """
     listed = {file_of(test) for test in known}
-    seconds = {test: known.get(test, 0.0 if file_of(test) in listed else UNKNOWN_TEST) for test in tests}
+    count = Counter(file_of(test) for test in tests)
+    unknown = {file: 0.0 if file in listed else UNKNOWN_FILE / number for file, number in count.items()}
+    seconds = {test: known.get(test, unknown[file_of(test)]) for test in tests}
     of_file: dict[str, float] = defaultdict(float)
     for test in tests:
         if test not in groups:

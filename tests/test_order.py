@@ -1,7 +1,7 @@
 """The order in which tests start, and how many run at once."""
 
 from tests.machine import workers
-from tests.order import UNKNOWN_TEST, id_of, units
+from tests.order import UNKNOWN_FILE, id_of, units
 
 BIG = {"big.py::a": 40.0, "big.py::b": 80.0}
 
@@ -24,9 +24,9 @@ def test_a_unit_keeps_the_order_of_its_tests_though_the_second_takes_longer() ->
 
 
 def test_a_file_that_was_never_measured_comes_before_what_is_shorter_than_expected() -> None:
-    tests = ["known.py::a", "new.py::a"]
-    assert list(units(tests, {}, {"known.py::a": UNKNOWN_TEST / 2})) == ["new.py::a", "known.py::a"]
-    assert list(units(tests, {}, {"known.py::a": UNKNOWN_TEST * 2})) == ["known.py::a", "new.py::a"]
+    tests = ["known.py::a", *(f"new.py::{number}" for number in range(100))]
+    assert list(units(tests, {}, {"known.py::a": UNKNOWN_FILE / 2}).values()) == ["new.py"] * 100 + ["known.py"]
+    assert list(units(tests, {}, {"known.py::a": UNKNOWN_FILE * 2}).values()) == ["known.py"] + ["new.py"] * 100
 
 
 def test_the_group_that_xdist_writes_behind_an_id_is_no_part_of_it() -> None:

@@ -160,6 +160,9 @@ fi
 module load apptainer/1.4
 # Nothing of the worker's own Python may shine through into the container.
 unset PYTHONPATH PYTHONHOME PYTHONUSERBASE LD_PRELOAD VIRTUAL_ENV CONDA_PREFIX CONDA_DEFAULT_ENV CONDA_SHLVL
+# HTCondor starts a job without PATH; bash (5.2) then has a default, which it does not export and which ends in ".". Apptainer
+# finds the programs of the GPU driver by it, such as nvidia-smi and rocminfo (seen with HTCondor 23.9, Apptainer 1.4.5).
+export PATH="${PATH%:.}"
 # Apptainer's temporary files and cache: in the job's own scratch folder, which HTCondor takes away.
 scratch=${_CONDOR_SCRATCH_DIR:?is not set: HTCondor starts this}
 mkdir -p "$scratch/.apptainer/cache"

@@ -64,7 +64,7 @@ def image(
 
 @pytest.mark.parametrize("verb", ["exec", "exec --cleanenv"])
 def test_the_variables_are_the_base_image_s_as_they_stand(image: BuiltImage, transport: Transport, verb: str) -> None:
-    assert shell(transport, f'apptainer {verb} "$@"', image.path, "sh", "-c", PRINT, "sh", *ODD) == SAID
+    assert shell(transport, f'PLAIN=host apptainer {verb} "$@"', image.path, "sh", "-c", PRINT, "sh", *ODD) == SAID
 
 
 def test_no_start_reports_an_error(image: BuiltImage, transport: Transport) -> None:

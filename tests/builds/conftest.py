@@ -11,6 +11,7 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.flows.build import build_on
 from hpcdeploy.flows.generate import generate
 from hpcdeploy.image import BuiltImage, Definition, FileCopy, ImageSettings, Step
+from hpcdeploy.lab import base_image
 from hpcdeploy.lab.state import Lab
 from hpcdeploy.source import PixiSource
 from hpcdeploy.transport.connect import open_transport
@@ -39,7 +40,7 @@ def cluster(lab: Lab) -> Cluster:
         host=lab.host,
         ssh_config=str(lab.ssh_config),
         root=f"$SCRATCH/{OWN}/builds",
-        mirrors=(("ghcr.io", lab.registry),),
+        mirrors=(("ghcr.io", lab.registry), ("docker.io/library", f"{lab.registry}/library")),
     )
 
 
@@ -75,7 +76,7 @@ Quick = Callable[..., Definition]
 
 @pytest.fixture
 def quick(project: Path) -> Quick:
-    """Make definitions of one small stage on the same base image: seconds matter to those tests that build often.
+    """Make definitions of one small stage on a slim base image: seconds matter to those tests that build often.
 
     `post` and `test` are shell lines; `mark` makes the inputs different from every other's.
     """
@@ -86,6 +87,7 @@ def quick(project: Path) -> Quick:
             "Bootstrap: docker\nFrom: [= final.source =]\n\n%arguments\n    ENVIRONMENT=gpu\n    CUDA_VERSION=12\n\n"
             f"%post -c /bin/bash\nset -eu\n: {mark}\n{post}\n\n%test\n#!/bin/sh\nset -e\n{test}\n"
         )
-        return generate(replace(SETTINGS, name=mark, files=(), setup=(), environment=(), labels=()), project)
+        slim = replace(SETTINGS, name=mark, base=f"docker.io/{base_image.SLIM}", files=(), setup=(), environment=(), labels=())
+        return generate(slim, project)
 
     return make

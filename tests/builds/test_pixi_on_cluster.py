@@ -74,7 +74,7 @@ def write(folder: Path, **files: str) -> Path:
 @pytest.fixture(scope="module")
 def mirrored(lab: Lab, place: Cluster) -> Cluster:
     """The lab as a cluster with mirrors of every registry that these tests name."""
-    return replace(place, mirrors=(*place.mirrors, ("docker.io/library", f"{lab.registry}/library")))
+    return replace(place, mirrors=place.mirrors)
 
 
 @pytest.fixture(scope="module")

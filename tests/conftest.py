@@ -11,8 +11,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from hpcdeploy.lab import cluster
 from hpcdeploy.lab.inside import inside
@@ -80,27 +82,37 @@ def needs_of(item: pytest.Item) -> set[str]:
     return {NEEDS[fixture] for fixture in used & NEEDS.keys()}
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test with what it needs, and put all in units and in order."""
-    groups: dict[str, str] = {}
+    """Mark each test with what it needs."""
     for item in items:
         for need in needs_of(item):
             item.add_marker(need)
-        mark = item.get_closest_marker("xdist_group")
-        if mark is not None:
-            groups[item.nodeid] = mark.args[0]
-    by_id = {item.nodeid: item for item in items}
-    units = order.units(list(by_id), groups, order.read_durations())
-    for test, unit in units.items():
-        if test not in groups:
-            by_id[test].add_marker(pytest.mark.xdist_group(unit))
-    items[:] = [by_id[test] for test in units]
+
+
+class UnitScheduling(LoadScopeScheduling):
+    """Hands whole units to the workers, the longest first (`tests.order`).
+
+    pytest-xdist 3.8 has ``--dist=loadgroup`` for that, which pytest 9.2 takes no notice of: it writes the group behind a
+    test's id, and an id cannot be changed any more.
+    """
+
+    def schedule(self) -> None:
+        if self.collection is None:
+            tests = next(iter(self.registered_collections.values()))
+            self.units = order.units(tests, order.read_durations())
+        super().schedule()
+
+    def _split_scope(self, nodeid: str) -> str:
+        return self.units[nodeid]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> UnitScheduling:
+    return UnitScheduling(config, log)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Note how long a test took, and what it has to say to the person."""
-    _seconds[order.id_of(report.nodeid)] += report.duration
+    _seconds[report.nodeid] += report.duration
     if report.when == "teardown":
         _said.extend(str(line) for name, line in report.user_properties if name == "said")
 

@@ -5,7 +5,6 @@ writes its own durations to ``.last-run.json``, which git ignores; ``make durati
 """
 
 import json
-import re
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -19,16 +18,17 @@ LAST_RUN = ROOT / ".last-run.json"
 SMALL_FILE = 90.0
 """A file whose tests take fewer seconds than this in all is one unit: its tests share fixtures, such as an image."""
 
+TOGETHER = {
+    "tests/cluster/test_older_slurm.py": "older Slurm",
+    "tests/cluster/test_older_slurm_shapes.py": "older Slurm",
+}
+"""Files that are one unit whatever time they take: they share a lab, and some of their tests break it for a while."""
+
 UNKNOWN_FILE = 30.0
 """How many seconds a file is expected to take of which no test is in the list."""
 
 SHORTEST = 0.5
 """Tests that take fewer seconds are not listed: the file would be long, and changed by each run."""
-
-
-def id_of(nodeid: str) -> str:
-    """Return a test's id without the group that pytest-xdist adds to it."""
-    return re.sub(r"@[^@\]]*$", "", nodeid)
 
 
 def file_of(nodeid: str) -> str:
@@ -47,12 +47,13 @@ def write_run(durations: Mapping[str, float], seconds: float, *, whole: bool) ->
     LAST_RUN.write_text(json.dumps({"whole": whole, "seconds": seconds, "durations": durations}))
 
 
-def units(tests: Sequence[str], groups: Mapping[str, str], known: Mapping[str, float]) -> dict[str, str]:
-    """Assign each test id the unit that it is run in, and list the tests in the order in which they are started.
+def units(tests: Sequence[str], known: Mapping[str, float]) -> dict[str, str]:
+    """Assign each test id the unit that it is run in; the units come in the order in which they are to start.
+
+    A file is a unit if it is short or one of `TOGETHER`, else each of its tests is one.
 
     Args:
         tests: All test ids, in the order in which they were collected; a unit keeps it.
-        groups: The unit of those tests that name one themselves.
         known: Seconds by test id. A test that is not listed takes no time if another one of its file is.
     """
     listed = {file_of(test) for test in known}
@@ -61,17 +62,16 @@ def units(tests: Sequence[str], groups: Mapping[str, str], known: Mapping[str, f
     seconds = {test: known.get(test, unknown[file_of(test)]) for test in tests}
     of_file: dict[str, float] = defaultdict(float)
     for test in tests:
-        if test not in groups:
-            of_file[file_of(test)] += seconds[test]
+        of_file[file_of(test)] += seconds[test]
     unit_of: dict[str, str] = {}
     for test in tests:
-        small = of_file[file_of(test)] < SMALL_FILE
-        unit_of[test] = groups.get(test) or (file_of(test) if small else test)
+        file = file_of(test)
+        unit_of[test] = TOGETHER.get(file) or (file if of_file[file] < SMALL_FILE else test)
     of_unit: dict[str, float] = defaultdict(float)
     for test, unit in unit_of.items():
         of_unit[unit] += seconds[test]
-    first = {unit: place for place, unit in reversed(list(enumerate(unit_of.values())))}
-    order = sorted(of_unit, key=lambda unit: (-of_unit[unit], first[unit]))
+    collected = {unit: number for number, unit in enumerate(dict.fromkeys(unit_of.values()))}
+    order = sorted(of_unit, key=lambda unit: (-of_unit[unit], collected[unit]))
     place = {unit: number for number, unit in enumerate(order)}
     return {test: unit_of[test] for test in sorted(tests, key=lambda test: place[unit_of[test]])}
 

@@ -87,7 +87,9 @@ def quick(project: Path) -> Quick:
             "Bootstrap: docker\nFrom: [= final.source =]\n\n%arguments\n    ENVIRONMENT=gpu\n    CUDA_VERSION=12\n\n"
             f"%post -c /bin/bash\nset -eu\n: {mark}\n{post}\n\n%test\n#!/bin/sh\nset -e\n{test}\n"
         )
-        slim = replace(SETTINGS, name=mark, base=f"docker.io/{base_image.SLIM}", files=(), setup=(), environment=(), labels=())
+        slim = replace(
+            SETTINGS, name=mark, base=f"docker.io/{base_image.SLIM}", files=(), setup=(), environment=(), labels=()
+        )
         return generate(slim, project)
 
     return make

@@ -36,8 +36,6 @@ while [ "$#" -gt 0 ]; do
   shift
 done
 """
-pytestmark = pytest.mark.xdist_group("older Slurm")
-
 PROGRAM = "case $HPCDEPLOY_TASK in 0) exit 0 ;; 1) exit 3 ;; *) exec sleep 600 ;; esac"
 
 

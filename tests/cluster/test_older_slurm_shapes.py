@@ -23,7 +23,6 @@ for i in $(seq 200); do sleep 0.5; done
 
 older = life.older
 cluster = life.cluster
-pytestmark = life.pytestmark
 
 
 def test_warned_processes_of_two_nodes_go_on_after_their_limit(

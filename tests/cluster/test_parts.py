@@ -35,9 +35,6 @@ SWEEP = Job(
 )
 
 
-pytestmark = pytest.mark.xdist_group("small arrays")
-
-
 @dataclass
 class Site:
     lab: Lab

@@ -89,7 +89,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(need)
 
 
-class UnitScheduling(LoadScopeScheduling):
+class UnitScheduling(LoadScopeScheduling):  # type: ignore[misc]  # the library has no types
     """Hands whole units to the workers, the longest first (`tests.order`).
 
     pytest-xdist 3.8 has ``--dist=loadgroup`` for that, which pytest 9.2 takes no notice of: it writes the group behind a

@@ -21,7 +21,7 @@ from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.settings import default_settings
 from hpcdeploy.lab.state import Lab, locked
 from tests import machine, order, seed, shared
-from tests.labs import StartLab, own_lab
+from tests.labs import StartLab, end_own_labs, own_lab
 from tests.shared import OWN, RUN, SHARED, once
 
 # A shell starts what runs in the background with SIGINT ignored, and every child would inherit that (POSIX sh, 2.11).
@@ -131,6 +131,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     whole = session.config.args_source is pytest.Config.ArgsSource.TESTPATHS
     order.write_run(_seconds, time.monotonic() - _began, whole=whole and not session.config.option.markexpr)
     _leave_the_lab()
+    end_own_labs()
     shutil.rmtree(shared.FOLDER, ignore_errors=True)
 
 

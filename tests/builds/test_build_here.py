@@ -25,6 +25,7 @@ LIBRARIES = (
     "markupsafe",
     "yaml",
     "semver",
+    "tomli",
     "requests",
     "urllib3",
     "idna",

@@ -62,7 +62,7 @@ def own_cluster(cluster: Cluster, transport: Transport) -> Iterator[Cluster]:
 
 
 def asking(marker: Marker, tmp_path: Path, *more: Step) -> tuple[Definition, dict[str, SecretValue]]:
-    """Make a definition one step of which checks both secrets by their sha256, twice, and lives long enough to be seen."""
+    """Make a definition one step of which checks both secrets by their sha256, twice, and lives long enough to be seen on a busy machine, too."""
     token, cert = hashlib.sha256(marker.token.encode()).hexdigest(), hashlib.sha256(marker.cert).hexdigest()
     step = f"""
       for round in 1 2; do
@@ -70,7 +70,7 @@ def asking(marker: Marker, tmp_path: Path, *more: Step) -> tuple[Definition, dic
         sha256sum </run/secrets/TOKEN | grep -q {token}
         sha256sum </run/secrets/CERT | grep -q {cert}
       done
-      sleep 1.0625
+      sleep 6.0625
       echo the secrets are right > /said
     """
     settings = replace(
@@ -183,5 +183,5 @@ def test_a_killed_build_leaves_no_process_and_no_pipe_for_long(
 def assert_only_the_step_had_them(seen: Seen) -> None:
     assert seen.looks > 20
     assert seen.arguments == set()
-    assert "sleep 1.0625" in seen.environments  # the step's own: the look itself works
+    assert "sleep 6.0625" in seen.environments  # the step's own: the look itself works
     assert {words.split()[0] for words in seen.environments} <= {"sleep", "sha256sum", "grep"}

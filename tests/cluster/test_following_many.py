@@ -225,6 +225,8 @@ def test_logs_are_followed_on_where_the_connection_died(
     output = f"{lab.scratch}/{noting.root.removeprefix('$SCRATCH/')}/runs/{run.id}/output"
     for piece in logs.follow(known, [0], noting, connections, store, interval=0.5, report=said.append):
         written += piece.out
+        if not piece.out:
+            continue
         seen = written.decode().split()[-1]
         if seen == "1":  # between two commands: what sshd started for this connection, and for no other test run's
             assert inside(lab, ["bash", "-c", f'kill -KILL "$(cat {session})"']).returncode == 0

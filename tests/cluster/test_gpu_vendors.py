@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from hpcdeploy.cluster import Cluster, SchedulerName
+from hpcdeploy.config.files import load_project
 from hpcdeploy.flows import logs
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.gpus import GpuVendorChoice
@@ -16,6 +18,7 @@ from hpcdeploy.run import State
 from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
 from tests.cluster.driving import submit_job, wait_for
+from tests.labs import StartLab
 
 # Apptainer brings in the programs of nvliblist.conf with --nv, and those of rocmliblist.conf with --rocm.
 PROGRAMS = ("nvidia-smi", "rocminfo")
@@ -29,14 +32,27 @@ NO_GPU = replace(GPU, gpus=0)
 Drivers = Callable[..., None]
 
 
+@pytest.fixture(scope="module")
+def own(start_lab: StartLab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Run a lab of these tests' own: they change what its nodes have."""
+    with start_lab(tmp_path_factory.mktemp("gpus")) as lab:
+        yield lab
+
+
 @pytest.fixture
-def drivers(lab: Lab) -> Iterator[Drivers]:
+def cluster(own: Lab, tmp_path: Path) -> Cluster:
+    environ = {"XDG_STATE_HOME": str(own.state.parent.parent), "HOME": str(tmp_path)}
+    return load_project(tmp_path, environ, optional=True).clusters["lab"]
+
+
+@pytest.fixture
+def drivers(own: Lab) -> Iterator[Drivers]:
     """Put both vendors' programs onto the lab's nodes, and give what makes devices there; all of it is gone afterwards."""
     programs = " ".join(f"/usr/bin/{name}" for name in PROGRAMS)
     made: list[str] = []
 
     def root(line: str) -> None:
-        done = inside(lab, ["sh", "-c", line])
+        done = inside(own, ["sh", "-c", line])
         assert done.returncode == 0, done.stderr.decode()
 
     def make(*devices: str) -> None:
@@ -101,7 +117,7 @@ def test_the_container_is_given_the_gpus_of_the_driver_on_its_node(
         (NO_GPU, (("gres", "gpu:0"),), ["none none"]),
         (NO_GPU, (), ["none none"]),
     ],
-    ids=str,
+    ids=["gpus-per-task", "tres-per-task", "ntasks-per-gpu", "exclusive", "none of gres", "none"],
 )
 def test_every_way_of_having_gpus_gives_them_to_the_container(
     resources: Resources, slurm: Directives, told: list[str], drivers: Drivers, teller: Teller
@@ -115,7 +131,9 @@ def test_a_node_of_a_jobs_own_that_has_no_gpu_gives_none(drivers: Drivers, telle
     assert [line for line in teller.lines(job(NO_GPU, (("exclusive", True),))) if line.startswith("/")] == []
 
 
-@pytest.mark.parametrize("asked", [replace(job(), tasks_per_node=2), replace(job(), launcher="srun", mpi="pmix")], ids=str)
+@pytest.mark.parametrize(
+    "asked", [replace(job(), tasks_per_node=2), replace(job(), launcher="srun", mpi="pmix")], ids=["srun", "mpi"]
+)
 def test_each_process_that_srun_starts_has_them(asked: Job, drivers: Drivers, teller: Teller) -> None:
     drivers("kfd")
     lines = teller.lines(asked)
@@ -125,10 +143,10 @@ def test_each_process_that_srun_starts_has_them(asked: Job, drivers: Drivers, te
 
 @pytest.mark.parametrize("free", [(), (("request_gpus", "1"),)])
 def test_a_worker_of_htcondors_gives_them_too(
-    free: Directives, drivers: Drivers, site: Cluster, delivery: Delivery, connections: Connections, store: Store
+    free: Directives, drivers: Drivers, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
 ) -> None:
     drivers("kfd")
     asked = replace(job(NO_GPU if free else GPU), htcondor=free)
-    program, visible = Teller(site, delivery, connections, store).lines(asked, "htcondor")
+    program, visible = Teller(cluster, delivery, connections, store).lines(asked, "htcondor")
     assert program == "/usr/bin/rocminfo"
     assert visible.startswith("GPU-")

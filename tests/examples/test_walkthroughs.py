@@ -61,8 +61,14 @@ def walk_through(page: str, project: Path, environment: dict[str, str]) -> dict[
     return said
 
 
-def test_one_training_on_slurm_brings_its_model_home(project: Path, environment: dict[str, str]) -> None:
-    said = walk_through("slurm.md", project, environment)
+@pytest.fixture(scope="module")
+def trained(project: Path, environment: dict[str, str]) -> dict[str, str]:
+    """What the first page's commands wrote; they build the image that the second page uses too."""
+    return walk_through("slurm.md", project, environment)
+
+
+def test_one_training_on_slurm_brings_its_model_home(project: Path, trained: dict[str, str]) -> None:
+    said = trained
     assert "600 images, plain Python, task 0\n" in said["hpcdeploy logs"]
     assert json.loads((project / "results/output/model.json").read_text())["accuracy"] > 0.85
     with (project / "results/output/history.csv").open() as file:
@@ -71,6 +77,7 @@ def test_one_training_on_slurm_brings_its_model_home(project: Path, environment:
     assert losses == sorted(losses, reverse=True)
 
 
+@pytest.mark.usefixtures("trained")
 def test_several_learning_rates_on_htcondor_each_bring_theirs(project: Path, pooled: dict[str, str]) -> None:
     said = walk_through("htcondor.md", project, pooled)
     rates = ["0.02", "0.1", "0.5"]

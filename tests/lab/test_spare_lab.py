@@ -107,6 +107,7 @@ def test_a_start_that_is_killed_leaves_nothing_that_down_does_not_end(spare_sett
 def test_an_init_that_nobody_recorded_ends_by_itself(spare_settings: LabSettings) -> None:
     cluster.down(spare_settings)
     root = rootfs.path(spare_settings)
+    spare_settings.state.mkdir(parents=True, exist_ok=True)
     layout.prepare(spare_settings, root)
     waiting = process.start(root, spare_settings, spare_settings.state / "unrecorded.log")
     assert waiting.init.alive()

@@ -62,7 +62,10 @@ def own_cluster(cluster: Cluster, transport: Transport) -> Iterator[Cluster]:
 
 
 def asking(marker: Marker, tmp_path: Path, *more: Step) -> tuple[Definition, dict[str, SecretValue]]:
-    """Make a definition one step of which checks both secrets by their sha256, twice, and lives long enough to be seen on a busy machine, too."""
+    """Make a definition one step of which checks both secrets by their sha256, twice, and lives long enough to be seen.
+
+    On a busy machine one look at all processes takes seconds.
+    """
     token, cert = hashlib.sha256(marker.token.encode()).hexdigest(), hashlib.sha256(marker.cert).hexdigest()
     step = f"""
       for round in 1 2; do

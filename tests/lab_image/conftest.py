@@ -13,7 +13,7 @@ import pytest
 from hpcdeploy.lab import channel
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "pixi-gpu"
-START = "import sys; from hpcdeploy.lab.pixi_standin.main import main; sys.exit(main())"
+START = "from hpcdeploy.lab.pixi_standin.main import start; start()"
 
 
 @dataclass

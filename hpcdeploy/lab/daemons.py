@@ -160,7 +160,14 @@ def _condor() -> tuple[Service, ...]:
 
 
 def _accounting() -> tuple[Service, ...]:
-    database = ("/usr/sbin/mariadbd", "--user=mysql", "--skip-networking", "--innodb-buffer-pool-size=64M")
+    """List the database and slurmdbd.
+
+    With snapshot isolation, the default from MariaDB 11.6.2 on, a write conflict can end slurmdbd, and 26.05 logs an error
+    when it starts (seen with 26.05.5 and MariaDB 11.8). A MariaDB that does not know an option with ``loose-`` before it
+    only warns (mariadbd(8)).
+    """
+    options = ("--skip-networking", "--innodb-buffer-pool-size=64M", "--loose-innodb-snapshot-isolation=OFF")
+    database = ("/usr/sbin/mariadbd", "--user=mysql", *options)
     ready = ("sh", "-c", "mariadb < /etc/hpcdeploy-lab/database.sql")
     return (
         Service(name="mariadb", argv=database, ready=ready),

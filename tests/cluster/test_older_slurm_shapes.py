@@ -22,11 +22,12 @@ for i in $(seq 200); do sleep 0.5; done
 
 
 older = life.older
+another = life.another
 cluster = life.cluster
 
 
 def test_warned_processes_of_two_nodes_go_on_after_their_limit(
-    older: Lab, cluster: Cluster, connections: Connections, store: Store
+    another: Lab, cluster: Cluster, connections: Connections, store: Store
 ) -> None:
     job = Job(
         name="resume",
@@ -44,8 +45,10 @@ def test_warned_processes_of_two_nodes_go_on_after_their_limit(
         status = follow.status([status], lambda _: cluster, connections, store).statuses[0]
         time.sleep(2)
         if status.state is State.PENDING:
-            inside(older, ["scontrol", "update", f"JobId={run.job_id}", "StartTime=now"])
-    said = inside(older, ["cat", f"{run.folder}/logs/0.out", f"{run.folder}/logs/0.err"], user=older.user).stdout.decode()
+            inside(another, ["scontrol", "update", f"JobId={run.job_id}", "StartTime=now"])
+    said = inside(
+        another, ["cat", f"{run.folder}/logs/0.out", f"{run.folder}/logs/0.err"], user=another.user
+    ).stdout.decode()
     assert (status.state, status.exit_code) == (State.COMPLETED, 0), said
     expected = [f"process {rank} of 4, start {start}, cores 1" for rank in range(4) for start in range(2)]
     assert sorted(line for line in said.splitlines() if line.startswith("process")) == expected

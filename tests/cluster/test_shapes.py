@@ -187,6 +187,7 @@ def test_a_failed_process_ends_the_others_and_its_exit_code_is_the_runs(driver: 
     assert (status.state, status.exit_code) == (State.FAILED, 7)
 
 
+@pytest.mark.usefixtures("pmix")
 def test_a_program_meets_slurms_own_pmix_server_through_the_container(driver: Driver) -> None:
     libraries = "/usr/lib/x86_64-linux-gnu"
     job = Job(

@@ -1,0 +1,74 @@
+"""States are right on Slurm 26.05 too, Debian's unstable suite's; and containers run there.
+
+The tests of Slurm 22.05 are run once more, in a lab with this release: how jobs are followed needs no container.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from hpcdeploy.cluster import Cluster
+from hpcdeploy.flows.connections import Connections
+from hpcdeploy.job import Job, Resources
+from hpcdeploy.lab.inside import inside
+from hpcdeploy.lab.state import Lab
+from hpcdeploy.run import State
+from hpcdeploy.scheduler.login_node import Delivery
+from hpcdeploy.store import Store
+from tests.cluster import test_older_slurm as life
+from tests.cluster import test_older_slurm_shapes as shapes
+from tests.cluster.driving import output_of, submit_job, wait_for
+from tests.labs import StartLab
+
+PROGRAM = 'echo "GPU $CUDA_VISIBLE_DEVICES in $APPTAINER_NAME of process $SLURM_PROCID"'
+
+cluster = life.cluster
+
+
+@pytest.fixture(scope="session")
+def newer(start_lab: StartLab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Run a lab with Slurm 26.05 that forgets a job five seconds after its end."""
+    with start_lab(tmp_path_factory.mktemp("newer"), slurm="26.05", min_job_age=life.FORGETS) as lab:
+        life.do_without_containers(lab)
+        yield lab
+
+
+@pytest.fixture(scope="session")
+def another(newer: Lab) -> Lab:
+    """Give the lab with another release of Slurm than the shared lab's."""
+    return newer
+
+
+def test_it_is_slurm_26_05_with_containers_and_htcondor(newer: Lab) -> None:
+    assert b"26.05" in inside(newer, ["squeue", "--version"], user=newer.user).stdout
+    assert inside(newer, ["apptainer", "--version"], user=newer.user).returncode == 0
+    assert newer.schedulers == ("slurm", "htcondor")
+
+
+def test_slurmdbd_has_no_complaint_about_its_database(newer: Lab) -> None:
+    log = (newer.logs / "slurmdbd.log").read_text()
+    assert "error" not in log.lower(), log
+
+
+def test_containers_of_one_process_and_of_several_have_their_gpus(
+    cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    real = replace(cluster, apptainer="apptainer")
+    job = Job(name="gpu", image="test", command=("sh", "-c", PROGRAM), resources=Resources(gpus=1, cpus=1, time=120))
+    several = replace(job, resources=replace(job.resources, nodes=2), tasks_per_node=1)
+    runs = [submit_job(one, "slurm", real, delivery, connections, store).run for one in (job, several)]
+    ends = [wait_for(run, real, connections, store) for run in runs]
+    assert [end.state for end in ends] == [State.COMPLETED, State.COMPLETED]
+    alone, together = (output_of(end, real, connections).split("\n")[:-1] for end in ends)
+    assert alone[0].startswith("GPU ")
+    assert len(together) == 2
+    assert {line.rpartition(" ")[2] for line in together} == {"0", "1"}
+
+
+test_a_jobs_life = life.test_a_jobs_life_is_followed_from_its_hold_to_its_end
+test_logs = life.test_logs_are_found_whatever_stands_in_the_roots_name
+test_questions = life.test_the_controller_is_asked_once_and_for_this_persons_jobs_only
+test_a_failing_node = life.test_a_node_that_fails_is_not_the_jobs_fault_and_one_that_may_be_requeued_begins_anew
+test_a_requeue = life.test_a_requeue_is_told_and_the_tasks_of_a_long_list_are_all_there
+test_warned_processes = shapes.test_warned_processes_of_two_nodes_go_on_after_their_limit

@@ -19,6 +19,7 @@ from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
 from hpcdeploy.whole_file import sha256_of
 from tests.cluster.condor_pool import pool
+from tests.cluster.no_container import DELIVERY, runs_containers, without_container
 from tests.shared import OWN, SHARED, once
 
 ROOT = f"{OWN}/cluster"
@@ -49,14 +50,22 @@ def publish(lab: Lab) -> PublishedImage:
 
 
 @pytest.fixture
-def delivery(published: PublishedImage) -> Delivery:
+def delivery(lab: Lab, request: pytest.FixtureRequest) -> Delivery:
+    """Give an image for jobs; on a lab without Apptainer one that nothing opens (`tests.cluster.no_container`)."""
+    if not runs_containers(lab):
+        return DELIVERY
+    published: PublishedImage = request.getfixturevalue("published")
     return Delivery(sha256=published.sha256, reference=published.reference, size=published.size, plain_http=True)
 
 
 @pytest.fixture
 def cluster(lab: Lab, tmp_path: Path) -> Cluster:
-    """Give the lab as the settings describe it, found by its own file and nothing else; its root is these tests' own."""
-    return replace(load_project(tmp_path, optional=True).clusters["lab"], root=f"$SCRATCH/{ROOT}")
+    """Give the lab as the settings describe it, found by its own file and nothing else; its root is these tests' own.
+
+    On a lab without Apptainer, jobs run without a container.
+    """
+    found = replace(load_project(tmp_path, optional=True).clusters["lab"], root=f"$SCRATCH/{ROOT}")
+    return found if runs_containers(lab) else without_container(found, lab)
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,6 @@ cluster = life.cluster
 def newer(start_lab: StartLab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Run a lab with Slurm 26.05 that forgets a job five seconds after its end."""
     with start_lab(tmp_path_factory.mktemp("newer"), slurm="26.05", min_job_age=life.FORGETS) as lab:
-        life.do_without_containers(lab)
         yield lab
 
 
@@ -54,7 +53,7 @@ def test_slurmdbd_has_no_complaint_about_its_database(newer: Lab) -> None:
 def test_containers_of_one_process_and_of_several_have_their_gpus(
     cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
 ) -> None:
-    real = replace(cluster, apptainer="apptainer")
+    real = replace(cluster, apptainer="apptainer", image_cache="")
     job = Job(name="gpu", image="test", command=("sh", "-c", PROGRAM), resources=Resources(gpus=1, cpus=1, time=120))
     several = replace(job, resources=replace(job.resources, nodes=2), tasks_per_node=1)
     runs = [submit_job(one, "slurm", real, delivery, connections, store).run for one in (job, several)]
@@ -71,4 +70,5 @@ test_logs = life.test_logs_are_found_whatever_stands_in_the_roots_name
 test_questions = life.test_the_controller_is_asked_once_and_for_this_persons_jobs_only
 test_a_failing_node = life.test_a_node_that_fails_is_not_the_jobs_fault_and_one_that_may_be_requeued_begins_anew
 test_a_requeue = life.test_a_requeue_is_told_and_the_tasks_of_a_long_list_are_all_there
+test_a_lost_answer = life.test_a_job_whose_answer_was_lost_is_found
 test_warned_processes = shapes.test_warned_processes_of_two_nodes_go_on_after_their_limit

@@ -4,7 +4,6 @@ That release has no Apptainer: a script that starts the program without a contai
 jobs are followed, not how they run. `test_newer_slurm` runs the same tests on Slurm 26.05.
 """
 
-import hashlib
 import re
 import time
 from collections.abc import Iterator
@@ -23,19 +22,13 @@ from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
 from hpcdeploy.run import Run, RunStatus, State
 from hpcdeploy.scheduler import slurm
-from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
 from tests.cluster.driving import PATIENCE, output_of, submit_job, wait_for
+from tests.cluster.no_container import DELIVERY, without_container
 from tests.labs import StartLab
+from tests.once import test_answers
+from tests.once.conftest import place_in
 
-IMAGE = b"no image: nothing opens it\n"
-DELIVERY = Delivery(sha256=hashlib.sha256(IMAGE).hexdigest())
-NO_CONTAINER = b"""#!/bin/sh
-while [ "$#" -gt 0 ]; do
-  case $1 in *.sif) shift; exec "$@" ;; esac
-  shift
-done
-"""
 FORGETS = 5
 """Seconds after which the lab's Slurm forgets a job that has ended."""
 
@@ -46,7 +39,6 @@ PROGRAM = "case $HPCDEPLOY_TASK in 0) exit 0 ;; 1) exit 3 ;; *) exec sleep 600 ;
 def older(start_lab: StartLab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Run a lab of Debian 12 whose Slurm forgets a job five seconds after its end."""
     with start_lab(tmp_path_factory.mktemp("older"), slurm="22.05", min_job_age=FORGETS) as lab:
-        do_without_containers(lab)
         yield lab
 
 
@@ -56,25 +48,12 @@ def another(older: Lab) -> Lab:
     return older
 
 
-def do_without_containers(lab: Lab) -> None:
-    """Put the script that takes Apptainer's place, and an image that it does not open, into a lab."""
-    root = f"{lab.scratch}/hpcdeploy"
-    put(lab, f"{root}/images/{DELIVERY.sha256}.sif", IMAGE)
-    put(lab, f"{root}/apptainer", NO_CONTAINER)
-    assert inside(lab, ["chmod", "+x", f"{root}/apptainer"], user=lab.user).returncode == 0
-
-
-def put(lab: Lab, path: str, content: bytes) -> None:
-    line = f"mkdir -p {Path(path).parent} && cat > {path}"
-    assert inside(lab, ["sh", "-c", line], user=lab.user, stdin=content).returncode == 0
-
-
 @pytest.fixture
 def cluster(another: Lab, tmp_path: Path) -> Cluster:
     environ = {"XDG_STATE_HOME": str(another.state.parent.parent), "HOME": str(tmp_path)}
     found = load_project(tmp_path, environ, optional=True).clusters["lab"]
     assert found.ssh_config == str(another.ssh_config)
-    return replace(found, apptainer=f"{another.scratch}/hpcdeploy/apptainer")
+    return without_container(found, another)
 
 
 def status_when(
@@ -126,7 +105,7 @@ def test_a_jobs_life_is_followed_from_its_hold_to_its_end(
 def test_logs_are_found_whatever_stands_in_the_roots_name(
     another: Lab, cluster: Cluster, connections: Connections, store: Store
 ) -> None:
-    odd = replace(cluster, root=f"{another.scratch}/50%j %a%%x,", image_cache=f"{another.scratch}/hpcdeploy/images")
+    odd = replace(cluster, root=f"{another.scratch}/50%j %a%%x,")
     job = Job(name="odd", image="test", command=("sh", "-c", "echo $HPCDEPLOY_TASK"), array=Array(size=2))
     run = submit_job(job, "slurm", odd, DELIVERY, connections, store).run
     status = wait_for(run, odd, connections, store)
@@ -201,3 +180,9 @@ def test_a_requeue_is_told_and_the_tasks_of_a_long_list_are_all_there(
     [told] = follow.status(known, lambda _: cluster, connections, store).statuses
     assert [task.task for task in told.tasks if task.state is State.HELD] == squares
     cancel([*known, RunStatus(run=run, tasks=(), asked=0)], lambda _: cluster, connections, store)
+
+
+@pytest.mark.parametrize("how", ["lost", "mute", "denied"])
+def test_a_job_whose_answer_was_lost_is_found(another: Lab, cluster: Cluster, how: str) -> None:
+    place = place_in(another, replace(cluster, image_cache=""), f"{another.scratch}/once")
+    test_answers.test_a_job_whose_answer_was_lost_is_found(place, "slurm", how)

@@ -12,6 +12,7 @@ from hpcdeploy.run import RunStatus, State
 from hpcdeploy.store import Store
 from tests.cluster import test_older_slurm as life
 from tests.cluster.driving import PATIENCE, submit_job
+from tests.cluster.no_container import DELIVERY
 
 PROGRAM = """
 echo "process $SLURM_PROCID of $SLURM_NTASKS, start $HPCDEPLOY_RESTART, cores $SLURM_CPUS_PER_TASK"
@@ -38,7 +39,7 @@ def test_warned_processes_of_two_nodes_go_on_after_their_limit(
         signal=Signal(name="USR1", before=110),
         retries=Retries(max=1, exit_codes=(75,)),
     )
-    run = submit_job(job, "slurm", cluster, life.DELIVERY, connections, store).run
+    run = submit_job(job, "slurm", cluster, DELIVERY, connections, store).run
     until = time.monotonic() + PATIENCE
     status = RunStatus(run=run, tasks=(), asked=0)
     while not status.ended and time.monotonic() < until:

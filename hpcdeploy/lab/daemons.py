@@ -162,9 +162,9 @@ def _condor() -> tuple[Service, ...]:
 def _accounting() -> tuple[Service, ...]:
     """List the database and slurmdbd.
 
-    With snapshot isolation, the default from MariaDB 11.6.2 on, a write conflict can end slurmdbd, and 26.05 logs an error
-    when it starts (seen with 26.05.5 and MariaDB 11.8). A MariaDB that does not know an option with ``loose-`` before it
-    only warns (mariadbd(8)).
+    Snapshot isolation is MariaDB's default from 11.6.2 on. slurmdbd 26.05.5 logs that Slurm does not support it and that it
+    is to be set to OFF; with it, a write conflict can end slurmdbd. A MariaDB that does not know an option with ``loose-``
+    before it only warns (mariadbd(8)).
     """
     options = ("--skip-networking", "--innodb-buffer-pool-size=64M", "--loose-innodb-snapshot-isolation=OFF")
     database = ("/usr/sbin/mariadbd", "--user=mysql", *options)

@@ -264,6 +264,7 @@ def test_where_the_job_starts_the_container_itself_htcondor_mounts_too(
     assert output_of(status, shared, connections) == "#!/bin/sh\nbb"
 
 
+@pytest.mark.usefixtures("htcondor")
 def test_a_vanilla_job_in_singularity_image_is_sent_its_code_and_sends_its_outputs(
     lab: Lab, project: Path, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store, tmp_path: Path
 ) -> None:

@@ -276,6 +276,7 @@ def test_a_hold_of_htcondor_tells_its_code(
     cancel([status], lambda _: cluster, connections, store)
 
 
+@pytest.mark.usefixtures("htcondor")
 def test_a_job_that_no_machine_can_run_says_so(
     cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
 ) -> None:

@@ -45,9 +45,10 @@ def test_it_is_slurm_26_05_with_containers_and_htcondor(newer: Lab) -> None:
     assert newer.schedulers == ("slurm", "htcondor")
 
 
-def test_slurmdbd_has_no_complaint_about_its_database(newer: Lab) -> None:
-    log = (newer.logs / "slurmdbd.log").read_text()
-    assert "error" not in log.lower(), log
+def test_the_database_is_without_snapshot_isolation_which_slurmdbd_cannot_do_with(newer: Lab) -> None:
+    asked = inside(newer, ["mariadb", "-N", "-e", "SELECT @@innodb_snapshot_isolation"])
+    assert asked.stdout == b"0\n", asked.stderr.decode()
+    assert "snapshot" not in (newer.logs / "slurmdbd.log").read_text()
 
 
 def test_containers_of_one_process_and_of_several_have_their_gpus(

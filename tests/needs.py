@@ -17,7 +17,7 @@ MARKERS = {
     "slurm": "needs the lab's Slurm",
     "container": "runs or builds a container in the lab",
     "older_slurm": "starts a lab with Slurm 22.05",
-    "newer_slurm": "starts a lab with Slurm 26.05",
+    "newer_slurm": "starts a lab with Slurm 26.05 or newer",
     "registry": "starts a registry, with the lab's own program",
     "sshd": "starts an SSH server",
     "engine": "starts a container engine on this machine",

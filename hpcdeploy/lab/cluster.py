@@ -149,7 +149,12 @@ def _end(settings: LabSettings) -> bool:
 
 
 def _ensure_materials(settings: LabSettings, report: Report) -> Path:
-    """Make what is made once for all labs; the root file system and the base image side by side, each on one core."""
+    """Make what is made once for all labs; the root file system and the base image side by side, each on one core.
+
+    A root file system that is there is whole, so that no lab waits while another release's is made.
+    """
+    if rootfs.path(settings).is_dir():
+        return rootfs.path(settings)
     waiting = "waiting for another lab that makes a root file system"
     with state.locked(settings.cache / "lock", waiting, report) as lock:
         if not settings.base_image or rootfs.path(settings).is_dir():

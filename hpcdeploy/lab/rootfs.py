@@ -50,6 +50,7 @@ def ensure(settings: LabSettings, report: Report, lock: int) -> Path:
         reason = archive.missing(settings.release, archive.read_version(source, settings.release.source), source.site)
         if not reason:
             raise
+        shutil.rmtree(draft, ignore_errors=True)  # no later start would come upon this one and clear it away
         raise LabError(reason) from failure
     draft.replace(target)
     return target

@@ -126,7 +126,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write the durations down, and remove what the workers shared."""
-    if is_worker(session.config):
+    if is_worker(session.config) or session.config.option.collectonly:
         return
     whole = session.config.args_source is pytest.Config.ArgsSource.TESTPATHS
     order.write_run(_seconds, time.monotonic() - _began, whole=whole and not session.config.option.markexpr)

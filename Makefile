@@ -1,7 +1,7 @@
 # make demo        from a Pixi workspace to two finished GPU jobs, on a cluster that this machine brings up for it
 # make test        all tests, against real daemons (Slurm 24.11); of the broken submissions a share (see make test-once)
 # make test-slurm RELEASE=26.05   every Slurm test on a lab with that release; 22.05: those that need no container
-# make check       the inner loop: lint, types, and every test that needs no lab, no SSH server and no container engine
+# make check       the inner loop: lint, types, and the tests that need no lab, no SSH server and no container engine, and are not slow
 # make test-once   every broken submission: several hundred points that a seed chooses
 # make lint        ruff, mypy
 # make bench       how fast, side by side with the bare tools

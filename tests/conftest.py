@@ -40,7 +40,10 @@ def is_worker(config: pytest.Config) -> bool:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    for name, what in (*needs.MARKERS.items(), ("slow", "needs none of these, but many seconds")):
+    for name, what in (
+        *needs.MARKERS.items(),
+        ("slow", "needs none of these, but took a second or more in the last run that was kept"),
+    ):
         config.addinivalue_line("markers", f"{name}: {what}")
     if not is_worker(config):
         shared.FOLDER.mkdir(mode=0o700, exist_ok=True)
@@ -58,10 +61,14 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test with what it needs."""
+    """Mark each test with what it needs, or as slow."""
+    known = order.read_durations()
     for item in items:
         parameters = item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
-        for need in needs.markers(item.nodeid, getattr(item, "fixturenames", ()), tuple(parameters)):
+        found = needs.markers(item.nodeid, getattr(item, "fixturenames", ()), tuple(parameters))
+        if not found and known.get(item.nodeid, 0.0) >= order.SLOW:
+            found = {"slow"}
+        for need in found:
             item.add_marker(need)
 
 
@@ -102,7 +109,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write the durations down, and remove what the workers shared."""
-    if is_worker(session.config):
+    if is_worker(session.config) or session.config.option.collectonly:
         return
     whole = session.config.args_source is pytest.Config.ArgsSource.TESTPATHS
     order.write_run(_seconds, time.monotonic() - _began, whole=whole and not session.config.option.markexpr)

@@ -32,6 +32,7 @@ OF_FIXTURE = {
     "published": ("container",),
     "with_mpi": ("container",),
     "trained": ("container",),
+    "drivers": ("container",),
     "registry_program": ("registry",),
     "user_key": ("sshd",),
     "ssh": ("sshd",),

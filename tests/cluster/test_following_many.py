@@ -244,8 +244,11 @@ def test_a_job_that_is_requeued_waits_again_and_says_so(
     run = submit_job(job, "slurm", cluster, delivery, connections, store).run
     eventually(run, lambda one: one.state is State.RUNNING, cluster, connections, store)
     assert inside(lab, ["scontrol", "requeue", run.job_id], user=lab.user).returncode == 0
-    status = eventually(run, lambda one: one.state is State.PENDING, cluster, connections, store)
-    [task] = status.tasks
+    # Slurm 22.05 has no reason until it looks at the job again.
+    waits = eventually(
+        run, lambda one: one.state is State.PENDING and one.tasks[0].reason != "", cluster, connections, store
+    )
+    status, [task] = waits, waits.tasks
     assert task.restarts == 1
     assert task.expected > task.started == 0
     assert "after a requeue" in slurm.explain(task)

@@ -245,10 +245,10 @@ def test_a_job_that_is_requeued_waits_again_and_says_so(
     eventually(run, lambda one: one.state is State.RUNNING, cluster, connections, store)
     assert inside(lab, ["scontrol", "requeue", run.job_id], user=lab.user).returncode == 0
     # Slurm 22.05 has no reason until it looks at the job again.
-    waits = eventually(
+    status = eventually(
         run, lambda one: one.state is State.PENDING and one.tasks[0].reason != "", cluster, connections, store
     )
-    status, [task] = waits, waits.tasks
+    [task] = status.tasks
     assert task.restarts == 1
     assert task.expected > task.started == 0
     assert "after a requeue" in slurm.explain(task)

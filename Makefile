@@ -1,5 +1,6 @@
 # make demo        from a Pixi workspace to two finished GPU jobs, on a cluster that this machine brings up for it
-# make test        all tests, against real daemons; of the broken submissions a share (see make test-once)
+# make test        all tests, against real daemons (Slurm 24.11); of the broken submissions a share (see make test-once)
+# make test-slurm RELEASE=26.05   every Slurm test on a lab with that release; 22.05: those that need no container
 # make check       the inner loop: lint, types, and the tests that need no lab, no SSH server and no container engine, and are not slow
 # make test-once   every broken submission: several hundred points that a seed chooses
 # make lint        ruff, mypy
@@ -17,14 +18,19 @@ HPCDEPLOY := $(CURDIR)/$(VENV)/bin/hpcdeploy
 unexport PYTHONDONTWRITEBYTECODE
 QUICK := not lab and not registry and not sshd and not engine and not slow
 
-.PHONY: demo test check quick test-once lint style types bench durations clean
+.PHONY: demo test test-slurm check quick test-once lint style types bench durations clean
 
 demo: $(VENV)/installed
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bash examples/demo.sh
 
 test: $(VENV)/developing
 	@sh tests/packages.sh
-	$(VENV)/bin/python -m pytest $(ARGS)
+	HPCDEPLOY_LAB_SLURM= $(VENV)/bin/python -m pytest $(ARGS)
+
+test-slurm: $(VENV)/developing
+	@$(VENV)/bin/python -m tests.needs "$(RELEASE)" >/dev/null
+	@sh tests/packages.sh
+	HPCDEPLOY_LAB_SLURM=$(RELEASE) $(VENV)/bin/python -m pytest -m "$$($(VENV)/bin/python -m tests.needs $(RELEASE))" $(ARGS)
 
 check: $(VENV)/developing
 	@$(MAKE) --no-print-directory --jobs=3 style types quick
@@ -34,7 +40,7 @@ quick: $(VENV)/developing
 
 test-once: $(VENV)/developing
 	@sh tests/packages.sh
-	HPCDEPLOY_POINTS=all $(VENV)/bin/python -m pytest tests/once $(ARGS)
+	HPCDEPLOY_LAB_SLURM= HPCDEPLOY_POINTS=all $(VENV)/bin/python -m pytest tests/once $(ARGS)
 
 lint: style types
 

@@ -20,7 +20,7 @@ from hpcdeploy.lab import cluster
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.settings import default_settings
 from hpcdeploy.lab.state import Lab, locked
-from tests import machine, order, seed, shared
+from tests import machine, needs, order, seed, shared
 from tests.labs import StartLab, end_own_labs, own_lab
 from tests.shared import OWN, RUN, SHARED, once
 
@@ -29,18 +29,6 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
 SOURCE = Path(__file__).parent.parent
-
-NEEDS = {
-    "lab": "lab",
-    "start_lab": "lab",
-    "spare_settings": "lab",
-    "registry_program": "registry",
-    "user_key": "sshd",
-    "ssh": "sshd",
-    "openssh": "sshd",
-    "podman": "engine",
-}
-"""The marker that a test gets for each fixture that it uses, directly or not."""
 
 _seconds: dict[str, float] = defaultdict(float)
 _said: list[str] = []
@@ -53,10 +41,7 @@ def is_worker(config: pytest.Config) -> bool:
 
 def pytest_configure(config: pytest.Config) -> None:
     for name, what in (
-        ("lab", "needs the lab: a cluster on this machine"),
-        ("registry", "starts a registry, with the lab's own program"),
-        ("sshd", "starts an SSH server"),
-        ("engine", "starts a container engine on this machine"),
+        *needs.MARKERS.items(),
         ("slow", "needs none of these, but took a second or more in the last run that was kept"),
     ):
         config.addinivalue_line("markers", f"{name}: {what}")
@@ -75,21 +60,15 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return 0 if named else machine.workers(machine.read_cores(), machine.read_available_memory())
 
 
-def needs_of(item: pytest.Item) -> set[str]:
-    """Return the markers for what a test uses; of a fixture whose parameter names other fixtures, for that one."""
-    parameters = item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
-    used = {*getattr(item, "fixturenames", ()), *(one for one in parameters if isinstance(one, str))}
-    return {NEEDS[fixture] for fixture in used & NEEDS.keys()}
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test with what it needs, or as slow."""
     known = order.read_durations()
     for item in items:
-        needs = needs_of(item)
-        if not needs and known.get(item.nodeid, 0.0) >= order.SLOW:
-            needs = {"slow"}
-        for need in needs:
+        parameters = item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
+        found = needs.markers(item.nodeid, getattr(item, "fixturenames", ()), tuple(parameters))
+        if not found and known.get(item.nodeid, 0.0) >= order.SLOW:
+            found = {"slow"}
+        for need in found:
             item.add_marker(need)
 
 
@@ -179,6 +158,12 @@ def lab() -> Lab:
         made = inside(lab, ["install", "-d", "-m", "0700", "-o", lab.user, f"{lab.scratch}/{name}"])
         assert made.returncode == 0, made.stderr.decode()
     return lab
+
+
+@pytest.fixture(scope="session")
+def htcondor(lab: Lab) -> None:
+    """Make sure that the lab has HTCondor. What uses this fixture is no test of Slurm (`tests.needs`)."""
+    assert "htcondor" in lab.schedulers
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Labs of a test's own, for what breaks a daemon, needs other settings or an older release."""
 
+import os
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcdeploy.lab import cluster
+from hpcdeploy.lab.releases import VARIABLE
 from hpcdeploy.lab.settings import LabSettings, default_settings
 from hpcdeploy.lab.state import Lab
 from tests import shared
@@ -19,8 +21,8 @@ StartLab = Callable[..., AbstractContextManager[Lab]]
 def own_lab(folder: Path, **changes: Any) -> Iterator[Lab]:
     """Run a lab while the block runs.
 
-    Its state is in `folder`, as if that were ``$XDG_STATE_HOME``. It shares the root file system with all other labs and
-    has no base image. `changes` are fields of `LabSettings`.
+    Its state is in `folder`, as if that were ``$XDG_STATE_HOME``. It has the shared lab's release of Slurm, and no base
+    image. `changes` are fields of `LabSettings`.
     """
     settings = replace(settings_in(folder), base_image=False, **changes)
     note = shared.FOLDER / f"own-lab-{secrets.token_hex(6)}"
@@ -35,7 +37,7 @@ def own_lab(folder: Path, **changes: Any) -> Iterator[Lab]:
 def settings_in(folder: Path) -> LabSettings:
     """Return the settings of a lab whose state is in `folder`."""
     environ = {"XDG_STATE_HOME": str(folder), "XDG_CACHE_HOME": str(default_settings().cache.parent.parent)}
-    return default_settings(environ)
+    return default_settings({**environ, VARIABLE: os.environ.get(VARIABLE, "")})
 
 
 def end_own_labs() -> None:

@@ -21,6 +21,7 @@ SMALL_FILE = 300.0
 TOGETHER = {
     "tests/cluster/test_older_slurm.py": "older Slurm",
     "tests/cluster/test_older_slurm_shapes.py": "older Slurm",
+    "tests/cluster/test_newer_slurm.py": "newer Slurm",
 }
 """Files that are one unit whatever time they take: they share a lab, and some of their tests break it for a while."""
 

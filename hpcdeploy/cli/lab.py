@@ -14,12 +14,21 @@ def up(
     accounting: Annotated[
         bool, typer.Option("--accounting/--no-accounting", help="With slurmdbd and MariaDB, so that sacct answers.")
     ] = True,
+    slurm: Annotated[
+        str,
+        typer.Option(
+            "--slurm",
+            metavar="RELEASE",
+            help="Slurm release: 22.05, 24.11, 26.05 or newest; default: 24.11.",
+            show_default=False,
+        ),
+    ] = "",
 ) -> None:
     """Bring the lab up: Slurm, HTCondor, a registry, an SSH server, all on loopback."""
     from hpcdeploy.lab import cluster
     from hpcdeploy.lab.settings import default_settings
 
-    cluster.up(default_settings(accounting=accounting), lambda line: print(line, flush=True))
+    cluster.up(default_settings(accounting=accounting, slurm=slurm), lambda line: print(line, flush=True))
 
 
 @app.command()
@@ -36,7 +45,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
     print(f"lab: {found['state']}")
     for name, word in found.get("services", {}).items():
         print(f"  {name:<10} {word}")
-    for key in ("ssh_config", "host", "registry", "logs"):
+    for key in ("slurm", "ssh_config", "host", "registry", "logs"):
         if key in found:
             print(f"{key}: {found[key]}")
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from hpcdeploy.errors import LabError
-from hpcdeploy.lab import access, base_image, layout, machine, ports, process, rootfs, state
+from hpcdeploy.lab import access, archive, base_image, layout, machine, ports, process, rootfs, state
+from hpcdeploy.lab.releases import NEWEST
 from hpcdeploy.lab.settings import LabSettings, default_settings
 from hpcdeploy.lab.state import Lab
 
@@ -27,26 +28,31 @@ def silent(_line: str) -> None:
 def up(settings: LabSettings | None = None, report: Report = silent) -> Lab:
     """Return the lab running, starting it first where it does not run.
 
-    A second call at the same time waits for the first. A lab that runs with the other choice of accounting is restarted.
-    Raises `MissingProgramError` where this machine lacks something, `LabError` where a daemon does not come up.
+    A second call at the same time waits for the first. A lab that runs with another release of Slurm or the
+    other choice of accounting is restarted, once all that the wanted one is made of is there.
+    Raises `MissingProgramError` where this machine lacks something, `LabError` where the mirror does not have the release
+    or a daemon does not come up.
     """
     settings = settings or default_settings()
     _check_machine()
     rootfs.ensure_programs(report)
+    if settings.slurm == NEWEST:
+        settings = replace(settings, slurm=archive.newest(rootfs.find_mirror()))
     settings.state.mkdir(parents=True, exist_ok=True)
     with state.locked(_lock(settings), "waiting for another hpcdeploy that is at work on this lab", report):
         running = _running(settings)
         if running is not None and _as_wanted(running, settings):
             _complete(running, settings, report)
-            report(f"the lab runs already (process {running.init_pid})")
+            report(f"the lab runs already (process {running.init_pid}), with Slurm {rootfs.slurm_version(running.rootfs)}")
             return running
+        root = _ensure_materials(settings, report)
         if running is not None:
             report("taking the lab down first: it runs otherwise than asked, or its start was cut short")
         _end(settings)
-        root = _ensure_materials(settings, report)
         lab = _start(settings, root, report)
         _complete(lab, settings, report)
-        report(f"the lab is up: ssh -F {lab.ssh_config} {lab.host}; registry {lab.registry}")
+        way = f"ssh -F {lab.ssh_config} {lab.host}; registry {lab.registry}"
+        report(f"the lab is up, with Slurm {rootfs.slurm_version(root)}: {way}")
         return lab
 
 
@@ -76,6 +82,7 @@ def status(settings: LabSettings | None = None) -> dict[str, Any]:
     return {
         "name": lab.name,
         "state": published["phase"],
+        "slurm": rootfs.slurm_version(lab.rootfs),
         "services": published["services"],
         "host": lab.host,
         "user": lab.user,
@@ -110,7 +117,7 @@ def _running(settings: LabSettings) -> Lab | None:
     chosen = ports.read(settings.state / "ports.json")
     if record is None or chosen is None or not record.init.alive():
         return None
-    settings = replace(settings, accounting=record.accounting)
+    settings = replace(settings, accounting=record.accounting, slurm=record.slurm)
     return state.describe(settings, chosen, record.rootfs, record.init, record.outer)
 
 
@@ -142,7 +149,12 @@ def _end(settings: LabSettings) -> bool:
 
 
 def _ensure_materials(settings: LabSettings, report: Report) -> Path:
-    """Make what is made once for all labs; the root file system and the base image side by side, each on one core."""
+    """Make what is made once for all labs; the root file system and the base image side by side, each on one core.
+
+    A root file system that is there is whole, so that no lab waits while another release's is made.
+    """
+    if rootfs.path(settings).is_dir():
+        return rootfs.path(settings)
     waiting = "waiting for another lab that makes a root file system"
     with state.locked(settings.cache / "lock", waiting, report) as lock:
         if not settings.base_image or rootfs.path(settings).is_dir():

@@ -160,7 +160,14 @@ def _condor() -> tuple[Service, ...]:
 
 
 def _accounting() -> tuple[Service, ...]:
-    database = ("/usr/sbin/mariadbd", "--user=mysql", "--skip-networking", "--innodb-buffer-pool-size=64M")
+    """List the database and slurmdbd.
+
+    Snapshot isolation is MariaDB's default from 11.6.2 on. slurmdbd 26.05.5 logs that Slurm does not support it and that it
+    is to be set to OFF; with it, a write conflict can end slurmdbd. A MariaDB that does not know an option with ``loose-``
+    before it only warns (mariadbd(8)).
+    """
+    options = ("--skip-networking", "--innodb-buffer-pool-size=64M", "--loose-innodb-snapshot-isolation=OFF")
+    database = ("/usr/sbin/mariadbd", "--user=mysql", *options)
     ready = ("sh", "-c", "mariadb < /etc/hpcdeploy-lab/database.sql")
     return (
         Service(name="mariadb", argv=database, ready=ready),

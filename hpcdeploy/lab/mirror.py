@@ -3,9 +3,13 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 VARIABLE = "HPCDEPLOY_LAB_MIRROR"
 """The environment variable that names a Debian mirror on a machine whose apt knows none, such as one with Ubuntu."""
+
+KEYRINGS = Path("/usr/share/keyrings")
+"""Where Debian and Ubuntu keep the keys that archives are signed with."""
 
 INDEX_TARGETS = ("apt-get", "indextargets", "--format", "$(SITE)\t$(RELEASE)\t$(LABEL)", "Created-By: Packages")
 """Lists the archives whose Release files apt has fetched, a line each: site, release, label (apt-get(8))."""

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+from pathlib import Path
 
+from hpcdeploy.lab.releases import UNSTABLE
 from hpcdeploy.lab.settings import LabSettings
 
 DAEMONS = (
@@ -55,20 +57,54 @@ def chosen(settings: LabSettings) -> tuple[str, ...]:
 
 
 def suites(settings: LabSettings) -> tuple[str, ...]:
-    """List the suites that packages come from: the lab's own, and Apptainer's where Apptainer is among them."""
-    return (settings.suite, settings.apptainer_suite) if "apptainer" in chosen(settings) else (settings.suite,)
+    """List the suites that packages come from: the lab's own, Apptainer's where Apptainer is among them, and Slurm's."""
+    apptainer = (settings.apptainer_suite,) if "apptainer" in chosen(settings) else ()
+    return tuple(dict.fromkeys((settings.suite, *apptainer, settings.release.source)))
 
 
 def preferences(settings: LabSettings) -> str:
-    """Pin everything from Apptainer's suite low, and Apptainer itself high (apt_preferences(5))."""
-    release = {"sid": "unstable"}.get(settings.apptainer_suite, settings.apptainer_suite)
-    return (
-        f"Package: *\nPin: release a={release}\nPin-Priority: 100\n\n"
-        f"Package: apptainer\nPin: release a={release}\nPin-Priority: 900\n"
+    """Pin everything from an unstable suite low, and what is wanted from there high (apt_preferences(5)).
+
+    That is Apptainer, and Slurm where it is newer than the lab's suite. Slurm 26.05.5-1 needs a libhwloc15 that trixie does
+    not have (2.15; packages.debian.org).
+    """
+    pins: dict[str, list[str]] = {settings.apptainer_suite: ["apptainer"]}
+    if settings.release.source != settings.suite:
+        pins.setdefault(settings.release.source, []).extend(("/slurm/", "/hwloc/"))
+    return "\n".join(
+        f"Package: *\nPin: release a={archive}\nPin-Priority: 100\n\n"
+        f"Package: {' '.join(preferred)}\nPin: release a={archive}\nPin-Priority: 900\n"
+        for archive, preferred in ((_archive_name(suite), preferred) for suite, preferred in pins.items())
     )
+
+
+def _archive_name(suite: str) -> str:
+    """Return what a suite calls itself in its Release file, which is what pins are compared with."""
+    return "unstable" if suite == UNSTABLE else suite
+
+
+def wanted(settings: LabSettings) -> tuple[str, ...]:
+    """List the packages as apt is asked for them: Slurm's with its release, so that no other takes its place.
+
+    apt takes a version that ends with ``*`` as the beginning of one (seen with apt 2.6).
+    """
+    return tuple(f"{name}={settings.slurm}.*" if name == "slurm-wlm" else name for name in chosen(settings))
 
 
 def stamp(settings: LabSettings) -> str:
     """Name a root file system by what it is made of, so that a change of this list makes a new one."""
-    content = json.dumps([settings.suite, settings.apptainer_suite, preferences(settings), sorted(chosen(settings))])
+    made_of: list[object] = [settings.suite, settings.apptainer_suite, preferences(settings), sorted(chosen(settings))]
+    newer = settings.release.source != settings.suite  # a suite has one release of Slurm; sid has another one each half-year
+    content = json.dumps([*made_of, settings.slurm] if newer else made_of)
     return f"{settings.suite}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+
+
+def installed_version(root: Path, package: str) -> str:
+    """Return the version of a package in the root file system `root`; empty where it is not there (dpkg(1), status file)."""
+    try:
+        text = (root / "var" / "lib" / "dpkg" / "status").read_text(errors="replace")
+    except OSError:
+        return ""
+    _, _, paragraph = f"\n{text}".partition(f"\nPackage: {package}\n")
+    lines = paragraph.partition("\n\n")[0].splitlines()
+    return next((line.removeprefix("Version: ") for line in lines if line.startswith("Version: ")), "")

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hpcdeploy.errors import LabError, MissingProgramError
-from hpcdeploy.lab import mirror, packages
+from hpcdeploy.lab import archive, mirror, packages
+from hpcdeploy.lab.releases import upstream
 from hpcdeploy.lab.settings import LabSettings
 
 Report = Callable[[str], None]
 
-KEYRINGS = Path("/usr/share/keyrings")
 _PROGRAMS = {"mmdebstrap": "mmdebstrap", "mount": "mount", "unshare": "util-linux", "nsenter": "util-linux"}
 """What the lab starts on this machine itself, and the packages that bring it; a bare Debian 13 has no mount(8)."""
 EXCLUDED = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/info/*")
@@ -27,8 +27,8 @@ def ensure(settings: LabSettings, report: Report, lock: int) -> Path:
     """Return the root file system, making it first where it is not there.
 
     It appears by rename: a `path` that exists is whole. `lock` is the file descriptor of the cache's lock, which mmdebstrap
-    inherits: if this program is killed, the next one waits until mmdebstrap has ended too. Raises `LabError` with
-    mmdebstrap's last lines.
+    inherits: if this program is killed, the next one waits until mmdebstrap has ended too.
+    Raises `LabError` where the mirror does not have the release of Slurm, else with mmdebstrap's last lines.
     """
     target = path(settings)
     if target.is_dir():
@@ -42,8 +42,16 @@ def ensure(settings: LabSettings, report: Report, lock: int) -> Path:
     pins = settings.cache / "preferences"
     pins.write_text(packages.preferences(settings))
     count = len(packages.chosen(settings))
-    report(f"making a root file system of {settings.suite} with {count} packages; this takes a minute or so")
-    _run_logged(command(settings, source, draft, pins), settings.cache / "mmdebstrap.log", lock)
+    what = f"{settings.suite} with Slurm {settings.slurm} and {count - 1} other packages"
+    report(f"making a root file system of {what}; this takes a minute or so")
+    try:
+        _run_logged(command(settings, source, draft, pins), settings.cache / "mmdebstrap.log", lock)
+    except LabError as failure:
+        reason = archive.missing(settings.release, archive.read_version(source, settings.release.source), source.site)
+        if not reason:
+            raise
+        shutil.rmtree(draft, ignore_errors=True)  # no later start would come upon this one and clear it away
+        raise LabError(reason) from failure
     draft.replace(target)
     return target
 
@@ -64,11 +72,16 @@ def command(settings: LabSettings, source: mirror.Mirror, draft: Path, pins: Pat
         *options,
         '--setup-hook=mkdir -p "$1/etc/apt/preferences.d"',
         f"--setup-hook=copy-in {pins} /etc/apt/preferences.d",
-        f"--include={','.join(packages.chosen(settings))}",
+        f"--include={','.join(packages.wanted(settings))}",
         settings.suite,
         str(draft),
         *(f"deb {source.site} {suite} main" for suite in packages.suites(settings)),
     ]
+
+
+def slurm_version(root: Path) -> str:
+    """Return the version of Slurm in a root file system, such as ``24.11.5``."""
+    return upstream(packages.installed_version(root, archive.PACKAGE))
 
 
 def ensure_programs(report: Report) -> None:
@@ -77,7 +90,7 @@ def ensure_programs(report: Report) -> None:
     Raises `MissingProgramError` where nothing can be installed, `LabError` where apt-get fails.
     """
     wanted = sorted({package for program, package in _PROGRAMS.items() if shutil.which(program) is None})
-    if not any(KEYRINGS.glob("debian-archive-*keyring*")):
+    if not any(mirror.KEYRINGS.glob("debian-archive-*keyring*")):
         wanted.append("debian-archive-keyring")
     if not wanted:
         return

@@ -7,15 +7,18 @@ from pathlib import Path
 
 from hpcdeploy.cluster import SchedulerName
 from hpcdeploy.folders import cache_folder, state_folder
+from hpcdeploy.lab import releases
+from hpcdeploy.lab.releases import Release, release_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabSettings:
     """Choices that make one lab.
 
-    ``suite`` is the Debian release the root file system is made from; Apptainer comes from ``apptainer_suite``, because no
-    stable release carries it. ``bookworm`` has Slurm 22.05, no HTCondor, and a libc too old for Apptainer: a lab of it runs
-    jobs and no containers. ``state`` holds everything that belongs to this one lab, ``cache`` what labs share.
+    ``slurm`` is the release of Slurm (`hpcdeploy.lab.releases`), or ``newest``. It decides the Debian suite of the root file
+    system; Apptainer comes from ``apptainer_suite``, because no stable suite has it. The suite of 22.05 has no HTCondor, and
+    a libc too old for Apptainer: a lab of it runs jobs and no containers.
+    ``state`` holds everything that belongs to this one lab, ``cache`` what labs share.
     CPUs, memory (MB) and GPUs are those that every node claims to have: the machine need not have them.
     ``base_image`` puts the base image of the demo into the lab's registry.
     ``scratch_in_memory`` keeps scratch in memory (tmpfs) until the lab is down; a build then takes little more than half the
@@ -27,7 +30,7 @@ class LabSettings:
     cache: Path
     state: Path
     name: str = "lab"
-    suite: str = "trixie"
+    slurm: str = releases.DEFAULT
     apptainer_suite: str = "sid"
     user: str = "lab"
     uid: int = 1000
@@ -47,6 +50,16 @@ class LabSettings:
         return f"/home/{self.user}"
 
     @property
+    def release(self) -> Release:
+        """The release of Slurm, and where Debian has it."""
+        return release_of(self.slurm)
+
+    @property
+    def suite(self) -> str:
+        """The Debian suite that the root file system is made from."""
+        return self.release.suite
+
+    @property
     def schedulers(self) -> tuple[SchedulerName, ...]:
         """The schedulers that the suite has, the default first."""
         return ("slurm",) if self.suite == "bookworm" else ("slurm", "htcondor")
@@ -58,19 +71,23 @@ class LabSettings:
 
 
 def default_settings(
-    environment: Mapping[str, str] | None = None, *, name: str = "lab", accounting: bool = True
+    environment: Mapping[str, str] | None = None, *, name: str = "lab", accounting: bool = True, slurm: str = ""
 ) -> LabSettings:
     """Place a lab in the folders that this machine keeps what is ours in.
 
     The lab called ``lab`` owns ``lab`` there; any other name has a state folder of its own beside it, and shares
-    the cache.
+    the cache. `slurm` is the release of Slurm or ``newest``; empty for that of the environment, else the default one.
+    Raises `ConfigError` where no lab can have it.
     """
     environment = os.environ if environment is None else environment
+    where = "--slurm" if slurm else f"environment variable {releases.VARIABLE}"
+    chosen = slurm or environment.get(releases.VARIABLE, "") or releases.DEFAULT
     return LabSettings(
         cache=cache_folder(environment) / "lab",
         state=state_folder(environment) / name,
         name=name,
         accounting=accounting,
+        slurm=releases.check_choice(chosen, where),
     )
 
 

@@ -33,7 +33,7 @@ def slurm_conf(settings: LabSettings, ports: Ports) -> str:
         "ProctrackType=proctrack/linuxproc",
         "TaskPlugin=task/none",
         "JobAcctGatherType=jobacct_gather/none",
-        "SwitchType=switch/none" if settings.suite == "bookworm" else "",
+        "SwitchType=switch/none" if settings.slurm == "22.05" else "",
         "MailProg=/bin/true",
         "MpiDefault=none",
         "ReturnToService=2",
@@ -85,7 +85,7 @@ def cgroup_conf(settings: LabSettings) -> str:
 
     Slurm 22.05 has no word for that. Its plugin for the first version mounts and makes nothing until another plugin asks.
     """
-    plugin = "cgroup/v1" if settings.suite == "bookworm" else "disabled"
+    plugin = "cgroup/v1" if settings.slurm == "22.05" else "disabled"
     return f"CgroupPlugin={plugin}\n"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from hpcdeploy.cluster import SchedulerName
 from hpcdeploy.lab.process import Process
+from hpcdeploy.lab.releases import DEFAULT
 from hpcdeploy.lab.settings import LabSettings, Ports
 from hpcdeploy.whole_file import write_whole
 
@@ -19,8 +20,9 @@ class Lab:
     """A running lab.
 
     ``host`` is its name in ``ssh_config``. ``registry`` is ``localhost:PORT``, the form in which image references name it,
-    over plain HTTP. ``rootfs`` is the shared root file system that it was started from; ``inside`` is a folder of this
-    machine that the lab sees as ``/lab``.
+    over plain HTTP. ``slurm`` is the release of Slurm, such as ``24.11``.
+    ``rootfs`` is the shared root file system that it was started from; ``inside`` is a folder of this machine that the lab
+    sees as ``/lab``.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Lab:
     home: str
     scratch: str
     accounting: bool
+    slurm: str
     schedulers: tuple[SchedulerName, ...]
     init: Process
     outer: Process
@@ -76,6 +79,7 @@ def describe(settings: LabSettings, ports: Ports, rootfs: Path, init: Process, o
         home=settings.home,
         scratch=settings.scratch,
         accounting=settings.accounting,
+        slurm=settings.slurm,
         schedulers=settings.schedulers,
         init=init,
         outer=outer,
@@ -87,6 +91,7 @@ def write(path: Path, lab: Lab) -> None:
     values = {
         "rootfs": str(lab.rootfs),
         "accounting": lab.accounting,
+        "slurm": lab.slurm,
         "init": [lab.init.pid, lab.init.started],
         "outer": [lab.outer.pid, lab.outer.started],
     }
@@ -99,16 +104,21 @@ class Record:
 
     rootfs: Path
     accounting: bool
+    slurm: str
     init: Process
     outer: Process
 
 
 def read(path: Path) -> Record | None:
-    """Read the record; none where there is no usable one."""
+    """Read the record; none where there is no usable one. Records of older versions do not name the release of Slurm."""
     try:
         values = json.loads(path.read_text())
         return Record(
-            Path(values["rootfs"]), bool(values["accounting"]), Process(*values["init"]), Process(*values["outer"])
+            Path(values["rootfs"]),
+            bool(values["accounting"]),
+            str(values.get("slurm", DEFAULT)),
+            Process(*values["init"]),
+            Process(*values["outer"]),
         )
     except (OSError, ValueError, TypeError, KeyError):
         return None

@@ -11,6 +11,7 @@ from hpcdeploy.config.files import load_project
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.image import PublishedImage
 from hpcdeploy.lab.inside import inside
+from hpcdeploy.lab.releases import UNSTABLE, release_of
 from hpcdeploy.lab.state import Lab
 from hpcdeploy.registry.asking import registry_of
 from hpcdeploy.scheduler.login_node import Delivery
@@ -18,6 +19,7 @@ from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
 from hpcdeploy.whole_file import sha256_of
 from tests.cluster.condor_pool import pool
+from tests.cluster.no_container import DELIVERY, runs_containers, without_container
 from tests.shared import OWN, SHARED, once
 
 ROOT = f"{OWN}/cluster"
@@ -48,14 +50,22 @@ def publish(lab: Lab) -> PublishedImage:
 
 
 @pytest.fixture
-def delivery(published: PublishedImage) -> Delivery:
+def delivery(lab: Lab, request: pytest.FixtureRequest) -> Delivery:
+    """Give an image for jobs; on a lab without Apptainer one that nothing opens (`tests.cluster.no_container`)."""
+    if not runs_containers(lab):
+        return DELIVERY
+    published: PublishedImage = request.getfixturevalue("published")
     return Delivery(sha256=published.sha256, reference=published.reference, size=published.size, plain_http=True)
 
 
 @pytest.fixture
 def cluster(lab: Lab, tmp_path: Path) -> Cluster:
-    """Give the lab as the settings describe it, found by its own file and nothing else; its root is these tests' own."""
-    return replace(load_project(tmp_path, optional=True).clusters["lab"], root=f"$SCRATCH/{ROOT}")
+    """Give the lab as the settings describe it, found by its own file and nothing else; its root is these tests' own.
+
+    On a lab without Apptainer, jobs run without a container.
+    """
+    found = replace(load_project(tmp_path, optional=True).clusters["lab"], root=f"$SCRATCH/{ROOT}")
+    return found if runs_containers(lab) else without_container(found, lab)
 
 
 @pytest.fixture(scope="session")
@@ -69,6 +79,18 @@ def other_pool(lab: Lab) -> Iterator[str]:
 def site(other_pool: str, cluster: Cluster) -> Cluster:
     """Give the second pool as a cluster."""
     return replace(cluster, setup=(other_pool,), schedulers=("htcondor",))
+
+
+@pytest.fixture(scope="session")
+def pmix(lab: Lab) -> None:
+    """Skip the test where the lab's Slurm is from Debian's unstable suite, and built without PMIx, as 26.05.5-1 is.
+
+    No other test is skipped anywhere, and no stable suite's Slurm lacks PMIx.
+    """
+    listed = inside(lab, ["srun", "--mpi=list"], user=lab.user)
+    found = (listed.stdout + listed.stderr).decode()
+    if release_of(lab.slurm).source == UNSTABLE and "pmix" not in found:
+        pytest.skip(f"Slurm {lab.slurm} is built without PMIx here; srun --mpi=list: {found}")
 
 
 @pytest.fixture

@@ -85,6 +85,7 @@ def ended(done: Submitted, cluster: Cluster, connections: Connections, store: St
     return status
 
 
+@pytest.mark.container
 @BOTH
 @pytest.mark.parametrize("workdir", ["", f"$SCRATCH/{ROOT}/my work"], ids=["the run's folder", "another folder"])
 def test_code_and_inputs_lie_where_the_program_looks_for_them(
@@ -129,6 +130,7 @@ def test_code_and_inputs_lie_where_the_program_looks_for_them(
     assert workdir or left == ["made.txt"]
 
 
+@pytest.mark.container
 @BOTH
 def test_a_relative_place_is_the_same_on_both_and_code_cannot_be_written_to_on_slurm(
     scheduler: SchedulerName,
@@ -213,6 +215,7 @@ def test_the_outputs_that_a_job_names_come_home_though_it_failed(
     assert (tmp_path / "home" / "logs" / "0.out") in fetched.files
 
 
+@pytest.mark.container
 @BOTH
 def test_the_same_code_travels_once_and_is_unpacked_once_however_many_ask(
     scheduler: SchedulerName, project: Path, lab: Lab, cluster: Cluster, delivery: Delivery, store: Store
@@ -264,6 +267,7 @@ def test_where_the_job_starts_the_container_itself_htcondor_mounts_too(
     assert output_of(status, shared, connections) == "#!/bin/sh\nbb"
 
 
+@pytest.mark.usefixtures("htcondor")
 def test_a_vanilla_job_in_singularity_image_is_sent_its_code_and_sends_its_outputs(
     lab: Lab, project: Path, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store, tmp_path: Path
 ) -> None:
@@ -284,6 +288,7 @@ def test_a_vanilla_job_in_singularity_image_is_sent_its_code_and_sends_its_outpu
     assert {path.name for path in (tmp_path / "home" / "output").rglob("*")} == {"made", "it"}
 
 
+@pytest.mark.container
 def test_on_the_login_node_itself_no_connection_is_needed(
     project: Path, lab: Lab, cluster: Cluster, delivery: Delivery, store: Store, tmp_path: Path
 ) -> None:

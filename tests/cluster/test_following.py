@@ -27,6 +27,7 @@ from tests.shared import OWN
 BOTH = pytest.mark.parametrize("scheduler", ["slurm", "htcondor"])
 
 
+@pytest.mark.container
 @BOTH
 def test_a_job_with_a_gpu_sees_it_and_its_image(
     lab: Lab, scheduler: SchedulerName, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
@@ -198,11 +199,11 @@ def test_a_time_limit_is_told_from_a_failure(
     assert wait_for(run, cluster, connections, store).state is State.TIMEOUT
 
 
-def test_many_runs_of_both_schedulers_are_asked_for_in_one_round_trip_each(
+def test_many_runs_of_all_schedulers_are_asked_for_in_one_round_trip_each(
     cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
 ) -> None:
     job = Job(name="many", image="test", command=("true",))
-    for scheduler in ("slurm", "htcondor"):
+    for scheduler in cluster.schedulers:
         for _ in range(3):
             submit_job(job, scheduler, cluster, delivery, connections, store)
     questions: list[str] = []
@@ -215,8 +216,8 @@ def test_many_runs_of_both_schedulers_are_asked_for_in_one_round_trip_each(
 
     transport.run = counted  # type: ignore[method-assign, assignment]
     asked = follow.status(store.latest(), lambda _: cluster, connections, store)
-    assert len(questions) == 2
-    assert len(asked.statuses) == 6
+    assert len(questions) == len(cluster.schedulers)
+    assert len(asked.statuses) == 3 * len(cluster.schedulers)
     assert all(one.state is not State.UNKNOWN for one in asked.statuses)
 
 

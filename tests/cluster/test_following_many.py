@@ -244,7 +244,10 @@ def test_a_job_that_is_requeued_waits_again_and_says_so(
     run = submit_job(job, "slurm", cluster, delivery, connections, store).run
     eventually(run, lambda one: one.state is State.RUNNING, cluster, connections, store)
     assert inside(lab, ["scontrol", "requeue", run.job_id], user=lab.user).returncode == 0
-    status = eventually(run, lambda one: one.state is State.PENDING, cluster, connections, store)
+    # Slurm 22.05 has no reason until it looks at the job again.
+    status = eventually(
+        run, lambda one: one.state is State.PENDING and one.tasks[0].reason != "", cluster, connections, store
+    )
     [task] = status.tasks
     assert task.restarts == 1
     assert task.expected > task.started == 0
@@ -276,6 +279,7 @@ def test_a_hold_of_htcondor_tells_its_code(
     cancel([status], lambda _: cluster, connections, store)
 
 
+@pytest.mark.usefixtures("htcondor")
 def test_a_job_that_no_machine_can_run_says_so(
     cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
 ) -> None:

@@ -31,6 +31,7 @@ def bash(lab: Lab, text: str) -> str:
     return done.stdout.decode()
 
 
+@pytest.mark.container
 @BOTH
 def test_images_and_what_is_not_finished_lie_where_the_settings_say(
     lab: Lab, scheduler: SchedulerName, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
@@ -59,6 +60,7 @@ def test_images_and_what_is_not_finished_lie_where_the_settings_say(
     ]
 
 
+@pytest.mark.container
 @BOTH
 def test_the_least_recently_used_images_go_and_those_in_use_stay(
     lab: Lab,

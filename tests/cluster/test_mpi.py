@@ -130,6 +130,7 @@ def slurm(cluster: Cluster, with_mpi: Delivery, connections: Connections, store:
     return Slurm(cluster, with_mpi, connections, store)
 
 
+@pytest.mark.usefixtures("pmix")
 def test_the_processes_of_two_nodes_speak_mpi_to_each_other(slurm: Slurm) -> None:
     seen = [json.loads(line) for line in sorted(slurm.lines_of(JOB))]
     assert [one["rank"] for one in seen] == [0, 1, 2, 3]
@@ -139,12 +140,14 @@ def test_the_processes_of_two_nodes_speak_mpi_to_each_other(slurm: Slurm) -> Non
     assert all(one["by"].startswith("Open MPI") for one in seen)
 
 
+@pytest.mark.usefixtures("pmix")
 def test_the_processes_of_one_node_share_memory_though_each_has_a_container_of_its_own(slurm: Slurm) -> None:
     job = replace(JOB, resources=replace(JOB.resources, nodes=1), environment=(("OMPI_MCA_btl", "sm,self"),))
     seen = [json.loads(line) for line in sorted(slurm.lines_of(job))]
     assert [one["passed"] for one in seen] == [[1, 1], [0, 0]]
 
 
+@pytest.mark.usefixtures("pmix")
 def test_a_process_that_gives_up_ends_those_of_the_other_node(slurm: Slurm) -> None:
     status = slurm.end_of(replace(JOB, command=("python3", "-c", FAILS)))
     assert status.state is State.FAILED

@@ -1,10 +1,9 @@
 """States are right on Debian 12's Slurm, 22.05, too.
 
 That release has no Apptainer: a script that starts the program without a container takes its place. What is shown is how
-jobs are followed, not how they run.
+jobs are followed, not how they run. `test_newer_slurm` runs the same tests on Slurm 26.05.
 """
 
-import hashlib
 import re
 import time
 from collections.abc import Iterator
@@ -23,44 +22,38 @@ from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
 from hpcdeploy.run import Run, RunStatus, State
 from hpcdeploy.scheduler import slurm
-from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
 from tests.cluster.driving import PATIENCE, output_of, submit_job, wait_for
+from tests.cluster.no_container import DELIVERY, without_container
 from tests.labs import StartLab
+from tests.once import test_answers
+from tests.once.conftest import place_in
 
-IMAGE = b"no image: nothing opens it\n"
-DELIVERY = Delivery(sha256=hashlib.sha256(IMAGE).hexdigest())
-NO_CONTAINER = b"""#!/bin/sh
-while [ "$#" -gt 0 ]; do
-  case $1 in *.sif) shift; exec "$@" ;; esac
-  shift
-done
-"""
+FORGETS = 5
+"""Seconds after which the lab's Slurm forgets a job that has ended."""
+
 PROGRAM = "case $HPCDEPLOY_TASK in 0) exit 0 ;; 1) exit 3 ;; *) exec sleep 600 ;; esac"
 
 
 @pytest.fixture(scope="session")
 def older(start_lab: StartLab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Run a lab of Debian 12 whose Slurm forgets a job five seconds after its end."""
-    with start_lab(tmp_path_factory.mktemp("older"), suite="bookworm", min_job_age=5) as lab:
-        root = f"{lab.scratch}/hpcdeploy"
-        put(lab, f"{root}/images/{DELIVERY.sha256}.sif", IMAGE)
-        put(lab, f"{root}/apptainer", NO_CONTAINER)
-        assert inside(lab, ["chmod", "+x", f"{root}/apptainer"], user=lab.user).returncode == 0
+    with start_lab(tmp_path_factory.mktemp("older"), slurm="22.05", min_job_age=FORGETS) as lab:
         yield lab
 
 
-def put(lab: Lab, path: str, content: bytes) -> None:
-    line = f"mkdir -p {Path(path).parent} && cat > {path}"
-    assert inside(lab, ["sh", "-c", line], user=lab.user, stdin=content).returncode == 0
+@pytest.fixture(scope="session")
+def another(older: Lab) -> Lab:
+    """Give the lab with another release of Slurm than the shared lab's."""
+    return older
 
 
 @pytest.fixture
-def cluster(older: Lab, tmp_path: Path) -> Cluster:
-    environ = {"XDG_STATE_HOME": str(older.state.parent.parent), "HOME": str(tmp_path)}
+def cluster(another: Lab, tmp_path: Path) -> Cluster:
+    environ = {"XDG_STATE_HOME": str(another.state.parent.parent), "HOME": str(tmp_path)}
     found = load_project(tmp_path, environ, optional=True).clusters["lab"]
-    assert found.ssh_config == str(older.ssh_config)
-    return replace(found, apptainer=f"{older.scratch}/hpcdeploy/apptainer")
+    assert found.ssh_config == str(another.ssh_config)
+    return without_container(found, another)
 
 
 def status_when(
@@ -82,27 +75,27 @@ def test_it_is_slurm_22_05(older: Lab) -> None:
 
 
 def test_a_jobs_life_is_followed_from_its_hold_to_its_end(
-    older: Lab, cluster: Cluster, connections: Connections, store: Store
+    another: Lab, cluster: Cluster, connections: Connections, store: Store
 ) -> None:
     job = Job(name="life", image="test", command=("sh", "-c", PROGRAM), array=Array(size=4), slurm=(("hold", True),))
     run = submit_job(job, "slurm", cluster, DELIVERY, connections, store).run
     held = status_when(run, {State.HELD}, cluster, connections, store)
     assert {task.state for task in held.tasks} == {State.HELD}
     assert "its owner holds it" in slurm.explain(held.tasks[0])
-    assert inside(older, ["scontrol", "release", run.job_id], user=older.user).returncode == 0
+    assert inside(another, ["scontrol", "release", run.job_id], user=another.user).returncode == 0
     running = status_when(run, {State.RUNNING}, cluster, connections, store, task=3)
     assert running.tasks[3].node in {"node1", "node2"}
     assert running.tasks[3].started
     # By tasks: 2 reaches its time limit, 3 is cancelled; 0 and 1 ended by themselves.
     limited = ["scontrol", "update", f"JobId={run.job_id}_2", "TimeLimit=0-00:00:01"]
-    assert inside(older, limited).returncode == 0
-    assert inside(older, ["scancel", f"{run.job_id}_3"], user=older.user).returncode == 0
+    assert inside(another, limited).returncode == 0
+    assert inside(another, ["scancel", f"{run.job_id}_3"], user=another.user).returncode == 0
     ended = wait_for(run, cluster, connections, store)
     states = [State.COMPLETED, State.FAILED, State.TIMEOUT, State.CANCELLED]
     assert [task.state for task in ended.tasks] == states
     assert [task.exit_code for task in ended.tasks][:2] == [0, 3]
     until = time.monotonic() + PATIENCE
-    while inside(older, ["scontrol", "show", "job", run.job_id], user=older.user).returncode == 0:
+    while inside(another, ["scontrol", "show", "job", run.job_id], user=another.user).returncode == 0:
         assert time.monotonic() < until, "Slurm does not forget"
         time.sleep(1)
     forgotten = follow.status([RunStatus(run=run, tasks=(), asked=0)], lambda _: cluster, connections, store)
@@ -110,9 +103,9 @@ def test_a_jobs_life_is_followed_from_its_hold_to_its_end(
 
 
 def test_logs_are_found_whatever_stands_in_the_roots_name(
-    older: Lab, cluster: Cluster, connections: Connections, store: Store
+    another: Lab, cluster: Cluster, connections: Connections, store: Store
 ) -> None:
-    odd = replace(cluster, root=f"{older.scratch}/50%j %a%%x,", image_cache=f"{older.scratch}/hpcdeploy/images")
+    odd = replace(cluster, root=f"{another.scratch}/50%j %a%%x,")
     job = Job(name="odd", image="test", command=("sh", "-c", "echo $HPCDEPLOY_TASK"), array=Array(size=2))
     run = submit_job(job, "slurm", odd, DELIVERY, connections, store).run
     status = wait_for(run, odd, connections, store)
@@ -128,25 +121,25 @@ def asked_for(lab: Lab) -> dict[str, int]:
 
 @pytest.mark.parametrize("count", [1, 30])
 def test_the_controller_is_asked_once_and_for_this_persons_jobs_only(
-    older: Lab, cluster: Cluster, connections: Connections, store: Store, count: int
+    another: Lab, cluster: Cluster, connections: Connections, store: Store, count: int
 ) -> None:
     line = f"cd $SCRATCH; for i in $(seq {count}); do sbatch --parsable --hold --job-name=many-$i --wrap true; done"
-    numbers = inside(older, ["bash", "-lc", line], user=older.user).stdout.decode().split()
+    numbers = inside(another, ["bash", "-lc", line], user=another.user).stdout.decode().split()
     blank = Run(
         id="", job="many", cluster="lab", scheduler="slurm", image="", sha256="", tasks=1, command=(), submitted=0
     )  # fmt: skip
     runs = [replace(blank, id=f"many-{place}", job_id=number) for place, number in enumerate(numbers, start=1)]
-    before = asked_for(older)
+    before = asked_for(another)
     known = [RunStatus(run=run, tasks=(), asked=0) for run in runs]
     asked = follow.status(known, lambda _: cluster, connections, store)
     assert {one.state for one in asked.statuses} == {State.HELD}
-    more = {name: number - before.get(name, 0) for name, number in asked_for(older).items()}
+    more = {name: number - before.get(name, 0) for name, number in asked_for(another).items()}
     assert {name: number for name, number in more.items() if number} == {"REQUEST_JOB_USER_INFO": 1}
-    inside(older, ["scancel", *numbers], user=older.user)
+    inside(another, ["scancel", *numbers], user=another.user)
 
 
 def test_a_node_that_fails_is_not_the_jobs_fault_and_one_that_may_be_requeued_begins_anew(
-    older: Lab, cluster: Cluster, connections: Connections, store: Store
+    another: Lab, cluster: Cluster, connections: Connections, store: Store
 ) -> None:
     sleeper = Job(name="node", image="test", command=("sleep", "600"), slurm=(("nodelist", "node2"),))
     last, again = (
@@ -159,31 +152,37 @@ def test_a_node_that_fails_is_not_the_jobs_fault_and_one_that_may_be_requeued_be
         status_when(run, {State.RUNNING}, cluster, connections, store)
     down = ["scontrol", "update", "NodeName=node2", "State=DOWN", "Reason=test"]
     try:
-        assert inside(older, down).returncode == 0
+        assert inside(another, down).returncode == 0
         [task] = status_when(last, {State.NODE_FAIL}, cluster, connections, store).tasks
         assert "not its own fault" in slurm.explain(task)
         [task] = status_when(again, {State.PENDING}, cluster, connections, store).tasks
         assert task.restarts == 1
     finally:
-        inside(older, ["scontrol", "update", "NodeName=node2", "State=RESUME"])
+        inside(another, ["scontrol", "update", "NodeName=node2", "State=RESUME"])
     cancel([RunStatus(run=again, tasks=(), asked=0)], lambda _: cluster, connections, store)
 
 
 def test_a_requeue_is_told_and_the_tasks_of_a_long_list_are_all_there(
-    older: Lab, cluster: Cluster, connections: Connections, store: Store
+    another: Lab, cluster: Cluster, connections: Connections, store: Store
 ) -> None:
     job = Job(name="again", image="test", command=("sleep", "600"), slurm=(("requeue", True),))
     run = submit_job(job, "slurm", cluster, DELIVERY, connections, store).run
     status_when(run, {State.RUNNING}, cluster, connections, store)
-    assert inside(older, ["scontrol", "requeue", run.job_id], user=older.user).returncode == 0
+    assert inside(another, ["scontrol", "requeue", run.job_id], user=another.user).returncode == 0
     [task] = status_when(run, {State.PENDING}, cluster, connections, store).tasks
     assert task.restarts == 1
     assert task.expected > 0
     squares = [number * number for number in range(1, 40)]
     line = f"cd $SCRATCH && sbatch --parsable --hold --array={','.join(map(str, squares))} --job-name=squares --wrap true"
-    made = inside(older, ["bash", "-lc", line], user=older.user).stdout.decode().strip()
+    made = inside(another, ["bash", "-lc", line], user=another.user).stdout.decode().strip()
     sparse = replace(run, id="squares", job_id=made, tasks=squares[-1] + 1)
     known = [RunStatus(run=sparse, tasks=(), asked=0)]
     [told] = follow.status(known, lambda _: cluster, connections, store).statuses
     assert [task.task for task in told.tasks if task.state is State.HELD] == squares
     cancel([*known, RunStatus(run=run, tasks=(), asked=0)], lambda _: cluster, connections, store)
+
+
+@pytest.mark.parametrize("how", ["lost", "mute", "denied"])
+def test_a_job_whose_answer_was_lost_is_found(another: Lab, cluster: Cluster, how: str) -> None:
+    place = place_in(another, replace(cluster, image_cache=""), f"{another.scratch}/once")
+    test_answers.test_a_job_whose_answer_was_lost_is_found(place, "slurm", how)

@@ -12,6 +12,7 @@ from hpcdeploy.run import RunStatus, State
 from hpcdeploy.store import Store
 from tests.cluster import test_older_slurm as life
 from tests.cluster.driving import PATIENCE, submit_job
+from tests.cluster.no_container import DELIVERY
 
 PROGRAM = """
 echo "process $SLURM_PROCID of $SLURM_NTASKS, start $HPCDEPLOY_RESTART, cores $SLURM_CPUS_PER_TASK"
@@ -22,11 +23,12 @@ for i in $(seq 200); do sleep 0.5; done
 
 
 older = life.older
+another = life.another
 cluster = life.cluster
 
 
 def test_warned_processes_of_two_nodes_go_on_after_their_limit(
-    older: Lab, cluster: Cluster, connections: Connections, store: Store
+    another: Lab, cluster: Cluster, connections: Connections, store: Store
 ) -> None:
     job = Job(
         name="resume",
@@ -37,15 +39,17 @@ def test_warned_processes_of_two_nodes_go_on_after_their_limit(
         signal=Signal(name="USR1", before=110),
         retries=Retries(max=1, exit_codes=(75,)),
     )
-    run = submit_job(job, "slurm", cluster, life.DELIVERY, connections, store).run
+    run = submit_job(job, "slurm", cluster, DELIVERY, connections, store).run
     until = time.monotonic() + PATIENCE
     status = RunStatus(run=run, tasks=(), asked=0)
     while not status.ended and time.monotonic() < until:
         status = follow.status([status], lambda _: cluster, connections, store).statuses[0]
         time.sleep(2)
         if status.state is State.PENDING:
-            inside(older, ["scontrol", "update", f"JobId={run.job_id}", "StartTime=now"])
-    said = inside(older, ["cat", f"{run.folder}/logs/0.out", f"{run.folder}/logs/0.err"], user=older.user).stdout.decode()
+            inside(another, ["scontrol", "update", f"JobId={run.job_id}", "StartTime=now"])
+    said = inside(
+        another, ["cat", f"{run.folder}/logs/0.out", f"{run.folder}/logs/0.err"], user=another.user
+    ).stdout.decode()
     assert (status.state, status.exit_code) == (State.COMPLETED, 0), said
     expected = [f"process {rank} of 4, start {start}, cores 1" for rank in range(4) for start in range(2)]
     assert sorted(line for line in said.splitlines() if line.startswith("process")) == expected

@@ -260,6 +260,7 @@ def test_the_logs_of_all_tasks_are_followed(person: Person, scheduler: str) -> N
     assert sorted(told.splitlines()) == [f"[{task}] {task}.{line}" for task in range(2) for line in range(1, 4)]
 
 
+@pytest.mark.usefixtures("pmix")
 def test_a_job_that_is_submitted_inside_another_one_is_its_own(person: Person) -> None:
     program = "echo $SLURM_JOB_ID $SLURM_JOB_NAME ${SLURM_STEP_ID-none} ${PMIX_RANK-none}"
     allocation = ("srun", "--quiet", "--mpi=pmix", "--ntasks=1")

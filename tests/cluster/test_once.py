@@ -148,6 +148,7 @@ def test_many_runs_that_want_one_image_at_once_download_it_once(
     assert words.count(b"another run is pulling the image") >= 1
 
 
+@pytest.mark.container
 def test_an_image_that_is_not_the_one_asked_for_is_never_used(
     lab: Lab, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
 ) -> None:

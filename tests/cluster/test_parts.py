@@ -23,6 +23,7 @@ from hpcdeploy.scheduler.login_node import Delivery, submission
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
 from tests.cluster.driving import output_of, wait_for
+from tests.cluster.no_container import runs_containers, without_container
 from tests.labs import StartLab
 
 SIZE = 4
@@ -72,6 +73,8 @@ def small(start_lab: StartLab, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def site(small: tuple[Lab, Path], lab: Lab, delivery: Delivery, tmp_path: Path) -> Iterator[Site]:
     own, folder = small
     cluster = load_project(tmp_path, {"XDG_STATE_HOME": str(folder), "HOME": str(tmp_path)}, optional=True).clusters["lab"]
+    if not runs_containers(own):
+        cluster = without_container(cluster, own)
     with Connections(open_transport) as connections:
         yield Site(own, cluster, connections, Store(tmp_path / "runs.db"), delivery)
 

@@ -156,6 +156,7 @@ def test_the_processes_of_two_nodes_find_each_other(driver: Driver) -> None:
     assert {one["SLURM_CPUS_PER_TASK"] for one in seen} == {"1"}
 
 
+@pytest.mark.container
 def test_torchrun_is_started_once_on_each_node_and_starts_the_rest(driver: Driver, lab: Lab) -> None:
     folder = f"{lab.scratch}/{OWN}/shim"
     made = f"mkdir -p {folder} && cat >{folder}/torchrun && chmod 755 {folder}/torchrun"
@@ -187,6 +188,8 @@ def test_a_failed_process_ends_the_others_and_its_exit_code_is_the_runs(driver: 
     assert (status.state, status.exit_code) == (State.FAILED, 7)
 
 
+@pytest.mark.container
+@pytest.mark.usefixtures("pmix")
 def test_a_program_meets_slurms_own_pmix_server_through_the_container(driver: Driver) -> None:
     libraries = "/usr/lib/x86_64-linux-gnu"
     job = Job(

@@ -24,11 +24,16 @@ def seen(run: Run, cluster: Cluster, connections: Connections, store: Store) -> 
     return follow.status([RunStatus(run=run, tasks=(), asked=0)], lambda _: cluster, connections, store).statuses[0].tasks
 
 
+def images(cluster: Cluster) -> str:
+    """Return the folder of a cluster's images, which another root would move."""
+    return cluster.image_cache or f"{cluster.root}/images"
+
+
 @pytest.mark.parametrize("array", [Array(size=2), None])
 def test_logs_are_found_whatever_stands_in_the_roots_name(
     array: Array | None, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
 ) -> None:
-    odd = replace(cluster, root=cluster.root + "/50%j %a%%x 'it' \"so\",b=c;#&", image_cache=f"{cluster.root}/images")
+    odd = replace(cluster, root=cluster.root + "/50%j %a%%x 'it' \"so\",b=c;#&", image_cache=images(cluster))
     run = submit_job(replace(HELLO, array=array), "slurm", odd, delivery, connections, store).run
     status = wait_for(run, odd, connections, store)
     assert [output_of(status, odd, connections, task) for task in range(run.tasks)] == ["0\n", "1\n"][: run.tasks]
@@ -37,7 +42,7 @@ def test_logs_are_found_whatever_stands_in_the_roots_name(
 def test_a_root_with_a_backslash_is_refused_since_slurm_would_lose_the_logs(
     cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
 ) -> None:
-    odd = replace(cluster, root=cluster.root + "/a\\b", image_cache=f"{cluster.root}/images")
+    odd = replace(cluster, root=cluster.root + "/a\\b", image_cache=images(cluster))
     with pytest.raises(SchedulerError, match="holds a backslash, and Slurm would lose the logs"):
         submit_job(HELLO, "slurm", odd, delivery, connections, store)
     assert store.latest() == []

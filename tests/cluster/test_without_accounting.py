@@ -17,6 +17,7 @@ from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
 from tests.cluster.driving import submit_job, wait_for
+from tests.cluster.no_container import runs_containers, without_container
 from tests.labs import StartLab
 
 
@@ -33,6 +34,8 @@ def test_states_are_right_without_accounting_and_after_slurm_forgot(
     environ = {"XDG_STATE_HOME": str(tmp_path), "HOME": str(tmp_path)}
     cluster = load_project(tmp_path, environ, optional=True).clusters["lab"]
     assert cluster.ssh_config == str(forgetful.ssh_config)
+    if not runs_containers(forgetful):
+        cluster = without_container(cluster, forgetful)
     assert inside(forgetful, ["sacct"], user=forgetful.user).returncode != 0
     store = Store(tmp_path / "runs.db")
     job = Job(name="forgotten", image="test", command=("sh", "-c", "exit $((HPCDEPLOY_TASK * 4))"), array=Array(size=2))

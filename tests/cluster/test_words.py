@@ -70,6 +70,7 @@ def test_two_hundred_argument_lists_arrive_as_they_were_typed(
     assert checked >= 200
 
 
+@pytest.mark.container
 def test_apptainers_own_way_with_variables_would_not_do(lab: Lab, delivery: Delivery) -> None:
     """U+0081 comes out as an escaped line break: the shell interpreter inside Apptainer uses that character as a mark.
 

@@ -5,6 +5,7 @@ import urllib.request
 from pathlib import Path
 
 import paramiko
+import pytest
 
 from hpcdeploy.lab import cluster
 from hpcdeploy.lab.inside import inside
@@ -77,6 +78,7 @@ def test_htcondor_shows_one_partitionable_slot_with_gpus_and_containers(lab: Lab
     assert ask(lab, "condor_status -af SlotType TotalGPUs HasSIF").split() == ["Partitionable", "2", "true"]
 
 
+@pytest.mark.container
 def test_a_container_built_by_the_user_runs_there_in_slurm_and_in_htcondor(lab: Lab, ask: Ask) -> None:
     image = ask(lab, TINY_IMAGE).strip()
     shared = f"{lab.home}/tiny.sif"
@@ -102,7 +104,8 @@ def test_everything_listens_on_loopback_only(lab: Lab) -> None:
     addresses = {fields[4].rpartition(":")[0] for fields in of_the_lab}
     numbers = {int(fields[4].rpartition(":")[2]) for fields in of_the_lab}
     assert addresses == {"127.0.0.1"}
-    assert set(lab.ports.numbers()) <= numbers
+    absent = set() if "htcondor" in lab.schedulers else {lab.ports.condor}
+    assert set(lab.ports.numbers()) - absent <= numbers
 
 
 def test_the_written_ssh_configuration_lets_its_key_in_with_the_host_key_checked(lab: Lab) -> None:
@@ -133,4 +136,12 @@ def test_the_user_may_build_with_fakeroot(lab: Lab, ask: Ask) -> None:
 def test_a_second_up_changes_nothing(lab: Lab) -> None:
     said: list[str] = []
     assert cluster.up(default_settings(), said.append).init == lab.init
-    assert said == [f"the lab runs already (process {lab.init_pid})"]
+    version = inside(lab, ["squeue", "--version"]).stdout.decode().split()[1]
+    assert said == [f"the lab runs already (process {lab.init_pid}), with Slurm {version}"]
+
+
+def test_it_has_the_release_of_slurm_that_was_chosen(lab: Lab) -> None:
+    version = inside(lab, ["squeue", "--version"]).stdout.decode().split()[1]
+    assert version.startswith(f"{default_settings().slurm}.")
+    assert lab.slurm == default_settings().slurm
+    assert cluster.status(default_settings())["slurm"] == version

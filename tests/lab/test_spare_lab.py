@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy.errors import LabError
-from hpcdeploy.lab import cluster, layout, process, rootfs
+from hpcdeploy.lab import archive, cluster, layout, process, rootfs
 from hpcdeploy.lab.inside import inside
+from hpcdeploy.lab.releases import release_name
 from hpcdeploy.lab.settings import LabSettings
 from hpcdeploy.lab.state import Lab
 from tests.lab.observing import Ask, eventually, mounts_of, processes_in
@@ -102,6 +103,19 @@ def test_a_start_that_is_killed_leaves_nothing_that_down_does_not_end(spare_sett
     assert mounts_of(spare_settings.state)
     cluster.down(spare_settings)
     assert not mounts_of(spare_settings.state)
+
+
+def test_a_release_that_the_mirror_does_not_have_is_one_message_and_the_lab_stays_up(spare_settings: LabSettings) -> None:
+    lab = cluster.up(spare_settings)
+    unknown = replace(spare_settings, slurm="99.05")
+    expected = r"has Slurm \d\d\.\d\d\.\S+ in sid; expected Slurm 99\.05; use --slurm newest"
+    with pytest.raises(LabError, match=expected) as told:
+        cluster.up(unknown)
+    assert "\n" not in str(told.value)
+    assert cluster.find(spare_settings) == lab
+    assert not [left for left in spare_settings.cache.glob("*.part") if rootfs.path(unknown).name in left.name]
+    assert release_name(archive.read_version(rootfs.find_mirror(), "trixie")) == "24.11"
+    assert archive.read_version(rootfs.find_mirror(), "no-such-suite") == ""
 
 
 def test_an_init_that_nobody_recorded_ends_by_itself(spare_settings: LabSettings) -> None:

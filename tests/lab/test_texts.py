@@ -23,6 +23,7 @@ def test_folders_follow_the_xdg_variables_and_a_name_has_its_own_state() -> None
     environment = {"HOME": "/h", "XDG_CACHE_HOME": "/c", "XDG_STATE_HOME": "/s"}
     found = default_settings(environment)
     assert (found.cache, found.state) == (Path("/c/hpcdeploy/lab"), Path("/s/hpcdeploy/lab"))
+    assert found.slurm == "24.11"
     bare = default_settings({"HOME": "/h"}, name="other")
     assert (bare.cache, bare.state) == (Path("/h/.cache/hpcdeploy/lab"), Path("/h/.local/state/hpcdeploy/other"))
 
@@ -77,14 +78,14 @@ def test_no_text_names_an_address_other_than_loopback() -> None:
 
 def test_an_older_sshd_is_not_told_of_penalties_it_does_not_know() -> None:
     assert "PerSourcePenalties" in daemons.sshd_config(SETTINGS, PORTS)
-    assert "PerSourcePenalties" not in daemons.sshd_config(replace(SETTINGS, suite="bookworm"), PORTS)
+    assert "PerSourcePenalties" not in daemons.sshd_config(replace(SETTINGS, slurm="22.05"), PORTS)
 
 
 def test_an_older_suite_is_asked_for_what_it_has_and_for_nothing_else() -> None:
-    older = replace(SETTINGS, suite="bookworm")
+    older = replace(SETTINGS, slurm="22.05")
     argv = rootfs.command(older, Mirror("http://mirror.example/debian", ()), Path("/cache/d.part"), Path("/cache/p"))
     included = set(next(word for word in argv if word.startswith("--include=")).removeprefix("--include=").split(","))
-    assert {"slurm-wlm", "slurmdbd"} <= included
+    assert {"slurm-wlm=22.05.*", "slurmdbd"} <= included
     assert included.isdisjoint({"apptainer", "htcondor", "oras"})
     assert argv[-1] == "deb http://mirror.example/debian bookworm main"
     assert "condor" not in [service.name for service in daemons.services(older, PORTS)]
@@ -93,22 +94,24 @@ def test_an_older_suite_is_asked_for_what_it_has_and_for_nothing_else() -> None:
 
 def test_an_older_slurm_is_not_told_to_do_without_control_groups_in_a_word_it_does_not_know() -> None:
     assert slurm.cgroup_conf(SETTINGS) == "CgroupPlugin=disabled\n"
-    assert slurm.cgroup_conf(replace(SETTINGS, suite="bookworm")) == "CgroupPlugin=cgroup/v1\n"
+    assert slurm.cgroup_conf(replace(SETTINGS, slurm="22.05")) == "CgroupPlugin=cgroup/v1\n"
 
 
-def test_the_stamp_changes_with_the_suite_and_not_with_the_state_folder() -> None:
-    assert packages.stamp(SETTINGS) != packages.stamp(replace(SETTINGS, suite="bookworm"))
+def test_the_stamp_changes_with_the_release_of_slurm_and_not_with_the_state_folder() -> None:
+    releases = ("22.05", "24.11", "26.05", "26.11")
+    assert len({packages.stamp(replace(SETTINGS, slurm=release)) for release in releases}) == len(releases)
     assert packages.stamp(SETTINGS) == packages.stamp(replace(SETTINGS, state=Path("/elsewhere"), accounting=False))
 
 
-def test_only_apptainer_is_preferred_from_the_unstable_suite() -> None:
-    paragraphs = packages.preferences(SETTINGS).strip().split("\n\n")
+@pytest.mark.parametrize(("release", "preferred"), [("24.11", "apptainer"), ("26.05", "apptainer /slurm/ /hwloc/")])
+def test_only_what_no_stable_suite_has_is_preferred_from_the_unstable_suite(release: str, preferred: str) -> None:
+    paragraphs = packages.preferences(replace(SETTINGS, slurm=release)).strip().split("\n\n")
     found = []
     for paragraph in paragraphs:
         parser = configparser.ConfigParser(delimiters=(":",))
         parser.read_string(f"[pin]\n{paragraph}")
         found.append((parser["pin"]["package"], parser["pin"]["pin"], int(parser["pin"]["pin-priority"])))
-    assert found == [("*", "release a=unstable", 100), ("apptainer", "release a=unstable", 900)]
+    assert found == [("*", "release a=unstable", 100), (preferred, "release a=unstable", 900)]
 
 
 def test_mmdebstrap_is_given_mirror_options_packages_and_both_suites() -> None:
@@ -116,13 +119,47 @@ def test_mmdebstrap_is_given_mirror_options_packages_and_both_suites() -> None:
     argv = rootfs.command(SETTINGS, source, Path("/cache/draft.part"), Path("/cache/preferences"))
     assert '--aptopt=Acquire::Check-Valid-Until "false"' in argv
     included = next(word for word in argv if word.startswith("--include=")).removeprefix("--include=").split(",")
-    assert {"apptainer", "htcondor", "slurm-wlm", "slurmdbd", "docker-registry", "openssh-server"} <= set(included)
+    assert {"apptainer", "htcondor", "slurm-wlm=24.11.*", "slurmdbd", "docker-registry", "openssh-server"} <= set(included)
     assert argv[argv.index("trixie") :] == [
         "trixie",
         "/cache/draft.part",
         "deb http://mirror.example/debian trixie main",
         "deb http://mirror.example/debian sid main",
     ]
+
+
+def test_a_newer_slurm_has_all_else_from_the_stable_suite() -> None:
+    newer = replace(SETTINGS, slurm="26.05")
+    argv = rootfs.command(newer, Mirror("http://mirror.example/debian", ()), Path("/cache/d.part"), Path("/cache/p"))
+    assert argv[argv.index("trixie") + 2 :] == [
+        "deb http://mirror.example/debian trixie main",
+        "deb http://mirror.example/debian sid main",
+    ]
+    assert newer.schedulers == ("slurm", "htcondor")
+    assert "slurm-wlm=26.05.*" in packages.wanted(newer)
+    assert slurm.cgroup_conf(newer) == "CgroupPlugin=disabled\n"
+
+
+def test_slurms_version_is_read_from_the_root_file_system(tmp_path: Path) -> None:
+    assert rootfs.slurm_version(tmp_path) == ""
+    status = tmp_path / "var/lib/dpkg/status"
+    status.parent.mkdir(parents=True)
+    other = "Package: slurm-wlm-torque\nVersion: 1.0-1\n\n"
+    status.write_text(f"{other}Package: slurm-wlm\nStatus: install ok installed\nVersion: 22.05.8-4+deb12u3\n\n{other}")
+    assert rootfs.slurm_version(tmp_path) == "22.05.8"
+
+
+def test_a_record_of_an_older_version_is_of_the_one_release_that_it_knew(tmp_path: Path) -> None:
+    lab = state.describe(replace(SETTINGS, slurm="26.05"), PORTS, Path("/cache/rootfs"), Process(1, 2), Process(3, 4))
+    record = tmp_path / "lab.json"
+    state.write(record, lab)
+    found = state.read(record)
+    assert found is not None
+    assert found.slurm == "26.05"
+    values = json.loads(record.read_text())
+    del values["slurm"]
+    record.write_text(json.dumps(values))
+    assert state.read(record) == replace(found, slurm="24.11")
 
 
 def test_the_cluster_entry_is_toml_that_names_the_ssh_configuration_and_the_mirror() -> None:

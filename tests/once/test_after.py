@@ -29,7 +29,7 @@ KINDS = {
 
 
 @pytest.fixture(scope="session")
-def first(place: Place) -> Predecessor:
+def first(place: Place, htcondor: None) -> Predecessor:
     """Give a run that never ends: what waits for it stays one job, DAGMan's."""
     planned = place.planned("htcondor")
     assert call(place, planned).code == 0

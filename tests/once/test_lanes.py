@@ -166,11 +166,13 @@ def test_a_large_file_in_lanes_that_is_cut_off_anywhere_is_whole_in_the_end_and_
     place: Place, far: int, seed: str, tmp_path: Path, say: Callable[[str], None]
 ) -> None:
     record = tmp_path / "runs.db"
+    schedulers = place.cluster.schedulers
 
     def break_at(pair: tuple[int, Point]) -> tuple[Outcome, list[str]]:
         number, point = pair
         speaker: TransportName = "openssh" if number % 2 or "master" in point.kind else "paramiko"
-        way = Way(place=place, port=far, speaker=speaker, scheduler="slurm" if number % 4 < 2 else "htcondor")
+        scheduler = schedulers[number // 2 % len(schedulers)]
+        way = Way(place=place, port=far, speaker=speaker, scheduler=scheduler)
         return break_one(way, point, tmp_path / str(number), record)
 
     kinds = share_of(KINDS)
@@ -178,7 +180,7 @@ def test_a_large_file_in_lanes_that_is_cut_off_anywhere_is_whole_in_the_end_and_
     with ThreadPoolExecutor(AT_ONCE) as pool:
         outcomes, wrongs = zip(*pool.map(break_at, enumerate(chosen)), strict=True)
     wait_for_scripts(place.lab, place.root)
-    found = {**jobs_by_run(place.lab, "slurm"), **jobs_by_run(place.lab, "htcondor")}
+    found = {run: jobs for scheduler in schedulers for run, jobs in jobs_by_run(place.lab, scheduler).items()}
     counts = [len(found.get(one.run.id, ())) for one in outcomes]
     resumed = sum(bool(one.exit_code) for one in outcomes)
     say(told("in lanes", seed, outcomes, counts, resumed, counts.count(0)))

@@ -51,7 +51,7 @@ def states(answers: Answers, runs: Sequence[Run]) -> dict[str, tuple[TaskStatus,
     asked = queue is not None and queue.exit_code == 0
     queued = _by_task(slurm_answers.read_queue(queue.text)) if asked and queue else {}
     accounting = answers.get("sacct")
-    names = {part.job_id: part.name for run in runs for part in run.parts}
+    names = {part.job_id: (part.name, run.id) for run in runs for part in run.parts}
     said = accounting.text if accounting and not accounting.exit_code else ""
     accounted = _by_task(slurm_answers.read_accounting(said, names))
     records = read_records(answers["records"].text if "records" in answers else "")

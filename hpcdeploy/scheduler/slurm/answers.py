@@ -1,6 +1,7 @@
 """What squeue and sacct answer, as states."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 
 from hpcdeploy.run import State, TaskStatus, numbered
 
@@ -13,14 +14,16 @@ The start of a job that waits is when Slurm means to start it, as ``squeue --sta
 and no width is never cut off (squeue(1); so in 22.05 and 24.11).
 """
 
-ACCOUNTING_FORMAT = "JobID,State,ExitCode,NodeList,Start,End,JobName"
-"""What the follow script asks of sacct, with ``--parsable2``."""
+ACCOUNTING_FORMAT = "JobID,State,ExitCode,NodeList,Start,End,Comment,JobName"
+"""What the follow script asks of sacct, with ``--parsable2``; the free texts last. Accounting has the comment only where the
+site keeps it (slurm.conf(5), AccountingStoreFlags=job_comment)."""
 
 # What squeue(1) and sacct(1) call a job's state, in "JOB STATE CODES". A flag such as COMPLETING stands in for the base
 # state, and new ones come with new releases: what is not here is UNKNOWN, and never an end.
 _STATES = {
     "PENDING": State.PENDING,
     "CONFIGURING": State.PENDING,
+    "EXPEDITING": State.PENDING,  # since 25.11: a flag of a job that is requeued and waits (job_state_codes.html)
     "REQUEUED": State.PENDING,
     "REQUEUE_FED": State.PENDING,
     "REQUEUE_HOLD": State.HELD,
@@ -45,8 +48,17 @@ _STATES = {
     "PREEMPTED": State.PREEMPTED,
 }
 
-# Held by its owner or an administrator: PENDING to squeue, but nothing will happen by itself (squeue(1), JOB REASON CODES).
-_HOLDS = frozenset({"JobHeldUser", "JobHeldAdmin", "JobHoldMaxRequeue", "launch_failed_requeued_held"})
+# Held by its owner, an administrator or after a requeue: PENDING to squeue, but it starts only after a release (squeue(1),
+# JOB REASON CODES). For a hold after a requeue the reason is a text: "job requeued in held state", "launch failed requeued
+# held", "launch failure limit exceeded requeued held", "user env retrieval failed requeued held" (src/slurmctld/job_mgr.c
+# of 26.05). scontrol writes an underscore for each blank.
+_HOLDS = frozenset({"JobHeldUser", "JobHeldAdmin", "JobHoldMaxRequeue"})
+_HELD = re.compile(r".*\b(?:requeued held|in held state)")
+
+
+def is_hold(reason: str) -> bool:
+    """Return whether a job with this reason is held, so that it does not start before somebody releases it."""
+    return reason in _HOLDS or _HELD.match(reason.replace("_", " ")) is not None
 
 
 def state_of(word: str) -> State:
@@ -62,7 +74,7 @@ def read_queue(text: str) -> dict[str, list[TaskStatus]]:
     found: dict[str, list[TaskStatus]] = {}
     for line in filter(None, text.splitlines()):
         job_id, index, word, node, start, restarts, reason = line.removesuffix("|").split("|", 6)
-        state = State.HELD if reason in _HOLDS and word == "PENDING" else state_of(word)
+        state = State.HELD if word == "PENDING" and is_hold(reason) else state_of(word)
         began = seconds(start) if state in {State.RUNNING, State.COMPLETING, State.SUSPENDED} else 0
         one = TaskStatus(
             task=0,
@@ -78,17 +90,19 @@ def read_queue(text: str) -> dict[str, list[TaskStatus]]:
     return found
 
 
-def read_accounting(text: str, names: Mapping[str, str]) -> dict[str, list[TaskStatus]]:
+def read_accounting(text: str, names: Mapping[str, Sequence[str]]) -> dict[str, list[TaskStatus]]:
     """Read what ``sacct --allocations --parsable2`` answered in `ACCOUNTING_FORMAT`, by job id.
 
     sacct writes an exit code as ``code:signal``; a job that a signal ended counts as 128 + signal, as in a shell. `names`
-    are the jobs' names by id: Slurm begins anew at its MaxJobId, and another job may have had the number (slurm.conf(5)).
+    are the names by which each job is known, by its id: Slurm begins anew at its MaxJobId, and another job may have had the
+    number (slurm.conf(5)). A job bears one of them as its name, or in its comment: ``hpcdeploy:NAME``.
     """
     found: dict[str, list[TaskStatus]] = {}
     for line in filter(None, text.splitlines()):
-        number, word, code, node, start, end, name = line.split("|", 6)
+        number, word, code, node, start, end, texts = line.split("|", 6)
         job_id, _, index = number.partition("_")
-        if names.get(job_id) != name:
+        known_as = names.get(job_id, ())
+        if not any(texts.startswith(f"hpcdeploy:{name}|") or texts.endswith(f"|{name}") for name in known_as):
             continue
         state = state_of(word)
         status, _, signal = code.partition(":")

@@ -87,7 +87,15 @@ _REASONS: dict[str, tuple[str, str]] = {
     "SystemFailure": ("Slurm, a file system or a node failed", "submit it again; tell the site if it happens again"),
     "TimeLimit": ("it used up the time that it asked for", "ask for more time, or let it go on from a checkpoint"),
     "WaitingForScheduling": ("Slurm has not looked at it yet", _WAIT),
+    "job_requeued_in_held_state": (
+        "it was put back into the queue and is held there",
+        "find out why (look at its log, ask the site), then 'scontrol release'",
+    ),
     "launch_failed_requeued_held": ("it could not be launched, and is held", "look at its log, then 'scontrol release'"),
+    "launch_failure_limit_exceeded_requeued_held": (
+        "it could not be launched as often as the site allows, and is held",
+        "look at its log, ask the site, then 'scontrol release'",
+    ),
     "user_env_retrieval_failed_requeued_held": (
         "Slurm could not read your login environment, and holds it",
         "make your login files quick and silent, then 'scontrol release'",

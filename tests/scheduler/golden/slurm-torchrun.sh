@@ -250,6 +250,20 @@ rm -f "$note"
 [ ! -e "$run/tasks/.warned.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}" ] || code=0
 finish "$code"
 HPCDEPLOY_END_0123456789
+  check_job
+}
+
+# What Slurm is asked before the job is submitted: what it takes, and what then waits for ever or fails on the node.
+check_job() {
+  local version output
+  # Until 25.11 sbatch rejects what no node of the cluster can ever run; 26.05 takes it and leaves it in the queue, and still tells so
+  # with --test-only. Its other answers (nodes that are down, a limit that is reached) may change while the job waits.
+  version=$(sbatch --version 2>/dev/null) || return 0
+  [[ $version =~ ([0-9]+)\.([0-9]+) ]] || return 0
+  [ "$((10#${BASH_REMATCH[1]} * 100 + 10#${BASH_REMATCH[2]}))" -ge 2605 ] || return 0
+  output=$(cd -- "$run" && sbatch --test-only --chdir="$run" job.sh 2>&1) || case $output in
+    *"node configuration is not available"*) die 12 "Slurm rejects the job: ${output//$'\n'/; }" ;;
+  esac
 }
 
 # Prints the job's id. The paths go as arguments, which no tokenizer touches; the rest stands in job.sh.
@@ -269,20 +283,58 @@ submit_job() {
   return 1
 }
 
-# Prints the ids of the jobs that bear this run's name and were submitted at $1 (seconds since 1970) or later, the first
-# one first. Fails where Slurm cannot be asked.
+# Prints this person's jobs, one a line: SUBMITTED|JOB|STATE|NODES|REASON|COMMENT|NAME. The last three are free texts. The
+# arguments are options of squeue: which of the jobs.
+my_jobs() {
+  SLURM_TIME_FORMAT=%s squeue --noheader --user="$(id -un)" --format='%V|%F|%T|%N|%r|%k|%j' "$@"
+}
+
+# Whether line $1, of squeue or sacct, is of the job $2 of a run. A job bears that name twice: as its name, which users and sites change
+# (scontrol update JobName, a job_submit plugin), and in its comment. Earlier versions gave all arrays of a run one comment: the name
+# tells them apart.
+bears() {
+  case $1 in
+    *"|$2."[0-9]*) return 1 ;;
+    *"|hpcdeploy:$2|"* | *"|$2") ;;
+    *) return 1 ;;
+  esac
+}
+
+# Prints the ids of this run's jobs that were submitted at $1 (seconds since 1970) or later, the first one first. Fails where Slurm
+# cannot be asked.
 look_up() {
-  local found when job
-  export SLURM_TIME_FORMAT=%s
-  found=$(squeue --all --noheader --states=all --user="$(id -un)" --name="$run_id$part" --format='%V|%F') || return
+  local found
+  found=$(my_jobs --all --states=all) || return
+  found=$(taken "$1" <<<"$found")
   # A job that ended is soon known to the accounting only, where there is one. A job that never started may then be known to
   # nobody: one that did has made the link $run/id itself.
-  [ -n "$found" ] || found=$(sacct --noheader --allocations --parsable2 --format=Submit,JobID --name="$run_id$part" \
-    --starttime=now-30days 2>/dev/null) || no_accounting || return
-  while IFS='|' read -r when job; do
+  if [ -z "$found" ]; then
+    found=$(SLURM_TIME_FORMAT=%s sacct --noheader --allocations --parsable2 --format=Submit,JobID,State,NodeList,Reason,Comment,JobName \
+      --starttime="now-$(seconds_back "$1")" 2>/dev/null) || no_accounting || return
+    found=$(taken "$1" <<<"$found")
+  fi
+  [ -z "$found" ] || sort -n <<<"$found" | cut -d ' ' -f 2 | uniq
+}
+
+# Prints "SUBMITTED JOB" of each line that is of this run's job, submitted at $1 or later, and of one that Slurm took. Of a job that it
+# rejects Slurm 24.11 and older keep a record too: FAILED, for BadConstraints, with no node (sacct: "None assigned") since it never
+# started.
+taken() {
+  local when job state nodes rest
+  while IFS='|' read -r when job state nodes rest; do
+    bears "|$rest" "$run_id$part" || continue
     case $when in *[!0-9]*) ;; *) [ "${when:-0}" -ge "$1" ] || continue ;; esac
+    case $state/$nodes/$rest in FAILED//* | FAILED/None\ assigned/* | FAILED/*/BadConstraints\|*) continue ;; esac
     [ -z "$job" ] || printf '%s %s\n' "$when" "${job%%[_+]*}"
-  done <<<"$found" | sort -n | cut -d ' ' -f 2 | uniq
+  done
+}
+
+# Prints how many seconds ago the time $1 was, 30 days at the most: so far back the accounting is searched.
+seconds_back() {
+  local back=$(($(date +%s) - $1))
+  [ "$back" -le 2592000 ] || back=2592000
+  [ "$back" -ge 3600 ] || back=3600
+  echo "$back"
 }
 
 # Whether sacct failed because there is nothing to ask, and not because nobody answers.

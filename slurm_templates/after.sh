@@ -4,7 +4,7 @@ dependency=
 # here: Slurm forgets a job soon (MinJobAge in slurm.conf(5)), and sbatch then refuses its id, "Job dependency problem". The id alone
 # does not tell a job, since Slurm gives ids out again (MaxJobId there).
 await() {
-  local kind=$1 other=$2 tasks=$3 folder=$root/runs/$2 size=0 link first last queue line job state task code ids="" badly=""
+  local kind=$1 other=$2 tasks=$3 folder=$root/runs/$2 size=0 link first last queue rest job state task code ids="" badly=""
   local -a jobs=()
   local -A first_of=() alive=()
   for link in "$folder/id" "$folder"/id.*; do
@@ -18,12 +18,11 @@ await() {
   [ "${#jobs[@]}" != 0 ] || die 12 "run $other, which this one waits for, has no job on this cluster; submit it first"
   queue=$(my_jobs --all --states=all) ||
     die 13 "squeue could not be asked whether run $other, which this one waits for, has ended"
-  while IFS= read -r line; do
-    IFS='|' read -r _ job state _ <<<"$line"
+  while IFS='|' read -r _ job state rest; do
     first=${first_of[${job:-none}]-}
     [ -n "$first" ] || continue
     [ "$first" != 0 ] || first=""
-    bears "$line" "$other${first:+.$first}" || continue
+    bears "|$rest" "$other${first:+.$first}" || continue
     case $state in
       "" | COMPLETED) ;;
       FAILED | CANCELLED | TIMEOUT | DEADLINE | OUT_OF_MEMORY | NODE_FAIL | BOOT_FAIL | PREEMPTED | REVOKED) badly="is $state" ;;

@@ -28,31 +28,31 @@ choose_parts() {
 look_up() {
   local found
   found=$(my_jobs --all --states=all) || return
-  found=$(taken "$1" <<<"$found")
+  found=$(accepted "$1" <<<"$found")
   # A job that ended is soon known to the accounting only, where there is one. A job that never started may then be known to
-  # nobody: one that did has made the link $run/id itself.
+  # nobody: one that did has made the link $run/id itself. Accounting is not asked by name: the name may have changed.
   if [ -z "$found" ]; then
-    found=$(SLURM_TIME_FORMAT=%s sacct --noheader --allocations --parsable2 --format=Submit,JobID,State,NodeList,Reason,Comment,JobName \
+    found=$(SLURM_TIME_FORMAT=%s sacct --noheader --allocations --parsable2 --format=Submit,JobID,State,NodeList,Comment,JobName \
       --starttime="now-$(seconds_back "$1")" 2>/dev/null) || no_accounting || return
-    found=$(taken "$1" <<<"$found")
+    found=$(accepted "$1" <<<"$found")
   fi
   [ -z "$found" ] || sort -n <<<"$found" | cut -d ' ' -f 2 | uniq
 }
 
-# Prints "SUBMITTED JOB" of each line that is of this run's job, submitted at $1 or later, and of one that Slurm took. Of a job that it
-# rejects Slurm 24.11 and older keep a record too: FAILED, for BadConstraints, with no node (sacct: "None assigned") since it never
-# started.
-taken() {
+# Reads lines of squeue or sacct. Prints "SUBMITTED JOB" of each that is of this run's job, submitted at $1 or later, and accepted by
+# Slurm. Of a job that it rejects Slurm keeps a record too: FAILED, with no node (sacct: "None assigned"), since it never started
+# (job_allocate in src/slurmctld/job_mgr.c). A job that was accepted and cannot start stays PENDING, or becomes CANCELLED: it is printed.
+accepted() {
   local when job state nodes rest
-  while IFS='|' read -r when job state nodes rest; do
+  { grep -F -e "$run_id" || true; } | while IFS='|' read -r when job state nodes rest; do
     bears "|$rest" "$run_id$part" || continue
     case $when in *[!0-9]*) ;; *) [ "${when:-0}" -ge "$1" ] || continue ;; esac
-    case $state/$nodes/$rest in FAILED//* | FAILED/None\ assigned/* | FAILED/*/BadConstraints\|*) continue ;; esac
+    case $state/$nodes in FAILED/ | FAILED/None\ assigned) continue ;; esac
     [ -z "$job" ] || printf '%s %s\n' "$when" "${job%%[_+]*}"
   done
 }
 
-# Prints how many seconds ago the time $1 was, 30 days at the most: so far back the accounting is searched.
+# Prints how many seconds ago the time $1 was, at least an hour and at most 30 days: so far back accounting is searched.
 seconds_back() {
   local back=$(($(date +%s) - $1))
   [ "$back" -le 2592000 ] || back=2592000

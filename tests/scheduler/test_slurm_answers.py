@@ -174,3 +174,82 @@ def test_an_end_that_a_task_noted_before_it_was_requeued_is_no_end() -> None:
 
 def test_a_record_that_was_cut_off_by_a_full_disk_tells_nothing() -> None:
     assert state(answers("", None, f"{RUN.id} 0 end\n{RUN.id} 0 end  \n"))[0] is State.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "job requeued in held state",
+        "job_requeued_in_held_state",
+        "launch failed requeued held",
+        "launch failure limit exceeded requeued held",
+        "user env retrieval failed requeued held",
+        "JobHoldMaxRequeue",
+    ],
+)
+def test_a_job_that_is_held_after_a_requeue_has_no_expected_start_and_a_remedy(reason: str) -> None:
+    [task] = read_queue(f"1|N/A|PENDING||1790000000|1|{reason}|")["1"]
+    assert (task.state, task.expected) == (State.HELD, 0)
+    assert "scontrol release" in slurm.explain(task)
+
+
+def test_a_hold_of_a_later_release_has_a_remedy_too() -> None:
+    [task] = read_queue("1|N/A|PENDING||1790000000|1|prolog failed requeued held|")["1"]
+    assert (task.state, "scontrol release" in slurm.explain(task)) == (State.HELD, True)
+
+
+def test_a_requeue_that_is_expedited_waits() -> None:
+    assert state_of("EXPEDITING") is State.PENDING
+
+
+@pytest.mark.parametrize("texts", [f"hpcdeploy:{RUN.id}|better", f"|{RUN.id}", f"hpcdeploy:{RUN.id}|a|b"])
+def test_accounting_knows_a_job_by_its_comment_or_its_name(texts: str) -> None:
+    assert state(answers("", f"12|COMPLETED|0:0|node1|1|2|{texts}")) == (State.COMPLETED, 0)
+
+
+def test_a_job_that_was_rejected_has_no_exit_code_and_the_reason_is_told() -> None:
+    accounted = f"12|FAILED|0:1|None assigned|1|1||{RUN.id}"
+    [task] = slurm.states(answers("", accounted), [RUN])[RUN.id]
+    assert (task.state, task.exit_code, task.reason) == (State.FAILED, None, "None assigned")
+    assert "failed before it started" in slurm.explain(task)
+    [task] = slurm.states(answers("12|N/A|FAILED||1|0|BadConstraints|", accounted), [RUN])[RUN.id]
+    assert (task.reason, task.exit_code) == ("BadConstraints", None)
+    assert slurm.explain(task).startswith("no set of nodes can ever meet what it asked for: ask for less")
+
+
+JSON_22_05 = """{"jobs": [
+  {"job_id": 41, "array": {"job_id": 40, "task_id": 0}, "exit_code": {"status": "ERROR", "return_code": 9}},
+  {"job_id": 42, "array": {"job_id": 40, "task_id": 1}, "exit_code": {"status": "ERROR", "return_code": 137}},
+  {"job_id": 40, "array": {"job_id": 40, "task_id": 2}, "exit_code": {"status": "ERROR", "return_code": 128}},
+  {"job_id": 12, "array": {"job_id": 0, "task_id": null}, "exit_code": {"status": "ERROR", "return_code": 255}}]}"""
+JSON_24_11 = """{"jobs": [
+  {"job_id": 41, "array": {"job_id": 40, "task_id": {"set": true, "infinite": false, "number": 0}},
+   "exit_code": {"status": ["ERROR"], "return_code": {"set": true, "infinite": false, "number": 9}}},
+  {"job_id": 42, "array": {"job_id": 40, "task_id": {"set": true, "infinite": false, "number": 1}},
+   "exit_code": {"status": ["ERROR"], "return_code": {"set": true, "infinite": false, "number": 137}}},
+  {"job_id": 40, "array": {"job_id": 40, "task_id": {"set": true, "infinite": false, "number": 2}},
+   "exit_code": {"status": ["ERROR"], "return_code": {"set": true, "infinite": false, "number": 128}}},
+  {"job_id": 43, "array": {"job_id": 40, "task_id": {"set": true, "infinite": false, "number": 3}},
+   "exit_code": {"status": ["SIGNALED"], "return_code": {"set": false, "infinite": false, "number": 0}}},
+  {"job_id": 12, "array": {"job_id": 0, "task_id": {"set": false, "infinite": false, "number": 0}},
+   "exit_code": {"status": ["ERROR"], "return_code": {"set": true, "infinite": false, "number": 255}}}]}"""
+
+
+@pytest.mark.parametrize("json", [JSON_22_05, JSON_24_11], ids=["22.05", "24.11"])
+def test_an_exit_code_that_sacct_took_128_from_is_that_of_its_json(json: str) -> None:
+    run = run_of(TRAIN, job_id="40")
+    lines = "40_0|FAILED|9:0\n40_1|FAILED|9:0\n40_2|FAILED|0:0\n40_3|FAILED|0:9\n40_4|COMPLETED|0:0\n40_5|FAILED|7:0"
+    text = "".join(f"{line}|node1|1|2||{run.id}\n" for line in lines.split("\n"))
+    told = answers("", text) | {"sacct_json": Answer(text=json, exit_code=0)}
+    # What the JSON lacks may be either, 7 or 135.
+    assert [task.exit_code for task in slurm.states(told, [run])[run.id]][:6] == [9, 137, 128, 137, 0, None]
+    single = answers("", f"12|FAILED|127:0|node1|1|2||{RUN.id}") | {"sacct_json": Answer(text=json, exit_code=0)}
+    assert state(single) == (State.FAILED, 255)
+
+
+@pytest.mark.parametrize("json", ["", "sacct: error: no plugin", "[]", '{"jobs": null}', '{"jobs": [7, {}]}'])
+def test_without_that_json_such_an_exit_code_is_unknown_and_never_wrong(json: str) -> None:
+    for line, code in (("FAILED|9:0", None), ("FAILED|0:0", None), ("FAILED|0:9", 137), ("COMPLETED|0:0", 0)):
+        told = answers("", f"12|{line}|node1|1|2||{RUN.id}") | {"sacct_json": Answer(text=json, exit_code=1)}
+        assert state(told)[1] == code
+    assert state(answers("", f"12|FAILED|137:0|node1|1|2||{RUN.id}"))[1] == 137

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from hpcdeploy.run import State, TaskStatus, numbered
+from hpcdeploy.scheduler.slurm.exit_codes import ExitCodes
 
 FORMAT = ",".join(
     f"{field}:|" for field in ("ArrayJobID", "ArrayTaskID", "State", "NodeList", "StartTime", "RestartCnt", "Reason")
@@ -18,12 +19,15 @@ ACCOUNTING_FORMAT = "JobID,State,ExitCode,NodeList,Start,End,Comment,JobName"
 """What the follow script asks of sacct, with ``--parsable2``; the free texts last. Accounting has the comment only where the
 site keeps it (slurm.conf(5), AccountingStoreFlags=job_comment)."""
 
+NO_NODE = "None assigned"
+"""What sacct says instead of the nodes of a job that never started (src/plugins/accounting_storage/mysql/as_mysql_job.c)."""
+
 # What squeue(1) and sacct(1) call a job's state, in "JOB STATE CODES". A flag such as COMPLETING stands in for the base
 # state, and new ones come with new releases: what is not here is UNKNOWN, and never an end.
 _STATES = {
     "PENDING": State.PENDING,
     "CONFIGURING": State.PENDING,
-    "EXPEDITING": State.PENDING,  # since 25.11: a flag of a job that is requeued and waits (job_state_codes.html)
+    "EXPEDITING": State.PENDING,  # since 25.11: requeued, and eligible to restart at once (doc/html/job_state_codes.shtml)
     "REQUEUED": State.PENDING,
     "REQUEUE_FED": State.PENDING,
     "REQUEUE_HOLD": State.HELD,
@@ -90,12 +94,15 @@ def read_queue(text: str) -> dict[str, list[TaskStatus]]:
     return found
 
 
-def read_accounting(text: str, names: Mapping[str, Sequence[str]]) -> dict[str, list[TaskStatus]]:
+def read_accounting(
+    text: str, names: Mapping[str, Sequence[str]], exact: ExitCodes | None = None
+) -> dict[str, list[TaskStatus]]:
     """Read what ``sacct --allocations --parsable2`` answered in `ACCOUNTING_FORMAT`, by job id.
 
     sacct writes an exit code as ``code:signal``; a job that a signal ended counts as 128 + signal, as in a shell. `names`
     are the names by which each job is known, by its id: Slurm begins anew at its MaxJobId, and another job may have had the
-    number (slurm.conf(5)). A job bears one of them as its name, or in its comment: ``hpcdeploy:NAME``.
+    number (slurm.conf(5)). A job bears one of them as its name, or in its comment: ``hpcdeploy:NAME``. `exact` are the exit
+    codes where sacct subtracts 128 (see `hpcdeploy.scheduler.slurm.exit_codes`): one that it lacks is unknown.
     """
     found: dict[str, list[TaskStatus]] = {}
     for line in filter(None, text.splitlines()):
@@ -105,22 +112,32 @@ def read_accounting(text: str, names: Mapping[str, Sequence[str]]) -> dict[str, 
         if not any(texts.startswith(f"hpcdeploy:{name}|") or texts.endswith(f"|{name}") for name in known_as):
             continue
         state = state_of(word)
-        status, _, signal = code.partition(":")
-        exit_code = int(status) or (128 + int(signal) if int(signal or 0) else 0)
-        known = exit_code if state in {State.COMPLETED, State.FAILED} or exit_code else None
+        # Rejected, or failed before it started: ExitCode is that of no program (0:1 in 24.11).
+        unstarted = state is State.FAILED and node == NO_NODE
         found.setdefault(job_id, []).extend(
             TaskStatus(
                 task=task,
                 state=state,
                 word=word,
-                exit_code=known,
-                node="" if node == "None assigned" else node,
+                reason=NO_NODE if unstarted else "",
+                exit_code=None if unstarted else _exit_code(code, state, (job_id, task), exact),
+                node="" if node == NO_NODE else node,
                 started=seconds(start),
                 ended=seconds(end),
             )
             for task in indices(index)
         )
     return found
+
+
+def _exit_code(code: str, state: State, task: tuple[str, int], exact: ExitCodes | None) -> int | None:
+    """Return a task's exit code, None where it has none or where it cannot be known."""
+    status, _, signal = code.partition(":")
+    if int(signal or 0) and not int(status):
+        return 128 + int(signal)
+    if state is State.COMPLETED or not (int(status) or state is State.FAILED):
+        return 0 if state is State.COMPLETED else None
+    return int(status) if exact is None else exact.get(task)
 
 
 def indices(text: str) -> list[int]:

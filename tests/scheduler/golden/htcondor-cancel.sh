@@ -20,10 +20,10 @@ give_up() {
   [ "${#marked[@]}" = 0 ] || rm -f -- "${marked[@]}"
   exit "$1"
 }
-# A number alone does not tell a job: after a crash a scheduler may give it to another one. The run's id in the job does; a job that has the
-# number without the run's id is left alone, and nobody is told that it was cancelled.
+# A number alone does not identify a job: after a crash a scheduler may give it to another one. The run's id in the job does. A job that
+# has the number and not the run's id is left alone, and the run is not reported as cancelled.
 code=0
-# stranger JOB RUN WHAT: what the job in the queue is, as far as it can be told.
+# stranger JOB RUN WHAT: reports a job in the queue that has the run's number and not its id.
 stranger() {
   local mark
   code=1

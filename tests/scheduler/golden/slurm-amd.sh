@@ -257,24 +257,34 @@ HPCDEPLOY_END_0123456789
   check_job
 }
 
-# What Slurm is asked before the job is submitted: what it takes, and what then waits for ever or fails on the node.
+# Prints the release of Slurm's command $1 as a number, 2405 for 24.05; 0 where it cannot be told.
+slurm_release() {
+  local version
+  version=$("$1" --version 2>/dev/null) || version=""
+  if [[ $version =~ ([0-9]+)\.([0-9]+) ]]; then
+    echo "$((10#${BASH_REMATCH[1]} * 100 + 10#${BASH_REMATCH[2]}))"
+  else
+    echo 0
+  fi
+}
+
+# Asks Slurm before the job is submitted about what it would accept and then leave in the queue for ever, or fail on the node.
 check_job() {
-  local version output
-  # sbatch does not know --mpi. Every Slurm has the plugin "none": an output without it is no list. srun reads "openmpi" as "none".
+  local output
+  # sbatch does not know --mpi. Every Slurm has the plugin "none": output without it is no list. srun reads "openmpi" as "none".
   local plugin=pmix plugins
   plugins=$(srun --mpi=list 2>&1) || true
-  plugins=$(xargs <<<"$plugins") || true
-  case "$plugin ${plugins//,/ } " in
+  plugins=$(tr -s '[:space:],' ' ' <<<"$plugins")
+  case "$plugin $plugins " in
     "openmpi "* | *" $plugin "*) ;;
-    *" none "*) die 12 "Slurm on this machine has no MPI plugin $plugin: set the key mpi to one that it has. srun --mpi=list says: $plugins" ;;
+    *" none "*) stop 12 "Slurm on this machine has no MPI plugin $plugin; set the key mpi to one that it has. srun --mpi=list prints: $plugins" ;;
   esac
-  # Until 25.11 sbatch rejects what no node of the cluster can ever run; 26.05 takes it and leaves it in the queue, and still tells so
-  # with --test-only. Its other answers (nodes that are down, a limit that is reached) may change while the job waits.
-  version=$(sbatch --version 2>/dev/null) || return 0
-  [[ $version =~ ([0-9]+)\.([0-9]+) ]] || return 0
-  [ "$((10#${BASH_REMATCH[1]} * 100 + 10#${BASH_REMATCH[2]}))" -ge 2605 ] || return 0
+  # Until 25.11 sbatch rejects what no node of the cluster can ever run. 26.05 accepts it and leaves it in the queue; only --test-only
+  # still reports it. What else --test-only reports (nodes that are down, a limit that is reached) may change while the job waits.
+  # It never leaves a job behind (job_allocate, will_run, in src/slurmctld/job_mgr.c).
+  [ "$(slurm_release sbatch)" -ge 2605 ] || return 0
   output=$(cd -- "$run" && sbatch --test-only --chdir="$run" job.sh 2>&1) || case $output in
-    *"node configuration is not available"*) die 12 "Slurm rejects the job: ${output//$'\n'/; }" ;;
+    *"node configuration is not available"*) stop 12 "Slurm rejects the job: ${output//$'\n'/; }" ;;
   esac
 }
 
@@ -296,14 +306,14 @@ submit_job() {
 }
 
 # Prints this person's jobs, one a line: SUBMITTED|JOB|STATE|NODES|REASON|COMMENT|NAME. The last three are free texts. The
-# arguments are options of squeue: which of the jobs.
+# arguments are options of squeue that choose the jobs.
 my_jobs() {
   SLURM_TIME_FORMAT=%s squeue --noheader --user="$(id -un)" --format='%V|%F|%T|%N|%r|%k|%j' "$@"
 }
 
-# Whether line $1, of squeue or sacct, is of the job $2 of a run. A job bears that name twice: as its name, which users and sites change
-# (scontrol update JobName, a job_submit plugin), and in its comment. Earlier versions gave all arrays of a run one comment: the name
-# tells them apart.
+# Whether the line $1, of squeue or sacct, is of the job that a run calls $2. That name is the job's name, which users and sites change
+# (scontrol update JobName, a job_submit plugin), and is in its comment. Earlier versions gave all arrays of a run one comment: there
+# only the name tells them apart.
 bears() {
   case $1 in
     *"|$2."[0-9]*) return 1 ;;
@@ -317,31 +327,31 @@ bears() {
 look_up() {
   local found
   found=$(my_jobs --all --states=all) || return
-  found=$(taken "$1" <<<"$found")
+  found=$(accepted "$1" <<<"$found")
   # A job that ended is soon known to the accounting only, where there is one. A job that never started may then be known to
-  # nobody: one that did has made the link $run/id itself.
+  # nobody: one that did has made the link $run/id itself. Accounting is not asked by name: the name may have changed.
   if [ -z "$found" ]; then
-    found=$(SLURM_TIME_FORMAT=%s sacct --noheader --allocations --parsable2 --format=Submit,JobID,State,NodeList,Reason,Comment,JobName \
+    found=$(SLURM_TIME_FORMAT=%s sacct --noheader --allocations --parsable2 --format=Submit,JobID,State,NodeList,Comment,JobName \
       --starttime="now-$(seconds_back "$1")" 2>/dev/null) || no_accounting || return
-    found=$(taken "$1" <<<"$found")
+    found=$(accepted "$1" <<<"$found")
   fi
   [ -z "$found" ] || sort -n <<<"$found" | cut -d ' ' -f 2 | uniq
 }
 
-# Prints "SUBMITTED JOB" of each line that is of this run's job, submitted at $1 or later, and of one that Slurm took. Of a job that it
-# rejects Slurm 24.11 and older keep a record too: FAILED, for BadConstraints, with no node (sacct: "None assigned") since it never
-# started.
-taken() {
+# Reads lines of squeue or sacct. Prints "SUBMITTED JOB" of each that is of this run's job, submitted at $1 or later, and accepted by
+# Slurm. Of a job that it rejects Slurm keeps a record too: FAILED, with no node (sacct: "None assigned"), since it never started
+# (job_allocate in src/slurmctld/job_mgr.c). A job that was accepted and cannot start stays PENDING, or becomes CANCELLED: it is printed.
+accepted() {
   local when job state nodes rest
-  while IFS='|' read -r when job state nodes rest; do
+  { grep -F -e "$run_id" || true; } | while IFS='|' read -r when job state nodes rest; do
     bears "|$rest" "$run_id$part" || continue
     case $when in *[!0-9]*) ;; *) [ "${when:-0}" -ge "$1" ] || continue ;; esac
-    case $state/$nodes/$rest in FAILED//* | FAILED/None\ assigned/* | FAILED/*/BadConstraints\|*) continue ;; esac
+    case $state/$nodes in FAILED/ | FAILED/None\ assigned) continue ;; esac
     [ -z "$job" ] || printf '%s %s\n' "$when" "${job%%[_+]*}"
   done
 }
 
-# Prints how many seconds ago the time $1 was, 30 days at the most: so far back the accounting is searched.
+# Prints how many seconds ago the time $1 was, at least an hour and at most 30 days: so far back accounting is searched.
 seconds_back() {
   local back=$(($(date +%s) - $1))
   [ "$back" -le 2592000 ] || back=2592000

@@ -20,10 +20,10 @@ give_up() {
   [ "${#marked[@]}" = 0 ] || rm -f -- "${marked[@]}"
   exit "$1"
 }
-# A number alone does not tell a job: after a crash a scheduler may give it to another one. The run's id in the job does; a job that has the
-# number without the run's id is left alone, and nobody is told that it was cancelled.
+# A number alone does not identify a job: after a crash a scheduler may give it to another one. The run's id in the job does. A job that
+# has the number and not the run's id is left alone, and the run is not reported as cancelled.
 code=0
-# stranger JOB RUN WHAT: what the job in the queue is, as far as it can be told.
+# stranger JOB RUN WHAT: reports a job in the queue that has the run's number and not its id.
 stranger() {
   local mark
   code=1
@@ -32,14 +32,14 @@ stranger() {
 cancel it with 'scancel $1'" >&2
 }
 # Prints this person's jobs, one a line: SUBMITTED|JOB|STATE|NODES|REASON|COMMENT|NAME. The last three are free texts. The
-# arguments are options of squeue: which of the jobs.
+# arguments are options of squeue that choose the jobs.
 my_jobs() {
   SLURM_TIME_FORMAT=%s squeue --noheader --user="$(id -un)" --format='%V|%F|%T|%N|%r|%k|%j' "$@"
 }
 
-# Whether line $1, of squeue or sacct, is of the job $2 of a run. A job bears that name twice: as its name, which users and sites change
-# (scontrol update JobName, a job_submit plugin), and in its comment. Earlier versions gave all arrays of a run one comment: the name
-# tells them apart.
+# Whether the line $1, of squeue or sacct, is of the job that a run calls $2. That name is the job's name, which users and sites change
+# (scontrol update JobName, a job_submit plugin), and is in its comment. Earlier versions gave all arrays of a run one comment: there
+# only the name tells them apart.
 bears() {
   case $1 in
     *"|$2."[0-9]*) return 1 ;;
@@ -52,8 +52,7 @@ declare -A name_of=([12]=hello-0123456789 [40]=train-0123456789 )
 declare -A run_of=([12]=hello-0123456789 [40]=train-0123456789 )
 mine=()
 queue=$(my_jobs --all) || give_up "$?"
-while IFS= read -r line; do
-  IFS='|' read -r _ job _ _ rest <<<"$line"
+while IFS='|' read -r _ job _ _ rest; do
   [ -n "$job" ] && [ -n "${name_of[$job]-}" ] || continue
   if bears "|$rest" "${name_of[$job]}" || bears "|$rest" "${run_of[$job]}"; then
     mine+=("$job")

@@ -86,6 +86,16 @@ while IFS='|' read -r job run _ mark task; do
 done < <(sed -n 's/^o //p' <<<"$sorted")
 section records printf '%s' "$notes"
 
+# Prints the release of Slurm's command $1 as a number, 2405 for 24.05; 0 where it cannot be told.
+slurm_release() {
+  local version
+  version=$("$1" --version 2>/dev/null) || version=""
+  if [[ $version =~ ([0-9]+)\.([0-9]+) ]]; then
+    echo "$((10#${BASH_REMATCH[1]} * 100 + 10#${BASH_REMATCH[2]}))"
+  else
+    echo 0
+  fi
+}
 if [ -n "$unexplained" ]; then
   accounting=$(sacct --noheader --allocations --parsable2 --format='JobID,State,ExitCode,NodeList,Start,End,Comment,JobName' --jobs="$unexplained")
   accounting_code=$?
@@ -100,6 +110,13 @@ if [ -n "$unexplained" ]; then
     return "$accounting_code"
   }
   if [ "$accounting_code" = 0 ] || accounting_is_kept; then section sacct accounting_new; fi
+  # Before 25.11 sacct subtracts 128 from exit codes of 128 and more (CHANGELOG of 25.11), so that 9 may be 137. Its JSON has them
+  # as they are. A job that ended well, by a signal or without a node has no such code.
+  if [ "$accounting_code" = 0 ] && [ "$(slurm_release sacct)" -lt 2511 ]; then
+    altered=$(accounting_new | awk -F'|' '
+      $3 ~ /:0$/ && ($3 != "0:0" || $2 == "FAILED") && $4 != "None assigned" && ++count <= 1000 { printf "%s%s", comma, $1; comma = "," }')
+    [ -z "$altered" ] || section sacct_json sacct --json --allocations --jobs="$altered"
+  fi
 fi
 }
 main </dev/null

@@ -60,6 +60,8 @@ while read -r job run; do
   [ -n "$job" ] || continue
   if [ "$run" = "${run_of[$job]-}" ]; then
     [ "$removed" = 0 ] || give_up "$removed"
+    code=1
+    echo "job $job of run $run is still in the queue; cancel it again" >&2
     continue
   fi
   stranger "$job" "${run_of[$job]-}" "its HpcdeployRun is $run"

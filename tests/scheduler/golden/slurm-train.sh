@@ -267,14 +267,27 @@ slurm_release() {
 
 # Asks Slurm before the job is submitted about what it would accept and then leave in the queue for ever, or fail on the node.
 check_job() {
-  local output
+  local output unavailable
   # Until 25.11 sbatch rejects what no node of the cluster can ever run. 26.05 accepts it and leaves it in the queue; only --test-only
-  # still reports it. What else --test-only reports (nodes that are down, a limit that is reached) may change while the job waits.
-  # It never leaves a job behind (job_allocate, will_run, in src/slurmctld/job_mgr.c).
+  # still reports it, and never leaves a job behind (job_allocate, will_run, in src/slurmctld/job_mgr.c).
   [ "$(slurm_release sbatch)" -ge 2605 ] || return 0
-  output=$(cd -- "$run" && sbatch --test-only --chdir="$run" --array=0 job.sh 2>&1) || case $output in
-    *"node configuration is not available"*) stop 12 "Slurm rejects the job: ${output//$'\n'/; }" ;;
-  esac
+  output=$(cd -- "$run" && sbatch --test-only --chdir="$run" --array=0 job.sh 2>&1) && return
+  output=${output//$'\n'/; }
+  case $output in *"node configuration is not available"*) ;; *) return 0 ;; esac
+  # It reports the same where the nodes are only down, drained or reserved now (job_start_data in src/slurmctld/job_scheduler.c).
+  unavailable=$(unavailable_nodes) || unavailable="an unknown number of"
+  [ "$unavailable" != 0 ] || stop 12 "Slurm rejects the job: $output"
+  say "note: none of the nodes that are available now can run this job ($output); $unavailable nodes are down, drained or reserved. \
+If it does not start once they are back, cancel it and ask for less"
+}
+
+# Prints how many nodes, of the job's partition where it names one, take no jobs now. The signs behind a state: powered down, powering
+# up, planned, and some CPUs allocated (sinfo(1), NODE STATE CODES).
+unavailable_nodes() {
+  local partition
+  partition=$(sed -nE 's/^#SBATCH --partition=([A-Za-z0-9_.,+-]+)$/\1/p' "$run/job.sh")
+  sinfo --all --noheader --Node ${partition:+--partition="$partition"} --format='%N %T' |
+    awk '$2 !~ /^(idle|mixed|allocated|completing|planned)[~#+-]*$/ && !seen[$1]++ { count++ } END { print count + 0 }'
 }
 
 # Prints the job's id. The paths go as arguments, which no tokenizer touches; the rest stands in job.sh.

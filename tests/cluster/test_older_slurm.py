@@ -15,10 +15,11 @@ import pytest
 
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.config.files import load_project
+from hpcdeploy.errors import SchedulerError
 from hpcdeploy.flows import follow
 from hpcdeploy.flows.cancel import cancel
 from hpcdeploy.flows.connections import Connections
-from hpcdeploy.job import Array, Job
+from hpcdeploy.job import Array, Job, Resources
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
 from hpcdeploy.run import Run, RunStatus, State
@@ -26,6 +27,7 @@ from hpcdeploy.scheduler import slurm
 from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
 from tests.cluster.driving import PATIENCE, output_of, submit_job, wait_for
+from tests.cluster.test_rejected import codes_of
 from tests.labs import StartLab
 
 IMAGE = b"no image: nothing opens it\n"
@@ -187,3 +189,42 @@ def test_a_requeue_is_told_and_the_tasks_of_a_long_list_are_all_there(
     [told] = follow.status(known, lambda _: cluster, connections, store).statuses
     assert [task.task for task in told.tasks if task.state is State.HELD] == squares
     cancel([*known, RunStatus(run=run, tasks=(), asked=0)], lambda _: cluster, connections, store)
+
+
+@pytest.mark.parametrize(
+    "wanted", [Resources(cpus=100), Resources(nodes=99), Resources(gpus=9)], ids=["cpus", "nodes", "gpus"]
+)
+def test_a_job_that_slurm_rejects_is_no_run(
+    wanted: Resources, older: Lab, cluster: Cluster, connections: Connections, store: Store
+) -> None:
+    job = Job(name="large", image="test", command=("true",), resources=wanted)
+    with pytest.raises(SchedulerError, match="Requested node configuration is not available"):
+        submit_job(job, "slurm", cluster, DELIVERY, connections, store)
+    assert store.latest() == []
+
+
+def test_a_job_that_was_renamed_is_followed_and_cancelled_and_one_that_is_held_after_a_requeue_is_held(
+    older: Lab, cluster: Cluster, connections: Connections, store: Store
+) -> None:
+    job = Job(name="renamed", image="test", command=("sleep", "600"), slurm=(("requeue", True),))
+    run = submit_job(job, "slurm", cluster, DELIVERY, connections, store).run
+    status_when(run, {State.RUNNING}, cluster, connections, store)
+    assert inside(older, ["scontrol", "update", f"JobId={run.job_id}", "JobName=better"]).returncode == 0
+    assert inside(older, ["scontrol", "requeuehold", run.job_id]).returncode == 0
+    [task] = status_when(run, {State.HELD}, cluster, connections, store).tasks
+    assert task.expected == 0
+    assert "scontrol release" in slurm.explain(task)
+    cancel([RunStatus(run=run, tasks=(), asked=0)], lambda _: cluster, connections, store)
+    assert inside(older, ["squeue", "--noheader", f"--jobs={run.job_id}"], user=older.user).stdout.strip() == b""
+
+
+def test_exit_codes_that_only_accounting_knows_are_never_wrong(
+    older: Lab, cluster: Cluster, connections: Connections, store: Store
+) -> None:
+    ends = ("sh", "-c", "case $HPCDEPLOY_TASK in 0) exit 9 ;; 1) exit 137 ;; 2) exit 128 ;; esac")
+    run = submit_job(
+        Job(name="codes", image="test", command=ends, array=Array(size=4)), "slurm", cluster, DELIVERY, connections, store
+    ).run
+    wait_for(run, cluster, connections, store)
+    assert inside(older, ["bash", "-c", f"rm {run.folder}/tasks/*.end"], user=older.user).returncode == 0
+    assert codes_of(run, cluster, connections, store) == [9, 137, 128, 0]

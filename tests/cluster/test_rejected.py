@@ -1,5 +1,6 @@
 """Jobs that Slurm rejects, and jobs that it or a site renames: the first are no submissions, the second stay the run's."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from hpcdeploy.job import Array, Job, Resources
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
 from hpcdeploy.run import Run, RunStatus, State
+from hpcdeploy.scheduler import slurm
 from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
 from tests.cluster.driving import submit_job, wait_for
@@ -78,6 +80,32 @@ def test_an_mpi_plugin_that_slurm_lacks_is_refused_with_the_list(
     with pytest.raises(SchedulerError, match=r"no MPI plugin pmix_v1: set the key mpi.* none .*pmi2"):
         submit_job(replace(JOB, mpi="pmix_v1"), "slurm", cluster, delivery, connections, store)
     assert store.latest() == []
+
+
+ENDS = "case $HPCDEPLOY_TASK in 0) exit 9 ;; 1) exit 137 ;; 2) exit 128 ;; esac"
+
+
+def test_exit_codes_that_only_accounting_knows_are_right_and_why_a_task_failed_is_told(
+    lab: Lab, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    job = replace(JOB, command=("sh", "-c", ENDS), array=Array(size=4))
+    run = submit_job(job, "slurm", cluster, delivery, connections, store).run
+    ended = wait_for(run, cluster, connections, store)
+    assert [task.reason for task in ended.tasks] == ["NonZeroExitCode"] * 3 + [""]
+    assert "look at its log" in slurm.explain(ended.tasks[0])
+    on_login_node(lab, "bash", "-c", f"rm {run.folder}/tasks/*.end")
+    assert codes_of(run, cluster, connections, store) == [9, 137, 128, 0]
+
+
+def codes_of(run: Run, cluster: Cluster, connections: Connections, store: Store) -> list[int | None]:
+    """Return the exit codes of a run's tasks once accounting, which learns of them a little later, has them all."""
+    until = time.monotonic() + 60
+    while True:
+        known = [RunStatus(run=run, tasks=(), asked=0)]
+        codes = [task.exit_code for task in follow.status(known, lambda _: cluster, connections, store).statuses[0].tasks]
+        if None not in codes or time.monotonic() > until:
+            return codes
+        time.sleep(0.5)
 
 
 RENAMED = ["better", "a|b", "two words"]

@@ -2,7 +2,7 @@
 
 # Asks Slurm before the job is submitted about what it would accept and then leave in the queue for ever, or fail on the node.
 check_job() {
-  local output unavailable
+  local release output unavailable
 [% if mpi %]
   # sbatch does not know --mpi. Every Slurm has the plugin "none": output without it is no list. srun reads "openmpi" as "none".
   local plugin=[= mpi | word =] plugins
@@ -13,9 +13,10 @@ check_job() {
     *" none "*) stop 12 "Slurm on this machine has no MPI plugin $plugin; set the key mpi to one that it has. srun --mpi=list prints: $plugins" ;;
   esac
 [% endif %]
-  # Until 25.11 sbatch rejects what no node of the cluster can ever run. 26.05 accepts it and leaves it in the queue; only --test-only
-  # still reports it, and never leaves a job behind (job_allocate, will_run, in src/slurmctld/job_mgr.c).
-  [ "$(slurm_release sbatch)" -ge 2605 ] || return 0
+  # 24.11 rejects what no node of the cluster can ever run. 22.05 and 26.05 accept it and leave it in the queue (seen); only --test-only
+  # reports it there, and never leaves a job behind (job_allocate, will_run, in src/slurmctld/job_mgr.c).
+  release=$(slurm_release sbatch)
+  [ "$release" -lt 2411 ] || [ "$release" -ge 2605 ] || return 0
   output=$(cd -- "$run" && sbatch --test-only --chdir="$run" [= '--array=0 ' if in_parts =]job.sh 2>&1) && return
   output=${output//$'\n'/; }
   case $output in *"node configuration is not available"*) ;; *) return 0 ;; esac

@@ -77,7 +77,7 @@ def test_what_a_newer_slurm_would_leave_in_the_queue_for_ever_is_asked_about_bef
 def test_an_mpi_plugin_that_slurm_lacks_is_refused_with_the_list(
     cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
 ) -> None:
-    with pytest.raises(SchedulerError, match=r"no MPI plugin pmix_v1: set the key mpi.* none .*pmi2"):
+    with pytest.raises(SchedulerError, match=r"no MPI plugin pmix_v1; set the key mpi.* none .*pmi2"):
         submit_job(replace(JOB, mpi="pmix_v1"), "slurm", cluster, delivery, connections, store)
     assert store.latest() == []
 

@@ -217,7 +217,7 @@ def test_a_job_that_was_rejected_has_no_exit_code_and_the_reason_is_told() -> No
     assert slurm.explain(task).startswith("no set of nodes can ever meet what it asked for: ask for less")
 
 
-JSON_22_05 = """{"jobs": [
+JSON_OF_NUMBERS = """{"jobs": [
   {"job_id": 41, "array": {"job_id": 40, "task_id": 0}, "exit_code": {"status": "ERROR", "return_code": 9}},
   {"job_id": 42, "array": {"job_id": 40, "task_id": 1}, "exit_code": {"status": "ERROR", "return_code": 137}},
   {"job_id": 40, "array": {"job_id": 40, "task_id": 2}, "exit_code": {"status": "ERROR", "return_code": 128}},
@@ -235,7 +235,7 @@ JSON_24_11 = """{"jobs": [
    "exit_code": {"status": ["ERROR"], "return_code": {"set": true, "infinite": false, "number": 255}}}]}"""
 
 
-@pytest.mark.parametrize("json", [JSON_22_05, JSON_24_11], ids=["22.05", "24.11"])
+@pytest.mark.parametrize("json", [JSON_OF_NUMBERS, JSON_24_11], ids=["numbers", "24.11"])
 def test_an_exit_code_that_sacct_took_128_from_is_that_of_its_json(json: str) -> None:
     run = run_of(TRAIN, job_id="40")
     lines = "40_0|FAILED|9:0\n40_1|FAILED|9:0\n40_2|FAILED|0:0\n40_3|FAILED|0:9\n40_4|COMPLETED|0:0\n40_5|FAILED|7:0"
@@ -253,3 +253,12 @@ def test_without_that_json_such_an_exit_code_is_unknown_and_never_wrong(json: st
         told = answers("", f"12|{line}|node1|1|2||{RUN.id}") | {"sacct_json": Answer(text=json, exit_code=1)}
         assert state(told)[1] == code
     assert state(answers("", f"12|FAILED|137:0|node1|1|2||{RUN.id}"))[1] == 137
+
+
+def test_the_json_of_22_05_which_has_0_for_every_exit_code_is_not_believed() -> None:
+    job = '{"job_id": 12, "array": {"job_id": 0, "task_id": null}, "exit_code": {"status": "SUCCESS", "return_code": 0}}'
+    for line in ("FAILED|9:0", "FAILED|0:0"):
+        told = answers("", f"12|{line}|node1|1|2||{RUN.id}") | {
+            "sacct_json": Answer(text=f'{{"jobs": [{job}]}}', exit_code=0)
+        }
+        assert state(told) == (State.FAILED, None)

@@ -2,7 +2,8 @@
 
 Before Slurm 25.11 sacct subtracts 128 from exit codes of 128 and more: 137 becomes ``9:0`` (``print_fields`` in
 src/sacct/print.c of 22.05 and 24.11; CHANGELOG of 25.11, "Don't subtract 128 from sacct returned exit codes"). Its JSON has
-the code as it was.
+the code as it was, but for 22.05, which writes 0 whatever it was (``_dump_job_exit_code`` in src/plugins/openapi/dbv0.0.38/
+parse.c, seen with 22.05.8).
 """
 
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ ExitCodes = Mapping[tuple[str, int], int]
 def read_exit_codes(text: str) -> dict[tuple[str, int], int]:
     """Read the exit codes of the jobs in the output of ``sacct --json``; what cannot be read is left out.
 
-    22.05 writes a number as it is, later releases as ``{"set": true, "infinite": false, "number": 7}``
+    Early releases write a number as it is, later ones as ``{"set": true, "infinite": false, "number": 7}``
     (``UINT32_NO_VAL`` in src/plugins/data_parser/v0.0.42/parsers.c).
     """
     try:

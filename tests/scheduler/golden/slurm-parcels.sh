@@ -233,10 +233,11 @@ slurm_release() {
 
 # Asks Slurm before the job is submitted about what it would accept and then leave in the queue for ever, or fail on the node.
 check_job() {
-  local output unavailable
-  # Until 25.11 sbatch rejects what no node of the cluster can ever run. 26.05 accepts it and leaves it in the queue; only --test-only
-  # still reports it, and never leaves a job behind (job_allocate, will_run, in src/slurmctld/job_mgr.c).
-  [ "$(slurm_release sbatch)" -ge 2605 ] || return 0
+  local release output unavailable
+  # 24.11 rejects what no node of the cluster can ever run. 22.05 and 26.05 accept it and leave it in the queue (seen); only --test-only
+  # reports it there, and never leaves a job behind (job_allocate, will_run, in src/slurmctld/job_mgr.c).
+  release=$(slurm_release sbatch)
+  [ "$release" -lt 2411 ] || [ "$release" -ge 2605 ] || return 0
   output=$(cd -- "$run" && sbatch --test-only --chdir="$run" job.sh 2>&1) && return
   output=${output//$'\n'/; }
   case $output in *"node configuration is not available"*) ;; *) return 0 ;; esac

@@ -100,8 +100,9 @@ def explanation(one: "RunStatus", task: "TaskStatus") -> str:
     """Say why a task waits, is held or ended badly, and what one can do; empty where there is nothing to say."""
     from hpcdeploy.scheduler.contract import scheduler_of
 
-    said = scheduler_of(one.run.scheduler).explain(task)
-    return said or (_EXITS.get(task.exit_code or 0, "") if task.state.value == "FAILED" else "")
+    known = _EXITS.get(task.exit_code or 0, "") if task.state.value == "FAILED" else ""
+    # Where the program failed by itself, its exit code says more than Slurm's NonZeroExitCode.
+    return known or scheduler_of(one.run.scheduler).explain(task)
 
 
 def expected_start(one: "RunStatus") -> str:

@@ -50,7 +50,8 @@ def cancel(
         completed = connections.to(cluster).run(SHELL, stdin=script.encode())
         if completed.exit_code:
             said = completed.stderr.decode("utf-8", "replace").strip()
-            raise SchedulerError(f"{scheduler} on {cluster_name} did not cancel {', '.join(run.id for run in runs)}: {said}")
+            which = ("all of " if len(runs) > 1 else "") + ", ".join(run.id for run in runs)
+            raise SchedulerError(f"{scheduler} on {cluster_name} did not cancel {which}: {said}")
         cancelled += runs
     if failures:
         raise failures[0]

@@ -228,6 +228,7 @@ def cancelling(cluster: Cluster, runs: Sequence[Run], *, overrides: Path | None 
         **_place(cluster, scheduler),
         "run_ids": tuple(run.id for run in runs),
         "parts": tuple(part for run in runs for part in run.parts),
+        "jobs": tuple((run.id, part) for run in runs for part in run.parts),
     }
     return _render("login_templates/cancel.sh", values, overrides)
 

@@ -350,3 +350,11 @@ def test_an_array_without_a_throttle_is_materialized_at_once() -> None:
 def test_of_many_tasks_the_schedd_makes_a_thousand_ahead() -> None:
     said = dict(commands(Job(name="j", image="i", array=Array(size=1001)), CLUSTER, "j-1"))
     assert (said["max_idle"], "max_materialize" in said) == ("1000", False)
+
+
+@pytest.mark.parametrize(("begun", "restarts"), [(0, 0), (1, 0), (3, 2)])
+def test_a_hold_is_no_restart(begun: int, restarts: int) -> None:
+    [task] = htcondor.states(answers(in_queue(5, NumJobStarts=begun)), [RUN])[RUN.id]
+    assert (task.state, task.restarts) == (State.HELD, restarts)
+    [task] = htcondor.states(answers(in_queue(1, NumJobStarts=begun)), [RUN])[RUN.id]
+    assert (task.state, task.restarts) == (State.PENDING, begun)

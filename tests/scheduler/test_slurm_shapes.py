@@ -166,7 +166,7 @@ def test_an_end_that_a_requeue_brought_is_none_while_squeue_cannot_be_asked() ->
     run = run_of(PLAIN, job_id="12")
     answers = {
         "squeue": Answer(text="", exit_code=1),
-        "sacct": Answer(text=f"12|REQUEUED|0:0|node1|1|2|{run.id}\n", exit_code=0),
+        "sacct": Answer(text=f"12|REQUEUED|0:0|node1|1|2||{run.id}\n", exit_code=0),
         "records": Answer(text=f"{run.id} 0 start 1 12 node1\n{run.id} 0 end 2 143\n", exit_code=0),
     }
     assert slurm.states(answers, [run])[run.id][0].state is State.PENDING

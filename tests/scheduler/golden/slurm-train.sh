@@ -251,6 +251,44 @@ set -- python -c 'print('"'"'a b'"'"')' '$HOME' 'say "hi"; rm -rf /' 'two
 lines' '' 'naïve ☃' 'back\slash' '%s {{ x }}' -
 exec "$@"
 HPCDEPLOY_END_0123456789
+  check_job
+}
+
+# Prints the release of Slurm's command $1 as a number, 2405 for 24.05; 0 where it cannot be told.
+slurm_release() {
+  local version
+  version=$("$1" --version 2>/dev/null) || version=""
+  if [[ $version =~ ([0-9]+)\.([0-9]+) ]]; then
+    echo "$((10#${BASH_REMATCH[1]} * 100 + 10#${BASH_REMATCH[2]}))"
+  else
+    echo 0
+  fi
+}
+
+# Asks Slurm before the job is submitted about what it would accept and then leave in the queue for ever, or fail on the node.
+check_job() {
+  local release output unavailable
+  # 24.11 rejects what no node of the cluster can ever run. 22.05 and 26.05 accept it and leave it in the queue (seen); only --test-only
+  # reports it there, and never leaves a job behind (job_allocate, will_run, in src/slurmctld/job_mgr.c).
+  release=$(slurm_release sbatch)
+  [ "$release" -lt 2411 ] || [ "$release" -ge 2605 ] || return 0
+  output=$(cd -- "$run" && sbatch --test-only --chdir="$run" --array=0 job.sh 2>&1) && return
+  output=${output//$'\n'/; }
+  case $output in *"node configuration is not available"*) ;; *) return 0 ;; esac
+  # It reports the same where the nodes are only down, drained or reserved now (job_start_data in src/slurmctld/job_scheduler.c).
+  unavailable=$(unavailable_nodes) || unavailable="an unknown number of"
+  [ "$unavailable" != 0 ] || stop 12 "Slurm rejects the job: $output"
+  say "note: none of the nodes that are available now can run this job ($output); $unavailable nodes are down, drained or reserved. \
+If it does not start once they are back, cancel it and ask for less"
+}
+
+# Prints how many nodes, of the job's partition where it names one, take no jobs now. The signs behind a state: powered down, powering
+# up, planned, and some CPUs allocated (sinfo(1), NODE STATE CODES).
+unavailable_nodes() {
+  local partition
+  partition=$(sed -nE 's/^#SBATCH --partition=([A-Za-z0-9_.,+-]+)$/\1/p' "$run/job.sh")
+  sinfo --all --noheader --Node ${partition:+--partition="$partition"} --format='%N %T' |
+    awk '$2 !~ /^(idle|mixed|allocated|completing|planned)[~#+-]*$/ && !seen[$1]++ { count++ } END { print count + 0 }'
 }
 
 # Prints the job's id. The paths go as arguments, which no tokenizer touches; the rest stands in job.sh.
@@ -260,7 +298,7 @@ submit_job() {
   local first=${part#.} options=() wait_for=''
   if [ "$part_size" != 0 ]; then
     first=${first:-0}
-    options+=(--job-name="$run_id$part")
+    options+=(--job-name="$run_id$part" --comment="hpcdeploy:$run_id$part")
     options+=(--array="0-$(((100 - first < part_size ? 100 - first : part_size) - 1))%10")
   fi
   if [ -n "$part" ]; then
@@ -307,20 +345,58 @@ choose_parts() {
   [ "$part_size" = 0 ] || for ((first = part_size; first < 100; first += part_size)); do parts+=(".$first"); done
 }
 
-# Prints the ids of the jobs that bear this run's name and were submitted at $1 (seconds since 1970) or later, the first
-# one first. Fails where Slurm cannot be asked.
+# Prints this person's jobs, one a line: SUBMITTED|JOB|STATE|NODES|REASON|COMMENT|NAME. The last three are free texts. The
+# arguments are options of squeue that choose the jobs.
+my_jobs() {
+  SLURM_TIME_FORMAT=%s squeue --noheader --user="$(id -un)" --format='%V|%F|%T|%N|%r|%k|%j' "$@"
+}
+
+# Whether the line $1, of squeue or sacct, is of the job that a run calls $2. That name is the job's name, which users and sites change
+# (scontrol update JobName, a job_submit plugin), and is in its comment. Earlier versions gave all arrays of a run one comment: there
+# only the name tells them apart.
+bears() {
+  case $1 in
+    *"|$2."[0-9]*) return 1 ;;
+    *"|hpcdeploy:$2|"* | *"|$2") ;;
+    *) return 1 ;;
+  esac
+}
+
+# Prints the ids of this run's jobs that were submitted at $1 (seconds since 1970) or later, the first one first. Fails where Slurm
+# cannot be asked.
 look_up() {
-  local found when job
-  export SLURM_TIME_FORMAT=%s
-  found=$(squeue --all --noheader --states=all --user="$(id -un)" --name="$run_id$part" --format='%V|%F') || return
+  local found
+  found=$(my_jobs --all --states=all) || return
+  found=$(accepted "$1" <<<"$found")
   # A job that ended is soon known to the accounting only, where there is one. A job that never started may then be known to
-  # nobody: one that did has made the link $run/id itself.
-  [ -n "$found" ] || found=$(sacct --noheader --allocations --parsable2 --format=Submit,JobID --name="$run_id$part" \
-    --starttime=now-30days 2>/dev/null) || no_accounting || return
-  while IFS='|' read -r when job; do
+  # nobody: one that did has made the link $run/id itself. Accounting is not asked by name: the name may have changed.
+  if [ -z "$found" ]; then
+    found=$(SLURM_TIME_FORMAT=%s sacct --noheader --allocations --parsable2 --format=Submit,JobID,State,NodeList,Comment,JobName \
+      --starttime="now-$(seconds_back "$1")" 2>/dev/null) || no_accounting || return
+    found=$(accepted "$1" <<<"$found")
+  fi
+  [ -z "$found" ] || sort -n <<<"$found" | cut -d ' ' -f 2 | uniq
+}
+
+# Reads lines of squeue or sacct. Prints "SUBMITTED JOB" of each that is of this run's job, submitted at $1 or later, and accepted by
+# Slurm. Of a job that it rejects Slurm keeps a record too: FAILED, with no node (sacct: "None assigned"), since it never started
+# (job_allocate in src/slurmctld/job_mgr.c). A job that was accepted and cannot start stays PENDING, or becomes CANCELLED: it is printed.
+accepted() {
+  local when job state nodes rest
+  { grep -F -e "$run_id" || true; } | while IFS='|' read -r when job state nodes rest; do
+    bears "|$rest" "$run_id$part" || continue
     case $when in *[!0-9]*) ;; *) [ "${when:-0}" -ge "$1" ] || continue ;; esac
+    case $state/$nodes in FAILED/ | FAILED/None\ assigned) continue ;; esac
     [ -z "$job" ] || printf '%s %s\n' "$when" "${job%%[_+]*}"
-  done <<<"$found" | sort -n | cut -d ' ' -f 2 | uniq
+  done
+}
+
+# Prints how many seconds ago the time $1 was, at least an hour and at most 30 days: so far back accounting is searched.
+seconds_back() {
+  local back=$(($(date +%s) - $1))
+  [ "$back" -le 2592000 ] || back=2592000
+  [ "$back" -ge 3600 ] || back=3600
+  echo "$back"
 }
 
 # Whether sacct failed because there is nothing to ask, and not because nobody answers.

@@ -1,6 +1,6 @@
 """Plan: from the project's words to a run and the script that submits it. Nothing is written anywhere."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -53,13 +53,15 @@ def plan(
     words: Mapping[str, object] | None = None,
     archives: Path | None = None,
     allow: Allow = lambda _surprise: True,
+    check_image: Callable[[str], None] = lambda _image: None,
 ) -> Plan:
     """Decide what is to run and where, and render the script.
 
     `resolve` asks a registry what a reference stands for; it is asked only for an image that was not built here. `run_id`
     names the run instead of a fresh id; `now` is in seconds since 1970; `words` are `options` as they were given. What the
     job brings along is packed into the folder `archives`, where one is given; `allow` is asked where that is surprisingly
-    large. Raises `ConfigError` for what cannot be.
+    large; `check_image` gets the name of the job's image before anything is packed, and raises where it must not be used.
+    Raises `ConfigError` for what cannot be.
     """
     cluster = choose_cluster(project, cluster_name)
     chosen = scheduler or cluster.schedulers[0]
@@ -70,6 +72,7 @@ def plan(
     job = resolve_job(project, job_name, cluster.name, options)
     delivery = delivery_of(job.image, project, cluster, store, resolve, plain_http)
     refuse_elsewhere(delivery, cluster, chosen)
+    check_image(job.image)
     run = plan_run(job, cluster, chosen, delivery, now=now)
     if run_id is not None:
         if store.knows(name(run_id)):

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 KNOWN = ROOT / "tests" / "durations.json"
 LAST_RUN = ROOT / ".last-run.json"
 
-SMALL_FILE = 90.0
+SMALL_FILE = 300.0
 """A file whose tests take fewer seconds than this in all is one unit: its tests share fixtures, such as an image."""
 
 TOGETHER = {
@@ -23,6 +23,9 @@ TOGETHER = {
     "tests/cluster/test_older_slurm_shapes.py": "older Slurm",
 }
 """Files that are one unit whatever time they take: they share a lab, and some of their tests break it for a while."""
+
+SLOW = 1.0
+"""A test that took this many seconds in the kept run is left out of the inner loop: 5 tests in 100, and half of its time."""
 
 UNKNOWN_FILE = 30.0
 """How many seconds a file is expected to take of which no test is in the list."""

@@ -41,6 +41,10 @@ CREATE TABLE IF NOT EXISTS requests (
 CREATE TABLE IF NOT EXISTS built (
     project TEXT NOT NULL, name TEXT NOT NULL, image TEXT NOT NULL, PRIMARY KEY (project, name)
 );
+CREATE TABLE IF NOT EXISTS built_on (
+    project TEXT NOT NULL, name TEXT NOT NULL, cluster TEXT NOT NULL, image TEXT NOT NULL,
+    PRIMARY KEY (project, name, cluster)
+);
 CREATE TABLE IF NOT EXISTS locks (
     project TEXT NOT NULL, name TEXT NOT NULL, built TEXT NOT NULL, lock BLOB NOT NULL, PRIMARY KEY (project, name)
 );
@@ -201,16 +205,28 @@ class Store:
         return found[0]
 
     def built(self, project: Path, image: BuiltImage) -> None:
-        """Note the latest build of one of a project's images (`project`: its folder)."""
+        """Note the latest build of one of a project's images (`project`: its folder), also as that of its cluster."""
         row = (str(project.resolve()), image.name, json.dumps(asdict(image)))
+        cluster = image.built_on or image.cached_on
         with self._open() as connection:
             connection.execute("INSERT OR REPLACE INTO built VALUES (?, ?, ?)", row)
+            if cluster:
+                connection.execute("INSERT OR REPLACE INTO built_on VALUES (?, ?, ?, ?)", (*row[:2], cluster, row[2]))
 
     def latest_build(self, project: Path, name: str) -> BuiltImage | None:
         """Return the latest build of a project's image, or None where it was never built from here."""
         with self._open() as connection:
             row = connection.execute(
                 "SELECT image FROM built WHERE project = ? AND name = ?", (str(project.resolve()), name)
+            ).fetchone()
+        return None if row is None else BuiltImage(**json.loads(row[0]))
+
+    def latest_build_on(self, project: Path, name: str, cluster: str) -> BuiltImage | None:
+        """Return the latest build of a project's image on one cluster; None where there was none."""
+        with self._open() as connection:
+            row = connection.execute(
+                "SELECT image FROM built_on WHERE project = ? AND name = ? AND cluster = ?",
+                (str(project.resolve()), name, cluster),
             ).fetchone()
         return None if row is None else BuiltImage(**json.loads(row[0]))
 

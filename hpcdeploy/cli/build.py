@@ -97,7 +97,8 @@ def build(
     from hpcdeploy.known_files import KnownFiles, remembering
 
     with remembering(KnownFiles()) as known:
-        definition = definition_of(place, settings, build_args_of(build_arg, build_arg_file))
+        mirrors = place.cluster(on).mirrors if on else ()
+        definition = definition_of(place, settings, build_args_of(build_arg, build_arg_file), mirrors)
         inputs = inputs_of(definition, settings, place.project.root, known)
     if dry_run:
         print(definition.text, end="")

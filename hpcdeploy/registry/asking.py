@@ -4,12 +4,15 @@ What talks to a registry is imported when one is to be asked: most submissions a
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpcdeploy.definition.mirrors import mirrored
+from hpcdeploy.errors import AuthenticationError, RegistryError
 from hpcdeploy.image import PublishedImage
 from hpcdeploy.registry.reference import Reference, is_loopback, parse_image, parse_reference
-from hpcdeploy.source import OciConfig
+from hpcdeploy.source import ImageConfigOf, OciConfig
 
 if TYPE_CHECKING:
     from hpcdeploy.registry.client import Registry
@@ -32,6 +35,28 @@ def image_config(reference: str) -> OciConfig:
     where the reference is none.
     """
     return _with_credentials(parse_image(reference)).image_config()
+
+
+def image_config_by(mirrors: Sequence[tuple[str, str]]) -> ImageConfigOf:
+    """Return `image_config` for a build that takes its images from `mirrors` (as `hpcdeploy.cluster.Cluster` has them).
+
+    The mirror is asked first, since the build will pull from it what it answers. It may be reachable from the cluster only:
+    then the image's own registry is asked.
+    """
+
+    def ask(reference: str) -> OciConfig:
+        mirror = mirrored(reference, mirrors)
+        if mirror == reference:
+            return image_config(reference)
+        try:
+            return image_config(mirror)
+        except (RegistryError, AuthenticationError) as refused:
+            try:
+                return image_config(reference)
+            except (RegistryError, AuthenticationError) as error:
+                raise type(error)(f"{error} (its mirror was asked before: {refused})") from error
+
+    return ask
 
 
 def speaks_plain_http(repository: str) -> bool:

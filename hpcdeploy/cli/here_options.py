@@ -54,9 +54,9 @@ def locate(
 
     An image that is older than the project is told of; raises `ConfigError` if that is to `refuse_stale`.
     """
+    from hpcdeploy.cli.job import say_if_stale
     from hpcdeploy.engine.contract import SCHEME
     from hpcdeploy.flows import targets
-    from hpcdeploy.flows.freshness import check_image
     from hpcdeploy.folders import cache_folder
     from hpcdeploy.registry import asking
 
@@ -71,8 +71,7 @@ def locate(
         for_docker=engine in {"docker", "podman"},
     )
     if not located.image.startswith(SCHEME):
-        notes = check_image(wanted.job.image, place.project, place.store, refuse=refuse_stale)
-        show.notes(map(show.one_line, notes))
+        say_if_stale(place, wanted.job.image, refuse=refuse_stale)
     return wanted, located
 
 

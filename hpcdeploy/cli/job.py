@@ -133,6 +133,8 @@ def plan_job(
 
 def say_if_stale(place: "Place", image: str, *, refuse: bool) -> None:
     """Say what is to be known of an image's age; raises `ConfigError` if it is older than the project and `refuse`."""
+    if image not in place.project.images:
+        return
     from hpcdeploy.flows.freshness import check_image
 
     show.notes(map(show.one_line, check_image(image, place.project, place.store, refuse=refuse)))

@@ -71,7 +71,8 @@ def locate(
         for_docker=engine in {"docker", "podman"},
     )
     if not located.image.startswith(SCHEME):
-        say_if_stale(place, wanted.job.image, refuse=refuse_stale)
+        file, published = Path(located.image), located.published
+        say_if_stale(place, wanted.job.image, refuse=refuse_stale, published=published, file=file)
     return wanted, located
 
 

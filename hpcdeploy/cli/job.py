@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from hpcdeploy.flows.connections import Connections
     from hpcdeploy.flows.plan import Plan
     from hpcdeploy.flows.submit import Submitted
+    from hpcdeploy.image import PublishedImage
     from hpcdeploy.job import Array, Request
     from hpcdeploy.parcel import Parcel
     from hpcdeploy.run import Run
@@ -108,6 +110,7 @@ def plan_job(
     if sends:
         sends.begin(choose_cluster(place.project, cluster), SUBMITTING)
     from hpcdeploy.config.options import read_options
+    from hpcdeploy.flows.images import published_of
     from hpcdeploy.flows.plan import plan
     from hpcdeploy.folders import state_folder
     from hpcdeploy.registry import asking
@@ -127,17 +130,30 @@ def plan_job(
         words={name: value for name, value in words.items() if value not in (None, [], {}, ())},
         archives=state_folder(os.environ) / "code" if sends else None,
         allow=_is_meant if sends else lambda _surprise: True,
-        check_image=lambda image: say_if_stale(place, image, refuse=sends is not None and not allow_stale),
+        check_image=lambda image, delivery: say_if_stale(
+            place, image, refuse=sends is not None and not allow_stale, published=published_of(delivery)
+        ),
     )
 
 
-def say_if_stale(place: "Place", image: str, *, refuse: bool) -> None:
-    """Say what is to be known of an image's age; raises `ConfigError` if it is older than the project and `refuse`."""
+def say_if_stale(
+    place: "Place", image: str, *, refuse: bool, published: "PublishedImage | None" = None, file: Path | None = None
+) -> None:
+    """Say what is to be known of an image's age; raises `ConfigError` if it is older than the project and `refuse`.
+
+    One that was not built here is asked for its labels: where it is `published`, or in `file` if that is there already.
+    """
     if image not in place.project.images:
         return
-    from hpcdeploy.flows.freshness import check_image
+    from hpcdeploy.flows.freshness import check_image, labels_of_file, labels_of_published
+    from hpcdeploy.registry.asking import head_of
 
-    show.notes(map(show.one_line, check_image(image, place.project, place.store, refuse=refuse)))
+    def labels() -> Mapping[str, str]:
+        if file and file.is_file():
+            return labels_of_file(file)
+        return labels_of_published(published, head_of) if published else {}
+
+    show.notes(map(show.one_line, check_image(image, place.project, place.store, refuse=refuse, labels=labels)))
 
 
 def _is_meant(surprise: str) -> bool:

@@ -60,6 +60,15 @@ def delivery_of(
     return _unpushed(built, store.latest_build_on(project.root, image, cluster.name), cluster)
 
 
+def published_of(delivery: Delivery) -> PublishedImage | None:
+    """Return the image of a registry that `delivery` brings; None where it comes from elsewhere."""
+    address = delivery.reference or (delivery.parcel.source if delivery.parcel else "")
+    repository, digest, manifest = address.removeprefix("oras://").partition("@sha256:")
+    if not address.startswith("oras://") or not digest:
+        return None
+    return PublishedImage(repository=repository, manifest=manifest, sha256=delivery.sha256, size=delivery.size)
+
+
 def _from_registry(published: PublishedImage, cluster: Cluster, *, plain_http: bool) -> Delivery:
     """Say how a login node gets an image of a registry: by the cluster's route."""
     delivery = Delivery(sha256=published.sha256, size=published.size)

@@ -17,8 +17,11 @@ from hpcdeploy.flows.worker_images import refuse_elsewhere
 from hpcdeploy.job import Job, Request
 from hpcdeploy.parcel import Parcel
 from hpcdeploy.run import Run
-from hpcdeploy.scheduler.login_node import submission
+from hpcdeploy.scheduler.login_node import Delivery, submission
 from hpcdeploy.store import Store
+
+CheckImage = Callable[[str, Delivery], None]
+"""Is given the name of a job's image, and how the login node gets it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +56,7 @@ def plan(
     words: Mapping[str, object] | None = None,
     archives: Path | None = None,
     allow: Allow = lambda _surprise: True,
-    check_image: Callable[[str], None] = lambda _image: None,
+    check_image: CheckImage = lambda _image, _delivery: None,
 ) -> Plan:
     """Decide what is to run and where, and render the script.
 
@@ -72,7 +75,7 @@ def plan(
     job = resolve_job(project, job_name, cluster.name, options)
     delivery = delivery_of(job.image, project, cluster, store, resolve, plain_http)
     refuse_elsewhere(delivery, cluster, chosen)
-    check_image(job.image)
+    check_image(job.image, delivery)
     run = plan_run(job, cluster, chosen, delivery, now=now)
     if run_id is not None:
         if store.knows(name(run_id)):

@@ -11,11 +11,11 @@ import pytest
 
 from hpcdeploy import __version__, known_files
 from hpcdeploy.config.files import load_project
-from hpcdeploy.errors import ConfigError
+from hpcdeploy.errors import ConfigError, RegistryError
 from hpcdeploy.flows.build_inputs import BuildInputs, inputs_of, note_build
-from hpcdeploy.flows.freshness import Freshness, check_image, freshness
+from hpcdeploy.flows.freshness import Freshness, check_image, freshness, labels_of_published
 from hpcdeploy.flows.generate import generate
-from hpcdeploy.image import BuiltImage
+from hpcdeploy.image import BuiltImage, PublishedImage
 from hpcdeploy.known_files import KnownFiles, remembering
 from hpcdeploy.source import OciConfig
 from hpcdeploy.store import Store
@@ -264,11 +264,13 @@ def test_the_record_of_another_build_does_not_count(folder: Folder) -> None:
     assert folder.store.latest_inputs(folder.path, replace(built, sha256="cd" * 32)) is None
 
 
+def metadata(labels: dict[str, str]) -> Part:
+    values = {"data": {"attributes": {"labels": labels}}, "type": "container"}
+    return Part(kind=JSON, name="inspect-metadata.json", content=json.dumps(values).encode())
+
+
 def labelled(path: Path, labels: dict[str, str]) -> Path:
-    metadata = {"data": {"attributes": {"labels": labels}}, "type": "container"}
-    path.write_bytes(
-        sif(partition(squashfs()), Part(kind=JSON, name="inspect-metadata.json", content=json.dumps(metadata).encode()))
-    )
+    path.write_bytes(sif(partition(squashfs()), metadata(labels)))
     return path
 
 
@@ -292,6 +294,46 @@ def test_without_a_record_the_labels_of_the_image_count(folder: Folder, labels: 
     assert found.notes == ()
     assert said in " ".join(found.changes)
     assert bool(found.changes) is bool(said)
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ({f"{PREFIX}.lock": LOCKED, f"{PREFIX}.environment": "default"}, ""),
+        ({f"{PREFIX}.lock": "sha256:0", f"{PREFIX}.environment": "default"}, "the label io.github.hpcdeploy.lock (sha256:0"),
+        ({"org.example.other": "x"}, "was not built here"),
+        (None, "was not built here"),
+    ],
+)
+def test_an_image_that_was_built_elsewhere_is_known_by_its_labels(
+    folder: Folder, labels: dict[str, str] | None, said: str
+) -> None:
+    """Its first bytes are all that is read; the file system begins behind the labels."""
+    published = PublishedImage(repository="ghcr.io/me/x", manifest="c" * 64, sha256="d" * 64, size=10_000_000)
+
+    def head(asked: PublishedImage, most: int) -> bytes:
+        assert asked == published
+        if labels is None:
+            raise RegistryError("denied")
+        content = sif(metadata(labels), partition(squashfs() + bytes(1_000_000))).ljust(published.size, b"\0")
+        assert len(content) == published.size
+        return content[:most]
+
+    project = load_project(folder.path)
+
+    def check(*, refuse: bool) -> tuple[str, ...]:
+        return check_image(
+            "default", project, folder.store, refuse=refuse, labels=lambda: labels_of_published(published, head)
+        )
+
+    assert said in " ".join(check(refuse=False))
+    if not said:
+        assert check(refuse=False) == ()
+    if "label" in said:
+        with pytest.raises(ConfigError, match="is older than the project: the label"):
+            check(refuse=True)
+    else:
+        check(refuse=True)
 
 
 def test_without_a_record_the_same_inputs_are_the_same_image(folder: Folder) -> None:

@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from hpcdeploy.apptainer.contents import read_contents
+from hpcdeploy.flows.freshness import labels_of_published
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
+from hpcdeploy.registry.asking import head_of
 from hpcdeploy.registry.credentials import Lookup, credential_files, find_credentials, login_command
 from hpcdeploy.registry.manifest import annotate
 from hpcdeploy.registry.oci_client import OciClient
@@ -73,6 +76,17 @@ def test_what_apptainer_pushed_is_understood_and_has_the_same_form(lab: Lab, bui
         assert ours["config"][key] == original["config"][key]
         assert ours["layers"][0][key] == original["layers"][0][key]
     assert ours["layers"][0]["annotations"].keys() == original["layers"][0]["annotations"].keys()
+
+
+def test_the_labels_of_a_pushed_image_are_in_its_first_bytes(lab: Lab, built: str, tmp_path: Path) -> None:
+    here = tmp_path / "tiny.sif"
+    here.write_bytes(ask(lab, f"cat {built}"))
+    sha256 = hashlib.sha256(here.read_bytes()).hexdigest()
+    pushed = registry(lab.registry, "lab/labels").push(here, sha256=sha256, created=CREATED)
+    with here.open("rb") as file:
+        labels = read_contents(file, "tiny.sif").labels
+    assert labels["org.label-schema.build-arch"] == "amd64"
+    assert labels_of_published(pushed, head_of) == labels
 
 
 @pytest.mark.parametrize("variable", ["APPTAINER_CONFIGDIR", "SINGULARITY_CONFIGDIR"])

@@ -32,6 +32,13 @@ CONFIGS = {
     "case in match": "Match host X user ROOT\n  Port 5\nMatch host X\n  Port 6\n",
     "equals": "Host=x\n  Port = 4\n  User=me\n  HostName   =   h.example\n",
     "quotes": 'Host "x"\n  User "me"\n  IdentityFile "/tmp/with space/key"\n  IdentityFile /tmp/plain\n',
+    "single quotes": "Host 'x'\n  User 'me'\n  IdentityFile '/tmp/with space/key'\n  IdentityFile /tmp/plain\n",
+    "quotes in a word": "Host x\n  IdentityFile /tmp/\"a b\"/'c d'e\n  UserKnownHostsFile '/tmp/a'\"/b\" /tmp/'c'\n",
+    "quotes in quotes": 'Host x\n  IdentityFile "/tmp/it\'s"\n  IdentityFile \'/tmp/"said"\'\n',
+    "escapes": "Host x\n  IdentityFile /tmp/a\\'b\\\"c\\\\d\\ e\\f\n  IdentityFile '/tmp/a\\'b\\ c'\n",
+    "comment signs": "Host x # it's\n  IdentityFile '/tmp/a # b' # c\n  IdentityFile /tmp/d#e\n",
+    "include in quotes": "Include '{folder}/more'\nHost x\n  Port 9\n",
+    "match in quotes": 'Match host "x"\n  Port 5\n',
     "comments": "# a\n\nHost x # trailing\n  # b\n  Port 4 # four\n",
     "tokens": "Host x\n  HostName %h.example.org\n  User me\n  Port 23\n"
     "  IdentityFile ~/.ssh/%r@%h:%p-%n-%u-%i-%%\n  IdentityFile %d/k\n",
@@ -132,6 +139,8 @@ def test_user_and_port_of_a_hop_come_before_the_files(folder: Path) -> None:
         ("Host x\n  Port\n", r"config:2: expected a keyword and its value, found 'Port'"),
         ("Host x\n  Port many\n", r"Port is 'many', expected a number"),
         ('Host "x\n', r"config:1: a double quote is not closed"),
+        ("Host 'x\n", r"config:1: a single quote is not closed"),
+        ("Host x\n  User 'a\"\n", r"config:2: a single quote is not closed"),
         ("Host x\n  IdentityFile %Z\n", r"holds %Z, which is not understood"),
         ("Host x\n  IdentityFile ${HPCDEPLOY_NOT_SET}/k\n", r"HPCDEPLOY_NOT_SET, which is not set"),
         ("Include {folder}/config\n", r"Include goes deeper than 16 files"),
@@ -223,6 +232,7 @@ def test_jumps_in_a_circle_are_an_error(folder: Path) -> None:
 
 def test_words_are_split_as_ssh_splits_them() -> None:
     assert words(r'a "b c" d\ e "f\"g" # h', "here") == ["a", "b c", "d e", 'f"g']
+    assert words("a' 'b \"\" 'c \"d' #e'", "here") == ["a b", "", 'c "d']
 
 
 def test_home_is_that_of_the_user_database(monkeypatch: pytest.MonkeyPatch) -> None:

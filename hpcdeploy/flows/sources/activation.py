@@ -8,7 +8,7 @@ from hpcdeploy.definition.pixi import Activation, staged_beside, staged_more
 from hpcdeploy.environments.pixi_activation import evaluate, surroundings
 from hpcdeploy.errors import DefinitionError
 from hpcdeploy.flows.sources.own_code import NOT_SOURCE
-from hpcdeploy.flows.sources.staging import context_file, folder_files
+from hpcdeploy.flows.sources.staging import context_file, exact_text, folder_files, plain_lines
 from hpcdeploy.git import ask_git
 from hpcdeploy.image import ContextFile
 
@@ -106,7 +106,7 @@ def _script_texts(workspace: Path, files: Iterable[str]) -> list[str]:
 def _text_of(path: Path) -> str:
     """Return what a file says; nothing for one that is no text, or cannot be read here."""
     try:
-        return path.read_text(encoding="utf-8") if path.stat().st_size <= MOST else ""
+        return plain_lines(exact_text(path)) if path.stat().st_size <= MOST else ""
     except (OSError, UnicodeDecodeError):
         return ""
 

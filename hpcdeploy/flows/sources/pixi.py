@@ -9,7 +9,7 @@ from hpcdeploy.definition.pixi import PixiRecipe, pixi_arguments, render_pixi, s
 from hpcdeploy.environments.channel_address import holds_credentials
 from hpcdeploy.environments.pixi import is_manifest, read_manifest
 from hpcdeploy.environments.pixi_choice import choose_platform
-from hpcdeploy.environments.pixi_lock import read_lock
+from hpcdeploy.environments.pixi_lock import lock_file_of, read_lock_table
 from hpcdeploy.environments.pixi_platform import DEFAULT_GLIBC, overrides
 from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.flows.sources.activation import activation_files, read_activation
@@ -17,8 +17,8 @@ from hpcdeploy.flows.sources.contract import Prepared, Request
 from hpcdeploy.flows.sources.own_code import own_packages, own_source
 from hpcdeploy.flows.sources.package_sources import package_sources
 from hpcdeploy.flows.sources.staging import context_file, copied_files, read_text
+from hpcdeploy.known_files import digest_of, document_of
 from hpcdeploy.source import PixiSource
-from hpcdeploy.whole_file import sha256_of
 
 MANIFESTS = ("pixi.toml", "pyproject.toml")
 LOCK = "pixi.lock"
@@ -84,7 +84,8 @@ def _recipe(request: Request[PixiSource], folder: Path) -> tuple[PixiRecipe, tup
             f"{lock_file} is missing: an image is built from locked packages only; run 'pixi lock' in {folder} and try again"
         )
     lock_text = read_text(lock_file)
-    lock = read_lock(lock_text, str(lock_file))
+    table = document_of(lock_text, lambda: read_lock_table(lock_text, str(lock_file)))
+    lock = lock_file_of(table, str(lock_file))
     wanted = request.build_args.get("CUDA_VERSION", request.source.cuda)
     choice = choose_platform(workspace, environment, lock, cuda=wanted, platform=request.source.platform)
     environment, locked = environment.on(choice.platform), lock.read(environment.name, choice.row)
@@ -103,7 +104,7 @@ def _recipe(request: Request[PixiSource], folder: Path) -> tuple[PixiRecipe, tup
         environment=environment.name,
         cuda=guard.cuda_version(platform.cuda),
         workspace=needed,
-        lock_sha256=sha256_of(lock_file),
+        lock_sha256=digest_of(lock_file),
         secrets=request.source.secrets,
         glibc=platform.glibc or DEFAULT_GLIBC,
         own=(*own, *package_sources(workspace, environment, own, folder)),

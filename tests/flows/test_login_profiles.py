@@ -1,0 +1,195 @@
+"""What a login profile may do, and what each script does all the same. The cluster is this machine, and the profile is real."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hpcdeploy.cluster import Cluster
+from hpcdeploy.errors import HpcdeployError, SchedulerError
+from hpcdeploy.flows import asking, logs
+from hpcdeploy.flows.cancel import cancel
+from hpcdeploy.flows.connections import Connections
+from hpcdeploy.flows.deliver import deliver
+from hpcdeploy.flows.fetch import fetch
+from hpcdeploy.flows.submit import submit
+from hpcdeploy.parcel import Parcel
+from hpcdeploy.run import RunStatus, State
+from hpcdeploy.scheduler.login_node import submission
+from hpcdeploy.store import Store
+from hpcdeploy.transport.local import LocalTransport
+from tests.scheduler.samples import BROUGHT, PLAIN, run_of
+
+RUN = run_of(PLAIN, job_id="12")
+PROFILES = {
+    "text without a line break": "printf 'Welcome'",
+    "a terminal's title": r"printf '\033]0;hpc\007'",
+    "a mark of its own": "printf 'HPCDEPLOY {users meet on Friday}'",
+    "noclobber": "set -o noclobber",
+    "strict": "set -euo pipefail",
+    "posix": "set -o posix",
+    "noglob": "set -f",
+    "xtrace": "set -x",
+    "cd": 'cd() { builtin cd "$@" && ls; }',
+    "a cd that asks": "cd() { return 1; }",
+    "rm and mkdir": "rm() { return 1; }; mkdir() { return 1; }; find() { return 1; }; export -f find rm",
+    "builtins": "printf() { return 1; }; read() { return 1; }; test() { return 1; }; [() { return 1; }",
+    "what could undo that": "unset() { :; }; builtin() { :; }; set() { :; }; unalias() { :; }; shopt() { :; }",
+    "aliases": "shopt -s expand_aliases; alias rm='rm -i' main='echo main' cat='cat -n' printf='echo' cd='cd /'",
+    "IFS": "IFS=/",
+    "IFS of letters": "IFS=0123456789out",
+    "patterns": "shopt -s nullglob failglob dotglob nocasematch extglob",
+    "CDPATH": "export CDPATH=/tmp:/usr",
+    "a trap": "trap 'echo bye' EXIT DEBUG ERR RETURN; set -ET",
+    "another bash": '[ -n "${AGAIN-}" ] || AGAIN=yes exec bash -l',
+}
+ENDS = {
+    "exit": "exit 0",
+    "exit with a status": "exit 3",
+    "exit where nobody looks": "[[ $- == *i* ]] || exit 15",
+    "another program": "exec true",
+    "another shell": "exec sh",
+    "who reads everything": "cat >/dev/null",
+}
+
+
+@pytest.fixture
+def profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Give what writes the profile of the person who logs in."""
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    # /etc/profile sets PATH anew.
+    path = f"PATH={tmp_path / 'programs'}:$PATH"
+    return lambda text: (home / ".bash_profile").write_text(f"{path}\n{text}\n") and None
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Cluster:
+    """Give this machine as a cluster with a run that has ended, and scheduler commands that answer nothing."""
+    folder = tmp_path / "root" / "runs" / RUN.id
+    for name, text in {
+        "logs/0.out": "out\n",
+        "logs/0.err": "err\n",
+        "tasks/0.start": "1 12 node\n",
+        "tasks/0.end": "2 0\n",
+        "output/a/b c": "made",
+    }.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("squeue", "sacct", "scancel", "sbatch"):
+        (programs / name).write_text("#!/bin/sh\nexit 0\n")
+        (programs / name).chmod(0o755)
+    return Cluster(name="hpc", host="local", root=str(tmp_path / "root"), schedulers=("slurm",))
+
+
+@pytest.fixture
+def connections() -> Connections:
+    return Connections(lambda _cluster: LocalTransport())
+
+
+def known() -> RunStatus:
+    return RunStatus(run=RUN, tasks=(), asked=0)
+
+
+def reads_logs(cluster: Cluster, connections: Connections, _folder: Path) -> None:
+    piece = logs.read(known(), 0, cluster, connections)
+    assert (piece.out, piece.err) == (b"out\n", b"err\n")
+
+
+def fetches(cluster: Cluster, connections: Connections, folder: Path) -> None:
+    done = fetch(RUN, folder / "fetched", cluster, connections)
+    assert [path.name for path in done.files] == ["0.err", "0.out", "b c"]
+    assert (folder / "fetched/output/a/b c").read_text() == "made"
+
+
+def asks_for_states(cluster: Cluster, connections: Connections, _folder: Path) -> None:
+    [status] = asking.ask(connections.to(cluster), cluster, "slurm", [known()])
+    assert [(task.state, task.exit_code) for task in status.tasks] == [(State.COMPLETED, 0)]
+
+
+def cancels(cluster: Cluster, connections: Connections, folder: Path) -> None:
+    assert cancel([known()], lambda _name: cluster, connections, Store(folder / "runs.db")) == [RUN]
+    assert (Path(cluster.root) / "runs" / RUN.id / "cancelled").exists()
+
+
+def delivers(cluster: Cluster, connections: Connections, folder: Path) -> None:
+    content = bytes(range(256)) * 1000
+    (folder / "source").write_bytes(content)
+    sha256 = hashlib.sha256(content).hexdigest()
+    parcel = Parcel(sha256=sha256, size=len(content), path="code/a b.tar", what="the code", source=str(folder / "source"))
+    deliver([{"sha256": sha256, "path": parcel.path, "have": 0}], [parcel], cluster, connections)
+    assert (Path(cluster.root) / parcel.path).read_bytes() == content
+
+
+def submits(cluster: Cluster, connections: Connections, folder: Path) -> None:
+    run = replace(RUN, id="new-0011223344", job_id="")
+    script = submission(run, PLAIN, cluster, BROUGHT)
+    with pytest.raises(SchedulerError, match="asks for .*, of which nobody here knows|profile") as caught:
+        submit(run, script, cluster, connections, Store(folder / "runs.db"))
+    if "profile" in str(caught.value):
+        raise caught.value
+    assert f"{cluster.root}/images/{BROUGHT.sha256}.sif" in str(caught.value)
+
+
+DOES = (reads_logs, fetches, asks_for_states, cancels, delivers, submits)
+VERBS = pytest.mark.parametrize("does", DOES)
+
+
+@VERBS
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_script_does_its_work_whatever_the_profile_left(
+    does: Callable[[Cluster, Connections, Path], None],
+    name: str,
+    profile: Callable[[str], None],
+    cluster: Cluster,
+    connections: Connections,
+    tmp_path: Path,
+) -> None:
+    profile(PROFILES[name])
+    does(cluster, connections, tmp_path)
+
+
+@VERBS
+def test_a_script_does_its_work_after_all_of_these_together(
+    does: Callable[[Cluster, Connections, Path], None],
+    profile: Callable[[str], None],
+    cluster: Cluster,
+    connections: Connections,
+    tmp_path: Path,
+) -> None:
+    ending = (
+        "another bash",
+        "posix",
+        "strict",
+        "builtins",
+        "what could undo that",
+    )  # these would end or change the profile itself
+    profile("\n".join(text for name, text in PROFILES.items() if name not in ending))
+    does(cluster, connections, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("does", "name"),
+    # What receives a file is called once the submission has begun: with such a profile it would wait, as any shell does.
+    [(does, name) for does in DOES for name in ENDS if (does, name) != (delivers, "who reads everything")],
+)
+def test_a_profile_that_ends_the_shell_is_named_and_nothing_is_done(
+    does: Callable[[Cluster, Connections, Path], None],
+    name: str,
+    profile: Callable[[str], None],
+    cluster: Cluster,
+    connections: Connections,
+    tmp_path: Path,
+) -> None:
+    profile(ENDS[name])
+    before = sorted(Path(cluster.root).rglob("*"))
+    with pytest.raises(HpcdeployError, match="profile") as caught:
+        does(cluster, connections, tmp_path)
+    assert isinstance(caught.value, SchedulerError)
+    assert caught.value.exit_code == 70
+    assert sorted(Path(cluster.root).rglob("*")) == before

@@ -14,7 +14,7 @@ A login shell: sites set up PATH and modules in the profile (bash(1)).
 SHELL = ("bash", "-l", "-c", r'{ \set +x; \trap - DEBUG; } 2>/dev/null; \eval "$(\command cat)"', "bash")
 """The same for a script that is all of its input: read at once, since a large one takes a tenth of a second byte by byte.
 
-What a profile has left must not change the script on its way: an alias or a function named cat, a trap that prints, ``set -x``.
+A profile may have set what would change the script on its way: an alias named cat, a trap that prints, ``set -x``.
 """
 
 SUBMITTING = (*SHELL, "bring")
@@ -39,8 +39,8 @@ def never_began(where: str, stderr: bytes) -> str:
     """Return the message for a login shell on `where` that ended, with `stderr`, before it read the script."""
     said = stderr.decode("utf-8", "replace").strip()[-500:]
     return (
-        f"the login shell on {where} ended before it read hpcdeploy's script, and nothing was done. The likely cause is a login "
-        "profile there (/etc/profile, ~/.bash_profile, ~/.profile, ~/.bashrc) that calls exit, replaces bash (exec zsh), or "
+        f"the login shell on {where} ended before it read hpcdeploy's script, and nothing was done. The likely cause is a "
+        "login profile there (/etc/profile, ~/.bash_profile, ~/.profile, ~/.bashrc) that calls exit, replaces bash (exec zsh), or "
         "reads standard input; do that in interactive shells only: case $- in *i*) ... ;; esac. "
         f"Its standard error: {said or '(nothing)'}"
     )
@@ -49,8 +49,10 @@ def never_began(where: str, stderr: bytes) -> str:
 def read_answer(stdout: bytes) -> Mapping[str, object] | None:
     """Return the values of the mark ``HPCDEPLOY {...}``, the last one if there are more; None where there is none.
 
-    It ends with its line, and begins anywhere in it: whatever a login shell prints around it is for people. Bytes that are no UTF-8, as in a file's name, become surrogate
-    escapes. Raises `ValueError` with the line where it is no JSON, as of a script that was cut on its way.
+    It ends with its line, and begins anywhere in it: whatever a login shell prints around it is for people.
+
+    Bytes that are no UTF-8, as in a file's name, become surrogate escapes. Raises `ValueError` with the line where it is no
+    JSON, as of a script that was cut on its way.
     """
     # Lines of bytes: as text, a name with U+2028 or U+0085 in it would end the line too.
     for line in reversed(stdout.splitlines()):

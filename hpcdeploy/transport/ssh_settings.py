@@ -239,9 +239,9 @@ def route(target: SshSettings, find: Callable[[Hop], SshSettings]) -> tuple[SshS
     """Return the hosts to go through, `target` last.
 
     As ssh does it, the first host of a ProxyJump list is reached by its own settings, the others through the one before
-    them. Raises `ConfigError` where the jumps lead in a circle: where a host that is asked for by the same name, and so has the
-    same settings, comes again. Two hosts may have one address, port and user, in two networks (10.0.0.1, localhost): ssh
-    compares names too (OpenSSH 9.2, ssh.c, "jumphost loop via").
+    them. Two hosts may have one address, port and user, in two networks (10.0.0.1, localhost): ssh compares names, too
+    (OpenSSH 9.2, ssh.c, "jumphost loop via"). Raises `ConfigError` where the jumps lead in a circle: a host comes again
+    under the same name, and so with the same settings.
     """
     hosts = [target]
     while hosts[0].proxy_jump:

@@ -1,4 +1,4 @@
-"""What a login profile may do, and what each script does all the same. The cluster is this machine, and the profile is real."""
+"""What a login profile may do, and what each script does all the same. The cluster is this machine, the profile real."""
 
 import hashlib
 from collections.abc import Callable
@@ -129,7 +129,7 @@ def delivers(cluster: Cluster, connections: Connections, folder: Path) -> None:
 def submits(cluster: Cluster, connections: Connections, folder: Path) -> None:
     run = replace(RUN, id="new-0011223344", job_id="")
     script = submission(run, PLAIN, cluster, BROUGHT)
-    with pytest.raises(SchedulerError, match="asks for .*, of which nobody here knows|profile") as caught:
+    with pytest.raises(SchedulerError, match=r"asks for .*, of which nobody here knows|profile") as caught:
         submit(run, script, cluster, connections, Store(folder / "runs.db"))
     if "profile" in str(caught.value):
         raise caught.value

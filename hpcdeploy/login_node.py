@@ -40,7 +40,7 @@ def never_began(where: str, stderr: bytes) -> str:
     said = stderr.decode("utf-8", "replace").strip()[-500:]
     return (
         f"the login shell on {where} ended before it read hpcdeploy's script, and nothing was done. The likely cause is a "
-        "login profile there (/etc/profile, ~/.bash_profile, ~/.profile, ~/.bashrc) that calls exit, replaces bash (exec zsh), or "
+        "login profile there (/etc/profile, ~/.bash_profile, ~/.profile, ~/.bashrc) that calls exit, execs zsh, or "
         "reads standard input; do that in interactive shells only: case $- in *i*) ... ;; esac. "
         f"Its standard error: {said or '(nothing)'}"
     )

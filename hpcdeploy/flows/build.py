@@ -12,6 +12,7 @@ from hpcdeploy.apptainer.diagnosis import explain
 from hpcdeploy.apptainer.progress import Report, Show, ignore_event
 from hpcdeploy.apptainer.record import describe, read_image, read_record, write_record
 from hpcdeploy.apptainer.secrets import check_secrets, kept_back, secret_lines, serving
+from hpcdeploy.apptainer.temporary import check_temporary
 from hpcdeploy.apptainer.version import Version, check_version, parse_version
 from hpcdeploy.apptainer.workplace import only_build, remove
 from hpcdeploy.cluster import Cluster
@@ -56,6 +57,7 @@ def build_here(
     environment = {f"{prefix}_NOHTTPS": "1"} if needs_plain_http(text) else {}
     show = Show(report)
     folder = work / definition.inputs[:16]
+    check_temporary(os.environ.get(f"{prefix}_TMPDIR") or str(folder / "tmp"))
     with only_build(folder, show):
         known = None if force else read_record(output, inputs=definition.inputs)
         if known:

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 KNOWN = ROOT / "tests" / "durations.json"
 LAST_RUN = ROOT / ".last-run.json"
 
-SMALL_FILE = 90.0
+SMALL_FILE = 300.0
 """A file whose tests take fewer seconds than this in all is one unit: its tests share fixtures, such as an image."""
 
 TOGETHER = {

@@ -2,9 +2,9 @@
 
 from tests import order
 from tests.machine import workers
-from tests.order import UNKNOWN_FILE, units
+from tests.order import SMALL_FILE, UNKNOWN_FILE, units
 
-BIG = {"big.py::a": 40.0, "big.py::b": 80.0}
+BIG = {"big.py::a": SMALL_FILE - 60, "big.py::b": SMALL_FILE - 20}
 
 
 def test_a_test_of_a_long_file_is_a_unit_and_the_longest_starts_first() -> None:
@@ -21,7 +21,7 @@ def test_a_test_of_a_long_file_is_a_unit_and_the_longest_starts_first() -> None:
 def test_files_that_share_a_lab_are_one_unit_and_keep_their_order() -> None:
     one, two = (file for file, unit in order.TOGETHER.items() if unit == "older Slurm")
     tests = [f"{one}::a", f"{one}::b", "big.py::a", "big.py::b", f"{two}::a"]
-    found = units(tests, {**BIG, f"{one}::a": 10.0, f"{one}::b": 70.0, f"{two}::a": 30.0})
+    found = units(tests, {**BIG, f"{one}::a": 10.0, f"{one}::b": SMALL_FILE, f"{two}::a": 30.0})
     assert list(found) == [f"{one}::a", f"{one}::b", f"{two}::a", "big.py::b", "big.py::a"]
     assert found[f"{one}::a"] == found[f"{two}::a"] == "older Slurm"
 

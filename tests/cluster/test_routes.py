@@ -10,7 +10,7 @@ import pytest
 
 from hpcdeploy.cluster import Cluster, ImageRoute, SchedulerName
 from hpcdeploy.config.project import JobSettings, Project
-from hpcdeploy.flows import follow
+from hpcdeploy.flows import follow, lanes
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.plan import Plan, plan
 from hpcdeploy.flows.submit import Submitted, submit
@@ -39,6 +39,12 @@ def fresh(cluster: Cluster, request: pytest.FixtureRequest) -> Cluster:
     """The lab with a root that nobody has used."""
     name = "".join(letter if letter.isalnum() else "-" for letter in request.node.name)[-60:]
     return replace(cluster, root=f"$SCRATCH/{OWN}/routes/{name}")
+
+
+@pytest.fixture(autouse=True)
+def one_lane(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bring each image in one stretch; on a busy machine the way is long enough for several (tests/once/test_lanes.py)."""
+    monkeypatch.setattr(lanes, "FAR", float("inf"))
 
 
 def planned(

@@ -92,7 +92,7 @@ class Here:
         self, *words: str | bytes, stdin: bytes = b"", environment: Mapping[str, str] | None = None
     ) -> "subprocess.CompletedProcess[bytes]":
         return subprocess.run(
-            self.argv(*words, environment=environment), input=stdin, capture_output=True, check=False, timeout=120
+            self.argv(*words, environment=environment), input=stdin, capture_output=True, check=False, timeout=600
         )
 
     def said(self, *words: str | bytes, stdin: bytes = b"") -> bytes:

@@ -47,7 +47,7 @@ class Podman:
     ) -> "subprocess.CompletedProcess[bytes]":
         # nsenter goes to the root of the other view; env --chdir comes back.
         argv = [*self.enter, "env", f"--chdir={cwd}", *words]
-        done = subprocess.run(argv, env=self.environment, input=stdin, capture_output=True, check=False, timeout=120)
+        done = subprocess.run(argv, env=self.environment, input=stdin, capture_output=True, check=False, timeout=600)
         assert not check or done.returncode == 0, done.stderr.decode()
         return done
 

@@ -23,6 +23,9 @@ SUBMITTING = (*SHELL, "bring")
 _MARK = b"HPCDEPLOY "
 """What each script prints first (`login_templates/begin.sh`), and before its answers."""
 
+_NOT_BASH = b"error: this script is for bash"
+"""What a script prints that another shell than bash reads (`login_templates/state.sh`)."""
+
 _ANSWER = re.compile(rb"HPCDEPLOY (?=\{(?:[\"}]|$))")
 """Where an answer begins. A profile may have printed text before it without a line break: ``tput``, a terminal's title."""
 
@@ -30,9 +33,9 @@ _ANSWER = re.compile(rb"HPCDEPLOY (?=\{(?:[\"}]|$))")
 def began(stdout: bytes, stderr: bytes) -> bool:
     """Tell whether a script began that printed this; if not, nothing of it was done.
 
-    One that another shell than bash read has printed an error at most (`login_templates/state.sh`).
+    One that another shell than bash read has printed an error, which says that (`login_templates/state.sh`).
     """
-    return _MARK in stdout or any(line.startswith(b"error: ") for line in stderr.splitlines())
+    return _MARK in stdout or _NOT_BASH in stderr
 
 
 def never_began(where: str, stderr: bytes) -> str:

@@ -65,11 +65,6 @@ flock --nonblock "$build_lock" || { say "another build of the same inputs runs; 
 [% set prefix = 'SINGULARITY' if singularity else 'APPTAINER' %]
 temporary=${[= prefix =]_TMPDIR:-$tmp}/build-${inputs:0:16}
 part=$cache/.$inputs.part
-# Apptainer hands this path to a shell unquoted, and to its own --bind (seen with 1.4.5).
-case $temporary in
-  *["()'\",;&|\`<>:^"]* | *[[:blank:]]"#"*) die 10 "Apptainer cannot build in $temporary (\"could not inspect container\"): set \
-tmp in the cluster's settings, or [= prefix =]_TMPDIR in its setup, to a folder without any of ( ) ' \" , ; & | \` < > : ^ and ' #'" ;;
-esac
 clean() { chmod -R u+rwX -- "$temporary" 2>/dev/null || true; rm -rf -- "$temporary" "$folder/context" "$part"; }
 clean
 
@@ -82,6 +77,11 @@ if image_is_there; then
   return
 fi
 
+# Apptainer hands this path to a shell unquoted, and to its own --bind (seen with 1.4.5).
+case $temporary in
+  *["()'\",;&|\`<>:^"]* | *[[:blank:]]"#"*) die 10 "Apptainer cannot build in $temporary (\"could not inspect container\"): set \
+tmp in the cluster's settings, or [= prefix =]_TMPDIR in its setup, to a folder without any of ( ) ' \" , ; & | \` < > : ^ and ' #'" ;;
+esac
 version=$([= apptainer | word =] --version)
 if [ ! -e "$folder/context.tar" ] || [ "$(sha256sum <"$folder/context.tar")" != "[= context_sha256 =]  -" ]; then
   answer "\"state\": \"context\", \"put\": $(json "$folder/context.tar"), \"apptainer\": $(json "$version")"

@@ -6,7 +6,10 @@ from hpcdeploy.errors import ConfigError
 
 _UNFIT = re.compile(r"""[()'",;&|`<>:^]|[ \t]#""")
 """Seen with Apptainer 1.4.5, each in the path of APPTAINER_TMPDIR: a build hands that path to a shell unquoted ("could not
-inspect container"), and to its own ``--bind``, which divides at ``,`` and ``:``. `login_templates/build.sh` has the same list."""
+inspect container"), and to its own ``--bind``, which divides at ``,`` and ``:``.
+
+`login_templates/build.sh` has the same list.
+"""
 
 
 def check_temporary(folder: str) -> None:

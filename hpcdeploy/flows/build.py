@@ -57,12 +57,12 @@ def build_here(
     environment = {f"{prefix}_NOHTTPS": "1"} if needs_plain_http(text) else {}
     show = Show(report)
     folder = work / definition.inputs[:16]
-    check_temporary(os.environ.get(f"{prefix}_TMPDIR") or str(folder / "tmp"))
     with only_build(folder, show):
         known = None if force else read_record(output, inputs=definition.inputs)
         if known:
             show.step("these inputs were built before")
             return known
+        check_temporary(os.environ.get(f"{prefix}_TMPDIR") or str(folder / "tmp"))
         left = (folder / "context", folder / "tmp", folder / "secrets")
         remove(*left)
         try:

@@ -27,7 +27,7 @@ def test_a_folder_for_temporary_files_is_judged_here_and_on_a_login_node_alike(n
         check_temporary(folder)
     definition = Definition(name="x", text="Bootstrap: docker\nFrom: debian\n", files=(), build_args=(), inputs="ab" * 32)
     # cat: no build is to begin.
-    cluster = Cluster(name="c", host="h", root=folder, apptainer="cat")
+    cluster = Cluster(name="c", host="h", root=folder, image_cache=str(tmp_path), apptainer="cat")
     script = building(definition, cluster, context_sha256="")
     done = subprocess.run(["bash", "-s"], input=script, text=True, capture_output=True, check=False, cwd=tmp_path)
     assert ("could not inspect container" in done.stderr) == unfit, done.stderr

@@ -30,7 +30,7 @@ known_state() {
   shopt -u dotglob extglob failglob nocaseglob nocasematch nullglob globstar lastpipe xpg_echo extdebug execfail expand_aliases \
     inherit_errexit localvar_inherit localvar_unset cdable_vars cdspell autocd shift_verbose checkhash varredir_close 2>/dev/null
   IFS=$' \t\n'
-  unset CDPATH GLOBIGNORE GREP_OPTIONS TAR_OPTIONS 2>/dev/null
+  unset CDPATH GLOBIGNORE GREP_OPTIONS TAR_OPTIONS TMOUT 2>/dev/null
   trap - DEBUG ERR RETURN
   # A function that hides a builtin or a program is removed (cd, rm). Others stay, exported ones too: the job's setup may use them
   # (module).

@@ -26,7 +26,7 @@ known_state() {
   shopt -u dotglob extglob failglob nocaseglob nocasematch nullglob globstar lastpipe xpg_echo extdebug execfail expand_aliases \
     inherit_errexit localvar_inherit localvar_unset cdable_vars cdspell autocd shift_verbose checkhash varredir_close 2>/dev/null
   IFS=$' \t\n'
-  unset CDPATH GLOBIGNORE GREP_OPTIONS TAR_OPTIONS 2>/dev/null
+  unset CDPATH GLOBIGNORE GREP_OPTIONS TAR_OPTIONS TMOUT 2>/dev/null
   trap - DEBUG ERR RETURN
   # A function that hides a builtin or a program is removed (cd, rm). Others stay, exported ones too: the job's setup may use them
   # (module).
@@ -41,14 +41,15 @@ printf '\nHPCDEPLOY begins\n' || true
 main() {
 # What follows on standard input is not for a line of setup to read.
 {
-# The cluster's setup. Site scripts expect none of -e, -u and pipefail, so these lines run without.
+# The cluster's setup. Site scripts expect none of -e, -u and pipefail, so these lines run without. What they leave of options,
+# traps, functions that hide a program and the working directory is undone behind them.
 # shellcheck disable=SC2317,SC2329  # the trap calls it
 setup_failed() {
   # A command inside a function, or inside a file that a line reads, is not a line of setup.
   [ "${FUNCNAME[1]}" = main ] || return 0
   # shellcheck disable=SC2016  # the command as it stands
   case $2 in
-    'eval "$setup_lines"') echo "error: bash cannot read the cluster's setup: its message is above" >&2 ;;
+    'eval "$setup_lines"'*) echo "error: bash cannot read the cluster's setup: its message is above" >&2 ;;
     *) echo "note: a line of the cluster's setup failed (exit status $1): ${2:0:200}" >&2 && return ;;
   esac
   trap - EXIT
@@ -62,14 +63,17 @@ setup_ended() {
 }
 setup_lines='module load apptainer/1.4'
 exit_trap=$(trap -p EXIT)
+setup_folder=$PWD
 set +eu +o pipefail
 trap 'setup_failed "$?" "$BASH_COMMAND"' ERR
 trap 'setup_ended "$?"' EXIT
-eval "$setup_lines"
+# The last command succeeds: a status of the whole that is not 0 says that bash could not read it.
+eval "$setup_lines"$'\n\n:'
 trap - ERR EXIT
 eval "$exit_trap"
-unset setup_lines exit_trap
 known_state
+[ "$PWD" = "$setup_folder" ] || cd -- "$setup_folder" || exit 10
+unset setup_lines exit_trap setup_folder
 } </dev/null
 set -euo pipefail
 umask 077
@@ -148,7 +152,7 @@ to_disk() { sync -- "$part" 2>/dev/null || true; }
 # pieces of 8 KiB, and took twice as long as the network did. Meanwhile it goes to the disk, which else took as long again as
 # hashing, at the end. Fails where it cannot be written.
 receive() {
-  local writer watch end='' now read=0 words disk=''
+  local writer watch end='' word='' piece now read=0 words disk=''
   # Its number, and when it has ended, its exit status.
   exec {words}< <(exec {lock}>&-; cat >>"$part" <&"$input" {input}<&- & echo "$!"; wait "$!" && echo 0 || echo "$?")
   read -r -u "$words" writer
@@ -156,7 +160,8 @@ receive() {
   give_up_on_silence "$writer" >/dev/null 2>&1 {lock}>&- {words}<&- &
   watch=$!
   while [ -z "$end" ]; do
-    read -r -t 0.1 -u "$words" end || [ "$?" -gt 128 ] || end=unknown
+    # When the time is over, `read` has kept what came of a line: the 1 of 143 is no exit status of its own.
+    if read -r -t 0.1 -u "$words" piece; then end=$word$piece; elif [ "$?" -gt 128 ]; then word+=$piece; else end=unknown; fi
     now=$(arrived)
     kill -0 "$disk" 2>/dev/null || { to_disk >/dev/null & disk=$!; }
     [ "$now" = "$read" ] || dd if="$part" bs=64K iflag=skip_bytes,count_bytes skip="$read" count="$((now - read))" status=none

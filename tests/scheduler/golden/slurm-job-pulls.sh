@@ -30,7 +30,7 @@ known_state() {
   shopt -u dotglob extglob failglob nocaseglob nocasematch nullglob globstar lastpipe xpg_echo extdebug execfail expand_aliases \
     inherit_errexit localvar_inherit localvar_unset cdable_vars cdspell autocd shift_verbose checkhash varredir_close 2>/dev/null
   IFS=$' \t\n'
-  unset CDPATH GLOBIGNORE GREP_OPTIONS TAR_OPTIONS 2>/dev/null
+  unset CDPATH GLOBIGNORE GREP_OPTIONS TAR_OPTIONS TMOUT 2>/dev/null
   trap - DEBUG ERR RETURN
   # A function that hides a builtin or a program is removed (cd, rm). Others stay, exported ones too: the job's setup may use them
   # (module).
@@ -48,14 +48,15 @@ main() {
 for name in "${!SLURM_@}" "${!SBATCH_@}" "${!SQUEUE_@}" "${!SACCT_@}" "${!SCANCEL_@}" "${!PMI_@}" "${!PMIX_@}"; do
   case $name in SLURM_CONF | SLURM_CONF_SERVER) ;; *) unset "$name" ;; esac
 done
-# The cluster's setup. Site scripts expect none of -e, -u and pipefail, so these lines run without.
+# The cluster's setup. Site scripts expect none of -e, -u and pipefail, so these lines run without. What they leave of options,
+# traps, functions that hide a program and the working directory is undone behind them.
 # shellcheck disable=SC2317,SC2329  # the trap calls it
 setup_failed() {
   # A command inside a function, or inside a file that a line reads, is not a line of setup.
   [ "${FUNCNAME[1]}" = main ] || return 0
   # shellcheck disable=SC2016  # the command as it stands
   case $2 in
-    'eval "$setup_lines"') echo "error: bash cannot read the cluster's setup: its message is above" >&2 ;;
+    'eval "$setup_lines"'*) echo "error: bash cannot read the cluster's setup: its message is above" >&2 ;;
     # The status of a file is that of its last command, which may be a test.
     ". "* | "source "*) echo "note: a line of the cluster's setup ended with exit status $1: ${2:0:200}" >&2 && return ;;
     *) echo "error: a line of the cluster's setup failed (exit status $1): ${2:0:200}; correct it, or append '|| true' where that does not matter" >&2 ;;
@@ -71,14 +72,17 @@ setup_ended() {
 }
 setup_lines='module load apptainer/1.4'
 exit_trap=$(trap -p EXIT)
+setup_folder=$PWD
 set +eu +o pipefail
 trap 'setup_failed "$?" "$BASH_COMMAND"' ERR
 trap 'setup_ended "$?"' EXIT
-eval "$setup_lines"
+# The last command succeeds: a status of the whole that is not 0 says that bash could not read it.
+eval "$setup_lines"$'\n\n:'
 trap - ERR EXIT
 eval "$exit_trap"
-unset setup_lines exit_trap
 known_state
+[ "$PWD" = "$setup_folder" ] || cd -- "$setup_folder" || exit 10
+unset setup_lines exit_trap setup_folder
 set -euo pipefail
 umask 077
 asked_to=" $* "
@@ -160,7 +164,7 @@ known_state() {
   shopt -u dotglob extglob failglob nocaseglob nocasematch nullglob globstar lastpipe xpg_echo extdebug execfail expand_aliases \
     inherit_errexit localvar_inherit localvar_unset cdable_vars cdspell autocd shift_verbose checkhash varredir_close 2>/dev/null
   IFS=$' \t\n'
-  unset CDPATH GLOBIGNORE GREP_OPTIONS TAR_OPTIONS 2>/dev/null
+  unset CDPATH GLOBIGNORE GREP_OPTIONS TAR_OPTIONS TMOUT 2>/dev/null
   trap - DEBUG ERR RETURN
   # A function that hides a builtin or a program is removed (cd, rm). Others stay, exported ones too: the job's setup may use them
   # (module).
@@ -209,14 +213,15 @@ finish() {
   exit "$1"
 }
 
-# The cluster's setup. Site scripts expect none of -e, -u and pipefail, so these lines run without.
+# The cluster's setup. Site scripts expect none of -e, -u and pipefail, so these lines run without. What they leave of options,
+# traps, functions that hide a program and the working directory is undone behind them.
 # shellcheck disable=SC2317,SC2329  # the trap calls it
 setup_failed() {
   # A command inside a function, or inside a file that a line reads, is not a line of setup.
   [ "${FUNCNAME[1]}" = main ] || return 0
   # shellcheck disable=SC2016  # the command as it stands
   case $2 in
-    'eval "$setup_lines"') echo "error: bash cannot read the cluster's setup: its message is above" >&2 ;;
+    'eval "$setup_lines"'*) echo "error: bash cannot read the cluster's setup: its message is above" >&2 ;;
     *) echo "note: a line of the cluster's setup failed (exit status $1): ${2:0:200}" >&2 && return ;;
   esac
   trap - EXIT
@@ -230,14 +235,17 @@ setup_ended() {
 }
 setup_lines='module load apptainer/1.4'
 exit_trap=$(trap -p EXIT)
+setup_folder=$PWD
 set +eu +o pipefail
 trap 'setup_failed "$?" "$BASH_COMMAND"' ERR
 trap 'setup_ended "$?"' EXIT
-eval "$setup_lines"
+# The last command succeeds: a status of the whole that is not 0 says that bash could not read it.
+eval "$setup_lines"$'\n\n:'
 trap - ERR EXIT
 eval "$exit_trap"
-unset setup_lines exit_trap
 known_state
+[ "$PWD" = "$setup_folder" ] || cd -- "$setup_folder" || finish 1
+unset setup_lines exit_trap setup_folder
 set -u
 # Nothing of the login shell's own Python may shine through into the container.
 unset PYTHONPATH PYTHONHOME PYTHONUSERBASE LD_PRELOAD VIRTUAL_ENV CONDA_PREFIX CONDA_DEFAULT_ENV CONDA_SHLVL

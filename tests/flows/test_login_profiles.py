@@ -70,7 +70,11 @@ def profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
     monkeypatch.setenv("HOME", str(home))
     # /etc/profile sets PATH anew.
     path = f"PATH={tmp_path / 'programs'}:$PATH"
-    return lambda text: (home / ".bash_profile").write_text(f"{path}\n{text}\n") and None
+
+    def write(text: str) -> None:
+        (home / ".bash_profile").write_text(f"{path}\n{text}\n")
+
+    return write
 
 
 @pytest.fixture

@@ -77,10 +77,10 @@ if image_is_there; then
   return
 fi
 
-# Apptainer hands this path to a shell unquoted, and to its own --bind (seen with 1.4.5).
+# Apptainer writes this path into a shell script without quotes (cmd/internal/cli/inspect.go), and into its own --bind.
 case $temporary in
-  *["()'\",;&|\`<>:^"]* | *[[:blank:]]"#"*) die 10 "Apptainer cannot build in $temporary (\"could not inspect container\"): set \
-tmp in the cluster's settings, or [= prefix =]_TMPDIR in its setup, to a folder without any of ( ) ' \" , ; & | \` < > : ^ and ' #'" ;;
+  *["()'\",;&|\`\$<>:^"]* | *[[:blank:]]"#"*) die 10 "Apptainer cannot build in $temporary (\"could not inspect container\"): set \
+tmp in the cluster's settings, or [= prefix =]_TMPDIR in its setup, to a folder without any of ( ) ' \" , ; & | \` \$ < > : ^ and ' #'" ;;
 esac
 version=$([= apptainer | word =] --version)
 if [ ! -e "$folder/context.tar" ] || [ "$(sha256sum <"$folder/context.tar")" != "[= context_sha256 =]  -" ]; then

@@ -4,11 +4,12 @@ import re
 
 from hpcdeploy.errors import ConfigError
 
-_UNFIT = re.compile(r"""[()'",;&|`<>:^]|[ \t]#""")
-"""Seen with Apptainer 1.4.5, each in the path of APPTAINER_TMPDIR: a build hands that path to a shell unquoted ("could not
-inspect container"), and to its own ``--bind``, which divides at ``,`` and ``:``.
+_UNFIT = re.compile(r"""[()'",;&|`$<>:^]|[ \t]#""")
+"""What the path of APPTAINER_TMPDIR must not hold.
 
-`login_templates/build.sh` has the same list.
+At its end a build runs ``apptainer inspect``, which writes that path into a shell script without quotes, and divides it at
+``:`` (Apptainer 1.4.5, cmd/internal/cli/inspect.go: newCommand). That fails ("could not inspect container"), or finds no
+labels. A ``--bind`` of the build divides it at ``,`` and ``:``. `login_templates/build.sh` has the same list.
 """
 
 
@@ -17,6 +18,7 @@ def check_temporary(folder: str) -> None:
     found = _UNFIT.search(folder)
     if found:
         raise ConfigError(
-            f'Apptainer cannot build in {folder}: the path holds {found[0]!r}, which ends in "could not inspect container" '
-            "or in a mount that fails; set APPTAINER_TMPDIR to a folder without any of ( ) ' \" , ; & | ` < > : ^ and ' #'"
+            f'Apptainer cannot build in {folder}: the path holds {found[0]!r}, which ends in "could not inspect container", '
+            "lost labels or a mount that fails; set APPTAINER_TMPDIR to a folder without any of "
+            "( ) ' \" , ; & | ` $ < > : ^ and ' #'"
         )

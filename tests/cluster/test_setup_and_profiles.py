@@ -9,12 +9,14 @@ import pytest
 
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.config.files import load_project
-from hpcdeploy.errors import SchedulerError, UnknownRunError
+from hpcdeploy.errors import BuildError, SchedulerError, UnknownRunError
 from hpcdeploy.flows import logs
+from hpcdeploy.flows.build import build_on
 from hpcdeploy.flows.cancel import cancel
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.fetch import fetch
 from hpcdeploy.flows.submit import plan_run, submit
+from hpcdeploy.image import Definition
 from hpcdeploy.job import Array, Job
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
@@ -32,6 +34,9 @@ IMAGE = b"no image: nothing opens it\n"
 DELIVERY = Delivery(sha256=hashlib.sha256(IMAGE).hexdigest())
 PROGRAM = Job(
     name="said", image="i", command=("sh", "-c", 'echo "$SITE:$HPCDEPLOY_TASK"; echo made >"made $HPCDEPLOY_TASK"')
+)
+FROM_NOTHING = Definition(
+    name="nothing", text="Bootstrap: scratch\n%labels\n    made here\n", files=(), build_args=(), inputs="cd" * 32
 )
 SITE_SCRIPT = b"""\
 [ "$NOT_SET" = x ] && echo x
@@ -95,10 +100,8 @@ def test_setup_lines_that_no_strict_shell_would_run_are_run_everywhere(
     check(replace(PROGRAM, array=Array(size=2)), scheduler, cluster, delivery, ".site", tmp_path)
 
 
-@pytest.mark.parametrize("scheduler", ["slurm", "htcondor"])
-@pytest.mark.parametrize(
-    "line", ["module load nothing", "false", "exit 0", "return", "if then", "echo $((1", ": ${NOT_SET:?}"]
-)
+@BOTH
+@pytest.mark.parametrize("line", ["module load nothing", "exit 0", "if then"])
 def test_a_line_that_fails_is_named_and_nothing_is_submitted(
     line: str,
     scheduler: SchedulerName,
@@ -174,3 +177,20 @@ def test_a_profile_that_ends_bash_is_named_over_ssh_too(
     ):
         with pytest.raises(SchedulerError, match="profile"):
             verb()
+
+
+def test_an_image_is_built_whatever_the_profile_did_and_the_setup_lines_are(
+    own: Lab, own_cluster: Cluster, connections: Connections
+) -> None:
+    put(own, f"/home/{own.user}/.bash_profile", PROFILE)
+    put(own, f"{own.scratch}/site.sh", SITE_SCRIPT)
+    setup = (f". {own.scratch}/site.sh", "export LD_LIBRARY_PATH=/opt/x:$LD_LIBRARY_PATH", "set -eu", "cd /")
+    cluster = replace(own_cluster, apptainer="apptainer", setup=setup)
+    built = build_on(FROM_NOTHING, cluster, connections.to(cluster))
+    assert inside(own, ["sha256sum", built.path], user=own.user).stdout.decode().split()[0] == built.sha256
+    for line, words in (("false", "a line of the cluster's setup failed"), ("exit 0", "the cluster's setup ended this")):
+        with pytest.raises(BuildError, match=words):
+            build_on(FROM_NOTHING, replace(cluster, setup=(line,)), connections.to(cluster))
+    put(own, f"/home/{own.user}/.bash_profile", b"exec sh\n")
+    with pytest.raises(BuildError, match="profile"):
+        build_on(FROM_NOTHING, cluster, connections.to(cluster))

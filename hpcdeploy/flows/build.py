@@ -167,10 +167,11 @@ def _run(stdin: bytes, definition: Definition, transport: Transport, show: Show)
         raise BuildError(_failure(definition, transport.where, tuple(show.tail)))
     if not began(done.stdout, done.stderr):
         raise BuildError(never_began(transport.where, done.stderr))
-    last = next((line for line in reversed(show.tail) if line.startswith("error: ")), "").removeprefix("error: ")
-    if "is not on this machine's PATH" in last:
-        raise MissingProgramError(f"{transport.where}: {last}")
-    said = last or " / ".join(list(show.tail)[-3:]) or "nothing"
+    # A line of setup may print its own error before it ends the script, which then prints another.
+    errors = "; ".join(line.removeprefix("error: ") for line in show.tail if line.startswith("error: "))
+    if "is not on this machine's PATH" in errors:
+        raise MissingProgramError(f"{transport.where}: {errors}")
+    said = errors or " / ".join(list(show.tail)[-3:]) or "nothing"
     raise BuildError(f"{transport.where}: the build script ended with exit code {done.exit_code}; it said: {said}")
 
 

@@ -42,7 +42,7 @@ SITE_SCRIPT = b"""\
 [ "$NOT_SET" = x ] && echo x
 false
 yes | head -n 1 >/dev/null
-export SITE=$SITE$NOT_SET.site
+export SITE=$NOT_SET.site
 [ -n "$NOT_SET" ]
 """
 PROFILE = b"""\

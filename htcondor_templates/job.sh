@@ -1,6 +1,7 @@
 #!/bin/bash
 # Starts the container of run [= run_id =] on a worker, written by hpcdeploy [= version =]. Its arguments are those of program.sh:
 # the task's number and the cluster id first.
+[% include "login_templates/state.sh" %]
 set -u
 run=$(dirname -- "$0")
 image=[= (fetched_from | word) if fetched_from else '$(cat "$run/image")' =]
@@ -11,9 +12,10 @@ if [ ! -r "$image" ]; then
 fi
 [% endif %]
 
-[% for line in setup %]
-[= line =]
-[% endfor %]
+[% set setup_must_succeed = false %]
+[% set setup_exit = "exit 1" %]
+[% include "login_templates/setup.sh" %]
+set -u
 # Nothing of the worker's own Python may shine through into the container.
 unset PYTHONPATH PYTHONHOME PYTHONUSERBASE LD_PRELOAD VIRTUAL_ENV CONDA_PREFIX CONDA_DEFAULT_ENV CONDA_SHLVL
 # HTCondor starts a job without PATH; bash (5.2) then has a default, which it does not export and which ends in ".". Apptainer

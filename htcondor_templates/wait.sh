@@ -2,11 +2,12 @@
 # Tells whether run [= run_id =] may start, which waits for others. Written by hpcdeploy [= version =].
 # DAGMan asks before it submits job.sub (job.dag); "wait.sh now" only tells. It reads the other runs' event logs.
 # Exit status: 0 it may start; 75 not yet; 1 it never may, and why.
-set -u
+[% include "login_templates/state.sh" %]
 cd -- "$(dirname -- "$0")" || exit 75
-[% for line in setup %]
-[= line =]
-[% endfor %]
+[% set setup_must_succeed = false %]
+[% set setup_exit = "exit 1" %]
+[% include "login_templates/setup.sh" %]
+set -u
 
 # Prints where the $2 tasks of run $1 are: "open", "well", or what became of one that did not end well. Events: 000 and 035
 # submitted, 005 ended, 009 removed, 036 what was not made yet never will be ("Job Event Log Codes"). A run that waited itself

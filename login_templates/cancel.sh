@@ -1,11 +1,12 @@
 #!/bin/bash
 # Cancels runs. Written by hpcdeploy [= version =].
+[% set setup_must_succeed = false %]
+[% set setup_exit = "exit 10" %]
+[% include "login_templates/begin.sh" %]
 main() {
-set -u
 [% include "login_templates/variables.sh" %]
-[% for line in setup %]
-[= line =]
-[% endfor %]
+[% include "login_templates/setup.sh" %]
+set -u
 runs=[= root =]/runs
 run_ids=([= run_ids | words =])
 # Noted first: a task that never started leaves no other trace of having been cancelled.

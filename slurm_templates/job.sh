@@ -2,6 +2,7 @@
 [= directives =]
 
 # Run [= run_id =], written by hpcdeploy [= version =]. sbatch --chdir put us into the run's folder.
+[% include "login_templates/state.sh" %]
 set -u
 run=$PWD
 [% if in_parts %]
@@ -59,9 +60,10 @@ finish() {
   exit "$1"
 }
 
-[% for line in setup %]
-[= line =]
-[% endfor %]
+[% set setup_must_succeed = false %]
+[% set setup_exit = "finish 1" %]
+[% include "login_templates/setup.sh" %]
+set -u
 # Nothing of the login shell's own Python may shine through into the container.
 unset PYTHONPATH PYTHONHOME PYTHONUSERBASE LD_PRELOAD VIRTUAL_ENV CONDA_PREFIX CONDA_DEFAULT_ENV CONDA_SHLVL
 # srun inherits --export=NONE from sbatch and would start the container with no environment at all (sbatch(1)).

@@ -1,6 +1,8 @@
 #!/bin/bash
 # One process of run [= run_id =], written by hpcdeploy [= version =]. srun starts this once for each, on the process's own node:
 # what is expanded here ($SLURM_PROCID, $SLURM_NODEID, folders of the node) is its own. Arguments: those of program.sh.
+[% include "login_templates/state.sh" %]
+known_state
 set -u
 run=$PWD
 [% if array and not workdir %]

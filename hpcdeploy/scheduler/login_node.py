@@ -174,6 +174,7 @@ def _arriving(parcel: Parcel, cluster: Cluster, patience: int) -> dict[str, obje
         "sha256": parcel.sha256,
         "path": _on_cluster(parcel.path, cluster),
         "patience": patience,
+        "setup": _setup_for(cluster, cluster.root, parcel.path),
     }
 
 
@@ -261,6 +262,7 @@ def reading_logs(
     of its error stream are known. At most `LOG_PIECE` bytes of each are printed."""
     values = {
         **_place(cluster, run.scheduler),
+        "setup": _setup_for(cluster, cluster.root),
         "run_id": run.id,
         "wanted": tuple(f"{task} {out + 1} {err + 1}" for task, out, err in wanted),
         "limit": LOG_PIECE,
@@ -280,6 +282,7 @@ def listing(cluster: Cluster, run: Run, patterns: tuple[str, ...], fence: str, *
     nothing_said = () if run.workdir else (".",)
     values = {
         **_place(cluster, run.scheduler),
+        "setup": _setup_for(cluster, cluster.root, run.workdir or ""),
         "run_id": run.id,
         "workdir": shell.path(run.workdir) if run.workdir else "",
         "patterns": (*alone, *of_tasks) if chosen else nothing_said,
@@ -291,6 +294,14 @@ def listing(cluster: Cluster, run: Run, patterns: tuple[str, ...], fence: str, *
 
 def _place(cluster: Cluster, scheduler: SchedulerName) -> dict[str, object]:
     return {"version": __version__, "scheduler": scheduler, "root": shell.path(cluster.root), "setup": cluster.setup}
+
+
+def _setup_for(cluster: Cluster, *paths: str) -> tuple[str, ...]:
+    """Return the cluster's setup for a script that only needs `paths`: without variables in them it has no use for it.
+
+    The same lines may set these variables for `submission`, and loading modules can take a second (`module load`).
+    """
+    return cluster.setup if any(set(shell.variables(path)) - {"HOME"} for path in paths) else ()
 
 
 def _task_lines(array: Array | None) -> str:

@@ -223,6 +223,16 @@ def test_an_unset_variable_in_the_root_is_named(quick: Quick, cluster: Cluster, 
         build_on(quick("x"), replace(cluster, root="$NOWHERE_AT_ALL/x"), transport)
 
 
+@pytest.mark.parametrize("name", ["a(b", "it's", "a,b", "a #b"])
+def test_a_root_in_which_apptainer_cannot_build_is_refused(
+    name: str, quick: Quick, cluster: Cluster, transport: Transport
+) -> None:
+    with pytest.raises(BuildError, match=r"Apptainer cannot build in .*could not inspect container.*set tmp in the cluster"):
+        build_on(quick("x"), replace(cluster, root=f"{cluster.root}/{name}"), transport)
+    there = replace(cluster, root=f"{cluster.root}/{name}", tmp=f"{cluster.root}/tmp")
+    assert build_on(quick("x"), there, transport).path.startswith(f"{ROOT}/{name}/images/")
+
+
 def test_a_program_that_is_not_there_says_where_it_could_come_from(
     quick: Quick, cluster: Cluster, transport: Transport
 ) -> None:

@@ -219,6 +219,17 @@ def test_a_route_goes_through_all_jumps_and_those_of_the_first(folder: Path) -> 
     assert [host.alias for host in route(find(Hop(host="x")), find)] == ["c", "a", "b", "x"]
 
 
+@pytest.mark.parametrize("asks_ssh", [True, False])
+def test_two_hosts_with_one_address_port_and_user_are_no_circle(folder: Path, *, asks_ssh: bool) -> None:
+    config = folder / "config"
+    config.write_text("Host inner door\n  HostName 10.0.0.1\n  User me\nHost inner\n  ProxyJump door\n")
+
+    def find(hop: Hop) -> SshSettings:
+        return look_up(hop, config=str(config), person=this_person(), ssh=find_ssh() if asks_ssh else None)
+
+    assert [host.alias for host in route(find(Hop(host="inner")), find)] == ["door", "inner"]
+
+
 def test_jumps_in_a_circle_are_an_error(folder: Path) -> None:
     config = folder / "config"
     config.write_text("Host *\n  ProxyJump jump\n")

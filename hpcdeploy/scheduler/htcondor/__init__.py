@@ -20,6 +20,8 @@ from hpcdeploy.scheduler.htcondor.transfer import with_inputs, with_outputs
 
 JOB_TEMPLATE = "job.sub"
 
+SECTIONS = ("condor_q", "events")
+
 
 def job_values(job: Job, cluster: Cluster, run_id: str) -> Mapping[str, object]:
     """Give what ``htcondor_templates/`` needs to write `job`."""

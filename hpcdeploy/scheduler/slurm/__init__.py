@@ -18,6 +18,8 @@ from hpcdeploy.scheduler.slurm.shapes import shape_values
 
 JOB_TEMPLATE = "job.sh"
 
+SECTIONS = ("squeue", "records")
+
 
 def job_values(job: Job, cluster: Cluster, run_id: str) -> Mapping[str, object]:
     """Give what ``slurm_templates/`` needs to write `job`."""

@@ -135,6 +135,7 @@ class Job:
     decides. ``workdir`` is the working folder on the cluster (``$VAR`` expanded there); empty means the run's own folder.
     ``requeue`` says whether the site may start it again; None leaves that to the site. ``tasks_per_node`` processes run on
     each node, started by ``launcher``, with the MPI plugin ``mpi`` of srun; None: one, and srun where there are several.
+    ``srun`` are options of the srun that starts them, and of that one only.
     ``image`` is the name of an image in the project, a path to a ``.sif``, or an ``oras://`` reference. ``code`` and
     ``inputs`` are brought along from this machine; ``outputs`` are patterns of files in the working folder that are to come
     home, all where it is empty.
@@ -159,6 +160,7 @@ class Job:
     inputs: tuple[Input, ...] = ()
     outputs: tuple[str, ...] = ()
     slurm: Directives = ()
+    srun: Directives = ()
     htcondor: Directives = ()
 
 

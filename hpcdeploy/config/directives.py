@@ -9,13 +9,14 @@ from collections.abc import Mapping
 
 from hpcdeploy.cluster import SchedulerName
 from hpcdeploy.config.found import found
+from hpcdeploy.config.slurm_options import SBATCH, SRUN, unknown
 from hpcdeploy.config.words import line
 from hpcdeploy.errors import ConfigError
 
 _LOGS = "output and errors go to the run's own folder; see them with: hpcdeploy logs"
 _WRITTEN = "hpcdeploy writes it itself"
 
-# Options of sbatch(1); those that only srun knows are refused by sbatch itself (slurm_opt.c, set_func_srun).
+# Options of sbatch(1), by the tables in slurm_options.py.
 _SLURM_REFUSED = {
     "job-name": "the job's own name, [jobs.NAME], is used",
     "output": _LOGS,
@@ -33,8 +34,10 @@ _SLURM_REFUSED = {
     "wrap": "use the key command",
     "test-only": "use: hpcdeploy submit --dry-run",
     "clusters": "describe the other cluster as [clusters.NAME]",
-    "mpi": "sbatch does not know it, only srun does; use the key mpi",
-    "cpu-bind": "sbatch does not know it, only srun does; set SLURM_CPU_BIND in the key environment",
+    "mpi": "sbatch does not have it, only srun does; use the key mpi",
+    "cluster": "describe the other cluster as [clusters.NAME]",
+    "autocomplete": "it would end sbatch",
+    "external": "no program would run",
     "quiet": "sbatch would not say the job's number",
     "help": "it would end sbatch",
     "usage": "it would end sbatch",
@@ -124,7 +127,7 @@ _TWINS: Mapping[SchedulerName, Mapping[str, tuple[str, ...]]] = {
         "signal": ("signal",),
         "requeue": ("requeue", "no-requeue"),
         "retries": ("requeue", "no-requeue"),
-        "tasks-per-node": ("ntasks-per-node", "ntasks", "ntasks-per-gpu", "gpus-per-task"),
+        "tasks-per-node": ("ntasks-per-node", "tasks-per-node", "ntasks", "ntasks-per-gpu", "gpus-per-task"),
     },
     "htcondor": {
         "gpus": ("request_gpus",),
@@ -149,11 +152,20 @@ def twins(scheduler: SchedulerName) -> Mapping[str, tuple[str, ...]]:
 
 def slurm_key(key: str) -> str:
     """Return the long name of an option of ``sbatch`` that a person may set."""
-    if not re.fullmatch(r"[a-z][a-z0-9]+(-[a-z0-9]+)*", key):
-        raise ConfigError(f'found {found(key)}; expected the long name of an option of sbatch, such as "constraint"')
+    check_spelling(key, "sbatch", "constraint")
     if key in _SLURM_REFUSED:
         raise ConfigError(f"not a free directive: {_SLURM_REFUSED[key]}")
-    return key
+    if key in SBATCH:
+        return key
+    if key in SRUN:
+        raise ConfigError(f"sbatch has no option --{key}, only srun does; write it into the job's table srun = {{ ... }}")
+    raise ConfigError(unknown("sbatch", key, SBATCH))
+
+
+def check_spelling(key: str, program: str, example: str) -> None:
+    """Refuse, with `ConfigError`, what is spelt as no long option is."""
+    if not re.fullmatch(r"[a-z][a-z0-9]+(-[a-z0-9]+)*", key):
+        raise ConfigError(f'found {found(key)}; expected the long name of an option of {program}, such as "{example}"')
 
 
 def htcondor_key(key: str) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
-from typing import TypeVar, get_args
+from typing import Literal, TypeVar, get_args
 
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.config.bringing import mounted_here
@@ -105,6 +105,7 @@ def _job(project: Project, name: str, places: tuple[JobSettings, ...]) -> Job:
         outputs=_last(place.outputs for place in places) or (),
         inputs=tuple({given.destination: given for place in places for given in place.inputs}.values()),
         slurm=_directives(places, "slurm"),
+        srun=_directives(places, "srun"),
         htcondor=_directives(places, "htcondor"),
     )
 
@@ -185,11 +186,11 @@ def _binds(places: tuple[JobSettings, ...]) -> tuple[Bind, ...]:
     return tuple(by_place.values())
 
 
-def _directives(places: tuple[JobSettings, ...], scheduler: SchedulerName) -> Directives:
+def _directives(places: tuple[JobSettings, ...], table: Literal["slurm", "srun", "htcondor"]) -> Directives:
     merged: dict[str, tuple[str, str | bool]] = {}
     for place in places:
-        for key, value in getattr(place, scheduler):
-            merged[key if scheduler == "slurm" else key.lower()] = (key, value)
+        for key, value in getattr(place, table):
+            merged[key.lower() if table == "htcondor" else key] = (key, value)
     return tuple((key, value) for key, value in merged.values() if value is not False)
 
 

@@ -19,6 +19,7 @@ from hpcdeploy.config.shapes import (
     parse_signal,
     retries,
 )
+from hpcdeploy.config.srun import srun_key
 from hpcdeploy.config.sweeps import parameter_name, sweep, sweep_file
 from hpcdeploy.config.sweeps import value as parameter_value
 from hpcdeploy.config.words import (
@@ -165,6 +166,7 @@ WITH_RESOURCES = (
     Key(name="environment", kind=ENVIRONMENT),
     Key(name="binds", kind=BINDS),
     Key(name="slurm", kind=MapOf(slurm_key, Leaf(slurm_value), "a table of options of sbatch")),
+    Key(name="srun", kind=MapOf(srun_key, Leaf(slurm_value), "a table of options of srun")),
     Key(name="htcondor", kind=MapOf(htcondor_key, Leaf(htcondor_value), "a table of submit commands")),
 )
 

@@ -175,7 +175,7 @@ def _ignored(job: Job) -> tuple[str, ...]:
     resources = vars(job.resources)
     asked = [name.replace("_", "-") for name in resources if name not in {"gpus", "nodes"} and resources[name] is not None]
     asked += ["nodes"] if job.resources.nodes > 1 else []
-    asked += [name for name in ("workdir", "slurm", "htcondor") if getattr(job, name)]
+    asked += [name for name in ("workdir", "slurm", "srun", "htcondor") if getattr(job, name)]
     notes: tuple[str, ...] = (f"for clusters only, and ignored here: {', '.join(asked)}",) if asked else ()
     relative = [one.destination for one in job.inputs if not one.destination.startswith("/")]
     notes += (f"not put into your working folder here: {', '.join(relative)}",) if relative else ()

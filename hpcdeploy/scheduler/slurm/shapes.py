@@ -3,15 +3,21 @@
 from collections.abc import Mapping
 
 from hpcdeploy import shell
+from hpcdeploy.config.srun import srun_options
 from hpcdeploy.job import Job
 
-TASK_OPTIONS = frozenset({"ntasks", "ntasks-per-node", "ntasks-per-gpu", "gpus-per-task"})
+TASK_OPTIONS = frozenset({"ntasks", "ntasks-per-node", "tasks-per-node", "ntasks-per-gpu", "gpus-per-task"})
 """Options of sbatch by which people say themselves how many processes there are; srun takes them over from sbatch."""
+
+
+STEP_OPTIONS = frozenset({"gpu-bind", "mem-bind", "tres-bind"})
+"""Options of sbatch that only a step follows: sbatch hands them to srun in SLURM_GPU_BIND and its kin (srun(1))."""
 
 
 def is_launched(job: Job) -> bool:
     """Tell whether srun starts the container, once for each process, and not the job script itself."""
-    return job.resources.nodes > 1 or (job.tasks_per_node or 1) > 1 or bool(job.launcher or job.mpi)
+    bound = {option for option, value in job.slurm if value is not False} & STEP_OPTIONS
+    return job.resources.nodes > 1 or (job.tasks_per_node or 1) > 1 or bool(job.launcher or job.mpi or job.srun or bound)
 
 
 def slurm_tasks(job: Job) -> int | None:
@@ -42,4 +48,5 @@ def _srun_options(job: Job) -> list[str]:
         *([f"--ntasks-per-node={tasks}"] if tasks else []),
         '--cpus-per-task="${SLURM_CPUS_PER_TASK:-1}"',
         *([f"--mpi={shell.word(job.mpi)}"] if job.mpi else []),
+        *(f"--{name}" + ("" if value is None else f"={shell.word(value)}") for name, value in srun_options(job)),
     ]

@@ -102,13 +102,14 @@ class Retries:
 class Resources:
     """What a job asks of the cluster, per node. None leaves the cluster's own default in force.
 
+    ``gpus`` of 0 keeps GPUs from a job that has its nodes for itself. None: it has those that are there.
     ``memory`` is in MiB, ``time`` in seconds. ``gpu_memory`` is the least that each GPU has, in MiB; ``gpu_capability`` the
     least and the most that it can do, in CUDA's own versions (``("8.0", "")``: no upper bound); ``gpu_runtime`` the version
     of CUDA that its driver must know.
     """
 
     nodes: int = 1
-    gpus: int = 0
+    gpus: int | None = None
     gpu_type: str | None = None
     gpu_memory: int | None = None
     gpu_capability: tuple[str, str] | None = None

@@ -3,14 +3,26 @@
 import re
 from collections.abc import Iterator
 
-from hpcdeploy.cluster import SchedulerName
+from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.config.slurm_options import SBATCH, SRUN
 from hpcdeploy.job import Job
 
 
-def job_notes(job: Job, scheduler: SchedulerName) -> tuple[str, ...]:
-    """Return the notes on what `job` passes on to `scheduler`."""
-    return tuple(_of_releases(job) if scheduler == "slurm" else _of_attributes(job))
+def job_notes(job: Job, cluster: Cluster, scheduler: SchedulerName) -> tuple[str, ...]:
+    """Return the notes on what `job` passes on to `scheduler` of `cluster`."""
+    if scheduler == "htcondor":
+        return tuple(_of_attributes(job))
+    return (*_of_gpus(job, cluster), *_of_releases(job))
+
+
+def _of_gpus(job: Job, cluster: Cluster) -> Iterator[str]:
+    """Say what becomes of the GPUs of each node, if Slurm is given a number for the whole job (sbatch(1), ``--gpus``)."""
+    each, nodes = job.resources.gpus or 0, job.resources.nodes
+    if cluster.gpu_form == "gpus" and each and nodes > 1:
+        yield (
+            f'gpus = {each} on {nodes} nodes is --gpus={each * nodes}, since {cluster.name} has gpu-form = "gpus": Slurm '
+            "may give one node more of them than another"
+        )
 
 
 def _of_releases(job: Job) -> Iterator[str]:
@@ -24,17 +36,18 @@ def _of_releases(job: Job) -> Iterator[str]:
 def _of_attributes(job: Job) -> Iterator[str]:
     """Name attributes whose value is a bare word: a reference to another attribute, and undefined where there is none.
 
-    A string of the ClassAd language stands in double quotes (condor_submit(1), "+<attribute> = <value>"; the HTCondor manual,
-    "ClassAd Syntax"). A word with a dash is a subtraction. A reference that names its scope, ``TARGET.Memory``, is meant.
+    A string of the ClassAd language stands in double quotes (condor_submit(1), ``+<attribute> = <value>``; the HTCondor
+    manual, "ClassAd Syntax"). Signs between words are arithmetic: ``a-b`` is a subtraction. A reference that names its
+    scope, ``TARGET.Memory``, is meant as one.
     """
     for name, value in job.htcondor:
         word = str(value).strip()
-        if not re.match(r"(?i)\+|my\.", name) or value is True:
+        if not re.match(r"(?i)\+|my\.", name) or not re.fullmatch(r"[A-Za-z0-9_]+([./:@-][A-Za-z0-9_]+)*", word):
             continue
-        if not re.fullmatch(r"(?i)(?!(?:my|target|parent)\.)[a-z_][a-z0-9_]*([.-][a-z0-9_]+)*", word):
+        if re.match(r"(?i)(my|target|parent)\.", word) or re.fullmatch(r"(?i)[0-9.]+(e-?[0-9]+)?[kmgt]?", word):
             continue
         if word.lower() not in {"true", "false", "undefined", "error"}:
             yield (
-                f'htcondor."{name}": {word} without quotes is a reference to another attribute of the job; '
-                f"""for a string write '"{word}"'"""
+                f'htcondor."{name}": {word} without quotes is an expression of other attributes, and undefined where there '
+                f"""are none; for a string write '"{word}"'"""
             )

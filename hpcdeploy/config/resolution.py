@@ -10,6 +10,7 @@ from hpcdeploy.config.directives import twins
 from hpcdeploy.config.files import read_sweep
 from hpcdeploy.config.found import found, joined
 from hpcdeploy.config.gres import asks_twice
+from hpcdeploy.config.no_gpus import check_no_gpus
 from hpcdeploy.config.project import JobSettings, Project
 from hpcdeploy.config.shapes import check_shape
 from hpcdeploy.config.sweeps import SweepFile
@@ -61,6 +62,7 @@ def resolve_job(project: Project, job_name: str | None, cluster_name: str | None
     name, own = _job_settings(project, job_name)
     job = _job(project, name, (project.defaults.get(cluster.name, NO_OPTIONS), own, options))
     _refuse_twins(job, cluster)
+    check_no_gpus(job, cluster)
     _check_placeholders(job)
     check_shape(job)
     return job

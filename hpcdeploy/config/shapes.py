@@ -5,7 +5,7 @@ from typing import cast, get_args
 
 from hpcdeploy.config.found import found
 from hpcdeploy.config.gres import in_gres
-from hpcdeploy.config.slurm_options import SBATCH, badly_given
+from hpcdeploy.config.slurm_options import badly_given
 from hpcdeploy.config.srun import check_srun
 from hpcdeploy.config.units import parse_time
 from hpcdeploy.config.words import name, text, whole
@@ -102,7 +102,7 @@ def _check_torchrun(job: Job) -> None:
 def _check_directives(job: Job) -> None:
     given = dict(job.slurm)
     for option, value in job.slurm:
-        wrong = badly_given("sbatch", option, SBATCH[option], value)
+        wrong = badly_given("sbatch", option, value)
         if wrong:
             raise _clash(job, f"slurm.{option}: {wrong}")
     memory = [key for key in ("mem", "mem-per-cpu", "mem-per-gpu") if key in given]

@@ -1,9 +1,9 @@
 """The long options of ``sbatch`` and ``srun``, which of them take a value, and which releases of Slurm have them.
 
-Source: ``common_options`` in src/common/slurm_opt.c at the tags slurm-22-05-8-1, 23-02-7-1, 23-11-10-1, 24-05-4-1, 24-11-5-1,
-25-05-3-1, 25-11-3-1 and 26-05-3-1: an entry with ``.set_func`` is an option of both programs, one with ``.set_func_sbatch`` or
-``.set_func_srun`` of that one only, and ``.has_arg`` tells whether it takes a value. Names with an underscore, which are old
-spellings (``cpu_bind``), are left out. Where releases differ in the value, it is optional here.
+Source: ``common_options`` in src/common/slurm_opt.c at the tags slurm-22-05-8-1, 23-02-7-1, 23-11-10-1, 24-05-4-1,
+24-11-5-1, 25-05-3-1, 25-11-3-1 and 26-05-3-1: an entry with ``.set_func`` is an option of both programs, one with
+``.set_func_sbatch`` or ``.set_func_srun`` of that one only, and ``.has_arg`` tells whether it takes a value. Names with an
+underscore, which are old spellings (``cpu_bind``), are left out. Where releases differ in the value, it is optional here.
 """
 
 from collections.abc import Iterator, Mapping
@@ -32,7 +32,7 @@ class SlurmOption:
 
 
 def _read(takes: Takes, names: str) -> Iterator[tuple[str, SlurmOption]]:
-    """Read names of options: ``NAME``, ``NAME:FIRST-`` for one that came with a release, ``NAME:-LAST`` for one that went."""
+    """Read names of options: ``NAME``, ``NAME:FIRST-`` of one that came with a release, ``NAME:-LAST`` of one that went."""
     for entry in names.split():
         name, _, releases = entry.partition(":")
         first, _, last = releases.partition("-")
@@ -98,15 +98,28 @@ SRUN: Mapping[str, SlurmOption] = {
 """The options of ``srun``."""
 
 
+OF_A_PLUGIN = "+"
+"""Begins the name of an option that a plugin of the site adds to both programs (spank(7)), or that a later release has."""
+
+
 def unknown(program: Literal["sbatch", "srun"], name: str, known: Mapping[str, SlurmOption]) -> str:
     """Return the message for an option that no release of `program` has; `known` are those that may be meant."""
     close = meant(name, known)
-    return f"{program} has no option --{name}, in no Slurm from 22.05 to 26.05{f'; did you mean {close}?' if close else ''}"
+    return (
+        f"no {program} from Slurm 22.05 to 26.05 has an option --{name}; {f'did you mean {close}? ' if close else ''}"
+        f'Write "{OF_A_PLUGIN}{name}" for an option that a plugin of the site adds'
+    )
 
 
-def badly_given(program: str, name: str, option: SlurmOption, value: str | bool) -> str:
-    """Return why `value` does not fit `option`, as getopt_long(3) would refuse it; empty where it does (True: no value)."""
-    if value is False:
+def long_option(name: str) -> str:
+    """Return the name as the program has it: without the sign of a plugin's option."""
+    return name.removeprefix(OF_A_PLUGIN)
+
+
+def badly_given(program: Literal["sbatch", "srun"], name: str, value: object) -> str:
+    """Return why `value` does not fit an option, as getopt_long(3) would refuse it; empty where it does (True: no value)."""
+    option = (SBATCH if program == "sbatch" else SRUN).get(name)
+    if value is False or option is None:
         return ""
     if option.takes == "nothing" and value is not True:
         return f"{program} --{name} takes no value; expected true"

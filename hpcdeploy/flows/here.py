@@ -141,7 +141,7 @@ def _container(
     notes = _ignored(wanted.job) if wanted.of_project else ()
     if choices.gpu is None and not gpus_of(situation.machine):
         gpus = wanted.job.resources.gpus
-        wish = f"{wanted.job.name} asks for {gpus} GPU{'s' if gpus > 1 else ''}, but there is " if gpus else ""
+        wish = f"{wanted.job.name} asks for {gpus} GPU{'s' if gpus != 1 else ''}, but there is " if gpus else ""
         notes += (f"{wish}no GPU on this machine: running without",)
     return engine, container, notes
 

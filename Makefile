@@ -1,6 +1,6 @@
 # make demo        from a Pixi workspace to two finished GPU jobs, on a cluster that this machine brings up for it
 # make test        all tests, against real daemons; of the broken submissions a share (see make test-once)
-# make check       the inner loop: lint, types, and every test that needs no lab, no SSH server and no container engine
+# make check       the inner loop: lint, types, and the tests that need no lab, no SSH server and no container engine, and are not slow
 # make test-once   every broken submission: several hundred points that a seed chooses
 # make lint        ruff, mypy
 # make bench       how fast, side by side with the bare tools

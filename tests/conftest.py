@@ -57,7 +57,7 @@ def pytest_configure(config: pytest.Config) -> None:
         ("registry", "starts a registry, with the lab's own program"),
         ("sshd", "starts an SSH server"),
         ("engine", "starts a container engine on this machine"),
-        ("slow", "needs none of these, but many seconds"),
+        ("slow", "needs none of these, but took a second or more in the last run that was kept"),
     ):
         config.addinivalue_line("markers", f"{name}: {what}")
     if not is_worker(config):
@@ -83,9 +83,13 @@ def needs_of(item: pytest.Item) -> set[str]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test with what it needs."""
+    """Mark each test with what it needs, or as slow."""
+    known = order.read_durations()
     for item in items:
-        for need in needs_of(item):
+        needs = needs_of(item)
+        if not needs and known.get(item.nodeid, 0.0) >= order.SLOW:
+            needs = {"slow"}
+        for need in needs:
             item.add_marker(need)
 
 
@@ -126,7 +130,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write the durations down, and remove what the workers shared."""
-    if is_worker(session.config):
+    if is_worker(session.config) or session.config.option.collectonly:
         return
     whole = session.config.args_source is pytest.Config.ArgsSource.TESTPATHS
     order.write_run(_seconds, time.monotonic() - _began, whole=whole and not session.config.option.markexpr)

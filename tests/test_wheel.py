@@ -23,7 +23,6 @@ print(submission(run, job, Cluster(name="c"), Delivery(sha256="0" * 64)))
 """
 
 
-@pytest.mark.slow
 def test_a_wheel_renders_from_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
     venv.create(tmp_path / "empty", with_pip=True)
     python = tmp_path / "empty" / "bin" / "python"

@@ -84,7 +84,7 @@ to_disk() { sync -- "$part" 2>/dev/null || true; }
 # pieces of 8 KiB, and took twice as long as the network did. Meanwhile it goes to the disk, which else took as long again as
 # hashing, at the end. Fails where it cannot be written.
 receive() {
-  local writer watch end='' now read=0 words disk=''
+  local writer watch end='' word='' piece now read=0 words disk=''
   # Its number, and when it has ended, its exit status.
   exec {words}< <(exec {lock}>&-; cat >>"$part" <&"$input" {input}<&- & echo "$!"; wait "$!" && echo 0 || echo "$?")
   read -r -u "$words" writer
@@ -92,7 +92,8 @@ receive() {
   give_up_on_silence "$writer" >/dev/null 2>&1 {lock}>&- {words}<&- &
   watch=$!
   while [ -z "$end" ]; do
-    read -r -t 0.1 -u "$words" end || [ "$?" -gt 128 ] || end=unknown
+    # When the time is over, `read` has kept what came of a line: the 1 of 143 is no exit status of its own.
+    if read -r -t 0.1 -u "$words" piece; then end=$word$piece; elif [ "$?" -gt 128 ]; then word+=$piece; else end=unknown; fi
     now=$(arrived)
     kill -0 "$disk" 2>/dev/null || { to_disk >/dev/null & disk=$!; }
     [ "$now" = "$read" ] || dd if="$part" bs=64K iflag=skip_bytes,count_bytes skip="$read" count="$((now - read))" status=none

@@ -330,11 +330,13 @@ CLOSED = "mkdir deep closed; for one in a closed/b deep/c .d; do echo 1 >$one; d
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])
 def test_outputs_that_may_not_be_read_are_left_out_and_named(shell: str, closable: Path) -> None:
-    errors = run_program(Job(name="j", image="i", command=("sh", "-c", CLOSED), outputs=("*", ".d")), shell, closable)
+    command = ("sh", "-c", f"{CLOSED}; mkfifo deep/pipe; ln -s nowhere broken")
+    errors = run_program(Job(name="j", image="i", command=command, outputs=("*", ".d")), shell, closable)
     home = closable / ".hpcdeploy-outputs"
     assert {str(path.relative_to(home)) for path in home.rglob("*") if path.is_file()} == {"a", "open"}
+    why = {"closed": "may not be read", "deep/c": "may not be read", "deep/pipe": "is no file, folder or link"}
     assert errors.splitlines() == [
-        f"./{one} may not be read: it is left out of the outputs" for one in ("closed", "deep/c", ".d")
+        f"./{one} {reason}: it is left out of the outputs" for one, reason in [*why.items(), (".d", "may not be read")]
     ]
 
 

@@ -118,6 +118,8 @@ gather() {
     mkdir -p "$out/${1%/*}"
     { [ ! -L "$1" ] && ln -f "$1" "$out/$1" 2>/dev/null; } || cp -fp "$1" "$out/$1" ||
       echo "$1 could not be put among the outputs" >&2
+  else
+    echo "$1 is no file, folder or link: it is left out of the outputs" >&2
   fi
 }
 

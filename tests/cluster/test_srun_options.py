@@ -40,12 +40,14 @@ def test_the_table_is_that_of_the_program_itself(program: str, options: Mapping[
     said = inside(lab, [program, "--version"], user=lab.user).stdout.decode()
     release = tuple(map(int, re.findall("[0-9]+", said)[:2]))
     answers = known_to(lab, program, options)
+    there = {name for name, option in options.items() if is_in(option, release)}
+    # What begins the name of another option is taken for that (getopt_long(3)): 22.05 reads --extra as --extra-node-info.
+    begins = {name for name in options if any(other.startswith(name) for other in there)}
     absent = {name for name, words in answers.items() if "unrecognized option" in words}
-    assert absent == {name for name, option in options.items() if not is_in(option, release)} | {"cpus-per-node"}
+    assert absent == (options.keys() - there - begins) | {"cpus-per-node"}
     without = {name for name, words in answers.items() if "allow an argument" in words}
-    assert without == {name for name, option in options.items() if option.takes == "nothing" and is_in(option, release)} | (
-        without & {name for name, option in options.items() if option.takes == "either"}
-    )
+    differs = {name for name, option in options.items() if option.takes == "either"}
+    assert without - differs == {name for name in there if options[name].takes == "nothing"}
 
 
 SEEN = "import os; print(*(os.environ.get(name) for name in ('SLURM_PROCID', 'HOME', 'OF_SETUP', 'OWN')))"

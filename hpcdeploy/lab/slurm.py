@@ -9,7 +9,9 @@ def slurm_conf(settings: LabSettings, ports: Ports) -> str:
     """Render slurm.conf: one controller, the simulated nodes, all on loopback.
 
     ``config_overrides`` lets a node claim more CPUs and memory than the machine has. ``NoCtldInAddrAny`` and
-    ``NoInAddrAny`` make daemons and srun listen where the host's name resolves to, which is 127.0.0.1. Each node has
+    ``NoInAddrAny`` make daemons and srun listen where the host's name resolves to, which is 127.0.0.1. Without ``EnableIPv6``
+    Slurm asks for IPv4 alone, and on a machine whose only interface is ``lo`` no name has such an address (getaddrinfo(3),
+    ``AI_ADDRCONFIG``). Each node has
     a ``TmpFS`` of its own: Slurm's PMIx makes a folder there for each step, and nodes that shared one failed now and then.
     """
     nodes = ",".join(settings.nodes)
@@ -21,7 +23,7 @@ def slurm_conf(settings: LabSettings, ports: Ports) -> str:
         "SlurmdUser=root",
         "AuthType=auth/munge",
         "CredType=cred/munge",
-        "CommunicationParameters=NoCtldInAddrAny,NoInAddrAny",
+        "CommunicationParameters=NoCtldInAddrAny,NoInAddrAny,EnableIPv6",
         f"StateSaveLocation={SPOOL}/ctld",
         f"SlurmdSpoolDir={SPOOL}/%n",
         f"TmpFS={SPOOL}/%n/tmp",
@@ -95,7 +97,7 @@ def slurmdbd_conf(ports: Ports) -> str:
             "DbdHost=localhost",
             "DbdAddr=127.0.0.1",
             f"DbdPort={ports.slurmdbd}",
-            "CommunicationParameters=NoInAddrAny",
+            "CommunicationParameters=NoInAddrAny,EnableIPv6",
             "SlurmUser=slurm",
             "PidFile=/run/slurm/slurmdbd.pid",
             "StorageType=accounting_storage/mysql",

@@ -145,6 +145,7 @@ def test_each_of_many_steps_in_a_row_gets_its_own_answer(pipes: Path, shell: str
 def test_a_step_that_asks_when_the_server_has_gone_fails_with_a_message(tmp_path: Path, shell: str) -> None:
     folder = tmp_path / "pipes"
     with serving({"TOKEN": SecretValue(b"value")}, folder):
+        assert run(shell, step(folder, "", "TOKEN")).returncode == 0  # the server has opened its pipes
         lines = step(folder, "echo not reached", "TOKEN")
         (folder / ".answer").unlink()
         done = run(shell, lines)

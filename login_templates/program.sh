@@ -47,10 +47,18 @@ set -- torchrun --nnodes="$SLURM_JOB_NUM_NODES" --node_rank="$SLURM_NODEID" --np
 # HTCondor warns nobody of its time limit. This process becomes the program, or passes on what it is told.
 (sleep [= warning[1] =] && kill -[= warning[0] =] $$) </dev/null >/dev/null 2>&1 &
 [% endif %]
-[% if run_id and gathering %]
+[% if run_id and scheduler == "htcondor" %]
+[% if gathering %]
 [% include "login_templates/gather.sh" %]
-[% elif run_id and scheduler == "htcondor" %]
+[% else %]
 [% include "login_templates/beside.sh" %]
+[% endif %]
+[% if sends_all %]
+[% include "login_templates/keep_back.sh" %]
+[% endif %]
+# HTCondor reads through pipes what is written here, and what it has not read when the job ends is lost, up to 64 KiB (seen with 23.9
+# on a busy machine): so the job ends a second later.
+if [ -p /dev/stdout ] || [ -p /dev/stderr ]; then sleep 1; fi
 exit "$code"
 [% else %]
 exec "$@"

@@ -50,7 +50,9 @@ def render(
     """Print the login-node script that would submit a job, and touch nothing: the very bytes that submit would send."""
     from hpcdeploy.cli.place import here
 
-    print_script(plan_job(here(), job, cluster, scheduler, run_id, as_settings(options, ctx.meta.get(META, ()))))
+    plan = plan_job(here(), job, cluster, scheduler, run_id, as_settings(options, ctx.meta.get(META, ())))
+    say_notes(plan)
+    print_script(plan)
 
 
 @takes_job_options

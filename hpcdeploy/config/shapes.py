@@ -5,6 +5,8 @@ from typing import cast, get_args
 
 from hpcdeploy.config.found import found
 from hpcdeploy.config.gres import in_gres
+from hpcdeploy.config.slurm_options import badly_given
+from hpcdeploy.config.srun import check_srun
 from hpcdeploy.config.units import parse_time
 from hpcdeploy.config.words import name, text, whole
 from hpcdeploy.errors import ConfigError
@@ -86,6 +88,7 @@ def check_shape(job: Job) -> None:
     elif cpus and cpus % tasks:
         raise _clash(job, f"{cpus} cpus on a node cannot be shared among {tasks} tasks; expected a multiple of {tasks}")
     _check_directives(job)
+    check_srun(job)
 
 
 def _check_torchrun(job: Job) -> None:
@@ -98,6 +101,10 @@ def _check_torchrun(job: Job) -> None:
 
 def _check_directives(job: Job) -> None:
     given = dict(job.slurm)
+    for option, value in job.slurm:
+        wrong = badly_given("sbatch", option, value)
+        if wrong:
+            raise _clash(job, f"slurm.{option}: {wrong}")
     memory = [key for key in ("mem", "mem-per-cpu", "mem-per-gpu") if key in given]
     if len(memory) > 1:
         raise _clash(job, f"slurm asks for memory as {' and '.join(memory)}, which sbatch refuses; expected one")

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from hpcdeploy.config.found import found
-from hpcdeploy.config.units import no_memory, no_time, parse_memory, parse_time
+from hpcdeploy.config.units import MEMORY, TIME, no_memory, no_time, parse_memory, parse_time
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import Array, Bind
 from hpcdeploy.spelling import meant
@@ -114,6 +114,37 @@ def memory(value: object) -> int:
     return parse_memory(value)
 
 
+def node_memory(value: object) -> int:
+    """Return MiB of a node's memory, see `parse_memory`; 0 means all of it to Slurm, and nothing to HTCondor."""
+    if _is_none(value, r"([kmgtp](i?b)?)?"):
+        raise ConfigError(
+            f'found {found(value)}; expected {MEMORY}: all memory of a node is slurm = {{ mem = "0" }}, in place of this key'
+        )
+    return memory(value)
+
+
+def time_limit(value: object) -> int:
+    """Return seconds, see `parse_time`; 0 means no limit of the job's own to Slurm, and nothing to HTCondor."""
+    if _is_none(value, r"[a-z]*|(:00?){1,2}"):
+        raise ConfigError(
+            f'found {found(value)}; expected {TIME}: no limit but the partition\'s is slurm = {{ time = "0" }}, in place of '
+            "this key"
+        )
+    return time(value)
+
+
+def _is_none(value: object, units: str) -> bool:
+    """Tell whether a person wrote an amount of nothing, with one of `units` or without."""
+    return not isinstance(value, bool) and re.fullmatch(rf"\s*0+(\.0*)?\s*({units})\s*", str(value).lower()) is not None
+
+
+def gpu_count(value: object) -> int:
+    """Return a number of GPUs, which a person may write as a string, as options and submit commands are."""
+    if isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value):
+        return int(value)
+    return whole(0)(value)
+
+
 def time(value: object) -> int:
     """Return seconds, see `parse_time`."""
     if not isinstance(value, str):
@@ -186,14 +217,15 @@ def parse_bind(words: str) -> Bind:
 
 
 def parse_array(words: str) -> Array:
-    """Return the array in ``"100"``, ``"0-99"`` or ``"0-99%10"``."""
+    """Return the array in ``"100"``, ``"0-99"``, ``"0-99%10"`` or ``"0"``, the single task that has that number."""
     match = re.fullmatch(r"(?:([0-9]{1,10})-)?([0-9]{1,10})(?:%([0-9]{1,10}))?", words.strip())
     if match is None:
         raise ConfigError(f"found {found(words)}; expected {ARRAY}")
     if match[1] is not None and int(match[1]) != 0:
         count = max(int(match[2]) - int(match[1]), 0)
         raise ConfigError(f'found {found(words)}; expected {ARRAY}: tasks are counted from 0, so write "0-{count}"')
-    return array(int(match[2]) + (match[1] is not None), int(match[3]) if match[3] else 0)
+    last = match[1] is not None or int(match[2]) == 0
+    return array(int(match[2]) + last, int(match[3]) if match[3] else 0)
 
 
 def array(size: object, throttle: object = 0) -> Array:

@@ -141,7 +141,7 @@ def _container(
     notes = _ignored(wanted.job) if wanted.of_project else ()
     if choices.gpu is None and not gpus_of(situation.machine):
         gpus = wanted.job.resources.gpus
-        wish = f"{wanted.job.name} asks for {gpus} GPU{'s' if gpus > 1 else ''}, but there is " if gpus else ""
+        wish = f"{wanted.job.name} asks for {gpus} GPU{'s' if gpus != 1 else ''}, but there is " if gpus else ""
         notes += (f"{wish}no GPU on this machine: running without",)
     return engine, container, notes
 
@@ -175,7 +175,7 @@ def _ignored(job: Job) -> tuple[str, ...]:
     resources = vars(job.resources)
     asked = [name.replace("_", "-") for name in resources if name not in {"gpus", "nodes"} and resources[name] is not None]
     asked += ["nodes"] if job.resources.nodes > 1 else []
-    asked += [name for name in ("workdir", "slurm", "htcondor") if getattr(job, name)]
+    asked += [name for name in ("workdir", "slurm", "srun", "htcondor") if getattr(job, name)]
     notes: tuple[str, ...] = (f"for clusters only, and ignored here: {', '.join(asked)}",) if asked else ()
     relative = [one.destination for one in job.inputs if not one.destination.startswith("/")]
     notes += (f"not put into your working folder here: {', '.join(relative)}",) if relative else ()

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hpcdeploy.cluster import Cluster, SchedulerName
+from hpcdeploy.config.job_notes import job_notes
 from hpcdeploy.config.project import JobSettings, Project
 from hpcdeploy.config.resolution import choose_cluster, resolve_job
 from hpcdeploy.config.words import name
@@ -29,7 +30,7 @@ class Plan:
     """All that a submission is: the run, where it goes, and the very script that makes it happen.
 
     ``parcels`` are the files that are brought there first, where they are not there already; ``notes`` say how large they
-    are. ``request`` is what the record keeps of how the run was asked for.
+    are, and what a person should know of the job. ``request`` is what the record keeps of how the run was asked for.
     """
 
     run: Run
@@ -99,5 +100,5 @@ def plan(
         cluster=cluster,
         script=submission(run, job, cluster, delivery, placements=placements, after=after, overrides=project.root),
         parcels=(*delivery.parcels, *brought.parcels),
-        notes=brought.notes,
+        notes=(*brought.notes, *job_notes(job, cluster, chosen)),
     )

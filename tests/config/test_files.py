@@ -457,7 +457,7 @@ def test_several_problems_are_listed_together_in_the_files_order(tmp_path: Path,
         "  jobs.a.gpus: found -1; expected a whole number from 0 to 1000000000\n"
         "  jobs.a.tiem: unknown key; did you mean time? Known here: image, command, nodes, gpus,"
         " gpu-type, gpu-memory, gpu-capability, gpu-runtime, cpus, memory, time,"
-        " disk, partition, account, qos, constraint, environment, binds, slurm, htcondor, array, sweep, after,"
+        " disk, partition, account, qos, constraint, environment, binds, slurm, srun, htcondor, array, sweep, after,"
         " signal, requeue, retries, tasks-per-node, launcher, mpi, workdir, code, inputs, outputs\n"
         '  clusters.b.host: found ""; expected some text: leave the key out instead'
     )

@@ -66,6 +66,8 @@ def test_what_is_no_bind_is_refused_with_advice(text: str, message: str) -> None
         ("0-99%10", Array(size=100, throttle=10)),
         ("7%2", Array(size=7, throttle=2)),
         ("0-0", Array(size=1)),
+        ("0", Array(size=1)),
+        ("0%1", Array(size=1, throttle=1)),
     ],
 )
 def test_arrays_as_sbatch_writes_them(text: str, array: Array) -> None:
@@ -81,7 +83,7 @@ def test_an_array_that_does_not_start_at_0_is_refused_with_the_range_to_write() 
     )
 
 
-@pytest.mark.parametrize("text", ["0", "", "1,3", "0-8:2", "%3", "-1", "0-99%", "9" * 5000])
+@pytest.mark.parametrize("text", ["", "1,3", "0-8:2", "%3", "-1", "0-99%", "9" * 5000])
 def test_what_is_no_array_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^found "):
         parse_array(text)
@@ -96,6 +98,24 @@ def said_of(key: str, raw: object) -> tuple[object, list[str]]:
     """Return what a job's `key` is read as, and the problems."""
     report = Report(file="f")
     return read(JOB, {key: raw}, report).get(key), report.problems
+
+
+@pytest.mark.parametrize("raw", ["0", 0, "0 GB", "0.0MiB", "00"])
+def test_all_memory_of_a_node_is_an_option_of_slurm(raw: object) -> None:
+    _, [problem] = said_of("memory", raw)
+    assert 'all memory of a node is slurm = { mem = "0" }, in place of this key' in problem
+    assert "mem = " not in said_of("disk", raw)[1][0]
+
+
+@pytest.mark.parametrize("raw", ["0", 0, "0 h", "0:00:00"])
+def test_no_time_limit_is_an_option_of_slurm(raw: object) -> None:
+    _, [problem] = said_of("time", raw)
+    assert 'no limit but the partition\'s is slurm = { time = "0" }, in place of this key' in problem
+
+
+@pytest.mark.parametrize(("raw", "count"), [(0, 0), ("0", 0), ("2", 2), (2, 2)])
+def test_a_number_of_gpus_may_be_a_string(raw: object, count: int) -> None:
+    assert said_of("gpus", raw) == (count, [])
 
 
 def test_directives_pass_through_as_they_stand() -> None:

@@ -1,13 +1,14 @@
 """How a job's shape is said to Slurm, and to HTCondor where it has a word for it."""
 
 import re
+import shlex
 from dataclasses import replace
 
 import pytest
 
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.job import Job, Launcher, Resources, Retries, Signal
+from hpcdeploy.job import Bind, Job, Launcher, Resources, Retries, Signal
 from hpcdeploy.run import State
 from hpcdeploy.scheduler import slurm
 from hpcdeploy.scheduler.answers import Answer
@@ -124,6 +125,12 @@ def test_the_vendor_is_told_by_the_device_on_the_node_or_by_the_cluster(job: Job
     assert "/dev/kfd" not in text
 
 
+def test_no_gpus_are_none_even_where_a_job_has_its_nodes_for_itself() -> None:
+    text = script_of(Job(name="alone", image="i", resources=Resources(gpus=0), slurm=(("exclusive", True),)))
+    assert " exec --no-eval --pwd " in text
+    assert not re.search("gpu=|--nv|--rocm", text)
+
+
 def test_a_job_that_has_its_nodes_for_itself_has_the_gpus_that_are_there() -> None:
     text = script_of(Job(name="alone", image="i", slurm=(("exclusive", True),)))
     assert 'gpu=""\nif [ -e /dev/nvidiactl ]; then\n' in text
@@ -183,3 +190,44 @@ def test_an_end_that_a_requeue_brought_is_none_while_squeue_cannot_be_asked() ->
 def test_htcondor_refuses_what_it_has_no_word_for(job: Job) -> None:
     with pytest.raises(ConfigError, match="for which HTCondor has no word"):
         refuse_shapes(job)
+
+
+def steps_of(script: str) -> list[str]:
+    """Return the words of the srun that starts the processes, as bash reads them."""
+    [line] = [line for line in script.splitlines() if line.startswith("srun -") and "rank.sh" in line]
+    return shlex.split(line.partition(" bash ")[0])
+
+
+@pytest.mark.parametrize("job", [PLAIN, RANKS, replace(RANKS, launcher="torchrun")], ids=["one", "ranks", "torchrun"])
+def test_what_is_sruns_reaches_the_step_that_starts_the_processes_and_sbatch_never(job: Job) -> None:
+    own = (("label", True), ("wait", "900"), ("+plugin", "a b"), ("unbuffered", False))
+    job = replace(job, srun=own, slurm=(("+sized", "1"), ("nice", "2")))
+    words = steps_of(script_of(job))
+    assert words[-3:] == ["--label", "--wait=900", "--plugin=a b"]
+    assert not {"label", "wait", "plugin", "unbuffered"} & said(job).keys()
+    assert (said(job)["sized"], said(job)["nice"]) == ("1", "2")
+
+
+@pytest.mark.parametrize("option", ["gpu-bind", "mem-bind", "tres-bind", "cpu-freq"])
+def test_what_only_a_step_follows_makes_one(option: str) -> None:
+    assert steps_of(script_of(replace(PLAIN, slurm=((option, "x"),))))
+    assert "srun -" not in script_of(replace(PLAIN, slurm=((option, False),)))
+    assert "srun -" not in script_of(replace(PLAIN, srun=(("label", False),)))
+
+
+def exported(value: str) -> list[str]:
+    job = replace(
+        PLAIN, workdir="$WORK/x", binds=(Bind(source="${DATA}/y"), Bind(source="/plain")), srun=(("export", value),)
+    )
+    [word] = [word for word in steps_of(script_of(job)) if word.startswith("--export=")]
+    return word.removeprefix("--export=").split(",")
+
+
+def test_an_export_keeps_what_the_jobs_own_script_needs() -> None:
+    assert exported("ALL") == ["ALL"]
+    assert exported("A=1,all") == ["A=1", "all"]
+    none = exported("NONE")
+    assert {"PATH", "HOME", "TMPDIR", "MASTER_ADDR", "MASTER_PORT", "HPCDEPLOY_RESTART", "WORK", "DATA"} <= set(none)
+    assert "NONE" not in none
+    assert exported("B,PATH=/x,none,C")[:2] == ["B", "PATH=/x"]
+    assert sorted(exported("B,PATH=/x,NONE,C")[2:]) == sorted(set(none) - {"PATH"})

@@ -16,7 +16,7 @@ from hpcdeploy.scheduler.htcondor.history import HISTORY_ATTRIBUTES, read_histor
 from hpcdeploy.scheduler.htcondor.queue import ATTRIBUTES, CLUSTER, NEVER, read_queue
 from hpcdeploy.scheduler.htcondor.shapes import warning_of
 from hpcdeploy.scheduler.htcondor.submit_language import lines
-from hpcdeploy.scheduler.htcondor.transfer import with_inputs, with_outputs
+from hpcdeploy.scheduler.htcondor.transfer import sends_all, with_inputs, with_outputs
 
 JOB_TEMPLATE = "job.sub"
 
@@ -30,6 +30,7 @@ def job_values(job: Job, cluster: Cluster, run_id: str) -> Mapping[str, object]:
         "container": cluster.htcondor_container,
         "gpus": handing(cluster.gpu_vendor, asked=asks_for_gpus(job)),
         "in_parts": False,
+        "sends_all": sends_all(job, cluster),
         "warning": warning_of(job),
     }
 

@@ -28,3 +28,12 @@ def with_outputs(lines: list[Command], job: Job, cluster: Cluster) -> list[Comma
     if cluster.htcondor_container == "apptainer" or not job.outputs:
         return lines
     return [*lines, ("transfer_output_files", _OUTPUTS)]
+
+
+def sends_all(job: Job, cluster: Cluster) -> bool:
+    """Tell whether HTCondor itself chooses what it takes home: every new file, as no list says what (condor_submit(1))."""
+    return (
+        cluster.htcondor_container != "apptainer"
+        and not job.outputs
+        and not any(name.lower() == "transfer_output_files" for name, _ in job.htcondor)
+    )

@@ -31,10 +31,10 @@ def job_values(job: Job, cluster: Cluster, run_id: str) -> Mapping[str, object]:
         "dependency": str(dict(job.slurm).get("dependency", "")),
         "gpus": handing(
             cluster.gpu_vendor,
-            asked=job.resources.gpus > 0 or asks_for_gpus(job.slurm),
-            whole_nodes=has_whole_nodes(job.slurm),
+            asked=bool(job.resources.gpus) or asks_for_gpus(job.slurm),
+            whole_nodes=job.resources.gpus is None and has_whole_nodes(job.slurm),
         ),
-        **shape_values(job),
+        **shape_values(job, (*cluster.binds, *job.binds)),
     }
 
 

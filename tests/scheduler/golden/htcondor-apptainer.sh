@@ -199,9 +199,7 @@ export HPCDEPLOY_IMAGE_SHA256=ababababababababababababababababababababababababab
 # No command means the image's own run script.
 set -- python -c 'print('"'"'a b'"'"')' '$HOME' 'say "hi"; rm -rf /' 'two
 lines' '' 'naïve ☃' 'back\slash' '%s {{ x }}' -
-# The program runs beside this shell, which passes signals on and tells the exit code afterwards. HTCondor reads through pipes what a
-# program writes, and what it has not read when the job ends is lost, up to 64 KiB (seen with 23.9 on a busy machine): so the
-# job ends a second after its program.
+# The program runs beside this shell, which passes signals on and tells the exit code afterwards.
 "$@" &
 child=$!
 for signal in HUP INT QUIT TERM USR1 USR2; do
@@ -214,6 +212,8 @@ while kill -0 "$child" 2>/dev/null; do
   code=0
   wait "$child" || code=$?
 done
+# HTCondor reads through pipes what is written here, and what it has not read when the job ends is lost, up to 64 KiB (seen with 23.9
+# on a busy machine): so the job ends a second later.
 if [ -p /dev/stdout ] || [ -p /dev/stderr ]; then sleep 1; fi
 exit "$code"
 HPCDEPLOY_END_0123456789

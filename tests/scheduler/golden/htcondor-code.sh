@@ -139,6 +139,9 @@ gather() {
   esac
   if [ -d "$1" ] && [ -L "$1" ]; then
     echo "$1 is a link to a folder, which HTCondor does not send: it stays here" >&2
+  elif { [ -f "$1" ] && [ ! -r "$1" ]; } || { [ -d "$1" ] && { [ ! -r "$1" ] || [ ! -x "$1" ]; }; }; then
+    # HTCondor would hold the job for it (hold code 12, subcode 13).
+    echo "$1 may not be read: it is left out of the outputs" >&2
   elif [ -d "$1" ]; then
     for inner in "$1"/* "$1"/.[!.]* "$1"/..?*; do
       [ ! -e "$inner" ] || gather "$inner"
@@ -147,12 +150,12 @@ gather() {
     mkdir -p "$out/${1%/*}"
     { [ ! -L "$1" ] && ln -f "$1" "$out/$1" 2>/dev/null; } || cp -fp "$1" "$out/$1" ||
       echo "$1 could not be put among the outputs" >&2
+  else
+    echo "$1 is no file, folder or link: it is left out of the outputs" >&2
   fi
 }
 
-# The program runs beside this shell, which passes signals on and tells the exit code afterwards. HTCondor reads through pipes what a
-# program writes, and what it has not read when the job ends is lost, up to 64 KiB (seen with 23.9 on a busy machine): so the
-# job ends a second after its program.
+# The program runs beside this shell, which passes signals on and tells the exit code afterwards.
 "$@" &
 child=$!
 for signal in HUP INT QUIT TERM USR1 USR2; do
@@ -165,7 +168,6 @@ while kill -0 "$child" 2>/dev/null; do
   code=0
   wait "$child" || code=$?
 done
-if [ -p /dev/stdout ] || [ -p /dev/stderr ]; then sleep 1; fi
 IFS=
 for pattern in model.pt 'it'"'"'s/plot *.png'; do
   # shellcheck disable=SC2086
@@ -173,6 +175,9 @@ for pattern in model.pt 'it'"'"'s/plot *.png'; do
     [ ! -e "$path" ] || gather "$path"
   done
 done
+# HTCondor reads through pipes what is written here, and what it has not read when the job ends is lost, up to 64 KiB (seen with 23.9
+# on a busy machine): so the job ends a second later.
+if [ -p /dev/stdout ] || [ -p /dev/stderr ]; then sleep 1; fi
 exit "$code"
 HPCDEPLOY_END_0123456789
   chmod 0755 "$run/program.sh"

@@ -127,9 +127,7 @@ export NOTE='<'"$HPCDEPLOY_PARAM_note"'>'
 export PLAIN='a b'
 # No command means the image's own run script.
 set -- python train.py --lr="$HPCDEPLOY_PARAM_lr" "$HPCDEPLOY_PARAM_note"' ''{''}' '$HOME it'"'"'s' ''
-# The program runs beside this shell, which passes signals on and tells the exit code afterwards. HTCondor reads through pipes what a
-# program writes, and what it has not read when the job ends is lost, up to 64 KiB (seen with 23.9 on a busy machine): so the
-# job ends a second after its program.
+# The program runs beside this shell, which passes signals on and tells the exit code afterwards.
 "$@" &
 child=$!
 for signal in HUP INT QUIT TERM USR1 USR2; do
@@ -142,6 +140,20 @@ while kill -0 "$child" 2>/dev/null; do
   code=0
   wait "$child" || code=$?
 done
+# HTCondor sends home every new file of this folder. One that may not be read would hold the job (hold code 12, subcode 13), and a
+# named pipe would be read for ever. It sends no folders: so they stay here in one.
+for path in ./* ./.[!.]* ./..?*; do
+  if [ -p "$path" ]; then
+    why='is a named pipe'
+  elif [ -f "$path" ] && [ ! -r "$path" ]; then
+    why='may not be read'
+  else
+    continue
+  fi
+  mkdir -p .hpcdeploy-kept && mv -f "$path" .hpcdeploy-kept/ && echo "$path $why: it is left out of the outputs" >&2
+done
+# HTCondor reads through pipes what is written here, and what it has not read when the job ends is lost, up to 64 KiB (seen with 23.9
+# on a busy machine): so the job ends a second later.
 if [ -p /dev/stdout ] || [ -p /dev/stderr ]; then sleep 1; fi
 exit "$code"
 HPCDEPLOY_END_0123456789

@@ -149,7 +149,7 @@ trap 'signalled=yes; warn' USR1
 # Where on each node the PMIx of this site has what its programs share (mpi.conf(5); where that does not say, slurm.conf(5)).
 HPCDEPLOY_PMIX=$(scontrol show config | sed -nE 's/^(TmpFS|PMIxCliTmpDirBase) *= *(\/.*)/\2/p' | tail -n 1)
 export HPCDEPLOY_PMIX
-srun --kill-on-bad-exit=1 --ntasks-per-node=4 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" --mpi=pmix bash "$run/rank.sh" "$task" "$job" &
+srun --kill-on-bad-exit=1 --ntasks-per-node=4 ${SLURM_CPUS_PER_TASK:+--cpus-per-task="$SLURM_CPUS_PER_TASK"} --mpi=pmix bash "$run/rank.sh" "$task" "$job" &
 container=$!
 # A signal ends the wait, not the program: wait again, else its exit code would be the signal's.
 while :; do

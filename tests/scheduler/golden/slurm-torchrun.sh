@@ -146,7 +146,7 @@ warn() {
     ' warn "$run/tasks"
 }
 trap 'signalled=yes; warn' USR1
-srun --kill-on-bad-exit=1 --ntasks-per-node=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" bash "$run/rank.sh" "$task" "$job" &
+srun --kill-on-bad-exit=1 --ntasks-per-node=1 ${SLURM_CPUS_PER_TASK:+--cpus-per-task="$SLURM_CPUS_PER_TASK"} bash "$run/rank.sh" "$task" "$job" &
 container=$!
 # A signal ends the wait, not the program: wait again, else its exit code would be the signal's.
 while :; do

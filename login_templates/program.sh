@@ -39,8 +39,9 @@ export [= name =]=[= value | word =]
 # No command means the image's own run script.
 set -- [= (command or ('/.singularity.d/runscript',)) | words =]
 [% if run_id and torchrun %]
-# torchrun starts the processes of its node; the nodes meet on the first one. Its older spelling, which new ones know too.
-set -- torchrun --nnodes="$SLURM_JOB_NUM_NODES" --node_rank="$SLURM_NODEID" --nproc_per_node=[= torchrun =] \
+# torchrun starts the processes of its node; srun starts one torchrun on each. They meet at process 0: so a node's rank is its process's,
+# and not SLURM_NODEID, whose order a topology may make another one. The older spelling, which new releases know too.
+set -- torchrun --nnodes="$SLURM_JOB_NUM_NODES" --node_rank="$SLURM_PROCID" --nproc_per_node=[= torchrun =] \
   --master_addr="$MASTER_ADDR" --master_port="$MASTER_PORT" --no_python "$@"
 [% endif %]
 [% if run_id and warning %]

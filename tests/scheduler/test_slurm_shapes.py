@@ -42,6 +42,11 @@ def test_each_process_may_reach_the_gpus_of_its_neighbours() -> None:
     assert "gpus-per-task" not in script_of(RANKS)
 
 
+def test_only_a_job_of_several_nodes_asks_slurm_where_its_first_process_is() -> None:
+    assert "HPCDEPLOY_LEADER" in script_of(RANKS)
+    assert "HPCDEPLOY_LEADER" not in script_of(replace(RANKS, resources=replace(RANKS.resources, nodes=1)))
+
+
 def arguments_of_srun(job: Job, **environment: str) -> list[str]:
     """Return what bash makes of the options on the job's own line for srun, in a job with these variables."""
     line = next(line for line in script_of(job).splitlines() if line.startswith("srun --kill-on-bad-exit=1"))
@@ -72,7 +77,7 @@ def test_torchrun_is_one_process_of_slurms_with_all_cores() -> None:
     options = said(replace(RANKS, launcher="torchrun"))
     assert (options["ntasks-per-node"], options["cpus-per-task"]) == ("1", "16")
     script = script_of(replace(RANKS, launcher="torchrun"))
-    assert '--node_rank="$SLURM_NODEID" --nproc_per_node=4' in script
+    assert '--node_rank="$SLURM_PROCID" --nproc_per_node=4' in script
 
 
 def test_torchrun_starts_a_process_for_each_gpu_unless_it_is_told_how_many() -> None:

@@ -19,6 +19,7 @@ unset PYTHONPATH PYTHONHOME PYTHONUSERBASE LD_PRELOAD VIRTUAL_ENV CONDA_PREFIX C
 # HTCondor starts a job without PATH; bash (5.2) then has a default, which it does not export and which ends in ".". Apptainer
 # finds the programs of the GPU driver by it, such as nvidia-smi and rocminfo (seen with HTCondor 23.9, Apptainer 1.4.5).
 export PATH="${PATH%:.}"
+[% include "login_templates/temporary_folders.sh" %]
 # Apptainer's temporary files and cache: in the job's own scratch folder, which HTCondor takes away.
 scratch=${_CONDOR_SCRATCH_DIR:?is not set: HTCondor starts this}
 mkdir -p "$scratch/.apptainer/cache"
@@ -33,6 +34,7 @@ while IFS= read -r bind; do mounts+=(--mount "$bind"); done <"$run/binds"
 [% if mounted %]
 [% include "login_templates/places.sh" %]
 [% endif %]
+[% include "login_templates/temporary.sh" %]
 [% if gpus %]
 [% include "login_templates/gpus.sh" %]
 [% endif %]

@@ -1,4 +1,5 @@
 image=$(cat "$run/image") || finish 1
+[% include "login_templates/temporary_folders.sh" %]
 # Apptainer's temporary files and cache: on the node's own disk, outside $HOME, gone with the job.
 scratch=$(mktemp -d "${SLURM_TMPDIR:-${TMPDIR:-/tmp}}/hpcdeploy-XXXXXXXX") || finish 1
 trap 'rm -rf "$scratch"' EXIT
@@ -25,6 +26,7 @@ mounts+=(--mount "type=bind,$(field source [= bind.source | path =]),$(field des
 [% if mounted %]
 [% include "login_templates/places.sh" %]
 [% endif %]
+[% include "login_templates/temporary.sh" %]
 [% if gpus %]
 [% include "login_templates/gpus.sh" %]
 [% endif %]

@@ -171,6 +171,10 @@ unset PYTHONPATH PYTHONHOME PYTHONUSERBASE LD_PRELOAD VIRTUAL_ENV CONDA_PREFIX C
 # HTCondor starts a job without PATH; bash (5.2) then has a default, which it does not export and which ends in ".". Apptainer
 # finds the programs of the GPU driver by it, such as nvidia-smi and rocminfo (seen with HTCondor 23.9, Apptainer 1.4.5).
 export PATH="${PATH%:.}"
+# Where temporary files go may be said for another machine than this node: by a profile of the login node, for example.
+for name in TMPDIR TMP TEMP SLURM_TMPDIR; do
+  [ -d "${!name-}" ] || unset "$name"
+done
 # Apptainer's temporary files and cache: in the job's own scratch folder, which HTCondor takes away.
 scratch=${_CONDOR_SCRATCH_DIR:?is not set: HTCondor starts this}
 mkdir -p "$scratch/.apptainer/cache"
@@ -182,6 +186,17 @@ for folder in "$run" "$PWD" "$scratch"; do
   mounts+=(--mount "type=bind,$(field source "$folder"),$(field destination "$folder")")
 done
 while IFS= read -r bind; do mounts+=(--mount "$bind"); done <"$run/binds"
+# Apptainer hands the node's variables to the program, but mounts only /tmp and /var/tmp of the folders that they name. Each of these
+# folders is mounted at its own path, before all else, so that it hides nothing; what a job itself mounts there wins.
+temporary=()
+for name in TMPDIR TMP TEMP SLURM_TMPDIR; do
+  folder=${!name-}
+  while [ "$folder" != "${folder%/}" ]; do folder=${folder%/}; done
+  case $folder in /*) ;; *) continue ;; esac
+  case "${temporary[*]-} ${mounts[*]} " in *",$(field destination "$folder")"[\ ,]*) continue ;; esac
+  temporary+=(--mount "type=bind,$(field source "$folder"),$(field destination "$folder")")
+done
+mounts=(${temporary[@]+"${temporary[@]}"} "${mounts[@]}")
 # Whose GPUs these are is known by the device that their driver makes; without any, Apptainer warns and goes on.
 gpu=--nv
 if [ -e /dev/nvidiactl ]; then

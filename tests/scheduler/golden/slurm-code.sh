@@ -160,10 +160,17 @@ finish() {
 module load apptainer/1.4
 # Nothing of the login shell's own Python may shine through into the container.
 unset PYTHONPATH PYTHONHOME PYTHONUSERBASE LD_PRELOAD VIRTUAL_ENV CONDA_PREFIX CONDA_DEFAULT_ENV CONDA_SHLVL
+# Slurm 26.05 sets these in batch scripts too (to -5; src/common/env.c), and a program that is linked with Open MPI 4 then takes itself
+# for a process of a step and aborts. srun sets them anew.
+unset SLURM_STEP_ID SLURM_STEPID
 # srun inherits --export=NONE from sbatch and would start the container with no environment at all (sbatch(1)).
 export SLURM_EXPORT_ENV=ALL
 
 image=$(cat "$run/image") || finish 1
+# Where temporary files go may be said for another machine than this node: by a profile of the login node, for example.
+for name in TMPDIR TMP TEMP SLURM_TMPDIR; do
+  [ -d "${!name-}" ] || unset "$name"
+done
 # Apptainer's temporary files and cache: on the node's own disk, outside $HOME, gone with the job.
 scratch=$(mktemp -d "${SLURM_TMPDIR:-${TMPDIR:-/tmp}}/hpcdeploy-XXXXXXXX") || finish 1
 trap 'rm -rf "$scratch"' EXIT
@@ -207,6 +214,17 @@ clear_places() {
   done 2>/dev/null
 }
 trap 'rm -rf "$scratch"; clear_places' EXIT
+# Apptainer hands the node's variables to the program, but mounts only /tmp and /var/tmp of the folders that they name. Each of these
+# folders is mounted at its own path, before all else, so that it hides nothing; what a job itself mounts there wins.
+temporary=()
+for name in TMPDIR TMP TEMP SLURM_TMPDIR; do
+  folder=${!name-}
+  while [ "$folder" != "${folder%/}" ]; do folder=${folder%/}; done
+  case $folder in /*) ;; *) continue ;; esac
+  case "${temporary[*]-} ${mounts[*]} " in *",$(field destination "$folder")"[\ ,]*) continue ;; esac
+  temporary+=(--mount "type=bind,$(field source "$folder"),$(field destination "$folder")")
+done
+mounts=(${temporary[@]+"${temporary[@]}"} "${mounts[@]}")
 
 contain() { exec singularity exec --no-eval --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$@"; }
 

@@ -187,6 +187,10 @@ unset SLURM_STEP_ID SLURM_STEPID
 export SLURM_EXPORT_ENV=ALL
 
 image=$(cat "$run/image") || finish 1
+# Where temporary files go may be said for another machine than this node: by a profile of the login node, for example.
+for name in TMPDIR TMP TEMP SLURM_TMPDIR; do
+  [ -d "${!name-}" ] || unset "$name"
+done
 # Apptainer's temporary files and cache: on the node's own disk, outside $HOME, gone with the job.
 scratch=$(mktemp -d "${SLURM_TMPDIR:-${TMPDIR:-/tmp}}/hpcdeploy-XXXXXXXX") || finish 1
 trap 'rm -rf "$scratch"' EXIT
@@ -200,6 +204,17 @@ cd "$workdir" || finish 1
 # --mount, unlike --bind, can name every path: its fields are quoted as in CSV (apptainer exec --help).
 field() { printf '"%s=%s"' "$1" "${2//\"/\"\"}"; }
 mounts=(--mount "type=bind,$(field source "$run"),$(field destination "$run")")
+# Apptainer hands the node's variables to the program, but mounts only /tmp and /var/tmp of the folders that they name. Each of these
+# folders is mounted at its own path, before all else, so that it hides nothing; what a job itself mounts there wins.
+temporary=()
+for name in TMPDIR TMP TEMP SLURM_TMPDIR; do
+  folder=${!name-}
+  while [ "$folder" != "${folder%/}" ]; do folder=${folder%/}; done
+  case $folder in /*) ;; *) continue ;; esac
+  case "${temporary[*]-} ${mounts[*]} " in *",$(field destination "$folder")"[\ ,]*) continue ;; esac
+  temporary+=(--mount "type=bind,$(field source "$folder"),$(field destination "$folder")")
+done
+mounts=(${temporary[@]+"${temporary[@]}"} "${mounts[@]}")
 
 contain() { exec apptainer exec --no-eval --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$@"; }
 

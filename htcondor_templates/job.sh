@@ -39,5 +39,18 @@ while IFS= read -r bind; do mounts+=(--mount "$bind"); done <"$run/binds"
 [% include "login_templates/gpus.sh" %]
 [% endif %]
 
-# The container is what HTCondor signals, and its exit code the job's.
-exec [= apptainer | word =] exec --no-eval[= ' ${gpu:+"$gpu"}' if gpus =][= ' --no-https' if in_job and plain_http =] --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$@"
+unbegun=$run/tasks/.unbegun.$2.$1.${HPCDEPLOY_RESTART:-0}
+[% include "login_templates/unbegun.sh" %]
+contain() { exec [= apptainer | word =] exec --no-eval[= ' ${gpu:+"$gpu"}' if gpus =][= ' --no-https' if in_job and plain_http =] --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$unbegun" "$@"; }
+# HTCondor signals this shell, which passes that on and tells the container's exit code. Without -m the container would ignore INT and QUIT
+# (bash(1), SIGNALS).
+container=""
+for signal in HUP INT QUIT TERM USR1 USR2; do
+  # shellcheck disable=SC2064
+  trap "signalled=yes; kill -$signal \"\$container\" 2>/dev/null" "$signal"
+done
+set -m
+contain "$@" &
+[% include "slurm_templates/waiting.sh" %]
+[% include "login_templates/begun.sh" %]
+exit "$code"

@@ -1,8 +1,13 @@
 #!/bin/sh
 [% if run_id %]
-# Run [= run_id =], written by hpcdeploy [= version =]. This runs inside the container, once for each task; its arguments are the
+# Run [= run_id =], written by hpcdeploy [= version =]. This runs inside the container, once for each task; its [= 'last ' if scheduler == "slurm" or container == "apptainer" =]arguments are the
 # task's number and the job's id[= ', then its line of the file "parameters"' if task_lines =].
 # The command and its environment stand here, and pass through nobody else's quoting.
+[% if scheduler == "slurm" or container == "apptainer" %]
+# The first argument is the file by which the wrapper outside sees that this began (login_templates/unbegun.sh).
+[ -z "$1" ] || true >"$1"
+shift
+[% endif %]
 export HPCDEPLOY_RUN=[= run_id | word =]
 export HPCDEPLOY_TASK="[= '$3' if task_lines else '$1' =]"
 export HPCDEPLOY_JOB_ID="$2"

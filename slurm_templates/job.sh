@@ -53,9 +53,10 @@ rm -f "$run/tasks/$task.end"
 started="$(date +%s) $SLURM_JOB_ID ${SLURMD_NODENAME:-$(hostname)}"
 record "$task.start" "$started"
 export HPCDEPLOY_RESTART=${SLURM_RESTART_COUNT:-0}
+why=""
 finish() {
   # A node that was given up for lost may come back after the job was started again elsewhere: no end of that one is ours to note.
-  [ "$(cat "$run/tasks/$task.start")" != "$started" ] || record "$task.end" "$(date +%s) $1"
+  [ "$(cat "$run/tasks/$task.start")" != "$started" ] || record "$task.end" "$(date +%s) $1${why:+ $why}"
   exit "$1"
 }
 
@@ -124,10 +125,12 @@ trap 'signalled=yes; kill -[= warning =] "$container" 2>/dev/null' [= warning =]
 contain "$task" "$job"[= ' "${line[@]}"' if task_lines =] &
 [% endif %]
 [% include "slurm_templates/waiting.sh" %]
-[% if launched %]
+[% if not launched %]
+[% include "login_templates/begun.sh" %]
+[% else %]
 # The first process that failed has noted how.
 first=$run/tasks/.code.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}
-if [ -L "$first" ]; then code=$(readlink "$first"); fi
+if [ -L "$first" ]; then read -r code why <<<"$(readlink "$first")"; fi
 rm -f "$first"[= ' "$run/tasks/.warned.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}"' if warning =]
 [% endif %]
 [% if retries %]

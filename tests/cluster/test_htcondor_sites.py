@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from hpcdeploy.cluster import Cluster
+from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.errors import SchedulerError
 from hpcdeploy.flows import logs
 from hpcdeploy.flows.connections import Connections
@@ -310,3 +310,41 @@ def test_a_credential_that_cannot_be_had_is_told_in_the_access_points_own_words(
     with pytest.raises(SchedulerError, match=r"credential(.|\n)*refused the job"):
         submit_job(job, "htcondor", site, delivery, connections, store)
     assert store.latest() == []
+
+
+def test_a_program_that_never_began_has_failed_where_the_job_starts_apptainer(
+    lab: Lab, site: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    ends = f"{lab.scratch}/{OWN}/ends.sh"
+    made = f"mkdir -p {lab.scratch}/{OWN} && echo 'exit 0' >{ends}"
+    assert inside(lab, ["bash", "-c", made], user=lab.user).returncode == 0
+    job = Job(
+        name="unbegun",
+        image="test",
+        command=("echo", "begun"),
+        binds=(Bind(source=ends, destination="/.singularity.d/env/90-environment.sh"),),
+    )
+    cluster = replace(site, htcondor_container="apptainer")
+    status = ended(job, cluster, delivery, connections, store)
+    assert (status.state, status.exit_code) == (State.FAILED, 125)
+    assert b"the program never began" in logs.read(status, 0, cluster, connections).err
+    well = ended(replace(job, binds=()), cluster, delivery, connections, store)
+    assert (well.state, output_of(well, cluster, connections)) == (State.COMPLETED, "begun\n")
+
+
+@pytest.mark.parametrize("scheduler", ["slurm", "htcondor"])
+def test_a_nodes_folder_for_temporary_files_is_there_in_the_container(
+    scheduler: SchedulerName, lab: Lab, site: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    folder = f"{lab.scratch}/{OWN}/temporary files"
+    assert inside(lab, ["mkdir", "-p", folder], user=lab.user).returncode == 0
+    setup = (*site.setup, f"export TMPDIR='{folder}' TMP=/not/on/this/node TEMP=/tmp")
+    cluster = replace(site, htcondor_container="apptainer", setup=setup)
+    program = 'mktemp >/dev/null && ls "$TMPDIR" | wc -l; printenv TMPDIR TEMP; printenv TMP || echo none'
+    job = Job(name="temporary", image="test", command=("sh", "-c", program))
+    run = submit_job(job, scheduler, cluster, delivery, connections, store).run
+    status = wait_for(run, cluster, connections, store)
+    assert status.state is State.COMPLETED, logs.read(status, 0, cluster, connections).err
+    assert output_of(status, cluster, connections).splitlines()[1:] == [folder, "/tmp", "none"]
+    left = inside(lab, ["bash", "-c", f"ls -d '{folder}'/tmp.*"], user=lab.user).stdout.decode().split("tmp.")
+    assert len(left) > 1

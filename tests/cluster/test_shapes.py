@@ -13,7 +13,7 @@ from hpcdeploy.flows.connections import Connections
 from hpcdeploy.job import Array, Bind, Job, Resources, Retries, Signal
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
-from hpcdeploy.run import Run, RunStatus, State
+from hpcdeploy.run import NEVER_BEGAN, Run, RunStatus, State
 from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
 from tests.cluster.driving import PATIENCE, output_of, submit_job, wait_for
@@ -137,6 +137,10 @@ class Driver:
     def file(self, run: Run, name: str) -> str:
         return inside(self.lab, ["cat", f"{run.folder}/{name}"], user=self.lab.user).stdout.decode()
 
+    def file_names(self, run: Run, folder: str) -> list[str]:
+        listed = inside(self.lab, ["ls", "-A", f"{run.folder}/{folder}"], user=self.lab.user)
+        return listed.stdout.decode().splitlines()
+
 
 @pytest.fixture
 def driver(lab: Lab, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store) -> Driver:
@@ -190,7 +194,8 @@ def test_the_processes_meet_at_the_first_one_wherever_that_is(driver: Driver, la
     made = f"mkdir -p {lab.scratch}/{OWN} && cat >{hosts}"
     backwards = "node2\n" * tasks + "node1\n" * tasks
     assert inside(lab, ["bash", "-c", made], user=lab.user, stdin=backwards.encode()).returncode == 0
-    told = driver.with_setup(f"export SLURM_HOSTFILE={hosts} SLURM_DISTRIBUTION=arbitrary")  # srun(1)
+    # srun(1); in the job only, since sbatch takes it too.
+    told = driver.with_setup(f'[ -z "${{SLURM_JOB_ID-}}" ] || export SLURM_HOSTFILE={hosts} SLURM_DISTRIBUTION=arbitrary')
     job = Job(
         name="backwards",
         image="test",
@@ -213,7 +218,7 @@ def test_a_program_that_no_srun_started_knows_of_no_step(driver: Driver) -> None
     assert told.lines_of(told.submit(replace(alone, tasks_per_node=2))) == ["0", "0", "0", "0"]
 
 
-def test_processes_share_the_cores_of_a_whole_node(driver: Driver) -> None:
+def test_processes_share_the_cores_of_a_whole_node(driver: Driver, lab: Lab) -> None:
     program = 'printf "%s %s\\n" "$SLURM_CPUS_ON_NODE" "${SLURM_CPUS_PER_TASK-none}"'
     job = Job(
         name="whole",
@@ -223,7 +228,10 @@ def test_processes_share_the_cores_of_a_whole_node(driver: Driver) -> None:
         launcher="srun",
         slurm=(("exclusive", True),),
     )
-    assert driver.lines_of(driver.submit(job)) == ["2 none"]
+    known = inside(lab, ["scontrol", "show", "node", "node1"]).stdout.decode()
+    whole = known.partition("CPUTot=")[2].split()[0]
+    assert int(whole) > 1
+    assert driver.lines_of(driver.submit(job)) == [f"{whole} none"]
 
 
 def test_as_many_processes_as_slurms_own_options_ask_for_are_started(driver: Driver) -> None:
@@ -253,6 +261,31 @@ def test_torchrun_starts_what_slurms_own_options_bring(driver: Driver, lab: Lab,
         slurm=((option, value),),
     )
     assert driver.lines_of(driver.submit(job)) == [f"{rank} of 4" for rank in range(4)]
+
+
+@pytest.mark.parametrize("tasks", [1, 2])
+def test_a_program_that_never_began_has_failed_although_the_container_ended_well(
+    driver: Driver, lab: Lab, tasks: int
+) -> None:
+    ends = f"{lab.scratch}/{OWN}/ends.sh"
+    made = f"mkdir -p {lab.scratch}/{OWN} && echo 'exit 0' >{ends}"
+    assert inside(lab, ["bash", "-c", made], user=lab.user).returncode == 0
+    job = Job(
+        name="unbegun",
+        image="test",
+        command=("echo", "begun"),
+        binds=(Bind(source=ends, destination="/.singularity.d/env/90-environment.sh"),),
+        resources=Resources(time=300),
+        tasks_per_node=tasks,
+    )
+    run = driver.submit(job)
+    status = driver.end_of(run)
+    assert (status.state, status.exit_code) == (State.FAILED, 125)
+    assert status.tasks[0].reason == NEVER_BEGAN
+    assert "the program never began" in driver.file(run, "logs/0.err")
+    assert driver.file(run, "logs/0.out") == ""
+    assert [name for name in driver.file_names(run, "tasks") if "unbegun" in name] == []
+    assert driver.lines_of(driver.submit(replace(job, binds=()))) == ["begun"] * tasks
 
 
 def test_a_failed_process_ends_the_others_and_its_exit_code_is_the_runs(driver: Driver) -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from hpcdeploy.run import TERMINAL, State
+from hpcdeploy.run import NEVER_BEGAN, TERMINAL, State
 from hpcdeploy.scheduler import slurm
 from hpcdeploy.scheduler.answers import Answer, Answers
 from hpcdeploy.scheduler.slurm.answers import indices, read_accounting, read_queue, state_of
@@ -174,3 +174,16 @@ def test_an_end_that_a_task_noted_before_it_was_requeued_is_no_end() -> None:
 
 def test_a_record_that_was_cut_off_by_a_full_disk_tells_nothing() -> None:
     assert state(answers("", None, f"{RUN.id} 0 end\n{RUN.id} 0 end  \n"))[0] is State.UNKNOWN
+
+
+def test_a_program_that_never_began_has_that_as_its_reason_whoever_tells_the_end() -> None:
+    run = run_of(PLAIN, job_id="12")
+    note = f"{run.id} 0 start 1 12 node1\n{run.id} 0 end 2 125 never-began\n"
+    queued = "12|N/A|FAILED|node1|1|0|NonZeroExitCode|\n"
+    accounted = f"12|FAILED|125:0|node1|1|2|{run.id}\n"
+    for told in (answers(queued, records=note), answers("", accounted, note), answers(records=note)):
+        [task] = slurm.states(told, [run])[run.id]
+        assert (task.state, task.exit_code, task.reason) == (State.FAILED, 125, NEVER_BEGAN)
+    again = note + f"{run.id} 0 start 3 12 node1\n"
+    [task] = slurm.states(answers(queued.replace("FAILED", "RUNNING"), records=again), [run])[run.id]
+    assert (task.state, task.reason) == (State.RUNNING, "NonZeroExitCode")

@@ -159,9 +159,10 @@ rm -f "$run/tasks/$task.end"
 started="$(date +%s) $SLURM_JOB_ID ${SLURMD_NODENAME:-$(hostname)}"
 record "$task.start" "$started"
 export HPCDEPLOY_RESTART=${SLURM_RESTART_COUNT:-0}
+why=""
 finish() {
   # A node that was given up for lost may come back after the job was started again elsewhere: no end of that one is ours to note.
-  [ "$(cat "$run/tasks/$task.start")" != "$started" ] || record "$task.end" "$(date +%s) $1"
+  [ "$(cat "$run/tasks/$task.start")" != "$started" ] || record "$task.end" "$(date +%s) $1${why:+ $why}"
   exit "$1"
 }
 
@@ -205,7 +206,11 @@ for name in TMPDIR TMP TEMP SLURM_TMPDIR; do
 done
 mounts=(${temporary[@]+"${temporary[@]}"} "${mounts[@]}")
 
-contain() { exec singularity exec --no-eval --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$@"; }
+unbegun=$run/tasks/.unbegun.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}.${SLURM_PROCID:-0}
+# An image's own environment script may end before its program starts (an "exit 0", say), and Apptainer then ends with 0. So a file says that
+# the program has not begun until program.sh, in the container, empties it: which needs no room, even where a disk is full.
+{ echo "not begun" >"$unbegun"; } 2>/dev/null || unbegun=""
+contain() { exec singularity exec --no-eval --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$unbegun" "$@"; }
 
 # Slurm's signals reach this shell: pass them on, and stay to note how the program ended.
 container=""
@@ -219,13 +224,21 @@ while :; do
   wait "$container" || code=$?
   if [ -z "$signalled" ] || [ "$code" -le 128 ]; then break; fi
 done
+[ "$code" != 0 ] || [ ! -s "$unbegun" ] || {
+  echo "the program never began: the environment of the image ($image, /.singularity.d/env) ended first, with exit code 0" >&2
+  code=125 why=never-began
+}
+rm -f "$unbegun"
 finish "$code"
 HPCDEPLOY_END_0123456789
   write "$run/program.sh" <<'HPCDEPLOY_END_0123456789'
 #!/bin/sh
-# Run hello-0123456789, written by hpcdeploy 0.1.0. This runs inside the container, once for each task; its arguments are the
+# Run hello-0123456789, written by hpcdeploy 0.1.0. This runs inside the container, once for each task; its last arguments are the
 # task's number and the job's id.
 # The command and its environment stand here, and pass through nobody else's quoting.
+# The first argument is the file by which the wrapper outside sees that this began (login_templates/unbegun.sh).
+[ -z "$1" ] || true >"$1"
+shift
 export HPCDEPLOY_RUN=hello-0123456789
 export HPCDEPLOY_TASK="$1"
 export HPCDEPLOY_JOB_ID="$2"

@@ -131,9 +131,10 @@ rm -f "$run/tasks/$task.end"
 started="$(date +%s) $SLURM_JOB_ID ${SLURMD_NODENAME:-$(hostname)}"
 record "$task.start" "$started"
 export HPCDEPLOY_RESTART=${SLURM_RESTART_COUNT:-0}
+why=""
 finish() {
   # A node that was given up for lost may come back after the job was started again elsewhere: no end of that one is ours to note.
-  [ "$(cat "$run/tasks/$task.start")" != "$started" ] || record "$task.end" "$(date +%s) $1"
+  [ "$(cat "$run/tasks/$task.start")" != "$started" ] || record "$task.end" "$(date +%s) $1${why:+ $why}"
   exit "$1"
 }
 
@@ -185,7 +186,7 @@ while :; do
 done
 # The first process that failed has noted how.
 first=$run/tasks/.code.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}
-if [ -L "$first" ]; then code=$(readlink "$first"); fi
+if [ -L "$first" ]; then read -r code why <<<"$(readlink "$first")"; fi
 rm -f "$first" "$run/tasks/.warned.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}"
 
 # The job starts itself again: on these exit codes only, and not more often than said, whoever else may start it again.
@@ -208,9 +209,12 @@ finish "$code"
 HPCDEPLOY_END_0123456789
   write "$run/program.sh" <<'HPCDEPLOY_END_0123456789'
 #!/bin/sh
-# Run ranks-0123456789, written by hpcdeploy 0.1.0. This runs inside the container, once for each task; its arguments are the
+# Run ranks-0123456789, written by hpcdeploy 0.1.0. This runs inside the container, once for each task; its last arguments are the
 # task's number and the job's id.
 # The command and its environment stand here, and pass through nobody else's quoting.
+# The first argument is the file by which the wrapper outside sees that this began (login_templates/unbegun.sh).
+[ -z "$1" ] || true >"$1"
+shift
 export HPCDEPLOY_RUN=ranks-0123456789
 export HPCDEPLOY_TASK="$1"
 export HPCDEPLOY_JOB_ID="$2"
@@ -230,6 +234,7 @@ set -u
 run=$PWD
 task=$1
 finish() { exit "$1"; }
+why=""
 
 image=$(cat "$run/image") || finish 1
 # Where temporary files go may be said for another machine than this node: by a profile of the login node, for example.
@@ -269,7 +274,11 @@ elif [ -e /dev/kfd ]; then
   gpu=--rocm
 fi
 
-contain() { exec apptainer exec --no-eval ${gpu:+"$gpu"} --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$@"; }
+unbegun=$run/tasks/.unbegun.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}.${SLURM_PROCID:-0}
+# An image's own environment script may end before its program starts (an "exit 0", say), and Apptainer then ends with 0. So a file says that
+# the program has not begun until program.sh, in the container, empties it: which needs no room, even where a disk is full.
+{ echo "not begun" >"$unbegun"; } 2>/dev/null || unbegun=""
+contain() { exec apptainer exec --no-eval ${gpu:+"$gpu"} --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$unbegun" "$@"; }
 
 # PMIx: the program meets Slurm's own server in one folder of the node, and has memory in common with it in another, which
 # Apptainer mounts by itself only where it is in /tmp. Without it MPI_Init ends in PMIX_ERR_FILE_OPEN_FAILURE (Open MPI 5.0.7).
@@ -295,9 +304,14 @@ while :; do
   wait "$container" || code=$?
   if [ -z "$signalled" ] || [ "$code" -le 128 ]; then break; fi
 done
+[ "$code" != 0 ] || [ ! -s "$unbegun" ] || {
+  echo "the program never began: the environment of the image ($image, /.singularity.d/env) ended first, with exit code 0" >&2
+  code=125 why=never-began
+}
+rm -f "$unbegun"
 rm -f "$note"
 # The first to fail says the run's exit code: srun would give the highest, which those that it then ends may have.
-[ "$code" = 0 ] || ln -s "$code" "$run/tasks/.code.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}" 2>/dev/null
+[ "$code" = 0 ] || ln -s "$code${why:+ $why}" "$run/tasks/.code.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}" 2>/dev/null
 # Once they are warned, each saves its work in its own time: srun is not to end the others.
 [ ! -e "$run/tasks/.warned.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}" ] || code=0
 finish "$code"

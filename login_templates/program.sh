@@ -7,6 +7,9 @@
 # The first argument is the file by which the wrapper outside sees that this began (login_templates/unbegun.sh).
 [ -z "$1" ] || true >"$1"
 shift
+[% elif notes_begin %]
+# HTCondor sends this back into the run's folder (job.sub): by it one sees that the program began.
+true >.hpcdeploy-begun
 [% endif %]
 export HPCDEPLOY_RUN=[= run_id | word =]
 export HPCDEPLOY_TASK="[= '$3' if task_lines else '$1' =]"

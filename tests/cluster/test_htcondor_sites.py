@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from hpcdeploy.cluster import Cluster, SchedulerName
+from hpcdeploy.cluster import Cluster, HtcondorContainer, SchedulerName
 from hpcdeploy.errors import SchedulerError
 from hpcdeploy.flows import logs
 from hpcdeploy.flows.connections import Connections
@@ -16,7 +16,7 @@ from hpcdeploy.flows.worker_images import taken_by_worker
 from hpcdeploy.job import Array, Bind, Job, Resources, Retries, Signal
 from hpcdeploy.lab.inside import inside, inside_argv
 from hpcdeploy.lab.state import Lab
-from hpcdeploy.run import Run, RunStatus, State
+from hpcdeploy.run import NEVER_BEGAN, Run, RunStatus, State
 from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
 from tests.cluster.conftest import image_file
@@ -348,3 +348,27 @@ def test_a_nodes_folder_for_temporary_files_is_there_in_the_container(
     assert output_of(status, cluster, connections).splitlines()[1:] == [folder, "/tmp", "none"]
     left = inside(lab, ["bash", "-c", f"ls -d '{folder}'/tmp.*"], user=lab.user).stdout.decode().split("tmp.")
     assert len(left) > 1
+
+
+@pytest.mark.parametrize("container", ["universe", "singularity-image"])
+def test_a_program_that_never_began_has_failed_where_htcondor_starts_the_container(
+    container: HtcondorContainer, lab: Lab, site: Cluster, published: object, connections: Connections, store: Store
+) -> None:
+    place = f"{lab.scratch}/{OWN}/ends"
+    definition = f"Bootstrap: localimage\nFrom: {image_file(lab)}\n\n%environment\n[ -e keep ] || exit 0\n"
+    made = f"mkdir -p {place} && cd {place} && cat >x.def && apptainer build --force x.sif x.def && sha256sum x.sif"
+    done = inside(lab, ["bash", "-c", made], user=lab.user, stdin=definition.encode())
+    assert done.returncode == 0, done.stderr.decode()
+    sha256 = done.stdout.decode().split()[0]
+    cluster = replace(site, htcondor_container=container)
+    cached = f"d={lab.scratch}/{OWN}/cluster/images && mkdir -p $d && cp {place}/x.sif $d/{sha256}.sif && touch {place}/keep"
+    assert inside(lab, ["bash", "-c", cached], user=lab.user).returncode == 0
+    job = Job(name="unbegun", image="test", command=("echo", "begun"))
+    status = ended(job, cluster, Delivery(sha256=sha256), connections, store)
+    assert (status.state, status.exit_code, status.tasks[0].reason) == (State.FAILED, 125, NEVER_BEGAN)
+    with_file = replace(job, htcondor=(("transfer_input_files", f"{place}/keep"),))
+    well = ended(with_file, cluster, Delivery(sha256=sha256), connections, store)
+    assert (well.state, output_of(well, cluster, connections)) == (State.COMPLETED, "begun\n")
+    left = inside(lab, ["ls", "-A", f"{well.run.folder}/output", f"{well.run.folder}/tasks"], user=lab.user)
+    assert ".hpcdeploy-begun" not in left.stdout.decode()
+    assert "0.begun" in left.stdout.decode().split()

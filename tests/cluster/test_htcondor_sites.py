@@ -372,3 +372,15 @@ def test_a_program_that_never_began_has_failed_where_htcondor_starts_the_contain
     left = inside(lab, ["ls", "-A", f"{well.run.folder}/output", f"{well.run.folder}/tasks"], user=lab.user)
     assert ".hpcdeploy-begun" not in left.stdout.decode()
     assert "0.begun" in left.stdout.decode().split()
+
+
+def test_a_program_that_began_again_after_an_eviction_has_ended_well(
+    lab: Lab, site: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    command = ("sh", "-c", '[ "$HPCDEPLOY_RESTART" != 0 ] || { echo first; exec sleep 600; }; echo again')
+    run = submit_job(Job(name="evicted", image="test", command=command), "htcondor", site, delivery, connections, store).run
+    vacate = "; ".join((*site.setup, f"condor_vacate_job -fast {run.job_id}"))
+    wait = f"until grep -q first {run.folder}/logs/0.out; do sleep 0.2; done; {vacate}"
+    assert inside(lab, ["timeout", "120", "bash", "-c", wait], user=lab.user).returncode == 0
+    status = wait_for(run, site, connections, store)
+    assert (status.state, status.exit_code, status.tasks[0].reason) == (State.COMPLETED, 0, "")

@@ -39,6 +39,15 @@ ends() {
     }' ${logs[@]+"${logs[@]}"} </dev/null
 }
 
+# Of a run that ended well, and whose tasks note their program's begin: whether all began.
+begins() {
+  local task
+  for ((task = 0; task < $2; task++)); do
+    [ -e "../$1/tasks/$task.begun" ] || { echo "the program of task $task never began" && return; }
+  done
+  echo well
+}
+
 # Whether HTCondor has nothing of run $1 any more. It is asked when that run's log has not changed for ten minutes, and no more
 # often than that.
 gone() {
@@ -73,6 +82,7 @@ await() {
     fi
     : >"read.$other"
     how=$(ends "$other" "$tasks")
+    [ "$how" != well ] || [ ! -e "../$other/notes-begin" ] || how=$(begins "$other" "$tasks")
     if [ "$how" = open ] && gone "$other"; then
       how=$(ends "$other" "$tasks")
       [ "$how" != open ] || how="it is gone from the queue and its event log tells no end"

@@ -125,6 +125,13 @@ stop_serving
 [% endif %]
 [ "$code" = 0 ] || die 12 "the build failed (exit status $code); Apptainer's own words are above"
 
+# Where the image's environment script ends with 0 before a program begins, %test passes without having run, and so would every job. An image
+# that cannot be started here, or whose environment fails, is no such image: there the job says so.
+start=([= apptainer | word =] exec --no-eval --pwd / "$part" /bin/sh -c "echo HPCDEPLOY_BEGUN")
+if said=$("${start[@]}" 2>/dev/null </dev/null) && [[ $said != *HPCDEPLOY_BEGUN* ]]; then
+  die 12 [= no_program_begins | word =]
+fi
+
 sha256=$(sha256sum <"$part")
 sha256=${sha256%% *}
 size=$(stat -c %s -- "$part")

@@ -41,7 +41,7 @@ await() {
     [ "$size" = 0 ] || [ $((first + size)) -ge "$tasks" ] || last=$((first + size))
     for ((task = first; task < last; task++)); do
       code="nothing"
-      [ ! -s "$folder/tasks/$task.end" ] || read -r _ code <"$folder/tasks/$task.end" || true
+      [ ! -s "$folder/tasks/$task.end" ] || read -r _ code _ <"$folder/tasks/$task.end" || true
       [ "$code" = 0 ] || { badly="${badly:-has failed}: task $task noted $code as its exit code" && break; }
     done
   done

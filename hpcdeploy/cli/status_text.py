@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
 _MOST_NOTES = 12
 _EXITS = {
+    125: (
+        "exit code 125 is most often hpcdeploy's own: the image's environment script (%environment, activation) ended "
+        "before the program began; 'hpcdeploy logs' tells"
+    ),
     128 + 9: "it was killed (signal 9), most often because it used more memory than it asked for",
     255: (
         "exit code 255 is most often Apptainer's own: it could not have the image, or not start the container; "

@@ -18,6 +18,15 @@ LARGEST = 10**9
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 _RESERVED_VARIABLE = re.compile(r"(HPCDEPLOY_|APPTAINER|SINGULARITY)", re.IGNORECASE)
+SHELLS_OWN = (
+    "BASHOPTS", "BASHPID", "BASH_ALIASES", "BASH_ARGC", "BASH_ARGV", "BASH_ARGV0", "BASH_CMDS", "BASH_COMMAND",
+    "BASH_LINENO", "BASH_MONOSECONDS", "BASH_REMATCH", "BASH_SOURCE", "BASH_SUBSHELL", "BASH_TRAPSIG", "BASH_VERSINFO",
+    "DIRSTACK", "EPOCHREALTIME", "EPOCHSECONDS", "EUID", "FUNCNAME", "GROUPS", "HISTCMD", "LINENO", "OPTIND", "PIPESTATUS",
+    "PPID", "RANDOM", "SECONDS", "SHELLOPTS", "SHLVL", "SRANDOM", "UID", "_",
+)  # fmt: skip
+"""Variables that a shell keeps for itself (bash(1), "Shell Variables", up to bash 5.3). Of these some are read-only, and a
+script of ``/bin/sh`` that sets one ends there; of the others the program gets the shell's value, not the one that was set.
+``OPTIND`` ends dash, which takes only a number. Which of them do so was seen with bash 5.2 and dash 0.5.12."""
 
 BIND = 'one folder of the cluster as "SOURCE", "SOURCE:DESTINATION" or "SOURCE:DESTINATION:ro"'
 ARRAY = 'a number of tasks, or "0-99%10" for tasks 0 to 99, ten at once'
@@ -64,6 +73,11 @@ def variable(value: str) -> str:
     identifier(value)
     if _RESERVED_VARIABLE.match(value):
         raise ConfigError(f"found {found(value)}; expected a name of your own: hpcdeploy and Apptainer set those themselves")
+    if value in SHELLS_OWN:
+        raise ConfigError(
+            f"found {found(value)}; expected a name that no shell keeps for itself: not {', '.join(SHELLS_OWN)}. "
+            'Use another name, or set it in the command: ["env", "NAME=VALUE", "PROGRAM"]'
+        )
     return value
 
 

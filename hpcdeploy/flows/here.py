@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hpcdeploy import shell
 from hpcdeploy.engine import apptainer, docker
-from hpcdeploy.engine.contract import APPTAINERS, Command, Container, Engine
+from hpcdeploy.engine.contract import APPTAINERS, TEMPORARY, Command, Container, Engine
 from hpcdeploy.engine.instances import Instance
 from hpcdeploy.engine.machine import Machine, choose_engine, choose_gpus, gpus_of
 from hpcdeploy.errors import ConfigError
@@ -131,12 +131,17 @@ def _container(
     binds = [_local(bind, situation.environment) for bind in wanted.job.binds]
     if choices.mount:
         binds.insert(0, _working_folder(situation.folder))
+    without: tuple[str, ...] = ()
+    if engine.name in APPTAINERS:
+        temporary, without = _temporary(situation.environment)
+        binds = [*temporary, *binds]
     container = Container(
         image=located.image,
         binds=tuple({bind.destination: bind for bind in binds}.values()),
         workdir=str(situation.folder) if choices.mount else "",
         gpu=gpu,
         plain_http=located.plain_http,
+        without=without,
     )
     notes = _ignored(wanted.job) if wanted.of_project else ()
     if choices.gpu is None and not gpus_of(situation.machine):
@@ -159,6 +164,14 @@ def _local(bind: Bind, environment: Mapping[str, str]) -> Bind:
             f"--bind SOURCE:{bind.destination or bind.source}"
         )
     return Bind(source=source, destination=bind.destination or source, read_only=bind.read_only)
+
+
+def _temporary(environment: Mapping[str, str]) -> tuple[list[Bind], tuple[str, ...]]:
+    """Return binds for this machine's folders for temporary files, and the variables whose folder is not here."""
+    named = {name: environment[name].rstrip("/") for name in TEMPORARY if environment.get(name)}
+    missing = tuple(name for name, folder in named.items() if not Path(folder or "/").is_dir())
+    there = [folder for name, folder in named.items() if name not in missing and folder.startswith("/")]
+    return [Bind(source=folder, destination=folder) for folder in dict.fromkeys(there)], missing
 
 
 def _working_folder(folder: Path) -> Bind:

@@ -94,6 +94,7 @@ def submission(
         "tasks": run.tasks,
         "nodes": job.resources.nodes,
         "torchrun": None,
+        "notes_begin": False,
         "warning": None,
         "end_of_job": f"HPCDEPLOY_END_{run.id.rpartition('-')[2]}",
         **placing_values(placements, job.outputs, mounts=can_mount(run.scheduler, cluster)),

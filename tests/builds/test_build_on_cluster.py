@@ -64,6 +64,15 @@ def test_the_command_runs_when_there_are_no_words_and_words_replace_it(built: Bu
     assert shell(transport, 'apptainer run "$1" "${@:2}"', built.path, "printf", "<%s>", "a  b", "", "$x") == "<a  b><><$x>"
 
 
+def test_an_image_in_which_no_program_begins_is_no_build_though_its_test_passes(
+    cluster: Cluster, transport: Transport, quick: Quick
+) -> None:
+    definition = quick("ends-first", post='echo "exit 0" >>"$APPTAINER_ENVIRONMENT"', test="false")
+    with pytest.raises(BuildError, match=r"no program begins in this image.*\n.*environment script ends with 'exit 0'"):
+        build_on(definition, cluster, transport)
+    assert left_over(transport) == ""
+
+
 def test_nothing_of_the_host_reaches_in(built: BuiltImage, transport: Transport) -> None:
     line = """
       export PYTHONPATH=/leak PYTHONHOME=/leak PYTHONSTARTUP=/leak PERL5LIB=/leak R_LIBS=/leak

@@ -1,5 +1,7 @@
 """Single values after an option or in a file."""
 
+import subprocess
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -208,6 +210,34 @@ def test_a_variables_value_may_be_any_text(value: str) -> None:
 )
 def test_a_variable_that_cannot_be_set_is_refused(name: str) -> None:
     assert len(said_of("environment", {name: "x"})[1]) == 1
+
+
+_REACHES_PROGRAM = """
+for name in $(compgen -v; echo FOO PATH IFS PWD TZ LANG); do
+  for shell in dash "bash --posix"; do
+    value=$(env -i PATH=/usr/bin:/bin $shell -c "export $name='7x y'; true; exec /usr/bin/env" 2>/dev/null)
+    [[ $'\\n'$value$'\\n' == *$'\\n'"$name=7x y"$'\\n'* ]] || echo "$name"
+  done
+done | sort -u
+"""
+
+
+def test_every_variable_that_a_shell_keeps_for_itself_is_refused() -> None:
+    done = subprocess.run(
+        ["bash", "-c", _REACHES_PROGRAM], env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=True
+    )
+    kept = done.stdout.split()
+    assert {"UID", "EUID", "PPID", "SHELLOPTS", "BASHOPTS", "OPTIND", "_"} <= {*kept}
+    for name in kept:
+        values, problems = said_of("environment", {name: "x"})
+        assert len(problems) == 1, (name, values)
+        assert f'found "{name}"; expected a name that no shell keeps for itself' in problems[0]
+        assert "BASHOPTS, BASHPID" in problems[0]
+
+
+@pytest.mark.parametrize("name", ["USER", "PWD", "IFS", "Uid", "OMP_NUM_THREADS", "GID", "__", "BASH_ENV"])
+def test_other_variables_are_the_jobs_own(name: str) -> None:
+    assert said_of("environment", {name: "x"})[1] == []
 
 
 def test_a_variables_value_holds_no_nul() -> None:

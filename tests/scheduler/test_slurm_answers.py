@@ -1,6 +1,6 @@
 import pytest
 
-from hpcdeploy.run import TERMINAL, State
+from hpcdeploy.run import NEVER_BEGAN, TERMINAL, State
 from hpcdeploy.scheduler import slurm
 from hpcdeploy.scheduler.answers import Answer, Answers
 from hpcdeploy.scheduler.slurm.answers import indices, read_accounting, read_queue, state_of
@@ -262,3 +262,16 @@ def test_the_json_of_22_05_which_has_0_for_every_exit_code_is_not_believed() -> 
             "sacct_json": Answer(text=f'{{"jobs": [{job}]}}', exit_code=0)
         }
         assert state(told) == (State.FAILED, None)
+
+
+def test_a_program_that_never_began_has_that_as_its_reason_whoever_tells_the_end() -> None:
+    run = run_of(PLAIN, job_id="12")
+    note = f"{run.id} 0 start 1 12 node1\n{run.id} 0 end 2 125 never-began\n"
+    queued = "12|N/A|FAILED|node1|1|0|NonZeroExitCode|\n"
+    accounted = f"12|FAILED|125:0|node1|1|2||{run.id}\n"
+    for told in (answers(queued, records=note), answers("", accounted, note), answers(records=note)):
+        [task] = slurm.states(told, [run])[run.id]
+        assert (task.state, task.exit_code, task.reason) == (State.FAILED, 125, NEVER_BEGAN)
+    again = note + f"{run.id} 0 start 3 12 node1\n"
+    [task] = slurm.states(answers(queued.replace("FAILED", "RUNNING"), records=again), [run])[run.id]
+    assert (task.state, task.reason) == (State.RUNNING, "NonZeroExitCode")

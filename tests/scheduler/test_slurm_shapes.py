@@ -2,13 +2,14 @@
 
 import re
 import shlex
+import subprocess
 from dataclasses import replace
 
 import pytest
 
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.job import Bind, Job, Launcher, Resources, Retries, Signal
+from hpcdeploy.job import Bind, Directives, Job, Launcher, Resources, Retries, Signal
 from hpcdeploy.run import State
 from hpcdeploy.scheduler import slurm
 from hpcdeploy.scheduler.answers import Answer
@@ -42,24 +43,82 @@ def test_each_process_may_reach_the_gpus_of_its_neighbours() -> None:
     assert "gpus-per-task" not in script_of(RANKS)
 
 
+def test_only_a_job_of_several_nodes_asks_slurm_where_its_first_process_is() -> None:
+    assert "HPCDEPLOY_LEADER" in script_of(RANKS)
+    assert "HPCDEPLOY_LEADER" not in script_of(replace(RANKS, resources=replace(RANKS.resources, nodes=1)))
+
+
+def arguments_of_srun(job: Job, **environment: str) -> list[str]:
+    """Return what bash makes of the options on the job's own line for srun, in a job with these variables."""
+    line = next(line for line in script_of(job).splitlines() if line.startswith("srun --kill-on-bad-exit=1"))
+    words = line.removeprefix("srun ").partition(" bash ")[0]
+    done = subprocess.run(
+        ["bash", "-uc", f"printf '%s\\n' {words}"], env=environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout.splitlines()
+
+
 @pytest.mark.parametrize("launcher", ["srun", "torchrun"])
-def test_srun_is_always_told_the_cores_of_a_process(launcher: Launcher) -> None:
-    script = script_of(replace(RANKS, launcher=launcher))
-    assert "srun --kill-on-bad-exit=1 --ntasks-per-node=" in script
-    assert '--cpus-per-task="${SLURM_CPUS_PER_TASK:-1}"' in script
+def test_srun_is_told_the_cores_of_a_process_where_sbatch_was(launcher: Launcher) -> None:
+    job = replace(RANKS, launcher=launcher)
+    tasks = f"--ntasks-per-node={1 if launcher == 'torchrun' else 4}"
+    assert arguments_of_srun(job, SLURM_CPUS_PER_TASK="4") == ["--kill-on-bad-exit=1", tasks, "--cpus-per-task=4"]
+
+
+@pytest.mark.parametrize("slurm", [(), (("exclusive", True),), (("cpus-per-gpu", "8"),)], ids=str)
+def test_processes_share_all_cores_of_the_job_where_nobody_said_how_many_each_has(slurm: Directives) -> None:
+    for job in (RANKS, replace(RANKS, launcher="torchrun")):
+        free = replace(job, resources=replace(job.resources, cpus=None), slurm=slurm)
+        assert "cpus-per-task" not in said(free)
+        # sbatch sets SLURM_CPUS_PER_GPU for the one, and SLURM_CPUS_PER_TASK for none of them (sbatch(1)).
+        assert not [word for word in arguments_of_srun(free, SLURM_CPUS_PER_GPU="8") if "cpus" in word]
 
 
 def test_torchrun_is_one_process_of_slurms_with_all_cores() -> None:
     options = said(replace(RANKS, launcher="torchrun"))
     assert (options["ntasks-per-node"], options["cpus-per-task"]) == ("1", "16")
     script = script_of(replace(RANKS, launcher="torchrun"))
-    assert '--node_rank="$SLURM_NODEID" --nproc_per_node=4' in script
+    assert '--node_rank="$SLURM_PROCID" --nproc_per_node=4' in script
 
 
 def test_torchrun_starts_a_process_for_each_gpu_unless_it_is_told_how_many() -> None:
     job = replace(RANKS, launcher="torchrun", tasks_per_node=None, resources=Resources(nodes=2, gpus=3))
     assert "--nproc_per_node=3" in script_of(job)
-    assert "--nproc_per_node=1" in script_of(replace(job, resources=Resources(nodes=2)))
+    assert "--nproc_per_node=1 " in script_of(replace(job, resources=Resources(nodes=2)))
+
+
+def torchruns_processes(job: Job, **environment: str) -> str:
+    text = script_of(job)
+    word = text.partition("--nproc_per_node=")[2].partition(" ")[0]
+    done = subprocess.run(["sh", "-uc", f"printf %s {word}"], env=environment, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("gres", "gpu:a100:8"),
+        ("gpus-per-node", "a100:8"),
+        ("gpus", "16"),
+        ("gpus-per-socket", "4"),
+        ("gpus-per-task", "8"),
+        ("tres-per-task", "gres/gpu=8"),
+        ("exclusive", True),
+    ],
+)
+def test_torchrun_starts_a_process_for_each_gpu_that_slurms_own_words_bring(option: str, value: str | bool) -> None:
+    slurm: Directives = ((option, value), *((("sockets-per-node", "2"),) if "socket" in option else ()))
+    job = Job(name="torch", image="i", resources=Resources(nodes=2), launcher="torchrun", slurm=slurm)
+    assert torchruns_processes(job, SLURM_GPUS_ON_NODE="8") == "8"
+    assert said(job)["ntasks-per-node"] == "1"
+    assert "--ntasks-per-node=1" in arguments_of_srun(job)
+    assert torchruns_processes(replace(job, tasks_per_node=3), SLURM_GPUS_ON_NODE="8") == "3"
+
+
+@pytest.mark.parametrize(("gres", "processes"), [("gpu_a100:8", "8"), ("gpu:v100:2,gpu:a100:1", "3"), ("shard:4", "1")])
+def test_torchrun_starts_as_many_processes_as_gres_says_where_the_node_does_not(gres: str, processes: str) -> None:
+    job = Job(name="torch", image="i", launcher="torchrun", slurm=(("gres", gres),))
+    assert torchruns_processes(job) == processes
 
 
 def test_one_process_is_started_without_srun() -> None:
@@ -67,11 +126,42 @@ def test_one_process_is_started_without_srun() -> None:
     assert "ntasks-per-node" not in said(PLAIN)
 
 
-@pytest.mark.parametrize("option", ["ntasks", "ntasks-per-node", "ntasks-per-gpu", "gpus-per-task"])
+ONE_PROCESS: tuple[Directives, ...] = (
+    (("ntasks", "1"),),
+    (("ntasks-per-node", "1"),),
+    (("ntasks", False),),
+    (("gres", "gpu:2"),),
+    (("exclusive", True),),
+    (("cpus-per-gpu", "8"), ("gpus", "1")),
+)
+SEVERAL_PROCESSES: tuple[Directives, ...] = (
+    (("gpus-per-task", "1"), ("ntasks", "8")),
+    (("gpus-per-task", "1"), ("gpus", "2")),
+    (("ntasks", "2"),),
+    (("ntasks-per-node", "4"),),
+    (("tasks-per-node", "4"),),
+    (("ntasks-per-gpu", "2"), ("gpus", "1")),
+    (("gpu-bind", "per_task:1"),),
+)
+
+
+@pytest.mark.parametrize("slurm", SEVERAL_PROCESSES, ids=str)
+def test_slurms_own_words_for_processes_make_srun_start_them(slurm: Directives) -> None:
+    text = script_of(Job(name="free", image="i", slurm=slurm))
+    assert "\nsrun --kill-on-bad-exit=1 " in text
+    assert 'write "$run/rank.sh"' in text
+
+
+@pytest.mark.parametrize("slurm", ONE_PROCESS, ids=str)
+def test_slurms_own_words_for_one_process_need_no_srun(slurm: Directives) -> None:
+    assert "srun -" not in script_of(Job(name="free", image="i", slurm=slurm))
+
+
+@pytest.mark.parametrize("option", ["ntasks", "ntasks-per-node", "tasks-per-node", "ntasks-per-gpu", "gpus-per-task"])
 def test_a_person_may_say_how_many_processes_there_are_in_slurms_own_words(option: str) -> None:
     job = Job(name="free", image="i", resources=Resources(nodes=2), slurm=((option, "3"),))
     assert [one for one in directives(job, CLUSTER, "r") if one[0].startswith("ntasks") and one[0] != option] == []
-    assert "srun --kill-on-bad-exit=1 --cpus-per-task=" in script_of(job)
+    assert arguments_of_srun(job, SLURM_CPUS_PER_TASK="2") == ["--kill-on-bad-exit=1", "--cpus-per-task=2"]
 
 
 SHAPES = (

@@ -110,6 +110,8 @@ write_job() {
 # Run sweep-0123456789, written by hpcdeploy 0.1.0. This runs inside the container, once for each task; its arguments are the
 # task's number and the job's id, then its line of the file "parameters".
 # The command and its environment stand here, and pass through nobody else's quoting.
+# HTCondor sends this back into the run's folder (job.sub): by it one sees that the program began.
+true >.hpcdeploy-begun
 export HPCDEPLOY_RUN=sweep-0123456789
 export HPCDEPLOY_TASK="$3"
 export HPCDEPLOY_JOB_ID="$2"
@@ -167,6 +169,14 @@ HPCDEPLOY_END_0123456789
 HPCDEPLOY_END_0123456789
   {
     printf '%s = %s\n' run_folder "$run" work_folder "$work/\$(Process)" image_file "$image"
+    # Said to the follow script: a task of this run that began has a note. A remap has no word for these signs.
+    case $run in
+      *[\;=\\]*) ;;
+      *)
+        : >"$run/notes-begin"
+        printf '%s\n' "transfer_output_remaps = \".hpcdeploy-begun=$run/tasks/\$(Process).begun\""
+        ;;
+    esac
     cat <<'HPCDEPLOY_END_0123456789'
 # Run sweep-0123456789, written by hpcdeploy 0.1.0. The lines above say where the run, its work and its image are.
 universe                = container
@@ -294,6 +304,15 @@ ends() {
     }' ${logs[@]+"${logs[@]}"} </dev/null
 }
 
+# Of a run that ended well, and whose tasks note their program's begin: whether all began.
+begins() {
+  local task
+  for ((task = 0; task < $2; task++)); do
+    [ -e "../$1/tasks/$task.begun" ] || { echo "the program of task $task never began" && return; }
+  done
+  echo well
+}
+
 # Whether HTCondor has nothing of run $1 any more. It is asked when that run's log has not changed for ten minutes, and no more
 # often than that.
 gone() {
@@ -328,6 +347,7 @@ await() {
     fi
     : >"read.$other"
     how=$(ends "$other" "$tasks")
+    [ "$how" != well ] || [ ! -e "../$other/notes-begin" ] || how=$(begins "$other" "$tasks")
     if [ "$how" = open ] && gone "$other"; then
       how=$(ends "$other" "$tasks")
       [ "$how" != open ] || how="it is gone from the queue and its event log tells no end"

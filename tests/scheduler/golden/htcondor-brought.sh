@@ -109,6 +109,8 @@ write_job() {
 # Run hello-0123456789, written by hpcdeploy 0.1.0. This runs inside the container, once for each task; its arguments are the
 # task's number and the job's id.
 # The command and its environment stand here, and pass through nobody else's quoting.
+# HTCondor sends this back into the run's folder (job.sub): by it one sees that the program began.
+true >.hpcdeploy-begun
 export HPCDEPLOY_RUN=hello-0123456789
 export HPCDEPLOY_TASK="$1"
 export HPCDEPLOY_JOB_ID="$2"
@@ -149,6 +151,14 @@ HPCDEPLOY_END_0123456789
   chmod 0755 "$run/program.sh"
   {
     printf '%s = %s\n' run_folder "$run" work_folder "$work" image_file "$image"
+    # Said to the follow script: a task of this run that began has a note. A remap has no word for these signs.
+    case $run in
+      *[\;=\\]*) ;;
+      *)
+        : >"$run/notes-begin"
+        printf '%s\n' "transfer_output_remaps = \".hpcdeploy-begun=$run/tasks/\$(Process).begun\""
+        ;;
+    esac
     cat <<'HPCDEPLOY_END_0123456789'
 # Run hello-0123456789, written by hpcdeploy 0.1.0. The lines above say where the run, its work and its image are.
 universe                = container

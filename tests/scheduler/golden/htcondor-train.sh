@@ -157,6 +157,8 @@ write_job() {
 # Run train-0123456789, written by hpcdeploy 0.1.0. This runs inside the container, once for each task; its arguments are the
 # task's number and the job's id.
 # The command and its environment stand here, and pass through nobody else's quoting.
+# HTCondor sends this back into the run's folder (job.sub): by it one sees that the program began.
+true >.hpcdeploy-begun
 export HPCDEPLOY_RUN=train-0123456789
 export HPCDEPLOY_TASK="$1"
 export HPCDEPLOY_JOB_ID="$2"
@@ -203,6 +205,14 @@ HPCDEPLOY_END_0123456789
   (cd -- "$run/output" && seq 0 99 | xargs mkdir -p)
   {
     printf '%s = %s\n' run_folder "$run" work_folder "$work/\$(Process)" image_file "$image"
+    # Said to the follow script: a task of this run that began has a note. A remap has no word for these signs.
+    case $run in
+      *[\;=\\]*) ;;
+      *)
+        : >"$run/notes-begin"
+        printf '%s\n' "transfer_output_remaps = \".hpcdeploy-begun=$run/tasks/\$(Process).begun\""
+        ;;
+    esac
     cat <<'HPCDEPLOY_END_0123456789'
 # Run train-0123456789, written by hpcdeploy 0.1.0. The lines above say where the run, its work and its image are.
 universe                = container

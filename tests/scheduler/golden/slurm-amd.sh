@@ -180,9 +180,10 @@ rm -f "$run/tasks/$task.end"
 started="$(date +%s) $SLURM_JOB_ID ${SLURMD_NODENAME:-$(hostname)}"
 record "$task.start" "$started"
 export HPCDEPLOY_RESTART=${SLURM_RESTART_COUNT:-0}
+why=""
 finish() {
   # A node that was given up for lost may come back after the job was started again elsewhere: no end of that one is ours to note.
-  [ "$(cat "$run/tasks/$task.start")" != "$started" ] || record "$task.end" "$(date +%s) $1"
+  [ "$(cat "$run/tasks/$task.start")" != "$started" ] || record "$task.end" "$(date +%s) $1${why:+ $why}"
   exit "$1"
 }
 
@@ -190,6 +191,9 @@ known_state
 set -u
 # Nothing of the login shell's own Python may shine through into the container.
 unset PYTHONPATH PYTHONHOME PYTHONUSERBASE LD_PRELOAD VIRTUAL_ENV CONDA_PREFIX CONDA_DEFAULT_ENV CONDA_SHLVL
+# Slurm 26.05 sets these in batch scripts too (to -5; src/common/env.c), and a program that is linked with Open MPI 4 then takes itself
+# for a process of a step and aborts. srun sets them anew.
+unset SLURM_STEP_ID SLURM_STEPID
 # srun inherits --export=NONE from sbatch and would start the container with no environment at all (sbatch(1)).
 export SLURM_EXPORT_ENV=ALL
 
@@ -197,8 +201,18 @@ export SLURM_EXPORT_ENV=ALL
 container=""
 trap 'signalled=yes; kill -TERM "$container" 2>/dev/null' TERM
 trap 'signalled=yes; kill -INT "$container" 2>/dev/null' INT
-# Where the processes can meet: on the first node, which is this one, at a port of the job's own, more or less.
+# Where the processes can meet: where the one with SLURM_PROCID 0 is, at a port of the job's own, more or less.
 export MASTER_ADDR=${SLURMD_NODENAME:-$(hostname)} MASTER_PORT=$((10000 + SLURM_JOB_ID % 20000))
+# That need not be this node: with a tree or block topology (seen with Slurm 26.05), or the distribution "arbitrary", process 0 is on
+# another one. Only Slurm knows: a step with the same options tells.
+# shellcheck disable=SC2016  # each process expands it
+leader=$(srun --kill-on-bad-exit=1 --ntasks-per-node=4 ${SLURM_CPUS_PER_TASK:+--cpus-per-task="$SLURM_CPUS_PER_TASK"} --mpi=pmix --mpi=none bash -c '[ "$SLURM_PROCID" != 0 ] || echo "HPCDEPLOY_LEADER $SLURMD_NODENAME"' </dev/null |
+  sed -n 's/.*HPCDEPLOY_LEADER //p')
+if [ -n "$leader" ]; then
+  MASTER_ADDR=$leader
+else
+  echo "srun did not tell where process 0 is (its message is above): MASTER_ADDR is $MASTER_ADDR, the first node" >&2
+fi
 # srun would pass a signal on to every process of the step: also to the one that mounts the image, which it ends ("Bus error",
 # seen with squashfuse), and to the program twice. So a step of its own tells each node's processes.
 # shellcheck disable=SC2317,SC2329  # the trap calls it
@@ -213,7 +227,7 @@ trap 'signalled=yes; warn' USR1
 # Where on each node the PMIx of this site has what its programs share (mpi.conf(5); where that does not say, slurm.conf(5)).
 HPCDEPLOY_PMIX=$(scontrol show config | sed -nE 's/^(TmpFS|PMIxCliTmpDirBase) *= *(\/.*)/\2/p' | tail -n 1)
 export HPCDEPLOY_PMIX
-srun --kill-on-bad-exit=1 --ntasks-per-node=4 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" --mpi=pmix bash "$run/rank.sh" "$task" "$job" &
+srun --kill-on-bad-exit=1 --ntasks-per-node=4 ${SLURM_CPUS_PER_TASK:+--cpus-per-task="$SLURM_CPUS_PER_TASK"} --mpi=pmix bash "$run/rank.sh" "$task" "$job" &
 container=$!
 # A signal ends the wait, not the program: wait again, else its exit code would be the signal's.
 while :; do
@@ -223,7 +237,7 @@ while :; do
 done
 # The first process that failed has noted how.
 first=$run/tasks/.code.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}
-if [ -L "$first" ]; then code=$(readlink "$first"); fi
+if [ -L "$first" ]; then read -r code why <<<"$(readlink "$first")"; fi
 rm -f "$first" "$run/tasks/.warned.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}"
 
 # The job starts itself again: on these exit codes only, and not more often than said, whoever else may start it again.
@@ -246,9 +260,12 @@ finish "$code"
 HPCDEPLOY_END_0123456789
   write "$run/program.sh" <<'HPCDEPLOY_END_0123456789'
 #!/bin/sh
-# Run ranks-0123456789, written by hpcdeploy 0.1.0. This runs inside the container, once for each task; its arguments are the
+# Run ranks-0123456789, written by hpcdeploy 0.1.0. This runs inside the container, once for each task; its last arguments are the
 # task's number and the job's id.
 # The command and its environment stand here, and pass through nobody else's quoting.
+# The first argument is the file by which the wrapper outside sees that this began (login_templates/unbegun.sh).
+[ -z "$1" ] || true >"$1"
+shift
 export HPCDEPLOY_RUN=ranks-0123456789
 export HPCDEPLOY_TASK="$1"
 export HPCDEPLOY_JOB_ID="$2"
@@ -298,8 +315,13 @@ known_state
 set -u
 run=$PWD
 finish() { exit "$1"; }
+why=""
 
 image=$(cat "$run/image") || finish 1
+# Where temporary files go may be said for another machine than this node: by a profile of the login node, for example.
+for name in TMPDIR TMP TEMP SLURM_TMPDIR; do
+  [ -d "${!name-}" ] || unset "$name"
+done
 # Apptainer's temporary files and cache: on the node's own disk, outside $HOME, gone with the job.
 scratch=$(mktemp -d "${SLURM_TMPDIR:-${TMPDIR:-/tmp}}/hpcdeploy-XXXXXXXX") || finish 1
 trap 'rm -rf "$scratch"' EXIT
@@ -314,9 +336,24 @@ cd "$workdir" || finish 1
 field() { printf '"%s=%s"' "$1" "${2//\"/\"\"}"; }
 mounts=(--mount "type=bind,$(field source "$run"),$(field destination "$run")")
 mounts+=(--mount "type=bind,$(field source "${TMPDIR:?is not set on this machine, but the path needs it: set it, or name another path}"/here),$(field destination /here)")
+# Apptainer hands the node's variables to the program, but mounts only /tmp and /var/tmp of the folders that they name. Each of these
+# folders is mounted at its own path, before all else, so that it hides nothing; what a job itself mounts there wins.
+temporary=()
+for name in TMPDIR TMP TEMP SLURM_TMPDIR; do
+  folder=${!name-}
+  while [ "$folder" != "${folder%/}" ]; do folder=${folder%/}; done
+  case $folder in /*) ;; *) continue ;; esac
+  case "${temporary[*]-} ${mounts[*]} " in *",$(field destination "$folder")"[\ ,]*) continue ;; esac
+  temporary+=(--mount "type=bind,$(field source "$folder"),$(field destination "$folder")")
+done
+mounts=(${temporary[@]+"${temporary[@]}"} "${mounts[@]}")
 gpu=--rocm
 
-contain() { exec apptainer exec --no-eval ${gpu:+"$gpu"} --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$@"; }
+unbegun=$run/tasks/.unbegun.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}.${SLURM_PROCID:-0}
+# An image's own environment script may end before its program starts (an "exit 0", say), and Apptainer then ends with 0. So a file says that
+# the program has not begun until program.sh, in the container, empties it: which needs no room, even where a disk is full.
+{ echo "not begun" >"$unbegun"; } 2>/dev/null || unbegun=""
+contain() { exec apptainer exec --no-eval ${gpu:+"$gpu"} --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$unbegun" "$@"; }
 
 # PMIx: the program meets Slurm's own server in one folder of the node, and has memory in common with it in another, which
 # Apptainer mounts by itself only where it is in /tmp. Without it MPI_Init ends in PMIX_ERR_FILE_OPEN_FAILURE (Open MPI 5.0.7).
@@ -342,9 +379,14 @@ while :; do
   wait "$container" || code=$?
   if [ -z "$signalled" ] || [ "$code" -le 128 ]; then break; fi
 done
+[ "$code" != 0 ] || [ ! -s "$unbegun" ] || {
+  echo "the program never began: the environment of the image ($image, /.singularity.d/env) ended first, with exit code 0" >&2
+  code=125 why=never-began
+}
+rm -f "$unbegun"
 rm -f "$note"
 # The first to fail says the run's exit code: srun would give the highest, which those that it then ends may have.
-[ "$code" = 0 ] || ln -s "$code" "$run/tasks/.code.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}" 2>/dev/null
+[ "$code" = 0 ] || ln -s "$code${why:+ $why}" "$run/tasks/.code.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}" 2>/dev/null
 # Once they are warned, each saves its work in its own time: srun is not to end the others.
 [ ! -e "$run/tasks/.warned.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}" ] || code=0
 finish "$code"

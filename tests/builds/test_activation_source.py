@@ -60,7 +60,28 @@ def test_what_git_does_not_track_stays_out_and_is_told(tmp_path: Path) -> None:
     definition = generate(SETTINGS, folder)
     assert "beside/app/scripts/new.sh" not in beside(definition)
     [note] = definition.notes
-    assert note.startswith("scripts/new.sh: beside an activation script, but not tracked by git")
+    assert note.startswith("scripts/new.sh, scripts/ignored.sh: beside an activation script, but not tracked by git")
+
+
+@pytest.mark.parametrize("added", [True, False], ids=["script added with -f", "nothing tracked"])
+def test_what_git_ignores_beside_a_script_is_told(tmp_path: Path, added: bool) -> None:
+    """colcon's workspaces ignore install/, whose setup.sh sources what lies beside it."""
+    ignored = {".gitignore": "install/\n", "install/setup.sh": ". install/_local.sh\n", "install/_local.sh": ""}
+    folder = workspace(tmp_path, "install/setup.sh", files={**ignored, "install/mine/package.sh": ""})
+    if added:
+        subprocess.run(["git", "-C", folder, "add", "-f", "install/setup.sh"], check=True)
+    [note] = generate(SETTINGS, folder).notes
+    assert note.startswith("install/_local.sh, install/mine/: beside" if added else "install/: beside")
+    assert "git add -f" in note
+    assert generate(needing("install"), folder).notes == ()
+
+
+@pytest.mark.parametrize("ignored", ["", "install/\n"], ids=["untracked", "ignored"])
+def test_a_named_folder_without_tracked_files_is_told(tmp_path: Path, ignored: str) -> None:
+    folder = workspace(tmp_path, "top.sh", files={".gitignore": ignored, "top.sh": ". install/setup.sh\n"})
+    write(folder, {"install/setup.sh": "", "other/setup.sh": ""})
+    [note] = generate(SETTINGS, folder).notes
+    assert note.startswith("install/: beside an activation script")
 
 
 def test_a_neighbour_s_change_is_another_image_and_other_code_s_is_none(tmp_path: Path) -> None:

@@ -30,6 +30,9 @@ _NAMES: Mapping[str, str] = {
 }
 _FAMILIES: Mapping[str, str] = {name: family for family, names in _NAMES.items() for name in names.split()}
 
+_LONGEST = 60
+"""Characters of a name that a message shows."""
+
 _BUILDER = frozenset({"native", "host", "default_target", "default", "frontend", "backend", "fe", "be"})
 """What stands for the processor of the machine that compiles: in compilers' flags, and in Spack's own platforms."""
 
@@ -39,20 +42,25 @@ def is_foreign(target: str) -> bool:
     return any(_FAMILIES.get(name, FAMILY) != FAMILY for name in target.split(":"))
 
 
-def check_microarchitecture(target: str, key: str) -> None:
-    """Raise `EnvironmentFileError`, which names `key`, where a target or range holds a word that is no name of one."""
-    for name in target.split(":"):
-        if not name or name in _FAMILIES:
-            continue
-        if name in _BUILDER:
-            reason = "which stands for the processor of the machine that builds, whichever that is"
-        else:
-            close = meant(name, _FAMILIES)
-            reason = f"which archspec does not know as of August 2026{f'; did you mean {close!r}?' if close else ''}"
-        raise EnvironmentFileError(
-            f"{key} names the microarchitecture {name!r}, {reason}; expected one of archspec's names, such as 'x86_64_v3' "
-            "or 'zen4' ('spack arch --known-targets' lists them)"
-        )
+def check_microarchitecture(name: str, key: str) -> None:
+    """Raise `EnvironmentFileError`, which names `key`, where `name` is no microarchitecture's."""
+    if name in _FAMILIES:
+        return
+    if name in _BUILDER:
+        reason = "which stands for the processor of the machine that builds, whichever that is"
+    else:
+        close = meant(name, _FAMILIES)
+        reason = f"which archspec does not know as of August 2026{f'; did you mean {close!r}?' if close else ''}"
+    raise EnvironmentFileError(
+        f"{key} names the microarchitecture {name[:_LONGEST]!r}, {reason}; expected one of archspec's names, such as "
+        "'x86_64_v3' or 'zen4' ('spack arch --known-targets' lists them)"
+    )
+
+
+def check_target(target: str, key: str) -> None:
+    """Check the name, or the ends of the range (``zen3:``), that a spec of Spack has as its target."""
+    for name in filter(None, target.split(":")):
+        check_microarchitecture(name, key)
 
 
 def check_family(target: str, key: str) -> None:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from hpcdeploy.environments.microarchitectures import check_microarchitecture
+from hpcdeploy.environments.microarchitectures import check_target
 from hpcdeploy.environments.spack_specs import package_of, targets_in
 from hpcdeploy.environments.spack_yaml import Table, listed, named, overrides, plain_key, table, text_of
 
@@ -158,9 +158,9 @@ def _settings(key: str, value: object, where: str) -> PackageSettings:
         replaces=key.endswith(":"),
     )
     for name in settings.require.targets if settings.require else ():
-        check_microarchitecture(name, f"{where}.require")
+        check_target(name, f"{where}.require")
     for name in settings.targets:
-        check_microarchitecture(name, where)
+        check_target(name, where)
     return settings
 
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from hpcdeploy.environments.microarchitectures import check_family, check_microarchitecture, is_foreign
+from hpcdeploy.environments.microarchitectures import check_family, check_target, is_foreign
 from hpcdeploy.environments.spack_lock import SpackLock
 from hpcdeploy.environments.spack_packages import (
     COMPILERS,
@@ -78,7 +78,7 @@ def choose_target(
         return Target(name=", ".join(lock.targets) or "generic", said_by="spack.lock")
     in_specs = tuple(dict.fromkeys((*(target for spec in specs for target in targets_in(spec)), *groups)))
     for name in in_specs:
-        check_microarchitecture(name, "spack.yaml: specs")
+        check_target(name, "spack.yaml: specs")
         check_family(name, "spack.yaml: specs")
     required = requirement_of(files, "all")
     said = _said(files, "") or _said(conditional, ", under a condition")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy.definition.grammar import read_definition
-from hpcdeploy.errors import DefinitionError
+from hpcdeploy.errors import DefinitionError, EnvironmentFileError
 from hpcdeploy.flows.dockerfile import dockerfile_of
 from hpcdeploy.flows.generate import generate
 from hpcdeploy.flows.sources.activation import MOST
@@ -146,6 +146,14 @@ def test_named_files_go_into_the_build_stage_alone(tmp_path: Path) -> None:
 def test_a_named_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DefinitionError, match=r"'pixi\.files' names .*gone.*which is not in"):
         generate(needing("gone"), workspace(tmp_path, "scripts/setup.sh"))
+
+
+@pytest.mark.parametrize("script", ["../act.sh", "/etc/act.sh", "scripts/../../act.sh"])
+def test_a_script_outside_the_workspace_is_refused_with_file_and_key(tmp_path: Path, script: str) -> None:
+    folder = workspace(tmp_path / "project", script)
+    write(tmp_path, {"act.sh": ""})
+    with pytest.raises(EnvironmentFileError, match=rf"pixi\.toml: activation\.scripts names '{script}', but"):
+        generate(SETTINGS, folder)
 
 
 def test_a_tracked_link_out_of_the_project_stays_out(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from hpcdeploy.scheduler.login_node import Delivery, submission
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
 from tests.cluster.driving import output_of, submit_job, wait_for
-from tests.cluster.test_older_slurm import NO_CONTAINER, put
+from tests.cluster.no_container import NO_CONTAINER, put
 from tests.labs import StartLab
 from tests.shared import OWN
 

@@ -39,6 +39,8 @@ def ensure(settings: LabSettings, report: Report, lock: int) -> Path:
         shutil.rmtree(leftover)
     source = find_mirror()
     draft = target.with_name(target.name + ".part")
+    if settings.release.source != settings.suite:  # a list that says so costs seconds, a root file system more than a minute
+        _refuse_missing(settings, source)
     pins = settings.cache / "preferences"
     pins.write_text(packages.preferences(settings))
     count = len(packages.chosen(settings))
@@ -46,14 +48,18 @@ def ensure(settings: LabSettings, report: Report, lock: int) -> Path:
     report(f"making a root file system of {what}; this takes a minute or so")
     try:
         _run_logged(command(settings, source, draft, pins), settings.cache / "mmdebstrap.log", lock)
-    except LabError as failure:
-        reason = archive.missing(settings.release, archive.read_version(source, settings.release.source), source.site)
-        if not reason:
-            raise
-        shutil.rmtree(draft, ignore_errors=True)  # no later start would come upon this one and clear it away
-        raise LabError(reason) from failure
+    except LabError:
+        _refuse_missing(settings, source)
+        raise
     draft.replace(target)
     return target
+
+
+def _refuse_missing(settings: LabSettings, source: mirror.Mirror) -> None:
+    """Raise `LabError` where the mirror does not have the release of Slurm."""
+    reason = archive.missing(settings.release, archive.read_version(source, settings.release.source), source.site)
+    if reason:
+        raise LabError(reason)
 
 
 def command(settings: LabSettings, source: mirror.Mirror, draft: Path, pins: Path) -> list[str]:

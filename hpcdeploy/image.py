@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpcdeploy.source import Source
+from hpcdeploy.source import OciConfig, Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +85,8 @@ class Definition:
     ``build_args`` are those given for this build, over the definition's own ``%arguments``. ``inputs`` is the sha256 of
     text, files and build arguments together: the same inputs, the same image. ``secrets`` are the names of those that its
     steps ask for, ``base`` is the image that its last stage starts from, ``notes`` are what a person should know of it.
+    ``given`` are the build arguments of the command, of which ``build_args`` may be some; ``asked`` are the images that
+    registries were asked about, with their answers.
     """
 
     name: str
@@ -95,6 +97,8 @@ class Definition:
     secrets: tuple[str, ...] = ()
     base: str = ""
     notes: tuple[str, ...] = ()
+    given: tuple[tuple[str, str], ...] = ()
+    asked: tuple[tuple[str, OciConfig], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

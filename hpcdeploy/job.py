@@ -102,13 +102,14 @@ class Retries:
 class Resources:
     """What a job asks of the cluster, per node. None leaves the cluster's own default in force.
 
+    ``gpus`` of 0 keeps GPUs from a job that has its nodes for itself. None: it has those that are there.
     ``memory`` is in MiB, ``time`` in seconds. ``gpu_memory`` is the least that each GPU has, in MiB; ``gpu_capability`` the
     least and the most that it can do, in CUDA's own versions (``("8.0", "")``: no upper bound); ``gpu_runtime`` the version
     of CUDA that its driver must know.
     """
 
     nodes: int = 1
-    gpus: int = 0
+    gpus: int | None = None
     gpu_type: str | None = None
     gpu_memory: int | None = None
     gpu_capability: tuple[str, str] | None = None
@@ -135,6 +136,7 @@ class Job:
     decides. ``workdir`` is the working folder on the cluster (``$VAR`` expanded there); empty means the run's own folder.
     ``requeue`` says whether the site may start it again; None leaves that to the site. ``tasks_per_node`` processes run on
     each node, started by ``launcher``, with the MPI plugin ``mpi`` of srun; None: one, and srun where there are several.
+    ``srun`` are options of the srun that starts them, and of that one only.
     ``image`` is the name of an image in the project, a path to a ``.sif``, or an ``oras://`` reference. ``code`` and
     ``inputs`` are brought along from this machine; ``outputs`` are patterns of files in the working folder that are to come
     home, all where it is empty.
@@ -159,6 +161,7 @@ class Job:
     inputs: tuple[Input, ...] = ()
     outputs: tuple[str, ...] = ()
     slurm: Directives = ()
+    srun: Directives = ()
     htcondor: Directives = ()
 
 

@@ -43,6 +43,9 @@ TERMINAL = frozenset(
     }
 )
 
+NEVER_BEGAN = "the program never began: the image's environment script ended first"
+"""The reason of a task that is FAILED although its container ended with 0."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TaskStatus:

@@ -47,6 +47,11 @@ def path(text: str) -> str:
     return "".join(pieces) or "''"
 
 
+def variables(text: str) -> tuple[str, ...]:
+    """Return the names of the variables that `path` has expanded over there, ``HOME`` for a leading ``~`` not among them."""
+    return tuple(match["braced"] or match["bare"] for match in _VARIABLE.finditer(text))
+
+
 def expanded(text: str, environment: Mapping[str, str]) -> str:
     """Expand ``$VAR`` and ``${VAR}`` in a path here and now, by the rules by which `path` has them expanded elsewhere.
 

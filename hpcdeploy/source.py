@@ -1,7 +1,8 @@
 """Where an image comes from: a locked environment, an image that exists, a Dockerfile, a definition file."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +108,23 @@ class OciConfig:
     volumes: tuple[str, ...] = ()
     stop_signal: str = ""
     health_check: bool = False
+
+    def values(self) -> dict[str, object]:
+        """Return the fields as JSON has them."""
+        return {name: _listed(value) for name, value in asdict(self).items()}
+
+    @staticmethod
+    def of(values: Mapping[str, Any]) -> "OciConfig":
+        """Return the configuration whose `values` these are."""
+        return OciConfig(**{name: _tupled(value) for name, value in values.items()})
+
+
+def _listed(value: object) -> object:
+    return [_listed(inner) for inner in value] if isinstance(value, tuple | list) else value
+
+
+def _tupled(value: Any) -> Any:  # noqa: ANN401 - a value of JSON
+    return tuple(_tupled(inner) for inner in value) if isinstance(value, list) else value
 
 
 ImageConfigOf = Callable[[str], OciConfig]

@@ -41,8 +41,18 @@ CREATE TABLE IF NOT EXISTS requests (
 CREATE TABLE IF NOT EXISTS built (
     project TEXT NOT NULL, name TEXT NOT NULL, image TEXT NOT NULL, PRIMARY KEY (project, name)
 );
+CREATE TABLE IF NOT EXISTS built_on (
+    project TEXT NOT NULL, name TEXT NOT NULL, cluster TEXT NOT NULL, image TEXT NOT NULL,
+    PRIMARY KEY (project, name, cluster)
+);
 CREATE TABLE IF NOT EXISTS locks (
     project TEXT NOT NULL, name TEXT NOT NULL, built TEXT NOT NULL, lock BLOB NOT NULL, PRIMARY KEY (project, name)
+);
+CREATE TABLE IF NOT EXISTS inputs (
+    project TEXT NOT NULL, name TEXT NOT NULL, sha256 TEXT NOT NULL, inputs BLOB NOT NULL, PRIMARY KEY (project, name)
+);
+CREATE TABLE IF NOT EXISTS known_files (
+    project TEXT NOT NULL, name TEXT NOT NULL, files BLOB NOT NULL, PRIMARY KEY (project, name)
 );
 CREATE TABLE IF NOT EXISTS published (
     sha256 TEXT NOT NULL, repository TEXT NOT NULL, manifest TEXT NOT NULL, size INTEGER NOT NULL, pushed INTEGER NOT NULL,
@@ -195,16 +205,28 @@ class Store:
         return found[0]
 
     def built(self, project: Path, image: BuiltImage) -> None:
-        """Note the latest build of one of a project's images (`project`: its folder)."""
+        """Note the latest build of one of a project's images (`project`: its folder), also as that of its cluster."""
         row = (str(project.resolve()), image.name, json.dumps(asdict(image)))
+        cluster = image.built_on or image.cached_on
         with self._open() as connection:
             connection.execute("INSERT OR REPLACE INTO built VALUES (?, ?, ?)", row)
+            if cluster:
+                connection.execute("INSERT OR REPLACE INTO built_on VALUES (?, ?, ?, ?)", (*row[:2], cluster, row[2]))
 
     def latest_build(self, project: Path, name: str) -> BuiltImage | None:
         """Return the latest build of a project's image, or None where it was never built from here."""
         with self._open() as connection:
             row = connection.execute(
                 "SELECT image FROM built WHERE project = ? AND name = ?", (str(project.resolve()), name)
+            ).fetchone()
+        return None if row is None else BuiltImage(**json.loads(row[0]))
+
+    def latest_build_on(self, project: Path, name: str, cluster: str) -> BuiltImage | None:
+        """Return the latest build of a project's image on one cluster; None where there was none."""
+        with self._open() as connection:
+            row = connection.execute(
+                "SELECT image FROM built_on WHERE project = ? AND name = ? AND cluster = ?",
+                (str(project.resolve()), name, cluster),
             ).fetchone()
         return None if row is None else BuiltImage(**json.loads(row[0]))
 
@@ -221,6 +243,35 @@ class Store:
                 "SELECT built, lock FROM locks WHERE project = ? AND name = ?", (str(project.resolve()), name)
             ).fetchone()
         return None if row is None else (row[0], zlib.decompress(row[1]))
+
+    def built_from(self, project: Path, image: BuiltImage, inputs: str) -> None:
+        """Note what the latest build of an image was made from (`hpcdeploy.flows.build_inputs`)."""
+        row = (str(project.resolve()), image.name, image.sha256, zlib.compress(inputs.encode()))
+        with self._open() as connection:
+            connection.execute("INSERT OR REPLACE INTO inputs VALUES (?, ?, ?, ?)", row)
+
+    def latest_inputs(self, project: Path, image: BuiltImage) -> str | None:
+        """Return what that very build was made from; None where it was not noted."""
+        with self._open() as connection:
+            row = connection.execute(
+                "SELECT inputs FROM inputs WHERE project = ? AND name = ? AND sha256 = ?",
+                (str(project.resolve()), image.name, image.sha256),
+            ).fetchone()
+        return None if row is None else zlib.decompress(row[0]).decode()
+
+    def know_files(self, project: Path, name: str, files: str) -> None:
+        """Note what is known of the files that an image is made from (`hpcdeploy.known_files.KnownFiles.written`)."""
+        row = (str(project.resolve()), name, zlib.compress(files.encode(), 1))
+        with self._open() as connection:
+            connection.execute("INSERT OR REPLACE INTO known_files VALUES (?, ?, ?)", row)
+
+    def known_files(self, project: Path, name: str) -> str:
+        """Return what was last known of the files that an image is made from; empty for nothing."""
+        with self._open() as connection:
+            row = connection.execute(
+                "SELECT files FROM known_files WHERE project = ? AND name = ?", (str(project.resolve()), name)
+            ).fetchone()
+        return "" if row is None else zlib.decompress(row[0]).decode()
 
     def published(self, image: PublishedImage, *, when: int) -> None:
         """Note that an image was pushed, at `when` (seconds since 1970)."""

@@ -57,6 +57,20 @@ events() {
 told=$(events)
 section events printf '%s\n' "$told"
 
+# Tasks that ended with 0 and have no note that their program began, of runs that leave one: RUN TASK never-began.
+begins() {
+  local run task
+  printf '%s\n' "$asked" -- "$told" | awk '
+    $0 == "--" { part++; next }
+    !part { split($0, field, "|"); run[field[1] + 0] = field[2]; next }
+    /^[0-9]/ { split($2, number, /[(.)]/) }
+    /Normal termination .return value 0\)/ && number[3] + 0 >= 0 { print run[number[2] + 0], number[3] + 0 }' |
+    while read -r run task; do
+      [ ! -e "$runs/$run/notes-begin" ] || [ -e "$runs/$run/tasks/$task.begun" ] || echo "$run $task never-began"
+    done
+}
+section records begins
+
 # Runs with tasks that neither shows, since a log was deleted, or lies on a disk that was full: the schedd may remember how they
 # ended. Tasks that HTCondor has still to make (035) are none of them, nor is what DAGMan (universe 7) has still to submit.
 lost=$(printf '%s\n' "$asked" -- "$told" -- "$queue_answer" | awk '

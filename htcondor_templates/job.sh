@@ -1,6 +1,7 @@
 #!/bin/bash
 # Starts the container of run [= run_id =] on a worker, written by hpcdeploy [= version =]. Its arguments are those of program.sh:
 # the task's number and the cluster id first.
+[% include "login_templates/state.sh" %]
 set -u
 run=$(dirname -- "$0")
 image=[= (fetched_from | word) if fetched_from else '$(cat "$run/image")' =]
@@ -11,14 +12,16 @@ if [ ! -r "$image" ]; then
 fi
 [% endif %]
 
-[% for line in setup %]
-[= line =]
-[% endfor %]
+[% set setup_must_succeed = false %]
+[% set setup_exit = "exit 1" %]
+[% include "login_templates/setup.sh" %]
+set -u
 # Nothing of the worker's own Python may shine through into the container.
 unset PYTHONPATH PYTHONHOME PYTHONUSERBASE LD_PRELOAD VIRTUAL_ENV CONDA_PREFIX CONDA_DEFAULT_ENV CONDA_SHLVL
 # HTCondor starts a job without PATH; bash (5.2) then has a default, which it does not export and which ends in ".". Apptainer
 # finds the programs of the GPU driver by it, such as nvidia-smi and rocminfo (seen with HTCondor 23.9, Apptainer 1.4.5).
 export PATH="${PATH%:.}"
+[% include "login_templates/temporary_folders.sh" %]
 # Apptainer's temporary files and cache: in the job's own scratch folder, which HTCondor takes away.
 scratch=${_CONDOR_SCRATCH_DIR:?is not set: HTCondor starts this}
 mkdir -p "$scratch/.apptainer/cache"
@@ -33,9 +36,23 @@ while IFS= read -r bind; do mounts+=(--mount "$bind"); done <"$run/binds"
 [% if mounted %]
 [% include "login_templates/places.sh" %]
 [% endif %]
+[% include "login_templates/temporary.sh" %]
 [% if gpus %]
 [% include "login_templates/gpus.sh" %]
 [% endif %]
 
-# The container is what HTCondor signals, and its exit code the job's.
-exec [= apptainer | word =] exec --no-eval[= ' ${gpu:+"$gpu"}' if gpus =][= ' --no-https' if in_job and plain_http =] --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$@"
+unbegun=$run/tasks/.unbegun.$2.$1.${HPCDEPLOY_RESTART:-0}
+[% include "login_templates/unbegun.sh" %]
+contain() { exec [= apptainer | word =] exec --no-eval[= ' ${gpu:+"$gpu"}' if gpus =][= ' --no-https' if in_job and plain_http =] --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$unbegun" "$@"; }
+# HTCondor signals this shell, which passes that on and tells the container's exit code. Without -m the container would ignore INT and QUIT
+# (bash(1), SIGNALS).
+container=""
+for signal in HUP INT QUIT TERM USR1 USR2; do
+  # shellcheck disable=SC2064
+  trap "signalled=yes; kill -$signal \"\$container\" 2>/dev/null" "$signal"
+done
+set -m
+contain "$@" &
+[% include "slurm_templates/waiting.sh" %]
+[% include "login_templates/begun.sh" %]
+exit "$code"

@@ -42,6 +42,16 @@ write_job() {
 [% endif %]
   {
     printf '%s = %s\n' run_folder "$run" work_folder "$work[= '/\\$(Process)' if array and not workdir =]"[= ' image_file "$image"' if container != "apptainer" and not fetched_from =]
+[% if notes_begin %]
+    # Said to the follow script: a task of this run that began has a note. A remap has no word for these signs.
+    case $run in
+      *[\;=\\]*) ;;
+      *)
+        : >"$run/notes-begin"
+        printf '%s\n' "transfer_output_remaps = \".hpcdeploy-begun=$run/tasks/\$(Process).begun\""
+        ;;
+    esac
+[% endif %]
     cat <<'[= end_of_job =]'
 [= job_script =]
 [= end_of_job =]

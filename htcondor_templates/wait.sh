@@ -2,11 +2,12 @@
 # Tells whether run [= run_id =] may start, which waits for others. Written by hpcdeploy [= version =].
 # DAGMan asks before it submits job.sub (job.dag); "wait.sh now" only tells. It reads the other runs' event logs.
 # Exit status: 0 it may start; 75 not yet; 1 it never may, and why.
-set -u
+[% include "login_templates/state.sh" %]
 cd -- "$(dirname -- "$0")" || exit 75
-[% for line in setup %]
-[= line =]
-[% endfor %]
+[% set setup_must_succeed = false %]
+[% set setup_exit = "exit 1" %]
+[% include "login_templates/setup.sh" %]
+set -u
 
 # Prints where the $2 tasks of run $1 are: "open", "well", or what became of one that did not end well. Events: 000 and 035
 # submitted, 005 ended, 009 removed, 036 what was not made yet never will be ("Job Event Log Codes"). A run that waited itself
@@ -36,6 +37,15 @@ ends() {
       }
       print open ? "open" : badly ? badly : "well"
     }' ${logs[@]+"${logs[@]}"} </dev/null
+}
+
+# Of a run that ended well, and whose tasks note their program's begin: whether all began.
+begins() {
+  local task
+  for ((task = 0; task < $2; task++)); do
+    [ -e "../$1/tasks/$task.begun" ] || { echo "the program of task $task never began" && return; }
+  done
+  echo well
 }
 
 # Whether HTCondor has nothing of run $1 any more. It is asked when that run's log has not changed for ten minutes, and no more
@@ -72,6 +82,7 @@ await() {
     fi
     : >"read.$other"
     how=$(ends "$other" "$tasks")
+    [ "$how" != well ] || [ ! -e "../$other/notes-begin" ] || how=$(begins "$other" "$tasks")
     if [ "$how" = open ] && gone "$other"; then
       how=$(ends "$other" "$tasks")
       [ "$how" != open ] || how="it is gone from the queue and its event log tells no end"

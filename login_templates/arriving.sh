@@ -1,3 +1,7 @@
+# What follows on standard input is not for a line of setup to read.
+{
+[% include "login_templates/setup.sh" %]
+} </dev/null
 set -euo pipefail
 umask 077
 # A cut connection is the end of the input, and no more than that.

@@ -6,7 +6,14 @@
 # same inputs are built once. It needs the files of the build as one archive; where that is missing, it says where to put it.
 #
 # Exit status: 0 built, now or earlier, or the archive is missing; 10 this machine is not as it should be; 12 the build failed.
+[% set setup_must_succeed = true %]
+[% set setup_exit = "exit 10" %]
+[% include "login_templates/begin.sh" %]
 main() {
+[% for variable in variables %]
+unset [= variable =]
+[% endfor %]
+[% include "login_templates/setup.sh" %]
 set -euo pipefail
 umask 077
 
@@ -17,14 +24,7 @@ die() { local code=$1; shift; say "error: $*"; set +e; exit "$code"; }
 [% if secrets %]
 
 [% include "login_templates/secrets.sh" %]
-[% for variable in variables %]
-unset [= variable =]
-[% endfor %]
 [% endif %]
-
-[% for line in setup %]
-[= line =]
-[% endfor %]
 
 inputs=[= inputs | word =]
 name=[= name_json | word =]
@@ -47,7 +47,7 @@ json() {
 }
 
 # The one line that hpcdeploy reads; login shells may print what they like around it.
-answer() { printf 'HPCDEPLOY {%s}\n' "$1" || true; }
+answer() { printf '\nHPCDEPLOY {%s}\n' "$1" || true; }
 
 image_is_there() {
   [ -s "$folder/sha256" ] && [ -e "$cache/$(<"$folder/sha256").sif" ] && [ -s "$cache/$(<"$folder/sha256").json" ]
@@ -77,6 +77,11 @@ if image_is_there; then
   return
 fi
 
+# Apptainer writes this path into a shell script without quotes (cmd/internal/cli/inspect.go), and into its own --bind.
+case $temporary in
+  *["()'\",;&|\`\$<>:^"]* | *[[:blank:]]"#"*) die 10 "Apptainer cannot build in $temporary (\"could not inspect container\"): set \
+tmp in the cluster's settings, or [= prefix =]_TMPDIR in its setup, to a folder without any of ( ) ' \" , ; & | \` \$ < > : ^ and ' #'" ;;
+esac
 version=$([= apptainer | word =] --version)
 if [ ! -e "$folder/context.tar" ] || [ "$(sha256sum <"$folder/context.tar")" != "[= context_sha256 =]  -" ]; then
   answer "\"state\": \"context\", \"put\": $(json "$folder/context.tar"), \"apptainer\": $(json "$version")"
@@ -119,6 +124,13 @@ code=0
 stop_serving
 [% endif %]
 [ "$code" = 0 ] || die 12 "the build failed (exit status $code); Apptainer's own words are above"
+
+# Where the image's environment script ends with 0 before a program begins, %test passes without having run, and so would every job. An image
+# that cannot be started here, or whose environment fails, is no such image: there the job says so.
+start=([= apptainer | word =] exec --no-eval --pwd / "$part" /bin/sh -c "echo HPCDEPLOY_BEGUN")
+if said=$("${start[@]}" 2>/dev/null </dev/null) && [[ $said != *HPCDEPLOY_BEGUN* ]]; then
+  die 12 [= no_program_begins | word =]
+fi
 
 sha256=$(sha256sum <"$part")
 sha256=${sha256%% *}

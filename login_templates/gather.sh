@@ -11,6 +11,9 @@ gather() {
   esac
   if [ -d "$1" ] && [ -L "$1" ]; then
     echo "$1 is a link to a folder, which HTCondor does not send: it stays here" >&2
+  elif { [ -f "$1" ] && [ ! -r "$1" ]; } || { [ -d "$1" ] && { [ ! -r "$1" ] || [ ! -x "$1" ]; }; }; then
+    # HTCondor would hold the job for it (hold code 12, subcode 13).
+    echo "$1 may not be read: it is left out of the outputs" >&2
   elif [ -d "$1" ]; then
     for inner in "$1"/* "$1"/.[!.]* "$1"/..?*; do
       [ ! -e "$inner" ] || gather "$inner"
@@ -19,6 +22,8 @@ gather() {
     mkdir -p "$out/${1%/*}"
     { [ ! -L "$1" ] && ln -f "$1" "$out/$1" 2>/dev/null; } || cp -fp "$1" "$out/$1" ||
       echo "$1 could not be put among the outputs" >&2
+  else
+    echo "$1 is no file, folder or link: it is left out of the outputs" >&2
   fi
 }
 
@@ -30,4 +35,3 @@ for pattern in [= gathering | join(' ') =]; do
     [ ! -e "$path" ] || gather "$path"
   done
 done
-exit "$code"

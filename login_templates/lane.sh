@@ -5,6 +5,9 @@
 #
 # Exit status: 0 it is there; 10 this machine is not as it should be; 15 not all of it came; without an answer and a word, another call
 # is at it or has brought the whole.
+[% set setup_must_succeed = false %]
+[% set setup_exit = "exit 10" %]
+[% include "login_templates/begin.sh" %]
 main() {
 [% include "login_templates/arriving.sh" %]
 

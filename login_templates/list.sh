@@ -1,6 +1,10 @@
 #!/bin/bash
 # Lists the files that a run wrote, its output and its logs. Written by hpcdeploy [= version =].
+[% set setup_must_succeed = false %]
+[% set setup_exit = "exit 10" %]
+[% include "login_templates/begin.sh" %]
 main() {
+[% include "login_templates/setup.sh" %]
 set -u
 shopt -s nullglob
 export LC_ALL=C
@@ -39,10 +43,10 @@ json() {
   printf '"%s"' "$text"
 }
 
-if [ -d "$work" ]; then matching | describe "$work" output; fi
+if [ -d "$work" ]; then matching | describe "$work" output; else describe "$run" output </dev/null; fi
 [% if with_logs %]
 printf '.\0' | describe "$run/logs" logs
 [% endif %]
-printf 'HPCDEPLOY {"output": %s, "logs": %s}\n' "$(json "$work")" "$(json "$run/logs")"
+printf '\nHPCDEPLOY {"output": %s, "logs": %s}\n' "$(json "$work")" "$(json "$run/logs")"
 }
 main </dev/null

@@ -1,6 +1,10 @@
 #!/bin/bash
 # Prints what tasks have written since we last looked. Written by hpcdeploy [= version =].
+[% set setup_must_succeed = false %]
+[% set setup_exit = "exit 10" %]
+[% include "login_templates/begin.sh" %]
 main() {
+[% include "login_templates/setup.sh" %]
 set -u
 run=[= root =]/runs/[= run_id | word =]
 # TASK, and the byte from which on its output and its error stream are wanted

@@ -6,6 +6,9 @@
 #
 # Exit status: 0 it is there; 10 this machine is not as it should be; 11 what came is not what was promised, and is gone;
 #              15 not all of it came: go on.
+[% set setup_must_succeed = false %]
+[% set setup_exit = "exit 10" %]
+[% include "login_templates/begin.sh" %]
 main() {
 [% include "login_templates/arriving.sh" %]
 

@@ -6,18 +6,18 @@
 #
 # Exit status: 0 the job's number is told, or that there is none and will be none; 10 this machine is not as it should be;
 #              13 nobody can say yet whether there is a job: run this again.
+[% set setup_must_succeed = true %]
+[% set setup_exit = "exit 10" %]
+[% include "login_templates/begin.sh" %]
 main() {
+[% include "login_templates/variables.sh" %]
+[% include "login_templates/setup.sh" %]
 set -euo pipefail
 umask 077
 trap '' HUP PIPE
 
 say() { printf '%s\n' "$*" >&2 || true; }
 die() { local code=$1; shift; say "error: $*"; set +e; exit "$code"; }
-
-[% include "login_templates/variables.sh" %]
-[% for line in setup %]
-[= line =]
-[% endfor %]
 
 run_id=[= run_id | word =]
 root=[= root =]

@@ -10,7 +10,12 @@
 # Exit status: 0 submitted, now or earlier; 10 this machine is not as it should be; 11 the image could not be had;
 #              12 the scheduler refused; 13 nobody can say yet whether the scheduler took the job: run this again;
 #              14 a file is to be brought here first: which, and where to, is said; 15 the run was cancelled.
+[% set setup_must_succeed = true %]
+[% set setup_exit = "exit 10" %]
+[% include "login_templates/begin.sh" %]
 main() {
+[% include "login_templates/variables.sh" %]
+[% include "login_templates/setup.sh" %]
 set -euo pipefail
 umask 077
 asked_to=" $* "
@@ -21,11 +26,6 @@ say() { printf '%s\n' "$*" >&2 || true; }
 # A login shell runs ~/.bash_logout in its exit: under -e a command that fails there, as Debian's does without a terminal, would
 # end it with that command's status instead of ours.
 die() { local code=$1; shift; say "error: $*"; trap - EXIT; set +e; exit "$code"; }
-
-[% include "login_templates/variables.sh" %]
-[% for line in setup %]
-[= line =]
-[% endfor %]
 
 run_id=[= run_id | word =]
 root=[= root =]
@@ -65,7 +65,7 @@ ensure_parcels() {
   need [= parcel.sha256 =] [= parcel.size =] [= path =] [= parcel.what | word =][= ' ' ~ becomes if becomes =]
 [% endfor %]
   [ -z "$needs" ] || {
-    printf 'HPCDEPLOY {"run": "%s", "needs": [ %s ]}\n' "$run_id" "$needs" || true
+    printf '\nHPCDEPLOY {"run": "%s", "needs": [ %s ]}\n' "$run_id" "$needs" || true
     set +e
     exit 14
   }

@@ -1,26 +1,28 @@
 # What this run waits for, as sbatch --dependency has it.
 dependency=
 # await KIND RUN TASKS: this run is to start after that one. While Slurm has its jobs alive, Slurm waits. One that ended is judged
-# here: Slurm forgets a job soon (MinJobAge in slurm.conf(5)), and sbatch then refuses its id, "Job dependency problem". It is
-# asked for by its name, since Slurm gives ids out again (MaxJobId there).
+# here: Slurm forgets a job soon (MinJobAge in slurm.conf(5)), and sbatch then refuses its id, "Job dependency problem". The id alone
+# does not tell a job, since Slurm gives ids out again (MaxJobId there).
 await() {
-  local kind=$1 other=$2 tasks=$3 folder=$root/runs/$2 size=0 names="" link first last queue job state task code ids="" badly=""
+  local kind=$1 other=$2 tasks=$3 folder=$root/runs/$2 size=0 link first last queue rest job state task code ids="" badly=""
   local -a jobs=()
   local -A first_of=() alive=()
   for link in "$folder/id" "$folder"/id.*; do
     [ -L "$link" ] || continue
     first=${link#"$folder/id"}
-    names+=${names:+,}$other$first
     job=$(readlink -- "$link")
     jobs+=("$job")
     first=${first#.}
     first_of[$job]=${first:-0}
   done
-  [ -n "$names" ] || die 12 "run $other, which this one waits for, has no job on this cluster; submit it first"
-  queue=$(squeue --all --noheader --states=all --user="$(id -un)" --name="$names" --format='%F %T') ||
+  [ "${#jobs[@]}" != 0 ] || die 12 "run $other, which this one waits for, has no job on this cluster; submit it first"
+  queue=$(my_jobs --all --states=all) ||
     die 13 "squeue could not be asked whether run $other, which this one waits for, has ended"
-  while read -r job state; do
-    [ -n "${first_of[${job:-none}]-}" ] || continue
+  while IFS='|' read -r _ job state rest; do
+    first=${first_of[${job:-none}]-}
+    [ -n "$first" ] || continue
+    [ "$first" != 0 ] || first=""
+    bears "|$rest" "$other${first:+.$first}" || continue
     case $state in
       "" | COMPLETED) ;;
       FAILED | CANCELLED | TIMEOUT | DEADLINE | OUT_OF_MEMORY | NODE_FAIL | BOOT_FAIL | PREEMPTED | REVOKED) badly="is $state" ;;
@@ -39,7 +41,7 @@ await() {
     [ "$size" = 0 ] || [ $((first + size)) -ge "$tasks" ] || last=$((first + size))
     for ((task = first; task < last; task++)); do
       code="nothing"
-      [ ! -s "$folder/tasks/$task.end" ] || read -r _ code <"$folder/tasks/$task.end" || true
+      [ ! -s "$folder/tasks/$task.end" ] || read -r _ code _ <"$folder/tasks/$task.end" || true
       [ "$code" = 0 ] || { badly="${badly:-has failed}: task $task noted $code as its exit code" && break; }
     done
   done

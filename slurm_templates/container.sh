@@ -1,4 +1,5 @@
 image=$(cat "$run/image") || finish 1
+[% include "login_templates/temporary_folders.sh" %]
 # Apptainer's temporary files and cache: on the node's own disk, outside $HOME, gone with the job.
 scratch=$(mktemp -d "${SLURM_TMPDIR:-${TMPDIR:-/tmp}}/hpcdeploy-XXXXXXXX") || finish 1
 trap 'rm -rf "$scratch"' EXIT
@@ -25,8 +26,11 @@ mounts+=(--mount "type=bind,$(field source [= bind.source | path =]),$(field des
 [% if mounted %]
 [% include "login_templates/places.sh" %]
 [% endif %]
+[% include "login_templates/temporary.sh" %]
 [% if gpus %]
 [% include "login_templates/gpus.sh" %]
 [% endif %]
 
-contain() { exec [= apptainer | word =] exec --no-eval[= ' ${gpu:+"$gpu"}' if gpus =] --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$@"; }
+unbegun=$run/tasks/.unbegun.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}.${SLURM_PROCID:-0}
+[% include "login_templates/unbegun.sh" %]
+contain() { exec [= apptainer | word =] exec --no-eval[= ' ${gpu:+"$gpu"}' if gpus =] --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$unbegun" "$@"; }

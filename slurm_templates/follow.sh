@@ -5,8 +5,8 @@ export SLURM_TIME_FORMAT=%s SLURM_BITSTR_LEN=0
 asked='[= asked | join("\n") =]'
 
 # The controller picks out this person's jobs, awk below those asked for: squeue --jobs would ask the controller the same, look
-# through the whole list for each job, and of one job that the controller has forgotten it makes an error.
-queue_answer=$(squeue --all --noheader --states=all --user="$(id -un)" --Format='Name:|,[= queue_format =]')
+# through the whole list for each job, and of one job that the controller has forgotten it makes an error. The free texts come last.
+queue_answer=$(squeue --all --noheader --states=all --user="$(id -un)" --Format='[= queue_format =],Comment:|,Name:|')
 queue_code=$?
 
 # What awk needs to read task numbers as Slurm writes them: 7, [3,5-9%2], 0-98:2, N/A.
@@ -26,13 +26,15 @@ read_spans='
 # Sorts squeue's answer: "q LINE" is what is new in it, "o JOB|RUN|TASK|MARK|ITS NUMBER IN THE RUN" a task that is not alive there; the mark tells
 # whether squeue shows its end. What is known to have ended is left out.
 sorted=$(printf '%s\n' "$asked" "" "$queue_answer" | awk -F'|' "$read_spans"'
-  !listed && NF { named[$1] = $2 ($5 ? "." $5 : ""); job[++runs] = $1; run[runs] = $2; tasks[runs] = $3; first[runs] = $5; spread($4, $1, "over") }
+  !listed && NF { named[$1] = $2 ($5 ? "." $5 : ""); of[$1] = $2; job[++runs] = $1; run[runs] = $2; tasks[runs] = $3; first[runs] = $5; spread($4, $1, "over") }
   !NF { listed = 1 }
   listed && NF {
-    # A job of another name has the number of one that a crash of the controller lost, or that was long ago.
-    name = $1
-    sub(/^[^|]*[|]/, "")
-    if (!($1 in named) || named[$1] != name) next
+    # A job without the run in its comment or its name has the number of one that a crash of the controller lost, or that was long ago.
+    if (!($1 in named)) next
+    if (end = index($0, "|hpcdeploy:" named[$1] "|")) $0 = substr($0, 1, end)
+    else if (end = index($0, "|hpcdeploy:" of[$1] "|")) $0 = substr($0, 1, end)
+    else if (NF > 8 && $(NF - 1) == named[$1]) $0 = $1 "|" $2 "|" $3 "|" $4 "|" $5 "|" $6 "|" $7 "|"
+    else next
     if ($2 ~ /^[0-9]+$/ || $2 == "N/A") { if (seen[$1, $2 + 0] == "over") next }
     print "q " $0
     spread($2, $1, $3 ~ /^(COMPLETED|FAILED|CANCELLED|TIMEOUT|DEADLINE|OUT_OF_MEMORY|NODE_FAIL|BOOT_FAIL|PREEMPTED|REVOKED)/ ? "ended" : "alive")
@@ -62,6 +64,7 @@ while IFS='|' read -r job run _ mark task; do
 done < <(sed -n 's/^o //p' <<<"$sorted")
 section records printf '%s' "$notes"
 
+[% include "slurm_templates/release.sh" %]
 if [ -n "$unexplained" ]; then
   accounting=$(sacct --noheader --allocations --parsable2 --format='[= accounting_format =]' --jobs="$unexplained")
   accounting_code=$?
@@ -76,4 +79,11 @@ if [ -n "$unexplained" ]; then
     return "$accounting_code"
   }
   if [ "$accounting_code" = 0 ] || accounting_is_kept; then section sacct accounting_new; fi
+  # Before 25.11 sacct subtracts 128 from exit codes of 128 and more (CHANGELOG of 25.11), so that 9 may be 137. Its JSON has them
+  # as they are. A job that ended well, by a signal or without a node has no such code.
+  if [ "$accounting_code" = 0 ] && [ "$(slurm_release sacct)" -lt 2511 ]; then
+    altered=$(accounting_new | awk -F'|' '
+      $3 ~ /:0$/ && ($3 != "0:0" || $2 == "FAILED") && $4 != "None assigned" && ++count <= 1000 { printf "%s%s", comma, $1; comma = "," }')
+    [ -z "$altered" ] || section sacct_json sacct --json --allocations --jobs="$altered"
+  fi
 fi

@@ -2,6 +2,7 @@
 [= directives =]
 
 # Run [= run_id =], written by hpcdeploy [= version =]. sbatch --chdir put us into the run's folder.
+[% include "login_templates/state.sh" %]
 set -u
 run=$PWD
 [% if in_parts %]
@@ -53,17 +54,22 @@ rm -f "$run/tasks/$task.end"
 started="$(date +%s) $SLURM_JOB_ID ${SLURMD_NODENAME:-$(hostname)}"
 record "$task.start" "$started"
 export HPCDEPLOY_RESTART=${SLURM_RESTART_COUNT:-0}
+why=""
 finish() {
   # A node that was given up for lost may come back after the job was started again elsewhere: no end of that one is ours to note.
-  [ "$(cat "$run/tasks/$task.start")" != "$started" ] || record "$task.end" "$(date +%s) $1"
+  [ "$(cat "$run/tasks/$task.start")" != "$started" ] || record "$task.end" "$(date +%s) $1${why:+ $why}"
   exit "$1"
 }
 
-[% for line in setup %]
-[= line =]
-[% endfor %]
+[% set setup_must_succeed = false %]
+[% set setup_exit = "finish 1" %]
+[% include "login_templates/setup.sh" %]
+set -u
 # Nothing of the login shell's own Python may shine through into the container.
 unset PYTHONPATH PYTHONHOME PYTHONUSERBASE LD_PRELOAD VIRTUAL_ENV CONDA_PREFIX CONDA_DEFAULT_ENV CONDA_SHLVL
+# Slurm 26.05 sets these in batch scripts too (to -5; src/common/env.c), and a program that is linked with Open MPI 4 then takes itself
+# for a process of a step and aborts. srun sets them anew.
+unset SLURM_STEP_ID SLURM_STEPID
 # srun inherits --export=NONE from sbatch and would start the container with no environment at all (sbatch(1)).
 export SLURM_EXPORT_ENV=ALL
 
@@ -81,8 +87,20 @@ container=""
 trap 'signalled=yes; kill -TERM "$container" 2>/dev/null' TERM
 trap 'signalled=yes; kill -INT "$container" 2>/dev/null' INT
 [% if launched %]
-# Where the processes can meet: on the first node, which is this one, at a port of the job's own, more or less.
+# Where the processes can meet: where the one with SLURM_PROCID 0 is, at a port of the job's own, more or less.
 export MASTER_ADDR=${SLURMD_NODENAME:-$(hostname)} MASTER_PORT=$((10000 + SLURM_JOB_ID % 20000))
+[% if nodes > 1 %]
+# That need not be this node: with a tree or block topology (seen with Slurm 26.05), or the distribution "arbitrary", process 0 is on
+# another one. Only Slurm knows: a step with the same options tells.
+# shellcheck disable=SC2016  # each process expands it
+leader=$(srun [= srun =] --mpi=none bash -c '[ "$SLURM_PROCID" != 0 ] || echo "HPCDEPLOY_LEADER $SLURMD_NODENAME"' </dev/null |
+  sed -n 's/.*HPCDEPLOY_LEADER //p')
+if [ -n "$leader" ]; then
+  MASTER_ADDR=$leader
+else
+  echo "srun did not tell where process 0 is (its message is above): MASTER_ADDR is $MASTER_ADDR, the first node" >&2
+fi
+[% endif %]
 [% if warning %]
 # srun would pass a signal on to every process of the step: also to the one that mounts the image, which it ends ("Bus error",
 # seen with squashfuse), and to the program twice. So a step of its own tells each node's processes.
@@ -109,10 +127,12 @@ trap 'signalled=yes; kill -[= warning =] "$container" 2>/dev/null' [= warning =]
 contain "$task" "$job"[= ' "${line[@]}"' if task_lines =] &
 [% endif %]
 [% include "slurm_templates/waiting.sh" %]
-[% if launched %]
+[% if not launched %]
+[% include "login_templates/begun.sh" %]
+[% else %]
 # The first process that failed has noted how.
 first=$run/tasks/.code.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}
-if [ -L "$first" ]; then code=$(readlink "$first"); fi
+if [ -L "$first" ]; then read -r code why <<<"$(readlink "$first")"; fi
 rm -f "$first"[= ' "$run/tasks/.warned.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}"' if warning =]
 [% endif %]
 [% if retries %]

@@ -1,12 +1,15 @@
 #!/bin/bash
 # One process of run [= run_id =], written by hpcdeploy [= version =]. srun starts this once for each, on the process's own node:
 # what is expanded here ($SLURM_PROCID, $SLURM_NODEID, folders of the node) is its own. Arguments: those of program.sh.
+[% include "login_templates/state.sh" %]
+known_state
 set -u
 run=$PWD
 [% if array and not workdir %]
 task=$1
 [% endif %]
 finish() { exit "$1"; }
+why=""
 
 [% include "slurm_templates/container.sh" %]
 
@@ -32,11 +35,12 @@ note=$run/tasks/.rank.$SLURM_JOB_ID.$SLURMD_NODENAME.$SLURM_LOCALID
 printf '%s\n' "$!" >"$note"
 [% endif %]
 [% include "slurm_templates/waiting.sh" %]
+[% include "login_templates/begun.sh" %]
 [% if warning %]
 rm -f "$note"
 [% endif %]
 # The first to fail says the run's exit code: srun would give the highest, which those that it then ends may have.
-[ "$code" = 0 ] || ln -s "$code" "$run/tasks/.code.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}" 2>/dev/null
+[ "$code" = 0 ] || ln -s "$code${why:+ $why}" "$run/tasks/.code.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}" 2>/dev/null
 [% if warning %]
 # Once they are warned, each saves its work in its own time: srun is not to end the others.
 [ ! -e "$run/tasks/.warned.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}" ] || code=0

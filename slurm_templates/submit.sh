@@ -21,7 +21,10 @@ write_job() {
 [% for other in after %]
   await [= other.kind =] [= other.run_id | word =] [= other.tasks =]
 [% endfor %]
+  check_job
 }
+
+[% include "slurm_templates/checks.sh" %]
 [% if after %]
 
 [% include "slurm_templates/after.sh" %]
@@ -35,7 +38,7 @@ submit_job() {
   local first=${part#.} options=() wait_for=[= '"$dependency"' if after else dependency | word =]
   if [ "$part_size" != 0 ]; then
     first=${first:-0}
-    options+=(--job-name="$run_id$part")
+    options+=(--job-name="$run_id$part" --comment="hpcdeploy:$run_id$part")
     options+=(--array="0-$((([= tasks =] - first < part_size ? [= tasks =] - first : part_size) - 1))[= '%' ~ throttle if throttle =]")
   fi
   if [ -n "$part" ]; then

@@ -11,7 +11,10 @@ ROWS = (
     ("flows",),
     ("apptainer", "engine", "registry", "scheduler", "transport", "store", "lab"),
     ("config", "definition", "picture", "tags"),
-    ("templates", "compiled_templates", "environments", "image", "job", "parameters", "cluster", "parcel", "run", "shell"),
+    (
+        *("templates", "compiled_templates", "environments", "image", "job", "known_files", "parameters", "cluster"),
+        *("parcel", "run", "shell"),
+    ),
     (
         *("errors", "folders", "git", "gpus", "login_node", "progress", "secret", "sizes", "source", "spelling"),
         *("toml", "treemap", "whole_file"),

@@ -10,9 +10,14 @@ def test_the_marked_line_is_found_among_all_that_a_login_shell_prints() -> None:
     assert read_answer(said) == {"a": 1, "b": "x y"}
 
 
-@pytest.mark.parametrize("said", [b"", b"Welcome\n", b"HPCDEPLOY fence begin out\n", b' HPCDEPLOY {"a": 1}\n'])
+@pytest.mark.parametrize("said", [b"", b"Welcome\n", b"HPCDEPLOY fence begin out\n", b"HPCDEPLOY {users} meet\n"])
 def test_without_a_marked_line_there_is_no_answer(said: bytes) -> None:
     assert read_answer(said) is None
+
+
+@pytest.mark.parametrize("before", [b"title", b"\x1b]0;hpc\x07", b"\xff", b'HPCDEPLOY {"on Friday"} '])
+def test_an_answer_begins_anywhere_in_its_line(before: bytes) -> None:
+    assert read_answer(before + b'HPCDEPLOY {"a": "HPCDEPLOY {}"}\nBye\n') == {"a": "HPCDEPLOY {}"}
 
 
 def test_the_last_of_two_answers_counts() -> None:

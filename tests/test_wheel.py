@@ -4,8 +4,6 @@ import subprocess
 import venv
 from pathlib import Path
 
-import pytest
-
 RENDER = """
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.environments.inventory import Item

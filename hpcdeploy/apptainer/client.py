@@ -17,12 +17,14 @@ from pathlib import Path
 
 from spython.main.base import Client
 
+from hpcdeploy.apptainer.diagnosis import NO_PROGRAM_BEGINS
 from hpcdeploy.apptainer.options import build_argument
 from hpcdeploy.apptainer.progress import KEPT_LINES
 from hpcdeploy.apptainer.version import Version, parse_version
 from hpcdeploy.errors import BuildError, MissingProgramError
 
 PROGRAMS = ("apptainer", "singularity")
+BEGUN = "HPCDEPLOY_BEGUN"
 Line = Callable[[str], None]
 Mask = Callable[[str], str]
 
@@ -88,7 +90,7 @@ class ApptainerClient(Client):  # type: ignore[misc]  # spython carries no types
         """Build `image`, which appears whole or not at all; relative ``%files`` are those of the definition's folder.
 
         `options` are further ones of ``build``, `environment` is added to the client's. Every line passes `mask` before
-        anybody sees it. Raises `CommandFailedError`.
+        anybody sees it. Raises `CommandFailedError`, also for an image in which no program begins.
         """
         part = image.with_name(f".{image.name}.part")
         part.unlink(missing_ok=True)
@@ -96,9 +98,24 @@ class ApptainerClient(Client):  # type: ignore[misc]  # spython carries no types
         command = [*self._init_command("build"), *arguments, *options, str(part.absolute()), definition.name]
         try:
             self._run_command(command, cwd=definition.parent, environ=environment, on_line=on_line, mask=mask)
+            self._check_begins(part.absolute(), environment)
             part.replace(image)
         finally:
             part.unlink(missing_ok=True)
+
+    def _check_begins(self, image: Path, environment: Mapping[str, str] | None) -> None:
+        """Raise `CommandFailedError` where the image's environment script ends with 0 before a program begins.
+
+        ``%test`` then passes without a line of it having run, and every job ends well without its program. An image that
+        this machine cannot start, or whose environment fails, is no such image: there the job says so.
+        """
+        command = [*self._init_command("exec"), "--no-eval", "--pwd", "/", str(image), "/bin/sh", "-c", f"echo {BEGUN}"]
+        try:
+            lines = self._run_command(command, cwd=image.parent, environ=environment)
+        except CommandFailedError:
+            return
+        if not any(BEGUN in line for line in lines):
+            raise CommandFailedError(command, 0, (NO_PROGRAM_BEGINS,))
 
     def _init_command(self, action: str | Sequence[str], flags: Sequence[str] | None = None) -> list[str]:
         words = [action] if isinstance(action, str) else list(action)

@@ -6,6 +6,7 @@ Apptainer writes what ``apptainer inspect --all`` prints into the image at build
 object of their own, or nothing but the definition.
 """
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO, cast
@@ -72,6 +73,26 @@ def read_contents(file: BinaryIO, name: str) -> Contents:
         apps=tuple(sorted(_table(attributes.get("apps")))),
         oci=table(_named(sif, OCI_CONFIG)),
     )
+
+
+def read_head(head: bytes, size: int, name: str) -> Contents:
+    """Read an image of `size` bytes of which only the beginning is here.
+
+    Apptainer writes the texts before the file system. Raises as `read_contents` does, also for a text that is not whole in
+    `head`.
+    """
+    return read_contents(_Head(head, size), name)
+
+
+class _Head(io.BytesIO):
+    """The beginning of a file that says how long the whole one is."""
+
+    def __init__(self, head: bytes, size: int) -> None:
+        super().__init__(head)
+        self._size = size
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        return self._size if whence == io.SEEK_END else super().seek(offset, whence)
 
 
 def _named(sif: Sif, name: str) -> SifObject | None:

@@ -9,6 +9,9 @@ SHOWN = 15
 
 _NOISE = re.compile(r"^(INFO|DEBUG|VERBOSE):|^\s*$|^\+ |^Cleaning up|^error: the build failed|^[A-Z_]+=")
 
+NO_PROGRAM_BEGINS = "no program begins in this image: its start ends first, with exit code 0; %test did not run either"
+"""What a build ends with where the image's environment script leaves the shell that is to start the program."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cause:
@@ -25,6 +28,13 @@ def _cause(name: str, pattern: str, advice: str, source: str) -> Cause:
 
 
 CAUSES = (
+    _cause(
+        "the image's environment script ends with 'exit 0' or replaces the shell (exec) before the program begins",
+        r"no program begins in this image",
+        "look for exit, return and exec in %environment, in activation scripts of packages, and in the base image's "
+        "/.singularity.d/env/*.sh; jobs would end well without having run",
+        "Apptainer 1.4.5: /.singularity.d/actions/exec and test read the environment before they start anything",
+    ),
     _cause(
         "the image's own test failed; the image was thrown away",
         r"failed to execute %test script",

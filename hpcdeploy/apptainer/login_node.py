@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from hpcdeploy import __version__, shell
+from hpcdeploy.apptainer.diagnosis import NO_PROGRAM_BEGINS
 from hpcdeploy.apptainer.options import build_argument
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.image import Definition
@@ -45,6 +46,7 @@ def building(
         "context_sha256": context_sha256,
         "build_args": tuple(build_argument(name, value) for name, value in definition.build_args),
         "plain_http": plain_http,
+        "no_program_begins": NO_PROGRAM_BEGINS,
         "force": force,
         "secrets": tuple(secrets),
         "variables": tuple(value.variable for value in secrets.values() if value.variable),

@@ -93,7 +93,13 @@ def build(
         many.build({one.name: [*options, *_own_options(one, given, output)] for one in chosen}, jobs=jobs, json=json)
         return
     [settings] = chosen
-    definition = definition_of(place, settings, build_args_of(build_arg, build_arg_file))
+    from hpcdeploy.flows.build_inputs import inputs_of, note_build
+    from hpcdeploy.known_files import KnownFiles, remembering
+
+    with remembering(KnownFiles()) as known:
+        mirrors = place.cluster(on).mirrors if on else ()
+        definition = definition_of(place, settings, build_args_of(build_arg, build_arg_file), mirrors)
+        inputs = inputs_of(definition, settings, place.project.root, known)
     if dry_run:
         print(definition.text, end="")
         return
@@ -107,6 +113,7 @@ def build(
     if on and (fetch or output):
         built = bring_home(place, built, target)
     _note(place, definition, built)
+    note_build(place.store, place.project.root, built, inputs, known)
     if json:
         show.as_json(asdict(built))
     else:

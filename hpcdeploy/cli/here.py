@@ -7,6 +7,7 @@ import typer
 from hpcdeploy.cli import show
 from hpcdeploy.cli.command_line import META
 from hpcdeploy.cli.here_options import (
+    AllowStale,
     BindOption,
     DryRun,
     EngineOption,
@@ -39,10 +40,11 @@ def run(
     mount_cwd: Mount = True,
     bind: BindOption = None,
     env: Env = None,
+    allow_stale: AllowStale = False,
     dry_run: DryRun = False,
 ) -> None:
     """Run a job's command, or an image, on this machine now; its exit code is ours. (Jobs on a cluster: submit, runs.)"""
-    _start(ctx, target, image, chosen(engine, gpu, mount_cwd), bind, env, dry_run=dry_run, interactive=False)
+    _start(ctx, target, image, chosen(engine, gpu, mount_cwd), bind, env, allow_stale, dry_run=dry_run, interactive=False)
 
 
 def shell(
@@ -54,10 +56,11 @@ def shell(
     mount_cwd: Mount = True,
     bind: BindOption = None,
     env: Env = None,
+    allow_stale: AllowStale = False,
     dry_run: DryRun = False,
 ) -> None:
     """Open a shell in an image, or in a job's, on this machine, with its environment active."""
-    _start(ctx, target, image, chosen(engine, gpu, mount_cwd), bind, env, dry_run=dry_run, interactive=True)
+    _start(ctx, target, image, chosen(engine, gpu, mount_cwd), bind, env, allow_stale, dry_run=dry_run, interactive=True)
 
 
 def _start(
@@ -67,6 +70,7 @@ def _start(
     choices: "Choices",
     bind: list[str] | None,
     env: list[str] | None,
+    allow_stale: bool,
     *,
     dry_run: bool,
     interactive: bool,
@@ -82,7 +86,7 @@ def _start(
     if target is not None and target.startswith(INSTANCE):
         command = _in_instance(target.removeprefix(INSTANCE), options, situation, interactive=interactive)
     else:
-        wanted, located = locate(place, target, options, choices.engine)
+        wanted, located = locate(place, target, options, choices.engine, refuse_stale=not (dry_run or allow_stale))
         plan = flow.plan_run(wanted, located, choices, situation, interactive=interactive)
         show.notes(plan.notes)
         if not dry_run:

@@ -43,11 +43,19 @@ BindOption = Annotated[
 Env = Annotated[
     list[str] | None, typer.Option("-e", "--env", help="NAME=VALUE for the program; again for more.", show_default=False)
 ]
+AllowStale = Annotated[bool, typer.Option("--allow-stale", help="Use an image that is older than the project.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the command line, and start nothing.")]
 
 
-def locate(place: "Place", target: str | None, options: "JobSettings", engine: str) -> "tuple[Wanted, Located]":
-    """Decide what is to run, and where its image lies."""
+def locate(
+    place: "Place", target: str | None, options: "JobSettings", engine: str, *, refuse_stale: bool
+) -> "tuple[Wanted, Located]":
+    """Decide what is to run, and where its image lies.
+
+    An image that is older than the project is told of; raises `ConfigError` if that is to `refuse_stale`.
+    """
+    from hpcdeploy.cli.job import say_if_stale
+    from hpcdeploy.engine.contract import SCHEME
     from hpcdeploy.flows import targets
     from hpcdeploy.folders import cache_folder
     from hpcdeploy.registry import asking
@@ -62,6 +70,9 @@ def locate(place: "Place", target: str | None, options: "JobSettings", engine: s
         plain_http=asking.speaks_plain_http,
         for_docker=engine in {"docker", "podman"},
     )
+    if not located.image.startswith(SCHEME):
+        file, published = Path(located.image), located.published
+        say_if_stale(place, wanted.job.image, refuse=refuse_stale, published=published, file=file)
     return wanted, located
 
 

@@ -35,12 +35,17 @@ BuildArguments = list[tuple[str, str]]
 """Names and values of build arguments; a later one of the same name wins."""
 
 
-def definition_of(place: "Place", settings: "ImageSettings", given: BuildArguments) -> "Definition":
-    """Generate the definition of an image, and say on standard error what a person should know of it."""
-    from hpcdeploy.flows.generate import generate
-    from hpcdeploy.registry.asking import image_config
+def definition_of(
+    place: "Place", settings: "ImageSettings", given: BuildArguments, mirrors: Sequence[tuple[str, str]] = ()
+) -> "Definition":
+    """Generate the definition of an image, and say on standard error what a person should know of it.
 
-    definition = generate(settings, place.project.root, image_config=image_config, build_args=given)
+    `mirrors` are those of the cluster that it is to be built on.
+    """
+    from hpcdeploy.flows.generate import generate
+    from hpcdeploy.registry.asking import image_config_by
+
+    definition = generate(settings, place.project.root, image_config=image_config_by(mirrors), build_args=given)
     show.notes(definition.notes)
     return definition
 

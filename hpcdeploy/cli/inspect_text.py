@@ -91,8 +91,18 @@ def _source_facts(report: SourceReport) -> Facts:
         ("channels", ", ".join(report.channels)),
         ("locked", "; ".join(others)),
         ("last build", f"{report.built.created}, {written(report.built.size)}" if report.built else ""),
-        (f"since {report.against}", _summary(changes) if changes is not None else ""),
+        ("since then", _since(report)),
+        (f"since {report.against}", _summary(changes, report.stale) if changes is not None else ""),
     ]
+
+
+def _since(report: SourceReport) -> str:
+    """Say whether the last build is the project's as it is now; nothing where that is not known."""
+    if report.stale is None:
+        return ""
+    if not report.stale:
+        return "no input changed"
+    return f"{', '.join(report.stale)}; 'hpcdeploy build {report.image}' builds it again"
 
 
 def _stage(stage: StageReport) -> str:
@@ -161,9 +171,9 @@ def _changes(changes: Changes, against: str) -> None:
         show.table(("", "NAME", "VERSION", "SIZE"), [[_plain(cell) for cell in row] for row in rows])
 
 
-def _summary(changes: Changes) -> str:
+def _summary(changes: Changes, stale: Sequence[str] | None) -> str:
     if not (changes.added or changes.removed or changes.changed):
-        return "nothing changed"
+        return "no package changed" if stale else "nothing changed"
     rebuilt = sum(change.is_rebuild for change in changes.changed)
     words = [(len(changes.added), "added"), (len(changes.removed), "removed")]
     words += [(len(changes.changed) - rebuilt, "in another version"), (rebuilt, "in another build")]

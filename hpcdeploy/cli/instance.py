@@ -8,6 +8,7 @@ import typer
 from hpcdeploy.cli import show
 from hpcdeploy.cli.command_line import META, WithCommand
 from hpcdeploy.cli.here_options import (
+    AllowStale,
     BindOption,
     DryRun,
     EngineOption,
@@ -41,6 +42,7 @@ def start(
     mount_cwd: Mount = True,
     bind: BindOption = None,
     env: Env = None,
+    allow_stale: AllowStale = False,
     dry_run: DryRun = False,
 ) -> None:
     """Start an image's start script (docker, podman: its own command) in the background; words after -- go to it."""
@@ -53,7 +55,7 @@ def start(
 
     place = here()
     options = options_of(image, bind, env, ())
-    wanted, located = locate(place, target, options, engine)
+    wanted, located = locate(place, target, options, engine, refuse_stale=not (dry_run or allow_stale))
     situation = situation_of(place)
     called = checked(name or wanted.job.name)
     known = instances()

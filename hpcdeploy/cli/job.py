@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from hpcdeploy.flows.connections import Connections
     from hpcdeploy.flows.plan import Plan
     from hpcdeploy.flows.submit import Submitted
+    from hpcdeploy.image import PublishedImage
     from hpcdeploy.job import Array, Request
     from hpcdeploy.parcel import Parcel
     from hpcdeploy.run import Run
@@ -32,6 +34,7 @@ ClusterName = Annotated[
 Scheduler = Annotated[
     str | None, typer.Option("-s", "--scheduler", help="slurm or htcondor; none: the cluster's first.", show_default=False)
 ]
+AllowStale = Annotated[bool, typer.Option("--allow-stale", help="Use an image that is older than the project.")]
 RunId = Annotated[str | None, typer.Option("--run-id", help="The new run's id, instead of a fresh one.", show_default=False)]
 
 
@@ -47,7 +50,9 @@ def render(
     """Print the login-node script that would submit a job, and touch nothing: the very bytes that submit would send."""
     from hpcdeploy.cli.place import here
 
-    print_script(plan_job(here(), job, cluster, scheduler, run_id, as_settings(options, ctx.meta.get(META, ()))))
+    plan = plan_job(here(), job, cluster, scheduler, run_id, as_settings(options, ctx.meta.get(META, ())))
+    say_notes(plan)
+    print_script(plan)
 
 
 @takes_job_options
@@ -58,6 +63,7 @@ def submit(
     scheduler: Scheduler = None,
     run_id: RunId = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the script, as render does, and touch nothing.")] = False,
+    allow_stale: AllowStale = False,
     resume: Annotated[
         str | None,
         typer.Option("--resume", metavar="RUN", help="Go on with a submission that was cut off.", show_default=False),
@@ -74,7 +80,8 @@ def submit(
             print_submitted(_resume(place, resume, open_connections), json=json)
             return
         words = as_settings(options, ctx.meta.get(META, ()))
-        plan = plan_job(place, job, cluster, scheduler, run_id, words, sends=None if dry_run else open_connections)
+        sends = None if dry_run else open_connections
+        plan = plan_job(place, job, cluster, scheduler, run_id, words, sends=sends, allow_stale=allow_stale)
         say_notes(plan)
         if dry_run:
             print_script(plan)
@@ -92,10 +99,12 @@ def plan_job(
     *,
     array: "Array | None" = None,
     sends: "Connections | None" = None,
+    allow_stale: bool = False,
 ) -> "Plan":
     """Plan a run in the project of `place`; `words` are options by the keys of a job, `array` replaces what they say.
 
-    The connection over which it `sends` what was planned is begun here: planning takes about as long as connecting.
+    The connection over which it `sends` what was planned is begun here: planning takes about as long as connecting. Raises
+    `ConfigError` for an image that is older than the project, unless `allow_stale` or nothing is sent: then it says so.
     """
     from hpcdeploy.config.resolution import choose_cluster
     from hpcdeploy.login_node import SUBMITTING
@@ -103,6 +112,7 @@ def plan_job(
     if sends:
         sends.begin(choose_cluster(place.project, cluster), SUBMITTING)
     from hpcdeploy.config.options import read_options
+    from hpcdeploy.flows.images import published_of
     from hpcdeploy.flows.plan import plan
     from hpcdeploy.folders import state_folder
     from hpcdeploy.registry import asking
@@ -122,7 +132,30 @@ def plan_job(
         words={name: value for name, value in words.items() if value not in (None, [], {}, ())},
         archives=state_folder(os.environ) / "code" if sends else None,
         allow=_is_meant if sends else lambda _surprise: True,
+        check_image=lambda image, delivery: say_if_stale(
+            place, image, refuse=sends is not None and not allow_stale, published=published_of(delivery)
+        ),
     )
+
+
+def say_if_stale(
+    place: "Place", image: str, *, refuse: bool, published: "PublishedImage | None" = None, file: Path | None = None
+) -> None:
+    """Say what is to be known of an image's age; raises `ConfigError` if it is older than the project and `refuse`.
+
+    One that was not built here is asked for its labels: where it is `published`, or in `file` if that is there already.
+    """
+    if image not in place.project.images:
+        return
+    from hpcdeploy.flows.freshness import check_image, labels_of_file, labels_of_published
+    from hpcdeploy.registry.asking import head_of
+
+    def labels() -> Mapping[str, str]:
+        if file and file.is_file():
+            return labels_of_file(file)
+        return labels_of_published(published, head_of) if published else {}
+
+    show.notes(map(show.one_line, check_image(image, place.project, place.store, refuse=refuse, labels=labels)))
 
 
 def _is_meant(surprise: str) -> bool:

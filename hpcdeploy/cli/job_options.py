@@ -52,6 +52,7 @@ _OPTIONS: dict[str, Any] = {
     "outputs": _option(list[str], "--outputs", words="What comes home, a pattern: 'plots/*.png'; again for more."),
     "input": _option(list[str], "--input", words="A file or folder to bring along, SRC[:PLACE]; again for more."),
     "slurm": _option(list[str], "--slurm", words="Any option of sbatch, KEY[=VALUE]; again for more."),
+    "srun": _option(list[str], "--srun", words="An option of srun alone, KEY[=VALUE]; again for more."),
     "htcondor": _option(list[str], "--htcondor", words="Any submit command, KEY=VALUE; again for more."),
 }
 
@@ -83,6 +84,7 @@ def as_settings(options: Mapping[str, Any], command: Sequence[str]) -> dict[str,
         "environment": pairs(options["env"], "--env"),
         "binds": options["bind"],
         "slurm": _flags(options["slurm"]),
+        "srun": _flags(options["srun"]),
         "htcondor": pairs(options["htcondor"], "--htcondor"),
         "command": list(command),
     }

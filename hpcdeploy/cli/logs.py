@@ -1,7 +1,10 @@
 """``hpcdeploy logs``: what tasks wrote, and what they go on writing."""
 
+import re
 import sys
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -68,18 +71,46 @@ def _say_of_connection(words: str) -> None:
 
 
 def numbered(pieces: "Iterable[Piece]", tasks: int) -> "Iterator[Piece]":
-    """Put its task's number in front of every line, ``[ 7] ...``, and hand on whole lines only; what is left comes last."""
+    """Put its task's number in front of every line, ``[ 7] ...``, and hand on whole lines only; what is left comes last.
+
+    What a program writes over itself (``10 %``, carriage return, ``20 %``) is handed on as it goes, each time as a line of
+    its own: of one piece only the last, which is what a terminal would show.
+    """
     from hpcdeploy.flows.logs import Piece
 
     width = len(str(tasks - 1))
-    kept: dict[tuple[int, bool], bytes] = {}
+    streams: dict[tuple[int, bool], _Stream] = defaultdict(_Stream)
 
-    def whole(task: int, new: bytes, *, err: bool) -> bytes:
-        *lines, kept[task, err] = (kept.get((task, err), b"") + new).split(b"\n")
+    def marked(task: int, lines: Iterable[bytes]) -> bytes:
         return b"".join(b"[%*d] %s\n" % (width, task, line) for line in lines)
 
     for piece in pieces:
-        yield Piece(task=piece.task, out=whole(piece.task, piece.out, err=False), err=whole(piece.task, piece.err, err=True))
-    for task, err in sorted(place for place, rest in kept.items() if rest):
-        rest = whole(task, b"\n", err=err)
-        yield Piece(task=task, out=b"" if err else rest, err=rest if err else b"")
+        out, err = (streams[piece.task, False].lines(piece.out), streams[piece.task, True].lines(piece.err))
+        yield Piece(task=piece.task, out=marked(piece.task, out), err=marked(piece.task, err))
+    for task, is_err in sorted(place for place, stream in streams.items() if stream.rest):
+        rest = marked(task, [streams[task, is_err].rest])
+        yield Piece(task=task, out=b"" if is_err else rest, err=rest if is_err else b"")
+
+
+@dataclass
+class _Stream:
+    """What a task wrote and no line break or carriage return has ended, and what was handed on of the line before that."""
+
+    rest: bytes = b""
+    shown: bytes | None = None
+
+    def lines(self, new: bytes) -> list[bytes]:
+        """Return the lines that `new` ends, each as a terminal shows it, and the progress of the one that goes on."""
+        *parts, self.rest = re.split(rb"([\r\n])", self.rest + new)
+        told: list[bytes] = []
+        current: bytes | None = None
+        for text, end in zip(parts[::2], parts[1::2], strict=True):
+            current = text or current
+            if end == b"\n":
+                if self.shown is None or current not in (None, self.shown):
+                    told.append(current or b"")
+                self.shown = current = None
+        if current not in (None, self.shown):
+            told.append(current)
+            self.shown = current
+        return told

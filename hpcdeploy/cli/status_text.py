@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
 _MOST_NOTES = 12
 _EXITS = {
+    125: (
+        "exit code 125 is most often hpcdeploy's own: the image's environment script (%environment, activation) ended "
+        "before the program began; 'hpcdeploy logs' tells"
+    ),
     128 + 9: "it was killed (signal 9), most often because it used more memory than it asked for",
     255: (
         "exit code 255 is most often Apptainer's own: it could not have the image, or not start the container; "
@@ -100,8 +104,9 @@ def explanation(one: "RunStatus", task: "TaskStatus") -> str:
     """Say why a task waits, is held or ended badly, and what one can do; empty where there is nothing to say."""
     from hpcdeploy.scheduler.contract import scheduler_of
 
-    said = scheduler_of(one.run.scheduler).explain(task)
-    return said or (_EXITS.get(task.exit_code or 0, "") if task.state.value == "FAILED" else "")
+    known = _EXITS.get(task.exit_code or 0, "") if task.state.value == "FAILED" else ""
+    # Where the program failed by itself, its exit code says more than Slurm's NonZeroExitCode.
+    return known or scheduler_of(one.run.scheduler).explain(task)
 
 
 def expected_start(one: "RunStatus") -> str:

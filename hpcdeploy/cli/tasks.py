@@ -10,7 +10,7 @@ import typer
 
 from hpcdeploy.cli import show
 from hpcdeploy.cli.command_line import META
-from hpcdeploy.cli.job import RunId, print_script, print_submitted, say_notes, submit_plan
+from hpcdeploy.cli.job import AllowStale, RunId, print_script, print_submitted, say_notes, submit_plan
 from hpcdeploy.cli.job_options import as_settings, joined, takes_job_options
 from hpcdeploy.cli.runs import AsJson, OneRun
 
@@ -63,6 +63,7 @@ def rerun(
     ] = None,
     run_id: RunId = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the script, as render does, and touch nothing.")] = False,
+    allow_stale: AllowStale = False,
     json: AsJson = False,
     **options: Any,  # noqa: ANN401 - the decorator gives each its type
 ) -> None:
@@ -86,7 +87,8 @@ def rerun(
                 show.as_json(None)
             return
         check_alone(status.run, tasks, others, place.store)
-        origin, plan = _plan(place, status, tasks, words, run_id, sends=None if dry_run else open_connections)
+        sends = None if dry_run else open_connections
+        origin, plan = _plan(place, status, tasks, words, run_id, sends=sends, allow_stale=allow_stale)
         say_notes(plan)
         if dry_run:
             print_script(plan)
@@ -116,6 +118,7 @@ def _plan(
     run_id: str | None,
     *,
     sends: "Connections | None",
+    allow_stale: bool,
 ) -> tuple["Place", "Plan"]:
     """Plan the new run out of the words of the old one, and return the place where those were said."""
     from dataclasses import replace
@@ -134,7 +137,17 @@ def _plan(
     array = repeated(request.array, tasks)
     before = {key: value for key, value in request.options.items() if key not in {"array", "sweep"}}
     both = joined(before, words)
-    plan = plan_job(origin, request.job, status.run.cluster, status.run.scheduler, run_id, both, array=array, sends=sends)
+    plan = plan_job(
+        origin,
+        request.job,
+        status.run.cluster,
+        status.run.scheduler,
+        run_id,
+        both,
+        array=array,
+        sends=sends,
+        allow_stale=allow_stale,
+    )
     if array is None and plan.job.array:
         raise ConfigError(f"job {plan.job.name} has many tasks now, and run {status.run.id} was one; use submit")
     return origin, replace(plan, run=replace(plan.run, repeats=status.run.id))

@@ -9,14 +9,14 @@ from collections.abc import Mapping
 
 from hpcdeploy.cluster import SchedulerName
 from hpcdeploy.config.found import found
+from hpcdeploy.config.slurm_options import OF_A_PLUGIN, SBATCH, SRUN, long_option, unknown
 from hpcdeploy.config.words import line
 from hpcdeploy.errors import ConfigError
 
 _LOGS = "output and errors go to the run's own folder; see them with: hpcdeploy logs"
 _WRITTEN = "hpcdeploy writes it itself"
 
-# Options of sbatch(1); those that only srun knows are refused by sbatch itself (slurm_opt.c, set_func_srun).
-_SLURM_REFUSED = {
+SLURM_REFUSED = {
     "job-name": "the job's own name, [jobs.NAME], is used",
     "output": _LOGS,
     "error": _LOGS,
@@ -33,13 +33,16 @@ _SLURM_REFUSED = {
     "wrap": "use the key command",
     "test-only": "use: hpcdeploy submit --dry-run",
     "clusters": "describe the other cluster as [clusters.NAME]",
-    "mpi": "sbatch does not know it, only srun does; use the key mpi",
-    "cpu-bind": "sbatch does not know it, only srun does; set SLURM_CPU_BIND in the key environment",
+    "mpi": "sbatch does not have it, only srun does; use the key mpi",
+    "cluster": "describe the other cluster as [clusters.NAME]",
+    "autocomplete": "it would end sbatch",
+    "external": "no program would run",
     "quiet": "sbatch would not say the job's number",
     "help": "it would end sbatch",
     "usage": "it would end sbatch",
     "version": "it would end sbatch",
 }
+"""Options of sbatch(1) that are not for a person to set, and what to do instead."""
 
 # Commands and statements of a submit file, condor_submit(1); without regard to capitals there, so here too.
 _HTCONDOR_REFUSED = {
@@ -124,7 +127,7 @@ _TWINS: Mapping[SchedulerName, Mapping[str, tuple[str, ...]]] = {
         "signal": ("signal",),
         "requeue": ("requeue", "no-requeue"),
         "retries": ("requeue", "no-requeue"),
-        "tasks-per-node": ("ntasks-per-node", "ntasks", "ntasks-per-gpu", "gpus-per-task"),
+        "tasks-per-node": ("ntasks-per-node", "tasks-per-node", "ntasks", "ntasks-per-gpu", "gpus-per-task"),
     },
     "htcondor": {
         "gpus": ("request_gpus",),
@@ -148,12 +151,24 @@ def twins(scheduler: SchedulerName) -> Mapping[str, tuple[str, ...]]:
 
 
 def slurm_key(key: str) -> str:
-    """Return the long name of an option of ``sbatch`` that a person may set."""
-    if not re.fullmatch(r"[a-z][a-z0-9]+(-[a-z0-9]+)*", key):
-        raise ConfigError(f'found {found(key)}; expected the long name of an option of sbatch, such as "constraint"')
-    if key in _SLURM_REFUSED:
-        raise ConfigError(f"not a free directive: {_SLURM_REFUSED[key]}")
-    return key
+    """Return the long name of an option of ``sbatch`` that a person may set, or ``+NAME`` for one that a plugin adds."""
+    check_spelling(key, "sbatch", "constraint")
+    if key in SLURM_REFUSED:
+        raise ConfigError(f"not a free directive: {SLURM_REFUSED[key]}")
+    if key in SBATCH or key.startswith(OF_A_PLUGIN):
+        return key
+    if key in SRUN:
+        raise ConfigError(f"sbatch has no option --{key}, only srun does; write it into the job's table srun = {{ ... }}")
+    raise ConfigError(unknown("sbatch", key, {name: SBATCH[name] for name in SBATCH.keys() - SLURM_REFUSED.keys()}))
+
+
+def check_spelling(key: str, program: str, example: str) -> None:
+    """Refuse, with `ConfigError`, what is spelt as no long option is, and as a plugin's option what Slurm has itself."""
+    if not re.fullmatch(rf"[{OF_A_PLUGIN}]?[a-z][a-z0-9]+(-[a-z0-9]+)*", key):
+        raise ConfigError(f'found {found(key)}; expected the long name of an option of {program}, such as "{example}"')
+    plain = long_option(key)
+    if key != plain and plain in SBATCH.keys() | SRUN.keys():
+        raise ConfigError(f'found {found(key)}; "{OF_A_PLUGIN}" is for options of plugins, and Slurm itself has --{plain}')
 
 
 def htcondor_key(key: str) -> str:

@@ -19,11 +19,16 @@ src/common/slurm_opt.c of Slurm 26.11rc1), the first being no value at all; ``us
 
 @dataclass(frozen=True, kw_only=True)
 class Gres:
-    """One generic resource that is asked for: its name, its type (empty: any), and whether any of it is wanted."""
+    """One generic resource that is asked for: its name, its type (empty: any), and how much of it."""
 
     name: str
     kind: str = ""
-    wanted: bool = True
+    count: int = 1
+
+    @property
+    def wanted(self) -> bool:
+        """Whether any of it is asked for."""
+        return self.count > 0
 
     @property
     def is_gpu(self) -> bool:
@@ -50,6 +55,11 @@ def asks_twice(directives: Directives, option: str) -> bool:
         return option in given
     found = _read(given.get("gres", "")) if option == "gres" else _of_tasks(given)
     return any(one.name == "gpu" or one.name in _SHARES for one in found)
+
+
+def gpus_in_gres(directives: Directives) -> int:
+    """Return how many whole GPUs ``gres`` asks for on each node, under whatever names the site gave them."""
+    return sum(one.count for one in in_gres(directives) if one.is_gpu and one.name not in _SHARES)
 
 
 def has_whole_nodes(directives: Directives) -> bool:
@@ -89,4 +99,5 @@ def _read(words: str) -> Iterator[Gres]:
             name = before
         if name:
             name, _, kind = name.partition(":")
-            yield Gres(name=name, kind=kind, wanted=count is None or bool(count[1].strip("0")))
+            # Nobody has a billion of anything, and int() refuses thousands of digits.
+            yield Gres(name=name, kind=kind, count=int(count[1].lstrip("0")[:9] or 0) if count else 1)

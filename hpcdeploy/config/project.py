@@ -56,6 +56,7 @@ class JobSettings:
     inputs: tuple[Input, ...] = ()
     outputs: tuple[str, ...] | None = None
     slurm: Directives = ()
+    srun: Directives = ()
     htcondor: Directives = ()
 
 

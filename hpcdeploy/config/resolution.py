@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
-from typing import TypeVar, get_args
+from typing import Literal, TypeVar, get_args
 
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.config.bringing import mounted_here
@@ -10,6 +10,7 @@ from hpcdeploy.config.directives import twins
 from hpcdeploy.config.files import read_sweep
 from hpcdeploy.config.found import found, joined
 from hpcdeploy.config.gres import asks_twice
+from hpcdeploy.config.no_gpus import check_no_gpus
 from hpcdeploy.config.project import JobSettings, Project
 from hpcdeploy.config.shapes import check_shape
 from hpcdeploy.config.sweeps import SweepFile
@@ -61,6 +62,7 @@ def resolve_job(project: Project, job_name: str | None, cluster_name: str | None
     name, own = _job_settings(project, job_name)
     job = _job(project, name, (project.defaults.get(cluster.name, NO_OPTIONS), own, options))
     _refuse_twins(job, cluster)
+    check_no_gpus(job, cluster)
     _check_placeholders(job)
     check_shape(job)
     return job
@@ -105,6 +107,7 @@ def _job(project: Project, name: str, places: tuple[JobSettings, ...]) -> Job:
         outputs=_last(place.outputs for place in places) or (),
         inputs=tuple({given.destination: given for place in places for given in place.inputs}.values()),
         slurm=_directives(places, "slurm"),
+        srun=_directives(places, "srun"),
         htcondor=_directives(places, "htcondor"),
     )
 
@@ -185,11 +188,11 @@ def _binds(places: tuple[JobSettings, ...]) -> tuple[Bind, ...]:
     return tuple(by_place.values())
 
 
-def _directives(places: tuple[JobSettings, ...], scheduler: SchedulerName) -> Directives:
+def _directives(places: tuple[JobSettings, ...], table: Literal["slurm", "srun", "htcondor"]) -> Directives:
     merged: dict[str, tuple[str, str | bool]] = {}
     for place in places:
-        for key, value in getattr(place, scheduler):
-            merged[key if scheduler == "slurm" else key.lower()] = (key, value)
+        for key, value in getattr(place, table):
+            merged[key.lower() if table == "htcondor" else key] = (key, value)
     return tuple((key, value) for key, value in merged.values() if value is not False)
 
 

@@ -19,6 +19,7 @@ from hpcdeploy.config.shapes import (
     parse_signal,
     retries,
 )
+from hpcdeploy.config.srun import srun_key
 from hpcdeploy.config.sweeps import parameter_name, sweep, sweep_file
 from hpcdeploy.config.sweeps import value as parameter_value
 from hpcdeploy.config.words import (
@@ -29,14 +30,17 @@ from hpcdeploy.config.words import (
     capability,
     choice,
     cluster_path,
+    gpu_count,
     image_path,
     label,
     line,
     memory,
     name,
+    node_memory,
     parse_array,
     parse_bind,
     time,
+    time_limit,
     true_or_false,
     version,
     whole,
@@ -145,14 +149,14 @@ ARRAY_KIND: Kind = Either({int: Leaf(array), str: Leaf(parse_array), dict: ARRAY
 
 RESOURCES = (
     Key(name="nodes", kind=Leaf(whole(1))),
-    Key(name="gpus", kind=Leaf(whole(0))),
+    Key(name="gpus", kind=Leaf(gpu_count)),
     Key(name="gpu-type", kind=Leaf(label)),
     Key(name="gpu-memory", kind=Leaf(memory)),
     Key(name="gpu-capability", kind=Leaf(capability)),
     Key(name="gpu-runtime", kind=Leaf(version)),
     Key(name="cpus", kind=Leaf(whole(1))),
-    Key(name="memory", kind=Leaf(memory)),
-    Key(name="time", kind=Leaf(time)),
+    Key(name="memory", kind=Leaf(node_memory)),
+    Key(name="time", kind=Leaf(time_limit)),
     Key(name="disk", kind=Leaf(memory)),
     Key(name="partition", kind=LINE),
     Key(name="account", kind=LINE),
@@ -165,6 +169,7 @@ WITH_RESOURCES = (
     Key(name="environment", kind=ENVIRONMENT),
     Key(name="binds", kind=BINDS),
     Key(name="slurm", kind=MapOf(slurm_key, Leaf(slurm_value), "a table of options of sbatch")),
+    Key(name="srun", kind=MapOf(srun_key, Leaf(slurm_value), "a table of options of srun")),
     Key(name="htcondor", kind=MapOf(htcondor_key, Leaf(htcondor_value), "a table of submit commands")),
 )
 

@@ -5,6 +5,9 @@ from typing import cast, get_args
 
 from hpcdeploy.config.found import found
 from hpcdeploy.config.gres import in_gres
+from hpcdeploy.config.processes import TASK_OPTIONS, tasks_on_node
+from hpcdeploy.config.slurm_options import badly_given
+from hpcdeploy.config.srun import check_srun
 from hpcdeploy.config.units import parse_time
 from hpcdeploy.config.words import name, text, whole
 from hpcdeploy.errors import ConfigError
@@ -86,6 +89,7 @@ def check_shape(job: Job) -> None:
     elif cpus and cpus % tasks:
         raise _clash(job, f"{cpus} cpus on a node cannot be shared among {tasks} tasks; expected a multiple of {tasks}")
     _check_directives(job)
+    check_srun(job)
 
 
 def _check_torchrun(job: Job) -> None:
@@ -94,10 +98,22 @@ def _check_torchrun(job: Job) -> None:
     if job.command and job.command[0].startswith("-"):
         words = "torchrun starts the command as it stands; write its program first"
         raise _clash(job, f'found {found(job.command[0])}; {words}, as in ["python", "-m", "train"]')
+    counted = [option for option, value in job.slurm if value is not False and option in TASK_OPTIONS]
+    tasks = tasks_on_node(job.slurm, job.resources.nodes)
+    if counted and tasks != 1 and counted != ["gpus-per-task"]:
+        raise _clash(
+            job,
+            f"slurm.{counted[0]} makes several tasks on a node, and torchrun is started once on each node and starts the "
+            "others itself; use the key tasks-per-node, or ask for the GPUs of a node alone",
+        )
 
 
 def _check_directives(job: Job) -> None:
     given = dict(job.slurm)
+    for option, value in job.slurm:
+        wrong = badly_given("sbatch", option, value)
+        if wrong:
+            raise _clash(job, f"slurm.{option}: {wrong}")
     memory = [key for key in ("mem", "mem-per-cpu", "mem-per-gpu") if key in given]
     if len(memory) > 1:
         raise _clash(job, f"slurm asks for memory as {' and '.join(memory)}, which sbatch refuses; expected one")

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from hpcdeploy.config.found import found
-from hpcdeploy.config.units import no_memory, no_time, parse_memory, parse_time
+from hpcdeploy.config.units import MEMORY, TIME, no_memory, no_time, parse_memory, parse_time
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import Array, Bind
 from hpcdeploy.spelling import meant
@@ -18,6 +18,15 @@ LARGEST = 10**9
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 _RESERVED_VARIABLE = re.compile(r"(HPCDEPLOY_|APPTAINER|SINGULARITY)", re.IGNORECASE)
+SHELLS_OWN = (
+    "BASHOPTS", "BASHPID", "BASH_ALIASES", "BASH_ARGC", "BASH_ARGV", "BASH_ARGV0", "BASH_CMDS", "BASH_COMMAND",
+    "BASH_LINENO", "BASH_MONOSECONDS", "BASH_REMATCH", "BASH_SOURCE", "BASH_SUBSHELL", "BASH_TRAPSIG", "BASH_VERSINFO",
+    "DIRSTACK", "EPOCHREALTIME", "EPOCHSECONDS", "EUID", "FUNCNAME", "GROUPS", "HISTCMD", "LINENO", "OPTIND", "PIPESTATUS",
+    "PPID", "RANDOM", "SECONDS", "SHELLOPTS", "SHLVL", "SRANDOM", "UID", "_",
+)  # fmt: skip
+"""Variables that a shell keeps for itself (bash(1), "Shell Variables", up to bash 5.3). Of these some are read-only, and a
+script of ``/bin/sh`` that sets one ends there; of the others the program gets the shell's value, not the one that was set.
+``OPTIND`` ends dash, which takes only a number. Which of them do so was seen with bash 5.2 and dash 0.5.12."""
 
 BIND = 'one folder of the cluster as "SOURCE", "SOURCE:DESTINATION" or "SOURCE:DESTINATION:ro"'
 ARRAY = 'a number of tasks, or "0-99%10" for tasks 0 to 99, ten at once'
@@ -64,6 +73,11 @@ def variable(value: str) -> str:
     identifier(value)
     if _RESERVED_VARIABLE.match(value):
         raise ConfigError(f"found {found(value)}; expected a name of your own: hpcdeploy and Apptainer set those themselves")
+    if value in SHELLS_OWN:
+        raise ConfigError(
+            f"found {found(value)}; expected a name that no shell keeps for itself: not {', '.join(SHELLS_OWN)}. "
+            'Use another name, or set it in the command: ["env", "NAME=VALUE", "PROGRAM"]'
+        )
     return value
 
 
@@ -112,6 +126,37 @@ def memory(value: object) -> int:
     if not isinstance(value, str):
         raise no_memory(value)
     return parse_memory(value)
+
+
+def node_memory(value: object) -> int:
+    """Return MiB of a node's memory, see `parse_memory`; 0 means all of it to Slurm, and nothing to HTCondor."""
+    if _is_none(value, r"([kmgtp](i?b)?)?"):
+        raise ConfigError(
+            f'found {found(value)}; expected {MEMORY}: all memory of a node is slurm = {{ mem = "0" }}, in place of this key'
+        )
+    return memory(value)
+
+
+def time_limit(value: object) -> int:
+    """Return seconds, see `parse_time`; 0 means no limit of the job's own to Slurm, and nothing to HTCondor."""
+    if _is_none(value, r"[a-z]*|(:00?){1,2}"):
+        raise ConfigError(
+            f'found {found(value)}; expected {TIME}: no limit but the partition\'s is slurm = {{ time = "0" }}, in place of '
+            "this key"
+        )
+    return time(value)
+
+
+def _is_none(value: object, units: str) -> bool:
+    """Tell whether a person wrote an amount of nothing, with one of `units` or without."""
+    return not isinstance(value, bool) and re.fullmatch(rf"\s*0+(\.0*)?\s*({units})\s*", str(value).lower()) is not None
+
+
+def gpu_count(value: object) -> int:
+    """Return a number of GPUs, which a person may write as a string, as options and submit commands are."""
+    if isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value):
+        return int(value)
+    return whole(0)(value)
 
 
 def time(value: object) -> int:
@@ -186,14 +231,15 @@ def parse_bind(words: str) -> Bind:
 
 
 def parse_array(words: str) -> Array:
-    """Return the array in ``"100"``, ``"0-99"`` or ``"0-99%10"``."""
+    """Return the array in ``"100"``, ``"0-99"``, ``"0-99%10"`` or ``"0"``, the single task that has that number."""
     match = re.fullmatch(r"(?:([0-9]{1,10})-)?([0-9]{1,10})(?:%([0-9]{1,10}))?", words.strip())
     if match is None:
         raise ConfigError(f"found {found(words)}; expected {ARRAY}")
     if match[1] is not None and int(match[1]) != 0:
         count = max(int(match[2]) - int(match[1]), 0)
         raise ConfigError(f'found {found(words)}; expected {ARRAY}: tasks are counted from 0, so write "0-{count}"')
-    return array(int(match[2]) + (match[1] is not None), int(match[3]) if match[3] else 0)
+    last = match[1] is not None or int(match[2]) == 0
+    return array(int(match[2]) + last, int(match[3]) if match[3] else 0)
 
 
 def array(size: object, throttle: object = 0) -> Array:

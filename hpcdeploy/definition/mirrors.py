@@ -21,7 +21,7 @@ def redirect(text: str, mirrors: Sequence[tuple[str, str]]) -> str:
     def stage(part: str) -> str:
         section = _SECTION.search(part)
         end = section.start() if section else len(part)
-        return _FROM.sub(lambda match: match["key"] + _mirrored(match["source"], mirrors), part[:end]) + part[end:]
+        return _FROM.sub(lambda match: match["key"] + mirrored(match["source"], mirrors), part[:end]) + part[end:]
 
     return "".join(map(stage, split_stages(text)))
 
@@ -46,7 +46,8 @@ def needs_plain_http(text: str) -> bool:
     return bool(loopback)
 
 
-def _mirrored(source: str, mirrors: Sequence[tuple[str, str]]) -> str:
+def mirrored(source: str, mirrors: Sequence[tuple[str, str]]) -> str:
+    """Return where an image is taken from that is called `source`: the same address if no mirror stands for it."""
     full = source
     if registry_of(source) == "docker.io" and not source.startswith("docker.io/"):
         full = f"docker.io/{source if '/' in source else f'library/{source}'}"

@@ -29,7 +29,7 @@ def run(engine: Engine, container: Container, program: str, folder: str) -> Comm
     """Start a container for `program`, which lies in `folder` meanwhile."""
     place = ("--pwd", container.workdir) if container.workdir else ()
     argv = (engine.program, "exec", *_flags(container, folder), *place, container.image, "/bin/sh", f"{folder}/program.sh")
-    return Command(argv=argv, without=OWN_PYTHON, folder=folder, program=program)
+    return Command(argv=argv, without=(*OWN_PYTHON, *container.without), folder=folder, program=program)
 
 
 def run_in_instance(engine: Engine, name: str, workdir: str, program: str, folder: str) -> Command:
@@ -57,7 +57,7 @@ def start_instance(
         _refuse_mangled(what, value)
     variables = tuple((prefix + key, value) for key, value in environment)
     argv = (engine.program, "instance", "start", *_flags(container, folder), container.image, name, *words)
-    return Command(argv=argv, variables=variables, without=OWN_PYTHON)
+    return Command(argv=argv, variables=variables, without=(*OWN_PYTHON, *container.without))
 
 
 def list_instances(engine: Engine) -> Command:

@@ -19,6 +19,10 @@ OWN_PYTHON = (
 """Variables of this machine's shell that would break or mislead the container's programs; jobs on a cluster drop them too
 (``slurm_templates/job.sh``). docker and podman hand no variable on."""
 
+TEMPORARY = ("TMPDIR", "TMP", "TEMP")
+"""Variables that name a folder for temporary files; Apptainer hands them to the program, and mounts only ``/tmp`` and
+``/var/tmp`` (``mount tmp`` in apptainer.conf). The same in a job: ``login_templates/temporary.sh``."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
@@ -34,7 +38,8 @@ class Container:
 
     ``image`` is the path of a ``.sif``, or ``docker://`` and a full reference. ``binds`` have absolute paths on both sides;
     ``workdir`` is the folder in the container to begin in (empty: the engine and the image decide). ``gpu`` says whose GPUs
-    are handed in. ``plain_http``: the image's registry speaks no TLS.
+    are handed in. ``plain_http``: the image's registry speaks no TLS. ``without`` are variables of this machine's shell that
+    mean nothing in the container.
     """
 
     image: str
@@ -42,6 +47,7 @@ class Container:
     workdir: str = ""
     gpu: GpuName = ""
     plain_http: bool = False
+    without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

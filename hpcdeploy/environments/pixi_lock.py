@@ -143,7 +143,26 @@ class LockFile:
 
 def read_lock(text: str, file: str = "pixi.lock") -> LockFile:
     """Read a lock file's text; `EnvironmentFileError` for malformed YAML and for a version that is not known here."""
-    top = _load(text, file)
+    return lock_file_of(read_lock_table(text, file), file)
+
+
+def read_lock_table(text: str, file: str) -> Mapping[str, object]:
+    """Return what a lock file's text holds; `EnvironmentFileError` for malformed YAML."""
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        top = yaml.load(text, loader)  # noqa: S506 - a safe loader either way; the C one is ten times as fast
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise EnvironmentFileError(f"{file}{line}: not valid YAML: {error.problem}; run 'pixi lock' to renew it") from error
+    except yaml.YAMLError as error:
+        raise EnvironmentFileError(f"{file} is not valid YAML: {error}; run 'pixi lock' to renew it") from error
+    return _table(top, file)
+
+
+def lock_file_of(top: Mapping[str, object], file: str) -> LockFile:
+    """Make a lock file of its `read_lock_table`; `EnvironmentFileError` for a version that is not known here."""
     version = top.get("version")
     if not isinstance(version, int) or version not in VERSIONS:
         raise EnvironmentFileError(_unknown_version(version, file))
@@ -191,20 +210,6 @@ def _unknown_version(version: object, file: str) -> str:
     return (
         f"{file} is of version {version!r}, but {', '.join(map(str, VERSIONS))} were expected; run 'pixi lock' to renew it"
     )
-
-
-def _load(text: str, file: str) -> Mapping[str, object]:
-    import yaml
-
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        top = yaml.load(text, loader)  # noqa: S506 - a safe loader either way; the C one is ten times as fast
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise EnvironmentFileError(f"{file}{line}: not valid YAML: {error.problem}; run 'pixi lock' to renew it") from error
-    except yaml.YAMLError as error:
-        raise EnvironmentFileError(f"{file} is not valid YAML: {error}; run 'pixi lock' to renew it") from error
-    return _table(top, file)
 
 
 def _address(entry: Mapping[str, object], key: str) -> tuple[Kind, str]:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 
-from hpcdeploy.environments.pixi_tables import Table, table, text
+from hpcdeploy.environments.pixi_tables import BYTE_ORDER_MARK, Table, table, text
 from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.toml import TomlError, UnusableTomlError, load_toml
 
@@ -29,7 +29,7 @@ def package_places(content: str, file: str) -> tuple[tuple[str, str], ...]:
     if PurePosixPath(file).name in RECIPES:
         return tuple(("a source", path) for path in _recipe_sources(content, file))
     try:
-        top: Table = load_toml(content)
+        top: Table = load_toml(content.removeprefix(BYTE_ORDER_MARK))
     except (TomlError, UnusableTomlError) as error:
         raise EnvironmentFileError(f"{file} is not valid TOML: {error}; correct that line") from error
     if PurePosixPath(file).name == "pyproject.toml":

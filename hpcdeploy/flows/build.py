@@ -12,6 +12,7 @@ from hpcdeploy.apptainer.diagnosis import explain
 from hpcdeploy.apptainer.progress import Report, Show, ignore_event
 from hpcdeploy.apptainer.record import describe, read_image, read_record, write_record
 from hpcdeploy.apptainer.secrets import check_secrets, kept_back, secret_lines, serving
+from hpcdeploy.apptainer.temporary import check_temporary
 from hpcdeploy.apptainer.version import Version, check_version, parse_version
 from hpcdeploy.apptainer.workplace import only_build, remove
 from hpcdeploy.cluster import Cluster
@@ -19,7 +20,7 @@ from hpcdeploy.definition.checking import check_definition
 from hpcdeploy.definition.mirrors import needs_plain_http, redirect
 from hpcdeploy.errors import BuildError, MissingProgramError, TransportError
 from hpcdeploy.image import BuiltImage, Definition
-from hpcdeploy.login_node import STREAM_SHELL, read_answer
+from hpcdeploy.login_node import STREAM_SHELL, began, never_began, read_answer
 from hpcdeploy.progress import Progress, ignore_progress
 from hpcdeploy.secret import NO_SECRETS, SecretValue, masking
 from hpcdeploy.transport.contract import Completed, Transport
@@ -61,6 +62,7 @@ def build_here(
         if known:
             show.step("these inputs were built before")
             return known
+        check_temporary(os.environ.get(f"{prefix}_TMPDIR") or str(folder / "tmp"))
         left = (folder / "context", folder / "tmp", folder / "secrets")
         remove(*left)
         try:
@@ -163,10 +165,13 @@ def _run(stdin: bytes, definition: Definition, transport: Transport, show: Show)
         return answer
     if done.exit_code == login_node.FAILED:
         raise BuildError(_failure(definition, transport.where, tuple(show.tail)))
-    last = next((line for line in reversed(show.tail) if line.startswith("error: ")), "").removeprefix("error: ")
-    if "is not on this machine's PATH" in last:
-        raise MissingProgramError(f"{transport.where}: {last}")
-    said = last or " / ".join(list(show.tail)[-3:]) or "nothing"
+    if not began(done.stdout, done.stderr):
+        raise BuildError(never_began(transport.where, done.stderr))
+    # A line of setup may print its own error before it ends the script, which then prints another.
+    errors = "; ".join(line.removeprefix("error: ") for line in show.tail if line.startswith("error: "))
+    if "is not on this machine's PATH" in errors:
+        raise MissingProgramError(f"{transport.where}: {errors}")
+    said = errors or " / ".join(list(show.tail)[-3:]) or "nothing"
     raise BuildError(f"{transport.where}: the build script ended with exit code {done.exit_code}; it said: {said}")
 
 

@@ -11,7 +11,7 @@ from hpcdeploy.flows.asking import alive_by_scheduler
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.follow import ClusterOf
 from hpcdeploy.flows.last_words import last_words
-from hpcdeploy.login_node import SHELL, read_answer
+from hpcdeploy.login_node import SHELL, began, never_began, read_answer
 from hpcdeploy.run import Run, RunStatus, State, TaskStatus
 from hpcdeploy.scheduler.login_node import cancelling, revoking
 from hpcdeploy.store import Store
@@ -47,10 +47,14 @@ def cancel(
         runs = [one.run for one in group]
         cluster = cluster_of(cluster_name)
         script = cancelling(cluster, runs, overrides=overrides)
-        completed = connections.to(cluster).run(SHELL, stdin=script.encode())
+        transport = connections.to(cluster)
+        completed = transport.run(SHELL, stdin=script.encode())
+        if not began(completed.stdout, completed.stderr):
+            raise SchedulerError(never_began(transport.where, completed.stderr))
         if completed.exit_code:
             said = completed.stderr.decode("utf-8", "replace").strip()
-            raise SchedulerError(f"{scheduler} on {cluster_name} did not cancel {', '.join(run.id for run in runs)}: {said}")
+            which = ("all of " if len(runs) > 1 else "") + ", ".join(run.id for run in runs)
+            raise SchedulerError(f"{scheduler} on {cluster_name} did not cancel {which}: {said}")
         cancelled += runs
     if failures:
         raise failures[0]
@@ -63,8 +67,9 @@ def _revoke(run: Run, cluster: Cluster, connections: Connections, store: Store, 
     store.resumed(run)
     script = revoking(cluster, run, overrides=overrides)
     again = f"run 'hpcdeploy cancel {run.id}' again in a while"
+    transport = connections.to(cluster)
     try:
-        completed = connections.to(cluster).run(SHELL, stdin=script.encode())
+        completed = transport.run(SHELL, stdin=script.encode())
     except TransportError as error:
         connections.drop(cluster)
         if not isinstance(error, ConnectionLostError):
@@ -72,6 +77,8 @@ def _revoke(run: Run, cluster: Cluster, connections: Connections, store: Store, 
         raise UncertainSubmissionError(
             f"the connection died while run {run.id} was being cancelled ({error}); it may have a job: {again}"
         ) from error
+    if not began(completed.stdout, completed.stderr):
+        raise SchedulerError(never_began(transport.where, completed.stderr))
     said = last_words(completed.stderr)
     if completed.exit_code == 10:
         raise SchedulerError(f"run {run.id} was not cancelled: {said}")

@@ -15,11 +15,14 @@ from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.fetch_pieces import PARTS, Asking, Bringing, place_for
 from hpcdeploy.flows.remote_files import PIECE, RemoteFile, groups, inside, is_here, leads_out, read_listing
 from hpcdeploy.flows.snapshot import FETCHED
-from hpcdeploy.login_node import SHELL, read_answer
+from hpcdeploy.login_node import SHELL, began, never_began, read_answer
 from hpcdeploy.progress import Progress, ignore_progress
 from hpcdeploy.run import Run
 from hpcdeploy.scheduler.answers import read_answers
 from hpcdeploy.scheduler.login_node import listing
+
+_LISTED = (0, 123)
+"""The exit codes of a listing: 123 where find met a file that it may not read, or that has gone (xargs(1), find(1))."""
 
 _LEADS_OUT = "a link that leads out of the run's folder"
 
@@ -93,6 +96,8 @@ def _listed(
     fence = secrets.token_hex(8)
     script = listing(cluster, run, tuple(patterns), fence, overrides=overrides)
     completed = ask.run(SHELL, script.encode("utf-8", "surrogateescape"))
+    if not began(completed.stdout, completed.stderr):
+        raise SchedulerError(never_began(ask.where, completed.stderr))
     said = completed.stderr.decode("utf-8", "replace").strip()
     try:
         answer = read_answer(completed.stdout)
@@ -100,7 +105,12 @@ def _listed(
         answer, said = None, f"{error}; {said}"
     if completed.exit_code or answer is None:
         raise SchedulerError(f"the files of run {run.id} could not be listed on {ask.where}: {said}")
-    sections = read_answers(completed.stdout, fence)
+    sections = read_answers(completed.stdout, fence, *(("output",) if patterns else ("output", "logs")))
+    for part, section in sections.items():
+        if section.exit_code not in _LISTED:
+            raise SchedulerError(
+                f"{answer[part]} could not be listed on {ask.where} (exit code {section.exit_code}): {said}"
+            )
     files = [file for part, section in sections.items() for file in read_listing(part, section.text)]
     closed = [f"left out: {line[6:]}" for line in said.splitlines() if line[:6] == "find: " and line.endswith("denied")]
     return {part: str(base) for part, base in answer.items()}, files, closed

@@ -19,15 +19,20 @@ from hpcdeploy.transport.contract import Completed
 PARTS = ".hpcdeploy-parts"
 """The folder, in the one that is fetched to, of what is not whole yet."""
 
+_KNOWN = "unset -f printf cd tar tail head find; unset CDPATH TAR_OPTIONS"
+"""Where /bin/sh is bash, it takes functions from its environment: those that ~/.bashrc exports, which sshd's shell reads."""
+
 # $1 the mark that stands before the bytes, since login shells print banners; $2 the folder. The names come on standard
 # input, each with ./ before it, so that none is an option, to any tar.
-_ARCHIVE = """
+_ARCHIVE = f"""
+{_KNOWN}
 printf '\\n%s\\n' "$1"
 cd -- "$2" && exec tar --create --no-recursion --format=gnu --null --files-from=-
 """
 
 # $3 the name, $4 the number of the first byte, counted from 1, $5 how many. Behind the bytes it says what the file is then.
-_RANGE = """
+_RANGE = f"""
+{_KNOWN}
 printf '\\n%s\\n' "$1"
 cd -- "$2" && tail -c "+$4" -- "$3" | head -c "$5"
 LC_ALL=C find "$3" -printf '\\n%s %T@'

@@ -12,7 +12,7 @@ from hpcdeploy.errors import DefinitionError
 from hpcdeploy.flows.sources import definition, dockerfile, oci, pixi, spack
 from hpcdeploy.flows.sources.contract import Prepared, Request, S, no_registry
 from hpcdeploy.image import ContextFile, Definition, ImageSettings
-from hpcdeploy.source import DefinitionSource, DockerfileSource, ImageConfigOf, OciSource, PixiSource, SpackSource
+from hpcdeploy.source import DefinitionSource, DockerfileSource, ImageConfigOf, OciConfig, OciSource, PixiSource, SpackSource
 
 
 def generate(
@@ -31,7 +31,13 @@ def generate(
     # A definition that somebody wrote stays as it is, so the settings' own arguments are given to the build.
     own = settings.build_args if isinstance(settings.source, DefinitionSource) else ()
     given = dict(argument(name, value) for name, value in (*own, *build_args))
-    prepared = _prepare(settings, project, given, image_config)
+    asked: dict[str, OciConfig] = {}
+
+    def ask(reference: str) -> OciConfig:
+        asked[reference] = image_config(reference)
+        return asked[reference]
+
+    prepared = _prepare(settings, project, given, ask)
     unknown = [name for name in given if name not in prepared.arguments]
     if unknown:
         raise DefinitionError(
@@ -51,6 +57,8 @@ def generate(
         secrets=secrets,
         base=stages[-1].header.get("from", ""),
         notes=prepared.notes,
+        given=tuple(build_args),
+        asked=tuple(asked.items()),
     )
 
 

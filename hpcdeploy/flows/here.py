@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hpcdeploy import shell
 from hpcdeploy.engine import apptainer, docker
-from hpcdeploy.engine.contract import APPTAINERS, Command, Container, Engine
+from hpcdeploy.engine.contract import APPTAINERS, TEMPORARY, Command, Container, Engine
 from hpcdeploy.engine.instances import Instance
 from hpcdeploy.engine.machine import Machine, choose_engine, choose_gpus, gpus_of
 from hpcdeploy.errors import ConfigError
@@ -131,17 +131,22 @@ def _container(
     binds = [_local(bind, situation.environment) for bind in wanted.job.binds]
     if choices.mount:
         binds.insert(0, _working_folder(situation.folder))
+    without: tuple[str, ...] = ()
+    if engine.name in APPTAINERS:
+        temporary, without = _temporary(situation.environment)
+        binds = [*temporary, *binds]
     container = Container(
         image=located.image,
         binds=tuple({bind.destination: bind for bind in binds}.values()),
         workdir=str(situation.folder) if choices.mount else "",
         gpu=gpu,
         plain_http=located.plain_http,
+        without=without,
     )
     notes = _ignored(wanted.job) if wanted.of_project else ()
     if choices.gpu is None and not gpus_of(situation.machine):
         gpus = wanted.job.resources.gpus
-        wish = f"{wanted.job.name} asks for {gpus} GPU{'s' if gpus > 1 else ''}, but there is " if gpus else ""
+        wish = f"{wanted.job.name} asks for {gpus} GPU{'s' if gpus != 1 else ''}, but there is " if gpus else ""
         notes += (f"{wish}no GPU on this machine: running without",)
     return engine, container, notes
 
@@ -161,6 +166,14 @@ def _local(bind: Bind, environment: Mapping[str, str]) -> Bind:
     return Bind(source=source, destination=bind.destination or source, read_only=bind.read_only)
 
 
+def _temporary(environment: Mapping[str, str]) -> tuple[list[Bind], tuple[str, ...]]:
+    """Return binds for this machine's folders for temporary files, and the variables whose folder is not here."""
+    named = {name: environment[name].rstrip("/") for name in TEMPORARY if environment.get(name)}
+    missing = tuple(name for name, folder in named.items() if not Path(folder or "/").is_dir())
+    there = [folder for name, folder in named.items() if name not in missing and folder.startswith("/")]
+    return [Bind(source=folder, destination=folder) for folder in dict.fromkeys(there)], missing
+
+
 def _working_folder(folder: Path) -> Bind:
     if str(folder) in _HIDING:
         raise ConfigError(
@@ -175,7 +188,7 @@ def _ignored(job: Job) -> tuple[str, ...]:
     resources = vars(job.resources)
     asked = [name.replace("_", "-") for name in resources if name not in {"gpus", "nodes"} and resources[name] is not None]
     asked += ["nodes"] if job.resources.nodes > 1 else []
-    asked += [name for name in ("workdir", "slurm", "htcondor") if getattr(job, name)]
+    asked += [name for name in ("workdir", "slurm", "srun", "htcondor") if getattr(job, name)]
     notes: tuple[str, ...] = (f"for clusters only, and ignored here: {', '.join(asked)}",) if asked else ()
     relative = [one.destination for one in job.inputs if not one.destination.startswith("/")]
     notes += (f"not put into your working folder here: {', '.join(relative)}",) if relative else ()

@@ -30,7 +30,8 @@ def delivery_of(
     or what a worker itself takes it from (`taken_by_worker`).
 
     An image of the project is the one last built here: pulled, pinned by digest, from where it was pushed; or, where
-    it was built on this very cluster, fetched since or not, taken from its cache; or brought from where it lies here. One
+    it was built on this very cluster, fetched since or not, taken from its cache; or brought from where it lies here. If it
+    was built on several clusters one after the other, each takes its own build, as long as all were of the same inputs. One
     that was never built here is what its first repository calls ``latest``. Raises `ConfigError` where the image is neither
     in a registry nor here nor in this cluster's cache.
     """
@@ -56,7 +57,16 @@ def delivery_of(
     publications = store.publications(built.sha256)
     if publications:
         return pulled(publications[0])
-    return _unpushed(built, cluster)
+    return _unpushed(built, store.latest_build_on(project.root, image, cluster.name), cluster)
+
+
+def published_of(delivery: Delivery) -> PublishedImage | None:
+    """Return the image of a registry that `delivery` brings; None where it comes from elsewhere."""
+    address = delivery.reference or (delivery.parcel.source if delivery.parcel else "")
+    repository, digest, manifest = address.removeprefix("oras://").partition("@sha256:")
+    if not address.startswith("oras://") or not digest:
+        return None
+    return PublishedImage(repository=repository, manifest=manifest, sha256=delivery.sha256, size=delivery.size)
 
 
 def _from_registry(published: PublishedImage, cluster: Cluster, *, plain_http: bool) -> Delivery:
@@ -78,11 +88,16 @@ def _from_registry(published: PublishedImage, cluster: Cluster, *, plain_http: b
     )
 
 
-def _unpushed(built: BuiltImage, cluster: Cluster) -> Delivery:
-    """Say how a login node gets an image that no registry has: out of its own cache, or from the file here."""
+def _unpushed(built: BuiltImage, built_there: BuiltImage | None, cluster: Cluster) -> Delivery:
+    """Say how a login node gets an image that no registry has: out of its own cache, or from the file here.
+
+    `built_there` is what was last built on that cluster.
+    """
     there = cluster.name in (built.built_on, built.cached_on)
     lies_here = bool(built.path) and Path(built.path).is_file()
     if not there and not lies_here:
+        if built_there and (built_there.sha256 == built.sha256 or built_there.inputs == built.inputs):
+            return Delivery(sha256=built_there.sha256, size=built_there.size)
         gone = f" and {built.path} is gone," if built.path else ""
         elsewhere = f" and lies on {built.built_on} alone," if built.built_on else ""
         raise ConfigError(

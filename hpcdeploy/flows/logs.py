@@ -11,7 +11,8 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import SchedulerError, TransportError
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.follow import GROWTH, ROUNDS_UNTIL_LOST, SLOWEST, check_submitted, status
-from hpcdeploy.login_node import SHELL
+from hpcdeploy.flows.last_words import last_words
+from hpcdeploy.login_node import SHELL, began, never_began
 from hpcdeploy.run import Run, RunStatus, State
 from hpcdeploy.scheduler.answers import Answer, read_answers
 from hpcdeploy.scheduler.login_node import LOG_PIECE, reading_logs, spans
@@ -46,8 +47,17 @@ class _Reading:
         wanted = [(task, *self.offsets.get(task, (0, 0))) for task in tasks]
         fence = secrets.token_hex(8)
         script = reading_logs(cluster, self.run, wanted, fence, overrides=overrides)
-        completed = connections.to(cluster).run(SHELL, stdin=script.encode())
-        answers = read_answers(completed.stdout, fence)
+        transport = connections.to(cluster)
+        completed = transport.run(SHELL, stdin=script.encode())
+        if not began(completed.stdout, completed.stderr):
+            raise SchedulerError(never_began(transport.where, completed.stderr))
+        try:
+            answers = read_answers(completed.stdout, fence, "ended")
+        except SchedulerError as error:
+            raise SchedulerError(
+                f"the logs of run {self.run.id} could not be read on {transport.where} (exit code {completed.exit_code}): "
+                f"{error}; standard error: {last_words(completed.stderr)}"
+            ) from error
         self.ended.update(int(task) for task in answers["ended"].text.split())
         pieces = [
             Piece(task=task, out=_bytes(answers.get(f"out.{task}")), err=_bytes(answers.get(f"err.{task}")))

@@ -1,10 +1,11 @@
 """Plan: from the project's words to a run and the script that submits it. Nothing is written anywhere."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hpcdeploy.cluster import Cluster, SchedulerName
+from hpcdeploy.config.job_notes import job_notes
 from hpcdeploy.config.project import JobSettings, Project
 from hpcdeploy.config.resolution import choose_cluster, resolve_job
 from hpcdeploy.config.words import name
@@ -17,8 +18,11 @@ from hpcdeploy.flows.worker_images import refuse_elsewhere
 from hpcdeploy.job import Job, Request
 from hpcdeploy.parcel import Parcel
 from hpcdeploy.run import Run
-from hpcdeploy.scheduler.login_node import submission
+from hpcdeploy.scheduler.login_node import Delivery, submission
 from hpcdeploy.store import Store
+
+CheckImage = Callable[[str, Delivery], None]
+"""Is given the name of a job's image, and how the login node gets it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +30,7 @@ class Plan:
     """All that a submission is: the run, where it goes, and the very script that makes it happen.
 
     ``parcels`` are the files that are brought there first, where they are not there already; ``notes`` say how large they
-    are. ``request`` is what the record keeps of how the run was asked for.
+    are, and what a person should know of the job. ``request`` is what the record keeps of how the run was asked for.
     """
 
     run: Run
@@ -53,13 +57,15 @@ def plan(
     words: Mapping[str, object] | None = None,
     archives: Path | None = None,
     allow: Allow = lambda _surprise: True,
+    check_image: CheckImage = lambda _image, _delivery: None,
 ) -> Plan:
     """Decide what is to run and where, and render the script.
 
     `resolve` asks a registry what a reference stands for; it is asked only for an image that was not built here. `run_id`
     names the run instead of a fresh id; `now` is in seconds since 1970; `words` are `options` as they were given. What the
     job brings along is packed into the folder `archives`, where one is given; `allow` is asked where that is surprisingly
-    large. Raises `ConfigError` for what cannot be.
+    large; `check_image` gets the name of the job's image before anything is packed, and raises where it must not be used.
+    Raises `ConfigError` for what cannot be.
     """
     cluster = choose_cluster(project, cluster_name)
     chosen = scheduler or cluster.schedulers[0]
@@ -70,6 +76,7 @@ def plan(
     job = resolve_job(project, job_name, cluster.name, options)
     delivery = delivery_of(job.image, project, cluster, store, resolve, plain_http)
     refuse_elsewhere(delivery, cluster, chosen)
+    check_image(job.image, delivery)
     run = plan_run(job, cluster, chosen, delivery, now=now)
     if run_id is not None:
         if store.knows(name(run_id)):
@@ -93,5 +100,5 @@ def plan(
         cluster=cluster,
         script=submission(run, job, cluster, delivery, placements=placements, after=after, overrides=project.root),
         parcels=(*delivery.parcels, *brought.parcels),
-        notes=brought.notes,
+        notes=(*brought.notes, *job_notes(job, cluster, chosen)),
     )

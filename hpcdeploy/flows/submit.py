@@ -18,7 +18,7 @@ from hpcdeploy.errors import (
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.last_words import Listening
 from hpcdeploy.job import Job, Request
-from hpcdeploy.login_node import SUBMITTING, read_answer
+from hpcdeploy.login_node import SUBMITTING, began, never_began, read_answer
 from hpcdeploy.parcel import Parcel
 from hpcdeploy.progress import Carrying, silently
 from hpcdeploy.run import Run, RunStatus, new_run_id
@@ -178,8 +178,9 @@ def _ask(
         shell = (*SUBMITTING, *(("again",) if again or lost else ()))
         try:
             text, heard = script.encode("utf-8", "surrogateescape"), Listening(report)
-            completed = connections.to(cluster).run(shell, stdin=text, on_stderr=heard.take)
-            return _answer(run, completed, heard.words(completed)), lost
+            transport = connections.to(cluster)
+            completed = transport.run(shell, stdin=text, on_stderr=heard.take)
+            return _answer(run, completed, heard.words(completed), transport.where), lost
         except TransportError as error:
             connections.drop(cluster)
             if lost is None and not isinstance(error, ConnectionLostError):
@@ -203,8 +204,10 @@ def _uncertain(run: Run, lost: HpcdeployError) -> UncertainSubmissionError:
     )
 
 
-def _answer(run: Run, completed: Completed, said: str) -> Mapping[str, object]:
+def _answer(run: Run, completed: Completed, said: str, where: str) -> Mapping[str, object]:
     """Return what the script answered, or raise what its exit code means, in the words that it `said`."""
+    if 0 <= completed.exit_code <= 128 and not began(completed.stdout, completed.stderr):
+        raise SchedulerError(never_began(where, completed.stderr))
     match completed.exit_code:
         case 0 | 14:  # 14: files are to be brought first
             try:

@@ -9,9 +9,9 @@ def slurm_conf(settings: LabSettings, ports: Ports) -> str:
     """Render slurm.conf: one controller, the simulated nodes, all on loopback.
 
     ``config_overrides`` lets a node claim more CPUs and memory than the machine has. ``NoCtldInAddrAny`` and
-    ``NoInAddrAny`` make daemons and srun listen where the host's name resolves to, which is 127.0.0.1. Without ``EnableIPv6``
-    Slurm asks for IPv4 alone, and on a machine whose only interface is ``lo`` no name has such an address (getaddrinfo(3),
-    ``AI_ADDRCONFIG``). Each node has
+    ``NoInAddrAny`` make daemons and srun listen where the host's name resolves to, which is 127.0.0.1. Without
+    ``EnableIPv6`` Slurm asks for IPv4 alone, and on a machine whose only interface is ``lo`` no name has such an address
+    (getaddrinfo(3), ``AI_ADDRCONFIG``). Each node has
     a ``TmpFS`` of its own: Slurm's PMIx makes a folder there for each step, and nodes that shared one failed now and then.
     """
     nodes = ",".join(settings.nodes)

@@ -4,12 +4,16 @@ What talks to a registry is imported when one is to be asked: most submissions a
 """
 
 import os
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpcdeploy.definition.mirrors import mirrored
+from hpcdeploy.errors import AuthenticationError, RegistryError
 from hpcdeploy.image import PublishedImage
 from hpcdeploy.registry.reference import Reference, is_loopback, parse_image, parse_reference
-from hpcdeploy.source import OciConfig
+from hpcdeploy.source import ImageConfigOf, OciConfig
 
 if TYPE_CHECKING:
     from hpcdeploy.registry.client import Registry
@@ -25,6 +29,17 @@ def resolve(reference: str) -> PublishedImage:
     return registry_of(reference).resolve()
 
 
+def head_of(published: PublishedImage, most: int) -> bytes:
+    """Return the first bytes of a published ``.sif``, at most `most`; nobody has checked their digest."""
+    with closing(registry_of(published.reference).stream(published.sha256, min(published.size, most))) as blocks:
+        head = b""
+        for block in blocks:
+            head += block
+            if len(head) >= most:
+                break
+    return head[:most]
+
+
 def image_config(reference: str) -> OciConfig:
     """Ask what the container image `reference` (without a scheme) says of itself, for linux/amd64.
 
@@ -32,6 +47,28 @@ def image_config(reference: str) -> OciConfig:
     where the reference is none.
     """
     return _with_credentials(parse_image(reference)).image_config()
+
+
+def image_config_by(mirrors: Sequence[tuple[str, str]]) -> ImageConfigOf:
+    """Return `image_config` for a build that takes its images from `mirrors` (as `hpcdeploy.cluster.Cluster` has them).
+
+    The mirror is asked first, since the build will pull from it what it answers. It may be reachable from the cluster only:
+    then the image's own registry is asked.
+    """
+
+    def ask(reference: str) -> OciConfig:
+        mirror = mirrored(reference, mirrors)
+        if mirror == reference:
+            return image_config(reference)
+        try:
+            return image_config(mirror)
+        except (RegistryError, AuthenticationError) as refused:
+            try:
+                return image_config(reference)
+            except (RegistryError, AuthenticationError) as error:
+                raise type(error)(f"{error} (its mirror was asked before: {refused})") from error
+
+    return ask
 
 
 def speaks_plain_http(repository: str) -> bool:

@@ -7,6 +7,7 @@ names (auth/token.py, auth/base.py). This back end keeps tokens by scope until t
 
 import base64
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 import oras.auth
 import requests
@@ -21,7 +22,7 @@ from hpcdeploy.registry.challenges import (
     origin_of,
     parse_challenges,
 )
-from hpcdeploy.registry.credentials import Credentials
+from hpcdeploy.registry.credentials import Credentials, login_command
 from hpcdeploy.registry.retries import Patience
 
 BACKEND = "hpcdeploy"
@@ -114,7 +115,7 @@ class ScopedAuth(AuthBackend):  # type: ignore[misc]  # oras-py has no types
             who = f"the credentials from {found.source}" if found is not None else "a request without credentials"
             raise AuthenticationError(
                 f"The token service at {origin_of(realm)[1]} refused {who} (status {response.status_code}); "
-                f"log in again with `apptainer registry login --username USER oras://{origin_of(self.registry)[1]}`."
+                f"log in again with `{login_command(urlsplit(self.registry).netloc, found)}`."
             )
         return _read_token(response, asked)
 

@@ -1,7 +1,7 @@
 """A registry as the flows see it: push a ``.sif``, look one up, bring one here, list tags."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -126,7 +126,7 @@ class Registry:
             client.download_to(part, f"sha256:{published.sha256}", published.size)
             part.finish()
 
-    def stream(self, sha256: str, size: int, start: int = 0) -> Iterator[bytes]:
+    def stream(self, sha256: str, size: int, start: int = 0) -> Generator[bytes, None, None]:
         """Give the bytes of the ``.sif`` of that sha256 from `start` on, which touch no disk here; the taker checks them.
 
         A connection that breaks off is taken up where it broke.

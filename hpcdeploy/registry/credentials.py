@@ -11,6 +11,7 @@ from pathlib import Path
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.json_text import read_json
 from hpcdeploy.registry.reference import DOCKER_HUB, Reference
+from hpcdeploy.shell import word
 
 AskHelper = Callable[[str, str], tuple[int, str]]
 """Takes a credential program's name and a registry's key, gives its exit code and what it printed."""
@@ -18,6 +19,7 @@ AskHelper = Callable[[str, str], tuple[int, str]]
 _HELPER_TIMEOUT = 60.0
 _DOCKER_HUB_KEYS = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 _DOCKER_HUB_KEY = "https://index.docker.io/v1/"
+_NAMED_BY = ", named by "
 # Where a helper keeps an identity token it says so by this user name (docker-credential-helpers, README).
 _TOKEN_USER = "<token>"  # noqa: S105  # a marker, not a secret
 
@@ -31,6 +33,11 @@ class Credentials:
     password: str = field(default="", repr=False)
     identity_token: str = field(default="", repr=False)
 
+    @property
+    def file(self) -> str:
+        """The file that holds the entry, or names the program that does."""
+        return self.source.rpartition(_NAMED_BY)[2]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Lookup:
@@ -43,19 +50,34 @@ class Lookup:
 def credential_files(environment: Mapping[str, str], home: Path) -> tuple[Path, ...]:
     """Name the files that may hold credentials, the one that wins first.
 
-    ``$REGISTRY_AUTH_FILE`` (containers-auth.json(5)), Apptainer's own (``$APPTAINER_AUTH_FILE``, else
-    ``$APPTAINER_CONFIGDIR/docker-config.json``, else ``~/.apptainer/docker-config.json``), then docker's
+    ``$REGISTRY_AUTH_FILE`` (containers-auth.json(5)), Apptainer's own (``$APPTAINER_AUTH_FILE``, else ``docker-config.json``
+    in ``$APPTAINER_CONFIGDIR``, by its older name ``$SINGULARITY_CONFIGDIR``, or in ``~/.apptainer``), then docker's
     (``$DOCKER_CONFIG/config.json``, else ``~/.docker/config.json``).
+
+    Where there is no ``docker-config.json``, Apptainer falls back to ``.docker/config.json`` in the home folder; but to
+    ``config.json`` in the folder of the variable where that is set. ``apptainer registry login`` writes to the file that
+    would be read (Apptainer 1.2.3 to 1.5.3, ``SearchDockerConf`` and ``configDir`` in pkg/syfs/syfs.go, ``GetenvLegacy`` in
+    internal/pkg/util/env/env.go).
     """
     named = environment.get("REGISTRY_AUTH_FILE", "")
     apptainer = environment.get("APPTAINER_AUTH_FILE", "")
-    folder = environment.get("APPTAINER_CONFIGDIR", "")
+    folder = environment.get("APPTAINER_CONFIGDIR", "") or environment.get("SINGULARITY_CONFIGDIR", "")
     docker = environment.get("DOCKER_CONFIG", "")
     return (
         *([Path(named)] if named else []),
-        Path(apptainer) if apptainer else (Path(folder) if folder else home / ".apptainer") / "docker-config.json",
+        *([Path(apptainer)] if apptainer else [(Path(folder) if folder else home / ".apptainer") / "docker-config.json"]),
+        *([Path(folder) / "config.json"] if folder and not apptainer else []),
         (Path(docker) if docker else home / ".docker") / "config.json",
     )
+
+
+def login_command(host: str, found: Credentials | None) -> str:
+    """Return the command that stores a password for `host`, where the next lookup finds it.
+
+    With credentials that were `found`, it is their file that must get the new ones: it would win again.
+    """
+    file = f"--authfile {word(found.file)} " if found and Path(found.file).is_absolute() else ""
+    return f"apptainer registry login {file}--username USER oras://{host}"
 
 
 def run_helper(program: str, key: str) -> tuple[int, str]:
@@ -117,7 +139,7 @@ def _find_in(config: dict[str, object], reference: Reference, source: str, ask: 
             remark = f"names the program {program}, which did not answer"
             continue
         if code == 0:
-            return _from_helper(answer, f"{program}, named by {source}"), ""
+            return _from_helper(answer, f"{program}{_NAMED_BY}{source}"), ""
     entries = config.get("auths")
     known = {_canonical(key): entry for key, entry in entries.items()} if isinstance(entries, dict) else {}
     for key in _keys(reference):

@@ -3,7 +3,7 @@
 import requests
 
 from hpcdeploy.errors import AuthenticationError, HpcdeployError, RegistryError
-from hpcdeploy.registry.credentials import Lookup
+from hpcdeploy.registry.credentials import Lookup, login_command
 from hpcdeploy.registry.reference import Reference
 
 _LONGEST_DETAIL = 300
@@ -69,7 +69,7 @@ def read_detail(response: requests.Response) -> str:
 
 
 def _advise_login(reference: Reference, lookup: Lookup) -> str:
-    command = f"`apptainer registry login --username USER oras://{reference.host}`"
+    command = f"`{login_command(reference.host, lookup.credentials)}`"
     if lookup.credentials is not None:
         return f"to the credentials from {lookup.credentials.source}; check their rights, or log in again with {command}."
     looked = f" (looked in: {', '.join(lookup.consulted)})" if lookup.consulted else ""

@@ -18,20 +18,22 @@ Answers = dict[str, Answer]
 """By the section's name (``squeue``, ``sacct``, ``records``, ``condor_q``, ``events``)."""
 
 
-def read_answers(output: bytes, fence: str) -> Answers:
-    """Cut `output` at the lines that bear `fence`; whatever login shells print outside of them is left out.
+def read_answers(output: bytes, fence: str, *needed: str) -> Answers:
+    """Cut `output` at the marks that bear `fence`; whatever login shells print outside of them is left out.
 
-    Raises `SchedulerError` where not a single section came to its end.
+    A mark begins anywhere in a line: a profile may have printed text without a line break. Raises `SchedulerError` where
+    not a single section came to its end, or one that is `needed` did not.
     """
     text = output.decode("utf-8", "surrogateescape")
     mark = f"HPCDEPLOY {re.escape(fence)}"
     pattern = re.compile(
-        rf"^{mark} begin (?P<name>\S+)\n(?P<text>.*?)\n{mark} end (?P=name) (?P<code>\d+)$", re.DOTALL | re.MULTILINE
+        rf"{mark} begin (?P<name>\S+)\n(?P<text>.*?)\n{mark} end (?P=name) (?P<code>\d+)$", re.DOTALL | re.MULTILINE
     )
     found = {match["name"]: Answer(text=match["text"], exit_code=int(match["code"])) for match in pattern.finditer(text)}
-    if not found:
+    missing = [name for name in needed if name not in found]
+    if missing or not found:
         raise SchedulerError(
-            "the login node answered, but not with what the follow script prints; its last words were: "
+            f"the login node's output holds no complete section {' or '.join(missing) or 'at all'}; it ends with: "
             + (text.strip()[-500:] or "(nothing)")
         )
     return found

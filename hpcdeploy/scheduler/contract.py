@@ -16,6 +16,10 @@ class Scheduler(Protocol):
     def JOB_TEMPLATE(self) -> str:  # noqa: N802 - a constant of the module
         """Name the template, among this scheduler's own, of what the scheduler is handed."""
 
+    @property
+    def SECTIONS(self) -> tuple[str, ...]:  # noqa: N802 - a constant of the module
+        """Name the sections that the follow script's answer has in any case."""
+
     def job_values(self, job: Job, cluster: Cluster, run_id: str) -> Mapping[str, object]:
         """Give what this scheduler's own templates need to write `job`; raises `ConfigError` for what it has no word for."""
 

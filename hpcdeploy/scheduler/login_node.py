@@ -94,6 +94,7 @@ def submission(
         "tasks": run.tasks,
         "nodes": job.resources.nodes,
         "torchrun": None,
+        "notes_begin": False,
         "warning": None,
         "end_of_job": f"HPCDEPLOY_END_{run.id.rpartition('-')[2]}",
         **placing_values(placements, job.outputs, mounts=can_mount(run.scheduler, cluster)),
@@ -174,6 +175,7 @@ def _arriving(parcel: Parcel, cluster: Cluster, patience: int) -> dict[str, obje
         "sha256": parcel.sha256,
         "path": _on_cluster(parcel.path, cluster),
         "patience": patience,
+        "setup": _setup_for(cluster, cluster.root, parcel.path),
     }
 
 
@@ -228,6 +230,7 @@ def cancelling(cluster: Cluster, runs: Sequence[Run], *, overrides: Path | None 
         **_place(cluster, scheduler),
         "run_ids": tuple(run.id for run in runs),
         "parts": tuple(part for run in runs for part in run.parts),
+        "jobs": tuple((run.id, part) for run in runs for part in run.parts),
     }
     return _render("login_templates/cancel.sh", values, overrides)
 
@@ -260,6 +263,7 @@ def reading_logs(
     of its error stream are known. At most `LOG_PIECE` bytes of each are printed."""
     values = {
         **_place(cluster, run.scheduler),
+        "setup": _setup_for(cluster, cluster.root),
         "run_id": run.id,
         "wanted": tuple(f"{task} {out + 1} {err + 1}" for task, out, err in wanted),
         "limit": LOG_PIECE,
@@ -279,6 +283,7 @@ def listing(cluster: Cluster, run: Run, patterns: tuple[str, ...], fence: str, *
     nothing_said = () if run.workdir else (".",)
     values = {
         **_place(cluster, run.scheduler),
+        "setup": _setup_for(cluster, cluster.root, run.workdir or ""),
         "run_id": run.id,
         "workdir": shell.path(run.workdir) if run.workdir else "",
         "patterns": (*alone, *of_tasks) if chosen else nothing_said,
@@ -290,6 +295,14 @@ def listing(cluster: Cluster, run: Run, patterns: tuple[str, ...], fence: str, *
 
 def _place(cluster: Cluster, scheduler: SchedulerName) -> dict[str, object]:
     return {"version": __version__, "scheduler": scheduler, "root": shell.path(cluster.root), "setup": cluster.setup}
+
+
+def _setup_for(cluster: Cluster, *paths: str) -> tuple[str, ...]:
+    """Return the cluster's setup for a script that only needs `paths`: without variables in them it has no use for it.
+
+    The same lines may set these variables for `submission`, and loading modules can take a second (`module load`).
+    """
+    return cluster.setup if any(set(shell.variables(path)) - {"HOME"} for path in paths) else ()
 
 
 def _task_lines(array: Array | None) -> str:

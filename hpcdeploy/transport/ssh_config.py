@@ -23,7 +23,10 @@ DEEPEST_INCLUDE = 16
 _COLLECTED = frozenset({"identityfile", "certificatefile"})
 _RAW = frozenset({"proxycommand", "knownhostscommand", "remotecommand", "localcommand"})
 _LINE = re.compile(r"\s*([A-Za-z0-9]+)(?:\s*=\s*|\s+)(.*?)\s*")
-_WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|((?:[^\s"\\#]|\\.)(?:[^\s"\\]|\\.)*)')
+_PIECE = re.compile(
+    r"""\\(?P<escaped>['"\\])|(?P<escaped_blank>\\[ ])|(?P<quote>['"])|(?P<blanks>[ \t]+)|(?P<plain>.)""", re.DOTALL
+)
+_QUOTES = {'"': "double", "'": "single"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,17 +134,34 @@ class _Reader:
 
 
 def words(value: str, place: str) -> list[str]:
-    """Split a value at blanks; double quotes hold a word together, ``#`` starts a comment (misc.c, ``argv_split``)."""
-    found = []
-    rest = value.lstrip()
-    while rest and not rest.startswith("#"):
-        word = _WORD.match(rest)
-        if not word:
-            raise ConfigError(f"{place}: a double quote is not closed in {value!r}")
-        text = word[1] if word[1] is not None else word[2]
-        found.append(re.sub(r'\\(["\'\\ ])', r"\1", text))
-        rest = rest[word.end() :].lstrip()
-    return found
+    """Split a value at blanks as OpenSSH does since 8.7 (misc.c, ``argv_split``).
+
+    Double and single quotes hold a word together and may begin and end within it; a backslash takes a quote or a backslash
+    as it is, and a blank outside of quotes; ``#`` at the beginning of a word starts a comment. In ``Match`` lines, which
+    OpenSSH 9.2 splits otherwise, single quotes mean nothing to it: here all lines are split alike. Raises `ConfigError` for
+    a quote that is not closed; `place` is for the message.
+    """
+    found: list[str] = []
+    word: str | None = None
+    quote = ""
+    for piece in _PIECE.finditer(value):
+        kind, text = piece.lastgroup, piece[0]
+        if kind == "quote" and not quote:
+            word, quote = word or "", text
+        elif kind == "quote" and text == quote:
+            quote = ""
+        elif kind == "blanks" and not quote:
+            found += [] if word is None else [word]
+            word = None
+        elif word is None and text == "#":
+            break
+        elif kind == "escaped" or (kind == "escaped_blank" and not quote):
+            word = (word or "") + text[1]
+        else:
+            word = (word or "") + text
+    if quote:
+        raise ConfigError(f"{place}: a {_QUOTES[quote]} quote is not closed in {value!r}")
+    return found if word is None else [*found, word]
 
 
 def read_options(host: str, files: ConfigFiles, *, local_user: str, given: Options | None = None) -> Options:

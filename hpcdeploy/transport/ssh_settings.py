@@ -239,13 +239,15 @@ def route(target: SshSettings, find: Callable[[Hop], SshSettings]) -> tuple[SshS
     """Return the hosts to go through, `target` last.
 
     As ssh does it, the first host of a ProxyJump list is reached by its own settings, the others through the one before
-    them. Raises `ConfigError` where the jumps lead in a circle.
+    them. Two hosts may have one address, port and user, in two networks (10.0.0.1, localhost): ssh compares names, too
+    (OpenSSH 9.2, ssh.c, "jumphost loop via"). Raises `ConfigError` where the jumps lead in a circle: a host comes again
+    under the same name, and so with the same settings.
     """
     hosts = [target]
     while hosts[0].proxy_jump:
         jumps = [find(hop) for hop in hosts[0].proxy_jump]
-        seen = {(host.hostname, host.port, host.user) for host in hosts}
-        if any((jump.hostname, jump.port, jump.user) in seen for jump in jumps):
+        seen = {(host.alias, host.hostname, host.port, host.user) for host in hosts}
+        if any((jump.alias, jump.hostname, jump.port, jump.user) in seen for jump in jumps):
             names = " -> ".join(host.alias for host in (*jumps, *hosts))
             raise ConfigError(f"ProxyJump leads in a circle: {names}; give the first of them 'ProxyJump none'")
         hosts = jumps + hosts

@@ -15,6 +15,7 @@ from hpcdeploy.errors import MissingProgramError
 PROGRAM = """#!/bin/bash
 case $1 in
 --version) echo "apptainer version 1.4.5" ;;
+exec) grep -q "leaves" image.def || sh -c "${!#}"; ! grep -q "broken" image.def ;;
 build)
   for last; do image=$previous previous=$last; done
   if grep -q flood "$last"; then
@@ -82,6 +83,15 @@ def test_a_failed_build_is_an_error_and_leaves_the_old_image_alone(folder: Path)
     assert caught.value.exit_code == 255
     assert image.read_text() == "old"
     assert list(folder.glob(".*.part")) == []
+
+
+def test_an_image_whose_environment_ends_first_is_no_build(folder: Path) -> None:
+    image = folder / "x.sif"
+    with pytest.raises(CommandFailedError, match="no program begins in this image"):
+        ApptainerClient().build(define(folder, "leaves"), image)
+    assert [path.name for path in folder.iterdir() if "sif" in path.name] == []
+    ApptainerClient().build(define(folder, "leaves broken: it cannot be started here"), image)
+    assert image.exists()
 
 
 def test_both_streams_are_read_to_the_end_however_much_they_hold(folder: Path) -> None:

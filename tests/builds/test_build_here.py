@@ -133,6 +133,16 @@ def test_a_build_with_a_secret_leaves_no_byte_of_it_and_no_pipe(lab: Lab, place:
     assert all("build_here(" in words for words in own), own
 
 
+def test_an_image_in_which_no_program_begins_is_no_build(place: Path, build: Build) -> None:
+    settings = place / "project" / "hpcdeploy.toml"
+    ends = json.dumps(['echo "exit 0" >>"$APPTAINER_ENVIRONMENT"'])
+    settings.write_text(settings.read_text().replace("[image]\n", f"[image]\nsetup = {ends}\n", 1))
+    answer = build()
+    assert answer["code"] == 67, answer
+    assert "no program begins in this image" in str(answer["error"])
+    assert not list((place / "out").glob("*.sif"))
+
+
 def test_a_failing_test_fails_the_build_and_leaves_no_image(place: Path, build: Build) -> None:
     settings = place / "project" / "hpcdeploy.toml"
     settings.write_text(settings.read_text().replace("test = [", 'test = ["false", '))

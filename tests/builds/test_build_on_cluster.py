@@ -64,6 +64,15 @@ def test_the_command_runs_when_there_are_no_words_and_words_replace_it(built: Bu
     assert shell(transport, 'apptainer run "$1" "${@:2}"', built.path, "printf", "<%s>", "a  b", "", "$x") == "<a  b><><$x>"
 
 
+def test_an_image_in_which_no_program_begins_is_no_build_though_its_test_passes(
+    cluster: Cluster, transport: Transport, quick: Quick
+) -> None:
+    definition = quick("ends-first", post='echo "exit 0" >>"$APPTAINER_ENVIRONMENT"', test="false")
+    with pytest.raises(BuildError, match=r"no program begins in this image.*\n.*environment script ends with 'exit 0'"):
+        build_on(definition, cluster, transport)
+    assert left_over(transport) == ""
+
+
 def test_nothing_of_the_host_reaches_in(built: BuiltImage, transport: Transport) -> None:
     line = """
       export PYTHONPATH=/leak PYTHONHOME=/leak PYTHONSTARTUP=/leak PERL5LIB=/leak R_LIBS=/leak
@@ -221,6 +230,16 @@ def test_build_arguments_reach_apptainer(cluster: Cluster, transport: Transport,
 def test_an_unset_variable_in_the_root_is_named(quick: Quick, cluster: Cluster, transport: Transport) -> None:
     with pytest.raises(BuildError, match="NOWHERE_AT_ALL: is not set on this machine"):
         build_on(quick("x"), replace(cluster, root="$NOWHERE_AT_ALL/x"), transport)
+
+
+@pytest.mark.parametrize("name", ["a(b", "it's", "a,b", "a #b"])
+def test_a_root_in_which_apptainer_cannot_build_is_refused(
+    name: str, quick: Quick, cluster: Cluster, transport: Transport
+) -> None:
+    with pytest.raises(BuildError, match=r"Apptainer cannot build in .*could not inspect container.*set tmp in the cluster"):
+        build_on(quick("x"), replace(cluster, root=f"{cluster.root}/{name}"), transport)
+    there = replace(cluster, root=f"{cluster.root}/{name}", tmp=f"{cluster.root}/tmp")
+    assert build_on(quick("x"), there, transport).path.startswith(f"{ROOT}/{name}/images/")
 
 
 def test_a_program_that_is_not_there_says_where_it_could_come_from(

@@ -195,3 +195,39 @@ def test_exit_in_the_environment_runs_nothing_and_its_code_is_the_container_s(se
         "return 1": [0, "ran\n"],
         "exec true": [0, ""],
     }
+
+
+TEMPORARY = """
+import json, os, pathlib, shutil, subprocess, sys, tempfile
+top = pathlib.Path(tempfile.mkdtemp(dir=os.environ["SCRATCH"]))
+(top / "x.def").write_text(sys.stdin.read())
+answers = {}
+for name in ("a b#c", "a(b", "it's", "a #b", "a,b", "a$HOME"):
+    (top / name).mkdir()
+    environment = {**os.environ, "APPTAINER_NOHTTPS": "1", "APPTAINER_TMPDIR": str(top / name)}
+    command = ["apptainer", "build", "image.sif", "x.def"]
+    done = subprocess.run(command, cwd=top, env=environment, capture_output=True, text=True)
+    shown = subprocess.run(["apptainer", "inspect", "image.sif"], cwd=top, capture_output=True, text=True)
+    answers[name] = [done.returncode, done.stderr, shown.stdout]
+    (top / "image.sif").unlink(missing_ok=True)
+subprocess.run(["chmod", "-R", "u+rwX", str(top)], capture_output=True)
+shutil.rmtree(top)
+print(json.dumps(answers))
+"""
+
+
+def test_it_cannot_build_in_some_folders(lab: Lab, transport: Transport) -> None:
+    """What `hpcdeploy.apptainer.temporary` refuses."""
+    text = f"Bootstrap: docker\nFrom: {lab.registry}/prefix-dev/pixi:noble\n%post\n    true\n%labels\n    kept yes\n"
+    done = transport.run(["python3", "-c", TEMPORARY], stdin=text.encode())
+    assert done.exit_code == 0, done.stderr.decode()
+    answers: dict[str, tuple[int, str, str]] = json.loads(done.stdout)
+    code, said, labels = answers.pop("a b#c")
+    assert code == 0, said
+    assert "kept: yes" in labels
+    code, said, labels = answers.pop("a$HOME")
+    assert code == 0, said
+    assert "kept: yes" not in labels
+    assert {name: (code, "could not inspect container" in said) for name, (code, said, _) in answers.items()} == {
+        name: (255, name != "a,b") for name in answers
+    }

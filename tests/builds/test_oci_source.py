@@ -11,7 +11,7 @@ from hpcdeploy.flows.build import build_on
 from hpcdeploy.flows.generate import generate
 from hpcdeploy.image import BuiltImage, FileCopy, ImageSettings, Step
 from hpcdeploy.lab.state import Lab
-from hpcdeploy.registry.asking import image_config
+from hpcdeploy.registry.asking import image_config, image_config_by
 from hpcdeploy.source import OciSource
 from hpcdeploy.transport.contract import Transport
 from tests.builds.container_images import NO_BASH, NO_SHELL, Container, make
@@ -72,6 +72,17 @@ def reference(lab: Lab, whole: Container) -> str:
 def built(reference: str, folder: Path, place: Cluster, transport: Transport) -> BuiltImage:
     settings = replace(SETTINGS, source=OciSource(reference=reference))
     return build_on(generate(settings, folder, image_config=image_config), place, transport)
+
+
+def test_an_image_is_taken_from_the_cluster_s_mirror(
+    reference: str, built: BuiltImage, lab: Lab, folder: Path, place: Cluster, transport: Transport
+) -> None:
+    cluster = replace(place, mirrors=(("registry.invalid", lab.registry),))
+    settings = replace(SETTINGS, source=OciSource(reference=reference.replace(lab.registry, "registry.invalid")))
+    definition = generate(settings, folder, image_config=image_config_by(cluster.mirrors))
+    assert "From: registry.invalid/oci-tests/whole@sha256:" in definition.text
+    mirrored = build_on(definition, cluster, transport)
+    assert shell(transport, 'apptainer run "$1"', mirrored.path) == shell(transport, 'apptainer run "$1"', built.path)
 
 
 @pytest.fixture

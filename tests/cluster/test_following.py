@@ -3,7 +3,6 @@
 import json
 import threading
 import time
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -115,7 +114,7 @@ def test_a_job_of_another_name_that_has_a_run_s_number_is_not_cancelled(
     waiting = Job(name="other", image="test", command=("true",), slurm=(("hold", True),), htcondor=(("hold", "true"),))
     other = submit_job(waiting, scheduler, cluster, delivery, connections, store).run
     mistaken = replace(other, id="forgotten-0123456789")
-    with suppress(SchedulerError):  # condor_rm says so where it finds nothing to remove
+    with pytest.raises(SchedulerError, match=f"job {other.job_id}.* is in the queue"):
         cancel([RunStatus(run=mistaken, tasks=(), asked=0)], lambda _: cluster, connections, store)
     known = [RunStatus(run=other, tasks=(), asked=0)]
     assert follow.status(known, lambda _: cluster, connections, store).statuses[0].state is State.HELD

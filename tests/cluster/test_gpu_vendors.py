@@ -27,6 +27,7 @@ TELL = (
     'printf "%s\\n" "${CUDA_VISIBLE_DEVICES-none} ${ROCR_VISIBLE_DEVICES-none}"'
 )
 GPU = Resources(gpus=1, memory=200, time=300)
+UNSAID = replace(GPU, gpus=None)
 NO_GPU = replace(GPU, gpus=0)
 
 Drivers = Callable[..., None]
@@ -110,14 +111,15 @@ def test_the_container_is_given_the_gpus_of_the_driver_on_its_node(
 @pytest.mark.parametrize(
     ("resources", "slurm", "told"),
     [
-        (NO_GPU, (("gpus-per-task", "1"), ("ntasks", "1")), ["/usr/bin/rocminfo", "0 0"]),
-        (NO_GPU, (("tres-per-task", "cpu=1,gres/gpu=2"), ("ntasks", "1")), ["/usr/bin/rocminfo", "0,1 0,1"]),
-        (NO_GPU, (("ntasks-per-gpu", "1"), ("ntasks", "1")), ["/usr/bin/rocminfo", "0 0"]),
-        (NO_GPU, (("exclusive", True),), ["/usr/bin/rocminfo", "0,1 0,1"]),
-        (NO_GPU, (("gres", "gpu:0"),), ["none none"]),
-        (NO_GPU, (), ["none none"]),
+        (UNSAID, (("gpus-per-task", "1"), ("ntasks", "1")), ["/usr/bin/rocminfo", "0 0"]),
+        (UNSAID, (("tres-per-task", "cpu=1,gres/gpu=2"), ("ntasks", "1")), ["/usr/bin/rocminfo", "0,1 0,1"]),
+        (UNSAID, (("ntasks-per-gpu", "1"), ("ntasks", "1")), ["/usr/bin/rocminfo", "0 0"]),
+        (UNSAID, (("exclusive", True),), ["/usr/bin/rocminfo", "0,1 0,1"]),
+        (NO_GPU, (("exclusive", True),), ["0,1 0,1"]),
+        (UNSAID, (("gres", "gpu:0"),), ["none none"]),
+        (UNSAID, (), ["none none"]),
     ],
-    ids=["gpus-per-task", "tres-per-task", "ntasks-per-gpu", "exclusive", "none of gres", "none"],
+    ids=["gpus-per-task", "tres-per-task", "ntasks-per-gpu", "exclusive", "exclusive and none", "none of gres", "none"],
 )
 def test_every_way_of_having_gpus_gives_them_to_the_container(
     resources: Resources, slurm: Directives, told: list[str], drivers: Drivers, teller: Teller
@@ -128,7 +130,7 @@ def test_every_way_of_having_gpus_gives_them_to_the_container(
 
 def test_a_node_of_a_jobs_own_that_has_no_gpu_gives_none(drivers: Drivers, teller: Teller) -> None:
     drivers()
-    assert [line for line in teller.lines(job(NO_GPU, (("exclusive", True),))) if line.startswith("/")] == []
+    assert [line for line in teller.lines(job(UNSAID, (("exclusive", True),))) if line.startswith("/")] == []
 
 
 def test_each_process_that_srun_starts_has_them(drivers: Drivers, teller: Teller) -> None:
@@ -147,7 +149,7 @@ def test_a_worker_of_htcondors_gives_them_too(
     free: Directives, drivers: Drivers, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
 ) -> None:
     drivers("kfd")
-    asked = replace(job(NO_GPU if free else GPU), htcondor=free)
+    asked = replace(job(UNSAID if free else GPU), htcondor=free)
     program, visible = Teller(cluster, delivery, connections, store).lines(asked, "htcondor")
     assert program == "/usr/bin/rocminfo"
     assert visible.startswith("GPU-")

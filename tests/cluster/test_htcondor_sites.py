@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from hpcdeploy.cluster import Cluster
+from hpcdeploy.cluster import Cluster, HtcondorContainer, SchedulerName
 from hpcdeploy.errors import SchedulerError
 from hpcdeploy.flows import logs
 from hpcdeploy.flows.connections import Connections
@@ -16,7 +16,7 @@ from hpcdeploy.flows.worker_images import taken_by_worker
 from hpcdeploy.job import Array, Bind, Job, Resources, Retries, Signal
 from hpcdeploy.lab.inside import inside, inside_argv
 from hpcdeploy.lab.state import Lab
-from hpcdeploy.run import Run, RunStatus, State
+from hpcdeploy.run import NEVER_BEGAN, Run, RunStatus, State
 from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
 from tests.cluster.conftest import image_file
@@ -310,3 +310,77 @@ def test_a_credential_that_cannot_be_had_is_told_in_the_access_points_own_words(
     with pytest.raises(SchedulerError, match=r"credential(.|\n)*refused the job"):
         submit_job(job, "htcondor", site, delivery, connections, store)
     assert store.latest() == []
+
+
+def test_a_program_that_never_began_has_failed_where_the_job_starts_apptainer(
+    lab: Lab, site: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    ends = f"{lab.scratch}/{OWN}/ends.sh"
+    made = f"mkdir -p {lab.scratch}/{OWN} && echo 'exit 0' >{ends}"
+    assert inside(lab, ["bash", "-c", made], user=lab.user).returncode == 0
+    job = Job(
+        name="unbegun",
+        image="test",
+        command=("echo", "begun"),
+        binds=(Bind(source=ends, destination="/.singularity.d/env/90-environment.sh"),),
+    )
+    cluster = replace(site, htcondor_container="apptainer")
+    status = ended(job, cluster, delivery, connections, store)
+    assert (status.state, status.exit_code) == (State.FAILED, 125)
+    assert b"the program never began" in logs.read(status, 0, cluster, connections).err
+    well = ended(replace(job, binds=()), cluster, delivery, connections, store)
+    assert (well.state, output_of(well, cluster, connections)) == (State.COMPLETED, "begun\n")
+
+
+@pytest.mark.parametrize("scheduler", ["slurm", "htcondor"])
+def test_a_nodes_folder_for_temporary_files_is_there_in_the_container(
+    scheduler: SchedulerName, lab: Lab, site: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    folder = f"{lab.scratch}/{OWN}/temporary files"
+    assert inside(lab, ["mkdir", "-p", folder], user=lab.user).returncode == 0
+    setup = (*site.setup, f"export TMPDIR='{folder}' TMP=/not/on/this/node TEMP=/tmp")
+    cluster = replace(site, htcondor_container="apptainer", setup=setup)
+    program = 'mktemp >/dev/null && ls "$TMPDIR" | wc -l; printenv TMPDIR TEMP; printenv TMP || echo none'
+    job = Job(name="temporary", image="test", command=("sh", "-c", program))
+    run = submit_job(job, scheduler, cluster, delivery, connections, store).run
+    status = wait_for(run, cluster, connections, store)
+    assert status.state is State.COMPLETED, logs.read(status, 0, cluster, connections).err
+    assert output_of(status, cluster, connections).splitlines()[1:] == [folder, "/tmp", "none"]
+    left = inside(lab, ["bash", "-c", f"ls -d '{folder}'/tmp.*"], user=lab.user).stdout.decode().split("tmp.")
+    assert len(left) > 1
+
+
+@pytest.mark.parametrize("container", ["universe", "singularity-image"])
+def test_a_program_that_never_began_has_failed_where_htcondor_starts_the_container(
+    container: HtcondorContainer, lab: Lab, site: Cluster, published: object, connections: Connections, store: Store
+) -> None:
+    place = f"{lab.scratch}/{OWN}/ends"
+    definition = f"Bootstrap: localimage\nFrom: {image_file(lab)}\n\n%environment\n[ -e keep ] || exit 0\n"
+    made = f"mkdir -p {place} && cd {place} && cat >x.def && apptainer build --force x.sif x.def && sha256sum x.sif"
+    done = inside(lab, ["bash", "-c", made], user=lab.user, stdin=definition.encode())
+    assert done.returncode == 0, done.stderr.decode()
+    sha256 = done.stdout.decode().split()[0]
+    cluster = replace(site, htcondor_container=container)
+    cached = f"d={lab.scratch}/{OWN}/cluster/images && mkdir -p $d && cp {place}/x.sif $d/{sha256}.sif && touch {place}/keep"
+    assert inside(lab, ["bash", "-c", cached], user=lab.user).returncode == 0
+    job = Job(name="unbegun", image="test", command=("echo", "begun"))
+    status = ended(job, cluster, Delivery(sha256=sha256), connections, store)
+    assert (status.state, status.exit_code, status.tasks[0].reason) == (State.FAILED, 125, NEVER_BEGAN)
+    with_file = replace(job, htcondor=(("transfer_input_files", f"{place}/keep"),))
+    well = ended(with_file, cluster, Delivery(sha256=sha256), connections, store)
+    assert (well.state, output_of(well, cluster, connections)) == (State.COMPLETED, "begun\n")
+    left = inside(lab, ["ls", "-A", f"{well.run.folder}/output", f"{well.run.folder}/tasks"], user=lab.user)
+    assert ".hpcdeploy-begun" not in left.stdout.decode()
+    assert "0.begun" in left.stdout.decode().split()
+
+
+def test_a_program_that_began_again_after_an_eviction_has_ended_well(
+    lab: Lab, site: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    command = ("sh", "-c", '[ "$HPCDEPLOY_RESTART" != 0 ] || { echo first; exec sleep 600; }; echo again')
+    run = submit_job(Job(name="evicted", image="test", command=command), "htcondor", site, delivery, connections, store).run
+    vacate = "; ".join((*site.setup, f"condor_vacate_job -fast {run.job_id}"))
+    wait = f"until grep -q first {run.folder}/logs/0.out; do sleep 0.2; done; {vacate}"
+    assert inside(lab, ["timeout", "120", "bash", "-c", wait], user=lab.user).returncode == 0
+    status = wait_for(run, site, connections, store)
+    assert (status.state, status.exit_code, status.tasks[0].reason) == (State.COMPLETED, 0, "")

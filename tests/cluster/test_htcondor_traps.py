@@ -199,6 +199,21 @@ def test_outputs_that_were_not_made_hold_nothing(
     assert wait_for(run, site, connections, store).state is State.COMPLETED
 
 
+@pytest.mark.parametrize("outputs", [(), ("*",)], ids=["all new files", "outputs"])
+def test_outputs_that_may_not_be_read_hold_nothing_and_are_named(
+    outputs: tuple[str, ...], site: Cluster, delivery: Delivery, connections: Connections, store: Store
+) -> None:
+    closed = "echo 1 >open; echo 2 >closed; chmod 0 closed; mkfifo pipe"
+    job = replace(SLEEPER, command=("sh", "-c", closed), outputs=outputs)
+    run = submit_job(job, "htcondor", site, delivery, connections, store).run
+    status = wait_for(run, site, connections, store)
+    assert (status.state, status.tasks[0].exit_code) == (State.COMPLETED, 0)
+    errors = logs.read(status, 0, site, connections).err.decode()
+    assert "./closed may not be read: it is left out of the outputs" in errors
+    script = f"ls {site.root}/runs/{run.id}/output"
+    assert connections.to(site).run(SHELL, stdin=script.encode()).stdout.decode().split() == ["open"]
+
+
 def test_what_is_made_later_under_a_throttle_has_image_and_input_too(
     lab: Lab, condor: Condor, site: Cluster, delivery: Delivery, connections: Connections, store: Store
 ) -> None:

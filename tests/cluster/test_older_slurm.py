@@ -14,10 +14,11 @@ import pytest
 
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.config.files import load_project
+from hpcdeploy.errors import SchedulerError
 from hpcdeploy.flows import follow
 from hpcdeploy.flows.cancel import cancel
 from hpcdeploy.flows.connections import Connections
-from hpcdeploy.job import Array, Job
+from hpcdeploy.job import Array, Job, Resources
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
 from hpcdeploy.run import Run, RunStatus, State
@@ -110,6 +111,52 @@ def test_logs_are_found_whatever_stands_in_the_roots_name(
     run = submit_job(job, "slurm", odd, DELIVERY, connections, store).run
     status = wait_for(run, odd, connections, store)
     assert [output_of(status, odd, connections, task) for task in range(2)] == ["0\n", "1\n"]
+
+
+@pytest.mark.parametrize(
+    "wanted", [Resources(cpus=100), Resources(nodes=99), Resources(gpus=9)], ids=["cpus", "nodes", "gpus"]
+)
+def test_a_job_that_slurm_rejects_is_no_run(
+    wanted: Resources, older: Lab, cluster: Cluster, connections: Connections, store: Store
+) -> None:
+    job = Job(name="large", image="test", command=("true",), resources=wanted)
+    with pytest.raises(SchedulerError, match="Requested node configuration is not available"):
+        submit_job(job, "slurm", cluster, DELIVERY, connections, store)
+    assert store.latest() == []
+
+
+def test_a_job_that_was_renamed_is_followed_and_cancelled_and_one_that_is_held_after_a_requeue_is_held(
+    older: Lab, cluster: Cluster, connections: Connections, store: Store
+) -> None:
+    job = Job(name="renamed", image="test", command=("sleep", "600"), slurm=(("requeue", True),))
+    run = submit_job(job, "slurm", cluster, DELIVERY, connections, store).run
+    status_when(run, {State.RUNNING}, cluster, connections, store)
+    assert inside(older, ["scontrol", "update", f"JobId={run.job_id}", "JobName=better"]).returncode == 0
+    assert inside(older, ["scontrol", "requeuehold", run.job_id]).returncode == 0
+    [task] = status_when(run, {State.HELD}, cluster, connections, store).tasks
+    assert task.expected == 0
+    assert "scontrol release" in slurm.explain(task)
+    cancel([RunStatus(run=run, tasks=(), asked=0)], lambda _: cluster, connections, store)
+    assert inside(older, ["squeue", "--noheader", f"--jobs={run.job_id}"], user=older.user).stdout.strip() == b""
+
+
+def test_an_exit_code_that_only_accounting_knows_is_unknown_where_it_may_be_either_of_two(
+    older: Lab, cluster: Cluster, connections: Connections, store: Store
+) -> None:
+    ends = ("sh", "-c", "case $HPCDEPLOY_TASK in 0) exit 9 ;; 1) exit 137 ;; 2) exit 128 ;; esac")
+    run = submit_job(
+        Job(name="codes", image="test", command=ends, array=Array(size=4)), "slurm", cluster, DELIVERY, connections, store
+    ).run
+    wait_for(run, cluster, connections, store)
+    assert inside(older, ["bash", "-c", f"rm {run.folder}/tasks/*.end"], user=older.user).returncode == 0
+    until = time.monotonic() + PATIENCE
+    told = RunStatus(run=run, tasks=(), asked=0)
+    while not told.tasks or told.tasks[3].exit_code is None:
+        assert time.monotonic() < until, "accounting does not learn of it"
+        told = follow.status([replace(told, tasks=())], lambda _: cluster, connections, store).statuses[0]
+    # sacct has 9, 9 and 0, and its JSON has 0 for all.
+    assert [task.exit_code for task in told.tasks] == [None, None, None, 0]
+    assert [task.state for task in told.tasks] == [State.FAILED] * 3 + [State.COMPLETED]
 
 
 def asked_for(lab: Lab) -> dict[str, int]:

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -12,7 +13,7 @@ from hpcdeploy.flows.connections import Connections
 from hpcdeploy.job import Array, Bind, Job, Resources, Retries, Signal
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
-from hpcdeploy.run import Run, RunStatus, State
+from hpcdeploy.run import NEVER_BEGAN, Run, RunStatus, State
 from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
 from tests.cluster.driving import PATIENCE, output_of, submit_job, wait_for
@@ -97,6 +98,9 @@ class Driver:
     def __init__(self, lab: Lab, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store) -> None:
         self.lab, self.cluster, self.delivery, self.connections, self.store = lab, cluster, delivery, connections, store
 
+    def with_setup(self, *setup: str) -> "Driver":
+        return Driver(self.lab, replace(self.cluster, setup=setup), self.delivery, self.connections, self.store)
+
     def submit(self, job: Job) -> Run:
         return submit_job(job, "slurm", self.cluster, self.delivery, self.connections, self.store).run
 
@@ -132,6 +136,10 @@ class Driver:
 
     def file(self, run: Run, name: str) -> str:
         return inside(self.lab, ["cat", f"{run.folder}/{name}"], user=self.lab.user).stdout.decode()
+
+    def file_names(self, run: Run, folder: str) -> list[str]:
+        listed = inside(self.lab, ["ls", "-A", f"{run.folder}/{folder}"], user=self.lab.user)
+        return listed.stdout.decode().splitlines()
 
 
 @pytest.fixture
@@ -179,6 +187,106 @@ def test_torchrun_is_started_once_on_each_node_and_starts_the_rest(driver: Drive
         (1, "1", "0"),
         (1, "1", "1"),
     ]
+
+
+@pytest.mark.parametrize("tasks", [1, 2])
+def test_the_processes_meet_at_the_first_one_wherever_that_is(driver: Driver, lab: Lab, tasks: int) -> None:
+    hosts = f"{lab.scratch}/{OWN}/hosts.{tasks}"
+    made = f"mkdir -p {lab.scratch}/{OWN} && cat >{hosts}"
+    backwards = "node2\n" * tasks + "node1\n" * tasks
+    assert inside(lab, ["bash", "-c", made], user=lab.user, stdin=backwards.encode()).returncode == 0
+    # srun(1); in the job only, since sbatch takes it too.
+    told = driver.with_setup(f'[ -z "${{SLURM_JOB_ID-}}" ] || export SLURM_HOSTFILE={hosts} SLURM_DISTRIBUTION=arbitrary')
+    job = Job(
+        name="backwards",
+        image="test",
+        command=("sh", "-c", "echo $SLURM_PROCID $SLURMD_NODENAME $MASTER_ADDR"),
+        resources=Resources(nodes=2, time=300),
+        tasks_per_node=tasks,
+    )
+    nodes = ["node2"] * tasks + ["node1"] * tasks
+    assert told.lines_of(told.submit(job)) == [f"{rank} {node} node2" for rank, node in enumerate(nodes)]
+
+
+STEPS = "for name in SLURM_STEP_ID SLURM_STEPID; do printenv $name || echo none; done"
+
+
+def test_a_program_that_no_srun_started_knows_of_no_step(driver: Driver) -> None:
+    # As batch scripts have it in Slurm 26.05.
+    told = driver.with_setup("export SLURM_STEP_ID=-5 SLURM_STEPID=-5")
+    alone = Job(name="alone", image="test", command=("sh", "-c", STEPS), resources=Resources(time=300))
+    assert told.lines_of(told.submit(alone)) == ["none", "none"]
+    assert told.lines_of(told.submit(replace(alone, tasks_per_node=2))) == ["0", "0", "0", "0"]
+
+
+def test_processes_share_the_cores_of_a_whole_node(driver: Driver, lab: Lab) -> None:
+    program = 'printf "%s %s\\n" "$SLURM_CPUS_ON_NODE" "${SLURM_CPUS_PER_TASK-none}"'
+    job = Job(
+        name="whole",
+        image="test",
+        command=("sh", "-c", program),
+        resources=Resources(time=300),
+        launcher="srun",
+        slurm=(("exclusive", True),),
+    )
+    known = inside(lab, ["scontrol", "show", "node", "node1"]).stdout.decode()
+    whole = known.partition("CPUTot=")[2].split()[0]
+    assert int(whole) > 1
+    assert driver.lines_of(driver.submit(job)) == [f"{whole} none"]
+
+
+def test_as_many_processes_as_slurms_own_options_ask_for_are_started(driver: Driver) -> None:
+    job = Job(
+        name="free",
+        image="test",
+        command=("sh", "-c", 'echo "$SLURM_PROCID $CUDA_VISIBLE_DEVICES"'),
+        resources=Resources(time=300),
+        slurm=(("gpus-per-task", "1"), ("ntasks", "2")),
+    )
+    assert [line.split()[0] for line in driver.lines_of(driver.submit(job))] == ["0", "1"]
+
+
+@pytest.mark.parametrize(("option", "value"), [("gres", "gpu:2"), ("gpus-per-node", "2"), ("gpus", "4")])
+def test_torchrun_starts_what_slurms_own_options_bring(driver: Driver, lab: Lab, option: str, value: str) -> None:
+    folder = f"{lab.scratch}/{OWN}/shim-{option}"
+    made = f"mkdir -p {folder} && cat >{folder}/torchrun && chmod 755 {folder}/torchrun"
+    assert inside(lab, ["bash", "-c", made], user=lab.user, stdin=TORCHRUN.encode()).returncode == 0
+    job = Job(
+        name="torch",
+        image="test",
+        command=("sh", "-c", "echo $RANK of $WORLD_SIZE"),
+        environment=(("PATH", "/shim:/usr/local/bin:/usr/bin:/bin"),),
+        binds=(Bind(source=folder, destination="/shim"),),
+        resources=Resources(nodes=2, time=300),
+        launcher="torchrun",
+        slurm=((option, value),),
+    )
+    assert driver.lines_of(driver.submit(job)) == [f"{rank} of 4" for rank in range(4)]
+
+
+@pytest.mark.parametrize("tasks", [1, 2])
+def test_a_program_that_never_began_has_failed_although_the_container_ended_well(
+    driver: Driver, lab: Lab, tasks: int
+) -> None:
+    ends = f"{lab.scratch}/{OWN}/ends.sh"
+    made = f"mkdir -p {lab.scratch}/{OWN} && echo 'exit 0' >{ends}"
+    assert inside(lab, ["bash", "-c", made], user=lab.user).returncode == 0
+    job = Job(
+        name="unbegun",
+        image="test",
+        command=("echo", "begun"),
+        binds=(Bind(source=ends, destination="/.singularity.d/env/90-environment.sh"),),
+        resources=Resources(time=300),
+        tasks_per_node=tasks,
+    )
+    run = driver.submit(job)
+    status = driver.end_of(run)
+    assert (status.state, status.exit_code) == (State.FAILED, 125)
+    assert status.tasks[0].reason == NEVER_BEGAN
+    assert "the program never began" in driver.file(run, "logs/0.err")
+    assert driver.file(run, "logs/0.out") == ""
+    assert [name for name in driver.file_names(run, "tasks") if "unbegun" in name] == []
+    assert driver.lines_of(driver.submit(replace(job, binds=()))) == ["begun"] * tasks
 
 
 def test_a_failed_process_ends_the_others_and_its_exit_code_is_the_runs(driver: Driver) -> None:

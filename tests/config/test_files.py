@@ -442,6 +442,14 @@ def test_an_ssh_configuration_lies_at_home_or_beside_its_file(
         ),
         ("image.files.app = 'src'", 'image.files.app: found "src"; expected an absolute path in the image, such as "/app"'),
         ("image.files.'/etc' = '/x'", 'image.files."/etc": found "/etc"; expected a path relative to the project\'s folder'),
+        (
+            '[image]\nspack = { target = "native" }',
+            "image.spack.target: it names the microarchitecture 'native', which stands for",
+        ),
+        (
+            '[image]\nspack = { target = "a64fx" }',
+            "image.spack.target: it names the microarchitecture 'a64fx', but an image is built for linux/amd64",
+        ),
     ],
 )
 def test_what_a_file_may_not_say_is_one_message(tmp_path: Path, environ: dict[str, str], text: str, said: str) -> None:
@@ -457,7 +465,7 @@ def test_several_problems_are_listed_together_in_the_files_order(tmp_path: Path,
         "  jobs.a.gpus: found -1; expected a whole number from 0 to 1000000000\n"
         "  jobs.a.tiem: unknown key; did you mean time? Known here: image, command, nodes, gpus,"
         " gpu-type, gpu-memory, gpu-capability, gpu-runtime, cpus, memory, time,"
-        " disk, partition, account, qos, constraint, environment, binds, slurm, htcondor, array, sweep, after,"
+        " disk, partition, account, qos, constraint, environment, binds, slurm, srun, htcondor, array, sweep, after,"
         " signal, requeue, retries, tasks-per-node, launcher, mpi, workdir, code, inputs, outputs\n"
         '  clusters.b.host: found ""; expected some text: leave the key out instead'
     )

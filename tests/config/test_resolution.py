@@ -138,6 +138,11 @@ def test_a_name_is_needed_where_there_are_several_or_none() -> None:
         ("slurm", JobSettings(gpus=1, slurm=(("gres", "ssd,shard:2"),)), "gpus and slurm.gres"),
         ("slurm", JobSettings(gpus=1, slurm=(("gpus-per-socket", "1"),)), "gpus and slurm.gpus-per-socket"),
         ("slurm", JobSettings(gpus=1, slurm=(("tres-per-task", "gres/gpu=1"),)), "gpus and slurm.tres-per-task"),
+        (
+            "slurm",
+            JobSettings(tasks_per_node=2, slurm=(("tasks-per-node", "4"),)),
+            "tasks-per-node and slurm.tasks-per-node",
+        ),
         ("slurm", JobSettings(memory=1, slurm=(("mem-per-cpu", "1"),)), "memory and slurm.mem-per-cpu"),
         ("slurm", JobSettings(constraint="a", slurm=(("constraint", "b"),)), "constraint and slurm.constraint"),
         ("htcondor", JobSettings(cpus=1, htcondor=(("Request_CPUs", "2"),)), "cpus and htcondor.request_cpus"),
@@ -147,6 +152,26 @@ def test_a_key_and_its_directive_together_are_refused(scheduler: str, job: JobSe
     cluster = Cluster(name="hpc", schedulers=("slurm",) if scheduler == "slurm" else ("htcondor",))
     project = replace(with_job(job), clusters={"hpc": cluster})
     assert refusal(project) == f"job train on hpc: {said} ask for the same; expected one"
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "job", "asking"),
+    [
+        ("slurm", JobSettings(gpus=0, slurm=(("gres", "ssd,gpu:1"), ("nice", "1"))), "slurm.gres"),
+        ("slurm", JobSettings(gpus=0, slurm=(("ntasks-per-gpu", "1"),)), "slurm.ntasks-per-gpu"),
+        ("htcondor", JobSettings(gpus=0, htcondor=(("Request_GPUs", "1"),)), "htcondor.Request_GPUs"),
+    ],
+)
+def test_no_gpus_and_words_that_ask_for_some_are_refused(scheduler: str, job: JobSettings, asking: str) -> None:
+    cluster = Cluster(name="hpc", schedulers=("slurm",) if scheduler == "slurm" else ("htcondor",))
+    project = replace(with_job(job), clusters={"hpc": cluster})
+    assert refusal(project).startswith(f"job train on hpc: gpus = 0 asks for no GPU, and {asking} for some; expected one")
+    free = replace(with_job(replace(job, gpus=None)), clusters={"hpc": cluster})
+    assert resolve_job(free, "train", "hpc").resources.gpus is None
+    other = replace(
+        project, clusters={"hpc": replace(cluster, schedulers=("htcondor",) if scheduler == "slurm" else ("slurm",))}
+    )
+    assert resolve_job(other, "train", "hpc").resources.gpus == 0
 
 
 def test_generic_resources_that_are_no_gpus_may_stand_beside_gpus() -> None:

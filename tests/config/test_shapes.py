@@ -6,7 +6,7 @@ from hpcdeploy.config.reading import Report, read
 from hpcdeploy.config.schema import JOB
 from hpcdeploy.config.shapes import check_shape
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.job import After, Job, Resources, Retries, Signal
+from hpcdeploy.job import After, Directives, Job, Resources, Retries, Signal
 
 
 def said_of(key: str, raw: object) -> tuple[object, list[str]]:
@@ -110,6 +110,20 @@ def test_what_a_job_says_of_its_shape_may_go_together() -> None:
 
 
 @pytest.mark.parametrize(
+    "slurm",
+    [
+        (("ntasks", "2"),),
+        (("ntasks-per-node", "1"), ("gpus-per-task", "4")),
+        (("gpus-per-task", "4"), ("gpus", "8")),
+        (("gres", "gpu:4"),),
+    ],
+    ids=str,
+)
+def test_torchrun_goes_with_words_that_start_it_once_on_each_node(slurm: Directives) -> None:
+    check_shape(Job(name="train", image="i", resources=Resources(nodes=2), launcher="torchrun", slurm=slurm))
+
+
+@pytest.mark.parametrize(
     ("job", "said"),
     [
         (Job(name="train", image="i", requeue=False, retries=Retries(max=1)), "requeue = false forbids that"),
@@ -120,6 +134,12 @@ def test_what_a_job_says_of_its_shape_may_go_together() -> None:
         (Job(name="train", image="i", resources=Resources(cpus=10), tasks_per_node=4), "expected a multiple of 4"),
         (Job(name="train", image="i", launcher="torchrun", mpi="pmix"), "mpi is for what srun starts"),
         (Job(name="train", image="i", launcher="torchrun", command=("-m", "train")), 'as in ["python", "-m", "train"]'),
+        (Job(name="train", image="i", launcher="torchrun", slurm=(("ntasks", "8"),)), "slurm.ntasks makes several tasks"),
+        (
+            Job(name="train", image="i", launcher="torchrun", slurm=(("gpus-per-task", "1"), ("ntasks", "8"))),
+            "use the key tasks-per-node",
+        ),
+        (Job(name="train", image="i", launcher="torchrun", slurm=(("ntasks-per-gpu", "1"),)), "slurm.ntasks-per-gpu"),
         (Job(name="train", image="i", slurm=(("mem", "1G"), ("mem-per-gpu", "1G"))), "memory as mem and mem-per-gpu"),
         (Job(name="train", image="i", slurm=(("gres", "ssd,gpu:2"), ("gpus-per-node", "2"))), "gres and gpus-per-node"),
     ],

@@ -1,5 +1,7 @@
 """Single values after an option or in a file."""
 
+import subprocess
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -66,6 +68,8 @@ def test_what_is_no_bind_is_refused_with_advice(text: str, message: str) -> None
         ("0-99%10", Array(size=100, throttle=10)),
         ("7%2", Array(size=7, throttle=2)),
         ("0-0", Array(size=1)),
+        ("0", Array(size=1)),
+        ("0%1", Array(size=1, throttle=1)),
     ],
 )
 def test_arrays_as_sbatch_writes_them(text: str, array: Array) -> None:
@@ -81,7 +85,7 @@ def test_an_array_that_does_not_start_at_0_is_refused_with_the_range_to_write() 
     )
 
 
-@pytest.mark.parametrize("text", ["0", "", "1,3", "0-8:2", "%3", "-1", "0-99%", "9" * 5000])
+@pytest.mark.parametrize("text", ["", "1,3", "0-8:2", "%3", "-1", "0-99%", "9" * 5000])
 def test_what_is_no_array_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^found "):
         parse_array(text)
@@ -96,6 +100,24 @@ def said_of(key: str, raw: object) -> tuple[object, list[str]]:
     """Return what a job's `key` is read as, and the problems."""
     report = Report(file="f")
     return read(JOB, {key: raw}, report).get(key), report.problems
+
+
+@pytest.mark.parametrize("raw", ["0", 0, "0 GB", "0.0MiB", "00"])
+def test_all_memory_of_a_node_is_an_option_of_slurm(raw: object) -> None:
+    _, [problem] = said_of("memory", raw)
+    assert 'all memory of a node is slurm = { mem = "0" }, in place of this key' in problem
+    assert "mem = " not in said_of("disk", raw)[1][0]
+
+
+@pytest.mark.parametrize("raw", ["0", 0, "0 h", "0:00:00"])
+def test_no_time_limit_is_an_option_of_slurm(raw: object) -> None:
+    _, [problem] = said_of("time", raw)
+    assert 'no limit but the partition\'s is slurm = { time = "0" }, in place of this key' in problem
+
+
+@pytest.mark.parametrize(("raw", "count"), [(0, 0), ("0", 0), ("2", 2), (2, 2)])
+def test_a_number_of_gpus_may_be_a_string(raw: object, count: int) -> None:
+    assert said_of("gpus", raw) == (count, [])
 
 
 def test_directives_pass_through_as_they_stand() -> None:
@@ -188,6 +210,34 @@ def test_a_variables_value_may_be_any_text(value: str) -> None:
 )
 def test_a_variable_that_cannot_be_set_is_refused(name: str) -> None:
     assert len(said_of("environment", {name: "x"})[1]) == 1
+
+
+_REACHES_PROGRAM = """
+for name in $(compgen -v; echo FOO PATH IFS PWD TZ LANG); do
+  for shell in dash "bash --posix"; do
+    value=$(env -i PATH=/usr/bin:/bin $shell -c "export $name='7x y'; true; exec /usr/bin/env" 2>/dev/null)
+    [[ $'\\n'$value$'\\n' == *$'\\n'"$name=7x y"$'\\n'* ]] || echo "$name"
+  done
+done | sort -u
+"""
+
+
+def test_every_variable_that_a_shell_keeps_for_itself_is_refused() -> None:
+    done = subprocess.run(
+        ["bash", "-c", _REACHES_PROGRAM], env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=True
+    )
+    kept = done.stdout.split()
+    assert {"UID", "EUID", "PPID", "SHELLOPTS", "BASHOPTS", "OPTIND", "_"} <= {*kept}
+    for name in kept:
+        values, problems = said_of("environment", {name: "x"})
+        assert len(problems) == 1, (name, values)
+        assert f'found "{name}"; expected a name that no shell keeps for itself' in problems[0]
+        assert "BASHOPTS, BASHPID" in problems[0]
+
+
+@pytest.mark.parametrize("name", ["USER", "PWD", "IFS", "Uid", "OMP_NUM_THREADS", "GID", "__", "BASH_ENV"])
+def test_other_variables_are_the_jobs_own(name: str) -> None:
+    assert said_of("environment", {name: "x"})[1] == []
 
 
 def test_a_variables_value_holds_no_nul() -> None:

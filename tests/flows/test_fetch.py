@@ -235,7 +235,7 @@ def test_a_large_file_goes_on_where_a_dead_connection_stopped(
     done = bring()
     assert (tmp_path / "home" / "output" / "large").read_text() == content
     assert tmp_path / "home" / "output" / "large" in done.brought
-    offsets = [argv[-2] for argv in machine.commands[asked:] if "tail" in argv[2]]
+    offsets = [argv[-2] for argv in machine.commands[asked:] if "tail -c" in argv[2]]
     assert offsets[0] == "3001"
     assert len(offsets) == 10
     assert not (tmp_path / "home" / ".hpcdeploy-parts").exists()

@@ -49,6 +49,22 @@ def test_a_bind_that_is_not_here_is_refused(source: str, said: str) -> None:
         plan(job(binds=(Bind(source=source),)))
 
 
+def test_the_folder_for_temporary_files_is_there_in_the_container_too(tmp_path: Path) -> None:
+    variables = {"TMPDIR": f"{tmp_path}/", "TMP": str(tmp_path), "TEMP": f"{tmp_path}/gone", "DATA": "/tmp"}
+    situation = Situation(folder=Path("/home/me"), environment=variables, machine=APPTAINER, fresh="/tmp/fresh")
+    own = Bind(source="/tmp", destination="/data")
+    planned = plan_run(Wanted(job=job(binds=(own,)), of_project=True), SIF, AS_IT_COMES, situation)
+    at_home = Bind(source="/home/me", destination="/home/me")
+    assert planned.container.binds == (Bind(source=str(tmp_path), destination=str(tmp_path)), at_home, own)
+    assert "TEMP" in planned.command.without
+    assert not {"TMPDIR", "TMP"} & {*planned.command.without}
+    instead = Bind(source="/var", destination=str(tmp_path))
+    planned = plan_run(Wanted(job=job(binds=(instead,)), of_project=True), SIF, AS_IT_COMES, situation)
+    assert [bind for bind in planned.container.binds if bind.destination == str(tmp_path)] == [instead]
+    planned = plan_run(Wanted(job=job(), of_project=True), REGISTRY, AS_IT_COMES, replace(situation, machine=DOCKER))
+    assert planned.container.binds == (at_home,)
+
+
 @pytest.mark.parametrize("folder", ["/", "/usr", "/etc"])
 def test_a_working_folder_that_would_hide_the_containers_own_is_refused(folder: str) -> None:
     with pytest.raises(ConfigError, match="--no-mount-cwd"):

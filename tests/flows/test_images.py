@@ -70,6 +70,34 @@ def test_an_image_that_lies_elsewhere_is_refused_with_what_to_do(
         deliver(project, store)
 
 
+@pytest.mark.parametrize("other", [{}, {"sha256": "e" * 64, "size": 8}])
+def test_an_image_that_was_built_on_one_cluster_after_the_other_is_there_on_both(
+    project: Project, store: Store, other: dict[str, object]
+) -> None:
+    first = replace(BUILT, built_on="hpc", path="/scratch/hpc.sif")
+    store.built(project.root, first)
+    store.built(project.root, replace(BUILT, built_on="other", path="/scratch/other.sif", **other))  # type: ignore[arg-type]
+    assert deliver(project, store) == Delivery(sha256=first.sha256, size=first.size)
+    latest = delivery_of("train", project, Cluster(name="other"), store, lambda _: PUSHED, lambda _: False)
+    assert (latest.sha256, latest.size) == (other.get("sha256", BUILT.sha256), other.get("size", BUILT.size))
+
+
+def test_an_older_image_of_a_cluster_is_not_taken_for_a_later_one_of_other_inputs(project: Project, store: Store) -> None:
+    store.built(project.root, replace(BUILT, built_on="hpc"))
+    store.built(project.root, replace(BUILT, built_on="other", inputs="f" * 64, sha256="e" * 64))
+    with pytest.raises(ConfigError, match=" and lies on other alone,"):
+        deliver(project, store)
+
+
+def test_an_image_of_several_clusters_that_lies_here_too_is_the_latest(
+    project: Project, store: Store, tmp_path: Path
+) -> None:
+    store.built(project.root, replace(BUILT, built_on="hpc"))
+    path = sif(tmp_path / "train.sif")
+    store.built(project.root, replace(BUILT, cached_on="other", sha256="e" * 64, path=str(path)))
+    assert deliver(project, store).sha256 == "e" * 64
+
+
 def sif(path: Path) -> Path:
     path.write_bytes(sifs.sif(sifs.partition(sifs.squashfs())))
     return path

@@ -2,7 +2,7 @@
 # Stands before the scheduler's own command on the login node and lets a test break what happens there, once for each run.
 # HPCDEPLOY_ONCE says how, HPCDEPLOY_ONCE_DONE is a folder that appears when it was done.
 real=/usr/bin/${0##*/}
-case " $* " in *" -dry-run "*) exec "$real" "$@" ;; esac
+case " $* " in *" -dry-run "* | *" --version "* | *" --test-only "*) exec "$real" "$@" ;; esac
 how=exact
 [ -z "${HPCDEPLOY_ONCE-}" ] || { mkdir "$HPCDEPLOY_ONCE_DONE" 2>/dev/null && how=$HPCDEPLOY_ONCE; }
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.registry.credentials import Credentials, credential_files, find_credentials, run_helper
+from hpcdeploy.registry.credentials import Credentials, credential_files, find_credentials, login_command, run_helper
 from hpcdeploy.registry.reference import parse_reference
 
 GHCR = parse_reference("ghcr.io/me/train")
@@ -31,7 +31,23 @@ def test_files_are_looked_into_in_a_defined_order(tmp_path: Path) -> None:
     assert credential_files({}, tmp_path) == (tmp_path / ".apptainer/docker-config.json", tmp_path / ".docker/config.json")
     named = {"REGISTRY_AUTH_FILE": "/a.json", "APPTAINER_AUTH_FILE": "/b.json", "DOCKER_CONFIG": "/c"}
     assert credential_files(named, tmp_path) == (Path("/a.json"), Path("/b.json"), Path("/c/config.json"))
-    assert credential_files({"APPTAINER_CONFIGDIR": "/d"}, tmp_path)[0] == Path("/d/docker-config.json")
+    docker = tmp_path / ".docker/config.json"
+    own = (Path("/d/docker-config.json"), Path("/d/config.json"), docker)
+    assert credential_files({"APPTAINER_CONFIGDIR": "/d"}, tmp_path) == own
+    assert credential_files({"SINGULARITY_CONFIGDIR": "/d"}, tmp_path) == own
+    assert credential_files({"SINGULARITY_CONFIGDIR": "/e", "APPTAINER_CONFIGDIR": "/d"}, tmp_path) == own
+    assert credential_files({"APPTAINER_CONFIGDIR": "/d", "APPTAINER_AUTH_FILE": "/b"}, tmp_path) == (Path("/b"), docker)
+
+
+def test_the_command_that_logs_in_again_writes_where_the_wrong_password_was_found(tmp_path: Path) -> None:
+    file = written(tmp_path / "a file.json", auths={"ghcr.io": packed("a", "one")})
+    found = find_credentials(GHCR, (file,), no_helper).credentials
+    assert login_command("ghcr.io", found) == (
+        f"apptainer registry login --authfile '{tmp_path}/a file.json' --username USER oras://ghcr.io"
+    )
+    helper = Credentials(source=f"docker-credential-pass, named by {file}", username="a", password="b")
+    assert helper.file == str(file)
+    assert login_command("h:5000", None) == "apptainer registry login --username USER oras://h:5000"
 
 
 def test_the_first_file_with_an_entry_wins(tmp_path: Path) -> None:

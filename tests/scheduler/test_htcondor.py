@@ -6,7 +6,7 @@ import pytest
 from hpcdeploy.cluster import Cluster, HtcondorContainer
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import Array, Bind, Directives, Job, Resources, Retries, Signal
-from hpcdeploy.run import State
+from hpcdeploy.run import NEVER_BEGAN, State
 from hpcdeploy.scheduler import htcondor
 from hpcdeploy.scheduler.answers import Answer, Answers
 from hpcdeploy.scheduler.htcondor.commands import commands
@@ -84,6 +84,34 @@ def test_the_event_log_tells_an_end_after_the_queue_forgot(code: int, state: Sta
     [task] = htcondor.states(answers("", SUBMITTED + EXECUTING + ENDED.format(code)), [RUN])[RUN.id]
     assert (task.state, task.exit_code, task.node) == (state, code, "slot1_1@lab")
     assert task.ended - task.started == 6
+
+
+def test_a_program_that_left_no_note_of_its_begin_has_failed_though_its_container_ended_well() -> None:
+    unbegun = {"records": Answer(text=f"other-1 0 never-began\n{RUN.id} 0 never-began\n", exit_code=0)}
+    [task] = htcondor.states(answers(events=SUBMITTED + EXECUTING + ENDED.format(0)) | unbegun, [RUN])[RUN.id]
+    assert (task.state, task.exit_code, task.reason) == (State.FAILED, 125, NEVER_BEGAN)
+    [task] = htcondor.states(answers(events=SUBMITTED + EXECUTING + ENDED.format(3)) | unbegun, [RUN])[RUN.id]
+    assert (task.state, task.exit_code, task.reason) == (State.FAILED, 3, "")
+    [task] = htcondor.states(answers(events=SUBMITTED + EXECUTING + ENDED.format(0)), [RUN])[RUN.id]
+    assert task.state is State.COMPLETED
+
+
+@pytest.mark.parametrize(
+    ("job", "container", "noted"),
+    [
+        (PLAIN, "universe", True),
+        (PLAIN, "singularity-image", True),
+        (PLAIN, "apptainer", False),
+        (replace(PLAIN, outputs=("*.pt",)), "universe", False),
+        (replace(PLAIN, htcondor=(("Transfer_Output_Files", "a, b"),)), "universe", False),
+        (replace(PLAIN, htcondor=(("transfer_output_remaps", '"a=b"'),)), "universe", False),
+    ],
+)
+def test_a_begin_is_noted_where_htcondor_sends_back_all_that_is_new(
+    job: Job, container: HtcondorContainer, noted: bool
+) -> None:
+    text = submission(run_of(job, "htcondor"), job, replace(CLUSTER, htcondor_container=container), CACHED)
+    assert (".hpcdeploy-begun=" in text) == (">.hpcdeploy-begun" in text) == noted
 
 
 def test_a_program_that_a_signal_ended_counts_from_128() -> None:
@@ -350,3 +378,11 @@ def test_an_array_without_a_throttle_is_materialized_at_once() -> None:
 def test_of_many_tasks_the_schedd_makes_a_thousand_ahead() -> None:
     said = dict(commands(Job(name="j", image="i", array=Array(size=1001)), CLUSTER, "j-1"))
     assert (said["max_idle"], "max_materialize" in said) == ("1000", False)
+
+
+@pytest.mark.parametrize(("begun", "restarts"), [(0, 0), (1, 0), (3, 2)])
+def test_a_hold_is_no_restart(begun: int, restarts: int) -> None:
+    [task] = htcondor.states(answers(in_queue(5, NumJobStarts=begun)), [RUN])[RUN.id]
+    assert (task.state, task.restarts) == (State.HELD, restarts)
+    [task] = htcondor.states(answers(in_queue(1, NumJobStarts=begun)), [RUN])[RUN.id]
+    assert (task.state, task.restarts) == (State.PENDING, begun)

@@ -1,6 +1,7 @@
 """What the script that DAGMan asks reads out of other runs' event logs; it needs bash and awk, and here no HTCondor."""
 
 import subprocess
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,7 +35,15 @@ def called(name: str, *kinds: AfterKind, tasks: int = 1) -> str:
     return script.partition(f"""write "$run/{name}" <<'HPCDEPLOY_END_0123456789'\n""")[2].partition("HPCDEPLOY_END_")[0]
 
 
-def asked(folder: Path, log: str, *kinds: AfterKind, tasks: int = 2, job: str = "12", dagman: str = "") -> tuple[int, str]:
+def asked(
+    folder: Path,
+    log: str,
+    *kinds: AfterKind,
+    tasks: int = 2,
+    job: str = "12",
+    dagman: str = "",
+    begun: Sequence[int] | None = None,
+) -> tuple[int, str]:
     """Write the folder of a run with this log, and ask whether a run that waits for it may start."""
     wait = called("wait.sh", *kinds, tasks=tasks)
     other, own = folder / "other-1", folder / "own"
@@ -42,12 +51,26 @@ def asked(folder: Path, log: str, *kinds: AfterKind, tasks: int = 2, job: str = 
         run.mkdir()
     (other / "id").symlink_to(job)
     (other / "events.log").write_text(log)
+    if begun is not None:
+        (other / "notes-begin").touch()
+        (other / "tasks").mkdir()
+        for task in begun:
+            (other / f"tasks/{task}.begun").touch()
     if dagman:
         (other / "job.dag").touch()
         (other / "job.dag.dagman.log").write_text(dagman)
     (own / "wait.sh").write_text(wait)
     done = subprocess.run(["bash", own / "wait.sh", "now"], capture_output=True, text=True, check=False)
     return done.returncode, done.stderr
+
+
+def test_a_run_whose_programs_did_not_all_begin_has_not_ended_well(tmp_path: Path) -> None:
+    well = ENDED.format("000", 0) + ENDED.format("001", 0)
+    for name in ("all", "one"):
+        (tmp_path / name).mkdir()
+    assert asked(tmp_path / "all", well, begun=(0, 1))[0] == 0
+    code, said = asked(tmp_path / "one", well, begun=(0,))
+    assert (code, "the program of task 1 never began" in said) == (1, True)
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,16 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
-from hpcdeploy.job import Code, Input
+from hpcdeploy.cluster import Cluster
+from hpcdeploy.job import Code, Input, Job
 from hpcdeploy.parcel import Parcel
 from hpcdeploy.scheduler.htcondor.submit_language import Command
 from hpcdeploy.scheduler.htcondor.transfer import with_inputs, with_outputs
@@ -297,3 +300,68 @@ def test_an_image_that_a_program_makes_is_an_output_and_its_own_is_none(shell: s
     assert subprocess.run([shell, "program.sh", "0", "1"], cwd=tmp_path, check=False).returncode == 0
     home = tmp_path / ".hpcdeploy-outputs"
     assert {str(path.relative_to(home)) for path in home.rglob("*.*")} == {"new.sif", "deep/new.sif"}
+
+
+@pytest.fixture
+def closable() -> Iterator[Path]:
+    """Give a folder that is nobody's own where these tests are root, to whom no file is closed."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        if os.getuid() == 0:
+            os.chown(folder, 65534, 65534)
+        yield folder
+        subprocess.run(["chmod", "-R", "u+rwX", name], check=True)
+
+
+def run_program(job: Job, shell: str, folder: Path, cluster: Cluster = CLUSTER) -> str:
+    """Run a job's ``program.sh`` as the owner of `folder`; what it told on its error stream."""
+    text = submission(run_of(job, "htcondor"), job, cluster, CACHED)
+    begin = text.index("\n", text.index("<<'HPCDEPLOY_END")) + 1
+    (folder / "program.sh").write_text(text[begin : text.index("\nHPCDEPLOY_END", begin) + 1])
+    words = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.getuid() == 0 else []
+    done = subprocess.run([*words, shell, "program.sh", "0", "1"], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+CLOSED = "mkdir deep closed; for one in a closed/b deep/c .d; do echo 1 >$one; done; chmod 0 closed deep/c .d; echo 1 >open"
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_outputs_that_may_not_be_read_are_left_out_and_named(shell: str, closable: Path) -> None:
+    command = ("sh", "-c", f"{CLOSED}; mkfifo deep/pipe; ln -s nowhere broken")
+    errors = run_program(Job(name="j", image="i", command=command, outputs=("*", ".d")), shell, closable)
+    home = closable / ".hpcdeploy-outputs"
+    assert {str(path.relative_to(home)) for path in home.rglob("*") if path.is_file()} == {"a", "open"}
+    why = {"closed": "may not be read", "deep/c": "may not be read", "deep/pipe": "is no file, folder or link"}
+    assert errors.splitlines() == [
+        f"./{one} {reason}: it is left out of the outputs" for one, reason in [*why.items(), (".d", "may not be read")]
+    ]
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_where_htcondor_takes_every_file_home_those_that_it_cannot_read_stay_behind(shell: str, closable: Path) -> None:
+    command = ("sh", "-c", f"{CLOSED}; mkfifo pipe; ln -s .d link; ln -s nowhere broken")
+    errors = run_program(Job(name="j", image="i", command=command), shell, closable)
+    assert {path.name for path in closable.iterdir() if not path.is_dir()} == {"a", "open", "broken", "program.sh"}
+    assert sorted(errors.splitlines()) == [
+        "./.d may not be read: it is left out of the outputs",
+        "./link may not be read: it is left out of the outputs",
+        "./pipe is a named pipe: it is left out of the outputs",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("job", "cluster"),
+    [
+        (Job(name="j", image="i", command=("sh", "-c", CLOSED), htcondor=(("Transfer_Output_Files", "a, .d"),)), CLUSTER),
+        (Job(name="j", image="i", command=("sh", "-c", CLOSED)), replace(CLUSTER, htcondor_container="apptainer")),
+    ],
+    ids=["own list", "shared folder"],
+)
+def test_files_stay_where_they_are_if_a_person_names_them_or_nothing_is_sent(
+    job: Job, cluster: Cluster, closable: Path
+) -> None:
+    assert run_program(job, "sh", closable, cluster) == ""
+    assert (closable / ".d").exists()

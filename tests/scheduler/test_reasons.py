@@ -64,6 +64,32 @@ def test_bad_ends_are_told_apart() -> None:
     assert slurm.explain(TaskStatus(task=0, state=State.COMPLETED, word="COMPLETED")) == ""
 
 
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("BadConstraints", "ask for less"),
+        ("NonZeroExitCode", "look at its log"),
+        ("JobLaunchFailure", "could not be launched"),
+        ("RaisedSignal", "ended by a signal"),
+        ("SystemFailure", "submit it again"),
+        ("InvalidAccount", "name one of yours"),
+        ("InvalidQOS", "name one of yours"),
+        ("PartitionDown", "submit it again"),
+        ("NodeDown", "not its own fault"),
+    ],
+)
+def test_the_reason_of_a_bad_end_is_told_with_what_to_do_then(reason: str, words: str) -> None:
+    said = slurm.explain(TaskStatus(task=0, state=State.FAILED, word="FAILED", reason=reason))
+    assert words in said
+    assert "nothing need be done" not in said
+    assert "cancel it" not in said
+
+
+@pytest.mark.parametrize("reason", ["Priority", "Resources", "BeginTime", "JobHeldUser"])
+def test_a_reason_that_is_left_over_from_waiting_explains_no_end(reason: str) -> None:
+    assert slurm.explain(TaskStatus(task=0, state=State.FAILED, word="FAILED", reason=reason)) == ""
+
+
 def test_a_job_that_is_requeued_is_told_from_one_that_never_began() -> None:
     assert "begun anew" in waiting("BeginTime", word="REQUEUED")
     assert "scontrol release" in slurm.explain(TaskStatus(task=0, state=State.HELD, word="REQUEUE_HOLD", reason="None"))

@@ -1,13 +1,15 @@
 """How a job's shape is said to Slurm, and to HTCondor where it has a word for it."""
 
 import re
+import shlex
+import subprocess
 from dataclasses import replace
 
 import pytest
 
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.job import Job, Launcher, Resources, Retries, Signal
+from hpcdeploy.job import Bind, Directives, Job, Launcher, Resources, Retries, Signal
 from hpcdeploy.run import State
 from hpcdeploy.scheduler import slurm
 from hpcdeploy.scheduler.answers import Answer
@@ -41,24 +43,82 @@ def test_each_process_may_reach_the_gpus_of_its_neighbours() -> None:
     assert "gpus-per-task" not in script_of(RANKS)
 
 
+def test_only_a_job_of_several_nodes_asks_slurm_where_its_first_process_is() -> None:
+    assert "HPCDEPLOY_LEADER" in script_of(RANKS)
+    assert "HPCDEPLOY_LEADER" not in script_of(replace(RANKS, resources=replace(RANKS.resources, nodes=1)))
+
+
+def arguments_of_srun(job: Job, **environment: str) -> list[str]:
+    """Return what bash makes of the options on the job's own line for srun, in a job with these variables."""
+    line = next(line for line in script_of(job).splitlines() if line.startswith("srun --kill-on-bad-exit=1"))
+    words = line.removeprefix("srun ").partition(" bash ")[0]
+    done = subprocess.run(
+        ["bash", "-uc", f"printf '%s\\n' {words}"], env=environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout.splitlines()
+
+
 @pytest.mark.parametrize("launcher", ["srun", "torchrun"])
-def test_srun_is_always_told_the_cores_of_a_process(launcher: Launcher) -> None:
-    script = script_of(replace(RANKS, launcher=launcher))
-    assert "srun --kill-on-bad-exit=1 --ntasks-per-node=" in script
-    assert '--cpus-per-task="${SLURM_CPUS_PER_TASK:-1}"' in script
+def test_srun_is_told_the_cores_of_a_process_where_sbatch_was(launcher: Launcher) -> None:
+    job = replace(RANKS, launcher=launcher)
+    tasks = f"--ntasks-per-node={1 if launcher == 'torchrun' else 4}"
+    assert arguments_of_srun(job, SLURM_CPUS_PER_TASK="4") == ["--kill-on-bad-exit=1", tasks, "--cpus-per-task=4"]
+
+
+@pytest.mark.parametrize("slurm", [(), (("exclusive", True),), (("cpus-per-gpu", "8"),)], ids=str)
+def test_processes_share_all_cores_of_the_job_where_nobody_said_how_many_each_has(slurm: Directives) -> None:
+    for job in (RANKS, replace(RANKS, launcher="torchrun")):
+        free = replace(job, resources=replace(job.resources, cpus=None), slurm=slurm)
+        assert "cpus-per-task" not in said(free)
+        # sbatch sets SLURM_CPUS_PER_GPU for the one, and SLURM_CPUS_PER_TASK for none of them (sbatch(1)).
+        assert not [word for word in arguments_of_srun(free, SLURM_CPUS_PER_GPU="8") if "cpus" in word]
 
 
 def test_torchrun_is_one_process_of_slurms_with_all_cores() -> None:
     options = said(replace(RANKS, launcher="torchrun"))
     assert (options["ntasks-per-node"], options["cpus-per-task"]) == ("1", "16")
     script = script_of(replace(RANKS, launcher="torchrun"))
-    assert '--node_rank="$SLURM_NODEID" --nproc_per_node=4' in script
+    assert '--node_rank="$SLURM_PROCID" --nproc_per_node=4' in script
 
 
 def test_torchrun_starts_a_process_for_each_gpu_unless_it_is_told_how_many() -> None:
     job = replace(RANKS, launcher="torchrun", tasks_per_node=None, resources=Resources(nodes=2, gpus=3))
     assert "--nproc_per_node=3" in script_of(job)
-    assert "--nproc_per_node=1" in script_of(replace(job, resources=Resources(nodes=2)))
+    assert "--nproc_per_node=1 " in script_of(replace(job, resources=Resources(nodes=2)))
+
+
+def torchruns_processes(job: Job, **environment: str) -> str:
+    text = script_of(job)
+    word = text.partition("--nproc_per_node=")[2].partition(" ")[0]
+    done = subprocess.run(["sh", "-uc", f"printf %s {word}"], env=environment, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("gres", "gpu:a100:8"),
+        ("gpus-per-node", "a100:8"),
+        ("gpus", "16"),
+        ("gpus-per-socket", "4"),
+        ("gpus-per-task", "8"),
+        ("tres-per-task", "gres/gpu=8"),
+        ("exclusive", True),
+    ],
+)
+def test_torchrun_starts_a_process_for_each_gpu_that_slurms_own_words_bring(option: str, value: str | bool) -> None:
+    slurm: Directives = ((option, value), *((("sockets-per-node", "2"),) if "socket" in option else ()))
+    job = Job(name="torch", image="i", resources=Resources(nodes=2), launcher="torchrun", slurm=slurm)
+    assert torchruns_processes(job, SLURM_GPUS_ON_NODE="8") == "8"
+    assert said(job)["ntasks-per-node"] == "1"
+    assert "--ntasks-per-node=1" in arguments_of_srun(job)
+    assert torchruns_processes(replace(job, tasks_per_node=3), SLURM_GPUS_ON_NODE="8") == "3"
+
+
+@pytest.mark.parametrize(("gres", "processes"), [("gpu_a100:8", "8"), ("gpu:v100:2,gpu:a100:1", "3"), ("shard:4", "1")])
+def test_torchrun_starts_as_many_processes_as_gres_says_where_the_node_does_not(gres: str, processes: str) -> None:
+    job = Job(name="torch", image="i", launcher="torchrun", slurm=(("gres", gres),))
+    assert torchruns_processes(job) == processes
 
 
 def test_one_process_is_started_without_srun() -> None:
@@ -66,11 +126,42 @@ def test_one_process_is_started_without_srun() -> None:
     assert "ntasks-per-node" not in said(PLAIN)
 
 
-@pytest.mark.parametrize("option", ["ntasks", "ntasks-per-node", "ntasks-per-gpu", "gpus-per-task"])
+ONE_PROCESS: tuple[Directives, ...] = (
+    (("ntasks", "1"),),
+    (("ntasks-per-node", "1"),),
+    (("ntasks", False),),
+    (("gres", "gpu:2"),),
+    (("exclusive", True),),
+    (("cpus-per-gpu", "8"), ("gpus", "1")),
+)
+SEVERAL_PROCESSES: tuple[Directives, ...] = (
+    (("gpus-per-task", "1"), ("ntasks", "8")),
+    (("gpus-per-task", "1"), ("gpus", "2")),
+    (("ntasks", "2"),),
+    (("ntasks-per-node", "4"),),
+    (("tasks-per-node", "4"),),
+    (("ntasks-per-gpu", "2"), ("gpus", "1")),
+    (("gpu-bind", "per_task:1"),),
+)
+
+
+@pytest.mark.parametrize("slurm", SEVERAL_PROCESSES, ids=str)
+def test_slurms_own_words_for_processes_make_srun_start_them(slurm: Directives) -> None:
+    text = script_of(Job(name="free", image="i", slurm=slurm))
+    assert "\nsrun --kill-on-bad-exit=1 " in text
+    assert 'write "$run/rank.sh"' in text
+
+
+@pytest.mark.parametrize("slurm", ONE_PROCESS, ids=str)
+def test_slurms_own_words_for_one_process_need_no_srun(slurm: Directives) -> None:
+    assert "srun -" not in script_of(Job(name="free", image="i", slurm=slurm))
+
+
+@pytest.mark.parametrize("option", ["ntasks", "ntasks-per-node", "tasks-per-node", "ntasks-per-gpu", "gpus-per-task"])
 def test_a_person_may_say_how_many_processes_there_are_in_slurms_own_words(option: str) -> None:
     job = Job(name="free", image="i", resources=Resources(nodes=2), slurm=((option, "3"),))
     assert [one for one in directives(job, CLUSTER, "r") if one[0].startswith("ntasks") and one[0] != option] == []
-    assert "srun --kill-on-bad-exit=1 --cpus-per-task=" in script_of(job)
+    assert arguments_of_srun(job, SLURM_CPUS_PER_TASK="2") == ["--kill-on-bad-exit=1", "--cpus-per-task=2"]
 
 
 SHAPES = (
@@ -124,6 +215,12 @@ def test_the_vendor_is_told_by_the_device_on_the_node_or_by_the_cluster(job: Job
     assert "/dev/kfd" not in text
 
 
+def test_no_gpus_are_none_even_where_a_job_has_its_nodes_for_itself() -> None:
+    text = script_of(Job(name="alone", image="i", resources=Resources(gpus=0), slurm=(("exclusive", True),)))
+    assert " exec --no-eval --pwd " in text
+    assert not re.search("gpu=|--nv|--rocm", text)
+
+
 def test_a_job_that_has_its_nodes_for_itself_has_the_gpus_that_are_there() -> None:
     text = script_of(Job(name="alone", image="i", slurm=(("exclusive", True),)))
     assert 'gpu=""\nif [ -e /dev/nvidiactl ]; then\n' in text
@@ -166,7 +263,7 @@ def test_an_end_that_a_requeue_brought_is_none_while_squeue_cannot_be_asked() ->
     run = run_of(PLAIN, job_id="12")
     answers = {
         "squeue": Answer(text="", exit_code=1),
-        "sacct": Answer(text=f"12|REQUEUED|0:0|node1|1|2|{run.id}\n", exit_code=0),
+        "sacct": Answer(text=f"12|REQUEUED|0:0|node1|1|2||{run.id}\n", exit_code=0),
         "records": Answer(text=f"{run.id} 0 start 1 12 node1\n{run.id} 0 end 2 143\n", exit_code=0),
     }
     assert slurm.states(answers, [run])[run.id][0].state is State.PENDING
@@ -183,3 +280,44 @@ def test_an_end_that_a_requeue_brought_is_none_while_squeue_cannot_be_asked() ->
 def test_htcondor_refuses_what_it_has_no_word_for(job: Job) -> None:
     with pytest.raises(ConfigError, match="for which HTCondor has no word"):
         refuse_shapes(job)
+
+
+def steps_of(script: str) -> list[str]:
+    """Return the words of the srun that starts the processes, as bash reads them."""
+    [line] = [line for line in script.splitlines() if line.startswith("srun -") and "rank.sh" in line]
+    return shlex.split(line.partition(" bash ")[0])
+
+
+@pytest.mark.parametrize("job", [PLAIN, RANKS, replace(RANKS, launcher="torchrun")], ids=["one", "ranks", "torchrun"])
+def test_what_is_sruns_reaches_the_step_that_starts_the_processes_and_sbatch_never(job: Job) -> None:
+    own = (("label", True), ("wait", "900"), ("+plugin", "a b"), ("unbuffered", False))
+    job = replace(job, srun=own, slurm=(("+sized", "1"), ("nice", "2")))
+    words = steps_of(script_of(job))
+    assert words[-3:] == ["--label", "--wait=900", "--plugin=a b"]
+    assert not {"label", "wait", "plugin", "unbuffered"} & said(job).keys()
+    assert (said(job)["sized"], said(job)["nice"]) == ("1", "2")
+
+
+@pytest.mark.parametrize("option", ["gpu-bind", "mem-bind", "tres-bind", "cpu-freq"])
+def test_what_only_a_step_follows_makes_one(option: str) -> None:
+    assert steps_of(script_of(replace(PLAIN, slurm=((option, "x"),))))
+    assert "srun -" not in script_of(replace(PLAIN, slurm=((option, False),)))
+    assert "srun -" not in script_of(replace(PLAIN, srun=(("label", False),)))
+
+
+def exported(value: str) -> list[str]:
+    job = replace(
+        PLAIN, workdir="$WORK/x", binds=(Bind(source="${DATA}/y"), Bind(source="/plain")), srun=(("export", value),)
+    )
+    [word] = [word for word in steps_of(script_of(job)) if word.startswith("--export=")]
+    return word.removeprefix("--export=").split(",")
+
+
+def test_an_export_keeps_what_the_jobs_own_script_needs() -> None:
+    assert exported("ALL") == ["ALL"]
+    assert exported("A=1,all") == ["A=1", "all"]
+    none = exported("NONE")
+    assert {"PATH", "HOME", "TMPDIR", "MASTER_ADDR", "MASTER_PORT", "HPCDEPLOY_RESTART", "WORK", "DATA"} <= set(none)
+    assert "NONE" not in none
+    assert exported("B,PATH=/x,none,C")[:2] == ["B", "PATH=/x"]
+    assert sorted(exported("B,PATH=/x,NONE,C")[2:]) == sorted(set(none) - {"PATH"})

@@ -369,6 +369,16 @@ def test_a_jump_host_is_gone_through(client: Client, start_server: StartServer) 
     assert "Accepted publickey" in jump.log()
 
 
+def test_a_jump_host_may_have_the_address_port_and_user_of_the_host_behind_it(
+    client: Client, start_server: StartServer
+) -> None:
+    server = start_server()
+    client.host("target", server, "ProxyJump jump")
+    client.host("jump", server)
+    assert says_hello(client.open("target"))
+    assert server.log().count("Accepted publickey") == 2
+
+
 def test_a_chain_of_jump_hosts_is_gone_through_in_order(client: Client, start_server: StartServer) -> None:
     first, second = start_server(), start_server()
     client.host("target", start_server(), "ProxyJump first,second")

@@ -32,6 +32,13 @@ CONFIGS = {
     "case in match": "Match host X user ROOT\n  Port 5\nMatch host X\n  Port 6\n",
     "equals": "Host=x\n  Port = 4\n  User=me\n  HostName   =   h.example\n",
     "quotes": 'Host "x"\n  User "me"\n  IdentityFile "/tmp/with space/key"\n  IdentityFile /tmp/plain\n',
+    "single quotes": "Host 'x'\n  User 'me'\n  IdentityFile '/tmp/with space/key'\n  IdentityFile /tmp/plain\n",
+    "quotes in a word": "Host x\n  IdentityFile /tmp/\"a b\"/'c d'e\n  UserKnownHostsFile '/tmp/a'\"/b\" /tmp/'c'\n",
+    "quotes in quotes": 'Host x\n  IdentityFile "/tmp/it\'s"\n  IdentityFile \'/tmp/"said"\'\n',
+    "escapes": "Host x\n  IdentityFile /tmp/a\\'b\\\"c\\\\d\\ e\\f\n  IdentityFile '/tmp/a\\'b\\ c'\n",
+    "comment signs": "Host x # it's\n  IdentityFile '/tmp/a # b' # c\n  IdentityFile /tmp/d#e\n",
+    "include in quotes": "Include '{folder}/more'\nHost x\n  Port 9\n",
+    "match in quotes": 'Match host "x"\n  Port 5\n',
     "comments": "# a\n\nHost x # trailing\n  # b\n  Port 4 # four\n",
     "tokens": "Host x\n  HostName %h.example.org\n  User me\n  Port 23\n"
     "  IdentityFile ~/.ssh/%r@%h:%p-%n-%u-%i-%%\n  IdentityFile %d/k\n",
@@ -132,6 +139,8 @@ def test_user_and_port_of_a_hop_come_before_the_files(folder: Path) -> None:
         ("Host x\n  Port\n", r"config:2: expected a keyword and its value, found 'Port'"),
         ("Host x\n  Port many\n", r"Port is 'many', expected a number"),
         ('Host "x\n', r"config:1: a double quote is not closed"),
+        ("Host 'x\n", r"config:1: a single quote is not closed"),
+        ("Host x\n  User 'a\"\n", r"config:2: a single quote is not closed"),
         ("Host x\n  IdentityFile %Z\n", r"holds %Z, which is not understood"),
         ("Host x\n  IdentityFile ${HPCDEPLOY_NOT_SET}/k\n", r"HPCDEPLOY_NOT_SET, which is not set"),
         ("Include {folder}/config\n", r"Include goes deeper than 16 files"),
@@ -210,6 +219,17 @@ def test_a_route_goes_through_all_jumps_and_those_of_the_first(folder: Path) -> 
     assert [host.alias for host in route(find(Hop(host="x")), find)] == ["c", "a", "b", "x"]
 
 
+@pytest.mark.parametrize("asks_ssh", [True, False])
+def test_two_hosts_with_one_address_port_and_user_are_no_circle(folder: Path, *, asks_ssh: bool) -> None:
+    config = folder / "config"
+    config.write_text("Host inner door\n  HostName 10.0.0.1\n  User me\nHost inner\n  ProxyJump door\n")
+
+    def find(hop: Hop) -> SshSettings:
+        return look_up(hop, config=str(config), person=this_person(), ssh=find_ssh() if asks_ssh else None)
+
+    assert [host.alias for host in route(find(Hop(host="inner")), find)] == ["door", "inner"]
+
+
 def test_jumps_in_a_circle_are_an_error(folder: Path) -> None:
     config = folder / "config"
     config.write_text("Host *\n  ProxyJump jump\n")
@@ -223,6 +243,7 @@ def test_jumps_in_a_circle_are_an_error(folder: Path) -> None:
 
 def test_words_are_split_as_ssh_splits_them() -> None:
     assert words(r'a "b c" d\ e "f\"g" # h', "here") == ["a", "b c", "d e", 'f"g']
+    assert words("a' 'b \"\" 'c \"d' #e'", "here") == ["a b", "", 'c "d']
 
 
 def test_home_is_that_of_the_user_database(monkeypatch: pytest.MonkeyPatch) -> None:

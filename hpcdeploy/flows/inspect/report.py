@@ -29,7 +29,8 @@ class SourceReport:
     build, as ``NAME=VALUE``. ``base`` and ``final_base`` are the images that the two stages start from (empty: not known
     before the definition is made). ``stages`` and ``arguments`` (names and values) are those of a definition that somebody
     wrote. ``changes`` are those since ``against``; None where there is
-    nothing to compare with. ``notes`` are what a reader must know to understand the numbers.
+    nothing to compare with. ``stale`` tells what changed of all inputs since the image's last build; None where there was
+    none, or nobody knows. ``notes`` are what a reader must know to understand the numbers.
     """
 
     source: str
@@ -51,6 +52,7 @@ class SourceReport:
     against: str = ""
     changes: Changes | None = None
     built: BuiltImage | None = None
+    stale: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
 
 

@@ -8,6 +8,7 @@ from hpcdeploy.definition.bases import choose_base, load_bases
 from hpcdeploy.definition.spack import bases
 from hpcdeploy.environments.inventory import Item, largest_first
 from hpcdeploy.environments.spack import read_environment
+from hpcdeploy.flows.freshness import freshness
 from hpcdeploy.flows.inspect.against import Older, last_build
 from hpcdeploy.flows.inspect.definition import inspect_definition
 from hpcdeploy.flows.inspect.report import SourceReport
@@ -39,6 +40,7 @@ def inspect_settings(
     `EnvironmentFileError` and, for files that are not there, `DefinitionError`.
     """
     report = _source(settings, project, store, environment, against)
+    found = freshness(settings, project, store, learn=False)
     files = (
         Item(name=file.source.name, version="", kind="file", family="files", size=file.source.stat().st_size)
         for file in copied_files(settings, project)
@@ -48,6 +50,8 @@ def inspect_settings(
         image=settings.name,
         items=largest_first((*report.items, *files)),
         built=store.latest_build(project, settings.name),
+        stale=None if found is None or found.notes else found.changes,
+        notes=(*report.notes, *(found.notes if found else ())),
     )
 
 

@@ -11,7 +11,7 @@ from hpcdeploy.definition.checking import check_definition
 from hpcdeploy.definition.grammar import TEMPLATE, Stage, read_definition
 from hpcdeploy.errors import DefinitionError
 from hpcdeploy.flows.sources.contract import Prepared, Request
-from hpcdeploy.flows.sources.staging import folder_files
+from hpcdeploy.flows.sources.staging import exact_text, folder_files
 from hpcdeploy.image import ContextFile
 from hpcdeploy.source import DefinitionSource
 
@@ -53,7 +53,7 @@ def _about_patterns(stages: tuple[Stage, ...]) -> Iterator[str]:
 
 def _text(file: Path) -> str:
     try:
-        text = file.read_bytes().decode()
+        text = exact_text(file)
     except UnicodeDecodeError as error:
         raise DefinitionError(f"{file} is not UTF-8 text: {error}; save it as UTF-8") from error
     except OSError as error:

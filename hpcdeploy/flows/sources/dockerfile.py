@@ -13,6 +13,7 @@ from hpcdeploy.definition.guard import argument
 from hpcdeploy.errors import DefinitionError, HpcdeployError
 from hpcdeploy.flows.sources.contract import Prepared, Request
 from hpcdeploy.flows.sources.staging import context_file, read_text
+from hpcdeploy.known_files import digest_of, document_of
 from hpcdeploy.source import DockerfileSource
 
 _ZSTD = b"\x28\xb5\x2f\xfd"
@@ -112,6 +113,10 @@ def _entry(path: Path) -> Entry:
 
 def _is_archive(path: Path) -> bool:
     """Tell whether ADD would unpack a file: a tar archive by its content, packed by gzip, bzip2, xz or not at all."""
+    return bool(document_of(f"archive {digest_of(path)}", lambda: {"archive": _opens_as_archive(path)})["archive"])
+
+
+def _opens_as_archive(path: Path) -> bool:
     with path.open("rb") as file:
         if file.read(4) == _ZSTD:
             raise DefinitionError(

@@ -7,8 +7,9 @@ from hpcdeploy.flows.sources.contract import Prepared, Request
 from hpcdeploy.flows.sources.image_archive import read_archive
 from hpcdeploy.flows.sources.staging import copied_files, project_file
 from hpcdeploy.image import ContextFile
+from hpcdeploy.known_files import document_of
 from hpcdeploy.registry.reference import parse_image
-from hpcdeploy.source import OciSource
+from hpcdeploy.source import OciConfig, OciSource
 
 
 def prepare(request: Request[OciSource]) -> Prepared:
@@ -29,7 +30,8 @@ def prepare(request: Request[OciSource]) -> Prepared:
 
 def _archive(request: Request[OciSource], kind: str, file: str) -> tuple[list[ContextFile], OciRecipe]:
     staged = project_file(request.project, file, STAGED_ARCHIVE, "'oci'")
-    config = read_archive(Path(staged.source), kind)
+    values = document_of(f"{kind} {staged.sha256}", lambda: read_archive(Path(staged.source), kind).values())
+    config = OciConfig.of(values)
     return [staged], OciRecipe(settings=request.settings, config=config, base=(kind, STAGED_ARCHIVE))
 
 

@@ -7,9 +7,9 @@ from hpcdeploy.definition import guard
 from hpcdeploy.definition.bases import check_glibc, choose_base, load_bases
 from hpcdeploy.definition.pixi import PixiRecipe, pixi_arguments, render_pixi, staged_workspace_file
 from hpcdeploy.environments.channel_address import holds_credentials
-from hpcdeploy.environments.pixi import is_manifest, read_manifest
+from hpcdeploy.environments.pixi import Environment, is_manifest, read_manifest
 from hpcdeploy.environments.pixi_choice import choose_platform
-from hpcdeploy.environments.pixi_lock import read_lock
+from hpcdeploy.environments.pixi_lock import lock_file_of, read_lock_table
 from hpcdeploy.environments.pixi_platform import DEFAULT_GLIBC, overrides
 from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.flows.sources.activation import activation_files, read_activation
@@ -17,8 +17,8 @@ from hpcdeploy.flows.sources.contract import Prepared, Request
 from hpcdeploy.flows.sources.own_code import own_packages, own_source
 from hpcdeploy.flows.sources.package_sources import package_sources
 from hpcdeploy.flows.sources.staging import context_file, copied_files, read_text
+from hpcdeploy.known_files import digest_of, document_of
 from hpcdeploy.source import PixiSource
-from hpcdeploy.whole_file import sha256_of
 
 MANIFESTS = ("pixi.toml", "pyproject.toml")
 LOCK = "pixi.lock"
@@ -84,15 +84,14 @@ def _recipe(request: Request[PixiSource], folder: Path) -> tuple[PixiRecipe, tup
             f"{lock_file} is missing: an image is built from locked packages only; run 'pixi lock' in {folder} and try again"
         )
     lock_text = read_text(lock_file)
-    lock = read_lock(lock_text, str(lock_file))
+    table = document_of(lock_text, lambda: read_lock_table(lock_text, str(lock_file)))
+    lock = lock_file_of(table, str(lock_file))
     wanted = request.build_args.get("CUDA_VERSION", request.source.cuda)
     choice = choose_platform(workspace, environment, lock, cuda=wanted, platform=request.source.platform)
     environment, locked = environment.on(choice.platform), lock.read(environment.name, choice.row)
     platform = choice.platform if wanted is None else replace(choice.platform, cuda=wanted)
     own_settings = (SETTINGS,) if (folder / SETTINGS).is_file() else ()
-    scripts = tuple(
-        dict.fromkeys(str(PurePosixPath(script)) for feature in environment.features for script in feature.scripts)
-    )
+    scripts = _scripts(environment, manifest)
     needed = (manifest.name, LOCK, *own_settings, *scripts)
     activation, notes = read_activation(
         folder, request.project, scripts, needed, named=request.source.files, variables=environment.variables
@@ -103,7 +102,7 @@ def _recipe(request: Request[PixiSource], folder: Path) -> tuple[PixiRecipe, tup
         environment=environment.name,
         cuda=guard.cuda_version(platform.cuda),
         workspace=needed,
-        lock_sha256=sha256_of(lock_file),
+        lock_sha256=digest_of(lock_file),
         secrets=request.source.secrets,
         glibc=platform.glibc or DEFAULT_GLIBC,
         own=(*own, *package_sources(workspace, environment, own, folder)),
@@ -112,7 +111,20 @@ def _recipe(request: Request[PixiSource], folder: Path) -> tuple[PixiRecipe, tup
         overrides=overrides(platform),
     )
     exposed = [file.name for file, content in ((manifest, text), (lock_file, lock_text)) if holds_credentials(content)]
-    return recipe, (*((choice.note,) if choice.note else ()), *notes, *(_credentials_note(name) for name in exposed))
+    chosen = tuple(note for note in (choice.note, choice.cuda_note) if note)
+    return recipe, (*chosen, *notes, *(_credentials_note(name) for name in exposed))
+
+
+def _scripts(environment: Environment, manifest: Path) -> tuple[str, ...]:
+    """Return the activation scripts, each once; `EnvironmentFileError` for one outside the workspace."""
+    scripts = dict.fromkeys(PurePosixPath(script) for feature in environment.features for script in feature.scripts)
+    for script in scripts:
+        if script.is_absolute() or ".." in script.parts:
+            raise EnvironmentFileError(
+                f"{manifest}: activation.scripts names '{script}', but the image holds files of the workspace only; "
+                "expected a path in the workspace without '..'; move the script there"
+            )
+    return tuple(map(str, scripts))
 
 
 def _credentials_note(file: str) -> str:

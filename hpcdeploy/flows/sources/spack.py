@@ -26,9 +26,9 @@ from hpcdeploy.flows.sources.spack_files import (
 from hpcdeploy.flows.sources.spack_notes import SpackFacts, notes_of, target_of
 from hpcdeploy.flows.sources.staging import copied_files, read_text
 from hpcdeploy.flows.sources.work_tree import Boundary
+from hpcdeploy.known_files import digest_of
 from hpcdeploy.source import SpackSource
 from hpcdeploy.spelling import nearest
-from hpcdeploy.whole_file import sha256_of
 
 
 def prepare(request: Request[SpackSource]) -> Prepared:
@@ -65,7 +65,7 @@ def prepare(request: Request[SpackSource]) -> Prepared:
         ),
         credentials=tuple(name for mirror in mirrors for name in mirror.variables),
         container=facts.manifest.container,
-        lock_sha256=sha256_of(project / source.environment / LOCK) if facts.lock is not None else "",
+        lock_sha256=digest_of(project / source.environment / LOCK) if facts.lock is not None else "",
         recipes_namespace=_namespace(source, facts.lock),
     )
     notes = [*notes_of(request.settings, facts), *_credentials(request, mirrors)]

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hpcdeploy.definition.parts import staged_copy
+from hpcdeploy.environments.channel_address import holds_credentials
 from hpcdeploy.errors import DefinitionError, EnvironmentFileError
 from hpcdeploy.image import ContextFile, ImageSettings
-from hpcdeploy.whole_file import sha256_of
+from hpcdeploy.known_files import digest_of, text_of
 
 LEFT_OUT = frozenset({".git", ".pixi", ".hpcdeploy", "__pycache__", ".DS_Store"})
 """Names that no copied folder brings along: they are caches, history, or another machine's environments."""
@@ -46,15 +47,28 @@ def context_file(path: Path, staged: str) -> ContextFile:
     if not path.is_file():
         raise EnvironmentFileError(f"{path} is missing or no regular file, but the image needs it")
     mode = 0o755 if path.stat().st_mode & 0o111 else 0o644
-    return ContextFile(source=path, staged=staged, mode=mode, sha256=sha256_of(path))
+    return ContextFile(source=path, staged=staged, mode=mode, sha256=digest_of(path))
 
 
 def read_text(path: Path) -> str:
     """Return a file's text; `EnvironmentFileError` where it cannot be read as UTF-8."""
     try:
-        return path.read_text(encoding="utf-8")
+        return plain_lines(exact_text(path))
     except (OSError, UnicodeDecodeError) as error:
         raise EnvironmentFileError(f"{path} cannot be read as UTF-8 text: {error}") from error
+
+
+def exact_text(path: Path) -> str:
+    """Return a file's text with its line ends; raises OSError and UnicodeDecodeError.
+
+    It is remembered for the next command, unless an address in it holds a password or a token.
+    """
+    return text_of(path, keep=lambda text: not holds_credentials(text))
+
+
+def plain_lines(text: str) -> str:
+    """Return a text in which each line ends as Python's text files do, by a line feed."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _walk(project: Path, path: Path, staged: str, above: tuple[Path, ...], what: str) -> Iterator[ContextFile]:

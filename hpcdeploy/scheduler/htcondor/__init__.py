@@ -6,7 +6,7 @@ from dataclasses import replace
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.gpus import handing
 from hpcdeploy.job import Job
-from hpcdeploy.run import TERMINAL, Run, State, TaskStatus, numbered
+from hpcdeploy.run import NEVER_BEGAN, TERMINAL, Run, State, TaskStatus, numbered
 from hpcdeploy.scheduler.answers import Answers
 from hpcdeploy.scheduler.htcondor import reasons
 from hpcdeploy.scheduler.htcondor.commands import commands
@@ -16,9 +16,11 @@ from hpcdeploy.scheduler.htcondor.history import HISTORY_ATTRIBUTES, read_histor
 from hpcdeploy.scheduler.htcondor.queue import ATTRIBUTES, CLUSTER, NEVER, read_queue
 from hpcdeploy.scheduler.htcondor.shapes import warning_of
 from hpcdeploy.scheduler.htcondor.submit_language import lines
-from hpcdeploy.scheduler.htcondor.transfer import with_inputs, with_outputs
+from hpcdeploy.scheduler.htcondor.transfer import notes_begin, sends_all, with_inputs, with_outputs
 
 JOB_TEMPLATE = "job.sub"
+
+SECTIONS = ("condor_q", "events")
 
 
 def job_values(job: Job, cluster: Cluster, run_id: str) -> Mapping[str, object]:
@@ -26,8 +28,10 @@ def job_values(job: Job, cluster: Cluster, run_id: str) -> Mapping[str, object]:
     return {
         "commands": lines(with_outputs(with_inputs(commands(job, cluster, run_id), job, cluster), job, cluster)),
         "container": cluster.htcondor_container,
+        "notes_begin": notes_begin(job, cluster),
         "gpus": handing(cluster.gpu_vendor, asked=asks_for_gpus(job)),
         "in_parts": False,
+        "sends_all": sends_all(job, cluster),
         "warning": warning_of(job),
     }
 
@@ -53,14 +57,28 @@ def states(answers: Answers, runs: Sequence[Run]) -> dict[str, tuple[TaskStatus,
     logged = read_log(answers["events"].text if "events" in answers else "")
     history = answers.get("condor_history")
     remembered = read_history(history.text) if history and history.exit_code == 0 else {}
+    unbegun = _never_began(answers["records"].text if "records" in answers else "")
     told: dict[str, tuple[TaskStatus, ...]] = {}
     for run in runs:
         ended = {status.task: status for status in remembered.get(run.job_id, [])}
         live = {status.task: status for status in queued.get(run.job_id, [])}
         noted = {status.task: status for status in logged.get(run.job_id, [])}
         judged = (_judge(task, live, noted, asked=asked) for task in range(run.tasks))
-        told[run.id] = tuple(one if one.state in TERMINAL else ended.get(one.task, one) for one in judged)
+        all_told = (one if one.state in TERMINAL else ended.get(one.task, one) for one in judged)
+        told[run.id] = tuple(_without_program(one) if (run.id, one.task) in unbegun else one for one in all_told)
     return told
+
+
+def _never_began(text: str) -> frozenset[tuple[str, int]]:
+    """Read the lines ``RUN TASK never-began``: tasks that ended with 0, and whose program left no note of its begin."""
+    lines = (line.split(" ") for line in text.splitlines())
+    return frozenset((words[0], int(words[1])) for words in lines if words[2:] == ["never-began"] and words[1].isdigit())
+
+
+def _without_program(one: TaskStatus) -> TaskStatus:
+    if one.state is not State.COMPLETED:
+        return one
+    return replace(one, state=State.FAILED, exit_code=125, reason=NEVER_BEGAN)
 
 
 def _not_made(task: int, noted: Mapping[int, TaskStatus]) -> TaskStatus | None:

@@ -1,7 +1,6 @@
 """GPUs in HTCondor's words: how many, and what each of them must be able to do."""
 
-import re
-
+from hpcdeploy.config.no_gpus import asking_commands
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import Job
 from hpcdeploy.scheduler.htcondor.submit_language import Command
@@ -10,13 +9,8 @@ _GIVEN_BY_HTCONDOR = ("CUDA_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "NVIDIA_VISI
 
 
 def asks_for_gpus(job: Job) -> bool:
-    """Tell whether `job` asks for GPUs: by its key, or by a submit command (``request_gpus``, or a site's own tag).
-
-    A pool can give resources names of its own, each with a command (condor_submit(1), ``request_<name>``). A value may be an
-    expression; only a plain zero is none.
-    """
-    free = (str(value) for name, value in job.htcondor if re.fullmatch("request_.*gpu.*", name, re.IGNORECASE))
-    return job.resources.gpus > 0 or any(not re.fullmatch(" *0+ *", value) for value in free)
+    """Tell whether `job` asks for GPUs: by its key, or by a submit command (``request_gpus``, or a site's own tag)."""
+    return bool(job.resources.gpus or asking_commands(job.htcondor))
 
 
 def gpu_commands(job: Job) -> list[Command]:

@@ -64,8 +64,9 @@ def read_queue(text: str, names: Mapping[str, str]) -> dict[str, list[TaskStatus
                 node=str(ad.get("RemoteHost", "")),
                 started=int(ad.get("JobCurrentStartDate", 0)) if state is not State.PENDING else 0,
                 code=_hold_code(state, ad),
-                # A job that waits or is held after it was begun has lost that start; one that is still brought has none.
-                restarts=begun if state in {State.PENDING, State.HELD} or _arrives(ad) else max(0, begun - 1),
+                # A job that waits after it was started starts once more, and so does one whose files are still on their way.
+                # One that is held may never be released: its hold restarted nothing.
+                restarts=begun if state is State.PENDING or _arrives(ad) else max(0, begun - 1),
             )
         )
     return found

@@ -10,6 +10,19 @@ _INPUTS = "$(run_folder)/inputs/"
 _OUTPUTS = ".hpcdeploy-outputs/"
 """The same of the way back: its content comes to the run's folder, as it lies there."""
 
+_SAID_BY_PERSON = frozenset({"transfer_output_files", "transfer_output_remaps"})
+
+
+def notes_begin(job: Job, cluster: Cluster) -> bool:
+    """Tell whether the program's begin is noted in a file that HTCondor sends back, remapped into the run's own folder.
+
+    HTCondor sends back what is new in the job's folder (condor_submit(1), transfer_output_files). Where a list says what
+    comes back, a file of it that is not there holds the job, so that none is added: with ``outputs`` the folder of
+    `_OUTPUTS` is missing then, and the job is held. Where the job itself starts Apptainer it sees the begin (job.sh).
+    """
+    said = {name.lower() for name, _ in job.htcondor}
+    return not (cluster.htcondor_container == "apptainer" or job.outputs or said & _SAID_BY_PERSON)
+
 
 def with_inputs(lines: list[Command], job: Job, cluster: Cluster) -> list[Command]:
     """Return submit commands with what `job` brings along among the files that are sent, beside those already said."""
@@ -28,3 +41,12 @@ def with_outputs(lines: list[Command], job: Job, cluster: Cluster) -> list[Comma
     if cluster.htcondor_container == "apptainer" or not job.outputs:
         return lines
     return [*lines, ("transfer_output_files", _OUTPUTS)]
+
+
+def sends_all(job: Job, cluster: Cluster) -> bool:
+    """Tell whether HTCondor itself chooses what it takes home: every new file, as no list says what (condor_submit(1))."""
+    return (
+        cluster.htcondor_container != "apptainer"
+        and not job.outputs
+        and not any(name.lower() == "transfer_output_files" for name, _ in job.htcondor)
+    )

@@ -12,10 +12,13 @@ from hpcdeploy.scheduler.answers import Answers
 from hpcdeploy.scheduler.slurm import answers as slurm_answers
 from hpcdeploy.scheduler.slurm import reasons
 from hpcdeploy.scheduler.slurm.directives import directives, lines
+from hpcdeploy.scheduler.slurm.exit_codes import read_exit_codes
 from hpcdeploy.scheduler.slurm.records import Record, read_records, settle
 from hpcdeploy.scheduler.slurm.shapes import shape_values
 
 JOB_TEMPLATE = "job.sh"
+
+SECTIONS = ("squeue", "records")
 
 
 def job_values(job: Job, cluster: Cluster, run_id: str) -> Mapping[str, object]:
@@ -28,10 +31,10 @@ def job_values(job: Job, cluster: Cluster, run_id: str) -> Mapping[str, object]:
         "dependency": str(dict(job.slurm).get("dependency", "")),
         "gpus": handing(
             cluster.gpu_vendor,
-            asked=job.resources.gpus > 0 or asks_for_gpus(job.slurm),
-            whole_nodes=has_whole_nodes(job.slurm),
+            asked=bool(job.resources.gpus) or asks_for_gpus(job.slurm),
+            whole_nodes=job.resources.gpus is None and has_whole_nodes(job.slurm),
         ),
-        **shape_values(job),
+        **shape_values(job, (*cluster.binds, *job.binds)),
     }
 
 
@@ -51,9 +54,10 @@ def states(answers: Answers, runs: Sequence[Run]) -> dict[str, tuple[TaskStatus,
     asked = queue is not None and queue.exit_code == 0
     queued = _by_task(slurm_answers.read_queue(queue.text)) if asked and queue else {}
     accounting = answers.get("sacct")
-    names = {part.job_id: part.name for run in runs for part in run.parts}
+    names = {part.job_id: (part.name, run.id) for run in runs for part in run.parts}
     said = accounting.text if accounting and not accounting.exit_code else ""
-    accounted = _by_task(slurm_answers.read_accounting(said, names))
+    exact = read_exit_codes(answers["sacct_json"].text) if "sacct_json" in answers else None
+    accounted = _by_task(slurm_answers.read_accounting(said, names, exact))
     records = read_records(answers["records"].text if "records" in answers else "")
     nothing = Record()
     return {
@@ -99,8 +103,8 @@ def _judge(
         return queued
     ended = accounted if accounted and accounted.state in TERMINAL else queued
     if ended:
-        # Accounting does not keep why: only squeue says that a job which waited for another was cancelled for that.
-        if queued and queued.state is ended.state and not ended.reason:
+        # Accounting does not keep the reason: squeue tells it, as long as the controller remembers the job.
+        if queued and queued.state is ended.state and queued.reason:
             ended = replace(ended, reason=queued.reason)
         return settle(ended, record)
     # An end that accounting does not know may be that of an attempt before a requeue: squeue would tell.

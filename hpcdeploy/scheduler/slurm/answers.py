@@ -1,8 +1,10 @@
 """What squeue and sacct answer, as states."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 
 from hpcdeploy.run import State, TaskStatus, numbered
+from hpcdeploy.scheduler.slurm.exit_codes import ExitCodes
 
 FORMAT = ",".join(
     f"{field}:|" for field in ("ArrayJobID", "ArrayTaskID", "State", "NodeList", "StartTime", "RestartCnt", "Reason")
@@ -13,14 +15,19 @@ The start of a job that waits is when Slurm means to start it, as ``squeue --sta
 and no width is never cut off (squeue(1); so in 22.05 and 24.11).
 """
 
-ACCOUNTING_FORMAT = "JobID,State,ExitCode,NodeList,Start,End,JobName"
-"""What the follow script asks of sacct, with ``--parsable2``."""
+ACCOUNTING_FORMAT = "JobID,State,ExitCode,NodeList,Start,End,Comment,JobName"
+"""What the follow script asks of sacct, with ``--parsable2``; the free texts last. Accounting has the comment only where the
+site keeps it (slurm.conf(5), AccountingStoreFlags=job_comment)."""
+
+NO_NODE = "None assigned"
+"""What sacct says instead of the nodes of a job that never started (src/plugins/accounting_storage/mysql/as_mysql_job.c)."""
 
 # What squeue(1) and sacct(1) call a job's state, in "JOB STATE CODES". A flag such as COMPLETING stands in for the base
 # state, and new ones come with new releases: what is not here is UNKNOWN, and never an end.
 _STATES = {
     "PENDING": State.PENDING,
     "CONFIGURING": State.PENDING,
+    "EXPEDITING": State.PENDING,  # since 25.11: requeued, and eligible to restart at once (doc/html/job_state_codes.shtml)
     "REQUEUED": State.PENDING,
     "REQUEUE_FED": State.PENDING,
     "REQUEUE_HOLD": State.HELD,
@@ -45,8 +52,17 @@ _STATES = {
     "PREEMPTED": State.PREEMPTED,
 }
 
-# Held by its owner or an administrator: PENDING to squeue, but nothing will happen by itself (squeue(1), JOB REASON CODES).
-_HOLDS = frozenset({"JobHeldUser", "JobHeldAdmin", "JobHoldMaxRequeue", "launch_failed_requeued_held"})
+# Held by its owner, an administrator or after a requeue: PENDING to squeue, but it starts only after a release (squeue(1),
+# JOB REASON CODES). For a hold after a requeue the reason is a text: "job requeued in held state", "launch failed requeued
+# held", "launch failure limit exceeded requeued held", "user env retrieval failed requeued held" (src/slurmctld/job_mgr.c
+# of 26.05). scontrol writes an underscore for each blank.
+_HOLDS = frozenset({"JobHeldUser", "JobHeldAdmin", "JobHoldMaxRequeue"})
+_HELD = re.compile(r".*\b(?:requeued held|in held state)")
+
+
+def is_hold(reason: str) -> bool:
+    """Return whether a job with this reason is held, so that it does not start before somebody releases it."""
+    return reason in _HOLDS or _HELD.match(reason.replace("_", " ")) is not None
 
 
 def state_of(word: str) -> State:
@@ -62,7 +78,7 @@ def read_queue(text: str) -> dict[str, list[TaskStatus]]:
     found: dict[str, list[TaskStatus]] = {}
     for line in filter(None, text.splitlines()):
         job_id, index, word, node, start, restarts, reason = line.removesuffix("|").split("|", 6)
-        state = State.HELD if reason in _HOLDS and word == "PENDING" else state_of(word)
+        state = State.HELD if word == "PENDING" and is_hold(reason) else state_of(word)
         began = seconds(start) if state in {State.RUNNING, State.COMPLETING, State.SUSPENDED} else 0
         one = TaskStatus(
             task=0,
@@ -78,35 +94,54 @@ def read_queue(text: str) -> dict[str, list[TaskStatus]]:
     return found
 
 
-def read_accounting(text: str, names: Mapping[str, str]) -> dict[str, list[TaskStatus]]:
+def read_accounting(
+    text: str, names: Mapping[str, Sequence[str]], exact: ExitCodes | None = None
+) -> dict[str, list[TaskStatus]]:
     """Read what ``sacct --allocations --parsable2`` answered in `ACCOUNTING_FORMAT`, by job id.
 
     sacct writes an exit code as ``code:signal``; a job that a signal ended counts as 128 + signal, as in a shell. `names`
-    are the jobs' names by id: Slurm begins anew at its MaxJobId, and another job may have had the number (slurm.conf(5)).
+    are the names by which each job is known, by its id: Slurm begins anew at its MaxJobId, and another job may have had the
+    number (slurm.conf(5)). A job bears one of them as its name, or in its comment: ``hpcdeploy:NAME``. `exact` are the exit
+    codes where sacct subtracts 128 (see `hpcdeploy.scheduler.slurm.exit_codes`): one that it lacks is unknown.
     """
     found: dict[str, list[TaskStatus]] = {}
     for line in filter(None, text.splitlines()):
-        number, word, code, node, start, end, name = line.split("|", 6)
+        number, word, code, node, start, end, texts = line.split("|", 6)
         job_id, _, index = number.partition("_")
-        if names.get(job_id) != name:
+        known_as = names.get(job_id, ())
+        if not any(texts.startswith(f"hpcdeploy:{name}|") or texts.endswith(f"|{name}") for name in known_as):
             continue
         state = state_of(word)
-        status, _, signal = code.partition(":")
-        exit_code = int(status) or (128 + int(signal) if int(signal or 0) else 0)
-        known = exit_code if state in {State.COMPLETED, State.FAILED} or exit_code else None
+        # Rejected, or failed before it started: ExitCode is that of no program (0:1 in 24.11).
+        unstarted = state is State.FAILED and node == NO_NODE
         found.setdefault(job_id, []).extend(
             TaskStatus(
                 task=task,
                 state=state,
                 word=word,
-                exit_code=known,
-                node="" if node == "None assigned" else node,
+                reason=NO_NODE if unstarted else "",
+                exit_code=None if unstarted else _exit_code(code, state, (job_id, task), exact),
+                node="" if node == NO_NODE else node,
                 started=seconds(start),
                 ended=seconds(end),
             )
             for task in indices(index)
         )
     return found
+
+
+def _exit_code(code: str, state: State, task: tuple[str, int], exact: ExitCodes | None) -> int | None:
+    """Return a task's exit code, None where it has none or where it cannot be known."""
+    status, _, signal = code.partition(":")
+    if int(signal or 0) and not int(status):
+        return 128 + int(signal)
+    if state is State.COMPLETED or not (int(status) or state is State.FAILED):
+        return 0 if state is State.COMPLETED else None
+    if exact is None:
+        return int(status)
+    # What does not fit the other answer is wrong: the JSON of 22.05 has 0 for all (exit_codes.py).
+    known = exact.get(task)
+    return known if known in {int(status), int(status) + 128} and known else None
 
 
 def indices(text: str) -> list[int]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from hpcdeploy.cluster import Cluster, GpuForm, MemoryForm
 from hpcdeploy.config.gres import GPU_OPTIONS
+from hpcdeploy.config.slurm_options import long_option
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import Array, Job, Resources
 from hpcdeploy.scheduler.slurm.shapes import is_launched, slurm_tasks
@@ -55,7 +56,7 @@ def directives(job: Job, cluster: Cluster, run_id: str) -> list[Directive]:
     if job.after:
         # Else a job whose turn can never come stays in the queue for ever (sbatch(1), --kill-on-invalid-dep).
         lines.append(("kill-on-invalid-dep", "yes"))
-    lines += [(option, None if value is True else str(value)) for option, value in job.slurm if value is not False]
+    lines += [(long_option(name), None if value is True else str(value)) for name, value in job.slurm if value is not False]
     return _one_gres(lines)
 
 

@@ -2,7 +2,8 @@
 
 import re
 
-from hpcdeploy.run import State, TaskStatus
+from hpcdeploy.run import TERMINAL, State, TaskStatus
+from hpcdeploy.scheduler.slurm.answers import NO_NODE
 
 _WAIT = "nothing need be done"
 _SMALLER = "ask for less, or for less time, and it may start sooner"
@@ -87,7 +88,15 @@ _REASONS: dict[str, tuple[str, str]] = {
     "SystemFailure": ("Slurm, a file system or a node failed", "submit it again; tell the site if it happens again"),
     "TimeLimit": ("it used up the time that it asked for", "ask for more time, or let it go on from a checkpoint"),
     "WaitingForScheduling": ("Slurm has not looked at it yet", _WAIT),
+    "job_requeued_in_held_state": (
+        "it was put back into the queue and is held there",
+        "find out why (look at its log, ask the site), then 'scontrol release'",
+    ),
     "launch_failed_requeued_held": ("it could not be launched, and is held", "look at its log, then 'scontrol release'"),
+    "launch_failure_limit_exceeded_requeued_held": (
+        "it could not be launched as often as the site allows, and is held",
+        "look at its log, ask the site, then 'scontrol release'",
+    ),
     "user_env_retrieval_failed_requeued_held": (
         "Slurm could not read your login environment, and holds it",
         "make your login files quick and silent, then 'scontrol release'",
@@ -114,6 +123,31 @@ _ENDS = {
     State.CANCELLED: "it was cancelled: by you, by the site, or since what it waited for (after) did not end as it had to",
     State.SUSPENDED: "it was suspended, and goes on later: nothing need be done",
 }
+_HELD = "it is held, and starts only after 'scontrol release'"
+
+# Why a job ended: squeue keeps these reasons for ended jobs too (FAIL_... in src/common/job_state_reason.c). Any other is
+# left over from the time when it waited. Advice to a job that waits may be wrong for one that ended.
+_FAILURES = {
+    "BadConstraints": (
+        "no set of nodes can ever meet what it asked for: ask for less or for other features, and submit it again"
+    ),
+    "DeadLine": "it could no longer end before its deadline: submit it again with a later one",
+    "NodeDown": "a node under it went down, which is not its own fault: submit it again",
+    "PartitionDown": "its partition was taken down: submit it again, to another partition or later",
+    NO_NODE: "it failed before it started: submit it again, and Slurm tells what it does not accept",
+} | {
+    code: f"{_REASONS[code][0]}: {_REASONS[code][1]}"
+    for code in (
+        "BurstBufferOperation",
+        "InactiveLimit",
+        "InvalidAccount",
+        "InvalidQOS",
+        "JobLaunchFailure",
+        "NonZeroExitCode",
+        "RaisedSignal",
+        "SystemFailure",
+    )
+}
 _REQUEUES = {
     "REQUEUED": "it goes back to the queue, to be begun anew",
     "REQUEUE_HOLD": "it went back to the queue and is held there: release it with 'scontrol release'",
@@ -125,13 +159,17 @@ _REQUEUES = {
     "STAGE_OUT": "its data is brought away from the burst buffer",
 }
 
+_BAD_ENDS = TERMINAL - {State.COMPLETED, State.CANCELLED}
+
 
 def explain(status: TaskStatus) -> str:
     """Say in words why a task waits, is held or ended badly, and what one can do; empty where there is nothing to say."""
     if status.state is State.CANCELLED and status.reason == "DependencyNeverSatisfied":
         said = "what it waited for did not end as it had to: submit that again, then this; or say afterany"
     elif status.state in {State.PENDING, State.HELD}:
-        said = _REQUEUES.get(status.word) or _reason(status.reason)
+        said = _REQUEUES.get(status.word) or _reason(status.reason) or (_HELD if status.state is State.HELD else "")
+    elif status.state in _BAD_ENDS and status.reason in _FAILURES:
+        said = _FAILURES[status.reason]
     else:
         said = _REQUEUES.get(status.word) or _ENDS.get(status.state, "")
     return said

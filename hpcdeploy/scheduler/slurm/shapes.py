@@ -1,45 +1,71 @@
 """What a job script needs to know of the job's shape: how many processes, what starts them, what warns and retries them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from hpcdeploy import shell
-from hpcdeploy.job import Job
-
-TASK_OPTIONS = frozenset({"ntasks", "ntasks-per-node", "ntasks-per-gpu", "gpus-per-task"})
-"""Options of sbatch by which people say themselves how many processes there are; srun takes them over from sbatch."""
+from hpcdeploy.config.gres import asks_for_gpus, gpus_in_gres, has_whole_nodes
+from hpcdeploy.config.processes import says_tasks, tasks_on_node
+from hpcdeploy.config.srun import needs_a_step, srun_options
+from hpcdeploy.job import Bind, Job
 
 
 def is_launched(job: Job) -> bool:
     """Tell whether srun starts the container, once for each process, and not the job script itself."""
-    return job.resources.nodes > 1 or (job.tasks_per_node or 1) > 1 or bool(job.launcher or job.mpi)
+    if job.resources.nodes > 1 or (job.tasks_per_node or 1) > 1 or job.launcher or job.mpi or needs_a_step(job):
+        return True
+    return tasks_on_node(job.slurm, job.resources.nodes) != 1
 
 
 def slurm_tasks(job: Job) -> int | None:
     """Return how many processes srun starts on a node: torchrun starts its own. None: the person's directives say it."""
-    if {option for option, value in job.slurm if value is not False} & TASK_OPTIONS:
-        return None
-    return 1 if job.launcher == "torchrun" else job.tasks_per_node or 1
+    if job.launcher == "torchrun":
+        return 1
+    return None if says_tasks(job.slurm) else job.tasks_per_node or 1
 
 
-def shape_values(job: Job) -> Mapping[str, object]:
-    """Give what ``slurm_templates/job.sh`` and ``login_templates/program.sh`` need for processes, warnings and retries."""
+def shape_values(job: Job, binds: Iterable[Bind]) -> Mapping[str, object]:
+    """Give what ``slurm_templates/job.sh`` and ``login_templates/program.sh`` need for processes, warnings and retries.
+
+    `binds` are all that the container gets, the cluster's too.
+    """
     return {
         "launched": is_launched(job),
-        "srun": " ".join(_srun_options(job)),
+        "srun": " ".join([*_srun_options(job), *_own_srun_options(job, binds)]),
         "mpi": job.mpi,
-        "torchrun": (job.tasks_per_node or job.resources.gpus or 1) if job.launcher == "torchrun" else None,
+        "torchrun": _torchrun_processes(job) if job.launcher == "torchrun" else None,
         "warning": job.signal.name if job.signal else None,
         "retries": job.retries,
     }
 
 
+def _torchrun_processes(job: Job) -> str:
+    """Return, as a word of the shell on the node, how many processes torchrun starts there.
+
+    Of GPUs that are asked for in Slurm's own words only the node knows how many are its own (srun(1), SLURM_GPUS_ON_NODE);
+    it does not where a site gave them a name of its own (``gres = "gpu_a100:8"``).
+    """
+    if job.tasks_per_node or job.resources.gpus:
+        return str(job.tasks_per_node or job.resources.gpus)
+    if job.resources.gpus == 0:
+        return "1"
+    if not (asks_for_gpus(job.slurm) or has_whole_nodes(job.slurm)):
+        return "1"
+    return f'"${{SLURM_GPUS_ON_NODE:-{gpus_in_gres(job.slurm) or 1}}}"'
+
+
 def _srun_options(job: Job) -> list[str]:
     # Without the first, the other processes would wait until the time limit for one that failed. The third: Slurm 22.05 to
-    # 23.02 do not take it over from sbatch (CHANGELOG of 22.05 and 23.11).
+    # 23.02 do not take it over from sbatch (CHANGELOG of 22.05 and 23.11). The variable is set only where sbatch was told a
+    # number (sbatch(1)). Elsewhere the option is left out: it implies --exact, and each process would get one core.
     tasks = slurm_tasks(job)
     return [
         "--kill-on-bad-exit=1",
         *([f"--ntasks-per-node={tasks}"] if tasks else []),
-        '--cpus-per-task="${SLURM_CPUS_PER_TASK:-1}"',
+        '${SLURM_CPUS_PER_TASK:+--cpus-per-task="$SLURM_CPUS_PER_TASK"}',
         *([f"--mpi={shell.word(job.mpi)}"] if job.mpi else []),
     ]
+
+
+def _own_srun_options(job: Job, binds: Iterable[Bind]) -> Iterator[str]:
+    for name, value in srun_options(job.srun, job.workdir, binds):
+        yield f"--{name}" if value is None else f"--{name}={shell.word(value)}"

@@ -10,7 +10,45 @@
 # Exit status: 0 submitted, now or earlier; 10 this machine is not as it should be; 11 the image could not be had;
 #              12 the scheduler refused; 13 nobody can say yet whether the scheduler took the job: run this again;
 #              14 a file is to be brought here first: which, and where to, is said; 15 the run was cancelled.
+
+# Only bash can read what follows, and it starts from one known state of the shell (options, IFS, aliases, functions), whatever
+# a profile has set. In POSIX mode no function hides a special builtin (Bash Reference Manual, 6.11); a backslash stops an alias.
+case ${BASH_VERSION-} in
+  "")
+    echo "error: this script is for bash, but another shell reads it. If a login profile calls exec (exec zsh), let it do so in" \
+      "interactive shells only: case \$- in *i*) exec zsh ;; esac" >&2
+    exit 10
+    ;;
+esac
+{ POSIXLY_CORRECT=1; \set +efnuvxC; \unset -f builtin unset set unalias shopt declare type trap eval exit return local test [ printf echo; \unset POSIXLY_CORRECT; } 2>/dev/null
+\unalias -a
+\shopt -u expand_aliases
+IFS=$' \t\n'
+known_state() {
+  local name
+  set +abefkmntuvxCEPT -hB +o pipefail +o posix
+  shopt -u dotglob extglob failglob nocaseglob nocasematch nullglob globstar lastpipe xpg_echo extdebug execfail expand_aliases \
+    inherit_errexit localvar_inherit localvar_unset cdable_vars cdspell autocd shift_verbose checkhash varredir_close 2>/dev/null
+  IFS=$' \t\n'
+  unset CDPATH GLOBIGNORE GREP_OPTIONS TAR_OPTIONS TMOUT 2>/dev/null
+  trap - DEBUG ERR RETURN
+  # A function that hides a builtin or a program is removed (cd, rm). Others stay, exported ones too: the job's setup may use them
+  # (module).
+  for name in $(declare -F); do
+    case $name in declare | -* | known_state | record | finish) continue ;; esac
+    if type -f "$name" >/dev/null 2>&1; then unset -f "$name"; fi
+  done
+  return 0
+}
+# Without this line hpcdeploy knows that the script never began. A profile may have printed the beginning of a line.
+printf '\nHPCDEPLOY begins\n' || true
 main() {
+# A job that this is called in, or a person's own settings, may have left variables that change what the scheduler's commands do,
+# or that lead an MPI program to a server which is not its own.
+for name in "${!SLURM_@}" "${!SBATCH_@}" "${!SQUEUE_@}" "${!SACCT_@}" "${!SCANCEL_@}" "${!PMI_@}" "${!PMIX_@}"; do
+  case $name in SLURM_CONF | SLURM_CONF_SERVER) ;; *) unset "$name" ;; esac
+done
+known_state
 set -euo pipefail
 umask 077
 asked_to=" $* "
@@ -21,12 +59,6 @@ say() { printf '%s\n' "$*" >&2 || true; }
 # A login shell runs ~/.bash_logout in its exit: under -e a command that fails there, as Debian's does without a terminal, would
 # end it with that command's status instead of ours.
 die() { local code=$1; shift; say "error: $*"; trap - EXIT; set +e; exit "$code"; }
-
-# A job that this is called in, or a person's own settings, may have left variables that change what the scheduler's commands do,
-# or that lead an MPI program to a server which is not its own.
-for name in "${!SLURM_@}" "${!SBATCH_@}" "${!SQUEUE_@}" "${!SACCT_@}" "${!SCANCEL_@}" "${!PMI_@}" "${!PMIX_@}"; do
-  case $name in SLURM_CONF | SLURM_CONF_SERVER) ;; *) unset "$name" ;; esac
-done
 
 run_id=sweep-0123456789
 root="${SCRATCH:?is not set on this machine, but the path needs it: set it, or name another path}"/hpcdeploy
@@ -78,6 +110,8 @@ write_job() {
 # Run sweep-0123456789, written by hpcdeploy 0.1.0. This runs inside the container, once for each task; its arguments are the
 # task's number and the job's id, then its line of the file "parameters".
 # The command and its environment stand here, and pass through nobody else's quoting.
+# HTCondor sends this back into the run's folder (job.sub): by it one sees that the program began.
+true >.hpcdeploy-begun
 export HPCDEPLOY_RUN=sweep-0123456789
 export HPCDEPLOY_TASK="$3"
 export HPCDEPLOY_JOB_ID="$2"
@@ -95,9 +129,7 @@ export NOTE='<'"$HPCDEPLOY_PARAM_note"'>'
 export PLAIN='a b'
 # No command means the image's own run script.
 set -- python train.py --lr="$HPCDEPLOY_PARAM_lr" "$HPCDEPLOY_PARAM_note"' ''{''}' '$HOME it'"'"'s' ''
-# The program runs beside this shell, which passes signals on and tells the exit code afterwards. HTCondor reads through pipes what a
-# program writes, and what it has not read when the job ends is lost, up to 64 KiB (seen with 23.9 on a busy machine): so the
-# job ends a second after its program.
+# The program runs beside this shell, which passes signals on and tells the exit code afterwards.
 "$@" &
 child=$!
 for signal in HUP INT QUIT TERM USR1 USR2; do
@@ -110,6 +142,20 @@ while kill -0 "$child" 2>/dev/null; do
   code=0
   wait "$child" || code=$?
 done
+# HTCondor sends home every new file of this folder. One that may not be read would hold the job (hold code 12, subcode 13), and a
+# named pipe would be read for ever. It sends no folders: so they stay here in one.
+for path in ./* ./.[!.]* ./..?*; do
+  if [ -p "$path" ]; then
+    why='is a named pipe'
+  elif [ -f "$path" ] && [ ! -r "$path" ]; then
+    why='may not be read'
+  else
+    continue
+  fi
+  mkdir -p .hpcdeploy-kept && mv -f "$path" .hpcdeploy-kept/ && echo "$path $why: it is left out of the outputs" >&2
+done
+# HTCondor reads through pipes what is written here, and what it has not read when the job ends is lost, up to 64 KiB (seen with 23.9
+# on a busy machine): so the job ends a second later.
 if [ -p /dev/stdout ] || [ -p /dev/stderr ]; then sleep 1; fi
 exit "$code"
 HPCDEPLOY_END_0123456789
@@ -123,6 +169,14 @@ HPCDEPLOY_END_0123456789
 HPCDEPLOY_END_0123456789
   {
     printf '%s = %s\n' run_folder "$run" work_folder "$work/\$(Process)" image_file "$image"
+    # Said to the follow script: a task of this run that began has a note. A remap has no word for these signs.
+    case $run in
+      *[\;=\\]*) ;;
+      *)
+        : >"$run/notes-begin"
+        printf '%s\n' "transfer_output_remaps = \".hpcdeploy-begun=$run/tasks/\$(Process).begun\""
+        ;;
+    esac
     cat <<'HPCDEPLOY_END_0123456789'
 # Run sweep-0123456789, written by hpcdeploy 0.1.0. The lines above say where the run, its work and its image are.
 universe                = container
@@ -186,8 +240,39 @@ HPCDEPLOY_END_0123456789
 # Tells whether run sweep-0123456789 may start, which waits for others. Written by hpcdeploy 0.1.0.
 # DAGMan asks before it submits job.sub (job.dag); "wait.sh now" only tells. It reads the other runs' event logs.
 # Exit status: 0 it may start; 75 not yet; 1 it never may, and why.
-set -u
+
+# Only bash can read what follows, and it starts from one known state of the shell (options, IFS, aliases, functions), whatever
+# a profile has set. In POSIX mode no function hides a special builtin (Bash Reference Manual, 6.11); a backslash stops an alias.
+case ${BASH_VERSION-} in
+  "")
+    echo "error: this script is for bash, but another shell reads it. If a login profile calls exec (exec zsh), let it do so in" \
+      "interactive shells only: case \$- in *i*) exec zsh ;; esac" >&2
+    exit 10
+    ;;
+esac
+{ POSIXLY_CORRECT=1; \set +efnuvxC; \unset -f builtin unset set unalias shopt declare type trap eval exit return local test [ printf echo; \unset POSIXLY_CORRECT; } 2>/dev/null
+\unalias -a
+\shopt -u expand_aliases
+IFS=$' \t\n'
+known_state() {
+  local name
+  set +abefkmntuvxCEPT -hB +o pipefail +o posix
+  shopt -u dotglob extglob failglob nocaseglob nocasematch nullglob globstar lastpipe xpg_echo extdebug execfail expand_aliases \
+    inherit_errexit localvar_inherit localvar_unset cdable_vars cdspell autocd shift_verbose checkhash varredir_close 2>/dev/null
+  IFS=$' \t\n'
+  unset CDPATH GLOBIGNORE GREP_OPTIONS TAR_OPTIONS TMOUT 2>/dev/null
+  trap - DEBUG ERR RETURN
+  # A function that hides a builtin or a program is removed (cd, rm). Others stay, exported ones too: the job's setup may use them
+  # (module).
+  for name in $(declare -F); do
+    case $name in declare | -* | known_state | record | finish) continue ;; esac
+    if type -f "$name" >/dev/null 2>&1; then unset -f "$name"; fi
+  done
+  return 0
+}
 cd -- "$(dirname -- "$0")" || exit 75
+known_state
+set -u
 
 # Prints where the $2 tasks of run $1 are: "open", "well", or what became of one that did not end well. Events: 000 and 035
 # submitted, 005 ended, 009 removed, 036 what was not made yet never will be ("Job Event Log Codes"). A run that waited itself
@@ -217,6 +302,15 @@ ends() {
       }
       print open ? "open" : badly ? badly : "well"
     }' ${logs[@]+"${logs[@]}"} </dev/null
+}
+
+# Of a run that ended well, and whose tasks note their program's begin: whether all began.
+begins() {
+  local task
+  for ((task = 0; task < $2; task++)); do
+    [ -e "../$1/tasks/$task.begun" ] || { echo "the program of task $task never began" && return; }
+  done
+  echo well
 }
 
 # Whether HTCondor has nothing of run $1 any more. It is asked when that run's log has not changed for ten minutes, and no more
@@ -253,6 +347,7 @@ await() {
     fi
     : >"read.$other"
     how=$(ends "$other" "$tasks")
+    [ "$how" != well ] || [ ! -e "../$other/notes-begin" ] || how=$(begins "$other" "$tasks")
     if [ "$how" = open ] && gone "$other"; then
       how=$(ends "$other" "$tasks")
       [ "$how" != open ] || how="it is gone from the queue and its event log tells no end"
@@ -289,6 +384,37 @@ HPCDEPLOY_END_0123456789
 #!/bin/bash
 # DAGMan calls this for condor_submit (dagman.config), and again where it has failed. Written by hpcdeploy 0.1.0.
 # The schedd notes a job in the job's own log when it takes it: one that is there is not submitted a second time.
+
+# Only bash can read what follows, and it starts from one known state of the shell (options, IFS, aliases, functions), whatever
+# a profile has set. In POSIX mode no function hides a special builtin (Bash Reference Manual, 6.11); a backslash stops an alias.
+case ${BASH_VERSION-} in
+  "")
+    echo "error: this script is for bash, but another shell reads it. If a login profile calls exec (exec zsh), let it do so in" \
+      "interactive shells only: case \$- in *i*) exec zsh ;; esac" >&2
+    exit 10
+    ;;
+esac
+{ POSIXLY_CORRECT=1; \set +efnuvxC; \unset -f builtin unset set unalias shopt declare type trap eval exit return local test [ printf echo; \unset POSIXLY_CORRECT; } 2>/dev/null
+\unalias -a
+\shopt -u expand_aliases
+IFS=$' \t\n'
+known_state() {
+  local name
+  set +abefkmntuvxCEPT -hB +o pipefail +o posix
+  shopt -u dotglob extglob failglob nocaseglob nocasematch nullglob globstar lastpipe xpg_echo extdebug execfail expand_aliases \
+    inherit_errexit localvar_inherit localvar_unset cdable_vars cdspell autocd shift_verbose checkhash varredir_close 2>/dev/null
+  IFS=$' \t\n'
+  unset CDPATH GLOBIGNORE GREP_OPTIONS TAR_OPTIONS TMOUT 2>/dev/null
+  trap - DEBUG ERR RETURN
+  # A function that hides a builtin or a program is removed (cd, rm). Others stay, exported ones too: the job's setup may use them
+  # (module).
+  for name in $(declare -F); do
+    case $name in declare | -* | known_state | record | finish) continue ;; esac
+    if type -f "$name" >/dev/null 2>&1; then unset -f "$name"; fi
+  done
+  return 0
+}
+known_state
 there=$(sed -nE 's/^(000|035) \(0*([0-9]+)\..*/\2/p' "$(dirname -- "$0")/events.log" 2>/dev/null | head -n 1)
 if [ -n "$there" ]; then
   echo "3 job(s) submitted to cluster $there."
@@ -386,7 +512,7 @@ json() {
 
 # The one line that hpcdeploy reads; login shells may print what they like around it.
 answer() {
-  printf 'HPCDEPLOY {"run": "%s", "job_id": "%s", "already": %s, "part": %s, "folder": %s}\n' "$run_id" "$1" "$2" "$part_size" "$(json "$run")" || true
+  printf '\nHPCDEPLOY {"run": "%s", "job_id": "%s", "already": %s, "part": %s, "folder": %s}\n' "$run_id" "$1" "$2" "$part_size" "$(json "$run")" || true
 }
 
 parts=("")

@@ -10,7 +10,79 @@
 # Exit status: 0 submitted, now or earlier; 10 this machine is not as it should be; 11 the image could not be had;
 #              12 the scheduler refused; 13 nobody can say yet whether the scheduler took the job: run this again;
 #              14 a file is to be brought here first: which, and where to, is said; 15 the run was cancelled.
+
+# Only bash can read what follows, and it starts from one known state of the shell (options, IFS, aliases, functions), whatever
+# a profile has set. In POSIX mode no function hides a special builtin (Bash Reference Manual, 6.11); a backslash stops an alias.
+case ${BASH_VERSION-} in
+  "")
+    echo "error: this script is for bash, but another shell reads it. If a login profile calls exec (exec zsh), let it do so in" \
+      "interactive shells only: case \$- in *i*) exec zsh ;; esac" >&2
+    exit 10
+    ;;
+esac
+{ POSIXLY_CORRECT=1; \set +efnuvxC; \unset -f builtin unset set unalias shopt declare type trap eval exit return local test [ printf echo; \unset POSIXLY_CORRECT; } 2>/dev/null
+\unalias -a
+\shopt -u expand_aliases
+IFS=$' \t\n'
+known_state() {
+  local name
+  set +abefkmntuvxCEPT -hB +o pipefail +o posix
+  shopt -u dotglob extglob failglob nocaseglob nocasematch nullglob globstar lastpipe xpg_echo extdebug execfail expand_aliases \
+    inherit_errexit localvar_inherit localvar_unset cdable_vars cdspell autocd shift_verbose checkhash varredir_close 2>/dev/null
+  IFS=$' \t\n'
+  unset CDPATH GLOBIGNORE GREP_OPTIONS TAR_OPTIONS TMOUT 2>/dev/null
+  trap - DEBUG ERR RETURN
+  # A function that hides a builtin or a program is removed (cd, rm). Others stay, exported ones too: the job's setup may use them
+  # (module).
+  for name in $(declare -F); do
+    case $name in declare | -* | known_state | record | finish) continue ;; esac
+    if type -f "$name" >/dev/null 2>&1; then unset -f "$name"; fi
+  done
+  return 0
+}
+# Without this line hpcdeploy knows that the script never began. A profile may have printed the beginning of a line.
+printf '\nHPCDEPLOY begins\n' || true
 main() {
+# A job that this is called in, or a person's own settings, may have left variables that change what the scheduler's commands do,
+# or that lead an MPI program to a server which is not its own.
+for name in "${!SLURM_@}" "${!SBATCH_@}" "${!SQUEUE_@}" "${!SACCT_@}" "${!SCANCEL_@}" "${!PMI_@}" "${!PMIX_@}"; do
+  case $name in SLURM_CONF | SLURM_CONF_SERVER) ;; *) unset "$name" ;; esac
+done
+# The cluster's setup. Site scripts expect none of -e, -u and pipefail, so these lines run without. What they leave of options,
+# traps, functions that hide a program and the working directory is undone behind them.
+# shellcheck disable=SC2317,SC2329  # the trap calls it
+setup_failed() {
+  # A command inside a function, or inside a file that a line reads, is not a line of setup.
+  [ "${FUNCNAME[1]}" = main ] || return 0
+  # shellcheck disable=SC2016  # the command as it stands
+  case $2 in
+    'eval "$setup_lines"'*) echo "error: bash cannot read the cluster's setup: its message is above" >&2 ;;
+    # The status of a file is that of its last command, which may be a test.
+    ". "* | "source "*) echo "note: a line of the cluster's setup ended with exit status $1: ${2:0:200}" >&2 && return ;;
+    *) echo "error: a line of the cluster's setup failed (exit status $1): ${2:0:200}; correct it, or append '|| true' where that does not matter" >&2 ;;
+  esac
+  trap - EXIT
+  exit 10
+}
+# shellcheck disable=SC2317,SC2329  # the trap calls it
+setup_ended() {
+  trap - EXIT
+  echo "error: the cluster's setup ended this script (exit status $1): a line of it, or a file that it reads, calls exit or return" >&2
+  exit 10
+}
+setup_lines='module load apptainer/1.4'
+exit_trap=$(trap -p EXIT)
+setup_folder=$PWD
+set +eu +o pipefail
+trap 'setup_failed "$?" "$BASH_COMMAND"' ERR
+trap 'setup_ended "$?"' EXIT
+# The last command succeeds: a status of the whole that is not 0 says that bash could not read it.
+eval "$setup_lines"$'\n\n:'
+trap - ERR EXIT
+eval "$exit_trap"
+known_state
+[ "$PWD" = "$setup_folder" ] || cd -- "$setup_folder" || exit 10
+unset setup_lines exit_trap setup_folder
 set -euo pipefail
 umask 077
 asked_to=" $* "
@@ -21,13 +93,6 @@ say() { printf '%s\n' "$*" >&2 || true; }
 # A login shell runs ~/.bash_logout in its exit: under -e a command that fails there, as Debian's does without a terminal, would
 # end it with that command's status instead of ours.
 die() { local code=$1; shift; say "error: $*"; trap - EXIT; set +e; exit "$code"; }
-
-# A job that this is called in, or a person's own settings, may have left variables that change what the scheduler's commands do,
-# or that lead an MPI program to a server which is not its own.
-for name in "${!SLURM_@}" "${!SBATCH_@}" "${!SQUEUE_@}" "${!SACCT_@}" "${!SCANCEL_@}" "${!PMI_@}" "${!PMIX_@}"; do
-  case $name in SLURM_CONF | SLURM_CONF_SERVER) ;; *) unset "$name" ;; esac
-done
-module load apptainer/1.4
 
 run_id=site-0123456789
 root=/scratch/"${USER:?is not set on this machine, but the path needs it: set it, or name another path}"'/my project'
@@ -123,9 +188,12 @@ write_job() {
   esac
   write "$run/program.sh" <<'HPCDEPLOY_END_0123456789'
 #!/bin/sh
-# Run site-0123456789, written by hpcdeploy 0.1.0. This runs inside the container, once for each task; its arguments are the
+# Run site-0123456789, written by hpcdeploy 0.1.0. This runs inside the container, once for each task; its last arguments are the
 # task's number and the job's id.
 # The command and its environment stand here, and pass through nobody else's quoting.
+# The first argument is the file by which the wrapper outside sees that this began (login_templates/unbegun.sh).
+[ -z "$1" ] || true >"$1"
+shift
 export HPCDEPLOY_RUN=site-0123456789
 export HPCDEPLOY_TASK="$1"
 export HPCDEPLOY_JOB_ID="$2"
@@ -134,9 +202,7 @@ export HPCDEPLOY_IMAGE_SHA256=ababababababababababababababababababababababababab
 # No command means the image's own run script.
 set -- python -c 'print('"'"'a b'"'"')' '$HOME' 'say "hi"; rm -rf /' 'two
 lines' '' 'naïve ☃' 'back\slash' '%s {{ x }}' -
-# The program runs beside this shell, which passes signals on and tells the exit code afterwards. HTCondor reads through pipes what a
-# program writes, and what it has not read when the job ends is lost, up to 64 KiB (seen with 23.9 on a busy machine): so the
-# job ends a second after its program.
+# The program runs beside this shell, which passes signals on and tells the exit code afterwards.
 "$@" &
 child=$!
 for signal in HUP INT QUIT TERM USR1 USR2; do
@@ -149,6 +215,8 @@ while kill -0 "$child" 2>/dev/null; do
   code=0
   wait "$child" || code=$?
 done
+# HTCondor reads through pipes what is written here, and what it has not read when the job ends is lost, up to 64 KiB (seen with 23.9
+# on a busy machine): so the job ends a second later.
 if [ -p /dev/stdout ] || [ -p /dev/stderr ]; then sleep 1; fi
 exit "$code"
 HPCDEPLOY_END_0123456789
@@ -157,6 +225,36 @@ HPCDEPLOY_END_0123456789
 #!/bin/bash
 # Starts the container of run site-0123456789 on a worker, written by hpcdeploy 0.1.0. Its arguments are those of program.sh:
 # the task's number and the cluster id first.
+
+# Only bash can read what follows, and it starts from one known state of the shell (options, IFS, aliases, functions), whatever
+# a profile has set. In POSIX mode no function hides a special builtin (Bash Reference Manual, 6.11); a backslash stops an alias.
+case ${BASH_VERSION-} in
+  "")
+    echo "error: this script is for bash, but another shell reads it. If a login profile calls exec (exec zsh), let it do so in" \
+      "interactive shells only: case \$- in *i*) exec zsh ;; esac" >&2
+    exit 10
+    ;;
+esac
+{ POSIXLY_CORRECT=1; \set +efnuvxC; \unset -f builtin unset set unalias shopt declare type trap eval exit return local test [ printf echo; \unset POSIXLY_CORRECT; } 2>/dev/null
+\unalias -a
+\shopt -u expand_aliases
+IFS=$' \t\n'
+known_state() {
+  local name
+  set +abefkmntuvxCEPT -hB +o pipefail +o posix
+  shopt -u dotglob extglob failglob nocaseglob nocasematch nullglob globstar lastpipe xpg_echo extdebug execfail expand_aliases \
+    inherit_errexit localvar_inherit localvar_unset cdable_vars cdspell autocd shift_verbose checkhash varredir_close 2>/dev/null
+  IFS=$' \t\n'
+  unset CDPATH GLOBIGNORE GREP_OPTIONS TAR_OPTIONS TMOUT 2>/dev/null
+  trap - DEBUG ERR RETURN
+  # A function that hides a builtin or a program is removed (cd, rm). Others stay, exported ones too: the job's setup may use them
+  # (module).
+  for name in $(declare -F); do
+    case $name in declare | -* | known_state | record | finish) continue ;; esac
+    if type -f "$name" >/dev/null 2>&1; then unset -f "$name"; fi
+  done
+  return 0
+}
 set -u
 run=$(dirname -- "$0")
 image=$(cat "$run/image")
@@ -165,12 +263,49 @@ if [ ! -r "$image" ]; then
   exit 1
 fi
 
-module load apptainer/1.4
+# The cluster's setup. Site scripts expect none of -e, -u and pipefail, so these lines run without. What they leave of options,
+# traps, functions that hide a program and the working directory is undone behind them.
+# shellcheck disable=SC2317,SC2329  # the trap calls it
+setup_failed() {
+  # A command inside a function, or inside a file that a line reads, is not a line of setup.
+  [ "${FUNCNAME[1]}" = main ] || return 0
+  # shellcheck disable=SC2016  # the command as it stands
+  case $2 in
+    'eval "$setup_lines"'*) echo "error: bash cannot read the cluster's setup: its message is above" >&2 ;;
+    *) echo "note: a line of the cluster's setup failed (exit status $1): ${2:0:200}" >&2 && return ;;
+  esac
+  trap - EXIT
+  exit 1
+}
+# shellcheck disable=SC2317,SC2329  # the trap calls it
+setup_ended() {
+  trap - EXIT
+  echo "error: the cluster's setup ended this script (exit status $1): a line of it, or a file that it reads, calls exit or return" >&2
+  exit 1
+}
+setup_lines='module load apptainer/1.4'
+exit_trap=$(trap -p EXIT)
+setup_folder=$PWD
+set +eu +o pipefail
+trap 'setup_failed "$?" "$BASH_COMMAND"' ERR
+trap 'setup_ended "$?"' EXIT
+# The last command succeeds: a status of the whole that is not 0 says that bash could not read it.
+eval "$setup_lines"$'\n\n:'
+trap - ERR EXIT
+eval "$exit_trap"
+known_state
+[ "$PWD" = "$setup_folder" ] || cd -- "$setup_folder" || exit 1
+unset setup_lines exit_trap setup_folder
+set -u
 # Nothing of the worker's own Python may shine through into the container.
 unset PYTHONPATH PYTHONHOME PYTHONUSERBASE LD_PRELOAD VIRTUAL_ENV CONDA_PREFIX CONDA_DEFAULT_ENV CONDA_SHLVL
 # HTCondor starts a job without PATH; bash (5.2) then has a default, which it does not export and which ends in ".". Apptainer
 # finds the programs of the GPU driver by it, such as nvidia-smi and rocminfo (seen with HTCondor 23.9, Apptainer 1.4.5).
 export PATH="${PATH%:.}"
+# Where temporary files go may be said for another machine than this node: by a profile of the login node, for example.
+for name in TMPDIR TMP TEMP SLURM_TMPDIR; do
+  [ -d "${!name-}" ] || unset "$name"
+done
 # Apptainer's temporary files and cache: in the job's own scratch folder, which HTCondor takes away.
 scratch=${_CONDOR_SCRATCH_DIR:?is not set: HTCondor starts this}
 mkdir -p "$scratch/.apptainer/cache"
@@ -182,6 +317,17 @@ for folder in "$run" "$PWD" "$scratch"; do
   mounts+=(--mount "type=bind,$(field source "$folder"),$(field destination "$folder")")
 done
 while IFS= read -r bind; do mounts+=(--mount "$bind"); done <"$run/binds"
+# Apptainer hands the node's variables to the program, but mounts only /tmp and /var/tmp of the folders that they name. Each of these
+# folders is mounted at its own path, before all else, so that it hides nothing; what a job itself mounts there wins.
+temporary=()
+for name in TMPDIR TMP TEMP SLURM_TMPDIR; do
+  folder=${!name-}
+  while [ "$folder" != "${folder%/}" ]; do folder=${folder%/}; done
+  case $folder in /*) ;; *) continue ;; esac
+  case "${temporary[*]-} ${mounts[*]} " in *",$(field destination "$folder")"[\ ,]*) continue ;; esac
+  temporary+=(--mount "type=bind,$(field source "$folder"),$(field destination "$folder")")
+done
+mounts=(${temporary[@]+"${temporary[@]}"} "${mounts[@]}")
 # Whose GPUs these are is known by the device that their driver makes; without any, Apptainer warns and goes on.
 gpu=--nv
 if [ -e /dev/nvidiactl ]; then
@@ -190,8 +336,33 @@ elif [ -e /dev/kfd ]; then
   gpu=--rocm
 fi
 
-# The container is what HTCondor signals, and its exit code the job's.
-exec singularity exec --no-eval ${gpu:+"$gpu"} --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$@"
+unbegun=$run/tasks/.unbegun.$2.$1.${HPCDEPLOY_RESTART:-0}
+# An image's own environment script may end before its program starts (an "exit 0", say), and Apptainer then ends with 0. So a file says that
+# the program has not begun until program.sh, in the container, empties it: which needs no room, even where a disk is full.
+{ echo "not begun" >"$unbegun"; } 2>/dev/null || unbegun=""
+contain() { exec singularity exec --no-eval ${gpu:+"$gpu"} --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$unbegun" "$@"; }
+# HTCondor signals this shell, which passes that on and tells the container's exit code. Without -m the container would ignore INT and QUIT
+# (bash(1), SIGNALS).
+container=""
+for signal in HUP INT QUIT TERM USR1 USR2; do
+  # shellcheck disable=SC2064
+  trap "signalled=yes; kill -$signal \"\$container\" 2>/dev/null" "$signal"
+done
+set -m
+contain "$@" &
+container=$!
+# A signal ends the wait, not the program: wait again, else its exit code would be the signal's.
+while :; do
+  signalled="" code=0
+  wait "$container" || code=$?
+  if [ -z "$signalled" ] || [ "$code" -le 128 ]; then break; fi
+done
+[ "$code" != 0 ] || [ ! -s "$unbegun" ] || {
+  echo "the program never began: the environment of the image ($image, /.singularity.d/env) ended first, with exit code 0" >&2
+  code=125
+}
+rm -f "$unbegun"
+exit "$code"
 HPCDEPLOY_END_0123456789
   chmod 0755 "$run/job.sh"
   # HTCondor gives a job none of the login node's variables: what names a folder by one is expanded here. --mount, unlike --bind,
@@ -302,7 +473,7 @@ json() {
 
 # The one line that hpcdeploy reads; login shells may print what they like around it.
 answer() {
-  printf 'HPCDEPLOY {"run": "%s", "job_id": "%s", "already": %s, "part": %s, "folder": %s}\n' "$run_id" "$1" "$2" "$part_size" "$(json "$run")" || true
+  printf '\nHPCDEPLOY {"run": "%s", "job_id": "%s", "already": %s, "part": %s, "folder": %s}\n' "$run_id" "$1" "$2" "$part_size" "$(json "$run")" || true
 }
 
 parts=("")

@@ -10,7 +10,45 @@
 # Exit status: 0 submitted, now or earlier; 10 this machine is not as it should be; 11 the image could not be had;
 #              12 the scheduler refused; 13 nobody can say yet whether the scheduler took the job: run this again;
 #              14 a file is to be brought here first: which, and where to, is said; 15 the run was cancelled.
+
+# Only bash can read what follows, and it starts from one known state of the shell (options, IFS, aliases, functions), whatever
+# a profile has set. In POSIX mode no function hides a special builtin (Bash Reference Manual, 6.11); a backslash stops an alias.
+case ${BASH_VERSION-} in
+  "")
+    echo "error: this script is for bash, but another shell reads it. If a login profile calls exec (exec zsh), let it do so in" \
+      "interactive shells only: case \$- in *i*) exec zsh ;; esac" >&2
+    exit 10
+    ;;
+esac
+{ POSIXLY_CORRECT=1; \set +efnuvxC; \unset -f builtin unset set unalias shopt declare type trap eval exit return local test [ printf echo; \unset POSIXLY_CORRECT; } 2>/dev/null
+\unalias -a
+\shopt -u expand_aliases
+IFS=$' \t\n'
+known_state() {
+  local name
+  set +abefkmntuvxCEPT -hB +o pipefail +o posix
+  shopt -u dotglob extglob failglob nocaseglob nocasematch nullglob globstar lastpipe xpg_echo extdebug execfail expand_aliases \
+    inherit_errexit localvar_inherit localvar_unset cdable_vars cdspell autocd shift_verbose checkhash varredir_close 2>/dev/null
+  IFS=$' \t\n'
+  unset CDPATH GLOBIGNORE GREP_OPTIONS TAR_OPTIONS TMOUT 2>/dev/null
+  trap - DEBUG ERR RETURN
+  # A function that hides a builtin or a program is removed (cd, rm). Others stay, exported ones too: the job's setup may use them
+  # (module).
+  for name in $(declare -F); do
+    case $name in declare | -* | known_state | record | finish) continue ;; esac
+    if type -f "$name" >/dev/null 2>&1; then unset -f "$name"; fi
+  done
+  return 0
+}
+# Without this line hpcdeploy knows that the script never began. A profile may have printed the beginning of a line.
+printf '\nHPCDEPLOY begins\n' || true
 main() {
+# A job that this is called in, or a person's own settings, may have left variables that change what the scheduler's commands do,
+# or that lead an MPI program to a server which is not its own.
+for name in "${!SLURM_@}" "${!SBATCH_@}" "${!SQUEUE_@}" "${!SACCT_@}" "${!SCANCEL_@}" "${!PMI_@}" "${!PMIX_@}"; do
+  case $name in SLURM_CONF | SLURM_CONF_SERVER) ;; *) unset "$name" ;; esac
+done
+known_state
 set -euo pipefail
 umask 077
 asked_to=" $* "
@@ -21,12 +59,6 @@ say() { printf '%s\n' "$*" >&2 || true; }
 # A login shell runs ~/.bash_logout in its exit: under -e a command that fails there, as Debian's does without a terminal, would
 # end it with that command's status instead of ours.
 die() { local code=$1; shift; say "error: $*"; trap - EXIT; set +e; exit "$code"; }
-
-# A job that this is called in, or a person's own settings, may have left variables that change what the scheduler's commands do,
-# or that lead an MPI program to a server which is not its own.
-for name in "${!SLURM_@}" "${!SBATCH_@}" "${!SQUEUE_@}" "${!SACCT_@}" "${!SCANCEL_@}" "${!PMI_@}" "${!PMIX_@}"; do
-  case $name in SLURM_CONF | SLURM_CONF_SERVER) ;; *) unset "$name" ;; esac
-done
 
 run_id=hello-0123456789
 root="${SCRATCH:?is not set on this machine, but the path needs it: set it, or name another path}"/hpcdeploy
@@ -77,6 +109,8 @@ write_job() {
 # Run hello-0123456789, written by hpcdeploy 0.1.0. This runs inside the container, once for each task; its arguments are the
 # task's number and the job's id.
 # The command and its environment stand here, and pass through nobody else's quoting.
+# HTCondor sends this back into the run's folder (job.sub): by it one sees that the program began.
+true >.hpcdeploy-begun
 export HPCDEPLOY_RUN=hello-0123456789
 export HPCDEPLOY_TASK="$1"
 export HPCDEPLOY_JOB_ID="$2"
@@ -84,9 +118,7 @@ export HPCDEPLOY_RESTART="${HPCDEPLOY_RESTART:-0}"
 export HPCDEPLOY_IMAGE_SHA256=abababababababababababababababababababababababababababababababab
 # No command means the image's own run script.
 set -- /.singularity.d/runscript
-# The program runs beside this shell, which passes signals on and tells the exit code afterwards. HTCondor reads through pipes what a
-# program writes, and what it has not read when the job ends is lost, up to 64 KiB (seen with 23.9 on a busy machine): so the
-# job ends a second after its program.
+# The program runs beside this shell, which passes signals on and tells the exit code afterwards.
 "$@" &
 child=$!
 for signal in HUP INT QUIT TERM USR1 USR2; do
@@ -99,12 +131,34 @@ while kill -0 "$child" 2>/dev/null; do
   code=0
   wait "$child" || code=$?
 done
+# HTCondor sends home every new file of this folder. One that may not be read would hold the job (hold code 12, subcode 13), and a
+# named pipe would be read for ever. It sends no folders: so they stay here in one.
+for path in ./* ./.[!.]* ./..?*; do
+  if [ -p "$path" ]; then
+    why='is a named pipe'
+  elif [ -f "$path" ] && [ ! -r "$path" ]; then
+    why='may not be read'
+  else
+    continue
+  fi
+  mkdir -p .hpcdeploy-kept && mv -f "$path" .hpcdeploy-kept/ && echo "$path $why: it is left out of the outputs" >&2
+done
+# HTCondor reads through pipes what is written here, and what it has not read when the job ends is lost, up to 64 KiB (seen with 23.9
+# on a busy machine): so the job ends a second later.
 if [ -p /dev/stdout ] || [ -p /dev/stderr ]; then sleep 1; fi
 exit "$code"
 HPCDEPLOY_END_0123456789
   chmod 0755 "$run/program.sh"
   {
     printf '%s = %s\n' run_folder "$run" work_folder "$work" image_file "$image"
+    # Said to the follow script: a task of this run that began has a note. A remap has no word for these signs.
+    case $run in
+      *[\;=\\]*) ;;
+      *)
+        : >"$run/notes-begin"
+        printf '%s\n' "transfer_output_remaps = \".hpcdeploy-begun=$run/tasks/\$(Process).begun\""
+        ;;
+    esac
     cat <<'HPCDEPLOY_END_0123456789'
 # Run hello-0123456789, written by hpcdeploy 0.1.0. The lines above say where the run, its work and its image are.
 universe                = container
@@ -199,7 +253,7 @@ json() {
 
 # The one line that hpcdeploy reads; login shells may print what they like around it.
 answer() {
-  printf 'HPCDEPLOY {"run": "%s", "job_id": "%s", "already": %s, "part": %s, "folder": %s}\n' "$run_id" "$1" "$2" "$part_size" "$(json "$run")" || true
+  printf '\nHPCDEPLOY {"run": "%s", "job_id": "%s", "already": %s, "part": %s, "folder": %s}\n' "$run_id" "$1" "$2" "$part_size" "$(json "$run")" || true
 }
 
 # What has to be brought here first. hpcdeploy brings it whole or not at all (receive.sh); what a person copies here grows.
@@ -217,7 +271,7 @@ need() {
 ensure_parcels() {
   need abababababababababababababababababababababababababababababababab 900 "${SCRATCH:?is not set on this machine, but the path needs it: set it, or name another path}"/hpcdeploy/images/abababababababababababababababababababababababababababababababab.sif 'the image it'"'"'s.sif'
   [ -z "$needs" ] || {
-    printf 'HPCDEPLOY {"run": "%s", "needs": [ %s ]}\n' "$run_id" "$needs" || true
+    printf '\nHPCDEPLOY {"run": "%s", "needs": [ %s ]}\n' "$run_id" "$needs" || true
     set +e
     exit 14
   }

@@ -6,7 +6,75 @@
 #
 # Exit status: 0 it is there; 10 this machine is not as it should be; 11 what came is not what was promised, and is gone;
 #              15 not all of it came: go on.
+
+# Only bash can read what follows, and it starts from one known state of the shell (options, IFS, aliases, functions), whatever
+# a profile has set. In POSIX mode no function hides a special builtin (Bash Reference Manual, 6.11); a backslash stops an alias.
+case ${BASH_VERSION-} in
+  "")
+    echo "error: this script is for bash, but another shell reads it. If a login profile calls exec (exec zsh), let it do so in" \
+      "interactive shells only: case \$- in *i*) exec zsh ;; esac" >&2
+    exit 10
+    ;;
+esac
+{ POSIXLY_CORRECT=1; \set +efnuvxC; \unset -f builtin unset set unalias shopt declare type trap eval exit return local test [ printf echo; \unset POSIXLY_CORRECT; } 2>/dev/null
+\unalias -a
+\shopt -u expand_aliases
+IFS=$' \t\n'
+known_state() {
+  local name
+  set +abefkmntuvxCEPT -hB +o pipefail +o posix
+  shopt -u dotglob extglob failglob nocaseglob nocasematch nullglob globstar lastpipe xpg_echo extdebug execfail expand_aliases \
+    inherit_errexit localvar_inherit localvar_unset cdable_vars cdspell autocd shift_verbose checkhash varredir_close 2>/dev/null
+  IFS=$' \t\n'
+  unset CDPATH GLOBIGNORE GREP_OPTIONS TAR_OPTIONS TMOUT 2>/dev/null
+  trap - DEBUG ERR RETURN
+  # A function that hides a builtin or a program is removed (cd, rm). Others stay, exported ones too: the job's setup may use them
+  # (module).
+  for name in $(declare -F); do
+    case $name in declare | -* | known_state | record | finish) continue ;; esac
+    if type -f "$name" >/dev/null 2>&1; then unset -f "$name"; fi
+  done
+  return 0
+}
+# Without this line hpcdeploy knows that the script never began. A profile may have printed the beginning of a line.
+printf '\nHPCDEPLOY begins\n' || true
 main() {
+# What follows on standard input is not for a line of setup to read.
+{
+# The cluster's setup. Site scripts expect none of -e, -u and pipefail, so these lines run without. What they leave of options,
+# traps, functions that hide a program and the working directory is undone behind them.
+# shellcheck disable=SC2317,SC2329  # the trap calls it
+setup_failed() {
+  # A command inside a function, or inside a file that a line reads, is not a line of setup.
+  [ "${FUNCNAME[1]}" = main ] || return 0
+  # shellcheck disable=SC2016  # the command as it stands
+  case $2 in
+    'eval "$setup_lines"'*) echo "error: bash cannot read the cluster's setup: its message is above" >&2 ;;
+    *) echo "note: a line of the cluster's setup failed (exit status $1): ${2:0:200}" >&2 && return ;;
+  esac
+  trap - EXIT
+  exit 10
+}
+# shellcheck disable=SC2317,SC2329  # the trap calls it
+setup_ended() {
+  trap - EXIT
+  echo "error: the cluster's setup ended this script (exit status $1): a line of it, or a file that it reads, calls exit or return" >&2
+  exit 10
+}
+setup_lines='module load apptainer/1.4'
+exit_trap=$(trap -p EXIT)
+setup_folder=$PWD
+set +eu +o pipefail
+trap 'setup_failed "$?" "$BASH_COMMAND"' ERR
+trap 'setup_ended "$?"' EXIT
+# The last command succeeds: a status of the whole that is not 0 says that bash could not read it.
+eval "$setup_lines"$'\n\n:'
+trap - ERR EXIT
+eval "$exit_trap"
+known_state
+[ "$PWD" = "$setup_folder" ] || cd -- "$setup_folder" || exit 10
+unset setup_lines exit_trap setup_folder
+} </dev/null
 set -euo pipefail
 umask 077
 # A cut connection is the end of the input, and no more than that.

@@ -10,7 +10,79 @@
 # Exit status: 0 submitted, now or earlier; 10 this machine is not as it should be; 11 the image could not be had;
 #              12 the scheduler refused; 13 nobody can say yet whether the scheduler took the job: run this again;
 #              14 a file is to be brought here first: which, and where to, is said; 15 the run was cancelled.
+
+# Only bash can read what follows, and it starts from one known state of the shell (options, IFS, aliases, functions), whatever
+# a profile has set. In POSIX mode no function hides a special builtin (Bash Reference Manual, 6.11); a backslash stops an alias.
+case ${BASH_VERSION-} in
+  "")
+    echo "error: this script is for bash, but another shell reads it. If a login profile calls exec (exec zsh), let it do so in" \
+      "interactive shells only: case \$- in *i*) exec zsh ;; esac" >&2
+    exit 10
+    ;;
+esac
+{ POSIXLY_CORRECT=1; \set +efnuvxC; \unset -f builtin unset set unalias shopt declare type trap eval exit return local test [ printf echo; \unset POSIXLY_CORRECT; } 2>/dev/null
+\unalias -a
+\shopt -u expand_aliases
+IFS=$' \t\n'
+known_state() {
+  local name
+  set +abefkmntuvxCEPT -hB +o pipefail +o posix
+  shopt -u dotglob extglob failglob nocaseglob nocasematch nullglob globstar lastpipe xpg_echo extdebug execfail expand_aliases \
+    inherit_errexit localvar_inherit localvar_unset cdable_vars cdspell autocd shift_verbose checkhash varredir_close 2>/dev/null
+  IFS=$' \t\n'
+  unset CDPATH GLOBIGNORE GREP_OPTIONS TAR_OPTIONS TMOUT 2>/dev/null
+  trap - DEBUG ERR RETURN
+  # A function that hides a builtin or a program is removed (cd, rm). Others stay, exported ones too: the job's setup may use them
+  # (module).
+  for name in $(declare -F); do
+    case $name in declare | -* | known_state | record | finish) continue ;; esac
+    if type -f "$name" >/dev/null 2>&1; then unset -f "$name"; fi
+  done
+  return 0
+}
+# Without this line hpcdeploy knows that the script never began. A profile may have printed the beginning of a line.
+printf '\nHPCDEPLOY begins\n' || true
 main() {
+# A job that this is called in, or a person's own settings, may have left variables that change what the scheduler's commands do,
+# or that lead an MPI program to a server which is not its own.
+for name in "${!SLURM_@}" "${!SBATCH_@}" "${!SQUEUE_@}" "${!SACCT_@}" "${!SCANCEL_@}" "${!PMI_@}" "${!PMIX_@}"; do
+  case $name in SLURM_CONF | SLURM_CONF_SERVER) ;; *) unset "$name" ;; esac
+done
+# The cluster's setup. Site scripts expect none of -e, -u and pipefail, so these lines run without. What they leave of options,
+# traps, functions that hide a program and the working directory is undone behind them.
+# shellcheck disable=SC2317,SC2329  # the trap calls it
+setup_failed() {
+  # A command inside a function, or inside a file that a line reads, is not a line of setup.
+  [ "${FUNCNAME[1]}" = main ] || return 0
+  # shellcheck disable=SC2016  # the command as it stands
+  case $2 in
+    'eval "$setup_lines"'*) echo "error: bash cannot read the cluster's setup: its message is above" >&2 ;;
+    # The status of a file is that of its last command, which may be a test.
+    ". "* | "source "*) echo "note: a line of the cluster's setup ended with exit status $1: ${2:0:200}" >&2 && return ;;
+    *) echo "error: a line of the cluster's setup failed (exit status $1): ${2:0:200}; correct it, or append '|| true' where that does not matter" >&2 ;;
+  esac
+  trap - EXIT
+  exit 10
+}
+# shellcheck disable=SC2317,SC2329  # the trap calls it
+setup_ended() {
+  trap - EXIT
+  echo "error: the cluster's setup ended this script (exit status $1): a line of it, or a file that it reads, calls exit or return" >&2
+  exit 10
+}
+setup_lines='module load apptainer/1.4'
+exit_trap=$(trap -p EXIT)
+setup_folder=$PWD
+set +eu +o pipefail
+trap 'setup_failed "$?" "$BASH_COMMAND"' ERR
+trap 'setup_ended "$?"' EXIT
+# The last command succeeds: a status of the whole that is not 0 says that bash could not read it.
+eval "$setup_lines"$'\n\n:'
+trap - ERR EXIT
+eval "$exit_trap"
+known_state
+[ "$PWD" = "$setup_folder" ] || cd -- "$setup_folder" || exit 10
+unset setup_lines exit_trap setup_folder
 set -euo pipefail
 umask 077
 asked_to=" $* "
@@ -21,13 +93,6 @@ say() { printf '%s\n' "$*" >&2 || true; }
 # A login shell runs ~/.bash_logout in its exit: under -e a command that fails there, as Debian's does without a terminal, would
 # end it with that command's status instead of ours.
 die() { local code=$1; shift; say "error: $*"; trap - EXIT; set +e; exit "$code"; }
-
-# A job that this is called in, or a person's own settings, may have left variables that change what the scheduler's commands do,
-# or that lead an MPI program to a server which is not its own.
-for name in "${!SLURM_@}" "${!SBATCH_@}" "${!SQUEUE_@}" "${!SACCT_@}" "${!SCANCEL_@}" "${!PMI_@}" "${!PMIX_@}"; do
-  case $name in SLURM_CONF | SLURM_CONF_SERVER) ;; *) unset "$name" ;; esac
-done
-module load apptainer/1.4
 
 run_id=hello-0123456789
 root=/scratch/"${USER:?is not set on this machine, but the path needs it: set it, or name another path}"'/my project'
@@ -79,6 +144,36 @@ write_job() {
 #SBATCH --nodes=1
 
 # Run hello-0123456789, written by hpcdeploy 0.1.0. sbatch --chdir put us into the run's folder.
+
+# Only bash can read what follows, and it starts from one known state of the shell (options, IFS, aliases, functions), whatever
+# a profile has set. In POSIX mode no function hides a special builtin (Bash Reference Manual, 6.11); a backslash stops an alias.
+case ${BASH_VERSION-} in
+  "")
+    echo "error: this script is for bash, but another shell reads it. If a login profile calls exec (exec zsh), let it do so in" \
+      "interactive shells only: case \$- in *i*) exec zsh ;; esac" >&2
+    exit 10
+    ;;
+esac
+{ POSIXLY_CORRECT=1; \set +efnuvxC; \unset -f builtin unset set unalias shopt declare type trap eval exit return local test [ printf echo; \unset POSIXLY_CORRECT; } 2>/dev/null
+\unalias -a
+\shopt -u expand_aliases
+IFS=$' \t\n'
+known_state() {
+  local name
+  set +abefkmntuvxCEPT -hB +o pipefail +o posix
+  shopt -u dotglob extglob failglob nocaseglob nocasematch nullglob globstar lastpipe xpg_echo extdebug execfail expand_aliases \
+    inherit_errexit localvar_inherit localvar_unset cdable_vars cdspell autocd shift_verbose checkhash varredir_close 2>/dev/null
+  IFS=$' \t\n'
+  unset CDPATH GLOBIGNORE GREP_OPTIONS TAR_OPTIONS TMOUT 2>/dev/null
+  trap - DEBUG ERR RETURN
+  # A function that hides a builtin or a program is removed (cd, rm). Others stay, exported ones too: the job's setup may use them
+  # (module).
+  for name in $(declare -F); do
+    case $name in declare | -* | known_state | record | finish) continue ;; esac
+    if type -f "$name" >/dev/null 2>&1; then unset -f "$name"; fi
+  done
+  return 0
+}
 set -u
 run=$PWD
 task=${SLURM_ARRAY_TASK_ID:-0}
@@ -112,19 +207,60 @@ rm -f "$run/tasks/$task.end"
 started="$(date +%s) $SLURM_JOB_ID ${SLURMD_NODENAME:-$(hostname)}"
 record "$task.start" "$started"
 export HPCDEPLOY_RESTART=${SLURM_RESTART_COUNT:-0}
+why=""
 finish() {
   # A node that was given up for lost may come back after the job was started again elsewhere: no end of that one is ours to note.
-  [ "$(cat "$run/tasks/$task.start")" != "$started" ] || record "$task.end" "$(date +%s) $1"
+  [ "$(cat "$run/tasks/$task.start")" != "$started" ] || record "$task.end" "$(date +%s) $1${why:+ $why}"
   exit "$1"
 }
 
-module load apptainer/1.4
+# The cluster's setup. Site scripts expect none of -e, -u and pipefail, so these lines run without. What they leave of options,
+# traps, functions that hide a program and the working directory is undone behind them.
+# shellcheck disable=SC2317,SC2329  # the trap calls it
+setup_failed() {
+  # A command inside a function, or inside a file that a line reads, is not a line of setup.
+  [ "${FUNCNAME[1]}" = main ] || return 0
+  # shellcheck disable=SC2016  # the command as it stands
+  case $2 in
+    'eval "$setup_lines"'*) echo "error: bash cannot read the cluster's setup: its message is above" >&2 ;;
+    *) echo "note: a line of the cluster's setup failed (exit status $1): ${2:0:200}" >&2 && return ;;
+  esac
+  trap - EXIT
+  finish 1
+}
+# shellcheck disable=SC2317,SC2329  # the trap calls it
+setup_ended() {
+  trap - EXIT
+  echo "error: the cluster's setup ended this script (exit status $1): a line of it, or a file that it reads, calls exit or return" >&2
+  finish 1
+}
+setup_lines='module load apptainer/1.4'
+exit_trap=$(trap -p EXIT)
+setup_folder=$PWD
+set +eu +o pipefail
+trap 'setup_failed "$?" "$BASH_COMMAND"' ERR
+trap 'setup_ended "$?"' EXIT
+# The last command succeeds: a status of the whole that is not 0 says that bash could not read it.
+eval "$setup_lines"$'\n\n:'
+trap - ERR EXIT
+eval "$exit_trap"
+known_state
+[ "$PWD" = "$setup_folder" ] || cd -- "$setup_folder" || finish 1
+unset setup_lines exit_trap setup_folder
+set -u
 # Nothing of the login shell's own Python may shine through into the container.
 unset PYTHONPATH PYTHONHOME PYTHONUSERBASE LD_PRELOAD VIRTUAL_ENV CONDA_PREFIX CONDA_DEFAULT_ENV CONDA_SHLVL
+# Slurm 26.05 sets these in batch scripts too (to -5; src/common/env.c), and a program that is linked with Open MPI 4 then takes itself
+# for a process of a step and aborts. srun sets them anew.
+unset SLURM_STEP_ID SLURM_STEPID
 # srun inherits --export=NONE from sbatch and would start the container with no environment at all (sbatch(1)).
 export SLURM_EXPORT_ENV=ALL
 
 image=$(cat "$run/image") || finish 1
+# Where temporary files go may be said for another machine than this node: by a profile of the login node, for example.
+for name in TMPDIR TMP TEMP SLURM_TMPDIR; do
+  [ -d "${!name-}" ] || unset "$name"
+done
 # Apptainer's temporary files and cache: on the node's own disk, outside $HOME, gone with the job.
 scratch=$(mktemp -d "${SLURM_TMPDIR:-${TMPDIR:-/tmp}}/hpcdeploy-XXXXXXXX") || finish 1
 trap 'rm -rf "$scratch"' EXIT
@@ -164,8 +300,23 @@ cd "$workdir" || finish 1
 field() { printf '"%s=%s"' "$1" "${2//\"/\"\"}"; }
 mounts=(--mount "type=bind,$(field source "$run"),$(field destination "$run")")
 mounts+=(--mount "type=bind,$(field source /data/common),$(field destination /data/common),ro")
+# Apptainer hands the node's variables to the program, but mounts only /tmp and /var/tmp of the folders that they name. Each of these
+# folders is mounted at its own path, before all else, so that it hides nothing; what a job itself mounts there wins.
+temporary=()
+for name in TMPDIR TMP TEMP SLURM_TMPDIR; do
+  folder=${!name-}
+  while [ "$folder" != "${folder%/}" ]; do folder=${folder%/}; done
+  case $folder in /*) ;; *) continue ;; esac
+  case "${temporary[*]-} ${mounts[*]} " in *",$(field destination "$folder")"[\ ,]*) continue ;; esac
+  temporary+=(--mount "type=bind,$(field source "$folder"),$(field destination "$folder")")
+done
+mounts=(${temporary[@]+"${temporary[@]}"} "${mounts[@]}")
 
-contain() { exec singularity exec --no-eval --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$@"; }
+unbegun=$run/tasks/.unbegun.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}.${SLURM_PROCID:-0}
+# An image's own environment script may end before its program starts (an "exit 0", say), and Apptainer then ends with 0. So a file says that
+# the program has not begun until program.sh, in the container, empties it: which needs no room, even where a disk is full.
+{ echo "not begun" >"$unbegun"; } 2>/dev/null || unbegun=""
+contain() { exec singularity exec --no-eval --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$unbegun" "$@"; }
 
 # Slurm's signals reach this shell: pass them on, and stay to note how the program ended.
 container=""
@@ -179,13 +330,21 @@ while :; do
   wait "$container" || code=$?
   if [ -z "$signalled" ] || [ "$code" -le 128 ]; then break; fi
 done
+[ "$code" != 0 ] || [ ! -s "$unbegun" ] || {
+  echo "the program never began: the environment of the image ($image, /.singularity.d/env) ended first, with exit code 0" >&2
+  code=125 why=never-began
+}
+rm -f "$unbegun"
 finish "$code"
 HPCDEPLOY_END_0123456789
   write "$run/program.sh" <<'HPCDEPLOY_END_0123456789'
 #!/bin/sh
-# Run hello-0123456789, written by hpcdeploy 0.1.0. This runs inside the container, once for each task; its arguments are the
+# Run hello-0123456789, written by hpcdeploy 0.1.0. This runs inside the container, once for each task; its last arguments are the
 # task's number and the job's id.
 # The command and its environment stand here, and pass through nobody else's quoting.
+# The first argument is the file by which the wrapper outside sees that this began (login_templates/unbegun.sh).
+[ -z "$1" ] || true >"$1"
+shift
 export HPCDEPLOY_RUN=hello-0123456789
 export HPCDEPLOY_TASK="$1"
 export HPCDEPLOY_JOB_ID="$2"
@@ -195,6 +354,44 @@ export HPCDEPLOY_IMAGE_SHA256=ababababababababababababababababababababababababab
 set -- /.singularity.d/runscript
 exec "$@"
 HPCDEPLOY_END_0123456789
+  check_job
+}
+
+# Prints the release of Slurm's command $1 as a number, 2405 for 24.05; 0 where it cannot be told.
+slurm_release() {
+  local version
+  version=$("$1" --version 2>/dev/null) || version=""
+  if [[ $version =~ ([0-9]+)\.([0-9]+) ]]; then
+    echo "$((10#${BASH_REMATCH[1]} * 100 + 10#${BASH_REMATCH[2]}))"
+  else
+    echo 0
+  fi
+}
+
+# Asks Slurm before the job is submitted about what it would accept and then leave in the queue for ever, or fail on the node.
+check_job() {
+  local release output unavailable
+  # 24.11 rejects what no node of the cluster can ever run. 22.05 and 26.05 accept it and leave it in the queue (seen); only --test-only
+  # reports it there, and never leaves a job behind (job_allocate, will_run, in src/slurmctld/job_mgr.c).
+  release=$(slurm_release sbatch)
+  [ "$release" -lt 2411 ] || [ "$release" -ge 2605 ] || return 0
+  output=$(cd -- "$run" && sbatch --test-only --chdir="$run" job.sh 2>&1) && return
+  output=${output//$'\n'/; }
+  case $output in *"node configuration is not available"*) ;; *) return 0 ;; esac
+  # It reports the same where the nodes are only down, drained or reserved now (job_start_data in src/slurmctld/job_scheduler.c).
+  unavailable=$(unavailable_nodes) || unavailable="an unknown number of"
+  [ "$unavailable" != 0 ] || stop 12 "Slurm rejects the job: $output"
+  say "note: none of the nodes that are available now can run this job ($output); $unavailable nodes are down, drained or reserved. \
+If it does not start once they are back, cancel it and ask for less"
+}
+
+# Prints how many nodes, of the job's partition where it names one, take no jobs now. The signs behind a state: powered down, powering
+# up, planned, and some CPUs allocated (sinfo(1), NODE STATE CODES).
+unavailable_nodes() {
+  local partition
+  partition=$(sed -nE 's/^#SBATCH --partition=([A-Za-z0-9_.,+-]+)$/\1/p' "$run/job.sh")
+  sinfo --all --noheader --Node ${partition:+--partition="$partition"} --format='%N %T' |
+    awk '$2 !~ /^(idle|mixed|allocated|completing|planned)[~#+-]*$/ && !seen[$1]++ { count++ } END { print count + 0 }'
 }
 
 # Prints the job's id. The paths go as arguments, which no tokenizer touches; the rest stands in job.sh.
@@ -214,20 +411,58 @@ submit_job() {
   return 1
 }
 
-# Prints the ids of the jobs that bear this run's name and were submitted at $1 (seconds since 1970) or later, the first
-# one first. Fails where Slurm cannot be asked.
+# Prints this person's jobs, one a line: SUBMITTED|JOB|STATE|NODES|REASON|COMMENT|NAME. The last three are free texts. The
+# arguments are options of squeue that choose the jobs.
+my_jobs() {
+  SLURM_TIME_FORMAT=%s squeue --noheader --user="$(id -un)" --format='%V|%F|%T|%N|%r|%k|%j' "$@"
+}
+
+# Whether the line $1, of squeue or sacct, is of the job that a run calls $2. That name is the job's name, which users and sites change
+# (scontrol update JobName, a job_submit plugin), and is in its comment. Earlier versions gave all arrays of a run one comment: there
+# only the name tells them apart.
+bears() {
+  case $1 in
+    *"|$2."[0-9]*) return 1 ;;
+    *"|hpcdeploy:$2|"* | *"|$2") ;;
+    *) return 1 ;;
+  esac
+}
+
+# Prints the ids of this run's jobs that were submitted at $1 (seconds since 1970) or later, the first one first. Fails where Slurm
+# cannot be asked.
 look_up() {
-  local found when job
-  export SLURM_TIME_FORMAT=%s
-  found=$(squeue --all --noheader --states=all --user="$(id -un)" --name="$run_id$part" --format='%V|%F') || return
+  local found
+  found=$(my_jobs --all --states=all) || return
+  found=$(accepted "$1" <<<"$found")
   # A job that ended is soon known to the accounting only, where there is one. A job that never started may then be known to
-  # nobody: one that did has made the link $run/id itself.
-  [ -n "$found" ] || found=$(sacct --noheader --allocations --parsable2 --format=Submit,JobID --name="$run_id$part" \
-    --starttime=now-30days 2>/dev/null) || no_accounting || return
-  while IFS='|' read -r when job; do
+  # nobody: one that did has made the link $run/id itself. Accounting is not asked by name: the name may have changed.
+  if [ -z "$found" ]; then
+    found=$(SLURM_TIME_FORMAT=%s sacct --noheader --allocations --parsable2 --format=Submit,JobID,State,NodeList,Comment,JobName \
+      --starttime="now-$(seconds_back "$1")" 2>/dev/null) || no_accounting || return
+    found=$(accepted "$1" <<<"$found")
+  fi
+  [ -z "$found" ] || sort -n <<<"$found" | cut -d ' ' -f 2 | uniq
+}
+
+# Reads lines of squeue or sacct. Prints "SUBMITTED JOB" of each that is of this run's job, submitted at $1 or later, and accepted by
+# Slurm. Of a job that it rejects Slurm keeps a record too: FAILED, with no node (sacct: "None assigned"), since it never started
+# (job_allocate in src/slurmctld/job_mgr.c). A job that was accepted and cannot start stays PENDING, or becomes CANCELLED: it is printed.
+accepted() {
+  local when job state nodes rest
+  { grep -F -e "$run_id" || true; } | while IFS='|' read -r when job state nodes rest; do
+    bears "|$rest" "$run_id$part" || continue
     case $when in *[!0-9]*) ;; *) [ "${when:-0}" -ge "$1" ] || continue ;; esac
+    case $state/$nodes in FAILED/ | FAILED/None\ assigned) continue ;; esac
     [ -z "$job" ] || printf '%s %s\n' "$when" "${job%%[_+]*}"
-  done <<<"$found" | sort -n | cut -d ' ' -f 2 | uniq
+  done
+}
+
+# Prints how many seconds ago the time $1 was, at least an hour and at most 30 days: so far back accounting is searched.
+seconds_back() {
+  local back=$(($(date +%s) - $1))
+  [ "$back" -le 2592000 ] || back=2592000
+  [ "$back" -ge 3600 ] || back=3600
+  echo "$back"
 }
 
 # Whether sacct failed because there is nothing to ask, and not because nobody answers.
@@ -263,7 +498,7 @@ json() {
 
 # The one line that hpcdeploy reads; login shells may print what they like around it.
 answer() {
-  printf 'HPCDEPLOY {"run": "%s", "job_id": "%s", "already": %s, "part": %s, "folder": %s}\n' "$run_id" "$1" "$2" "$part_size" "$(json "$run")" || true
+  printf '\nHPCDEPLOY {"run": "%s", "job_id": "%s", "already": %s, "part": %s, "folder": %s}\n' "$run_id" "$1" "$2" "$part_size" "$(json "$run")" || true
 }
 
 parts=("")

@@ -6,20 +6,85 @@
 #
 # Exit status: 0 the job's number is told, or that there is none and will be none; 10 this machine is not as it should be;
 #              13 nobody can say yet whether there is a job: run this again.
+
+# Only bash can read what follows, and it starts from one known state of the shell (options, IFS, aliases, functions), whatever
+# a profile has set. In POSIX mode no function hides a special builtin (Bash Reference Manual, 6.11); a backslash stops an alias.
+case ${BASH_VERSION-} in
+  "")
+    echo "error: this script is for bash, but another shell reads it. If a login profile calls exec (exec zsh), let it do so in" \
+      "interactive shells only: case \$- in *i*) exec zsh ;; esac" >&2
+    exit 10
+    ;;
+esac
+{ POSIXLY_CORRECT=1; \set +efnuvxC; \unset -f builtin unset set unalias shopt declare type trap eval exit return local test [ printf echo; \unset POSIXLY_CORRECT; } 2>/dev/null
+\unalias -a
+\shopt -u expand_aliases
+IFS=$' \t\n'
+known_state() {
+  local name
+  set +abefkmntuvxCEPT -hB +o pipefail +o posix
+  shopt -u dotglob extglob failglob nocaseglob nocasematch nullglob globstar lastpipe xpg_echo extdebug execfail expand_aliases \
+    inherit_errexit localvar_inherit localvar_unset cdable_vars cdspell autocd shift_verbose checkhash varredir_close 2>/dev/null
+  IFS=$' \t\n'
+  unset CDPATH GLOBIGNORE GREP_OPTIONS TAR_OPTIONS TMOUT 2>/dev/null
+  trap - DEBUG ERR RETURN
+  # A function that hides a builtin or a program is removed (cd, rm). Others stay, exported ones too: the job's setup may use them
+  # (module).
+  for name in $(declare -F); do
+    case $name in declare | -* | known_state | record | finish) continue ;; esac
+    if type -f "$name" >/dev/null 2>&1; then unset -f "$name"; fi
+  done
+  return 0
+}
+# Without this line hpcdeploy knows that the script never began. A profile may have printed the beginning of a line.
+printf '\nHPCDEPLOY begins\n' || true
 main() {
+# A job that this is called in, or a person's own settings, may have left variables that change what the scheduler's commands do,
+# or that lead an MPI program to a server which is not its own.
+for name in "${!SLURM_@}" "${!SBATCH_@}" "${!SQUEUE_@}" "${!SACCT_@}" "${!SCANCEL_@}" "${!PMI_@}" "${!PMIX_@}"; do
+  case $name in SLURM_CONF | SLURM_CONF_SERVER) ;; *) unset "$name" ;; esac
+done
+# The cluster's setup. Site scripts expect none of -e, -u and pipefail, so these lines run without. What they leave of options,
+# traps, functions that hide a program and the working directory is undone behind them.
+# shellcheck disable=SC2317,SC2329  # the trap calls it
+setup_failed() {
+  # A command inside a function, or inside a file that a line reads, is not a line of setup.
+  [ "${FUNCNAME[1]}" = main ] || return 0
+  # shellcheck disable=SC2016  # the command as it stands
+  case $2 in
+    'eval "$setup_lines"'*) echo "error: bash cannot read the cluster's setup: its message is above" >&2 ;;
+    # The status of a file is that of its last command, which may be a test.
+    ". "* | "source "*) echo "note: a line of the cluster's setup ended with exit status $1: ${2:0:200}" >&2 && return ;;
+    *) echo "error: a line of the cluster's setup failed (exit status $1): ${2:0:200}; correct it, or append '|| true' where that does not matter" >&2 ;;
+  esac
+  trap - EXIT
+  exit 10
+}
+# shellcheck disable=SC2317,SC2329  # the trap calls it
+setup_ended() {
+  trap - EXIT
+  echo "error: the cluster's setup ended this script (exit status $1): a line of it, or a file that it reads, calls exit or return" >&2
+  exit 10
+}
+setup_lines='module load apptainer/1.4'
+exit_trap=$(trap -p EXIT)
+setup_folder=$PWD
+set +eu +o pipefail
+trap 'setup_failed "$?" "$BASH_COMMAND"' ERR
+trap 'setup_ended "$?"' EXIT
+# The last command succeeds: a status of the whole that is not 0 says that bash could not read it.
+eval "$setup_lines"$'\n\n:'
+trap - ERR EXIT
+eval "$exit_trap"
+known_state
+[ "$PWD" = "$setup_folder" ] || cd -- "$setup_folder" || exit 10
+unset setup_lines exit_trap setup_folder
 set -euo pipefail
 umask 077
 trap '' HUP PIPE
 
 say() { printf '%s\n' "$*" >&2 || true; }
 die() { local code=$1; shift; say "error: $*"; set +e; exit "$code"; }
-
-# A job that this is called in, or a person's own settings, may have left variables that change what the scheduler's commands do,
-# or that lead an MPI program to a server which is not its own.
-for name in "${!SLURM_@}" "${!SBATCH_@}" "${!SQUEUE_@}" "${!SACCT_@}" "${!SCANCEL_@}" "${!PMI_@}" "${!PMIX_@}"; do
-  case $name in SLURM_CONF | SLURM_CONF_SERVER) ;; *) unset "$name" ;; esac
-done
-module load apptainer/1.4
 
 run_id=sweep-0123456789
 root=/scratch/"${USER:?is not set on this machine, but the path needs it: set it, or name another path}"'/my project'
@@ -85,20 +150,58 @@ choose_parts() {
   [ "$part_size" = 0 ] || for ((first = part_size; first < 3; first += part_size)); do parts+=(".$first"); done
 }
 
-# Prints the ids of the jobs that bear this run's name and were submitted at $1 (seconds since 1970) or later, the first
-# one first. Fails where Slurm cannot be asked.
+# Prints this person's jobs, one a line: SUBMITTED|JOB|STATE|NODES|REASON|COMMENT|NAME. The last three are free texts. The
+# arguments are options of squeue that choose the jobs.
+my_jobs() {
+  SLURM_TIME_FORMAT=%s squeue --noheader --user="$(id -un)" --format='%V|%F|%T|%N|%r|%k|%j' "$@"
+}
+
+# Whether the line $1, of squeue or sacct, is of the job that a run calls $2. That name is the job's name, which users and sites change
+# (scontrol update JobName, a job_submit plugin), and is in its comment. Earlier versions gave all arrays of a run one comment: there
+# only the name tells them apart.
+bears() {
+  case $1 in
+    *"|$2."[0-9]*) return 1 ;;
+    *"|hpcdeploy:$2|"* | *"|$2") ;;
+    *) return 1 ;;
+  esac
+}
+
+# Prints the ids of this run's jobs that were submitted at $1 (seconds since 1970) or later, the first one first. Fails where Slurm
+# cannot be asked.
 look_up() {
-  local found when job
-  export SLURM_TIME_FORMAT=%s
-  found=$(squeue --all --noheader --states=all --user="$(id -un)" --name="$run_id$part" --format='%V|%F') || return
+  local found
+  found=$(my_jobs --all --states=all) || return
+  found=$(accepted "$1" <<<"$found")
   # A job that ended is soon known to the accounting only, where there is one. A job that never started may then be known to
-  # nobody: one that did has made the link $run/id itself.
-  [ -n "$found" ] || found=$(sacct --noheader --allocations --parsable2 --format=Submit,JobID --name="$run_id$part" \
-    --starttime=now-30days 2>/dev/null) || no_accounting || return
-  while IFS='|' read -r when job; do
+  # nobody: one that did has made the link $run/id itself. Accounting is not asked by name: the name may have changed.
+  if [ -z "$found" ]; then
+    found=$(SLURM_TIME_FORMAT=%s sacct --noheader --allocations --parsable2 --format=Submit,JobID,State,NodeList,Comment,JobName \
+      --starttime="now-$(seconds_back "$1")" 2>/dev/null) || no_accounting || return
+    found=$(accepted "$1" <<<"$found")
+  fi
+  [ -z "$found" ] || sort -n <<<"$found" | cut -d ' ' -f 2 | uniq
+}
+
+# Reads lines of squeue or sacct. Prints "SUBMITTED JOB" of each that is of this run's job, submitted at $1 or later, and accepted by
+# Slurm. Of a job that it rejects Slurm keeps a record too: FAILED, with no node (sacct: "None assigned"), since it never started
+# (job_allocate in src/slurmctld/job_mgr.c). A job that was accepted and cannot start stays PENDING, or becomes CANCELLED: it is printed.
+accepted() {
+  local when job state nodes rest
+  { grep -F -e "$run_id" || true; } | while IFS='|' read -r when job state nodes rest; do
+    bears "|$rest" "$run_id$part" || continue
     case $when in *[!0-9]*) ;; *) [ "${when:-0}" -ge "$1" ] || continue ;; esac
+    case $state/$nodes in FAILED/ | FAILED/None\ assigned) continue ;; esac
     [ -z "$job" ] || printf '%s %s\n' "$when" "${job%%[_+]*}"
-  done <<<"$found" | sort -n | cut -d ' ' -f 2 | uniq
+  done
+}
+
+# Prints how many seconds ago the time $1 was, at least an hour and at most 30 days: so far back accounting is searched.
+seconds_back() {
+  local back=$(($(date +%s) - $1))
+  [ "$back" -le 2592000 ] || back=2592000
+  [ "$back" -ge 3600 ] || back=3600
+  echo "$back"
 }
 
 # Whether sacct failed because there is nothing to ask, and not because nobody answers.
@@ -119,7 +222,7 @@ json() {
 
 # The one line that hpcdeploy reads; login shells may print what they like around it.
 answer() {
-  printf 'HPCDEPLOY {"run": "%s", "job_id": "%s", "already": %s, "part": %s, "folder": %s}\n' "$run_id" "$1" "$2" "$part_size" "$(json "$run")" || true
+  printf '\nHPCDEPLOY {"run": "%s", "job_id": "%s", "already": %s, "part": %s, "folder": %s}\n' "$run_id" "$1" "$2" "$part_size" "$(json "$run")" || true
 }
 
 # Which job is the run's is said by a link, $run/id -> NUMBER: it is made whole or not at all, by one only, on network file

@@ -1,0 +1,53 @@
+"""What a person should know of a job that is allowed all the same: notes, printed before it is submitted."""
+
+import re
+from collections.abc import Iterator
+
+from hpcdeploy.cluster import Cluster, SchedulerName
+from hpcdeploy.config.slurm_options import SBATCH, SRUN
+from hpcdeploy.job import Job
+
+
+def job_notes(job: Job, cluster: Cluster, scheduler: SchedulerName) -> tuple[str, ...]:
+    """Return the notes on what `job` passes on to `scheduler` of `cluster`."""
+    if scheduler == "htcondor":
+        return tuple(_of_attributes(job))
+    return (*_of_gpus(job, cluster), *_of_releases(job))
+
+
+def _of_gpus(job: Job, cluster: Cluster) -> Iterator[str]:
+    """Say what becomes of the GPUs of each node, if Slurm is given a number for the whole job (sbatch(1), ``--gpus``)."""
+    each, nodes = job.resources.gpus or 0, job.resources.nodes
+    if cluster.gpu_form == "gpus" and each and nodes > 1:
+        yield (
+            f'gpus = {each} on {nodes} nodes is --gpus={each * nodes}, since {cluster.name} has gpu-form = "gpus": Slurm '
+            "may give one node more of them than another"
+        )
+
+
+def _of_releases(job: Job) -> Iterator[str]:
+    """Name options that not every release of Slurm has: which one a cluster runs is not known before it is asked."""
+    for table, given, program, options in (("slurm", job.slurm, "sbatch", SBATCH), ("srun", job.srun, "srun", SRUN)):
+        for name, value in given:
+            if value is not False and name in options and options[name].releases:
+                yield f"{table}.{name}: {program} has --{name} in Slurm {options[name].releases}; others refuse it"
+
+
+def _of_attributes(job: Job) -> Iterator[str]:
+    """Name attributes whose value is a bare word: a reference to another attribute, and undefined where there is none.
+
+    A string of the ClassAd language stands in double quotes (condor_submit(1), ``+<attribute> = <value>``; the HTCondor
+    manual, "ClassAd Syntax"). Signs between words are arithmetic: ``a-b`` is a subtraction. A reference that names its
+    scope, ``TARGET.Memory``, is meant as one.
+    """
+    for name, value in job.htcondor:
+        word = str(value).strip()
+        if not re.match(r"(?i)\+|my\.", name) or not re.fullmatch(r"[A-Za-z0-9_]+([./:@-][A-Za-z0-9_]+)*", word):
+            continue
+        if re.match(r"(?i)(my|target|parent)\.", word) or re.fullmatch(r"(?i)[0-9.]+(e-?[0-9]+)?[kmgt]?", word):
+            continue
+        if word.lower() not in {"true", "false", "undefined", "error"}:
+            yield (
+                f'htcondor."{name}": {word} without quotes is an expression of other attributes, and undefined where there '
+                f"""are none; for a string write '"{word}"'"""
+            )

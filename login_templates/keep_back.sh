@@ -1,0 +1,12 @@
+# HTCondor sends home every new file of this folder. One that may not be read would hold the job (hold code 12, subcode 13), and a
+# named pipe would be read for ever. It sends no folders: so they stay here in one.
+for path in ./* ./.[!.]* ./..?*; do
+  if [ -p "$path" ]; then
+    why='is a named pipe'
+  elif [ -f "$path" ] && [ ! -r "$path" ]; then
+    why='may not be read'
+  else
+    continue
+  fi
+  mkdir -p .hpcdeploy-kept && mv -f "$path" .hpcdeploy-kept/ && echo "$path $why: it is left out of the outputs" >&2
+done

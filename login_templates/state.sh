@@ -1,0 +1,30 @@
+
+# Only bash can read what follows, and it starts from one known state of the shell (options, IFS, aliases, functions), whatever
+# a profile has set. In POSIX mode no function hides a special builtin (Bash Reference Manual, 6.11); a backslash stops an alias.
+case ${BASH_VERSION-} in
+  "")
+    echo "error: this script is for bash, but another shell reads it. If a login profile calls exec (exec zsh), let it do so in" \
+      "interactive shells only: case \$- in *i*) exec zsh ;; esac" >&2
+    exit 10
+    ;;
+esac
+{ POSIXLY_CORRECT=1; \set +efnuvxC; \unset -f builtin unset set unalias shopt declare type trap eval exit return local test [ printf echo; \unset POSIXLY_CORRECT; } 2>/dev/null
+\unalias -a
+\shopt -u expand_aliases
+IFS=$' \t\n'
+known_state() {
+  local name
+  set +abefkmntuvxCEPT -hB +o pipefail +o posix
+  shopt -u dotglob extglob failglob nocaseglob nocasematch nullglob globstar lastpipe xpg_echo extdebug execfail expand_aliases \
+    inherit_errexit localvar_inherit localvar_unset cdable_vars cdspell autocd shift_verbose checkhash varredir_close 2>/dev/null
+  IFS=$' \t\n'
+  unset CDPATH GLOBIGNORE GREP_OPTIONS TAR_OPTIONS TMOUT 2>/dev/null
+  trap - DEBUG ERR RETURN
+  # A function that hides a builtin or a program is removed (cd, rm). Others stay, exported ones too: the job's setup may use them
+  # (module).
+  for name in $(declare -F); do
+    case $name in declare | -* | known_state | record | finish) continue ;; esac
+    if type -f "$name" >/dev/null 2>&1; then unset -f "$name"; fi
+  done
+  return 0
+}

@@ -33,7 +33,7 @@ def test_what_a_scheduler_says_stays_on_its_line_and_commands_no_terminal(capsys
     shown = "".join(capsys.readouterr())
     assert "\\x1b]0;owned\\x07" in shown
     assert shown.replace("\n", "").isprintable()
-    assert len(shown.splitlines()) == 2
+    assert len(shown.splitlines()) == 3  # a line of heads, the run, and what to do
     assert all(cell.isprintable() for cell in table_of([one])[1][0])
 
 

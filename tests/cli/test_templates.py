@@ -232,7 +232,8 @@ def test_what_is_wrong_in_a_template_is_told_with_file_and_line(project: Project
     assert (done.returncode, done.stdout) == (74, ""), done.stderr
     assert said in done.stderr
     if "include" not in line:
-        assert done.stderr.startswith(f"error: {project.path / name}, line {place + 1}: ")
+        [error] = [each for each in done.stderr.splitlines() if each.startswith("error: ")]
+        assert error.startswith(f"error: {project.path / name}, line {place + 1}: ")
     assert "Traceback" not in done.stderr
 
 

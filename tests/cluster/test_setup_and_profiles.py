@@ -25,7 +25,7 @@ from hpcdeploy.scheduler.login_node import Delivery, submission
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
 from tests.cluster.driving import output_of, submit_job, wait_for
-from tests.cluster.no_container import NO_CONTAINER, put
+from tests.cluster.no_container import SCRIPT, put
 from tests.labs import StartLab
 from tests.shared import OWN
 
@@ -141,8 +141,7 @@ def own(start_lab: StartLab, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     with start_lab(tmp_path_factory.mktemp("profiles")) as lab:
         root = f"{lab.scratch}/hpcdeploy"
         put(lab, f"{root}/images/{DELIVERY.sha256}.sif", IMAGE)
-        put(lab, f"{root}/apptainer", NO_CONTAINER)
-        assert inside(lab, ["chmod", "+x", f"{root}/apptainer"], user=lab.user).returncode == 0
+        put(lab, f"{root}/apptainer", SCRIPT)
         yield lab
 
 

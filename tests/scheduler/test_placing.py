@@ -344,7 +344,13 @@ def test_outputs_that_may_not_be_read_are_left_out_and_named(shell: str, closabl
 def test_where_htcondor_takes_every_file_home_those_that_it_cannot_read_stay_behind(shell: str, closable: Path) -> None:
     command = ("sh", "-c", f"{CLOSED}; mkfifo pipe; ln -s .d link; ln -s nowhere broken")
     errors = run_program(Job(name="j", image="i", command=command), shell, closable)
-    assert {path.name for path in closable.iterdir() if not path.is_dir()} == {"a", "open", "broken", "program.sh"}
+    assert {path.name for path in closable.iterdir() if not path.is_dir()} == {
+        "a",
+        "open",
+        "broken",
+        "program.sh",
+        ".hpcdeploy-begun",
+    }
     assert sorted(errors.splitlines()) == [
         "./.d may not be read: it is left out of the outputs",
         "./link may not be read: it is left out of the outputs",

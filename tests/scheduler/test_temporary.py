@@ -27,13 +27,19 @@ def told(scheduler: SchedulerName, folder: Path, job: Job = PLAIN, **environment
     begin = text.index("image=$(cat" if scheduler == "slurm" else "image=")
     if scheduler == "htcondor":
         begin = text.index("# Nothing of the worker's own Python")
-    end = text.index("contain() {" if scheduler == "slurm" else "# The container is what HTCondor signals", begin)
+    end = text.index("contain() {", begin)
     (folder / "image").write_text("x.sif")
     (folder / "binds").write_text("".join(_line(bind) for bind in job.binds))
     head = 'set -u\nfinish() { exit "$1"; }\nrun=$HOME image=x.sif task=0\ncd "$HOME"\n'
     script = head + text[begin:end] + TELL
-    variables = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "_CONDOR_SCRATCH_DIR": str(folder), **environment}
-    done = subprocess.run(["bash", "-c", script], env=variables, capture_output=True, text=True, check=True)
+    variables = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "_CONDOR_SCRATCH_DIR": str(folder), "SLURM_JOB_ID": "1"}
+    done = subprocess.run(
+        ["bash", "-c", script, "job.sh", "0", "1"],
+        env={**variables, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     said, _, mounts = done.stdout.partition("mount\0")
     found = [next(csv.reader([one])) for one in mounts.split("\0") if one.startswith("type=bind")]
     names = dict(one.split("=", 1) for one in said.split("\0") if one)

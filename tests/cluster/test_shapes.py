@@ -246,6 +246,7 @@ def test_as_many_processes_as_slurms_own_options_ask_for_are_started(driver: Dri
     assert [line.split()[0] for line in driver.lines_of(driver.submit(job))] == ["0", "1"]
 
 
+@pytest.mark.container
 @pytest.mark.parametrize(("option", "value"), [("gres", "gpu:2"), ("gpus-per-node", "2"), ("gpus", "4")])
 def test_torchrun_starts_what_slurms_own_options_bring(driver: Driver, lab: Lab, option: str, value: str) -> None:
     folder = f"{lab.scratch}/{OWN}/shim-{option}"
@@ -264,6 +265,7 @@ def test_torchrun_starts_what_slurms_own_options_bring(driver: Driver, lab: Lab,
     assert driver.lines_of(driver.submit(job)) == [f"{rank} of 4" for rank in range(4)]
 
 
+@pytest.mark.container
 @pytest.mark.parametrize("tasks", [1, 2])
 def test_a_program_that_never_began_has_failed_although_the_container_ended_well(
     driver: Driver, lab: Lab, tasks: int

@@ -35,7 +35,7 @@ def without_container(cluster: Cluster, lab: Lab) -> Cluster:
 
 
 def put(lab: Lab, path: str, content: bytes) -> None:
-    """Write a file of the lab as a whole if it is not there: jobs of other workers may read it."""
-    line = 'mkdir -p "${1%/*}" && { [ -e "$1" ] || { cat >"$1.$$" && chmod 755 "$1.$$" && mv "$1.$$" "$1"; }; }'
+    """Write a file of the lab as a whole, in place of one that is there: jobs of other workers may read it meanwhile."""
+    line = 'mkdir -p "${1%/*}" && cat >"$1.$$" && chmod 755 "$1.$$" && mv "$1.$$" "$1"'
     done = inside(lab, ["sh", "-c", line, "sh", path], user=lab.user, stdin=content)
     assert done.returncode == 0, done.stderr.decode()

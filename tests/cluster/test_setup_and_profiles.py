@@ -178,6 +178,7 @@ def test_a_profile_that_ends_bash_is_named_over_ssh_too(
             verb()
 
 
+@pytest.mark.container
 def test_an_image_is_built_whatever_the_profile_did_and_the_setup_lines_are(
     own: Lab, own_cluster: Cluster, connections: Connections
 ) -> None:

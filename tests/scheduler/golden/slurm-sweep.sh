@@ -33,9 +33,12 @@ known_state() {
   unset CDPATH GLOBIGNORE GREP_OPTIONS TAR_OPTIONS TMOUT 2>/dev/null
   trap - DEBUG ERR RETURN
   # A function that hides a builtin or a program is removed (cd, rm). Others stay, exported ones too: the job's setup may use them
-  # (module).
+  # (module). What a site puts before the scheduler's and Apptainer's commands stays as well: that is its way to call them.
   for name in $(declare -F); do
-    case $name in declare | -* | known_state | record | finish) continue ;; esac
+    case $name in
+      declare | -* | known_state | record | finish) continue ;;
+      sbatch | squeue | sacct | scancel | scontrol | sinfo | srun | condor_* | apptainer | singularity) continue ;;
+    esac
     if type -f "$name" >/dev/null 2>&1; then unset -f "$name"; fi
   done
   return 0
@@ -134,9 +137,12 @@ known_state() {
   unset CDPATH GLOBIGNORE GREP_OPTIONS TAR_OPTIONS TMOUT 2>/dev/null
   trap - DEBUG ERR RETURN
   # A function that hides a builtin or a program is removed (cd, rm). Others stay, exported ones too: the job's setup may use them
-  # (module).
+  # (module). What a site puts before the scheduler's and Apptainer's commands stays as well: that is its way to call them.
   for name in $(declare -F); do
-    case $name in declare | -* | known_state | record | finish) continue ;; esac
+    case $name in
+      declare | -* | known_state | record | finish) continue ;;
+      sbatch | squeue | sacct | scancel | scontrol | sinfo | srun | condor_* | apptainer | singularity) continue ;;
+    esac
     if type -f "$name" >/dev/null 2>&1; then unset -f "$name"; fi
   done
   return 0

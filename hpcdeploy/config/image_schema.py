@@ -16,7 +16,8 @@ from hpcdeploy.config.words import (
     variable,
     whole,
 )
-from hpcdeploy.errors import ConfigError
+from hpcdeploy.environments.microarchitectures import check_family, check_microarchitecture
+from hpcdeploy.errors import ConfigError, EnvironmentFileError
 from hpcdeploy.image import Step
 from hpcdeploy.source import DockerfileSource, User
 
@@ -95,6 +96,11 @@ def _target(value: object) -> str:
     words = line(value)
     if not re.fullmatch(r"[a-z0-9_]+", words):
         raise ConfigError(f'found {found(value)}; expected a microarchitecture as Spack names it, such as "x86_64_v3"')
+    try:
+        check_microarchitecture(words, "it")
+        check_family(words, "it")
+    except EnvironmentFileError as error:
+        raise ConfigError(str(error)) from error
     return words
 
 

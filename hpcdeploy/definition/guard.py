@@ -9,6 +9,7 @@ from collections.abc import Collection
 from pathlib import PurePosixPath
 
 from hpcdeploy.definition.grammar import TEMPLATE
+from hpcdeploy.environments.channel_address import shown_argument
 from hpcdeploy.errors import DefinitionError
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
@@ -79,14 +80,15 @@ def argument(name: str, value: str) -> tuple[str, str]:
     """Let a build argument pass. Its value is put into the text as it stands: one line, blanks at the ends are lost."""
     if not _NAME.fullmatch(name):
         raise DefinitionError(f"the build argument's name {name!r} may hold only letters, digits and '_'")
+    shown = shown_argument(name, value)
     if "\n" in value or "\r" in value or "\0" in value or value != value.strip():
         raise DefinitionError(
-            f"the build argument {name} is {value!r}, but Apptainer takes one line and drops blanks at its ends; "
+            f"the build argument {name} is {shown!r}, but Apptainer takes one line and drops blanks at its ends; "
             "leave the line breaks and outer blanks out"
         )
     if TEMPLATE.search(value):
         raise DefinitionError(
-            f"the build argument {name} is {value!r}, but a template inside a value is replaced only in part"
+            f"the build argument {name} is {shown!r}, but a template inside a value is replaced only in part"
         )
     return name, value
 

@@ -23,7 +23,7 @@ from hpcdeploy.environments.pixi_platform import (
     read_platform,
     selects,
 )
-from hpcdeploy.environments.pixi_tables import Table
+from hpcdeploy.environments.pixi_tables import BYTE_ORDER_MARK, Table
 from hpcdeploy.environments.pixi_tables import items as _list
 from hpcdeploy.environments.pixi_tables import table as _table
 from hpcdeploy.environments.pixi_tables import text as _text
@@ -160,7 +160,7 @@ def read_manifest(text: str, file: str = "pixi.toml") -> Workspace:
     environments = dict.fromkeys(("default",), _environment("default", {}, features, where, shared))
     for name, value in _table(top.get("environments"), f"{where}: environments").items():
         environments[name] = _environment(name, value, features, where, shared)
-    platforms = [read_platform(p, f"{where}: workspace.platforms") for p in _list(head.get("platforms"), where)]
+    platforms = _platforms(head.get("platforms"), f"{where}: workspace.platforms")
     return Workspace(
         file=file,
         name=_text(head.get("name"), f"{where}: workspace.name") or fallback,
@@ -168,6 +168,16 @@ def read_manifest(text: str, file: str = "pixi.toml") -> Workspace:
         environments=tuple(environments.values()),
         reads=tuple(_reads(head, f"{where}: workspace")),
     )
+
+
+def _platforms(value: object, key: str) -> list[Platform]:
+    """Read the workspace's platforms; `EnvironmentFileError` where two that differ have one name."""
+    platforms: dict[str, Platform] = {}
+    for one in _list(value, key):
+        platform = read_platform(one, key)
+        if platforms.setdefault(platform.name, platform) != platform:
+            raise EnvironmentFileError(f"{key} has two platforms with the name {platform.name!r}; give one another 'name'")
+    return list(platforms.values())
 
 
 def _reads(head: Table, key: str) -> Iterator[str]:
@@ -205,7 +215,7 @@ def _declared(platforms: list[Platform], environments: Iterable[Environment], wh
 
 def _load(text: str, file: str) -> dict[str, object]:
     try:
-        return load_toml(text)
+        return load_toml(text.removeprefix(BYTE_ORDER_MARK))
     except (TomlError, UnusableTomlError) as error:
         raise EnvironmentFileError(f"{file} is not valid TOML: {error}; correct that line") from error
 

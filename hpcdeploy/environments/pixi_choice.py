@@ -28,13 +28,25 @@ class Choice:
     """The platform that an image is for, under the manifest's name, and where the lock file has it.
 
     ``platform`` promises what the lock file lists, else what the manifest says. ``others`` are the environment's other
-    platforms of that subfolder; ``named`` are the names of the manifest's platforms by the lock file's.
+    platforms of that subfolder; ``named`` are the names of the manifest's platforms by the lock file's. ``cuda`` is the
+    CUDA version that is to count instead of the platform's (None: the platform's counts).
     """
 
     platform: Platform
     row: Row
     others: tuple[Platform, ...] = ()
     named: Mapping[str, str]
+    cuda: str | None = None
+
+    @property
+    def cuda_note(self) -> str:
+        """Return a sentence on a CUDA version that is another than the platform's; empty if it is the same."""
+        if not self.cuda or (same_version(self.cuda, self.platform.cuda) if self.platform.cuda else not self.others):
+            return ""
+        return (
+            f"the packages are those that were solved for {_worded(self.platform)}, but the base image and "
+            f"CONDA_OVERRIDE_CUDA are for CUDA {self.cuda}, which the image's 'cuda' or CUDA_VERSION asks for"
+        )
 
     @property
     def note(self) -> str:
@@ -54,7 +66,7 @@ def choose_platform(
 
     Of several it is the one called `platform`, the one that fits the CUDA version `cuda` (empty: one without CUDA), or else
     the first in the manifest, as Pixi chooses on a machine that can run all. Raises `EnvironmentFileError` where none fits,
-    and where the lock file does not fit the manifest.
+    where `cuda` contradicts `platform`, and where the lock file does not fit the manifest.
     """
     candidates = workspace.platforms_for(environment)
     rows = lock.rows(environment.name, LINUX)
@@ -65,13 +77,16 @@ def choose_platform(
         found = {one.name for one, _ in matched}
         raise _mismatch(workspace, environment, lock, rows, [one for one in candidates if one.name not in found])
     taken = _named(workspace, environment, [one for one, _ in matched], platform) if platform else None
-    if taken is None:
+    if taken is not None:
+        _check_cuda(taken, cuda, workspace.file)
+    else:
         taken = _fitting([one for one, _ in matched], cuda, workspace.file, environment.name)
     return Choice(
         platform=taken,
         row=next(row for one, row in matched if one is taken),
         others=tuple(one for one, _ in matched if one is not taken),
         named={row.key: one.name for one, row in matched if row.key != row.subdir},
+        cuda=cuda,
     )
 
 
@@ -144,6 +159,16 @@ def _fitting(platforms: Sequence[Platform], cuda: str | None, file: str, environ
             f"{', '.join(map(_worded, platforms))}; set the image's 'cuda' to one of these, or name one as its 'platform'"
         )
     return fitting[0]
+
+
+def _check_cuda(platform: Platform, cuda: str | None, file: str) -> None:
+    """Refuse a CUDA version with which pixi would not install the platform: none, or one below the platform's."""
+    if cuda is None or not platform.cuda or (cuda and at_most(platform.cuda, cuda)):
+        return
+    raise EnvironmentFileError(
+        f"{file}: the image's 'platform' is {_worded(platform)}, but its 'cuda', or CUDA_VERSION, asks for "
+        f"{f'CUDA {cuda}' if cuda else 'no CUDA'}; leave one of the two out, or name a platform that fits"
+    )
 
 
 def _mismatch(

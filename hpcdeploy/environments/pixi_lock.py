@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from hpcdeploy.environments.channel_address import without_credentials
 from hpcdeploy.environments.pixi_platform import LINUX, Platform, described, promise
+from hpcdeploy.environments.yaml_text import YamlError, load_yaml
 from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.spelling import nearest
 
@@ -194,15 +195,12 @@ def _unknown_version(version: object, file: str) -> str:
 
 
 def _load(text: str, file: str) -> Mapping[str, object]:
-    import yaml
-
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        top = yaml.load(text, loader)  # noqa: S506 - a safe loader either way; the C one is ten times as fast
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise EnvironmentFileError(f"{file}{line}: not valid YAML: {error.problem}; run 'pixi lock' to renew it") from error
-    except yaml.YAMLError as error:
+        top = load_yaml(text)
+    except YamlError as error:
+        if error.line:
+            line = f"{file}, line {error.line}"
+            raise EnvironmentFileError(f"{line}: not valid YAML: {error}; run 'pixi lock' to renew it") from error
         raise EnvironmentFileError(f"{file} is not valid YAML: {error}; run 'pixi lock' to renew it") from error
     return _table(top, file)
 

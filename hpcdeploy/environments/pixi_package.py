@@ -8,7 +8,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 
-from hpcdeploy.environments.pixi_tables import Table, table, text
+from hpcdeploy.environments.pixi_tables import BYTE_ORDER_MARK, Table, table, text
+from hpcdeploy.environments.yaml_text import YamlError, load_yaml
 from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.toml import TomlError, UnusableTomlError, load_toml
 
@@ -29,7 +30,7 @@ def package_places(content: str, file: str) -> tuple[tuple[str, str], ...]:
     if PurePosixPath(file).name in RECIPES:
         return tuple(("a source", path) for path in _recipe_sources(content, file))
     try:
-        top: Table = load_toml(content)
+        top: Table = load_toml(content.removeprefix(BYTE_ORDER_MARK))
     except (TomlError, UnusableTomlError) as error:
         raise EnvironmentFileError(f"{file} is not valid TOML: {error}; correct that line") from error
     if PurePosixPath(file).name == "pyproject.toml":
@@ -75,11 +76,9 @@ def _places(tables: Table, kinds: Iterable[str], key: str, shared: Table) -> Ite
 
 
 def _recipe_sources(content: str, file: str) -> Iterator[str]:
-    import yaml
-
     try:
-        recipe = yaml.safe_load(content)
-    except yaml.YAMLError as error:
+        recipe = load_yaml(content)
+    except YamlError as error:
         raise EnvironmentFileError(f"{file} is not valid YAML: {error}; correct it") from error
     if isinstance(recipe, dict):
         yield from _paths(recipe.get("source"))

@@ -8,7 +8,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from hpcdeploy.environments.pixi_tables import items, table, text
+from hpcdeploy.environments.microarchitectures import check_family, check_microarchitecture
+from hpcdeploy.environments.pixi_tables import items, shown, table, text
 from hpcdeploy.errors import EnvironmentFileError
 
 LINUX = "linux-64"
@@ -80,7 +81,7 @@ def read_platform(value: object, key: str) -> Platform:
     if not subdir:
         raise EnvironmentFileError(f"{key} holds a table without 'platform'; write {{ platform = \"{LINUX}\", ... }}")
     if name and not _NAME.fullmatch(name):
-        raise EnvironmentFileError(f"{key} holds the name {name!r}; expected letters, digits and dashes")
+        raise EnvironmentFileError(f"{key} holds the name {shown(name)}; expected letters, digits and dashes")
     cuda = entry.get("cuda")
     parts = table(cuda, f"{key}.cuda") if isinstance(cuda, dict) else {"driver": cuda}
     raw = {name: text(value, f"{key}.{name}") for name, value in entry.items() if name.startswith("__")}
@@ -94,7 +95,27 @@ def read_platform(value: object, key: str) -> Platform:
         glibc=glibc_of(entry.get("glibc", entry.get("libc")), f"{key}.glibc") or raw.pop("__glibc", ""),
         others=tuple(sorted(raw.items())),
     )
+    _check(platform, key)
     return replace(platform, name=name or derived_name(platform))
+
+
+def _check(platform: Platform, key: str) -> None:
+    """Refuse what becomes a variable of the build, or chooses a platform, and is no version and no microarchitecture."""
+    _version(platform.cuda, f"{key}.cuda", "12.9")
+    _version(platform.cuda_arch, f"{key}.cuda.arch", "8.6")
+    _version(platform.glibc, f"{key}.glibc", "2.28")
+    _version(dict(platform.others).get("__linux", ""), f"{key}.linux", "5.10")
+    if platform.archspec:
+        check_microarchitecture(platform.archspec, f"{key}.archspec")
+    if platform.subdir == LINUX:
+        check_family(platform.archspec, f"{key}.archspec")
+
+
+def _version(value: str, key: str, example: str) -> str:
+    """Return a version, of which a build (``12.9=0``) is no part; `EnvironmentFileError` where it is none."""
+    if value and not re.fullmatch(r"[0-9]+(?:\.[0-9]+)*", value.partition("=")[0]):
+        raise EnvironmentFileError(f"{key} is {shown(value)}; expected a version of digits and dots, such as '{example}'")
+    return value
 
 
 def derived_name(platform: Platform) -> str:
@@ -185,14 +206,14 @@ def described(platform: Platform) -> str:
 
 def cuda_of(value: object, key: str) -> str:
     """Read ``"12.9"`` or ``{ driver = "12.9", arch = "8.6" }``: the CUDA version of ``[system-requirements]``."""
-    return text(value.get("driver") if isinstance(value, dict) else value, key)
+    return _version(text(value.get("driver") if isinstance(value, dict) else value, key), key, "12.9")
 
 
 def glibc_of(value: object, key: str) -> str:
     """Read ``"2.28"`` or ``{ family = "glibc", version = "2.28" }``; empty for another family of C library."""
     if isinstance(value, dict) and value.get("family", "glibc") != "glibc":
         return ""
-    return text(value.get("version") if isinstance(value, dict) else value, key)
+    return _version(text(value.get("version") if isinstance(value, dict) else value, key), key, DEFAULT_GLIBC)
 
 
 def platform_names(value: object, key: str) -> tuple[str, ...] | None:

@@ -3,9 +3,16 @@
 from collections.abc import Mapping
 from typing import cast
 
+from hpcdeploy.environments.channel_address import without_credentials
 from hpcdeploy.errors import EnvironmentFileError
 
 Table = Mapping[str, object]
+
+BYTE_ORDER_MARK = "\ufeff"
+"""What Windows editors begin a file with: Pixi's reader passes over it (``Tokenizer::new`` in EmbarkStudios/toml-span)."""
+
+_SHOWN = 60
+"""Characters of a value that a message shows."""
 
 
 def table(value: object, key: str) -> Table:
@@ -13,7 +20,7 @@ def table(value: object, key: str) -> Table:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise EnvironmentFileError(f"{key} is {value!r}, but a table was expected")
+        raise EnvironmentFileError(f"{key} is {shown(value)}, but a table was expected")
     return cast("Table", value)
 
 
@@ -22,7 +29,7 @@ def items(value: object, key: str) -> list[object]:
     if value is None:
         return []
     if not isinstance(value, list):
-        raise EnvironmentFileError(f"{key} is {value!r}, but a list was expected")
+        raise EnvironmentFileError(f"{key} is {shown(value)}, but a list was expected")
     return value
 
 
@@ -31,5 +38,12 @@ def text(value: object, key: str) -> str:
     if value is None:
         return ""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise EnvironmentFileError(f"{key} is {value!r}, but a text was expected")
+        raise EnvironmentFileError(f"{key} is {shown(value)}, but a text was expected")
     return str(value)
+
+
+def shown(value: object) -> str:
+    """Return a value of a project's file as messages show it: shortened, and without the credentials in an address."""
+    plain = without_credentials(value if isinstance(value, str) else repr(value))
+    plain = plain if len(plain) <= _SHOWN else f"{plain[:_SHOWN]}..."
+    return repr(plain) if isinstance(value, str) else plain

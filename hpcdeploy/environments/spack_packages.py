@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from hpcdeploy.environments.microarchitectures import check_target
 from hpcdeploy.environments.spack_specs import package_of, targets_in
 from hpcdeploy.environments.spack_yaml import Table, listed, named, overrides, plain_key, table, text_of
 
@@ -146,7 +147,7 @@ def is_virtual(name: str, requirement: Requirement) -> bool:
 def _settings(key: str, value: object, where: str) -> PackageSettings:
     given = table(value, where)
     target = named(given, "target")
-    return PackageSettings(
+    settings = PackageSettings(
         name=plain_key(key),
         require=_requirement(given, f"{where}.require"),
         targets=(
@@ -156,6 +157,11 @@ def _settings(key: str, value: object, where: str) -> PackageSettings:
         externals=bool(named(given, "externals")),
         replaces=key.endswith(":"),
     )
+    for name in settings.require.targets if settings.require else ():
+        check_target(name, f"{where}.require")
+    for name in settings.targets:
+        check_target(name, where)
+    return settings
 
 
 def _preferred(given: Table, where: str) -> Iterator[str]:

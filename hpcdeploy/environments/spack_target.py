@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from hpcdeploy.environments.microarchitectures import check_family, check_target, is_foreign
 from hpcdeploy.environments.spack_lock import SpackLock
 from hpcdeploy.environments.spack_packages import (
     COMPILERS,
@@ -63,10 +64,12 @@ def choose_target(
     `files` are the sections ``packages`` of the manifest and of what it includes, highest first, `conditional` those of
     files that are included under a condition, which count where `files` name no target. `specs` are the environment's own,
     `groups` the targets that their groups override. In ``spack.yaml`` a requirement of ``all`` counts before a preference
-    of it (``target``, ``prefer``), and that before the specs. Raises `EnvironmentFileError` where `wanted` contradicts one
-    of these.
+    of it (``target``, ``prefer``), and that before the specs. Of several those of another family than the image's are left
+    out. Raises `EnvironmentFileError` where `wanted` contradicts one of these, and for a target that the image cannot have.
     """
     if lock is not None:
+        for name in lock.targets:
+            check_family(name, "spack.lock")
         if wanted and set(lock.targets) != {wanted}:
             raise EnvironmentFileError(
                 f"spack.lock is for {', '.join(lock.targets) or 'no target'}, but the image's target is {wanted}; take "
@@ -74,12 +77,18 @@ def choose_target(
             )
         return Target(name=", ".join(lock.targets) or "generic", said_by="spack.lock")
     in_specs = tuple(dict.fromkeys((*(target for spec in specs for target in targets_in(spec)), *groups)))
+    for name in in_specs:
+        check_target(name, "spack.yaml: specs")
+        check_family(name, "spack.yaml: specs")
     required = requirement_of(files, "all")
     said = _said(files, "") or _said(conditional, ", under a condition")
     name, said_by = _named(wanted, said, in_specs)
     named = name.split(_JOINED)
     pins = dict(_own(files, named))
     others = [(one, found) for one in named_packages(files) if one not in pins and (found := requirement_of(files, one))]
+    for package, requirement in others:  # Other entries may be choices, or hold under a condition.
+        plain = [target for entry in requirement.entries if entry.plain for target in targets_in(entry.specs[0])]
+        _of_family(plain, f"spack.yaml: packages.{package}.require")
     there = required is not None and any(":" not in target and target in named for target in required.targets)
     return Target(
         name=name,
@@ -99,9 +108,17 @@ def _said(files: Sequence[Packages], how: str) -> tuple[tuple[str, ...], str] | 
     """Return the targets that the files name for all packages, and where; None where they name none."""
     required = requirement_of(files, "all")
     if required and required.targets:
-        return required.targets, f"packages.all.require{how}"
-    preferred = preferred_targets(files)[:1]
+        return _of_family(required.targets, "spack.yaml: packages.all.require"), f"packages.all.require{how}"
+    preferred = _of_family(preferred_targets(files), "spack.yaml: packages.all.target")[:1]
     return (preferred, f"packages.all prefers it{how}") if preferred else None
+
+
+def _of_family(targets: Sequence[str], key: str) -> tuple[str, ...]:
+    """Leave out targets of other families, which are for other machines; `EnvironmentFileError` where none is left."""
+    kept = tuple(target for target in targets if not is_foreign(target))
+    if targets and not kept:
+        check_family(targets[0], key)
+    return kept
 
 
 def _named(wanted: str, said: tuple[tuple[str, ...], str] | None, in_specs: Sequence[str]) -> tuple[str, str]:

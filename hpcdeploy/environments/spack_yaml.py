@@ -5,10 +5,11 @@ it with lower scopes (Spack's documentation, "Configuration Files", "Overriding 
 name, and ``overrides`` tells the first of these.
 """
 
-import re
 from collections.abc import Mapping
 from typing import cast
 
+from hpcdeploy.environments.channel_address import without_credentials
+from hpcdeploy.environments.yaml_text import YamlError, load_yaml
 from hpcdeploy.errors import EnvironmentFileError
 
 Table = Mapping[str, object]
@@ -18,22 +19,11 @@ FALSE = frozenset({"false", "no", "off"})
 
 def load(text: str, file: str) -> Table:
     """Read a file's text; `EnvironmentFileError` with the line where it is no YAML, or no table."""
-    import yaml
-
-    class Plain(yaml.SafeLoader):
-        """The safe loader without its guesses at types; merge keys (``<<``) and ``null`` keep their meaning."""
-
-        yaml_implicit_resolvers = {  # noqa: RUF012 - the base class looks it up under this name
-            "<": [("tag:yaml.org,2002:merge", re.compile("^<<$"))],
-            **{first: [("tag:yaml.org,2002:null", re.compile("^(?:~|null|Null|NULL)$"))] for first in "~nN"},
-        }
-
     try:
-        top = yaml.load(text, Plain)  # noqa: S506 - a safe loader
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise EnvironmentFileError(f"{file}{line}: not valid YAML: {error.problem}; correct that line") from error
-    except (yaml.YAMLError, RecursionError) as error:
+        top = load_yaml(text, typed=False)
+    except YamlError as error:
+        if error.line:
+            raise EnvironmentFileError(f"{file}, line {error.line}: not valid YAML: {error}; correct that line") from error
         raise EnvironmentFileError(f"{file} is not valid YAML: {error}; correct it") from error
     return table(top, file)
 
@@ -58,7 +48,9 @@ def table(value: object, key: str) -> Table:
     if value is None or value == "":
         return {}
     if not isinstance(value, dict):
-        raise EnvironmentFileError(f"{key} is {str(value)[:60]!r}, but a table was expected; correct it")
+        raise EnvironmentFileError(
+            f"{key} is {without_credentials(str(value))[:60]!r}, but a table was expected; correct it"
+        )
     return {str(name): inner for name, inner in cast("Mapping[object, object]", value).items()}
 
 
@@ -67,7 +59,7 @@ def listed(value: object, key: str) -> list[object]:
     if value is None or value == "":
         return []
     if not isinstance(value, list):
-        raise EnvironmentFileError(f"{key} is {str(value)[:60]!r}, but a list was expected; correct it")
+        raise EnvironmentFileError(f"{key} is {without_credentials(str(value))[:60]!r}, but a list was expected; correct it")
     return value
 
 
@@ -76,7 +68,7 @@ def text_of(value: object, key: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise EnvironmentFileError(f"{key} is {str(value)[:60]!r}, but a text was expected; correct it")
+        raise EnvironmentFileError(f"{key} is {without_credentials(str(value))[:60]!r}, but a text was expected; correct it")
     return value
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy.definition.grammar import read_definition
-from hpcdeploy.errors import DefinitionError
+from hpcdeploy.errors import DefinitionError, EnvironmentFileError
 from hpcdeploy.flows.dockerfile import dockerfile_of
 from hpcdeploy.flows.generate import generate
 from hpcdeploy.flows.sources.activation import MOST
@@ -60,7 +60,28 @@ def test_what_git_does_not_track_stays_out_and_is_told(tmp_path: Path) -> None:
     definition = generate(SETTINGS, folder)
     assert "beside/app/scripts/new.sh" not in beside(definition)
     [note] = definition.notes
-    assert note.startswith("scripts/new.sh: beside an activation script, but not tracked by git")
+    assert note.startswith("scripts/new.sh, scripts/ignored.sh: beside an activation script, but not tracked by git")
+
+
+@pytest.mark.parametrize("added", [True, False], ids=["script added with -f", "nothing tracked"])
+def test_what_git_ignores_beside_a_script_is_told(tmp_path: Path, added: bool) -> None:
+    """colcon's workspaces ignore install/, whose setup.sh sources what lies beside it."""
+    ignored = {".gitignore": "install/\n", "install/setup.sh": ". install/_local.sh\n", "install/_local.sh": ""}
+    folder = workspace(tmp_path, "install/setup.sh", files={**ignored, "install/mine/package.sh": ""})
+    if added:
+        subprocess.run(["git", "-C", folder, "add", "-f", "install/setup.sh"], check=True)
+    [note] = generate(SETTINGS, folder).notes
+    assert note.startswith("install/_local.sh, install/mine/: beside" if added else "install/: beside")
+    assert "git add -f" in note
+    assert generate(needing("install"), folder).notes == ()
+
+
+@pytest.mark.parametrize("ignored", ["", "install/\n"], ids=["untracked", "ignored"])
+def test_a_named_folder_without_tracked_files_is_told(tmp_path: Path, ignored: str) -> None:
+    folder = workspace(tmp_path, "top.sh", files={".gitignore": ignored, "top.sh": ". install/setup.sh\n"})
+    write(folder, {"install/setup.sh": "", "other/setup.sh": ""})
+    [note] = generate(SETTINGS, folder).notes
+    assert note.startswith("install/: beside an activation script")
 
 
 def test_a_neighbour_s_change_is_another_image_and_other_code_s_is_none(tmp_path: Path) -> None:
@@ -125,6 +146,14 @@ def test_named_files_go_into_the_build_stage_alone(tmp_path: Path) -> None:
 def test_a_named_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DefinitionError, match=r"'pixi\.files' names .*gone.*which is not in"):
         generate(needing("gone"), workspace(tmp_path, "scripts/setup.sh"))
+
+
+@pytest.mark.parametrize("script", ["../act.sh", "/etc/act.sh", "scripts/../../act.sh"])
+def test_a_script_outside_the_workspace_is_refused_with_file_and_key(tmp_path: Path, script: str) -> None:
+    folder = workspace(tmp_path / "project", script)
+    write(tmp_path, {"act.sh": ""})
+    with pytest.raises(EnvironmentFileError, match=rf"pixi\.toml: activation\.scripts names '{script}', but"):
+        generate(SETTINGS, folder)
 
 
 def test_a_tracked_link_out_of_the_project_stays_out(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from hpcdeploy.config.files import load_project
 from hpcdeploy.definition.grammar import read_definition
-from hpcdeploy.errors import ConfigError, DefinitionError, EnvironmentFileError
+from hpcdeploy.errors import ConfigError, EnvironmentFileError
 from hpcdeploy.flows.dockerfile import dockerfile_of
 from hpcdeploy.flows.generate import generate
 from hpcdeploy.flows.init import init
@@ -194,7 +194,7 @@ def test_a_setting_that_is_no_platforms_name_is_refused(tmp_path: Path, value: s
 def test_no_manifest_gets_a_word_into_the_shell(tmp_path: Path, word: str) -> None:
     quoted = json.dumps(word)
     manifest = f'[workspace]\nplatforms = [{{ name = "x", platform = "linux-64", archspec = {quoted} }}]\n'
-    with pytest.raises(DefinitionError, match="CONDA_OVERRIDE_ARCHSPEC"):
+    with pytest.raises(EnvironmentFileError, match=r"pixi\.toml: workspace\.platforms\.archspec names"):
         image(project(tmp_path, manifest, lock_of({"linux-64": ()}, 6)))
     with pytest.raises(EnvironmentFileError, match="holds the name"):
         image(project(tmp_path, manifest.replace('"x"', quoted)))

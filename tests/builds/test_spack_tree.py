@@ -146,6 +146,29 @@ def test_a_file_of_somebody_else_s_is_refused_with_its_owner(tree: Path, given: 
         find_files(".", read_environment(INCLUDING), boundary)
 
 
+@pytest.mark.parametrize("given", ["_config/packages.yaml", "_config"])
+@pytest.mark.parametrize(("mode", "who"), [(0o002, "everybody"), (0o020, r"the group id \d+")])
+def test_a_file_that_others_may_write_is_refused_with_its_owner(tree: Path, given: str, mode: int, who: str) -> None:
+    write(tree, {"a/b/spack.yaml": INCLUDING, "_config/packages.yaml": TARGET})
+    boundary, me = Boundary(tree / "a/b"), os.geteuid()
+    find_files(".", read_environment(INCLUDING), boundary)
+    if os.geteuid() == 0:
+        os.chown(tree / given, -1, 12345)
+    (tree / given).chmod((tree / given).stat().st_mode | mode)
+    private = mode == 0o020 and (tree / given).stat().st_gid == me
+    if private:  # the caller's own group, into which nobody but root can put somebody else
+        find_files(".", read_environment(INCLUDING), boundary)
+        return
+    with pytest.raises(EnvironmentFileError, match=rf"{who} may write \S*_config\S*, .* user id {me}: .*'chmod go-w"):
+        find_files(".", read_environment(INCLUDING), boundary)
+
+
+def test_a_folder_with_the_sticky_bit_may_be_everybodys(tree: Path) -> None:
+    write(tree, {"a/b/spack.yaml": INCLUDING, "_config/packages.yaml": TARGET})
+    (tree / "_config").chmod(0o1777)
+    find_files(".", read_environment(INCLUDING), Boundary(tree / "a/b"))
+
+
 def test_what_is_included_under_a_condition_is_shipped_and_said(tree: Path) -> None:
     """As Spack's own stacks have it: ``.ci/gitlab/include.yaml`` of spack/spack-packages includes by platform."""
     include = """

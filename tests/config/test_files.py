@@ -442,6 +442,14 @@ def test_an_ssh_configuration_lies_at_home_or_beside_its_file(
         ),
         ("image.files.app = 'src'", 'image.files.app: found "src"; expected an absolute path in the image, such as "/app"'),
         ("image.files.'/etc' = '/x'", 'image.files."/etc": found "/etc"; expected a path relative to the project\'s folder'),
+        (
+            '[image]\nspack = { target = "native" }',
+            "image.spack.target: it names the microarchitecture 'native', which stands for",
+        ),
+        (
+            '[image]\nspack = { target = "a64fx" }',
+            "image.spack.target: it names the microarchitecture 'a64fx', but an image is built for linux/amd64",
+        ),
     ],
 )
 def test_what_a_file_may_not_say_is_one_message(tmp_path: Path, environ: dict[str, str], text: str, said: str) -> None:

@@ -4,6 +4,7 @@ The rules are those of prefix-dev/pixi 0.77 (``features_ext.rs``, ``toml/platfor
 ``satisfiability/platform.rs``); py-rattler reads the lock files too.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -208,6 +209,97 @@ def test_what_fits_no_platform_is_refused_with_the_manifests_names(how: dict[str
         choose({**BARE, **CUDA}, cuda=how.get("cuda"), platform=how.get("platform", ""))
     for word in words:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("cuda", ["", "12.8", "11"])
+def test_a_cuda_version_that_contradicts_the_named_platform_is_refused(cuda: str) -> None:
+    asked = f"CUDA {cuda};" if cuda else "no CUDA;"
+    with pytest.raises(EnvironmentFileError, match=rf"'platform' is linux-64-cuda \(CUDA 12\.9\), but .* asks for {asked}"):
+        choose({**BARE, **CUDA}, cuda=cuda, platform="linux-64-cuda")
+
+
+@pytest.mark.parametrize(
+    ("cuda", "platform", "noted"),
+    [
+        ("13", "", "linux-64-cuda (CUDA 12.9)"),
+        ("13", "linux-64-cuda", "linux-64-cuda (CUDA 12.9)"),
+        ("12.9", "linux-64", "linux-64 (no CUDA)"),
+        ("12.9.0", "linux-64-cuda", ""),
+        ("12.9", "", ""),
+        ("", "linux-64", ""),
+        (None, "", ""),
+    ],
+)
+def test_a_cuda_version_that_is_another_than_the_platforms_is_told(cuda: str | None, platform: str, noted: str) -> None:
+    note = choose({**BARE, **CUDA}, cuda=cuda, platform=platform).cuda_note
+    assert note.startswith(f"the packages are those that were solved for {noted}, but") if noted else not note
+    assert f"are for CUDA {cuda}, which" in note or not noted
+
+
+def with_platforms(platforms: str) -> Workspace:
+    return read_manifest(f"[workspace]\nplatforms = {platforms}\n")
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        *(
+            (f'cuda = "{word}"', rf"\.cuda is '{re.escape(word)}'; expected a version")
+            for word in ("*", ">=12", "12.x", "12.")
+        ),
+        ('cuda = { driver = "a" }', r"\.cuda is 'a'; expected a version"),
+        ('cuda = { driver = "12", arch = "sm_86" }', r"\.cuda\.arch is 'sm_86'; expected a version"),
+        ('"__cuda" = "x"', r"\.cuda is 'x'; expected a version"),
+        ('glibc = "new"', r"\.glibc is 'new'; expected a version"),
+        ('linux = "$(id)"', r"\.linux is '\$\(id\)'; expected a version"),
+        ('archspec = "native"', r"\.archspec names the microarchitecture 'native'"),
+        ('archspec = "a b; rm"', r"\.archspec names the microarchitecture 'a b; rm'"),
+        ('archspec = "zen3:"', r"\.archspec names the microarchitecture 'zen3:'"),
+        ('archspec = "neoverse_v2"', r"\.archspec .* but an image is built for linux/amd64"),
+    ],
+)
+def test_what_is_no_version_is_refused_with_file_and_key_when_it_is_read(entry: str, message: str) -> None:
+    with pytest.raises(EnvironmentFileError, match=rf"^pixi\.toml: workspace\.platforms{message}"):
+        with_platforms(f'[{{ platform = "linux-64", {entry} }}]')
+
+
+@pytest.mark.parametrize("key", ["cuda", "libc"])
+def test_a_system_requirement_that_is_no_version_is_refused_with_its_key(key: str) -> None:
+    with pytest.raises(
+        EnvironmentFileError, match=rf"^pixi\.toml: .*system-requirements\.{key} is '\*'; expected a version"
+    ):
+        read_manifest(f'[workspace]\nplatforms = ["linux-64"]\n[system-requirements]\n{key} = "*"\n')
+
+
+def test_platforms_that_are_no_list_are_refused_with_their_key() -> None:
+    with pytest.raises(
+        EnvironmentFileError, match=r"pixi\.toml: workspace\.platforms is 'linux-64', but a list was expected"
+    ):
+        with_platforms('"linux-64"')
+
+
+def test_two_platforms_with_one_name_are_refused_unless_they_are_the_same() -> None:
+    with pytest.raises(EnvironmentFileError, match=r"workspace\.platforms has two platforms with the name 'linux-64'"):
+        with_platforms('["linux-64", { name = "linux-64", platform = "linux-64", cuda = "12" }]')
+    assert len(with_platforms('["linux-64", "linux-64"]').platforms) == 1
+
+
+def test_a_message_shows_no_credentials_and_no_long_value() -> None:
+    for platforms in (
+        '[{ platform = "linux-64", name = "https://me:s3cr3t@host/t/s3cr3t/x" }]',
+        '[[{ url = "https://me:s3cr3t@host" }]]',
+        '"https://me:s3cr3t@host"',
+        f'"{"x" * 1000}"',
+    ):
+        with pytest.raises(EnvironmentFileError) as caught:
+            with_platforms(platforms)
+        assert "s3cr3t" not in str(caught.value)
+        assert len(str(caught.value)) < 200
+
+
+def test_a_byte_order_mark_is_passed_over_as_pixi_does() -> None:
+    """Source: ``Tokenizer::new`` of EmbarkStudios/toml-span, which Pixi reads manifests with."""
+    assert read_manifest(f"\ufeff{BOTH}") == read_manifest(BOTH)
 
 
 def test_a_platform_of_another_environment_is_refused() -> None:

@@ -98,6 +98,58 @@ def test_nobody_says_anything() -> None:
     )
 
 
+@pytest.mark.parametrize("word", ["native", "host", "native:", ":host", "zen44", "x86-64-v3", "Zen4", "fe", "-"])
+@pytest.mark.parametrize(
+    ("said", "key"),
+    [
+        ("{all: {require: 'target=WORD'}}", "packages.all.require"),
+        ("{all: {require: [{any_of: [target=zen4, 'arch=linux-rocky9-WORD']}]}}", "packages.all.require"),
+        ("{all: {target: [zen4, 'WORD']}}", "packages.all"),
+        ("{all: {prefer: ['target=WORD']}}", "packages.all"),
+        ("{hdf5: {require: ['+mpi target=WORD']}}", "packages.hdf5.require"),
+    ],
+)
+def test_a_word_that_names_no_microarchitecture_is_refused_with_its_key(said: str, key: str, word: str) -> None:
+    """``native`` is the machine that compiles: the image would be for the builder's processor, under that label."""
+    name = word.strip(":")
+    with pytest.raises(
+        EnvironmentFileError, match=rf"packages\.yaml: {key} names the microarchitecture '{name}', .*expected one of"
+    ):
+        packages(said.replace("WORD", word))
+
+
+@pytest.mark.parametrize("word", ["native", "zen44"])
+def test_a_spec_whose_target_is_no_microarchitecture_is_refused(word: str) -> None:
+    with pytest.raises(EnvironmentFileError, match=f"specs names the microarchitecture '{word}'"):
+        choose(specs=(f"hdf5 target={word}",))
+
+
+@pytest.mark.parametrize("foreign", ["aarch64", "neoverse_v2:", "power9le", "i686", "m1"])
+def test_a_target_of_another_family_is_refused(foreign: str) -> None:
+    words = "but an image is built for linux/amd64; expected one of the family x86_64"
+    for said in (f"{{all: {{require: 'target={foreign}'}}}}", f"{{all: {{target: ['{foreign}']}}}}"):
+        with pytest.raises(EnvironmentFileError, match=f"packages.all.* {words}"):
+            choose("", said)
+    with pytest.raises(EnvironmentFileError, match=f"packages.hdf5.require names .* {words}"):
+        choose("", f"{{hdf5: {{require: 'target={foreign}'}}}}")
+    with pytest.raises(EnvironmentFileError, match=f"spack.yaml: specs names .* {words}"):
+        choose(specs=(f"zlib target={foreign}",))
+
+
+def test_of_targets_for_several_machines_those_of_the_image_s_family_count() -> None:
+    assert choose("", "{all: {target: [neoverse_v2, zen4]}}").name == "zen4"
+    either = choose("", "{all: {require: [{one_of: [target=neoverse_v2, target=zen4]}]}}")
+    assert (either.name, either.options) == ("zen4", ())
+    when = "{hdf5: {require: [{spec: target=neoverse_v2, when: 'platform=darwin'}]}}"
+    assert choose("", when).name == DEFAULT_TARGET
+
+
+def test_a_lock_file_for_another_family_is_refused() -> None:
+    node = {"name": "zlib", "version": "1.3", "arch": {"target": "neoverse_v2"}}
+    with pytest.raises(EnvironmentFileError, match=r"spack\.lock names the microarchitecture 'neoverse_v2'"):
+        choose(lock=read_lock(lock_text(node)))
+
+
 def test_the_settings_win_over_spack_yaml() -> None:
     assert choose("zen4") == Target(name="zen4", said_by="the image's settings", options=(option("zen4"),))
     assert choose("zen4", "{all: {require: [target=zen3]}}").options == ("packages:all:require::[target=zen4]",)

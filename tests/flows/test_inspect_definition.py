@@ -7,7 +7,9 @@ import pytest
 
 from hpcdeploy.cli.inspect_text import facts_of, tell
 from hpcdeploy.config.project import Project
+from hpcdeploy.environments.channel_address import without_user
 from hpcdeploy.errors import ConfigError, DefinitionError
+from hpcdeploy.flows.inspect.definition import inspect_definition
 from hpcdeploy.flows.inspect.report import PublishedReport, SourceReport, StageReport
 from hpcdeploy.flows.inspect.target import inspect
 from hpcdeploy.image import ImageSettings
@@ -123,3 +125,28 @@ def test_all_that_is_missing_is_listed_at_once(folder: Path) -> None:
     (folder / "own.def").write_text(TEXT.replace("data.csv", "lost.csv").replace("app/", "none/"))
     with pytest.raises(DefinitionError, match=r"names 2 things that cannot be copied:\n- .*none/\*.py.*\n- .*lost.csv"):
         look(folder)
+
+
+@pytest.mark.parametrize(
+    ("reference", "shown"),
+    [
+        ("u:s3cr3t@host.example.org/x:1", "host.example.org/x:1"),
+        ("docker://u:s3cr3t@host.example.org/x", "docker://host.example.org/x"),
+        ("host/x@sha256:" + "a" * 64, "host/x@sha256:" + "a" * 64),
+        ("debian:12@sha256:" + "a" * 64, "debian:12@sha256:" + "a" * 64),
+        ("debian:12", "debian:12"),
+    ],
+)
+def test_a_reference_is_shown_without_user_and_password(reference: str, shown: str) -> None:
+    assert without_user(reference) == shown
+
+
+@pytest.mark.parametrize("name", ["TOKEN", "GITHUB_TOKEN", "DB_PASSWORD", "API_KEY", "my_secret"])
+def test_a_secret_argument_and_a_base_s_password_are_not_shown(folder: Path, name: str) -> None:
+    text = f"Bootstrap: docker\nFrom: u:s3cr3t@host.example.org/x\n\n%arguments\n    {name}=s3cr3t\n    KEYBOARD=de\n"
+    (folder / "own.def").write_text(f"{text}\n%post\n    echo {{{{ {name} }}}} {{{{ KEYBOARD }}}}\n")
+    report = inspect_definition(
+        ImageSettings(name="own", source=DefinitionSource(file="own.def")), DefinitionSource(file="own.def"), folder
+    )
+    assert report.arguments == ((name, "***"), ("KEYBOARD", "de"))
+    assert "s3cr3t" not in repr(report)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from hpcdeploy.definition.checking import check_definition
+from hpcdeploy.environments.channel_address import shown_argument, without_user
 from hpcdeploy.environments.inventory import Item
 from hpcdeploy.flows.generate import generate
 from hpcdeploy.flows.inspect.report import SourceReport, StageReport
@@ -24,18 +25,18 @@ def inspect_definition(settings: ImageSettings, source: DefinitionSource, projec
     return SourceReport(
         source="definition",
         where=str(project / source.file),
-        base=stages[0].header.get("from", ""),
-        final_base=definition.base,
+        base=without_user(stages[0].header.get("from", "")),
+        final_base=without_user(definition.base),
         stages=tuple(
             StageReport(
                 name=stage.header.get("stage", ""),
                 bootstrap=stage.header["bootstrap"],
-                base=stage.header.get("from", ""),
+                base=without_user(stage.header.get("from", "")),
                 copies_from=tuple(dict.fromkeys(copies.stage for copies in stage.files if copies.stage)),
             )
             for stage in stages
         ),
-        arguments=tuple(arguments.items()),
+        arguments=tuple((name, shown_argument(name, value)) for name, value in arguments.items()),
         items=tuple(
             Item(name=file.staged, version="", kind="file", family="files", size=file.source.stat().st_size)
             for file in definition.files

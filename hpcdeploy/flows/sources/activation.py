@@ -71,28 +71,29 @@ def _beside(
 
     For scripts in the workspace's own folder these are the files in it, and each folder in it that a shell script there
     names: with the whole workspace, every change of its code would need another image. Without git, a folder's files are all
-    but `NOT_SOURCE`.
+    but `NOT_SOURCE`. Folders that stay out end with a slash.
     """
     inside = [PurePosixPath(script) for script in scripts if _is_inside(script)]
     folders = {str(script.parent) for script in inside} - {"."}
     files: dict[str, None] = {}
     others: list[str] = []
     if any(str(script.parent) == "." for script in inside):
-        tracked, untracked = _files_of(workspace)
+        tracked, left_out = _files_of(workspace)
         top = [name for name in tracked if "/" not in name]
         files |= dict.fromkeys(top)
-        others += [name for name in untracked if "/" not in name]
+        others += [name for name in left_out if "/" not in name]
         texts = _script_texts(workspace, (*top, *map(str, inside)))
-        folders |= {name for name in {one.partition("/")[0] for one in tracked if "/" in one} if _is_named(name, texts)}
+        folders |= {name for name in _top_folders(tracked) if _is_named(name, texts)}
+        others += [f"{name}/" for name in _top_folders(left_out) if name not in folders and _is_named(name, texts)]
     outermost = sorted(folder for folder in folders if not any(_is_under(folder, other) for other in folders))
     for folder in outermost:
-        tracked, untracked = _files_of(workspace / folder)
+        tracked, left_out = _files_of(workspace / folder)
         files |= dict.fromkeys(f"{folder}/{name}" for name in tracked)
-        others += [f"{folder}/{name}" for name in untracked]
+        others += [f"{folder}/{name}" for name in left_out]
     kept = {name: size for name in files if name not in known and (size := _size(workspace / name, project)) is not None}
     _check_size(kept, scripts, workspace)
     holding = tuple(folder for folder in outermost if any(name.startswith(f"{folder}/") for name in kept))
-    return tuple(kept), holding, tuple(_untracked(others, known))
+    return tuple(kept), holding, tuple(_left_out(others, known))
 
 
 def _script_texts(workspace: Path, files: Iterable[str]) -> list[str]:
@@ -124,19 +125,30 @@ def _is_named(folder: str, texts: Iterable[str]) -> bool:
     return any(f"{folder}/" in text for text in texts)
 
 
-def _files_of(folder: Path) -> tuple[list[str], list[str]]:
-    """Return the files under `folder` that git tracks, and those that it neither tracks nor ignores.
+def _top_folders(names: Iterable[str]) -> list[str]:
+    return sorted({name.partition("/")[0] for name in names if "/" in name})
 
-    Without git, or outside of a work tree: all files, and none. A work tree of another owner is asked too: git only lists.
+
+def _files_of(folder: Path) -> tuple[list[str], list[str]]:
+    """Return the files under `folder` that git tracks, and what it does not track, whether it ignores it or not.
+
+    Of an ignored folder without tracked files only the folder is returned, with a slash at its end (git-ls-files(1),
+    ``--directory``), as an empty name where it is `folder` itself. Without git, or outside of a work tree: all files, and
+    none. A work tree of another owner is asked too: git only lists.
     """
     listed = []
-    for words in (("--cached",), ("--others", "--exclude-standard")):
+    others, ignored = ("--others", "--exclude-standard"), ("--ignored", "--directory")
+    for words in (("--cached",), others, (*others, *ignored)):
         done = ask_git(folder, "ls-files", "-z", *words, options=("-c", "safe.directory=*"))
         if done is None or done.returncode:
             return sorted(_walk(folder)), []
-        names = {os.fsdecode(name) for name in done.stdout.split(b"\0") if name}
-        listed.append(sorted(name for name in names if _is_source(name) and (folder / name).is_file()))
-    return listed[0], listed[1]
+        names = {os.fsdecode(name).removeprefix("./") for name in done.stdout.split(b"\0") if name}
+        listed.append(sorted(name for name in names if _is_source(name) and _is_listed(folder / name, name)))
+    return listed[0], [*listed[1], *listed[2]]
+
+
+def _is_listed(path: Path, name: str) -> bool:
+    return path.is_file() or (path.is_dir() and name[-1:] in ("", "/"))
 
 
 def _walk(folder: Path) -> Iterator[str]:
@@ -170,11 +182,11 @@ def _check_size(files: dict[str, int], scripts: Sequence[str], workspace: Path) 
     )
 
 
-def _untracked(names: Sequence[str], known: Sequence[str]) -> Iterator[str]:
+def _left_out(names: Sequence[str], known: Sequence[str]) -> Iterator[str]:
     left = [name for name in names if name not in known]
     if left:
         more = f" and {len(left) - _NAMED} more" if len(left) > _NAMED else ""
         yield (
             f"{', '.join(left[:_NAMED])}{more}: beside an activation script, but not tracked by git, so not copied into the "
-            "build; if a script sources it, run 'git add', or list it in 'pixi.files'"
+            "build; if a script sources it, run 'git add' ('git add -f' for what git ignores), or list it in 'pixi.files'"
         )

@@ -7,7 +7,7 @@ from hpcdeploy.definition import guard
 from hpcdeploy.definition.bases import check_glibc, choose_base, load_bases
 from hpcdeploy.definition.pixi import PixiRecipe, pixi_arguments, render_pixi, staged_workspace_file
 from hpcdeploy.environments.channel_address import holds_credentials
-from hpcdeploy.environments.pixi import is_manifest, read_manifest
+from hpcdeploy.environments.pixi import Environment, is_manifest, read_manifest
 from hpcdeploy.environments.pixi_choice import choose_platform
 from hpcdeploy.environments.pixi_lock import read_lock
 from hpcdeploy.environments.pixi_platform import DEFAULT_GLIBC, overrides
@@ -90,9 +90,7 @@ def _recipe(request: Request[PixiSource], folder: Path) -> tuple[PixiRecipe, tup
     environment, locked = environment.on(choice.platform), lock.read(environment.name, choice.row)
     platform = choice.platform if wanted is None else replace(choice.platform, cuda=wanted)
     own_settings = (SETTINGS,) if (folder / SETTINGS).is_file() else ()
-    scripts = tuple(
-        dict.fromkeys(str(PurePosixPath(script)) for feature in environment.features for script in feature.scripts)
-    )
+    scripts = _scripts(environment, manifest)
     needed = (manifest.name, LOCK, *own_settings, *scripts)
     activation, notes = read_activation(
         folder, request.project, scripts, needed, named=request.source.files, variables=environment.variables
@@ -112,7 +110,20 @@ def _recipe(request: Request[PixiSource], folder: Path) -> tuple[PixiRecipe, tup
         overrides=overrides(platform),
     )
     exposed = [file.name for file, content in ((manifest, text), (lock_file, lock_text)) if holds_credentials(content)]
-    return recipe, (*((choice.note,) if choice.note else ()), *notes, *(_credentials_note(name) for name in exposed))
+    chosen = tuple(note for note in (choice.note, choice.cuda_note) if note)
+    return recipe, (*chosen, *notes, *(_credentials_note(name) for name in exposed))
+
+
+def _scripts(environment: Environment, manifest: Path) -> tuple[str, ...]:
+    """Return the activation scripts, each once; `EnvironmentFileError` for one outside the workspace."""
+    scripts = dict.fromkeys(PurePosixPath(script) for feature in environment.features for script in feature.scripts)
+    for script in scripts:
+        if script.is_absolute() or ".." in script.parts:
+            raise EnvironmentFileError(
+                f"{manifest}: activation.scripts names '{script}', but the image holds files of the workspace only; "
+                "expected a path in the workspace without '..'; move the script there"
+            )
+    return tuple(map(str, scripts))
 
 
 def _credentials_note(file: str) -> str:

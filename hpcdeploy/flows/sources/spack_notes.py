@@ -4,11 +4,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from hpcdeploy.definition.spack import bases, spack_system
+from hpcdeploy.environments.microarchitectures import is_foreign
 from hpcdeploy.environments.spack import Configuration, SpackEnvironment, group_escapes, group_targets
 from hpcdeploy.environments.spack_lock import SpackLock
 from hpcdeploy.environments.spack_moving import moving_versions
 from hpcdeploy.environments.spack_references import is_never
-from hpcdeploy.environments.spack_specs import SpecList
+from hpcdeploy.environments.spack_specs import SpecList, targets_in
 from hpcdeploy.environments.spack_target import Target, choose_target
 from hpcdeploy.environments.spack_view import DEFAULT_VIEW, ViewPlan
 from hpcdeploy.flows.sources.spack_files import Files
@@ -49,7 +50,7 @@ def target_of(
         [one.packages for one in configurations if not one.when],
         lock,
         conditional=[one.packages for one in configurations if one.when],
-        specs=[root.spec for root in specs.roots],
+        specs=[root.spec for root in specs.roots if root.certain or not any(map(is_foreign, targets_in(root.spec)))],
         groups=group_targets(manifest),
     )
 

@@ -1,6 +1,7 @@
 """How far above its own folder a project's files may lie: up to the root of the git work tree."""
 
 import os
+import stat
 from functools import cached_property
 from pathlib import Path
 
@@ -50,9 +51,27 @@ class Boundary:
         if ".git" in real.relative_to(self.top).parts:
             raise EnvironmentFileError(f"{key}, which is {real}: git's own folder does not go into images; name another")
         for part in (real, *(folder for folder in real.parents if folder != self.top and folder.is_relative_to(self.top))):
-            owner = part.stat().st_uid
+            status = part.stat()
+            owner = status.st_uid
             if owner not in (self._user, 0):
                 raise EnvironmentFileError(
                     f"{key}, but {part} belongs to the user id {owner}, neither to you nor to root: files of others are not "
                     "taken from above the project's folder; copy it into the project"
                 )
+            _check_mode(part, status, key)
+
+
+def _check_mode(part: Path, status: os.stat_result, key: str) -> None:
+    """Refuse what others than its owner may write, a folder that lets everybody replace only his own aside.
+
+    A group with the owner's own number, which many systems give each user, holds nobody else.
+    """
+    private = status.st_uid == status.st_gid
+    others = status.st_mode & (stat.S_IWOTH | (0 if private else stat.S_IWGRP))
+    if not others or (stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX):
+        return
+    who = "everybody" if others & stat.S_IWOTH else f"the group id {status.st_gid}"
+    raise EnvironmentFileError(
+        f"{key}, but {who} may write {part}, which belongs to the user id {status.st_uid}: files that others may change "
+        f"are not taken from above the project's folder; run 'chmod go-w {part}', or copy it into the project"
+    )

@@ -1,0 +1,72 @@
+"""The microarchitectures that Spack and conda know by name, and which of them an image for linux/amd64 can have.
+
+Source: archspec/archspec-json, ``cpu/microarchitectures.json`` at 90b453f (2026-08-19): each name, and the family
+at the root of what its ``from`` names.
+"""
+
+from collections.abc import Mapping
+
+from hpcdeploy.errors import EnvironmentFileError
+from hpcdeploy.spelling import meant
+
+FAMILY = "x86_64"
+"""The family of every image."""
+
+_NAMES: Mapping[str, str] = {
+    "x86": "x86 i686 pentium2 pentium3 pentium4 prescott",
+    "x86_64": (
+        "x86_64 x86_64_v2 x86_64_v3 x86_64_v4 nocona core2 nehalem westmere sandybridge ivybridge haswell broadwell skylake "
+        "mic_knl skylake_avx512 cannonlake cascadelake icelake sapphirerapids alderlake arrowlake arrowlake_s k10 bulldozer "
+        "piledriver steamroller excavator zen zen2 zen3 zen4 zen5"
+    ),
+    "ppc64": "ppc64 power7 power8 power9 power10",
+    "ppc64le": "ppc64le power8le power9le power10le",
+    "aarch64": (
+        "aarch64 armv8.1a armv8.2a armv8.3a armv8.4a armv8.5a armv8.6a armv9.0a armv9.2a thunderx2 a64fx cortex_a72 "
+        "neoverse_n1 neoverse_v1 neoverse_v2 neoverse_n2 ampere1 ampere1a neoverse_v3ae m1 m2 m3 m4"
+    ),
+    "riscv64": "riscv64 u74mc x60",
+    **{name: name for name in ("arm", "ppc", "ppcle", "sparc", "sparc64")},
+}
+_FAMILIES: Mapping[str, str] = {name: family for family, names in _NAMES.items() for name in names.split()}
+
+_LONGEST = 60
+"""Characters of a name that a message shows."""
+
+_BUILDER = frozenset({"native", "host", "default_target", "default", "frontend", "backend", "fe", "be"})
+"""What stands for the processor of the machine that compiles: in compilers' flags, and in Spack's own platforms."""
+
+
+def is_foreign(target: str) -> bool:
+    """Return whether a target, or an end of a range such as ``zen3:``, is of another family than `FAMILY`."""
+    return any(_FAMILIES.get(name, FAMILY) != FAMILY for name in target.split(":"))
+
+
+def check_microarchitecture(name: str, key: str) -> None:
+    """Raise `EnvironmentFileError`, which names `key`, where `name` is no microarchitecture's."""
+    if name in _FAMILIES:
+        return
+    if name in _BUILDER:
+        reason = "which stands for the processor of the machine that builds, whichever that is"
+    else:
+        close = meant(name, _FAMILIES)
+        reason = f"which archspec does not know as of August 2026{f'; did you mean {close!r}?' if close else ''}"
+    raise EnvironmentFileError(
+        f"{key} names the microarchitecture {name[:_LONGEST]!r}, {reason}; expected one of archspec's names, such as "
+        "'x86_64_v3' or 'zen4' ('spack arch --known-targets' lists them)"
+    )
+
+
+def check_target(target: str, key: str) -> None:
+    """Check the name, or the ends of the range (``zen3:``), that a spec of Spack has as its target."""
+    for name in filter(None, target.split(":")):
+        check_microarchitecture(name, key)
+
+
+def check_family(target: str, key: str) -> None:
+    """Raise `EnvironmentFileError`, which names `key`, where a target is of another family than images are."""
+    if is_foreign(target):
+        raise EnvironmentFileError(
+            f"{key} names the microarchitecture {target!r}, but an image is built for linux/amd64; expected one of the "
+            f"family {FAMILY}, such as 'x86_64_v3' or 'zen4'"
+        )

@@ -125,7 +125,8 @@ def test_a_job_of_another_name_that_has_a_run_s_number_is_not_cancelled(
 def test_logs_follow_a_task_to_its_end(
     scheduler: SchedulerName, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
 ) -> None:
-    job = Job(name="ticks", image="test", command=("sh", "-c", "for i in 1 2 3; do echo tick $i; sleep 1; done"))
+    # Long enough between the first two that a busy machine looks there once.
+    job = Job(name="ticks", image="test", command=("sh", "-c", "echo tick 1; sleep 10; echo tick 2; sleep 1; echo tick 3"))
     run = submit_job(job, scheduler, cluster, delivery, connections, store).run
     pieces = list(logs.follow(RunStatus(run=run, tasks=(), asked=0), [0], cluster, connections, store, interval=0.5))
     assert b"".join(piece.out for piece in pieces) == b"tick 1\ntick 2\ntick 3\n"

@@ -34,7 +34,7 @@ _LONGEST = 60
 """Characters of a name that a message shows."""
 
 _BUILDER = frozenset({"native", "host", "default_target", "default", "frontend", "backend", "fe", "be"})
-"""What stands for the processor of the machine that compiles: in compilers' flags, and in Spack's own platforms."""
+"""Names for the build machine's own processor, in compiler flags and in Spack's platforms."""
 
 
 def is_foreign(target: str) -> bool:

@@ -112,7 +112,7 @@ def _check(platform: Platform, key: str) -> None:
 
 
 def _version(value: str, key: str, example: str) -> str:
-    """Return a version, of which a build (``12.9=0``) is no part; `EnvironmentFileError` where it is none."""
+    """Return `value` if empty or a version, a build (``12.9=0``) allowed; raise `EnvironmentFileError` otherwise."""
     if value and not re.fullmatch(r"[0-9]+(?:\.[0-9]+)*", value.partition("=")[0]):
         raise EnvironmentFileError(f"{key} is {shown(value)}; expected a version of digits and dots, such as '{example}'")
     return value

@@ -9,7 +9,7 @@ from hpcdeploy.errors import EnvironmentFileError
 Table = Mapping[str, object]
 
 BYTE_ORDER_MARK = "\ufeff"
-"""What Windows editors begin a file with: Pixi's reader passes over it (``Tokenizer::new`` in EmbarkStudios/toml-span)."""
+"""Byte order mark that Windows editors write; Pixi's reader skips it (``Tokenizer::new`` in EmbarkStudios/toml-span)."""
 
 _SHOWN = 60
 """Characters of a value that a message shows."""

@@ -43,14 +43,17 @@ def plain_key(key: str) -> str:
     return key.rstrip(":+-") if key[-1:] in ":+-" else key
 
 
+def _shown(value: object) -> str:
+    """Return a value for an error message: quoted, at most 60 characters, without credentials."""
+    return repr(without_credentials(str(value))[:60])
+
+
 def table(value: object, key: str) -> Table:
     """Return a table; nothing is an empty one."""
     if value is None or value == "":
         return {}
     if not isinstance(value, dict):
-        raise EnvironmentFileError(
-            f"{key} is {without_credentials(str(value))[:60]!r}, but a table was expected; correct it"
-        )
+        raise EnvironmentFileError(f"{key} is {_shown(value)}, but a table was expected; correct it")
     return {str(name): inner for name, inner in cast("Mapping[object, object]", value).items()}
 
 
@@ -59,7 +62,7 @@ def listed(value: object, key: str) -> list[object]:
     if value is None or value == "":
         return []
     if not isinstance(value, list):
-        raise EnvironmentFileError(f"{key} is {without_credentials(str(value))[:60]!r}, but a list was expected; correct it")
+        raise EnvironmentFileError(f"{key} is {_shown(value)}, but a list was expected; correct it")
     return value
 
 
@@ -68,7 +71,7 @@ def text_of(value: object, key: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise EnvironmentFileError(f"{key} is {without_credentials(str(value))[:60]!r}, but a text was expected; correct it")
+        raise EnvironmentFileError(f"{key} is {_shown(value)}, but a text was expected; correct it")
     return value
 
 

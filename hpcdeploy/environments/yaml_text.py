@@ -42,7 +42,7 @@ def load_yaml(text: str, *, typed: bool = True) -> object:
         raise YamlError(str(error.problem)[:_LONGEST], error.problem_mark.line + 1 if error.problem_mark else 0) from error
     except RecursionError as error:
         raise YamlError(_TOO_DEEP) from error
-    except (yaml.YAMLError, ValueError, OverflowError) as error:  # such as a date that is none
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # an invalid date, for example
         raise YamlError(str(error)[:_LONGEST]) from error
     _check_size(value)
     return value

@@ -43,7 +43,7 @@ def fresh(cluster: Cluster, request: pytest.FixtureRequest) -> Cluster:
 
 @pytest.fixture(autouse=True)
 def one_lane(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bring each image in one stretch; on a busy machine the way is long enough for several (tests/once/test_lanes.py)."""
+    """Upload each image as one chunk: a busy machine's latency would start parallel uploads (tests/once/test_lanes.py)."""
     monkeypatch.setattr(lanes, "FAR", float("inf"))
 
 

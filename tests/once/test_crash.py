@@ -29,11 +29,11 @@ def own(start_lab: StartLab, tmp_path: Path) -> Iterator[Place]:
         yield place_in(lab, load_project(tmp_path, environ, optional=True).clusters["lab"], f"{lab.scratch}/once")
 
 
-def controller(place: Place, line: str) -> None:
-    """Run `line` between a kill of the controller and its next start."""
+def restart_controller(place: Place, line: str) -> None:
+    """Kill the controller, run `line`, and start the controller again."""
     start = "setsid runuser -u slurm -- /usr/sbin/slurmctld </dev/null >/dev/null 2>&1"
     gone = "pid=$(cat /run/slurm/slurmctld.pid) && kill -KILL $pid && while [ -e /proc/$pid ]; do sleep 0.1; done"
-    again = f"{gone}; {line} && {start}"
+    again = f"{gone} && {line} && {start}"
     ready = "for _ in $(seq 100); do scontrol ping | grep -q UP && exit 0; sleep 0.2; done; exit 1"
     assert inside(place.lab, ["bash", "-c", f"{again}; {ready}"], timeout=60).returncode == 0
 
@@ -48,11 +48,11 @@ def test_a_job_that_a_crash_lost_is_said_and_one_that_ran_long_ago_is_not_run_ag
     assert again.already, again.words
     assert again.job == job
 
-    # What the controller had noted before the submission is what it finds again: it writes its state every few seconds only.
+    # The controller writes its state every few seconds only. Restore that of before the submission, as a crash leaves it.
     lost = own.planned("slurm")
-    controller(own, f"rm -rf {STATE}.before && cp -a {STATE} {STATE}.before")
+    restart_controller(own, f"rm -rf {STATE}.before && cp -a {STATE} {STATE}.before")
     job = call(own, lost).job
-    controller(own, f"rm -rf {STATE} && mv {STATE}.before {STATE}")
+    restart_controller(own, f"rm -rf {STATE} && mv {STATE}.before {STATE}")
     assert not jobs_of(own, lost)
     said = call(own, lost, "again")
     assert said.code == 12

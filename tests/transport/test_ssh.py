@@ -279,7 +279,7 @@ def two_factors(client: Client, host_key: Path) -> Iterator[int]:
             with contextlib.suppress(OSError):
                 while True:
                     sock, _ = listener.accept()
-                    # One whose client leaves before the keys are agreed on ends with an error of ssh.
+                    # A client that disconnects during the key exchange raises here; serve the next one.
                     with contextlib.suppress(EOFError, paramiko.SSHException), paramiko.Transport(sock) as transport:
                         transport.set_log_channel(LOG)
                         transport.add_server_key(paramiko.PKey.from_path(host_key))

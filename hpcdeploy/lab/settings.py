@@ -25,6 +25,7 @@ class LabSettings:
     time (5.1 s instead of 8.6 s seen), most of which is the making and removing of small files.
     ``max_array_size`` is one more than the highest number of an array's task (slurm.conf(5), MaxArraySize).
     ``min_job_age`` (seconds) is how long the controller remembers a finished job (slurm.conf(5), MinJobAge).
+    ``task_affinity`` binds the processes of a step to its CPUs (slurm.conf(5), TaskPlugin); the machine must have them.
     """
 
     cache: Path
@@ -40,6 +41,7 @@ class LabSettings:
     gpus: int = 2
     max_array_size: int = 20001
     min_job_age: int = 300
+    task_affinity: bool = False
     accounting: bool = True
     base_image: bool = True
     scratch_in_memory: bool = False

@@ -31,7 +31,7 @@ def slurm_conf(settings: LabSettings, ports: Ports) -> str:
         "SlurmdPidFile=/run/slurm/%n.pid",
         "SlurmdParameters=config_overrides",
         "ProctrackType=proctrack/linuxproc",
-        "TaskPlugin=task/none",
+        f"TaskPlugin=task/{'affinity' if settings.task_affinity else 'none'}",
         "JobAcctGatherType=jobacct_gather/none",
         "SwitchType=switch/none" if settings.slurm == "22.05" else "",
         "MailProg=/bin/true",

@@ -319,7 +319,7 @@ def test_the_history_is_not_read_for_what_the_queue_or_a_log_tells(
     transport = connections.to(site)
     script = following(site, "htcondor", runs, "fence")
     answers = read_answers(transport.run(SHELL, stdin=script.encode()).stdout, "fence")
-    assert set(answers) == {"condor_q", "events"}
+    assert set(answers) == {"condor_q", "events", "records"}
     condor(f"condor_rm {runs[0].job_id} {runs[1].job_id}")
 
 

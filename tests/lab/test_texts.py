@@ -41,9 +41,16 @@ def test_each_node_has_its_line_and_port() -> None:
 
 
 def test_settings_reach_the_text_that_they_name() -> None:
-    chosen = replace(SETTINGS, min_job_age=2, cpus=3, memory_mb=777, gpus=1, name="other")
+    chosen = replace(SETTINGS, min_job_age=2, cpus=3, memory_mb=777, gpus=1, name="other", task_affinity=True)
     text = slurm.slurm_conf(chosen, PORTS)
-    for expected in ("MinJobAge=2", "CPUs=3", "RealMemory=777", "Gres=gpu:1", "ClusterName=other"):
+    for expected in (
+        "TaskPlugin=task/affinity",
+        "MinJobAge=2",
+        "CPUs=3",
+        "RealMemory=777",
+        "Gres=gpu:1",
+        "ClusterName=other",
+    ):
         assert expected in text
     assert "pretend-gpu[0-0]" in slurm.gres_conf(chosen)
     assert "MEMORY = 777" in condor.condor_conf(chosen, PORTS)

@@ -184,10 +184,13 @@ ONE_PROCESS: tuple[Directives, ...] = (
     (("gres", "gpu:2"),),
     (("exclusive", True),),
     (("cpus-per-gpu", "8"), ("gpus", "1")),
+    (("tres-per-task", "cpu=2"),),
+    (("tres-per-task", "cpu=2,gres/gpu=1"), ("ntasks", "1")),
 )
 SEVERAL_PROCESSES: tuple[Directives, ...] = (
     (("gpus-per-task", "1"), ("ntasks", "8")),
     (("gpus-per-task", "1"), ("gpus", "2")),
+    (("tres-per-task", "gres/gpu=1"), ("gpus", "2")),
     (("ntasks", "2"),),
     (("ntasks-per-node", "4"),),
     (("tasks-per-node", "4"),),

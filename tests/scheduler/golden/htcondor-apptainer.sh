@@ -329,10 +329,12 @@ export SINGULARITY_TMPDIR="$scratch/.apptainer" SINGULARITY_CACHEDIR="$scratch/.
 
 field() { printf '"%s=%s"' "$1" "${2//\"/\"\"}"; }
 mounts=()
-for folder in "$run" "$PWD" "$scratch"; do
-  mounts+=(--mount "type=bind,$(field source "$folder"),$(field destination "$folder")")
-done
+mount_folder() { mounts+=(--mount "type=bind,$(field source "$1"),$(field destination "$1")"); }
+mount_folder "$PWD"
 while IFS= read -r bind; do mounts+=(--mount "$bind"); done <"$run/binds"
+# Behind these: a folder that is mounted for reading only may hold the run's, and the program could not note that it began.
+mount_folder "$run"
+mount_folder "$scratch"
 # Apptainer hands the node's variables to the program, but mounts only /tmp and /var/tmp of the folders that they name. Each of these
 # folders is mounted at its own path, before all else, so that it hides nothing; what a job itself mounts there wins.
 temporary=()

@@ -328,8 +328,10 @@ cd "$workdir" || finish 1
 
 # --mount, unlike --bind, can name every path: its fields are quoted as in CSV (apptainer exec --help).
 field() { printf '"%s=%s"' "$1" "${2//\"/\"\"}"; }
-mounts=(--mount "type=bind,$(field source "$run"),$(field destination "$run")")
+mounts=()
 mounts+=(--mount "type=bind,$(field source /data/common),$(field destination /data/common),ro")
+# Behind these: a folder that is mounted for reading only may hold the run's, and the program could not note that it began.
+mounts+=(--mount "type=bind,$(field source "$run"),$(field destination "$run")")
 # What the job brought along is mounted where its program looks for it, for reading only. Where that is in the working folder,
 # there must be something to mount it on.
 made=()

@@ -314,8 +314,10 @@ cd "$workdir" || finish 1
 
 # --mount, unlike --bind, can name every path: its fields are quoted as in CSV (apptainer exec --help).
 field() { printf '"%s=%s"' "$1" "${2//\"/\"\"}"; }
-mounts=(--mount "type=bind,$(field source "$run"),$(field destination "$run")")
+mounts=()
 mounts+=(--mount "type=bind,$(field source /data/common),$(field destination /data/common),ro")
+# Behind these: a folder that is mounted for reading only may hold the run's, and the program could not note that it began.
+mounts+=(--mount "type=bind,$(field source "$run"),$(field destination "$run")")
 # Apptainer hands the node's variables to the program, but mounts only /tmp and /var/tmp of the folders that they name. Each of these
 # folders is mounted at its own path, before all else, so that it hides nothing; what a job itself mounts there wins.
 temporary=()

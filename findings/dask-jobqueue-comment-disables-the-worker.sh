@@ -2,7 +2,7 @@
 # dask-jobqueue 0.9.0: a comment in job_script_prologue turns the worker off on HTCondor. Seen on 2026-11-29 with htcondor 24.12.24 as
 # the reader of the submit file, dask and distributed 2026.8.0, Python 3.11.
 #
-# Guess before the run: the prologue of a SLURMCluster runs in the same way in an HTCondorCluster (quotes and "$A" do come through).
+# Guess before the run: quotes and "$A" in a prologue come through on both schedulers. They do; comments and blocks were not guessed.
 # Seen: SLURMCluster writes one line for each entry. HTCondorCluster joins the entries and the worker with "; " to one argument of
 # "/bin/sh -c":
 #   - the entry "# site modules" makes the rest of that line a comment, with the worker in it. The shell exits with 0 and the job

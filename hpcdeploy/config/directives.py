@@ -127,7 +127,7 @@ _TWINS: Mapping[SchedulerName, Mapping[str, tuple[str, ...]]] = {
         "signal": ("signal",),
         "requeue": ("requeue", "no-requeue"),
         "retries": ("requeue", "no-requeue"),
-        "tasks-per-node": ("ntasks-per-node", "tasks-per-node", "ntasks", "ntasks-per-gpu", "gpus-per-task"),
+        "tasks-per-node": ("ntasks-per-node", "tasks-per-node", "ntasks", "ntasks-per-gpu"),
     },
     "htcondor": {
         "gpus": ("request_gpus",),

@@ -47,7 +47,7 @@ def processes_on_node(job: Job) -> int | None:
     """
     if job.launcher == "torchrun":
         return 1
-    return tasks_on_node(job.slurm, job.resources.nodes) if says_tasks(job.slurm) else job.tasks_per_node or 1
+    return job.tasks_per_node or tasks_on_node(job.slurm, job.resources.nodes)
 
 
 def cpus_on_node(job: Job) -> int | None:

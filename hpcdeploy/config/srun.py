@@ -100,7 +100,7 @@ def _refuse_bindings(job: Job) -> None:
                 continue
             raise ConfigError(
                 f"job {job.name}: {table}.{name} binds each process of srun, and torchrun is the only one on its node: all "
-                'its processes would share that one part of the node; leave it out, or use launcher = "srun"'
+                'its processes would share that one part of the node; set it to false, or use launcher = "srun"'
             )
 
 

@@ -24,6 +24,8 @@ from tests.shared import OWN
 CPUS = min(len(os.sched_getaffinity(0)), 4)
 """CPUs of each node: not more than this machine has, or Slurm could not bind to them."""
 
+TWO = min(CPUS, 2)
+
 TELL = """\
 import os
 gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "none")
@@ -100,12 +102,15 @@ def test_what_torchrun_starts_has_a_whole_node_where_the_job_does(teller: Teller
     assert [(len(cpus), gpus) for cpus, gpus in teller.places(job)] == [(CPUS, "0,1")]
 
 
-def test_each_process_has_a_gpu_of_its_own_by_slurms_own_options(teller: Teller) -> None:
-    two = min(CPUS, 2)
-    job = telling(slurm=(("ntasks", str(two)), ("gpus-per-task", "1")))
-    places = teller.places(job)
-    assert [len(gpus.split(",")) for _, gpus in places] == [1] * two
-    assert len(set.union(*(cpus for cpus, _ in places))) == two
+@pytest.mark.parametrize(
+    "tasks",
+    [{"slurm": (("ntasks", str(TWO)), ("gpus-per-task", "1"))}, {"tasks_per_node": TWO, "slurm": (("gpus-per-task", "1"),)}],
+    ids=["ntasks", "tasks-per-node"],
+)
+def test_each_process_has_a_gpu_of_its_own_by_slurms_own_options(teller: Teller, tasks: dict[str, object]) -> None:
+    places = teller.places(telling(**tasks))
+    assert [len(gpus.split(",")) for _, gpus in places] == [1] * TWO
+    assert len(set.union(*(cpus for cpus, _ in places))) == TWO
 
 
 def test_sruns_own_table_decides_how_processes_are_bound(teller: Teller) -> None:

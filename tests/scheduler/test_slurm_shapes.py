@@ -227,6 +227,13 @@ def test_a_person_may_say_how_many_processes_there_are_in_slurms_own_words(optio
     assert arguments_of_srun(job, SLURM_CPUS_PER_TASK="2") == ["--kill-on-bad-exit=1", "--cpus-per-task=2"]
 
 
+def test_each_process_has_gpus_of_its_own_beside_a_number_of_processes_for_each_node() -> None:
+    job = Job(name="ranks", image="i", resources=Resources(nodes=2), tasks_per_node=4, slurm=(("gpus-per-task", "1"),))
+    chosen = dict(directives(job, CLUSTER, "r"))
+    assert (chosen["nodes"], chosen["ntasks-per-node"], chosen["gpus-per-task"]) == ("2", "4", "1")
+    assert arguments_of_srun(job) == ["--kill-on-bad-exit=1", "--ntasks-per-node=4"]
+
+
 SHAPES = (
     Job(name="one", image="i"),
     Job(name="ranks", image="i", resources=Resources(nodes=2), tasks_per_node=2, mpi="pmix"),

@@ -20,7 +20,7 @@ def slurm_tasks(job: Job) -> int | None:
     """Return how many processes srun starts on a node: torchrun starts its own. None: the person's directives say it."""
     if job.launcher == "torchrun":
         return 1
-    return None if says_tasks(job.slurm) else job.tasks_per_node or 1
+    return job.tasks_per_node or (None if says_tasks(job.slurm) else 1)
 
 
 def shape_values(job: Job, binds: Iterable[Bind]) -> Mapping[str, object]:

@@ -1,5 +1,6 @@
 """Bring a lab up, look at it, enter it, take it down."""
 
+import errno
 import os
 import subprocess
 import time
@@ -19,6 +20,11 @@ Report = Callable[[str], None]
 
 _START_LIMIT = 150.0
 _LINES_SHOWN = 15
+_STARTS = 3
+
+
+class _PortTakenError(LabError):
+    """A daemon could not listen, because another program listens on its port."""
 
 
 def silent(_line: str) -> None:
@@ -49,7 +55,7 @@ def up(settings: LabSettings | None = None, report: Report = silent) -> Lab:
         if running is not None:
             report("taking the lab down first: it runs otherwise than asked, or its start was cut short")
         _end(settings)
-        lab = _start(settings, root, report)
+        lab = _start_on_free_ports(settings, root, report)
         _complete(lab, settings, report)
         way = f"ssh -F {lab.ssh_config} {lab.host}; registry {lab.registry}"
         report(f"the lab is up, with Slurm {rootfs.slurm_version(root)}: {way}")
@@ -167,6 +173,16 @@ def _ensure_materials(settings: LabSettings, report: Report) -> Path:
         return root
 
 
+def _start_on_free_ports(settings: LabSettings, root: Path, report: Report) -> Lab:
+    """Start the lab; choose ports again if another program took one between the choice and the start of its daemon."""
+    for _ in range(_STARTS - 1):
+        try:
+            return _start(settings, root, report)
+        except _PortTakenError:
+            report("another program has taken a port of the lab; starting again with other ports")
+    return _start(settings, root, report)
+
+
 def _start(settings: LabSettings, root: Path, report: Report) -> Lab:
     chosen = layout.prepare(settings, root)
     if settings.scratch_in_memory:
@@ -208,7 +224,9 @@ def _await_ready(lab: Lab, report: Report) -> None:
             return
         if published["phase"] == "failed" or not alive:
             log = lab.logs / f"{published.get('log', 'init')}.log"
-            raise LabError(f"the lab did not come up: {published.get('reason', 'its first process ended')}; {_tail(log)}")
+            tail = _tail(log)
+            kind = _PortTakenError if os.strerror(errno.EADDRINUSE) in tail else LabError
+            raise kind(f"the lab did not come up: {published.get('reason', 'its first process ended')}; {tail}")
         time.sleep(0.1)
     raise LabError(f"the lab was not ready after {_START_LIMIT:.0f} s; the logs are in {lab.logs}")
 

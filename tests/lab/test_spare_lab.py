@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ import pytest
 from hpcdeploy.errors import LabError
 from hpcdeploy.lab import archive, cluster, layout, process, rootfs
 from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.settings import LabSettings
+from hpcdeploy.lab.settings import LabSettings, Ports
 from hpcdeploy.lab.state import Lab
 from tests.lab.observing import Ask, eventually, mounts_of, processes_in
 
@@ -40,6 +41,27 @@ def test_without_accounting_sacct_says_so_and_the_other_choice_restarts_the_lab(
     assert full.ports == bare.ports
     assert ask(full, "sbatch --parsable --wait --wrap true").strip() == "2", "job numbers go on, as on any cluster"
     assert eventually(lambda: "COMPLETED" in ask(full, "sacct -nPX -j 2 -o State"))
+
+
+def test_a_port_that_was_taken_meanwhile_is_chosen_again(
+    spare_settings: LabSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare = layout.prepare
+    taken: list[socket.socket] = []
+
+    def choose_and_lose(settings: LabSettings, root: Path) -> Ports:
+        chosen = prepare(settings, root)
+        if not taken:
+            taken.append(socket.create_server(("127.0.0.1", chosen.ssh)))
+        return chosen
+
+    monkeypatch.setattr(layout, "prepare", choose_and_lose)
+    said: list[str] = []
+    lab = cluster.up(spare_settings, said.append)
+    [other] = taken
+    with other:
+        assert lab.ssh_port != other.getsockname()[1]
+    assert "another program has taken a port of the lab; starting again with other ports" in said
 
 
 def test_down_leaves_no_process_no_mount_and_no_cluster(spare_settings: LabSettings) -> None:

@@ -4,6 +4,7 @@ import os
 import tarfile
 from pathlib import Path
 
+from hpcdeploy.boundary import Boundary
 from hpcdeploy.definition.dockerfile.context import Context, Entry
 from hpcdeploy.definition.dockerfile.matching import Ignore, read_ignore
 from hpcdeploy.definition.dockerfile.parsing import parse_dockerfile
@@ -23,16 +24,17 @@ def prepare(request: Request[DockerfileSource]) -> Prepared:
     """Make the definition of a Dockerfile, whose base images are asked about.
 
     Raises `DefinitionError` with file, line and reason where an instruction cannot be translated, `EnvironmentFileError`
-    for a missing file, and what asking a registry raises.
+    for a file that is missing or lies outside of the project, and what asking a registry raises.
     """
     source = request.source
     given = {**dict(argument(name, value) for name, value in request.settings.build_args), **request.build_args}
-    folder = request.project / source.context
-    text = read_text(request.project / source.file)
+    folder, boundary = request.project / source.context, Boundary(request.project)
+    boundary.check(folder, f"the build's context is {folder}")
+    text = read_text(request.project / source.file, boundary)
     try:
         plan = translate(
             parse_dockerfile(text),
-            context=read_context(folder, ignore_of(request.project / source.file, folder)),
+            context=read_context(folder, ignore_of(request.project / source.file, folder, boundary)),
             image_config=request.image_config,
             build_args=given,
             target=source.target,
@@ -50,7 +52,7 @@ def prepare(request: Request[DockerfileSource]) -> Prepared:
             f"{', '.join(sorted(known)) or 'none'}"
         )
     files = tuple(
-        context_file(folder / file.source, staged_place(number, file.place))
+        context_file(folder / file.source, staged_place(number, file.place), boundary)
         for number, stage in enumerate(plan.stages)
         for file in stage.files
     )
@@ -62,11 +64,11 @@ def prepare(request: Request[DockerfileSource]) -> Prepared:
     )
 
 
-def ignore_of(dockerfile: Path, folder: Path) -> Ignore:
+def ignore_of(dockerfile: Path, folder: Path, within: Boundary) -> Ignore:
     """Read the ignore file that belongs to a Dockerfile: ``NAME.dockerignore`` beside it, else the context's own."""
     for path in (dockerfile.with_name(f"{dockerfile.name}.dockerignore"), folder / ".dockerignore"):
-        if path.is_file():
-            return read_ignore(read_text(path))
+        if path.exists():
+            return read_ignore(read_text(path, within))
     return Ignore()
 
 

@@ -30,21 +30,32 @@ class Boundary:
         self._user = os.geteuid() if user is None else user
         self._named = named and named.resolve()
 
-    @cached_property
+    @property
     def top(self) -> Path:
-        """The root of the work tree that holds the project; the project's own folder where git names none.
+        """The root of the work tree that holds the project; the project's own folder where there is none that counts.
+
+        One that holds the home folder does not count, as people have who keep their settings in git: everything of theirs
+        lies in it.
+        """
+        return self._tree if self._tree and not self._holds_home else self.project
+
+    @cached_property
+    def _tree(self) -> Path | None:
+        """The root of the work tree that holds the project.
 
         git itself names none where it belongs to somebody else (git-config(1), safe.directory). A repository's own settings
-        may name any folder (core.worktree there), so that one counts only which holds ``.git``. Nor does one that holds the
-        home folder count, as people have who keep their settings in git: everything of theirs lies in it.
+        may name any folder (core.worktree there), so that one counts only which holds ``.git``.
         """
         from hpcdeploy.git import ask_git
 
         answer = ask_git(self.project, "rev-parse", "--show-toplevel")
         named = os.fsdecode(answer.stdout).removesuffix("\n") if answer is not None and answer.returncode == 0 else ""
-        top = Path(named).resolve() if named else self.project
-        holds_home = home_folder(os.environ).resolve().is_relative_to(top)
-        return top if (top / ".git").exists() and self.project.is_relative_to(top) and not holds_home else self.project
+        top = Path(named).resolve() if named else None
+        return top if top and (top / ".git").exists() and self.project.is_relative_to(top) else None
+
+    @cached_property
+    def _holds_home(self) -> bool:
+        return self._tree is not None and home_folder(os.environ).resolve().is_relative_to(self._tree)
 
     def check(self, path: Path, key: str = "", error: type[HpcdeployError] = EnvironmentFileError) -> None:
         """Refuse a file or folder that a project may not use; `key` says in messages what names it (empty: its path).
@@ -59,6 +70,8 @@ class Boundary:
             where = "above that only what lies in the same git work tree is taken, and git names none here"
             if self.top != self.project:
                 where = f"above that only what lies in the git work tree {self.top} is taken"
+            elif self._holds_home:
+                where = f"nothing above that is taken, since the git work tree {self._tree} holds your home folder"
             raise error(f"{key}, which is {real}, outside of the project {self.project}: {where}; copy it there")
         if ".git" in real.relative_to(self.top).parts:
             raise error(f"{key}, which is {real}: git's own folder does not go into images; name another")

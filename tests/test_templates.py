@@ -58,7 +58,7 @@ REACHES = (
     "table.update({'a': 2})",
     "range(100001) | list | length",
 )
-"""Known ways to the insides of Python. Jinja documentation, "Sandbox", and the issues that jinja2 3.1.4 to 3.1.6 closed."""
+"""Known ways to the insides of Python, those among them that jinja2 3.1.5 and 3.1.6 closed (its CHANGES.rst)."""
 
 
 @dataclass(frozen=True)

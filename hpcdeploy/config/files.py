@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from hpcdeploy.boundary import Boundary
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.config.documents import nested_table, parse_document
 from hpcdeploy.config.found import joined
@@ -84,7 +85,8 @@ def lab_file(environ: Mapping[str, str]) -> Path:
 def settings_in(folder: Path) -> tuple[Path, str, object] | None:
     """Return the file in `folder` itself that holds a project's settings, the prefix of its keys there, and its table.
 
-    Raises `ConfigError` where two files hold some.
+    Raises `ConfigError` where two files hold some, and for one that is a link out of the project: a message may quote what
+    it holds.
     """
     candidates: list[tuple[Path, str, object]] = []
     own = folder / PROJECT_FILE_NAME
@@ -99,6 +101,8 @@ def settings_in(folder: Path) -> tuple[Path, str, object] | None:
     if len(candidates) > 1:
         names = " and in ".join(str(path) for path, _, _ in candidates)
         raise ConfigError(f"settings of hpcdeploy are in {names}; expected them in one file: keep one")
+    for file, _, _ in candidates:
+        Boundary(folder).check(file, f"the settings {file}", ConfigError)
     return candidates[0] if candidates else None
 
 

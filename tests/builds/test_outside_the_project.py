@@ -158,7 +158,7 @@ def test_the_home_folder_is_no_work_tree_for_what_lies_in_it(project: Path, monk
     assert generate(ImageSettings(name="x", source=source), project).text == DEFINITION
     for place in (home, home / "deeper"):
         monkeypatch.setenv("HOME", str(place))
-        with pytest.raises(DefinitionError, match="git names none here"):
+        with pytest.raises(DefinitionError, match=f"the git work tree {home} holds your home folder"):
             generate(ImageSettings(name="x", source=source), project)
 
 

@@ -552,3 +552,16 @@ def test_the_parameters_of_a_sweep_are_a_file_and_of_no_absurd_size(
     monkeypatch.setattr("hpcdeploy.config.files.LARGEST_TABLE", 3)
     with pytest.raises(ConfigError, match=r"b\.csv: cannot be read: it has 4 bytes, and the limit"):
         read_sweep(SweepFile(path="b.csv"), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["hpcdeploy.toml", "pixi.toml"])
+def test_settings_that_are_a_link_out_of_the_project_are_refused_and_not_quoted(
+    tmp_path: Path, environ: dict[str, str], name: str
+) -> None:
+    outside = write(tmp_path / "outside" / "credentials.toml", '[tool.hpcdeploy]\ntoken = "PRIVATE"\n[registry]\n')
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / name).symlink_to(outside)
+    with pytest.raises(ConfigError, match=rf"settings \S+{name}, which is {outside}, outside of the project") as told:
+        load_project(tmp_path / "project", environ)
+    assert "PRIVATE" not in str(told.value)
+    assert "registry" not in str(told.value)

@@ -57,10 +57,13 @@ class Boundary:
     def _holds_home(self) -> bool:
         return self._tree is not None and home_folder(os.environ).resolve().is_relative_to(self._tree)
 
-    def check(self, path: Path, key: str = "", error: type[HpcdeployError] = EnvironmentFileError) -> None:
+    def check(
+        self, path: Path, key: str = "", error: type[HpcdeployError] = EnvironmentFileError, *, of_git: bool = False
+    ) -> None:
         """Refuse a file or folder that a project may not use; `key` says in messages what names it (empty: its path).
 
-        Raises an `error` with the reason. What is not there is not refused.
+        Above the project git's own folder is refused too, unless `of_git`; what is not there is not. Raises an `error` with
+        the reason.
         """
         real = path.resolve()
         if real.is_relative_to(self.project) or real == self._named:
@@ -73,7 +76,7 @@ class Boundary:
             elif self._holds_home:
                 where = f"nothing above that is taken, since the git work tree {self._tree} holds your home folder"
             raise error(f"{key}, which is {real}, outside of the project {self.project}: {where}; copy it there")
-        if ".git" in real.relative_to(self.top).parts:
+        if not of_git and ".git" in real.relative_to(self.top).parts:
             raise error(f"{key}, which is {real}: git's own folder does not go into images; name another")
         if not real.exists():
             return

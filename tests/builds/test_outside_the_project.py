@@ -148,6 +148,21 @@ def test_up_to_the_root_of_a_git_work_tree_files_are_taken(project: Path, kind: 
     assert make(project, kind).inputs == make(project.parent, kind).inputs
 
 
+def test_the_context_of_a_dockerfile_may_be_the_whole_work_tree_with_git_s_own_folder(project: Path) -> None:
+    top = write(project.parent, "dockerfile")
+    subprocess.run(["git", "init", "-q", str(top)], check=True, capture_output=True)
+    (top / "Dockerfile").unlink()
+    (project / "Dockerfile").write_text("FROM debian:13\nCOPY . /app\n")
+    settings = ImageSettings(name="x", source=DockerfileSource(context=".."))
+    made = generate(settings, project, image_config=lambda _reference: OciConfig())
+    sources = {str(file.source.resolve().relative_to(top)) for file in made.files}
+    assert {"app/main.py", "project/Dockerfile", ".git/HEAD"} <= sources
+    assert "app/left" not in sources
+    (top / "app/main.py").chmod(0o666)
+    with pytest.raises(EnvironmentFileError, match=r"everybody may write .*main\.py"):
+        generate(settings, project, image_config=lambda _reference: OciConfig())
+
+
 def test_the_home_folder_is_no_work_tree_for_what_lies_in_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many keep their settings in a repository whose work tree is the home folder: the private keys lie in it."""
     home = project.parent

@@ -14,6 +14,7 @@ from hpcdeploy.definition.guard import argument
 from hpcdeploy.errors import DefinitionError, HpcdeployError
 from hpcdeploy.flows.sources.contract import Prepared, Request
 from hpcdeploy.flows.sources.staging import context_file, read_text
+from hpcdeploy.image import ContextFile
 from hpcdeploy.known_files import digest_of, document_of
 from hpcdeploy.source import DockerfileSource
 
@@ -52,7 +53,7 @@ def prepare(request: Request[DockerfileSource]) -> Prepared:
             f"{', '.join(sorted(known)) or 'none'}"
         )
     files = tuple(
-        context_file(folder / file.source, staged_place(number, file.place), boundary)
+        _staged(folder / file.source, staged_place(number, file.place), boundary)
         for number, stage in enumerate(plan.stages)
         for file in stage.files
     )
@@ -62,6 +63,11 @@ def prepare(request: Request[DockerfileSource]) -> Prepared:
         arguments=known,
         notes=plan.notes,
     )
+
+
+def _staged(path: Path, staged: str, within: Boundary) -> ContextFile:
+    within.check(path, of_git=True)  # COPY . copies it, as Docker's does
+    return context_file(path, staged)
 
 
 def ignore_of(dockerfile: Path, folder: Path, within: Boundary) -> Ignore:

@@ -6,8 +6,11 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -297,3 +300,34 @@ def test_a_template_that_leads_out_of_the_project_is_neither_shown_nor_quoted(pr
             assert (done.returncode, done.stdout) == (74, ""), done.stderr
             assert f"which is {tmp_path}/key, outside of the project {inner}" in done.stderr
         assert "PRIVATE" not in done.stdout + done.stderr
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """Make a folder that every user of this machine may write to, as ``/tmp`` is."""
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))  # a test's own folder is closed to others
+    folder.chmod(0o1777)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_compiled_templates_that_another_user_put_into_a_shared_folder_are_not_loaded(
+    project: Project, shared: Path
+) -> None:
+    words = RENDER["slurm_templates"]
+    honest = project.run(*words)
+    kept = project.path / "home/.cache/hpcdeploy/templates"
+    planted = {file.name: file.read_bytes().replace(b"#SBATCH", b"#PLANTE") for file in kept.iterdir()}
+    assert any(b"#PLANTE" in content for content in planted.values())
+    if os.geteuid() == 0:
+        other: dict[str, Any] = {"user": 12345, "group": 12345, "extra_groups": []}
+    else:  # only root can be another user: then it is a folder of one's own that others may write to
+        other = {}
+    for name, content in planted.items():
+        script = 'umask 0 && mkdir -p "$1" && cat >"$1/$2"'
+        argv = ["sh", "-c", script, "sh", str(shared / "hpcdeploy/templates"), name]
+        subprocess.run(argv, input=content, check=True, **other)
+    project.environment["XDG_CACHE_HOME"] = str(shared)
+    for _ in range(2):
+        done = project.run(*words)
+        assert (done.returncode, done.stdout) == (0, honest.stdout), done.stderr

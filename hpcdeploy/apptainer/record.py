@@ -8,6 +8,7 @@ from pathlib import Path
 from hpcdeploy.errors import BuildError
 from hpcdeploy.image import BuiltImage, Definition
 from hpcdeploy.json_text import read_json
+from hpcdeploy.regular_file import LARGEST_TEXT, UnsuitableFileError, read_regular
 from hpcdeploy.whole_file import sha256_of, write_whole
 
 SUFFIX = ".json"
@@ -32,8 +33,8 @@ def read_record(image: Path, *, inputs: str = "") -> BuiltImage | None:
     if not path.is_file() or not image.is_file():
         return None
     try:
-        values = read_json(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        values = read_json(read_regular(path, LARGEST_TEXT).decode())
+    except (ValueError, UnsuitableFileError) as error:
         raise BuildError(f"{path} is not the record of an image: {error}; remove it and build again") from error
     built = replace(read_image(values, str(path)), path=str(image))
     if (inputs and built.inputs != inputs) or image.stat().st_size != built.size or sha256_of(image) != built.sha256:

@@ -108,7 +108,7 @@ def build(
     built = (
         _build_on(place, on, definition, secrets, force=force)
         if on
-        else _build_here(place, definition, target, secrets, force=force)
+        else _build_here(definition, target, secrets, force=force)
     )
     if on and (fetch or output):
         built = bring_home(place, built, target)
@@ -137,7 +137,7 @@ def _own_options(settings: "ImageSettings", given: Mapping[str, "Secret"], folde
     return [*many.option("--secret", secrets), *many.option("--output", folder and folder / f"{settings.name}.sif")]
 
 
-def _build_here(place: "Place", definition: "Definition", target: Path, secrets: "Secrets", *, force: bool) -> "BuiltImage":
+def _build_here(definition: "Definition", target: Path, secrets: "Secrets", *, force: bool) -> "BuiltImage":
     from hpcdeploy.flows.build import build_here
     from hpcdeploy.folders import cache_folder
 
@@ -148,7 +148,6 @@ def _build_here(place: "Place", definition: "Definition", target: Path, secrets:
         force=force,
         secrets=secrets,
         report=show_event,
-        overrides=place.project.root,
     )
 
 

@@ -44,7 +44,14 @@ def templates(context: typer.Context, json: Annotated[bool, typer.Option("--json
 def show_one(name: Name) -> None:
     """Print the template that is in force."""
     template = _find(name)
-    print(_text(template.own or _shipped(template)), end="")
+    from hpcdeploy.boundary import Boundary
+    from hpcdeploy.cli.place import here
+    from hpcdeploy.sandbox import read_template
+
+    if template.own:
+        print(read_template(template.own, Boundary(here().project.root)), end="")
+    else:
+        print(_text(_shipped(template)), end="")
 
 
 @app.command()

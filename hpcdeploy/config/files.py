@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from hpcdeploy.boundary import Boundary
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.config.documents import nested_table, parse_document
 from hpcdeploy.config.found import joined
@@ -21,6 +22,7 @@ from hpcdeploy.config.sweeps import SweepFile, parse_file, swept
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.folders import config_folder, home_folder, state_folder
 from hpcdeploy.job import Array
+from hpcdeploy.regular_file import LARGEST_TABLE, LARGEST_TEXT, read_regular
 
 PROJECT_FILE_NAME = "hpcdeploy.toml"
 HOSTS = ("pixi.toml", "pyproject.toml")
@@ -61,7 +63,7 @@ def read_sweep(sweep: SweepFile, root: Path, environ: Mapping[str, str] = os.env
     """
     path = home_folder(environ) / sweep.path[2:] if sweep.path.startswith("~/") else root / sweep.path
     try:
-        content = path.read_bytes()
+        content = read_regular(path, LARGEST_TABLE)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}; expected the parameters of a sweep") from error
     try:
@@ -83,7 +85,8 @@ def lab_file(environ: Mapping[str, str]) -> Path:
 def settings_in(folder: Path) -> tuple[Path, str, object] | None:
     """Return the file in `folder` itself that holds a project's settings, the prefix of its keys there, and its table.
 
-    Raises `ConfigError` where two files hold some.
+    Raises `ConfigError` where two files hold some, and for one that is a link out of the project: a message may quote what
+    it holds.
     """
     candidates: list[tuple[Path, str, object]] = []
     own = folder / PROJECT_FILE_NAME
@@ -91,13 +94,15 @@ def settings_in(folder: Path) -> tuple[Path, str, object] | None:
         candidates.append((own, "", _document(own)))
     for host in (folder / name for name in HOSTS):
         # The search alone makes TOML errors of other people's files visible only where they matter.
-        if _there(host) and host.is_file() and b"hpcdeploy" in _bytes(host):
+        if _there(host) and not host.is_dir() and b"hpcdeploy" in _bytes(host):
             table = nested_table(_document(host), _IN_HOSTS)
             if table is not None:
                 candidates.append((host, _IN_HOSTS, table))
     if len(candidates) > 1:
         names = " and in ".join(str(path) for path, _, _ in candidates)
         raise ConfigError(f"settings of hpcdeploy are in {names}; expected them in one file: keep one")
+    for file, _, _ in candidates:
+        Boundary(folder).check(file, f"the settings {file}", ConfigError)
     return candidates[0] if candidates else None
 
 
@@ -123,7 +128,7 @@ def _there(path: Path) -> bool:
 
 def _bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_regular(path, LARGEST_TEXT)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}; expected a settings file") from error
 

@@ -37,7 +37,6 @@ def build_here(
     force: bool = False,
     secrets: Mapping[str, SecretValue] = NO_SECRETS,
     report: Report = ignore_event,
-    overrides: Path | None = None,
 ) -> BuiltImage:
     """Build `definition` with this machine's Apptainer into `output`, and write the record beside it.
 
@@ -71,7 +70,7 @@ def build_here(
                 (folder / "tmp").mkdir()
                 environment[f"{prefix}_TMPDIR"] = str((folder / "tmp").absolute())
             output.parent.mkdir(parents=True, exist_ok=True)
-            with serving(secrets, folder / "secrets", overrides=overrides) as options:
+            with serving(secrets, folder / "secrets") as options:
                 client.build(
                     path,
                     output,

@@ -12,6 +12,7 @@ from hpcdeploy.flows.build_inputs import BuildInputs, changes, files_read, input
 from hpcdeploy.flows.generate import generate
 from hpcdeploy.image import BuiltImage, Definition, ImageSettings, PublishedImage
 from hpcdeploy.known_files import KnownFiles, remembering
+from hpcdeploy.regular_file import open_regular
 from hpcdeploy.source import OciConfig
 from hpcdeploy.store import Store
 
@@ -106,7 +107,7 @@ def labels_of_file(path: Path) -> Mapping[str, str]:
     from hpcdeploy.apptainer.contents import read_contents
 
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return read_contents(file, str(path)).labels
     except (OSError, ConfigError):
         return {}

@@ -7,6 +7,7 @@ from hpcdeploy.config.first_settings import Facts, first_settings
 from hpcdeploy.environments.pixi import is_manifest, read_manifest
 from hpcdeploy.errors import ConfigError, EnvironmentFileError
 from hpcdeploy.git import ask_git
+from hpcdeploy.regular_file import LARGEST_TEXT, read_regular
 from hpcdeploy.whole_file import write_whole
 
 MANIFESTS = ("pixi.toml", "pyproject.toml")
@@ -35,9 +36,9 @@ def look_around(folder: Path) -> Facts:
     """Return what `folder` holds; raises `EnvironmentFileError` for a Pixi manifest that cannot be read."""
     workspace = None
     for file in (folder / name for name in MANIFESTS):
-        if workspace is None and file.is_file():
+        if workspace is None and file.exists():
             try:
-                text = file.read_text(encoding="utf-8")
+                text = read_regular(file, LARGEST_TEXT).decode()
             except (OSError, UnicodeDecodeError) as error:
                 raise EnvironmentFileError(f"{file}: cannot be read: {error}") from error
             if is_manifest(text, str(file)):

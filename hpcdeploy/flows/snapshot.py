@@ -16,6 +16,7 @@ from typing import Protocol
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.flows.ignoring import IGNORE_FILE, Rule, kept, leaves_out, read_rules
 from hpcdeploy.git import ask_git
+from hpcdeploy.regular_file import LARGEST_TEXT, read_regular
 from hpcdeploy.whole_file import part_name, whole_file
 
 NEVER = frozenset({".git", ".pixi", ".hpcdeploy", "__pycache__", ".DS_Store"})
@@ -257,7 +258,7 @@ def _walk(folder: Path, base: str, above: tuple[Rule, ...], *, is_code: bool) ->
 
 def _read(file: Path, base: str) -> tuple[Rule, ...]:
     try:
-        return read_rules(file.read_text(encoding="utf-8", errors="surrogateescape"), base)
+        return read_rules(read_regular(file, LARGEST_TEXT).decode("utf-8", "surrogateescape"), base)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return ()
 

@@ -8,13 +8,13 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from hpcdeploy.boundary import Boundary
 from hpcdeploy.definition.grammar import read_definition
 from hpcdeploy.environments.spack import read_environment
 from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.flows.generate import generate
 from hpcdeploy.flows.inspect.spack import inspect_spack
 from hpcdeploy.flows.sources.spack_files import find_files
-from hpcdeploy.flows.sources.work_tree import Boundary
 from hpcdeploy.image import Definition, ImageSettings
 from hpcdeploy.source import SpackSource
 from tests.builds.test_spack_source import lock, write

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy.cluster import Cluster
-from hpcdeploy.config.files import lab_file, load_project
+from hpcdeploy.config.files import lab_file, load_project, read_sweep
 from hpcdeploy.config.project import JobSettings, Project
+from hpcdeploy.config.sweeps import SweepFile
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.image import FileCopy, ImageSettings, Step
 from hpcdeploy.job import Array, Bind
@@ -15,6 +16,7 @@ from hpcdeploy.lab.process import Process
 from hpcdeploy.lab.settings import Ports, default_settings
 from hpcdeploy.lab.state import describe
 from hpcdeploy.source import PixiSource
+from tests.special_files import SPECIAL
 
 WHOLE = """
 [image]
@@ -508,3 +510,58 @@ def test_a_folder_in_the_files_place_is_one_message(tmp_path: Path, environ: dic
     with pytest.raises(ConfigError) as refused:
         load_project(tmp_path, environ)
     assert str(refused.value) == f"{tmp_path}/hpcdeploy.toml: cannot be read: Is a directory; expected a settings file"
+
+
+@pytest.mark.usefixtures("in_time")
+@pytest.mark.parametrize("special", SPECIAL)
+@pytest.mark.parametrize("name", ["hpcdeploy.toml", "pixi.toml", "pyproject.toml"])
+def test_settings_that_are_no_file_are_refused_and_not_waited_for(
+    tmp_path: Path, environ: dict[str, str], name: str, special: str
+) -> None:
+    (tmp_path / "project").mkdir()
+    with (
+        SPECIAL[special](tmp_path / "project" / name),
+        pytest.raises(ConfigError, match=rf"project/{name}: cannot be read: it is {special}, where a regular file"),
+    ):
+        load_project(tmp_path / "project", environ)
+
+
+@pytest.mark.parametrize("name", ["hpcdeploy.toml", "pixi.toml", "pyproject.toml"])
+def test_settings_of_absurd_size_are_refused(
+    tmp_path: Path, environ: dict[str, str], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hpcdeploy.config.files.LARGEST_TEXT", 100)
+    file = write(tmp_path / name, "[tool.hpcdeploy]\n" if name != "hpcdeploy.toml" else "")
+    assert load_project(tmp_path, environ).file == file
+    with file.open("a") as writing:
+        writing.write("#" * 101)
+    with pytest.raises(ConfigError, match=rf"{name}: cannot be read: it has \d+ bytes, and the limit .* is 100"):
+        load_project(tmp_path, environ)
+
+
+@pytest.mark.usefixtures("in_time")
+@pytest.mark.parametrize("special", SPECIAL)
+def test_the_parameters_of_a_sweep_are_a_file_and_of_no_absurd_size(
+    tmp_path: Path, special: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with SPECIAL[special](tmp_path / "a.csv"), pytest.raises(ConfigError, match=rf"a\.csv: cannot be read: it is {special}"):
+        read_sweep(SweepFile(path="a.csv"), tmp_path)
+    write(tmp_path / "b.csv", "x\n1\n")
+    monkeypatch.setattr("hpcdeploy.config.files.LARGEST_TABLE", 4)
+    assert read_sweep(SweepFile(path="b.csv"), tmp_path).size == 1
+    monkeypatch.setattr("hpcdeploy.config.files.LARGEST_TABLE", 3)
+    with pytest.raises(ConfigError, match=r"b\.csv: cannot be read: it has 4 bytes, and the limit"):
+        read_sweep(SweepFile(path="b.csv"), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["hpcdeploy.toml", "pixi.toml"])
+def test_settings_that_are_a_link_out_of_the_project_are_refused_and_not_quoted(
+    tmp_path: Path, environ: dict[str, str], name: str
+) -> None:
+    outside = write(tmp_path / "outside" / "credentials.toml", '[tool.hpcdeploy]\ntoken = "PRIVATE"\n[registry]\n')
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / name).symlink_to(outside)
+    with pytest.raises(ConfigError, match=rf"settings \S+{name}, which is {outside}, outside of the project") as told:
+        load_project(tmp_path / "project", environ)
+    assert "PRIVATE" not in str(told.value)
+    assert "registry" not in str(told.value)

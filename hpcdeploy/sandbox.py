@@ -1,0 +1,126 @@
+"""What a template may reach, and where it is read from: a project's templates are code that others wrote.
+
+A template gets text, numbers, truth values, and lists, tables and records of these. It can compute with them and include
+other templates; it reaches no object of ours, no module, no function but jinja's own filters, tests and globals and the
+filters that quote. jinja's sandbox keeps it from the insides of Python's objects (Jinja documentation, "Sandbox"). What no
+sandbox of jinja's does is to limit time and memory.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+from jinja2 import BaseLoader, BytecodeCache, Environment, StrictUndefined, TemplateNotFound, pass_context
+from jinja2.loaders import split_template_path
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from hpcdeploy.boundary import Boundary
+from hpcdeploy.errors import TemplateError
+from hpcdeploy.regular_file import LARGEST_TEXT, read_regular
+
+Filter = Callable[..., str]
+
+
+def environment(
+    loader: BaseLoader,
+    filters: Mapping[str, Filter],
+    *,
+    compiled: BytecodeCache,
+    is_markup: Callable[[str | None], bool],
+) -> Environment:
+    """Return the sandbox that templates are rendered in.
+
+    Args:
+        loader: Finds the templates.
+        filters: Filters besides jinja's own, which must be pure.
+        compiled: Keeps compiled templates.
+        is_markup: Tells by a template's name whether its values are escaped for HTML.
+    """
+    sandbox = ImmutableSandboxedEnvironment(
+        loader=loader,
+        undefined=StrictUndefined,
+        # {{ X }} is Apptainer's build argument, << is a here-document, [[ ]] a test: brackets clash with none.
+        block_start_string="[%",
+        block_end_string="%]",
+        variable_start_string="[=",
+        variable_end_string="=]",
+        comment_start_string="[#",
+        comment_end_string="#]",
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        bytecode_cache=compiled,
+        autoescape=is_markup,  # a choice by name
+    )
+    del sandbox.globals["lipsum"]  # random text: the same values make the same text
+    sandbox.filters.update({word: _never_folded(word_filter) for word, word_filter in filters.items()})
+    return sandbox
+
+
+def plain(value: object) -> object:
+    """Return `value` as a template gets it: a record for a dataclass, with its fields and without its methods.
+
+    Raises TypeError for what is no plain value, such as a path or a function: a template must not get it.
+    """
+    if value is None or type(value) in (str, int, float, bool):
+        return value
+    if isinstance(value, Mapping):
+        return {plain(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, tuple):
+        return tuple(map(plain, value))
+    if isinstance(value, list):
+        return list(map(plain, value))
+    if is_dataclass(value) and not isinstance(value, type):
+        return SimpleNamespace(**{field.name: plain(getattr(value, field.name)) for field in fields(value)})
+    raise TypeError(f"a template was to get {value!r}, a {type(value).__name__}, and may get plain values only")
+
+
+class TemplateFiles(BaseLoader):
+    """Finds templates in the project's folder, where there is one, and then among the shipped ones.
+
+    A file of the project may be a link, as long as it leads to a file of the project (see `Boundary`).
+    """
+
+    def __init__(self, shipped: Path, project: Path | None) -> None:
+        self.roots: Sequence[Path] = (project, shipped) if project else (shipped,)
+        self._boundary = Boundary(project) if project else None
+
+    def get_source(self, environment: Environment, template: str) -> tuple[str, str, Callable[[], bool] | None]:  # noqa: ARG002
+        """Return the text of a template and its path, as jinja wants it; raises `TemplateError` for a refused file."""
+        for root in self.roots:
+            path = root.joinpath(*split_template_path(template))
+            if not _exists(path):
+                continue
+            own = self._boundary if root is not self.roots[-1] else None
+            return read_template(path, own), str(path), None
+        raise TemplateNotFound(template)
+
+
+def read_template(path: Path, project: Boundary | None) -> str:
+    """Return the text of a template file; `project` is that of a project's own one.
+
+    Raises `TemplateError` where it leads out of the project, is no regular file, is too large, or is no UTF-8 text.
+    """
+    if project:
+        project.check(path, f"the template {path}", TemplateError)
+    try:
+        return read_regular(path, LARGEST_TEXT).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else f"not UTF-8 text: {error}"
+        raise TemplateError(f"the template {path} cannot be read: {reason}; correct it, or remove it") from error
+
+
+def _exists(path: Path) -> bool:
+    """Tell whether there is anything at `path`; where that cannot be told (a closed folder on the way), there is not."""
+    try:
+        os.stat(path)  # noqa: PTH116 - faster
+    except OSError:
+        return False
+    return True
+
+
+def _never_folded(word_filter: Filter) -> Filter:
+    """Make jinja2 call a filter while it renders only: what it did to constants would be kept with the compiled template."""
+    return pass_context(lambda _context, *values: word_filter(*values))

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from hpcdeploy import __version__
 from hpcdeploy.errors import TemplateError
@@ -51,9 +52,16 @@ def shipped_root() -> Path:
 
 
 def every_template(overrides: Path | None = None) -> tuple[Template, ...]:
-    """List the shipped templates, and the files of the project's own template folders (`overrides` is its folder)."""
+    """List the shipped templates, and the files of the project's own template folders (`overrides` is its folder).
+
+    Raises `ConfigError` for one that another user may have written.
+    """
+    from hpcdeploy.own_templates import check_template
+
     shipped = _files(shipped_root())
     own = _files(overrides) if overrides and overrides.resolve() != shipped_root().resolve() else {}
+    for name in own:
+        check_template(cast("Path", overrides), name)
     return tuple(
         Template(
             name=name,
@@ -80,10 +88,11 @@ def render(
     import jinja2
 
     from hpcdeploy.compiled_templates import CompiledTemplates
+    from hpcdeploy.own_templates import TemplateFiles
 
     roots = [overrides, shipped_root()] if overrides else [shipped_root()]
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([str(root) for root in roots]),
+        loader=TemplateFiles(overrides, shipped_root()),
         undefined=jinja2.StrictUndefined,
         # {{ X }} is Apptainer's build argument, << is a here-document, [[ ]] a test: brackets clash with none.
         block_start_string="[%",

@@ -13,8 +13,9 @@ ROWS = (
     ("config", "definition", "picture", "tags"),
     (
         *("templates", "compiled_templates", "environments", "image", "job", "known_files", "parameters", "cluster"),
-        *("parcel", "run", "shell"),
+        *("own_templates", "parcel", "run", "shell"),
     ),
+    ("ownership",),
     (
         *("errors", "folders", "git", "gpus", "login_node", "progress", "secret", "sizes", "source", "spelling"),
         *("toml", "treemap", "whole_file"),
@@ -22,7 +23,13 @@ ROWS = (
     ("json_text",),
 )
 # Values that are made of values, and text that is made of quoted words.
-ALLOWED = {("cluster", "job"), ("run", "cluster"), ("job", "parameters"), ("templates", "compiled_templates")}
+ALLOWED = {
+    ("cluster", "job"),
+    ("run", "cluster"),
+    ("job", "parameters"),
+    ("templates", "compiled_templates"),
+    ("templates", "own_templates"),
+}
 SEAMS = {"spython": "apptainer", "oras": "registry", "paramiko": "transport"}
 ROW_OF = {part: row for row, parts in enumerate(ROWS) for part in parts}
 

@@ -7,7 +7,8 @@ Three places say something, each with precedence over the next: the project's fi
 """
 
 import os
-from collections.abc import Mapping
+import stat
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,11 +17,12 @@ from hpcdeploy.config.documents import nested_table, parse_document
 from hpcdeploy.config.found import joined
 from hpcdeploy.config.project import Layer, Project, assemble
 from hpcdeploy.config.reading import Report, Table, read
-from hpcdeploy.config.schema import CLUSTERS_FILE, PROJECT_FILE
+from hpcdeploy.config.schema import CLUSTERS_FILE, PERSON_FILE, PROJECT_FILE
 from hpcdeploy.config.sweeps import SweepFile, parse_file, swept
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.folders import config_folder, home_folder, state_folder
 from hpcdeploy.job import Array
+from hpcdeploy.ownership import check_owned
 
 PROJECT_FILE_NAME = "hpcdeploy.toml"
 HOSTS = ("pixi.toml", "pyproject.toml")
@@ -33,18 +35,25 @@ def load_project(folder: Path, environ: Mapping[str, str] = os.environ, *, optio
     """Read the settings that hold in `folder`: its project file, looked for there and upward, and the clusters' files.
 
     Where no project file is found, raises `ConfigError`, unless `optional`: then only clusters are known. Raises
-    `ConfigError` for a file that cannot be read and for everything that it may not say, all of it in one message.
+    `ConfigError` for a file that cannot be read, for one that another user may have written (`hpcdeploy.ownership`), and for
+    everything that it may not say, all of it in one message.
     """
+
+    def check(file: Path) -> None:
+        check_owned((file.parent, file), file.parent, environ)
+
     start = folder.absolute()
-    found = next((place for place in map(settings_in, (start, *start.parents)) if place), None)
+    found = next((place for place in (settings_in(above, check) for above in (start, *start.parents)) if place), None)
     if found is None and not optional:
         raise ConfigError(
             f"no {PROJECT_FILE_NAME} in {start} or above it, and no [{_IN_HOSTS}] in a pixi.toml or pyproject.toml there;"
             " write one with: hpcdeploy init"
         )
-    layers = [
-        _layer(path, CLUSTERS_FILE, _document(path)) for path in (lab_file(environ), person_file(environ)) if _there(path)
-    ]
+    layers = []
+    for path, schema in ((lab_file(environ), CLUSTERS_FILE), (person_file(environ), PERSON_FILE)):
+        if _there(path):
+            check_owned((path,), path.parent, environ)
+            layers.append(_layer(path, schema, _document(path)))
     if found is None:
         project = assemble(start, None, layers)
     else:
@@ -80,20 +89,26 @@ def lab_file(environ: Mapping[str, str]) -> Path:
     return state_folder(environ) / "lab" / "cluster.toml"
 
 
-def settings_in(folder: Path) -> tuple[Path, str, object] | None:
+def settings_in(folder: Path, check: Callable[[Path], None] = lambda _file: None) -> tuple[Path, str, object] | None:
     """Return the file in `folder` itself that holds a project's settings, the prefix of its keys there, and its table.
 
-    Raises `ConfigError` where two files hold some.
+    `check` raises for a file that is not to be obeyed. Raises `ConfigError` where two files hold some.
     """
     candidates: list[tuple[Path, str, object]] = []
     own = folder / PROJECT_FILE_NAME
     if _there(own):
+        check(own)
         candidates.append((own, "", _document(own)))
     for host in (folder / name for name in HOSTS):
         # The search alone makes TOML errors of other people's files visible only where they matter.
         if _there(host) and host.is_file() and b"hpcdeploy" in _bytes(host):
-            table = nested_table(_document(host), _IN_HOSTS)
+            try:
+                table = nested_table(_document(host), _IN_HOSTS)
+            except ConfigError:
+                check(host)
+                raise
             if table is not None:
+                check(host)
                 candidates.append((host, _IN_HOSTS, table))
     if len(candidates) > 1:
         names = " and in ".join(str(path) for path, _, _ in candidates)
@@ -123,7 +138,11 @@ def _there(path: Path) -> bool:
 
 def _bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        # A pipe is opened without waiting until somebody writes to it (fifo(7)).
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ConfigError(f"{path} is a pipe or a device; expected a settings file")
+            return file.read()
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}; expected a settings file") from error
 

@@ -272,11 +272,12 @@ def test_clusters_alone_serve_without_a_project(tmp_path: Path, environ: dict[st
     assert (set(project.clusters), project.file, project.jobs) == ({"own"}, None, {})
 
 
-def test_a_persons_file_holds_clusters_only(tmp_path: Path, environ: dict[str, str]) -> None:
+def test_a_persons_file_holds_clusters_and_what_is_accepted_of_others(tmp_path: Path, environ: dict[str, str]) -> None:
     write(tmp_path / "config" / "hpcdeploy" / "config.toml", "[jobs.x]\n")
     with pytest.raises(ConfigError) as refused:
         load_project(tmp_path, environ, optional=True)
-    assert str(refused.value) == f"{tmp_path}/config/hpcdeploy/config.toml: jobs: unknown key; Known here: clusters"
+    said = "jobs: unknown key; Known here: clusters, safe-directories"
+    assert str(refused.value) == f"{tmp_path}/config/hpcdeploy/config.toml: {said}"
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def render(
 
     roots = [overrides, shipped_root()] if overrides else [shipped_root()]
     environment = jinja2.Environment(
-        loader=TemplateFiles(overrides, shipped_root()),
+        loader=TemplateFiles(overrides, shipped_root(), FOLDERS),
         undefined=jinja2.StrictUndefined,
         # {{ X }} is Apptainer's build argument, << is a here-document, [[ ]] a test: brackets clash with none.
         block_start_string="[%",

@@ -1,9 +1,9 @@
 """The edge of the settings: finds the files, reads them, and hands their text to the pure half.
 
-Three places say something, each with precedence over the next: the project's file (``hpcdeploy.toml``, or
-``[tool.hpcdeploy]`` in ``pixi.toml`` or ``pyproject.toml``), the person's clusters
-(``$XDG_CONFIG_HOME/hpcdeploy/config.toml``), and the lab's, written while it is up
-(``$XDG_STATE_HOME/hpcdeploy/lab/cluster.toml``).
+Three places say something: the project's file (``hpcdeploy.toml``, or ``[tool.hpcdeploy]`` in ``pixi.toml`` or
+``pyproject.toml``), the person's clusters (``$XDG_CONFIG_HOME/hpcdeploy/config.toml``), and the lab's, written while it is
+up (``$XDG_STATE_HOME/hpcdeploy/lab/cluster.toml``). A person's own have precedence over the lab's; of both a project may set
+the job defaults only.
 """
 
 import os
@@ -55,10 +55,10 @@ def load_project(folder: Path, environ: Mapping[str, str] = os.environ, *, optio
             check_owned((path,), path.parent, environ)
             layers.append(_layer(path, schema, _document(path)))
     if found is None:
-        project = assemble(start, None, layers)
+        project = assemble(start, layers, None)
     else:
         file, prefix, raw = found
-        project = assemble(file.parent, file, [*layers, _layer(file, PROJECT_FILE, raw, prefix)])
+        project = assemble(file.parent, layers, _layer(file, PROJECT_FILE, raw, prefix))
     clusters = {name: _located(cluster, project.origins, environ) for name, cluster in project.clusters.items()}
     return replace(project, clusters=clusters)
 
@@ -120,7 +120,7 @@ def _layer(path: Path, schema: Table, raw: object, prefix: str = "") -> Layer:
     report = Report(file=str(path), prefix=prefix)
     values = read(schema, raw, report)
     report.close()
-    return Layer(file=path, values=values, paths=report.paths)
+    return Layer(file=path, values=values, paths=report.paths, prefix=prefix)
 
 
 def _document(path: Path) -> dict[str, object]:

@@ -50,10 +50,14 @@ from hpcdeploy.gpus import GpuVendorChoice
 from hpcdeploy.job import Launcher
 from hpcdeploy.ownership import KEY as SAFE_DIRECTORIES
 
+_NOT_IN_A_HOST = frozenset("'`\"$\\;&<>|(){},")
+"""What OpenSSH takes in no host's name since 9.6 (ssh.c, valid_hostname): the name may stand for %h in a command of the SSH
+configuration, which a shell reads."""
+
 
 def _host(value: object) -> str:
     words = line(value)
-    if words.startswith("-") or any(character.isspace() for character in words):
+    if words.startswith("-") or any(character.isspace() or character in _NOT_IN_A_HOST for character in words):
         raise ConfigError(f'found {found(value)}; expected a host name, a Host of your SSH configuration, or "local"')
     return words
 

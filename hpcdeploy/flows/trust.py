@@ -5,6 +5,7 @@ the person's name, with a mere ``hpcdeploy status``. As direnv does with an ``.e
 confirmed once for a project and remembered by their content, in a folder that only the person can write.
 """
 
+import fnmatch
 import glob
 import hashlib
 import itertools
@@ -95,7 +96,7 @@ def is_remembered(cluster: Cluster, commands: tuple[Command, ...], environ: Mapp
 def remember(cluster: Cluster, commands: tuple[Command, ...], environ: Mapping[str, str] = os.environ) -> None:
     """Note that the person allows `commands`, in a file that nobody else can write; raises OSError."""
     folder = _memory(environ)
-    for level in (*reversed(folder.parents), folder):
+    for level in (level for level in (*reversed(folder.parents), folder) if not level.is_dir()):
         with suppress(FileExistsError):
             level.mkdir(mode=0o700)
     note = folder / _key(cluster, commands)
@@ -144,7 +145,7 @@ def _ssh_configuration(cluster: Cluster, environ: Mapping[str, str]) -> Iterator
         if real.stat().st_size > LARGEST:
             raise ConfigError(f"the SSH configuration {path} has more than {LARGEST} bytes; name another one")
         yield Command(f"ssh-config: {path}", sha256_of(path))
-        waiting += _included(path, home / ".ssh")
+        waiting += itertools.islice(_included(path, home / ".ssh"), MOST_FILES)
         if len(seen) + len(waiting) > MOST_FILES:
             raise ConfigError(
                 f"the SSH configuration {cluster.ssh_config} includes more than {MOST_FILES} files; name another"
@@ -152,12 +153,21 @@ def _ssh_configuration(cluster: Cluster, environ: Mapping[str, str]) -> Iterator
 
 
 def _included(path: Path, base: Path) -> Iterator[Path]:
-    """Yield the files that the ``Include`` lines of an SSH configuration name, relative ones in `base`; not too many."""
+    """Yield the files that the ``Include`` lines of an SSH configuration name, relative ones in `base`.
+
+    Raises `ConfigError` for a pattern that may search the whole disk.
+    """
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         match = _INCLUDE.fullmatch(line)
         for name in match[1].replace('"', " ").replace("'", " ").split() if match else ():
-            pattern = str(base / os.path.expanduser(name))  # noqa: PTH111 - must not raise where the user is unknown
-            yield from map(Path, sorted(itertools.islice(glob.iglob(pattern), MOST_FILES + 1)))  # noqa: PTH207 - absolute
+            pattern = base / os.path.expanduser(name)  # noqa: PTH111 - must not raise where the user is unknown
+            if glob.has_magic(str(pattern.parent)):
+                raise ConfigError(f"{path}: found Include {name}; expected * and ? in the last part of a path only")
+            if not glob.has_magic(pattern.name):
+                yield pattern
+            elif pattern.parent.is_dir():
+                found = (path for path in pattern.parent.iterdir() if fnmatch.fnmatchcase(path.name, pattern.name))
+                yield from sorted(itertools.islice(found, MOST_FILES))
 
 
 def _templates(root: Path) -> list[Command]:

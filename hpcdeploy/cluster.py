@@ -34,7 +34,9 @@ class Cluster:
     image of a registry gets here: pulled on the login node, streamed through hpcdeploy, pulled in the job; ``auto``: pulled
     on the login node where it can be, else streamed. ``image_cache`` is the folder of all images, ``tmp`` the one for what
     is not finished (empty: in the root); ``image_cache_size`` is in MiB, None: no limit. ``mirrors`` say which registry to
-    ask in place of another (``("ghcr.io", "localhost:5000")``).
+    ask in place of another (``("ghcr.io", "localhost:5000")``). ``project`` is the folder of the project in which the
+    cluster is used, whose own templates hold (empty: none); ``of_project`` says that this project's settings describe the
+    cluster, and not the person's.
     """
 
     name: str
@@ -56,6 +58,8 @@ class Cluster:
     image_cache_size: int | None = None
     tmp: str = ""
     mirrors: tuple[tuple[str, str], ...] = ()
+    project: str = ""
+    of_project: bool = False
 
     @property
     def images_folder(self) -> str:

@@ -1,9 +1,14 @@
-"""Questions to git about the repository that a folder is in."""
+"""Questions to git about the repository that a folder is in.
+
+git refuses a repository of another user, because its configuration names programs that git runs: filters, hooks, transports
+(git-config(1), safe.directory). `ask_git` keeps that refusal. `list_files` alone lifts it, for the one command that needs no
+program of the repository's, and takes from it what could start one.
+"""
 
 import os
 import subprocess
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
 
 _OF_ANOTHER_REPOSITORY = frozenset(
     f"GIT_{name}"
@@ -14,17 +19,57 @@ _OF_ANOTHER_REPOSITORY = frozenset(
 )
 """What git sets for its hooks (githooks(5)), and obeys before the folder that it is called in (git(1), GIT_DIR)."""
 
+_NEVER = ("-c", "core.fsmonitor=false", "-c", "safe.bareRepository=explicit")
+"""No file monitor, which would be a program of the repository's choice, and no bare repository that lies among the files of
+another one, whose configuration came with the files (git-config(1), core.fsmonitor and safe.bareRepository)."""
 
-def ask_git(folder: Path, *words: str, options: Sequence[str] = ()) -> "subprocess.CompletedProcess[bytes] | None":
-    """Run ``git OPTIONS -C FOLDER WORDS`` and return what it answered, its exit code for the caller to judge.
+_ANY_OWNER = ("-c", "safe.directory=*")
+_NO_TRANSPORT = {"GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1"}
+"""What lets git fetch nothing: in a partial clone it fetches what is missing, by a program that the repository may name
+(git(1), GIT_ALLOW_PROTOCOL and GIT_NO_LAZY_FETCH, the latter since 2.44; gitremote-helpers(7), ext)."""
 
-    None where git is not there. It answers in English, takes no locks for its own use, and starts no file monitor, which
-    would be a program of the repository's choice (git-config(1), core.fsmonitor).
+
+def ask_git(folder: Path, *words: str) -> "subprocess.CompletedProcess[bytes] | None":
+    """Run ``git -C FOLDER WORDS`` and return what it answered, its exit code for the caller to judge.
+
+    None where git is not there. It answers in English and takes no locks for its own use. A repository of another user is
+    refused by git itself, with exit code 128, unless the caller's own configuration names it (`is_refused`).
     """
+    return _run(folder, words)
+
+
+def list_files(folder: Path, *words: str) -> list[str] | None:
+    """Return what ``git ls-files -z WORDS`` lists in `folder`, each name once and sorted, relative to it, as `os.fsdecode`.
+
+    None where git is not there or the folder is in no work tree. A work tree of another owner is listed too, as a CI job's
+    container has it: git then only lists. A name that leads out of the folder is left out: git makes none, but an index that
+    another program wrote may hold one.
+    """
+    done = _run(folder, ("ls-files", "-z", *words), options=_ANY_OWNER, more=_NO_TRANSPORT)
+    if done is None or done.returncode:
+        return None
+    return sorted({name for name in map(os.fsdecode, done.stdout.split(b"\0")) if name and _is_inside(name)})
+
+
+def is_refused(answer: "subprocess.CompletedProcess[bytes] | None") -> bool:
+    """Tell whether git refused the repository for its owner."""
+    # "detected dubious ownership in repository" since 2.35.3, "unsafe repository (... is owned by someone else)" in 2.35.2.
+    said = answer.stderr if answer is not None and answer.returncode == 128 else b""
+    return b"dubious ownership" in said or b"unsafe repository" in said
+
+
+def _run(
+    folder: Path, words: Sequence[str], *, options: Sequence[str] = (), more: Mapping[str, str] | None = None
+) -> "subprocess.CompletedProcess[bytes] | None":
     environment = {name: value for name, value in os.environ.items() if name not in _OF_ANOTHER_REPOSITORY}
-    environment |= {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
-    argv = ["git", "-c", "core.fsmonitor=false", *options, "-C", str(folder), *words]
+    environment |= {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C", **(more or {})}
+    argv = ["git", *_NEVER, *options, "-C", str(folder), *words]
     try:
         return subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, env=environment, check=False)
     except OSError:
         return None
+
+
+def _is_inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts

@@ -99,7 +99,7 @@ class Run:
     ``tasks`` is how many there are; ``folder`` is the run's folder on the cluster. ``sha256`` is the image's.
     ``submitted`` is in seconds since 1970. ``workdir`` and ``outputs`` are the job's: where its files are, and which come
     home. ``code_sha256`` is the snapshot of the code that it runs, ``code_commit`` the commit that git said, ``code_dirty``
-    that the files differed from it.
+    that the files differed from it, None that git did not say.
     """
 
     id: str
@@ -119,7 +119,7 @@ class Run:
     outputs: tuple[str, ...] = ()
     code_sha256: str = ""
     code_commit: str = ""
-    code_dirty: bool = False
+    code_dirty: bool | None = False
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:

@@ -7,7 +7,7 @@ sandbox of jinja's does is to limit time and memory.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +18,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from hpcdeploy.boundary import Boundary
 from hpcdeploy.errors import TemplateError
+from hpcdeploy.ownership import check_owned
 from hpcdeploy.regular_file import LARGEST_TEXT, read_regular
 
 Filter = Callable[..., str]
@@ -80,22 +81,47 @@ def plain(value: object) -> object:
 class TemplateFiles(BaseLoader):
     """Finds templates in the project's folder, where there is one, and then among the shipped ones.
 
-    A file of the project may be a link, as long as it leads to a file of the project (see `Boundary`).
+    Of the project's files only those in its template `folders` are templates, hidden ones left out. Such a file
+    may be a link, as long as it leads to a file of the project (see `Boundary`).
     """
 
-    def __init__(self, shipped: Path, project: Path | None) -> None:
-        self.roots: Sequence[Path] = (project, shipped) if project else (shipped,)
-        self._boundary = Boundary(project) if project else None
+    def __init__(self, shipped: Path, project: Path | None, folders: Collection[str]) -> None:
+        # In a checkout of hpcdeploy the project's templates may be the shipped ones: like its code, the installation's.
+        own = None if project is None or project.resolve() == shipped.resolve() else project
+        self.roots: Sequence[Path] = (own, shipped) if own else (shipped,)
+        self._boundary = Boundary(own) if own else None
+        self._folders = folders
 
     def get_source(self, environment: Environment, template: str) -> tuple[str, str, Callable[[], bool] | None]:  # noqa: ARG002
-        """Return the text of a template and its path, as jinja wants it; raises `TemplateError` for a refused file."""
-        for root in self.roots:
+        """Return the text of a template and its path, as jinja wants it.
+
+        Raises `TemplateError` for a file that is not read, `ConfigError` for one that another user may have written.
+        """
+        may_be_own = template.partition("/")[0] in self._folders and "/." not in template
+        for root in self.roots if may_be_own else self.roots[-1:]:
             path = root.joinpath(*split_template_path(template))
             if not _exists(path):
                 continue
             own = self._boundary if root is not self.roots[-1] else None
+            if own:
+                check_template(root, template)
             return read_template(path, own), str(path), None
         raise TemplateNotFound(template)
+
+
+def check_template(root: Path, name: str) -> None:
+    """Refuse the template `name` in the project's folder `root` if somebody else may have written it, or put it there.
+
+    One that is not there is none. Raises `ConfigError`.
+    """
+    path = root / name
+    if not os.path.lexists(path):
+        return
+    steps = [*reversed(path.relative_to(root).parents), Path(name)]  # the project's folder, the template folder, the file
+    try:
+        check_owned((root / step for step in steps), root, os.environ)
+    except OSError:
+        return  # a link to nothing, or a folder that cannot be looked into: jinja2 says so
 
 
 def read_template(path: Path, project: Boundary | None) -> str:

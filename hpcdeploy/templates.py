@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from hpcdeploy import __version__
 from hpcdeploy.errors import HpcdeployError, TemplateError
@@ -51,9 +52,16 @@ def shipped_root() -> Path:
 
 
 def every_template(overrides: Path | None = None) -> tuple[Template, ...]:
-    """List the shipped templates, and the files of the project's own template folders (`overrides` is its folder)."""
+    """List the shipped templates, and the files of the project's own template folders (`overrides` is its folder).
+
+    Raises `ConfigError` for one that another user may have written.
+    """
+    from hpcdeploy.sandbox import check_template
+
     shipped = _files(shipped_root())
     own = _files(overrides) if overrides and overrides.resolve() != shipped_root().resolve() else {}
+    for name in own:
+        check_template(cast("Path", overrides), name)
     return tuple(
         Template(
             name=name,
@@ -83,7 +91,7 @@ def render(
     from hpcdeploy.compiled_templates import CompiledTemplates
     from hpcdeploy.sandbox import TemplateFiles, environment, plain
 
-    files = TemplateFiles(shipped_root(), overrides)
+    files = TemplateFiles(shipped_root(), overrides, FOLDERS)
     sandbox = environment(
         files,
         filters or {},

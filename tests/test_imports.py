@@ -15,6 +15,7 @@ ROWS = (
         *("templates", "sandbox", "compiled_templates", "boundary", "environments", "image", "job", "known_files"),
         *("parameters", "cluster", "parcel", "run", "shell"),
     ),
+    ("ownership",),
     (
         *("errors", "folders", "git", "gpus", "login_node", "progress", "regular_file", "secret", "sizes", "source"),
         *("spelling", "toml", "treemap", "whole_file"),

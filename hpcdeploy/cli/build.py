@@ -72,7 +72,8 @@ def build(
     """
     from hpcdeploy.cli import many
     from hpcdeploy.cli.place import here
-    from hpcdeploy.config.resolution import choose_images
+    from hpcdeploy.cli.trust import ask_ahead
+    from hpcdeploy.config.resolution import choose_cluster, choose_images
     from hpcdeploy.errors import ConfigError
     from hpcdeploy.flows.secrets import check_given, parse_given, read_secrets
 
@@ -90,6 +91,8 @@ def build(
             *many.option("--build-arg", build_arg),
             *many.option("--build-arg-file", build_arg_file),
         ]
+        if on:
+            ask_ahead(place.project.clusters, [on])
         many.build({one.name: [*options, *_own_options(one, given, output)] for one in chosen}, jobs=jobs, json=json)
         return
     [settings] = chosen
@@ -97,7 +100,7 @@ def build(
     from hpcdeploy.known_files import KnownFiles, remembering
 
     with remembering(KnownFiles()) as known:
-        mirrors = place.cluster(on).mirrors if on else ()
+        mirrors = choose_cluster(place.project, on).mirrors if on else ()
         definition = definition_of(place, settings, build_args_of(build_arg, build_arg_file), mirrors)
         inputs = inputs_of(definition, settings, place.project.root, known)
     if dry_run:

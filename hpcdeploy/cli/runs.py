@@ -119,11 +119,12 @@ def fetch(
     place = here()
     [known] = place.store.find([run] if run else [])
     destination = output or Path(known.run.id)
+    cluster = place.cluster(known.run.cluster)
     with connections() as open_connections, show.transfer("fetching") as progress:
         done = flow.fetch(
             known.run,
             destination,
-            place.cluster(known.run.cluster),
+            cluster,
             open_connections,
             patterns=patterns,
             progress=progress,

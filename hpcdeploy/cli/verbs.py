@@ -5,24 +5,27 @@ from importlib import import_module
 from typing import Any
 
 import typer
-from click import Command
+from click import Command, Option
 from typer.core import TyperGroup
 from typer.main import get_command, get_group
 
 from hpcdeploy.cli.command_line import WithCommand
+from hpcdeploy.cli.trust import HELP, OPTION, trust_project
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verb:
     """Where a verb stands: a module of `hpcdeploy.cli` and its function, or its app where there are verbs under the verb.
 
-    ``takes_command`` says that the words after ``--`` are a program's (`WithCommand`). ``help`` is what the verb says of
-    itself (a test holds that it is the same), so that listing all of them imports none.
+    ``takes_command`` says that the words after ``--`` are a program's (`WithCommand`). ``reaches`` says that it may connect
+    to a cluster, and so has the option ``--trust-project``. ``help`` is what the verb says of itself (a test holds that it
+    is the same), so that listing all of them imports none.
     """
 
     module: str
     attribute: str
     takes_command: bool = False
+    reaches: bool = False
     help: str
 
 
@@ -46,11 +49,13 @@ VERBS = {
     "build": Verb(
         module="build",
         attribute="build",
+        reaches=True,
         help="Generate an image's definition, build it, run its %test, and note what came out.",
     ),
     "push": Verb(
         module="push",
         attribute="push",
+        reaches=True,
         help="Publish an image over ORAS, and print the reference that nobody can move: oras://...@sha256:...",
     ),
     "workflow": Verb(
@@ -82,6 +87,7 @@ VERBS = {
     "submit": Verb(
         module="job",
         attribute="submit",
+        reaches=True,
         takes_command=True,
         help="Submit a job, once: its image is made sure of, its run is noted, and a cut connection is "
         "answered by asking again.",
@@ -89,6 +95,7 @@ VERBS = {
     "status": Verb(
         module="runs",
         attribute="status",
+        reaches=True,
         help="Ask the clusters where runs are: one round trip a cluster, whatever the number of runs.",
     ),
     "runs": Verb(
@@ -97,26 +104,33 @@ VERBS = {
         help="List the runs on record, as they were last known; nothing is asked of any cluster.",
     ),
     "wait": Verb(
-        module="runs", attribute="wait", help="Wait until runs have ended; the exit code is the first one's that is not 0."
+        module="runs",
+        attribute="wait",
+        reaches=True,
+        help="Wait until runs have ended; the exit code is the first one's that is not 0.",
     ),
     "watch": Verb(
         module="watch",
         attribute="watch",
+        reaches=True,
         help="Show a table of runs and their tasks by state, drawn anew when something changes, until all have ended.",
     ),
     "logs": Verb(
         module="logs",
         attribute="logs",
+        reaches=True,
         help="Print what a run's tasks wrote: their output on standard output, their errors on standard error.",
     ),
     "results": Verb(
         module="tasks",
         attribute="results",
+        reaches=True,
         help="Show a run's tasks by their parameters: where each is, its exit code, how long it ran, and where.",
     ),
     "rerun": Verb(
         module="tasks",
         attribute="rerun",
+        reaches=True,
         takes_command=True,
         help="Run the failed tasks of a run again, as a new run: with the project as it is now, and "
         "what these options change.",
@@ -124,9 +138,10 @@ VERBS = {
     "fetch": Verb(
         module="runs",
         attribute="fetch",
+        reaches=True,
         help="Bring home what a run wrote, its output and its logs; again: only what is not here yet, or has changed.",
     ),
-    "cancel": Verb(module="runs", attribute="cancel", help="Cancel runs that have not ended."),
+    "cancel": Verb(module="runs", attribute="cancel", reaches=True, help="Cancel runs that have not ended."),
     "templates": Verb(
         module="templates",
         attribute="app",
@@ -178,4 +193,17 @@ class Verbs(TyperGroup):
             return group
         alone = typer.Typer(add_completion=False)
         alone.command(cmd_name, cls=WithCommand if verb.takes_command else None)(found)
-        return get_command(alone)
+        command = get_command(alone)
+        if verb.reaches:
+            command.params.append(_trust_option())
+        return command
+
+
+def _trust_option() -> Option:
+    """Make the option of every verb that may connect to a cluster; what it says is done before the verb runs."""
+
+    def given(_context: object, _option: object, value: object) -> None:
+        if value:
+            trust_project()
+
+    return Option([OPTION], is_flag=True, expose_value=False, callback=given, help=HELP)

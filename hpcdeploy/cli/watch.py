@@ -48,6 +48,7 @@ def watch(
     Ctrl-C leaves; the runs go on. Without a terminal it prints a line whenever a run changes.
     """
     from hpcdeploy.cli.place import connections, here
+    from hpcdeploy.cli.trust import ask_ahead
     from hpcdeploy.flows import follow
 
     place = here()
@@ -61,6 +62,7 @@ def watch(
     if not known:
         show.say("no run is going on")
         return
+    ask_ahead(place.project.clusters, [one.run.cluster for one in known])  # what is drawn would hide the question
     with show.terminal_as_it_was(), connections() as open_connections:
         rounds = follow.wait(
             known, place.cluster, open_connections, place.store, slowest=interval, overrides=place.project.root

@@ -48,11 +48,16 @@ from hpcdeploy.config.words import (
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.gpus import GpuVendorChoice
 from hpcdeploy.job import Launcher
+from hpcdeploy.ownership import KEY as SAFE_DIRECTORIES
+
+_NOT_IN_A_HOST = frozenset("'`\"$\\;&<>|(){},")
+"""What OpenSSH takes in no host's name since 9.6 (ssh.c, valid_hostname): the name may stand for %h in a command of the SSH
+configuration, which a shell reads."""
 
 
 def _host(value: object) -> str:
     words = line(value)
-    if words.startswith("-") or any(character.isspace() for character in words):
+    if words.startswith("-") or any(character.isspace() or character in _NOT_IN_A_HOST for character in words):
         raise ConfigError(f'found {found(value)}; expected a host name, a Host of your SSH configuration, or "local"')
     return words
 
@@ -61,6 +66,15 @@ def _mirror(value: object) -> str:
     words = line(value)
     if not re.fullmatch(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[a-z0-9._/-]+)?", words):
         raise ConfigError(f'found {found(value)}; expected a registry as HOST or HOST:PORT, such as "ghcr.io"')
+    return words
+
+
+def _safe_directory(value: object) -> str:
+    words = line(value)
+    if words != "*" and not words.startswith(("/", "~/")):
+        raise ConfigError(
+            f'found {found(value)}; expected a folder of this machine from / or ~/, with "/*" for all below it, or "*"'
+        )
     return words
 
 
@@ -222,7 +236,15 @@ CLUSTER = Table(
 )
 
 CLUSTERS_FILE = Table((Key(name="clusters", kind=MapOf(name, CLUSTER, "a table of clusters: [clusters.NAME]")),))
-"""A person's own file, and the lab's: clusters and nothing else."""
+"""The lab's file: clusters and nothing else."""
+
+PERSON_FILE = Table(
+    (
+        *CLUSTERS_FILE.keys,
+        Key(name=SAFE_DIRECTORIES, kind=ListOf(Leaf(_safe_directory), 'a list of folders, such as ["/project/lab/*"]')),
+    )
+)
+"""A person's own file. What it accepts of other users no project can."""
 
 PROJECT_FILE = Table(
     (

@@ -58,7 +58,7 @@ class Project:
         (path / "hpcdeploy.toml").write_text(SETTINGS)
         home = path / "home"
         home.mkdir()
-        self.environment = {"PATH": os.environ["PATH"], "HOME": str(home)}
+        self.environment = {"PATH": os.environ["PATH"], "HOME": str(home), "HPCDEPLOY_TRUST_PROJECT": "1"}
         image = BuiltImage(name="train", sha256="ab" * 32, size=1, inputs="", apptainer="", created="", built_on="hpc")
         Store(default_path(self.environment)).built(path, image)
 

@@ -25,13 +25,16 @@ class Project:
         self.folder = folder
         mirrors = ", ".join(f"{json.dumps(name)} = {json.dumps(other)}" for name, other in cluster.mirrors)
         (folder / "sweep.csv").write_text("x,note\ngood,1\n\"a b\",2\n'$c',3\ngood,4\n")
-        (folder / "hpcdeploy.toml").write_text(f"""
+        (folder / "hpcdeploy").mkdir()
+        (folder / "hpcdeploy/config.toml").write_text(f"""
 [clusters.here]
 host = {json.dumps(cluster.host)}
 ssh-config = {json.dumps(cluster.ssh_config)}
 schedulers = ["slurm", "htcondor"]
 root = {json.dumps(cluster.root)}
 mirrors = {{ {mirrors} }}
+""")
+        (folder / "hpcdeploy.toml").write_text(f"""
 [jobs.try]
 image = {json.dumps(image)}
 command = ["sh", "-c", {json.dumps(PROGRAM)}, "sh", "<{{x}}>"]

@@ -1,5 +1,6 @@
 """Finding and reading the settings files, and every message about what they may not say."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,8 @@ def test_every_key_arrives_as_a_plain_value(tmp_path: Path, environ: dict[str, s
     }
     assert project.clusters == {
         "hpc": Cluster(
+            project=str(tmp_path / "project"),
+            of_project=True,
             name="hpc",
             host="login.hpc.example.org",
             schedulers=("slurm", "htcondor"),
@@ -171,7 +174,7 @@ def test_every_key_arrives_as_a_plain_value(tmp_path: Path, environ: dict[str, s
 def test_an_empty_table_means_the_defaults(tmp_path: Path, environ: dict[str, str]) -> None:
     project = load(tmp_path, environ, "[images.a]\n[clusters.b]\n[jobs.c]\n")
     assert project.images["a"] == ImageSettings(name="a", source=PixiSource())
-    assert project.clusters["b"] == Cluster(name="b")
+    assert project.clusters["b"] == Cluster(name="b", project=str(tmp_path / "project"), of_project=True)
     assert project.jobs["c"] == JobSettings()
 
 
@@ -210,7 +213,9 @@ def test_two_files_with_settings_in_one_folder_are_refused(tmp_path: Path, envir
     )
 
 
-def test_the_project_goes_before_the_person_and_the_person_before_the_lab(tmp_path: Path, environ: dict[str, str]) -> None:
+def test_the_person_goes_before_the_lab_and_of_both_a_project_sets_defaults_only(
+    tmp_path: Path, environ: dict[str, str]
+) -> None:
     lab = write(
         tmp_path / "state" / "hpcdeploy" / "lab" / "cluster.toml",
         '[clusters.lab]\nhost = "lab"\nssh-config = "/x"\nschedulers = ["slurm", "htcondor"]\nroot = "/lab"\n'
@@ -220,28 +225,61 @@ def test_the_project_goes_before_the_person_and_the_person_before_the_lab(tmp_pa
         tmp_path / "config" / "hpcdeploy" / "config.toml",
         '[clusters.lab]\nroot = "/person"\ngpu-form = "gpus"\n[clusters.lab.defaults]\ncpus = 1\ngpus = 1\n[clusters.own]\n',
     )
-    project = load(
-        tmp_path,
-        environ,
-        (
-            '[clusters.lab]\nscheduler = "htcondor"\ngpu-form = "gres"\nmirrors = { "docker.io" ='
-            ' "localhost:1" }\ndefaults.gpus = 2'
-        ),
-    )
+    # What a project says just as the person does changes nothing.
+    project = load(tmp_path, environ, '[clusters.lab]\nroot = "/person"\nhost = "lab"\ndefaults.gpus = 2')
     assert project.clusters["lab"] == Cluster(
         name="lab",
         host="lab",
         ssh_config="/x",
-        schedulers=("htcondor",),
+        schedulers=("slurm", "htcondor"),
         root="/person",
-        gpu_form="gres",
-        mirrors=(("ghcr.io", "localhost:5000"), ("docker.io", "localhost:1")),
+        gpu_form="gpus",
+        mirrors=(("ghcr.io", "localhost:5000"),),
+        project=str(tmp_path / "project"),
     )
     assert project.defaults["lab"] == JobSettings(cpus=1, gpus=2)
     assert set(project.clusters) == {"lab", "own"}
+    assert project.origins["clusters.lab"] == str(person)
     assert project.origins["clusters.lab.host"] == str(lab)
     assert project.origins["clusters.lab.root"] == str(person)
     assert project.origins["clusters.lab.defaults.gpus"] == str(project.file)
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('host = "local"', "host"),
+        ('host = "other.example.org"', "host"),
+        ('setup = ["true"]', "setup"),
+        ('ssh-config = "ssh"', "ssh-config"),
+        ('apptainer = "./a"', "apptainer"),
+        ('scheduler = "htcondor"', "scheduler"),
+        ('schedulers = ["slurm", "htcondor"]', "schedulers"),
+        ('root = "/other"', "root"),
+        ('mirrors = { "docker.io" = "localhost:1" }', "mirrors"),
+        ('image-cache = "/other"', "image-cache"),
+    ],
+)
+def test_a_project_changes_nothing_else_of_a_persons_cluster(
+    tmp_path: Path, environ: dict[str, str], text: str, key: str
+) -> None:
+    person = write(tmp_path / "config" / "hpcdeploy" / "config.toml", '[clusters.hpc]\nhost = "hpc"\nroot = "/mine"\n')
+    assert message(tmp_path, environ, f"[clusters.hpc]\n{text}\n[clusters.new]\n{text}") == (
+        f"hpcdeploy.toml: clusters.hpc.{key}: the cluster hpc is described in {person}, and of such a"
+        " cluster a project may set the defaults only; take this key out here, or give one of the two clusters another name"
+    )
+
+
+def test_defaults_of_a_persons_for_a_projects_cluster_leave_it_the_projects(tmp_path: Path, environ: dict[str, str]) -> None:
+    write(tmp_path / "config" / "hpcdeploy" / "config.toml", '[clusters.hpc.defaults]\naccount = "mine"\ncpus = 1\n')
+    project = load(tmp_path, environ, '[clusters.hpc]\nhost = "hpc"\ndefaults.cpus = 2')
+    assert (project.clusters["hpc"].host, project.clusters["hpc"].of_project) == ("hpc", True)
+    assert project.defaults["hpc"] == JobSettings(account="mine", cpus=2)
+
+
+@pytest.mark.parametrize("sign", list("'`\"$\\;&<>|(){},"))
+def test_a_host_holds_nothing_that_a_shell_reads(tmp_path: Path, environ: dict[str, str], sign: str) -> None:
+    assert "expected a host name" in message(tmp_path, environ, f"clusters.hpc.host = {json.dumps(f'a{sign}b')}")
 
 
 def test_the_labs_own_file_is_read(tmp_path: Path, environ: dict[str, str]) -> None:
@@ -260,6 +298,7 @@ def test_the_labs_own_file_is_read(tmp_path: Path, environ: dict[str, str]) -> N
         root="$SCRATCH/hpcdeploy",
         poll_interval=1,
         mirrors=(("ghcr.io", "localhost:5000"), ("docker.io/library", "localhost:5000/library")),
+        project=str(tmp_path),
     )
 
 
@@ -274,11 +313,12 @@ def test_clusters_alone_serve_without_a_project(tmp_path: Path, environ: dict[st
     assert (set(project.clusters), project.file, project.jobs) == ({"own"}, None, {})
 
 
-def test_a_persons_file_holds_clusters_only(tmp_path: Path, environ: dict[str, str]) -> None:
+def test_a_persons_file_holds_clusters_and_what_is_accepted_of_others(tmp_path: Path, environ: dict[str, str]) -> None:
     write(tmp_path / "config" / "hpcdeploy" / "config.toml", "[jobs.x]\n")
     with pytest.raises(ConfigError) as refused:
         load_project(tmp_path, environ, optional=True)
-    assert str(refused.value) == f"{tmp_path}/config/hpcdeploy/config.toml: jobs: unknown key; Known here: clusters"
+    said = "jobs: unknown key; Known here: clusters, safe-directories"
+    assert str(refused.value) == f"{tmp_path}/config/hpcdeploy/config.toml: {said}"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hpcdeploy.environments.pixi_activation import evaluate, surroundings
 from hpcdeploy.errors import DefinitionError, EnvironmentFileError
 from hpcdeploy.flows.sources.own_code import NOT_SOURCE
 from hpcdeploy.flows.sources.staging import context_file, exact_text, folder_files, plain_lines
-from hpcdeploy.git import ask_git
+from hpcdeploy.git import list_files
 from hpcdeploy.image import ContextFile
 
 MOST = 10_000_000
@@ -135,16 +135,17 @@ def _files_of(folder: Path) -> tuple[list[str], list[str]]:
 
     Of an ignored folder without tracked files only the folder is returned, with a slash at its end (git-ls-files(1),
     ``--directory``), as an empty name where it is `folder` itself. Without git, or outside of a work tree: all files, and
-    none. A work tree of another owner is asked too: git only lists.
+    none.
     """
     listed = []
     others, ignored = ("--others", "--exclude-standard"), ("--ignored", "--directory")
     for words in (("--cached",), others, (*others, *ignored)):
-        done = ask_git(folder, "ls-files", "-z", *words, options=("-c", "safe.directory=*"))
-        if done is None or done.returncode:
+        names = list_files(folder, *words)
+        if names is None:
             return sorted(_walk(folder)), []
-        names = {os.fsdecode(name).removeprefix("./") for name in done.stdout.split(b"\0") if name}
-        listed.append(sorted(name for name in names if _is_source(name) and _is_listed(folder / name, name)))
+        # The folder itself, where git ignores it, is "./".
+        plain = {name.removeprefix("./") for name in names}
+        listed.append(sorted(name for name in plain if _is_source(name) and _is_listed(folder / name, name)))
     return listed[0], [*listed[1], *listed[2]]
 
 

@@ -1,0 +1,76 @@
+"""Asks the person, once, before a project's files run commands that nobody submitted."""
+
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from hpcdeploy.cli import show
+from hpcdeploy.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hpcdeploy.cluster import Cluster
+    from hpcdeploy.flows.trust import Command
+
+VARIABLE = "HPCDEPLOY_TRUST_PROJECT"
+OPTION = "--trust-project"
+HELP = f"Let the project's files run commands on clusters without asking (or {VARIABLE}=1)."
+
+_YES = frozenset({"1", "true", "yes", "on"})
+_refused: "set[tuple[Cluster, tuple[Command, ...]]]" = set()
+"""What the person has not allowed while this command runs: nobody is asked twice."""
+
+
+def trust_project() -> None:
+    """Do what the option says, for this command and for the processes that it starts."""
+    os.environ[VARIABLE] = "1"
+
+
+def admit(cluster: "Cluster") -> None:
+    """Return if `cluster` may be reached: the project's files run nothing there or here, or the person allows what they run.
+
+    The person is asked at the terminal, once for a project's cluster and for what it runs. Raises `ConfigError` where the
+    person says no, or nobody can be asked.
+    """
+    if os.environ.get(VARIABLE, "").lower() in _YES:
+        return
+    from hpcdeploy.flows.trust import commands_of, is_remembered, remember
+    from hpcdeploy.transport.asking import terminal_ask
+
+    commands = commands_of(cluster)
+    if not commands or is_remembered(cluster, commands):
+        return
+    ask = terminal_ask()
+    if ask is None or (cluster, commands) in _refused:
+        raise ConfigError(_refusal(cluster, commands, "nobody is at a terminal" if ask is None else "you did not allow it"))
+    lines = "".join(f"  {show.one_line(command.text)}\n" for command in commands)
+    answer = ask(
+        f"The project {show.one_line(cluster.project)} runs commands to reach the cluster {cluster.name}, before you submit"
+        f" anything:\n{lines}Allow it, as long as these stay the same? [y/N] ",
+        True,
+    )
+    if answer.strip().lower() not in ("y", "yes"):
+        _refused.add((cluster, commands))
+        raise ConfigError(_refusal(cluster, commands, "you did not allow it"))
+    remember(cluster, commands)
+
+
+def ask_ahead(clusters: "Mapping[str, Cluster]", names: Iterable[str]) -> None:
+    """Ask about those of `clusters` that will be reached where nobody can be asked, such as in processes of their own.
+
+    A refusal is told where the cluster is reached.
+    """
+    for name in dict.fromkeys(names):
+        if name in clusters:
+            with suppress(ConfigError):
+                admit(clusters[name])
+
+
+def _refusal(cluster: "Cluster", commands: "tuple[Command, ...]", why: str) -> str:
+    texts = [show.one_line(command.text) for command in commands]
+    more = f" and {len(texts) - 3} more" if len(texts) > 3 else ""
+    return (
+        f"the project {show.one_line(cluster.project)} runs commands to reach the cluster {cluster.name}"
+        f" ({'; '.join(texts[:3])}{more}), and {why}; expected that you allow them once: run the same command in a terminal,"
+        f" or with {OPTION} ({VARIABLE}=1 for scripts); or describe the cluster in your own settings"
+    )

@@ -12,7 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hpcdeploy.engine.contract import Engine, EngineName
+from hpcdeploy.errors import InstanceError
 from hpcdeploy.folders import state_folder
+from hpcdeploy.json_text import read_json
+from hpcdeploy.private import private_folder
+from hpcdeploy.typed import typed
 from hpcdeploy.whole_file import write_whole
 
 
@@ -51,9 +55,8 @@ class Instances:
     def note(self, instance: Instance) -> None:
         """Write an instance down, before it is started."""
         folder = self.folder(instance.name)
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o700)
-        write_whole(folder / "instance.json", json.dumps(asdict(instance)))
+        private_folder(self._root)
+        write_whole(folder / "instance.json", json.dumps(asdict(instance)), private=True)
 
     def forget(self, name: str) -> None:
         """Remove an instance's folder."""
@@ -75,6 +78,10 @@ def default_root(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 def _read(file: Path) -> Instance:
-    fields = json.loads(file.read_text(encoding="utf-8"))
-    fields["environment"] = tuple((name, value) for name, value in fields["environment"])
-    return Instance(**fields)
+    try:
+        return typed(Instance, read_json(file.read_bytes()))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InstanceError(
+            f"the note of an instance, {file}, is damaged: {error}; stop the instance with its own engine, "
+            "and remove that folder"
+        ) from error

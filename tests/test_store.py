@@ -231,7 +231,8 @@ def test_a_damaged_row_is_one_message_and_the_others_are_shown(tmp_path: Path, c
     assert re.search(
         rf"^the record .*runs\.db is damaged: the entry of run '{bad.id}' cannot be read \(.*delete that row", message
     )
-    for ask in (store.latest, lambda: store.find([bad.id]), lambda: store.find([])):
+    asked: tuple[Callable[[], object], ...] = (store.latest, lambda: store.find([bad.id]), lambda: store.find([]))
+    for ask in asked:
         with pytest.raises(ConfigError, match="is damaged"):
             ask()
     assert store.find([good.id])[0].run == good

@@ -70,8 +70,8 @@ def _program(command: Command) -> "Iterator[None]":
     folder = Path(command.folder)
     if folder.parent.is_dir() and not safe_for_temporary(folder.parent):
         raise ConfigError(
-            f"others can exchange what lies in {folder.parent}, the folder for temporary files; expected one of yours or root's, "
-            "to which nobody else may write or which has the sticky bit: set TMPDIR to such a folder"
+            f"others can exchange what lies in {folder.parent}, the folder for temporary files; expected one of yours or "
+            "root's, to which nobody else may write or which has the sticky bit: set TMPDIR to such a folder"
         )
     folder.mkdir(mode=0o700)
     try:

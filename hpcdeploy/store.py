@@ -20,7 +20,6 @@ from hpcdeploy.errors import ConfigError, UnknownRunError
 from hpcdeploy.folders import state_folder
 from hpcdeploy.image import BuiltImage, PublishedImage
 from hpcdeploy.job import Request
-from hpcdeploy.json_text import read_json
 from hpcdeploy.parcel import Parcel
 from hpcdeploy.private import private_file, private_folder
 from hpcdeploy.run import Run, RunStatus, State, TaskStatus
@@ -345,11 +344,17 @@ def _tasks_text(tasks: Sequence[TaskStatus]) -> str:
 
 
 def _json(text: object) -> Any:  # noqa: ANN401 - `typed` checks it
-    """Read JSON that `json.dumps` wrote, in ASCII; raises `ValueError` for all else."""
+    """Read JSON that `json.dumps` wrote, in ASCII; raises `ValueError` for all else.
+
+    Words of a command may hold any bytes, which are half pairs of surrogates here.
+    """
     written = _text(text)
     if not written.isascii():
         raise ValueError("it holds bytes that are not ASCII")
-    return read_json(written)
+    try:
+        return json.loads(written)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def _text(value: object) -> str:

@@ -14,9 +14,10 @@ import pytest
 
 from hpcdeploy.errors import ConfigError, UnknownRunError
 from hpcdeploy.image import BuiltImage, PublishedImage
-from hpcdeploy.job import Request
+from hpcdeploy.job import Array, Request
+from hpcdeploy.parameters import Parameters
 from hpcdeploy.parcel import Parcel
-from hpcdeploy.run import RunStatus, State, TaskStatus
+from hpcdeploy.run import Run, RunStatus, State, TaskStatus
 from hpcdeploy.store import Store, default_path
 from hpcdeploy.tables import VERSION
 from tests.scheduler.samples import PLAIN, TRAIN, run_of
@@ -182,7 +183,7 @@ DAMAGED = (
     ("run", ""),
     ("run", b"\xff\xfe"),
     ("run", "[]"),
-    ("run", "[" * 200 + "]" * 200),
+    ("run", "[" * 100_000 + "]" * 100_000),
     ("run", None),
     ("run", 12),
     ("run", "{}"),
@@ -286,3 +287,48 @@ def test_a_record_that_can_only_be_read_is_read(tmp_path: Path) -> None:
             return sqlite3.connect(readonly, uri=True)
 
     assert [known.run for known in ReadOnly(path).latest()] == [run_of(TRAIN)]
+
+
+def test_a_record_of_an_earlier_version_opens_unchanged(tmp_path: Path) -> None:
+    """Read what hpcdeploy 0.1.0 wrote before the record had a version (the Store of commit 8e24f9d, as SQL)."""
+    path = tmp_path / "runs.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript((Path(__file__).parent / "records" / "0.1.0.sql").read_text())
+    store, project = Store(path), Path("/home/me/project")
+    [known] = store.find(["sweep"])
+    run = Run(
+        id="sweep-0123456789",
+        job="sweep",
+        cluster="hpc",
+        scheduler="slurm",
+        image="train",
+        sha256="ab" * 32,
+        tasks=2,
+        command=("python", "train.py", "caf\udce9"),
+        submitted=1767322984,
+        job_id="12",
+        folder="/scratch/me/hpcdeploy/runs/sweep-0123456789",
+        outputs=("model.pt",),
+        code_sha256="cd" * 32,
+        code_commit="ef" * 20,
+        code_dirty=True,
+    )
+    done = TaskStatus(task=0, state=State.COMPLETED, exit_code=0, node="n1", started=1767322990, ended=1767322999)
+    alive = TaskStatus(task=1, state=State.RUNNING, word="RUNNING", node="n2", started=1767322990)
+    assert known == RunStatus(run=run, tasks=(done, alive), asked=1767323000)
+    assert store.script(run) == "#!/bin/bash\ncaf\udce9\n"
+    [parcel] = store.parcels(run)
+    assert (parcel.becomes, parcel.size) == ("code/x", 1200)
+    parameters = Parameters(names=("lr",), rows=(("0.1",), ("0.2",)))
+    assert store.request(run) == Request(
+        project=str(project),
+        job="sweep",
+        options={"gpus": 1, "command": ["python"], "environment": {"A": "b"}},
+        array=Array(size=2, throttle=1, parameters=parameters, numbers=(3, 4)),
+    )
+    image = store.latest_build(project, "train")
+    assert image
+    assert (image.built_on, image.path, store.latest_build_on(project, "train", "hpc")) == ("hpc", "/c/train.sif", image)
+    assert store.latest_lock(project, "train") == ("2026-01-02T03:04:05Z", b"lock \xff")
+    assert (store.latest_inputs(project, image), store.known_files(project, "train")[:9]) == ("inputs", '{"files":')
+    assert [one.repository for one in store.publications("ab" * 32)] == ["ghcr.io/me/train"]

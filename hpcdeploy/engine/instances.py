@@ -14,7 +14,6 @@ from pathlib import Path
 from hpcdeploy.engine.contract import Engine, EngineName
 from hpcdeploy.errors import InstanceError
 from hpcdeploy.folders import state_folder
-from hpcdeploy.json_text import read_json
 from hpcdeploy.private import private_folder
 from hpcdeploy.typed import typed
 from hpcdeploy.whole_file import write_whole
@@ -79,8 +78,9 @@ def default_root(environment: Mapping[str, str] = os.environ) -> Path:
 
 def _read(file: Path) -> Instance:
     try:
-        return typed(Instance, read_json(file.read_bytes()))
-    except (ValueError, TypeError, AttributeError) as error:
+        # Values of variables may hold any bytes, which are half pairs of surrogates in JSON: `read_json` refuses those.
+        return typed(Instance, json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InstanceError(
             f"the note of an instance, {file}, is damaged: {error}; stop the instance with its own engine, "
             "and remove that folder"

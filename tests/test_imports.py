@@ -18,9 +18,9 @@ ROWS = (
     ("ownership",),
     (
         *("errors", "folders", "git", "gpus", "login_node", "progress", "regular_file", "secret", "sizes", "source"),
-        *("spelling", "toml", "treemap", "whole_file"),
+        *("spelling", "tables", "toml", "treemap", "typed", "whole_file"),
     ),
-    ("json_text",),
+    ("json_text", "private"),
 )
 # Values that are made of values, and text that is made of quoted words.
 ALLOWED = {

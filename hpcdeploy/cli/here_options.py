@@ -79,9 +79,11 @@ def locate(
 def fetch(located: "Located") -> None:
     """Bring an image here that is not, and show how far that is."""
     from hpcdeploy.flows import targets
+    from hpcdeploy.private import private_folder
     from hpcdeploy.registry.asking import registry_of
 
     def download(published: "PublishedImage", path: Path) -> None:
+        private_folder(path.parent)
         with show.transfer("downloading the image") as progress:
             registry_of(published.reference).download(published, path, progress=progress)
 

@@ -31,7 +31,7 @@ def list_runs(
     from hpcdeploy.cli.place import here
     from hpcdeploy.cli.status_text import print_statuses
 
-    print_statuses(here().store.latest(most=most), json=json, explained=False)
+    print_statuses(here().store.latest(most=most, damaged=show.warn), json=json, explained=False)
 
 
 def status(
@@ -46,7 +46,7 @@ def status(
     from hpcdeploy.flows import follow
 
     place = here()
-    known = place.store.latest(alive=True) if everything else place.store.find(run or [])
+    known = place.store.latest(alive=True, damaged=show.warn) if everything else place.store.find(run or [])
     with show.terminal_as_it_was(), connections() as open_connections:
         asked = follow.status(known, place.cluster, open_connections, place.store, overrides=place.project.root)
     print_statuses(asked.statuses, json=json, tasks=not everything and len(known) == 1)

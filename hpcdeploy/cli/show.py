@@ -60,6 +60,11 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def warn(text: str) -> None:
+    """Tell a person what went wrong and does not stop the command."""
+    say(f"warning: {text}")
+
+
 def notes(texts: Iterable[str]) -> None:
     """Tell a person what is worth knowing of a result and is no error."""
     for text in texts:

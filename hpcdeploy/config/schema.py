@@ -42,6 +42,7 @@ from hpcdeploy.config.words import (
     time,
     time_limit,
     true_or_false,
+    user_name,
     version,
     whole,
 )
@@ -227,6 +228,7 @@ CLUSTER = Table(
         Key(name="binds", kind=BINDS),
         Key(name="image-route", kind=Leaf(choice(get_args(ImageRoute)))),
         Key(name="image-cache", kind=Leaf(cluster_path)),
+        Key(name="image-cache-owners", kind=ListOf(Leaf(user_name), 'a list of users, such as ["alice", "1042"]')),
         Key(name="image-cache-size", kind=Leaf(memory)),
         Key(name="tmp", kind=Leaf(cluster_path)),
         Key(name="mirrors", kind=MapOf(_mirror, Leaf(_mirror), 'a table such as { "ghcr.io" = "mirror.example.org" }')),

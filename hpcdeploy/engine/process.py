@@ -11,6 +11,8 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from hpcdeploy.engine.contract import Command
+from hpcdeploy.errors import ConfigError
+from hpcdeploy.private import safe_for_temporary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,11 +60,19 @@ def ask(command: Command, environment: Mapping[str, str] = os.environ) -> "subpr
 
 @contextmanager
 def _program(command: Command) -> "Iterator[None]":
-    """Lay the program out in its folder, which nobody else can look into, for as long as the block runs."""
+    """Lay the program out in its folder, which nobody else can look into, for as long as the block runs.
+
+    Raises `ConfigError` where others could put another program in its place.
+    """
     if not command.folder:
         yield
         return
     folder = Path(command.folder)
+    if folder.parent.is_dir() and not safe_for_temporary(folder.parent):
+        raise ConfigError(
+            f"others can exchange what lies in {folder.parent}, the folder for temporary files; expected one of yours or "
+            "root's, to which nobody else may write or which has the sticky bit: set TMPDIR to such a folder"
+        )
     folder.mkdir(mode=0o700)
     try:
         (folder / "program.sh").write_bytes(command.program.encode("utf-8", "surrogateescape"))

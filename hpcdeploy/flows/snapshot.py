@@ -16,6 +16,7 @@ from typing import Protocol
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.flows.ignoring import IGNORE_FILE, Rule, kept, leaves_out, read_rules
 from hpcdeploy.git import ask_git, is_refused, list_files
+from hpcdeploy.private import private_folder
 from hpcdeploy.regular_file import LARGEST_TEXT, read_regular
 from hpcdeploy.whole_file import part_name, whole_file
 
@@ -139,13 +140,13 @@ def keep(tree: Tree, folder: Path) -> tuple[Packed, Path]:
 
     A submission that was cut off wants it again, whatever became of the files; after 30 days it is removed.
     """
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_folder(folder)
     for old in folder.iterdir():
         with suppress(FileNotFoundError):  # what another call makes has one name now, and another one then
             if old.lstat().st_mtime < time.time() - _KEPT:
                 old.unlink()
     fresh = Path(part_name(str(folder / "snapshot")))
-    with whole_file(fresh) as file:
+    with whole_file(fresh, private=True) as file:
         packed = pack(tree, file)
     path = folder / f"{packed.sha256}.tar"
     fresh.replace(path)

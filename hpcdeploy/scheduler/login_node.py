@@ -111,6 +111,7 @@ def _cluster_values(cluster: Cluster) -> dict[str, object]:
         "root": shell.path(cluster.root),
         "cache": shell.path(cluster.images_folder),
         "tmp": shell.path(cluster.tmp_folder),
+        "image_cache_owners": cluster.image_cache_owners,
         "cache_size": (cluster.image_cache_size or 0) * 1024 * 1024,
         "schedulers": cluster.schedulers,
         "setup": cluster.setup,
@@ -175,6 +176,7 @@ def _arriving(parcel: Parcel, cluster: Cluster, patience: int) -> dict[str, obje
         "sha256": parcel.sha256,
         "path": _on_cluster(parcel.path, cluster),
         "patience": patience,
+        "image_cache_owners": cluster.image_cache_owners,
         "setup": _setup_for(cluster, cluster.root, parcel.path),
     }
 

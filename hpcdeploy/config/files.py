@@ -16,7 +16,7 @@ from hpcdeploy.config.documents import nested_table, parse_document
 from hpcdeploy.config.found import joined
 from hpcdeploy.config.project import Layer, Project, assemble
 from hpcdeploy.config.reading import Report, Table, read
-from hpcdeploy.config.schema import CLUSTERS_FILE, PROJECT_FILE
+from hpcdeploy.config.schema import CLUSTERS_FILE, PERSON_FILE, PROJECT_FILE
 from hpcdeploy.config.sweeps import SweepFile, parse_file, swept
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.folders import config_folder, home_folder, state_folder
@@ -42,9 +42,8 @@ def load_project(folder: Path, environ: Mapping[str, str] = os.environ, *, optio
             f"no {PROJECT_FILE_NAME} in {start} or above it, and no [{_IN_HOSTS}] in a pixi.toml or pyproject.toml there;"
             " write one with: hpcdeploy init"
         )
-    layers = [
-        _layer(path, CLUSTERS_FILE, _document(path)) for path in (lab_file(environ), person_file(environ)) if _there(path)
-    ]
+    files = ((lab_file(environ), CLUSTERS_FILE), (person_file(environ), PERSON_FILE))
+    layers = [_layer(path, schema, _document(path)) for path, schema in files if _there(path)]
     if found is None:
         project = assemble(start, None, layers)
     else:
@@ -52,6 +51,17 @@ def load_project(folder: Path, environ: Mapping[str, str] = os.environ, *, optio
         project = assemble(file.parent, file, [*layers, _layer(file, PROJECT_FILE, raw, prefix)])
     clusters = {name: _located(cluster, project.origins, environ) for name, cluster in project.clusters.items()}
     return replace(project, clusters=clusters)
+
+
+def token_services(environ: Mapping[str, str] = os.environ) -> Mapping[str, str]:
+    """Return the hosts that the person lets issue tokens for registries on other hosts, by the registry's host.
+
+    A project cannot say so: it would send the person's passwords where it likes.
+    Raises `ConfigError` as `load_project` does.
+    """
+    path = person_file(environ)
+    values = _layer(path, PERSON_FILE, _document(path)).values if _there(path) else {}
+    return {host: registry["token-service"] for host, registry in values.get("registries", {}).items()}
 
 
 def read_sweep(sweep: SweepFile, root: Path, environ: Mapping[str, str] = os.environ) -> Array:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy.cluster import Cluster
-from hpcdeploy.config.files import lab_file, load_project
+from hpcdeploy.config.files import lab_file, load_project, token_services
 from hpcdeploy.config.project import JobSettings, Project
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.image import FileCopy, ImageSettings, Step
@@ -96,6 +96,29 @@ def message(tmp_path: Path, environ: dict[str, str], text: str) -> str:
         load(tmp_path, environ, text)
     assert refused.value.exit_code == 2
     return str(refused.value).replace(f"{tmp_path}/project/", "")
+
+
+def test_only_the_person_names_the_token_service_of_a_registry(tmp_path: Path, environ: dict[str, str]) -> None:
+    text = '[registries."Registry.example.org:5050"]\ntoken-service = "Git.example.org"\n[clusters.own]\nhost = "local"\n'
+    assert token_services(environ) == {}
+    write(tmp_path / "config" / "hpcdeploy" / "config.toml", text)
+    assert token_services(environ) == {"registry.example.org:5050": "git.example.org"}
+    assert "own" in load(tmp_path, environ, "").clusters
+    assert "registries: unknown key" in message(tmp_path, environ, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('[registries."https://x.org"]\ntoken-service = "y.org"\n', "expected HOST or HOST:PORT"),
+        ('[registries."x.org"]\ntoken-service = "https://y.org/token"\n', "expected HOST or HOST:PORT"),
+        ('[registries."x.org"]\n', "the key token-service is missing"),
+    ],
+)
+def test_a_token_service_is_a_host(text: str, expected: str, tmp_path: Path, environ: dict[str, str]) -> None:
+    write(tmp_path / "config" / "hpcdeploy" / "config.toml", text)
+    with pytest.raises(ConfigError, match=expected):
+        token_services(environ)
 
 
 def test_every_key_arrives_as_a_plain_value(tmp_path: Path, environ: dict[str, str]) -> None:

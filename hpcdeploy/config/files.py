@@ -61,7 +61,7 @@ def token_services(environ: Mapping[str, str] = os.environ) -> Mapping[str, str]
     """
     path = person_file(environ)
     values = _layer(path, PERSON_FILE, _document(path)).values if _there(path) else {}
-    return {host: registry["token-service"] for host, registry in values.get("registries", {}).items()}
+    return {host.lower(): registry["token-service"] for host, registry in values.get("registries", {}).items()}
 
 
 def read_sweep(sweep: SweepFile, root: Path, environ: Mapping[str, str] = os.environ) -> Array:

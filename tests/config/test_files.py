@@ -295,11 +295,12 @@ def test_clusters_alone_serve_without_a_project(tmp_path: Path, environ: dict[st
     assert (set(project.clusters), project.file, project.jobs) == ({"own"}, None, {})
 
 
-def test_a_persons_file_holds_clusters_only(tmp_path: Path, environ: dict[str, str]) -> None:
+def test_a_persons_file_holds_clusters_and_registries_only(tmp_path: Path, environ: dict[str, str]) -> None:
     write(tmp_path / "config" / "hpcdeploy" / "config.toml", "[jobs.x]\n")
     with pytest.raises(ConfigError) as refused:
         load_project(tmp_path, environ, optional=True)
-    assert str(refused.value) == f"{tmp_path}/config/hpcdeploy/config.toml: jobs: unknown key; Known here: clusters"
+    file = tmp_path / "config" / "hpcdeploy" / "config.toml"
+    assert str(refused.value) == f"{file}: jobs: unknown key; Known here: clusters, registries"
 
 
 @pytest.mark.parametrize(

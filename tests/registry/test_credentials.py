@@ -187,5 +187,5 @@ def test_a_registry_gets_the_token_service_that_the_persons_settings_name(
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     (tmp_path / "hpcdeploy").mkdir()
     (tmp_path / "hpcdeploy" / "config.toml").write_text('[registries."r.example.org"]\ntoken-service = "g.example.org"\n')
-    services = [registry_of(f"oras://{host}/a/b")._token_service for host in ("r.example.org", "s.example.org")]  # noqa: SLF001
+    services = [registry_of(f"oras://{host}/a/b")._token_service for host in ("r.example.org", "s.example.org")]
     assert services == ["g.example.org", ""]

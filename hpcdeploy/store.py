@@ -4,6 +4,7 @@ It lies in ``$XDG_STATE_HOME/hpcdeploy/runs.db`` (default ``~/.local/state``, XD
 written here *before* it is submitted: whatever happens then, its id is known and the same submission can be made again.
 """
 
+import errno
 import json
 import os
 import sqlite3
@@ -13,6 +14,7 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from hpcdeploy.errors import ConfigError, UnknownRunError
 from hpcdeploy.folders import state_folder
@@ -61,6 +63,12 @@ CREATE TABLE IF NOT EXISTS published (
 """
 
 
+_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOENT)
+"""What mkdir(2) says where nothing can be written; ENOENT where a file system takes no folders at all, as /proc."""
+
+_UNWRITABLE_RECORD = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL)
+
+
 def default_path(environment: Mapping[str, str] = os.environ) -> Path:
     """Say where the record lies."""
     return state_folder(environment) / "runs.db"
@@ -69,7 +77,8 @@ def default_path(environment: Mapping[str, str] = os.environ) -> Path:
 class Store:
     """The record; every method is one transaction, so that two commands at once never see half of one.
 
-    Each raises `ConfigError` where the file cannot be read or written, or is something else.
+    Each raises `ConfigError` where the file cannot be read or is something else, and those that note something where it
+    cannot be written. A record that is not there yet, and cannot be made, is an empty one to those that read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -77,16 +86,45 @@ class Store:
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
+        why: Exception | None = None
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with closing(sqlite3.connect(self._path, timeout=30)) as connection, connection:
-                connection.executescript(_SCHEMA)
+            try:
+                opened = self._for_writing()
+            except (OSError, sqlite3.OperationalError) as error:
+                if not _is_unwritable(error):
+                    raise
+                why, opened = error, self._for_reading()
+            with closing(opened) as connection, connection:
                 yield connection
         except (OSError, sqlite3.DatabaseError) as error:
             raise ConfigError(
-                f"the record {self._path} cannot be used: {error}; expected a file that can be written to: make room there, "
-                "or set XDG_STATE_HOME to another folder"
+                f"the record {self._path} cannot be used: {why or error}; expected a file that can be written to: make room "
+                "there, or set XDG_STATE_HOME to another folder"
             ) from error
+
+    def _for_writing(self) -> sqlite3.Connection:
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        connection = sqlite3.connect(self._path, timeout=30)
+        try:
+            connection.executescript(_SCHEMA)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _for_reading(self) -> sqlite3.Connection:
+        """Return a copy in memory of what there is, nothing included, which takes no changes."""
+        copy = sqlite3.connect(":memory:")
+        try:
+            if self._path.exists():
+                with closing(sqlite3.connect(f"file:{quote(str(self._path))}?mode=ro", uri=True)) as record:
+                    record.backup(copy)
+            copy.executescript(_SCHEMA)
+            copy.execute("PRAGMA query_only = ON")
+        except BaseException:
+            copy.close()
+            raise
+        return copy
 
     def add(self, run: Run, script: str, parcels: Sequence[Parcel] = (), request: Request | None = None) -> None:
         """Note a run that is about to be submitted, with the very script that submits it, and what that may ask for.
@@ -287,6 +325,14 @@ class Store:
                 (sha256,),
             ).fetchall()
         return [PublishedImage(repository=row[0], manifest=row[1], sha256=row[2], size=row[3]) for row in rows]
+
+
+def _is_unwritable(error: OSError | sqlite3.OperationalError) -> bool:
+    """Tell whether an error means that nothing can be written there: no right to, a full or a read-only file system."""
+    if isinstance(error, OSError):
+        return error.errno in _UNWRITABLE
+    # The low byte is the primary result code (https://www.sqlite.org/rescode.html).
+    return (error.sqlite_errorcode & 0xFF) in _UNWRITABLE_RECORD
 
 
 def _unknown(name: str) -> UnknownRunError:

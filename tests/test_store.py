@@ -1,5 +1,9 @@
+import os
+import sqlite3
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -119,3 +123,60 @@ def test_of_two_runs_of_one_id_the_second_is_refused(store: Store) -> None:
     with pytest.raises(ConfigError, match=rf"a run '{run_of(TRAIN).id}' is on record already; .* --resume"):
         store.add(run_of(TRAIN), "second")
     assert store.script(run_of(TRAIN)) == "first"
+
+
+@contextmanager
+def nobody() -> Iterator[None]:
+    """Be a user who owns nothing, as to files (credentials(7)); tests run as root, to whom nothing is closed."""
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def open_folder(tmp_path: Path) -> Path:
+    """Give a folder that everybody can read, and only root can write to."""
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    return tmp_path
+
+
+def test_a_record_that_cannot_be_made_is_an_empty_one_to_whoever_reads(open_folder: Path) -> None:
+    store = Store(open_folder / "home" / "hpcdeploy" / "runs.db")
+    with nobody():
+        assert store.latest() == []
+        assert store.latest_build(open_folder, "default") is None
+        assert store.known_files(open_folder, "default") == ""
+        with pytest.raises(UnknownRunError, match="no run is on record yet"):
+            store.find([])
+        with pytest.raises(ConfigError, match=r"cannot be used: .*Permission denied.*set XDG_STATE_HOME"):
+            store.add(run_of(PLAIN), "")
+    assert list(open_folder.iterdir()) == []
+
+
+def test_a_record_that_cannot_be_written_is_read(open_folder: Path) -> None:
+    path = open_folder / "deep" / "runs ?#%.db"
+    Store(path).add(run_of(PLAIN), "a script")
+    with closing(sqlite3.connect(path)) as older:
+        older.executescript("DROP TABLE known_files; DROP TABLE built_on")
+    path.parent.chmod(0o755)
+    before = path.read_bytes()
+    with nobody():
+        [known] = Store(path).find([])
+        assert Store(path).script(known.run) == "a script"
+        assert Store(path).known_files(open_folder, "default") == ""
+        with pytest.raises(ConfigError, match="cannot be used: attempt to write a readonly database"):
+            Store(path).resumed(known.run)
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_a_record_that_may_not_be_read_is_told(open_folder: Path) -> None:
+    path = open_folder / "deep" / "runs.db"
+    Store(path).add(run_of(PLAIN), "")
+    path.chmod(0o600)
+    path.parent.chmod(0o755)
+    with nobody(), pytest.raises(ConfigError, match="cannot be used"):
+        Store(path).latest()

@@ -20,6 +20,7 @@ from hpcdeploy.flows.remote_files import RemoteFile, groups, inside, leads_out, 
 from hpcdeploy.run import Run
 from hpcdeploy.transport.contract import Completed, Input, Output, ignore_output
 from hpcdeploy.transport.local import LocalTransport
+from tests.disks import small_disk
 from tests.scheduler.samples import PLAIN, run_of
 
 RUN = run_of(PLAIN)
@@ -438,6 +439,24 @@ def test_a_disk_that_is_full_here_is_named_and_the_next_fetch_goes_on(
     assert not (tmp_path / "home" / "output" / "file").exists()
     bring()
     assert (tmp_path / "home" / "output" / "file").read_text() == "x" * size
+
+
+@pytest.mark.parametrize("size", [300_000, 3_000_000])
+def test_a_folder_on_a_full_disk_is_named_and_no_file_is_there_in_part(
+    size: int, bring: Callable[..., Fetched], there: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("fetch", "fetch_pieces"):
+        monkeypatch.setattr(f"hpcdeploy.flows.{module}.PIECE", 1_000_000)
+    write(there / "output", "a", "file", content="x" * size)
+    home = tmp_path / "home"
+    with small_disk(home, "200k") as resize:
+        with pytest.raises(OSError, match="No space left") as error:
+            bring()
+        assert error.value.filename == str(home)
+        assert not (home / "output" / "file").exists()
+        resize("16m")
+        assert home / "output" / "file" in bring().brought
+        assert (home / "output" / "file").read_text() == "x" * size
 
 
 def test_a_large_file_that_is_written_anew_between_two_pieces_is_never_a_mixture_of_both(

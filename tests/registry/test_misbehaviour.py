@@ -1,6 +1,8 @@
 """Registries that lie, break off, send us away, or have a bad day."""
 
 import hashlib
+import resource
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from hpcdeploy.registry.credentials import Lookup
 from hpcdeploy.registry.manifest import digest_of, render_manifest
 from hpcdeploy.registry.retries import Patience
 from hpcdeploy.registry.streams import RECEIVED_BLOCK
+from tests.disks import small_disk
 from tests.registry.images import CREATED, NOTHING, SWIFT, Image, make_image, registry, user
 from tests.registry.odd_server import Asked, OddServer, Reply, Script, misbehave
 
@@ -182,6 +185,37 @@ def test_a_registry_that_ignores_ranges_sends_everything_again(image: Image, tmp
     with misbehave(script) as odd:
         registry(odd.host).download(published(image), tmp_path / "got.sif")
     assert (tmp_path / "got.sif").read_bytes() == image.content
+
+
+def test_a_disk_that_takes_only_a_part_of_the_last_block_is_full(image: Image, tmp_path: Path) -> None:
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    with misbehave(
+        lambda asked: ranged(asked, image.content) if "range" in asked.headers else Reply(body=image.content)
+    ) as odd:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(image.content) - 10, limits[1]))
+        try:
+            with pytest.raises(OSError, match="File too large") as error:
+                registry(odd.host).download(published(image), tmp_path / "new" / "got.sif")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            signal.signal(signal.SIGXFSZ, handler)
+        assert error.value.filename == str(tmp_path / "new" / "got.sif")
+        assert not (tmp_path / "new" / "got.sif").exists()
+        registry(odd.host).download(published(image), tmp_path / "new" / "got.sif")
+    assert (tmp_path / "new" / "got.sif").read_bytes() == image.content
+
+
+def test_a_download_to_a_full_disk_is_told_and_goes_on_where_there_is_room(image: Image, tmp_path: Path) -> None:
+    script: Script = lambda asked: ranged(asked, image.content) if "range" in asked.headers else Reply(body=image.content)  # noqa: E731
+    with misbehave(script) as odd, small_disk(tmp_path / "disk", "1m") as resize:
+        with pytest.raises(OSError, match="No space left") as error:
+            registry(odd.host).download(published(image), tmp_path / "disk" / "got.sif")
+        assert error.value.filename == str(tmp_path / "disk" / "got.sif")
+        assert not (tmp_path / "disk" / "got.sif").exists()
+        resize("16m")
+        registry(odd.host).download(published(image), tmp_path / "disk" / "got.sif")
+        assert int(odd.asked[-1].headers["range"].removeprefix("bytes=").removesuffix("-")) > 900_000
+        assert (tmp_path / "disk" / "got.sif").read_bytes() == image.content
 
 
 def test_two_downloads_to_one_place_do_not_mix(image: Image, tmp_path: Path) -> None:

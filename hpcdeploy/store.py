@@ -6,6 +6,7 @@ The file, and the folder that it lies in, are for their owner alone. ``PRAGMA us
 0 is that of releases that did not write one, whose tables are the same.
 """
 
+import errno
 import json
 import os
 import sqlite3
@@ -15,6 +16,7 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from hpcdeploy.errors import ConfigError, UnknownRunError
 from hpcdeploy.folders import state_folder
@@ -30,6 +32,12 @@ LOCKED_FOR = 30.0
 """Seconds for which another command may hold the record: each holds it for a few milliseconds."""
 
 
+_UNWRITABLE = (errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOENT)
+"""What mkdir(2) says where nothing can be written; ENOENT where a file system takes no folders at all, as /proc."""
+
+_UNWRITABLE_RECORD = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL)
+
+
 def default_path(environment: Mapping[str, str] = os.environ) -> Path:
     """Say where the record lies."""
     return state_folder(environment) / "runs.db"
@@ -38,8 +46,9 @@ def default_path(environment: Mapping[str, str] = os.environ) -> Path:
 class Store:
     """The record; every method is one transaction, so that two commands at once never see half of one.
 
-    Each raises `ConfigError` where the file cannot be read or written, is locked for longer than `locked_for` seconds, was
-    written by a newer version, or is something else; and where the row that it needs is damaged.
+    Each raises `ConfigError` where the file cannot be read, is locked for longer than `locked_for` seconds, was written by a
+    newer version, or is something else; where the row that it needs is damaged; and those that note something where it
+    cannot be written. A record that is not there yet, and cannot be made, is an empty one to those that read.
     """
 
     def __init__(self, path: Path, *, locked_for: float = LOCKED_FOR) -> None:
@@ -48,13 +57,17 @@ class Store:
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
+        why: Exception | None = None
         try:
-            private_folder(self._path.parent)
-            private_file(self._path)
-            with closing(self._connect()) as connection, connection:
+            try:
+                opened = self._for_writing()
+            except (OSError, sqlite3.OperationalError) as error:
+                if not _is_unwritable(error):
+                    raise
+                why, opened = error, self._for_reading()
+            with closing(opened) as connection, connection:
                 # What is no UTF-8 makes one row unreadable, and not the whole answer.
                 connection.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
-                self._bring_up_to_date(connection)
                 yield connection
         except (OSError, sqlite3.DatabaseError) as error:
             advice = "expected a file that can be written to: make room there, or set XDG_STATE_HOME to another folder"
@@ -63,7 +76,7 @@ class Store:
                     f"another process has held it for {self._locked_for:g} s; wait for that one, or end it. Where the file "
                     "system cannot lock files, set XDG_STATE_HOME to a folder on another one"
                 )
-            raise ConfigError(f"the record {self._path} cannot be used: {error}; {advice}") from error
+            raise ConfigError(f"the record {self._path} cannot be used: {why or error}; {advice}") from error
 
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(self._path, timeout=self._locked_for)
@@ -77,11 +90,32 @@ class Store:
             )
         if version < VERSION:
             connection.executescript(SCHEMA)
-            try:
-                connection.execute(f"PRAGMA user_version = {VERSION}")
-            except sqlite3.OperationalError as error:
-                if "readonly" not in str(error):  # a record that can only be read can be read all the same
-                    raise
+            connection.execute(f"PRAGMA user_version = {VERSION}")
+
+    def _for_writing(self) -> sqlite3.Connection:
+        private_folder(self._path.parent)
+        private_file(self._path)
+        connection = self._connect()
+        try:
+            self._bring_up_to_date(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _for_reading(self) -> sqlite3.Connection:
+        """Return a copy in memory of what there is, nothing included, which takes no changes."""
+        copy = sqlite3.connect(":memory:")
+        try:
+            if self._path.exists():
+                with closing(sqlite3.connect(f"file:{quote(str(self._path))}?mode=ro", uri=True)) as record:
+                    record.backup(copy)
+            self._bring_up_to_date(copy)
+            copy.execute("PRAGMA query_only = ON")
+        except BaseException:
+            copy.close()
+            raise
+        return copy
 
     @contextmanager
     def _reading(self, what: str, advice: str) -> Iterator[None]:
@@ -319,6 +353,14 @@ class Store:
         names = ("repository", "manifest", "sha256", "size")
         with self._reading(f"where the image {sha256} was pushed", "Push the image again"):
             return [typed(PublishedImage, dict(zip(names, row, strict=True))) for row in rows]
+
+
+def _is_unwritable(error: OSError | sqlite3.OperationalError) -> bool:
+    """Tell whether an error means that nothing can be written there: no right to, a full or a read-only file system."""
+    if isinstance(error, OSError):
+        return error.errno in _UNWRITABLE
+    # The low byte is the primary result code (https://www.sqlite.org/rescode.html).
+    return (error.sqlite_errorcode & 0xFF) in _UNWRITABLE_RECORD
 
 
 def _unknown(name: str) -> UnknownRunError:

@@ -4,9 +4,9 @@ import re
 import sqlite3
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -332,3 +332,61 @@ def test_a_record_of_an_earlier_version_opens_unchanged(tmp_path: Path) -> None:
     assert store.latest_lock(project, "train") == ("2026-01-02T03:04:05Z", b"lock \xff")
     assert (store.latest_inputs(project, image), store.known_files(project, "train")[:9]) == ("inputs", '{"files":')
     assert [one.repository for one in store.publications("ab" * 32)] == ["ghcr.io/me/train"]
+
+
+@contextmanager
+def nobody() -> Iterator[None]:
+    """Be a user who owns nothing, as to files (credentials(7)); tests run as root, to whom nothing is closed."""
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def open_folder(tmp_path: Path) -> Path:
+    """Give a folder that everybody can read, and only root can write to."""
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    return tmp_path
+
+
+def test_a_record_that_cannot_be_made_is_an_empty_one_to_whoever_reads(open_folder: Path) -> None:
+    store = Store(open_folder / "home" / "hpcdeploy" / "runs.db")
+    with nobody():
+        assert store.latest() == []
+        assert store.latest_build(open_folder, "default") is None
+        assert store.known_files(open_folder, "default") == ""
+        with pytest.raises(UnknownRunError, match="no run is on record yet"):
+            store.find([])
+        with pytest.raises(ConfigError, match=r"cannot be used: .*Permission denied.*set XDG_STATE_HOME"):
+            store.add(run_of(PLAIN), "")
+    assert list(open_folder.iterdir()) == []
+
+
+def test_a_record_that_cannot_be_written_is_read(open_folder: Path) -> None:
+    path = open_folder / "deep" / "runs ?#%.db"
+    Store(path).add(run_of(PLAIN), "a script")
+    with closing(sqlite3.connect(path)) as older:
+        older.executescript("DROP TABLE known_files; DROP TABLE built_on; PRAGMA user_version = 0")
+    path.parent.chmod(0o755)
+    path.chmod(0o644)
+    before = path.read_bytes()
+    with nobody():
+        [known] = Store(path).find([])
+        assert Store(path).script(known.run) == "a script"
+        assert Store(path).known_files(open_folder, "default") == ""
+        with pytest.raises(ConfigError, match="cannot be used: attempt to write a readonly database"):
+            Store(path).resumed(known.run)
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_a_record_that_may_not_be_read_is_told(open_folder: Path) -> None:
+    path = open_folder / "deep" / "runs.db"
+    Store(path).add(run_of(PLAIN), "")
+    path.chmod(0o600)
+    path.parent.chmod(0o755)
+    with nobody(), pytest.raises(ConfigError, match="cannot be used"):
+        Store(path).latest()

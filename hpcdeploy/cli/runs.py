@@ -11,6 +11,7 @@ import typer
 from hpcdeploy.cli import show
 
 if TYPE_CHECKING:
+    from hpcdeploy.flows.fetch import Fetched
     from hpcdeploy.run import RunStatus
 
 Runs = Annotated[
@@ -132,13 +133,23 @@ def fetch(
         )
     show.notes(map(show.one_line, done.notes))
     if json:
-        files, brought = ([os.fspath(file) for file in several] for several in (done.files, done.brought))
-        show.as_json({"run": known.run.id, "folder": str(destination), "files": files, "brought": brought})
+        lists = {name: list(map(os.fspath, getattr(done, name))) for name in ("files", "brought", "changed", "missing")}
+        show.as_json({"run": known.run.id, "folder": str(destination), **lists})
         return
     for file in done.files:
         sys.stdout.buffer.write(os.fsencode(file) + b"\n")
-    others = "; the others were here already" if len(done.brought) < len(done.files) else ""
-    show.say(f"{len(done.brought)} of {len(done.files)} files were brought{others}")
+    show.say(counted(done))
+
+
+def counted(done: "Fetched") -> str:
+    """Return in one line how many of a run's files came, and what is with the others."""
+    brought, changed, missing = map(len, (done.brought, done.changed, done.missing))
+    said = f"{brought} of {len(done.files) + missing} files were brought"
+    already = len(done.files) - brought - changed
+    if not changed and not missing:
+        return f"{said}; the others were here already" if already else said
+    others = ((already, "here already"), (changed, "changed meanwhile"), (missing, "did not come"))
+    return "; ".join((said, *(f"{number} {what}" for number, what in others if number)))
 
 
 def cancel(

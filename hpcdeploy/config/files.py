@@ -64,6 +64,17 @@ def load_project(folder: Path, environ: Mapping[str, str] = os.environ, *, optio
     return replace(project, clusters=clusters)
 
 
+def token_services(environ: Mapping[str, str] = os.environ) -> Mapping[str, str]:
+    """Return the hosts that the person lets issue tokens for registries on other hosts, by the registry's host.
+
+    A project cannot say so: it would send the person's passwords where it likes.
+    Raises `ConfigError` as `load_project` does.
+    """
+    path = person_file(environ)
+    values = _layer(path, PERSON_FILE, _document(path)).values if _there(path) else {}
+    return {host.lower(): registry["token-service"] for host, registry in values.get("registries", {}).items()}
+
+
 def read_sweep(sweep: SweepFile, root: Path, environ: Mapping[str, str] = os.environ) -> Array:
     """Read the parameters of a sweep that stand in a file: relative to `root`, or from ``/`` or ``~/``.
 

@@ -63,9 +63,19 @@ def _host(value: object) -> str:
     return words
 
 
+_HOST = r"[A-Za-z0-9.-]+(:[0-9]{1,5})?"
+
+
+def _registry_host(value: object) -> str:
+    words = line(value)
+    if not re.fullmatch(_HOST, words):
+        raise ConfigError(f'found {found(value)}; expected HOST or HOST:PORT, such as "registry.example.org"')
+    return words.lower()
+
+
 def _mirror(value: object) -> str:
     words = line(value)
-    if not re.fullmatch(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[a-z0-9._/-]+)?", words):
+    if not re.fullmatch(rf"{_HOST}(/[a-z0-9._/-]+)?", words):
         raise ConfigError(f'found {found(value)}; expected a registry as HOST or HOST:PORT, such as "ghcr.io"')
     return words
 
@@ -240,13 +250,19 @@ CLUSTER = Table(
 CLUSTERS_FILE = Table((Key(name="clusters", kind=MapOf(name, CLUSTER, "a table of clusters: [clusters.NAME]")),))
 """The lab's file: clusters and nothing else."""
 
+REGISTRY = Table((Key(name="token-service", kind=Leaf(_registry_host), required=True),))
+
 PERSON_FILE = Table(
     (
         *CLUSTERS_FILE.keys,
+        Key(
+            name="registries",
+            kind=MapOf(_registry_host, REGISTRY, 'a table of registries: [registries."registry.example.org"]'),
+        ),
         Key(name=SAFE_DIRECTORIES, kind=ListOf(Leaf(_safe_directory), 'a list of folders, such as ["/project/lab/*"]')),
     )
 )
-"""A person's own file. What it accepts of other users no project can."""
+"""A person's own file: clusters, and what no project may decide."""
 
 PROJECT_FILE = Table(
     (

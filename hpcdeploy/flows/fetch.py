@@ -4,7 +4,7 @@ import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,10 +29,16 @@ _LEADS_OUT = "a link that leads out of the run's folder"
 
 @dataclass(frozen=True, kw_only=True)
 class Fetched:
-    """What a fetch did: the run's files that are here now, those among them that it brought, and what it left and why."""
+    """What a fetch did: the run's files that are here now, those among them that it brought, and what it left and why.
+
+    ``changed`` are those of ``files`` that came and are not as they were listed: they changed meanwhile. ``missing`` are the
+    files that were listed and did not come; an older one of that name may be here.
+    """
 
     files: tuple[Path, ...]
     brought: tuple[Path, ...]
+    changed: tuple[Path, ...] = ()
+    missing: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -49,12 +55,14 @@ def fetch(
     """Bring what `run` wrote to the folder `destination`: ``output/`` and ``logs/``, or of the output only `patterns`.
 
     A file that is here with the same size and time is left alone; each takes its name when it is whole. Raises `ConfigError`
-    where `destination` is there and is no such folder of this run, `SchedulerError` where the run's folder is not there,
-    OSError where something cannot be written here.
+    where `destination` is there and is no such folder of this run, `SchedulerError` where the run's folder is not there or
+    the listing names a file outside of it, OSError where something cannot be written here.
     `overrides` is the folder of the project whose own templates count.
     """
     ask = Asking(cluster, connections)
     bases, found, notes = _listed(run, patterns, ask, cluster, overrides)
+    for file in found:
+        inside(destination, file.place)
     notes += [f"left out: {file.place}, {why}" for file in found if (why := _unwanted(file))]
     if patterns and not found:
         notes.append(f"no file of {run.id} is meant by {' or '.join(patterns)}; patterns begin at its working folder")
@@ -81,12 +89,25 @@ def fetch(
             alone = [file for file in wanted if file.kind == "l" and not (destination / file.place).exists()]
             notes += [f"{file.place} is a link to {file.link}, which was not fetched; name that too" for file in alone]
         moving = [file.place for file in missing if not is_here(file, destination)]
-    notes += [f"{place} changed while it was fetched; fetch again once it is still" for place in moving]
+    changed = {place for place in moving if place in bringing.received}
+    lost = set(moving) - changed
+    notes += [
+        f"{place} changed while it was fetched; fetch again once it is still"
+        if place in changed
+        else f"{place} did not come: it changed, vanished or could not be read; fetch again once it is still"
+        for place in moving
+    ]
     return Fetched(
-        files=tuple(sorted(destination / file.place for file in wanted)),
-        brought=tuple(sorted(destination / file.place for file in missing if file.place not in moving)),
+        files=_paths(destination, (file.place for file in wanted if file.place not in lost)),
+        brought=_paths(destination, (file.place for file in missing if file.place not in moving)),
+        changed=_paths(destination, changed),
+        missing=_paths(destination, lost),
         notes=tuple(notes),
     )
+
+
+def _paths(folder: Path, places: Iterable[str]) -> tuple[Path, ...]:
+    return tuple(sorted(folder / place for place in places))
 
 
 def _listed(

@@ -75,13 +75,17 @@ class Asking:
 
 
 class Bringing:
-    """Brings files into `folder`; ``bases`` are the folders over there, by part."""
+    """Brings files into `folder`; ``bases`` are the folders over there, by part.
+
+    ``received`` names the places of the files that have come and bear their names.
+    """
 
     def __init__(self, folder: Path, bases: Mapping[str, str], ask: Asking, progress: Progress, total: int) -> None:
         self._folder = folder
         self._bases = bases
         self._ask = ask
         self._progress = progress
+        self.received: set[str] = set()
         self._done = 0
         self._total = total
 
@@ -147,6 +151,7 @@ class Bringing:
         if same:
             os.utime(part, ns=(file.modified, file.modified))
         part.replace(path)
+        self.received.add(file.place)
 
     def _advance(self, size: int) -> None:
         self._done += size

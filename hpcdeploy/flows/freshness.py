@@ -1,6 +1,7 @@
 """Whether an image is that of the project as it is now: its inputs are compared with those of its last build."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -69,7 +70,8 @@ def freshness(
     known = KnownFiles(store.known_files(project, settings.name))
     found = _compared(BuildInputs.read(noted), settings, project, known)
     if learn and known.learned and not found.changes:
-        store.know_files(project, settings.name, known.written())
+        with suppress(ConfigError):  # a memory that cannot be written is no reason to fail
+            store.know_files(project, settings.name, known.written())
     return found
 
 

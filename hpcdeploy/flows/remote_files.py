@@ -64,9 +64,12 @@ def read_state(text: str) -> tuple[int, int]:
 
 
 def inside(folder: Path, place: str) -> Path:
-    """Return the path of `place` in `folder`; raises `SchedulerError` where it would be outside."""
-    whole = PurePosixPath(os.path.normpath(place))
-    if whole.is_absolute() or whole.parts[:1] == ("..",):
+    """Return the path of `place` in `folder`; raises `SchedulerError` where it would be outside of its part.
+
+    A part is the first name of `place`. What else lies in `folder`, such as the marks of a fetch, cannot be named so.
+    """
+    whole, part = PurePosixPath(os.path.normpath(place)), place.partition("/")[0]
+    if part in ("", ".", "..") or whole.parts[:1] != (part,) or len(whole.parts) == 1:
         raise SchedulerError(f"the run holds {place!r}, which leads out of its folder; nothing of it was brought")
     return folder / whole
 

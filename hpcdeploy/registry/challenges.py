@@ -10,6 +10,16 @@ _SCHEME = re.compile(r"(?:^|,)\s*(Basic|Bearer|Digest|Negotiate)(?=\s|,|$)", re.
 _PARAMETER = re.compile(r'([A-Za-z_]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
+TOKEN_SERVICES = {"registry-1.docker.io": "auth.docker.io", "registry.gitlab.com": "gitlab.com"}
+"""Token services on another host than their registry's.
+
+Docker Hub: https://docs.docker.com/reference/api/registry/auth. GitLab.com: gitlab-org/container-registry,
+docs/auth-request-flow.md. On the registry's own host are those of ghcr.io, public.ecr.aws and Google's REGION-docker.pkg.dev
+(bazel-contrib/rules_oci, oci/private/authn.bzl), quay.io (quay/claircore, pull request 879), nvcr.io (sapcc/keppel, pull
+request 731), and Azure's NAME.azurecr.io (https://azure.github.io/acr/Token-BasicAuth.html). A GitLab of one's own has its
+token service where GitLab is: another host, unless the registry is at a port of it.
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Challenge:
@@ -60,26 +70,18 @@ def is_downgrade(source: str, target: str) -> bool:
     return origin_of(source)[0] == "https" and origin_of(target)[0] != "https"
 
 
-def may_ask_realm(registry: str, realm: str) -> bool:
-    """Tell whether a token service may be asked at all: over TLS, or on the host of a registry that has none either."""
-    scheme, host, _ = origin_of(realm)
-    registry_scheme, registry_host, _ = origin_of(registry)
-    if scheme == "https":
-        return bool(host)
-    same = host == registry_host or (is_loopback(host) and is_loopback(registry_host))
-    return scheme == "http" and registry_scheme == "http" and same
+def may_ask_realm(registry: str, realm: str, token_service: str = "") -> bool:
+    """Tell whether the token service at the URL `realm` may be asked for the registry at the URL `registry`.
 
-
-def may_see_credentials(registry: str, realm: str) -> bool:
-    """Tell whether a token service may be shown a registry's credentials.
-
-    It may if its host is the registry's, or both are under the same domain, as auth.docker.io and registry-1.docker.io or
-    gitlab.example.org and registry.example.org are: a registry that was taken over cannot send a password elsewhere.
+    It may over TLS if it is on the registry's own host, at whatever port, or is the registry's in `TOKEN_SERVICES`, or the
+    person's settings name it (`token_service`: ``HOST`` or ``HOST:PORT``). A registry without TLS, as on loopback, may have
+    a token service without TLS on the same host. So a registry that was taken over sends neither a password elsewhere nor
+    this machine to an address of its choice.
     """
-    if not may_ask_realm(registry, realm):
-        return False
-    host, registry_host = origin_of(realm)[1], origin_of(registry)[1]
-    if host == registry_host or (is_loopback(host) and is_loopback(registry_host)):
-        return True
-    domain = registry_host.partition(".")[2]
-    return "." in domain and (host == domain or host.endswith("." + domain) or registry_host.endswith("." + host))
+    scheme, host, port = origin_of(realm)
+    registry_scheme, registry_host, _ = origin_of(registry)
+    same = bool(host) and (host == registry_host or (is_loopback(host) and is_loopback(registry_host)))
+    if scheme == "http":
+        return registry_scheme == "http" and same
+    named = host in (TOKEN_SERVICES.get(registry_host), token_service) or f"{host}:{port}" == token_service
+    return scheme == "https" and bool(host) and (same or named)

@@ -1,5 +1,7 @@
 """What went wrong with a registry, in one sentence for the person who has to do something about it."""
 
+from urllib.parse import urlsplit
+
 import requests
 
 from hpcdeploy.errors import AuthenticationError, HpcdeployError, RegistryError
@@ -7,6 +9,21 @@ from hpcdeploy.registry.credentials import Lookup, login_command
 from hpcdeploy.registry.reference import Reference
 
 _LONGEST_DETAIL = 300
+_TLS_ENDED = ("EOF occurred in violation of protocol", "connection has been closed (EOF)", "BAD_RECORD_MAC")
+"""How OpenSSL names a TLS connection that was cut or damaged on its way (its error strings, as Python's ssl gives them)."""
+
+
+class PassingFailure(requests.RequestException):
+    """An answer that may be another one at the next attempt; the text completes "failed: ...".
+
+    ``response`` is the answer, if its header may say when to ask again. ``kind`` is the error that it becomes in the end.
+    """
+
+    def __init__(
+        self, text: str, *, response: requests.Response | None = None, kind: type[HpcdeployError] = RegistryError
+    ) -> None:
+        super().__init__(text, response=response)
+        self.kind = kind
 
 
 def explain_response(response: requests.Response, *, doing: str, reference: Reference, lookup: Lookup) -> HpcdeployError:
@@ -16,9 +33,8 @@ def explain_response(response: requests.Response, *, doing: str, reference: Refe
     if status in (401, 403):
         return AuthenticationError(f"{where}: {reference.host} denied it{detail} {_advise_login(reference, lookup)}")
     if status == 404:
-        return RegistryError(
-            f"{where}: {reference.host} has nothing of that name{detail}; check the spelling, or push it first."
-        )
+        advice = "or create it there first" if doing == "Pushing" else "or push it first"
+        return RegistryError(f"{where}: {reference.host} has nothing of that name{detail}; check the spelling, {advice}.")
     if status == 413:
         return RegistryError(
             f"{where}: {reference.host}, or a proxy before it, takes no file that large{detail}; use another registry."
@@ -36,9 +52,12 @@ def explain_exception(
     error: requests.RequestException, *, doing: str, reference: Reference, attempts: int
 ) -> HpcdeployError:
     """Turn a failure of the connection into an error. URLs are left out: an upload's holds a secret of its own."""
-    where, host = f"{doing} {reference} failed", reference.host
+    where, host = f"{doing} {reference} failed", _asked_host(error, reference)
     text = str(error)
-    if isinstance(error, requests.exceptions.SSLError):
+    tried = f" after {attempts} attempts" if attempts > 1 else ""
+    if isinstance(error, PassingFailure):
+        return error.kind(f"{where}: {text}{tried}; try again later.")
+    if isinstance(error, requests.exceptions.SSLError) and not is_passing(error):
         if "WRONG_VERSION_NUMBER" in text or "RECORD_LAYER" in text:
             return RegistryError(f"{where}: {host} does not speak TLS; if it is meant to be without, ask for plain HTTP.")
         return RegistryError(
@@ -47,14 +66,26 @@ def explain_exception(
         )
     if isinstance(error, requests.exceptions.ProxyError):
         return RegistryError(f"{where}: the proxy on the way to {host} did not answer; check HTTPS_PROXY and NO_PROXY.")
-    tried = f" after {attempts} attempts" if attempts > 1 else ""
     if "NameResolutionError" in text or "getaddrinfo" in text:
         return RegistryError(f"{where}: no machine is called {reference.hostname}; check the spelling and the network.")
     if "Connection refused" in text:
         return RegistryError(f"{where}: nothing listens at {host}{tried}; is the registry running?")
-    if isinstance(error, requests.Timeout):
+    if isinstance(error, requests.Timeout) or "Read timed out" in text:
         return RegistryError(f"{where}: {host} did not answer in time{tried}; check the network, and try again.")
     return RegistryError(f"{where}: the connection to {host} broke off{tried}; check the network, and try again.")
+
+
+def is_passing(error: requests.RequestException) -> bool:
+    """Tell whether another attempt may go better: not where TLS is refused, nor for an address that is none."""
+    if isinstance(error, requests.exceptions.SSLError):
+        return any(words in str(error) for words in _TLS_ENDED)
+    return not isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema)
+
+
+def _asked_host(error: requests.RequestException, reference: Reference) -> str:
+    """Name who was asked: the registry by the name that the person wrote, or another host, such as a token service."""
+    host = urlsplit(error.request.url or "").netloc if error.request is not None else ""
+    return host if host not in ("", reference.endpoint) else reference.host
 
 
 def read_detail(response: requests.Response) -> str:

@@ -7,6 +7,7 @@ place; ``get_manifest`` gives parsed JSON, of which no digest can be taken; ``up
 the library mends one of them.
 """
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from urllib.parse import urljoin
@@ -18,24 +19,44 @@ from oras.logger import setup_logger
 
 from hpcdeploy.environments.oci import INDEX_TYPES, LARGEST_DOCUMENT, MANIFEST_TYPES
 from hpcdeploy.errors import RegistryError
+from hpcdeploy.registry.attempts import persist
 from hpcdeploy.registry.authentication import BACKEND, ScopedAuth
 from hpcdeploy.registry.challenges import is_downgrade, origin_of
 from hpcdeploy.registry.credentials import Lookup
-from hpcdeploy.registry.failures import explain_exception, explain_response
+from hpcdeploy.registry.failures import (
+    PassingFailure,
+    explain_exception,
+    explain_response,
+)
 from hpcdeploy.registry.manifest import MANIFEST_TYPE
 from hpcdeploy.registry.reference import Reference, is_loopback
-from hpcdeploy.registry.retries import PASSING_STATUSES, Patience, next_wait
+from hpcdeploy.registry.retries import Patience
 from hpcdeploy.registry.streams import RECEIVED_BLOCK, FileBody, PartialFile
+from hpcdeploy.registry.uploads import refuse_broken
+from hpcdeploy.registry.whole_heads import WholeHeads
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5
-_PERMANENT = (requests.exceptions.SSLError, requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)
+_MOST_CHALLENGES = 3
+"""Refusals of one request that are answered with a new token: one may have expired on its way, or lack a right."""
+
+_MOST_DAMAGED = 2
+"""Documents with another digest than expected for which one more is asked."""
 
 
 class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no types
     """Speaks to the one registry of ``reference``; nothing that belongs to it goes to any other host."""
 
-    def __init__(self, reference: Reference, lookup: Lookup, *, plain_http: bool, patience: Patience, doing: str) -> None:
+    def __init__(
+        self,
+        reference: Reference,
+        lookup: Lookup,
+        *,
+        plain_http: bool,
+        patience: Patience,
+        doing: str,
+        token_service: str = "",
+    ) -> None:
         setup_logger(quiet=True)
         super().__init__(hostname=reference.endpoint, insecure=plain_http, auth_backend=BACKEND)
         self.reference = reference
@@ -48,8 +69,12 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
         self.session.trust_env = not (plain_http and is_loopback(reference.host))
         self.session.auth = _leave_alone
         self.session.headers["User-Agent"] = "hpcdeploy"
+        for scheme in ("http://", "https://"):
+            self.session.mount(scheme, WholeHeads())
         self.auth: ScopedAuth
         self.auth.registry = self.root
+        self.auth.host = reference.host
+        self.auth.token_service = token_service
         self.auth.credentials = lookup.credentials
         self.auth.patience = patience
 
@@ -78,32 +103,7 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
 
     def persist(self, attempt: Callable[[], requests.Response]) -> requests.Response:
         """Call `attempt` until its answer is no passing failure or patience ends; the last answer is given back as it is."""
-        failures, waited = 0, 0.0
-        while True:
-            response: requests.Response | None = None
-            trouble: requests.RequestException | None = None
-            try:
-                response = attempt()
-            except _PERMANENT as error:
-                raise explain_exception(error, doing=self.doing, reference=self.reference, attempts=1) from error
-            except requests.RequestException as error:
-                trouble = error
-            if response is not None and response.status_code not in PASSING_STATUSES:
-                return response
-            failures += 1
-            retry_after = response.headers.get("Retry-After", "") if response is not None else ""
-            wait = next_wait(self.patience, failures=failures, waited=waited, retry_after=retry_after)
-            if wait is None:
-                if trouble is not None:
-                    raise explain_exception(
-                        trouble, doing=self.doing, reference=self.reference, attempts=failures
-                    ) from trouble
-                assert response is not None
-                return response
-            if response is not None:
-                response.close()
-            self.patience.sleep(wait)
-            waited += wait
+        return persist(attempt, self.patience, doing=self.doing, reference=self.reference)
 
     def exchange(
         self,
@@ -116,7 +116,7 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
         stream: bool = False,
         timeout: tuple[float, float] | None = None,
     ) -> requests.Response:
-        """Do one request once: a challenge is answered one time, redirects are followed for reading only."""
+        """Do one request once: challenges are answered, redirects are followed for reading only."""
         limits = timeout or (self.patience.connect, self.patience.read)
 
         def send(target: str, extra: dict[str, str]) -> requests.Response:
@@ -135,16 +135,23 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
 
         ours = origin_of(url) == origin_of(self.root)
         response = send(url, self.auth.get_auth_header() if ours else {})
-        if response.status_code in (401, 403) and ours:
-            extra, changed = self.auth.authenticate_request(response, dict(self._sent(response)))
-            if changed:
+        for _ in range(_MOST_CHALLENGES):
+            if response.status_code not in (401, 403) or not ours:
+                break
+            try:
+                extra, changed = self.auth.authenticate_request(response, dict(self._sent(response)))
+            except BaseException:
                 response.close()
-                response = send(url, extra)
+                raise
+            if not changed:
+                break
+            response.close()
+            response = send(url, extra)
         for _ in range(_MOST_REDIRECTS):
             if response.status_code not in _REDIRECTS or method not in ("GET", "HEAD"):
                 break
-            target = self.follow(response)
-            response.close()
+            with response:
+                target = self.follow(response)
             home = origin_of(target) == origin_of(self.root)
             response = send(target, self.auth.get_auth_header() if home else {})
         return response
@@ -153,12 +160,13 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
         """Give the absolute URL of an answer's ``Location``, and refuse one that leaves TLS.
 
         Raises:
-            RegistryError: there is none, or it is not allowed.
+            PassingFailure: there is none.
+            RegistryError: it is not allowed.
         """
         location = response.headers.get("Location", "")
         target = urljoin(response.url, location)
         if not location or origin_of(target)[0] not in ("http", "https"):
-            raise RegistryError(f"{self.doing} {self.reference} failed: {self.reference.host} did not say where to go on.")
+            raise PassingFailure(f"{self.reference.host} did not say where to go on", response=response)
         if is_downgrade(response.url, target):
             raise RegistryError(
                 f"{self.doing} {self.reference} failed: {self.reference.host} sends us on to an address without TLS: "
@@ -192,7 +200,9 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
             session = self.follow(opened)
             mark = "&" if "?" in session else "?"
             target = f"{session}{mark}digest={layer['digest'].replace(':', '%3A')}"
-            return self.exchange("PUT", target, data=blob, headers=headers, timeout=limits)
+            done = self.exchange("PUT", target, data=blob, headers=headers, timeout=limits)
+            refuse_broken(done, blob, layer["digest"], self.reference.host)
+            return done
 
         return self.check(self.persist(attempt), 201, 204)
 
@@ -209,35 +219,66 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
         return head if head.status_code == requests.codes.ok else self.put_upload(blob, place, layer)
 
     def upload_manifest(self, manifest: bytes, container: oras.container.Container) -> requests.Response:
-        """Put a manifest's exact bytes under the container's tag or digest."""
+        """Put a manifest's exact bytes under the container's tag or digest; again if the registry says it took others."""
         url = f"{self.prefix}://{container.manifest_url()}"
-        return self.check(self.do_request(url, "PUT", data=manifest, headers={"Content-Type": MANIFEST_TYPE}), 200, 201, 202)
+        digest, puts = f"sha256:{hashlib.sha256(manifest).hexdigest()}", 0
+
+        def attempt() -> requests.Response:
+            nonlocal puts
+            answer, puts = self.exchange("PUT", url, data=manifest, headers={"Content-Type": MANIFEST_TYPE}), puts + 1
+            if puts <= _MOST_DAMAGED and answer.ok and answer.headers.get("Docker-Content-Digest", digest) != digest:
+                raise PassingFailure(f"{self.reference.host} stored another manifest than was sent")
+            return answer
+
+        return self.check(self.persist(attempt), 200, 201, 202)
 
     def read_manifest(self, asked: str) -> tuple[bytes, str]:
         """Give a manifest's raw bytes, and the digest that the registry claims for them (or nothing)."""
         url = f"{self.prefix}://{self.get_container(asked).manifest_url()}"
         headers = {"Accept": ", ".join((*MANIFEST_TYPES, *INDEX_TYPES))}
-        with self.check(self.do_request(url, headers=headers, stream=True), 200) as response:
-            return self._document(response), response.headers.get("Docker-Content-Digest", "")
+        return self._read_document(url, headers, digest=asked if asked.startswith("sha256:") else "")
 
     def read_blob(self, digest: str) -> bytes:
         """Give a small blob, such as an image's configuration; the caller checks its digest."""
         url = f"{self.prefix}://{self.get_container(digest).get_blob_url(digest)}"
-        with self.check(self.do_request(url, stream=True), 200) as response:
-            return self._document(response)
+        return self._read_document(url, {}, digest=digest)[0]
 
-    def download_to(self, part: PartialFile, digest: str, size: int) -> None:
-        """Bring a blob into a partial file, going on where it stands, also after a connection that broke."""
-        url = f"{self.prefix}://{self.get_container(digest).get_blob_url(digest)}"
+    def _read_document(self, url: str, headers: dict[str, str], *, digest: str) -> tuple[bytes, str]:
+        """Give a small document's bytes, and the digest that the registry claims for them (or nothing).
+
+        One that breaks off is read again, and some times one that is not that of `digest`, or else of the claim: it may have
+        been cut where no length says so. The caller checks what comes in the end.
+        """
+        content, reads = b"", 0
 
         def attempt() -> requests.Response:
+            nonlocal content, reads
+            with self.exchange("GET", url, headers=headers, stream=True) as response:
+                if response.status_code != requests.codes.ok:
+                    _ = response.content  # what it says, for the message
+                    return response
+                content, reads = self._document(response), reads + 1
+            expected = digest or response.headers.get("Docker-Content-Digest", "")
+            if reads <= _MOST_DAMAGED and expected and expected != f"sha256:{hashlib.sha256(content).hexdigest()}":
+                raise PassingFailure(f"{self.reference.host} sent another document than expected")
+            return response
+
+        response = self.check(self.persist(attempt), 200)
+        return content, response.headers.get("Docker-Content-Digest", "")
+
+    def download_to(self, part: PartialFile, digest: str, size: int) -> None:
+        """Bring a blob into a partial file, going on where it stands, also after a connection that broke.
+
+        It gives up when attempts bring nothing more as often as patience allows.
+        """
+        url = f"{self.prefix}://{self.get_container(digest).get_blob_url(digest)}"
+
+        def connect() -> requests.Response:
             headers = {"Range": f"bytes={part.done}-"} if part.done else {}
             with self.exchange("GET", url, headers=headers, stream=True) as response:
                 partial = response.status_code == requests.codes.partial_content
-                if part.done and (
-                    response.status_code == requests.codes.range_not_satisfiable
-                    or partial != _starts_at(response, part.done)
-                ):
+                unknown = part.done and response.status_code == requests.codes.range_not_satisfiable
+                if unknown or (partial and not _starts_at(response, part.done)):
                     part.restart()
                     raise requests.ConnectionError("the registry does not go on where we stand")
                 if not partial and response.status_code != requests.codes.ok:
@@ -249,6 +290,15 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
             if part.done < size:
                 raise requests.ConnectionError("the body ended before its time")
             return response
+
+        def attempt() -> requests.Response:
+            while True:
+                before = part.done
+                try:
+                    return connect()
+                except requests.RequestException:
+                    if part.done <= before:
+                        raise
 
         if part.done < size:
             self.check(self.persist(attempt), 200, 206)
@@ -265,8 +315,10 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
             before = start
             response = self.persist(lambda headers=headers: self.exchange("GET", url, headers=headers, stream=True))  # type: ignore[misc]  # the loop's own value
             with self.check(response, 200, 206):
-                here = start if _starts_at(response, start) else 0
+                here = start if response.status_code == requests.codes.partial_content else 0
                 try:
+                    if response.status_code == requests.codes.partial_content and not _starts_at(response, start):
+                        raise requests.ConnectionError("the registry does not go on where we stand")
                     for block in response.iter_content(RECEIVED_BLOCK):
                         here += len(block)
                         if here > start:  # a registry that knows no ranges begins at the beginning
@@ -283,17 +335,36 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
         """List all tags, page after page (OCI distribution specification, "Listing tags")."""
         url = f"{self.prefix}://{self.get_container('latest').tags_url()}"
         tags: list[str] = []
+        seen: set[str] = set()
         while url:
-            response = self.check(self.do_request(url), 200)
-            try:
-                tags.extend(str(tag) for tag in response.json()["tags"] or ())
-            except (ValueError, KeyError, TypeError) as error:
-                raise RegistryError(
-                    f"{self.reference.host} gave no list of tags for {self.reference.repository}."
-                ) from error
+            seen.add(url)
+            page, response = self._page_of_tags(url)
+            tags.extend(page)
             link = response.links.get("next", {}).get("url", "")
             url = urljoin(response.url, link) if link else ""
+            if url in seen or is_downgrade(self.root, url or self.root):
+                raise RegistryError(
+                    f"{self.doing} {self.reference} failed: the next page of tags that {self.reference.host} names is one "
+                    "that was read already, or without TLS; expected a page further on."
+                )
         return tags
+
+    def _page_of_tags(self, url: str) -> tuple[list[str], requests.Response]:
+        page: list[str] = []
+
+        def attempt() -> requests.Response:
+            response = self.exchange("GET", url)
+            if response.status_code == requests.codes.ok:
+                try:
+                    page[:] = (str(tag) for tag in response.json()["tags"] or ())
+                except (ValueError, KeyError, TypeError) as error:
+                    raise PassingFailure(
+                        f"{self.reference.host} gave no list of tags for {self.reference.repository}"
+                    ) from error
+            return response
+
+        response = self.check(self.persist(attempt), 200)
+        return page, response
 
     def _document(self, response: requests.Response) -> bytes:
         content = b""

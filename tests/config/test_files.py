@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy.cluster import Cluster
-from hpcdeploy.config.files import lab_file, load_project, read_sweep
+from hpcdeploy.config.files import lab_file, load_project, read_sweep, token_services
 from hpcdeploy.config.project import JobSettings, Project
 from hpcdeploy.config.sweeps import SweepFile
 from hpcdeploy.errors import ConfigError
@@ -99,6 +99,29 @@ def message(tmp_path: Path, environ: dict[str, str], text: str) -> str:
         load(tmp_path, environ, text)
     assert refused.value.exit_code == 2
     return str(refused.value).replace(f"{tmp_path}/project/", "")
+
+
+def test_only_the_person_names_the_token_service_of_a_registry(tmp_path: Path, environ: dict[str, str]) -> None:
+    text = '[registries."Registry.example.org:5050"]\ntoken-service = "Git.example.org"\n[clusters.own]\nhost = "local"\n'
+    assert token_services(environ) == {}
+    write(tmp_path / "config" / "hpcdeploy" / "config.toml", text)
+    assert token_services(environ) == {"registry.example.org:5050": "git.example.org"}
+    assert "own" in load(tmp_path, environ, "").clusters
+    assert "registries: unknown key" in message(tmp_path, environ, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('[registries."https://x.org"]\ntoken-service = "y.org"\n', "expected HOST or HOST:PORT"),
+        ('[registries."x.org"]\ntoken-service = "https://y.org/token"\n', "expected HOST or HOST:PORT"),
+        ('[registries."x.org"]\n', "the key token-service is missing"),
+    ],
+)
+def test_a_token_service_is_a_host(text: str, expected: str, tmp_path: Path, environ: dict[str, str]) -> None:
+    write(tmp_path / "config" / "hpcdeploy" / "config.toml", text)
+    with pytest.raises(ConfigError, match=expected):
+        token_services(environ)
 
 
 def test_every_key_arrives_as_a_plain_value(tmp_path: Path, environ: dict[str, str]) -> None:
@@ -313,11 +336,11 @@ def test_clusters_alone_serve_without_a_project(tmp_path: Path, environ: dict[st
     assert (set(project.clusters), project.file, project.jobs) == ({"own"}, None, {})
 
 
-def test_a_persons_file_holds_clusters_and_what_is_accepted_of_others(tmp_path: Path, environ: dict[str, str]) -> None:
+def test_a_persons_file_holds_clusters_and_what_no_project_decides(tmp_path: Path, environ: dict[str, str]) -> None:
     write(tmp_path / "config" / "hpcdeploy" / "config.toml", "[jobs.x]\n")
     with pytest.raises(ConfigError) as refused:
         load_project(tmp_path, environ, optional=True)
-    said = "jobs: unknown key; Known here: clusters, safe-directories"
+    said = "jobs: unknown key; Known here: clusters, registries, safe-directories"
     assert str(refused.value) == f"{tmp_path}/config/hpcdeploy/config.toml: {said}"
 
 
@@ -560,10 +583,10 @@ def test_settings_that_are_no_file_are_refused_and_not_waited_for(
     tmp_path: Path, environ: dict[str, str], name: str, special: str
 ) -> None:
     (tmp_path / "project").mkdir()
-    with (
-        SPECIAL[special](tmp_path / "project" / name),
-        pytest.raises(ConfigError, match=rf"project/{name}: cannot be read: it is {special}, where a regular file"),
-    ):
+    reason = f": cannot be read: it is {special}, where a regular file"
+    if special == "a device" and name == "hpcdeploy.toml":  # /dev/null: who may write a file is checked first
+        reason = " may be written by everybody"
+    with SPECIAL[special](tmp_path / "project" / name), pytest.raises(ConfigError, match=f"project/{name}{reason}"):
         load_project(tmp_path / "project", environ)
 
 

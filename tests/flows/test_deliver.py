@@ -19,6 +19,7 @@ from hpcdeploy.progress import Progress
 from hpcdeploy.scheduler.login_node import receiving
 from hpcdeploy.transport.contract import Completed, Input, Output, ignore_output
 from hpcdeploy.transport.local import LocalTransport
+from tests.disks import small_disk
 
 CONTENT = bytes(range(256)) * 12_000
 
@@ -125,6 +126,17 @@ def test_a_parcel_comes_whole_and_is_for_its_owner_alone(parcel: Parcel, cluster
     assert what == "bringing the image 'model.sif'"
     assert (steps[0], steps[-1]) == (0, len(CONTENT))
     assert not part(parcel, cluster).exists()
+
+
+def test_a_root_on_a_full_disk_is_told_in_one_message_and_nothing_has_the_name(parcel: Parcel, cluster: Cluster) -> None:
+    with small_disk(Path(cluster.root), "1m") as resize:
+        with pytest.raises(SchedulerError, match=r"does not fit into .*make room there"):
+            bring(parcel, cluster)
+        assert not place(parcel, cluster).exists()
+        resize("16m")
+        bring(parcel, cluster)
+        assert place(parcel, cluster).read_bytes() == CONTENT
+        assert not part(parcel, cluster).exists()
 
 
 def test_what_is_there_already_is_not_sent_again(parcel: Parcel, cluster: Cluster) -> None:

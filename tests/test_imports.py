@@ -19,7 +19,7 @@ ROWS = (
         *("errors", "folders", "git", "gpus", "login_node", "progress", "secret", "sizes", "source", "spelling"),
         *("toml", "treemap", "whole_file"),
     ),
-    ("json_text",),
+    ("json_text", "plain_text", "whole_number"),
 )
 # Values that are made of values, and text that is made of quoted words.
 ALLOWED = {("cluster", "job"), ("run", "cluster"), ("job", "parameters"), ("templates", "compiled_templates")}

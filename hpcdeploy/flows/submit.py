@@ -15,6 +15,7 @@ from hpcdeploy.errors import (
     TransportError,
     UncertainSubmissionError,
 )
+from hpcdeploy.flows.answered import check_submission
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.last_words import Listening
 from hpcdeploy.job import Job, Request
@@ -212,10 +213,10 @@ def _answer(run: Run, completed: Completed, said: str, where: str) -> Mapping[st
         case 0 | 14:  # 14: files are to be brought first
             try:
                 answer = read_answer(completed.stdout)
+                if answer is not None:
+                    return check_submission(answer, run)
             except ValueError as error:
-                answer, said = None, str(error)
-            if answer is not None:
-                return answer
+                said = str(error)
             raise UncertainSubmissionError(
                 f"the login node ran run {run.id}'s script but did not say how it ended; its last words: {said[-500:]}. "
                 f"Run 'hpcdeploy submit --resume {run.id}' to ask again"

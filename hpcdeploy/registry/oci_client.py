@@ -17,13 +17,14 @@ import requests
 from oras.logger import setup_logger
 
 from hpcdeploy.environments.oci import INDEX_TYPES, LARGEST_DOCUMENT, MANIFEST_TYPES
-from hpcdeploy.errors import RegistryError
+from hpcdeploy.errors import ConfigError, RegistryError
+from hpcdeploy.json_text import read_json
 from hpcdeploy.registry.authentication import BACKEND, ScopedAuth
 from hpcdeploy.registry.challenges import is_downgrade, origin_of
 from hpcdeploy.registry.credentials import Lookup
-from hpcdeploy.registry.failures import explain_exception, explain_response
+from hpcdeploy.registry.failures import explain_exception, explain_response, only_request_errors
 from hpcdeploy.registry.manifest import MANIFEST_TYPE
-from hpcdeploy.registry.reference import Reference, is_loopback
+from hpcdeploy.registry.reference import Reference, check_tag, is_loopback
 from hpcdeploy.registry.retries import PASSING_STATUSES, Patience, next_wait
 from hpcdeploy.registry.streams import RECEIVED_BLOCK, FileBody, PartialFile
 
@@ -120,17 +121,18 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
         limits = timeout or (self.patience.connect, self.patience.read)
 
         def send(target: str, extra: dict[str, str]) -> requests.Response:
-            response: requests.Response = self.session.request(
-                method,
-                target,
-                data=data,
-                json=json,
-                headers={"Accept-Encoding": "identity", **(headers or {}), **extra},
-                stream=stream,
-                timeout=limits,
-                allow_redirects=False,
-                verify=self._tls_verify,
-            )
+            with only_request_errors():
+                response: requests.Response = self.session.request(
+                    method,
+                    target,
+                    data=data,
+                    json=json,
+                    headers={"Accept-Encoding": "identity", **(headers or {}), **extra},
+                    stream=stream,
+                    timeout=limits,
+                    allow_redirects=False,
+                    verify=self._tls_verify,
+                )
             return response
 
         ours = origin_of(url) == origin_of(self.root)
@@ -156,7 +158,7 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
             RegistryError: there is none, or it is not allowed.
         """
         location = response.headers.get("Location", "")
-        target = urljoin(response.url, location)
+        target = _joined(response.url, location)
         if not location or origin_of(target)[0] not in ("http", "https"):
             raise RegistryError(f"{self.doing} {self.reference} failed: {self.reference.host} did not say where to go on.")
         if is_downgrade(response.url, target):
@@ -283,16 +285,21 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
         """List all tags, page after page (OCI distribution specification, "Listing tags")."""
         url = f"{self.prefix}://{self.get_container('latest').tags_url()}"
         tags: list[str] = []
+        seen: set[str] = set()
         while url:
             response = self.check(self.do_request(url), 200)
             try:
-                tags.extend(str(tag) for tag in response.json()["tags"] or ())
-            except (ValueError, KeyError, TypeError) as error:
+                page = read_json(response.content)["tags"] or []
+                tags.extend(check_tag(tag) for tag in page)
+            except (ValueError, KeyError, TypeError, ConfigError) as error:
                 raise RegistryError(
                     f"{self.reference.host} gave no list of tags for {self.reference.repository}."
                 ) from error
             link = response.links.get("next", {}).get("url", "")
-            url = urljoin(response.url, link) if link else ""
+            seen.add(url)
+            url = _joined(response.url, link) if link else ""
+            if url in seen:
+                raise RegistryError(f"{self.reference.host} lists the tags of {self.reference.repository} in a circle.")
         return tags
 
     def _document(self, response: requests.Response) -> bytes:
@@ -309,6 +316,14 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
     def _sent(self, response: requests.Response) -> Iterable[tuple[str, str]]:
         authorization = response.request.headers.get("Authorization")
         return [("Authorization", str(authorization))] if authorization else []
+
+
+def _joined(base: str, link: str) -> str:
+    """Return the URL that `link` leads to from `base`; empty where it is none."""
+    try:
+        return urljoin(base, link)
+    except ValueError:
+        return ""
 
 
 def _leave_alone(request: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -44,7 +44,7 @@ def json_text(value: object) -> str:
 
 
 class PlainStream:
-    """Bytes that come in pieces, as plain text: UTF-8, with control sequences removed, which set colours and move the cursor.
+    """Bytes that come in pieces, as plain text: UTF-8, without the sequences that set colours and move the cursor.
 
     What a program writes over itself (``10 %``, carriage return, ``20 %``) becomes lines. The rest is as `plain` has it.
     """

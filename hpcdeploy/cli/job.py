@@ -160,7 +160,7 @@ def say_if_stale(
 
 def _is_meant(surprise: str) -> bool:
     """Ask the person, where there is one."""
-    return sys.stdin.isatty() and typer.confirm(f"{surprise}. Send all of it?", err=True)
+    return sys.stdin.isatty() and show.confirm(f"{surprise}. Send all of it?")
 
 
 def say_notes(plan: "Plan") -> None:
@@ -213,9 +213,8 @@ def _send(
 
 
 def print_script(plan: "Plan") -> None:
-    """Print the script, byte by byte."""
-    sys.stdout.buffer.write(plan.script.encode("utf-8", "surrogateescape"))
-    sys.stdout.buffer.flush()
+    """Print the script, byte by byte where it goes to a file or a pipe."""
+    show.exact(plan.script)
 
 
 def print_submitted(done: "Submitted", *, json: bool) -> None:
@@ -226,4 +225,4 @@ def print_submitted(done: "Submitted", *, json: bool) -> None:
         show.as_json({**asdict(done.run), "already": done.already})
         return
     show.say(f"{'was submitted before' if done.already else 'submitted'}: {done.run.scheduler} job {done.run.job_id}")
-    print(done.run.id)
+    show.put(done.run.id)

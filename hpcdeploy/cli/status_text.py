@@ -48,7 +48,7 @@ def print_statuses(statuses: "Sequence[RunStatus]", *, json: bool, tasks: bool =
         ],
     )
     if tasks and statuses[0].run.tasks > 1:
-        print()
+        show.put()
         show.table(
             ("TASK", "STATE", "EXIT", "NODE", "REASON"),
             [

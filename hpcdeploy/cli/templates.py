@@ -44,7 +44,7 @@ def templates(context: typer.Context, json: Annotated[bool, typer.Option("--json
 def show_one(name: Name) -> None:
     """Print the template that is in force."""
     template = _find(name)
-    print(_text(template.own or _shipped(template)), end="")
+    show.exact(_text(template.own or _shipped(template)))
 
 
 @app.command()
@@ -66,7 +66,7 @@ def copy(
         write_whole(target, _text(_shipped(template)))
     except OSError as error:
         raise ConfigError(f"{target} cannot be written: {error.strerror}") from error
-    print(f"wrote {target}; what it says is in force now")
+    show.put(f"wrote {target}; what it says is in force now")
 
 
 def _every() -> "tuple[Template, ...]":

@@ -1,4 +1,4 @@
-"""What a login node's script answered, checked before it is used: a wrapper, a full disk or a stranger may have written it."""
+"""What a login node's script answered, checked before it is used: a full disk or a stranger may have written it."""
 
 import re
 from collections.abc import Mapping

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import (
-    AuthenticationError,
     ConfigError,
     HpcdeployError,
     MissingProgramError,

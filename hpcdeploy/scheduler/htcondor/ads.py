@@ -9,7 +9,6 @@ from hpcdeploy.run import TaskStatus
 from hpcdeploy.scheduler.answers import Rows, shown
 from hpcdeploy.whole_number import LARGEST, whole_number
 
-
 Ad = Mapping[str, Any]
 """One ad: attributes by their names. What a value is has to be checked where it is used."""
 
@@ -38,13 +37,15 @@ def read_rows(text: str, program: str, read_ad: Callable[[str, Ad], TaskStatus |
     for ad in read_ads(text, program):
         cluster = whole_number(ad.get("DAGManJobId", ad.get("ClusterId"))) if isinstance(ad, dict) else None
         number = "" if cluster is None else str(cluster)
+        if not isinstance(ad, dict) or not number:
+            unread[""] = shown(ad)
+            continue
         try:
-            if not isinstance(ad, dict) or not number:
-                raise ValueError(ad)
-            if status := read_ad(number, ad):
-                found.setdefault(number, []).append(status)
+            status = read_ad(number, ad)
         except ValueError:
             unread[number] = shown(ad)
+        else:
+            found.setdefault(number, []).extend([status] if status else [])
     return Rows(found=found, unread=unread)
 
 

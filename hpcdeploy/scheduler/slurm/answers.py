@@ -94,8 +94,8 @@ def read_accounting(
     return _read(text, tasks or {}, partial(_accounted, names=names, exact=exact))
 
 
-_Row = tuple[str, str, Callable[[int], TaskStatus]]
-"""A row that was read: its job's number, its tasks as they are written, and what makes the status of each."""
+_Row = tuple[str, Callable[[int], TaskStatus]]
+"""A row that was read: its tasks as they are written, and what makes the status of each."""
 
 
 def _read(text: str, tasks: Mapping[str, int], read_row: Callable[[str], _Row | None]) -> Rows:
@@ -104,19 +104,18 @@ def _read(text: str, tasks: Mapping[str, int], read_row: Callable[[str], _Row | 
     unread: dict[str, str] = {}
     for line in filter(None, text.splitlines()):
         job_id = line.partition("|")[0].partition("_")[0]
+        told = found.setdefault(job_id, [])
+        size = tasks.get(job_id, MOST_TASKS)
         try:
             row = read_row(line)
-            if row is None:
-                continue
-            job_id, index, status_of = row
-            told = found.setdefault(job_id, [])
-            size = tasks.get(job_id, MOST_TASKS)
-            numbers = indices(index, size)
-            if len(told) + len(numbers) > _REPEATED * size:
-                raise ValueError(line)
-            told.extend(map(status_of, numbers))
+            numbers = indices(row[0], size) if row else []
         except ValueError:
+            row, numbers = None, []
             unread[job_id if whole_number(job_id) is not None else ""] = shown(line)
+        if len(told) + len(numbers) > _REPEATED * size:
+            unread[job_id] = shown(line)
+        elif row:
+            told.extend(map(row[1], numbers))
     return Rows(found=found, unread=unread)
 
 
@@ -125,7 +124,7 @@ _REPEATED = 10
 
 
 def _queued(line: str) -> _Row:
-    job_id, index, word, node, start, restarts, reason = line.removesuffix("|").split("|", 6)
+    _, index, word, node, start, restarts, reason = line.removesuffix("|").split("|", 6)
     state = State.HELD if word == "PENDING" and is_hold(reason) else state_of(word)
     one = TaskStatus(
         task=0,
@@ -137,7 +136,7 @@ def _queued(line: str) -> _Row:
         expected=moment(start) if state is State.PENDING else 0,
         restarts=whole_number(restarts) or 0,
     )
-    return job_id, index, partial(numbered, one)
+    return index, partial(numbered, one)
 
 
 def _accounted(line: str, *, names: Mapping[str, Sequence[str]], exact: ExitCodes | None) -> _Row | None:
@@ -164,7 +163,7 @@ def _accounted(line: str, *, names: Mapping[str, Sequence[str]], exact: ExitCode
             ended=moment(end),
         )
 
-    return job_id, index, status_of
+    return index, status_of
 
 
 def _code(text: str) -> tuple[int, int]:

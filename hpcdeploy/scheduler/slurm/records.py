@@ -23,8 +23,8 @@ class Record:
 def read_records(text: str) -> dict[tuple[str, int | None], Record]:
     """Read the lines ``RUN TASK start|end|cancelled TIME ...`` by run and task; a cancelled run stands under task None.
 
-    A line that is not whole (the disk was full), or has a number that none can be, tells nothing and is left out; so does an end before the start: that is an
-    earlier attempt's, before a requeue.
+    A line that is not whole (the disk was full), or has a number that none can be, tells nothing and is left out; so does an
+    end before the start: that is an earlier attempt's, before a requeue.
     """
     found: dict[tuple[str, int | None], Record] = {}
     for line in text.splitlines():

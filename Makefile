@@ -3,6 +3,7 @@
 # make test-slurm RELEASE=26.05   every Slurm test on a lab with that release; 22.05: those that need no container
 # make check       the inner loop: lint, types, and the tests that need no lab, no SSH server and no container engine, and are not slow
 # make test-once   every broken submission: several hundred points that a seed chooses
+# make test-fuzz   every parser of outside text with many damaged inputs (FUZZ=400 each); make test gives each 25
 # make lint        ruff, mypy
 # make bench       how fast, side by side with the bare tools
 # make durations   keep the last run's durations: they order the next ones
@@ -18,7 +19,7 @@ HPCDEPLOY := $(CURDIR)/$(VENV)/bin/hpcdeploy
 unexport PYTHONDONTWRITEBYTECODE
 QUICK := not lab and not registry and not sshd and not engine and not slow
 
-.PHONY: demo test test-slurm check quick test-once lint style types bench durations clean
+.PHONY: demo test test-slurm check quick test-once test-fuzz lint style types bench durations clean
 
 demo: $(VENV)/installed
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bash examples/demo.sh
@@ -41,6 +42,9 @@ quick: $(VENV)/developing
 test-once: $(VENV)/developing
 	@sh tests/packages.sh
 	HPCDEPLOY_LAB_SLURM= HPCDEPLOY_POINTS=all $(VENV)/bin/python -m pytest tests/once $(ARGS)
+
+test-fuzz: $(VENV)/developing
+	HPCDEPLOY_FUZZ=$(or $(FUZZ),400) $(VENV)/bin/python -m pytest tests/fuzz --numprocesses=0 $(ARGS)
 
 lint: style types
 

@@ -13,6 +13,7 @@ import typer
 from hpcdeploy.cli import show
 from hpcdeploy.cli.command_line import META
 from hpcdeploy.cli.job_options import as_settings, takes_job_options
+from hpcdeploy.plain_text import one_line
 
 if TYPE_CHECKING:
     from hpcdeploy.cli.place import Place
@@ -155,7 +156,7 @@ def say_if_stale(
             return labels_of_file(file)
         return labels_of_published(published, head_of) if published else {}
 
-    show.notes(map(show.one_line, check_image(image, place.project, place.store, refuse=refuse, labels=labels)))
+    show.notes(map(one_line, check_image(image, place.project, place.store, refuse=refuse, labels=labels)))
 
 
 def _is_meant(surprise: str) -> bool:
@@ -166,7 +167,7 @@ def _is_meant(surprise: str) -> bool:
 def say_notes(plan: "Plan") -> None:
     """Tell the person what the plan has to say, such as how large a thing is that goes along."""
     for note in plan.notes:
-        show.say(show.one_line(note))
+        show.say(one_line(note))
 
 
 def submit_plan(place: "Place", plan: "Plan", connections: "Connections") -> "Submitted":

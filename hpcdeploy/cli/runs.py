@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpcdeploy.cli import show
+from hpcdeploy.plain_text import one_line
 
 if TYPE_CHECKING:
     from hpcdeploy.run import Run, RunStatus
@@ -129,7 +130,7 @@ def fetch(
             progress=progress,
             overrides=place.project.root,
         )
-    show.notes(map(show.one_line, done.notes))
+    show.notes(map(one_line, done.notes))
     if json:
         files, brought = ([os.fspath(file) for file in several] for several in (done.files, done.brought))
         show.as_json({"run": known.run.id, "folder": str(destination), "files": files, "brought": brought})

@@ -10,6 +10,7 @@ import typer
 
 from hpcdeploy.cli import show
 from hpcdeploy.cli.status_text import count_states, expected_start, explanations, in_words
+from hpcdeploy.plain_text import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -95,7 +96,7 @@ def table_of(statuses: "Sequence[RunStatus]") -> tuple[list[str], list[list[str]
 def _why(one: "RunStatus") -> str:
     start = expected_start(one)
     reasons = dict.fromkeys(task.reason for task in one.tasks if task.reason and task.state is one.state)
-    return show.one_line(", ".join([*list(reasons)[:2], *([f"to start {start}"] if start else [])]))
+    return one_line(", ".join([*list(reasons)[:2], *([f"to start {start}"] if start else [])]))
 
 
 def _print_lines(rounds: "Iterator[Asked]") -> None:
@@ -131,7 +132,7 @@ def page(asked: "Asked", console: "Console") -> "Group":
     from rich.console import Group
     from rich.table import Table
 
-    failures = [show.one_line(f"cannot ask {failure}; trying again") for failure in asked.failures]
+    failures = [one_line(f"cannot ask {failure}; trying again") for failure in asked.failures]
     notes = explanations(asked.statuses)[:3] + failures
     room = max(1, console.size.height - _ROOM_FOR_THE_REST - len(notes))
     columns, rows = table_of(sorted(asked.statuses, key=lambda one: one.ended))

@@ -104,6 +104,9 @@ def _read(text: str, tasks: Mapping[str, int], read_row: Callable[[str], _Row | 
     unread: dict[str, str] = {}
     for line in filter(None, text.splitlines()):
         job_id = line.partition("|")[0].partition("_")[0]
+        if whole_number(job_id) is None:
+            unread[""] = shown(line)
+            continue
         told = found.setdefault(job_id, [])
         size = tasks.get(job_id, MOST_TASKS)
         try:
@@ -111,7 +114,7 @@ def _read(text: str, tasks: Mapping[str, int], read_row: Callable[[str], _Row | 
             numbers = indices(row[0], size) if row else []
         except ValueError:
             row, numbers = None, []
-            unread[job_id if whole_number(job_id) is not None else ""] = shown(line)
+            unread[job_id] = shown(line)
         if len(told) + len(numbers) > _REPEATED * size:
             unread[job_id] = shown(line)
         elif row:

@@ -5,6 +5,8 @@ import os
 import pty
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -30,25 +32,30 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    stream = Terminal()
-    monkeypatch.setattr(sys, "stdout", stream)
-    monkeypatch.setattr(sys, "stderr", stream)
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    return stream
 
 
-def test_a_drawn_table_holds_no_markup_and_no_command_in_its_heads_and_cells(terminal: Terminal) -> None:
-    show.table((EVIL, "NODE"), [("a", EVIL)])
+@contextmanager
+def on_a_terminal() -> Iterator[Terminal]:
+    """Let standard output and standard error be a terminal, whose text is given."""
+    stream = Terminal()
+    with redirect_stdout(stream), redirect_stderr(stream):
+        yield stream
+
+
+def test_a_drawn_table_holds_no_markup_and_no_command_in_its_heads_and_cells() -> None:
+    with on_a_terminal() as terminal:
+        show.table((EVIL, "NODE"), [("a", EVIL)])
     assert terminal.getvalue().count(SHOWN) == 2
     assert "owned\x07" not in terminal.getvalue()
 
 
-def test_a_progress_bar_has_its_name_as_it_is(terminal: Terminal) -> None:
-    with show.transfer(EVIL) as progress:
+def test_a_progress_bar_has_its_name_as_it_is() -> None:
+    with on_a_terminal() as terminal, show.transfer(EVIL) as progress:
         progress(1, 2)
     assert "owned\x07" not in terminal.getvalue()
     assert "[red]" in terminal.getvalue()
@@ -64,29 +71,37 @@ def test_watch_shows_what_a_scheduler_says_as_it_is() -> None:
     assert written.getvalue().replace("\n", "").isprintable()
 
 
-def test_a_question_of_the_far_side_commands_no_terminal(monkeypatch: pytest.MonkeyPatch, terminal: Terminal) -> None:
+def test_a_question_of_the_far_side_commands_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(sys, "stdin", Terminal("yes\n"))
-    monkeypatch.setattr("getpass.getpass", lambda question: asked.append(question) or "secret")
-    ask = asking.terminal_ask()
-    assert ask
-    assert ask(f"{EVIL}: ", False) == "secret"
-    assert ask(f"{EVIL}: ", True) == "yes"
+
+    def hidden(question: str) -> str:
+        asked.append(question)
+        return "secret"
+
+    monkeypatch.setattr("getpass.getpass", hidden)
+    with on_a_terminal() as terminal, monkeypatch.context() as patched:
+        patched.setattr(sys, "stdin", Terminal("yes\n"))
+        ask = asking.terminal_ask()
+        assert ask
+        assert ask(f"{EVIL}: ", False) == "secret"
+        assert ask(f"{EVIL}: ", True) == "yes"
     assert asked == [f"{SHOWN}: "]
     assert terminal.getvalue() == f"{SHOWN}: "
 
 
-def test_what_programs_read_is_exact_in_a_pipe_and_plain_on_a_terminal(terminal: Terminal, tmp_path: Path) -> None:
-    show.exact(f"{EVIL}\n")
+def test_what_programs_read_is_exact_in_a_pipe_and_plain_on_a_terminal() -> None:
+    with on_a_terminal() as terminal:
+        show.exact(f"{EVIL}\n")
     assert terminal.getvalue() == f"{SHOWN}\n"
     script = f"from hpcdeploy.cli import show; show.exact({EVIL!r} + '\\udcff')"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
     assert done.stdout == EVIL.encode() + b"\xff"
 
 
-def test_words_of_the_far_side_are_cleaned_even_if_they_come_in_pieces(terminal: Terminal) -> None:
-    for piece in ("caf\u00e9 \x1b[31mred".encode()[:4], "caf\u00e9 \x1b[31mred".encode()[4:8], b"1mred\x1b[0m \x07\n"):
-        show.pass_on(piece)
+def test_words_of_the_far_side_are_cleaned_even_if_they_come_in_pieces() -> None:
+    with on_a_terminal() as terminal:
+        for piece in ("caf\u00e9 \x1b[31mred".encode()[:4], "caf\u00e9 \x1b[31mred".encode()[4:8], b"1mred\x1b[0m \x07\n"):
+            show.pass_on(piece)
     assert terminal.getvalue() == "café red \\x07\n"
 
 

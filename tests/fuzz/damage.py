@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from typing import Any
 
 import yaml
@@ -117,18 +118,18 @@ def _damaged_bytes(content: bytes, changes: Sequence[tuple[int, int, bytes]]) ->
 
 def _changed(value: Any, changes: Sequence[tuple[int, int, Any]]) -> Any:
     value = json.loads(json.dumps(value))
-    for kind, number, other in changes:
-        places = list(_places(value))
-        holder, key = places[number % len(places)] if places else (None, None)
-        if holder is None:
+    for kind, number, chosen in changes:
+        other, places = deepcopy(chosen), _places(value)
+        if not places:
             return other
+        holder, key = places[number % len(places)]
         match kind:
             case 0:
                 holder[key] = other
             case 1:
                 del holder[key]
             case 2 if isinstance(holder, list):
-                holder.extend([holder[key]] * 20)
+                holder.extend(deepcopy(holder[key]) for _ in range(20))
             case 2 | 3:
                 holder[key] = _nested(holder[key], number % NESTED)
             case _ if isinstance(holder, dict):

@@ -219,7 +219,7 @@ def ignoring(text: str) -> None:
     kept(read_rules(text), ["a/b.txt", "c", "d/e/f", "a b", "\u00e9/x"])
     ignore = read_ignore(text)
     for name in ("a/b.txt", "c", "d/e/f"):
-        ignore.leaves_out(name)
+        ignore.ignores(name)
 
 
 def sif_file(content: bytes) -> None:

@@ -98,7 +98,8 @@ def test_hold_codes_are_numbers_or_0() -> None:
 
 def test_a_history_that_cannot_be_read_leaves_the_task_unknown_and_a_bad_exit_code_too() -> None:
     ended = {**AD, "JobStatus": 4, "ExitBySignal": False}
-    for code in (float("nan"), 10**20, "x", -1, 256, []):
+    codes: list[Any] = [float("nan"), 10**20, "x", -1, 256, []]
+    for code in codes:
         told = answers(condor_q="", events="", condor_history=json.dumps([{**ended, "ExitCode": code}]))
         [task] = htcondor.states(told, [ALONE])[ALONE.id]
         assert task.unread, code

@@ -16,6 +16,7 @@ from hpcdeploy.login_node import SHELL, began, never_began, read_answer
 from hpcdeploy.run import Run, RunStatus, State, TaskStatus
 from hpcdeploy.scheduler.login_node import cancelling, revoking
 from hpcdeploy.store import Store
+from hpcdeploy.whole_number import whole_number
 
 
 def ignore_run(_run: Run) -> None:
@@ -113,7 +114,8 @@ def _revoke(run: Run, cluster: Cluster, connections: Connections, store: Store, 
         answer, said = None, str(error)
     if answer is None:
         raise UncertainSubmissionError(f"{said}; {again}")
-    found = replace(run, job_id=str(answer["job_id"]), part=int(str(answer["part"])), folder=str(answer["folder"]))
+    part = whole_number(answer.get("part", 0)) or 0
+    found = replace(run, job_id=str(answer["job_id"]), part=part, folder=str(answer["folder"]))
     there = {task for part in found.parts for task in range(part.first, part.first + part.tasks)}
     # Of a large array the later parts may never have been submitted.
     tasks = tuple(

@@ -26,6 +26,7 @@ from hpcdeploy.run import Run, RunStatus, new_run_id
 from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
 from hpcdeploy.transport.contract import Completed, Output, ignore_output
+from hpcdeploy.whole_number import whole_number
 
 _PAUSES = (0, 2, 4)
 
@@ -112,7 +113,8 @@ def submit(
         raise SchedulerError(
             f"{answer['cancelled']}. Where this record does not say so, 'hpcdeploy cancel {run.id}' notes it"
         )
-    done = replace(run, job_id=str(answer["job_id"]), part=int(str(answer.get("part", 0))), folder=str(answer["folder"]))
+    part = whole_number(answer.get("part", 0)) or 0
+    done = replace(run, job_id=str(answer["job_id"]), part=part, folder=str(answer["folder"]))
     _note(done, store)
     return Submitted(run=done, already=bool(answer["already"]))
 

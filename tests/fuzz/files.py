@@ -126,6 +126,11 @@ DOCKER_ARCHIVE = tar_of(
 PERSON = Person(user="me", uid=1000, home=Path("/home/me"), machine="m", environment=(("HOME", "/home/me"),))
 
 
+def of_file(text: str) -> str:
+    """Return `text` as a file of UTF-8 can hold it."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def manifest(text: str) -> None:
     workspace = read_manifest(text)
     for environment in workspace.environments:
@@ -164,14 +169,14 @@ def packages(text: str) -> None:
 
 
 def dockerfile(text: str) -> None:
-    plan = plan_of(text)
+    plan = plan_of(of_file(text))
     settings = ImageSettings(name="x", source=DockerfileSource())
     check_definition(render_dockerfile(plan, settings, file="Dockerfile"), dict(plan.known))
 
 
 def definition(text: str) -> None:
-    check_definition(text)
-    read_definition(substitute(text, {}))
+    check_definition(of_file(text))
+    read_definition(substitute(of_file(text), {}))
 
 
 def settings(text: str) -> None:

@@ -31,6 +31,7 @@ _counts: dict[str, int] = {}
 _slowest: dict[str, float] = {}
 
 
+@pytest.mark.filterwarnings("ignore:Generating overly large repr")
 @pytest.mark.parametrize("parser", PARSERS, ids=lambda parser: parser.name)
 def test_only_our_errors_come_out_and_each_in_time(parser: Parser, say: Callable[[str], None]) -> None:
     _counts[parser.name], _slowest[parser.name] = 0, 0.0

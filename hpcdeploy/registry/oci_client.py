@@ -8,6 +8,7 @@ the library mends one of them.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urljoin
 
@@ -138,14 +139,16 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
         ours = origin_of(url) == origin_of(self.root)
         response = send(url, self.auth.get_auth_header() if ours else {})
         if response.status_code in (401, 403) and ours:
-            extra, changed = self.auth.authenticate_request(response, dict(self._sent(response)))
+            with _closed_on_error(response):
+                extra, changed = self.auth.authenticate_request(response, dict(self._sent(response)))
             if changed:
                 response.close()
                 response = send(url, extra)
         for _ in range(_MOST_REDIRECTS):
             if response.status_code not in _REDIRECTS or method not in ("GET", "HEAD"):
                 break
-            target = self.follow(response)
+            with _closed_on_error(response):
+                target = self.follow(response)
             response.close()
             home = origin_of(target) == origin_of(self.root)
             response = send(target, self.auth.get_auth_header() if home else {})
@@ -289,8 +292,8 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
         while url:
             response = self.check(self.do_request(url), 200)
             try:
-                page = read_json(response.content)["tags"] or []
-                tags.extend(check_tag(tag) for tag in page)
+                page = read_json(response.content)["tags"]
+                tags.extend(check_tag(tag) for tag in _listed(page))
             except (ValueError, KeyError, TypeError, ConfigError) as error:
                 raise RegistryError(
                     f"{self.reference.host} gave no list of tags for {self.reference.repository}."
@@ -316,6 +319,23 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
     def _sent(self, response: requests.Response) -> Iterable[tuple[str, str]]:
         authorization = response.request.headers.get("Authorization")
         return [("Authorization", str(authorization))] if authorization else []
+
+
+@contextmanager
+def _closed_on_error(response: requests.Response) -> Iterator[None]:
+    """Close an answer of which an error is raised: nobody else gets it."""
+    try:
+        yield
+    except BaseException:
+        response.close()
+        raise
+
+
+def _listed(page: object) -> list[Any]:
+    """Return the tags of a page, null where there are none; raises TypeError where it is no list."""
+    if page is not None and not isinstance(page, list):
+        raise TypeError(type(page))
+    return page or []
 
 
 def _joined(base: str, link: str) -> str:

@@ -12,7 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hpcdeploy.engine.contract import Engine, EngineName
+from hpcdeploy.errors import InstanceError
 from hpcdeploy.folders import state_folder
+from hpcdeploy.json_text import read_json
 from hpcdeploy.whole_file import write_whole
 
 
@@ -75,6 +77,11 @@ def default_root(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 def _read(file: Path) -> Instance:
-    fields = json.loads(file.read_text(encoding="utf-8"))
-    fields["environment"] = tuple((name, value) for name, value in fields["environment"])
-    return Instance(**fields)
+    try:
+        fields = read_json(file.read_text(encoding="utf-8"))
+        environment = tuple((name, value) for name, value in fields["environment"])
+        return Instance(**{**fields, "environment": environment})
+    except (ValueError, TypeError, KeyError) as error:
+        raise InstanceError(
+            f"{file} is not the record of an instance: {error}; stop the container with its engine and remove that folder"
+        ) from error

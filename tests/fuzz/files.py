@@ -21,6 +21,7 @@ from hpcdeploy.definition.checking import check_definition
 from hpcdeploy.definition.dockerfile.matching import read_ignore
 from hpcdeploy.definition.dockerfile.rendering import render_dockerfile
 from hpcdeploy.definition.grammar import read_definition, substitute
+from hpcdeploy.engine.instances import Instance, Instances
 from hpcdeploy.environments.inventory import compare, items_of
 from hpcdeploy.environments.pixi import read_manifest
 from hpcdeploy.environments.pixi_choice import choose_platform
@@ -111,6 +112,15 @@ KNOWN_HOSTS = """h,[h]:2222 ssh-ed25519 AAAAC3Nz
 @revoked *.example.org ssh-rsa AAAA c
 """
 DEFINITIONS = tuple(path.read_text() for path in sorted(GOLDEN.glob("*.def")))
+INSTANCE = {
+    "name": "x",
+    "engine": "docker",
+    "program": "docker",
+    "image": "i",
+    "environment": [["A", "b"]],
+    "workdir": "",
+    "started": 1,
+}
 KNOWN = {"files": [[1, 2, 3, 4, 5, "ab", "x"]], "documents": {"k": {}}}
 LABELLED = sif(
     Part(kind=DEFINITION, content=b"Bootstrap: docker\nFrom: a\n%test\n true\n"),
@@ -265,6 +275,14 @@ def known_files(text: str) -> None:
     KnownFiles(known.written())
 
 
+def instance(text: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        known = Instances(Path(folder))
+        known.note(Instance(name="x", engine="docker", program="docker", image="i", environment=(), workdir="", started=0))
+        (known.folder("x") / "instance.json").write_bytes(text.encode("utf-8", "surrogatepass"))
+        known.all()
+
+
 def inputs(text: str) -> None:
     read = BuildInputs.read(text)
     read.written()
@@ -308,5 +326,6 @@ FILES = (
         inputs=as_json([KNOWN]),
         read=known_files,
     ),
+    Parser(name="instance-record", inputs=as_json([INSTANCE]), read=instance),
     Parser(name="build-inputs", inputs=as_json([INPUTS]), read=inputs),
 )

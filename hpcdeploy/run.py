@@ -43,6 +43,9 @@ TERMINAL = frozenset(
     }
 )
 
+UNREAD = "its row cannot be read: "
+"""How the reason begins of a task of which the scheduler's answer cannot be read; the row follows, quoted."""
+
 NEVER_BEGAN = "the program never began: the image's environment script ended first"
 """The reason of a task that is FAILED although its container ended with 0."""
 
@@ -67,6 +70,11 @@ class TaskStatus:
     code: str = ""
     expected: int = 0
     restarts: int = 0
+
+    @property
+    def unread(self) -> bool:
+        """Whether the scheduler answered something of it that cannot be read: another answer may tell."""
+        return self.state is State.UNKNOWN and self.reason.startswith(UNREAD)
 
     @property
     def lost(self) -> bool:

@@ -116,10 +116,14 @@ def web_address(remote: str) -> str:
     short = _SCP_URL.fullmatch(remote)
     if short is not None:
         return f"https://{short[1]}/{short[2].removesuffix('.git').strip('/')}"
-    parts = urlsplit(remote)
+    try:
+        parts = urlsplit(remote)
+        number = parts.port
+    except ValueError:  # brackets that close nothing, a port that is none
+        return ""
     if parts.scheme not in ("http", "https", "ssh", "git") or not parts.hostname:
         return ""
-    port = f":{parts.port}" if parts.port and parts.scheme in ("http", "https") else ""
+    port = f":{number}" if number and parts.scheme in ("http", "https") else ""
     scheme = parts.scheme if parts.scheme == "http" else "https"
     return urlunsplit((scheme, parts.hostname + port, parts.path.removesuffix(".git").rstrip("/"), "", ""))
 

@@ -9,28 +9,33 @@ asked='[= asked | join("\n") =]'
 queue_answer=$(squeue --all --noheader --states=all --user="$(id -un)" --Format='[= queue_format =],Comment:|,Name:|')
 queue_code=$?
 
-# What awk needs to read task numbers as Slurm writes them: 7, [3,5-9%2], 0-98:2, N/A.
+# What awk needs to read task numbers as Slurm writes them: 7, [3,5-9%2], 0-98:2, N/A. A job has no more than size[job] tasks:
+# an answer that names a million of them, or a step of 0, costs no more time than an honest one.
 read_spans='
-  function spread(text, job, mark,    part, count, i, ends, step, number) {
+  function spread(text, job, mark,    part, count, i, ends, last, step, number) {
     gsub(/[][]|%.*/, "", text)
     if (text == "N/A" || text == "") text = "0"
     count = text == "-" ? 0 : split(text, part, ",")
     for (i = 1; i <= count; i++) {
-      step = part[i] ~ /:/ ? substr(part[i], index(part[i], ":") + 1) : 1
+      step = part[i] ~ /:/ ? substr(part[i], index(part[i], ":") + 1) + 0 : 1
+      if (step < 1) step = 1
       sub(/:.*/, "", part[i])
       if (split(part[i], ends, "-") < 2) ends[2] = ends[1]
-      for (number = ends[1] + 0; number <= ends[2] + 0; number += step) seen[job, number] = mark
+      last = ends[2] + 0 < size[job] ? ends[2] + 0 : size[job] - 1
+      for (number = ends[1] + 0; number <= last; number += step) seen[job, number] = mark
     }
   }'
 
 # Sorts squeue's answer: "q LINE" is what is new in it, "o JOB|RUN|TASK|MARK|ITS NUMBER IN THE RUN" a task that is not alive there; the mark tells
 # whether squeue shows its end. What is known to have ended is left out.
 sorted=$(printf '%s\n' "$asked" "" "$queue_answer" | awk -F'|' "$read_spans"'
-  !listed && NF { named[$1] = $2 ($5 ? "." $5 : ""); of[$1] = $2; job[++runs] = $1; run[runs] = $2; tasks[runs] = $3; first[runs] = $5; spread($4, $1, "over") }
+  !listed && NF { named[$1] = $2 ($5 ? "." $5 : ""); of[$1] = $2; job[++runs] = $1; run[runs] = $2; tasks[runs] = $3; first[runs] = $5; size[$1] = $3; spread($4, $1, "over") }
   !NF { listed = 1 }
   listed && NF {
     # A job without the run in its comment or its name has the number of one that a crash of the controller lost, or that was long ago.
     if (!($1 in named)) next
+    # Each field ends with a bar. A row that was cut off may be the job of this run: it goes on as one that cannot be read.
+    if (NF < 10) { print "q " $1 "|?" $0; next }
     if (end = index($0, "|hpcdeploy:" named[$1] "|")) $0 = substr($0, 1, end)
     else if (end = index($0, "|hpcdeploy:" of[$1] "|")) $0 = substr($0, 1, end)
     else if (NF > 8 && $(NF - 1) == named[$1]) $0 = $1 "|" $2 "|" $3 "|" $4 "|" $5 "|" $6 "|" $7 "|"

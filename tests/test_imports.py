@@ -20,7 +20,7 @@ ROWS = (
         *("errors", "folders", "git", "gpus", "login_node", "progress", "regular_file", "secret", "sizes", "source"),
         *("spelling", "tables", "toml", "treemap", "typed", "whole_file"),
     ),
-    ("json_text", "private"),
+    ("json_text", "plain_text", "private", "whole_number"),
 )
 # Values that are made of values, and text that is made of quoted words.
 ALLOWED = {

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 KEPT_LINES = 400
 """Lines of output kept for telling why a build failed."""
 
-_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # control sequences: ECMA-48, 5.4
 _IDLE = re.compile(
     r"gocryptfs not found|Instance stats will not be available|/run/secrets': destination is already in the mount point list"
 )
@@ -38,8 +38,8 @@ _NOTE = "hpcdeploy: note: "
 
 
 def plain(line: str) -> str:
-    """Take the colours out of a line."""
-    return _ANSI.sub("", line).rstrip()
+    """Take the colours out of a line, and what it wrote over itself (``10 %``, carriage return, ``20 %``)."""
+    return _ANSI.sub("", line).rstrip().rpartition("\r")[2]
 
 
 def step_of(line: str) -> str | None:

@@ -104,7 +104,7 @@ def build(
         definition = definition_of(place, settings, build_args_of(build_arg, build_arg_file), mirrors)
         inputs = inputs_of(definition, settings, place.project.root, known)
     if dry_run:
-        print(definition.text, end="")
+        show.exact(definition.text)
         return
     target = output or file_of(place, settings)
     secrets = read_secrets(settings, definition.secrets, place.project.root, os.environ, tuple(given.values()))
@@ -120,7 +120,7 @@ def build(
     if json:
         show.as_json(asdict(built))
     else:
-        print(f"{built.path}  sha256:{built.sha256}  {written(built.size)}  ({built.apptainer})")
+        show.put(f"{built.path}  sha256:{built.sha256}  {written(built.size)}  ({built.apptainer})")
 
 
 def _note(place: "Place", definition: "Definition", built: "BuiltImage") -> None:

@@ -144,5 +144,4 @@ def print_script(command: "Command") -> None:
     from hpcdeploy.engine.contract import as_script
 
     script = as_script(command, f"HPCDEPLOY_END_{secrets.token_hex(4)}")
-    sys.stdout.buffer.write(script.encode("utf-8", "surrogateescape"))
-    sys.stdout.buffer.flush()
+    show.exact(script)

@@ -77,7 +77,7 @@ def start(
         started=int(time.time()),
     )
     flows.start(new, plan.command, known, ask)
-    print(called)
+    show.put(called)
 
 
 @app.command("list")

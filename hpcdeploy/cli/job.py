@@ -13,6 +13,7 @@ import typer
 from hpcdeploy.cli import show
 from hpcdeploy.cli.command_line import META
 from hpcdeploy.cli.job_options import as_settings, takes_job_options
+from hpcdeploy.plain_text import one_line
 
 if TYPE_CHECKING:
     from hpcdeploy.cli.place import Place
@@ -155,18 +156,18 @@ def say_if_stale(
             return labels_of_file(file)
         return labels_of_published(published, head_of) if published else {}
 
-    show.notes(map(show.one_line, check_image(image, place.project, place.store, refuse=refuse, labels=labels)))
+    show.notes(map(one_line, check_image(image, place.project, place.store, refuse=refuse, labels=labels)))
 
 
 def _is_meant(surprise: str) -> bool:
     """Ask the person, where there is one."""
-    return sys.stdin.isatty() and typer.confirm(f"{surprise}. Send all of it?", err=True)
+    return sys.stdin.isatty() and show.confirm(f"{surprise}. Send all of it?")
 
 
 def say_notes(plan: "Plan") -> None:
     """Tell the person what the plan has to say, such as how large a thing is that goes along."""
     for note in plan.notes:
-        show.say(show.one_line(note))
+        show.say(one_line(note))
 
 
 def submit_plan(place: "Place", plan: "Plan", connections: "Connections") -> "Submitted":
@@ -213,9 +214,8 @@ def _send(
 
 
 def print_script(plan: "Plan") -> None:
-    """Print the script, byte by byte."""
-    sys.stdout.buffer.write(plan.script.encode("utf-8", "surrogateescape"))
-    sys.stdout.buffer.flush()
+    """Print the script, byte by byte where it goes to a file or a pipe."""
+    show.exact(plan.script)
 
 
 def print_submitted(done: "Submitted", *, json: bool) -> None:
@@ -226,4 +226,4 @@ def print_submitted(done: "Submitted", *, json: bool) -> None:
         show.as_json({**asdict(done.run), "already": done.already})
         return
     show.say(f"{'was submitted before' if done.already else 'submitted'}: {done.run.scheduler} job {done.run.job_id}")
-    print(done.run.id)
+    show.put(done.run.id)

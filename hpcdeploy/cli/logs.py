@@ -1,7 +1,6 @@
 """``hpcdeploy logs``: what tasks wrote, and what they go on writing."""
 
 import re
-import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpcdeploy.cli import show
+from hpcdeploy.plain_text import PlainStream
 
 if TYPE_CHECKING:
     from hpcdeploy.flows.logs import Piece
@@ -30,10 +30,14 @@ def logs(
             show_default=False,
         ),
     ] = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Text only: no colours, and no characters that command the terminal.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Print what a run's tasks wrote: their output on standard output, their errors on standard error.
 
+    It is printed byte by byte, as cat does, with all that commands a terminal; --plain leaves that out.
     With -f an array's tasks are followed together as they start, each line with its task's number in front.
     """
     from hpcdeploy.cli.place import connections, here
@@ -43,6 +47,7 @@ def logs(
     [known] = place.store.find([run] if run else [])
     cluster = place.cluster(known.run.cluster)
     overrides = place.project.root
+    cleaned: defaultdict[tuple[int, bool], PlainStream] = defaultdict(PlainStream)
     together = follow and task is None and known.run.tasks > 1
     with show.terminal_as_it_was(), connections() as open_connections:
         if follow:
@@ -61,9 +66,13 @@ def logs(
                 continue
             if not (follow or piece.out or piece.err):
                 show.say(f"note: nothing is written so far; where it is: hpcdeploy status {known.run.id}")
-            sys.stdout.buffer.write(piece.out)
-            sys.stdout.buffer.flush()
-            show.pass_on(piece.err)
+            if plain:
+                show.put(cleaned[piece.task, False].take(piece.out), end="")
+                show.say(cleaned[piece.task, True].take(piece.err), end="")
+            else:
+                show.raw(piece.out, piece.err)
+        for (_, is_err), stream in cleaned.items():
+            (show.say if is_err else show.put)(stream.take(b"", last=True), end="")
 
 
 def _say_of_connection(words: str) -> None:

@@ -92,7 +92,7 @@ def _tell(done: "Sequence[Pushed | Refused]", *, json: bool) -> None:
             show.say(f"{one.repository}: {one.error}")
         elif not json:
             show.say(f"{one.image.repository}: {', '.join(one.tags)}")
-            print(one.image.reference)
+            show.put(one.image.reference)
     if refused:
         where = ", ".join(one.repository for one in refused)
         raise type(refused[0].error)(f"{len(refused)} of {len(done)} repositories did not take the image: {where}")

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpcdeploy.cli import show
+from hpcdeploy.plain_text import one_line
 
 if TYPE_CHECKING:
     from hpcdeploy.flows.fetch import Fetched
-    from hpcdeploy.run import RunStatus
+    from hpcdeploy.run import Run, RunStatus
 
 Runs = Annotated[
     list[str] | None,
@@ -131,13 +132,13 @@ def fetch(
             progress=progress,
             overrides=place.project.root,
         )
-    show.notes(map(show.one_line, done.notes))
+    show.notes(map(one_line, done.notes))
     if json:
         lists = {name: list(map(os.fspath, getattr(done, name))) for name in ("files", "brought", "changed", "missing")}
         show.as_json({"run": known.run.id, "folder": str(destination), **lists})
         return
     for file in done.files:
-        sys.stdout.buffer.write(os.fsencode(file) + b"\n")
+        show.exact(os.fsencode(file) + b"\n")
     show.say(counted(done))
 
 
@@ -164,13 +165,19 @@ def cancel(
     place = here()
     known = [one for one in place.store.find(run or []) if not one.ended]
     if known and not yes:
-        typer.confirm(f"Cancel {', '.join(one.run.id for one in known)}?", abort=True, err=True)
-    with connections() as open_connections:
-        cancelled = flow.cancel(known, place.cluster, open_connections, place.store, overrides=place.project.root)
-    if json:
-        show.as_json([one.id for one in cancelled])
-    else:
-        for one in cancelled:
-            print(f"cancelled {one.id} ({f'job {one.job_id}' if one.job_id else 'it has no job, and will have none'})")
-        if not cancelled:
-            show.say("nothing to cancel: no such run is still going on")
+        show.confirm(f"Cancel {', '.join(one.run.id for one in known)}?", abort=True)
+    cancelled: list[Run] = []
+    try:
+        with connections() as open_connections:
+            flow.cancel(
+                known, place.cluster, open_connections, place.store, report=cancelled.append, overrides=place.project.root
+            )
+    finally:  # a cluster that fails keeps nobody from the others
+        if json:
+            show.as_json([one.id for one in cancelled])
+        else:
+            for one in cancelled:
+                job = f"job {one.job_id}" if one.job_id else "it has no job, and will have none"
+                show.put(f"cancelled {one.id} ({job})")
+    if not (cancelled or json):
+        show.say("nothing to cancel: no such run is still going on")

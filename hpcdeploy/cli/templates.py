@@ -48,10 +48,8 @@ def show_one(name: Name) -> None:
     from hpcdeploy.cli.place import here
     from hpcdeploy.sandbox import read_template
 
-    if template.own:
-        print(read_template(template.own, Boundary(here().project.root)), end="")
-    else:
-        print(_text(_shipped(template)), end="")
+    own = template.own
+    show.exact(read_template(own, Boundary(here().project.root)) if own else _text(_shipped(template)))
 
 
 @app.command()
@@ -73,7 +71,7 @@ def copy(
         write_whole(target, _text(_shipped(template)))
     except OSError as error:
         raise ConfigError(f"{target} cannot be written: {error.strerror}") from error
-    print(f"wrote {target}; what it says is in force now")
+    show.put(f"wrote {target}; what it says is in force now")
 
 
 def _every() -> "tuple[Template, ...]":

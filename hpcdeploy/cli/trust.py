@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hpcdeploy.cli import show
 from hpcdeploy.errors import ConfigError
+from hpcdeploy.plain_text import one_line
 
 if TYPE_CHECKING:
     from hpcdeploy.cluster import Cluster
@@ -43,9 +44,9 @@ def admit(cluster: "Cluster") -> None:
     ask = terminal_ask()
     if ask is None or (cluster, commands) in _refused:
         raise ConfigError(_refusal(cluster, commands, "nobody is at a terminal" if ask is None else "you did not allow it"))
-    lines = "".join(f"  {show.one_line(command.text)}\n" for command in commands)
+    lines = "".join(f"  {one_line(command.text)}\n" for command in commands)
     answer = ask(
-        f"The project {show.one_line(cluster.project)} runs commands to reach the cluster {cluster.name}, before you submit"
+        f"The project {one_line(cluster.project)} runs commands to reach the cluster {cluster.name}, before you submit"
         f" anything:\n{lines}Allow it, as long as these stay the same? [y/N] ",
         True,
     )
@@ -67,10 +68,10 @@ def ask_ahead(clusters: "Mapping[str, Cluster]", names: Iterable[str]) -> None:
 
 
 def _refusal(cluster: "Cluster", commands: "tuple[Command, ...]", why: str) -> str:
-    texts = [show.one_line(command.text) for command in commands]
+    texts = [one_line(command.text) for command in commands]
     more = f" and {len(texts) - 3} more" if len(texts) > 3 else ""
     return (
-        f"the project {show.one_line(cluster.project)} runs commands to reach the cluster {cluster.name}"
+        f"the project {one_line(cluster.project)} runs commands to reach the cluster {cluster.name}"
         f" ({'; '.join(texts[:3])}{more}), and {why}; expected that you allow them once: run the same command in a terminal,"
         f" or with {OPTION} ({VARIABLE}=1 for scripts); or describe the cluster in your own settings"
     )

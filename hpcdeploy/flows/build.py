@@ -19,6 +19,7 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.definition.checking import check_definition
 from hpcdeploy.definition.mirrors import needs_plain_http, redirect
 from hpcdeploy.errors import BuildError, MissingProgramError, TransportError
+from hpcdeploy.flows.answered import is_path
 from hpcdeploy.image import BuiltImage, Definition
 from hpcdeploy.login_node import STREAM_SHELL, began, never_began, read_answer
 from hpcdeploy.progress import Progress, ignore_progress
@@ -126,10 +127,12 @@ def build_on(
             version = parse_version(str(answer.get("apptainer")))
             _check(version, definition)
             show.step(f"sending {len(definition.files)} files to {transport.where}")
-            transport.put(archive, str(answer.get("put")), progress=progress)
+            if not is_path(answer.get("put")):
+                raise _odd(answer, transport)
+            transport.put(archive, str(answer["put"]), progress=progress)
             answer = _run(stdin, definition, transport, show)
-    if answer.get("state") != "built":
-        raise BuildError(f"{transport.where} answered {dict(answer)!r}, where a built image was expected; run this again")
+    if answer.get("state") != "built" or not is_path(answer.get("path")):
+        raise _odd(answer, transport)
     image = read_image(answer.get("image"), f"the answer of {transport.where}")
     return replace(image, name=definition.name, path=str(answer.get("path")), built_on=cluster.name, base=definition.base)
 
@@ -172,6 +175,11 @@ def _run(stdin: bytes, definition: Definition, transport: Transport, show: Show)
         raise MissingProgramError(f"{transport.where}: {errors}")
     said = errors or " / ".join(list(show.tail)[-3:]) or "nothing"
     raise BuildError(f"{transport.where}: the build script ended with exit code {done.exit_code}; it said: {said}")
+
+
+def _odd(answer: Mapping[str, object], transport: Transport) -> BuildError:
+    said = repr(dict(answer))[:500]
+    return BuildError(f"{transport.where} answered {said}, where a built image was expected; run this again")
 
 
 def _failure(definition: Definition, where: str, tail: Sequence[str]) -> str:

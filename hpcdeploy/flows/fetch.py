@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConfigError, SchedulerError
+from hpcdeploy.flows.answered import is_path
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.fetch_pieces import PARTS, Asking, Bringing, place_for
 from hpcdeploy.flows.remote_files import PIECE, RemoteFile, groups, inside, is_here, leads_out, read_listing
@@ -124,7 +125,7 @@ def _listed(
         answer = read_answer(completed.stdout)
     except ValueError as error:
         answer, said = None, f"{error}; {said}"
-    if completed.exit_code or answer is None:
+    if completed.exit_code or answer is None or not all(is_path(answer.get(part)) for part in ("output", "logs")):
         raise SchedulerError(f"the files of run {run.id} could not be listed on {ask.where}: {said}")
     sections = read_answers(completed.stdout, fence, *(("output",) if patterns else ("output", "logs")))
     for part, section in sections.items():
@@ -132,8 +133,10 @@ def _listed(
             raise SchedulerError(
                 f"{answer[part]} could not be listed on {ask.where} (exit code {section.exit_code}): {said}"
             )
-    files = [file for part, section in sections.items() for file in read_listing(part, section.text)]
+    listed = [read_listing(part, section.text) for part, section in sections.items()]
+    files = [file for found, _ in listed for file in found]
     closed = [f"left out: {line[6:]}" for line in said.splitlines() if line[:6] == "find: " and line.endswith("denied")]
+    closed += [f"left out: {entry!r}, an entry of the listing that cannot be read" for _, bad in listed for entry in bad]
     return {part: str(base) for part, base in answer.items()}, files, closed
 
 

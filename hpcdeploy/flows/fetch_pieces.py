@@ -103,7 +103,7 @@ class Bringing:
                     if file and source:
                         with source:
                             self._write(file, source.read())
-        except tarfile.TarError as error:
+        except (tarfile.TarError, ValueError, OverflowError, EOFError, RecursionError) as error:  # of a damaged header
             raise SchedulerError(f"{self._ask.where} could not pack the run's files: {said or error}") from error
         self._advance(sum(file.size for file in files))
 
@@ -124,7 +124,10 @@ class Bringing:
                 words = (self._bases[file.part], f"./{file.name}", str(have + 1), str(size))
                 came, _ = self._ask.bytes_of(_RANGE, *words)
                 content, _, state = came.rpartition(b"\n")
-                now = read_state(state.decode())
+                try:
+                    now = read_state(state.decode())
+                except ValueError:
+                    return
                 same = same and now == (file.size, file.modified)
                 if len(content) != size or not (same or now[0] > file.size):
                     return

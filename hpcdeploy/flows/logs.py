@@ -17,6 +17,7 @@ from hpcdeploy.run import Run, RunStatus, State
 from hpcdeploy.scheduler.answers import Answer, read_answers
 from hpcdeploy.scheduler.login_node import LOG_PIECE, reading_logs, spans
 from hpcdeploy.store import Store
+from hpcdeploy.whole_number import whole_number
 
 _AT_ONCE = 500
 """Tasks whose files are looked at together: those that run, and as many others as there is room for."""
@@ -58,7 +59,8 @@ class _Reading:
                 f"the logs of run {self.run.id} could not be read on {transport.where} (exit code {completed.exit_code}): "
                 f"{error}; standard error: {last_words(completed.stderr)}"
             ) from error
-        self.ended.update(int(task) for task in answers["ended"].text.split())
+        ended = (whole_number(word, self.run.tasks - 1) for word in answers["ended"].text.split())
+        self.ended.update(task for task in ended if task is not None)
         pieces = [
             Piece(task=task, out=_bytes(answers.get(f"out.{task}")), err=_bytes(answers.get(f"err.{task}")))
             for task in tasks

@@ -1,12 +1,14 @@
 """The files of a run as a login node lists them, and which of them are not here as they are there."""
 
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from hpcdeploy.errors import SchedulerError
+from hpcdeploy.whole_number import LATEST, whole_number
 
 PIECE = 32 * 1024 * 1024
 """Bytes brought at once, held in memory: large enough that a round trip does not count, small enough to lose."""
@@ -18,6 +20,13 @@ _MOST_FILES = 2000
 
 _UNITS = (1, 100, 10**3, 10**6, 10**7, 10**9, 2 * 10**9)
 """Nanoseconds in which file systems of this machine count: most, NTFS and SMB, others, FAT's kin, HFS+ and old ext, FAT."""
+
+
+_LONGEST_NAME = 255
+"""Bytes of a file's name (limits.h, NAME_MAX)."""
+
+_MODE = re.compile(r"[0-7]{1,7}")
+_STATE = re.compile(r"(?P<size>[0-9]+) (?P<sign>-?)(?P<seconds>[0-9]+)(?:\.(?P<fraction>[0-9]{0,20}))?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,25 +51,46 @@ class RemoteFile:
         return f"{self.part}/{self.name}"
 
 
-def read_listing(part: str, text: str) -> list[RemoteFile]:
-    """Read what ``login_templates/list.sh`` says of one part; the same file named twice counts once."""
+def read_listing(part: str, text: str) -> tuple[list[RemoteFile], list[str]]:
+    """Read what ``login_templates/list.sh`` says of one part: the files, and the entries that cannot be read.
+
+    The same file named twice counts once.
+    """
     fields = text.split("\0")
     found: dict[str, RemoteFile] = {}
+    unread: list[str] = []
     for entry, link in zip(fields[::2], fields[1::2], strict=False):
-        kind, size, when, mode, path = entry.split(" ", 4)
-        name = path.removeprefix("./")
-        length, modified = read_state(f"{size} {when}")
-        found[name] = RemoteFile(
-            part=part, name=name, kind=kind, size=length, modified=modified, mode=int(mode, 8), link=link
-        )
-    return list(found.values())
+        try:
+            file = _read_entry(part, entry, link)
+        except ValueError:
+            unread.append(entry[:_LONGEST_NAME])
+        else:
+            found[file.name] = file
+    return list(found.values()), unread
+
+
+def _read_entry(part: str, entry: str, link: str) -> RemoteFile:
+    kind, size, when, mode, path = entry.split(" ", 4)
+    name = path.removeprefix("./")
+    length, modified = read_state(f"{size} {when}")
+    if not _MODE.fullmatch(mode) or any(len(os.fsencode(word)) > _LONGEST_NAME for word in name.split("/")):
+        raise ValueError(entry)
+    return RemoteFile(part=part, name=name, kind=kind, size=length, modified=modified, mode=int(mode, 8), link=link)
 
 
 def read_state(text: str) -> tuple[int, int]:
-    """Read a file's size and time as find writes them (``%s %T@``): bytes, nanoseconds since 1970; nothing is no file."""
-    size, _, when = text.partition(" ")
-    seconds, _, fraction = when.partition(".")
-    return (int(size), int(seconds) * 10**9 + int(fraction[:9].ljust(9, "0"))) if text else (-1, -1)
+    """Read a file's size and time as find writes them (``%s %T@``): bytes, nanoseconds since 1970; nothing is no file.
+
+    Raises ValueError where it is something else. A time before 1970 is negative, as find has it.
+    """
+    if not text:
+        return -1, -1
+    match = _STATE.fullmatch(text)
+    size, seconds = (whole_number(match["size"]), whole_number(match["seconds"], LATEST)) if match else (None, None)
+    if match is None or size is None or seconds is None:
+        raise ValueError(text)
+    nanoseconds = int((match["fraction"] or "")[:9].ljust(9, "0"))
+    return size, (-seconds if match["sign"] else seconds) * 10**9 + nanoseconds
 
 
 def inside(folder: Path, place: str) -> Path:

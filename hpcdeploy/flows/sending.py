@@ -5,7 +5,8 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from hpcdeploy.errors import ConfigError, HpcdeployError
+from hpcdeploy.errors import ConfigError, HpcdeployError, SchedulerError
+from hpcdeploy.flows.answered import number_of
 from hpcdeploy.login_node import read_answer
 from hpcdeploy.parcel import Parcel
 from hpcdeploy.progress import Progress
@@ -64,11 +65,20 @@ class Sending:
         """Why the source gave no more; the far side saw an end in the middle."""
 
     def take(self, piece: bytes) -> None:
-        """Take what the script says."""
+        """Take what the script says. An answer that cannot be read ends the try: nothing more is sent."""
         self._said += piece
-        if self._said.endswith(b"\n") and (answer := read_answer(self._said)):
+        if not self._said.endswith(b"\n"):
+            return
+        try:
+            answer = read_answer(self._said)
+            have = number_of(answer, "have") if answer else 0
+        except ValueError as error:
+            self.trouble = SchedulerError(f"{self._parcel.what} was not brought: {error}; submit again, or ask the site")
+            self.end()
+            return
+        if answer:
             self._said = b""
-            self.began = int(str(answer["have"]))
+            self.began = have
             self.answered = True
             self._have.put(self.began)
             self._heard.set()

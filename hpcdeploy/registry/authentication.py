@@ -6,6 +6,7 @@ names (auth/token.py, auth/base.py). This back end keeps tokens by scope until t
 """
 
 import base64
+import re
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
@@ -14,6 +15,7 @@ import requests
 from oras.auth.base import AuthBackend
 
 from hpcdeploy.errors import AuthenticationError
+from hpcdeploy.json_text import read_json
 from hpcdeploy.registry.challenges import (
     Challenge,
     may_ask_realm,
@@ -22,7 +24,7 @@ from hpcdeploy.registry.challenges import (
     parse_challenges,
 )
 from hpcdeploy.registry.credentials import Credentials, login_command
-from hpcdeploy.registry.failures import PassingFailure
+from hpcdeploy.registry.failures import PassingFailure, only_request_errors
 from hpcdeploy.registry.retries import PASSING_STATUSES, Patience
 
 BACKEND = "hpcdeploy"
@@ -142,6 +144,10 @@ class ScopedAuth(AuthBackend):  # type: ignore[misc]  # oras-py has no types
         )
 
     def _ask(self, challenge: Challenge, scope: str) -> requests.Response:
+        with only_request_errors():
+            return self._ask_realm(challenge, scope)
+
+    def _ask_realm(self, challenge: Challenge, scope: str) -> requests.Response:
         found = self.credentials
         limits = (self.patience.connect, self.patience.read)
         words = {"service": challenge.service, "scope": scope}
@@ -165,12 +171,13 @@ class ScopedAuth(AuthBackend):  # type: ignore[misc]  # oras-py has no types
 
 def _read_token(response: requests.Response, asked: float) -> _Token:
     try:
-        body = response.json()
+        body = read_json(response.content)
         value = body.get("token") or body.get("access_token")
         life = float(body.get("expires_in") or _DEFAULT_LIFE)
-    except (ValueError, AttributeError, TypeError):
+    except (ValueError, AttributeError, TypeError, OverflowError):
         value, life = None, 0.0
-    if not isinstance(value, str) or not value:
+    # It becomes part of a header; what a token may be made of: RFC 6750, section 2.1.
+    if not isinstance(value, str) or not re.fullmatch(r"[!-~]+", value):
         raise PassingFailure(
             f"the token service at {origin_of(response.url)[1]} gave an answer without a token", kind=AuthenticationError
         )

@@ -60,9 +60,13 @@ def merge_scopes(*scopes: str) -> str:
 
 
 def origin_of(url: str) -> tuple[str, str, int]:
-    """Give scheme, host and port of a URL: what credentials belong to."""
-    parts = urlsplit(url)
-    return parts.scheme, (parts.hostname or "").lower(), parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
+    """Give scheme, host and port of a URL: what credentials belong to. A text that is no URL has none of them."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:  # brackets that close nothing, a port above 65535
+        return "", "", 0
+    return parts.scheme, (parts.hostname or "").lower(), port or _DEFAULT_PORTS.get(parts.scheme, 0)
 
 
 def is_downgrade(source: str, target: str) -> bool:

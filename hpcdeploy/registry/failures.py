@@ -1,10 +1,14 @@
 """What went wrong with a registry, in one sentence for the person who has to do something about it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import requests
+import urllib3
 
 from hpcdeploy.errors import AuthenticationError, HpcdeployError, RegistryError
+from hpcdeploy.json_text import read_json
 from hpcdeploy.registry.credentials import Lookup, login_command
 from hpcdeploy.registry.reference import Reference
 
@@ -24,6 +28,21 @@ class PassingFailure(requests.RequestException):
     ) -> None:
         super().__init__(text, response=response)
         self.kind = kind
+
+
+@contextmanager
+def only_request_errors() -> Iterator[None]:
+    """Turn what requests lets through of other libraries into its own `InvalidURL`.
+
+    An address from an answer can be refused as late as in the socket's own encoding of a host's name (urllib3 2.x,
+    ``util/connection.py``, `LocationParseError`), which requests 2.32 passes on as it is (``adapters.py``).
+    """
+    try:
+        yield
+    except requests.RequestException:
+        raise
+    except (ValueError, urllib3.exceptions.HTTPError) as error:
+        raise requests.exceptions.InvalidURL(str(error)) from error
 
 
 def explain_response(response: requests.Response, *, doing: str, reference: Reference, lookup: Lookup) -> HpcdeployError:
@@ -64,6 +83,8 @@ def explain_exception(
             f"{where}: the certificate of {host} was not accepted; where a site has its own authority, name its file in "
             "REQUESTS_CA_BUNDLE."
         )
+    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
+        return RegistryError(f"{where}: {host} sends us on to an address that is none; ask whoever runs it.")
     if isinstance(error, requests.exceptions.ProxyError):
         return RegistryError(f"{where}: the proxy on the way to {host} did not answer; check HTTPS_PROXY and NO_PROXY.")
     if "NameResolutionError" in text or "getaddrinfo" in text:
@@ -91,7 +112,7 @@ def _asked_host(error: requests.RequestException, reference: Reference) -> str:
 def read_detail(response: requests.Response) -> str:
     """Give what the registry says itself (OCI distribution specification, "Error codes"), in brackets, or nothing."""
     try:
-        errors = response.json()["errors"]
+        errors = read_json(response.content)["errors"]
         said = "; ".join(f"{error.get('code', '')}: {error.get('message', '')}" for error in errors)
     except (ValueError, KeyError, TypeError, AttributeError, requests.RequestException):
         return ""

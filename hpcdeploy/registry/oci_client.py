@@ -9,6 +9,7 @@ the library mends one of them.
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urljoin
 
@@ -18,18 +19,15 @@ import requests
 from oras.logger import setup_logger
 
 from hpcdeploy.environments.oci import INDEX_TYPES, LARGEST_DOCUMENT, MANIFEST_TYPES
-from hpcdeploy.errors import RegistryError
+from hpcdeploy.errors import ConfigError, RegistryError
+from hpcdeploy.json_text import read_json
 from hpcdeploy.registry.attempts import persist
 from hpcdeploy.registry.authentication import BACKEND, ScopedAuth
 from hpcdeploy.registry.challenges import is_downgrade, origin_of
 from hpcdeploy.registry.credentials import Lookup
-from hpcdeploy.registry.failures import (
-    PassingFailure,
-    explain_exception,
-    explain_response,
-)
+from hpcdeploy.registry.failures import PassingFailure, explain_exception, explain_response, only_request_errors
 from hpcdeploy.registry.manifest import MANIFEST_TYPE
-from hpcdeploy.registry.reference import Reference, is_loopback
+from hpcdeploy.registry.reference import Reference, check_tag, is_loopback
 from hpcdeploy.registry.retries import Patience
 from hpcdeploy.registry.streams import RECEIVED_BLOCK, FileBody, PartialFile
 from hpcdeploy.registry.uploads import refuse_broken
@@ -120,17 +118,18 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
         limits = timeout or (self.patience.connect, self.patience.read)
 
         def send(target: str, extra: dict[str, str]) -> requests.Response:
-            response: requests.Response = self.session.request(
-                method,
-                target,
-                data=data,
-                json=json,
-                headers={"Accept-Encoding": "identity", **(headers or {}), **extra},
-                stream=stream,
-                timeout=limits,
-                allow_redirects=False,
-                verify=self._tls_verify,
-            )
+            with only_request_errors():
+                response: requests.Response = self.session.request(
+                    method,
+                    target,
+                    data=data,
+                    json=json,
+                    headers={"Accept-Encoding": "identity", **(headers or {}), **extra},
+                    stream=stream,
+                    timeout=limits,
+                    allow_redirects=False,
+                    verify=self._tls_verify,
+                )
             return response
 
         ours = origin_of(url) == origin_of(self.root)
@@ -138,11 +137,8 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
         for _ in range(_MOST_CHALLENGES):
             if response.status_code not in (401, 403) or not ours:
                 break
-            try:
+            with _closed_on_error(response):
                 extra, changed = self.auth.authenticate_request(response, dict(self._sent(response)))
-            except BaseException:
-                response.close()
-                raise
             if not changed:
                 break
             response.close()
@@ -150,8 +146,9 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
         for _ in range(_MOST_REDIRECTS):
             if response.status_code not in _REDIRECTS or method not in ("GET", "HEAD"):
                 break
-            with response:
+            with _closed_on_error(response):
                 target = self.follow(response)
+            response.close()
             home = origin_of(target) == origin_of(self.root)
             response = send(target, self.auth.get_auth_header() if home else {})
         return response
@@ -164,7 +161,7 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
             RegistryError: it is not allowed.
         """
         location = response.headers.get("Location", "")
-        target = urljoin(response.url, location)
+        target = _joined(response.url, location)
         if not location or origin_of(target)[0] not in ("http", "https"):
             raise PassingFailure(f"{self.reference.host} did not say where to go on", response=response)
         if is_downgrade(response.url, target):
@@ -341,7 +338,7 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
             page, response = self._page_of_tags(url)
             tags.extend(page)
             link = response.links.get("next", {}).get("url", "")
-            url = urljoin(response.url, link) if link else ""
+            url = _joined(response.url, link) if link else ""
             if url in seen or is_downgrade(self.root, url or self.root):
                 raise RegistryError(
                     f"{self.doing} {self.reference} failed: the next page of tags that {self.reference.host} names is one "
@@ -356,8 +353,8 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
             response = self.exchange("GET", url)
             if response.status_code == requests.codes.ok:
                 try:
-                    page[:] = (str(tag) for tag in response.json()["tags"] or ())
-                except (ValueError, KeyError, TypeError) as error:
+                    page[:] = map(check_tag, _listed(read_json(response.content)["tags"]))
+                except (ValueError, KeyError, TypeError, ConfigError) as error:
                     raise PassingFailure(
                         f"{self.reference.host} gave no list of tags for {self.reference.repository}"
                     ) from error
@@ -380,6 +377,31 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
     def _sent(self, response: requests.Response) -> Iterable[tuple[str, str]]:
         authorization = response.request.headers.get("Authorization")
         return [("Authorization", str(authorization))] if authorization else []
+
+
+@contextmanager
+def _closed_on_error(response: requests.Response) -> Iterator[None]:
+    """Close an answer of which an error is raised: nobody else gets it."""
+    try:
+        yield
+    except BaseException:
+        response.close()
+        raise
+
+
+def _listed(page: object) -> list[Any]:
+    """Return the tags of a page, null where there are none; raises TypeError where it is no list."""
+    if page is not None and not isinstance(page, list):
+        raise TypeError(type(page))
+    return page or []
+
+
+def _joined(base: str, link: str) -> str:
+    """Return the URL that `link` leads to from `base`; empty where it is none."""
+    try:
+        return urljoin(base, link)
+    except ValueError:
+        return ""
 
 
 def _leave_alone(request: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -407,7 +407,8 @@ def test_no_name_leads_out_of_the_folder(place: str, tmp_path: Path) -> None:
 
 def test_a_listing_is_read_with_its_times_to_the_nanosecond() -> None:
     text = "f 12 1795272256.6456187920 644 ./a b\0\0l 3 0.0000000000 777 ./l\0a b\0f 12 1795272256.6456187920 644 a b\0\0"
-    file, link = read_listing("output", text)
+    (file, link), unread = read_listing("output", text)
+    assert unread == []
     assert (file.place, file.size, file.modified, file.mode) == ("output/a b", 12, 1795272256645618792, 0o644)
     assert (link.kind, link.link, leads_out(link)) == ("l", "a b", False)
 

@@ -73,6 +73,24 @@ def test_a_later_array_of_a_large_run_is_known_by_the_comment_of_this_version_an
     assert [task.state for task in tasks] == [State.UNKNOWN] * 50 + [State.PENDING] * 50
 
 
+@pytest.mark.parametrize("cut", ["12|N/A|RUNNING", f"{QUEUED}hpcdeploy:{ID}"[:-3], "12", "12|"])
+def test_a_row_that_was_cut_off_leaves_its_job_unknown_and_never_lost(cut: str, tmp_path: Path) -> None:
+    [task] = followed(tmp_path, [RUN], printing("squeue", cut), NO_ACCOUNTING)[ID]
+    assert (task.state, task.unread, task.lost) == (State.UNKNOWN, True, False)
+    assert cut in task.reason
+
+
+@pytest.mark.parametrize("indices", ["[0-99999999999]", "0-99999999999:0", "3,0-4:0,99999999999-99999999999999"])
+def test_a_row_of_absurd_task_numbers_costs_no_time(indices: str, tmp_path: Path) -> None:
+    line = f"40|{indices}|PENDING||N/A|0|Priority|hpcdeploy:{TRAINED.id}|better|"
+    script = following(at(tmp_path, printing("squeue", line), NO_ACCOUNTING), "slurm", [TRAINED], "fence")
+    limited = ["bash", "-c", "ulimit -t 20 -v 2000000; exec bash"]
+    done = subprocess.run(limited, input=script.encode(), capture_output=True, check=True)
+    tasks = slurm.states(read_answers(done.stdout, "fence"), [TRAINED])[TRAINED.id]
+    assert {task.state for task in tasks} <= {State.PENDING, State.UNKNOWN}
+    assert not any(task.lost for task in tasks)
+
+
 def accounting(release: str) -> str:
     """Be sacct of that release about an array whose tasks ended with 9, 137, 128, 0 and by signal 9."""
     codes = {0: 9, 1: 137, 2: 128, 3: 0}

@@ -16,10 +16,10 @@ ROWS = (
         *("parcel", "run", "shell"),
     ),
     (
-        *("errors", "folders", "git", "gpus", "login_node", "progress", "secret", "sizes", "source", "spelling"),
-        *("toml", "treemap", "whole_file"),
+        *("folders", "git", "gpus", "login_node", "progress", "secret", "sizes", "source", "spelling"),
+        *("toml", "treemap", "whole_file", "wildcards"),
     ),
-    ("json_text",),
+    ("errors", "json_text", "limits"),
 )
 # Values that are made of values, and text that is made of quoted words.
 ALLOWED = {("cluster", "job"), ("run", "cluster"), ("job", "parameters"), ("templates", "compiled_templates")}

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpcdeploy import limits
 from hpcdeploy.cluster import Cluster
-from hpcdeploy.errors import ConfigError, SchedulerError
+from hpcdeploy.errors import ConfigError, OverLimitError, SchedulerError
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.fetch_pieces import PARTS, Asking, Bringing, place_for
 from hpcdeploy.flows.remote_files import PIECE, RemoteFile, groups, inside, is_here, leads_out, read_listing
@@ -18,7 +19,7 @@ from hpcdeploy.flows.snapshot import FETCHED
 from hpcdeploy.login_node import SHELL, began, never_began, read_answer
 from hpcdeploy.progress import Progress, ignore_progress
 from hpcdeploy.run import Run
-from hpcdeploy.scheduler.answers import read_answers
+from hpcdeploy.scheduler.answers import read_sections
 from hpcdeploy.scheduler.login_node import listing
 
 _LISTED = (0, 123)
@@ -95,7 +96,13 @@ def _listed(
     """Return the folders that hold the run's files, by part, the files, and what could not be listed; one round trip."""
     fence = secrets.token_hex(8)
     script = listing(cluster, run, tuple(patterns), fence, overrides=overrides)
-    completed = ask.run(SHELL, script.encode("utf-8", "surrogateescape"))
+    try:
+        completed = ask.run(SHELL, script.encode("utf-8", "surrogateescape"), limit=limits.LISTING)
+    except OverLimitError as error:
+        raise OverLimitError(
+            f"the list of the files of run {run.id} is longer than one fetch reads; fetch them in parts, by patterns "
+            f"({error})"
+        ) from error
     if not began(completed.stdout, completed.stderr):
         raise SchedulerError(never_began(ask.where, completed.stderr))
     said = completed.stderr.decode("utf-8", "replace").strip()
@@ -105,13 +112,13 @@ def _listed(
         answer, said = None, f"{error}; {said}"
     if completed.exit_code or answer is None:
         raise SchedulerError(f"the files of run {run.id} could not be listed on {ask.where}: {said}")
-    sections = read_answers(completed.stdout, fence, *(("output",) if patterns else ("output", "logs")))
+    sections = read_sections(completed.stdout, fence, *(("output",) if patterns else ("output", "logs")))
     for part, section in sections.items():
         if section.exit_code not in _LISTED:
             raise SchedulerError(
                 f"{answer[part]} could not be listed on {ask.where} (exit code {section.exit_code}): {said}"
             )
-    files = [file for part, section in sections.items() for file in read_listing(part, section.text)]
+    files = [file for part, section in sections.items() for file in read_listing(part, section.content)]
     closed = [f"left out: {line[6:]}" for line in said.splitlines() if line[:6] == "find: " and line.endswith("denied")]
     return {part: str(base) for part, base in answer.items()}, files, closed
 

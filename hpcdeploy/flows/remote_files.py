@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from hpcdeploy import limits
 from hpcdeploy.errors import SchedulerError
 
 PIECE = 32 * 1024 * 1024
-"""Bytes brought at once, held in memory: large enough that a round trip does not count, small enough to lose."""
-
+"""Bytes brought at once: large enough that a round trip does not count, small enough to lose."""
 
 _MOST_FILES = 2000
 """Files of one archive: a connection that dies costs no more than that."""
@@ -20,7 +20,7 @@ _UNITS = (1, 100, 10**3, 10**6, 10**7, 10**9, 2 * 10**9)
 """Nanoseconds in which file systems of this machine count: most, NTFS and SMB, others, FAT's kin, HFS+ and old ext, FAT."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RemoteFile:
     """One file over there: ``part`` is ``output`` or ``logs``, ``name`` its path below that.
 
@@ -42,11 +42,18 @@ class RemoteFile:
         return f"{self.part}/{self.name}"
 
 
-def read_listing(part: str, text: str) -> list[RemoteFile]:
-    """Read what ``login_templates/list.sh`` says of one part; the same file named twice counts once."""
-    fields = text.split("\0")
+def read_listing(part: str, content: bytes) -> list[RemoteFile]:
+    """Read what ``login_templates/list.sh`` says of one part; the same file named twice counts once.
+
+    Raises `SchedulerError` for more files than one fetch lists (`hpcdeploy.limits.MOST_FILES`).
+    """
     found: dict[str, RemoteFile] = {}
-    for entry, link in zip(fields[::2], fields[1::2], strict=False):
+    for entry, link in _entries(content):
+        if len(found) >= limits.MOST_FILES:
+            raise SchedulerError(
+                f"the run's {part} holds more than {limits.MOST_FILES} files, which is more than one fetch lists; fetch "
+                "them in parts, by patterns: hpcdeploy fetch RUN 'a*' 'b*'"
+            )
         kind, size, when, mode, path = entry.split(" ", 4)
         name = path.removeprefix("./")
         length, modified = read_state(f"{size} {when}")
@@ -54,6 +61,15 @@ def read_listing(part: str, text: str) -> list[RemoteFile]:
             part=part, name=name, kind=kind, size=length, modified=modified, mode=int(mode, 8), link=link
         )
     return list(found.values())
+
+
+def _entries(content: bytes) -> Iterator[tuple[str, str]]:
+    """Give the pairs of texts that end with a NUL each."""
+    start = 0
+    while (middle := content.find(b"\0", start)) >= 0 and (end := content.find(b"\0", middle + 1)) >= 0:
+        entry, link = content[start:middle], content[middle + 1 : end]
+        yield entry.decode("utf-8", "surrogateescape"), link.decode("utf-8", "surrogateescape")
+        start = end + 1
 
 
 def read_state(text: str) -> tuple[int, int]:

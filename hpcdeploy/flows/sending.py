@@ -5,7 +5,9 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from hpcdeploy import limits
 from hpcdeploy.errors import ConfigError, HpcdeployError
+from hpcdeploy.limits import Lines
 from hpcdeploy.login_node import read_answer
 from hpcdeploy.parcel import Parcel
 from hpcdeploy.progress import Progress
@@ -53,7 +55,7 @@ class Sending:
         self._parcel = parcel
         self._stretch = stretch
         self._progress = progress
-        self._said = b""
+        self._said = Lines(limits.SCRIPT.stdout)
         self._have: queue.SimpleQueue[int | None] = queue.SimpleQueue()
         self._heard = threading.Event()
         self.answered = False
@@ -65,9 +67,9 @@ class Sending:
 
     def take(self, piece: bytes) -> None:
         """Take what the script says."""
-        self._said += piece
-        if self._said.endswith(b"\n") and (answer := read_answer(self._said)):
-            self._said = b""
+        for line in self._said.take(piece):
+            if (answer := read_answer(line)) is None:
+                continue
             self.began = int(str(answer["have"]))
             self.answered = True
             self._have.put(self.began)

@@ -14,6 +14,7 @@ import requests
 from oras.auth.base import AuthBackend
 
 from hpcdeploy.errors import AuthenticationError
+from hpcdeploy.json_text import read_json
 from hpcdeploy.registry.challenges import (
     Challenge,
     may_ask_realm,
@@ -143,7 +144,7 @@ class ScopedAuth(AuthBackend):  # type: ignore[misc]  # oras-py has no types
 
 def _read_token(response: requests.Response, asked: float) -> _Token:
     try:
-        body = response.json()
+        body = read_json(response.content)
         value = body.get("token") or body.get("access_token")
         life = float(body.get("expires_in") or _DEFAULT_LIFE)
     except (ValueError, AttributeError, TypeError):

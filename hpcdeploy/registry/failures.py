@@ -3,6 +3,7 @@
 import requests
 
 from hpcdeploy.errors import AuthenticationError, HpcdeployError, RegistryError
+from hpcdeploy.json_text import read_json
 from hpcdeploy.registry.credentials import Lookup, login_command
 from hpcdeploy.registry.reference import Reference
 
@@ -26,7 +27,7 @@ def explain_response(response: requests.Response, *, doing: str, reference: Refe
     if status == 400 and "DIGEST_INVALID" in detail:
         return RegistryError(f"{where}: the file is not the one on record, its sha256 is another{detail}; build it again.")
     if status == 429:
-        later = response.headers.get("Retry-After", "")
+        later = response.headers.get("Retry-After", "")[:100]
         when = f" (Retry-After: {later})" if later else ""
         return RegistryError(f"{where}: {reference.host} had too many requests{detail}; try again later{when}, or log in.")
     return RegistryError(f"{where}: {reference.host} answered with status {status}{detail}.")
@@ -60,7 +61,7 @@ def explain_exception(
 def read_detail(response: requests.Response) -> str:
     """Give what the registry says itself (OCI distribution specification, "Error codes"), in brackets, or nothing."""
     try:
-        errors = response.json()["errors"]
+        errors = read_json(response.content)["errors"]
         said = "; ".join(f"{error.get('code', '')}: {error.get('message', '')}" for error in errors)
     except (ValueError, KeyError, TypeError, AttributeError, requests.RequestException):
         return ""

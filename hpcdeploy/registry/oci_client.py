@@ -16,10 +16,13 @@ import oras.provider
 import requests
 from oras.logger import setup_logger
 
-from hpcdeploy.environments.oci import INDEX_TYPES, LARGEST_DOCUMENT, MANIFEST_TYPES
+from hpcdeploy import limits
+from hpcdeploy.environments.oci import INDEX_TYPES, MANIFEST_TYPES
 from hpcdeploy.errors import RegistryError
+from hpcdeploy.json_text import read_json
 from hpcdeploy.registry.authentication import BACKEND, ScopedAuth
-from hpcdeploy.registry.challenges import is_downgrade, origin_of
+from hpcdeploy.registry.bounded import BoundedAdapter, allow
+from hpcdeploy.registry.challenges import is_downgrade, next_page, origin_of
 from hpcdeploy.registry.credentials import Lookup
 from hpcdeploy.registry.failures import explain_exception, explain_response
 from hpcdeploy.registry.manifest import MANIFEST_TYPE
@@ -46,8 +49,11 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
         # No proxy stands between a machine and itself. A callable that changes nothing keeps ~/.netrc out: requests would
         # put its `default` line in the place of our token.
         self.session.trust_env = not (plain_http and is_loopback(reference.host))
+        for scheme in ("http://", "https://"):
+            self.session.mount(scheme, BoundedAdapter())
         self.session.auth = _leave_alone
-        self.session.headers["User-Agent"] = "hpcdeploy"
+        # Nothing that comes packed is unpacked: a few bytes may become gigabytes.
+        self.session.headers |= {"User-Agent": "hpcdeploy", "Accept-Encoding": "identity"}
         self.auth: ScopedAuth
         self.auth.registry = self.root
         self.auth.credentials = lookup.credentials
@@ -218,13 +224,13 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
         url = f"{self.prefix}://{self.get_container(asked).manifest_url()}"
         headers = {"Accept": ", ".join((*MANIFEST_TYPES, *INDEX_TYPES))}
         with self.check(self.do_request(url, headers=headers, stream=True), 200) as response:
-            return self._document(response), response.headers.get("Docker-Content-Digest", "")
+            return response.content, response.headers.get("Docker-Content-Digest", "")
 
     def read_blob(self, digest: str) -> bytes:
         """Give a small blob, such as an image's configuration; the caller checks its digest."""
         url = f"{self.prefix}://{self.get_container(digest).get_blob_url(digest)}"
         with self.check(self.do_request(url, stream=True), 200) as response:
-            return self._document(response)
+            return response.content
 
     def download_to(self, part: PartialFile, digest: str, size: int) -> None:
         """Bring a blob into a partial file, going on where it stands, also after a connection that broke."""
@@ -241,8 +247,9 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
                     part.restart()
                     raise requests.ConnectionError("the registry does not go on where we stand")
                 if not partial and response.status_code != requests.codes.ok:
-                    _ = response.content  # what it says, for the message
+                    _ = response.content  # what it says, for the message; no more of it than is read of a refusal
                     return response
+                allow(response, size + RECEIVED_BLOCK)  # so much more that `part` sees that it is more
                 if not partial and part.done:
                     part.restart()
                 part.write(response.iter_content(RECEIVED_BLOCK))
@@ -265,6 +272,7 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
             before = start
             response = self.persist(lambda headers=headers: self.exchange("GET", url, headers=headers, stream=True))  # type: ignore[misc]  # the loop's own value
             with self.check(response, 200, 206):
+                allow(response, size + RECEIVED_BLOCK)
                 here = start if _starts_at(response, start) else 0
                 try:
                     for block in response.iter_content(RECEIVED_BLOCK):
@@ -283,28 +291,26 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
         """List all tags, page after page (OCI distribution specification, "Listing tags")."""
         url = f"{self.prefix}://{self.get_container('latest').tags_url()}"
         tags: list[str] = []
+        asked = {url}
         while url:
             response = self.check(self.do_request(url), 200)
             try:
-                tags.extend(str(tag) for tag in response.json()["tags"] or ())
+                tags.extend(str(tag) for tag in read_json(response.content)["tags"] or ())
             except (ValueError, KeyError, TypeError) as error:
                 raise RegistryError(
                     f"{self.reference.host} gave no list of tags for {self.reference.repository}."
                 ) from error
-            link = response.links.get("next", {}).get("url", "")
-            url = urljoin(response.url, link) if link else ""
-        return tags
-
-    def _document(self, response: requests.Response) -> bytes:
-        content = b""
-        for block in response.iter_content(RECEIVED_BLOCK):
-            content += block
-            if len(content) > LARGEST_DOCUMENT:
+            if len(tags) > limits.MOST_TAGS:
                 raise RegistryError(
-                    f"The manifest or configuration of {self.reference} has more than {LARGEST_DOCUMENT} bytes, which "
-                    "no manifest has."
+                    f"{self.reference.host} lists more than {limits.MOST_TAGS} tags of {self.reference.repository}, which "
+                    "is more than is read; look them up at the registry itself"
                 )
-        return content
+            link = next_page(response.headers.get("Link", ""))
+            url = urljoin(response.url, link) if link else ""
+            if url in asked:
+                raise RegistryError(f"{self.reference.host} lists the tags of {self.reference.repository} in a circle.")
+            asked.add(url)
+        return tags
 
     def _sent(self, response: requests.Response) -> Iterable[tuple[str, str]]:
         authorization = response.request.headers.get("Authorization")

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 
+from hpcdeploy.limits import text_lines
 from hpcdeploy.run import State, TaskStatus, numbered
 from hpcdeploy.scheduler.slurm.exit_codes import ExitCodes
 
@@ -76,7 +77,7 @@ def read_queue(text: str) -> dict[str, list[TaskStatus]]:
     One line may speak of many pending tasks (``0-99%10``); a line that cannot be read raises ValueError.
     """
     found: dict[str, list[TaskStatus]] = {}
-    for line in filter(None, text.splitlines()):
+    for line in text_lines(text):
         job_id, index, word, node, start, restarts, reason = line.removesuffix("|").split("|", 6)
         state = State.HELD if word == "PENDING" and is_hold(reason) else state_of(word)
         began = seconds(start) if state in {State.RUNNING, State.COMPLETING, State.SUSPENDED} else 0
@@ -105,7 +106,7 @@ def read_accounting(
     codes where sacct subtracts 128 (see `hpcdeploy.scheduler.slurm.exit_codes`): one that it lacks is unknown.
     """
     found: dict[str, list[TaskStatus]] = {}
-    for line in filter(None, text.splitlines()):
+    for line in text_lines(text):
         number, word, code, node, start, end, texts = line.split("|", 6)
         job_id, _, index = number.partition("_")
         known_as = names.get(job_id, ())

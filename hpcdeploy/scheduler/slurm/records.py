@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from hpcdeploy.limits import text_lines
 from hpcdeploy.run import NEVER_BEGAN, TaskStatus
 
 
@@ -26,7 +27,7 @@ def read_records(text: str) -> dict[tuple[str, int | None], Record]:
     earlier attempt's, before a requeue.
     """
     found: dict[tuple[str, int | None], Record] = {}
-    for line in text.splitlines():
+    for line in text_lines(text):
         match line.split(" "):
             case [run, "-", "cancelled", _]:
                 found[run, None] = Record()

@@ -10,6 +10,7 @@ import io
 import os
 import selectors
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -60,12 +61,14 @@ _BLOCK = 64 * KIB
 class OutputLimit:
     """What one command on a login node may write, in bytes, and how long it may take, in seconds.
 
+    Each line of standard error is shown to a person or searched, which takes some microseconds: so they are counted too.
     All of standard output is kept, unless `keep_stdout` is false because somebody takes it as it comes; of standard error
     the beginning and the end are (`KEPT_OF_ERRORS`).
     """
 
     stdout: int
     stderr: int = 16 * MIB
+    stderr_lines: int = 500_000
     seconds: float = HOUR
     keep_stdout: bool = True
 
@@ -76,8 +79,8 @@ SCRIPT = OutputLimit(stdout=2 * MIB)
 SUBMISSION = OutputLimit(stdout=2 * MIB, seconds=DAY)
 """A submission may download an image, and wait for the scheduler."""
 
-BUILD = OutputLimit(stdout=2 * MIB, stderr=1024 * MIB, seconds=7 * DAY)
-"""Compiling an environment takes hours and prints hundreds of megabytes, which are shown and not kept."""
+BUILD = OutputLimit(stdout=2 * MIB, stderr=1024 * MIB, stderr_lines=10_000_000, seconds=7 * DAY)
+"""Compiling an environment takes hours and prints up to some million lines, which are shown and not kept."""
 
 TRANSFER = OutputLimit(stdout=2 * MIB, seconds=7 * DAY)
 """An upload of some hundred gigabytes over a slow line, whose receiver answers in one line."""
@@ -155,10 +158,11 @@ class Collected:
 
 
 class Ends:
-    """The beginning and the end of what comes, `kept` bytes of each; `take` raises `TooMuchError` beyond `most` bytes."""
+    """The beginning and the end of what comes, `kept` bytes of each; `take` raises `TooMuchError` beyond `most` bytes or `lines`."""
 
-    def __init__(self, most: int, kept: int = KEPT_OF_ERRORS) -> None:
+    def __init__(self, most: int, *, lines: int = sys.maxsize, kept: int = KEPT_OF_ERRORS) -> None:
         self._most = most
+        self._lines = lines
         self._kept = kept
         self._head = b""
         self._tail = bytearray()
@@ -169,6 +173,9 @@ class Ends:
         self._count += len(piece)
         if self._count > self._most:
             raise TooMuchError(f"more than {bytes_in_words(self._most)}")
+        self._lines -= piece.count(b"\n")
+        if self._lines < 0:
+            raise TooMuchError("too many lines")
         missing = self._kept - len(self._head)
         self._head += piece[:missing]
         self._tail += piece[missing:][-self._kept :]

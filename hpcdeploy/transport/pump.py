@@ -78,7 +78,7 @@ class Kept:
 
     def __init__(self, limit: OutputLimit, on_stdout: Output = ignore_output, on_stderr: Output = ignore_output) -> None:
         self.out = Collected(limit.stdout, keep=limit.keep_stdout)
-        self.err = Ends(limit.stderr)
+        self.err = Ends(limit.stderr, lines=limit.stderr_lines)
         self._on_stdout = on_stdout
         self._on_stderr = on_stderr
 

@@ -10,6 +10,9 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+from hpcdeploy.errors import ConfigError
+from hpcdeploy.limits import TooMuchError, run_program
+
 _OF_ANOTHER_REPOSITORY = frozenset(
     f"GIT_{name}"
     for name in (
@@ -28,12 +31,19 @@ _NO_TRANSPORT = {"GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1"}
 """What lets git fetch nothing: in a partial clone it fetches what is missing, by a program that the repository may name
 (git(1), GIT_ALLOW_PROTOCOL and GIT_NO_LAZY_FETCH, the latter since 2.44; gitremote-helpers(7), ext)."""
 
+MOST = 16 * 1024 * 1024
+"""Bytes of an answer: the names of some 200,000 files."""
+
+PATIENCE = 600.0
+"""Seconds for an answer: looking at every file of a large work tree on a slow network file system takes minutes."""
+
 
 def ask_git(folder: Path, *words: str) -> "subprocess.CompletedProcess[bytes] | None":
     """Run ``git -C FOLDER WORDS`` and return what it answered, its exit code for the caller to judge.
 
-    None where git is not there. It answers in English and takes no locks for its own use. A repository of another user is
-    refused by git itself, with exit code 128, unless the caller's own configuration names it (`is_refused`).
+    None where git is not there. Raises `ConfigError` where it writes more than `MOST` bytes, or takes too long. It
+    answers in English and takes no locks for its own use. A repository of another user is refused by git itself,
+    with exit code 128, unless the caller's own configuration names it (`is_refused`).
     """
     return _run(folder, words)
 
@@ -65,7 +75,12 @@ def _run(
     environment |= {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C", **(more or {})}
     argv = ["git", *_NEVER, *options, "-C", str(folder), *words]
     try:
-        return subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, env=environment, check=False)
+        return run_program(argv, most=MOST, seconds=PATIENCE, environment=environment)
+    except TooMuchError as error:
+        raise ConfigError(
+            f"'git {' '.join(words[:2])}' in {folder} wrote {error}, which is more than hpcdeploy reads or waits for; name "
+            "a smaller folder"
+        ) from error
     except OSError:
         return None
 

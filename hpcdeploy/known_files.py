@@ -9,6 +9,7 @@ read.
 import hashlib
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -173,7 +174,7 @@ def _survives_json(document: Document) -> bool:
 
 def _read(text: str) -> tuple[dict[Signature, Known], dict[str, Document]]:
     try:
-        values = read_json(text) if text else {"files": [], "documents": {}}
+        values = read_json(text, most=sys.maxsize) if text else {"files": [], "documents": {}}
         files = {cast("Signature", tuple(entry[:5])): Known(entry[5], entry[6]) for entry in values["files"]}
         return files, dict(values["documents"])
     except (ValueError, TypeError, KeyError, IndexError):

@@ -17,10 +17,10 @@ ROWS = (
     ),
     ("ownership",),
     (
-        *("errors", "folders", "git", "gpus", "login_node", "progress", "regular_file", "secret", "sizes", "source"),
-        *("spelling", "tables", "toml", "treemap", "typed", "whole_file"),
+        *("folders", "git", "gpus", "login_node", "progress", "regular_file", "secret", "sizes", "source"),
+        *("spelling", "tables", "toml", "treemap", "typed", "whole_file", "wildcards"),
     ),
-    ("json_text", "plain_text", "private", "whole_number"),
+    ("errors", "json_text", "limits", "plain_text", "private", "whole_number"),
 )
 # Values that are made of values, and text that is made of quoted words.
 ALLOWED = {

@@ -6,8 +6,13 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from hpcdeploy.limits import LONGEST_LINE, Lines
+
 KEPT_LINES = 400
 """Lines of output kept for telling why a build failed."""
+
+SEARCHED = 4 * LONGEST_LINE
+"""Bytes of a line in which secrets are masked: more than is shown, so that none is shown that was cut in two."""
 
 _ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # control sequences: ECMA-48, 5.4
 _IDLE = re.compile(
@@ -84,7 +89,7 @@ class Show:
         self._mask = mask
         self._start = time.monotonic()
         self._step = ""
-        self._rest = b""
+        self._lines = Lines(SEARCHED)
         self.tail: deque[str] = deque(maxlen=KEPT_LINES)
 
     def step(self, text: str) -> None:
@@ -95,7 +100,7 @@ class Show:
 
     def line(self, line: str) -> None:
         """Report a line of output, and the step that it begins."""
-        text = self._mask(plain(line))
+        text = self._mask(plain(line))[:LONGEST_LINE]
         if _IDLE.search(text):
             return
         self.tail.append(text)
@@ -106,11 +111,10 @@ class Show:
 
     def piece(self, piece: bytes) -> None:
         """Take output in pieces of any size."""
-        *lines, self._rest = (self._rest + piece).split(b"\n")
-        for line in lines:
+        for line in self._lines.take(piece):
             self.line(line.decode(errors="replace"))
 
     def end(self) -> None:
         """Report what came last without a line's end."""
-        if self._rest:
-            self.piece(b"\n")
+        if rest := self._lines.rest():
+            self.line(rest.decode(errors="replace"))

@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from hpcdeploy.flows.logs import Piece
 
 
+_HELD = 16 * 1024 * 1024
+"""Bytes of unfinished lines that are held, of all tasks together."""
+
+_SHORTEST_CUT = 1024
+"""Bytes of a line that is never cut."""
+
+
 def logs(
     run: Annotated[
         str | None, typer.Argument(metavar="[RUN]", help="A run; none means the newest.", show_default=False)
@@ -56,7 +63,8 @@ def logs(
                 known, chosen, cluster, open_connections, place.store, report=_say_of_connection, overrides=overrides
             )
         else:
-            pieces = iter([flow.read(known, task or 0, cluster, open_connections, overrides=overrides)])
+            wanted = (known, task or 0, cluster, open_connections)
+            pieces = iter([flow.read(*wanted, overrides=overrides)]) if json else flow.pieces(*wanted, overrides=overrides)
             if task is None and known.run.tasks > 1:
                 show.say(f"note: this is task 0 of {known.run.tasks}; --task says another one, -f follows them all")
         for piece in numbered(pieces, known.run.tasks) if together and not json else pieces:
@@ -88,7 +96,8 @@ def numbered(pieces: "Iterable[Piece]", tasks: int) -> "Iterator[Piece]":
     from hpcdeploy.flows.logs import Piece
 
     width = len(str(tasks - 1))
-    streams: dict[tuple[int, bool], _Stream] = defaultdict(_Stream)
+    longest = max(_SHORTEST_CUT, _HELD // (2 * tasks))
+    streams: dict[tuple[int, bool], _Stream] = defaultdict(lambda: _Stream(longest))
 
     def marked(task: int, lines: Iterable[bytes]) -> bytes:
         return b"".join(b"[%*d] %s\n" % (width, task, line) for line in lines)
@@ -103,14 +112,20 @@ def numbered(pieces: "Iterable[Piece]", tasks: int) -> "Iterator[Piece]":
 
 @dataclass
 class _Stream:
-    """What a task wrote and no line break or carriage return has ended, and what was handed on of the line before that."""
+    """What a task wrote and no line break or carriage return has ended, and what was handed on of the line before that.
 
+    A line of more than `longest` bytes is handed on as several.
+    """
+
+    longest: int
     rest: bytes = b""
     shown: bytes | None = None
 
     def lines(self, new: bytes) -> list[bytes]:
         """Return the lines that `new` ends, each as a terminal shows it, and the progress of the one that goes on."""
         *parts, self.rest = re.split(rb"([\r\n])", self.rest + new)
+        if len(self.rest) > self.longest:
+            parts, self.rest = [*parts, self.rest, b"\n"], b""
         told: list[bytes] = []
         current: bytes | None = None
         for text, end in zip(parts[::2], parts[1::2], strict=True):

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from hpcdeploy.cli import show
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.plain_text import one_line
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from hpcdeploy.definition.grammar import TEMPLATE, Section, Stage
 
 SCRIPTS = ("runscript", "startscript", "test")
-_STOPS = re.compile(r"^\s*set\s+(-\w*e|-o\s+errexit)", re.MULTILINE)
+_STOPS = re.compile(r"^[ \t]*set[ \t]+(-\w*e|-o[ \t]+errexit)", re.MULTILINE)
 _NESTED = re.compile(r"^[^=\n]*=.*\{\{", re.MULTILINE)
 _QUOTED = re.compile(r"""'[^']*'|"(?:\\.|[^"\\])*"|(?<!\S)#.*""")
 _EXIT = re.compile(r"(?:^|[;&|{)]|\b(?:then|else|do)\b)[ \t]*(exit\b(?![=\w-])|exec[ \t]+(?![<>&\d]))", re.MULTILINE)
@@ -103,7 +103,7 @@ def _files(stage: Stage) -> Iterator[str]:
 
 
 def _environment(stage: Stage) -> Iterator[str]:
-    if re.search(r"^\s*(export\s+)?LD_LIBRARY_PATH=", stage.section("environment"), re.MULTILINE):
+    if re.search(r"^[ \t]*(export[ \t]+)?LD_LIBRARY_PATH=", stage.section("environment"), re.MULTILINE):
         yield (
             "%environment sets LD_LIBRARY_PATH, which decides whether the container's libraries or the host's GPU "
             "libraries of --nv come first: leave it out where you can"

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from hpcdeploy import limits
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.errors import SchedulerError
 from hpcdeploy.login_node import SHELL, began, never_began
@@ -52,11 +53,15 @@ def _ask(
     runs = [one.run for one in known]
     over = {one.run.id: one.over for one in known}
     script = following(cluster, scheduler, runs, fence, over=over, overrides=overrides)
-    completed = transport.run(SHELL, stdin=script.encode(), timeout=_SILENCE)
+    tasks = sum(run.tasks for run in runs)
+    limit = limits.following(tasks)
+    completed = transport.run(SHELL, stdin=script.encode(), timeout=_SILENCE, limit=limit)
     if not began(completed.stdout, completed.stderr):
         raise SchedulerError(never_began(transport.where, completed.stderr))
     try:
-        answers = read_answers(completed.stdout, fence, *scheduler_of(scheduler).SECTIONS)
+        answers = read_answers(
+            completed.stdout, fence, *scheduler_of(scheduler).SECTIONS, lines=limits.lines_following(tasks)
+        )
         told = scheduler_of(scheduler).states(answers, runs)
     except SchedulerError as error:
         said = completed.stderr.decode("utf-8", "replace").strip()[-500:]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from hpcdeploy import limits
 from hpcdeploy.apptainer import login_node
 from hpcdeploy.apptainer.context import pack_context, stage_context
 from hpcdeploy.apptainer.diagnosis import explain
@@ -157,7 +158,7 @@ def fetch_built(
 
 
 def _run(stdin: bytes, definition: Definition, transport: Transport, show: Show) -> Mapping[str, object]:
-    done: Completed = transport.run(STREAM_SHELL, stdin=stdin, on_stderr=show.piece)
+    done: Completed = transport.run(STREAM_SHELL, stdin=stdin, on_stderr=show.piece, limit=limits.BUILD)
     show.end()
     try:
         answer = read_answer(done.stdout)

@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from hpcdeploy import limits
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConnectionLostError, HpcdeployError, SchedulerError, TransportError
 from hpcdeploy.flows.connections import Connections
@@ -85,7 +86,9 @@ def _bring(
 def _try(sending: Sending, parcel: Parcel, transport: Transport, report: Output) -> HpcdeployError | None:
     """Send once; return why it is worth trying again, or None where the parcel is there."""
     try:
-        completed = transport.run(STREAM_SHELL, stdin=sending.pieces(), on_stdout=sending.take, on_stderr=report)
+        completed = transport.run(
+            STREAM_SHELL, stdin=sending.pieces(), on_stdout=sending.take, on_stderr=report, limit=limits.TRANSFER
+        )
     except TransportError as error:
         if sending.trouble:
             raise sending.trouble from error

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpcdeploy import limits
 from hpcdeploy.cluster import Cluster
-from hpcdeploy.errors import ConfigError, SchedulerError
+from hpcdeploy.errors import ConfigError, OverLimitError, SchedulerError
 from hpcdeploy.flows.answered import is_path
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.fetch_pieces import PARTS, Asking, Bringing, place_for
@@ -19,7 +20,7 @@ from hpcdeploy.flows.snapshot import FETCHED
 from hpcdeploy.login_node import SHELL, began, never_began, read_answer
 from hpcdeploy.progress import Progress, ignore_progress
 from hpcdeploy.run import Run
-from hpcdeploy.scheduler.answers import read_answers
+from hpcdeploy.scheduler.answers import read_sections
 from hpcdeploy.scheduler.login_node import listing
 
 _LISTED = (0, 123)
@@ -117,7 +118,13 @@ def _listed(
     """Return the folders that hold the run's files, by part, the files, and what could not be listed; one round trip."""
     fence = secrets.token_hex(8)
     script = listing(cluster, run, tuple(patterns), fence, overrides=overrides)
-    completed = ask.run(SHELL, script.encode("utf-8", "surrogateescape"))
+    try:
+        completed = ask.run(SHELL, script.encode("utf-8", "surrogateescape"), limit=limits.LISTING)
+    except OverLimitError as error:
+        raise OverLimitError(
+            f"the list of the files of run {run.id} is longer than one fetch reads; fetch them in parts, by patterns "
+            f"({error})"
+        ) from error
     if not began(completed.stdout, completed.stderr):
         raise SchedulerError(never_began(ask.where, completed.stderr))
     said = completed.stderr.decode("utf-8", "replace").strip()
@@ -127,13 +134,13 @@ def _listed(
         answer, said = None, f"{error}; {said}"
     if completed.exit_code or answer is None or not all(is_path(answer.get(part)) for part in ("output", "logs")):
         raise SchedulerError(f"the files of run {run.id} could not be listed on {ask.where}: {said}")
-    sections = read_answers(completed.stdout, fence, *(("output",) if patterns else ("output", "logs")))
+    sections = read_sections(completed.stdout, fence, *(("output",) if patterns else ("output", "logs")))
     for part, section in sections.items():
         if section.exit_code not in _LISTED:
             raise SchedulerError(
                 f"{answer[part]} could not be listed on {ask.where} (exit code {section.exit_code}): {said}"
             )
-    listed = [read_listing(part, section.text) for part, section in sections.items()]
+    listed = [read_listing(part, section.content) for part, section in sections.items()]
     files = [file for found, _ in listed for file in found]
     closed = [f"left out: {line[6:]}" for line in said.splitlines() if line[:6] == "find: " and line.endswith("denied")]
     closed += [f"left out: {entry!r}, an entry of the listing that cannot be read" for _, bad in listed for entry in bad]

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from hpcdeploy import limits
 from hpcdeploy.errors import SchedulerError
 from hpcdeploy.whole_number import LATEST, whole_number
 
 PIECE = 32 * 1024 * 1024
-"""Bytes brought at once, held in memory: large enough that a round trip does not count, small enough to lose."""
-
+"""Bytes brought at once: large enough that a round trip does not count, small enough to lose."""
 
 _MOST_FILES = 2000
 """Files of one archive: a connection that dies costs no more than that."""
@@ -29,7 +29,7 @@ _MODE = re.compile(r"[0-7]{1,7}")
 _STATE = re.compile(r"(?P<size>[0-9]+) (?P<sign>-?)(?P<seconds>[0-9]+)(?:\.(?P<fraction>[0-9]{0,20}))?")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RemoteFile:
     """One file over there: ``part`` is ``output`` or ``logs``, ``name`` its path below that.
 
@@ -51,15 +51,20 @@ class RemoteFile:
         return f"{self.part}/{self.name}"
 
 
-def read_listing(part: str, text: str) -> tuple[list[RemoteFile], list[str]]:
+def read_listing(part: str, content: bytes) -> tuple[list[RemoteFile], list[str]]:
     """Read what ``login_templates/list.sh`` says of one part: the files, and the entries that cannot be read.
 
-    The same file named twice counts once.
+    The same file named twice counts once. Raises `SchedulerError` for more files than one fetch lists
+    (`hpcdeploy.limits.MOST_FILES`).
     """
-    fields = text.split("\0")
     found: dict[str, RemoteFile] = {}
     unread: list[str] = []
-    for entry, link in zip(fields[::2], fields[1::2], strict=False):
+    for entry, link in _entries(content):
+        if len(found) + len(unread) >= limits.MOST_FILES:
+            raise SchedulerError(
+                f"the run's {part} holds more than {limits.MOST_FILES} files, which is more than one fetch lists; fetch "
+                "them in parts, by patterns: hpcdeploy fetch RUN 'a*' 'b*'"
+            )
         try:
             file = _read_entry(part, entry, link)
         except ValueError:
@@ -76,6 +81,15 @@ def _read_entry(part: str, entry: str, link: str) -> RemoteFile:
     if not _MODE.fullmatch(mode) or any(len(os.fsencode(word)) > _LONGEST_NAME for word in name.split("/")):
         raise ValueError(entry)
     return RemoteFile(part=part, name=name, kind=kind, size=length, modified=modified, mode=int(mode, 8), link=link)
+
+
+def _entries(content: bytes) -> Iterator[tuple[str, str]]:
+    """Give the pairs of texts that end with a NUL each."""
+    start = 0
+    while (middle := content.find(b"\0", start)) >= 0 and (end := content.find(b"\0", middle + 1)) >= 0:
+        entry, link = content[start:middle], content[middle + 1 : end]
+        yield entry.decode("utf-8", "surrogateescape"), link.decode("utf-8", "surrogateescape")
+        start = end + 1
 
 
 def read_state(text: str) -> tuple[int, int]:

@@ -5,8 +5,10 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from hpcdeploy import limits
 from hpcdeploy.errors import ConfigError, HpcdeployError, SchedulerError
 from hpcdeploy.flows.answered import number_of
+from hpcdeploy.limits import Lines
 from hpcdeploy.login_node import read_answer
 from hpcdeploy.parcel import Parcel
 from hpcdeploy.progress import Progress
@@ -54,7 +56,7 @@ class Sending:
         self._parcel = parcel
         self._stretch = stretch
         self._progress = progress
-        self._said = b""
+        self._said = Lines(limits.SCRIPT.stdout)
         self._have: queue.SimpleQueue[int | None] = queue.SimpleQueue()
         self._heard = threading.Event()
         self.answered = False
@@ -66,19 +68,15 @@ class Sending:
 
     def take(self, piece: bytes) -> None:
         """Take what the script says. An answer that cannot be read ends the try: nothing more is sent."""
-        self._said += piece
-        if not self._said.endswith(b"\n"):
-            return
-        try:
-            answer = read_answer(self._said)
-            have = number_of(answer, "have") if answer else 0
-        except ValueError as error:
-            self.trouble = SchedulerError(f"{self._parcel.what} was not brought: {error}; submit again, or ask the site")
-            self.end()
-            return
-        if answer:
-            self._said = b""
-            self.began = have
+        for line in self._said.take(piece):
+            try:
+                if (answer := read_answer(line)) is None:
+                    continue
+                self.began = number_of(answer, "have")
+            except ValueError as error:
+                self.trouble = SchedulerError(f"{self._parcel.what} was not brought: {error}; submit again, or ask the site")
+                self.end()
+                return
             self.answered = True
             self._have.put(self.began)
             self._heard.set()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
+from hpcdeploy import limits
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.errors import (
     ConfigError,
@@ -182,7 +183,7 @@ def _ask(
         try:
             text, heard = script.encode("utf-8", "surrogateescape"), Listening(report)
             transport = connections.to(cluster)
-            completed = transport.run(shell, stdin=text, on_stderr=heard.take)
+            completed = transport.run(shell, stdin=text, on_stderr=heard.take, limit=limits.SUBMISSION)
             return _answer(run, completed, heard.words(completed), transport.where), lost
         except TransportError as error:
             connections.drop(cluster)

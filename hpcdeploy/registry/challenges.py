@@ -1,13 +1,16 @@
 """What a registry asks for before it lets us in: ``WWW-Authenticate`` as plain values, and which host may be answered."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
+from hpcdeploy.limits import LARGEST_HEADER
 from hpcdeploy.registry.reference import is_loopback
 
-_SCHEME = re.compile(r"(?:^|,)\s*(Basic|Bearer|Digest|Negotiate)(?=\s|,|$)", re.IGNORECASE)
-_PARAMETER = re.compile(r'([A-Za-z_]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
+_SCHEMES = frozenset({"basic", "bearer", "digest", "negotiate"})
+# A word, and the value behind it: no two parts of this match the same character, so that nothing is tried twice.
+_WORD = re.compile(r'([A-Za-z_]+)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*+)"|([^\s,"]+)))?|[^A-Za-z_]')
+_FIELDS = frozenset({"realm", "service", "scope"})
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
 TOKEN_SERVICES = {"registry-1.docker.io": "auth.docker.io", "registry.gitlab.com": "gitlab.com"}
@@ -32,21 +35,34 @@ class Challenge:
 
 
 def parse_challenges(header: str) -> tuple[Challenge, ...]:
-    """Read a ``WWW-Authenticate`` header, which may hold several challenges (RFC 9110, section 11.6.1)."""
-    marks = list(_SCHEME.finditer(header))
-    ends = [*(mark.start() for mark in marks), len(header)][1:]
-    challenges = []
-    for mark, end in zip(marks, ends, strict=True):
-        words = {m[1].lower(): m[2] if m[2] is not None else m[3] for m in _PARAMETER.finditer(header[mark.end() : end])}
-        challenges.append(
-            Challenge(
-                scheme=mark[1].lower(),
-                realm=words.get("realm", ""),
-                service=words.get("service", ""),
-                scope=words.get("scope", ""),
-            )
-        )
+    """Read a ``WWW-Authenticate`` header, which may hold several challenges (RFC 9110, section 11.6.1).
+
+    A scheme stands at the beginning or behind a comma; others than those of `_SCHEMES` are left out. What stands behind
+    `hpcdeploy.limits.LARGEST_HEADER` characters is not read.
+    """
+    challenges: list[Challenge] = []
+    may_begin = True
+    for match in _WORD.finditer(header[:LARGEST_HEADER]):
+        word, value = (match[1] or "").lower(), match[2] if match[2] is not None else match[3]
+        if not word:
+            may_begin = match[0] == "," or (may_begin and match[0].isspace())
+            continue
+        if word in _SCHEMES and value is None and may_begin:
+            challenges.append(Challenge(scheme=word))
+        elif challenges and word in _FIELDS and value is not None and not getattr(challenges[-1], word):
+            challenges[-1] = replace(challenges[-1], **{word: value})
+        may_begin = False
     return tuple(challenges)
+
+
+def next_page(header: str) -> str:
+    """Return the address in a ``Link`` header that leads to the next page (RFC 8288), empty where there is none."""
+    for part in header[:LARGEST_HEADER].split("<")[1:]:
+        address, _, parameters = part.partition(">")
+        words = (word.strip().lower().replace('"', "").replace(" ", "") for word in parameters.split(";"))
+        if any(word.rstrip(",") == "rel=next" for word in words):
+            return address
+    return ""
 
 
 def merge_scopes(*scopes: str) -> str:

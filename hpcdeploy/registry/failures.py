@@ -61,7 +61,7 @@ def explain_response(response: requests.Response, *, doing: str, reference: Refe
     if status == 400 and "DIGEST_INVALID" in detail:
         return RegistryError(f"{where}: the file is not the one on record, its sha256 is another{detail}; build it again.")
     if status == 429:
-        later = response.headers.get("Retry-After", "")
+        later = response.headers.get("Retry-After", "")[:100]
         when = f" (Retry-After: {later})" if later else ""
         return RegistryError(f"{where}: {reference.host} had too many requests{detail}; try again later{when}, or log in.")
     return RegistryError(f"{where}: {reference.host} answered with status {status}{detail}.")

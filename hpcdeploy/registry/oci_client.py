@@ -18,12 +18,14 @@ import oras.provider
 import requests
 from oras.logger import setup_logger
 
-from hpcdeploy.environments.oci import INDEX_TYPES, LARGEST_DOCUMENT, MANIFEST_TYPES
+from hpcdeploy import limits
+from hpcdeploy.environments.oci import INDEX_TYPES, MANIFEST_TYPES
 from hpcdeploy.errors import ConfigError, RegistryError
 from hpcdeploy.json_text import read_json
 from hpcdeploy.registry.attempts import persist
 from hpcdeploy.registry.authentication import BACKEND, ScopedAuth
-from hpcdeploy.registry.challenges import is_downgrade, origin_of
+from hpcdeploy.registry.bounded import BoundedAdapter, allow
+from hpcdeploy.registry.challenges import is_downgrade, next_page, origin_of
 from hpcdeploy.registry.credentials import Lookup
 from hpcdeploy.registry.failures import PassingFailure, explain_exception, explain_response, only_request_errors
 from hpcdeploy.registry.manifest import MANIFEST_TYPE
@@ -31,7 +33,6 @@ from hpcdeploy.registry.reference import Reference, check_tag, is_loopback
 from hpcdeploy.registry.retries import Patience
 from hpcdeploy.registry.streams import RECEIVED_BLOCK, FileBody, PartialFile
 from hpcdeploy.registry.uploads import refuse_broken
-from hpcdeploy.registry.whole_heads import WholeHeads
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5
@@ -65,10 +66,11 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
         # No proxy stands between a machine and itself. A callable that changes nothing keeps ~/.netrc out: requests would
         # put its `default` line in the place of our token.
         self.session.trust_env = not (plain_http and is_loopback(reference.host))
-        self.session.auth = _leave_alone
-        self.session.headers["User-Agent"] = "hpcdeploy"
         for scheme in ("http://", "https://"):
-            self.session.mount(scheme, WholeHeads())
+            self.session.mount(scheme, BoundedAdapter())
+        self.session.auth = _leave_alone
+        # Nothing that comes packed is unpacked: a few bytes may become gigabytes.
+        self.session.headers |= {"User-Agent": "hpcdeploy", "Accept-Encoding": "identity"}
         self.auth: ScopedAuth
         self.auth.registry = self.root
         self.auth.host = reference.host
@@ -254,7 +256,7 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
                 if response.status_code != requests.codes.ok:
                     _ = response.content  # what it says, for the message
                     return response
-                content, reads = self._document(response), reads + 1
+                content, reads = response.content, reads + 1
             expected = digest or response.headers.get("Docker-Content-Digest", "")
             if reads <= _MOST_DAMAGED and expected and expected != f"sha256:{hashlib.sha256(content).hexdigest()}":
                 raise PassingFailure(f"{self.reference.host} sent another document than expected")
@@ -279,8 +281,9 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
                     part.restart()
                     raise requests.ConnectionError("the registry does not go on where we stand")
                 if not partial and response.status_code != requests.codes.ok:
-                    _ = response.content  # what it says, for the message
+                    _ = response.content  # what it says, for the message; no more of it than is read of a refusal
                     return response
+                allow(response, size + RECEIVED_BLOCK)  # so much more that `part` sees that it is more
                 if not partial and part.done:
                     part.restart()
                 part.write(response.iter_content(RECEIVED_BLOCK))
@@ -312,6 +315,7 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
             before = start
             response = self.persist(lambda headers=headers: self.exchange("GET", url, headers=headers, stream=True))  # type: ignore[misc]  # the loop's own value
             with self.check(response, 200, 206):
+                allow(response, size + RECEIVED_BLOCK)
                 here = start if response.status_code == requests.codes.partial_content else 0
                 try:
                     if response.status_code == requests.codes.partial_content and not _starts_at(response, start):
@@ -337,7 +341,12 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
             seen.add(url)
             page, response = self._page_of_tags(url)
             tags.extend(page)
-            link = response.links.get("next", {}).get("url", "")
+            if len(tags) > limits.MOST_TAGS:
+                raise RegistryError(
+                    f"{self.reference.host} lists more than {limits.MOST_TAGS} tags of {self.reference.repository}, which "
+                    "is more than is read; look them up at the registry itself"
+                )
+            link = next_page(response.headers.get("Link", ""))
             url = _joined(response.url, link) if link else ""
             if url in seen or is_downgrade(self.root, url or self.root):
                 raise RegistryError(
@@ -362,17 +371,6 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
 
         response = self.check(self.persist(attempt), 200)
         return page, response
-
-    def _document(self, response: requests.Response) -> bytes:
-        content = b""
-        for block in response.iter_content(RECEIVED_BLOCK):
-            content += block
-            if len(content) > LARGEST_DOCUMENT:
-                raise RegistryError(
-                    f"The manifest or configuration of {self.reference} has more than {LARGEST_DOCUMENT} bytes, which "
-                    "no manifest has."
-                )
-        return content
 
     def _sent(self, response: requests.Response) -> Iterable[tuple[str, str]]:
         authorization = response.request.headers.get("Authorization")

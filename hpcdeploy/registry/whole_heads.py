@@ -9,10 +9,6 @@ length (urllib3), a cut header by nobody.
 import http.client
 from typing import IO, Any
 
-from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-
 
 class _Lines:
     """A file that remembers the last line that was read of it."""
@@ -29,7 +25,9 @@ class _Lines:
         self._file.close()
 
 
-class _Response(http.client.HTTPResponse):
+class WholeHeadResponse(http.client.HTTPResponse):
+    """http.client's reader of an answer, which takes no cut header for a whole one."""
+
     def begin(self) -> None:
         """Read the status and the header; raises `http.client.RemoteDisconnected` where the header has no end."""
         file = self.fp
@@ -42,38 +40,3 @@ class _Response(http.client.HTTPResponse):
                 self.fp = file
         if watched.last not in (b"\r\n", b"\n"):
             raise http.client.RemoteDisconnected("the connection ended inside the header of an answer")
-
-
-class _Connection(HTTPConnection):
-    response_class = _Response
-
-
-class _SecureConnection(HTTPSConnection):
-    response_class = _Response
-
-
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
-
-
-class _SecurePool(HTTPSConnectionPool):
-    ConnectionCls = _SecureConnection
-
-
-_POOLS = {"http": _Pool, "https": _SecurePool}
-
-
-class WholeHeads(HTTPAdapter):
-    """Sends requests as `requests.adapters.HTTPAdapter` does; an answer without a whole header is a `ConnectionError`."""
-
-    def init_poolmanager(self, *words: Any, **options: Any) -> None:  # noqa: ANN401  # requests' signature
-        """Make the connections of requests that no proxy takes."""
-        super().init_poolmanager(*words, **options)
-        self.poolmanager.pool_classes_by_scheme = _POOLS
-
-    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:  # noqa: ANN401
-        """Make the connections of requests that go through `proxy`; a SOCKS proxy has its own kind."""
-        manager = super().proxy_manager_for(proxy, **options)
-        if not proxy.lower().startswith("socks"):
-            manager.pool_classes_by_scheme = _POOLS
-        return manager

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hpcdeploy import __version__, shell
+from hpcdeploy import __version__, limits, shell
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.job import Array, Bind, Job, Predecessor
 from hpcdeploy.parameters import VARIABLE, Parameters, Placeholder, pieces, task_line
@@ -255,20 +255,26 @@ def revoking(cluster: Cluster, run: Run, *, patience: int = 30, overrides: Path 
 
 
 LOG_PIECE = 1024 * 1024
-"""Bytes that are read at once of each stream: nobody's memory, and no line that is told, grows with the log."""
+"""Bytes that are read at once of each stream, at most: nobody's memory, and no line that is told, grows with the log."""
+
+
+def log_piece(tasks: int) -> int:
+    """Return how many bytes are read at once of each stream of `tasks` tasks, so that all are no more than is held."""
+    return max(1, min(LOG_PIECE, limits.LOGS_AT_ONCE // (2 * max(1, tasks))))
 
 
 def reading_logs(
     cluster: Cluster, run: Run, wanted: Iterable[tuple[int, int, int]], fence: str, *, overrides: Path | None = None
 ) -> str:
     """Render the script that prints what tasks wrote: each item of `wanted` is a task, and how many bytes of its output and
-    of its error stream are known. At most `LOG_PIECE` bytes of each are printed."""
+    of its error stream are known. Of each at most `log_piece` bytes are printed."""
+    wanted = tuple(wanted)
     values = {
         **_place(cluster, run.scheduler),
         "setup": _setup_for(cluster, cluster.root),
         "run_id": run.id,
         "wanted": tuple(f"{task} {out + 1} {err + 1}" for task, out, err in wanted),
-        "limit": LOG_PIECE,
+        "limit": log_piece(len(wanted)),
         "fence": fence,
     }
     return _render("login_templates/logs.sh", values, overrides)

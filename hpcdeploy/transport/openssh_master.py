@@ -153,6 +153,10 @@ def _at_the_terminal(argv: list[str]) -> int:
             raise
 
 
+_SAID = 256 * 1024
+"""Bytes of what ssh said that are read, at its end: a server may print before it lets anybody in."""
+
+
 def _listen(argv: list[str], limit: float) -> tuple[int, str]:
     """Run ssh until it has logged in and left the foreground, or failed; return its exit code and what it said."""
     environment = {**os.environ, "SSH_ASKPASS_REQUIRE": "never"}
@@ -177,8 +181,8 @@ def _listen(argv: list[str], limit: float) -> tuple[int, str]:
         except BaseException:
             process.kill()
             raise
-        said.seek(0)
-        return process.returncode, said.read().decode(errors="replace").replace("\r", "")
+        said.seek(max(0, said.seek(0, os.SEEK_END) - _SAID))
+        return process.returncode, said.read(_SAID).decode(errors="replace").replace("\r", "")
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from hpcdeploy.errors import ConfigError, ConnectionLostError, SchedulerError, T
 from hpcdeploy.flows import deliver as flow
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.deliver import deliver
+from hpcdeploy.limits import OutputLimit
 from hpcdeploy.login_node import STREAM_SHELL
 from hpcdeploy.parcel import Parcel
 from hpcdeploy.progress import Progress
@@ -39,6 +40,7 @@ class Cuts(LocalTransport):
         on_stdout: Output = ignore_output,
         on_stderr: Output = ignore_output,
         timeout: float | None = None,
+        limit: OutputLimit | None = None,
     ) -> Completed:
         assert not isinstance(stdin, bytes)
         cut = self._cuts.pop(0) if self._cuts else None
@@ -56,7 +58,7 @@ class Cuts(LocalTransport):
                 if not left:
                     return
 
-        done = super().run(argv, stdin=until_cut(), on_stdout=on_stdout, on_stderr=on_stderr, timeout=timeout)
+        done = super().run(argv, stdin=until_cut(), on_stdout=on_stdout, on_stderr=on_stderr, timeout=timeout, limit=limit)
         if cut is not None:
             raise ConnectionLostError("the connection died")
         return done

@@ -17,6 +17,7 @@ from hpcdeploy.flows import fetch_pieces
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.fetch import Fetched, fetch
 from hpcdeploy.flows.remote_files import RemoteFile, groups, inside, leads_out, read_listing
+from hpcdeploy.limits import OutputLimit
 from hpcdeploy.run import Run
 from hpcdeploy.transport.contract import Completed, Input, Output, ignore_output
 from hpcdeploy.transport.local import LocalTransport
@@ -49,13 +50,14 @@ class Watched(LocalTransport):
         on_stdout: Output = ignore_output,
         on_stderr: Output = ignore_output,
         timeout: float | None = None,
+        limit: OutputLimit | None = None,
     ) -> Completed:
         self.commands.append(argv)
         number = len(self.commands)
         self.before(number)
         if number in self.dies_at:
             raise ConnectionLostError("this machine: the connection died")
-        done = super().run(argv, stdin=stdin, on_stdout=on_stdout, on_stderr=on_stderr, timeout=timeout)
+        done = super().run(argv, stdin=stdin, on_stdout=on_stdout, on_stderr=on_stderr, timeout=timeout, limit=limit)
         return replace(done, stdout=done.stdout.replace(b" begin output\n", b" begin output\n" + self.listed))
 
 
@@ -406,7 +408,7 @@ def test_no_name_leads_out_of_the_folder(place: str, tmp_path: Path) -> None:
 
 
 def test_a_listing_is_read_with_its_times_to_the_nanosecond() -> None:
-    text = "f 12 1795272256.6456187920 644 ./a b\0\0l 3 0.0000000000 777 ./l\0a b\0f 12 1795272256.6456187920 644 a b\0\0"
+    text = b"f 12 1795272256.6456187920 644 ./a b\0\0l 3 0.0000000000 777 ./l\0a b\0f 12 1795272256.6456187920 644 a b\0\0"
     (file, link), unread = read_listing("output", text)
     assert unread == []
     assert (file.place, file.size, file.modified, file.mode) == ("output/a b", 12, 1795272256645618792, 0o644)

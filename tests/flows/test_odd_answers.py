@@ -26,6 +26,7 @@ from hpcdeploy.flows.remote_files import read_listing, read_state
 from hpcdeploy.flows.sending import Sending
 from hpcdeploy.flows.submit import submit
 from hpcdeploy.job import Array, Job
+from hpcdeploy.limits import OutputLimit
 from hpcdeploy.parcel import Parcel
 from hpcdeploy.progress import ignore_progress
 from hpcdeploy.run import Run, RunStatus, State
@@ -55,6 +56,7 @@ class Node(LocalTransport):
         on_stdout: Output = ignore_output,
         on_stderr: Output = ignore_output,
         timeout: float | None = None,
+        limit: OutputLimit | None = None,
     ) -> Completed:
         assert isinstance(stdin, bytes)
         return self._answer(stdin)
@@ -237,7 +239,7 @@ def test_an_entry_of_a_listing_that_cannot_be_read_is_left_out_and_told() -> Non
         f"f 1 1.0 644 ./{'b' * 300}",
         f"f {'9' * 5000} 1 6 b",
     ):
-        files, unread = read_listing("output", f"{bad}\0\0{good}")
+        files, unread = read_listing("output", f"{bad}\0\0{good}".encode())
         assert [file.name for file in files] == ["a"]
         assert len(unread) == 1
         assert len(unread[0]) <= 255

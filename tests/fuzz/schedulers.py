@@ -26,6 +26,7 @@ from hpcdeploy.flows.results import as_csv, results
 from hpcdeploy.flows.sending import Sending
 from hpcdeploy.flows.submit import submit
 from hpcdeploy.job import Array, Job
+from hpcdeploy.limits import OutputLimit
 from hpcdeploy.login_node import read_answer
 from hpcdeploy.parcel import Parcel
 from hpcdeploy.plain_text import PlainStream, json_text
@@ -122,6 +123,7 @@ class Node(LocalTransport):
         on_stdout: Output = ignore_output,
         on_stderr: Output = ignore_output,
         timeout: float | None = None,
+        limit: OutputLimit | None = None,
     ) -> Completed:
         script = stdin if isinstance(stdin, bytes) else next(iter(stdin))
         done = self._answer(script, argv)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hpcdeploy.environments.oci import LARGEST_DOCUMENT
 from hpcdeploy.errors import AuthenticationError, ConfigError, RegistryError
+from hpcdeploy.limits import LARGEST_DOCUMENT
 from hpcdeploy.registry.asking import image_config
 from hpcdeploy.registry.reference import Reference, parse_image
 from hpcdeploy.source import OciConfig

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 import requests
 
-from hpcdeploy.registry.whole_heads import WholeHeads
+from hpcdeploy.registry.bounded import BoundedAdapter
 
 ANSWER = b"HTTP/1.1 202 Accepted\r\nLocation: /upload?_state=abcdef\r\nContent-Length: 0\r\nX-Last: 1\r\n\r\n"
 
@@ -34,7 +34,7 @@ def answering(answers: list[bytes]) -> Iterator[str]:
 def test_a_header_that_ends_anywhere_but_at_its_end_is_a_failure_of_the_connection() -> None:
     cuts = range(len(ANSWER))
     with answering([*(ANSWER[:cut] for cut in cuts), ANSWER]) as address, requests.Session() as session:
-        session.mount("http://", WholeHeads())
+        session.mount("http://", BoundedAdapter())
         for _ in cuts:
             with pytest.raises(requests.ConnectionError):
                 session.post(address, timeout=20)

@@ -4,13 +4,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hpcdeploy.errors import SchedulerError
-from hpcdeploy.json_text import read_json
+from hpcdeploy.json_text import MOST, read_json
 from hpcdeploy.run import TaskStatus
 from hpcdeploy.scheduler.answers import Rows, shown
 from hpcdeploy.whole_number import LARGEST, whole_number
 
 Ad = Mapping[str, Any]
 """One ad: attributes by their names. What a value is has to be checked where it is used."""
+
+_BYTES_OF_A_VALUE = 8
+"""Bytes of text for a value or key: condor_q writes each attribute on a line of its own, of 20 bytes or more."""
 
 
 def read_ads(text: str, program: str) -> list[object]:
@@ -19,7 +22,7 @@ def read_ads(text: str, program: str) -> list[object]:
     An element of the list that is no ad is returned too: it keeps nobody from the others.
     """
     try:
-        ads = read_json(text) if text.strip() else []
+        ads = read_json(text, most=max(MOST, len(text) // _BYTES_OF_A_VALUE)) if text.strip() else []
     except ValueError as error:
         raise SchedulerError(f"{program} answered {text.strip()[:200]!r}, which is no JSON ({error}); try again") from error
     if not isinstance(ads, list):

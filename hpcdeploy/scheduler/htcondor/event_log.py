@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from hpcdeploy.limits import text_lines
 from hpcdeploy.run import State, TaskStatus
 from hpcdeploy.whole_number import HIGHEST_EXIT_CODE, whole_number
 
@@ -30,7 +31,7 @@ def read_log(text: str) -> dict[str, list[TaskStatus]]:
     """
     tasks: dict[tuple[str, int], TaskStatus] = {}
     current: tuple[str, int] | None = None
-    for line in text.splitlines():
+    for line in text_lines(text):
         if match := _EVENT.match(line):
             current = (str(int(match["cluster"])), int(match["proc"]))
             before = tasks.get(current, TaskStatus(task=current[1], state=State.PENDING))

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+from hpcdeploy.limits import text_lines
 from hpcdeploy.run import State, TaskStatus, numbered
 from hpcdeploy.scheduler.answers import Rows, shown
 from hpcdeploy.scheduler.slurm.exit_codes import ExitCodes
@@ -102,7 +103,7 @@ def _read(text: str, tasks: Mapping[str, int], read_row: Callable[[str], _Row | 
     """Read the rows of an answer. No more tasks of a job are told than `_REPEATED` times as many as it has."""
     found: dict[str, list[TaskStatus]] = {}
     unread: dict[str, str] = {}
-    for line in filter(None, text.splitlines()):
+    for line in text_lines(text):
         job_id = line.partition("|")[0].partition("_")[0]
         if whole_number(job_id) is None:
             unread[""] = shown(line)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from hpcdeploy.limits import text_lines
 from hpcdeploy.run import NEVER_BEGAN, TaskStatus
 from hpcdeploy.whole_number import HIGHEST_EXIT_CODE, LATEST, MOST_TASKS, whole_number
 
@@ -27,7 +28,7 @@ def read_records(text: str) -> dict[tuple[str, int | None], Record]:
     end before the start: that is an earlier attempt's, before a requeue.
     """
     found: dict[tuple[str, int | None], Record] = {}
-    for line in text.splitlines():
+    for line in text_lines(text):
         match line.split(" "):
             case [run, "-", "cancelled", _]:
                 found[run, None] = Record()

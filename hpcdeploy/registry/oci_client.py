@@ -70,7 +70,7 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
             self.session.mount(scheme, BoundedAdapter())
         self.session.auth = _leave_alone
         # Nothing that comes packed is unpacked: a few bytes may become gigabytes.
-        self.session.headers |= {"User-Agent": "hpcdeploy", "Accept-Encoding": "identity"}
+        self.session.headers.update({"User-Agent": "hpcdeploy", "Accept-Encoding": "identity"})
         self.auth: ScopedAuth
         self.auth.registry = self.root
         self.auth.host = reference.host

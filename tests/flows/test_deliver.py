@@ -130,7 +130,7 @@ def test_a_parcel_comes_whole_and_is_for_its_owner_alone(parcel: Parcel, cluster
 
 def test_a_root_on_a_full_disk_is_told_in_one_message_and_nothing_has_the_name(parcel: Parcel, cluster: Cluster) -> None:
     with small_disk(Path(cluster.root), "1m") as resize:
-        with pytest.raises(SchedulerError, match="does not fit into .*make room there"):
+        with pytest.raises(SchedulerError, match=r"does not fit into .*make room there"):
             bring(parcel, cluster)
         assert not place(parcel, cluster).exists()
         resize("16m")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.registry.images import make_image
+
 COMMAND = str(Path(sys.executable).with_name("hpcdeploy"))
 SETTINGS = """\
 [images.small]
@@ -13,15 +15,16 @@ definition = "small.def"
 [clusters.hpc]
 host = "hpc"
 [jobs.train]
-image = "oras://example.org/a/b@sha256:{digest}"
+image = "built.sif"
 command = ["true"]
 """
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    (tmp_path / "hpcdeploy.toml").write_text(SETTINGS.format(digest="1" * 64))
+    (tmp_path / "hpcdeploy.toml").write_text(SETTINGS)
     (tmp_path / "small.def").write_text("Bootstrap: docker\nFrom: debian:12\n\n%post\n    true\n")
+    make_image(tmp_path, size=4096)
     return tmp_path
 
 

@@ -53,7 +53,7 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
             self.session.mount(scheme, BoundedAdapter())
         self.session.auth = _leave_alone
         # Nothing that comes packed is unpacked: a few bytes may become gigabytes.
-        self.session.headers |= {"User-Agent": "hpcdeploy", "Accept-Encoding": "identity"}
+        self.session.headers.update({"User-Agent": "hpcdeploy", "Accept-Encoding": "identity"})
         self.auth: ScopedAuth
         self.auth.registry = self.root
         self.auth.credentials = lookup.credentials
@@ -223,14 +223,13 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
         """Give a manifest's raw bytes, and the digest that the registry claims for them (or nothing)."""
         url = f"{self.prefix}://{self.get_container(asked).manifest_url()}"
         headers = {"Accept": ", ".join((*MANIFEST_TYPES, *INDEX_TYPES))}
-        with self.check(self.do_request(url, headers=headers, stream=True), 200) as response:
-            return response.content, response.headers.get("Docker-Content-Digest", "")
+        response = self._document(url, headers)
+        return response.content, response.headers.get("Docker-Content-Digest", "")
 
     def read_blob(self, digest: str) -> bytes:
         """Give a small blob, such as an image's configuration; the caller checks its digest."""
         url = f"{self.prefix}://{self.get_container(digest).get_blob_url(digest)}"
-        with self.check(self.do_request(url, stream=True), 200) as response:
-            return response.content
+        return self._document(url, {}).content
 
     def download_to(self, part: PartialFile, digest: str, size: int) -> None:
         """Bring a blob into a partial file, going on where it stands, also after a connection that broke."""
@@ -311,6 +310,15 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
                 raise RegistryError(f"{self.reference.host} lists the tags of {self.reference.repository} in a circle.")
             asked.add(url)
         return tags
+
+    def _document(self, url: str, headers: dict[str, str]) -> requests.Response:
+        """Ask for a document, and read it whole: a registry's documents are small."""
+        try:
+            with self.check(self.do_request(url, headers=headers, stream=True), 200) as response:
+                _ = response.content  # from now on it is kept there
+                return response
+        except requests.RequestException as error:
+            raise explain_exception(error, doing=self.doing, reference=self.reference, attempts=1) from error
 
     def _sent(self, response: requests.Response) -> Iterable[tuple[str, str]]:
         authorization = response.request.headers.get("Authorization")

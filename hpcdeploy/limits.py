@@ -79,7 +79,7 @@ SCRIPT = OutputLimit(stdout=2 * MIB)
 SUBMISSION = OutputLimit(stdout=2 * MIB, seconds=DAY)
 """A submission may download an image, and wait for the scheduler."""
 
-BUILD = OutputLimit(stdout=2 * MIB, stderr=1024 * MIB, stderr_lines=10_000_000, seconds=7 * DAY)
+BUILD = OutputLimit(stdout=2 * MIB, stderr=1024 * MIB, stderr_lines=5_000_000, seconds=7 * DAY)
 """Compiling an environment takes hours and prints up to some million lines, which are shown and not kept."""
 
 TRANSFER = OutputLimit(stdout=2 * MIB, seconds=7 * DAY)
@@ -199,7 +199,7 @@ class Lines:
 
     def __init__(self, longest: int = LONGEST_LINE) -> None:
         self._longest = longest
-        self._open = b""
+        self._open = bytearray()
 
     def take(self, piece: bytes) -> Iterator[bytes]:
         """Give the lines that end in `piece`, one at a time, without their line breaks."""
@@ -212,7 +212,8 @@ class Lines:
 
     def rest(self) -> bytes:
         """Return the line that no line break has ended, and forget it."""
-        rest, self._open = self._open, b""
+        rest = bytes(self._open)
+        self._open.clear()
         return rest
 
     def _add(self, piece: bytes) -> None:

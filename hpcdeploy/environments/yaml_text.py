@@ -46,6 +46,8 @@ def load_yaml(text: str, *, typed: bool = True) -> object:
 
     try:
         return _load(text, _loader(typed=typed))
+    except YamlError:
+        raise
     except yaml.MarkedYAMLError as error:
         raise YamlError(str(error.problem)[:_LONGEST], error.problem_mark.line + 1 if error.problem_mark else 0) from error
     except RecursionError as error:

@@ -46,6 +46,7 @@ def test_without_accounting_sacct_says_so_and_the_other_choice_restarts_the_lab(
 def test_a_port_that_was_taken_meanwhile_is_chosen_again(
     spare_settings: LabSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    cluster.down(spare_settings)
     prepare = layout.prepare
     taken: list[socket.socket] = []
 

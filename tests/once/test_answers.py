@@ -226,7 +226,7 @@ def test_a_job_that_comes_too_late_finds_the_runs_job_and_goes(place: Place) -> 
     assert call(place, planned).code == 13
     on_login_node(place, f"rm {folder_of(place, planned)}/unanswered")
     kept = call(place, planned).job
-    wait = f"for _ in $(seq 100); do [ $(squeue -h -n {planned.run.id} -o %F | wc -l) = 2 ] && break; sleep 0.2; done"
+    wait = f"for _ in $(seq 600); do [ $(squeue -h -n {planned.run.id} -o %F | wc -l) = 2 ] && break; sleep 0.2; done"
     on_login_node(place, wait)
     [late] = jobs_of(place, planned) - {kept}
     run = folder_of(place, planned)

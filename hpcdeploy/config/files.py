@@ -78,9 +78,12 @@ def token_services(environ: Mapping[str, str] = os.environ) -> Mapping[str, str]
 def read_sweep(sweep: SweepFile, root: Path, environ: Mapping[str, str] = os.environ) -> Array:
     """Read the parameters of a sweep that stand in a file: relative to `root`, or from ``/`` or ``~/``.
 
-    Raises `ConfigError` with file and line for what it may not say.
+    It may be a link, out of the project only to a file of the same kind by its name: a message quotes what no parameter can
+    be, and a project must not have any file quoted so. Raises `ConfigError` with file and line for what it may not say.
     """
     path = home_folder(environ) / sweep.path[2:] if sweep.path.startswith("~/") else root / sweep.path
+    if path.resolve().suffix.lower() != path.suffix.lower():
+        Boundary(root).check(path, f"the parameters of a sweep are in {path}", ConfigError)
     try:
         content = read_regular(path, LARGEST_TABLE)
     except OSError as error:

@@ -608,7 +608,8 @@ def test_settings_of_absurd_size_are_refused(
 def test_the_parameters_of_a_sweep_are_a_file_and_of_no_absurd_size(
     tmp_path: Path, special: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with SPECIAL[special](tmp_path / "a.csv"), pytest.raises(ConfigError, match=rf"a\.csv: cannot be read: it is {special}"):
+    reason = "a.csv, which is /dev/null" if special == "a device" else f"a.csv: cannot be read: it is {special}"
+    with SPECIAL[special](tmp_path / "a.csv"), pytest.raises(ConfigError, match=reason):
         read_sweep(SweepFile(path="a.csv"), tmp_path)
     write(tmp_path / "b.csv", "x\n1\n")
     monkeypatch.setattr("hpcdeploy.config.files.LARGEST_TABLE", 4)
@@ -629,3 +630,19 @@ def test_settings_that_are_a_link_out_of_the_project_are_refused_and_not_quoted(
         load_project(tmp_path / "project", environ)
     assert "PRIVATE" not in str(told.value)
     assert "registry" not in str(told.value)
+
+
+def test_the_parameters_of_a_sweep_are_no_link_to_any_file(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    write(tmp_path / "outside/key", "PRIVATE KEY,\n")
+    write(tmp_path / "outside/there.csv", "x\n1\n")
+    write(project / "cache/ab12", "x\n1\n2\n")
+    (project / "a.csv").symlink_to(tmp_path / "outside/key")
+    for path in ("a.csv", str(project / "a.csv")):
+        with pytest.raises(ConfigError, match=rf"a\.csv, which is {tmp_path}/outside/key, outside of the project") as told:
+            read_sweep(SweepFile(path=path), project)
+        assert "PRIVATE" not in str(told.value)
+    for target, tasks in ((tmp_path / "outside/there.csv", 1), (project / "cache/ab12", 2)):
+        (project / "a.csv").unlink()
+        (project / "a.csv").symlink_to(target)
+        assert read_sweep(SweepFile(path="a.csv"), project).size == tasks

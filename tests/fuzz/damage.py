@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 
 from tests.environments.test_pixi_fuzz import document
 
+LONGEST = 30_000
+"""Characters of a text: a header has at most 65,536 (http.client, ``_MAXLINE``); longer answers have limits of their own."""
+
 NESTED = 150
 """Levels: more than any reader takes (`hpcdeploy.json_text.DEEPEST`), and far from Python's own limit."""
 
@@ -90,6 +93,7 @@ def _damaged(text: str, changes: Sequence[tuple[int, int, int, str]]) -> str:
                 text = text[:place]
             case _:
                 text = text[place:] + text[:place]
+        text = text[:LONGEST]
     return text
 
 

@@ -124,7 +124,7 @@ def test_a_registry_that_stored_another_manifest_is_found_out(image: Image) -> N
 def test_an_endless_manifest_is_not_read_to_its_end() -> None:
     with (
         misbehave(lambda _asked: Reply(body=bytes(5 << 20))) as odd,
-        pytest.raises(RegistryError, match="sent more than the 4.19 MB"),
+        pytest.raises(RegistryError, match=r"sent more than the 4.19 MB"),
     ):
         registry(odd.host).resolve()
 

@@ -3,7 +3,8 @@
 import socket
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import paramiko
 import pytest
@@ -51,24 +52,31 @@ def test_what_somebody_takes_is_not_kept() -> None:
     assert (done.stdout, b"".join(taken)) == (b"", b"abc")
 
 
-def packetizer(content: bytes) -> LimitedPacketizer:
+@contextmanager
+def hearing(content: bytes) -> Iterator[LimitedPacketizer]:
+    """Give a reader that hears `content`."""
     ours, theirs = socket.socketpair()
 
     def send() -> None:
         with theirs, suppress(OSError):
             theirs.sendall(content)
 
-    threading.Thread(target=send, daemon=True).start()
-    return LimitedPacketizer(ours)
+    thread = threading.Thread(target=send, daemon=True)
+    thread.start()
+    with ours:
+        yield LimitedPacketizer(ours)
+    thread.join()
 
 
 def test_a_packet_longer_than_any_is_not_waited_for() -> None:
-    assert packetizer(b"x" * 100).read_all(100) == b"x" * 100
-    with pytest.raises(paramiko.SSHException, match="announces a packet of"):
-        packetizer(b"").read_all(LONGEST_PACKET + 1)
+    with hearing(b"x" * 100) as reader:
+        assert reader.read_all(100) == b"x" * 100
+    with hearing(b"") as reader, pytest.raises(paramiko.SSHException, match="announces a packet of"):
+        reader.read_all(LONGEST_PACKET + 1)
 
 
 def test_a_greeting_without_end_is_not_read_to_its_end() -> None:
-    assert packetizer(b"hello\r\nSSH-2.0-x\r\n").readline(5) == "hello"
-    with pytest.raises(paramiko.SSHException, match="and no version"):
-        packetizer(b"x" * (LONGEST_GREETING * 4)).readline(5)
+    with hearing(b"hello\r\nSSH-2.0-x\r\n") as reader:
+        assert reader.readline(5) == "hello"
+    with hearing(b"x" * (LONGEST_GREETING * 4)) as reader, pytest.raises(paramiko.SSHException, match="and no version"):
+        reader.readline(5)

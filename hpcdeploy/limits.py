@@ -42,8 +42,8 @@ LARGEST_HEADER = 16 * KIB
 MOST_FILES = 100_000
 """Files of one run that one fetch lists: each takes some 300 bytes of memory."""
 
-LARGEST_LISTING = 16 * MIB
-"""Bytes of the list of a run's files: 160 for each of `MOST_FILES`."""
+LARGEST_LISTING = 12 * MIB
+"""Bytes of the list of a run's files: 126 for each of `MOST_FILES`."""
 
 LOGS_AT_ONCE = 8 * MIB
 """Bytes of all logs that one look reads; the next look goes on behind them."""

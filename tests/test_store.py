@@ -347,8 +347,9 @@ def nobody() -> Iterator[None]:
 @pytest.fixture
 def open_folder(tmp_path: Path) -> Path:
     """Give a folder that everybody can read, and only root can write to."""
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_mode & 0o055 != 0o055:  # pytest's own, which are private
+            folder.chmod(0o755)
     return tmp_path
 
 

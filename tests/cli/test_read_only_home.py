@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.registry.images import make_image
+from tests.apptainer.sifs import partition, sif, squashfs
 
 COMMAND = str(Path(sys.executable).with_name("hpcdeploy"))
 SETTINGS = """\
@@ -24,7 +24,7 @@ command = ["true"]
 def project(tmp_path: Path) -> Path:
     (tmp_path / "hpcdeploy.toml").write_text(SETTINGS)
     (tmp_path / "small.def").write_text("Bootstrap: docker\nFrom: debian:12\n\n%post\n    true\n")
-    make_image(tmp_path, size=4096)
+    (tmp_path / "built.sif").write_bytes(sif(partition(squashfs())))
     return tmp_path
 
 

@@ -21,7 +21,7 @@ def test_a_folder_that_somebody_else_has_foreseen_is_not_used(
     try:
         image = build_on(definition, replace(place, tmp="/tmp"), transport)
         assert transport.run(["test", "-O", image.path]).exit_code == 0
-        look = inside(lab, ["sh", "-c", f"find {planted}; find /tmp -maxdepth 1 -name 'build-*' -user {lab.user}"])
+        look = inside(lab, ["sh", "-c", f"find {planted}; ls -d {planted}-*"])
         assert look.stdout.decode().split() == [planted], "nothing lies in there, and nothing of ours is left"
     finally:
         inside(lab, ["rm", "-rf", planted])

@@ -103,9 +103,10 @@ class TemplateFiles(BaseLoader):
             if not _exists(path):
                 continue
             own = self._boundary if root is not self.roots[-1] else None
+            text = read_template(path, own)
             if own:
                 check_template(root, template)
-            return read_template(path, own), str(path), None
+            return text, str(path), None
         raise TemplateNotFound(template)
 
 

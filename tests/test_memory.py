@@ -6,7 +6,6 @@ are the real ones.
 """
 
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -60,6 +59,18 @@ COMMANDS = {
 }
 
 
+# Starts a command with a limit of its address space and prints its exit code and its peak in kB. A child's peak counts from
+# what its parent had (getrusage(2), ru_maxrss, is kept over execve(2)): so the parent is this small program, not the tests.
+MEASURE = """
+import os, resource, subprocess, sys
+killer = int(sys.argv[1])
+process = subprocess.Popen(sys.argv[2:], stdout=subprocess.DEVNULL)
+resource.prlimit(process.pid, resource.RLIMIT_AS, (killer, killer))
+_, status, used = os.wait4(process.pid, 0)
+print(os.waitstatus_to_exitcode(status), used.ru_maxrss)
+"""
+
+
 @dataclass(frozen=True)
 class Ended:
     """How a command ended: ``memory`` is its peak in kB."""
@@ -84,19 +95,18 @@ class Project:
 
     def run(self, *words: str) -> Ended:
         with (self.folder / "errors").open("w+") as errors:
-            process = subprocess.Popen(
-                [COMMAND, *words],
+            measured = subprocess.run(
+                [sys.executable, "-c", MEASURE, str(KILLER), COMMAND, *words],
                 cwd=self.folder,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
                 stderr=errors,
+                check=True,
             )
-            resource.prlimit(process.pid, resource.RLIMIT_AS, (KILLER, KILLER))
-            _, status, used = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
+            code, memory = map(int, measured.stdout.split())
             errors.seek(max(0, errors.seek(0, os.SEEK_END) - 3000))
-            return Ended(process.returncode, errors.read(), used.ru_maxrss)
+            return Ended(code, errors.read(), memory)
 
 
 @pytest.fixture

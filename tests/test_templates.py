@@ -147,9 +147,9 @@ def test_a_template_that_leads_out_of_the_project_is_refused(
 ) -> None:
     own = tmp_path / "project"
     (own / "slurm_templates").mkdir(parents=True)
-    link = own / ("linked" if folder else "slurm_templates/job.sh")
+    link = own / ("slurm_templates/linked" if folder else "slurm_templates/job.sh")
     link.symlink_to(outside.parent if folder else outside)
-    name = "linked/key" if folder else "slurm_templates/job.sh"
+    name = "slurm_templates/linked/key" if folder else "slurm_templates/job.sh"
     if include:
         (own / "slurm_templates/after.sh").write_text(f"[% include '{name}' %]")
     with pytest.raises(TemplateError, match=rf"template {own}/{name}, which is {outside}, outside of the project") as told:

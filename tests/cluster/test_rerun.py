@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -77,7 +78,7 @@ def test_what_failed_is_run_again_with_its_own_values_and_its_own_number(
 
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    (elsewhere / "hpcdeploy.toml").symlink_to(project.folder / "hpcdeploy.toml")
+    shutil.copy(project.folder / "hpcdeploy.toml", elsewhere)
     (project.folder / "sweep.csv").unlink()
     again = project.run("rerun", run, "--env", "MARK=/etc/passwd", folder=elsewhere).strip()
     project.run("wait", again, "--interval", "1")

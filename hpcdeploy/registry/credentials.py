@@ -1,7 +1,6 @@
 """Looking up, never writing, the credentials that docker, podman and Apptainer keep for a registry."""
 
 import base64
-import binascii
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -182,7 +181,7 @@ def _from_entry(entry: Mapping[str, object], source: str) -> Credentials | None:
     if isinstance(packed, str) and packed:
         try:
             username, colon, password = base64.b64decode(packed, validate=True).decode().rstrip("\0").partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # of base64, also for characters that it does not know, and of UTF-8
             colon = ""
         if not colon:
             raise ConfigError(

@@ -152,6 +152,7 @@ def test_a_program_that_is_not_installed_is_passed_over_and_named(tmp_path: Path
         ("[]", "not a JSON object"),
         ('{"auths": {"ghcr.io": {"auth": "!!canary"}}}', "USER:PASSWORD"),
         ('{"auths": {"ghcr.io": {"auth": "Y2FuYXJ5"}}}', "USER:PASSWORD"),
+        ('{"auths": {"ghcr.io": {"auth": "canary\u0080"}}}', "USER:PASSWORD"),
         ('{"auths": {"ghcr.io": {"registrytoken": "canary"}}}', "registrytoken"),
     ],
 )

@@ -64,9 +64,7 @@ def read_image(values: object, where: str) -> BuiltImage:
     if isinstance(values, dict):
         texts = {name: values.get(name) for name in ("name", "sha256", "inputs", "apptainer", "created")}
         size = whole_number(values.get("size"))
-        digests = _SHA256.fullmatch(str(texts["sha256"])) and (
-            _SHA256.fullmatch(str(texts["inputs"])) or texts["inputs"] == ""
-        )
+        digests = all(_SHA256.fullmatch(str(texts[name])) for name in ("sha256", "inputs"))
         if all(isinstance(text, str) for text in texts.values()) and size is not None and digests:
             base = values.get("base")
             return BuiltImage(

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.errors import SchedulerError
-from hpcdeploy.login_node import SHELL, began, never_began
+from hpcdeploy.flows.last_words import check_began
+from hpcdeploy.login_node import SHELL
 from hpcdeploy.run import RunStatus, State, TaskStatus
 from hpcdeploy.scheduler.answers import read_answers
 from hpcdeploy.scheduler.contract import scheduler_of
@@ -49,8 +50,7 @@ def _ask(
     over = {one.run.id: one.over for one in known}
     script = following(cluster, scheduler, runs, fence, over=over, overrides=overrides)
     completed = transport.run(SHELL, stdin=script.encode(), timeout=_SILENCE)
-    if not began(completed.stdout, completed.stderr):
-        raise SchedulerError(never_began(transport.where, completed.stderr))
+    check_began(completed, transport.where)
     try:
         answers = read_answers(completed.stdout, fence, *scheduler_of(scheduler).SECTIONS)
         told = scheduler_of(scheduler).states(answers, runs)

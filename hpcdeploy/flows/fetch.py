@@ -13,9 +13,10 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConfigError, SchedulerError
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.fetch_pieces import PARTS, Asking, Bringing, place_for
+from hpcdeploy.flows.last_words import check_began
 from hpcdeploy.flows.remote_files import PIECE, RemoteFile, groups, inside, is_here, leads_out, read_listing
 from hpcdeploy.flows.snapshot import FETCHED
-from hpcdeploy.login_node import SHELL, began, never_began, read_answer
+from hpcdeploy.login_node import SHELL, read_answer
 from hpcdeploy.progress import Progress, ignore_progress
 from hpcdeploy.run import Run
 from hpcdeploy.scheduler.answers import read_answers
@@ -96,8 +97,7 @@ def _listed(
     fence = secrets.token_hex(8)
     script = listing(cluster, run, tuple(patterns), fence, overrides=overrides)
     completed = ask.run(SHELL, script.encode("utf-8", "surrogateescape"))
-    if not began(completed.stdout, completed.stderr):
-        raise SchedulerError(never_began(ask.where, completed.stderr))
+    check_began(completed, ask.where)
     said = completed.stderr.decode("utf-8", "replace").strip()
     try:
         answer = read_answer(completed.stdout)

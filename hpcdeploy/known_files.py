@@ -43,7 +43,7 @@ class Known:
 
 
 class KnownFiles:
-    """What one command knows of files: what it was given, by signature, and what it reads.
+    """The files that one command knows: those remembered by earlier commands, by signature, and those it reads.
 
     Args:
         text: What an earlier command remembered (`written`); a text that cannot be read is as good as none.

@@ -21,10 +21,10 @@ SUBMITTING = (*SHELL, "bring")
 """The same for a script that submits a run: this caller brings what it misses."""
 
 _MARK = b"HPCDEPLOY "
-"""What each script prints first (`login_templates/begin.sh`), and before its answers."""
+"""Marker that each script prints first (`login_templates/begin.sh`), and before its answers."""
 
 _NOT_BASH = b"error: this script is for bash"
-"""What a script prints that another shell than bash reads (`login_templates/state.sh`)."""
+"""Error that a script prints if a shell other than bash reads it (`login_templates/state.sh`)."""
 
 _BEGINNINGS = (b'{"', b"{}", b"{")
 """How an answer begins behind the mark; the last one where the line ends with it. A profile may have printed text before the

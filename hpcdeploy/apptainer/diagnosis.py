@@ -10,7 +10,7 @@ SHOWN = 15
 _NOISE = re.compile(r"^(INFO|DEBUG|VERBOSE):|^\s*$|^\+ |^Cleaning up|^error: the build failed|^[A-Z_]+=")
 
 NO_PROGRAM_BEGINS = "no program begins in this image: its start ends first, with exit code 0; %test did not run either"
-"""What a build ends with where the image's environment script leaves the shell that is to start the program."""
+"""Error of a build whose image's environment script ends the shell before it starts the program."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ import re
 from hpcdeploy.errors import ConfigError
 
 _UNFIT = re.compile(r"""[()'",;&|`$<>:^]|[ \t]#""")
-"""What the path of APPTAINER_TMPDIR must not hold.
+"""Characters that the path of APPTAINER_TMPDIR must not contain.
 
 At its end a build runs ``apptainer inspect``, which writes that path into a shell script without quotes, and divides it at
 ``:`` (Apptainer 1.4.5, cmd/internal/cli/inspect.go: newCommand). That fails ("could not inspect container"), or finds no

@@ -25,8 +25,11 @@ from hpcdeploy.cli.image_options import (
 from hpcdeploy.sizes import written
 
 if TYPE_CHECKING:
+    from hpcdeploy.cli.image_options import BuildArguments
     from hpcdeploy.cli.place import Place
+    from hpcdeploy.flows.build_inputs import BuildInputs
     from hpcdeploy.image import BuiltImage, Definition, ImageSettings, Secret
+    from hpcdeploy.known_files import KnownFiles
     from hpcdeploy.secret import SecretValue
 
     Secrets = Mapping[str, SecretValue]
@@ -73,7 +76,7 @@ def build(
     from hpcdeploy.cli import many
     from hpcdeploy.cli.place import here
     from hpcdeploy.cli.trust import ask_ahead
-    from hpcdeploy.config.resolution import choose_cluster, choose_images
+    from hpcdeploy.config.resolution import choose_images
     from hpcdeploy.errors import ConfigError
     from hpcdeploy.flows.secrets import check_given, parse_given, read_secrets
 
@@ -84,52 +87,60 @@ def build(
     if len(chosen) > 1:
         if dry_run:
             raise ConfigError("--dry-run prints one definition; 'hpcdeploy generate -o FOLDER' writes several")
-        options = [
-            *many.option("--on", on),
-            *many.option("--fetch", fetch),
-            *many.option("--force", force),
-            *many.option("--build-arg", build_arg),
-            *many.option("--build-arg-file", build_arg_file),
-        ]
+        common = {
+            "--on": on,
+            "--fetch": fetch,
+            "--force": force,
+            "--build-arg": build_arg,
+            "--build-arg-file": build_arg_file,
+        }
+        options = [word for name, value in common.items() for word in many.option(name, value)]
         if on:
             ask_ahead(place.project.clusters, [on])
         many.build({one.name: [*options, *_own_options(one, given, output)] for one in chosen}, jobs=jobs, json=json)
         return
     [settings] = chosen
-    from hpcdeploy.flows.build_inputs import inputs_of, note_build
-    from hpcdeploy.known_files import KnownFiles, remembering
-
-    with remembering(KnownFiles()) as known:
-        mirrors = choose_cluster(place.project, on).mirrors if on else ()
-        definition = definition_of(place, settings, build_args_of(build_arg, build_arg_file), mirrors)
-        inputs = inputs_of(definition, settings, place.project.root, known)
+    definition, inputs, known = _define(place, settings, build_args_of(build_arg, build_arg_file), on)
     if dry_run:
         show.exact(definition.text)
         return
     target = output or file_of(place, settings)
     secrets = read_secrets(settings, definition.secrets, place.project.root, os.environ, tuple(given.values()))
-    built = (
-        _build_on(place, on, definition, secrets, force=force)
-        if on
-        else _build_here(definition, target, secrets, force=force)
-    )
-    if on and (fetch or output):
-        built = bring_home(place, built, target)
-    _note(place, definition, built)
-    note_build(place.store, place.project.root, built, inputs, known)
+    if on:
+        built = _build_on(place, on, definition, secrets, force=force)
+        built = bring_home(place, built, target) if fetch or output else built
+    else:
+        built = _build_here(definition, target, secrets, force=force)
+    _note(place, definition, built, inputs, known)
     if json:
         show.as_json(asdict(built))
     else:
         show.put(f"{built.path}  sha256:{built.sha256}  {written(built.size)}  ({built.apptainer})")
 
 
-def _note(place: "Place", definition: "Definition", built: "BuiltImage") -> None:
-    """Record what was built, and the lock file that it was built of."""
+def _define(
+    place: "Place", settings: "ImageSettings", build_args: "BuildArguments", on: str | None
+) -> "tuple[Definition, BuildInputs, KnownFiles]":
+    """Generate the definition of an image for this machine or the cluster `on`, and note its inputs."""
+    from hpcdeploy.config.resolution import choose_cluster
+    from hpcdeploy.flows.build_inputs import inputs_of
+    from hpcdeploy.known_files import KnownFiles, remembering
+
+    with remembering(KnownFiles()) as known:
+        mirrors = choose_cluster(place.project, on).mirrors if on else ()
+        definition = definition_of(place, settings, build_args, mirrors)
+        return definition, inputs_of(definition, settings, place.project.root, known), known
+
+
+def _note(place: "Place", definition: "Definition", built: "BuiltImage", inputs: "BuildInputs", known: "KnownFiles") -> None:
+    """Record a built image, the lock file that it was built from, and its inputs."""
+    from hpcdeploy.flows.build_inputs import note_build
     from hpcdeploy.flows.inspect.against import lock_of
 
     place.store.built(place.project.root, built)
     if lock := lock_of(definition):
         place.store.locked(place.project.root, built, lock)
+    note_build(place.store, place.project.root, built, inputs, known)
 
 
 def _own_options(settings: "ImageSettings", given: Mapping[str, "Secret"], folder: Path | None) -> list[str]:

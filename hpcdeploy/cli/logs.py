@@ -112,7 +112,7 @@ def numbered(pieces: "Iterable[Piece]", tasks: int) -> "Iterator[Piece]":
 
 @dataclass
 class _Stream:
-    """What a task wrote and no line break or carriage return has ended, and what was handed on of the line before that.
+    """One output stream of a task: its unfinished text (``rest``), and the last progress text printed (``shown``).
 
     A line of more than `longest` bytes is handed on as several.
     """

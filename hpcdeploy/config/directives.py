@@ -5,13 +5,15 @@ given (``twins``) is refused only beside that key, so that a site's odd way of a
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from hpcdeploy.cluster import SchedulerName
 from hpcdeploy.config.found import found
+from hpcdeploy.config.gres import asks_twice
 from hpcdeploy.config.slurm_options import OF_A_PLUGIN, SBATCH, SRUN, long_option, unknown
 from hpcdeploy.config.words import line
 from hpcdeploy.errors import ConfigError
+from hpcdeploy.job import Directives
 
 _LOGS = "output and errors go to the run's own folder; see them with: hpcdeploy logs"
 _WRITTEN = "hpcdeploy writes it itself"
@@ -145,9 +147,14 @@ _TWINS: Mapping[SchedulerName, Mapping[str, tuple[str, ...]]] = {
 }
 
 
-def twins(scheduler: SchedulerName) -> Mapping[str, tuple[str, ...]]:
-    """Return, for each key of a job, the directives that say the same to `scheduler`."""
-    return _TWINS[scheduler]
+def twins(scheduler: SchedulerName, given: Directives) -> Iterator[tuple[str, str]]:
+    """Yield each key of a job, with a directive of `given` that asks `scheduler` for the same."""
+    names = {name.lower() for name, value in given if value is not False}
+    for key, same in _TWINS[scheduler].items():
+        for name in same:
+            other_things = key == "gpus" and scheduler == "slurm" and not asks_twice(given, name)
+            if name in names and not other_things:
+                yield key, name
 
 
 def slurm_key(key: str) -> str:

@@ -99,5 +99,5 @@ def _read(words: str) -> Iterator[Gres]:
             name = before
         if name:
             name, _, kind = name.partition(":")
-            # Nobody has a billion of anything, and int() refuses thousands of digits.
+            # Nine digits are enough for any count, and int() refuses thousands of digits.
             yield Gres(name=name, kind=kind, count=int(count[1].lstrip("0")[:9] or 0) if count else 1)

@@ -1,4 +1,4 @@
-"""What a person should know of a job that is allowed all the same: notes, printed before it is submitted."""
+"""Notes on a job that is valid but may not do what the user expects; they are printed before it is submitted."""
 
 import re
 from collections.abc import Iterator

@@ -10,7 +10,6 @@ from typing import Any
 
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.config.directives import twins
-from hpcdeploy.config.gres import asks_twice
 from hpcdeploy.config.project import JobSettings
 from hpcdeploy.job import Resources
 
@@ -33,10 +32,5 @@ def without_replaced(places: Sequence[JobSettings], cluster: Cluster) -> tuple[J
 
 
 def _replaced(place: JobSettings, scheduler: SchedulerName) -> list[str]:
-    given = {name.lower() for name, value in getattr(place, scheduler) if value is not False}
-    return [
-        field
-        for key, same in twins(scheduler).items()
-        if (field := key.replace("-", "_")) in _KEYS
-        and any(name in given and (key != "gpus" or scheduler != "slurm" or asks_twice(place.slurm, name)) for name in same)
-    ]
+    fields_said = (key.replace("-", "_") for key, _ in twins(scheduler, getattr(place, scheduler)))
+    return [field for field in fields_said if field in _KEYS]

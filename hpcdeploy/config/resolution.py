@@ -9,7 +9,6 @@ from hpcdeploy.config.bringing import mounted_here
 from hpcdeploy.config.directives import twins
 from hpcdeploy.config.files import read_sweep
 from hpcdeploy.config.found import found, joined
-from hpcdeploy.config.gres import asks_twice
 from hpcdeploy.config.no_gpus import check_no_gpus
 from hpcdeploy.config.project import JobSettings, Project
 from hpcdeploy.config.replaced import without_replaced
@@ -228,14 +227,9 @@ def _refuse_twins(job: Job, cluster: Cluster) -> None:
     for scheduler in get_args(SchedulerName):
         if scheduler not in cluster.schedulers:
             continue
-        given = {key.lower() for key, _ in getattr(job, scheduler)}
-        for key, same in twins(scheduler).items():
+        for key, directive in twins(scheduler, getattr(job, scheduler)):
             field = key.replace("-", "_")
-            if not getattr(job.resources if hasattr(job.resources, field) else job, field):
-                continue
-            for directive in same:
-                other_things = key == "gpus" and scheduler == "slurm" and not asks_twice(job.slurm, directive)
-                if directive in given and not other_things:
-                    raise ConfigError(
-                        f"job {job.name} on {cluster.name}: {key} and {scheduler}.{directive} ask for the same; expected one"
-                    )
+            if getattr(job.resources if hasattr(job.resources, field) else job, field):
+                raise ConfigError(
+                    f"job {job.name} on {cluster.name}: {key} and {scheduler}.{directive} ask for the same; expected one"
+                )

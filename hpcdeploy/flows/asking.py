@@ -8,7 +8,8 @@ from pathlib import Path
 from hpcdeploy import limits
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.errors import SchedulerError
-from hpcdeploy.login_node import SHELL, began, never_began
+from hpcdeploy.flows.last_words import check_began
+from hpcdeploy.login_node import SHELL
 from hpcdeploy.run import UNREAD, RunStatus, State, TaskStatus
 from hpcdeploy.scheduler.answers import read_answers
 from hpcdeploy.scheduler.contract import scheduler_of
@@ -56,8 +57,7 @@ def _ask(
     tasks = sum(run.tasks for run in runs)
     limit = limits.following(tasks)
     completed = transport.run(SHELL, stdin=script.encode(), timeout=_SILENCE, limit=limit)
-    if not began(completed.stdout, completed.stderr):
-        raise SchedulerError(never_began(transport.where, completed.stderr))
+    check_began(completed, transport.where)
     try:
         answers = read_answers(
             completed.stdout, fence, *scheduler_of(scheduler).SECTIONS, lines=limits.lines_following(tasks)

@@ -21,8 +21,9 @@ from hpcdeploy.definition.checking import check_definition
 from hpcdeploy.definition.mirrors import needs_plain_http, redirect
 from hpcdeploy.errors import BuildError, MissingProgramError, TransportError
 from hpcdeploy.flows.answered import is_path
+from hpcdeploy.flows.last_words import check_began
 from hpcdeploy.image import BuiltImage, Definition
-from hpcdeploy.login_node import STREAM_SHELL, began, never_began, read_answer
+from hpcdeploy.login_node import STREAM_SHELL, read_answer
 from hpcdeploy.progress import Progress, ignore_progress
 from hpcdeploy.secret import NO_SECRETS, SecretValue, masking
 from hpcdeploy.transport.contract import Completed, Transport
@@ -168,8 +169,7 @@ def _run(stdin: bytes, definition: Definition, transport: Transport, show: Show)
         return answer
     if done.exit_code == login_node.FAILED:
         raise BuildError(_failure(definition, transport.where, tuple(show.tail)))
-    if not began(done.stdout, done.stderr):
-        raise BuildError(never_began(transport.where, done.stderr))
+    check_began(done, transport.where, BuildError)
     # A line of setup may print its own error before it ends the script, which then prints another.
     errors = "; ".join(line.removeprefix("error: ") for line in show.tail if line.startswith("error: "))
     if "is not on this machine's PATH" in errors:

@@ -1,4 +1,4 @@
-"""What an image was built from, as the record keeps it: so that a later command can tell what changed since."""
+"""The inputs of a build as the record keeps them, so that a later command can list what changed since."""
 
 import hashlib
 import json
@@ -21,12 +21,12 @@ _WITHOUT_EFFECT = frozenset({"name", "repositories", "tags", "secrets"})
 """Settings that say where an image is published, or where a secret lies: they change nothing in it."""
 
 _PLAIN = "source."
-"""Settings whose values are shown; of the others, in which somebody may have put a token, the record has a sha256."""
+"""Prefix of settings whose values are shown. The others may contain a token, so the record has only their sha256."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BuildInputs:
-    """What went into a build.
+    """The inputs of one build.
 
     ``inputs`` is the definition's own sha256 of all (`Definition.inputs`); the rest tells what changed when that did.
     ``settings`` are the image's settings by key, ``files`` the sha256 of the project's files by path (relative to the
@@ -80,7 +80,7 @@ def note_build(store: Store, project: Path, image: BuiltImage, inputs: BuildInpu
 
 
 def settings_of(settings: ImageSettings) -> dict[str, str]:
-    """Return an image's settings by key, each as JSON or, where it may hold what is nobody's business, by its sha256."""
+    """Return an image's settings by key, each as JSON, or as a sha256 where the value may contain a token."""
     values = json.loads(json.dumps(asdict(settings)))
     source = {"kind": type(settings.source).__name__.removesuffix("Source").lower(), **values.pop("source")}
     flat = {**values, **{f"{_PLAIN}{key}": value for key, value in source.items()}}

@@ -11,8 +11,8 @@ from hpcdeploy.flows.answered import check_submission
 from hpcdeploy.flows.asking import alive_by_scheduler
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.follow import ClusterOf
-from hpcdeploy.flows.last_words import last_words
-from hpcdeploy.login_node import SHELL, began, never_began, read_answer
+from hpcdeploy.flows.last_words import check_began, last_words
+from hpcdeploy.login_node import SHELL, read_answer
 from hpcdeploy.run import Run, RunStatus, State, TaskStatus
 from hpcdeploy.scheduler.login_node import cancelling, revoking
 from hpcdeploy.store import Store
@@ -78,8 +78,7 @@ def _cancel(
     script = cancelling(cluster, runs, overrides=overrides)
     transport = connections.to(cluster)
     completed = transport.run(SHELL, stdin=script.encode())
-    if not began(completed.stdout, completed.stderr):
-        raise SchedulerError(never_began(transport.where, completed.stderr))
+    check_began(completed, transport.where)
     if completed.exit_code:
         said = completed.stderr.decode("utf-8", "replace").strip()
         which = ("all of " if len(runs) > 1 else "") + ", ".join(run.id for run in runs)
@@ -102,8 +101,7 @@ def _revoke(run: Run, cluster: Cluster, connections: Connections, store: Store, 
         raise UncertainSubmissionError(
             f"the connection died while run {run.id} was being cancelled ({error}); it may have a job: {again}"
         ) from error
-    if not began(completed.stdout, completed.stderr):
-        raise SchedulerError(never_began(transport.where, completed.stderr))
+    check_began(completed, transport.where)
     said = last_words(completed.stderr)
     if completed.exit_code == 10:
         raise SchedulerError(f"run {run.id} was not cancelled: {said}")

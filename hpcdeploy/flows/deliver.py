@@ -9,8 +9,9 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConnectionLostError, HpcdeployError, SchedulerError, TransportError
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.lanes import Carried, bring_in_lanes
+from hpcdeploy.flows.last_words import check_began
 from hpcdeploy.flows.sending import Sending, changed
-from hpcdeploy.login_node import STREAM_SHELL, began, never_began
+from hpcdeploy.login_node import STREAM_SHELL
 from hpcdeploy.parcel import Parcel
 from hpcdeploy.progress import Carrying, Progress, silently
 from hpcdeploy.scheduler.login_node import receiving
@@ -97,8 +98,8 @@ def _try(sending: Sending, parcel: Parcel, transport: Transport, report: Output)
         sending.end()
     if sending.trouble:
         raise sending.trouble
-    if completed.exit_code >= 0 and not began(completed.stdout, completed.stderr):
-        raise SchedulerError(never_began(transport.where, completed.stderr))
+    if completed.exit_code >= 0:
+        check_began(completed, transport.where)
     said = completed.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2].removeprefix("error: ")
     match completed.exit_code:
         case 0:

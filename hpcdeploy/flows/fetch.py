@@ -15,9 +15,10 @@ from hpcdeploy.errors import ConfigError, OverLimitError, SchedulerError
 from hpcdeploy.flows.answered import is_path
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.fetch_pieces import PARTS, Asking, Bringing, place_for
+from hpcdeploy.flows.last_words import check_began
 from hpcdeploy.flows.remote_files import PIECE, RemoteFile, groups, inside, is_here, leads_out, read_listing
 from hpcdeploy.flows.snapshot import FETCHED
-from hpcdeploy.login_node import SHELL, began, never_began, read_answer
+from hpcdeploy.login_node import SHELL, read_answer
 from hpcdeploy.progress import Progress, ignore_progress
 from hpcdeploy.run import Run
 from hpcdeploy.scheduler.answers import read_sections
@@ -125,8 +126,7 @@ def _listed(
             f"the list of the files of run {run.id} is longer than one fetch reads; fetch them in parts, by patterns "
             f"({error})"
         ) from error
-    if not began(completed.stdout, completed.stderr):
-        raise SchedulerError(never_began(ask.where, completed.stderr))
+    check_began(completed, ask.where)
     said = completed.stderr.decode("utf-8", "replace").strip()
     try:
         answer = read_answer(completed.stdout)

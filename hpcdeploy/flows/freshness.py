@@ -41,7 +41,7 @@ Labels = Callable[[], Mapping[str, str]]
 
 @dataclass(frozen=True, kw_only=True)
 class Freshness:
-    """What changed since an image was built (nothing: it is the project's as it is now), and what is not known of it."""
+    """The changes since an image was built (none: the image is up to date), and notes on what is unknown."""
 
     changes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -76,7 +76,7 @@ def freshness(
 
 
 def check_image(image: str, project: Project, store: Store, *, refuse: bool, labels: Labels = dict) -> tuple[str, ...]:
-    """Return what a person should know before `image` is used: that it is older than the project, or that nobody knows.
+    """Return the notes to print before `image` is used: it is older than the project, or its age is unknown.
 
     What is no image of the project is not looked at. `labels` gives those of an image that was not built here. Raises
     `ConfigError` with what changed if it is older and `refuse`.

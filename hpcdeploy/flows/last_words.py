@@ -1,6 +1,8 @@
 """What a script on a login node says on its error stream: to the person as it comes, and of it what an error says."""
 
+from hpcdeploy.errors import HpcdeployError, SchedulerError
 from hpcdeploy.limits import Lines
+from hpcdeploy.login_node import began, never_began
 from hpcdeploy.transport.contract import Completed, Output, ignore_output
 
 _ERROR = "error: "
@@ -43,3 +45,9 @@ def last_words(stderr: bytes) -> str:
     """Pick what a person needs of the script's words: its own error line, and what the scheduler printed before it."""
     lines = [line for line in stderr.decode("utf-8", "replace").splitlines() if line.strip()]
     return "\n".join(line.removeprefix(_ERROR) for line in lines[-4:]) or "the login node's script failed and said nothing"
+
+
+def check_began(completed: Completed, where: str, error: type[HpcdeployError] = SchedulerError) -> None:
+    """Raise `error` if the login shell on `where` ended before it read the script, so that nothing was done."""
+    if not began(completed.stdout, completed.stderr):
+        raise error(never_began(where, completed.stderr))

@@ -12,8 +12,8 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import SchedulerError, TransportError
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.follow import GROWTH, ROUNDS_UNTIL_LOST, SLOWEST, check_submitted, status
-from hpcdeploy.flows.last_words import last_words
-from hpcdeploy.login_node import SHELL, began, never_began
+from hpcdeploy.flows.last_words import check_began, last_words
+from hpcdeploy.login_node import SHELL
 from hpcdeploy.run import Run, RunStatus, State
 from hpcdeploy.scheduler.answers import Section, read_sections
 from hpcdeploy.scheduler.login_node import log_piece, reading_logs, spans
@@ -52,8 +52,7 @@ class _Reading:
         script = reading_logs(cluster, self.run, wanted, fence, overrides=overrides)
         transport = connections.to(cluster)
         completed = transport.run(SHELL, stdin=script.encode(), limit=limits.LOGS)
-        if not began(completed.stdout, completed.stderr):
-            raise SchedulerError(never_began(transport.where, completed.stderr))
+        check_began(completed, transport.where)
         try:
             answers = read_sections(completed.stdout, fence, "ended")
         except SchedulerError as error:

@@ -18,9 +18,9 @@ from hpcdeploy.errors import (
 )
 from hpcdeploy.flows.answered import check_submission
 from hpcdeploy.flows.connections import Connections
-from hpcdeploy.flows.last_words import Listening
+from hpcdeploy.flows.last_words import Listening, check_began
 from hpcdeploy.job import Job, Request
-from hpcdeploy.login_node import SUBMITTING, began, never_began, read_answer
+from hpcdeploy.login_node import SUBMITTING, read_answer
 from hpcdeploy.parcel import Parcel
 from hpcdeploy.progress import Carrying, silently
 from hpcdeploy.run import Run, RunStatus, new_run_id
@@ -210,8 +210,8 @@ def _uncertain(run: Run, lost: HpcdeployError) -> UncertainSubmissionError:
 
 def _answer(run: Run, completed: Completed, said: str, where: str) -> Mapping[str, object]:
     """Return what the script answered, or raise what its exit code means, in the words that it `said`."""
-    if 0 <= completed.exit_code <= 128 and not began(completed.stdout, completed.stderr):
-        raise SchedulerError(never_began(where, completed.stderr))
+    if 0 <= completed.exit_code <= 128:
+        check_began(completed, where)
     match completed.exit_code:
         case 0 | 14:  # 14: files are to be brought first
             try:

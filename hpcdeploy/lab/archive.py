@@ -1,4 +1,4 @@
-"""What a Debian mirror has of Slurm at this moment, asked with this machine's apt; nothing of the machine's is changed."""
+"""Query a Debian mirror for its release of Slurm, with this machine's apt; the machine itself is not changed."""
 
 import os
 import subprocess

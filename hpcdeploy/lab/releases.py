@@ -61,4 +61,4 @@ def release_name(version: str) -> str:
 
 def upstream(version: str) -> str:
     """Return Slurm's own version of a Debian package's: ``22.05.8`` of ``22.05.8-4+deb12u3`` (deb-version(7))."""
-    return version.partition(":")[2].partition("-")[0] if ":" in version else version.partition("-")[0]
+    return version.rpartition(":")[2].partition("-")[0]

@@ -30,7 +30,7 @@ def resolve(reference: str) -> PublishedImage:
 
 
 def head_of(published: PublishedImage, most: int) -> bytes:
-    """Return the first bytes of a published ``.sif``, at most `most`; nobody has checked their digest."""
+    """Return the first bytes of a published ``.sif``, at most `most`; their digest is not checked."""
     with closing(registry_of(published.reference).stream(published.sha256, min(published.size, most))) as blocks:
         head = b""
         for block in blocks:

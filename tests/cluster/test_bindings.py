@@ -21,6 +21,8 @@ from tests.cluster.driving import output_of, submit_job, wait_for
 from tests.labs import StartLab
 from tests.shared import OWN
 
+pytestmark = pytest.mark.container
+
 CPUS = min(len(os.sched_getaffinity(0)), 4)
 """CPUs of each node: not more than this machine has, or Slurm could not bind to them."""
 

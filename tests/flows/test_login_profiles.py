@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -194,6 +195,16 @@ def test_a_script_does_its_work_after_all_of_these_together(
     does(cluster, connections, tmp_path)
 
 
+@contextmanager
+def refused(does: Callable[[Cluster, Connections, Path], None], message: str, cluster: Cluster) -> Iterator[None]:
+    """Check that the block is refused with the error of its verb, and leaves the root of `cluster` as it is."""
+    before = sorted(Path(cluster.root).rglob("*"))
+    with pytest.raises(HpcdeployError, match=message) as caught:
+        yield
+    assert type(caught.value) is (BuildError if does is builds else SchedulerError)
+    assert sorted(Path(cluster.root).rglob("*")) == before
+
+
 @pytest.mark.parametrize(
     ("does", "name"),
     # What receives a file is called once the submission has begun: with such a profile it would wait, as any shell does.
@@ -208,11 +219,8 @@ def test_a_profile_that_ends_the_shell_is_named_and_nothing_is_done(
     tmp_path: Path,
 ) -> None:
     profile(ENDS[name])
-    before = sorted(Path(cluster.root).rglob("*"))
-    with pytest.raises(HpcdeployError, match="profile") as caught:
+    with refused(does, "profile", cluster):
         does(cluster, connections, tmp_path)
-    assert type(caught.value) is (BuildError if does is builds else SchedulerError)
-    assert sorted(Path(cluster.root).rglob("*")) == before
 
 
 SITE_SCRIPT = """\
@@ -291,10 +299,8 @@ def test_a_line_of_setup_that_fails_ends_a_submission_and_a_build(
     tmp_path: Path,
 ) -> None:
     profile("")
-    before = sorted(Path(cluster.root).rglob("*"))
-    with pytest.raises(BuildError if does is builds else SchedulerError, match=FAILING[line]):
+    with refused(does, FAILING[line], cluster):
         does(with_setup(cluster, line), connections, tmp_path)
-    assert sorted(Path(cluster.root).rglob("*")) == before
 
 
 @pytest.mark.parametrize("line", ["false", "module load nothing", "cd /nowhere"])
@@ -322,10 +328,8 @@ def test_a_line_of_setup_that_ends_the_script_is_named(
     tmp_path: Path,
 ) -> None:
     profile("")
-    before = sorted(Path(cluster.root).rglob("*"))
-    with pytest.raises(BuildError if does is builds else SchedulerError, match="the cluster's setup"):
+    with refused(does, "the cluster's setup", cluster):
         does(with_setup(cluster, line), connections, tmp_path)
-    assert sorted(Path(cluster.root).rglob("*")) == before
 
 
 def test_the_archive_of_small_files_is_made_whatever_functions_a_shell_exports(

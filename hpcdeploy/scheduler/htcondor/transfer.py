@@ -10,8 +10,6 @@ _INPUTS = "$(run_folder)/inputs/"
 _OUTPUTS = ".hpcdeploy-outputs/"
 """The same of the way back: its content comes to the run's folder, as it lies there."""
 
-_SAID_BY_PERSON = frozenset({"transfer_output_files", "transfer_output_remaps"})
-
 
 def notes_begin(job: Job, cluster: Cluster) -> bool:
     """Tell whether the program's begin is noted in a file that HTCondor sends back, remapped into the run's own folder.
@@ -20,8 +18,7 @@ def notes_begin(job: Job, cluster: Cluster) -> bool:
     comes back, a file of it that is not there holds the job, so that none is added: with ``outputs`` the folder of
     `_OUTPUTS` is missing then, and the job is held. Where the job itself starts Apptainer it sees the begin (job.sh).
     """
-    said = {name.lower() for name, _ in job.htcondor}
-    return not (cluster.htcondor_container == "apptainer" or job.outputs or said & _SAID_BY_PERSON)
+    return sends_all(job, cluster) and not any(name.lower() == "transfer_output_remaps" for name, _ in job.htcondor)
 
 
 def with_inputs(lines: list[Command], job: Job, cluster: Cluster) -> list[Command]:

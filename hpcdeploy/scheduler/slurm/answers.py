@@ -20,11 +20,11 @@ and no width is never cut off (squeue(1); so in 22.05 and 24.11).
 """
 
 ACCOUNTING_FORMAT = "JobID,State,ExitCode,NodeList,Start,End,Comment,JobName"
-"""What the follow script asks of sacct, with ``--parsable2``; the free texts last. Accounting has the comment only where the
-site keeps it (slurm.conf(5), AccountingStoreFlags=job_comment)."""
+"""Fields that the follow script requests from sacct (``--parsable2``), free text last. Accounting has the comment only where
+the site keeps it (slurm.conf(5), AccountingStoreFlags=job_comment)."""
 
 NO_NODE = "None assigned"
-"""What sacct says instead of the nodes of a job that never started (src/plugins/accounting_storage/mysql/as_mysql_job.c)."""
+"""Printed by sacct as the nodes of a job that never started (src/plugins/accounting_storage/mysql/as_mysql_job.c)."""
 
 # What squeue(1) and sacct(1) call a job's state, in "JOB STATE CODES". A flag such as COMPLETING stands in for the base
 # state, and new ones come with new releases: what is not here is UNKNOWN, and never an end.
@@ -65,7 +65,7 @@ _HELD = re.compile(r".*\b(?:requeued held|in held state)")
 
 
 def is_hold(reason: str) -> bool:
-    """Return whether a job with this reason is held, so that it does not start before somebody releases it."""
+    """Return whether a job with this reason is held, so that it does not start before it is released."""
     return reason in _HOLDS or _HELD.match(reason.replace("_", " ")) is not None
 
 

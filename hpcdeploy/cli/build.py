@@ -32,24 +32,24 @@ if TYPE_CHECKING:
     Secrets = Mapping[str, SecretValue]
 
 On = Annotated[
-    str | None, typer.Option("--on", metavar="CLUSTER", help="Build on a cluster's login node.", show_default=False)
+    str | None, typer.Option("--on", metavar="CLUSTER", help="Build on the login node of a cluster.", show_default=False)
 ]
 Output = Annotated[
     Path | None,
-    typer.Option("-o", "--output", help="Where to write; with several images a folder, NAME.sif each.", show_default=False),
+    typer.Option("-o", "--output", help="Output file; with several images a folder for NAME.sif files.", show_default=False),
 ]
-Fetch = Annotated[bool, typer.Option("--fetch", help="Bring home what was built on a cluster.")]
-Force = Annotated[bool, typer.Option("--force", help="Build again though the same inputs were built before.")]
+Fetch = Annotated[bool, typer.Option("--fetch", help="Download the image that was built on a cluster.")]
+Force = Annotated[bool, typer.Option("--force", help="Build even if the inputs have not changed.")]
 SecretPlaces = Annotated[
     list[str] | None,
     typer.Option(
         "--secret",
         metavar="id=NAME[,env=VAR][,src=FILE]",
-        help="Where a secret of the settings is for this build; again for more.",
+        help="Source of a secret for this build; may be repeated.",
         show_default=False,
     ),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the definition, as generate does, and build nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the definition as generate does; build nothing.")]
 
 
 def build(
@@ -66,9 +66,9 @@ def build(
     dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
-    """Generate an image's definition, build it, run its %test, and note what came out.
+    """Build and test an image, here or on a cluster.
 
-    Of several images each is built, also where another fails; the exit code is that of the first that failed.
+    With several images, a failure does not stop the others. The exit code is that of the first failure.
     """
     from hpcdeploy.cli import many
     from hpcdeploy.cli.place import here

@@ -35,16 +35,19 @@ def generate(
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output", help="Where to write; with several images a folder, NAME.def each.", show_default=False
+            "-o", "--output", help="Output file; with several images a folder for NAME.def files.", show_default=False
         ),
     ] = None,
     form: Annotated[
-        Format, typer.Option("--format", help="An Apptainer definition, or a Dockerfile with its .dockerignore.")
+        Format, typer.Option("--format", help="Apptainer definition, or Dockerfile with a .dockerignore.")
     ] = Format.definition,
     build_arg: BuildArgs = None,
     build_arg_file: BuildArgFile = None,
 ) -> None:
-    """Print the Apptainer definition of an image, or its Dockerfile; or write it to a file."""
+    """Print an image's Apptainer definition or Dockerfile.
+
+    With --output the text is written to a file.
+    """
     from functools import partial
 
     from hpcdeploy.cli import many

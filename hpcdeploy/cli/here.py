@@ -43,7 +43,10 @@ def run(
     allow_stale: AllowStale = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Run a job's command, or an image, on this machine now; its exit code is ours. (Jobs on a cluster: submit, runs.)"""
+    """Run a job's command or an image on this machine.
+
+    The exit code is the program's. To run a job on a cluster, use submit.
+    """
     _start(ctx, target, image, chosen(engine, gpu, mount_cwd), bind, env, allow_stale, dry_run=dry_run, interactive=False)
 
 
@@ -59,7 +62,10 @@ def shell(
     allow_stale: AllowStale = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Open a shell in an image, or in a job's, on this machine, with its environment active."""
+    """Open a shell in an image on this machine.
+
+    The environment of the image is active in the shell.
+    """
     _start(ctx, target, image, chosen(engine, gpu, mount_cwd), bind, env, allow_stale, dry_run=dry_run, interactive=True)
 
 

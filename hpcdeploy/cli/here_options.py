@@ -22,29 +22,32 @@ Target = Annotated[
     str | None,
     typer.Argument(
         metavar="[JOB|IMAGE]",
-        help="A job or an image of the project, a .sif, oras://..., docker://..., or instance://NAME; none: the only job, "
-        "else the only image.",
+        help="Job or image of the project, a .sif, oras://..., docker://..., or instance://NAME; default: the only job, "
+        "or else the only image.",
         show_default=False,
     ),
 ]
-ImageOption = Annotated[
-    str | None, typer.Option("--image", help="Another image for the job; alone: that image.", show_default=False)
+ImageOption = Annotated[str | None, typer.Option("--image", help="Image to use instead of the job's.", show_default=False)]
+EngineOption = Annotated[
+    str, typer.Option("--engine", help="Container engine: auto, apptainer, singularity, docker or podman.")
 ]
-EngineOption = Annotated[str, typer.Option("--engine", help="auto, apptainer, singularity, docker or podman.")]
 Gpu = Annotated[
     bool | None,
-    typer.Option("--gpu/--no-gpu", help="Hand in GPUs, or not; otherwise those that there are.", show_default=False),
+    typer.Option(
+        "--gpu/--no-gpu", help="Make GPUs available in the container; default: if there are any.", show_default=False
+    ),
 ]
-Mount = Annotated[bool, typer.Option("--mount-cwd/--no-mount-cwd", help="Mount the working folder, and begin there.")]
+Mount = Annotated[bool, typer.Option("--mount-cwd/--no-mount-cwd", help="Mount the current folder and start in it.")]
 BindOption = Annotated[
     list[str] | None,
-    typer.Option("-B", "--bind", help="SRC[:DEST[:ro]] of this machine; again for more.", show_default=False),
+    typer.Option("-B", "--bind", help="Bind mount SRC[:DEST[:ro]]; may be repeated.", show_default=False),
 ]
 Env = Annotated[
-    list[str] | None, typer.Option("-e", "--env", help="NAME=VALUE for the program; again for more.", show_default=False)
+    list[str] | None,
+    typer.Option("-e", "--env", help="Environment variable NAME=VALUE; may be repeated.", show_default=False),
 ]
-AllowStale = Annotated[bool, typer.Option("--allow-stale", help="Use an image that is older than the project.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the command line, and start nothing.")]
+AllowStale = Annotated[bool, typer.Option("--allow-stale", help="Allow an image that is older than the project.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the command line; start nothing.")]
 
 
 def locate(

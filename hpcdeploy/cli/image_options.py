@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 ImageNames = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[IMAGE]...", help="Images of the project; none: its only one.", show_default=False),
+    typer.Argument(metavar="[IMAGE]...", help="Images of the project; default: its only one.", show_default=False),
 ]
-All = Annotated[bool, typer.Option("--all", help="All images of the project.")]
-Jobs = Annotated[int, typer.Option("-j", "--jobs", metavar="N", min=1, help="Of several images, how many at once.")]
+All = Annotated[bool, typer.Option("--all", help="Use all images of the project.")]
+Jobs = Annotated[int, typer.Option("-j", "--jobs", metavar="N", min=1, help="Number of images to process at once.")]
 BuildArgs = Annotated[
     list[str] | None,
-    typer.Option("--build-arg", metavar="K=V", help="A value for %arguments; again for more.", show_default=False),
+    typer.Option("--build-arg", metavar="K=V", help="Build argument for %arguments; may be repeated.", show_default=False),
 ]
 BuildArgFile = Annotated[
     Path | None,
-    typer.Option("--build-arg-file", help="A file of K=V lines, as apptainer reads it.", exists=True, show_default=False),
+    typer.Option("--build-arg-file", help="File of K=V lines, as for apptainer build.", exists=True, show_default=False),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

@@ -7,10 +7,13 @@ import typer
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(help="The project's folder.", exists=True, file_okay=False)] = Path(),
-    force: Annotated[bool, typer.Option("--force", help="Overwrite a hpcdeploy.toml that is there.")] = False,
+    folder: Annotated[Path, typer.Argument(help="Project folder.", exists=True, file_okay=False)] = Path(),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing hpcdeploy.toml.")] = False,
 ) -> None:
-    """Write a commented hpcdeploy.toml from what a folder holds: pixi.toml, spack.yaml, a Dockerfile, git's origin."""
+    """Write a commented hpcdeploy.toml for a project.
+
+    It is made from the files of the folder: pixi.toml, spack.yaml, a Dockerfile, and git's origin.
+    """
     from hpcdeploy.flows.init import init as write
 
     path = write(folder, force=force)

@@ -17,35 +17,39 @@ def inspect(
         str | None,
         typer.Argument(
             metavar="[TARGET]",
-            help="An image of the project, a folder with an environment, a pixi.lock, .def, .sif, or an oras:// reference; "
-            "none: every image of the project.",
+            help="Image of the project, folder with an environment, pixi.lock, .def, .sif, or oras:// reference; "
+            "default: every image of the project.",
             show_default=False,
         ),
     ] = None,
     environment: Annotated[
         str | None,
-        typer.Option("-e", "--environment", metavar="NAME", help="An environment of the workspace.", show_default=False),
+        typer.Option("-e", "--environment", metavar="NAME", help="Environment of the workspace.", show_default=False),
     ] = None,
     against: Annotated[
         str | None,
         typer.Option(
             metavar="OTHER",
-            help="Say what changed since another lock file, a folder's, or a git revision's; else since the last build.",
+            help="Lock file, folder or git revision to compare with; default: the last build.",
             show_default=False,
         ),
     ] = None,
     picture: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw it: a .svg, or a .html with the list.", show_default=False)
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a chart of the sizes to a .svg or .html file.", show_default=False),
     ] = None,
     top: Annotated[
         int | None,
         typer.Option(
-            metavar="N", min=0, help="Packages to list; 0: all of them.", show_default="20, of each of several images 5"
+            metavar="N", min=0, help="Number of packages to list; 0: all.", show_default="20, of each of several images 5"
         ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show what is in an image, or will be: packages by size, what they want of a machine, what changed, labels, tests."""
+    """Show an image's packages, sizes, requirements and changes.
+
+    The image may be built, published, or not built yet. Labels and tests are shown too.
+    """
     from hpcdeploy.cli import inspect_text
     from hpcdeploy.cli.place import here
     from hpcdeploy.flows.inspect.target import inspect as look

@@ -26,7 +26,7 @@ from hpcdeploy.cli.here_options import (
     situation_of,
 )
 
-app = typer.Typer(help="Containers on this machine that go on by themselves.", no_args_is_help=True)
+app = typer.Typer(help="Manage container instances on this machine.", no_args_is_help=True)
 
 
 @app.command("start", cls=WithCommand)
@@ -34,7 +34,10 @@ def start(
     ctx: typer.Context,
     target: Target = None,
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="What to call it; none: as its job or image.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="[NAME]", help="Name of the instance; default: that of its job or image.", show_default=False
+        ),
     ] = None,
     image: ImageOption = None,
     engine: EngineOption = "auto",
@@ -45,7 +48,10 @@ def start(
     allow_stale: AllowStale = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Start an image's start script (docker, podman: its own command) in the background; words after -- go to it."""
+    """Start an instance in the background.
+
+    It runs the image's start script (docker, podman: its command). Arguments after -- are passed to it.
+    """
     from hpcdeploy.cli.place import here
     from hpcdeploy.config.words import name as checked
     from hpcdeploy.engine.instances import Instance
@@ -82,7 +88,7 @@ def start(
 
 @app.command("list")
 def list_all(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """List the instances that were started by this command and not stopped yet."""
+    """List running instances that hpcdeploy started."""
     from dataclasses import asdict
 
     from hpcdeploy.engine.process import ask
@@ -114,7 +120,7 @@ def list_all(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
 @app.command("stop")
 def stop(
     names: Annotated[list[str] | None, typer.Argument(metavar="NAME...", show_default=False)] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All that were started by this command.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Stop all instances that hpcdeploy started.")] = False,
 ) -> None:
     """Stop instances."""
     from hpcdeploy.engine.process import ask

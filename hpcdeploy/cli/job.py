@@ -26,16 +26,17 @@ if TYPE_CHECKING:
     from hpcdeploy.run import Run
 
 JobName = Annotated[
-    str | None, typer.Argument(metavar="[JOB]", help="A job of the project; none: its only one.", show_default=False)
+    str | None, typer.Argument(metavar="[JOB]", help="Job of the project; default: its only one.", show_default=False)
 ]
 ClusterName = Annotated[
-    str | None, typer.Option("-c", "--cluster", help="Where to run; none: the only one.", show_default=False)
+    str | None, typer.Option("-c", "--cluster", help="Cluster to use; default: the only one.", show_default=False)
 ]
 Scheduler = Annotated[
-    str | None, typer.Option("-s", "--scheduler", help="slurm or htcondor; none: the cluster's first.", show_default=False)
+    str | None,
+    typer.Option("-s", "--scheduler", help="slurm or htcondor; default: the cluster's first.", show_default=False),
 ]
-AllowStale = Annotated[bool, typer.Option("--allow-stale", help="Use an image that is older than the project.")]
-RunId = Annotated[str | None, typer.Option("--run-id", help="The new run's id, instead of a fresh one.", show_default=False)]
+AllowStale = Annotated[bool, typer.Option("--allow-stale", help="Allow an image that is older than the project.")]
+RunId = Annotated[str | None, typer.Option("--run-id", help="Id of the new run; default: generated.", show_default=False)]
 
 
 @takes_job_options
@@ -47,7 +48,10 @@ def render(
     run_id: RunId = None,
     **options: Any,  # noqa: ANN401 - the decorator gives each its type
 ) -> None:
-    """Print the login-node script that would submit a job, and touch nothing: the very bytes that submit would send."""
+    """Print the script that submit would run on the login node.
+
+    Nothing is changed. The output is byte for byte what submit would send.
+    """
     from hpcdeploy.cli.place import here
 
     plan = plan_job(here(), job, cluster, scheduler, run_id, as_settings(options, ctx.meta.get(META, ())))
@@ -62,16 +66,16 @@ def submit(
     cluster: ClusterName = None,
     scheduler: Scheduler = None,
     run_id: RunId = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the script, as render does, and touch nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the script as render does; change nothing.")] = False,
     allow_stale: AllowStale = False,
     resume: Annotated[
         str | None,
-        typer.Option("--resume", metavar="RUN", help="Go on with a submission that was cut off.", show_default=False),
+        typer.Option("--resume", metavar="RUN", help="Resume an interrupted submission.", show_default=False),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     **options: Any,  # noqa: ANN401 - the decorator gives each its type
 ) -> None:
-    """Submit a job, once: its image is made sure of, its run is noted, and a cut connection is answered by asking again."""
+    """Submit a job exactly once, even if the connection drops."""
     from hpcdeploy.cli.place import connections, here
 
     place = here()

@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="A whole cluster on this machine, for the demo and the tests.")
+app = typer.Typer(no_args_is_help=True, help="Run a complete test cluster on this machine.")
 
 
 @app.command()
 def up(
     accounting: Annotated[
-        bool, typer.Option("--accounting/--no-accounting", help="With slurmdbd and MariaDB, so that sacct answers.")
+        bool, typer.Option("--accounting/--no-accounting", help="Run slurmdbd and MariaDB, so that sacct works.")
     ] = True,
     slurm: Annotated[
         str,
@@ -24,7 +24,7 @@ def up(
         ),
     ] = "",
 ) -> None:
-    """Bring the lab up: Slurm, HTCondor, a registry, an SSH server, all on loopback."""
+    """Start the lab: Slurm, HTCondor, a registry and an SSH server, on loopback."""
     from hpcdeploy.lab import cluster
     from hpcdeploy.lab.settings import default_settings
 
@@ -33,7 +33,7 @@ def up(
 
 @app.command()
 def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Tell whether the lab is up, and where its parts listen."""
+    """Show whether the lab is running, and its addresses."""
     import json
 
     from hpcdeploy.lab import cluster
@@ -52,10 +52,10 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
 
 @app.command(context_settings={"ignore_unknown_options": True})
 def shell(
-    command: Annotated[list[str] | None, typer.Argument(help="A command and its arguments; a shell without.")] = None,
-    root: Annotated[bool, typer.Option("--root", help="As root instead of the lab's user.")] = False,
+    command: Annotated[list[str] | None, typer.Argument(help="Command and its arguments; default: a shell.")] = None,
+    root: Annotated[bool, typer.Option("--root", help="Run as root instead of the lab's user.")] = False,
 ) -> None:
-    """Run a command, or a shell, on the lab's login node."""
+    """Run a command or a shell on the lab's login node."""
     import os
     import shlex
     import sys
@@ -77,7 +77,7 @@ def shell(
 
 @app.command()
 def down() -> None:
-    """Take the lab down; its files stay, so that the next start is quick."""
+    """Stop the lab and keep its files, so that the next start is fast."""
     from hpcdeploy.lab import cluster
 
     cluster.down(report=print)

@@ -17,24 +17,24 @@ if TYPE_CHECKING:
 
 def logs(
     run: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="A run; none means the newest.", show_default=False)
+        str | None, typer.Argument(metavar="[RUN]", help="Run id or prefix; default: the newest run.", show_default=False)
     ] = None,
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the tasks end.")] = False,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Follow the output until the tasks finish.")] = False,
     task: Annotated[
         int | None,
         typer.Option(
             "-t",
             "--task",
-            help="Which task of an array; else the first one, or with -f all of them.",
+            help="Task of an array; default: the first, or all with -f.",
             min=0,
             show_default=False,
         ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Print what a run's tasks wrote: their output on standard output, their errors on standard error.
+    """Print the standard output and standard error of tasks.
 
-    With -f an array's tasks are followed together as they start, each line with its task's number in front.
+    With -f all tasks of an array are followed together; each line begins with the task's number.
     """
     from hpcdeploy.cli.place import connections, here
     from hpcdeploy.flows import logs as flow

@@ -32,9 +32,7 @@ def _print_version(asked: bool) -> None:
 
 @app.callback()
 def _options(
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Show a traceback with an error.", envvar="HPCDEPLOY_DEBUG")
-    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback for errors.", envvar="HPCDEPLOY_DEBUG")] = False,
     _version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,

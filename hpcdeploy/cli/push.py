@@ -17,12 +17,15 @@ if TYPE_CHECKING:
 Repositories = Annotated[
     list[str] | None,
     typer.Option(
-        "--repository", metavar="HOST/PATH", help="Instead of the settings' own; again for more.", show_default=False
+        "--repository",
+        metavar="HOST/PATH",
+        help="Repository to push to instead of the configured ones; may be repeated.",
+        show_default=False,
     ),
 ]
 Tags = Annotated[
     list[str] | None,
-    typer.Option("--tag", help="Instead of the tags that git gives; again for more.", show_default=False),
+    typer.Option("--tag", help="Tag to use instead of those from git; may be repeated.", show_default=False),
 ]
 
 
@@ -34,9 +37,10 @@ def push(
     tag: Tags = None,
     json: AsJson = False,
 ) -> None:
-    """Publish an image over ORAS, and print the reference that nobody can move: oras://...@sha256:...
+    """Push an image to a registry and print its immutable reference.
 
-    Each image goes to each of its repositories, also where another fails; the exit code is that of the first failure.
+    Each image is pushed to each of its repositories. A failure does not stop the others.
+    The exit code is that of the first failure.
     """
     from hpcdeploy.cli import many
     from hpcdeploy.cli.place import here

@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 Runs = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="[RUN]...", help="Runs, by id or the beginning of one; none means the newest.", show_default=False
-    ),
+    typer.Argument(metavar="[RUN]...", help="Run ids or prefixes; default: the newest run.", show_default=False),
 ]
-OneRun = Annotated[str | None, typer.Argument(metavar="[RUN]", help="A run; none means the newest.", show_default=False)]
+OneRun = Annotated[
+    str | None, typer.Argument(metavar="[RUN]", help="Run id or prefix; default: the newest run.", show_default=False)
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def list_runs(
-    most: Annotated[int, typer.Option("-n", "--last", help="How many, the newest first; 0: all.", min=0)] = 20,
+    most: Annotated[int, typer.Option("-n", "--last", help="Number of runs to list, newest first; 0: all.", min=0)] = 20,
     json: AsJson = False,
 ) -> None:
-    """List the runs on record, as they were last known; nothing is asked of any cluster."""
+    """List recorded runs with their last known state (offline)."""
     from hpcdeploy.cli.place import here
     from hpcdeploy.cli.status_text import print_statuses
 
@@ -36,10 +36,13 @@ def list_runs(
 
 def status(
     run: Runs = None,
-    everything: Annotated[bool, typer.Option("--all", help="Every run that has not ended.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Query every run that has not finished.")] = False,
     json: AsJson = False,
 ) -> None:
-    """Ask the clusters where runs are: one round trip a cluster, whatever the number of runs."""
+    """Query the clusters for the state of runs.
+
+    Each cluster is queried once, whatever the number of runs.
+    """
     from hpcdeploy.cli.place import connections, here
     from hpcdeploy.cli.status_text import print_statuses
     from hpcdeploy.errors import TransportError
@@ -57,14 +60,15 @@ def status(
 def wait(
     run: Runs = None,
     timeout: Annotated[
-        float, typer.Option("--timeout", help="Give up after so many seconds (0: never); the runs go on.", min=0)
+        float, typer.Option("--timeout", help="Stop waiting after this many seconds; 0: never. Runs continue.", min=0)
     ] = 0,
-    interval: Annotated[
-        float, typer.Option("--interval", help="The longest pause between two questions, in seconds.", min=1)
-    ] = 60,
+    interval: Annotated[float, typer.Option("--interval", help="Maximum seconds between two queries.", min=1)] = 60,
     json: AsJson = False,
 ) -> None:
-    """Wait until runs have ended; the exit code is the first one's that is not 0."""
+    """Wait for runs to finish and exit with their exit code.
+
+    The exit code is that of the first run whose exit code is not 0.
+    """
     from hpcdeploy.cli.place import connections, here
     from hpcdeploy.cli.status_text import in_words, print_statuses
     from hpcdeploy.flows import follow
@@ -102,15 +106,20 @@ def fetch(
     run: OneRun = None,
     pattern: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[PATTERN]...", help="Only these of its output: 'plots/*.png'.", show_default=False),
+        typer.Argument(
+            metavar="[PATTERN]...", help="Patterns of output files, such as 'plots/*.png'; default: all.", show_default=False
+        ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="The folder to bring it to; the run's id without this.", show_default=False),
+        typer.Option("-o", "--output", help="Target folder; default: the run's id.", show_default=False),
     ] = None,
     json: AsJson = False,
 ) -> None:
-    """Bring home what a run wrote, its output and its logs; again: only what is not here yet, or has changed."""
+    """Download the output and logs of a run.
+
+    Files that are here already and have not changed are skipped.
+    """
     from hpcdeploy.cli.place import connections, here
     from hpcdeploy.config.bringing import output_pattern
     from hpcdeploy.flows import fetch as flow
@@ -142,10 +151,10 @@ def fetch(
 
 def cancel(
     run: Runs = None,
-    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask for confirmation.")] = False,
     json: AsJson = False,
 ) -> None:
-    """Cancel runs that have not ended."""
+    """Cancel runs that have not finished."""
     from hpcdeploy.cli.place import connections, here
     from hpcdeploy.flows import cancel as flow
 

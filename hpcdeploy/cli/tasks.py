@@ -26,11 +26,11 @@ _WIDEST = 40
 
 def results(
     run: OneRun = None,
-    failed: Annotated[bool, typer.Option("--failed", help="Only the tasks that ended, and not well.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Show failed tasks only.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     json: AsJson = False,
 ) -> None:
-    """Show a run's tasks by their parameters: where each is, its exit code, how long it ran, and where."""
+    """Show each task's parameters, state, exit code and elapsed time."""
     from hpcdeploy.cli.place import connections, here
     from hpcdeploy.errors import ConfigError
     from hpcdeploy.flows import results as flow
@@ -59,15 +59,18 @@ def rerun(
     run: OneRun = None,
     task: Annotated[
         list[str] | None,
-        typer.Option("--task", help='These tasks: "3,5-7"; again for more. None: those that failed.', show_default=False),
+        typer.Option("--task", help='Tasks, such as "3,5-7"; may be repeated; default: failed ones.', show_default=False),
     ] = None,
     run_id: RunId = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the script, as render does, and touch nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the script as render does; change nothing.")] = False,
     allow_stale: AllowStale = False,
     json: AsJson = False,
     **options: Any,  # noqa: ANN401 - the decorator gives each its type
 ) -> None:
-    """Run the failed tasks of a run again, as a new run: with the project as it is now, and what these options change."""
+    """Submit the failed tasks of a run again, as a new run.
+
+    The project is read as it is now. Options replace the settings of the old run.
+    """
     from hpcdeploy.cli.place import connections, here
     from hpcdeploy.config.sweeps import parse_tasks
     from hpcdeploy.flows.rerun import check_alone, choose_tasks, relatives

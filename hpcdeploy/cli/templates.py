@@ -10,14 +10,14 @@ from hpcdeploy.cli import show
 if TYPE_CHECKING:
     from hpcdeploy.templates import Template
 
-app = typer.Typer(help="The templates that text is made from, and the project's own in their place.")
+app = typer.Typer(help="List, show and copy the templates for generated files.")
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="As listed, or its last word where only one has it: pixi.def.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Template name, or its last part if unique, such as pixi.def.")]
 
 
 @app.callback(invoke_without_command=True)
 def templates(context: typer.Context, json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """List the templates: the shipped ones, and which of them the project has a file of its own for."""
+    """List the templates, and which of them the project overrides."""
     if context.invoked_subcommand is not None:
         return
     found = _every()
@@ -42,16 +42,14 @@ def templates(context: typer.Context, json: Annotated[bool, typer.Option("--json
 
 @app.command("show")
 def show_one(name: Name) -> None:
-    """Print the template that is in force."""
+    """Print the template that is used."""
     template = _find(name)
     print(_text(template.own or _shipped(template)), end="")
 
 
 @app.command()
-def copy(
-    name: Name, force: Annotated[bool, typer.Option("--force", help="Overwrite the project's own file.")] = False
-) -> None:
-    """Copy a shipped template into the project, where it is in force from then on: edit it there."""
+def copy(name: Name, force: Annotated[bool, typer.Option("--force", help="Overwrite the project's file.")] = False) -> None:
+    """Copy a template into the project, where it overrides the shipped one."""
     from hpcdeploy.cli.place import here
     from hpcdeploy.errors import ConfigError
     from hpcdeploy.whole_file import write_whole

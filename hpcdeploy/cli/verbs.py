@@ -1,4 +1,4 @@
-"""The verbs of the command line by name, each imported when it is asked for: importing is most of what a short one costs."""
+"""The verbs of the command line. Each is imported when it is used: imports are most of a short command's run time."""
 
 from dataclasses import dataclass
 from importlib import import_module
@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 from click import Command
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command, get_group
 
 from hpcdeploy.cli.command_line import WithCommand
@@ -14,144 +14,125 @@ from hpcdeploy.cli.command_line import WithCommand
 
 @dataclass(frozen=True, kw_only=True)
 class Verb:
-    """Where a verb stands: a module of `hpcdeploy.cli` and its function, or its app where there are verbs under the verb.
+    """A verb: its module in `hpcdeploy.cli`, and the function (or, for a verb with subcommands, the app) in it.
 
-    ``takes_command`` says that the words after ``--`` are a program's (`WithCommand`). ``help`` is what the verb says of
-    itself (a test holds that it is the same), so that listing all of them imports none.
+    ``takes_command``: the arguments after ``--`` are a program's (`WithCommand`). ``panel`` is the heading under which
+    ``--help`` lists the verb. ``help`` repeats the docstring's first line, so that ``--help`` imports
+    no verb; a test compares them.
     """
 
     module: str
     attribute: str
     takes_command: bool = False
+    panel: str
     help: str
 
 
 VERBS = {
-    "init": Verb(
-        module="init",
-        attribute="init",
-        help="Write a commented hpcdeploy.toml from what a folder holds: pixi.toml, spack.yaml, a Dockerfile, git's origin.",
-    ),
+    "init": Verb(module="init", attribute="init", panel="Images", help="Write a commented hpcdeploy.toml for a project."),
     "inspect": Verb(
         module="inspect",
         attribute="inspect",
-        help="Show what is in an image, or will be: packages by size, what they want of a machine, what "
-        "changed, labels, tests.",
+        panel="Images",
+        help="Show an image's packages, sizes, requirements and changes.",
     ),
     "generate": Verb(
-        module="generate",
-        attribute="generate",
-        help="Print the Apptainer definition of an image, or its Dockerfile; or write it to a file.",
+        module="generate", attribute="generate", panel="Images", help="Print an image's Apptainer definition or Dockerfile."
     ),
-    "build": Verb(
-        module="build",
-        attribute="build",
-        help="Generate an image's definition, build it, run its %test, and note what came out.",
-    ),
+    "build": Verb(module="build", attribute="build", panel="Images", help="Build and test an image, here or on a cluster."),
     "push": Verb(
         module="push",
         attribute="push",
-        help="Publish an image over ORAS, and print the reference that nobody can move: oras://...@sha256:...",
+        panel="Images",
+        help="Push an image to a registry and print its immutable reference.",
     ),
     "workflow": Verb(
         module="workflow",
         attribute="workflow",
-        help="Print the GitHub Actions workflow that builds, tests and publishes the project's images, "
-        "or write it to a file.",
+        panel="Images",
+        help="Print a GitHub Actions workflow that builds and pushes images.",
     ),
-    "run": Verb(
-        module="here",
-        attribute="run",
-        takes_command=True,
-        help="Run a job's command, or an image, on this machine now; its exit code is ours. (Jobs on a "
-        "cluster: submit, runs.)",
-    ),
-    "shell": Verb(
-        module="here",
-        attribute="shell",
-        help="Open a shell in an image, or in a job's, on this machine, with its environment active.",
-    ),
-    "instance": Verb(module="instance", attribute="app", help="Containers on this machine that go on by themselves."),
     "render": Verb(
         module="job",
         attribute="render",
         takes_command=True,
-        help="Print the login-node script that would submit a job, and touch nothing: the very bytes "
-        "that submit would send.",
+        panel="Jobs",
+        help="Print the script that submit would run on the login node.",
     ),
     "submit": Verb(
         module="job",
         attribute="submit",
         takes_command=True,
-        help="Submit a job, once: its image is made sure of, its run is noted, and a cut connection is "
-        "answered by asking again.",
-    ),
-    "status": Verb(
-        module="runs",
-        attribute="status",
-        help="Ask the clusters where runs are: one round trip a cluster, whatever the number of runs.",
-    ),
-    "runs": Verb(
-        module="runs",
-        attribute="list_runs",
-        help="List the runs on record, as they were last known; nothing is asked of any cluster.",
-    ),
-    "wait": Verb(
-        module="runs", attribute="wait", help="Wait until runs have ended; the exit code is the first one's that is not 0."
-    ),
-    "watch": Verb(
-        module="watch",
-        attribute="watch",
-        help="Show a table of runs and their tasks by state, drawn anew when something changes, until all have ended.",
-    ),
-    "logs": Verb(
-        module="logs",
-        attribute="logs",
-        help="Print what a run's tasks wrote: their output on standard output, their errors on standard error.",
-    ),
-    "results": Verb(
-        module="tasks",
-        attribute="results",
-        help="Show a run's tasks by their parameters: where each is, its exit code, how long it ran, and where.",
+        panel="Jobs",
+        help="Submit a job exactly once, even if the connection drops.",
     ),
     "rerun": Verb(
         module="tasks",
         attribute="rerun",
         takes_command=True,
-        help="Run the failed tasks of a run again, as a new run: with the project as it is now, and "
-        "what these options change.",
+        panel="Jobs",
+        help="Submit the failed tasks of a run again, as a new run.",
     ),
-    "fetch": Verb(
-        module="runs",
-        attribute="fetch",
-        help="Bring home what a run wrote, its output and its logs; again: only what is not here yet, or has changed.",
+    "runs": Verb(
+        module="runs", attribute="list_runs", panel="Runs", help="List recorded runs with their last known state (offline)."
     ),
-    "cancel": Verb(module="runs", attribute="cancel", help="Cancel runs that have not ended."),
+    "status": Verb(module="runs", attribute="status", panel="Runs", help="Query the clusters for the state of runs."),
+    "wait": Verb(
+        module="runs", attribute="wait", panel="Runs", help="Wait for runs to finish and exit with their exit code."
+    ),
+    "watch": Verb(
+        module="watch", attribute="watch", panel="Runs", help="Show a live table of runs until all have finished."
+    ),
+    "logs": Verb(
+        module="logs", attribute="logs", panel="Runs", help="Print the standard output and standard error of tasks."
+    ),
+    "results": Verb(
+        module="tasks",
+        attribute="results",
+        panel="Runs",
+        help="Show each task's parameters, state, exit code and elapsed time.",
+    ),
+    "fetch": Verb(module="runs", attribute="fetch", panel="Runs", help="Download the output and logs of a run."),
+    "cancel": Verb(module="runs", attribute="cancel", panel="Runs", help="Cancel runs that have not finished."),
+    "run": Verb(
+        module="here",
+        attribute="run",
+        takes_command=True,
+        panel="This machine",
+        help="Run a job's command or an image on this machine.",
+    ),
+    "shell": Verb(module="here", attribute="shell", panel="This machine", help="Open a shell in an image on this machine."),
+    "instance": Verb(
+        module="instance", attribute="app", panel="This machine", help="Manage container instances on this machine."
+    ),
     "templates": Verb(
         module="templates",
         attribute="app",
-        help="The templates that text is made from, and the project's own in their place.",
+        panel="This machine",
+        help="List, show and copy the templates for generated files.",
     ),
-    "lab": Verb(module="lab", attribute="app", help="A whole cluster on this machine, for the demo and the tests."),
+    "lab": Verb(module="lab", attribute="app", panel="This machine", help="Run a complete test cluster on this machine."),
 }
-"""In the order in which ``--help`` lists them."""
+"""The verbs in the order in which ``--help`` lists them."""
 
 
 class NobodyReadsError(Exception):
-    """Whoever read our output has read enough (``head``, ``less``); under its own name click would make it exit code 1."""
+    """The reader of our output closed it (``head``, ``less``); click would turn `BrokenPipeError` into exit code 1."""
 
 
 class Verbs(TyperGroup):
-    """The group of all verbs; a new one is a line of `VERBS`."""
+    """The group of all verbs. Add a verb by a line of `VERBS`."""
 
     def __init__(self, **attributes: Any) -> None:  # noqa: ANN401 - what typer hands to a group
-        """Know every name, for what was probably meant by a wrong one; nothing is imported."""
+        """Register every name, so that a misspelled one can be corrected; import no verb."""
         super().__init__(**attributes)
-        self.commands = {name: Command(name, help=verb.help) for name, verb in VERBS.items()}
+        self.commands = {
+            name: TyperCommand(name, help=verb.help, rich_help_panel=verb.panel) for name, verb in VERBS.items()
+        }
         self._listing = False
 
     def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - typer brings its own click and its types
-        """Write the help text, out of what the table says."""
+        """Write the help text from the table."""
         self._listing = True
         super().format_help(ctx, formatter)
 
@@ -167,7 +148,7 @@ class Verbs(TyperGroup):
         return list(VERBS)
 
     def get_command(self, _ctx: Any, cmd_name: str) -> Command | None:  # noqa: ANN401 - the same
-        """Import the verb, or return None where there is none of that name."""
+        """Import the verb; return None if no verb has this name."""
         verb = VERBS.get(cmd_name)
         if verb is None or self._listing:
             return self.commands.get(cmd_name)

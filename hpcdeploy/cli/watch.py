@@ -35,17 +35,15 @@ def watch(
         list[str] | None,
         typer.Argument(
             metavar="[RUN]...",
-            help="Runs, by id or the beginning of one; none means all that have not ended.",
+            help="Run ids or prefixes; default: all that have not finished.",
             show_default=False,
         ),
     ] = None,
-    interval: Annotated[
-        float, typer.Option("--interval", help="The longest pause between two questions, in seconds.", min=1)
-    ] = 60,
+    interval: Annotated[float, typer.Option("--interval", help="Maximum seconds between two queries.", min=1)] = 60,
 ) -> None:
-    """Show a table of runs and their tasks by state, drawn anew when something changes, until all have ended.
+    """Show a live table of runs until all have finished.
 
-    Ctrl-C leaves; the runs go on. Without a terminal it prints a line whenever a run changes.
+    Ctrl-C stops watching; the runs continue. Without a terminal, one line is printed per change.
     """
     from hpcdeploy.cli.place import connections, here
     from hpcdeploy.flows import follow

@@ -13,19 +13,22 @@ DEFAULT = ".github/workflows/images.yaml"
 def workflow(
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help=f"Where to write, such as {DEFAULT} of the repository.", show_default=False),
+        typer.Option("-o", "--output", help=f"Output file, such as {DEFAULT}.", show_default=False),
     ] = None,
     install: Annotated[
         str | None,
         typer.Option(
             "--install",
             metavar="REQUIREMENT",
-            help="What pip installs there; default: the hpcdeploy that runs here.",
+            help="Requirement that pip installs; default: this version of hpcdeploy.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Print the GitHub Actions workflow that builds, tests and publishes the project's images, or write it to a file."""
+    """Print a GitHub Actions workflow that builds and pushes images.
+
+    With --output the text is written to a file.
+    """
     from hpcdeploy.cli.place import here
     from hpcdeploy.flows.installed import requirement
     from hpcdeploy.flows.workflow import Workflow, render_workflow

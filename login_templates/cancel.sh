@@ -35,17 +35,21 @@ cancel it with '[= "scancel" if scheduler == "slurm" else "condor_rm" =] $1'" >&
 
 declare -A name_of=([% for part in parts %][[= part.job_id =]]=[= part.name | word =] [% endfor %])
 declare -A run_of=([% for run_id, part in jobs %][[= part.job_id =]]=[= run_id | word =] [% endfor %])
-mine=()
+# Each job once: of an array squeue prints a line for each task that runs.
+declare -A mine=() strange=()
 queue=$(my_jobs --all) || give_up "$?"
 while IFS='|' read -r _ job _ _ rest; do
   [ -n "$job" ] && [ -n "${name_of[$job]-}" ] || continue
   if bears "|$rest" "${name_of[$job]}" || bears "|$rest" "${run_of[$job]}"; then
-    mine+=("$job")
+    mine[$job]=yes
   else
-    stranger "$job" "${run_of[$job]}" "its reason, comment and name are $rest"
+    strange[$job]=$rest
   fi
 done <<<"$queue"
-[ "${#mine[@]}" = 0 ] || scancel "${mine[@]}" || code=$?
+for job in "${!strange[@]}"; do
+  [ -n "${mine[$job]-}" ] || stranger "$job" "${run_of[$job]}" "its reason, comment and name are ${strange[$job]}"
+done
+[ "${#mine[@]}" = 0 ] || scancel "${!mine[@]}" || code=$?
 [% else %]
 declare -A run_of=([% for run_id, part in jobs %][[= part.job_id =]]=[= run_id | word =] [% endfor %])
 numbers='member(ClusterId, {[= parts | map(attribute="job_id") | join(", ") =]})'

@@ -2,7 +2,7 @@
 
 import re
 
-from hpcdeploy.job import Directives
+from hpcdeploy.job import Directives, Job
 
 TASK_OPTIONS = frozenset({"ntasks", "ntasks-per-node", "tasks-per-node", "ntasks-per-gpu", "gpus-per-task"})
 """Options of sbatch that decide how many tasks a job has; srun takes them over from sbatch. ``tasks-per-node`` is another
@@ -25,3 +25,24 @@ def tasks_on_node(directives: Directives, nodes: int) -> int | None:
         if option in given:
             return -(-int(given[option]) // places) if re.fullmatch("[0-9]{1,9}", given[option]) else None
     return None if given else 1
+
+
+def processes_on_node(job: Job) -> int | None:
+    """Return how many processes Slurm starts on each node, rounded up; None where it counts them by the GPUs.
+
+    torchrun is one of them: it starts the others itself.
+    """
+    if job.launcher == "torchrun":
+        return 1
+    return tasks_on_node(job.slurm, job.resources.nodes) if says_tasks(job.slurm) else job.tasks_per_node or 1
+
+
+def cpus_on_node(job: Job) -> int | None:
+    """Return how many CPUs a job asks for on each node, at least one for each process; None where only Slurm knows."""
+    if job.resources.cpus:
+        return job.resources.cpus
+    given = {option: int(value) for option, value in job.slurm if re.fullmatch("[1-9][0-9]{0,8}", str(value))}
+    if "cpus-per-gpu" in given and job.resources.gpus:
+        return given["cpus-per-gpu"] * job.resources.gpus
+    each = processes_on_node(job)
+    return None if each is None else each * given.get("cpus-per-task", 1)

@@ -12,6 +12,7 @@ from hpcdeploy.config.found import found, joined
 from hpcdeploy.config.gres import asks_twice
 from hpcdeploy.config.no_gpus import check_no_gpus
 from hpcdeploy.config.project import JobSettings, Project
+from hpcdeploy.config.replaced import without_replaced
 from hpcdeploy.config.shapes import check_shape
 from hpcdeploy.config.sweeps import SweepFile
 from hpcdeploy.errors import ConfigError
@@ -56,11 +57,13 @@ def resolve_job(project: Project, job_name: str | None, cluster_name: str | None
 
     Without `job_name` it is the project's only job; where the project has none, it is what `options` say, called
     ``job``. Tables (environment, directives) are merged by name, binds and inputs by their place in the container; the
-    later place wins. Raises `ConfigError` where a name is unknown, an image is missing, or two directives ask for the same.
+    later place wins, and its own words for the scheduler replace earlier keys (`without_replaced`). Raises `ConfigError`
+    where a name is unknown, an image is missing, or two directives ask for the same.
     """
     cluster = choose_cluster(project, cluster_name)
     name, own = _job_settings(project, job_name)
-    job = _job(project, name, (project.defaults.get(cluster.name, NO_OPTIONS), own, options))
+    places = (project.defaults.get(cluster.name, NO_OPTIONS), own, options)
+    job = _job(project, name, without_replaced(places, cluster))
     _refuse_twins(job, cluster)
     check_no_gpus(job, cluster)
     _check_placeholders(job)

@@ -68,7 +68,7 @@ def telling(**fields: object) -> Job:
 
 
 def test_each_process_has_a_cpu_of_its_own_where_the_job_asks_for_one(teller: Teller) -> None:
-    resources = Resources(cpus=1, memory=200, time=300)
+    resources = Resources(cpus=CPUS, memory=200, time=300)
     places = teller.places(telling(tasks_per_node=CPUS, resources=resources))
     assert [len(cpus) for cpus, _ in places] == [1] * CPUS
     assert len(set.union(*(cpus for cpus, _ in places))) == CPUS
@@ -109,6 +109,6 @@ def test_each_process_has_a_gpu_of_its_own_by_slurms_own_options(teller: Teller)
 
 
 def test_sruns_own_table_decides_how_processes_are_bound(teller: Teller) -> None:
-    resources = Resources(cpus=1, memory=200, time=300)
+    resources = Resources(cpus=CPUS, memory=200, time=300)
     bound = telling(tasks_per_node=CPUS, resources=resources, srun=(("cpu-bind", "none"),))
     assert [len(cpus) for cpus, _ in teller.places(bound)] == [CPUS] * CPUS

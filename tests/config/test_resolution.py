@@ -155,6 +155,33 @@ def test_a_key_and_its_directive_together_are_refused(scheduler: str, job: JobSe
 
 
 @pytest.mark.parametrize(
+    ("words", "default", "left"),
+    [
+        (JobSettings(slurm=(("mem", "0"),)), JobSettings(memory=8), Resources()),
+        (JobSettings(slurm=(("time", "0"),)), JobSettings(time=8), Resources()),
+        (JobSettings(slurm=(("gres", "gpu:a100:2"),)), JobSettings(gpus=1, cpus=2), Resources(cpus=2)),
+        (JobSettings(slurm=(("gres", "ssd:1"),)), JobSettings(gpus=1), Resources(gpus=1)),
+        (JobSettings(slurm=(("mem", False),)), JobSettings(memory=8), Resources(memory=8)),
+        (JobSettings(htcondor=(("request_memory", "1"),)), JobSettings(memory=8), Resources(memory=8)),
+    ],
+)
+def test_a_default_gives_way_to_a_jobs_own_words_for_the_scheduler(
+    words: JobSettings, default: JobSettings, left: Resources
+) -> None:
+    cluster = Cluster(name="hpc", schedulers=("slurm",))
+    project = replace(with_job(words, default), clusters={"hpc": cluster})
+    assert resolve_job(project, "train", "hpc").resources == left
+    job_and_option = replace(with_job(default), clusters={"hpc": cluster})
+    assert resolve_job(job_and_option, "train", "hpc", words).resources == left
+
+
+def test_a_default_stays_where_a_job_says_it_for_one_of_two_schedulers_alone() -> None:
+    project = with_job(JobSettings(slurm=(("mem", "0"),)), JobSettings(memory=8))
+    both = replace(project, clusters={"hpc": Cluster(name="hpc", schedulers=("slurm", "htcondor"))})
+    assert refusal(both) == "job train on hpc: memory and slurm.mem ask for the same; expected one"
+
+
+@pytest.mark.parametrize(
     ("scheduler", "job", "asking"),
     [
         ("slurm", JobSettings(gpus=0, slurm=(("gres", "ssd,gpu:1"), ("nice", "1"))), "slurm.gres"),

@@ -135,6 +135,16 @@ def test_a_run_whose_number_is_in_the_queue_without_its_id_is_not_reported_as_ca
     assert "'scancel 12'" in said
 
 
+def test_an_array_is_cancelled_once_however_many_of_its_tasks_run(tmp_path: Path) -> None:
+    task = f"1500|12|RUNNING|node1|None|hpcdeploy:{ID}|{ID}"
+    assert cancelled(tmp_path, [RUN], task, task, "1500|12|RUNNING|node2|None|theirs|better", task) == (0, "", ["12"], [ID])
+
+
+def test_a_job_of_another_run_is_reported_once(tmp_path: Path) -> None:
+    code, said, jobs, _ = cancelled(tmp_path, [RUN], *["1500|12|RUNNING|node1|None|theirs|better"] * 3)
+    assert (code, jobs, said.count("job 12, the number of run")) == (1, [], 1)
+
+
 def test_a_run_that_left_the_queue_is_cancelled_without_a_word(tmp_path: Path) -> None:
     assert cancelled(tmp_path, [RUN], "1500|99|RUNNING|node1|None|theirs|better") == (0, "", [], [ID])
 

@@ -38,6 +38,57 @@ def test_amounts_are_a_nodes_and_shared_among_its_processes() -> None:
     assert said(without_cpus, replace(CLUSTER, memory_form="mem-per-cpu"))["mem-per-cpu"] == "16000M"
 
 
+@pytest.mark.parametrize(
+    ("slurm", "cpus"),
+    [
+        ((("ntasks", "8"),), "4"),
+        ((("ntasks-per-node", "4"),), "4"),
+        ((("tasks-per-node", "2"),), "8"),
+        ((("gpus-per-task", "1"), ("ntasks", "4")), "8"),
+        ((("ntasks", False),), "16"),
+    ],
+    ids=str,
+)
+def test_amounts_are_a_nodes_too_where_slurms_own_words_say_how_many_processes_it_has(slurm: Directives, cpus: str) -> None:
+    job = Job(name="free", image="i", resources=Resources(nodes=2, cpus=16, memory=64000), slurm=slurm)
+    by_cpu = said(job, replace(CLUSTER, memory_form="mem-per-cpu"))
+    assert (by_cpu["cpus-per-task"], by_cpu["mem-per-cpu"]) == (cpus, "4000M")
+
+
+@pytest.mark.parametrize(
+    ("slurm", "gpus", "memory"),
+    [
+        ((("ntasks", "8"),), None, "16000M"),
+        ((("cpus-per-task", "4"),), None, "16000M"),
+        ((("cpus-per-task", "4"), ("ntasks-per-node", "2")), None, "8000M"),
+        ((("cpus-per-gpu", "8"),), 2, "4000M"),
+        ((), None, "64000M"),
+    ],
+    ids=str,
+)
+def test_memory_is_shared_among_all_cpus_that_slurms_own_words_ask_for(
+    slurm: Directives, gpus: int | None, memory: str
+) -> None:
+    job = Job(name="free", image="i", resources=Resources(nodes=2, gpus=gpus, memory=64000), slurm=slurm)
+    assert said(job, replace(CLUSTER, memory_form="mem-per-cpu"))["mem-per-cpu"] == memory
+    assert said(job)["mem"] == "64000M"
+
+
+@pytest.mark.parametrize(
+    ("slurm", "resources", "why"),
+    [
+        ((("ntasks-per-gpu", "1"), ("gpus", "4")), Resources(cpus=8), "use slurm = { cpus-per-task"),
+        ((("ntasks-per-gpu", "1"), ("gpus", "4")), Resources(memory=8), "use slurm = { mem-per-cpu"),
+        ((("ntasks", "3"),), Resources(cpus=8), "expected a multiple of 3"),
+    ],
+    ids=str,
+)
+def test_amounts_of_a_node_that_cannot_be_shared_are_refused(slurm: Directives, resources: Resources, why: str) -> None:
+    job = Job(name="free", image="i", resources=resources, slurm=slurm)
+    with pytest.raises(ConfigError, match=re.escape(why)):
+        said(job, replace(CLUSTER, memory_form="mem-per-cpu"))
+
+
 def test_each_process_may_reach_the_gpus_of_its_neighbours() -> None:
     assert not {"gpus-per-task", "gpu-bind"} & said(RANKS).keys()
     assert "gpus-per-task" not in script_of(RANKS)

@@ -1,5 +1,6 @@
 """What every transport keeps, proven on each."""
 
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -72,7 +73,16 @@ def test_the_exit_code_is_the_programs(transport: Transport, code: int) -> None:
     assert transport.run(["sh", "-c", f"exit {code}"]).exit_code == code
 
 
+@pytest.fixture
+def hangups() -> Iterator[None]:
+    """Let SIGHUP end programs, also where the tests run under nohup: what is ignored stays so in each child (execve(2))."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize(("name", "number"), [("HUP", 1), ("KILL", 9), ("TERM", 15)])
+@pytest.mark.usefixtures("hangups")
 def test_a_signal_is_a_negative_exit_code(transport: Transport, name: str, number: int) -> None:
     expected = UNNAMED_SIGNAL if isinstance(transport, OpensshTransport) else -number  # ssh(1) tells nobody which it was
     assert transport.run(["sh", "-c", f"kill -{name} $$"]).exit_code == expected

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from hpcdeploy.cluster import Cluster, GpuForm, MemoryForm
 from hpcdeploy.config.gres import GPU_OPTIONS
+from hpcdeploy.config.processes import cpus_on_node, processes_on_node
 from hpcdeploy.config.slurm_options import long_option
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import Array, Job, Resources
@@ -42,10 +43,10 @@ def directives(job: Job, cluster: Cluster, run_id: str) -> list[Directive]:
     if tasks and is_launched(job):
         lines.append(("ntasks-per-node", str(tasks)))
     if wanted.cpus:
-        lines.append(("cpus-per-task", str(wanted.cpus // (tasks or 1))))
+        lines.append(("cpus-per-task", str(_cpus_of_a_process(job, wanted.cpus))))
     _refuse_unsayable_gpus(job)
     lines += _gpus(wanted, cluster.gpu_form)
-    lines += _memory(wanted, cluster.memory_form, tasks or 1)
+    lines += _memory(job, cluster.memory_form)
     if wanted.disk:
         lines.append(("tmp", f"{wanted.disk}M"))
     if wanted.time:
@@ -131,14 +132,36 @@ def _gpus(wanted: Resources, form: GpuForm) -> list[Directive]:
             return [("gpus", f"{kind}{wanted.gpus * wanted.nodes}")]
 
 
-def _memory(wanted: Resources, form: MemoryForm, tasks: int) -> list[Directive]:
+def _cpus_of_a_process(job: Job, cpus: int) -> int:
+    """Share a node's CPUs among its processes; raises `ConfigError` where that cannot be."""
+    each = processes_on_node(job)
+    if each is None:
+        raise ConfigError(
+            f"job {job.name}: cpus are those of a node, and only Slurm knows how many tasks there are on one; "
+            "use slurm = { cpus-per-task = ... } or { cpus-per-gpu = ... } in place of cpus"
+        )
+    if cpus % each:
+        raise ConfigError(
+            f"job {job.name}: {cpus} cpus on a node cannot be shared among {each} tasks; expected a multiple of {each}"
+        )
+    return cpus // each
+
+
+def _memory(job: Job, form: MemoryForm) -> list[Directive]:
+    wanted = job.resources
     if wanted.memory is None:
         return []
     match form:
         case "mem":
             return [("mem", f"{wanted.memory}M")]
         case "mem-per-cpu":
-            return [("mem-per-cpu", f"{-(-wanted.memory // (wanted.cpus or tasks))}M")]
+            cpus = cpus_on_node(job)
+            if cpus is None:
+                raise ConfigError(
+                    f"job {job.name}: memory is that of a node, and only Slurm knows how many CPUs the job has there; use "
+                    "slurm = { mem-per-cpu = ... } in place of memory"
+                )
+            return [("mem-per-cpu", f"{-(-wanted.memory // cpus)}M")]
         case "mem-per-gpu" if wanted.gpus:
             return [("mem-per-gpu", f"{-(-wanted.memory // wanted.gpus)}M")]
         case "mem-per-gpu":

@@ -117,17 +117,21 @@ bears() {
 
 declare -A name_of=([12]=hello-0123456789 [40]=train-0123456789 )
 declare -A run_of=([12]=hello-0123456789 [40]=train-0123456789 )
-mine=()
+# Each job once: of an array squeue prints a line for each task that runs.
+declare -A mine=() strange=()
 queue=$(my_jobs --all) || give_up "$?"
 while IFS='|' read -r _ job _ _ rest; do
   [ -n "$job" ] && [ -n "${name_of[$job]-}" ] || continue
   if bears "|$rest" "${name_of[$job]}" || bears "|$rest" "${run_of[$job]}"; then
-    mine+=("$job")
+    mine[$job]=yes
   else
-    stranger "$job" "${run_of[$job]}" "its reason, comment and name are $rest"
+    strange[$job]=$rest
   fi
 done <<<"$queue"
-[ "${#mine[@]}" = 0 ] || scancel "${mine[@]}" || code=$?
+for job in "${!strange[@]}"; do
+  [ -n "${mine[$job]-}" ] || stranger "$job" "${run_of[$job]}" "its reason, comment and name are ${strange[$job]}"
+done
+[ "${#mine[@]}" = 0 ] || scancel "${!mine[@]}" || code=$?
 return "$code"
 }
 main </dev/null

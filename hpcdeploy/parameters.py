@@ -80,8 +80,8 @@ def task_line(number: int, values: dict[str, str]) -> str:
     for name, word in zip(values, words, strict=True):
         if len(VARIABLE) + len(word) > _LONGEST:
             raise ConfigError(
-                f"task {number}: the value of {name} takes {len(word)} bytes on its way to the program, and Linux gives it "
-                f"no more than {_LONGEST} in one word; put it into a file, and sweep over the file's name"
+                f"task {number}: the value of {name} takes {len(word)} bytes as an argument, and Linux allows "
+                f"at most {_LONGEST} per argument; put it into a file, and sweep over the file's name"
             )
     return " ".join([str(number), *words])
 

@@ -201,7 +201,7 @@ class Store:
             raise _unknown(name)
         if found[0].run.id != name and len(found) > 1:
             several = ", ".join(status.run.id for status in found)
-            raise UnknownRunError(f"{name!r} could be any of {several}; write more of the one that you mean")
+            raise UnknownRunError(f"{name!r} is ambiguous: {several}; use a longer prefix")
         return found[0]
 
     def built(self, project: Path, image: BuiltImage) -> None:

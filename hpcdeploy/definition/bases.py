@@ -36,7 +36,7 @@ def load_bases(overrides: Path | None = None) -> Bases:
     words = {key: table.get(key) for key in ("repository", "plain")}
     for key, word in words.items():
         if not isinstance(word, str) or not word:
-            raise TemplateError(f'{TABLE}: {key} is {word!r}, but a text was expected, such as {key} = "noble"')
+            raise TemplateError(f'{TABLE}: {key} is {word!r}, but a string was expected, such as {key} = "noble"')
     return Bases(
         repository=str(words["repository"]),
         plain=str(words["plain"]),

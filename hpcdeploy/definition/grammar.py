@@ -129,7 +129,7 @@ def substitute(text: str, build_args: Mapping[str, str]) -> str:
     known = set(TEMPLATE.findall(text))
     if behind := [name for name in unused if name in known]:
         raise DefinitionError(
-            f"the build argument {' and '.join(map(repr, behind))} stands only behind a '#' in its lines, where Apptainer "
+            f"the build argument {' and '.join(map(repr, behind))} is used only after a '#' in its lines, where Apptainer "
             "replaces nothing, a comment or not; put it into a line of its own"
         )
     if unused:

@@ -58,7 +58,7 @@ def platform_name(text: str) -> str:
 def override(name: str, value: str) -> tuple[str, str]:
     """Let a variable pass that stands for a virtual package: its value is a version, or the name of a microarchitecture."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._]*", value):
-        raise DefinitionError(f"{name} is to be {value!r}, but a version or the name of a microarchitecture was expected")
+        raise DefinitionError(f"{name} is {value!r}; expected a version or the name of a microarchitecture")
     return name, value
 
 
@@ -201,7 +201,7 @@ def destination(text: str) -> PurePosixPath:
             raise DefinitionError(f"the place {text!r} is under {folder}, which is not the image's own while it is built")
     bad = next((character for character in text if character in _GLOB), "")
     if bad:
-        raise DefinitionError(f"the place {text!r} holds {bad!r}, which %files cannot say; choose another name")
+        raise DefinitionError(f"the place {text!r} holds {bad!r}, which %files cannot express; choose another name")
     return path
 
 

@@ -115,5 +115,5 @@ def _checked(words: tuple[str, ...]) -> tuple[str, ...]:
     """Refuse bytes that are no UTF-8: the engines carry words as JSON, where those become other characters."""
     for word in words:
         if any("\udc80" <= character <= "\udcff" for character in word):
-            raise ConfigError(f"{word!r} is not UTF-8, which docker and podman cannot carry; write it into a file")
+            raise ConfigError(f"{word!r} is not UTF-8, which docker and podman cannot pass on; put it into a file")
     return words

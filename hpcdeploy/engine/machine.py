@@ -85,6 +85,6 @@ def choose_gpus(wanted: bool | None, engine: Engine, machine: Machine) -> GpuNam
     if gpu == "nvidia" and engine.name == "podman" and not machine.cdi:
         raise MissingProgramError(
             f"podman gets GPUs from a CDI description, and there is none in {' or '.join(_CDI_FOLDERS)}; write one with "
-            "'nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml' (NVIDIA container toolkit), or say --no-gpu"
+            "'nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml' (NVIDIA container toolkit), or use --no-gpu"
         )
     return gpu

@@ -56,7 +56,7 @@ def _ask(
         told = scheduler_of(scheduler).states(answers, runs)
     except SchedulerError as error:
         said = completed.stderr.decode("utf-8", "replace").strip()[-500:]
-        raise SchedulerError(f"{error}; on its error stream: {said or '(nothing)'}") from error
+        raise SchedulerError(f"{error}; standard error: {said or '(empty)'}") from error
     except ValueError as error:
         raise SchedulerError(f"{scheduler} answered in a form that this version cannot read: {error}") from error
     now = int(time.time())

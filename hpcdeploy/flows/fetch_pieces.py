@@ -70,7 +70,7 @@ class Asking:
         _, found, rest = completed.stdout.partition(f"\n{mark}\n".encode())
         said = completed.stderr.decode("utf-8", "replace").strip()
         if not found:
-            raise SchedulerError(f"{self.where} sent nothing of the run's files: {said or 'and said nothing'}")
+            raise SchedulerError(f"{self.where} sent none of the run's files: {said or '(no message)'}")
         return rest, said
 
 

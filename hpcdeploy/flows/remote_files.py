@@ -67,7 +67,7 @@ def inside(folder: Path, place: str) -> Path:
     """Return the path of `place` in `folder`; raises `SchedulerError` where it would be outside."""
     whole = PurePosixPath(os.path.normpath(place))
     if whole.is_absolute() or whole.parts[:1] == ("..",):
-        raise SchedulerError(f"the run holds {place!r}, which leads out of its folder; nothing of it was brought")
+        raise SchedulerError(f"the run holds {place!r}, which is outside its folder; nothing was downloaded")
     return folder / whole
 
 

@@ -28,7 +28,7 @@ def read_version(source: Mirror, suite: str) -> str:
         if done.returncode:
             if "does not have a Release file" in done.stderr:  # what apt makes of a 404 for both InRelease and Release
                 return ""
-            raise LabError(f"the mirror {source.site} cannot be read; apt-get update says:\n{done.stderr.strip()[-1000:]}")
+            raise LabError(f"the mirror {source.site} cannot be read; apt-get update failed:\n{done.stderr.strip()[-1000:]}")
         return parse_madison(_run(["apt-cache", "madison", PACKAGE, *options]).stdout)
 
 

@@ -187,7 +187,7 @@ def _debian(folder: Path, report: Report, lock: int) -> oci.Layer:
     if made.returncode:
         (folder / "blobs" / "sha256" / layer.digest).unlink(missing_ok=True)
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-        raise LabError(f"mmdebstrap ended with {made.returncode}; all it said is in {log}, which ends:\n{tail}")
+        raise LabError(f"mmdebstrap ended with {made.returncode}; its output is in {log}, which ends:\n{tail}")
     oci.save(layer, record)
     return layer
 

@@ -156,4 +156,4 @@ def _run_logged(argv: list[str], log: Path, lock: int) -> None:
         done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=(lock,), check=False)
     if done.returncode:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-        raise LabError(f"mmdebstrap ended with {done.returncode}; all it said is in {log}, which ends:\n{tail}")
+        raise LabError(f"mmdebstrap ended with {done.returncode}; its output is in {log}, which ends:\n{tail}")

@@ -131,8 +131,8 @@ def test_apps_bring_files_too(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("data/*.csv ./", "'data/*.csv', where Apptainer takes every character as it stands"),
-        ('"my file.txt" ./', "'\"my', where Apptainer takes every character as it stands"),
+        ("data/*.csv ./", "'data/*.csv', where Apptainer takes every character literally"),
+        ('"my file.txt" ./', "'\"my', where Apptainer takes every character literally"),
         ("data/a.csv\t./", "which is not in"),
     ],
 )

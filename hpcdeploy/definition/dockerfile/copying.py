@@ -179,12 +179,12 @@ class Copier:
         path = posixpath.normpath("/" + source).replace("//", "/")
         if path == "/" or under(HOST_FOLDERS, path):
             raise instruction.refused(
-                f"takes {path} from {origin}, but what stands there while an image is built is the building machine's own"
+                f"takes {path} from {origin}, but during a build that path is the build machine's"
                 if path != "/"
                 else f"takes all of {origin}; name the folders that are needed"
             )
         if odd := next((character for character in path if character in _SPECIAL), ""):
-            raise instruction.refused(f"takes {source!r}, in which %files cannot say {odd!r}; give it a plainer name")
+            raise instruction.refused(f"takes {source!r}, but %files cannot express {odd!r}; rename the file")
         if has_wildcard(path) and (instruction.name == "RUN" or "**" in path or "[^" in path or '"' in path):
             raise instruction.refused(f"takes {source!r}, a pattern that a shell reads otherwise; write '*', '?' or [a-z]")
         gathered = has_wildcard(path) or under(TEMPORARY_FOLDERS, path)

@@ -82,7 +82,7 @@ def _mount(instruction: Instruction, text: str, expand: Callable[[str], str], wo
     kind = fields.get("type", "bind").lower()
     if kind in _WAY_OUT:
         raise instruction.refused(
-            f"has --mount={text}, which Apptainer has nothing for; write it without, and {_WAY_OUT[kind]}"
+            f"has --mount={text}, which Apptainer does not support; remove the option, and {_WAY_OUT[kind]}"
         )
     if kind != "bind" and ("from" in fields or posixpath.normpath("/" + fields.get("source", "")).strip("/")):
         raise instruction.refused(

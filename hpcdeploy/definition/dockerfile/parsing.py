@@ -114,7 +114,7 @@ def _directives(lines: _Lines) -> str:
             break
         lines.next()
         if name in lines.seen:
-            raise DefinitionError(f"line {lines.number}: the directive {name!r} stands here for the second time; keep one")
+            raise DefinitionError(f"line {lines.number}: the directive {name!r} appears twice; keep one")
         lines.seen.add(name)
         if name == "escape":
             if match[2] not in ("\\", "`"):
@@ -156,7 +156,7 @@ def _instruction(text: str, line: int, lines: _Lines) -> Instruction:
     flags, rest = _flags(more[0] if more else "")
     words = _array(rest, line) if name in _JSON else None
     if not rest:
-        raise DefinitionError(f"line {line}: {name} stands alone; it needs at least one word")
+        raise DefinitionError(f"line {line}: {name} has no argument; at least one is required")
     here = tuple(_here_documents(text, lines)) if name in _HERE and words is None else ()
     return Instruction(line=line, name=name, rest=rest, flags=flags, words=words, here=here)
 
@@ -190,7 +190,7 @@ def _array(rest: str, line: int) -> tuple[str, ...] | None:
         value, end = _DECODER.raw_decode(rest)
     except RecursionError:
         raise DefinitionError(
-            f"line {line}: the array {rest[:40]}... holds arrays in arrays; every word is a string"
+            f"line {line}: the array {rest[:40]}... contains nested arrays; every element must be a string"
         ) from None
     except ValueError:
         return None
@@ -199,7 +199,9 @@ def _array(rest: str, line: int) -> tuple[str, ...] | None:
             f"line {line}: {rest[end:].strip()!r} follows a JSON array, which Docker's versions read differently"
         )
     if not all(isinstance(word, str) for word in value):
-        raise DefinitionError(f"line {line}: the array {rest[:80]} holds something that is no string; quote every word")
+        raise DefinitionError(
+            f"line {line}: the array {rest[:80]} contains a value that is not a string; quote every element"
+        )
     if any("\0" in word for word in value):
         raise DefinitionError(f"line {line}: the array {rest[:80]} holds a NUL character, which no program can be given")
     # As Go: half of a pair of surrogates, which no file can hold, is the character for what cannot be read.

@@ -17,8 +17,8 @@ def run_lines(one: Instruction, shell: Sequence[str], begin: str) -> tuple[str, 
     for flag, value in one.flags:
         if _HARMLESS.get(flag) != value:
             raise one.refused(
-                f"has --{flag}{value and '='}{value}, which Apptainer has nothing for; write it without"
-                f"{', and bring what it needs by COPY' if flag == 'mount' else ''}"
+                f"has --{flag}{value and '='}{value}, which Apptainer does not support; remove the option"
+                f"{', and copy the files with COPY' if flag == 'mount' else ''}"
             )
     said = f"say {word(f'line {one.line}: RUN {one.rest[:100]}')}"
     if not one.here:

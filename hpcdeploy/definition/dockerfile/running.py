@@ -182,7 +182,7 @@ class StageState:
             case "CMD":
                 self.command, self.command_is_set = self._argv(one), True
             case "ONBUILD":
-                raise one.refused("is for images that are built on this one, which Apptainer cannot tell; leave it out")
+                raise one.refused("applies to images built from this one, which Apptainer does not support; remove it")
             case _:
                 self._said(one)
         checks = [line for name in dict.fromkeys(self.used) for line in self._check_lines(name)]
@@ -212,7 +212,7 @@ class StageState:
                 else f"the base image's user {self.user!r}"
             )
             raise one.refused(
-                f"runs as {whose}, but a build has only root; put 'USER root' before it and 'USER {self.user}' after it "
+                f"runs as {whose}, but a build runs as root only; put 'USER root' before it and 'USER {self.user}' after it "
                 "(a container of Apptainer runs as the person who starts it, whatever USER says)"
             )
         mounts = read_mounts(one, self._word, self.workdir)

@@ -96,7 +96,7 @@ def read_stages(dockerfile: Dockerfile, given: Mapping[str, str], target: str) -
             for name, value in argument_words(instruction, dockerfile.escape, lookup):
                 arguments[name] = given.get(name, value)
         else:
-            raise instruction.refused("stands before the first FROM, where only ARG may stand")
+            raise instruction.refused("comes before the first FROM, where only ARG is allowed")
     if not heads:
         raise DefinitionError("the Dockerfile has no FROM, so it makes no image")
     stages: list[Stage] = []

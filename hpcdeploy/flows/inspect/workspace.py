@@ -34,7 +34,7 @@ def inspect_workspace(folder: Path, wanted: Wanted, *, against: Older | None = N
     lock = folder / LOCK
     if not lock.is_file():
         raise EnvironmentFileError(
-            f"{lock} is missing: it says which packages {manifest.name} stands for; run 'pixi lock' in {folder}"
+            f"{lock} is missing; it lists the exact packages of {manifest.name}. Run 'pixi lock' in {folder}"
         )
     return inspect_lock(lock, wanted, workspace=read_manifest(read_text(manifest), str(manifest)), against=against)
 

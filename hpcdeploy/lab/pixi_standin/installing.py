@@ -82,7 +82,7 @@ def _redirect_to_files(records: Sequence[RepoDataRecord], table: Mapping[str, tu
         wanted = (record.sha256 or b"").hex()
         if found != wanted:
             raise StandInError(
-                f"the sha256 of {place} is {found}, but the lock file says {wanted or 'nothing'}; nothing installed"
+                f"the sha256 of {place} is {found}, but the lock file has {wanted or 'none'}; nothing was installed"
             )
         record.url = place
         redirected = True

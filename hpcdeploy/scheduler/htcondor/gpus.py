@@ -30,11 +30,11 @@ def gpu_commands(job: Job) -> list[Command]:
     said = [(name, value) for name, value in bounds if value]
     free = {name.lower() for name, _ in job.htcondor}
     if (said or "require_gpus" in free) and not wanted.gpus and "request_gpus" not in free:
-        raise ConfigError(f"job {job.name!r} says what its GPUs must be able to do, but asks for none: add gpus = 1")
+        raise ConfigError(f"job {job.name!r} sets requirements for GPUs but requests none; add gpus = 1")
     for name, _ in job.environment:
         if name in _GIVEN_BY_HTCONDOR:
             raise ConfigError(
-                f"job {job.name!r} sets {name}: HTCondor says by it which GPUs are the job's own, "
+                f"job {job.name!r} sets {name}: HTCondor sets it to the job's own GPUs, "
                 "maybe by their UUIDs; leave it out, and ask for GPUs by the key gpus"
             )
     return [*([("request_gpus", str(wanted.gpus))] if wanted.gpus else []), *said]

@@ -16,9 +16,7 @@ def refuse_shapes(job: Job) -> None:
     for name, why in _NOT_THERE.items():
         if getattr(job, name) is not None:
             key = name.replace("_", "-")
-            raise ConfigError(
-                f"job {job.name!r} has the key {key}, for which HTCondor has no word: {why}; leave it out here"
-            )
+            raise ConfigError(f"job {job.name!r} has the key {key}, which HTCondor does not support: {why}; remove it here")
 
 
 def retry_commands(job: Job) -> list[Command]:
@@ -53,7 +51,7 @@ def warning_of(job: Job) -> tuple[str, int] | None:
     if after <= 0:
         limit = f"a time limit of {job.resources.time} s" if job.resources.time else "no time limit"
         raise ConfigError(
-            f"job {job.name!r} is to be warned {job.signal.before} s before its time limit (signal), and has {limit}; "
-            "give it a longer one by the key time"
+            f"job {job.name!r} has a signal {job.signal.before} s before its time limit, and the limit is {limit}; "
+            "set a longer time"
         )
     return job.signal.name, after

@@ -16,5 +16,7 @@ def lines(chosen: Iterable[Command]) -> str:
 def one_line(name: str, value: str) -> str:
     """Return `value` as it stands; raises `ConfigError` where it would end the line of the command `name`."""
     if any(sign in value for sign in "\n\r\0"):
-        raise ConfigError(f"{name} = {value!r} cannot stand in a submit description: it holds a line break; leave it out")
+        raise ConfigError(
+            f"{name} = {value!r} cannot be written in a submit description: it contains a line break; remove it"
+        )
     return value

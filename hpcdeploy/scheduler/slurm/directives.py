@@ -23,7 +23,7 @@ def quote(value: str) -> str:
     cannot be said at all, and raises `ConfigError`.
     """
     if any(sign in value for sign in "\n\r\0"):
-        raise ConfigError(f"{value!r} cannot stand in an #SBATCH line: it holds a line break or a NUL; leave it out")
+        raise ConfigError(f"{value!r} cannot be written in an #SBATCH line: it contains a line break or a NUL; remove it")
     if re.fullmatch(r"[A-Za-z0-9_.,=/@%+:-]+", value) and not value.startswith(":"):
         return value
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
@@ -114,8 +114,8 @@ def _refuse_unsayable_gpus(job: Job) -> None:
     in_the_sites_words = {"constraint", "gres", "tres-per-task", *GPU_OPTIONS} & {name for name, _ in job.slurm}
     if asked and not (wanted.gpu_type or wanted.constraint or in_the_sites_words):
         raise ConfigError(
-            f"job {job.name!r} asks for {' and '.join(asked)}: Slurm knows a GPU only by the names that the site gave "
-            'it; say which will do by gpu-type = "..." or constraint = "...", in the defaults of this cluster for example'
+            f"job {job.name!r} asks for {' and '.join(asked)}: Slurm knows GPUs only by names that the site chose; "
+            'set gpu-type = "..." or constraint = "...", for example in the defaults of this cluster'
         )
 
 

@@ -29,10 +29,12 @@ export [= prefix =]_TMPDIR="$scratch/.apptainer" [= prefix =]_CACHEDIR="$scratch
 
 field() { printf '"%s=%s"' "$1" "${2//\"/\"\"}"; }
 mounts=()
-for folder in "$run" "$PWD" "$scratch"; do
-  mounts+=(--mount "type=bind,$(field source "$folder"),$(field destination "$folder")")
-done
+mount_folder() { mounts+=(--mount "type=bind,$(field source "$1"),$(field destination "$1")"); }
+mount_folder "$PWD"
 while IFS= read -r bind; do mounts+=(--mount "$bind"); done <"$run/binds"
+# Behind these: a folder that is mounted for reading only may hold the run's, and the program could not note that it began.
+mount_folder "$run"
+mount_folder "$scratch"
 [% if mounted %]
 [% include "login_templates/places.sh" %]
 [% endif %]

@@ -28,7 +28,7 @@ setup_ended() {
 setup_lines=[= (setup | join("\n")) | word =]
 exit_trap=$(trap -p EXIT)
 setup_folder=$PWD
-set +eu +o pipefail
+set +euET +o pipefail # with -E a trap for ERR would count what fails inside $( ) too
 trap 'setup_failed "$?" "$BASH_COMMAND"' ERR
 trap 'setup_ended "$?"' EXIT
 # The last command succeeds: a status of the whole that is not 0 says that bash could not read it.

@@ -16,13 +16,15 @@ cd "$workdir" || finish 1
 
 # --mount, unlike --bind, can name every path: its fields are quoted as in CSV (apptainer exec --help).
 field() { printf '"%s=%s"' "$1" "${2//\"/\"\"}"; }
-mounts=(--mount "type=bind,$(field source "$run"),$(field destination "$run")")
+mounts=()
 [% if workdir %]
 mounts+=(--mount "type=bind,$(field source "$PWD"),$(field destination "$PWD")")
 [% endif %]
 [% for bind in binds %]
 mounts+=(--mount "type=bind,$(field source [= bind.source | path =]),$(field destination [= bind.destination | path =])[= ',ro' if bind.read_only =]")
 [% endfor %]
+# Behind these: a folder that is mounted for reading only may hold the run's, and the program could not note that it began.
+mounts+=(--mount "type=bind,$(field source "$run"),$(field destination "$run")")
 [% if mounted %]
 [% include "login_templates/places.sh" %]
 [% endif %]

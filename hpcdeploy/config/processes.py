@@ -11,7 +11,20 @@ name of ``ntasks-per-node`` (common_options in src/common/slurm_opt.c of Slurm 2
 
 def says_tasks(directives: Directives) -> bool:
     """Tell whether a job's own options say how many tasks it has, be that a number or one for each so many GPUs."""
-    return any(option in TASK_OPTIONS and value is not False for option, value in directives)
+    return bool(_of_tasks(directives))
+
+
+def _of_tasks(directives: Directives) -> dict[str, str]:
+    """Return the options that decide how many tasks there are, and their values.
+
+    A gres in ``tres-per-task`` does so as ``gpus-per-task`` does: beside ``gpus`` Slurm divides one by the other
+    (gres_job_state_validate in src/interfaces/gres.c of Slurm 26.05).
+    """
+    return {
+        option: str(value)
+        for option, value in directives
+        if value is not False and (option in TASK_OPTIONS or (option == "tres-per-task" and "gres" in str(value)))
+    }
 
 
 def tasks_on_node(directives: Directives, nodes: int) -> int | None:
@@ -20,7 +33,7 @@ def tasks_on_node(directives: Directives, nodes: int) -> int | None:
     ``ntasks`` comes first: beside it ``ntasks-per-node`` is a maximum (sbatch(1)). Options that say nothing of tasks mean
     one for each node. A value that is no number is left to sbatch, and counts as not known.
     """
-    given = {option: str(value) for option, value in directives if option in TASK_OPTIONS and value is not False}
+    given = _of_tasks(directives)
     for option, places in (("ntasks", nodes), ("ntasks-per-node", 1), ("tasks-per-node", 1)):
         if option in given:
             return -(-int(given[option]) // places) if re.fullmatch("[0-9]{1,9}", given[option]) else None

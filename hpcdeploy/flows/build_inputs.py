@@ -99,11 +99,16 @@ def files_read(project: Path, known: KnownFiles) -> dict[str, str]:
 def changes(before: BuildInputs, after: BuildInputs, image: str) -> Iterator[str]:
     """Yield in words what differs between two builds' settings and files."""
     where = "image" if image == ONLY_IMAGE else f"images.{image}"
+    kinds = tuple(inputs.settings.get(f"{_PLAIN}kind", "").strip('"') for inputs in (before, after))
+    replaced = kinds[0] != kinds[1]
+    if replaced:
+        yield f"{where}.{kinds[1]} in place of {where}.{kinds[0]}"
     for key in sorted(before.settings.keys() | after.settings.keys()):
+        if replaced and key.startswith(_PLAIN):
+            continue  # settings of another kind
         old, new = before.settings.get(key, ""), after.settings.get(key, "")
         if old != new:
-            kind = after.settings.get(f"{_PLAIN}kind", '""').strip('"')
-            shown = key.replace(_PLAIN, f"{kind}.").replace("_", "-")
+            shown = key.replace(_PLAIN, f"{kinds[1]}.").replace("_", "-")
             plain = key.startswith(_PLAIN) and key in before.settings and key in after.settings
             yield f"{where}.{shown} {f'({old} before, {new} now)' if plain else 'changed'}"
     for name in sorted(before.files.keys() | after.files.keys()):

@@ -98,5 +98,5 @@ def plan(
         cluster=cluster,
         script=submission(run, job, cluster, delivery, placements=placements, after=after, overrides=project.root),
         parcels=(*delivery.parcels, *brought.parcels),
-        notes=(*brought.notes, *job_notes(job, cluster, chosen)),
+        notes=(*brought.notes, *(f"note: {text}" for text in job_notes(job, cluster, chosen))),
     )

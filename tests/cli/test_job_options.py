@@ -44,5 +44,5 @@ def test_what_slurm_would_refuse_is_one_message_before_anything_is_sent(
 def test_what_is_noted_of_a_job_is_told_beside_the_script(project: Project) -> None:
     done = project.run("render", "train", "--slurm", "segment=2")
     assert done.returncode == 0, done.stderr
-    assert "slurm.segment: sbatch has --segment in Slurm 24.05 and later; others refuse it" in done.stderr.decode()
+    assert "note: slurm.segment: sbatch has --segment in Slurm 24.05 and later; others refuse it" in done.stderr.decode()
     assert done.stdout.startswith(b"#!/bin/bash\n")

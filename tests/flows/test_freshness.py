@@ -176,7 +176,7 @@ def test_a_project_that_can_no_longer_be_built_is_a_changed_one(folder: Folder, 
         ('oci = "x:1"', 'oci = "x:2"', ('image.oci.reference ("x:1" before, "x:2" now)',)),
         ('dockerfile = "Dockerfile"', None, ("Dockerfile changed",)),
         ('definition = "x.def"', None, ("x.def changed",)),
-        ('dockerfile = "Dockerfile"', "", ("image.pixi.kind",)),
+        ('dockerfile = "Dockerfile"', "", ("image.pixi in place of image.dockerfile",)),
     ],
 )
 def test_every_kind_of_image_is_looked_at(folder: Folder, before: str, after: str | None, said: tuple[str, ...]) -> None:

@@ -171,6 +171,15 @@ def test_a_script_does_its_work_whatever_the_profile_left(
     does(cluster, connections, tmp_path)
 
 
+def test_programs_that_a_script_starts_do_not_get_its_options(
+    profile: Callable[[str], None], cluster: Cluster, connections: Connections, tmp_path: Path
+) -> None:
+    profile("set -C; export SHELLOPTS BASHOPTS")
+    (tmp_path / "programs/squeue").write_text(f'#!/bin/bash\nprintf "%s" "$-" >>{tmp_path}/options\n')
+    asks_for_states(cluster, connections, tmp_path)
+    assert set((tmp_path / "options").read_text()) == set("hB")
+
+
 @VERBS
 def test_a_script_does_its_work_after_all_of_these_together(
     does: Callable[[Cluster, Connections, Path], None],
@@ -255,6 +264,20 @@ def test_a_script_does_its_work_whatever_the_setup_lines_are(
 ) -> None:
     profile("")
     does(with_setup(cluster, SETUPS[name]), connections, tmp_path)
+
+
+@VERBS
+@pytest.mark.parametrize("left", ["set -ET", "shopt -s extdebug", "trap 'false' ERR"])
+def test_a_line_of_setup_that_succeeds_does_so_whatever_the_profile_left(
+    does: Callable[[Cluster, Connections, Path], None],
+    left: str,
+    profile: Callable[[str], None],
+    cluster: Cluster,
+    connections: Connections,
+    tmp_path: Path,
+) -> None:
+    profile(left)
+    does(with_setup(cluster, "SITE=$(false; echo x)\nmodule() { false; true; }; module load x"), connections, tmp_path)
 
 
 @pytest.mark.parametrize("line", FAILING)

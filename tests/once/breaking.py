@@ -58,10 +58,20 @@ class Outcome:
         return self.planned.run
 
 
+def behind_setup(line: str) -> tuple[str, ...]:
+    """Return setup that lets the script on the login node run `line` once it has reset the shell: traps and options too.
+
+    The job's own script has the same setup, and is left alone.
+    """
+    kept = """eval "$(declare -f known_state | sed '1s/.*/restore_state ()/')\""""
+    own = f'[ -n "${{SLURM_JOB_ID-}}${{_CONDOR_SCRATCH_DIR-}}" ] || {{ {line}; }}'
+    return (f"{kept}; known_state() {{ restore_state; {own}; }}",)
+
+
 def measure(place: Place, plan: Plan, folder: Path) -> Whole:
     """Submit once and break nothing."""
     counter = f"{place.root}/commands-{folder.parent.name}"
-    counting = ("counted=0; set -T", f"trap '((++counted)); echo \"$counted\" >{counter}' DEBUG")
+    counting = behind_setup(f"counted=0; set -T; trap '((++counted)); echo \"$counted\" >{counter}' DEBUG")
     with Proxy(place.lab, folder, ()) as proxy:
         for number, setup in enumerate(((), counting)):
             own = folder / str(number)
@@ -69,6 +79,7 @@ def measure(place: Place, plan: Plan, folder: Path) -> Whole:
             one = plan(own, setup, proxy.ssh_config)
             assert ended(client.start(one, folder / "runs.db", own / "said"), own / "said") == (0, "")
     commands = int(inside(place.lab, ["cat", counter]).stdout)
+    assert commands > 100, "the script's commands were not counted"
     up, down = proxy.passed[0]
     return Whole(up=up, down=down, seconds=proxy.lasted[0], commands=commands)
 
@@ -127,7 +138,7 @@ def _breaking_setup(place: Place, point: Point, whole: Whole, name: str) -> tupl
 
     def at_a_command(when: str, end: str) -> tuple[str, ...]:
         at = int(point.where * whole.commands) + 1
-        return (f"if {when}; then counted=0; set -T; trap '((++counted != {at})) || {end}' DEBUG; fi",)
+        return behind_setup(f"if {when}; then counted=0; set -T; trap '((++counted != {at})) || {end}' DEBUG; fi")
 
     match point.kind:
         case "script killed at a command":

@@ -14,6 +14,7 @@ from hpcdeploy.cluster import SchedulerName
 from hpcdeploy.job import Array
 from hpcdeploy.lab.inside import inside
 from tests.once.asking import cancel, jobs_by_run
+from tests.once.breaking import behind_setup
 from tests.once.conftest import Place
 from tests.once.planned import Planned
 
@@ -80,8 +81,8 @@ def test_a_run_of_several_arrays_that_is_cut_off_again_and_again_has_each_of_the
         first = chance.randint(1, 260)
         trap = f"trap '((++counted != {first} + ${{mark##*-}} * 40)) || kill -KILL $$' DEBUG"
         once = f'mkdir "$mark" 2>/dev/null || continue; counted=0; set -T; {trap}; break'
-        killing = (f"for mark in {marks}-{number}-{{1..3}}; do {once}; done",)
-        planned = place.planned("slurm", killing, array=Array(size=5))
+        killing = f"for mark in {marks}-{number}-{{1..3}}; do {once}; done"
+        planned = place.planned("slurm", behind_setup(killing), array=Array(size=5))
         on_login_node(place, f"mkdir -p {folder_of(place, planned)} && echo 2 >{folder_of(place, planned)}/part-size")
         codes = [call(place, planned, "again").code for _ in range(4)]
         assert codes[-1] == 0, codes

@@ -71,6 +71,7 @@ def test_bad_ends_are_told_apart() -> None:
         ("NonZeroExitCode", "look at its log"),
         ("JobLaunchFailure", "could not be launched"),
         ("RaisedSignal", "ended by a signal"),
+        ("RaisedSignal:9(Killed)", "ended by a signal"),
         ("SystemFailure", "submit it again"),
         ("InvalidAccount", "name one of yours"),
         ("InvalidQOS", "name one of yours"),

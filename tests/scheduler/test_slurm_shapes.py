@@ -89,6 +89,15 @@ def test_amounts_of_a_node_that_cannot_be_shared_are_refused(slurm: Directives, 
         said(job, replace(CLUSTER, memory_form="mem-per-cpu"))
 
 
+@pytest.mark.parametrize("option", ["sockets-per-node", "cores-per-socket", "threads-per-core", "extra-node-info"])
+def test_options_that_choose_nodes_make_no_more_processes(option: str) -> None:
+    assert said(replace(PLAIN, slurm=((option, "2"),)))["ntasks"] == "1"
+    assert said(replace(RANKS, slurm=((option, "2"),)))["ntasks"] == "8"
+    assert said(replace(RANKS, launcher="torchrun", slurm=((option, "2"),)))["ntasks"] == "2"
+    assert said(replace(PLAIN, slurm=((option, "2"), ("ntasks", "4"))))["ntasks"] == "4"
+    assert "ntasks" not in said(RANKS)
+
+
 def test_each_process_may_reach_the_gpus_of_its_neighbours() -> None:
     assert not {"gpus-per-task", "gpu-bind"} & said(RANKS).keys()
     assert "gpus-per-task" not in script_of(RANKS)
@@ -184,10 +193,13 @@ ONE_PROCESS: tuple[Directives, ...] = (
     (("gres", "gpu:2"),),
     (("exclusive", True),),
     (("cpus-per-gpu", "8"), ("gpus", "1")),
+    (("tres-per-task", "cpu=2"),),
+    (("tres-per-task", "cpu=2,gres/gpu=1"), ("ntasks", "1")),
 )
 SEVERAL_PROCESSES: tuple[Directives, ...] = (
     (("gpus-per-task", "1"), ("ntasks", "8")),
     (("gpus-per-task", "1"), ("gpus", "2")),
+    (("tres-per-task", "gres/gpu=1"), ("gpus", "2")),
     (("ntasks", "2"),),
     (("ntasks-per-node", "4"),),
     (("tasks-per-node", "4"),),

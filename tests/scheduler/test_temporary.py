@@ -81,3 +81,13 @@ def test_what_a_job_mounts_there_itself_wins_and_is_not_hidden(scheduler: Schedu
     below = Bind(source="/usr", destination=f"{folder}/mine")
     _, mounts = told(scheduler, tmp_path, replace(PLAIN, binds=(below,)), TMPDIR=str(folder))
     assert mounts.index(f"{folder}>{folder}") < mounts.index(f"/usr>{folder}/mine")
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_a_folder_above_the_runs_that_is_mounted_for_reading_does_not_hide_the_runs(
+    scheduler: SchedulerName, tmp_path: Path
+) -> None:
+    above = Bind(source=str(tmp_path.parent), destination=str(tmp_path.parent), read_only=True)
+    _, mounts = told(scheduler, tmp_path, replace(PLAIN, binds=(above,)))
+    assert f"{above.source}>{above.source}" in mounts
+    assert mounts[-1] == f"{tmp_path}>{tmp_path}"

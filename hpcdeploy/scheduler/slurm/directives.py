@@ -15,6 +15,11 @@ Directive = tuple[str, str | None]
 """A long option of sbatch and its value; None where it takes none."""
 
 
+MULTIPLIES_TASKS = frozenset({"sockets-per-node", "cores-per-socket", "threads-per-core", "extra-node-info"})
+"""Options that choose nodes. Beside ``--nodes`` without ``--ntasks`` sbatch makes one task for each socket, core or thread
+that they name, and asks for the CPUs of as many ("massage the numbers" in src/sbatch/opt.c of Slurm 22.05 to 26.05)."""
+
+
 def quote(value: str) -> str:
     r"""Quote `value` for sbatch's own tokenizer, which is no shell's.
 
@@ -42,6 +47,8 @@ def directives(job: Job, cluster: Cluster, run_id: str) -> list[Directive]:
     tasks = slurm_tasks(job)
     if tasks and is_launched(job):
         lines.append(("ntasks-per-node", str(tasks)))
+    if tasks and MULTIPLIES_TASKS & {name for name, value in job.slurm if value is not False}:
+        lines.append(("ntasks", str(wanted.nodes * tasks)))
     if wanted.cpus:
         lines.append(("cpus-per-task", str(_cpus_of_a_process(job, wanted.cpus))))
     _refuse_unsayable_gpus(job)

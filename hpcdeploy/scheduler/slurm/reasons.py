@@ -164,12 +164,14 @@ _BAD_ENDS = TERMINAL - {State.COMPLETED, State.CANCELLED}
 
 def explain(status: TaskStatus) -> str:
     """Say in words why a task waits, is held or ended badly, and what one can do; empty where there is nothing to say."""
+    # RaisedSignal:9(Killed), as slurmctld writes it (src/slurmctld/job_mgr.c)
+    reason = status.reason.partition(":")[0]
     if status.state is State.CANCELLED and status.reason == "DependencyNeverSatisfied":
         said = "what it waited for did not end as it had to: submit that again, then this; or say afterany"
     elif status.state in {State.PENDING, State.HELD}:
         said = _REQUEUES.get(status.word) or _reason(status.reason) or (_HELD if status.state is State.HELD else "")
-    elif status.state in _BAD_ENDS and status.reason in _FAILURES:
-        said = _FAILURES[status.reason]
+    elif status.state in _BAD_ENDS and reason in _FAILURES:
+        said = _FAILURES[reason]
     else:
         said = _REQUEUES.get(status.word) or _ENDS.get(status.state, "")
     return said

@@ -21,6 +21,9 @@ case ${BASH_VERSION-} in
     ;;
 esac
 { POSIXLY_CORRECT=1; \set +efnuvxC; \unset -f builtin unset set unalias shopt declare type trap eval exit return local test [ printf echo; \unset POSIXLY_CORRECT; } 2>/dev/null
+\trap - DEBUG ERR
+# Functions that hide programs are removed after the setup, which may use them (known_state). The job's script calls these before.
+\unset -f cat cd date hostname ln mv readlink rm sleep
 \unalias -a
 \shopt -u expand_aliases
 IFS=$' \t\n'
@@ -41,6 +44,8 @@ known_state() {
     esac
     if type -f "$name" >/dev/null 2>&1; then unset -f "$name"; fi
   done
+  # Programs that are bash scripts (a site's sbatch) would get this script's options from these.
+  export -n SHELLOPTS BASHOPTS
   return 0
 }
 # Without this line hpcdeploy knows that the script never began. A profile may have printed the beginning of a line.

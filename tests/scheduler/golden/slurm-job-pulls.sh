@@ -21,6 +21,9 @@ case ${BASH_VERSION-} in
     ;;
 esac
 { POSIXLY_CORRECT=1; \set +efnuvxC; \unset -f builtin unset set unalias shopt declare type trap eval exit return local test [ printf echo; \unset POSIXLY_CORRECT; } 2>/dev/null
+\trap - DEBUG ERR
+# Functions that hide programs are removed after the setup, which may use them (known_state). The job's script calls these before.
+\unset -f cat cd date hostname ln mv readlink rm sleep
 \unalias -a
 \shopt -u expand_aliases
 IFS=$' \t\n'
@@ -41,6 +44,8 @@ known_state() {
     esac
     if type -f "$name" >/dev/null 2>&1; then unset -f "$name"; fi
   done
+  # Programs that are bash scripts (a site's sbatch) would get this script's options from these.
+  export -n SHELLOPTS BASHOPTS
   return 0
 }
 # Without this line hpcdeploy knows that the script never began. A profile may have printed the beginning of a line.
@@ -76,7 +81,7 @@ setup_ended() {
 setup_lines='module load apptainer/1.4'
 exit_trap=$(trap -p EXIT)
 setup_folder=$PWD
-set +eu +o pipefail
+set +euET +o pipefail # with -E a trap for ERR would count what fails inside $( ) too
 trap 'setup_failed "$?" "$BASH_COMMAND"' ERR
 trap 'setup_ended "$?"' EXIT
 # The last command succeeds: a status of the whole that is not 0 says that bash could not read it.
@@ -158,6 +163,9 @@ case ${BASH_VERSION-} in
     ;;
 esac
 { POSIXLY_CORRECT=1; \set +efnuvxC; \unset -f builtin unset set unalias shopt declare type trap eval exit return local test [ printf echo; \unset POSIXLY_CORRECT; } 2>/dev/null
+\trap - DEBUG ERR
+# Functions that hide programs are removed after the setup, which may use them (known_state). The job's script calls these before.
+\unset -f cat cd date hostname ln mv readlink rm sleep
 \unalias -a
 \shopt -u expand_aliases
 IFS=$' \t\n'
@@ -178,6 +186,8 @@ known_state() {
     esac
     if type -f "$name" >/dev/null 2>&1; then unset -f "$name"; fi
   done
+  # Programs that are bash scripts (a site's sbatch) would get this script's options from these.
+  export -n SHELLOPTS BASHOPTS
   return 0
 }
 set -u
@@ -243,7 +253,7 @@ setup_ended() {
 setup_lines='module load apptainer/1.4'
 exit_trap=$(trap -p EXIT)
 setup_folder=$PWD
-set +eu +o pipefail
+set +euET +o pipefail # with -E a trap for ERR would count what fails inside $( ) too
 trap 'setup_failed "$?" "$BASH_COMMAND"' ERR
 trap 'setup_ended "$?"' EXIT
 # The last command succeeds: a status of the whole that is not 0 says that bash could not read it.
@@ -304,8 +314,10 @@ cd "$workdir" || finish 1
 
 # --mount, unlike --bind, can name every path: its fields are quoted as in CSV (apptainer exec --help).
 field() { printf '"%s=%s"' "$1" "${2//\"/\"\"}"; }
-mounts=(--mount "type=bind,$(field source "$run"),$(field destination "$run")")
+mounts=()
 mounts+=(--mount "type=bind,$(field source /data/common),$(field destination /data/common),ro")
+# Behind these: a folder that is mounted for reading only may hold the run's, and the program could not note that it began.
+mounts+=(--mount "type=bind,$(field source "$run"),$(field destination "$run")")
 # Apptainer hands the node's variables to the program, but mounts only /tmp and /var/tmp of the folders that they name. Each of these
 # folders is mounted at its own path, before all else, so that it hides nothing; what a job itself mounts there wins.
 temporary=()

@@ -186,7 +186,7 @@ def test_what_runs_on_the_host_and_all_secrets_are_told(folder: Path) -> None:
     settings = replace(SETTINGS, secrets=(Secret(name="TOKEN", env="TOKEN"), Secret(name="KEY", file="key")))
     definition = write(folder, with_files("data /opt") + "\n%setup\ntouch x\n", settings=settings)
     assert definition.secrets == ("TOKEN", "KEY")
-    assert "%setup runs on the machine that builds, outside of the container" in definition.notes
+    assert "%setup runs on the build host, outside of the container" in definition.notes
 
 
 @pytest.mark.parametrize(
@@ -197,11 +197,11 @@ def test_what_runs_on_the_host_and_all_secrets_are_told(folder: Path) -> None:
         ("\n# nothing yet\n", "the definition is empty"),
         (
             "Bootstrap: Docker\nFrom: x\n\n%post\ntrue\n",
-            "'Bootstrap: Docker' is no agent that Apptainer knows; write 'docker'",
+            "Apptainer does not know the agent of 'Bootstrap: Docker'; use 'docker'",
         ),
         ("Bootstrap: docker\n\n%post\ntrue\n", "no 'From:' that names its base"),
         ("\ufeffBootstrap: docker\nFrom: x\n\n%post\ntrue\n", "begins with a byte order mark"),
-        ("Bootstrap: docker\nFrom: x\n\n%halp\nx\n", "knows none named 'halp'"),
+        ("Bootstrap: docker\nFrom: x\n\n%halp\nx\n", "no section is named 'halp'"),
         ("Bootstrap: docker\nFrom: x\n\n%files from one\n/a /b\n", "names no earlier stage"),
     ],
 )

@@ -128,7 +128,7 @@ def test_a_registry_s_refusal_names_the_file_and_the_line_too(tmp_path: Path) ->
         return known(reference)
 
     with pytest.raises(
-        RegistryError, match=r"^Dockerfile: line 2: COPY takes from assets: docker\.io has none; 'assets' is no"
+        RegistryError, match=r"^Dockerfile: line 2: COPY copies from assets: docker\.io has none; 'assets' is not"
     ):
         generate(settings, tmp_path, image_config=asked)
 

@@ -105,10 +105,10 @@ def test_a_definition_is_inspected_by_its_path_from_the_working_folder(folder: P
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("docker\n", "podman\n", "is no agent that Apptainer knows"),
+        ("docker\n", "podman\n", "Apptainer does not know the agent"),
         ("%files from build", "%files from built", "names no earlier stage"),
         ("%post\n", "%apprun\n", "names no app"),
-        ("V=13\n    WHO=nobody\n", "X=1\n", "gives V a value"),
+        ("V=13\n    WHO=nobody\n", "X=1\n", "sets V"),
         ("data.csv", "lost.csv", "'lost.csv', which is not in"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The follow script's output, cut into the answers that stand in it."""
+"""Split the output of the follow script into sections, one for each command."""
 
 import re
 from dataclasses import dataclass
@@ -8,21 +8,28 @@ from hpcdeploy.errors import SchedulerError
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What one command on the login node said, and its exit status."""
+    """The output of one command on the login node, and its exit code."""
 
     text: str
     exit_code: int
 
 
 Answers = dict[str, Answer]
-"""By the section's name (``squeue``, ``sacct``, ``records``, ``condor_q``, ``events``)."""
+"""Answers by section name (``squeue``, ``sacct``, ``records``, ``condor_q``, ``events``)."""
 
 
 def read_answers(output: bytes, fence: str, *needed: str) -> Answers:
-    """Cut `output` at the marks that bear `fence`; whatever login shells print outside of them is left out.
+    """Split `output` at the markers that contain `fence`; output of login shells outside of them is ignored.
 
-    A mark begins anywhere in a line: a profile may have printed text without a line break. Raises `SchedulerError` where
-    not a single section came to its end, or one that is `needed` did not.
+    A marker may begin anywhere in a line, because a profile may have printed text without a line break.
+
+    Args:
+        output: The output of the follow script.
+        fence: The unpredictable word in its markers.
+        *needed: The names of required sections.
+
+    Raises:
+        SchedulerError: No section is complete, or a required one is not.
     """
     text = output.decode("utf-8", "surrogateescape")
     mark = f"HPCDEPLOY {re.escape(fence)}"
@@ -33,7 +40,7 @@ def read_answers(output: bytes, fence: str, *needed: str) -> Answers:
     missing = [name for name in needed if name not in found]
     if missing or not found:
         raise SchedulerError(
-            f"the login node's output holds no complete section {' or '.join(missing) or 'at all'}; it ends with: "
+            f"the login node's output has no complete section {' or '.join(missing) or 'at all'}; it ends with: "
             + (text.strip()[-500:] or "(nothing)")
         )
     return found

@@ -1,4 +1,4 @@
-"""ClassAds as HTCondor's programs print them with ``-json``."""
+"""Parse ClassAds from the ``-json`` output of HTCondor's programs."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,11 +8,15 @@ from hpcdeploy.json_text import read_json
 
 
 def read_ads(text: str, program: str) -> list[Mapping[str, Any]]:
-    """Return the ads in the output of `program`; nothing at all means none. `SchedulerError` where it is something else."""
+    """Return the ads in the output of `program`; empty output means no ads.
+
+    Raises:
+        SchedulerError: The output is not a JSON list of ads.
+    """
     try:
         ads = read_json(text) if text.strip() else []
     except ValueError as error:
-        raise SchedulerError(f"{program} answered {text.strip()[:200]!r}, which is no JSON ({error}); try again") from error
+        raise SchedulerError(f"{program} printed {text.strip()[:200]!r}, which is not JSON ({error}); try again") from error
     if not isinstance(ads, list) or not all(isinstance(ad, dict) for ad in ads):
-        raise SchedulerError(f"{program} answered {text.strip()[:200]!r}, where a list of ads was expected; try again")
+        raise SchedulerError(f"{program} printed {text.strip()[:200]!r}; expected a JSON list of ads; try again")
     return ads

@@ -1,4 +1,4 @@
-"""What squeue and sacct answer, as states."""
+"""Parse the output of squeue and sacct into task states."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,21 +9,23 @@ from hpcdeploy.scheduler.slurm.exit_codes import ExitCodes
 FORMAT = ",".join(
     f"{field}:|" for field in ("ArrayJobID", "ArrayTaskID", "State", "NodeList", "StartTime", "RestartCnt", "Reason")
 )
-"""What the follow script asks of squeue with ``--Format``, a bar behind each; the reason, a free text, last.
+"""The fields that the follow script requests from squeue with ``--Format``, each followed by a bar; the free text is last.
 
-The start of a job that waits is when Slurm means to start it, as ``squeue --start`` has it. A field with a suffix of its own
-and no width is never cut off (squeue(1); so in 22.05 and 24.11).
+StartTime of a pending job is its expected start, as in ``squeue --start``. A field with its own suffix and without a width
+is never truncated (squeue(1); seen in 22.05 and 24.11).
 """
 
 ACCOUNTING_FORMAT = "JobID,State,ExitCode,NodeList,Start,End,Comment,JobName"
-"""What the follow script asks of sacct, with ``--parsable2``; the free texts last. Accounting has the comment only where the
-site keeps it (slurm.conf(5), AccountingStoreFlags=job_comment)."""
+"""The fields that the follow script requests from sacct with ``--parsable2``; free texts are last.
+
+Accounting has the comment only if the site stores it (slurm.conf(5), AccountingStoreFlags=job_comment).
+"""
 
 NO_NODE = "None assigned"
-"""What sacct says instead of the nodes of a job that never started (src/plugins/accounting_storage/mysql/as_mysql_job.c)."""
+"""sacct's node list of a job that never started (src/plugins/accounting_storage/mysql/as_mysql_job.c)."""
 
-# What squeue(1) and sacct(1) call a job's state, in "JOB STATE CODES". A flag such as COMPLETING stands in for the base
-# state, and new ones come with new releases: what is not here is UNKNOWN, and never an end.
+# States in squeue(1) and sacct(1), "JOB STATE CODES". A flag such as COMPLETING replaces the base state, and new releases
+# add states: any other word is UNKNOWN, and never an end.
 _STATES = {
     "PENDING": State.PENDING,
     "CONFIGURING": State.PENDING,
@@ -52,28 +54,31 @@ _STATES = {
     "PREEMPTED": State.PREEMPTED,
 }
 
-# Held by its owner, an administrator or after a requeue: PENDING to squeue, but it starts only after a release (squeue(1),
-# JOB REASON CODES). For a hold after a requeue the reason is a text: "job requeued in held state", "launch failed requeued
-# held", "launch failure limit exceeded requeued held", "user env retrieval failed requeued held" (src/slurmctld/job_mgr.c
-# of 26.05). scontrol writes an underscore for each blank.
+# Held by its owner, an administrator or after a requeue: squeue shows PENDING, but the job starts only after a release
+# (squeue(1), JOB REASON CODES). For a hold after a requeue the reason is a text: "job requeued in held state", "launch
+# failed requeued held", "launch failure limit exceeded requeued held", "user env retrieval failed requeued held"
+# (src/slurmctld/job_mgr.c of 26.05). scontrol writes an underscore for each space.
 _HOLDS = frozenset({"JobHeldUser", "JobHeldAdmin", "JobHoldMaxRequeue"})
 _HELD = re.compile(r".*\b(?:requeued held|in held state)")
 
 
 def is_hold(reason: str) -> bool:
-    """Return whether a job with this reason is held, so that it does not start before somebody releases it."""
+    """Tell whether a job with this reason is held, so that it starts only after a release."""
     return reason in _HOLDS or _HELD.match(reason.replace("_", " ")) is not None
 
 
 def state_of(word: str) -> State:
-    """Translate one of Slurm's words; ``CANCELLED by 1000`` and a truncated ``CANCELLED+`` are what they look like."""
+    """Return the state for a word of Slurm's; ``CANCELLED by 1000`` and a truncated ``CANCELLED+`` are CANCELLED."""
     return _STATES.get(word.split(" ", maxsplit=1)[0].rstrip("+").upper(), State.UNKNOWN)
 
 
 def read_queue(text: str) -> dict[str, list[TaskStatus]]:
-    """Read what squeue answered in `FORMAT`, by job id.
+    """Parse the output of squeue in `FORMAT`, by job id.
 
-    One line may speak of many pending tasks (``0-99%10``); a line that cannot be read raises ValueError.
+    One line may describe many pending tasks (``0-99%10``).
+
+    Raises:
+        ValueError: A line is malformed.
     """
     found: dict[str, list[TaskStatus]] = {}
     for line in filter(None, text.splitlines()):
@@ -97,12 +102,19 @@ def read_queue(text: str) -> dict[str, list[TaskStatus]]:
 def read_accounting(
     text: str, names: Mapping[str, Sequence[str]], exact: ExitCodes | None = None
 ) -> dict[str, list[TaskStatus]]:
-    """Read what ``sacct --allocations --parsable2`` answered in `ACCOUNTING_FORMAT`, by job id.
+    """Parse the output of ``sacct --allocations --parsable2`` in `ACCOUNTING_FORMAT`, by job id.
 
-    sacct writes an exit code as ``code:signal``; a job that a signal ended counts as 128 + signal, as in a shell. `names`
-    are the names by which each job is known, by its id: Slurm begins anew at its MaxJobId, and another job may have had the
-    number (slurm.conf(5)). A job bears one of them as its name, or in its comment: ``hpcdeploy:NAME``. `exact` are the exit
-    codes where sacct subtracts 128 (see `hpcdeploy.scheduler.slurm.exit_codes`): one that it lacks is unknown.
+    sacct writes an exit code as ``code:signal``; a job that was killed by a signal counts as 128 + signal, as in a shell.
+
+    Args:
+        text: The output.
+        names: The names of each job, by its id. Slurm restarts its numbering at MaxJobId, so another job may have had the
+            same id (slurm.conf(5)). A job matches by its name, or by its comment ``hpcdeploy:NAME``.
+        exact: The exit codes, if sacct subtracts 128 (see `hpcdeploy.scheduler.slurm.exit_codes`); a missing one is
+            unknown.
+
+    Raises:
+        ValueError: A line is malformed.
     """
     found: dict[str, list[TaskStatus]] = {}
     for line in filter(None, text.splitlines()):
@@ -112,7 +124,7 @@ def read_accounting(
         if not any(texts.startswith(f"hpcdeploy:{name}|") or texts.endswith(f"|{name}") for name in known_as):
             continue
         state = state_of(word)
-        # Rejected, or failed before it started: ExitCode is that of no program (0:1 in 24.11).
+        # Rejected, or failed before it started: ExitCode is not that of a program (0:1 in 24.11).
         unstarted = state is State.FAILED and node == NO_NODE
         found.setdefault(job_id, []).extend(
             TaskStatus(
@@ -131,7 +143,7 @@ def read_accounting(
 
 
 def _exit_code(code: str, state: State, task: tuple[str, int], exact: ExitCodes | None) -> int | None:
-    """Return a task's exit code, None where it has none or where it cannot be known."""
+    """Return a task's exit code; None if it has none or if it is unknown."""
     status, _, signal = code.partition(":")
     if int(signal or 0) and not int(status):
         return 128 + int(signal)
@@ -139,13 +151,13 @@ def _exit_code(code: str, state: State, task: tuple[str, int], exact: ExitCodes 
         return 0 if state is State.COMPLETED else None
     if exact is None:
         return int(status)
-    # What does not fit the other answer is wrong: the JSON of 22.05 has 0 for all (exit_codes.py).
+    # If the JSON output contradicts this output, it is wrong: in 22.05 it has 0 for all jobs (exit_codes.py).
     known = exact.get(task)
     return known if known in {int(status), int(status) + 128} and known else None
 
 
 def indices(text: str) -> list[int]:
-    """Expand an array index as squeue and sacct write it: ``7``, ``[3,5-9%2]``, ``0-98:2``; none (``N/A``) is task 0."""
+    """Expand an array index of squeue or sacct: ``7``, ``[3,5-9%2]``, ``0-98:2``; no index (``N/A``) means task 0."""
     bare = text.strip("[]").partition("%")[0]
     if bare in {"", "N/A"}:
         return [0]
@@ -158,5 +170,5 @@ def indices(text: str) -> list[int]:
 
 
 def seconds(text: str) -> int:
-    """Read a time as the follow script has it written (``SLURM_TIME_FORMAT=%s``); ``Unknown``, others are 0."""
+    """Parse a time in the format of the follow script (``SLURM_TIME_FORMAT=%s``); 0 for ``Unknown`` and the like."""
     return int(text) if text.isdigit() else 0

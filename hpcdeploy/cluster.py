@@ -32,7 +32,7 @@ class Cluster:
         gpu_form: The site's way of requesting GPUs (Slurm rejects two at once).
         memory_form: The site's way of requesting memory (Slurm rejects two at once).
         gpu_vendor: The vendor of the GPUs that a job's container gets; ``auto``: the one whose driver is on the job's node.
-        htcondor_container: What starts the container: HTCondor's container universe, a worker that reads
+        htcondor_container: The starter of the container: HTCondor's container universe, a worker that reads
             ``+SingularityImage``, or the job itself.
         apptainer: The program.
         setup: Shell lines that make Apptainer available (``module load apptainer``), for the login node and for jobs.

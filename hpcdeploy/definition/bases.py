@@ -45,7 +45,7 @@ def load_bases(overrides: Path | None = None) -> Bases:
     required = {key: table.get(key) for key in ("repository", "plain")}
     for key, value in required.items():
         if not isinstance(value, str) or not value:
-            raise TemplateError(f'{TABLE}: {key} is {value!r}, but a string was expected, such as {key} = "noble"')
+            raise TemplateError(f'{TABLE}: {key} is {value!r}; expected a string such as {key} = "noble"')
     return Bases(
         repository=str(required["repository"]),
         plain=str(required["plain"]),
@@ -118,11 +118,11 @@ def _numbers(version: str) -> tuple[int, ...]:
 def _pairs(table: Mapping[str, object], key: str) -> tuple[tuple[str, str], ...]:
     found = table.get(key, {})
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
-        raise TemplateError(f"{TABLE}: {key} is {found!r}, but a table of strings was expected")
+        raise TemplateError(f"{TABLE}: {key} is {found!r}; expected a table of strings")
     return tuple(found.items())
 
 
 def _version(text: str, key: str) -> str:
     if not re.fullmatch(r"\d+(\.\d+)*", text):
-        raise TemplateError(f'{TABLE}: {key} holds {text!r}, but a version was expected, such as "12.9.1"')
+        raise TemplateError(f'{TABLE}: {key} contains {text!r}; expected a version such as "12.9.1"')
     return text

@@ -95,6 +95,9 @@ def staged_copy(settings: ImageSettings, number: int) -> str:
 
     Its last component equals that of the destination: Apptainer uses ``cp``, which would otherwise put a folder *into* an
     existing one.
+
+    Raises:
+        DefinitionError: The destination is invalid.
     """
     return f"files/{number}/{guard.destination(settings.files[number].destination).name}"
 

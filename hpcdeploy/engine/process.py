@@ -23,6 +23,10 @@ def run_to_end(command: Command, environment: Mapping[str, str] = os.environ) ->
 
     Signals that would end this process are forwarded to the command instead, which decides how to react. Signals from a
     terminal (Ctrl-C, Ctrl-\\) have already reached it, as every process in the foreground (termios(3), ISIG).
+
+    Raises:
+        OSError: The command cannot be started.
+        SystemExit: A signal arrived before the command was started.
     """
     process: subprocess.Popen[bytes] | None = None
 

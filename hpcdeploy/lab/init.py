@@ -1,6 +1,6 @@
 """The lab's first process: prepare, start every daemon in order, watch them, and end all of them when it ends.
 
-It runs inside the lab with the lab's own Python, as process 1 of a PID namespace, so that its end ends every process there,
+It runs inside the lab with the lab's own Python, as process 1 of a PID namespace. So its end ends every process there,
 whatever started it (pid_namespaces(7)). It needs only the standard library, and a plan:
 
     {"prepare": [ARGV...], "services": [{"name", "argv", "ready", "after", "user", "stop_signal"}...], "finish": [ARGV...]}

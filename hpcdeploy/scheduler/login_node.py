@@ -166,6 +166,7 @@ def receiving(parcel: Parcel, cluster: Cluster, *, patience: int = 120, override
         overrides: The project's folder, whose own templates replace the built-in ones.
 
     Raises:
+        ConfigError: A path contains a line break or a NUL.
         TemplateError: A template is broken.
     """
     values = {**_arriving(parcel, cluster, patience), "size": parcel.size, "lane": ""}
@@ -192,6 +193,7 @@ def receiving_lane(
         overrides: The project's folder, whose own templates replace the built-in ones.
 
     Raises:
+        ConfigError: A path contains a line break or a NUL.
         TemplateError: A template is broken.
     """
     lane = f".{stretch.start}" if stretch.start else ""  # the first chunk is already at its position
@@ -236,6 +238,7 @@ def following(
         overrides: The project's folder, whose own templates replace the built-in ones.
 
     Raises:
+        ConfigError: A path contains a line break or a NUL.
         TemplateError: A template is broken.
     """
     values = {
@@ -273,6 +276,7 @@ def cancelling(cluster: Cluster, runs: Sequence[Run], *, overrides: Path | None 
     """Render the script that cancels `runs`, all of one scheduler, and records the cancellation in their folders.
 
     Raises:
+        ConfigError: A path contains a line break or a NUL.
         TemplateError: A template is broken.
     """
     scheduler = runs[0].scheduler
@@ -297,6 +301,7 @@ def revoking(cluster: Cluster, run: Run, *, patience: int = 30, overrides: Path 
         overrides: The project's folder, whose own templates replace the built-in ones.
 
     Raises:
+        ConfigError: A path contains a line break or a NUL.
         TemplateError: A template is broken.
     """
     values = {
@@ -327,6 +332,7 @@ def reading_logs(
         overrides: The project's folder, whose own templates replace the built-in ones.
 
     Raises:
+        ConfigError: A path contains a line break or a NUL.
         TemplateError: A template is broken.
     """
     values = {
@@ -352,6 +358,7 @@ def listing(cluster: Cluster, run: Run, patterns: tuple[str, ...], fence: str, *
         overrides: The project's folder, whose own templates replace the built-in ones.
 
     Raises:
+        ConfigError: A path contains a line break or a NUL.
         TemplateError: A template is broken.
     """
     chosen = patterns or run.outputs

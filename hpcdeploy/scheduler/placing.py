@@ -49,6 +49,9 @@ def placing_values(placements: Sequence[Placement], outputs: Sequence[str], *, m
     """Return the template values that provide `placements` in the container and gather `outputs`; every word is quoted.
 
     Without mounts, the files that the program writes exist only on the worker, and must be gathered there.
+
+    Raises:
+        ConfigError: A path contains a NUL.
     """
     code = next((one.place for one in placements if one.is_code), None)
     unpacked = [one.parcel.becomes for one in placements if one.parcel.becomes]

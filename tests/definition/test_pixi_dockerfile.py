@@ -184,7 +184,7 @@ def broken(**changes: object) -> PixiRecipe:
         (broken(environment=(("A", "b\nc"),)), "A is 'b\\nc', but a value in a Dockerfile cannot contain a line break"),
         (broken(base="oras://x/y"), "'base' is 'oras://x/y', but a Dockerfile can only start from an image"),
         (broken(files=(FileCopy(source="a\\b", destination="/a"),)), "'a\\\\b' contains a backslash"),
-        (broken(setup=(Step(run="x", secrets=("NO",)),)), "a step of 'setup' asks for the secret 'NO'"),
+        (broken(setup=(Step(run="x", secrets=("NO",)),)), "a step of 'setup' uses the secret 'NO'"),
     ],
 )
 def test_what_a_dockerfile_cannot_say_is_refused(recipe: PixiRecipe, said: str) -> None:

@@ -97,7 +97,7 @@ def test_a_package_alone_can_ask_for_cuda(workspace: Workspace) -> None:
     workspace.rewrite("pixi.toml", 'cuda = "12"', "")
     done = workspace.pixi("install", "--locked", "-e", "gpu")
     assert done.code == 1
-    assert "which hpcdeploy-demo-cuda asks for" in done.err
+    assert "which hpcdeploy-demo-cuda requires" in done.err
 
 
 def test_an_environment_without_cuda_needs_no_driver(workspace: Workspace) -> None:

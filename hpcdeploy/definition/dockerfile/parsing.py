@@ -107,7 +107,11 @@ def parse_dockerfile(text: str) -> Dockerfile:
 
 
 def here_word(word: str) -> tuple[str, bool, bool] | None:
-    """Parse ``<<EOF`` into the name, whether to expand the text, and whether to remove tabs; None for any other word."""
+    """Parse ``<<EOF`` into the name, whether to expand the text, and whether to remove tabs; None for any other word.
+
+    Raises:
+        DefinitionError: A quote is not closed.
+    """
     match = _HEREDOC.fullmatch(word)
     if not match or not match[3]:
         return None

@@ -9,8 +9,8 @@ OUT_OF_TIME = "HoldReasonCode =?= 46 || HoldReasonCode =?= 47"
 WORTH_A_RELEASE = (13, 19, 45, 48)
 """Hold codes of errors before the program started, on the way to a worker or on one worker.
 
-They are: input files that could not be transferred (13), hooks that prepare a job, including OSPool's download of images
-(19, 48), and a worker whose Apptainer fails its test (45). A hold by a user (1) is never released, nor is a hold that the
+Code 13: input files could not be transferred. Codes 19 and 48: a hook that prepares jobs failed; OSPool downloads images in
+one. Code 45: the worker's Apptainer failed its test. A hold by a user (1) is never released, nor is a hold that the
 job itself caused.
 """
 

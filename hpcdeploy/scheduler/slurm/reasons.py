@@ -205,4 +205,4 @@ def _limit(code: str) -> str:
         case _ if per in {"PerJob", "PerNode"}:
             return f"it requests more {resource} than {whose} allows one {per.removeprefix('Per').lower()}: request less"
         case _:
-            return f"you have reached the limit of {whose} on {resource}: wait for your other jobs, or ask for less"
+            return f"you have reached the limit of {whose} on {resource}: wait for your other jobs, or request less"

@@ -362,9 +362,15 @@ def failing(known: str, error: Exception) -> ImageConfigOf:
             "FROM base AS one\nFROM base\nCOPY --from=assets /a /b",
             RegistryError("docker.io has no library/assets."),
             RegistryError,
-            "line 3: COPY copies from assets: docker.io has no library/assets; 'assets' is not an earlier stage either (one);",
+            "line 3: COPY copies from assets: docker.io has no library/assets; "
+            "'assets' is not an earlier stage either (one);",
         ),
-        ("FROM assets", RegistryError("none"), RegistryError, "line 1: FROM starts from assets: none; 'assets' is not an earlier stage"),
+        (
+            "FROM assets",
+            RegistryError("none"),
+            RegistryError,
+            "line 1: FROM starts from assets: none; 'assets' is not an earlier stage",
+        ),
         ("FROM me/assets:1", RegistryError("none"), RegistryError, "line 1: FROM starts from me/assets:1: none"),
         (
             "FROM base\nCOPY --from=Ctx /a /b",
@@ -434,7 +440,8 @@ def test_a_working_folder_in_tmp_is_not_where_a_container_begins() -> None:
 def test_a_base_image_s_own_user_is_named_as_such() -> None:
     with pytest.raises(
         DefinitionError,
-        match="line 2: RUN runs as the base image's user 'mambauser', but a build runs only as root; put 'USER root' before it",
+        match="line 2: RUN runs as the base image's user 'mambauser', but a build runs only as root; "
+        "put 'USER root' before it",
     ):
         final("RUN x", OciConfig(user="mambauser"))
     assert "run_0 /bin/sh -c x" in str(final("USER root\nRUN x", OciConfig(user="mambauser")).shell)

@@ -362,8 +362,10 @@ def failing(known: str, error: Exception) -> ImageConfigOf:
             "FROM base AS one\nFROM base\nCOPY --from=assets /a /b",
             RegistryError("docker.io has no library/assets."),
             RegistryError,
-            "line 3: COPY copies from assets: docker.io has no library/assets; "
-            "'assets' is not an earlier stage either (one);",
+            (
+                "line 3: COPY copies from assets: docker.io has no library/assets; "
+                "'assets' is not an earlier stage either (one);"
+            ),
         ),
         (
             "FROM assets",

@@ -177,7 +177,7 @@ def test_its_arguments_are_the_build_s(folder: Path) -> None:
 
 def test_an_argument_without_a_default_must_be_given(folder: Path) -> None:
     text = "Bootstrap: docker\nFrom: debian:{{ V }}\n\n%post\ntrue\n"
-    with pytest.raises(DefinitionError, match="gives V a value"):
+    with pytest.raises(DefinitionError, match="sets V"):
         write(folder, text)
     assert write(folder, text, given=[("V", "13")]).base == "debian:13"
 

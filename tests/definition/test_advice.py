@@ -14,7 +14,7 @@ GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.def"))
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("%post\n#!/bin/bash\ntrue\n", "'#!', which is a comment"),
+        ("%post\n#!/bin/bash\ntrue\n", "'#!', which is only a comment"),
         ("%post -c /bin/bash\nfalse\ntrue\n", "continues after a failed command"),
         ("%runscript -c /bin/bash\ntrue\n", "break its first line"),
         ("%runscript\n\n#!/bin/bash\ntrue\n", "not in the first line"),

@@ -120,7 +120,7 @@ def test_what_apptainer_would_refuse_fails(folder: Path, old: str, new: str, sai
 
 def test_all_that_is_missing_is_listed_at_once(folder: Path) -> None:
     (folder / "own.def").write_text(TEXT.replace("V=13\n    WHO=nobody\n", "X=1\n"))
-    with pytest.raises(DefinitionError, match=r"uses {{ V }}, {{ WHO }}, but .* gives V, WHO a value"):
+    with pytest.raises(DefinitionError, match=r"uses {{ V }}, {{ WHO }}, but .* sets V, WHO"):
         look(folder, settings=replace(SETTINGS, build_args=()))
     (folder / "own.def").write_text(TEXT.replace("data.csv", "lost.csv").replace("app/", "none/"))
     with pytest.raises(DefinitionError, match=r"names 2 things that cannot be copied:\n- .*none/\*.py.*\n- .*lost.csv"):

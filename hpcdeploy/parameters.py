@@ -62,7 +62,7 @@ def pieces(text: str, names: Iterable[str]) -> Iterator[str | Placeholder]:
             close = meant(name, known)
             advice = f"did you mean {{{close}}}?" if close else f"known: {', '.join(f'{{{word}}}' for word in known)}."
             raise ConfigError(
-                f"found {{{name}}} in {_near(text, match.start())}; no parameter of the sweep has that name, {advice} "
+                f"found {{{name}}} in {_near(text, match.start())}; no parameter of the sweep has that name; {advice} "
                 f"Use {{{{{name}}}}} for literal braces"
             )
         else:

@@ -221,7 +221,7 @@ def test_the_later_of_array_and_sweep_wins_and_a_throttle_is_for_whatever_there_
     [
         ('command = ["--lr={lrr}"]', "job train: command[0]: found {lrr} in '--lr={lrr}'; no parameter of the sweep has"),
         ('command = ["{lrr}"]', "did you mean {lr}?"),
-        ('command = ["{zz}"]', "there is {lr}, {seed}."),
+        ('command = ["{zz}"]', "known: {lr}, {seed}."),
         ('environment = { X = "{lr} {" }', "job train: environment.X: found an unmatched brace in '{lr} {'"),
         ('command = ["print({})"]', "or {{ for a literal brace"),
         ('command = ["{ lr }"]', "an unmatched brace"),

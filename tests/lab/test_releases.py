@@ -71,7 +71,7 @@ def test_a_mirror_that_went_on_to_another_release_is_one_message_with_what_it_ha
     told = missing(RELEASES["26.05"], "26.11.2-1", SITE)
     assert told.startswith(f"the mirror {SITE} has Slurm 26.11.2 in sid; expected Slurm 26.05; use --slurm newest, or ")
     told = missing(RELEASES["22.05"], "", SITE)
-    assert told.startswith(f"the mirror {SITE} has no Slurm in bookworm any more; expected Slurm 22.05; name in ")
+    assert told.startswith(f"the mirror {SITE} has no Slurm in bookworm any more; expected Slurm 22.05; set ")
     assert missing(RELEASES["26.05"], "26.05.6-1", SITE) == ""
 
 

@@ -1,4 +1,4 @@
-"""A cluster as a person describes it: where it is, what schedules it, and the site's own ways."""
+"""A cluster as its settings describe it: host, schedulers, and the site's conventions."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -14,30 +14,41 @@ ImageRoute = Literal["auto", "login", "stream", "job"]
 TransportName = Literal["auto", "paramiko", "openssh"]
 
 LOCAL = "local"
-"""The ``host`` of a cluster whose login node is this machine: no SSH is used."""
+"""The ``host`` of a cluster whose login node is this machine; no SSH is used."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
     """One cluster.
 
-    ``host`` is any ``Host`` of the person's SSH configuration, or ``"local"``; ``ssh_config`` names another configuration
-    file, as ``ssh -F`` does. ``transport`` says who speaks SSH: paramiko, or OpenSSH's own ssh, on whose open connections
-    hpcdeploy rides; ``auto``: OpenSSH where such a connection is there, or where it alone can get in. ``schedulers`` are
-    those it has, the default first. ``root`` is hpcdeploy's folder there, seen by login and compute nodes alike; ``$VAR``
-    in it is expanded on the login node. ``gpu_form`` and ``memory_form`` choose the one way of asking that the site wants
-    (Slurm refuses two at once). ``gpu_vendor`` is whose GPUs a job's container is given; ``auto``: those whose driver is on
-    the job's node. ``htcondor_container`` is who starts the container: HTCondor's container universe, a
-    worker that reads ``+SingularityImage``, or the job itself. ``setup`` are shell lines that bring Apptainer into reach
-    (``module load apptainer``), run on the login node and in jobs. ``apptainer`` is the program.
-    ``poll_interval`` is the least time between two questions of where jobs are, in seconds. ``image_route`` is how an
-    image of a registry gets here: pulled on the login node, streamed through hpcdeploy, pulled in the job; ``auto``: pulled
-    on the login node where it can be, else streamed. ``image_cache`` is the folder of all images, ``tmp`` the one for what
-    is not finished (empty: in the root); ``image_cache_owners`` are users, by name or number, whose images and folder of
-    images are accepted besides one's own and root's; ``image_cache_size`` is in MiB, None: no limit. ``mirrors`` say which
-    registry to ask in place of another (``("ghcr.io", "localhost:5000")``). ``project`` is the folder of the
-    project in which the cluster is used, whose own templates hold (empty: none); ``of_project`` says that this project's
-    settings describe the cluster, and not the person's.
+    Attributes:
+        name: The cluster's name.
+        host: A ``Host`` of the user's SSH configuration, or ``"local"``.
+        schedulers: The schedulers, the default first.
+        root: hpcdeploy's folder on the cluster, visible on login and compute nodes; ``$VAR`` is expanded on the login node.
+        ssh_config: Another SSH configuration file, as for ``ssh -F``.
+        transport: The SSH implementation: paramiko, or OpenSSH's own ssh, whose open connections are reused. ``auto``:
+            OpenSSH if there is such a connection, or if only OpenSSH can log in.
+        gpu_form: The site's way of requesting GPUs (Slurm rejects two at once).
+        memory_form: The site's way of requesting memory (Slurm rejects two at once).
+        gpu_vendor: The vendor of the GPUs that a job's container gets; ``auto``: the one whose driver is on the job's node.
+        htcondor_container: The starter of the container: HTCondor's container universe, a worker that reads
+            ``+SingularityImage``, or the job itself.
+        apptainer: The program.
+        setup: Shell lines that make Apptainer available (``module load apptainer``), for the login node and for jobs.
+        poll_interval: Minimum time between two queries of job states, in seconds.
+        binds: Folders to mount in every container.
+        image_route: How an image in a registry gets to the cluster: pulled on the login node, streamed through hpcdeploy,
+            or pulled in the job. ``auto``: pulled on the login node if possible, else streamed.
+        image_cache: The folder of all images; empty for one in the root.
+        image_cache_owners: Users, by name or id, whose image folder and images are accepted besides the user's own and
+            root's.
+        image_cache_size: Maximum size of the image cache in MiB; None for no limit.
+        tmp: The folder for unfinished files; empty for one in the root.
+        mirrors: Pairs of a registry and its replacement (``("ghcr.io", "localhost:5000")``).
+        project: The folder of the project that uses the cluster, whose own templates replace the built-in ones; empty for
+            none.
+        of_project: The cluster is described by the settings of this project, not by the user's.
     """
 
     name: str
@@ -65,10 +76,10 @@ class Cluster:
 
     @property
     def images_folder(self) -> str:
-        """The folder where images lie, each under its sha256; ``$VAR`` is expanded there."""
+        """Return the folder of images, each named by its sha256; ``$VAR`` is expanded on the cluster."""
         return self.image_cache or f"{self.root}/images"
 
     @property
     def tmp_folder(self) -> str:
-        """The folder for what is not finished; ``$VAR`` is expanded there."""
-        return self.tmp or f"{self.root}/tmp"  # noqa: S108 - the cluster's own, not this machine's
+        """Return the folder for unfinished files; ``$VAR`` is expanded on the cluster."""
+        return self.tmp or f"{self.root}/tmp"  # noqa: S108 - on the cluster, not on this machine

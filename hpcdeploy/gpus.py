@@ -1,4 +1,4 @@
-"""Whose GPUs a container is given: the one place that decides it, for jobs and for this machine alike."""
+"""Choose the GPU vendor and Apptainer flag for a container; used both for cluster jobs and for this machine."""
 
 from collections.abc import Container
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ GpuVendorChoice = Literal["auto", "nvidia", "amd"]
 
 @dataclass(frozen=True, kw_only=True)
 class Driver:
-    """A vendor's driver: the ``device`` that it makes in ``/dev``, and the ``flag`` of ``apptainer exec`` for it."""
+    """A vendor's driver: the ``device`` that it creates in ``/dev``, and its ``flag`` of ``apptainer exec``."""
 
     vendor: GpuVendor
     device: str
@@ -21,22 +21,26 @@ DRIVERS = (
     Driver(vendor="nvidia", device="nvidiactl", flag="--nv"),
     Driver(vendor="amd", device="kfd", flag="--rocm"),
 )
-"""In the order in which they are looked for: a processor with graphics of AMD's own has ``/dev/kfd`` too, beside the cards
-of NVIDIA. Sources: ``NV_CTRL_DEVICE_FILE_PATH`` in nvidia-modprobe-utils.h of NVIDIA/nvidia-modprobe; ``/dev/kfd``, the
-interface that all AMD GPUs share, in ROCm's "Running ROCm Docker containers"
-(https://rocm.docs.amd.com/projects/install-on-linux/en/latest/how-to/docker.html)."""
+"""The drivers, in the order of detection: a CPU with AMD graphics has ``/dev/kfd`` too, beside NVIDIA cards.
+
+Sources: ``NV_CTRL_DEVICE_FILE_PATH`` in nvidia-modprobe-utils.h of NVIDIA/nvidia-modprobe; ``/dev/kfd``, the interface that
+all AMD GPUs share, in ROCm's "Running ROCm Docker containers"
+(https://rocm.docs.amd.com/projects/install-on-linux/en/latest/how-to/docker.html).
+"""
 
 FALLBACK = DRIVERS[0]
-"""For who wants GPUs where no driver shows itself: Apptainer warns that it found none, and goes on."""
+"""The driver to assume if GPUs are requested but no driver is found: Apptainer then prints a warning and continues."""
 
 _BY_VENDOR = {driver.vendor: driver for driver in DRIVERS}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Handing:
-    """How a job hands GPUs to its container: by the flag of the first of ``drivers`` that is on the node, else by ``flag``.
+    """How a job passes GPUs to its container.
 
-    An empty ``flag``: without a driver there is nothing to hand in.
+    Attributes:
+        flag: The flag to use if none of `drivers` is on the node; empty for no GPUs in that case.
+        drivers: Drivers to look for on the node; the first one found decides the flag.
     """
 
     flag: str = ""
@@ -44,10 +48,12 @@ class Handing:
 
 
 def handing(vendor: GpuVendorChoice, *, asked: bool, whole_nodes: bool = False) -> Handing | None:
-    """Decide how a job hands GPUs to its container on a cluster whose GPUs are of `vendor`, or any (``auto``).
+    """Choose how a job passes GPUs to its container; None if the container gets none.
 
-    `asked`: the job asks for GPUs. `whole_nodes`: it has whatever there is on its nodes, maybe GPUs; so the device decides.
-    None: neither, and the container gets none.
+    Args:
+        vendor: The vendor of the cluster's GPUs, or ``auto``.
+        asked: The job requests GPUs.
+        whole_nodes: The job has its nodes for itself, possibly with GPUs; the devices on the node decide.
     """
     if not (asked or whole_nodes):
         return None
@@ -63,5 +69,5 @@ def flag_of(vendor: GpuVendor) -> str:
 
 
 def vendor_of(devices: Container[str]) -> GpuVendor | None:
-    """Tell whose driver made the `devices`, which are names in ``/dev``; None: nobody's that is known."""
+    """Return the vendor whose driver created one of `devices` (names in ``/dev``); None if no known driver did."""
     return next((driver.vendor for driver in DRIVERS if driver.device in devices), None)

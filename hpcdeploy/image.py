@@ -1,4 +1,4 @@
-"""What an image is to hold, before it is text; and what an image is, once it was built or pushed."""
+"""The settings of an image before it is rendered, and an image after it was built or pushed."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ from hpcdeploy.source import OciConfig, Source
 
 @dataclass(frozen=True, kw_only=True)
 class FileCopy:
-    """A file or folder of the project (``source``, relative to the project's folder) and its absolute place in the image."""
+    """A file or folder of the project (``source``, relative to the project's folder) and its absolute path in the image."""
 
     source: str
     destination: str
@@ -16,9 +16,9 @@ class FileCopy:
 
 @dataclass(frozen=True, kw_only=True)
 class Secret:
-    """Something that a build may read and must not keep: the variable ``env``, or the file ``file``, one of both.
+    """A secret that a build may read and must not keep: the variable ``env``, or the file ``file``, exactly one of both.
 
-    A step that asks for it finds it at ``/run/secrets/NAME``; one out of a variable is that step's variable ``NAME`` too.
+    A step that uses it can read it at ``/run/secrets/NAME``; one from a variable is also that step's variable ``NAME``.
     ``file`` is relative to the project's folder, or begins with ``/`` or ``~/``.
     """
 
@@ -29,7 +29,7 @@ class Secret:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """Shell lines that run while the image is built, and the names of the secrets that they, and only they, may read."""
+    """Shell lines that run while the image is built, and the names of the secrets that only these lines may read."""
 
     run: str
     secrets: tuple[str, ...] = ()
@@ -37,13 +37,26 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSettings:
-    """One image of the project, as its settings say it (``[image]`` or ``[images.NAME]``).
+    """The settings of one image of the project (``[image]`` or ``[images.NAME]``).
 
-    ``tags`` are given wherever ``latest`` is. ``base`` is the image that the build stage starts from, ``final_base`` the
-    final one; empty leaves the choice to the source. ``setup`` runs in the final stage with the environment active,
-    ``test`` are shell lines of ``%test``; ``command`` is what runs when nobody says what to run, ``start`` what an instance
-    runs (empty: the command). ``environment`` are variables that the container sets besides the activation. ``ports`` are
-    those that the command listens on; ``bind_points`` are folders that are made so that a site can bind something there.
+    Attributes:
+        name: The image's name.
+        source: The source of its content.
+        repositories: The repositories that it is pushed to.
+        tags: Additional tags, set wherever ``latest`` is.
+        base: The base image of the build stage; empty leaves the choice to the source.
+        final_base: The base image of the final stage; empty leaves the choice to the source.
+        files: Files of the project to copy.
+        setup: Steps that run in the final stage with the environment active.
+        test: Shell lines of ``%test``.
+        command: The default command.
+        start: The command of an instance; empty for the default command.
+        environment: Variables that the container sets in addition to the activation.
+        labels: Labels.
+        build_args: Build arguments.
+        ports: The ports that the command listens on.
+        bind_points: Folders to create so that a site can bind its own there.
+        secrets: The secrets that steps may read.
     """
 
     name: str
@@ -67,9 +80,13 @@ class ImageSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ContextFile:
-    """A file that a build needs: where it lies (``source``), and its place in the build's folder (``staged``, relative).
+    """A file that a build needs.
 
-    ``mode`` is 0o755 or 0o644, ``sha256`` that of its content.
+    Attributes:
+        source: Its path on this machine.
+        staged: Its relative path in the build's folder.
+        mode: 0o755 or 0o644.
+        sha256: The checksum of its content.
     """
 
     source: Path
@@ -80,13 +97,19 @@ class ContextFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Definition:
-    """A definition file's text with everything that a build of it needs.
+    """The text of a definition file with everything that its build needs.
 
-    ``build_args`` are those given for this build, over the definition's own ``%arguments``. ``inputs`` is the sha256 of
-    text, files and build arguments together: the same inputs, the same image. ``secrets`` are the names of those that its
-    steps ask for, ``base`` is the image that its last stage starts from, ``notes`` are what a person should know of it.
-    ``given`` are the build arguments of the command, of which ``build_args`` may be some; ``asked`` are the images that
-    registries were asked about, with their answers.
+    Attributes:
+        name: The image's name.
+        text: The definition.
+        files: Files to stage.
+        build_args: The build arguments of this build, which override the definition's own ``%arguments``.
+        inputs: The sha256 of text, files and build arguments together: equal inputs mean an equal image.
+        secrets: The names of the secrets that its steps use.
+        base: The base image of its last stage.
+        notes: Notes for the user.
+        given: The build arguments on the command line; `build_args` may contain some of them.
+        asked: Images whose configuration was read from a registry, with that configuration.
     """
 
     name: str
@@ -103,11 +126,19 @@ class Definition:
 
 @dataclass(frozen=True, kw_only=True)
 class BuiltImage:
-    """A ``.sif`` that was built: its sha256 (64 hex digits, no prefix) is its name in every cache.
+    """A ``.sif`` that was built.
 
-    ``path`` is where it lies here, or, where it only lies in the cache of the cluster ``built_on``, where it lies there. One
-    that was fetched from there lies in the cache of ``cached_on`` still. ``inputs`` is the sha256 of everything that went
-    in; ``size`` is in bytes, ``created`` an RFC 3339 time; ``base`` is the image under it.
+    Attributes:
+        name: The image's name.
+        sha256: Its checksum (64 hex digits, no prefix), which is its name in every cache.
+        size: Its size in bytes.
+        inputs: The sha256 of everything that the build used.
+        apptainer: The version of Apptainer.
+        created: The time of the build (RFC 3339).
+        path: Its path on this machine, or on the cluster `built_on` if it is only in that cluster's cache.
+        built_on: The cluster that built it.
+        base: Its base image.
+        cached_on: The cluster that it was downloaded from and whose cache still has it.
     """
 
     name: str
@@ -124,9 +155,13 @@ class BuiltImage:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedImage:
-    """A ``.sif`` in a registry: ``manifest`` pins it there, ``sha256`` is the file's own (the one layer's digest).
+    """A ``.sif`` in a registry.
 
-    ``repository`` is ``host[:port]/path`` without scheme or tag; both digests are 64 hex digits without ``sha256:``.
+    Attributes:
+        repository: ``host[:port]/path`` without scheme or tag.
+        manifest: The digest of its manifest, which identifies it there (64 hex digits without ``sha256:``).
+        sha256: The checksum of the file (the digest of the only layer; 64 hex digits without ``sha256:``).
+        size: Its size in bytes.
     """
 
     repository: str
@@ -136,5 +171,5 @@ class PublishedImage:
 
     @property
     def reference(self) -> str:
-        """The address that ``apptainer pull`` takes and that nobody can move: ``oras://REPOSITORY@sha256:MANIFEST``."""
+        """Return the immutable address for ``apptainer pull``: ``oras://REPOSITORY@sha256:MANIFEST``."""
         return f"oras://{self.repository}@sha256:{self.manifest}"

@@ -1,4 +1,4 @@
-"""What is to run: plain frozen values that say nothing of any scheduler's words."""
+"""A job: plain frozen values, independent of any scheduler."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,21 +7,23 @@ from typing import Literal
 from hpcdeploy.parameters import Parameters
 
 SignalName = Literal["USR1", "USR2", "TERM", "HUP"]
-"""Not INT and QUIT: what a script starts in the background ignores them from its birth (POSIX sh, 2.11)."""
+"""INT and QUIT are excluded: background processes of a script ignore them from the start (POSIX sh, 2.11)."""
 
 Launcher = Literal["srun", "torchrun"]
-"""What starts the processes of a job that has several."""
+"""The program that starts the processes of a job that has several."""
 
 AfterKind = Literal["afterok", "afterany", "afternotok"]
-"""On which end of another run one may start: a good one, any, a bad one (``sbatch --dependency``)."""
+"""How another run must end before one starts: successfully, in any way, or with a failure (``sbatch --dependency``)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bind:
-    """A folder of the cluster that the container sees.
+    """A folder of the cluster that is mounted in the container.
 
-    ``source`` is a path on the compute node and may hold ``$VAR``, expanded there; ``destination`` is its place in the
-    container, the same where it is empty.
+    Attributes:
+        source: A path on the compute node; ``$VAR`` is expanded there.
+        destination: Its path in the container; if empty, the same.
+        read_only: Mount it read-only.
     """
 
     source: str
@@ -31,11 +33,13 @@ class Bind:
 
 @dataclass(frozen=True, kw_only=True)
 class Code:
-    """A folder of this machine that a job brings along, for its program to run.
+    """A folder of this machine that is uploaded for a job as its code.
 
-    ``source`` is relative to the project's folder, or from ``/`` or ``~/`` on. ``destination`` is where the program finds
-    it: absolute in the container, or relative to the working folder; empty: ``/code``, and ``code`` where nothing can be
-    mounted. More than ``limit`` (in MiB) is taken for a mistake.
+    Attributes:
+        source: A path relative to the project's folder, or one that begins with ``/`` or ``~/``.
+        destination: Its path for the program: absolute in the container, or relative to the working folder. If empty,
+            ``/code``, or ``code`` if nothing can be mounted.
+        limit: Maximum size in MiB; more is assumed to be a mistake.
     """
 
     source: str = "."
@@ -45,7 +49,7 @@ class Code:
 
 @dataclass(frozen=True, kw_only=True)
 class Input:
-    """A file or folder of this machine that a job brings along; ``source`` and ``destination`` as in `Code`."""
+    """A file or folder of this machine that is uploaded for a job; ``source`` and ``destination`` are as in `Code`."""
 
     source: str
     destination: str
@@ -53,10 +57,14 @@ class Input:
 
 @dataclass(frozen=True, kw_only=True)
 class Array:
-    """Tasks ``0 .. size - 1``, at most ``throttle`` of them at once (0: as many as there is room for).
+    """The tasks ``0 .. size - 1`` of a job.
 
-    ``parameters`` has a row for each task of a sweep. ``numbers`` are those by which the program knows the tasks, where they
-    are not their own: in a run that repeats some tasks of another one.
+    Attributes:
+        size: The number of tasks.
+        throttle: Maximum number of tasks that run at once; 0 for no limit.
+        parameters: One row per task of a sweep.
+        numbers: The task numbers that the program sees, in a run that repeats some tasks of another one; empty if they are
+            ``0 .. size - 1``.
     """
 
     size: int
@@ -67,7 +75,7 @@ class Array:
 
 @dataclass(frozen=True, kw_only=True)
 class After:
-    """Another run that must end first: ``what`` is a job of the project, meaning its newest run, or the id of a run."""
+    """Another run that must end first: ``what`` is a job of the project (its newest run), or the id of a run."""
 
     what: str
     kind: AfterKind = "afterok"
@@ -75,7 +83,7 @@ class After:
 
 @dataclass(frozen=True, kw_only=True)
 class Predecessor:
-    """A run, by its id, that must end before another one starts; ``tasks`` is how many tasks it has."""
+    """A run, by its id, that must end before another one starts; ``tasks`` is its number of tasks."""
 
     run_id: str
     kind: AfterKind
@@ -92,7 +100,7 @@ class Signal:
 
 @dataclass(frozen=True, kw_only=True)
 class Retries:
-    """How often a task is started again at most, and on which exit codes only (none: on every one but 0)."""
+    """The maximum number of restarts of a task, and the exit codes that cause one (empty: all except 0)."""
 
     max: int
     exit_codes: tuple[int, ...] = ()
@@ -100,12 +108,23 @@ class Retries:
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What a job asks of the cluster, per node. None leaves the cluster's own default in force.
+    """The resources that a job requests per node. None means the cluster's own default.
 
-    ``gpus`` of 0 keeps GPUs from a job that has its nodes for itself. None: it has those that are there.
-    ``memory`` is in MiB, ``time`` in seconds. ``gpu_memory`` is the least that each GPU has, in MiB; ``gpu_capability`` the
-    least and the most that it can do, in CUDA's own versions (``("8.0", "")``: no upper bound); ``gpu_runtime`` the version
-    of CUDA that its driver must know.
+    Attributes:
+        nodes: The number of nodes.
+        gpus: The number of GPUs. 0 hides the GPUs of nodes that the job has for itself; None leaves them visible.
+        gpu_type: The site's name of the GPU type.
+        gpu_memory: Minimum memory of each GPU in MiB.
+        gpu_capability: Minimum and maximum compute capability, as CUDA numbers it (``("8.0", "")``: no maximum).
+        gpu_runtime: Minimum CUDA version that the driver must support.
+        cpus: The number of CPUs.
+        memory: Memory in MiB.
+        time: Time limit in seconds.
+        disk: Local disk space in MiB.
+        partition: The partition.
+        account: The account to charge.
+        qos: The quality of service.
+        constraint: Required node features.
     """
 
     nodes: int = 1
@@ -125,21 +144,35 @@ class Resources:
 
 
 Directives = tuple[tuple[str, str | bool], ...]
-"""Free words for the scheduler: ``("constraint", "a100")``, ``("exclusive", True)``; the value True stands for no value."""
+"""The user's own options for the scheduler: ``("constraint", "a100")``, ``("exclusive", True)``; True: without a value."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A command in an image, with what it needs.
+    """A command in an image, with its resources and files.
 
-    ``command`` reaches the program word by word, exactly as it stands; where it is empty, the image's own run script
-    decides. ``workdir`` is the working folder on the cluster (``$VAR`` expanded there); empty means the run's own folder.
-    ``requeue`` says whether the site may start it again; None leaves that to the site. ``tasks_per_node`` processes run on
-    each node, started by ``launcher``, with the MPI plugin ``mpi`` of srun; None: one, and srun where there are several.
-    ``srun`` are options of the srun that starts them, and of that one only.
-    ``image`` is the name of an image in the project, a path to a ``.sif``, or an ``oras://`` reference. ``code`` and
-    ``inputs`` are brought along from this machine; ``outputs`` are patterns of files in the working folder that are to come
-    home, all where it is empty.
+    Attributes:
+        name: The job's name.
+        image: The name of an image in the project, a path to a ``.sif``, or an ``oras://`` reference.
+        command: The arguments, which reach the program unchanged; if empty, the image's run script runs.
+        resources: The resources.
+        environment: Variables to set.
+        binds: Folders to mount.
+        array: The tasks, for an array.
+        after: Runs that must end first.
+        signal: A signal before the time limit.
+        requeue: Whether the site may restart the job; None leaves that to the site.
+        retries: Restarts after a failure.
+        tasks_per_node: The number of processes on each node; None for one.
+        launcher: The program that starts the processes; None for srun if there are several.
+        mpi: The MPI plugin of srun.
+        workdir: The working folder on the cluster (``$VAR`` is expanded there); empty for the run's own folder.
+        code: The code to upload.
+        inputs: Files and folders to upload.
+        outputs: Patterns of the files in the working folder to download; empty for all.
+        slurm: The user's own options of sbatch.
+        srun: The user's own options of the srun that starts the processes.
+        htcondor: The user's own submit commands.
     """
 
     name: str
@@ -167,10 +200,13 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """The words by which a run was asked for, so that some of its tasks can be asked for again.
+    """The settings and options of a submission, so that some of its tasks can be submitted again.
 
-    ``project`` is the project's folder, ``job`` the job's name there (None: its only one). ``options`` are those of the
-    command by the keys of ``[jobs.NAME]``, as they were given. ``array`` is what came of it all.
+    Attributes:
+        project: The project's folder.
+        job: The job's name in the project; None for its only one.
+        options: The command's options as given, by the keys of ``[jobs.NAME]``.
+        array: The resulting tasks.
     """
 
     project: str

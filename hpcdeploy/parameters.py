@@ -1,8 +1,8 @@
-r"""Parameters of tasks: a table of values with a row a task, and the places in a job's words where they stand.
+r"""Parameters of a sweep: a table with one row of values per task, and placeholders in a job's texts.
 
-A task's row goes to its compute node as one line of plain signs, ``TASK NAME=VALUE NAME=VALUE ...``: every other byte of a
-value is written ``\0`` and three octal digits, which ``printf %b`` reads in any POSIX shell (XCU, printf, "b" conversion).
-So no quoting of a scheduler ever meets a value.
+A task's row is sent to its compute node as one line of plain characters, ``TASK NAME=VALUE NAME=VALUE ...``. Every other
+byte of a value is written as ``\0`` and three octal digits, which ``printf %b`` reads in any POSIX shell (XCU, printf, "b"
+conversion). So a scheduler's quoting never affects a value.
 """
 
 import re
@@ -13,7 +13,7 @@ from hpcdeploy.errors import ConfigError
 from hpcdeploy.spelling import meant
 
 VARIABLE = "HPCDEPLOY_PARAM_"
-"""The beginning of the variable that holds a parameter, before its name."""
+"""Prefix of the variable that holds a parameter, before its name."""
 
 _LONGEST = 128 * 1024 - 1  # execve(2), MAX_ARG_STRLEN
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._/:@+-")
@@ -22,7 +22,7 @@ _BRACES = re.compile(r"\{\{|\}\}|\{([A-Za-z_][A-Za-z0-9_]*)\}|[{}]")
 
 @dataclass(frozen=True, kw_only=True)
 class Parameters:
-    """Values of the parameters ``names``, in their order: one of ``rows`` for each task. Values hold anything but NUL."""
+    """Values of the parameters ``names``: one row per task, in the order of the names. Values contain anything but NUL."""
 
     names: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -34,15 +34,16 @@ class Parameters:
 
 @dataclass(frozen=True, kw_only=True)
 class Placeholder:
-    """A place in a text where a parameter's value stands."""
+    """A place in a text that a parameter's value replaces."""
 
     name: str
 
 
 def pieces(text: str, names: Iterable[str]) -> Iterator[str | Placeholder]:
-    """Cut `text` at its ``{name}``; ``{{`` and ``}}`` stand for braces, as in Python's ``str.format``.
+    """Split `text` at its placeholders ``{name}``; ``{{`` and ``}}`` are literal braces, as in Python's ``str.format``.
 
-    Raises `ConfigError` for a name that is none of `names`, and for a brace that stands alone.
+    Raises:
+        ConfigError: A name is not in `names`, or a brace is unmatched.
     """
     known = tuple(names)
     position = 0
@@ -54,15 +55,15 @@ def pieces(text: str, names: Iterable[str]) -> Iterator[str | Placeholder]:
             yield sign[0]
         elif name is None:
             raise ConfigError(
-                f"found a brace alone in {_near(text, match.start())}; expected {{NAME}} of a parameter, "
-                f"or {sign * 2} where a brace is meant: the job has a sweep"
+                f"found an unmatched brace in {_near(text, match.start())}; expected {{NAME}} of a parameter, "
+                f"or {sign * 2} for a literal brace, because the job has a sweep"
             )
         elif name not in known:
             close = meant(name, known)
-            advice = f"did you mean {{{close}}}?" if close else f"there is {', '.join(f'{{{word}}}' for word in known)}."
+            advice = f"did you mean {{{close}}}?" if close else f"known: {', '.join(f'{{{word}}}' for word in known)}."
             raise ConfigError(
-                f"found {{{name}}} in {_near(text, match.start())}; no parameter of the sweep has that name, {advice} "
-                f"Write {{{{{name}}}}} where braces are meant"
+                f"found {{{name}}} in {_near(text, match.start())}; no parameter of the sweep has that name; {advice} "
+                f"Use {{{{{name}}}}} for literal braces"
             )
         else:
             yield Placeholder(name=name)
@@ -70,20 +71,28 @@ def pieces(text: str, names: Iterable[str]) -> Iterator[str | Placeholder]:
 
 
 def filled(text: str, values: dict[str, str]) -> str:
-    """Return `text` with the parameters' `values` in their places; raises as `pieces` does."""
+    """Return `text` with its placeholders replaced by `values`.
+
+    Raises:
+        ConfigError: A name is not in `values`, or a brace is unmatched.
+    """
     return "".join(values[piece.name] if isinstance(piece, Placeholder) else piece for piece in pieces(text, values))
 
 
 def task_line(number: int, values: dict[str, str]) -> str:
-    """Write what one task is told: its number and its parameters; raises `ConfigError` for a value too large to give."""
-    words = [f"{name}={_plain(value)}" for name, value in values.items()]
-    for name, word in zip(values, words, strict=True):
+    """Return the line with a task's number and parameters.
+
+    Raises:
+        ConfigError: A value is too large for an argument.
+    """
+    assignments = [f"{name}={_plain(value)}" for name, value in values.items()]
+    for name, word in zip(values, assignments, strict=True):
         if len(VARIABLE) + len(word) > _LONGEST:
             raise ConfigError(
-                f"task {number}: the value of {name} takes {len(word)} bytes on its way to the program, and Linux gives it "
-                f"no more than {_LONGEST} in one word; put it into a file, and sweep over the file's name"
+                f"task {number}: the value of {name} takes {len(word)} bytes as an argument, but Linux allows "
+                f"at most {_LONGEST} per argument; put it into a file, and sweep over the file's name"
             )
-    return " ".join([str(number), *words])
+    return " ".join([str(number), *assignments])
 
 
 def _plain(value: str) -> str:

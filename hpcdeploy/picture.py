@@ -1,4 +1,4 @@
-"""Where the gigabytes are, to be looked at: a treemap as SVG, or a page with it and the whole list (``page_templates/``)."""
+"""Draw the sizes of an image's packages: a treemap as SVG, or a page with it and the full list (``page_templates/``)."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -12,21 +12,21 @@ from hpcdeploy.treemap import Box, squarify
 
 WIDTH, HEIGHT = 1200.0, 720.0
 _HEAD = 22.0
-"""Units: the strip above a family's tiles, with its name and its share."""
+"""Height of the strip above the tiles of a family, with its name and share, in SVG units."""
 _SMALLEST = 0.0015
-"""Share of the whole: what is smaller is drawn as one tile together with its like."""
+"""Minimum share of the total: smaller items are drawn together as one tile."""
 _LETTER = 0.6
-"""Mean width of a letter in the type's size: that of DejaVu Sans, the widest of those that the picture asks for."""
-_FEWEST = 6
-"""Letters of a name that must fit for it to be worth cutting."""
+"""Mean width of a letter relative to the font size: that of DejaVu Sans, the widest font that the picture uses."""
+_MIN_LETTERS = 6
+"""Minimum number of letters that must remain of a shortened name."""
 _LABEL, _NOTE = 13.0, 11.0
-# XML 1.0, production 2 (Char): what is none of these may not be in a document, escaped or not.
-_NO_CHARACTER = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# XML 1.0, production 2 (Char): a document must not contain any other character, escaped or not.
+_INVALID_CHARACTER = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tile:
-    """A rectangle: ``label`` and ``note`` fit into it (or are empty), ``title`` is what a pointer is told."""
+    """A rectangle: ``label`` and ``note`` fit into it (or are empty), ``title`` is its tooltip."""
 
     box: Box
     title: str
@@ -36,7 +36,7 @@ class Tile:
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """The tiles of a family, the frame around them and the words above; ``number`` is the family's colour."""
+    """The tiles of a family with their frame and heading; ``number`` selects the family's colour."""
 
     box: Box
     name: str
@@ -47,16 +47,25 @@ class Group:
 
 
 Facts = Sequence[tuple[str, str]]
-"""Names and values, to be shown beside the picture."""
+"""Names and values to show beside the picture."""
 
 _COLOURS = ("CUDA", "Python", "PyPI", "R", "libraries", "programs", "source", "files")
 
 
 def draw(title: str, items: Sequence[Item], *, page: bool, facts: Facts = (), overrides: Path | None = None) -> str:
-    """Return the picture of `items` as an SVG document, or, as a `page`, as HTML with `facts` and the whole list.
+    """Return the picture of `items` as an SVG document, or as an HTML page.
 
-    Sizes are the items' own; what has none is counted in words and not drawn. `overrides` is the project's folder, whose
-    own ``page_templates`` win.
+    Items of unknown size are counted in the summary and not drawn.
+
+    Args:
+        title: The title.
+        items: The items with their sizes.
+        page: Return an HTML page with the picture, `facts` and the full list.
+        facts: Names and values to show.
+        overrides: The project's folder. Its ``page_templates``, if present, replace the built-in ones.
+
+    Raises:
+        TemplateError: The template is broken.
     """
     total, unknown = known_size(items), unknown_sizes(items)
     rows = [(item, written(item.size), item.size / total if item.size and total else 0.0) for item in items]
@@ -78,7 +87,7 @@ def draw(title: str, items: Sequence[Item], *, page: bool, facts: Facts = (), ov
 
 
 def layout(items: Iterable[Item]) -> tuple[Group, ...]:
-    """Place the items of known size: a frame a family, largest first, in it a tile an item."""
+    """Lay out the items of known size: one frame per family, largest first, and one tile per item."""
     sized = [item for item in items if item.size]
     total = known_size(sized)
     families = sorted({item.family for item in sized}, key=lambda family: -known_size(_of(sized, family)))
@@ -131,11 +140,11 @@ def _tile(name: str, label: str, size: int, total: int, box: Box) -> Tile:
 
 
 def _cut(label: str, width: float) -> str:
-    """Return as much of a label as fits, with an ellipsis where that is not all; nothing where it is too little."""
+    """Return a label that fits `width`, shortened with an ellipsis if necessary; empty if too little of it would fit."""
     if _fits(label, width, _LABEL):
         return label
     letters = int(width / (_LABEL * _LETTER)) - 1
-    return f"{label[:letters]}…" if letters >= _FEWEST else ""
+    return f"{label[:letters]}…" if letters >= _MIN_LETTERS else ""
 
 
 def _fits(text: str, width: float, size: float) -> bool:
@@ -143,4 +152,4 @@ def _fits(text: str, width: float, size: float) -> bool:
 
 
 def _clean(text: str) -> str:
-    return _NO_CHARACTER.sub("\ufffd", text)
+    return _INVALID_CHARACTER.sub("\ufffd", text)

@@ -1,20 +1,20 @@
-"""How far a transfer is, told to whoever wants to know."""
+"""Callbacks that report the progress of a transfer."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 Progress = Callable[[int, int], None]
-"""Takes bytes done and bytes in all."""
+"""Receives the bytes transferred so far, and the total bytes."""
 
 
 def ignore_progress(_done: int, _total: int) -> None:
-    """Take progress and do nothing."""
+    """Ignore progress."""
 
 
 Carrying = Callable[[str], AbstractContextManager[Progress]]
-"""Tells a person of the transfer of what it is given the name of, and gives the function that takes its progress."""
+"""Shows the transfer with the given name to the user, and returns the callback for its progress."""
 
 
 def silently(_what: str) -> AbstractContextManager[Progress]:
-    """Carry without a word."""
+    """Return a callback that shows nothing."""
     return nullcontext(ignore_progress)

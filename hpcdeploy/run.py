@@ -1,4 +1,4 @@
-"""One submission, and what is known of it: plain frozen values."""
+"""One submission and its known state: plain frozen values."""
 
 import secrets
 from dataclasses import dataclass, replace
@@ -9,10 +9,10 @@ from hpcdeploy.cluster import SchedulerName
 
 
 class State(Enum):
-    """Where a task is, in Slurm's words (HTCondor's are told in them); `TERMINAL` is the closed list of ends.
+    """The state of a task, with Slurm's names (also for HTCondor); `TERMINAL` lists all states in which a task has finished.
 
-    ``UNKNOWN`` is what cannot be told: the scheduler could not be asked, or said a word that this version does not know. It
-    never counts as an end.
+    ``UNKNOWN`` means that the scheduler could not be queried, or that it reported a state which this version does not know.
+    It never counts as finished.
     """
 
     SUBMITTING = "SUBMITTING"
@@ -47,16 +47,25 @@ UNREAD = "its row cannot be read: "
 """How the reason begins of a task of which the scheduler's answer cannot be read; the row follows, quoted."""
 
 NEVER_BEGAN = "the program never began: the image's environment script ended first"
-"""The reason of a task that is FAILED although its container ended with 0."""
+"""Reason of a task that is FAILED although its container exited with 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskStatus:
-    """One task of a run. ``word`` is what the outside said, as it came; ``reason`` is its own account of why.
+    """The state of one task of a run.
 
-    ``code`` is HTCondor's number for a hold, ``"34.102"`` (HoldReasonCode, HoldReasonSubCode). ``exit_code`` is None until
-    it is known (128 + n: killed by signal n); times are seconds since 1970, 0: not known. ``expected`` is when the scheduler
-    means to start it, ``restarts`` how often it was begun anew.
+    Attributes:
+        task: The number of the task.
+        state: Its state.
+        word: The scheduler's own word for the state.
+        reason: The scheduler's own reason.
+        exit_code: The exit code; None if unknown. 128 + n: killed by signal n.
+        node: The node.
+        started: Start time in seconds since 1970; 0 if unknown.
+        ended: End time in seconds since 1970; 0 if unknown.
+        code: HTCondor's number for a hold, such as ``"34.102"`` (HoldReasonCode, HoldReasonSubCode).
+        expected: Start time that the scheduler expects, in seconds since 1970; 0 if unknown.
+        restarts: How often the task was restarted.
     """
 
     task: int
@@ -78,18 +87,21 @@ class TaskStatus:
 
     @property
     def lost(self) -> bool:
-        """Whether the scheduler answered, has it no longer, and no end was noted: nothing more will ever be known of it."""
+        """Tell whether the scheduler no longer has the task and no end was recorded: its state will remain unknown."""
         return self.state is State.UNKNOWN and self.reason.startswith("gone ")
 
 
 def numbered(status: TaskStatus, task: int) -> TaskStatus:
-    """Return the same of another task; itself where that is its own, since making thousands takes a while."""
+    """Return `status` with the number `task`.
+
+    It is the same object if the number is already right, because copying thousands is slow.
+    """
     return status if status.task == task else replace(status, task=task)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One of the scheduler's jobs that a run is made of: its number, its name there, its first task, and how many."""
+    """A scheduler job that is a run or one of its array chunks: job id, job name, first task, number of tasks."""
 
     job_id: str
     name: str
@@ -101,13 +113,26 @@ class Part:
 class Run:
     """One submission.
 
-    ``id`` is also the job's name in the scheduler; ``job_id`` is the scheduler's own number, empty until it is known. Where
-    a site's limit makes several jobs of a run, it is all their numbers with commas between, and ``part`` the number of tasks
-    in each but the last (0: one job). ``repeats`` is the id of the run some of whose tasks this one repeats.
-    ``tasks`` is how many there are; ``folder`` is the run's folder on the cluster. ``sha256`` is the image's.
-    ``submitted`` is in seconds since 1970. ``workdir`` and ``outputs`` are the job's: where its files are, and which come
-    home. ``code_sha256`` is the snapshot of the code that it runs, ``code_commit`` the commit that git said, ``code_dirty``
-    that the files differed from it, None that git did not say.
+    Attributes:
+        id: The run's id, which is also its job name in the scheduler.
+        job: The name of its job.
+        cluster: The name of the cluster.
+        scheduler: The scheduler.
+        image: The image.
+        sha256: The checksum of the image.
+        tasks: The number of tasks.
+        command: The command.
+        submitted: Submission time in seconds since 1970.
+        job_id: The scheduler's job id; empty until it is known. If a site's limit splits the run into array chunks, all
+            their ids, separated by commas.
+        part: The number of tasks in each array chunk but the last; 0 for a single job.
+        repeats: The id of the run whose tasks this one repeats.
+        folder: The run's folder on the cluster.
+        workdir: The job's working folder.
+        outputs: The job's patterns of files to download.
+        code_sha256: The checksum of its code snapshot.
+        code_commit: The commit that git reported for the code.
+        code_dirty: The files differed from that commit; None if git did not report it.
     """
 
     id: str
@@ -131,7 +156,7 @@ class Run:
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:
-        """The run's jobs, in the order of their tasks; none before it has one."""
+        """Return the run's scheduler jobs in the order of their tasks; empty before the submission."""
         size = self.part or self.tasks
         return tuple(
             Part(
@@ -146,7 +171,7 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class RunStatus:
-    """A run with the state of each of its tasks; ``asked`` is when (seconds since 1970)."""
+    """A run with the state of each of its tasks; ``asked`` is the time of the query in seconds since 1970."""
 
     run: Run
     tasks: tuple[TaskStatus, ...]
@@ -154,28 +179,28 @@ class RunStatus:
 
     @property
     def ended(self) -> bool:
-        """Whether every task came to an end."""
+        """Tell whether every task has finished."""
         return len(self.tasks) == self.run.tasks and all(task.state in TERMINAL for task in self.tasks)
 
     @property
     def unsure(self) -> bool:
-        """Whether nobody knows if it has a job: its submission was cut off, or still goes on."""
+        """Tell whether it is unknown if the run has a job: its submission was interrupted, or is still in progress."""
         return not self.run.job_id and not self.ended
 
     @cached_property
     def over(self) -> frozenset[int]:
-        """The tasks that came to an end: nobody need be asked of them any more. Made once: it is asked for by each task."""
+        """Return the finished tasks, which need no further queries. It is cached, because it is read once per task."""
         return frozenset(task.task for task in self.tasks if task.state in TERMINAL)
 
     @cached_property
     def state(self) -> State:
-        """The run in one word: what is still going on wins over ends, and a bad end over a good one."""
+        """Return the state of the whole run: unfinished states win over finished ones, and failures over success."""
         present = {task.state for task in self.tasks}
-        return next((state for state in _LOUDEST_FIRST if state in present), State.UNKNOWN)
+        return next((state for state in _MOST_IMPORTANT_FIRST if state in present), State.UNKNOWN)
 
     @property
     def exit_code(self) -> int | None:
-        """The first task's exit code that is not 0, else 0; None until the run ended. A bad end without one is 1."""
+        """Return the first task's exit code that is not 0, else 0; None until the run ended. A failure without one is 1."""
         if not self.ended:
             return None
         codes = (
@@ -185,7 +210,7 @@ class RunStatus:
         return next((code for code in codes if code), 1 if next(bad, None) else 0)
 
 
-_LOUDEST_FIRST = (
+_MOST_IMPORTANT_FIRST = (
     State.UNKNOWN,
     State.SUBMITTING,
     State.RUNNING,
@@ -204,5 +229,5 @@ _LOUDEST_FIRST = (
 
 
 def new_run_id(job: str) -> str:
-    """Make the id of a new run: the job's name and 40 random bits, short enough for every scheduler's job name."""
+    """Return the id of a new run: the job's name and 40 random bits, short enough for a job name in every scheduler."""
     return f"{job[:40]}-{secrets.token_hex(5)}"

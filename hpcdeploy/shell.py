@@ -1,4 +1,4 @@
-"""The one place where values become shell text: words for any POSIX shell, and paths that the far side expands."""
+"""Turn values into shell text: words for any POSIX shell, and paths that the remote shell expands."""
 
 import re
 import shlex
@@ -10,28 +10,36 @@ _VARIABLE = re.compile(r"\$(?:\{(?P<braced>[A-Za-z_][A-Za-z0-9_]*)\}|(?P<bare>[A
 
 
 def word(text: str) -> str:
-    """Quote `text` so that any POSIX shell reads exactly one word, whatever it holds.
+    """Quote `text` so that any POSIX shell reads exactly one word, whatever it contains.
 
-    Raises `ConfigError` for a NUL: no operating system can hand such a word to a program (execve(2)).
+    Raises:
+        ConfigError: The text contains a NUL, which no operating system accepts in an argument (execve(2)).
     """
     if "\0" in text:
-        raise ConfigError(f"{text!r} holds a NUL character, which no program can be given; leave it out")
+        raise ConfigError(f"{text!r} contains a NUL character, which a program argument cannot hold; remove it")
     return shlex.quote(text)
 
 
 def words(texts: tuple[str, ...]) -> str:
-    """Quote several words, with a space between."""
+    """Quote several words, separated by spaces.
+
+    Raises:
+        ConfigError: A word contains a NUL.
+    """
     return " ".join(map(word, texts))
 
 
 def path(text: str) -> str:
-    """Turn a path that may hold ``$VAR`` or ``${VAR}``, or begin with ``~/``, into one shell word expanded over there.
+    """Turn a path that may contain ``$VAR`` or ``${VAR}``, or begin with ``~/``, into one shell word for the remote shell.
 
-    Everything else stays as it is, other ``$`` included. An unset or empty variable ends the shell with a message that
-    names it (``${VAR:?...}``, POSIX 2.6.2) instead of quietly naming another folder.
+    Other text, including other ``$``, stays literal. An unset or empty variable ends the shell with a message that names it
+    (``${VAR:?...}``, POSIX 2.6.2), so that the path cannot silently become another one.
+
+    Raises:
+        ConfigError: The path contains a line break or a NUL.
     """
     if "\n" in text or "\0" in text:
-        raise ConfigError(f"the path {text!r} holds a line break or a NUL; name a folder without one")
+        raise ConfigError(f"the path {text!r} contains a line break or a NUL; use another folder")
     pieces: list[str] = []
     if text == "~" or text.startswith("~/"):
         text = "$HOME" + text[1:]
@@ -48,21 +56,22 @@ def path(text: str) -> str:
 
 
 def variables(text: str) -> tuple[str, ...]:
-    """Return the names of the variables that `path` has expanded over there, ``HOME`` for a leading ``~`` not among them."""
+    """Return the names of the variables that `path` makes the remote shell expand, except ``HOME`` for a leading ``~``."""
     return tuple(match["braced"] or match["bare"] for match in _VARIABLE.finditer(text))
 
 
 def expanded(text: str, environment: Mapping[str, str]) -> str:
-    """Expand ``$VAR`` and ``${VAR}`` in a path here and now, by the rules by which `path` has them expanded elsewhere.
+    """Expand ``$VAR`` and ``${VAR}`` in a path on this machine, by the same rules as `path`.
 
-    Raises `ConfigError` for a variable that `environment` has not, or has empty.
+    Raises:
+        ConfigError: A variable is unset or empty in `environment`.
     """
 
     def value(match: re.Match[str]) -> str:
         name = match["braced"] or match["bare"]
         if not environment.get(name):
             raise ConfigError(
-                f"the path {text!r} needs {name}, which is not set on this machine: set it, or name another path"
+                f"the path {text!r} needs {name}, which is not set on this machine: set it, or use another path"
             )
         return environment[name]
 

@@ -1,8 +1,8 @@
-"""How a number of bytes is written for people."""
+"""Format sizes for people."""
 
 
 def written(size: int | None) -> str:
-    """Write a size (bytes) for people: three digits and the decimal unit, as channels do; ``?`` where nobody knows."""
+    """Return a size in bytes for people: three digits and a decimal unit, as conda channels use; ``?`` if unknown."""
     if size is None:
         return "?"
     value, unit = float(size), "B"

@@ -255,7 +255,7 @@ class Store:
             raise _unknown(name)
         if rows[0][0] != name and len(rows) > 1:
             several = ", ".join(str(row[0]) for row in rows)
-            raise UnknownRunError(f"{name!r} could be any of {several}; write more of the one that you mean")
+            raise UnknownRunError(f"{name!r} is ambiguous: {several}; use a longer prefix")
         return self._status(*rows[0])
 
     def built(self, project: Path, image: BuiltImage) -> None:

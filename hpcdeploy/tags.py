@@ -1,9 +1,9 @@
-"""Tags for an image by what git knows of the project it was made from.
+"""Choose tags for an image from the git state of its project.
 
-The rules are docker/metadata-action's (https://github.com/docker/metadata-action, src/meta.ts and src/tag.ts), for the
-settings ``type=semver,pattern={{version}}``, ``type=semver,pattern={{major}}.{{minor}}``, ``type=ref,event=tag``,
-``type=sha`` and ``latest`` on the default branch. One commit here stands for what are several workflow runs there: a branch
-and a tag together give the tags of both.
+The rules are those of docker/metadata-action (https://github.com/docker/metadata-action, src/meta.ts and src/tag.ts) for
+the settings ``type=semver,pattern={{version}}``, ``type=semver,pattern={{major}}.{{minor}}``, ``type=ref,event=tag``,
+``type=sha`` and ``latest`` on the default branch. One commit here replaces several workflow runs there: a branch and a tag
+together produce the tags of both.
 """
 
 import re
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 from hpcdeploy.errors import ConfigError, MissingProgramError
 from hpcdeploy.git import ask_git
 
-# https://semver.org, the grammar's suggested expression, with the leading v that metadata-action takes away.
+# The regular expression suggested by https://semver.org, with the optional leading v that metadata-action removes.
 _SEMVER = re.compile(
     r"v?(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)"
     r"(?:-((?:0|[1-9]\d*|\d*[A-Za-z-][0-9A-Za-z-]*)(?:\.(?:0|[1-9]\d*|\d*[A-Za-z-][0-9A-Za-z-]*))*))?"
@@ -30,11 +30,15 @@ _SCP_URL = re.compile(r"(?:[^@/:\s]+@)?([A-Za-z0-9.-]+):(?!//)(.+)")
 
 @dataclass(frozen=True, kw_only=True)
 class GitFacts:
-    """What git says of one commit and the work tree on it.
+    """The git state of one commit and its work tree.
 
-    ``branch`` and ``tag`` are empty where there is none (a detached head, an untagged commit); ``sha`` is the whole 40 or 64
-    digits; ``dirty`` means that tracked files differ from the commit, as in ``git describe --dirty``; ``source`` is where
-    the project lives as an ``https`` address without credentials, empty if nobody knows.
+    Attributes:
+        sha: The full commit id of 40 or 64 digits.
+        branch: The current branch; empty for a detached head.
+        default_branch: The default branch; empty if unknown.
+        tag: The tag of the commit; empty for none.
+        dirty: Tracked files differ from the commit, as in ``git describe --dirty``.
+        source: The project's ``https`` address without credentials; empty if unknown.
     """
 
     sha: str
@@ -46,21 +50,21 @@ class GitFacts:
 
     @property
     def version(self) -> str:
-        """The tag as a version without its ``v``; empty where the tag is none, or the tree is not what was tagged."""
+        """Return the tag as a version without its ``v``; empty if it is not a version, or if the tree is dirty."""
         match = _SEMVER.fullmatch(self.tag)
         return "" if match is None or self.dirty else self.tag.removeprefix("v")
 
 
 def tags_for(facts: GitFacts) -> tuple[str, ...]:
-    """Choose the tags of an image, the most telling first, each once.
+    """Return the tags of an image without duplicates, the most specific first.
 
-    - A tag that is a version gives ``X.Y.Z``, ``X.Y`` and ``latest``; a pre-release gives only itself (``2.0.0-rc.1``), so
-      that nobody gets it who did not ask for it.
-    - A tag that is no version gives its own name and no ``latest``: nothing says that it is the newest.
-    - The default branch gives ``latest``; other branches give no name, they would pile up.
+    - A tag that is a version gives ``X.Y.Z``, ``X.Y`` and ``latest``. A pre-release gives only itself (``2.0.0-rc.1``), so
+      that only users who ask for it get it.
+    - Any other tag gives its own name and no ``latest``, because it may not be the newest.
+    - The default branch gives ``latest``; other branches give no tag, because these would accumulate.
     - Every clean commit gives ``sha-`` and seven digits.
-    - A work tree with changes gives ``sha-1234567-dirty`` and nothing else: what is in it has no name in git, and must
-      move neither ``latest`` nor a version.
+    - A dirty work tree gives only ``sha-1234567-dirty``: git has no name for its content, so neither ``latest`` nor a
+      version may point to it.
     """
     short = f"sha-{facts.sha[:_SHORT_SHA]}"
     if facts.dirty:
@@ -82,25 +86,25 @@ def tags_for(facts: GitFacts) -> tuple[str, ...]:
 
 
 def sanitise_tag(text: str) -> str:
-    """Make a tag of any text, or nothing if nothing of it can stay: forbidden characters become hyphens.
+    """Return a valid tag made of `text`, or an empty string: forbidden characters become hyphens.
 
-    Beyond metadata-action, start and length are made valid too.
+    Unlike metadata-action, this also fixes the start and the length.
     """
     return _FORBIDDEN.sub("-", text).lstrip(".-")[:_LONGEST_TAG]
 
 
 def tags_beside_others(tags: Iterable[str], name: str) -> tuple[str, ...]:
-    """Make the tags of the image called `name` in a repository that it shares with other images of its project.
+    """Return the tags of the image `name` in a repository that it shares with other images of its project.
 
-    Each tag is ``NAME-TAG``, and ``latest`` is ``NAME`` itself: what metadata-action's ``type=sha,prefix=NAME-sha-`` and
-    ``type=raw,value=NAME`` make. Nothing is ``latest`` there: it could mean any of the images.
+    Each tag is ``NAME-TAG``, and ``latest`` becomes ``NAME``, as with metadata-action's ``type=sha,prefix=NAME-sha-`` and
+    ``type=raw,value=NAME``. There is no ``latest``, because it could mean any of the images.
     """
     chosen = (name if tag == "latest" else f"{name}-{tag}" for tag in tags)
     return tuple(dict.fromkeys(tag for tag in map(sanitise_tag, chosen) if tag))
 
 
 def newest_tag(tags: Iterable[str]) -> str:
-    """Pick the one tag that counts where a commit has several: the highest version, else the last by name, else none."""
+    """Return the tag to use if a commit has several: the highest version, else the last by name; empty for no tags."""
 
     def rank(tag: str) -> tuple[bool, tuple[int, ...], bool, str]:
         match = _SEMVER.fullmatch(tag)
@@ -112,7 +116,7 @@ def newest_tag(tags: Iterable[str]) -> str:
 
 
 def web_address(remote: str) -> str:
-    """Make an ``https`` address without credentials of a git remote, or nothing of one that is no address (a folder)."""
+    """Return the ``https`` address of a git remote without credentials; empty if it is not an address (a folder)."""
     short = _SCP_URL.fullmatch(remote)
     if short is not None:
         return f"https://{short[1]}/{short[2].removesuffix('.git').strip('/')}"
@@ -129,11 +133,11 @@ def web_address(remote: str) -> str:
 
 
 def read_git_facts(folder: Path) -> GitFacts | None:
-    """Ask git about the work tree that `folder` is in; None where it is in none, or nothing was committed yet.
+    """Return the git state of the work tree that contains `folder`; None without a work tree or a commit.
 
     Raises:
-        ConfigError: git refuses to read the repository; what it says is in the message.
-        MissingProgramError: there is a repository, and no git to read it.
+        ConfigError: git cannot read the repository; the message contains git's error.
+        MissingProgramError: There is a repository, but git is not installed.
     """
     if not any((place / ".git").exists() for place in (folder.resolve(), *folder.resolve().parents)):
         return None
@@ -152,7 +156,7 @@ def read_git_facts(folder: Path) -> GitFacts | None:
 
 
 def _default_branch(folder: Path) -> str:
-    """Take what the remote calls its default, else the first of the usual names that exists here (git-config(1))."""
+    """Return the remote's default branch, else the first usual name that exists locally (git-config(1))."""
     remote = _git(folder, "symbolic-ref", "--quiet", "--short", "refs/remotes/origin/HEAD")
     if remote:
         return remote.removeprefix("origin/")
@@ -165,9 +169,9 @@ def _default_branch(folder: Path) -> str:
 def _git(folder: Path, *words: str) -> str:
     done = ask_git(folder, *words)
     if done is None:
-        raise MissingProgramError(f"{folder} is in a git repository and git is not installed: install it, or name a tag.")
-    # Exit code 1 is git's "no such thing" for the questions asked here; 128 is a refusal (git(1)).
+        raise MissingProgramError(f"{folder} is in a git repository, but git is not installed: install it, or set a tag.")
+    # These commands exit with 1 for "not found"; 128 is an error (git(1)).
     if done.returncode > 1:
-        said = done.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"]
-        raise ConfigError(f"git cannot read the repository of {folder}: {said[0]}")
+        stderr = done.stderr.decode(errors="replace").strip().splitlines() or ["it printed no message"]
+        raise ConfigError(f"git cannot read the repository of {folder}: {stderr[0]}")
     return done.stdout.decode(errors="replace").strip() if done.returncode == 0 else ""

@@ -1,7 +1,7 @@
-"""A squarified treemap: sizes as rectangles that are as nearly square as can be, in a given frame.
+"""Lay out a squarified treemap: rectangles with given areas that are as square as possible, in a given frame.
 
-After Bruls, Huizing and van Wijk, "Squarified Treemaps" (2000): rows are filled along the shorter side as long as that
-makes the worst rectangle of the row better.
+The algorithm is from Bruls, Huizing and van Wijk, "Squarified Treemaps" (2000): rows are filled along the shorter side as
+long as that improves the worst aspect ratio in the row.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Box:
-    """A rectangle; ``x`` and ``y`` are its upper left corner."""
+    """A rectangle; ``x`` and ``y`` are the coordinates of its upper left corner."""
 
     x: float
     y: float
@@ -18,15 +18,15 @@ class Box:
     height: float
 
     def shrunk(self, by: float, top: float = 0.0) -> "Box":
-        """Return what is left inside, `by` less at each side and `top` less above; never less than nothing."""
+        """Return the box reduced by `by` on each side and by `top` more at the top; sizes are never negative."""
         width, height = max(0.0, self.width - 2 * by), max(0.0, self.height - 2 * by - top)
         return Box(x=self.x + min(by, self.width / 2), y=self.y + min(by + top, self.height), width=width, height=height)
 
 
 def squarify(sizes: Sequence[float], frame: Box) -> tuple[Box, ...]:
-    """Return a box for each of `sizes` (none negative), in their order; their areas are as the sizes are.
+    """Return one box per size, in the same order, with areas in proportion to `sizes` (none negative).
 
-    The result is best where the sizes come largest first. A size of 0 gets a box without area.
+    The result is best if the sizes are sorted, largest first. A size of 0 gets a box without area.
     """
     total = sum(sizes)
     if total <= 0 or frame.width <= 0 or frame.height <= 0:
@@ -41,7 +41,7 @@ def squarify(sizes: Sequence[float], frame: Box) -> tuple[Box, ...]:
 
 
 def _row(areas: Sequence[float], side: float) -> Sequence[float]:
-    """Return as many of `areas` as make the best row along `side`."""
+    """Return the first of `areas`, as many as make the best row along `side`."""
     count = 1
     while count < len(areas) and _worst(areas[: count + 1], side) <= _worst(areas[:count], side):
         count += 1
@@ -49,7 +49,7 @@ def _row(areas: Sequence[float], side: float) -> Sequence[float]:
 
 
 def _worst(row: Sequence[float], side: float) -> float:
-    """Return how far the worst rectangle of a row is from a square (1 is one)."""
+    """Return the worst aspect ratio of a row (1 for a square)."""
     total = sum(row)
     smallest, largest = min(row), max(row)
     if smallest <= 0 or side <= 0:
@@ -58,7 +58,7 @@ def _worst(row: Sequence[float], side: float) -> float:
 
 
 def _place(row: Sequence[float], frame: Box) -> tuple[list[Box], Box]:
-    """Lay a row along the shorter side of `frame`; return its boxes and what is left of the frame."""
+    """Lay a row along the shorter side of `frame`; return its boxes and the rest of the frame."""
     total = sum(row)
     upright = frame.width >= frame.height
     side = frame.height if upright else frame.width

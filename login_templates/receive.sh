@@ -2,7 +2,7 @@
 # Receives one file, whose bytes follow this script on standard input. Written by hpcdeploy [= version =].
 #
 # It answers with the bytes that it has already; the rest is to follow. What comes is kept when the connection dies, and the next
-# call goes on from there. The file takes its name once it is whole and its sha256 is right.
+# call resumes there. The file takes its name once it is whole and its sha256 is right.
 #
 # Exit status: 0 it is there; 10 this machine is not as it should be; 11 what came is not what was promised, and is gone;
 #              15 not all of it came: go on.

@@ -150,7 +150,7 @@ retry() {
   echo "exit code $1: starting again, retry $((used + 1)) of [= retries.max =]" >&2
   # By its place in the array: the number of the last task is the whole array's too, and would start all tasks again.
   if scontrol requeue "${which:-$SLURM_JOB_ID}"; then exit "$1"; fi
-  echo "Slurm did not start the job again; its own words are above" >&2
+  echo "Slurm did not start the job again; its message is above" >&2
 }
 retry "$code"
 [% endif %]

@@ -50,7 +50,7 @@ def test_a_run_answers_to_the_beginning_of_its_id_if_no_other_does(store: Store)
         store.add(run_of(PLAIN, run_id=run_id), "")
     assert store.find(["train-11"])[0].run.id == "train-11"
     assert store.find(["eval-1"])[0].run.id == "eval-1"
-    with pytest.raises(UnknownRunError, match="could be any of"):
+    with pytest.raises(UnknownRunError, match="is ambiguous:"):
         store.find(["train-"])
     with pytest.raises(UnknownRunError, match="no run 'x' is on record"):
         store.find(["x"])

@@ -151,7 +151,7 @@ def read_sif(file: BinaryIO, name: str) -> Sif:
 def read_object(file: BinaryIO, item: SifObject, name: str) -> bytes:
     """Return an object's content; `ConfigError` where it is larger than `READ_LIMIT`."""
     if item.size > READ_LIMIT:
-        raise _damaged(name, f"its object {item.id} ({item.kind}) is said to have {item.size} bytes, where text is expected")
+        raise _damaged(name, f"its object {item.id} ({item.kind}) has {item.size} bytes; a short text was expected")
     return _read(file, item.offset, item.size)
 
 
@@ -160,7 +160,7 @@ def _object(file: BinaryIO, raw: "_Raw", size: int, name: str) -> SifObject:
     if raw.offset < 0 or raw.size < 0 or raw.offset + raw.size > size:
         raise _damaged(
             name,
-            f"object {raw.id} ({kind}) is said to have {raw.size} bytes from {raw.offset} on, but the file ends at {size}",
+            f"object {raw.id} ({kind}) claims {raw.size} bytes at offset {raw.offset}, but the file ends at {size}",
         )
     return SifObject(
         id=raw.id,

@@ -40,7 +40,7 @@ def parse_version(text: str) -> Version:
     """Read what ``apptainer --version`` prints; `BuildError` where it is something else."""
     match = _VERSION.search(text)
     if match is None:
-        raise BuildError(f"{text.strip()[:200]!r} was said where 'apptainer version 1.4.5' was expected; is this Apptainer?")
+        raise BuildError(f"{text.strip()[:200]!r} was printed, not 'apptainer version 1.4.5'; is this Apptainer?")
     numbers = tuple(int(part) for part in match["numbers"].split("."))
     return Version(program=match["program"], numbers=numbers, text=text.strip())
 

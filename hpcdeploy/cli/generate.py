@@ -65,7 +65,9 @@ def generate(
         return
     suffix = ".Dockerfile" if form is Format.dockerfile else ".def"
     if output is None:
-        raise ConfigError(f"{len(chosen)} images do not go into one text; say -o FOLDER: each becomes FOLDER/NAME{suffix}")
+        raise ConfigError(
+            f"{len(chosen)} images cannot be printed as one text; use -o FOLDER to write each to FOLDER/NAME{suffix}"
+        )
     many.generate({one.name: partial(write, one, output / f"{one.name}{suffix}") for one in chosen})
 
 

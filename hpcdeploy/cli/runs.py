@@ -56,7 +56,7 @@ def status(
         asked = follow.status(known, place.cluster, open_connections, place.store, overrides=place.project.root)
     print_statuses(asked.statuses, json=json, tasks=not everything and len(known) == 1)
     if asked.failures:
-        raise TransportError("not every cluster could be asked: " + "; ".join(asked.failures))
+        raise TransportError("not every cluster could be queried: " + "; ".join(asked.failures))
 
 
 def wait(

@@ -107,7 +107,7 @@ def _ask(place: "Place", known: "Sequence[RunStatus]", connections: "Connections
     with show.terminal_as_it_was():
         asked = follow.status(known, place.cluster, connections, place.store, overrides=place.project.root)
     if asked.failures:
-        raise TransportError("the cluster could not be asked: " + "; ".join(asked.failures))
+        raise TransportError("the cluster could not be queried: " + "; ".join(asked.failures))
     return asked.statuses
 
 

@@ -88,7 +88,7 @@ def _find(name: str) -> "Template":
     if len(found) == 1:
         return found[0]
     if found:
-        raise ConfigError(f"{name!r} is the last word of {' and '.join(one.name for one in found)}; say the whole name")
+        raise ConfigError(f"{name!r} is the last word of {' and '.join(one.name for one in found)}; use the full name")
     raise ConfigError(f"no template is called {name!r}; {nearest(name, tuple(one.name for one in known))}")
 
 

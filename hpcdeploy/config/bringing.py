@@ -108,7 +108,7 @@ def output_pattern(value: object) -> str:
     if not set(parts).isdisjoint({"", ".", ".."}) or "\\" in words or "**" in parts:
         raise ConfigError(
             f'found {found(value)}; expected a pattern relative to the working folder, such as "model.pt" or "plots/*.png" '
-            '(a folder brings all that is in it), without ".", "..", "**" and backslashes'
+            '(a folder includes all its files), without ".", "..", "**" and backslashes'
         )
     return words.removesuffix("/")
 

@@ -150,7 +150,7 @@ def _fitting_keys(values: dict[str, Any]) -> object:
     odd = next((key for key in values if fitting is not None and key not in fitting), None)
     if odd:
         raise ConfigError(
-            f"{odd} cannot stand beside {sources[0]}, which says that itself; beside it may stand: "
+            f"{odd} cannot be combined with {sources[0]}, which defines it itself; allowed beside it: "
             f"{', '.join(sorted(fitting or ()))}"
         )
     return values

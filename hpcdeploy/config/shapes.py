@@ -40,9 +40,7 @@ def parse_signal(words: object) -> Signal:
     time = match["at"] or match["only"]
     before = parse_time(time) if time else Signal().before
     if before > _LATEST:
-        raise ConfigError(
-            f"found {found(words)}; expected at most {_LATEST} s before the limit, which is what Slurm can say"
-        )
+        raise ConfigError(f"found {found(words)}; expected at most {_LATEST} s before the limit, the maximum in Slurm")
     return Signal(name=cast("SignalName", match["name"] or Signal().name), before=before)
 
 
@@ -71,7 +69,7 @@ def mpi_plugin(value: object) -> str:
     words = text(value)
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", words) or words == "list":
         raise ConfigError(
-            f'found {found(value)}; expected a plugin of srun --mpi, such as "pmix"; srun --mpi=list tells them'
+            f'found {found(value)}; expected a plugin of srun --mpi, such as "pmix"; srun --mpi=list lists them'
         )
     return words
 
@@ -94,7 +92,7 @@ def check_shape(job: Job) -> None:
 
 def _check_torchrun(job: Job) -> None:
     if job.mpi:
-        raise _clash(job, "mpi is for what srun starts; torchrun brings its processes together itself")
+        raise _clash(job, "mpi applies to processes that srun starts; torchrun connects its processes itself")
     if job.command and job.command[0].startswith("-"):
         words = "torchrun starts the command as it stands; write its program first"
         raise _clash(job, f'found {found(job.command[0])}; {words}, as in ["python", "-m", "train"]')

@@ -86,7 +86,9 @@ def check_srun(job: Job) -> None:
         if wrong:
             raise ConfigError(f"job {job.name}: srun.{name}: {wrong}")
         if name == "export" and "NIL" in _exported(value):
-            raise ConfigError(f'job {job.name}: srun.export: NIL is a word of sbatch; expected "NONE", "ALL" or variables')
+            raise ConfigError(
+                f'job {job.name}: srun.export: NIL is valid for sbatch only; expected "NONE", "ALL" or variables'
+            )
     if job.launcher == "torchrun":
         _refuse_bindings(job)
 

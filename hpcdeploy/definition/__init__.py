@@ -1,1 +1,1 @@
-"""Apptainer's definition language: reading it, what may be said in it, and writing it."""
+"""Read, validate and write Apptainer definition files."""

@@ -1,7 +1,7 @@
-"""What Apptainer does with a definition otherwise than its writer may expect: said aloud, since Apptainer says nothing.
+"""Notes about definitions that Apptainer accepts silently but that may not do what the author expects.
 
-Each rule was seen in Apptainer's source (``pkg/build/types/parser/deffile.go``, ``internal/pkg/build/stage.go``,
-``internal/pkg/build/files``) and by running Apptainer 1.4.5; nothing here is an error.
+Each rule was confirmed in Apptainer's source (``pkg/build/types/parser/deffile.go``, ``internal/pkg/build/stage.go``,
+``internal/pkg/build/files``) and by running Apptainer 1.4.5. No rule reports an error.
 """
 
 import re
@@ -20,7 +20,7 @@ Rule = Callable[[Stage], Iterator[str]]
 
 
 def advise(stages: tuple[Stage, ...]) -> tuple[str, ...]:
-    """Return one sentence for each thing in these stages, as `read_definition` gives them, that a person should know."""
+    """Return one note for each unexpected effect in `stages`, which come from `read_definition`."""
     notes: list[str] = []
     for number, stage in enumerate(stages, 1):
         name = stage.header.get("stage") or str(number)
@@ -32,10 +32,10 @@ def advise(stages: tuple[Stage, ...]) -> tuple[str, ...]:
 def _post(stage: Stage) -> Iterator[str]:
     for section in _named(stage, "post"):
         if section.body.lstrip().startswith("#!"):
-            yield "%post begins with '#!', which is a comment there: write '%post -c /bin/bash' to have another shell"
-        words = section.words.split()
-        if "-c" in words and not _STOPS.search(section.body) and "-e" not in words[words.index("-c") + 1 :]:
-            yield "%post -c runs on after a command that failed, and the build succeeds: begin it with 'set -e'"
+            yield "%post begins with '#!', which is only a comment there: use '%post -c /bin/bash' to choose a shell"
+        arguments = section.words.split()
+        if "-c" in arguments and not _STOPS.search(section.body) and "-e" not in arguments[arguments.index("-c") + 1 :]:
+            yield "%post -c continues after a failed command, and the build succeeds: start it with 'set -e'"
 
 
 def _scripts(stage: Stage) -> Iterator[str]:
@@ -43,9 +43,9 @@ def _scripts(stage: Stage) -> Iterator[str]:
         for section in _named(stage, name):
             first, _, rest = section.body.partition("\n")
             if section.words:
-                yield f"%{name} {section.words}: words after the name break its first line: write '#!' lines instead"
+                yield f"%{name} {section.words}: arguments after the name break its first line: use '#!' lines instead"
             if not first.lstrip().startswith("#!") and any(line.lstrip().startswith("#!") for line in rest.splitlines()):
-                yield f"%{name}: its '#!' is not in the very first line, so it is a comment, and /bin/sh reads the script"
+                yield f"%{name}: its '#!' is not in the first line, so it is a comment, and /bin/sh runs the script"
 
 
 def _test(stage: Stage) -> Iterator[str]:
@@ -54,13 +54,13 @@ def _test(stage: Stage) -> Iterator[str]:
         shell = section.body.partition("\n")[0].split()
         stops = shell[:1] and shell[0].startswith("#!") and any(re.fullmatch(r"-\w*e\w*", word) for word in shell[1:])
         if len(commands) > 1 and not stops and not _STOPS.search(section.body):
-            yield "%test goes on after a command that failed, and only the last one decides: begin it with 'set -e'"
+            yield "%test continues after a failed command, and only the last command counts: start it with 'set -e'"
 
 
 def _labels(stage: Stage) -> Iterator[str]:
     for line in stage.section("labels").splitlines():
         if "\t" in line.strip().partition(" ")[0]:
-            yield f"%labels: the tab in {line.strip()!r} is part of the label's name: put a space after the name"
+            yield f"%labels: the tab in {line.strip()!r} becomes part of the label's name: put a space after the name"
 
 
 def _templates(stage: Stage) -> Iterator[str]:
@@ -69,11 +69,11 @@ def _templates(stage: Stage) -> Iterator[str]:
             for match in TEMPLATE.finditer(line):
                 if re.search(r"#[^!]", line[: match.start()]):
                     yield (
-                        f"%{section.name}: {match[0]} comes after a '#' in {line.strip()!r}, where Apptainer 1.3 and later "
-                        "leaves it as it stands"
+                        f"%{section.name}: {match[0]} follows a '#' in {line.strip()!r}; Apptainer 1.3 and later does not "
+                        "replace it"
                     )
     if _NESTED.search(stage.section("arguments")):
-        yield "%arguments: a value with {{ }} in it is replaced by Apptainer 1.3.5 and later only, and one level deep"
+        yield "%arguments: a value that contains {{ }} is replaced only by Apptainer 1.3.5 and later, and one level deep"
 
 
 def _bases(stage: Stage) -> Iterator[str]:
@@ -81,8 +81,8 @@ def _bases(stage: Stage) -> Iterator[str]:
     scheme = base.partition("//")[0]
     if agent == "docker" and base.startswith(f"{scheme}//") and scheme:
         yield (
-            f"From: {base} under 'Bootstrap: docker' means a registry that is called {scheme!r}, since Apptainer puts "
-            f"docker:// before it: write {base.removeprefix(scheme).lstrip('/')!r} alone"
+            f"From: {base} under 'Bootstrap: docker' means a registry named {scheme!r}, because Apptainer puts "
+            f"docker:// before it: use {base.removeprefix(scheme).lstrip('/')!r} alone"
         )
 
 
@@ -90,46 +90,46 @@ def _files(stage: Stage) -> Iterator[str]:
     for copies in stage.files:
         if not copies.is_from_host and not copies.stage:
             yield (
-                f"'%files {copies.words}' copies nothing: Apptainer expects no words there (no second blank either), or "
+                f"'%files {copies.words}' copies nothing: Apptainer expects no arguments (and no second space), or "
                 "'from' and the name of a stage"
             )
         if any(not source for source, _ in copies.pairs):
-            yield '%files: a line names no source, only "", and is skipped'
+            yield '%files: a line has an empty source ("") and is skipped'
         for source, destination in copies.pairs:
             if "'" in source + destination or source.endswith("\\"):
-                yield f"%files: {source!r}: only double quotes hold a name with blanks together"
+                yield f"%files: {source!r}: only double quotes can enclose a name with spaces"
             if _NOT_KEPT.match(destination):
-                yield f"%files: {destination} is the host's own folder while an image is built, and is not in the image"
+                yield f"%files: {destination} is the host's own folder during a build and does not become part of the image"
 
 
 def _environment(stage: Stage) -> Iterator[str]:
     if re.search(r"^[ \t]*(export[ \t]+)?LD_LIBRARY_PATH=", stage.section("environment"), re.MULTILINE):
         yield (
             "%environment sets LD_LIBRARY_PATH, which decides whether the container's libraries or the host's GPU "
-            "libraries of --nv come first: leave it out where you can"
+            "libraries (--nv) come first: omit it if possible"
         )
 
 
 def _exits(stage: Stage) -> Iterator[str]:
-    """Point out ``exit`` and ``exec`` in scripts that are read by the interpreter which then starts the program.
+    """Report ``exit`` and ``exec`` in scripts that run in the interpreter which then starts the program.
 
-    Source: Apptainer 1.4.5, ``internal/pkg/util/fs/files/action_script.sh`` (environment), ``95-apps.sh`` (apps). Nothing
-    else runs, and the exit code is that of ``exit`` or of the other program.
+    They end the container before the program starts, with the exit code of ``exit`` or of the other program. Source:
+    Apptainer 1.4.5, ``internal/pkg/util/fs/files/action_script.sh`` (environment), ``95-apps.sh`` (apps).
     """
     for section in stage.sections:
         if section.name.partition(" ")[0] not in ("environment", "appenv"):
             continue
         if found := _EXIT.search(_QUOTED.sub("", section.body)):
             yield (
-                f"%{section.name}: {found[1].strip()!r} ends every container before its program starts, with the exit "
-                "code 0 unless it names another, so that a job seems to have succeeded: leave it out"
+                f"%{section.name}: {found[1].strip()!r} ends every container before its program starts, with exit code 0 "
+                "unless it sets another, so a job seems to have succeeded: remove it"
             )
 
 
 def _host(stage: Stage) -> Iterator[str]:
     for name in ("pre", "setup"):
         if stage.section(name).strip():
-            yield f"%{name} runs on the machine that builds, outside of the container"
+            yield f"%{name} runs on the build host, outside of the container"
 
 
 RULES: tuple[Rule, ...] = (_bases, _post, _scripts, _test, _labels, _templates, _files, _environment, _exits, _host)

@@ -1,4 +1,4 @@
-"""Which base image fits a Pixi environment: the table ``defs/pixi_bases.toml``, read, and asked."""
+"""Choose the base image of a Pixi environment from the table ``defs/pixi_bases.toml``."""
 
 import re
 from collections.abc import Mapping
@@ -15,7 +15,12 @@ TABLE = "defs/pixi_bases.toml"
 
 @dataclass(frozen=True, kw_only=True)
 class Bases:
-    """The table: ``cuda`` are tags by the CUDA version in them, ``glibc`` C library versions by a pattern of names."""
+    """The table of base images.
+
+    Attributes:
+        cuda: Pairs of a CUDA version and the tag that contains it.
+        glibc: Pairs of an image name pattern and the version of the C library in these images.
+    """
 
     repository: str
     plain: str
@@ -24,32 +29,37 @@ class Bases:
 
 
 def load_bases(overrides: Path | None = None) -> Bases:
-    """Read the table; `overrides` is the project's folder, whose own ``defs/pixi_bases.toml`` wins.
+    """Read the table of base images.
 
-    Raises `TemplateError` where it is no such table.
+    Args:
+        overrides: The project's folder. Its ``defs/pixi_bases.toml``, if present, replaces the built-in table.
+
+    Raises:
+        TemplateError: The table is not valid TOML, or a value has the wrong type.
     """
     text = templates.render(TABLE, {}, overrides=overrides)
     try:
         table = load_toml(text)
     except (TomlError, UnusableTomlError) as error:
         raise TemplateError(f"{TABLE} is not valid TOML: {error}; correct that line") from error
-    words = {key: table.get(key) for key in ("repository", "plain")}
-    for key, word in words.items():
-        if not isinstance(word, str) or not word:
-            raise TemplateError(f'{TABLE}: {key} is {word!r}, but a text was expected, such as {key} = "noble"')
+    required = {key: table.get(key) for key in ("repository", "plain")}
+    for key, value in required.items():
+        if not isinstance(value, str) or not value:
+            raise TemplateError(f'{TABLE}: {key} is {value!r}; expected a string such as {key} = "noble"')
     return Bases(
-        repository=str(words["repository"]),
-        plain=str(words["plain"]),
+        repository=str(required["repository"]),
+        plain=str(required["plain"]),
         cuda=tuple((_version(version, "cuda"), tag) for version, tag in _pairs(table, "cuda")),
         glibc=tuple((pattern, _version(version, "glibc")) for pattern, version in _pairs(table, "glibc")),
     )
 
 
 def choose_base(bases: Bases, cuda: str) -> tuple[str, str]:
-    """Return the base image for an environment that asks the driver for CUDA `cuda` (empty: none), and why.
+    """Return the base image for an environment that requires CUDA `cuda` of the driver (empty: none), and the reason.
 
-    The newest tag of the same major version whose CUDA is no newer: an image of nvidia/cuda asks its machine for a driver
-    of its own version (``NVIDIA_REQUIRE_CUDA``), and the environment promises no newer one. Without CUDA there is no reason.
+    The result is the newest tag with the same major version and a CUDA version not newer than `cuda`. An image of
+    nvidia/cuda requires a driver of its own version (``NVIDIA_REQUIRE_CUDA``), and the environment guarantees no newer one.
+    Without CUDA the reason is empty.
     """
     plain = f"{bases.repository}:{bases.plain}"
     if not cuda:
@@ -62,35 +72,45 @@ def choose_base(bases: Bases, cuda: str) -> tuple[str, str]:
     ]
     if not fitting:
         return plain, (
-            f"the base image is {plain}, without CUDA: none of {TABLE} holds a CUDA {asked[0]} that every driver with CUDA "
-            f"{cuda} can run; the environment's own packages bring CUDA's libraries"
+            f"the base image is {plain}, without CUDA: {TABLE} has no CUDA {asked[0]} that every driver with CUDA "
+            f"{cuda} can run; the environment's own packages contain the CUDA libraries"
         )
     image = f"{bases.repository}:{max(fitting)[1]}"
     return image, (
-        f"the base image is {image}, the newest of {TABLE} whose CUDA is no newer than the {cuda} that the environment "
-        "asks of the driver"
+        f"the base image is {image}, the newest in {TABLE} whose CUDA is not newer than the {cuda} that the environment "
+        "requires of the driver"
     )
 
 
 def known_glibc(bases: Bases, image: str) -> str:
-    """Return the version of an image's C library as far as the table knows it, else nothing."""
+    """Return the version of an image's C library according to the table; empty if the table does not list the image."""
     name = image.removeprefix("docker://").partition("@")[0]
     return next((version for pattern, version in bases.glibc if fnmatchcase(name, pattern)), "")
 
 
 def check_glibc(bases: Bases, image: str, wanted: str, what: str) -> None:
-    """Raise `DefinitionError` where `image` (named `what` in the settings) is known to have an older glibc than `wanted`."""
+    """Check that `image` is not known to have an older glibc than `wanted`.
+
+    Args:
+        bases: The table of base images.
+        image: The image's address.
+        wanted: The minimum version of glibc; empty for none.
+        what: The name of the setting that holds `image`, for the message.
+
+    Raises:
+        DefinitionError: The table lists an older glibc for `image`.
+    """
     known = known_glibc(bases, image)
     if known and wanted and _numbers(known) < _numbers(wanted):
         raise DefinitionError(
             f"{what} is {image}, whose C library is glibc {known}, but the environment's packages are locked for glibc "
-            f"{wanted} or newer and would not start there; take a newer {what}, or lower 'glibc' of the workspace's "
-            "platform, or 'libc' in its system requirements, and run 'pixi lock'"
+            f"{wanted} or newer and cannot start there; use a newer {what}, or lower 'glibc' of the workspace's platform "
+            "or 'libc' in its system requirements, and run 'pixi lock'"
         )
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """Return a version's numbers, at least major and minor: CUDA ``12`` is 12.0, the least that it promises."""
+    """Return the numbers of a version, at least major and minor; CUDA ``12`` means 12.0, the minimum it guarantees."""
     numbers = tuple(int(part) for part in re.findall(r"\d+", version))
     return (*numbers, *(0 for _ in range(2 - len(numbers))))
 
@@ -98,11 +118,11 @@ def _numbers(version: str) -> tuple[int, ...]:
 def _pairs(table: Mapping[str, object], key: str) -> tuple[tuple[str, str], ...]:
     found = table.get(key, {})
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
-        raise TemplateError(f"{TABLE}: {key} is {found!r}, but a table of texts was expected")
+        raise TemplateError(f"{TABLE}: {key} is {found!r}; expected a table of strings")
     return tuple(found.items())
 
 
 def _version(text: str, key: str) -> str:
     if not re.fullmatch(r"\d+(\.\d+)*", text):
-        raise TemplateError(f'{TABLE}: {key} holds {text!r}, but a version was expected, such as "12.9.1"')
+        raise TemplateError(f'{TABLE}: {key} contains {text!r}; expected a version such as "12.9.1"')
     return text

@@ -1,8 +1,8 @@
-"""What each bootstrap agent of Apptainer asks of a stage's header, and since which version it is there.
+"""The headers that each bootstrap agent of Apptainer requires, and the versions that support it.
 
 Source: Apptainer 1.4.5, ``internal/pkg/build/conveyorPacker.go`` (the agents) and ``internal/pkg/build/sources``
 (``conveyorPacker_busybox.go``, ``_debootstrap.go``, ``_yum.go``, ``_zypper.go``, ``_arch.go``, ``_oci.go``: the headers),
-and 1.5.3 for ``buildkit``. SingularityCE 4.5 has the same but for what `SINCE` says.
+and 1.5.3 for ``buildkit``. SingularityCE 4.5 has the same agents, except for the differences in `SINCE`.
 """
 
 import re
@@ -22,10 +22,10 @@ AGENTS: Mapping[str, tuple[str, ...]] = {
     "arch": (),
     "scratch": (),
 }
-"""Agents, and the headers without which each stops."""
+"""Agents, and the headers that each requires."""
 
 LOCAL = frozenset({"localimage", "oci", "oci-archive", "docker-archive", "buildkit", "dockerfile"})
-"""Agents whose ``From`` is a path on the machine that builds; of the last two it is a folder."""
+"""Agents whose ``From`` is a path on the build host; for the last two the path is a folder."""
 
 SINCE: Mapping[str, Mapping[str, tuple[int, ...]]] = {
     "dnf": {"apptainer": (1, 4, 0), "singularity-ce": (4, 3, 0), "singularity-pro": (4, 3, 0)},
@@ -34,10 +34,10 @@ SINCE: Mapping[str, Mapping[str, tuple[int, ...]]] = {
     **{key: {"apptainer": (1, 5, 0)} for key in ("target", "frontend", "filename", "buildargs")},
     "confurl": {"apptainer": (1, 1, 0)},
 }
-"""First versions that know an agent or a header, by program; a program that is not named knows it in no version.
+"""First version of each program that supports an agent or header. A program that is not listed has no support.
 
-The tags v1.0.0 to v1.5.3 of apptainer/apptainer (``conveyorPacker.go``, and ``validHeaders`` of ``deffile.go``), and
-SingularityCE's CHANGELOG.
+Source: the tags v1.0.0 to v1.5.3 of apptainer/apptainer (``conveyorPacker.go``, and ``validHeaders`` of ``deffile.go``),
+and SingularityCE's CHANGELOG.
 """
 
 _WRITTEN = {"from": "From", "mirrorurl": "MirrorURL", "osversion": "OSVersion", "regcode": "Regcode"}
@@ -46,35 +46,36 @@ _SLE = ("product", "user", "regcode")
 
 
 def check_bootstrap(header: Mapping[str, str]) -> None:
-    """Refuse a header at which Apptainer stops: an agent that no version knows, or one without what it needs.
+    """Check that Apptainer knows the agent of a header, and that the headers that the agent requires are present.
 
-    Raises `DefinitionError` that names all headers that are missing.
+    Raises:
+        DefinitionError: The agent is unknown, a value is invalid, or headers are missing (the message lists all of them).
     """
     agent = header["bootstrap"]
     if agent not in AGENTS:
-        known = f"write {agent.lower()!r}" if agent.lower() in AGENTS else f"known are {', '.join(sorted(AGENTS))}"
-        raise DefinitionError(f"'Bootstrap: {agent}' is no agent that Apptainer knows; {known}")
+        known = f"use {agent.lower()!r}" if agent.lower() in AGENTS else f"known agents: {', '.join(sorted(AGENTS))}"
+        raise DefinitionError(f"Apptainer does not know the agent of 'Bootstrap: {agent}'; {known}")
     missing = list(dict.fromkeys(key for key in _needed(agent, header) if not header.get(key)))
     if missing == ["from"]:
-        raise DefinitionError(f"a stage has 'Bootstrap: {agent}' and no 'From:' that names its base; add one")
+        raise DefinitionError(f"a stage has 'Bootstrap: {agent}' but no 'From:' that names its base; add one")
     if missing:
         lines = " and ".join(f"'{_WRITTEN.get(key, key.capitalize())}:'" for key in missing)
         raise DefinitionError(
-            f"a stage has 'Bootstrap: {agent}' and no {lines}, which this agent needs; add what is missing"
+            f"a stage has 'Bootstrap: {agent}' but no {lines}, which this agent requires; add what is missing"
         )
     if agent == "oras" and "://" in header["from"]:
         raise DefinitionError(
-            f"'From: {header['from']}' cannot be read under 'Bootstrap: oras', since Apptainer puts oras:// before it; "
-            f"write {header['from'].partition('://')[2]!r} alone"
+            f"'From: {header['from']}' is invalid under 'Bootstrap: oras', because Apptainer puts oras:// before it; "
+            f"use {header['from'].partition('://')[2]!r} alone"
         )
     if agent == "zypper" and header.get("product") and not re.fullmatch(r"\d+\.\d+(\..*)?", header.get("osversion", "")):
         raise DefinitionError(
-            f"'OSVersion: {header.get('osversion', '')}' is not MAJOR.MINOR, which 'Bootstrap: zypper' needs with 'Product:'"
+            f"'OSVersion: {header.get('osversion', '')}' must be MAJOR.MINOR for 'Bootstrap: zypper' with 'Product:'"
         )
 
 
 def newer_than(header: Mapping[str, str], program: str, version: tuple[int, ...]) -> Iterator[str]:
-    """Yield what of a stage's header the `version` of a `program` (``apptainer``, ``singularity-ce``) does not know."""
+    """Yield the agent and headers of a stage that `version` of `program` (``apptainer``, ``singularity-ce``) lacks."""
     for name in (header.get("bootstrap", ""), *header):
         since = SINCE.get(name)
         if since is not None and not (program in since and version >= since[program]):

@@ -1,4 +1,4 @@
-"""Reads a finished definition as Apptainer will, before Apptainer does."""
+"""Validate a finished definition by Apptainer's rules, before Apptainer builds it."""
 
 from collections.abc import Mapping
 
@@ -8,16 +8,22 @@ from hpcdeploy.errors import DefinitionError
 
 
 def check_definition(text: str, build_args: Mapping[str, str] | None = None) -> tuple[Stage, ...]:
-    """Return the stages as a build will see them, templates replaced; `DefinitionError` where Apptainer would refuse."""
+    """Return the stages of a definition with all templates replaced, as a build reads them.
+
+    Raises:
+        DefinitionError: Apptainer would reject the definition.
+    """
     before = read_definition(text)
     if not before:
-        raise DefinitionError("the definition is empty; it begins with a line 'Bootstrap: docker' or another agent's")
+        raise DefinitionError("the definition is empty; it must begin with 'Bootstrap: docker' or similar")
     after = read_definition(substitute(text, build_args or {}))
     if [stage.header.get("stage") for stage in before] != [stage.header.get("stage") for stage in after]:
-        raise DefinitionError("a build argument's value changes the definition's stages; leave line breaks out of it")
+        raise DefinitionError(
+            "the value of a build argument changes the definition's stages; remove the line breaks from it"
+        )
     if any("bootstrap" not in stage.header for stage in after):
         raise DefinitionError(
-            "the definition has lines before its first 'Bootstrap:', which must come first: move them down"
+            "the definition has lines before its first 'Bootstrap:', which must come first: move them below it"
         )
     for stage in after:
         check_bootstrap(stage.header)
@@ -26,13 +32,13 @@ def check_definition(text: str, build_args: Mapping[str, str] | None = None) -> 
 
 
 def _check_copies(stages: tuple[Stage, ...]) -> None:
-    """Refuse ``%files from`` a stage that is not an earlier one, spelled just so (``internal/pkg/build/build.go``)."""
+    """Check that ``%files from`` names an earlier stage, with the same capitals (``internal/pkg/build/build.go``)."""
     earlier: list[str] = []
     for stage in stages:
         for copies in stage.files:
             if copies.stage and copies.stage not in earlier:
                 raise DefinitionError(
-                    f"'%files {copies.words}' names no earlier stage (there is {', '.join(earlier) or 'none'}): a stage is "
-                    "known by its 'Stage:' line, capitals count, and a number is no name"
+                    f"'%files {copies.words}' names no earlier stage (earlier stages: {', '.join(earlier) or 'none'}): use "
+                    "the name of its 'Stage:' line with the same capitals; a number does not work"
                 )
         earlier += [stage.header["stage"]] if stage.header.get("stage") else []

@@ -1,7 +1,7 @@
-"""Reads a definition file as Apptainer does: stages, headers, sections, arguments.
+"""Parse a definition file exactly as Apptainer does: stages, headers, sections, arguments.
 
-Source: ``pkg/build/types/parser/deffile.go`` and ``internal/pkg/build/args`` of Apptainer 1.3 to 1.5, whose oddities are
-kept: that is what makes this reader worth asking before a build.
+Source: ``pkg/build/types/parser/deffile.go`` and ``internal/pkg/build/args`` of Apptainer 1.3 to 1.5. Their oddities are
+kept, because only then does this parser predict what a build does.
 """
 
 import re
@@ -12,16 +12,16 @@ from itertools import pairwise
 from hpcdeploy.errors import DefinitionError
 
 SECTION_LIMIT = 64 * 1024
-"""Bytes that a section and the line after it must stay under: the buffer of Go's bufio.Scanner."""
+"""Maximum number of bytes in a section plus the following line: the buffer of Go's bufio.Scanner."""
 
 MOST_PUT_IN = 16 * 1024 * 1024
 """Characters of arguments' values that are put into one stage: a section is at most 64 KiB long, and names what it likes."""
 
 _BLANK = r"[\t\n\f\r ]"
-"""What ``\\s`` means to Go (https://pkg.go.dev/regexp/syntax): unlike Python's, no vertical tab and nothing beyond ASCII."""
+"""Go's ``\\s`` (https://pkg.go.dev/regexp/syntax). Unlike Python's, it has no vertical tab and nothing beyond ASCII."""
 
 TEMPLATE = re.compile(rf"\{{\{{{_BLANK}*(\w+){_BLANK}*\}}\}}", re.ASCII)
-"""What Apptainer replaces by an argument."""
+"""A template, which Apptainer replaces by an argument's value."""
 
 SECTIONS = frozenset(
     {
@@ -41,7 +41,7 @@ HEADERS = frozenset(
 _STAGE = re.compile(r"^bootstrap:", re.MULTILINE | re.IGNORECASE)
 _COMMENT = re.compile(r"#[^!]")
 _NEW_LINE = "\\n"
-"""Before the backslash that continues a header: two characters that mean a line break there."""
+"""Two characters before the backslash that continues a header; they mean a line break there."""
 _PLAIN = r"""[^\t\n\f\r "']"""
 _FILE_WORD = re.compile(
     rf"""(?:{_PLAIN}*\{{\{{{_BLANK}*\w+{_BLANK}*\}}\}}*[^\t\n\f\r {{}}"']*)+|{_PLAIN}+|"[^"]*"|'[^']*""", re.ASCII
@@ -50,7 +50,13 @@ _FILE_WORD = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """All text under one name (for app sections: name and app) of a stage; ``words`` is what follows the name."""
+    """All text of a stage under one section name.
+
+    Attributes:
+        name: The section's name; for app sections, its name and the app's.
+        words: The arguments after the name.
+        body: The text below.
+    """
 
     name: str
     words: str
@@ -59,11 +65,17 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True)
 class Copies:
-    """The lines of ``%files`` blocks with the same ``words`` (``"from build"``), as pairs of source and destination.
+    """The lines of all ``%files`` blocks with the same arguments, as pairs of source and destination.
 
-    Apptainer 1.4.5 (``internal/pkg/build/stage.go``, copyFiles and copyFilesFrom) copies from the machine that builds where
-    the words are nothing or a comment, and from a stage where they are two, whatever the first of them is. All other words,
-    even a second blank after ``%files``, make it copy nothing, without a message.
+    Apptainer 1.4.5 (``internal/pkg/build/stage.go``, copyFiles and copyFilesFrom) chooses the origin by the arguments:
+
+    - None, or a comment: copy from the build host.
+    - Exactly two, whatever the first is: copy from the stage that the second names.
+    - Anything else, even a second space after ``%files``: copy nothing, without a message.
+
+    Attributes:
+        words: The arguments, such as ``"from build"``.
+        pairs: Sources and destinations.
     """
 
     words: str
@@ -71,45 +83,49 @@ class Copies:
 
     @property
     def is_from_host(self) -> bool:
-        """Tell whether the sources are on the machine that builds."""
+        """Tell whether the sources are on the build host."""
         return not self.words.partition("#")[0]
 
     @property
     def stage(self) -> str:
-        """Return the stage that the sources are in; empty where they are in none."""
+        """Return the stage that contains the sources; empty if they are in no stage."""
         words = self.words.partition("#")[0].split()
         return words[1] if len(words) == 2 else ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One stage: header (keys in lower case), sections in the order of their first line, copies."""
+    """One stage: header (keys in lower case), sections in the order of their first lines, and copies."""
 
     header: Mapping[str, str]
     sections: tuple[Section, ...]
     files: tuple[Copies, ...]
 
     def section(self, name: str) -> str:
-        """Return a section's text, empty where there is none."""
+        """Return the text of a section; empty if there is no such section."""
         return next((section.body for section in self.sections if section.name == name), "")
 
     @property
     def arguments(self) -> dict[str, str]:
-        """The defaults that ``%arguments`` gives; quotes are part of a value."""
+        """Return the defaults in ``%arguments``; quotes are part of a value."""
         lines = (line.strip() for line in self.section("arguments").splitlines())
         pairs = (line.partition("=") for line in lines if "=" in line and not line.startswith("#"))
         return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def split_stages(text: str) -> tuple[str, ...]:
-    """Cut a definition at each ``Bootstrap:`` in column 0, which Apptainer does before it looks at anything else."""
+    """Split a definition at each ``Bootstrap:`` in column 0, which is the first thing that Apptainer does."""
     starts = [match.start() for match in _STAGE.finditer(text)]
     edges = [0, *starts, len(text)]
     return tuple(text[start:end] for start, end in pairwise(edges) if start < end)
 
 
 def read_definition(text: str) -> tuple[Stage, ...]:
-    """Read all stages as they stand, templates not replaced; `DefinitionError` for what Apptainer would refuse."""
+    """Read all stages without replacing templates.
+
+    Raises:
+        DefinitionError: Apptainer would reject the definition.
+    """
     stages = (_read_stage(part) for part in split_stages(text))
     return tuple(stage for stage in stages if stage.header or stage.sections or stage.files)
 
@@ -117,8 +133,9 @@ def read_definition(text: str) -> tuple[Stage, ...]:
 def substitute(text: str, build_args: Mapping[str, str]) -> str:
     """Replace the templates of every stage, as ``apptainer build --build-arg`` does.
 
-    Raises `DefinitionError` for names without a value, and for build arguments that no stage uses: for all of them at once,
-    where Apptainer stops at the first.
+    Raises:
+        DefinitionError: Templates have no value, or no stage uses a build argument. The message lists all of them;
+            Apptainer stops at the first.
     """
     used: set[str] = set()
     missing: dict[str, str] = {}
@@ -126,25 +143,25 @@ def substitute(text: str, build_args: Mapping[str, str]) -> str:
     if missing:
         raise DefinitionError(
             f"the definition uses {', '.join(missing.values())}, but neither %arguments of that stage nor a build argument "
-            f"gives {', '.join(missing)} a value"
+            f"sets {', '.join(missing)}"
         )
     unused = [name for name in build_args if name not in used]
     known = set(TEMPLATE.findall(text))
     if behind := [name for name in unused if name in known]:
         raise DefinitionError(
-            f"the build argument {' and '.join(map(repr, behind))} stands only behind a '#' in its lines, where Apptainer "
-            "replaces nothing, a comment or not; put it into a line of its own"
+            f"the build argument {' and '.join(map(repr, behind))} is used only after a '#' in its lines, where Apptainer "
+            "replaces nothing, even outside of comments; put it on a line of its own"
         )
     if unused:
         raise DefinitionError(
-            f"the build argument {' and '.join(map(repr, unused))} is not used in the definition, which Apptainer refuses; "
-            f"known are: {', '.join(sorted(known)) or 'none'}"
+            f"the build argument {' and '.join(map(repr, unused))} is not used in the definition, which Apptainer rejects; "
+            f"known arguments: {', '.join(sorted(known)) or 'none'}"
         )
     return result
 
 
 def _substitute_stage(part: str, build_args: Mapping[str, str], used: set[str], missing: dict[str, str]) -> str:
-    """Replace the templates of one stage; note the names that are `used`, and the templates whose value is `missing`."""
+    """Replace the templates of one stage; add used names to `used`, and templates without a value to `missing`."""
     stages = read_definition(part)
     values = {**(stages[0].arguments if stages else {}), **build_args}
     pieces: list[str] = []
@@ -211,7 +228,7 @@ def _read_stage(text: str) -> Stage:
 
 
 def _tokens(text: str) -> Iterator[str]:
-    """Yield the header and each section; a line whose first word begins with ``%`` starts one, wherever it stands."""
+    """Yield the header and each section; a line that begins with ``%``, indented or not, starts a section."""
     pending: list[str] = []
     size = 0
     for raw in text.removesuffix("\n").split("\n"):
@@ -219,8 +236,8 @@ def _tokens(text: str) -> Iterator[str]:
         size += len(line.encode()) + 1
         if size > SECTION_LIMIT:
             raise DefinitionError(
-                f"the section that begins with {pending[0][:60] if pending else line[:60]!r} is longer than 64 KiB, which "
-                "Apptainer does not read; put its text into a file and copy that with %files"
+                f"the section that begins with {pending[0][:60] if pending else line[:60]!r} is longer than 64 KiB, "
+                "Apptainer's limit; put its text into a file and copy that with %files"
             )
         if line.lstrip().startswith("%"):
             if any(pending):
@@ -232,12 +249,12 @@ def _tokens(text: str) -> Iterator[str]:
 
 
 def _section_name(line: str) -> tuple[str, str]:
-    """Split ``%post -c /bin/bash``. Only a space ends the name, and blanks before the ``%`` make the name empty."""
+    """Split ``%post -c /bin/bash``. Only a space ends the name; spaces before the ``%`` make the name empty."""
     name, _, words = line.lstrip("%").partition(" ")
     name = name.lower()
     if name not in SECTIONS:
         raise DefinitionError(
-            f"the line {line[:60]!r} begins with '%', so Apptainer takes it for a section, and knows none named {name!r}; "
+            f"the line {line[:60]!r} begins with '%', so Apptainer reads it as a section, but no section is named {name!r}; "
             "put such text into a file and copy that with %files"
         )
     if name.startswith("app"):
@@ -246,18 +263,18 @@ def _section_name(line: str) -> tuple[str, str]:
 
 
 def _app_section(line: str, name: str, words: str) -> tuple[str, str]:
-    """Split ``%apprun NAME``: one blank before the name, and unlike other sections' the word itself in small letters.
+    """Split ``%apprun NAME``; one space before the name, and unlike other sections' the keyword must be lower case.
 
-    Apptainer 1.4.5 refuses the rest: "could not be split into section name and app name", "invalid section(s) specified"
-    (``parseTokenSection``), "no BuildApp record for app" (``internal/pkg/build/apps/apps.go``).
+    Apptainer 1.4.5 rejects anything else: "could not be split into section name and app name", "invalid section(s)
+    specified" (``parseTokenSection``), "no BuildApp record for app" (``internal/pkg/build/apps/apps.go``).
     """
     app, _, words = words.partition(" ")
     if not app:
         raise DefinitionError(
-            f"the section {line.strip()!r} names no app; write '%{name} NAME', with one blank before the name"
+            f"the section {line.strip()!r} names no app; use '%{name} NAME', with one space before the name"
         )
     if not line.lstrip("%").startswith(f"{name} "):
-        raise DefinitionError(f"the section {line.strip()!r} must be in small letters, unlike other sections: %{name} {app}")
+        raise DefinitionError(f"the section {line.strip()!r} must be lower case, unlike other sections: %{name} {app}")
     return f"{name} {app}", words
 
 
@@ -268,9 +285,7 @@ def _read_header(text: str) -> dict[str, str]:
         line = raw.strip()
         if not line or line.startswith("#"):
             if key:
-                raise DefinitionError(
-                    f"the header {key!r} ends with a backslash, but no line with the rest follows; take the backslash away"
-                )
+                raise DefinitionError(f"the header {key!r} ends with a backslash, but no line follows; remove the backslash")
             continue
         line = line.split("#", 1)[0]
         if value:
@@ -278,14 +293,14 @@ def _read_header(text: str) -> dict[str, str]:
         else:
             key, colon, value = line.partition(":")
             if not colon:
-                raise DefinitionError(f"the header line {raw!r} has no ':'; 'Key: value' was expected")
+                raise DefinitionError(f"the header line {raw!r} has no ':'; expected 'Key: value'")
             key, value = key.strip().lower(), value.strip()
         if value.endswith("\\"):
             value = value.removesuffix("\\")
             value = f"{value.removesuffix(_NEW_LINE)}\n" if value.endswith(_NEW_LINE) else value
             continue
         if key not in HEADERS and not re.fullmatch(r"otherurl\d+", key):
-            raise DefinitionError(f"the header {key!r} is none that Apptainer knows")
+            raise DefinitionError(f"Apptainer does not know the header {key!r}")
         header[key] = value
         key, value = "", ""
     return header
@@ -297,7 +312,5 @@ def _copies(body: str) -> Iterator[tuple[str, str]]:
         if line and not line.startswith("#"):
             words = [match[0].strip().strip('"') for match in _FILE_WORD.finditer(line)]
             if not words:
-                raise DefinitionError(
-                    f"%files: the line {line!r} holds a quote that is not closed, and no file's name; correct it"
-                )
+                raise DefinitionError(f"%files: the line {line!r} contains an unclosed quote and no file name; fix it")
             yield words[0], words[1] if len(words) > 1 else ""

@@ -1,4 +1,4 @@
-"""Where base images are taken from at build time: mirrors, and registries on loopback."""
+"""Redirect base images to mirrors and to registries on loopback at build time."""
 
 import ipaddress
 import re
@@ -13,9 +13,12 @@ _SECTION = re.compile(r"^[^\S\n]*%", re.MULTILINE)
 
 
 def redirect(text: str, mirrors: Sequence[tuple[str, str]]) -> str:
-    """Put each base image's mirror in its ``From``: pairs of a registry or repository prefix and what replaces it.
+    """Replace each base image in ``From`` by its mirror.
 
-    The longest prefix wins, and it ends where a part of the name ends. A name without a registry is Docker Hub's.
+    Args:
+        text: The definition.
+        mirrors: Pairs of a registry or repository prefix and its replacement. The longest matching prefix wins; it must
+            end at a component boundary. A name without a registry belongs to Docker Hub.
     """
 
     def stage(part: str) -> str:
@@ -27,10 +30,11 @@ def redirect(text: str, mirrors: Sequence[tuple[str, str]]) -> str:
 
 
 def needs_plain_http(text: str) -> bool:
-    """Tell whether base images come from a registry on loopback, which is asked without TLS.
+    """Tell whether base images come from a registry on loopback, which is accessed without TLS.
 
-    Apptainer's switch for that (``APPTAINER_NOHTTPS``) holds for a whole build, so a definition that also takes an image
-    from elsewhere is refused with `DefinitionError`: that one would be asked without TLS too.
+    Raises:
+        DefinitionError: Other base images come from elsewhere. Apptainer's switch (``APPTAINER_NOHTTPS``) applies to a
+            whole build, so these would be fetched without TLS too.
     """
     registries = {
         registry_of(stage.header.get("from", ""))
@@ -41,13 +45,13 @@ def needs_plain_http(text: str) -> bool:
     if loopback and registries - loopback:
         raise DefinitionError(
             f"the base images come from {', '.join(sorted(registries))}: one is on loopback and needs plain HTTP, which "
-            "Apptainer can only switch on for all of them; take them from the same registry, or name a mirror for the others"
+            "Apptainer can only enable for all of them; use one registry, or configure a mirror for the others"
         )
     return bool(loopback)
 
 
 def mirrored(source: str, mirrors: Sequence[tuple[str, str]]) -> str:
-    """Return where an image is taken from that is called `source`: the same address if no mirror stands for it."""
+    """Return the address from which `source` is fetched: its mirror, or `source` itself if no mirror matches."""
     full = source
     if registry_of(source) == "docker.io" and not source.startswith("docker.io/"):
         full = f"docker.io/{source if '/' in source else f'library/{source}'}"

@@ -1,8 +1,12 @@
-"""An image that exists as the text of a definition: ``defs/oci.def``, with what Apptainer loses of the image put back.
+"""Render the definition of an image that starts from an existing one (``defs/oci.def``).
 
-What Apptainer 1.4.5 loses was seen by running it (tests/builds/test_oci_source.py): its run script evaluates every word in
-a shell once more, its start script ignores ENTRYPOINT and CMD, WORKDIR is not read at all, a variable of the image gives way
-to the host's, and a backquote or a ``$`` in a value is run, or ends the file that sets all of them.
+The definition restores what Apptainer 1.4.5 loses of the image. These losses were seen by running it
+(tests/builds/test_oci_source.py):
+
+- Its run script evaluates every argument in a shell once more; its start script ignores ENTRYPOINT and CMD.
+- WORKDIR is not read at all.
+- The host's value of a variable wins over the image's.
+- A backquote or a ``$`` in a value is executed, or ends the file that sets all variables.
 """
 
 import re
@@ -19,24 +23,27 @@ from hpcdeploy.image import ImageSettings
 from hpcdeploy.source import OciConfig
 
 ARCHIVES = ("oci-archive", "docker-archive")
-"""Bootstrap agents that take a file."""
+"""Bootstrap agents whose source is a file."""
 
 STAGED_ARCHIVE = "image/archive.tar"
-"""Where an archive lies in the build's folder."""
+"""Path of an archive in the build's folder."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _OWN = frozenset({"HOME", "PWD", "OLDPWD", "SHLVL", "PPID", "UID", "EUID", "GID", "IFS"})
-"""Variables that are the person's, or that a shell keeps for itself."""
+"""Variables that belong to the user, or that a shell sets itself."""
 
-_NOT_THE_IMAGE_S = ("/tmp", "/var/tmp", "/home", "/root", "/dev", "/proc", "/sys")  # noqa: S108 - named, not used
+_HOST_FOLDERS = ("/tmp", "/var/tmp", "/home", "/root", "/dev", "/proc", "/sys")  # noqa: S108 - named, not used
 
 
 @dataclass(frozen=True, kw_only=True)
 class OciRecipe:
-    """What an image is to hold that starts from another one.
+    """The content of an image that starts from another image.
 
-    ``base`` are the header's words, ``bootstrap`` and ``source``; ``image`` is the reference that a person wrote, with its
-    registry, or empty for an archive. ``config`` is what the image says of itself.
+    Attributes:
+        settings: The image's settings.
+        config: The base image's own configuration.
+        base: The values of the headers ``Bootstrap`` and ``From``.
+        image: The reference as the user wrote it, with its registry; empty for an archive.
     """
 
     settings: ImageSettings
@@ -46,12 +53,18 @@ class OciRecipe:
 
 
 def render_oci(recipe: OciRecipe, *, overrides: Path | None = None) -> str:
-    """Render the definition; `DefinitionError` for what cannot be said in one, with the reason.
+    """Render the definition.
 
-    ``overrides`` is the project's folder, whose own ``defs/oci.def`` wins.
+    Args:
+        recipe: The content of the image.
+        overrides: The project's folder. Its ``defs/oci.def``, if present, replaces the built-in template.
+
+    Raises:
+        DefinitionError: A definition cannot express a value; the message has the reason.
+        TemplateError: The template is broken.
     """
     settings, config = recipe.settings, recipe.config
-    # There is no activation here that a PATH of the settings could take away.
+    # There is no activation here whose PATH the settings could replace.
     given = values_of(replace(settings, environment=()), oci_arguments(settings))
     taken = {name for name, _ in config.labels}
     labels = [guard.label(key, value) for key, value in settings.labels]
@@ -62,9 +75,9 @@ def render_oci(recipe: OciRecipe, *, overrides: Path | None = None) -> str:
         "exports": tuple(f"export {name}={guard.sh_word(value)}" for name, value in _variables(config, settings)),
         "drop_variables": runs_in_apptainer(value for _, value in config.env),
         "workdir": guard.sh_word(_workdir(config)) if _workdir(config) != "/" else "",
-        "entrypoint": _words(config.entrypoint),
-        "command": _words(settings.command or config.cmd),
-        "start": _words(settings.start or settings.command or config.cmd),
+        "entrypoint": _quoted(config.entrypoint),
+        "command": _quoted(settings.command or config.cmd),
+        "start": _quoted(settings.start or settings.command or config.cmd),
         "bind_points": tuple(guard.sh_word(str(guard.destination(place))) for place in settings.bind_points),
         "labels": tuple(f"{key} {value}" for key, value in labels if key not in taken and "{{" not in value),
         "winning_labels": tuple(guard.sh_word(f"{key} {value}") for key, value in labels if key in taken or "{{" in value),
@@ -75,12 +88,16 @@ def render_oci(recipe: OciRecipe, *, overrides: Path | None = None) -> str:
 
 
 def oci_arguments(settings: ImageSettings) -> dict[str, str]:
-    """Return what ``%arguments`` says: the settings' own."""
+    """Return the arguments in ``%arguments``: those of the settings.
+
+    Raises:
+        DefinitionError: An argument is invalid.
+    """
     return build_arguments(settings, {})
 
 
 def notes_of(config: OciConfig, settings: ImageSettings) -> tuple[str, ...]:
-    """Return what a container will do otherwise than with Docker, one sentence each."""
+    """Return one note for each way in which a container will differ from Docker's."""
     return tuple(_notes(config, settings))
 
 
@@ -88,46 +105,46 @@ def _notes(config: OciConfig, settings: ImageSettings) -> Iterator[str]:
     workdir = _workdir(config)
     if workdir != "/":
         yield (
-            f"'apptainer run' and instances begin in the image's WORKDIR {workdir}; 'exec' and 'shell' stay in your own "
-            "folder"
+            f"'apptainer run' and instances start in the image's WORKDIR {workdir}; 'exec' and 'shell' stay in the "
+            "current folder"
         )
-    if any(PurePosixPath(workdir).is_relative_to(place) for place in _NOT_THE_IMAGE_S):
+    if any(PurePosixPath(workdir).is_relative_to(place) for place in _HOST_FOLDERS):
         yield (
-            f"WORKDIR {workdir} is in a folder that is the machine's own, or that only root may enter: where it cannot be "
-            "entered, 'run' says so and stays in your folder"
+            f"WORKDIR {workdir} is in a folder that belongs to the host, or that only root may enter: if it cannot be "
+            "entered, 'run' prints a message and stays in the current folder"
         )
     if config.user.partition(":")[0] not in ("", "0", "root"):
         yield (
-            f"the image's USER {config.user} does not count: every program runs as you, who may lack that user's rights to "
-            "files in the image"
+            f"the image's USER {config.user} has no effect: every program runs as you, possibly without that user's access "
+            "to files in the image"
         )
     if config.volumes:
         yield (
-            f"VOLUME {' '.join(config.volumes)}: nothing in the image can be written to; bind a folder of yours there: "
+            f"VOLUME {' '.join(config.volumes)}: the image is read-only; bind a folder of yours there: "
             f"--bind DIR:{config.volumes[0]}"
         )
     if config.ports:
         yield (
-            f"EXPOSE {' '.join(config.ports)}: a container uses the machine's own network, where another program may have "
-            "that port, and where yours may not listen below 1024"
+            f"EXPOSE {' '.join(config.ports)}: a container uses the host's network, where another program may already use "
+            "that port, and where ports below 1024 may be forbidden"
         )
     if config.health_check:
-        yield "HEALTHCHECK: Apptainer never runs it"
+        yield "HEALTHCHECK: Apptainer never runs health checks"
     if config.stop_signal:
         yield f"STOPSIGNAL: stop instances with 'apptainer instance stop --signal {config.stop_signal} NAME'"
     left = [name for name, _ in config.env if not _is_set(name)]
     if left:
-        yield f"the image's variables {', '.join(left)} are left out: they are your own, or no shell can name them"
+        yield f"the image's variables {', '.join(left)} are omitted: they are the user's own, or not valid in a shell"
     if not (config.entrypoint or config.cmd or settings.command):
-        yield "the image names no command: give one to 'apptainer run', or set 'command'"
+        yield "the image has no command: pass one to 'apptainer run', or set 'command'"
 
 
 def _variables(config: OciConfig, settings: ImageSettings) -> Iterator[tuple[str, str]]:
-    """The image's variables, then the settings' own."""
+    """Yield the image's variables, then those of the settings."""
     yield from ((name, value) for name, value in config.env if _is_set(name))
     for name, value in settings.environment:
         if not _NAME.fullmatch(name):
-            raise DefinitionError(f"the variable's name {name!r} may hold only letters, digits and '_'")
+            raise DefinitionError(f"the variable's name {name!r} must contain only letters, digits and '_'")
         yield name, value
 
 
@@ -139,5 +156,5 @@ def _workdir(config: OciConfig) -> str:
     return str(PurePosixPath("/") / config.workdir)
 
 
-def _words(words: tuple[str, ...]) -> str:
+def _quoted(words: tuple[str, ...]) -> str:
     return " ".join(map(guard.sh_word, words))

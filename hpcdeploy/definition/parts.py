@@ -1,4 +1,4 @@
-"""What every template of a definition is given, whatever the image is made from: the settings' words, past the guard."""
+"""Compute the values that every definition template needs: the validated and quoted settings of an image."""
 
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import PurePosixPath
@@ -12,9 +12,14 @@ _RUN_BY_APPTAINER = frozenset("`$")
 
 
 def values_of(settings: ImageSettings, arguments: Mapping[str, str]) -> dict[str, object]:
-    """Return the values that ``defs/parts`` and each template use; `arguments` are those that ``%arguments`` says.
+    """Return the values that ``defs/parts`` and each template use.
 
-    Raises `DefinitionError` for what cannot be said in a definition, with the reason.
+    Args:
+        settings: The image's settings.
+        arguments: The arguments in ``%arguments``.
+
+    Raises:
+        DefinitionError: A definition cannot express a value; the message has the reason.
     """
     return {
         "version": __version__,
@@ -40,49 +45,65 @@ def values_of(settings: ImageSettings, arguments: Mapping[str, str]) -> dict[str
 
 
 def runs_in_apptainer(values: Iterable[str]) -> bool:
-    """Tell whether Apptainer would run what stands in one of these values of a base image's ENV.
+    """Tell whether Apptainer would execute part of one of these values of a base image's ENV.
 
-    Apptainer before 1.5.0 quotes them twice (``insertEnv`` in internal/pkg/build/sources/conveyorPacker_oci.go). Every start
-    of a container then reports an error, and one such value can take all variables away. Where the values are known and
-    set again, ``defs/parts/known_variables.def`` empties that file; else ``defs/parts/base_variables.def`` corrects it.
+    Apptainer before 1.5.0 quotes them twice (``insertEnv`` in internal/pkg/build/sources/conveyorPacker_oci.go). Then every
+    start of a container reports an error, and one such value can remove all variables. If the values are known and set
+    again, ``defs/parts/known_variables.def`` empties that file; otherwise ``defs/parts/base_variables.def`` corrects it.
     """
     return any(_RUN_BY_APPTAINER & set(value) for value in values)
 
 
 def base_image(image: str, what: str) -> dict[str, str]:
-    """Return the header lines of a stage that starts from `image`."""
+    """Return the header values of a stage that starts from `image`.
+
+    Raises:
+        DefinitionError: The address is invalid; the message names the setting `what`.
+    """
     bootstrap, source = guard.header(image, what)
     return {"bootstrap": bootstrap, "source": source}
 
 
 def build_arguments(settings: ImageSettings, own: Mapping[str, str]) -> dict[str, str]:
-    """Return what ``%arguments`` says: a template's `own` arguments, and those of the settings that are none of these."""
+    """Return the arguments in ``%arguments``: the template's `own`, then those of the settings with other names.
+
+    Raises:
+        DefinitionError: An argument of the settings is invalid.
+    """
     given = dict(guard.argument(name, value) for name, value in settings.build_args)
     return {**own, **{name: value for name, value in given.items() if name not in own}}
 
 
 def asked_for(settings: ImageSettings, names: Collection[str], what: str) -> tuple[Secret, ...]:
-    """Return the secrets that `what` asks for by name; `DefinitionError` for one that the settings do not describe."""
+    """Return the secrets `names`, which `what` (a step, for the message) uses.
+
+    Raises:
+        DefinitionError: A name is not defined in the settings.
+    """
     known = {secret.name: secret for secret in settings.secrets}
     for name in names:
         if name not in known:
             raise DefinitionError(
-                f"{what} asks for the secret {name!r}, which 'secrets' does not describe (it describes "
+                f"{what} uses the secret {name!r}, which 'secrets' does not define (defined: "
                 f"{', '.join(known) or 'none'}); add it there"
             )
     return tuple(known[name] for name in dict.fromkeys(names))
 
 
 def staged_copy(settings: ImageSettings, number: int) -> str:
-    """Return where the file or folder of ``settings.files[number]`` lies in the build's context.
+    """Return the path of ``settings.files[number]`` in the build's context.
 
-    Its last name is that of its destination: ``cp``, which Apptainer uses, would put a folder *into* one that is there.
+    Its last component equals that of the destination: Apptainer uses ``cp``, which would otherwise put a folder *into* an
+    existing one.
+
+    Raises:
+        DefinitionError: The destination is invalid.
     """
     return f"files/{number}/{guard.destination(settings.files[number].destination).name}"
 
 
 def copy_pair(staged: str, destination: PurePosixPath) -> tuple[str, str]:
-    """Return the two words of a ``%files`` line that brings `staged`, which bears the same last name, to `destination`."""
+    """Return the two words of a ``%files`` line that copies `staged` to `destination`; both have the same last component."""
     return guard.file_word(staged), guard.file_word(destination.parent, folder=True)
 
 

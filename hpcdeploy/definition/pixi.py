@@ -1,4 +1,4 @@
-"""A Pixi environment as the text of a definition file: ``defs/pixi.def`` filled with values that passed the guard."""
+"""Render the definition of a Pixi environment: ``defs/pixi.def`` with validated values."""
 
 import posixpath
 from collections.abc import Iterable
@@ -13,18 +13,21 @@ from hpcdeploy.environments.pixi_activation import SURROUNDINGS, Started
 from hpcdeploy.image import ImageSettings
 
 WORKSPACE = "/app"
-"""Where the workspace lies in the image: environments hold their own path, so it is the same in every stage."""
+"""Path of the workspace in the image. It is the same in every stage, because environments contain their own path."""
 
 BESIDE, MORE = "beside/app", "more/app"
-"""Folders of the build's context with the last name of `WORKSPACE`: copying one to its parent merges the two."""
+"""Folders of the build's context with the last component of `WORKSPACE`: copying one to its parent merges the two."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OwnPackage:
     """A package that is installed from the workspace's own source.
 
-    ``place`` is the source's folder or file, relative to the workspace (``.``: the workspace itself). An ``editable`` one is
-    used from there, so the final image holds its source too. One that another environment installs is only looked at.
+    Attributes:
+        name: The package's name.
+        place: The source's folder or file, relative to the workspace (``.``: the workspace itself).
+        editable: The package is used from its source, so the final image needs the source too.
+        installed: This environment installs the package; false if only another one does, and only its metadata is read.
     """
 
     name: str
@@ -34,17 +37,21 @@ class OwnPackage:
 
     @property
     def destination(self) -> str:
-        """Where the source lies in the image."""
+        """Return the path of the source in the image."""
         return str(PurePosixPath(WORKSPACE) / self.place)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Activation:
-    """What the activation of an environment needs, and what a container evaluates of it. All paths are in the workspace.
+    """The files and variables that the activation of an environment needs. All paths are relative to the workspace.
 
-    ``beside`` are files beside the activation scripts, each in one of the ``folders`` or in the workspace's own; ``more``
-    are files and folders for the build stage. ``started`` are variables that are evaluated when a container starts,
-    by the variables ``outside``; ``surroundings`` are those that the scripts may depend on.
+    Attributes:
+        beside: Files beside the activation scripts, each in one of `folders` or in the workspace's own folder.
+        folders: Folders that contain activation scripts.
+        more: Files and folders that only the build stage needs.
+        started: Variables that are evaluated when a container starts, from the variables `outside`.
+        outside: Variables of the container's environment.
+        surroundings: Variables that the scripts may depend on.
     """
 
     beside: tuple[str, ...] = ()
@@ -57,14 +64,20 @@ class Activation:
 
 @dataclass(frozen=True, kw_only=True)
 class PixiRecipe:
-    """What an image of a Pixi environment is to hold, all questions answered.
+    """The content of an image of a Pixi environment. The settings name a base image.
 
-    The settings name a base image. ``workspace`` are the files that Pixi needs, as places relative to the workspace;
-    ``cuda`` is empty for none. ``lock_sha256`` is that of the lock file. ``secrets`` are the names of those that the
-    installation may read. ``glibc`` is the oldest C library that the packages run on (empty: not checked), ``own`` what is
-    installed from source. ``platform`` is the manifest's name of the one to install, where the environment has several
-    (empty: Pixi finds the only one). ``overrides`` are variables with their values, besides ``CONDA_OVERRIDE_CUDA``, that
-    describe to Pixi a machine that the environment can be installed on.
+    Attributes:
+        settings: The image's settings.
+        environment: The name of the environment.
+        cuda: The CUDA version that it requires of the driver; empty for none.
+        workspace: The files that Pixi needs, relative to the workspace.
+        lock_sha256: The checksum of the lock file.
+        secrets: The names of the secrets that the installation may read.
+        glibc: The oldest C library that the packages run on; empty to skip the check.
+        own: Packages that are installed from source.
+        activation: Files and variables of the activation.
+        platform: The manifest's name of the platform to install if there are several; if empty, Pixi uses the only one.
+        overrides: Variables besides ``CONDA_OVERRIDE_CUDA`` that describe a machine that can hold the environment.
     """
 
     settings: ImageSettings
@@ -81,27 +94,27 @@ class PixiRecipe:
 
 
 def staged_workspace_file(relative: str) -> str:
-    """Return where a file of the workspace lies in the build's context."""
+    """Return the path of a workspace file in the build's context."""
     return f"workspace/{relative}"
 
 
 def staged_beside(relative: str) -> str:
-    """Return where a file beside an activation script lies in the build's context."""
+    """Return the path of a file beside an activation script in the build's context."""
     return f"{BESIDE}/{relative}"
 
 
 def staged_more(relative: str) -> str:
-    """Return where a file or folder that only the build stage needs lies in the build's context."""
+    """Return the path of a file or folder that only the build stage needs in the build's context."""
     return posixpath.normpath(f"{MORE}/{relative}")
 
 
 def staged_source(place: str) -> str:
-    """Return where the source of an own package lies in the build's context; its last name is that in the image."""
+    """Return the path of an own package's source in the build's context; its last component is that in the image."""
     return f"source{PurePosixPath(WORKSPACE) / place}"
 
 
 def outermost(packages: Iterable[OwnPackage]) -> tuple[OwnPackage, ...]:
-    """Return the packages whose source does not lie in another's, each place once: copying these copies all."""
+    """Return the packages whose source is not inside another's, each path once: copying these copies all."""
     kept: list[OwnPackage] = []
     for package in sorted(packages, key=lambda package: package.destination):
         if not any(PurePosixPath(package.destination).is_relative_to(other.destination) for other in kept):
@@ -110,9 +123,15 @@ def outermost(packages: Iterable[OwnPackage]) -> tuple[OwnPackage, ...]:
 
 
 def render_pixi(recipe: PixiRecipe, *, overrides: Path | None = None) -> str:
-    """Render the definition; `DefinitionError` for what cannot be said in one, with the reason.
+    """Render the definition.
 
-    ``overrides`` is the project's folder, whose own ``defs/pixi.def`` wins.
+    Args:
+        recipe: The content of the image.
+        overrides: The project's folder. Its ``defs/pixi.def``, if present, replaces the built-in template.
+
+    Raises:
+        DefinitionError: A definition cannot express a value; the message has the reason.
+        TemplateError: The template is broken.
     """
     settings, activation = recipe.settings, recipe.activation
     values = {
@@ -153,7 +172,11 @@ def render_pixi(recipe: PixiRecipe, *, overrides: Path | None = None) -> str:
 
 
 def pixi_arguments(recipe: PixiRecipe) -> dict[str, str]:
-    """Return what ``%arguments`` says in each stage."""
+    """Return the arguments in ``%arguments`` of each stage.
+
+    Raises:
+        DefinitionError: An argument, the CUDA version or the environment's name is invalid.
+    """
     own = {"CUDA_VERSION": guard.cuda_version(recipe.cuda)} if recipe.cuda else {}
     own["ENVIRONMENT"] = guard.environment_name(recipe.environment)
     arguments = build_arguments(recipe.settings, own)

@@ -1,7 +1,7 @@
-"""A Pixi environment as a Dockerfile: ``defs/pixi.dockerfile`` and ``defs/pixi.dockerignore`` filled with quoted values.
+"""Render a Pixi environment as a Dockerfile: ``defs/pixi.dockerfile`` and ``defs/pixi.dockerignore`` with quoted values.
 
-The build's context is the project's folder. Rules of quoting: `hpcdeploy.definition.dockerfile.words`, which reads back what
-is written here.
+The build's context is the project's folder. `hpcdeploy.definition.dockerfile.words` has the quoting rules; it can parse
+what this module writes.
 """
 
 import json
@@ -29,7 +29,7 @@ _IN_QUOTES = re.compile(r'([\\"$])')
 
 @dataclass(frozen=True, kw_only=True)
 class DockerText:
-    """A Dockerfile, the ``.dockerignore`` that belongs to it, and what a person should know of both."""
+    """A Dockerfile, its ``.dockerignore``, and notes about both for the user."""
 
     dockerfile: str
     ignore: str
@@ -39,10 +39,17 @@ class DockerText:
 def render_pixi_dockerfile(
     recipe: PixiRecipe, *, workspace: str = ".", left_out: Sequence[str] = (), overrides: Path | None = None
 ) -> DockerText:
-    """Render both; `DefinitionError` for what a Dockerfile cannot say, with the reason.
+    """Render the Dockerfile and its ``.dockerignore``.
 
-    `workspace` is the workspace's folder, relative to the project's; `left_out` are names that no copied folder brings
-    along. ``overrides`` is the project's folder, whose own templates win.
+    Args:
+        recipe: The content of the image.
+        workspace: The workspace's folder, relative to the project's.
+        left_out: Names that are excluded from every copied folder.
+        overrides: The project's folder. Its own templates replace the built-in ones.
+
+    Raises:
+        DefinitionError: A Dockerfile cannot express a value; the message has the reason.
+        TemplateError: A template is broken.
     """
     settings, arguments = recipe.settings, pixi_arguments(recipe)
     own = [(posixpath.normpath(f"{workspace}/{package.place}"), package.destination) for package in outermost(recipe.own)]
@@ -96,14 +103,18 @@ def render_pixi_dockerfile(
 
 
 def quoted(text: str, what: str) -> str:
-    """Quote a value of ARG, ENV or LABEL; `DefinitionError` for a line break, which none of them can hold."""
+    """Quote the value `what` of ARG, ENV or LABEL.
+
+    Raises:
+        DefinitionError: The value contains a line break, which none of these instructions can hold.
+    """
     if "\n" in text or "\r" in text or "\0" in text:
-        raise DefinitionError(f"{what} is {text!r}, but no value in a Dockerfile can hold a line break; leave it out")
+        raise DefinitionError(f"{what} is {text!r}, but a value in a Dockerfile cannot contain a line break; remove it")
     return '"' + _IN_QUOTES.sub(r"\\\1", text) + '"'
 
 
 def ignore_pattern(path: str) -> str:
-    """Write a path of the project as a pattern of ``.dockerignore`` that means nothing else (``**`` for the project)."""
+    """Return the pattern of ``.dockerignore`` that matches only this path of the project (``**`` for the project)."""
     return "**" if path == "." else _WILDCARD.sub(r"\\\1", path)
 
 
@@ -112,7 +123,7 @@ def _pair(name: str, value: str) -> str:
 
 
 def _array(words: Sequence[str]) -> str:
-    """Write a JSON array on one line, as the exec form takes it."""
+    """Return a JSON array on one line, for the exec form."""
     return json.dumps(list(words), ensure_ascii=False)
 
 
@@ -121,22 +132,22 @@ def _run(words: Sequence[str]) -> str:
 
 
 def _copy(source: str, destination: str) -> str:
-    """Write the words of a COPY from the context: escapes are undone by the words' rules, then by the pattern's."""
+    """Return the arguments of a COPY from the context. The word rules remove escapes first, then the pattern rules."""
     if "\\" in source or "\n" in source:
-        raise DefinitionError(f"{source!r} holds a backslash or a line break, which COPY reads otherwise; rename it")
+        raise DefinitionError(f"{source!r} contains a backslash or a line break, which COPY would change; rename it")
     pattern = _WILDCARD.sub(r"[\1]", source)
-    return _words(pattern, str(guard.destination(destination)))
+    return _arguments(pattern, str(guard.destination(destination)))
 
 
 def _places(workspace: str, names: Sequence[str]) -> list[tuple[str, str]]:
-    """Return where things of the workspace lie, each in the project and in the image."""
+    """Return pairs of a path in the project and a path in the image for files or folders of the workspace."""
     return [(posixpath.normpath(f"{workspace}/{name}"), posixpath.normpath(f"{WORKSPACE}/{name}")) for name in names]
 
 
 def _sourced(activation: Activation, workspace: str) -> tuple[list[str], list[str]]:
-    """Write the words of the COPYs of what activation scripts may source: into the build stage, and from there.
+    """Return the arguments of the COPYs of what activation scripts may source: into the build stage, and from there on.
 
-    The entry point sources the scripts whenever a container starts, so all of it stays in the image.
+    The entry point sources the scripts at every start of a container, so all of it stays in the image.
     """
     whole = _places(workspace, (*activation.folders, *activation.more))
     inside = [name for name in activation.beside if any(name.startswith(f"{folder}/") for folder in activation.folders)]
@@ -147,28 +158,28 @@ def _sourced(activation: Activation, workspace: str) -> tuple[list[str], list[st
 
 
 def _copy_several(sources: Sequence[str]) -> Iterator[str]:
-    """Write the words of one COPY of files into the workspace's own folder, where there are some."""
+    """Yield the arguments of one COPY of files into the workspace's own folder; nothing without files."""
     for source in sources:
-        _copy(source, WORKSPACE)  # refuses what COPY cannot name
+        _copy(source, WORKSPACE)  # raises for names that COPY cannot express
     if sources:
-        yield _words(*(_WILDCARD.sub(r"[\1]", source) for source in sources), f"{WORKSPACE}/")
+        yield _arguments(*(_WILDCARD.sub(r"[\1]", source) for source in sources), f"{WORKSPACE}/")
 
 
 def _between(place: str) -> str:
-    """Write the words of a COPY from the build stage to the same place."""
+    """Return the arguments of a COPY from the build stage to the same path."""
     word = str(guard.destination(place))
-    return _words(word, word)
+    return _arguments(word, word)
 
 
-def _words(*paths: str) -> str:
-    """Write the words of a COPY, as an array where one of them is not plain: the rules for quotes and ``$`` hold in both."""
+def _arguments(*paths: str) -> str:
+    """Return the arguments of a COPY, as an array if one needs quotes; the rules for quotes and ``$`` hold in both forms."""
     if all(_PLAIN.fullmatch(path) for path in paths):
         return " ".join(paths)
     return _array([_SPECIAL.sub(r"\\\1", path) for path in paths])
 
 
 def _step(text: str, secrets: Sequence[Secret]) -> str:
-    """Write a step that runs with the environment active; plain words stay as they are written."""
+    """Return a step that runs with the environment active; a plain command stays as it is written."""
     variables = "".join(f"export {word}\n" for word in _variables(secrets))
     if not variables and _PLAIN_STEP.fullmatch(text):
         return f"{WORKSPACE}/entrypoint.sh {text}"
@@ -176,12 +187,12 @@ def _step(text: str, secrets: Sequence[Secret]) -> str:
 
 
 def _variables(secrets: Sequence[Secret]) -> list[str]:
-    """Write the assignments of secrets that are variables; the option ``env=`` of a mount is newer than many engines."""
+    """Return assignments of secrets that are variables. The mount option ``env=`` is too new for many engines."""
     return [f'{secret.name}="$(cat /run/secrets/{secret.name})"' for secret in secrets if secret.env]
 
 
 def _mounts(secrets: Sequence[Secret]) -> str:
-    """Write the options that give a RUN its secrets, each at ``/run/secrets/NAME``; ``docker build --secret id=NAME``."""
+    """Return the options that mount secrets into a RUN at ``/run/secrets/NAME`` (``docker build --secret id=NAME``)."""
     return "".join(
         f"--mount=type=secret,id={secret.name},target=/run/secrets/{secret.name},required=true " for secret in secrets
     )
@@ -190,14 +201,14 @@ def _mounts(secrets: Sequence[Secret]) -> str:
 def _image(text: str, what: str) -> str:
     bootstrap, source = guard.header(text, f"'{what}'")
     if bootstrap != "docker":
-        raise DefinitionError(f"'{what}' is {text!r}, but a Dockerfile starts from container images of a registry only")
+        raise DefinitionError(f"'{what}' is {text!r}, but a Dockerfile can only start from an image in a registry")
     if "$" in source:
-        raise DefinitionError(f"'{what}' is {text!r}, in which Docker would replace what follows the '$'; write it out")
+        raise DefinitionError(f"'{what}' is {text!r}, in which Docker would expand the '$'; use a literal address")
     return source
 
 
 def _filled(text: str, arguments: Mapping[str, str]) -> str:
-    """Put the arguments' values into a step, as Apptainer does with ``{{ NAME }}``: Docker has nothing like it."""
+    """Insert the arguments' values into a step, as Apptainer does with ``{{ NAME }}``: Docker has no equivalent."""
     guard.shell_lines((text,), "setup", arguments)
     return TEMPLATE.sub(lambda match: arguments[match[1]], text)
 
@@ -206,13 +217,13 @@ def _notes(recipe: PixiRecipe) -> tuple[str, ...]:
     settings = recipe.settings
     notes = []
     if settings.test:
-        notes.append("'test' has no place in a Dockerfile: only the Apptainer image tests itself")
+        notes.append("'test' is not in the Dockerfile: only the Apptainer image tests itself")
     if settings.start:
-        notes.append("'start' has no place in a Dockerfile: Docker's containers run the command")
+        notes.append("'start' is not in the Dockerfile: Docker's containers run the command")
     if any(TEMPLATE.search(step.run) for step in settings.setup):
-        notes.append("arguments in 'setup' ({{ NAME }}) were replaced now: docker build --build-arg does not reach them")
+        notes.append("arguments in 'setup' ({{ NAME }}) are already replaced: docker build --build-arg does not change them")
     if names := [secret.name for secret in settings.secrets]:
         notes.append(
-            f"give the secrets to the build: {' '.join(f'--secret id={name}' for name in names)} (docker build --help)"
+            f"pass the secrets to the build: {' '.join(f'--secret id={name}' for name in names)} (docker build --help)"
         )
     return tuple(notes)

@@ -1,4 +1,4 @@
-"""The place in each stage at which the pipes of a build's secrets are bound."""
+"""Add the mount point for a build's secrets to each stage of a definition."""
 
 import re
 
@@ -14,11 +14,11 @@ _MOUNT_POINT = """%setup
 
 
 def with_mount_point(text: str) -> str:
-    """Return a definition in which every stage makes the folder ``/run/secrets``: a bind holds for a whole build.
+    """Return a definition in which every stage creates the folder ``/run/secrets``, because a bind applies to all stages.
 
-    Apptainer 1.4.5 stops a build whose bind has no place ("destination /run/secrets doesn't exist in container"). ``%setup``
-    is the one section that runs before that, on the machine that builds: a ``/run`` that is a link might lead out of the
-    image, and is left alone.
+    Apptainer 1.4.5 aborts a build if a bind has no destination ("destination /run/secrets doesn't exist in container").
+    Only ``%setup`` runs before that, on the build host. If ``/run`` is a link, it might lead out of the image, so it is not
+    touched.
     """
 
     def stage(part: str) -> str:

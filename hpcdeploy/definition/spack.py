@@ -1,4 +1,4 @@
-"""A Spack environment as the text of a definition file: ``defs/spack.def`` filled with values that passed the guard."""
+"""Render the definition of a Spack environment: ``defs/spack.def`` with validated values."""
 
 import keyword
 from dataclasses import dataclass, replace
@@ -14,10 +14,10 @@ from hpcdeploy.image import ImageSettings, Secret
 from hpcdeploy.source import SpackSource
 
 ENVIRONMENT = "/opt/spack-environment"
-"""Where the environment lies in both stages; with /opt/software and /opt/view, the places of Spack's own containerize."""
+"""Path of the environment in both stages. Spack's own containerize uses it too, with /opt/software and /opt/view."""
 
 BUILD = "/opt/hpcdeploy"
-"""What only the build stage needs."""
+"""Folder that only the build stage needs."""
 
 CHECK = "/opt/environment-check"
 DEFAULT_BASE = "docker.io/spack/ubuntu-noble:1.2.2"
@@ -28,14 +28,24 @@ INSTALL_TREE = "config:install_tree:root:/opt/software"
 
 @dataclass(frozen=True, kw_only=True)
 class SpackRecipe:
-    """What an image of a Spack environment is to hold, all questions answered.
+    """The content of an image of a Spack environment.
 
-    ``shipped`` are the places in the build stage of files and folders that it needs (see `staged_place`); ``repos`` those of
-    package repositories, ``recipes`` packages, each with the folder of its ``package.py``. ``credentials`` are variables
-    that mirrors are read and written with. ``options`` are values of ``spack -c``; an empty ``lock_sha256`` is no lock file.
-    ``environment`` is the folder of ``spack.yaml``, `ENVIRONMENT` or one in it. ``view`` is whether there is the view that
-    the container's environment leads to, ``view_in_manifest`` whether it is written into ``spack.yaml`` (else an option
-    names it); ``views`` are the places of others.
+    Attributes:
+        settings: The image's settings.
+        source: The settings of the Spack environment.
+        target: The microarchitecture.
+        shipped: Paths in the build stage of the files and folders that it needs (see `staged_place`).
+        options: Values of ``spack -c``.
+        repos: Paths in the build stage of package repositories.
+        recipes: Packages, each with the folder of its ``package.py``.
+        recipes_namespace: The namespace of these packages.
+        credentials: Variables for access to mirrors.
+        container: The ``container`` section of ``spack.yaml``.
+        lock_sha256: The checksum of the lock file; empty if there is none.
+        environment: The folder of ``spack.yaml``: `ENVIRONMENT` or one in it.
+        view: The environment has the view that the container's environment uses.
+        view_in_manifest: That view is written into ``spack.yaml``; otherwise an option names it.
+        views: Paths of other views.
     """
 
     settings: ImageSettings
@@ -56,14 +66,24 @@ class SpackRecipe:
 
 
 def staged_place(destination: str) -> str:
-    """Return where the file or folder of a place in the build stage lies in the build's context."""
+    """Return the path in the build's context of a file or folder at `destination` in the build stage.
+
+    Raises:
+        DefinitionError: The destination is invalid.
+    """
     return f"image{guard.destination(destination)}"
 
 
 def render_spack(recipe: SpackRecipe, *, overrides: Path | None = None) -> str:
-    """Render the definition; `DefinitionError` for what cannot be said in one, with the reason.
+    """Render the definition.
 
-    ``overrides`` is the project's folder, whose own ``defs/spack.def`` wins.
+    Args:
+        recipe: The content of the image.
+        overrides: The project's folder. Its ``defs/spack.def``, if present, replaces the built-in template.
+
+    Raises:
+        DefinitionError: A definition cannot express a value; the message has the reason.
+        TemplateError: The template is broken.
     """
     source, container = recipe.source, recipe.container or Container(strip=False)
     labels = {**dict(container.labels), **dict(recipe.settings.labels)}
@@ -114,14 +134,18 @@ def render_spack(recipe: SpackRecipe, *, overrides: Path | None = None) -> str:
 
 
 def spack_arguments(recipe: SpackRecipe) -> dict[str, str]:
-    """Return what ``%arguments`` says in each stage: those of the settings."""
+    """Return the arguments in ``%arguments`` of each stage: those of the settings.
+
+    Raises:
+        DefinitionError: An argument is invalid.
+    """
     return build_arguments(recipe.settings, {})
 
 
 def bases(settings: ImageSettings, container: Container | None) -> tuple[str, str]:
-    """Return the images that the two stages start from: the settings', else ``spack.yaml``'s, else Ubuntu 24.04.
+    """Return the base images of the two stages: those of the settings, else of ``spack.yaml``, else Ubuntu 24.04.
 
-    The final image of a build image that Spack's project makes is that one's own system.
+    If the build image is one of Spack's own, the final image is its operating system.
     """
     build = settings.base or (container.build if container else "") or DEFAULT_BASE
     if settings.final_base:
@@ -133,12 +157,12 @@ def bases(settings: ImageSettings, container: Container | None) -> tuple[str, st
 
 
 def spack_system(image: str) -> System | None:
-    """Return the system of `image` where it is one of Spack's own images, by whatever tag or digest."""
+    """Return the operating system of `image` if it is one of Spack's own images, with any tag or digest."""
     return next((system for system in SYSTEMS.values() if _repository(image) == _repository(system.build)), None)
 
 
 def module_name(package: str) -> str:
-    """Return the folder of a package in a repository of Spack's package API 2: a name of Python.
+    """Return the folder of a package in a repository of Spack's package API 2, which is a valid Python name.
 
     Source: ``pkg_name_to_pkg_dir`` in ``lib/spack/spack/util/naming.py`` of Spack 1.
     """
@@ -153,12 +177,12 @@ def _repository(image: str) -> str:
 
 
 def _as_variables(secrets: tuple[Secret, ...], credentials: tuple[str, ...]) -> tuple[Secret, ...]:
-    """Make those secrets variables that Spack reads as such, also where they come from a file."""
+    """Turn secrets that are credentials into variables, which Spack reads, even if they come from a file."""
     return tuple(replace(one, env=one.name, file="") if one.name in credentials else one for one in secrets)
 
 
 def _views(recipe: SpackRecipe) -> tuple[dict[str, object], ...]:
-    """Describe each view: its root, the folder beside it that holds it, which bears its name, and where that is noted.
+    """Describe each view: its root, the hidden folder beside it that contains its files, and where that link is recorded.
 
     The folder is ``._NAME`` (``ViewDescriptor._next_root`` in ``lib/spack/spack/environment/environment.py`` of Spack).
     """

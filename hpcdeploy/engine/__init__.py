@@ -1,1 +1,1 @@
-"""The programs that run containers on this machine: values become command lines, and a command line is started."""
+"""Run containers on this machine: translate values into command lines, and start them."""

@@ -1,4 +1,4 @@
-"""Apptainer's and SingularityCE's command lines for a container on this machine; the same flags as in a job on a cluster."""
+"""Build command lines of Apptainer and SingularityCE for a container on this machine, with the flags of cluster jobs."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,23 +17,29 @@ _FILTERS: Mapping[str, Callable[..., str]] = {"word": shell.word, "words": shell
 def program_text(
     command: tuple[str, ...], environment: tuple[tuple[str, str], ...], *, overrides: Path | None = None
 ) -> str:
-    """Render what runs inside the container: the job's own wrapper, without what only a job has.
+    """Render the program that runs inside the container: the job's own wrapper, without the parts that only a job has.
 
-    Without `command` it is the image's run script. Raises `TemplateError`.
+    Args:
+        command: The command; if empty, the image's run script runs.
+        environment: Variables to set.
+        overrides: The project's folder, whose own templates replace the built-in ones.
+
+    Raises:
+        TemplateError: The template is broken.
     """
     values = {"version": __version__, "run_id": "", "command": command, "environment": environment}
     return render("login_templates/program.sh", values, filters=_FILTERS, overrides=overrides)
 
 
 def run(engine: Engine, container: Container, program: str, folder: str) -> Command:
-    """Start a container for `program`, which lies in `folder` meanwhile."""
+    """Return the command that runs `program` in a container; `folder` holds the program while it runs."""
     place = ("--pwd", container.workdir) if container.workdir else ()
     argv = (engine.program, "exec", *_flags(container, folder), *place, container.image, "/bin/sh", f"{folder}/program.sh")
     return Command(argv=argv, without=(*OWN_PYTHON, *container.without), folder=folder, program=program)
 
 
 def run_in_instance(engine: Engine, name: str, workdir: str, program: str, folder: str) -> Command:
-    """Start `program` in a running instance, which sees `folder` because what is above it was bound when it was started."""
+    """Return the command that runs `program` in a running instance, which sees `folder` through a bind of its parent."""
     place = ("--pwd", workdir) if workdir else ()
     argv = (engine.program, "exec", "--no-eval", *place, f"{INSTANCE}{name}", "/bin/sh", f"{folder}/program.sh")
     return Command(argv=argv, without=OWN_PYTHON, folder=folder, program=program)
@@ -47,13 +53,24 @@ def start_instance(
     environment: tuple[tuple[str, str], ...],
     folder: str,
 ) -> Command:
-    """Start an instance: the image's start script runs in it with `words`; `folder` is bound for programs to come.
+    """Return the command that starts an instance, whose start script runs with the arguments `words`.
 
-    It begins in our working folder: there is no option to say another. A start script has no wrapper of ours around it, so
-    Apptainer itself hands the variables over. Raises `ConfigError` for what it gets wrong.
+    It starts in the current working folder, because there is no option for another one. A start script has no wrapper of
+    hpcdeploy's, so Apptainer itself sets the variables.
+
+    Args:
+        engine: Apptainer or SingularityCE.
+        container: The image and its settings.
+        name: The name of the instance.
+        words: Arguments of the start script.
+        environment: Variables to set.
+        folder: A folder to bind, for programs that run in the instance later.
+
+    Raises:
+        ConfigError: Apptainer would change an argument or a value.
     """
     prefix = "SINGULARITYENV_" if engine.name == "singularity" else "APPTAINERENV_"
-    for what, value in (*environment, *(("a word of the command", word) for word in words)):
+    for what, value in (*environment, *(("an argument of the command", word) for word in words)):
         _refuse_mangled(what, value)
     variables = tuple((prefix + key, value) for key, value in environment)
     argv = (engine.program, "instance", "start", *_flags(container, folder), container.image, name, *words)
@@ -61,18 +78,22 @@ def start_instance(
 
 
 def list_instances(engine: Engine) -> Command:
-    """Ask which instances run, whoever started them; `running_instances` reads the answer."""
+    """Return the command that lists running instances, including those not started by hpcdeploy."""
     return Command(argv=(engine.program, "instance", "list", "--json"))
 
 
 def running_instances(answer: str) -> frozenset[str]:
-    """Read the names out of what ``instance list --json`` printed; raises `ValueError` where it is something else."""
+    """Return the names in the output of ``instance list --json``.
+
+    Raises:
+        ValueError: The output is malformed.
+    """
     found = read_json(answer)
     return frozenset(str(one["instance"]) for one in found["instances"])
 
 
 def stop_instance(engine: Engine, name: str) -> Command:
-    """Stop an instance; what runs in it gets SIGTERM, and after ten seconds SIGKILL (apptainer instance stop --help)."""
+    """Return the command that stops an instance with SIGTERM, and SIGKILL after 10 s (apptainer instance stop --help)."""
     return Command(argv=(engine.program, "instance", "stop", name))
 
 
@@ -92,13 +113,16 @@ def _mount(source: str, destination: str) -> str:
 
 
 def _refuse_mangled(what: str, value: str) -> None:
-    """Refuse characters that do not come out as they went in (seen with Apptainer 1.4.5).
+    """Check that no character would be changed on its way into the instance (seen with Apptainer 1.4.5).
 
-    Variables pass through a shell interpreter inside Apptainer, which uses U+0081 as a mark of its own (mvdan.cc/sh,
-    syntax/lexer.go, escNewl) and loses every variable then; bytes that are no UTF-8 become question marks in its JSON.
+    Variables pass through a shell interpreter inside Apptainer, which uses U+0081 as a marker (mvdan.cc/sh,
+    syntax/lexer.go, escNewl), and then loses every variable. Bytes that are not UTF-8 become question marks in its JSON.
+
+    Raises:
+        ConfigError: There is such a character.
     """
     if any("\x80" <= character <= "\x9f" or "\ud800" <= character <= "\udfff" for character in value):
         raise ConfigError(
-            f"{what} holds the characters {value!r}, which Apptainer cannot hand to an instance; "
-            "write them into a file, or start the command with 'hpcdeploy run'"
+            f"{what} contains the characters {value!r}, which Apptainer cannot pass to an instance; "
+            "put them into a file, or start the command with 'hpcdeploy run'"
         )

@@ -1,4 +1,4 @@
-"""What all engines share: a container as a value, and a process that is to be started as one."""
+"""Types that all engines share: a container as a value, and a process to start."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -16,17 +16,17 @@ OWN_PYTHON = (
     *("PYTHONPATH", "PYTHONHOME", "PYTHONUSERBASE", "LD_PRELOAD"),
     *("VIRTUAL_ENV", "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "CONDA_SHLVL"),
 )
-"""Variables of this machine's shell that would break or mislead the container's programs; jobs on a cluster drop them too
-(``slurm_templates/job.sh``). docker and podman hand no variable on."""
+"""Variables of this machine's shell that would break or mislead programs in the container; jobs on a cluster drop them too
+(``slurm_templates/job.sh``). docker and podman pass no variables on."""
 
 TEMPORARY = ("TMPDIR", "TMP", "TEMP")
-"""Variables that name a folder for temporary files; Apptainer hands them to the program, and mounts only ``/tmp`` and
-``/var/tmp`` (``mount tmp`` in apptainer.conf). The same in a job: ``login_templates/temporary.sh``."""
+"""Variables with a folder for temporary files. Apptainer passes them to the program, but mounts only ``/tmp`` and
+``/var/tmp`` (``mount tmp`` in apptainer.conf). Jobs are handled the same way (``login_templates/temporary.sh``)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """A program that runs containers: what it is, and its path."""
+    """A program that runs containers: its name and path."""
 
     name: EngineName
     program: str
@@ -34,12 +34,15 @@ class Engine:
 
 @dataclass(frozen=True, kw_only=True)
 class Container:
-    """An image and what it is given of this machine.
+    """An image, and the resources of this machine that its container gets.
 
-    ``image`` is the path of a ``.sif``, or ``docker://`` and a full reference. ``binds`` have absolute paths on both sides;
-    ``workdir`` is the folder in the container to begin in (empty: the engine and the image decide). ``gpu`` says whose GPUs
-    are handed in. ``plain_http``: the image's registry speaks no TLS. ``without`` are variables of this machine's shell that
-    mean nothing in the container.
+    Attributes:
+        image: The path of a ``.sif``, or ``docker://`` and a full reference.
+        binds: Binds with absolute paths on both sides.
+        workdir: The working folder in the container; if empty, the engine and the image decide.
+        gpu: The vendor of the GPUs that the container gets; empty for none.
+        plain_http: The image's registry does not use TLS.
+        without: Variables of this machine's shell to unset, because they are wrong in the container.
     """
 
     image: str
@@ -52,10 +55,14 @@ class Container:
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """One process to start.
+    """A process to start.
 
-    ``variables`` are added to its environment, those of ``without`` taken out of it. Where ``folder`` is named, it is made
-    for this process, with ``program`` as its ``program.sh``, and removed afterwards.
+    Attributes:
+        argv: The command line.
+        variables: Variables to add to its environment.
+        without: Variables to remove from its environment.
+        folder: A folder to create for this process and to remove afterwards; empty for none.
+        program: The content of ``program.sh`` in `folder`.
     """
 
     argv: tuple[str, ...]
@@ -66,7 +73,7 @@ class Command:
 
 
 def as_script(command: Command, end: str) -> str:
-    """Write `command` as lines for any POSIX shell that do the same; `end` is a word that the program does not hold."""
+    """Return an equivalent script for any POSIX shell; `end` is a word that does not occur in the program."""
     lines = []
     if command.folder:
         folder = word(command.folder)
@@ -84,5 +91,5 @@ def as_script(command: Command, end: str) -> str:
 
 
 def csv_field(name: str, value: str) -> str:
-    """Write one field of ``--mount``, which the engines read as CSV: quoted, it can hold any character of a path."""
+    """Return one field of ``--mount``, which engines parse as CSV: in quotes, it can contain any character of a path."""
     return '"{}={}"'.format(name, value.replace('"', '""'))

@@ -1,4 +1,4 @@
-"""docker's and podman's command lines, which are nearly the same: containers from images of a registry."""
+"""Build command lines of docker and podman, which are nearly the same, for images in a registry."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,12 +10,13 @@ LABEL = "hpcdeploy.instance"
 _AMD = ("--device", "/dev/kfd", "--device", "/dev/dri", "--group-add", "video")
 _GPU_FLAGS: Mapping[EngineName, Mapping[GpuName, tuple[str, ...]]] = {
     "docker": {"nvidia": ("--gpus", "all"), "amd": _AMD, "": ()},
-    # podman knows GPUs as CDI devices (podman-run(1), --device; NVIDIA container toolkit, "Support for CDI").
+    # podman selects GPUs as CDI devices (podman-run(1), --device; NVIDIA container toolkit, "Support for CDI").
     "podman": {"nvidia": ("--device", "nvidia.com/gpu=all"), "amd": _AMD, "": ()},
 }
 _OWN_FLAGS: Mapping[EngineName, tuple[str, ...]] = {
     "docker": (),
-    # SELinux would close the mounted folder to the container, and a relabelled one to others (podman-run(1), label=disable).
+    # SELinux would deny the container access to the mounted folder, and relabelling would deny it to others
+    # (podman-run(1), label=disable).
     "podman": ("--security-opt", "label=disable"),
 }
 
@@ -28,11 +29,19 @@ def run(
     *,
     terminal: bool,
 ) -> Command:
-    """Start a container that is gone afterwards; `words` go to the image's entry point, none leave it its own.
+    """Return the command that runs a container and removes it afterwards.
 
-    `terminal`: our input and output are one, and so will the container's be. Raises `ConfigError` for what is no UTF-8.
+    Args:
+        engine: docker or podman.
+        container: The image and its settings.
+        words: Arguments for the image's entry point; if empty, the image's default command runs.
+        environment: Variables to set.
+        terminal: Standard input and output are a terminal, so the container gets one.
+
+    Raises:
+        ConfigError: An argument or value is not UTF-8.
     """
-    flags = ("--rm", *_talking(terminal=terminal), *_flags(engine, container), *_variables(environment))
+    flags = ("--rm", *_stdin_flags(terminal=terminal), *_flags(engine, container), *_variables(environment))
     return _command(engine, "run", *flags, _image(container), *words)
 
 
@@ -43,7 +52,11 @@ def start_instance(
     words: tuple[str, ...],
     environment: tuple[tuple[str, str], ...],
 ) -> Command:
-    """Start a container that goes on by itself, with a label by which it is known as ours."""
+    """Return the command that starts a container in the background, with a label that identifies it as hpcdeploy's.
+
+    Raises:
+        ConfigError: An argument or value is not UTF-8.
+    """
     flags = ("--detach", "--name", name, "--label", f"{LABEL}={name}", *_flags(engine, container), *_variables(environment))
     return _command(engine, "run", *flags, _image(container), *words)
 
@@ -57,27 +70,31 @@ def run_in_instance(
     *,
     terminal: bool,
 ) -> Command:
-    """Start a program in a running container, with the container's variables and `environment`; no entry point is asked."""
+    """Return the command that runs a program in a running container with `environment`; the entry point is not used.
+
+    Raises:
+        ConfigError: An argument or value is not UTF-8.
+    """
     place = ("--workdir", workdir) if workdir else ()
-    return _command(engine, "exec", *_talking(terminal=terminal), *place, *_variables(environment), name, *words)
+    return _command(engine, "exec", *_stdin_flags(terminal=terminal), *place, *_variables(environment), name, *words)
 
 
 def list_instances(engine: Engine) -> Command:
-    """Ask for the names of the containers with our label that run; one a line."""
+    """Return the command that prints the names of running containers with hpcdeploy's label, one per line."""
     return _command(engine, "ps", "--filter", f"label={LABEL}", "--format", "{{.Names}}")
 
 
 def stop_instance(engine: Engine, name: str) -> Command:
-    """Stop a container; what runs in it gets SIGTERM, and after ten seconds SIGKILL."""
+    """Return the command that stops a container with SIGTERM, and SIGKILL after 10 s."""
     return _command(engine, "stop", name)
 
 
 def remove_instance(engine: Engine, name: str) -> Command:
-    """Remove what a stopped container left."""
+    """Return the command that removes a stopped container."""
     return _command(engine, "rm", name)
 
 
-def _talking(*, terminal: bool) -> tuple[str, ...]:
+def _stdin_flags(*, terminal: bool) -> tuple[str, ...]:
     return ("--interactive", "--tty") if terminal else ("--interactive",)
 
 
@@ -88,13 +105,13 @@ def _flags(engine: Engine, container: Container) -> list[str]:
     if container.workdir:
         flags += ["--workdir", container.workdir]
     if container.plain_http and engine.name == "podman":
-        # docker takes the registries of 127.0.0.0/8 to speak no TLS by itself (dockerd, insecure-registries).
+        # docker assumes plain HTTP for registries in 127.0.0.0/8 automatically (dockerd, insecure-registries).
         flags.append("--tls-verify=false")
     return flags
 
 
 def _mount(bind: Bind) -> str:
-    # --volume would make a missing source as root; --mount says that it is missing (docker run, "--mount").
+    # --volume would create a missing source as root; --mount reports that it is missing (docker run, "--mount").
     fields = ("type=bind", csv_field("source", bind.source), csv_field("target", bind.destination or bind.source))
     return ",".join((*fields, *(["readonly"] if bind.read_only else [])))
 
@@ -108,12 +125,12 @@ def _image(container: Container) -> str:
 
 
 def _command(engine: Engine, *words: str) -> Command:
-    return Command(argv=(engine.program, *_checked(words)))
+    return Command(argv=(engine.program, *_check_utf8(words)))
 
 
-def _checked(words: tuple[str, ...]) -> tuple[str, ...]:
-    """Refuse bytes that are no UTF-8: the engines carry words as JSON, where those become other characters."""
+def _check_utf8(words: tuple[str, ...]) -> tuple[str, ...]:
+    """Check that all arguments are UTF-8: the engines transfer them as JSON, which would change other bytes."""
     for word in words:
         if any("\udc80" <= character <= "\udcff" for character in word):
-            raise ConfigError(f"{word!r} is not UTF-8, which docker and podman cannot carry; write it into a file")
+            raise ConfigError(f"{word!r} is not UTF-8, which docker and podman cannot pass on; put it into a file")
     return words

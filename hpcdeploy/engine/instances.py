@@ -1,7 +1,7 @@
-"""The instances that were started from here: one folder each, with what a later command needs to know of it.
+"""Record the instances that were started on this machine, each in its own folder.
 
-The folders lie in ``$XDG_STATE_HOME/hpcdeploy/instances`` (default ``~/.local/state``). An Apptainer instance sees its own,
-so that programs can be handed to it later; it is open to nobody else, since it holds the values of variables.
+The folders are in ``$XDG_STATE_HOME/hpcdeploy/instances`` (default ``~/.local/state``). An Apptainer instance has its folder
+bound, so that programs can be passed to it later. A folder has mode 0700, because it contains the values of variables.
 """
 
 import json
@@ -21,10 +21,16 @@ from hpcdeploy.whole_file import write_whole
 
 @dataclass(frozen=True, kw_only=True)
 class Instance:
-    """A container that goes on by itself: ``engine`` and its ``program`` run it, from ``image``.
+    """A container that runs in the background.
 
-    ``environment`` is what the job or the options set; ``workdir`` is the mounted working folder, or empty; ``started`` is
-    in seconds since 1970.
+    Attributes:
+        name: Its name.
+        engine: The name of its engine.
+        program: The path of the engine.
+        image: The image.
+        environment: The variables that the job or the options set.
+        workdir: The mounted working folder; empty for none.
+        started: Start time in seconds since 1970.
     """
 
     name: str
@@ -37,22 +43,22 @@ class Instance:
 
     @property
     def runner(self) -> Engine:
-        """The engine as a value."""
+        """Return the engine as a value."""
         return Engine(name=self.engine, program=self.program)
 
 
 class Instances:
-    """The folder of all of them."""
+    """The folder with the records of all instances."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
     def folder(self, name: str) -> Path:
-        """Say where an instance's folder is."""
+        """Return the path of an instance's folder."""
         return self._root / name
 
     def note(self, instance: Instance) -> None:
-        """Write an instance down, before it is started."""
+        """Record an instance, before it is started."""
         folder = self.folder(instance.name)
         private_folder(self._root)
         write_whole(folder / "instance.json", json.dumps(asdict(instance)), private=True)
@@ -66,13 +72,13 @@ class Instances:
         return next((one for one in self.all() if one.name == name), None)
 
     def all(self) -> list[Instance]:
-        """List them by name, whether they still run or not."""
+        """Return all recorded instances, running or not, sorted by name."""
         files = sorted(self._root.glob("*/instance.json"))
         return [_read(file) for file in files]
 
 
 def default_root(environment: Mapping[str, str] = os.environ) -> Path:
-    """Say where the folders lie."""
+    """Return the default path of the folder with all records."""
     return state_folder(environment) / "instances"
 
 

@@ -1,4 +1,4 @@
-"""What this machine has: engines and GPUs. Gathered once, judged by pure functions."""
+"""Detect the engines and GPUs of this machine, and choose among them with pure functions."""
 
 import shutil
 from collections.abc import Mapping
@@ -13,12 +13,12 @@ from hpcdeploy.gpus import FALLBACK, vendor_of
 AUTO = "auto"
 _FOR_DOCKER_IMAGES: tuple[EngineName, ...] = (*APPTAINERS, "podman", "docker")
 _CDI_FOLDERS = ("/etc/cdi", "/var/run/cdi")
-"""Where container engines look for CDI descriptions (Container Device Interface specification, SPEC.md)."""
+"""Folders in which engines look for CDI descriptions (Container Device Interface specification, SPEC.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """Facts: the paths of the programs that were found, the names in ``/dev``, and whether CDI devices are described."""
+    """Facts about this machine: paths of installed programs, names in ``/dev``, and whether CDI descriptions exist."""
 
     programs: Mapping[str, str] = field(default_factory=dict)
     devices: frozenset[str] = frozenset()
@@ -26,7 +26,7 @@ class Machine:
 
 
 def look_around() -> Machine:
-    """Gather the facts."""
+    """Return the facts about this machine."""
     found = {name: shutil.which(name) for name in (*get_args(EngineName), "nvidia-smi")}
     return Machine(
         programs={name: path for name, path in found.items() if path},
@@ -36,9 +36,10 @@ def look_around() -> Machine:
 
 
 def gpus_of(machine: Machine) -> GpuName:
-    """Say whose GPUs there are: by the devices that decide it in jobs too (`vendor_of`), else by ``nvidia0`` and so on.
+    """Return the vendor of this machine's GPUs; empty if detected are none.
 
-    A machine whose driver lies elsewhere (Windows' Linux has no such device) has ``nvidia-smi``.
+    The same devices decide it as in jobs (`vendor_of`), then ``nvidia0`` and so on. A machine whose driver is elsewhere
+    (Linux in Windows has no such device) has ``nvidia-smi``.
     """
     if vendor := vendor_of(machine.devices):
         return vendor
@@ -47,9 +48,16 @@ def gpus_of(machine: Machine) -> GpuName:
 
 
 def choose_engine(asked: str, image: str, machine: Machine) -> Engine:
-    """Choose what runs `image` (a path of a ``.sif``, or ``docker://...``): the engine that was `asked` for, or the best.
+    """Choose the engine that runs an image.
 
-    Raises `MissingProgramError` where there is none, `ConfigError` where the one that was asked for cannot run it.
+    Args:
+        asked: The name of the requested engine, or ``auto`` for the best available one.
+        image: The path of a ``.sif``, or ``docker://...``.
+        machine: The facts about this machine.
+
+    Raises:
+        MissingProgramError: No suitable engine is installed.
+        ConfigError: The requested engine is unknown, or cannot run the image.
     """
     fitting = _FOR_DOCKER_IMAGES if image.startswith(SCHEME) else APPTAINERS
     if asked == AUTO:
@@ -59,7 +67,7 @@ def choose_engine(asked: str, image: str, machine: Machine) -> Engine:
         others = [name for name in get_args(EngineName) if name in machine.programs]
         useless = f" ({' and '.join(others)} cannot run a .sif)" if others else ""
         raise MissingProgramError(
-            f"{image} needs {' or '.join(fitting)}, and none is on this machine's PATH{useless}; install Apptainer, "
+            f"{image} needs {' or '.join(fitting)}, but none is on this machine's PATH{useless}; install Apptainer, "
             "or run it on a cluster with 'hpcdeploy submit'"
         )
     for name in get_args(EngineName):
@@ -67,24 +75,30 @@ def choose_engine(asked: str, image: str, machine: Machine) -> Engine:
             continue
         if name not in fitting:
             raise ConfigError(
-                f"{asked} cannot run {image}, which is Apptainer's own format; leave --engine out, or name a docker:// image"
+                f"{asked} cannot run {image}, which is in Apptainer's own format; omit --engine, or use a docker:// image"
             )
         if name not in machine.programs:
-            raise MissingProgramError(f"{asked} is not on this machine's PATH; install it, or leave --engine out")
+            raise MissingProgramError(f"{asked} is not on this machine's PATH; install it, or omit --engine")
         return Engine(name=name, program=machine.programs[name])
     raise ConfigError(f"found --engine {asked!r}; expected {AUTO}, {', '.join(get_args(EngineName))}")
 
 
 def choose_gpus(wanted: bool | None, engine: Engine, machine: Machine) -> GpuName:  # noqa: FBT001 - three values
-    """Choose whose GPUs the container is given; `wanted` is True or False where that was said, else None.
+    """Choose the vendor of the GPUs that the container gets; empty for no GPUs.
 
-    Raises `MissingProgramError` where podman has no description of them.
+    Args:
+        wanted: True or False if the user chose; None to use GPUs if detected are any.
+        engine: The engine.
+        machine: The facts about this machine.
+
+    Raises:
+        MissingProgramError: podman has no CDI description of the GPUs.
     """
-    there = gpus_of(machine)
-    gpu: GpuName = "" if wanted is False else there or (FALLBACK.vendor if wanted else "")
+    detected = gpus_of(machine)
+    gpu: GpuName = "" if wanted is False else detected or (FALLBACK.vendor if wanted else "")
     if gpu == "nvidia" and engine.name == "podman" and not machine.cdi:
         raise MissingProgramError(
-            f"podman gets GPUs from a CDI description, and there is none in {' or '.join(_CDI_FOLDERS)}; write one with "
-            "'nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml' (NVIDIA container toolkit), or say --no-gpu"
+            f"podman gets GPUs from a CDI description, but detected is none in {' or '.join(_CDI_FOLDERS)}; create one with "
+            "'nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml' (NVIDIA container toolkit), or use --no-gpu"
         )
     return gpu

@@ -1,4 +1,4 @@
-"""The edge: a command line becomes a process, on our own terminal or asked for an answer."""
+"""Start a command line as a process, either on our own terminal or with captured output."""
 
 import os
 import shutil
@@ -18,24 +18,28 @@ from hpcdeploy.private import safe_for_temporary
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_PASSED_ON = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
+_FORWARDED = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run_to_end(command: Command, environment: Mapping[str, str] = os.environ) -> int:
-    """Run `command` on our own input, output and error; return its exit code, 128 + n where signal n killed it.
+    """Run `command` on our own standard streams; return its exit code, or 128 + n if signal n killed it.
 
-    Signals that would end us go to it instead, and it decides. Those that a terminal sends (Ctrl-C, Ctrl-\\) have
-    reached it already, as every process in the foreground (termios(3), ISIG).
+    Signals that would end this process are forwarded to the command instead, which decides how to react. Signals from a
+    terminal (Ctrl-C, Ctrl-\\) have already reached it, as every process in the foreground (termios(3), ISIG).
+
+    Raises:
+        OSError: The command cannot be started.
+        SystemExit: A signal arrived before the command was started.
     """
     process: subprocess.Popen[bytes] | None = None
 
-    def pass_on(number: int, _frame: FrameType | None) -> None:
+    def forward(number: int, _frame: FrameType | None) -> None:
         if process is None:
             raise SystemExit(128 + number)
         if not (number in {signal.SIGINT, signal.SIGQUIT} and _at_terminal()):
             process.send_signal(number)
 
-    before = {number: signal.signal(number, pass_on) for number in _PASSED_ON}
+    before = {number: signal.signal(number, forward) for number in _FORWARDED}
     try:
         with _program(command):
             process = subprocess.Popen(command.argv, env=_environment(command, environment))
@@ -47,23 +51,25 @@ def run_to_end(command: Command, environment: Mapping[str, str] = os.environ) ->
 
 
 def ask(command: Command, environment: Mapping[str, str] = os.environ) -> "subprocess.CompletedProcess[str]":
-    """Run `command` with nothing to read; return what it said and its exit code, for the caller to judge.
+    """Run `command` without input; return its output and exit code, without checking it.
 
-    Raises `InstanceError` where it says more than an engine does, or takes more than a day: it may pull an image.
+    Raises:
+        InstanceError: It printed more than an engine does, or ran for more than a day (it may pull an image).
     """
     try:
         done = run_program(command.argv, seconds=DAY, environment=_environment(command, environment))
     except TooMuchError as error:
-        raise InstanceError(f"'{' '.join(command.argv[:2])}' was ended: it wrote {error}; see what it does") from error
+        raise InstanceError(f"'{' '.join(command.argv[:2])}' was ended: it wrote {error}; check what it does") from error
     out, err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
     return subprocess.CompletedProcess(command.argv, done.returncode, out, err)
 
 
 @contextmanager
 def _program(command: Command) -> "Iterator[None]":
-    """Lay the program out in its folder, which nobody else can look into, for as long as the block runs.
+    """Write the program into its folder, with mode 0700, and remove the folder when the block ends.
 
-    Raises `ConfigError` where others could put another program in its place.
+    Raises:
+        ConfigError: Other users could put another program in its place.
     """
     if not command.folder:
         yield
@@ -88,7 +94,7 @@ def _environment(command: Command, environment: Mapping[str, str]) -> dict[str, 
 
 
 def _at_terminal() -> bool:
-    """Tell whether we are in the foreground of a terminal."""
+    """Tell whether this process is in the foreground of a terminal."""
     try:
         with Path("/dev/tty").open("rb") as terminal:
             return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()

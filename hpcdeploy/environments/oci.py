@@ -51,7 +51,7 @@ def read_manifest(content: bytes) -> Descriptor | tuple[Descriptor, ...]:
     kind = document.get("mediaType", "")
     if document.get("schemaVersion") == 1 or "fsLayers" in document:
         raise EnvironmentFileError(
-            "it is in Docker's schema 1, given up in 2017, which does not say what an image starts; push it anew with a "
+            "it is in Docker's schema 1, deprecated in 2017, which lacks the image's command; push the image again with a "
             "current docker or skopeo"
         )
     if kind in INDEX_TYPES or (not kind and "manifests" in document):

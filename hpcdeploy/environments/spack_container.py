@@ -90,8 +90,8 @@ def read_container(value: object, file: str) -> Container:
     _known(given, KEYS, where)
     if given.get("extra_instructions"):
         raise EnvironmentFileError(
-            f"{where}.extra_instructions are lines for one recipe format, which cannot be translated; say them as shell "
-            "lines in the image's 'setup', and take them out there"
+            f"{where}.extra_instructions are lines for one recipe format and cannot be translated; write them as shell "
+            "lines in the image's 'setup', and remove them there"
         )
     build, final, manager = _images(given.get("images"), f"{where}.images")
     packages = table(given.get("os_packages"), f"{where}.os_packages")
@@ -133,8 +133,8 @@ def _images(value: object, where: str) -> tuple[str, str, str]:
     system = text_of(given.get("os"), f"{where}.os")
     if system not in SYSTEMS:
         raise EnvironmentFileError(
-            f"{where}.os is {system!r}, for which there is no image with Spack in it; {nearest(system, tuple(SYSTEMS))} "
-            "Or name the images themselves: build and final"
+            f"{where}.os is {system!r}, but no image with Spack exists for it; {nearest(system, tuple(SYSTEMS))} "
+            "Or set the images directly: build and final"
         )
     spack = given.get("spack")
     if not isinstance(spack, str) or not spack:

@@ -39,7 +39,7 @@ def _mirror(name: str, value: object, where: str) -> Mirror:
             sides.append({"url": side} if isinstance(side, str) else table(side, f"{where}.{key}"))
     url = next((text_of(side["url"], f"{where}.url") for side in (*sides[1:], given) if side.get("url")), "")
     if not url:
-        raise EnvironmentFileError(f"{where} has no url; write url: oci://registry/repository, or whatever it is")
+        raise EnvironmentFileError(f"{where} has no url; add url, such as oci://registry/repository")
     signed = truth(given.get("signed"), f"{where}.signed", default=True)
     variables = (name for side in sides for name in _variables(side, where))
     return Mirror(name=name, url=url, variables=tuple(dict.fromkeys(variables)), signed=signed)

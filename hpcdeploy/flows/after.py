@@ -33,7 +33,7 @@ def predecessors(
             )
         if known.unsure:
             raise ConfigError(
-                f"job {job.name} waits for run {run.id}, and nobody knows yet whether that was submitted; "
+                f"job {job.name} waits for run {run.id}, and it is not known whether that run was submitted; "
                 f"run 'hpcdeploy submit --resume {run.id}' first, or cancel it"
             )
         found.append(Predecessor(run_id=run.id, kind=after.kind, tasks=run.tasks))

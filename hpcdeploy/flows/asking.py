@@ -65,7 +65,7 @@ def _ask(
         told = scheduler_of(scheduler).states(answers, runs)
     except SchedulerError as error:
         said = completed.stderr.decode("utf-8", "replace").strip()[-500:]
-        raise SchedulerError(f"{error}; on its error stream: {said or '(nothing)'}") from error
+        raise SchedulerError(f"{error}; standard error: {said or '(empty)'}") from error
     now = int(time.time())
     return [RunStatus(run=one.run, tasks=_joined(one, told[one.run.id]), asked=now) for one in known]
 

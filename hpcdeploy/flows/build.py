@@ -175,7 +175,7 @@ def _run(stdin: bytes, definition: Definition, transport: Transport, show: Show)
     if "is not on this machine's PATH" in errors:
         raise MissingProgramError(f"{transport.where}: {errors}")
     said = errors or " / ".join(list(show.tail)[-3:]) or "nothing"
-    raise BuildError(f"{transport.where}: the build script ended with exit code {done.exit_code}; it said: {said}")
+    raise BuildError(f"{transport.where}: the build script failed with exit code {done.exit_code}: {said}")
 
 
 def _odd(answer: Mapping[str, object], transport: Transport) -> BuildError:

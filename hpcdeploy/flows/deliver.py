@@ -40,7 +40,9 @@ def deliver(
     for need in needed:
         parcel = by_sha256.get(str(need["sha256"]))
         if parcel is None:
-            raise SchedulerError(f"the login node asks for {need['path']}, of which nobody here knows; submit the job anew")
+            raise SchedulerError(
+                f"the login node asks for {need['path']}, which is not part of this submission; submit the job again"
+            )
         with carrying(f"bringing {parcel.what}") as progress:
             _bring(parcel, int(str(need.get("have", 0))), cluster, connections, report, progress, overrides)
 
@@ -76,8 +78,8 @@ def _bring(
         farthest = max(farthest, began)
         if failures == len(_PAUSES):
             raise TransportError(
-                f"{parcel.what} could not be brought to its end ({lost}); what has come stays there: submit again, and it "
-                "goes on from there"
+                f"{parcel.what} was interrupted ({lost}); the received part is kept: submit again, and the upload "
+                "resumes there"
             ) from lost
         report(f"{lost}; going on\n".encode())
         time.sleep(_PAUSES[failures])
@@ -109,4 +111,6 @@ def _try(sending: Sending, parcel: Parcel, transport: Transport, report: Output)
         case code if code in (11, 15) or code < 0:  # 11: what an earlier try had left was wrong, and is gone
             return ConnectionLostError(said or f"the transfer of {parcel.what} was ended")
         case code:
-            raise SchedulerError(said or f"{parcel.what} could not be brought: the receiving script's exit status is {code}")
+            raise SchedulerError(
+                said or f"{parcel.what} could not be uploaded: the receiving script failed with exit code {code}"
+            )

@@ -104,7 +104,7 @@ class Asking:
         completed = self.run(argv, stdin, limit=limits.receiving(size), taker=anew)
         said = completed.stderr.decode("utf-8", "replace").strip()
         if not landing.begun:
-            raise SchedulerError(f"{self.where} sent nothing of the run's files: {said or 'and said nothing'}")
+            raise SchedulerError(f"{self.where} sent none of the run's files: {said or '(no message)'}")
         return landing, said
 
 

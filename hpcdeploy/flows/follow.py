@@ -125,7 +125,7 @@ def check_submitted(known: Sequence[RunStatus]) -> None:
     unsure = [one.run.id for one in known if one.unsure]
     if unsure:
         raise UncertainSubmissionError(
-            f"nobody knows yet whether {', '.join(unsure)} was submitted; run 'hpcdeploy submit --resume {unsure[0]}' first"
+            f"it is not known whether {', '.join(unsure)} was submitted; run 'hpcdeploy submit --resume {unsure[0]}' first"
             ", or cancel it"
         )
 
@@ -202,7 +202,7 @@ class _Places:
             raise refusal
         if all(place.lost >= ROUNDS_UNTIL_LOST for place in open_places):
             told = "; ".join(f"{one.run.id}: {next(task.reason for task in one.tasks if task.reason)}" for one in left)
-            raise SchedulerError(f"nobody knows how these ended, and waiting will not tell: {told}")
+            raise SchedulerError(f"the end of these is unknown, and waiting does not help: {told}")
 
     def _runs(self, place: _Place) -> list[RunStatus]:
         return [one for one in alive(list(self._known.values())) if one.run.cluster == place.cluster.name]

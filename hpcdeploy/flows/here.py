@@ -160,7 +160,7 @@ def _local(bind: Bind, environment: Mapping[str, str]) -> Bind:
     source = shell.expanded(bind.source, environment)
     if not Path(source).exists():
         raise ConfigError(
-            f"{source} is to be bound, and is not on this machine; make it, or bind something else there: "
+            f"{source} does not exist on this machine and cannot be bound; create it, or bind another path: "
             f"--bind SOURCE:{bind.destination or bind.source}"
         )
     return Bind(source=source, destination=bind.destination or source, read_only=bind.read_only)
@@ -178,7 +178,7 @@ def _working_folder(folder: Path) -> Bind:
     if str(folder) in _HIDING:
         raise ConfigError(
             f"the working folder is {folder} and would hide the container's own; "
-            "go to a folder of yours, or say --no-mount-cwd"
+            "change to another folder, or use --no-mount-cwd"
         )
     return Bind(source=str(folder), destination=str(folder))
 

@@ -95,7 +95,7 @@ def _running(engine: Engine, ask: Ask) -> frozenset[str]:
                 return apptainer.running_instances(done.stdout)
             except (ValueError, KeyError, TypeError) as error:
                 raise InstanceError(f"{engine.program} instance list printed no list of instances: {error}") from error
-    raise _refused(f"{engine.program} could not be asked which instances run", done)
+    raise _refused(f"{engine.program} could not list its instances", done)
 
 
 def _refused(what: str, done: "subprocess.CompletedProcess[str]") -> InstanceError:

@@ -176,7 +176,7 @@ def follow(
         quiet = interval if told else min(quiet * GROWTH, max(interval, _QUIETEST))
         if left and not more and not left & current.over:
             if lost >= ROUNDS_UNTIL_LOST:
-                raise SchedulerError(f"nobody knows how these ended, and nothing more will come: {_told(current, left)}")
+                raise SchedulerError(f"the end of these is unknown, and no more output will come: {_told(current, left)}")
             pause(quiet)
 
 

@@ -70,9 +70,7 @@ def plan(
     cluster = choose_cluster(project, cluster_name)
     chosen = scheduler or cluster.schedulers[0]
     if chosen not in cluster.schedulers:
-        raise ConfigError(
-            f"cluster {cluster.name} has {' and '.join(cluster.schedulers)}, and no {chosen!r}; say --scheduler"
-        )
+        raise ConfigError(f"cluster {cluster.name} has {' and '.join(cluster.schedulers)}, not {chosen!r}; use --scheduler")
     job = resolve_job(project, job_name, cluster.name, options)
     delivery = delivery_of(job.image, project, cluster, store, resolve, plain_http)
     refuse_elsewhere(delivery, cluster, chosen)

@@ -36,7 +36,7 @@ def repositories_of(settings: ImageSettings, named: Sequence[str]) -> tuple[str,
     targets = tuple(named) or settings.repositories
     if not targets:
         raise ConfigError(
-            f"the image {settings.name!r} has no repository; set 'repository' in its settings, or say --repository"
+            f"the image {settings.name!r} has no repository; set 'repository' in its settings, or use --repository"
         )
     return targets
 

@@ -108,13 +108,16 @@ def read_state(text: str) -> tuple[int, int]:
 
 
 def inside(folder: Path, place: str) -> Path:
-    """Return the path of `place` in `folder`; raises `SchedulerError` where it would be outside of its part.
+    """Return the path of `place` in `folder`.
 
-    A part is the first name of `place`. What else lies in `folder`, such as the marks of a fetch, cannot be named so.
+    The first component of `place` is a part. Other files in `folder`, such as those that record a fetch, are not reachable.
+
+    Raises:
+        SchedulerError: The path would be outside the folder of its part.
     """
     whole, part = PurePosixPath(os.path.normpath(place)), place.partition("/")[0]
     if part in ("", ".", "..") or whole.parts[:1] != (part,) or len(whole.parts) == 1:
-        raise SchedulerError(f"the run holds {place!r}, which leads out of its folder; nothing of it was brought")
+        raise SchedulerError(f"the run holds {place!r}, which is outside its folder; nothing was downloaded")
     return folder / whole
 
 

@@ -13,7 +13,7 @@ def request_of(run: Run, store: Store) -> Request:
     """Return how `run` was asked for; raises `ConfigError` where the record does not say."""
     request = store.request(run)
     if request is None:
-        raise ConfigError(f"the record does not say how run {run.id} was asked for; submit its job again: {run.job}")
+        raise ConfigError(f"the record does not contain the request of run {run.id}; submit its job again: {run.job}")
     return request
 
 
@@ -56,7 +56,7 @@ def check_alone(run: Run, tasks: Sequence[int], others: Sequence[RunStatus], sto
                 what = f"task {wanted[number]} of run {run.id} is task {task} of run {other.run.id} too"
                 if not other.run.job_id:
                     raise ConfigError(
-                        f"{what}, and nobody knows yet whether that was submitted; "
+                        f"{what}, and it is not known whether that run was submitted; "
                         f"run 'hpcdeploy submit --resume {other.run.id}' first, or cancel it"
                     )
                 raise ConfigError(

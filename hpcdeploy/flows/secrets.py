@@ -85,7 +85,7 @@ def _read(secret: Secret, folder: Path, environ: Mapping[str, str], read: Callab
         value = environ.get(secret.env)
         if value is None:
             raise ConfigError(
-                f"the secret {secret.name!r} is to come from the variable {secret.env}, which is not set; set it, or say "
+                f"the secret {secret.name!r} is read from the variable {secret.env}, which is not set; set it, or use "
                 f"--secret id={secret.name},src=FILE"
             )
         if not value:
@@ -103,6 +103,6 @@ def _read(secret: Secret, folder: Path, environ: Mapping[str, str], read: Callab
         return SecretValue(read(path, LARGEST_TEXT))
     except OSError as error:
         raise ConfigError(
-            f"the secret {secret.name!r} is to come from the file {path}, which cannot be read ({error.strerror}); make it, "
-            f"or say --secret id={secret.name},env=VARIABLE"
+            f"the secret {secret.name!r} is read from the file {path}, which cannot be read ({error.strerror}); create it, "
+            f"or use --secret id={secret.name},env=VARIABLE"
         ) from error

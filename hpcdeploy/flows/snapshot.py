@@ -130,7 +130,7 @@ def pack(tree: Tree, sink: Sink) -> Packed:
                 if error.filename != str(path):
                     raise  # the archive could not be written
                 raise ConfigError(
-                    f"{path} cannot be read: {error.strerror}; let it be read, or leave it out by {IGNORE_FILE}"
+                    f"{path} cannot be read: {error.strerror}; make it readable, or exclude it in {IGNORE_FILE}"
                 ) from error
     return Packed(sha256=hashed.sha256.hexdigest(), size=hashed.size)
 

@@ -111,9 +111,7 @@ def submit(
             ) from error
         raise
     if "cancelled" in answer:
-        raise SchedulerError(
-            f"{answer['cancelled']}. Where this record does not say so, 'hpcdeploy cancel {run.id}' notes it"
-        )
+        raise SchedulerError(f"{answer['cancelled']}. Run 'hpcdeploy cancel {run.id}' to record that")
     part = whole_number(answer.get("part", 0)) or 0
     done = replace(run, job_id=str(answer["job_id"]), part=part, folder=str(answer["folder"]))
     _note(done, store)
@@ -221,14 +219,14 @@ def _answer(run: Run, completed: Completed, said: str, where: str) -> Mapping[st
             except ValueError as error:
                 said = str(error)
             raise UncertainSubmissionError(
-                f"the login node ran run {run.id}'s script but did not say how it ended; its last words: {said[-500:]}. "
-                f"Run 'hpcdeploy submit --resume {run.id}' to ask again"
+                f"the login node ran run {run.id}'s script, but reported no result; standard error ends: {said[-500:]}. "
+                f"Run 'hpcdeploy submit --resume {run.id}' to query it again"
             )
         case 15:
             return {"cancelled": said}
         case 13:
             raise UncertainSubmissionError(
-                f"{said}. Run 'hpcdeploy submit --resume {run.id}' in a while: it finds or makes the job, once"
+                f"{said}. Run 'hpcdeploy submit --resume {run.id}' later: it finds the job or submits it, once"
             )
         case code if code < 0 or 128 < code < 193:  # 128 + n: sshd's shell tells of a shell that it started itself
             raise ConnectionLostError(

@@ -97,7 +97,7 @@ def locate(
             return _cached(resolve(f"oras://{settings.repositories[0]}:latest"), cache)
         except (RegistryError, AuthenticationError) as error:
             raise type(error)(
-                f"the image {image!r} was not built here, so its repository was asked: {error} "
+                f"the image {image!r} was not built here, so its repository was queried: {error} "
                 f"Or run 'hpcdeploy build {image}'"
             ) from error
     if built.built_on:
@@ -105,7 +105,7 @@ def locate(
         if published:
             return _cached(published[0], cache)
         raise ConfigError(
-            f"the image {image!r} was built on {built.built_on} and lies there only; bring it here with "
+            f"the image {image!r} was built on {built.built_on} and is stored only there; download it with "
             f"'hpcdeploy build {image} --on {built.built_on} --fetch'"
         )
     return _file(Path(built.path), f"it was built there once; run 'hpcdeploy build {image}' again")

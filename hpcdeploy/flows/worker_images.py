@@ -30,7 +30,9 @@ def taken_by_worker(image: str) -> Delivery | None:
         return Delivery(sha256=reference.digest.removeprefix("sha256:"), place=pinned, in_job=True)
     if image.startswith("/cvmfs/"):
         if not re.fullmatch(r"[A-Za-z0-9._/@:+=-]+", image):
-            raise ConfigError(f"{image!r} cannot stand in a submit description: use letters, digits and . _ / @ : + = -")
+            raise ConfigError(
+                f"{image!r} cannot be written in a submit description: use letters, digits and . _ / @ : + = -"
+            )
         return Delivery(sha256=_digest_in(image), place=image, in_job=True)
     if "://" not in image or image.startswith("oras://"):
         return None

@@ -1,1 +1,1 @@
-"""A whole cluster on this machine, for the demo and the tests."""
+"""A complete cluster on this machine, for the demo and the tests."""

@@ -1,4 +1,4 @@
-"""How others reach the lab: an SSH configuration of its own, and its entry as a cluster."""
+"""Write the lab's own SSH configuration, and its cluster entry for hpcdeploy."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ CLUSTER_FILE = "cluster.toml"
 
 
 def ssh_config(lab: Lab) -> str:
-    """Render an ssh_config(5) with one host; its path is given to ``ssh -F``, so nothing of the person's own is touched."""
+    """Render an ssh_config(5) with one host; it is used with ``ssh -F``, so the user's own configuration is not changed."""
     return f"""\
 Host {lab.host}
     HostName 127.0.0.1
@@ -32,7 +32,7 @@ def known_hosts(lab: Lab, host_key: str) -> str:
 
 
 def cluster_toml(lab: Lab) -> str:
-    """Render the lab's entry among the clusters; ``mirrors`` says which registry's images it holds, and where."""
+    """Render the lab's cluster entry; ``mirrors`` maps public registries to the lab's registry."""
     return f"""\
 [clusters.{lab.name}]
 host = "{lab.host}"
@@ -51,10 +51,10 @@ def _string(path: Path) -> str:
 
 
 def register(lab: Lab) -> None:
-    """Write key, known host, SSH configuration, and last of all the cluster's entry, each whole or not at all."""
+    """Write key, known host, SSH configuration, and finally the cluster entry, each atomically."""
     keys = lab.inside / "keys"
     private = lab.state / "id_ed25519"
-    draft = private.with_name(f"{private.name}.part")  # of its own mode before it has its name
+    draft = private.with_name(f"{private.name}.part")  # gets its mode before its final name
     private_file(draft)
     draft.write_bytes((keys / "user").read_bytes())
     draft.replace(private)
@@ -68,6 +68,6 @@ def register(lab: Lab) -> None:
 
 
 def unregister(state: Path) -> None:
-    """Take the cluster's entry and the way in away; the key stays for the next start."""
+    """Remove the cluster entry and the SSH files; the key stays for the next start."""
     for name in (CLUSTER_FILE, "ssh_config", "known_hosts"):
         (state / name).unlink(missing_ok=True)

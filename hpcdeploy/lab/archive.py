@@ -1,4 +1,4 @@
-"""Query a Debian mirror for its release of Slurm, with this machine's apt; the machine itself is not changed."""
+"""Look up the version of Slurm in a Debian mirror with this machine's apt, without changing this machine."""
 
 import os
 import subprocess
@@ -13,10 +13,12 @@ PACKAGE = "slurm-wlm"
 
 
 def read_version(source: Mirror, suite: str) -> str:
-    """Return the version of Slurm's package that `suite` has; empty where the mirror has no such suite or package.
+    """Return the version of Slurm's package in `suite`; empty if the mirror has no such suite or package.
 
-    apt keeps its lists in a folder that is thrown away. About 11 MB are fetched. Raises `LabError` with apt's error output
-    where the mirror cannot be reached.
+    apt stores its lists (about 11 MB) in a temporary folder.
+
+    Raises:
+        LabError: The mirror cannot be reached; the message contains apt's error output.
     """
     with tempfile.TemporaryDirectory(prefix="hpcdeploy-apt-") as name:
         folder = Path(name)
@@ -26,55 +28,59 @@ def read_version(source: Mirror, suite: str) -> str:
         options = _options(folder, source)
         done = _run(["apt-get", "-q", "update", *options])
         if done.returncode:
-            if "does not have a Release file" in done.stderr:  # what apt makes of a 404 for both InRelease and Release
+            if "does not have a Release file" in done.stderr:  # apt's message after a 404 for both InRelease and Release
                 return ""
-            raise LabError(f"the mirror {source.site} cannot be read; apt-get update says:\n{done.stderr.strip()[-1000:]}")
+            raise LabError(f"the mirror {source.site} cannot be read; apt-get update failed:\n{done.stderr.strip()[-1000:]}")
         return parse_madison(_run(["apt-cache", "madison", PACKAGE, *options]).stdout)
 
 
 def parse_madison(text: str) -> str:
-    """Return the highest version in what ``apt-cache madison`` prints, the first line's; empty where it prints nothing."""
+    """Return the version in the first line of ``apt-cache madison``, which is the highest; empty for no output."""
     fields = text.partition("\n")[0].split("|")
     return fields[1].strip() if len(fields) > 1 else ""
 
 
 def newest(source: Mirror) -> str:
-    """Return the name of the release that the mirror has in sid; raise `LabError` where it has none."""
+    """Return the name of the release in the mirror's suite sid.
+
+    Raises:
+        LabError: The mirror cannot be reached, or has no Slurm in sid.
+    """
     found = release_name(read_version(source, UNSTABLE))
     if not found:
-        raise LabError(f"the mirror {source.site} has no Slurm in {UNSTABLE}; name another mirror in {VARIABLE}")
+        raise LabError(f"the mirror {source.site} has no Slurm in {UNSTABLE}; set another mirror in {VARIABLE}")
     return found
 
 
 def missing(release: Release, version: str, site: str) -> str:
-    """Return what to tell the person where a suite has `version` (empty: none) in place of `release`; empty if it has it."""
+    """Return an error message if a suite has `version` (empty: none) instead of `release`; empty if it has the release."""
     if release_name(version) == release.name:
         return ""
     has = f"Slurm {upstream(version)} in {release.source}" if version else f"no Slurm in {release.source} any more"
     remedy = f"use --slurm {NEWEST}, or " if version and release.source == UNSTABLE else ""
     return (
-        f"the mirror {site} has {has}; expected Slurm {release.name}; {remedy}name in {VARIABLE} a mirror that still has it"
+        f"the mirror {site} has {has}; expected Slurm {release.name}; {remedy}set {VARIABLE} to a mirror that still has it"
     )
 
 
 def _options(folder: Path, source: Mirror) -> list[str]:
-    """Return the options that make apt use `folder` and nothing else, and fail where any list cannot be fetched."""
+    """Return the options that make apt use only `folder`, and fail if any list cannot be fetched."""
     settings = (
         *(f"Dir::Etc::sourcelist={folder}/sources.list", "Dir::Etc::sourceparts=/dev/null"),
         *(f"Dir::State={folder}", f"Dir::State::status={folder}/status", f"Dir::Cache={folder}/cache"),
         *("Dir::Etc::preferences=/dev/null", "Dir::Etc::preferencesparts=/dev/null"),
         *("Acquire::Languages=none", "APT::Sandbox::User=root", "APT::Update::Error-Mode=any"),
     )
-    return [word for setting in (*settings, *_as_words(source.options)) for word in ("-o", setting)]
+    return [word for setting in (*settings, *_as_arguments(source.options)) for word in ("-o", setting)]
 
 
-def _as_words(options: tuple[str, ...]) -> list[str]:
-    """Turn options in the form of apt.conf(5), ``Name "value"``, into that of the command line, ``Name=value``."""
+def _as_arguments(options: tuple[str, ...]) -> list[str]:
+    """Convert options from the format of apt.conf(5), ``Name "value"``, to that of the command line, ``Name=value``."""
     return [f"{name}={value.strip().strip(chr(34))}" for name, _, value in (option.partition(" ") for option in options)]
 
 
 def _signed_by() -> str:
-    """Return the option that names Debian's own keys: a machine with another distribution does not trust them otherwise."""
+    """Return the option that selects Debian's own keys, which a machine with another distribution does not trust."""
     found = sorted(KEYRINGS.glob("debian-archive-keyring.*"))
     return f"[signed-by={found[0]}] " if found else ""
 

@@ -1,9 +1,9 @@
-"""The lab's base image ``prefix-dev/pixi``: minimal Debian, a stand-in for pixi that says so, and a channel.
+"""Build the lab's base image ``prefix-dev/pixi``: minimal Debian, a stand-in for pixi, and a conda channel.
 
-Two layers, each made once and kept in the cache: Debian's, named by its packages; and what the lab puts on top, named by
-its content, so that a change of the stand-in costs a second. The image of that name in the world holds the real pixi on
-Ubuntu; this one says in its labels, and `pixi --version` in its output, that it does not. It stands in the registry under
-each tag that may be chosen as a base (no CUDA is in any of them), and beside it the same Debian without Python.
+It has two layers, each built once and kept in the cache: Debian's, named by its packages, and the lab's own files, named by
+their content. So a change of the stand-in costs only a second. The public image of that name contains the real pixi on
+Ubuntu; the labels of this one, and the output of `pixi --version`, state that it does not. The lab's registry has it under
+each tag that can be chosen as a base (none contains CUDA), and the same Debian without Python.
 """
 
 import hashlib
@@ -32,19 +32,19 @@ TAG = "noble"
 SLIM = "library/debian:trixie-slim"
 SUITE = "trixie"
 PACKAGES = ("ca-certificates", "mount", "python3")
-"""What is put to Debian's essential packages; images of Debian and Ubuntu have mount(8) too, whose priority is required."""
+"""Packages in addition to Debian's essential ones; images of Debian and Ubuntu have mount(8) too (priority: required)."""
 
 UNNEEDED = (
     *("etc/apt/sources.list", "etc/apt/apt.conf.d/99mmdebstrap"),
     *("var/cache/debconf", "var/log/*", "usr/lib/*/gconv", "usr/lib/python3*/pydoc_data"),
 )
-"""Taken out of the finished root: this machine's mirror and apt options, then what only takes room."""
+"""Files to remove from the finished root: this machine's mirror and apt options, and files that only need space."""
 
 EMPTIED = ("etc/hostname", "etc/resolv.conf")
-"""This machine's, too; the files stay, for Apptainer to mount those of the machine that a container runs on."""
+"""Files of this machine to empty; they must exist so that Apptainer can mount those of the machine that runs a container."""
 
 LIBRARY = "py-rattler==0.28.0"
-"""What the stand-in is built on; this release reads lock files of the versions 5, 6 and 7."""
+"""The library that the stand-in uses; this release reads lock files of the versions 5, 6 and 7."""
 
 STANDIN_FOLDER = "opt/pixi-standin"
 CHANNEL_FOLDER = "opt/hpcdeploy-demo-channel"
@@ -68,26 +68,31 @@ _CREATED = "2025-11-20T00:00:00Z"
 
 
 def reference(lab: Lab) -> str:
-    """Return how image references name it: ``localhost:PORT/prefix-dev/pixi:noble``."""
+    """Return the reference of the base image: ``localhost:PORT/prefix-dev/pixi:noble``."""
     return f"{lab.registry}/{REPOSITORY}:{TAG}"
 
 
 def prepare(cache: Path, report: Report) -> Path:
-    """Return the image as an OCI layout, making what is missing of it; it needs no running lab.
+    """Build the missing parts of the image and return it as an OCI layout; this does not need a running lab.
 
-    Raises `LabError` where Debian's packages or py-rattler cannot be fetched.
+    Raises:
+        LabError: Debian's packages or py-rattler cannot be fetched.
     """
     return _layout(cache, report, "layout", TAG, LABELS)
 
 
 def prepare_slim(cache: Path, report: Report) -> Path:
-    """Return the Debian without Python as an OCI layout, as `prepare` does."""
+    """Build the Debian image without Python and return it as an OCI layout.
+
+    Raises:
+        LabError: Debian's packages cannot be fetched.
+    """
     return _layout(cache, report, "slim", SLIM.rpartition(":")[2], SLIM_LABELS)
 
 
 def _layout(cache: Path, report: Report, kind: str, name: str, labels: Mapping[str, str]) -> Path:
     folder = cache / "base-image"
-    with locked(cache / "base-image.lock", "waiting for another lab that makes the base image", report) as lock:
+    with locked(cache / "base-image.lock", "waiting for another lab that builds the base image", report) as lock:
         layers = (
             _debian(folder, report, lock),
             _top(folder, cache, report) if kind == "layout" else _without_python(folder),
@@ -106,12 +111,16 @@ def _layout(cache: Path, report: Report, kind: str, name: str, labels: Mapping[s
 
 
 def tags() -> tuple[str, ...]:
-    """Return the tags of the base image: those that a Pixi environment's base is chosen from."""
+    """Return the tags of the base image, from which a Pixi environment's base is chosen."""
     return (TAG, *(tag for _, tag in load_bases().cuda))
 
 
 def publish(lab: Lab, report: Report) -> str:
-    """Put the images into the lab's registry where they are not there yet; return the base image's manifest's sha256."""
+    """Push the missing images to the lab's registry; return the sha256 of the base image's manifest.
+
+    Raises:
+        LabError: An image cannot be built or pushed.
+    """
     layout = prepare(lab.cache, report)
     for tag in tags():
         _publish(lab, layout, f"{REPOSITORY}:{tag}", report)
@@ -123,7 +132,7 @@ def _publish(lab: Lab, layout: Path, name: str, report: Report) -> None:
     digest = _digest(layout)
     if _published(lab, name) == digest:
         return
-    report(f"putting a base image into the registry as {lab.registry}/{name}")
+    report(f"pushing a base image to the registry as {lab.registry}/{name}")
     with tempfile.TemporaryDirectory(dir=lab.inside) as place:
         shutil.copytree(layout, Path(place) / "image")
         source = f"oci:/lab/{Path(place).name}/image"
@@ -131,7 +140,7 @@ def _publish(lab: Lab, layout: Path, name: str, report: Report) -> None:
         done = inside(lab, ["skopeo", "copy", *options, source, f"docker://{lab.registry}/{name}"])
     if done.returncode:
         raise LabError(
-            f"the base image could not be put into the lab's registry: {done.stderr.decode(errors='replace').strip()}"
+            f"the base image could not be pushed to the lab's registry: {done.stderr.decode(errors='replace').strip()}"
         )
 
 
@@ -140,14 +149,14 @@ def _digest(layout: Path) -> str:
 
 
 def _published(lab: Lab, name: str) -> str:
-    """Ask the registry which manifest the name stands for; empty where it says none."""
+    """Return the digest of the manifest that the registry has under a name; empty if it has none."""
     address = f"docker://{lab.registry}/{name}"
     argv = ["skopeo", "inspect", "--tls-verify=false", "--no-tags", "--format={{.Digest}}", address]
     return inside(lab, argv).stdout.decode().strip()
 
 
 def debian_command(source: mirror.Mirror) -> list[str]:
-    """Plan the mmdebstrap(1) command that writes Debian's files to standard output as a tar; the image holds no apt."""
+    """Return the mmdebstrap(1) command that writes Debian's files to standard output as a tar; the image has no apt."""
     options = [f"--aptopt={option}" for option in ('Acquire::Languages "none"', *source.options)]
     options += [f"--dpkgopt=path-exclude={pattern}" for pattern in rootfs.EXCLUDED]
     tidy = " ".join(("rm -rf", *(f'"$1"/{pattern}' for pattern in UNNEEDED)))
@@ -170,7 +179,7 @@ def _debian(folder: Path, report: Report, lock: int) -> oci.Layer:
     if record.is_file():
         return oci.load(record)
     rootfs.ensure_programs(report)
-    report("making the base image of minimal Debian; this takes half a minute or so")
+    report("building the base image of minimal Debian; this takes about 30 s")
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "mmdebstrap.log"
     with log.open("wb") as errors:
@@ -187,7 +196,7 @@ def _debian(folder: Path, report: Report, lock: int) -> oci.Layer:
     if made.returncode:
         (folder / "blobs" / "sha256" / layer.digest).unlink(missing_ok=True)
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-        raise LabError(f"mmdebstrap ended with {made.returncode}; all it said is in {log}, which ends:\n{tail}")
+        raise LabError(f"mmdebstrap ended with {made.returncode}; its output is in {log}, which ends with:\n{tail}")
     oci.save(layer, record)
     return layer
 
@@ -209,13 +218,13 @@ def _top(folder: Path, cache: Path, report: Report) -> oci.Layer:
 
 
 def _without_python(folder: Path) -> oci.Layer:
-    """Make a layer that hides Debian's Python: files named ``.wh.NAME`` hide NAME (OCI image layer specification)."""
+    """Build a layer that hides Debian's Python: files named ``.wh.NAME`` hide NAME (OCI image layer specification)."""
     names = ("usr/bin/.wh.python3", "usr/bin/.wh.python3.13", "usr/lib/.wh.python3", "usr/lib/.wh.python3.13")
     return oci.write_layer(oci.pack([(name, b"", 0o644) for name in names], _SECONDS), folder)
 
 
 def _standin_files() -> Iterator[tuple[str, bytes, int]]:
-    """Tell the stand-in's own files: the package, its parents' ``__init__``, and the program that starts it."""
+    """Yield the stand-in's own files: the package, its parents' ``__init__``, and the start script."""
     package = Path(__file__).with_name("pixi_standin")
     top = package.parents[1]
     for path in (top / "__init__.py", top / "lab" / "__init__.py", *package.glob("*.py")):
@@ -225,15 +234,17 @@ def _standin_files() -> Iterator[tuple[str, bytes, int]]:
 
 
 def _toml_files() -> Iterator[tuple[str, bytes, int]]:
-    """Tell tomli's own files, which the stand-in reads TOML 1.1 with: those of this installation that are pure Python.
+    """Yield the pure Python files of tomli from this installation, with which the stand-in reads TOML 1.1.
 
-    Its compiled parts are for this machine's Python; each stands beside the file that it was compiled from.
+    Its compiled modules are for this machine's Python; each is beside its source file.
     """
     found = importlib.util.find_spec("tomli")
     folders = (found.submodule_search_locations if found else None) or []
     files = [path for folder in folders for path in sorted(Path(folder).glob("*.py"))]
     if not any(path.name == "_parser.py" for path in files):
-        raise LabError("the lab's stand-in for pixi needs tomli as pure Python, which is not here; run pip install tomli")
+        raise LabError(
+            "the lab's stand-in for pixi needs tomli as pure Python, which is not installed; run pip install tomli"
+        )
     for path in files:
         yield f"{STANDIN_FOLDER}/tomli/{path.name}", path.read_bytes(), 0o644
 
@@ -254,7 +265,7 @@ def _library_files(library: Path) -> list[tuple[str, bytes, int]]:
 
 
 def _library(cache: Path, report: Report) -> Path:
-    """Return the wheel of py-rattler, fetched with this machine's own settings for pip."""
+    """Return the wheel of py-rattler; pip fetches it with this machine's own settings."""
     folder = cache / "wheels"
     pattern = f"{LIBRARY.replace('==', '-').replace('py-', 'py_')}-*.whl"
     if not any(folder.glob(pattern)):

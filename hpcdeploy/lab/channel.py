@@ -1,9 +1,10 @@
-"""The lab's own conda channel: three tiny packages, the same bytes on every machine, so that a lock file can name them.
+"""The lab's own conda channel: three tiny packages that are identical on every machine, so that a lock file can name them.
 
-They stand for what a real channel gives: a program, a package that asks for a CUDA driver, and activation scripts. Nothing
-in them pretends to be something else: the program is a shell script, and no interpreter or CUDA library is inside.
-Times are fixed, members sorted, and the archives are bzip2: unlike zlib and zstd it has one implementation, libbz2, whose
-output does not change from release to release. A test holds the checksums against the example's lock file.
+They represent the content of a real channel: a program, a package that requires a CUDA driver, and activation scripts. The
+program is a shell script; there is no interpreter and no CUDA library. Times are fixed, members are sorted, and the archives
+use bzip2. Unlike zlib and zstd it has only one implementation, libbz2, whose output does not change between releases.
+A test compares the checksums with the example's lock file.
+
 Format: conda's package specification (``info/index.json``, ``info/paths.json``).
 """
 
@@ -17,19 +18,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 URL = "https://conda.example.org/hpcdeploy-demo"
-"""What workspaces call the channel. ``example.org`` is reserved (RFC 2606): only a mirrors table leads anywhere."""
+"""The channel's address in workspaces. ``example.org`` is reserved (RFC 2606), so the channel needs a mirrors table."""
 
 SUBDIR = "noarch"
 TIMESTAMP = 1_763_596_800_000
-"""When every package says that it was made: 2025-11-20, in milliseconds as conda counts."""
+"""Build time in every package: 2025-11-20, in milliseconds since 1970, conda's unit."""
 
 PLACEHOLDER = "/hpcdeploy-demo-placeholder" + "_placehold" * 8
-"""Stands in packaged files for the folder that they get installed in; the installer replaces it."""
+"""Placeholder in packaged files for the installation folder; the installer replaces it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """A file of a package. A ``prefixed`` one holds `PLACEHOLDER`."""
+    """A file of a package; a ``prefixed`` one contains `PLACEHOLDER`."""
 
     content: bytes
     executable: bool = False
@@ -38,7 +39,7 @@ class Member:
 
 @dataclass(frozen=True, kw_only=True)
 class Package:
-    """What goes into one package."""
+    """The content of one package."""
 
     name: str
     version: str
@@ -48,7 +49,7 @@ class Package:
 
     @property
     def file_name(self) -> str:
-        """The archive's name in the channel."""
+        """Return the archive's name in the channel."""
         return f"{self.name}-{self.version}-{self.build}.tar.bz2"
 
 
@@ -106,7 +107,7 @@ PACKAGES = (
 
 
 def build(package: Package) -> bytes:
-    """Make a package's archive."""
+    """Return a package's archive."""
     paths = [_path_entry(name, member) for name, member in sorted(package.files.items())]
     members = {
         "info/about.json": Member(content=_json({"license": "Apache-2.0", "summary": "Made for hpcdeploy's lab"})),
@@ -119,7 +120,7 @@ def build(package: Package) -> bytes:
 
 
 def write(folder: Path, packages: Iterable[Package] = PACKAGES) -> None:
-    """Write the channel into `folder`: the packages in ``noarch/``, and both indexes that a client asks for."""
+    """Write the channel into `folder`: the packages in ``noarch/``, and the indexes of both subfolders."""
     entries = {}
     for package in packages:
         data = build(package)
@@ -134,7 +135,7 @@ def write(folder: Path, packages: Iterable[Package] = PACKAGES) -> None:
 
 
 def checksums(data: bytes) -> dict[str, str | int]:
-    """Return what repodata and lock files say of an archive: ``md5``, ``sha256``, ``size`` in bytes."""
+    """Return an archive's ``md5``, ``sha256``, and ``size`` in bytes, as in repodata and lock files."""
     md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
     return {"md5": md5, "sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
 

@@ -1,4 +1,4 @@
-"""Bring a lab up, look at it, enter it, take it down."""
+"""Start a lab, show its state, enter it, and stop it."""
 
 import errno
 import os
@@ -29,16 +29,22 @@ class _PortTakenError(LabError):
 
 
 def silent(_line: str) -> None:
-    """Report nothing."""
+    """Ignore progress reports."""
 
 
 def up(settings: LabSettings | None = None, report: Report = silent) -> Lab:
-    """Return the lab running, starting it first where it does not run.
+    """Start the lab if it is not running, and return it.
 
-    A second call at the same time waits for the first. A lab that runs with another release of Slurm or the
-    other choice of accounting is restarted, once all that the wanted one is made of is there.
-    Raises `MissingProgramError` where this machine lacks something, `LabError` where the mirror does not have the release
-    or a daemon does not come up.
+    A second call at the same time waits for the first. A lab with another release of Slurm or another choice of accounting
+    is restarted, after everything that the new one needs has been built.
+
+    Args:
+        settings: The lab's settings; the default settings if omitted.
+        report: Receives progress lines.
+
+    Raises:
+        MissingProgramError: This machine lacks a program.
+        LabError: The mirror does not have the release, or a daemon does not start.
     """
     settings = settings or default_settings()
     _check_machine()
@@ -46,15 +52,17 @@ def up(settings: LabSettings | None = None, report: Report = silent) -> Lab:
     if settings.slurm == NEWEST:
         settings = replace(settings, slurm=archive.newest(rootfs.find_mirror()))
     private_folder(settings.state)
-    with state.locked(_lock(settings), "waiting for another hpcdeploy that is at work on this lab", report):
+    with state.locked(_lock(settings), "waiting for another hpcdeploy process that uses this lab", report):
         running = _running(settings)
         if running is not None and _as_wanted(running, settings):
             _complete(running, settings, report)
-            report(f"the lab runs already (process {running.init_pid}), with Slurm {rootfs.slurm_version(running.rootfs)}")
+            report(
+                f"the lab is already running (process {running.init_pid}), with Slurm {rootfs.slurm_version(running.rootfs)}"
+            )
             return running
         root = _ensure_materials(settings, report)
         if running is not None:
-            report("taking the lab down first: it runs otherwise than asked, or its start was cut short")
+            report("stopping the lab first: its settings differ, or its start was interrupted")
         _end(settings)
         lab = _start_on_free_ports(settings, root, report)
         _complete(lab, settings, report)
@@ -64,23 +72,27 @@ def up(settings: LabSettings | None = None, report: Report = silent) -> Lab:
 
 
 def down(settings: LabSettings | None = None, report: Report = silent) -> None:
-    """Take the lab down, whatever state it is in; files stay, so that the next start is quick."""
+    """Stop the lab in whatever state it is; its files stay, so that the next start is quick.
+
+    Raises:
+        LabError: The lab's first process does not end.
+    """
     settings = settings or default_settings()
     if not settings.state.is_dir():
-        report("no lab runs")
+        report("no lab is running")
         return
-    with state.locked(_lock(settings), "waiting for another hpcdeploy that is at work on this lab", report):
-        report("the lab is down" if _end(settings) else "no lab runs")
+    with state.locked(_lock(settings), "waiting for another hpcdeploy process that uses this lab", report):
+        report("the lab is stopped" if _end(settings) else "no lab is running")
 
 
 def find(settings: LabSettings | None = None) -> Lab | None:
-    """Return the lab if it is up and ready, else none."""
+    """Return the lab if it is running and ready, else None."""
     settings = settings or default_settings()
     return _running(settings) if _phase(settings) == "ready" else None
 
 
 def status(settings: LabSettings | None = None) -> dict[str, Any]:
-    """Tell how the lab is, in values that JSON can hold: ``state`` is ``down`` or the phase, ``services`` one word each."""
+    """Return the lab's state as JSON values; ``state`` is ``down`` or the phase, ``services`` has one word per daemon."""
     settings = settings or default_settings()
     lab = _running(settings)
     if lab is None:
@@ -136,13 +148,13 @@ def _as_wanted(running: Lab, settings: LabSettings) -> bool:
 def _check_machine() -> None:
     if os.geteuid() != 0:
         raise LabError(
-            "the lab needs root on this machine (it mounts, and starts daemons as several users); run it with sudo"
+            "the lab requires root on this machine (it mounts file systems, and starts daemons as several users); use sudo"
         )
     machine.check_user_namespaces(machine.read_limits())
 
 
 def _end(settings: LabSettings) -> bool:
-    """End whatever a record speaks of; tell whether anything ran."""
+    """End the lab of the record, in whatever state it is; tell whether any of its processes was running."""
     record = state.read(_record(settings))
     access.unregister(settings.state)
     ran = record is not None and (record.init.alive() or record.outer.alive())
@@ -156,17 +168,17 @@ def _end(settings: LabSettings) -> bool:
 
 
 def _ensure_materials(settings: LabSettings, report: Report) -> Path:
-    """Make what is made once for all labs; the root file system and the base image side by side, each on one core.
+    """Build what all labs share: the root file system and the base image in parallel, each on one core.
 
-    A root file system that is there is whole, so that no lab waits while another release's is made.
+    An existing root file system is complete, so no lab waits while that of another release is built.
     """
     if rootfs.path(settings).is_dir():
         return rootfs.path(settings)
-    waiting = "waiting for another lab that makes a root file system"
+    waiting = "waiting for another lab that builds a root file system"
     with state.locked(settings.cache / "lock", waiting, report) as lock:
         if not settings.base_image or rootfs.path(settings).is_dir():
             return rootfs.ensure(settings, report, lock)
-        rootfs.find_mirror()  # an apt that never looked is made to look now, once
+        rootfs.find_mirror()  # makes apt update its lists, once, if it never did
         with ThreadPoolExecutor(1) as beside:
             image = beside.submit(base_image.prepare, settings.cache, report)
             root = rootfs.ensure(settings, report, lock)
@@ -204,22 +216,22 @@ def _start(settings: LabSettings, root: Path, report: Report) -> Lab:
 
 
 def _complete(lab: Lab, settings: LabSettings, report: Report) -> None:
-    """Do what may be missing of a lab that runs: the program that started it may have been killed before it did."""
+    """Complete a running lab: the process that started it may have been killed before it did this."""
     access.register(lab)
     if settings.base_image:
         base_image.publish(lab, report)
 
 
 def _await_ready(lab: Lab, report: Report) -> None:
-    """Follow the init's reports until the lab is ready."""
-    said: set[str] = set()
+    """Report the daemons that become ready, until the lab is ready."""
+    reported: set[str] = set()
     deadline = time.monotonic() + _START_LIMIT
     while time.monotonic() < deadline:
         alive = lab.init.alive()
         published = state.read_status(lab.inside)
         for name, word in published["services"].items():
-            if word == "ready" and name not in said:
-                said.add(name)
+            if word == "ready" and name not in reported:
+                reported.add(name)
                 report(f"  {name} is ready")
         if published["phase"] == "ready":
             return
@@ -227,11 +239,11 @@ def _await_ready(lab: Lab, report: Report) -> None:
             log = lab.logs / f"{published.get('log', 'init')}.log"
             tail = _tail(log)
             kind = _PortTakenError if os.strerror(errno.EADDRINUSE) in tail else LabError
-            raise kind(f"the lab did not come up: {published.get('reason', 'its first process ended')}; {tail}")
+            raise kind(f"the lab did not start: {published.get('reason', 'its first process ended')}; {tail}")
         time.sleep(0.1)
     raise LabError(f"the lab was not ready after {_START_LIMIT:.0f} s; the logs are in {lab.logs}")
 
 
 def _tail(log: Path) -> str:
     lines = log.read_text(errors="replace").splitlines()[-_LINES_SHOWN:] if log.exists() else []
-    return f"{log} ends:\n" + "\n".join(f"  {line}" for line in lines)
+    return f"{log} ends with:\n" + "\n".join(f"  {line}" for line in lines)

@@ -1,15 +1,15 @@
-"""HTCondor's configuration for a lab: text from values (the HTCondor manual, "Configuration Macros")."""
+"""Render HTCondor's configuration for a lab (the HTCondor manual, "Configuration Macros")."""
 
 from hpcdeploy.lab.settings import LabSettings, Ports
 
 GPUS = "etc/hpcdeploy-lab/gpus"
-"""Where the list of pretend GPUs is in the lab's root."""
+"""Path of the list of simulated GPUs in the lab's root."""
 
 
 def gpu_inventory(count: int) -> str:
-    """Render what condor_gpu_discovery would print of so many GPUs with 40 GB each and a driver that knows CUDA 12.4.
+    """Render the output of condor_gpu_discovery for `count` GPUs with 40 GB each and a driver for CUDA 12.4.
 
-    ``MaxSupportedVersion`` counts as CUDA's own version numbers do: 1000 for the major, 10 for the minor.
+    ``MaxSupportedVersion`` has the format of CUDA's own version numbers: 1000 * major + 10 * minor.
     """
     names = ", ".join(f"GPU-{number}" for number in range(count))
     what = 'Capability=8.0; DeviceName="pretend GPU"; DriverVersion=12.4; GlobalMemoryMb=40960; MaxSupportedVersion=12040;'
@@ -18,9 +18,9 @@ def gpu_inventory(count: int) -> str:
 
 
 def condor_conf(settings: LabSettings, ports: Ports) -> str:
-    """Render a file for ``/etc/condor/config.d``: manager, submitter and worker in one, all behind one port on loopback.
+    """Render a file for ``/etc/condor/config.d``: manager, submitter and worker on one machine, behind one loopback port.
 
-    The pretend GPUs come from a list (`gpu_inventory`) in place of condor_gpu_discovery. HasSIF is stated, because
+    The simulated GPUs come from a list (`gpu_inventory`) instead of condor_gpu_discovery. HasSIF is set explicitly, because
     Debian's package lacks the image that HTCondor tests with.
     """
     return f"""\

@@ -1,4 +1,4 @@
-"""The daemons of a lab as values: their files, what is prepared for them, and how each is started and asked."""
+"""The daemons of a lab as values: their files, their preparation, their command lines and readiness checks."""
 
 import json
 from dataclasses import asdict
@@ -9,7 +9,7 @@ from hpcdeploy.lab.slurm import DATABASE, SPOOL, accounts, cgroup_conf, gres_con
 
 
 def files(settings: LabSettings, ports: Ports) -> dict[str, str]:
-    """Return every file that goes into the lab's root: path from ``/``, text."""
+    """Return the content of every file in the lab's root, by its path relative to ``/``."""
     return {
         "etc/hostname": f"{settings.name}\n",
         "etc/hosts": f"127.0.0.1 {settings.name} localhost {' '.join(settings.nodes)}\n::1 ip6-localhost\n",
@@ -30,8 +30,8 @@ def files(settings: LabSettings, ports: Ports) -> dict[str, str]:
 def sshd_config(settings: LabSettings, ports: Ports) -> str:
     """Render sshd_config(5): keys only, the lab's user only, one address.
 
-    Many sessions may open at once, and failed logins bring no penalty (tests make both on purpose). Penalties came with
-    OpenSSH 9.8; older ones refuse to start over the word.
+    Many sessions may be open at once, and failed logins have no penalty, because tests cause both. Penalties are new in
+    OpenSSH 9.8; older versions do not start with this option.
     """
     variables = " ".join(f'"{name}={value}"' for name, value in site_variables(settings.scratch).items())
     penalties = "" if settings.suite == "bookworm" else "PerSourcePenalties no\n"
@@ -71,10 +71,10 @@ http:
 
 
 def prepare_script(settings: LabSettings) -> str:
-    """Render the shell script that runs once before the daemons; running it again changes nothing.
+    """Render the idempotent shell script that runs once before the daemons.
 
-    ``useradd`` also writes the subuid and subgid ranges that unprivileged builds need. A password field of ``*`` lets a
-    key in where ``!`` means a locked account to sshd (sshd(8)). An ECDSA or RSA host key would do as well as Ed25519.
+    ``useradd`` also writes the subuid and subgid ranges that unprivileged builds need. A password field of ``*`` allows
+    logins by key; ``!`` would mean a locked account to sshd (sshd(8)). The host key may as well be ECDSA or RSA.
     """
     user, other = settings.user, settings.colleague
     condor = "install -d -o condor -g condor -m 755 /run/condor /run/lock/condor /lab/log/condor"
@@ -97,8 +97,8 @@ install -d -o mysql -g mysql -m 755 /run/mysqld
 install -d -o slurm -g slurm -m 755 /run/slurm {SPOOL} {SPOOL}/ctld
 for node in {" ".join(settings.nodes)}; do install -d -m 1777 {SPOOL}/"$node"/tmp; done
 {condor}
-# slurmctld wants the number that the database gives the cluster, and refuses one made up without a database. The file
-# is its guard against controllers that share one StateSaveLocation, which cannot happen here.
+# slurmctld expects the number that the database gives the cluster, and rejects one made up without a database. The file
+# protects against several controllers with one StateSaveLocation, which cannot happen here.
 rm -f {SPOOL}/ctld/clustername
 chown -R docker-registry: /var/lib/docker-registry
 chown slurm: /etc/slurm/slurmdbd.conf
@@ -116,7 +116,7 @@ cp user.pub authorized
 
 
 def services(settings: LabSettings, ports: Ports) -> tuple[Service, ...]:
-    """List every daemon in the foreground, with the command that tells when it answers."""
+    """Return every daemon, started in the foreground, with a command that succeeds once it answers."""
     slurm_needs = ("munge", "slurmdbd") if settings.accounting else ("munge",)
     listed = [
         Service(name="sshd", argv=("/usr/sbin/sshd", "-D", "-e"), ready=_listening(ports.ssh)),
@@ -166,11 +166,11 @@ def _condor() -> tuple[Service, ...]:
 
 
 def _accounting() -> tuple[Service, ...]:
-    """List the database and slurmdbd.
+    """Return the database and slurmdbd.
 
     Snapshot isolation is MariaDB's default from 11.6.2 on. slurmdbd 26.05.5 logs that Slurm does not support it and that it
-    is to be set to OFF; with it, a write conflict can end slurmdbd. A MariaDB that does not know an option with ``loose-``
-    before it only warns (mariadbd(8)).
+    should be OFF: with it, a write conflict can end slurmdbd. A MariaDB that does not know an option with the prefix
+    ``loose-`` only prints a warning (mariadbd(8)).
     """
     options = ("--skip-networking", "--innodb-buffer-pool-size=64M", "--loose-innodb-snapshot-isolation=OFF")
     database = ("/usr/sbin/mariadbd", "--user=mysql", *options)
@@ -192,7 +192,7 @@ def _listening(port: int) -> tuple[str, ...]:
 
 
 def plan(settings: LabSettings, ports: Ports) -> str:
-    """Render the plan that the lab's init process follows."""
+    """Render the plan for the lab's init process."""
     finish = [["sh", "/etc/hpcdeploy-lab/accounts.sh"]] if settings.accounting else []
     return json.dumps(
         {

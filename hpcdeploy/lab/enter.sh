@@ -1,8 +1,8 @@
-# Run by unshare(1) in fresh mount, PID, host-name and IPC namespaces: makes the lab's root and becomes its init.
-# $1: root file system (shared, never written), $2: the lab's state folder, $3: host name, $4: pretend GPUs
+# Run by unshare(1) in new mount, PID, host name and IPC namespaces: create the lab's root and become its init.
+# $1: root file system (shared, never written), $2: the lab's state folder, $3: host name, $4: number of simulated GPUs
 set -eu
 umask 022
-# The caller writes one word once it has recorded this process; if it died before, nothing may stay behind.
+# The caller writes one word after it has recorded this process; if the caller died before that, exit without a trace.
 read -r word && test "$word" = go || exit 1
 hostname "$3"
 cd "$2"
@@ -41,7 +41,7 @@ mount --bind "$2/scratch" scratch
 mount --bind "$2/tmp" tmp
 mount --bind "$2/registry" var/lib/docker-registry
 cp -R --no-preserve=ownership "$2/files/." .
-# Apptainer refuses a plain chroot ("weak chrooted environment, prefer pivot_root").
+# Apptainer rejects a plain chroot ("weak chrooted environment, prefer pivot_root").
 pivot_root . mnt
 cd /
 umount -l mnt

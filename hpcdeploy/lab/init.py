@@ -1,11 +1,11 @@
-"""The lab's first process: prepares, starts every daemon in its turn, keeps watch, and takes all down when it ends.
+"""The lab's first process: prepare, start every daemon in order, watch them, and end all of them when it ends.
 
-It runs inside the lab with the lab's own Python, as process 1 of a PID namespace, so that its end ends every process
-there, whoever started it (pid_namespaces(7)). It needs nothing but the standard library and is told all by a plan:
+It runs inside the lab with the lab's own Python, as process 1 of a PID namespace. So its end ends every process there,
+whatever started it (pid_namespaces(7)). It needs only the standard library, and a plan:
 
     {"prepare": [ARGV...], "services": [{"name", "argv", "ready", "after", "user", "stop_signal"}...], "finish": [ARGV...]}
 
-It writes ``status.json`` beside the plan at every change: ``phase`` is ``starting``, ``ready`` or ``failed`` (with
+It writes ``status.json`` beside the plan at every change. ``phase`` is ``starting``, ``ready`` or ``failed`` (with
 ``reason`` and ``log``); ``services`` maps every name to ``waiting``, ``starting``, ``ready`` or ``ended (code)``.
 """
 
@@ -27,7 +27,7 @@ STOP_LIMIT = 8.0
 
 
 class StartError(Exception):
-    """The lab cannot come up: the reason, and the log to read."""
+    """The lab cannot start, for ``reason``; ``log`` names the log to read."""
 
     def __init__(self, reason: str, log: str) -> None:
         super().__init__(reason)
@@ -36,7 +36,7 @@ class StartError(Exception):
 
 
 class Init:
-    """Runs one plan."""
+    """Runner of one plan."""
 
     def __init__(self, plan: dict[str, Any], folder: Path) -> None:
         self.plan = plan
@@ -48,13 +48,13 @@ class Init:
         self.own: set[int] = set()
 
     def report(self, phase: str, **more: str) -> None:
-        """Publish the state by rename, so that a reader never sees half of it."""
+        """Write the state atomically, so that a reader never sees half of it."""
         draft = self.folder / "status.json.part"
         draft.write_text(json.dumps({"phase": phase, "services": self.states, **more}))
         draft.replace(self.folder / "status.json")
 
     def spawn(self, name: str, argv: list[str], user: str = "") -> int:
-        """Start a program with its output appended to a log of that name, and nothing blocked."""
+        """Start a program with its output appended to the log `name`, and without blocked signals; return its PID."""
         with (self.folder / "log" / f"{name}.log").open("ab") as log:
             child = subprocess.Popen(
                 argv,
@@ -68,12 +68,12 @@ class Init:
                 start_new_session=True,
                 preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, ()),  # noqa: PLW1509 - one thread
             )
-        child.returncode = 0  # reap() alone waits for children; Popen must not
+        child.returncode = 0  # only reap() may wait for children, not Popen
         self.own.add(child.pid)
         return child.pid
 
     def reap(self) -> None:
-        """Collect every child that has ended, orphans of others included."""
+        """Collect every child that has ended, including orphans of other processes."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -89,7 +89,11 @@ class Init:
                 self.states[name] = f"ended ({os.waitstatus_to_exitcode(status)})"
 
     def run(self, name: str, argv: list[str]) -> None:
-        """Run one command to its end."""
+        """Run one command to its end.
+
+        Raises:
+            StartError: It failed, or did not end in `START_LIMIT` seconds.
+        """
         pid = self.spawn(name, argv)
         deadline = time.monotonic() + START_LIMIT
         while pid not in self.ended:
@@ -100,14 +104,18 @@ class Init:
             raise StartError(f"{' '.join(argv)} ended with {code}", name)
 
     def pause(self, seconds: float) -> None:
-        """Sleep until a child ends, and leave at once when told to stop."""
+        """Sleep until a child ends, at most `seconds`; end the lab on a stop signal."""
         caught = signal.sigtimedwait(WATCHED, seconds)
         self.reap()
         if caught is not None and caught.si_signo != signal.SIGCHLD:
             self.stop()
 
     def start(self) -> None:
-        """Start every service whose turn has come until all answer."""
+        """Start every service after those that it needs, and wait until all answer.
+
+        Raises:
+            StartError: A service ended or does not answer.
+        """
         probes: dict[str, int] = {}
         deadlines: dict[str, float] = {}
         while any(state != "ready" for state in self.states.values()):
@@ -125,7 +133,11 @@ class Init:
             self.pause(PROBE_PAUSE)
 
     def probe(self, name: str, service: dict[str, Any], probes: dict[str, int], deadline: float) -> None:
-        """Ask one service whether it answers yet, one question at a time."""
+        """Check whether one service answers, with at most one running check.
+
+        Raises:
+            StartError: The service does not answer in time.
+        """
         if name not in probes:
             probes[name] = self.spawn(f"{name}.ready", service["ready"])
         elif probes[name] in self.ended:
@@ -136,14 +148,14 @@ class Init:
             raise StartError(f"{name} runs but does not answer after {START_LIMIT:.0f} s", f"{name}.ready")
 
     def stop(self) -> None:
-        """End the services, each once all that lean on it have ended, and leave; the kernel ends whatever else is there."""
-        told: set[int] = set()
+        """End the services, each after those that depend on it, and exit; the kernel ends all other processes."""
+        signalled: set[int] = set()
         deadline = time.monotonic() + STOP_LIMIT
         while self.running and time.monotonic() < deadline:
             needed = {other for name in self.running.values() for other in self.services[name]["after"]}
             for pid, name in self.running.items():
-                if name not in needed and pid not in told:
-                    told.add(pid)
+                if name not in needed and pid not in signalled:
+                    signalled.add(pid)
                     os.kill(pid, getattr(signal, self.services[name]["stop_signal"]))
             signal.sigtimedwait((signal.SIGCHLD,), 0.2)
             self.reap()
@@ -151,7 +163,11 @@ class Init:
         os._exit(0)
 
     def live(self) -> None:
-        """Do all of it."""
+        """Run the whole plan, then report changes until a stop signal.
+
+        Raises:
+            StartError: The lab cannot start.
+        """
         for argv in self.plan["prepare"]:
             self.run("prepare", argv)
         self.start()

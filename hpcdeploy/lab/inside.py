@@ -11,7 +11,7 @@ from hpcdeploy.lab.state import Lab
 def inside_argv(
     lab: Lab, argv: Sequence[str], *, user: str | None = None, environment: Mapping[str, str] | None = None
 ) -> list[str]:
-    """Plan a command that runs `argv` inside the lab, as root unless `user` is given."""
+    """Return a command that runs `argv` inside the lab, as root unless `user` is given."""
     who = user or "root"
     home = "/root" if who == "root" else f"/home/{who}"
     variables = {**site_variables(lab.scratch), **(environment or {})}
@@ -27,7 +27,7 @@ def inside(
     environment: Mapping[str, str] | None = None,
     timeout: float | None = None,
 ) -> "subprocess.CompletedProcess[bytes]":
-    """Run a command inside the lab and return its exit status and output; the caller judges the status."""
+    """Run a command inside the lab; return its exit code and output without checking them."""
     return subprocess.run(
         inside_argv(lab, argv, user=user, environment=environment),
         input=stdin,

@@ -1,4 +1,4 @@
-"""A lab's state folder as its init finds it."""
+"""Prepare a lab's state folder for its init."""
 
 import shutil
 from pathlib import Path
@@ -9,14 +9,17 @@ from hpcdeploy.private import private_folder
 
 
 def prepare(settings: LabSettings, root: Path) -> Ports:
-    """Lay out the state folder: layers for the root, folders that the lab sees, its files, its plan; return its ports.
+    """Create the layers of the root, the folders that the lab sees, its files and its plan; return its ports.
 
-    The folder is for its owner alone; what lies in it has the modes that the lab needs, whatever the umask.
-    Home, scratch, the registry's store and what the daemons remember stay from the last start; ``/tmp`` does not.
+    The folder is accessible only to its owner; files in it have the modes that the lab needs, whatever the umask.
+    Home, scratch, the registry's data and the daemons' state are kept from the last start; ``/tmp`` is not.
+
+    Raises:
+        LabError: There are no free ports.
     """
     folder = private_folder(settings.state)
     stamp = folder / "rootfs"
-    if stamp.exists() and stamp.read_text() != root.name:  # a layer fits only the root that it was written over
+    if stamp.exists() and stamp.read_text() != root.name:  # an upper layer only fits the root that it was made for
         shutil.rmtree(folder / "upper", ignore_errors=True)
     stamp.write_text(root.name)
     for name in ("files", "tmp", "work"):
@@ -52,7 +55,7 @@ def _open_folder(path: Path, *, below: Path) -> None:
 
 
 def _copy_from_machine(files: Path) -> None:
-    """Let the lab find and trust the hosts that this machine finds and trusts."""
+    """Copy the name servers and CA certificates of this machine into the lab."""
     for name in ("etc/resolv.conf", "etc/ssl/certs/ca-certificates.crt"):
         source = Path("/") / name
         if source.is_file():

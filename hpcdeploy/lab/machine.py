@@ -1,4 +1,4 @@
-"""What the kernel of this machine must allow: Apptainer runs as an ordinary user, in user namespaces."""
+"""Check this machine's kernel settings: Apptainer runs as an ordinary user, in user namespaces."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,17 +12,21 @@ REFUSALS = (
     ("kernel/unprivileged_userns_clone", "0", "kernel.unprivileged_userns_clone=1"),
     ("kernel/apparmor_restrict_unprivileged_userns", "1", "kernel.apparmor_restrict_unprivileged_userns=0"),
 )
-"""Setting, the value that forbids user namespaces, and what lifts it (user_namespaces(7), and Debian's and Ubuntu's own)."""
+"""Settings, the value that forbids user namespaces, and the fix (user_namespaces(7); Debian's and Ubuntu's own settings)."""
 
 
 def read_limits() -> dict[str, str]:
-    """Read those of the settings that this kernel has."""
+    """Return the values of those settings that this kernel has."""
     paths = {name: _SYSCTLS / name for name, _, _ in REFUSALS}
     return {name: path.read_text().strip() for name, path in paths.items() if path.exists()}
 
 
 def check_user_namespaces(limits: Mapping[str, str]) -> None:
-    """Raise `LabError` where the kernel's settings keep ordinary users from making user namespaces."""
+    """Check that ordinary users can create user namespaces.
+
+    Raises:
+        LabError: A kernel setting forbids it.
+    """
     for name, forbidding, remedy in REFUSALS:
         if limits.get(name) == forbidding:
             raise LabError(

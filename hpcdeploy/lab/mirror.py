@@ -1,4 +1,4 @@
-"""Where Debian packages come from: this machine's own apt says so, nothing is written down here."""
+"""Find the Debian mirror of this machine's own apt; no mirror is built in."""
 
 import re
 from collections.abc import Iterable
@@ -6,30 +6,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 VARIABLE = "HPCDEPLOY_LAB_MIRROR"
-"""The environment variable that names a Debian mirror on a machine whose apt knows none, such as one with Ubuntu."""
+"""The environment variable with a Debian mirror, for a machine whose apt has none (such as Ubuntu)."""
 
 KEYRINGS = Path("/usr/share/keyrings")
-"""Where Debian and Ubuntu keep the keys that archives are signed with."""
+"""Folder in which Debian and Ubuntu store the signing keys of archives."""
 
 INDEX_TARGETS = ("apt-get", "indextargets", "--format", "$(SITE)\t$(RELEASE)\t$(LABEL)", "Created-By: Packages")
-"""Lists the archives whose Release files apt has fetched, a line each: site, release, label (apt-get(8))."""
+"""Lists the archives whose Release files apt has fetched, one per line: site, release, label (apt-get(8))."""
 
 _CARRIED_OPTIONS = re.compile(r"Acquire::(?:Check-Valid-Until|Check-Date|Retries|https?::(?:Proxy|Timeout)\b.*)")
 
 
 @dataclass(frozen=True)
 class Mirror:
-    """A Debian mirror and the apt options that this machine needs to use it."""
+    """A Debian mirror, and the apt options that this machine needs to use it."""
 
     site: str
     options: tuple[str, ...] = ()
 
 
 def parse_site(targets: Iterable[str]) -> str:
-    """Pick the Debian archive out of apt's index targets; empty where there is none.
+    """Return the Debian archive in apt's index targets; empty if there is none.
 
-    It is the one that calls itself ``Debian`` in its Release file. Archives of updates do so too, but carry a suffix, and
-    are passed over: they need not hold the other suites.
+    Its label in the Release file is ``Debian``. Archives of updates have the same label but a release with a suffix; they
+    are skipped, because they may lack the other suites.
     """
     for line in targets:
         site, _, rest = line.rstrip("\n").partition("\t")
@@ -40,7 +40,7 @@ def parse_site(targets: Iterable[str]) -> str:
 
 
 def parse_options(dump: Iterable[str]) -> tuple[str, ...]:
-    """Keep from ``apt-config dump`` what a new root file system needs to reach the same mirror: proxies, dates, retries."""
+    """Return the options in ``apt-config dump`` that are needed to reach the same mirror: proxies, dates, retries."""
     kept = []
     for line in dump:
         key, _, value = line.strip().partition(" ")

@@ -1,4 +1,4 @@
-"""An OCI image layout, written without any tool (OCI Image Format Specification 1.1: image-layout, config, layer)."""
+"""Write an OCI image layout without tools (OCI Image Format Specification 1.1: image-layout, config, layer)."""
 
 import gzip
 import hashlib
@@ -21,7 +21,7 @@ _LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer: the sha256 of the compressed file and of what is in it, and the compressed size in bytes."""
+    """A layer: the sha256 of the compressed file and of its content, and the compressed size in bytes."""
 
     digest: str
     diff_id: str
@@ -29,7 +29,7 @@ class Layer:
 
 
 class _Counted(io.RawIOBase):
-    """Passes bytes on to a file, with their sha256 and number."""
+    """A writer that computes the sha256 and the number of bytes."""
 
     def __init__(self, target: IO[bytes]) -> None:
         self.target = target
@@ -46,9 +46,9 @@ class _Counted(io.RawIOBase):
 
 
 def write_layer(tar: IO[bytes], folder: Path) -> Layer:
-    """Compress a tar stream into ``folder/blobs/sha256``, and record beside it what is in it.
+    """Compress a tar stream into ``folder/blobs/sha256`` and return the layer.
 
-    Level 3 of gzip: the layer stays on this machine, and twice the time would make it a tenth smaller.
+    gzip level 3 is used because the layer stays on this machine; twice the time would make it 10 % smaller.
     """
     blobs = _blobs(folder)
     draft = blobs / "layer.part"
@@ -64,7 +64,7 @@ def write_layer(tar: IO[bytes], folder: Path) -> Layer:
 
 
 def pack(members: Iterable[tuple[str, bytes, int]], seconds: int) -> IO[bytes]:
-    """Make a tar of files (path, content, mode), sorted, owned by root, all changed at `seconds` since 1970."""
+    """Return a tar of files (path, content, mode), sorted, owned by root, with the time `seconds` since 1970."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         folders: set[str] = set()
@@ -83,9 +83,14 @@ def pack(members: Iterable[tuple[str, bytes, int]], seconds: int) -> IO[bytes]:
 
 
 def write_image(folder: Path, layers: Iterable[Layer], *, name: str, labels: Mapping[str, str], created: str) -> str:
-    """Finish the layout in `folder` with one image called `name`; return its manifest's sha256.
+    """Complete the layout in `folder` with one image; return the sha256 of its manifest.
 
-    `created` is an RFC 3339 time. The labels become annotations of the manifest too.
+    Args:
+        folder: The layout, which already contains the layers.
+        layers: The layers.
+        name: The image's name in the layout.
+        labels: Its labels, which also become annotations of the manifest.
+        created: An RFC 3339 time.
     """
     listed = tuple(layers)
     config = {
@@ -115,12 +120,12 @@ def write_image(folder: Path, layers: Iterable[Layer], *, name: str, labels: Map
 
 
 def save(layer: Layer, path: Path) -> None:
-    """Write down what a layer is, for the next time."""
+    """Record a layer in a file, for later runs."""
     path.write_text(json.dumps(asdict(layer)))
 
 
 def load(path: Path) -> Layer:
-    """Read what `save` wrote."""
+    """Return the layer that `save` recorded."""
     return Layer(**json.loads(path.read_text()))
 
 

@@ -1,4 +1,4 @@
-"""What the lab's root file system holds, and the stamp that tells one such list from another."""
+"""Choose the packages of the lab's root file system, and compute the stamp that identifies such a list."""
 
 import hashlib
 import json
@@ -47,25 +47,26 @@ TOOLS = (
 )
 PACKAGES = (*DAEMONS, *CONTAINERS, *TOOLS)
 
-# Not in Debian 12, and Apptainer not installable there: sid's needs libc 2.38, Debian 12 has 2.36 (packages.debian.org).
+# Debian 12 lacks these, and sid's Apptainer cannot be installed there: it needs libc 2.38, Debian 12 has 2.36
+# (packages.debian.org).
 _MISSING = {"bookworm": frozenset({"apptainer", "htcondor", "oras"})}
 
 
 def chosen(settings: LabSettings) -> tuple[str, ...]:
-    """List the packages of a lab: all that its suite can have."""
+    """Return the packages of a lab, without those that its suite cannot have."""
     return tuple(package for package in PACKAGES if package not in _MISSING.get(settings.suite, ()))
 
 
 def suites(settings: LabSettings) -> tuple[str, ...]:
-    """List the suites that packages come from: the lab's own, Apptainer's where Apptainer is among them, and Slurm's."""
+    """Return the suites that packages come from: the lab's own, Apptainer's if it is installed, and Slurm's."""
     apptainer = (settings.apptainer_suite,) if "apptainer" in chosen(settings) else ()
     return tuple(dict.fromkeys((settings.suite, *apptainer, settings.release.source)))
 
 
 def preferences(settings: LabSettings) -> str:
-    """Pin everything from an unstable suite low, and what is wanted from there high (apt_preferences(5)).
+    """Render apt_preferences(5) that pin an unstable suite low, and the packages that are wanted from it high.
 
-    That is Apptainer, and Slurm where it is newer than the lab's suite. Slurm 26.05.5-1 needs a libhwloc15 that trixie does
+    These are Apptainer, and Slurm if it is newer than the lab's suite. Slurm 26.05.5-1 needs a libhwloc15 that trixie does
     not have (2.15; packages.debian.org).
     """
     pins: dict[str, list[str]] = {settings.apptainer_suite: ["apptainer"]}
@@ -79,28 +80,28 @@ def preferences(settings: LabSettings) -> str:
 
 
 def _archive_name(suite: str) -> str:
-    """Return what a suite calls itself in its Release file, which is what pins are compared with."""
+    """Return a suite's archive name in its Release file, which pins are compared with."""
     return "unstable" if suite == UNSTABLE else suite
 
 
 def wanted(settings: LabSettings) -> tuple[str, ...]:
-    """List the packages as apt is asked for them: Slurm's with its release, so that no other takes its place.
+    """Return the packages as arguments for apt, Slurm's with its release, so that no other release is installed.
 
-    apt takes a version that ends with ``*`` as the beginning of one (seen with apt 2.6).
+    apt accepts ``*`` at the end of a version as a wildcard (seen with apt 2.6).
     """
     return tuple(f"{name}={settings.slurm}.*" if name == "slurm-wlm" else name for name in chosen(settings))
 
 
 def stamp(settings: LabSettings) -> str:
-    """Name a root file system by what it is made of, so that a change of this list makes a new one."""
+    """Return a name for a root file system that depends on its content, so that a changed list builds a new one."""
     made_of: list[object] = [settings.suite, settings.apptainer_suite, preferences(settings), sorted(chosen(settings))]
-    newer = settings.release.source != settings.suite  # a suite has one release of Slurm; sid has another one each half-year
+    newer = settings.release.source != settings.suite  # a suite has one release of Slurm; sid changes every half-year
     content = json.dumps([*made_of, settings.slurm] if newer else made_of)
     return f"{settings.suite}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
 
 
 def installed_version(root: Path, package: str) -> str:
-    """Return the version of a package in the root file system `root`; empty where it is not there (dpkg(1), status file)."""
+    """Return the version of a package in the root file system `root`; empty if not installed (dpkg(1), status file)."""
     try:
         text = (root / "var" / "lib" / "dpkg" / "status").read_text(errors="replace")
     except OSError:

@@ -1,4 +1,4 @@
-"""Free TCP ports on loopback, kept from one start to the next so that addresses given out stay good."""
+"""Choose free TCP ports on loopback, and keep them between starts so that published addresses stay valid."""
 
 import json
 import random
@@ -11,16 +11,16 @@ from hpcdeploy.errors import LabError
 from hpcdeploy.lab.settings import LabSettings, Ports
 
 RANGE = range(20000, 30000)
-"""Below the ports that the kernel hands to outgoing connections (ip(7), ip_local_port_range: 32768 and up)."""
+"""Ports below those that the kernel uses for outgoing connections (ip(7), ip_local_port_range: from 32768)."""
 
 
 def shuffled() -> list[int]:
-    """Return every candidate in a random order, so that two labs that start together do not look at the same port."""
+    """Return every candidate in random order, so that two labs that start together do not try the same port."""
     return random.SystemRandom().sample(RANGE, len(RANGE))
 
 
 def is_free(port: int) -> bool:
-    """Tell whether nobody listens on that port, by taking it for a moment."""
+    """Tell whether a port is unused, by binding it for a moment."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as attempt:
         attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -33,7 +33,11 @@ def is_free(port: int) -> bool:
 def choose(
     settings: LabSettings, remembered: Ports | None, candidates: Iterable[int], free: Callable[[int], bool] = is_free
 ) -> Ports:
-    """Keep every remembered port that is still free; take the first free candidates for the rest."""
+    """Keep every remembered port that is still free; use the first free candidates for the others.
+
+    Raises:
+        LabError: There are not enough free ports.
+    """
     taken: set[int] = set()
     kept = set(remembered.numbers()) if remembered else set()
     supply = iter(candidates)
@@ -46,7 +50,7 @@ def choose(
             if port not in taken | kept and free(port):
                 taken.add(port)
                 return port
-        raise LabError(f"no free port from {RANGE.start} to {RANGE.stop - 1} on loopback; end what listens there")
+        raise LabError(f"no free port from {RANGE.start} to {RANGE.stop - 1} on loopback; end programs that listen there")
 
     nodes = len(settings.nodes)
     old_nodes: tuple[int | None, ...] = (None,) * nodes
@@ -63,12 +67,12 @@ def choose(
 
 
 def write(path: Path, ports: Ports) -> None:
-    """Remember the ports in a JSON file."""
+    """Write the ports to a JSON file."""
     path.write_text(json.dumps(asdict(ports)))
 
 
 def read(path: Path) -> Ports | None:
-    """Read remembered ports; none where nothing usable was remembered."""
+    """Read the ports from a JSON file; None if there is no usable one."""
     try:
         values = json.loads(path.read_text())
         return Ports(**{**values, "slurmd": tuple(values["slurmd"])})

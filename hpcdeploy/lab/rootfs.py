@@ -1,4 +1,4 @@
-"""The lab's root file system: made once by mmdebstrap, kept in the cache, never written to afterwards."""
+"""Build the lab's root file system with mmdebstrap, once; it is kept in the cache and never modified afterwards."""
 
 import os
 import shutil
@@ -15,21 +15,28 @@ from hpcdeploy.private import private_folder
 Report = Callable[[str], None]
 
 _PROGRAMS = {"mmdebstrap": "mmdebstrap", "mount": "mount", "unshare": "util-linux", "nsenter": "util-linux"}
-"""What the lab starts on this machine itself, and the packages that bring it; a bare Debian 13 has no mount(8)."""
+"""Programs that the lab starts on this machine, and their packages; a bare Debian 13 has no mount(8)."""
 EXCLUDED = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/info/*")
 
 
 def path(settings: LabSettings) -> Path:
-    """Return where this lab's root file system lies, made or not."""
+    """Return the path of this lab's root file system, whether it exists or not."""
     return settings.cache / f"rootfs-{packages.stamp(settings)}"
 
 
 def ensure(settings: LabSettings, report: Report, lock: int) -> Path:
-    """Return the root file system, making it first where it is not there.
+    """Build the root file system if it does not exist, and return its path.
 
-    It appears by rename: a `path` that exists is whole. `lock` is the file descriptor of the cache's lock, which mmdebstrap
-    inherits: if this program is killed, the next one waits until mmdebstrap has ended too.
-    Raises `LabError` where the mirror does not have the release of Slurm, else with mmdebstrap's last lines.
+    It gets its final name at the end, so an existing `path` is complete.
+
+    Args:
+        settings: The lab's settings.
+        report: Receives progress lines.
+        lock: The file descriptor of the cache's lock. mmdebstrap inherits it: if this program is killed, the next one
+            waits until mmdebstrap has ended too.
+
+    Raises:
+        LabError: The mirror does not have the release of Slurm, or mmdebstrap failed (with its last lines).
     """
     target = path(settings)
     if target.is_dir():
@@ -40,13 +47,13 @@ def ensure(settings: LabSettings, report: Report, lock: int) -> Path:
         shutil.rmtree(leftover)
     source = find_mirror()
     draft = target.with_name(target.name + ".part")
-    if settings.release.source != settings.suite:  # a list that says so costs seconds, a root file system more than a minute
+    if settings.release.source != settings.suite:  # reading a list costs seconds, a root file system more than a minute
         _refuse_missing(settings, source)
     pins = settings.cache / "preferences"
     pins.write_text(packages.preferences(settings))
     count = len(packages.chosen(settings))
     what = f"{settings.suite} with Slurm {settings.slurm} and {count - 1} other packages"
-    report(f"making a root file system of {what}; this takes a minute or so")
+    report(f"building a root file system of {what}; this takes about a minute")
     try:
         _run_logged(command(settings, source, draft, pins), settings.cache / "mmdebstrap.log", lock)
     except LabError:
@@ -57,16 +64,20 @@ def ensure(settings: LabSettings, report: Report, lock: int) -> Path:
 
 
 def _refuse_missing(settings: LabSettings, source: mirror.Mirror) -> None:
-    """Raise `LabError` where the mirror does not have the release of Slurm."""
+    """Check that the mirror has the release of Slurm.
+
+    Raises:
+        LabError: It does not have it.
+    """
     reason = archive.missing(settings.release, archive.read_version(source, settings.release.source), source.site)
     if reason:
         raise LabError(reason)
 
 
 def command(settings: LabSettings, source: mirror.Mirror, draft: Path, pins: Path) -> list[str]:
-    """Plan the mmdebstrap(1) command that makes the root file system in `draft`.
+    """Return the mmdebstrap(1) command that builds the root file system in `draft`.
 
-    dpkg need not force every file to the disk one by one: a draft that is not finished is thrown away.
+    dpkg need not sync every file to disk, because an unfinished draft is discarded.
     """
     options = [f"--aptopt={option}" for option in ('Acquire::Languages "none"', *source.options)]
     options += [f"--dpkgopt={option}" for option in ("force-unsafe-io", *(f"path-exclude={path}" for path in EXCLUDED))]
@@ -92,9 +103,11 @@ def slurm_version(root: Path) -> str:
 
 
 def ensure_programs(report: Report) -> None:
-    """Install what a lab is made and started with where this is Debian or Ubuntu; say what is missing elsewhere.
+    """Install the programs that a lab needs, if this is Debian or Ubuntu.
 
-    Raises `MissingProgramError` where nothing can be installed, `LabError` where apt-get fails.
+    Raises:
+        MissingProgramError: A program is missing, and there is no apt-get.
+        LabError: apt-get fails.
     """
     wanted = sorted({package for program, package in _PROGRAMS.items() if shutil.which(program) is None})
     if not any(mirror.KEYRINGS.glob("debian-archive-*keyring*")):
@@ -103,31 +116,32 @@ def ensure_programs(report: Report) -> None:
         return
     if shutil.which("apt-get") is None:
         raise MissingProgramError(
-            f"the lab is made from Debian packages and needs {' and '.join(wanted)}, and no apt-get is here to install "
-            "them with; install them from your distribution, or use a machine with Debian or Ubuntu"
+            f"the lab is built from Debian packages and needs {' and '.join(wanted)}, but there is no apt-get to install "
+            "them; install them from your distribution, or use a machine with Debian or Ubuntu"
         )
     report(f"installing {' and '.join(wanted)} on this machine with apt-get")
     _apt_get("update")
     _apt_get("install", "-y", "--no-install-recommends", *wanted)
 
 
-def _apt_get(*words: str) -> None:
+def _apt_get(*arguments: str) -> None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     done = subprocess.run(
-        ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=300", *words],
+        ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=300", *arguments],
         env=environment,
         capture_output=True,
         text=True,
         check=False,
     )
     if done.returncode:
-        raise LabError(f"apt-get {' '.join(words)} ended with {done.returncode}:\n{done.stderr.strip()[-2000:]}")
+        raise LabError(f"apt-get {' '.join(arguments)} ended with {done.returncode}:\n{done.stderr.strip()[-2000:]}")
 
 
 def find_mirror() -> mirror.Mirror:
-    """Ask the environment, then this machine's apt; an apt that never looked is made to look first.
+    """Return the Debian mirror from the environment, or from this machine's apt, which updates its lists if it never did.
 
-    Raises `LabError` where neither knows a Debian mirror.
+    Raises:
+        LabError: Neither has a Debian mirror.
     """
     site = os.environ.get(mirror.VARIABLE, "").rstrip("/")
     if shutil.which("apt-get") is None:
@@ -142,8 +156,8 @@ def find_mirror() -> mirror.Mirror:
             site = mirror.parse_site(targets)
     if not site:
         raise LabError(
-            "the lab is made from Debian packages, and this machine's apt knows no Debian mirror; "
-            f"name one near you in {mirror.VARIABLE} (https://www.debian.org/mirror/list)"
+            "the lab is built from Debian packages, but this machine's apt has no Debian mirror; "
+            f"set {mirror.VARIABLE} to one near you (https://www.debian.org/mirror/list)"
         )
     return mirror.Mirror(site, options)
 
@@ -159,4 +173,4 @@ def _run_logged(argv: list[str], log: Path, lock: int) -> None:
         )
     if done.returncode:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-        raise LabError(f"mmdebstrap ended with {done.returncode}; all it said is in {log}, which ends:\n{tail}")
+        raise LabError(f"mmdebstrap ended with {done.returncode}; its output is in {log}, which ends with:\n{tail}")

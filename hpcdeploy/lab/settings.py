@@ -1,4 +1,4 @@
-"""What a lab is made of: its name, its suite, its size, and the folders that it keeps."""
+"""The settings of a lab: its name, Debian suite, size and folders."""
 
 import os
 from collections.abc import Mapping
@@ -13,21 +13,31 @@ from hpcdeploy.lab.releases import Release, release_of
 
 @dataclass(frozen=True, kw_only=True)
 class LabSettings:
-    """Choices that make one lab.
+    """The settings of one lab.
 
-    ``slurm`` is the release of Slurm (`hpcdeploy.lab.releases`), or ``newest``. It decides the Debian suite of the root file
-    system; Apptainer comes from ``apptainer_suite``, because no stable suite has it. The suite of 22.05 has no HTCondor, and
-    a libc too old for Apptainer: a lab of it runs jobs and no containers.
-    ``state`` holds everything that belongs to this one lab, ``cache`` what labs share.
-    ``user`` is the one who logs in, and whose number is ``uid``. ``colleague`` is another user of the same cluster, with the
-    next number, who is in the group ``team`` as the first one is: for what one user can do to another.
-    CPUs, memory (MB) and GPUs are those that every node claims to have: the machine need not have them.
-    ``base_image`` puts the base image of the demo into the lab's registry.
-    ``scratch_in_memory`` keeps scratch in memory (tmpfs) until the lab is down; a build then takes little more than half the
-    time (5.1 s instead of 8.6 s seen), most of which is the making and removing of small files.
-    ``max_array_size`` is one more than the highest number of an array's task (slurm.conf(5), MaxArraySize).
-    ``min_job_age`` (seconds) is how long the controller remembers a finished job (slurm.conf(5), MinJobAge).
-    ``task_affinity`` binds the processes of a step to its CPUs (slurm.conf(5), TaskPlugin); the machine must have them.
+    Attributes:
+        cache: The folder that all labs share.
+        state: The folder of this lab.
+        name: The lab's name.
+        slurm: The release of Slurm (`hpcdeploy.lab.releases`), or ``newest``. It determines the Debian suite of the root
+            file system. The suite of 22.05 has no HTCondor, and a libc that is too old for Apptainer: such a lab runs jobs
+            but no containers.
+        apptainer_suite: The suite of Apptainer, because no stable suite has it.
+        user: The name of the lab's user.
+        uid: The user's id.
+        colleague: The name of a second user, with the next id, for tests of what one user can do to another.
+        team: The name of a group that has both users.
+        nodes: The names of the simulated nodes.
+        cpus: CPUs that every node claims to have; the machine may have fewer.
+        memory_mb: Memory in MB that every node claims to have; the machine may have less.
+        gpus: GPUs that every node claims to have; the machine need not have any.
+        max_array_size: The highest task number of an array, plus one (slurm.conf(5), MaxArraySize).
+        min_job_age: Time in seconds for which the controller remembers a finished job (slurm.conf(5), MinJobAge).
+        task_affinity: Bind the processes of a step to its CPUs (slurm.conf(5), TaskPlugin); the machine must have them.
+        accounting: Run slurmdbd.
+        base_image: Push the demo's base image to the lab's registry.
+        scratch_in_memory: Keep scratch in memory (tmpfs) until the lab is stopped. A build then takes little more than half
+            the time (5.1 s instead of 8.6 s seen), because most of it is creating and removing small files.
     """
 
     cache: Path
@@ -52,38 +62,45 @@ class LabSettings:
 
     @property
     def home(self) -> str:
-        """Home folder of the lab's user, as login and compute nodes see it."""
+        """Return the home folder of the lab's user on login and compute nodes."""
         return f"/home/{self.user}"
 
     @property
     def release(self) -> Release:
-        """The release of Slurm, and where Debian has it."""
+        """Return the release of Slurm, and its suites."""
         return release_of(self.slurm)
 
     @property
     def suite(self) -> str:
-        """The Debian suite that the root file system is made from."""
+        """Return the Debian suite of the root file system."""
         return self.release.suite
 
     @property
     def schedulers(self) -> tuple[SchedulerName, ...]:
-        """The schedulers that the suite has, the default first."""
+        """Return the schedulers of the suite, the default first."""
         return ("slurm",) if self.suite == "bookworm" else ("slurm", "htcondor")
 
     @property
     def scratch(self) -> str:
-        """Scratch folder of the lab's user, as login and compute nodes see it."""
+        """Return the scratch folder of the lab's user on login and compute nodes."""
         return f"/scratch/{self.user}"
 
 
 def default_settings(
     environment: Mapping[str, str] | None = None, *, name: str = "lab", accounting: bool = True, slurm: str = ""
 ) -> LabSettings:
-    """Place a lab in the folders that this machine keeps what is ours in.
+    """Return the settings of a lab in hpcdeploy's own folders on this machine.
 
-    The lab called ``lab`` owns ``lab`` there; any other name has a state folder of its own beside it, and shares
-    the cache. `slurm` is the release of Slurm or ``newest``; empty for that of the environment, else the default one.
-    Raises `ConfigError` where no lab can have it.
+    Every name has its own state folder; all labs share the cache.
+
+    Args:
+        environment: The environment variables; those of this process if omitted.
+        name: The lab's name.
+        accounting: Run slurmdbd.
+        slurm: The release of Slurm or ``newest``. If empty, it comes from the environment, else it is the default.
+
+    Raises:
+        ConfigError: A lab cannot have this release.
     """
     environment = os.environ if environment is None else environment
     where = "--slurm" if slurm else f"environment variable {releases.VARIABLE}"
@@ -98,16 +115,17 @@ def default_settings(
 
 
 def site_variables(scratch: str) -> dict[str, str]:
-    """Return what the lab, as a site, sets for everybody who logs in: where scratch is, and images packed six times as fast.
+    """Return the variables that the lab, as a site, sets for every user: scratch, and a fast compression of images.
 
-    Images get a tenth larger by it. Every option of ``apptainer build`` has such a variable (apptainer-build(1)).
+    Images are packed six times as fast and are 10 % larger. Every option of ``apptainer build`` has such a variable
+    (apptainer-build(1)).
     """
     return {"SCRATCH": scratch, "APPTAINER_MKSQUASHFS_ARGS": "-Xcompression-level 1"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ports:
-    """One free TCP port on loopback for everything that listens."""
+    """The TCP ports on loopback, one for every daemon that listens."""
 
     ssh: int
     registry: int
@@ -117,16 +135,21 @@ class Ports:
     slurmd: tuple[int, ...]
 
     def numbers(self) -> tuple[int, ...]:
-        """Every port once."""
+        """Return every port once."""
         return (self.ssh, self.registry, self.condor, self.slurmctld, self.slurmdbd, *self.slurmd)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """One daemon: how it is started in the foreground, what must be ready first, and how one sees that it is ready.
+    """One daemon.
 
-    ``ready`` is a command that succeeds once the daemon answers. ``user`` owns the process (root when empty).
-    ``stop_signal`` ends it in good order.
+    Attributes:
+        name: Its name.
+        argv: The command that runs it in the foreground.
+        ready: A command that succeeds once the daemon answers.
+        after: The daemons that must be ready before it starts.
+        user: The user that it runs as; empty for root.
+        stop_signal: The signal for an orderly stop.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Slurm's configuration files for a lab: text from values (slurm.conf(5), gres.conf(5), slurmdbd.conf(5))."""
+"""Render Slurm's configuration files for a lab (slurm.conf(5), gres.conf(5), slurmdbd.conf(5))."""
 
 from hpcdeploy.lab.settings import LabSettings, Ports
 
@@ -6,13 +6,14 @@ SPOOL = "/var/spool/slurm"
 
 
 def slurm_conf(settings: LabSettings, ports: Ports) -> str:
-    """Render slurm.conf: one controller, the simulated nodes, all on loopback.
+    """Render slurm.conf: one controller and the simulated nodes, all on loopback.
 
-    ``config_overrides`` lets a node claim more CPUs and memory than the machine has. ``NoCtldInAddrAny`` and
-    ``NoInAddrAny`` make daemons and srun listen where the host's name resolves to, which is 127.0.0.1. Without
-    ``EnableIPv6`` Slurm asks for IPv4 alone, and on a machine whose only interface is ``lo`` no name has such an address
-    (getaddrinfo(3), ``AI_ADDRCONFIG``). Each node has
-    a ``TmpFS`` of its own: Slurm's PMIx makes a folder there for each step, and nodes that shared one failed now and then.
+    - ``config_overrides`` lets a node claim more CPUs and memory than the machine has.
+    - ``NoCtldInAddrAny`` and ``NoInAddrAny`` make daemons and srun listen on the address of the host's name, 127.0.0.1.
+    - Without ``EnableIPv6`` Slurm requests only IPv4 addresses. On a machine whose only interface is ``lo`` no name has
+      such an address (getaddrinfo(3), ``AI_ADDRCONFIG``).
+    - Each node has its own ``TmpFS``: Slurm's PMIx creates a folder there for each step, and nodes that shared one failed
+      occasionally.
     """
     nodes = ",".join(settings.nodes)
     lines = [
@@ -65,7 +66,7 @@ def slurm_conf(settings: LabSettings, ports: Ports) -> str:
 
 def _accounting(settings: LabSettings, ports: Ports) -> list[str]:
     if not settings.accounting:
-        return []  # accounting_storage/none is the default: sacct then says that accounting storage is disabled
+        return []  # accounting_storage/none is the default: sacct then reports that accounting storage is disabled
     return [
         "AccountingStorageType=accounting_storage/slurmdbd",
         "AccountingStorageHost=127.0.0.1",
@@ -76,21 +77,21 @@ def _accounting(settings: LabSettings, ports: Ports) -> list[str]:
 
 
 def gres_conf(settings: LabSettings) -> str:
-    """Render gres.conf: the pretend GPUs are device files of the lab's own that behave like ``/dev/null``."""
+    """Render gres.conf: the simulated GPUs are device files of the lab that behave like ``/dev/null``."""
     return f"NodeName={','.join(settings.nodes)} Name=gpu File=/dev/pretend-gpu[0-{settings.gpus - 1}]\n"
 
 
 def cgroup_conf(settings: LabSettings) -> str:
-    """Render cgroup.conf: the lab has no control groups of its own.
+    """Render cgroup.conf: the lab has no control groups.
 
-    Slurm 22.05 has no word for that. Its plugin for the first version mounts and makes nothing until another plugin asks.
+    Slurm 22.05 has no setting for that. Its plugin for cgroup v1 mounts and creates nothing unless another plugin needs it.
     """
     plugin = "cgroup/v1" if settings.slurm == "22.05" else "disabled"
     return f"CgroupPlugin={plugin}\n"
 
 
 def slurmdbd_conf(ports: Ports) -> str:
-    """Render slurmdbd.conf: MariaDB is reached over its socket, as the system user ``slurm``, without a password."""
+    """Render slurmdbd.conf: MariaDB is accessed through its socket, as the system user ``slurm``, without a password."""
     return "\n".join(
         (
             "AuthType=auth/munge",
@@ -117,7 +118,7 @@ GRANT ALL ON slurm_acct_db.* TO slurm@localhost;
 
 
 def accounts(settings: LabSettings) -> str:
-    """Render the shell script that gives the lab's user an account in Slurm's books; running it again changes nothing."""
+    """Render the idempotent shell script that creates an account for the lab's user in Slurm's accounting."""
     return f"""\
 set -eu
 known() {{ sacctmgr -nP "$@" | grep -q .; }}

@@ -1,4 +1,4 @@
-"""What is on record about one lab: a value for the rest of the program, files for the next command."""
+"""The recorded state of a lab: a value for the program, and files for later commands."""
 
 import fcntl
 import json
@@ -20,11 +20,26 @@ from hpcdeploy.whole_file import write_whole
 class Lab:
     """A running lab.
 
-    ``host`` is its name in ``ssh_config``. ``registry`` is ``localhost:PORT``, the form in which image references name it,
-    over plain HTTP. ``slurm`` is the release of Slurm, such as ``24.11``.
-    ``colleague`` is another user, and ``team_scratch`` a folder that both may write to.
-    ``rootfs`` is the shared root file system that it was started from; ``inside`` is a folder of this machine that the lab
-    sees as ``/lab``.
+    Attributes:
+        name: Its name.
+        host: Its name in ``ssh_config``.
+        user: The name of its user.
+        ssh_port: The port of its sshd.
+        registry: The host of its registry in image references, ``localhost:PORT``; it uses plain HTTP.
+        ports: All ports.
+        state: The lab's folder on this machine.
+        cache: The folder that all labs share.
+        rootfs: The shared root file system that it was started from.
+        ssh_config: Its SSH configuration.
+        home: The user's home folder in the lab.
+        scratch: The user's scratch folder in the lab.
+        colleague: The name of a second user.
+        team_scratch: A folder that both users may write to.
+        accounting: slurmdbd is running.
+        slurm: The release of Slurm, such as ``24.11``.
+        schedulers: The schedulers, the default first.
+        init: The lab's first process.
+        outer: The process on this machine that started it.
     """
 
     name: str
@@ -49,26 +64,26 @@ class Lab:
 
     @property
     def inside(self) -> Path:
-        """Folder that the lab sees as ``/lab``: plan, status, keys, logs."""
+        """Return the folder that the lab sees as ``/lab``: plan, status, keys, logs."""
         return self.state / "inside"
 
     @property
     def logs(self) -> Path:
-        """Folder of every daemon's log."""
+        """Return the folder with every daemon's log."""
         return self.inside / "log"
 
     def seen(self, path: str) -> Path:
-        """Return where this machine sees a path below the lab's ``/home``, ``/scratch`` or ``/tmp``."""
+        """Return the path on this machine of a path below the lab's ``/home``, ``/scratch`` or ``/tmp``."""
         return self.state / path.removeprefix("/")
 
     @property
     def init_pid(self) -> int:
-        """Number of the lab's first process on this machine."""
+        """Return the PID of the lab's first process on this machine."""
         return self.init.pid
 
 
 def describe(settings: LabSettings, ports: Ports, rootfs: Path, init: Process, outer: Process) -> Lab:
-    """Put a lab's value together."""
+    """Return the value that describes a lab."""
     return Lab(
         name=settings.name,
         host=f"hpcdeploy-{settings.name}",
@@ -106,7 +121,7 @@ def write(path: Path, lab: Lab) -> None:
 
 @dataclass(frozen=True)
 class Record:
-    """What was written down when the lab's init was started; its processes may have ended since."""
+    """The record of a lab from the start of its init; its processes may have ended since."""
 
     rootfs: Path
     accounting: bool
@@ -116,7 +131,7 @@ class Record:
 
 
 def read(path: Path) -> Record | None:
-    """Read the record; none where there is no usable one. Records of older versions do not name the release of Slurm."""
+    """Read the record; None if there is no usable one. Records of older versions lack the release of Slurm."""
     try:
         values = json.loads(path.read_text())
         return Record(
@@ -131,7 +146,7 @@ def read(path: Path) -> Record | None:
 
 
 def read_status(inside: Path) -> dict[str, Any]:
-    """Read what the lab's init last published; ``{"phase": "entering"}`` before it did."""
+    """Return the last status of the lab's init; ``{"phase": "entering"}`` before the first one."""
     try:
         status: dict[str, Any] = json.loads((inside / "status.json").read_text())
     except (OSError, ValueError):
@@ -141,9 +156,14 @@ def read_status(inside: Path) -> dict[str, Any]:
 
 @contextmanager
 def locked(path: Path, waiting: str, report: Callable[[str], None]) -> Iterator[int]:
-    """Hold a lock file for as long as the block runs; say `waiting` first where somebody else holds it (flock(2)).
+    """Hold a lock file while the block runs (flock(2)); yield its file descriptor.
 
-    Gives the file descriptor: a child that inherits it holds the lock too.
+    A child that inherits the file descriptor holds the lock too.
+
+    Args:
+        path: The lock file.
+        waiting: The message to report if another process holds the lock.
+        report: Receives the message.
     """
     private_folder(path.parent)
     with path.open("ab") as handle:

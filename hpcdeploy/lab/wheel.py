@@ -1,7 +1,7 @@
-"""The lab's one Python wheel, the same bytes on every machine, so that a lock file can name it.
+"""Build the lab's only Python wheel, which is identical on every machine, so that a lock file can name it.
 
-It is stored, not compressed, with fixed times and sorted members. Format: the binary distribution format (PyPA
-specification, first PEP 427), ``RECORD`` as in "Recording installed projects".
+It is not compressed, its times are fixed and its members sorted. Format: the binary distribution format (PyPA
+specification, originally PEP 427), with ``RECORD`` as in "Recording installed projects".
 """
 
 import base64
@@ -13,7 +13,7 @@ NAME = "hpcdeploy-demo-wheel"
 VERSION = "1.0.0"
 FILE = "hpcdeploy_demo_wheel-1.0.0-py3-none-any.whl"
 SITE = "https://pypi.example.org/packages"
-"""What lock files call the place that it comes from. ``example.org`` is reserved (RFC 2606): a mirrors table leads on."""
+"""The wheel's index in lock files. ``example.org`` is reserved (RFC 2606), so the index needs a mirrors table."""
 
 _INFO = "hpcdeploy_demo_wheel-1.0.0.dist-info"
 _TIME = (2025, 11, 20, 0, 0, 0)
@@ -26,7 +26,7 @@ _MEMBERS = {
 
 
 def build() -> bytes:
-    """Make the wheel."""
+    """Return the wheel."""
     record = "".join(f"{name},sha256={_digest(text)},{len(text)}\n" for name, text in sorted(_MEMBERS.items()))
     members = {**_MEMBERS, f"{_INFO}/RECORD": f"{record}{_INFO}/RECORD,,\n"}
     buffer = io.BytesIO()

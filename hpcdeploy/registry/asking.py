@@ -66,7 +66,7 @@ def image_config_by(mirrors: Sequence[tuple[str, str]]) -> ImageConfigOf:
             try:
                 return image_config(reference)
             except (RegistryError, AuthenticationError) as error:
-                raise type(error)(f"{error} (its mirror was asked before: {refused})") from error
+                raise type(error)(f"{error} (its mirror was queried before: {refused})") from error
 
     return ask
 

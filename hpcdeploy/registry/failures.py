@@ -88,7 +88,7 @@ def explain_exception(
     if isinstance(error, requests.exceptions.ProxyError):
         return RegistryError(f"{where}: the proxy on the way to {host} did not answer; check HTTPS_PROXY and NO_PROXY.")
     if "NameResolutionError" in text or "getaddrinfo" in text:
-        return RegistryError(f"{where}: no machine is called {reference.hostname}; check the spelling and the network.")
+        return RegistryError(f"{where}: cannot resolve host {reference.hostname}; check the spelling and the network.")
     if "Connection refused" in text:
         return RegistryError(f"{where}: nothing listens at {host}{tried}; is the registry running?")
     if isinstance(error, requests.Timeout) or "Read timed out" in text:

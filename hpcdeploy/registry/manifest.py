@@ -90,7 +90,7 @@ def parse_manifest(content: bytes, *, repository: str) -> PublishedImage:
         raise RegistryError(f"The registry's answer for {repository} is no manifest: expected a JSON object.")
     kind = manifest.get("mediaType", MANIFEST_TYPE)
     if kind in INDEX_TYPES or "manifests" in manifest:
-        raise _not_a_sif(repository, "it is an index of several images; ask for one of them by its digest")
+        raise _not_a_sif(repository, "it is an index of several images; use the digest of one of them")
     if kind != MANIFEST_TYPE:
         raise _not_a_sif(repository, f"its manifest's type is {kind}")
     layers = manifest.get("layers")

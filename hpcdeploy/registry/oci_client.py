@@ -165,7 +165,7 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
         location = response.headers.get("Location", "")
         target = _joined(response.url, location)
         if not location or origin_of(target)[0] not in ("http", "https"):
-            raise PassingFailure(f"{self.reference.host} did not say where to go on", response=response)
+            raise PassingFailure(f"{self.reference.host} sent no upload location", response=response)
         if is_downgrade(response.url, target):
             raise RegistryError(
                 f"{self.doing} {self.reference} failed: {self.reference.host} sends us on to an address without TLS: "

@@ -162,6 +162,6 @@ def _check_path(text: str, path: str) -> None:
     if path != path.lower() and _PATH.fullmatch(path.lower()):
         raise ConfigError(f"{text!r} has capital letters in its path, which no registry takes: write {path.lower()}.")
     raise ConfigError(
-        f"{text!r} has a path that no registry takes: expected words of lower-case letters and digits, "
-        f"parted by / and inside by . _ __ or -, at most {_LONGEST_PATH} characters."
+        f"{text!r} has a path that registries do not accept: expected names of lower-case letters and digits, "
+        f"separated by / and containing . _ __ or -, at most {_LONGEST_PATH} characters."
     )

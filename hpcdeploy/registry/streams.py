@@ -126,7 +126,7 @@ class PartialFile:
             raise RegistryError(
                 f"What the registry sent is not sha256:{self._sha256} "
                 f"(got {self.done} bytes with sha256:{self._hash.hexdigest()}); "
-                "nothing was kept: do not use this registry's copy before somebody looked into it."
+                "nothing was kept: the registry's copy is damaged or replaced; report it to the registry's administrator."
             )
         file = self._opened()
         os.fsync(file.fileno())

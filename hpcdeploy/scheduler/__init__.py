@@ -1,1 +1,1 @@
-"""Schedulers: a job into text, a scheduler's answers into states. Nothing here runs anything."""
+"""Schedulers: render a job as text, and parse scheduler output into states. No module here runs a program."""

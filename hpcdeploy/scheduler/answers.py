@@ -1,4 +1,4 @@
-"""The follow script's output, cut into the answers that stand in it."""
+"""Split the output of the follow script into sections, one for each command."""
 
 import sys
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ _LONGEST_MARK = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What one command on the login node said, and its exit status."""
+    """The output of one command on the login node, and its exit code."""
 
     text: str
     exit_code: int
@@ -28,26 +28,32 @@ class Answer:
 _LONGEST_ROW = 200
 
 Answers = dict[str, Answer]
-"""By the section's name (``squeue``, ``sacct``, ``records``, ``condor_q``, ``events``)."""
+"""Answers by section name (``squeue``, ``sacct``, ``records``, ``condor_q``, ``events``)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """What the rows of one answer tell.
+    """The parsed rows of one section.
 
-    ``found`` are tasks by their job's number. ``unread`` are rows that cannot be read, one for each job; under the empty
-    number stands one of which not even the job can be read, so that it may be any job's.
+    Attributes:
+        found: Task states by job id.
+        unread: One malformed row for each job id. The empty id has a row whose job id is malformed too, so it may belong to
+            any job.
     """
 
     found: Mapping[str, list[TaskStatus]]
     unread: Mapping[str, str]
 
     def __getitem__(self, job_id: str) -> list[TaskStatus]:
-        """Return what was told of a job."""
+        """Return the task states of a job.
+
+        Raises:
+            KeyError: There are none.
+        """
         return self.found[job_id]
 
     def unread_of(self, job_id: str) -> str:
-        """Return the row that cannot be read and may be the job's; empty where there is none."""
+        """Return a malformed row that may belong to the job; empty for none."""
         return self.unread.get(job_id) or self.unread.get("", "")
 
 
@@ -55,30 +61,38 @@ NO_ROWS = Rows(found={}, unread={})
 
 
 def shown(row: object) -> str:
-    """Return a row that cannot be read as a message shows it: quoted, and at most 200 characters of it."""
+    """Return a malformed row for a message: quoted, and at most 200 characters of it."""
     return repr(row if isinstance(row, str) else str(row)[:_LONGEST_ROW])[:_LONGEST_ROW]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """An answer as it came."""
+    """A section as received."""
 
     content: bytes
     exit_code: int
 
 
 def read_answers(output: bytes, fence: str, *needed: str, lines: int = sys.maxsize) -> Answers:
-    """Cut `output` at the marks that bear `fence`, as `read_sections` does; bytes that are no UTF-8 become surrogates.
+    """Split `output` at the markers that contain `fence`, and decode its sections.
 
-    Raises `SchedulerError` also for a section of more than `lines` lines; JSON, which is limited where it is read, may have
-    any number of them.
+    Bytes that are not UTF-8 become surrogates.
+
+    Args:
+        output: The output of the follow script.
+        fence: The unpredictable word in its markers.
+        *needed: The names of required sections.
+        lines: Maximum number of lines in a section. JSON is exempt, because its parser has a limit of its own.
+
+    Raises:
+        SchedulerError: No section is complete, a required one is not, or one has more than `lines` lines.
     """
     sections = read_sections(output, fence, *needed)
     for name, one in sections.items():
         if name not in _JSON and one.content.count(b"\n") > lines:
             raise SchedulerError(
-                f"the login node's output has more than {lines} lines of {name}, which is more than there can be of the "
-                "runs that were asked for; look at what that command prints there"
+                f"the login node's output has {name} with more than {lines} lines, too many for the queried runs; "
+                "check what that command prints there"
             )
     return {
         name: Answer(text=one.content.decode("utf-8", "surrogateescape"), exit_code=one.exit_code)
@@ -87,11 +101,18 @@ def read_answers(output: bytes, fence: str, *needed: str, lines: int = sys.maxsi
 
 
 def read_sections(output: bytes, fence: str, *needed: str) -> dict[str, Section]:
-    """Cut `output` at the marks that bear `fence`; whatever login shells print outside of them is left out.
+    """Split `output` at the markers that contain `fence`; output of login shells outside of them is ignored.
 
-    A section begins behind ``HPCDEPLOY FENCE begin NAME``, and ends before a line ``HPCDEPLOY FENCE end NAME STATUS``. The
-    first mark stands anywhere in a line: a profile may have printed text without a line break. Raises `SchedulerError`
-    where not a single section came to its end, or one that is `needed` did not.
+    A section begins after ``HPCDEPLOY FENCE begin NAME`` and ends before a line ``HPCDEPLOY FENCE end NAME STATUS``. The
+    first marker may begin anywhere in a line, because a profile may have printed text without a line break.
+
+    Args:
+        output: The output of the follow script.
+        fence: The unpredictable word in its markers.
+        *needed: The names of required sections.
+
+    Raises:
+        SchedulerError: No section is complete, or a required one is not.
     """
     mark = f"HPCDEPLOY {fence} ".encode()
     found: dict[str, Section] = {}
@@ -110,7 +131,7 @@ def read_sections(output: bytes, fence: str, *needed: str) -> dict[str, Section]
     if missing or not found:
         ending = output[-2000:].decode("utf-8", "surrogateescape").strip()
         raise SchedulerError(
-            f"the login node's output holds no complete section {' or '.join(missing) or 'at all'}; it ends with: "
+            f"the login node's output has no complete section {' or '.join(missing) or 'at all'}; it ends with: "
             + (ending[-500:] or "(nothing)")
         )
     return found

@@ -1,4 +1,4 @@
-"""What a scheduler is to the rest: words for a job, and states out of answers. It never runs anything."""
+"""The interface of a scheduler: template values for a job, and states from command output. It never runs a program."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -10,31 +10,44 @@ from hpcdeploy.scheduler.answers import Answers
 
 
 class Scheduler(Protocol):
-    """The words of one scheduler. The modules `hpcdeploy.scheduler.slurm` and `hpcdeploy.scheduler.htcondor` are such."""
+    """Interface of one scheduler, implemented by `hpcdeploy.scheduler.slurm` and `hpcdeploy.scheduler.htcondor`."""
 
     @property
     def JOB_TEMPLATE(self) -> str:  # noqa: N802 - a constant of the module
-        """Name the template, among this scheduler's own, of what the scheduler is handed."""
+        """The name of this scheduler's template for the file that is submitted."""
 
     @property
     def SECTIONS(self) -> tuple[str, ...]:  # noqa: N802 - a constant of the module
-        """Name the sections that the follow script's answer has in any case."""
+        """The names of the sections that the follow script always prints."""
 
     def job_values(self, job: Job, cluster: Cluster, run_id: str) -> Mapping[str, object]:
-        """Give what this scheduler's own templates need to write `job`; raises `ConfigError` for what it has no word for."""
+        """Return the values for this scheduler's own templates.
+
+        Args:
+            job: The job.
+            cluster: The cluster that runs it.
+            run_id: The id of the run.
+
+        Raises:
+            ConfigError: The scheduler does not support a setting of the job.
+        """
 
     def follow_values(self) -> Mapping[str, object]:
-        """Give what this scheduler's part of the follow script needs."""
+        """Return the values for this scheduler's part of the follow script."""
 
     def explain(self, status: TaskStatus) -> str:
-        """Say why a task waits, is held or ended badly, and what one can do; empty where there is nothing to say."""
+        """Return why a task waits, is held or failed, and what the user can do; empty if there is nothing to explain."""
 
     def states(self, answers: Answers, runs: Sequence[Run]) -> dict[str, tuple[TaskStatus, ...]]:
-        """Read the follow script's answers: each run's tasks, by run id, every task in its place."""
+        """Parse the output of the follow script into the states of each run's tasks, by run id, in the order of the tasks.
+
+        Raises:
+            SchedulerError: A section is malformed.
+        """
 
 
 def scheduler_of(name: SchedulerName) -> Scheduler:
-    """Return the scheduler of that name; only its own module is imported."""
+    """Return the scheduler of that name, and import only its own module."""
     match name:
         case "slurm":
             from hpcdeploy.scheduler import slurm

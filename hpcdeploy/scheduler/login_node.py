@@ -1,4 +1,4 @@
-"""The scripts that a login node is given: each one self-contained text, rendered from values alone."""
+"""Render the scripts that run on a login node: each is self-contained text and depends only on its arguments."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,13 +19,20 @@ _FILTERS: dict[str, Callable[..., str]] = {"word": shell.word, "words": shell.wo
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
-    """The image as a login node needs to know it.
+    """How the image gets to the cluster.
 
-    ``sha256`` is the file's own; ``reference`` is where to pull it (``oras://...@sha256:...``), empty where it was never
-    pushed; ``host`` and ``port`` are those of that registry. ``size`` is in bytes. ``plain_http``: the registry speaks no
-    TLS. ``parcel`` is the image as hpcdeploy can bring it, which it does where it cannot be pulled. ``in_job``: it is pulled
-    on the compute node, from ``place`` where that is no ``oras://`` reference (HTCondor). Without reference, place and
-    parcel it must be in the cluster's cache already.
+    Without `reference`, `place` and `parcel`, the image must already be in the cluster's cache.
+
+    Attributes:
+        sha256: The checksum of the image file.
+        reference: The address to pull it from (``oras://...@sha256:...``); empty if it was never pushed.
+        size: Its size in bytes.
+        host: The host of its registry.
+        port: The port of its registry.
+        plain_http: The registry does not use TLS.
+        in_job: It is pulled on the compute node, from `place` if that is set (HTCondor).
+        place: An address that is not an ``oras://`` reference, or a path.
+        parcel: The image as an upload, for use if it cannot be pulled.
     """
 
     sha256: str
@@ -40,18 +47,18 @@ class Delivery:
 
     @property
     def fetched_from(self) -> str:
-        """What a worker is told to get the image from; empty where it is brought to it."""
+        """The address that a worker gets the image from; empty if the image is sent to the worker."""
         return self.place or (self.reference if self.in_job else "")
 
     @property
     def arrives_as(self) -> str:
-        """The file's name in the job's own folder on the worker, where HTCondor transfers it from an address."""
+        """The file's name in the job's own folder on the worker, if HTCondor transfers it from a URL."""
         by_starter = self.place.startswith(("/", "docker://", "oras://"))
         return "" if by_starter else self.place.rpartition("/")[2]
 
     @property
     def parcels(self) -> tuple[Parcel, ...]:
-        """The image among what is to be brought, if it is."""
+        """The upload of the image, if there is one."""
         return () if self.parcel is None else (self.parcel,)
 
 
@@ -66,13 +73,26 @@ def submission(
     after: Sequence[Predecessor] = (),
     overrides: Path | None = None,
 ) -> str:
-    """Render the script that delivers the image and submits `run`, once however often it is run, to start after `after`.
+    """Render the script that provides the image and submits `run` exactly once, however often the script runs.
 
-    Before it submits, it tells which of the `parcels`, of those of `placements` and of `delivery`, are not there, so
-    that they can be brought (`receiving`).
-    Raises `ConfigError` for what the scheduler has no word for, `TemplateError` for a broken template.
+    Before it submits, the script reports which uploads of `parcels`, `placements` and `delivery` are missing on the
+    cluster, so that they can be uploaded (`receiving`).
+
+    Args:
+        run: The run.
+        job: Its job.
+        cluster: The cluster.
+        delivery: How the image gets there.
+        parcels: Other uploads that the job needs.
+        placements: Code and inputs.
+        after: Runs that must end before this one starts.
+        overrides: The project's folder, whose own templates replace the built-in ones.
+
+    Raises:
+        ConfigError: The scheduler does not support a setting of the job.
+        TemplateError: A template is broken.
     """
-    words = scheduler_of(run.scheduler)
+    module = scheduler_of(run.scheduler)
     needed = {parcel.path: parcel for parcel in (*delivery.parcels, *parcels, *(one.parcel for one in placements))}
     parameters = job.array.parameters if job.array else None
     values: dict[str, object] = {
@@ -85,7 +105,7 @@ def submission(
         "parcels": [(parcel, _on_cluster(parcel.path, cluster), _made_of(parcel, cluster)) for parcel in needed.values()],
         "command": job.command,
         "environment": job.environment,
-        "binds": [_whole(bind) for bind in (*cluster.binds, *job.binds)],
+        "binds": [_with_destination(bind) for bind in (*cluster.binds, *job.binds)],
         "workdir": shell.path(job.workdir) if job.workdir else "",
         "after": after,
         "array": job.array is not None,
@@ -98,11 +118,11 @@ def submission(
         "warning": None,
         "end_of_job": f"HPCDEPLOY_END_{run.id.rpartition('-')[2]}",
         **placing_values(placements, job.outputs, mounts=can_mount(run.scheduler, cluster)),
-        **words.job_values(job, cluster, run.id),
+        **module.job_values(job, cluster, run.id),
     }
     folder = f"{run.scheduler}_templates"
     values["program"] = _program(values, parameters, overrides).rstrip("\n")
-    values["job_script"] = _render(f"{folder}/{words.JOB_TEMPLATE}", values, overrides).rstrip("\n")
+    values["job_script"] = _render(f"{folder}/{module.JOB_TEMPLATE}", values, overrides).rstrip("\n")
     return _render("login_templates/submit.sh", values, overrides)
 
 
@@ -116,7 +136,7 @@ def _cluster_values(cluster: Cluster) -> dict[str, object]:
         "schedulers": cluster.schedulers,
         "setup": cluster.setup,
         "apptainer": cluster.apptainer,
-        # SingularityCE knows only its own prefix; Apptainer would warn about it.
+        # SingularityCE accepts only its own prefix; Apptainer would print a warning about it.
         "prefix": "SINGULARITY" if Path(cluster.apptainer).name == "singularity" else "APPTAINER",
     }
 
@@ -137,9 +157,18 @@ def _image_values(delivery: Delivery) -> dict[str, object]:
 
 
 def receiving(parcel: Parcel, cluster: Cluster, *, patience: int = 120, overrides: Path | None = None) -> str:
-    """Render the script that takes a parcel's bytes after its own, from where an earlier call stopped.
+    """Render the script that receives an upload after its own text, and resumes where an earlier call stopped.
 
-    After `patience` seconds in which nothing comes it keeps what it has and ends: the client is gone.
+    Args:
+        parcel: The upload.
+        cluster: The cluster.
+        patience: Timeout in seconds without data, after which the script assumes that the client is gone. It then keeps
+            the received bytes and exits.
+        overrides: The project's folder, whose own templates replace the built-in ones.
+
+    Raises:
+        ConfigError: A path contains a line break or a NUL.
+        TemplateError: A template is broken.
     """
     values = {**_arriving(parcel, cluster, patience), "size": parcel.size, "lane": ""}
     return _render("login_templates/receive.sh", values, overrides)
@@ -154,11 +183,21 @@ def receiving_lane(
     patience: int = 120,
     overrides: Path | None = None,
 ) -> str:
-    """Render the script that takes a `stretch` of a parcel's bytes after its own, for `receiving` to put into its place.
+    """Render the script that receives one chunk of an upload after its own text; `receiving` then assembles the chunks.
 
-    It `waits` until nobody else is at that stretch, or gives up at once.
+    Args:
+        parcel: The upload.
+        stretch: The byte range of the chunk.
+        cluster: The cluster.
+        waits: Wait for the chunk's lock if another process receives it; otherwise exit at once.
+        patience: Timeout in seconds without data.
+        overrides: The project's folder, whose own templates replace the built-in ones.
+
+    Raises:
+        ConfigError: A path contains a line break or a NUL.
+        TemplateError: A template is broken.
     """
-    lane = f".{stretch.start}" if stretch.start else ""  # the first needs no putting
+    lane = f".{stretch.start}" if stretch.start else ""  # the first chunk is already at its position
     values = {
         **_arriving(parcel, cluster, patience),
         "size": len(stretch),
@@ -190,12 +229,22 @@ def following(
     over: Mapping[str, Iterable[int]] | None = None,
     overrides: Path | None = None,
 ) -> str:
-    """Render the script that tells where `runs` are, all of one scheduler; `fence` is a word that nobody can foresee.
+    """Render the script that prints the state of `runs`.
 
-    `over` are the tasks of each run, by its id, whose end is known: nothing is said of them again.
+    Args:
+        cluster: The cluster.
+        scheduler: The scheduler of all the runs.
+        runs: The runs.
+        fence: An unpredictable word for the markers in the output.
+        over: Finished tasks by run id. The script prints nothing about them.
+        overrides: The project's folder, whose own templates replace the built-in ones.
+
+    Raises:
+        ConfigError: A path contains a line break or a NUL.
+        TemplateError: A template is broken.
     """
     values = {
-        **_place(cluster, scheduler),
+        **_common_values(cluster, scheduler),
         "fence": fence,
         "run_ids": tuple(run.id for run in runs),
         "job_ids": tuple(part.job_id for run in runs for part in run.parts),
@@ -207,7 +256,7 @@ def following(
 
 
 def _asked(run: Run, over: Iterable[int]) -> Iterator[str]:
-    """Write what is asked of each of a run's jobs: number, run, tasks, those that ended, and the run's first in it."""
+    """Yield the query for each job of a run: job id, run id, number of tasks, finished tasks, number of its first task."""
     ended = frozenset(over)
     for part in run.parts:
         known = spans(task for task in range(part.tasks) if part.first + task in ended)
@@ -215,7 +264,7 @@ def _asked(run: Run, over: Iterable[int]) -> Iterator[str]:
 
 
 def spans(numbers: Iterable[int]) -> str:
-    """Write whole numbers as a login node's awk reads them, ``0-57,60``; none at all is ``-``."""
+    """Write whole numbers in the form that awk parses on the login node, such as ``0-57,60``; ``-`` for none."""
     found: list[list[int]] = []
     for number in sorted(numbers):
         if found and number == found[-1][1] + 1:
@@ -226,10 +275,15 @@ def spans(numbers: Iterable[int]) -> str:
 
 
 def cancelling(cluster: Cluster, runs: Sequence[Run], *, overrides: Path | None = None) -> str:
-    """Render the script that cancels `runs`, all of one scheduler, and notes in their folders that they were."""
+    """Render the script that cancels `runs`, all of one scheduler, and records the cancellation in their folders.
+
+    Raises:
+        ConfigError: A path contains a line break or a NUL.
+        TemplateError: A template is broken.
+    """
     scheduler = runs[0].scheduler
     values = {
-        **_place(cluster, scheduler),
+        **_common_values(cluster, scheduler),
         "run_ids": tuple(run.id for run in runs),
         "parts": tuple(part for run in runs for part in run.parts),
         "jobs": tuple((run.id, part) for run in runs for part in run.parts),
@@ -238,13 +292,22 @@ def cancelling(cluster: Cluster, runs: Sequence[Run], *, overrides: Path | None 
 
 
 def revoking(cluster: Cluster, run: Run, *, patience: int = 30, overrides: Path | None = None) -> str:
-    """Render the script that finds the job of `run`, which nobody is sure of, or sees to it that it gets none.
+    """Render the script that finds the job of a `run` whose submission is uncertain, or prevents its submission.
 
-    It answers with the job's number, to be cancelled as any other's. A submission of the run that is alive over there is
-    waited for, `patience` seconds.
+    The script prints the job id, which can then be cancelled as usual.
+
+    Args:
+        cluster: The cluster.
+        run: The run.
+        patience: Maximum time in seconds to wait for a submission of the run that is in progress on the login node.
+        overrides: The project's folder, whose own templates replace the built-in ones.
+
+    Raises:
+        ConfigError: A path contains a line break or a NUL.
+        TemplateError: A template is broken.
     """
     values = {
-        **_place(cluster, run.scheduler),
+        **_common_values(cluster, run.scheduler),
         **_cluster_values(cluster),
         "run_id": run.id,
         "tasks": run.tasks,
@@ -255,22 +318,33 @@ def revoking(cluster: Cluster, run: Run, *, patience: int = 30, overrides: Path 
 
 
 LOG_PIECE = 1024 * 1024
-"""Bytes that are read at once of each stream, at most: nobody's memory, and no line that is told, grows with the log."""
+"""Maximum bytes to read at once from each stream, so that neither memory use nor an output line grows with the log."""
 
 
 def log_piece(tasks: int) -> int:
-    """Return how many bytes are read at once of each stream of `tasks` tasks, so that all are no more than is held."""
+    """Return the number of bytes to read at once from each stream of `tasks` tasks, so that all fit into memory."""
     return max(1, min(LOG_PIECE, limits.LOGS_AT_ONCE // (2 * max(1, tasks))))
 
 
 def reading_logs(
     cluster: Cluster, run: Run, wanted: Iterable[tuple[int, int, int]], fence: str, *, overrides: Path | None = None
 ) -> str:
-    """Render the script that prints what tasks wrote: each item of `wanted` is a task, and how many bytes of its output and
-    of its error stream are known. Of each at most `log_piece` bytes are printed."""
+    """Render the script that prints the output of tasks, at most `log_piece` bytes of each stream.
+
+    Args:
+        cluster: The cluster.
+        run: The run.
+        wanted: Triples of a task, and how many bytes of its standard output and standard error are known.
+        fence: An unpredictable word for the markers in the output.
+        overrides: The project's folder, whose own templates replace the built-in ones.
+
+    Raises:
+        ConfigError: A path contains a line break or a NUL.
+        TemplateError: A template is broken.
+    """
     wanted = tuple(wanted)
     values = {
-        **_place(cluster, run.scheduler),
+        **_common_values(cluster, run.scheduler),
         "setup": _setup_for(cluster, cluster.root),
         "run_id": run.id,
         "wanted": tuple(f"{task} {out + 1} {err + 1}" for task, out, err in wanted),
@@ -281,40 +355,50 @@ def reading_logs(
 
 
 def listing(cluster: Cluster, run: Run, patterns: tuple[str, ...], fence: str, *, overrides: Path | None = None) -> str:
-    """Render the script that lists what a run wrote: the files that `patterns` mean in each task's working folder.
+    """Render the script that lists the files of a run.
 
-    Without `patterns` it is what the job's outputs say, or all that lies in the run's own folder; and the logs.
+    Args:
+        cluster: The cluster.
+        run: The run.
+        patterns: Patterns of files in each task's working folder. If empty, list the job's outputs (or, without outputs,
+            everything in the run's own folder), and the logs.
+        fence: An unpredictable word for the markers in the output.
+        overrides: The project's folder, whose own templates replace the built-in ones.
+
+    Raises:
+        ConfigError: A path contains a line break or a NUL.
+        TemplateError: A template is broken.
     """
     chosen = patterns or run.outputs
     alone = [f"./{pattern}" for pattern in chosen] if run.tasks == 1 or run.workdir else []
     of_tasks = [] if run.workdir else [f"./[0-9]*/{pattern}" for pattern in chosen]
-    nothing_said = () if run.workdir else (".",)
+    default_patterns = () if run.workdir else (".",)
     values = {
-        **_place(cluster, run.scheduler),
+        **_common_values(cluster, run.scheduler),
         "setup": _setup_for(cluster, cluster.root, run.workdir or ""),
         "run_id": run.id,
         "workdir": shell.path(run.workdir) if run.workdir else "",
-        "patterns": (*alone, *of_tasks) if chosen else nothing_said,
+        "patterns": (*alone, *of_tasks) if chosen else default_patterns,
         "with_logs": not patterns,
         "fence": fence,
     }
     return _render("login_templates/list.sh", values, overrides)
 
 
-def _place(cluster: Cluster, scheduler: SchedulerName) -> dict[str, object]:
+def _common_values(cluster: Cluster, scheduler: SchedulerName) -> dict[str, object]:
     return {"version": __version__, "scheduler": scheduler, "root": shell.path(cluster.root), "setup": cluster.setup}
 
 
 def _setup_for(cluster: Cluster, *paths: str) -> tuple[str, ...]:
-    """Return the cluster's setup for a script that only needs `paths`: without variables in them it has no use for it.
+    """Return the cluster's setup for a script that only needs `paths`, or nothing if these contain no variables.
 
-    The same lines may set these variables for `submission`, and loading modules can take a second (`module load`).
+    Setup lines may set the variables, as they do for `submission`, but loading modules can take a second (`module load`).
     """
     return cluster.setup if any(set(shell.variables(path)) - {"HOME"} for path in paths) else ()
 
 
 def _task_lines(array: Array | None) -> str:
-    """Write the lines that the tasks are told; where each knows all by its own number there are none."""
+    """Return the parameter lines of the tasks; empty if the task number is all that a task needs."""
     if array is None or not (array.parameters or array.numbers):
         return ""
     numbers = array.numbers or range(array.size)
@@ -323,7 +407,7 @@ def _task_lines(array: Array | None) -> str:
 
 
 def _program(values: Mapping[str, object], parameters: Parameters | None, overrides: Path | None) -> str:
-    """Render what runs in the container; in a sweep its words are quoted around the parameters that stand in them."""
+    """Render the program that runs in the container; in a sweep, its arguments are quoted around their parameters."""
     if parameters is None:
         return _render("login_templates/program.sh", values, overrides)
 
@@ -337,7 +421,7 @@ def _program(values: Mapping[str, object], parameters: Parameters | None, overri
     return render("login_templates/program.sh", values, filters=filters, overrides=overrides)
 
 
-def _whole(bind: Bind) -> Bind:
+def _with_destination(bind: Bind) -> Bind:
     return replace(bind, destination=bind.destination or bind.source)
 
 
@@ -350,5 +434,5 @@ def _made_of(parcel: Parcel, cluster: Cluster) -> str:
 
 
 def _on_cluster(path: str, cluster: Cluster) -> str:
-    """Return `path`, relative to the cluster's root where it is relative, as a shell word of the login node."""
+    """Return `path`, below the cluster's root if it is relative, as a shell word for the login node."""
     return shell.path(path if path.startswith(("/", "$", "~/")) else f"{cluster.root}/{path}")

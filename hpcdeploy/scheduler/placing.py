@@ -1,4 +1,4 @@
-"""Where a program finds what its job brought along: mounted where we start the container, sent where HTCondor does."""
+"""Compute where a program finds uploaded files: mounted if the job starts the container, transferred if HTCondor does."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,10 +10,13 @@ from hpcdeploy.parcel import Parcel
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
-    """Something that a job brings along.
+    """An upload of a job, and its path in the container.
 
-    ``place`` is absolute in the container, or relative to the working folder. ``is_folder`` says that the parcel is an
-    archive, to be unpacked there. ``is_code`` says that it is what ``HPCDEPLOY_CODE`` names.
+    Attributes:
+        parcel: The upload.
+        place: The path: absolute, or relative to the working folder.
+        is_folder: The upload is an archive that must be unpacked there.
+        is_code: It is the folder that ``HPCDEPLOY_CODE`` names.
     """
 
     parcel: Parcel
@@ -23,23 +26,32 @@ class Placement:
 
 
 def can_mount(scheduler: SchedulerName, cluster: Cluster) -> bool:
-    """Tell whether a job on `cluster` can have a folder of the cluster at any place in its container."""
+    """Tell whether a job on `cluster` can mount a folder of the cluster at any path in its container."""
     return scheduler == "slurm" or cluster.htcondor_container == "apptainer"
 
 
 def parcel_path(sha256: str, *, is_folder: bool, is_code: bool, mounts: bool) -> str:
-    """Return where on a cluster, below its root, a parcel belongs.
+    """Return the path of an upload on a cluster, below its root.
 
-    An archive that is to be unpacked is removed then; one that HTCondor is to send is another file, so that it stays.
+    An archive that is unpacked is removed afterwards. One that HTCondor transfers has another name, so that it stays.
+
+    Args:
+        sha256: The checksum of the upload.
+        is_folder: It is an archive of a folder.
+        is_code: It is the code.
+        mounts: Jobs can mount folders of the cluster (`can_mount`).
     """
     folder = "code" if is_code else "inputs"
     return f"{folder}/{sha256}{('.tar' if mounts else '.archive') if is_folder else ''}"
 
 
 def placing_values(placements: Sequence[Placement], outputs: Sequence[str], *, mounts: bool) -> dict[str, object]:
-    """Give what the templates need to bring `placements` to their places, and `outputs` back; every word is quoted already.
+    """Return the template values that provide `placements` in the container and gather `outputs`; every word is quoted.
 
-    Where nothing is mounted, what the program makes lies on the worker alone, and has to be gathered there.
+    Without mounts, the files that the program writes exist only on the worker, and must be gathered there.
+
+    Raises:
+        ConfigError: A path contains a NUL.
     """
     code = next((one.place for one in placements if one.is_code), None)
     unpacked = [one.parcel.becomes for one in placements if one.parcel.becomes]
@@ -61,5 +73,5 @@ def placing_values(placements: Sequence[Placement], outputs: Sequence[str], *, m
 
 
 def _carried_as(placement: Placement) -> str:
-    """Return the name, in the job's working folder, that HTCondor brings a parcel as."""
+    """Return the name under which HTCondor transfers an upload into the job's working folder."""
     return f"hpcdeploy-{placement.parcel.sha256}.tar" if placement.is_folder else placement.place

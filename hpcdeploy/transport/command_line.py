@@ -16,10 +16,12 @@ LONGEST = 128 * 1024 - 1
 def check_words(argv: Sequence[str]) -> None:
     """Raise `TransportError` where no machine could run `argv`: no program named, or a NUL character in a word."""
     if not argv or not argv[0]:
-        raise TransportError("there is no command to run: its first word is missing or empty; name a program")
+        raise TransportError("the command is empty: its first argument is missing; name a program")
     for word in argv:
         if "\0" in word:
-            raise TransportError(f"a word of the command holds a NUL character, which no program can be given: {word!r}")
+            raise TransportError(
+                f"an argument of the command contains a NUL character, which cannot be passed to a program: {word!r}"
+            )
 
 
 def quoted(word: str) -> str:

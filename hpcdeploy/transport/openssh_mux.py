@@ -144,7 +144,7 @@ class Mux:
         self._send(_ALIVE_CHECK, struct.pack(">I", 0))
         kind, body = self._receive()
         if kind != _ALIVE:
-            raise NoMasterError(f"{self._path} does not say that it is alive")
+            raise NoMasterError(f"{self._path} does not answer as an SSH master")
         return _number(body, 4)
 
     def _send(self, kind: int, body: bytes) -> None:

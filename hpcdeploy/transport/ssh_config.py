@@ -47,7 +47,9 @@ class _Reader:
     def read(self, path: Path, base: Path, *, depth: int = 0) -> None:
         """Obey one file; a file that is not there says nothing."""
         if depth > DEEPEST_INCLUDE:
-            raise ConfigError(f"{path}: Include goes deeper than {DEEPEST_INCLUDE} files; does a file include itself?")
+            raise ConfigError(
+                f"{path}: Include is nested deeper than {DEEPEST_INCLUDE} files; check whether a file includes itself"
+            )
         try:
             text = path.read_text(encoding="utf-8", errors="surrogateescape")
         except (FileNotFoundError, IsADirectoryError, PermissionError):

@@ -92,7 +92,7 @@ def test_the_whole_project_comes_without_images_caches_and_history(folder: Path)
         ("data/{a,b}.csv /opt", "only the machine that builds could expand"),
         ("missing /opt", "which is not in"),
         ("*.nothing /opt", "which fits nothing in"),
-        ("link /opt", "lies outside the project"),
+        ("link /opt", "outside the project"),
     ],
 )
 def test_files_that_a_build_elsewhere_would_not_have_are_refused(folder: Path, line: str, words: str) -> None:
@@ -131,8 +131,8 @@ def test_apps_bring_files_too(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("data/*.csv ./", "'data/*.csv', where Apptainer takes every character as it stands"),
-        ('"my file.txt" ./', "'\"my', where Apptainer takes every character as it stands"),
+        ("data/*.csv ./", "'data/*.csv', where Apptainer expands no patterns"),
+        ('"my file.txt" ./', "'\"my', where Apptainer expands no patterns"),
         ("data/a.csv\t./", "which is not in"),
     ],
 )
@@ -177,7 +177,7 @@ def test_its_arguments_are_the_build_s(folder: Path) -> None:
 
 def test_an_argument_without_a_default_must_be_given(folder: Path) -> None:
     text = "Bootstrap: docker\nFrom: debian:{{ V }}\n\n%post\ntrue\n"
-    with pytest.raises(DefinitionError, match="gives V a value"):
+    with pytest.raises(DefinitionError, match="sets V"):
         write(folder, text)
     assert write(folder, text, given=[("V", "13")]).base == "debian:13"
 
@@ -186,7 +186,7 @@ def test_what_runs_on_the_host_and_all_secrets_are_told(folder: Path) -> None:
     settings = replace(SETTINGS, secrets=(Secret(name="TOKEN", env="TOKEN"), Secret(name="KEY", file="key")))
     definition = write(folder, with_files("data /opt") + "\n%setup\ntouch x\n", settings=settings)
     assert definition.secrets == ("TOKEN", "KEY")
-    assert "%setup runs on the machine that builds, outside of the container" in definition.notes
+    assert "%setup runs on the build host, outside of the container" in definition.notes
 
 
 @pytest.mark.parametrize(
@@ -197,11 +197,11 @@ def test_what_runs_on_the_host_and_all_secrets_are_told(folder: Path) -> None:
         ("\n# nothing yet\n", "the definition is empty"),
         (
             "Bootstrap: Docker\nFrom: x\n\n%post\ntrue\n",
-            "'Bootstrap: Docker' is no agent that Apptainer knows; write 'docker'",
+            "Apptainer does not know the agent of 'Bootstrap: Docker'; use 'docker'",
         ),
         ("Bootstrap: docker\n\n%post\ntrue\n", "no 'From:' that names its base"),
         ("\ufeffBootstrap: docker\nFrom: x\n\n%post\ntrue\n", "begins with a byte order mark"),
-        ("Bootstrap: docker\nFrom: x\n\n%halp\nx\n", "knows none named 'halp'"),
+        ("Bootstrap: docker\nFrom: x\n\n%halp\nx\n", "no section is named 'halp'"),
         ("Bootstrap: docker\nFrom: x\n\n%files from one\n/a /b\n", "names no earlier stage"),
     ],
 )

@@ -275,7 +275,7 @@ def test_a_run_s_mounts_are_there_for_that_run_only(lab: Lab, place: Cluster, tr
         tmp_path,
         image_config=lambda reference: asked(lab, reference),
     )
-    assert any("--link is not kept" in note for note in definition.notes)
+    assert any("--link has no effect" in note for note in definition.notes)
     image = build_on(definition, place, transport)
     look = (
         "cat /said; ls /var/cache/own; cat /var/cache/own/kept /linked; ls -d /new /mnt/dist /.hpcdeploy 2>&1 | grep -c No"

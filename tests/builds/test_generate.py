@@ -147,7 +147,12 @@ def test_a_folder_without_a_workspace_says_so(project: Path) -> None:
 
 @pytest.mark.parametrize(
     ("source", "words"),
-    [("nothing", "is not in"), ("../", "lies outside"), ("links/out", "lies outside"), ("loop", "that holds it")],
+    [
+        ("nothing", "is not in"),
+        ("../", "outside the project"),
+        ("links/out", "outside the project"),
+        ("loop", "that holds it"),
+    ],
 )
 def test_files_that_cannot_be_copied_are_refused(project: Path, source: str, words: str) -> None:
     for folder in ("links", "loop"):

@@ -189,7 +189,7 @@ def test_an_image_that_names_no_command_says_so_and_takes_one(
     reference = make(lab, tmp_path, {}).push(lab, "oci-tests/silent")
     settings = ImageSettings(name="silent", source=OciSource(reference=reference))
     definition = generate(settings, tmp_path, image_config=image_config)
-    assert definition.notes == ("the image names no command: give one to 'apptainer run', or set 'command'",)
+    assert definition.notes == ("the image has no command: pass one to 'apptainer run', or set 'command'",)
     built = build_on(definition, place, transport)
     assert shell(transport, 'apptainer run "$1" 2>&1 || echo "$?"', built.path).splitlines()[-2:] == [
         "this image names no command; say what to run: apptainer run IMAGE COMMAND",

@@ -85,7 +85,7 @@ def test_the_base_is_chosen_by_the_cuda_version_wherever_the_manifest_says_it(tm
     definition = generate(SETTINGS, project(tmp_path, manifest))
     assert froms(definition) == ["ghcr.io/prefix-dev/pixi:noble-cuda-12.9.1"] * 2
     assert definition.base == "ghcr.io/prefix-dev/pixi:noble-cuda-12.9.1"
-    assert "no newer than the 12.9 that the environment asks" in definition.notes[0]
+    assert "not newer than the 12.9 that the environment requires" in definition.notes[0]
     assert 'CONDA_OVERRIDE_CUDA="{{ CUDA_VERSION }}"' in definition.text
 
 
@@ -282,7 +282,7 @@ def test_a_link_out_of_the_project_is_refused(tmp_path: Path) -> None:
 def test_a_source_without_a_file_is_refused(tmp_path: Path) -> None:
     folder = project(tmp_path, MANIFEST, "pypi: ./lib\nname: lib")
     (folder / "lib").mkdir()
-    with pytest.raises(DefinitionError, match=r"'lib'.* there is no file"):
+    with pytest.raises(DefinitionError, match=r"'lib'.*, which contains no file"):
         generate(SETTINGS, folder)
 
 

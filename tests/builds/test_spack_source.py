@@ -220,7 +220,7 @@ def test_a_cache_without_secrets_is_read_without_credentials_and_that_is_said(tm
         (SECRETS, {"secrets": NAMES[:1]}, "'secrets' of 'spack' lacks CACHE_TOKEN"),
         (SECRETS, {}, "lacks CACHE_USER and CACHE_TOKEN"),
         ((), {"push_cache": "cache"}, "lacks CACHE_USER and CACHE_TOKEN"),
-        ((), {"secrets": NAMES}, "asks for the secret 'CACHE_USER', which 'secrets' does not describe"),
+        ((), {"secrets": NAMES}, "uses the secret 'CACHE_USER', which 'secrets' does not define"),
         (SECRETS, {"push_cache": "cahe"}, "which spack.yaml does not have; did you mean 'cache'"),
     ],
 )

@@ -21,7 +21,7 @@ def test_an_image_that_is_to_be_pushed_nowhere_is_not_fetched_from_where_it_was_
     done = project.run("push")
     assert done.returncode == 2
     assert done.stderr == (
-        "error: the image 'train' has no repository; set 'repository' in its settings, or say --repository\n"
+        "error: the image 'train' has no repository; set 'repository' in its settings, or use --repository\n"
     )
 
 

@@ -264,7 +264,7 @@ def test_a_definition_shows_its_bases_stages_arguments_files_and_notes(folder: F
     ):
         assert part in done.stdout
     assert "data.csv  -        file  5 B" in done.stdout
-    assert "stage one: %pre runs on the machine that builds" in done.stderr
+    assert "stage one: %pre runs on the build host" in done.stderr
     assert "stage 2: From: docker://b under 'Bootstrap: docker' means a registry" in done.stderr
     found = json.loads(folder.run("own.def", "--json").stdout)
     assert [stage["copies_from"] for stage in found["stages"]] == [[], ["one"]]
@@ -280,7 +280,7 @@ def test_a_definition_shows_its_bases_stages_arguments_files_and_notes(folder: F
         (("empty",), 2, "holds nothing to inspect"),
         (("some.txt",), 2, "not an Apptainer image"),
         (("locks/pixi.lock",), 65, "version"),
-        (("unlocked",), 65, "run 'pixi lock'"),
+        (("unlocked",), 65, "Run 'pixi lock'"),
         (("--environment", "gpu"), 65, "gpu"),
         (("--against", "nowhere"), 65, "no git revision"),
         (("--against", "--output=x"), 65, "no git revision"),

@@ -90,4 +90,4 @@ def test_an_image_that_cannot_be_written_stops_no_other(project: Path) -> None:
     assert [pixi.split(), plain.split()] == [["pixi", "written"], ["plain", "written"]]
     refused = hpcdeploy(project, "generate", "--all", "--format", "dockerfile")
     assert refused.returncode == 2
-    assert "3 images do not go into one text; say -o FOLDER: each becomes FOLDER/NAME.Dockerfile" in refused.stderr
+    assert "3 images cannot be printed as one text; use -o FOLDER to write each to FOLDER/NAME.Dockerfile" in refused.stderr

@@ -27,6 +27,6 @@ def test_the_reason_that_slurm_has_for_a_bad_end_is_told_and_no_exit_code_is_hid
         task = replace(FAILED, word="FAILED", reason=reason, exit_code=code)
         return explanations([RunStatus(run=run, tasks=(task,), asked=1)])
 
-    assert said("NonZeroExitCode", 3) == ["FAILED: it ended with an exit code that is not 0: look at its log"]
+    assert said("NonZeroExitCode", 3) == ["FAILED: it ended with an exit code that is not 0: see its log"]
     assert "more memory than it asked for" in said("NonZeroExitCode", 137)[0]
-    assert "ask for less" in said("BadConstraints", None)[0]
+    assert "request less" in said("BadConstraints", None)[0]

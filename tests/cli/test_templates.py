@@ -138,7 +138,7 @@ def test_copy_brings_the_shipped_one_and_never_overwrites_unasked(project: Proje
     ("words", "said"),
     [
         (("show", "defs/pixy.def"), "did you mean 'defs/pixi.def'?"),
-        (("show", "submit.sh"), "say the whole name"),
+        (("show", "submit.sh"), "use the full name"),
         (("copy", "../../etc/passwd"), "no template is called"),
     ],
 )

@@ -34,7 +34,7 @@ def test_a_chain_runs_link_by_link_and_says_what_it_waits_for(chains: Chains) ->
     third = chains.submit("third", "sh", "-c", "date +%s%N", after=[After(what=second.id), After(what=first.id)])
     [waiting] = chains.until(third, lambda status: status.state is State.PENDING).tasks
     assert waiting.reason == f"waits for {second.id}, {first.id}"
-    assert "nothing need be done" in explain(waiting)
+    assert "no action needed" in explain(waiting)
     assert waiting.restarts == 0
     times = []
     for run in (third, second, first):
@@ -60,7 +60,7 @@ def test_what_was_to_follow_a_good_end_is_removed_after_a_bad_one_and_what_follo
     assert ends["mend"].exit_code == 3
     [task] = ends["ok"].tasks
     assert task.reason == f"it was to start once run {bad.id} had ended well, but task 1 ended with 1"
-    assert "or say afterany" in explain(task)
+    assert "or use afterany" in explain(task)
     assert f"once run {ok.id} had ended well, but task 0 never began" in ends["beyond"].tasks[0].reason
     said = inside(chains.lab, ["cat", f"{ok.folder}/logs/0.err"], user=chains.lab.user).stdout.decode()
     assert said.startswith("this run was to start once ")

@@ -164,9 +164,9 @@ def test_a_persons_hold_is_theirs_to_release_and_the_job_then_goes_on(
 @pytest.mark.parametrize(
     ("free", "code", "words"),
     [
-        (("transfer_input_files", "/nonexistent/a b"), "13.2", "could not be brought to the worker"),
-        (("transfer_output_files", "nope"), "12.2", "could not be brought back"),
-        (("hold", "true"), "15.0", "submitted to be held"),
+        (("transfer_input_files", "/nonexistent/a b"), "13.2", "input files could not be transferred"),
+        (("transfer_output_files", "nope"), "12.2", "output files could not be transferred"),
+        (("hold", "true"), "15.0", "submitted on hold"),
         (("periodic_hold", "NumJobStarts > 0"), "3.0", "its own policy held it"),
     ],
 )
@@ -306,7 +306,7 @@ def test_a_job_that_nobody_remembers_has_not_ended(
     condor(f": >{lab.scratch}/{OWN}/pool/spool/history")
     status = asked(run, site, connections, store)
     assert status.state is State.UNKNOWN
-    assert "neither its log nor the history tells its end" in status.tasks[0].reason
+    assert "its end is neither in its log nor in the history" in status.tasks[0].reason
 
 
 def test_the_history_is_not_read_for_what_the_queue_or_a_log_tells(
@@ -342,7 +342,7 @@ def test_a_job_whose_image_is_still_on_its_way_says_so(
     run = submit_job(SLEEPER, "htcondor", site, delivery, connections, store).run
     until(condor, f'[ "$(condor_q {run.job_id} -af TransferringInput)" = true ]')
     status = asked(run, site, connections, store)
-    assert (status.state, status.tasks[0].reason) == (State.RUNNING, "its files are on their way to the worker")
+    assert (status.state, status.tasks[0].reason) == (State.RUNNING, "its files are in transfer to the worker")
     condor(f"condor_rm {run.job_id}")
 
 

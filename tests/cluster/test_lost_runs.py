@@ -68,7 +68,7 @@ def test_hope_is_given_up_only_where_the_scheduler_answered(
     asked = follow.status(
         [RunStatus(run=replace(unsure, job_id="99999999"), tasks=(), asked=0)], lambda _: silent, connections, store
     )
-    assert [(task.lost, task.reason) for task in asked.statuses[0].tasks] == [(False, "squeue could not be asked")] * 3
+    assert [(task.lost, task.reason) for task in asked.statuses[0].tasks] == [(False, "squeue could not be queried")] * 3
 
 
 def test_patience_may_be_longer_than_any_clock_of_the_machine_counts(

@@ -92,7 +92,7 @@ def test_exit_codes_that_only_accounting_knows_are_right_and_why_a_task_failed_i
     run = submit_job(job, "slurm", cluster, delivery, connections, store).run
     ended = wait_for(run, cluster, connections, store)
     assert [task.reason for task in ended.tasks] == ["NonZeroExitCode"] * 3 + [""]
-    assert "look at its log" in slurm.explain(ended.tasks[0])
+    assert "see its log" in slurm.explain(ended.tasks[0])
     on_login_node(lab, "bash", "-c", f"rm {run.folder}/tasks/*.end")
     # Slurm 22.05 tells no code that could be another one and 128 (`hpcdeploy.scheduler.slurm.exit_codes`).
     wanted: list[int | None] = [None, None, None, 0] if lab.slurm == "22.05" else [9, 137, 128, 0]

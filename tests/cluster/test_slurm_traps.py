@@ -132,4 +132,4 @@ def test_accounting_that_does_not_answer_now_is_no_reason_to_give_a_task_up(
     tasks = seen(gone, silent, connections, store)
     assert [task.state for task in tasks] == [State.UNKNOWN] * 2
     assert [task.lost for task in tasks] == [lost] * 2
-    assert lost or tasks[0].reason == "no longer in the queue, and sacct could not be asked"
+    assert lost or tasks[0].reason == "no longer in the queue, and sacct could not be queried"

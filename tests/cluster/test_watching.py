@@ -134,5 +134,5 @@ def test_status_explains_what_waits(home: Home, cluster: Cluster, delivery: Deli
     assert done.returncode == 0, done.stderr
     assert "PENDING (BeginTime)" in done.stdout
     assert f"note: {run.id}: expected to start " in done.stderr
-    assert "note: BeginTime: it is not to start before a certain time" in done.stderr
+    assert "note: BeginTime: its earliest start time has not come" in done.stderr
     cancel([RunStatus(run=run, tasks=(), asked=0)], lambda _: cluster, connections, home.store)

@@ -85,7 +85,7 @@ def test_what_is_not_a_persons_or_not_a_steps_is_refused_with_the_reason(option:
         (Job(name="j", image="i", slurm=(("constraint", True),)), "slurm.constraint: sbatch --constraint needs a value"),
         (Job(name="j", image="i", srun=(("label", "1"),)), "srun.label: srun --label takes no value; expected true"),
         (Job(name="j", image="i", srun=(("cpu-bind", True),)), "srun.cpu-bind: srun --cpu-bind needs a value"),
-        (Job(name="j", image="i", srun=(("export", "nil"),)), "NIL is a word of sbatch"),
+        (Job(name="j", image="i", srun=(("export", "nil"),)), "NIL is valid for sbatch only"),
         (Job(name="j", image="i", launcher="torchrun", srun=(("cpu-bind", "verbose,cores"),)), "srun.cpu-bind binds each"),
         (Job(name="j", image="i", launcher="torchrun", srun=(("accel-bind", "g"),)), "srun.accel-bind binds each"),
         (Job(name="j", image="i", launcher="torchrun", slurm=(("gpu-bind", "closest"),)), "slurm.gpu-bind binds each"),

@@ -221,10 +221,10 @@ def test_the_later_of_array_and_sweep_wins_and_a_throttle_is_for_whatever_there_
     [
         ('command = ["--lr={lrr}"]', "job train: command[0]: found {lrr} in '--lr={lrr}'; no parameter of the sweep has"),
         ('command = ["{lrr}"]', "did you mean {lr}?"),
-        ('command = ["{zz}"]', "there is {lr}, {seed}."),
-        ('environment = { X = "{lr} {" }', "job train: environment.X: found a brace alone in '{lr} {'"),
-        ('command = ["print({})"]', "or {{ where a brace is meant"),
-        ('command = ["{ lr }"]', "a brace alone"),
+        ('command = ["{zz}"]', "known: {lr}, {seed}."),
+        ('environment = { X = "{lr} {" }', "job train: environment.X: found an unmatched brace in '{lr} {'"),
+        ('command = ["print({})"]', "or {{ for a literal brace"),
+        ('command = ["{ lr }"]', "an unmatched brace"),
     ],
 )
 def test_a_placeholder_that_is_none_is_refused_with_its_place(toml: str, said: str) -> None:

@@ -93,8 +93,8 @@ def test_the_project_s_own_table_wins(tmp_path: Path) -> None:
         ('plain = "noble"\n', "repository is None"),
         ('repository = "r"\nplain = 3\n', "plain is 3"),
         ('repository = "r"\nplain = "p"\ncuda = 3\n', "cuda is 3"),
-        ('repository = "r"\nplain = "p"\n[cuda]\nnewest = "x"\n', "cuda holds 'newest'"),
-        ('repository = "r"\nplain = "p"\n[glibc]\n"*" = "new"\n', "glibc holds 'new'"),
+        ('repository = "r"\nplain = "p"\n[cuda]\nnewest = "x"\n', "cuda contains 'newest'"),
+        ('repository = "r"\nplain = "p"\n[glibc]\n"*" = "new"\n', "glibc contains 'new'"),
     ],
 )
 def test_a_broken_table_says_where(tmp_path: Path, text: str, words: str) -> None:

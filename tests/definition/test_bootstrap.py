@@ -12,8 +12,8 @@ SLE = "zypper\nProduct: SLES\nUser: me@example.org\nRegcode: 1\nOSVersion: 15.6\
 @pytest.mark.parametrize(
     ("header", "words"),
     [
-        ("busybox", "'Bootstrap: busybox' and no 'MirrorURL:'"),
-        ("busybox\nMirrorURL:", "'Bootstrap: busybox' and no 'MirrorURL:'"),
+        ("busybox", "'Bootstrap: busybox' but no 'MirrorURL:'"),
+        ("busybox\nMirrorURL:", "'Bootstrap: busybox' but no 'MirrorURL:'"),
         ("debootstrap", "no 'MirrorURL:' and 'OSVersion:'"),
         ("debootstrap\nMirrorURL: http://x/", "no 'OSVersion:'"),
         ("debootstrap\nOSVersion: trixie", "no 'MirrorURL:'"),
@@ -23,18 +23,18 @@ SLE = "zypper\nProduct: SLES\nUser: me@example.org\nRegcode: 1\nOSVersion: 15.6\
         ("zypper\nMirrorURL: http://x/%{OSVERSION}/", "no 'OSVersion:'"),
         ("zypper\nProduct: SLES", "no 'User:' and 'Regcode:' and 'OSVersion:'"),
         (SLE.replace("\nMirrorURL: http://x/", ""), "no 'MirrorURL:'"),
-        (SLE.replace("15.6", "15"), "is not MAJOR.MINOR"),
+        (SLE.replace("15.6", "15"), "must be MAJOR.MINOR"),
         ("docker", "no 'From:' that names its base"),
         ("docker-daemon", "no 'From:' that names its base"),
         ("buildkit", "no 'From:' that names its base"),
         (
             "oras\nFrom: oras://example.org/x",
-            "cannot be read under 'Bootstrap: oras', since Apptainer puts oras:// before it; write ",
+            "is invalid under 'Bootstrap: oras', because Apptainer puts oras:// before it; use ",
         ),
-        ("Docker\nFrom: x", "is no agent that Apptainer knows; write 'docker'"),
-        ("podman\nFrom: x", "is no agent that Apptainer knows; known are arch, buildkit, busybox,"),
-        ("", "'Bootstrap: ' is no agent"),
-        ("self", "is no agent"),
+        ("Docker\nFrom: x", "Apptainer does not know the agent of 'Bootstrap: Docker'; use 'docker'"),
+        ("podman\nFrom: x", "the agent of 'Bootstrap: podman'; known agents: arch, buildkit, busybox,"),
+        ("", "does not know the agent of 'Bootstrap: '"),
+        ("self", "does not know the agent"),
     ],
 )
 def test_a_header_at_which_apptainer_stops_is_refused(header: str, words: str) -> None:

@@ -16,7 +16,7 @@ def test_a_line_whose_first_word_begins_with_percent_ends_the_section_even_in_a_
 
 
 def test_an_indented_section_name_is_none() -> None:
-    with pytest.raises(DefinitionError, match="none named ''"):
+    with pytest.raises(DefinitionError, match="no section is named ''"):
         read_definition(HEAD + "  %post\ntrue\n")
 
 
@@ -82,7 +82,7 @@ def test_app_sections_carry_their_app() -> None:
         ("%apprun", "'%apprun' names no app"),
         ("%appinstall ", "'%appinstall' names no app"),
         ("%appfiles  tool", "'%appfiles  tool' names no app"),
-        ("%AppEnv tool", "must be in small letters, unlike other sections: %appenv tool"),
+        ("%AppEnv tool", "must be lower case, unlike other sections: %appenv tool"),
         ("%apptest\ttool", "begins with '%'"),
     ],
 )
@@ -127,7 +127,7 @@ def test_the_words_after_files_say_where_from(words: str, is_from_host: bool, st
 def test_a_line_of_files_is_two_names_or_one_message(line: str) -> None:
     text = f"{HEAD}%files\nb c\n  x{line}\n{line}\n"
     if line.strip() == '"':
-        with pytest.raises(DefinitionError, match="a quote that is not closed, and no file's name"):
+        with pytest.raises(DefinitionError, match="an unclosed quote and no file name"):
             read_definition(text)
         return
     [copies] = read_definition(text)[0].files
@@ -162,13 +162,13 @@ def test_templates_are_replaced_where_apptainer_replaces_them(line: str, result:
 
 
 def test_a_template_without_a_value_is_refused() -> None:
-    with pytest.raises(DefinitionError, match=r"neither %arguments of that stage nor a build argument gives B a value"):
+    with pytest.raises(DefinitionError, match=r"neither %arguments of that stage nor a build argument sets B"):
         substitute(ARGUMENTS + "%post\necho {{ B }}\n", {})
 
 
 def test_all_names_without_a_value_and_all_unused_ones_are_named_at_once() -> None:
     text = HEAD + "%arguments\nA=1\n%post\necho {{ B }} {{ A }} {{ C }}\n" + HEAD + "%post\necho {{ A }} {{ B }}\n"
-    with pytest.raises(DefinitionError, match=r"uses {{ B }}, {{ C }}, {{ A }}, but .* gives B, C, A a value"):
+    with pytest.raises(DefinitionError, match=r"uses {{ B }}, {{ C }}, {{ A }}, but .* sets B, C, A"):
         substitute(text, {})
     with pytest.raises(DefinitionError, match="'X' and 'Y' is not used"):
         substitute(text, {"A": "", "B": "", "C": "", "X": "", "Y": ""})
@@ -176,7 +176,7 @@ def test_all_names_without_a_value_and_all_unused_ones_are_named_at_once() -> No
 
 def test_arguments_are_those_of_their_own_stage_and_build_arguments_are_global() -> None:
     text = ARGUMENTS + "%post\necho {{ A }}\n" + HEAD + "%post\necho {{ A }}\n"
-    with pytest.raises(DefinitionError, match="A a value"):
+    with pytest.raises(DefinitionError, match="sets A"):
         substitute(text, {})
     assert substitute(text, {"A": "2"}).count("echo 2") == 2
 
@@ -187,7 +187,7 @@ def test_an_unused_build_argument_is_refused() -> None:
 
 
 def test_an_argument_behind_a_number_sign_is_not_called_unknown() -> None:
-    with pytest.raises(DefinitionError, match="'A' stands only behind a '#'"):
+    with pytest.raises(DefinitionError, match="'A' is used only after a '#'"):
         substitute("Bootstrap: docker\nFrom: x\n%post\necho ${#X} {{ A }}\n", {"A": "1"})
 
 

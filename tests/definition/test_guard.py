@@ -15,13 +15,13 @@ from tests.definition.samples import AWKWARD
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("%timeit x", "its first word begins with '%'"),
-        ("  %{name}", "its first word begins with '%'"),
+        ("%timeit x", "it begins with '%'"),
+        ("  %{name}", "it begins with '%'"),
         ("BootStrap: docker", "it begins with 'Bootstrap:'"),
-        ("echo {{ path }}", "there is none named path"),
-        ("echo ${{ path }}", "there is none named path"),
-        ('echo "#x {{ ENVIRONMENT }}"', "comes after a '#'"),
-        ("# {{ ENVIRONMENT }}", "comes after a '#'"),
+        ("echo {{ path }}", "no argument is named path"),
+        ("echo ${{ path }}", "no argument is named path"),
+        ('echo "#x {{ ENVIRONMENT }}"', "follows a '#'"),
+        ("# {{ ENVIRONMENT }}", "follows a '#'"),
         ("a\0b", "NUL"),
     ],
 )
@@ -29,7 +29,7 @@ def test_a_line_that_would_not_reach_the_shell_is_refused(line: str, reason: str
     with pytest.raises(DefinitionError) as caught:
         guard.shell_lines(("true", f"cat <<X\n{line}\nX"), "setup", ("ENVIRONMENT",))
     assert reason in str(caught.value)
-    assert "name it in 'files'" in str(caught.value)
+    assert "list it in 'files'" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_label_s_key_holds_no_blank(key: str) -> None:
 
 @pytest.mark.parametrize("value", ["a\nb", " a", "a\t"])
 def test_a_label_s_value_is_one_line(value: str) -> None:
-    with pytest.raises(DefinitionError, match="is one line"):
+    with pytest.raises(DefinitionError, match="must be one line"):
         guard.label("org.example.key", value)
 
 
@@ -100,7 +100,7 @@ def test_a_label_s_value_is_one_line(value: str) -> None:
     ],
 )
 def test_a_place_that_files_cannot_say_is_refused(text: str) -> None:
-    with pytest.raises(DefinitionError, match="the place"):
+    with pytest.raises(DefinitionError, match="the path"):
         guard.destination(text)
 
 

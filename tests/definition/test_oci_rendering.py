@@ -150,7 +150,7 @@ def test_the_settings_may_set_path_since_nothing_is_activated() -> None:
 
 
 def test_a_name_that_no_shell_takes_is_refused() -> None:
-    with pytest.raises(DefinitionError, match="'a-b' may hold only"):
+    with pytest.raises(DefinitionError, match="'a-b' must contain only"):
         render_oci(replace(PLAIN, settings=replace(PLAIN.settings, environment=(("a-b", "x"),))))
 
 
@@ -163,7 +163,7 @@ def test_what_is_otherwise_than_with_docker_is_said() -> None:
     notes = "\n".join(notes_of(WHOLE.config, WHOLE.settings))
     for words in (
         "WORKDIR /srv/my app;",
-        "USER app does not",
+        "USER app has no effect",
         "DIR:/data",
         "80/tcp",
         "HEALTHCHECK",
@@ -181,7 +181,7 @@ def test_what_is_otherwise_than_with_docker_is_said() -> None:
         (OciConfig(cmd=("x",), workdir="tmp"), "WORKDIR /tmp is in a folder"),
         (OciConfig(cmd=("x",), user="0:0"), ""),
         (OciConfig(cmd=("x",), user="root"), ""),
-        (OciConfig(), "names no command"),
+        (OciConfig(), "has no command"),
     ],
 )
 def test_notes_are_made_where_they_matter(config: OciConfig, words: str) -> None:

@@ -123,7 +123,7 @@ def test_a_step_reaches_bash_as_it_was_written_and_its_arguments_are_filled() ->
         *("/app/entrypoint.sh", "/bin/bash", "-euo", "pipefail", "-c"),
         'export TOKEN="$(cat /run/secrets/TOKEN)"\necho \'gpu\' "$TOKEN" \\\n    second # line',
     )
-    assert any("were replaced now" in note for note in written("whole").notes)
+    assert any("are already replaced" in note for note in written("whole").notes)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -181,10 +181,10 @@ def broken(**changes: object) -> PixiRecipe:
 @pytest.mark.parametrize(
     ("recipe", "said"),
     [
-        (broken(environment=(("A", "b\nc"),)), "A is 'b\\nc', but no value in a Dockerfile can hold a line break"),
-        (broken(base="oras://x/y"), "'base' is 'oras://x/y', but a Dockerfile starts from container images"),
-        (broken(files=(FileCopy(source="a\\b", destination="/a"),)), "'a\\\\b' holds a backslash"),
-        (broken(setup=(Step(run="x", secrets=("NO",)),)), "a step of 'setup' asks for the secret 'NO'"),
+        (broken(environment=(("A", "b\nc"),)), "A is 'b\\nc', but a value in a Dockerfile cannot contain a line break"),
+        (broken(base="oras://x/y"), "'base' is 'oras://x/y', but a Dockerfile can only start from an image"),
+        (broken(files=(FileCopy(source="a\\b", destination="/a"),)), "'a\\\\b' contains a backslash"),
+        (broken(setup=(Step(run="x", secrets=("NO",)),)), "a step of 'setup' uses the secret 'NO'"),
     ],
 )
 def test_what_a_dockerfile_cannot_say_is_refused(recipe: PixiRecipe, said: str) -> None:

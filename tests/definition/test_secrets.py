@@ -68,5 +68,5 @@ def test_a_definition_that_somebody_wrote_keeps_all_else(text: str) -> None:
 
 
 def test_a_step_that_asks_for_a_secret_that_nothing_describes_is_refused() -> None:
-    with pytest.raises(DefinitionError, match="asks for the secret 'cert', which 'secrets' does not describe"):
+    with pytest.raises(DefinitionError, match="uses the secret 'cert', which 'secrets' does not define"):
         render_pixi(replace(RECIPE, settings=replace(SETTINGS, secrets=SETTINGS.secrets[:1])))

@@ -112,7 +112,7 @@ def test_the_secrets_are_there_for_the_install_and_the_push_and_gone_after() -> 
 
 
 def test_a_secret_that_nobody_described_is_refused() -> None:
-    with pytest.raises(DefinitionError, match="asks for the secret 'CACHE_USER', which 'secrets' does not describe"):
+    with pytest.raises(DefinitionError, match="uses the secret 'CACHE_USER', which 'secrets' does not define"):
         render_spack(replace(WHOLE, settings=replace(WHOLE.settings, secrets=())))
 
 
@@ -176,7 +176,7 @@ def test_a_recipe_s_folder_is_a_name_of_python(package: str, module: str) -> Non
 
 def test_a_user_s_home_must_be_the_image_s_own() -> None:
     source = replace(WHOLE.source, user=User(name="pdi", home="/tmp/pdi"))
-    with pytest.raises(DefinitionError, match="not the image's own"):
+    with pytest.raises(DefinitionError, match="which belongs to the host"):
         render_spack(replace(WHOLE, source=source))
 
 

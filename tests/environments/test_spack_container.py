@@ -54,7 +54,7 @@ def test_binaries_are_stripped_where_nothing_else_is_said_as_by_spack_itself() -
         ("image: {}", "did you mean 'images'"),
         ("os_packages: {command: pacman}", "os_packages.command is 'pacman'"),
         ("strip: maybe", "true or false was expected"),
-        ("extra_instructions: {final: RUN x}", "say them as shell lines in the image's 'setup'"),
+        ("extra_instructions: {final: RUN x}", "write them as shell lines in the image's 'setup'"),
     ],
 )
 def test_what_is_not_understood_is_said(body: str, words: str) -> None:

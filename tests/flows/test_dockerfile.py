@@ -105,7 +105,7 @@ def test_arguments_come_from_the_settings_and_from_the_call(tmp_path: Path) -> N
 
 
 def test_a_refusal_names_the_file_and_the_line(tmp_path: Path) -> None:
-    with pytest.raises(DefinitionError, match=r"^Dockerfile: line 3: ONBUILD is for images"):
+    with pytest.raises(DefinitionError, match=r"^Dockerfile: line 3: ONBUILD applies to images"):
         generate(project(tmp_path, "RUN true\nONBUILD RUN true\n"), tmp_path, image_config=known)
 
 
@@ -128,14 +128,14 @@ def test_a_registry_s_refusal_names_the_file_and_the_line_too(tmp_path: Path) ->
         return known(reference)
 
     with pytest.raises(
-        RegistryError, match=r"^Dockerfile: line 2: COPY takes from assets: docker\.io has none; 'assets' is no"
+        RegistryError, match=r"^Dockerfile: line 2: COPY copies from assets: docker\.io has none; 'assets' is not"
     ):
         generate(settings, tmp_path, image_config=asked)
 
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
     settings = project(tmp_path, "RUN true\n")
-    with pytest.raises(RegistryError, match="nothing is known here of the image base"):
+    with pytest.raises(RegistryError, match="the configuration of base is not known"):
         generate(settings, tmp_path)
     with pytest.raises(DefinitionError, match="is no folder; correct 'context'"):
         generate(replace(settings, source=DockerfileSource(context="none")), tmp_path, image_config=known)

@@ -392,7 +392,7 @@ def test_a_listing_cannot_name_what_fetch_itself_keeps(
     for name in ("../.hpcdeploy-run", "../.hpcdeploy-parts/small", "../logs/0.out", "a/../../.hpcdeploy-run", ".", "./"):
         for entry in (f"f 5 1.0 644 {name}\0\0", f"l 5 1.0 777 {name}\0x\0"):
             machine.listed = entry.encode()
-            with pytest.raises(SchedulerError, match="leads out of its folder; nothing of it was brought"):
+            with pytest.raises(SchedulerError, match="is outside its folder; nothing was downloaded"):
                 bring()
     assert {path: path.read_bytes() for path in (tmp_path / "home").rglob("*") if path.is_file()} == before
     machine.listed = b""
@@ -403,7 +403,7 @@ def test_a_listing_cannot_name_what_fetch_itself_keeps(
     "place", ["../outside", "/etc/passwd", "a/../../outside", "output/../.hpcdeploy-run", "output/../logs/0.out", "output/."]
 )
 def test_no_name_leads_out_of_the_folder(place: str, tmp_path: Path) -> None:
-    with pytest.raises(SchedulerError, match="leads out of its folder"):
+    with pytest.raises(SchedulerError, match="is outside its folder"):
         inside(tmp_path, place)
 
 

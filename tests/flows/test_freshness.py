@@ -159,7 +159,7 @@ def test_a_build_argument_of_the_command_is_no_change_of_the_project(folder: Fol
     [
         (removed("pixi.lock"), "pixi.lock is missing"),
         (written("pixi.lock", "version: 99\n"), "pixi.lock changed"),
-        (removed("app/train.py"), "in which there is no file to copy"),
+        (removed("app/train.py"), "which contains no file to copy"),
     ],
 )
 def test_a_project_that_can_no_longer_be_built_is_a_changed_one(folder: Folder, change: Changing, said: str) -> None:

@@ -105,10 +105,10 @@ def test_a_definition_is_inspected_by_its_path_from_the_working_folder(folder: P
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("docker\n", "podman\n", "is no agent that Apptainer knows"),
+        ("docker\n", "podman\n", "Apptainer does not know the agent"),
         ("%files from build", "%files from built", "names no earlier stage"),
         ("%post\n", "%apprun\n", "names no app"),
-        ("V=13\n    WHO=nobody\n", "X=1\n", "gives V a value"),
+        ("V=13\n    WHO=nobody\n", "X=1\n", "sets V"),
         ("data.csv", "lost.csv", "'lost.csv', which is not in"),
     ],
 )
@@ -120,7 +120,7 @@ def test_what_apptainer_would_refuse_fails(folder: Path, old: str, new: str, sai
 
 def test_all_that_is_missing_is_listed_at_once(folder: Path) -> None:
     (folder / "own.def").write_text(TEXT.replace("V=13\n    WHO=nobody\n", "X=1\n"))
-    with pytest.raises(DefinitionError, match=r"uses {{ V }}, {{ WHO }}, but .* gives V, WHO a value"):
+    with pytest.raises(DefinitionError, match=r"uses {{ V }}, {{ WHO }}, but .* sets V, WHO"):
         look(folder, settings=replace(SETTINGS, build_args=()))
     (folder / "own.def").write_text(TEXT.replace("data.csv", "lost.csv").replace("app/", "none/"))
     with pytest.raises(DefinitionError, match=r"names 2 things that cannot be copied:\n- .*none/\*.py.*\n- .*lost.csv"):

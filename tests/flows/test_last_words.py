@@ -6,7 +6,7 @@ from hpcdeploy.flows.last_words import Listening
 from hpcdeploy.transport.contract import Completed, ignore_output
 
 SBATCH = b"sbatch: error: invalid partition specified: gpus\n"
-OURS = b"error: slurm refused the job; its own words are above\n"
+OURS = b"error: slurm refused the job; its message is above\n"
 
 
 def heard(said: bytes, *, exit_code: int, pieces: int) -> tuple[bytes, str]:
@@ -20,7 +20,7 @@ def heard(said: bytes, *, exit_code: int, pieces: int) -> tuple[bytes, str]:
 
 @pytest.mark.parametrize("pieces", [1, 7, 1000])
 def test_a_script_s_own_error_line_is_left_to_the_error_that_is_raised(pieces: int) -> None:
-    assert heard(SBATCH + OURS, exit_code=12, pieces=pieces) == (SBATCH, "slurm refused the job; its own words are above")
+    assert heard(SBATCH + OURS, exit_code=12, pieces=pieces) == (SBATCH, "slurm refused the job; its message is above")
 
 
 @pytest.mark.parametrize("pieces", [1, 7, 1000])

@@ -106,7 +106,7 @@ FINE = sections(squeue="12|N/A|RUNNING|n|1790000000|0|None|", records="")
 @pytest.mark.parametrize(
     ("said", "words"),
     [
-        (sections(condor_q="[[[", events=""), "condor_q answered"),
+        (sections(condor_q="[[[", events=""), "condor_q printed"),
         (sections(condor_q="[null]", events=""), "cannot be read as a task"),
         (
             sections(condor_q='[{"ClusterId": 9, "ProcId": 1e999, "HpcdeployRun": "bad-0123456789"}]', events=""),

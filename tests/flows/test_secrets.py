@@ -93,8 +93,8 @@ def test_other_words_are_refused_with_the_form_that_is_expected(words: str) -> N
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("TOKEN", "the secret 'TOKEN' is to come from the variable MY_TOKEN, which is not set"),
-        ("cert", r"the secret 'cert' is to come from the file .*/certs/cert\.pem, which cannot be read \(No such file"),
+        ("TOKEN", "the secret 'TOKEN' is read from the variable MY_TOKEN, which is not set"),
+        ("cert", r"the secret 'cert' is read from the file .*/certs/cert\.pem, which cannot be read \(No such file"),
         ("TOKE", "asks for the secret 'TOKE', which 'secrets' of the image 'train' does not describe: did you mean 'TOKEN'"),
     ],
 )

@@ -322,7 +322,7 @@ def test_a_file_that_may_not_be_read_is_not_told_as_one_that_changed(request: py
     if os.geteuid() == 0:
         os.seteuid(65534)
         request.addfinalizer(lambda: os.seteuid(0))
-    with pytest.raises(ConfigError, match=r"secret cannot be read: Permission denied; .* leave it out by .hpcdeployignore"):
+    with pytest.raises(ConfigError, match=r"secret cannot be read: Permission denied; .* exclude it in .hpcdeployignore"):
         pack(look(folder), Nowhere())
 
 

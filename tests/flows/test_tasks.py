@@ -50,7 +50,7 @@ def test_tasks_that_are_named_are_repeated_whether_they_failed_or_not() -> None:
     assert choose_tasks(STATUS, (5, 0, 3, 0)) == (0, 3, 5)
 
 
-@pytest.mark.parametrize("reason", ["squeue could not be asked", ""])
+@pytest.mark.parametrize("reason", ["squeue could not be queried", ""])
 def test_a_task_of_which_the_scheduler_said_nothing_may_be_alive_and_is_not_repeated(reason: str) -> None:
     unsure = TaskStatus(task=3, state=State.UNKNOWN, reason=reason, word="BRAND_NEW")
     status = replace(STATUS, tasks=(*STATUS.tasks[:3], unsure, *STATUS.tasks[4:]))

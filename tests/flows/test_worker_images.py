@@ -40,7 +40,7 @@ def test_what_hpcdeploy_brings_itself_is_not_left_to_the_worker(image: str) -> N
         (f"https://example.org/$(id)/{SHA256}.sif", "no address"),
         (f"https://example.org/a,b/{SHA256}.sif", "no address"),
         (f"ftp://example.org/{SHA256}.sif", "no address"),
-        (f'/cvmfs/a"b/{SHA256}', "cannot stand in a submit description"),
+        (f'/cvmfs/a"b/{SHA256}', "cannot be written in a submit description"),
     ],
 )
 def test_what_may_be_another_image_tomorrow_is_refused_with_what_to_do(image: str, said: str) -> None:

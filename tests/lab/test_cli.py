@@ -61,10 +61,10 @@ def test_where_no_lab_runs_shell_says_how_to_start_one(tmp_path: object) -> None
     assert "hpcdeploy lab up" in done.stderr
     assert "Traceback" not in done.stderr
     assert run("status", XDG_STATE_HOME=str(tmp_path)).stdout == "lab: down\n"
-    assert run("down", XDG_STATE_HOME=str(tmp_path)).stdout == "no lab runs\n"
+    assert run("down", XDG_STATE_HOME=str(tmp_path)).stdout == "no lab is running\n"
 
 
 def test_an_ordinary_user_is_told_that_root_is_needed(tmp_path: object) -> None:
     code = "from hpcdeploy.lab import cluster; import os; os.seteuid(65534); cluster.up()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "LabError: the lab needs root" in done.stderr
+    assert "LabError: the lab requires root" in done.stderr

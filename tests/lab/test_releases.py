@@ -42,9 +42,9 @@ def test_the_option_comes_before_the_environment_and_that_before_the_default() -
 
 def test_a_release_that_no_lab_has_is_refused_with_those_that_there_are() -> None:
     expected = r"expected 22\.05, 24\.11, 26\.05 or newest"
-    with pytest.raises(ConfigError, match=rf"--slurm: no lab can have Slurm '23\.02'; {expected}"):
+    with pytest.raises(ConfigError, match=rf"--slurm: a lab cannot have Slurm '23\.02'; {expected}"):
         default_settings({"HOME": "/h"}, slurm="23.02")
-    with pytest.raises(ConfigError, match=rf"{VARIABLE}: no lab can have Slurm '24'; {expected}"):
+    with pytest.raises(ConfigError, match=rf"{VARIABLE}: a lab cannot have Slurm '24'; {expected}"):
         default_settings({"HOME": "/h", VARIABLE: "24"})
 
 
@@ -71,7 +71,7 @@ def test_a_mirror_that_went_on_to_another_release_is_one_message_with_what_it_ha
     told = missing(RELEASES["26.05"], "26.11.2-1", SITE)
     assert told.startswith(f"the mirror {SITE} has Slurm 26.11.2 in sid; expected Slurm 26.05; use --slurm newest, or ")
     told = missing(RELEASES["22.05"], "", SITE)
-    assert told.startswith(f"the mirror {SITE} has no Slurm in bookworm any more; expected Slurm 22.05; name in ")
+    assert told.startswith(f"the mirror {SITE} has no Slurm in bookworm any more; expected Slurm 22.05; set ")
     assert missing(RELEASES["26.05"], "26.05.6-1", SITE) == ""
 
 

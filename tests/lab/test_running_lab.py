@@ -139,7 +139,7 @@ def test_a_second_up_changes_nothing(lab: Lab) -> None:
     said: list[str] = []
     assert cluster.up(default_settings(), said.append).init == lab.init
     version = inside(lab, ["squeue", "--version"]).stdout.decode().split()[1]
-    assert said == [f"the lab runs already (process {lab.init_pid}), with Slurm {version}"]
+    assert said == [f"the lab is already running (process {lab.init_pid}), with Slurm {version}"]
 
 
 def test_it_has_the_release_of_slurm_that_was_chosen(lab: Lab) -> None:

@@ -82,7 +82,7 @@ def test_down_leaves_no_process_no_mount_and_no_cluster(spare_settings: LabSetti
     assert cluster.status(spare_settings) == {"name": "spare", "state": "down"}
     said: list[str] = []
     cluster.down(spare_settings, said.append)
-    assert said == ["no lab runs"]
+    assert said == ["no lab is running"]
 
 
 @pytest.mark.parametrize("victim", ["init", "outer"])

@@ -97,7 +97,7 @@ def test_a_package_alone_can_ask_for_cuda(workspace: Workspace) -> None:
     workspace.rewrite("pixi.toml", 'cuda = "12"', "")
     done = workspace.pixi("install", "--locked", "-e", "gpu")
     assert done.code == 1
-    assert "which hpcdeploy-demo-cuda asks for" in done.err
+    assert "which hpcdeploy-demo-cuda requires" in done.err
 
 
 def test_an_environment_without_cuda_needs_no_driver(workspace: Workspace) -> None:
@@ -143,4 +143,4 @@ def test_a_package_that_no_mirror_holds_is_missed_by_name(workspace: Workspace) 
     (workspace.channel / "noarch" / "hpcdeploy-demo-runtime-1.2.0-0.tar.bz2").unlink()
     done = workspace.pixi("install", "--locked")
     assert done.code == 1
-    assert "hpcdeploy-demo-runtime-1.2.0-0.tar.bz2 is not in any mirror" in done.err
+    assert "hpcdeploy-demo-runtime-1.2.0-0.tar.bz2 is in no mirror" in done.err

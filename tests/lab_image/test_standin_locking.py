@@ -88,7 +88,7 @@ def test_without_a_flag_a_mismatch_would_need_a_solver(workspace: Workspace) -> 
     done = workspace.pixi("install")
     assert done.code == 2
     assert "stand-in" in done.err
-    assert "solved anew" in done.err
+    assert "solved again" in done.err
 
 
 def test_the_environment_variables_say_the_same_as_the_flags(workspace: Workspace) -> None:

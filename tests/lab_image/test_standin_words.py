@@ -110,7 +110,7 @@ def test_a_task_with_a_template_is_refused_and_its_neighbours_are_not(workspace:
     )
     done = workspace.pixi("run", "odd", "1")
     assert (done.code, done.out) == (2, "")
-    assert "takes arguments or holds a template" in done.err
+    assert "takes arguments or contains a template" in done.err
     assert workspace.pixi("run", "plain").out == "plain\n"
 
 

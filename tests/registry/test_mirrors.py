@@ -73,7 +73,7 @@ def test_where_both_refuse_both_are_named() -> None:
         with pytest.raises(RegistryError) as refused:
             image_config_by(((one.host, other.host),))(f"{one.host}/x:1")
         assert one.host in str(refused.value)
-        assert f"(its mirror was asked before: Looking up docker://{other.host}/x:1" in str(refused.value)
+        assert f"(its mirror was queried before: Looking up docker://{other.host}/x:1" in str(refused.value)
 
 
 def test_an_image_without_a_mirror_is_asked_for_once() -> None:

@@ -209,7 +209,7 @@ def test_one_image_that_no_repository_takes_is_one_message(project: Path, basic_
         (("push", "gpu", "--all"), "expected names, or --all"),
         (("push", "gpu", "cup"), "did you mean cpu?"),
         (("push", "--all", "--repository", "example.org/x"), "--repository is for one image"),
-        (("generate", "--all"), "say -o FOLDER"),
+        (("generate", "--all"), "use -o FOLDER"),
         (("build", "--all", "--dry-run"), "--dry-run prints one definition"),
     ],
 )

@@ -61,7 +61,7 @@ def test_a_number_from_the_future_is_unknown_and_stays_visible() -> None:
 
 def test_a_job_whose_files_are_still_brought_says_so() -> None:
     [task] = htcondor.states(answers(in_queue(2, TransferringInput=True, NumJobStarts=2)), [RUN])[RUN.id]
-    assert (task.state, task.reason, task.restarts) == (State.RUNNING, "its files are on their way to the worker", 2)
+    assert (task.state, task.reason, task.restarts) == (State.RUNNING, "its files are in transfer to the worker", 2)
     [task] = htcondor.states(answers(in_queue(2, TransferringInput=False, NumJobStarts=3)), [RUN])[RUN.id]
     assert (task.state, task.reason, task.restarts) == (State.RUNNING, "", 2)
 
@@ -188,7 +188,7 @@ def test_absence_from_the_queue_is_no_success() -> None:
 
 def test_a_schedd_that_could_not_be_asked_makes_no_job_finished() -> None:
     [task] = htcondor.states(answers("", SUBMITTED, code=1), [RUN])[RUN.id]
-    assert (task.state, task.reason) == (State.UNKNOWN, "condor_q could not be asked")
+    assert (task.state, task.reason) == (State.UNKNOWN, "condor_q could not be queried")
 
 
 def test_tasks_that_are_not_materialized_yet_are_pending() -> None:
@@ -366,7 +366,7 @@ def test_a_warning_before_the_time_limit_needs_a_time_limit_that_is_later() -> N
     warned = replace(PLAIN, signal=Signal(name="USR2", before=60), resources=Resources(time=300))
     assert warning_of(warned) == ("USR2", 240)
     for time in (None, 60):
-        with pytest.raises(ConfigError, match="by the key time"):
+        with pytest.raises(ConfigError, match="set a longer time"):
             warning_of(replace(warned, resources=Resources(time=time)))
 
 

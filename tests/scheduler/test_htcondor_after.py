@@ -42,7 +42,7 @@ def told(*queue: Mapping[str, object], events: str = "", run: Run = ONE) -> list
 def test_a_run_whose_dagman_is_all_there_is_waits_and_says_for_what(status: int) -> None:
     [task] = told({**DAGMAN, "JobStatus": status}, events=BEGUN)
     assert (task.task, task.state, task.reason, task.restarts) == (0, State.PENDING, "waits for a-1, b-2", 0)
-    assert "nothing need be done" in explain(task)
+    assert "no action needed" in explain(task)
 
 
 def test_a_dagman_that_is_being_removed_has_not_ended_until_its_log_says_why() -> None:
@@ -76,7 +76,7 @@ def test_the_end_of_the_task_is_the_runs_whatever_dagman_does_then() -> None:
 def test_a_run_that_may_never_start_is_cancelled_and_says_why() -> None:
     [task] = told(events=BEGUN + REMOVED)
     assert (task.state, task.reason) == (State.CANCELLED, "it was to start once run a-1 had ended well")
-    assert "or say afterany" in explain(task)
+    assert "or use afterany" in explain(task)
 
 
 @pytest.mark.parametrize("code", [0, 1])

@@ -48,7 +48,7 @@ def condor(text: str, events: str = "") -> TaskStatus:
     ],
 )
 def test_an_answer_of_condor_q_that_is_no_list_is_one_error(text: str) -> None:
-    with pytest.raises(SchedulerError, match=r"condor_q answered .*; try again"):
+    with pytest.raises(SchedulerError, match=r"condor_q printed .*; try again"):
         condor(text)
 
 

@@ -41,11 +41,11 @@ def test_every_reason_of_the_manual_has_words_and_an_advice(code: str) -> None:
         ("(launch failed requeued held)", "scontrol release"),
         (
             "AssocGrpCPURunMinutesLimit",
-            "everybody who shares your account has together reached its limit on minutes of CPUs",
+            "all users of your account together have reached its limit on minutes of CPUs",
         ),
         ("QOSMaxGRESPerUser", "you have reached the limit of the quality of service on GPUs"),
-        ("QOSMaxNodePerJobLimit", "it asks for more nodes than the quality of service allows one job"),
-        ("QOSMinCpuNotSatisfied", "it asks for less than the quality of service wants of CPUs"),
+        ("QOSMaxNodePerJobLimit", "it requests more nodes than the quality of service allows one job"),
+        ("QOSMinCpuNotSatisfied", "it requests less than the minimum of the quality of service for CPUs"),
     ],
 )
 def test_a_reason_is_told_as_what_it_is(reason: str, words: str) -> None:
@@ -67,14 +67,14 @@ def test_bad_ends_are_told_apart() -> None:
 @pytest.mark.parametrize(
     ("reason", "words"),
     [
-        ("BadConstraints", "ask for less"),
-        ("NonZeroExitCode", "look at its log"),
+        ("BadConstraints", "request less"),
+        ("NonZeroExitCode", "see its log"),
         ("JobLaunchFailure", "could not be launched"),
         ("RaisedSignal", "ended by a signal"),
         ("RaisedSignal:9(Killed)", "ended by a signal"),
         ("SystemFailure", "submit it again"),
-        ("InvalidAccount", "name one of yours"),
-        ("InvalidQOS", "name one of yours"),
+        ("InvalidAccount", "use one of yours"),
+        ("InvalidQOS", "use one of yours"),
         ("PartitionDown", "submit it again"),
         ("NodeDown", "not its own fault"),
     ],
@@ -82,7 +82,7 @@ def test_bad_ends_are_told_apart() -> None:
 def test_the_reason_of_a_bad_end_is_told_with_what_to_do_then(reason: str, words: str) -> None:
     said = slurm.explain(TaskStatus(task=0, state=State.FAILED, word="FAILED", reason=reason))
     assert words in said
-    assert "nothing need be done" not in said
+    assert "no action needed" not in said
     assert "cancel it" not in said
 
 
@@ -92,7 +92,7 @@ def test_a_reason_that_is_left_over_from_waiting_explains_no_end(reason: str) ->
 
 
 def test_a_job_that_is_requeued_is_told_from_one_that_never_began() -> None:
-    assert "begun anew" in waiting("BeginTime", word="REQUEUED")
+    assert "will restart" in waiting("BeginTime", word="REQUEUED")
     assert "scontrol release" in slurm.explain(TaskStatus(task=0, state=State.HELD, word="REQUEUE_HOLD", reason="None"))
     assert slurm.explain(TaskStatus(task=0, state=State.NODE_FAIL, word="BOOT_FAIL")) != slurm.explain(
         TaskStatus(task=0, state=State.NODE_FAIL, word="NODE_FAIL")
@@ -110,14 +110,14 @@ def test_every_hold_code_of_the_manual_has_words_and_an_advice(code: int) -> Non
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        ("34.102", "more memory than it asked for"),
-        ("34.104", "more disk than it asked for"),
-        ("34.0", "more of something"),
+        ("34.102", "more memory than it requested"),
+        ("34.104", "more disk than it requested"),
+        ("34.0", "more of a resource"),
         ("13.2", "No such file or directory"),
-        ("13.62", "want of an answer in time"),
+        ("13.62", "because of a timeout"),
         ("13.256", "ended with exit code 1;"),
         ("6.13", "Permission denied"),
-        ("47.0", "longer than it asked for"),
+        ("47.0", "longer than it requested"),
     ],
 )
 def test_a_subcode_makes_a_hold_more_precise(code: str, words: str) -> None:

@@ -124,9 +124,9 @@ def test_why_slurm_cancelled_what_waited_for_another_run_is_known_to_squeue_alon
     accounted = f"12|CANCELLED|0:0|None assigned|Unknown|1790000000||{RUN.id}\n"
     [task] = slurm.states(answers(queued, accounted), [RUN])[RUN.id]
     assert (task.state, task.reason) == (State.CANCELLED, "DependencyNeverSatisfied")
-    assert "or say afterany" in slurm.explain(task)
+    assert "or use afterany" in slurm.explain(task)
     [task] = slurm.states(answers("", accounted), [RUN])[RUN.id]
-    assert "since what it waited for (after) did not end" in slurm.explain(task)
+    assert "or a failed dependency (after)" in slurm.explain(task)
 
 
 def test_without_accounting_and_after_the_scheduler_forgot_the_tasks_own_note_is_enough() -> None:
@@ -150,7 +150,7 @@ def test_a_job_that_is_gone_without_a_trace_is_unknown_and_not_finished() -> Non
 
 def test_a_scheduler_that_could_not_be_asked_makes_no_job_finished() -> None:
     [task] = slurm.states(answers("", squeue_code=1), [RUN])[RUN.id]
-    assert (task.state, task.reason) == (State.UNKNOWN, "squeue could not be asked")
+    assert (task.state, task.reason) == (State.UNKNOWN, "squeue could not be queried")
 
 
 def test_a_pending_job_that_we_cancelled_is_cancelled_though_it_left_no_trace() -> None:
@@ -214,7 +214,7 @@ def test_a_job_that_was_rejected_has_no_exit_code_and_the_reason_is_told() -> No
     assert "failed before it started" in slurm.explain(task)
     [task] = slurm.states(answers("12|N/A|FAILED||1|0|BadConstraints|", accounted), [RUN])[RUN.id]
     assert (task.reason, task.exit_code) == ("BadConstraints", None)
-    assert slurm.explain(task).startswith("no set of nodes can ever meet what it asked for: ask for less")
+    assert slurm.explain(task).startswith("no set of nodes can ever satisfy its request: request less")
 
 
 JSON_OF_NUMBERS = """{"jobs": [

@@ -348,7 +348,7 @@ def test_an_end_that_a_requeue_brought_is_none_while_squeue_cannot_be_asked() ->
     ],
 )
 def test_htcondor_refuses_what_it_has_no_word_for(job: Job) -> None:
-    with pytest.raises(ConfigError, match="for which HTCondor has no word"):
+    with pytest.raises(ConfigError, match="which HTCondor does not support"):
         refuse_shapes(job)
 
 

@@ -143,7 +143,7 @@ def test_user_and_port_of_a_hop_come_before_the_files(folder: Path) -> None:
         ("Host x\n  User 'a\"\n", r"config:2: a single quote is not closed"),
         ("Host x\n  IdentityFile %Z\n", r"holds %Z, which is not understood"),
         ("Host x\n  IdentityFile ${HPCDEPLOY_NOT_SET}/k\n", r"HPCDEPLOY_NOT_SET, which is not set"),
-        ("Include {folder}/config\n", r"Include goes deeper than 16 files"),
+        ("Include {folder}/config\n", r"Include is nested deeper than 16 files"),
         ("Host x\n  ProxyJump a@b@c:x\n", r"not of the form"),
     ],
 )

@@ -1,1 +1,1 @@
-"""A Dockerfile as a definition: read as BuildKit reads it, translated whole or refused by line and reason."""
+"""Translate a Dockerfile, parsed by BuildKit's rules, into a definition, or reject it with the line and the reason."""

@@ -1,4 +1,4 @@
-"""The folder that COPY and ADD read, as a listing, and what of it one instruction takes."""
+"""List the build context of a Dockerfile and find the files that COPY or ADD means."""
 
 import posixpath
 from collections.abc import Callable, Mapping
@@ -8,12 +8,12 @@ from hpcdeploy.definition.dockerfile.matching import has_wildcard, match_source
 from hpcdeploy.definition.dockerfile.parsing import Instruction
 
 _LINKS = 40
-"""Links that are followed before they are taken for a circle, as Linux does (path_resolution(7))."""
+"""Maximum number of links to follow before a cycle is assumed, as in Linux (path_resolution(7))."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """Something in the context: a ``file``, ``folder`` or ``link`` (to ``target``), and its permission bits."""
+    """An entry of the context: ``kind`` is ``file``, ``folder`` or ``link`` (to ``target``); ``mode`` its permissions."""
 
     kind: str
     mode: int = 0o644
@@ -22,15 +22,17 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """What the context holds by path, relative to it and without ``.``; ``is_archive`` looks into one of its files."""
+    """The entries of the context by relative path, without ``.``; ``is_archive`` inspects the content of one file."""
 
     entries: Mapping[str, Entry]
-    is_archive: Callable[[str], bool] = lambda path: False  # noqa: ARG005 - the shape of every such question
+    is_archive: Callable[[str], bool] = lambda path: False  # noqa: ARG005 - the default must have the same signature
 
     def sources(self, instruction: Instruction, source: str) -> tuple[tuple[str, str], ...]:
-        """Return the names and paths that a source means; the path is behind the links that the name may be.
+        """Return the names and paths that `source` matches, with links in the paths resolved.
 
-        Raises `DefinitionError` where nothing is there: left out by ``.dockerignore``, or missing.
+        Raises:
+            DefinitionError: Nothing matches, because the file is missing or excluded by ``.dockerignore``, or a link is
+                broken.
         """
         path = posixpath.normpath("/" + source).lstrip("/")
         names = [path]
@@ -40,25 +42,25 @@ class Context:
             names = []
         if not names:
             raise instruction.refused(
-                f"names {source!r}, which is not in the build's context; it is missing, or .dockerignore leaves it out"
+                f"names {source!r}, which is not in the build context; it is missing, or .dockerignore excludes it"
             )
         found = []
         for name in names:
             real = self.resolve(name)
             if real is None:
-                raise instruction.refused(f"names {name!r}, a link that leads to nothing in the build's context")
+                raise instruction.refused(f"names {name!r}, a broken link in the build context")
             found.append((posixpath.basename(name), real))
         return tuple(found)
 
     def under(self, folder: str) -> dict[str, Entry]:
-        """Return what lies in a folder, by path relative to it."""
+        """Return the entries below a folder, by path relative to it."""
         start = f"{folder}/" if folder else ""
         return {
             path[len(start) :]: entry for path, entry in self.entries.items() if path.startswith(start) and path != folder
         }
 
     def resolve(self, path: str) -> str | None:
-        """Follow links, with the context as the root of all paths; None where nothing is."""
+        """Resolve links, with the context as the root of all paths; return None if nothing is there."""
         done: list[str] = []
         pending = path.split("/") if path else []
         for _ in range(_LINKS * (1 + len(pending))):

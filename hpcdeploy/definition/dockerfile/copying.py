@@ -1,7 +1,7 @@
-"""COPY and ADD: what is staged where, and the shell lines that put it into place at the very point of the instruction.
+"""Translate COPY and ADD: which files are staged, and the shell lines that copy them at the position of the instruction.
 
-What lands where is that of BuildKit: ``solver/llbsolver/file/backend.go`` and the copier of tonistiigi/fsutil. A folder
-brings its content; a file goes into a folder that is there; missing folders are made.
+The destination rules are BuildKit's (``solver/llbsolver/file/backend.go`` and the copier of tonistiigi/fsutil). A folder is
+replaced by its content; a file goes into an existing folder; missing folders are created.
 """
 
 import posixpath
@@ -16,10 +16,10 @@ from hpcdeploy.definition.dockerfile.quoting import word, written
 from hpcdeploy.definition.dockerfile.words import Lexer, Lookup
 
 HOST_FOLDERS = ("/proc", "/sys", "/dev", "/.singularity.d", "/.hpcdeploy")
-"""Where nothing can be put: Apptainer mounts the machine's own there during %post (or keeps its own things there)."""
+"""Folders that cannot be written: Apptainer mounts the host's there during %post, or keeps its own files there."""
 
 TEMPORARY_FOLDERS = ("/tmp", "/var/tmp")  # noqa: S108 - folders of the image
-"""Where a stage that uses them has folders of its own while it is built; what is put there does not get into the image."""
+"""Folders that a stage replaces by private ones during the build, if it uses them; their files do not enter the image."""
 
 _REMOTE = re.compile(r"(?i)(https?|ftp|ssh|git)://|git@|\.git(#|$)")
 _OCTAL = re.compile(r"[0-7]{1,4}")
@@ -29,7 +29,7 @@ _SPECIAL = frozenset("{}()|!\\$`'\"\n\r\t#~")
 
 @dataclass(frozen=True, kw_only=True)
 class StagedFile:
-    """A file of the context (``source``) and its place under the stage's folder of staged things."""
+    """A file of the context (``source``) and its path in the stage's staging folder."""
 
     source: str
     place: str
@@ -37,10 +37,15 @@ class StagedFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """A path of another stage or image (``--from``), and its place under the stage's folder.
+    """A path of another stage or image (``--from``), and its path in the stage's staging folder.
 
-    One that is ``gathered`` is put aside at that stage's end: a pattern, or what lies in its own ``/tmp``, gone later.
-    ``instruction`` is the one that takes it.
+    Attributes:
+        origin: The stage or image.
+        path: The path there.
+        place: The path in the staging folder.
+        instruction: The instruction that copies it.
+        gathered: The other stage saves the files at its end, because the path is a pattern, or is in that stage's private
+            ``/tmp``, which is removed later.
     """
 
     origin: str
@@ -52,9 +57,14 @@ class Taken:
 
 @dataclass(frozen=True, kw_only=True)
 class Copy:
-    """One COPY or ADD, translated: shell lines, files of the context, paths of other stages.
+    """A translated COPY or ADD.
 
-    ``destination`` is an absolute path; one that ends in ``/`` is a folder. ``lost`` are flags that are not kept.
+    Attributes:
+        shell: Shell lines.
+        destination: An absolute path; a folder if it ends in ``/``.
+        files: Files of the context.
+        taken: Paths of other stages.
+        lost: Flags that have no effect.
     """
 
     shell: tuple[str, ...]
@@ -66,7 +76,7 @@ class Copy:
 
 @dataclass(frozen=True, kw_only=True)
 class Copier:
-    """What COPY needs to know of its stage: the context, the words' rules, the working folder."""
+    """Translator for COPY and ADD of one stage, with its context, escape character, variables and working folder."""
 
     context: Context
     escape: str
@@ -74,12 +84,20 @@ class Copier:
     workdir: str
 
     def copy(self, instruction: Instruction, key: str) -> Copy:
-        """Translate one instruction; `key` names its folder of staged things. `DefinitionError` where it cannot be."""
+        """Translate one instruction.
+
+        Args:
+            instruction: A COPY or ADD.
+            key: The name of its staging folder.
+
+        Raises:
+            DefinitionError: The instruction cannot be translated.
+        """
         origin, mode, lost = self._flags(instruction)
         *sources, destination = self._words(instruction)
         destination = self._destination(instruction, destination)
         if not sources:
-            raise instruction.refused("needs a source and a destination")
+            raise instruction.refused("requires a source and a destination")
         shell: list[str] = []
         files: list[StagedFile] = []
         taken: list[Taken] = []
@@ -103,7 +121,7 @@ class Copier:
                     shell += more_shell
                     (unpacked if archive else things).append(f'"$put"/{word(inner)}')
         if (len(things) + len(unpacked) > 1) and not destination.endswith("/"):
-            raise instruction.refused(f"has several sources; its destination must be a folder: write '{destination}/'")
+            raise instruction.refused(f"has several sources; its destination must be a folder: use '{destination}/'")
         if things:
             shell.append(f"put {word(mode)} {word(destination)} {' '.join(things)}")
         shell += [f"unpack {word(destination)} {archive}" for archive in unpacked]
@@ -111,13 +129,17 @@ class Copier:
         return Copy(shell=tuple(shell), destination=destination, files=tuple(files), taken=tuple(taken), lost=lost)
 
     def lend(self, instruction: Instruction, origin: str, source: str, key: str) -> tuple[Copy, str]:
-        """Stage what a RUN finds at a bind mount; return it with the shell's word for it. Raises `DefinitionError`."""
+        """Stage the source of a bind mount of a RUN; return it with its path as a shell word.
+
+        Raises:
+            DefinitionError: The mount cannot be translated.
+        """
         place = f"{key}/000"
         if origin:
             taken = self._taken(instruction, origin, source, place)
             return Copy(shell=(), destination="", taken=(taken,)), _things(taken)[0]
         if has_wildcard(source):
-            raise instruction.refused(f"mounts {source!r}, but a mount is one file or folder; write its name")
+            raise instruction.refused(f"mounts {source!r}, but a mount must be one file or folder; use its name")
         [(name, path)] = self.context.sources(instruction, source)
         inner = f"{place}/{name or 'context'}"
         files, shell = self._staged(instruction, path, inner)
@@ -129,24 +151,24 @@ class Copier:
         for name, value in instruction.flags:
             if name == "from" and instruction.name == "COPY":
                 if "$" in value or not value:
-                    raise instruction.refused(f"has --from={value}; write the stage or image itself")
+                    raise instruction.refused(f"has --from={value}; use a literal stage or image")
                 origin = value
             elif name == "chmod":
                 mode = Lexer(escape=self.escape, lookup=self.lookup).word(value)
                 if not _OCTAL.fullmatch(mode) and not _SYMBOLIC.fullmatch(mode):
                     raise instruction.refused(
-                        f"has --chmod={value}; expected octal digits such as 0755, or who and what: u=rwX,go=rX"
+                        f"has --chmod={value}; expected octal digits such as 0755, or a symbolic mode such as u=rwX,go=rX"
                     )
             elif name == "chown":
                 if Lexer(escape=self.escape, lookup=self.lookup).word(value) not in ("root", "0", "root:root", "0:0"):
                     lost.append(name)
-            elif name == "link" and value.lower() in ("", "true"):  # bflag.go: a flag without a value is true
+            elif name == "link" and value.lower() in ("", "true"):  # bflag.go: a flag without a value means true
                 lost.append(name)
             elif name in ("link", "keep-git-dir", "unpack") and value.lower() == "false":
                 if name == "unpack":
                     raise instruction.refused("has --unpack=false; use COPY, which unpacks nothing")
             else:
-                raise instruction.refused(f"has --{name}, which is not translated; write it without")
+                raise instruction.refused(f"has --{name}, which is not supported; remove it")
         return origin, mode, tuple(lost)
 
     def _words(self, instruction: Instruction) -> list[str]:
@@ -158,8 +180,8 @@ class Copier:
         clean = posixpath.normpath(path).replace("//", "/")
         if under(HOST_FOLDERS, clean):
             raise instruction.refused(
-                f"puts something into {clean}, which is the building machine's own folder while an image is built, "
-                "and not in the image; choose another place, such as /opt/build"
+                f"copies into {clean}, which belongs to the host during a build and is not part of the image; "
+                "use another destination, such as /opt/build"
             )
         return clean if clean == "/" or not (text.endswith(("/", "/.")) or text in (".", "")) else f"{clean}/"
 
@@ -167,7 +189,7 @@ class Copier:
         document = next(document for document in instruction.here if document.name == name)
         text = document.content
         if "/" in name or name in (".", ".."):
-            raise instruction.refused(f"has a here-document named {name!r}, which is no file name")
+            raise instruction.refused(f"has a here-document named {name!r}, which is not a file name")
         if document.expand:
             text = Lexer(escape=self.escape, lookup=self.lookup, quotes=False).word(text)
         target = f'"$put"/{place}/{word(name)}'
@@ -179,21 +201,23 @@ class Copier:
         path = posixpath.normpath("/" + source).replace("//", "/")
         if path == "/" or under(HOST_FOLDERS, path):
             raise instruction.refused(
-                f"takes {path} from {origin}, but what stands there while an image is built is the building machine's own"
+                f"copies {path} from {origin}, but during a build that path belongs to the host"
                 if path != "/"
-                else f"takes all of {origin}; name the folders that are needed"
+                else f"copies all of {origin}; name the folders that are needed"
             )
         if odd := next((character for character in path if character in _SPECIAL), ""):
-            raise instruction.refused(f"takes {source!r}, in which %files cannot say {odd!r}; give it a plainer name")
+            raise instruction.refused(f"copies {source!r}, but %files cannot express {odd!r}; rename the file")
         if has_wildcard(path) and (instruction.name == "RUN" or "**" in path or "[^" in path or '"' in path):
-            raise instruction.refused(f"takes {source!r}, a pattern that a shell reads otherwise; write '*', '?' or [a-z]")
+            raise instruction.refused(
+                f"copies {source!r}, a pattern that a shell matches differently; use '*', '?' or [a-z]"
+            )
         gathered = has_wildcard(path) or under(TEMPORARY_FOLDERS, path)
         return Taken(origin=origin, path=path, place=place, instruction=instruction, gathered=gathered)
 
     def _local(self, instruction: Instruction, source: str) -> tuple[tuple[str, str], ...]:
         if instruction.name == "ADD" and _REMOTE.search(source):
             raise instruction.refused(
-                f"fetches {source!r}; download it in a RUN, with its sha256 checked, or into the project and COPY it"
+                f"fetches {source!r}; download it in a RUN and check its sha256, or download it into the project and COPY it"
             )
         return self.context.sources(instruction, source)
 
@@ -205,7 +229,7 @@ class Copier:
         return False
 
     def _staged(self, instruction: Instruction, path: str, place: str) -> tuple[list[StagedFile], list[str]]:
-        """Stage a file, or all under a folder; what staging loses (modes, links, empty folders) becomes shell lines."""
+        """Stage a file, or a folder's content; add shell lines for what staging loses (modes, links, empty folders)."""
         files: list[StagedFile] = []
         shell: list[str] = []
         own = self.context.entries.get(path)
@@ -218,7 +242,7 @@ class Copier:
             target = f"{place}/{name}" if name else place
             quoted = f'"$put"/{word(target)}'
             if "\0" in target or not target.isprintable():
-                raise instruction.refused(f"copies {name!r}, a name with a character that cannot be printed; rename it")
+                raise instruction.refused(f"copies {name!r}, a name with an unprintable character; rename it")
             if entry.kind == "link":
                 shell += [f"mkdir -p {_parent(target)}", f"ln -s {word(entry.target)} {quoted}"]
             elif entry.kind == "folder":

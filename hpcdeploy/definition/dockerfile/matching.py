@@ -1,4 +1,4 @@
-"""Which paths a pattern means: Go's ``filepath.Match`` for COPY, moby/patternmatcher for ``.dockerignore``."""
+"""Match paths with patterns: Go's ``filepath.Match`` for COPY, moby/patternmatcher for ``.dockerignore``."""
 
 import posixpath
 import re
@@ -19,28 +19,32 @@ WILDCARDS = frozenset("*?[\\")
 
 
 def has_wildcard(path: str) -> bool:
-    """Tell whether a COPY source is a pattern."""
+    """Tell whether the source of a COPY is a pattern."""
     return any(character in WILDCARDS for character in path)
 
 
 def match_source(pattern: str, path: str) -> bool:
-    """Tell whether `pattern` means the whole of `path`, as Go's ``filepath.Match`` (a wildcard never meets a slash)."""
+    """Tell whether `pattern` matches all of `path`, as Go's ``filepath.Match`` (a wildcard never matches a slash).
+
+    Raises:
+        DefinitionError: The pattern is malformed.
+    """
     return re.fullmatch(_regex(pattern, doublestar=False), path, re.DOTALL) is not None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ignore:
-    """A ``.dockerignore``: patterns in order, each with whether it takes back (``!``)."""
+    """A ``.dockerignore``: regular expressions in order; True marks an exception (``!``)."""
 
     patterns: tuple[tuple[bool, str], ...] = ()
 
     @property
     def takes_back(self) -> bool:
-        """Tell whether something inside an ignored folder may be wanted after all."""
+        """Tell whether there are exceptions, so that ignored folders must be searched too."""
         return any(back for back, _ in self.patterns)
 
     def ignores(self, path: str) -> bool:
-        """Tell whether `path`, relative to the context, stays out. A pattern that means a folder means all in it."""
+        """Tell whether `path`, relative to the context, is excluded. A pattern that matches a folder covers its content."""
         parents = ["/".join(path.split("/")[:depth]) for depth in range(1, path.count("/") + 2)]
         ignored = False
         for back, expression in self.patterns:
@@ -50,7 +54,11 @@ class Ignore:
 
 
 def read_ignore(text: str) -> Ignore:
-    """Read a ``.dockerignore``: one pattern a line, ``#`` in column 0 a comment; `DefinitionError` for a broken pattern."""
+    """Read a ``.dockerignore``: one pattern per line, ``#`` in column 0 starts a comment.
+
+    Raises:
+        DefinitionError: A pattern is malformed.
+    """
     patterns: list[tuple[bool, str]] = []
     for raw in text.removeprefix("\ufeff").split("\n"):
         if raw.startswith("#"):
@@ -60,7 +68,7 @@ def read_ignore(text: str) -> Ignore:
         line = line[1:].strip() if back else line
         if not line:
             if back:
-                raise DefinitionError(".dockerignore holds a '!' without a pattern")
+                raise DefinitionError(".dockerignore contains a '!' without a pattern")
             continue
         cleaned = posixpath.normpath(line).lstrip("/") if line != "/" else ""
         if cleaned and cleaned != ".":
@@ -108,7 +116,7 @@ def _regex(pattern: str, *, doublestar: bool) -> str:
 
 
 def _range(pattern: str, position: int) -> tuple[str, int]:
-    """Read ``[a-z]`` or ``[^a-z]`` after its bracket."""
+    """Translate ``[a-z]`` or ``[^a-z]``, from after its bracket."""
     negated = pattern.startswith("^", position)
     position += negated
     parts = ""
@@ -124,7 +132,7 @@ def _range(pattern: str, position: int) -> tuple[str, int]:
             if high < low or high == "]":
                 break
             parts += f"-{re.escape(high)}"
-    raise DefinitionError(f"the pattern {pattern!r} holds a '[' that begins no range such as [a-z]")
+    raise DefinitionError(f"the pattern {pattern!r} contains a '[' that does not start a range such as [a-z]")
 
 
 def _one(pattern: str, position: int) -> tuple[str, int]:
@@ -136,5 +144,5 @@ def _one(pattern: str, position: int) -> tuple[str, int]:
 
 
 def under(patterns: Sequence[str], path: str) -> bool:
-    """Tell whether `path` is one of `patterns`' folders, or lies in one."""
+    """Tell whether `path` equals one of the folders `patterns`, or is inside one."""
     return any(path == folder or path.startswith(f"{folder}/") for folder in patterns)

@@ -1,6 +1,6 @@
-"""``RUN --mount``: an empty folder for caches and temporary files, a copy for binds, and a reason why not for the rest.
+"""Translate ``RUN --mount``: an empty folder for caches and temporary files, a copy for binds, an error for the rest.
 
-Keys and values as BuildKit 0.32 reads them: ``commands_runmount.go`` and ``convert_runmount.go`` in ``frontend/dockerfile``.
+Keys and values follow BuildKit 0.32 (``commands_runmount.go`` and ``convert_runmount.go`` in ``frontend/dockerfile``).
 """
 
 import csv
@@ -16,15 +16,15 @@ from hpcdeploy.definition.dockerfile.parsing import Instruction
 _TYPES = ("bind", "cache", "tmpfs", "secret", "ssh")
 _SHARING = ("shared", "private", "locked")
 _WAY_OUT = {
-    "secret": "use it before the build, or in the definition that 'hpcdeploy generate' prints (docs/secrets.md)",
-    "ssh": "fetch what it needs before the build, and bring it by COPY",
+    "secret": "use the secret before the build, or in the definition that 'hpcdeploy generate' prints (docs/secrets.md)",
+    "ssh": "fetch the files before the build, and COPY them",
 }
 _SYNONYMS = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly", "rw": "readwrite"}
 _NUMBER = re.compile(r"\d+", re.ASCII)
 _OCTAL = re.compile(r"0*[0-7]{1,4}", re.ASCII)
 _SIZE = re.compile(r"\d+(\.\d+)? ?([kKmMgGtTpP]?[iI]?[bB]?)", re.ASCII)
 _BOOLEANS = frozenset({"1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False"})
-"""What Go's strconv.ParseBool takes."""
+"""Values that Go's strconv.ParseBool accepts."""
 
 _FITS: Mapping[str, Callable[[str], object]] = {
     "type": lambda value: value.lower() in _TYPES,
@@ -36,7 +36,7 @@ _FITS: Mapping[str, Callable[[str], object]] = {
     "uid": _NUMBER.fullmatch,
     "gid": _NUMBER.fullmatch,
     "size": _SIZE.fullmatch,
-    **dict.fromkeys(("from", "source", "target", "id", "env"), lambda value: True),  # noqa: ARG005 - the shape of all
+    **dict.fromkeys(("from", "source", "target", "id", "env"), lambda value: True),  # noqa: ARG005 - same signature
 }
 _OF_TYPE: Mapping[str, tuple[str, ...]] = {
     "sharing": ("cache",),
@@ -48,10 +48,13 @@ _OF_TYPE: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Mount:
-    """What one RUN finds at ``target``, an absolute path: an empty folder, or a copy of a ``source``.
+    """A mount of one RUN: an empty folder, or a copy of a source.
 
-    ``mode`` are the folder's permissions in octal digits (empty: as they are). The source (empty: there is none) is a path
-    of the context, or of the stage or image ``origin``.
+    Attributes:
+        target: The absolute path of the mount.
+        mode: The folder's permissions in octal digits; empty to keep them.
+        source: A path in the context or in `origin`; empty for an empty folder.
+        origin: A stage or image; empty for the context.
     """
 
     target: str
@@ -61,12 +64,19 @@ class Mount:
 
 
 def read_mounts(instruction: Instruction, expand: Callable[[str], str], workdir: str) -> tuple[Mount, ...]:
-    """Return what a RUN finds at its mounts, the outer ones first; `DefinitionError` for secrets and SSH agents.
+    """Return the mounts of a RUN, outer ones first.
 
-    `expand` puts variables into a value; a relative target begins at `workdir`. What a cache held before is never there, and
-    what is written is gone afterwards: a RUN must work with a cache of any content (Dockerfile reference). So ``id``,
-    ``sharing`` and ``size`` have no meaning, nor have ``uid`` and ``gid``, since root runs everything. What is written to a
-    bind is gone as well, read-only or not.
+    Caches start empty, and files written to any mount, read-only or not, are discarded: a RUN must work with a cache of any
+    content (Dockerfile reference). So ``id``, ``sharing`` and ``size`` have no effect, and neither have ``uid`` and
+    ``gid``, because everything runs as root.
+
+    Args:
+        instruction: The RUN.
+        expand: Replaces the variables in a value.
+        workdir: The base of relative targets.
+
+    Raises:
+        DefinitionError: A mount is malformed, or has the type secret or ssh.
     """
     mounts = {
         mount.target: mount
@@ -82,21 +92,21 @@ def _mount(instruction: Instruction, text: str, expand: Callable[[str], str], wo
     kind = fields.get("type", "bind").lower()
     if kind in _WAY_OUT:
         raise instruction.refused(
-            f"has --mount={text}, which Apptainer has nothing for; write it without, and {_WAY_OUT[kind]}"
+            f"has --mount={text}, which Apptainer does not support; remove the option, and {_WAY_OUT[kind]}"
         )
     if kind != "bind" and ("from" in fields or posixpath.normpath("/" + fields.get("source", "")).strip("/")):
         raise instruction.refused(
-            f"has --mount={text}, a {kind} that begins with the content of something else; COPY that to the folder before"
+            f"has --mount={text}, a {kind} with initial content; COPY that content to the folder first"
         )
     for key, kinds in _OF_TYPE.items():
         if key in fields and kind not in kinds:
             raise instruction.refused(
-                f"has --mount={text}, but {key!r} is for mounts of the type {' and '.join(kinds)} only"
+                f"has --mount={text}, but {key!r} is only valid for mounts of type {' and '.join(kinds)}"
             )
     target = posixpath.normpath(posixpath.join("/", workdir, fields.get("target", ""))).replace("//", "/")
     if target == "/" or under(HOST_FOLDERS, target):
         raise instruction.refused(
-            f"has --mount={text}, whose target is {target}, where nothing of the build's own can be; choose another folder"
+            f"has --mount={text}, whose target is {target}, which belongs to the host; use another folder"
         )
     if kind == "bind":
         return Mount(target=target, source=fields.get("source") or "/", origin=fields.get("from", ""))
@@ -104,23 +114,23 @@ def _mount(instruction: Instruction, text: str, expand: Callable[[str], str], wo
 
 
 def _fields(instruction: Instruction, text: str, expand: Callable[[str], str]) -> dict[str, str]:
-    """Read ``KEY=VALUE,...``, a line of CSV; keys in small letters and of one spelling."""
+    """Parse ``KEY=VALUE,...``, a line of CSV, into canonical lower-case keys."""
     try:
         [row] = csv.reader([text], strict=True)
     except (csv.Error, ValueError) as error:
-        raise instruction.refused(f"has --mount={text}, which cannot be read: {error}; write KEY=VALUE,...") from error
+        raise instruction.refused(f"has --mount={text}, which is malformed: {error}; use KEY=VALUE,...") from error
     fields: dict[str, str] = {}
     for field in row:
         name, sign, value = field.partition("=")
         key = _SYNONYMS.get(name.lower(), name.lower())
         if key not in _FITS:
-            raise instruction.refused(f"has --mount={text}, with the unknown key {name!r}; known are {', '.join(_FITS)}")
+            raise instruction.refused(f"has --mount={text}, with the unknown key {name!r}; known keys: {', '.join(_FITS)}")
         if not sign and key not in ("readonly", "readwrite", "required"):
-            raise instruction.refused(f"has --mount={text}, where {field!r} has no value; write {field}=VALUE")
+            raise instruction.refused(f"has --mount={text}, where {field!r} has no value; use {field}=VALUE")
         if key == "from" and "$" in value:
-            raise instruction.refused(f"has --mount={text}; write the stage or image of 'from' itself")
+            raise instruction.refused(f"has --mount={text}; use a literal stage or image for 'from'")
         value = expand(value) if key != "from" else value
         if sign and not _FITS[key](value):
-            raise instruction.refused(f"has --mount={text}, where {value!r} is no value for {name!r}")
+            raise instruction.refused(f"has --mount={text}, where {value!r} is not valid for {name!r}")
         fields[key] = value
     return fields

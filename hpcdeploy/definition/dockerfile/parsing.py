@@ -1,10 +1,12 @@
-"""Reads a Dockerfile into its instructions: directives, continuation lines, comments, here-documents, flags, JSON forms.
+"""Parse a Dockerfile into instructions: directives, continuation lines, comments, here-documents, flags, JSON forms.
 
-Rules: the Dockerfile reference (https://docs.docker.com/reference/dockerfile/) and BuildKit's parser
-(``frontend/dockerfile/parser``), which decides where the reference is silent. Own code, since no library fits:
-dockerfile-parse 2.0.1 knows no here-documents (it reads their lines as instructions) and takes comments out of continuation
-lines wrongly; ``dockerfile`` 3.4.0 is BuildKit's own parser, but a Go runtime inside this process, and it tells neither the
-escape character nor which here-documents are quoted. The tests hold this reader against the latter.
+Rules: the Dockerfile reference (https://docs.docker.com/reference/dockerfile/), and BuildKit's parser
+(``frontend/dockerfile/parser``) where the reference is silent.
+
+This parser exists because no library fits. dockerfile-parse 2.0.1 does not know here-documents (it reads their lines as
+instructions) and removes comments from continuation lines incorrectly. ``dockerfile`` 3.4.0 is BuildKit's own parser, but
+it needs a Go runtime in this process, and it reports neither the escape character nor which here-documents are quoted.
+The tests compare this parser with the latter.
 """
 
 import json
@@ -30,7 +32,7 @@ _OWN_FRONTEND = re.compile(r"(docker\.io/)?docker/dockerfile(-upstream)?(:[\w.-]
 
 @dataclass(frozen=True, kw_only=True)
 class HereDocument:
-    """A here-document of an instruction; ``expand`` is false where its word was quoted, ``chomp`` is that of ``<<-``."""
+    """A here-document; ``expand`` is false if its delimiter was quoted, ``chomp`` is true for ``<<-``."""
 
     name: str
     text: str
@@ -39,15 +41,21 @@ class HereDocument:
 
     @property
     def content(self) -> str:
-        """The text as it reaches a file: without the tabs that ``<<-`` takes away."""
+        """Return the text as it reaches a file: without the leading tabs that ``<<-`` removes."""
         return re.sub(r"^\t+", "", self.text, flags=re.MULTILINE) if self.chomp else self.text
 
 
 @dataclass(frozen=True, kw_only=True)
 class Instruction:
-    """One instruction: its name in capitals, its flags in order, and what follows them, joined to one line.
+    """One instruction.
 
-    ``words`` is that as a JSON array, where it is one (None: it is not).
+    Attributes:
+        line: The number of its first line.
+        name: The keyword in capitals.
+        rest: The text after the flags, joined to one line.
+        flags: Names and values of the flags, in order.
+        words: The elements of `rest` if it is a JSON array; otherwise None.
+        here: The here-documents.
     """
 
     line: int
@@ -58,13 +66,13 @@ class Instruction:
     here: tuple[HereDocument, ...] = ()
 
     def refused(self, reason: str) -> DefinitionError:
-        """Return the error that this instruction cannot be translated: its line, its name, the reason."""
+        """Return an error that this instruction cannot be translated, with its line, its name and the reason."""
         return DefinitionError(f"line {self.line}: {self.name} {reason}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dockerfile:
-    """A Dockerfile's instructions, and the character that escapes in it."""
+    """The instructions of a Dockerfile, and its escape character."""
 
     instructions: tuple[Instruction, ...]
     escape: str
@@ -72,7 +80,7 @@ class Dockerfile:
 
 @dataclass
 class _Lines:
-    """The lines that are still to be read, and how many were."""
+    """The lines of the file, and how many of them were read."""
 
     lines: list[str]
     number: int = 0
@@ -88,14 +96,22 @@ class _Lines:
 
 
 def parse_dockerfile(text: str) -> Dockerfile:
-    """Read a Dockerfile; `DefinitionError`, with the line, for what Docker would not read either."""
+    """Parse a Dockerfile.
+
+    Raises:
+        DefinitionError: Docker would reject the file, or depends on its version; the message has the line.
+    """
     lines = _Lines(text.removeprefix("\ufeff").split("\n"))
     escape = _directives(lines)
     return Dockerfile(instructions=tuple(_instructions(lines, escape)), escape=escape)
 
 
 def here_word(word: str) -> tuple[str, bool, bool] | None:
-    """Read ``<<EOF``: the name, whether its text is expanded, whether tabs are taken away. None for any other word."""
+    """Parse ``<<EOF`` into the name, whether to expand the text, and whether to remove tabs; None for any other word.
+
+    Raises:
+        DefinitionError: A quote is not closed.
+    """
     match = _HEREDOC.fullmatch(word)
     if not match or not match[3]:
         return None
@@ -105,7 +121,7 @@ def here_word(word: str) -> tuple[str, bool, bool] | None:
 
 
 def _directives(lines: _Lines) -> str:
-    """Read the parser directives at the top; return the escape character."""
+    """Read the parser directives at the top of the file; return the escape character."""
     escape = "\\"
     while lines.more:
         match = _DIRECTIVE.fullmatch(lines.lines[lines.number].strip())
@@ -114,16 +130,16 @@ def _directives(lines: _Lines) -> str:
             break
         lines.next()
         if name in lines.seen:
-            raise DefinitionError(f"line {lines.number}: the directive {name!r} stands here for the second time; keep one")
+            raise DefinitionError(f"line {lines.number}: the directive {name!r} appears twice; keep one")
         lines.seen.add(name)
         if name == "escape":
             if match[2] not in ("\\", "`"):
-                raise DefinitionError(f"line {lines.number}: the escape character {match[2]!r} is neither \\ nor `")
+                raise DefinitionError(f"line {lines.number}: the escape character {match[2]!r} must be \\ or `")
             escape = match[2]
         if name == "syntax" and not _OWN_FRONTEND.fullmatch(match[2]):
             raise DefinitionError(
-                f"line {lines.number}: the syntax {match[2]!r} is not Docker's own (docker/dockerfile), so that what its "
-                "instructions mean is not known here"
+                f"line {lines.number}: the syntax {match[2]!r} is not Docker's own (docker/dockerfile), so the meaning of "
+                "its instructions is unknown"
             )
     return escape
 
@@ -152,17 +168,17 @@ def _instruction(text: str, line: int, lines: _Lines) -> Instruction:
     name, *more = re.split(r"[\t\v\f\r ]+", text, maxsplit=1)
     name = name.upper()
     if name not in INSTRUCTIONS:
-        raise DefinitionError(f"line {line}: {name!r} is no instruction of a Dockerfile")
+        raise DefinitionError(f"line {line}: {name!r} is not a Dockerfile instruction")
     flags, rest = _flags(more[0] if more else "")
     words = _array(rest, line) if name in _JSON else None
     if not rest:
-        raise DefinitionError(f"line {line}: {name} stands alone; it needs at least one word")
+        raise DefinitionError(f"line {line}: {name} has no argument; at least one is required")
     here = tuple(_here_documents(text, lines)) if name in _HERE and words is None else ()
     return Instruction(line=line, name=name, rest=rest, flags=flags, words=words, here=here)
 
 
 def _flags(rest: str) -> tuple[tuple[tuple[str, str], ...], str]:
-    """Cut the words that begin with ``--`` off; quotes in them are taken away, as BuildKit's extractBuilderFlags does."""
+    """Split off the words that begin with ``--`` and remove quotes in them, as BuildKit's extractBuilderFlags does."""
     found: list[tuple[str, str]] = []
     end = 0
     while match := _FLAG.match(rest, end):
@@ -179,49 +195,51 @@ _QUOTED = re.compile(r"""\\(.)|"((?:\\.|[^"\\])*)"|'((?:\\.|[^'\\])*)'""")
 
 
 def _unquoted(match: re.Match[str]) -> str:
-    """Return a piece of a flag without its own quotes; other quotes between them stay."""
+    """Return a piece of a flag without its outer quotes; quotes inside of it stay."""
     inner = match[2] if match[2] is not None else match[3]
     return match[1] if inner is None else re.sub(r"\\(.)", r"\1", inner)
 
 
 def _array(rest: str, line: int) -> tuple[str, ...] | None:
-    """Read a JSON array of strings; None where it is no JSON array, which makes it the shell form, as in Docker."""
+    """Parse a JSON array of strings; None if it is not one, which means the shell form, as in Docker."""
     if not rest.startswith("["):
         return None
     try:
         value, end = _DECODER.raw_decode(rest)
     except RecursionError:
         raise DefinitionError(
-            f"line {line}: the array {rest[:40]}... holds arrays in arrays; every word is a string"
+            f"line {line}: the array {rest[:40]}... contains nested arrays; every element must be a string"
         ) from None
     except ValueError:
         return None
     if rest[end:].strip():
         raise DefinitionError(
-            f"line {line}: {rest[end:].strip()!r} follows a JSON array, which Docker's versions read differently"
+            f"line {line}: {rest[end:].strip()!r} follows a JSON array, which versions of Docker parse differently"
         )
     if not all(isinstance(word, str) for word in value):
-        raise DefinitionError(f"line {line}: the array {rest[:80]} holds something that is no string; quote every word")
+        raise DefinitionError(
+            f"line {line}: the array {rest[:80]} contains a value that is not a string; quote every element"
+        )
     if any("\0" in word for word in value):
-        raise DefinitionError(f"line {line}: the array {rest[:80]} holds a NUL character, which no program can be given")
-    # As Go: half of a pair of surrogates, which no file can hold, is the character for what cannot be read.
-    return tuple(_HALF_A_PAIR.sub("\ufffd", word) for word in value)
+        raise DefinitionError(f"line {line}: the array {rest[:80]} contains a NUL character, which arguments cannot hold")
+    # As in Go: a lone surrogate, which a file cannot contain, becomes the replacement character.
+    return tuple(_LONE_SURROGATE.sub("\ufffd", word) for word in value)
 
 
 def _no_json(constant: str) -> None:
-    """Refuse what Python takes for JSON and nobody else does (RFC 8259, section 6): NaN, Infinity."""
+    """Reject NaN and Infinity, which Python's parser accepts as JSON contrary to RFC 8259, section 6."""
     raise ValueError(constant)
 
 
 _DECODER = json.JSONDecoder(parse_int=float, parse_constant=_no_json)
-_HALF_A_PAIR = re.compile("[\ud800-\udfff]")
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def _here_documents(text: str, lines: _Lines) -> Iterator[HereDocument]:
     try:
         words = Lexer(escape="\\", keep_unset=True, raw=True, lenient=True).words(text)
     except DefinitionError:
-        return  # as BuildKit: a line with an open quote has none
+        return  # as in BuildKit: a line with an unclosed quote has no here-documents
     for word in words:
         found = here_word(word)
         if not found:
@@ -230,7 +248,9 @@ def _here_documents(text: str, lines: _Lines) -> Iterator[HereDocument]:
         start, body = lines.number, ""
         while True:
             if not lines.more:
-                raise DefinitionError(f"line {start}: the here-document {name!r} has no end; add a line with {name} alone")
+                raise DefinitionError(
+                    f"line {start}: the here-document {name!r} is not closed; add a line that contains only {name}"
+                )
             raw = lines.next()
             bare = raw.rstrip("\r")
             if (bare.lstrip("\t") if chomp else bare) == name:
@@ -240,20 +260,24 @@ def _here_documents(text: str, lines: _Lines) -> Iterator[HereDocument]:
 
 
 def pairs(instruction: Instruction, escape: str) -> tuple[tuple[str, str], ...]:
-    """Read ``NAME=VALUE ...`` or the old ``NAME VALUE`` of ENV and LABEL; quotes are still in place."""
+    """Parse ``NAME=VALUE ...`` or the old form ``NAME VALUE`` of ENV and LABEL; quotes are kept.
+
+    Raises:
+        DefinitionError: A name has no value.
+    """
     words = split_words(instruction.rest, escape)
     if "=" not in words[0]:
         name, *value = re.split(r"[\t\v\f\r ]+", instruction.rest, maxsplit=1)
         if not value:
-            raise instruction.refused("needs a name and a value")
+            raise instruction.refused("requires a name and a value")
         return ((name, value[0]),)
     if odd := next((word for word in words if "=" not in word), None):
-        raise instruction.refused(f"holds {odd!r} without a '='; write NAME=VALUE, and quote blanks")
+        raise instruction.refused(f"contains {odd!r} without a '='; use NAME=VALUE, and quote spaces")
     return tuple((name, value) for name, _, value in (word.partition("=") for word in words))
 
 
 def listed(instruction: Instruction) -> tuple[str, ...]:
-    """Return the words of an instruction that takes an array or words between blanks."""
+    """Return the arguments of an instruction that takes a JSON array or words separated by spaces."""
     if instruction.words is not None:
         return instruction.words
     return tuple(word for word in re.split(r"[\t\v\f\r ]+", instruction.rest) if not is_blank(word))

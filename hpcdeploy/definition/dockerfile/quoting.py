@@ -1,6 +1,6 @@
-"""Text as words of any POSIX shell that a definition file can hold: one line, no ``{{``, no ``%`` at its beginning.
+"""Quote text for any POSIX shell, in a form that a definition can contain: one line, no ``{{``, no ``%`` at its beginning.
 
-`hpcdeploy.definition.guard.word` needs bash, which a Dockerfile's base image need not have.
+`hpcdeploy.definition.guard.word` needs bash, which the base image of a Dockerfile may lack.
 """
 
 import re
@@ -10,31 +10,43 @@ from collections.abc import Iterable
 from hpcdeploy.errors import DefinitionError
 
 PREAMBLE = ("nl='", "'", "cr=$(printf '\\015')")
-"""What `word` refers to: a line break, and a carriage return, which Apptainer takes away at a line's end."""
+"""Shell lines for the variables of `word`: a line break, and a carriage return, which Apptainer drops at line ends."""
 
 _SPECIAL = re.compile(r"([\n\r])")
 _VARIABLE = {"\n": '"$nl"', "\r": '"$cr"'}
 
 
 def word(text: str) -> str:
-    """Quote one word; the shell must have read `PREAMBLE`. Raises `DefinitionError` for a NUL."""
+    """Quote one word; the shell must have executed `PREAMBLE` before.
+
+    Raises:
+        DefinitionError: The text contains a NUL character.
+    """
     if "\0" in text:
-        raise DefinitionError(f"{text!r} holds a NUL character, which no program can be given; leave it out")
+        raise DefinitionError(f"{text!r} contains a NUL character, which a program argument cannot hold; remove it")
     pieces = (_VARIABLE.get(piece) or _quoted(piece) for piece in _SPECIAL.split(text) if piece)
     return "".join(pieces) or "''"
 
 
 def words(texts: Iterable[str]) -> str:
-    """Quote several words, with a blank between."""
+    """Quote several words and join them with spaces.
+
+    Raises:
+        DefinitionError: A text contains a NUL character.
+    """
     return " ".join(map(word, texts))
 
 
 def written(text: str) -> list[str]:
-    """Return the words that ``printf '%s\\n'`` writes `text` from, one for each line of it, on lines of their own."""
+    """Return the arguments with which ``printf '%s\\n'`` prints `text`: one per line of it, each on its own line.
+
+    Raises:
+        DefinitionError: The text contains a NUL character.
+    """
     return [f"    {word(line)} \\" for line in text.removesuffix("\n").split("\n")]
 
 
 def _quoted(piece: str) -> str:
     quoted = f"'{piece}'" if piece.startswith("%") and "'" not in piece else shlex.quote(piece)
-    # Braces are parted, inside of single quotes, where Apptainer would see a template.
+    # Split braces, inside single quotes, which Apptainer would read as a template.
     return re.sub(r"\{(?=\{)", "{''", quoted)

@@ -1,4 +1,4 @@
-"""A translated Dockerfile as the text of a definition file: ``defs/dockerfile.def`` filled."""
+"""Render a translated Dockerfile as a definition (``defs/dockerfile.def``)."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,21 +16,29 @@ from hpcdeploy.errors import DefinitionError
 from hpcdeploy.image import ImageSettings
 
 PRIVATE = "/.hpcdeploy"
-"""The folder of a stage in which copies wait for their instruction; gone once the stage is done."""
+"""Folder of a stage that holds staged files until their instruction; removed at the end of the stage."""
 
 _PIECE_LIMIT = 24 * 1024
-"""Bytes of a ``%post``: Apptainer joins several, and reads none of 64 KiB."""
+"""Maximum number of bytes in one ``%post``: Apptainer joins several, but rejects one of 64 KiB."""
 
 
 def staged_place(number: int, place: str) -> str:
-    """Return where a staged file of stage `number` lies in the build's context."""
+    """Return the path of a staged file of stage `number` in the build's context."""
     return f"stages/{number}/put/{place}"
 
 
 def render_dockerfile(plan: Plan, settings: ImageSettings, *, file: str, overrides: Path | None = None) -> str:
-    """Render the definition of a translated Dockerfile, whose name is `file`; `DefinitionError` for what it cannot hold.
+    """Render the definition of a translated Dockerfile.
 
-    ``overrides`` is the project's folder, whose own ``defs/dockerfile.def`` wins.
+    Args:
+        plan: The translated stages.
+        settings: The image's settings.
+        file: The Dockerfile's name.
+        overrides: The project's folder. Its ``defs/dockerfile.def``, if present, replaces the built-in template.
+
+    Raises:
+        DefinitionError: A definition cannot express a value; the message has the reason.
+        TemplateError: The template is broken.
     """
     final = plan.stages[-1]
     own = values_of(settings, dict(final.arguments))
@@ -80,12 +88,12 @@ def _stage(number: int, stage: PlannedStage) -> dict[str, object]:
 
 
 def stage_key(pattern: str) -> str:
-    """Return a plain name for a wildcard: what it means is gathered under it, in the stage that it is taken from."""
+    """Return a plain name for a pattern; the stage that has the files collects them under it."""
     return pattern.encode().hex()
 
 
 def _sections(pieces: Iterable[tuple[str, ...]]) -> Iterator[list[str]]:
-    """Join pieces to as few ``%post`` as can be: each is read whole into a buffer of 64 KiB."""
+    """Join pieces into as few ``%post`` as possible: Apptainer reads each into a buffer of 64 KiB."""
     section: list[str] = []
     size = 0
     for piece in (part for whole in pieces for part in _parts(whole)):
@@ -93,7 +101,7 @@ def _sections(pieces: Iterable[tuple[str, ...]]) -> Iterator[list[str]]:
         length = sum(len(line.encode()) + 1 for line in lines)
         if length > 2 * _PIECE_LIMIT:
             raise DefinitionError(
-                f"{piece[0].strip()[:80]!r} is longer than Apptainer reads at once; put its text into a file and COPY that"
+                f"{piece[0].strip()[:80]!r} is longer than Apptainer's limit; put its text into a file and COPY that"
             )
         if size + length > _PIECE_LIMIT and section:
             yield section
@@ -104,7 +112,7 @@ def _sections(pieces: Iterable[tuple[str, ...]]) -> Iterator[list[str]]:
 
 
 def _parts(piece: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """Part a piece that is too long into its commands: those of a COPY of many files are whole lines, or go on by ``\\``."""
+    """Split a piece that is too long into commands; each is one line, or several joined by ``\\`` (a COPY of many files)."""
     if sum(len(line.encode()) for line in piece) <= _PIECE_LIMIT:
         yield piece
         return
@@ -118,7 +126,7 @@ def _parts(piece: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
 
 
 def _with_hidden(pattern: str) -> Iterator[str]:
-    """Yield a pattern, and its like for names that begin with a dot, which Go's wildcards meet and a shell's do not."""
+    """Yield a pattern, and variants for names with a leading dot, which Go's wildcards match and a shell's do not."""
     yield pattern
     head, _, last = pattern.rpartition("/")
     if last.startswith("*"):
@@ -129,7 +137,7 @@ def _with_hidden(pattern: str) -> Iterator[str]:
 
 
 def _shell_pattern(pattern: str) -> str:
-    """Quote all of a pattern but its wildcards."""
+    """Quote a pattern except its wildcards."""
     result, plain = "", ""
     for character in pattern:
         if character in "*?[]-!":

@@ -1,4 +1,4 @@
-"""A RUN as lines of ``%post``: both forms, here-documents, and scripts that say by ``#!`` what runs them."""
+"""Translate a RUN into lines of ``%post``: both forms, here-documents, and scripts with a ``#!`` line."""
 
 from collections.abc import Sequence
 
@@ -9,29 +9,34 @@ _HARMLESS = {"network": "default", "security": "sandbox"}
 
 
 def run_lines(one: Instruction, shell: Sequence[str], begin: str) -> tuple[str, ...]:
-    """Return the lines that do `one`; `DefinitionError` for a flag that Apptainer has nothing for.
+    """Return the lines that run `one`.
 
-    `shell` is the program and options of SHELL. `begin` names the function that runs its words with the variables and the
-    working folder that are set so far.
+    Args:
+        one: The RUN, without mounts.
+        shell: The program and options of SHELL.
+        begin: The name of the function that runs its arguments with the current variables and working folder.
+
+    Raises:
+        DefinitionError: Apptainer has no equivalent for a flag, or the arguments are malformed.
     """
     for flag, value in one.flags:
         if _HARMLESS.get(flag) != value:
             raise one.refused(
-                f"has --{flag}{value and '='}{value}, which Apptainer has nothing for; write it without"
-                f"{', and bring what it needs by COPY' if flag == 'mount' else ''}"
+                f"has --{flag}{value and '='}{value}, which Apptainer does not support; remove the option"
+                f"{', and copy the files with COPY' if flag == 'mount' else ''}"
             )
-    said = f"say {word(f'line {one.line}: RUN {one.rest[:100]}')}"
+    log = f"say {word(f'line {one.line}: RUN {one.rest[:100]}')}"
     if not one.here:
         argv = one.words if one.words is not None else (*shell, one.rest)
         if not argv:
             raise one.refused("has an empty array; name a program")
-        return said, f"( {begin} {words(argv)} )"
+        return log, f"( {begin} {words(argv)} )"
     first = one.here[0]
     if here_word(one.rest) and first.text.startswith("#!"):
         if "/" in first.name:
-            raise one.refused(f"has a here-document named {first.name!r}, which is no file name")
+            raise one.refused(f"has a here-document named {first.name!r}, which is not a file name")
         script = f'"$private"/{word(first.name)}'
         lines = ("printf '%s\\n' \\", *written(first.content), f"    > {script}", f"chmod 0755 {script}")
-        return said, *lines, f"( {begin} {script} )", f"rm -f {script}"
+        return log, *lines, f"( {begin} {script} )", f"rm -f {script}"
     text = first.content if here_word(one.rest) else one.rest + "".join(f"\n{each.text}{each.name}" for each in one.here)
-    return said, "script=$(printf '%s\\n' \\", *written(text), "    )", f'( {begin} {words(shell)} "$script" )'
+    return log, "script=$(printf '%s\\n' \\", *written(text), "    )", f'( {begin} {words(shell)} "$script" )'

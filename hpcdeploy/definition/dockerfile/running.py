@@ -1,4 +1,4 @@
-"""One stage while its instructions are done: what is set so far, and the shell lines that came out."""
+"""Translate the instructions of one stage: track the state that they set, and collect the shell lines."""
 
 import posixpath
 import re
@@ -22,20 +22,20 @@ from hpcdeploy.source import OciConfig
 PROXIES = frozenset(
     name for proxy in ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY") for name in (proxy, proxy.lower())
 )
-"""Arguments that every RUN gets without a declaration, where they are given (Dockerfile reference, "Predefined ARGs")."""
+"""Arguments that every RUN gets without a declaration if they are set (Dockerfile reference, "Predefined ARGs")."""
 
 NOT_KEPT = frozenset({"UID", "EUID", "GID", "PPID", "GROUPS", "BASHPID", "SHLVL", "PWD", "OLDPWD", "IFS", "HOME"})
-"""Variables that a container does not get: shells own them and let nobody set them; HOME is that of who runs it."""
+"""Variables that a container does not get: shells set them and make some read-only; HOME belongs to the user."""
 
 PORTS = "io.github.hpcdeploy.ports"
-"""The label that says what EXPOSE says: the network is the machine's own, so that nothing must be published."""
+"""The label with the ports of EXPOSE. Nothing must be published, because a container uses the host's network."""
 
 _LOST = {
-    "chown": "--chown is not kept: everything in an image belongs to the person who runs it",
-    "link": "--link is not kept, since an image of Apptainer has no layers: the same is copied, but links on the way to the "
-    "destination are followed",
+    "chown": "--chown has no effect: every file in an image belongs to the user who runs it",
+    "link": "--link has no effect, because an Apptainer image has no layers: the same files are copied, but links in the "
+    "destination path are followed",
 }
-"""Flags of COPY and ADD that mean nothing here, and what is said of them."""
+"""Flags of COPY and ADD without effect, and the note about each."""
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
@@ -46,7 +46,7 @@ _ROOT = re.compile(r"(root|0)?(:(root|0))?")
 
 @dataclass
 class StageState:
-    """The state that Docker keeps between instructions; `notes` and `known` are shared by all stages."""
+    """The state that Docker keeps between instructions; all stages share `notes` and `known`."""
 
     stages: Stages
     escape: str
@@ -74,9 +74,9 @@ class StageState:
     user_line: int = 0
 
     def __post_init__(self) -> None:
-        """Begin with what the base image says of itself."""
+        """Start with the configuration of the base image."""
         self.environment = {"PATH": DEFAULT_PATH, **dict(self.base.env)}
-        # Apptainer reads them as shell text and lets the machine's own win; so they are set again, as they stand.
+        # Apptainer reads them as shell text, and the host's values win; so they are set again, verbatim.
         self.own |= {name: value for name, value in self.base.env if _IDENTIFIER.fullmatch(name)}
         self.workdir = posixpath.normpath(self.base.workdir or "/")
         self.user = self.base.user
@@ -89,13 +89,13 @@ class StageState:
             self._link(f'"{name}=$arg_{name}"')
 
     def enter(self, stage: Stage) -> None:
-        """Begin a stage of the Dockerfile, maybe on top of the one that it starts from."""
+        """Start a stage of the Dockerfile, possibly on top of its parent stage."""
         self.number, self.command_is_set = stage.number, False
         if stage.parent is not None:
             name = self.stages.stages[stage.parent].name
             self.notes.setdefault(
-                f"the stage {stage.name or stage.number} starts from the stage {name}: its instructions are done again "
-                "there, since Apptainer cannot start from a stage"
+                f"the stage {stage.name or stage.number} starts from the stage {name}: its instructions run again there, "
+                "because Apptainer cannot start from a stage"
             )
         for name in stage.arguments:
             value = self.stages.arguments.get(name)
@@ -104,7 +104,11 @@ class StageState:
                 self._check(name, value)
 
     def do(self, instruction: Instruction) -> None:
-        """Do one instruction; `DefinitionError` with its line where it cannot be translated."""
+        """Translate one instruction.
+
+        Raises:
+            DefinitionError: It cannot be translated; the message has its line.
+        """
         try:
             self._do(instruction)
         except DefinitionError as error:
@@ -113,19 +117,17 @@ class StageState:
             raise instruction.refused(f"cannot be translated: {error}") from error
 
     def finished(self, name: str, base: str, taken: list[tuple[str, Taken]]) -> PlannedStage:
-        """Return the stage as it was planned; `taken` names the stages that its copies come from."""
+        """Return the planned stage; `taken` pairs the names of other stages with the paths copied from them."""
         if self.final and not _ROOT.fullmatch(self.user):
-            self.notes.setdefault(f"USER {self.user} is not kept: a container of Apptainer runs as the person who starts it")
+            self.notes.setdefault(f"USER {self.user} has no effect: Apptainer runs a container as the user who starts it")
         if self.final and self.temporary:
             where = f"line{'s'[: len(self.temporary) > 1]} {', '.join(map(str, dict.fromkeys(self.temporary)))}"
             self.notes.setdefault(
-                f"{where}: /tmp and /var/tmp are folders of the build's own, which are not in the image: what is put there "
-                "is there for later instructions only; in a container they are those of the machine that runs it"
+                f"{where}: /tmp and /var/tmp are private folders of the build and are not in the image: later "
+                "instructions see their files; in a container these folders belong to the host"
             )
         if self.final and self.workdir not in TEMPORARY_FOLDERS and under(TEMPORARY_FOLDERS, self.workdir):
-            self.notes.setdefault(
-                f"WORKDIR {self.workdir} is not in the image; a container begins in the folder that it is started from"
-            )
+            self.notes.setdefault(f"WORKDIR {self.workdir} is not in the image; a container starts in the current folder")
         return PlannedStage(
             name=name,
             base=base,
@@ -173,7 +175,7 @@ class StageState:
                 self.user, self.user_line = self._word(one.rest), one.line
             case "SHELL":
                 if not one.words:
-                    raise one.refused('needs a JSON array such as ["/bin/bash", "-c"]')
+                    raise one.refused('requires a JSON array such as ["/bin/bash", "-c"]')
                 self.shell_words = one.words
             case "ENTRYPOINT":
                 self.entrypoint = self._argv(one)
@@ -182,7 +184,9 @@ class StageState:
             case "CMD":
                 self.command, self.command_is_set = self._argv(one), True
             case "ONBUILD":
-                raise one.refused("is for images that are built on this one, which Apptainer cannot tell; leave it out")
+                raise one.refused(
+                    "applies to images that are built from this one, which Apptainer does not support; remove it"
+                )
             case _:
                 self._said(one)
         checks = [line for name in dict.fromkeys(self.used) for line in self._check_lines(name)]
@@ -190,7 +194,7 @@ class StageState:
             self.shell.insert(begin, tuple(checks))
 
     def _said(self, one: Instruction) -> None:
-        """Note what has no counterpart: EXPOSE, VOLUME, STOPSIGNAL, HEALTHCHECK."""
+        """Add a note for an instruction without equivalent: EXPOSE, VOLUME, STOPSIGNAL, HEALTHCHECK."""
         if not self.final:
             return
         if one.name == "EXPOSE":
@@ -198,9 +202,9 @@ class StageState:
             self._label([(PORTS, " ".join((*self.labels.get(PORTS, "").split(), *ports)))])
             return
         what = {
-            "VOLUME": "is not kept: an image is read-only; bind a folder there when a container must write",
-            "STOPSIGNAL": "is not kept: instances are stopped with 'apptainer instance stop --signal'",
-            "HEALTHCHECK": "is not kept: nothing watches a container of Apptainer; the settings' 'test' checks the image",
+            "VOLUME": "has no effect: an image is read-only; bind a folder there if a container must write",
+            "STOPSIGNAL": "has no effect: instances are stopped with 'apptainer instance stop --signal'",
+            "HEALTHCHECK": "has no effect: Apptainer runs no health checks; 'test' in the settings checks the image",
         }
         self.notes.setdefault(f"line {one.line}: {one.name} {what[one.name]}")
 
@@ -212,23 +216,23 @@ class StageState:
                 else f"the base image's user {self.user!r}"
             )
             raise one.refused(
-                f"runs as {whose}, but a build has only root; put 'USER root' before it and 'USER {self.user}' after it "
-                "(a container of Apptainer runs as the person who starts it, whatever USER says)"
+                f"runs as {whose}, but a build runs only as root; put 'USER root' before it and 'USER {self.user}' after it "
+                "(Apptainer runs a container as the user who starts it, regardless of USER)"
             )
         mounts = read_mounts(one, self._word, self.workdir)
         texts = (one.rest, *(document.text for document in one.here))
         self._temporary(one, *texts, *(mount.target for mount in mounts))
         if self.final and any(map(_HOME.search, texts)):
             self.notes.setdefault(
-                f"line {one.line}: RUN names the home folder, which is root's now: in containers HOME is that of the person "
-                "who runs one, and /root may be closed; put what containers need elsewhere, such as /opt"
+                f"line {one.line}: RUN names the home folder, which is root's during the build: in a container HOME belongs "
+                "to the user, and /root may be inaccessible; put files for containers elsewhere, such as /opt"
             )
         before, begin, after = self._mounted(one, mounts)
         plain = replace(one, flags=tuple(flag for flag in one.flags if flag[0] != "mount"))
         self.shell.append((*before, *run_lines(plain, self.shell_words, f"{begin}run_{self.chain}"), *after))
 
     def _mounted(self, one: Instruction, mounts: tuple[Mount, ...]) -> tuple[list[str], str, list[str]]:
-        """Return the lines before a RUN, the words before its own that give it its mounts, and the lines after it."""
+        """Return the lines before a RUN, the command prefix that provides its mounts, and the lines after it."""
         before: list[str] = []
         begin = ""
         after: list[str] = []
@@ -246,7 +250,7 @@ class StageState:
         return before, begin, after
 
     def _temporary(self, one: Instruction, *texts: str) -> None:
-        """Mount the stage's own /tmp before the first instruction that may use it: RUNs before may install mount(8)."""
+        """Mount the private /tmp before the first instruction that may use it: an earlier RUN may install mount(8)."""
         if any(map(_TEMPORARY.search, texts)):
             if not self.temporary:
                 self.shell.append(("own_temporary",))
@@ -265,46 +269,46 @@ class StageState:
         return Copier(context=self.context, escape=self.escape, lookup=self._lookup, workdir=self.workdir)
 
     def _take(self, one: Instruction, copy: Copy) -> None:
-        """Note what an instruction takes from the context, from stages and from images."""
+        """Record what an instruction copies from the context, from stages and from images."""
         for taken in copy.taken:
             self._check_origin(one, taken.origin)
             if under(TEMPORARY_FOLDERS, taken.path) and not self.stages.find(taken.origin, self.number):
                 raise one.refused(
-                    f"takes {taken.path} from {taken.origin}, but what stands there while an image is built is the "
-                    "building machine's own; take it from another place"
+                    f"copies {taken.path} from {taken.origin}, but during a build that path belongs to the host; "
+                    "copy from another path"
                 )
         self.files += copy.files
         self.taken += [(self.number, taken) for taken in copy.taken]
 
     def _check_origin(self, one: Instruction, origin: str) -> None:
-        """Refuse ``--from`` a stage that is not there yet: BuildKit looks names up in the whole file, in any case."""
+        """Reject ``--from`` with a later stage: BuildKit finds names in the whole file, ignoring case."""
         if self.stages.find(origin, self.number):
             return
         before = f"the stages before it are {self.stages.names(self.number)}"
         if origin.isdecimal():
-            raise one.refused(f"takes from the stage {origin}, which is not before it; {before}, counted from 0")
+            raise one.refused(f"copies from the stage {origin}, which is not before it; {before}, counted from 0")
         if self.stages.find(origin, len(self.stages.stages)):
-            raise one.refused(f"takes from the stage {origin}, which is not before it; {before}: move that stage up")
+            raise one.refused(f"copies from the stage {origin}, which is not before it; {before}: move that stage up")
 
     def _env(self, one: Instruction) -> None:
         new = [(self._word(name), self._word(value)) for name, value in pairs(one, self.escape)]
         for name, value in new:
             if not _IDENTIFIER.fullmatch(name):
-                raise one.refused(f"sets {name!r}, which no shell can set; use letters, digits and '_'")
+                raise one.refused(f"sets {name!r}, which a shell cannot set; use only letters, digits and '_'")
             self.environment[name] = value
             self.own[name] = value
             self._temporary(one, value)
             if name in NOT_KEPT and self.final:
-                owner = "the person who runs one" if name == "HOME" else "the shell"
-                self.notes.setdefault(f"line {one.line}: ENV {name} is set for RUN, but in containers it is that of {owner}")
+                owner = "the user" if name == "HOME" else "the shell"
+                self.notes.setdefault(f"line {one.line}: ENV {name} is set for RUN, but in containers {owner} sets it")
         self._link(words(f"{name}={value}" for name, value in new))
 
     def _arg(self, one: Instruction) -> None:
         for name, default in argument_words(one, self.escape, self._lookup):
             if not _IDENTIFIER.fullmatch(name):
-                raise one.refused(f"declares {name!r}; an argument of Apptainer holds letters, digits and '_'")
+                raise one.refused(f"declares {name!r}; an argument of Apptainer must contain only letters, digits and '_'")
             if default is not None and name in self.templates and self.templates[name] != self.given.get(name, default):
-                raise one.refused(f"declares {name} again with another value; give it another name")
+                raise one.refused(f"declares {name} again with another value; use another name")
             self.known.setdefault(name, "")
             value = self.given.get(name, default)
             if value is None:
@@ -318,7 +322,7 @@ class StageState:
                 self._link(f'"{name}=$arg_{name}"')
 
     def _argument(self, name: str, value: str) -> None:
-        """Let ``apptainer build --build-arg`` change an argument where its language can say the value as it stands."""
+        """Make ``apptainer build --build-arg`` able to change an argument, unless its language cannot express the value."""
         if name in self.templates:
             return
         try:
@@ -327,8 +331,8 @@ class StageState:
             self.shell.append((f"arg_{name}={word(value)}",))
             return
         self.templates[name] = value
-        # Apptainer puts a value into the text as it stands: only a quoted here-document keeps each. It begins with '=',
-        # since a '%' there would begin a section; a tab before it is taken away by the '-'.
+        # Apptainer inserts a value verbatim, and only a quoted here-document keeps every value unchanged. The line starts
+        # with '=', because a '%' there would start a section; '<<-' removes the tab before it.
         read = (f"arg_{name}=$(cat <<-'END_OF_ARGUMENT'", f"\t={{{{ {name} }}}}", "\tEND_OF_ARGUMENT", ")")
         self.shell.append((*read, f"arg_{name}=${{arg_{name}#=}}"))
 
@@ -336,7 +340,7 @@ class StageState:
         self.shell.extend((line,) for line in self._check_lines(name, value))
 
     def _check_lines(self, name: str, value: str | None = None) -> list[str]:
-        """Stop a build whose argument differs from what was put into the definition's text."""
+        """Return a check that stops a build if an argument differs from the value in the definition's text."""
         if name not in self.templates or name in self.checked:
             return []
         self.checked.add(name)
@@ -346,9 +350,7 @@ class StageState:
         text = self._word(one.rest)
         path = posixpath.normpath(text if text.startswith("/") else f"{self.workdir}/{text}").replace("//", "/")
         if under(HOST_FOLDERS, path):
-            raise one.refused(
-                f"is {path}, which is the building machine's own folder while an image is built; choose another"
-            )
+            raise one.refused(f"is {path}, which belongs to the host during a build; use another folder")
         self.workdir = path
         self._temporary(one, path)
         self.shell.append((f"workdir={word(path)}", 'mkdir -p "$workdir"'))
@@ -362,7 +364,7 @@ class StageState:
         return one.words if one.words is not None else (*self.shell_words, one.rest)
 
     def _link(self, assignments: str) -> None:
-        """Add a function that runs a program with what is set so far; later assignments win, as in env(1)."""
+        """Add a function that runs a program with the current state; later assignments win, as in env(1)."""
         if not assignments:
             base = "".join(f"{word(f'{name}={value}')} " for name, value in self.own.items())
             self.shell.append((f"workdir={word(self.workdir)}", f'run_0() {{ cd "$workdir" && exec env {base}"$@"; }}'))

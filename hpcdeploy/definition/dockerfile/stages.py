@@ -1,4 +1,4 @@
-"""The stages of a Dockerfile: which there are, on what each is built, and which a target needs."""
+"""Split a Dockerfile into stages, and find their parents and the stages that a target needs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,21 +13,27 @@ AUTOMATIC: Mapping[str, str] = {
     **{f"{side}{name}": value for side in ("TARGET", "BUILD") for name, value in (("OS", "linux"), ("ARCH", "amd64"))},
     **{f"{side}{name}": value for side in ("TARGET", "BUILD") for name, value in (("PLATFORM", PLATFORM), ("VARIANT", ""))},
 }
-"""Arguments that BuildKit gives by itself, where a stage declares them."""
+"""Arguments that BuildKit sets automatically if a stage declares them."""
 
 _SCRATCH = (
-    "starts from 'scratch': the image has no /bin/sh, which %post, %test and every job need; "
+    "starts from 'scratch': the image has no /bin/sh, which %post, %test and every job require; "
     'start from a small image, such as busybox, or build the stage that this one copies from (target = "NAME")'
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One stage: its place in the file, its name (empty for none), what it starts from, its instructions after ``FROM``.
+    """One stage.
 
-    ``base`` is an image's reference, or empty where ``parent`` is the number of the stage that it goes on from.
-    ``arguments`` are the names of those from before the first ``FROM`` that the reference was made with. ``refusal`` is the
-    reason why it cannot be made here, empty where it can: a stage that no target needs may be as it likes.
+    Attributes:
+        number: Its position in the file, from 0.
+        name: Its name; empty for none.
+        start: Its FROM.
+        instructions: The instructions after FROM.
+        base: The reference of its base image; empty if it continues the stage `parent`.
+        parent: The number of the stage that it continues.
+        arguments: The names of the global arguments that the reference uses.
+        refusal: The reason why it cannot be built; empty if it can. Only a needed stage reports it.
     """
 
     number: int
@@ -42,13 +48,13 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class Stages:
-    """All stages in order, and the arguments from before the first: their values (None: no value)."""
+    """All stages in order, and the global arguments (before the first FROM) with their values (None: no value)."""
 
     stages: tuple[Stage, ...]
     arguments: Mapping[str, str | None]
 
     def find(self, name: str, before: int) -> Stage | None:
-        """Return the stage that ``--from=NAME`` means in stage `before`: by name, any case, or by number."""
+        """Return the stage that ``--from=NAME`` in stage `before` means, by name (ignoring case) or by number."""
         for stage in reversed(self.stages[:before]):
             if stage.name and stage.name == name.lower():
                 return stage
@@ -57,21 +63,25 @@ class Stages:
         return None
 
     def names(self, before: int) -> str:
-        """Return the names of the stages before `before`, for people."""
+        """Return the names of the stages before stage `before`, for a message."""
         return ", ".join(stage.name or str(stage.number) for stage in self.stages[:before]) or "none"
 
     def target(self, name: str) -> Stage:
-        """Return the stage to build; empty means the last one. `DefinitionError` where there is none of that name."""
+        """Return the stage to build; an empty name means the last one.
+
+        Raises:
+            DefinitionError: There is no stage of that name.
+        """
         if not name:
             return self.stages[-1]
         found = self.find(name, len(self.stages))
         if not found:
             named = ", ".join(stage.name for stage in self.stages if stage.name)
-            raise DefinitionError(f"there is no stage {name!r} to build; named stages are: {named or 'none'}")
+            raise DefinitionError(f"there is no stage {name!r} to build; named stages: {named or 'none'}")
         return found
 
     def line_of(self, stage: Stage) -> tuple[Stage, ...]:
-        """Return the stages that `stage` goes on from, the first one first, and itself."""
+        """Return `stage` after all stages that it continues, first ancestor first."""
         line = [stage]
         while line[-1].parent is not None:
             line.append(self.stages[line[-1].parent])
@@ -79,7 +89,16 @@ class Stages:
 
 
 def read_stages(dockerfile: Dockerfile, given: Mapping[str, str], target: str) -> Stages:
-    """Split a Dockerfile into its stages; `DefinitionError` for what Docker or Apptainer has no stage for."""
+    """Split a Dockerfile into its stages.
+
+    Args:
+        dockerfile: The parsed file.
+        given: The build arguments of this build.
+        target: The name of the stage to build; empty for the last one.
+
+    Raises:
+        DefinitionError: Docker would reject the file.
+    """
     arguments: dict[str, str | None] = {}
     automatic = {**AUTOMATIC, "TARGETSTAGE": target or "default"}
 
@@ -96,9 +115,9 @@ def read_stages(dockerfile: Dockerfile, given: Mapping[str, str], target: str) -
             for name, value in argument_words(instruction, dockerfile.escape, lookup):
                 arguments[name] = given.get(name, value)
         else:
-            raise instruction.refused("stands before the first FROM, where only ARG may stand")
+            raise instruction.refused("comes before the first FROM, where only ARG is allowed")
     if not heads:
-        raise DefinitionError("the Dockerfile has no FROM, so it makes no image")
+        raise DefinitionError("the Dockerfile has no FROM; add one")
     stages: list[Stage] = []
     for start, instructions in heads:
         stages.append(_stage(start, tuple(instructions), stages, dockerfile.escape, lookup))
@@ -106,14 +125,18 @@ def read_stages(dockerfile: Dockerfile, given: Mapping[str, str], target: str) -
 
 
 def argument_words(instruction: Instruction, escape: str, lookup: Lookup) -> list[tuple[str, str | None]]:
-    """Read ``ARG NAME[=VALUE] ...``; all values are read with the variables from before the instruction."""
+    """Parse ``ARG NAME[=VALUE] ...``; values are expanded with the variables before the instruction.
+
+    Raises:
+        DefinitionError: An argument has no name.
+    """
     found: list[tuple[str, str | None]] = []
     lexer = Lexer(escape=escape, lookup=lookup)
     for text in split_words(instruction.rest, escape):
         name, sign, value = text.partition("=")
         name = lexer.word(name)
         if not name:
-            raise instruction.refused(f"holds {text!r}, which names no argument")
+            raise instruction.refused(f"contains {text!r}, which has no argument name")
         found.append((name, lexer.word(value) if sign else None))
     return found
 
@@ -123,7 +146,7 @@ def _stage(
 ) -> Stage:
     words = listed(start)
     if len(words) not in (1, 3) or (len(words) == 3 and words[1].lower() != "as"):
-        raise start.refused("needs the form FROM [--platform=PLATFORM] IMAGE [AS NAME]")
+        raise start.refused("must have the form FROM [--platform=PLATFORM] IMAGE [AS NAME]")
     used: list[str] = []
 
     def noted(name: str) -> str | None:
@@ -141,7 +164,7 @@ def _stage(
     number = len(before)
     parent = next((stage.number for stage in reversed(before) if stage.name and stage.name == image.lower()), None)
     if not image:
-        raise start.refused(f"starts from {words[0]!r}, which is empty; give the argument a value before the first FROM")
+        raise start.refused(f"starts from {words[0]!r}, which is empty; set the argument before the first FROM")
     if parent is None and image == "scratch":
         refusal = refusal or _SCRATCH
     return Stage(

@@ -1,8 +1,8 @@
-"""A Dockerfile's stages as those of a definition: every instruction becomes shell lines of ``%post``, in its own place.
+"""Translate the stages of a Dockerfile into those of a definition: every instruction becomes shell lines of ``%post``.
 
-Apptainer copies all files before ``%post`` and knows no ENV, WORKDIR or ARG there. So each stage stages what it copies in a
-folder of its own, and one ``%post`` does what the instructions say, one after the other, each RUN in a shell of its own.
-Source of what Docker does: the Dockerfile reference, and ``frontend/dockerfile/dockerfile2llb/convert.go`` of BuildKit.
+Apptainer copies all files before ``%post``, and ``%post`` has no ENV, WORKDIR or ARG. So each stage first copies its files
+into a staging folder. Then one ``%post`` executes the instructions in order, each RUN in its own shell.
+Source of Docker's behaviour: the Dockerfile reference, and BuildKit's ``frontend/dockerfile/dockerfile2llb/convert.go``.
 """
 
 import re
@@ -19,12 +19,12 @@ from hpcdeploy.errors import ConfigError, DefinitionError, HpcdeployError
 from hpcdeploy.source import ImageConfigOf, OciConfig
 
 _BARE = re.compile(r"[^/:@.]+")
-"""An image's name that may be a named context just as well: no registry, no folder, no tag, no digest."""
+"""An image name that might also be a named context: no registry, folder, tag or digest."""
 
 
 @dataclass
 class Translator:
-    """One translation: stages are planned in the order in which they are needed, each once."""
+    """State of one translation: stages are planned once each, in the order in which they are needed."""
 
     stages: Stages
     escape: str
@@ -37,7 +37,12 @@ class Translator:
     known: dict[str, str] = field(default_factory=dict)
 
     def plan(self, stage: Stage, *, final: bool) -> PlannedStage:
-        """Plan a stage after all those that it takes something from."""
+        """Plan a stage after all stages that it copies from.
+
+        Raises:
+            DefinitionError: An instruction cannot be translated.
+            HpcdeployError: The configuration of an image cannot be read.
+        """
         line = self.stages.line_of(stage)
         for one in line:
             if one.refusal:
@@ -61,7 +66,7 @@ class Translator:
         return state.finished(self._name(stage), self._pinned(line[0].base, config), taken)
 
     def _origin(self, number: int, taken: Taken) -> str:
-        """Return the name of the definition's stage that ``--from`` means, planning it where it is new."""
+        """Return the name of the definition's stage that ``--from`` means; plan it if it is new."""
         origin = taken.origin
         stage = self.stages.find(origin, number)
         key = str(stage.number) if stage else f"image {origin}"
@@ -69,38 +74,38 @@ class Translator:
             if stage:
                 self.planned[key] = self.plan(stage, final=False)
             else:
-                config = self._asked(taken.instruction, origin, f"takes from {origin}", number)
+                config = self._image_config(taken.instruction, origin, f"copies from {origin}", number)
                 name = self._unique(f"image-{len(self.planned)}")
                 self.planned[key] = PlannedStage(name=name, base=self._pinned(origin, config))
         return self.planned[key].name
 
     def _config(self, stage: Stage) -> OciConfig:
-        config = self._asked(stage.start, stage.base, f"starts from {stage.base}", stage.number)
+        config = self._image_config(stage.start, stage.base, f"starts from {stage.base}", stage.number)
         if config.on_build:
             raise stage.start.refused(
                 f"starts from {stage.base}, whose ONBUILD instructions Docker would run here ({config.on_build[0]}"
-                f"{', ...' if len(config.on_build) > 1 else ''}); they are not translated: write them into this Dockerfile "
-                "and start from the image under it"
+                f"{', ...' if len(config.on_build) > 1 else ''}); they are not translated: add them to this Dockerfile "
+                "and start from that image's base"
             )
         return config
 
-    def _asked(self, instruction: Instruction, image: str, does: str, number: int) -> OciConfig:
-        """Ask what an image says of itself; an error names the line, and what else a bare name may have meant.
+    def _image_config(self, instruction: Instruction, image: str, does: str, number: int) -> OciConfig:
+        """Return the configuration of an image; an error names the line, and other meanings of a bare name.
 
-        A named context (``docker build --build-context NAME=...``) looks like an image of Docker Hub and is none: Docker's
-        documentation, "Build context", section on additional contexts.
+        A named context (``docker build --build-context NAME=...``) looks like an image of Docker Hub but is not one
+        (Docker's documentation, "Build context", section on additional contexts).
         """
         try:
             return self.image_config(image)
         except HpcdeployError as error:
-            said = f"line {instruction.line}: {instruction.name} {does}: {str(error).rstrip('.')}"
+            message = f"line {instruction.line}: {instruction.name} {does}: {str(error).rstrip('.')}"
             if _BARE.fullmatch(image):
-                said += (
-                    f"; {image!r} is no stage before it either ({self.stages.names(number)}); if it is a named context "
+                message += (
+                    f"; {image!r} is not an earlier stage either ({self.stages.names(number)}); if it is a named context "
                     "(docker build --build-context), copy its files into the build's context and COPY them from there"
                 )
-            # What is no image's address at all is the Dockerfile's fault, not that of a setting.
-            raise (DefinitionError if isinstance(error, ConfigError) else type(error))(said) from error
+            # An invalid image address here is an error of the Dockerfile, not of a setting.
+            raise (DefinitionError if isinstance(error, ConfigError) else type(error))(message) from error
 
     def _name(self, stage: Stage) -> str:
         return self._unique(stage.name or f"stage-{stage.number}")
@@ -113,7 +118,7 @@ class Translator:
 
     @staticmethod
     def _pinned(base: str, config: OciConfig) -> str:
-        """Return the reference with the digest that was asked about: what was known of it is what is built on."""
+        """Return the reference with the digest whose configuration was read, so the build uses the same image."""
         if not config.digest:
             return base
         repository = base.partition("@")[0]
@@ -129,10 +134,18 @@ def translate(
     build_args: Mapping[str, str] | None = None,
     target: str = "",
 ) -> Plan:
-    """Translate a Dockerfile; `DefinitionError`, with the line and the reason, where one of its instructions cannot be.
+    """Translate a Dockerfile. Stages that the target does not need are ignored, as in BuildKit.
 
-    `build_args` are those given for this build. `image_config` tells what each base image says of itself; what it raises
-    goes through. Stages that the target does not need are not looked at, as in BuildKit.
+    Args:
+        dockerfile: The parsed file.
+        context: The files that COPY and ADD can read.
+        image_config: Returns the configuration of a base image. Its errors are re-raised with the line.
+        build_args: The build arguments of this build.
+        target: The name of the stage to build; empty for the last one.
+
+    Raises:
+        DefinitionError: An instruction cannot be translated; the message has the line and the reason.
+        HpcdeployError: The configuration of an image cannot be read.
     """
     given = dict(build_args or {})
     stages = read_stages(dockerfile, given, target)
@@ -144,7 +157,7 @@ def translate(
 
 
 def _give(others: tuple[PlannedStage, ...], final: PlannedStage) -> tuple[PlannedStage, ...]:
-    """Put the stages in order, and add what wildcards take to the end of the stages that they take it from."""
+    """Put the stages in order, and tell each stage which patterns other stages copy from it."""
     whole = [*others, final]
     for position, stage in enumerate(whole):
         patterns = tuple(

@@ -1,4 +1,4 @@
-"""What a translated Dockerfile is, before it is a definition's text."""
+"""The result of translating a Dockerfile, before it becomes a definition."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from hpcdeploy.definition.dockerfile.copying import StagedFile, Taken
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """What runs when a container starts, as Docker keeps it: entry point, command, working folder."""
+    """The program that runs when a container starts, as Docker stores it: entry point, command, working folder."""
 
     entrypoint: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
@@ -18,10 +18,19 @@ class Start:
 class PlannedStage:
     """One stage of the definition.
 
-    ``shell`` are the pieces of ``%post``, each some lines that belong together. ``taken`` are copies from earlier stages
-    with their names, ``given`` the patterns that later stages take from this one. ``environment`` is that of the
-    image under it with what the Dockerfile sets, ``labels`` only the latter. ``temporary`` tells whether ``shell`` mounts
-    folders of its own over ``/tmp`` and ``/var/tmp``, ``emptied`` whether it gives a RUN empty folders.
+    Attributes:
+        name: Its name.
+        base: The reference of its base image.
+        arguments: Build arguments and their defaults.
+        shell: The pieces of ``%post``; the lines of one piece belong together.
+        files: Staged files of the context.
+        taken: Copies from earlier stages, with the names of these stages.
+        given: Patterns that later stages copy from this one.
+        environment: The variables of the base image, and those that the Dockerfile sets.
+        labels: The labels that the Dockerfile sets.
+        start: The program that runs when a container starts.
+        temporary: `shell` mounts private folders over ``/tmp`` and ``/var/tmp``.
+        emptied: `shell` provides empty folders to a RUN.
     """
 
     name: str
@@ -40,7 +49,7 @@ class PlannedStage:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """All stages in order, the last is the image; the known arguments and their values; what a person should know of it."""
+    """All stages in order (the last is the image), the known arguments with their values, and notes for the user."""
 
     stages: tuple[PlannedStage, ...]
     known: tuple[tuple[str, str], ...]

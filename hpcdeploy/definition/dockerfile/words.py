@@ -1,4 +1,4 @@
-"""Words of a Dockerfile: quotes, escapes, and variables put in, as ``frontend/dockerfile/shell/lex.go`` of BuildKit does."""
+"""Split Dockerfile words: quotes, escapes and variables, as in BuildKit's ``frontend/dockerfile/shell/lex.go``."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,18 +8,18 @@ from hpcdeploy.errors import DefinitionError
 Lookup = Callable[[str], str | None]
 
 
-def nothing(name: str) -> str | None:  # noqa: ARG001 - the shape of every lookup
-    """Know no variable."""
+def nothing(name: str) -> str | None:  # noqa: ARG001 - every lookup has this signature
+    """Look up a variable in an empty environment."""
     return None
 
 
 def is_blank(text: str) -> bool:
-    """Tell whether there is nothing but blanks."""
+    """Tell whether a text is empty or contains only white space."""
     return not text.strip()
 
 
 def split_words(text: str, escape: str) -> tuple[str, ...]:
-    """Cut a line at its blanks; quotes and escapes protect them and stay in the words."""
+    """Split a line at white space; quotes and escapes protect it and stay in the words."""
     words: list[str] = []
     word, quote, started = "", "", False
     position = 0
@@ -50,7 +50,7 @@ MOST_PUT_IN = 1024 * 1024
 
 @dataclass
 class _Words:
-    """Words as they are found: blanks part them unless they came out of quotes."""
+    """Collector of words: white space separates them, unless it was quoted."""
 
     done: list[str] = field(default_factory=list)
     open: list[str] = field(default_factory=list)
@@ -74,11 +74,17 @@ class _Words:
 
 @dataclass(kw_only=True)
 class Lexer:
-    """Puts the values of `lookup` into words.
+    """Expander of variables in words, with the values of `lookup`.
 
-    ``raw`` keeps quotes and escapes, ``quotes`` false gives them no meaning (here-documents), ``keep_unset`` leaves a
-    variable without value as it stands, ``lenient`` keeps every ``${...}`` as it stands. Raises `DefinitionError` for an
-    open quote and for ``${...}`` forms that not every version of Docker reads the same.
+    Methods raise `DefinitionError` for an unclosed quote, and for ``${...}`` forms that versions of Docker read differently.
+
+    Attributes:
+        escape: The escape character.
+        lookup: Returns the value of a variable; None if it is unset.
+        raw: Keep quotes and escapes.
+        quotes: Quotes are special; false for here-documents.
+        keep_unset: Keep a variable without a value as it is written.
+        lenient: Keep unsupported ``${...}`` forms as they are written.
     """
 
     escape: str
@@ -92,11 +98,19 @@ class Lexer:
     _put_in: int = 0
 
     def word(self, text: str) -> str:
-        """Return the text with variables put in, and quotes taken away, as one word."""
+        """Return the text as one word, with variables expanded and quotes removed.
+
+        Raises:
+            DefinitionError: The text is malformed.
+        """
         return self._process(text)[0]
 
     def words(self, text: str) -> tuple[str, ...]:
-        """Return the words that the text falls into once variables were put in."""
+        """Return the words that result from expanding the variables in the text.
+
+        Raises:
+            DefinitionError: The text is malformed.
+        """
         return self._process(text)[1]
 
     def _process(self, text: str) -> tuple[str, tuple[str, ...]]:
@@ -135,7 +149,7 @@ class Lexer:
                     words.add(value)
             result += value
         if stop:
-            raise DefinitionError(f"in {self._text!r} a {stop!r} is missing")
+            raise DefinitionError(f"{self._text!r} lacks a {stop!r}")
         return result, words.end()
 
     def _single(self) -> str:
@@ -201,7 +215,7 @@ class Lexer:
         if not name or mark not in ("-", "+", "?"):
             form = self._text[start - 2 : self._text.find("}", start) + 1 or None]
             raise DefinitionError(
-                f"{form!r} is not read the same by every version of Docker; only $X, ${{X}}, ${{X:-d}}, ${{X:+a}} and "
+                f"versions of Docker read {form!r} differently; only $X, ${{X}}, ${{X:-d}}, ${{X:+a}} and "
                 "${X:?message} are translated"
             )
         other = self._until("}")[0]
@@ -210,7 +224,7 @@ class Lexer:
             return f"${{{name}{':' if empty_is_unset else ''}{mark}{other}}}"
         missing = value is None or (empty_is_unset and not value)
         if mark == "?" and missing:
-            raise DefinitionError(f"the variable {name} has no value: {other or 'it must be given'}")
+            raise DefinitionError(f"the variable {name} has no value: {other or 'it must be set'}")
         if mark == "+":
             return "" if missing else other
         return other if missing else value or ""

@@ -41,7 +41,7 @@ def inspect_workspace(
     lock = folder / LOCK
     if not lock.exists():
         raise EnvironmentFileError(
-            f"{lock} is missing: it says which packages {manifest.name} stands for; run 'pixi lock' in {folder}"
+            f"{lock} is missing; it lists the exact packages of {manifest.name}. Run 'pixi lock' in {folder}"
         )
     workspace = read_manifest(read_text(manifest, within), str(manifest))
     return inspect_lock(lock, wanted, workspace=workspace, against=against, within=within)

@@ -14,7 +14,7 @@ S = TypeVar("S", bound=Source)
 
 def no_registry(reference: str) -> OciConfig:
     """Stand where no registry can be asked: raise `RegistryError`."""
-    raise RegistryError(f"nothing is known here of the image {reference}; its registry must be asked")
+    raise RegistryError(f"the configuration of {reference} is not known; query its registry")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -122,8 +122,7 @@ def _app_files(project: Path, source: str, what: str) -> list[ContextFile]:
     """Find what a line of ``%appfiles`` names, which goes to cp(1) as it stands: no patterns, no quotes."""
     if not (project / source).exists() and (_PATTERN | {'"'}) & set(source):
         raise DefinitionError(
-            f"{what} names {source!r}, where Apptainer takes every character as it stands, unlike in %files; "
-            "write the names out"
+            f"{what} names {source!r}, where Apptainer expands no patterns, unlike in %files; write the names out"
         )
     return _staged(project, source, what)
 

@@ -52,7 +52,7 @@ def own_source(packages: Iterable[OwnPackage], workspace: Path, project: Path) -
         found = _files(workspace / package.place, package, project)
         if not found:
             raise DefinitionError(
-                f"the package {package.name!r} is built from {package.place!r}, in which there is no file; "
+                f"the package {package.name!r} is built from {package.place!r}, which contains no file; "
                 "correct the workspace, or let git know its files ('git add')"
             )
         files += found

@@ -32,7 +32,7 @@ def folder_files(project: Path, source: str, staged: str, what: str) -> list[Con
         raise DefinitionError(f"{what} names {source!r}, which is not in {project}; correct it or make the file")
     files = list(_walk(project, path, staged, (), what))
     if not files:
-        raise DefinitionError(f"{what} names {source!r}, in which there is no file to copy")
+        raise DefinitionError(f"{what} names {source!r}, which contains no file to copy")
     return files
 
 
@@ -89,7 +89,7 @@ def _walk(project: Path, path: Path, staged: str, above: tuple[Path, ...], what:
     """Yield the files under `path` in a fixed order; links are followed, as the copy into the image would, but not out."""
     real = path.resolve()
     if not real.is_relative_to(project.resolve()):
-        raise DefinitionError(f"{what} leads to {path}, which lies outside the project {project}; copy it into the project")
+        raise DefinitionError(f"{what} leads to {path}, outside the project {project}; copy it into the project")
     if real in above:
         raise DefinitionError(f"{what} leads to {path}, a link to a folder that holds it; remove that link")
     if path.is_dir():

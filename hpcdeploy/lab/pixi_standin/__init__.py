@@ -1,10 +1,11 @@
-"""A stand-in for ``pixi`` in the lab's base image, where no real one can be fetched. It says so wherever it speaks.
+"""A stand-in for ``pixi`` in the lab's base image, where the real one cannot be fetched. All of its output says so.
 
-It does for real, on top of py-rattler, what a definition file asks of pixi: ``info``, ``install``, ``shell-hook``, ``list``
-and ``run``, from a real ``pixi.toml`` and ``pixi.lock``; it solves nothing, builds nothing, installs of PyPI's packages and
-of the workspace's own the pure Python ones, and refuses everything else. It reads manifests
-with code of its own, not with hpcdeploy's: it plays the other side, and a misreading must not hide on both.
-It imports nothing but the standard library, py-rattler, tomli and itself, because that is what the image holds.
+On top of py-rattler, it really does what a definition file needs of pixi: ``info``, ``install``, ``shell-hook``, ``list``
+and ``run``, with a real ``pixi.toml`` and ``pixi.lock``. It neither solves nor builds. From PyPI and from the workspace it
+installs only pure Python packages; it rejects everything else.
+
+It has its own manifest parser instead of hpcdeploy's, so that the tests detect a parser error on either side. It imports
+only the standard library, py-rattler, tomli and itself, because the image contains nothing else.
 """
 
 VERSION = "0.1.0"
@@ -12,15 +13,15 @@ DESCRIPTION = "hpcdeploy lab stand-in for pixi, not pixi"
 
 
 class StandInError(Exception):
-    """What was asked for failed, as it would with pixi; the message is for people."""
+    """A failure that pixi would have too; the message is for people."""
 
     exit_code = 1
 
 
 class RefusedError(StandInError):
-    """Only the real pixi can do what was asked for."""
+    """A request that only the real pixi supports."""
 
     exit_code = 2
 
     def __init__(self, what: str) -> None:
-        super().__init__(f"{what}; this is the {DESCRIPTION}, and the real pixi is needed for that")
+        super().__init__(f"{what}; this is the {DESCRIPTION}, and this requires the real pixi")

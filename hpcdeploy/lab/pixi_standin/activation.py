@@ -1,4 +1,4 @@
-"""Activation: the script that ``shell-hook`` prints, and the variables that it sets."""
+"""Render the activation script that ``shell-hook`` prints, and compute the variables that it sets."""
 
 import os
 import shlex
@@ -11,11 +11,11 @@ from rattler.shell import ActivationVariables, PathModificationBehavior, Shell, 
 from hpcdeploy.lab.pixi_standin import StandInError
 from hpcdeploy.lab.pixi_standin.workspace import Environment, Workspace
 
-_SHELLS_OWN = frozenset({"_", "SHLVL", "PWD", "OLDPWD", "PS1", "BASH_EXECUTION_STRING"})
+_SET_BY_SHELL = frozenset({"_", "SHLVL", "PWD", "OLDPWD", "PS1", "BASH_EXECUTION_STRING"})
 
 
 def variables(workspace: Workspace, environment: Environment) -> dict[str, str]:
-    """Return the variables that pixi itself sets (its page on environment variables)."""
+    """Return the variables that pixi itself sets (pixi's documentation, "Environment variables")."""
     full = workspace.name if environment.name == "default" else f"{workspace.name}:{environment.name}"
     return {
         "PIXI_PROJECT_ROOT": str(workspace.root),
@@ -23,7 +23,7 @@ def variables(workspace: Workspace, environment: Environment) -> dict[str, str]:
         "PIXI_PROJECT_MANIFEST": str(workspace.manifest),
         "PIXI_PROJECT_VERSION": workspace.version,
         "PIXI_IN_SHELL": "1",
-        "PIXI_EXE": os.path.abspath(sys.argv[0]),  # noqa: PTH100 - as called: no link is followed
+        "PIXI_EXE": os.path.abspath(sys.argv[0]),  # noqa: PTH100 - as called, without resolving links
         "CONDA_DEFAULT_ENV": full,
         "PIXI_ENVIRONMENT_NAME": environment.name,
         "PIXI_ENVIRONMENT_PLATFORMS": ",".join(environment.platforms),
@@ -32,11 +32,16 @@ def variables(workspace: Workspace, environment: Environment) -> dict[str, str]:
 
 
 def script(workspace: Workspace, environment: Environment, environ: Mapping[str, str], *, prompt: bool = False) -> str:
-    """Write the activation as shell text for bash.
+    """Return the activation as a bash script.
 
-    The order is pixi's: the search path and the prefix, pixi's own variables, the packages' scripts, the manifest's scripts,
-    the manifest's variables (whose values may name others). The path is that of now, written out. ``prompt`` adds the prompt
-    for a person's shell; completions are left out.
+    The order is pixi's: PATH and the prefix, pixi's own variables, the packages' scripts, the manifest's scripts, and the
+    manifest's variables (whose values may refer to others). The current PATH is written out. Completions are omitted.
+
+    Args:
+        workspace: The workspace.
+        environment: The environment.
+        environ: The environment variables.
+        prompt: Also set the prompt of an interactive shell.
     """
     path = [folder for folder in environ.get("PATH", "").split(os.pathsep) if folder]
     state = ActivationVariables(None, path, PathModificationBehavior.Replace)
@@ -58,7 +63,11 @@ def script(workspace: Workspace, environment: Environment, environ: Mapping[str,
 
 
 def activated(workspace: Workspace, environment: Environment, environ: Mapping[str, str]) -> dict[str, str]:
-    """Run the activation in bash and return the variables that it adds or changes."""
+    """Run the activation in bash and return the variables that it adds or changes.
+
+    Raises:
+        StandInError: The activation failed.
+    """
     text = script(workspace, environment, environ) + f"exec {shlex.quote(sys.executable)} -I -c {shlex.quote(_PRINT)} >&3\n"
     reader, writer = os.pipe()
     with os.fdopen(reader, "rb") as pipe:
@@ -76,11 +85,11 @@ def activated(workspace: Workspace, environment: Environment, environ: Mapping[s
             f"the activation of '{environment.name}' failed with exit code {shell.returncode}; its script is:\n{text}"
         )
     after = dict(item.split("=", 1) for item in os.fsdecode(dumped).split("\0") if item)
-    return {name: value for name, value in after.items() if name not in _SHELLS_OWN and environ.get(name) != value}
+    return {name: value for name, value in after.items() if name not in _SET_BY_SHELL and environ.get(name) != value}
 
 
 def _expanding(value: str) -> str:
-    """Quote a value as rattler does (``Bash::set_env_var``, crates/rattler_shell/src/shell/mod.rs): a ``$`` is expanded."""
+    """Quote a value as rattler does (``Bash::set_env_var``, crates/rattler_shell/src/shell/mod.rs): ``$`` is expanded."""
     return '"' + value.replace('"', '\\"') + '"' if "$" in value else shlex.quote(value)
 
 

@@ -1,4 +1,4 @@
-"""Installs a locked environment with py-rattler: checksums held, prefixes replaced, ``conda-meta`` written."""
+"""Install a locked environment with py-rattler: verify checksums, replace prefixes, write ``conda-meta``."""
 
 import asyncio
 import hashlib
@@ -20,17 +20,22 @@ from hpcdeploy.lab.pixi_standin.python_packages import install_python_packages, 
 from hpcdeploy.lab.pixi_standin.workspace import Workspace
 
 IGNORE_FILES = {".gitignore": "*\n!config.toml\n", ".condapackageignore": ".pixi\n!.pixi/config.toml\n"}
-"""What pixi writes into ``.pixi`` so that neither git nor a package takes the environments along."""
+"""Files that pixi writes into ``.pixi`` so that environments get neither into git nor into packages."""
 
 
 def is_installed(workspace: Workspace, name: str, content: Locked) -> bool:
-    """Tell whether an environment is there and holds what is locked: pixi, too, leaves a mark in ``conda-meta/pixi``."""
+    """Tell whether an environment is installed with the locked content, by the marker ``conda-meta/pixi``, as pixi does."""
     mark = _mark(workspace, name)
     return mark.is_file() and json.loads(mark.read_text()).get("environment_lock_file_hash") == content.digest
 
 
 def install_environment(workspace: Workspace, name: str, content: Locked) -> None:
-    """Make an environment hold what is locked for it, and nothing else."""
+    """Install exactly the locked packages of an environment.
+
+    Raises:
+        StandInError: A package is missing, has a wrong checksum, or cannot be installed.
+        RefusedError: A package would have to be built.
+    """
     refuse_others(content)
     table = mirrors(workspace.root)
     python = locate(content.python, workspace.root, table)
@@ -42,8 +47,8 @@ def install_environment(workspace: Workspace, name: str, content: Locked) -> Non
     _mark(workspace, name).unlink(missing_ok=True)
     addresses = [record.url for record in content.records]
     try:
-        # A package that py-rattler takes from a file is unpacked without a look at its checksum (seen with 0.28), and
-        # kept under its name alone: so files are checked here, and their unpacked form is not kept for others.
+        # py-rattler does not verify the checksum of a package that it takes from a file (seen with 0.28), and caches it
+        # only by its name. So files are verified here, and their unpacked content is not shared.
         with TemporaryDirectory(prefix="pixi-standin-") as private:
             from_files = _redirect_to_files(content.records, table)
             cache = Path(private) if from_files else cache_folder()
@@ -68,7 +73,7 @@ async def _install(
 
 
 def _redirect_to_files(records: Sequence[RepoDataRecord], table: Mapping[str, tuple[str, ...]]) -> bool:
-    """Point records at the ``file://`` mirror that holds them, after a look at the checksum; tell whether there is one."""
+    """Point records at the ``file://`` mirror that has them, after verifying checksums; tell whether there is one."""
     redirected = False
     for record in records:
         places = [place for place in mirrored(record.url, table) if place.startswith("file://")]
@@ -76,13 +81,13 @@ def _redirect_to_files(records: Sequence[RepoDataRecord], table: Mapping[str, tu
             continue
         held = [(place, path) for place in places if (path := Path(unquote(urlsplit(place).path))).is_file()]
         if not held:
-            raise StandInError(f"{record.file_name} is not in any mirror of its channel: {', '.join(places)}")
+            raise StandInError(f"{record.file_name} is in no mirror of its channel: {', '.join(places)}")
         place, path = held[0]
         found = hashlib.sha256(path.read_bytes()).hexdigest()
         wanted = (record.sha256 or b"").hex()
         if found != wanted:
             raise StandInError(
-                f"the sha256 of {place} is {found}, but the lock file says {wanted or 'nothing'}; nothing installed"
+                f"the sha256 of {place} is {found}, but the lock file has {wanted or 'none'}; nothing was installed"
             )
         record.url = place
         redirected = True
@@ -90,7 +95,7 @@ def _redirect_to_files(records: Sequence[RepoDataRecord], table: Mapping[str, tu
 
 
 def _restore_addresses(prefix: Path, originals: Mapping[str, str]) -> None:
-    """Write into ``conda-meta`` the channel's own addresses: with pixi, a mirror leaves no trace either."""
+    """Write the channel's own addresses into ``conda-meta``, because pixi does not record mirrors either."""
     for path in (prefix / "conda-meta").glob("*.json"):
         record = json.loads(path.read_text())
         if record.get("url") in originals:

@@ -1,4 +1,4 @@
-"""The lock file: read by py-rattler, and held against the manifest as ``--locked`` asks."""
+"""Read the lock file with py-rattler, and compare it with the manifest for ``--locked``."""
 
 import hashlib
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _INSTALLED = (CondaLockedBinaryPackage, PypiLockedPackage)
 
 @dataclass(frozen=True, kw_only=True)
 class PythonPackage:
-    """A locked Python package: ``location`` is an address or a path from the workspace, ``sha256`` empty where not said."""
+    """A locked Python package; ``location`` is an address or a path in the workspace, ``sha256`` may be empty."""
 
     name: str
     version: str
@@ -29,7 +29,7 @@ class PythonPackage:
 
 @dataclass(frozen=True, kw_only=True)
 class Locked:
-    """What the lock file holds for one environment on this platform; ``others`` are built from source by conda's rules."""
+    """The locked packages of one environment on this platform; ``others`` are conda packages to build from source."""
 
     records: tuple[RepoDataRecord, ...]
     python: tuple[PythonPackage, ...]
@@ -37,14 +37,18 @@ class Locked:
 
     @property
     def digest(self) -> str:
-        """Tells one content from another: the sha256 over addresses and checksums."""
+        """Return the sha256 over addresses and checksums, which identifies the content."""
         lines = sorted(f"{record.url} {(record.sha256 or b'').hex()}" for record in self.records)
         python = sorted(f"{package.location} {package.sha256} {package.editable}" for package in self.python)
         return hashlib.sha256("\n".join((*lines, *python, *self.others)).encode()).hexdigest()
 
 
 def read_lock(workspace: Workspace) -> LockFile:
-    """Read the lock file (versions 5, 6 and 7)."""
+    """Read the lock file (versions 5, 6 and 7).
+
+    Raises:
+        StandInError: The lock file is missing or malformed.
+    """
     if not workspace.lock.is_file():
         raise StandInError(f"there is no lock file at {workspace.lock}; run 'pixi lock' with the real pixi and commit it")
     try:
@@ -54,11 +58,15 @@ def read_lock(workspace: Workspace) -> LockFile:
 
 
 def locked(workspace: Workspace, lock: LockFile, name: str) -> Locked:
-    """Return what is locked for one environment here."""
+    """Return the locked packages of one environment on this platform.
+
+    Raises:
+        StandInError: The lock file lacks the environment or the platform.
+    """
     found, wanted = lock.environment(name), workspace.environment(name).platform
     platform = None if found is None or wanted is None else _locked_platform(found, wanted)
     if found is None or platform is None:
-        raise StandInError(f"{workspace.lock} does not hold the environment '{name}' for linux-64")
+        raise StandInError(f"{workspace.lock} does not contain the environment '{name}' for linux-64")
     packages = found.packages(platform) or []
     editable = {_normal(item) for item in workspace.environment(name).editable}
     return Locked(
@@ -71,7 +79,7 @@ def locked(workspace: Workspace, lock: LockFile, name: str) -> Locked:
 def _python(package: PypiLockedPackage, editable: set[str]) -> PythonPackage:
     try:
         sha256 = (package.hashes.sha256 or b"").hex() if package.hashes else ""
-    except AttributeError:  # py-rattler 0.28, where the lock file has none
+    except AttributeError:  # py-rattler 0.28, if the lock file has no hashes
         sha256 = ""
     return PythonPackage(
         name=package.name,
@@ -83,17 +91,24 @@ def _python(package: PypiLockedPackage, editable: set[str]) -> PythonPackage:
 
 
 def refuse_others(content: Locked) -> None:
-    """Refuse conda packages that would have to be built."""
+    """Reject conda packages that would have to be built.
+
+    Raises:
+        RefusedError: There are such packages.
+    """
     if content.others:
         names = ", ".join(sorted(content.others)[:5])
         raise RefusedError(f"{len(content.others)} locked packages are built from source ({names})")
 
 
 def check(workspace: Workspace, lock: LockFile) -> None:
-    """Raise `StandInError`, in pixi's words, where the lock file does not fit the manifest.
+    """Check that the lock file fits the manifest.
 
-    Held are: every environment with its channels and platforms, and on each platform every direct dependency and every
-    dependency of a locked package. Pixi also notices packages that nothing asks for any more; this does not.
+    Compared are every environment with its channels and platforms, and on each platform every direct dependency and every
+    dependency of a locked package. Unlike pixi, this does not detect packages that are no longer needed.
+
+    Raises:
+        StandInError: It does not fit; the message is pixi's.
     """
     for environment in workspace.environments.values():
         reason = _mismatch(environment, lock.environment(environment.name))
@@ -139,7 +154,7 @@ def _normal(name: str) -> str:
 
 
 def virtual_specs(content: Locked, platform: Platform | None) -> dict[str, str]:
-    """Return what an environment asks of the machine (specs of virtual packages) with who asks for it."""
+    """Return the requirements of an environment on the machine (specs of virtual packages), each with its origin."""
     promised = {name: version for name, version in (platform.promises if platform else {}).items() if "=" not in version}
     specs = {f"{name} >={version}": "the manifest" for name, version in promised.items()}
     for record in content.records:

@@ -1,4 +1,4 @@
-"""What the machine offers (conda's virtual packages), and where packages are fetched from and kept (pixi's settings)."""
+"""Detect conda's virtual packages of the machine, and read pixi's settings for mirrors and the cache."""
 
 import os
 from collections.abc import Mapping
@@ -13,20 +13,24 @@ SYSTEM_CONFIG = Path("/etc/pixi/config.toml")
 
 
 def virtual_packages() -> tuple[str, ...]:
-    """Return what the machine offers as ``name=version=build``; CONDA_OVERRIDE_* replace what is detected."""
+    """Return the machine's virtual packages as ``name=version=build``; CONDA_OVERRIDE_* override the detected ones."""
     found = VirtualPackage.detect(VirtualPackageOverrides.from_env())
     return tuple(str(package.into_generic()) for package in found)
 
 
 def check_virtual(wanted: Mapping[str, str]) -> None:
-    """Raise `StandInError` where the machine lacks what an environment asks for, as pixi does before it installs."""
+    """Check that the machine has the virtual packages that an environment needs, as pixi does before an installation.
+
+    Raises:
+        StandInError: One is missing.
+    """
     offered = virtual_packages()
     records = [_record(*package.split("=")) for package in offered]
     for spec, who in wanted.items():
         if not any(MatchSpec(spec).matches(record) for record in records):
             name = spec.split()[0].removeprefix("__").upper()
             raise StandInError(
-                f"Virtual package '{spec}', which {who} asks for, does not match any of the available virtual packages on "
+                f"Virtual package '{spec}', which {who} requires, does not match any of the available virtual packages on "
                 f"your machine: [{', '.join(offered)}]; set CONDA_OVERRIDE_{name} to install for another machine"
             )
 
@@ -44,7 +48,7 @@ def _record(name: str, version: str, build: str) -> PackageRecord:
 
 
 def config_files(root: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:
-    """Return where pixi looks for its settings, the strongest last (pixi's page on its own configuration)."""
+    """Return the paths of pixi's settings, lowest priority first (pixi's documentation of its configuration)."""
     home = Path(environ.get("HOME", "/"))
     return (
         SYSTEM_CONFIG,
@@ -55,7 +59,11 @@ def config_files(root: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:
 
 
 def mirrors(root: Path, environ: Mapping[str, str] = os.environ) -> dict[str, tuple[str, ...]]:
-    """Return the ``[mirrors]`` tables of all settings, laid over each other: addresses by the address they stand for."""
+    """Return the merged ``[mirrors]`` tables of all settings: addresses by the address that they replace.
+
+    Raises:
+        StandInError: A file is malformed.
+    """
     table: dict[str, tuple[str, ...]] = {}
     for path in config_files(root, environ):
         if path.is_file():
@@ -68,7 +76,7 @@ def mirrors(root: Path, environ: Mapping[str, str] = os.environ) -> dict[str, tu
 
 
 def mirrored(url: str, table: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-    """Return the addresses to try for `url`: those of the longest address in `table` that it lies under, else its own."""
+    """Return the addresses to try for `url`: the mirrors of its longest prefix in `table`, else its own."""
     for address in sorted(table, key=len, reverse=True):
         if url.startswith(f"{address}/"):
             return tuple(place.rstrip("/") + url[len(address) :] for place in table[address])
@@ -76,7 +84,7 @@ def mirrored(url: str, table: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
 
 
 def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return where packages are kept (pixi's page on environment variables)."""
+    """Return the package cache (pixi's documentation, "Environment variables")."""
     for variable in ("PIXI_CACHE_DIR", "RATTLER_CACHE_DIR"):
         if environ.get(variable):
             return Path(environ[variable])

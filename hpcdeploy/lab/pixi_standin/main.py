@@ -1,4 +1,4 @@
-"""The command line of the stand-in: pixi's own words and flags for what it can do, a refusal for everything else."""
+"""The command line of the stand-in: pixi's own commands and flags as far as they are supported, an error for others."""
 
 import argparse
 import contextlib
@@ -16,7 +16,7 @@ from hpcdeploy.lab.pixi_standin.machine import cache_folder, check_virtual, virt
 from hpcdeploy.lab.pixi_standin.workspace import Environment, Workspace, find_manifest, read_workspace
 
 CROSS = "\N{MULTIPLICATION SIGN}"
-"""What pixi puts before an error."""
+"""The sign that pixi prints before an error."""
 
 UPDATE_FLAGS = {
     "info": (),
@@ -25,23 +25,23 @@ UPDATE_FLAGS = {
     "run": ("--frozen", "--locked", "--no-install", "--as-is"),
     "shell-hook": ("--frozen", "--locked", "--no-install", "--as-is"),
 }
-"""Which of pixi's verbs takes which of its update options (its command line reference)."""
+"""The update options of each of pixi's commands (pixi's command line reference)."""
 
 ON = ("1", "true", "yes", "on")
 
 
 class _Parser(argparse.ArgumentParser):
-    """Refuses what it does not know in the stand-in's own words."""
+    """A parser that reports unknown arguments with the stand-in's own message."""
 
     def error(self, message: str) -> NoReturn:
         raise RefusedError(f"{self.prog}: {message}")
 
 
 def start() -> NoReturn:
-    """Run `main` as the whole of a process, and end that with its exit code.
+    """Run `main` as a whole process, and end it with its exit code.
 
-    The interpreter's own end is left out: threads of py-rattler may still run then. On a busy machine, an installation
-    that was whole ended in a segmentation fault (py-rattler 0.28.0, seen in two of some two hundred).
+    The interpreter's shutdown is skipped, because threads of py-rattler may still be running. On a busy machine, a complete
+    installation ended with a segmentation fault there (py-rattler 0.28.0, 2 of about 200 runs).
     """
     code = main()
     for stream in (sys.stdout, sys.stderr):
@@ -51,7 +51,7 @@ def start() -> NoReturn:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Do what the words say, and return pixi's exit code: 0, 1 for a failure, 2 for what is refused."""
+    """Run a command line and return pixi's exit code: 0, 1 for a failure, 2 for an unsupported request."""
     try:
         return _dispatch(list(sys.argv[1:] if argv is None else argv))
     except StandInError as error:
@@ -65,8 +65,8 @@ def _dispatch(words: list[str]) -> int:
     arguments = _parser().parse_args(words)
     workspace = _workspace(arguments.manifest_path, getattr(arguments, "platform", None))
     if arguments.verb == "info":
-        told = telling.info(workspace, virtual_packages(), str(cache_folder()))
-        sys.stdout.write(json.dumps(told, indent=2) + "\n" if arguments.json else telling.info_text(told))
+        output = telling.info(workspace, virtual_packages(), str(cache_folder()))
+        sys.stdout.write(json.dumps(output, indent=2) + "\n" if arguments.json else telling.info_text(output))
         return 0
     if workspace is None:
         raise StandInError(f"could not find pixi.toml or pyproject.toml at directory {Path.cwd()} or above it")
@@ -82,8 +82,8 @@ def _dispatch(words: list[str]) -> int:
         environ = {**os.environ, **activation.activated(workspace, environment, os.environ)}
         return running.run(workspace, environment, arguments.words, environ, dependencies=not arguments.skip_deps)
     if arguments.json:
-        told = {"environment_variables": activation.activated(workspace, environment, os.environ)}
-        sys.stdout.write(json.dumps(told) + "\n")
+        output = {"environment_variables": activation.activated(workspace, environment, os.environ)}
+        sys.stdout.write(json.dumps(output) + "\n")
         return 0
     sys.stdout.write(activation.script(workspace, environment, os.environ, prompt=arguments.change_ps1 == "true"))
     return 0
@@ -122,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _general(parser: argparse.ArgumentParser, *, again: bool = False) -> None:
-    """Take the flags that change nothing here, before and after the verb."""
+    """Add flags that have no effect here, before and after the command."""
     default: object = argparse.SUPPRESS if again else None
     parser.add_argument("--color", choices=["always", "never", "auto"], default=default)
     parser.add_argument("--no-progress", action="store_true", default=default)
@@ -131,7 +131,7 @@ def _general(parser: argparse.ArgumentParser, *, again: bool = False) -> None:
 
 
 def _workspace(given: str | None, platform: str | None) -> Workspace | None:
-    # A workspace around the working folder goes before the one that an activated shell is of.
+    # A workspace around the current folder takes precedence over that of an activated shell.
     manifest = find_manifest(given, Path.cwd()) or find_manifest(os.environ.get("PIXI_PROJECT_MANIFEST"), Path.cwd())
     return read_workspace(manifest, platform) if manifest else None
 
@@ -148,7 +148,7 @@ def _install(workspace: Workspace, arguments: argparse.Namespace) -> int:
 
 
 def _up_to_date(workspace: Workspace, environment: Environment, arguments: argparse.Namespace) -> Locked:
-    """Hold the lock file against the manifest and install what is missing, as far as the flags say."""
+    """Compare the lock file with the manifest, and install what is missing, depending on the flags."""
     as_is = getattr(arguments, "as_is", False)
     frozen = arguments.frozen or as_is or os.environ.get("PIXI_FROZEN") in ON
     exact = arguments.locked or os.environ.get("PIXI_LOCKED") in ON
@@ -161,7 +161,7 @@ def _up_to_date(workspace: Workspace, environment: Environment, arguments: argpa
         except StandInError as error:
             if exact:
                 raise
-            raise RefusedError(f"{error}; the lock file would have to be solved anew") from error
+            raise RefusedError(f"{error}; the lock file would have to be solved again") from error
     content = locked(workspace, lock, environment.name)
     if not (as_is or getattr(arguments, "no_install", False)):
         check_virtual(virtual_specs(content, environment.platform))

@@ -1,7 +1,7 @@
-"""Platforms that promise virtual packages, as pixi has them since 0.71: which is installed, and its part of the lock file.
+"""Platforms with virtual packages, which pixi has since 0.71: which one is installed, and its section of the lock file.
 
-The rules are those of pixi 0.77: of the platforms that the machine can run the first in the manifest is taken
-(``best_declared_platform``), and the lock file's aliases are known by what they promise (``platform_rename.rs``).
+The rules are those of pixi 0.77: the first platform in the manifest that the machine can run is used
+(``best_declared_platform``), and aliases in the lock file are matched by their virtual packages (``platform_rename.rs``).
 """
 
 import re
@@ -13,7 +13,7 @@ from typing import Any
 PLATFORM = "linux-64"
 KEYS = {"cuda": "__cuda", "archspec": "__archspec", "glibc": "__glibc", "linux": "__linux"}
 COMMON = {"__unix": "0", "__linux": "4.18", "__glibc": "2.28", "__archspec": "0=x86_64"}
-"""What every linux-64 promises."""
+"""The virtual packages of every linux-64 platform."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class Platform:
 
 
 def read(value: str | Mapping[str, Any]) -> Platform:
-    """Read an entry of ``platforms``."""
+    """Parse an entry of ``platforms``."""
     if isinstance(value, str):
         return Platform(name=value, subdir=value)
     subdir = str(value.get("platform", value.get("name", "")))
@@ -47,7 +47,7 @@ def read(value: str | Mapping[str, Any]) -> Platform:
 
 
 def allowed(platforms: Iterable[Platform], narrowed: Sequence[set[str]]) -> tuple[Platform, ...]:
-    """Return the platforms that every feature allows: by name, or by subfolder where none is named exactly."""
+    """Return the platforms that every feature allows: by name, or by subfolder if none is named exactly."""
     every = tuple(platforms)
     exact = {platform.subdir for platform in every for names in narrowed if platform.name in names}
     return tuple(
@@ -59,7 +59,7 @@ def allowed(platforms: Iterable[Platform], narrowed: Sequence[set[str]]) -> tupl
 
 
 def best(platforms: Iterable[Platform], offered: Sequence[str]) -> Platform | None:
-    """Return the first platform that a machine with the virtual packages `offered` can run; else the first for linux-64."""
+    """Return the first platform that a machine with the virtual packages `offered` can run; else the first linux-64 one."""
     here = [platform for platform in platforms if platform.subdir == PLATFORM]
     versions = dict(package.split("=")[:2] for package in offered)
     for platform in here:
@@ -70,7 +70,7 @@ def best(platforms: Iterable[Platform], offered: Sequence[str]) -> Platform | No
 
 
 def selects(selector: str, platform: Platform) -> bool:
-    """Return whether a ``[target]`` table holds on a platform."""
+    """Tell whether a ``[target]`` table applies to a platform."""
     family = {"unix": ("linux-", "osx-"), "linux": ("linux-",)}.get(selector)
     if family:
         return platform.subdir.startswith(family)
@@ -78,7 +78,7 @@ def selects(selector: str, platform: Platform) -> bool:
 
 
 def key_of(platform: Platform, locked: Mapping[str, tuple[str, Sequence[str]]]) -> str | None:
-    """Return under which key a lock file has `platform`; `locked` are subfolders and virtual packages by key."""
+    """Return the key of `platform` in a lock file; `locked` maps keys to subfolders and virtual packages."""
     if platform.name in locked and (not locked[platform.name][1] or _same(platform, locked[platform.name][1])):
         return platform.name
     alike = [key for key, (subdir, listed) in locked.items() if subdir == platform.subdir and _same(platform, listed)]

@@ -1,8 +1,8 @@
-"""Installs what is locked from PyPI, and Python packages of the workspace's own folders: pure Python ones.
+"""Install locked PyPI packages, and Python packages from the workspace's own folders, if they are pure Python.
 
-Pixi leaves this to uv, and the building to each package's own build backend. Here a wheel is unpacked after a look at its
-checksum, and a folder is laid out as a backend would lay out pure Python; whatever needs more is refused.
-The lab's channel holds no interpreter, so the one that runs this is linked into the environment, as a venv does it.
+Pixi uses uv for this, and each package's own build backend. Here a wheel is unpacked after its checksum was verified, and a
+folder is copied to where a backend would put pure Python; everything else is rejected. The lab's channel has no
+interpreter, so the interpreter that runs this is linked into the environment, as in a venv.
 """
 
 import configparser
@@ -35,15 +35,26 @@ sys.exit({call}())
 def locate(
     packages: Iterable[PythonPackage], root: Path, table: Mapping[str, tuple[str, ...]]
 ) -> tuple[tuple[PythonPackage, Path], ...]:
-    """Return the file or folder that each package comes from, its checksum held against the lock file's.
+    """Return the file or folder of each package, with its checksum verified.
 
-    `root` is the workspace's folder, `table` says where the addresses' files lie.
+    Args:
+        packages: The locked packages.
+        root: The workspace's folder.
+        table: Mirrors by address.
+
+    Raises:
+        StandInError: A file is missing, or has a wrong checksum.
+        RefusedError: There is no mirror with files.
     """
     return tuple((package, _place(package, root, table)) for package in packages)
 
 
 def install_python_packages(located: Iterable[tuple[PythonPackage, Path]], prefix: Path) -> None:
-    """Make the environment at `prefix` hold these Python packages, and no others of an earlier installation of ours."""
+    """Install these Python packages in the environment at `prefix`, and remove those of an earlier installation.
+
+    Raises:
+        RefusedError: A package is not pure Python.
+    """
     wanted = tuple(located)
     site = prefix / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
     _remove_old(site)
@@ -88,7 +99,7 @@ def _place(package: PythonPackage, root: Path, table: Mapping[str, tuple[str, ..
     else:
         places = [place for place in mirrored(package.location, table) if place.startswith("file://")]
         if not places:
-            raise RefusedError(f"'{package.name}' comes from {package.location}, for which [mirrors] names no folder")
+            raise RefusedError(f"'{package.name}' comes from {package.location}, for which [mirrors] has no folder")
         path = Path(unquote(urlsplit(places[0]).path))
         if not path.is_file():
             raise StandInError(f"{path.name} is not in the mirror of its index: {places[0]}")
@@ -102,11 +113,11 @@ def _place(package: PythonPackage, root: Path, table: Mapping[str, tuple[str, ..
 
 def _install_wheel(package: PythonPackage, wheel: Path, site: Path, prefix: Path) -> list[Path]:
     if wheel.suffix != ".whl":
-        raise RefusedError(f"'{package.name}' is no wheel ({wheel.name}) and would have to be built")
+        raise RefusedError(f"'{package.name}' is not a wheel ({wheel.name}) and would have to be built")
     with zipfile.ZipFile(wheel) as archive:
         names = [name for name in archive.namelist() if not name.endswith(("/", "/RECORD"))]
         if any(".data/" in name for name in names):
-            raise RefusedError(f"{wheel.name} holds more than a pure Python package (a .data folder)")
+            raise RefusedError(f"{wheel.name} contains more than a pure Python package (a .data folder)")
         written = [Path(archive.extract(name, site)) for name in names]
     scripts = [line for path in written if path.name == "entry_points.txt" for line in _scripts(path.read_text())]
     return [*written, *(_write_script(prefix, *script) for script in scripts)]
@@ -122,7 +133,9 @@ def _install_folder(package: PythonPackage, folder: Path, site: Path, prefix: Pa
     module = name.replace("-", "_")
     found = next((path for path in (source / module, source / f"{module}.py") if path.exists()), None)
     if found is None:
-        raise RefusedError(f"'{package.name}' is no pure Python package: {source} holds neither {module}/ nor {module}.py")
+        raise RefusedError(
+            f"'{package.name}' is not a pure Python package: {source} contains neither {module}/ nor {module}.py"
+        )
     info = site / f"{module}-{version}.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")

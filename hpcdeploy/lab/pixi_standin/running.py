@@ -1,4 +1,4 @@
-"""``pixi run``: tasks and commands, in an activated environment. Shell text goes to ``sh``, not to pixi's own shell."""
+"""Run tasks and commands in an activated environment (``pixi run``), with ``sh`` instead of pixi's own shell."""
 
 import shlex
 import subprocess
@@ -13,18 +13,23 @@ from hpcdeploy.lab.pixi_standin.workspace import Environment, Task, Workspace
 def run(
     workspace: Workspace,
     environment: Environment,
-    words: list[str],
+    arguments: list[str],
     environ: Mapping[str, str],
     *,
     dependencies: bool = True,
 ) -> int:
-    """Run a task with what it depends on, or else a command; return the exit code."""
-    if words[0] not in environment.tasks:
-        text = words[0] if len(words) == 1 else shlex.join(words)
+    """Run a task after its dependencies, or a command; return the exit code.
+
+    Raises:
+        StandInError: A dependency does not exist, or is circular.
+        RefusedError: A task takes arguments or contains a template.
+    """
+    if arguments[0] not in environment.tasks:
+        text = arguments[0] if len(arguments) == 1 else shlex.join(arguments)
         return _shell(text, Path.cwd(), environ)
-    order = _order(environment, words[0]) if dependencies else [words[0]]
+    order = _order(environment, arguments[0]) if dependencies else [arguments[0]]
     for name in order:
-        extra = words[1:] if name == words[0] else []
+        extra = arguments[1:] if name == arguments[0] else []
         code = _task(workspace, environment.tasks[name], name, extra, environ)
         if code:
             return code
@@ -32,7 +37,7 @@ def run(
 
 
 def _order(environment: Environment, name: str, above: tuple[str, ...] = ()) -> list[str]:
-    """Return the tasks to run for `name`, each once, what others depend on first."""
+    """Return the tasks to run for `name`, each once, dependencies first."""
     if name not in environment.tasks:
         raise StandInError(f"the task '{above[-1]}' depends on '{name}', which does not exist in '{environment.name}'")
     if name in above:
@@ -41,12 +46,12 @@ def _order(environment: Environment, name: str, above: tuple[str, ...] = ()) -> 
     return list(dict.fromkeys([*order, name]))
 
 
-def _task(workspace: Workspace, task: Task, name: str, words: list[str], environ: Mapping[str, str]) -> int:
+def _task(workspace: Workspace, task: Task, name: str, arguments: list[str], environ: Mapping[str, str]) -> int:
     if task.templated:
-        raise RefusedError(f"the task '{name}' takes arguments or holds a template")
+        raise RefusedError(f"the task '{name}' takes arguments or contains a template")
     if not task.command:
         return 0
-    text = " ".join([task.command, *map(shlex.quote, words)])
+    text = " ".join([task.command, *map(shlex.quote, arguments)])
     sys.stderr.write(f"Pixi task ({name}): {text}\n")
     return _shell(text, workspace.root / task.folder, {**environ, **dict(task.environment)})
 

@@ -1,4 +1,4 @@
-"""What ``pixi list`` and ``pixi info`` print."""
+"""Format the output of ``pixi list`` and ``pixi info``."""
 
 import re
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from hpcdeploy.lab.pixi_standin.workspace import Environment, Workspace
 
 
 def package(record: RepoDataRecord, environment: Environment) -> dict[str, Any]:
-    """Describe a package with the names that ``pixi list --json`` uses."""
+    """Return a package's fields, named as in ``pixi list --json``."""
     name = record.name.normalized
     spec = environment.dependencies.get(name)
     return {
@@ -39,7 +39,7 @@ def package(record: RepoDataRecord, environment: Environment) -> dict[str, Any]:
 
 
 def python_package(package: PythonPackage, environment: Environment) -> dict[str, Any]:
-    """Describe a Python package with the names that ``pixi list --json`` uses."""
+    """Return a Python package's fields, named as in ``pixi list --json``."""
     return {
         "name": package.name,
         "version": package.version,
@@ -54,7 +54,7 @@ def python_package(package: PythonPackage, environment: Environment) -> dict[str
 
 
 def table(packages: list[dict[str, Any]]) -> str:
-    """Lay packages out for people."""
+    """Format packages as a table."""
     rows = [("Name", "Version", "Build", "Size", "Kind", "Source")]
     for item in packages:
         size = f"{item['size_bytes'] / 1024:.2f} KiB" if item["size_bytes"] is not None else ""
@@ -66,13 +66,13 @@ def table(packages: list[dict[str, Any]]) -> str:
 
 
 def matching(packages: list[dict[str, Any]], pattern: str | None) -> list[dict[str, Any]]:
-    """Keep the packages whose name `pattern` finds, sorted by name."""
+    """Return the packages whose name matches the regular expression `pattern`, sorted by name."""
     kept = [item for item in packages if pattern is None or re.search(pattern, item["name"])]
     return sorted(kept, key=lambda item: str(item["name"]))
 
 
 def info(workspace: Workspace | None, offered: tuple[str, ...], cache: str) -> dict[str, Any]:
-    """Gather what ``pixi info`` tells, in the form of its ``--json``."""
+    """Return the fields of ``pixi info --json``."""
     project = None
     if workspace is not None:
         project = {"name": workspace.name, "manifest_path": str(workspace.manifest), "version": workspace.version}
@@ -100,17 +100,17 @@ def _environment(workspace: Workspace, environment: Environment) -> dict[str, An
     }
 
 
-def info_text(told: Mapping[str, Any]) -> str:
-    """Lay `info` out for people."""
+def info_text(fields: Mapping[str, Any]) -> str:
+    """Format the result of `info` as text."""
     lines = ["System", "------------"]
-    lines += [_line("Pixi version", told["version"]), _line("Platform", told["platform"])]
-    lines += [_line("Virtual packages" if not i else "", item) for i, item in enumerate(told["virtual_packages"])]
-    lines.append(_line("Cache dir", told["cache_dir"]))
-    if told["project_info"]:
-        project = told["project_info"]
+    lines += [_line("Pixi version", fields["version"]), _line("Platform", fields["platform"])]
+    lines += [_line("Virtual packages" if not i else "", item) for i, item in enumerate(fields["virtual_packages"])]
+    lines.append(_line("Cache dir", fields["cache_dir"]))
+    if fields["project_info"]:
+        project = fields["project_info"]
         lines += ["", "Workspace", "------------", _line("Name", project["name"]), _line("Version", project["version"])]
         lines += [_line("Manifest file", project["manifest_path"]), "", "Environments", "------------"]
-    for item in told["environments_info"]:
+    for item in fields["environments_info"]:
         lines += [_line("Environment", item["name"])]
         for label, key in (("Channels", "channels"), ("Dependencies", "dependencies"), ("Target platforms", "platforms")):
             lines.append(_line(label, ", ".join(item[key])))

@@ -1,4 +1,4 @@
-"""The manifest (``pixi.toml``, or ``[tool.pixi]`` in ``pyproject.toml``), as far as the stand-in needs it."""
+"""Read the parts of the manifest (``pixi.toml``, or ``[tool.pixi]`` in ``pyproject.toml``) that the stand-in needs."""
 
 import json
 import os
@@ -14,14 +14,15 @@ from hpcdeploy.lab.pixi_standin.machine import virtual_packages
 from hpcdeploy.lab.pixi_standin.platforms import Platform
 
 Table = Mapping[str, Any]
-_ENVIRONMENTS_OWN = ("features", "solve-group", "no-default-feature")
+_ENVIRONMENT_KEYS = ("features", "solve-group", "no-default-feature")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """A task; ``command`` is shell text (empty: it only names others), ``folder`` relative to the workspace.
+    """A task.
 
-    A ``templated`` one takes arguments or holds a MiniJinja template.
+    ``command`` is shell text (empty if it only has dependencies), ``folder`` is relative to the workspace. A ``templated``
+    task takes arguments or contains a MiniJinja template.
     """
 
     command: str
@@ -33,9 +34,9 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """An environment with everything that its features add up to on ``platform``, which is None where none is for linux-64.
+    """An environment: the result of merging its features for ``platform`` (None if there is none for linux-64).
 
-    ``cuda`` is the version asked of the driver.
+    ``cuda`` is the version required of the driver.
     """
 
     name: str
@@ -67,29 +68,37 @@ class Workspace:
 
     @property
     def root(self) -> Path:
-        """The folder of the manifest."""
+        """Return the folder of the manifest."""
         return self.manifest.parent
 
     @property
     def lock(self) -> Path:
-        """Where the lock file belongs."""
+        """Return the path of the lock file."""
         return self.root / "pixi.lock"
 
     def environment(self, name: str) -> Environment:
-        """Find an environment."""
+        """Return an environment.
+
+        Raises:
+            StandInError: There is none of that name.
+        """
         if name not in self.environments:
             raise StandInError(f"unknown environment '{name}'; {self.manifest} has: {', '.join(self.environments)}")
         return self.environments[name]
 
     def prefix(self, environment: str) -> Path:
-        """Where an environment is installed."""
+        """Return the installation folder of an environment."""
         return self.root / ".pixi" / "envs" / environment
 
 
 def find_manifest(given: str | None, folder: Path) -> Path | None:
-    """Return the manifest: the one named (a file or its folder), else the nearest at or above `folder`."""
+    """Return the manifest `given` (a file or its folder), else the nearest one in `folder` or above it; None if none.
+
+    Raises:
+        StandInError: There is no manifest at the given path.
+    """
     if given is not None:
-        path = Path(os.path.abspath(folder / given))  # noqa: PTH100 - as typed: no link is followed
+        path = Path(os.path.abspath(folder / given))  # noqa: PTH100 - as typed, without resolving links
         found = path if path.is_file() else _manifest_in(path)
         if found is None:
             raise StandInError(f"could not find pixi.toml or pyproject.toml at {path}")
@@ -105,10 +114,15 @@ def _manifest_in(folder: Path) -> Path | None:
 
 
 def read_workspace(manifest: Path, platform: str | None = None) -> Workspace:
-    """Read a manifest; `StandInError` where it is none.
+    """Read a manifest.
 
-    Each environment is read for the platform named `platform`, for the best one where that is empty, and by default for the
-    one that it is installed for.
+    Args:
+        manifest: The file.
+        platform: The name of the platform to read each environment for. If empty, the best one; if None, the one that it
+            is installed for.
+
+    Raises:
+        StandInError: The file is not a manifest.
     """
     top: Table = _load(manifest)
     names: Table = {}
@@ -130,7 +144,7 @@ def read_workspace(manifest: Path, platform: str | None = None) -> Workspace:
 
 
 def _installed(manifest: Path, environment: str) -> str:
-    """Return the name of the platform that an environment is installed for; empty where it is not installed."""
+    """Return the name of the platform that an environment is installed for; empty if it is not installed."""
     mark = manifest.parent / ".pixi" / "envs" / environment / "conda-meta" / "pixi"
     return str(json.loads(mark.read_text()).get("platform", "")) if mark.is_file() else ""
 
@@ -144,8 +158,8 @@ def _load(path: Path) -> dict[str, Any]:
 
 def _environment(name: str, value: Table | list[str], top: Table, head: Table, wanted: str) -> Environment:
     table: Table = {"features": value} if isinstance(value, list) else value
-    # What stands in the environment itself is its first feature (pixi 0.74).
-    features = [{key: item for key, item in table.items() if key not in _ENVIRONMENTS_OWN}]
+    # The environment's own keys are its first feature (pixi 0.74).
+    features = [{key: item for key, item in table.items() if key not in _ENVIRONMENT_KEYS}]
     for feature in table.get("features", []):
         if feature not in top.get("feature", {}):
             raise StandInError(f"the environment '{name}' names the feature '{feature}', which is not defined")
@@ -156,7 +170,7 @@ def _environment(name: str, value: Table | list[str], top: Table, head: Table, w
     narrowed = [{str(name) for name in feature["platforms"]} for feature in features if "platforms" in feature]
     declared = _required(platforms.allowed(everywhere, narrowed), features)
     platform = next((one for one in declared if one.name == wanted), None) or platforms.best(declared, virtual_packages())
-    # The first feature is the strongest: the weakest is laid down first, so that the stronger ones replace it.
+    # The first feature has the highest priority, so the layers begin with the last one, and later ones replace its values.
     layers = [layer for feature in reversed(features) for layer in _layers(feature, platform)]
     channels = [_channel(channel) for feature in features for channel in feature.get("channels", ())]
     return Environment(
@@ -187,7 +201,7 @@ def _layers(feature: Table, platform: Platform | None) -> Iterator[Table]:
 
 
 def _required(found: tuple[Platform, ...], features: list[dict[str, Any]]) -> tuple[Platform, ...]:
-    """Add what ``[system-requirements]`` ask for to what each platform promises."""
+    """Add ``[system-requirements]`` to the virtual packages of each platform."""
     tables = [feature.get("system-requirements", {}) for feature in features]
     words = {"__cuda": [table.get("cuda", "") for table in tables], "__glibc": [table.get("libc", "") for table in tables]}
     asked: dict[str, str] = {}
@@ -208,7 +222,7 @@ def _channel(value: str | Table) -> str:
 
 
 def _dependencies(layer: Table) -> Iterator[tuple[str, str]]:
-    """Tell conda dependencies as match specs; those from a folder or a repository count by name alone."""
+    """Yield conda dependencies as match specs; those from a folder or a repository match by name alone."""
     for kind in ("host-dependencies", "build-dependencies", "dependencies"):
         for name, value in layer.get(kind, {}).items():
             if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""HTCondor: the words of `hpcdeploy.scheduler.contract.Scheduler`."""
+"""HTCondor: an implementation of `hpcdeploy.scheduler.contract.Scheduler`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -25,7 +25,11 @@ SECTIONS = ("condor_q", "events")
 
 
 def job_values(job: Job, cluster: Cluster, run_id: str) -> Mapping[str, object]:
-    """Give what ``htcondor_templates/`` needs to write `job`."""
+    """Return the values for ``htcondor_templates/``.
+
+    Raises:
+        ConfigError: HTCondor does not support a setting of the job.
+    """
     return {
         "commands": lines(with_outputs(with_inputs(commands(job, cluster, run_id), job, cluster), job, cluster)),
         "container": cluster.htcondor_container,
@@ -38,42 +42,45 @@ def job_values(job: Job, cluster: Cluster, run_id: str) -> Mapping[str, object]:
 
 
 def follow_values() -> Mapping[str, object]:
-    """Give what ``htcondor_templates/follow.sh`` needs."""
+    """Return the values for ``htcondor_templates/follow.sh``."""
     return {"attributes": ATTRIBUTES, "history_attributes": HISTORY_ATTRIBUTES}
 
 
 def explain(status: TaskStatus) -> str:
-    """Say why a task waits, is held or ended badly, and what one can do; empty where there is nothing to say."""
+    """Return why a task waits, is held or failed, and what the user can do; empty if there is nothing to explain."""
     return reasons.explain(status)
 
 
 def states(answers: Answers, runs: Sequence[Run]) -> dict[str, tuple[TaskStatus, ...]]:
-    """Tell each run's tasks from condor_q and from the runs' own event logs, which outlast the queue.
+    """Return the states of each run's tasks from condor_q and from the runs' own event logs, which outlast the queue.
 
-    Of what neither of them tells the schedd's history may: it is asked for nothing else. An ad that cannot be read makes
-    only those tasks unknown that nothing else tells of, with the ad as their reason.
+    The schedd's history is used only for tasks that neither of them knows. A malformed ad only makes those tasks unknown
+    that no other source has; the ad becomes their reason.
+
+    Raises:
+        SchedulerError: The output of condor_q or condor_history is not a list of ads.
     """
     queue = answers.get("condor_q")
-    asked = queue is not None and queue.exit_code == 0
-    queued = read_queue(queue.text, {run.job_id: run.id for run in runs}) if asked and queue else NO_ROWS
+    answered = queue is not None and queue.exit_code == 0
+    queued = read_queue(queue.text, {run.job_id: run.id for run in runs}) if answered and queue else NO_ROWS
     logged = read_log(answers["events"].text if "events" in answers else "")
     history = answers.get("condor_history")
     remembered = read_history(history.text) if history and history.exit_code == 0 else NO_ROWS
     unbegun = _never_began(answers["records"].text if "records" in answers else "")
-    told: dict[str, tuple[TaskStatus, ...]] = {}
+    result: dict[str, tuple[TaskStatus, ...]] = {}
     for run in runs:
         ended = {status.task: status for status in remembered.found.get(run.job_id, [])}
         live = {status.task: status for status in queued.found.get(run.job_id, [])}
         noted = {status.task: status for status in logged.get(run.job_id, [])}
         unread = queued.unread_of(run.job_id) or remembered.unread_of(run.job_id)
-        judged = (_judge(task, live, noted, asked=asked, unread=unread) for task in range(run.tasks))
-        all_told = (one if one.state in TERMINAL else ended.get(one.task, one) for one in judged)
-        told[run.id] = tuple(_without_program(one) if (run.id, one.task) in unbegun else one for one in all_told)
-    return told
+        combined = (_combine(task, live, noted, answered=answered, unread=unread) for task in range(run.tasks))
+        complete = (one if one.state in TERMINAL else ended.get(one.task, one) for one in combined)
+        result[run.id] = tuple(_without_program(one) if (run.id, one.task) in unbegun else one for one in complete)
+    return result
 
 
 def _never_began(text: str) -> frozenset[tuple[str, int]]:
-    """Read the lines ``RUN TASK never-began``: tasks that ended with 0, and whose program left no note of its begin."""
+    """Parse the lines ``RUN TASK never-began``: tasks that ended with 0 although their program never started."""
     lines = (line.split(" ") for line in text.splitlines())
     marked = ((words[0], whole_number(words[1])) for words in lines if words[2:] == ["never-began"])
     return frozenset((run, task) for run, task in marked if task is not None)
@@ -86,23 +93,26 @@ def _without_program(one: TaskStatus) -> TaskStatus:
 
 
 def _not_made(task: int, noted: Mapping[int, TaskStatus]) -> TaskStatus | None:
-    """Tell of a task that HTCondor has not made yet, for want of room (condor_submit(1), max_materialize), or never will."""
+    """Return the state of a task that HTCondor has not created.
+
+    The reason is its limit (max_materialize, condor_submit(1)), or an error.
+    """
     cluster = noted.get(CLUSTER)
     if cluster and cluster.state in {State.COMPLETED, State.FAILED}:
-        why = "its DAGMan ended, and never submitted it; job.dag.dagman.out in its folder may say why"
+        why = "its DAGMan ended without submitting it; see job.dag.dagman.out in its folder"
         return replace(cluster, task=task, state=State.CANCELLED, exit_code=None, reason=why)
     if cluster and cluster.reason.startswith(NEVER):
-        # wait.sh removed its own DAGMan; HTCondor puts behind the reason who asked for it.
+        # wait.sh removed its own DAGMan; HTCondor appends the user to the reason.
         return replace(cluster, task=task, reason=cluster.reason.rpartition(" (by user ")[0] or cluster.reason)
     return numbered(cluster, task) if cluster else None
 
 
-def _judge(
-    task: int, live: Mapping[int, TaskStatus], noted: Mapping[int, TaskStatus], *, asked: bool, unread: str
+def _combine(
+    task: int, live: Mapping[int, TaskStatus], noted: Mapping[int, TaskStatus], *, answered: bool, unread: str
 ) -> TaskStatus:
-    """Weigh the two witnesses: an end in the log is an end; else the queue; else nobody knows.
+    """Combine both sources: an end in the log is final; otherwise the queue decides; otherwise the state is unknown.
 
-    `unread` is an ad that may be the task's and cannot be read.
+    `unread` is a malformed ad that may belong to the task.
     """
     logged = noted.get(task, _not_made(task, noted))
     if logged and logged.state in TERMINAL:
@@ -111,12 +121,12 @@ def _judge(
         return one if one.node or not logged else replace(one, node=logged.node)
     dagman = live.get(CLUSTER)
     factory = len(live) > (dagman is not None)
-    if asked and (logged.word == "UNMATERIALIZED" if logged else factory):
+    if answered and (logged.word == "UNMATERIALIZED" if logged else factory):
         return TaskStatus(task=task, state=State.PENDING, word="UNMATERIALIZED")
     if dagman:
-        # While it lives it has still to submit the job, or has just done so: the log was read after the queue.
+        # DAGMan is alive, so it will submit the job or has just done so: the log was read after the queue.
         return noted.get(task, replace(dagman, task=task))
-    why = "gone from the queue, and neither its log nor the history tells its end"
-    if unread or not asked:
-        why = f"{UNREAD}{unread}" if unread else "condor_q could not be asked"
+    why = "gone from the queue; its end is neither in its log nor in the history"
+    if unread or not answered:
+        why = f"{UNREAD}{unread}" if unread else "condor_q could not be queried"
     return TaskStatus(task=task, state=State.UNKNOWN, word=logged.word if logged else "", reason=why)

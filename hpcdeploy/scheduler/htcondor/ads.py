@@ -1,4 +1,4 @@
-"""ClassAds as HTCondor's programs print them with ``-json``."""
+"""Parse ClassAds from the ``-json`` output of HTCondor's programs."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,16 +17,17 @@ _BYTES_OF_A_VALUE = 8
 
 
 def read_ads(text: str, program: str) -> list[object]:
-    """Return the ads in the output of `program`; nothing at all means none. `SchedulerError` where it is no list.
+    """Return the elements of the list that `program` printed, unchecked; empty output means no ads.
 
-    An element of the list that is no ad is returned too: it keeps nobody from the others.
+    Raises:
+        SchedulerError: The output is not a JSON list.
     """
     try:
         ads = read_json(text, most=max(MOST, len(text) // _BYTES_OF_A_VALUE)) if text.strip() else []
     except ValueError as error:
-        raise SchedulerError(f"{program} answered {text.strip()[:200]!r}, which is no JSON ({error}); try again") from error
+        raise SchedulerError(f"{program} printed {text.strip()[:200]!r}, which is not JSON ({error}); try again") from error
     if not isinstance(ads, list):
-        raise SchedulerError(f"{program} answered {text.strip()[:200]!r}, where a list of ads was expected; try again")
+        raise SchedulerError(f"{program} printed {text.strip()[:200]!r}; expected a JSON list of ads; try again")
     return ads
 
 

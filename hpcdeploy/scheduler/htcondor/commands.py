@@ -1,4 +1,4 @@
-"""A job in HTCondor's words: the commands of a submit description."""
+"""Translate a job into the commands of an HTCondor submit description."""
 
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConfigError
@@ -10,34 +10,37 @@ from hpcdeploy.scheduler.htcondor.shapes import refuse_shapes, retry_commands
 from hpcdeploy.scheduler.htcondor.submit_language import Command, one_line
 
 _AHEAD = 1000
-"""Of more tasks than this so many are made ahead, by the schedd itself (condor_submit(1), max_idle): condor_submit then
-sends a table and not every single job. 10,000 took 0.03 s so, and 3.7 s otherwise; made all at once by the schedd, they
-kept it from answering anybody else (HTCondor 23.9)."""
+"""Number of tasks that the schedd creates in advance if there are more (condor_submit(1), max_idle).
 
-_NOT_THERE = {
+condor_submit then sends a table instead of every single job: 10,000 jobs took 0.03 s instead of 3.7 s. If the schedd
+created all at once, it did not answer any other request in the meantime (HTCondor 23.9).
+"""
+
+_UNSUPPORTED = {
     "partition": "HTCondor has no partitions",
     "qos": "HTCondor has no quality of service",
     "constraint": "HTCondor has no node features",
-    "gpu_type": "HTCondor knows a GPU by what it can do (gpu-memory, gpu-capability, gpu-runtime)",
+    "gpu_type": "HTCondor selects GPUs by capability (gpu-memory, gpu-capability, gpu-runtime)",
 }
 
 
 def commands(job: Job, cluster: Cluster, run_id: str) -> list[Command]:
-    """Say what `job` asks for in submit commands, those of the person last (the later of two wins, condor_submit(1)).
+    """Return the submit commands of `job`, the user's own last (the later of two wins, condor_submit(1)).
 
-    Raises `ConfigError` for what this scheduler has no word for: it is never left out in silence.
+    Raises:
+        ConfigError: HTCondor does not support a setting of the job; no setting is ignored silently.
     """
     wanted = job.resources
-    for name, why in _NOT_THERE.items():
+    for name, why in _UNSUPPORTED.items():
         if getattr(wanted, name):
-            advice = 'leave it out here, or say what you mean in htcondor = { ... }, for example { require_gpus = "..." }'
+            advice = 'remove it here, or use htcondor = { ... }, for example { require_gpus = "..." }'
             raise ConfigError(
-                f"job {job.name!r} asks for {name.replace('_', '-')} = {getattr(wanted, name)!r}: {why}; {advice}"
+                f"job {job.name!r} requests {name.replace('_', '-')} = {getattr(wanted, name)!r}: {why}; {advice}"
             )
     refuse_binds(job, cluster)
     refuse_vendor(job, cluster)
     if wanted.nodes > 1:
-        raise ConfigError(f"job {job.name!r} asks for {wanted.nodes} nodes: HTCondor starts a container on one")
+        raise ConfigError(f"job {job.name!r} requests {wanted.nodes} nodes: HTCondor starts a container on one node")
     refuse_shapes(job)
     lines: list[Command] = [("+HpcdeployRun", f'"{run_id}"'), ("batch_name", run_id)]
     lines.append(("request_cpus", str(wanted.cpus or 1)))
@@ -61,17 +64,17 @@ def commands(job: Job, cluster: Cluster, run_id: str) -> list[Command]:
 
 
 _JOINED = {"requirements": " && ", "periodic_remove": " || ", "transfer_input_files": ", "}
-"""Commands that a job may have several reasons for, and how those are joined: of two lines the later would win."""
+"""Commands to which several settings of a job contribute, and how the values are joined: a second line would win."""
 
 
 def _joined(chosen: list[Command]) -> list[Command]:
-    """Make one command of those that have several reasons, at the first one's place."""
-    said: dict[str, list[str]] = {}
+    """Merge repeated commands into one, at the position of the first."""
+    collected: dict[str, list[str]] = {}
     for name, value in chosen:
-        said.setdefault(name.lower(), []).append(value)
+        collected.setdefault(name.lower(), []).append(value)
     one: dict[str, Command] = {}
     for name, value in chosen:
-        word, values = name.lower(), said[name.lower()]
+        word, values = name.lower(), collected[name.lower()]
         if word in _JOINED and len(values) > 1:
             parts = values if word == "transfer_input_files" else [f"({part})" for part in values]
             one[word] = (word, _JOINED[word].join(parts))

@@ -1,4 +1,4 @@
-"""What a job event log tells, as states."""
+"""Parse an HTCondor job event log into task states."""
 
 import re
 from dataclasses import replace
@@ -21,13 +21,15 @@ _SIGNAL = re.compile(r"\s*\(0\) Abnormal termination \(signal (?P<signal>[0-9]{1
 
 
 def read_log(text: str) -> dict[str, list[TaskStatus]]:
-    """Read a job event log, or the lines of it that begin an event or tell an exit, by cluster id.
+    """Parse a job event log, or those of its lines that begin an event or contain an exit code, by cluster id.
 
-    The event numbers are those of HTCondor's manual ("Job Event Log Codes"). The last event of a task says where it is: a
-    task may be executed (001) several times; terminated (005) and aborted (009) are ends. An eviction (004) tells an exit
-    code too, that of a program which is run again (max_retries): no end. A hold for the time limit is one: the job's own
-    periodic_remove takes it away. Times are the login node's own, in ISO form where the pool writes them so; a time without
-    a year is not guessed and counts as not known.
+    The event numbers are those of HTCondor's manual ("Job Event Log Codes"). The last event of a task determines its state:
+
+    - A task may be executed (001) several times; terminated (005) and aborted (009) are ends.
+    - An eviction (004) also has an exit code, but of a program that runs again (max_retries), so it is no end.
+    - A hold because of the time limit is an end: the job's own periodic_remove removes it.
+
+    Times are the login node's, in ISO format if the pool writes that; a time without a year is unknown (0).
     """
     tasks: dict[tuple[str, int], TaskStatus] = {}
     current: tuple[str, int] | None = None
@@ -62,7 +64,7 @@ def _ended(before: TaskStatus, state: State, word: str, code: int) -> TaskStatus
 
 
 def _after(before: TaskStatus, code: str, when: int, rest: str) -> TaskStatus:
-    """Tell where a task is after one event."""
+    """Return the status of a task after one event."""
     task = before.task
     match code:
         case "000":
@@ -75,7 +77,7 @@ def _after(before: TaskStatus, code: str, when: int, rest: str) -> TaskStatus:
         case "036":
             return TaskStatus(task=task, state=State.CANCELLED, word="REMOVED", ended=when)
         case "004" | "013" | "024":
-            # Evicted, released, reconnection failed: it waits for a place again.
+            # Evicted, released, reconnection failed: it waits for a slot again.
             return TaskStatus(task=task, state=State.PENDING, word="IDLE")
         case "005":
             return TaskStatus(
@@ -86,7 +88,7 @@ def _after(before: TaskStatus, code: str, when: int, rest: str) -> TaskStatus:
                 return before
             return TaskStatus(task=task, state=State.CANCELLED, word="REMOVED", started=before.started, ended=when)
         case "022":
-            return replace(before, reason="the submit node lost sight of the worker, and tries to reach it again")
+            return replace(before, reason="the submit node lost the connection to the worker and tries to reconnect")
         case "010":
             return TaskStatus(task=task, state=State.SUSPENDED, word="SUSPENDED", node=before.node, started=before.started)
         case "011" | "023":

@@ -1,4 +1,4 @@
-"""What condor_history answers, as states: the schedd's own memory of what left the queue."""
+"""Parse the output of condor_history, the schedd's record of jobs that left the queue, into task states."""
 
 from dataclasses import replace
 
@@ -12,17 +12,20 @@ HISTORY_ATTRIBUTES = (
     "ClusterId,DAGManJobId,ProcId,JobStatus,ExitBySignal,ExitCode,ExitSignal,RemoveReason,LastHoldReasonCode,LastRemoteHost,"
     "JobCurrentStartDate,EnteredCurrentStatus,NumJobStarts"
 )
-"""What the follow script asks of condor_history."""
+"""The attributes that the follow script requests from condor_history."""
 
 _REMOVED, _COMPLETED = 3, 4
-"""JobStatus, as the manual numbers it (job ClassAd attributes)."""
+"""Values of JobStatus (HTCondor's manual, job ClassAd attributes)."""
 
 
 def read_history(text: str) -> Rows:
-    """Read what ``condor_history -json`` answered, by cluster id (by DAGMan's, of what DAGMan submitted).
+    """Parse the output of ``condor_history -json``, by cluster id (DAGMan's, for jobs that DAGMan submitted).
 
-    No match is an empty list there, unlike condor_q's. A job that left the queue in another way than by its end or by a
-    removal (the manual's JobStatus knows none) tells nothing here.
+    Without a match condor_history prints an empty list, unlike condor_q. Jobs that left the queue neither by ending nor by
+    removal are skipped (the manual's JobStatus has no value for that).
+
+    Raises:
+        SchedulerError: The output is malformed.
     """
     return read_rows(text, "condor_history", lambda _number, ad: _ended(ad))
 

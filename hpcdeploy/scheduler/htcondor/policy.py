@@ -1,25 +1,28 @@
-"""What HTCondor does with a job that was held, ran out of time, or is to be run again."""
+"""Translate time limits, holds and releases into HTCondor's policy commands."""
 
 from hpcdeploy.job import Job
 from hpcdeploy.scheduler.htcondor.submit_language import Command
 
 OUT_OF_TIME = "HoldReasonCode =?= 46 || HoldReasonCode =?= 47"
-"""The hold codes of allowed_job_duration and allowed_execute_duration (the manual's list of HoldReasonCode)."""
+"""True for the hold codes of allowed_job_duration and allowed_execute_duration (HTCondor's manual, HoldReasonCode)."""
 
 WORTH_A_RELEASE = (13, 19, 45, 48)
-"""Hold codes of what went wrong on the way to a worker, or on one worker, before the program began: input files that could
-not be transferred (13), the hooks that prepare a job, among them OSPool's fetching of images (19, 48), and a worker whose
-Apptainer fails its test (45). Never 1, which is a person's own hold; and nothing that is the job's own fault."""
+"""Hold codes of errors before the program started, on the way to a worker or on one worker.
+
+Code 13: input files could not be transferred. Codes 19 and 48: a hook that prepares jobs failed; OSPool downloads images in
+one. Code 45: the worker's Apptainer failed its test. A hold by a user (1) is never released, nor is a hold that the
+job itself caused.
+"""
 
 _MOST_HOLDS = 4
 
 
 def policy_commands(job: Job) -> list[Command]:
-    """Say when HTCondor ends `job`, and when it releases it from a hold.
+    """Return the commands that make HTCondor end `job` at its time limit, and release it from some holds.
 
-    HTCondor holds a job that reaches its time limit, and keeps it so for ever; Slurm ends it. Here both end it, and the
-    event log keeps the reason. A release comes 1, 4, 9 and 16 minutes after the first, second, third and fourth hold. A
-    person's own ``periodic_remove`` counts beside this one, a person's own ``periodic_release`` instead of it.
+    HTCondor holds a job at its time limit and keeps it forever; Slurm ends it. These commands make both end it, and the
+    event log keeps the reason. A release follows 1, 4, 9 and 16 minutes after the first, second, third and fourth hold. A
+    user's own ``periodic_remove`` is combined with this one; a user's own ``periodic_release`` replaces this one.
     """
     free = {name.lower(): value for name, value in job.htcondor}
     chosen: list[Command] = []

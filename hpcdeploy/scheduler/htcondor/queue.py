@@ -1,4 +1,4 @@
-"""What condor_q answers, as states."""
+"""Parse the output of condor_q into task states."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ ATTRIBUTES = (
     "ClusterId,ProcId,JobStatus,HoldReason,HoldReasonCode,HoldReasonSubCode,RemoteHost,JobCurrentStartDate,NumJobStarts,"
     "LastRejMatchReason,JobUniverse,DAGManJobId,HpcdeployAfter,HpcdeployRun,TransferringInput"
 )
-"""What the follow script asks of condor_q."""
+"""The attributes that the follow script requests from condor_q."""
 
 # JobStatus as HTCondor's manual lists it (job ClassAd attributes); 6 is TRANSFERRING_OUTPUT.
 _STATUS = {
@@ -26,24 +26,32 @@ _STATUS = {
 
 
 CLUSTER = -1
-"""The task that stands for those that are not made yet: the log tells of the cluster as a whole (events 035 and 036), and
-of a run that waits for others the script tells so of its DAGMan."""
+"""Task number for all tasks that do not exist yet. The log has events about the cluster as a whole (035 and 036), and the
+follow script reports DAGMan for a run that waits for others."""
 
 WAITS = "waits for "
-"""How the reason begins of a run that waits for others."""
+"""Prefix of the reason of a run that waits for others."""
 
 NEVER = "it was to start "
-"""How the reason begins of a run that may never start (``htcondor_templates/wait.sh``)."""
+"""Prefix of the reason of a run that will never start (``htcondor_templates/wait.sh``)."""
 
 _SCHEDULER_UNIVERSE = 7  # DAGMan's: JobUniverse in the manual (job ClassAd attributes)
 
 
 def read_queue(text: str, names: Mapping[str, str]) -> Rows:
-    """Read what ``condor_q -json`` answered, by cluster id; what DAGMan submitted, by DAGMan's, which is there as `CLUSTER`.
+    """Parse the output of ``condor_q -json``, by cluster id (DAGMan's, for jobs that DAGMan submitted).
 
-    `names` are the runs that have these numbers: a schedd whose queue was lost counts anew, and another job has the number.
-    No match is an empty answer, not an empty list (compat_classad.cpp: the footer is only written after an ad). A job that
-    has ended stays in the queue for a moment; its end is told by its log, so here it counts as COMPLETING.
+    DAGMan itself is reported as the task `CLUSTER`. Without a match the output is empty, not an empty list
+    (compat_classad.cpp: the footer is only written after an ad). A finished job stays in the queue for a moment; here it
+    counts as COMPLETING, because only its log has its end.
+
+    Args:
+        text: The output.
+        names: The ids of the runs that have these job ids. A schedd that lost its queue numbers jobs from the start, so
+            another job may have the same id.
+
+    Raises:
+        SchedulerError: The output is malformed.
     """
 
     def read(number: str, ad: Ad) -> TaskStatus | None:
@@ -66,14 +74,14 @@ def _queued(ad: Ad) -> TaskStatus:
         node=str(ad.get("RemoteHost", "")),
         started=moment(ad.get("JobCurrentStartDate", 0)) if state is not State.PENDING else 0,
         code=_hold_code(state, ad),
-        # A job that waits after it was started starts once more, and so does one whose files are still on their way.
-        # One that is held may never be released: its hold restarted nothing.
+        # A job that waits after a start will start once more, and so will one whose files are in transfer. A held job may
+        # never be released, so a hold is not a restart.
         restarts=begun if state is State.PENDING or _arrives(ad) else max(0, begun - 1),
     )
 
 
 def _waiting(state: State, word: str, ad: Ad) -> TaskStatus:
-    """Tell of DAGMan, which is alive until the run has ended: where it runs, what it is to submit waits."""
+    """Return the status of DAGMan, which lives until the run has ended: while it runs, the job that it will submit waits."""
     if state is State.HELD:
         return TaskStatus(task=CLUSTER, state=state, word=word, reason=_reason(state, ad), code=_hold_code(state, ad))
     return TaskStatus(task=CLUSTER, state=State.PENDING, word=word, reason=f"{WAITS}{ad.get('HpcdeployAfter', 'others')}")
@@ -93,7 +101,7 @@ def _integer(value: object) -> int:
 
 
 def _arrives(ad: Ad) -> bool:
-    """Tell whether a job's files are on their way to its worker: it runs, to the schedd, and was not begun."""
+    """Tell whether a job's files are in transfer to its worker: for the schedd it runs, but its program has not started."""
     return ad.get("TransferringInput") is True
 
 
@@ -104,6 +112,6 @@ def _reason(state: State, ad: Ad) -> str:
         case State.PENDING:
             return str(ad.get("LastRejMatchReason", "")).strip()
         case State.RUNNING if _arrives(ad):
-            return "its files are on their way to the worker"
+            return "its files are in transfer to the worker"
         case _:
             return ""

@@ -1,4 +1,4 @@
-"""Why a job waits, is held or ended, in words: HTCondor's hold codes, each with what it means and what one can do."""
+"""Explain why a job waits, is held or ended: HTCondor's hold codes, each with its meaning and what the user can do."""
 
 import errno
 import os
@@ -8,85 +8,86 @@ from hpcdeploy.scheduler.htcondor.queue import NEVER, WAITS
 from hpcdeploy.whole_number import whole_number
 
 _RELEASE = "then 'condor_release'"
-_FILES = "look at the paths it names"
+_FILES = "check the paths in the message"
 
-_ELSEWHERE = "'condor_release' lets it try elsewhere"
-_ROOM = f"see whether its folder is there and has room, {_RELEASE}"
+_ELSEWHERE = "'condor_release' lets it try another worker"
+_ROOM = f"check that its folder exists and has free space, {_RELEASE}"
+_WAIT = "no action needed"
 
-# HoldReasonCode in the manual ("Job ClassAd Attributes") of HTCondor 23; of others, HTCondor's own words must do.
+# HoldReasonCode in the manual ("Job ClassAd Attributes") of HTCondor 23; for other codes, HTCondor's own message is shown.
 _HOLDS: dict[int, tuple[str, str]] = {
-    1: ("somebody held it with condor_hold", "'condor_release' lets it go on"),
-    3: ("its own policy held it (periodic_hold, on_exit_hold)", f"see what the policy is there for, {_RELEASE}"),
+    1: ("a user held it with condor_hold", "'condor_release' lets it continue"),
+    3: ("its own policy held it (periodic_hold, on_exit_hold)", f"check the reason for the policy, {_RELEASE}"),
     4: ("its credentials are not valid", f"get new ones (condor_store_cred, the site's token program), {_RELEASE}"),
-    5: ("its own policy came to no answer", "mend the expression (periodic_hold, periodic_remove), and submit it again"),
-    6: ("the program could not be started on the worker", "see that it is in the image, and made for that machine"),
+    5: ("its own policy is undefined", "fix the expression (periodic_hold, periodic_remove), and submit it again"),
+    6: ("the program could not be started on the worker", "check that it is in the image, and built for that machine"),
     7: ("its file for standard output cannot be opened", _ROOM),
     8: ("its file for standard input cannot be opened", _FILES),
     9: ("its stream for standard output cannot be opened", _ROOM),
     10: ("its stream for standard input cannot be opened", _FILES),
-    11: ("the two ends of a file transfer misunderstood each other", _ELSEWHERE),
-    12: ("its files could not be brought back", f"see that it makes every output that is named, {_RELEASE}"),
-    13: ("its files could not be brought to the worker", f"see that every input is there and can be read, {_RELEASE}"),
+    11: ("a file transfer failed with a protocol error", _ELSEWHERE),
+    12: ("its output files could not be transferred", f"check that it writes every output that is listed, {_RELEASE}"),
+    13: ("its input files could not be transferred", f"check that every input exists and is readable, {_RELEASE}"),
     14: ("its working folder cannot be entered", _FILES),
-    15: ("it was submitted to be held", "'condor_release' lets it begin"),
-    16: ("its files are still brought to the submit node", "nothing need be done"),
-    17: ("the submit node's shadow does not fit it", "ask the site"),
-    18: ("the two ends of a file transfer misunderstood each other", _ELSEWHERE),
-    19: ("the site's hook that prepares jobs refused it (on OSPool, often an image that was not to be had)", _ELSEWHERE),
-    20: ("the moment at which it was to start has passed", "submit it again"),
-    21: ("the worker's policy held it (WANT_HOLD)", "read the worker's words: it used more than it asked for, often"),
+    15: ("it was submitted on hold", "'condor_release' lets it start"),
+    16: ("its input files are still in transfer to the submit node", _WAIT),
+    17: ("the shadow of the submit node does not support it", "ask the site"),
+    18: ("a file transfer failed with a protocol error", _ELSEWHERE),
+    19: ("the site's hook that prepares jobs rejected it (on OSPool, often an image that could not be fetched)", _ELSEWHERE),
+    20: ("its scheduled start time has passed", "submit it again"),
+    21: ("the worker's policy held it (WANT_HOLD)", "read the worker's message: often it used more than it requested"),
     22: ("its event log cannot be written", _ROOM),
     23: ("your account cannot be used on that machine", "ask the site"),
-    24: ("the submit node has no shadow that fits it", "ask the site"),
-    25: ("its schedule (cron_) cannot be read", "mend it, and submit it again"),
-    26: ("the site's policy held it (SYSTEM_PERIODIC_HOLD)", "read the site's words: they say what is not allowed"),
-    27: ("the site's policy came to no answer", "ask the site"),
-    32: ("its input files are larger together than the site allows", "bring them another way: OSDF, a shared folder"),
-    33: ("its output files are larger together than the site allows", "write less, or to another place"),
-    34: ("it used more of something than it asked for", "ask for more, and submit it again"),
-    35: ("its container image cannot be used", "see that the name is right and that workers may fetch it"),
-    36: ("it failed when it was told to make its checkpoint", "look at its log"),
-    43: ("its pre-script failed", "look at the script"),
-    44: ("its post-script failed", "look at the script"),
+    24: ("the submit node has no shadow that supports it", "ask the site"),
+    25: ("its schedule (cron_) is invalid", "fix it, and submit it again"),
+    26: ("the site's policy held it (SYSTEM_PERIODIC_HOLD)", "read the site's message: it says what is not allowed"),
+    27: ("the site's policy is undefined", "ask the site"),
+    32: ("its input files exceed the site's limit in total", "transfer them another way: OSDF, a shared folder"),
+    33: ("its output files exceed the site's limit in total", "write less, or to another path"),
+    34: ("it used more of a resource than it requested", "request more, and submit it again"),
+    35: ("its container image cannot be used", "check that the name is right and that workers may fetch it"),
+    36: ("it failed to write its checkpoint on request", "see its log"),
+    43: ("its pre-script failed", "check the script"),
+    44: ("its post-script failed", "check the script"),
     45: ("the worker's own test of Apptainer failed, which is not the job's fault", _ELSEWHERE),
-    46: ("it was there longer than it asked for (allowed_job_duration)", "ask for more"),
-    47: ("it ran longer than it asked for (time)", "ask for more, or let it go on from a checkpoint"),
+    46: ("it existed longer than it requested (allowed_job_duration)", "request more"),
+    47: ("it ran longer than it requested (time)", "request more, or restart it from a checkpoint"),
     48: ("the hook that prepares jobs failed on the submit node", f"ask the site, {_RELEASE}"),
 }
 
-_OF_34 = {102: ("it used more memory than it asked for", "memory"), 104: ("it used more disk than it asked for", "disk")}
+_OF_34 = {102: ("it used more memory than it requested", "memory"), 104: ("it used more disk than it requested", "disk")}
 _TRANSFERS = frozenset({12, 13})
 _TIMED_OUT = 62
 
-# LastRejMatchReason: what the negotiator last said (matchmaker.cpp).
+# LastRejMatchReason: the negotiator's last message (matchmaker.cpp).
 _IDLE = {
-    "no match found": "no machine has now what it asks for: wait, or see why with 'condor_q -better-analyze'",
-    "insufficient priority": "others have a better priority at present: nothing need be done",
-    "submitter limit exceeded": "you use as much of the pool as is your share: nothing need be done",
-    "concurrency limit reached": "a limit on jobs of its kind has been reached: nothing need be done",
-    "PREEMPTION_REQUIREMENTS == False": "all that would do is taken by others: nothing need be done",
+    "no match found": "no machine has free what it requests: wait, or find out why with 'condor_q -better-analyze'",
+    "insufficient priority": f"other users have a better priority at present: {_WAIT}",
+    "submitter limit exceeded": f"you use your full share of the pool: {_WAIT}",
+    "concurrency limit reached": f"a limit on jobs of its kind has been reached: {_WAIT}",
+    "PREEMPTION_REQUIREMENTS == False": f"all suitable machines are in use: {_WAIT}",
 }
 
 _ENDS = {
-    State.CANCELLED: "it was removed, by you or by a policy (periodic_remove, the site's own)",
-    State.TIMEOUT: "it used up the time that it asked for: ask for more (time), or let it go on from a checkpoint",
-    State.SUSPENDED: "it was suspended, and goes on later: nothing need be done",
+    State.CANCELLED: "it was removed by you or by a policy (periodic_remove, the site's own)",
+    State.TIMEOUT: "it reached its time limit: request more (time), or restart it from a checkpoint",
+    State.SUSPENDED: f"it is suspended and will continue later: {_WAIT}",
 }
 
 
 def explain(status: TaskStatus) -> str:
-    """Say in words why a task waits, is held or ended badly, and what one can do; empty where there is nothing to say."""
+    """Return why a task waits, is held or failed, and what the user can do; empty if there is nothing to explain."""
     match status.state:
         case State.HELD:
             return _hold(status.code)
         case State.PENDING if status.word == "UNMATERIALIZED":
-            return "HTCondor makes it when there is room under the throttle: nothing need be done"
+            return f"HTCondor creates it when the throttle allows: {_WAIT}"
         case State.PENDING if status.reason.startswith(WAITS):
-            return "it starts when what it waits for has ended as it is to: nothing need be done"
+            return f"it starts when the runs that it waits for have ended as required: {_WAIT}"
         case State.CANCELLED if status.reason.startswith(NEVER):
-            return "what it waited for did not end as it had to: submit that again, then this; or say afterany"
+            return "a run that it waited for did not end as required: submit that again, then this; or use afterany"
         case State.PENDING:
-            return next((words for said, words in _IDLE.items() if said.lower() in status.reason.lower()), "")
+            return next((text for fragment, text in _IDLE.items() if fragment.lower() in status.reason.lower()), "")
         case state:
             return _ENDS.get(state, "")
 
@@ -100,12 +101,12 @@ def _hold(code: str) -> str:
     sub = -sub if detail.startswith("-") else sub
     if hold == 34 and sub in _OF_34:
         what, resource = _OF_34[sub]
-        return f"{what}: ask for more ({resource}), and submit it again"
+        return f"{what}: request more ({resource}), and submit it again"
     if hold in _TRANSFERS:
         if sub == _TIMED_OUT:
-            return f"{what}, for want of an answer in time: 'condor_release' tries again"
+            return f"{what} because of a timeout: 'condor_release' tries again"
         if sub > 255:
-            return f"{what}: the plugin that fetches URLs ended with exit code {sub >> 8}; check the URL, {_RELEASE}"
+            return f"{what}: the plugin for this URL ended with exit code {sub >> 8}; check the URL, {_RELEASE}"
     if sub in errno.errorcode:
         what += f" ({os.strerror(sub)})"
     return f"{what}: {advice}"

@@ -1,10 +1,10 @@
-"""The shapes of jobs in HTCondor's words: what it has one for, and what it has none for."""
+"""Validate the layout of a job's tasks for HTCondor, and translate retries and warning signals."""
 
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import Job
 from hpcdeploy.scheduler.htcondor.submit_language import Command
 
-_NOT_THERE = {
+_UNSUPPORTED = {
     "tasks_per_node": "it starts one process for a job; use an array",
     "launcher": "it starts one process for a job",
     "mpi": "it starts one process for a job",
@@ -12,21 +12,23 @@ _NOT_THERE = {
 
 
 def refuse_shapes(job: Job) -> None:
-    """Raise `ConfigError` for what this scheduler has no word for: it is never left out in silence."""
-    for name, why in _NOT_THERE.items():
+    """Check that the job uses no layout of tasks that HTCondor does not support; no setting is ignored silently.
+
+    Raises:
+        ConfigError: The job uses one.
+    """
+    for name, why in _UNSUPPORTED.items():
         if getattr(job, name) is not None:
             key = name.replace("_", "-")
-            raise ConfigError(
-                f"job {job.name!r} has the key {key}, for which HTCondor has no word: {why}; leave it out here"
-            )
+            raise ConfigError(f"job {job.name!r} has the key {key}, which HTCondor does not support: {why}; remove it here")
 
 
 def retry_commands(job: Job) -> list[Command]:
-    """Say how often, and after which ends, HTCondor starts `job` again.
+    """Return the commands for how often, and after which exit codes, HTCondor restarts `job`.
 
-    A job leaves the queue when it has been started again often enough, or with 0, or with an exit code that is none of those
-    named: a program that a signal ended counts as 128 and the signal, as everywhere here, since its ``ExitCode`` is
-    undefined, and a policy that is undefined holds the job. HTCondor itself starts again what a machine lost; where that is
+    A job leaves the queue after its last allowed restart, after exit code 0, or after an exit code that is not listed. A
+    program that was killed by a signal counts as 128 + signal, as everywhere in hpcdeploy: its ``ExitCode`` is undefined,
+    and HTCondor holds a job with an undefined policy. HTCondor itself restarts jobs after the loss of a machine. If that is
     not wanted, a job that was started and did not end matches no machine any more, and is removed.
     """
     chosen: list[Command] = []
@@ -43,9 +45,10 @@ def retry_commands(job: Job) -> list[Command]:
 
 
 def warning_of(job: Job) -> tuple[str, int] | None:
-    """Return the signal that `job` is warned by, and after how many seconds; None where it wants none.
+    """Return the signal that warns `job` of its time limit, and after how many seconds it is sent; None without a signal.
 
-    Raises `ConfigError` where there is no time limit before which to warn: HTCondor has none of its own.
+    Raises:
+        ConfigError: There is no time limit to warn of, or it is too short; HTCondor has no time limit of its own.
     """
     if job.signal is None:
         return None
@@ -53,7 +56,7 @@ def warning_of(job: Job) -> tuple[str, int] | None:
     if after <= 0:
         limit = f"a time limit of {job.resources.time} s" if job.resources.time else "no time limit"
         raise ConfigError(
-            f"job {job.name!r} is to be warned {job.signal.before} s before its time limit (signal), and has {limit}; "
-            "give it a longer one by the key time"
+            f"job {job.name!r} has a signal {job.signal.before} s before its time limit, and the limit is {limit}; "
+            "set a longer time"
         )
     return job.signal.name, after

@@ -1,4 +1,4 @@
-"""Slurm: the words of `hpcdeploy.scheduler.contract.Scheduler`."""
+"""Slurm: an implementation of `hpcdeploy.scheduler.contract.Scheduler`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,7 +22,11 @@ SECTIONS = ("squeue", "records")
 
 
 def job_values(job: Job, cluster: Cluster, run_id: str) -> Mapping[str, object]:
-    """Give what ``slurm_templates/`` needs to write `job`."""
+    """Return the values for ``slurm_templates/``.
+
+    Raises:
+        ConfigError: Slurm does not support a setting of the job.
+    """
     return {
         "directives": lines(directives(job, cluster, run_id)),
         "log_name": "%a" if job.array else "0",
@@ -39,43 +43,43 @@ def job_values(job: Job, cluster: Cluster, run_id: str) -> Mapping[str, object]:
 
 
 def follow_values() -> Mapping[str, object]:
-    """Give what ``slurm_templates/follow.sh`` needs."""
+    """Return the values for ``slurm_templates/follow.sh``."""
     return {"queue_format": slurm_answers.FORMAT, "accounting_format": slurm_answers.ACCOUNTING_FORMAT}
 
 
 def explain(status: TaskStatus) -> str:
-    """Say why a task waits, is held or ended badly, and what one can do; empty where there is nothing to say."""
+    """Return why a task waits, is held or failed, and what the user can do; empty if there is nothing to explain."""
     return reasons.explain(status)
 
 
 def states(answers: Answers, runs: Sequence[Run]) -> dict[str, tuple[TaskStatus, ...]]:
-    """Tell each run's tasks from squeue, from sacct where there is one, and from what the tasks noted themselves.
+    """Return the states of each run's tasks from squeue, from sacct if available, and from the tasks' own records.
 
-    A row that cannot be read makes only those tasks unknown that nothing else tells of, with the row as their reason.
+    A malformed row only makes those tasks unknown that no other source has; the row becomes their reason.
     """
     queue = answers.get("squeue")
-    asked = queue is not None and queue.exit_code == 0
+    answered = queue is not None and queue.exit_code == 0
     sizes = {part.job_id: part.tasks for run in runs for part in run.parts}
-    queued = slurm_answers.read_queue(queue.text, sizes) if asked and queue else NO_ROWS
+    queued = slurm_answers.read_queue(queue.text, sizes) if answered and queue else NO_ROWS
     in_queue = _by_task(queued)
     accounting = answers.get("sacct")
     names = {part.job_id: (part.name, run.id) for run in runs for part in run.parts}
-    said = accounting.text if accounting and not accounting.exit_code else ""
+    output = accounting.text if accounting and not accounting.exit_code else ""
     exact = read_exit_codes(answers["sacct_json"].text) if "sacct_json" in answers else None
-    accounted = slurm_answers.read_accounting(said, names, exact, sizes)
+    accounted = slurm_answers.read_accounting(output, names, exact, sizes)
     in_accounting = _by_task(accounted)
     records = read_records(answers["records"].text if "records" in answers else "")
     nothing = Record()
     return {
         run.id: tuple(
             numbered(
-                _judge(
+                _combine(
                     task,
                     in_queue.get((part.job_id, task)),
                     in_accounting.get((part.job_id, task)),
                     records.get((run.id, part.first + task), nothing),
-                    asked=asked,
-                    unsaid=bool(accounting and accounting.exit_code),
+                    answered=answered,
+                    accounting_failed=bool(accounting and accounting.exit_code),
                     unread=queued.unread_of(part.job_id) or accounted.unread_of(part.job_id),
                     cancelled=(run.id, None) in records,
                 ),
@@ -92,45 +96,52 @@ def _by_task(rows: Rows) -> dict[tuple[str, int], TaskStatus]:
     return {(job_id, status.task): status for job_id, statuses in rows.found.items() for status in statuses}
 
 
-def _judge(
+def _combine(
     task: int,
     queued: TaskStatus | None,
     accounted: TaskStatus | None,
     record: Record,
     *,
-    asked: bool,
-    unsaid: bool,
+    answered: bool,
+    accounting_failed: bool,
     unread: str,
     cancelled: bool,
 ) -> TaskStatus:
-    """Weigh the three witnesses: who is in the queue and alive is alive; then accounting; then the task's own note.
+    """Combine three sources: a live job in the queue wins; then accounting; then the task's own record.
 
-    `asked`: squeue answered; `unsaid`: accounting, which there is, did not; `unread`: a row that may be the task's and
-    cannot be read.
+    Args:
+        task: The number of the task in its job.
+        queued: Its state in squeue.
+        accounted: Its state in sacct.
+        record: Its own record.
+        answered: The query of squeue succeeded.
+        accounting_failed: The query of sacct failed.
+        unread: A malformed row that may belong to the task.
+        cancelled: The run was cancelled by hpcdeploy.
     """
     if queued and queued.state not in TERMINAL:
         return queued
     ended = accounted if accounted and accounted.state in TERMINAL else queued
     if ended:
-        # Accounting does not keep the reason: squeue tells it, as long as the controller remembers the job.
+        # Accounting does not keep the reason; squeue has it for as long as the controller remembers the job.
         if queued and queued.state is ended.state and queued.reason:
             ended = replace(ended, reason=queued.reason)
         return settle(ended, record)
-    # An end that accounting does not know may be that of an attempt before a requeue: squeue would tell.
-    if record.exit_code is not None and ((asked and not unread) or not accounted):
+    # An end that accounting does not know may belong to an attempt before a requeue; squeue would show the new attempt.
+    if record.exit_code is not None and ((answered and not unread) or not accounted):
         bad = State.CANCELLED if cancelled else State.FAILED
         state = bad if record.exit_code else State.COMPLETED
         return settle(TaskStatus(task=task, state=state, word=state.value, exit_code=record.exit_code), record)
     if accounted:
         return accounted
-    if not asked:
-        why = "squeue could not be asked"
+    if not answered:
+        why = "squeue could not be queried"
     elif unread:
         why = f"{UNREAD}{unread}"
     elif cancelled:
         return TaskStatus(task=task, state=State.CANCELLED, word="CANCELLED", started=record.started, node=record.node)
-    elif unsaid:
-        why = "no longer in the queue, and sacct could not be asked"
+    elif accounting_failed:
+        why = "no longer in the queue, and sacct could not be queried"
     else:
         why = "gone from the queue, and no end was recorded"
     return TaskStatus(task=task, state=State.UNKNOWN, reason=why, started=record.started, node=record.node)

@@ -1,4 +1,4 @@
-"""What squeue and sacct answer, as states."""
+"""Parse the output of squeue and sacct into task states."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -13,21 +13,23 @@ from hpcdeploy.whole_number import HIGHEST_EXIT_CODE, MOST_TASKS, moment, whole_
 FORMAT = ",".join(
     f"{field}:|" for field in ("ArrayJobID", "ArrayTaskID", "State", "NodeList", "StartTime", "RestartCnt", "Reason")
 )
-"""What the follow script asks of squeue with ``--Format``, a bar behind each; the reason, a free text, last.
+"""The fields that the follow script requests from squeue with ``--Format``, each followed by a bar; the free text is last.
 
-The start of a job that waits is when Slurm means to start it, as ``squeue --start`` has it. A field with a suffix of its own
-and no width is never cut off (squeue(1); so in 22.05 and 24.11).
+StartTime of a pending job is its expected start, as in ``squeue --start``. A field with its own suffix and without a width
+is never truncated (squeue(1); seen in 22.05 and 24.11).
 """
 
 ACCOUNTING_FORMAT = "JobID,State,ExitCode,NodeList,Start,End,Comment,JobName"
-"""Fields that the follow script requests from sacct (``--parsable2``), free text last. Accounting has the comment only where
-the site keeps it (slurm.conf(5), AccountingStoreFlags=job_comment)."""
+"""The fields that the follow script requests from sacct with ``--parsable2``; free texts are last.
+
+Accounting has the comment only if the site stores it (slurm.conf(5), AccountingStoreFlags=job_comment).
+"""
 
 NO_NODE = "None assigned"
-"""Printed by sacct as the nodes of a job that never started (src/plugins/accounting_storage/mysql/as_mysql_job.c)."""
+"""sacct's node list of a job that never started (src/plugins/accounting_storage/mysql/as_mysql_job.c)."""
 
-# What squeue(1) and sacct(1) call a job's state, in "JOB STATE CODES". A flag such as COMPLETING stands in for the base
-# state, and new ones come with new releases: what is not here is UNKNOWN, and never an end.
+# States in squeue(1) and sacct(1), "JOB STATE CODES". A flag such as COMPLETING replaces the base state, and new releases
+# add states: any other word is UNKNOWN, and never an end.
 _STATES = {
     "PENDING": State.PENDING,
     "CONFIGURING": State.PENDING,
@@ -56,28 +58,32 @@ _STATES = {
     "PREEMPTED": State.PREEMPTED,
 }
 
-# Held by its owner, an administrator or after a requeue: PENDING to squeue, but it starts only after a release (squeue(1),
-# JOB REASON CODES). For a hold after a requeue the reason is a text: "job requeued in held state", "launch failed requeued
-# held", "launch failure limit exceeded requeued held", "user env retrieval failed requeued held" (src/slurmctld/job_mgr.c
-# of 26.05). scontrol writes an underscore for each blank.
+# Held by its owner, an administrator or after a requeue: squeue shows PENDING, but the job starts only after a release
+# (squeue(1), JOB REASON CODES). For a hold after a requeue the reason is a text: "job requeued in held state", "launch
+# failed requeued held", "launch failure limit exceeded requeued held", "user env retrieval failed requeued held"
+# (src/slurmctld/job_mgr.c of 26.05). scontrol writes an underscore for each space.
 _HOLDS = frozenset({"JobHeldUser", "JobHeldAdmin", "JobHoldMaxRequeue"})
 _HELD = re.compile(r".*\b(?:requeued held|in held state)")
 
 
 def is_hold(reason: str) -> bool:
-    """Return whether a job with this reason is held, so that it does not start before it is released."""
+    """Tell whether a job with this reason is held, so that it starts only after a release."""
     return reason in _HOLDS or _HELD.match(reason.replace("_", " ")) is not None
 
 
 def state_of(word: str) -> State:
-    """Translate one of Slurm's words; ``CANCELLED by 1000`` and a truncated ``CANCELLED+`` are what they look like."""
+    """Return the state for a word of Slurm's; ``CANCELLED by 1000`` and a truncated ``CANCELLED+`` are CANCELLED."""
     return _STATES.get(word.split(" ", maxsplit=1)[0].rstrip("+").upper(), State.UNKNOWN)
 
 
 def read_queue(text: str, tasks: Mapping[str, int] | None = None) -> Rows:
-    """Read what squeue answered in `FORMAT`; `tasks` are how many tasks each job has of which more than one may be told.
+    """Parse the output of squeue in `FORMAT`.
 
-    One line may speak of many pending tasks (``0-99%10``). A line that cannot be read keeps nobody from the others.
+    One line may describe many pending tasks (``0-99%10``). A malformed line does not affect the others.
+
+    Args:
+        text: The output.
+        tasks: The number of tasks of each job, by its id.
     """
     return _read(text, tasks or {}, _queued)
 
@@ -85,22 +91,27 @@ def read_queue(text: str, tasks: Mapping[str, int] | None = None) -> Rows:
 def read_accounting(
     text: str, names: Mapping[str, Sequence[str]], exact: ExitCodes | None = None, tasks: Mapping[str, int] | None = None
 ) -> Rows:
-    """Read what ``sacct --allocations --parsable2`` answered in `ACCOUNTING_FORMAT`; `tasks` as in `read_queue`.
+    """Parse the output of ``sacct --allocations --parsable2`` in `ACCOUNTING_FORMAT`.
 
-    sacct writes an exit code as ``code:signal``; a job that a signal ended counts as 128 + signal, as in a shell. `names`
-    are the names by which each job is known, by its id: Slurm begins anew at its MaxJobId, and another job may have had the
-    number (slurm.conf(5)). A job bears one of them as its name, or in its comment: ``hpcdeploy:NAME``. `exact` are the exit
-    codes where sacct subtracts 128 (see `hpcdeploy.scheduler.slurm.exit_codes`): one that it lacks is unknown.
+    sacct writes an exit code as ``code:signal``; a job that was killed by a signal counts as 128 + signal, as in a shell.
+
+    Args:
+        text: The output.
+        names: The names of each job, by its id. Slurm restarts its numbering at MaxJobId, so another job may have had the
+            same id (slurm.conf(5)). A job matches by its name, or by its comment ``hpcdeploy:NAME``.
+        exact: The exit codes, if sacct subtracts 128 (see `hpcdeploy.scheduler.slurm.exit_codes`); a missing one is
+            unknown.
+        tasks: The number of tasks of each job, by its id.
     """
     return _read(text, tasks or {}, partial(_accounted, names=names, exact=exact))
 
 
 _Row = tuple[str, Callable[[int], TaskStatus]]
-"""A row that was read: its tasks as they are written, and what makes the status of each."""
+"""A parsed row: its task numbers as written, and a function that returns the status of each."""
 
 
 def _read(text: str, tasks: Mapping[str, int], read_row: Callable[[str], _Row | None]) -> Rows:
-    """Read the rows of an answer. No more tasks of a job are told than `_REPEATED` times as many as it has."""
+    """Parse the rows of an output; rows beyond `_REPEATED` times a job's number of tasks are unread."""
     found: dict[str, list[TaskStatus]] = {}
     unread: dict[str, str] = {}
     for line in text_lines(text):
@@ -108,7 +119,7 @@ def _read(text: str, tasks: Mapping[str, int], read_row: Callable[[str], _Row | 
         if whole_number(job_id) is None:
             unread[""] = shown(line)
             continue
-        told = found.setdefault(job_id, [])
+        given = found.setdefault(job_id, [])
         size = tasks.get(job_id, MOST_TASKS)
         try:
             row = read_row(line)
@@ -116,15 +127,15 @@ def _read(text: str, tasks: Mapping[str, int], read_row: Callable[[str], _Row | 
         except ValueError:
             row, numbers = None, []
             unread[job_id] = shown(line)
-        if len(told) + len(numbers) > _REPEATED * size:
+        if len(given) + len(numbers) > _REPEATED * size:
             unread[job_id] = shown(line)
         elif row:
-            told.extend(map(row[1], numbers))
+            given.extend(map(row[1], numbers))
     return Rows(found=found, unread=unread)
 
 
 _REPEATED = 10
-"""How often one answer may tell of the same task. Slurm tells of each once; a job that is requeued may stand there twice."""
+"""Maximum number of rows for one task in one output. Slurm prints one; a requeued job may have two."""
 
 
 def _queued(line: str) -> _Row:
@@ -144,14 +155,14 @@ def _queued(line: str) -> _Row:
 
 
 def _accounted(line: str, *, names: Mapping[str, Sequence[str]], exact: ExitCodes | None) -> _Row | None:
-    """Read a row of accounting; None where it is another job's, which once had the number."""
+    """Parse a row of sacct; return None if it belongs to another job that once had the same id."""
     number, word, code, node, start, end, texts = line.split("|", 6)
     job_id, _, index = number.partition("_")
     known_as = names.get(job_id, ())
     if not any(texts.startswith(f"hpcdeploy:{name}|") or texts.endswith(f"|{name}") for name in known_as):
         return None
     state = state_of(word)
-    # Rejected, or failed before it started: ExitCode is that of no program (0:1 in 24.11).
+    # Rejected, or failed before it started: ExitCode is not that of a program (0:1 in 24.11).
     unstarted = state is State.FAILED and node == NO_NODE
     status, signal = _code(code)
 
@@ -171,7 +182,11 @@ def _accounted(line: str, *, names: Mapping[str, Sequence[str]], exact: ExitCode
 
 
 def _code(text: str) -> tuple[int, int]:
-    """Read ``code:signal``. Raises ValueError."""
+    """Parse ``code:signal``.
+
+    Raises:
+        ValueError: `text` is malformed.
+    """
     code, _, signal = text.partition(":")
     status, number = whole_number(code, HIGHEST_EXIT_CODE), whole_number(signal or 0, HIGHEST_EXIT_CODE - 128)
     if status is None or number is None:
@@ -180,14 +195,14 @@ def _code(text: str) -> tuple[int, int]:
 
 
 def _exit_code(status: int, signal: int, state: State, task: tuple[str, int], exact: ExitCodes | None) -> int | None:
-    """Return a task's exit code, None where it has none or where it cannot be known."""
+    """Return a task's exit code; None if it has none or if it is unknown."""
     if signal and not status:
         return 128 + signal
     if state is State.COMPLETED or not (status or state is State.FAILED):
         return 0 if state is State.COMPLETED else None
     if exact is None:
         return status
-    # What does not fit the other answer is wrong: the JSON of 22.05 has 0 for all (exit_codes.py).
+    # If the JSON output contradicts this output, it is wrong: in 22.05 it has 0 for all jobs (exit_codes.py).
     known = exact.get(task)
     return known if known in {status, status + 128} and known else None
 
@@ -196,10 +211,14 @@ _SPAN = re.compile(r"(?P<first>[0-9]{1,10})(?:-(?P<last>[0-9]{1,10}))?(?::(?P<st
 
 
 def indices(text: str, tasks: int = MOST_TASKS) -> list[int]:
-    """Expand an array index as squeue and sacct write it: ``7``, ``[3,5-9%2]``, ``0-98:2``; none (``N/A``) is task 0.
+    """Expand an array index of squeue or sacct: ``7``, ``[3,5-9%2]``, ``0-98:2``; no index (``N/A``) means task 0.
 
-    Of numbers from `tasks` on, which an array of so many has not, nothing is returned. Raises ValueError where `text` is
-    something else, or names more tasks than there are.
+    Args:
+        text: The index.
+        tasks: The number of tasks of the array; higher numbers are left out.
+
+    Raises:
+        ValueError: `text` is malformed, or has more than `tasks` numbers.
     """
     bare = text.strip("[]").partition("%")[0]
     if bare in {"", "N/A"}:
@@ -210,7 +229,7 @@ def indices(text: str, tasks: int = MOST_TASKS) -> list[int]:
         if not match:
             raise ValueError(text)
         first = int(match["first"])
-        # A step of 0 is a ValueError of range().
+        # range() raises ValueError for a step of 0.
         span = range(first, min(int(match["last"] or first) + 1, tasks), int(match["step"] or 1))
         if len(found) + len(span) > tasks:
             raise ValueError(text)

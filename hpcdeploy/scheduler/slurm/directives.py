@@ -1,4 +1,4 @@
-"""A job in Slurm's words: ``#SBATCH`` directives, quoted for sbatch's own tokenizer."""
+"""Translate a job into ``#SBATCH`` directives, quoted for sbatch's own tokenizer."""
 
 import re
 from collections.abc import Iterable
@@ -12,33 +12,38 @@ from hpcdeploy.job import Array, Job, Resources
 from hpcdeploy.scheduler.slurm.shapes import is_launched, slurm_tasks
 
 Directive = tuple[str, str | None]
-"""A long option of sbatch and its value; None where it takes none."""
+"""A long option of sbatch and its value; None if it has none."""
 
 
 MULTIPLIES_TASKS = frozenset({"sockets-per-node", "cores-per-socket", "threads-per-core", "extra-node-info"})
-"""Options that choose nodes. Beside ``--nodes`` without ``--ntasks`` sbatch makes one task for each socket, core or thread
-that they name, and asks for the CPUs of as many ("massage the numbers" in src/sbatch/opt.c of Slurm 22.05 to 26.05)."""
+"""Options that select nodes. With ``--nodes`` but without ``--ntasks``, sbatch makes one task for each socket, core or
+thread in them, and requests the CPUs for that ("massage the numbers" in src/sbatch/opt.c of Slurm 22.05 to 26.05)."""
 
 
 def quote(value: str) -> str:
-    r"""Quote `value` for sbatch's own tokenizer, which is no shell's.
+    r"""Quote `value` for sbatch's own tokenizer, which differs from a shell's.
 
-    A backslash escapes everywhere, inside single quotes too; a bare ``#`` starts a comment; an open quote is fatal
-    (get_argument in Slurm's src/sbatch/opt.c). So: double quotes around, a backslash before ``"`` and ``\``. A line break
-    cannot be said at all, and raises `ConfigError`.
+    A backslash escapes everywhere, even inside single quotes; a bare ``#`` starts a comment; an unclosed quote is fatal
+    (get_argument in Slurm's src/sbatch/opt.c). So the value is in double quotes, with a backslash before ``"`` and ``\``.
+
+    Raises:
+        ConfigError: The value contains a line break or a NUL, which cannot be quoted.
     """
     if any(sign in value for sign in "\n\r\0"):
-        raise ConfigError(f"{value!r} cannot stand in an #SBATCH line: it holds a line break or a NUL; leave it out")
+        raise ConfigError(f"{value!r} cannot be written in an #SBATCH line: it contains a line break or a NUL; remove it")
     if re.fullmatch(r"[A-Za-z0-9_.,=/@%+:-]+", value) and not value.startswith(":"):
         return value
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def directives(job: Job, cluster: Cluster, run_id: str) -> list[Directive]:
-    """Say what `job` asks for in sbatch's long options, those of the person last, so that theirs win.
+    """Return the directives of `job`, the user's own last, so that they win.
 
-    Exactly one GPU form and one memory form are used: Slurm 26.05 refuses two GPU forms, every Slurm two memory forms
+    Exactly one GPU form and one memory form are used: Slurm 26.05 rejects two GPU forms, every Slurm two memory forms
     (sbatch(1)).
+
+    Raises:
+        ConfigError: Slurm does not support a setting of the job, or a value cannot be divided as required.
     """
     wanted = job.resources
     lines: list[Directive] = [("job-name", run_id), ("comment", f"hpcdeploy:{run_id}")]
@@ -51,7 +56,7 @@ def directives(job: Job, cluster: Cluster, run_id: str) -> list[Directive]:
         lines.append(("ntasks", str(wanted.nodes * tasks)))
     if wanted.cpus:
         lines.append(("cpus-per-task", str(_cpus_of_a_process(job, wanted.cpus))))
-    _refuse_unsayable_gpus(job)
+    _check_gpu_requirements(job)
     lines += _gpus(wanted, cluster.gpu_form)
     lines += _memory(job, cluster.memory_form)
     if wanted.disk:
@@ -62,19 +67,23 @@ def directives(job: Job, cluster: Cluster, run_id: str) -> list[Directive]:
         lines.append(("array", _array(job.array)))
     lines += _ends(job)
     if job.after:
-        # Else a job whose turn can never come stays in the queue for ever (sbatch(1), --kill-on-invalid-dep).
+        # Otherwise a job whose dependency can never be met stays in the queue forever (sbatch(1), --kill-on-invalid-dep).
         lines.append(("kill-on-invalid-dep", "yes"))
     lines += [(long_option(name), None if value is True else str(value)) for name, value in job.slurm if value is not False]
     return _one_gres(lines)
 
 
 def lines(chosen: Iterable[Directive]) -> str:
-    """Write directives as the lines of a batch script."""
+    """Return directives as the lines of a batch script.
+
+    Raises:
+        ConfigError: A value contains a line break or a NUL.
+    """
     return "\n".join(f"#SBATCH --{option}" + ("" if value is None else f"={quote(value)}") for option, value in chosen)
 
 
 def clock(seconds: int) -> str:
-    """Write a time limit as sbatch reads it, days-hours:minutes:seconds, never rounded."""
+    """Return a time limit in seconds in sbatch's format, days-hours:minutes:seconds, without rounding."""
     minutes, second = divmod(seconds, 60)
     hours, minute = divmod(minutes, 60)
     day, hour = divmod(hours, 24)
@@ -82,7 +91,7 @@ def clock(seconds: int) -> str:
 
 
 def _one_gres(lines: list[Directive]) -> list[Directive]:
-    """Ask for all generic resources at once: of two ``--gres`` sbatch takes the last alone, and the GPUs would be gone."""
+    """Merge all ``--gres`` into one: sbatch uses only the last of several, so the GPUs would be lost."""
     asked = [value for option, value in lines if option == "gres" and value]
     if len(asked) < 2:
         return lines
@@ -90,7 +99,7 @@ def _one_gres(lines: list[Directive]) -> list[Directive]:
 
 
 def _ends(job: Job) -> list[Directive]:
-    """Say what is to happen before and after an end. ``B:``: to the job script only, which passes it on to the program."""
+    """Return the directives for signals and requeues. ``B:``: only to the job script, which forwards it to the program."""
     lines: list[Directive] = []
     if job.signal:
         lines.append(("signal", f"B:{job.signal.name}@{job.signal.before}"))
@@ -110,19 +119,22 @@ def _sites(wanted: Resources) -> list[tuple[str, str | None]]:
     ]
 
 
-def _refuse_unsayable_gpus(job: Job) -> None:
-    """Raise `ConfigError` where a job says what a GPU must be able to do, and not in words that the site gave it.
+def _check_gpu_requirements(job: Job) -> None:
+    """Check that a job with requirements for its GPUs also has a name that the site gave them.
 
     Slurm knows GPUs by type (gres.conf(5)) and nodes by features (slurm.conf(5), Feature), each a name that the site chose.
+
+    Raises:
+        ConfigError: There are requirements, but no such name.
     """
     wanted = job.resources
-    wishes = ("gpu_memory", "gpu_capability", "gpu_runtime")
-    asked = [name.replace("_", "-") for name in wishes if getattr(wanted, name)]
-    in_the_sites_words = {"constraint", "gres", "tres-per-task", *GPU_OPTIONS} & {name for name, _ in job.slurm}
-    if asked and not (wanted.gpu_type or wanted.constraint or in_the_sites_words):
+    requirements = ("gpu_memory", "gpu_capability", "gpu_runtime")
+    present = [name.replace("_", "-") for name in requirements if getattr(wanted, name)]
+    site_names = {"constraint", "gres", "tres-per-task", *GPU_OPTIONS} & {name for name, _ in job.slurm}
+    if present and not (wanted.gpu_type or wanted.constraint or site_names):
         raise ConfigError(
-            f"job {job.name!r} asks for {' and '.join(asked)}: Slurm knows a GPU only by the names that the site gave "
-            'it; say which will do by gpu-type = "..." or constraint = "...", in the defaults of this cluster for example'
+            f"job {job.name!r} requests {' and '.join(present)}: Slurm knows GPUs only by names that the site chose; "
+            'set gpu-type = "..." or constraint = "...", for example in the defaults of this cluster'
         )
 
 
@@ -140,16 +152,20 @@ def _gpus(wanted: Resources, form: GpuForm) -> list[Directive]:
 
 
 def _cpus_of_a_process(job: Job, cpus: int) -> int:
-    """Share a node's CPUs among its processes; raises `ConfigError` where that cannot be."""
+    """Divide a node's CPUs among its processes.
+
+    Raises:
+        ConfigError: The number of processes is unknown, or does not divide the CPUs.
+    """
     each = processes_on_node(job)
     if each is None:
         raise ConfigError(
-            f"job {job.name}: cpus are those of a node, and only Slurm knows how many tasks there are on one; "
-            "use slurm = { cpus-per-task = ... } or { cpus-per-gpu = ... } in place of cpus"
+            f"job {job.name}: cpus are per node, and only Slurm knows how many tasks run on one; "
+            "use slurm = { cpus-per-task = ... } or { cpus-per-gpu = ... } instead of cpus"
         )
     if cpus % each:
         raise ConfigError(
-            f"job {job.name}: {cpus} cpus on a node cannot be shared among {each} tasks; expected a multiple of {each}"
+            f"job {job.name}: {cpus} cpus on a node cannot be divided among {each} tasks; expected a multiple of {each}"
         )
     return cpus // each
 
@@ -165,8 +181,8 @@ def _memory(job: Job, form: MemoryForm) -> list[Directive]:
             cpus = cpus_on_node(job)
             if cpus is None:
                 raise ConfigError(
-                    f"job {job.name}: memory is that of a node, and only Slurm knows how many CPUs the job has there; use "
-                    "slurm = { mem-per-cpu = ... } in place of memory"
+                    f"job {job.name}: memory is per node, and only Slurm knows how many CPUs the job has there; use "
+                    "slurm = { mem-per-cpu = ... } instead of memory"
                 )
             return [("mem-per-cpu", f"{-(-wanted.memory // cpus)}M")]
         case "mem-per-gpu" if wanted.gpus:

@@ -1,82 +1,85 @@
-"""Why a job waits or ended, in words: Slurm's reason codes, each with what it means and what one can do."""
+"""Explain why a job waits or ended: Slurm's reason codes, each with its meaning and what the user can do."""
 
 import re
 
 from hpcdeploy.run import TERMINAL, State, TaskStatus
 from hpcdeploy.scheduler.slurm.answers import NO_NODE
 
-_WAIT = "nothing need be done"
-_SMALLER = "ask for less, or for less time, and it may start sooner"
+_WAIT = "no action needed"
+_SMALLER = "a smaller or shorter request may start sooner"
 _PARTITION = "choose another partition, or ask the site"
 
-# squeue(1), "JOB REASON CODES", of Slurm 24.11; what is older or newer is shown as it comes.
+# squeue(1), "JOB REASON CODES", of Slurm 24.11; codes of other releases are shown without an explanation.
 _REASONS: dict[str, tuple[str, str]] = {
     "AccountNotAllowed": ("the account may not use this partition", "choose another account or partition"),
     "AccountingPolicy": (
-        "a limit of the accounting has been reached",
+        "an accounting limit has been reached",
         "wait, or ask the site for the limits (sacctmgr show assoc)",
     ),
-    "AssociationJobLimit": ("your account runs as many jobs as it may", _WAIT),
-    "AssociationResourceLimit": ("your account uses as much as it may", _WAIT),
+    "AssociationJobLimit": ("your account has reached its limit of running jobs", _WAIT),
+    "AssociationResourceLimit": ("your account has reached a resource limit", _WAIT),
     "AssociationTimeLimit": ("your account has used up its time", "ask the site"),
     "BadConstraints": (
-        "no set of nodes can ever meet what it asks for",
-        "cancel it, and ask for less or for other features",
+        "no set of nodes can ever satisfy its request",
+        "cancel it, and request less or other features",
     ),
-    "BeginTime": ("it is not to start before a certain time; after a requeue, Slurm waits two minutes", _WAIT),
-    "BurstBufferOperation": ("the burst buffer that it asked for did not work", "ask the site"),
-    "BurstBufferResources": ("the burst buffer that it asked for has no room yet", _WAIT),
-    "BurstBufferStageIn": ("its data is brought to the burst buffer", _WAIT),
+    "BeginTime": ("its earliest start time has not come; after a requeue, Slurm waits two minutes", _WAIT),
+    "BurstBufferOperation": ("an operation of its burst buffer failed", "ask the site"),
+    "BurstBufferResources": ("the burst buffer that it requests has no space yet", _WAIT),
+    "BurstBufferStageIn": ("its data is in transfer to the burst buffer", _WAIT),
     "Cleaning": ("it was requeued, and its last attempt is still being cleaned up", _WAIT),
-    "Constraints": ("no node that has the features it asks for is free", f"{_WAIT}, or ask for other features"),
+    "Constraints": ("no node with the requested features is free", f"{_WAIT}, or request other features"),
     "DeadLine": ("it can no longer end before its deadline", "cancel it, and submit it with a later deadline"),
     "Dependency": ("it waits for another job to end", _WAIT),
-    "DependencyNeverSatisfied": ("the job that it waits for did not end as it had to", "cancel it: it will never start"),
+    "DependencyNeverSatisfied": (
+        "the job that it waits for did not end as required",
+        "cancel it: it will never start",
+    ),
     "FrontEndDown": ("no front-end node can start it", _WAIT),
     "InactiveLimit": ("the system's limit for inactive jobs was reached", "submit it again"),
-    "InvalidAccount": ("the account is not valid", "name one of yours (sacctmgr show assoc user=$USER)"),
-    "InvalidQOS": ("the quality of service is not valid", "name one of yours (sacctmgr show assoc user=$USER format=qos)"),
-    "JobArrayTaskLimit": ("as many tasks of the array run as the throttle allows", f"{_WAIT}, or raise the throttle"),
-    "JobHeldAdmin": ("somebody who runs the cluster holds it", "ask the site"),
+    "InvalidAccount": ("the account is not valid", "use one of yours (sacctmgr show assoc user=$USER)"),
+    "InvalidQOS": ("the quality of service is not valid", "use one of yours (sacctmgr show assoc user=$USER format=qos)"),
+    "JobArrayTaskLimit": ("the throttle's number of array tasks is running", f"{_WAIT}, or raise the throttle"),
+    "JobHeldAdmin": ("an administrator holds it", "ask the site"),
     "JobHeldUser": ("its owner holds it", "release it with 'scontrol release'"),
     "JobHoldMaxRequeue": (
-        "it was requeued as often as the site allows, and is held now",
+        "it reached the site's limit of requeues and is held",
         "find out why it is requeued, then 'scontrol release'",
     ),
     "JobLaunchFailure": (
-        "it could not be launched: a file system, a node or the program is at fault",
-        "look at its log, and submit it again",
+        "it could not be launched because of a file system, a node or the program",
+        "see its log, and submit it again",
     ),
     "Licenses": ("a license that it needs is in use", _WAIT),
     "MaxBatchRequeue": (
         "its batch script failed to start as often as the site allows",
         "ask the site, then 'scontrol release'",
     ),
-    "MaxMemPerLimit": ("it asks for more memory for a CPU or a node than the site allows", "ask for less memory"),
+    "MaxMemPerLimit": ("it requests more memory per CPU or node than the site allows", "request less memory"),
     "NodeDown": ("a node that it needs is down", _WAIT),
-    "NonZeroExitCode": ("it ended with an exit code that is not 0", "look at its log"),
-    "None": ("Slurm has not looked at it yet", _WAIT),
-    "OutOfMemory": ("it used more memory than it asked for", "ask for more memory"),
-    "PartitionConfig": ("it asks for more than the partition allows", _PARTITION),
+    "NonZeroExitCode": ("it ended with an exit code that is not 0", "see its log"),
+    "None": ("Slurm has not considered it yet", _WAIT),
+    "OutOfMemory": ("it used more memory than it requested", "request more memory"),
+    "PartitionConfig": ("it requests more than the partition allows", _PARTITION),
     "PartitionDown": ("the partition is down", f"{_WAIT}, or choose another partition"),
     "PartitionInactive": ("the partition starts no jobs at present", f"{_WAIT}, or choose another partition"),
-    "PartitionNodeLimit": ("it asks for more nodes than the partition gives, or for nodes that are down", _PARTITION),
+    "PartitionNodeLimit": ("it requests more nodes than the partition allows, or nodes that are down", _PARTITION),
     "PartitionTimeLimit": (
-        "it asks for more time than the partition gives",
-        "ask for less time, or choose another partition",
+        "it requests more time than the partition allows",
+        "request less time, or choose another partition",
     ),
-    "Priority": ("jobs of a higher priority stand before it", f"{_WAIT}; {_SMALLER}"),
+    "Priority": ("jobs with a higher priority are ahead of it", f"{_WAIT}; {_SMALLER}"),
     "Prolog": ("the site's prolog prepares its nodes", _WAIT),
-    "QOSGrpLimit": ("everybody who shares the quality of service has together reached a limit", _WAIT),
-    "QOSJobLimit": ("the quality of service has as many jobs as it may", _WAIT),
+    "QOSGrpLimit": ("all users of the quality of service together have reached a limit", _WAIT),
+    "QOSJobLimit": ("the quality of service has reached its limit of jobs", _WAIT),
     "QOSNotAllowed": ("the account or partition may not use this quality of service", "choose another one"),
-    "QOSResourceLimit": ("the quality of service has reached a limit of its resources", f"{_WAIT}; {_SMALLER}"),
+    "QOSResourceLimit": ("the quality of service has reached a resource limit", f"{_WAIT}; {_SMALLER}"),
     "QOSTimeLimit": ("the quality of service has used up its time", "choose another one, or ask the site"),
-    "QOSUsageThreshold": ("the quality of service asks for a better usage of what was used before", "ask the site"),
-    "RaisedSignal": ("it was ended by a signal", "look at its log"),
+    "QOSUsageThreshold": ("the quality of service requires better use of earlier allocations", "ask the site"),
+    "RaisedSignal": ("it was ended by a signal", "see its log"),
     "ReqNodeNotAvail": (
-        "nodes that it needs are down, drained or reserved (maintenance, often)",
-        "ask for less time so that it ends before a reservation, or wait",
+        "nodes that it needs are down, drained or reserved (often for maintenance)",
+        "request less time so that it ends before a reservation, or wait",
     ),
     "Reservation": ("it waits for its reservation to begin", _WAIT),
     "ReservationDeleted": (
@@ -84,18 +87,18 @@ _REASONS: dict[str, tuple[str, str]] = {
         "cancel it, and submit it without the reservation",
     ),
     "Resources": ("it is next, and waits for nodes to become free", f"{_WAIT}; {_SMALLER}"),
-    "SchedDefer": ("the site's scheduler looks at jobs in turns only", _WAIT),
+    "SchedDefer": ("the site's scheduler considers jobs only at intervals", _WAIT),
     "SystemFailure": ("Slurm, a file system or a node failed", "submit it again; tell the site if it happens again"),
-    "TimeLimit": ("it used up the time that it asked for", "ask for more time, or let it go on from a checkpoint"),
-    "WaitingForScheduling": ("Slurm has not looked at it yet", _WAIT),
+    "TimeLimit": ("it reached its time limit", "request more time, or restart it from a checkpoint"),
+    "WaitingForScheduling": ("Slurm has not considered it yet", _WAIT),
     "job_requeued_in_held_state": (
-        "it was put back into the queue and is held there",
-        "find out why (look at its log, ask the site), then 'scontrol release'",
+        "it was requeued and is held",
+        "find out why (see its log, ask the site), then 'scontrol release'",
     ),
-    "launch_failed_requeued_held": ("it could not be launched, and is held", "look at its log, then 'scontrol release'"),
+    "launch_failed_requeued_held": ("it could not be launched, and is held", "see its log, then 'scontrol release'"),
     "launch_failure_limit_exceeded_requeued_held": (
-        "it could not be launched as often as the site allows, and is held",
-        "look at its log, ask the site, then 'scontrol release'",
+        "it reached the site's limit of failed launches, and is held",
+        "see its log, ask the site, then 'scontrol release'",
     ),
     "user_env_retrieval_failed_requeued_held": (
         "Slurm could not read your login environment, and holds it",
@@ -103,7 +106,7 @@ _REASONS: dict[str, tuple[str, str]] = {
     ),
 }
 
-# AssocGrpCpuLimit, QOSMaxGRESPerUser, MaxNodePerAccount ...: whose limit, and of what.
+# AssocGrpCpuLimit, QOSMaxGRESPerUser, MaxNodePerAccount ...: the owner of the limit, and the resource.
 _LIMIT = re.compile(
     r"(?P<whose>Assoc|QOS)?(?P<kind>Grp|Max|Min)(?P<what>[A-Za-z]+?)(?P<minutes>RunMinutes|Minutes|RunMins|Mins)?"
     r"(?P<per>Per(?:User|Account|Job|Node))?(?P<limit>Limit|NotSatisfied)?"
@@ -116,25 +119,23 @@ _WHAT = {
 }  # fmt: skip
 
 _ENDS = {
-    State.OUT_OF_MEMORY: "it used more memory than it asked for: ask for more (memory)",
-    State.TIMEOUT: "it used up the time that it asked for: ask for more (time), or let it go on from a checkpoint",
-    State.NODE_FAIL: "a node under it failed, which is not its own fault: submit it again",
-    State.PREEMPTED: "another job was given its place: submit it again, with requeue where the site allows it",
-    State.CANCELLED: "it was cancelled: by you, by the site, or since what it waited for (after) did not end as it had to",
-    State.SUSPENDED: "it was suspended, and goes on later: nothing need be done",
+    State.OUT_OF_MEMORY: "it used more memory than it requested: request more (memory)",
+    State.TIMEOUT: "it reached its time limit: request more (time), or restart it from a checkpoint",
+    State.NODE_FAIL: "one of its nodes failed, which is not its own fault: submit it again",
+    State.PREEMPTED: "another job took its nodes: submit it again, with requeue if the site allows it",
+    State.CANCELLED: "cancelled by you, an administrator, or a failed dependency (after)",
+    State.SUSPENDED: f"it is suspended and will continue later: {_WAIT}",
 }
 _HELD = "it is held, and starts only after 'scontrol release'"
 
-# Why a job ended: squeue keeps these reasons for ended jobs too (FAIL_... in src/common/job_state_reason.c). Any other is
-# left over from the time when it waited. Advice to a job that waits may be wrong for one that ended.
+# Why a job ended: squeue keeps these reasons for ended jobs too (FAIL_... in src/common/job_state_reason.c). Any other
+# reason is left from the time when the job was pending. Advice for a pending job may be wrong for one that ended.
 _FAILURES = {
-    "BadConstraints": (
-        "no set of nodes can ever meet what it asked for: ask for less or for other features, and submit it again"
-    ),
+    "BadConstraints": "no set of nodes can ever satisfy its request: request less or other features, and submit it again",
     "DeadLine": "it could no longer end before its deadline: submit it again with a later one",
-    "NodeDown": "a node under it went down, which is not its own fault: submit it again",
+    "NodeDown": "one of its nodes went down, which is not its own fault: submit it again",
     "PartitionDown": "its partition was taken down: submit it again, to another partition or later",
-    NO_NODE: "it failed before it started: submit it again, and Slurm tells what it does not accept",
+    NO_NODE: "it failed before it started: submit it again, and Slurm reports what it does not accept",
 } | {
     code: f"{_REASONS[code][0]}: {_REASONS[code][1]}"
     for code in (
@@ -149,32 +150,32 @@ _FAILURES = {
     )
 }
 _REQUEUES = {
-    "REQUEUED": "it goes back to the queue, to be begun anew",
-    "REQUEUE_HOLD": "it went back to the queue and is held there: release it with 'scontrol release'",
-    "SPECIAL_EXIT": "it ended with an exit code that the site requeues and holds: look at its log, then 'scontrol release'",
+    "REQUEUED": "it is requeued and will restart",
+    "REQUEUE_HOLD": "it was requeued and is held: release it with 'scontrol release'",
+    "SPECIAL_EXIT": "it ended with an exit code that the site requeues and holds: see its log, then 'scontrol release'",
     "RESV_DEL_HOLD": "the reservation that it waited for was deleted, and it is held: cancel it, and submit it without",
     "BOOT_FAIL": "its node did not boot, which is not its own fault: submit it again",
     "DEADLINE": "it could no longer end before its deadline",
-    "CONFIGURING": "its nodes are made ready",
-    "STAGE_OUT": "its data is brought away from the burst buffer",
+    "CONFIGURING": "its nodes are being prepared",
+    "STAGE_OUT": "its data is in transfer from the burst buffer",
 }
 
 _BAD_ENDS = TERMINAL - {State.COMPLETED, State.CANCELLED}
 
 
 def explain(status: TaskStatus) -> str:
-    """Say in words why a task waits, is held or ended badly, and what one can do; empty where there is nothing to say."""
+    """Return why a task waits, is held or failed, and what the user can do; empty if there is nothing to explain."""
     # RaisedSignal:9(Killed), as slurmctld writes it (src/slurmctld/job_mgr.c)
     reason = status.reason.partition(":")[0]
     if status.state is State.CANCELLED and status.reason == "DependencyNeverSatisfied":
-        said = "what it waited for did not end as it had to: submit that again, then this; or say afterany"
+        explanation = "a run that it waited for did not end as required: submit that again, then this; or use afterany"
     elif status.state in {State.PENDING, State.HELD}:
-        said = _REQUEUES.get(status.word) or _reason(status.reason) or (_HELD if status.state is State.HELD else "")
+        explanation = _REQUEUES.get(status.word) or _reason(status.reason) or (_HELD if status.state is State.HELD else "")
     elif status.state in _BAD_ENDS and reason in _FAILURES:
-        said = _FAILURES[reason]
+        explanation = _FAILURES[reason]
     else:
-        said = _REQUEUES.get(status.word) or _ENDS.get(status.state, "")
-    return said
+        explanation = _REQUEUES.get(status.word) or _ENDS.get(status.state, "")
+    return explanation
 
 
 def _reason(code: str) -> str:
@@ -182,12 +183,12 @@ def _reason(code: str) -> str:
     first = code.strip("()").split(",", maxsplit=1)[0].strip().replace(" ", "_")
     if first.startswith("Nodes_required_for_job_are"):
         first = "ReqNodeNotAvail"
-    told = _REASONS.get(first)
-    return f"{told[0]}: {told[1]}" if told else _limit(first)
+    reason = _REASONS.get(first)
+    return f"{reason[0]}: {reason[1]}" if reason else _limit(first)
 
 
 def _limit(code: str) -> str:
-    """Take the name of a limit apart: there are some two hundred, all made of the same words."""
+    """Explain the code of a limit: there are about two hundred, all composed of the same components."""
     match = _LIMIT.fullmatch(code)
     if not match or not (match["whose"] or match["per"] or match["limit"]):
         return ""
@@ -198,10 +199,10 @@ def _limit(code: str) -> str:
     per = match["per"] or ""
     match match["kind"]:
         case "Grp":
-            return f"everybody who shares {whose} has together reached its limit on {resource}: {_WAIT}"
+            return f"all users of {whose} together have reached its limit on {resource}: {_WAIT}"
         case "Min":
-            return f"it asks for less than {whose} wants of {resource}: ask for more"
+            return f"it requests less than the minimum of {whose} for {resource}: request more"
         case _ if per in {"PerJob", "PerNode"}:
-            return f"it asks for more {resource} than {whose} allows one {per.removeprefix('Per').lower()}: ask for less"
+            return f"it requests more {resource} than {whose} allows one {per.removeprefix('Per').lower()}: request less"
         case _:
-            return f"you have reached the limit of {whose} on {resource}: wait for your other jobs, or ask for less"
+            return f"you have reached the limit of {whose} on {resource}: wait for your other jobs, or request less"

@@ -1,4 +1,4 @@
-"""What a task notes itself in the run's folder: the truth without accounting, and after the scheduler forgot."""
+"""Parse the records that a task writes in the run's folder; they outlast Slurm's memory and need no accounting."""
 
 from dataclasses import dataclass, replace
 
@@ -9,9 +9,9 @@ from hpcdeploy.whole_number import HIGHEST_EXIT_CODE, LATEST, MOST_TASKS, whole_
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """A task's own notes; times in seconds since 1970, 0 where it never noted one.
+    """The records of one task; times are seconds since 1970, 0 if unknown.
 
-    ``began``: unless it ended with ``never-began``, where the container ended well and its program had not begun.
+    ``began`` is false if the task recorded ``never-began``: its container exited with 0, but its program never started.
     """
 
     started: int = 0
@@ -22,10 +22,10 @@ class Record:
 
 
 def read_records(text: str) -> dict[tuple[str, int | None], Record]:
-    """Read the lines ``RUN TASK start|end|cancelled TIME ...`` by run and task; a cancelled run stands under task None.
+    """Parse the lines ``RUN TASK start|end|cancelled TIME ...`` by run and task; a cancelled run has the task None.
 
-    A line that is not whole (the disk was full), or has a number that none can be, tells nothing and is left out; so does an
-    end before the start: that is an earlier attempt's, before a requeue.
+    Incomplete lines and lines with impossible numbers are skipped (the disk was full). So is an end before the start, which
+    belongs to an earlier attempt, before a requeue.
     """
     found: dict[tuple[str, int | None], Record] = {}
     for line in text_lines(text):
@@ -53,7 +53,7 @@ def read_records(text: str) -> dict[tuple[str, int | None], Record]:
 
 
 def settle(status: TaskStatus, record: Record) -> TaskStatus:
-    """Fill in from the task's own notes what the scheduler did not say."""
+    """Complete a scheduler's status with the task's own records."""
     known = status.exit_code if record.exit_code is None else record.exit_code
     return replace(
         status,

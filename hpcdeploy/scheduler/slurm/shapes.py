@@ -1,4 +1,4 @@
-"""What a job script needs to know of the job's shape: how many processes, what starts them, what warns and retries them."""
+"""Compute the layout of a job's tasks for Slurm: how many processes, how they start, and how they are warned and retried."""
 
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -10,23 +10,25 @@ from hpcdeploy.job import Bind, Job
 
 
 def is_launched(job: Job) -> bool:
-    """Tell whether srun starts the container, once for each process, and not the job script itself."""
+    """Tell whether srun starts the container, once per process, instead of the job script itself."""
     if job.resources.nodes > 1 or (job.tasks_per_node or 1) > 1 or job.launcher or job.mpi or needs_a_step(job):
         return True
     return tasks_on_node(job.slurm, job.resources.nodes) != 1
 
 
 def slurm_tasks(job: Job) -> int | None:
-    """Return how many processes srun starts on a node: torchrun starts its own. None: the person's directives say it."""
+    """Return how many processes srun starts per node (1 for torchrun, which starts its own); None if directives set it."""
     if job.launcher == "torchrun":
         return 1
     return job.tasks_per_node or (None if says_tasks(job.slurm) else 1)
 
 
 def shape_values(job: Job, binds: Iterable[Bind]) -> Mapping[str, object]:
-    """Give what ``slurm_templates/job.sh`` and ``login_templates/program.sh`` need for processes, warnings and retries.
+    """Return the values for processes, warnings and retries, for ``job.sh`` and ``login_templates/program.sh``.
 
-    `binds` are all that the container gets, the cluster's too.
+    Args:
+        job: The job.
+        binds: All binds of the container, including the cluster's.
     """
     return {
         "launched": is_launched(job),
@@ -39,10 +41,10 @@ def shape_values(job: Job, binds: Iterable[Bind]) -> Mapping[str, object]:
 
 
 def _torchrun_processes(job: Job) -> str:
-    """Return, as a word of the shell on the node, how many processes torchrun starts there.
+    """Return the number of processes that torchrun starts on a node, as a shell word for that node.
 
-    Of GPUs that are asked for in Slurm's own words only the node knows how many are its own (srun(1), SLURM_GPUS_ON_NODE);
-    it does not where a site gave them a name of its own (``gres = "gpu_a100:8"``).
+    If the job requests GPUs with Slurm's own options, only the node knows the number of its GPUs (srun(1),
+    SLURM_GPUS_ON_NODE). It does not if the site uses another name for GPUs (``gres = "gpu_a100:8"``).
     """
     if job.tasks_per_node or job.resources.gpus:
         return str(job.tasks_per_node or job.resources.gpus)
@@ -54,9 +56,9 @@ def _torchrun_processes(job: Job) -> str:
 
 
 def _srun_options(job: Job) -> list[str]:
-    # Without the first, the other processes would wait until the time limit for one that failed. The third: Slurm 22.05 to
-    # 23.02 do not take it over from sbatch (CHANGELOG of 22.05 and 23.11). The variable is set only where sbatch was told a
-    # number (sbatch(1)). Elsewhere the option is left out: it implies --exact, and each process would get one core.
+    # Without --kill-on-bad-exit, the other processes would wait until the time limit after one failed. Slurm 22.05 to 23.02
+    # do not inherit --cpus-per-task from sbatch (CHANGELOG of 22.05 and 23.11). SLURM_CPUS_PER_TASK is set only if sbatch
+    # got a number (sbatch(1)). Without one the option is omitted: it implies --exact, and each process would get one core.
     tasks = slurm_tasks(job)
     return [
         "--kill-on-bad-exit=1",

@@ -125,13 +125,13 @@ def test_names_and_values_are_parted(rest: str, expected: tuple[tuple[str, str],
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("FROM a\nBUILD x", "line 2: 'BUILD' is no instruction"),
-        ("RUN", "line 1: RUN stands alone"),
+        ("FROM a\nBUILD x", "line 2: 'BUILD' is not a Dockerfile instruction"),
+        ("RUN", "line 1: RUN has no argument"),
         ("# escape=x\nFROM a", "line 1: the escape character 'x'"),
-        ("# escape=`\n# escape=`\nFROM a", "line 2: the directive 'escape' stands here for the second time"),
+        ("# escape=`\n# escape=`\nFROM a", "line 2: the directive 'escape' appears twice"),
         ("# syntax=example.org/own:1\nFROM a", "line 1: the syntax 'example.org/own:1' is not Docker's own"),
-        ("FROM a\nRUN <<EOF\nx", "line 2: the here-document 'EOF' has no end"),
-        ("CMD [1]", "line 1: the array [1] holds something that is no string"),
+        ("FROM a\nRUN <<EOF\nx", "line 2: the here-document 'EOF' is not closed"),
+        ("CMD [1]", "line 1: the array [1] contains a value that is not a string"),
         ('CMD ["a"] b', "line 1: 'b' follows a JSON array"),
     ],
 )

@@ -84,7 +84,7 @@ def test_a_long_stage_is_several_sections_that_apptainer_joins() -> None:
     dockerfile = parse_dockerfile("FROM base\nCOPY . /x\n")
     plan = translate(dockerfile, context=Context(entries=many), image_config=lambda reference: OciConfig())
     assert render(plan).count("    chmod 0664 ") == 3000
-    with pytest.raises(DefinitionError, match="longer than Apptainer reads"):
+    with pytest.raises(DefinitionError, match="longer than Apptainer's limit"):
         render(plan_of(f"FROM base\nRUN echo {'x' * 70000}"))
 
 

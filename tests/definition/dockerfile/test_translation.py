@@ -28,39 +28,39 @@ def shell(text: str) -> str:
         ("RUN --network=none y", "line 2: RUN has --network=none"),
         ("RUN --security=insecure y", "line 2: RUN has --security=insecure"),
         ("RUN []", "line 2: RUN has an empty array"),
-        ("ONBUILD RUN x", "line 2: ONBUILD is for images that are built on this one"),
-        ("USER me\nRUN x", "line 3: RUN runs as the user 'me' of line 2, but a build has only root; put 'USER root'"),
+        ("ONBUILD RUN x", "line 2: ONBUILD applies to images that are built from this one"),
+        ("USER me\nRUN x", "line 3: RUN runs as the user 'me' of line 2, but a build runs only as root; put 'USER root'"),
         ("COPY --link=yes app /x", "line 2: COPY has --link"),
-        ("FROM base AS x\nCOPY --from=later /a /x\nFROM base AS later\nFROM x", "line 3: COPY takes from the stage later,"),
-        ("FROM base AS own\nCOPY --from=OWN /a /x", "line 3: COPY takes from the stage OWN, which is not before it"),
-        ("COPY --from=1 /a /x", "line 2: COPY takes from the stage 1, which is not before it"),
-        ("COPY --from=0 /a /x", "line 2: COPY takes from the stage 0, which is not before it"),
+        ("FROM base AS x\nCOPY --from=later /a /x\nFROM base AS later\nFROM x", "line 3: COPY copies from the stage later,"),
+        ("FROM base AS own\nCOPY --from=OWN /a /x", "line 3: COPY copies from the stage OWN, which is not before it"),
+        ("COPY --from=1 /a /x", "line 2: COPY copies from the stage 1, which is not before it"),
+        ("COPY --from=0 /a /x", "line 2: COPY copies from the stage 0, which is not before it"),
         ("COPY --parents app /x", "line 2: COPY has --parents"),
         ("COPY --exclude=*.py app /x", "line 2: COPY has --exclude"),
         ("COPY --chmod=+x app /x", "line 2: COPY has --chmod=+x"),
-        ("COPY missing /x", "line 2: COPY names 'missing', which is not in the build's context"),
+        ("COPY missing /x", "line 2: COPY names 'missing', which is not in the build context"),
         ("COPY *.none /x", "line 2: COPY names '*.none'"),
         ("COPY broken /x", "line 2: COPY names 'broken'"),
-        ("COPY app", "line 2: COPY needs a source and a destination"),
+        ("COPY app", "line 2: COPY requires a source and a destination"),
         ("COPY pixi.* /x", "line 2: COPY has several sources"),
-        ("COPY app /.hpcdeploy/x", "line 2: COPY puts something into /.hpcdeploy/x"),
+        ("COPY app /.hpcdeploy/x", "line 2: COPY copies into /.hpcdeploy/x"),
         ("WORKDIR /proc/x", "line 2: WORKDIR is /proc/x"),
-        ("COPY --from=other:1 / /x", "line 2: COPY takes all of other:1"),
-        ("COPY --from=other:1 /tmp/y /x", "line 2: COPY takes /tmp/y from other:1"),
+        ("COPY --from=other:1 / /x", "line 2: COPY copies all of other:1"),
+        ("COPY --from=other:1 /tmp/y /x", "line 2: COPY copies /tmp/y from other:1"),
         ("COPY --from=$A /y /x", "line 2: COPY has --from=$A"),
-        ("COPY --from=other:1 /{a,b} /x", "line 2: COPY takes '/{a,b}'"),
-        ("COPY --from=other:1 /a/** /x", "line 2: COPY takes '/a/**'"),
+        ("COPY --from=other:1 /{a,b} /x", "line 2: COPY copies '/{a,b}'"),
+        ("COPY --from=other:1 /a/** /x", "line 2: COPY copies '/a/**'"),
         ("ADD https://example.org/x /x", "line 2: ADD fetches 'https://example.org/x'"),
         ("ADD git@example.org:a/b.git /x", "line 2: ADD fetches"),
         ("ADD --checksum=sha256:0 app /x", "line 2: ADD has --checksum"),
         ("ADD --chmod=755 data.tar.gz /x", "line 2: ADD unpacks an archive with --chmod"),
-        ("ENV A=${B#c}", "line 2: ENV cannot be translated: '${B#c}'"),
+        ("ENV A=${B#c}", "line 2: ENV cannot be translated: versions of Docker read '${B#c}' differently"),
         ("ENV a.b=c", "line 2: ENV sets 'a.b'"),
-        ("ENV A", "line 2: ENV needs a name and a value"),
-        ("ENV A=b c", "line 2: ENV holds 'c' without a '='"),
+        ("ENV A", "line 2: ENV requires a name and a value"),
+        ("ENV A=b c", "line 2: ENV contains 'c' without a '='"),
         ("ARG a-b=c", "line 2: ARG declares 'a-b'"),
         ("ARG A=1\nARG A=2", "line 3: ARG declares A again"),
-        ("SHELL bash", "line 2: SHELL needs a JSON array"),
+        ("SHELL bash", "line 2: SHELL requires a JSON array"),
         ('LABEL "a b"=c', "line 2: LABEL cannot be translated: the label 'a b'"),
         ("FROM scratch", "line 2: FROM starts from 'scratch': the image has no /bin/sh"),
         ("FROM scratch AS files\nFROM base\nCOPY --from=files /a /b", "line 2: FROM starts from 'scratch'"),
@@ -69,7 +69,7 @@ def shell(text: str) -> str:
         ("LABEL a=" + "${A:-" * 2000 + "}" * 2000, "line 2: LABEL cannot be translated: in '${A:-"),
         ('ENTRYPOINT ["a\\u0000"]', "line 2: the array"),
         ("FROM --platform=linux/arm64 base", "line 2: FROM has --platform=linux/arm64"),
-        ("FROM a b", "line 2: FROM needs the form"),
+        ("FROM a b", "line 2: FROM must have the form"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_translated_is_refused_with_line_and_reason(text: str, said: str) -> None:
@@ -81,25 +81,25 @@ def test_what_cannot_be_translated_is_refused_with_line_and_reason(text: str, sa
 @pytest.mark.parametrize(
     ("mount", "said"),
     [
-        ("type=bind,target=/x,sharing=locked", "but 'sharing' is for mounts of the type cache"),
-        ("target=/x,mode=0755", "but 'mode' is for mounts of the type cache"),
-        ("from=$A,target=/x", "; write the stage or image of 'from' itself".removeprefix(", ")),
-        ("type=secret,id=x", "which Apptainer has nothing for"),
-        ("type=ssh", "which Apptainer has nothing for"),
-        ("type=cache,from=app,target=/x", "a cache that begins with the content of something else"),
-        ("type=cache,source=/a,target=/x", "a cache that begins with the content of something else"),
-        ("type=cach,target=/x", "where 'cach' is no value for 'type'"),
+        ("type=bind,target=/x,sharing=locked", "but 'sharing' is only valid for mounts of type cache"),
+        ("target=/x,mode=0755", "but 'mode' is only valid for mounts of type cache"),
+        ("from=$A,target=/x", "; use a literal stage or image for 'from'".removeprefix(", ")),
+        ("type=secret,id=x", "which Apptainer does not support"),
+        ("type=ssh", "which Apptainer does not support"),
+        ("type=cache,from=app,target=/x", "a cache with initial content"),
+        ("type=cache,source=/a,target=/x", "a cache with initial content"),
+        ("type=cach,target=/x", "where 'cach' is not valid for 'type'"),
         ("type=cache,targt=/x", "with the unknown key 'targt'"),
         ("type=cache,target", "where 'target' has no value"),
         ("type=cache,,target=/x", "with the unknown key ''"),
-        ("type=cache,target=/x,sharing=all", "where 'all' is no value"),
-        ("type=cache,target=/x,mode=999", "where '999' is no value"),
-        ("type=cache,target=/x,uid=me", "where 'me' is no value"),
-        ("type=cache,target=/x,ro=yes", "where 'yes' is no value"),
-        ("type=cache,target=/x,size=1g", "but 'size' is for mounts of the type tmpfs"),
-        ("type=cache,target=/x,required", "but 'required' is for mounts of the type secret and ssh"),
-        ("type=tmpfs,target=/x,mode=700", "but 'mode' is for mounts of the type cache and secret and ssh"),
-        ("type=tmpfs,target=/x,sharing=locked", "but 'sharing' is for mounts of the type cache"),
+        ("type=cache,target=/x,sharing=all", "where 'all' is not valid"),
+        ("type=cache,target=/x,mode=999", "where '999' is not valid"),
+        ("type=cache,target=/x,uid=me", "where 'me' is not valid"),
+        ("type=cache,target=/x,ro=yes", "where 'yes' is not valid"),
+        ("type=cache,target=/x,size=1g", "but 'size' is only valid for mounts of type tmpfs"),
+        ("type=cache,target=/x,required", "but 'required' is only valid for mounts of type secret and ssh"),
+        ("type=tmpfs,target=/x,mode=700", "but 'mode' is only valid for mounts of type cache and secret and ssh"),
+        ("type=tmpfs,target=/x,sharing=locked", "but 'sharing' is only valid for mounts of type cache"),
         ("type=tmpfs,target=/dev/shm", "whose target is /dev/shm"),
         ("type=tmpfs,target=/", "whose target is /"),
         ("type=cache,target=/base/..", "whose target is /"),
@@ -114,12 +114,12 @@ def test_a_mount_that_is_no_empty_folder_is_refused(mount: str, said: str) -> No
 @pytest.mark.parametrize(
     ("mount", "said"),
     [
-        ("source=missing,target=/x", "names 'missing', which is not in the build's context"),
-        ("source=*.toml,target=/x", "mounts '*.toml', but a mount is one file or folder"),
-        ("from=tool:1,target=/x", "takes all of tool:1; name the folders that are needed"),
-        ("from=tool:1,source=/a*,target=/x", "takes '/a*', a pattern"),
-        ("from=tool:1,source=/tmp/a,target=/x", "takes /tmp/a from tool:1"),
-        ("from=3,source=/a,target=/x", "takes from the stage 3, which is not before it"),
+        ("source=missing,target=/x", "names 'missing', which is not in the build context"),
+        ("source=*.toml,target=/x", "mounts '*.toml', but a mount must be one file or folder"),
+        ("from=tool:1,target=/x", "copies all of tool:1; name the folders that are needed"),
+        ("from=tool:1,source=/a*,target=/x", "copies '/a*', a pattern"),
+        ("from=tool:1,source=/tmp/a,target=/x", "copies /tmp/a from tool:1"),
+        ("from=3,source=/a,target=/x", "copies from the stage 3, which is not before it"),
     ],
 )
 def test_a_bind_whose_source_cannot_be_had_is_refused(mount: str, said: str) -> None:
@@ -309,7 +309,7 @@ def test_only_stages_that_the_target_needs_are_looked_at() -> None:
     text = f"FROM base AS a\nRUN x\n{never}FROM base AS b\nCOPY --from=A /x /y"
     assert [stage.name for stage in plan_of(text).stages] == ["a", "b"]
     assert [stage.name for stage in plan_of(text, target="a").stages] == ["a"]
-    with pytest.raises(DefinitionError, match="there is no stage 'c' to build; named stages are: a, never, empty, other, b"):
+    with pytest.raises(DefinitionError, match="there is no stage 'c' to build; named stages: a, never, empty, other, b"):
         plan_of(text, target="c")
 
 
@@ -330,14 +330,14 @@ def test_a_stage_or_an_image_is_taken_from_and_the_base_is_pinned() -> None:
 
 def test_what_is_not_kept_is_said() -> None:
     notes = plan_of("FROM base\nUSER me\nVOLUME /d\nSTOPSIGNAL 9\nHEALTHCHECK NONE\nCOPY --chown=a:b app /x").notes
-    assert [note.split(" is not kept")[0] for note in notes] == [
+    assert [note.split(" has no effect")[0] for note in notes] == [
         "line 3: VOLUME", "line 4: STOPSIGNAL", "line 5: HEALTHCHECK", "--chown", "USER me",
     ]  # fmt: skip
 
 
 def test_a_link_of_copies_is_dropped_and_said_once() -> None:
     notes = plan_of("FROM base\nCOPY --link app /x\nADD --link pixi.toml /y\nCOPY --link=false app /z").notes
-    assert [note.partition(",")[0] for note in notes] == ["--link is not kept"]
+    assert [note.partition(",")[0] for note in notes] == ["--link has no effect"]
 
 
 @pytest.mark.parametrize("target", ["/tmp", "/var/tmp/x"])
@@ -362,15 +362,23 @@ def failing(known: str, error: Exception) -> ImageConfigOf:
             "FROM base AS one\nFROM base\nCOPY --from=assets /a /b",
             RegistryError("docker.io has no library/assets."),
             RegistryError,
-            "line 3: COPY takes from assets: docker.io has no library/assets; 'assets' is no stage before it either (one);",
+            (
+                "line 3: COPY copies from assets: docker.io has no library/assets; "
+                "'assets' is not an earlier stage either (one);"
+            ),
         ),
-        ("FROM assets", RegistryError("none"), RegistryError, "line 1: FROM starts from assets: none; 'assets' is no stage"),
+        (
+            "FROM assets",
+            RegistryError("none"),
+            RegistryError,
+            "line 1: FROM starts from assets: none; 'assets' is not an earlier stage",
+        ),
         ("FROM me/assets:1", RegistryError("none"), RegistryError, "line 1: FROM starts from me/assets:1: none"),
         (
             "FROM base\nCOPY --from=Ctx /a /b",
             ConfigError("capital letters"),
             DefinitionError,
-            "line 2: COPY takes from Ctx: capital",
+            "line 2: COPY copies from Ctx: capital",
         ),
     ],
 )
@@ -408,7 +416,7 @@ def test_a_tmp_of_the_stage_s_own_is_mounted_before_the_first_instruction_that_m
     assert lines.count("own_temporary") == 1
     assert lines.index("( run_0 /bin/sh -c 'install mount' )") < lines.index("own_temporary") < len(lines) - 1
     assert any(
-        note.startswith("lines 3, ") and "/tmp and /var/tmp are folders of the build's own" in note for note in plan.notes
+        note.startswith("lines 3, ") and "/tmp and /var/tmp are private folders of the build" in note for note in plan.notes
     )
 
 
@@ -434,7 +442,8 @@ def test_a_working_folder_in_tmp_is_not_where_a_container_begins() -> None:
 def test_a_base_image_s_own_user_is_named_as_such() -> None:
     with pytest.raises(
         DefinitionError,
-        match="line 2: RUN runs as the base image's user 'mambauser', but a build has only root; put 'USER root' before it",
+        match="line 2: RUN runs as the base image's user 'mambauser', but a build runs only as root; "
+        "put 'USER root' before it",
     ):
         final("RUN x", OciConfig(user="mambauser"))
     assert "run_0 /bin/sh -c x" in str(final("USER root\nRUN x", OciConfig(user="mambauser")).shell)

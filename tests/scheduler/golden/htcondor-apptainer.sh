@@ -936,11 +936,11 @@ it was cancelled before that, or a crash of htcondor lost it. If it is still to 
     ask_scheduler || die 13 "submitting failed, and the scheduler could not be asked whether it took the job"
     if [ "${#jobs[@]}" = 0 ]; then
       rm -f -- "$run/submitting$part" "$run/unanswered$part"
-      stop 12 "htcondor refused the job; its own words are above"
+      stop 12 "htcondor refused the job; its message is above"
     fi
   elif ! ask_patiently || [ "${#jobs[@]}" = 0 ]; then
     never_left "$run/submit.err" || date +%s >"$run/unanswered$part"
-    die 13 "htcondor did not say whether it took the job, and does not show it now; its own words are above"
+    die 13 "htcondor did not say whether it took the job, and does not show it now; its message is above"
   fi
   settle "${jobs[@]}"
   set -e

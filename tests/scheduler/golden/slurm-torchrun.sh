@@ -415,7 +415,7 @@ retry() {
   echo "exit code $1: starting again, retry $((used + 1)) of 1" >&2
   # By its place in the array: the number of the last task is the whole array's too, and would start all tasks again.
   if scontrol requeue "${which:-$SLURM_JOB_ID}"; then exit "$1"; fi
-  echo "Slurm did not start the job again; its own words are above" >&2
+  echo "Slurm did not start the job again; its message is above" >&2
 }
 retry "$code"
 finish "$code"
@@ -968,11 +968,11 @@ it was cancelled before that, or a crash of slurm lost it. If it is still to run
     ask_scheduler || die 13 "submitting failed, and the scheduler could not be asked whether it took the job"
     if [ "${#jobs[@]}" = 0 ]; then
       rm -f -- "$run/submitting$part" "$run/unanswered$part"
-      stop 12 "slurm refused the job; its own words are above"
+      stop 12 "slurm refused the job; its message is above"
     fi
   elif ! ask_patiently || [ "${#jobs[@]}" = 0 ]; then
     never_left "$run/submit.err" || date +%s >"$run/unanswered$part"
-    die 13 "slurm did not say whether it took the job, and does not show it now; its own words are above"
+    die 13 "slurm did not say whether it took the job, and does not show it now; its message is above"
   fi
   settle "${jobs[@]}"
   set -e

@@ -1,1 +1,1 @@
-"""One verb, one file, one page each: the only place where back ends meet."""
+"""Implement each verb in one module; this is the only package that combines the back ends."""

@@ -1,4 +1,4 @@
-"""Which runs a new one waits for: names of jobs and ids of runs, looked up in the record."""
+"""Resolve the runs that a new one waits for (``after``): job names and run ids, looked up in the record."""
 
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.config.project import Project
@@ -11,9 +11,13 @@ from hpcdeploy.store import Store
 def predecessors(
     job: Job, project: Project, cluster: Cluster, scheduler: SchedulerName, store: Store
 ) -> tuple[Predecessor, ...]:
-    """Say which runs `job` waits for; all are on `cluster` and of `scheduler`, which can wait for its own jobs only.
+    """Return the runs that `job` waits for; all must be on `cluster` and `scheduler`.
 
-    Raises `ConfigError` where a run has no job there, `UnknownRunError` where nothing or more than one thing has the name.
+    A scheduler can only wait for its own jobs.
+
+    Raises:
+        ConfigError: A run is on another cluster or scheduler, was never submitted, or may not have been.
+        UnknownRunError: A name matches no run, or several.
     """
     found: list[Predecessor] = []
     for after in job.after:
@@ -24,12 +28,12 @@ def predecessors(
         run = known.run
         if (run.cluster, run.scheduler) != (cluster.name, scheduler):
             raise ConfigError(
-                f"job {job.name} waits for run {run.id}, which is on {run.cluster} ({run.scheduler}), and is to run on "
-                f"{cluster.name} ({scheduler}) itself: a scheduler can wait for its own jobs only; submit both to one"
+                f"job {job.name} waits for run {run.id}, which is on {run.cluster} ({run.scheduler}), but would run on "
+                f"{cluster.name} ({scheduler}); a scheduler can only wait for its own jobs: submit both to the same one"
             )
         if known.ended and not run.job_id:
             raise ConfigError(
-                f"job {job.name} waits for run {run.id}, which was cancelled before it was submitted; submit {run.job} anew"
+                f"job {job.name} waits for run {run.id}, which was cancelled before it was submitted; submit {run.job} again"
             )
         if known.unsure:
             raise ConfigError(
@@ -48,8 +52,8 @@ def _newest(after: After, job: Job, cluster: Cluster, scheduler: SchedulerName, 
     elsewhere = sorted({f"{known.run.cluster} ({known.run.scheduler})" for known in runs})
     if after.what == job.name:
         raise ConfigError(
-            f"job {job.name} waits for its own newest run, and has none on {cluster.name} ({scheduler}) yet; take after out "
-            f"of its settings, and say it for each run but the first: hpcdeploy submit {job.name} --after {job.name}"
+            f"job {job.name} waits for its own latest run, but has none on {cluster.name} ({scheduler}) yet; remove after "
+            f"from its settings, and use the option for all later runs: hpcdeploy submit {job.name} --after {job.name}"
         )
     raise ConfigError(
         f"job {job.name} waits for {after.what}, which has no run on {cluster.name} ({scheduler}) yet"

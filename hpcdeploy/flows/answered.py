@@ -1,4 +1,4 @@
-"""What a login node's script answered, checked before it is used: a full disk or a stranger may have written it."""
+"""Validate the answer of a login node's script before use: a full disk or another user may have changed it."""
 
 import re
 from collections.abc import Mapping
@@ -12,13 +12,22 @@ _JOBS = re.compile(r"[0-9]{1,20}(?:,[0-9]{1,20})*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LONGEST = 200
 _PATH_MAX = 4096
-"""Bytes of a path (limits.h, PATH_MAX)."""
+"""Maximum length of a path in bytes (limits.h, PATH_MAX)."""
 
 
 def check_submission(answer: Answer, run: Run, *, may_lack_job: bool = False) -> Answer:
-    """Return what a submission script answered of `run`: its job, or which files it needs first.
+    """Validate the answer of a submission script: the job of `run`, or the files that it needs first.
 
-    A cancelling script `may_lack_job`. Raises ValueError with what was wrong.
+    Args:
+        answer: The answer.
+        run: The run.
+        may_lack_job: Accept an empty job id; a cancelling script may not find a job.
+
+    Returns:
+        The answer.
+
+    Raises:
+        ValueError: The answer is malformed; the message says how.
     """
     if answer.get("run", run.id) != run.id:
         raise _wrong("run", answer, run.id)
@@ -29,7 +38,7 @@ def check_submission(answer: Answer, run: Run, *, may_lack_job: bool = False) ->
         return answer
     job_id = answer.get("job_id")
     if not isinstance(job_id, str) or not (_JOBS.fullmatch(job_id) or (may_lack_job and not job_id)):
-        raise _wrong("job_id", answer, "the number of a job")
+        raise _wrong("job_id", answer, "a job id")
     jobs, part = job_id.split(","), whole_number(answer.get("part", 0), run.tasks)
     if part is None or len(jobs) > (-(-run.tasks // part) if part else 1):
         raise _wrong("part", answer, f"the number of tasks, of {run.tasks}, in each of {len(jobs)} jobs")
@@ -41,12 +50,16 @@ def check_submission(answer: Answer, run: Run, *, may_lack_job: bool = False) ->
 
 
 def is_path(value: object) -> bool:
-    """Tell whether `value` can be a path; one of several lines cannot come in an answer (``login_templates/answer.sh``)."""
+    """Tell whether `value` can be a path, which has no line break in an answer (``login_templates/answer.sh``)."""
     return isinstance(value, str) and 0 < len(value) <= _PATH_MAX and not set(value) & set("\0\n\r")
 
 
 def number_of(answer: Answer, key: str) -> int:
-    """Return the whole number under `key`. Raises ValueError with what was wrong."""
+    """Return the whole number under `key`.
+
+    Raises:
+        ValueError: There is none.
+    """
     number = whole_number(answer.get(key), LARGEST)
     if number is None:
         raise _wrong(key, answer, "a whole number")
@@ -64,4 +77,4 @@ def _is_need(need: object) -> bool:
 
 
 def _wrong(key: str, answer: Answer, expected: str) -> ValueError:
-    return ValueError(f"the login node answered {key} {str(answer.get(key))[:_LONGEST]!r}, where {expected} was expected")
+    return ValueError(f"the login node answered {key} {str(answer.get(key))[:_LONGEST]!r}; expected {expected}")

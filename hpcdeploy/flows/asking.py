@@ -1,4 +1,4 @@
-"""Asking: what one cluster says of many runs, in one round trip for each of its schedulers."""
+"""Query one cluster for the states of many runs, with one round trip for each of its schedulers."""
 
 import secrets
 import time
@@ -17,10 +17,11 @@ from hpcdeploy.scheduler.login_node import following
 from hpcdeploy.transport.contract import Transport
 
 _SILENCE = 120.0
-"""Seconds in which a login node must say something: longer than a busy controller takes (slurm.conf(5), MessageTimeout)."""
+"""Timeout for output from a login node, in seconds; more than a busy controller takes (slurm.conf(5), MessageTimeout)."""
 
 _AT_ONCE = 5000
-"""Runs in one question: their numbers may be one argument of sacct, which Linux limits to 128 KiB (execve(2))."""
+"""Maximum number of runs in one query: their job ids may be one argument of sacct, which Linux limits to 128 KiB
+(execve(2))."""
 
 
 def ask(
@@ -31,10 +32,14 @@ def ask(
     *,
     overrides: Path | None = None,
 ) -> Iterator[RunStatus]:
-    """Ask one cluster's one scheduler about runs that have not ended, and yield what was learned.
+    """Query one scheduler of a cluster for runs that have not ended, and yield their new states.
 
-    What is known to have ended stays as it is, and nothing is said of it again. Raises `SchedulerError` where the answer
-    cannot be read, and what the transport raises. Where only some rows of it cannot be read, it is raised at the end.
+    Tasks that are known to have ended keep their state.
+
+    Raises:
+        SchedulerError: The output cannot be parsed. If only some rows cannot, it is raised after the other runs were
+            yielded.
+        TransportError: The connection failed.
     """
     unread: dict[str, None] = {}
     for start in range(0, len(known), _AT_ONCE):
@@ -43,7 +48,7 @@ def ask(
             yield one
     if unread:
         rows = f"{next(iter(unread))}" + (f" and {len(unread) - 1} more" if len(unread) > 1 else "")
-        raise SchedulerError(f"{scheduler} answered what cannot be read as a task: {rows}; ask again, or ask the site")
+        raise SchedulerError(f"{scheduler} printed rows that cannot be parsed: {rows}; try again, or contact the site")
 
 
 def _ask(
@@ -62,23 +67,23 @@ def _ask(
         answers = read_answers(
             completed.stdout, fence, *scheduler_of(scheduler).SECTIONS, lines=limits.lines_following(tasks)
         )
-        told = scheduler_of(scheduler).states(answers, runs)
+        states = scheduler_of(scheduler).states(answers, runs)
     except SchedulerError as error:
-        said = completed.stderr.decode("utf-8", "replace").strip()[-500:]
-        raise SchedulerError(f"{error}; standard error: {said or '(empty)'}") from error
+        stderr = completed.stderr.decode("utf-8", "replace").strip()[-500:]
+        raise SchedulerError(f"{error}; standard error: {stderr or '(empty)'}") from error
     now = int(time.time())
-    return [RunStatus(run=one.run, tasks=_joined(one, told[one.run.id]), asked=now) for one in known]
+    return [RunStatus(run=one.run, tasks=_joined(one, states[one.run.id]), asked=now) for one in known]
 
 
-def _joined(before: RunStatus, told: Sequence[TaskStatus]) -> tuple[TaskStatus, ...]:
+def _joined(before: RunStatus, states: Sequence[TaskStatus]) -> tuple[TaskStatus, ...]:
     kept = {task.task: task for task in before.tasks if task.task in before.over}
-    # Tasks of which nothing was told are those that were cancelled before they were submitted.
-    joined = {task.task: task for task in told} | kept
+    # Tasks without a new state were cancelled before they were submitted.
+    joined = {task.task: task for task in states} | kept
     return tuple(joined[task] for task in sorted(joined))
 
 
 def alive_by_scheduler(known: Sequence[RunStatus]) -> dict[tuple[str, SchedulerName], list[RunStatus]]:
-    """Sort the runs that have a job and have not ended by cluster and scheduler: each such group is one question."""
+    """Group the runs that have a job and have not ended by cluster and scheduler; each group is one query."""
     groups: dict[tuple[str, SchedulerName], list[RunStatus]] = {}
     for one in alive(known):
         groups.setdefault((one.run.cluster, one.run.scheduler), []).append(one)
@@ -86,11 +91,11 @@ def alive_by_scheduler(known: Sequence[RunStatus]) -> dict[tuple[str, SchedulerN
 
 
 def alive(known: Sequence[RunStatus]) -> list[RunStatus]:
-    """Pick the runs that have a job and have not ended: of the others nothing need be asked."""
+    """Return the runs that have a job and have not ended; the others need no query."""
     return [one for one in known if one.run.job_id and not one.ended]
 
 
 def unknown(before: RunStatus, why: str) -> RunStatus:
-    """Say that nobody knows where a run's tasks are, but for those that are known to have ended."""
+    """Return `before` with state UNKNOWN and the reason `why` for all tasks that are not known to have ended."""
     tasks = tuple(TaskStatus(task=task, state=State.UNKNOWN, reason=why) for task in range(before.run.tasks))
     return RunStatus(run=before.run, tasks=_joined(before, tasks), asked=int(time.time()))

@@ -1,4 +1,4 @@
-"""What a job brings along, as the plan of a run sees it."""
+"""Describe the code and input files that a job uploads, for the plan of a run."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,12 +7,20 @@ from hpcdeploy.parcel import Parcel
 from hpcdeploy.scheduler.placing import Placement
 
 Allow = Callable[[str], bool]
-"""Asks a person whether something surprising is meant."""
+"""Ask the user to confirm something unusual."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Brought:
-    """What a job brings along; ``notes`` say how large it is. ``commit`` and ``dirty`` are what git says of the code."""
+    """The files that a job uploads.
+
+    Attributes:
+        placements: The files and their destinations.
+        notes: Their sizes, for the user.
+        code_sha256: The checksum of the code snapshot; empty for none.
+        commit: The commit that git reported for the code.
+        dirty: The code differs from that commit; None if git did not report it.
+    """
 
     placements: tuple[Placement, ...] = ()
     notes: tuple[str, ...] = ()
@@ -22,5 +30,5 @@ class Brought:
 
     @property
     def parcels(self) -> tuple[Parcel, ...]:
-        """Each file that is to be there, once."""
+        """The files to upload, without duplicates."""
         return tuple({one.parcel.path: one.parcel for one in self.placements}.values())

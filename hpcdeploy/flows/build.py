@@ -1,4 +1,4 @@
-"""From a definition to a tested image: with the Apptainer of this machine, or with a cluster's, on its login node."""
+"""Build a definition into a tested image with Apptainer, on this machine or on a cluster's login node."""
 
 import os
 import tempfile
@@ -43,10 +43,23 @@ def build_here(
 ) -> BuiltImage:
     """Build `definition` with this machine's Apptainer into `output`, and write the record beside it.
 
-    The same inputs are not built again while image and record are there, unless `force`. `work` is a folder for builds (one
-    folder each inside, removed afterwards); a set APPTAINER_TMPDIR is used for Apptainer's own temporary files. `secrets`
-    are the values of those that the definition asks for. Raises `MissingProgramError` where there is no Apptainer,
-    `BuildError` with the lines that matter.
+    If image and record of the same inputs exist, they are returned, unless `force`.
+
+    Args:
+        definition: The definition.
+        output: The path of the image.
+        program: The Apptainer program; empty to find it on PATH.
+        work: A folder for builds, with one subfolder each that is removed afterwards. Apptainer's own temporary files go
+            there too, unless APPTAINER_TMPDIR is set.
+        mirrors: Pairs of a registry and its replacement.
+        force: Build even if the image exists.
+        secrets: Values of the secrets that the definition uses.
+        report: Receives the build's progress.
+
+    Raises:
+        BuildError: The build failed; the message has the relevant lines of its output.
+        ConfigError: A secret is missing, or the temporary folder is not safe.
+        MissingProgramError: Apptainer is not installed.
     """
     from hpcdeploy.apptainer.client import ApptainerClient, CommandFailedError
 
@@ -62,7 +75,7 @@ def build_here(
     with only_build(folder, show):
         known = None if force else read_record(output, inputs=definition.inputs)
         if known:
-            show.step("these inputs were built before")
+            show.step("an image of these inputs exists")
             return known
         check_temporary(os.environ.get(f"{prefix}_TMPDIR") or str(folder / "tmp"))
         left = (folder / "context", folder / "tmp", folder / "secrets")
@@ -103,10 +116,24 @@ def build_on(
 ) -> BuiltImage:
     """Build `definition` on the login node of `cluster`; the image stays in the cluster's cache.
 
-    One script does it all and can be run again at any time: first it tells whether the image is there and which Apptainer
-    is, then it gets the files, then it builds. The values of the `secrets` that the definition asks for follow it on its
-    standard input. `progress` is that of the upload. Raises `BuildError`, `MissingProgramError`, and what the transport
-    raises.
+    One script does all steps and can be repeated at any time: it looks for the image and for Apptainer, requests the files
+    if they are needed, and builds. Secrets follow the script on its standard input.
+
+    Args:
+        definition: The definition.
+        cluster: The cluster.
+        transport: A connection to it.
+        force: Build even if the image exists.
+        secrets: Values of the secrets that the definition uses.
+        report: Receives the build's progress.
+        progress: Receives the progress of the upload.
+        overrides: The project's folder, whose own templates replace the built-in ones.
+
+    Raises:
+        BuildError: The build failed, or the login node's answer is malformed.
+        ConfigError: A secret is missing.
+        MissingProgramError: Apptainer is not installed there.
+        TransportError: The connection failed.
     """
     check_secrets(definition, secrets)
     text = redirect(definition.text, cluster.mirrors)
@@ -128,7 +155,7 @@ def build_on(
         if answer.get("state") == "context":
             version = parse_version(str(answer.get("apptainer")))
             _check(version, definition)
-            show.step(f"sending {len(definition.files)} files to {transport.where}")
+            show.step(f"uploading {len(definition.files)} files to {transport.where}")
             if not is_path(answer.get("put")):
                 raise _odd(answer, transport)
             transport.put(archive, str(answer["put"]), progress=progress)
@@ -142,14 +169,18 @@ def build_on(
 def fetch_built(
     image: BuiltImage, transport: Transport, output: Path, *, progress: Progress = ignore_progress
 ) -> BuiltImage:
-    """Copy an image from the cluster's cache to `output`, check its sha256, and write the record beside it."""
+    """Download an image from the cluster's cache to `output`, check its sha256, and write the record beside it.
+
+    Raises:
+        TransportError: The download failed, or the image is damaged.
+    """
     part = output.with_name(f".{output.name}.part")
     output.parent.mkdir(parents=True, exist_ok=True)
     try:
         transport.get(image.path, part, progress=progress)
         if sha256_of(part) != image.sha256:
             raise TransportError(
-                f"the image that came from {transport.where} is damaged: its sha256 is not {image.sha256}; fetch it again"
+                f"the image downloaded from {transport.where} is damaged: expected sha256 {image.sha256}; fetch it again"
             )
         part.chmod(0o755)
         part.replace(output)
@@ -170,17 +201,17 @@ def _run(stdin: bytes, definition: Definition, transport: Transport, show: Show)
     if done.exit_code == login_node.FAILED:
         raise BuildError(_failure(definition, transport.where, tuple(show.tail)))
     check_began(done, transport.where, BuildError)
-    # A line of setup may print its own error before it ends the script, which then prints another.
+    # A failing setup line may print its own error before it ends the script, which then prints another.
     errors = "; ".join(line.removeprefix("error: ") for line in show.tail if line.startswith("error: "))
     if "is not on this machine's PATH" in errors:
         raise MissingProgramError(f"{transport.where}: {errors}")
-    said = errors or " / ".join(list(show.tail)[-3:]) or "nothing"
-    raise BuildError(f"{transport.where}: the build script failed with exit code {done.exit_code}: {said}")
+    message = errors or " / ".join(list(show.tail)[-3:]) or "(no message)"
+    raise BuildError(f"{transport.where}: the build script failed with exit code {done.exit_code}: {message}")
 
 
 def _odd(answer: Mapping[str, object], transport: Transport) -> BuildError:
-    said = repr(dict(answer))[:500]
-    return BuildError(f"{transport.where} answered {said}, where a built image was expected; run this again")
+    shown = repr(dict(answer))[:500]
+    return BuildError(f"{transport.where} answered {shown}; expected a built image; run the same command again")
 
 
 def _failure(definition: Definition, where: str, tail: Sequence[str]) -> str:
@@ -188,7 +219,7 @@ def _failure(definition: Definition, where: str, tail: Sequence[str]) -> str:
 
 
 def _check(version: Version, definition: Definition) -> None:
-    """Raise `BuildError` where this `version` of Apptainer cannot build `definition`."""
+    """Raise `BuildError` if this `version` of Apptainer cannot build `definition`."""
     stages = check_definition(definition.text, dict(definition.build_args))
     check_version(
         version,

@@ -1,4 +1,4 @@
-"""The inputs of a build as the record keeps them, so that a later command can list what changed since."""
+"""Define the inputs of a build as the record stores them, so that a later command can list what changed."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ from hpcdeploy.store import Store
 from hpcdeploy.templates import every_template
 
 _WITHOUT_EFFECT = frozenset({"name", "repositories", "tags", "secrets"})
-"""Settings that say where an image is published, or where a secret lies: they change nothing in it."""
+"""Settings without effect on the image's content: where it is published, or where a secret is read."""
 
 _PLAIN = "source."
 """Prefix of settings whose values are shown. The others may contain a token, so the record has only their sha256."""
@@ -28,10 +28,14 @@ _PLAIN = "source."
 class BuildInputs:
     """The inputs of one build.
 
-    ``inputs`` is the definition's own sha256 of all (`Definition.inputs`); the rest tells what changed when that did.
-    ``settings`` are the image's settings by key, ``files`` the sha256 of the project's files by path (relative to the
-    project's folder where they lie in it), with `` x`` behind it for an executable one. ``given`` are the build arguments of
-    the command, ``asked`` what registries answered.
+    Attributes:
+        inputs: The definition's sha256 of all inputs (`Definition.inputs`); the other attributes show what changed.
+        version: The version of hpcdeploy.
+        given: Build arguments of the command.
+        settings: The image's settings by key.
+        files: The sha256 of the project's files by path (relative to the project's folder if they are in it), followed by ``
+            x`` for an executable file.
+        asked: The answers of registries by reference.
     """
 
     inputs: str
@@ -42,12 +46,16 @@ class BuildInputs:
     asked: Mapping[str, OciConfig] = field(default_factory=dict)
 
     def written(self) -> str:
-        """Return this as JSON."""
+        """Return the inputs as JSON."""
         return json.dumps({**asdict(self), "asked": {name: config.values() for name, config in self.asked.items()}})
 
     @staticmethod
     def read(text: str) -> "BuildInputs":
-        """Read what `written` wrote; `BuildError` for anything else."""
+        """Parse the output of `written`.
+
+        Raises:
+            BuildError: `text` is malformed.
+        """
         try:
             values = read_json(text)
             return BuildInputs(
@@ -63,7 +71,7 @@ class BuildInputs:
 
 
 def inputs_of(definition: Definition, settings: ImageSettings, project: Path, known: KnownFiles) -> BuildInputs:
-    """Return the inputs of a `definition` that was made while `known` noted what was read in the folder `project`."""
+    """Return the inputs of a `definition`; `known` recorded the files that were read for it in the folder `project`."""
     return BuildInputs(
         inputs=definition.inputs,
         given=definition.given,
@@ -74,13 +82,13 @@ def inputs_of(definition: Definition, settings: ImageSettings, project: Path, kn
 
 
 def note_build(store: Store, project: Path, image: BuiltImage, inputs: BuildInputs, known: KnownFiles) -> None:
-    """Note what the latest build of an image was made from, and what is known of its files."""
+    """Record the inputs of an image's latest build, and the checksums of its files."""
     store.built_from(project, image, inputs.written())
     store.know_files(project, image.name, known.written())
 
 
 def settings_of(settings: ImageSettings) -> dict[str, str]:
-    """Return an image's settings by key, each as JSON, or as a sha256 where the value may contain a token."""
+    """Return an image's settings by key, each as JSON, or as a sha256 if the value may contain a token."""
     values = json.loads(json.dumps(asdict(settings)))
     source = {"kind": type(settings.source).__name__.removesuffix("Source").lower(), **values.pop("source")}
     flat = {**values, **{f"{_PLAIN}{key}": value for key, value in source.items()}}
@@ -88,7 +96,7 @@ def settings_of(settings: ImageSettings) -> dict[str, str]:
 
 
 def files_read(project: Path, known: KnownFiles) -> dict[str, str]:
-    """Return the sha256 of all files that were read, and of the project's own templates of definitions, by path."""
+    """Return the sha256 of all files that were read, and of the project's own definition templates, by path."""
     for template in every_template(project):
         if template.own and template.shipped and template.name.startswith("defs/"):
             with suppress(OSError):
@@ -97,12 +105,12 @@ def files_read(project: Path, known: KnownFiles) -> dict[str, str]:
 
 
 def changes(before: BuildInputs, after: BuildInputs, image: str) -> Iterator[str]:
-    """Yield in words what differs between two builds' settings and files."""
+    """Yield a description of each difference between the settings and files of two builds."""
     where = "image" if image == ONLY_IMAGE else f"images.{image}"
     kinds = tuple(inputs.settings.get(f"{_PLAIN}kind", "").strip('"') for inputs in (before, after))
     replaced = kinds[0] != kinds[1]
     if replaced:
-        yield f"{where}.{kinds[1]} in place of {where}.{kinds[0]}"
+        yield f"{where}.{kinds[1]} instead of {where}.{kinds[0]}"
     for key in sorted(before.settings.keys() | after.settings.keys()):
         if replaced and key.startswith(_PLAIN):
             continue  # settings of another kind
@@ -114,7 +122,7 @@ def changes(before: BuildInputs, after: BuildInputs, image: str) -> Iterator[str
     for name in sorted(before.files.keys() | after.files.keys()):
         if before.files.get(name) != after.files.get(name):
             what = "changed" if name in before.files and name in after.files else "is new"
-            yield f"{name} {what if name in after.files else 'is gone'}"
+            yield f"{name} {what if name in after.files else 'was removed'}"
 
 
 def _copied(definition: Definition, project: Path) -> dict[str, str]:

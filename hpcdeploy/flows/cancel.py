@@ -1,4 +1,4 @@
-"""Cancel: one call to each scheduler, for all the runs that it has. A run that nobody is sure of is looked for before."""
+"""Cancel runs, with one call to each scheduler; a run whose submission is uncertain is looked up first."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -20,7 +20,7 @@ from hpcdeploy.whole_number import whole_number
 
 
 def ignore_run(_run: Run) -> None:
-    """Take a run and do nothing."""
+    """Ignore a run."""
 
 
 def cancel(
@@ -32,15 +32,26 @@ def cancel(
     report: Callable[[Run], None] = ignore_run,
     overrides: Path | None = None,
 ) -> list[Run]:
-    """Cancel those of the runs that have not ended, and return them; each that was cancelled is told to `report`.
+    """Cancel those of the runs that have not ended, and return them.
 
-    A run whose submission was cut off is looked for: its job is cancelled too, or none is ever made of it, and the record
-    learns which. A cluster that fails keeps nobody from the others; its error is raised at the end, the first one where
-    several fail, with what the others said: `SchedulerError` with the scheduler's own words where it refused,
-    `UncertainSubmissionError` where still nobody can say whether such a run has a job, and what a transport raises.
-    `overrides` is the folder of the project whose own templates count.
+    A run whose submission was interrupted is looked up: either its job is cancelled, or its submission is prevented. The
+    record is updated. A failing cluster does not stop the others; its error is raised at the end. If several fail, the first
+    error class is raised with all messages.
+
+    Args:
+        known: The runs with their last known states.
+        cluster_of: Returns the cluster of a name.
+        connections: The connections.
+        store: The record.
+        report: Called with each run that was cancelled.
+        overrides: The project's folder, whose own templates replace the built-in ones.
+
+    Raises:
+        SchedulerError: A scheduler rejected the request; the message contains its own.
+        UncertainSubmissionError: It is still not known whether a run has a job.
+        TransportError: A connection failed.
     """
-    told = [one for one in known if not one.unsure]
+    certain = [one for one in known if not one.unsure]
     cancelled: list[Run] = []
     failures: list[HpcdeployError] = []
 
@@ -51,13 +62,13 @@ def cancel(
 
     for one in (one for one in known if one.unsure):
         try:
-            found = _revoke(one.run, cluster_of(one.run.cluster), connections, store, overrides)
+            found = _cancel_uncertain(one.run, cluster_of(one.run.cluster), connections, store, overrides)
         except HpcdeployError as error:
             failures.append(error)
         else:
-            told.append(found)
+            certain.append(found)
             note([] if found.run.job_id else [found.run])
-    for (cluster_name, scheduler), group in alive_by_scheduler(told).items():
+    for (cluster_name, scheduler), group in alive_by_scheduler(certain).items():
         runs = [one.run for one in group]
         try:
             _cancel(runs, scheduler, cluster_of(cluster_name), connections, overrides)
@@ -80,17 +91,19 @@ def _cancel(
     completed = transport.run(SHELL, stdin=script.encode())
     check_began(completed, transport.where)
     if completed.exit_code:
-        said = completed.stderr.decode("utf-8", "replace").strip()
+        message = completed.stderr.decode("utf-8", "replace").strip()
         which = ("all of " if len(runs) > 1 else "") + ", ".join(run.id for run in runs)
-        raise SchedulerError(f"{scheduler} on {cluster.name} did not cancel {which}: {said}")
+        raise SchedulerError(f"{scheduler} on {cluster.name} did not cancel {which}: {message}")
 
 
-def _revoke(run: Run, cluster: Cluster, connections: Connections, store: Store, overrides: Path | None) -> RunStatus:
-    """Learn which job a run has that nobody is sure of, or see to it that it never gets one; note what is known then."""
-    # Another client may still be submitting the run: that it then fails is no reason to forget it.
+def _cancel_uncertain(
+    run: Run, cluster: Cluster, connections: Connections, store: Store, overrides: Path | None
+) -> RunStatus:
+    """Find the job of a run whose submission is uncertain, or prevent its submission; record and return the result."""
+    # Another client may still be submitting this run; a failure here must not remove it from the record.
     store.resumed(run)
     script = revoking(cluster, run, overrides=overrides)
-    again = f"run 'hpcdeploy cancel {run.id}' again in a while"
+    again = f"run 'hpcdeploy cancel {run.id}' again later"
     transport = connections.to(cluster)
     try:
         completed = transport.run(SHELL, stdin=script.encode())
@@ -99,26 +112,26 @@ def _revoke(run: Run, cluster: Cluster, connections: Connections, store: Store, 
         if not isinstance(error, ConnectionLostError):
             raise
         raise UncertainSubmissionError(
-            f"the connection died while run {run.id} was being cancelled ({error}); it may have a job: {again}"
+            f"the connection failed while run {run.id} was being cancelled ({error}); it may have a job: {again}"
         ) from error
     check_began(completed, transport.where)
-    said = last_words(completed.stderr)
+    message = last_words(completed.stderr)
     if completed.exit_code == 10:
-        raise SchedulerError(f"run {run.id} was not cancelled: {said}")
+        raise SchedulerError(f"run {run.id} was not cancelled: {message}")
     try:
         answer = None if completed.exit_code else read_answer(completed.stdout)
         answer = answer and check_submission(answer, run, may_lack_job=True)
     except ValueError as error:
-        answer, said = None, str(error)
+        answer, message = None, str(error)
     if answer is None:
-        raise UncertainSubmissionError(f"{said}; {again}")
+        raise UncertainSubmissionError(f"{message}; {again}")
     part = whole_number(answer.get("part", 0)) or 0
     found = replace(run, job_id=str(answer["job_id"]), part=part, folder=str(answer["folder"]))
-    there = {task for part in found.parts for task in range(part.first, part.first + part.tasks)}
-    # Of a large array the later parts may never have been submitted.
+    submitted_tasks = {task for part in found.parts for task in range(part.first, part.first + part.tasks)}
+    # The later chunks of a large array may never have been submitted.
     tasks = tuple(
         TaskStatus(task=task, state=State.PENDING)
-        if task in there
+        if task in submitted_tasks
         else TaskStatus(task=task, state=State.CANCELLED, reason="before it was submitted")
         for task in range(run.tasks)
     )

@@ -1,4 +1,4 @@
-"""Connections: one to each cluster, opened when first needed, shared by all that a command does."""
+"""Hold one connection to each cluster, opened on first use and shared by all parts of a command."""
 
 from collections.abc import Callable, Sequence
 from typing import Self
@@ -8,34 +8,31 @@ from hpcdeploy.transport.contract import Transport
 
 
 class Connections:
-    """Hands out one connection a cluster; leaving it closes them all."""
+    """A pool with one connection to each cluster; leaving its context closes them all."""
 
     def __init__(self, connect: Callable[[Cluster], Transport]) -> None:
         self._connect = connect
-        # By the whole description: of the same name another project may describe another cluster.
+        # The key is the whole description, because another project may describe another cluster with the same name.
         self._open: dict[Cluster, Transport] = {}
 
     def to(self, cluster: Cluster) -> Transport:
-        """Return the connection to `cluster`; it is the caller's to use, not to close."""
+        """Return the open connection to `cluster`, and open one if there is none; the caller must not close it."""
         if cluster not in self._open:
             self._open[cluster] = self._connect(cluster)
         return self._open[cluster]
 
     def begin(self, cluster: Cluster, argv: Sequence[str]) -> None:
-        """Begin to connect to `cluster` and to start `argv` there, which is about to be run; other work may go on."""
+        """Start connecting to `cluster` and starting `argv` in the background, because it will be run soon."""
         self.to(cluster).begin(argv)
 
     def drop(self, cluster: Cluster) -> None:
-        """Close the connection to `cluster`, because it died: the next call of `to` opens a fresh one."""
+        """Close the broken connection to `cluster`; the next call of `to` opens a new one."""
         dead = self._open.pop(cluster, None)
         if dead is not None:
             dead.close()
 
     def forsake(self, cluster: Cluster) -> None:
-        """Leave the connection to `cluster` to whoever waits for an answer on it, as to a login node that hangs.
-
-        Closing it would be waiting too.
-        """
+        """Forget the connection to `cluster` without closing it, because another thread is blocked on it."""
         self._open.pop(cluster, None)
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""Deliver: bring a login node the files that only this machine has, each once, going on where an earlier try stopped."""
+"""Upload files that only this machine has to a login node, each once, and resume interrupted uploads."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -30,11 +30,23 @@ def deliver(
     carrying: Carrying = silently,
     overrides: Path | None = None,
 ) -> None:
-    """Bring those of `parcels` that a submission script `needed`, one after the other.
+    """Upload those of `parcels` that a submission script `needed`, one after the other.
 
-    A connection that dies is answered by going on where it died, as long as each try brings something more. Raises
-    `TransportError` where that ends; what has come so far stays there, for the next call. Raises `SchedulerError` where the
-    login node refuses, `ConfigError` where a source cannot be read or is not what it was.
+    After a lost connection the upload resumes, as long as each attempt makes progress.
+
+    Args:
+        needed: The files that the script reported as missing.
+        parcels: The files of the submission.
+        cluster: The cluster.
+        connections: The connections.
+        report: Receives messages for the user.
+        carrying: Shows the progress of an upload.
+        overrides: The project's folder, whose own templates replace the built-in ones.
+
+    Raises:
+        TransportError: The connection failed repeatedly. Received data is kept for the next call.
+        SchedulerError: The login node rejected the upload.
+        ConfigError: A source file cannot be read, or has changed.
     """
     by_sha256 = {parcel.sha256: parcel for parcel in parcels}
     for need in needed:
@@ -43,11 +55,11 @@ def deliver(
             raise SchedulerError(
                 f"the login node asks for {need['path']}, which is not part of this submission; submit the job again"
             )
-        with carrying(f"bringing {parcel.what}") as progress:
-            _bring(parcel, int(str(need.get("have", 0))), cluster, connections, report, progress, overrides)
+        with carrying(f"uploading {parcel.what}") as progress:
+            _upload(parcel, int(str(need.get("have", 0))), cluster, connections, report, progress, overrides)
 
 
-def _bring(
+def _upload(
     parcel: Parcel,
     have: int,
     cluster: Cluster,
@@ -72,7 +84,7 @@ def _bring(
             lost = error
         if lost is None:
             return
-        have = parcel.size if sending.answered else have  # it goes on in one as it began
+        have = parcel.size if sending.answered else have  # a partial file is resumed as a single stream
         began = max(carried.began, sending.began)
         failures = 0 if began > farthest >= 0 else failures
         farthest = max(farthest, began)
@@ -81,13 +93,13 @@ def _bring(
                 f"{parcel.what} was interrupted ({lost}); the received part is kept: submit again, and the upload "
                 "resumes there"
             ) from lost
-        report(f"{lost}; going on\n".encode())
+        report(f"{lost}; resuming\n".encode())
         time.sleep(_PAUSES[failures])
         failures += 1
 
 
 def _try(sending: Sending, parcel: Parcel, transport: Transport, report: Output) -> HpcdeployError | None:
-    """Send once; return why it is worth trying again, or None where the parcel is there."""
+    """Upload once; return the reason for another attempt, or None if the file is complete."""
     try:
         completed = transport.run(
             STREAM_SHELL, stdin=sending.pieces(), on_stdout=sending.take, on_stderr=report, limit=limits.TRANSFER
@@ -102,15 +114,15 @@ def _try(sending: Sending, parcel: Parcel, transport: Transport, report: Output)
         raise sending.trouble
     if completed.exit_code >= 0:
         check_began(completed, transport.where)
-    said = completed.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2].removeprefix("error: ")
+    message = completed.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2].removeprefix("error: ")
     match completed.exit_code:
         case 0:
             return None
         case 11 if not sending.began:
             raise changed(parcel)
-        case code if code in (11, 15) or code < 0:  # 11: what an earlier try had left was wrong, and is gone
-            return ConnectionLostError(said or f"the transfer of {parcel.what} was ended")
+        case code if code in (11, 15) or code < 0:  # 11: data of an earlier attempt was wrong and has been removed
+            return ConnectionLostError(message or f"the transfer of {parcel.what} was interrupted")
         case code:
             raise SchedulerError(
-                said or f"{parcel.what} could not be uploaded: the receiving script failed with exit code {code}"
+                message or f"{parcel.what} could not be uploaded: the receiving script failed with exit code {code}"
             )

@@ -1,4 +1,4 @@
-"""From an image's settings to a Dockerfile with its ``.dockerignore``, and both into files."""
+"""Make a Dockerfile and its ``.dockerignore`` from an image's settings, and write both."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,14 +26,15 @@ def dockerfile_of(
     image_config: ImageConfigOf = no_registry,
     build_args: Sequence[tuple[str, str]] = (),
 ) -> DockerText:
-    """Make the Dockerfile of one image of the project in the folder `project`, which is the build's context.
+    """Make the Dockerfile of one image of the project in the folder `project`, which is the build context.
 
-    Raises `DefinitionError` for an image that is not made from a Pixi workspace, and what its preparation raises.
+    Raises:
+        DefinitionError: The image is not made from a Pixi workspace, or its preparation failed.
     """
     if not isinstance(settings.source, PixiSource):
         raise DefinitionError(
-            f"the image {settings.name!r} is not made from a Pixi workspace, and only from one a Dockerfile is written; "
-            "for this image there is the format 'definition'"
+            f"the image {settings.name!r} is not made from a Pixi workspace, which a Dockerfile requires; "
+            "use the format 'definition'"
         )
     given = dict(argument(name, value) for name, value in build_args)
     request = Request(
@@ -50,9 +51,9 @@ def dockerfile_of(
 
 
 def write_dockerfile(text: DockerText, target: Path, project: Path) -> tuple[Path, Path]:
-    """Write the Dockerfile to `target`, and what it leaves out; return both paths.
+    """Write the Dockerfile to `target`, and its ignore file; return both paths.
 
-    The latter is the project's ``.dockerignore`` for the project's ``Dockerfile``, unless somebody wrote one: then, and for
+    The ignore file of the project's ``Dockerfile`` is ``.dockerignore``, unless the user wrote one. In that case, and for
     every other name, it is ``NAME.dockerignore`` beside the Dockerfile, which Docker prefers (Docker documentation, "Build
     context", section ".dockerignore files").
     """
@@ -66,7 +67,7 @@ def write_dockerfile(text: DockerText, target: Path, project: Path) -> tuple[Pat
 
 
 def _is_ours(ignore: Path) -> bool:
-    """Tell whether a ``.dockerignore`` is one that was written here."""
+    """Tell whether hpcdeploy wrote a ``.dockerignore``."""
     try:
         return read_regular(ignore, LARGEST_TEXT).startswith(_OURS.encode())
     except UnsuitableFileError:

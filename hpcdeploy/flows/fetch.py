@@ -1,4 +1,4 @@
-"""Fetch: a run's output and logs, brought home: what is not here yet or has changed, going on where it stopped."""
+"""Download a run's output and logs: new and changed files only, resuming an interrupted download."""
 
 import fcntl
 import os
@@ -25,17 +25,21 @@ from hpcdeploy.scheduler.answers import read_sections
 from hpcdeploy.scheduler.login_node import listing
 
 _LISTED = (0, 123)
-"""The exit codes of a listing: 123 where find met a file that it may not read, or that has gone (xargs(1), find(1))."""
+"""Exit codes of a complete listing; 123: find met an unreadable file, or one that was removed (xargs(1), find(1))."""
 
-_LEADS_OUT = "a link that leads out of the run's folder"
+_LEADS_OUT = "a link to outside the run's folder"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fetched:
-    """What a fetch did: the run's files that are here now, those among them that it brought, and what it left and why.
+    """The result of a download.
 
-    ``changed`` are those of ``files`` that came and are not as they were listed: they changed meanwhile. ``missing`` are the
-    files that were listed and did not come; an older one of that name may be here.
+    Attributes:
+        files: The run's files that are on this machine now.
+        brought: The files among them that were downloaded now.
+        changed: The files among them that changed during the download, so they differ from the listing.
+        missing: Listed files that were not downloaded; an older file of that name may be present.
+        notes: Messages on files that were left out.
     """
 
     files: tuple[Path, ...]
@@ -55,12 +59,24 @@ def fetch(
     progress: Progress = ignore_progress,
     overrides: Path | None = None,
 ) -> Fetched:
-    """Bring what `run` wrote to the folder `destination`: ``output/`` and ``logs/``, or of the output only `patterns`.
+    """Download the files of `run` into the folder `destination`.
 
-    A file that is here with the same size and time is left alone; each takes its name when it is whole. Raises `ConfigError`
-    where `destination` is there and is no such folder of this run, `SchedulerError` where the run's folder is not there or
-    the listing names a file outside of it, OSError where something cannot be written here.
-    `overrides` is the folder of the project whose own templates count.
+    A file with the same size and time is not downloaded again. A file gets its name when it is complete.
+
+    Args:
+        run: The run.
+        destination: The folder on this machine, with the subfolders ``output`` and ``logs``.
+        cluster: The cluster.
+        connections: The connections.
+        patterns: Patterns of files, relative to the run's working folder; none for all files and the logs.
+        progress: Receives the progress.
+        overrides: The project's folder, whose own templates replace the built-in ones.
+
+    Raises:
+        ConfigError: `destination` exists, but is not a download folder of this run.
+        SchedulerError: The run's folder does not exist, or the listing names a file outside of it.
+        OSError: A file cannot be written.
+        TransportError: The connection failed.
     """
     ask = Asking(cluster, connections)
     bases, found, notes = _listed(run, patterns, ask, cluster, overrides)
@@ -68,11 +84,14 @@ def fetch(
         inside(destination, file.place)
     notes += [f"left out: {file.place}, {why}" for file in found if (why := _unwanted(file))]
     if patterns and not found:
-        notes.append(f"no file of {run.id} is meant by {' or '.join(patterns)}; patterns begin at its working folder")
+        notes.append(f"no file of {run.id} matches {' or '.join(patterns)}; patterns are relative to its working folder")
     wanted = [file for file in found if not _unwanted(file)]
-    with _told_of(destination), _claimed(destination, run):
+    with _named(destination), _locked(destination, run):
         blocked = {file.place for file in wanted if _is_folder(inside(destination, file.place))}
-        notes += [f"left out: {place}, a folder here and a file there; move it away and fetch again" for place in blocked]
+        notes += [
+            f"left out: {place}, a file on the cluster and a folder here; move the folder away and fetch again"
+            for place in blocked
+        ]
         wanted = [file for file in wanted if file.place not in blocked]
         missing = [file for file in wanted if not is_here(file, destination)]
         bringing = Bringing(destination, bases, ask, progress, sum(file.size for file in missing if file.kind == "f"))
@@ -90,14 +109,14 @@ def fetch(
         wanted, missing = ([file for file in files if file.place not in escaped] for files in (wanted, missing))
         if patterns or run.outputs:
             alone = [file for file in wanted if file.kind == "l" and not (destination / file.place).exists()]
-            notes += [f"{file.place} is a link to {file.link}, which was not fetched; name that too" for file in alone]
+            notes += [f"{file.place} is a link to {file.link}, which was not fetched; add that file too" for file in alone]
         moving = [file.place for file in missing if not is_here(file, destination)]
     changed = {place for place in moving if place in bringing.received}
     lost = set(moving) - changed
     notes += [
-        f"{place} changed while it was fetched; fetch again once it is still"
+        f"{place} changed during the download; fetch again when it no longer changes"
         if place in changed
-        else f"{place} did not come: it changed, vanished or could not be read; fetch again once it is still"
+        else f"{place} was not downloaded: it changed, was removed or cannot be read; fetch again when it no longer changes"
         for place in moving
     ]
     return Fetched(
@@ -116,49 +135,48 @@ def _paths(folder: Path, places: Iterable[str]) -> tuple[Path, ...]:
 def _listed(
     run: Run, patterns: Sequence[str], ask: Asking, cluster: Cluster, overrides: Path | None
 ) -> tuple[Mapping[str, str], list[RemoteFile], list[str]]:
-    """Return the folders that hold the run's files, by part, the files, and what could not be listed; one round trip."""
+    """List the run's files in one round trip; return its folders by part, the files, and messages on unlisted files."""
     fence = secrets.token_hex(8)
     script = listing(cluster, run, tuple(patterns), fence, overrides=overrides)
     try:
         completed = ask.run(SHELL, script.encode("utf-8", "surrogateescape"), limit=limits.LISTING)
     except OverLimitError as error:
         raise OverLimitError(
-            f"the list of the files of run {run.id} is longer than one fetch reads; fetch them in parts, by patterns "
-            f"({error})"
+            f"the list of the files of run {run.id} is too long for one download; use patterns to fetch only some ({error})"
         ) from error
     check_began(completed, ask.where)
-    said = completed.stderr.decode("utf-8", "replace").strip()
+    message = completed.stderr.decode("utf-8", "replace").strip()
     try:
         answer = read_answer(completed.stdout)
     except ValueError as error:
-        answer, said = None, f"{error}; {said}"
+        answer, message = None, f"{error}; {message}"
     if completed.exit_code or answer is None or not all(is_path(answer.get(part)) for part in ("output", "logs")):
-        raise SchedulerError(f"the files of run {run.id} could not be listed on {ask.where}: {said}")
+        raise SchedulerError(f"the files of run {run.id} could not be listed on {ask.where}: {message}")
     sections = read_sections(completed.stdout, fence, *(("output",) if patterns else ("output", "logs")))
     for part, section in sections.items():
         if section.exit_code not in _LISTED:
             raise SchedulerError(
-                f"{answer[part]} could not be listed on {ask.where} (exit code {section.exit_code}): {said}"
+                f"{answer[part]} could not be listed on {ask.where} (exit code {section.exit_code}): {message}"
             )
     listed = [read_listing(part, section.content) for part, section in sections.items()]
     files = [file for found, _ in listed for file in found]
-    closed = [f"left out: {line[6:]}" for line in said.splitlines() if line[:6] == "find: " and line.endswith("denied")]
-    closed += [f"left out: {entry!r}, an entry of the listing that cannot be read" for _, bad in listed for entry in bad]
+    closed = [f"left out: {line[6:]}" for line in message.splitlines() if line[:6] == "find: " and line.endswith("denied")]
+    closed += [f"left out: {entry!r}, a malformed entry of the listing" for _, bad in listed for entry in bad]
     return {part: str(base) for part, base in answer.items()}, files, closed
 
 
 def _unwanted(file: RemoteFile) -> str:
-    """Say why a file does not come home; empty where it does."""
+    """Return the reason for leaving out a file; empty if it will be downloaded."""
     if file.kind == "!":
-        return "which may not be read there"
+        return "which is not readable on the cluster"
     if file.kind not in "fl":
-        return "which is no file, folder or link"
+        return "which is not a file, folder or link"
     return _LEADS_OUT if file.kind == "l" and leads_out(file) else ""
 
 
 @contextmanager
-def _told_of(folder: Path) -> Iterator[None]:
-    """Say of a full disk, which names no file (write(2)), which one it is."""
+def _named(folder: Path) -> Iterator[None]:
+    """Add the folder's name to OSError of a full disk, which names no file (write(2))."""
     try:
         yield
     except OSError as error:
@@ -167,14 +185,14 @@ def _told_of(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _claimed(destination: Path, run: Run) -> Iterator[None]:
-    """Make sure that `destination` is a folder of this run's, and ours alone for now."""
+def _locked(destination: Path, run: Run) -> Iterator[None]:
+    """Ensure that `destination` is a folder of this run, and lock it."""
     mark = destination / FETCHED
     if destination.is_symlink() or (destination.exists() and not destination.is_dir()):
-        raise ConfigError(f"{destination} is there already, and is no folder; name another one with --output")
+        raise ConfigError(f"{destination} exists, but is not a folder; use another one with --output")
     if destination.exists() and any(destination.iterdir()) and _marked(mark) not in {run.id, ""}:
         raise ConfigError(
-            f"{destination} is there already, and not from fetching {run.id}; name another folder with --output, "
+            f"{destination} exists, but does not belong to a fetch of {run.id}; use another folder with --output, "
             "or move this one away"
         )
     destination.mkdir(parents=True, exist_ok=True)
@@ -182,7 +200,7 @@ def _claimed(destination: Path, run: Run) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ConfigError(f"another fetch into {destination} is going on; wait for it, or name another") from error
+            raise ConfigError(f"another fetch into {destination} is running; wait for it, or use another folder") from error
         file.seek(0)
         if not file.read():
             file.write(f"{run.id}\n")
@@ -191,7 +209,7 @@ def _claimed(destination: Path, run: Run) -> Iterator[None]:
 
 
 def _marked(mark: Path) -> str | None:
-    """Return the run that a folder was fetched from, empty where that was not even written; None: it was not fetched."""
+    """Return the run whose files are in a folder; empty if its id is not written yet, None for any other folder."""
     try:
         return mark.read_text(encoding="utf-8").strip()
     except FileNotFoundError:
@@ -209,7 +227,7 @@ def _link(file: RemoteFile, destination: Path) -> None:
 
 
 def _escapes(file: RemoteFile, destination: Path) -> bool:
-    """Tell whether a link that was made leads out after all, through others, as no honest program's does; it is removed."""
+    """Tell whether a new link leads out of its part through other links, and remove it; honest programs make none."""
     path, part = destination / file.place, (destination / file.part).resolve()
     if Path(os.path.realpath(path)).is_relative_to(part):
         return False

@@ -1,4 +1,4 @@
-"""How files come home: small ones together in an archive, a large one in pieces, each a round trip that may be repeated."""
+"""Download files: small ones together in an archive, large ones in pieces. Each round trip can be repeated."""
 
 import hashlib
 import os
@@ -20,20 +20,22 @@ from hpcdeploy.progress import Progress
 from hpcdeploy.transport.contract import Completed, Output, ignore_output
 
 PARTS = ".hpcdeploy-parts"
-"""The folder, in the one that is fetched to, of what is not whole yet."""
+"""The folder for incomplete files, inside the destination folder."""
 
 _KNOWN = "unset -f printf cd tar tail head find; unset CDPATH TAR_OPTIONS"
-"""Where /bin/sh is bash, it takes functions from its environment: those that ~/.bashrc exports, which sshd's shell reads."""
+"""Removes shell functions from the environment: a /bin/sh that is bash imports those that ~/.bashrc exports, which sshd's
+shell reads."""
 
-# $1 the mark that stands before the bytes, since login shells print banners; $2 the folder. The names come on standard
-# input, each with ./ before it, so that none is an option, to any tar.
+# $1: a marker before the data, because login shells print banners; $2: the folder. File names come on standard input, each
+# with a leading ./ so that no tar takes it for an option.
 _ARCHIVE = f"""
 {_KNOWN}
 printf '\\n%s\\n' "$1"
 cd -- "$2" && exec tar --create --no-recursion --format=gnu --null --files-from=-
 """
 
-# $3 the name, $4 the number of the first byte, counted from 1, $5 how many. Behind the bytes it says what the file is then.
+# $3: the name; $4: the number of the first byte, starting at 1; $5: the number of bytes. The file's current size and time
+# follow the data.
 _RANGE = f"""
 {_KNOWN}
 printf '\\n%s\\n' "$1"
@@ -44,14 +46,14 @@ LC_ALL=C find "$3" -printf '\\n%s %T@'
 _PAUSES = (1, 3)
 
 _MAY_GROW = 32 * 1024 * 1024
-"""Bytes by which the files of an archive may grow, all together, between the listing and the packing."""
+"""Maximum growth in bytes of an archive's files, in total, between listing and packing."""
 
 _OF_A_MEMBER = 3 * 512
-"""Bytes of a file in an archive beside its content: its header, that of a long name, and what fills up the last block."""
+"""Overhead of a file in an archive, in bytes: its header, that of a long name, and the padding of the last block."""
 
 
 class Asking:
-    """Runs commands on a cluster that may be run again: where the connection dies, they are."""
+    """Run repeatable commands on a cluster; they are repeated after a lost connection."""
 
     def __init__(self, cluster: Cluster, connections: Connections) -> None:
         self._cluster = cluster
@@ -59,7 +61,7 @@ class Asking:
 
     @property
     def where(self) -> str:
-        """The machine, for messages."""
+        """The name of the machine, for messages."""
         return self._connections.to(self._cluster).where
 
     def run(
@@ -70,9 +72,17 @@ class Asking:
         limit: OutputLimit | None = None,
         taker: Callable[[], Output] = lambda: ignore_output,
     ) -> Completed:
-        """Run `argv`; raises `ConnectionLostError` where the connection died in each of three tries.
+        """Run `argv`, with up to three attempts.
 
-        Each try has a `taker` of its own for what the command writes. One that goes beyond `limit` is not tried again.
+        Args:
+            argv: The command.
+            stdin: Its standard input.
+            limit: Limit for the output; a command that exceeds it is not repeated.
+            taker: Returns the receiver of standard output for an attempt.
+
+        Raises:
+            ConnectionLostError: The connection was lost in each attempt.
+            OverLimitError: The output exceeds `limit`.
         """
         for pause in _PAUSES:
             try:
@@ -85,15 +95,27 @@ class Asking:
         return self._connections.to(self._cluster).run(argv, stdin=stdin, on_stdout=taker(), limit=limit)
 
     def land(self, script: str, *words: str, file: BinaryIO, size: int, stdin: bytes = b"") -> tuple[Landing, str]:
-        """Run a script that prints its first argument, a mark, and then bytes: at most `size` of them go to `file`.
+        """Run a script that prints its first argument, a marker, and then data; write the data to `file`.
 
-        They are written from where it stands now. Returns how they landed, and what the script said to people. Raises
-        `OverLimitError` where more comes.
+        Args:
+            script: The script, for sh.
+            *words: Its further arguments.
+            file: The file; data is written at its current position.
+            size: Maximum size of the data in bytes.
+            stdin: The script's standard input.
+
+        Returns:
+            The received data, and the script's standard error.
+
+        Raises:
+            ConnectionLostError: The connection was lost in each attempt.
+            OverLimitError: The script printed more data.
+            SchedulerError: The script printed no marker.
         """
         mark, start = secrets.token_hex(16), file.tell()
         landing = Landing(file, mark, size)
 
-        def anew() -> Output:
+        def restart() -> Output:
             nonlocal landing
             file.seek(start)
             file.truncate()
@@ -101,17 +123,18 @@ class Asking:
             return landing.take
 
         argv = ["sh", "-c", script, "hpcdeploy-fetch", mark, *words]
-        completed = self.run(argv, stdin, limit=limits.receiving(size), taker=anew)
-        said = completed.stderr.decode("utf-8", "replace").strip()
+        completed = self.run(argv, stdin, limit=limits.receiving(size), taker=restart)
+        message = completed.stderr.decode("utf-8", "replace").strip()
         if not landing.begun:
-            raise SchedulerError(f"{self.where} sent none of the run's files: {said or '(no message)'}")
-        return landing, said
+            raise SchedulerError(f"{self.where} sent none of the run's files: {message or '(no message)'}")
+        return landing, message
 
 
 class Bringing:
-    """Brings files into `folder`; ``bases`` are the folders over there, by part.
+    """Download files into `folder`.
 
-    ``received`` names the places of the files that have come and bear their names.
+    Attributes:
+        received: The paths of the files that are complete.
     """
 
     def __init__(self, folder: Path, bases: Mapping[str, str], ask: Asking, progress: Progress, total: int) -> None:
@@ -124,39 +147,40 @@ class Bringing:
         self._total = total
 
     def small(self, files: Sequence[RemoteFile]) -> None:
-        """Bring `files` of one part in one archive; one that has vanished meanwhile is left out."""
+        """Download `files` of one part in one archive; files that were removed meanwhile are left out."""
         base = self._bases[files[0].part]
         names = b"".join(os.fsencode(f"./{file.name}") + b"\0" for file in files)
         size = sum(file.size + _OF_A_MEMBER + 2 * len(file.name.encode("utf-8", "surrogateescape")) for file in files)
         with (self._parts() / "archive").open("w+b") as packed:
-            _, said = self._ask.land(_ARCHIVE, base, stdin=names, file=packed, size=size + _MAY_GROW)
+            _, message = self._ask.land(_ARCHIVE, base, stdin=names, file=packed, size=size + _MAY_GROW)
             packed.seek(0)
             try:
                 self._unpack(packed, {file.name: file for file in files})
             except (tarfile.TarError, ValueError, OverflowError, EOFError, RecursionError) as error:
-                raise SchedulerError(f"{self._ask.where} could not pack the run's files: {said or error}") from error
+                raise SchedulerError(f"{self._ask.where} could not pack the run's files: {message or error}") from error
         self._advance(sum(file.size for file in files))
 
     def _unpack(self, packed: BinaryIO, asked: Mapping[str, RemoteFile]) -> None:
         with open_archive(packed) as archive:
             for number, member in enumerate(archive):
                 if number >= len(asked):
-                    raise tarfile.ReadError(f"it holds more than the {len(asked)} files that were asked for")
+                    raise tarfile.ReadError(f"it has more than the {len(asked)} requested files")
                 file = asked.get(member.name.removeprefix("./"))
                 if file is None or not member.isreg():
                     continue
                 part = self._parts() / "small"
                 with part.open("wb") as writing:
                     copy_member(archive, member, writing)
-                # What came may be newer than what was listed: then it does not bear the listed time, and comes again.
+                # The file may be newer than its listing. In that case it does not get the listed time, and is downloaded
+                # again.
                 self._give_name(part, file, same=member.size == file.size)
 
     def large(self, file: RemoteFile) -> None:
-        """Bring one file in pieces, from where an earlier try stopped; one that is written anew meanwhile stays as it is.
+        """Download one file in pieces, from where an earlier attempt stopped; a file that is being rewritten is left alone.
 
-        Of one that only grows what was listed comes.
+        If the file only grows, its listed size is downloaded.
         """
-        # Of another size or time it is another file, whose beginning says nothing of this one's.
+        # The name depends on size and time, because the beginning of an older version must not be reused.
         name = hashlib.sha256(os.fsencode(f"{file.place}\0{file.size}\0{file.modified}")).hexdigest()
         part = self._parts() / name
         same = True
@@ -201,9 +225,9 @@ class Bringing:
 
 
 def place_for(file: RemoteFile, folder: Path) -> Path:
-    """Return where `file` goes in `folder`, with folders on the way there, and nothing that is in its place.
+    """Return the path of `file` in `folder`; create its parent folders, and remove links and files in their place.
 
-    What was fetched before may be a link where a folder is now: nothing is ever written through one.
+    An earlier download may have left a link where a folder is now, and files must never be written through links.
     """
     path = inside(folder, file.place)
     for parent in reversed(path.relative_to(folder).parents[:-1]):

@@ -1,4 +1,4 @@
-"""Follow: where runs are, on many clusters side by side; once, and again and again until they end."""
+"""Query the states of runs on many clusters in parallel, once or until all runs have ended."""
 
 import math
 import queue
@@ -25,22 +25,22 @@ from hpcdeploy.run import TERMINAL, RunStatus
 from hpcdeploy.store import Store
 
 _NOT_OF_A_CLUSTER = (ConfigError, MissingProgramError, TemplateError)
-"""What is wrong with the settings, or with this machine: raised as it is where no cluster can be asked."""
+"""Errors of the settings or of this machine: raised unchanged if no cluster can be queried."""
 
 ClusterOf = Callable[[str], Cluster]
-"""Finds a cluster's settings by its name."""
+"""Return a cluster's settings by its name."""
 
 SLOWEST = 60.0
-"""Seconds between two questions to a cluster once a wait is long: what sites ask for (squeue(1), PERFORMANCE)."""
+"""Maximum time in seconds between two queries of a cluster in a long wait; sites ask for this (squeue(1), PERFORMANCE)."""
 
 GROWTH = 1.5
 ROUNDS_UNTIL_LOST = 6
-"""Answers of a scheduler in which a task is gone without a trace, until nobody waits for it any more."""
+"""Number of rounds in which a task is unknown to the scheduler, after which waiting for it ends."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What is known: each run's status in the order asked for, and for each cluster that could not be asked, why."""
+    """The known states: the runs in the requested order, and the reason for each cluster that could not be queried."""
 
     statuses: tuple[RunStatus, ...]
     failures: tuple[str, ...]
@@ -48,7 +48,7 @@ class Asked:
 
 @dataclass(kw_only=True)
 class _Place:
-    """One cluster as it is followed: ``due`` is when it may be asked next, by `time.monotonic`."""
+    """One cluster in a wait; ``due`` is the time of its next query, by `time.monotonic`."""
 
     cluster: Cluster
     interval: float
@@ -75,11 +75,23 @@ def status(
     patience: float = 60.0,
     overrides: Path | None = None,
 ) -> Asked:
-    """Ask where the runs are that had not ended when last seen; one round trip for each cluster and scheduler.
+    """Query the states of the runs that had not ended, with one round trip for each cluster and scheduler.
 
-    Clusters are asked side by side. One that cannot be asked, or says nothing for `patience` seconds, makes its runs unknown
-    and is told in `Asked.failures`. What was learned is noted in the record, what could not be asked is not. `overrides` is
-    the folder of the project whose own templates count.
+    Clusters are queried in parallel. The runs of a cluster that fails or times out become unknown, with a message in
+    `Asked.failures`. New states are written to the record.
+
+    Args:
+        known: The runs with their last known states.
+        cluster_of: Returns the cluster of a name.
+        connections: The connections.
+        store: The record.
+        patience: Timeout in seconds.
+        overrides: The project's folder, whose own templates replace the built-in ones.
+
+    Raises:
+        ConfigError: No cluster can be queried, because of its settings.
+        MissingProgramError: No cluster can be queried, because a program is missing on this machine.
+        TemplateError: A template is broken.
     """
     asked = Asked(statuses=tuple(known), failures=())
     places = _Places(known, cluster_of, connections, store, first=math.inf, slowest=math.inf, overrides=overrides)
@@ -100,13 +112,27 @@ def wait(
     patience: float = math.inf,
     overrides: Path | None = None,
 ) -> Generator[Asked, None, None]:
-    """Yield what is known whenever a cluster has answered, until every run has ended.
+    """Yield the known states after each answer of a cluster, until every run has ended.
 
-    Each cluster is asked at its own pace: at first every `first` seconds, more and more slowly up to `slowest`, and never
-    more often than its ``poll-interval``. A connection that dies is opened again at the next question: its runs are unknown
-    meanwhile. Raises `WaitTimeoutError` after `patience` seconds, `AuthenticationError` or `ConfigError` where only clusters
-    are left that do not let us in or that no settings describe, and `SchedulerError` where for several rounds nobody could
-    say anything of a run though asked: waiting on would be waiting for ever.
+    After a lost connection, runs are unknown until the next query opens a new one.
+
+    Args:
+        known: The runs with their last known states.
+        cluster_of: Returns the cluster of a name.
+        connections: The connections.
+        store: The record.
+        first: Time between two queries of a cluster at first, in seconds. It grows, and is never below the cluster's
+            ``poll-interval``.
+        slowest: Maximum time between two queries, in seconds.
+        patience: Timeout in seconds.
+        overrides: The project's folder, whose own templates replace the built-in ones.
+
+    Raises:
+        WaitTimeoutError: Not all runs ended within `patience` seconds.
+        UncertainSubmissionError: It is not known whether a run was submitted.
+        AuthenticationError: All clusters left reject the login.
+        ConfigError: All clusters left are missing in the settings.
+        SchedulerError: The remaining runs are unknown to their schedulers for several rounds, so they will never end.
     """
     check_submitted(known)
     places = _Places(known, cluster_of, connections, store, first=first, slowest=slowest, overrides=overrides)
@@ -116,12 +142,14 @@ def wait(
         left = [one for one in asked.statuses if not one.ended]
         if not left:
             return
-        places.give_up_hope(left)
-    raise WaitTimeoutError(f"not ended after {patience:.0f} s: {', '.join(one.run.id for one in left)}; they go on")
+        places.check_answerable(left)
+    raise WaitTimeoutError(
+        f"timeout after {patience:.0f} s: {', '.join(one.run.id for one in left)} did not end yet; they keep running"
+    )
 
 
 def check_submitted(known: Sequence[RunStatus]) -> None:
-    """Raise `UncertainSubmissionError` where a run's submission was cut off, so that there may be nothing to ask about."""
+    """Raise `UncertainSubmissionError` if the submission of a run was interrupted, because it may have no job to query."""
     unsure = [one.run.id for one in known if one.unsure]
     if unsure:
         raise UncertainSubmissionError(
@@ -131,9 +159,9 @@ def check_submitted(known: Sequence[RunStatus]) -> None:
 
 
 class _Places:
-    """The clusters that are followed, each with its own questions and its own pace: none waits for another.
+    """The clusters in a wait. Each has its own queries and interval, so that none waits for another.
 
-    A question is asked in a thread of its own; everything else, the record too, is this thread's.
+    A query runs in its own thread; everything else, including the record, belongs to the calling thread.
     """
 
     def __init__(
@@ -163,11 +191,11 @@ class _Places:
 
     @property
     def waiting(self) -> list[_Place]:
-        """The clusters whose answer is still to come."""
+        """The clusters whose answer is pending."""
         return [place for place in self._places if place.asked]
 
     def rounds(self, patience: float) -> Iterator[Asked]:
-        """Yield what is known, at first where there is nothing to ask, then at each answer, for `patience` seconds."""
+        """Yield the known states after each answer (and once if there is nothing to query), for up to `patience` seconds."""
         until = time.monotonic() + patience
         if not self._places:
             yield self._asked()
@@ -189,20 +217,20 @@ class _Places:
                 self._connections.forsake(place.cluster)
 
     def given_up(self, patience: float) -> Asked:
-        """Tell what is known where the clusters that have not answered are waited for no more."""
+        """Return the known states after a timeout of the clusters that did not answer."""
         for place in self.waiting:
-            self._fail(place, f"no answer within {patience:.0f} s; see whether 'ssh' gets in, and ask again")
+            self._fail(place, f"no answer within {patience:.0f} s; check that 'ssh' can log in, and try again")
         return self._asked()
 
-    def give_up_hope(self, left: Sequence[RunStatus]) -> None:
-        """Raise where nobody will ever be able to say more of the runs that are `left`."""
+    def check_answerable(self, left: Sequence[RunStatus]) -> None:
+        """Raise if no cluster can report on the remaining runs: all refuse, or do not know them for several rounds."""
         open_places = [place for place in self._places if self._runs(place)]
         refusal = next((place.refusal for place in open_places if place.refusal), None)
         if refusal and all(place.refusal for place in open_places):
             raise refusal
         if all(place.lost >= ROUNDS_UNTIL_LOST for place in open_places):
-            told = "; ".join(f"{one.run.id}: {next(task.reason for task in one.tasks if task.reason)}" for one in left)
-            raise SchedulerError(f"the end of these is unknown, and waiting does not help: {told}")
+            reasons = "; ".join(f"{one.run.id}: {next(task.reason for task in one.tasks if task.reason)}" for one in left)
+            raise SchedulerError(f"the result of these runs is unknown, and waiting does not help: {reasons}")
 
     def _runs(self, place: _Place) -> list[RunStatus]:
         return [one for one in alive(list(self._known.values())) if one.run.cluster == place.cluster.name]
@@ -215,7 +243,7 @@ class _Places:
         place.asked = True
         known = self._runs(place)
 
-        def question() -> None:
+        def send() -> None:
             learned: list[RunStatus] = []
             refused: BaseException | None = None
             try:
@@ -223,15 +251,15 @@ class _Places:
                 for (_, scheduler), group in alive_by_scheduler(known).items():
                     try:
                         for one in ask(transport, place.cluster, scheduler, group, overrides=self._overrides):
-                            learned.append(one)  # noqa: PERF402 - what came before an error counts
-                    except SchedulerError as error:  # the cluster's other scheduler may answer
+                            learned.append(one)  # noqa: PERF402 - states received before an error count
+                    except SchedulerError as error:  # the cluster's other scheduler may still answer
                         refused = refused or error
-            except BaseException as error:  # noqa: BLE001 - it is raised, or told, in the thread that waits
+            except BaseException as error:  # noqa: BLE001 - the waiting thread raises or reports it
                 refused = error
             self._news.put(_News(place=place, learned=learned, error=refused))
 
-        # A daemon: a program that ends need not wait for a login node that does not answer.
-        threading.Thread(target=question, daemon=True).start()
+        # A daemon thread: at exit the program must not wait for a login node that does not answer.
+        threading.Thread(target=send, daemon=True).start()
 
     def _take(self, news: _News) -> None:
         place = news.place
@@ -246,21 +274,21 @@ class _Places:
                 place.lost = place.lost + 1 if left and all(map(_lost, left)) else 0
             case HpcdeployError() as error:
                 self._connections.drop(place.cluster)
-                self._fail(place, str(error), told={one.run.id for one in news.learned})
+                self._fail(place, str(error), seen={one.run.id for one in news.learned})
                 place.refusal = None if isinstance(error, TransportError | SchedulerError) else error
                 if isinstance(error, _NOT_OF_A_CLUSTER) and all(other.refusal for other in self._places):
                     raise error
             case error:
                 raise error
 
-    def _fail(self, place: _Place, why: str, *, told: frozenset[str] | set[str] = frozenset()) -> None:
+    def _fail(self, place: _Place, why: str, *, seen: frozenset[str] | set[str] = frozenset()) -> None:
         place.failure, place.lost = why, 0
-        reason = f"{place.cluster.name} could not be asked"  # why is told once, and not by each of its runs
-        self._known.update((one.run.id, unknown(one, reason)) for one in self._runs(place) if one.run.id not in told)
+        reason = f"{place.cluster.name} could not be asked"  # the cause is reported once, not for each run
+        self._known.update((one.run.id, unknown(one, reason)) for one in self._runs(place) if one.run.id not in seen)
 
 
 def _place(name: str, cluster_of: ClusterOf, first: float) -> _Place:
-    """Begin with a cluster; one that the settings no longer describe holds up no other."""
+    """Return the initial state of a cluster; a cluster that is missing in the settings does not stop the others."""
     try:
         cluster = cluster_of(name)
     except ConfigError as error:
@@ -269,6 +297,6 @@ def _place(name: str, cluster_of: ClusterOf, first: float) -> _Place:
 
 
 def _lost(one: RunStatus) -> bool:
-    """Whether nothing is left to wait for: what has not ended is unknown, though the scheduler was asked and answered."""
+    """Tell whether waiting is useless: all tasks that have not ended are unknown, although the scheduler answered."""
     open_tasks = [task for task in one.tasks if task.state not in TERMINAL]
     return bool(open_tasks) and all(task.lost for task in open_tasks)

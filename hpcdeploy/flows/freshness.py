@@ -1,4 +1,4 @@
-"""Whether an image is that of the project as it is now: its inputs are compared with those of its last build."""
+"""Check whether an image is up to date: compare the project's inputs with those of the image's last build."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -18,17 +18,18 @@ from hpcdeploy.source import OciConfig
 from hpcdeploy.store import Store
 
 _MOST = 8
-"""Changes that one message lists."""
+"""Maximum number of changes in one message."""
 
 _HEAD = 1 << 18
-"""Bytes of an image in which its labels are looked for: the table of objects ends at 32 KiB, and a definition is small."""
+"""Number of bytes of an image in which its labels are searched: the table of objects ends at 32 KiB, and a definition is
+small."""
 
 _LONGEST = 80
 
-_NOT_BUILT = "the image {!r} was not built here: whether it is that of the project as it is now is unknown"
+_NOT_BUILT = "the image {!r} was not built here: it is not known whether it is up to date"
 _NOT_NOTED = (
-    "the record does not say what the image {0!r} was built from, so changes since then are not seen; "
-    "'hpcdeploy build {0}' notes it"
+    "the record has no inputs for the image {0!r}, so changes since its build are not detected; "
+    "'hpcdeploy build {0}' records them"
 )
 
 _LABELS = "io.github.hpcdeploy."
@@ -36,29 +37,38 @@ _OF_HPCDEPLOY = f"{_LABELS}version"
 
 
 Labels = Callable[[], Mapping[str, str]]
-"""Gives the labels of the image that would be used."""
+"""Return the labels of the image that would be used."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Freshness:
-    """The changes since an image was built (none: the image is up to date), and notes on what is unknown."""
+    """Changes since an image was built (none: it is up to date), and notes on what is unknown."""
 
     changes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
 class _OtherImageError(HpcdeployError):
-    """The definition starts from an image that the last build did not ask about."""
+    """The definition starts from an image that the last build did not query."""
 
 
 def freshness(
     settings: ImageSettings, project: Path, store: Store, *, learn: bool = True, labels: Labels = dict
 ) -> Freshness | None:
-    """Compare what the last build of an image was made from with the project in the folder `project` now.
+    """Compare the inputs of an image's last build with the current files in the folder `project`.
 
-    No registry is asked what a base image is: that a tag was moved is no change of the project. Files that did not change
-    since the last build, or since this was last asked, are not read again; what was learned of them is noted if `learn`.
-    `labels` gives those of an image that was not built from here; None where they say nothing of that image.
+    No registry is queried: a moved tag of a base image is not a change of the project. Files that did not change since the
+    last comparison are not read again.
+
+    Args:
+        settings: The image's settings.
+        project: The project's folder.
+        store: The record.
+        learn: Record the checksums of files that were read.
+        labels: Returns the labels of an image that was not built here.
+
+    Returns:
+        The result; None if the labels do not describe the image.
     """
     built = store.latest_build(project, settings.name)
     if built is None:
@@ -70,7 +80,7 @@ def freshness(
     known = KnownFiles(store.known_files(project, settings.name))
     found = _compared(BuildInputs.read(noted), settings, project, known)
     if learn and known.learned and not found.changes:
-        with suppress(ConfigError):  # a memory that cannot be written is no reason to fail
+        with suppress(ConfigError):  # a record that cannot be written is not an error here
             store.know_files(project, settings.name, known.written())
     return found
 
@@ -78,8 +88,17 @@ def freshness(
 def check_image(image: str, project: Project, store: Store, *, refuse: bool, labels: Labels = dict) -> tuple[str, ...]:
     """Return the notes to print before `image` is used: it is older than the project, or its age is unknown.
 
-    What is no image of the project is not looked at. `labels` gives those of an image that was not built here. Raises
-    `ConfigError` with what changed if it is older and `refuse`.
+    Other images than those of the project are not checked.
+
+    Args:
+        image: The image.
+        project: The project.
+        store: The record.
+        refuse: Raise an error if the image is older than the project.
+        labels: Returns the labels of an image that was not built here.
+
+    Raises:
+        ConfigError: The image is older and `refuse` is set; the message lists the changes.
     """
     if image not in project.images:
         return ()
@@ -90,12 +109,12 @@ def check_image(image: str, project: Project, store: Store, *, refuse: bool, lab
         return found.notes
     older = f"the image {image!r} is older than the project: {listed(found.changes)}"
     if refuse:
-        raise ConfigError(f"{older}; run 'hpcdeploy build {image}', or use it as it is with --allow-stale")
-    return (f"{older}; 'hpcdeploy build {image}' builds it again", *found.notes)
+        raise ConfigError(f"{older}; run 'hpcdeploy build {image}', or use it anyway with --allow-stale")
+    return (f"{older}; run 'hpcdeploy build {image}' to rebuild it", *found.notes)
 
 
 def labels_of_published(published: PublishedImage, head: Callable[[PublishedImage, int], bytes]) -> Mapping[str, str]:
-    """Return the labels of a ``.sif`` in a registry; none where they cannot be read. `head` gets its first bytes."""
+    """Return the labels of a ``.sif`` in a registry; none if they cannot be read. `head` returns its first bytes."""
     from hpcdeploy.apptainer.contents import read_head
 
     try:
@@ -105,7 +124,7 @@ def labels_of_published(published: PublishedImage, head: Callable[[PublishedImag
 
 
 def labels_of_file(path: Path) -> Mapping[str, str]:
-    """Return the labels of a ``.sif`` on this machine; none where there is none, or it cannot be read."""
+    """Return the labels of a ``.sif`` on this machine; none if it does not exist or cannot be read."""
     from hpcdeploy.apptainer.contents import read_contents
 
     try:
@@ -116,7 +135,7 @@ def labels_of_file(path: Path) -> Mapping[str, str]:
 
 
 def listed(changed: tuple[str, ...]) -> str:
-    """Return changes as one text, the first of many."""
+    """Return the first changes as one text."""
     more = f" and {len(changed) - _MOST} more" if len(changed) > _MOST else ""
     return ", ".join(changed[:_MOST]) + more
 
@@ -133,7 +152,7 @@ def _compared(before: BuildInputs, settings: ImageSettings, project: Path, known
     changed = tuple(changes(before, after, settings.name))
     if before.version != __version__ and not changed:
         # Each release writes its own version into the definition.
-        upgraded = f"hpcdeploy {__version__} may build the image {settings.name!r} otherwise than {before.version} did"
+        upgraded = f"hpcdeploy {__version__} may build the image {settings.name!r} differently from {before.version}"
         return Freshness(notes=(upgraded,))
     return Freshness(changes=changed or ("the definition changed",))
 
@@ -141,7 +160,7 @@ def _compared(before: BuildInputs, settings: ImageSettings, project: Path, known
 def _until(
     error: Exception, before: BuildInputs, settings: ImageSettings, project: Path, known: KnownFiles
 ) -> Iterator[str]:
-    """Yield what changed as far as it was looked at before the definition could not be made, and why it could not."""
+    """Yield the changes that were seen before the definition could not be made, and the error."""
     read = {name: sha256 for name, sha256 in files_read(project, known).items() if name in before.files}
     files = {**before.files, **{name: before.files[name].replace(before.files[name][:64], read[name]) for name in read}}
     after = replace(before, settings=settings_of(settings), files=files)
@@ -155,16 +174,21 @@ def _generate(
 ) -> Definition:
     def answer(reference: str) -> OciConfig:
         if reference not in asked:
-            raise _OtherImageError(f"it starts from {reference}, which the last build did not")
+            raise _OtherImageError(f"it starts from {reference}, unlike the last build")
         return asked[reference]
 
     return generate(settings, project, image_config=answer, build_args=given)
 
 
 def _by_labels(before: Mapping[str, str], inputs: str, settings: ImageSettings, project: Path, unknown: str) -> Freshness:
-    """Compare as far as the image itself says what it was made from: by hpcdeploy's own labels in it.
+    """Compare by hpcdeploy's own labels in the image.
 
-    `inputs` is what its record has of them (empty: there is none), `unknown` says what is missing.
+    Args:
+        before: The labels.
+        inputs: The inputs in its record; empty for none.
+        settings: The image's settings.
+        project: The project's folder.
+        unknown: The message for what is missing.
     """
     if not before:
         return Freshness(notes=(unknown,))
@@ -191,4 +215,4 @@ def _own(labels: Mapping[str, str]) -> dict[str, str]:
 
 
 def _labels(built: BuiltImage) -> dict[str, str]:
-    return {} if built.built_on else _own(labels_of_file(Path(built.path)))  # else it does not lie here
+    return {} if built.built_on else _own(labels_of_file(Path(built.path)))  # else it is not on this machine

@@ -1,4 +1,4 @@
-"""From an image's settings and the project's files to a definition with all that a build of it needs. Nothing is written."""
+"""Make a definition, with everything that its build needs, from an image's settings and the project's files."""
 
 import hashlib
 import json
@@ -23,28 +23,35 @@ def generate(
     build_args: Sequence[tuple[str, str]] = (),
     named: bool = False,
 ) -> Definition:
-    """Make the definition of one image of the project in the folder `project`.
+    """Make the definition of one image of the project in the folder `project`; nothing is written.
 
-    `build_args` are given for this build (the last of a name wins); some change what is read from the environment's files
-    too. `image_config` asks a registry, and only where an image must be known before a build. `named`: the person named the
-    definition file in the command, so it may lie outside of the project. Raises `EnvironmentFileError`, `DefinitionError`,
-    and what `image_config` raises.
+    Args:
+        settings: The image's settings.
+        project: The project's folder.
+        image_config: Queries a registry; called only if an image must be known before the build.
+        build_args: Build arguments; the last of a name wins. Some affect how the environment's files are read.
+        named: The user named the definition file in the command, so it may be outside the project.
+
+    Raises:
+        EnvironmentFileError: An environment file cannot be read.
+        DefinitionError: The definition is invalid, or a build argument is unknown.
+        RegistryError: `image_config` failed.
     """
-    # A definition that somebody wrote stays as it is, so the settings' own arguments are given to the build.
+    # A definition that the user wrote stays unchanged, so the build arguments of the settings are passed to the build.
     own = settings.build_args if isinstance(settings.source, DefinitionSource) else ()
     given = dict(argument(name, value) for name, value in (*own, *build_args))
-    asked: dict[str, OciConfig] = {}
+    configs: dict[str, OciConfig] = {}
 
-    def ask(reference: str) -> OciConfig:
-        asked[reference] = image_config(reference)
-        return asked[reference]
+    def query(reference: str) -> OciConfig:
+        configs[reference] = image_config(reference)
+        return configs[reference]
 
-    prepared = _prepare(settings, project, given, ask, named=named)
+    prepared = _prepare(settings, project, given, query, named=named)
     unknown = [name for name in given if name not in prepared.arguments]
     if unknown:
         raise DefinitionError(
-            f"the build argument {unknown[0]!r} is not known to the image {settings.name!r}; "
-            f"known are {', '.join(sorted(prepared.arguments)) or 'none'}, and more can be named in its 'build-args'"
+            f"the build argument {unknown[0]!r} is unknown to the image {settings.name!r}; "
+            f"known are {', '.join(sorted(prepared.arguments)) or 'none'}, and more can be defined in its 'build-args'"
         )
     steps = (name for step in settings.setup for name in step.secrets)
     secrets = tuple(dict.fromkeys((*prepared.secrets, *steps)))
@@ -60,7 +67,7 @@ def generate(
         base=stages[-1].header.get("from", ""),
         notes=prepared.notes,
         given=tuple(build_args),
-        asked=tuple(asked.items()),
+        asked=tuple(configs.items()),
     )
 
 
@@ -87,5 +94,5 @@ def _prepare(
 
 def _inputs(text: str, files: Sequence[ContextFile], build_args: Mapping[str, str]) -> str:
     listed = sorted((file.staged, file.mode, file.sha256) for file in files)
-    whole = json.dumps({"definition": text, "files": listed, "build_args": dict(build_args)}, sort_keys=True)
-    return hashlib.sha256(whole.encode()).hexdigest()
+    text_of_all = json.dumps({"definition": text, "files": listed, "build_args": dict(build_args)}, sort_keys=True)
+    return hashlib.sha256(text_of_all.encode()).hexdigest()

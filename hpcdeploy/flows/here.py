@@ -1,4 +1,4 @@
-"""Run here: from a job or an image to one process on this machine. Planning is pure; nothing is started in this module."""
+"""Plan a local run of a job or an image as one process; this module starts nothing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,7 +14,8 @@ from hpcdeploy.flows.targets import Located, Wanted
 from hpcdeploy.job import Bind, Job
 
 SHELL = ("/bin/sh", "-c", "command -v bash >/dev/null && exec bash --norc; exec sh")
-"""An interactive shell: bash where the image has one. Your own ``.bashrc`` is not read: it knows nothing of the image."""
+"""The interactive shell: bash if the image has one. It does not read the user's ``.bashrc``, which was not written for the
+image."""
 
 _HIDING = frozenset(
     f"/{name}"
@@ -24,9 +25,15 @@ _HIDING = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Situation:
-    """Where the command stands: the working folder, its variables, what the machine has, and a name for a new folder.
+    """The environment of a command.
 
-    ``terminal``: input and output are a terminal. ``overrides`` is the project's folder, for templates of its own.
+    Attributes:
+        folder: The working folder.
+        environment: The environment variables.
+        machine: The engines and GPUs of this machine.
+        fresh: An unused name for a temporary folder.
+        terminal: Standard input and output are a terminal.
+        overrides: The project's folder, whose own templates replace the built-in ones.
     """
 
     folder: Path
@@ -39,7 +46,13 @@ class Situation:
 
 @dataclass(frozen=True, kw_only=True)
 class Choices:
-    """What the options say: engine (``auto``), GPUs (None: those that are there), whether to mount the working folder."""
+    """The options of a local run.
+
+    Attributes:
+        engine: The container engine, or ``auto``.
+        gpu: Use GPUs; None for yes if there are any.
+        mount: Mount the working folder.
+    """
 
     engine: str = "auto"
     gpu: bool | None = None
@@ -48,7 +61,7 @@ class Choices:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A process to start, the engine and container behind it, and what a person should know first."""
+    """A process to start, its engine and container, and notes for the user."""
 
     command: Command
     engine: Engine
@@ -57,10 +70,11 @@ class Plan:
 
 
 def plan_run(wanted: Wanted, located: Located, choices: Choices, situation: Situation, *, interactive: bool = False) -> Plan:
-    """Plan the job's command, or with `interactive` a shell in its place.
+    """Plan the job's command, or a shell if `interactive`.
 
-    Raises `ConfigError` for a bind that is not here or a working folder that would hide the container's own, and what
-    `choose_engine` and `choose_gpus` raise.
+    Raises:
+        ConfigError: A bind does not exist, or the working folder would hide the container's own.
+        MissingProgramError: There is no suitable engine.
     """
     engine, container, notes = _container(wanted, located, choices, situation)
     words = SHELL if interactive else wanted.job.command
@@ -70,7 +84,7 @@ def plan_run(wanted: Wanted, located: Located, choices: Choices, situation: Situ
         command = apptainer.run(engine, container, program, situation.fresh)
     else:
         if not words:
-            # The image's own command may be relative to its own folder; we are asked for no other one.
+            # The image's own command may be relative to the image's own working folder, and no other folder was requested.
             container = replace(container, workdir="")
         command = docker.run(engine, container, words, environment, terminal=situation.terminal)
     return Plan(command=command, engine=engine, container=container, notes=notes)
@@ -79,9 +93,22 @@ def plan_run(wanted: Wanted, located: Located, choices: Choices, situation: Situ
 def plan_instance(
     wanted: Wanted, located: Located, choices: Choices, situation: Situation, name: str, words: tuple[str, ...], folder: Path
 ) -> Plan:
-    """Plan the start of an instance: Apptainer runs the image's start script with `words`, docker and podman its command.
+    """Plan the start of an instance.
 
-    `folder` is the instance's own. Raises as `plan_run` does.
+    Apptainer passes `words` to the image's start script; for docker and podman they are the command.
+
+    Args:
+        wanted: The target.
+        located: The image.
+        choices: The options.
+        situation: The environment.
+        name: The instance's name.
+        words: The arguments.
+        folder: The instance's own folder.
+
+    Raises:
+        ConfigError: A bind does not exist, or the working folder would hide the container's own.
+        MissingProgramError: There is no suitable engine.
     """
     engine, container, notes = _container(wanted, located, choices, situation)
     environment = _environment(wanted)
@@ -89,7 +116,7 @@ def plan_instance(
         way = f"hpcdeploy run {apptainer.INSTANCE}{name} -- COMMAND"
         notes = (
             *notes,
-            f"the job's command is not run, since an instance runs the image's own; run it in there with: {way}",
+            f"the job's command is not run, because an instance runs the image's own; run it in the instance with: {way}",
         )
     if engine.name in APPTAINERS:
         command = apptainer.start_instance(engine, container, name, words, environment, str(folder))
@@ -108,11 +135,13 @@ def plan_in_instance(
 ) -> Command:
     """Plan a program in a running instance, with the instance's variables and then `environment`.
 
-    It begins in the working folder where the instance has that mounted, else where the engine says. Raises `ConfigError`
-    without `words`.
+    It starts in the working folder if the instance has mounted it, else in the engine's default folder.
+
+    Raises:
+        ConfigError: `words` is empty.
     """
     if not words:
-        raise ConfigError(f"nothing was named to run in the instance {instance.name}; write it after --")
+        raise ConfigError(f"there is no command for the instance {instance.name}; write it after --")
     inside = bool(instance.workdir) and situation.folder.is_relative_to(instance.workdir)
     workdir = str(situation.folder) if inside else instance.workdir
     if instance.engine in APPTAINERS:
@@ -146,7 +175,7 @@ def _container(
     notes = _ignored(wanted.job) if wanted.of_project else ()
     if choices.gpu is None and not gpus_of(situation.machine):
         gpus = wanted.job.resources.gpus
-        wish = f"{wanted.job.name} asks for {gpus} GPU{'s' if gpus != 1 else ''}, but there is " if gpus else ""
+        wish = f"{wanted.job.name} requests {gpus} GPU{'s' if gpus != 1 else ''}, but there is " if gpus else ""
         notes += (f"{wish}no GPU on this machine: running without",)
     return engine, container, notes
 
@@ -167,7 +196,7 @@ def _local(bind: Bind, environment: Mapping[str, str]) -> Bind:
 
 
 def _temporary(environment: Mapping[str, str]) -> tuple[list[Bind], tuple[str, ...]]:
-    """Return binds for this machine's folders for temporary files, and the variables whose folder is not here."""
+    """Return binds for this machine's temporary folders, and the variables whose folder does not exist."""
     named = {name: environment[name].rstrip("/") for name in TEMPORARY if environment.get(name)}
     missing = tuple(name for name, folder in named.items() if not Path(folder or "/").is_dir())
     there = [folder for name, folder in named.items() if name not in missing and folder.startswith("/")]
@@ -184,12 +213,12 @@ def _working_folder(folder: Path) -> Bind:
 
 
 def _ignored(job: Job) -> tuple[str, ...]:
-    """Say what of a job has a meaning on a cluster only."""
+    """Return notes on the job's settings that only apply to clusters."""
     resources = vars(job.resources)
-    asked = [name.replace("_", "-") for name in resources if name not in {"gpus", "nodes"} and resources[name] is not None]
-    asked += ["nodes"] if job.resources.nodes > 1 else []
-    asked += [name for name in ("workdir", "slurm", "srun", "htcondor") if getattr(job, name)]
-    notes: tuple[str, ...] = (f"for clusters only, and ignored here: {', '.join(asked)}",) if asked else ()
+    ignored = [name.replace("_", "-") for name in resources if name not in {"gpus", "nodes"} and resources[name] is not None]
+    ignored += ["nodes"] if job.resources.nodes > 1 else []
+    ignored += [name for name in ("workdir", "slurm", "srun", "htcondor") if getattr(job, name)]
+    notes: tuple[str, ...] = (f"ignored here, because they only apply to clusters: {', '.join(ignored)}",) if ignored else ()
     relative = [one.destination for one in job.inputs if not one.destination.startswith("/")]
-    notes += (f"not put into your working folder here: {', '.join(relative)}",) if relative else ()
+    notes += (f"not copied into the working folder: {', '.join(relative)}",) if relative else ()
     return (*notes, f"{job.name} has {job.array.size} tasks: this is task 0") if job.array else notes

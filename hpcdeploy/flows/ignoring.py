@@ -1,4 +1,4 @@
-"""What ``.gitignore`` and ``.hpcdeployignore`` leave out: gitignore(5), as pure functions of the files' texts."""
+"""Implement the exclusion rules of ``.gitignore`` and ``.hpcdeployignore`` (gitignore(5)) as pure functions."""
 
 import os
 import re
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hpcdeploy.wildcards import FOLDERS, STAR, joined
 
 IGNORE_FILE = ".hpcdeployignore"
-"""Written as a ``.gitignore`` is; it counts for what git tracks too."""
+"""The name of the ignore file. It has the format of ``.gitignore``, and also excludes files that git tracks."""
 
 
 _BRACKET = re.compile(r"\[([!^]?)(\]?(?:\\.|[^\]\\])*+)\]", re.DOTALL)
@@ -16,7 +16,14 @@ _BRACKET = re.compile(r"\[([!^]?)(\]?(?:\\.|[^\]\\])*+)\]", re.DOTALL)
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """One line: the folder that its file lies in (``""``: the top), what it means below that, and whether it takes back."""
+    """One rule of an ignore file.
+
+    Attributes:
+        base: The folder of its file; ``""`` for the top.
+        expression: The regular expression for paths below that folder.
+        back: The rule includes files again (``!``).
+        only_folders: The rule only matches folders.
+    """
 
     base: str
     expression: str
@@ -25,10 +32,10 @@ class Rule:
 
 
 def read_rules(text: str, base: str = "") -> tuple[Rule, ...]:
-    """Read the ignore file of the folder `base`; a line that git would not understand means nothing, as to git."""
+    """Parse the ignore file of the folder `base`; lines that git does not accept are ignored, as git does."""
     rules = []
     for raw in text.removeprefix("\ufeff").split("\n"):
-        line = _without_blanks_at_the_end(raw.removesuffix("\r"))
+        line = _without_trailing_blanks(raw.removesuffix("\r"))
         if not line or line.startswith("#"):
             continue
         back = line.startswith("!")
@@ -44,7 +51,7 @@ def read_rules(text: str, base: str = "") -> tuple[Rule, ...]:
 
 
 def leaves_out(rules: Sequence[Rule], path: str, *, is_folder: bool) -> bool:
-    """Tell whether `path` itself stays out; the last rule that means it wins, so those of deeper folders come last."""
+    """Tell whether the rules exclude `path` itself; the last matching rule wins, so rules of deeper folders come last."""
     for rule in reversed(rules):
         if rule.base and not path.startswith(f"{rule.base}/"):
             continue
@@ -55,7 +62,7 @@ def leaves_out(rules: Sequence[Rule], path: str, *, is_folder: bool) -> bool:
 
 
 def kept(rules: Sequence[Rule], paths: Iterable[str]) -> list[str]:
-    """Return those of the files `paths` that do not stay out; what lies in a folder that stays out stays out with it."""
+    """Return those of the files `paths` that are not excluded, by themselves or with a folder."""
     known: dict[str, bool] = {"": False}
 
     def out(folder: str) -> bool:
@@ -67,17 +74,17 @@ def kept(rules: Sequence[Rule], paths: Iterable[str]) -> list[str]:
 
 
 def _by_byte(text: str) -> str:
-    """Write each byte as one character: to git a wildcard stands for a byte."""
+    """Convert each byte to one character, because git's wildcards match bytes."""
     return os.fsencode(text).decode("latin-1")
 
 
-def _without_blanks_at_the_end(line: str) -> str:
+def _without_trailing_blanks(line: str) -> str:
     bare = line.rstrip(" ")
     return f"{bare} " if bare.endswith("\\") and bare != line else bare
 
 
 def _expression(pattern: str) -> str | None:
-    """Return the regular expression of a pattern; None for one that is broken, which matches nothing (wildmatch.c)."""
+    """Return the regular expression of a pattern; None for an invalid one, which matches nothing (wildmatch.c)."""
     if pattern.endswith("\\") and not pattern.endswith("\\\\"):
         return None
     pieces: list[str] = []
@@ -112,7 +119,7 @@ def _expression(pattern: str) -> str | None:
 
 
 def _members(inside: str) -> str:
-    """Write what stands between a pattern's brackets for a regular expression: ranges stay, all else is itself."""
+    """Convert the content of a pattern's brackets for a regular expression: ranges stay, everything else is literal."""
     pieces = re.findall(r"\\?(.)(?:-\\?([^\]\\]))?", inside, re.DOTALL)
     return "".join(re.escape(low) + (f"-{re.escape(high)}" if high else "") for low, high in pieces)
 

@@ -1,4 +1,4 @@
-"""Which image a job means, and how the login node can have it."""
+"""Find the image of a job, and how the login node can get it."""
 
 import stat
 from collections.abc import Callable
@@ -17,23 +17,34 @@ from hpcdeploy.store import Store
 from hpcdeploy.whole_file import sha256_of
 
 Resolve = Callable[[str], PublishedImage]
-"""Asks a registry what a reference (``oras://...``) stands for now."""
+"""Look up a reference (``oras://...``) in its registry."""
 
 SpeaksPlainHttp = Callable[[str], bool]
-"""Tells of a repository whether its registry is spoken to without TLS: those on loopback are, as docker and oras do."""
+"""Tell whether the registry of a repository uses plain HTTP; by default those on loopback do, as for docker and oras."""
 
 
 def delivery_of(
     image: str, project: Project, cluster: Cluster, store: Store, resolve: Resolve, plain_http: SpeaksPlainHttp
 ) -> Delivery:
-    """Say how a login node gets `image`: an image of the project, a ``.sif`` of this machine, an ``oras://`` reference,
-    or what a worker itself takes it from (`taken_by_worker`).
+    """Return how a login node gets `image`.
 
-    An image of the project is the one last built here: pulled, pinned by digest, from where it was pushed; or, where
-    it was built on this very cluster, fetched since or not, taken from its cache; or brought from where it lies here. If it
-    was built on several clusters one after the other, each takes its own build, as long as all were of the same inputs. One
-    that was never built here is what its first repository calls ``latest``. Raises `ConfigError` where the image is neither
-    in a registry nor here nor in this cluster's cache.
+    `image` is an image of the project, a ``.sif`` on this machine, an ``oras://`` reference, or an image that an HTCondor
+    worker gets itself (`taken_by_worker`). For an image of the project the latest build is used: pulled by digest from its
+    registry, or from the cache of the cluster where it was built, or uploaded from this machine. If it was built on several
+    clusters from the same inputs, each uses its own build. An image that was never built here is ``latest`` in its first
+    repository.
+
+    Args:
+        image: The image.
+        project: The project.
+        cluster: The cluster.
+        store: The record.
+        resolve: Looks up a reference in its registry.
+        plain_http: Tells whether a repository's registry uses plain HTTP.
+
+    Raises:
+        ConfigError: The image is neither in a registry nor here nor in this cluster's cache.
+        RegistryError: A registry query failed.
     """
 
     def pulled(published: PublishedImage) -> Delivery:
@@ -45,14 +56,12 @@ def delivery_of(
         elsewhere = taken_by_worker(image)
         if elsewhere is not None:
             return elsewhere
-        return _brought(Path(image), cluster, f"the image {Path(image).name}")
+        return _local_file(Path(image), cluster, f"the image {Path(image).name}")
     built = store.latest_build(project.root, image)
     if built is None:
         repositories = project.images[image].repositories
         if not repositories:
-            raise ConfigError(
-                f"the image {image!r} was not built yet, and has no repository to come from; run 'hpcdeploy build'"
-            )
+            raise ConfigError(f"the image {image!r} was not built yet, and has no repository; run 'hpcdeploy build'")
         return pulled(resolve(f"oras://{repositories[0]}:latest"))
     publications = store.publications(built.sha256)
     if publications:
@@ -61,7 +70,7 @@ def delivery_of(
 
 
 def published_of(delivery: Delivery) -> PublishedImage | None:
-    """Return the image of a registry that `delivery` brings; None where it comes from elsewhere."""
+    """Return the image in a registry that `delivery` uses; None if it has another source."""
     address = delivery.reference or (delivery.parcel.source if delivery.parcel else "")
     repository, digest, manifest = address.removeprefix("oras://").partition("@sha256:")
     if not address.startswith("oras://") or not digest:
@@ -70,7 +79,7 @@ def published_of(delivery: Delivery) -> PublishedImage | None:
 
 
 def _from_registry(published: PublishedImage, cluster: Cluster, *, plain_http: bool) -> Delivery:
-    """Say how a login node gets an image of a registry: by the cluster's route."""
+    """Return how a login node gets an image from a registry, by the cluster's ``image-route``."""
     delivery = Delivery(sha256=published.sha256, size=published.size)
     if cluster.image_route in ("auto", "stream"):
         name = published.repository.rpartition("/")[2]
@@ -89,35 +98,35 @@ def _from_registry(published: PublishedImage, cluster: Cluster, *, plain_http: b
 
 
 def _unpushed(built: BuiltImage, built_there: BuiltImage | None, cluster: Cluster) -> Delivery:
-    """Say how a login node gets an image that no registry has: out of its own cache, or from the file here.
+    """Return how a login node gets an image that is in no registry: from its own cache, or from the file here.
 
-    `built_there` is what was last built on that cluster.
+    `built_there` is the latest build on that cluster.
     """
-    there = cluster.name in (built.built_on, built.cached_on)
-    lies_here = bool(built.path) and Path(built.path).is_file()
-    if not there and not lies_here:
+    on_cluster = cluster.name in (built.built_on, built.cached_on)
+    is_here = bool(built.path) and Path(built.path).is_file()
+    if not on_cluster and not is_here:
         if built_there and (built_there.sha256 == built.sha256 or built_there.inputs == built.inputs):
             return Delivery(sha256=built_there.sha256, size=built_there.size)
-        gone = f" and {built.path} is gone," if built.path else ""
-        elsewhere = f" and lies on {built.built_on} alone," if built.built_on else ""
+        gone = f" and {built.path} was removed," if built.path else ""
+        elsewhere = f" and is stored only on {built.built_on}," if built.built_on else ""
         raise ConfigError(
-            f"the image {built.name!r} was built but never pushed,{elsewhere or gone} so {cluster.name} cannot have it; run "
+            f"the image {built.name!r} was built but never pushed,{elsewhere or gone} so {cluster.name} cannot get it; run "
             f"'hpcdeploy push' first, or build it there: 'hpcdeploy build --on {cluster.name}'"
         )
     delivery = Delivery(sha256=built.sha256, size=built.size)
-    if not lies_here:
+    if not is_here:
         return delivery
     return replace(delivery, parcel=_parcel(delivery, cluster, f"the image {built.name}", str(Path(built.path).resolve())))
 
 
-def _brought(path: Path, cluster: Cluster, what: str) -> Delivery:
+def _local_file(path: Path, cluster: Cluster, what: str) -> Delivery:
     from hpcdeploy.apptainer.sif import read_sif
 
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for somebody to write into it
-            raise ConfigError(f"the image {path} is no file; expected a .sif that Apptainer has built")
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would block until another process writes to it
+            raise ConfigError(f"the image {path} is not a file; expected a .sif that Apptainer has built")
         with path.open("rb") as file:
-            read_sif(file, str(path))  # a copy that was cut off is told here, and not by each job
+            read_sif(file, str(path))  # report an incomplete copy here, not in each job
         delivery = Delivery(sha256=sha256_of(path), size=path.stat().st_size)
     except OSError as error:
         raise ConfigError(f"the image {path} cannot be read: {error.strerror}; expected a .sif there") from error

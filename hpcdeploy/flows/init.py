@@ -1,4 +1,4 @@
-"""Writes a first ``hpcdeploy.toml`` out of what a folder holds: what an image can be made from, and git's origin."""
+"""Write a first ``hpcdeploy.toml`` from the files in a folder: sources for an image, and git's origin."""
 
 from pathlib import Path
 
@@ -16,14 +16,16 @@ MANIFESTS = ("pixi.toml", "pyproject.toml")
 def init(folder: Path, *, force: bool = False) -> Path:
     """Write ``hpcdeploy.toml`` in `folder` and return its path.
 
-    Raises `ConfigError` where there are settings already, unless `force` and they are in ``hpcdeploy.toml`` itself.
+    Raises:
+        ConfigError: There are settings already, unless they are in ``hpcdeploy.toml`` itself and `force` is set.
+        EnvironmentFileError: A Pixi manifest cannot be read.
     """
     path = folder / PROJECT_FILE_NAME
     if path.exists():
         if not force:
-            raise ConfigError(f"{path} is there already; overwrite it with --force")
+            raise ConfigError(f"{path} exists; overwrite it with --force")
     elif (place := settings_in(folder)) is not None:
-        raise ConfigError(f"{place[0]} holds settings already, in [{place[1]}]; expected them in one file: edit them there")
+        raise ConfigError(f"{place[0]} already has settings in [{place[1]}]; edit them there")
     text = first_settings(look_around(folder))
     try:
         write_whole(path, text)
@@ -33,7 +35,11 @@ def init(folder: Path, *, force: bool = False) -> Path:
 
 
 def look_around(folder: Path) -> Facts:
-    """Return what `folder` holds; raises `EnvironmentFileError` for a Pixi manifest that cannot be read."""
+    """Return what `folder` contains.
+
+    Raises:
+        EnvironmentFileError: A Pixi manifest cannot be read.
+    """
     workspace = None
     for file in (folder / name for name in MANIFESTS):
         if workspace is None and file.exists():

@@ -1,4 +1,4 @@
-"""How the hpcdeploy that runs here can be installed elsewhere: the very same version, or an advice."""
+"""Find out how to install the running hpcdeploy elsewhere, in the same version."""
 
 import json
 from importlib.metadata import PackageNotFoundError, distribution
@@ -9,14 +9,16 @@ from hpcdeploy import __version__
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.tags import read_git_facts
 
-_ADVICE = "say what pip is to install with --install, such as --install 'hpcdeploy @ git+https://HOST/PATH@COMMIT'"
+_ADVICE = "set the requirement for pip with --install, such as --install 'hpcdeploy @ git+https://HOST/PATH@COMMIT'"
 
 
 def requirement() -> str:
-    """Return what pip installs this very hpcdeploy by, as it notes itself where that came from (PEP 610).
+    """Return the requirement for pip that installs this hpcdeploy, from its own metadata (PEP 610).
 
-    A release is pinned by its version, a repository or a clean checkout of one by its commit. Raises `ConfigError` where it
-    came from somewhere that only this machine knows.
+    A release is pinned by its version, a repository or a clean checkout of one by its commit.
+
+    Raises:
+        ConfigError: It was installed from a source that only this machine has.
     """
     try:
         noted = distribution("hpcdeploy").read_text("direct_url.json")
@@ -26,7 +28,11 @@ def requirement() -> str:
 
 
 def requirement_of(origin: object, version: str) -> str:
-    """Return the requirement for an `origin`: the content of ``direct_url.json``, or None for a package index."""
+    """Return the requirement for an `origin`, the content of ``direct_url.json``; None for a package index.
+
+    Raises:
+        ConfigError: The origin is not reachable from elsewhere.
+    """
     if origin is None:
         return f"hpcdeploy=={version}"
     url = str(origin.get("url", "")) if isinstance(origin, dict) else ""

@@ -1,4 +1,4 @@
-"""Instances: start a container that goes on by itself, tell which ones run, stop them. Only those started from here."""
+"""Start containers in the background, list them, and stop them; only those started by hpcdeploy."""
 
 import subprocess
 from collections.abc import Callable, Sequence
@@ -10,28 +10,29 @@ from hpcdeploy.engine.instances import Instance, Instances
 from hpcdeploy.errors import InstanceError
 
 Ask = Callable[[Command], "subprocess.CompletedProcess[str]"]
-"""Runs a command to its end and returns what it said."""
+"""Run a command to its end and return its result."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """An instance, and whether it still runs."""
+    """An instance, and whether it is running."""
 
     instance: Instance
     running: bool
 
 
 def start(instance: Instance, command: Command, instances: Instances, ask: Ask) -> None:
-    """Note `instance` and start it by `command`; an earlier one of its name must have ended, and is cleared away.
+    """Record `instance` and start it with `command`; an earlier instance of its name that has ended is removed.
 
-    Raises `InstanceError` where one of that name runs, or the engine refuses.
+    Raises:
+        InstanceError: An instance of that name is running, or the engine failed.
     """
     for known in states(instances, ask):
         if known.instance.name == instance.name:
             if known.running:
                 raise InstanceError(
-                    f"an instance {instance.name} runs already; stop it with 'hpcdeploy instance stop {instance.name}', "
-                    "or give the new one another name"
+                    f"an instance {instance.name} is already running; stop it with "
+                    f"'hpcdeploy instance stop {instance.name}', or use another name"
                 )
             stop(known, instances, ask)
     instances.note(instance)
@@ -42,14 +43,22 @@ def start(instance: Instance, command: Command, instances: Instances, ask: Ask) 
 
 
 def states(instances: Instances, ask: Ask) -> list[Known]:
-    """List the instances and tell of each whether it runs; each engine that has some is asked once."""
+    """List the instances and whether each is running, with one query to each engine.
+
+    Raises:
+        InstanceError: An engine failed.
+    """
     all_of_them = instances.all()
     running = {engine: _running(engine, ask) for engine in dict.fromkeys(one.runner for one in all_of_them)}
     return [Known(instance=one, running=one.name in running[one.runner]) for one in all_of_them]
 
 
 def find(names: Sequence[str], instances: Instances, ask: Ask) -> list[Known]:
-    """Look instances up by name; raises `InstanceError` for one that was not started from here."""
+    """Look up instances by name.
+
+    Raises:
+        InstanceError: No instance of that name was started by hpcdeploy, or an engine failed.
+    """
     known = {one.instance.name: one for one in states(instances, ask)}
     for name in names:
         if name not in known:
@@ -59,7 +68,11 @@ def find(names: Sequence[str], instances: Instances, ask: Ask) -> list[Known]:
 
 
 def running(name: str, instances: Instances, ask: Ask) -> Instance:
-    """Return the instance of that name; raises `InstanceError` where it does not run."""
+    """Return the running instance of that name.
+
+    Raises:
+        InstanceError: It is not running, or does not exist.
+    """
     [known] = find([name], instances, ask)
     if not known.running:
         raise InstanceError(f"the instance {name} has ended; start it again with 'hpcdeploy instance start'")
@@ -67,7 +80,11 @@ def running(name: str, instances: Instances, ask: Ask) -> Instance:
 
 
 def stop(known: Known, instances: Instances, ask: Ask) -> None:
-    """Stop an instance and forget it; one that has ended already is only forgotten. Raises `InstanceError`."""
+    """Stop an instance and remove it from the record; if it has ended, only remove it.
+
+    Raises:
+        InstanceError: The engine failed.
+    """
     instance = known.instance
     commands = []
     if instance.engine in APPTAINERS:
@@ -77,7 +94,7 @@ def stop(known: Known, instances: Instances, ask: Ask) -> None:
         commands += [docker.remove_instance(instance.runner, instance.name)]
     for command in commands:
         done = ask(command)
-        # Somebody else may have removed it, which is what was wanted.
+        # Another process may have removed it, which is the wanted result.
         if done.returncode and "no such container" not in done.stderr.lower():
             raise _refused(f"the instance {instance.name} did not stop", done)
     instances.forget(instance.name)
@@ -94,10 +111,12 @@ def _running(engine: Engine, ask: Ask) -> frozenset[str]:
             try:
                 return apptainer.running_instances(done.stdout)
             except (ValueError, KeyError, TypeError) as error:
-                raise InstanceError(f"{engine.program} instance list printed no list of instances: {error}") from error
+                raise InstanceError(
+                    f"{engine.program} instance list printed a malformed list of instances: {error}"
+                ) from error
     raise _refused(f"{engine.program} could not list its instances", done)
 
 
 def _refused(what: str, done: "subprocess.CompletedProcess[str]") -> InstanceError:
-    said = "\n".join(line for line in (done.stderr or done.stdout).splitlines()[-5:] if line.strip())
-    return InstanceError(f"{what} (exit code {done.returncode}):\n{said or '(it said nothing)'}")
+    output = "\n".join(line for line in (done.stderr or done.stdout).splitlines()[-5:] if line.strip())
+    return InstanceError(f"{what} (exit code {done.returncode}):\n{output or '(no output)'}")

@@ -1,4 +1,4 @@
-"""Bytes of a login node on their way into a file, and what is read from it as an archive: never more than was announced."""
+"""Receive the data of a login node into a file, and read it as an archive, never beyond the announced size."""
 
 import io
 import tarfile
@@ -8,19 +8,23 @@ from hpcdeploy import limits
 from hpcdeploy.limits import TooMuchError, bytes_in_words
 
 LONGEST_STATE = 256
-"""Bytes of a file's size and time behind its content."""
+"""Maximum size in bytes of the size and time that follow a file's content."""
 
 _LONGEST_HEADER = 16 * 1024
-"""Bytes that are read at once from an archive. A name that does not fit into its header has at most 4096 (PATH_MAX), and
-the tarfile module reads what it calls a header whole: of any size, and one of PAX with an expression that takes quadratic
-time (CVE-2024-6232)."""
+"""Maximum number of bytes to read at once from an archive.
+
+A name that does not fit into its header has at most 4096 bytes (PATH_MAX). The tarfile module reads a header in one piece,
+whatever its size, and parses PAX headers with an expression that takes quadratic time (CVE-2024-6232).
+"""
 
 
 class Landing:
-    """Writes to `file`, from where that stands on, what stands behind a mark: at most `size` bytes.
+    """Write the data after a marker to `file`, at its current position: at most `size` bytes.
 
-    ``behind`` is what comes after these, and may have `LONGEST_STATE` bytes. Raises `hpcdeploy.limits.TooMuchError` for
-    more, and for a banner without end before the mark.
+    Attributes:
+        begun: The marker was received.
+        count: The number of bytes written.
+        behind: Up to `LONGEST_STATE` bytes that follow the data.
     """
 
     def __init__(self, file: BinaryIO, mark: str, size: int) -> None:
@@ -34,9 +38,13 @@ class Landing:
         self.behind = b""
 
     def take(self, piece: bytes) -> None:
-        """Take what comes."""
+        """Process received bytes.
+
+        Raises:
+            TooMuchError: There is more data than announced, or too much output before the marker.
+        """
         if not self.begun:
-            piece = self._behind_the_mark(piece)
+            piece = self._after_marker(piece)
         inside = piece[: self._size - self.count]
         self._file.write(inside)
         self.count += len(inside)
@@ -44,7 +52,7 @@ class Landing:
         if len(self.behind) > LONGEST_STATE:
             raise TooMuchError(f"sent more than the {bytes_in_words(self._size)} that it listed")
 
-    def _behind_the_mark(self, piece: bytes) -> bytes:
+    def _after_marker(self, piece: bytes) -> bytes:
         self._banner += piece
         place = self._banner.find(self._mark, self._searched)
         if place < 0:
@@ -59,7 +67,7 @@ class Landing:
 
 
 class _Small(io.RawIOBase):
-    """A file of which nothing large is read at once."""
+    """A file that refuses to read large pieces."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -77,15 +85,22 @@ class _Small(io.RawIOBase):
 
 
 def open_archive(file: BinaryIO) -> tarfile.TarFile:
-    """Open an archive as our script has tar write it: GNU's format, not packed. Raises `tarfile.TarError`.
+    """Open an archive in the format of our script's tar command: GNU format, not compressed.
 
-    What is packed may hold a thousand times what came, and so may a sparse file (`copy_member`).
+    A compressed archive may expand a thousandfold, and so may a sparse file (`copy_member`).
+
+    Raises:
+        tarfile.TarError: The archive is malformed.
     """
     return tarfile.open(fileobj=_Small(file), mode="r:", encoding="utf-8", errors="surrogateescape")
 
 
 def copy_member(archive: tarfile.TarFile, member: tarfile.TarInfo, target: BinaryIO) -> None:
-    """Copy what a file of an archive holds; raises `tarfile.TarError` for a sparse one, which tar writes if asked only."""
+    """Copy the content of a file in an archive to `target`.
+
+    Raises:
+        tarfile.TarError: The file is sparse; tar only writes sparse files if requested, which our script does not.
+    """
     if member.issparse():
         raise tarfile.ReadError(f"{member.name!r} is sparse in it")
     source = archive.extractfile(member)

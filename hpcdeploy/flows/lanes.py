@@ -1,7 +1,7 @@
-"""Lanes: a large file goes over a long way in several stretches at once.
+"""Upload a large file over a slow round trip in several chunks in parallel.
 
-A channel of SSH carries no more than its window in one round trip (RFC 4254, 5.2), and that of sshd is 2 MiB (OpenSSH's
-channels.h, CHAN_SES_WINDOW_DEFAULT): 40 MB/s at 50 ms, whatever the network could do. Each further channel has its own.
+An SSH channel transfers no more than its window in one round trip (RFC 4254, 5.2), and sshd's window is 2 MiB (OpenSSH's
+channels.h, CHAN_SES_WINDOW_DEFAULT): at most 40 MB/s at 50 ms, on any network. Each further channel has its own window.
 """
 
 import threading
@@ -20,19 +20,26 @@ from hpcdeploy.scheduler.login_node import receiving_lane
 from hpcdeploy.transport.contract import Output, Transport, ignore_output
 
 LANES = 4
-"""Well below the sessions that sshd allows on one connection (sshd_config(5), MaxSessions: 10)."""
+"""Number of parallel uploads; well below the sessions that sshd allows on one connection (sshd_config(5), MaxSessions: 10).
+"""
 
 LARGE = 32_000_000
 FAR = 0.02
-"""Bytes and seconds (one window fills a gigabit network at 17 ms) from which on lanes are worth the round trips more."""
+"""Minimum size in bytes, and minimum round trip time in seconds, for a parallel upload. Below them the additional round
+trips cost more than they save: one window fills a gigabit network at 17 ms."""
 
 _REFUSED = 15
-"""A receiving script's exit status where not all of it came (`login_templates/lane.sh`)."""
+"""Exit code of a receiving script that did not receive all data (`login_templates/lane.sh`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Carried:
-    """What became of the lanes: the bytes that were there when they ``began``, and why to try again, if that is worth it."""
+    """The result of a parallel upload.
+
+    Attributes:
+        began: The bytes that were present at its start.
+        lost: The error, if another attempt is useful.
+    """
 
     began: int = 0
     lost: ConnectionLostError | None = None
@@ -49,41 +56,52 @@ def bring_in_lanes(
     report: Output = ignore_output,
     anew: bool = False,
 ) -> Carried:
-    """Bring as much of a large `parcel` over a long way as goes without trouble.
+    """Upload chunks of a large `parcel` in parallel, if the round trip time makes it worthwhile.
 
-    Of one that came further than its first stretch, `have` bytes, before, the rest goes in one.
-    Lanes that died on the way can be called again, and go on where they stopped; of any other trouble nothing is said, and
-    whoever puts together what has come (`hpcdeploy.flows.deliver`) meets again what was in the way. `anew` says that an
-    earlier connection died; `TransportError` is raised where no other can be made.
+    Interrupted uploads can be resumed by another call. Other errors are not reported here, because the single-stream upload
+    that follows (`hpcdeploy.flows.deliver`) meets and reports them.
+
+    Args:
+        parcel: The file.
+        have: The size of a partial file; if it exceeds the first chunk, nothing is done here.
+        cluster: The cluster.
+        transport: A connection to it.
+        progress: Receives the progress.
+        overrides: The project's folder, whose own templates replace the built-in ones.
+        report: Receives messages for the user.
+        anew: An earlier connection was lost.
+
+    Raises:
+        TransportError: No new connection can be opened.
     """
-    stretches = _cut(parcel.size)
-    if parcel.size < LARGE or have > len(stretches[0]):
+    chunks = _cut(parcel.size)
+    if parcel.size < LARGE or have > len(chunks[0]):
         return Carried()
-    if anew:  # connected here, where a person can be asked, and not by each lane; and so it is known again how far it is
+    if anew:  # connect in this thread, which can prompt the user; this also measures the round trip time
         transport.run(("true",))
     if transport.delay < FAR:
         return Carried()
 
-    def carried(*, waits: bool) -> _Lanes:
-        shown = _Sum(len(stretches), parcel.size, progress)
+    def carried(*, waits: bool) -> _ParallelUpload:
+        shown = _TotalProgress(len(chunks), parcel.size, progress)
         sendings = []
-        for number, stretch in enumerate(stretches):
-            script = receiving_lane(parcel, stretch, cluster, waits=waits, overrides=overrides)
-            sendings.append(Sending(script.encode("utf-8", "surrogateescape"), parcel, stretch, shown.part(number)))
-        lanes = _Lanes(sendings, transport, report)
+        for number, chunk in enumerate(chunks):
+            script = receiving_lane(parcel, chunk, cluster, waits=waits, overrides=overrides)
+            sendings.append(Sending(script.encode("utf-8", "surrogateescape"), parcel, chunk, shown.part(number)))
+        lanes = _ParallelUpload(sendings, transport, report)
         lanes.carry(one_first=waits)
         return lanes
 
-    # Another client may be at it, or the script of a connection that died, if over there that is not known yet. Where it is
-    # waited for, no lane may hold its own lock meanwhile: who puts the stretches together waits for that one.
+    # Another client may be uploading the file, or the script of a lost connection may still run. When the first upload waits
+    # for such a process, no other upload may hold its own lock, because the process that joins the chunks waits for it.
     lanes = carried(waits=anew)
     if lanes.refused and not anew:
         lanes = carried(waits=True)
     return lanes.outcome()
 
 
-class _Lanes:
-    """Carries a stretch in each lane; bytes go once the first begins, whose lock is the whole file's."""
+class _ParallelUpload:
+    """Upload each chunk in its own channel; data is sent after the first script has started, which locks the whole file."""
 
     def __init__(self, sendings: Sequence[Sending], transport: Transport, report: Output) -> None:
         self._sendings = sendings
@@ -91,10 +109,10 @@ class _Lanes:
         self._report = report
         self._lost: list[ConnectionLostError] = []
         self.refused = False
-        """Whether somebody else is at the first stretch, or brings, or has brought, the whole."""
+        """Another process uploads the first chunk or the whole file, or has completed it."""
 
     def carry(self, *, one_first: bool) -> None:
-        """Carry them until all have ended; with `one_first` the others begin when the first has begun."""
+        """Run all uploads to their end; with `one_first` the others start after the first script has started."""
         first = self._sendings[0]
         threads = []
         for sending in self._sendings:
@@ -106,7 +124,7 @@ class _Lanes:
             thread.join()
 
     def outcome(self) -> Carried:
-        """Say what became of them."""
+        """Return the result."""
         again = self._lost and not any(sending.trouble for sending in self._sendings)
         return Carried(began=sum(sending.began for sending in self._sendings), lost=self._lost[0] if again else None)
 
@@ -114,7 +132,7 @@ class _Lanes:
         first = self._sendings[0]
         try:
             report = self._report if sending is first else ignore_output
-            ended = self._transport.run(
+            completed = self._transport.run(
                 STREAM_SHELL,
                 stdin=self._pieces(sending),
                 on_stdout=sending.take,
@@ -122,9 +140,9 @@ class _Lanes:
                 limit=limits.TRANSFER,
             )
             if sending is first:
-                self.refused = ended.exit_code == _REFUSED and not first.answered
-            if ended.exit_code and sending.answered and first.begins():
-                self._lost.append(ConnectionLostError("the transfer was ended"))
+                self.refused = completed.exit_code == _REFUSED and not first.answered
+            if completed.exit_code and sending.answered and first.begins():
+                self._lost.append(ConnectionLostError("the transfer was completed"))
         except ConnectionLostError as error:
             self._lost.append(error)
         except HpcdeployError:
@@ -142,13 +160,13 @@ class _Lanes:
 
 
 def _cut(size: int) -> Sequence[range]:
-    """Cut a file into stretches of the same length, but for the last."""
+    """Split a file into chunks of equal size, except for the last."""
     length = -(-size // LANES)
     return [range(start, min(start + length, size)) for start in range(0, size, length)]
 
 
-class _Sum:
-    """Tells how much of the whole is there, as the lanes tell it of their stretches."""
+class _TotalProgress:
+    """Sum up the progress of the chunks."""
 
     def __init__(self, lanes: int, size: int, progress: Progress) -> None:
         self._done = [0] * lanes
@@ -157,11 +175,11 @@ class _Sum:
         self._lock = threading.Lock()
 
     def part(self, number: int) -> Progress:
-        """Return what one lane tells its progress to."""
+        """Return the progress callback for one chunk."""
 
-        def tell(done: int, _total: int) -> None:
+        def update(done: int, _total: int) -> None:
             with self._lock:
                 self._done[number] = done
                 self._progress(sum(self._done), self._size)
 
-        return tell
+        return update

@@ -1,4 +1,4 @@
-"""What a script on a login node says on its error stream: to the person as it comes, and of it what an error says."""
+"""Forward the standard error of a script on a login node, and extract its error message."""
 
 from hpcdeploy.errors import HpcdeployError, SchedulerError
 from hpcdeploy.limits import Lines
@@ -9,7 +9,7 @@ _ERROR = "error: "
 
 
 class Listening:
-    """Passes on, line by line, what a script says to people, but for an error line at its end, which is the error raised."""
+    """Forward a script's standard error line by line, except for a final error line, which becomes the error message."""
 
     def __init__(self, report: Output) -> None:
         self._report = report
@@ -17,12 +17,12 @@ class Listening:
         self._error = b""
 
     def take(self, piece: bytes) -> None:
-        """Take what comes."""
+        """Process received bytes."""
         for line in self._open.take(piece):
             self._line(line + b"\n")
 
     def words(self, completed: Completed) -> str:
-        """Return what an error is to say of a script that `completed`: its error line only, where the rest was passed on."""
+        """Return the error message of a script that `completed`: only its error line if the other lines were forwarded."""
         self._line(self._open.rest())
         if completed.exit_code and self._error and self._report is not ignore_output:
             return self._error.decode("utf-8", "replace").strip().removeprefix(_ERROR)
@@ -32,7 +32,7 @@ class Listening:
     def _line(self, line: bytes) -> None:
         if not line:
             return
-        self._pass(self._error)  # it was not the last one
+        self._pass(self._error)  # it was not the last line
         self._error = line if line.startswith(_ERROR.encode()) else b""
         self._pass(b"" if self._error else line)
 
@@ -42,12 +42,12 @@ class Listening:
 
 
 def last_words(stderr: bytes) -> str:
-    """Pick what a person needs of the script's words: its own error line, and what the scheduler printed before it."""
+    """Return the last lines of standard error: the script's own error line, and the scheduler's output before it."""
     lines = [line for line in stderr.decode("utf-8", "replace").splitlines() if line.strip()]
-    return "\n".join(line.removeprefix(_ERROR) for line in lines[-4:]) or "the login node's script failed and said nothing"
+    return "\n".join(line.removeprefix(_ERROR) for line in lines[-4:]) or "the login node's script failed without a message"
 
 
 def check_began(completed: Completed, where: str, error: type[HpcdeployError] = SchedulerError) -> None:
-    """Raise `error` if the login shell on `where` ended before it read the script, so that nothing was done."""
+    """Raise `error` if the login shell on `where` ended before it read the script, so nothing was done."""
     if not began(completed.stdout, completed.stderr):
         raise error(never_began(where, completed.stderr))

@@ -1,4 +1,4 @@
-"""Logs: what tasks have written, and what they go on writing."""
+"""Read the output of tasks, once or continuously."""
 
 import math
 import secrets
@@ -21,15 +21,15 @@ from hpcdeploy.store import Store
 from hpcdeploy.whole_number import whole_number
 
 _AT_ONCE = 500
-"""Tasks whose files are looked at together: those that run, and as many others as there is room for."""
+"""Maximum number of tasks whose files are read together; running tasks come first."""
 
 _QUIETEST = 10.0
-"""Seconds between two looks at files that do not grow."""
+"""Maximum time in seconds between two reads of files that do not grow."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
-    """What a task wrote since the last look, on its output and its error stream; `more`: there may be more of it."""
+    """New output of a task on standard output and standard error; `more`: there may be more."""
 
     task: int
     out: bytes
@@ -39,14 +39,20 @@ class Piece:
 
 @dataclass(kw_only=True)
 class _Reading:
-    """How far the logs of a run were read: bytes of output and of error, by task; and who has noted its end."""
+    """The state of reading a run's logs.
+
+    Attributes:
+        run: The run.
+        offsets: The number of bytes read from standard output and standard error, by task.
+        ended: The tasks that recorded their end.
+    """
 
     run: Run
     offsets: dict[int, tuple[int, int]] = field(default_factory=dict)
     ended: set[int] = field(default_factory=set)
 
     def look(self, tasks: Sequence[int], cluster: Cluster, connections: Connections, overrides: Path | None) -> list[Piece]:
-        """Read on, one round trip for all of `tasks`; a task that wrote nothing more has no piece."""
+        """Read new output in one round trip for all of `tasks`; tasks without new output are left out."""
         wanted = [(task, *self.offsets.get(task, (0, 0))) for task in tasks]
         fence = secrets.token_hex(8)
         script = reading_logs(cluster, self.run, wanted, fence, overrides=overrides)
@@ -71,7 +77,7 @@ class _Reading:
 
 
 def ignore_report(_words: str) -> None:
-    """Take words for a person and do nothing."""
+    """Ignore a message."""
 
 
 def read(
@@ -83,10 +89,21 @@ def read(
     offsets: tuple[int, int] = (0, 0),
     overrides: Path | None = None,
 ) -> Piece:
-    """Read what `task` has written from `offsets` (bytes of output, of error) on, as one value.
+    """Read the output of `task` from `offsets` on as one value.
 
-    Raises `SchedulerError` where that is more than one value holds (`hpcdeploy.limits.LARGEST_LOG_AS_JSON`), and what
-    `pieces` raises.
+    Args:
+        known: The run.
+        task: The task.
+        cluster: The cluster.
+        connections: The connections.
+        offsets: Bytes of standard output and standard error to skip.
+        overrides: The project's folder, whose own templates replace the built-in ones.
+
+    Raises:
+        SchedulerError: There is no such task, its logs cannot be read, or they are larger than
+            `hpcdeploy.limits.LARGEST_LOG_AS_JSON`.
+        TransportError: The connection failed.
+        UncertainSubmissionError: The run may have no job.
     """
     out, err = bytearray(), bytearray()
     for piece in pieces(known, task, cluster, connections, offsets=offsets, overrides=overrides):
@@ -95,7 +112,7 @@ def read(
         if len(out) + len(err) > limits.LARGEST_LOG_AS_JSON:
             most = limits.bytes_in_words(limits.LARGEST_LOG_AS_JSON)
             raise SchedulerError(
-                f"task {task} of run {known.run.id} has written more than {most}, which is not held as one value; read "
+                f"task {task} of run {known.run.id} has written more than {most}, which is too large for one value; read "
                 "it without --json, or fetch the run's files"
             )
     return Piece(task=task, out=bytes(out), err=bytes(err))
@@ -110,10 +127,20 @@ def pieces(
     offsets: tuple[int, int] = (0, 0),
     overrides: Path | None = None,
 ) -> Iterator[Piece]:
-    """Yield what `task` has written from `offsets` (bytes of output, of error) on, piece by piece; an empty one for nothing.
+    """Yield the output of `task` from `offsets` on in pieces; an empty piece if there is none.
 
-    Raises `SchedulerError` where there is no such task, `UncertainSubmissionError` where the run may have no job.
-    `overrides` is the folder of the project whose own templates count.
+    Args:
+        known: The run.
+        task: The task.
+        cluster: The cluster.
+        connections: The connections.
+        offsets: Bytes of standard output and standard error to skip.
+        overrides: The project's folder, whose own templates replace the built-in ones.
+
+    Raises:
+        SchedulerError: There is no such task, or its logs cannot be read.
+        TransportError: The connection failed.
+        UncertainSubmissionError: The run may have no job.
     """
     _check(known, task)
     reading = _Reading(run=known.run, offsets={task: offsets})
@@ -136,13 +163,26 @@ def follow(
     report: Callable[[str], None] = ignore_report,
     overrides: Path | None = None,
 ) -> Iterator[Piece]:
-    """Yield what `tasks` write, as they start, until all have ended, and what each wrote last.
+    """Yield the output of `tasks` until all have ended, including their last output.
 
-    A connection that dies is told to `report` and opened again, where there was one; nothing is lost or told twice.
+    After a lost connection a new one is opened; no output is lost or repeated. The scheduler is queried at most once in the
+    cluster's ``poll-interval``, at growing intervals, and when a task recorded its own end.
 
-    Their files are looked at every `interval` seconds, less often while they do not grow. The scheduler is asked where they
-    are no more often than the cluster's ``poll-interval``, less and less often, and when a task has noted its own end.
-    Raises `SchedulerError` where nobody can ever say that the tasks that are left have ended, and what `read` raises.
+    Args:
+        known: The run.
+        tasks: The tasks.
+        cluster: The cluster.
+        connections: The connections.
+        store: The record.
+        interval: Time between two reads of the files, in seconds; it grows while there is no new output.
+        pause: Waits for a number of seconds.
+        report: Receives the errors of lost connections.
+        overrides: The project's folder, whose own templates replace the built-in ones.
+
+    Raises:
+        SchedulerError: The remaining tasks are unknown to the scheduler, so they will never end.
+        TransportError: No first connection can be opened.
+        UncertainSubmissionError: The run may have no job.
     """
     for task in tasks:
         _check(known, task)
@@ -160,7 +200,7 @@ def follow(
             lost = lost + 1 if all(task.lost for task in current.tasks if task.task in left - current.over) else 0
         looked = _first(current, left)
         try:
-            told = reading.look(looked, cluster, connections, overrides)
+            received = reading.look(looked, cluster, connections, overrides)
         except TransportError as error:
             if not begun:
                 raise
@@ -170,18 +210,20 @@ def follow(
             pause(quiet)
             continue
         begun = True
-        yield from told
-        more = {piece.task for piece in told if piece.more}
+        yield from received
+        more = {piece.task for piece in received if piece.more}
         left -= (current.over & set(looked)) - more
-        quiet = interval if told else min(quiet * GROWTH, max(interval, _QUIETEST))
+        quiet = interval if received else min(quiet * GROWTH, max(interval, _QUIETEST))
         if left and not more and not left & current.over:
             if lost >= ROUNDS_UNTIL_LOST:
-                raise SchedulerError(f"the end of these is unknown, and no more output will come: {_told(current, left)}")
+                raise SchedulerError(
+                    f"the result of these tasks is unknown, and no more output is expected: {_unknown(current, left)}"
+                )
             pause(quiet)
 
 
 def _first(current: RunStatus, left: set[int]) -> list[int]:
-    """Choose whose files are looked at: who has ended, then who runs, then who waits."""
+    """Return the tasks to read first: ended ones, then running ones, then waiting ones."""
     waiting = {task.task for task in current.tasks if task.state in {State.PENDING, State.HELD}}
     return sorted(left, key=lambda task: (task not in current.over, task in waiting, task))[:_AT_ONCE]
 
@@ -189,16 +231,16 @@ def _first(current: RunStatus, left: set[int]) -> list[int]:
 def _check(known: RunStatus, task: int) -> None:
     check_submitted([known])
     if not 0 <= task < known.run.tasks:
-        raise SchedulerError(f"run {known.run.id} has tasks 0 to {known.run.tasks - 1}, and no task {task}")
+        raise SchedulerError(f"run {known.run.id} has tasks 0 to {known.run.tasks - 1}; there is no task {task}")
 
 
-def _told(current: RunStatus, left: set[int]) -> str:
-    """Name the tasks that are `left`, and why nothing is known of them."""
+def _unknown(current: RunStatus, left: set[int]) -> str:
+    """Describe the tasks that are `left`, and why their state is unknown."""
     reason = next(task.reason for task in current.tasks if task.task in left)
     return f"{current.run.id}, task {spans(left)}: {reason}"
 
 
 def _piece(task: int, answers: Mapping[str, Section], most: int) -> Piece:
-    """Return what a look brought of one task; one that was filled to its limit, `most` bytes, may have more."""
+    """Return the new output of one task; a piece of the maximum size, `most` bytes, may have more after it."""
     out, err = (answers[name].content if name in answers else b"" for name in (f"out.{task}", f"err.{task}"))
     return Piece(task=task, out=out, err=err, more=most in {len(out), len(err)})

@@ -1,7 +1,7 @@
-"""Several images at once: each in a process of its own, one after the other or some at a time.
+"""Process several images at once, each in its own process, one after the other or in parallel.
 
-A build holds children of its own (Apptainer), a connection, a terminal's progress: as a process it can be ended whole, and
-what goes wrong in one touches no other. A task is the very command that a person would type for one image.
+A build has child processes (Apptainer), a connection and a progress display. A process can be ended with all of them, and
+its errors do not affect the others. A task is the same command that a user would run for one image.
 """
 
 import signal
@@ -13,12 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 ERROR = "error: "
-"""How a command of ours begins the message that it ends with; it may have several lines."""
+"""Prefix of the final error message of an hpcdeploy command; the message may have several lines."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What is to be run for the image `name`."""
+    """The command for the image `name`."""
 
     name: str
     argv: tuple[str, ...]
@@ -26,7 +26,7 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """How a task ended: exit code (128 and the signal's number where a signal ended it), standard output, error message."""
+    """The result of a task: exit code (128 + n for signal n), standard output, error message."""
 
     name: str
     exit_code: int
@@ -35,14 +35,13 @@ class Ended:
 
 
 Say = Callable[[str, str], None]
-"""Takes the name of a task and a line that it said on its standard error, as it comes."""
+"""Receive the name of a task and a line of its standard error."""
 
 
 def run_each(tasks: Sequence[Task], *, jobs: int, say: Say) -> list[Ended]:
-    """Run all of `tasks`, at most `jobs` at a time, and tell how each ended, in their order; none stops another.
+    """Run all of `tasks`, at most `jobs` at a time, and return their results in order; a failure does not stop the others.
 
-    An exception in between (a Ctrl-C) ends those that run, waits until they have cleaned up, and starts no more; a second
-    one waits no longer.
+    An exception (Ctrl-C) ends the running ones with SIGTERM, waits for them, and starts no more; a second one kills them.
     """
     running = _Running(say)
     pool = ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="image")
@@ -66,7 +65,7 @@ def first_failure(ended: Sequence[Ended]) -> int:
 
 
 class _Running:
-    """The processes that run now."""
+    """The running processes."""
 
     def __init__(self, say: Say) -> None:
         self._say = say
@@ -87,14 +86,14 @@ class _Running:
             error: list[str] = []
             with process.stderr:
                 for line in process.stderr:
-                    words = line.rstrip("\n")
-                    if words.startswith(ERROR):
-                        error = [words.removeprefix(ERROR)]
+                    message = line.rstrip("\n")
+                    if message.startswith(ERROR):
+                        error = [message.removeprefix(ERROR)]
                     elif error:
-                        error.append(words)
+                        error.append(message)
                     with self._lock:
                         if not self._ending:
-                            self._say(task.name, words)
+                            self._say(task.name, message)
             code = process.wait()
             with self._lock:
                 self._processes.discard(process)

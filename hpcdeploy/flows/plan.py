@@ -1,4 +1,4 @@
-"""Plan: from the project's words to a run and the script that submits it. Nothing is written anywhere."""
+"""Plan a submission: from the project's settings to a run and its script. Nothing is written."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -22,15 +22,21 @@ from hpcdeploy.scheduler.login_node import Delivery, submission
 from hpcdeploy.store import Store
 
 CheckImage = Callable[[str, Delivery], None]
-"""Is given the name of a job's image, and how the login node gets it."""
+"""Check a job's image, given its name and how the login node gets it; raise if it must not be used."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """All that a submission is: the run, where it goes, and the very script that makes it happen.
+    """A complete submission.
 
-    ``parcels`` are the files that are brought there first, where they are not there already; ``notes`` say how large they
-    are, and what a person should know of the job. ``request`` is what the record keeps of how the run was asked for.
+    Attributes:
+        run: The run.
+        job: The job.
+        cluster: The cluster.
+        script: The submission script.
+        request: The request, for the record.
+        parcels: Files to upload, unless the cluster has them.
+        notes: Their sizes, and notes on the job for the user.
     """
 
     run: Run
@@ -59,13 +65,26 @@ def plan(
     allow: Allow = lambda _surprise: True,
     check_image: CheckImage = lambda _image, _delivery: None,
 ) -> Plan:
-    """Decide what is to run and where, and render the script.
+    """Decide what to run and where, and render the script.
 
-    `resolve` asks a registry what a reference stands for; it is asked only for an image that was not built here. `run_id`
-    names the run instead of a fresh id; `now` is in seconds since 1970; `words` are `options` as they were given. What the
-    job brings along is packed into the folder `archives`, where one is given; `allow` is asked where that is surprisingly
-    large; `check_image` gets the name of the job's image before anything is packed, and raises where it must not be used.
-    Raises `ConfigError` for what cannot be.
+    Args:
+        project: The project.
+        store: The record.
+        job_name: The job; None for the only one.
+        cluster_name: The cluster; None for the default one.
+        scheduler: The scheduler; None for the cluster's default.
+        options: Settings from the command line.
+        resolve: Looks up a reference in its registry; called only for an image that was not built here.
+        plain_http: Tells whether a repository's registry uses plain HTTP.
+        run_id: The run's id; None for a new one.
+        now: The time in seconds since 1970.
+        words: The options as given, for the record.
+        archives: The folder for archives of code and inputs; None to pack nothing.
+        allow: Confirms an unusually large upload.
+        check_image: Checks the image before anything is packed.
+
+    Raises:
+        ConfigError: The settings do not allow this submission.
     """
     cluster = choose_cluster(project, cluster_name)
     chosen = scheduler or cluster.schedulers[0]
@@ -79,7 +98,7 @@ def plan(
     if run_id is not None:
         if store.knows(name(run_id)):
             raise ConfigError(
-                f"a run {run_id!r} is on record already; choose another id, or go on with it by --resume {run_id}"
+                f"the record already has a run {run_id!r}; use another id, or resume it with --resume {run_id}"
             )
         run = replace(run, id=run_id)
     brought = Brought()

@@ -1,4 +1,4 @@
-"""Push: publish a built image in its repositories, under the tags that git gives it."""
+"""Push a built image to its repositories, with tags from git."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from hpcdeploy.tags import GitFacts, tags_beside_others, tags_for
 
 @dataclass(frozen=True, kw_only=True)
 class Pushed:
-    """What was published where, and under which tags besides its digest."""
+    """A published image, and its tags."""
 
     image: PublishedImage
     tags: tuple[str, ...]
@@ -25,14 +25,18 @@ class Pushed:
 
 @dataclass(frozen=True, kw_only=True)
 class Refused:
-    """A repository (``HOST/PATH``) that did not take the image, and why."""
+    """A repository (``HOST/PATH``) that rejected the image, and the error."""
 
     repository: str
     error: HpcdeployError
 
 
 def repositories_of(settings: ImageSettings, named: Sequence[str]) -> tuple[str, ...]:
-    """Say where an image is pushed: where `named`, or else where its settings say; raises `ConfigError` for nowhere."""
+    """Return the repositories for an image: those `named`, or else those of its settings.
+
+    Raises:
+        ConfigError: There are none.
+    """
     targets = tuple(named) or settings.repositories
     if not targets:
         raise ConfigError(
@@ -54,14 +58,30 @@ def push(
     images: Sequence[ImageSettings] = (),
     progress: Progress = ignore_progress,
 ) -> list[Pushed | Refused]:
-    """Publish `built`, whose file is at ``built.path``, in each of `repositories` (none: the settings' own).
+    """Push `built`, whose file is at ``built.path``, to each repository.
 
-    `tags` replace those that `git` gives; without both the tag is ``latest``, and beside ``latest`` stand the settings' own.
-    In a repository of its settings that others of `images`, the project's, name too, the tags bear the image's name
-    (`tags_beside_others`). The manifest says what the image is in OCI's standard annotations; the same image pushed twice
-    has the same digest. Before the first upload `warn` is told of each repository that is known to refuse an image of this
-    size. A repository that refuses, or cannot be reached, is told of in the result, and the next one is gone on with. Raises
-    `ConfigError` for no repository, no file, a tag that is none, or one that another image has there too.
+    The manifest has OCI's standard annotations; pushing the same image twice results in the same digest. A failing
+    repository does not stop the others.
+
+    Args:
+        built: The image.
+        settings: Its settings.
+        store: The record.
+        registry_of: Returns the registry of a repository.
+        git: The state of git; None if it is not available.
+        warn: Called before the first upload for each repository that is known to reject an image of this size.
+        repositories: The repositories; none for those of the settings.
+        tags: Tags that replace those of `git`. Without both the tag is ``latest``; the settings' own tags are added to
+            ``latest``.
+        images: All images of the project. In a repository that several of them share, tags contain the image's name
+            (`tags_beside_others`).
+        progress: Receives the progress.
+
+    Returns:
+        The result for each repository.
+
+    Raises:
+        ConfigError: There is no repository or no file, or a tag is invalid or used by another image.
     """
     targets = repositories_of(settings, repositories)
     path = Path(built.path)
@@ -100,13 +120,13 @@ def push(
 
 
 def refuse_same_tags(images: Sequence[ImageSettings], tags: Sequence[str]) -> None:
-    """Raise `ConfigError` where `tags`, given by a person, would go to one repository for several of `images`."""
+    """Raise `ConfigError` if `tags` from the command line would name several of `images` in one repository."""
     for number, one in enumerate(images if tags else ()):
         for other in images[number + 1 :]:
             for repository in set(one.repositories) & set(other.repositories):
                 raise ConfigError(
                     f"the images {one.name!r} and {other.name!r} share the repository {repository}, where --tag {tags[0]} "
-                    "would be the one and then the other; give each its own repository, or leave the tags to git"
+                    "would move from one to the other; use one repository for each, or omit --tag"
                 )
 
 
@@ -122,8 +142,8 @@ def _tags_in(
     for name, theirs in ((image.name, _with_own(by_git, image)) for image in others):
         for tag in set(own).intersection(tags_beside_others(theirs, name)):
             raise ConfigError(
-                f"the images {settings.name!r} and {name!r} share the repository {repository}, and both would be {tag!r} "
-                "there; give each its own repository, or another name"
+                f"the images {settings.name!r} and {name!r} share the repository {repository}, and both would get "
+                f"the tag {tag!r}; give each its own repository, or another name"
             )
     return own
 

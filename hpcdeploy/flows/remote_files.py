@@ -1,4 +1,4 @@
-"""The files of a run as a login node lists them, and which of them are not here as they are there."""
+"""Parse the listing of a run's files on a login node, and find those that are not on this machine."""
 
 import os
 import re
@@ -12,18 +12,19 @@ from hpcdeploy.errors import SchedulerError
 from hpcdeploy.whole_number import LATEST, whole_number
 
 PIECE = 32 * 1024 * 1024
-"""Bytes brought at once: large enough that a round trip does not count, small enough to lose."""
+"""Number of bytes to download at once: large enough that the round trip does not matter, small enough to lose."""
 
 _MOST_FILES = 2000
-"""Files of one archive: a connection that dies costs no more than that."""
+"""Maximum number of files in an archive, which limits the loss after a failed connection."""
 
 
 _UNITS = (1, 100, 10**3, 10**6, 10**7, 10**9, 2 * 10**9)
-"""Nanoseconds in which file systems of this machine count: most, NTFS and SMB, others, FAT's kin, HFS+ and old ext, FAT."""
+"""Resolutions of file times on this machine's file systems, in nanoseconds: most, NTFS and SMB, others, relatives of FAT,
+HFS+ and old ext, FAT."""
 
 
 _LONGEST_NAME = 255
-"""Bytes of a file's name (limits.h, NAME_MAX)."""
+"""Maximum length of a file's name in bytes (limits.h, NAME_MAX)."""
 
 _MODE = re.compile(r"[0-7]{1,7}")
 _STATE = re.compile(r"(?P<size>[0-9]+) (?P<sign>-?)(?P<seconds>[0-9]+)(?:\.(?P<fraction>[0-9]{0,20}))?")
@@ -31,10 +32,16 @@ _STATE = re.compile(r"(?P<size>[0-9]+) (?P<sign>-?)(?P<seconds>[0-9]+)(?:\.(?P<f
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RemoteFile:
-    """One file over there: ``part`` is ``output`` or ``logs``, ``name`` its path below that.
+    """A file on the cluster.
 
-    ``kind`` is find's letter (``f``: file, ``l``: link, which leads to ``link``), or ``!`` if it may not be read; ``size``
-    is in bytes, ``modified`` in nanoseconds since 1970.
+    Attributes:
+        part: ``output`` or ``logs``.
+        name: Its path in that folder.
+        kind: find's letter (``f``: file, ``l``: link), or ``!`` if it is not readable.
+        size: Its size in bytes.
+        modified: Its modification time in nanoseconds since 1970.
+        mode: Its mode.
+        link: The target of a link.
     """
 
     part: str
@@ -47,23 +54,25 @@ class RemoteFile:
 
     @property
     def place(self) -> str:
-        """Its path below the folder that it is brought to."""
+        """Its path in the destination folder."""
         return f"{self.part}/{self.name}"
 
 
 def read_listing(part: str, content: bytes) -> tuple[list[RemoteFile], list[str]]:
-    """Read what ``login_templates/list.sh`` says of one part: the files, and the entries that cannot be read.
+    """Parse the output of ``login_templates/list.sh`` for one part: the files, and the malformed entries.
 
-    The same file named twice counts once. Raises `SchedulerError` for more files than one fetch lists
-    (`hpcdeploy.limits.MOST_FILES`).
+    A file that is listed twice counts once.
+
+    Raises:
+        SchedulerError: There are more than `hpcdeploy.limits.MOST_FILES` files.
     """
     found: dict[str, RemoteFile] = {}
     unread: list[str] = []
     for entry, link in _entries(content):
         if len(found) + len(unread) >= limits.MOST_FILES:
             raise SchedulerError(
-                f"the run's {part} holds more than {limits.MOST_FILES} files, which is more than one fetch lists; fetch "
-                "them in parts, by patterns: hpcdeploy fetch RUN 'a*' 'b*'"
+                f"the run's {part} has more than {limits.MOST_FILES} files, the maximum of one fetch; use "
+                "patterns to fetch them in several steps: hpcdeploy fetch RUN 'a*' 'b*'"
             )
         try:
             file = _read_entry(part, entry, link)
@@ -84,7 +93,7 @@ def _read_entry(part: str, entry: str, link: str) -> RemoteFile:
 
 
 def _entries(content: bytes) -> Iterator[tuple[str, str]]:
-    """Give the pairs of texts that end with a NUL each."""
+    """Yield pairs of texts, each text terminated by NUL."""
     start = 0
     while (middle := content.find(b"\0", start)) >= 0 and (end := content.find(b"\0", middle + 1)) >= 0:
         entry, link = content[start:middle], content[middle + 1 : end]
@@ -93,9 +102,10 @@ def _entries(content: bytes) -> Iterator[tuple[str, str]]:
 
 
 def read_state(text: str) -> tuple[int, int]:
-    """Read a file's size and time as find writes them (``%s %T@``): bytes, nanoseconds since 1970; nothing is no file.
+    """Parse a file's size (bytes) and time (nanoseconds since 1970) from find's ``%s %T@``; -1 for both if there is no file.
 
-    Raises ValueError where it is something else. A time before 1970 is negative, as find has it.
+    Raises:
+        ValueError: `text` is malformed.
     """
     if not text:
         return -1, -1
@@ -117,7 +127,7 @@ def inside(folder: Path, place: str) -> Path:
     """
     whole, part = PurePosixPath(os.path.normpath(place)), place.partition("/")[0]
     if part in ("", ".", "..") or whole.parts[:1] != (part,) or len(whole.parts) == 1:
-        raise SchedulerError(f"the run holds {place!r}, which is outside its folder; nothing was downloaded")
+        raise SchedulerError(f"the run has {place!r}, which is outside its folder; nothing was downloaded")
     return folder / whole
 
 
@@ -128,7 +138,7 @@ def leads_out(file: RemoteFile) -> bool:
 
 
 def is_here(file: RemoteFile, folder: Path) -> bool:
-    """Tell whether `folder` has the file as it is there: by size and time, as rsync does, or by where a link leads."""
+    """Tell whether `folder` has the same file: by size and time, as rsync does, or by the target of a link."""
     path = inside(folder, file.place)
     try:
         status = path.lstat()
@@ -141,7 +151,7 @@ def is_here(file: RemoteFile, folder: Path) -> bool:
 
 
 def groups(files: Iterable[RemoteFile], *, at_most: int = PIECE) -> Iterator[Sequence[RemoteFile]]:
-    """Group files so that those of a group, all of one part, are together no larger than `at_most` bytes, or alone."""
+    """Group files of the same part so that a group has at most `at_most` bytes, or a single file."""
     group: list[RemoteFile] = []
     size = 0
     for file in files:

@@ -1,4 +1,4 @@
-"""Rerun: some tasks of a run again, as a run of its own that knows which they are."""
+"""Repeat some tasks of a run as a new run that refers to them."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,11 @@ from hpcdeploy.store import Store
 
 
 def request_of(run: Run, store: Store) -> Request:
-    """Return how `run` was asked for; raises `ConfigError` where the record does not say."""
+    """Return the original request of `run`.
+
+    Raises:
+        ConfigError: The record does not have it.
+    """
     request = store.request(run)
     if request is None:
         raise ConfigError(f"the record does not contain the request of run {run.id}; submit its job again: {run.job}")
@@ -18,15 +22,16 @@ def request_of(run: Run, store: Store) -> Request:
 
 
 def choose_tasks(status: RunStatus, named: Sequence[int] = ()) -> tuple[int, ...]:
-    """Return the tasks to run again: those `named`, else those that ended, and not well.
+    """Return the tasks to repeat: those `named`, else those that ended without success.
 
-    Raises `ConfigError` for a named task that is not there, or may not have ended: it would run twice at once.
+    Raises:
+        ConfigError: A named task does not exist, or may not have ended, so it would run twice at once.
     """
     if not named:
         return tuple(one.task for one in status.tasks if one.state in TERMINAL and one.state is not State.COMPLETED)
     run, chosen = status.run, frozenset(named)
     if max(chosen) >= run.tasks:
-        raise ConfigError(f"run {run.id} has tasks 0 to {run.tasks - 1}, and no task {max(chosen)}")
+        raise ConfigError(f"run {run.id} has tasks 0 to {run.tasks - 1}; there is no task {max(chosen)}")
     alive = [one for one in status.tasks if one.task in chosen and one.state not in TERMINAL and not one.lost]
     if alive:
         why = f" ({alive[0].reason or alive[0].word})" if alive[0].state is State.UNKNOWN else ""
@@ -38,34 +43,32 @@ def choose_tasks(status: RunStatus, named: Sequence[int] = ()) -> tuple[int, ...
 
 
 def relatives(run: Run, store: Store) -> list[RunStatus]:
-    """Find the other runs of the same first one that are not known to have ended: some tasks may be `run`'s too."""
+    """Return the other runs with the same original run that may not have ended: they may have tasks of `run`."""
     first = _first(run, store)
     return [one for one in store.latest(alive=True) if one.run.id != run.id and _first(one.run, store) == first]
 
 
 def check_alone(run: Run, tasks: Sequence[int], others: Sequence[RunStatus], store: Store) -> None:
-    """Raise `ConfigError` where one of `tasks` is in one of `others` too, and has not ended there: it would run twice."""
+    """Raise `ConfigError` if one of `tasks` is also in one of `others`, and has not ended there, so it would run twice."""
     array = request_of(run, store).array
-    wanted = {_number(array, task): task for task in tasks}
+    repeated_tasks = {_number(array, task): task for task in tasks}
     for other in others:
         request = store.request(other.run)
         over = other.over | {one.task for one in other.tasks if one.lost}
         for task in range(other.run.tasks):
             number = _number(request.array if request else None, task)
-            if task not in over and number in wanted:
-                what = f"task {wanted[number]} of run {run.id} is task {task} of run {other.run.id} too"
+            if task not in over and number in repeated_tasks:
+                what = f"task {repeated_tasks[number]} of run {run.id} is task {task} of run {other.run.id} too"
                 if not other.run.job_id:
                     raise ConfigError(
                         f"{what}, and it is not known whether that run was submitted; "
                         f"run 'hpcdeploy submit --resume {other.run.id}' first, or cancel it"
                     )
-                raise ConfigError(
-                    f"{what}, which has not ended; wait for that, or cancel it: hpcdeploy cancel {other.run.id}"
-                )
+                raise ConfigError(f"{what}, which has not ended; wait for it, or cancel it: hpcdeploy cancel {other.run.id}")
 
 
 def repeated(array: Array | None, tasks: Sequence[int]) -> Array | None:
-    """Return the array of these `tasks` of another one: the program sees each under its number and with its values there."""
+    """Return the array of these `tasks` of another array; each keeps its number and its values."""
     if array is None:
         return None
     parameters = array.parameters
@@ -78,12 +81,12 @@ def repeated(array: Array | None, tasks: Sequence[int]) -> Array | None:
 
 
 def _number(array: Array | None, task: int) -> int:
-    """Return the number by which the program knows a task: that in the first run."""
+    """Return the task number that the program sees: the number in the original run."""
     return array.numbers[task] if array and array.numbers else task
 
 
 def _first(run: Run, store: Store) -> str:
-    """Return the id of the run that was not a repetition itself."""
+    """Return the id of the original run, which is not a repetition."""
     while run.repeats and store.knows(run.repeats):
         run = store.find([run.repeats])[0].run
     return run.repeats or run.id

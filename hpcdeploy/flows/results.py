@@ -1,4 +1,4 @@
-"""Results: the tasks of a run by their parameters, and how each ended. Pure: what is known is handed in."""
+"""List the tasks of a run with their parameters and results, from values only."""
 
 import csv
 import io
@@ -15,9 +15,16 @@ OF_TASK = "of_task"
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """One task: its number in its run, the one by which its program knows it, its parameters, and where it is.
+    """One task.
 
-    ``seconds`` is how long it ran, or has run so far; None before it began, or where that is not known.
+    Attributes:
+        task: Its number in the run.
+        number: Its number for the program.
+        state: Its state.
+        parameters: Its parameters.
+        exit_code: Its exit code; None if there is none.
+        seconds: Its run time so far, in seconds; None before its start, or if unknown.
+        node: Its node.
     """
 
     task: int
@@ -30,12 +37,12 @@ class Result:
 
     @property
     def failed(self) -> bool:
-        """Whether it ended, and not well."""
+        """Tell whether the task ended without success."""
         return self.state in TERMINAL and self.state is not State.COMPLETED
 
 
 def results(status: RunStatus, array: Array | None) -> tuple[Result, ...]:
-    """Return a result for each task of a run, whose `array` is None where it has one task or nobody noted it."""
+    """Return a result for each task of a run; `array` is None for a single task, or if it was not recorded."""
     known = {one.task: one for one in status.tasks}
     start = State.PENDING if status.run.job_id else State.SUBMITTING
     return tuple(
@@ -44,11 +51,11 @@ def results(status: RunStatus, array: Array | None) -> tuple[Result, ...]:
 
 
 def as_csv(found: Sequence[Result], *, repeats: bool = False) -> str:
-    """Write results as CSV (RFC 4180) with a line of names: the task, its parameters, then how it ended.
+    """Format results as CSV (RFC 4180) with a header: the task, its parameters, then its result.
 
-    A parameter is written as it is; a node's name, which the scheduler says, commands no terminal (`hpcdeploy.plain_text`).
-    Of a run that `repeats` another one the task's number there comes second. A parameter that is called as one of our own
-    columns is written ``parameter.NAME``.
+    Parameters are not changed; the node's name comes from the scheduler, so it is cleaned for terminals
+    (`hpcdeploy.plain_text`). For a run that `repeats` another one, the second column is the task's original number. A
+    parameter with the name of another column becomes ``parameter.NAME``.
     """
     first = (COLUMNS[0], OF_TASK) if repeats else COLUMNS[:1]
     ours = {*first, *COLUMNS}
@@ -64,7 +71,7 @@ def as_csv(found: Sequence[Result], *, repeats: bool = False) -> str:
 
 
 def clock(seconds: int | None) -> str:
-    """Write a time as ``hours:minutes:seconds``, as sacct's Elapsed does; none is ``-``."""
+    """Format a time as ``hours:minutes:seconds``, as sacct's Elapsed does; ``-`` for None."""
     if seconds is None:
         return "-"
     return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"

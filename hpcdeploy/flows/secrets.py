@@ -1,4 +1,4 @@
-"""The values of a build's secrets: from the environment, or from files, read once and shown to nobody."""
+"""Read the values of a build's secrets from environment variables or files, once each."""
 
 import csv
 import os
@@ -22,11 +22,21 @@ def read_secrets(
     environ: Mapping[str, str],
     given: Sequence[Secret] = (),
 ) -> dict[str, SecretValue]:
-    """Read the secrets `names` (a definition's), from where the settings say or, before that, where `given` says.
+    """Read the secrets `names` of a definition.
 
-    Files of the settings are relative to the folder `project`, those of `given`, which may also be pipes, to the working
-    folder. What is given and not asked for is not read. Raises `ConfigError` that names the secret and where it was looked
-    for, never a value.
+    Args:
+        settings: The image's settings, which describe where secrets are read.
+        names: The names.
+        project: The project's folder; files of the settings are relative to it.
+        environ: The environment variables.
+        given: Secrets from the command line, which take precedence. Their files are relative to the working folder, and may
+            be pipes.
+
+    Returns:
+        The values by name.
+
+    Raises:
+        ConfigError: A secret is missing. The message has its name and where it was looked for, never a value.
     """
     described = {secret.name: secret for secret in settings.secrets}
     overriding = {secret.name: secret for secret in given}
@@ -38,23 +48,26 @@ def read_secrets(
             values[name] = _read(described[name], project, environ, read_regular)
         else:
             raise ConfigError(
-                f"a step asks for the secret {name!r}, which 'secrets' of the image {settings.name!r} does not describe: "
+                f"a step uses the secret {name!r}, which 'secrets' of the image {settings.name!r} does not describe: "
                 f"{nearest(name, tuple(described))}; add it there"
             )
     return values
 
 
 def parse_given(words: str) -> Secret:
-    """Read one ``--secret``, written as for ``docker build`` (``id=NAME[,env=VARIABLE][,src=FILE]``, also ``type``).
+    """Parse one ``--secret`` in the format of ``docker build`` (``id=NAME[,env=VARIABLE][,src=FILE]``, also ``type``).
 
-    With a name alone it comes from the variable of that name. Raises `ConfigError`.
+    Without a source the value is read from the variable of that name.
+
+    Raises:
+        ConfigError: `words` is malformed.
     """
     fields: dict[str, str] = {}
     for part in next(csv.reader([words]), []):
         key, _, value = part.partition("=")
         key = {"source": "src"}.get(key.strip().lower(), key.strip().lower())
         if not value or key in fields or key not in ("id", "env", "src", "type"):
-            # The rest may be a value that somebody wrote here by mistake: it is not repeated.
+            # The rest may be a value that the user wrote here by mistake, so it is not shown.
             raise ConfigError(f"--secret: found {key[:20]!r}; expected {_FORM}")
         fields[key] = value
     name, kind = fields.get("id", ""), fields.get("type", "")
@@ -70,13 +83,13 @@ def parse_given(words: str) -> Secret:
 
 
 def check_given(given: Sequence[Secret], images: Collection[ImageSettings]) -> None:
-    """Raise `ConfigError` for what is given and none of the images that are to be built describes: a misspelt name."""
+    """Raise `ConfigError` for secrets that no image to be built describes: their names are misspelt."""
     known = tuple(dict.fromkeys(secret.name for image in images for secret in image.secrets))
     for secret in given:
         if secret.name not in known:
             raise ConfigError(
-                f"--secret: no 'secrets' of the settings describe {secret.name!r}: {nearest(secret.name, known)}; steps can "
-                "only ask for a secret that is described there"
+                f"--secret: the settings describe no secret {secret.name!r}: {nearest(secret.name, known)}; steps can "
+                "only use secrets that are described in 'secrets'"
             )
 
 
@@ -90,8 +103,8 @@ def _read(secret: Secret, folder: Path, environ: Mapping[str, str], read: Callab
             )
         if not value:
             raise ConfigError(
-                f"the secret {secret.name!r} is to come from the variable {secret.env}, which is set, but empty; give it a "
-                "value (GitHub Actions sets it to nothing where the repository has no such secret, or where a pull request "
+                f"the secret {secret.name!r} is read from the variable {secret.env}, which is empty; set it to a "
+                "value (GitHub Actions leaves it empty if the repository has no such secret, or if a pull request "
                 "comes from a fork)"
             )
         return SecretValue(os.fsencode(value), variable=secret.env)

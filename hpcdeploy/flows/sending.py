@@ -1,4 +1,4 @@
-"""Send: what a receiving script is given to read, itself and a stretch of a parcel behind it."""
+"""Supply the standard input of a receiving script: the script itself, followed by a chunk of a file."""
 
 import queue
 import threading
@@ -15,14 +15,14 @@ from hpcdeploy.progress import Progress
 from hpcdeploy.registry.asking import registry_of
 
 Supplier = Callable[[int], Iterator[bytes]]
-"""Gives a parcel's bytes from an offset on, in pieces of any size."""
+"""Return a file's bytes from an offset on, in pieces of any size."""
 
 _BLOCK = 8 * (32 * 1024 - 64)
-"""Bytes read at once: so many whole packets of SSH (`hpcdeploy.transport.ssh`)."""
+"""Bytes to read at once: a number of full SSH packets (`hpcdeploy.transport.ssh`)."""
 
 
 def supplier_of(parcel: Parcel) -> Supplier:
-    """Return what gives the bytes of `parcel`, out of its source."""
+    """Return the supplier of a parcel's bytes, which reads its source."""
     if parcel.source.startswith("oras://"):
         registry = registry_of(parcel.source)
         return lambda offset: registry.stream(parcel.sha256, parcel.size, offset)
@@ -38,70 +38,75 @@ def supplier_of(parcel: Parcel) -> Supplier:
 
 
 def changed(parcel: Parcel) -> ConfigError:
-    """Return the error of a source that has other bytes than it had."""
+    """Return the error for a source that has changed."""
     return ConfigError(
-        f"{parcel.source} is not what it was when the job was planned (sha256 {parcel.sha256}, {parcel.size} bytes), and "
-        f"so {parcel.what} could not be brought: submit the job anew"
+        f"{parcel.source} has changed since the job was planned (sha256 {parcel.sha256}, {parcel.size} bytes), "
+        f"so {parcel.what} was not uploaded; submit the job again"
     )
 
 
 class Sending:
-    """One try: the script, and once that has said how much of the `stretch` it has, the rest of its bytes.
+    """One upload attempt: the script, and after it reported how much of the `chunk` it has, the remaining bytes.
 
-    `progress` is told of the bytes of the stretch that are there, and of how many it has.
+    Attributes:
+        answered: The script has reported what it has.
+        began: Bytes of the chunk that were present at the start of this attempt, as reported.
+        trouble: The error of the source or the answer, which ended the upload early.
     """
 
-    def __init__(self, script: bytes, parcel: Parcel, stretch: range, progress: Progress) -> None:
+    def __init__(self, script: bytes, parcel: Parcel, chunk: range, progress: Progress) -> None:
         self._script = script
         self._parcel = parcel
-        self._stretch = stretch
+        self._chunk = chunk
         self._progress = progress
-        self._said = Lines(limits.SCRIPT.stdout)
+        self._lines = Lines(limits.SCRIPT.stdout)
         self._have: queue.SimpleQueue[int | None] = queue.SimpleQueue()
-        self._heard = threading.Event()
+        self._reported = threading.Event()
         self.answered = False
-        """Whether the script has said what it has."""
+        """Whether the script has reported what it has."""
         self.began = 0
-        """Bytes of the stretch that were there when this try began, as far as that was said."""
+        """Bytes of the chunk that were present at the start of this attempt, as reported."""
         self.trouble: HpcdeployError | None = None
-        """Why the source gave no more; the far side saw an end in the middle."""
+        """The error of the source or the answer, which ended the upload early."""
 
     def take(self, piece: bytes) -> None:
-        """Take what the script says. An answer that cannot be read ends the try: nothing more is sent."""
-        for line in self._said.take(piece):
+        """Process output of the script. A malformed answer ends the attempt."""
+        for line in self._lines.take(piece):
             try:
                 if (answer := read_answer(line)) is None:
                     continue
                 self.began = number_of(answer, "have")
             except ValueError as error:
-                self.trouble = SchedulerError(f"{self._parcel.what} was not brought: {error}; submit again, or ask the site")
+                self.trouble = SchedulerError(
+                    f"{self._parcel.what} was not uploaded: {error}; submit again, or contact the site"
+                )
                 self.end()
                 return
             self.answered = True
             self._have.put(self.began)
-            self._heard.set()
+            self._reported.set()
 
     def begins(self) -> bool:
-        """Wait until the script has said what it has, or the try has ended; say whether it has."""
-        self._heard.wait()
+        """Wait until the script has answered or the attempt has ended; return whether it answered."""
+        self._reported.wait()
         return self.answered
 
     def end(self) -> None:
-        """Let go of whoever waits for the script's first word, which may never have come."""
+        """Wake up the threads that wait for the script's answer, which may never come."""
         self._have.put(None)
-        self._heard.set()
+        self._reported.set()
 
     def pieces(self) -> Iterator[bytes]:
-        """Give what the far shell is to read; called in a thread of its own."""
+        """Yield the standard input of the remote shell; called in its own thread."""
         yield self._script
-        done, size = self._have.get(), len(self._stretch)
+        done, size = self._have.get(), len(self._chunk)
         if done is None:
             return
         self._progress(done, size)
         if done >= size:
             return
         try:
-            for piece in supplier_of(self._parcel)(self._stretch.start + done):
+            for piece in supplier_of(self._parcel)(self._chunk.start + done):
                 yield piece[: size - done]
                 done += len(piece)
                 self._progress(min(done, size), size)
@@ -111,7 +116,7 @@ class Sending:
         except OSError as error:
             self.trouble = ConfigError(
                 f"{self._parcel.what} cannot be read: {error.strerror or error} ({self._parcel.source}); "
-                "expected it where it was when the job was planned: put it there again, or submit the job anew"
+                "expected the file that the job was planned with: restore it, or submit the job again"
             )
         except HpcdeployError as error:
             self.trouble = error

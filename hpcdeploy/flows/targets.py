@@ -1,4 +1,4 @@
-"""What a person means by ``hpcdeploy run TARGET``: a job, an image of the project, a file, an address; and where it lies."""
+"""Resolve the target of ``hpcdeploy run TARGET``: a job, an image of the project, a file, or a registry reference."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +24,12 @@ _ARCHIVES = ("oci-archive:", "docker-archive:")
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What is to run: ``job`` with its image as it was named, and whether the project's settings describe it as a job."""
+    """The target.
+
+    Attributes:
+        job: The job, with its image as the user named it.
+        of_project: The project's settings describe the job.
+    """
 
     job: Job
     of_project: bool
@@ -32,9 +37,12 @@ class Wanted:
 
 @dataclass(frozen=True, kw_only=True)
 class Located:
-    """An image that an engine here can take: a ``.sif`` by its path, or ``docker://`` and a full reference.
+    """An image in a form that an engine of this machine accepts.
 
-    ``published`` is what has to be downloaded to that path first, unless it is there.
+    Attributes:
+        image: The path of a ``.sif``, or ``docker://`` and a full reference.
+        plain_http: The registry uses plain HTTP.
+        published: The image to download to that path, if the file does not exist.
     """
 
     image: str
@@ -43,10 +51,12 @@ class Located:
 
 
 def choose_target(project: Project, target: str | None, options: JobSettings, folder: Path) -> Wanted:
-    """Decide what is meant: a job before an image of the same name; nothing named is the only job, else the only image.
+    """Return what the user means: a job takes precedence over an image; the default is the only job, else the only image.
 
-    An image that `options` name replaces a job's; with no `target` it stands for itself. A ``.sif`` is relative to `folder`.
-    Raises `ConfigError` where nothing fits.
+    An image in `options` replaces a job's image; without `target` it is the target. A ``.sif`` is relative to `folder`.
+
+    Raises:
+        ConfigError: There is no such job or image, or more than one for the default.
     """
     if target is None and options.image is None:
         if len(project.jobs) == 1:
@@ -55,8 +65,8 @@ def choose_target(project: Project, target: str | None, options: JobSettings, fo
             return _image_alone(next(iter(project.images)), project, options, folder)
         known = ", ".join([*project.jobs, *project.images])
         raise ConfigError(
-            f"nothing was named to run; {f'name one of {known}' if known else 'no project is here'}, a .sif, oras://... or "
-            f"{SCHEME}..."
+            f"there is no target; {f'use one of {known}' if known else 'there is no project here; use'}, a .sif, "
+            f"oras://... or {SCHEME}..."
         )
     if target in project.jobs:
         return Wanted(job=resolve_job_here(project, target, options), of_project=True)
@@ -73,17 +83,29 @@ def locate(
     plain_http: SpeaksPlainHttp,
     for_docker: bool = False,
 ) -> Located:
-    """Say where `image` lies: the project's latest build, what was pushed of it, a file, or an address.
+    """Find `image`: the project's latest build, its published image, a file, or a registry reference.
 
-    `cache` is the folder for downloads. `for_docker`: an engine was asked for that takes images of a registry only, so one
-    that the project takes from there is not taken from its build. Raises `ConfigError` where there is no image yet.
+    Args:
+        image: The image.
+        project: The project.
+        store: The record.
+        cache: The folder for downloads.
+        resolve: Looks up a reference in its registry.
+        plain_http: Tells whether a repository's registry uses plain HTTP.
+        for_docker: The requested engine only accepts images from a registry; an image with such a source is used instead of
+            its build.
+
+    Raises:
+        ConfigError: There is no image yet.
+        RegistryError: A registry query failed.
+        AuthenticationError: A registry rejected the login.
     """
     if image.startswith(SCHEME):
         return _in_registry(image, plain_http)
     if image.startswith("oras://"):
         return _cached(resolve(image), cache)
     if image not in project.images:
-        return _file(Path(image), "name another file, or build it first")
+        return _file(Path(image), "use another file, or build it first")
     settings = project.images[image]
     source = settings.source
     direct = source.reference if isinstance(source, OciSource) and not source.reference.startswith(_ARCHIVES) else ""
@@ -108,11 +130,11 @@ def locate(
             f"the image {image!r} was built on {built.built_on} and is stored only there; download it with "
             f"'hpcdeploy build {image} --on {built.built_on} --fetch'"
         )
-    return _file(Path(built.path), f"it was built there once; run 'hpcdeploy build {image}' again")
+    return _file(Path(built.path), f"its file was removed; run 'hpcdeploy build {image}' again")
 
 
 def fetch(located: Located, download: Callable[[PublishedImage, Path], None]) -> None:
-    """Bring the image here, unless it is here: the file's name is its sha256, and it appears whole or not at all."""
+    """Download the image, unless its file exists; the file's name is its sha256, and it is written atomically."""
     if located.published and not Path(located.image).is_file():
         download(located.published, Path(located.image))
 
@@ -147,5 +169,5 @@ def _cached(published: PublishedImage, cache: Path) -> Located:
 
 def _file(path: Path, advice: str) -> Located:
     if not path.is_file():
-        raise ConfigError(f"there is no image {path}: {advice}")
+        raise ConfigError(f"the image {path} does not exist: {advice}")
     return Located(image=str(path.absolute()))

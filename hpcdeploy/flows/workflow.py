@@ -1,4 +1,4 @@
-"""The GitHub Actions workflow of a project: what it builds, when, and which secrets it reads, as text."""
+"""Render the GitHub Actions workflow of a project: what it builds, when, and which secrets it reads."""
 
 import json
 import re
@@ -14,7 +14,8 @@ from hpcdeploy.shell import word
 from hpcdeploy.templates import render
 
 APPTAINER = "1.4.5"
-"""The Apptainer that the workflow sets up: setup-apptainer's own default, 1.1.2, knows no build arguments."""
+"""The Apptainer version that the workflow installs; setup-apptainer's own default, 1.1.2, does not support build arguments.
+"""
 
 GITHUB_REGISTRY = "ghcr.io"
 _OWN_VARIABLES = frozenset({"IMAGE", "BUILD_OPTIONS"})
@@ -22,10 +23,15 @@ _OWN_VARIABLES = frozenset({"IMAGE", "BUILD_OPTIONS"})
 
 @dataclass(frozen=True, kw_only=True)
 class Workflow:
-    """A project as its workflow sees it.
+    """The input of a workflow.
 
-    ``paths`` are patterns relative to the repository (`hpcdeploy.flows.workflow_paths`), ``subfolder`` is the project's
-    folder in it (empty: the repository's own), ``branch`` the one that is published, ``install`` what pip is given.
+    Attributes:
+        images: The images.
+        paths: Patterns relative to the repository (`hpcdeploy.flows.workflow_paths`).
+        branch: The branch that is published.
+        install: The requirement that pip installs.
+        subfolder: The project's folder in the repository; empty for its root.
+        apptainer: The version of Apptainer.
     """
 
     images: Sequence[ImageSettings]
@@ -39,7 +45,9 @@ class Workflow:
 def render_workflow(workflow: Workflow, *, overrides: Path | None = None) -> str:
     """Return the workflow's text, from ``workflow_templates/images.yaml``.
 
-    Raises `ConfigError` where no image has a repository, or where words would mean something else to GitHub.
+    Raises:
+        ConfigError: No image has a repository, or a value has a special meaning for GitHub.
+        TemplateError: The template is broken.
     """
     images = [_image(image) for image in workflow.images]
     published = [image for image in workflow.images if image.repositories]
@@ -72,10 +80,10 @@ def render_workflow(workflow: Workflow, *, overrides: Path | None = None) -> str
 
 
 def secret_prefix(host: str) -> str:
-    """Return how the secrets of a registry begin: ``DOCKER`` for docker.io, else its host in capitals.
+    """Return the prefix of a registry's secrets: ``DOCKER`` for docker.io, else its host in capitals.
 
-    A secret's name has letters, digits and underscores, does not begin with a digit, and not with ``GITHUB_``, which is
-    GitHub's own (docs.github.com, "Using secrets in GitHub Actions", naming your secrets).
+    A secret's name has letters, digits and underscores, and starts neither with a digit nor with ``GITHUB_``, which is
+    reserved (docs.github.com, "Using secrets in GitHub Actions", naming your secrets).
     """
     if host == "docker.io":
         return "DOCKER"
@@ -84,7 +92,7 @@ def secret_prefix(host: str) -> str:
 
 
 def _image(image: ImageSettings) -> dict[str, object]:
-    # A file of a person's machine is not on GitHub's: its content comes as a variable of the secret's own name.
+    # A file on the user's machine is not on GitHub's, so its content is passed in a variable with the secret's name.
     options = " ".join(f"--secret id={secret.name},env={secret.name}" for secret in image.secrets if secret.file)
     return {"name": image.name, "hosts": _hosts(image), "secrets": image.secrets, "options": options}
 
@@ -104,13 +112,13 @@ def _variable(secret: Secret) -> str:
     variable = secret.env or secret.name
     if variable in _OWN_VARIABLES:
         raise ConfigError(
-            f"the secret {secret.name!r} is in the variable {variable}, which the workflow needs; name another"
+            f"the secret {secret.name!r} is in the variable {variable}, which the workflow uses; use another one"
         )
     return variable
 
 
 def _build_secrets(images: Sequence[ImageSettings]) -> tuple[dict[str, str], ...]:
-    """Say which variable of the build step gets which secret, and for which images."""
+    """Return which variable of the build step gets which secret, and for which images."""
     wanted: dict[str, list[str]] = {}
     for image in images:
         for variable in dict.fromkeys(map(_variable, image.secrets)):
@@ -127,7 +135,7 @@ def _build_secrets(images: Sequence[ImageSettings]) -> tuple[dict[str, str], ...
 
 
 def _read_secrets(logins: dict[str, dict[str, str]], build_secrets: Sequence[dict[str, str]]) -> tuple[tuple[str, str], ...]:
-    """List the secrets that a person must set, each with what it is for; GitHub sets its token itself."""
+    """List the secrets that the user must set, each with its purpose; GitHub sets its own token."""
     listed = [
         (login[part].removeprefix("secrets."), f"{part} for {host}")
         for host, login in logins.items()
@@ -139,12 +147,14 @@ def _read_secrets(logins: dict[str, dict[str, str]], build_secrets: Sequence[dic
 
 
 def _plain(value: str) -> str:
-    """Return `value`; raise `ConfigError` where GitHub would compute something of it, or it leaves its line."""
+    """Return `value`; raise `ConfigError` if GitHub would interpret it, or if it has a line break."""
     if "${{" in value or not value.isprintable():
-        raise ConfigError(f"found {value!r}, which a workflow cannot hold: ${{{{ and line breaks mean something there")
+        raise ConfigError(
+            f"found {value!r}, which is not possible in a workflow: ${{{{ and line breaks have a meaning there"
+        )
     return value
 
 
 def _text(value: str) -> str:
-    """Quote a string for YAML (1.2.2, 7.3.2): nothing in it means anything, and it is no number, date or truth value."""
+    """Quote a string for YAML (1.2.2, 7.3.2), so that it is never a number, a date or a truth value."""
     return "'" + _plain(value).replace("'", "''") + "'"

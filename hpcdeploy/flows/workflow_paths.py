@@ -1,4 +1,4 @@
-"""Which files a project's images depend on, as the path filters of a GitHub workflow."""
+"""List the files that a project's images depend on, as path filters of a GitHub workflow."""
 
 import re
 from collections.abc import Iterator
@@ -10,28 +10,37 @@ from hpcdeploy.image import ImageSettings
 from hpcdeploy.source import DefinitionSource, DockerfileSource, ImageConfigOf, OciSource, PixiSource, SpackSource
 
 TEMPLATES = "defs"
-"""The folder of a project's own templates that say how images are made."""
+"""The folder of a project's own definition templates."""
 
 _SPECIAL = re.compile(r"([*?+\[\]!\\])")
 _ARCHIVE = re.compile(r"(?:oci|docker)-archive:([^:]+)")
 
 
 def repository_root(folder: Path) -> Path:
-    """Return the top of the git repository that `folder` is in; `folder` itself where it is in none."""
+    """Return the top of the git repository of `folder`; `folder` itself if there is none."""
     real = folder.resolve()
     return next((place for place in (real, *real.parents) if (place / ".git").exists()), real)
 
 
 def pattern_of(name: str) -> str:
-    """Write a path or a branch so that GitHub sees no pattern in it (docs.github.com, filter pattern cheat sheet)."""
+    """Escape a path or a branch for GitHub's patterns (docs.github.com, filter pattern cheat sheet)."""
     return _SPECIAL.sub(r"\\\1", name)
 
 
 def watched_paths(project: Project, workflow: str, *, image_config: ImageConfigOf) -> tuple[str, ...]:
     """Return the patterns of all files that the images of `project` depend on, sorted, relative to the repository.
 
-    `workflow` is the workflow's own file there. A folder is watched whole (``FOLDER/**``): what is added to it counts too.
-    Raises what the making of a definition raises.
+    A folder is watched with all its content (``FOLDER/**``), so that new files count too.
+
+    Args:
+        project: The project.
+        workflow: The workflow's own file.
+        image_config: Queries a registry.
+
+    Raises:
+        DefinitionError: A definition cannot be made.
+        EnvironmentFileError: An environment file cannot be read.
+        RegistryError: `image_config` failed.
     """
     root = project.root.resolve()
     found = {path for image in project.images.values() for path in _depends_on(image, root, image_config)}
@@ -63,14 +72,14 @@ def _depends_on(image: ImageSettings, root: Path, image_config: ImageConfigOf) -
                 homes.add(root / source.workspace)
             if isinstance(source, SpackSource):
                 homes.add(root / source.environment)
-                yield root / source.environment / "spack.lock"  # also where there is none yet
+                yield root / source.environment / "spack.lock"  # also if it does not exist yet
                 yield from (root / folder for folder in source.repos)
             for file in generate(image, root, image_config=image_config).files:
                 yield file.source if file.source.parent in homes else file.source.parent
 
 
 def _pattern(path: Path, top: Path) -> str:
-    words = pattern_of(path.relative_to(top).as_posix())
+    pattern = pattern_of(path.relative_to(top).as_posix())
     if not path.is_dir():
-        return words
-    return "**" if path == top else f"{words}/**"
+        return pattern
+    return "**" if path == top else f"{pattern}/**"

@@ -1,1 +1,1 @@
-"""How commands and bytes get to a login node."""
+"""Transport commands and data to a login node."""

@@ -1,4 +1,4 @@
-"""A connection that is made while its user does something else, and whose questions to the person its user puts."""
+"""Connect in a background thread; prompts are shown by the main thread."""
 
 import contextlib
 import queue
@@ -24,11 +24,11 @@ class _Done(Generic[Made]):
 
 
 class Ahead(Generic[Made]):
-    """What `make` makes, in a thread of its own from now on.
+    """Call `make` in a background thread, which starts at once.
 
-    What `make` asks the person (it is handed a way to ask, or None where `ask` is None) waits for `result`, which puts the
-    question in the thread of its caller: nobody is asked before there is a need, and Ctrl-C ends a question as it does
-    elsewhere. What nobody takes is let go of by `let_go`.
+    Prompts of `make` wait for `result`, which shows them in its caller's thread. So the user is prompted only when needed,
+    and Ctrl-C works as usual. `make` receives a prompt function, or None if `ask` is None. An abandoned result is released
+    with `let_go`.
     """
 
     def __init__(self, make: Callable[[Ask | None], Made], ask: Ask | None, let_go: Callable[[Made], None]) -> None:
@@ -39,7 +39,11 @@ class Ahead(Generic[Made]):
         threading.Thread(target=self._work, args=(make,), daemon=True).start()
 
     def result(self) -> Made:
-        """Wait for it; raises what `make` raised, and what asking raises. To be called once."""
+        """Wait for the result; call this only once.
+
+        Raises:
+            BaseException: The exception of `make`, or of a prompt.
+        """
         try:
             while isinstance(event := self._events.get(), _Question):
                 assert self._ask is not None
@@ -52,14 +56,14 @@ class Ahead(Generic[Made]):
         return event.made
 
     def abandon(self) -> None:
-        """Say that nobody will take it: whatever comes is let go of, and no question is answered any more."""
+        """Discard the result when it arrives; no prompt is answered any more."""
         self._answers.put(None)
         threading.Thread(target=self._clear, daemon=True).start()
 
     def _work(self, make: Callable[[Ask | None], Made]) -> None:
         try:
             self._events.put(_Done(make(self._forward if self._ask else None)))
-        except BaseException as error:  # noqa: BLE001 - it is raised where the result is asked for
+        except BaseException as error:  # noqa: BLE001 - `result` raises it
             self._events.put(error)
 
     def _forward(self, question: str, visible: bool) -> str:  # noqa: FBT001 - by position, as Ask says

@@ -1,4 +1,4 @@
-"""Whether somebody can be asked, and what is said where nobody can."""
+"""Prompt the user, or explain what to do if there is no terminal."""
 
 import getpass
 import sys
@@ -8,24 +8,24 @@ from collections.abc import Callable
 from hpcdeploy.plain_text import plain
 
 Ask = Callable[[str, bool], str]
-"""Puts a question to the person; the flag says whether the answer may be seen while it is typed."""
+"""Prompt the user; the flag tells whether the answer is shown while typing."""
 
 ASKING = threading.Lock()
-"""Held while a person is asked: several clusters may ask at once, and are heard one after the other."""
+"""Lock for prompts: several clusters may need an answer at once, and each waits for the others."""
 
 
 def somebody_is_there() -> bool:
-    """Say whether a person sits at the terminal of this process."""
+    """Tell whether this process has a terminal."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def terminal_ask() -> Ask | None:
-    """Return a way to ask the person, or None where nobody sits at a terminal."""
+    """Return a function that prompts the user; None without a terminal."""
     if not somebody_is_there():
         return None
 
-    def ask(question: str, visible: bool) -> str:  # noqa: FBT001 - the server's own word comes by position
-        question = plain(question)  # most of it is the server's
+    def ask(question: str, visible: bool) -> str:  # noqa: FBT001 - a positional argument of the server's request
+        question = plain(question)  # most of the text comes from the server
         with ASKING:
             if not visible:
                 return getpass.getpass(question)
@@ -37,5 +37,5 @@ def terminal_ask() -> Ask | None:
 
 
 def answer_once(master: str) -> str:
-    """Say how a person opens a connection with the command `master`, so that nobody asks again."""
-    return f"answer once in a terminal, with `{master}`: hpcdeploy rides on the connection that this opens"
+    """Return advice to open a connection with the command `master`, so that later commands do not prompt."""
+    return f"log in once in a terminal with `{master}`: hpcdeploy uses the connection that this opens"

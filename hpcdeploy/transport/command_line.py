@@ -1,4 +1,4 @@
-"""One command line from many words: what a login shell turns back into exactly those words."""
+"""Quote arguments as one command line, which a login shell splits into the same arguments."""
 
 import os
 import re
@@ -6,15 +6,19 @@ from collections.abc import Sequence
 
 from hpcdeploy.errors import TransportError
 
-# Without '=': it makes an assignment of a first word, and zsh replaces "=word" by a program's path.
+# Without '=': it would make a first word an assignment, and zsh replaces "=word" by a program's path.
 _PLAIN = re.compile(r"[A-Za-z0-9_@%+:,./-]+")
 
 LONGEST = 128 * 1024 - 1
-"""Bytes that Linux takes as one argument (MAX_ARG_STRLEN, execve(2)): sshd hands the whole line to the shell as one."""
+"""Maximum length in bytes of one argument on Linux (MAX_ARG_STRLEN, execve(2)); sshd passes the line to the shell as one."""
 
 
 def check_words(argv: Sequence[str]) -> None:
-    """Raise `TransportError` where no machine could run `argv`: no program named, or a NUL character in a word."""
+    """Check that `argv` can be run.
+
+    Raises:
+        TransportError: `argv` has no program, or an argument contains NUL.
+    """
     if not argv or not argv[0]:
         raise TransportError("the command is empty: its first argument is missing; name a program")
     for word in argv:
@@ -25,18 +29,20 @@ def check_words(argv: Sequence[str]) -> None:
 
 
 def quoted(word: str) -> str:
-    """Quote one word for sh, bash, dash, ksh and zsh."""
+    """Quote one argument for sh, bash, dash, ksh and zsh."""
     if _PLAIN.fullmatch(word):
         return word
     return "'" + word.replace("'", "'\"'\"'") + "'"
 
 
 def command_line(argv: Sequence[str]) -> bytes:
-    """Return the line that makes the login shell run `argv`, each word as it stands.
+    """Return the line with which the login shell runs `argv`, without changing its arguments.
 
-    ``exec`` replaces the shell by the program, so that a built-in of the same name is not taken and a signal shows as one.
-    Right for Bourne shells and zsh; csh and fish quote by other rules and are not supported. Raises `TransportError` for
-    what cannot be carried.
+    ``exec`` replaces the shell by the program, so that a builtin of the same name is not used, and a signal is visible as
+    such. This is correct for Bourne shells and zsh; csh and fish have other quoting rules and are not supported.
+
+    Raises:
+        TransportError: `argv` cannot be run, or is too long.
     """
     check_words(argv)
     line = os.fsencode("exec " + " ".join(map(quoted, argv)))
@@ -47,6 +53,6 @@ def command_line(argv: Sequence[str]) -> bytes:
 
 
 def shown(argv: Sequence[str], *, longest: int = 120) -> str:
-    """Return `argv` as one line for a message, cut where it is long."""
+    """Return `argv` as one line for a message, shortened to `longest` characters."""
     line = " ".join(map(quoted, argv)).replace("\n", "\\n")
     return line if len(line) <= longest else line[: longest - 1] + "…"

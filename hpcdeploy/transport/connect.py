@@ -1,4 +1,4 @@
-"""From a cluster to the transport that reaches its login node."""
+"""Choose the transport for a cluster's login node."""
 
 from hpcdeploy.cluster import LOCAL, Cluster
 from hpcdeploy.transport.contract import Transport
@@ -7,9 +7,10 @@ from hpcdeploy.transport.ssh_settings import Hop, SshSettings, find_ssh, look_up
 
 
 def open_transport(cluster: Cluster) -> Transport:
-    """Return the transport for `cluster`: this machine, or SSH. Nothing is connected before the first command.
+    """Return the transport for `cluster`: this machine, or SSH. It connects with the first command.
 
-    Raises `ConfigError` where the SSH configuration has to be asked who is to speak (``transport = "auto"``), and is wrong.
+    Raises:
+        ConfigError: The SSH configuration is malformed; it is read for ``transport = "auto"``.
     """
     if cluster.host == LOCAL:
         return LocalTransport()
@@ -17,10 +18,10 @@ def open_transport(cluster: Cluster) -> Transport:
     if cluster.transport == "auto":
         ssh = find_ssh()
         settings = look_up(Hop(host=cluster.host), config=cluster.ssh_config, person=this_person(), ssh=ssh)
-        rides = ssh is not None and _openssh_is_better(settings)
+        openssh = ssh is not None and _openssh_is_better(settings)
     else:
-        rides = cluster.transport == "openssh"
-    if rides:
+        openssh = cluster.transport == "openssh"
+    if openssh:
         from hpcdeploy.transport.openssh import OpensshTransport
 
         return OpensshTransport(cluster.host, config=cluster.ssh_config, settings=settings)
@@ -30,12 +31,12 @@ def open_transport(cluster: Cluster) -> Transport:
 
 
 def _openssh_is_better(settings: SshSettings) -> bool:
-    """Say whether the person holds a connection open, or OpenSSH alone has a way in. Costs a look at a few files."""
+    """Tell whether the user has an open connection, or only OpenSSH can log in. This checks a few files."""
     if settings.control_path.is_socket():
         from hpcdeploy.transport.openssh_mux import master_at
 
-        talk = master_at(settings.control_path)
-        if talk is not None:
-            talk.close()
+        master = master_at(settings.control_path)
+        if master is not None:
+            master.close()
             return True
     return settings.openssh_alone

@@ -1,4 +1,4 @@
-"""What a transport is: six methods, and no word about any scheduler."""
+"""Define the interface of a transport: a few methods that know nothing of schedulers."""
 
 import signal
 from collections.abc import Callable, Iterable, Sequence
@@ -10,18 +10,24 @@ from hpcdeploy.limits import OutputLimit
 from hpcdeploy.progress import Progress, ignore_progress
 
 Output = Callable[[bytes], None]
-"""Takes output as it comes, in pieces of any size."""
+"""Receive output in pieces of any size."""
 
 Input = bytes | Iterable[bytes]
-"""What a command reads: bytes, or pieces of any size, asked for in a thread of their own as fast as it reads them."""
+"""Input of a command: bytes, or an iterable of pieces, which is read in its own thread at the command's pace."""
 
 UNNAMED_SIGNAL = -int(signal.NSIG)
-"""The exit code where a signal ended the command, and it is not known which."""
+"""The exit code of a command that was killed by an unknown signal."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Completed:
-    """How a command ended: ``exit_code`` (negative: killed by that signal), and what it wrote, as far as that was kept."""
+    """The result of a command.
+
+    Attributes:
+        exit_code: Its exit code; negative for the signal that killed it.
+        stdout: Its standard output, as far as it was kept.
+        stderr: Its standard error, as far as it was kept.
+    """
 
     exit_code: int
     stdout: bytes
@@ -29,31 +35,34 @@ class Completed:
 
 
 def ignore_output(_piece: bytes) -> None:
-    """Take output and do nothing: it is collected all the same."""
+    """Ignore a piece of output; it is kept nevertheless."""
 
 
 class Transport(Protocol):
-    """Runs one command and moves bytes, on one machine.
+    """Run commands and transfer files on one machine.
 
-    Every method raises `hpcdeploy.errors.TransportError` where the machine cannot be reached (nothing was done there),
-    `hpcdeploy.errors.ConnectionLostError` where the connection dies after a command was sent (it may have run), and
-    `hpcdeploy.errors.AuthenticationError` where it does not let us in. A command's own failure is no error here: it is an
-    exit code. Transports are context managers; leaving one closes it.
+    The failure of a command is not an error, but an exit code. Transports are context managers; leaving one closes it. Every
+    method that uses the connection raises the errors below.
+
+    Raises:
+        TransportError: The machine cannot be reached; nothing was done there.
+        ConnectionLostError: The connection was lost after a command was sent; it may have run.
+        AuthenticationError: The machine rejected the login.
     """
 
     @property
     def where(self) -> str:
-        """The machine as a person would name it, for messages."""
+        """The machine's name, for messages."""
 
     @property
     def delay(self) -> float:
-        """How long an answer took at best until now, in seconds; 0 where that is not known, or is no time."""
+        """Minimum round trip time measured so far, in seconds; 0 if unknown or local."""
 
     def begin(self, argv: Sequence[str]) -> None:
-        """Begin to connect, and to start `argv`, which is about to be run, where that takes time; return soon.
+        """Start connecting, and starting `argv`, in the background, because it will be run soon.
 
-        It is to be a program that does nothing before it is fed: where nobody runs it after all, its input ends. What goes
-        wrong is told by the first command.
+        `argv` must be a program that does nothing before it receives input: if it is never run, its input ends. Errors are
+        reported by the first command.
         """
 
     def run(
@@ -66,28 +75,43 @@ class Transport(Protocol):
         timeout: float | None = None,
         limit: OutputLimit | None = None,
     ) -> Completed:
-        """Run `argv` (each word reaches the program as it is), feed it `stdin`, and wait.
+        """Run `argv` without changing its arguments, send it `stdin`, and wait.
 
-        A program that is not there gives the exit code 127, one that may not run 126. The callbacks are called in the
-        caller's thread. An OSError that an iterable `stdin` raises ends the command and passes through. After `timeout`
-        seconds without a byte in either direction the command is given up with `ConnectionLostError`. One that goes beyond
-        `limit` (none: `hpcdeploy.limits.SCRIPT`) is ended with `hpcdeploy.errors.OverLimitError`.
+        A missing program results in exit code 127, a program without permission in 126. An OSError from an iterable `stdin`
+        ends the command and is raised.
+
+        Args:
+            argv: The command.
+            stdin: Its standard input.
+            on_stdout: Receives standard output, in the caller's thread.
+            on_stderr: Receives standard error, in the caller's thread.
+            timeout: Maximum time in seconds without a byte in either direction; None for no limit.
+            limit: Limits of its output and run time; None for `hpcdeploy.limits.SCRIPT`.
+
+        Raises:
+            ConnectionLostError: The connection was lost, or `timeout` is over.
+            OverLimitError: The command exceeded `limit`, and was ended.
         """
 
     def put(self, local: Path, remote: str, *, progress: Progress = ignore_progress) -> None:
-        """Copy a file to the absolute path `remote`, which appears whole or not at all; a program stays a program.
+        """Copy a file to the absolute path `remote`, atomically; it stays executable.
 
-        Raises `TransportError` also where one cannot be read or the other not written.
+        Raises:
+            TransportError: A file cannot be read or written, or the connection failed.
         """
 
     def get(self, remote: str, local: Path, *, progress: Progress = ignore_progress) -> None:
-        """Copy the file at the absolute path `remote` to `local`, which appears whole or not at all; as `put` does."""
+        """Copy the file at the absolute path `remote` to `local`, atomically; it stays executable.
+
+        Raises:
+            TransportError: A file cannot be read or written, or the connection failed.
+        """
 
     def close(self) -> None:
-        """Let go of the machine. Closing twice is allowed."""
+        """Close the connection. Closing twice is allowed."""
 
     def __enter__(self) -> Self:
-        """Enter: nothing is done until the first command."""
+        """Return the transport; it connects with the first command."""
 
     def __exit__(self, *exc: object) -> None:
-        """Close."""
+        """Close the connection."""

@@ -1,4 +1,4 @@
-"""The first step to a host: a socket on which its SSH server is to be heard, and the first line that is said there."""
+"""Open a socket to a host's SSH server, and send the greeting."""
 
 import atexit
 import contextlib
@@ -17,43 +17,43 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 GREETING = f"SSH-2.0-hpcdeploy_{__version__}"
-"""Who we are, to an SSH server (RFC 4253, 4.2)."""
+"""The identification string for SSH servers (RFC 4253, 4.2)."""
 
 _RECEIVED = 64 * 1024
 
-# Seconds in which a ProxyCommand that was asked to end does.
+# Time in seconds to wait for a terminated ProxyCommand.
 _ENDS = 2.0
 
 
 class _EagerSocket(socket.socket):
-    """A socket that greets and acknowledges the first packets at once, and takes all that has come in one go.
+    """A socket that sends the greeting at once, acknowledges the first packets at once, and receives large pieces.
 
-    A server that was greeted says which algorithms it has while paramiko, which greets again, is still being imported.
-    sshd writes its small packets of the beginning one after the other and waits for each to be acknowledged (Nagle), which
-    the kernel puts off for 40 ms (tcp(7), TCP_QUICKACK): a connection and its first command took 90 ms instead of 40.
-    paramiko asks for a packet's first 16 bytes and then for the rest; sshd acknowledges an upload every 96 KiB with a packet
-    of its own, and each question to the kernel took the interpreter's lock from whoever sends.
+    After an early greeting the server sends its algorithms while paramiko, which sends the greeting again, is still being
+    imported. At the start sshd sends small packets one by one and waits for each acknowledgement (Nagle), which the kernel
+    delays by 40 ms (tcp(7), TCP_QUICKACK): a connection and its first command took 90 ms instead of 40. paramiko reads the
+    first 16 bytes of a packet and then the rest. sshd acknowledges an upload every 96 KiB with a packet, and each system
+    call took the interpreter's lock from the sending thread.
     """
 
     _left = 64 * 1024
     _ahead = b""
-    _said = b""
+    _greeting_sent = b""
 
     def greet(self) -> None:
-        """Say the greeting now, and not when it is to be sent."""
-        words = f"{GREETING}\r\n".encode()
-        self.sendall(words)
-        self._said = words
+        """Send the greeting now."""
+        greeting = f"{GREETING}\r\n".encode()
+        self.sendall(greeting)
+        self._greeting_sent = greeting
 
     def send(self, data: "ReadableBuffer", flags: int = 0, /) -> int:
-        """Send as any socket does, but no greeting twice."""
-        if self._said and bytes(data) == self._said:
-            self._said = b""
+        """Send data, except for a second greeting."""
+        if self._greeting_sent and bytes(data) == self._greeting_sent:
+            self._greeting_sent = b""
             return len(GREETING) + 2
         return super().send(data, flags)
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
-        """Receive as any socket does."""
+        """Receive data."""
         if not self._ahead:
             self._ahead = super().recv(max(bufsize, _RECEIVED), flags)
             if self._left > 0 and sys.platform == "linux":  # the kernel forgets the option with each packet
@@ -64,16 +64,18 @@ class _EagerSocket(socket.socket):
 
 
 class Line:
-    """A way over which a host's SSH server is heard; closing it twice is allowed."""
+    """A connection to a host's SSH server; closing it twice is allowed."""
 
     def __init__(self, sock: socket.socket, process: subprocess.Popen[bytes] | None = None) -> None:
         self.socket = sock
         self._process = process
         if process:
-            atexit.register(self.close)  # what still connects in the background when we end is closed by nobody else
+            atexit.register(
+                self.close
+            )  # at exit, only this closes a connection that is still being opened in the background
 
     def close(self) -> None:
-        """Hang up, and end the program of ProxyCommand."""
+        """Close the connection, and end the ProxyCommand."""
         self.socket.close()
         process, self._process = self._process, None
         if process is None:
@@ -88,7 +90,11 @@ class Line:
 
 
 def dial(settings: SshSettings) -> Line:
-    """Reach the host of `settings`, by its ProxyCommand where it has one. Raises `TransportError`."""
+    """Connect to the host of `settings`, with its ProxyCommand if there is one.
+
+    Raises:
+        TransportError: The host cannot be reached.
+    """
     if settings.proxy_command:
         return _reach_by_command(settings.proxy_command)
     return _reach_directly(settings)
@@ -101,13 +107,13 @@ def _reach_directly(settings: SshSettings) -> Line:
         wanted = families.get(settings.address_family, socket.AF_UNSPEC)
         addresses = socket.getaddrinfo(settings.hostname, settings.port, wanted, socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as error:
-        message = f"the name {settings.hostname} does not resolve ({error}); check Host and HostName, or the network (VPN?)"
+        message = f"cannot resolve host {settings.hostname} ({error}); check Host and HostName, or the network (VPN?)"
         raise TransportError(message) from error
     problem: OSError | None = None
     for family, kind, protocol, _, address in addresses:
         try:
             return Line(_call(_EagerSocket(family, kind, protocol), address, settings.connect_timeout))
-        except OSError as error:  # where the kernel knows no IPv6 there is not even a socket
+        except OSError as error:  # without IPv6 in the kernel there is not even a socket
             problem = error
     match problem:
         case ConnectionRefusedError():
@@ -119,10 +125,10 @@ def _reach_directly(settings: SshSettings) -> Line:
     raise TransportError(message) from problem
 
 
-def _call(sock: _EagerSocket, address: Any, patience: float) -> _EagerSocket:  # noqa: ANN401 - its form is the family's
-    """Connect within `patience` seconds, and greet; a socket that cannot is closed."""
+def _call(sock: _EagerSocket, address: Any, timeout: float) -> _EagerSocket:  # noqa: ANN401 - its form is the family's
+    """Connect within `timeout` seconds and send the greeting; close the socket on failure."""
     try:
-        sock.settimeout(patience)
+        sock.settimeout(timeout)
         sock.connect(address)
         sock.greet()
     except OSError:
@@ -137,7 +143,7 @@ def _call(sock: _EagerSocket, address: Any, patience: float) -> _EagerSocket:  #
 def _reach_by_command(command: str) -> Line:
     ours, theirs = socket.socketpair()
     with theirs:
-        # The person's own shell reads the line, as with OpenSSH (ssh_config(5), ProxyCommand).
+        # The user's own shell reads the line, as for OpenSSH (ssh_config(5), ProxyCommand).
         shell = os.environ.get("SHELL") or "/bin/sh"
         try:
             process = subprocess.Popen(

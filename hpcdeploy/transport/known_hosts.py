@@ -1,4 +1,4 @@
-"""Whether a host's key is the one we know, by OpenSSH's own rules (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT"; hostfile.c)."""
+"""Check host keys by OpenSSH's rules (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT"; hostfile.c)."""
 
 import base64
 import binascii
@@ -18,7 +18,15 @@ _MARKERS = ("@revoked", "@cert-authority")
 
 @dataclass(frozen=True, kw_only=True)
 class KnownKey:
-    """One line of a known_hosts file: ``hosts`` as written, ``key`` the bare public key, ``place`` is file:line."""
+    """One line of a known_hosts file.
+
+    Attributes:
+        marker: Its marker; empty if it has none.
+        hosts: Its host names, unchanged.
+        kind: The type of key.
+        key: The public key.
+        place: The file and line, ``FILE:LINE``.
+    """
 
     marker: str
     hosts: str
@@ -29,14 +37,14 @@ class KnownKey:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What the files say of one key; ``places`` are the lines that say it."""
+    """The result for one key; ``places`` are the lines that it is based on."""
 
     verdict: Verdict
     places: tuple[str, ...] = ()
 
 
 def parse_known_hosts(text: str, file: str) -> tuple[KnownKey, ...]:
-    """Read a known_hosts file. Lines that OpenSSH cannot read it skips, and so does this."""
+    """Parse a known_hosts file; lines that OpenSSH cannot parse are skipped, as OpenSSH does."""
     found = []
     for number, line in enumerate(text.splitlines(), start=1):
         words = line.split()
@@ -48,27 +56,34 @@ def parse_known_hosts(text: str, file: str) -> tuple[KnownKey, ...]:
         hosts, kind, encoded = words[:3]
         try:
             key = base64.b64decode(encoded, validate=True)
-        except ValueError:  # no base64 (`binascii.Error`), or no ASCII
+        except ValueError:  # not base64 (`binascii.Error`), or not ASCII
             continue
         found.append(KnownKey(marker=marker, hosts=hosts, kind=kind, key=key, place=f"{file}:{number}"))
     return tuple(found)
 
 
 def lookup_name(hostname: str, port: int) -> str:
-    """Return the name under which a host is kept: with its port in brackets where that is not 22."""
+    """Return the name of a host in the file: with its port in brackets unless it is 22."""
     return hostname.lower() if port == 22 else f"[{hostname.lower()}]:{port}"
 
 
 def keys_for(name: str, lines: Sequence[KnownKey]) -> tuple[KnownKey, ...]:
-    """Return the lines that speak of the host `name`."""
-    return tuple(line for line in lines if _speaks_of(line.hosts, name))
+    """Return the lines for the host `name`."""
+    return tuple(line for line in lines if _is_for(line.hosts, name))
 
 
 def judge(key: bytes, hostname: str, port: int, alias: str | None, lines: Sequence[KnownKey]) -> Finding:
-    """Say what `lines` make of the bare public `key` that the host showed.
+    """Check the public `key` of a host against `lines`.
 
-    `alias` is HostKeyAlias, which stands for host and port. A host on another port than 22 that is not known as such is
-    also known by its bare name, if that has this very key (sshconnect.c, ``check_host_key``).
+    A host on another port than 22 without an entry is also accepted if its bare name has this very key (sshconnect.c,
+    ``check_host_key``).
+
+    Args:
+        key: The public key.
+        hostname: The host.
+        port: Its port.
+        alias: HostKeyAlias, which replaces host and port; None if it is not set.
+        lines: The lines of the files.
     """
     names = [alias] if alias else list(dict.fromkeys((lookup_name(hostname, port), hostname.lower())))
     first = _judge_name(key, keys_for(names[0], lines))
@@ -80,7 +95,7 @@ def judge(key: bytes, hostname: str, port: int, alias: str | None, lines: Sequen
 
 
 def known_kinds(hostname: str, port: int, alias: str | None, lines: Sequence[KnownKey]) -> tuple[str, ...]:
-    """Return the kinds of key (``ssh-ed25519``) by which the host is known: those are to be asked for first."""
+    """Return the types of key (``ssh-ed25519``) that are known for the host, to request them first."""
     names = [alias] if alias else list(dict.fromkeys((lookup_name(hostname, port), hostname.lower())))
     for name in names:
         if kinds := tuple(line.kind for line in keys_for(name, lines) if not line.marker):
@@ -89,7 +104,7 @@ def known_kinds(hostname: str, port: int, alias: str | None, lines: Sequence[Kno
 
 
 def fingerprint(key: bytes) -> str:
-    """Return a key's fingerprint as ``ssh-keygen -l`` prints it."""
+    """Return a key's fingerprint in the format of ``ssh-keygen -l``."""
     return "SHA256:" + base64.b64encode(hashlib.sha256(key).digest()).decode().rstrip("=")
 
 
@@ -108,7 +123,7 @@ def _judge_name(key: bytes, lines: Sequence[KnownKey]) -> Finding:
     return Finding(verdict="unknown")
 
 
-def _speaks_of(hosts: str, name: str) -> bool:
+def _is_for(hosts: str, name: str) -> bool:
     if hosts.startswith("|1|"):
         return _is_hash_of(hosts, name)
     return matches(name, hosts.split(","), ignore_case=True)
@@ -125,25 +140,26 @@ def _is_hash_of(hashed: str, name: str) -> bool:
 
 
 def distrust(shown: str, settings: SshSettings, finding: Finding) -> str:
-    """Say why the host that showed the key `shown` (kind and fingerprint) is not trusted, and what to do."""
+    """Return the error message for a host whose key `shown` (type and fingerprint) is not trusted."""
     places = ", ".join(finding.places)
     files = " or ".join(map(str, settings.known_hosts)) or "UserKnownHostsFile"
     match finding.verdict:
         case "changed":
             return (
-                f"the host key of {settings.alias} is NOT the one on record at {places}: it shows the {shown}. Somebody may "
-                f"stand between; ask the site, and only if it confirms this fingerprint replace that line"
+                f"the host key of {settings.alias} does NOT match {places}: the host has the {shown}. It may be an attack; "
+                f"ask the site, and replace that line only if the site confirms this fingerprint"
             )
         case "revoked":
-            return f"{settings.alias} shows the {shown}, which {places} marks as revoked: do not connect; ask the site"
+            return f"{settings.alias} has the {shown}, which {places} marks as revoked: do not connect; ask the site"
         case "authority":
             return (
-                f"{settings.alias} is vouched for by a certificate authority ({places}), which hpcdeploy cannot check: "
-                f"add its own key to {files} after comparing it with what the site publishes; it shows the {shown}"
+                f"{settings.alias} has a certificate authority in {places}, which hpcdeploy cannot check: "
+                f"add its own key to {files} after comparing it with the key that the site publishes; "
+                f"the host has the {shown}"
             )
         case _:
             return (
-                f"the host key of {settings.alias} is unknown: it shows the {shown}. Compare that with what the site "
-                f"publishes; to add it, run `{settings.login}` once and answer yes to that very fingerprint "
+                f"the host key of {settings.alias} is unknown: the host has the {shown}. Compare it with the key that the "
+                f"site publishes; to add it, run `{settings.login}` once and answer yes to this fingerprint "
                 f"(it goes to {files})"
             )

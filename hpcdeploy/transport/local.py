@@ -1,4 +1,4 @@
-"""The login node that is this machine: programs are started, files are copied."""
+"""Run commands and copy files on this machine, for a login node that is this machine."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ _COPY_BLOCK = 1024 * 1024
 
 
 class _LocalProcess:
-    """A program in a process group of its own, so that all of it ends together."""
+    """A program in its own process group, so that all of its processes can be ended together."""
 
     def __init__(self, argv: Sequence[str]) -> None:
         self._process = subprocess.Popen(
@@ -54,23 +54,23 @@ class _LocalProcess:
             os.killpg(self._process.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """Close what is left open, once nobody reads any more."""
+        """Close the remaining streams, after all reads."""
         for stream in (self._process.stdout, self._process.stderr):
             assert stream is not None
             stream.close()
 
 
 class LocalTransport:
-    """Runs commands and copies files on this machine, by the rules of `hpcdeploy.transport.contract.Transport`."""
+    """Run commands and copy files on this machine (see `hpcdeploy.transport.contract.Transport`)."""
 
     @property
     def where(self) -> str:
-        """The machine, for messages."""
+        """The machine's name, for messages."""
         return "this machine"
 
     @property
     def delay(self) -> float:
-        """No time: there is no way."""
+        """0: there is no network."""
         return 0.0
 
     def begin(self, _argv: Sequence[str]) -> None:
@@ -86,7 +86,13 @@ class LocalTransport:
         timeout: float | None = None,
         limit: OutputLimit | None = None,
     ) -> Completed:
-        """Run `argv`; a program that is not there or may not run gives the exit code 127 or 126, as in any shell."""
+        """Run `argv`; a missing program results in exit code 127, a program without permission in 126, as in any shell.
+
+        Raises:
+            ConnectionLostError: `timeout` is over.
+            OverLimitError: The command exceeded `limit`, and was ended.
+            TransportError: `argv` cannot be run.
+        """
         check_words(argv)
         try:
             process = _LocalProcess(argv)
@@ -102,29 +108,37 @@ class LocalTransport:
         except TooMuchError as error:
             raise OverLimitError(over_limit(self.where, f"run {shown(argv)}", error)) from None
         except SilenceError:
-            message = f"{self.where}: nothing was heard for {timeout:g} s, so this command was ended: {shown(argv)}"
+            message = f"{self.where}: no output for {timeout:g} s, so this command was ended: {shown(argv)}"
             raise ConnectionLostError(message) from None
         finally:
             process.close()
         return Completed(exit_code=code, stdout=kept.out.content(), stderr=kept.err.content())
 
     def put(self, local: Path, remote: str, *, progress: Progress = ignore_progress) -> None:
-        """Copy `local` to the path `remote`; raises `TransportError` where one cannot be read or the other not written."""
+        """Copy `local` to the path `remote`, atomically.
+
+        Raises:
+            TransportError: A file cannot be read or written.
+        """
         _copy(local, Path(remote), progress)
 
     def get(self, remote: str, local: Path, *, progress: Progress = ignore_progress) -> None:
-        """Copy the path `remote` to `local`; raises `TransportError` where one cannot be read or the other not written."""
+        """Copy the path `remote` to `local`, atomically.
+
+        Raises:
+            TransportError: A file cannot be read or written.
+        """
         _copy(Path(remote), local, progress)
 
     def close(self) -> None:
-        """Do nothing: there is nothing to let go of."""
+        """Do nothing: there is no connection."""
 
     def __enter__(self) -> Self:
-        """Enter: nothing is done."""
+        """Return the transport."""
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """Close."""
+        """Close the transport."""
         self.close()
 
 

@@ -1,4 +1,4 @@
-"""A login node over a connection of OpenSSH's: the person's own where one is open, else one that ssh(1) opens for us."""
+"""Use a connection of OpenSSH: one that the user has open, else one that ssh(1) opens for this process."""
 
 import contextlib
 import threading
@@ -14,16 +14,21 @@ from hpcdeploy.transport.ssh_settings import Hop, SshSettings, find_ssh, look_up
 from hpcdeploy.transport.streamed import StreamedTransport
 
 _OPENING = 60.0
-"""Seconds in which a server is to give a channel, where the command itself may be silent for ever."""
+"""Timeout in seconds for opening a channel; the command itself may be silent forever."""
 
 
 class OpensshTransport(StreamedTransport):
-    """Runs commands and copies files over a connection that ssh(1) made, so that all that OpenSSH can lets us in.
+    """Run commands and copy files over a connection of ssh(1), so that every login method of OpenSSH works.
 
-    `host` is a name of the SSH configuration, `config` another configuration file (``ssh -F``), `settings` what is set for
-    the host where somebody has looked already. A connection that the person holds open (ControlMaster) is ridden on, and
-    never ended. Where there is none, one is opened that is this process's own: it is gone after `close`, and soon after this
-    process where that is killed.
+    A connection that the user has open (ControlMaster) is used, and never closed. Otherwise a new one is opened for this
+    process. It ends with `close`, or soon after this process was killed.
+
+    Args:
+        host: A name in the SSH configuration.
+        config: Another SSH configuration file, as for ``ssh -F``.
+        settings: The host's settings, if they are already known.
+        asks: Tells whether the user can be prompted.
+        ssh: Returns the path of the program ssh.
     """
 
     def __init__(
@@ -47,14 +52,14 @@ class OpensshTransport(StreamedTransport):
 
     @property
     def where(self) -> str:
-        """The machine, for messages: the name by which it was asked for."""
+        """The machine's name as given by the user, for messages."""
         return self._host
 
     def begin(self, _argv: Sequence[str]) -> None:
-        """Do nothing: to find an open connection takes no time, and ssh asks the person as soon as it runs."""
+        """Do nothing: an open connection is found quickly, and ssh prompts the user as soon as it starts."""
 
     def close(self) -> None:
-        """Let go of the connection, and end it where it is our own."""
+        """Release the connection, and end it if this process opened it."""
         with self._lock:
             self._leave()
 
@@ -64,39 +69,39 @@ class OpensshTransport(StreamedTransport):
             return
         if self._own:
             held.end_master()
-            self._path.unlink(missing_ok=True)  # it takes its name away a moment after it lets go of us
+            self._path.unlink(missing_ok=True)  # the master removes its socket a moment after the release
         held.close()
 
     def _start(self, line: bytes, task: str, timeout: float | None) -> Session:
-        patience = min(timeout or _OPENING, _OPENING)
+        timeout_s = min(timeout or _OPENING, _OPENING)
         try:
-            return self._session(line, patience)
+            return self._session(line, timeout_s)
         except SilenceError:
             message = (
-                f"{self.where}: nothing was heard for {patience:g} s, so this was given up: {task}; it may still run there. "
+                f"{self.where}: no answer for {timeout_s:g} s, so this was abandoned: {task}; it may still run there. "
                 f"If the connection is dead, end it: `ssh -S {self._path} -O exit {self._host}`"
             )
             raise ConnectionLostError(message) from None
         except LostMasterError as error:
             raise ConnectionLostError(self._lost(task)) from error
         except NoMasterError as error:
-            message = f"the connection to {self.where} went away ({error}) before anything was done to {task}; try again"
+            message = f"the connection to {self.where} was closed ({error}) before this was started: {task}; try again"
             raise TransportError(message) from error
 
-    def _session(self, line: bytes, patience: float) -> Session:
-        """Open a session, over a second connection where the first has gone before anything was asked of it."""
+    def _session(self, line: bytes, timeout_s: float) -> Session:
+        """Open a session; if the connection was closed before the request, try once more over a new one."""
         for last in (False, True):
             path = self._connected()
             try:
-                talk = Mux(path)
+                mux = Mux(path)
                 try:
                     with self._opening():
-                        return talk.open_session(line, patience=patience)
+                        return mux.open_session(line, timeout=timeout_s)
                 except BaseException:
-                    talk.close()
+                    mux.close()
                     raise
             except NoMasterError:
-                self._turn_from(path)
+                self._avoid(path)
                 if last:
                     raise
         raise AssertionError("the loop returns or raises")
@@ -110,10 +115,10 @@ class OpensshTransport(StreamedTransport):
                 self._connect()
             return self._path
 
-    def _turn_from(self, path: Path) -> None:
-        """Take another connection next time: this one may be alive, for who is there, and have no door any more.
+    def _avoid(self, path: Path) -> None:
+        """Use another connection next time: this one may be alive for its current sessions, but accept no new ones.
 
-        So it is after ``ssh -O stop``, and where the runtime folder went because the person logged out.
+        This happens after ``ssh -O stop``, and if the runtime folder was removed because the user logged out.
         """
         with self._lock:
             if self._held is not None and self._path == path:

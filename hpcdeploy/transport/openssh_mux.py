@@ -1,8 +1,8 @@
-"""Ride on a connection that an ssh(1) holds open: the client's side of OpenSSH's protocol for that.
+"""Use a connection that an ssh(1) has open: the client side of OpenSSH's multiplexing protocol.
 
-The protocol is PROTOCOL.mux of OpenSSH's source, version 4 since OpenSSH 5.6 (2010). It is spoken here, and not by an ssh
-process for each command, for the truth of what happened: that process ends with 255 where the command did, where a signal
-ended it, where the connection was lost and where none was there; the protocol tells them apart.
+The protocol is PROTOCOL.mux in OpenSSH's source, version 4 since OpenSSH 5.6 (2010). It is implemented here, instead of
+starting an ssh process for each command, because that process exits with 255 in four cases: the command did, a signal killed
+it, the connection was lost, or there was none. The protocol distinguishes them.
 """
 
 import contextlib
@@ -14,10 +14,10 @@ from pathlib import Path
 from hpcdeploy.transport.contract import UNNAMED_SIGNAL
 from hpcdeploy.transport.pump import BLOCK, RefusedError, SilenceError
 
-PATIENCE = 20.0
-"""Seconds for an answer that needs no network: the master is a process of this machine."""
+ANSWER_TIMEOUT = 20.0
+"""Timeout in seconds for an answer that needs no network: the master is a process on this machine."""
 
-_LAST_PATIENCE = 2.0  # a master that hangs is left to its own patience
+_END_TIMEOUT = 2.0  # a master that hangs is left to its own timeout
 _VERSION = 4
 _HELLO, _NEW_SESSION, _ALIVE_CHECK, _TERMINATE = 0x00000001, 0x10000002, 0x10000004, 0x10000005
 _PERMISSION_DENIED, _FAILURE, _EXIT_MESSAGE, _ALIVE, _SESSION_OPENED = (0x80000000 + number for number in range(2, 7))
@@ -26,23 +26,26 @@ _LONGEST = 256 * 1024
 
 
 class NoMasterError(Exception):
-    """Nobody listens there, or went away, or does not answer, before anything was asked of the other end."""
+    """There is no master, or it ended or did not answer before a request reached the other side."""
 
 
 class LostMasterError(Exception):
-    """The master went away after it was asked to run something."""
+    """The master ended after it received a request to run a command."""
 
 
 class Mux:
-    """A talk with the master that listens at `path`. Raises `NoMasterError` where there is none.
+    """A control connection to the master that listens at `path`.
 
-    As long as it lasts the master does not leave for want of visitors (ssh_config(5), ControlPersist).
+    While it is open, the master does not end for lack of sessions (ssh_config(5), ControlPersist).
+
+    Raises:
+        NoMasterError: There is no master.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(PATIENCE)
+        self._socket.settimeout(ANSWER_TIMEOUT)
         try:
             self._socket.connect(str(path))
             self._greet()
@@ -55,21 +58,24 @@ class Mux:
             raise
 
     def lasts(self) -> bool:
-        """Say whether the master is there, by the number that its process had at first."""
+        """Tell whether the master is still the same process."""
         try:
             return self._ask_pid() == self.pid
         except (OSError, NoMasterError):
             return False
 
-    def open_session(self, line: bytes, *, patience: float) -> "Session":
-        """Have the other end's login shell run `line`; this talk is about nothing else from then on.
+    def open_session(self, line: bytes, *, timeout: float) -> "Session":
+        """Run `line` in the other side's login shell; this control connection then belongs to that session.
 
-        Raises `NoMasterError` and `RefusedError` where nothing was run; `LostMasterError`, or `SilenceError` after
-        `patience` seconds, where that is not known.
+        Raises:
+            NoMasterError: There is no master; nothing was run.
+            RefusedError: The request was rejected; nothing was run.
+            LostMasterError: The master ended; the command may have run.
+            SilenceError: There was no answer for `timeout` seconds; the command may have run.
         """
         ours, theirs = zip(*(socket.socketpair() for _ in range(3)), strict=True)
         try:
-            self._ask_session(line, theirs, patience)
+            self._ask_session(line, theirs, timeout)
         except BaseException:
             for stream in ours:
                 stream.close()
@@ -80,7 +86,7 @@ class Mux:
         return Session(self, self._path, ours)
 
     def exit_code(self) -> int | None:
-        """Wait until a session ends; None where the master says no more."""
+        """Wait for the end of the session; return its exit code, or None if the master sends none."""
         with contextlib.suppress(OSError):
             while True:
                 kind, body = self._receive()
@@ -89,28 +95,28 @@ class Mux:
         return None
 
     def end_master(self) -> None:
-        """Have the master end, with all that rides on it, and wait until it has."""
+        """End the master with all its sessions, and wait for it."""
         with contextlib.suppress(OSError):
-            self._socket.settimeout(_LAST_PATIENCE)
+            self._socket.settimeout(_END_TIMEOUT)
             self._send(_TERMINATE, struct.pack(">I", 0))
             while True:
                 self._receive()
 
     def shut(self) -> None:
-        """End the talk, so that who waits for a word is woken."""
+        """Shut the control connection down, so that waiting threads wake up."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """End the talk. Closing twice is allowed."""
+        """Close the control connection. Closing twice is allowed."""
         self._socket.close()
 
     def _greet(self) -> None:
         self._send(_HELLO, struct.pack(">I", _VERSION))
         kind, body = self._receive()
         if kind != _HELLO or _number(body, 0) != _VERSION:
-            raise NoMasterError(f"{self._path} speaks another protocol than OpenSSH's version {_VERSION}")
-        # ssh(1) does not look; but a folder that others write to may hold somebody else's socket under this name.
+            raise NoMasterError(f"{self._path} does not use version {_VERSION} of OpenSSH's protocol")
+        # ssh(1) does not check this; but in a folder that others can write to, the socket may belong to another user.
         if hasattr(socket, "SO_PEERCRED"):
             credentials = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
             owner = struct.unpack("3i", credentials)[1]
@@ -119,16 +125,16 @@ class Mux:
         if owner not in (0, os.getuid()):
             raise NoMasterError(f"{self._path} belongs to another user")
 
-    def _ask_session(self, line: bytes, streams: tuple[socket.socket, ...], patience: float) -> None:
+    def _ask_session(self, line: bytes, streams: tuple[socket.socket, ...], timeout: float) -> None:
         request = struct.pack(">I", 0) + _string(b"") + struct.pack(">IIIII", 0, 0, 0, 0, _NO_ESCAPE)
         try:
             self._send(_NEW_SESSION, request + _string(b"") + _string(line))
-        except OSError as error:  # it takes a request whole or not at all, and obeys it once it has the streams
+        except OSError as error:  # the master reads a request completely or not at all, and acts once it has the streams
             raise NoMasterError(f"{self._path}: {error.strerror or error}") from error
         try:
             for stream in streams:
                 socket.send_fds(self._socket, [b"\0"], [stream.fileno()])
-            self._socket.settimeout(patience)
+            self._socket.settimeout(timeout)
             kind, body = self._receive()
             self._socket.settimeout(None)
         except TimeoutError as error:
@@ -168,7 +174,7 @@ class Mux:
 
 
 def master_at(path: Path) -> Mux | None:
-    """Return a talk with the master that listens at `path`, if one is there and answers."""
+    """Return a control connection to the master at `path`; None if there is none."""
     try:
         return Mux(path)
     except NoMasterError:
@@ -176,41 +182,49 @@ def master_at(path: Path) -> Mux | None:
 
 
 class Session:
-    """A command that runs over a master; what `hpcdeploy.transport.pump.Running` asks for."""
+    """A command that runs over a master (see `hpcdeploy.transport.pump.Running`)."""
 
-    def __init__(self, talk: Mux, path: Path, streams: tuple[socket.socket, ...]) -> None:
-        self._talk = talk
+    def __init__(self, mux: Mux, path: Path, streams: tuple[socket.socket, ...]) -> None:
+        self._mux = mux
         self._path = path
         self._stdin, self._stdout, self._stderr = streams
 
     def read_stdout(self) -> bytes:
-        """Return the next piece, or nothing at the end."""
+        """Return the next piece of standard output; empty at the end."""
         return self._stdout.recv(BLOCK)
 
     def read_stderr(self) -> bytes:
-        """Return the next piece, or nothing at the end."""
+        """Return the next piece of standard error; empty at the end."""
         return self._stderr.recv(BLOCK)
 
     def write(self, block: bytes) -> None:
-        """Feed a piece of input."""
+        """Write a piece of standard input.
+
+        Raises:
+            BrokenPipeError: The command or the connection ended.
+        """
         try:
             self._stdin.sendall(block)
-        except OSError as error:  # the command ended, or the connection did, which wait() tells apart
+        except OSError as error:  # wait() tells whether the command or the connection ended
             raise BrokenPipeError from error
 
     def end_input(self) -> None:
-        """Say that there is no more input."""
+        """Close standard input."""
         with contextlib.suppress(OSError):
             self._stdin.shutdown(socket.SHUT_WR)
 
     def wait(self) -> int:
-        """Return the exit code; raises OSError where nobody will ever know.
+        """Return the exit code.
 
-        A server that ends a command's channel over a whole connection, without an exit code, says so that a signal ended the
-        command (RFC 4254, 6.10); the master keeps to itself which. A master whose connection died lets go of us on its way
-        out of its loop, and answers nobody any more (OpenSSH's clientloop.c): so one that answers has a whole connection.
+        If a server closes a command's channel without an exit code, and the connection is intact, a signal killed the
+        command (RFC 4254, 6.10); the master does not report which. A master whose connection was lost closes this control
+        connection before it exits, and answers no more (OpenSSH's clientloop.c). So if it still answers, the connection is
+        intact.
+
+        Raises:
+            OSError: The exit code will never be known.
         """
-        code = self._talk.exit_code()
+        code = self._mux.exit_code()
         if code is not None:
             return code
         try:
@@ -218,23 +232,23 @@ class Session:
         except NoMasterError as error:
             raise ConnectionAbortedError from error
         again.close()
-        if again.pid != self._talk.pid:
+        if again.pid != self._mux.pid:
             raise ConnectionAbortedError
         return UNNAMED_SIGNAL
 
     def kill(self) -> None:
-        """Let go of the command: the master closes its channel."""
-        self._talk.shut()
+        """Abandon the command: the master closes its channel."""
+        self._mux.shut()
         for stream in (self._stdin, self._stdout, self._stderr):
             with contextlib.suppress(OSError):
                 stream.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Give back what it took, once nobody uses it any more."""
+        """Close the streams and the control connection, after all use."""
         self.kill()
         for stream in (self._stdin, self._stdout, self._stderr):
             stream.close()
-        self._talk.close()
+        self._mux.close()
 
 
 def _string(data: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""OpenSSH's pattern lists (ssh_config(5), PATTERNS): ``*``, ``?`` and a leading ``!``, nothing else."""
+"""Implement OpenSSH's pattern lists (ssh_config(5), PATTERNS): ``*``, ``?`` and a leading ``!``."""
 
 import re
 from collections.abc import Iterable
@@ -7,9 +7,9 @@ from hpcdeploy.wildcards import STAR, joined
 
 
 def matches(name: str, patterns: Iterable[str], *, ignore_case: bool) -> bool:
-    """Say whether `name` matches a pattern and no negated one.
+    """Tell whether `name` matches a pattern and no negated one.
 
-    Case counts in ``Host`` lines and user names (match.c, ``match_pattern``), not in host names (``match_hostname``).
+    ``Host`` lines and user names are case-sensitive (match.c, ``match_pattern``), host names are not (``match_hostname``).
     """
     found = False
     for pattern in patterns:

@@ -1,4 +1,4 @@
-"""Carry a running command's three streams at once, so that neither side ever waits for the other in a circle."""
+"""Transfer the three streams of a running command concurrently, so that neither side can block the other."""
 
 import queue
 import threading
@@ -11,58 +11,66 @@ from hpcdeploy.limits import Collected, Ends, OutputLimit, TooMuchError, seconds
 from hpcdeploy.transport.contract import Input, Output, ignore_output
 
 BLOCK = 64 * 1024
-"""Bytes handed on at once: the largest piece that a pipe on Linux holds, and near OpenSSH's largest packet."""
+"""Bytes to transfer at once: the largest piece in a Linux pipe, and close to OpenSSH's largest packet."""
 
 LET_GO = 2.0
-"""Seconds given to the threads of an abandoned command; they are daemons, so that nothing waits for them longer."""
+"""Time in seconds to wait for the threads of an abandoned command; they are daemon threads, so that the program can exit."""
 
 
 class SilenceError(Exception):
-    """Nothing was heard of the command, and nothing could be fed to it, for as long as it was given."""
+    """The command sent and received nothing within its timeout."""
 
 
 class LostError(Exception):
-    """The command can be heard no more, and nobody will ever know how it ended."""
+    """The connection to the command was lost; its exit code will never be known."""
 
 
 class RefusedError(Exception):
-    """The other end gave no channel, or would not run the command: nothing was done."""
+    """The other side opened no channel or rejected the command; nothing was done."""
 
 
 class Running(Protocol):
-    """A command that runs: each method is called from a thread of its own."""
+    """A running command; each method is called in its own thread."""
 
     def read_stdout(self) -> bytes:
-        """Return the next piece, or nothing at the end."""
+        """Return the next piece of standard output; empty at the end."""
 
     def read_stderr(self) -> bytes:
-        """Return the next piece, or nothing at the end."""
+        """Return the next piece of standard error; empty at the end."""
 
     def write(self, block: bytes) -> None:
-        """Feed a piece of input; raises OSError where nobody reads any more."""
+        """Write a piece of standard input.
+
+        Raises:
+            OSError: The command no longer reads its input.
+        """
 
     def end_input(self) -> None:
-        """Say that there is no more input."""
+        """Close standard input."""
 
     def wait(self) -> int:
-        """Return the exit code, negative for a signal; raises OSError where nobody will ever know."""
+        """Return the exit code, negative for a signal.
+
+        Raises:
+            OSError: The exit code will never be known.
+        """
 
     def kill(self) -> None:
-        """End it, or let go of it, so that every other method returns."""
+        """End the command, or abandon it, so that all other methods return."""
 
 
 Event = tuple[str, bytes | int | OSError]
 
 _AHEAD = 4 * 1024 * 1024
-"""Bytes that wait for their taker. One more piece may stand behind them, of the size of a channel's window (8 MiB)."""
+"""Maximum number of bytes in the queue. One more piece may follow, of the size of a channel's window (8 MiB)."""
 
 
 def ignore_count(_count: int) -> None:
-    """Take a number of bytes and do nothing."""
+    """Ignore a number of bytes."""
 
 
 def blocks(data: Input) -> Iterator[bytes]:
-    """Cut `data` into pieces of at most `BLOCK` bytes; what comes in pieces already stays in them."""
+    """Split `data` into pieces of at most `BLOCK` bytes; an iterable keeps its own pieces."""
     if not isinstance(data, bytes):
         yield from data
         return
@@ -71,10 +79,7 @@ def blocks(data: Input) -> Iterator[bytes]:
 
 
 class Kept:
-    """What a command writes, as far as `limit` says that it is kept; ``stdout`` and ``stderr`` take pieces and hand them on.
-
-    They raise `hpcdeploy.limits.TooMuchError` beyond the limit.
-    """
+    """Keep the output of a command up to `limit`, and pass it on."""
 
     def __init__(self, limit: OutputLimit, on_stdout: Output = ignore_output, on_stderr: Output = ignore_output) -> None:
         self.out = Collected(limit.stdout, keep=limit.keep_stdout)
@@ -83,23 +88,31 @@ class Kept:
         self._on_stderr = on_stderr
 
     def stdout(self, piece: bytes) -> None:
-        """Take a piece of standard output."""
+        """Process a piece of standard output.
+
+        Raises:
+            TooMuchError: There is more output than the limit.
+        """
         with _named("on its standard output"):
             self.out.take(piece)
         self._on_stdout(piece)
 
     def stderr(self, piece: bytes) -> None:
-        """Take a piece of standard error."""
+        """Process a piece of standard error.
+
+        Raises:
+            TooMuchError: There is more output than the limit.
+        """
         with _named("on its standard error"):
             self.err.take(piece)
         self._on_stderr(piece)
 
 
 def over_limit(where: str, task: str, error: TooMuchError) -> str:
-    """Return the message for a command on `where` that was ended since it went beyond its limit."""
+    """Return the message for a command on `where` that was ended because it exceeded its limit."""
     return (
-        f"{where}: this {error.limit}, which is more than hpcdeploy reads or waits for, and was ended here: {task}; it may "
-        "have done its work there. Look at what the login profile and the programs there print"
+        f"{where}: this {error.limit}, which is above hpcdeploy's limit, so it was ended: {task}; it may "
+        "have done its work there. Check what the login profile and the programs there print"
     )
 
 
@@ -112,7 +125,7 @@ def _named(where: str) -> Iterator[None]:
 
 
 class _Events(queue.Queue["Event"]):
-    """Events on their way, as many as hold `_AHEAD` bytes, since a piece may be of one byte or of some megabytes."""
+    """A queue of events with at most `_AHEAD` bytes, because a piece may have one byte or several megabytes."""
 
     def __init__(self) -> None:
         super().__init__(maxsize=_AHEAD)
@@ -148,27 +161,38 @@ def pump(
     timeout: float | None = None,
     total: float | None = None,
 ) -> int:
-    """Feed `stdin` to `running`, hand on what it writes, and return its exit code.
+    """Send `stdin` to `running`, pass on its output, and return its exit code.
 
-    The three callbacks are called in the caller's thread. `timeout` is in seconds without a single byte in either
-    direction; after that the command is killed and `SilenceError` raised. After `total` seconds in all it is killed and
-    `hpcdeploy.limits.TooMuchError` raised. Any exception on the way kills it too: one of a
-    callback or of `stdin` passes through, `LostError` says that the command was lost.
+    The command is killed after any exception, including those of a callback or of `stdin`.
+
+    Args:
+        running: The command.
+        stdin: Its input.
+        on_stdout: Receives standard output, in the caller's thread.
+        on_stderr: Receives standard error, in the caller's thread.
+        on_fed: Receives the number of bytes that were sent, in the caller's thread.
+        timeout: Maximum time in seconds without a byte in either direction; None for no limit.
+        total: Maximum run time in seconds; None for no limit.
+
+    Raises:
+        SilenceError: `timeout` is over.
+        TooMuchError: `total` is over.
+        LostError: The connection to the command was lost.
     """
-    events: queue.Queue[Event] = _Events()  # the source is to wait for the taker
-    told = on_fed is not ignore_count or timeout is not None
-    patience = _Patience(timeout, total)
+    events: queue.Queue[Event] = _Events()  # the producer must wait for the consumer
+    counted = on_fed is not ignore_count or timeout is not None
+    limits_of_wait = _TimeLimits(timeout, total)
     jobs = (
         lambda: _drain("stdout", running.read_stdout, events),
         lambda: _drain("stderr", running.read_stderr, events),
         lambda: _await(running, events),
-        lambda: _feed(running, stdin, events, told=told),
+        lambda: _feed(running, stdin, events, counted=counted),
     )
     threads = [threading.Thread(target=job, daemon=True) for job in jobs]
     for thread in threads:
         thread.start()
     try:
-        code = _hand_on(events, on_stdout, on_stderr, on_fed, patience)
+        code = _hand_on(events, on_stdout, on_stderr, on_fed, limits_of_wait)
     except BaseException:
         running.kill()
         raise
@@ -178,18 +202,22 @@ def pump(
 
 
 def _hand_on(
-    events: "queue.Queue[Event]", on_stdout: Output, on_stderr: Output, on_fed: Callable[[int], None], patience: "_Patience"
+    events: "queue.Queue[Event]",
+    on_stdout: Output,
+    on_stderr: Output,
+    on_fed: Callable[[int], None],
+    limits_of_wait: "_TimeLimits",
 ) -> int:
     takers = {"stdout": on_stdout, "stderr": on_stderr}
     code: int | None = None
     while takers or code is None:
         try:
-            kind, value = events.get(timeout=patience.next())
+            kind, value = events.get(timeout=limits_of_wait.next())
         except queue.Empty:
-            patience.check()
+            limits_of_wait.check()
             raise SilenceError from None
         match value:
-            case OSError() if kind == "fed":  # what was to be fed could not be read here
+            case OSError() if kind == "fed":  # the input could not be read on this machine
                 raise value
             case OSError():
                 raise LostError from value
@@ -204,8 +232,8 @@ def _hand_on(
     return code
 
 
-class _Patience:
-    """How long the next event may take: `timeout` seconds, and no longer than what is left of `total`."""
+class _TimeLimits:
+    """The time limits of the next event: `timeout` seconds, and the rest of `total`."""
 
     def __init__(self, timeout: float | None, total: float | None) -> None:
         self._timeout = timeout
@@ -241,13 +269,13 @@ def _await(running: Running, events: "queue.Queue[Event]") -> None:
         events.put(("exit", error))
 
 
-def _feed(running: Running, stdin: Iterable[bytes], events: "queue.Queue[Event]", *, told: bool) -> None:
-    """Feed `stdin`; a piece is `told` only where somebody counts: one more thread that wakes slows a large file down."""
-    # A command may end without reading all that it is given (`head`): that is its business, and its exit code tells.
+def _feed(running: Running, stdin: Iterable[bytes], events: "queue.Queue[Event]", *, counted: bool) -> None:
+    """Send `stdin`; with `counted` each piece adds an event, which slows down large files: it wakes another thread."""
+    # A command may end without reading all of its input (`head`); its exit code shows whether that is an error.
     try:
         for block in stdin:
             running.write(block)
-            if told:
+            if counted:
                 events.put(("fed", len(block)))
     except BrokenPipeError:
         pass

@@ -1,4 +1,4 @@
-"""A login node over SSH, spoken by paramiko with OpenSSH's settings."""
+"""Use a login node over SSH with paramiko and OpenSSH's settings."""
 
 import contextlib
 import sys
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Begun:
-    """A command that was started before anybody ran it."""
+    """A command that was started before it was run."""
 
     connection: "Connection"
     line: bytes
@@ -32,12 +32,17 @@ class _Begun:
 
 
 class SshTransport(StreamedTransport):
-    """Runs commands and copies files over SSH, by the rules of `hpcdeploy.transport.contract.Transport`.
+    """Run commands and copy files over SSH (see `hpcdeploy.transport.contract.Transport`).
 
-    `host` is a name of the SSH configuration, `config` another configuration file (``ssh -F``), `settings` what is set for
-    the host where somebody has looked already. `ask` puts a server's questions (a one-time code) to the person; by default
-    it is the terminal, where there is one. Nothing is connected before the first command, or `begin`; nor is paramiko
-    imported, which takes about as long as a server takes to greet.
+    It connects with the first command or `begin`. paramiko is imported then, which takes about as long as a server's
+    greeting.
+
+    Args:
+        host: A name in the SSH configuration.
+        config: Another SSH configuration file, as for ``ssh -F``.
+        settings: The host's settings, if they are already known.
+        ask: Returns a function that shows a server's prompts (a one-time code) to the user; by default at the terminal.
+        ssh: Returns the path of the program ssh.
     """
 
     _file_block = 8 * PIECE
@@ -63,16 +68,16 @@ class SshTransport(StreamedTransport):
 
     @property
     def where(self) -> str:
-        """The machine, for messages: the name by which it was asked for."""
+        """The machine's name as given by the user, for messages."""
         return self._host
 
     def begin(self, argv: Sequence[str]) -> None:
-        """Connect in the background, and start `argv`, unless a connection is there."""
+        """Connect and start `argv` in the background, unless there is a connection."""
         connect = partial(self._connect_ahead, command_line(argv))
         with self._lock:
             if self._connection is None and self._ahead is None:
                 self._ahead = Ahead(connect, self._ask(), lambda made: made.close())
-        _import_paramiko()  # here, and not in the background, where all that its user does next would hold it up
+        _import_paramiko()  # not in the background, where the import would block all other work
 
     def close(self) -> None:
         """Close the connection, if there is one."""
@@ -114,7 +119,7 @@ class SshTransport(StreamedTransport):
 
     def _connect_ahead(self, line: bytes, ask: Ask | None) -> "Connection":
         connection = self._connect(ask)
-        with contextlib.suppress(RefusedError, LostError):  # the first command will say so
+        with contextlib.suppress(RefusedError, LostError):  # the first command will report it
             self._begun = _Begun(connection, line, self._begin_command(connection, line))
         return connection
 
@@ -135,17 +140,17 @@ class SshTransport(StreamedTransport):
 
 
 def _import_paramiko() -> None:
-    with _unimportable("invoke"):  # a third of paramiko's import, for "Match exec", which is left to ssh itself
+    with _unimportable("invoke"):  # a third of paramiko's import, needed for "Match exec", which ssh itself evaluates
         import hpcdeploy.transport.ssh_connection  # noqa: F401
 
 
 @contextmanager
 def _unimportable(name: str) -> Iterator[None]:
-    """Make the optional dependency `name` look absent for a while, unless it is loaded already, or is by somebody else."""
+    """Make the optional dependency `name` look absent for a while, unless it is loaded."""
     if name in sys.modules:
         yield
         return
-    sys.modules[name] = None  # type: ignore[assignment]  # the import system's own word for "not there" (import reference, 5.3.1)
+    sys.modules[name] = None  # type: ignore[assignment]  # the import system's mark for a missing module (import reference, 5.3.1)
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Prove to a host who we are: the agent's keys, the identity files, and a second factor where somebody sits before it."""
+"""Log in to a host with the agent's keys, the identity files, and prompts for a second factor."""
 
 import contextlib
 import socket
@@ -18,26 +18,26 @@ from hpcdeploy.transport.ssh_settings import SshSettings
 
 
 class _Agent(AgentSSH):
-    """The agent behind a socket of our choosing; paramiko's own knows only that of SSH_AUTH_SOCK."""
+    """An agent at any socket; paramiko's own class only uses SSH_AUTH_SOCK."""
 
     def __init__(self, path: str) -> None:
         super().__init__()
         self._socket = socket.socket(socket.AF_UNIX)
         try:
             self._socket.connect(path)
-            self._connect(self._socket)  # type: ignore[attr-defined]  # what paramiko's own Agent does
+            self._connect(self._socket)  # type: ignore[attr-defined]  # as in paramiko's own Agent
         except BaseException:
             self._socket.close()
             raise
 
     def close(self) -> None:
-        """Let go of the agent."""
+        """Close the connection to the agent."""
         self._socket.close()
 
 
 @dataclass
 class _Attempts:
-    """What was tried, for the message when nothing helped."""
+    """The login attempts, for the error message."""
 
     offered: list[str] = field(default_factory=list)
     advice: list[str] = field(default_factory=list)
@@ -46,12 +46,19 @@ class _Attempts:
 
 
 def authenticate(transport: paramiko.Transport, settings: SshSettings, ask: Ask | None, *, master: str) -> None:
-    """Log in over `transport`, whose host key was checked. Raises `AuthenticationError`, saying what was tried.
+    """Log in over `transport`, whose host key was checked.
 
-    `master` is the command that opens a connection of OpenSSH's to the end of the route, named where nobody can be asked.
+    Keys are offered in OpenSSH's order (ssh_config(5), IdentityFile): the agent's keys in IdentityFile, the agent's others
+    unless IdentitiesOnly, then the files. Each is sent with its signature, which saves a round trip per key.
 
-    Keys come in OpenSSH's order (ssh_config(5), IdentityFile): the agent's that IdentityFile names, the agent's others
-    unless IdentitiesOnly, then the files. Each is offered with its signature at once, which saves a round trip a key.
+    Args:
+        transport: The connection.
+        settings: The host's settings.
+        ask: Prompts the user; None without a terminal.
+        master: The command that opens an OpenSSH connection to the last host, for the error message without a terminal.
+
+    Raises:
+        AuthenticationError: The login failed; the message lists the attempts.
     """
     tried = _Attempts()
     with contextlib.ExitStack() as cleanup:
@@ -80,9 +87,9 @@ def authenticate(transport: paramiko.Transport, settings: SshSettings, ask: Ask 
 def _without_key(
     transport: paramiko.Transport, settings: SshSettings, ask: Ask | None, tried: _Attempts, master: str
 ) -> None:
-    """Go on where no key was enough: ask the person, or say what is missing."""
+    """Continue if no key was sufficient: prompt the user, or report what is missing."""
 
-    def asking(question: str, visible: bool) -> str:  # noqa: FBT001 - by position, as Ask says
+    def prompt(question: str, visible: bool) -> str:  # noqa: FBT001 - positional, as in Ask
         assert ask is not None
         tried.asked = True
         return ask(question, visible)
@@ -92,11 +99,11 @@ def _without_key(
             tried.wanted = _methods(transport, settings.user)
             if not tried.wanted:
                 return
-        if ask and "keyboard-interactive" in tried.wanted and _interactive(transport, settings, asking):
+        if ask and "keyboard-interactive" in tried.wanted and _interactive(transport, settings, prompt):
             return
         if ask and "password" in tried.wanted and not tried.asked:
             question = f"{settings.user}@{settings.alias}'s password: "
-            if not transport.auth_password(settings.user, asking(question, False), fallback=False):  # noqa: FBT003 - by position, as Ask says
+            if not transport.auth_password(settings.user, prompt(question, False), fallback=False):  # noqa: FBT003 - positional, as in Ask
                 return
     except (paramiko.SSHException, EOFError, OSError) as error:
         if not transport.is_active():
@@ -113,18 +120,20 @@ def _methods(transport: paramiko.Transport, user: str) -> list[str]:
 
 
 def _interactive(transport: paramiko.Transport, settings: SshSettings, ask: Ask) -> bool:
-    """Answer what the server asks, and say whether that was enough."""
+    """Answer the server's prompts; return whether that was sufficient."""
 
     def answer(title: str, instructions: str, prompts: list[tuple[str, bool]]) -> list[str]:
-        told = "\n".join(filter(None, (title.strip(), instructions.strip())))
+        heading = "\n".join(filter(None, (title.strip(), instructions.strip())))
         lead = f"({settings.user}@{settings.alias}) "
-        questions = [(f"{told}\n" if told and not number else "") + lead + text for number, (text, _) in enumerate(prompts)]
+        questions = [
+            (f"{heading}\n" if heading and not number else "") + lead + text for number, (text, _) in enumerate(prompts)
+        ]
         return [ask(question, visible) for question, (_, visible) in zip(questions, prompts, strict=True)]
 
     try:
         return not transport.auth_interactive(settings.user, answer)
     except paramiko.AuthenticationException:
-        # A server may offer this way and then ask nothing (sshd without PAM): another may be open.
+        # A server may offer this method without a prompt (sshd without PAM); another method may work.
         if not transport.is_active():
             raise
         return False
@@ -160,10 +169,10 @@ def _file_keys(file: Path, settings: SshSettings, tried: _Attempts) -> Iterator[
         mode = file.stat().st_mode
         if stat.S_IMODE(mode) & 0o077:
             # OpenSSH ignores such a key too (authfile.c, sshkey_perm_ok).
-            tried.advice.append(f"{file} may be read by others and is not used: run `chmod 600 {file}`")
+            tried.advice.append(f"{file} is readable by others and is not used: run `chmod 600 {file}`")
             return
         key = _load(file)
-    except TypeError:  # what the cryptography library raises where a passphrase is needed
+    except TypeError:  # raised by the cryptography library if a passphrase is needed
         tried.advice.append(f"{file} is protected by a passphrase and is not in the SSH agent: run `ssh-add {file}` first")
         return
     except (OSError, ValueError, paramiko.SSHException, paramiko.pkey.UnknownKeyType) as error:
@@ -182,7 +191,7 @@ def _file_keys(file: Path, settings: SshSettings, tried: _Attempts) -> Iterator[
 def _load(file: Path) -> paramiko.PKey:
     """Load a private key, and the certificate beside it, as `paramiko.PKey.from_path` does.
 
-    It tests twice whether an RSA key's numbers are primes, 0.2 s for a key that is the person's own.
+    That function tests twice whether an RSA key's numbers are primes, which takes 0.2 s for a key that is the user's own.
     """
     data = file.read_bytes()
     read = serialization.load_ssh_private_key if b"BEGIN OPENSSH" in data else serialization.load_pem_private_key
@@ -197,7 +206,7 @@ def _load(file: Path) -> paramiko.PKey:
 
 
 def _public_blob(file: Path) -> bytes | None:
-    """Return the public half of an identity: from ``file.pub``, or from the file where it is itself a public key."""
+    """Return the public half of an identity, from ``file.pub``, or from the file if it is a public key itself."""
     for candidate in (Path(f"{file}.pub"), file):
         try:
             return paramiko.pkey.PublicBlob.from_file(str(candidate)).key_blob
@@ -208,30 +217,28 @@ def _public_blob(file: Path) -> bytes | None:
 
 def _cut_off(settings: SshSettings, tried: _Attempts) -> str:
     return (
-        f"{settings.alias} ended the conversation after {_listed(tried)} for user {settings.user}: it may allow fewer "
-        f"attempts than there are keys; name one key with IdentityFile and set 'IdentitiesOnly yes' for this host"
+        f"{settings.alias} closed the connection after {_listed(tried)} for user {settings.user}: it may allow fewer "
+        f"attempts than there are keys; set one key with IdentityFile and 'IdentitiesOnly yes' for this host"
     )
 
 
 def _refused(settings: SshSettings, tried: _Attempts, ask: Ask | None, master: str) -> str:
     others = [method for method in tried.wanted if method in ("keyboard-interactive", "password")]
     enough = "publickey" in tried.wanted or not tried.offered
-    parts = [f"{settings.alias} does not let user {settings.user} in with {_listed(tried)}"]
+    parts = [f"login as {settings.user} on {settings.alias} failed with {_listed(tried)}"]
     if not enough:
-        parts = [f"{settings.alias} took a key of user {settings.user} and wants more"]
+        parts = [f"{settings.alias} accepted a key of user {settings.user} and requires more"]
     parts.extend(tried.advice)
     if tried.asked:
         parts.append("it did not accept the answer; try again")
     elif enough and not tried.advice:
-        parts.append(f"check User and IdentityFile for it, and that `{settings.login}` gets in")
+        parts.append(f"check User and IdentityFile for it, and that `{settings.login}` can log in")
     if ask is None and others:
-        parts.append(
-            f"it would also ask for {' or '.join(others)}: run this command in a terminal, or {answer_once(master)}"
-        )
+        parts.append(f"it also accepts {' or '.join(others)}: run this command in a terminal, or {answer_once(master)}")
     if settings.gssapi and "gssapi-with-mic" in tried.wanted:
-        parts.append('it would also take a Kerberos ticket, by OpenSSH alone: set transport = "openssh" for this cluster')
+        parts.append('it also accepts a Kerberos ticket, with OpenSSH only: set transport = "openssh" for this cluster')
     return "; ".join(parts)
 
 
 def _listed(tried: _Attempts) -> str:
-    return ", ".join(tried.offered) if tried.offered else "no usable key at all"
+    return ", ".join(tried.offered) if tried.offered else "no usable key"

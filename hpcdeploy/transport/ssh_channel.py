@@ -1,4 +1,4 @@
-"""A command on an SSH channel of its own, and what its server says of how it went."""
+"""Run a command on its own SSH channel."""
 
 import contextlib
 import signal
@@ -15,17 +15,17 @@ from hpcdeploy.transport.ssh_copy import PIECE
 from hpcdeploy.transport.ssh_packets import LimitedPacketizer, check_window
 
 WINDOW = 8 * 1024 * 1024
-"""Bytes that a server may send before it is heard."""
+"""Number of bytes that a server may send before they are read."""
 
-# Bytes of one packet more: paramiko counts the window when somebody reads.
+# One more packet, in bytes: paramiko counts the window at each read.
 _PACKET = 256 * 1024
 
-# Seconds in which a thread of paramiko ends whose connection has died.
+# Time in seconds to wait for paramiko's thread after its connection was lost.
 _SETTLES = 1.0
 
 
 def _handle_channel_request(channel: Channel, message: paramiko.Message) -> None:
-    """Note a signal as a negative exit code (RFC 4254, 6.10), which paramiko itself passes over."""
+    """Record a signal as a negative exit code (RFC 4254, 6.10), which paramiko itself ignores."""
     if message.get_text() == "exit-signal":
         message.get_boolean()
         name = message.get_text()
@@ -36,11 +36,11 @@ def _handle_channel_request(channel: Channel, message: paramiko.Message) -> None
         return
     message.rewind()
     message.get_int()  # the channel's number
-    Channel._handle_request(channel, message)  # type: ignore[attr-defined]  # what the table held before
+    Channel._handle_request(channel, message)  # type: ignore[attr-defined]  # the table's original entry
 
 
 def _handle_data(channel: Channel, message: paramiko.Message) -> None:
-    """Take output, and end a connection whose server does not respect the window (RFC 4254, 5.2)."""
+    """Process output, and close a connection whose server does not respect the window (RFC 4254, 5.2)."""
     Channel._feed(channel, message)  # type: ignore[attr-defined]
     check_window(channel, WINDOW + _PACKET)
 
@@ -51,7 +51,7 @@ def _handle_extended_data(channel: Channel, message: paramiko.Message) -> None:
 
 
 class SignallingTransport(paramiko.Transport):
-    """paramiko's transport, which also learns that a command was ended by a signal, and limits what a server sends."""
+    """A paramiko transport that records signals of commands, and limits the data that a server may send."""
 
     _channel_handler_table = {  # noqa: RUF012 - the base class looks it up under this name
         **vars(paramiko.Transport)["_channel_handler_table"],
@@ -66,7 +66,12 @@ class SignallingTransport(paramiko.Transport):
 
 
 class RemoteCommand:
-    """The command `line`, on a channel of its own. Raises `RefusedError`, or `LostError` where that is not known."""
+    """The command `line`, on its own channel.
+
+    Raises:
+        RefusedError: The server rejected it; nothing was done.
+        LostError: The connection was lost; the command may have run.
+    """
 
     def __init__(self, channel: Channel, transport: SignallingTransport, line: bytes) -> None:
         self._channel = channel
@@ -74,28 +79,32 @@ class RemoteCommand:
         try:
             channel.exec_command(line)
         except (paramiko.SSHException, EOFError, OSError) as error:
-            transport.join(_SETTLES)  # of a connection that dies its channels are told first
+            transport.join(_SETTLES)  # when a connection is lost, its channels are informed first
             if transport.is_active():
                 raise RefusedError(str(error)) from error
             raise LostError from error
 
     def read_stdout(self) -> bytes:
-        """Return the next piece, or nothing at the end."""
+        """Return the next piece of standard output; empty at the end."""
         return self._read(self._channel.recv)
 
     def read_stderr(self) -> bytes:
-        """Return the next piece, or nothing at the end."""
+        """Return the next piece of standard error; empty at the end."""
         return self._read(self._channel.recv_stderr)
 
     @staticmethod
     def _read(receive: Callable[[int], bytes]) -> bytes:
         try:
-            return receive(WINDOW)  # all that there is: taking a part makes paramiko move the rest, each time
-        except (EOFError, paramiko.SSHException) as error:  # reading sends window adjustments, which finds a dead socket
+            return receive(WINDOW)  # read everything: after a partial read paramiko moves the rest each time
+        except (EOFError, paramiko.SSHException) as error:  # reading sends window adjustments, which detects a dead socket
             raise ConnectionAbortedError from error
 
     def write(self, block: bytes) -> None:
-        """Feed a piece of input; raises BrokenPipeError where nobody reads any more."""
+        """Write a piece of standard input.
+
+        Raises:
+            BrokenPipeError: The command or the connection ended.
+        """
         try:
             for start in range(0, len(block), PIECE):
                 self._channel.sendall(block[start : start + PIECE])
@@ -103,16 +112,20 @@ class RemoteCommand:
             OSError,
             EOFError,
             paramiko.SSHException,
-        ) as error:  # closed: the command ended, or the connection did, which wait() tells apart
+        ) as error:  # wait() tells whether the command or the connection ended
             raise BrokenPipeError from error
 
     def end_input(self) -> None:
-        """Say that there is no more input."""
+        """Close standard input."""
         with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
             self._channel.shutdown_write()
 
     def wait(self) -> int:
-        """Return the exit code, negative for a signal."""
+        """Return the exit code, negative for a signal.
+
+        Raises:
+            ConnectionAbortedError: The connection was lost.
+        """
         code = self._channel.recv_exit_status()
         signalled = self._transport.signals.get(self._channel.get_id())
         if signalled is not None:
@@ -122,8 +135,8 @@ class RemoteCommand:
         return code
 
     def kill(self) -> None:
-        """Let go of it: closing its channel ends what reads or writes it."""
-        # Where the connection has just died paramiko finds that out by telling the server.
+        """Abandon the command: closing its channel ends processes that read or write it."""
+        # If the connection was just lost, paramiko only notices when it sends the close message.
         with contextlib.suppress(EOFError, OSError, paramiko.SSHException):
             self._channel.close()
 

@@ -1,7 +1,7 @@
-"""OpenSSH's configuration files read without OpenSSH: the words of ssh_config(5) that a transport needs.
+"""Read OpenSSH's configuration files without OpenSSH: the keywords of ssh_config(5) that a transport needs.
 
-Used where no ``ssh`` program can be asked. A file is obeyed line by line, as ssh itself does, because ``Match host`` and
-``Match user`` depend on what was set before; the first value of a keyword wins.
+Used if there is no program ``ssh``. Files are evaluated line by line, as by ssh itself, because ``Match host`` and ``Match
+user`` depend on earlier lines; the first value of a keyword wins.
 """
 
 import fnmatch
@@ -15,10 +15,10 @@ from hpcdeploy.errors import ConfigError
 from hpcdeploy.transport.patterns import matches
 
 Options = dict[str, list[str]]
-"""Keyword in lower case to its values as written, in the order met: the shape of what ``ssh -G`` prints."""
+"""Values by keyword in lower case, in the order of the files; the format of ``ssh -G``."""
 
 DEEPEST_INCLUDE = 16
-"""Files within files that ssh follows (readconf.c, READCONF_MAX_DEPTH)."""
+"""Maximum depth of included files (readconf.c, READCONF_MAX_DEPTH)."""
 
 _COLLECTED = frozenset({"identityfile", "certificatefile"})
 _RAW = frozenset({"proxycommand", "knownhostscommand", "remotecommand", "localcommand"})
@@ -31,7 +31,7 @@ _QUOTES = {'"': "double", "'": "single"}
 
 @dataclass(frozen=True, kw_only=True)
 class ConfigFiles:
-    """What is read, in order, each with the folder that its relative Includes start from."""
+    """The files to read, in order, each with the folder for its relative Includes."""
 
     files: tuple[tuple[Path, Path], ...]
     home: Path
@@ -45,7 +45,7 @@ class _Reader:
     options: Options = field(default_factory=dict)
 
     def read(self, path: Path, base: Path, *, depth: int = 0) -> None:
-        """Obey one file; a file that is not there says nothing."""
+        """Evaluate one file; a missing file is ignored."""
         if depth > DEEPEST_INCLUDE:
             raise ConfigError(
                 f"{path}: Include is nested deeper than {DEEPEST_INCLUDE} files; check whether a file includes itself"
@@ -78,7 +78,7 @@ class _Reader:
         if not values:
             raise ConfigError(f"{place}: {keyword} has no value")
         if keyword == "proxyjump" and "proxycommand" in self.options:
-            return  # whichever of the two comes first disables the other (ssh_config(5), ProxyJump)
+            return  # the first of the two disables the other (ssh_config(5), ProxyJump)
         if keyword == "proxycommand" and "proxyjump" in self.options:
             return
         if keyword in _COLLECTED:
@@ -109,7 +109,7 @@ class _Reader:
             if name == "all":
                 fits = True
             elif name == "canonical":
-                fits = False  # host names are never made canonical here
+                fits = False  # host names are never canonicalized here
             elif not left:
                 raise ConfigError(f"{place}: Match {criterion} needs a pattern")
             else:
@@ -118,17 +118,17 @@ class _Reader:
         return result
 
     def _fits(self, name: str, patterns: str, place: str) -> bool:
-        given = self.options
+        initial = self.options
         subjects: dict[str, Callable[[], str]] = {
-            "host": lambda: given.get("hostname", [self.host])[0].replace("%h", self.host),
+            "host": lambda: initial.get("hostname", [self.host])[0].replace("%h", self.host),
             "originalhost": lambda: self.host,
-            "user": lambda: given.get("user", [self.user])[0],
+            "user": lambda: initial.get("user", [self.user])[0],
             "localuser": lambda: self.user,
         }
         if name not in subjects:
             allowed = ", ".join((*subjects, "all"))
             message = (
-                f"{place}: 'Match {name}' can only be judged by OpenSSH's own ssh, which is not installed here; "
+                f"{place}: 'Match {name}' can only be evaluated by OpenSSH's own ssh, which is not installed here; "
                 f"install it, or use one of {allowed}"
             )
             raise ConfigError(message)
@@ -136,12 +136,18 @@ class _Reader:
 
 
 def words(value: str, place: str) -> list[str]:
-    """Split a value at blanks as OpenSSH does since 8.7 (misc.c, ``argv_split``).
+    """Split a value at blanks, as OpenSSH does since 8.7 (misc.c, ``argv_split``).
 
-    Double and single quotes hold a word together and may begin and end within it; a backslash takes a quote or a backslash
-    as it is, and a blank outside of quotes; ``#`` at the beginning of a word starts a comment. In ``Match`` lines, which
-    OpenSSH 9.2 splits otherwise, single quotes mean nothing to it: here all lines are split alike. Raises `ConfigError` for
-    a quote that is not closed; `place` is for the message.
+    Double and single quotes join blanks, and may start and end inside a word. A backslash escapes a quote or a backslash,
+    and a blank outside of quotes. ``#`` at the start of a word begins a comment. For ``Match`` lines OpenSSH 9.2 has other
+    rules, without single quotes; here all lines have the same rules.
+
+    Args:
+        value: The value.
+        place: The file and line, for messages.
+
+    Raises:
+        ConfigError: A quote is not closed.
     """
     found: list[str] = []
     word: str | None = None
@@ -167,9 +173,16 @@ def words(value: str, place: str) -> list[str]:
 
 
 def read_options(host: str, files: ConfigFiles, *, local_user: str, given: Options | None = None) -> Options:
-    """Return what the configuration files say of `host`; `given` (from a command line, say) comes before all of them.
+    """Return the options of `host` in the configuration files.
 
-    Raises `ConfigError`, with file and line, for what cannot be read or judged.
+    Args:
+        host: The host.
+        files: The files.
+        local_user: The name of the local user.
+        given: Options that take precedence, such as those of a command line.
+
+    Raises:
+        ConfigError: A line is malformed or cannot be evaluated; the message has file and line.
     """
     reader = _Reader(
         host=host, user=local_user, home=files.home, options={key: list(value) for key, value in (given or {}).items()}
@@ -180,7 +193,7 @@ def read_options(host: str, files: ConfigFiles, *, local_user: str, given: Optio
 
 
 def config_files(chosen: str | None, home: Path) -> ConfigFiles:
-    """Return the files that ssh reads: only `chosen` where ``-F`` names one, else the person's, then the machine's."""
+    """Return the files that ssh reads: only `chosen` if ``-F`` is used, else the user's, then the system's."""
     own = home / ".ssh"
     if chosen is not None:
         path = Path(os.path.expanduser(chosen))  # noqa: PTH111 - Path.expanduser raises where the user is unknown

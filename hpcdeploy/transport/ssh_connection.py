@@ -1,4 +1,4 @@
-"""One SSH connection, through as many hosts as it takes, each with its own settings and its host key checked."""
+"""Open an SSH connection through any number of hosts, each with its own settings and a checked host key."""
 
 import contextlib
 import itertools
@@ -24,33 +24,42 @@ LOG = "hpcdeploy.ssh"
 
 _PACKET = 256 * 1024
 
-# The greeting and the exchange of keys, all together, in ConnectTimeouts: each waits for one at most.
+# Time for greeting and key exchange together, in multiples of ConnectTimeout; each step waits for at most one.
 _GREETING_TIME = 4
 
-# Measured on loopback: with GCM one pass does what counter mode and a separate MAC do in two.
+# Measured on loopback: GCM does in one pass what counter mode and a separate MAC do in two.
 _CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes256-ctr", "aes192-ctr", "aes128-ctr")
 
 
 class Connection:
-    """An open connection to the last host of a route; closing it closes all on the way."""
+    """An open connection to the last host of a route; closing it closes all connections on the way."""
 
     def __init__(self, transport: SignallingTransport, cleanup: contextlib.ExitStack) -> None:
         self._transport = transport
         self._cleanup = cleanup
 
     def lasts(self) -> bool:
-        """Say whether it is there still, as far as anybody has noticed."""
+        """Tell whether the connection is alive, as far as known."""
         return self._transport.is_active()
 
     def open_channel(self) -> Channel:
-        """Open a channel for one command; raises `RefusedError`."""
+        """Open a channel for one command.
+
+        Raises:
+            RefusedError: The server rejected it.
+        """
         try:
             return self._transport.open_session(window_size=WINDOW, max_packet_size=_PACKET)
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise RefusedError(str(error)) from error
 
     def start(self, channel: Channel, line: bytes) -> RemoteCommand:
-        """Have the login shell there run `line` on `channel`."""
+        """Run `line` in the login shell on `channel`.
+
+        Raises:
+            RefusedError: The server rejected it; nothing was done.
+            LostError: The connection was lost; the command may have run.
+        """
         return RemoteCommand(channel, self._transport, line)
 
     def close(self) -> None:
@@ -61,20 +70,25 @@ class Connection:
 def connect(route: Sequence[SshSettings], line: Line, ask: Ask | None) -> Connection:
     """Connect to the last host of `route` through the others, over a `line` to the first.
 
-    Raises `TransportError` where a host cannot be reached and `AuthenticationError` where it is not the one we know or does
-    not know us; nothing stays open then.
+    On an error everything is closed.
+
+    Raises:
+        TransportError: A host cannot be reached.
+        AuthenticationError: A host key is not trusted, or a host rejected the login.
     """
-    logging.getLogger(LOG).addHandler(logging.NullHandler())  # else Python prints paramiko's own traces to standard error
+    logging.getLogger(LOG).addHandler(
+        logging.NullHandler()
+    )  # otherwise Python prints paramiko's tracebacks to standard error
     with contextlib.ExitStack() as cleanup:
         cleanup.callback(line.close)
-        transport = _let_in(route[0], line.socket, ask, route[-1].master, cleanup)
+        transport = _log_in(route[0], line.socket, ask, route[-1].master, cleanup)
         for jump, settings in itertools.pairwise(route):
             reached = _reach_through(settings, transport, jump.alias)
-            transport = _let_in(settings, reached, ask, route[-1].master, cleanup)
+            transport = _log_in(settings, reached, ask, route[-1].master, cleanup)
         return Connection(transport, cleanup.pop_all())
 
 
-def _let_in(
+def _log_in(
     settings: SshSettings, reached: socket.socket | Channel, ask: Ask | None, master: str, cleanup: contextlib.ExitStack
 ) -> SignallingTransport:
     transport = _greet(settings, reached, cleanup)
@@ -97,13 +111,13 @@ def _reach_through(settings: SshSettings, through: SignallingTransport, jump: st
 
 
 def _greet(settings: SshSettings, sock: socket.socket | Channel, cleanup: contextlib.ExitStack) -> SignallingTransport:
-    """Agree on algorithms and keys, and check that the host is the one we know."""
+    """Negotiate algorithms and keys, and check the host key."""
     known = _known_hosts(settings)
     transport = SignallingTransport(sock)
     cleanup.callback(transport.close)
     transport.set_log_channel(LOG)
     transport.local_version = GREETING
-    # Not start_client's own timeout: after that it returns as if all were well.
+    # Not start_client's own timeout: after that it returns without an error.
     transport.banner_timeout = transport.handshake_timeout = settings.connect_timeout
     transport.auth_timeout = max(settings.connect_timeout, 120)
     options = transport.get_security_options()
@@ -121,7 +135,7 @@ def _greet(settings: SshSettings, sock: socket.socket | Channel, cleanup: contex
 
 @contextlib.contextmanager
 def _within(seconds: float, end: Callable[[], None]) -> Iterator[None]:
-    """Call `end` after so many seconds: a server may go on sending bytes, each in time, and never come to its end."""
+    """Call `end` after `seconds`: a server may keep sending bytes in time, and never finish."""
     timer = threading.Timer(seconds, end)
     timer.daemon = True
     timer.start()
@@ -132,7 +146,7 @@ def _within(seconds: float, end: Callable[[], None]) -> Iterator[None]:
 
 
 def key_types(available: Sequence[str], settings: SshSettings, known: Sequence[KnownKey]) -> tuple[str, ...]:
-    """Order the kinds of host key: those by which we know the host first (sshconnect2.c, ``order_hostkeyalgs``)."""
+    """Order the types of host key: those that are known for the host first (sshconnect2.c, ``order_hostkeyalgs``)."""
     allowed = [name for name in settings.host_key_algorithms if name in available] or list(available)
     kinds = known_kinds(settings.hostname, settings.port, settings.host_key_alias, known)
     return tuple(sorted(allowed, key=lambda name: _kind(name) not in kinds))
@@ -151,7 +165,7 @@ def _known_hosts(settings: SshSettings) -> tuple[KnownKey, ...]:
 
 
 def check_host_key(key: bytes, settings: SshSettings, known: Sequence[KnownKey]) -> None:
-    """Raise `AuthenticationError` unless `known` vouches for the public `key` that the host showed."""
+    """Raise `AuthenticationError` unless `known` has the public `key` of the host."""
     finding = judge(key, settings.hostname, settings.port, settings.host_key_alias, known)
     if finding.verdict != "known":
         shown = f"{paramiko.Message(key).get_text()} key {fingerprint(key)}"
@@ -165,19 +179,19 @@ def _no_greeting(settings: SshSettings, error: BaseException) -> str:
     if settings.proxy_command:
         return f"ProxyCommand gave no connection to {name} ({error}): {settings.proxy_command}"
     return (
-        f"{name} is reached but does not begin to speak SSH within {settings.connect_timeout:g} s ({error}); "
-        f"check the port, and whether the server is overloaded or turns this address away"
+        f"{name} accepts connections, but sent no SSH greeting within {settings.connect_timeout:g} s ({error}); "
+        f"check the port, and whether the server is overloaded or rejects this address"
     )
 
 
 def _keep_alive(transport: SignallingTransport, settings: SshSettings, cleanup: contextlib.ExitStack) -> None:
-    """Ask the server now and then whether it is there, and close where it does not say so (ServerAliveInterval)."""
+    """Send keepalive requests, and close the connection if an answer is missing (ServerAliveInterval)."""
     done = threading.Event()
-    patience = settings.alive_interval * max(settings.alive_count, 1)
+    timeout = settings.alive_interval * max(settings.alive_count, 1)
 
     def beat() -> None:
         while not done.wait(settings.alive_interval) and transport.is_active():
-            watchdog = threading.Timer(patience, transport.close)
+            watchdog = threading.Timer(timeout, transport.close)
             watchdog.daemon = True
             watchdog.start()
             with contextlib.suppress(paramiko.SSHException, EOFError, OSError):

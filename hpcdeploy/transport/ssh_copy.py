@@ -1,15 +1,15 @@
-"""Files over a command's streams: the small scripts that run at the other end, and what they answer. Pure text.
+"""Copy files over a command's streams: the small scripts for the remote side, and their answers. Pure text.
 
-A stream through ``cat`` is faster than SFTP over paramiko and needs nothing but POSIX sh there. Each answer stands behind a
-mark of its own, because login shells print banners on standard output. A connection that dies looks like the end of the
-file to ``cat``, so size and digest are checked before a part gets its name.
+A stream through ``cat`` is faster than SFTP over paramiko, and only needs POSIX sh. Each answer follows a marker, because
+login shells print banners on standard output. For ``cat`` a lost connection looks like the end of the file, so size and
+checksum are verified before a partial file gets its name.
 """
 
 from dataclasses import dataclass
 
-# $1 the part, $2 its size, $3 the mark. What is not whole is removed at once; what is, waits for its digest to be compared.
-# openssl first: it uses the processor's own SHA instructions, where sha256sum took 3 to 4 s for 1 GB, as long as the upload
-# itself (coreutils 9.1 on loopback).
+# $1: the partial file, $2: its size, $3: the marker. An incomplete file is removed at once; a complete one waits for the
+# comparison of its checksum. openssl comes first, because it uses the processor's SHA instructions: for 1 GB sha256sum took
+# 3 to 4 s, as long as the upload itself (coreutils 9.1 on loopback).
 _RECEIVE = """
 trap 'rm -f -- "$1"' HUP INT TERM
 set -C
@@ -30,7 +30,7 @@ fi
 printf '\\n%s %s\\n' "$3" "${digest%% *}"
 """
 
-# $1 the part, $2 the target, $3 "x" for a program.
+# $1: the partial file, $2: the target, $3: "x" for an executable file.
 _RENAME = """
 if [ -d "$2" ]; then
     echo "$2 is a folder" >&2
@@ -41,7 +41,7 @@ if [ "$3" = x ]; then chmod +x -- "$1" || exit 1; fi
 mv -f -- "$1" "$2"
 """
 
-# $1 the file, $2 the mark. The size is taken once, so that a file which grows meanwhile ends where it then ended.
+# $1: the file, $2: the marker. The size is read once, so that a growing file ends where it ended then.
 _SEND = """
 [ -f "$1" ] || { [ -e "$1" ] && echo "$1 is no ordinary file" >&2 || echo "$1 does not exist" >&2; exit 1; }
 size=$(wc -c < "$1") || exit 1
@@ -50,21 +50,21 @@ printf '\\n%s %s %s\\n' "$2" "$size" "$mode"
 head -c "$size" < "$1"
 """
 
-# OpenSSH takes packets of 32 KiB, of which paramiko keeps 64 bytes for itself; what is longer it copies again and again.
+# OpenSSH's packets have 32 KiB, of which paramiko uses 64 bytes itself; longer data it copies repeatedly.
 PIECE = 32 * 1024 - 64
-"""Bytes that are best sent at once."""
+"""Best number of bytes to send at once."""
 
 LONGEST_HEADER = 128
-"""Bytes of the line with a mark (32), a size and a mode."""
+"""Maximum length in bytes of the line with a marker (32), a size and a mode."""
 
 
 def receive_argv(part: str, size: int, mark: str) -> list[str]:
-    """Return the command that writes its standard input to `part` and answers with its digest."""
+    """Return the command that writes its standard input to `part` and prints its checksum."""
     return ["sh", "-c", _RECEIVE, "hpcdeploy-put", _rooted(part), str(size), mark]
 
 
 def rename_argv(part: str, target: str, *, executable: bool) -> list[str]:
-    """Return the command that gives a whole `part` its name."""
+    """Return the command that renames a complete `part`."""
     return ["sh", "-c", _RENAME, "hpcdeploy-put", _rooted(part), _rooted(target), "x" if executable else "-"]
 
 
@@ -74,12 +74,12 @@ def remove_argv(part: str) -> list[str]:
 
 
 def send_argv(path: str, mark: str) -> list[str]:
-    """Return the command that writes a mark, the size and then the file `path` to its standard output."""
+    """Return the command that prints a marker, the size and the content of the file `path`."""
     return ["sh", "-c", _SEND, "hpcdeploy-get", _rooted(path), mark]
 
 
 def received_digest(stdout: bytes, mark: str) -> str | None:
-    """Return the digest that stands behind the mark; ``none`` where the machine cannot compute one, None: no answer."""
+    """Return the checksum after the marker; ``none`` if the machine cannot compute it, None if there is no answer."""
     for line in stdout.decode(errors="replace").splitlines():
         words = line.split()
         if len(words) == 2 and words[0] == mark:
@@ -89,7 +89,13 @@ def received_digest(stdout: bytes, mark: str) -> str | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """What comes before a file: its size in bytes, whether it is a program, and ``rest``, its first bytes."""
+    """The line before a file.
+
+    Attributes:
+        size: The file's size in bytes.
+        executable: The file is executable.
+        rest: The first bytes of its content.
+    """
 
     size: int
     executable: bool
@@ -97,7 +103,7 @@ class Header:
 
 
 def split_header(stream: bytes | bytearray, mark: str, start: int = 0) -> Header | None:
-    """Find the header in the beginning of what was sent, from `start` on, or None where it has not come yet."""
+    """Find the header in the received data, from `start` on; None if it is not complete."""
     start = stream.find(f"\n{mark} ".encode(), start)
     end = stream.find(b"\n", start + 1)
     if start < 0 or end < 0:
@@ -107,5 +113,5 @@ def split_header(stream: bytes | bytearray, mark: str, start: int = 0) -> Header
 
 
 def _rooted(path: str) -> str:
-    # A leading dash would be an option, and a bare name is found in the home folder all the same.
+    # A leading dash would be an option; a bare name is relative to the home folder in either form.
     return path if path.startswith("/") else f"./{path}"

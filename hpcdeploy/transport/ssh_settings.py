@@ -1,4 +1,4 @@
-"""The settings that OpenSSH itself would use for a host, as one frozen value."""
+"""Determine the settings that OpenSSH would use for a host, as one frozen value."""
 
 import hashlib
 import os
@@ -16,17 +16,17 @@ from hpcdeploy.transport.command_line import quoted
 from hpcdeploy.transport.ssh_config import Options, config_files, read_options
 
 DEFAULT_CONNECT_TIMEOUT = 20.0
-"""Seconds; OpenSSH waits as long as the kernel does, which is minutes."""
+"""In seconds; OpenSSH itself uses the kernel's timeout, which is minutes."""
 
 DEFAULT_ALIVE_INTERVAL = 15.0
-"""Seconds; OpenSSH never asks, and then never notices a connection that a firewall forgot."""
+"""In seconds; OpenSSH itself sends no requests, and never notices a connection that a firewall dropped."""
 
 _IDENTITIES = ("id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hop:
-    """One host of ProxyJump: a name of the configuration file, perhaps with a user and a port of its own."""
+    """One host of ProxyJump: a name in the configuration file, with an optional user and port."""
 
     host: str
     user: str | None = None
@@ -35,13 +35,33 @@ class Hop:
 
 @dataclass(frozen=True, kw_only=True)
 class SshSettings:
-    """How to reach one host.
+    """The settings of one host. Times are in seconds, paths absolute.
 
-    ``alias`` is the name asked for, ``login`` the command line by which a person gets there. Times are in seconds, paths
-    absolute. ``host_key_algorithms`` is empty where the library's own order is taken; ``identity_agent`` is the agent's
-    socket, or None where no agent is to be asked. ``control_path`` is where a connection that the person holds open is to be
-    found, ``master`` the command line that opens it. ``public_key`` says whether keys may be offered, ``gssapi`` and
-    ``pkcs11`` whether OpenSSH may also go in with a Kerberos ticket or a smart card, as paramiko cannot.
+    Attributes:
+        alias: The name given by the user.
+        login: The command with which the user logs in.
+        hostname: The host's name or address.
+        port: Its port.
+        user: The user's name there.
+        identity_files: The files of private keys.
+        certificate_files: The files of certificates.
+        identities_only: Use no other keys of the agent.
+        identity_agent: The agent's socket; None to use no agent.
+        known_hosts: The user's files of host keys.
+        global_known_hosts: The system's files of host keys.
+        host_key_alias: The name of the host in these files; None for its own.
+        host_key_algorithms: The algorithms of host keys; empty for the library's order.
+        proxy_jump: The jump hosts.
+        proxy_command: The command that connects to the host.
+        address_family: ``any``, ``inet`` or ``inet6``.
+        connect_timeout: Timeout for connecting.
+        alive_interval: Time between keepalive requests.
+        alive_count: Number of missing answers after which the connection is closed.
+        control_path: The socket of a connection that the user has open.
+        master: The command that opens such a connection.
+        public_key: Keys may be offered.
+        gssapi: OpenSSH may use a Kerberos ticket, which paramiko cannot.
+        pkcs11: OpenSSH may use a smart card, which paramiko cannot.
     """
 
     alias: str
@@ -71,7 +91,7 @@ class SshSettings:
 
     @property
     def openssh_alone(self) -> bool:
-        """Whether OpenSSH has a way in that paramiko has not, and paramiko has no key to try. Looks for the key files."""
+        """Tell whether only OpenSSH can log in, because paramiko has no key to try. This checks the key files."""
         keys = [file for file in self.identity_files if self.public_key and file.is_file()]
         plain = [file for file in keys if not file.name.endswith("_sk")]
         if plain or (self.public_key and self.identity_agent):
@@ -81,7 +101,7 @@ class SshSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Person:
-    """Who asks: what ``~``, ``%u``, ``%d``, ``%i`` and ``%L`` stand for, and the environment."""
+    """The local user: values for ``~``, ``%u``, ``%d``, ``%i`` and ``%L``, and the environment."""
 
     user: str
     uid: int
@@ -91,18 +111,18 @@ class Person:
 
 
 def this_person() -> Person:
-    """Return the person of this process; the home folder is that of the user database, as for OpenSSH, not ``$HOME``."""
+    """Return the user of this process; as for OpenSSH, the home folder is that of the user database, not ``$HOME``."""
     uid = os.getuid()
     try:
         entry = pwd.getpwuid(uid)
         user, home = entry.pw_name, Path(entry.pw_dir)
-    except KeyError:  # a user number without a name, as in some containers
+    except KeyError:  # a user id without a name, as in some containers
         user, home = os.environ.get("USER", str(uid)), Path.home()
     return Person(user=user, uid=uid, home=home, machine=socket.gethostname(), environment=tuple(os.environ.items()))
 
 
 def parse_ssh_g(text: str) -> Options:
-    """Read what ``ssh -G`` prints: a keyword in lower case and its value a line; some keywords come several times."""
+    """Parse the output of ``ssh -G``: a keyword in lower case and its value per line; some keywords are repeated."""
     options: Options = {}
     for line in text.splitlines():
         keyword, _, value = line.partition(" ")
@@ -110,19 +130,26 @@ def parse_ssh_g(text: str) -> Options:
             options.setdefault(keyword.lower(), []).append(value)
     for keyword in ("userknownhostsfile", "globalknownhostsfile"):
         if keyword in options:
-            # Printed without quotes: a blank parts two names only where another absolute name follows.
+            # Printed without quotes: a blank only separates two names if another absolute name follows.
             options[keyword] = re.split(r"(?<!\s)\s+(?=[/~%$]|none$)", options[keyword][0])
     return options
 
 
 def look_up(hop: Hop, *, config: str | None = None, person: Person, ssh: str | None) -> SshSettings:
-    """Return the settings of `hop`, from the program `ssh` where there is one, else by reading the files ourselves.
+    """Return the settings of `hop`, from the program `ssh`, or else by reading the files.
 
-    `config` is another configuration file, as for ``ssh -F``. Raises `ConfigError` where the configuration is wrong.
+    Args:
+        hop: The host.
+        config: Another configuration file, as for ``ssh -F``.
+        person: The local user.
+        ssh: The path of the program; None if there is none.
+
+    Raises:
+        ConfigError: The configuration is malformed.
     """
     check_name(hop.host)
     if config is not None and not Path(os.path.expanduser(config)).is_file():  # noqa: PTH111 - must not raise
-        raise ConfigError(f"the SSH configuration file {config} is not there; correct ssh_config of the cluster")
+        raise ConfigError(f"the SSH configuration file {config} does not exist; correct ssh_config of the cluster")
     given: Options = {}
     if hop.user:
         given["user"] = [hop.user]
@@ -136,18 +163,22 @@ def look_up(hop: Hop, *, config: str | None = None, person: Person, ssh: str | N
 
 
 def find_ssh() -> str | None:
-    """Return the OpenSSH client's path, if it is installed."""
+    """Return the path of the OpenSSH client; None if it is not installed."""
     return shutil.which("ssh")
 
 
 def check_name(host: str) -> None:
-    """Raise `ConfigError` for what cannot be a host: ssh would take it for an option."""
+    """Check that `host` can be a host's name, not an option of ssh.
+
+    Raises:
+        ConfigError: It cannot.
+    """
     if not host or host.startswith("-") or any(letter.isspace() or not letter.isprintable() for letter in host):
-        raise ConfigError(f"{host!r} is no host: expected a name of the SSH configuration, a host name or an address")
+        raise ConfigError(f"{host!r} is not a host: expected a name of the SSH configuration, a host name or an address")
 
 
 def ssh_argv(ssh: str, hop: Hop, config: str | None) -> list[str]:
-    """Return the beginning of a command line of `ssh` for `hop`; its options and the host's name go behind it."""
+    """Return the first arguments of an `ssh` command for `hop`; further options and the host's name follow them."""
     argv = [ssh]
     if config is not None:
         argv += ["-F", os.path.expanduser(config)]  # noqa: PTH111 - must not raise
@@ -163,15 +194,15 @@ def _ask_ssh(ssh: str, hop: Hop, config: str | None) -> str:
     try:
         done = run_program(argv)
     except TooMuchError as error:
-        raise ConfigError(f"ssh -G for {hop.host} wrote {error}, and was ended; look at its Match exec lines") from error
+        raise ConfigError(f"ssh -G for {hop.host} wrote {error}, and was ended; check its Match exec lines") from error
     if done.returncode:
-        said = done.stderr.decode(errors="surrogateescape").strip().replace("\r\n", "; ").replace("\n", "; ")
-        raise ConfigError(f"ssh does not understand its own configuration for {hop.host}: {said}")
+        message = done.stderr.decode(errors="surrogateescape").strip().replace("\r\n", "; ").replace("\n", "; ")
+        raise ConfigError(f"ssh rejected its own configuration for {hop.host}: {message}")
     return done.stdout.decode(errors="surrogateescape")
 
 
 def settings_from(host: str, options: Options, person: Person, *, login: str) -> SshSettings:
-    """Make the settings of `host` from `options`: fill in defaults, expand ``~``, ``%`` and ``${...}``. Pure."""
+    """Make the settings of `host` from `options`: fill in defaults, expand ``~``, ``%`` and ``${...}``. This is pure."""
 
     def first(keyword: str, default: str = "") -> str:
         value = options.get(keyword, [default])[0]
@@ -226,7 +257,11 @@ def settings_from(host: str, options: Options, person: Person, *, login: str) ->
 
 
 def parse_jump(value: str) -> tuple[Hop, ...]:
-    """Read ``[user@]host[:port]`` or ``ssh://...``, several parted by commas (ssh_config(5), ProxyJump)."""
+    """Parse ``[user@]host[:port]`` or ``ssh://...``, separated by commas (ssh_config(5), ProxyJump).
+
+    Raises:
+        ConfigError: `value` is malformed.
+    """
     hops = []
     for part in filter(None, value.split(",")):
         match = re.fullmatch(r"(?:ssh://)?(?:(.+)@)?(?:\[([^\]]+)\]|([^:@/]+))(?::(\d+))?/?", part.strip())
@@ -239,12 +274,14 @@ def parse_jump(value: str) -> tuple[Hop, ...]:
 
 
 def route(target: SshSettings, find: Callable[[Hop], SshSettings]) -> tuple[SshSettings, ...]:
-    """Return the hosts to go through, `target` last.
+    """Return the hosts of the connection, `target` last.
 
-    As ssh does it, the first host of a ProxyJump list is reached by its own settings, the others through the one before
-    them. Two hosts may have one address, port and user, in two networks (10.0.0.1, localhost): ssh compares names, too
-    (OpenSSH 9.2, ssh.c, "jumphost loop via"). Raises `ConfigError` where the jumps lead in a circle: a host comes again
-    under the same name, and so with the same settings.
+    As in ssh, the first host of a ProxyJump list is reached with its own settings, the others through the one before them.
+    Two hosts may have the same address, port and user in two networks (10.0.0.1, localhost), so ssh also compares names
+    (OpenSSH 9.2, ssh.c, "jumphost loop via").
+
+    Raises:
+        ConfigError: The jumps are circular: a host is repeated with the same name, and so with the same settings.
     """
     hosts = [target]
     while hosts[0].proxy_jump:
@@ -252,15 +289,15 @@ def route(target: SshSettings, find: Callable[[Hop], SshSettings]) -> tuple[SshS
         seen = {(host.alias, host.hostname, host.port, host.user) for host in hosts}
         if any((jump.alias, jump.hostname, jump.port, jump.user) in seen for jump in jumps):
             names = " -> ".join(host.alias for host in (*jumps, *hosts))
-            raise ConfigError(f"ProxyJump leads in a circle: {names}; give the first of them 'ProxyJump none'")
+            raise ConfigError(f"ProxyJump is circular: {names}; set 'ProxyJump none' for the first of them")
         hosts = jumps + hosts
     return tuple(hosts)
 
 
 def _control_path(configured: str, key: str, person: Person) -> tuple[Path, str]:
-    """Return where the person's connection is to be found, and the option of ssh that says so where no file does.
+    """Return the socket of the user's connection, and the option of ssh for it if the configuration has none.
 
-    ``ssh -G`` has expanded what is configured. Without it no ssh is there to hold a connection open.
+    ``ssh -G`` has expanded the configured path. Without ssh there cannot be an open connection.
     """
     if configured.startswith("/") and "%" not in configured:
         return Path(configured), ""
@@ -294,13 +331,11 @@ def _expand(text: str, tokens: dict[str, str], person: Person, *, home: bool = T
     def token(match: re.Match[str]) -> str:
         if match[1] is not None:
             if match[1] not in environment:
-                raise ConfigError(f"SSH configuration: {text!r} asks for the variable {match[1]}, which is not set")
+                raise ConfigError(f"SSH configuration: {text!r} uses the variable {match[1]}, which is not set")
             return environment[match[1]]
         if match[2] not in tokens:
             allowed = " ".join("%" + letter for letter in tokens)
-            raise ConfigError(
-                f"SSH configuration: {text!r} holds %{match[2]}, which is not understood here; known: {allowed}"
-            )
+            raise ConfigError(f"SSH configuration: {text!r} has %{match[2]}, which is unknown here; known: {allowed}")
         return tokens[match[2]]
 
     if home and (text == "~" or text.startswith("~/")):

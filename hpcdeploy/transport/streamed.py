@@ -1,4 +1,4 @@
-"""What the transports over SSH have in common: commands and files are streams, whatever carries them."""
+"""Implement commands and file copies over streams, for all SSH transports."""
 
 import contextlib
 import hashlib
@@ -38,40 +38,40 @@ class Started(Running, Protocol):
     """A command that was sent."""
 
     def close(self) -> None:
-        """Give back what it took, once nobody reads or feeds it any more; after `kill` too."""
+        """Release its resources after all use; also after `kill`."""
 
 
 class StreamedTransport(ABC):
-    """Commands and files by the rules of `hpcdeploy.transport.contract.Transport`, over what `_start` starts.
+    """Run commands and copy files over the streams of `_start` (see `hpcdeploy.transport.contract.Transport`).
 
-    The login shell there is to be a Bourne shell or zsh (`hpcdeploy.transport.command_line`).
+    The login shell must be a Bourne shell or zsh (`hpcdeploy.transport.command_line`).
     """
 
     _file_block: ClassVar[int] = 256 * 1024
-    """Bytes of a file that are fed at once."""
+    """Number of bytes of a file to send at once."""
 
     @property
     @abstractmethod
     def where(self) -> str:
-        """The machine, for messages: the name by which it was asked for."""
+        """The machine's name as given by the user, for messages."""
 
     _delay = math.inf
 
     @property
     def delay(self) -> float:
-        """How long the quickest opening of a channel took, which is one question and one answer."""
+        """The time of the quickest opening of a channel in seconds, which is one round trip."""
         return 0.0 if math.isinf(self._delay) else self._delay
 
     @contextlib.contextmanager
     def _opening(self) -> Iterator[None]:
-        """Note how long it takes to open a channel, where that goes well."""
+        """Measure the time for opening a channel, if that succeeds."""
         began = time.perf_counter()
         yield
         self._delay = min(self._delay, time.perf_counter() - began)
 
     @abstractmethod
     def begin(self, argv: Sequence[str]) -> None:
-        """Begin to connect, and to start `argv`, where that takes time."""
+        """Start connecting, and starting `argv`, in the background."""
 
     @abstractmethod
     def close(self) -> None:
@@ -79,10 +79,13 @@ class StreamedTransport(ABC):
 
     @abstractmethod
     def _start(self, line: bytes, task: str, timeout: float | None) -> Started:
-        """Have the login shell there run `line`, which does `task`.
+        """Run `line`, which does `task`, in the remote login shell.
 
-        Raises `RefusedError` and `TransportError` only where nothing was done, `LostError` and `ConnectionLostError` where
-        that is not known.
+        Raises:
+            RefusedError: The server rejected it; nothing was done.
+            TransportError: The connection failed; nothing was done.
+            LostError: The connection was lost; the command may have run.
+            ConnectionLostError: The connection was lost; the command may have run.
         """
 
     def run(
@@ -95,14 +98,25 @@ class StreamedTransport(ABC):
         timeout: float | None = None,
         limit: OutputLimit | None = None,
     ) -> Completed:
-        """Run `argv` there. After `timeout` seconds of silence the channel is closed, which ends what reads or writes it."""
+        """Run `argv`; after `timeout` seconds of silence its channel is closed, which ends processes that read or write it.
+
+        Raises:
+            TransportError: The machine cannot be reached; nothing was done there.
+            ConnectionLostError: The connection was lost, or `timeout` is over; the command may have run.
+            AuthenticationError: The machine rejected the login.
+            OverLimitError: The command exceeded `limit`, and was ended.
+        """
         limit = limit or limits.SCRIPT
         kept = Kept(limit, on_stdout, on_stderr)
         code = self._stream(argv, blocks(stdin), kept, timeout=timeout, total=limit.seconds)
         return Completed(exit_code=code, stdout=kept.out.content(), stderr=kept.err.content())
 
     def put(self, local: Path, remote: str, *, progress: Progress = ignore_progress) -> None:
-        """Copy `local` there; raises `TransportError` where one cannot be read or the other not written."""
+        """Copy `local` to the machine, atomically.
+
+        Raises:
+            TransportError: A file cannot be read or written, or the connection failed.
+        """
         try:
             with local.open("rb") as file:
                 status = os.fstat(file.fileno())
@@ -126,15 +140,19 @@ class StreamedTransport(ABC):
         if found not in (digest.hexdigest(), "none"):
             self.run(ssh_copy.remove_argv(part))
             message = (
-                f"{remote} on {self.where} came out wrong: sha256 {digest.hexdigest()} was sent, {found} found; nothing is "
-                f"left there. Check that {local} does not change meanwhile, and the disk there, and try again"
+                f"{remote} on {self.where} is damaged: sent sha256 {digest.hexdigest()}, received {found}; it was "
+                f"removed. Check that {local} does not change meanwhile, and the disk there, and try again"
             )
             raise TransportError(message)
         rename = ssh_copy.rename_argv(part, remote, executable=bool(status.st_mode & 0o100))
         self._collect(rename, doing)
 
     def get(self, remote: str, local: Path, *, progress: Progress = ignore_progress) -> None:
-        """Copy `remote` here; raises `TransportError` where one cannot be read or the other not written."""
+        """Copy `remote` to this machine, atomically.
+
+        Raises:
+            TransportError: A file cannot be read or written, or the connection failed.
+        """
         mark = secrets.token_hex(16)
         try:
             with whole_file(local) as file:
@@ -146,16 +164,16 @@ class StreamedTransport(ABC):
             raise TransportError(message) from error
 
     def __enter__(self) -> Self:
-        """Enter: nothing is done until the first command."""
+        """Return the transport; it connects with the first command."""
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """Close."""
+        """Close the connection."""
         self.close()
 
     def _lost(self, task: str) -> str:
         return (
-            f"the connection to {self.where} died in the middle, and whether this was done is not known: {task}; "
+            f"the connection to {self.where} was lost, and it is not known whether this was done: {task}; "
             f"check the network and try again"
         )
 
@@ -168,15 +186,15 @@ class StreamedTransport(ABC):
         on_fed: Callable[[int], None] = ignore_count,
         on_stdout: Output | None = None,
     ) -> bytes:
-        """Run a step of `doing`, which must succeed, and return what it wrote, if nobody else took it."""
+        """Run a step of `doing` that must succeed; return its output, unless `on_stdout` received it."""
         limit = limits.TRANSFER
-        if on_stdout:  # it counts what it takes
+        if on_stdout:  # the receiver counts the bytes
             limit = replace(limit, stdout=sys.maxsize, keep_stdout=False)
         kept = Kept(limit, on_stdout or ignore_output)
         code = self._stream(argv, stdin, kept, on_fed=on_fed, total=limit.seconds, doing=doing)
         if code:
-            said = kept.err.content().decode(errors="replace").strip() or f"exit code {code}"
-            raise TransportError(f"cannot {doing} on {self.where}: {said}")
+            message = kept.err.content().decode(errors="replace").strip() or f"exit code {code}"
+            raise TransportError(f"cannot {doing} on {self.where}: {message}")
         return kept.out.content()
 
     def _stream(
@@ -207,21 +225,19 @@ class StreamedTransport(ABC):
             raise OverLimitError(over_limit(self.where, task, error)) from None
         except RefusedError as error:
             message = (
-                f"{self.where} gave no channel ({error}), so nothing was done to {task}; are there too many sessions on "
-                f"this connection (sshd_config(5), MaxSessions)? Try again"
+                f"{self.where} opened no channel ({error}), so this was not done: {task}. There may be too many sessions on "
+                f"this connection (sshd_config(5), MaxSessions); try again"
             )
             raise TransportError(message) from error
         except SilenceError:
-            message = (
-                f"{self.where}: nothing was heard for {timeout:g} s, so this was given up: {task}; it may still run there"
-            )
+            message = f"{self.where}: no output for {timeout:g} s, so this was abandoned: {task}; it may still run there"
             raise ConnectionLostError(message) from None
         except LostError as error:
             raise ConnectionLostError(self._lost(task)) from error
 
 
 class _Landing:
-    """Where a file arrives: finds its beginning behind whatever a login shell prints, and counts."""
+    """Receive a file: find its start after the output of a login shell, and count its bytes."""
 
     def __init__(self, file: BinaryIO, mark: str, progress: Progress) -> None:
         self._file = file
@@ -233,28 +249,28 @@ class _Landing:
         self._done = 0
 
     def take(self, piece: bytes) -> None:
-        """Take what comes."""
+        """Process received bytes."""
         if self._header is None:
             self._begun += piece
             self._header = ssh_copy.split_header(self._begun, self._mark, self._searched)
             if self._header is None:
                 self._searched = max(0, len(self._begun) - ssh_copy.LONGEST_HEADER)
                 if len(self._begun) > limits.BANNER:
-                    raise TransportError("the login shell prints without end; make its start-up files silent")
+                    raise TransportError("the login shell prints endless output; make its start-up files silent")
                 return
             piece = self._header.rest
             self._begun.clear()
         self._done += len(piece)
         if self._done > self._header.size:
-            raise TransportError(f"more came than the {self._header.size} bytes that were announced; try again")
+            raise TransportError(f"received more than the announced {self._header.size} bytes; try again")
         self._file.write(piece)
         self._progress(self._done, self._header.size)
 
     def finish(self, name: str) -> None:
-        """Check that all has come, and make a program of a program."""
+        """Check that the file is complete, and make it executable if it was."""
         if self._header is None or self._done != self._header.size:
             expected = self._header.size if self._header else "an unknown number of"
-            raise TransportError(f"{name}: {self._done} bytes came, {expected} were expected; try again")
+            raise TransportError(f"{name}: received {self._done} bytes, expected {expected}; try again")
         if self._header.executable:
             mode = os.fstat(self._file.fileno()).st_mode
             os.fchmod(self._file.fileno(), mode | (mode & 0o444) >> 2)

@@ -119,7 +119,7 @@ def test_more_than_ten_megabytes_are_refused_with_the_key_that_ships_them(tmp_pa
     workspace(folder, "scripts/setup.sh")
     with pytest.raises(
         DefinitionError,
-        match=r"scripts/setup\.sh: .* 10\.0 MB, and the limit is 10 MB.*model\.bin \(10\.0 MB\).*'pixi\.files'",
+        match=r"scripts/setup\.sh: .* 10\.0 MB, above the maximum of 10 MB.*model\.bin \(10\.0 MB\).*'pixi\.files'",
     ):
         generate(SETTINGS, folder)
     with pytest.raises(DefinitionError, match=r"'pixi\.files'"):

@@ -78,20 +78,20 @@ def test_the_whole_project_comes_without_images_caches_and_history(folder: Path)
     definition = write(folder, with_files(". /opt/project"))
     kept = {name for name in TREE if ".git" not in name and not name.endswith(".sif")}
     assert {file.staged for file in definition.files} == kept | {"own.def"}
-    assert any("base.sif, old.sif stays out of the build" in note for note in definition.notes)
+    assert any("base.sif, old.sif is left out of the build" in note for note in definition.notes)
 
 
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("/etc/hostname /opt", "'/etc/hostname', a place of one machine, which a login node does not have"),
-        ("~/x /opt", "a place of one machine"),
-        ("../x /opt", "leaves the folder"),
-        ("app/../data /opt", "leaves the folder"),
-        ("$HOME/x /opt", "only the machine that builds could expand"),
-        ("data/{a,b}.csv /opt", "only the machine that builds could expand"),
+        ("/etc/hostname /opt", "'/etc/hostname', a path of this machine, which a login node does not have"),
+        ("~/x /opt", "a path of this machine"),
+        ("../x /opt", "leads out of its folder"),
+        ("app/../data /opt", "leads out of its folder"),
+        ("$HOME/x /opt", "only the building machine can expand"),
+        ("data/{a,b}.csv /opt", "only the building machine can expand"),
         ("missing /opt", "which is not in"),
-        ("*.nothing /opt", "which fits nothing in"),
+        ("*.nothing /opt", "which matches nothing in"),
         ("link /opt", "outside the project"),
     ],
 )
@@ -148,7 +148,7 @@ def test_all_that_is_missing_is_listed_at_once(folder: Path) -> None:
     with pytest.raises(DefinitionError) as caught:
         write(folder, f"{text}\n%appfiles tool\n    lost ./\n")
     first, *lines = str(caught.value).splitlines()
-    assert first == "the definition names 5 things that cannot be copied:"
+    assert first == "the definition names 5 paths that cannot be copied:"
     assert [line.partition(" names ")[2].partition(",")[0] for line in lines] == [
         "'gone.sif'", "'missing'", "'../x'", "'*.none'", "'lost'",
     ]  # fmt: skip
@@ -289,7 +289,7 @@ From: ghcr.io/prefix-dev/pixi:noble
 
 def test_two_stages_are_built_on_a_cluster_with_just_these_files(folder: Path, place: Cluster, transport: Transport) -> None:
     definition = write(folder, TWO_STAGES, given=[("NAME", "somebody")])
-    assert any("** in '**/*.txt' reaches one folder deep" in note for note in definition.notes)
+    assert any("** in '**/*.txt' matches only one level of folders" in note for note in definition.notes)
     built = build_on(definition, place, transport)
     assert shell(transport, 'apptainer run "$1"', built.path) == "made for somebody\n"
     found = shell(transport, 'apptainer exec "$1" sh -c "cd /opt/src; find . -type f | LC_ALL=C sort"', built.path)

@@ -122,7 +122,7 @@ def test_cuda_is_the_workspace_s_unless_settings_or_a_build_argument_say_otherwi
 
 
 def test_a_build_argument_that_nobody_knows_is_refused(project: Path) -> None:
-    with pytest.raises(DefinitionError, match=r"'COLOR' is not known .* CUDA_VERSION, ENVIRONMENT"):
+    with pytest.raises(DefinitionError, match=r"'COLOR' is unknown .* CUDA_VERSION, ENVIRONMENT"):
         generate(SETTINGS, project, build_args=(("COLOR", "red"),))
 
 
@@ -141,7 +141,7 @@ def test_a_missing_lock_file_says_how_to_make_one(project: Path) -> None:
 
 
 def test_a_folder_without_a_workspace_says_so(project: Path) -> None:
-    with pytest.raises(EnvironmentFileError, match="holds no Pixi workspace"):
+    with pytest.raises(EnvironmentFileError, match="has no Pixi workspace"):
         generate(replace(SETTINGS, source=PixiSource(workspace="app")), project)
 
 
@@ -151,7 +151,7 @@ def test_a_folder_without_a_workspace_says_so(project: Path) -> None:
         ("nothing", "is not in"),
         ("../", "outside the project"),
         ("links/out", "outside the project"),
-        ("loop", "that holds it"),
+        ("loop", "that contains it"),
     ],
 )
 def test_files_that_cannot_be_copied_are_refused(project: Path, source: str, words: str) -> None:

@@ -183,7 +183,7 @@ def test_the_home_folder_is_no_work_tree_for_what_lies_in_it(project: Path, monk
 def test_what_is_no_file_is_refused_and_not_waited_for(project: Path, kind: str, name: str, special: str) -> None:
     (write(project, kind) / name).unlink()
     reason = special if special != "a device" else "/dev/null"
-    with SPECIAL[special](project / name), pytest.raises(HpcdeployError, match=f"{reason}|no regular file"):
+    with SPECIAL[special](project / name), pytest.raises(HpcdeployError, match=f"{reason}|not a regular file"):
         make(project, kind)
 
 

@@ -68,7 +68,7 @@ def test_a_source_beside_its_manifest_is_shipped_and_what_it_needs(tmp_path: Pat
         "source/app/mine/pixi.toml",
         "source/app/src/main.cpp",
     ]
-    assert definition.notes == ("mine is built from its source in 'mine'; the image does not hold that source",)
+    assert definition.notes == ("mine is built from its source in 'mine'; the source is not in the image",)
 
 
 def test_packages_that_name_each_other_end(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ OUTSIDE = {
 
 @pytest.mark.parametrize(("manifest", "files"), OUTSIDE.values(), ids=OUTSIDE)
 def test_what_lies_outside_the_workspace_is_refused(tmp_path: Path, manifest: str, files: dict[str, str]) -> None:
-    with pytest.raises(EnvironmentFileError, match=r"is built from '.*', which lies outside the workspace"):
+    with pytest.raises(EnvironmentFileError, match=r"is built from '.*', which is outside the workspace"):
         generate(SETTINGS, project(tmp_path, manifest, files))
 
 
@@ -106,7 +106,7 @@ def test_what_only_another_environment_has_outside_is_passed_over(tmp_path: Path
 
 
 def test_a_folder_that_is_not_there_is_one_message(tmp_path: Path) -> None:
-    with pytest.raises(DefinitionError, match=r"the source of the package 'mine' names .* correct it or make the file"):
+    with pytest.raises(DefinitionError, match=r"the source of the package 'mine' names .* correct it or create the file"):
         generate(SETTINGS, project(tmp_path, '[dev]\nmine = { path = "mine" }\n', {}))
 
 

@@ -223,8 +223,8 @@ def test_a_token_in_a_channels_address_is_in_no_definition_label_or_listing(tmp_
         image(folder)
     told.append(str(caught.value))
     assert not [one for one in told if secret in one]
-    assert [note for note in definition.notes if "pixi.toml holds a password or token" in note]
-    assert [note for note in definition.notes if "pixi.lock holds a password or token" in note]
+    assert [note for note in definition.notes if "pixi.toml has a password or token" in note]
+    assert [note for note in definition.notes if "pixi.lock has a password or token" in note]
 
 
 def test_a_lock_file_without_its_packages_is_told_before_anything_is_made(tmp_path: Path) -> None:

@@ -197,8 +197,8 @@ def test_an_editable_workspace_is_shipped_installed_and_kept(tmp_path: Path) -> 
     assert ("source/app", "/") in copies(build)
     assert copies(final) == [("/app", "/")]
     assert definition.notes == (
-        "mine is built from its source in '.', which the image holds too, as it is editable",
-        "inner-part is built from its source in 'packages/inner'; the image does not hold that source",
+        "mine is built from its source in '.', which is also in the image, because it is editable",
+        "inner-part is built from its source in 'packages/inner'; the source is not in the image",
     )
 
 
@@ -267,7 +267,7 @@ def test_a_source_that_version_7_names_by_its_hash_is_shipped(tmp_path: Path) ->
 @pytest.mark.parametrize("url", ["../lib", "/home/me/lib", "file:///home/me/lib", "./a/../../lib"])
 def test_a_source_outside_the_workspace_is_refused(tmp_path: Path, url: str) -> None:
     folder = project(tmp_path, MANIFEST, f"pypi: {url}\nname: lib")
-    with pytest.raises(EnvironmentFileError, match=r"installs 'lib' from .*, which lies outside the workspace"):
+    with pytest.raises(EnvironmentFileError, match=r"installs 'lib' from .*, which is outside the workspace"):
         generate(SETTINGS, folder)
 
 

@@ -62,7 +62,7 @@ def build_post(definition: Definition) -> str:
 def test_an_environment_without_a_lock_file_says_that_the_build_chooses(tmp_path: Path) -> None:
     definition = make(tmp_path, {"spack.yaml": SPECS})
     assert staged(definition) == ["spack-environment/spack.yaml"]
-    assert "everything is compiled for x86_64_v3 (the default: nothing names a target)" in definition.notes[0]
+    assert "all packages are compiled for x86_64_v3 (the default: nothing names a target)" in definition.notes[0]
     assert "there is no spack.lock" in definition.notes[1]
     assert len(definition.notes) == 2
     assert "configured concretize" in build_post(definition)
@@ -72,14 +72,14 @@ def test_an_environment_without_a_lock_file_says_that_the_build_chooses(tmp_path
 def test_a_lock_file_goes_along_and_nothing_is_chosen_again(tmp_path: Path) -> None:
     definition = make(tmp_path, {"spack.yaml": SPECS, "spack.lock": lock("zlib")})
     assert staged(definition) == ["spack-environment/spack.yaml", "spack-environment/spack.lock"]
-    assert definition.notes == ("everything is compiled for zen3 (spack.lock); a lesser processor cannot run it",)
+    assert definition.notes == ("all packages are compiled for zen3 (spack.lock); it does not run on older processors",)
     assert "concretize" not in build_post(definition)
     assert "target=" not in build_post(definition)
     assert "io.github.hpcdeploy.spack.target zen3" in definition.text
 
 
 def test_a_lock_file_that_lacks_a_root_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(EnvironmentFileError, match=r"does not lock hdf5, which .* asks for; run 'spack concretize'"):
+    with pytest.raises(EnvironmentFileError, match=r"does not lock hdf5, which .* requires; run 'spack concretize'"):
         make(tmp_path, {"spack.yaml": "spack: {specs: [zlib, hdf5@1.10]}", "spack.lock": lock("zlib")})
 
 
@@ -105,20 +105,20 @@ def test_included_files_lie_beside_the_environment_as_they_do_here(tmp_path: Pat
         "spack-environment/own.yaml",
         "spack-environment/spack.yaml",
     ]
-    assert "everything is compiled for zen4 (spack.yaml: packages.all.require)" in definition.notes[0]
+    assert "all packages are compiled for zen4 (spack.yaml: packages.all.require)" in definition.notes[0]
     assert ("image/opt/configs", "/opt/") in read_definition(definition.text)[0].files[0].pairs
 
 
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("include: [missing.yaml]", r"include names 'missing.yaml', which is not there"),
-        ("include: ['$env/.']", "which holds the environment itself"),
-        ("repos: ['../..']", "which holds the environment itself"),
+        ("include: [missing.yaml]", r"include names 'missing.yaml', but .* does not exist"),
+        ("include: ['$env/.']", "which contains the environment itself"),
+        ("repos: ['../..']", "which contains the environment itself"),
         ("include: [../../../far.yaml]", "outside of the project .*: above that only what lies in the same git work tree"),
         ("include_concrete: [../spack]", "another environment, but .*/spack.yaml is missing"),
-        ("repos: [../repo]", "repos names '../repo', which is not there"),
-        ("develop: {mine: {spec: mine@main}}", "develop names 'mine', which is not there"),
+        ("repos: [../repo]", "repos names '../repo', but .* does not exist"),
+        ("develop: {mine: {spec: mine@main}}", "develop names 'mine', but .* does not exist"),
     ],
 )
 def test_a_file_that_cannot_come_along_is_refused_with_the_reason(tmp_path: Path, line: str, words: str) -> None:
@@ -161,8 +161,8 @@ def test_a_repository_lies_where_its_namespace_wants_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "words"),
     [
-        ({"own/packages/x/package.py": ""}, "is no package repository"),
-        ({"own/repo.yaml": "repo: {}"}, "names no namespace"),
+        ({"own/packages/x/package.py": ""}, "is not a package repository"),
+        ({"own/repo.yaml": "repo: {}"}, "has no namespace"),
     ],
 )
 def test_a_folder_that_is_no_repository_is_refused(tmp_path: Path, files: Mapping[str, str], words: str) -> None:
@@ -195,7 +195,7 @@ def test_recipes_are_files_or_folders_with_their_patches(tmp_path: Path) -> None
 def test_recipes_take_the_namespace_that_the_lock_file_knows_them_by(tmp_path: Path) -> None:
     files = {"spack.yaml": SPECS, "spack.lock": lock("zlib", namespace="me.patches"), "z.py": ""}
     assert 'recipes-repo" me.patches' in build_post(make(tmp_path, files, recipes=(("zlib", "z.py"),)))
-    with pytest.raises(EnvironmentFileError, match=r"out of Spack's own repository \('builtin'\)"):
+    with pytest.raises(EnvironmentFileError, match=r"from Spack's own repository \('builtin'\)"):
         make(tmp_path, {"spack.lock": lock("zlib")}, recipes=(("zlib", "z.py"),))
 
 
@@ -209,7 +209,8 @@ def test_a_cache_is_read_and_written_with_its_credentials(tmp_path: Path) -> Non
 def test_a_cache_without_secrets_is_read_without_credentials_and_that_is_said(tmp_path: Path) -> None:
     definition = make(tmp_path, {"spack.yaml": CACHE})
     assert (
-        definition.notes[-1] == "the cache cache is read without credentials: no secret CACHE_USER or CACHE_TOKEN is given"
+        definition.notes[-1]
+        == "the cache cache is used without credentials: the secret CACHE_USER or CACHE_TOKEN is not set"
     )
     assert definition.secrets == ()
 
@@ -233,42 +234,46 @@ def test_half_given_credentials_are_refused(
 
 def test_a_cache_that_would_have_to_be_signed_is_not_pushed_to(tmp_path: Path) -> None:
     text = "spack:\n  mirrors: {cache: 'https://example.org'}\n"
-    with pytest.raises(DefinitionError, match="would have to be signed"):
+    with pytest.raises(DefinitionError, match="must be signed"):
         make(tmp_path, {"spack.yaml": text}, push_cache="cache")
 
 
 @pytest.mark.parametrize(
     ("body", "base", "note"),
     [
-        ("view: /opt/spack-view", "", "the view is /opt/view, in place of what spack.yaml says (/opt/spack-view)"),
-        ("view: {default: {root: x}}", "", "the view is /opt/view, in place of what spack.yaml says (x)"),
-        ("view: false", "", "spack.yaml says 'view: false', so the image has no view"),
-        ("view: {a: {root: /srv/a}}", "", "are in the image too: a (/srv/a); /opt/view is made beside them"),
-        ("view: {a: {root: /home/me/a}}", "", "a (/home/me/a): views that stay behind with the build stage"),
-        ("view: {a: {root: $spack/a}}", "", "a ($spack/a): views that stay behind with the build stage"),
-        ("include: [/etc/site.yaml]", "", "/etc/site.yaml: looked for in the build stage's image, not on this machine"),
+        ("view: /opt/spack-view", "", "the view is /opt/view, instead of that in spack.yaml (/opt/spack-view)"),
+        ("view: {default: {root: x}}", "", "the view is /opt/view, instead of that in spack.yaml (x)"),
+        ("view: false", "", "spack.yaml has 'view: false', so the image has no view"),
+        ("view: {a: {root: /srv/a}}", "", "are in the image too: a (/srv/a); /opt/view is added"),
+        ("view: {a: {root: /home/me/a}}", "", "a (/home/me/a): these views are not in the image"),
+        ("view: {a: {root: $spack/a}}", "", "a ($spack/a): these views are not in the image"),
+        ("include: [/etc/site.yaml]", "", "/etc/site.yaml: searched in the build stage's image, not on this machine"),
         (
             "packages: {mpich: {externals: []}, cmake: {externals: [{spec: cmake@3}]}}",
             "",
-            "cmake: 'externals' are looked for",
+            "cmake: 'externals' are searched",
         ),
-        ("packages: {root: {require: +x}}", "", "also root, whose own 'require' takes the place of that of all"),
-        ("packages: {root: {require: target=zen2}}", "", "; but root for zen2, as its own 'require' says"),
-        ("specs: [a target=zen2, b target=zen3]", "", "everything is compiled for zen2, zen3 (spack.yaml: specs)"),
+        ("packages: {root: {require: +x}}", "", "also root, whose own 'require' replaces the general one"),
+        ("packages: {root: {require: target=zen2}}", "", "; but root for zen2, by its own 'require'"),
+        ("specs: [a target=zen2, b target=zen3]", "", "all packages are compiled for zen2, zen3 (spack.yaml: specs)"),
         (
             "specs: [{group: g, specs: [zlib], override: {packages: {zlib: {require: +pic}}}}]",
             "",
-            "g: zlib: a group's 'override' is above all that is said from outside",
+            "g: zlib: a group's 'override' takes precedence over the image's target",
         ),
         (
             "packages: {all: {target: [x86_64]}}",
             "",
-            "is compiled for x86_64 (spack.yaml: packages.all prefers it)",
+            "are compiled for x86_64 (spack.yaml: packages.all prefers it)",
         ),
-        ("specs: ['zlib cflags=-march=native']", "", "flags name a processor, whatever the target: -march=native (specs)"),
-        ("specs: [zlib@develop]", "", "another day's build may find other sources: zlib@develop; name a release"),
-        ("packages: {gcc: {require: '@13'}}", "", "everything but gcc is compiled for x86_64_v3"),
-        ("packages: {gcc: {require: '@13'}}", "", "gcc: to a compiler's own 'require' no target is added"),
+        (
+            "specs: ['zlib cflags=-march=native']",
+            "",
+            "flags name a processor, independent of the target: -march=native (specs)",
+        ),
+        ("specs: [zlib@develop]", "", "a later build may find other sources: zlib@develop; use a release"),
+        ("packages: {gcc: {require: '@13'}}", "", "all packages but gcc are compiled for x86_64_v3"),
+        ("packages: {gcc: {require: '@13'}}", "", "gcc: no target is added to a compiler's own 'require'"),
         ("packages: {hdf5: {require: '@main'}}", "", "may find other sources: hdf5@main;"),
         ("packages: {hdf5: {version: [develop]}}", "", "may find other sources: hdf5@develop;"),
         (
@@ -279,9 +284,9 @@ def test_a_cache_that_would_have_to_be_signed_is_not_pushed_to(tmp_path: Path) -
         (
             "include: [{git: https://example.org/c.git, commit: abc, paths: [x.yaml]}]",
             "",
-            "https://example.org/c.git: fetched while Spack builds",
+            "https://example.org/c.git: downloaded while Spack builds",
         ),
-        ("container: {singularity: {runscript: demo}}", "", "container: singularity.runscript of spack.yaml has no effect"),
+        ("container: {singularity: {runscript: demo}}", "", "container: singularity.runscript of spack.yaml is ignored"),
         ("specs: [zlib]", "own/spack:1", "must have a C library as new as own/spack:1"),
     ],
 )
@@ -302,8 +307,8 @@ def test_packages_with_requirements_of_their_own_are_told_the_target_and_one_not
     assert "packages:mpi" not in build_post(definition)
     assert [note for note in definition.notes if "hdf5" in note] == [
         (
-            "everything is compiled for x86_64_v3 (the default: nothing names a target), also hdf5, whose own 'require' "
-            "takes the place of that of all; a lesser processor cannot run it"
+            "all packages are compiled for x86_64_v3 (the default: nothing names a target), also hdf5, whose own 'require' "
+            "replaces the general one; it does not run on older processors"
         )
     ]
 
@@ -378,5 +383,5 @@ spack:
 """
     definition = make(tmp_path, {"spack.yaml": text}, push_cache="a-buildcache")
     assert "-c config:install_tree:root:/opt/software" in build_post(definition)
-    assert "in place of what spack.yaml says (/opt/spack-view)" in definition.notes[2]
+    assert "instead of that in spack.yaml (/opt/spack-view)" in definition.notes[2]
     assert len(definition.notes) == 3

@@ -47,8 +47,8 @@ def test_files_up_to_the_root_of_the_work_tree_come_along_and_the_tree_is_made_d
     write(tree, {"stacks/gpu/spack.yaml": INCLUDING, "_config/packages.yaml": TARGET, "other/x.yaml": ""})
     definition = make(tree / project, environment)
     assert staged(definition) == ["_config/packages.yaml", "stacks/gpu/spack.yaml"]
-    assert "everything is compiled for zen4" in definition.notes[0]
-    said = "../../_config/packages.yaml: taken from above the project's folder, out of its git work tree"
+    assert "all packages are compiled for zen4" in definition.notes[0]
+    said = "../../_config/packages.yaml: read from above the project's folder, in its git work tree"
     assert (said in definition.notes) == (project != ".")
     build, final = read_definition(definition.text)
     assert "-e /opt/spack-environment/stacks/gpu " in build.section("post")
@@ -185,9 +185,9 @@ include:
         "ci/configs/x86/packages.yaml": TARGET,
     }
     definition = make(write(tree, files) / "a/b")
-    assert "everything is compiled for zen4 (spack.yaml: packages.all.require);" in definition.notes[0]
+    assert "all packages are compiled for zen4 (spack.yaml: packages.all.require);" in definition.notes[0]
     assert "env view enable /opt/view" in definition.text
-    assert [note for note in definition.notes if note.startswith('included only when env.get("TARGET") == "arm": what')]
+    assert [note for note in definition.notes if note.startswith('included only when env.get("TARGET") == "arm": only')]
     assert "ci/configs/arm/packages.yaml" in staged(definition)
 
 
@@ -200,8 +200,8 @@ def test_the_lock_file_of_another_environment_comes_along_with_its_manifest(tree
     }
     definition = make(write(tree, files) / "a/gpu")
     assert staged(definition) == ["a/gpu/spack.yaml", "base/own.yaml", "base/spack.lock", "base/spack.yaml"]
-    assert "everything is compiled for x86_64_v3" in definition.notes[0]
-    assert "../../base/spack.lock: what is locked there is installed too, for zen3" in definition.notes
+    assert "all packages are compiled for x86_64_v3" in definition.notes[0]
+    assert "../../base/spack.lock: its locked packages are installed too, for zen3" in definition.notes
 
 
 def test_inspect_reads_the_same_files_as_the_build(tree: Path) -> None:

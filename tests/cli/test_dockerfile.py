@@ -62,4 +62,4 @@ def test_a_dockerfile_of_a_dockerfile_is_refused(tmp_path: Path) -> None:
     (tmp_path / "hpcdeploy.toml").write_text('[image]\ndockerfile = "Dockerfile"\n')
     done = run(tmp_path, "generate", "--format", "dockerfile")
     assert done.returncode == 66, done.stderr
-    assert "there is the format 'definition'" in done.stderr
+    assert "use the format 'definition'" in done.stderr

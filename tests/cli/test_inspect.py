@@ -220,7 +220,7 @@ def test_an_image_file_is_told_without_apptainer(folder: Folder) -> None:
     assert found["contents"]["labels"] == {"who": "\x1b[31mme"}
     assert found["record"]["created"] == IMAGE.created
     path.write_bytes(content + b"more")
-    assert "record of another file" in folder.run("x.sif").stderr
+    assert "does not match the file" in folder.run("x.sif").stderr
 
 
 def test_a_spack_environment_s_matrices_and_groups_are_expanded(folder: Folder, tmp_path: Path) -> None:
@@ -277,14 +277,14 @@ def test_a_definition_shows_its_bases_stages_arguments_files_and_notes(folder: F
     ("words", "code", "said"),
     [
         (("nothing",), 2, "neither an image of this project"),
-        (("empty",), 2, "holds nothing to inspect"),
+        (("empty",), 2, "has nothing to inspect"),
         (("some.txt",), 2, "not an Apptainer image"),
         (("locks/pixi.lock",), 65, "version"),
         (("unlocked",), 65, "Run 'pixi lock'"),
         (("--environment", "gpu"), 65, "gpu"),
-        (("--against", "nowhere"), 65, "no git revision"),
-        (("--against", "--output=x"), 65, "no git revision"),
-        (("some.txt", "--against", "x"), 2, "leave it out"),
+        (("--against", "nowhere"), 65, "or a git revision"),
+        (("--against", "--output=x"), 65, "or a git revision"),
+        (("some.txt", "--against", "x"), 2, "omit it"),
         (("oras://", ), 2, "oras://HOST"),
         (("oras://127.0.0.1:9/x/y",), 68, "127.0.0.1:9"),
     ],

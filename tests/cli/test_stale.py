@@ -105,7 +105,7 @@ def test_what_would_use_an_older_image_refuses_with_what_changed(project: Projec
     project.change()
     done = project.run(*given)
     assert done.returncode == 2, done.stderr
-    assert f"{CHANGES}; run 'hpcdeploy build train', or use it as it is with --allow-stale" in done.stderr
+    assert f"{CHANGES}; run 'hpcdeploy build train', or use it anyway with --allow-stale" in done.stderr
     assert done.stderr.count("\n") == 1
     allowed = project.run(*given, "--allow-stale")
     assert allowed.returncode != 2, allowed.stderr  # neither the cluster nor the image is one
@@ -152,5 +152,5 @@ def test_without_a_record_an_image_that_lies_elsewhere_is_noted(project: Project
     project.store.built(project.folder, replace(BUILT, built_on="hpc", sha256="cd" * 32))
     done = project.run("render", "fit")
     assert done.returncode == 0
-    assert "note: the record does not say what the image 'train' was built from" in done.stderr
-    assert "the record does not say" in project.run("inspect", "train").stdout + project.run("inspect", "train").stderr
+    assert "note: the record has no inputs for the image 'train'" in done.stderr
+    assert "the record has no inputs" in project.run("inspect", "train").stdout + project.run("inspect", "train").stderr

@@ -33,4 +33,4 @@ def test_files_and_folders_that_may_not_be_read_are_named_and_the_others_come(
     assert closed.startswith("left out: ")
     assert "closed" in closed
     assert closed.endswith(": Permission denied")
-    assert bad == "left out: output/bad, which may not be read there"
+    assert bad == "left out: output/bad, which is not readable on the cluster"

@@ -181,7 +181,7 @@ def test_patience_has_an_end_and_the_run_goes_on(
         Job(name="long", image="test", command=("sleep", "600")), "slurm", cluster, delivery, connections, store
     ).run
     known = [RunStatus(run=run, tasks=(), asked=0)]
-    with pytest.raises(WaitTimeoutError, match="not ended after"):
+    with pytest.raises(WaitTimeoutError, match="timeout after"):
         list(follow.wait(known, lambda _: cluster, connections, store, first=0.2, slowest=0.5, patience=1))
     cancel(known, lambda _: cluster, connections, store)
 

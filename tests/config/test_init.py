@@ -144,7 +144,7 @@ def test_a_broken_manifest_is_an_error_and_writes_nothing(tmp_path: Path) -> Non
 def test_settings_that_are_there_are_not_written_over(tmp_path: Path) -> None:
     file = tmp_path / "hpcdeploy.toml"
     file.write_text("# mine\n")
-    assert refused(tmp_path) == f"{file} is there already; overwrite it with --force"
+    assert refused(tmp_path) == f"{file} exists; overwrite it with --force"
     assert file.read_text() == "# mine\n"
     init(tmp_path, force=True)
     assert "[jobs.hello]" in file.read_text()
@@ -154,7 +154,7 @@ def test_settings_that_are_there_are_not_written_over(tmp_path: Path) -> None:
 def test_settings_in_another_tools_file_are_not_doubled_even_by_force(tmp_path: Path) -> None:
     (tmp_path / "pixi.toml").write_text("[tool.hpcdeploy]\n")
     assert refused(tmp_path, force=True) == (
-        f"{tmp_path}/pixi.toml holds settings already, in [tool.hpcdeploy]; expected them in one file: edit them there"
+        f"{tmp_path}/pixi.toml already has settings in [tool.hpcdeploy]; edit them there"
     )
 
 

@@ -78,7 +78,7 @@ def test_a_job_that_never_ran_there_is_refused_with_the_command_that_submits_it(
 @pytest.mark.parametrize("change", [{"cluster": "other"}, {"scheduler": "htcondor"}])
 def test_a_run_of_another_cluster_or_scheduler_is_refused(project: Project, store: Store, change: dict[str, str]) -> None:
     store.add(replace(PREPARE, **change), "")  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="a scheduler can wait for its own jobs only"):
+    with pytest.raises(ConfigError, match="a scheduler can only wait for its own jobs"):
         found(After(what="prepare-1"), project, store)
 
 
@@ -98,10 +98,10 @@ def test_a_run_that_was_cancelled_before_it_was_submitted_is_waited_for_by_nobod
     store.add(never, "")
     tasks = tuple(TaskStatus(task=task, state=State.CANCELLED) for task in range(never.tasks))
     store.learned(RunStatus(run=never, tasks=tasks, asked=1))
-    with pytest.raises(ConfigError, match="was cancelled before it was submitted; submit prepare anew"):
+    with pytest.raises(ConfigError, match="was cancelled before it was submitted; submit prepare again"):
         found(After(what="prepare"), project, store)
 
 
 def test_a_job_that_waits_for_itself_is_told_how_to_begin(project: Project, store: Store) -> None:
-    with pytest.raises(ConfigError, match=r"its own newest run, and has none on hpc \(slurm\) yet; .* train --after train"):
+    with pytest.raises(ConfigError, match=r"its own latest run, but has none on hpc \(slurm\) yet; .* train --after train"):
         found(After(what="train", kind="afterok"), project, store)

@@ -125,7 +125,7 @@ def test_a_parcel_comes_whole_and_is_for_its_owner_alone(parcel: Parcel, cluster
     assert place(parcel, cluster).read_bytes() == CONTENT
     assert place(parcel, cluster).stat().st_mode & 0o777 == 0o600
     [(what, steps)] = shown.transfers
-    assert what == "bringing the image 'model.sif'"
+    assert what == "uploading the image 'model.sif'"
     assert (steps[0], steps[-1]) == (0, len(CONTENT))
     assert not part(parcel, cluster).exists()
 
@@ -153,7 +153,7 @@ def test_a_transfer_that_is_cut_goes_on_from_there(parcel: Parcel, cluster: Clus
     assert place(parcel, cluster).read_bytes() == CONTENT
     steps = shown.transfers[0][1]
     assert [at for at in steps if at in (0, 1_000_000, 1_500_001)] == [0, 1_000_000, 1_500_001]
-    assert b"".join(said).count(b"going on") == 2
+    assert b"".join(said).count(b"resuming") == 2
 
 
 def test_it_is_tried_as_long_as_each_try_brings_something(parcel: Parcel, cluster: Cluster) -> None:
@@ -189,7 +189,7 @@ def test_a_file_of_another_size_that_bears_the_name_already_is_replaced(parcel: 
 @pytest.mark.parametrize("changed", [CONTENT[:-1] + b"x", CONTENT[:-1], b"x" + CONTENT[1:] + b"more"])
 def test_a_source_that_has_changed_is_said_and_gets_no_name(parcel: Parcel, cluster: Cluster, changed: bytes) -> None:
     Path(parcel.source).write_bytes(changed)
-    with pytest.raises(ConfigError, match="is not what it was when the job was planned"):
+    with pytest.raises(ConfigError, match="has changed since the job was planned"):
         bring(parcel, cluster)
     assert not place(parcel, cluster).exists()
 
@@ -214,7 +214,7 @@ def test_a_disk_that_is_full_is_said_at_once_and_what_came_is_kept(
     said: list[bytes] = []
     with pytest.raises(SchedulerError, match=r"does not fit into .*make room there .*; 1024000 of 3072000 bytes are there"):
         bring(parcel, cluster, report=said.append)
-    assert b"going on" not in b"".join(said)
+    assert b"resuming" not in b"".join(said)
     monkeypatch.setattr(flow, "STREAM_SHELL", STREAM_SHELL)
     assert bring(parcel, cluster).transfers[0][1][0] == 1_024_000
     assert place(parcel, cluster).read_bytes() == CONTENT

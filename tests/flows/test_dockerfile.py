@@ -80,7 +80,7 @@ def test_an_archive_is_known_by_its_content(tmp_path: Path) -> None:
     context = read_context(tmp_path, read_ignore(""))
     assert context.is_archive("packed")
     assert not context.is_archive("not.tar.gz")
-    with pytest.raises(DefinitionError, match="packed by zstd"):
+    with pytest.raises(DefinitionError, match="compressed with zstd"):
         context.is_archive("new.zst")
 
 
@@ -100,7 +100,7 @@ def test_arguments_come_from_the_settings_and_from_the_call(tmp_path: Path) -> N
     text = generate(settings, tmp_path, image_config=known, build_args=[("B", "3")]).text
     assert "printf '%s\\n' 'l 23'" in text
     assert "    A=2\n    B=3\n" in text
-    with pytest.raises(DefinitionError, match="the build argument 'C' is declared by no ARG"):
+    with pytest.raises(DefinitionError, match="the build argument 'C' is not declared by an ARG"):
         generate(settings, tmp_path, image_config=known, build_args=[("C", "3")])
 
 
@@ -137,7 +137,7 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     settings = project(tmp_path, "RUN true\n")
     with pytest.raises(RegistryError, match="the configuration of base is not known"):
         generate(settings, tmp_path)
-    with pytest.raises(DefinitionError, match="is no folder; correct 'context'"):
+    with pytest.raises(DefinitionError, match="is not a folder; correct 'context'"):
         generate(replace(settings, source=DockerfileSource(context="none")), tmp_path, image_config=known)
     with pytest.raises(EnvironmentFileError):
         generate(replace(settings, source=DockerfileSource(file="none")), tmp_path, image_config=known)
@@ -176,7 +176,7 @@ def test_another_name_has_an_ignore_file_of_its_own(workspace: Path) -> None:
 
 
 def test_only_a_pixi_image_has_a_dockerfile(workspace: Path) -> None:
-    with pytest.raises(DefinitionError, match="for this image there is the format 'definition'"):
+    with pytest.raises(DefinitionError, match="use the format 'definition'"):
         dockerfile_of(replace(PIXI, source=DockerfileSource()), workspace)
 
 

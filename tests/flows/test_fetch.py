@@ -193,9 +193,9 @@ def test_what_leads_out_or_is_no_file_stays_there_and_is_told(
     done = bring()
     assert names(tmp_path / "home" / "output") == {"good", "deep/in"}
     assert sorted(done.notes) == [
-        "left out: output/absolute, a link that leads out of the run's folder",
-        "left out: output/out, a link that leads out of the run's folder",
-        "left out: output/pipe, which is no file, folder or link",
+        "left out: output/absolute, a link to outside the run's folder",
+        "left out: output/out, a link to outside the run's folder",
+        "left out: output/pipe, which is not a file, folder or link",
     ]
 
 
@@ -220,7 +220,9 @@ def test_a_folder_here_where_a_file_is_there_is_told_and_the_others_come(
     subprocess.run(["rm", "-r", str(there / "output" / "a")], check=True)
     write(there / "output", "a", "b")
     done = bring()
-    assert done.notes == ("left out: output/a, a folder here and a file there; move it away and fetch again",)
+    assert done.notes == (
+        "left out: output/a, a file on the cluster and a folder here; move the folder away and fetch again",
+    )
     assert done.brought == (tmp_path / "home" / "output" / "b",)
     subprocess.run(["rm", "-r", str(tmp_path / "home" / "output" / "a")], check=True)
     assert bring().brought == (tmp_path / "home" / "output" / "a",)
@@ -293,8 +295,10 @@ def test_a_file_that_changes_meanwhile_is_told_and_right_the_next_time(
     machine.before = meddle
     done = bring()
     file = tmp_path / "home" / "output" / "file"
-    told = "changed while it was fetched" if file.exists() else "did not come: it changed, vanished or could not be read"
-    assert done.notes == (f"output/file {told}; fetch again once it is still",)
+    told = (
+        "changed during the download" if file.exists() else "was not downloaded: it changed, was removed or cannot be read"
+    )
+    assert done.notes == (f"output/file {told}; fetch again when it no longer changes",)
     assert (done.changed, done.missing) == (((file,), ()) if file.exists() else ((), (file,)))
     assert file.exists() or large or deed == "vanishes"
     assert (file in done.files) is file.exists()
@@ -316,16 +320,16 @@ def test_what_a_killed_fetch_left_is_gone_after_the_next(bring: Callable[..., Fe
 
 def test_a_folder_that_is_something_else_is_left_alone(bring: Callable[..., Fetched], there: Path, tmp_path: Path) -> None:
     write(tmp_path, "home/mine")
-    with pytest.raises(ConfigError, match="is there already, and not from fetching"):
+    with pytest.raises(ConfigError, match="exists, but does not belong to a fetch of"):
         bring()
     assert names(tmp_path / "home") == {"mine"}
     write(tmp_path, "file")
-    with pytest.raises(ConfigError, match="is there already, and is no folder"):
+    with pytest.raises(ConfigError, match="exists, but is not a folder"):
         bring(to="file")
     (tmp_path / "empty").mkdir()
     assert bring(to="empty").files
     subprocess.run(["cp", "-a", str(there), str(there.parent / "hello-0000000000")], check=True)
-    with pytest.raises(ConfigError, match="not from fetching"):
+    with pytest.raises(ConfigError, match="does not belong to a fetch of"):
         bring(run=replace(RUN, id="hello-0000000000"), to="empty")
 
 
@@ -336,7 +340,7 @@ def test_two_fetches_into_one_folder_do_not_meet(bring: Callable[..., Fetched], 
     def second(number: int) -> None:
         machine.before = lambda _number: None
         if number == 2:
-            with pytest.raises(ConfigError, match=r"another fetch into .* is going on") as error:
+            with pytest.raises(ConfigError, match=r"another fetch into .* is running") as error:
                 bring()
             refused.append(str(error.value))
 
@@ -364,7 +368,10 @@ def test_files_that_were_listed_and_never_came_are_not_said_to_be_here(
     assert done.missing == (home / "never", home / "nor this")
     assert done.files == (tmp_path / "home" / "logs" / "0.out", home / "new", home / "same")
     assert counted(done) == "1 of 5 files were brought; 2 here already; 2 did not come"
-    assert [note.partition(":")[0] for note in done.notes] == ["output/never did not come", "output/nor this did not come"]
+    assert [note.partition(":")[0] for note in done.notes] == [
+        "output/never was not downloaded",
+        "output/nor this was not downloaded",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -476,7 +483,10 @@ def test_a_large_file_that_is_written_anew_between_two_pieces_is_never_a_mixture
     )
     done = bring()
     assert done.notes == (
-        "output/checkpoint did not come: it changed, vanished or could not be read; fetch again once it is still",
+        (
+            "output/checkpoint was not downloaded: it changed, was removed or cannot be read; "
+            "fetch again when it no longer changes"
+        ),
     )
     assert done.missing == (tmp_path / "home" / "output" / "checkpoint",)
     assert (tmp_path / "home" / "output" / "checkpoint").read_text() == "1" * 5000
@@ -497,7 +507,7 @@ def test_a_link_that_leads_out_through_other_links_does_not_stay(
     (there / "output" / "loop").symlink_to("loop")
     for _ in range(2):
         done = bring()
-        assert done.notes == ("left out: output/evil, a link that leads out of the run's folder",)
+        assert done.notes == ("left out: output/evil, a link to outside the run's folder",)
         assert tmp_path / "home" / "output" / "evil" not in (*done.files, *done.brought)
         assert names(tmp_path / "home" / "output") == {f"{deep}/file", f"{deep}/up", "good", "loop"}
 
@@ -505,7 +515,7 @@ def test_a_link_that_leads_out_through_other_links_does_not_stay(
 def test_a_pattern_that_means_nothing_is_told(bring: Callable[..., Fetched], there: Path) -> None:
     write(there / "output", "model.pt")
     assert bring("modle.pt", "output/*").notes == (
-        f"no file of {RUN.id} is meant by modle.pt or output/*; patterns begin at its working folder",
+        f"no file of {RUN.id} matches modle.pt or output/*; patterns are relative to its working folder",
     )
     assert bring("modle.pt", "model.pt").notes == ()
 
@@ -513,7 +523,7 @@ def test_a_pattern_that_means_nothing_is_told(bring: Callable[..., Fetched], the
 def test_a_link_whose_target_no_pattern_means_is_told(bring: Callable[..., Fetched], there: Path) -> None:
     write(there / "output", "step-5/model.pt")
     (there / "output" / "latest").symlink_to("step-5")
-    assert bring("latest").notes == ("output/latest is a link to step-5, which was not fetched; name that too",)
+    assert bring("latest").notes == ("output/latest is a link to step-5, which was not fetched; add that file too",)
     assert bring("latest", "step-*").notes == ()
 
 

@@ -71,7 +71,7 @@ def test_a_file_that_grew_a_little_comes(bring: Callable[..., Fetched], tmp_path
 
 
 def test_more_members_than_files_end_it(bring: Callable[..., Fetched]) -> None:
-    with pytest.raises(SchedulerError, match="holds more than the 3 files"):
+    with pytest.raises(SchedulerError, match="has more than the 3 requested files"):
         bring(option="./a ./b")
 
 
@@ -88,11 +88,11 @@ def test_a_large_file_of_which_more_comes_than_asked_for_is_refused(
 
 def test_more_files_than_one_fetch_lists_are_told(bring: Callable[..., Fetched], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MOST_FILES", 2)
-    with pytest.raises(SchedulerError, match=r"more than 2 files, .* by patterns"):
+    with pytest.raises(SchedulerError, match=r"more than 2 files, .* use patterns"):
         bring()
 
 
 def test_a_list_that_is_too_long_is_told(bring: Callable[..., Fetched], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "LISTING", replace(limits.LISTING, stdout=100))
-    with pytest.raises(OverLimitError, match="by patterns"):
+    with pytest.raises(OverLimitError, match="use patterns"):
         bring()

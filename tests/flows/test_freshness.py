@@ -103,7 +103,7 @@ def removed(name: str) -> Changing:
         (settings(SETTINGS + 'pixi = { environment = "gpu" }'), ('image.pixi.environment ("default" before, "gpu" now)',)),
         (settings(SETTINGS + 'base = "ubuntu:24.04"'), ("image.base changed",)),
         (settings(SETTINGS + '[image.environment]\nTOKEN = "hidden"'), ("image.environment changed",)),
-        (settings("[image]\n"), ("image.files changed", "app/train.py is gone")),
+        (settings("[image]\n"), ("image.files changed", "app/train.py was removed")),
         (written("pixi.toml", MANIFEST + "\n# a word"), ("pixi.toml changed",)),
         (written("pixi.lock", LOCK + "\n# a word"), ("pixi.lock changed",)),
         (written("activate.sh", "export A=2\n"), ("activate.sh changed",)),
@@ -176,7 +176,7 @@ def test_a_project_that_can_no_longer_be_built_is_a_changed_one(folder: Folder, 
         ('oci = "x:1"', 'oci = "x:2"', ('image.oci.reference ("x:1" before, "x:2" now)',)),
         ('dockerfile = "Dockerfile"', None, ("Dockerfile changed",)),
         ('definition = "x.def"', None, ("x.def changed",)),
-        ('dockerfile = "Dockerfile"', "", ("image.pixi in place of image.dockerfile",)),
+        ('dockerfile = "Dockerfile"', "", ("image.pixi instead of image.dockerfile",)),
     ],
 )
 def test_every_kind_of_image_is_looked_at(folder: Folder, before: str, after: str | None, said: tuple[str, ...]) -> None:
@@ -349,7 +349,7 @@ def test_without_record_and_labels_that_is_said(folder: Folder, where: dict[str,
     folder.store.built(folder.path, replace(built, **where))  # type: ignore[arg-type]
     found = folder.look()
     assert found.changes == ()
-    assert "the record does not say what the image 'default' was built from" in found.notes[0]
+    assert "the record has no inputs for the image 'default'" in found.notes[0]
     assert "'hpcdeploy build default'" in found.notes[0]
 
 

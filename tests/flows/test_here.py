@@ -79,7 +79,7 @@ def test_a_working_folder_that_would_hide_the_containers_own_is_refused(folder: 
         (Resources(gpus=1), WITH_GPUS, None, ()),
         (Resources(gpus=1), WITH_GPUS, False, ()),
         (Resources(), APPTAINER, None, ("no GPU on this machine: running without",)),
-        (Resources(gpus=1), APPTAINER, None, ("fit asks for 1 GPU, but there is no GPU on this machine: running without",)),
+        (Resources(gpus=1), APPTAINER, None, ("fit requests 1 GPU, but there is no GPU on this machine: running without",)),
         (Resources(), APPTAINER, False, ()),
     ],
 )
@@ -95,7 +95,7 @@ def test_what_only_a_cluster_understands_is_named() -> None:
     asked = Resources(nodes=2, cpus=4, gpu_type="a100", time=60)
     planned = plan(job(resources=asked, workdir="$SCRATCH", slurm=(("exclusive", True),), array=Array(size=5)))
     assert planned.notes[:2] == (
-        "for clusters only, and ignored here: gpu-type, cpus, time, nodes, workdir, slurm",
+        "ignored here, because they only apply to clusters: gpu-type, cpus, time, nodes, workdir, slurm",
         "fit has 5 tasks: this is task 0",
     )
     assert "HPCDEPLOY_TASK=0" in planned.command.program
@@ -103,7 +103,7 @@ def test_what_only_a_cluster_understands_is_named() -> None:
 
 def test_inputs_that_would_change_the_working_folder_are_named() -> None:
     inputs = (Input(source="a", destination="in/a"), Input(source="b", destination="/b"))
-    assert plan(job(inputs=inputs)).notes[0] == "not put into your working folder here: in/a"
+    assert plan(job(inputs=inputs)).notes[0] == "not copied into the working folder: in/a"
 
 
 @pytest.mark.parametrize(("command", "placed"), [(("true",), True), ((), False)])

@@ -57,16 +57,16 @@ def test_an_image_that_was_built_on_the_cluster_is_taken_from_its_cache(
 @pytest.mark.parametrize(
     ("where", "why"),
     [
-        ({"built_on": "other", "path": "/images/train.sif"}, " and lies on other alone,"),
+        ({"built_on": "other", "path": "/images/train.sif"}, " and is stored only on other,"),
         ({"cached_on": "other"}, ""),
-        ({"path": "/images/train.sif"}, " and /images/train.sif is gone,"),
+        ({"path": "/images/train.sif"}, " and /images/train.sif was removed,"),
     ],
 )
 def test_an_image_that_lies_elsewhere_is_refused_with_what_to_do(
     project: Project, store: Store, where: dict[str, str], why: str
 ) -> None:
     store.built(project.root, replace(BUILT, **where))  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match=f"never pushed,{why} so hpc cannot have it; run 'hpcdeploy push' first"):
+    with pytest.raises(ConfigError, match=f"never pushed,{why} so hpc cannot get it; run 'hpcdeploy push' first"):
         deliver(project, store)
 
 
@@ -85,7 +85,7 @@ def test_an_image_that_was_built_on_one_cluster_after_the_other_is_there_on_both
 def test_an_older_image_of_a_cluster_is_not_taken_for_a_later_one_of_other_inputs(project: Project, store: Store) -> None:
     store.built(project.root, replace(BUILT, built_on="hpc"))
     store.built(project.root, replace(BUILT, built_on="other", inputs="f" * 64, sha256="e" * 64))
-    with pytest.raises(ConfigError, match=" and lies on other alone,"):
+    with pytest.raises(ConfigError, match=" and is stored only on other,"):
         deliver(project, store)
 
 
@@ -152,7 +152,7 @@ def test_a_copy_of_an_image_that_was_cut_off_is_refused(part: float, project: Pr
 
 def test_a_pipe_is_no_image_and_nobody_waits_for_it(project: Project, store: Store, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "own.sif")
-    with pytest.raises(ConfigError, match=r"own.sif is no file; expected a .sif"):
+    with pytest.raises(ConfigError, match=r"own.sif is not a file; expected a .sif"):
         deliver(project, store, str(tmp_path / "own.sif"))
 
 

@@ -98,7 +98,7 @@ def test_a_definition_is_inspected_by_its_path_from_the_working_folder(folder: P
     assert (report.where, report.arguments) == ("defs/tool.def", (("V", "13"), ("WHO", "nobody")))
     assert len(report.items) == 4
     project = Project(root=folder, images={})
-    with pytest.raises(ConfigError, match=r"means nothing to defs/tool\.def"):
+    with pytest.raises(ConfigError, match=r"does not apply to defs/tool\.def"):
         inspect("defs/tool.def", project, Store(folder / "runs.db"), nothing, environment="gpu")
 
 
@@ -123,7 +123,7 @@ def test_all_that_is_missing_is_listed_at_once(folder: Path) -> None:
     with pytest.raises(DefinitionError, match=r"uses {{ V }}, {{ WHO }}, but .* sets V, WHO"):
         look(folder, settings=replace(SETTINGS, build_args=()))
     (folder / "own.def").write_text(TEXT.replace("data.csv", "lost.csv").replace("app/", "none/"))
-    with pytest.raises(DefinitionError, match=r"names 2 things that cannot be copied:\n- .*none/\*.py.*\n- .*lost.csv"):
+    with pytest.raises(DefinitionError, match=r"names 2 paths that cannot be copied:\n- .*none/\*.py.*\n- .*lost.csv"):
         look(folder)
 
 

@@ -210,7 +210,7 @@ def test_wrong_bytes_of_an_earlier_call_are_thrown_away(parcel: Parcel, cluster:
 
 def test_a_source_that_has_changed_is_said_and_gets_no_name(parcel: Parcel, cluster: Cluster) -> None:
     Path(parcel.source).write_bytes(CONTENT[::-1])
-    with pytest.raises(ConfigError, match="is not what it was when the job was planned"):
+    with pytest.raises(ConfigError, match="has changed since the job was planned"):
         bring(parcel, cluster, Far())
     assert not (images(cluster) / "big one.sif").exists()
 

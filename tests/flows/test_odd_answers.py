@@ -107,10 +107,10 @@ FINE = sections(squeue="12|N/A|RUNNING|n|1790000000|0|None|", records="")
     ("said", "words"),
     [
         (sections(condor_q="[[[", events=""), "condor_q printed"),
-        (sections(condor_q="[null]", events=""), "cannot be read as a task"),
+        (sections(condor_q="[null]", events=""), "rows that cannot be parsed"),
         (
             sections(condor_q='[{"ClusterId": 9, "ProcId": 1e999, "HpcdeployRun": "bad-0123456789"}]', events=""),
-            "cannot be read as a task",
+            "rows that cannot be parsed",
         ),
         ("nothing", "no complete section"),
     ],
@@ -218,7 +218,7 @@ def test_a_damaged_answer_of_a_receiving_script_ends_the_try_with_an_error(said:
     sending.take(f"HPCDEPLOY {said}\n".encode())
     assert list(sending.pieces()) == [b"script"]
     assert isinstance(sending.trouble, SchedulerError)
-    assert "the image was not brought" in str(sending.trouble)
+    assert "the image was not uploaded" in str(sending.trouble)
 
 
 def test_tasks_that_are_none_of_the_run_have_not_ended() -> None:

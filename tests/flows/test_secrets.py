@@ -95,7 +95,7 @@ def test_other_words_are_refused_with_the_form_that_is_expected(words: str) -> N
     [
         ("TOKEN", "the secret 'TOKEN' is read from the variable MY_TOKEN, which is not set"),
         ("cert", r"the secret 'cert' is read from the file .*/certs/cert\.pem, which cannot be read \(No such file"),
-        ("TOKE", "asks for the secret 'TOKE', which 'secrets' of the image 'train' does not describe: did you mean 'TOKEN'"),
+        ("TOKE", "uses the secret 'TOKE', which 'secrets' of the image 'train' does not describe: did you mean 'TOKEN'"),
     ],
 )
 def test_what_is_missing_is_named(tmp_path: Path, name: str, message: str) -> None:
@@ -105,7 +105,7 @@ def test_what_is_missing_is_named(tmp_path: Path, name: str, message: str) -> No
 
 @pytest.mark.parametrize("given", [(), (Secret(name="TOKEN", env="OTHER"),)], ids=["settings", "--secret"])
 def test_a_variable_that_is_set_and_empty_is_no_secret(tmp_path: Path, given: tuple[Secret, ...]) -> None:
-    with pytest.raises(ConfigError, match=r"the variable (MY_TOKEN|OTHER), which is set, but empty"):
+    with pytest.raises(ConfigError, match=r"the variable (MY_TOKEN|OTHER), which is empty"):
         read_secrets(SETTINGS, ("TOKEN",), tmp_path, {"MY_TOKEN": "", "OTHER": ""}, given)
 
 

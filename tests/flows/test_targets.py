@@ -81,9 +81,9 @@ def test_nothing_named_is_the_only_job_else_the_only_image(project: Project) -> 
     assert choose_target(one_job, None, NOTHING, Path("/")).job.name == "fit"
     one_image = replace(project, images={"train": TRAIN})
     assert choose_target(one_image, None, NOTHING, Path("/")).job.name == "train"
-    with pytest.raises(ConfigError, match="name one of fit, train, train, python"):
+    with pytest.raises(ConfigError, match="use one of fit, train, train, python"):
         choose_target(project, None, NOTHING, Path("/"))
-    with pytest.raises(ConfigError, match="no project is here"):
+    with pytest.raises(ConfigError, match="there is no project here"):
         choose_target(Project(root=Path("/")), None, NOTHING, Path("/"))
 
 

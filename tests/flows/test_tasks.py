@@ -58,7 +58,7 @@ def test_a_task_of_which_the_scheduler_said_nothing_may_be_alive_and_is_not_repe
         choose_tasks(status, (3,))
 
 
-@pytest.mark.parametrize(("task", "said"), [(6, "tasks 0 to 5, and no task 6"), (2, "task 2 of run r is RUNNING")])
+@pytest.mark.parametrize(("task", "said"), [(6, "tasks 0 to 5; there is no task 6"), (2, "task 2 of run r is RUNNING")])
 def test_a_task_that_is_not_there_or_alive_is_not_repeated(task: int, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         choose_tasks(STATUS, (0, task))

@@ -32,14 +32,14 @@ def test_what_hpcdeploy_brings_itself_is_not_left_to_the_worker(image: str) -> N
 @pytest.mark.parametrize(
     ("image", "said"),
     [
-        ("docker://python:3.12", "by its digest"),
-        ("osdf:///ospool/me/train.sif", "sha256 of the file into its name"),
-        (f"https://example.org/{SHA256}/train.sif", "sha256 of the file into its name"),
-        ("/cvmfs/singularity.opensciencegrid.org/htc/tensorflow:latest", "sha256 of the file into its name"),
+        ("docker://python:3.12", "use its digest"),
+        ("osdf:///ospool/me/train.sif", "a file name that contains its sha256"),
+        (f"https://example.org/{SHA256}/train.sif", "a file name that contains its sha256"),
+        ("/cvmfs/singularity.opensciencegrid.org/htc/tensorflow:latest", "a file name that contains its sha256"),
         (f"https://example.org/{SHA256}", "ends in .sif"),
-        (f"https://example.org/$(id)/{SHA256}.sif", "no address"),
-        (f"https://example.org/a,b/{SHA256}.sif", "no address"),
-        (f"ftp://example.org/{SHA256}.sif", "no address"),
+        (f"https://example.org/$(id)/{SHA256}.sif", "is not a URL"),
+        (f"https://example.org/a,b/{SHA256}.sif", "is not a URL"),
+        (f"ftp://example.org/{SHA256}.sif", "is not a URL"),
         (f'/cvmfs/a"b/{SHA256}', "cannot be written in a submit description"),
     ],
 )

@@ -178,7 +178,7 @@ def test_a_submission_that_brings_files_cut_off_anywhere_is_one_job_with_these_v
     for run_id, (job, said) in zip(left, resumed, strict=True):
         if second.get(run_id, set()) != {job} or not _files(plans[run_id]) <= there:
             wrong.append(f"resumed as job {job}, but there are {sorted(second.get(run_id, set()))}: {known[run_id]}")
-        if said and "is not what it was when the job was planned" not in said:
+        if said and "has changed since the job was planned" not in said:
             wrong.append(f"a resumed submission whose image has changed says {said!r}")
 
     counts = [len(second.get(run_id, set())) for run_id in plans]

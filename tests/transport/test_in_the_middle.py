@@ -77,7 +77,7 @@ def test_a_put_that_came_out_wrong_is_refused(
     client.host("cluster", server)
     (tmp_path / "source").write_text("text")
     before = sorted(tmp_path.rglob("*"))
-    with reach("cluster") as transport, pytest.raises(TransportError, match="came out wrong: sha256 982d9e3e"):
+    with reach("cluster") as transport, pytest.raises(TransportError, match="is damaged: sent sha256 982d9e3e"):
         transport.put(tmp_path / "source", str(tmp_path / "there"))
     assert sorted(tmp_path.rglob("*")) == before
 

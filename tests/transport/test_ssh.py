@@ -66,7 +66,7 @@ def test_a_changed_key_is_refused_and_the_record_stays(client: Client, server: S
     client.knows(f"{server.name} {public_key(make_key(tmp_path / 'other'))}\n")
     before = client.known_hosts.read_bytes()
     said = why_not(client.open("cluster"), AuthenticationError)
-    assert "NOT the one on record" in said
+    assert "does NOT match" in said
     assert f"{client.known_hosts}:1" in said
     assert fingerprint(server.host_keys[0]) in said
     assert client.known_hosts.read_bytes() == before
@@ -126,7 +126,7 @@ def test_a_refused_key_says_what_was_tried(client: Client, server: Server, tmp_p
 def test_no_key_at_all_is_said(client: Client, server: Server, tmp_path: Path) -> None:
     client.key = tmp_path / "missing"
     client.host("cluster", server)
-    assert "no usable key at all" in why_not(client.open("cluster"), AuthenticationError)
+    assert "no usable key" in why_not(client.open("cluster"), AuthenticationError)
 
 
 @pytest.mark.parametrize("kind", ["rsa", "ecdsa", "ed25519"])
@@ -225,8 +225,8 @@ def test_a_second_factor_without_a_terminal_is_said(client: Client, start_server
     server = start_server("AuthenticationMethods publickey,keyboard-interactive", "KbdInteractiveAuthentication yes")
     client.host("cluster", server)
     said = why_not(client.open("cluster"), AuthenticationError)
-    assert "took a key of user" in said
-    assert "run this command in a terminal, or answer once in a terminal, with `ssh -fNM -S " in said
+    assert "accepted a key of user" in said
+    assert "run this command in a terminal, or log in once in a terminal with `ssh -fNM -S " in said
     assert f"-F {client.config} cluster`" in said
 
 
@@ -330,7 +330,7 @@ def test_a_signed_certificate_is_enough(client: Client, start_server: StartServe
 
 def test_a_name_that_does_not_resolve(client: Client) -> None:
     client.host("cluster", 22, "HostName no-such-host.invalid")
-    assert "no-such-host.invalid does not resolve" in why_not(client.open("cluster"), TransportError)
+    assert "cannot resolve host no-such-host.invalid" in why_not(client.open("cluster"), TransportError)
 
 
 def test_a_port_where_nobody_listens(client: Client) -> None:
@@ -346,7 +346,7 @@ def mute_port() -> Iterator[int]:
 
 def test_a_server_that_never_speaks(client: Client, mute_port: int) -> None:
     client.host("cluster", mute_port, "ConnectTimeout 1")
-    assert "does not begin to speak SSH within 1 s" in why_not(client.open("cluster"), TransportError)
+    assert "sent no SSH greeting within 1 s" in why_not(client.open("cluster"), TransportError)
 
 
 def test_a_way_that_swallows_packets(client: Client) -> None:

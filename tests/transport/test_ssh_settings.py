@@ -134,14 +134,14 @@ def test_user_and_port_of_a_hop_come_before_the_files(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("Match exec true\n  Port 4\n", r"config:1: 'Match exec' can only be judged by OpenSSH"),
+        ("Match exec true\n  Port 4\n", r"config:1: 'Match exec' can only be evaluated by OpenSSH"),
         ("Match final\n  Port 4\n", r"config:1: Match final needs|config:1: 'Match final'"),
         ("Host x\n  Port\n", r"config:2: expected a keyword and its value, found 'Port'"),
         ("Host x\n  Port many\n", r"Port is 'many', expected a number"),
         ('Host "x\n', r"config:1: a double quote is not closed"),
         ("Host 'x\n", r"config:1: a single quote is not closed"),
         ("Host x\n  User 'a\"\n", r"config:2: a single quote is not closed"),
-        ("Host x\n  IdentityFile %Z\n", r"holds %Z, which is not understood"),
+        ("Host x\n  IdentityFile %Z\n", r"has %Z, which is unknown"),
         ("Host x\n  IdentityFile ${HPCDEPLOY_NOT_SET}/k\n", r"HPCDEPLOY_NOT_SET, which is not set"),
         ("Include {folder}/config\n", r"Include is nested deeper than 16 files"),
         ("Host x\n  ProxyJump a@b@c:x\n", r"not of the form"),
@@ -161,13 +161,13 @@ def test_what_ssh_itself_refuses_is_passed_on(folder: Path) -> None:
 
 
 def test_a_configuration_file_that_is_not_there_is_an_error(folder: Path) -> None:
-    with pytest.raises(ConfigError, match="no-such-file is not there"):
+    with pytest.raises(ConfigError, match="no-such-file does not exist"):
         look_up(Hop(host="x"), config=str(folder / "no-such-file"), person=this_person(), ssh=find_ssh())
 
 
 @pytest.mark.parametrize("host", ["", "-oProxyCommand=touch x", "a b", "a\nb", "a\x07"])
 def test_what_is_no_host_never_reaches_ssh(host: str) -> None:
-    with pytest.raises(ConfigError, match="is no host"):
+    with pytest.raises(ConfigError, match="is not a host"):
         look_up(Hop(host=host), person=this_person(), ssh="/bin/false")
 
 

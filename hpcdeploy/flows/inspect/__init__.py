@@ -1,1 +1,1 @@
-"""Inspect: what an image will hold, before it is built, and what a built or published one holds. Nothing is written."""
+"""Inspect images: their content before a build, or that of a built or published image. Nothing is written."""

@@ -1,4 +1,4 @@
-"""The other side of a comparison: an older lock file, from another file, from git's history, or of the last build."""
+"""Find the older lock file of a comparison: in a file, in git's history, or from the last build."""
 
 from dataclasses import dataclass
 from hashlib import sha256
@@ -16,32 +16,35 @@ LOCKS = ("pixi.lock", "spack.lock")
 
 @dataclass(frozen=True, kw_only=True)
 class Older:
-    """A lock file's text, and what to call it."""
+    """A lock file's text, and its description."""
 
     name: str
     text: str
 
 
 def lock_of(definition: Definition) -> bytes:
-    """Return the lock file that a definition brings along; empty where it has none, as an image that was only taken over."""
+    """Return the lock file of a definition; empty if it has none."""
     locks = (file for file in definition.files if file.source.name in LOCKS and not file.staged.startswith("files/"))
     first = next(locks, None)
     content = read_regular(first.source, LARGEST_LOCK) if first else b""
-    # It may have been changed while the build ran: then it is not the one that was built from.
+    # If the file changed during the build, it is not the one that was used.
     return content if first and sha256(content).hexdigest() == first.sha256 else b""
 
 
 def last_build(store: Store, project: Path, image: str) -> Older | None:
-    """Return the lock file of an image's latest build; None where it was not built on this machine's orders."""
+    """Return the lock file of an image's latest build; None if it was not built from this machine."""
     known = store.latest_lock(project, image)
     return known and Older(name=f"the last build ({known[0]})", text=known[1].decode(errors="replace"))
 
 
 def older(other: str, lock: Path) -> Older:
-    """Return the lock file that `other` names, to be compared with `lock`.
+    """Return the lock file that `other` names, for a comparison with `lock`.
 
-    It is a lock file, a folder with one, ``REVISION:PATH`` as git takes it, or a revision alone, which means this very
-    lock file as it was then. Raises `EnvironmentFileError`.
+    `other` is a lock file, a folder with one, git's ``REVISION:PATH``, or a revision alone, which selects `lock` in that
+    revision.
+
+    Raises:
+        EnvironmentFileError: There is no such lock file.
     """
     path = Path(other)
     if path.is_dir():
@@ -49,17 +52,17 @@ def older(other: str, lock: Path) -> Older:
     if path.is_file():
         return Older(name=str(path), text=read_text(path, None))
     folder = lock.absolute().parent
-    # "REV:./NAME" is relative to the folder that git was called in (gitrevisions(7)).
-    asked = other if ":" in other else f"{other}:./{lock.name}"
-    done = ask_git(folder, "show", "--end-of-options", asked)
+    # "REV:./NAME" is relative to git's working folder (gitrevisions(7)).
+    revision = other if ":" in other else f"{other}:./{lock.name}"
+    done = ask_git(folder, "show", "--end-of-options", revision)
     if done is None or done.returncode != 0:
-        said = (
+        reason = (
             "there is no git"
             if done is None
             else (done.stderr.decode(errors="replace").strip().splitlines() or ["nothing"])[-1]
         )
         raise EnvironmentFileError(
-            f"{other!r} is no lock file, no folder with one, and no git revision that has {lock.name} (git: {said}); "
-            "name one, as in --against old/pixi.lock or --against v1.2"
+            f"{other!r} is not a lock file, a folder with one, or a git revision with {lock.name} (git: {reason}); "
+            "use for example --against old/pixi.lock or --against v1.2"
         )
-    return Older(name=asked.replace(":./", ":"), text=done.stdout.decode(errors="replace"))
+    return Older(name=revision.replace(":./", ":"), text=done.stdout.decode(errors="replace"))

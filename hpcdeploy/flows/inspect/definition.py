@@ -1,4 +1,4 @@
-"""A definition file that somebody wrote: its stages, bases, arguments and files, as the build of it would have them."""
+"""Inspect a definition file that the user wrote: its stages, bases, arguments and files."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from hpcdeploy.flows.inspect.report import SourceReport, StageReport
 from hpcdeploy.image import ImageSettings
 from hpcdeploy.source import DefinitionSource
 
-_IN_BUILD = "its steps decide what is in the image, and no lock file says so; only the files that it copies are counted here"
+_IN_BUILD = "the image's content depends on its steps, not on a lock file; only the files that it copies are counted here"
 
 
 def inspect_definition(
@@ -18,10 +18,14 @@ def inspect_definition(
 ) -> SourceReport:
     """Report on the definition of an image of the project in the folder `project`.
 
-    `named`: the person named its file in the command, so it may lie anywhere.
+    Args:
+        settings: The image's settings.
+        source: The definition.
+        project: The project's folder.
+        named: The user named the file in the command, so it may be outside the project.
 
-    Raises `DefinitionError` where Apptainer would refuse it, and for all arguments without a value, or all files that are
-    missing, at once.
+    Raises:
+        DefinitionError: Apptainer would reject it; one error lists all arguments without a value, or all missing files.
     """
     definition = generate(settings, project, named=named)
     stages = check_definition(definition.text, dict(definition.build_args))

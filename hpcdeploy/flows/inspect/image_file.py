@@ -1,4 +1,4 @@
-"""A built image: the file itself, without Apptainer, and the record beside it."""
+"""Inspect a built image: its file, without Apptainer, and the record beside it."""
 
 from pathlib import Path
 
@@ -10,9 +10,13 @@ from hpcdeploy.regular_file import open_regular
 
 
 def inspect_image(path: Path) -> ImageReport:
-    """Report on an image file; raises `ConfigError` where it is none or is damaged, `BuildError` for a damaged record.
+    """Report on an image file.
 
-    Where there is a record, the whole file is read: the record counts only if the file's sha256 is the recorded one.
+    If there is a record, the whole file is read: the record only applies if the file's sha256 matches.
+
+    Raises:
+        ConfigError: The file is not an image, or is damaged.
+        BuildError: The record is damaged.
     """
     try:
         with open_regular(path) as file:
@@ -22,5 +26,5 @@ def inspect_image(path: Path) -> ImageReport:
     record = read_record(path)
     notes: tuple[str, ...] = ()
     if record is None and record_path(path).is_file():
-        notes = (f"{record_path(path)} is the record of another file: this one was changed or replaced since it was built",)
+        notes = (f"{record_path(path)} does not match the file, which was changed or replaced since its build",)
     return ImageReport(file=str(path), contents=contents, record=record, notes=notes)

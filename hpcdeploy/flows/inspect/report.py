@@ -1,4 +1,4 @@
-"""What an inspection finds, as plain values."""
+"""Define the results of an inspection, as plain values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,14 @@ from hpcdeploy.image import BuiltImage, PublishedImage
 
 @dataclass(frozen=True, kw_only=True)
 class StageReport:
-    """One stage of a definition: its name (empty: it has none), agent and base, and the stages it copies from."""
+    """One stage of a definition.
+
+    Attributes:
+        name: Its name; empty if it has none.
+        bootstrap: Its bootstrap agent.
+        base: Its base.
+        copies_from: The stages that it copies from.
+    """
 
     name: str
     bootstrap: str
@@ -20,17 +27,30 @@ class StageReport:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceReport:
-    """What an image will be made from.
+    """The content of an image before its build.
 
-    ``source`` is the kind (``pixi``, ``spack``, ``oci``, ``dockerfile``, ``definition``), ``where`` its file, folder or
-    address, ``image`` the project's name for it (empty outside of one). ``platform`` is the one that ``items`` are for, by
-    the manifest's name; ``environments`` are all that the lock file has, with their platforms. ``cuda``, ``glibc`` and
-    ``targets`` are what is wanted of the machine (empty: nothing said), ``overrides`` the variables that tell pixi so in the
-    build, as ``NAME=VALUE``. ``base`` and ``final_base`` are the images that the two stages start from (empty: not known
-    before the definition is made). ``stages`` and ``arguments`` (names and values) are those of a definition that somebody
-    wrote. ``changes`` are those since ``against``; None where there is
-    nothing to compare with. ``stale`` tells what changed of all inputs since the image's last build; None where there was
-    none, or nobody knows. ``notes`` are what a reader must know to understand the numbers.
+    Attributes:
+        source: The kind of source (``pixi``, ``spack``, ``oci``, ``dockerfile``, ``definition``).
+        where: Its file, folder or reference.
+        image: The project's name for the image; empty without a project.
+        environment: The environment.
+        platform: The platform of ``items``, by the manifest's name.
+        environments: All environments of the lock file, with their platforms.
+        channels: The channels.
+        targets: The required processor targets; empty if not set.
+        cuda: The required CUDA version; empty if not set.
+        glibc: The required glibc version; empty if not set.
+        overrides: The variables that pass these requirements to pixi in the build, as ``NAME=VALUE``.
+        base: The base image of the build stage; empty if it is not known before the definition is made.
+        final_base: The base image of the final stage; empty if it is not known before the definition is made.
+        stages: The stages of a definition that the user wrote.
+        arguments: Names and values of its build arguments.
+        items: The packages and files.
+        against: The description of the older lock file.
+        changes: The changes since ``against``; None if there is nothing to compare.
+        built: The image's latest build.
+        stale: The changes of all inputs since that build; None if there is none, or if they are unknown.
+        notes: What a reader must know to understand the numbers.
     """
 
     source: str
@@ -58,7 +78,14 @@ class SourceReport:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageReport:
-    """A ``.sif``: what it says of itself, and its record (None: there is none beside it, or it is of another file)."""
+    """The content of a ``.sif``.
+
+    Attributes:
+        file: Its path.
+        contents: What the file itself contains.
+        record: Its record; None if there is none, or if it belongs to another file.
+        notes: Messages for the user.
+    """
 
     file: str
     contents: Contents
@@ -68,7 +95,7 @@ class ImageReport:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedReport:
-    """An image in a registry, as its manifest alone tells."""
+    """An image in a registry, described by its manifest alone."""
 
     image: PublishedImage
     annotations: Mapping[str, str] = field(default_factory=dict)

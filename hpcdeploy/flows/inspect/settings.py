@@ -1,4 +1,4 @@
-"""An image of the project: its source, the project's own files that go into it, and what it was built from last time."""
+"""Inspect an image of the project: its source, the project's own files in it, and its last build."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,7 +24,7 @@ from hpcdeploy.source import DefinitionSource, DockerfileSource, OciSource, Pixi
 from hpcdeploy.store import Store
 
 OlderThan = Callable[[Path], Older]
-"""Finds the lock file to compare the given one with."""
+"""Return the lock file to compare the given one with."""
 
 
 def inspect_settings(
@@ -35,10 +35,18 @@ def inspect_settings(
     environment: str | None = None,
     against: OlderThan | None = None,
 ) -> SourceReport:
-    """Report on what an image of the project in the folder `project` will be made from.
+    """Report on the content of an image of the project in the folder `project`.
 
-    Without `against` the comparison is with the lock file of the last build, where there was one. Raises
-    `EnvironmentFileError` and, for files that are not there, `DefinitionError`.
+    Args:
+        settings: The image's settings.
+        project: The project's folder.
+        store: The record.
+        environment: The environment; None for that of the settings.
+        against: Returns the lock file to compare with; None for that of the last build.
+
+    Raises:
+        EnvironmentFileError: An environment file cannot be read.
+        DefinitionError: A file is missing.
     """
     report = _source(settings, project, store, environment, against)
     found = freshness(settings, project, store, learn=False)
@@ -88,5 +96,5 @@ def _source(
             return inspect_definition(settings, source, project)
 
 
-_IN_BASE = "no lock file says what is in this image; only the project's own files are counted here"
-_IN_BUILD = "its steps decide what is in the image, and no lock file says so; only the project's own files are counted here"
+_IN_BASE = "there is no lock file for the content of this image; only the project's own files are counted here"
+_IN_BUILD = "the image's content depends on its steps, not on a lock file; only the project's own files are counted here"

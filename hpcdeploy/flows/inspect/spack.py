@@ -1,4 +1,4 @@
-"""A Spack environment: its roots, and what its lock file adds to them. Sizes nobody knows before it was compiled."""
+"""Inspect a Spack environment: its roots, and the packages of its lock file. Sizes are not known before the build."""
 
 import os
 from pathlib import Path
@@ -22,14 +22,21 @@ _UNKNOWN = "Spack compiles the packages: their sizes are not known before the im
 def inspect_spack(
     folder: Path, *, target: str = "", against: Older | None = None, project: Path | None = None
 ) -> SourceReport:
-    """Report on the Spack environment in `folder`; raises `EnvironmentFileError`.
+    """Report on the Spack environment in `folder`.
 
-    Files are read as for the build: without a lock file, `target` takes the place of what ``spack.yaml`` names, and what is
-    included may lie in `project` (by default `folder`) or above it in the same git work tree.
+    Args:
+        folder: The environment's folder.
+        target: The processor target if there is no lock file; empty for that of ``spack.yaml``.
+        against: The lock file to compare with.
+        project: The project's folder, by default `folder`. Included files must be in it, or above it in the same git work
+            tree.
+
+    Raises:
+        EnvironmentFileError: A file is missing or malformed.
     """
     manifest, lock = folder / MANIFEST, folder / LOCK
     if not manifest.exists():
-        raise EnvironmentFileError(f"{folder} holds no {MANIFEST}; name the folder of a Spack environment")
+        raise EnvironmentFileError(f"{folder} has no {MANIFEST}; use the folder of a Spack environment")
     top = project or folder
     boundary = Boundary(top)
     environment = read_environment(read_text(manifest, boundary), str(manifest))
@@ -72,11 +79,11 @@ def inspect_spack(
 
 def _expansion_notes(specs: SpecList) -> tuple[str, ...]:
     groups = f", in the groups {', '.join(specs.groups)}" if specs.groups else ""
-    told = [f"spack.yaml has {len(specs.roots)} specs, matrices and lists expanded{groups}"] if groups or specs.left else []
+    notes = [f"spack.yaml has {len(specs.roots)} specs, matrices and lists expanded{groups}"] if groups or specs.left else []
     unsure = [root.spec for root in specs.roots if not root.certain]
     if unsure:
-        told.append(
-            f"{len(unsure)} of them only where Spack finds so when it concretizes: {', '.join(unsure[:5])}"
+        notes.append(
+            f"{len(unsure)} of them depend on conditions that Spack evaluates when it concretizes: {', '.join(unsure[:5])}"
             + (" ..." if len(unsure) > 5 else "")
         )
-    return (*told, *(f"Spack alone expands {left}" for left in specs.left))
+    return (*notes, *(f"only Spack expands {left}" for left in specs.left))

@@ -1,4 +1,4 @@
-"""Which thing a word on the command line means: an image of the project, a folder, a file, an address."""
+"""Resolve the target of ``hpcdeploy inspect``: an image of the project, a folder, a file, or a registry reference."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,10 +24,10 @@ from hpcdeploy.spelling import nearest
 from hpcdeploy.store import Store
 
 DEFINITION = ".def"
-"""How the name of a definition file ends; what it copies begins in the working folder, as with ``apptainer build``."""
+"""Suffix of a definition file; its relative paths start at the working folder, as for ``apptainer build``."""
 
 Describe = Callable[[str], PublishedReport]
-"""Asks a registry what an ``oras://`` reference stands for."""
+"""Look up an ``oras://`` reference in its registry."""
 
 
 def inspect(
@@ -39,9 +39,13 @@ def inspect(
     environment: str | None = None,
     against: str | None = None,
 ) -> list[Report]:
-    """Report on `target`; on all images of the project, or the working folder's own environment, where it is None.
+    """Report on `target`; None for all images of the project, or else the working folder's own environment.
 
-    Raises `ConfigError` where the target is nothing that can be inspected, and what its kind raises.
+    Raises:
+        ConfigError: `target` cannot be inspected.
+        EnvironmentFileError: An environment file cannot be read.
+        DefinitionError: A definition is invalid.
+        RegistryError: A registry query failed.
     """
     if target is None:
         if project.images:
@@ -82,7 +86,7 @@ def _chosen(against: str | None) -> Callable[[Path], Older] | None:
 
 
 def _folder(folder: Path, environment: str | None, against: str | None) -> Report:
-    """Report on the environment that a folder holds; a workspace of Pixi comes first, as it does in ``hpcdeploy init``."""
+    """Report on the environment in a folder; a Pixi workspace takes precedence, as in ``hpcdeploy init``."""
     manifests, within = (folder / name for name in MANIFESTS), Boundary(folder)
     if any(path.exists() and is_manifest(read_text(path, within), str(path)) for path in manifests):
         wanted = Wanted(environment=environment)
@@ -94,12 +98,12 @@ def _folder(folder: Path, environment: str | None, against: str | None) -> Repor
         wanted = Wanted(environment=environment)
         return inspect_lock(folder / LOCK, wanted, within=within, against=older(against, folder / LOCK) if against else None)
     raise ConfigError(
-        f"{folder.absolute()} holds nothing to inspect: expected a pixi.toml, a pyproject.toml with [tool.pixi], a "
-        f"pixi.lock, a {MANIFEST}, or a project of hpcdeploy with images; name a folder, a file or an oras:// reference"
+        f"{folder.absolute()} has nothing to inspect: expected a pixi.toml, a pyproject.toml with [tool.pixi], a "
+        f"pixi.lock, a {MANIFEST}, or an hpcdeploy project with images; use a folder, a file or an oras:// reference"
     )
 
 
 def _no_environment(target: str, environment: str | None, against: str | None) -> None:
     for option, value in (("--environment", environment), ("--against", against)):
         if value is not None:
-            raise ConfigError(f"{option} {value} means nothing to {target}, which has no Pixi environments; leave it out")
+            raise ConfigError(f"{option} {value} does not apply to {target}, which has no Pixi environments; omit it")

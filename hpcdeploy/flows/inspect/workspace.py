@@ -1,4 +1,4 @@
-"""A Pixi workspace, or its lock file alone: what one environment will download, before anything is built."""
+"""Inspect a Pixi workspace, or its lock file alone: what an environment downloads, before anything is built."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,12 +17,12 @@ from hpcdeploy.flows.sources.pixi import LOCK, find_manifest
 from hpcdeploy.flows.sources.staging import read_text
 
 DEFAULT = "default"
-_SIZES = "sizes are those of the downloads, which are compressed; an image is compressed in its own way"
+_SIZES = "sizes are those of compressed downloads; an image has its own compression"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """Which environment, and which of its platforms (see `hpcdeploy.source.PixiSource`), is asked about."""
+    """The environment and platform to report on (see `hpcdeploy.source.PixiSource`)."""
 
     environment: str | None = None
     platform: str = ""
@@ -34,7 +34,8 @@ def inspect_workspace(
 ) -> SourceReport:
     """Report on the workspace in `folder`, which is part of `project` (None: it is the project itself).
 
-    Raises `EnvironmentFileError`, for a missing lock file too.
+    Raises:
+        EnvironmentFileError: The manifest or lock file is missing or malformed.
     """
     within = Boundary(project or folder)
     manifest = find_manifest(folder, within)
@@ -55,11 +56,18 @@ def inspect_lock(
     against: Older | None = None,
     within: Boundary | None = None,
 ) -> SourceReport:
-    """Report on one environment of a lock file; without a name it is ``default``, or the only one that there is.
+    """Report on one environment of a lock file; the default is ``default``, or the only environment.
 
-    The `workspace` it belongs to knows the names of platforms, and what older lock files do not list: which CUDA and glibc
-    are wanted. Without it, the report is on the first of several platforms. The lock file must lie `within` a project (None:
-    the person named it).
+    Args:
+        lock: The lock file.
+        wanted: The environment and platform.
+        workspace: Its workspace, which has the names of platforms, and the CUDA and glibc versions that older lock files
+            lack. Without it, the first of several platforms is used.
+        against: The lock file to compare with.
+        within: The project that must contain the lock file; None if the user named the file.
+
+    Raises:
+        EnvironmentFileError: The lock file is malformed, or lacks the environment.
     """
     read = read_lock(read_text(lock, within), str(lock))
     names = read.environments
@@ -105,22 +113,22 @@ def _first(lock: LockFile, environment: str) -> Choice:
 
 
 def _several(rows: Sequence[Row]) -> str:
-    """Return a sentence for a lock file without its manifest that has several platforms; empty if it has one."""
+    """Return a note on a lock file with several platforms and no manifest; empty for one platform."""
     if len(rows) < 2:
         return ""
     return (
-        f"the environment is locked for {', '.join(row.shown for row in rows)}; this is the first; name the folder of the "
-        "workspace to see the one that an image is made for"
+        f"the environment is locked for {', '.join(row.shown for row in rows)}; this is the first; use the folder of the "
+        "workspace to see the one that images use"
     )
 
 
 def _shown(lock: LockFile, environment: str, choice: Choice) -> tuple[str, ...]:
-    """Name the platforms of an environment as the manifest does; what it is not known to name, by what it promises."""
+    """Return the platforms of an environment by the manifest's names, or else by what they promise."""
     return tuple(dict.fromkeys(choice.named.get(row.key, row.shown) for row in lock.rows(environment)))
 
 
 def _alike(lock: LockFile, environment: str, row: Row) -> Row:
-    """Return the part of another lock file that promises the same as `row`, else the first."""
+    """Return the row of another lock file that promises the same as `row`, else the first."""
     rows = lock.rows(environment, LINUX)
     if not rows:
         raise not_locked(lock, environment)

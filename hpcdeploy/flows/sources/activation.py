@@ -1,4 +1,4 @@
-"""What the activation scripts of a Pixi workspace need beside themselves: the files of their folders."""
+"""Find the files that the activation scripts of a Pixi workspace need: the files in their folders."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from hpcdeploy.git import list_files
 from hpcdeploy.image import ContextFile
 
 MOST = 10_000_000
-"""Bytes of all files beside activation scripts that are copied without being named."""
+"""Maximum size in bytes of all files beside activation scripts that are copied without being listed."""
 
 _NAMED = 5
 _SHELL = ("", ".sh", ".bash", ".env")
@@ -29,11 +29,18 @@ def read_activation(
     named: Sequence[str] | None,
     variables: Mapping[str, str],
 ) -> tuple[Activation, tuple[str, ...]]:
-    """Return what the activation by `scripts` and `variables` needs, and what a person should know of it.
+    """Return the requirements of an activation by `scripts` and `variables`, and notes for the user.
 
-    `scripts` and `known`, which are files that come along anyway, are relative to the folder `workspace`. `named` is the
-    setting ``pixi.files`` (None: it is not set, and the scripts' folders are looked into). Raises `DefinitionError` where
-    these hold more than `MOST` bytes.
+    Args:
+        workspace: The workspace's folder.
+        project: The project's folder.
+        scripts: The activation scripts, relative to `workspace`.
+        known: Files that are copied anyway, relative to `workspace`.
+        named: The setting ``pixi.files``; None if it is not set, so the scripts' folders are searched.
+        variables: The variables of the activation.
+
+    Raises:
+        DefinitionError: The scripts' folders have more than `MOST` bytes.
     """
     beside, folders, notes = _beside(workspace, project, scripts, known) if named is None else ((), (), ())
     more = tuple(str(PurePosixPath(name)) for name in named or ())
@@ -58,7 +65,7 @@ def read_activation(
 
 
 def activation_files(activation: Activation, workspace: Path, project: Path) -> list[ContextFile]:
-    """Return the files of an activation, each at its place in the build's context."""
+    """Return the files of an activation, each with its path in the build context."""
     files = [context_file(workspace / name, staged_beside(name)) for name in activation.beside]
     for name in activation.more:
         files += folder_files(project, str(workspace / name), staged_more(name), "'pixi.files'")
@@ -68,11 +75,15 @@ def activation_files(activation: Activation, workspace: Path, project: Path) -> 
 def _beside(
     workspace: Path, project: Path, scripts: Sequence[str], known: Sequence[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """Find what `scripts` may source: the tracked files of their folders; these folders; and notes on what stays out.
+    """Find the files that `scripts` may source.
 
-    For scripts in the workspace's own folder these are the files in it, and each folder in it that a shell script there
-    names: with the whole workspace, every change of its code would need another image. Without git, a folder's files are all
-    but `NOT_SOURCE`. Folders that stay out end with a slash.
+    For scripts in the workspace's own folder these are the files in it, and each subfolder that a shell script there
+    mentions. Copying the whole workspace would change the image with every change of the code. Without git, all files of a
+    folder count except `NOT_SOURCE`.
+
+    Returns:
+        The tracked files of the scripts' folders; these folders; and notes on what is left out. Folders that are left out
+            end with a slash.
     """
     inside = [PurePosixPath(script) for script in scripts if _is_inside(script)]
     folders = {str(script.parent) for script in inside} - {"."}
@@ -98,7 +109,7 @@ def _beside(
 
 
 def _script_texts(workspace: Path, files: Iterable[str], within: Boundary) -> list[str]:
-    """Return the texts of what may be a shell script among the files, and in the folders, `files` of `workspace`."""
+    """Return the texts of possible shell scripts among the files, and in the folders, `files` of `workspace`."""
     found: list[Path] = []
     for path in (workspace / name for name in files):
         found += [path] if path.is_file() else [*path.rglob("*.sh"), *path.rglob("*.bash")]
@@ -106,7 +117,7 @@ def _script_texts(workspace: Path, files: Iterable[str], within: Boundary) -> li
 
 
 def _text_of(path: Path, within: Boundary) -> str:
-    """Return what a file says; nothing for one that is no text, cannot be read here, or lies outside of the project."""
+    """Return a file's text; empty if it is not text, cannot be read, or is outside the project."""
     try:
         return plain_lines(exact_text(path, within)) if path.stat().st_size <= MOST else ""
     except (OSError, UnicodeDecodeError, EnvironmentFileError):
@@ -131,11 +142,11 @@ def _top_folders(names: Iterable[str]) -> list[str]:
 
 
 def _files_of(folder: Path) -> tuple[list[str], list[str]]:
-    """Return the files under `folder` that git tracks, and what it does not track, whether it ignores it or not.
+    """Return the files under `folder` that git tracks, and those that it does not track or ignores.
 
-    Of an ignored folder without tracked files only the folder is returned, with a slash at its end (git-ls-files(1),
-    ``--directory``), as an empty name where it is `folder` itself. Without git, or outside of a work tree: all files, and
-    none.
+    An ignored folder without tracked files is returned as its name with a slash at the end (git-ls-files(1),
+    ``--directory``), or as an empty name for `folder` itself. Without git, or outside a work tree, all files count as
+    tracked.
     """
     listed = []
     others, ignored = ("--others", "--exclude-standard"), ("--ignored", "--directory")
@@ -143,7 +154,7 @@ def _files_of(folder: Path) -> tuple[list[str], list[str]]:
         names = list_files(folder, *words)
         if names is None:
             return sorted(_walk(folder)), []
-        # The folder itself, where git ignores it, is "./".
+        # If git ignores the folder itself, its name is "./".
         plain = {name.removeprefix("./") for name in names}
         listed.append(sorted(name for name in plain if _is_source(name) and _is_listed(folder / name, name)))
     return listed[0], [*listed[1], *listed[2]]
@@ -165,7 +176,7 @@ def _is_source(name: str) -> bool:
 
 
 def _size(path: Path, project: Path) -> int | None:
-    """Return a file's bytes; None for one that is gone, or a link out of the project."""
+    """Return a file's size in bytes; None if it was removed, or is a link out of the project."""
     real = path.resolve()
     return real.stat().st_size if real.is_file() and real.is_relative_to(project.resolve()) else None
 
@@ -178,9 +189,9 @@ def _check_size(files: dict[str, int], scripts: Sequence[str], workspace: Path) 
     listed = ", ".join(f"{name} ({files[name] / 1e6:.1f} MB)" for name in largest)
     raise DefinitionError(
         f"{', '.join(scripts)}: the files beside an activation script are copied into the build, but those in {workspace} "
-        f"have {total / 1e6:.1f} MB, and the limit is {MOST / 1e6:.0f} MB (largest: {listed}); list the files and folders "
-        "that the scripts need in 'pixi.files' of the image, such as pixi = { files = ['scripts/lib'] }: these are copied, "
-        "whatever their size, and nothing else ([] for none)"
+        f"have {total / 1e6:.1f} MB, above the maximum of {MOST / 1e6:.0f} MB (largest: {listed}); list the files "
+        "and folders that the scripts need in 'pixi.files' of the image, such as pixi = { files = ['scripts/lib'] }: only "
+        "these are copied, whatever their size ([] for none)"
     )
 
 

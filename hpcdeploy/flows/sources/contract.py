@@ -1,4 +1,4 @@
-"""What the preparation of a definition is asked, and what it answers."""
+"""Define the request for the preparation of a definition, and its result."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,15 +13,21 @@ S = TypeVar("S", bound=Source)
 
 
 def no_registry(reference: str) -> OciConfig:
-    """Stand where no registry can be asked: raise `RegistryError`."""
+    """Raise `RegistryError`; used if no registry may be queried."""
     raise RegistryError(f"the configuration of {reference} is not known; query its registry")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request(Generic[S]):
-    """One image of the project in the folder `project`; ``build_args`` are those given for this build.
+    """A request to prepare one image of the project.
 
-    ``named``: the person named the source's file in the command, so it may lie anywhere.
+    Attributes:
+        settings: The image's settings.
+        source: The source.
+        project: The project's folder.
+        build_args: The build arguments of this build.
+        image_config: Queries a registry.
+        named: The user named the source's file in the command, so it may be outside the project.
     """
 
     settings: ImageSettings
@@ -34,10 +40,14 @@ class Request(Generic[S]):
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A definition's text, the files that it copies, and the arguments that it knows with their defaults.
+    """A prepared definition.
 
-    ``secrets`` are the names that its steps ask for, ``notes`` what a person should know: what was chosen for them, and
-    what a container will do otherwise than they may expect.
+    Attributes:
+        text: Its text.
+        files: The files that it copies.
+        arguments: Its build arguments with their defaults.
+        secrets: The names of the secrets that its steps use.
+        notes: What the user should know: choices that were made, and unexpected behaviour of the container.
     """
 
     text: str

@@ -1,4 +1,4 @@
-"""A definition file that somebody wrote: checked, its files found, its text left as it is."""
+"""Prepare a definition file that the user wrote: check it and find its files; its text stays unchanged."""
 
 import glob
 from collections.abc import Callable, Iterable, Iterator
@@ -18,15 +18,18 @@ from hpcdeploy.source import DefinitionSource
 
 _PATTERN = frozenset("*?[")
 _UNKNOWN = frozenset("$`\\{}()!")
-"""What Apptainer's shell expands besides (variables, braces, extended patterns), and nobody can here."""
+"""Further characters that Apptainer's shell expands (variables, braces, extended patterns), which cannot be expanded here.
+"""
 
 
 def prepare(request: Request[DefinitionSource]) -> Prepared:
-    """Take a definition as it is. Its ``%files`` and a base that is a file begin at the project's folder.
+    """Prepare a definition without changes. Its ``%files``, and a base that is a file, are relative to the project's folder.
 
-    All secrets that the settings describe are offered to its steps. Raises `DefinitionError` for what Apptainer would
-    refuse, and for files that a build elsewhere would not have: for all of them at once. Raises it, too, for a definition
-    outside of the project (see `Boundary`).
+    Its steps may use all secrets of the settings.
+
+    Raises:
+        DefinitionError: The definition is outside the project (see `Boundary`), Apptainer would reject it, or files are
+            missing or not available to a build elsewhere; one error lists all such files.
     """
     file = request.project / request.source.file
     text = _text(file, Boundary(request.project, named=file if request.named else None))
@@ -36,7 +39,7 @@ def prepare(request: Request[DefinitionSource]) -> Prepared:
     left = ", ".join(entry.staged for entry in files if entry not in kept)
     notes = [*advise(read_definition(text)), *_about_patterns(stages)]
     if left:
-        notes.append(f"%files: {left} stays out of the build: a folder brings no .sif along")
+        notes.append(f"%files: {left} is left out of the build: a .sif in a folder is not copied")
     return Prepared(
         text=text,
         files=kept,
@@ -47,10 +50,10 @@ def prepare(request: Request[DefinitionSource]) -> Prepared:
 
 
 def _about_patterns(stages: tuple[Stage, ...]) -> Iterator[str]:
-    """Say so where ``**`` is used: what it may find is staged, but to Apptainer 1.4.5 it is a plain ``*``."""
+    """Yield a note for each ``**``: matching files are staged, but Apptainer 1.4.5 treats it as ``*``."""
     for source in (source for stage in stages for copies in stage.files for source, _ in copies.pairs):
         if "**" in source:
-            yield f"%files: ** in {source!r} reaches one folder deep, as * does, where Apptainer is as old as 1.4.5"
+            yield f"%files: ** in {source!r} matches only one level of folders, like *, with Apptainer 1.4.5 and older"
 
 
 def _text(file: Path, within: Boundary) -> str:
@@ -60,23 +63,23 @@ def _text(file: Path, within: Boundary) -> str:
         raise DefinitionError(f"{file} is not UTF-8 text: {error}; save it as UTF-8") from error
     except OSError as error:
         raise DefinitionError(
-            f"{file} cannot be read: {error.strerror}; name the definition in the image's 'definition'"
+            f"{file} cannot be read: {error.strerror}; set the definition's path in the image's 'definition'"
         ) from error
     if text.startswith("\ufeff"):
         raise DefinitionError(
-            f"{file} begins with a byte order mark, which Apptainer takes for text; save it as UTF-8 without"
+            f"{file} begins with a byte order mark, which Apptainer reads as text; save it as UTF-8 without it"
         )
     return text
 
 
 def _arguments(text: str) -> dict[str, str]:
-    """All names that a value can be given to: those with a default, and those that are only used."""
+    """Return all build arguments: those with a default, and those that are only used."""
     used = dict.fromkeys(TEMPLATE.findall(text), "")
     return {**used, **{name: value for stage in read_definition(text) for name, value in stage.arguments.items()}}
 
 
 def _found(project: Path, stages: tuple[Stage, ...]) -> tuple[ContextFile, ...]:
-    """Find all files that the stages name; one `DefinitionError` for all that are missing or cannot be taken."""
+    """Find all files that the stages name; one `DefinitionError` lists all that are missing or not allowed."""
     found: dict[str, ContextFile] = {}
     refused: dict[str, None] = {}
     for find in (find for stage in stages for find in _files(project, stage)):
@@ -85,18 +88,16 @@ def _found(project: Path, stages: tuple[Stage, ...]) -> tuple[ContextFile, ...]:
         except DefinitionError as error:
             refused[str(error)] = None
     if len(refused) > 1:
-        raise DefinitionError(
-            f"the definition names {len(refused)} things that cannot be copied:\n- " + "\n- ".join(refused)
-        )
+        raise DefinitionError(f"the definition names {len(refused)} paths that cannot be copied:\n- " + "\n- ".join(refused))
     if refused:
         raise DefinitionError(*refused)
     return tuple(found.values())
 
 
 def _files(project: Path, stage: Stage) -> Iterator[Callable[[], Iterable[ContextFile]]]:
-    """Yield what finds the files of one line of a stage, or of its base."""
+    """Yield a function for each line of a stage, and for its base, that returns the line's files."""
     bootstrap, base = stage.header.get("bootstrap", "").lower(), stage.header.get("from", "")
-    # An absolute base is the building machine's own, such as a site's central images.
+    # An absolute base belongs to the building machine, such as a site's central images.
     if bootstrap in LOCAL and base and not base.startswith("/"):
         plain = base.partition(":")[0]
         yield partial(_staged, project, base if (project / base).exists() else plain, f"From ({bootstrap})")
@@ -111,7 +112,7 @@ def _files(project: Path, stage: Stage) -> Iterator[Callable[[], Iterable[Contex
 
 
 def _app_sources(body: str) -> Iterator[str]:
-    """Yield the sources of ``%appfiles``: up to the first space of a line without its comment (``apps.go``, copyFiles)."""
+    """Yield the sources of ``%appfiles``: the text before the first space of a line (``apps.go``, copyFiles)."""
     for raw in body.split("\n"):
         line = raw.strip().partition("#")[0].strip()
         if line:
@@ -119,7 +120,7 @@ def _app_sources(body: str) -> Iterator[str]:
 
 
 def _app_files(project: Path, source: str, what: str) -> list[ContextFile]:
-    """Find what a line of ``%appfiles`` names, which goes to cp(1) as it stands: no patterns, no quotes."""
+    """Find the files of a line of ``%appfiles``, which is passed to cp(1) unchanged, without patterns or quotes."""
     if not (project / source).exists() and (_PATTERN | {'"'}) & set(source):
         raise DefinitionError(
             f"{what} names {source!r}, where Apptainer expands no patterns, unlike in %files; write the names out"
@@ -131,7 +132,7 @@ def _sources(project: Path, source: str, what: str) -> Iterator[ContextFile]:
     bad = next((character for character in source if character in _UNKNOWN), "")
     if bad:
         raise DefinitionError(
-            f"{what} names {source!r}, and {bad!r} is something that only the machine that builds could expand; write the "
+            f"{what} names {source!r}, and only the building machine can expand {bad!r}; write the "
             "names out, or use *, ?, [...] and **"
         )
     _check_place(source, what)
@@ -140,7 +141,7 @@ def _sources(project: Path, source: str, what: str) -> Iterator[ContextFile]:
         return
     names = sorted(glob.glob(source, root_dir=project, recursive=True))  # noqa: PTH207 - unlike Path.glob's, * leaves .x out
     if not names:
-        raise DefinitionError(f"{what} names {source!r}, which fits nothing in {project}; correct it or make the files")
+        raise DefinitionError(f"{what} names {source!r}, which matches nothing in {project}; correct it or create the files")
     for name in names:
         if "**" not in source or (project / name).is_file():
             yield from _staged(project, name, what)
@@ -158,18 +159,17 @@ def _staged(project: Path, source: str, what: str) -> list[ContextFile]:
 def _check_place(source: str, what: str) -> None:
     if source.startswith(("/", "~")):
         raise DefinitionError(
-            f"{what} names {source!r}, a place of one machine, which a login node does not have; copy it into the project "
-            "and name it relative to the project's folder"
+            f"{what} names {source!r}, a path of this machine, which a login node does not have; copy it into the project "
+            "and use a path relative to the project's folder"
         )
     if ".." in PurePosixPath(source).parts:
         raise DefinitionError(
-            f"{what} names {source!r}, which leaves the folder that it begins in; copy it into the project and name it "
-            "without '..'"
+            f"{what} names {source!r}, which leads out of its folder; copy it into the project and use a path without '..'"
         )
 
 
 def _is_image_beside(file: ContextFile, stages: tuple[Stage, ...]) -> bool:
-    """Tell a ``.sif`` that a folder would bring along: an earlier build of this very image lies in the project's folder."""
+    """Tell whether a file is a ``.sif`` in a copied folder: the project's folder may have an earlier build."""
     named = {stage.header.get("from", "") for stage in stages}
     named |= {source for stage in stages for copies in stage.files for source, _ in copies.pairs}
     return file.staged.endswith(".sif") and file.staged not in named and f"./{file.staged}" not in named

@@ -1,4 +1,4 @@
-"""A Dockerfile with its context: read, translated, and the files that it copies."""
+"""Prepare an image from a Dockerfile and its context: translate it, and find the files that it copies."""
 
 import os
 import tarfile
@@ -22,10 +22,12 @@ _ZSTD = b"\x28\xb5\x2f\xfd"
 
 
 def prepare(request: Request[DockerfileSource]) -> Prepared:
-    """Make the definition of a Dockerfile, whose base images are asked about.
+    """Make the definition of a Dockerfile; its base images are looked up in their registries.
 
-    Raises `DefinitionError` with file, line and reason where an instruction cannot be translated, `EnvironmentFileError`
-    for a file that is missing or lies outside of the project, and what asking a registry raises.
+    Raises:
+        DefinitionError: An instruction cannot be translated; the message has file, line and reason.
+        EnvironmentFileError: A file is missing, or outside the project.
+        RegistryError: A registry query failed.
     """
     source = request.source
     given = {**dict(argument(name, value) for name, value in request.settings.build_args), **request.build_args}
@@ -49,7 +51,7 @@ def prepare(request: Request[DockerfileSource]) -> Prepared:
     known = dict(plan.known)
     if odd := next((name for name in given if name not in known), None):
         raise DefinitionError(
-            f"{source.file}: the build argument {odd!r} is declared by no ARG of a stage that is built; declared are: "
+            f"{source.file}: the build argument {odd!r} is not declared by an ARG of a stage that is built; declared are:  "
             f"{', '.join(sorted(known)) or 'none'}"
         )
     files = tuple(
@@ -71,7 +73,7 @@ def _staged(path: Path, staged: str, within: Boundary) -> ContextFile:
 
 
 def ignore_of(dockerfile: Path, folder: Path, within: Boundary) -> Ignore:
-    """Read the ignore file that belongs to a Dockerfile: ``NAME.dockerignore`` beside it, else the context's own."""
+    """Read the ignore file of a Dockerfile: ``NAME.dockerignore`` beside it, else the context's own."""
     for path in (dockerfile.with_name(f"{dockerfile.name}.dockerignore"), folder / ".dockerignore"):
         if path.exists():
             return read_ignore(read_text(path, within))
@@ -79,12 +81,13 @@ def ignore_of(dockerfile: Path, folder: Path, within: Boundary) -> Ignore:
 
 
 def read_context(folder: Path, ignore: Ignore) -> Context:
-    """List what the context holds and `ignore` lets through; links are listed, not followed.
+    """List the files of the context that `ignore` does not exclude; links are listed, not followed.
 
-    Raises `DefinitionError` where the folder is missing.
+    Raises:
+        DefinitionError: The folder is missing.
     """
     if not folder.is_dir():
-        raise DefinitionError(f"the build's context {folder} is no folder; correct 'context'")
+        raise DefinitionError(f"the build context {folder} is not a folder; correct 'context'")
     entries: dict[str, Entry] = {}
     for top, folders, names in os.walk(folder):
         start = Path(top).relative_to(folder)
@@ -96,7 +99,7 @@ def read_context(folder: Path, ignore: Ignore) -> Context:
                 if ignored and not ignore.takes_back:
                     folders.remove(name)
             elif not real.is_file() and not real.is_symlink():
-                continue  # a socket or a device: docker leaves it out too
+                continue  # a socket or a device, which docker leaves out too
             if not ignored:
                 entries |= _parents(entries, folder, path)
                 entries[path] = _entry(real)
@@ -105,7 +108,7 @@ def read_context(folder: Path, ignore: Ignore) -> Context:
 
 
 def _parents(entries: dict[str, Entry], folder: Path, path: str) -> dict[str, Entry]:
-    """Return the folders above something that a '!' took back."""
+    """Return the parent folders of an entry that a '!' included again."""
     above = Path(path).parents
     return {
         parent.as_posix(): _entry(folder / parent) for parent in above if parent.name and parent.as_posix() not in entries
@@ -120,7 +123,7 @@ def _entry(path: Path) -> Entry:
 
 
 def _is_archive(path: Path) -> bool:
-    """Tell whether ADD would unpack a file: a tar archive by its content, packed by gzip, bzip2, xz or not at all."""
+    """Tell whether ADD would unpack a file: a tar archive by its content, uncompressed or with gzip, bzip2 or xz."""
     return bool(document_of(f"archive {digest_of(path)}", lambda: {"archive": _opens_as_archive(path)})["archive"])
 
 
@@ -128,7 +131,7 @@ def _opens_as_archive(path: Path) -> bool:
     with path.open("rb") as file:
         if file.read(4) == _ZSTD:
             raise DefinitionError(
-                f"{path} is packed by zstd, which not every tar can unpack; COPY it and unpack it in a RUN"
+                f"{path} is compressed with zstd, which not every tar can unpack; COPY it and unpack it in a RUN"
             )
     try:
         with tarfile.open(path) as archive:

@@ -1,7 +1,7 @@
-"""What the one image of an archive says of itself: ``oci-archive`` (an OCI layout) and ``docker-archive`` (``docker save``).
+"""Read the configuration of the image in an archive, ``oci-archive`` (an OCI layout) or ``docker-archive``.
 
 Sources: OCI Image Format Specification 1.1 (image-layout); moby, ``image/tarexport`` (manifest.json). A current ``docker
-save`` writes both into one file.
+save`` writes both formats into one file.
 """
 
 import tarfile
@@ -19,9 +19,14 @@ _LISTS = {"oci-archive": "index.json", "docker-archive": "manifest.json"}
 
 
 def read_archive(path: Path, kind: str) -> OciConfig:
-    """Read the configuration of the image in the `kind` of archive (``oci-archive``, ``docker-archive``) at `path`.
+    """Read the configuration of the image in an archive.
 
-    Raises `EnvironmentFileError` where it is none, holds several images, or none for linux/amd64.
+    Args:
+        path: The archive.
+        kind: Its format, ``oci-archive`` or ``docker-archive``.
+
+    Raises:
+        EnvironmentFileError: The archive is malformed, or does not have exactly one image for linux/amd64.
     """
     try:
         with tarfile.open(path) as archive:
@@ -30,7 +35,7 @@ def read_archive(path: Path, kind: str) -> OciConfig:
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         reason = str(error).partition("\n")[0].rstrip(":")
         raise EnvironmentFileError(
-            f"{path} cannot be read as a tar archive: {reason}; make the archive again, plain or packed by gzip"
+            f"{path} cannot be read as a tar archive: {reason}; create the archive again, uncompressed or with gzip"
         ) from error
     except EnvironmentFileError as error:
         raise EnvironmentFileError(f"{path} cannot be built on as {kind}: {error}") from error
@@ -49,9 +54,9 @@ class _Documents:
         if member is None:
             other = next((kind for kind, file in _LISTS.items() if file in self.members and file != name), "")
             advice = f"; it looks like {other}:FILE" if name in _LISTS.values() and other else ""
-            raise EnvironmentFileError(f"it holds no file {name}{advice}")
+            raise EnvironmentFileError(f"it has no file {name}{advice}")
         if member.size > LARGEST_DOCUMENT:
-            raise EnvironmentFileError(f"its file {name} has more than {LARGEST_DOCUMENT} bytes, which no such file has")
+            raise EnvironmentFileError(f"its file {name} is larger than {LARGEST_DOCUMENT} bytes")
         file = self.archive.extractfile(member)
         return file.read() if file else b""
 
@@ -71,11 +76,11 @@ def _docker(documents: _Documents) -> OciConfig:
         listed = read_json(documents.read("manifest.json"))
         [config] = [entry["Config"] for entry in listed] if len(listed) == 1 else [None]
     except (ValueError, TypeError, KeyError) as error:
-        raise EnvironmentFileError("its manifest.json is not as docker writes it; save the image again") from error
+        raise EnvironmentFileError("its manifest.json does not have docker's format; save the image again") from error
     if not isinstance(config, str):
         raise _not_one(len(listed), "docker save --output FILE IMAGE")
     return read_config(documents.read(config))
 
 
 def _not_one(number: int, command: str) -> EnvironmentFileError:
-    return EnvironmentFileError(f"it holds {number} images, and one was expected; make an archive of that one: {command}")
+    return EnvironmentFileError(f"it has {number} images; expected one: create an archive of that one: {command}")

@@ -1,4 +1,4 @@
-"""An image that exists, in a registry or in an archive of the project: asked what it says of itself, and pinned."""
+"""Prepare an image that starts from an existing one, in a registry or an archive: read its configuration and pin it."""
 
 from pathlib import Path
 
@@ -15,8 +15,11 @@ from hpcdeploy.source import OciConfig, OciSource
 def prepare(request: Request[OciSource]) -> Prepared:
     """Make the definition of an image that starts from another one.
 
-    One of a registry is asked for now, and the definition names it by its digest: what the tag stands for tomorrow changes
-    nothing. Raises `EnvironmentFileError` for an archive that is none, and what the request's ``image_config`` raises.
+    An image in a registry is queried now, and the definition refers to its digest, so that a moved tag has no effect.
+
+    Raises:
+        EnvironmentFileError: An archive is malformed.
+        RegistryError: The query failed.
     """
     kind, _, file = request.source.reference.partition(":")
     files, recipe = _archive(request, kind, file) if kind in ARCHIVES else ([], _registry(request))

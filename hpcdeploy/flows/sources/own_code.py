@@ -1,4 +1,4 @@
-"""Packages that a Pixi environment installs from the workspace's own source: which they are, and their files."""
+"""Find the packages that a Pixi environment installs from the workspace's own source, and their files."""
 
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
@@ -15,15 +15,22 @@ NOT_SOURCE = LEFT_OUT | {
     *(".env", ".venv", ".tox", ".nox", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints", "node_modules"),
     "hpcdeploy.toml",
 }
-"""Names that are left out of a source even where git does not ignore them: caches, secrets, and what says where to run."""
+"""Names that are left out of a source even if git does not ignore them: caches, secrets, and cluster settings."""
 
 
 def own_packages(environment: Environment, locked: LockedEnvironment, lock_file: str) -> tuple[OwnPackage, ...]:
-    """Return what is installed from the workspace's own source; `lock_file` is the lock file's name, for messages.
+    """Return the packages that are installed from the workspace's own source.
 
-    The packages of other environments are among them: ``pixi install --locked`` holds the whole lock file against the
-    workspace, whichever environment it installs. Raises `EnvironmentFileError` for a place outside the workspace, which
-    the image could not hold.
+    Packages of other environments are included: ``pixi install --locked`` checks the whole lock file against the workspace,
+    whichever environment it installs.
+
+    Args:
+        environment: The environment.
+        locked: Its locked packages.
+        lock_file: The lock file's name, for messages.
+
+    Raises:
+        EnvironmentFileError: A package is outside the workspace, so the image cannot contain it.
     """
     editable = {name for feature in environment.features for name in feature.editable}
     others = tuple(
@@ -43,9 +50,12 @@ def own_packages(environment: Environment, locked: LockedEnvironment, lock_file:
 
 
 def own_source(packages: Iterable[OwnPackage], workspace: Path, project: Path) -> tuple[list[ContextFile], tuple[str, ...]]:
-    """Return the files of the packages' source in the folder `workspace`, and what a person should know of them.
+    """Return the files of the packages' source in the folder `workspace`, and notes for the user.
 
-    In a git work tree it is what git tracks or would track. Raises `DefinitionError` where a file leads out of the project.
+    In a git work tree these are the files that git tracks or would track.
+
+    Raises:
+        DefinitionError: A package has no files, or a file is outside the project.
     """
     files: list[ContextFile] = []
     for package in outermost(packages):
@@ -58,7 +68,11 @@ def own_source(packages: Iterable[OwnPackage], workspace: Path, project: Path) -
         files += found
     notes = tuple(
         f"{package.name} is built from its source in {package.place!r}"
-        + (", which the image holds too, as it is editable" if package.editable else "; the image does not hold that source")
+        + (
+            ", which is also in the image, because it is editable"
+            if package.editable
+            else "; the source is not in the image"
+        )
         for package in packages
         if package.installed
     )
@@ -68,8 +82,8 @@ def own_source(packages: Iterable[OwnPackage], workspace: Path, project: Path) -
 def _place(name: str, url: str, lock_file: str) -> str:
     if _is_outside(url):
         raise EnvironmentFileError(
-            f"{lock_file}: the environment installs {name!r} from {url}, which lies outside the workspace, so the image's "
-            "build does not see it; move it into the workspace's folder and run 'pixi lock', or publish it"
+            f"{lock_file}: the environment installs {name!r} from {url}, which is outside the workspace, so the image's "
+            "build cannot read it; move it into the workspace's folder and run 'pixi lock', or publish it"
         )
     return str(PurePosixPath(url))
 
@@ -88,7 +102,7 @@ def _files(folder: Path, package: OwnPackage, project: Path) -> list[ContextFile
 
 
 def _listed_by_git(folder: Path) -> list[str] | None:
-    """Return the files that git tracks, or would, under `folder`; None where it is no work tree, or git is not there."""
+    """Return the files under `folder` that git tracks, or would track; None if it is not a work tree, or git is missing."""
     names = list_files(folder, "--cached", "--others", "--exclude-standard")
     return None if names is None else [name for name in names if (folder / name).exists()]
 

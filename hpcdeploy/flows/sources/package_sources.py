@@ -1,8 +1,8 @@
-"""What conda packages are built from in the workspace (pixi-build), as far as no lock file says it.
+"""Find the sources of conda packages that are built in the workspace (pixi-build), beyond those in the lock file.
 
 A lock file names the folder of a package that is built from source. It does not name the folders of ``[dev]``: their
-dependencies are installed, and pixi reads them to hold the lock file against. Nor does it name a source that lies elsewhere
-(``[package.build] source = { path = "../src" }``), or what such a package needs to be built.
+dependencies are installed, and pixi reads them to check the lock file. It also names no source in another folder
+(``[package.build] source = { path = "../src" }``), and no build dependencies of such a package.
 """
 
 import posixpath
@@ -20,11 +20,20 @@ from hpcdeploy.flows.sources.staging import read_text
 def package_sources(
     workspace: Workspace, environment: Environment, own: Iterable[OwnPackage], folder: Path, within: Boundary
 ) -> tuple[OwnPackage, ...]:
-    """Return the folders of the workspace in `folder` that its build reads besides those of `own`, each once.
+    """Return the folders of the workspace that its build reads besides those of `own`, without duplicates.
 
-    Those of other environments are among them, since pixi looks at the whole manifest. Raises `EnvironmentFileError` for a
-    place outside the workspace that `environment` needs, and for a package's manifest that cannot be read, or is not
-    `within` the project.
+    Folders of other environments are included, because pixi reads the whole manifest.
+
+    Args:
+        workspace: The workspace.
+        environment: The environment.
+        own: The packages that are already known.
+        folder: The workspace's folder.
+        within: The project that must contain the manifests.
+
+    Raises:
+        EnvironmentFileError: A folder that `environment` needs is outside the workspace, or a package's manifest cannot be
+            read or is outside the project.
     """
     own, found = tuple(own), dict[str, str]()
     needed = [(package.name, package.place) for package in own if package.installed]
@@ -32,12 +41,12 @@ def package_sources(
     needed += [("the build", path) for path in workspace.reads]
     for name, path in _with_inner(needed, folder, within, found):
         raise EnvironmentFileError(
-            f"{workspace.file}: {name} is built from {path!r}, which lies outside the workspace, so the image's build does "
-            "not see it; move it into the workspace's folder and run 'pixi lock', or publish it"
+            f"{workspace.file}: {name} is built from {path!r}, which is outside the workspace, so the image's build "
+            "cannot read it; move it into the workspace's folder and run 'pixi lock', or publish it"
         )
     others = [(package.name, package.place) for package in own if not package.installed]
     for _ in _with_inner([*others, *_everywhere(workspace)], folder, within, found):
-        pass  # What only other environments need may lie anywhere: it is not installed.
+        pass  # Sources that only other environments need may be anywhere, because they are not installed.
     known = {package.place for package in own}
     return tuple(OwnPackage(name=name, place=place, installed=False) for place, name in found.items() if place not in known)
 
@@ -45,7 +54,7 @@ def package_sources(
 def _with_inner(
     sources: Iterable[tuple[str, str]], folder: Path, within: Boundary, found: dict[str, str]
 ) -> Iterator[tuple[str, str]]:
-    """Add to `found` the place of each source, and of what the manifest there names; yield those outside the workspace."""
+    """Add the path of each source to `found`, and those that its manifest names; yield sources outside the workspace."""
     waiting = list(sources)
     while waiting:
         name, path = waiting.pop(0)
@@ -66,7 +75,7 @@ def _everywhere(workspace: Workspace) -> Iterator[tuple[str, str]]:
 
 
 def _named_in(folder: Path, within: Boundary) -> Iterator[tuple[str, str]]:
-    """Yield the places that the manifest of the package in `folder` names, relative to that folder."""
+    """Yield the paths in the manifest of the package in `folder`, relative to that folder."""
     for file in (*MANIFESTS, *RECIPES):
         path = folder / file
         if path.exists():

@@ -1,4 +1,4 @@
-"""A Pixi workspace: its manifest and lock file, read and answered."""
+"""Prepare an image from a Pixi workspace: read its manifest and lock file."""
 
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -24,34 +24,42 @@ from hpcdeploy.source import PixiSource
 MANIFESTS = ("pixi.toml", "pyproject.toml")
 LOCK = "pixi.lock"
 SETTINGS = ".pixi/config.toml"
-"""Pixi's settings of one workspace, such as mirrors: the one file of ``.pixi`` that Pixi's own .gitignore there keeps."""
+"""Pixi's settings of one workspace, such as mirrors: the only file in ``.pixi`` that Pixi's own .gitignore keeps."""
 
 
 def prepare(request: Request[PixiSource]) -> Prepared:
-    """Make the definition of a locked environment. ``ENVIRONMENT`` and ``CUDA_VERSION`` given for this build count.
+    """Make the definition of a locked environment.
 
-    Raises `EnvironmentFileError`, `DefinitionError` and `TemplateError`.
+    The build arguments ``ENVIRONMENT`` and ``CUDA_VERSION`` override the settings.
+
+    Raises:
+        EnvironmentFileError: An environment file is missing or malformed.
+        DefinitionError: A file is missing, or a base image is too old.
+        TemplateError: A template is broken.
     """
     folder = request.project / request.source.workspace
     recipe, chosen = answered(request)
     boundary = Boundary(request.project)
     files = [context_file(folder / name, staged_workspace_file(name), boundary) for name in recipe.workspace]
     files += activation_files(recipe.activation, folder, request.project)
-    source, told = own_source(recipe.own, folder, request.project)
+    source, source_notes = own_source(recipe.own, folder, request.project)
     return Prepared(
         text=render_pixi(recipe, overrides=request.project),
         files=(*files, *source, *copied_files(request.settings, request.project)),
         arguments=pixi_arguments(recipe),
         secrets=recipe.secrets,
-        notes=(*chosen, *told),
+        notes=(*chosen, *source_notes),
     )
 
 
 def answered(request: Request[PixiSource]) -> tuple[PixiRecipe, tuple[str, ...]]:
-    """Return what the image is to hold, all questions answered, and what a person should know of the answers.
+    """Return the image's recipe with all choices made, and notes on these choices.
 
-    The base image is chosen where the settings name none. Raises what `prepare` raises, and `DefinitionError` where a base
-    is known to have an older C library than the packages need.
+    If the settings have no base image, one is chosen.
+
+    Raises:
+        EnvironmentFileError: An environment file is missing or malformed.
+        DefinitionError: A base image is known to have an older C library than the packages need.
     """
     (recipe, notes), reason = _recipe(request, request.project / request.source.workspace), ""
     bases, settings = load_bases(request.project), recipe.settings
@@ -64,14 +72,18 @@ def answered(request: Request[PixiSource]) -> tuple[PixiRecipe, tuple[str, ...]]
 
 
 def find_manifest(folder: Path, within: Boundary) -> Path:
-    """Return the manifest of the workspace in `folder`; `EnvironmentFileError` where it holds none `within` the project."""
+    """Return the manifest of the workspace in `folder`.
+
+    Raises:
+        EnvironmentFileError: There is none, or it is outside the project `within`.
+    """
     for name in MANIFESTS:
         path = folder / name
         if path.exists() and is_manifest(read_text(path, within), str(path)):
             return path
     raise EnvironmentFileError(
-        f"{folder} holds no Pixi workspace: no pixi.toml, and no pyproject.toml with [tool.pixi]; name its folder in the "
-        "image's 'pixi' settings, or make one with 'pixi init'"
+        f"{folder} has no Pixi workspace: no pixi.toml, and no pyproject.toml with [tool.pixi]; set its folder in the "
+        "image's 'pixi' settings, or create one with 'pixi init'"
     )
 
 
@@ -84,7 +96,7 @@ def _recipe(request: Request[PixiSource], folder: Path) -> tuple[PixiRecipe, tup
     lock_file = folder / LOCK
     if not lock_file.exists():
         raise EnvironmentFileError(
-            f"{lock_file} is missing: an image is built from locked packages only; run 'pixi lock' in {folder} and try again"
+            f"{lock_file} is missing; images are built from locked packages only; run 'pixi lock' in {folder} and try again"
         )
     lock_text = read_text(lock_file, boundary)
     table = document_of(lock_text, lambda: read_lock_table(lock_text, str(lock_file)))
@@ -119,12 +131,12 @@ def _recipe(request: Request[PixiSource], folder: Path) -> tuple[PixiRecipe, tup
 
 
 def _scripts(environment: Environment, manifest: Path) -> tuple[str, ...]:
-    """Return the activation scripts, each once; `EnvironmentFileError` for one outside the workspace."""
+    """Return the activation scripts without duplicates; raise `EnvironmentFileError` for one outside the workspace."""
     scripts = dict.fromkeys(PurePosixPath(script) for feature in environment.features for script in feature.scripts)
     for script in scripts:
         if script.is_absolute() or ".." in script.parts:
             raise EnvironmentFileError(
-                f"{manifest}: activation.scripts names '{script}', but the image holds files of the workspace only; "
+                f"{manifest}: activation.scripts names '{script}', but the image only has files of the workspace; "
                 "expected a path in the workspace without '..'; move the script there"
             )
     return tuple(map(str, scripts))
@@ -132,6 +144,6 @@ def _scripts(environment: Environment, manifest: Path) -> tuple[str, ...]:
 
 def _credentials_note(file: str) -> str:
     return (
-        f"{file} holds a password or token in a channel's address, and the image holds that file: whoever has the image can "
-        "read it; write the address without, and give the credentials as a secret ('secrets' of 'pixi')"
+        f"{file} has a password or token in a channel's URL, and is part of the image: everyone with the image can "
+        "read it; remove it from the URL, and pass the credentials as a secret ('secrets' of 'pixi')"
     )

@@ -1,4 +1,4 @@
-"""A Spack environment: ``spack.yaml``, what it names, and ``spack.lock`` where there is one, read and answered."""
+"""Prepare an image from a Spack environment: read ``spack.yaml``, the files that it names, and ``spack.lock``."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -32,7 +32,13 @@ from hpcdeploy.spelling import nearest
 
 
 def prepare(request: Request[SpackSource]) -> Prepared:
-    """Make the definition of a Spack environment. Raises `EnvironmentFileError` and `DefinitionError`."""
+    """Make the definition of a Spack environment.
+
+    Raises:
+        EnvironmentFileError: An environment file is missing or malformed.
+        DefinitionError: A file is missing, or credentials are incomplete.
+        TemplateError: A template is broken.
+    """
     source, project = request.source, request.project
     boundary = Boundary(project)
     facts = _read(source, boundary)
@@ -84,14 +90,18 @@ def _manifest(folder: Path, within: Boundary) -> SpackEnvironment:
     path = folder / MANIFEST
     if not path.exists():
         raise EnvironmentFileError(
-            f"{folder} holds no Spack environment: {MANIFEST} is missing; name its folder in the image's 'spack' settings, "
-            "or make one with 'spack env create -d .'"
+            f"{folder} has no Spack environment: {MANIFEST} is missing; set its folder in the image's 'spack' settings, "
+            "or create one with 'spack env create -d .'"
         )
     return read_environment(read_text(path, within), str(path))
 
 
 def _read(source: SpackSource, boundary: Boundary) -> SpackFacts:
-    """Read the environment and all that it includes, and choose its target; raises `EnvironmentFileError`."""
+    """Read the environment and all files that it includes, and choose its target.
+
+    Raises:
+        EnvironmentFileError: A file is missing or malformed.
+    """
     folder = boundary.project / source.environment
     manifest = _manifest(folder, boundary)
     files = find_files(source.environment, manifest, boundary)
@@ -108,9 +118,9 @@ def _read(source: SpackSource, boundary: Boundary) -> SpackFacts:
 
 
 def _views(configurations: Sequence[Configuration], place: str) -> ViewPlan:
-    """Plan the views of an environment that lies at `place` in the image.
+    """Plan the views of an environment whose path in the image is `place`.
 
-    Left out are those whose place is the host's while an image is built, or in a container, as its user's home is.
+    Views are left out if their path belongs to the host during the build or in a container, such as the user's home.
     """
     plan = plan_views([one.view for one in configurations if not one.when], place)
     lost = []
@@ -129,11 +139,11 @@ def _lock(folder: Path, manifest: SpackEnvironment, specs: SpecList, within: Bou
     if not path.exists():
         return None
     lock = read_lock(read_text(path, within), str(path))
-    asked = dict.fromkeys(root.package for root in specs.roots if root.certain and root.package)
-    missing = [name for name in asked if name not in lock.roots]
+    required = dict.fromkeys(root.package for root in specs.roots if root.certain and root.package)
+    missing = [name for name in required if name not in lock.roots]
     if missing:
         raise EnvironmentFileError(
-            f"{path} does not lock {', '.join(missing)}, which {manifest.file} asks for; run 'spack concretize' in {folder}"
+            f"{path} does not lock {', '.join(missing)}, which {manifest.file} requires; run 'spack concretize' in {folder}"
         )
     return lock
 
@@ -141,33 +151,33 @@ def _lock(folder: Path, manifest: SpackEnvironment, specs: SpecList, within: Bou
 def _check_repos(source: SpackSource, configurations: Sequence[Configuration]) -> None:
     if (source.repos or source.recipes) and any(one.drops_repos for one in configurations):
         raise EnvironmentFileError(
-            "spack.yaml says 'repos::', which leaves out all other repositories, also those of the image's 'repos' and "
+            "spack.yaml has 'repos::', which excludes all other repositories, including those of the image's 'repos' and "
             "'recipes'; write 'repos:' there"
         )
 
 
 def _namespace(source: SpackSource, lock: SpackLock | None) -> str:
-    """Choose the namespace of the recipes' repository: a lock file names each package's own, and wants it again."""
+    """Choose the namespace of the recipes' repository: a lock file requires the namespace of each package."""
     if lock is None or not source.recipes:
         return RECIPES_NAMESPACE
     locked = {package: lock.namespaces[package] for package, _ in source.recipes if package in lock.namespaces}
     builtin = [package for package, namespace in locked.items() if namespace == "builtin"]
     if builtin:
         raise EnvironmentFileError(
-            f"spack.lock has {', '.join(builtin)} out of Spack's own repository ('builtin'), so that the recipe in "
-            "'recipes' would not be used; concretize again with it in a repository of yours, or remove spack.lock"
+            f"spack.lock has {', '.join(builtin)} from Spack's own repository ('builtin'), so that the recipe in "
+            "'recipes' would not be used; concretize again with the recipe in a repository of your own, or remove spack.lock"
         )
     several = sorted(set(locked.values()))
     if len(several) > 1:
         raise EnvironmentFileError(
-            f"spack.lock has the packages of 'recipes' out of several repositories ({', '.join(several)}); "
-            "name these repositories in 'repos' instead"
+            f"spack.lock has the packages of 'recipes' from several repositories ({', '.join(several)}); "
+            "add these repositories to 'repos' instead"
         )
     return next(iter(locked.values()), RECIPES_NAMESPACE)
 
 
 def _credentials(request: Request[SpackSource], mirrors: Sequence[Mirror]) -> Iterator[str]:
-    """Check that each mirror's variables are all given or none is; tell the mirrors that are read without."""
+    """Check that each mirror has all of its variables or none; yield a note on each mirror without credentials."""
     source = request.source
     described = {secret.name for secret in request.settings.secrets}
     by_name = {mirror.name: mirror for mirror in mirrors}
@@ -181,13 +191,13 @@ def _credentials(request: Request[SpackSource], mirrors: Sequence[Mirror]) -> It
         pushed = mirror.name == source.push_cache
         if pushed and mirror.signed and not mirror.url.startswith("oci://"):
             raise DefinitionError(
-                f"what is pushed to the mirror {mirror.name!r} would have to be signed, and a build has no key; write "
+                f"packages for the mirror {mirror.name!r} must be signed, but a build has no key; write "
                 "'signed: false' there, or use an oci:// cache"
             )
         if missing and (pushed or len(missing) < len(mirror.variables) or described & set(missing)):
             raise DefinitionError(
                 f"the mirror {mirror.name!r} takes its credentials from {' and '.join(mirror.variables)}, but 'secrets' of "
-                f"'spack' lacks {' and '.join(missing)}; describe each in the image's 'secrets' and name it there"
+                f"'spack' lacks {' and '.join(missing)}; describe each in the image's 'secrets' and add it there"
             )
         if missing:
-            yield f"the cache {mirror.name} is read without credentials: no secret {' or '.join(missing)} is given"
+            yield f"the cache {mirror.name} is used without credentials: the secret {' or '.join(missing)} is not set"

@@ -1,6 +1,4 @@
-"""The files that a Spack environment consists of: those that its configuration names, wherever they lie in the project,
-or above it in the same git work tree.
-"""
+"""Find the files that a Spack environment's configuration names, in the project or above it in its git work tree."""
 
 import os
 import posixpath
@@ -24,7 +22,7 @@ _WORDS = {"include": "include", "repo": "repos", "develop": "develop", "concrete
 
 @dataclass(frozen=True, kw_only=True)
 class Shipment:
-    """Files of the project, and the place in the build stage of the file or folder that they make."""
+    """Files of the project, and the path in the build stage of the file or folder that they make."""
 
     destination: str
     files: tuple[ContextFile, ...]
@@ -32,9 +30,12 @@ class Shipment:
 
 @dataclass(frozen=True, kw_only=True)
 class Named:
-    """A file or folder that an environment names: its path from the environment's folder, and who names it.
+    """A file or folder that an environment names.
 
-    ``concrete`` is whether it belongs to another environment, whose lock file is included.
+    Attributes:
+        path: Its path, relative to the environment's folder.
+        key: The file and key that name it, for messages.
+        concrete: It belongs to another environment, whose lock file is included.
     """
 
     path: str
@@ -44,9 +45,12 @@ class Named:
 
 @dataclass(frozen=True, kw_only=True)
 class Files:
-    """An environment's files as its configuration names them, and the configuration of all of these, highest first.
+    """The files of an environment.
 
-    ``locks`` are the lock files of other environments that are included, by their path from this one's folder.
+    Attributes:
+        named: The files that its configuration names.
+        configurations: The configuration of all of these, highest precedence first.
+        locks: Lock files of other environments that are included, by their path relative to this environment's folder.
     """
 
     named: tuple[Named, ...]
@@ -54,25 +58,34 @@ class Files:
     locks: tuple[tuple[str, SpackLock], ...] = ()
 
     def above(self, environment: str) -> tuple[str, ...]:
-        """Return the paths that lead above the project, whose folder holds the environment's at `environment`."""
+        """Return the paths that lead above the project; `environment` is the environment's folder in the project."""
         places = {one.path: posixpath.normpath(posixpath.join(environment, one.path)) for one in self.named}
         return tuple(path for path, place in places.items() if place.startswith("../"))
 
 
 def ship(project: Path, source: str, destination: str, what: str) -> Shipment:
-    """Find the file or folder `source` of the project; `DefinitionError` where there is none."""
+    """Find the file or folder `source` of the project.
+
+    Raises:
+        DefinitionError: It does not exist.
+    """
     files = folder_files(project, source, staged_place(destination), what)
     return Shipment(destination=destination, files=tuple(files))
 
 
 def find_files(environment: str, manifest: SpackEnvironment, boundary: Boundary) -> Files:
-    """Find all that a manifest names, and what the files that it includes name in turn.
+    """Find all files that a manifest names, and recursively those that its included files name.
 
-    `environment` is its folder, relative to the project's. Of a path ``..`` goes before links are followed, as in Spack.
+    Files are read in the order of their precedence in Spack: a file, its includes, then the next one (``push_scope`` in
+    ``lib/spack/spack/config.py``). In paths ``..`` is resolved before links, as in Spack.
 
-    They are read in the order in which Spack ranks them: a file, what it includes, then the next one (``push_scope`` in
-    ``lib/spack/spack/config.py``). Raises `EnvironmentFileError` for what is missing, cannot be read, or lies outside of
-    `boundary`.
+    Args:
+        environment: The environment's folder, relative to the project's.
+        manifest: The manifest.
+        boundary: The project that must contain the files.
+
+    Raises:
+        EnvironmentFileError: A file is missing, malformed, or outside of `boundary`.
     """
     named: dict[str, Named] = {}
     locks: list[tuple[str, SpackLock]] = []
@@ -86,7 +99,7 @@ def find_files(environment: str, manifest: SpackEnvironment, boundary: Boundary)
         found = boundary.project / posixpath.normpath(posixpath.join(environment, path))
         if not found.exists():
             if reference.required:
-                raise EnvironmentFileError(f"{key}, which is not there: {found} is missing; correct it, or make it")
+                raise EnvironmentFileError(f"{key}, but {found} does not exist; correct it, or create it")
             continue
         if path in named:
             continue
@@ -110,12 +123,12 @@ def find_files(environment: str, manifest: SpackEnvironment, boundary: Boundary)
 
 
 def _concrete(found: Path, path: str, key: str, named: dict[str, Named], boundary: Boundary) -> SpackLock:
-    """Name the two files of another environment whose lock file is included: Spack reads both. Return what is locked."""
+    """Add manifest and lock file of an included environment to `named`, because Spack reads both; return the lock."""
     for name in (MANIFEST, LOCK):
         boundary.check(found / name, key)
         if not (found / name).exists():
             raise EnvironmentFileError(
-                f"{key}, another environment, but {found / name} is missing; run 'spack concretize' there, or take it out"
+                f"{key}, another environment, but {found / name} is missing; run 'spack concretize' there, or remove it"
             )
         inner = posixpath.normpath(posixpath.join(path, name))
         named[inner] = Named(path=inner, key=key, concrete=True)
@@ -123,10 +136,10 @@ def _concrete(found: Path, path: str, key: str, named: dict[str, Named], boundar
 
 
 def environment_place(folder: Path, named: Sequence[Named]) -> str:
-    """Return where the environment in `folder` lies in the image: what it names above itself must lie there as here.
+    """Return the path in the image of the environment in `folder`, so that the relative paths above it still work.
 
-    One folder up is ``/opt``, beside the environment, where that is free; else the folders above the environment are made
-    again in `ENVIRONMENT`, as many as are needed.
+    One folder up is ``/opt``, beside the environment, if the name is free there; otherwise as many folders above the
+    environment as needed are created in `ENVIRONMENT`.
     """
     depth, free = 0, True
     for one in named:
@@ -138,15 +151,22 @@ def environment_place(folder: Path, named: Sequence[Named]) -> str:
 
 
 def ship_named(boundary: Boundary, environment: str, named: Sequence[Named], place: str) -> tuple[Shipment, ...]:
-    """Find the files of all that an environment names, for an image in which it lies at `place`.
+    """Find the files of all paths that an environment names.
 
-    `environment` is its folder, relative to the project's. Raises `EnvironmentFileError` for what is refused.
+    Args:
+        boundary: The project that must contain the files.
+        environment: The environment's folder, relative to the project's.
+        named: The paths.
+        place: The environment's path in the image.
+
+    Raises:
+        EnvironmentFileError: A file is outside of `boundary`, or contains the environment itself.
     """
     shipments = []
     for one in named:
         destination = posixpath.normpath(posixpath.join(place, one.path))
         if place == destination or place.startswith(f"{destination}/"):
-            raise EnvironmentFileError(f"{one.key}, which holds the environment itself; name the file or folder in it")
+            raise EnvironmentFileError(f"{one.key}, which contains the environment itself; use the file or folder in it")
         source = boundary.project / posixpath.normpath(posixpath.join(environment, one.path))
         inside = source.resolve().is_relative_to(boundary.project) and not source.is_dir()
         top = boundary.project if inside else boundary.top
@@ -158,10 +178,13 @@ def ship_named(boundary: Boundary, environment: str, named: Sequence[Named], pla
 
 
 def repositories(boundary: Boundary, folders: tuple[str, ...]) -> Iterator[tuple[Shipment, str]]:
-    """Tell the package repositories in folders of the project, each with its namespace, at a place that Spack accepts.
+    """Yield the package repositories in folders of the project, each with its namespace, at a path that Spack accepts.
 
-    From package API 2 on a repository's path must end with ``spack_repo`` and its namespace, since it is a package of
-    Python (Spack's documentation, "Package Repositories"). Raises `EnvironmentFileError`.
+    From package API 2 on, a repository's path must end with ``spack_repo`` and its namespace, because it is a Python package
+    (Spack's documentation, "Package Repositories").
+
+    Raises:
+        EnvironmentFileError: A folder has no repository, or is outside of `boundary`.
     """
     project = boundary.project
     for number, folder in enumerate(folders):
@@ -171,23 +194,25 @@ def repositories(boundary: Boundary, folders: tuple[str, ...]) -> Iterator[tuple
         roots = [found] if (found / "repo.yaml").exists() else inner
         if not roots:
             raise EnvironmentFileError(
-                f"'repos' names {folder!r}, but {found} is no package repository: it has neither repo.yaml nor a folder "
-                "spack_repo with one; 'spack repo create' makes one"
+                f"'repos' names {folder!r}, but {found} is not a package repository: it has neither repo.yaml nor a folder "
+                "spack_repo with one; create one with 'spack repo create'"
             )
         for root in roots:
             text = read_text(root / "repo.yaml", boundary)
-            said = table(load(text, str(root / "repo.yaml")).get("repo"), f"{root}/repo.yaml: repo")
-            namespace = text_of(said.get("namespace"), f"{root}/repo.yaml: namespace")
+            repository = table(load(text, str(root / "repo.yaml")).get("repo"), f"{root}/repo.yaml: repo")
+            namespace = text_of(repository.get("namespace"), f"{root}/repo.yaml: namespace")
             if not namespace:
-                raise EnvironmentFileError(f"{root}/repo.yaml names no namespace; write repo: namespace: NAME")
-            new = not text_of(said.get("api"), f"{root}/repo.yaml: api").startswith(("v1", "1")) and "api" in said
+                raise EnvironmentFileError(f"{root}/repo.yaml has no namespace; write repo: namespace: NAME")
+            new = (
+                not text_of(repository.get("api"), f"{root}/repo.yaml: api").startswith(("v1", "1")) and "api" in repository
+            )
             place = PurePosixPath(f"{BUILD}/repos/{number}")
             place = place / "spack_repo" / namespace.replace(".", "/") if new else place / namespace.rpartition(".")[2]
             yield ship(project, root.relative_to(project).as_posix(), str(place), "'repos'"), namespace
 
 
 def recipe(project: Path, number: int, source: str) -> Shipment:
-    """Return a package's recipe: a file, which becomes ``package.py``, or a folder with it and its patches."""
+    """Return a package's recipe: a file, which becomes ``package.py``, or a folder with ``package.py`` and patches."""
     folder = f"{BUILD}/recipes/{number}"
     if not (project / source).is_dir():
         return ship(project, source, f"{folder}/package.py", "'recipes'")

@@ -1,4 +1,4 @@
-"""Notes on a Spack environment's image: what was chosen, what is not in it, what another day's build may change."""
+"""Return notes on a Spack environment's image: choices, missing content, and what a later build may change."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,9 +18,16 @@ from hpcdeploy.image import ImageSettings
 
 @dataclass(frozen=True, kw_only=True)
 class SpackFacts:
-    """A Spack environment as it was read, and what was chosen for its image.
+    """A Spack environment, and the choices for its image.
 
-    ``above`` are the paths that it names above the project's folder.
+    Attributes:
+        manifest: The manifest.
+        files: Its files.
+        specs: Its specs.
+        target: The chosen target.
+        above: The paths that it names above the project's folder.
+        views: Its views.
+        lock: Its lock file; None if there is none.
     """
 
     manifest: SpackEnvironment
@@ -33,7 +40,7 @@ class SpackFacts:
 
     @property
     def configurations(self) -> tuple[Configuration, ...]:
-        """The configuration of the manifest and of what it includes, highest first."""
+        """The configuration of the manifest and of its includes, highest precedence first."""
         return self.files.configurations
 
 
@@ -44,7 +51,11 @@ def target_of(
     specs: SpecList,
     lock: SpackLock | None,
 ) -> Target:
-    """Choose the target of an environment as it was read; raises `EnvironmentFileError`."""
+    """Choose the target of an environment.
+
+    Raises:
+        EnvironmentFileError: The targets contradict each other.
+    """
     return choose_target(
         wanted,
         [one.packages for one in configurations if not one.when],
@@ -56,11 +67,11 @@ def target_of(
 
 
 def notes_of(settings: ImageSettings, facts: SpackFacts) -> Iterator[str]:
-    """Tell the notes on an image, the most important one first."""
+    """Yield the notes on an image, the most important first."""
     yield from target_notes(facts)
     if facts.lock is None:
         yield (
-            "there is no spack.lock: the build chooses the versions, and another day's build may choose others; run "
+            "there is no spack.lock: the build chooses the versions, and a later build may choose others; run "
             "'spack concretize' and keep spack.lock"
         )
     yield from source_notes(facts)
@@ -68,8 +79,8 @@ def notes_of(settings: ImageSettings, facts: SpackFacts) -> Iterator[str]:
     container, lock = facts.manifest.container, facts.lock
     if container and container.unused:
         yield (
-            f"container: {', '.join(container.unused)} of spack.yaml has no effect; the image's 'command', 'start' "
-            "and the project's own defs/spack.def stand for it"
+            f"container: {', '.join(container.unused)} of spack.yaml is ignored; use the image's 'command', 'start' "
+            "or the project's own defs/spack.def"
         )
     build, final = bases(settings, container)
     named = settings.final_base or (container and container.final)
@@ -77,39 +88,39 @@ def notes_of(settings: ImageSettings, facts: SpackFacts) -> Iterator[str]:
     if lock is not None and lock.systems and lock.systems != (system.name if system else "",):
         yield (
             f"spack.lock was made on {', '.join(lock.systems)}: its compilers and externals must be in {build} "
-            "too; where they are not, concretize in that image"
+            "too; otherwise concretize in that image"
         )
     if not named and not system:
         yield f"the final stage starts from {final}, which must have a C library as new as {build}; or set 'final-base'"
 
 
 def target_notes(facts: SpackFacts) -> Iterator[str]:
-    """Tell which processor the packages are compiled for, and what is against it."""
+    """Yield the processor that the packages are compiled for, and its exceptions."""
     yield _target_note(facts.target)
     if facts.target.compilers:
         yield (
-            f"{', '.join(facts.target.compilers)}: to a compiler's own 'require' no target is added, since it may be the "
-            "build image's; name one there if Spack is to compile it"
+            f"{', '.join(facts.target.compilers)}: no target is added to a compiler's own 'require', because it may be the "
+            "build image's; add one there if Spack compiles it"
         )
     escaping = group_escapes(facts.manifest, facts.target.pinned) if facts.lock is None else ()
     if escaping:
         yield (
-            f"{', '.join(escaping)}: a group's 'override' is above all that is said from outside; name the target in its "
-            "'require', or the builder's own processor is taken"
+            f"{', '.join(escaping)}: a group's 'override' takes precedence over the image's target; set the target in its "
+            "'require', or the build machine's own processor is used"
         )
     flags = facts.lock.flags if facts.lock else [found for one in facts.configurations for found in one.flags]
     if flags:
         words = ", ".join(dict.fromkeys(f"{flag} ({where})" for flag, where in flags))
-        yield f"compiler flags name a processor, whatever the target: {words}; another machine may not run the image"
+        yield f"compiler flags name a processor, independent of the target: {words}; the image may not run on other machines"
 
 
 def source_notes(facts: SpackFacts) -> Iterator[str]:
-    """Tell what the image is made from that does not lie in the project, or may be another the next day."""
+    """Yield the sources of the image that are not in the project, or that may change."""
     moving = tuple(moving_references(facts))
     if moving:
-        yield f"another day's build may find other sources: {', '.join(moving)}; name a release, a commit or a checksum"
+        yield f"a later build may find other sources: {', '.join(moving)}; use a release, a commit or a checksum"
     for path, locked in facts.files.locks if facts.lock is None else ():
-        yield f"{path}: what is locked there is installed too, for {', '.join(locked.targets) or 'no target'}"
+        yield f"{path}: its locked packages are installed too, for {', '.join(locked.targets) or 'no target'}"
     conditions = dict.fromkeys(
         one.when
         for one in facts.configurations
@@ -117,24 +128,24 @@ def source_notes(facts: SpackFacts) -> Iterator[str]:
     )
     if conditions and facts.lock is None:
         yield (
-            f"included only when {' or '.join(conditions)}: what these files require of single packages, and their views, "
-            "are left to Spack"
+            f"included only when {' or '.join(conditions)}: only Spack applies their views, and their requirements "
+            "for single packages"
         )
     if facts.above:
-        yield f"{', '.join(facts.above)}: taken from above the project's folder, out of its git work tree"
+        yield f"{', '.join(facts.above)}: read from above the project's folder, in its git work tree"
     externals = dict.fromkeys(name for one in facts.configurations for name in one.externals)
     if externals:
-        yield f"{', '.join(externals)}: 'externals' are looked for in the images of both stages, not on this machine"
+        yield f"{', '.join(externals)}: 'externals' are searched in the images of both stages, not on this machine"
     elsewhere = dict.fromkeys(path for one in facts.configurations for path in one.references.elsewhere)
     if elsewhere:
-        yield f"{', '.join(elsewhere)}: looked for in the build stage's image, not on this machine"
+        yield f"{', '.join(elsewhere)}: searched in the build stage's image, not on this machine"
     fetched = dict.fromkeys(address for one in facts.configurations for address in one.references.fetched)
     if fetched:
-        yield f"{', '.join(fetched)}: fetched while Spack builds, so what they say of target and views is not known here"
+        yield f"{', '.join(fetched)}: downloaded while Spack builds, so their targets and views are not known here"
 
 
 def moving_references(facts: SpackFacts) -> Iterator[str]:
-    """Tell the references that another day's build may find changed; of locked versions those without a commit."""
+    """Yield the references that may change until a later build; of locked versions those without a commit."""
     if facts.lock is not None:
         versions: Sequence[str] = facts.lock.moving
     else:
@@ -148,23 +159,23 @@ def moving_references(facts: SpackFacts) -> Iterator[str]:
 
 def _target_note(target: Target) -> str:
     but = f" but {', '.join(target.compilers)}" if target.compilers else ""
-    text = f"everything{but} is compiled for {target.name} ({target.said_by})"
+    text = f"all packages{but} are compiled for {target.name} ({target.said_by})"
     if target.pinned:
-        text += f", also {', '.join(target.pinned)}, whose own 'require' takes the place of that of all"
+        text += f", also {', '.join(target.pinned)}, whose own 'require' replaces the general one"
     if target.own:
-        text += f"; but {', '.join(f'{name} for {own}' for name, own in target.own)}, as its own 'require' says"
-    return f"{text}; a lesser processor cannot run it"
+        text += f"; but {', '.join(f'{name} for {own}' for name, own in target.own)}, by its own 'require'"
+    return f"{text}; it does not run on older processors"
 
 
 def _view_notes(views: ViewPlan) -> Iterator[str]:
     if not views.default:
-        yield "spack.yaml says 'view: false', so the image has no view, and PATH does not lead to what is in /opt/software"
+        yield "spack.yaml has 'view: false', so the image has no view, and PATH lacks the packages in /opt/software"
     if views.asked and views.asked != DEFAULT_VIEW:
-        yield f"the view is {DEFAULT_VIEW}, in place of what spack.yaml says ({views.asked})"
+        yield f"the view is {DEFAULT_VIEW}, instead of that in spack.yaml ({views.asked})"
     if views.roots:
         places = ", ".join(f"{name} ({root})" for name, root in views.roots)
-        there = "" if views.asked else f"; {DEFAULT_VIEW} is made beside them, and the container's environment leads there"
+        there = "" if views.asked else f"; {DEFAULT_VIEW} is added, and the container's environment refers to it"
         yield f"the views of spack.yaml are in the image too: {places}{there}"
     if views.lost:
         places = ", ".join(f"{name} ({root})" for name, root in views.lost)
-        yield f"{places}: views that stay behind with the build stage, since their place is not the image's own"
+        yield f"{places}: these views are not in the image, because their path does not belong to the image"

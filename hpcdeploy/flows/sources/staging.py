@@ -1,4 +1,4 @@
-"""The project's files that a build needs, found and measured. Nothing is written."""
+"""Find the project's files that a build needs, with their checksums. Nothing is written."""
 
 import os
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ from hpcdeploy.known_files import digest_of, text_of
 from hpcdeploy.regular_file import LARGEST_LOCK, LARGEST_TEXT
 
 LEFT_OUT = frozenset({".git", ".pixi", ".hpcdeploy", "__pycache__", ".DS_Store"})
-"""Names that no copied folder brings along: they are caches, history, or another machine's environments."""
+"""Names that are left out of copied folders: caches, history, or environments of another machine."""
 
 
 def copied_files(settings: ImageSettings, project: Path) -> list[ContextFile]:
-    """Return the files that the settings' ``files`` bring into the image, each at its place in the build's context."""
+    """Return the files of the setting ``files``, each with its path in the build context."""
     return [
         file
         for number, copy in enumerate(settings.files)
@@ -26,10 +26,14 @@ def copied_files(settings: ImageSettings, project: Path) -> list[ContextFile]:
 
 
 def folder_files(project: Path, source: str, staged: str, what: str) -> list[ContextFile]:
-    """Return the file `source` of the project, or all files under that folder; `what` names the setting in messages."""
+    """Return the file `source` of the project, or all files under that folder; `what` is the setting's name for messages.
+
+    Raises:
+        DefinitionError: There is no file, or a file is outside the project.
+    """
     path = project / source
     if not path.exists():
-        raise DefinitionError(f"{what} names {source!r}, which is not in {project}; correct it or make the file")
+        raise DefinitionError(f"{what} names {source!r}, which is not in {project}; correct it or create the file")
     files = list(_walk(project, path, staged, (), what))
     if not files:
         raise DefinitionError(f"{what} names {source!r}, which contains no file to copy")
@@ -37,30 +41,45 @@ def folder_files(project: Path, source: str, staged: str, what: str) -> list[Con
 
 
 def project_file(project: Path, source: str, staged: str, what: str) -> ContextFile:
-    """Return the one file `source` of the project; `what` names the setting in messages."""
+    """Return the single file `source` of the project; `what` is the setting's name for messages.
+
+    Raises:
+        DefinitionError: It is missing, not a file, or outside the project.
+    """
     if (project / source).is_dir():
-        raise DefinitionError(f"{what} names {source!r}, which is a folder, where a file was expected")
+        raise DefinitionError(f"{what} names {source!r}, which is a folder; expected a file")
     [file] = folder_files(project, source, staged, what)
     return file
 
 
 def context_file(path: Path, staged: str, within: Boundary | None = None) -> ContextFile:
-    """Return one file with its mode and sha256; `EnvironmentFileError` where it is none, or not `within` the project.
+    """Return one file with its mode and sha256.
 
-    Without `within` it was checked before.
+    Args:
+        path: The file.
+        staged: Its path in the build context.
+        within: The project that must contain it; None if that was checked before.
+
+    Raises:
+        EnvironmentFileError: It is missing, not a regular file, or outside the project.
     """
     if within:
         within.check(path)
     if not path.is_file():
-        raise EnvironmentFileError(f"{path} is missing or no regular file, but the image needs it")
+        raise EnvironmentFileError(f"{path} is missing or not a regular file; the image needs it")
     mode = 0o755 if path.stat().st_mode & 0o111 else 0o644
     return ContextFile(source=path, staged=staged, mode=mode, sha256=digest_of(path))
 
 
 def read_text(path: Path, within: Boundary | None) -> str:
-    """Return the text of a project's file, which must lie `within` the project (None: the person named the file).
+    """Return the text of a project's file, with normalised line ends.
 
-    Raises `EnvironmentFileError` where it does not, or cannot be read as UTF-8, or is too large for its kind.
+    Args:
+        path: The file.
+        within: The project that must contain it; None if the user named the file.
+
+    Raises:
+        EnvironmentFileError: It is outside the project, not UTF-8, or too large for its kind.
     """
     try:
         return plain_lines(exact_text(path, within))
@@ -69,10 +88,19 @@ def read_text(path: Path, within: Boundary | None) -> str:
 
 
 def exact_text(path: Path, within: Boundary | None, error: type[HpcdeployError] = EnvironmentFileError) -> str:
-    """Return the text of a project's file with its line ends, which must lie `within` the project.
+    """Return the text of a project's file, with its own line ends.
 
-    It is remembered for the next command, unless an address in it holds a password or a token. Raises an `error` for one
-    that lies elsewhere, OSError (also for what is no regular file, or too large) and UnicodeDecodeError.
+    The text is cached for the next command, unless a URL in it contains a password or a token.
+
+    Args:
+        path: The file.
+        within: The project that must contain it; None if the user named the file.
+        error: The class of the error for a file outside the project.
+
+    Raises:
+        HpcdeployError: The file is outside the project; of the class `error`.
+        OSError: The file cannot be read, is not a regular file, or is too large.
+        UnicodeDecodeError: It is not UTF-8.
     """
     if within:
         within.check(path, error=error)
@@ -81,17 +109,17 @@ def exact_text(path: Path, within: Boundary | None, error: type[HpcdeployError] 
 
 
 def plain_lines(text: str) -> str:
-    """Return a text in which each line ends as Python's text files do, by a line feed."""
+    """Return a text with a line feed at the end of each line, as Python reads text files."""
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _walk(project: Path, path: Path, staged: str, above: tuple[Path, ...], what: str) -> Iterator[ContextFile]:
-    """Yield the files under `path` in a fixed order; links are followed, as the copy into the image would, but not out."""
+    """Yield the files under `path` in a fixed order; links are followed, but not out of the project."""
     real = path.resolve()
     if not real.is_relative_to(project.resolve()):
         raise DefinitionError(f"{what} leads to {path}, outside the project {project}; copy it into the project")
     if real in above:
-        raise DefinitionError(f"{what} leads to {path}, a link to a folder that holds it; remove that link")
+        raise DefinitionError(f"{what} leads to {path}, a link to a folder that contains it; remove that link")
     if path.is_dir():
         for name in sorted(os.listdir(path)):  # noqa: PTH208 - names in an order of their own
             if name not in LEFT_OUT:

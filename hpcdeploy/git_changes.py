@@ -9,7 +9,7 @@ own, so their configuration counts as the repository's.
 
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,9 @@ MOST_REPOSITORIES = 1000
 
 MOST_FILTERS = 100
 """Filters that a repository's own configuration may define: each is switched off by four arguments of 100 bytes or so."""
+
+_NO_RENAMES = {"diff.renames": "false", "status.renames": "false"}
+"""A renamed file is a change in any case; looking for one would read files that a partial clone lacks (git-config(1))."""
 
 _MOST_PATHS = 100
 """Changed files that are asked about."""
@@ -98,8 +101,7 @@ def has_changes(folder: Path, *words: str) -> bool | None:
     top = _top(folder)
     if top is None or not _collect(folder, top, filters):
         return None
-    # Renamed files are changed in any case; looking for them would read files that a partial clone lacks.
-    done = ask_git(folder, "status", "--porcelain", "-z", "--no-renames", *words, settings=filters.settings)
+    done = ask_git(folder, "status", "--porcelain", "-z", *words, settings=filters.settings | _NO_RENAMES)
     if done is None or done.returncode:
         return None
     changed = [line for line in done.stdout.split(b"\0") if line]
@@ -157,9 +159,9 @@ def _read_configuration(place: Path, filters: _Filters) -> bool:
         fields = [word for line in lines for word in ("local", line)]
     else:
         fields = _lines(done.stdout) if done is not None else []
-    if done is None or done.returncode > 1:  # 1: there is none (git-config(1))
+    if done is None or done.returncode > 1 or len(fields) % 2:  # 1: there is none (git-config(1))
         return False
-    for scope, line in _pairs(fields):
+    for scope, line in zip(fields[::2], fields[1::2], strict=True):
         key, _, value = line.partition("\n")
         section, _, rest = key.partition(".")
         name, _, word = rest.rpartition(".")
@@ -173,11 +175,7 @@ def _read_configuration(place: Path, filters: _Filters) -> bool:
 
 
 def _lines(answer: bytes) -> list[str]:
-    return [os.fsdecode(line) for line in answer.split(b"\0") if line]
-
-
-def _pairs(fields: list[str]) -> Iterator[tuple[str, str]]:
-    return zip(fields[::2], fields[1::2], strict=True)
+    return os.fsdecode(answer).split("\0")[:-1]
 
 
 def _without_filter(top: Path, paths: Collection[bytes], off: Collection[str]) -> bool:

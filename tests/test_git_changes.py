@@ -120,6 +120,25 @@ def test_a_change_is_certain_where_no_filter_that_is_off_had_a_part_in_it(reposi
     assert not mark.exists()
 
 
+def test_an_attribute_without_a_name_is_no_filter(repository: Path, mark: Path) -> None:
+    git(repository, "config", "filter.note.clean", f"touch {mark}; cat")
+    (repository / ".git/info/attributes").write_text("a.py filter=\nb.txt filter=\nc.bin filter=note\n")
+    (repository / "c.bin").write_text("two\n")
+    assert facts(repository) == (None, True)
+    (repository / "a.py").write_text("two\n")
+    assert facts(repository) == (True, True)
+    assert not mark.exists()
+
+
+def test_a_renamed_file_is_a_change_in_a_clone_that_lacks_what_it_held(repository: Path) -> None:
+    lost = git(repository, "rev-parse", "HEAD:b.txt").strip()
+    (repository / "new.txt").write_text("one\nand more\n")
+    git(repository, "rm", "-q", "b.txt", "a.py", "c.bin")
+    git(repository, "add", "new.txt")
+    (repository / ".git/objects" / lost[:2] / lost[2:]).unlink()
+    assert facts(repository) == (True, True)
+
+
 def test_in_a_folder_below_the_same_is_certain(repository: Path, mark: Path) -> None:
     (repository / "deep").mkdir()
     for name in ("deep/a.py", "deep/b.txt"):

@@ -9,6 +9,7 @@ import re
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,7 @@ from hpcdeploy.errors import DefinitionError, HpcdeployError
 from hpcdeploy.flows.ignoring import leaves_out, read_rules
 from hpcdeploy.flows.remote_files import read_listing
 from hpcdeploy.flows.sending import Sending
+from hpcdeploy.flows.ssh_includes import included
 from hpcdeploy.limits import Lines
 from hpcdeploy.login_node import read_answer
 from hpcdeploy.parcel import Parcel
@@ -103,6 +105,7 @@ PARSERS: dict[str, Callable[[str], object]] = {
     "listing": lambda text: read_listing("output", text.encode()),
     "what a receiver says": sending,
     "lines": lines,
+    "SSH Include": lambda text: list(included(f"Include {text}", Path("x"), 9)),
     "pixi.lock": read_lock,
     "Dockerfile": dockerfile,
     "Dockerfile, one word": lambda text: dockerfile(f"ENV A={text}"),

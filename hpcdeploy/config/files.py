@@ -53,7 +53,7 @@ def load_project(folder: Path, environ: Mapping[str, str] = os.environ, *, optio
     layers = []
     for path, schema in ((lab_file(environ), CLUSTERS_FILE), (person_file(environ), PERSON_FILE)):
         if _there(path):
-            check_owned((path,), path.parent, environ)
+            check_owned((path.parent, path), path.parent, environ)
             layers.append(_layer(path, schema, _document(path)))
     if found is None:
         project = assemble(start, layers, None)
@@ -71,6 +71,8 @@ def token_services(environ: Mapping[str, str] = os.environ) -> Mapping[str, str]
     Raises `ConfigError` as `load_project` does.
     """
     path = person_file(environ)
+    if _there(path):
+        check_owned((path.parent, path), path.parent, environ)
     values = _layer(path, PERSON_FILE, _document(path)).values if _there(path) else {}
     return {host.lower(): registry["token-service"] for host, registry in values.get("registries", {}).items()}
 

@@ -5,13 +5,10 @@ the person's name, with a mere ``hpcdeploy status``. As direnv does with an ``.e
 confirmed once for a project and remembered by their content, in a folder that only the person can write.
 """
 
-import fnmatch
-import glob
 import hashlib
 import itertools
 import json
 import os
-import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -20,8 +17,10 @@ from pathlib import Path
 
 from hpcdeploy.cluster import LOCAL, Cluster
 from hpcdeploy.errors import ConfigError
+from hpcdeploy.flows.ssh_includes import homes, included
 from hpcdeploy.folders import state_folder
 from hpcdeploy.ownership import check_owned, objection, trusted_users
+from hpcdeploy.regular_file import read_regular
 from hpcdeploy.templates import FOLDERS, shipped_root
 from hpcdeploy.whole_file import sha256_of
 
@@ -42,7 +41,6 @@ MOST_FILES = 200
 LARGEST = 1_000_000
 """Bytes of an SSH configuration file."""
 
-_INCLUDE = re.compile(r"\s*include(?:\s*=\s*|\s+)(.*)", re.IGNORECASE)
 _THEIR_OWN = ("/etc/ssh",)
 
 
@@ -128,8 +126,7 @@ def _ssh_configuration(cluster: Cluster, environ: Mapping[str, str]) -> Iterator
     """
     if cluster.ssh_config is None:
         return
-    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - as ssh_config.py does: must not raise
-    own = (str(home / ".ssh"), *_THEIR_OWN)
+    own = (*(str(home / ".ssh") for home in homes()), *_THEIR_OWN)
     seen: list[Path] = []
     waiting = [Path(cluster.ssh_config)]
     while waiting:
@@ -137,37 +134,36 @@ def _ssh_configuration(cluster: Cluster, environ: Mapping[str, str]) -> Iterator
         if path in seen:
             continue
         seen.append(path)
-        real = path.resolve()
-        if any(real.is_relative_to(folder) for folder in own) or not real.is_file():
-            yield Command(f"ssh-config: {path}")
-            continue
-        check_owned((path,), Path(cluster.project), environ)
-        if real.stat().st_size > LARGEST:
-            raise ConfigError(f"the SSH configuration {path} has more than {LARGEST} bytes; name another one")
-        yield Command(f"ssh-config: {path}", sha256_of(path))
-        waiting += itertools.islice(_included(path, home / ".ssh"), MOST_FILES)
+        try:
+            content = None if any(path.resolve().is_relative_to(folder) for folder in own) else _content(path)
+            if content is None:
+                yield Command(f"ssh-config: {path}")
+                continue
+            check_owned((path.parent, path), Path(cluster.project), environ)
+            yield Command(f"ssh-config: {path}", hashlib.sha256(content).hexdigest())
+            waiting += itertools.islice(included(os.fsdecode(content), path, MOST_FILES), MOST_FILES)
+        except OSError as error:
+            raise ConfigError(
+                f"the SSH configuration {path} cannot be read: {error.strerror}; expected a file that can be shown before"
+                " ssh reads it"
+            ) from error
         if len(seen) + len(waiting) > MOST_FILES:
             raise ConfigError(
                 f"the SSH configuration {cluster.ssh_config} includes more than {MOST_FILES} files; name another"
             )
 
 
-def _included(path: Path, base: Path) -> Iterator[Path]:
-    """Yield the files that the ``Include`` lines of an SSH configuration name, relative ones in `base`.
+def _content(path: Path) -> bytes | None:
+    """Return what ssh would read of a file; None where there is nothing to read.
 
-    Raises `ConfigError` for a pattern that may search the whole disk.
+    Raises `ConfigError` where it is absurdly large, OSError where it cannot be read, or is a pipe or a device: what comes of
+    it cannot be known before.
     """
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        match = _INCLUDE.fullmatch(line)
-        for name in match[1].replace('"', " ").replace("'", " ").split() if match else ():
-            pattern = base / os.path.expanduser(name)  # noqa: PTH111 - must not raise where the user is unknown
-            if glob.has_magic(str(pattern.parent)):
-                raise ConfigError(f"{path}: found Include {name}; expected * and ? in the last part of a path only")
-            if not glob.has_magic(pattern.name):
-                yield pattern
-            elif pattern.parent.is_dir():
-                found = (path for path in pattern.parent.iterdir() if fnmatch.fnmatchcase(path.name, pattern.name))
-                yield from sorted(itertools.islice(found, MOST_FILES))
+    if path.resolve() == Path(os.devnull) or not path.exists() or path.is_dir():
+        return None
+    if path.is_file() and path.stat().st_size > LARGEST:
+        raise ConfigError(f"the SSH configuration {path} has more than {LARGEST} bytes; name another one")
+    return read_regular(path, LARGEST)
 
 
 def _templates(root: Path) -> list[Command]:

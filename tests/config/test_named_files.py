@@ -1,6 +1,7 @@
 """Which files of this machine a project's settings name, and which of them lie outside of the project."""
 
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def project(home: Path, job: str) -> Project:
     return load_project(folder, {"HOME": "/nonexistent"})
 
 
-def named(project: Project, options: dict[str, object] | None = None) -> list[str]:
+def named(project: Project, options: Mapping[str, object] | None = None) -> list[str]:
     found = files_of_job(project.jobs["train"], read_options(options or {}), project.root)
     return [f"{file.key} {file.source} {file.path}" for file in outside(found, project.root)]
 
@@ -48,7 +49,7 @@ SAID = [
     ("sweep.file", "sweep = { file = '../home/p.csv' }", "../home/p.csv", "p.csv"),
     ("image", "image = '../home/x.sif'", "../home/x.sif", "x.sif"),
 ]
-OPTIONS = {
+OPTIONS: Mapping[str, Mapping[str, object]] = {
     "inputs": {"inputs": ["a:k"]},
     "code": {"code": False},
     "sweep.file": {"array": "0-3"},

@@ -126,7 +126,7 @@ def settings_in(folder: Path, check: Callable[[Path], None] = lambda _file: None
             try:
                 table = nested_table(_document(host), _IN_HOSTS)
             except ConfigError:
-                if not boundary.holds(host):
+                if not boundary.holds(host):  # another project's manifest, of which nothing is quoted
                     continue
                 check(host)
                 raise

@@ -27,6 +27,13 @@ def environ(tmp_path: Path) -> dict[str, str]:
     return {"HOME": str(tmp_path / "home"), "XDG_STATE_HOME": str(tmp_path / "state")}
 
 
+def acl_for(user: int) -> bytes:
+    """Return an access control list by which another `user` may write (linux/posix_acl_xattr.h)."""
+    nobody = 0xFFFFFFFF
+    entries = [(0x01, 6, nobody), (0x02, 6, user), (0x04, 4, nobody), (0x10, 6, nobody), (0x20, 4, nobody)]
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *one) for one in entries)
+
+
 def written(path: Path, text: str = "", *, owner: int = 0, group: int = 0, mode: int = 0o644) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
@@ -61,11 +68,7 @@ def test_the_private_group_of_a_user_without_a_name_has_his_number(tmp_path: Pat
 
 def test_whoever_an_access_control_list_lets_write_is_not_overlooked(tmp_path: Path) -> None:
     path = written(tmp_path / "x")
-    nobody = 0xFFFFFFFF
-    entries = [(0x01, 6, nobody), (0x02, 6, ANOTHER), (0x04, 4, nobody), (0x10, 6, nobody), (0x20, 4, nobody)]
-    os.setxattr(
-        path, "system.posix_acl_access", struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *one) for one in entries)
-    )
+    os.setxattr(path, "system.posix_acl_access", acl_for(ANOTHER))
     assert "may be written by the group root" in objection(path, WE)
 
 

@@ -1,4 +1,4 @@
-"""What a project's files let run before a person submits anything, and which of it the person has allowed.
+"""What a project's files let run before a person submits anything, what they use outside of it, and what the person allowed.
 
 A project comes from others: its settings may describe a cluster whose commands run on this machine, or on a login node in
 the person's name, with a mere ``hpcdeploy status``. As direnv does with an ``.envrc`` (direnv(1), allow), such commands are
@@ -10,16 +10,17 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from hpcdeploy.cluster import LOCAL, Cluster
+from hpcdeploy.config.named_files import NamedFile
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.flows.ssh_includes import homes, included
 from hpcdeploy.folders import state_folder
 from hpcdeploy.ownership import check_owned, objection, trusted_users
+from hpcdeploy.private import private_folder
 from hpcdeploy.regular_file import read_regular
 from hpcdeploy.templates import FOLDERS, shipped_root
 from hpcdeploy.whole_file import sha256_of
@@ -74,6 +75,29 @@ def commands_of(cluster: Cluster, environ: Mapping[str, str] = os.environ) -> tu
     return tuple(found)
 
 
+@dataclass(frozen=True)
+class FileUse:
+    """A file that a project uses: how a person reads of it, and by what the answer is remembered."""
+
+    shown: Command
+    remembered: tuple[Command, ...]
+
+
+def files_as_commands(cluster: Cluster, kind: str, files: Iterable[NamedFile]) -> tuple[FileUse, ...]:
+    """Return what a person is asked about `files` that the project of `cluster` uses as a `kind` of file.
+
+    The answer is for the file or folder that the name leads to, whatever it holds, and for the host of a project's cluster.
+    """
+    host = (Command(f"host = {json.dumps(cluster.host)}"),) if cluster.of_project else ()
+    return tuple(
+        FileUse(
+            Command(f"{file.key}: {file.source}" + (f" ({file.path})" if str(file.path) != file.source else "")),
+            (*host, Command(f"{kind}: {file.path}")),
+        )
+        for file in files
+    )
+
+
 def is_remembered(cluster: Cluster, commands: tuple[Command, ...], environ: Mapping[str, str] = os.environ) -> bool:
     """Tell whether the person has allowed just these commands; raises `ConfigError` where others may write that memory."""
     folder = _memory(environ)
@@ -94,9 +118,7 @@ def is_remembered(cluster: Cluster, commands: tuple[Command, ...], environ: Mapp
 def remember(cluster: Cluster, commands: tuple[Command, ...], environ: Mapping[str, str] = os.environ) -> None:
     """Note that the person allows `commands`, in a file that nobody else can write; raises OSError."""
     folder = _memory(environ)
-    for level in (level for level in (*reversed(folder.parents), folder) if not level.is_dir()):
-        with suppress(FileExistsError):
-            level.mkdir(mode=0o700)
+    private_folder(folder)
     note = folder / _key(cluster, commands)
     words = {
         "project": cluster.project,

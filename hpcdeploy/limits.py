@@ -100,6 +100,11 @@ def following(tasks: int) -> OutputLimit:
     return OutputLimit(stdout=2 * MIB + min(tasks, 1000) * 16 * KIB + tasks * 2 * KIB)
 
 
+ALL_JOBS = 256 * MIB
+"""Bytes that a scheduler may print of all jobs of a person, which the login node looks through and does not hold: some 300
+for each of 900,000 jobs. Slurm keeps 10,000 jobs unless a site raises MaxJobCount (slurm.conf(5))."""
+
+
 def lines_following(tasks: int) -> int:
     """Return how many lines about `tasks` tasks are read: each makes a value of some 500 bytes.
 

@@ -189,7 +189,7 @@ def _inner(kind: Any, argument: Any) -> list[list[Any]]:
 
 def _one(kind: Any, argument: Any, chance: random.Random, letters: list[str]) -> str:
     """Return one character that fits: often one that stands elsewhere in the expression."""
-    likely = [*"a0 /", *(letters if chance.random() < 0.5 else ())]
+    likely: list[str] = [*"a0 /", *(letters if chance.random() < 0.5 else ())]
     if kind is _constants.NOT_LITERAL:
         return chance.choice([letter for letter in likely if ord(letter) != argument])
     if kind is _constants.ANY:

@@ -79,6 +79,7 @@ def growth(run: Callable[[str], object], text: Nearly) -> float:
 
     if cost(LENGTH, 1) < NOTHING or cost(LENGTH, 3) < NOTHING:
         return 1.0
+    found = 1.0
     for length in (LENGTH, LENGTH // 2) * 2:  # all of them, since one may be disturbed
         found = cost(4 * length, 3) / cost(length, 6)
         if found < MOST_GROWTH:

@@ -195,9 +195,9 @@ def _one(kind: Any, argument: Any, chance: random.Random, letters: list[str]) ->
     if kind is _constants.ANY:
         return chance.choice(likely)
     if kind is _constants.IN:
-        fitting = [chr(code) for code in (*range(9, 14), *range(32, 127)) if _in_set(chr(code), argument)]
+        fitting: list[str] = [chr(code) for code in (*range(9, 14), *range(32, 127)) if _in_set(chr(code), argument)]
         usual = [letter for letter in (*likely, *"\n\t-.:=\\\"'_") if letter in fitting]
-        return chance.choice(usual or fitting or ["é"])
+        return str(chance.choice(usual or fitting or ["é"]))
     return ""
 
 

@@ -56,6 +56,15 @@ def test_lines_are_cut_where_they_end_and_where_they_are_too_long(size: int) -> 
     assert lines.rest() == b""
 
 
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_a_line_that_must_be_whole_is_left_out_if_it_is_too_long(size: int) -> None:
+    lines, text = Lines(4, whole=True), b"abcd\nabcdefgh\nxy\nabcde"
+    found = [line for start in range(0, len(text), size) for line in lines.take(text[start : start + size])]
+    assert found == [b"abcd", b"[... a line of 8 bytes is left out here ...]", b"xy"]
+    assert lines.rest() == b"[... a line of 5 bytes is left out here ...]"
+    assert lines.rest() == b""
+
+
 def test_empty_lines_are_passed_over() -> None:
     assert list(text_lines("\n\na\n\nb c\n")) == ["a", "b c"]
     assert list(text_lines("x")) == ["x"]

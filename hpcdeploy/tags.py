@@ -14,6 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from hpcdeploy.errors import ConfigError, MissingProgramError
 from hpcdeploy.git import ask_git
+from hpcdeploy.git_changes import has_changes
 
 # The regular expression suggested by https://semver.org, with the optional leading v that metadata-action removes.
 _SEMVER = re.compile(
@@ -25,6 +26,9 @@ _SEMVER = re.compile(
 _FORBIDDEN = re.compile(r"[^A-Za-z0-9._-]+")
 _LONGEST_TAG = 128
 _SHORT_SHA = 7
+_TAGS_OF_HEAD = ("for-each-ref", "--points-at=HEAD", "--format=%(refname:strip=2)", "refs/tags")
+"""As ``git tag --points-at HEAD``, which sorts as the repository says: by signatures too, which a program of its choice
+would check (git-config(1), tag.sort and gpg.program; git-for-each-ref(1), signature)."""
 _SCP_URL = re.compile(r"(?:[^@/:\s]+@)?([A-Za-z0-9.-]+):(?!//)(.+)")
 
 
@@ -37,7 +41,8 @@ class GitFacts:
         branch: The current branch; empty for a detached head.
         default_branch: The default branch; empty if unknown.
         tag: The tag of the commit; empty for none.
-        dirty: Tracked files differ from the commit, as in ``git describe --dirty``.
+        dirty: Tracked files differ from the commit, as in ``git describe --dirty``, or it is unknown whether they do
+            (`hpcdeploy.git_changes`).
         source: The project's ``https`` address without credentials; empty if unknown.
     """
 
@@ -149,8 +154,8 @@ def read_git_facts(folder: Path) -> GitFacts | None:
         sha=sha,
         branch=_git(folder, "symbolic-ref", "--quiet", "--short", "HEAD"),
         default_branch=_default_branch(folder),
-        tag=newest_tag(_git(folder, "tag", "--points-at", "HEAD").splitlines()),
-        dirty=bool(_git(folder, "status", "--porcelain", "--untracked-files=no")),
+        tag=newest_tag(_git(folder, *_TAGS_OF_HEAD).splitlines()),
+        dirty=has_changes(folder, "--untracked-files=no") is not False,
         source=web_address(remote),
     )
 

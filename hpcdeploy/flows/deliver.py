@@ -16,6 +16,7 @@ from hpcdeploy.parcel import Parcel
 from hpcdeploy.progress import Carrying, Progress, silently
 from hpcdeploy.scheduler.login_node import receiving
 from hpcdeploy.transport.contract import Output, Transport, ignore_output
+from hpcdeploy.whole_file import sha256_of
 
 _PAUSES = (1, 2, 4)
 
@@ -29,6 +30,7 @@ def deliver(
     report: Output = ignore_output,
     carrying: Carrying = silently,
     overrides: Path | None = None,
+    check: bool = False,
 ) -> None:
     """Upload those of `parcels` that a submission script `needed`, one after the other.
 
@@ -42,6 +44,8 @@ def deliver(
         report: Receives messages for the user.
         carrying: Shows the progress of an upload.
         overrides: The project's folder, whose own templates replace the built-in ones.
+        check: Compare a source's checksum before any of it is sent. Since a run was planned, a project may have put a link
+            to another file in the place of a source.
 
     Raises:
         TransportError: The connection failed repeatedly. Received data is kept for the next call.
@@ -55,6 +59,8 @@ def deliver(
             raise SchedulerError(
                 f"the login node asks for {need['path']}, which is not part of this submission; submit the job again"
             )
+        if check and Path(parcel.source).is_file() and sha256_of(Path(parcel.source)) != parcel.sha256:
+            raise changed(parcel)
         with carrying(f"uploading {parcel.what}") as progress:
             _upload(parcel, int(str(need.get("have", 0))), cluster, connections, report, progress, overrides)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.config.job_notes import job_notes
+from hpcdeploy.config.named_files import Admit, refuse
 from hpcdeploy.config.project import JobSettings, Project
 from hpcdeploy.config.resolution import choose_cluster, resolve_job
 from hpcdeploy.config.words import name
@@ -64,6 +65,7 @@ def plan(
     archives: Path | None = None,
     allow: Allow = lambda _surprise: True,
     check_image: CheckImage = lambda _image, _delivery: None,
+    admit: Admit = refuse,
 ) -> Plan:
     """Decide what to run and where, and render the script.
 
@@ -82,6 +84,7 @@ def plan(
         archives: The folder for archives of code and inputs; None to pack nothing.
         allow: Confirms an unusually large upload.
         check_image: Checks the image before anything is packed.
+        admit: Confirms the files outside of the project that the project names, before they are read (`resolve_job`).
 
     Raises:
         ConfigError: The settings do not allow this submission.
@@ -90,7 +93,7 @@ def plan(
     chosen = scheduler or cluster.schedulers[0]
     if chosen not in cluster.schedulers:
         raise ConfigError(f"cluster {cluster.name} has {' and '.join(cluster.schedulers)}, not {chosen!r}; use --scheduler")
-    job = resolve_job(project, job_name, cluster.name, options)
+    job = resolve_job(project, job_name, cluster.name, options, admit=admit)
     delivery = delivery_of(job.image, project, cluster, store, resolve, plain_http)
     refuse_elsewhere(delivery, cluster, chosen)
     check_image(job.image, delivery)

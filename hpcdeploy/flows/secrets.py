@@ -5,8 +5,8 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
+from hpcdeploy.config.named_files import Admit, files_of_secrets, in_folder, outside, refuse
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.folders import home_folder
 from hpcdeploy.image import ImageSettings, Secret
 from hpcdeploy.regular_file import LARGEST_TEXT, read_named, read_regular
 from hpcdeploy.secret import SecretValue
@@ -21,6 +21,8 @@ def read_secrets(
     project: Path,
     environ: Mapping[str, str],
     given: Sequence[Secret] = (),
+    *,
+    admit: Admit = refuse,
 ) -> dict[str, SecretValue]:
     """Read the secrets `names` of a definition.
 
@@ -31,6 +33,7 @@ def read_secrets(
         environ: The environment variables.
         given: Secrets from the command line, which take precedence. Their files are relative to the working folder, and may
             be pipes.
+        admit: Confirms the files of the settings that are outside of the project, before one is read.
 
     Returns:
         The values by name.
@@ -40,6 +43,9 @@ def read_secrets(
     """
     described = {secret.name: secret for secret in settings.secrets}
     overriding = {secret.name: secret for secret in given}
+    wanted = [name for name in names if name not in overriding]
+    if files := outside(files_of_secrets(settings.secrets, wanted, project, environ), project):
+        admit(files)
     values: dict[str, SecretValue] = {}
     for name in names:
         if name in overriding:
@@ -108,10 +114,7 @@ def _read(secret: Secret, folder: Path, environ: Mapping[str, str], read: Callab
                 "comes from a fork)"
             )
         return SecretValue(os.fsencode(value), variable=secret.env)
-    path = Path(secret.file)
-    if secret.file.startswith("~/"):
-        path = home_folder(environ) / secret.file[2:]
-    path = folder / path
+    path = in_folder(secret.file, folder, environ)
     try:
         return SecretValue(read(path, LARGEST_TEXT))
     except OSError as error:

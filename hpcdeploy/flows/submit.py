@@ -107,7 +107,7 @@ def submit(
     def upload(needed: Sequence[Mapping[str, object]]) -> None:
         from hpcdeploy.flows.deliver import deliver  # most submissions find all files on the cluster
 
-        deliver(needed, parcels, cluster, connections, report=report, carrying=carrying, overrides=overrides)
+        deliver(needed, parcels, cluster, connections, report=report, carrying=carrying, overrides=overrides, check=again)
 
     try:
         answer = _deliver(run, script, cluster, connections, report, upload, again=again)

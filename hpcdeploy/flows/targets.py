@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpcdeploy.config.found import found
+from hpcdeploy.config.named_files import Admit, refuse
 from hpcdeploy.config.project import JobSettings, Project
 from hpcdeploy.config.resolution import resolve_job_here
 from hpcdeploy.engine.apptainer import INSTANCE
@@ -50,17 +51,20 @@ class Located:
     published: PublishedImage | None = None
 
 
-def choose_target(project: Project, target: str | None, options: JobSettings, folder: Path) -> Wanted:
+def choose_target(
+    project: Project, target: str | None, options: JobSettings, folder: Path, *, admit: Admit = refuse
+) -> Wanted:
     """Return what the user means: a job takes precedence over an image; the default is the only job, else the only image.
 
     An image in `options` replaces a job's image; without `target` it is the target. A ``.sif`` is relative to `folder`.
+    `admit` is that of `resolve_job_here`.
 
     Raises:
         ConfigError: There is no such job or image, or more than one for the default.
     """
     if target is None and options.image is None:
         if len(project.jobs) == 1:
-            return Wanted(job=resolve_job_here(project, None, options), of_project=True)
+            return Wanted(job=resolve_job_here(project, None, options, admit=admit), of_project=True)
         if len(project.images) == 1:
             return _image_alone(next(iter(project.images)), project, options, folder)
         known = ", ".join([*project.jobs, *project.images])
@@ -69,7 +73,7 @@ def choose_target(project: Project, target: str | None, options: JobSettings, fo
             f"oras://... or {SCHEME}..."
         )
     if target in project.jobs:
-        return Wanted(job=resolve_job_here(project, target, options), of_project=True)
+        return Wanted(job=resolve_job_here(project, target, options, admit=admit), of_project=True)
     return _image_alone(target or options.image or "", project, options, folder)
 
 

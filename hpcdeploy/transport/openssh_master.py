@@ -29,7 +29,7 @@ _LOGIN = 120.0
 _LONGEST = 103 - 17
 _NAME = re.compile(r"[0-9a-f]{12}")
 _SHOWN_KEY = re.compile(r"^debug1: Server host key: (\S+) (\S+)", re.MULTILINE)
-_OFFENDING = re.compile(r"^Offending .*key in (.+:\d+)", re.MULTILINE)
+_OFFENDING = re.compile(r"^Offending (?:(?!key in ).)*+key in (.+:\d+)", re.MULTILINE)
 # At this log level ssh prints the fingerprint of an unknown host.
 _SILENT = ("-o", "BatchMode=yes", "-o", "LogLevel=DEBUG1")
 _NOISE = re.compile(r"debug\d: |OpenSSH_|Authenticated to |@+|\s*$")
@@ -217,7 +217,7 @@ def _error_of(output: str, settings: SshSettings, *, asks: bool) -> TransportErr
     if not re.search(r"Permission denied \(|Too many authentication failures|Host key verification failed", output):
         return TransportError(f"{settings.alias} cannot be reached: {lines}; check that `{settings.login}` can log in")
     parts = [f"{settings.alias} rejected the login of user {settings.user}: {lines}"]
-    if settings.gssapi and re.search(r"Permission denied \(.*gssapi", output):
+    if settings.gssapi and any("gssapi" in line.partition("Permission denied (")[2] for line in output.splitlines()):
         parts.append("for Kerberos, get a ticket with `kinit`")
     if not asks:
         parts.append(f"if it requires a code or a password, {answer_once(settings.master)}")

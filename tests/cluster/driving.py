@@ -7,7 +7,7 @@ from hpcdeploy.flows import follow, logs
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.submit import Submitted, plan_run, submit
 from hpcdeploy.job import Job
-from hpcdeploy.run import Run, RunStatus
+from hpcdeploy.run import Run, RunStatus, State
 from hpcdeploy.scheduler.login_node import Delivery, submission
 from hpcdeploy.store import Store
 
@@ -29,3 +29,18 @@ def wait_for(run: Run, cluster: Cluster, connections: Connections, store: Store)
 
 def output_of(status: RunStatus, cluster: Cluster, connections: Connections, task: int = 0) -> str:
     return logs.read(status, task, cluster, connections).out.decode()
+
+
+def requeued_before(before: RunStatus, now: RunStatus) -> list[int]:
+    """Return the tasks that wait after a requeue and did so in the status `before`: these may be started at once.
+
+    A task that starts again in the second in which its last attempt ended is killed, as FAILED with exit code 1 and
+    JobLaunchFailure: its node takes the credential for a revoked one (slurmd compares seconds: ``cred_revoked`` in
+    src/slurmd/slurmd/cred_context.c of 26.05). So a task that may have started and ended meanwhile has to wait.
+    """
+    restarts = {task.task: task.restarts for task in before.tasks if task.state is State.PENDING}
+    return [
+        task.task
+        for task in now.tasks
+        if task.state is State.PENDING and task.restarts and restarts.get(task.task) == task.restarts
+    ]

@@ -11,7 +11,7 @@ from hpcdeploy.lab.state import Lab
 from hpcdeploy.run import RunStatus, State
 from hpcdeploy.store import Store
 from tests.cluster import test_older_slurm as life
-from tests.cluster.driving import PATIENCE, submit_job
+from tests.cluster.driving import PATIENCE, requeued_before, submit_job
 from tests.cluster.no_container import DELIVERY
 
 PROGRAM = """
@@ -43,10 +43,11 @@ def test_warned_processes_of_two_nodes_go_on_after_their_limit(
     until = time.monotonic() + PATIENCE
     status = RunStatus(run=run, tasks=(), asked=0)
     while not status.ended and time.monotonic() < until:
-        status = follow.status([status], lambda _: cluster, connections, store).statuses[0]
-        time.sleep(2)
-        if status.state is State.PENDING:
+        before = status
+        status = follow.status([before], lambda _: cluster, connections, store).statuses[0]
+        if requeued_before(before, status):
             inside(another, ["scontrol", "update", f"JobId={run.job_id}", "StartTime=now"])
+        time.sleep(2)
     said = inside(
         another, ["cat", f"{run.folder}/logs/0.out", f"{run.folder}/logs/0.err"], user=another.user
     ).stdout.decode()

@@ -16,7 +16,7 @@ from hpcdeploy.lab.state import Lab
 from hpcdeploy.run import NEVER_BEGAN, Run, RunStatus, State
 from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
-from tests.cluster.driving import PATIENCE, output_of, submit_job, wait_for
+from tests.cluster.driving import PATIENCE, output_of, requeued_before, submit_job, wait_for
 from tests.shared import OWN
 
 # Every process tells the first one its rank and is told who else is there; then it says what it knows of itself.
@@ -117,18 +117,16 @@ class Driver:
         return inside(self.lab, ["scontrol", *words]).returncode == 0
 
     def statuses(self, run: Run) -> Iterator[RunStatus]:
-        """Ask again and again, until patience ends; a requeued job is let off most of Slurm's two minutes of waiting.
-
-        Not of all: a node refuses what was signed for a job in the second in which it ended that very job.
-        """
+        """Query the status until patience ends; a requeued job waits seconds, not Slurm's two minutes."""
         until = time.monotonic() + PATIENCE
-        known = [RunStatus(run=run, tasks=(), asked=0)]
+        status = RunStatus(run=run, tasks=(), asked=0)
         while time.monotonic() < until:
-            status = follow.status(known, lambda _: self.cluster, self.connections, self.store).statuses[0]
+            before = status
+            status = follow.status([before], lambda _: self.cluster, self.connections, self.store).statuses[0]
+            for task in requeued_before(before, status):
+                self.scontrol("update", f"JobId={run.job_id}" + (f"_{task}" if run.tasks > 1 else ""), "StartTime=now")
             yield status
             time.sleep(2)
-            for task in (one.task for one in status.tasks if one.state is State.PENDING):
-                self.scontrol("update", f"JobId={run.job_id}" + (f"_{task}" if run.tasks > 1 else ""), "StartTime=now")
         raise AssertionError("this went on for too long")
 
     def end_after_requeues(self, run: Run) -> RunStatus:

@@ -54,7 +54,8 @@ def older(other: str, lock: Path) -> Older:
     folder = lock.absolute().parent
     # "REV:./NAME" is relative to git's working folder (gitrevisions(7)).
     revision = other if ":" in other else f"{other}:./{lock.name}"
-    done = ask_git(folder, "show", "--end-of-options", revision)
+    # "git show" of anything but a file runs programs that the repository names (git-config(1), diff.external).
+    done = ask_git(folder, "cat-file", "blob", "--end-of-options", revision)
     if done is None or done.returncode != 0:
         reason = (
             "there is no git"

@@ -22,9 +22,9 @@ from hpcdeploy.errors import ConfigError, UnknownRunError
 from hpcdeploy.folders import state_folder
 from hpcdeploy.image import BuiltImage, PublishedImage
 from hpcdeploy.job import Request
-from hpcdeploy.parcel import Parcel
 from hpcdeploy.private import private_file, private_folder
 from hpcdeploy.run import Run, RunStatus, State, TaskStatus
+from hpcdeploy.staged_files import Parcel
 from hpcdeploy.tables import SCHEMA, VERSION
 from hpcdeploy.typed import hints_of, typed
 
@@ -304,7 +304,7 @@ class Store:
             return None if row is None else (_text(row[0]), zlib.decompress(_bytes(row[1])))
 
     def built_from(self, project: Path, image: BuiltImage, inputs: str) -> None:
-        """Note what the latest build of an image was made from (`hpcdeploy.flows.build_inputs`)."""
+        """Note what the latest build of an image was made from (`hpcdeploy.flows.freshness`)."""
         row = (str(project.resolve()), image.name, image.sha256, zlib.compress(inputs.encode()))
         with self._open() as connection:
             connection.execute("INSERT OR REPLACE INTO inputs VALUES (?, ?, ?, ?)", row)

@@ -21,15 +21,15 @@ from hpcdeploy.definition.dockerfile.parsing import parse_dockerfile
 from hpcdeploy.environments.pixi_lock import read_lock
 from hpcdeploy.errors import DefinitionError, HpcdeployError
 from hpcdeploy.flows.ignoring import leaves_out, read_rules
-from hpcdeploy.flows.remote_files import read_listing
-from hpcdeploy.flows.sending import Sending
 from hpcdeploy.flows.ssh_includes import included
 from hpcdeploy.limits import Lines
-from hpcdeploy.login_node import read_answer
-from hpcdeploy.parcel import Parcel
 from hpcdeploy.registry.challenges import next_page, parse_challenges
+from hpcdeploy.remote.answers import read_answer
+from hpcdeploy.remote.download import read_listing
+from hpcdeploy.remote.upload import Sending
 from hpcdeploy.scheduler.answers import read_answers
-from hpcdeploy.transport.patterns import matches
+from hpcdeploy.staged_files import Parcel
+from hpcdeploy.transport.ssh_config import matches
 from hpcdeploy.wildcards import FOLDERS, STAR, joined
 from tests.expressions import Expression, Nearly, expressions, texts
 

@@ -9,22 +9,30 @@ PACKAGE = Path(__file__).parent.parent / "hpcdeploy"
 ROWS = (
     ("cli",),
     ("flows",),
+    ("remote",),
     ("apptainer", "engine", "registry", "scheduler", "transport", "store", "lab"),
     ("config", "definition", "picture", "tags"),
     (
         *("templates", "sandbox", "compiled_templates", "boundary", "environments", "image", "job", "known_files"),
-        *("parameters", "cluster", "parcel", "run", "shell"),
+        *("parameters", "cluster", "run", "shell", "staged_files"),
     ),
     ("ownership", "git_changes"),
     (
-        *("folders", "git", "gpus", "login_node", "progress", "regular_file", "secret", "sizes", "source"),
+        *("folders", "git", "gpus", "progress", "regular_file", "secret", "sizes", "source"),
         *("spelling", "tables", "toml", "treemap", "typed", "whole_file", "wildcards"),
     ),
     ("errors", "json_text", "limits", "plain_text", "private", "whole_number"),
 )
 # Values that are made of values, and text that is made of quoted words.
 ALLOWED = {
-    *(("cluster", "job"), ("run", "cluster"), ("job", "parameters"), ("templates", "compiled_templates")),
+    *(
+        ("cluster", "job"),
+        ("run", "cluster"),
+        ("staged_files", "cluster"),
+        ("staged_files", "shell"),
+        ("job", "parameters"),
+        ("templates", "compiled_templates"),
+    ),
     *(("templates", "sandbox"), ("sandbox", "boundary")),
 }
 SEAMS = {"spython": "apptainer", "oras": "registry", "paramiko": "transport"}

@@ -12,14 +12,13 @@ from hpcdeploy.apptainer.record import read_record, record_path
 from hpcdeploy.environments.oci import read_config
 from hpcdeploy.environments.spack_inventory import spack_items
 from hpcdeploy.errors import BuildError, ConfigError, EnvironmentFileError, HpcdeployError, RegistryError, SchedulerError
-from hpcdeploy.flows.sources.image_archive import read_archive
+from hpcdeploy.flows.sources.oci import read_archive
 from hpcdeploy.json_text import DEEPEST, read_json
-from hpcdeploy.login_node import read_answer
 from hpcdeploy.registry.credentials import find_credentials
 from hpcdeploy.registry.manifest import parse_manifest
 from hpcdeploy.registry.reference import parse_reference
-from hpcdeploy.scheduler.htcondor.history import read_history
-from hpcdeploy.scheduler.htcondor.queue import read_queue
+from hpcdeploy.remote.answers import read_answer
+from hpcdeploy.scheduler.htcondor.queries import read_history, read_queue
 from tests.builds.container_images import write_tar
 
 VALUES = st.recursive(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hpcdeploy.login_node import read_answer
+from hpcdeploy.remote.answers import read_answer
 
 
 def test_the_marked_line_is_found_among_all_that_a_login_shell_prints() -> None:

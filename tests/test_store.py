@@ -16,8 +16,8 @@ from hpcdeploy.errors import ConfigError, UnknownRunError
 from hpcdeploy.image import BuiltImage, PublishedImage
 from hpcdeploy.job import Array, Request
 from hpcdeploy.parameters import Parameters
-from hpcdeploy.parcel import Parcel
 from hpcdeploy.run import Run, RunStatus, State, TaskStatus
+from hpcdeploy.staged_files import Parcel
 from hpcdeploy.store import Store, default_path
 from hpcdeploy.tables import VERSION
 from tests.scheduler.samples import PLAIN, TRAIN, run_of

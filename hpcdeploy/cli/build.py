@@ -27,7 +27,7 @@ from hpcdeploy.sizes import written
 if TYPE_CHECKING:
     from hpcdeploy.cli.image_options import BuildArguments
     from hpcdeploy.cli.place import Place
-    from hpcdeploy.flows.build_inputs import BuildInputs
+    from hpcdeploy.flows.freshness import BuildInputs
     from hpcdeploy.image import BuiltImage, Definition, ImageSettings, Secret
     from hpcdeploy.known_files import KnownFiles
     from hpcdeploy.secret import SecretValue
@@ -125,7 +125,7 @@ def _define(
 ) -> "tuple[Definition, BuildInputs, KnownFiles]":
     """Generate the definition of an image for this machine or the cluster `on`, and note its inputs."""
     from hpcdeploy.config.resolution import choose_cluster
-    from hpcdeploy.flows.build_inputs import inputs_of
+    from hpcdeploy.flows.freshness import inputs_of
     from hpcdeploy.known_files import KnownFiles, remembering
 
     with remembering(KnownFiles()) as known:
@@ -136,7 +136,7 @@ def _define(
 
 def _note(place: "Place", definition: "Definition", built: "BuiltImage", inputs: "BuildInputs", known: "KnownFiles") -> None:
     """Record a built image, the lock file that it was built from, and its inputs."""
-    from hpcdeploy.flows.build_inputs import note_build
+    from hpcdeploy.flows.freshness import note_build
     from hpcdeploy.flows.inspect.against import lock_of
 
     place.store.built(place.project.root, built)

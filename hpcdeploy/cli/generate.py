@@ -85,7 +85,7 @@ def _definition(place: "Place", build_args: BuildArguments, settings: "ImageSett
 
 def _dockerfile(place: "Place", build_args: BuildArguments, settings: "ImageSettings", target: Path | None) -> None:
     """Print the Dockerfile, or write it to `target`, with what it leaves out of its context beside it."""
-    from hpcdeploy.flows.dockerfile import dockerfile_of, write_dockerfile
+    from hpcdeploy.flows.generate import dockerfile_of, write_dockerfile
     from hpcdeploy.registry.asking import image_config
 
     root = place.project.root

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from hpcdeploy.cli.place import Place
     from hpcdeploy.cluster import Cluster, SchedulerName
     from hpcdeploy.config.named_files import Admit
-    from hpcdeploy.flows.connections import Connections
     from hpcdeploy.flows.plan import Plan
     from hpcdeploy.flows.submit import Submitted
     from hpcdeploy.image import PublishedImage
     from hpcdeploy.job import Array, Request
-    from hpcdeploy.parcel import Parcel
+    from hpcdeploy.remote.connections import Connections
     from hpcdeploy.run import Run
+    from hpcdeploy.staged_files import Parcel
 
 JobName = Annotated[
     str | None, typer.Argument(metavar="[JOB]", help="Job of the project; default: its only one.", show_default=False)
@@ -116,7 +116,7 @@ def plan_job(
     from hpcdeploy.cli.trust import admit_on
     from hpcdeploy.config.named_files import admit_all
     from hpcdeploy.config.resolution import choose_cluster
-    from hpcdeploy.login_node import SUBMITTING
+    from hpcdeploy.remote.answers import SUBMITTING
 
     admit: Admit = admit_all
     if sends:

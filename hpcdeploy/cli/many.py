@@ -55,7 +55,7 @@ def push(tasks: Mapping[str, Sequence[str]], *, jobs: int, json: bool) -> None:
 def _run(
     verb: str, tasks: Mapping[str, Sequence[str]], rows: Rows, columns: Sequence[str], *, jobs: int, json: bool
 ) -> None:
-    from hpcdeploy.flows.many import Task, first_failure, run_each
+    from hpcdeploy.flows.several_images import Task, first_failure, run_each
 
     # -P: the working folder is a person's, and a file of its, such as types.py, is no module for us (python(1)).
     command = (sys.executable, "-P", "-m", "hpcdeploy.cli.main", verb, "--json")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.config.project import Project
-from hpcdeploy.flows.connections import Connections
+from hpcdeploy.remote.connections import Connections
 from hpcdeploy.transport.contract import Transport
 
 if TYPE_CHECKING:

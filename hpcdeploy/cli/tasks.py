@@ -15,9 +15,9 @@ from hpcdeploy.cli.runs import AsJson, OneRun
 
 if TYPE_CHECKING:
     from hpcdeploy.cli.place import Place
-    from hpcdeploy.flows.connections import Connections
     from hpcdeploy.flows.plan import Plan
     from hpcdeploy.flows.results import Result
+    from hpcdeploy.remote.connections import Connections
     from hpcdeploy.run import RunStatus
 
 _WIDEST = 40

@@ -124,7 +124,7 @@ def _this_machine(root: Path) -> "Cluster":
 
 def _ask_about(cluster: "Cluster", commands: "tuple[Command, ...]", does: str, refusal: "Callable[[str], str]") -> None:
     """Ask the person whether the project, which `does` something with `commands`, may do so; raises `ConfigError` if not."""
-    from hpcdeploy.transport.asking import terminal_ask
+    from hpcdeploy.transport.prompts import terminal_ask
 
     ask = terminal_ask()
     if ask is None or (cluster, commands) in _refused:

@@ -30,9 +30,7 @@ def workflow(
     With --output the text is written to a file.
     """
     from hpcdeploy.cli.place import here
-    from hpcdeploy.flows.installed import requirement
-    from hpcdeploy.flows.workflow import Workflow, render_workflow
-    from hpcdeploy.flows.workflow_paths import repository_root, watched_paths
+    from hpcdeploy.flows.workflow import Workflow, render_workflow, repository_root, requirement, watched_paths
     from hpcdeploy.registry.asking import image_config
     from hpcdeploy.tags import read_git_facts
     from hpcdeploy.whole_file import write_whole

@@ -20,11 +20,10 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.definition.checking import check_definition
 from hpcdeploy.definition.mirrors import needs_plain_http, redirect
 from hpcdeploy.errors import BuildError, MissingProgramError, TransportError
-from hpcdeploy.flows.answered import is_path
-from hpcdeploy.flows.last_words import check_began
 from hpcdeploy.image import BuiltImage, Definition
-from hpcdeploy.login_node import STREAM_SHELL, read_answer
 from hpcdeploy.progress import Progress, ignore_progress
+from hpcdeploy.remote.answers import STREAM_SHELL, is_path, read_answer
+from hpcdeploy.remote.output import check_began
 from hpcdeploy.secret import NO_SECRETS, SecretValue, masking
 from hpcdeploy.transport.contract import Completed, Transport
 from hpcdeploy.whole_file import sha256_of

@@ -7,14 +7,13 @@ from pathlib import Path
 
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.errors import ConnectionLostError, HpcdeployError, SchedulerError, TransportError, UncertainSubmissionError
-from hpcdeploy.flows.answered import check_submission
-from hpcdeploy.flows.asking import alive_by_scheduler
-from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.follow import ClusterOf
-from hpcdeploy.flows.last_words import check_began, last_words
-from hpcdeploy.login_node import SHELL, read_answer
+from hpcdeploy.remote.answers import SHELL, check_submission, read_answer
+from hpcdeploy.remote.connections import Connections
+from hpcdeploy.remote.output import check_began, last_words
+from hpcdeploy.remote.query import alive_by_scheduler
+from hpcdeploy.remote.scripts import cancelling, revoking
 from hpcdeploy.run import Run, RunStatus, State, TaskStatus
-from hpcdeploy.scheduler.login_node import cancelling, revoking
 from hpcdeploy.store import Store
 from hpcdeploy.whole_number import whole_number
 

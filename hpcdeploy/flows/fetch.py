@@ -12,17 +12,27 @@ from pathlib import Path
 from hpcdeploy import limits
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConfigError, OverLimitError, SchedulerError
-from hpcdeploy.flows.answered import is_path
-from hpcdeploy.flows.connections import Connections
-from hpcdeploy.flows.fetch_pieces import PARTS, Asking, Bringing, place_for
-from hpcdeploy.flows.last_words import check_began
-from hpcdeploy.flows.remote_files import PIECE, RemoteFile, groups, inside, is_here, leads_out, read_listing
 from hpcdeploy.flows.snapshot import FETCHED
-from hpcdeploy.login_node import SHELL, read_answer
 from hpcdeploy.progress import Progress, ignore_progress
+from hpcdeploy.remote.answers import SHELL, is_path, read_answer
+from hpcdeploy.remote.connections import Connections
+from hpcdeploy.remote.download import (
+    PARTS,
+    PIECE,
+    Asking,
+    Bringing,
+    RemoteFile,
+    groups,
+    inside,
+    is_here,
+    leads_out,
+    place_for,
+    read_listing,
+)
+from hpcdeploy.remote.output import check_began
+from hpcdeploy.remote.scripts import listing
 from hpcdeploy.run import Run
 from hpcdeploy.scheduler.answers import read_sections
-from hpcdeploy.scheduler.login_node import listing
 
 _LISTED = (0, 123)
 """Exit codes of a complete listing; 123: find met an unreadable file, or one that was removed (xargs(1), find(1))."""

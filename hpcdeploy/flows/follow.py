@@ -19,8 +19,8 @@ from hpcdeploy.errors import (
     UncertainSubmissionError,
     WaitTimeoutError,
 )
-from hpcdeploy.flows.asking import alive, alive_by_scheduler, ask, unknown
-from hpcdeploy.flows.connections import Connections
+from hpcdeploy.remote.connections import Connections
+from hpcdeploy.remote.query import alive, alive_by_scheduler, ask, unknown
 from hpcdeploy.run import TERMINAL, RunStatus
 from hpcdeploy.store import Store
 

@@ -1,21 +1,150 @@
-"""Check whether an image is up to date: compare the project's inputs with those of the image's last build."""
+"""Define the inputs of a build as the record stores them, so that a later command can list what changed."""
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from hpcdeploy import __version__
-from hpcdeploy.config.project import Project
+from hpcdeploy.config.project import ONLY_IMAGE, Project
 from hpcdeploy.definition.checking import check_definition
-from hpcdeploy.errors import ConfigError, HpcdeployError
-from hpcdeploy.flows.build_inputs import BuildInputs, changes, files_read, inputs_of, settings_of
+from hpcdeploy.errors import BuildError, ConfigError, HpcdeployError
 from hpcdeploy.flows.generate import generate
 from hpcdeploy.image import BuiltImage, Definition, ImageSettings, PublishedImage
+from hpcdeploy.json_text import read_json
 from hpcdeploy.known_files import KnownFiles, remembering
 from hpcdeploy.regular_file import open_regular
 from hpcdeploy.source import OciConfig
 from hpcdeploy.store import Store
+from hpcdeploy.templates import every_template
+
+_WITHOUT_EFFECT = frozenset({"name", "repositories", "tags", "secrets"})
+"""Settings without effect on the image's content: where it is published, or where a secret is read."""
+
+_PLAIN = "source."
+"""Prefix of settings whose values are shown. The others may contain a token, so the record has only their sha256."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildInputs:
+    """The inputs of one build.
+
+    Attributes:
+        inputs: The definition's sha256 of all inputs (`Definition.inputs`); the other attributes show what changed.
+        version: The version of hpcdeploy.
+        given: Build arguments of the command.
+        settings: The image's settings by key.
+        files: The sha256 of the project's files by path (relative to the project's folder if they are in it), followed by ``
+            x`` for an executable file.
+        asked: The answers of registries by reference.
+    """
+
+    inputs: str
+    version: str = __version__
+    given: tuple[tuple[str, str], ...] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    asked: Mapping[str, OciConfig] = field(default_factory=dict)
+
+    def written(self) -> str:
+        """Return the inputs as JSON."""
+        return json.dumps({**asdict(self), "asked": {name: config.values() for name, config in self.asked.items()}})
+
+    @staticmethod
+    def read(text: str) -> "BuildInputs":
+        """Parse the output of `written`.
+
+        Raises:
+            BuildError: `text` is malformed.
+        """
+        try:
+            values = read_json(text)
+            return BuildInputs(
+                inputs=values["inputs"],
+                version=values["version"],
+                given=tuple((name, value) for name, value in values["given"]),
+                settings=dict(values["settings"]),
+                files=dict(values["files"]),
+                asked={name: OciConfig.of(config) for name, config in values["asked"].items()},
+            )
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise BuildError("the record of a build's inputs cannot be read; run 'hpcdeploy build' again") from error
+
+
+def inputs_of(definition: Definition, settings: ImageSettings, project: Path, known: KnownFiles) -> BuildInputs:
+    """Return the inputs of a `definition`; `known` recorded the files that were read for it in the folder `project`."""
+    return BuildInputs(
+        inputs=definition.inputs,
+        given=definition.given,
+        settings=settings_of(settings),
+        files={**files_read(project, known), **_copied(definition, project)},
+        asked=dict(definition.asked),
+    )
+
+
+def note_build(store: Store, project: Path, image: BuiltImage, inputs: BuildInputs, known: KnownFiles) -> None:
+    """Record the inputs of an image's latest build, and the checksums of its files."""
+    store.built_from(project, image, inputs.written())
+    store.know_files(project, image.name, known.written())
+
+
+def settings_of(settings: ImageSettings) -> dict[str, str]:
+    """Return an image's settings by key, each as JSON, or as a sha256 if the value may contain a token."""
+    values = json.loads(json.dumps(asdict(settings)))
+    source = {"kind": type(settings.source).__name__.removesuffix("Source").lower(), **values.pop("source")}
+    flat = {**values, **{f"{_PLAIN}{key}": value for key, value in source.items()}}
+    return {key: _shown(key, value) for key, value in flat.items() if key not in _WITHOUT_EFFECT}
+
+
+def files_read(project: Path, known: KnownFiles) -> dict[str, str]:
+    """Return the sha256 of all files that were read, and of the project's own definition templates, by path."""
+    for template in every_template(project):
+        if template.own and template.shipped and template.name.startswith("defs/"):
+            with suppress(OSError):
+                known.sha256(template.own)
+    return {_name(path, project): sha256 for path, sha256 in known.read.items()}
+
+
+def changes(before: BuildInputs, after: BuildInputs, image: str) -> Iterator[str]:
+    """Yield a description of each difference between the settings and files of two builds."""
+    where = "image" if image == ONLY_IMAGE else f"images.{image}"
+    kinds = tuple(inputs.settings.get(f"{_PLAIN}kind", "").strip('"') for inputs in (before, after))
+    replaced = kinds[0] != kinds[1]
+    if replaced:
+        yield f"{where}.{kinds[1]} instead of {where}.{kinds[0]}"
+    for key in sorted(before.settings.keys() | after.settings.keys()):
+        if replaced and key.startswith(_PLAIN):
+            continue  # settings of another kind
+        old, new = before.settings.get(key, ""), after.settings.get(key, "")
+        if old != new:
+            shown = key.replace(_PLAIN, f"{kinds[1]}.").replace("_", "-")
+            plain = key.startswith(_PLAIN) and key in before.settings and key in after.settings
+            yield f"{where}.{shown} {f'({old} before, {new} now)' if plain else 'changed'}"
+    for name in sorted(before.files.keys() | after.files.keys()):
+        if before.files.get(name) != after.files.get(name):
+            what = "changed" if name in before.files and name in after.files else "is new"
+            yield f"{name} {what if name in after.files else 'was removed'}"
+
+
+def _copied(definition: Definition, project: Path) -> dict[str, str]:
+    executable = 0o111
+    return {
+        _name(file.source, project): f"{file.sha256}{' x' if file.mode & executable else ''}" for file in definition.files
+    }
+
+
+def _shown(key: str, value: object) -> str:
+    text = json.dumps(value, sort_keys=True)
+    return text if key.startswith(_PLAIN) else hashlib.sha256(text.encode()).hexdigest()
+
+
+def _name(path: Path, project: Path) -> str:
+    absolute = path.absolute()
+    root = next((root for root in (project.absolute(), project.resolve()) if absolute.is_relative_to(root)), None)
+    return str(absolute.relative_to(root) if root else absolute)
+
 
 _MOST = 8
 """Maximum number of changes in one message."""

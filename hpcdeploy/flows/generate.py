@@ -3,16 +3,23 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hpcdeploy.definition.checking import check_definition
 from hpcdeploy.definition.guard import argument
+from hpcdeploy.definition.pixi_dockerfile import DockerText, render_pixi_dockerfile
 from hpcdeploy.definition.secrets import with_mount_point
 from hpcdeploy.errors import DefinitionError
 from hpcdeploy.flows.sources import definition, dockerfile, oci, pixi, spack
 from hpcdeploy.flows.sources.contract import Prepared, Request, S, no_registry
+from hpcdeploy.flows.sources.local_packages import NOT_SOURCE
+from hpcdeploy.flows.sources.pixi import answered
+from hpcdeploy.flows.sources.staging import LEFT_OUT
 from hpcdeploy.image import ContextFile, Definition, ImageSettings
+from hpcdeploy.regular_file import LARGEST_TEXT, UnsuitableFileError, read_regular
 from hpcdeploy.source import DefinitionSource, DockerfileSource, ImageConfigOf, OciConfig, OciSource, PixiSource, SpackSource
+from hpcdeploy.whole_file import write_whole
 
 
 def generate(
@@ -96,3 +103,61 @@ def _inputs(text: str, files: Sequence[ContextFile], build_args: Mapping[str, st
     listed = sorted((file.staged, file.mode, file.sha256) for file in files)
     text_of_all = json.dumps({"definition": text, "files": listed, "build_args": dict(build_args)}, sort_keys=True)
     return hashlib.sha256(text_of_all.encode()).hexdigest()
+
+
+_OURS = "# Made by hpcdeploy: "
+
+
+def dockerfile_of(
+    settings: ImageSettings,
+    project: Path,
+    *,
+    image_config: ImageConfigOf = no_registry,
+    build_args: Sequence[tuple[str, str]] = (),
+) -> DockerText:
+    """Make the Dockerfile of one image of the project in the folder `project`, which is the build context.
+
+    Raises:
+        DefinitionError: The image is not made from a Pixi workspace, or its preparation failed.
+    """
+    if not isinstance(settings.source, PixiSource):
+        raise DefinitionError(
+            f"the image {settings.name!r} is not made from a Pixi workspace, which a Dockerfile requires; "
+            "use the format 'definition'"
+        )
+    given = dict(argument(name, value) for name, value in build_args)
+    request = Request(
+        settings=settings, source=settings.source, project=project, build_args=given, image_config=image_config
+    )
+    recipe, chosen = answered(request)
+    text = render_pixi_dockerfile(
+        recipe,
+        workspace=settings.source.workspace,
+        left_out=tuple(NOT_SOURCE if recipe.own else LEFT_OUT),
+        overrides=project,
+    )
+    return replace(text, notes=(*chosen, *text.notes))
+
+
+def write_dockerfile(text: DockerText, target: Path, project: Path) -> tuple[Path, Path]:
+    """Write the Dockerfile to `target`, and its ignore file; return both paths.
+
+    The ignore file of the project's ``Dockerfile`` is ``.dockerignore``, unless the user wrote one. In that case, and for
+    every other name, it is ``NAME.dockerignore`` beside the Dockerfile, which Docker prefers (Docker documentation, "Build
+    context", section ".dockerignore files").
+    """
+    common = project / ".dockerignore"
+    ours = not common.exists() or _is_ours(common)
+    is_main = target.resolve() == (project / "Dockerfile").resolve()
+    ignore = common if is_main and ours else target.with_name(f"{target.name}.dockerignore")
+    for path, content in ((ignore, text.ignore), (target, text.dockerfile)):
+        write_whole(path, content)
+    return target, ignore
+
+
+def _is_ours(ignore: Path) -> bool:
+    """Tell whether hpcdeploy wrote a ``.dockerignore``."""
+    try:
+        return read_regular(ignore, LARGEST_TEXT).startswith(_OURS.encode())
+    except UnsuitableFileError:
+        return False

@@ -10,13 +10,13 @@ from pathlib import Path
 from hpcdeploy import limits
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import SchedulerError, TransportError
-from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.follow import GROWTH, ROUNDS_UNTIL_LOST, SLOWEST, check_submitted, status
-from hpcdeploy.flows.last_words import check_began, last_words
-from hpcdeploy.login_node import SHELL
+from hpcdeploy.remote.answers import SHELL
+from hpcdeploy.remote.connections import Connections
+from hpcdeploy.remote.output import check_began, last_words
+from hpcdeploy.remote.scripts import log_piece, reading_logs, spans
 from hpcdeploy.run import Run, RunStatus, State
 from hpcdeploy.scheduler.answers import Section, read_sections
-from hpcdeploy.scheduler.login_node import log_piece, reading_logs, spans
 from hpcdeploy.store import Store
 from hpcdeploy.whole_number import whole_number
 

@@ -1,4 +1,4 @@
-"""Plan a submission: from the project's settings to a run and its script. Nothing is written."""
+"""Resolve the runs that a new one waits for (``after``): job names and run ids, looked up in the record."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -11,16 +11,69 @@ from hpcdeploy.config.project import JobSettings, Project
 from hpcdeploy.config.resolution import choose_cluster, resolve_job
 from hpcdeploy.config.words import name
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.flows.after import predecessors
-from hpcdeploy.flows.brought import Allow, Brought
-from hpcdeploy.flows.images import Resolve, SpeaksPlainHttp, delivery_of
+from hpcdeploy.flows.images import Resolve, SpeaksPlainHttp, delivery_of, refuse_elsewhere
+from hpcdeploy.flows.job_files import Allow, Brought
 from hpcdeploy.flows.submit import plan_run
-from hpcdeploy.flows.worker_images import refuse_elsewhere
-from hpcdeploy.job import Job, Request
-from hpcdeploy.parcel import Parcel
-from hpcdeploy.run import Run
-from hpcdeploy.scheduler.login_node import Delivery, submission
+from hpcdeploy.job import After, Job, Predecessor, Request
+from hpcdeploy.remote.scripts import Delivery, submission
+from hpcdeploy.run import Run, RunStatus
+from hpcdeploy.staged_files import Parcel
 from hpcdeploy.store import Store
+
+
+def predecessors(
+    job: Job, project: Project, cluster: Cluster, scheduler: SchedulerName, store: Store
+) -> tuple[Predecessor, ...]:
+    """Return the runs that `job` waits for; all must be on `cluster` and `scheduler`.
+
+    A scheduler can only wait for its own jobs.
+
+    Raises:
+        ConfigError: A run is on another cluster or scheduler, was never submitted, or may not have been.
+        UnknownRunError: A name matches no run, or several.
+    """
+    found: list[Predecessor] = []
+    for after in job.after:
+        if after.what in project.jobs and not store.knows(after.what):
+            known = _newest(after, job, cluster, scheduler, store)
+        else:
+            [known] = store.find([after.what])
+        run = known.run
+        if (run.cluster, run.scheduler) != (cluster.name, scheduler):
+            raise ConfigError(
+                f"job {job.name} waits for run {run.id}, which is on {run.cluster} ({run.scheduler}), but would run on "
+                f"{cluster.name} ({scheduler}); a scheduler can only wait for its own jobs: submit both to the same one"
+            )
+        if known.ended and not run.job_id:
+            raise ConfigError(
+                f"job {job.name} waits for run {run.id}, which was cancelled before it was submitted; submit {run.job} again"
+            )
+        if known.unsure:
+            raise ConfigError(
+                f"job {job.name} waits for run {run.id}, and it is not known whether that run was submitted; "
+                f"run 'hpcdeploy submit --resume {run.id}' first, or cancel it"
+            )
+        found.append(Predecessor(run_id=run.id, kind=after.kind, tasks=run.tasks))
+    return tuple(found)
+
+
+def _newest(after: After, job: Job, cluster: Cluster, scheduler: SchedulerName, store: Store) -> RunStatus:
+    runs = [known for known in store.latest() if known.run.job == after.what]
+    here = [known for known in runs if (known.run.cluster, known.run.scheduler) == (cluster.name, scheduler)]
+    if here:
+        return here[0]
+    elsewhere = sorted({f"{known.run.cluster} ({known.run.scheduler})" for known in runs})
+    if after.what == job.name:
+        raise ConfigError(
+            f"job {job.name} waits for its own latest run, but has none on {cluster.name} ({scheduler}) yet; remove after "
+            f"from its settings, and use the option for all later runs: hpcdeploy submit {job.name} --after {job.name}"
+        )
+    raise ConfigError(
+        f"job {job.name} waits for {after.what}, which has no run on {cluster.name} ({scheduler}) yet"
+        + (f", only on {', '.join(elsewhere)}" if elsewhere else "")
+        + f"; submit it first: hpcdeploy submit {after.what} --cluster {cluster.name} --scheduler {scheduler}"
+    )
+
 
 CheckImage = Callable[[str, Delivery], None]
 """Check a job's image, given its name and how the login node gets it; raise if it must not be used."""
@@ -106,7 +159,7 @@ def plan(
         run = replace(run, id=run_id)
     brought = Brought()
     if job.code or job.inputs:
-        from hpcdeploy.flows.bringing import bring_along
+        from hpcdeploy.flows.job_files import bring_along
 
         brought = bring_along(job, project.root, chosen, cluster, archives=archives, allow=allow)
     run = replace(run, code_sha256=brought.code_sha256, code_commit=brought.commit, code_dirty=brought.dirty)

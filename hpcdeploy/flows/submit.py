@@ -16,15 +16,14 @@ from hpcdeploy.errors import (
     TransportError,
     UncertainSubmissionError,
 )
-from hpcdeploy.flows.answered import check_submission
-from hpcdeploy.flows.connections import Connections
-from hpcdeploy.flows.last_words import Listening, check_began
 from hpcdeploy.job import Job, Request
-from hpcdeploy.login_node import SUBMITTING, read_answer
-from hpcdeploy.parcel import Parcel
 from hpcdeploy.progress import Carrying, silently
+from hpcdeploy.remote.answers import SUBMITTING, check_submission, read_answer
+from hpcdeploy.remote.connections import Connections
+from hpcdeploy.remote.output import Listening, check_began
+from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.run import Run, RunStatus, new_run_id
-from hpcdeploy.scheduler.login_node import Delivery
+from hpcdeploy.staged_files import Parcel
 from hpcdeploy.store import Store
 from hpcdeploy.transport.contract import Completed, Output, ignore_output
 from hpcdeploy.whole_number import whole_number
@@ -105,7 +104,7 @@ def submit(
         store.add(run, script, parcels, request)
 
     def upload(needed: Sequence[Mapping[str, object]]) -> None:
-        from hpcdeploy.flows.deliver import deliver  # most submissions find all files on the cluster
+        from hpcdeploy.remote.upload import deliver  # most submissions find all files on the cluster
 
         deliver(needed, parcels, cluster, connections, report=report, carrying=carrying, overrides=overrides, check=again)
 

@@ -1,17 +1,138 @@
-"""Render the GitHub Actions workflow of a project: what it builds, when, and which secrets it reads."""
+"""Find out how to install the running hpcdeploy elsewhere, in the same version."""
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from hpcdeploy import __version__
+from hpcdeploy.config.project import Project
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.flows.workflow_paths import pattern_of
+from hpcdeploy.flows.generate import generate
 from hpcdeploy.image import ImageSettings, Secret
 from hpcdeploy.shell import word
+from hpcdeploy.source import DefinitionSource, DockerfileSource, ImageConfigOf, OciSource, PixiSource, SpackSource
+from hpcdeploy.tags import read_git_facts
 from hpcdeploy.templates import render
+
+_ADVICE = "set the requirement for pip with --install, such as --install 'hpcdeploy @ git+https://HOST/PATH@COMMIT'"
+
+
+def requirement() -> str:
+    """Return the requirement for pip that installs this hpcdeploy, from its own metadata (PEP 610).
+
+    A release is pinned by its version, a repository or a clean checkout of one by its commit.
+
+    Raises:
+        ConfigError: It was installed from a source that only this machine has.
+    """
+    try:
+        noted = distribution("hpcdeploy").read_text("direct_url.json")
+    except PackageNotFoundError:
+        noted = "{}"
+    return requirement_of(json.loads(noted) if noted else None, __version__)
+
+
+def requirement_of(origin: object, version: str) -> str:
+    """Return the requirement for an `origin`, the content of ``direct_url.json``; None for a package index.
+
+    Raises:
+        ConfigError: The origin is not reachable from elsewhere.
+    """
+    if origin is None:
+        return f"hpcdeploy=={version}"
+    url = str(origin.get("url", "")) if isinstance(origin, dict) else ""
+    described = origin if isinstance(origin, dict) else {}
+    commit = described.get("vcs_info", {}).get("commit_id", "")
+    if commit and url.startswith("https://"):
+        return f"hpcdeploy @ git+{url}@{commit}"
+    if "archive_info" in described and url.startswith("https://"):
+        return f"hpcdeploy @ {url}"
+    if url.startswith("file://") and "dir_info" in described:
+        git = read_git_facts(Path(unquote(urlsplit(url).path)))
+        if git and git.source.startswith("https://") and not git.dirty:
+            return f"hpcdeploy @ git+{git.source}@{git.sha}"
+    raise ConfigError(f"this hpcdeploy was installed from {url or 'an unknown place'}, which GitHub cannot reach; {_ADVICE}")
+
+
+TEMPLATES = "defs"
+"""The folder of a project's own definition templates."""
+
+_SPECIAL = re.compile(r"([*?+\[\]!\\])")
+_ARCHIVE = re.compile(r"(?:oci|docker)-archive:([^:]+)")
+
+
+def repository_root(folder: Path) -> Path:
+    """Return the top of the git repository of `folder`; `folder` itself if there is none."""
+    real = folder.resolve()
+    return next((place for place in (real, *real.parents) if (place / ".git").exists()), real)
+
+
+def pattern_of(name: str) -> str:
+    """Escape a path or a branch for GitHub's patterns (docs.github.com, filter pattern cheat sheet)."""
+    return _SPECIAL.sub(r"\\\1", name)
+
+
+def watched_paths(project: Project, workflow: str, *, image_config: ImageConfigOf) -> tuple[str, ...]:
+    """Return the patterns of all files that the images of `project` depend on, sorted, relative to the repository.
+
+    A folder is watched with all its content (``FOLDER/**``), so that new files count too.
+
+    Args:
+        project: The project.
+        workflow: The workflow's own file.
+        image_config: Queries a registry.
+
+    Raises:
+        DefinitionError: A definition cannot be made.
+        EnvironmentFileError: An environment file cannot be read.
+        RegistryError: `image_config` failed.
+    """
+    root = project.root.resolve()
+    found = {path for image in project.images.values() for path in _depends_on(image, root, image_config)}
+    if project.file:
+        found.add(root / project.file.name)
+    if (root / TEMPLATES).is_dir():
+        found.add(root / TEMPLATES)
+    folders = {path for path in found if path.is_dir()}
+    top = repository_root(root)
+    patterns = {_pattern(path, top) for path in found if not folders.intersection(path.parents)}
+    return tuple(sorted({*patterns, pattern_of(workflow)}))
+
+
+def _depends_on(image: ImageSettings, root: Path, image_config: ImageConfigOf) -> Iterator[Path]:
+    yield from (root / copy.source for copy in image.files)
+    match image.source:
+        case DockerfileSource() as source:
+            yield root / source.file
+            yield root / source.context
+        case OciSource() as source:
+            archive = _ARCHIVE.match(source.reference)
+            if archive:
+                yield root / archive[1]
+        case source:
+            homes = {root}
+            if isinstance(source, DefinitionSource):
+                yield root / source.file
+            if isinstance(source, PixiSource):
+                homes.add(root / source.workspace)
+            if isinstance(source, SpackSource):
+                homes.add(root / source.environment)
+                yield root / source.environment / "spack.lock"  # also if it does not exist yet
+                yield from (root / folder for folder in source.repos)
+            for file in generate(image, root, image_config=image_config).files:
+                yield file.source if file.source.parent in homes else file.source.parent
+
+
+def _pattern(path: Path, top: Path) -> str:
+    pattern = pattern_of(path.relative_to(top).as_posix())
+    if not path.is_dir():
+        return pattern
+    return "**" if path == top else f"{pattern}/**"
+
 
 APPTAINER = "1.4.5"
 """The Apptainer version that the workflow installs; setup-apptainer's own default, 1.1.2, does not support build arguments.
@@ -27,7 +148,7 @@ class Workflow:
 
     Attributes:
         images: The images.
-        paths: Patterns relative to the repository (`hpcdeploy.flows.workflow_paths`).
+        paths: Patterns relative to the repository (`hpcdeploy.flows.workflow`).
         branch: The branch that is published.
         install: The requirement that pip installs.
         subfolder: The project's folder in the repository; empty for its root.

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from hpcdeploy.transport.patterns import matches
+from hpcdeploy.transport.ssh_config import matches
 from hpcdeploy.transport.ssh_settings import SshSettings
 
 Verdict = Literal["known", "unknown", "changed", "revoked", "authority"]

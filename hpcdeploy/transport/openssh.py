@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hpcdeploy.errors import ConnectionLostError, MissingProgramError, TransportError
-from hpcdeploy.transport.asking import ASKING, somebody_is_there
 from hpcdeploy.transport.openssh_master import open_master
 from hpcdeploy.transport.openssh_mux import LostMasterError, Mux, NoMasterError, Session, master_at
+from hpcdeploy.transport.prompts import ASKING, somebody_is_there
 from hpcdeploy.transport.pump import SilenceError
 from hpcdeploy.transport.ssh_settings import Hop, SshSettings, find_ssh, look_up, this_person
 from hpcdeploy.transport.streamed import StreamedTransport

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from hpcdeploy.errors import AuthenticationError, TransportError
 from hpcdeploy.private import safe_for_temporary
-from hpcdeploy.transport.asking import answer_once
 from hpcdeploy.transport.known_hosts import Finding, Verdict, distrust
 from hpcdeploy.transport.openssh_mux import Mux, NoMasterError
+from hpcdeploy.transport.prompts import answer_once
 from hpcdeploy.transport.ssh_settings import Hop, SshSettings, ssh_argv
 
 LINGERS = 10

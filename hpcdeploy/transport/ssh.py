@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from hpcdeploy.transport.ahead import Ahead
-from hpcdeploy.transport.asking import Ask, terminal_ask
 from hpcdeploy.transport.command_line import command_line
 from hpcdeploy.transport.dialling import dial
+from hpcdeploy.transport.prompts import Ahead, Ask, terminal_ask
 from hpcdeploy.transport.pump import LostError, RefusedError
 from hpcdeploy.transport.ssh_copy import PIECE
 from hpcdeploy.transport.ssh_settings import Hop, SshSettings, find_ssh, look_up, route, this_person

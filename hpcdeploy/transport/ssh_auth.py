@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from paramiko.agent import AgentSSH
 
 from hpcdeploy.errors import AuthenticationError
-from hpcdeploy.transport.asking import Ask, answer_once
+from hpcdeploy.transport.prompts import Ask, answer_once
 from hpcdeploy.transport.ssh_settings import SshSettings
 
 

@@ -1,18 +1,36 @@
-"""Read OpenSSH's configuration files without OpenSSH: the keywords of ssh_config(5) that a transport needs.
-
-Used if there is no program ``ssh``. Files are evaluated line by line, as by ssh itself, because ``Match host`` and ``Match
-user`` depend on earlier lines; the first value of a keyword wins.
-"""
+"""Implement OpenSSH's pattern lists (ssh_config(5), PATTERNS): ``*``, ``?`` and a leading ``!``."""
 
 import fnmatch
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.transport.patterns import matches
+from hpcdeploy.wildcards import STAR, joined
+
+
+def matches(name: str, patterns: Iterable[str], *, ignore_case: bool) -> bool:
+    """Tell whether `name` matches a pattern and no negated one.
+
+    ``Host`` lines and user names are case-sensitive (match.c, ``match_pattern``), host names are not (``match_hostname``).
+    """
+    found = False
+    for pattern in patterns:
+        if not _pattern(pattern.removeprefix("!"), ignore_case=ignore_case).fullmatch(name):
+            continue
+        if pattern.startswith("!"):
+            return False
+        found = True
+    return found
+
+
+def _pattern(pattern: str, *, ignore_case: bool) -> re.Pattern[str]:
+    # fnmatch would read the brackets of "[host]:2222" as a set of letters.
+    text = joined([{"*": STAR, "?": "."}.get(letter, re.escape(letter)) for letter in pattern], any_character=".")
+    return re.compile(text, re.DOTALL | (re.IGNORECASE if ignore_case else 0))
+
 
 Options = dict[str, list[str]]
 """Values by keyword in lower case, in the order of the files; the format of ``ssh -G``."""

@@ -12,9 +12,9 @@ from paramiko.channel import Channel
 from paramiko.ssh_exception import IncompatiblePeer
 
 from hpcdeploy.errors import AuthenticationError, TransportError
-from hpcdeploy.transport.asking import Ask
 from hpcdeploy.transport.dialling import GREETING, Line
 from hpcdeploy.transport.known_hosts import KnownKey, distrust, fingerprint, judge, known_kinds, parse_known_hosts
+from hpcdeploy.transport.prompts import Ask
 from hpcdeploy.transport.pump import RefusedError
 from hpcdeploy.transport.ssh_auth import authenticate
 from hpcdeploy.transport.ssh_channel import WINDOW, RemoteCommand, SignallingTransport

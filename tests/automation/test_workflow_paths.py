@@ -12,9 +12,8 @@ import yaml
 
 from hpcdeploy.config.files import load_project
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.flows.installed import requirement_of
 from hpcdeploy.flows.sources.contract import no_registry
-from hpcdeploy.flows.workflow_paths import repository_root, watched_paths
+from hpcdeploy.flows.workflow import repository_root, requirement_of, watched_paths
 
 COMMAND = str(Path(sys.executable).with_name("hpcdeploy"))
 EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "pixi-gpu"

@@ -9,8 +9,7 @@ import pytest
 
 from hpcdeploy.definition.grammar import read_definition
 from hpcdeploy.errors import DefinitionError, EnvironmentFileError
-from hpcdeploy.flows.dockerfile import dockerfile_of
-from hpcdeploy.flows.generate import generate
+from hpcdeploy.flows.generate import dockerfile_of, generate
 from hpcdeploy.flows.sources.activation import MOST
 from hpcdeploy.image import Definition, FileCopy, ImageSettings
 from hpcdeploy.source import PixiSource

@@ -9,8 +9,7 @@ import pytest
 
 from hpcdeploy.config.project import Project
 from hpcdeploy.errors import ConfigError, DefinitionError, EnvironmentFileError, HpcdeployError
-from hpcdeploy.flows.dockerfile import dockerfile_of, write_dockerfile
-from hpcdeploy.flows.generate import generate
+from hpcdeploy.flows.generate import dockerfile_of, generate, write_dockerfile
 from hpcdeploy.flows.init import init
 from hpcdeploy.flows.inspect.report import PublishedReport, SourceReport
 from hpcdeploy.flows.inspect.target import inspect

@@ -6,8 +6,7 @@ import pytest
 
 from hpcdeploy.definition.grammar import read_definition
 from hpcdeploy.errors import DefinitionError, EnvironmentFileError
-from hpcdeploy.flows.dockerfile import dockerfile_of
-from hpcdeploy.flows.generate import generate
+from hpcdeploy.flows.generate import dockerfile_of, generate
 from hpcdeploy.image import ImageSettings
 from hpcdeploy.source import PixiSource
 from tests.builds.test_pixi_source import lock, shipped, write

@@ -15,8 +15,7 @@ import pytest
 from hpcdeploy.config.files import load_project
 from hpcdeploy.definition.grammar import read_definition
 from hpcdeploy.errors import ConfigError, EnvironmentFileError
-from hpcdeploy.flows.dockerfile import dockerfile_of
-from hpcdeploy.flows.generate import generate
+from hpcdeploy.flows.generate import dockerfile_of, generate
 from hpcdeploy.flows.init import init
 from hpcdeploy.image import Definition, ImageSettings
 from hpcdeploy.source import PixiSource

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy.config.files import load_project
-from hpcdeploy.flows.build_inputs import inputs_of, note_build
+from hpcdeploy.flows.freshness import inputs_of, note_build
 from hpcdeploy.flows.generate import generate
 from hpcdeploy.image import BuiltImage
 from hpcdeploy.job import Request

@@ -17,7 +17,7 @@ from hpcdeploy.cli.logs import logs
 from hpcdeploy.cli.watch import page
 from hpcdeploy.flows.follow import Asked
 from hpcdeploy.run import RunStatus, State, TaskStatus
-from hpcdeploy.transport import asking
+from hpcdeploy.transport import prompts as asking
 from tests.scheduler.samples import PLAIN, run_of
 
 EVIL = "[red]x[/red] \x1b]0;owned\x07\x9b2J\u202e"

@@ -8,15 +8,15 @@ from pathlib import Path
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.config.project import Project
 from hpcdeploy.flows import follow
-from hpcdeploy.flows.after import predecessors
 from hpcdeploy.flows.cancel import cancel
-from hpcdeploy.flows.connections import Connections
+from hpcdeploy.flows.plan import predecessors
 from hpcdeploy.flows.submit import Submitted, plan_run, submit
 from hpcdeploy.job import After, Array, Job
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
+from hpcdeploy.remote.connections import Connections
+from hpcdeploy.remote.scripts import Delivery, submission
 from hpcdeploy.run import Run, RunStatus
-from hpcdeploy.scheduler.login_node import Delivery, submission
 from hpcdeploy.store import Store
 from tests.cluster.driving import output_of, wait_for
 

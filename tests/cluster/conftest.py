@@ -8,13 +8,13 @@ import pytest
 
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.config.files import load_project
-from hpcdeploy.flows.connections import Connections
 from hpcdeploy.image import PublishedImage
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.releases import UNSTABLE, release_of
 from hpcdeploy.lab.state import Lab
 from hpcdeploy.registry.asking import registry_of
-from hpcdeploy.scheduler.login_node import Delivery
+from hpcdeploy.remote.connections import Connections
+from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
 from hpcdeploy.whole_file import sha256_of

@@ -4,11 +4,11 @@ import time
 
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.flows import follow, logs
-from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.submit import Submitted, plan_run, submit
 from hpcdeploy.job import Job
+from hpcdeploy.remote.connections import Connections
+from hpcdeploy.remote.scripts import Delivery, submission
 from hpcdeploy.run import Run, RunStatus, State
-from hpcdeploy.scheduler.login_node import Delivery, submission
 from hpcdeploy.store import Store
 
 PATIENCE = 300.0

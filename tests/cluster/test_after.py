@@ -9,14 +9,14 @@ import pytest
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.config.project import Project
 from hpcdeploy.errors import SchedulerError
-from hpcdeploy.flows.after import predecessors
-from hpcdeploy.flows.connections import Connections
+from hpcdeploy.flows.plan import predecessors
 from hpcdeploy.flows.submit import plan_run, submit
 from hpcdeploy.job import After, Array, Job
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
+from hpcdeploy.remote.connections import Connections
+from hpcdeploy.remote.scripts import Delivery, submission
 from hpcdeploy.run import Run, State
-from hpcdeploy.scheduler.login_node import Delivery, submission
 from hpcdeploy.store import Store
 from tests.cluster.driving import output_of, wait_for
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy.cluster import Cluster
-from hpcdeploy.flows.connections import Connections
 from hpcdeploy.job import After, Job, Resources, Retries
 from hpcdeploy.lab.state import Lab
+from hpcdeploy.remote.connections import Connections
+from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.run import State
-from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
 from tests.cluster.chains import Chains
 

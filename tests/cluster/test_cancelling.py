@@ -7,13 +7,13 @@ import pytest
 
 from hpcdeploy.cluster import Cluster, HtcondorContainer, SchedulerName
 from hpcdeploy.flows.cancel import cancel
-from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.submit import plan_run
 from hpcdeploy.job import Job
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
+from hpcdeploy.remote.connections import Connections
+from hpcdeploy.remote.scripts import Delivery, submission
 from hpcdeploy.run import State
-from hpcdeploy.scheduler.login_node import Delivery, submission
 from hpcdeploy.store import Store
 from tests.cluster.conftest import ROOT
 from tests.cluster.driving import submit_job, wait_for

@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy.cluster import Cluster, SchedulerName
-from hpcdeploy.flows.bringing import bring_along
-from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.fetch import fetch
+from hpcdeploy.flows.job_files import bring_along
 from hpcdeploy.flows.submit import Submitted, plan_run, submit
 from hpcdeploy.job import Array, Code, Input, Job
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
-from hpcdeploy.login_node import read_answer
+from hpcdeploy.remote.answers import read_answer
+from hpcdeploy.remote.connections import Connections
+from hpcdeploy.remote.scripts import Delivery, submission
 from hpcdeploy.run import RunStatus, State
-from hpcdeploy.scheduler.login_node import Delivery, submission
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
 from tests.cluster.condor_pool import pool

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy.cluster import Cluster
-from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.fetch import fetch
 from hpcdeploy.flows.submit import plan_run
 from hpcdeploy.job import Job
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
-from hpcdeploy.scheduler.login_node import Delivery
+from hpcdeploy.remote.connections import Connections
+from hpcdeploy.remote.scripts import Delivery
 from tests.shared import OWN
 
 

@@ -11,13 +11,13 @@ from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.errors import ConfigError, ConnectionLostError
 from hpcdeploy.flows import follow, logs
 from hpcdeploy.flows.cancel import cancel
-from hpcdeploy.flows.connections import Connections
 from hpcdeploy.job import Array, Job
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
+from hpcdeploy.remote.connections import Connections
+from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.run import Run, RunStatus, State
 from hpcdeploy.scheduler import htcondor, slurm
-from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
 from tests.cluster.driving import PATIENCE, submit_job, wait_for
 from tests.shared import OWN

@@ -9,13 +9,13 @@ import pytest
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.flows import follow
 from hpcdeploy.flows.cancel import cancel
-from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.submit import plan_run, submit
 from hpcdeploy.job import Job
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
+from hpcdeploy.remote.connections import Connections
+from hpcdeploy.remote.scripts import Delivery, submission
 from hpcdeploy.run import RunStatus, State
-from hpcdeploy.scheduler.login_node import Delivery, submission
 from hpcdeploy.store import Store
 from tests.shared import OWN
 

@@ -11,13 +11,13 @@ import pytest
 from hpcdeploy.cluster import Cluster, HtcondorContainer, SchedulerName
 from hpcdeploy.errors import SchedulerError
 from hpcdeploy.flows import logs
-from hpcdeploy.flows.connections import Connections
-from hpcdeploy.flows.worker_images import taken_by_worker
+from hpcdeploy.flows.images import taken_by_worker
 from hpcdeploy.job import Array, Bind, Job, Resources, Retries, Signal
 from hpcdeploy.lab.inside import inside, inside_argv
 from hpcdeploy.lab.state import Lab
+from hpcdeploy.remote.connections import Connections
+from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.run import NEVER_BEGAN, Run, RunStatus, State
-from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
 from tests.cluster.conftest import image_file
 from tests.cluster.driving import output_of, submit_job, wait_for

@@ -15,16 +15,16 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import HpcdeployError, SchedulerError, UncertainSubmissionError
 from hpcdeploy.flows import follow, logs
 from hpcdeploy.flows.cancel import cancel
-from hpcdeploy.flows.connections import Connections
+from hpcdeploy.flows.images import taken_by_worker
 from hpcdeploy.flows.submit import plan_run, submit
-from hpcdeploy.flows.worker_images import taken_by_worker
 from hpcdeploy.job import Array, Job
 from hpcdeploy.lab.inside import inside, inside_argv
 from hpcdeploy.lab.state import Lab
-from hpcdeploy.login_node import SHELL
+from hpcdeploy.remote.answers import SHELL
+from hpcdeploy.remote.connections import Connections
+from hpcdeploy.remote.scripts import Delivery, following, submission
 from hpcdeploy.run import Run, RunStatus, State
 from hpcdeploy.scheduler.answers import read_answers
-from hpcdeploy.scheduler.login_node import Delivery, following, submission
 from hpcdeploy.store import Store
 from tests.cluster.condor_pool import pool
 from tests.cluster.driving import output_of, submit_job, wait_for

@@ -9,14 +9,14 @@ import pytest
 
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.flows.cancel import cancel
-from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.submit import plan_run, submit
 from hpcdeploy.job import Job
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
-from hpcdeploy.parcel import Parcel
+from hpcdeploy.remote.connections import Connections
+from hpcdeploy.remote.scripts import Delivery, submission
 from hpcdeploy.run import RunStatus, State
-from hpcdeploy.scheduler.login_node import Delivery, submission
+from hpcdeploy.staged_files import Parcel
 from hpcdeploy.store import Store
 from tests.cluster.driving import submit_job, wait_for
 from tests.shared import OWN

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from hpcdeploy.cluster import Cluster, SchedulerName
-from hpcdeploy.flows.connections import Connections
 from hpcdeploy.job import Array, Job
+from hpcdeploy.remote.connections import Connections
+from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.run import State
-from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
 from tests.cluster.driving import output_of, submit_job, wait_for
 

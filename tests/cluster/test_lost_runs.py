@@ -9,11 +9,11 @@ from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.errors import SchedulerError, UncertainSubmissionError
 from hpcdeploy.flows import follow, logs
 from hpcdeploy.flows.cancel import cancel
-from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.submit import plan_run
 from hpcdeploy.job import Array, Job
+from hpcdeploy.remote.connections import Connections
+from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.run import Run, RunStatus, State
-from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
 from tests.cluster.driving import output_of, submit_job, wait_for
 

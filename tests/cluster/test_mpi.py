@@ -11,7 +11,6 @@ import pytest
 
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.flows import logs
-from hpcdeploy.flows.connections import Connections
 from hpcdeploy.job import Job, Resources
 from hpcdeploy.lab import rootfs
 from hpcdeploy.lab.base_image import debian_command
@@ -19,8 +18,9 @@ from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.mirror import Mirror
 from hpcdeploy.lab.state import Lab, locked
 from hpcdeploy.registry.asking import registry_of
+from hpcdeploy.remote.connections import Connections
+from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.run import RunStatus, State
-from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
 from hpcdeploy.whole_file import sha256_of
 from tests.cluster.driving import output_of, submit_job, wait_for

@@ -10,14 +10,14 @@ from dataclasses import replace
 import pytest
 
 from hpcdeploy.cluster import Cluster
-from hpcdeploy.flows.connections import Connections
 from hpcdeploy.job import Job, Resources
 from hpcdeploy.lab import archive, rootfs
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.settings import default_settings
 from hpcdeploy.lab.state import Lab
+from hpcdeploy.remote.connections import Connections
+from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.run import State
-from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
 from tests.cluster import test_older_slurm as life
 from tests.cluster import test_older_slurm_shapes as shapes

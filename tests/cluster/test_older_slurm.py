@@ -17,10 +17,10 @@ from hpcdeploy.config.files import load_project
 from hpcdeploy.errors import SchedulerError
 from hpcdeploy.flows import follow
 from hpcdeploy.flows.cancel import cancel
-from hpcdeploy.flows.connections import Connections
 from hpcdeploy.job import Array, Job, Resources
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
+from hpcdeploy.remote.connections import Connections
 from hpcdeploy.run import Run, RunStatus, State
 from hpcdeploy.scheduler import slurm
 from hpcdeploy.store import Store

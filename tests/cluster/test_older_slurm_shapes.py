@@ -4,10 +4,10 @@ import time
 
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.flows import follow
-from hpcdeploy.flows.connections import Connections
 from hpcdeploy.job import Job, Resources, Retries, Signal
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
+from hpcdeploy.remote.connections import Connections
 from hpcdeploy.run import RunStatus, State
 from hpcdeploy.store import Store
 from tests.cluster import test_older_slurm as life

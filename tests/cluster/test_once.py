@@ -8,14 +8,14 @@ import pytest
 
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.errors import SchedulerError
-from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.submit import Submitted, plan_run, submit
 from hpcdeploy.image import PublishedImage
 from hpcdeploy.job import Job, Resources
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
+from hpcdeploy.remote.connections import Connections
+from hpcdeploy.remote.scripts import Delivery, submission
 from hpcdeploy.run import State
-from hpcdeploy.scheduler.login_node import Delivery, submission
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
 from tests.cluster.conftest import ROOT

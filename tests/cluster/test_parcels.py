@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy.cluster import Cluster, SchedulerName
-from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.submit import Submitted, plan_run, submit
 from hpcdeploy.job import Job
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
-from hpcdeploy.login_node import SHELL
-from hpcdeploy.parcel import Parcel
+from hpcdeploy.remote.answers import SHELL
+from hpcdeploy.remote.connections import Connections
+from hpcdeploy.remote.scripts import Delivery, submission
 from hpcdeploy.run import State
-from hpcdeploy.scheduler.login_node import Delivery, submission
+from hpcdeploy.staged_files import Parcel
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
 from hpcdeploy.whole_file import sha256_of

@@ -12,14 +12,14 @@ from hpcdeploy.config.files import load_project
 from hpcdeploy.errors import SchedulerError, UncertainSubmissionError
 from hpcdeploy.flows import follow
 from hpcdeploy.flows.cancel import cancel
-from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.submit import plan_run, submit
 from hpcdeploy.job import AfterKind, Array, Job, Predecessor
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
 from hpcdeploy.parameters import Parameters
+from hpcdeploy.remote.connections import Connections
+from hpcdeploy.remote.scripts import Delivery, submission
 from hpcdeploy.run import Run, RunStatus, State
-from hpcdeploy.scheduler.login_node import Delivery, submission
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
 from tests.cluster.driving import output_of, wait_for

@@ -10,13 +10,13 @@ from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.errors import SchedulerError
 from hpcdeploy.flows import follow
 from hpcdeploy.flows.cancel import cancel
-from hpcdeploy.flows.connections import Connections
 from hpcdeploy.job import Array, Job, Resources
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
+from hpcdeploy.remote.connections import Connections
+from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.run import Run, RunStatus, State
 from hpcdeploy.scheduler import slurm
-from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
 from tests.cluster.driving import submit_job, wait_for
 
@@ -94,7 +94,7 @@ def test_exit_codes_that_only_accounting_knows_are_right_and_why_a_task_failed_i
     assert [task.reason for task in ended.tasks] == ["NonZeroExitCode"] * 3 + [""]
     assert "see its log" in slurm.explain(ended.tasks[0])
     on_login_node(lab, "bash", "-c", f"rm {run.folder}/tasks/*.end")
-    # Slurm 22.05 tells no code that could be another one and 128 (`hpcdeploy.scheduler.slurm.exit_codes`).
+    # Slurm 22.05 tells no code that could be another one and 128 (`hpcdeploy.scheduler.slurm.queries`).
     wanted: list[int | None] = [None, None, None, 0] if lab.slurm == "22.05" else [9, 137, 128, 0]
     assert codes_of(run, wanted, cluster, connections, store) == wanted
 

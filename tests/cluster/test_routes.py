@@ -10,14 +10,15 @@ import pytest
 
 from hpcdeploy.cluster import Cluster, ImageRoute, SchedulerName
 from hpcdeploy.config.project import JobSettings, Project
-from hpcdeploy.flows import follow, lanes
-from hpcdeploy.flows.connections import Connections
+from hpcdeploy.flows import follow
 from hpcdeploy.flows.plan import Plan, plan
 from hpcdeploy.flows.submit import Submitted, submit
 from hpcdeploy.image import PublishedImage
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
 from hpcdeploy.registry import asking
+from hpcdeploy.remote import upload as lanes
+from hpcdeploy.remote.connections import Connections
 from hpcdeploy.run import RunStatus, State
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport

@@ -13,15 +13,15 @@ from hpcdeploy.errors import BuildError, SchedulerError, UnknownRunError
 from hpcdeploy.flows import logs
 from hpcdeploy.flows.build import build_on
 from hpcdeploy.flows.cancel import cancel
-from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.fetch import fetch
 from hpcdeploy.flows.submit import plan_run, submit
 from hpcdeploy.image import Definition
 from hpcdeploy.job import Array, Job
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
+from hpcdeploy.remote.connections import Connections
+from hpcdeploy.remote.scripts import Delivery, submission
 from hpcdeploy.run import RunStatus, State
-from hpcdeploy.scheduler.login_node import Delivery, submission
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
 from tests.cluster.driving import output_of, submit_job, wait_for

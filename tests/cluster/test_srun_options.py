@@ -9,12 +9,12 @@ import pytest
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.config.slurm_options import SBATCH, SRUN, SlurmOption
 from hpcdeploy.flows import logs
-from hpcdeploy.flows.connections import Connections
 from hpcdeploy.job import Job
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
+from hpcdeploy.remote.connections import Connections
+from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.run import State
-from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
 from tests.cluster.driving import output_of, submit_job, wait_for
 

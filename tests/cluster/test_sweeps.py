@@ -9,13 +9,13 @@ import pytest
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.flows import follow
 from hpcdeploy.flows.cancel import cancel
-from hpcdeploy.flows.connections import Connections
 from hpcdeploy.job import Array, Job, Resources
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
 from hpcdeploy.parameters import Parameters
+from hpcdeploy.remote.connections import Connections
+from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.run import RunStatus, State
-from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
 from tests.cluster.driving import PATIENCE, output_of, submit_job, wait_for
 

@@ -8,12 +8,12 @@ import pytest
 
 from hpcdeploy.config.files import load_project
 from hpcdeploy.flows import follow
-from hpcdeploy.flows.connections import Connections
 from hpcdeploy.job import Array, Job
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
+from hpcdeploy.remote.connections import Connections
+from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.run import RunStatus, State
-from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
 from tests.cluster.driving import submit_job, wait_for

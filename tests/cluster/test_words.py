@@ -7,11 +7,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from hpcdeploy.cluster import Cluster, SchedulerName
-from hpcdeploy.flows.connections import Connections
 from hpcdeploy.job import Array, Job
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
-from hpcdeploy.scheduler.login_node import Delivery
+from hpcdeploy.remote.connections import Connections
+from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.store import Store
 from tests.cluster.conftest import image_file
 from tests.cluster.driving import output_of, submit_job, wait_for

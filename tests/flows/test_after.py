@@ -8,7 +8,7 @@ import pytest
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.config.project import JobSettings, Project
 from hpcdeploy.errors import ConfigError, UnknownRunError
-from hpcdeploy.flows.after import predecessors
+from hpcdeploy.flows.plan import predecessors
 from hpcdeploy.job import After, Job, Predecessor
 from hpcdeploy.run import Run, RunStatus, State, TaskStatus
 from hpcdeploy.store import Store

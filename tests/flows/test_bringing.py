@@ -9,8 +9,7 @@ import pytest
 
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.flows.bringing import bring_along
-from hpcdeploy.flows.brought import Brought
+from hpcdeploy.flows.job_files import Brought, bring_along
 from hpcdeploy.job import Code, Input, Job
 from tests.flows.test_snapshot import git, write
 

@@ -10,14 +10,14 @@ import pytest
 
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConfigError, ConnectionLostError, SchedulerError, TransportError
-from hpcdeploy.flows import deliver as flow
-from hpcdeploy.flows.connections import Connections
-from hpcdeploy.flows.deliver import deliver
 from hpcdeploy.limits import OutputLimit
-from hpcdeploy.login_node import STREAM_SHELL
-from hpcdeploy.parcel import Parcel
 from hpcdeploy.progress import Progress
-from hpcdeploy.scheduler.login_node import receiving
+from hpcdeploy.remote import upload as flow
+from hpcdeploy.remote.answers import STREAM_SHELL
+from hpcdeploy.remote.connections import Connections
+from hpcdeploy.remote.scripts import receiving
+from hpcdeploy.remote.upload import deliver
+from hpcdeploy.staged_files import Parcel
 from hpcdeploy.transport.contract import Completed, Input, Output, ignore_output
 from hpcdeploy.transport.local import LocalTransport
 from tests.disks import small_disk

@@ -8,8 +8,7 @@ import pytest
 
 from hpcdeploy.definition.dockerfile.matching import read_ignore
 from hpcdeploy.errors import DefinitionError, EnvironmentFileError, RegistryError
-from hpcdeploy.flows.dockerfile import dockerfile_of, write_dockerfile
-from hpcdeploy.flows.generate import generate
+from hpcdeploy.flows.generate import dockerfile_of, generate, write_dockerfile
 from hpcdeploy.flows.sources.dockerfile import read_context
 from hpcdeploy.image import FileCopy, ImageSettings
 from hpcdeploy.source import DockerfileSource, OciConfig, PixiSource

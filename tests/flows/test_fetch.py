@@ -13,11 +13,11 @@ import pytest
 from hpcdeploy.cli.runs import counted
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConfigError, ConnectionLostError, SchedulerError
-from hpcdeploy.flows import fetch_pieces
-from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.fetch import Fetched, fetch
-from hpcdeploy.flows.remote_files import RemoteFile, groups, inside, leads_out, read_listing
 from hpcdeploy.limits import OutputLimit
+from hpcdeploy.remote import download as fetch_pieces
+from hpcdeploy.remote.connections import Connections
+from hpcdeploy.remote.download import RemoteFile, groups, inside, leads_out, read_listing
 from hpcdeploy.run import Run
 from hpcdeploy.transport.contract import Completed, Input, Output, ignore_output
 from hpcdeploy.transport.local import LocalTransport
@@ -261,7 +261,7 @@ def test_a_connection_that_dies_now_and_then_is_opened_again(
 def test_what_came_before_a_cut_does_not_come_again(
     bring: Callable[..., Fetched], there: Path, tmp_path: Path, machine: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hpcdeploy.flows.remote_files._MOST_FILES", 2)
+    monkeypatch.setattr("hpcdeploy.remote.download._MOST_FILES", 2)
     write(there / "output", "a", "b", "c", "d")
     machine.dies_at = {3, 4, 5}
     with pytest.raises(ConnectionLostError):

@@ -10,9 +10,10 @@ import pytest
 from hpcdeploy import limits
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import OverLimitError, SchedulerError
-from hpcdeploy.flows import fetch_pieces, remote_files
-from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.fetch import Fetched, fetch
+from hpcdeploy.remote import download as fetch_pieces
+from hpcdeploy.remote import download as remote_files
+from hpcdeploy.remote.connections import Connections
 from hpcdeploy.transport.local import LocalTransport
 from tests.scheduler.samples import PLAIN, run_of
 

@@ -12,8 +12,15 @@ import pytest
 from hpcdeploy import __version__, known_files
 from hpcdeploy.config.files import load_project
 from hpcdeploy.errors import ConfigError, RegistryError
-from hpcdeploy.flows.build_inputs import BuildInputs, inputs_of, note_build
-from hpcdeploy.flows.freshness import Freshness, check_image, freshness, labels_of_published
+from hpcdeploy.flows.freshness import (
+    BuildInputs,
+    Freshness,
+    check_image,
+    freshness,
+    inputs_of,
+    labels_of_published,
+    note_build,
+)
 from hpcdeploy.flows.generate import generate
 from hpcdeploy.image import BuiltImage, PublishedImage
 from hpcdeploy.known_files import KnownFiles, remembering

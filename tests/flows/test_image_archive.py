@@ -11,7 +11,7 @@ import pytest
 
 from hpcdeploy.errors import DefinitionError, EnvironmentFileError
 from hpcdeploy.flows.generate import generate
-from hpcdeploy.flows.sources.image_archive import read_archive
+from hpcdeploy.flows.sources.oci import read_archive
 from hpcdeploy.image import ImageSettings
 from hpcdeploy.source import OciSource
 from tests.registry import containers as made

@@ -11,9 +11,9 @@ from hpcdeploy.config.project import Project
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.flows.images import delivery_of
 from hpcdeploy.image import BuiltImage, ImageSettings, PublishedImage
-from hpcdeploy.parcel import Parcel
-from hpcdeploy.scheduler.login_node import Delivery
+from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.source import PixiSource
+from hpcdeploy.staged_files import Parcel
 from hpcdeploy.store import Store
 from hpcdeploy.whole_file import sha256_of
 from tests.apptainer import sifs

@@ -9,9 +9,8 @@ from hpcdeploy.cli.inspect_text import facts_of, tell
 from hpcdeploy.config.project import Project
 from hpcdeploy.environments.channel_address import without_user
 from hpcdeploy.errors import ConfigError, DefinitionError
-from hpcdeploy.flows.inspect.definition import inspect_definition
 from hpcdeploy.flows.inspect.report import PublishedReport, SourceReport, StageReport
-from hpcdeploy.flows.inspect.target import inspect
+from hpcdeploy.flows.inspect.target import inspect, inspect_definition
 from hpcdeploy.image import ImageSettings
 from hpcdeploy.source import DefinitionSource
 from hpcdeploy.store import Store

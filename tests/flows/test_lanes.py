@@ -11,14 +11,13 @@ import pytest
 
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConfigError, ConnectionLostError, TransportError
-from hpcdeploy.flows import deliver as flow
-from hpcdeploy.flows import lanes
-from hpcdeploy.flows.connections import Connections
-from hpcdeploy.flows.deliver import deliver
-from hpcdeploy.flows.sending import Sending
 from hpcdeploy.limits import OutputLimit
-from hpcdeploy.parcel import Parcel
-from hpcdeploy.scheduler.login_node import receiving, receiving_lane
+from hpcdeploy.remote import upload as flow
+from hpcdeploy.remote import upload as lanes
+from hpcdeploy.remote.connections import Connections
+from hpcdeploy.remote.scripts import receiving, receiving_lane
+from hpcdeploy.remote.upload import Sending, deliver
+from hpcdeploy.staged_files import Parcel
 from hpcdeploy.transport.contract import Completed, Input, Output, ignore_output
 from hpcdeploy.transport.local import LocalTransport
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hpcdeploy.flows.last_words import Listening
+from hpcdeploy.remote.output import Listening
 from hpcdeploy.transport.contract import Completed, ignore_output
 
 SBATCH = b"sbatch: error: invalid partition specified: gpus\n"

@@ -11,17 +11,18 @@ import pytest
 
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import BuildError, HpcdeployError, MissingProgramError, SchedulerError
-from hpcdeploy.flows import asking, logs
+from hpcdeploy.flows import logs
 from hpcdeploy.flows.build import build_on
 from hpcdeploy.flows.cancel import cancel
-from hpcdeploy.flows.connections import Connections
-from hpcdeploy.flows.deliver import deliver
 from hpcdeploy.flows.fetch import fetch
 from hpcdeploy.flows.submit import submit
 from hpcdeploy.image import Definition
-from hpcdeploy.parcel import Parcel
+from hpcdeploy.remote import query as asking
+from hpcdeploy.remote.connections import Connections
+from hpcdeploy.remote.scripts import submission
+from hpcdeploy.remote.upload import deliver
 from hpcdeploy.run import RunStatus, State
-from hpcdeploy.scheduler.login_node import submission
+from hpcdeploy.staged_files import Parcel
 from hpcdeploy.store import Store
 from hpcdeploy.transport.local import LocalTransport
 from tests.scheduler.samples import BROUGHT, PLAIN, run_of

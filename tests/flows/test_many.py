@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcdeploy.flows.many import Ended, Task, first_failure, run_each
+from hpcdeploy.flows.several_images import Ended, Task, first_failure, run_each
 
 
 def shell(name: str, script: str) -> Task:
@@ -61,7 +61,7 @@ def test_much_output_on_both_sides_blocks_nothing() -> None:
 
 RUN = """
 import sys
-from hpcdeploy.flows.many import Task, run_each
+from hpcdeploy.flows.several_images import Task, run_each
 tasks = [Task(name=name, argv=(sys.executable, "-P", "-m", "hpcdeploy.cli.main", "build", "--json", "--", name))
          for name in sys.argv[1:]]
 try:

@@ -20,20 +20,20 @@ from hpcdeploy.errors import (
     UncertainSubmissionError,
 )
 from hpcdeploy.flows import follow, logs
-from hpcdeploy.flows.answered import check_submission
 from hpcdeploy.flows.build import build_on
 from hpcdeploy.flows.cancel import cancel
-from hpcdeploy.flows.connections import Connections
-from hpcdeploy.flows.remote_files import read_listing, read_state
-from hpcdeploy.flows.sending import Sending
 from hpcdeploy.flows.submit import submit
 from hpcdeploy.image import Definition
 from hpcdeploy.job import Array, Job
 from hpcdeploy.limits import OutputLimit
-from hpcdeploy.parcel import Parcel
 from hpcdeploy.progress import ignore_progress
+from hpcdeploy.remote.answers import check_submission
+from hpcdeploy.remote.connections import Connections
+from hpcdeploy.remote.download import read_listing, read_state
+from hpcdeploy.remote.upload import Sending
 from hpcdeploy.run import Run, RunStatus, State
 from hpcdeploy.secret import SecretValue
+from hpcdeploy.staged_files import Parcel
 from hpcdeploy.store import Store
 from hpcdeploy.transport.contract import Completed, Input, Output, Transport, ignore_output
 from hpcdeploy.transport.local import LocalTransport

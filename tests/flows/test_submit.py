@@ -13,9 +13,9 @@ import pytest
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConfigError, ConnectionLostError, HpcdeployError, SchedulerError, UncertainSubmissionError
 from hpcdeploy.flows import submit as flow
-from hpcdeploy.flows.connections import Connections
 from hpcdeploy.limits import OutputLimit
-from hpcdeploy.parcel import Parcel
+from hpcdeploy.remote.connections import Connections
+from hpcdeploy.staged_files import Parcel
 from hpcdeploy.store import Store
 from hpcdeploy.transport.contract import Completed, Input, Output, ignore_output
 from hpcdeploy.transport.local import LocalTransport

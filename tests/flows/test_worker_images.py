@@ -2,7 +2,7 @@ import pytest
 
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.flows.worker_images import refuse_elsewhere, taken_by_worker
+from hpcdeploy.flows.images import refuse_elsewhere, taken_by_worker
 
 SHA256 = "ab" * 32
 

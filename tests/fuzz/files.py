@@ -32,9 +32,9 @@ from hpcdeploy.environments.spack import expanded, group_escapes, group_targets,
 from hpcdeploy.environments.spack_inventory import root_items, spack_items
 from hpcdeploy.environments.spack_lock import read_lock as read_spack_lock
 from hpcdeploy.errors import EnvironmentFileError, HpcdeployError
-from hpcdeploy.flows.build_inputs import BuildInputs
+from hpcdeploy.flows.freshness import BuildInputs
 from hpcdeploy.flows.ignoring import kept, read_rules
-from hpcdeploy.flows.sources.image_archive import read_archive
+from hpcdeploy.flows.sources.oci import read_archive
 from hpcdeploy.flows.ssh_includes import included
 from hpcdeploy.image import ImageSettings
 from hpcdeploy.known_files import KnownFiles

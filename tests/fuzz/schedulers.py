@@ -18,22 +18,22 @@ from hpcdeploy.cli.watch import table_of
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.errors import HpcdeployError
 from hpcdeploy.flows import logs
-from hpcdeploy.flows.asking import ask
 from hpcdeploy.flows.cancel import cancel
-from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.fetch import fetch
 from hpcdeploy.flows.results import as_csv, results
-from hpcdeploy.flows.sending import Sending
 from hpcdeploy.flows.submit import submit
 from hpcdeploy.job import Array, Job
 from hpcdeploy.limits import OutputLimit
-from hpcdeploy.login_node import read_answer
-from hpcdeploy.parcel import Parcel
 from hpcdeploy.plain_text import PlainStream, json_text
 from hpcdeploy.progress import ignore_progress
+from hpcdeploy.remote.answers import read_answer
+from hpcdeploy.remote.connections import Connections
+from hpcdeploy.remote.query import ask
+from hpcdeploy.remote.upload import Sending
 from hpcdeploy.run import Run, RunStatus, TaskStatus
 from hpcdeploy.scheduler.answers import Answer
 from hpcdeploy.scheduler.contract import scheduler_of
+from hpcdeploy.staged_files import Parcel
 from hpcdeploy.store import Store
 from hpcdeploy.transport.contract import Completed, Input, Output, ignore_output
 from hpcdeploy.transport.local import LocalTransport

@@ -9,9 +9,9 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from hpcdeploy.errors import UncertainSubmissionError
-from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.submit import submit
 from hpcdeploy.lab.inside import inside
+from hpcdeploy.remote.connections import Connections
 from hpcdeploy.run import Run
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport

@@ -5,8 +5,8 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from hpcdeploy.errors import HpcdeployError
-from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.submit import submit
+from hpcdeploy.remote.connections import Connections
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
 from tests.once.planned import Planned

@@ -15,7 +15,7 @@ from hpcdeploy.flows.submit import plan_run
 from hpcdeploy.job import Array, Job, Predecessor
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
-from hpcdeploy.scheduler.login_node import Delivery, submission
+from hpcdeploy.remote.scripts import Delivery, submission
 from hpcdeploy.store import Store
 from tests import seed as seeds
 from tests.once import asking

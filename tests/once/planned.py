@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpcdeploy.cluster import Cluster
-from hpcdeploy.parcel import Parcel
 from hpcdeploy.run import Run
+from hpcdeploy.staged_files import Parcel
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,12 +14,12 @@ from hpcdeploy.cluster import SchedulerName
 from hpcdeploy.errors import ConfigError, SchedulerError, UncertainSubmissionError
 from hpcdeploy.flows import follow
 from hpcdeploy.flows.cancel import cancel
-from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.submit import check_resumable, submit
 from hpcdeploy.job import Array, Predecessor
 from hpcdeploy.lab.inside import inside
+from hpcdeploy.remote.connections import Connections
+from hpcdeploy.remote.scripts import revoking
 from hpcdeploy.run import Run, RunStatus, State
-from hpcdeploy.scheduler.login_node import revoking
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
 from tests.once import test_after, test_parcels

@@ -8,9 +8,9 @@ import pytest
 
 from hpcdeploy.config.files import load_project
 from hpcdeploy.flows import follow
-from hpcdeploy.flows.connections import Connections
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.slurm import SPOOL
+from hpcdeploy.remote.connections import Connections
 from hpcdeploy.run import RunStatus, State
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport

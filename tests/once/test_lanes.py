@@ -13,11 +13,11 @@ import pytest
 
 from bench.ways import ways
 from hpcdeploy.cluster import Cluster, SchedulerName, TransportName
-from hpcdeploy.flows import lanes
 from hpcdeploy.flows.submit import plan_run
 from hpcdeploy.lab.inside import inside
-from hpcdeploy.parcel import Parcel
-from hpcdeploy.scheduler.login_node import Delivery, submission
+from hpcdeploy.remote import upload as lanes
+from hpcdeploy.remote.scripts import Delivery, submission
+from hpcdeploy.staged_files import Parcel
 from hpcdeploy.store import Store
 from hpcdeploy.whole_file import sha256_of
 from tests.once import client

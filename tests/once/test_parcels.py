@@ -14,12 +14,12 @@ import pytest
 
 from hpcdeploy.cluster import SchedulerName
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.flows.bringing import bring_along
+from hpcdeploy.flows.job_files import bring_along
 from hpcdeploy.flows.submit import plan_run
 from hpcdeploy.job import Code
 from hpcdeploy.lab.inside import inside
-from hpcdeploy.parcel import Parcel
-from hpcdeploy.scheduler.login_node import Delivery, submission
+from hpcdeploy.remote.scripts import Delivery, submission
+from hpcdeploy.staged_files import Parcel
 from hpcdeploy.store import Store
 from hpcdeploy.templates import shipped_root
 from hpcdeploy.whole_file import sha256_of

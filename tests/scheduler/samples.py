@@ -5,9 +5,9 @@ from dataclasses import replace
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.job import Array, Bind, Job, Resources
 from hpcdeploy.parameters import Parameters
-from hpcdeploy.parcel import Parcel
+from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.run import Run
-from hpcdeploy.scheduler.login_node import Delivery
+from hpcdeploy.staged_files import Parcel
 
 SHA256 = "ab" * 32
 DELIVERY = Delivery(

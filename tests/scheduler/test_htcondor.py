@@ -6,15 +6,13 @@ import pytest
 from hpcdeploy.cluster import Cluster, HtcondorContainer
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import Array, Bind, Directives, Job, Resources, Retries, Signal
+from hpcdeploy.remote.scripts import submission
 from hpcdeploy.run import NEVER_BEGAN, State
 from hpcdeploy.scheduler import htcondor
 from hpcdeploy.scheduler.answers import Answer, Answers
-from hpcdeploy.scheduler.htcondor.commands import commands
 from hpcdeploy.scheduler.htcondor.event_log import read_log
-from hpcdeploy.scheduler.htcondor.policy import WORTH_A_RELEASE
-from hpcdeploy.scheduler.htcondor.queue import read_queue
-from hpcdeploy.scheduler.htcondor.shapes import warning_of
-from hpcdeploy.scheduler.login_node import submission
+from hpcdeploy.scheduler.htcondor.queries import read_queue
+from hpcdeploy.scheduler.htcondor.submit_description import WORTH_A_RELEASE, commands, warning_of
 from tests.scheduler.samples import CACHED, CLUSTER, CONDOR_TRAIN, PLAIN, run_of
 
 RUN = run_of(PLAIN, "htcondor", job_id="7")

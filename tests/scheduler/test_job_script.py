@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcdeploy.scheduler.login_node import submission
+from hpcdeploy.remote.scripts import submission
 from tests.scheduler.samples import CACHED, CLUSTER, PLAIN, run_of
 
 STAND_IN = """#!/bin/sh

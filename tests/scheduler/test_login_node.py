@@ -8,8 +8,8 @@ import pytest
 
 from hpcdeploy.cluster import Cluster, HtcondorContainer, SchedulerName
 from hpcdeploy.job import After, Array, Bind, Job, Predecessor, Resources, Retries, Signal
-from hpcdeploy.login_node import SHELL, STREAM_SHELL, read_answer
-from hpcdeploy.scheduler.login_node import (
+from hpcdeploy.remote.answers import SHELL, STREAM_SHELL, read_answer
+from hpcdeploy.remote.scripts import (
     Delivery,
     cancelling,
     following,

@@ -12,9 +12,8 @@ from hpcdeploy.job import Array, Job
 from hpcdeploy.run import UNREAD, State, TaskStatus
 from hpcdeploy.scheduler import htcondor, slurm
 from hpcdeploy.scheduler.answers import Answer, Answers, read_answers
-from hpcdeploy.scheduler.htcondor.queue import read_queue as read_condor_q
-from hpcdeploy.scheduler.slurm.answers import indices, read_accounting, read_queue
-from hpcdeploy.scheduler.slurm.records import read_records
+from hpcdeploy.scheduler.htcondor.queries import read_queue as read_condor_q
+from hpcdeploy.scheduler.slurm.queries import indices, read_accounting, read_queue, read_records
 from hpcdeploy.whole_number import LARGEST, LATEST, moment, whole_number
 from tests.scheduler.samples import PLAIN, run_of
 

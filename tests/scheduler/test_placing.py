@@ -16,11 +16,9 @@ import pytest
 
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.job import Code, Input, Job
-from hpcdeploy.parcel import Parcel
-from hpcdeploy.scheduler.htcondor.submit_language import Command
-from hpcdeploy.scheduler.htcondor.transfer import with_inputs, with_outputs
-from hpcdeploy.scheduler.login_node import submission
-from hpcdeploy.scheduler.placing import Placement, can_mount, parcel_path
+from hpcdeploy.remote.scripts import submission
+from hpcdeploy.scheduler.htcondor.submit_description import Command, with_inputs, with_outputs
+from hpcdeploy.staged_files import Parcel, Placement, can_mount, parcel_path
 from tests.scheduler.samples import CACHED, CLUSTER, PLAIN, SHA256, SITE, run_of
 from tests.shellcheck import findings
 

@@ -13,11 +13,11 @@ import pytest
 from hpcdeploy import limits
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.errors import SchedulerError
-from hpcdeploy.flows.asking import ask
+from hpcdeploy.remote.query import ask
+from hpcdeploy.remote.scripts import cancelling, following
 from hpcdeploy.run import Run, RunStatus, State, TaskStatus
 from hpcdeploy.scheduler import slurm
 from hpcdeploy.scheduler.answers import read_answers
-from hpcdeploy.scheduler.login_node import cancelling, following
 from hpcdeploy.templates import render
 from hpcdeploy.transport.local import LocalTransport
 from tests.scheduler.samples import CLUSTER, PLAIN, TRAIN, run_of

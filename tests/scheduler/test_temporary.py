@@ -9,7 +9,7 @@ import pytest
 
 from hpcdeploy.cluster import SchedulerName
 from hpcdeploy.job import Bind, Job
-from hpcdeploy.scheduler.login_node import submission
+from hpcdeploy.remote.scripts import submission
 from tests.scheduler.samples import CACHED, CLUSTER, PLAIN, run_of
 
 SCHEDULERS: tuple[SchedulerName, ...] = ("slurm", "htcondor")

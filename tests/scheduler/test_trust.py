@@ -11,8 +11,8 @@ import pytest
 
 from hpcdeploy import shell
 from hpcdeploy.cluster import Cluster
-from hpcdeploy.parcel import Parcel
-from hpcdeploy.scheduler.login_node import receiving
+from hpcdeploy.remote.scripts import receiving
+from hpcdeploy.staged_files import Parcel
 from hpcdeploy.templates import render
 from tests.users import ALICE, BOB
 

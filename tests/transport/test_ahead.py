@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy.errors import HpcdeployError, TransportError
-from hpcdeploy.transport.ahead import Ahead
-from hpcdeploy.transport.asking import Ask
+from hpcdeploy.transport.prompts import Ahead, Ask
 from hpcdeploy.transport.ssh import SshTransport
 from tests.transport.conftest import Client
 from tests.transport.sshd import Server

@@ -12,7 +12,7 @@ import pytest
 from hpcdeploy.errors import OverLimitError
 from hpcdeploy.limits import OutputLimit
 from hpcdeploy.transport.local import LocalTransport
-from hpcdeploy.transport.ssh_packets import LONGEST_GREETING, LONGEST_PACKET, LimitedPacketizer
+from hpcdeploy.transport.ssh_channel import LONGEST_GREETING, LONGEST_PACKET, LimitedPacketizer
 
 LIMIT = OutputLimit(stdout=100_000, stderr=100_000, seconds=2.0)
 

@@ -1,27 +1,181 @@
-"""Resolve the target of ``hpcdeploy inspect``: an image of the project, a folder, a file, or a registry reference."""
+"""Inspect a built image: its file, without Apptainer, and the record beside it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+from hpcdeploy.apptainer.contents import read_contents
+from hpcdeploy.apptainer.record import read_record, record_path
 from hpcdeploy.boundary import Boundary
 from hpcdeploy.config.project import Project
+from hpcdeploy.definition.bases import choose_base, load_bases
+from hpcdeploy.definition.checking import check_definition
+from hpcdeploy.definition.spack import bases
+from hpcdeploy.environments.channel_address import shown_argument, without_user
+from hpcdeploy.environments.inventory import Item, largest_first
 from hpcdeploy.environments.pixi import is_manifest
+from hpcdeploy.environments.spack import read_environment
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.flows.inspect.against import Older, older
-from hpcdeploy.flows.inspect.definition import inspect_definition
-from hpcdeploy.flows.inspect.image_file import inspect_image
-from hpcdeploy.flows.inspect.report import PublishedReport, Report
-from hpcdeploy.flows.inspect.settings import inspect_settings
+from hpcdeploy.flows.freshness import freshness
+from hpcdeploy.flows.generate import generate
+from hpcdeploy.flows.inspect.against import Older, last_build, older
+from hpcdeploy.flows.inspect.report import ImageReport, PublishedReport, Report, SourceReport, StageReport
 from hpcdeploy.flows.inspect.spack import inspect_spack
 from hpcdeploy.flows.inspect.workspace import Wanted, inspect_lock, inspect_workspace
 from hpcdeploy.flows.sources.pixi import LOCK, MANIFESTS
 from hpcdeploy.flows.sources.spack_files import LOCK as SPACK_LOCK
 from hpcdeploy.flows.sources.spack_files import MANIFEST
-from hpcdeploy.flows.sources.staging import read_text
+from hpcdeploy.flows.sources.spack_files import MANIFEST as SPACK_MANIFEST
+from hpcdeploy.flows.sources.staging import copied_files, read_text
 from hpcdeploy.image import ImageSettings
-from hpcdeploy.source import DefinitionSource
+from hpcdeploy.regular_file import open_regular
+from hpcdeploy.source import DefinitionSource, DockerfileSource, OciSource, PixiSource, SpackSource
 from hpcdeploy.spelling import nearest
 from hpcdeploy.store import Store
+
+
+def inspect_image(path: Path) -> ImageReport:
+    """Report on an image file.
+
+    If there is a record, the whole file is read: the record only applies if the file's sha256 matches.
+
+    Raises:
+        ConfigError: The file is not an image, or is damaged.
+        BuildError: The record is damaged.
+    """
+    try:
+        with open_regular(path) as file:
+            contents = read_contents(file, str(path))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}; expected an Apptainer image (.sif)") from error
+    record = read_record(path)
+    notes: tuple[str, ...] = ()
+    if record is None and record_path(path).is_file():
+        notes = (f"{record_path(path)} does not match the file, which was changed or replaced since its build",)
+    return ImageReport(file=str(path), contents=contents, record=record, notes=notes)
+
+
+_IN_BUILD = "the image's content depends on its steps, not on a lock file; only the files that it copies are counted here"
+
+
+def inspect_definition(
+    settings: ImageSettings, source: DefinitionSource, project: Path, *, named: bool = False
+) -> SourceReport:
+    """Report on the definition of an image of the project in the folder `project`.
+
+    Args:
+        settings: The image's settings.
+        source: The definition.
+        project: The project's folder.
+        named: The user named the file in the command, so it may be outside the project.
+
+    Raises:
+        DefinitionError: Apptainer would reject it; one error lists all arguments without a value, or all missing files.
+    """
+    definition = generate(settings, project, named=named)
+    stages = check_definition(definition.text, dict(definition.build_args))
+    arguments = {name: value for stage in stages for name, value in stage.arguments.items()} | dict(definition.build_args)
+    return SourceReport(
+        source="definition",
+        where=str(project / source.file),
+        base=without_user(stages[0].header.get("from", "")),
+        final_base=without_user(definition.base),
+        stages=tuple(
+            StageReport(
+                name=stage.header.get("stage", ""),
+                bootstrap=stage.header["bootstrap"],
+                base=without_user(stage.header.get("from", "")),
+                copies_from=tuple(dict.fromkeys(copies.stage for copies in stage.files if copies.stage)),
+            )
+            for stage in stages
+        ),
+        arguments=tuple((name, shown_argument(name, value)) for name, value in arguments.items()),
+        items=tuple(
+            Item(name=file.staged, version="", kind="file", family="files", size=file.source.stat().st_size)
+            for file in definition.files
+        ),
+        notes=(_IN_BUILD, *definition.notes),
+    )
+
+
+OlderThan = Callable[[Path], Older]
+"""Return the lock file to compare the given one with."""
+
+
+def inspect_settings(
+    settings: ImageSettings,
+    project: Path,
+    store: Store,
+    *,
+    environment: str | None = None,
+    against: OlderThan | None = None,
+) -> SourceReport:
+    """Report on the content of an image of the project in the folder `project`.
+
+    Args:
+        settings: The image's settings.
+        project: The project's folder.
+        store: The record.
+        environment: The environment; None for that of the settings.
+        against: Returns the lock file to compare with; None for that of the last build.
+
+    Raises:
+        EnvironmentFileError: An environment file cannot be read.
+        DefinitionError: A file is missing.
+    """
+    report = _source(settings, project, store, environment, against)
+    found = freshness(settings, project, store, learn=False)
+    files = (
+        Item(name=file.source.name, version="", kind="file", family="files", size=file.source.stat().st_size)
+        for file in copied_files(settings, project)
+    )
+    return replace(
+        report,
+        image=settings.name,
+        items=largest_first((*report.items, *files)),
+        built=store.latest_build(project, settings.name),
+        stale=None if found is None or found.notes else found.changes,
+        notes=(*report.notes, *(found.notes if found else ())),
+    )
+
+
+def _source(
+    settings: ImageSettings, project: Path, store: Store, environment: str | None, against: OlderThan | None
+) -> SourceReport:
+    def other(lock: Path) -> Older | None:
+        return against(lock) if against else last_build(store, project, settings.name)
+
+    match settings.source:
+        case PixiSource() as source:
+            folder = project / source.workspace
+            own = environment in (None, source.environment)
+            wanted = Wanted(
+                environment=environment or source.environment, platform=source.platform if own else "", cuda=source.cuda
+            )
+            report = inspect_workspace(folder, wanted, against=other(folder / LOCK), project=project)
+            base = settings.base or choose_base(load_bases(project), report.cuda)[0]
+            return replace(report, base=base, final_base=settings.final_base or base)
+        case SpackSource() as source:
+            folder = project / source.environment
+            report = inspect_spack(folder, target=source.target, against=other(folder / SPACK_LOCK), project=project)
+            manifest = folder / SPACK_MANIFEST
+            text = read_text(manifest, Boundary(project))
+            base, final_base = bases(settings, read_environment(text, str(manifest)).container)
+            return replace(report, base=base, final_base=final_base)
+        case OciSource() as source:
+            where = source.reference
+            return SourceReport(source="oci", where=where, base=where, notes=(_IN_BASE,))
+        case DockerfileSource() as source:
+            return SourceReport(source="dockerfile", where=str(project / source.file), notes=(_IN_BUILD_OF_SETTINGS,))
+        case DefinitionSource() as source:
+            return inspect_definition(settings, source, project)
+
+
+_IN_BASE = "there is no lock file for the content of this image; only the project's own files are counted here"
+_IN_BUILD_OF_SETTINGS = (
+    "the image's content depends on its steps, not on a lock file; only the project's own files are counted here"
+)
+
 
 DEFINITION = ".def"
 """Suffix of a definition file; its relative paths start at the working folder, as for ``apptainer build``."""

@@ -8,7 +8,7 @@ from hpcdeploy.boundary import Boundary
 from hpcdeploy.definition.pixi import Activation, staged_beside, staged_more
 from hpcdeploy.environments.pixi_activation import evaluate, surroundings
 from hpcdeploy.errors import DefinitionError, EnvironmentFileError
-from hpcdeploy.flows.sources.own_code import NOT_SOURCE
+from hpcdeploy.flows.sources.local_packages import NOT_SOURCE
 from hpcdeploy.flows.sources.staging import context_file, exact_text, folder_files, plain_lines
 from hpcdeploy.git import list_files
 from hpcdeploy.image import ContextFile

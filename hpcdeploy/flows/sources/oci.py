@@ -1,15 +1,95 @@
-"""Prepare an image that starts from an existing one, in a registry or an archive: read its configuration and pin it."""
+"""Read the configuration of the image in an archive, ``oci-archive`` (an OCI layout) or ``docker-archive``.
 
+Sources: OCI Image Format Specification 1.1 (image-layout); moby, ``image/tarexport`` (manifest.json). A current ``docker
+save`` writes both formats into one file.
+"""
+
+import tarfile
+import zlib
+from dataclasses import replace
 from pathlib import Path
 
 from hpcdeploy.definition.oci import ARCHIVES, STAGED_ARCHIVE, OciRecipe, notes_of, oci_arguments, render_oci
+from hpcdeploy.environments.oci import config_behind, read_config, read_manifest
+from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.flows.sources.contract import Prepared, Request
-from hpcdeploy.flows.sources.image_archive import read_archive
 from hpcdeploy.flows.sources.staging import copied_files, project_file
 from hpcdeploy.image import ContextFile
+from hpcdeploy.json_text import read_json
 from hpcdeploy.known_files import document_of
+from hpcdeploy.limits import LARGEST_DOCUMENT
 from hpcdeploy.registry.reference import parse_image
 from hpcdeploy.source import OciConfig, OciSource
+
+_LISTS = {"oci-archive": "index.json", "docker-archive": "manifest.json"}
+
+
+def read_archive(path: Path, kind: str) -> OciConfig:
+    """Read the configuration of the image in an archive.
+
+    Args:
+        path: The archive.
+        kind: Its format, ``oci-archive`` or ``docker-archive``.
+
+    Raises:
+        EnvironmentFileError: The archive is malformed, or does not have exactly one image for linux/amd64.
+    """
+    try:
+        with tarfile.open(path) as archive:
+            members = {member.name.removeprefix("./"): member for member in archive if member.isfile()}
+            config = (_oci if kind == "oci-archive" else _docker)(_Documents(archive, members))
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        reason = str(error).partition("\n")[0].rstrip(":")
+        raise EnvironmentFileError(
+            f"{path} cannot be read as a tar archive: {reason}; create the archive again, uncompressed or with gzip"
+        ) from error
+    except EnvironmentFileError as error:
+        raise EnvironmentFileError(f"{path} cannot be built on as {kind}: {error}") from error
+    return replace(config, digest="")
+
+
+class _Documents:
+    """The small files of an archive."""
+
+    def __init__(self, archive: tarfile.TarFile, members: dict[str, tarfile.TarInfo]) -> None:
+        self.archive = archive
+        self.members = members
+
+    def read(self, name: str) -> bytes:
+        member = self.members.get(name)
+        if member is None:
+            other = next((kind for kind, file in _LISTS.items() if file in self.members and file != name), "")
+            advice = f"; it looks like {other}:FILE" if name in _LISTS.values() and other else ""
+            raise EnvironmentFileError(f"it has no file {name}{advice}")
+        if member.size > LARGEST_DOCUMENT:
+            raise EnvironmentFileError(f"its file {name} is larger than {LARGEST_DOCUMENT} bytes")
+        file = self.archive.extractfile(member)
+        return file.read() if file else b""
+
+    def blob(self, digest: str) -> bytes:
+        return self.read(f"blobs/{digest.replace(':', '/')}")
+
+
+def _oci(documents: _Documents) -> OciConfig:
+    listed = read_manifest(documents.read("index.json"))
+    if not isinstance(listed, tuple) or len(listed) != 1:
+        raise _not_one(len(listed) if isinstance(listed, tuple) else 0, "skopeo copy oci-archive:MANY:NAME oci-archive:FILE")
+    return config_behind(documents.blob(listed[0].digest), documents.blob, documents.blob)
+
+
+def _docker(documents: _Documents) -> OciConfig:
+    try:
+        listed = read_json(documents.read("manifest.json"))
+        [config] = [entry["Config"] for entry in listed] if len(listed) == 1 else [None]
+    except (ValueError, TypeError, KeyError) as error:
+        raise EnvironmentFileError("its manifest.json does not have docker's format; save the image again") from error
+    if not isinstance(config, str):
+        raise _not_one(len(listed), "docker save --output FILE IMAGE")
+    return read_config(documents.read(config))
+
+
+def _not_one(number: int, command: str) -> EnvironmentFileError:
+    return EnvironmentFileError(f"it has {number} images; expected one: create an archive of that one: {command}")
 
 
 def prepare(request: Request[OciSource]) -> Prepared:

@@ -15,8 +15,7 @@ from hpcdeploy.environments.pixi_platform import DEFAULT_GLIBC, overrides
 from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.flows.sources.activation import activation_files, read_activation
 from hpcdeploy.flows.sources.contract import Prepared, Request
-from hpcdeploy.flows.sources.own_code import own_packages, own_source
-from hpcdeploy.flows.sources.package_sources import package_sources
+from hpcdeploy.flows.sources.local_packages import own_packages, own_source, package_sources
 from hpcdeploy.flows.sources.staging import context_file, copied_files, read_text
 from hpcdeploy.known_files import digest_of, document_of
 from hpcdeploy.source import PixiSource

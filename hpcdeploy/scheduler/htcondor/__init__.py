@@ -9,14 +9,18 @@ from hpcdeploy.job import Job
 from hpcdeploy.run import NEVER_BEGAN, TERMINAL, UNREAD, Run, State, TaskStatus, numbered
 from hpcdeploy.scheduler.answers import NO_ROWS, Answers
 from hpcdeploy.scheduler.htcondor import reasons
-from hpcdeploy.scheduler.htcondor.commands import commands
 from hpcdeploy.scheduler.htcondor.event_log import read_log
-from hpcdeploy.scheduler.htcondor.gpus import asks_for_gpus
-from hpcdeploy.scheduler.htcondor.history import HISTORY_ATTRIBUTES, read_history
-from hpcdeploy.scheduler.htcondor.queue import ATTRIBUTES, CLUSTER, NEVER, read_queue
-from hpcdeploy.scheduler.htcondor.shapes import warning_of
-from hpcdeploy.scheduler.htcondor.submit_language import lines
-from hpcdeploy.scheduler.htcondor.transfer import notes_begin, sends_all, with_inputs, with_outputs
+from hpcdeploy.scheduler.htcondor.queries import ATTRIBUTES, CLUSTER, HISTORY_ATTRIBUTES, NEVER, read_history, read_queue
+from hpcdeploy.scheduler.htcondor.submit_description import (
+    asks_for_gpus,
+    commands,
+    lines,
+    notes_begin,
+    sends_all,
+    warning_of,
+    with_inputs,
+    with_outputs,
+)
 from hpcdeploy.whole_number import whole_number
 
 JOB_TEMPLATE = "job.sub"

@@ -4,7 +4,7 @@ import errno
 import os
 
 from hpcdeploy.run import State, TaskStatus
-from hpcdeploy.scheduler.htcondor.queue import NEVER, WAITS
+from hpcdeploy.scheduler.htcondor.queries import NEVER, WAITS
 from hpcdeploy.whole_number import whole_number
 
 _RELEASE = "then 'condor_release'"

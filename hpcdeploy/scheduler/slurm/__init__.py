@@ -9,12 +9,10 @@ from hpcdeploy.gpus import handing
 from hpcdeploy.job import Job
 from hpcdeploy.run import TERMINAL, UNREAD, Run, State, TaskStatus, numbered
 from hpcdeploy.scheduler.answers import NO_ROWS, Answers, Rows
-from hpcdeploy.scheduler.slurm import answers as slurm_answers
+from hpcdeploy.scheduler.slurm import queries as slurm_answers
 from hpcdeploy.scheduler.slurm import reasons
-from hpcdeploy.scheduler.slurm.directives import directives, lines
-from hpcdeploy.scheduler.slurm.exit_codes import read_exit_codes
-from hpcdeploy.scheduler.slurm.records import Record, read_records, settle
-from hpcdeploy.scheduler.slurm.shapes import shape_values
+from hpcdeploy.scheduler.slurm.directives import directives, lines, shape_values
+from hpcdeploy.scheduler.slurm.queries import Record, read_exit_codes, read_records, settle
 
 JOB_TEMPLATE = "job.sh"
 

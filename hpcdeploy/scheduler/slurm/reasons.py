@@ -3,7 +3,7 @@
 import re
 
 from hpcdeploy.run import TERMINAL, State, TaskStatus
-from hpcdeploy.scheduler.slurm.answers import NO_NODE
+from hpcdeploy.scheduler.slurm.queries import NO_NODE
 
 _WAIT = "no action needed"
 _SMALLER = "a smaller or shorter request may start sooner"

@@ -2,7 +2,7 @@
 
 from hpcdeploy.errors import HpcdeployError, SchedulerError
 from hpcdeploy.limits import Lines
-from hpcdeploy.login_node import began, never_began
+from hpcdeploy.remote.answers import began, never_began
 from hpcdeploy.transport.contract import Completed, Output, ignore_output
 
 _ERROR = "error: "

@@ -1,21 +1,48 @@
-"""Bringing along: the code and the inputs of a job, as parcels with the places where its program finds them."""
+"""Collect the code and the input files of a job, for upload."""
 
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.config.bringing import CODE_MOUNTED, absolute
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.flows.brought import Allow, Brought
 from hpcdeploy.flows.ignoring import IGNORE_FILE
 from hpcdeploy.flows.snapshot import Nowhere, Packed, Tree, changed, keep, largest, look, pack
 from hpcdeploy.job import Code, Input, Job
-from hpcdeploy.parcel import Parcel
-from hpcdeploy.scheduler.placing import Placement, can_mount, parcel_path
 from hpcdeploy.shell import word
 from hpcdeploy.sizes import written
+from hpcdeploy.staged_files import Parcel, Placement, can_mount, parcel_path
 from hpcdeploy.whole_file import sha256_of
+
+Allow = Callable[[str], bool]
+"""Ask the user to confirm something unusual."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Brought:
+    """The files that a job uploads.
+
+    Attributes:
+        placements: The files and their destinations.
+        notes: Their sizes, for the user.
+        code_sha256: The checksum of the code snapshot; empty for none.
+        commit: The commit that git reported for the code.
+        dirty: The code differs from that commit; None if git did not report it.
+    """
+
+    placements: tuple[Placement, ...] = ()
+    notes: tuple[str, ...] = ()
+    code_sha256: str = ""
+    commit: str = ""
+    dirty: bool | None = False
+
+    @property
+    def parcels(self) -> tuple[Parcel, ...]:
+        """The files to upload, without duplicates."""
+        return tuple({one.parcel.path: one.parcel for one in self.placements}.values())
+
 
 CODE_CARRIED = "code"
 """Where the code is, in the working folder, unless the job says, where nothing can be mounted."""

@@ -8,10 +8,9 @@ from hpcdeploy import __version__, limits, shell
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.job import Array, Bind, Job, Predecessor
 from hpcdeploy.parameters import VARIABLE, Parameters, Placeholder, pieces, task_line
-from hpcdeploy.parcel import Parcel
 from hpcdeploy.run import Run
 from hpcdeploy.scheduler.contract import scheduler_of
-from hpcdeploy.scheduler.placing import Placement, can_mount, placing_values
+from hpcdeploy.staged_files import Parcel, Placement, can_mount, placing_values
 from hpcdeploy.templates import render
 
 _FILTERS: dict[str, Callable[..., str]] = {"word": shell.word, "words": shell.words, "path": shell.path}

@@ -8,12 +8,12 @@ from pathlib import Path
 from hpcdeploy import limits
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.errors import SchedulerError
-from hpcdeploy.flows.last_words import check_began, last_words
-from hpcdeploy.login_node import SHELL
+from hpcdeploy.remote.answers import SHELL
+from hpcdeploy.remote.output import check_began, last_words
+from hpcdeploy.remote.scripts import following
 from hpcdeploy.run import UNREAD, RunStatus, State, TaskStatus
 from hpcdeploy.scheduler.answers import read_answers
 from hpcdeploy.scheduler.contract import scheduler_of
-from hpcdeploy.scheduler.login_node import following
 from hpcdeploy.transport.contract import Transport
 
 _SILENCE = 120.0

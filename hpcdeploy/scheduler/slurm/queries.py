@@ -1,14 +1,48 @@
-"""Parse the output of squeue and sacct into task states."""
+"""Parse the output of squeue and sacct, and the records that tasks write themselves."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
+from hpcdeploy.json_text import read_json
 from hpcdeploy.limits import text_lines
-from hpcdeploy.run import State, TaskStatus, numbered
+from hpcdeploy.run import NEVER_BEGAN, State, TaskStatus, numbered
 from hpcdeploy.scheduler.answers import Rows, shown
-from hpcdeploy.scheduler.slurm.exit_codes import ExitCodes
-from hpcdeploy.whole_number import HIGHEST_EXIT_CODE, MOST_TASKS, moment, whole_number
+from hpcdeploy.whole_number import HIGHEST_EXIT_CODE, LATEST, MOST_TASKS, moment, whole_number
+
+ExitCodes = Mapping[tuple[str, int], int]
+"""Exit codes by job id (of the array, for an array task) and task number."""
+
+
+def read_exit_codes(text: str) -> dict[tuple[str, int], int]:
+    """Return the exit codes in the output of ``sacct --json``; malformed jobs are skipped.
+
+    Early releases write a plain number, later ones ``{"set": true, "infinite": false, "number": 7}``
+    (``UINT32_NO_VAL`` in src/plugins/data_parser/v0.0.42/parsers.c).
+    """
+    try:
+        value = read_json(text)
+    except ValueError:
+        return {}
+    jobs = value.get("jobs") if isinstance(value, dict) else None
+    found: dict[tuple[str, int], int] = {}
+    for job in jobs if isinstance(jobs, list) else []:
+        code = _number(job, "exit_code", "return_code")
+        number = _number(job, "array", "job_id") or _number(job, "job_id")
+        if code is not None and code <= HIGHEST_EXIT_CODE and number:
+            found[str(number), _number(job, "array", "task_id") or 0] = code
+    return found
+
+
+def _number(value: object, *keys: str) -> int | None:
+    """Return the number under `keys`; None if it is missing or not set."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    if isinstance(value, dict):
+        value = value.get("number") if value.get("set") and not value.get("infinite") else None
+    return whole_number(value)
+
 
 FORMAT = ",".join(
     f"{field}:|" for field in ("ArrayJobID", "ArrayTaskID", "State", "NodeList", "StartTime", "RestartCnt", "Reason")
@@ -99,7 +133,7 @@ def read_accounting(
         text: The output.
         names: The names of each job, by its id. Slurm restarts its numbering at MaxJobId, so another job may have had the
             same id (slurm.conf(5)). A job matches by its name, or by its comment ``hpcdeploy:NAME``.
-        exact: The exit codes, if sacct subtracts 128 (see `hpcdeploy.scheduler.slurm.exit_codes`); a missing one is
+        exact: The exit codes, if sacct subtracts 128 (see `hpcdeploy.scheduler.slurm.queries`); a missing one is
             unknown.
         tasks: The number of tasks of each job, by its id.
     """
@@ -235,3 +269,61 @@ def indices(text: str, tasks: int = MOST_TASKS) -> list[int]:
             raise ValueError(text)
         found.extend(span)
     return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """The records of one task; times are seconds since 1970, 0 if unknown.
+
+    ``began`` is false if the task recorded ``never-began``: its container exited with 0, but its program never started.
+    """
+
+    started: int = 0
+    node: str = ""
+    ended: int = 0
+    exit_code: int | None = None
+    began: bool = True
+
+
+def read_records(text: str) -> dict[tuple[str, int | None], Record]:
+    """Parse the lines ``RUN TASK start|end|cancelled TIME ...`` by run and task; a cancelled run has the task None.
+
+    Incomplete lines and lines with impossible numbers are skipped (the disk was full). So is an end before the start, which
+    belongs to an earlier attempt, before a requeue.
+    """
+    found: dict[tuple[str, int | None], Record] = {}
+    for line in text_lines(text):
+        match line.split(" "):
+            case [run, "-", "cancelled", _]:
+                found[run, None] = Record()
+            case [run, number, "start", word, _job, node]:
+                task, time = whole_number(number, MOST_TASKS), whole_number(word, LATEST)
+                if task is not None and time is not None:
+                    found[run, task] = replace(found.get((run, task), Record()), started=time, node=node)
+            case [run, number, "end", word, status, *why]:
+                task, time, code = (
+                    whole_number(number, MOST_TASKS),
+                    whole_number(word, LATEST),
+                    whole_number(status, HIGHEST_EXIT_CODE),
+                )
+                if task is not None and time is not None and code is not None:
+                    known = found.get((run, task), Record())
+                    began = "never-began" not in why
+                    found[run, task] = replace(known, ended=time, exit_code=code, began=began)
+            case _:
+                continue
+    stale = [place for place, record in found.items() if record.ended and record.started > record.ended]
+    return found | {place: replace(found[place], ended=0, exit_code=None, began=True) for place in stale}
+
+
+def settle(status: TaskStatus, record: Record) -> TaskStatus:
+    """Complete a scheduler's status with the task's own records."""
+    known = status.exit_code if record.exit_code is None else record.exit_code
+    return replace(
+        status,
+        exit_code=known,
+        reason=status.reason if record.began else NEVER_BEGAN,
+        node=status.node or record.node,
+        started=status.started or record.started,
+        ended=status.ended or record.ended,
+    )

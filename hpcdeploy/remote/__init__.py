@@ -1,0 +1,1 @@
+"""The one door to a login node: connections, scripts, their results, upload and download."""

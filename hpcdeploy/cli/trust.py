@@ -1,4 +1,4 @@
-"""Asks the person, once, before a project's files run commands that nobody submitted."""
+"""Prompt once before a project's files run commands that the user did not submit."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -14,23 +14,25 @@ if TYPE_CHECKING:
 
 VARIABLE = "HPCDEPLOY_TRUST_PROJECT"
 OPTION = "--trust-project"
-HELP = f"Let the project's files run commands on clusters without asking (or {VARIABLE}=1)."
+HELP = f"Allow the project's files to run commands on clusters without confirmation (or {VARIABLE}=1)."
 
 _YES = frozenset({"1", "true", "yes", "on"})
 _refused: "set[tuple[Cluster, tuple[Command, ...]]]" = set()
-"""What the person has not allowed while this command runs: nobody is asked twice."""
+"""Commands that the user rejected in this process, so that there is only one prompt."""
 
 
 def trust_project() -> None:
-    """Do what the option says, for this command and for the processes that it starts."""
+    """Apply the option, for this command and its child processes."""
     os.environ[VARIABLE] = "1"
 
 
 def admit(cluster: "Cluster") -> None:
-    """Return if `cluster` may be reached: the project's files run nothing there or here, or the person allows what they run.
+    """Check that `cluster` may be used: the project's files run no commands for it, or the user allows them.
 
-    The person is asked at the terminal, once for a project's cluster and for what it runs. Raises `ConfigError` where the
-    person says no, or nobody can be asked.
+    The prompt is shown once for a project's cluster and its commands.
+
+    Raises:
+        ConfigError: The user rejected them, or there is no terminal.
     """
     if os.environ.get(VARIABLE, "").lower() in _YES:
         return
@@ -42,7 +44,7 @@ def admit(cluster: "Cluster") -> None:
         return
     ask = terminal_ask()
     if ask is None or (cluster, commands) in _refused:
-        raise ConfigError(_refusal(cluster, commands, "nobody is at a terminal" if ask is None else "you did not allow it"))
+        raise ConfigError(_refusal(cluster, commands, "there is no terminal" if ask is None else "you did not allow it"))
     lines = "".join(f"  {one_line(command.text)}\n" for command in commands)
     answer = ask(
         f"The project {one_line(cluster.project)} runs commands to reach the cluster {cluster.name}, before you submit"
@@ -56,9 +58,9 @@ def admit(cluster: "Cluster") -> None:
 
 
 def ask_ahead(clusters: "Mapping[str, Cluster]", names: Iterable[str]) -> None:
-    """Ask about those of `clusters` that will be reached where nobody can be asked, such as in processes of their own.
+    """Prompt for those of `clusters` that will be used without a terminal, such as in child processes.
 
-    A refusal is told where the cluster is reached.
+    A rejection is reported when the cluster is used.
     """
     for name in dict.fromkeys(names):
         if name in clusters:
@@ -71,6 +73,6 @@ def _refusal(cluster: "Cluster", commands: "tuple[Command, ...]", why: str) -> s
     more = f" and {len(texts) - 3} more" if len(texts) > 3 else ""
     return (
         f"the project {one_line(cluster.project)} runs commands to reach the cluster {cluster.name}"
-        f" ({'; '.join(texts[:3])}{more}), and {why}; expected that you allow them once: run the same command in a terminal,"
+        f" ({'; '.join(texts[:3])}{more}), but {why}; allow them once: run the same command in a terminal,"
         f" or with {OPTION} ({VARIABLE}=1 for scripts); or describe the cluster in your own settings"
     )

@@ -1,10 +1,10 @@
-"""The command: reads words, calls one flow, prints its result."""
+"""Implement the command line: parse arguments, call one flow, print its result."""
 
 import atexit
 import gc
 
-# Python looks for garbage after each 700 new objects (docs of gc). Most commands end before there is any worth finding, and
-# looking through all that they import took a twelfth of their time.
+# Python runs its garbage collector after every 700 new objects (docs of gc). Most commands end before there is anything to
+# collect, and scanning all imported modules took a twelfth of their time.
 gc.set_threshold(300_000)
-# It looks once more, several times, when it ends; what is frozen is passed over: 60 ms of a submission's 350.
+# The collector runs several more times at exit, but skips frozen objects: this saves 60 ms of a submission's 350.
 atexit.register(gc.freeze)

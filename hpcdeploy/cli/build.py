@@ -1,4 +1,4 @@
-"""The verb ``build``: images from definitions, here or on a cluster's login node."""
+"""Implement ``build``: build images from definitions, here or on a cluster's login node."""
 
 import os
 from collections.abc import Mapping
@@ -113,7 +113,7 @@ def build(
         built = bring_home(place, built, target) if fetch or output else built
     else:
         built = _build_here(definition, target, secrets, force=force)
-    _note(place, definition, built, inputs, known)
+    _record(place, definition, built, inputs, known)
     if json:
         show.as_json(asdict(built))
     else:
@@ -123,7 +123,7 @@ def build(
 def _define(
     place: "Place", settings: "ImageSettings", build_args: "BuildArguments", on: str | None
 ) -> "tuple[Definition, BuildInputs, KnownFiles]":
-    """Generate the definition of an image for this machine or the cluster `on`, and note its inputs."""
+    """Generate the definition of an image for this machine or the cluster `on`; return it with its inputs."""
     from hpcdeploy.config.resolution import choose_cluster
     from hpcdeploy.flows.freshness import inputs_of
     from hpcdeploy.known_files import KnownFiles, remembering
@@ -134,8 +134,10 @@ def _define(
         return definition, inputs_of(definition, settings, place.project.root, known), known
 
 
-def _note(place: "Place", definition: "Definition", built: "BuiltImage", inputs: "BuildInputs", known: "KnownFiles") -> None:
-    """Record a built image, the lock file that it was built from, and its inputs."""
+def _record(
+    place: "Place", definition: "Definition", built: "BuiltImage", inputs: "BuildInputs", known: "KnownFiles"
+) -> None:
+    """Record a built image, the lock file of its build, and its inputs."""
     from hpcdeploy.flows.freshness import note_build
     from hpcdeploy.flows.inspect.against import lock_of
 
@@ -172,7 +174,7 @@ def _build_on(place: "Place", name: str, definition: "Definition", secrets: "Sec
     from hpcdeploy.flows.build import build_on
 
     cluster = place.cluster(name)
-    with connections() as open_connections, show.transfer("sending files") as progress:
+    with connections() as open_connections, show.transfer("uploading files") as progress:
         return build_on(
             definition,
             cluster,

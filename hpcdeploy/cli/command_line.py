@@ -1,4 +1,4 @@
-"""The words after ``--``: a program and its arguments, which no option of ours may take for its own."""
+"""Keep the arguments after ``--``: a program and its arguments, which must not be parsed as options."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ META = "hpcdeploy.command"
 
 
 class WithCommand(TyperCommand):
-    """A verb that takes ``[-- COMMAND...]``: what follows the first ``--`` is kept word by word, and never parsed."""
+    """A verb with ``[-- COMMAND...]``: all arguments after the first ``--`` are kept unchanged."""
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer brings its own click and its types
-        """Cut the words off before the options are read."""
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer bundles its own click and types
+        """Remove these arguments before the options are parsed."""
         if "--" in args:
             cut = args.index("--")
             ctx.meta[META] = tuple(args[cut + 1 :])
@@ -19,5 +19,5 @@ class WithCommand(TyperCommand):
         return super().parse_args(ctx, args)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: ANN401 - the same
-        """Show the words after ``--`` in the usage line too."""
+        """Add the arguments after ``--`` to the usage line."""
         return [*super().collect_usage_pieces(ctx), "[-- COMMAND...]"]

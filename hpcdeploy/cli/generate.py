@@ -1,4 +1,4 @@
-"""The verb ``generate``: definitions as text."""
+"""Implement ``generate``: print or write definitions."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Format(StrEnum):
-    """What an image's text is for: Apptainer, or Docker."""
+    """The format of an image's text: for Apptainer or Docker."""
 
     definition = "definition"
     dockerfile = "dockerfile"
@@ -84,7 +84,7 @@ def _definition(place: "Place", build_args: BuildArguments, settings: "ImageSett
 
 
 def _dockerfile(place: "Place", build_args: BuildArguments, settings: "ImageSettings", target: Path | None) -> None:
-    """Print the Dockerfile, or write it to `target`, with what it leaves out of its context beside it."""
+    """Print the Dockerfile, or write it to `target` with its ignore file beside it."""
     from hpcdeploy.flows.generate import dockerfile_of, write_dockerfile
     from hpcdeploy.registry.asking import image_config
 

@@ -1,4 +1,4 @@
-"""The verbs that run a container on this machine: ``run`` and ``shell``."""
+"""Implement ``run`` and ``shell``, which run a container on this machine."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""What ``run``, ``shell`` and ``instance`` have in common: their options, and the steps that read them."""
+"""Define the common options of ``run``, ``shell`` and ``instance``, and the steps that parse them."""
 
 import os
 import sys
@@ -55,10 +55,14 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the command line;
 def locate(
     place: "Place", target: str | None, options: "JobSettings", engine: str, *, dry_run: bool, refuse_stale: bool
 ) -> "tuple[Wanted, Located]":
-    """Decide what is to run, and where its image lies.
+    """Find the target and its image.
 
-    An image that is older than the project is told of; raises `ConfigError` if that is to `refuse_stale`. Unless nothing is
-    started (`dry_run`), the person is asked about files outside of the project that the project names.
+    A warning is printed if the image is older than the project. Unless nothing is started (`dry_run`), the user is prompted
+    about files outside of the project that the project names.
+
+    Raises:
+        ConfigError: There is no such target or image, it is older than the project and `refuse_stale` is set, or the user
+            rejected a file.
     """
     from hpcdeploy.cli.job import say_if_stale
     from hpcdeploy.cli.trust import admit_here
@@ -87,7 +91,7 @@ def locate(
 
 
 def fetch(located: "Located") -> None:
-    """Bring an image here that is not, and show how far that is."""
+    """Download an image that is not on this machine, and show the progress."""
     from hpcdeploy.flows import targets
     from hpcdeploy.private import private_folder
     from hpcdeploy.registry.asking import registry_of
@@ -101,7 +105,7 @@ def fetch(located: "Located") -> None:
 
 
 def options_of(image: str | None, bind: list[str] | None, env: list[str] | None, command: tuple[str, ...]) -> "JobSettings":
-    """Read the options by the rules of ``[jobs.NAME]``; the source of a bind may be relative on this machine."""
+    """Parse the options by the rules of ``[jobs.NAME]``; the source of a bind may be relative on this machine."""
     from hpcdeploy.cli.job_options import pairs
     from hpcdeploy.config.options import read_options
 
@@ -110,20 +114,20 @@ def options_of(image: str | None, bind: list[str] | None, env: list[str] | None,
 
 
 def _absolute(words: str) -> str:
-    """Make the source of a bind absolute: on this machine a relative one is clear."""
+    """Make the source of a bind absolute, because a relative one is unambiguous on this machine."""
     source, colon, rest = words.partition(":")
     return words if source.startswith("$") else f"{Path(source).expanduser().absolute()}{colon}{rest}"
 
 
 def chosen(engine: str, gpu: bool | None, mount_cwd: bool) -> "Choices":
-    """Make the options a value."""
+    """Return the options as a value."""
     from hpcdeploy.flows.here import Choices
 
     return Choices(engine=engine, gpu=gpu, mount=mount_cwd)
 
 
 def situation_of(place: "Place") -> "Situation":
-    """Say where the command stands."""
+    """Return the environment of the command."""
     import secrets
     import tempfile
 
@@ -148,7 +152,7 @@ def instances() -> "Instances":
 
 
 def print_script(command: "Command") -> None:
-    """Print what would be started."""
+    """Print the command that would be started."""
     import secrets
 
     from hpcdeploy.engine.contract import as_script

@@ -1,4 +1,4 @@
-"""What the verbs that make images have in common: which images are meant, and their definitions."""
+"""Define the common options of verbs for images: which images, and their definitions."""
 
 import sys
 from collections.abc import Sequence
@@ -32,15 +32,15 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 BuildArguments = list[tuple[str, str]]
-"""Names and values of build arguments; a later one of the same name wins."""
+"""Names and values of build arguments; the last of a name wins."""
 
 
 def definition_of(
     place: "Place", settings: "ImageSettings", given: BuildArguments, mirrors: Sequence[tuple[str, str]] = ()
 ) -> "Definition":
-    """Generate the definition of an image, and say on standard error what a person should know of it.
+    """Generate the definition of an image, and print its notes on standard error.
 
-    `mirrors` are those of the cluster that it is to be built on.
+    `mirrors` are those of the cluster of the build.
     """
     from hpcdeploy.flows.generate import generate
     from hpcdeploy.registry.asking import image_config_by
@@ -51,8 +51,8 @@ def definition_of(
 
 
 def build_args_of(build_args: Sequence[str] | None, file: Path | None) -> BuildArguments:
-    """Read the build arguments: those of the file first, so that the command's own win."""
-    # Apptainer ends a line at a line feed alone (Go's bufio.ScanLines), str.splitlines at nine other characters too.
+    """Parse the build arguments: those of the file first, so that the command's own take precedence."""
+    # For Apptainer only a line feed ends a line (Go's bufio.ScanLines), while str.splitlines has nine other characters.
     lines = [*(_text(file).split("\n") if file else ()), *(build_args or ())]
     return list(map(_build_arg, filter(None, (line.removesuffix("\r") for line in lines))))
 
@@ -68,7 +68,7 @@ def _text(file: Path) -> str:
 
 
 def file_of(place: "Place", settings: "ImageSettings") -> Path:
-    """Say where an image's file lies if nobody says: in the project's folder, by the image's name or else the folder's."""
+    """Return the default path of an image: in the project's folder, with the image's name or else the folder's."""
     from hpcdeploy.config.project import ONLY_IMAGE
 
     name = place.project.root.name if settings.name == ONLY_IMAGE else settings.name
@@ -76,17 +76,17 @@ def file_of(place: "Place", settings: "ImageSettings") -> Path:
 
 
 def bring_home(place: "Place", built: "BuiltImage", target: Path) -> "BuiltImage":
-    """Fetch an image that lies in a cluster's cache into the file `target`."""
+    """Download an image from a cluster's cache to the file `target`."""
     from hpcdeploy.cli.place import connections
     from hpcdeploy.flows.build import fetch_built
 
     cluster = place.cluster(built.built_on)
-    with connections() as open_connections, show.transfer(f"fetching the image from {cluster.name}") as progress:
+    with connections() as open_connections, show.transfer(f"downloading the image from {cluster.name}") as progress:
         return fetch_built(built, open_connections.to(cluster), target, progress=progress)
 
 
 def show_event(event: "BuildEvent") -> None:
-    """Show a step with the time since the start; on a terminal the lines in between too."""
+    """Show a step with the time since the start, and on a terminal also the lines in between."""
     if event.is_step:
         show.say(f"[{event.elapsed:5.0f} s] {event.text}")
     elif sys.stderr.isatty():

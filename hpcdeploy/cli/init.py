@@ -1,4 +1,4 @@
-"""``hpcdeploy init``: a first settings file."""
+"""Implement ``init``: write a first settings file."""
 
 from pathlib import Path
 from typing import Annotated

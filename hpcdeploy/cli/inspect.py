@@ -1,4 +1,4 @@
-"""The verb ``inspect``: what an image will hold, before it is built, and what a built or published one holds."""
+"""Implement ``inspect``: show the content of an image that is built, published or not built yet."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -85,11 +85,11 @@ def _draw(reports: "list[Report]", path: Path, project: Path) -> None:
     from hpcdeploy.whole_file import write_whole
 
     if path.suffix not in (".svg", ".html"):
-        raise ConfigError(f"--picture {path} was given; expected a name that ends in .svg or .html")
+        raise ConfigError(f"--picture {path}: expected a name that ends in .svg or .html")
     sized = [report for report in reports if isinstance(report, SourceReport) and any(item.size for item in report.items)]
     if len(sized) != 1:
         raise ConfigError(
-            f"--picture draws one source whose sizes are known, and here are {len(sized)} of them; name the image or folder"
+            f"--picture needs exactly one source with known sizes, found {len(sized)}; select the image or folder"
         )
     [report] = sized
     text = draw(title_of(report), report.items, page=path.suffix == ".html", facts=facts_of(report), overrides=project)

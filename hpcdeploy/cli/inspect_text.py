@@ -1,4 +1,4 @@
-"""How an inspection is told to people: facts, then a list, largest first, then what changed."""
+"""Print an inspection for people: facts, a list with the largest first, and changes."""
 
 import sys
 from collections import Counter
@@ -13,7 +13,7 @@ from hpcdeploy.sizes import written
 
 Facts = list[tuple[str, str]]
 _BAR = 24
-"""Characters of the longest bar."""
+"""Maximum length of a bar in characters."""
 
 
 def tell(report: Report, *, top: int) -> None:
@@ -36,7 +36,7 @@ def tell(report: Report, *, top: int) -> None:
 
 
 def title_of(report: Report) -> str:
-    """Name what a report is about, in a line."""
+    """Return a title for a report, in one line."""
     match report:
         case SourceReport():
             image = f"{report.image}: " if report.image else ""
@@ -49,7 +49,7 @@ def title_of(report: Report) -> str:
 
 
 def facts_of(report: Report) -> Facts:
-    """Return what is to be known besides the list, as names and values; what is not known is left out."""
+    """Return facts besides the list as names and values; unknown ones are left out."""
     return [(name, value) for name, value in _facts(report) if value]
 
 
@@ -97,12 +97,12 @@ def _source_facts(report: SourceReport) -> Facts:
 
 
 def _since(report: SourceReport) -> str:
-    """Say whether the last build is the project's as it is now; nothing where that is not known."""
+    """Tell whether the last build is up to date; empty if that is unknown."""
     if report.stale is None:
         return ""
     if not report.stale:
         return "no input changed"
-    return f"{', '.join(report.stale)}; 'hpcdeploy build {report.image}' builds it again"
+    return f"{', '.join(report.stale)}; run 'hpcdeploy build {report.image}' to rebuild it"
 
 
 def _stage(stage: StageReport) -> str:

@@ -1,4 +1,4 @@
-"""The verbs of containers that go on by themselves on this machine: ``instance start``, ``list``, ``stop``."""
+"""Implement ``instance start``, ``list`` and ``stop``, for containers in the background on this machine."""
 
 import time
 from typing import Annotated
@@ -98,7 +98,7 @@ def list_all(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
 
     known = flows.states(instances(), ask)
     if json:
-        # Values of variables may be nobody else's business.
+        # Values of variables may be confidential.
         show.as_json(
             [
                 {**asdict(one.instance), "environment": [n for n, _ in one.instance.environment], "running": one.running}

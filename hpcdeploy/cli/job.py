@@ -1,4 +1,4 @@
-"""The verbs that make runs: ``render`` and ``submit``."""
+"""Implement ``render`` and ``submit``, which create runs."""
 
 import os
 import sys
@@ -48,7 +48,7 @@ def render(
     cluster: ClusterName = None,
     scheduler: Scheduler = None,
     run_id: RunId = None,
-    **options: Any,  # noqa: ANN401 - the decorator gives each its type
+    **options: Any,  # noqa: ANN401 - the decorator sets the types
 ) -> None:
     """Print the script that submit would run on the login node.
 
@@ -75,7 +75,7 @@ def submit(
         typer.Option("--resume", metavar="RUN", help="Resume an interrupted submission.", show_default=False),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    **options: Any,  # noqa: ANN401 - the decorator gives each its type
+    **options: Any,  # noqa: ANN401 - the decorator sets the types
 ) -> None:
     """Submit a job exactly once, even if the connection drops."""
     from hpcdeploy.cli.place import connections, here
@@ -107,11 +107,25 @@ def plan_job(
     sends: "Connections | None" = None,
     allow_stale: bool = False,
 ) -> "Plan":
-    """Plan a run in the project of `place`; `words` are options by the keys of a job, `array` replaces what they say.
+    """Plan a run in the project of `place`.
 
-    The connection over which it `sends` what was planned is begun here: planning takes about as long as connecting. The
-    person is asked about files outside of the project that the project names, unless nothing is sent. Raises `ConfigError`
-    for an image that is older than the project, unless `allow_stale` or nothing is sent: then it says so.
+    The connection starts here, because planning takes about as long as connecting. Unless
+    nothing is sent, the user is prompted about files outside of the project that the project names.
+
+    Args:
+        place: The project.
+        job: The job; None for the only one.
+        cluster: The cluster; None for the only one.
+        scheduler: The scheduler; None for the cluster's default.
+        run_id: The run's id; None for a new one.
+        words: Options by the keys of a job.
+        array: An array that replaces that of the options.
+        sends: The connections, if the run will be submitted.
+        allow_stale: Accept an image that is older than the project.
+
+    Raises:
+        ConfigError: The settings do not allow this run, or the image is older than the project and the run would be
+            submitted.
     """
     from hpcdeploy.cli.trust import admit_on
     from hpcdeploy.config.named_files import admit_all
@@ -143,7 +157,7 @@ def plan_job(
         now=time.time(),
         words={name: value for name, value in words.items() if value not in (None, [], {}, ())},
         archives=state_folder(os.environ) / "code" if sends else None,
-        allow=_is_meant if sends else lambda _surprise: True,
+        allow=_is_confirmed if sends else lambda _surprise: True,
         check_image=lambda image, delivery: say_if_stale(
             place, image, refuse=sends is not None and not allow_stale, published=published_of(delivery)
         ),
@@ -154,9 +168,13 @@ def plan_job(
 def say_if_stale(
     place: "Place", image: str, *, refuse: bool, published: "PublishedImage | None" = None, file: Path | None = None
 ) -> None:
-    """Say what is to be known of an image's age; raises `ConfigError` if it is older than the project and `refuse`.
+    """Print notes on an image's age.
 
-    One that was not built here is asked for its labels: where it is `published`, or in `file` if that is there already.
+    For an image that was not built here its labels are read: in its registry if it is `published`, or in `file` if that
+    exists.
+
+    Raises:
+        ConfigError: The image is older than the project and `refuse` is set.
     """
     if image not in place.project.images:
         return
@@ -171,19 +189,19 @@ def say_if_stale(
     show.notes(map(one_line, check_image(image, place.project, place.store, refuse=refuse, labels=labels)))
 
 
-def _is_meant(surprise: str) -> bool:
-    """Ask the person, where there is one."""
-    return sys.stdin.isatty() and show.confirm(f"{surprise}. Send all of it?")
+def _is_confirmed(surprise: str) -> bool:
+    """Prompt for confirmation; without a terminal the answer is no."""
+    return sys.stdin.isatty() and show.confirm(f"{surprise}. Upload all of it?")
 
 
 def say_notes(plan: "Plan") -> None:
-    """Tell the person what the plan has to say, such as how large a thing is that goes along."""
+    """Print the notes of a plan, such as the size of an upload."""
     for note in plan.notes:
         show.say(one_line(note))
 
 
 def submit_plan(place: "Place", plan: "Plan", connections: "Connections") -> "Submitted":
-    """Submit what was planned."""
+    """Submit a planned run."""
     return _send(place, plan.run, plan.script, plan.cluster, plan.parcels, connections, request=plan.request)
 
 
@@ -226,12 +244,12 @@ def _send(
 
 
 def print_script(plan: "Plan") -> None:
-    """Print the script, byte by byte where it goes to a file or a pipe."""
+    """Print the script, byte by byte if standard output is a file or a pipe."""
     show.exact(plan.script)
 
 
 def print_submitted(done: "Submitted", *, json: bool) -> None:
-    """Print the run's id, and tell a person the scheduler's own number."""
+    """Print the run's id, and on standard error the scheduler's job id."""
     from dataclasses import asdict
 
     if json:

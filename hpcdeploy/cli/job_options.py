@@ -1,4 +1,4 @@
-"""The options that say what a job is, as data: ``render`` and ``submit`` take the same ones."""
+"""Define the options for a job as data, for ``render``, ``submit`` and ``rerun``."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -58,11 +58,11 @@ _OPTIONS: dict[str, Any] = {
 
 
 _BY_HAND = {"env", "bind", "sweep_file", "code", "no_code", "input"}
-"""Options that are no key of a job as they stand."""
+"""Options that are not keys of a job."""
 
 
 def takes_job_options(verb: Callable[..., None]) -> Callable[..., None]:
-    """Give `verb` one keyword for each option of a job, in place of its ``**options``; typer reads the signature."""
+    """Give `verb` one keyword for each option of a job instead of its ``**options``; typer reads the signature."""
     own = list(inspect.signature(verb).parameters.values())[:-1]
     keyword = inspect.Parameter.KEYWORD_ONLY
     added = [inspect.Parameter(name, keyword, default=None, annotation=kind) for name, kind in _OPTIONS.items()]
@@ -72,7 +72,11 @@ def takes_job_options(verb: Callable[..., None]) -> Callable[..., None]:
 
 
 def as_settings(options: Mapping[str, Any], command: Sequence[str]) -> dict[str, object]:
-    """Write options as the keys of ``[jobs.NAME]``; raises `ConfigError` for a pair without its ``=``."""
+    """Convert options to the keys of ``[jobs.NAME]``.
+
+    Raises:
+        ConfigError: A pair has no ``=``, or options contradict each other.
+    """
     plain = {name.replace("_", "-"): value for name, value in options.items() if name not in _BY_HAND}
     if options["no_code"] and options["code"]:
         raise ConfigError("on the command line: --code and --no-code contradict each other; expected one")
@@ -91,7 +95,7 @@ def as_settings(options: Mapping[str, Any], command: Sequence[str]) -> dict[str,
 
 
 def joined(first: Mapping[str, object], later: Mapping[str, object]) -> dict[str, object]:
-    """Join options given at two times: tables by name, binds one behind the other, of all else the later counts."""
+    """Merge options given at two times: tables by name, binds one after the other; otherwise the later value wins."""
     both = dict(first)
     for key, value in later.items():
         if value in (None, [], {}, ()):
@@ -107,15 +111,19 @@ def joined(first: Mapping[str, object], later: Mapping[str, object]) -> dict[str
 
 
 def _sweep(given: list[str] | None, file: str | None) -> dict[str, object]:
-    """Write the options of a sweep as its table; a file is relative to the working folder, as on every command line."""
+    """Convert the options of a sweep to its table; a file is relative to the working folder."""
     grid = {name: list(parse_values(values)) for name, values in pairs(given, "--sweep").items()}
     if given and len(grid) < len(given):
-        raise ConfigError("on the command line: --sweep names a parameter twice; expected its values after one, NAME=A,B,C")
+        raise ConfigError("on the command line: --sweep has a parameter twice; expected all its values in one, NAME=A,B,C")
     return {**({"grid": grid} if grid else {}), **({"file": str(Path(file).absolute())} if file else {})}
 
 
 def pairs(given: list[str] | None, option: str) -> dict[str, str]:
-    """Read ``NAME=VALUE`` words; raises `ConfigError` for one without its ``=``."""
+    """Parse arguments ``NAME=VALUE``.
+
+    Raises:
+        ConfigError: An argument has no ``=``.
+    """
     pairs: dict[str, str] = {}
     for words in given or []:
         name, sign, value = words.partition("=")
@@ -126,6 +134,6 @@ def pairs(given: list[str] | None, option: str) -> dict[str, str]:
 
 
 def _flags(given: list[str] | None) -> dict[str, str | bool]:
-    """Read ``KEY[=VALUE]``: an option of sbatch may stand alone."""
+    """Parse ``KEY[=VALUE]``: an option of sbatch may have no value."""
     split = (words.partition("=") for words in given or [])
     return {key.removeprefix("--"): value if sign else True for key, sign, value in split}

@@ -1,4 +1,4 @@
-"""``hpcdeploy lab``: a whole cluster on this machine."""
+"""Implement ``lab``: a test cluster on this machine."""
 
 from __future__ import annotations
 
@@ -69,10 +69,15 @@ def shell(
         raise LabError("no lab runs; start one with: hpcdeploy lab up")
     words = command or ["bash", "--login"]
     if sys.stdin.isatty() and sys.stdout.isatty():
-        words = ["script", "-qec", shlex.join(words), "/dev/null"]  # a terminal of the lab's own: this one is unknown there
+        words = [
+            "script",
+            "-qec",
+            shlex.join(words),
+            "/dev/null",
+        ]  # a terminal inside the lab, because ours is unknown there
     environment = {"TERM": os.environ.get("TERM", "dumb")}
     argv = inside_argv(lab, words, user="root" if root else lab.user, environment=environment)
-    os.execvp(argv[0], argv)  # noqa: S606 - the command's own exit status and terminal are what is wanted
+    os.execvp(argv[0], argv)  # noqa: S606 - the command's own exit status and terminal are wanted
 
 
 @app.command()

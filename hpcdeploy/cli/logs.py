@@ -1,4 +1,4 @@
-"""``hpcdeploy logs``: what tasks wrote, and what they go on writing."""
+"""Implement ``logs``: print the output of tasks, once or continuously."""
 
 import re
 from collections import defaultdict
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 _HELD = 16 * 1024 * 1024
-"""Bytes of unfinished lines that are held, of all tasks together."""
+"""Maximum number of bytes of unfinished lines in memory, for all tasks together."""
 
 _SHORTEST_CUT = 1024
-"""Bytes of a line that is never cut."""
+"""Length in bytes of a line that is never split."""
 
 
 def logs(
@@ -60,20 +60,20 @@ def logs(
         if follow:
             chosen = range(known.run.tasks) if task is None else [task]
             pieces = flow.follow(
-                known, chosen, cluster, open_connections, place.store, report=_say_of_connection, overrides=overrides
+                known, chosen, cluster, open_connections, place.store, report=_report_connection, overrides=overrides
             )
         else:
             wanted = (known, task or 0, cluster, open_connections)
             pieces = iter([flow.read(*wanted, overrides=overrides)]) if json else flow.pieces(*wanted, overrides=overrides)
             if task is None and known.run.tasks > 1:
-                show.say(f"note: this is task 0 of {known.run.tasks}; --task says another one, -f follows them all")
+                show.say(f"note: this is task 0 of {known.run.tasks}; use --task for another one, or -f to follow all")
         for piece in numbered(pieces, known.run.tasks) if together and not json else pieces:
             if json:
                 texts = {"out": piece.out.decode("utf-8", "replace"), "err": piece.err.decode("utf-8", "replace")}
                 show.as_json({"run": known.run.id, "task": piece.task, **texts})
                 continue
             if not (follow or piece.out or piece.err):
-                show.say(f"note: nothing is written so far; where it is: hpcdeploy status {known.run.id}")
+                show.say(f"note: there is no output yet; check the state with: hpcdeploy status {known.run.id}")
             if plain:
                 show.put(cleaned[piece.task, False].take(piece.out), end="")
                 show.say(cleaned[piece.task, True].take(piece.err), end="")
@@ -83,15 +83,15 @@ def logs(
             (show.say if is_err else show.put)(stream.take(b"", last=True), end="")
 
 
-def _say_of_connection(words: str) -> None:
+def _report_connection(words: str) -> None:
     show.say(f"{words}; connecting again")
 
 
 def numbered(pieces: "Iterable[Piece]", tasks: int) -> "Iterator[Piece]":
-    """Put its task's number in front of every line, ``[ 7] ...``, and hand on whole lines only; what is left comes last.
+    """Prefix every line with its task's number, ``[ 7] ...``, and yield only complete lines; unfinished ones come last.
 
-    What a program writes over itself (``10 %``, carriage return, ``20 %``) is handed on as it goes, each time as a line of
-    its own: of one piece only the last, which is what a terminal would show.
+    Progress output that overwrites itself (``10 %``, carriage return, ``20 %``) is yielded as lines; of one piece only the
+    last, which is what a terminal would show.
     """
     from hpcdeploy.flows.logs import Piece
 
@@ -112,9 +112,12 @@ def numbered(pieces: "Iterable[Piece]", tasks: int) -> "Iterator[Piece]":
 
 @dataclass
 class _Stream:
-    """One output stream of a task: its unfinished text (``rest``), and the last progress text printed (``shown``).
+    """One output stream of a task.
 
-    A line of more than `longest` bytes is handed on as several.
+    Attributes:
+        longest: Maximum length of a line in bytes; a longer one is split.
+        rest: The unfinished text.
+        shown: The last progress text that was printed.
     """
 
     longest: int
@@ -122,19 +125,19 @@ class _Stream:
     shown: bytes | None = None
 
     def lines(self, new: bytes) -> list[bytes]:
-        """Return the lines that `new` ends, each as a terminal shows it, and the progress of the one that goes on."""
+        """Return the lines that `new` completes, as a terminal shows them, and the progress of an unfinished line."""
         *parts, self.rest = re.split(rb"([\r\n])", self.rest + new)
         if len(self.rest) > self.longest:
             parts, self.rest = [*parts, self.rest, b"\n"], b""
-        told: list[bytes] = []
+        finished: list[bytes] = []
         current: bytes | None = None
         for text, end in zip(parts[::2], parts[1::2], strict=True):
             current = text or current
             if end == b"\n":
                 if self.shown is None or current not in (None, self.shown):
-                    told.append(current or b"")
+                    finished.append(current or b"")
                 self.shown = current = None
         if current not in (None, self.shown):
-            told.append(current)
+            finished.append(current)
             self.shown = current
-        return told
+        return finished

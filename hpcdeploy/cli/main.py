@@ -1,4 +1,4 @@
-"""The command ``hpcdeploy``: its verbs, and the one place where an error becomes a message and an exit code."""
+"""Define the command ``hpcdeploy``; here errors become messages and exit codes."""
 
 import io
 import os
@@ -44,9 +44,9 @@ def _options(
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    """Let what was begun clean up after itself; the signals that come after a first one must not break into that.
+    """Raise KeyboardInterrupt for cleanup; further signals must not interrupt it.
 
-    A second Ctrl-C still does. A handler, not SIG_IGN: that one would go on to the programs that are started (execve(2)).
+    A second Ctrl-C still does. This is a handler, not SIG_IGN, which child processes would inherit (execve(2)).
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda _signal, _frame: None)
@@ -54,14 +54,14 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 
 def _open_streams() -> None:
-    """Let what goes to a stream that was closed before we began (None, docs of sys) go nowhere, and into no other file."""
+    """Open streams that were closed at the start (None, docs of sys) on /dev/null, so that output reaches no other file."""
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         if getattr(sys, name) is None:
             nowhere = os.open(os.devnull, os.O_RDWR)
             if nowhere != number:
                 os.dup2(nowhere, number)
             setattr(sys, name, os.fdopen(number, mode))
-    # What the terminal's encoding cannot say is escaped, as on standard error (docs of sys), and no reason to fail.
+    # Characters that the terminal's encoding lacks are escaped, as on standard error (docs of sys), instead of failing.
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
 
@@ -74,14 +74,14 @@ def _run() -> None:
 
 
 def _close_output() -> None:
-    """Let what is still to be written go nowhere: Python must not complain at its end (docs of signal, SIGPIPE)."""
+    """Discard unwritten output, so that Python reports no error at exit (docs of signal, SIGPIPE)."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def main() -> None:
-    """Run the command; every error that a person is meant to read becomes one message and its own exit code."""
+    """Run the command; each expected error becomes one message and an exit code."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and a shell's & have it
+        if signal.getsignal(number) != signal.SIG_IGN:  # ignored by nohup and a shell's &
             signal.signal(number, _interrupt)
     _open_streams()
     try:
@@ -95,18 +95,18 @@ def main() -> None:
     except (NobodyReadsError, BrokenPipeError):
         _close_output()
         sys.exit(141)
-    except OSError as error:  # a full disk, a folder that may not be written to: the machine's word is the best there is
+    except OSError as error:  # a full disk, a folder without write permission: the system's message is the best
         if os.environ.get("HPCDEPLOY_DEBUG"):
             show.pass_on_trace()
             sys.exit(HpcdeployError.exit_code)
         _close_output()
         where = f"{error.filename}: " if error.filename else ""
-        show.say(f"error: {where}{error.strerror or error}; put that right, then do this again")
+        show.say(f"error: {where}{error.strerror or error}; fix this and run the command again")
         sys.exit(HpcdeployError.exit_code)
     except KeyboardInterrupt:
         show.say("interrupted")
         sys.exit(130)
-    except Exception:  # noqa: BLE001 - a defect of ours, whose traceback may hold words of the far side
+    except Exception:  # noqa: BLE001 - a defect of hpcdeploy, whose traceback may contain remote text
         show.pass_on_trace()
         sys.exit(HpcdeployError.exit_code)
 

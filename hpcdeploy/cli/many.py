@@ -1,4 +1,4 @@
-"""``generate``, ``build`` and ``push`` of several images: none stops another, and a table of what came of each."""
+"""Run ``generate``, ``build`` and ``push`` for several images: all are processed, and a table shows the results."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -11,11 +11,11 @@ from hpcdeploy.cli import show
 from hpcdeploy.sizes import written
 
 Rows = Callable[[Any], list[list[str]]]
-"""Takes what the command for one image printed as JSON, gives the table's rows without the image's name."""
+"""Convert the JSON output of the command for one image to the table's rows, without the image's name."""
 
 
 def option(name: str, value: object) -> list[str]:
-    """Write an option as the command line has it: once for each value of a list, not at all where it was not given."""
+    """Format an option for the command line: once for each value of a list, and not at all if it was not given."""
     if value is None or value is False:
         return []
     if value is True:
@@ -24,7 +24,11 @@ def option(name: str, value: object) -> list[str]:
 
 
 def generate(tasks: Mapping[str, Callable[[], None]]) -> None:
-    """Write the text of each image of `tasks`, here and one after the other; raises `typer.Exit` as `build` does."""
+    """Write the text of each image of `tasks`, one after the other.
+
+    Raises:
+        typer.Exit: An image failed; with the exit code of the first failure.
+    """
     from hpcdeploy.errors import HpcdeployError
 
     table, code = [], 0
@@ -42,12 +46,20 @@ def generate(tasks: Mapping[str, Callable[[], None]]) -> None:
 
 
 def build(tasks: Mapping[str, Sequence[str]], *, jobs: int, json: bool) -> None:
-    """Build each image of `tasks` with its options; raises `typer.Exit` with the first failure's code."""
+    """Build each image of `tasks` with its options.
+
+    Raises:
+        typer.Exit: An image failed; with the exit code of the first failure.
+    """
     _run("build", tasks, lambda image: [_built_row(image)], ("IMAGE", "RESULT", "SIZE", "SHA256"), jobs=jobs, json=json)
 
 
 def push(tasks: Mapping[str, Sequence[str]], *, jobs: int, json: bool) -> None:
-    """Push each image of `tasks` with its options; raises `typer.Exit` with the first failure's code."""
+    """Push each image of `tasks` with its options.
+
+    Raises:
+        typer.Exit: An image failed; with the exit code of the first failure.
+    """
     columns = ("IMAGE", "RESULT", "SIZE", "REFERENCE")
     _run("push", tasks, lambda places: [_pushed_row(place) for place in places], columns, jobs=jobs, json=json)
 
@@ -57,7 +69,7 @@ def _run(
 ) -> None:
     from hpcdeploy.flows.several_images import Task, first_failure, run_each
 
-    # -P: the working folder is a person's, and a file of its, such as types.py, is no module for us (python(1)).
+    # -P: a file in the user's working folder, such as types.py, must not be imported as a module (python(1)).
     command = (sys.executable, "-P", "-m", "hpcdeploy.cli.main", verb, "--json")
     planned = [Task(name=name, argv=(*command, *options, "--", name)) for name, options in tasks.items()]
     ended = run_each(planned, jobs=jobs, say=lambda name, line: show.say(f"{name} | {line}"))

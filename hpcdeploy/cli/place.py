@@ -1,4 +1,4 @@
-"""Where a command stands: the project it is in, the record of runs, and the way to the clusters."""
+"""Provide the environment of a command: the project, the record of runs, and connections to clusters."""
 
 import os
 from dataclasses import dataclass
@@ -17,13 +17,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Place:
-    """The project around a folder, read when it is first asked for, and the record."""
+    """The project of a folder, read on first use, and the record."""
 
     folder: Path
 
     @cached_property
     def project(self) -> Project:
-        """Everything that the settings files say; raises `ConfigError`."""
+        """The content of all settings files.
+
+        Raises:
+            ConfigError: They are invalid.
+        """
         from hpcdeploy.config.files import load_project
 
         return load_project(self.folder, optional=True)
@@ -36,10 +40,11 @@ class Place:
         return Store(default_path(os.environ))
 
     def cluster(self, name: str) -> Cluster:
-        """Find the settings of a cluster that is about to be reached, by its name.
+        """Return the settings of a cluster that will be used.
 
-        Raises `ConfigError` where no settings file describes it, and where the person has not allowed what the project's
-        files run there (`hpcdeploy.cli.trust`).
+        Raises:
+            ConfigError: No settings file describes it, or the user has not allowed the commands that the project runs there
+                (`hpcdeploy.cli.trust`).
         """
         from hpcdeploy.cli.trust import admit
         from hpcdeploy.config.resolution import choose_cluster
@@ -50,14 +55,14 @@ class Place:
 
 
 def here() -> Place:
-    """Return the place of the working folder."""
+    """Return the environment of the working folder."""
     return Place(Path.cwd())
 
 
 def connections() -> Connections:
-    """Return connections to clusters, none of them open yet.
+    """Return a pool of connections to clusters, none of them open.
 
-    Every verb reaches clusters by these, and so only those that the person has admitted (`hpcdeploy.cli.trust`).
+    All verbs use these connections, so only clusters that the user has allowed are reached (`hpcdeploy.cli.trust`).
     """
     from hpcdeploy.cli.trust import admit
     from hpcdeploy.transport.connect import open_transport

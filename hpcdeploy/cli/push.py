@@ -1,4 +1,4 @@
-"""The verb ``push``: built images into registries."""
+"""Implement ``push``: push built images to registries."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -55,14 +55,14 @@ def push(
     chosen = choose_images(place.project, images or (), every=every)
     if len(chosen) > 1:
         if repository:
-            raise ConfigError("--repository is for one image: in one repository each would take the others' tags; name one")
+            raise ConfigError("--repository applies to one image, because several would move the same tags; select one")
         flow.refuse_same_tags(chosen, tag or ())
         latest = (place.store.latest_build(place.project.root, settings.name) for settings in chosen)
         ask_ahead(place.project.clusters, [built.built_on for built in latest if built])
         many.push({settings.name: many.option("--tag", tag) for settings in chosen}, jobs=jobs, json=json)
         return
     [settings] = chosen
-    # Before the image comes from wherever it was built, which takes long.
+    # Checked before the image is downloaded from its cluster, which takes long.
     targets = flow.repositories_of(settings, repository or ())
     built = _built(place, settings)
     git = None if tag else read_git_facts(place.project.root)
@@ -79,11 +79,15 @@ def push(
             images=list(place.project.images.values()),
             progress=progress,
         )
-    _tell(done, json=json)
+    _print_results(done, json=json)
 
 
-def _tell(done: "Sequence[Pushed | Refused]", *, json: bool) -> None:
-    """Print what came of a push; raises the error of one that was refused."""
+def _print_results(done: "Sequence[Pushed | Refused]", *, json: bool) -> None:
+    """Print the results of a push.
+
+    Raises:
+        HpcdeployError: A repository rejected the image; the error of that push.
+    """
     from hpcdeploy.flows.push import Refused
 
     refused = [one for one in done if isinstance(one, Refused)]
@@ -99,7 +103,7 @@ def _tell(done: "Sequence[Pushed | Refused]", *, json: bool) -> None:
             show.put(one.image.reference)
     if refused:
         where = ", ".join(one.repository for one in refused)
-        raise type(refused[0].error)(f"{len(refused)} of {len(done)} repositories did not take the image: {where}")
+        raise type(refused[0].error)(f"{len(refused)} of {len(done)} repositories rejected the image: {where}")
 
 
 def _built(place: "Place", settings: "ImageSettings") -> "BuiltImage":

@@ -1,4 +1,4 @@
-"""The verbs that follow runs: ``runs``, ``status``, ``wait``, ``fetch``, ``cancel``."""
+"""Implement ``runs``, ``status``, ``wait``, ``fetch`` and ``cancel``."""
 
 import os
 import sys
@@ -77,7 +77,7 @@ def wait(
 
     place = here()
     known = place.store.find(run or [])
-    told: dict[str, str] = {}
+    printed: dict[str, str] = {}
     with show.terminal_as_it_was(), connections() as open_connections:
         rounds = follow.wait(
             known,
@@ -93,13 +93,13 @@ def wait(
         for asked in rounds:
             final = asked.statuses
             for failure in set(asked.failures) - said:
-                show.say(f"cannot ask {failure}; trying again")
+                show.say(f"cannot query {failure}; trying again")
             said = set(asked.failures)
             for one in final:
                 line = in_words(one)
-                if told.get(one.run.id) != line:
+                if printed.get(one.run.id) != line:
                     show.say(f"{one.run.id}: {line}")
-                    told[one.run.id] = line
+                    printed[one.run.id] = line
     print_statuses(final, json=json)
     sys.exit(next((code for code in (one.exit_code for one in final) if code), 0))
 
@@ -131,7 +131,7 @@ def fetch(
     [known] = place.store.find([run] if run else [])
     destination = output or Path(known.run.id)
     cluster = place.cluster(known.run.cluster)
-    with connections() as open_connections, show.transfer("fetching") as progress:
+    with connections() as open_connections, show.transfer("downloading") as progress:
         done = flow.fetch(
             known.run,
             destination,
@@ -152,14 +152,14 @@ def fetch(
 
 
 def counted(done: "Fetched") -> str:
-    """Return in one line how many of a run's files came, and what is with the others."""
+    """Return a summary of a download in one line."""
     brought, changed, missing = map(len, (done.brought, done.changed, done.missing))
-    said = f"{brought} of {len(done.files) + missing} files were brought"
+    summary = f"{brought} of {len(done.files) + missing} files were downloaded"
     already = len(done.files) - brought - changed
     if not changed and not missing:
-        return f"{said}; the others were here already" if already else said
-    others = ((already, "here already"), (changed, "changed meanwhile"), (missing, "did not come"))
-    return "; ".join((said, *(f"{number} {what}" for number, what in others if number)))
+        return f"{summary}; the others were already here" if already else summary
+    others = ((already, "already here"), (changed, "changed meanwhile"), (missing, "not downloaded"))
+    return "; ".join((summary, *(f"{number} {what}" for number, what in others if number)))
 
 
 def cancel(
@@ -181,12 +181,12 @@ def cancel(
             flow.cancel(
                 known, place.cluster, open_connections, place.store, report=cancelled.append, overrides=place.project.root
             )
-    finally:  # a cluster that fails keeps nobody from the others
+    finally:  # a failing cluster does not stop the others
         if json:
             show.as_json([one.id for one in cancelled])
         else:
             for one in cancelled:
-                job = f"job {one.job_id}" if one.job_id else "it has no job, and will have none"
+                job = f"job {one.job_id}" if one.job_id else "it has no job, and will get none"
                 show.put(f"cancelled {one.id} ({job})")
     if not (cancelled or json):
-        show.say("nothing to cancel: no such run is still going on")
+        show.say("nothing to cancel: all these runs have ended")

@@ -1,7 +1,7 @@
-"""How results are shown: a table or JSON on standard output, progress on standard error.
+"""Print results: tables or JSON on standard output, progress on standard error.
 
-All that a command writes goes through this module (``tests/cli/test_one_way_out.py``), because much of it comes from login
-nodes, registries, images and projects of others: text for people is cleaned here (`hpcdeploy.plain_text`).
+All output of a command uses this module (``tests/cli/test_one_way_out.py``), because much of it comes from login nodes,
+registries, images and other people's projects: text for people is cleaned here (`hpcdeploy.plain_text`).
 """
 
 import json
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 _WORTH_TELLING = 10_000_000
-"""Bytes: what is smaller has arrived before anybody could read of it."""
+"""Minimum size in bytes for progress messages; smaller transfers end before they can be read."""
 
 
 def as_json(value: object) -> None:
-    """Print a value as JSON; what cannot be printed, or not in the output's encoding, is escaped as JSON has it."""
+    """Print a value as JSON; characters that are not printable, or not in the output's encoding, are escaped."""
     words = json_text(value)
     try:
         words.encode(sys.stdout.encoding or "utf-8")
@@ -40,7 +40,7 @@ def put(text: str = "", *, end: str = "\n") -> None:
 
 
 def exact(text: str | bytes) -> None:
-    """Write what programs read, byte by byte, to a file or a pipe; a terminal gets it as text for people."""
+    """Write output for programs byte by byte to a file or a pipe; a terminal gets it as text for people."""
     content = text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
     if sys.stdout.isatty():
         put(content.decode("utf-8", "surrogateescape"), end="")
@@ -51,7 +51,7 @@ def exact(text: str | bytes) -> None:
 
 
 def raw(out: bytes, err: bytes) -> None:
-    """Write what a program wrote, as ``cat`` does: nothing is cleaned."""
+    """Write a program's output unchanged, as ``cat`` does."""
     for stream, piece in ((sys.stdout, out), (sys.stderr, err)):
         stream.flush()
         stream.buffer.write(piece)
@@ -59,7 +59,7 @@ def raw(out: bytes, err: bytes) -> None:
 
 
 def cell(text: str, style: str = "", *, cut: bool = False) -> "Text":
-    """Return text for a place in a drawn table, where nothing in it is markup; with `cut` on one line, however narrow."""
+    """Return text for a cell of a table, without markup; with `cut` on one line of any width."""
     from rich.text import Text
 
     if cut:
@@ -68,7 +68,7 @@ def cell(text: str, style: str = "", *, cut: bool = False) -> "Text":
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows under their columns' names; a terminal gets a drawn table, a pipe plain columns that awk can read."""
+    """Print rows with column names: a drawn table on a terminal, plain columns for awk in a pipe."""
     columns, rows = list(map(one_line, columns)), [list(map(one_line, row)) for row in rows]
     if sys.stdout.isatty():
         from rich.box import SIMPLE_HEAD
@@ -88,24 +88,24 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def say(text: str, *, end: str = "\n") -> None:
-    """Tell a person something on standard error."""
+    """Print a message for the user on standard error."""
     print(plain(text), end=end, file=sys.stderr, flush=True)
 
 
 def confirm(question: str, *, abort: bool = False) -> bool:
-    """Ask a person on standard error; with `abort` a no ends the command."""
+    """Prompt for confirmation on standard error; with `abort` the answer no ends the command."""
     import typer
 
     return typer.confirm(plain(question), abort=abort, err=True)
 
 
 def warn(text: str) -> None:
-    """Tell a person what went wrong and does not stop the command."""
+    """Print a warning, for a problem that does not stop the command."""
     say(f"warning: {text}")
 
 
 def notes(texts: Iterable[str]) -> None:
-    """Tell a person what is worth knowing of a result and is no error."""
+    """Print notes on a result."""
     for text in texts:
         say(f"note: {text}")
 
@@ -114,12 +114,12 @@ _FAR_SIDE = PlainStream()
 
 
 def pass_on(piece: bytes) -> None:
-    """Show what the far side says to people, as it comes."""
+    """Print messages of the remote side as they arrive."""
     print(_FAR_SIDE.take(piece), end="", file=sys.stderr, flush=True)
 
 
 def pass_on_trace() -> None:
-    """Show the traceback of the error that is being handled: its words may be the far side's too."""
+    """Print the traceback of the current error, whose text may come from the remote side."""
     import traceback
 
     say(traceback.format_exc().rstrip("\n"))
@@ -127,7 +127,7 @@ def pass_on_trace() -> None:
 
 @contextmanager
 def terminal_as_it_was() -> "Iterator[None]":
-    """Leave the terminal as it is now: whoever is asked for a password when the command ends would find it silent."""
+    """Restore the terminal's settings at the end: an unanswered password prompt would leave it without echo."""
     import termios
 
     try:
@@ -138,23 +138,23 @@ def terminal_as_it_was() -> "Iterator[None]":
     try:
         yield
     finally:
-        # Only where it changed: a command in the background would be stopped for setting it (tcsetattr(3), SIGTTOU).
+        # Only if they changed: setting them would stop a background process (tcsetattr(3), SIGTTOU).
         if termios.tcgetattr(sys.stdin) != before:
             termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
 
 def age(since: int) -> str:
-    """Write how long ago `since` (seconds since 1970) was, in its largest unit."""
-    gone = max(0, int(time.time()) - since)
+    """Format the time since `since` (seconds since 1970) in its largest unit."""
+    elapsed = max(0, int(time.time()) - since)
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if gone >= size:
-            return f"{gone // size} {unit} ago"
-    return f"{gone} s ago"
+        if elapsed >= size:
+            return f"{elapsed // size} {unit} ago"
+    return f"{elapsed} s ago"
 
 
 @contextmanager
 def transfer(what: str) -> "Iterator[Callable[[int, int], None]]":
-    """Give a function that takes bytes done and bytes in all: a bar on a terminal, a line every tenth elsewhere."""
+    """Yield a function that takes bytes done and total bytes: a bar on a terminal, else a line for every tenth."""
     if sys.stderr.isatty():
         from rich.console import Console
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
@@ -170,13 +170,13 @@ def transfer(what: str) -> "Iterator[Callable[[int, int], None]]":
             bar = progress.add_task(one_line(what), total=None)
             yield lambda done, total: progress.update(bar, completed=done, total=total)
         return
-    told = -1
+    last = -1
 
-    def tell(done: int, total: int) -> None:
-        nonlocal told
+    def report_tenth(done: int, total: int) -> None:
+        nonlocal last
         tenth = done * 10 // total if total else 10
-        if tenth > told and total >= _WORTH_TELLING:
-            told = tenth
+        if tenth > last and total >= _WORTH_TELLING:
+            last = tenth
             say(f"{what}: {written(done)} of {written(total)}")
 
-    yield tell
+    yield report_tenth

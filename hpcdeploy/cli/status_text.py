@@ -1,4 +1,4 @@
-"""How a run is told: in a word, in a table, in words of why it waits, and as JSON."""
+"""Format a run for people: as one word, in a table, with the reason for waiting, and as JSON."""
 
 import time
 from collections.abc import Sequence
@@ -14,19 +14,25 @@ if TYPE_CHECKING:
 _MOST_NOTES = 12
 _EXITS = {
     125: (
-        "exit code 125 is most often hpcdeploy's own: the image's environment script (%environment, activation) ended "
-        "before the program began; 'hpcdeploy logs' tells"
+        "exit code 125 is usually hpcdeploy's own: the image's environment script (%environment, activation) ended "
+        "before the program started; see 'hpcdeploy logs'"
     ),
-    128 + 9: "it was killed (signal 9), most often because it used more memory than it asked for",
+    128 + 9: "it was killed (signal 9), usually because it used more memory than it requested",
     255: (
-        "exit code 255 is most often Apptainer's own: it could not have the image, or not start the container; "
-        "'hpcdeploy logs' has its words"
+        "exit code 255 is usually Apptainer's own: it could not get the image or start the container; see 'hpcdeploy logs'"
     ),
 }
 
 
 def print_statuses(statuses: "Sequence[RunStatus]", *, json: bool, tasks: bool = False, explained: bool = True) -> None:
-    """Print runs as JSON, or as a table, with each task of the first one where `tasks`; then, where `explained`, why."""
+    """Print runs as JSON, or as a table.
+
+    Args:
+        statuses: The runs.
+        json: Print JSON.
+        tasks: Also print each task of the first run.
+        explained: Also print reasons and advice.
+    """
     if json:
         show.as_json([as_values(one) for one in statuses])
         return
@@ -68,7 +74,7 @@ def print_statuses(statuses: "Sequence[RunStatus]", *, json: bool, tasks: bool =
 
 
 def in_words(one: "RunStatus") -> str:
-    """Say where a run is: one word, how many tasks are where if they differ, and the reason if there is one."""
+    """Describe the state of a run: one word, or the number of tasks in each state, and the reason if there is one."""
     if not one.tasks:
         return "SUBMITTING" if not one.run.job_id else "PENDING"
     counts = count_states(one)
@@ -88,43 +94,43 @@ def count_states(one: "RunStatus") -> dict[str, int]:
 
 
 def explanations(statuses: "Sequence[RunStatus]") -> list[str]:
-    """Say once each why tasks wait, are held or ended badly, and what one can do; and when they are expected to start."""
-    told: dict[str, None] = {}
+    """Return reasons and advice for tasks that wait, are held or failed, and expected start times; without duplicates."""
+    texts: dict[str, None] = {}
     for one in statuses:
         if start := expected_start(one):
-            told[f"{one.run.id}: expected to start {start}, or earlier"] = None
+            texts[f"{one.run.id}: expected to start {start}, or earlier"] = None
         for label, words in {(_label(task), explanation(one, task)): None for task in one.tasks}:
             if words:
-                told[one_line(f"{label}: {words}")] = None
-    notes = list(told)
-    more = [f"and {len(notes) - _MOST_NOTES} more; 'status RUN' tells of one run"] if len(notes) > _MOST_NOTES else []
+                texts[one_line(f"{label}: {words}")] = None
+    notes = list(texts)
+    more = [f"and {len(notes) - _MOST_NOTES} more; use 'status RUN' for one run"] if len(notes) > _MOST_NOTES else []
     return notes[:_MOST_NOTES] + more
 
 
 def explanation(one: "RunStatus", task: "TaskStatus") -> str:
-    """Say why a task waits, is held or ended badly, and what one can do; empty where there is nothing to say."""
+    """Return why a task waits, is held or failed, with advice; empty if there is nothing to explain."""
     from hpcdeploy.scheduler.contract import scheduler_of
 
     known = _EXITS.get(task.exit_code or 0, "") if task.state.value == "FAILED" else ""
-    # Where the program failed by itself, its exit code says more than Slurm's NonZeroExitCode.
+    # For a program's own failure, its exit code is more useful than Slurm's NonZeroExitCode.
     return known or scheduler_of(one.run.scheduler).explain(task)
 
 
 def expected_start(one: "RunStatus") -> str:
-    """Say when the first of a run's waiting tasks is expected to start; empty where nobody said."""
+    """Return when the first of a run's waiting tasks is expected to start; empty if unknown."""
     now = time.time()
     starts = [task.expected for task in one.tasks if task.expected > now]
     return clock(min(starts)) if starts else ""
 
 
 def clock(when: int) -> str:
-    """Write a time (seconds since 1970) as this machine's clock shows it; the day too where it is not today."""
+    """Format a time (seconds since 1970) in local time, with the day unless it is today."""
     form = "%H:%M" if time.localtime(when)[:3] == time.localtime()[:3] else "%a %d %b %H:%M"
     return time.strftime(form, time.localtime(when))
 
 
 def as_values(one: "RunStatus") -> dict[str, object]:
-    """Return a run in values that JSON can hold."""
+    """Return a run as values for JSON."""
     return {
         **asdict(one.run),
         "state": one.state.value if one.tasks else ("PENDING" if one.run.job_id else "SUBMITTING"),
@@ -141,4 +147,4 @@ def _label(task: "TaskStatus") -> str:
 
 
 def _again(task: "TaskStatus") -> str:
-    return f", begun anew {task.restarts} time{'s' if task.restarts > 1 else ''}" if task.restarts else ""
+    return f", restarted {task.restarts} time{'s' if task.restarts > 1 else ''}" if task.restarts else ""

@@ -1,4 +1,4 @@
-"""The verbs for the tasks of a run: ``results`` and ``rerun``."""
+"""Implement ``results`` and ``rerun``, for the tasks of a run."""
 
 import json as json_text
 from collections.abc import Sequence
@@ -63,7 +63,7 @@ def rerun(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the script as render does; change nothing.")] = False,
     allow_stale: AllowStale = False,
     json: AsJson = False,
-    **options: Any,  # noqa: ANN401 - the decorator gives each its type
+    **options: Any,  # noqa: ANN401 - the decorator sets the types
 ) -> None:
     """Submit the failed tasks of a run again, as a new run.
 
@@ -82,7 +82,7 @@ def rerun(
         tasks = choose_tasks(status, named)
         if not tasks:
             lost = sum(one.lost for one in status.tasks)
-            unknown = f"; how {lost} ended nobody knows: name those with --task to run them again" if lost else ""
+            unknown = f"; the result of {lost} is unknown: select them with --task to run them again" if lost else ""
             show.say(f"nothing to run again: no task of run {status.run.id} has failed{unknown}")
             if json:
                 show.as_json(None)
@@ -99,7 +99,7 @@ def rerun(
 
 
 def _ask(place: "Place", known: "Sequence[RunStatus]", connections: "Connections") -> "Sequence[RunStatus]":
-    """Ask where the first one of these runs is, and the others; a submission that nobody is sure of is told of the first."""
+    """Query the states of these runs; raise an error if the submission of the first one is uncertain."""
     from hpcdeploy.errors import TransportError
     from hpcdeploy.flows import follow
 
@@ -121,7 +121,7 @@ def _plan(
     sends: "Connections | None",
     allow_stale: bool,
 ) -> tuple["Place", "Plan"]:
-    """Plan the new run out of the words of the old one, and return the place where those were said."""
+    """Plan the new run from the request of the old one; return it with its project."""
     from dataclasses import replace
 
     from hpcdeploy.cli.job import plan_job
@@ -131,10 +131,10 @@ def _plan(
 
     request = request_of(status.run, place.store)
     if words["sweep"] or words["array"]:
-        raise ConfigError(f"on the command line: rerun repeats tasks of run {status.run.id}; for others, use submit")
+        raise ConfigError(f"on the command line: rerun repeats tasks of run {status.run.id}; use submit for others")
     origin = Place(Path(request.project))
     if not origin.folder.is_dir():
-        raise ConfigError(f"run {status.run.id} was submitted from {request.project}, which is not there any more")
+        raise ConfigError(f"run {status.run.id} was submitted from {request.project}, which no longer exists")
     array = repeated(request.array, tasks)
     before = {key: value for key, value in request.options.items() if key not in {"array", "sweep"}}
     both = joined(before, words)
@@ -150,7 +150,7 @@ def _plan(
         allow_stale=allow_stale,
     )
     if array is None and plan.job.array:
-        raise ConfigError(f"job {plan.job.name} has many tasks now, and run {status.run.id} was one; use submit")
+        raise ConfigError(f"job {plan.job.name} has several tasks now, but run {status.run.id} had one; use submit")
     return origin, replace(plan, run=replace(plan.run, repeats=status.run.id))
 
 
@@ -176,7 +176,7 @@ def _print_table(found: "Sequence[Result]", *, repeats: bool) -> None:
 
 
 def _cell(value: str) -> str:
-    """Write a value for a table: on one line, cut where it is long; the other forms have it whole."""
+    """Format a value for a table: on one line, and shortened; the other formats have the full value."""
     if not value.isprintable() or not value:
         value = json_text.dumps(value)
     return value if len(value) <= _WIDEST else value[: _WIDEST - 1] + "…"

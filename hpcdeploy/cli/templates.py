@@ -1,4 +1,4 @@
-"""The verb ``templates``: which template is in force, what it says, and a copy of it to edit."""
+"""Implement ``templates``: list, show and copy templates."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -35,9 +35,9 @@ def templates(context: typer.Context, json: Annotated[bool, typer.Option("--json
     )
     for one in found:
         if one.shipped is None and one.meant:
-            show.say(f"note: {one.own} is no template's name and replaces none; did you mean {one.meant}?")
+            show.say(f"note: {one.own} does not match any template, so it has no effect; did you mean {one.meant}?")
         elif one.shipped is None:
-            show.say(f"note: {one.own} replaces no template; it counts only where a template of yours includes it")
+            show.say(f"note: {one.own} overrides no template; it has no effect unless another template includes it")
 
 
 @app.command("show")
@@ -62,14 +62,14 @@ def copy(name: Name, force: Annotated[bool, typer.Option("--force", help="Overwr
     template = _find(name)
     target = here().project.root / template.name
     if target.resolve() == _shipped(template).resolve():
-        raise ConfigError(f"{target} is the shipped template itself; go to a project's folder first")
+        raise ConfigError(f"{target} is the shipped template itself; change to a project's folder first")
     if target.exists() and not force:
-        raise ConfigError(f"{target} is there already, and may have been edited; overwrite it with --force")
+        raise ConfigError(f"{target} exists, and may have been edited; overwrite it with --force")
     try:
         write_whole(target, _text(_shipped(template)))
     except OSError as error:
         raise ConfigError(f"{target} cannot be written: {error.strerror}") from error
-    show.put(f"wrote {target}; what it says is in force now")
+    show.put(f"wrote {target}; it is used from now on")
 
 
 def _every() -> "tuple[Template, ...]":
@@ -88,8 +88,8 @@ def _find(name: str) -> "Template":
     if len(found) == 1:
         return found[0]
     if found:
-        raise ConfigError(f"{name!r} is the last word of {' and '.join(one.name for one in found)}; use the full name")
-    raise ConfigError(f"no template is called {name!r}; {nearest(name, tuple(one.name for one in known))}")
+        raise ConfigError(f"{name!r} is the last part of {' and '.join(one.name for one in found)}; use the full name")
+    raise ConfigError(f"there is no template {name!r}; {nearest(name, tuple(one.name for one in known))}")
 
 
 def _shipped(template: "Template") -> Path:

@@ -1,4 +1,4 @@
-"""Asks the person, once, before a project runs commands that nobody submitted, or uses files that lie outside of it."""
+"""Prompt once before a project runs commands that the user did not submit, or uses files outside of its folder."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -19,24 +19,26 @@ if TYPE_CHECKING:
 
 VARIABLE = "HPCDEPLOY_TRUST_PROJECT"
 OPTION = "--trust-project"
-HELP = f"Trust the project's commands on clusters and the files that it names (or {VARIABLE}=1)."
+HELP = f"Allow the project's commands on clusters and the files that it names (or {VARIABLE}=1)."
 
 _OWN_SETTINGS = "describe the cluster in your own settings"
 _YES = frozenset({"1", "true", "yes", "on"})
 _refused: "set[tuple[Cluster, tuple[Command, ...]]]" = set()
-"""What the person has not allowed while this command runs: nobody is asked twice."""
+"""Commands that the user rejected in this process, so that there is only one prompt."""
 
 
 def trust_project() -> None:
-    """Do what the option says, for this command and for the processes that it starts."""
+    """Apply the option, for this command and its child processes."""
     os.environ[VARIABLE] = "1"
 
 
 def admit(cluster: "Cluster") -> None:
-    """Return if `cluster` may be reached: the project's files run nothing there or here, or the person allows what they run.
+    """Check that `cluster` may be used: the project's files run no commands for it, or the user allows them.
 
-    The person is asked at the terminal, once for a project's cluster and for what it runs. Raises `ConfigError` where the
-    person says no, or nobody can be asked.
+    The prompt is shown once for a project's cluster and its commands.
+
+    Raises:
+        ConfigError: The user rejected them, or there is no terminal.
     """
     if _trusts_all():
         return
@@ -128,7 +130,7 @@ def _ask_about(cluster: "Cluster", commands: "tuple[Command, ...]", does: str, r
 
     ask = terminal_ask()
     if ask is None or (cluster, commands) in _refused:
-        raise ConfigError(refusal("nobody is at a terminal" if ask is None else "you did not allow it"))
+        raise ConfigError(refusal("there is no terminal" if ask is None else "you did not allow it"))
     lines = "".join(f"  {one_line(command.text)}\n" for command in commands)
     answer = ask(
         f"The project {one_line(cluster.project)} {does}:\n{lines}Allow it, as long as these stay the same? [y/N] ", True
@@ -139,9 +141,9 @@ def _ask_about(cluster: "Cluster", commands: "tuple[Command, ...]", does: str, r
 
 
 def ask_ahead(clusters: "Mapping[str, Cluster]", names: Iterable[str]) -> None:
-    """Ask about those of `clusters` that will be reached where nobody can be asked, such as in processes of their own.
+    """Prompt for those of `clusters` that will be used without a terminal, such as in child processes.
 
-    A refusal is told where the cluster is reached.
+    A rejection is reported when the cluster is used.
     """
     for name in dict.fromkeys(names):
         if name in clusters:
@@ -156,6 +158,6 @@ def _listed(commands: "tuple[Command, ...]") -> str:
 
 def _refusal(project: str, does: str, why: str, advice: str) -> str:
     return (
-        f"the project {one_line(project)} {does}, and {why}; expected that you allow them once: run the same command in a"
-        f" terminal, or with {OPTION} ({VARIABLE}=1 for scripts); or {advice}"
+        f"the project {one_line(project)} {does}, but {why}; allow them once: run the same command in a terminal,"
+        f" or with {OPTION} ({VARIABLE}=1 for scripts); or {advice}"
     )

@@ -1,4 +1,4 @@
-"""The verbs of the command line. Each is imported when it is used: imports are most of a short command's run time."""
+"""Define the verbs of the command line; each is imported on use, because imports dominate a short command's run time."""
 
 from dataclasses import dataclass
 from importlib import import_module
@@ -15,12 +15,16 @@ from hpcdeploy.cli.trust import HELP, OPTION, trust_project
 
 @dataclass(frozen=True, kw_only=True)
 class Verb:
-    """A verb: its module in `hpcdeploy.cli`, and the function (or, for a verb with subcommands, the app) in it.
+    """A verb.
 
-    ``takes_command``: the arguments after ``--`` are a program's (`WithCommand`). ``reaches``: the verb may connect to a
-    cluster, or use files that a project names outside of itself, and so has the option ``--trust-project``. ``panel`` is the
-    heading under which ``--help`` lists the verb. ``help`` repeats the docstring's first line, so that ``--help`` imports no
-    verb; a test compares them.
+    Attributes:
+        module: Its module in `hpcdeploy.cli`.
+        attribute: Its function, or the app of a verb with subcommands, in that module.
+        takes_command: The arguments after ``--`` belong to a program (`WithCommand`).
+        reaches: It may connect to a cluster, or use files that a project names outside of its folder, so it has
+            ``--trust-project``.
+        panel: The heading in ``--help``.
+        help: The first line of its docstring, so that ``--help`` imports no verb; a test compares them.
     """
 
     module: str
@@ -151,42 +155,42 @@ VERBS = {
     ),
     "lab": Verb(module="lab", attribute="app", panel="This machine", help="Run a complete test cluster on this machine."),
 }
-"""The verbs in the order in which ``--help`` lists them."""
+"""The verbs in the order of ``--help``."""
 
 
 class NobodyReadsError(Exception):
-    """Whoever read our output has read enough (``head``, ``less``); under its own name click would make it exit code 1."""
+    """The reader of our output has closed it (``head``, ``less``); click would turn BrokenPipeError into exit code 1."""
 
 
 class Verbs(TyperGroup):
-    """The group of all verbs; a new one is a line of `VERBS`."""
+    """The group of all verbs, defined by `VERBS`."""
 
     def __init__(self, **attributes: Any) -> None:  # noqa: ANN401 - what typer hands to a group
-        """Register every name, so that a misspelled one can be corrected; import no verb."""
+        """Register all names, so that a misspelt one can be corrected, without importing a verb."""
         super().__init__(**attributes)
         self.commands = {
             name: TyperCommand(name, help=verb.help, rich_help_panel=verb.panel) for name, verb in VERBS.items()
         }
         self._listing = False
 
-    def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - typer brings its own click and its types
-        """Write the help text, out of what the table says."""
+    def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - typer bundles its own click and types
+        """Write the help text from the table."""
         self._listing = True
         super().format_help(ctx, formatter)
 
-    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - typer brings its own click and its types
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - typer bundles its own click and types
         """Run the verb."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError as error:
             raise NobodyReadsError from error
 
-    def list_commands(self, _ctx: Any) -> list[str]:  # noqa: ANN401 - typer brings its own click and its types
+    def list_commands(self, _ctx: Any) -> list[str]:  # noqa: ANN401 - typer bundles its own click and types
         """Return the names in their order."""
         return list(VERBS)
 
     def get_command(self, _ctx: Any, cmd_name: str) -> Command | None:  # noqa: ANN401 - the same
-        """Import the verb, or return None where there is none of that name."""
+        """Import and return a verb; None if there is no such verb."""
         verb = VERBS.get(cmd_name)
         if verb is None or self._listing:
             return self.commands.get(cmd_name)
@@ -204,7 +208,7 @@ class Verbs(TyperGroup):
 
 
 def _trust_option() -> Option:
-    """Make the option of every verb that may have to ask about a project; what it says is done before the verb runs."""
+    """Return the option of every verb that may prompt about a project; it is applied before the verb runs."""
 
     def given(_context: object, _option: object, value: object) -> None:
         if value:

@@ -1,4 +1,4 @@
-"""``hpcdeploy watch``: a table of runs that changes when they do."""
+"""Implement ``watch``: a live table of runs."""
 
 import sys
 import time
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hpcdeploy.flows.follow import Asked
     from hpcdeploy.run import RunStatus
 
-# The order of a task's life; what is not here (a state of a later version) comes last.
+# The order of a task's states; unknown ones (of a later version) come last.
 _ORDER = ("SUBMITTING", "PENDING", "HELD", "RUNNING", "SUSPENDED", "COMPLETING", "COMPLETED")
 _STYLES = {
     "RUNNING": "cyan",
@@ -54,14 +54,13 @@ def watch(
     known = place.store.find(run) if run else place.store.latest(alive=True)
     unsure = [one.run.id for one in known if one.unsure]
     show.notes(
-        f"nobody knows yet whether {one} was submitted; see 'hpcdeploy submit --resume {one}', or cancel it"
-        for one in unsure
+        f"it is not known whether {one} was submitted; run 'hpcdeploy submit --resume {one}', or cancel it" for one in unsure
     )
     known = [one for one in known if not one.unsure]
     if not known:
-        show.say("no run is going on")
+        show.say("all runs have ended")
         return
-    ask_ahead(place.project.clusters, [one.run.cluster for one in known])  # what is drawn would hide the question
+    ask_ahead(place.project.clusters, [one.run.cluster for one in known])  # the table would hide the prompt
     with show.terminal_as_it_was(), connections() as open_connections:
         rounds = follow.wait(
             known, place.cluster, open_connections, place.store, slowest=interval, overrides=place.project.root
@@ -74,7 +73,7 @@ def watch(
 
 
 def table_of(statuses: "Sequence[RunStatus]") -> tuple[list[str], list[list[str]]]:
-    """Return the table's columns and rows: a run a row, and how many of its tasks are in each state that there is."""
+    """Return the table's columns and rows: one row per run, with the number of tasks in each state."""
     counts = [count_states(one) or {"PENDING": 1} for one in statuses]
     present = {state for one in counts for state in one}
     states = [state for state in _ORDER if state in present] + sorted(present - set(_ORDER))
@@ -100,16 +99,16 @@ def _why(one: "RunStatus") -> str:
 
 
 def _print_lines(rounds: "Iterator[Asked]") -> None:
-    told: dict[str, str] = {}
+    printed: dict[str, str] = {}
     failed: set[str] = set()
     for asked in rounds:
         for failure in sorted(set(asked.failures) - failed):
-            show.say(f"cannot ask {failure}; trying again")
+            show.say(f"cannot query {failure}; trying again")
         failed = set(asked.failures)
         for one in asked.statuses:
-            if one.tasks and told.get(one.run.id) != (line := in_words(one)):
+            if one.tasks and printed.get(one.run.id) != (line := in_words(one)):
                 show.put(f"{time.strftime('%H:%M:%S')} {one.run.id}: {line}")
-                told[one.run.id] = line
+                printed[one.run.id] = line
 
 
 def _draw(rounds: "Iterator[Asked]") -> None:
@@ -127,18 +126,18 @@ def _draw(rounds: "Iterator[Asked]") -> None:
 
 
 def page(asked: "Asked", console: "Console") -> "Group":
-    """Draw what there is room for: the runs that go on first, then those that have ended."""
+    """Render the runs that fit on the screen: active ones first, then ended ones."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Group
     from rich.table import Table
 
-    failures = [one_line(f"cannot ask {failure}; trying again") for failure in asked.failures]
+    failures = [one_line(f"cannot query {failure}; trying again") for failure in asked.failures]
     notes = explanations(asked.statuses)[:3] + failures
     room = max(1, console.size.height - _ROOM_FOR_THE_REST - len(notes))
     columns, rows = table_of(sorted(asked.statuses, key=lambda one: one.ended))
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        # On a narrow terminal words are cut, the longest first, and no number: rich narrows the columns that may wrap.
+        # On a narrow terminal rich shortens the columns that may wrap, the longest first, but no numbers.
         number = column not in {"RUN", "CLUSTER", "JOB ID", "WHY"}
         table.add_column(
             show.cell(column), justify="left" if column in {"RUN", "CLUSTER", "WHY"} else "right", no_wrap=number
@@ -148,6 +147,7 @@ def page(asked: "Asked", console: "Console") -> "Group":
         table.add_row(*(show.cell(text, style, cut=True) for text, style in zip(row, styles, strict=True)))
     more = [f"and {len(rows) - room} more"] if len(rows) > room else []
     ended = sum(one.ended for one in asked.statuses)
-    last = f"{ended} of {len(asked.statuses)} ended; last change {time.strftime('%H:%M:%S')}; Ctrl-C leaves, the runs go on"
+    changed = time.strftime("%H:%M:%S")
+    last = f"{ended} of {len(asked.statuses)} ended; last change {changed}; Ctrl-C stops watching, the runs continue"
     lines = [*more, *notes, last]
     return Group(table, *(show.cell(line, "dim", cut=True) for line in lines))

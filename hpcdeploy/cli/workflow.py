@@ -1,4 +1,4 @@
-"""The verb ``workflow``: images built and published by GitHub Actions."""
+"""Implement ``workflow``: print a GitHub Actions workflow that builds and pushes images."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,1 +1,1 @@
-"""Settings files, read into plain values."""
+"""Read settings files into plain values."""

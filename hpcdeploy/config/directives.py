@@ -1,7 +1,7 @@
-"""Free directives: a person's own words for the scheduler, checked for what would break the file they land in.
+"""Validate free directives: the user's own options for the scheduler.
 
-What hpcdeploy always writes itself is refused with the key to use instead; what it writes only where a key of its own is
-given (``twins``) is refused only beside that key, so that a site's odd way of asking stays possible.
+Options that hpcdeploy always writes itself are rejected, with the key to use instead. Options that it writes only for a key
+of its own (``twins``) are rejected only beside that key, so that a site's unusual requests remain possible.
 """
 
 import re
@@ -39,14 +39,14 @@ SLURM_REFUSED = {
     "cluster": "describe the other cluster as [clusters.NAME]",
     "autocomplete": "it would end sbatch",
     "external": "no program would run",
-    "quiet": "sbatch would not say the job's number",
+    "quiet": "sbatch would not print the job id",
     "help": "it would end sbatch",
     "usage": "it would end sbatch",
     "version": "it would end sbatch",
 }
-"""Options of sbatch(1) that are not for a person to set, and what to do instead."""
+"""Options of sbatch(1) that users must not set, and what to do instead."""
 
-# Commands and statements of a submit file, condor_submit(1); without regard to capitals there, so here too.
+# Commands and statements of a submit file, condor_submit(1); they are not case-sensitive there, nor here.
 _HTCONDOR_REFUSED = {
     "executable": "use the key command",
     "arguments": "use the key command",
@@ -58,8 +58,8 @@ _HTCONDOR_REFUSED = {
     "container_target_dir": _WRITTEN,
     "transfer_container": _WRITTEN,
     "log": _LOGS,
-    "log_xml": "the run's states are read from that log, as HTCondor writes it for people",
-    "userlogusexml": "the run's states are read from that log, as HTCondor writes it for people",
+    "log_xml": "hpcdeploy reads the run's states from that log in its default format",
+    "userlogusexml": "hpcdeploy reads the run's states from that log in its default format",
     "output": _LOGS,
     "error": _LOGS,
     "stream_output": _WRITTEN,
@@ -78,7 +78,7 @@ _HTCONDOR_REFUSED = {
     "jobbatchname": "the job's own name, [jobs.NAME], is used",
     **dict.fromkeys(
         ("run_folder", "image_file", "work_folder", "sandbox", "task_line"),
-        "hpcdeploy calls a part of its submit description so",
+        "hpcdeploy's submit description uses that name",
     ),
     **dict.fromkeys(
         ("if", "elif", "else", "endif", "include", "use", "warning"),
@@ -86,8 +86,8 @@ _HTCONDOR_REFUSED = {
     ),
 }
 
-# Attributes that submit commands make (condor_submit -dry-run shows them). Set directly they replace what HTCondor makes: so
-# "+Requirements = true" takes away the wish for a container, for memory and for GPUs, and nothing says so.
+# Attributes made from submit commands (condor_submit -dry-run shows them). Set directly, they replace HTCondor's own value:
+# "+Requirements = true" silently removes the requirements for a container, memory and GPUs.
 _MADE_BY_COMMANDS = {
     "requirements": "requirements",
     "requiregpus": "require_gpus",
@@ -148,7 +148,7 @@ _TWINS: Mapping[SchedulerName, Mapping[str, tuple[str, ...]]] = {
 
 
 def twins(scheduler: SchedulerName, given: Directives) -> Iterator[tuple[str, str]]:
-    """Yield each key of a job, with a directive of `given` that asks `scheduler` for the same."""
+    """Yield each key of a job that a directive of `given` also requests from `scheduler`, with that directive."""
     names = {name.lower() for name, value in given if value is not False}
     for key, same in _TWINS[scheduler].items():
         for name in same:
@@ -158,7 +158,11 @@ def twins(scheduler: SchedulerName, given: Directives) -> Iterator[tuple[str, st
 
 
 def slurm_key(key: str) -> str:
-    """Return the long name of an option of ``sbatch`` that a person may set, or ``+NAME`` for one that a plugin adds."""
+    """Return the long name of an option of ``sbatch``, or ``+NAME`` for one of a plugin.
+
+    Raises:
+        ConfigError: There is no such option, or users must not set it.
+    """
     check_spelling(key, "sbatch", "constraint")
     if key in SLURM_REFUSED:
         raise ConfigError(f"not a free directive: {SLURM_REFUSED[key]}")
@@ -170,16 +174,24 @@ def slurm_key(key: str) -> str:
 
 
 def check_spelling(key: str, program: str, example: str) -> None:
-    """Refuse, with `ConfigError`, what is spelt as no long option is, and as a plugin's option what Slurm has itself."""
+    """Check the spelling of a long option.
+
+    Raises:
+        ConfigError: `key` is not spelt like a long option, or names one of Slurm's own as a plugin's.
+    """
     if not re.fullmatch(rf"[{OF_A_PLUGIN}]?[a-z][a-z0-9]+(-[a-z0-9]+)*", key):
         raise ConfigError(f'found {found(key)}; expected the long name of an option of {program}, such as "{example}"')
     plain = long_option(key)
     if key != plain and plain in SBATCH.keys() | SRUN.keys():
-        raise ConfigError(f'found {found(key)}; "{OF_A_PLUGIN}" is for options of plugins, and Slurm itself has --{plain}')
+        raise ConfigError(f'found {found(key)}; "{OF_A_PLUGIN}" is for options of plugins, but Slurm itself has --{plain}')
 
 
 def htcondor_key(key: str) -> str:
-    """Return the name of a submit command, or of a job attribute as ``+Name`` or ``My.Name``."""
+    """Return the name of a submit command, or of a job attribute as ``+Name`` or ``My.Name``.
+
+    Raises:
+        ConfigError: `key` is malformed, or users must not set it.
+    """
     if not re.fullmatch(r"(\+|[Mm][Yy]\.)?[A-Za-z_][A-Za-z0-9_]*", key):
         raise ConfigError(f'found {found(key)}; expected a submit command such as "rank", or "+Name" for a job attribute')
     plain = re.sub(r"^(\+|my\.)", "", key.lower())
@@ -189,7 +201,7 @@ def htcondor_key(key: str) -> str:
         instead = _MADE_BY_COMMANDS[plain]
         raise ConfigError(
             f"not a free directive: {f'use the submit command {instead}' if instead else _WRITTEN}; "
-            "as an attribute it would replace all that HTCondor makes of the job's other wishes"
+            "as an attribute it would replace the value that HTCondor makes of other commands"
         )
     if plain.startswith("hpcdeploy"):
         raise ConfigError("not a free directive: attributes of that name carry the run's id")
@@ -197,14 +209,18 @@ def htcondor_key(key: str) -> str:
 
 
 def slurm_value(value: object) -> str | bool:
-    """Return an option's value; true is an option without one, false takes away what the cluster's defaults set."""
+    """Return an option's value; true for an option without a value, false to remove one from the cluster's defaults."""
     if isinstance(value, bool):
         return value
     return _number_or_line(value)
 
 
 def htcondor_value(value: object) -> str:
-    """Return a submit command's value, as it stands: quote a string of the ClassAd language yourself."""
+    """Return a submit command's value unchanged: the user quotes strings of the ClassAd language.
+
+    Raises:
+        ConfigError: It ends with a backslash, or is not a single line.
+    """
     if isinstance(value, bool):
         return "true" if value else "false"
     words = _number_or_line(value)

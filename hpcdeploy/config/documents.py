@@ -1,4 +1,4 @@
-"""TOML text into dictionaries; what is wrong with it is said with file, line and column."""
+"""Parse TOML into dictionaries; errors have file, line and column."""
 
 from typing import Self
 
@@ -7,24 +7,28 @@ from hpcdeploy.toml import TomlError, UnusableTomlError, load_toml
 
 
 class Number(float):
-    """A number with a point or an exponent that remembers how it was written: ``0.10``, ``1e-4``."""
+    """A float that keeps its spelling: ``0.10``, ``1e-4``."""
 
     written: str
 
     def __new__(cls, written: str) -> Self:
-        """Read a number as TOML writes it, which may have ``_`` between its digits."""
+        """Parse a number in TOML's format, which may have ``_`` between its digits."""
         number = super().__new__(cls, written)
         number.written = written.replace("_", "")
         return number
 
 
 def parse_document(content: bytes, file: str) -> dict[str, object]:
-    """Return the tables of a TOML file; raises `ConfigError` with file, line and column where it is not TOML."""
+    """Return the tables of a TOML file.
+
+    Raises:
+        ConfigError: It is not TOML; the message has file, line and column.
+    """
     try:
         text = content.decode()
     except UnicodeDecodeError as error:
         line, column = _position(content[: error.start].decode())
-        raise ConfigError(f"{file}, line {line}, column {column}: not UTF-8; a TOML file must be") from error
+        raise ConfigError(f"{file}, line {line}, column {column}: not UTF-8, which TOML requires") from error
     try:
         return load_toml(text, parse_float=Number)
     except TomlError as error:
@@ -35,7 +39,7 @@ def parse_document(content: bytes, file: str) -> dict[str, object]:
 
 
 def nested_table(document: object, path: str) -> object:
-    """Return what lies at the dotted `path`, or None where nothing does."""
+    """Return the value at the dotted `path`; None if there is none."""
     for key in path.split("."):
         if not isinstance(document, dict) or key not in document:
             return None

@@ -1,4 +1,4 @@
-"""The text of a first ``hpcdeploy.toml`` out of what a folder holds, with what is not known as comments to uncomment."""
+"""Render a first ``hpcdeploy.toml`` from a folder's content; unknown settings are comments to uncomment."""
 
 import json
 import re
@@ -10,13 +10,19 @@ from hpcdeploy.environments.pixi_platform import Platform
 from hpcdeploy.errors import EnvironmentFileError
 
 _REGISTRIES = {"github.com": "ghcr.io", "gitlab.com": "registry.gitlab.com"}
-# Addresses as git-clone(1) has them, with a user or a token in front of the host that must not be carried on.
+# URLs in the format of git-clone(1), with a user or a token before the host, which must not be copied.
 _REMOTE = re.compile(r"(?:(?:https?|ssh|git)://)?(?:[^@/]*@)?([A-Za-z0-9.-]+)(?::[0-9]+/|[:/]/*+)(.+)")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What a folder holds. ``others`` are recipes of other kinds, by file name; ``remote`` is git's ``origin``."""
+    """The content of a folder.
+
+    Attributes:
+        workspace: Its Pixi workspace; None if there is none.
+        others: The names of files for other kinds of images.
+        remote: git's ``origin``.
+    """
 
     workspace: Workspace | None = None
     others: Sequence[str] = ()
@@ -24,7 +30,7 @@ class Facts:
 
 
 def guess_repository(remote: str) -> str:
-    """Return the registry's repository that belongs to a git remote; empty where the host is not known to have one."""
+    """Return the repository in the registry of a git remote; empty if its host is not known to have one."""
     match = _REMOTE.fullmatch(remote)
     if match is None or match[1].lower() not in _REGISTRIES:
         return ""
@@ -34,7 +40,7 @@ def guess_repository(remote: str) -> str:
 
 
 def first_settings(facts: Facts) -> str:
-    """Return the text of a first ``hpcdeploy.toml``: what is known stands as it is, the rest as comments to uncomment."""
+    """Return the text of a first ``hpcdeploy.toml``."""
     cuda, others = "", list(facts.others)
     repository = guess_repository(facts.remote)
     if facts.workspace is not None:
@@ -54,7 +60,7 @@ def first_settings(facts: Facts) -> str:
 
 
 def _source(file: str) -> str:
-    """Return the line that makes an image from a file of the folder."""
+    """Return the line for an image from a file of the folder."""
     if file == "spack.yaml":
         return 'spack = { environment = "." }'
     return f"{'definition' if file.endswith('.def') else 'dockerfile'} = {_quoted(file)}"
@@ -67,16 +73,16 @@ def _repository(repository: str) -> str:
 
 
 def _environment(workspace: Workspace) -> tuple[str, tuple[Platform, ...]]:
-    """Return the environment that an image is most likely for, and its platforms: the first that wants a GPU on its first.
+    """Return the likely environment and its platforms: the first whose first platform has CUDA, else the first one.
 
-    An environment that is not made for Linux has none.
+    An environment that does not support Linux has no platforms.
     """
     found: dict[str, tuple[Platform, ...]] = {}
     for environment in workspace.environments:
         try:
             found[environment.name] = workspace.platforms_for(environment)
         except EnvironmentFileError:
-            continue  # Not made for Linux: no image can be made of it.
+            continue  # it does not support Linux, so no image can be made from it
     with_cuda = [name for name, platforms in found.items() if platforms[0].cuda]
     name = with_cuda[0] if with_cuda else next(iter(found), "default")
     return name, found.get(name, ())
@@ -91,7 +97,7 @@ def _of_workspace(workspace: Workspace, environment: str, platforms: Sequence[Pl
         "[image]",
         _repository(repository),
         f"pixi = {{ environment = {_quoted(environment)}{platform} }}",
-        *([f"# Its other platforms: {', '.join(_shown(_worded(one)) for one in platforms[1:])}"] if several else []),
+        *([f"# Its other platforms: {', '.join(_shown(_described(one)) for one in platforms[1:])}"] if several else []),
         *(
             [f'# The workspace asks for CUDA {_shown(cuda)}; pixi = {{ …, cuda = "…" }} would override that.']
             if cuda
@@ -103,7 +109,7 @@ def _of_workspace(workspace: Workspace, environment: str, platforms: Sequence[Pl
     ]
 
 
-def _worded(platform: Platform) -> str:
+def _described(platform: Platform) -> str:
     return f"{platform.name} (CUDA {platform.cuda})" if platform.cuda else platform.name
 
 
@@ -143,10 +149,10 @@ def _job(cuda: str, *, has_image: bool) -> list[str]:
 
 
 def _quoted(text: str) -> str:
-    """Return `text` as a TOML string: JSON's escapes are TOML's, but DEL must be escaped too."""
+    """Return `text` as a TOML string: JSON's escapes are valid in TOML, but DEL must be escaped too."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _shown(text: str) -> str:
-    """Return `text` as a comment can hold it."""
+    """Return `text` in a form that is valid in a comment."""
     return text if text.isprintable() else ascii(text)

@@ -1,4 +1,4 @@
-"""How messages show what a person wrote: values and key paths."""
+"""Format the user's input for messages: values and key paths."""
 
 import datetime as dt
 import json
@@ -8,14 +8,14 @@ _LONGEST = 60
 
 
 def found(value: object) -> str:
-    """Return `value` as its file says it, cut where it is long, on one line and without control characters."""
+    """Return `value` in the format of its file, shortened, on one line and without control characters."""
     match value:
         case str():
             return json.dumps(_cut(value), ensure_ascii=not value.isprintable())
         case bool():
             return "true" if value else "false"
         case int():
-            # int.bit_length, since Python refuses to write out more than some thousand digits.
+            # int.bit_length, because Python refuses to print more than some thousand digits
             return str(value) if value.bit_length() < 100 else "a very long number"
         case float():
             return str(value)
@@ -30,7 +30,7 @@ def found(value: object) -> str:
 
 
 def joined(path: str, key: str | int) -> str:
-    """Return the key path one step further down, written as TOML writes it: ``jobs.train.command[0]``."""
+    """Return the key path of `key` in `path`, in TOML's format: ``jobs.train.command[0]``."""
     if isinstance(key, int):
         return f"{path}[{key}]"
     word = key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(_cut(key), ensure_ascii=not key.isprintable())

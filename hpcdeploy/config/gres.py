@@ -1,4 +1,4 @@
-"""GPUs in Slurm's own words: every way in which the options of ``sbatch`` ask for some, as Slurm itself reads them."""
+"""Parse requests for GPUs in options of ``sbatch``, as Slurm itself parses them."""
 
 import re
 from collections.abc import Iterator
@@ -7,19 +7,22 @@ from dataclasses import dataclass
 from hpcdeploy.job import Directives
 
 GPU_OPTIONS = ("gpus", "gpus-per-node", "gpus-per-socket", "gpus-per-task")
-"""Options whose value is a list of ``[TYPE:]NUMBER`` (sbatch(1)); Slurm puts ``gres/gpu:`` before each."""
+"""Options with a list of ``[TYPE:]NUMBER`` (sbatch(1)); Slurm adds ``gres/gpu:`` before each item."""
 
 _SHARES = frozenset({"mps", "shard"})
-"""Parts of a GPU (gres.conf(5), "MPS Management", "Set up of sharding"); beside whole ones Slurm refuses them."""
+"""Parts of a GPU (gres.conf(5), "MPS Management", "Set up of sharding"); Slurm rejects them beside whole GPUs."""
 
 _WHOLE_NODES = frozenset({"true", "exclusive", "allocation"})
-"""Values of ``--exclusive`` by which a job has all generic resources of its nodes (sbatch(1); arg_set_exclusive in
-src/common/slurm_opt.c of Slurm 26.11rc1), the first being no value at all; ``user``, ``mcs`` and ``topo`` share them."""
+"""Values of ``--exclusive`` that give a job all generic resources of its nodes.
+
+Source: sbatch(1); arg_set_exclusive in src/common/slurm_opt.c of Slurm 26.11rc1. The first one means no value. Jobs with
+``user``, ``mcs`` and ``topo`` share the resources.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gres:
-    """One generic resource that is asked for: its name, its type (empty: any), and how much of it."""
+    """A requested generic resource: its name, its type (empty: any), and its count."""
 
     name: str
     kind: str = ""
@@ -27,29 +30,29 @@ class Gres:
 
     @property
     def wanted(self) -> bool:
-        """Whether any of it is asked for."""
+        """Tell whether the count is above zero."""
         return self.count > 0
 
     @property
     def is_gpu(self) -> bool:
-        """Whether this is a GPU, a part of one, or what a site calls so (``gpu_a100``, ``accel:gpu``)."""
+        """Tell whether this is a GPU, a part of one, or a site's own name for GPUs (``gpu_a100``, ``accel:gpu``)."""
         return self.name in _SHARES or "gpu" in f"{self.name}:{self.kind}".lower()
 
 
 def in_gres(directives: Directives) -> tuple[Gres, ...]:
-    """Return what ``gres`` asks for; what it asks for zero times is in it, since Slurm takes the option as given."""
+    """Return the requests of ``gres``, including those for a count of zero, because Slurm treats the option as given."""
     return tuple(_read(_given(directives).get("gres", "")))
 
 
 def asks_for_gpus(directives: Directives) -> bool:
-    """Tell whether a job's own options ask for GPUs; those that are asked for zero times are none."""
+    """Tell whether a job's own options request GPUs; a count of zero is not a request."""
     given = _given(directives)
-    # Of tasks for each GPU Slurm makes the number of GPUs, or it is given one in another option (sbatch(1)).
+    # Slurm computes the number of GPUs from the tasks per GPU, or gets it from another option (sbatch(1)).
     return "ntasks-per-gpu" in given or any(one.is_gpu and one.wanted for one in _all(given))
 
 
 def asks_twice(directives: Directives, option: str) -> bool:
-    """Tell whether `option` asks for GPUs beside the key ``gpus``, as far as it is one that can ask for other things too."""
+    """Tell whether `option` requests GPUs in addition to the key ``gpus``."""
     given = _given(directives)
     if option not in ("gres", "tres-per-task"):
         return option in given
@@ -58,12 +61,12 @@ def asks_twice(directives: Directives, option: str) -> bool:
 
 
 def gpus_in_gres(directives: Directives) -> int:
-    """Return how many whole GPUs ``gres`` asks for on each node, under whatever names the site gave them."""
+    """Return the number of whole GPUs per node that ``gres`` requests, under any name of the site."""
     return sum(one.count for one in in_gres(directives) if one.is_gpu and one.name not in _SHARES)
 
 
 def has_whole_nodes(directives: Directives) -> bool:
-    """Tell whether a job has all that there is on its nodes, GPUs too, without asking for them."""
+    """Tell whether a job gets all resources of its nodes, including GPUs, without requesting them."""
     return _given(directives).get("exclusive", "").lower() in _WHOLE_NODES
 
 
@@ -79,17 +82,16 @@ def _all(given: dict[str, str]) -> Iterator[Gres]:
 
 
 def _of_tasks(given: dict[str, str]) -> Iterator[Gres]:
-    """Read ``tres-per-task``, whose list is of all kinds: ``cpu=8,gres/gpu:a100=2``."""
+    """Parse ``tres-per-task``, whose list has all kinds of resources: ``cpu=8,gres/gpu:a100=2``."""
     found = given.get("tres-per-task", "").split(",")
     yield from _read(",".join(one for one in found if re.match("gres[/:]", one.strip())))
 
 
 def _read(words: str) -> Iterator[Gres]:
-    """Read a list of ``NAME[[:TYPE]:COUNT]``, as sbatch(1) calls it.
+    """Parse a list of ``NAME[[:TYPE]:COUNT]`` (sbatch(1)).
 
-    The count stands after the last ``=`` or, without one, after the last ``:``, and is a whole number with a unit or none;
-    if it is no number, it is a type. A count of zero asks for nothing (slurm_get_next_tres in
-    src/common/slurm_protocol_defs.c of Slurm 26.11rc1).
+    The count follows the last ``=``, or else the last ``:``, and is a whole number with an optional unit; anything else is a
+    type. A count of zero requests nothing (slurm_get_next_tres in src/common/slurm_protocol_defs.c of Slurm 26.11rc1).
     """
     for entry in words.split(","):
         name = re.sub("^gres[/:]", "", entry.strip())
@@ -99,5 +101,5 @@ def _read(words: str) -> Iterator[Gres]:
             name = before
         if name:
             name, _, kind = name.partition(":")
-            # Nine digits are enough for any count, and int() refuses thousands of digits.
+            # nine digits are enough for any count, and int() rejects thousands of digits
             yield Gres(name=name, kind=kind, count=int(count[1].lstrip("0")[:9] or 0) if count else 1)

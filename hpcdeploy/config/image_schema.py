@@ -1,4 +1,4 @@
-"""The keys of ``[image]`` and ``[images.NAME]``, as data."""
+"""Define the keys of ``[image]`` and ``[images.NAME]`` as data."""
 
 import re
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ from hpcdeploy.image import Step
 from hpcdeploy.source import DockerfileSource, User
 
 SOURCES = ("pixi", "spack", "oci", "dockerfile", "definition")
-"""The keys that say what an image is made from; none of them is the Pixi environment ``default``."""
+"""The keys for an image's source; without any, it is the Pixi environment ``default``."""
 
 _FITTING: Mapping[str, frozenset[str]] = {
     "dockerfile": frozenset({"repository", "tags", "dockerfile", "test", "labels", "build-args"}),
@@ -32,7 +32,7 @@ _FITTING: Mapping[str, frozenset[str]] = {
         | {"tags", "ports", "bind-points", "secrets"}
     ),
 }
-"""Where a source says much itself, the keys that may stand beside it."""
+"""The keys that may be combined with sources that define other settings themselves."""
 
 
 def _repository(value: object) -> str:
@@ -113,7 +113,9 @@ def _package(value: str) -> str:
 def _user_name(value: object) -> str:
     words = line(value)
     if not re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}", words):
-        raise ConfigError(f"found {found(value)}; expected a user's name: small letters, digits, dashes and underscores")
+        raise ConfigError(
+            f"found {found(value)}; expected a user's name: lower-case letters, digits, dashes and underscores"
+        )
     return words
 
 
@@ -125,7 +127,7 @@ def _label_name(value: str) -> str:
 
 def _named_program(words: tuple[str, ...]) -> object:
     if not words[0]:
-        raise ConfigError('found "" as the first word; expected the name of a program')
+        raise ConfigError('found "" as the first item; expected the name of a program')
     return words
 
 
@@ -145,7 +147,7 @@ def _secret_place(values: dict[str, Any]) -> object:
 def _fitting_keys(values: dict[str, Any]) -> object:
     sources = [key for key in SOURCES if key in values]
     if len(sources) > 1:
-        raise ConfigError(f"{' and '.join(sources)} are there; expected one: an image is made from one thing")
+        raise ConfigError(f"{' and '.join(sources)} are set; expected one source for an image")
     fitting = _FITTING.get(sources[0]) if sources else None
     odd = next((key for key in values if fitting is not None and key not in fitting), None)
     if odd:
@@ -160,7 +162,7 @@ LINE, TEXT = Leaf(line), Leaf(text)
 COMMAND = ListOf(
     TEXT,
     "a list of words",
-    ': write ["python", "train.py"], since nothing splits words for you',
+    ': use ["python", "train.py"], because no shell splits the text',
     least=1,
     check=_named_program,
 )

@@ -1,4 +1,4 @@
-"""A command's options, read by the very rules of ``[jobs.NAME]``, so that both say the same in the same words."""
+"""Parse a command's options with the rules of ``[jobs.NAME]``, so that both accept the same values."""
 
 from collections.abc import Mapping
 
@@ -8,16 +8,17 @@ from hpcdeploy.config.schema import JOB
 from hpcdeploy.config.words import whole
 
 _OPTIONS = Table((*JOB.keys, Key(name="throttle", kind=Leaf(whole(0)))), JOB.check)
-"""A job's keys, and what only an option says: the throttle of whatever array there is."""
+"""A job's keys, and the throttle, which only exists as an option and applies to any array."""
 
 
 def read_options(given: Mapping[str, object]) -> JobSettings:
-    """Read options by the keys of ``[jobs.NAME]``; None, empty lists and empty tables count as not given.
+    """Parse options by the keys of ``[jobs.NAME]``; None, empty lists and empty tables count as not given.
 
-    Raises `ConfigError`, which names every option that does not hold.
+    Raises:
+        ConfigError: Options are invalid; the message lists them all.
     """
     report = Report(file="on the command line")
-    said = {key: value for key, value in given.items() if value is not None and value not in ([], {}, ())}
-    values = read(_OPTIONS, said, report)
+    options = {key: value for key, value in given.items() if value is not None and value not in ([], {}, ())}
+    values = read(_OPTIONS, options, report)
     report.close()
     return job_settings(values)

@@ -1,23 +1,25 @@
-"""The number of processes in Slurm's own words: what the options of ``sbatch`` say of a job's tasks."""
+"""Determine a job's number of processes from the options of ``sbatch``."""
 
 import re
 
 from hpcdeploy.job import Directives, Job
 
 TASK_OPTIONS = frozenset({"ntasks", "ntasks-per-node", "tasks-per-node", "ntasks-per-gpu", "gpus-per-task"})
-"""Options of sbatch that decide how many tasks a job has; srun takes them over from sbatch. ``tasks-per-node`` is another
-name of ``ntasks-per-node`` (common_options in src/common/slurm_opt.c of Slurm 26.11rc1)."""
+"""Options of sbatch that set a job's number of tasks; srun inherits them.
+
+``tasks-per-node`` is another name of ``ntasks-per-node`` (common_options in src/common/slurm_opt.c of Slurm 26.11rc1).
+"""
 
 
 def says_tasks(directives: Directives) -> bool:
-    """Tell whether a job's own options say how many tasks it has, be that a number or one for each so many GPUs."""
+    """Tell whether a job's own options set its number of tasks, directly or per GPU."""
     return bool(_of_tasks(directives))
 
 
 def _of_tasks(directives: Directives) -> dict[str, str]:
-    """Return the options that decide how many tasks there are, and their values.
+    """Return the options that set the number of tasks, with their values.
 
-    A gres in ``tres-per-task`` does so as ``gpus-per-task`` does: beside ``gpus`` Slurm divides one by the other
+    A gres in ``tres-per-task`` counts, like ``gpus-per-task``: beside ``gpus`` Slurm divides one by the other
     (gres_job_state_validate in src/interfaces/gres.c of Slurm 26.05).
     """
     return {
@@ -28,10 +30,10 @@ def _of_tasks(directives: Directives) -> dict[str, str]:
 
 
 def tasks_on_node(directives: Directives, nodes: int) -> int | None:
-    """Return how many tasks `directives` ask for on each of `nodes`, rounded up; None: Slurm counts them by the GPUs.
+    """Return the number of tasks per node of `nodes`, rounded up; None if Slurm derives it from the GPUs.
 
-    ``ntasks`` comes first: beside it ``ntasks-per-node`` is a maximum (sbatch(1)). Options that say nothing of tasks mean
-    one for each node. A value that is no number is left to sbatch, and counts as not known.
+    ``ntasks`` takes precedence: beside it ``ntasks-per-node`` is a maximum (sbatch(1)). Without any option it is one per
+    node. A value that is not a number is left to sbatch, and counts as unknown.
     """
     given = _of_tasks(directives)
     for option, places in (("ntasks", nodes), ("ntasks-per-node", 1), ("tasks-per-node", 1)):
@@ -41,9 +43,9 @@ def tasks_on_node(directives: Directives, nodes: int) -> int | None:
 
 
 def processes_on_node(job: Job) -> int | None:
-    """Return how many processes Slurm starts on each node, rounded up; None where it counts them by the GPUs.
+    """Return the number of processes that Slurm starts per node, rounded up; None if Slurm derives it from the GPUs.
 
-    torchrun is one of them: it starts the others itself.
+    torchrun counts as one: it starts the others itself.
     """
     if job.launcher == "torchrun":
         return 1
@@ -51,7 +53,7 @@ def processes_on_node(job: Job) -> int | None:
 
 
 def cpus_on_node(job: Job) -> int | None:
-    """Return how many CPUs a job asks for on each node, at least one for each process; None where only Slurm knows."""
+    """Return the number of CPUs per node that a job requests, at least one per process; None if only Slurm knows it."""
     if job.resources.cpus:
         return job.resources.cpus
     given = {option: int(value) for option, value in job.slurm if re.fullmatch("[1-9][0-9]{0,8}", str(value))}

@@ -1,4 +1,4 @@
-"""A project as its settings files say it: images, clusters and jobs, as plain frozen values."""
+"""Define a project as frozen values: images, clusters and jobs from its settings files."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,16 +14,16 @@ from hpcdeploy.job import After, Array, Bind, Code, Directives, Input, Launcher,
 from hpcdeploy.source import DefinitionSource, DockerfileSource, OciSource, PixiSource, Source, SpackSource
 
 ONLY_IMAGE = "default"
-"""The name of the image of ``[image]``, of which there is one only."""
+"""The name of the image in ``[image]``, if there is only one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobSettings:
-    """What one place says of a job: a cluster's defaults, ``[jobs.NAME]``, or the options of a command.
+    """A job's settings from one source: a cluster's defaults, ``[jobs.NAME]``, or the options of a command.
 
-    None: this place says nothing of it. Units as in `hpcdeploy.job.Resources`. A Slurm directive that is False takes
-    away what an earlier place set. ``array`` is also what a sweep says; ``throttle``, which only an option sets, is that of
-    whatever array there is. A code that is False takes away what an earlier place set.
+    None means not set here. Units are those of `hpcdeploy.job.Resources`. A Slurm directive or ``code`` that is False
+    removes the value of an earlier source. ``array`` also has the value of ``sweep``; ``throttle``, which only an option
+    sets, applies to any array.
     """
 
     image: str | None = None
@@ -64,10 +64,16 @@ class JobSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Project:
-    """Everything that the settings files say.
+    """The content of all settings files.
 
-    ``root`` is the project's folder (that of `file`); without a project file it is where the search began. ``defaults``
-    are the clusters' job defaults, by cluster. ``origins`` names, for each key path, the file that set it.
+    Attributes:
+        root: The project's folder; without a project file the folder where the search began.
+        file: The project's file; None if there is none.
+        images: The images by name.
+        clusters: The clusters by name.
+        defaults: The clusters' job defaults, by cluster.
+        jobs: The jobs by name.
+        origins: The file that set each key path.
     """
 
     root: Path
@@ -81,7 +87,14 @@ class Project:
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """One settings file, read and checked: its values by key, and the key paths that it sets, below ``prefix`` there."""
+    """The checked content of one settings file.
+
+    Attributes:
+        file: Its path.
+        values: Its values by key.
+        paths: The key paths that it sets.
+        prefix: The prefix of its keys in the file.
+    """
 
     file: Path
     values: Mapping[str, Any]
@@ -90,10 +103,12 @@ class Layer:
 
 
 def assemble(root: Path, own: Sequence[Layer], layer: Layer | None) -> Project:
-    """Return the project that a person's `own` files and the project's, `layer`, make; each later one has precedence.
+    """Combine a user's `own` files and the project's, `layer`; later ones take precedence.
 
-    A cluster that the person's files describe stays as it is: of it a project may set the job defaults only. Raises
-    `ConfigError` where it sets something else.
+    A project may only change the job defaults of a cluster that the user's files describe.
+
+    Raises:
+        ConfigError: The project changes something else.
     """
     merged: dict[str, Any] = {}
     origins: dict[str, str] = {}
@@ -131,14 +146,14 @@ def _refuse_changes(layer: Layer, persons: Mapping[str, Mapping[str, Any]], orig
             written = joined(where, key) if joined(where, key) in layer.paths else joined(where, "scheduler")
             report.refuse(
                 written,
-                f"the cluster {name} is described in {origins[where]}, and of such a cluster a project may set the defaults"
-                " only; take this key out here, or give one of the two clusters another name",
+                f"the cluster {name} is described in {origins[where]}, so a project may only set its defaults"
+                "; remove this key here, or use another name for one of the two clusters",
             )
     report.close()
 
 
 def _describes(path: str, clusters: Collection[str]) -> bool:
-    """Tell whether a key path is that of one of `clusters`, or of a key of it that is not a job default."""
+    """Tell whether a key path belongs to one of `clusters`, but not to its job defaults."""
     return any(
         path == cluster or (path.startswith(f"{cluster}.") and not f"{path}.".startswith(f"{cluster}.defaults."))
         for cluster in clusters
@@ -168,7 +183,7 @@ def _image(name: str, values: Mapping[str, Any]) -> ImageSettings:
 
 
 def _source(fields: dict[str, Any]) -> Source:
-    """Take the one key that says what the image is made from out of `fields`."""
+    """Remove the key of the image's source from `fields`, and return the source."""
     if "oci" in fields:
         return OciSource(reference=fields.pop("oci"))
     if "definition" in fields:
@@ -186,12 +201,12 @@ def _cluster(name: str, values: Mapping[str, Any], *, project: str, of_project: 
 
 
 def job_settings(values: Mapping[str, Any]) -> JobSettings:
-    """Return what one place says of a job, from its checked values by key."""
+    """Return a job's settings from one source, from its checked values by key."""
     return JobSettings(**_fields(values))
 
 
 def _fields(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `values` by the fields' names, tables as tuples of pairs: values that nobody can change later."""
+    """Return `values` by field names, with tables as tuples of pairs, which are immutable."""
     return {
         key.replace("-", "_"): tuple(value.items()) if isinstance(value, Mapping) else value for key, value in values.items()
     }

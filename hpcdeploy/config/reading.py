@@ -1,7 +1,7 @@
-"""Holds a TOML table against a schema that is plain data, and collects everything that is wrong with it.
+"""Check a TOML table against a schema that is plain data, and collect all errors.
 
-A schema is built of five kinds. Reading needs no file and no environment: it turns the dictionaries of a TOML parser
-into dictionaries of checked values, with the file and the key path of each problem.
+A schema has five kinds of nodes. Reading is pure: it converts the dictionaries of a TOML parser to dictionaries of checked
+values, with file and key path of each problem.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,16 +16,21 @@ from hpcdeploy.spelling import meant
 
 @dataclass(frozen=True)
 class Leaf:
-    """One value: `parse` returns it, or raises `ConfigError` saying what was found and what was expected."""
+    """One value: `parse` returns it, or raises `ConfigError` with the value found and the value expected."""
 
     parse: Callable[[Any], object]
 
 
 @dataclass(frozen=True)
 class ListOf:
-    """A list, read into a tuple; `expected` says in words what it is a list of, `hint` helps whoever wrote no list.
+    """A list, which is converted to a tuple.
 
-    `check` sees the tuple whole, and raises `ConfigError` where it may not be so.
+    Attributes:
+        item: The kind of its items.
+        expected: A description of the list, for messages.
+        hint: Advice if the value is not a list.
+        least: Minimum number of items.
+        check: Checks or converts the tuple; raises `ConfigError`.
     """
 
     item: "Kind"
@@ -37,7 +42,7 @@ class ListOf:
 
 @dataclass(frozen=True)
 class MapOf:
-    """A table whose keys are the person's own, each checked by `name`; read into a dictionary."""
+    """A table with the user's own keys, each checked by `name`; it becomes a dictionary."""
 
     name: Callable[[str], str]
     item: "Kind"
@@ -46,7 +51,7 @@ class MapOf:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of known keys, read into a dictionary of those that are there; `check` sees it whole and may change it."""
+    """A table of known keys, which becomes a dictionary of those that are set; `check` may change it."""
 
     keys: tuple["Key", ...]
     check: Callable[[dict[str, Any]], object] = dict
@@ -54,7 +59,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Either:
-    """A value whose TOML type (``str``, ``int``, ``list``, ``dict``) decides how it is read."""
+    """A value whose TOML type (``str``, ``int``, ``list``, ``dict``) selects how it is read."""
 
     kinds: Mapping[type, "Kind"]
     expected: str
@@ -65,7 +70,13 @@ Kind = Leaf | ListOf | MapOf | Table | Either
 
 @dataclass(frozen=True, kw_only=True)
 class Key:
-    """One key of a table: its `name` in the file, what it holds, and whether it must be there."""
+    """One key of a table.
+
+    Attributes:
+        name: Its name in the file.
+        kind: The kind of its value.
+        required: The key must be set.
+    """
 
     name: str
     kind: Kind
@@ -74,7 +85,7 @@ class Key:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What reading one file found: its problems in the file's order, and the key paths that were read."""
+    """The result of reading one file: its problems in the file's order, and the key paths that were read."""
 
     file: str
     prefix: str = ""
@@ -82,12 +93,12 @@ class Report:
     paths: list[str] = field(default_factory=list)
 
     def refuse(self, path: str, message: str) -> None:
-        """Note one problem."""
+        """Add one problem."""
         full = f"{self.prefix}.{path}" if self.prefix and path else self.prefix or path
         self.problems.append(f"{full}: {message}" if full else message)
 
     def close(self) -> None:
-        """Raise one `ConfigError` that lists every problem, if there is any."""
+        """Raise one `ConfigError` with all problems, if there are any."""
         if len(self.problems) == 1:
             raise ConfigError(f"{self.file}: {self.problems[0]}")
         if self.problems:
@@ -96,14 +107,14 @@ class Report:
 
 
 class _Refused:
-    """Stands for a value that could not be read; its problem is in the report."""
+    """A placeholder for an invalid value, whose problem is in the report."""
 
 
 _REFUSED = _Refused()
 
 
 def read(table: Table, raw: object, report: Report) -> dict[str, Any]:
-    """Return the checked values of the whole file `raw`; every problem goes to `report`, and its key is left out."""
+    """Return the checked values of the file's content `raw`; invalid ones are left out and reported."""
     values = _read_table(table, raw, "", report)
     return values if isinstance(values, dict) else {}
 
@@ -156,7 +167,7 @@ def _read_list(kind: ListOf, raw: object, path: str, report: Report) -> object:
         return _REFUSED
     before = len(report.problems)
     values = [_read(kind.item, value, joined(path, index), report) for index, value in enumerate(raw)]
-    if len(report.problems) > before:  # a table with a problem in it gives what was right of it
+    if len(report.problems) > before:  # an invalid table returns its valid keys
         return _REFUSED
     return _guarded(lambda: kind.check(tuple(values)), path, report)
 
@@ -191,5 +202,5 @@ def _unknown_key(name: str, known: Mapping[str, Key]) -> str:
     return f"unknown key; {advice}Known here: {_listed(known)}"
 
 
-def _listed(words: Sequence[str] | Mapping[str, object]) -> str:
-    return ", ".join(words)
+def _listed(names: Sequence[str] | Mapping[str, object]) -> str:
+    return ", ".join(names)

@@ -1,7 +1,7 @@
-"""Keys that a later place replaces in its scheduler's own words: ``memory`` in a cluster's defaults, ``slurm.mem`` in a job.
+"""Remove keys that a later source replaces by options: ``memory`` in a cluster's defaults, ``slurm.mem`` in a job.
 
-An option of an earlier place can be taken away (``false``), a key cannot: without this, a default for ``memory`` would leave
-a job no way to ask for all memory of a node.
+An option of an earlier source can be removed (``false``), a key cannot: without this, a job could not request all memory of
+a node if the cluster has a default for ``memory``.
 """
 
 from collections.abc import Sequence
@@ -18,19 +18,20 @@ _KEYS = frozenset(field.name for field in fields(Resources))
 
 
 def without_replaced(places: Sequence[JobSettings], cluster: Cluster) -> tuple[JobSettings, ...]:
-    """Take from each place the keys that a later one says in the words of the cluster's scheduler.
+    """Remove from each source the keys that a later one replaces by options of the cluster's scheduler.
 
-    With two schedulers they stay, and are refused beside such words: for the other scheduler nothing would replace them.
+    With two schedulers they remain, and are rejected beside such options: for the other scheduler they would not be
+    replaced.
     """
     if len(cluster.schedulers) > 1:
         return tuple(places)
     kept: list[JobSettings] = []
     for place in places:
-        gone: dict[str, Any] = dict.fromkeys(_replaced(place, cluster.schedulers[0]))
-        kept = [*(replace(earlier, **gone) for earlier in kept), place]
+        removed: dict[str, Any] = dict.fromkeys(_replaced(place, cluster.schedulers[0]))
+        kept = [*(replace(earlier, **removed) for earlier in kept), place]
     return tuple(kept)
 
 
 def _replaced(place: JobSettings, scheduler: SchedulerName) -> list[str]:
-    fields_said = (key.replace("-", "_") for key, _ in twins(scheduler, getattr(place, scheduler)))
-    return [field for field in fields_said if field in _KEYS]
+    replaced = (key.replace("-", "_") for key, _ in twins(scheduler, getattr(place, scheduler)))
+    return [field for field in replaced if field in _KEYS]

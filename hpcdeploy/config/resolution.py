@@ -1,4 +1,4 @@
-"""Which image, cluster and job are meant, and what the job finally asks for once every place has had its say."""
+"""Choose the image, cluster and job, and combine a job's settings from all sources."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
@@ -27,27 +27,39 @@ NO_OPTIONS = JobSettings()
 _ADDRESSES = (
     "oras://", "docker://", "osdf://", "pelican://", "stash://", "https://", "http://", "s3://", "gs://", "/cvmfs/"
 )  # fmt: skip
-"""What begins an image's address, where it is none of the project's images and no file of this machine."""
+"""Prefixes of an image reference that is neither an image of the project nor a file of this machine."""
 UNNAMED_JOB = "job"
-"""The name of a job of which only the command line says anything."""
+"""The name of a job that is only described on the command line."""
 
 
 def choose_cluster(project: Project, name: str | None) -> Cluster:
-    """Return the cluster called `name`, or the only one; raises `ConfigError` where that is not one."""
-    return project.clusters[_chosen("cluster", name, project.clusters, "say which one with --cluster")]
+    """Return the cluster `name`, or the only one.
+
+    Raises:
+        ConfigError: There is no such cluster, or more than one without a name.
+    """
+    return project.clusters[_chosen("cluster", name, project.clusters, "choose one with --cluster")]
 
 
 def choose_image(project: Project, name: str | None) -> ImageSettings:
-    """Return the settings of the image called `name`, or the only one; raises `ConfigError` where that is not one."""
-    return project.images[_chosen("image", name, project.images, "name one")]
+    """Return the settings of the image `name`, or of the only one.
+
+    Raises:
+        ConfigError: There is no such image, or more than one without a name.
+    """
+    return project.images[_chosen("image", name, project.images, "choose one")]
 
 
 def choose_images(project: Project, names: Sequence[str], *, every: bool = False) -> tuple[ImageSettings, ...]:
-    """Return the images called `names`, each once, or all of them, or the only one; `ConfigError` where there is none."""
+    """Return the images `names` without duplicates, or all images, or the only one.
+
+    Raises:
+        ConfigError: There is no such image.
+    """
     if every and names:
         raise ConfigError(f"found {', '.join(names)} and --all; expected names, or --all for every image of the project")
     if every or not names:
-        advice = "name those that you mean, or say --all"
+        advice = "use their names, or --all"
         names = tuple(project.images) if every and project.images else (_chosen("image", None, project.images, advice),)
     return tuple(choose_image(project, name) for name in dict.fromkeys(names))
 
@@ -60,13 +72,20 @@ def resolve_job(
     *,
     admit: Admit = refuse,
 ) -> Job:
-    """Return the job that the cluster's defaults, then ``[jobs.NAME]``, then `options` make, key by key.
+    """Combine the cluster's defaults, ``[jobs.NAME]`` and `options` into a job, key by key.
 
-    Without `job_name` it is the project's only job; where the project has none, it is what `options` say, called
-    ``job``. Tables (environment, directives) are merged by name, binds and inputs by their place in the container; the
-    later place wins, and its own words for the scheduler replace earlier keys (`without_replaced`). Before a file is read,
-    `admit` gets those outside of the project that the project names, if there are any. Raises `ConfigError` where a name is
-    unknown, an image is missing, two directives ask for the same, or `admit` refuses.
+    Tables (environment, directives) are merged by name, binds and inputs by their path in the container. The later source
+    wins, and its scheduler options replace earlier keys (`without_replaced`).
+
+    Args:
+        project: The project.
+        job_name: The job; None for the project's only job, or for one called ``job`` from `options` alone.
+        cluster_name: The cluster; None for the only one.
+        options: Settings from the command line.
+        admit: Confirms files outside of the project that the project names, before one is read.
+
+    Raises:
+        ConfigError: A name is unknown, an image is missing, settings contradict each other, or a file was rejected.
     """
     cluster = choose_cluster(project, cluster_name)
     name, own = _job_settings(project, job_name)
@@ -84,9 +103,12 @@ def resolve_job(
 def resolve_job_here(
     project: Project, job_name: str | None, options: JobSettings = NO_OPTIONS, *, admit: Admit = refuse
 ) -> Job:
-    """Return the job as `resolve_job` does, for this machine: no cluster's defaults are in it, and one task of a sweep.
+    """Return the job as `resolve_job` does, but for this machine: without a cluster's defaults, and one task of a sweep.
 
-    It is the first task, with its parameters in their places; and what it brings along is bound from where it lies.
+    It is the first task, with its parameters filled in; its code and inputs are bound from their own folders.
+
+    Raises:
+        ConfigError: A name is unknown, an image is missing, or settings contradict each other.
     """
     name, own = _job_settings(project, job_name)
     if files := outside(files_of_job_here(own, options, project.root), project.root):
@@ -99,7 +121,7 @@ def resolve_job_here(
 def _job_settings(project: Project, job_name: str | None) -> tuple[str, JobSettings]:
     if job_name is None and not project.jobs:
         return UNNAMED_JOB, NO_OPTIONS
-    name = _chosen("job", job_name, project.jobs, "name one")
+    name = _chosen("job", job_name, project.jobs, "choose one")
     return name, project.jobs[name]
 
 
@@ -143,12 +165,12 @@ def _array(project: Project, job: str, places: tuple[JobSettings, ...]) -> Array
     if throttle is None:
         return array
     if array is None:
-        raise ConfigError(f"job {job} has neither an array nor a sweep; found a throttle, which is for their tasks")
+        raise ConfigError(f"job {job} has a throttle, but neither an array nor a sweep")
     return replace(array, throttle=throttle)
 
 
 def _first_task(job: Job) -> Job:
-    """Return what the first task of a sweep would run, as a job of its own."""
+    """Return the first task of a sweep as a job."""
     if job.array is None or job.array.parameters is None:
         return job
     values = job.array.parameters.of(0)
@@ -178,13 +200,11 @@ def _chosen(what: str, name: str | None, known: Mapping[str, object], advice: st
         if len(known) == 1:
             return next(iter(known))
         begin = "run 'hpcdeploy init', or " if what == "image" else ""
-        there = (
-            f"there are {', '.join(known)}: {advice}" if known else f"the settings describe none: {begin}add [{what}s.NAME]"
-        )
-        raise ConfigError(f"no {what} was named; {there}")
+        there = f"there are {', '.join(known)}: {advice}" if known else f"the settings have none: {begin}add [{what}s.NAME]"
+        raise ConfigError(f"no {what} is selected; {there}")
     if name not in known:
         close = meant(name, known)
-        there = f"Known: {', '.join(known)}" if known else f"The settings describe no {what}"
+        there = f"Known: {', '.join(known)}" if known else f"The settings have no {what}"
         raise ConfigError(
             f"found {found(name)}; no {what} has that name{f', did you mean {close}?' if close else '.'} {there}"
         )
@@ -218,8 +238,8 @@ def _image(project: Project, job: str, image: str | None) -> str:
     if image is None:
         if len(project.images) == 1:
             return next(iter(project.images))
-        there = f"name one of {', '.join(project.images)}" if project.images else "name a .sif file or an oras:// reference"
-        raise ConfigError(f"job {job} names no image, and the project has {len(project.images)}; {there}")
+        there = f"use one of {', '.join(project.images)}" if project.images else "use a .sif file or an oras:// reference"
+        raise ConfigError(f"job {job} has no image, and the project has {len(project.images)}; {there}")
     if image in project.images or image.startswith(_ADDRESSES):
         return image
     if image.endswith(".sif") and "://" not in image:
@@ -234,7 +254,7 @@ def _image(project: Project, job: str, image: str | None) -> str:
     raise ConfigError(
         f"{f'{where}: ' if where else ''}job {job}: found the image {found(image)}; expected"
         f" {', '.join(project.images) or 'an image of the project'}, a path to a .sif, an oras:// reference, or for"
-        " HTCondor an address such as docker:// or osdf://"
+        " HTCondor a URL such as docker:// or osdf://"
         f"{f'; did you mean {close}?' if close else ''}"
     )
 
@@ -247,5 +267,5 @@ def _refuse_twins(job: Job, cluster: Cluster) -> None:
             field = key.replace("-", "_")
             if getattr(job.resources if hasattr(job.resources, field) else job, field):
                 raise ConfigError(
-                    f"job {job.name} on {cluster.name}: {key} and {scheduler}.{directive} ask for the same; expected one"
+                    f"job {job.name} on {cluster.name}: {key} and {scheduler}.{directive} request the same; expected one"
                 )

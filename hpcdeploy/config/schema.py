@@ -1,4 +1,4 @@
-"""Every key of the settings files, as data: what each may hold. ``docs/configuration.md`` says what each is for."""
+"""Define all keys of the settings files and their values as data; ``docs/configuration.md`` explains them."""
 
 import re
 from typing import Any, get_args
@@ -52,8 +52,10 @@ from hpcdeploy.job import Launcher
 from hpcdeploy.ownership import KEY as SAFE_DIRECTORIES
 
 _NOT_IN_A_HOST = frozenset("'`\"$\\;&<>|(){},")
-"""What OpenSSH takes in no host's name since 9.6 (ssh.c, valid_hostname): the name may stand for %h in a command of the SSH
-configuration, which a shell reads."""
+"""Characters that OpenSSH rejects in host names since 9.6 (ssh.c, valid_hostname).
+
+The name may replace %h in a command of the SSH configuration, which a shell runs.
+"""
 
 
 def _host(value: object) -> str:
@@ -91,13 +93,13 @@ def _safe_directory(value: object) -> str:
 
 def _one_of_image_tables(values: dict[str, Any]) -> object:
     if "image" in values and "images" in values:
-        raise ConfigError("both [image] and [images.NAME] are there; expected one: name the image in [images.NAME] too")
+        raise ConfigError("both [image] and [images.NAME] are set; expected one: use [images.NAME] for all")
     return values
 
 
 def _array_or_sweep(values: dict[str, Any]) -> object:
     if "array" in values and "sweep" in values:
-        raise ConfigError("both array and sweep are there; expected one: a sweep is an array with a task for each value")
+        raise ConfigError("both array and sweep are set; expected one: a sweep is an array with a task for each value")
     if "sweep" in values:
         values["array"] = values.pop("sweep")
     return values
@@ -105,13 +107,11 @@ def _array_or_sweep(values: dict[str, Any]) -> object:
 
 def _one_of_scheduler_keys(values: dict[str, Any]) -> object:
     if "scheduler" in values and "schedulers" in values:
-        raise ConfigError(
-            'both scheduler and schedulers are there; expected one, such as schedulers = ["slurm", "htcondor"]'
-        )
+        raise ConfigError('both scheduler and schedulers are set; expected one, such as schedulers = ["slurm", "htcondor"]')
     if "scheduler" in values:
         values["schedulers"] = (values.pop("scheduler"),)
     if len(set(values.get("schedulers", ()))) < len(values.get("schedulers", ())):
-        raise ConfigError("found a scheduler twice in schedulers; expected each once, the default first")
+        raise ConfigError("schedulers has duplicates; expected each scheduler once, the default first")
     return values
 
 
@@ -248,7 +248,7 @@ CLUSTER = Table(
 )
 
 CLUSTERS_FILE = Table((Key(name="clusters", kind=MapOf(name, CLUSTER, "a table of clusters: [clusters.NAME]")),))
-"""The lab's file: clusters and nothing else."""
+"""The lab's file: only clusters."""
 
 REGISTRY = Table((Key(name="token-service", kind=Leaf(_registry_host), required=True),))
 
@@ -262,7 +262,7 @@ PERSON_FILE = Table(
         Key(name=SAFE_DIRECTORIES, kind=ListOf(Leaf(_safe_directory), 'a list of folders, such as ["/project/lab/*"]')),
     )
 )
-"""A person's own file: clusters, and what no project may decide."""
+"""A user's own file: clusters, and settings that no project may change."""
 
 PROJECT_FILE = Table(
     (

@@ -1,4 +1,4 @@
-"""The shape of a job: what waits for what, warnings, retries, processes. Single values, and what does not go together."""
+"""Parse and check the settings for a job's processes, dependencies, signals and retries."""
 
 import re
 from typing import cast, get_args
@@ -18,11 +18,11 @@ SIGNAL = 'a signal and how long before the time limit it comes, such as "USR1@5 
 RETRIES = 'a number of retries, "3 on 75,76" for these exit codes only, or a table such as { max = 3, exit-codes = [75] }'
 
 _LATEST = 65535
-"""Seconds; sbatch(1), --signal."""
+"""Maximum time before the limit in seconds (sbatch(1), --signal)."""
 
 
 def parse_after(words: object) -> After:
-    """Return what must end first in ``"NAME"`` or ``"afterok:NAME"``, ``"afterany:NAME"``, ``"afternotok:NAME"``."""
+    """Parse a dependency: ``"NAME"`` or ``"afterok:NAME"``, ``"afterany:NAME"``, ``"afternotok:NAME"``."""
     kind, colon, what = text(words).rpartition(":")
     if colon and kind not in get_args(AfterKind):
         raise ConfigError(f"found {found(words)}; expected {AFTER}, with afterok, afterany or afternotok before the colon")
@@ -30,7 +30,7 @@ def parse_after(words: object) -> After:
 
 
 def parse_signal(words: object) -> Signal:
-    """Return the warning in ``"USR1@5 min"``, ``"USR1"`` (a minute before, as in sbatch) or ``"5 min"`` (USR1)."""
+    """Parse a signal: ``"USR1@5 min"``, ``"USR1"`` (a minute before, as in sbatch) or ``"5 min"`` (USR1)."""
     match = re.fullmatch(r"(?:(?:SIG)?(?P<name>[A-Z][A-Z0-9]+)(?:@(?P<at>.+))?|(?P<only>[0-9][^@]*))", text(words).strip())
     if match is None:
         raise ConfigError(f"found {found(words)}; expected {SIGNAL}")
@@ -45,19 +45,23 @@ def parse_signal(words: object) -> Signal:
 
 
 def retries(most: object, exit_codes: tuple[int, ...] = ()) -> Retries:
-    """Return at most so many retries, on `exit_codes` only (none: on each but 0)."""
+    """Return the retry settings: the maximum number, and the exit codes that are retried (none: all but 0)."""
     return Retries(max=whole(1)(most), exit_codes=tuple(dict.fromkeys(exit_codes)))
 
 
 def exit_code(value: object) -> int:
-    """Return an exit code that can be a failure's."""
+    """Return an exit code of a failure.
+
+    Raises:
+        ConfigError: `value` is not 1 to 255.
+    """
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 255:
         raise ConfigError(f"found {found(value)}; expected an exit code from 1 to 255")
     return value
 
 
 def parse_retries(words: str) -> Retries:
-    """Return the retries in ``"3"`` or ``"3 on 75,76"``."""
+    """Parse retries: ``"3"`` or ``"3 on 75,76"``."""
     match = re.fullmatch(r"([0-9]{1,9})(?: +on +([0-9]{1,9}(?: *, *[0-9]{1,9})*))?", words.strip())
     if match is None:
         raise ConfigError(f"found {found(words)}; expected {RETRIES}")
@@ -65,7 +69,7 @@ def parse_retries(words: str) -> Retries:
 
 
 def mpi_plugin(value: object) -> str:
-    """Return the name of a plugin of ``srun --mpi``; ``srun --mpi=list`` tells which a cluster has."""
+    """Return the name of a plugin of ``srun --mpi``; ``srun --mpi=list`` lists those of a cluster."""
     words = text(value)
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", words) or words == "list":
         raise ConfigError(
@@ -75,13 +79,13 @@ def mpi_plugin(value: object) -> str:
 
 
 def check_shape(job: Job) -> None:
-    """Refuse, with `ConfigError`, what does not go together in a job, before any scheduler sees it."""
+    """Raise `ConfigError` for settings of a job that contradict each other."""
     limit, cpus, tasks = job.resources.time, job.resources.cpus, job.tasks_per_node or 1
     if job.retries and job.requeue is False:
-        raise _clash(job, "retries start a task again, and requeue = false forbids that; leave one out")
+        raise _clash(job, "retries restart a task, but requeue = false forbids that; remove one of them")
     if job.signal and limit and job.signal.before >= limit:
         when = f"{job.signal.before} s before the time limit, which is {limit} s"
-        raise _clash(job, f"the signal is to come {when}; expected less than the limit")
+        raise _clash(job, f"the signal is {when}; expected less than the limit")
     if job.launcher == "torchrun":
         _check_torchrun(job)
     elif cpus and cpus % tasks:
@@ -94,15 +98,15 @@ def _check_torchrun(job: Job) -> None:
     if job.mpi:
         raise _clash(job, "mpi applies to processes that srun starts; torchrun connects its processes itself")
     if job.command and job.command[0].startswith("-"):
-        words = "torchrun starts the command as it stands; write its program first"
+        words = "torchrun runs the command unchanged; start it with a program"
         raise _clash(job, f'found {found(job.command[0])}; {words}, as in ["python", "-m", "train"]')
     counted = [option for option, value in job.slurm if value is not False and option in TASK_OPTIONS]
     tasks = tasks_on_node(job.slurm, job.resources.nodes)
     if counted and tasks != 1 and counted != ["gpus-per-task"]:
         raise _clash(
             job,
-            f"slurm.{counted[0]} makes several tasks on a node, and torchrun is started once on each node and starts the "
-            "others itself; use the key tasks-per-node, or ask for the GPUs of a node alone",
+            f"slurm.{counted[0]} starts several tasks on a node, but torchrun must be started once per node, and "
+            "starts the others itself; use the key tasks-per-node, or request only the GPUs of a node",
         )
 
 
@@ -114,10 +118,10 @@ def _check_directives(job: Job) -> None:
             raise _clash(job, f"slurm.{option}: {wrong}")
     memory = [key for key in ("mem", "mem-per-cpu", "mem-per-gpu") if key in given]
     if len(memory) > 1:
-        raise _clash(job, f"slurm asks for memory as {' and '.join(memory)}, which sbatch refuses; expected one")
-    # sbatch(1) of Slurm 26.05; those before it took both, and gave what the one said that they read last.
+        raise _clash(job, f"slurm requests memory with {' and '.join(memory)}, which sbatch rejects; expected one")
+    # sbatch(1) of Slurm 26.05; earlier releases accepted both, and used the value that they read last.
     if "gpus-per-node" in given and "gpu" in {one.name for one in in_gres(job.slurm)}:
-        raise _clash(job, "slurm asks for GPUs as gres and gpus-per-node, which newer Slurms refuse; expected one")
+        raise _clash(job, "slurm requests GPUs with gres and gpus-per-node, which newer releases reject; expected one")
 
 
 def _clash(job: Job, why: str) -> ConfigError:

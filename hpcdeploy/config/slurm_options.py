@@ -1,9 +1,9 @@
-"""The long options of ``sbatch`` and ``srun``, which of them take a value, and which releases of Slurm have them.
+"""List the long options of ``sbatch`` and ``srun``, whether they take a value, and which releases have them.
 
 Source: ``common_options`` in src/common/slurm_opt.c at the tags slurm-22-05-8-1, 23-02-7-1, 23-11-10-1, 24-05-4-1,
 24-11-5-1, 25-05-3-1, 25-11-3-1 and 26-05-3-1: an entry with ``.set_func`` is an option of both programs, one with
-``.set_func_sbatch`` or ``.set_func_srun`` of that one only, and ``.has_arg`` tells whether it takes a value. Names with an
-underscore, which are old spellings (``cpu_bind``), are left out. Where releases differ in the value, it is optional here.
+``.set_func_sbatch`` or ``.set_func_srun`` only of that program, and ``.has_arg`` tells whether it takes a value. Old
+spellings with an underscore (``cpu_bind``) are left out. If releases differ, the value is optional here.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,10 @@ Takes = Literal["nothing", "value", "either"]
 
 @dataclass(frozen=True, kw_only=True)
 class SlurmOption:
-    """A long option: what it takes, and the first and the last release that has it (empty: before 22.05, after 26.05)."""
+    """A long option: the value that it takes, and the first and last release that has it.
+
+    An empty release means before 22.05, or after 26.05.
+    """
 
     takes: Takes
     first: str = ""
@@ -25,14 +28,14 @@ class SlurmOption:
 
     @property
     def releases(self) -> str:
-        """The releases that have the option, in words; empty where all from 22.05 to 26.05 have it."""
+        """The releases with the option as text; empty if all from 22.05 to 26.05 have it."""
         if self.first:
             return f"{self.first} and later"
         return f"{self.last} and earlier" if self.last else ""
 
 
 def _read(takes: Takes, names: str) -> Iterator[tuple[str, SlurmOption]]:
-    """Read names of options: ``NAME``, ``NAME:FIRST-`` of one that came with a release, ``NAME:-LAST`` of one that went."""
+    """Parse names of options: ``NAME``, ``NAME:FIRST-`` for one added in a release, ``NAME:-LAST`` for a removed one."""
     for entry in names.split():
         name, _, releases = entry.partition(":")
         first, _, last = releases.partition("-")
@@ -99,11 +102,11 @@ SRUN: Mapping[str, SlurmOption] = {
 
 
 OF_A_PLUGIN = "+"
-"""Begins the name of an option that a plugin of the site adds to both programs (spank(7)), or that a later release has."""
+"""Prefix of an option that a plugin of the site adds to both programs (spank(7)), or that a later release has."""
 
 
 def unknown(program: Literal["sbatch", "srun"], name: str, known: Mapping[str, SlurmOption]) -> str:
-    """Return the message for an option that no release of `program` has; `known` are those that may be meant."""
+    """Return the message for an option that no release of `program` has; `known` are the options to suggest."""
     close = meant(name, known)
     return (
         f"no {program} from Slurm 22.05 to 26.05 has an option --{name}; {f'did you mean {close}? ' if close else ''}"
@@ -112,12 +115,12 @@ def unknown(program: Literal["sbatch", "srun"], name: str, known: Mapping[str, S
 
 
 def long_option(name: str) -> str:
-    """Return the name as the program has it: without the sign of a plugin's option."""
+    """Return the program's name of an option: without the prefix for plugins."""
     return name.removeprefix(OF_A_PLUGIN)
 
 
 def badly_given(program: Literal["sbatch", "srun"], name: str, value: object) -> str:
-    """Return why `value` does not fit an option, as getopt_long(3) would refuse it; empty where it does (True: no value)."""
+    """Return the error of getopt_long(3) for an option's `value` (True: no value); empty if it is valid."""
     option = (SBATCH if program == "sbatch" else SRUN).get(name)
     if value is False or option is None:
         return ""

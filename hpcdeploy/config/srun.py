@@ -1,4 +1,4 @@
-"""The job table ``srun``: options of the ``srun`` that starts a job's processes, and what does not go with them."""
+"""Validate the job's table ``srun``: options of the ``srun`` that starts its processes."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -15,12 +15,14 @@ OF_STEPS = frozenset(
         "verbose",
     }
 )  # fmt: skip
-"""Options of both programs that say something of a step of its own (srun(1)): a job may give them to srun alone."""
+"""Options of both programs that apply to a step (srun(1)), so a job may set them for srun alone."""
 
 FOLLOWED_BY_STEPS = frozenset({"cpu-freq", "gpu-bind", "mem-bind", "tres-bind"})
-"""Options of sbatch that do nothing to the job's script, only to what srun starts in it: sbatch(1), ``--cpu-freq``; for the
-others, what a node is told of a batch job has no place (``batch_job_launch_msg_t`` in src/common/slurm_protocol_defs.h of
-Slurm 26.05.3 and src/slurmd/slurmstepd)."""
+"""Options of sbatch that do not affect the job's script, only steps that srun starts in it.
+
+Source: sbatch(1), ``--cpu-freq``; for the others, the message for a batch job has no field (``batch_job_launch_msg_t`` in
+src/common/slurm_protocol_defs.h of Slurm 26.05.3 and src/slurmd/slurmstepd).
+"""
 
 _IMAGE = "it would copy the shell that starts the container, not the program"
 
@@ -29,41 +31,47 @@ _REFUSED = {
     "kill-on-bad-exit": "hpcdeploy writes it itself: the exit code of the first process that fails is the run's",
     "jobid": "the step belongs to the job that starts it",
     "no-allocate": "the step belongs to the job that starts it",
-    "immediate": "it is about the allocation, which the step has already",
+    "immediate": "it applies to the allocation, which the step already has",
     "het-group": "a heterogeneous job needs several scripts",
     "pack-group": "a heterogeneous job needs several scripts",
-    "multi-prog": "every process runs the container; let the program look at SLURM_PROCID",
+    "multi-prog": "every process runs the container; use SLURM_PROCID in the program",
     "preserve-env": "hpcdeploy sets the number of nodes and processes itself",
     "relative": "the processes run on all nodes of the job",
     "bcast": _IMAGE,
     "bcast-exclude": _IMAGE,
-    "compress": f"it is about --bcast: {_IMAGE}",
-    "send-libs": f"it is about --bcast: {_IMAGE}",
+    "compress": f"it applies to --bcast: {_IMAGE}",
+    "send-libs": f"it applies to --bcast: {_IMAGE}",
     "async": "srun would end before the program, and the job with it",
     "debugger-test": "no program would run",
     "external-launcher": "no program would run",
     "interactive": "a job has no terminal",
     "pty": "a job has no terminal",
     "x11": "a job has no terminal",
-    "disable-status": "it is about an interrupt from a terminal, and a job has none",
-    "quit-on-interrupt": "hpcdeploy passes signals on itself",
-    "ignore-signals": "hpcdeploy passes signals on itself",
-    "parsable": "it prints a job id, and the job has one already",
+    "disable-status": "it applies to interrupts from a terminal, which a job does not have",
+    "quit-on-interrupt": "hpcdeploy forwards signals itself",
+    "ignore-signals": "hpcdeploy forwards signals itself",
+    "parsable": "it prints a job id, which the job already has",
     "gid": "only root can set it, and no Slurm after 22.05 has it",
     "uid": "only root can set it, and no Slurm after 22.05 has it",
 }
-"""Options of srun(1) that are not for a person to set, and why."""
+"""Options of srun(1) that users must not set, with the reason."""
 
 BINDINGS = ("cpu-bind", "accel-bind", "gpu-bind", "mem-bind", "tres-bind")
-"""Options that give each process of srun its own part of a node. With torchrun that is one process for the whole node."""
+"""Options that give each process of srun its own part of a node; with torchrun there is one process per node."""
 
 _OF_THE_SCRIPT = ("PATH", "HOME", "USER", "TMPDIR", "MASTER_ADDR", "MASTER_PORT", "HPCDEPLOY_RESTART", "HPCDEPLOY_PMIX")
-"""Variables that ``slurm_templates/rank.sh`` and ``login_templates/program.sh`` read; PATH finds Apptainer. What Apptainer
-itself hands to the program is another matter: the image's own values win."""
+"""Variables that ``slurm_templates/rank.sh`` and ``login_templates/program.sh`` read; PATH is needed to find Apptainer.
+
+Apptainer's own variables for the program are not listed: the image's values take precedence.
+"""
 
 
 def srun_key(key: str) -> str:
-    """Return the long name of an option that a job may give to ``srun`` alone, or ``+NAME`` for one that a plugin adds."""
+    """Return the long name of an option that a job may set for ``srun`` alone, or ``+NAME`` for one of a plugin.
+
+    Raises:
+        ConfigError: There is no such option, or users must not set it.
+    """
     check_spelling(key, "srun", "cpu-bind")
     if key in _REFUSED:
         raise ConfigError(f"not for a job to set: {_REFUSED[key]}")
@@ -73,14 +81,14 @@ def srun_key(key: str) -> str:
     if key in SRUN and key in SLURM_REFUSED:
         raise ConfigError(f"not for a job to set: {SLURM_REFUSED[key]}")
     if key in SRUN:
-        raise ConfigError("it is about the job and not about the step; write it into the table slurm = { ... }")
+        raise ConfigError("it applies to the job, not to the step; set it in the table slurm = { ... }")
     if key in SBATCH:
         raise ConfigError(f"srun has no option --{key}, only sbatch does; write it into the table slurm = {{ ... }}")
     raise ConfigError(unknown("srun", key, {name: known[name] for name in known.keys() - _REFUSED.keys()}))
 
 
 def check_srun(job: Job) -> None:
-    """Refuse, with `ConfigError`, values that srun would not take, and what has no meaning beside a job's launcher."""
+    """Raise `ConfigError` for values that srun would reject, or that contradict a job's launcher."""
     for name, value in job.srun:
         wrong = badly_given("srun", name, value)
         if wrong:
@@ -97,27 +105,27 @@ def _refuse_bindings(job: Job) -> None:
     for table, given in (("slurm", dict(job.slurm)), ("srun", dict(job.srun))):
         for name in BINDINGS:
             value = given.get(name, False)
-            # "none" binds nothing, "verbose" and "quiet" only say what is bound (srun(1)).
+            # "none" binds nothing; "verbose" and "quiet" only affect messages (srun(1)).
             if value is False or set(str(value).lower().split(",")) <= {"none", "verbose", "quiet", "v", "q", "no"}:
                 continue
             raise ConfigError(
-                f"job {job.name}: {table}.{name} binds each process of srun, and torchrun is the only one on its node: all "
-                'its processes would share that one part of the node; set it to false, or use launcher = "srun"'
+                f"job {job.name}: {table}.{name} binds each process of srun, but torchrun is the only one on its node: all "
+                'its processes would share one part of the node; set it to false, or use launcher = "srun"'
             )
 
 
 def needs_a_step(job: Job) -> bool:
-    """Tell whether a job of one process needs srun all the same: for its options, or for those that only srun follows."""
+    """Tell whether a job of one process needs srun, because of its options or those that only srun applies."""
     return any(value is not False for _, value in job.srun) or any(
         name in FOLLOWED_BY_STEPS and value is not False for name, value in job.slurm
     )
 
 
 def srun_options(given: Directives, workdir: str, binds: Iterable[Bind]) -> tuple[tuple[str, str | None], ...]:
-    """Return what a job's table ``srun`` says, as long options and their values (None: no value).
+    """Return the job's table ``srun`` as long options and values (None: no value).
 
-    An ``export`` without ``ALL`` gets the variables that the job's script needs in each process, those in `workdir` and
-    `binds` among them: srun passes on only ``SLURM_*`` and those that are named (srun(1)).
+    An ``export`` without ``ALL`` gets the variables that the job's script needs in each process, including those in
+    `workdir` and `binds`: srun only passes ``SLURM_*`` and the listed ones (srun(1)).
     """
     chosen: list[tuple[str, str | None]] = []
     for name, value in given:
@@ -131,16 +139,16 @@ def srun_options(given: Directives, workdir: str, binds: Iterable[Bind]) -> tupl
 
 
 def _exported(value: object) -> list[str]:
-    """Return the words of ``--export``, in capitals: srun knows its own in any (_build_user_env in src/srun/launch.c)."""
+    """Return the items of ``--export`` in capitals, because srun ignores case (_build_user_env in src/srun/launch.c)."""
     return [word.strip().upper() for word in str(value).split(",")]
 
 
 def _with_ours(value: str, workdir: str, binds: Iterable[Bind]) -> Iterator[str]:
-    """Name what is exported: what stands before ``NONE``, where srun stops to read, and what the script needs."""
-    words = value.split(",")
-    until = _exported(value).index("NONE") if "NONE" in _exported(value) else len(words)
-    yield from words[:until]
+    """Yield the variables to export: those before ``NONE``, where srun stops reading, and those that the script needs."""
+    items = value.split(",")
+    until = _exported(value).index("NONE") if "NONE" in _exported(value) else len(items)
+    yield from items[:until]
     paths = " ".join([workdir, *(bind.source for bind in binds)])
     needed = dict.fromkeys([*_OF_THE_SCRIPT, *re.findall(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)", paths)])
-    named = {word.partition("=")[0].strip() for word in words[:until]}
+    named = {word.partition("=")[0].strip() for word in items[:until]}
     yield from (name for name in needed if name not in named and not name.startswith("SLURM"))

@@ -1,4 +1,4 @@
-"""Sweeps as people write them: a grid, a list, CSV, JSON Lines; read into parameters, every value as it was written."""
+"""Parse sweeps (a grid, a list, CSV, JSON Lines) into parameters; every value keeps its spelling."""
 
 import csv
 import io
@@ -18,24 +18,24 @@ from hpcdeploy.job import Array
 from hpcdeploy.parameters import Parameters
 
 MOST_TASKS = 1_000_000
-"""More tasks than any scheduler takes (slurm.conf(5): MaxArraySize is at most 4000001, MaxJobCount is 10000 by default)."""
+"""Above the maximum of any scheduler (slurm.conf(5): MaxArraySize is at most 4000001, MaxJobCount is 10000 by default)."""
 
 _EXAMPLE = '{"lr": 0.1, "seed": 1}'
 
 KINDS = ("grid", "list", "file")
-"""The keys of a sweep's table, of which it has one."""
+"""The keys of a sweep's table; exactly one must be set."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepFile:
-    """A sweep whose parameters stand in a file that is read when the job is submitted; ``throttle`` as in `Array`."""
+    """A sweep with parameters in a file that is read at submission; ``throttle`` as in `Array`."""
 
     path: str
     throttle: int = 0
 
 
 def value(raw: object) -> str:
-    """Return the value of a parameter as text: a string as it is, a number as it was written, ``true`` and ``false``."""
+    """Return a parameter's value as text: strings unchanged, numbers as they were written, ``true`` and ``false``."""
     match raw:
         case bool():
             return "true" if raw else "false"
@@ -46,12 +46,12 @@ def value(raw: object) -> str:
         case str():
             return text(raw)
         case _:
-            said = "null" if raw is None else found(raw)
-            raise ConfigError(f"found {said}; expected a string, a number, true or false; write others in quotes")
+            shown = "null" if raw is None else found(raw)
+            raise ConfigError(f"found {shown}; expected a string, a number, true or false; write others in quotes")
 
 
 def grid(values: Mapping[str, Sequence[str]]) -> Parameters:
-    """Return every combination of `values`; that of the name written last changes fastest."""
+    """Return all combinations of `values`; the last name changes fastest."""
     if not values:
         raise ConfigError('found an empty table; expected parameters, such as { lr = ["0.1", "0.01"], seed = [1, 2, 3] }')
     tasks = 1
@@ -62,7 +62,7 @@ def grid(values: Mapping[str, Sequence[str]]) -> Parameters:
 
 
 def table(rows: Sequence[Mapping[str, str]]) -> Parameters:
-    """Return the parameters of a list of tasks, each of which must name the same ones."""
+    """Return the parameters of a list of tasks, which must all have the same names."""
     names = tuple(rows[0])
     for number, row in enumerate(rows):
         _same_names(names, row, f"item {number}")
@@ -70,10 +70,13 @@ def table(rows: Sequence[Mapping[str, str]]) -> Parameters:
 
 
 def parse_csv(content: bytes) -> Parameters:
-    """Read CSV as RFC 4180 has it: the names in the first line, then a line a task.
+    """Parse CSV (RFC 4180): the names in the first line, then one line per task.
 
-    Blanks belong to a value; a value with a comma, a quotation mark or a line break stands in quotation marks, as
-    spreadsheets write it. Empty lines are left out: the single empty value of one column is written ``""``.
+    Blanks belong to a value. A value with a comma, a quotation mark or a line break is in quotation marks, as in
+    spreadsheets. Empty lines are ignored: a single empty value is written ``""``.
+
+    Raises:
+        ConfigError: A line is malformed; the message has its number.
     """
     reader = csv.reader(io.StringIO(_decoded(content), newline=""), strict=True)
     rows: list[tuple[str, ...]] = []
@@ -85,7 +88,7 @@ def parse_csv(content: bytes) -> Parameters:
             else:
                 names = _columns(cells)
     except csv.Error as error:
-        advice = 'a value with a comma, a " or a line break stands in "quotation marks", with each " in it twice'
+        advice = 'a value with a comma, a " or a line break must be in "quotation marks", with each " in it doubled'
         raise ConfigError(f"line {reader.line_num}: {error}; {advice}") from error
     except ConfigError as error:
         raise ConfigError(f"line {reader.line_num}: {error}") from error
@@ -93,7 +96,11 @@ def parse_csv(content: bytes) -> Parameters:
 
 
 def parse_json_lines(content: bytes) -> Parameters:
-    """Read JSON Lines: an object a task, each with the same names; numbers keep their spelling."""
+    """Parse JSON Lines: one object per task, with the same names; numbers keep their spelling.
+
+    Raises:
+        ConfigError: A line is malformed; the message has its number.
+    """
     rows: list[dict[str, str]] = []
     for number, words in enumerate(_decoded(content).split("\n"), start=1):
         if not words.strip():
@@ -109,12 +116,16 @@ def parse_json_lines(content: bytes) -> Parameters:
 
 
 def parse_file(content: bytes, name: str) -> Parameters:
-    """Read a file of parameters by the end of its `name`; raises `ConfigError` with the line that does not hold."""
+    """Parse a file of parameters by the suffix of its `name`.
+
+    Raises:
+        ConfigError: A line is malformed; the message has its number.
+    """
     return READERS[PurePath(name).suffix.lower()](content)
 
 
 def parse_values(words: str) -> tuple[str, ...]:
-    """Read the values in ``0.1,0.01``: cut at commas, each as it stands; one in quotation marks is read as in CSV."""
+    """Parse the values in ``0.1,0.01``, separated by commas; one in quotation marks is parsed as in CSV."""
     try:
         return tuple(next(csv.reader([text(words)], strict=True))) or ("",)
     except csv.Error as error:
@@ -122,7 +133,7 @@ def parse_values(words: str) -> tuple[str, ...]:
 
 
 def parse_tasks(words: str) -> tuple[int, ...]:
-    """Read the numbers of tasks in ``3,5-7``, as ``sbatch --array`` has them."""
+    """Parse task numbers: ``3,5-7``, as for ``sbatch --array``."""
     tasks: list[int] = []
     for part in words.split(","):
         match = re.fullmatch(r"([0-9]{1,7})(?:-([0-9]{1,7}))?", part.strip())
@@ -134,17 +145,17 @@ def parse_tasks(words: str) -> tuple[int, ...]:
 
 
 def swept(parameters: Parameters, throttle: int = 0) -> Array:
-    """Return the array that has a task for each row of `parameters`."""
+    """Return the array with one task for each row of `parameters`."""
     return Array(size=len(parameters.rows), throttle=throttle, parameters=parameters)
 
 
 def parameter_name(name: str) -> str:
-    """Return the name of a parameter: it becomes part of a variable's name, and stands in braces."""
+    """Return the name of a parameter, which becomes part of a variable's name and of placeholders."""
     return identifier(name)
 
 
 def sweep_file(words: object) -> str:
-    """Return the path of a file of parameters, whose name tells how it is read."""
+    """Return the path of a file of parameters, whose suffix selects the format."""
     path = line(words)
     if PurePath(path).suffix.lower() not in READERS:
         raise ConfigError(f"found {found(words)}; expected a file whose name ends in {' or '.join(READERS)}")
@@ -152,7 +163,11 @@ def sweep_file(words: object) -> str:
 
 
 def sweep(values: dict[str, Any]) -> Array | SweepFile:
-    """Return what a checked table ``sweep`` says; raises `ConfigError` where it is not exactly one of `KINDS`."""
+    """Return the array of a checked table ``sweep``.
+
+    Raises:
+        ConfigError: It does not have exactly one of `KINDS`.
+    """
     given = [kind for kind in KINDS if kind in values]
     if len(given) != 1:
         raise ConfigError(f"found {' and '.join(given) or 'none'} of {', '.join(KINDS)}; expected exactly one of them")
@@ -181,7 +196,7 @@ def _limited(tasks: int) -> None:
 def _columns(cells: Sequence[str]) -> tuple[str, ...]:
     other = next((sign for sign in ";\t" if len(cells) == 1 and sign in cells[0]), None)
     if other:
-        raise ConfigError(f"found {found(cells[0])}; expected commas between the names, and not {found(other)}: save it so")
+        raise ConfigError(f"found {found(cells[0])}; expected commas between the names, not {found(other)}")
     names = tuple(map(parameter_name, cells))
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
@@ -201,8 +216,8 @@ def _same_names(names: Iterable[str], row: Mapping[str, str], where: str) -> Non
     if not row:
         raise ConfigError(f"{where} has no parameters; expected some, such as lr = 0.1")
     if missing or more:
-        told = [f"has no {', '.join(missing)}"] * bool(missing) + [f"has {', '.join(more)} besides"] * bool(more)
-        raise ConfigError(f"{where} {' and '.join(told)}; expected the parameters of the first: {', '.join(names)}")
+        parts = [f"has no {', '.join(missing)}"] * bool(missing) + [f"has {', '.join(more)} besides"] * bool(more)
+        raise ConfigError(f"{where} {' and '.join(parts)}; expected the parameters of the first: {', '.join(names)}")
 
 
 def _decoded(content: bytes) -> str:
@@ -217,10 +232,10 @@ def _object(words: str) -> dict[str, str]:
     try:
         row = json.loads(words, parse_float=str, parse_int=str, parse_constant=str, object_pairs_hook=_pairs)
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{error}; expected one whole object on each line, such as {_EXAMPLE}") from error
+        raise ConfigError(f"{error}; expected one object per line, such as {_EXAMPLE}") from error
     if not isinstance(row, dict):
         raise ConfigError(f"found {found(row)}; expected an object such as {_EXAMPLE}")
-    return {parameter_name(name): _whole_text(value(raw)) for name, raw in row.items()}
+    return {parameter_name(name): _valid_text(value(raw)) for name, raw in row.items()}
 
 
 def _pairs(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -230,12 +245,12 @@ def _pairs(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     return row
 
 
-def _whole_text(words: str) -> str:
-    r"""Return `words` unless half a character is in it, which JSON can say (``"\ud800"``) and no program can be given."""
+def _valid_text(words: str) -> str:
+    r"""Return `words` unless it has a surrogate, which is valid in JSON (``"\ud800"``) but not in an argument."""
     if any("\ud800" <= sign <= "\udfff" for sign in words):
-        raise ConfigError(f"found {found(words)}; expected whole characters")
+        raise ConfigError(f"found {found(words)}; expected no surrogates")
     return words
 
 
 READERS: Mapping[str, Callable[[bytes], Parameters]] = {".csv": parse_csv, ".jsonl": parse_json_lines}
-"""How a file of parameters is read, by the end of its name."""
+"""The parsers of parameter files by suffix."""

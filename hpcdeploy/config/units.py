@@ -1,6 +1,6 @@
-"""Amounts as people write them: memory, disk space and time, with one meaning for every scheduler.
+"""Parse amounts of memory, disk space and time, with the same meaning for every scheduler.
 
-Nothing is ever rounded down: a job that asks for ``1.5 MB`` gets 2 MiB, one that asks for ``0.5 s`` gets a second.
+Values are never rounded down: a job that requests ``1.5 MB`` gets 2 MiB, and ``0.5 s`` becomes a second.
 """
 
 import re
@@ -30,7 +30,7 @@ _SECONDS = {
     }.items()
     for unit in units
 }
-# Fifteen digits are more than any cluster has, and keep the arithmetic far from Python's limit on digits.
+# fifteen digits are enough for any cluster, and far from Python's limit on digits
 _DIGITS = 15
 _FINEST: int = 10**_DIGITS
 _NUMBER = rf"[0-9]{{1,{_DIGITS}}}(?:\.[0-9]{{1,{_DIGITS}}})?"
@@ -43,27 +43,33 @@ TIME = 'a time with its unit, such as "4 h", "90 min" or "1 d 12 h", or days-hou
 
 
 def parse_memory(text: str) -> int:
-    """Return the MiB in ``"32 GB"``, ``"32GiB"``, ``"500 MB"``, ``"1.5 TB"``; a part of a MiB counts as a whole one.
+    """Return the MiB in ``"32 GB"``, ``"32GiB"``, ``"500 MB"``, ``"1.5 TB"``, rounded up.
 
-    ``GB`` and ``GiB`` are the same 1024 MiB: Slurm's own suffixes count in 1024s whatever they are called
-    (``sbatch --mem``), and one word must ask for the same amount everywhere. Raises `ConfigError` for anything else, a
-    number without a unit among it: Slurm would read MB, HTCondor MB for memory and KB for disk.
+    ``GB`` and ``GiB`` both mean 1024 MiB: Slurm's suffixes are powers of 1024 under any name (``sbatch --mem``), and a value
+    must mean the same everywhere.
+
+    Raises:
+        ConfigError: `text` is malformed, or a number without a unit: Slurm would read it in MB, HTCondor in MB for memory
+            and KB for disk.
     """
     match = _AMOUNT.fullmatch(text.strip(" \t"))
     if match is None or match[2].lower() not in _KIBIBYTES:
         raise no_memory(text)
     amount = _whole(_fine(match[1]) * _KIBIBYTES[match[2].lower()], 1024)
     if amount == 0:
-        raise ConfigError(f"found {found(text)}; expected more than nothing: {MEMORY}")
+        raise ConfigError(f"found {found(text)}; expected more than zero: {MEMORY}")
     return amount
 
 
 def parse_time(text: str) -> int:
     """Return the seconds in ``"4 h"``, ``"90 min"``, ``"1 d 12 h"``, ``"1:30:00"`` or ``"2-12:00:00"``, rounded up.
 
-    The forms with colons are those of ``sbatch --time`` that read the same to everybody: hours:minutes:seconds, and
-    days-hours, days-hours:minutes, days-hours:minutes:seconds. Raises `ConfigError` for anything else, a number without
-    a unit (minutes to Slurm, seconds to HTCondor) and ``1:30`` (a minute and a half to Slurm) among it.
+    The formats with colons are the unambiguous ones of ``sbatch --time``: hours:minutes:seconds, and days-hours,
+    days-hours:minutes, days-hours:minutes:seconds.
+
+    Raises:
+        ConfigError: `text` is malformed, a number without a unit (minutes for Slurm, seconds for HTCondor), or ``1:30`` (a
+            minute and a half for Slurm).
     """
     words = text.strip(" \t")
     seconds: int | None = None
@@ -78,34 +84,34 @@ def parse_time(text: str) -> int:
     if seconds is None:
         raise no_time(text)
     if seconds == 0:
-        raise ConfigError(f"found {found(text)}; expected more than nothing: {TIME}")
+        raise ConfigError(f"found {found(text)}; expected more than zero: {TIME}")
     return seconds
 
 
 def _fine(number: str) -> int:
-    """Return how often the smallest number that can be written goes into `number`: exact, as a float is not."""
+    """Return `number` in units of the smallest possible value, which is exact, unlike a float."""
     whole, _, part = number.partition(".")
     return int(whole + part.ljust(_DIGITS, "0"))
 
 
 def _whole(fine: int, unit: int = 1) -> int:
-    """Return how many whole units it takes for what `_fine` counts."""
+    """Return the number of units for a result of `_fine`, rounded up."""
     return -(-fine // (unit * _FINEST))
 
 
 def no_memory(value: object) -> ConfigError:
-    """Return the error for a `value` of any type that is no amount of memory or disk."""
+    """Return the error for a `value` that is not an amount of memory or disk space."""
     words = str(value).strip(" \t")
-    hint = f': a number alone has no unit, write "{words} GB" or "{words} MB"' if re.fullmatch(_NUMBER, words) else ""
+    hint = f': the unit is missing, use "{words} GB" or "{words} MB"' if re.fullmatch(_NUMBER, words) else ""
     return ConfigError(f"found {found(value)}; expected {MEMORY}{hint}")
 
 
 def no_time(value: object) -> ConfigError:
-    """Return the error for a `value` of any type that is no time."""
+    """Return the error for a `value` that is not a time."""
     words = str(value).strip(" \t")
     hint = ""
     if re.fullmatch(_NUMBER, words):
-        hint = f': a number alone is minutes to Slurm and seconds to HTCondor, write "{words} min" or "{words} h"'
+        hint = f': the unit is missing (minutes for Slurm, seconds for HTCondor), use "{words} min" or "{words} h"'
     elif re.fullmatch(r"[0-9]+:[0-9]{2}", words):
-        hint = f': this is minutes and seconds to Slurm, write "{words}:00" for hours and minutes'
+        hint = f': this means minutes and seconds for Slurm, use "{words}:00" for hours and minutes'
     return ConfigError(f"found {found(value)}; expected {TIME}{hint}")

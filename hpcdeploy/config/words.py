@@ -1,7 +1,6 @@
-"""Single values that a person writes in a settings file or after an option, checked and made plain.
+"""Check single values of settings files and options, and convert them to plain values.
 
-Every function raises `ConfigError` that says what was found and what was expected; whoever calls it knows the key path
-or the option and puts it in front.
+Every function raises `ConfigError` with the value found and the value expected; its caller adds the key path or the option.
 """
 
 import re
@@ -14,7 +13,7 @@ from hpcdeploy.job import Array, Bind
 from hpcdeploy.spelling import meant
 
 LARGEST = 10**9
-"""More nodes, GPUs, CPUs or tasks than this are a slip of the keyboard."""
+"""Maximum number of nodes, GPUs, CPUs or tasks; more is a typing error."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 _RESERVED_VARIABLE = re.compile(r"(HPCDEPLOY_|APPTAINER|SINGULARITY)", re.IGNORECASE)
@@ -24,36 +23,40 @@ SHELLS_OWN = (
     "DIRSTACK", "EPOCHREALTIME", "EPOCHSECONDS", "EUID", "FUNCNAME", "GROUPS", "HISTCMD", "LINENO", "OPTIND", "PIPESTATUS",
     "PPID", "RANDOM", "SECONDS", "SHELLOPTS", "SHLVL", "SRANDOM", "UID", "_",
 )  # fmt: skip
-"""Variables that a shell keeps for itself (bash(1), "Shell Variables", up to bash 5.3). Of these some are read-only, and a
-script of ``/bin/sh`` that sets one ends there; of the others the program gets the shell's value, not the one that was set.
-``OPTIND`` ends dash, which takes only a number. Which of them do so was seen with bash 5.2 and dash 0.5.12."""
+"""Variables that a shell manages itself (bash(1), "Shell Variables", up to bash 5.3).
+
+Some are read-only, and a ``/bin/sh`` script that sets one ends there; of the others the program gets the shell's value
+instead of the one that was set. ``OPTIND`` ends dash, which only accepts a number. Tested with bash 5.2 and dash 0.5.12.
+"""
 
 BIND = 'one folder of the cluster as "SOURCE", "SOURCE:DESTINATION" or "SOURCE:DESTINATION:ro"'
 ARRAY = 'a number of tasks, or "0-99%10" for tasks 0 to 99, ten at once'
 
 
 def text(value: object) -> str:
-    """Return a string of any characters but NUL, which no program can be given."""
+    """Return a string without NUL, which cannot be passed to a program."""
     if not isinstance(value, str):
         quoted = f': write "{found(value)}"' if isinstance(value, int | float) else ""
         raise ConfigError(f"found {found(value)}; expected a string{quoted}")
     if "\0" in value:
-        raise ConfigError(f"found {found(value)}; expected a string without NUL characters, which no program can be given")
+        raise ConfigError(
+            f"found {found(value)}; expected a string without NUL characters, which cannot be passed to a program"
+        )
     return value
 
 
 def line(value: object) -> str:
-    """Return a string that is not blank and stays on one line: a newline in a directive would start another one."""
+    """Return a string that is not blank and has one line: a line break in a directive would start another one."""
     words = text(value)
     if not words.strip():
-        raise ConfigError(f"found {found(value)}; expected some text: leave the key out instead")
+        raise ConfigError(f"found {found(value)}; expected some text; or omit the key")
     if _CONTROL.search(words):
         raise ConfigError(f"found {found(value)}; expected one line without control characters")
     return words
 
 
 def name(value: object) -> str:
-    """Return the name of a job, an image or a cluster; it becomes part of file names and of the scheduler's job name."""
+    """Return the name of a job, an image or a cluster, which becomes part of file names and of the scheduler's job name."""
     words = text(value)
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", words) or words in {".", ".."}:
         raise ConfigError(f"found {found(value)}; expected a name of 1 to 64 letters, digits, dots, dashes and underscores")
@@ -61,7 +64,7 @@ def name(value: object) -> str:
 
 
 def label(value: object) -> str:
-    """Return the type of a GPU: one word, since it stands between colons or quotes."""
+    """Return the type of a GPU: one word, because it is written between colons or quotes."""
     words = text(value)
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", words):
         raise ConfigError(f"found {found(value)}; expected one word of letters, digits, dots, dashes and underscores")
@@ -69,28 +72,28 @@ def label(value: object) -> str:
 
 
 def user_name(value: object) -> str:
-    """Return the name or number of a user on a cluster; names from a directory service may hold ``@``, ``+`` and ``\\``."""
+    """Return the name or id of a user on a cluster; names of a directory service may have ``@``, ``+`` and ``\\``."""
     words = text(value)
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._@+\\-]{0,99}", words):
-        raise ConfigError(f'found {found(value)}; expected the name or the number of a user, such as "alice" or "1042"')
+        raise ConfigError(f'found {found(value)}; expected the name or id of a user, such as "alice" or "1042"')
     return words
 
 
 def variable(value: str) -> str:
-    """Return the name of an environment variable that a shell can set and that hpcdeploy and Apptainer leave alone."""
+    """Return the name of an environment variable that a shell can set, and that hpcdeploy and Apptainer do not use."""
     identifier(value)
     if _RESERVED_VARIABLE.match(value):
-        raise ConfigError(f"found {found(value)}; expected a name of your own: hpcdeploy and Apptainer set those themselves")
+        raise ConfigError(f"found {found(value)}; expected another name: hpcdeploy and Apptainer set those themselves")
     if value in SHELLS_OWN:
         raise ConfigError(
-            f"found {found(value)}; expected a name that no shell keeps for itself: not {', '.join(SHELLS_OWN)}. "
+            f"found {found(value)}; expected a name that shells do not manage: not {', '.join(SHELLS_OWN)}. "
             'Use another name, or set it in the command: ["env", "NAME=VALUE", "PROGRAM"]'
         )
     return value
 
 
 def identifier(value: str) -> str:
-    """Return a name that a shell accepts as a variable's."""
+    """Return a name that shells accept for a variable."""
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
         raise ConfigError(
             f"found {found(value)}; expected a variable's name: letters, digits and underscores, no digit first"
@@ -99,7 +102,7 @@ def identifier(value: str) -> str:
 
 
 def whole(least: int) -> Callable[[object], int]:
-    """Return a reader of whole numbers from `least` up."""
+    """Return a parser of whole numbers with the minimum `least`."""
 
     def read(value: object) -> int:
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= LARGEST:
@@ -110,14 +113,14 @@ def whole(least: int) -> Callable[[object], int]:
 
 
 def true_or_false(value: object) -> bool:
-    """Return a truth value."""
+    """Return a boolean value."""
     if not isinstance(value, bool):
         raise ConfigError(f"found {found(value)}; expected true or false")
     return value
 
 
 def choice(known: Sequence[str]) -> Callable[[object], str]:
-    """Return a reader of one word out of `known`."""
+    """Return a parser of one word in `known`."""
 
     def read(value: object) -> str:
         if isinstance(value, str) and value in known:
@@ -130,66 +133,67 @@ def choice(known: Sequence[str]) -> Callable[[object], str]:
 
 
 def memory(value: object) -> int:
-    """Return MiB, see `parse_memory`."""
+    """Return MiB (see `parse_memory`)."""
     if not isinstance(value, str):
         raise no_memory(value)
     return parse_memory(value)
 
 
 def node_memory(value: object) -> int:
-    """Return MiB of a node's memory, see `parse_memory`; 0 means all of it to Slurm, and nothing to HTCondor."""
+    """Return MiB of a node's memory (see `parse_memory`); 0 is rejected: only for Slurm it means all memory."""
     if _is_none(value, r"([kmgtp](i?b)?)?"):
         raise ConfigError(
-            f'found {found(value)}; expected {MEMORY}: all memory of a node is slurm = {{ mem = "0" }}, in place of this key'
+            f'found {found(value)}; expected {MEMORY}: for all memory of a node use slurm = {{ mem = "0" }} '
+            "instead of this key"
         )
     return memory(value)
 
 
 def time_limit(value: object) -> int:
-    """Return seconds, see `parse_time`; 0 means no limit of the job's own to Slurm, and nothing to HTCondor."""
+    """Return seconds (see `parse_time`); 0 is rejected: only for Slurm it means no limit."""
     if _is_none(value, r"[a-z]*|(:00?){1,2}"):
         raise ConfigError(
-            f'found {found(value)}; expected {TIME}: no limit but the partition\'s is slurm = {{ time = "0" }}, in place of '
+            f'found {found(value)}; expected {TIME}: without a limit of the job use slurm = {{ time = "0" }} instead of '
             "this key"
         )
     return time(value)
 
 
 def _is_none(value: object, units: str) -> bool:
-    """Tell whether a person wrote an amount of nothing, with one of `units` or without."""
+    """Tell whether `value` is an amount of zero, with or without one of `units`."""
     return not isinstance(value, bool) and re.fullmatch(rf"\s*0+(\.0*)?\s*({units})\s*", str(value).lower()) is not None
 
 
 def gpu_count(value: object) -> int:
-    """Return a number of GPUs, which a person may write as a string, as options and submit commands are."""
+    """Return a number of GPUs, which may be a string, as options and submit commands are."""
     if isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value):
         return int(value)
     return whole(0)(value)
 
 
 def time(value: object) -> int:
-    """Return seconds, see `parse_time`."""
+    """Return seconds (see `parse_time`)."""
     if not isinstance(value, str):
         raise no_time(value)
     return parse_time(value)
 
 
 def version(value: object) -> str:
-    """Return a version of CUDA as ``"12.4"``: the one that a driver must know."""
+    """Return a version of CUDA, such as ``"12.4"``, that a driver must support."""
     words = text(value).strip(" \t")
     if not re.fullmatch(r"[0-9]{1,3}\.[0-9]{1,3}", words):
-        raise ConfigError(f'found {found(value)}; expected a version of CUDA with its two numbers, such as "12.4"')
+        raise ConfigError(f'found {found(value)}; expected a version of CUDA with two numbers, such as "12.4"')
     return words
 
 
 def capability(value: object) -> tuple[str, str]:
-    """Return the least and the most compute capability in ``"8.0"`` or ``"7.5-9.0"``; no upper bound is empty."""
+    """Return minimum and maximum compute capability in ``"8.0"`` or ``"7.5-9.0"``; empty for no maximum."""
     words = text(value)
     match = re.fullmatch(r"[ \t]*([0-9]{1,3}\.[0-9])(?:[ \t]*-[ \t]*([0-9]{1,3}\.[0-9]))?[ \t]*", words)
     if match is None or (match[2] and float(match[2]) < float(match[1])):
         raise ConfigError(
-            f"found {found(value)}; expected a compute capability, the least that will do, "
-            'such as "8.0", or the least and the most, such as "7.5-9.0"'
+            f"found {found(value)}; expected a minimum compute capability, "
+            'such as "8.0", or minimum and maximum, such as "7.5-9.0"'
         )
     return match[1], match[2] or ""
 
@@ -222,15 +226,15 @@ def project_path(value: object) -> str:
 
 
 def bind(source: object, destination: object = "", *, read_only: bool = False) -> Bind:
-    """Return a bind of a path of the cluster to one of the container (empty: the same)."""
+    """Return a bind of a path on the cluster to a path in the container (empty: the same)."""
     place = image_path(destination) if destination != "" else ""
     return Bind(source=cluster_path(source), destination=place, read_only=read_only)
 
 
 def parse_bind(words: str) -> Bind:
-    """Return the bind in ``SOURCE[:DESTINATION[:ro|rw]]``, as ``apptainer exec --bind`` has it.
+    """Parse a bind: ``SOURCE[:DESTINATION[:ro|rw]]``, as for ``apptainer exec --bind``.
 
-    A path with a colon can be said in the table form only; a comma is refused, since it looks like two binds.
+    A path with a colon requires the table format; a comma is rejected, because it looks like two binds.
     """
     source, *more = words.split(":")
     if "," in words or len(more) > 2 or (len(more) == 2 and more[1] not in {"ro", "rw"}):
@@ -239,17 +243,17 @@ def parse_bind(words: str) -> Bind:
 
 
 def parse_array(words: str) -> Array:
-    """Return the array in ``"100"``, ``"0-99"``, ``"0-99%10"`` or ``"0"``, the single task that has that number."""
+    """Parse an array: ``"100"``, ``"0-99"``, ``"0-99%10"`` or ``"0"``, which is the single task 0."""
     match = re.fullmatch(r"(?:([0-9]{1,10})-)?([0-9]{1,10})(?:%([0-9]{1,10}))?", words.strip())
     if match is None:
         raise ConfigError(f"found {found(words)}; expected {ARRAY}")
     if match[1] is not None and int(match[1]) != 0:
         count = max(int(match[2]) - int(match[1]), 0)
-        raise ConfigError(f'found {found(words)}; expected {ARRAY}: tasks are counted from 0, so write "0-{count}"')
+        raise ConfigError(f'found {found(words)}; expected {ARRAY}: task numbers start at 0, so use "0-{count}"')
     last = match[1] is not None or int(match[2]) == 0
     return array(int(match[2]) + last, int(match[3]) if match[3] else 0)
 
 
 def array(size: object, throttle: object = 0) -> Array:
-    """Return an array of `size` tasks, at most `throttle` at once (0: no limit)."""
+    """Return an array of `size` tasks, of which at most `throttle` run at once (0: no limit)."""
     return Array(size=whole(1)(size), throttle=whole(0)(throttle))

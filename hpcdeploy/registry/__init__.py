@@ -1,1 +1,1 @@
-"""OCI registries, through oras-py: the one place that imports it."""
+"""Access OCI registries; this is the only package that imports oras-py."""

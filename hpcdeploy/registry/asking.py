@@ -1,6 +1,6 @@
-"""A registry by reference, with the credentials that this machine's own files hold for it.
+"""Open a registry by reference, with credentials from this machine's files.
 
-What talks to a registry is imported when one is to be asked: most submissions ask none.
+Registry modules are imported on first use, because most submissions query none.
 """
 
 import os
@@ -20,17 +20,32 @@ if TYPE_CHECKING:
 
 
 def registry_of(reference: str) -> "Registry":
-    """Return the registry that `reference` (``oras://HOST/PATH``, or without the scheme) names; nothing is asked yet."""
+    """Return the registry of `reference` (``oras://HOST/PATH``, scheme optional); nothing is sent yet.
+
+    Raises:
+        ConfigError: `reference` is malformed, or a credentials file cannot be read.
+    """
     return _with_credentials(parse_reference(reference))
 
 
 def resolve(reference: str) -> PublishedImage:
-    """Ask what `reference` stands for now."""
+    """Look up the image of `reference`.
+
+    Raises:
+        RegistryError: The registry rejected the request, or cannot be reached.
+        AuthenticationError: The registry rejected the login.
+        ConfigError: `reference` is malformed, or a credentials file cannot be read.
+    """
     return registry_of(reference).resolve()
 
 
 def head_of(published: PublishedImage, most: int) -> bytes:
-    """Return the first bytes of a published ``.sif``, at most `most`; their digest is not checked."""
+    """Return the first bytes of a published ``.sif``, at most `most`; their checksum is not verified.
+
+    Raises:
+        RegistryError: The registry rejected the request, or cannot be reached.
+        AuthenticationError: The registry rejected the login.
+    """
     with closing(registry_of(published.reference).stream(published.sha256, min(published.size, most))) as blocks:
         head = b""
         for block in blocks:
@@ -41,22 +56,26 @@ def head_of(published: PublishedImage, most: int) -> bytes:
 
 
 def image_config(reference: str) -> OciConfig:
-    """Ask what the container image `reference` (without a scheme) says of itself, for linux/amd64.
+    """Return the configuration of the container image `reference` (without a scheme) for linux/amd64.
 
-    ``python:3.12`` is Docker Hub's, as docker reads it. Raises `RegistryError`, `AuthenticationError`, and `ConfigError`
-    where the reference is none.
+    ``python:3.12`` refers to Docker Hub, as for docker.
+
+    Raises:
+        RegistryError: The registry rejected the request, or cannot be reached.
+        AuthenticationError: The registry rejected the login.
+        ConfigError: `reference` is malformed.
     """
     return _with_credentials(parse_image(reference)).image_config()
 
 
 def image_config_by(mirrors: Sequence[tuple[str, str]]) -> ImageConfigOf:
-    """Return `image_config` for a build that takes its images from `mirrors` (as `hpcdeploy.cluster.Cluster` has them).
+    """Return `image_config` for a build that uses `mirrors` (see `hpcdeploy.cluster.Cluster`).
 
-    The mirror is asked first, since the build will pull from it what it answers. It may be reachable from the cluster only:
-    then the image's own registry is asked.
+    The mirror is queried first, because the build pulls from it. If only the cluster can reach it, the image's own registry
+    is queried.
     """
 
-    def ask(reference: str) -> OciConfig:
+    def query(reference: str) -> OciConfig:
         mirror = mirrored(reference, mirrors)
         if mirror == reference:
             return image_config(reference)
@@ -68,11 +87,11 @@ def image_config_by(mirrors: Sequence[tuple[str, str]]) -> ImageConfigOf:
             except (RegistryError, AuthenticationError) as error:
                 raise type(error)(f"{error} (its mirror was queried before: {refused})") from error
 
-    return ask
+    return query
 
 
 def speaks_plain_http(repository: str) -> bool:
-    """Tell whether the registry of `repository` is on this very machine, and so spoken to without TLS."""
+    """Tell whether the registry of `repository` is on this machine, so that plain HTTP is used."""
     return is_loopback(parse_reference(repository).host)
 
 

@@ -1,4 +1,4 @@
-"""Attempts of one request to a registry, until one succeeds or the patience ends."""
+"""Repeat a request to a registry until it succeeds or the retry policy ends."""
 
 from collections.abc import Callable
 
@@ -12,9 +12,17 @@ from hpcdeploy.registry.retries import PASSING_STATUSES, Patience, next_wait
 def persist(
     attempt: Callable[[], requests.Response], patience: Patience, *, doing: str, reference: Reference
 ) -> requests.Response:
-    """Call `attempt` until its answer is no passing failure or `patience` ends; the last answer is given back as it is.
+    """Call `attempt` until its answer is not a temporary failure or the retry policy ends; return the last answer.
 
-    Raises `hpcdeploy.errors.RegistryError` (or what a `PassingFailure` becomes) where the last attempt has no answer.
+    Args:
+        attempt: Sends the request.
+        patience: The retry policy.
+        doing: What is being done, for messages (``Pushing``).
+        reference: The image's reference, for messages.
+
+    Raises:
+        RegistryError: The last attempt had no answer.
+        HpcdeployError: The error of a `PassingFailure`.
     """
     failures, waited = 0, 0.0
     while True:

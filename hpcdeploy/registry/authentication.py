@@ -1,8 +1,8 @@
-"""Getting tokens: oras-py's authentication, replaced at its own extension point.
+"""Get tokens: a replacement for oras-py's authentication at its own extension point.
 
-oras-py 0.2.43 sends a cached token again when it is refused, so that a token for pulling is never exchanged for one for
-pushing and an expired one never renewed; it knows one token for all hosts; it sends a password to whatever realm an answer
-names (auth/token.py, auth/base.py). This back end keeps tokens by scope until they expire, and serves one registry.
+oras-py 0.2.43 resends a rejected token, so it never replaces a pull token by a push token or renews an expired one. It has
+one token for all hosts, and sends a password to any realm that an answer names (auth/token.py, auth/base.py). This back end
+stores tokens by scope until they expire, and serves one registry.
 """
 
 import base64
@@ -28,7 +28,7 @@ from hpcdeploy.registry.failures import PassingFailure, only_request_errors
 from hpcdeploy.registry.retries import PASSING_STATUSES, Patience
 
 BACKEND = "hpcdeploy"
-# A token that says nothing of its life has a minute (distribution, token authentication specification, "expires_in").
+# Lifetime in seconds of a token without "expires_in" (distribution, token authentication specification).
 _DEFAULT_LIFE = 60.0
 _MARGIN = 5.0
 
@@ -40,11 +40,16 @@ class _Token:
 
 
 class ScopedAuth(AuthBackend):  # type: ignore[misc]  # oras-py has no types
-    """Answers one registry's challenges: Basic, or tokens kept by scope.
+    """Answer the challenges of one registry with Basic credentials, or with tokens stored by scope.
 
-    ``registry`` is the URL of the registry's root, ``host`` its name for people, ``wanted`` the scope that the work ahead
-    needs, asked for together with what a challenge names, so that one token serves a whole push. ``token_service`` is the
-    host that the person's settings name for tokens.
+    Attributes:
+        registry: The URL of the registry's root.
+        host: Its name for messages.
+        wanted: The scope of all following requests, requested together with that of a challenge, so that one token serves a
+            whole push.
+        token_service: The host that the user's settings allow as token service.
+        patience: The retry policy.
+        credentials: The credentials; None for anonymous access.
     """
 
     session: requests.Session
@@ -61,10 +66,10 @@ class ScopedAuth(AuthBackend):  # type: ignore[misc]  # oras-py has no types
         self._tokens: dict[str, _Token] = {}
 
     def load_configs(self, container: object, configs: object = None) -> None:
-        """Read nothing: credentials are found by `hpcdeploy.registry.credentials` and handed in."""
+        """Do nothing: `hpcdeploy.registry.credentials` finds the credentials."""
 
     def get_auth_header(self) -> dict[str, str]:
-        """Give the header for the next request, as far as a challenge was met before and a live token is there."""
+        """Return the header for the next request, after a challenge and with an unexpired token; empty otherwise."""
         challenge = self._challenge
         if challenge is None:
             return {}
@@ -79,9 +84,14 @@ class ScopedAuth(AuthBackend):  # type: ignore[misc]  # oras-py has no types
         self,
         original: requests.Response,
         headers: dict[str, str],
-        refresh: bool = False,  # noqa: ARG002, FBT001, FBT002  # oras-py's signature; a refused token is always renewed
+        refresh: bool = False,  # noqa: ARG002, FBT001, FBT002  # oras-py's signature; a rejected token is always renewed
     ) -> tuple[dict[str, str], bool]:
-        """Answer a refusal's challenge with a new token or with Basic credentials; say whether trying again makes sense."""
+        """Answer a challenge with a new token or Basic credentials; return the headers, and whether to try again.
+
+        Raises:
+            AuthenticationError: The token service rejected the request, or must not be used.
+            PassingFailure: The token service failed temporarily.
+        """
         if origin_of(original.url) != origin_of(self.registry):
             return headers, False
         challenges = {c.scheme: c for c in parse_challenges(original.headers.get("WWW-Authenticate", ""))}
@@ -98,10 +108,10 @@ class ScopedAuth(AuthBackend):  # type: ignore[misc]  # oras-py has no types
         return answer, answer.get("Authorization") not in (None, before)
 
     def _with_first_realm(self, challenge: Challenge) -> Challenge:
-        """Return `challenge` with the token service of the first one.
+        """Return `challenge` with the token service of the first challenge.
 
-        nvcr.io names https://nvcr.io/proxy_auth to whoever has no token, and another host, which knows no anonymous users,
-        to whoever has one that expired (NVIDIA/nvidia-container-toolkit, issue 1945).
+        nvcr.io sends https://nvcr.io/proxy_auth to clients without a token, and another host without anonymous access to
+        clients with an expired one (NVIDIA/nvidia-container-toolkit, issue 1945).
         """
         first = self._challenge
         if first is None or first.scheme != "bearer":
@@ -117,7 +127,7 @@ class ScopedAuth(AuthBackend):  # type: ignore[misc]  # oras-py has no types
     def _fetch(self, challenge: Challenge, scope: str) -> _Token:
         realm, found = challenge.realm, self.credentials
         if not may_ask_realm(self.registry, realm, self.token_service):
-            raise AuthenticationError(self._refuse(realm))
+            raise AuthenticationError(self._rejection(realm))
         asked = self.patience.clock()
         response = self._ask(challenge, scope)
         if response.status_code in PASSING_STATUSES:
@@ -128,17 +138,17 @@ class ScopedAuth(AuthBackend):  # type: ignore[misc]  # oras-py has no types
         if response.status_code != requests.codes.ok:
             who = f"the credentials from {found.source}" if found is not None else "a request without credentials"
             raise AuthenticationError(
-                f"The token service at {origin_of(realm)[1]} refused {who} (status {response.status_code}); "
+                f"The token service at {origin_of(realm)[1]} rejected {who} (status {response.status_code}); "
                 f"log in again with `{login_command(urlsplit(self.registry).netloc, found)}`."
             )
         return _read_token(response, asked)
 
-    def _refuse(self, realm: str) -> str:
+    def _rejection(self, realm: str) -> str:
         scheme, place, _ = origin_of(realm)
         if scheme != "https":
-            return f"{self.registry} sends us to {realm!r} for a token, which is no address over TLS; refused."
+            return f"{self.registry} uses {realm!r} as token service, which is not a TLS address; nothing was sent there."
         return (
-            f"{self.host} names {place} as its token service, which is another host; nothing was sent there. If the "
+            f"{self.host} uses {place} as its token service, which is another host; nothing was sent there. If the "
             f'operator of the registry confirms it, set token-service = "{place}" in [registries."{self.host}"] of your own '
             "settings (~/.config/hpcdeploy/config.toml)."
         )
@@ -150,14 +160,14 @@ class ScopedAuth(AuthBackend):  # type: ignore[misc]  # oras-py has no types
     def _ask_realm(self, challenge: Challenge, scope: str) -> requests.Response:
         found = self.credentials
         limits = (self.patience.connect, self.patience.read)
-        words = {"service": challenge.service, "scope": scope}
+        parameters = {"service": challenge.service, "scope": scope}
         if found is not None and found.identity_token:
-            # OAuth2 form of the token service (distribution, "Oauth2 token authentication").
+            # The OAuth2 form of the token service (distribution, "Oauth2 token authentication").
             form = {"grant_type": "refresh_token", "client_id": "hpcdeploy", "refresh_token": found.identity_token}
             return self.session.post(
-                challenge.realm, data={**form, **words}, timeout=limits, allow_redirects=False, verify=self._tls_verify
+                challenge.realm, data={**form, **parameters}, timeout=limits, allow_redirects=False, verify=self._tls_verify
             )
-        # Several scopes go as several parameters of one name (same specification).
+        # Several scopes are sent as repeated parameters (same specification).
         query = [("service", challenge.service)] + [("scope", part) for part in scope.split()]
         return self.session.get(
             challenge.realm,
@@ -176,10 +186,10 @@ def _read_token(response: requests.Response, asked: float) -> _Token:
         life = float(body.get("expires_in") or _DEFAULT_LIFE)
     except (ValueError, AttributeError, TypeError, OverflowError):
         value, life = None, 0.0
-    # It becomes part of a header; what a token may be made of: RFC 6750, section 2.1.
+    # The token becomes part of a header; its allowed characters: RFC 6750, section 2.1.
     if not isinstance(value, str) or not re.fullmatch(r"[!-~]+", value):
         raise PassingFailure(
-            f"the token service at {origin_of(response.url)[1]} gave an answer without a token", kind=AuthenticationError
+            f"the token service at {origin_of(response.url)[1]} sent an answer without a token", kind=AuthenticationError
         )
     return _Token(value=value, expires=asked + max(1.0, life - _MARGIN))
 

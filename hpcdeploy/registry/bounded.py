@@ -1,8 +1,8 @@
-"""What a registry answers, read up to a limit and within a time: the session that every request goes through.
+"""Read a registry's answers up to a size and time limit, in the session of all requests.
 
-Requests and urllib3 read a body without end, unpack what comes packed (a few bytes may become gigabytes), and count time
-only between two bytes; http.client reads header lines and answers of status 100 without end. So the connection's own stream
-has a time by which the answer must have come, and a body a number of bytes.
+Requests and urllib3 read bodies of any size, decompress them (a few bytes may become gigabytes), and only limit the time
+between two bytes. http.client reads any number of header lines and of answers with status 100. So here the connection's own
+stream has a time limit for the answer, and the body a size limit.
 """
 
 import io
@@ -20,14 +20,15 @@ from hpcdeploy.limits import bytes_in_words
 from hpcdeploy.registry.whole_heads import WholeHeadResponse
 
 TIMES_THE_TIMEOUT = 5.0
-"""How long an answer of a known small size may take, in times that it may be silent: five minutes where that is one."""
+"""Time limit for an answer of a known small size, as a multiple of the read timeout; five minutes for a timeout of one
+minute."""
 
 SLOWEST = 8 * 1024
-"""Bytes a second that a download must bring: it then takes a day and a half for a gigabyte."""
+"""Minimum rate of a download in bytes per second; a gigabyte then takes a day and a half."""
 
 
 class _TimedStream(io.RawIOBase):
-    """A connection's stream that ends with TimeoutError at a set time, however its bytes come."""
+    """A connection's stream that raises TimeoutError after a time limit, however slowly bytes arrive."""
 
     def __init__(self, stream: Any, seconds: float) -> None:  # noqa: ANN401 - socket.SocketIO, which types leave out
         self._stream = stream
@@ -36,9 +37,9 @@ class _TimedStream(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int | None:  # noqa: ANN401 - as io.RawIOBase has it
+    def readinto(self, buffer: Any) -> int | None:  # noqa: ANN401 - the signature of io.RawIOBase
         if time.monotonic() > self.until:
-            raise TimeoutError("the answer did not come to its end in time")
+            raise TimeoutError("the answer was not complete in time")
         count: int | None = self._stream.readinto(buffer)
         return count
 
@@ -48,21 +49,22 @@ class _TimedStream(io.RawIOBase):
 
 
 class _TimedResponse(WholeHeadResponse):
-    """http.client's reader of an answer, over such a stream; a cut header is an error."""
+    """An http.client response over such a stream; a truncated header is an error."""
 
-    def __init__(self, sock: Any, *words: Any, **named: Any) -> None:  # noqa: ANN401 - as http.client calls it
+    def __init__(self, sock: Any, *words: Any, **named: Any) -> None:  # noqa: ANN401 - the signature of http.client
         super().__init__(sock, *words, **named)
-        # Nothing was read so far, so that nothing is left behind in the first reader's buffer.
+        # Nothing was read so far, so the first reader's buffer is empty.
         timeout = sock.gettimeout()
         self.stream = _TimedStream(self.fp.detach(), timeout * TIMES_THE_TIMEOUT if timeout else limits.HOUR)
         self.fp = io.BufferedReader(self.stream)
 
 
 class Body:
-    """The body of an answer: what `requests.Response` asks of it, as it is sent, and never unpacked.
+    """The body of an answer, with the interface that `requests.Response` needs; it is never decompressed.
 
-    More than ``most`` bytes raise `RegistryError`; of an answer that is no success what is more is left out. That it is no
-    urllib3 answer keeps cookies out, which no registry needs, and whose parsing takes expressions of its own.
+    More than ``most`` bytes raise `RegistryError`; the body of an unsuccessful answer is truncated instead. It is not a
+    urllib3 response, so that requests parses no cookies: no registry needs them, and parsing uses regular expressions of its
+    own.
     """
 
     def __init__(self, answer: urllib3.BaseHTTPResponse, host: str) -> None:
@@ -75,14 +77,18 @@ class Body:
             self.most = limits.LARGEST_REFUSAL
 
     def allow(self, size: int) -> None:
-        """Let the body have `size` bytes and no more, and the time that so many take."""
+        """Set the maximum size in bytes, and extend the time limit accordingly."""
         self.most = size
         stream = getattr(getattr(self._answer, "_original_response", None), "stream", None)
         if stream is not None:
             stream.until = max(stream.until, time.monotonic() + size / SLOWEST)
 
     def stream(self, amount: int, decode_content: bool = False) -> Iterator[bytes]:  # noqa: ARG002, FBT001, FBT002 - urllib3's
-        """Give the bytes as they come, in pieces of at most `amount`."""
+        """Yield the bytes in pieces of at most `amount`.
+
+        Raises:
+            RegistryError: The body exceeds its maximum size.
+        """
         count = 0
         for block in self._answer.stream(amount, decode_content=False):
             count += len(block)
@@ -92,42 +98,42 @@ class Body:
                     yield block[: len(block) - (count - self.most)]
                     return
                 raise RegistryError(
-                    f"{self._host} sent more than the {bytes_in_words(self.most)} that are read of such an answer, and "
-                    "nothing of it was used; check that this is the registry's address, and no other service's"
+                    f"{self._host} sent more than {bytes_in_words(self.most)}, the maximum of such an answer; "
+                    "the answer was discarded. Check that this is the registry's address, not that of another service"
                 )
             yield block
 
     def close(self) -> None:
-        """Close the connection, unless all was read."""
+        """Close the connection, unless the whole body was read."""
         self._answer.close()
 
     def release_conn(self) -> None:
-        """Give the connection back."""
+        """Return the connection to its pool."""
         self._answer.release_conn()
 
 
 class BoundedAdapter(HTTPAdapter):
-    """Sends requests over connections whose answers are limited."""
+    """Send requests over connections with limited answers."""
 
     def init_poolmanager(self, *words: Any, **named: Any) -> None:  # noqa: ANN401
-        """Make the pools of connections."""
+        """Create the pools of connections."""
         super().init_poolmanager(*words, **named)
         _limit(self.poolmanager)
 
     def proxy_manager_for(self, *words: Any, **named: Any) -> urllib3.ProxyManager:  # noqa: ANN401
-        """Make the pools of connections through a proxy."""
+        """Create the pools of connections through a proxy."""
         manager: urllib3.ProxyManager = super().proxy_manager_for(*words, **named)
         _limit(manager)
         return manager
 
     def build_response(self, req: requests.PreparedRequest, resp: urllib3.BaseHTTPResponse) -> requests.Response:
-        """Make requests' answer of urllib3's."""
+        """Make a requests response from urllib3's."""
         host = urllib3.util.parse_url(req.url or "").netloc or "the registry"
-        return super().build_response(req, Body(resp, host))  # type: ignore[arg-type]  # it asks for no more than that
+        return super().build_response(req, Body(resp, host))  # type: ignore[arg-type]  # this is all that requests needs
 
 
 def _limit(manager: urllib3.PoolManager) -> None:
-    """Let each kind of connection that `manager` makes read its answers in time."""
+    """Use time limits in all connections that `manager` makes."""
     kinds = manager.pool_classes_by_scheme
     manager.pool_classes_by_scheme = {scheme: _limited(kind) for scheme, kind in kinds.items()}
 
@@ -138,6 +144,6 @@ def _limited(kind: type[Any]) -> type[Any]:
 
 
 def allow(response: requests.Response, size: int) -> None:
-    """Let the body of `response`, which was asked for with ``stream=True``, have `size` bytes and no more."""
+    """Set the maximum size in bytes of the body of `response`, which was requested with ``stream=True``."""
     if isinstance(response.raw, Body) and response.ok:
         response.raw.allow(size)

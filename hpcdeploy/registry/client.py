@@ -1,4 +1,4 @@
-"""A registry as the flows see it: push a ``.sif``, look one up, bring one here, list tags."""
+"""Provide a registry's operations for flows: push a ``.sif``, look one up, download it, list tags."""
 
 import os
 from collections.abc import Generator, Mapping, Sequence
@@ -31,12 +31,21 @@ if TYPE_CHECKING:
 
 
 class Registry:
-    """The repository of one `reference`, spoken to with the credentials that were found for it.
+    """The repository of one `reference`, with its credentials. oras-py is imported on first use.
 
-    Plain HTTP is used where `plain_http` says so and, as docker and oras do, for this machine itself. oras-py is imported by
-    the first call. Every method raises `hpcdeploy.errors.RegistryError` where the registry refuses or cannot be reached, and
-    `hpcdeploy.errors.AuthenticationError` where it does not let us in. `token_service` is the ``HOST`` or ``HOST:PORT``
-    that the person lets issue its tokens, besides those that `hpcdeploy.registry.challenges.may_ask_realm` knows.
+    Every method raises the errors below.
+
+    Args:
+        reference: The reference.
+        lookup: The result of the search for credentials.
+        plain_http: Use plain HTTP. As for docker and oras, it is always used for this machine itself.
+        patience: The retry policy.
+        token_service: The ``HOST`` or ``HOST:PORT`` that the user allows as token service, in addition to those that
+            `hpcdeploy.registry.challenges.may_ask_realm` allows.
+
+    Raises:
+        RegistryError: The registry rejected the request, or cannot be reached.
+        AuthenticationError: The registry rejected the login.
     """
 
     def __init__(
@@ -64,14 +73,20 @@ class Registry:
         annotations: Mapping[str, str] | None = None,
         progress: Progress = ignore_progress,
     ) -> PublishedImage:
-        """Publish a ``.sif`` under its digest and under each of `tags`.
+        """Push a ``.sif`` under its digest and each of `tags`. A blob that exists is not sent again.
 
-        `sha256` is the file's own (64 hex digits); the registry checks it, so the file is not read a second time here.
-        `created` is an RFC 3339 time and `annotations` have full keys (`hpcdeploy.registry.manifest.annotate`): same values,
-        same manifest digest. A blob that is there already is not sent again.
+        The same values result in the same manifest digest.
+
+        Args:
+            path: The file.
+            sha256: Its checksum (64 hex digits); the registry verifies it, so the file is not read twice.
+            created: An RFC 3339 time.
+            tags: The tags.
+            annotations: Annotations with full keys (`hpcdeploy.registry.manifest.annotate`).
+            progress: Receives the progress.
 
         Raises:
-            ConfigError: the file is no ``.sif``, or a tag is none.
+            ConfigError: The file is not a ``.sif``, or a tag is invalid.
         """
         for tag in tags:
             check_tag(tag)
@@ -80,9 +95,7 @@ class Registry:
         with client.session, path.open("rb", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
             if not is_sif(file.read(SIF_HEADER_BYTES)):
-                raise ConfigError(
-                    f"{path} is not an Apptainer image (no SIF header): build it first, or name the right file."
-                )
+                raise ConfigError(f"{path} is not an Apptainer image (no SIF header): build it first, or use another file.")
             manifest = render_manifest(
                 sha256=sha256, size=size, title=title_of(self.reference.path), created=created, annotations=annotations or {}
             )
@@ -96,11 +109,11 @@ class Registry:
         return parse_manifest(manifest, repository=self.reference.repository)
 
     def resolve(self) -> PublishedImage:
-        """Look up what the reference names now. What comes is hashed here, and compared with a digest that was asked for."""
+        """Look up the image of the reference. The manifest is hashed, and compared with a requested digest."""
         return self.describe()[0]
 
     def describe(self) -> tuple[PublishedImage, Mapping[str, str]]:
-        """Look up what the reference names now, and its annotations; nothing but the manifest is read."""
+        """Look up the image of the reference, and its annotations; only the manifest is read."""
         client = self._client("Looking up")
         with client.session:
             content, claimed = client.read_manifest(self.reference.asked)
@@ -108,9 +121,10 @@ class Registry:
         return parse_manifest(content, repository=self.reference.repository), read_annotations(content)
 
     def image_config(self) -> OciConfig:
-        """Ask what a container image of the platform linux/amd64 says of itself. Digests are checked.
+        """Return the configuration of a container image for linux/amd64. Digests are verified.
 
-        Raises `hpcdeploy.errors.RegistryError` where it is none, or there is none for that platform, with the reason.
+        Raises:
+            RegistryError: It is not an image, or not for that platform; the message has the reason.
         """
         client = self._client("Looking up")
         with client.session:
@@ -122,9 +136,9 @@ class Registry:
                 raise RegistryError(f"{self.reference} cannot be built on: {error}.") from error
 
     def download(self, published: PublishedImage, destination: Path, *, progress: Progress = ignore_progress) -> None:
-        """Bring the ``.sif`` to `destination`, which appears whole and checked or not at all.
+        """Download the ``.sif`` to `destination`, atomically and with a verified checksum.
 
-        A download that broke off goes on where it stood, also in a later call.
+        An interrupted download is resumed, also by a later call.
         """
         client = self._client("Downloading")
         with (
@@ -135,16 +149,16 @@ class Registry:
             part.finish()
 
     def stream(self, sha256: str, size: int, start: int = 0) -> Generator[bytes, None, None]:
-        """Give the bytes of the ``.sif`` of that sha256 from `start` on, which touch no disk here; the taker checks them.
+        """Yield the bytes of the ``.sif`` from `start` on, without writing them to disk; the caller verifies the checksum.
 
-        A connection that breaks off is taken up where it broke.
+        After a lost connection the download is resumed.
         """
         client = self._client("Streaming")
         with client.session:
             yield from client.blob_from(f"sha256:{sha256}", start, size)
 
     def tags(self) -> tuple[str, ...]:
-        """List the repository's tags, sorted, without those that only hold referrers (``sha256-...``)."""
+        """Return the repository's tags, sorted, without those for referrers (``sha256-...``)."""
         client = self._client("Listing tags of")
         with client.session:
             return tuple(sorted(tag for tag in client.list_tags() if not tag.startswith("sha256-")))
@@ -164,6 +178,6 @@ class Registry:
     def _compare(self, got: str, expected: str) -> None:
         if got and got != expected:
             raise RegistryError(
-                f"{self.reference.host} has another manifest under {self.reference} than expected ({got}, not {expected}): "
-                "it was tampered with, or something on the way changes it; nothing of it was used."
+                f"{self.reference.host} has an unexpected manifest for {self.reference} ({got}, expected {expected}): "
+                "it was modified in the registry or on the way, and was discarded."
             )

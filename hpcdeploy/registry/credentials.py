@@ -1,4 +1,4 @@
-"""Looking up, never writing, the credentials that docker, podman and Apptainer keep for a registry."""
+"""Find the credentials of docker, podman and Apptainer for a registry; they are only read."""
 
 import base64
 import json
@@ -13,19 +13,19 @@ from hpcdeploy.registry.reference import DOCKER_HUB, Reference
 from hpcdeploy.shell import word
 
 AskHelper = Callable[[str, str], tuple[int, str]]
-"""Takes a credential program's name and a registry's key, gives its exit code and what it printed."""
+"""Run a credential helper for a registry's key; return its exit code and output."""
 
 _HELPER_TIMEOUT = 60.0
 _DOCKER_HUB_KEYS = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 _DOCKER_HUB_KEY = "https://index.docker.io/v1/"
 _NAMED_BY = ", named by "
-# Where a helper keeps an identity token it says so by this user name (docker-credential-helpers, README).
+# This user name marks an identity token (docker-credential-helpers, README).
 _TOKEN_USER = "<token>"  # noqa: S105  # a marker, not a secret
 
 
 @dataclass(frozen=True, kw_only=True)
 class Credentials:
-    """A user's password, or an identity token to be exchanged for access tokens. ``source`` says where it was found."""
+    """A user's password, or an identity token that is exchanged for access tokens. ``source`` is where it was found."""
 
     source: str
     username: str = ""
@@ -34,28 +34,28 @@ class Credentials:
 
     @property
     def file(self) -> str:
-        """The file that holds the entry, or names the program that does."""
+        """The file with the entry, or with the name of the helper."""
         return self.source.rpartition(_NAMED_BY)[2]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lookup:
-    """What was found for a registry, and everything that was looked into, for the message if it does not suffice."""
+    """The result of a search: the credentials, and all places that were searched, for an error message."""
 
     credentials: Credentials | None
     consulted: tuple[str, ...]
 
 
 def credential_files(environment: Mapping[str, str], home: Path) -> tuple[Path, ...]:
-    """Name the files that may hold credentials, the one that wins first.
+    """Return the files that may have credentials, the one with the highest precedence first.
 
-    ``$REGISTRY_AUTH_FILE`` (containers-auth.json(5)), Apptainer's own (``$APPTAINER_AUTH_FILE``, else ``docker-config.json``
-    in ``$APPTAINER_CONFIGDIR``, by its older name ``$SINGULARITY_CONFIGDIR``, or in ``~/.apptainer``), then docker's
-    (``$DOCKER_CONFIG/config.json``, else ``~/.docker/config.json``).
+    These are ``$REGISTRY_AUTH_FILE`` (containers-auth.json(5)), Apptainer's own (``$APPTAINER_AUTH_FILE``, else
+    ``docker-config.json`` in ``$APPTAINER_CONFIGDIR``, formerly ``$SINGULARITY_CONFIGDIR``, or in ``~/.apptainer``), and
+    docker's (``$DOCKER_CONFIG/config.json``, else ``~/.docker/config.json``).
 
-    Where there is no ``docker-config.json``, Apptainer falls back to ``.docker/config.json`` in the home folder; but to
-    ``config.json`` in the folder of the variable where that is set. ``apptainer registry login`` writes to the file that
-    would be read (Apptainer 1.2.3 to 1.5.3, ``SearchDockerConf`` and ``configDir`` in pkg/syfs/syfs.go, ``GetenvLegacy`` in
+    Without ``docker-config.json``, Apptainer uses ``.docker/config.json`` in the home folder, or ``config.json`` in the
+    folder of the variable if that is set. ``apptainer registry login`` writes to the file that would be read (Apptainer
+    1.2.3 to 1.5.3, ``SearchDockerConf`` and ``configDir`` in pkg/syfs/syfs.go, ``GetenvLegacy`` in
     internal/pkg/util/env/env.go).
     """
     named = environment.get("REGISTRY_AUTH_FILE", "")
@@ -71,38 +71,38 @@ def credential_files(environment: Mapping[str, str], home: Path) -> tuple[Path, 
 
 
 def login_command(host: str, found: Credentials | None) -> str:
-    """Return the command that stores a password for `host`, where the next lookup finds it.
+    """Return the command that stores a password for `host` where the next search finds it.
 
-    With credentials that were `found`, it is their file that must get the new ones: it would win again.
+    If credentials were `found`, their file must get the new ones, because it takes precedence.
     """
     file = f"--authfile {word(found.file)} " if found and Path(found.file).is_absolute() else ""
     return f"apptainer registry login {file}--username USER oras://{host}"
 
 
 def run_helper(program: str, key: str) -> tuple[int, str]:
-    """Ask a ``docker-credential-*`` program for a registry's entry, over its standard input as its protocol says.
+    """Run a ``docker-credential-*`` program for a registry's entry, with its protocol on standard input.
 
     Raises:
-        FileNotFoundError: there is no such program.
-        TooMuchError: it wrote too much, or took too long.
+        FileNotFoundError: The program does not exist.
+        TooMuchError: It printed too much, or ran too long.
     """
     done = run_program([program, "get"], seconds=_HELPER_TIMEOUT, stdin=key.encode())
     return done.returncode, done.stdout.decode(errors="replace")
 
 
 def find_credentials(reference: Reference, files: tuple[Path, ...], ask: AskHelper = run_helper) -> Lookup:
-    """Find the credentials for a repository: the first file that has any wins.
+    """Find the credentials for a repository: the first file that has some wins.
 
-    In a file, a helper named for the host comes before the store for all hosts, and that before what is written out
-    (docker's own order); an entry for a part of the registry (``host/path``) before one for the whole.
+    In a file, the order is docker's own: a helper for the host, the helper for all hosts, then stored entries. An entry for
+    a part of the registry (``host/path``) precedes one for all of it.
 
     Raises:
-        ConfigError: a file is there and cannot be read or understood.
+        ConfigError: A file cannot be read or is malformed.
     """
     consulted = []
     for path in files:
         if not path.is_file():
-            consulted.append(f"{path} (not there)")
+            consulted.append(f"{path} (does not exist)")
             continue
         config = _read_config(path)
         found, remark = _find_in(config, reference, str(path), ask)
@@ -118,12 +118,12 @@ def _read_config(path: Path) -> dict[str, object]:
     except OSError as error:
         raise ConfigError(f"The credentials file {path} cannot be read: {error.strerror}.") from error
     except ValueError as error:
-        # The parser's own message would quote nothing of the file, but its cause holds all of it: hence no chain.
-        raise ConfigError(f"The credentials file {path} is not JSON; log in again to have it written anew.") from (
+        # The error is not chained: its message quotes nothing of the file, but its cause contains the whole text.
+        raise ConfigError(f"The credentials file {path} is not JSON; log in again to rewrite it.") from (
             None if isinstance(error, json.JSONDecodeError) else error
         )
     if not isinstance(config, dict):
-        raise ConfigError(f"The credentials file {path} is not a JSON object; log in again to have it written anew.")
+        raise ConfigError(f"The credentials file {path} is not a JSON object; log in again to rewrite it.")
     return config
 
 
@@ -181,7 +181,7 @@ def _from_entry(entry: Mapping[str, object], source: str) -> Credentials | None:
     if isinstance(packed, str) and packed:
         try:
             username, colon, password = base64.b64decode(packed, validate=True).decode().rstrip("\0").partition(":")
-        except ValueError:  # of base64, also for characters that it does not know, and of UTF-8
+        except ValueError:  # malformed base64, unknown characters, or malformed UTF-8
             colon = ""
         if not colon:
             raise ConfigError(
@@ -191,7 +191,7 @@ def _from_entry(entry: Mapping[str, object], source: str) -> Credentials | None:
         return Credentials(source=source, username=username, password=password, identity_token=identity)
     if entry.get("registrytoken"):
         raise ConfigError(
-            f"The credentials file {source} has a registrytoken, which is not understood here; log in with a password."
+            f"The credentials file {source} has a registrytoken, which is not supported; log in with a password."
         )
     return None
 
@@ -201,9 +201,7 @@ def _from_helper(answer: str, source: str) -> Credentials:
         fields = read_json(answer)
         username, secret = str(fields["Username"]), str(fields["Secret"])
     except (ValueError, KeyError, TypeError):
-        raise ConfigError(
-            f"The answer of {source}, is not what a credential program prints (Username and Secret)."
-        ) from None
+        raise ConfigError(f"The output of {source}, is malformed; expected JSON with Username and Secret.") from None
     if username == _TOKEN_USER:
         return Credentials(source=source, identity_token=secret)
     return Credentials(source=source, username=username, password=secret)

@@ -1,4 +1,4 @@
-"""What went wrong with a registry, in one sentence for the person who has to do something about it."""
+"""Explain failures of a registry in one sentence, with advice for the user."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,13 +14,15 @@ from hpcdeploy.registry.reference import Reference
 
 _LONGEST_DETAIL = 300
 _TLS_ENDED = ("EOF occurred in violation of protocol", "connection has been closed (EOF)", "BAD_RECORD_MAC")
-"""How OpenSSL names a TLS connection that was cut or damaged on its way (its error strings, as Python's ssl gives them)."""
+"""OpenSSL's messages for a TLS connection that was cut or damaged (its error strings, as in Python's ssl)."""
 
 
 class PassingFailure(requests.RequestException):
-    """An answer that may be another one at the next attempt; the text completes "failed: ...".
+    """An answer that may differ at the next attempt; the text completes "failed: ...".
 
-    ``response`` is the answer, if its header may say when to ask again. ``kind`` is the error that it becomes in the end.
+    Attributes:
+        response: The answer, if its header may have the time for another attempt.
+        kind: The class of the error after the last attempt.
     """
 
     def __init__(
@@ -32,10 +34,10 @@ class PassingFailure(requests.RequestException):
 
 @contextmanager
 def only_request_errors() -> Iterator[None]:
-    """Turn what requests lets through of other libraries into its own `InvalidURL`.
+    """Convert exceptions of other libraries that requests does not catch to its own `InvalidURL`.
 
-    An address from an answer can be refused as late as in the socket's own encoding of a host's name (urllib3 2.x,
-    ``util/connection.py``, `LocationParseError`), which requests 2.32 passes on as it is (``adapters.py``).
+    The URL in an answer may only fail when the socket encodes the host's name (urllib3 2.x, ``util/connection.py``,
+    `LocationParseError`); requests 2.32 does not convert that error (``adapters.py``).
     """
     try:
         yield
@@ -46,7 +48,7 @@ def only_request_errors() -> Iterator[None]:
 
 
 def explain_response(response: requests.Response, *, doing: str, reference: Reference, lookup: Lookup) -> HpcdeployError:
-    """Turn a refusal into an error; `doing` completes "failed while ..." (``pushing``, ``looking up``)."""
+    """Convert a rejection to an error; `doing` is the operation (``Pushing``, ``Looking up``)."""
     status, detail = response.status_code, read_detail(response)
     where = f"{doing} {reference} failed"
     if status in (401, 403):
@@ -56,10 +58,11 @@ def explain_response(response: requests.Response, *, doing: str, reference: Refe
         return RegistryError(f"{where}: {reference.host} has nothing of that name{detail}; check the spelling, {advice}.")
     if status == 413:
         return RegistryError(
-            f"{where}: {reference.host}, or a proxy before it, takes no file that large{detail}; use another registry."
+            f"{where}: {reference.host}, or a proxy before it, does not accept a file of this size{detail}; "
+            "use another registry."
         )
     if status == 400 and "DIGEST_INVALID" in detail:
-        return RegistryError(f"{where}: the file is not the one on record, its sha256 is another{detail}; build it again.")
+        return RegistryError(f"{where}: the file does not match the record: its sha256 differs{detail}; build it again.")
     if status == 429:
         later = response.headers.get("Retry-After", "")[:100]
         when = f" (Retry-After: {later})" if later else ""
@@ -70,7 +73,7 @@ def explain_response(response: requests.Response, *, doing: str, reference: Refe
 def explain_exception(
     error: requests.RequestException, *, doing: str, reference: Reference, attempts: int
 ) -> HpcdeployError:
-    """Turn a failure of the connection into an error. URLs are left out: an upload's holds a secret of its own."""
+    """Convert a connection failure to an error, without its URL, because that of an upload contains a secret."""
     where, host = f"{doing} {reference} failed", _asked_host(error, reference)
     text = str(error)
     tried = f" after {attempts} attempts" if attempts > 1 else ""
@@ -78,45 +81,45 @@ def explain_exception(
         return error.kind(f"{where}: {text}{tried}; try again later.")
     if isinstance(error, requests.exceptions.SSLError) and not is_passing(error):
         if "WRONG_VERSION_NUMBER" in text or "RECORD_LAYER" in text:
-            return RegistryError(f"{where}: {host} does not speak TLS; if it is meant to be without, ask for plain HTTP.")
+            return RegistryError(f"{where}: {host} does not use TLS; if that is intended, request plain HTTP.")
         return RegistryError(
-            f"{where}: the certificate of {host} was not accepted; where a site has its own authority, name its file in "
+            f"{where}: the certificate of {host} is not trusted; for a site's own authority, set its file in "
             "REQUESTS_CA_BUNDLE."
         )
     if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
-        return RegistryError(f"{where}: {host} sends us on to an address that is none; ask whoever runs it.")
+        return RegistryError(f"{where}: {host} sent an invalid URL; contact its administrator.")
     if isinstance(error, requests.exceptions.ProxyError):
         return RegistryError(f"{where}: the proxy on the way to {host} did not answer; check HTTPS_PROXY and NO_PROXY.")
     if "NameResolutionError" in text or "getaddrinfo" in text:
         return RegistryError(f"{where}: cannot resolve host {reference.hostname}; check the spelling and the network.")
     if "Connection refused" in text:
-        return RegistryError(f"{where}: nothing listens at {host}{tried}; is the registry running?")
+        return RegistryError(f"{where}: nothing listens at {host}{tried}; check that the registry is running.")
     if isinstance(error, requests.Timeout) or "Read timed out" in text:
         return RegistryError(f"{where}: {host} did not answer in time{tried}; check the network, and try again.")
-    return RegistryError(f"{where}: the connection to {host} broke off{tried}; check the network, and try again.")
+    return RegistryError(f"{where}: the connection to {host} was lost{tried}; check the network, and try again.")
 
 
 def is_passing(error: requests.RequestException) -> bool:
-    """Tell whether another attempt may go better: not where TLS is refused, nor for an address that is none."""
+    """Tell whether another attempt may succeed: not after a TLS error or for an invalid URL."""
     if isinstance(error, requests.exceptions.SSLError):
         return any(words in str(error) for words in _TLS_ENDED)
     return not isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema)
 
 
 def _asked_host(error: requests.RequestException, reference: Reference) -> str:
-    """Name who was asked: the registry by the name that the person wrote, or another host, such as a token service."""
+    """Return the queried host: the registry by the user's name for it, or another one, such as a token service."""
     host = urlsplit(error.request.url or "").netloc if error.request is not None else ""
     return host if host not in ("", reference.endpoint) else reference.host
 
 
 def read_detail(response: requests.Response) -> str:
-    """Give what the registry says itself (OCI distribution specification, "Error codes"), in brackets, or nothing."""
+    """Return the registry's own message (OCI distribution specification, "Error codes") in parentheses; empty for none."""
     try:
         errors = read_json(response.content)["errors"]
-        said = "; ".join(f"{error.get('code', '')}: {error.get('message', '')}" for error in errors)
+        text_of_errors = "; ".join(f"{error.get('code', '')}: {error.get('message', '')}" for error in errors)
     except (ValueError, KeyError, TypeError, AttributeError, requests.RequestException):
         return ""
-    clean = " ".join("".join(c if c.isprintable() else " " for c in said).split())
+    clean = " ".join("".join(c if c.isprintable() else " " for c in text_of_errors).split())
     return f" ({clean[:_LONGEST_DETAIL]})" if clean else ""
 
 

@@ -1,8 +1,8 @@
-"""The manifest that makes a ``.sif`` an artifact: the same that Apptainer's own ``push`` writes.
+"""Render and parse the manifest that makes a ``.sif`` an artifact, in the format of Apptainer's own ``push``.
 
-Media types, the one layer, the ``{}`` configuration and its inlined copy: Apptainer, ``internal/pkg/client/oras``
-(image.go, oras.go). ``apptainer pull`` refuses any other number of layers ("ORAS SIF image should have a single layer"), and
-does not look at the type of the configuration.
+Media types, the single layer, the ``{}`` configuration and its inlined copy: Apptainer, ``internal/pkg/client/oras``
+(image.go, oras.go). ``apptainer pull`` rejects any other number of layers ("ORAS SIF image should have a single layer"), and
+ignores the type of the configuration.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from hpcdeploy.whole_number import LARGEST
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 CONFIG_TYPE = "application/vnd.sylabs.sif.config.v1+json"
 LAYER_TYPE = "application/vnd.sylabs.sif.layer.v1.sif"
-# An early release misspelt its layer's type, and Apptainer has taken both ever since (oras.go).
+# An early release misspelt its layer's type; Apptainer accepts both (oras.go).
 OLD_LAYER_TYPE = "appliciation/vnd.sylabs.sif.layer.tar"
 CONFIG = b"{}"
 CONFIG_SHA256 = hashlib.sha256(CONFIG).hexdigest()
@@ -30,29 +30,35 @@ _SHA256 = re.compile(r"sha256:([0-9a-f]{64})")
 
 
 def is_sif(head: bytes) -> bool:
-    """Tell a ``.sif`` by its first `SIF_HEADER_BYTES` bytes: 32 of launch line, then the magic word (sif, header.go)."""
+    """Tell whether a file is a ``.sif``, by its first `SIF_HEADER_BYTES` bytes: a launch line, then a magic (header.go)."""
     return head[32:SIF_HEADER_BYTES] == b"SIF_MAGIC\0"
 
 
 def title_of(path: str) -> str:
-    """Name the file that a repository's image becomes: its last word. A local file's name would change the digest."""
+    """Return the file name of a repository's image: its last component. A local file's name would change the digest."""
     return path.rpartition("/")[2] + ".sif"
 
 
 def annotate(**values: str) -> dict[str, str]:
-    """Put standard annotations under their full keys, and leave empty ones out.
+    """Return standard annotations with their full keys; empty ones are left out.
 
-    Words (OCI image specification, annotations.md): title, description, url, source, version, created, revision, licenses,
+    Names (OCI image specification, annotations.md): title, description, url, source, version, created, revision, licenses,
     vendor, authors, documentation; ``base_name`` and ``base_digest`` become ``base.name`` and ``base.digest``.
     """
     return {ANNOTATION + key.replace("_", "."): value for key, value in sorted(values.items()) if value}
 
 
 def render_manifest(*, sha256: str, size: int, title: str, created: str, annotations: Mapping[str, str]) -> bytes:
-    """Write the manifest of a file (`sha256`: 64 hex digits; `size` in bytes) as the exact bytes to be pushed.
+    """Render the manifest of a file as the exact bytes to push.
 
-    Nothing here looks at a clock or at a file's name: the same values give the same bytes, hence the same digest.
-    `created` is an RFC 3339 time; `annotations` have full keys and win over it.
+    It depends on no clock or file name: the same values result in the same digest.
+
+    Args:
+        sha256: The file's checksum (64 hex digits).
+        size: Its size in bytes.
+        title: Its name.
+        created: An RFC 3339 time.
+        annotations: Annotations with full keys; they take precedence over `created`.
     """
     manifest = {
         "schemaVersion": 2,
@@ -72,22 +78,22 @@ def render_manifest(*, sha256: str, size: int, title: str, created: str, annotat
 
 
 def digest_of(content: bytes) -> str:
-    """Give the sha256 (64 hex digits) that a registry knows these bytes by."""
+    """Return the sha256 (64 hex digits) by which a registry identifies these bytes."""
     return hashlib.sha256(content).hexdigest()
 
 
 def parse_manifest(content: bytes, *, repository: str) -> PublishedImage:
-    """Read a manifest's raw bytes as a published ``.sif``.
+    """Parse a manifest as a published ``.sif``.
 
     Raises:
-        RegistryError: it is something else, and the message says what.
+        RegistryError: It is something else; the message says what.
     """
     try:
         manifest = read_json(content)
     except ValueError as error:
-        raise RegistryError(f"The registry's answer for {repository} is no manifest: {error}.") from error
+        raise RegistryError(f"The registry's answer for {repository} is not a manifest: {error}.") from error
     if not isinstance(manifest, dict):
-        raise RegistryError(f"The registry's answer for {repository} is no manifest: expected a JSON object.")
+        raise RegistryError(f"The registry's answer for {repository} is not a manifest: expected a JSON object.")
     kind = manifest.get("mediaType", MANIFEST_TYPE)
     if kind in INDEX_TYPES or "manifests" in manifest:
         raise _not_a_sif(repository, "it is an index of several images; use the digest of one of them")
@@ -96,12 +102,12 @@ def parse_manifest(content: bytes, *, repository: str) -> PublishedImage:
     layers = manifest.get("layers")
     if not isinstance(layers, list) or len(layers) != 1:
         number = len(layers) if isinstance(layers, list) else 0
-        raise _not_a_sif(repository, f"it has {number} layers where Apptainer takes exactly one")
+        raise _not_a_sif(repository, f"it has {number} layers but Apptainer requires exactly one")
     return _read_layer(layers[0], repository, digest_of(content))
 
 
 def read_annotations(content: bytes) -> dict[str, str]:
-    """Return the annotations of a manifest's raw bytes, which `parse_manifest` took, sorted; what is no text is left out."""
+    """Return the annotations of a valid manifest, sorted; values that are not text are left out."""
     annotations = read_json(content).get("annotations")
     return (
         {key: value for key, value in sorted(annotations.items()) if isinstance(value, str)}
@@ -121,4 +127,4 @@ def _read_layer(layer: object, repository: str, manifest: str) -> PublishedImage
 
 
 def _not_a_sif(repository: str, reason: str) -> RegistryError:
-    return RegistryError(f"{repository} holds no Apptainer image under that name: {reason}.")
+    return RegistryError(f"{repository} has no Apptainer image with that name: {reason}.")

@@ -1,10 +1,10 @@
-"""oras-py's registry client, with its defects mended at the places it offers for that.
+"""Adapt oras-py's registry client, with fixes at the extension points that it offers.
 
-What is overridden, and why (oras-py 0.2.43, ``oras/provider.py``): ``do_request`` retries every exception for 131 s, has
-no time-out and one token for all; ``put_upload`` reads the file whole; ``download_blob`` checks no digest and writes in
-place; ``get_manifest`` gives parsed JSON, of which no digest can be taken; ``upload_manifest`` serialises the JSON anew;
-``get_container`` takes a path with a full stop in it for a host. The tests in ``tests/registry/test_oras_py.py`` fail when
-the library mends one of them.
+Overridden methods and reasons (oras-py 0.2.43, ``oras/provider.py``): ``do_request`` retries every exception for 131 s, and
+has no timeout and one token for all hosts; ``put_upload`` reads the whole file; ``download_blob`` verifies no digest and
+does not write atomically; ``get_manifest`` returns parsed JSON without a digest; ``upload_manifest`` serializes the JSON
+again; ``get_container`` takes a path with a full stop for a host. The tests in ``tests/registry/test_oras_py.py`` fail when
+the library fixes one of them.
 """
 
 import hashlib
@@ -37,14 +37,14 @@ from hpcdeploy.registry.uploads import refuse_broken
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5
 _MOST_CHALLENGES = 3
-"""Refusals of one request that are answered with a new token: one may have expired on its way, or lack a right."""
+"""Maximum number of challenges in one request: a token may have expired meanwhile, or lack a right."""
 
 _MOST_DAMAGED = 2
-"""Documents with another digest than expected for which one more is asked."""
+"""Maximum number of times that a document with an unexpected digest is read again."""
 
 
 class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no types
-    """Speaks to the one registry of ``reference``; nothing that belongs to it goes to any other host."""
+    """A client of the registry of ``reference``; its credentials are sent to no other host."""
 
     def __init__(
         self,
@@ -63,13 +63,13 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
         self.doing = doing
         self.root = f"{self.prefix}://{reference.endpoint}"
         self._lookup = lookup
-        # No proxy stands between a machine and itself. A callable that changes nothing keeps ~/.netrc out: requests would
-        # put its `default` line in the place of our token.
+        # There is no proxy between a machine and itself. A callable that changes nothing disables ~/.netrc, whose `default`
+        # line requests would use instead of our token.
         self.session.trust_env = not (plain_http and is_loopback(reference.host))
         for scheme in ("http://", "https://"):
             self.session.mount(scheme, BoundedAdapter())
         self.session.auth = _leave_alone
-        # Nothing that comes packed is unpacked: a few bytes may become gigabytes.
+        # Nothing is decompressed: a few bytes may become gigabytes.
         self.session.headers.update({"User-Agent": "hpcdeploy", "Accept-Encoding": "identity"})
         self.auth: ScopedAuth
         self.auth.registry = self.root
@@ -79,7 +79,7 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
         self.auth.patience = patience
 
     def get_container(self, name: Any) -> oras.container.Container:  # noqa: ANN401  # oras-py's signature
-        """Give this client's own repository, at a tag or digest: the library's parser is not asked."""
+        """Return this client's own repository at a tag or digest, without the library's parser."""
         if isinstance(name, oras.container.Container):
             return name
         container = oras.container.Container("unused/unused", registry=self.reference.endpoint)
@@ -98,11 +98,11 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
         json: Any = None,  # noqa: ANN401
         stream: bool = False,  # noqa: FBT001, FBT002
     ) -> requests.Response:
-        """Do one request, answering a challenge, following redirects, and trying again while trouble may pass."""
+        """Send a request: answer a challenge, follow redirects, and retry temporary failures."""
         return self.persist(lambda: self.exchange(method, url, data=data, headers=headers, json=json, stream=stream))
 
     def persist(self, attempt: Callable[[], requests.Response]) -> requests.Response:
-        """Call `attempt` until its answer is no passing failure or patience ends; the last answer is given back as it is."""
+        """Call `attempt` until its answer is not a temporary failure or the retry policy ends; return the last answer."""
         return persist(attempt, self.patience, doing=self.doing, reference=self.reference)
 
     def exchange(
@@ -116,7 +116,7 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
         stream: bool = False,
         timeout: tuple[float, float] | None = None,
     ) -> requests.Response:
-        """Do one request once: challenges are answered, redirects are followed for reading only."""
+        """Send a request once: challenges are answered; redirects are followed only for GET and HEAD."""
         limits = timeout or (self.patience.connect, self.patience.read)
 
         def send(target: str, extra: dict[str, str]) -> requests.Response:
@@ -151,16 +151,16 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
             with _closed_on_error(response):
                 target = self.follow(response)
             response.close()
-            home = origin_of(target) == origin_of(self.root)
-            response = send(target, self.auth.get_auth_header() if home else {})
+            same_origin = origin_of(target) == origin_of(self.root)
+            response = send(target, self.auth.get_auth_header() if same_origin else {})
         return response
 
     def follow(self, response: requests.Response) -> str:
-        """Give the absolute URL of an answer's ``Location``, and refuse one that leaves TLS.
+        """Return the absolute URL of an answer's ``Location``; one without TLS is rejected.
 
         Raises:
-            PassingFailure: there is none.
-            RegistryError: it is not allowed.
+            PassingFailure: There is none.
+            RegistryError: It is not allowed.
         """
         location = response.headers.get("Location", "")
         target = _joined(response.url, location)
@@ -168,13 +168,17 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
             raise PassingFailure(f"{self.reference.host} sent no upload location", response=response)
         if is_downgrade(response.url, target):
             raise RegistryError(
-                f"{self.doing} {self.reference} failed: {self.reference.host} sends us on to an address without TLS: "
-                "refused; a proxy before the registry probably does not set X-Forwarded-Proto."
+                f"{self.doing} {self.reference} failed: {self.reference.host} redirects to an address without TLS, "
+                "which was not followed; a proxy before the registry probably does not set X-Forwarded-Proto."
             )
         return target
 
     def check(self, response: requests.Response, *expected: int) -> requests.Response:
-        """Give the answer back if its status is an expected one, else raise what it means."""
+        """Return the answer if its status is `expected`.
+
+        Raises:
+            HpcdeployError: The status is another one; the class depends on it.
+        """
         if response.status_code in expected:
             return response
         try:
@@ -185,11 +189,11 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
     def put_upload(self, blob: Any, container: oras.container.Container, layer: dict[str, Any]) -> requests.Response:  # noqa: ANN401
         """Upload `blob` (bytes, or a `FileBody`) in one piece: ``POST`` opens a session, ``PUT`` closes it.
 
-        A failed attempt starts a new session and sends from the beginning: a registry need not know how far it came.
+        A failed attempt starts a new session from the beginning, because a registry need not support resuming.
         """
         url = f"{self.prefix}://{container.upload_blob_url()}"
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(layer["size"])}
-        # The first of the two limits also holds while each block is sent (urllib3), hence not the one for connecting.
+        # The first limit also applies to sending each block (urllib3), so it is not the timeout for connecting.
         limits = (self.patience.upload, self.patience.upload)
 
         def attempt() -> requests.Response:
@@ -218,7 +222,7 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
         return head if head.status_code == requests.codes.ok else self.put_upload(blob, place, layer)
 
     def upload_manifest(self, manifest: bytes, container: oras.container.Container) -> requests.Response:
-        """Put a manifest's exact bytes under the container's tag or digest; again if the registry says it took others."""
+        """Upload a manifest's exact bytes under the container's tag or digest; retry if the registry stored other bytes."""
         url = f"{self.prefix}://{container.manifest_url()}"
         digest, puts = f"sha256:{hashlib.sha256(manifest).hexdigest()}", 0
 
@@ -226,27 +230,27 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
             nonlocal puts
             answer, puts = self.exchange("PUT", url, data=manifest, headers={"Content-Type": MANIFEST_TYPE}), puts + 1
             if puts <= _MOST_DAMAGED and answer.ok and answer.headers.get("Docker-Content-Digest", digest) != digest:
-                raise PassingFailure(f"{self.reference.host} stored another manifest than was sent")
+                raise PassingFailure(f"{self.reference.host} stored a different manifest")
             return answer
 
         return self.check(self.persist(attempt), 200, 201, 202)
 
-    def read_manifest(self, asked: str) -> tuple[bytes, str]:
-        """Give a manifest's raw bytes, and the digest that the registry claims for them (or nothing)."""
-        url = f"{self.prefix}://{self.get_container(asked).manifest_url()}"
+    def read_manifest(self, name: str) -> tuple[bytes, str]:
+        """Return a manifest's bytes, and its digest as claimed by the registry; empty if it claims none."""
+        url = f"{self.prefix}://{self.get_container(name).manifest_url()}"
         headers = {"Accept": ", ".join((*MANIFEST_TYPES, *INDEX_TYPES))}
-        return self._read_document(url, headers, digest=asked if asked.startswith("sha256:") else "")
+        return self._read_document(url, headers, digest=name if name.startswith("sha256:") else "")
 
     def read_blob(self, digest: str) -> bytes:
-        """Give a small blob, such as an image's configuration; the caller checks its digest."""
+        """Return a small blob, such as an image's configuration; the caller verifies its digest."""
         url = f"{self.prefix}://{self.get_container(digest).get_blob_url(digest)}"
         return self._read_document(url, {}, digest=digest)[0]
 
     def _read_document(self, url: str, headers: dict[str, str], *, digest: str) -> tuple[bytes, str]:
-        """Give a small document's bytes, and the digest that the registry claims for them (or nothing).
+        """Return a small document's bytes, and its digest as claimed by the registry; empty if it claims none.
 
-        One that breaks off is read again, and some times one that is not that of `digest`, or else of the claim: it may have
-        been cut where no length says so. The caller checks what comes in the end.
+        It is read again after a lost connection, and a few times if its digest is not `digest`, or else the claimed one: it
+        may have been truncated without a length in its header. The caller verifies the result.
         """
         content, reads = b"", 0
 
@@ -254,21 +258,21 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
             nonlocal content, reads
             with self.exchange("GET", url, headers=headers, stream=True) as response:
                 if response.status_code != requests.codes.ok:
-                    _ = response.content  # what it says, for the message
+                    _ = response.content  # the registry's message
                     return response
                 content, reads = response.content, reads + 1
             expected = digest or response.headers.get("Docker-Content-Digest", "")
             if reads <= _MOST_DAMAGED and expected and expected != f"sha256:{hashlib.sha256(content).hexdigest()}":
-                raise PassingFailure(f"{self.reference.host} sent another document than expected")
+                raise PassingFailure(f"{self.reference.host} sent an unexpected document")
             return response
 
         response = self.check(self.persist(attempt), 200)
         return content, response.headers.get("Docker-Content-Digest", "")
 
     def download_to(self, part: PartialFile, digest: str, size: int) -> None:
-        """Bring a blob into a partial file, going on where it stands, also after a connection that broke.
+        """Download a blob into a partial file from its current end; resume after a lost connection.
 
-        It gives up when attempts bring nothing more as often as patience allows.
+        It ends after as many attempts without progress as the retry policy allows.
         """
         url = f"{self.prefix}://{self.get_container(digest).get_blob_url(digest)}"
 
@@ -279,16 +283,16 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
                 unknown = part.done and response.status_code == requests.codes.range_not_satisfiable
                 if unknown or (partial and not _starts_at(response, part.done)):
                     part.restart()
-                    raise requests.ConnectionError("the registry does not go on where we stand")
+                    raise requests.ConnectionError("the registry did not resume at the requested byte")
                 if not partial and response.status_code != requests.codes.ok:
-                    _ = response.content  # what it says, for the message; no more of it than is read of a refusal
+                    _ = response.content  # the registry's message, up to the limit for rejections
                     return response
-                allow(response, size + RECEIVED_BLOCK)  # so much more that `part` sees that it is more
+                allow(response, size + RECEIVED_BLOCK)  # one more block, so that `part` notices a blob that is too long
                 if not partial and part.done:
                     part.restart()
                 part.write(response.iter_content(RECEIVED_BLOCK))
             if part.done < size:
-                raise requests.ConnectionError("the body ended before its time")
+                raise requests.ConnectionError("the body ended early")
             return response
 
         def attempt() -> requests.Response:
@@ -304,28 +308,28 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
             self.check(self.persist(attempt), 200, 206)
 
     def blob_from(self, digest: str, start: int, size: int) -> Iterator[bytes]:
-        """Give a blob's bytes from `start` on as they come; a connection that breaks off is taken up where it broke.
+        """Yield a blob's bytes from `start` on; resume after a lost connection.
 
-        It gives up when a connection brings nothing as often as patience allows. The caller checks the digest.
+        It ends after as many connections without data as the retry policy allows. The caller verifies the digest.
         """
         url = f"{self.prefix}://{self.get_container(digest).get_blob_url(digest)}"
         idle = 0
         while start < size:
             headers = {"Range": f"bytes={start}-"} if start else {}
             before = start
-            response = self.persist(lambda headers=headers: self.exchange("GET", url, headers=headers, stream=True))  # type: ignore[misc]  # the loop's own value
+            response = self.persist(lambda headers=headers: self.exchange("GET", url, headers=headers, stream=True))  # type: ignore[misc]  # binds the loop's value
             with self.check(response, 200, 206):
                 allow(response, size + RECEIVED_BLOCK)
                 here = start if response.status_code == requests.codes.partial_content else 0
                 try:
                     if response.status_code == requests.codes.partial_content and not _starts_at(response, start):
-                        raise requests.ConnectionError("the registry does not go on where we stand")
+                        raise requests.ConnectionError("the registry did not resume at the requested byte")
                     for block in response.iter_content(RECEIVED_BLOCK):
                         here += len(block)
-                        if here > start:  # a registry that knows no ranges begins at the beginning
+                        if here > start:  # a registry without range requests starts at the beginning
                             yield block[-(here - start) :]
                             start = here
-                    trouble: requests.RequestException = requests.ConnectionError("the body ended before its time")
+                    trouble: requests.RequestException = requests.ConnectionError("the body ended early")
                 except requests.RequestException as error:
                     trouble = error
             idle = 0 if start > before else idle + 1
@@ -333,7 +337,11 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
                 raise explain_exception(trouble, doing=self.doing, reference=self.reference, attempts=idle) from trouble
 
     def list_tags(self) -> list[str]:
-        """List all tags, page after page (OCI distribution specification, "Listing tags")."""
+        """Return all tags, page by page (OCI distribution specification, "Listing tags").
+
+        Raises:
+            RegistryError: There are more than `hpcdeploy.limits.MOST_TAGS` tags, or the pages are circular or leave TLS.
+        """
         url = f"{self.prefix}://{self.get_container('latest').tags_url()}"
         tags: list[str] = []
         seen: set[str] = set()
@@ -343,15 +351,15 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
             tags.extend(page)
             if len(tags) > limits.MOST_TAGS:
                 raise RegistryError(
-                    f"{self.reference.host} lists more than {limits.MOST_TAGS} tags of {self.reference.repository}, which "
-                    "is more than is read; look them up at the registry itself"
+                    f"{self.reference.host} has more than {limits.MOST_TAGS} tags in {self.reference.repository}, the "
+                    "maximum; use the registry's own web page or API"
                 )
             link = next_page(response.headers.get("Link", ""))
             url = _joined(response.url, link) if link else ""
             if url in seen or is_downgrade(self.root, url or self.root):
                 raise RegistryError(
-                    f"{self.doing} {self.reference} failed: the next page of tags that {self.reference.host} names is one "
-                    "that was read already, or without TLS; expected a page further on."
+                    f"{self.doing} {self.reference} failed: the next page of tags of {self.reference.host} was read before "
+                    "or does not use TLS; expected a new page."
                 )
         return tags
 
@@ -365,7 +373,7 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
                     page[:] = map(check_tag, _listed(read_json(response.content)["tags"]))
                 except (ValueError, KeyError, TypeError, ConfigError) as error:
                     raise PassingFailure(
-                        f"{self.reference.host} gave no list of tags for {self.reference.repository}"
+                        f"{self.reference.host} sent no list of tags for {self.reference.repository}"
                     ) from error
             return response
 
@@ -379,7 +387,7 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
 
 @contextmanager
 def _closed_on_error(response: requests.Response) -> Iterator[None]:
-    """Close an answer of which an error is raised: nobody else gets it."""
+    """Close a response if the block raises an error, because no caller gets it."""
     try:
         yield
     except BaseException:
@@ -388,14 +396,18 @@ def _closed_on_error(response: requests.Response) -> Iterator[None]:
 
 
 def _listed(page: object) -> list[Any]:
-    """Return the tags of a page, null where there are none; raises TypeError where it is no list."""
+    """Return the tags of a page, which may be null.
+
+    Raises:
+        TypeError: `page` is not a list.
+    """
     if page is not None and not isinstance(page, list):
         raise TypeError(type(page))
     return page or []
 
 
 def _joined(base: str, link: str) -> str:
-    """Return the URL that `link` leads to from `base`; empty where it is none."""
+    """Return the URL of `link` relative to `base`; empty if it is malformed."""
     try:
         return urljoin(base, link)
     except ValueError:

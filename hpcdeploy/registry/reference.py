@@ -1,4 +1,4 @@
-"""Addresses of images in registries: text in, plain values out."""
+"""Parse references to images in registries."""
 
 import ipaddress
 import re
@@ -11,7 +11,8 @@ DOCKER_HUB = "docker.io"
 _DOCKER_HUB_NAMES = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"})
 _DOCKER_HUB_ENDPOINT = "registry-1.docker.io"
 
-# Grammar of path, tag and digest: OCI distribution specification, "Pulling manifests"; the length of a path is docker's.
+# Grammar of path, tag and digest: OCI distribution specification, "Pulling manifests"; the maximum length of a path is
+# docker's.
 _PATH = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -23,10 +24,14 @@ _SHOWN = "oras://HOST[:PORT]/PATH[:TAG][@sha256:DIGEST]"
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """One image's address: ``host`` with its port if it names one, ``path`` in the registry, tag and digest or empty.
+    """The reference of one image.
 
-    ``digest`` is ``sha256:`` and 64 hex digits. Where both are there, the digest is what counts. ``scheme`` is ``oras`` for
-    a ``.sif``, ``docker`` for a container image.
+    Attributes:
+        host: The registry, with its port if there is one.
+        path: The path in the registry.
+        tag: The tag; empty for none.
+        digest: ``sha256:`` and 64 hex digits; empty for none. It takes precedence over the tag.
+        scheme: ``oras`` for a ``.sif``, ``docker`` for a container image.
     """
 
     host: str
@@ -42,7 +47,7 @@ class Reference:
 
     @property
     def endpoint(self) -> str:
-        """Where the registry's API answers: Docker Hub's is not at the name that everybody writes."""
+        """The host of the registry's API; Docker Hub's differs from its usual name."""
         return _DOCKER_HUB_ENDPOINT if self.host == DOCKER_HUB else self.host
 
     @property
@@ -52,18 +57,18 @@ class Reference:
 
     @property
     def asked(self) -> str:
-        """What a registry is asked for: the digest, else the tag, else ``latest``."""
+        """The name for a registry's API: the digest, else the tag, else ``latest``."""
         return self.digest or self.tag or "latest"
 
     def __str__(self) -> str:
-        """Write the address as Apptainer takes it."""
+        """Return the reference in Apptainer's format."""
         tag = f":{self.tag}" if self.tag else ""
         digest = f"@{self.digest}" if self.digest else ""
         return f"{self.scheme}://{self.repository}{tag}{digest}"
 
 
 def split_port(host: str) -> tuple[str, str]:
-    """Part ``host:port`` into host (no brackets) and port (empty if there is none)."""
+    """Split ``host:port`` into host (without brackets) and port (empty if there is none)."""
     if host.startswith("["):
         name, _, rest = host[1:].partition("]")
         return name, rest.removeprefix(":")
@@ -72,21 +77,20 @@ def split_port(host: str) -> tuple[str, str]:
 
 
 def parse_reference(text: str) -> Reference:
-    """Read ``oras://host[:port]/path[:tag][@sha256:...]``, with or without the scheme.
+    """Parse ``oras://host[:port]/path[:tag][@sha256:...]``, with or without the scheme.
 
-    Docker Hub's several names become ``docker.io``, and its one-word paths get their ``library/``. A text whose first word
-    is no host is refused, though docker would look for it on Docker Hub: a repository that was meant for somewhere else
-    would be looked for there in silence.
+    Docker Hub's several names become ``docker.io``, and ``library/`` is added to its one-word paths. A text without a host
+    is rejected, unlike by docker: a repository meant for another registry would silently be looked up on Docker Hub.
 
     Raises:
-        ConfigError: the text is no such address.
+        ConfigError: `text` is malformed.
     """
     rest = text.removeprefix("oras://").removeprefix("docker://")
     if "://" in rest:
-        raise ConfigError(f"{text!r} is not an image's address: expected {_SHOWN}, without {rest.partition('://')[0]}://.")
+        raise ConfigError(f"{text!r} is not an image reference: expected {_SHOWN}, without {rest.partition('://')[0]}://.")
     host, slash, rest = rest.partition("/")
     if not slash or not rest:
-        raise ConfigError(f"{text!r} is not an image's address: expected {_SHOWN}.")
+        raise ConfigError(f"{text!r} is not an image reference: expected {_SHOWN}.")
     rest, at, digest = rest.partition("@")
     last = rest.rfind("/") + 1
     name, colon, tag = rest[last:].partition(":")
@@ -97,7 +101,7 @@ def parse_reference(text: str) -> Reference:
         check_tag(tag)
     if at and not _DIGEST.fullmatch(digest):
         raise ConfigError(
-            f"{text!r} has no usable digest after the @: expected sha256: and 64 hexadecimal digits in lower case."
+            f"{text!r} has no valid digest after the @: expected sha256: and 64 hexadecimal digits in lower case."
         )
     host = host.lower()
     if host in _DOCKER_HUB_NAMES:
@@ -106,13 +110,13 @@ def parse_reference(text: str) -> Reference:
 
 
 def parse_image(text: str) -> Reference:
-    """Read a container image's address as docker does: without a registry's host it is Docker Hub's.
+    """Parse a container image's reference as docker does; without a host it refers to Docker Hub.
 
-    The first part is a host where it holds a full stop or a colon, or is ``localhost``
-    (distribution, reference/normalize.go).
+    The first component is a host if it has a full stop or a colon, or is ``localhost`` (distribution,
+    reference/normalize.go).
 
     Raises:
-        ConfigError: the text is no such address.
+        ConfigError: `text` is malformed.
     """
     source = text.removeprefix("docker://")
     hub = "" if registry_of(source) != DOCKER_HUB or source.startswith(f"{DOCKER_HUB}/") else f"{DOCKER_HUB}/"
@@ -120,10 +124,10 @@ def parse_image(text: str) -> Reference:
 
 
 def check_tag(tag: str) -> str:
-    """Give a tag back, or say why it is none.
+    """Return a tag if it is valid.
 
     Raises:
-        ConfigError: not 1 to 128 letters, digits, ``_``, ``.``, ``-``, starting with neither ``.`` nor ``-``.
+        ConfigError: It is not 1 to 128 letters, digits, ``_``, ``.``, ``-``, or starts with ``.`` or ``-``.
     """
     if not _TAG.fullmatch(tag):
         raise ConfigError(
@@ -134,10 +138,10 @@ def check_tag(tag: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host (its port is allowed) is this machine: ``localhost``, 127.0.0.0/8, ``::1``.
+    """Tell whether a host (with or without port) is this machine: ``localhost``, 127.0.0.0/8, ``::1``.
 
-    ``NAME.localhost`` is not: RFC 6761, section 6.3, asks resolvers to answer it with loopback, and one that does not asks
-    DNS, where another machine may be given.
+    ``NAME.localhost`` does not count: RFC 6761, section 6.3, only recommends that resolvers return loopback for it;
+    otherwise DNS may return another machine.
     """
     name = split_port(host)[0]
     if name == "localhost":
@@ -151,16 +155,16 @@ def is_loopback(host: str) -> bool:
 def _check_host(text: str, host: str) -> None:
     name, port = split_port(host)
     if not _HOST.fullmatch(host) or (port and not 0 < int(port) <= _HIGHEST_PORT):
-        raise ConfigError(f"{text!r} names no registry that could exist: {host!r} is not HOST or HOST:PORT.")
+        raise ConfigError(f"{text!r} has an invalid registry: {host!r} is not HOST or HOST:PORT.")
     if "." not in name and ":" not in host and name != "localhost":
-        raise ConfigError(f"{text!r} does not begin with a registry's host; if Docker Hub is meant, write docker.io/{text}.")
+        raise ConfigError(f"{text!r} does not begin with a registry's host; for Docker Hub write docker.io/{text}.")
 
 
 def _check_path(text: str, path: str) -> None:
     if _PATH.fullmatch(path) and len(path) <= _LONGEST_PATH:
         return
     if path != path.lower() and _PATH.fullmatch(path.lower()):
-        raise ConfigError(f"{text!r} has capital letters in its path, which no registry takes: write {path.lower()}.")
+        raise ConfigError(f"{text!r} has capital letters in its path, which registries do not accept: write {path.lower()}.")
     raise ConfigError(
         f"{text!r} has a path that registries do not accept: expected names of lower-case letters and digits, "
         f"separated by / and containing . _ __ or -, at most {_LONGEST_PATH} characters."

@@ -1,4 +1,4 @@
-"""When to ask a registry again, and when to stop."""
+"""Define the retry policy for registries."""
 
 import time
 from collections.abc import Callable
@@ -6,15 +6,23 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-# Too early, too many, or the server's own trouble; every other answer will be the same the next time.
+# Too early, too many requests, or a server error; all other answers would be the same at the next attempt.
 PASSING_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
-    """How long to wait, in seconds: for a connection, for an answer, for an upload to move, and for trouble to pass.
+    """A retry policy. All times are in seconds.
 
-    ``attempts`` counts the first; ``total`` bounds the sum of the waits between attempts.
+    Attributes:
+        connect: Timeout for a connection.
+        read: Timeout for an answer.
+        upload: Timeout for progress of an upload.
+        attempts: Maximum number of attempts, including the first.
+        first_wait: The first pause between attempts; each further one is twice as long.
+        total: Maximum sum of all pauses.
+        sleep: Waits for a time.
+        clock: Returns a monotonic time.
     """
 
     connect: float = 10.0
@@ -28,20 +36,20 @@ class Patience:
 
 
 def next_wait(patience: Patience, *, failures: int, waited: float, retry_after: str = "") -> float | None:
-    """Say how long to wait after the `failures`-th failure, or None to give up.
+    """Return the pause after the `failures`-th failure in seconds; None to stop.
 
-    A server's ``Retry-After`` (seconds or a date: RFC 9110, section 10.2.3) is obeyed if it fits into what is left; asking
-    sooner than it says would be rude, and longer than our patience is a failure.
+    A server's ``Retry-After`` (seconds or a date: RFC 9110, section 10.2.3) is used if it fits into the remaining time. An
+    earlier attempt would violate it, and a longer wait would exceed the policy.
     """
     if failures >= patience.attempts:
         return None
-    asked = parse_retry_after(retry_after)
-    wait = patience.first_wait * 2 ** (failures - 1) if asked is None else asked
+    requested = parse_retry_after(retry_after)
+    wait = patience.first_wait * 2 ** (failures - 1) if requested is None else requested
     return wait if waited + wait <= patience.total else None
 
 
 def parse_retry_after(value: str) -> float | None:
-    """Read ``Retry-After`` as seconds from now; None where it says nothing understandable."""
+    """Parse ``Retry-After`` as seconds from now; None if it is malformed."""
     text = value.strip()
     if text.isascii() and text.isdigit():
         return float(text)

@@ -1,4 +1,4 @@
-"""Bytes on their way to and from a registry, without the file ever being whole in memory."""
+"""Transfer files to and from a registry without loading them into memory."""
 
 import fcntl
 import hashlib
@@ -11,17 +11,17 @@ from hpcdeploy.errors import RegistryError
 from hpcdeploy.progress import Progress
 
 BLOCK = 1 << 20
-"""How much is read and sent at a time. http.client's own 8 KiB cost as many system calls more."""
+"""Bytes to read and send at a time. http.client's own 8 KiB need many more system calls."""
 
 RECEIVED_BLOCK = 1 << 17
-"""How much is received at a time: what is lost, and fetched again, where a connection breaks."""
+"""Bytes to receive at a time, which are lost and downloaded again after a lost connection."""
 
 
 class FileBody:
-    """A file as a request's body: its length is known, and every pass over it starts at the beginning again.
+    """A file as the body of a request: its length is known, and each iteration starts at the beginning.
 
-    requests takes the length for ``Content-Length``, and urllib3 sends each block as it comes. The blocks are views of one
-    buffer that is used again, so no block may be kept.
+    requests uses the length for ``Content-Length``, and urllib3 sends each block. The blocks are views of one reused buffer,
+    so they must not be kept.
     """
 
     def __init__(self, file: BinaryIO, size: int, progress: Progress) -> None:
@@ -33,7 +33,11 @@ class FileBody:
         return self._size
 
     def __iter__(self) -> Iterator[memoryview]:
-        """Read the file once from its start; a file that became shorter ends the request with an error, not with less."""
+        """Read the file once from its start.
+
+        Raises:
+            RegistryError: The file became shorter.
+        """
         buffer = memoryview(bytearray(BLOCK))
         self._file.seek(0)
         done = 0
@@ -48,15 +52,21 @@ class FileBody:
             self._progress(done, self._size)
 
     def sha256(self) -> str:
-        """Read the file once more, and return its sha256 in hex digits."""
+        """Read the file once more; return its sha256 in hex digits."""
         self._file.seek(0)
         return hashlib.file_digest(self._file, "sha256").hexdigest()  # type: ignore[arg-type]  # raw files have readinto
 
 
 class PartialFile:
-    """A download that is not finished: a file beside the destination, locked while it is written, resumed when found again.
+    """An unfinished download: a file beside the destination, locked while it is written, and resumed if it exists.
 
-    ``size`` and ``sha256`` are what it must be in the end. Used as a context manager; `finish` moves it into place.
+    Use it as a context manager; `finish` moves the file to its destination.
+
+    Args:
+        destination: The path of the complete file.
+        sha256: Its checksum.
+        size: Its size in bytes.
+        progress: Receives the progress.
     """
 
     def __init__(self, destination: Path, *, sha256: str, size: int, progress: Progress) -> None:
@@ -77,7 +87,7 @@ class PartialFile:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self.__exit__()
-            raise RegistryError(f"Another download is writing {self.path}; wait for it, or end it, and try again.") from None
+            raise RegistryError(f"Another download is writing {self.path}; wait for it or end it, then try again.") from None
         if os.fstat(descriptor).st_size > self._size:
             self.restart()
         while block := self._file.read(BLOCK):
@@ -91,7 +101,7 @@ class PartialFile:
             self._file = None
 
     def restart(self) -> None:
-        """Throw away what is there."""
+        """Discard the received data."""
         file = self._opened()
         file.seek(0)
         file.truncate()
@@ -99,12 +109,16 @@ class PartialFile:
         self.done = 0
 
     def write(self, blocks: Iterable[bytes]) -> None:
-        """Append what comes; more than there should be is an error at once."""
+        """Append data.
+
+        Raises:
+            RegistryError: There is more data than expected.
+        """
         for block in blocks:
             if self.done + len(block) > self._size:
                 self.discard()
                 raise RegistryError(
-                    f"The registry sent more than the {self._size} bytes that the manifest promises; nothing was kept."
+                    f"The registry sent more than the {self._size} bytes in the manifest; the download was discarded."
                 )
             self._append(block)
             self._hash.update(block)
@@ -112,28 +126,28 @@ class PartialFile:
             self._progress(self.done, self._size)
 
     def discard(self) -> None:
-        """Remove what was downloaded: it is not what was asked for."""
+        """Remove the file, because its content is wrong."""
         self.path.unlink(missing_ok=True)
 
     def finish(self) -> None:
-        """Check the sha256 and move the file into place.
+        """Check the sha256 and move the file to its destination.
 
         Raises:
-            RegistryError: the content is not what the digest says; nothing is left of it.
+            RegistryError: The content does not match the digest; the file was removed.
         """
         if self.done != self._size or self._hash.hexdigest() != self._sha256:
             self.discard()
             raise RegistryError(
-                f"What the registry sent is not sha256:{self._sha256} "
+                f"The download does not match sha256:{self._sha256} "
                 f"(got {self.done} bytes with sha256:{self._hash.hexdigest()}); "
-                "nothing was kept: the registry's copy is damaged or replaced; report it to the registry's administrator."
+                "it was discarded. The registry's copy is damaged or replaced; report it to the registry's administrator."
             )
         file = self._opened()
         os.fsync(file.fileno())
         self.path.replace(self._destination)
 
     def _append(self, block: bytes) -> None:
-        """Write all of `block`: a disk that becomes full takes a part of it first, and that is no error (write(2))."""
+        """Write all of `block`: a disk that becomes full first writes a part of it without an error (write(2))."""
         rest = memoryview(block)
         try:
             while rest:

@@ -1,9 +1,9 @@
-"""HTTP answers whose header was cut are failures of the connection.
+"""Treat HTTP answers with a truncated header as failures of the connection.
 
 ``http.client`` takes the end of a connection inside a header for the header's end (``_read_headers`` and ``begin`` in
-CPython 3.11 to 3.14, ``Lib/http/client.py``: an empty read ends the header as an empty line does). An answer that was cut
-there has its status, and lost the rest: an upload's address, a token service's, a length. A cut body is found out by its
-length (urllib3), a cut header by nobody.
+CPython 3.11 to 3.14, ``Lib/http/client.py``: an empty read ends the header like an empty line). Such an answer has its
+status, but lacks the rest: an upload's URL, a token service's, a length. urllib3 detects a truncated body by its length; a
+truncated header is not detected.
 """
 
 import http.client
@@ -11,7 +11,7 @@ from typing import IO, Any
 
 
 class _Lines:
-    """A file that remembers the last line that was read of it."""
+    """A file that remembers the last line that was read."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -26,10 +26,14 @@ class _Lines:
 
 
 class WholeHeadResponse(http.client.HTTPResponse):
-    """http.client's reader of an answer, which takes no cut header for a whole one."""
+    """An http.client response that rejects a truncated header."""
 
     def begin(self) -> None:
-        """Read the status and the header; raises `http.client.RemoteDisconnected` where the header has no end."""
+        """Read status and header.
+
+        Raises:
+            http.client.RemoteDisconnected: The header is truncated.
+        """
         file = self.fp
         watched: Any = _Lines(file)
         self.fp = watched

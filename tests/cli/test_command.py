@@ -145,7 +145,7 @@ def test_push_warns_of_an_image_too_large_for_its_registry_before_anything_is_se
     done = project.run("push", "train", "--repository", "ghcr.io/me/train", "--tag", "v1")
     told = done.stderr.decode().splitlines()
     assert done.returncode == 2, told
-    assert ("ghcr.io takes at most 10 GB a layer" in told[0]) is warned, told
+    assert ("ghcr.io accepts at most 10 GB per layer" in told[0]) is warned, told
     assert "is not an Apptainer image" in told[-1]
     assert done.stdout == b""
 

@@ -49,5 +49,5 @@ def test_a_task_that_wrote_nothing_is_said_to_have_and_where_to_look(tmp_path: P
     store.submitted(RUN)
     done = project.run("logs")
     assert (done.returncode, done.stdout) == (0, "")
-    assert done.stderr == "note: nothing is written so far; where it is: hpcdeploy status train-1\n"
+    assert done.stderr == "note: there is no output yet; check the state with: hpcdeploy status train-1\n"
     assert project.run("logs", "--json").stderr == ""

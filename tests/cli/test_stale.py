@@ -109,7 +109,7 @@ def test_what_would_use_an_older_image_refuses_with_what_changed(project: Projec
     assert done.stderr.count("\n") == 1
     allowed = project.run(*given, "--allow-stale")
     assert allowed.returncode != 2, allowed.stderr  # neither the cluster nor the image is one
-    assert f"note: {CHANGES}; 'hpcdeploy build train' builds it again\n" in allowed.stderr
+    assert f"note: {CHANGES}; run 'hpcdeploy build train' to rebuild it\n" in allowed.stderr
     assert json.loads(project.run("runs", "--json").stdout) == [] or given[0] == "rerun"
 
 
@@ -124,7 +124,7 @@ def test_what_only_shows_notes_an_older_image(project: Project, words: tuple[str
         assert (before.returncode, done.returncode) == (0, 0), done.stderr
         assert before.stdout == done.stdout
     assert "older than" not in before.stderr
-    assert f"note: {CHANGES}; 'hpcdeploy build train' builds it again\n" in done.stderr
+    assert f"note: {CHANGES}; run 'hpcdeploy build train' to rebuild it\n" in done.stderr
 
 
 def test_inspect_says_what_changed_since_the_last_build(project: Project) -> None:
@@ -133,7 +133,9 @@ def test_inspect_says_what_changed_since_the_last_build(project: Project) -> Non
     assert "nothing changed" in said
     project.change()
     said = project.run("inspect", "train").stdout
-    assert 'images.train.pixi.environment ("default" before, "gpu" now); \'hpcdeploy build train\' builds it again' in said
+    assert (
+        'images.train.pixi.environment ("default" before, "gpu" now); \run \'hpcdeploy build train\' to rebuild it' in said
+    )
     assert "nothing changed" not in said
     assert "no package changed" in said
     found = json.loads(project.run("inspect", "train", "--json").stdout)

@@ -9,7 +9,7 @@ from tests.scheduler.samples import PLAIN, run_of
 FAILED = TaskStatus(task=0, state=State.FAILED, word="COMPLETED")
 
 
-@pytest.mark.parametrize(("code", "words"), [(137, "more memory than it asked for"), (255, "could not have the image")])
+@pytest.mark.parametrize(("code", "words"), [(137, "more memory than it requested"), (255, "could not get the image")])
 @pytest.mark.parametrize("scheduler", ["slurm", "htcondor"])
 def test_an_exit_code_that_is_not_the_programs_own_is_told_as_what_it_most_often_is(
     scheduler: str, code: int, words: str
@@ -28,5 +28,5 @@ def test_the_reason_that_slurm_has_for_a_bad_end_is_told_and_no_exit_code_is_hid
         return explanations([RunStatus(run=run, tasks=(task,), asked=1)])
 
     assert said("NonZeroExitCode", 3) == ["FAILED: it ended with an exit code that is not 0: see its log"]
-    assert "more memory than it asked for" in said("NonZeroExitCode", 137)[0]
+    assert "more memory than it requested" in said("NonZeroExitCode", 137)[0]
     assert "request less" in said("BadConstraints", None)[0]

@@ -108,9 +108,10 @@ def test_a_name_that_replaces_nothing_is_pointed_out_with_the_one_that_was_meant
     done = project.run("templates")
     assert done.returncode == 0
     assert (
-        f"{project.path}/defs/pixy.def is no template's name and replaces none; did you mean defs/pixi.def?" in done.stderr
+        f"{project.path}/defs/pixy.def does not match any template, so it has no effect; did you mean defs/pixi.def?"
+        in done.stderr
     )
-    assert f"{project.path}/htcondor_templates/zzzzzzzzzzzz.txt replaces no template" in done.stderr
+    assert f"{project.path}/htcondor_templates/zzzzzzzzzzzz.txt overrides no template" in done.stderr
     assert ".swp" not in done.stdout + done.stderr
     assert "pixy" not in done.stdout
 
@@ -139,7 +140,7 @@ def test_copy_brings_the_shipped_one_and_never_overwrites_unasked(project: Proje
     [
         (("show", "defs/pixy.def"), "did you mean 'defs/pixi.def'?"),
         (("show", "submit.sh"), "use the full name"),
-        (("copy", "../../etc/passwd"), "no template is called"),
+        (("copy", "../../etc/passwd"), "there is no template"),
     ],
 )
 def test_a_name_that_is_none_or_several_is_refused(project: Project, words: tuple[str, ...], said: str) -> None:

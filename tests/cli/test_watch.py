@@ -55,6 +55,6 @@ def test_on_a_narrow_terminal_words_are_cut_and_no_number(width: int) -> None:
     console.print(page(Asked(statuses=(status(*tasks, array=True),), failures=("hpc: line\nbreak",)), console))
     lines = console.export_text().splitlines()
     [row] = [line for line in lines if " 30 " in line]
-    assert [line for line in lines if line.startswith("cannot ask hpc: line\\nbreak")]
+    assert [line for line in lines if line.startswith("cannot query hpc: line\\nbreak")]
     assert {"10", "60", "30"} <= set(row.split())
     assert len(row) <= width

@@ -129,7 +129,7 @@ def test_an_image_that_a_worker_cannot_fetch_is_told_as_that_and_not_as_the_prog
     run = submit_job(replace(SLEEPER, command=("true",)), "htcondor", site, delivery, connections, store).run
     status = wait_for(run, site, connections, store)
     assert (status.state, status.exit_code) == (State.FAILED, 255)
-    assert "could not have the image" in explanation(status, status.tasks[0])
+    assert "could not get the image" in explanation(status, status.tasks[0])
     assert re.search(words, logs.read(status, 0, site, connections).err)
 
 

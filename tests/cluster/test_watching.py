@@ -72,7 +72,7 @@ def test_without_a_terminal_watch_prints_a_line_a_change_and_ends_with_the_runs(
 
 def test_with_nothing_going_on_watch_says_so(home: Home) -> None:
     done = home.command("watch")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "no run is going on\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "all runs have ended\n")
 
 
 def test_on_a_terminal_watch_draws_a_table_and_ctrl_c_leaves_it_as_it_was(

@@ -125,7 +125,7 @@ def test_outputs_of_the_later_place_win_and_contradict_htcondors_own_list(tmp_pa
     assert resolve_job(known, "train", "hpc").outputs == ("model.pt", "plots")
     assert resolve_job(known, "train", "hpc", settings(outputs=["*"])).outputs == ("*",)
     both = 'outputs = ["a"]\nhtcondor = { transfer_output_files = "a" }\n[clusters.hpc]\nscheduler = "htcondor"'
-    with pytest.raises(ConfigError, match=r"outputs and htcondor.transfer_output_files ask for the same; expected one"):
+    with pytest.raises(ConfigError, match=r"outputs and htcondor.transfer_output_files request the same; expected one"):
         resolve_job(project(tmp_path, both.replace("[clusters.hpc]", "[clusters.other]")), "train", "other")
 
 

@@ -288,8 +288,8 @@ def test_a_project_changes_nothing_else_of_a_persons_cluster(
 ) -> None:
     person = write(tmp_path / "config" / "hpcdeploy" / "config.toml", '[clusters.hpc]\nhost = "hpc"\nroot = "/mine"\n')
     assert message(tmp_path, environ, f"[clusters.hpc]\n{text}\n[clusters.new]\n{text}") == (
-        f"hpcdeploy.toml: clusters.hpc.{key}: the cluster hpc is described in {person}, and of such a"
-        " cluster a project may set the defaults only; take this key out here, or give one of the two clusters another name"
+        f"hpcdeploy.toml: clusters.hpc.{key}: the cluster hpc is described in {person}, so a project"
+        " may only set its defaults; remove this key here, or use another name for one of the two clusters"
     )
 
 
@@ -391,7 +391,7 @@ def test_an_ssh_configuration_lies_at_home_or_beside_its_file(
         (
             "clusters.hpc = { scheduler = 'slurm', schedulers = ['slurm'] }",
             (
-                "clusters.hpc: both scheduler and schedulers are there; expected one, such as schedulers ="
+                "clusters.hpc: both scheduler and schedulers are set; expected one, such as schedulers ="
                 ' ["slurm", "htcondor"]'
             ),
         ),
@@ -401,7 +401,7 @@ def test_an_ssh_configuration_lies_at_home_or_beside_its_file(
         ),
         (
             "clusters.hpc.schedulers = ['slurm', 'slurm']",
-            "clusters.hpc: found a scheduler twice in schedulers; expected each once, the default first",
+            "clusters.hpc: schedulers has duplicates; expected each scheduler once, the default first",
         ),
         (
             "clusters.hpc.root = '~/x'",
@@ -412,29 +412,29 @@ def test_an_ssh_configuration_lies_at_home_or_beside_its_file(
         ),
         (
             "[image]\n[images.a]",
-            "hpcdeploy.toml: both [image] and [images.NAME] are there; expected one: name the image in [images.NAME] too",
+            "hpcdeploy.toml: both [image] and [images.NAME] are set; expected one: use [images.NAME] for all",
         ),
         (
             "jobs.train.command = 'python train.py'",
             (
                 'jobs.train.command: found "python train.py"; expected a list of words'
-                ': write ["python", "train.py"], since nothing splits words for you'
+                ': use ["python", "train.py"], because no shell splits the text'
             ),
         ),
         ("jobs.train.command = ['python', 3]", 'jobs.train.command[1]: found 3; expected a string: write "3"'),
-        ("jobs.train.command = ['', 'x']", 'jobs.train.command: found "" as the first word; expected the name of a program'),
+        ("jobs.train.command = ['', 'x']", 'jobs.train.command: found "" as the first item; expected the name of a program'),
         (
             'jobs.train.command = ["a\\u0000b"]',
             (
                 r'jobs.train.command[0]: found "a\u0000b"; expected a string without NUL characters, which'
-                r" no program can be given"
+                r" cannot be passed to a program"
             ),
         ),
         (
             "jobs.train.memory = 32",
             (
                 'jobs.train.memory: found 32; expected an amount with its unit, such as "32 GB" or "500 MB"'
-                ': a number alone has no unit, write "32 GB" or "32 MB"'
+                ': the unit is missing, use "32 GB" or "32 MB"'
             ),
         ),
         (
@@ -442,7 +442,7 @@ def test_an_ssh_configuration_lies_at_home_or_beside_its_file(
             (
                 'jobs.train.time: found 90; expected a time with its unit, such as "4 h", "90 min" or "1 d 12 h",'
                 ' or days-hours:minutes:seconds as in "2-12:00:00"'
-                ': a number alone is minutes to Slurm and seconds to HTCondor, write "90 min" or "90 h"'
+                ': the unit is missing (minutes for Slurm, seconds for HTCondor), use "90 min" or "90 h"'
             ),
         ),
         ("jobs.train.time = 07:32:00", "07:32:00"),
@@ -455,7 +455,7 @@ def test_an_ssh_configuration_lies_at_home_or_beside_its_file(
         (
             "jobs.train.environment.HPCDEPLOY_RUN = 'x'",
             (
-                'jobs.train.environment.HPCDEPLOY_RUN: found "HPCDEPLOY_RUN"; expected a name of your own:'
+                'jobs.train.environment.HPCDEPLOY_RUN: found "HPCDEPLOY_RUN"; expected another name:'
                 " hpcdeploy and Apptainer set those themselves"
             ),
         ),
@@ -466,14 +466,14 @@ def test_an_ssh_configuration_lies_at_home_or_beside_its_file(
             'jobs.train.htcondor."+Requirements" = "true"',
             (
                 'jobs.train.htcondor."+Requirements": not a free directive: use the submit command requirements; '
-                "as an attribute it would replace all that HTCondor makes of the job's other wishes"
+                "as an attribute it would replace the value that HTCondor makes of other commands"
             ),
         ),
         (
             'jobs.train.htcondor."My.SingularityImage" = "x"',
             (
                 'jobs.train.htcondor."My.SingularityImage": not a free directive: hpcdeploy writes it itself; '
-                "as an attribute it would replace all that HTCondor makes of the job's other wishes"
+                "as an attribute it would replace the value that HTCondor makes of other commands"
             ),
         ),
         (
@@ -552,7 +552,7 @@ def test_a_key_path_in_another_tools_file_is_the_whole_one(tmp_path: Path, envir
         (b"[jobs.train]\ngpus = = 1\n", "hpcdeploy.toml, line 2, column 8: not valid TOML: Invalid value"),
         (b"a = 1\na = 2\n", "hpcdeploy.toml, line 2, column 6: not valid TOML: Cannot overwrite a value"),
         (b"a = [1,\n2", "hpcdeploy.toml, line 2, column 2: not valid TOML: Unclosed array"),
-        (b"a = 1\nb = '\xff'\n", "hpcdeploy.toml, line 2, column 6: not UTF-8; a TOML file must be"),
+        (b"a = 1\nb = '\xff'\n", "hpcdeploy.toml, line 2, column 6: not UTF-8, which TOML requires"),
     ],
 )
 def test_what_is_not_toml_is_said_with_line_and_column(

@@ -28,9 +28,9 @@ def test_options_that_not_every_release_has_are_noted() -> None:
         srun=(("treewidth", "2"), ("wait", "9")),
     )
     assert job_notes(job, CLUSTER, "slurm") == (
-        "slurm.segment: sbatch has --segment in Slurm 24.05 and later; others refuse it",
-        "slurm.power: sbatch has --power in Slurm 23.11 and earlier; others refuse it",
-        "srun.treewidth: srun has --treewidth in Slurm 23.11 and later; others refuse it",
+        "slurm.segment: sbatch has --segment in Slurm 24.05 and later; others reject it",
+        "slurm.power: sbatch has --power in Slurm 23.11 and earlier; others reject it",
+        "srun.treewidth: srun has --treewidth in Slurm 23.11 and later; others reject it",
     )
 
 

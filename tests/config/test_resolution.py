@@ -103,10 +103,8 @@ def test_an_image_is_one_of_the_projects_or_a_file_or_a_reference(image: str, re
 def test_unknown_names_are_refused_with_the_nearest() -> None:
     assert refusal(PROJECT, "trian") == 'found "trian"; no job has that name, did you mean train? Known: train'
     assert refusal(PROJECT, cluster="zzz") == 'found "zzz"; no cluster has that name. Known: hpc'
-    assert refusal(replace(PROJECT, jobs={}), "x") == 'found "x"; no job has that name. The settings describe no job'
-    expected = (
-        "expected gpu, a path to a .sif, an oras:// reference, or for HTCondor an address such as docker:// or osdf://"
-    )
+    assert refusal(replace(PROJECT, jobs={}), "x") == 'found "x"; no job has that name. The settings have no job'
+    expected = "expected gpu, a path to a .sif, an oras:// reference, or for HTCondor a URL such as docker:// or osdf://"
     for image, advice in (
         ("gpus", "; did you mean gpu?"),
         ("osfd:///x.sif", "; did you mean osdf://?"),
@@ -119,7 +117,7 @@ def test_unknown_names_are_refused_with_the_nearest() -> None:
 
 def test_a_name_is_needed_where_there_are_several_or_none() -> None:
     several = replace(PROJECT, clusters={"a": Cluster(name="a"), "b": Cluster(name="b")})
-    with pytest.raises(ConfigError, match=r"^no cluster was named; there are a, b: say which one with --cluster$"):
+    with pytest.raises(ConfigError, match=r"^no cluster is selected; there are a, b: choose one with --cluster$"):
         choose_cluster(several, None)
     with pytest.raises(ConfigError, match=r"none: run 'hpcdeploy init', or add \[images\.NAME\]$"):
         choose_image(replace(PROJECT, images={}), None)
@@ -127,7 +125,7 @@ def test_a_name_is_needed_where_there_are_several_or_none() -> None:
         "no job was named; there are a, b: name one"
     )
     assert refusal(replace(PROJECT, images={})) == (
-        "job train names no image, and the project has 0; name a .sif file or an oras:// reference"
+        "job train has no image, and the project has 0; use a .sif file or an oras:// reference"
     )
     assert choose_image(PROJECT, None).name == "gpu"
 
@@ -152,7 +150,7 @@ def test_a_name_is_needed_where_there_are_several_or_none() -> None:
 def test_a_key_and_its_directive_together_are_refused(scheduler: str, job: JobSettings, said: str) -> None:
     cluster = Cluster(name="hpc", schedulers=("slurm",) if scheduler == "slurm" else ("htcondor",))
     project = replace(with_job(job), clusters={"hpc": cluster})
-    assert refusal(project) == f"job train on hpc: {said} ask for the same; expected one"
+    assert refusal(project) == f"job train on hpc: {said} request the same; expected one"
 
 
 @pytest.mark.parametrize(
@@ -179,7 +177,7 @@ def test_a_default_gives_way_to_a_jobs_own_words_for_the_scheduler(
 def test_a_default_stays_where_a_job_says_it_for_one_of_two_schedulers_alone() -> None:
     project = with_job(JobSettings(slurm=(("mem", "0"),)), JobSettings(memory=8))
     both = replace(project, clusters={"hpc": Cluster(name="hpc", schedulers=("slurm", "htcondor"))})
-    assert refusal(both) == "job train on hpc: memory and slurm.mem ask for the same; expected one"
+    assert refusal(both) == "job train on hpc: memory and slurm.mem request the same; expected one"
 
 
 @pytest.mark.parametrize(
@@ -193,7 +191,7 @@ def test_a_default_stays_where_a_job_says_it_for_one_of_two_schedulers_alone() -
 def test_no_gpus_and_words_that_ask_for_some_are_refused(scheduler: str, job: JobSettings, asking: str) -> None:
     cluster = Cluster(name="hpc", schedulers=("slurm",) if scheduler == "slurm" else ("htcondor",))
     project = replace(with_job(job), clusters={"hpc": cluster})
-    assert refusal(project).startswith(f"job train on hpc: gpus = 0 asks for no GPU, and {asking} for some; expected one")
+    assert refusal(project).startswith(f"job train on hpc: gpus = 0 requests no GPU, but {asking} does; expected one")
     free = replace(with_job(replace(job, gpus=None)), clusters={"hpc": cluster})
     assert resolve_job(free, "train", "hpc").resources.gpus is None
     other = replace(

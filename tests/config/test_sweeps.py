@@ -113,7 +113,7 @@ def test_csv_as_spreadsheets_and_people_write_it() -> None:
         (b"lr;seed\n0,1;2\n", 'line 1: found "lr;seed"; expected commas between the names'),
         (b"lr\tseed\n1\t2\n", 'line 1: found "lr\\tseed"; expected commas between the names'),
         (b"lr,\n1,\n", 'line 1: found ""; expected a variable\'s name'),
-        (b'lr\n"a"b\n', "line 2: ',' expected after '\"'; a value with a comma, a \" or a line break stands in"),
+        (b'lr\n"a"b\n', "line 2: ',' expected after '\"'; a value with a comma, a \" or a line break must be in"),
     ],
 )
 def test_what_is_wrong_with_csv_is_said_with_its_line(content: bytes, said: str) -> None:
@@ -137,8 +137,8 @@ def test_what_is_wrong_with_csv_is_said_with_its_line(content: bytes, said: str)
         (b'{"lr": "\\ud800"}\n', "line 1: found"),
         (b'{"lr": "\\u0000"}\n', "line 1: found"),
         (b"{lr: 1}\n", "line 1: Expecting property name"),
-        (b'[{"lr": 1},\n{"lr": 2}]\n', "line 1: Expecting value: line 1 column 12 (char 11); expected one whole object"),
-        (b'{"lr": 1}{"lr": 2}\n', "line 1: Extra data: line 1 column 10 (char 9); expected one whole object on each line"),
+        (b'[{"lr": 1},\n{"lr": 2}]\n', "line 1: Expecting value: line 1 column 12 (char 11); expected one object"),
+        (b'{"lr": 1}{"lr": 2}\n', "line 1: Extra data: line 1 column 10 (char 9); expected one object per line"),
         (b'{"lr": {"a": 1}}\n', "line 1: found a table"),
         (b'{"PATH": 1, "0a": 2}\n', 'line 1: found "0a"'),
         (b'{"lr": ' + b"[" * 100_000 + b"}\n", "line 1: maximum recursion depth exceeded"),

@@ -64,11 +64,11 @@ def test_time_as_people_and_slurm_write_it(text: str, seconds: int) -> None:
             "32",
             (
                 'found "32"; expected an amount with its unit, such as "32 GB" or "500 MB"'
-                ': a number alone has no unit, write "32 GB" or "32 MB"'
+                ': the unit is missing, use "32 GB" or "32 MB"'
             ),
         ),
         ("32 bananas", 'found "32 bananas"; expected an amount with its unit, such as "32 GB" or "500 MB"'),
-        ("0 GB", 'found "0 GB"; expected more than nothing: an amount with its unit, such as "32 GB" or "500 MB"'),
+        ("0 GB", 'found "0 GB"; expected more than zero: an amount with its unit, such as "32 GB" or "500 MB"'),
     ],
 )
 def test_what_is_no_memory_is_refused_with_advice(text: str, message: str) -> None:
@@ -83,8 +83,8 @@ FORMS = 'a time with its unit, such as "4 h", "90 min" or "1 d 12 h", or days-ho
 @pytest.mark.parametrize(
     ("text", "hint"),
     [
-        ("90", ': a number alone is minutes to Slurm and seconds to HTCondor, write "90 min" or "90 h"'),
-        ("1:30", ': this is minutes and seconds to Slurm, write "1:30:00" for hours and minutes'),
+        ("90", ': the unit is missing (minutes for Slurm, seconds for HTCondor), use "90 min" or "90 h"'),
+        ("1:30", ': this means minutes and seconds for Slurm, use "1:30:00" for hours and minutes'),
         ("1:60:00", ""),
         ("4 months", ""),
         ("1h30", ""),

@@ -43,7 +43,7 @@ def test_binds_as_apptainer_writes_them(text: str, bind: Bind) -> None:
         ),
         ("data", 'found "data"; expected an absolute path on the cluster, or one that starts with $VAR'),
         ("/data:mnt", 'found "mnt"; expected an absolute path in the image, such as "/app"'),
-        ("", 'found ""; expected some text: leave the key out instead'),
+        ("", 'found ""; expected some text; or omit the key'),
         (
             "/data:/mnt:readonly",
             (
@@ -81,7 +81,7 @@ def test_an_array_that_does_not_start_at_0_is_refused_with_the_range_to_write() 
         parse_array("1-100")
     assert str(refused.value) == (
         'found "1-100"; expected a number of tasks, or "0-99%10" for tasks 0 to 99, ten at once'
-        ': tasks are counted from 0, so write "0-99"'
+        ': task numbers start at 0, so use "0-99"'
     )
 
 
@@ -105,14 +105,14 @@ def said_of(key: str, raw: object) -> tuple[object, list[str]]:
 @pytest.mark.parametrize("raw", ["0", 0, "0 GB", "0.0MiB", "00"])
 def test_all_memory_of_a_node_is_an_option_of_slurm(raw: object) -> None:
     _, [problem] = said_of("memory", raw)
-    assert 'all memory of a node is slurm = { mem = "0" }, in place of this key' in problem
+    assert 'for all memory of a node use slurm = { mem = "0" } instead of this key' in problem
     assert "mem = " not in said_of("disk", raw)[1][0]
 
 
 @pytest.mark.parametrize("raw", ["0", 0, "0 h", "0:00:00"])
 def test_no_time_limit_is_an_option_of_slurm(raw: object) -> None:
     _, [problem] = said_of("time", raw)
-    assert 'no limit but the partition\'s is slurm = { time = "0" }, in place of this key' in problem
+    assert 'without a limit of the job use slurm = { time = "0" } instead of this key' in problem
 
 
 @pytest.mark.parametrize(("raw", "count"), [(0, 0), ("0", 0), ("2", 2), (2, 2)])
@@ -142,7 +142,7 @@ def test_directives_pass_through_as_they_stand() -> None:
             "slurm.comment: not a free directive: it carries the run's id, by which a submission is found again",
         ),
         ("prefer", "a\n#SBATCH --x", r'slurm.prefer: found "a\n#SBATCH --x"; expected one line without control characters'),
-        ("prefer", "", 'slurm.prefer: found ""; expected some text: leave the key out instead'),
+        ("prefer", "", 'slurm.prefer: found ""; expected some text; or omit the key'),
         ("prefer", 1.5, 'slurm.prefer: found 1.5; expected a string: write "1.5"'),
     ],
 )
@@ -163,15 +163,12 @@ def test_what_would_break_a_batch_script_is_refused(key: str, value: object, mes
         (
             "Log_XML",
             True,
-            (
-                "htcondor.Log_XML: not a free directive: the run's states are read from that log, as HTCondor writes it for"
-                " people"
-            ),
+            ("htcondor.Log_XML: not a free directive: hpcdeploy reads the run's states from that log in its default format"),
         ),
         (
             "Image_File",
             "/x.sif",
-            "htcondor.Image_File: not a free directive: hpcdeploy calls a part of its submit description so",
+            "htcondor.Image_File: not a free directive: hpcdeploy's submit description uses that name",
         ),
         ("+Environment", "x", 'htcondor."+Environment": not a free directive: use the key environment'),
         (
@@ -231,7 +228,7 @@ def test_every_variable_that_a_shell_keeps_for_itself_is_refused() -> None:
     for name in kept:
         values, problems = said_of("environment", {name: "x"})
         assert len(problems) == 1, (name, values)
-        assert f'found "{name}"; expected a name that no shell keeps for itself' in problems[0]
+        assert f'found "{name}"; expected a name that shells do not manage' in problems[0]
         assert "BASHOPTS, BASHPID" in problems[0]
 
 
@@ -242,7 +239,7 @@ def test_other_variables_are_the_jobs_own(name: str) -> None:
 
 def test_a_variables_value_holds_no_nul() -> None:
     assert said_of("environment", {"A": "\0"})[1] == [
-        r'environment.A: found "\u0000"; expected a string without NUL characters, which no program can be given'
+        r'environment.A: found "\u0000"; expected a string without NUL characters, which cannot be passed to a program'
     ]
 
 

@@ -367,7 +367,7 @@ def test_files_that_were_listed_and_never_came_are_not_said_to_be_here(
     assert done.brought == (home / "new",)
     assert done.missing == (home / "never", home / "nor this")
     assert done.files == (tmp_path / "home" / "logs" / "0.out", home / "new", home / "same")
-    assert counted(done) == "1 of 5 files were brought; 2 here already; 2 did not come"
+    assert counted(done) == "1 of 5 files were downloaded; 2 already here; 2 not downloaded"
     assert [note.partition(":")[0] for note in done.notes] == [
         "output/never was not downloaded",
         "output/nor this was not downloaded",
@@ -377,10 +377,10 @@ def test_files_that_were_listed_and_never_came_are_not_said_to_be_here(
 @pytest.mark.parametrize(
     ("number", "expected"),
     [
-        ((3, 3, 0, 0), "3 of 3 files were brought"),
-        ((3, 1, 0, 0), "1 of 3 files were brought; the others were here already"),
-        ((3, 1, 2, 0), "1 of 3 files were brought; 2 changed meanwhile"),
-        ((0, 0, 0, 4), "0 of 4 files were brought; 4 did not come"),
+        ((3, 3, 0, 0), "3 of 3 files were downloaded"),
+        ((3, 1, 0, 0), "1 of 3 files were downloaded; the others were already here"),
+        ((3, 1, 2, 0), "1 of 3 files were downloaded; 2 changed meanwhile"),
+        ((0, 0, 0, 4), "0 of 4 files were downloaded; 4 not downloaded"),
     ],
 )
 def test_every_file_of_a_run_is_counted_once(number: tuple[int, int, int, int], expected: str) -> None:

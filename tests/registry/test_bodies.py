@@ -101,12 +101,12 @@ PACKED = gzip.compress(b" " * 60_000_000)
 def test_a_document_without_end_is_one_message(what: str) -> None:
     with serving(endless("200 OK")) as host:
         assert "RegistryError" in (said := child(host, what))
-    assert f"{host} sent more than the 100 kB" in said
+    assert f"{host} sent more than 100 kB" in said
 
 
 def test_a_document_in_chunks_without_end_is_one_message() -> None:
     with serving(endless("200 OK\r\nTransfer-Encoding: chunked", CHUNK)) as host:
-        assert "sent more than the 100 kB" in child(host, "manifest")
+        assert "sent more than 100 kB" in child(host, "manifest")
 
 
 def test_what_comes_packed_is_not_unpacked() -> None:
@@ -115,7 +115,7 @@ def test_what_comes_packed_is_not_unpacked() -> None:
 
     assert len(PACKED) < 100_000
     with serving(answer) as host:
-        assert "is no manifest" in child(host, "manifest")
+        assert "is not a manifest" in child(host, "manifest")
 
 
 @pytest.mark.parametrize("status", ["404 Not Found", "500 Oh", "401 No"])
@@ -134,7 +134,7 @@ def test_a_token_without_end_is_one_message() -> None:
         send(f"HTTP/1.1 401 No\r\nContent-Length: 0\r\nWWW-Authenticate: {realm}\r\n\r\n".encode())
 
     with serving(answer) as host:
-        assert "sent more than the 100 kB" in child(host, "manifest")
+        assert "sent more than 100 kB" in child(host, "manifest")
 
 
 def test_tags_in_a_circle_end() -> None:
@@ -144,7 +144,7 @@ def test_tags_in_a_circle_end() -> None:
         send(head.encode() + body)
 
     with serving(answer) as host:
-        assert "was read already" in child(host, "tags")
+        assert "was read before" in child(host, "tags")
 
 
 BEGUN = "HTTP/1.1 200 OK\r\n"
@@ -165,7 +165,7 @@ def test_an_answer_that_trickles_ends(head: str) -> None:
     with serving(answer) as host:
         said = child(host, "manifest", read=0.4)
         ended.set()
-    assert "did not answer in time" in said or "broke off" in said
+    assert "did not answer in time" in said or "was lost" in said
 
 
 HEADERS = ["a" * 60_000, "Basic " * 10_000, 'Bearer realm="' * 4000, "a=" * 30_000, "," * 60_000]

@@ -89,7 +89,7 @@ def test_a_blob_that_is_there_is_not_read_again(open_host: str, image: Image) ->
 
 
 def test_a_sha256_that_is_not_the_files_is_refused_by_the_registry(open_host: str, image: Image) -> None:
-    with pytest.raises(RegistryError, match=r"not the one on record.*DIGEST_INVALID"):
+    with pytest.raises(RegistryError, match=r"does not match the record.*DIGEST_INVALID"):
         registry(open_host, "lab/wrong").push(image.path, sha256="0" * 64, created=CREATED, tags=("x",))
     with pytest.raises(RegistryError, match="nothing of that name"):
         registry(open_host, "lab/wrong", asked=":x").resolve()

@@ -57,7 +57,7 @@ def test_the_first_file_with_an_entry_wins(tmp_path: Path) -> None:
     second = written(tmp_path / "second.json", auths={"ghcr.io": packed("b", "two")})
     found = find_credentials(GHCR, (tmp_path / "missing.json", empty, first, second), no_helper)
     assert found.credentials == Credentials(source=str(first), username="a", password="one")
-    assert found.consulted == (f"{tmp_path / 'missing.json'} (not there)", f"{empty} (nothing for ghcr.io)", str(first))
+    assert found.consulted == (f"{tmp_path / 'missing.json'} (does not exist)", f"{empty} (nothing for ghcr.io)", str(first))
 
 
 @pytest.mark.parametrize(

@@ -155,11 +155,11 @@ def odd(asked: Asked) -> Reply:
     [
         ("schema1:v1", "it is in Docker's schema 1"),
         ("blob:v1", "is damaged, or something on the way changes it"),
-        ("huge:v1", "sent more than the 4.19 MB"),
+        ("huge:v1", "sent more than 4.19 MB"),
         ("words:v1", "its manifest is no JSON"),
         ("list:v1", "its manifest is no JSON object"),
         ("nested:v1", "is damaged, or something on the way changes it"),
-        (f"blob:v1@sha256:{'0' * 64}", "has another manifest"),
+        (f"blob:v1@sha256:{'0' * 64}", "has an unexpected manifest"),
     ],
 )
 def test_an_answer_that_cannot_be_right_is_refused(name: str, words: str) -> None:

@@ -67,10 +67,10 @@ LAYER = json.loads(GOLDEN)["layers"][0]
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"<html>", "is no manifest"),
-        (b"\xff", "is no manifest"),
+        (b"<html>", "is not a manifest"),
+        (b"\xff", "is not a manifest"),
         (b"[]", "expected a JSON object"),
-        (changed(layers=[LAYER, LAYER]), "2 layers where Apptainer takes exactly one"),
+        (changed(layers=[LAYER, LAYER]), "2 layers but Apptainer requires exactly one"),
         (changed(layers=[]), "0 layers"),
         (changed(layers="x"), "0 layers"),
         (changed(layers=[{**LAYER, "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip"}]), "tar.gzip"),

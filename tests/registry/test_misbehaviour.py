@@ -66,7 +66,7 @@ def test_a_registry_that_knows_no_ranges_sends_all_again(image: Image) -> None:
 def test_a_stream_that_brings_nothing_any_more_is_given_up(image: Image) -> None:
     with (
         misbehave(lambda _asked: Reply(claim=len(image.content))) as odd,
-        pytest.raises(RegistryError, match="broke off after 4 attempts"),
+        pytest.raises(RegistryError, match="was lost after 4 attempts"),
     ):
         streamed(odd, image)
 
@@ -79,7 +79,7 @@ def test_what_is_not_there_cannot_be_streamed(image: Image) -> None:
 def test_a_tampered_blob_is_never_left_behind(image: Image, tmp_path: Path) -> None:
     with (
         misbehave(lambda _asked: Reply(body=image.content[:-1] + b"!")) as odd,
-        pytest.raises(RegistryError, match="is not sha256"),
+        pytest.raises(RegistryError, match="does not match sha256"),
     ):
         registry(odd.host).download(published(image), tmp_path / "new" / "got.sif")
     assert list((tmp_path / "new").iterdir()) == []
@@ -98,9 +98,9 @@ def test_a_tampered_manifest_is_refused_when_a_digest_was_asked_for(image: Image
     content = render_manifest(sha256=image.sha256, size=1, title="x.sif", created=CREATED, annotations={})
     lie = {"Docker-Content-Digest": "sha256:" + "1" * 64}
     with misbehave(lambda _asked: Reply(headers=lie, body=content)) as odd:
-        with pytest.raises(RegistryError, match="tampered"):
+        with pytest.raises(RegistryError, match="has an unexpected manifest"):
             registry(odd.host, asked="@sha256:" + "1" * 64).resolve()
-        with pytest.raises(RegistryError, match="tampered"):
+        with pytest.raises(RegistryError, match="has an unexpected manifest"):
             registry(odd.host, asked=":latest").resolve()
 
 
@@ -110,7 +110,7 @@ def test_a_digest_that_was_asked_for_counts_more_than_what_the_registry_claims(i
     for headers in (honest, {}):
         with (
             misbehave(lambda _asked, headers=headers: Reply(headers=headers, body=content)) as odd,  # type: ignore[misc]
-            pytest.raises(RegistryError, match="tampered"),
+            pytest.raises(RegistryError, match="has an unexpected manifest"),
         ):
             registry(odd.host, asked="@sha256:" + "1" * 64).resolve()
 
@@ -120,14 +120,14 @@ def test_a_registry_that_stored_another_manifest_is_found_out(image: Image) -> N
         lie = {"Docker-Content-Digest": "sha256:" + "1" * 64} if "/manifests/" in asked.path else {}
         return replace(uploads(asked), headers={**uploads(asked).headers, **lie})
 
-    with misbehave(script) as odd, pytest.raises(RegistryError, match="tampered"):
+    with misbehave(script) as odd, pytest.raises(RegistryError, match="has an unexpected manifest"):
         push(odd, image)
 
 
 def test_an_endless_manifest_is_not_read_to_its_end() -> None:
     with (
         misbehave(lambda _asked: Reply(body=bytes(5 << 20))) as odd,
-        pytest.raises(RegistryError, match=r"sent more than the 4\.19 MB"),
+        pytest.raises(RegistryError, match=r"sent more than 4\.19 MB"),
     ):
         registry(odd.host).resolve()
 
@@ -147,7 +147,7 @@ def test_a_body_that_breaks_off_is_resumed_and_the_end_is_checked(image: Image, 
 def test_a_later_call_goes_on_where_an_earlier_one_broke_off(image: Image, tmp_path: Path) -> None:
     broken = Reply(body=image.content[:1_500_000], claim=len(image.content))
     once = replace(SWIFT, attempts=1)
-    with misbehave(lambda _asked: broken) as odd, pytest.raises(RegistryError, match="broke off"):
+    with misbehave(lambda _asked: broken) as odd, pytest.raises(RegistryError, match="was lost"):
         registry(odd.host, patience=once).download(published(image), tmp_path / "got.sif")
     assert not (tmp_path / "got.sif").exists()
     with misbehave(lambda asked: ranged(asked, image.content)) as odd:
@@ -261,7 +261,7 @@ def test_a_long_retry_after_is_told_and_not_waited_for(image: Image) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "words"), [(400, "status 400"), (413, "no file that large"), (404, "nothing of that name")]
+    ("status", "words"), [(400, "status 400"), (413, "does not accept a file of this size"), (404, "nothing of that name")]
 )
 def test_a_permanent_refusal_is_not_asked_again(status: int, words: str, image: Image) -> None:
     said = b'{"errors": [{"code": "ODD", "message": "line\\nfeed"}]}'
@@ -366,7 +366,10 @@ def test_an_upload_that_the_registry_lost_or_got_damaged_is_begun_again(code: st
 
 
 def test_an_upload_that_the_registry_loses_each_time_is_no_image_that_should_be_pushed_first(image: Image) -> None:
-    with misbehave(unknown_upload(99)) as odd, pytest.raises(RegistryError, match=r"upload any more.*4 attempts") as caught:
+    with (
+        misbehave(unknown_upload(99)) as odd,
+        pytest.raises(RegistryError, match=r"no longer knows the upload.*4 attempts") as caught,
+    ):
         push(odd, image)
     assert "push it first" not in str(caught.value)
     assert caught.value.exit_code == 68
@@ -376,7 +379,7 @@ def test_a_file_that_is_another_one_than_recorded_is_not_sent_again(image: Image
     image.path.write_bytes(image.content[:-1] + b"!")
     with (
         misbehave(unknown_upload(99, "DIGEST_INVALID", 400)) as odd,
-        pytest.raises(RegistryError, match="not the one on record"),
+        pytest.raises(RegistryError, match="does not match the record"),
     ):
         push(odd, image)
     assert odd.methods() == ["HEAD", "POST", "PUT"]
@@ -407,7 +410,7 @@ def test_a_manifest_that_breaks_off_or_is_damaged_is_read_again(first: Reply) ->
 
 def test_a_manifest_that_always_breaks_off_is_a_registrys_error() -> None:
     cut = Reply(body=MANIFEST[:50], claim=len(MANIFEST))
-    with misbehave(lambda _asked: cut) as odd, pytest.raises(RegistryError, match="broke off after 4 attempts") as caught:
+    with misbehave(lambda _asked: cut) as odd, pytest.raises(RegistryError, match="was lost after 4 attempts") as caught:
         registry(odd.host).resolve()
     assert caught.value.exit_code == 68
 
@@ -438,7 +441,7 @@ def test_another_range_than_was_asked_for_is_not_taken_for_the_beginning(image: 
 
 def test_tags_in_a_circle_end() -> None:
     page = Reply(headers={"Link": '</v2/lab/train/tags/list?last=a>; rel="next"'}, body=b'{"tags": ["a"]}')
-    with misbehave(lambda _asked: page) as odd, pytest.raises(RegistryError, match="was read already"):
+    with misbehave(lambda _asked: page) as odd, pytest.raises(RegistryError, match="was read before"):
         registry(odd.host).tags()
     assert len(odd.asked) == 2
 

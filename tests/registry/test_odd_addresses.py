@@ -115,7 +115,7 @@ def test_pages_of_tags_that_lead_in_a_circle_are_one_error_and_an_end_is_an_end(
     with misbehave(script) as odd:
         assert registry(odd.host).tags() == ("a", "a")
         odd.script = lambda _asked: Reply(headers={"Link": '<?last=a>; rel="next"'}, body=b'{"tags": []}')
-        with pytest.raises(RegistryError, match="was read already"):
+        with pytest.raises(RegistryError, match="was read before"):
             registry(odd.host).tags()
         odd.script = lambda _asked: Reply(headers={"Link": '<http://[::1>; rel="next"'}, body=b'{"tags": ["b"]}')
         assert registry(odd.host).tags() == ("b",)

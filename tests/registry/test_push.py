@@ -181,7 +181,7 @@ def test_all_images_are_pushed_and_the_first_failure_is_the_exit_code(project: P
     assert rows[1].endswith("(latest)")
     assert "was not built yet" in rows[3]
     assert "unbuilt | error: the image 'unbuilt' was not built yet; run 'hpcdeploy build' first\n" in done.stderr
-    assert "gpu | error: 1 of 2 repositories did not take the image" in done.stderr
+    assert "gpu | error: 1 of 2 repositories rejected the image" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -205,10 +205,10 @@ def test_one_image_that_no_repository_takes_is_one_message(project: Path, basic_
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("push",), "there are gpu, cpu, unbuilt: name those that you mean, or say --all"),
+        (("push",), "there are gpu, cpu, unbuilt: use their names, or --all"),
         (("push", "gpu", "--all"), "expected names, or --all"),
         (("push", "gpu", "cup"), "did you mean cpu?"),
-        (("push", "--all", "--repository", "example.org/x"), "--repository is for one image"),
+        (("push", "--all", "--repository", "example.org/x"), "--repository applies to one image"),
         (("generate", "--all"), "use -o FOLDER"),
         (("build", "--all", "--dry-run"), "--dry-run prints one definition"),
     ],

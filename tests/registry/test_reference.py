@@ -61,11 +61,11 @@ def test_docker_hubs_interface_is_at_another_host_than_its_name() -> None:
         ("ghcr.io/me/train@sha256:abc", "64 hexadecimal"),
         ("ghcr.io/me/train@", "64 hexadecimal"),
         (f"ghcr.io/me/train@{DIGEST}\n", "64 hexadecimal"),
-        ("user:pw@ghcr.io/me/train", "could exist"),
-        ("ghcr.io:0/me/train", "could exist"),
-        ("ghcr.io:70000/me/train", "could exist"),
-        ("gh cr.io/me/train", "could exist"),
-        ("ghcr.io?x/me/train", "could exist"),
+        ("user:pw@ghcr.io/me/train", "has an invalid registry"),
+        ("ghcr.io:0/me/train", "has an invalid registry"),
+        ("ghcr.io:70000/me/train", "has an invalid registry"),
+        ("gh cr.io/me/train", "has an invalid registry"),
+        ("ghcr.io?x/me/train", "has an invalid registry"),
     ],
 )
 def test_nonsense_is_refused_with_what_to_write(text: str, message: str) -> None:

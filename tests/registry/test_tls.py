@@ -80,5 +80,5 @@ def test_a_registry_that_sends_an_upload_out_of_tls_is_refused(
 
 
 def test_a_registry_without_tls_where_tls_is_expected_is_told(open_host: str) -> None:
-    with client(open_host) as spoken, pytest.raises(RegistryError, match="does not speak TLS"):
+    with client(open_host) as spoken, pytest.raises(RegistryError, match="does not use TLS"):
         spoken.list_tags()

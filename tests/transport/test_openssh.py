@@ -591,7 +591,7 @@ def test_a_jump_host_is_gone_through(client: Client, start_server: StartServer) 
 
 def test_a_name_that_is_an_option_is_refused(tmp_path: Path) -> None:
     transport = OpensshTransport(f"-oProxyCommand=touch {tmp_path}/x", asks=lambda: False)
-    assert "is no host" in why_not(transport, ConfigError)
+    assert "is not a host" in why_not(transport, ConfigError)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -23,7 +23,7 @@ from hpcdeploy.errors import DefinitionError, HpcdeployError
 from hpcdeploy.flows.ignoring import leaves_out, read_rules
 from hpcdeploy.flows.ssh_includes import included
 from hpcdeploy.limits import Lines
-from hpcdeploy.registry.challenges import next_page, parse_challenges
+from hpcdeploy.registry.authentication import next_page, parse_challenges
 from hpcdeploy.remote.answers import read_answer
 from hpcdeploy.remote.download import read_listing
 from hpcdeploy.remote.upload import Sending

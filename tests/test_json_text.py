@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcdeploy.apptainer.record import read_record, record_path
+from hpcdeploy.apptainer.build_record import read_record, record_path
 from hpcdeploy.environments.oci import read_config
 from hpcdeploy.environments.spack_inventory import spack_items
 from hpcdeploy.errors import BuildError, ConfigError, EnvironmentFileError, HpcdeployError, RegistryError, SchedulerError

@@ -1,29 +1,100 @@
-"""The Apptainer client on this machine: spython's, with the parts replaced that hide a failure.
-
-spython 0.3.14 names the program ``singularity`` whatever there is, asks for sudo, drops the outcome of a build, and reads
-one pipe only, which stops for ever once the other is full (spython ``main/base/command.py``, ``main/build.py``,
-``utils/terminal.py``). Here the program is looked up, both pipes are one, and a failure is an exception. Importing this
-module imports spython: flows do so when they need it.
-"""
+"""Words of Apptainer's command line whose values it does not take as they stand."""
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from spython.main.base import Client
 
+from hpcdeploy.apptainer.build_progress import KEPT_LINES, SEARCHED
 from hpcdeploy.apptainer.diagnosis import NO_PROGRAM_BEGINS
-from hpcdeploy.apptainer.options import build_argument
-from hpcdeploy.apptainer.progress import KEPT_LINES, SEARCHED
-from hpcdeploy.apptainer.version import Version, parse_version
+from hpcdeploy.definition.bootstrap import newer_than
 from hpcdeploy.errors import BuildError, MissingProgramError
 from hpcdeploy.limits import LONGEST_LINE, Lines
+
+_SPECIAL = frozenset(',"\r\n')
+
+
+def build_argument(name: str, value: str) -> str:
+    """Return the word after ``--build-arg`` that gives the argument `name` exactly `value`.
+
+    Apptainer declares the option as a list of strings (``buildVarArgsFlag`` in cmd/internal/cli/build.go, registered by
+    ``StringSliceVarP`` in pkg/cmdline/flag.go; Apptainer 1.4.5 and 1.5.3), and pflag reads every value of such an option as
+    one record of CSV (``readAsCSV`` in string_slice.go of pflag 1.0.6 and 1.0.10). A comma begins another argument there,
+    and a double quote is an error. So a word with one of them is written as one quoted field, as RFC 4180 section 2 has it.
+    """
+    word = f"{name}={value}"
+    return '"' + word.replace('"', '""') + '"' if _SPECIAL & set(word) else word
+
+
+_VERSION = re.compile(
+    r"(?P<program>apptainer|singularity-ce|singularity-pro|singularity) version "
+    r"(?P<numbers>[0-9]{1,9}(?:\.[0-9]{1,9})*)(?![0-9])"
+)
+
+TEMPLATES = {"apptainer": (1, 2, 0), "singularity-ce": (4, 0, 0), "singularity-pro": (4, 0, 0)}
+"""First versions with ``{{ NAME }}``, ``%arguments`` and ``--build-arg`` (the CHANGELOGs of both projects)."""
+
+EMPTY_ARGUMENTS = {"apptainer": (1, 2, 4), "singularity-ce": (4, 0, 0), "singularity-pro": (4, 0, 0)}
+"""First versions in which an argument's value may be empty (CHANGELOG of Apptainer 1.2.4)."""
+
+CORRUPTING = (("apptainer", (1, 5, 0)),)
+"""Versions that can write a damaged SIF without a word, when mksquashfs dies under proot (CHANGELOG of Apptainer 1.5.1)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """A program's name and version; ``text`` is what it said."""
+
+    program: str
+    numbers: tuple[int, ...]
+    text: str
+
+    @property
+    def short(self) -> str:
+        """Name and number: ``apptainer 1.4.5``."""
+        return f"{self.program} {'.'.join(map(str, self.numbers))}"
+
+
+def parse_version(text: str) -> Version:
+    """Read what ``apptainer --version`` prints; `BuildError` where it is something else."""
+    match = _VERSION.search(text)
+    if match is None:
+        raise BuildError(f"{text.strip()[:200]!r} was printed, not 'apptainer version 1.4.5'; is this Apptainer?")
+    numbers = tuple(int(part) for part in match["numbers"].split("."))
+    return Version(program=match["program"], numbers=numbers, text=text.strip())
+
+
+def check_version(version: Version, *, empty_argument: bool = False, headers: Iterable[Mapping[str, str]] = ()) -> None:
+    """Raise `BuildError` where `version` cannot build our definitions, or might damage the image.
+
+    `headers` are those of the definition's stages: each version knows other bootstrap agents.
+    """
+    first = TEMPLATES.get(version.program)
+    if first is None or version.numbers < first:
+        raise BuildError(
+            f"{version.short} cannot build this definition: build arguments came with Apptainer 1.2 and SingularityCE 4.0; "
+            "load or install a newer one"
+        )
+    if empty_argument and version.numbers < EMPTY_ARGUMENTS[version.program]:
+        raise BuildError(f"{version.short} takes no empty build argument, 1.2.4 does; give the argument a value")
+    if (version.program, version.numbers) in CORRUPTING:
+        raise BuildError(f"{version.short} can write damaged images (mended in 1.5.1); load or install another version")
+    unknown = dict.fromkeys(what for header in headers for what in newer_than(header, version.program, version.numbers))
+    if unknown:
+        raise BuildError(
+            f"{version.short} does not know {' and '.join(unknown)}, which the definition uses; load or install a newer "
+            "one, or build elsewhere"
+        )
+
 
 PROGRAMS = ("apptainer", "singularity")
 BEGUN = "HPCDEPLOY_BEGUN"

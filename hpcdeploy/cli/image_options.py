@@ -10,7 +10,7 @@ import typer
 from hpcdeploy.cli import show
 
 if TYPE_CHECKING:
-    from hpcdeploy.apptainer.progress import BuildEvent
+    from hpcdeploy.apptainer.build_progress import BuildEvent
     from hpcdeploy.cli.place import Place
     from hpcdeploy.image import BuiltImage, Definition, ImageSettings
 

@@ -55,7 +55,7 @@ def start(
     It runs the image's start script (docker, podman: its command). Arguments after -- are passed to it.
     """
     from hpcdeploy.cli.place import here
-    from hpcdeploy.config.words import name as checked
+    from hpcdeploy.config.validators import name as checked
     from hpcdeploy.engine.instances import Instance
     from hpcdeploy.engine.process import ask
     from hpcdeploy.flows import here as flow

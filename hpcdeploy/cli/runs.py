@@ -123,7 +123,7 @@ def fetch(
     Files that are here already and have not changed are skipped.
     """
     from hpcdeploy.cli.place import connections, here
-    from hpcdeploy.config.bringing import output_pattern
+    from hpcdeploy.config.job_files import output_pattern
     from hpcdeploy.flows import fetch as flow
 
     patterns = [output_pattern(words) for words in pattern or []]

@@ -8,10 +8,10 @@ import re
 from collections.abc import Iterator, Mapping
 
 from hpcdeploy.cluster import SchedulerName
-from hpcdeploy.config.found import found
 from hpcdeploy.config.gres import asks_twice
+from hpcdeploy.config.reading import found
 from hpcdeploy.config.slurm_options import OF_A_PLUGIN, SBATCH, SRUN, long_option, unknown
-from hpcdeploy.config.words import line
+from hpcdeploy.config.validators import line
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import Directives
 

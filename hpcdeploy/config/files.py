@@ -13,11 +13,9 @@ from pathlib import Path
 
 from hpcdeploy.boundary import Boundary
 from hpcdeploy.cluster import Cluster
-from hpcdeploy.config.documents import nested_table, parse_document
-from hpcdeploy.config.found import joined
 from hpcdeploy.config.named_files import in_folder
 from hpcdeploy.config.project import Layer, Project, assemble
-from hpcdeploy.config.reading import Report, Table, read
+from hpcdeploy.config.reading import Report, Table, joined, nested_table, parse_document, read
 from hpcdeploy.config.schema import CLUSTERS_FILE, PERSON_FILE, PROJECT_FILE
 from hpcdeploy.config.sweeps import SweepFile, parse_file, swept
 from hpcdeploy.errors import ConfigError

@@ -4,9 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from hpcdeploy.config.found import found
-from hpcdeploy.config.reading import Either, Key, Leaf, ListOf, MapOf, Table
-from hpcdeploy.config.words import (
+from hpcdeploy.config.reading import Either, Key, Leaf, ListOf, MapOf, Table, found
+from hpcdeploy.config.validators import (
     identifier,
     image_path,
     line,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpcdeploy.boundary import Boundary, followed
-from hpcdeploy.config.bringing import absolute
+from hpcdeploy.config.job_files import absolute
 from hpcdeploy.config.project import JobSettings
 from hpcdeploy.config.sweeps import SweepFile
 from hpcdeploy.errors import ConfigError
@@ -75,7 +75,7 @@ def files_of_job_here(
 ) -> Iterator[NamedFile]:
     """Yield what a container of a job on this machine sees because the project's settings name it.
 
-    That is the code and the inputs with an absolute place, as `hpcdeploy.config.bringing.mounted_here` binds them, the
+    That is the code and the inputs with an absolute place, as `hpcdeploy.config.job_files.mounted_here` binds them, the
     job's binds, and the parameters of a sweep.
     """
     if options.code is None and own.code and own.code.destination[:1] in ("", "/"):

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from hpcdeploy.config.project import JobSettings, job_settings
 from hpcdeploy.config.reading import Key, Leaf, Report, Table, read
 from hpcdeploy.config.schema import JOB
-from hpcdeploy.config.words import whole
+from hpcdeploy.config.validators import whole
 
 _OPTIONS = Table((*JOB.keys, Key(name="throttle", kind=Leaf(whole(0)))), JOB.check)
 """A job's keys, and the throttle, which only exists as an option and applies to any array."""

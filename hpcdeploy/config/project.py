@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from hpcdeploy.cluster import Cluster
-from hpcdeploy.config.found import joined
-from hpcdeploy.config.reading import Report
+from hpcdeploy.config.reading import Report, joined
 from hpcdeploy.config.sweeps import SweepFile
 from hpcdeploy.image import FileCopy, ImageSettings, Secret
 from hpcdeploy.job import After, Array, Bind, Code, Directives, Input, Launcher, Retries, Signal

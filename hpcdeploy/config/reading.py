@@ -1,17 +1,97 @@
-"""Check a TOML table against a schema that is plain data, and collect all errors.
+"""Format the user's input for messages: values and key paths."""
 
-A schema has five kinds of nodes. Reading is pure: it converts the dictionaries of a TOML parser to dictionaries of checked
-values, with file and key path of each problem.
-"""
-
+import datetime as dt
+import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
-from hpcdeploy.config.found import found, joined
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.spelling import meant
+from hpcdeploy.toml import TomlError, UnusableTomlError, load_toml
+
+_LONGEST = 60
+
+
+def found(value: object) -> str:
+    """Return `value` in the format of its file, shortened, on one line and without control characters."""
+    match value:
+        case str():
+            return json.dumps(_cut(value), ensure_ascii=not value.isprintable())
+        case bool():
+            return "true" if value else "false"
+        case int():
+            # int.bit_length, because Python refuses to print more than some thousand digits
+            return str(value) if value.bit_length() < 100 else "a very long number"
+        case float():
+            return str(value)
+        case list():
+            return "a list" if value else "an empty list"
+        case dict():
+            return "a table" if value else "an empty table"
+        case dt.date() | dt.time():
+            return f"the date or time {value.isoformat()}"
+        case _:
+            return f"a {type(value).__name__}"
+
+
+def joined(path: str, key: str | int) -> str:
+    """Return the key path of `key` in `path`, in TOML's format: ``jobs.train.command[0]``."""
+    if isinstance(key, int):
+        return f"{path}[{key}]"
+    word = key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(_cut(key), ensure_ascii=not key.isprintable())
+    return f"{path}.{word}" if path else word
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+class Number(float):
+    """A float that keeps its spelling: ``0.10``, ``1e-4``."""
+
+    written: str
+
+    def __new__(cls, written: str) -> Self:
+        """Parse a number in TOML's format, which may have ``_`` between its digits."""
+        number = super().__new__(cls, written)
+        number.written = written.replace("_", "")
+        return number
+
+
+def parse_document(content: bytes, file: str) -> dict[str, object]:
+    """Return the tables of a TOML file.
+
+    Raises:
+        ConfigError: It is not TOML; the message has file, line and column.
+    """
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        line, column = _position(content[: error.start].decode())
+        raise ConfigError(f"{file}, line {line}, column {column}: not UTF-8, which TOML requires") from error
+    try:
+        return load_toml(text, parse_float=Number)
+    except TomlError as error:
+        place = f"{file}, line {error.line}, column {error.column}"
+        raise ConfigError(f"{place}: not valid TOML: {error.reason}") from error
+    except UnusableTomlError as error:
+        raise ConfigError(f"{file}: not usable TOML: {error}") from error
+
+
+def nested_table(document: object, path: str) -> object:
+    """Return the value at the dotted `path`; None if there is none."""
+    for key in path.split("."):
+        if not isinstance(document, dict) or key not in document:
+            return None
+        document = document[key]
+    return document
+
+
+def _position(text: str) -> tuple[int, int]:
+    return text.count("\n") + 1, len(text) - text.rfind("\n")
 
 
 @dataclass(frozen=True)

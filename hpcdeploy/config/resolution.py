@@ -1,25 +1,52 @@
-"""Choose the image, cluster and job, and combine a job's settings from all sources."""
+"""Remove keys that a later source replaces by options: ``memory`` in a cluster's defaults, ``slurm.mem`` in a job.
+
+An option of an earlier source can be removed (``false``), a key cannot: without this, a job could not request all memory of
+a node if the cluster has a default for ``memory``.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
-from typing import Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from hpcdeploy.cluster import Cluster, SchedulerName
-from hpcdeploy.config.bringing import mounted_here
 from hpcdeploy.config.directives import twins
 from hpcdeploy.config.files import read_sweep
-from hpcdeploy.config.found import found, joined
+from hpcdeploy.config.gres import check_no_gpus
+from hpcdeploy.config.job_files import mounted_here
 from hpcdeploy.config.named_files import Admit, files_of_job, files_of_job_here, outside, refuse
-from hpcdeploy.config.no_gpus import check_no_gpus
 from hpcdeploy.config.project import JobSettings, Project
-from hpcdeploy.config.replaced import without_replaced
-from hpcdeploy.config.shapes import check_shape
+from hpcdeploy.config.reading import found, joined
 from hpcdeploy.config.sweeps import SweepFile
+from hpcdeploy.config.task_layout import check_shape
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.image import ImageSettings
 from hpcdeploy.job import Array, Bind, Code, Directives, Job, Resources
 from hpcdeploy.parameters import VARIABLE, filled
 from hpcdeploy.spelling import meant
+
+_KEYS = frozenset(field.name for field in fields(Resources))
+"""Keys that a cluster's defaults may set."""
+
+
+def without_replaced(places: Sequence[JobSettings], cluster: Cluster) -> tuple[JobSettings, ...]:
+    """Remove from each source the keys that a later one replaces by options of the cluster's scheduler.
+
+    With two schedulers they remain, and are rejected beside such options: for the other scheduler they would not be
+    replaced.
+    """
+    if len(cluster.schedulers) > 1:
+        return tuple(places)
+    kept: list[JobSettings] = []
+    for place in places:
+        removed: dict[str, Any] = dict.fromkeys(_replaced(place, cluster.schedulers[0]))
+        kept = [*(replace(earlier, **removed) for earlier in kept), place]
+    return tuple(kept)
+
+
+def _replaced(place: JobSettings, scheduler: SchedulerName) -> list[str]:
+    replaced = (key.replace("-", "_") for key, _ in twins(scheduler, getattr(place, scheduler)))
+    return [field for field in replaced if field in _KEYS]
+
 
 T = TypeVar("T")
 

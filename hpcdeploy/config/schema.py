@@ -4,12 +4,14 @@ import re
 from typing import Any, get_args
 
 from hpcdeploy.cluster import GpuForm, HtcondorContainer, ImageRoute, MemoryForm, SchedulerName, TransportName
-from hpcdeploy.config.bringing import CODE, INPUTS, OUTPUTS
 from hpcdeploy.config.directives import htcondor_key, htcondor_value, slurm_key, slurm_value
-from hpcdeploy.config.found import found
 from hpcdeploy.config.image_schema import COMMAND, ENVIRONMENT, IMAGE, LINE, SHELL_LINES
-from hpcdeploy.config.reading import Either, Key, Kind, Leaf, ListOf, MapOf, Table
-from hpcdeploy.config.shapes import (
+from hpcdeploy.config.job_files import CODE, INPUTS, OUTPUTS
+from hpcdeploy.config.reading import Either, Key, Kind, Leaf, ListOf, MapOf, Table, found
+from hpcdeploy.config.srun import srun_key
+from hpcdeploy.config.sweeps import parameter_name, sweep, sweep_file
+from hpcdeploy.config.sweeps import value as parameter_value
+from hpcdeploy.config.task_layout import (
     AFTER,
     RETRIES,
     exit_code,
@@ -19,10 +21,7 @@ from hpcdeploy.config.shapes import (
     parse_signal,
     retries,
 )
-from hpcdeploy.config.srun import srun_key
-from hpcdeploy.config.sweeps import parameter_name, sweep, sweep_file
-from hpcdeploy.config.sweeps import value as parameter_value
-from hpcdeploy.config.words import (
+from hpcdeploy.config.validators import (
     ARRAY,
     BIND,
     array,

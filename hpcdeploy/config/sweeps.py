@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-from hpcdeploy.config.documents import Number
-from hpcdeploy.config.found import found
-from hpcdeploy.config.words import identifier, line, text, whole
+from hpcdeploy.config.reading import Number, found
+from hpcdeploy.config.validators import identifier, line, text, whole
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import Array
 from hpcdeploy.parameters import Parameters

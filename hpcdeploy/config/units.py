@@ -5,7 +5,7 @@ Values are never rounded down: a job that requests ``1.5 MB`` gets 2 MiB, and ``
 
 import re
 
-from hpcdeploy.config.found import found
+from hpcdeploy.config.reading import found
 from hpcdeploy.errors import ConfigError
 
 _KIBIBYTES = {

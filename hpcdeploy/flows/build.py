@@ -7,15 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from hpcdeploy import limits
-from hpcdeploy.apptainer import login_node
-from hpcdeploy.apptainer.context import pack_context, stage_context
+from hpcdeploy.apptainer import build_script as login_node
+from hpcdeploy.apptainer.build_folder import check_temporary, only_build, pack_context, remove, stage_context
+from hpcdeploy.apptainer.build_progress import Report, Show, ignore_event
+from hpcdeploy.apptainer.build_record import describe, read_image, read_record, write_record
+from hpcdeploy.apptainer.client import Version, check_version, parse_version
 from hpcdeploy.apptainer.diagnosis import explain
-from hpcdeploy.apptainer.progress import Report, Show, ignore_event
-from hpcdeploy.apptainer.record import describe, read_image, read_record, write_record
-from hpcdeploy.apptainer.secrets import check_secrets, kept_back, secret_lines, serving
-from hpcdeploy.apptainer.temporary import check_temporary
-from hpcdeploy.apptainer.version import Version, check_version, parse_version
-from hpcdeploy.apptainer.workplace import only_build, remove
+from hpcdeploy.apptainer.secret_pipes import check_secrets, kept_back, secret_lines, serving
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.definition.checking import check_definition
 from hpcdeploy.definition.mirrors import needs_plain_http, redirect

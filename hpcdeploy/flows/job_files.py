@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpcdeploy.cluster import Cluster, SchedulerName
-from hpcdeploy.config.bringing import CODE_MOUNTED, absolute
+from hpcdeploy.config.job_files import CODE_MOUNTED, absolute
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.flows.ignoring import IGNORE_FILE
 from hpcdeploy.flows.snapshot import Nowhere, Packed, Tree, changed, keep, largest, look, pack

@@ -9,7 +9,7 @@ from hpcdeploy.config.job_notes import job_notes
 from hpcdeploy.config.named_files import Admit, refuse
 from hpcdeploy.config.project import JobSettings, Project
 from hpcdeploy.config.resolution import choose_cluster, resolve_job
-from hpcdeploy.config.words import name
+from hpcdeploy.config.validators import name
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.flows.images import Resolve, SpeaksPlainHttp, delivery_of, refuse_elsewhere
 from hpcdeploy.flows.job_files import Allow, Brought

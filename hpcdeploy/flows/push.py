@@ -9,8 +9,8 @@ from hpcdeploy.errors import AuthenticationError, ConfigError, HpcdeployError, R
 from hpcdeploy.image import BuiltImage, ImageSettings, PublishedImage
 from hpcdeploy.progress import Progress, ignore_progress
 from hpcdeploy.registry.client import Registry
-from hpcdeploy.registry.limits import size_warning
 from hpcdeploy.registry.manifest import annotate
+from hpcdeploy.registry.reference import size_warning
 from hpcdeploy.store import Store
 from hpcdeploy.tags import GitFacts, tags_beside_others, tags_for
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpcdeploy.config.found import found
 from hpcdeploy.config.named_files import Admit, refuse
 from hpcdeploy.config.project import JobSettings, Project
+from hpcdeploy.config.reading import found
 from hpcdeploy.config.resolution import resolve_job_here
 from hpcdeploy.engine.apptainer import INSTANCE
 from hpcdeploy.engine.contract import SCHEME

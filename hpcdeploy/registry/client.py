@@ -41,7 +41,7 @@ class Registry:
         plain_http: Use plain HTTP. As for docker and oras, it is always used for this machine itself.
         patience: The retry policy.
         token_service: The ``HOST`` or ``HOST:PORT`` that the user allows as token service, in addition to those that
-            `hpcdeploy.registry.challenges.may_ask_realm` allows.
+            `hpcdeploy.registry.authentication.may_ask_realm` allows.
 
     Raises:
         RegistryError: The registry rejected the request, or cannot be reached.

@@ -22,17 +22,14 @@ from hpcdeploy import limits
 from hpcdeploy.environments.oci import INDEX_TYPES, MANIFEST_TYPES
 from hpcdeploy.errors import ConfigError, RegistryError
 from hpcdeploy.json_text import read_json
-from hpcdeploy.registry.attempts import persist
-from hpcdeploy.registry.authentication import BACKEND, ScopedAuth
+from hpcdeploy.registry.authentication import BACKEND, ScopedAuth, is_downgrade, next_page, origin_of
 from hpcdeploy.registry.bounded import BoundedAdapter, allow
-from hpcdeploy.registry.challenges import is_downgrade, next_page, origin_of
 from hpcdeploy.registry.credentials import Lookup
 from hpcdeploy.registry.failures import PassingFailure, explain_exception, explain_response, only_request_errors
 from hpcdeploy.registry.manifest import MANIFEST_TYPE
 from hpcdeploy.registry.reference import Reference, check_tag, is_loopback
-from hpcdeploy.registry.retries import Patience
-from hpcdeploy.registry.streams import RECEIVED_BLOCK, FileBody, PartialFile
-from hpcdeploy.registry.uploads import refuse_broken
+from hpcdeploy.registry.retries import Patience, persist
+from hpcdeploy.registry.streams import RECEIVED_BLOCK, FileBody, PartialFile, refuse_broken
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5

@@ -169,3 +169,20 @@ def _check_path(text: str, path: str) -> None:
         f"{text!r} has a path that registries do not accept: expected names of lower-case letters and digits, "
         f"separated by / and containing . _ __ or -, at most {_LONGEST_PATH} characters."
     )
+
+
+# Maximum size of a layer in bytes, by host. GitHub: "Working with the Container registry", which also limits an upload to 10
+# minutes.
+_LARGEST_LAYER = {"ghcr.io": 10 * 10**9}
+_GIGABYTE = 10**9
+
+
+def size_warning(reference: Reference, size: int) -> str:
+    """Return a warning for an image of `size` bytes that its registry is known to reject; empty otherwise."""
+    limit = _LARGEST_LAYER.get(reference.host)
+    if limit is None or size <= limit:
+        return ""
+    return (
+        f"The image has {size / _GIGABYTE:.1f} GB but {reference.host} accepts at most {limit / _GIGABYTE:.0f} GB "
+        "per layer: make the image smaller or use another registry."
+    )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcdeploy.apptainer.login_node import building
+from hpcdeploy.apptainer.build_script import building
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.image import Definition
 from tests.users import ALICE, BOB

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcdeploy.apptainer.context import pack_context
+from hpcdeploy.apptainer.build_folder import pack_context
 from hpcdeploy.errors import BuildError
 from hpcdeploy.image import ContextFile, Definition
 

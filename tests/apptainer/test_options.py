@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcdeploy.apptainer.login_node import building
-from hpcdeploy.apptainer.options import build_argument
+from hpcdeploy.apptainer.build_script import building
+from hpcdeploy.apptainer.client import build_argument
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.image import Definition
 from hpcdeploy.shell import word

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hpcdeploy.apptainer.progress import SEARCHED, BuildEvent, Show, plain, step_of
+from hpcdeploy.apptainer.build_progress import SEARCHED, BuildEvent, Show, plain, step_of
 from hpcdeploy.secret import SecretValue, masking
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from hpcdeploy.apptainer.login_node import building
-from hpcdeploy.apptainer.secrets import PLACE, check_secrets, serving
+from hpcdeploy.apptainer.build_script import building
+from hpcdeploy.apptainer.secret_pipes import PLACE, check_secrets, serving
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import BuildError, TemplateError
 from hpcdeploy.image import Definition, Secret
@@ -31,7 +31,7 @@ VALUES = {
 SERVE = """
 import sys, time
 from pathlib import Path
-from hpcdeploy.apptainer.secrets import serving
+from hpcdeploy.apptainer.secret_pipes import serving
 from hpcdeploy.secret import SecretValue
 with serving({"TOKEN": SecretValue(b"value")}, Path(sys.argv[1])):
     print("serving", flush=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hpcdeploy.apptainer.login_node import building
-from hpcdeploy.apptainer.temporary import check_temporary
+from hpcdeploy.apptainer.build_folder import check_temporary
+from hpcdeploy.apptainer.build_script import building
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.image import Definition

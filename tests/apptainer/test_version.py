@@ -2,7 +2,7 @@
 
 import pytest
 
-from hpcdeploy.apptainer.version import check_version, parse_version
+from hpcdeploy.apptainer.client import check_version, parse_version
 from hpcdeploy.errors import BuildError
 
 

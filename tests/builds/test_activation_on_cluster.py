@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcdeploy.apptainer.progress import BuildEvent
+from hpcdeploy.apptainer.build_progress import BuildEvent
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.flows.build import build_on
 from hpcdeploy.flows.generate import generate

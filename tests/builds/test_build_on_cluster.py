@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hpcdeploy.apptainer.progress import BuildEvent
-from hpcdeploy.apptainer.record import read_record, record_path
+from hpcdeploy.apptainer.build_progress import BuildEvent
+from hpcdeploy.apptainer.build_record import read_record, record_path
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import BuildError, MissingProgramError, TransportError
 from hpcdeploy.flows.build import build_on, fetch_built

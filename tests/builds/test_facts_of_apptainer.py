@@ -217,7 +217,7 @@ print(json.dumps(answers))
 
 
 def test_it_cannot_build_in_some_folders(lab: Lab, transport: Transport) -> None:
-    """What `hpcdeploy.apptainer.temporary` refuses."""
+    """What `hpcdeploy.apptainer.build_folder` refuses."""
     text = f"Bootstrap: docker\nFrom: {lab.registry}/prefix-dev/pixi:noble\n%post\n    true\n%labels\n    kept yes\n"
     done = transport.run(["python3", "-c", TEMPORARY], stdin=text.encode())
     assert done.exit_code == 0, done.stderr.decode()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcdeploy.apptainer.version import check_version, parse_version
+from hpcdeploy.apptainer.client import check_version, parse_version
 from hpcdeploy.definition.checking import check_definition
 from hpcdeploy.definition.grammar import SECTION_LIMIT, substitute
 from hpcdeploy.errors import BuildError, DefinitionError

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcdeploy.apptainer.progress import BuildEvent
+from hpcdeploy.apptainer.build_progress import BuildEvent
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.definition.secrets import with_mount_point
 from hpcdeploy.errors import BuildError, TransportError

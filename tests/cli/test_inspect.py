@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcdeploy.apptainer.record import write_record
+from hpcdeploy.apptainer.build_record import write_record
 from hpcdeploy.image import BuiltImage
 from hpcdeploy.store import Store, default_path
 from hpcdeploy.whole_file import sha256_of

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy.cli.job_options import as_settings, takes_job_options
-from hpcdeploy.config.bringing import output_pattern, place
 from hpcdeploy.config.files import load_project
+from hpcdeploy.config.job_files import output_pattern, place
 from hpcdeploy.config.named_files import admit_all
 from hpcdeploy.config.options import read_options
 from hpcdeploy.config.project import JobSettings, Project

@@ -3,11 +3,10 @@
 import re
 from pathlib import Path
 
-from hpcdeploy.config.bringing import CODE_TABLE, INPUT_TABLE
-from hpcdeploy.config.documents import parse_document
 from hpcdeploy.config.files import load_project
 from hpcdeploy.config.image_schema import DOCKERFILE, IMAGE, PIXI, SECRET, SPACK, STEP_TABLE, USER
-from hpcdeploy.config.reading import Report, Table, read
+from hpcdeploy.config.job_files import CODE_TABLE, INPUT_TABLE
+from hpcdeploy.config.reading import Report, Table, parse_document, read
 from hpcdeploy.config.schema import (
     ARRAY_TABLE,
     BIND_TABLE,

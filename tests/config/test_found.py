@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcdeploy.config.found import found, joined
+from hpcdeploy.config.reading import found, joined
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from hpcdeploy.cli.init import init as command
-from hpcdeploy.config.documents import parse_document
 from hpcdeploy.config.files import load_project
 from hpcdeploy.config.first_settings import Facts, first_settings, guess_repository
-from hpcdeploy.config.reading import Report, read
+from hpcdeploy.config.reading import Report, parse_document, read
 from hpcdeploy.config.resolution import choose_image
 from hpcdeploy.config.schema import PROJECT_FILE
 from hpcdeploy.environments.pixi import Environment, Feature, Workspace

@@ -6,9 +6,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcdeploy.config.documents import parse_document
 from hpcdeploy.config.project import Layer, Project, assemble
-from hpcdeploy.config.reading import Either, Kind, ListOf, MapOf, Report, Table, read
+from hpcdeploy.config.reading import Either, Kind, ListOf, MapOf, Report, Table, parse_document, read
 from hpcdeploy.config.schema import PROJECT_FILE
 from hpcdeploy.errors import ConfigError
 

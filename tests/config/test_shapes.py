@@ -4,7 +4,7 @@ import pytest
 
 from hpcdeploy.config.reading import Report, read
 from hpcdeploy.config.schema import JOB
-from hpcdeploy.config.shapes import check_shape
+from hpcdeploy.config.task_layout import check_shape
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import After, Directives, Job, Resources, Retries, Signal
 

@@ -9,11 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcdeploy.cluster import Cluster
-from hpcdeploy.config.documents import parse_document
 from hpcdeploy.config.files import read_sweep
 from hpcdeploy.config.options import read_options
 from hpcdeploy.config.project import JobSettings, Project, job_settings
-from hpcdeploy.config.reading import Report, read
+from hpcdeploy.config.reading import Report, parse_document, read
 from hpcdeploy.config.resolution import resolve_job, resolve_job_here
 from hpcdeploy.config.schema import JOB
 from hpcdeploy.config.sweeps import SweepFile, parse_csv, parse_json_lines, parse_values

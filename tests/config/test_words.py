@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hpcdeploy.config.reading import Report, read
 from hpcdeploy.config.schema import JOB
-from hpcdeploy.config.words import capability, parse_array, parse_bind, version
+from hpcdeploy.config.validators import capability, parse_array, parse_bind, version
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import Array, Bind
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from hpcdeploy.apptainer.record import read_image
-from hpcdeploy.apptainer.version import parse_version
+from hpcdeploy.apptainer.build_record import read_image
+from hpcdeploy.apptainer.client import parse_version
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import (
     BuildError,

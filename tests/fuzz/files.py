@@ -10,14 +10,14 @@ from typing import Any
 import tomli
 import yaml
 
+from hpcdeploy.apptainer.build_record import read_record, record_path
 from hpcdeploy.apptainer.contents import read_contents, read_head
-from hpcdeploy.apptainer.record import read_record, record_path
-from hpcdeploy.config.bringing import parse_input
 from hpcdeploy.config.files import load_project
+from hpcdeploy.config.job_files import parse_input
 from hpcdeploy.config.resolution import resolve_job
 from hpcdeploy.config.sweeps import parse_csv, parse_json_lines, parse_tasks
 from hpcdeploy.config.units import parse_memory, parse_time
-from hpcdeploy.config.words import parse_array, parse_bind
+from hpcdeploy.config.validators import parse_array, parse_bind
 from hpcdeploy.definition.checking import check_definition
 from hpcdeploy.definition.dockerfile.matching import read_ignore
 from hpcdeploy.definition.dockerfile.rendering import render_dockerfile

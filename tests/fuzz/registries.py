@@ -14,7 +14,7 @@ from requests.adapters import BaseAdapter
 from hpcdeploy.environments.oci import config_behind, read_config
 from hpcdeploy.errors import EnvironmentFileError, HpcdeployError
 from hpcdeploy.plain_text import plain
-from hpcdeploy.registry.challenges import may_ask_realm, merge_scopes, parse_challenges
+from hpcdeploy.registry.authentication import may_ask_realm, merge_scopes, parse_challenges
 from hpcdeploy.registry.credentials import find_credentials
 from hpcdeploy.registry.manifest import parse_manifest, read_annotations, render_manifest
 from hpcdeploy.registry.oci_client import OciClient

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hpcdeploy.apptainer.progress import Show, ignore_event
-from hpcdeploy.apptainer.record import read_image
-from hpcdeploy.apptainer.version import parse_version
+from hpcdeploy.apptainer.build_progress import Show, ignore_event
+from hpcdeploy.apptainer.build_record import read_image
+from hpcdeploy.apptainer.client import parse_version
 from hpcdeploy.cli.status_text import as_values, print_statuses
 from hpcdeploy.cli.watch import table_of
 from hpcdeploy.cluster import Cluster, SchedulerName

@@ -1,6 +1,6 @@
 import pytest
 
-from hpcdeploy.registry.challenges import (
+from hpcdeploy.registry.authentication import (
     Challenge,
     is_downgrade,
     may_ask_realm,
@@ -62,7 +62,7 @@ def test_only_leaving_tls_is_a_downgrade() -> None:
 @pytest.mark.parametrize(
     ("registry", "realm", "expected"),
     [
-        # Real ones; sources: hpcdeploy.registry.challenges.TOKEN_SERVICES.
+        # Real ones; sources: hpcdeploy.registry.authentication.TOKEN_SERVICES.
         ("https://ghcr.io", "https://ghcr.io/token", True),
         ("https://quay.io", "https://quay.io/v2/auth", True),
         ("https://nvcr.io", "https://nvcr.io/proxy_auth", True),

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from hpcdeploy.errors import AuthenticationError, HpcdeployError, RegistryError
-from hpcdeploy.registry.challenges import is_downgrade, may_ask_realm, origin_of
+from hpcdeploy.registry.authentication import is_downgrade, may_ask_realm, origin_of
 from hpcdeploy.registry.manifest import parse_manifest
 from hpcdeploy.registry.oci_client import OciClient
 from hpcdeploy.registry.reference import parse_reference

@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.registry.limits import size_warning
-from hpcdeploy.registry.reference import Reference, check_tag, is_loopback, parse_reference
+from hpcdeploy.registry.reference import Reference, check_tag, is_loopback, parse_reference, size_warning
 
 DIGEST = "sha256:" + "a" * 64
 

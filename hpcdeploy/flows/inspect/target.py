@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from hpcdeploy.apptainer.build_record import read_record, record_path
 from hpcdeploy.apptainer.contents import read_contents
-from hpcdeploy.apptainer.record import read_record, record_path
 from hpcdeploy.boundary import Boundary
 from hpcdeploy.config.project import Project
 from hpcdeploy.definition.bases import choose_base, load_bases

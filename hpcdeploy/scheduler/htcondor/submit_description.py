@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from hpcdeploy.cluster import Cluster
-from hpcdeploy.config.no_gpus import asking_commands
+from hpcdeploy.config.gres import asking_commands
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import Job
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from hpcdeploy import shell
 from hpcdeploy.cluster import Cluster, GpuForm, MemoryForm
 from hpcdeploy.config.gres import GPU_OPTIONS, asks_for_gpus, gpus_in_gres, has_whole_nodes
-from hpcdeploy.config.processes import cpus_on_node, processes_on_node, says_tasks, tasks_on_node
 from hpcdeploy.config.slurm_options import long_option
 from hpcdeploy.config.srun import needs_a_step, srun_options
+from hpcdeploy.config.task_layout import cpus_on_node, processes_on_node, says_tasks, tasks_on_node
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import Array, Bind, Job, Resources
 

@@ -1,16 +1,67 @@
-"""The folder that a build is started in: the definition and the files that it copies, and nothing else."""
+"""Prepare the folder in which Apptainer builds: its temporary space, its mode, and the build context."""
 
+import fcntl
 import hashlib
 import io
 import os
+import re
 import shutil
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from hpcdeploy.errors import BuildError
+from hpcdeploy.apptainer.build_progress import Show
+from hpcdeploy.errors import BuildError, ConfigError
 from hpcdeploy.image import Definition
+from hpcdeploy.private import private_folder
 from hpcdeploy.whole_file import sha256_of
+
+_UNFIT = re.compile(r"""[()'",;&|`$<>:^]|[ \t]#""")
+"""Characters that the path of APPTAINER_TMPDIR must not contain.
+
+At its end a build runs ``apptainer inspect``, which writes that path into a shell script without quotes, and divides it at
+``:`` (Apptainer 1.4.5, cmd/internal/cli/inspect.go: newCommand). That fails ("could not inspect container"), or finds no
+labels. A ``--bind`` of the build divides it at ``,`` and ``:``. `login_templates/build.sh` has the same list.
+"""
+
+
+def check_temporary(folder: str) -> None:
+    """Raise `ConfigError` if Apptainer cannot build with `folder` for its temporary files."""
+    found = _UNFIT.search(folder)
+    if found:
+        raise ConfigError(
+            f'Apptainer cannot build in {folder}: the path holds {found[0]!r}, which ends in "could not inspect container", '
+            "lost labels or a mount that fails; set APPTAINER_TMPDIR to a folder without any of "
+            "( ) ' \" , ; & | ` $ < > : ^ and ' #'"
+        )
+
+
+@contextmanager
+def only_build(folder: Path, show: Show) -> Iterator[None]:
+    """Let one build of the same inputs run at a time."""
+    private_folder(folder.parent)
+    private_folder(folder)
+    with (folder / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            show.step("waiting for another build of the same inputs")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def remove(*folders: Path) -> None:
+    """Remove folders, those too that a build made unreadable to their owner."""
+    for folder in folders:
+        for path, names, _ in os.walk(folder):
+            for name in names:
+                inner = Path(path) / name
+                if not inner.is_symlink():
+                    inner.chmod(0o700)
+        shutil.rmtree(folder, ignore_errors=True)
+
 
 DEFINITION = "image.def"
 """Name of the definition in the folder."""

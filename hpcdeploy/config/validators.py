@@ -6,7 +6,7 @@ Every function raises `ConfigError` with the value found and the value expected;
 import re
 from collections.abc import Callable, Sequence
 
-from hpcdeploy.config.found import found
+from hpcdeploy.config.reading import found
 from hpcdeploy.config.units import MEMORY, TIME, no_memory, no_time, parse_memory, parse_time
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import Array, Bind

@@ -6,9 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hpcdeploy.config.found import found
-from hpcdeploy.config.reading import Either, Key, Kind, Leaf, ListOf, Table
-from hpcdeploy.config.words import line, memory
+from hpcdeploy.config.reading import Either, Key, Kind, Leaf, ListOf, Table, found
+from hpcdeploy.config.validators import line, memory
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import Bind, Code, Input, Job
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from hpcdeploy import __version__, shell
+from hpcdeploy.apptainer.client import build_argument
 from hpcdeploy.apptainer.diagnosis import NO_PROGRAM_BEGINS
-from hpcdeploy.apptainer.options import build_argument
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.image import Definition
 from hpcdeploy.secret import NO_SECRETS, SecretValue

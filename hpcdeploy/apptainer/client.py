@@ -1,9 +1,9 @@
-"""The Apptainer client on this machine: spython's, with the parts replaced that hide a failure.
+"""Run the Apptainer client on this machine: spython's client, except for the parts that hide failures.
 
-spython 0.3.14 names the program ``singularity`` whatever there is, asks for sudo, drops the outcome of a build, and reads
-one pipe only, which stops for ever once the other is full (spython ``main/base/command.py``, ``main/build.py``,
-``utils/terminal.py``). Here the program is looked up, both pipes are one, and a failure is an exception. Importing this
-module imports spython: flows do so when they need it.
+spython 0.3.14 always uses the name ``singularity``, uses sudo, ignores the result of a build, and reads only one pipe, which
+blocks forever when the other is full (spython ``main/base/command.py``, ``main/build.py``, ``utils/terminal.py``). Here the
+program is searched, both pipes are one, and a failure is an exception. This module imports spython, so flows import it only
+when needed.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ Mask = Callable[[str], str]
 
 
 class CommandFailedError(BuildError):
-    """A command of the client ended badly; ``tail`` are the last lines that it wrote."""
+    """A command of the client failed; ``tail`` has its last lines of output."""
 
     def __init__(self, argv: Sequence[str], exit_code: int, tail: Sequence[str]) -> None:
         last = "\n".join(f"  {line}" for line in tail[-15:])
@@ -42,16 +42,20 @@ class CommandFailedError(BuildError):
 
 
 def ignore_line(_line: str) -> None:
-    """Take a line and do nothing."""
+    """Ignore a line."""
 
 
 def as_it_is(line: str) -> str:
-    """Give a line back as it is."""
+    """Return a line unchanged."""
     return line
 
 
 def find_program(name: str = "") -> str:
-    """Return the path of ``apptainer``, else of ``singularity``, else of the program `name` alone where one is given."""
+    """Return the path of ``apptainer``, else of ``singularity``; if `name` is given, only of that program.
+
+    Raises:
+        MissingProgramError: There is none on PATH.
+    """
     names = (name,) if name else PROGRAMS
     for candidate in names:
         path = shutil.which(candidate)
@@ -67,7 +71,11 @@ class ApptainerClient(Client):  # type: ignore[misc]  # spython carries no types
     """spython's client for one resolved `program`."""
 
     def __init__(self, program: str = "", *, kept_back: Collection[str] = ()) -> None:
-        """Look the program up; `MissingProgramError` where there is none. The variables `kept_back` are not passed on."""
+        """Find the program; the variables `kept_back` are not passed to it.
+
+        Raises:
+            MissingProgramError: There is none on PATH.
+        """
         super().__init__()
         self.kept_back = kept_back
         self.program = find_program(program)
@@ -75,7 +83,12 @@ class ApptainerClient(Client):  # type: ignore[misc]  # spython carries no types
         self.debug = False
 
     def version(self) -> Version:
-        """Ask the program for its version."""
+        """Return the program's version.
+
+        Raises:
+            CommandFailedError: The program failed.
+            BuildError: Its output is malformed.
+        """
         return parse_version("\n".join(self._run_command(self._init_command("--version"))))
 
     def build(
@@ -89,10 +102,19 @@ class ApptainerClient(Client):  # type: ignore[misc]  # spython carries no types
         on_line: Line = ignore_line,
         mask: Mask = as_it_is,
     ) -> None:
-        """Build `image`, which appears whole or not at all; relative ``%files`` are those of the definition's folder.
+        """Build `image` atomically; relative ``%files`` start at the definition's folder.
 
-        `options` are further ones of ``build``, `environment` is added to the client's. Every line passes `mask` before
-        anybody sees it. Raises `CommandFailedError`, also for an image in which no program begins.
+        Args:
+            definition: The definition.
+            image: The path of the image.
+            build_args: Build arguments.
+            options: Further options of ``build``.
+            environment: Additional environment variables.
+            on_line: Receives each line of output.
+            mask: Removes secrets from each line first.
+
+        Raises:
+            CommandFailedError: The build failed, or no program starts in the image.
         """
         part = image.with_name(f".{image.name}.part")
         part.unlink(missing_ok=True)
@@ -106,10 +128,10 @@ class ApptainerClient(Client):  # type: ignore[misc]  # spython carries no types
             part.unlink(missing_ok=True)
 
     def _check_begins(self, image: Path, environment: Mapping[str, str] | None) -> None:
-        """Raise `CommandFailedError` where the image's environment script ends with 0 before a program begins.
+        """Raise `CommandFailedError` if the image's environment script ends with 0 before a program starts.
 
-        ``%test`` then passes without a line of it having run, and every job ends well without its program. An image that
-        this machine cannot start, or whose environment fails, is no such image: there the job says so.
+        In such an image ``%test`` passes without running a line, and every job succeeds without its program. An image that
+        this machine cannot start, or whose environment fails, is different: its jobs report that.
         """
         command = [*self._init_command("exec"), "--no-eval", "--pwd", "/", str(image), "/bin/sh", "-c", f"echo {BEGUN}"]
         try:
@@ -133,7 +155,7 @@ class ApptainerClient(Client):  # type: ignore[misc]  # spython carries no types
         mask: Mask = as_it_is,
         **_spython: object,
     ) -> list[str]:
-        """Run a command to its end and return its lines. What spython passes besides (sudo, quiet) has no effect."""
+        """Run a command to its end and return its last lines; spython's further arguments (sudo, quiet) have no effect."""
         tail: deque[str] = deque(maxlen=KEPT_LINES)
         process = subprocess.Popen(
             cmd,
@@ -143,7 +165,7 @@ class ApptainerClient(Client):  # type: ignore[misc]  # spython carries no types
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            umask=0o022,  # folders that a build makes take it into the image
+            umask=0o022,  # folders that a build creates are copied into the image
         )
         assert process.stdout is not None
         try:
@@ -154,14 +176,14 @@ class ApptainerClient(Client):  # type: ignore[misc]  # spython carries no types
         finally:
             process.stdout.close()
             if process.poll() is None:
-                _end(process, patience=10)
+                _end(process, timeout=10)
         if exit_code:
             raise CommandFailedError(cmd, exit_code, tuple(tail))
         return list(tail)
 
 
 def _lines(stream: IO[bytes]) -> Iterator[bytes]:
-    """Give the lines of a stream as they come, each up to what is searched of it."""
+    """Yield the lines of a stream, each shortened to the length that is searched."""
     lines = Lines(SEARCHED)
     while piece := os.read(stream.fileno(), 64 * 1024):
         yield from lines.take(piece)
@@ -169,12 +191,12 @@ def _lines(stream: IO[bytes]) -> Iterator[bytes]:
         yield rest
 
 
-def _end(process: "subprocess.Popen[bytes]", patience: float) -> None:
-    """End a process with its children; Apptainer gets `patience` seconds to clean up."""
+def _end(process: "subprocess.Popen[bytes]", timeout: float) -> None:
+    """End a process with its children; Apptainer gets `timeout` seconds to clean up."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(timeout=patience)
+        process.wait(timeout=timeout)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

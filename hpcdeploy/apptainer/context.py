@@ -1,4 +1,4 @@
-"""The folder that a build is started in: the definition and the files that it copies, and nothing else."""
+"""Prepare the folder of a build: only the definition and the files that it copies."""
 
 import hashlib
 import io
@@ -17,7 +17,11 @@ DEFINITION = "image.def"
 
 
 def stage_context(definition: Definition, text: str, folder: Path) -> Path:
-    """Write `text` and the definition's files into the new `folder`; return the definition's path."""
+    """Write `text` and the definition's files to the new `folder`; return the definition's path.
+
+    Raises:
+        BuildError: A file has changed.
+    """
     folder.mkdir(parents=True)
     for file in definition.files:
         target = folder / file.staged
@@ -27,14 +31,18 @@ def stage_context(definition: Definition, text: str, folder: Path) -> Path:
         if sha256_of(target) != file.sha256:
             raise _changed(file.source)
     for inner in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
-        inner.chmod(0o755)  # whatever the umask: the image takes it over
+        inner.chmod(0o755)  # for any umask, because the image has the same modes
     path = folder / DEFINITION
     path.write_text(text, encoding="utf-8")
     return path
 
 
 def pack_context(definition: Definition, text: str, archive: Path) -> str:
-    """Write the same folder as a tar archive; return its sha256, which is the same for the same content."""
+    """Write the same folder as a tar archive; return its sha256, which only depends on the content.
+
+    Raises:
+        BuildError: A file has changed.
+    """
     with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as tar:
         body = text.encode()
         tar.addfile(_entry(DEFINITION, len(body), 0o644), io.BytesIO(body))
@@ -46,7 +54,7 @@ def pack_context(definition: Definition, text: str, archive: Path) -> str:
                 except OSError as error:
                     if error.errno:
                         raise
-                    # tarfile's own word for a file that ended before its size.
+                    # tarfile's error for a file that ended before its size.
                     raise _changed(file.source) from error
             if content.sha256.hexdigest() != file.sha256:
                 raise _changed(file.source)
@@ -54,7 +62,7 @@ def pack_context(definition: Definition, text: str, archive: Path) -> str:
 
 
 class _Hashed:
-    """A file that is hashed while it is read: an image's archive does not fit into memory."""
+    """A file that is hashed while it is read, because an image's archive does not fit into memory."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
@@ -73,4 +81,4 @@ def _entry(name: str, size: int, mode: int) -> tarfile.TarInfo:
 
 
 def _changed(path: Path) -> BuildError:
-    return BuildError(f"{path} changed while the build was prepared; run the same command again once it is still")
+    return BuildError(f"{path} changed while the build was prepared; run the same command again when it no longer changes")

@@ -1,4 +1,4 @@
-"""In which folders Apptainer cannot build."""
+"""Check the folder for Apptainer's temporary files."""
 
 import re
 
@@ -7,9 +7,9 @@ from hpcdeploy.errors import ConfigError
 _UNFIT = re.compile(r"""[()'",;&|`$<>:^]|[ \t]#""")
 """Characters that the path of APPTAINER_TMPDIR must not contain.
 
-At its end a build runs ``apptainer inspect``, which writes that path into a shell script without quotes, and divides it at
+At its end a build runs ``apptainer inspect``, which writes that path into a shell script without quotes, and splits it at
 ``:`` (Apptainer 1.4.5, cmd/internal/cli/inspect.go: newCommand). That fails ("could not inspect container"), or finds no
-labels. A ``--bind`` of the build divides it at ``,`` and ``:``. `login_templates/build.sh` has the same list.
+labels. The build's ``--bind`` splits it at ``,`` and ``:``. `login_templates/build.sh` has the same list.
 """
 
 
@@ -18,7 +18,7 @@ def check_temporary(folder: str) -> None:
     found = _UNFIT.search(folder)
     if found:
         raise ConfigError(
-            f'Apptainer cannot build in {folder}: the path holds {found[0]!r}, which ends in "could not inspect container", '
-            "lost labels or a mount that fails; set APPTAINER_TMPDIR to a folder without any of "
+            f'Apptainer cannot build in {folder}: the path has {found[0]!r}, which causes "could not inspect container", '
+            "lost labels or a failing mount. Set APPTAINER_TMPDIR to a folder without any of "
             "( ) ' \" , ; & | ` $ < > : ^ and ' #'"
         )

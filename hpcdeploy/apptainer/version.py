@@ -1,4 +1,4 @@
-"""Which Apptainer (or SingularityCE) this is, and what it can do."""
+"""Parse the version of Apptainer or SingularityCE, and check what it supports."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -16,15 +16,15 @@ TEMPLATES = {"apptainer": (1, 2, 0), "singularity-ce": (4, 0, 0), "singularity-p
 """First versions with ``{{ NAME }}``, ``%arguments`` and ``--build-arg`` (the CHANGELOGs of both projects)."""
 
 EMPTY_ARGUMENTS = {"apptainer": (1, 2, 4), "singularity-ce": (4, 0, 0), "singularity-pro": (4, 0, 0)}
-"""First versions in which an argument's value may be empty (CHANGELOG of Apptainer 1.2.4)."""
+"""First versions that accept an empty build argument (CHANGELOG of Apptainer 1.2.4)."""
 
 CORRUPTING = (("apptainer", (1, 5, 0)),)
-"""Versions that can write a damaged SIF without a word, when mksquashfs dies under proot (CHANGELOG of Apptainer 1.5.1)."""
+"""Versions that may silently write a damaged SIF, when mksquashfs dies under proot (CHANGELOG of Apptainer 1.5.1)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Version:
-    """A program's name and version; ``text`` is what it said."""
+    """A program's name and version; ``text`` is its unchanged output."""
 
     program: str
     numbers: tuple[int, ...]
@@ -37,32 +37,40 @@ class Version:
 
 
 def parse_version(text: str) -> Version:
-    """Read what ``apptainer --version`` prints; `BuildError` where it is something else."""
+    """Parse the output of ``apptainer --version``.
+
+    Raises:
+        BuildError: It is malformed.
+    """
     match = _VERSION.search(text)
     if match is None:
-        raise BuildError(f"{text.strip()[:200]!r} was printed, not 'apptainer version 1.4.5'; is this Apptainer?")
+        raise BuildError(
+            f"{text.strip()[:200]!r} was printed; expected 'apptainer version 1.4.5': check that the program is Apptainer"
+        )
     numbers = tuple(int(part) for part in match["numbers"].split("."))
     return Version(program=match["program"], numbers=numbers, text=text.strip())
 
 
 def check_version(version: Version, *, empty_argument: bool = False, headers: Iterable[Mapping[str, str]] = ()) -> None:
-    """Raise `BuildError` where `version` cannot build our definitions, or might damage the image.
+    """Raise `BuildError` if `version` cannot build our definitions, or may damage the image.
 
-    `headers` are those of the definition's stages: each version knows other bootstrap agents.
+    `headers` are those of the definition's stages, because bootstrap agents depend on the version.
     """
     first = TEMPLATES.get(version.program)
     if first is None or version.numbers < first:
         raise BuildError(
-            f"{version.short} cannot build this definition: build arguments came with Apptainer 1.2 and SingularityCE 4.0; "
+            f"{version.short} cannot build this definition: build arguments require Apptainer 1.2 or SingularityCE 4.0; "
             "load or install a newer one"
         )
     if empty_argument and version.numbers < EMPTY_ARGUMENTS[version.program]:
-        raise BuildError(f"{version.short} takes no empty build argument, 1.2.4 does; give the argument a value")
+        raise BuildError(
+            f"{version.short} does not accept an empty build argument, which requires 1.2.4; give the argument a value"
+        )
     if (version.program, version.numbers) in CORRUPTING:
-        raise BuildError(f"{version.short} can write damaged images (mended in 1.5.1); load or install another version")
+        raise BuildError(f"{version.short} can write damaged images (fixed in 1.5.1); load or install another version")
     unknown = dict.fromkeys(what for header in headers for what in newer_than(header, version.program, version.numbers))
     if unknown:
         raise BuildError(
-            f"{version.short} does not know {' and '.join(unknown)}, which the definition uses; load or install a newer "
+            f"{version.short} does not support {' and '.join(unknown)}, which the definition uses; load or install a newer "
             "one, or build elsewhere"
         )

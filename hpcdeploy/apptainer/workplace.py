@@ -1,4 +1,4 @@
-"""The folder in which this machine's builds of one definition happen, one at a time."""
+"""Manage the folder of this machine's builds of one definition, one at a time."""
 
 import fcntl
 import os
@@ -13,7 +13,7 @@ from hpcdeploy.private import private_folder
 
 @contextmanager
 def only_build(folder: Path, show: Show) -> Iterator[None]:
-    """Let one build of the same inputs run at a time."""
+    """Allow one build of the same inputs at a time."""
     private_folder(folder.parent)
     private_folder(folder)
     with (folder / "lock").open("a") as lock:
@@ -26,7 +26,7 @@ def only_build(folder: Path, show: Show) -> Iterator[None]:
 
 
 def remove(*folders: Path) -> None:
-    """Remove folders, those too that a build made unreadable to their owner."""
+    """Remove folders, including those that a build made unreadable to their owner."""
     for folder in folders:
         for path, names, _ in os.walk(folder):
             for name in names:

@@ -73,6 +73,6 @@ def _refusal(cluster: "Cluster", commands: "tuple[Command, ...]", why: str) -> s
     more = f" and {len(texts) - 3} more" if len(texts) > 3 else ""
     return (
         f"the project {one_line(cluster.project)} runs commands to reach the cluster {cluster.name}"
-        f" ({'; '.join(texts[:3])}{more}), but {why}; allow them once: run the same command in a terminal,"
+        f" ({'; '.join(texts[:3])}{more}), but {why}. Allow them once: run the same command in a terminal,"
         f" or with {OPTION} ({VARIABLE}=1 for scripts); or describe the cluster in your own settings"
     )

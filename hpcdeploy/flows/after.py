@@ -29,7 +29,7 @@ def predecessors(
         if (run.cluster, run.scheduler) != (cluster.name, scheduler):
             raise ConfigError(
                 f"job {job.name} waits for run {run.id}, which is on {run.cluster} ({run.scheduler}), but would run on "
-                f"{cluster.name} ({scheduler}); a scheduler can only wait for its own jobs: submit both to the same one"
+                f"{cluster.name} ({scheduler}). A scheduler can only wait for its own jobs: submit both to the same one"
             )
         if known.ended and not run.job_id:
             raise ConfigError(
@@ -52,7 +52,7 @@ def _newest(after: After, job: Job, cluster: Cluster, scheduler: SchedulerName, 
     elsewhere = sorted({f"{known.run.cluster} ({known.run.scheduler})" for known in runs})
     if after.what == job.name:
         raise ConfigError(
-            f"job {job.name} waits for its own latest run, but has none on {cluster.name} ({scheduler}) yet; remove after "
+            f"job {job.name} waits for its own latest run, but has none on {cluster.name} ({scheduler}) yet. Remove after "
             f"from its settings, and use the option for all later runs: hpcdeploy submit {job.name} --after {job.name}"
         )
     raise ConfigError(

@@ -101,13 +101,13 @@ def plan(
                 f"the record already has a run {run_id!r}; use another id, or resume it with --resume {run_id}"
             )
         run = replace(run, id=run_id)
-    brought = Brought()
+    uploads = Brought()
     if job.code or job.inputs:
         from hpcdeploy.flows.bringing import bring_along
 
-        brought = bring_along(job, project.root, chosen, cluster, archives=archives, allow=allow)
-    run = replace(run, code_sha256=brought.code_sha256, code_commit=brought.commit, code_dirty=brought.dirty)
-    placements = brought.placements
+        uploads = bring_along(job, project.root, chosen, cluster, archives=archives, allow=allow)
+    run = replace(run, code_sha256=uploads.code_sha256, code_commit=uploads.commit, code_dirty=uploads.dirty)
+    placements = uploads.placements
     after = predecessors(job, project, cluster, chosen, store)
     request = Request(project=str(project.root), job=job_name, options=words or {}, array=job.array)
     return Plan(
@@ -116,6 +116,6 @@ def plan(
         job=job,
         cluster=cluster,
         script=submission(run, job, cluster, delivery, placements=placements, after=after, overrides=project.root),
-        parcels=(*delivery.parcels, *brought.parcels),
-        notes=(*brought.notes, *(f"note: {text}" for text in job_notes(job, cluster, chosen))),
+        parcels=(*delivery.parcels, *uploads.parcels),
+        notes=(*uploads.notes, *(f"note: {text}" for text in job_notes(job, cluster, chosen))),
     )

@@ -63,7 +63,7 @@ def own_source(packages: Iterable[OwnPackage], workspace: Path, project: Path) -
         if not found:
             raise DefinitionError(
                 f"the package {package.name!r} is built from {package.place!r}, which contains no file; "
-                "correct the workspace, or let git know its files ('git add')"
+                "correct the workspace, or add its files to git ('git add')"
             )
         files += found
     notes = tuple(
@@ -83,7 +83,7 @@ def _place(name: str, url: str, lock_file: str) -> str:
     if _is_outside(url):
         raise EnvironmentFileError(
             f"{lock_file}: the environment installs {name!r} from {url}, which is outside the workspace, so the image's "
-            "build cannot read it; move it into the workspace's folder and run 'pixi lock', or publish it"
+            "build cannot read it. Move it into the workspace's folder and run 'pixi lock', or publish it"
         )
     return str(PurePosixPath(url))
 

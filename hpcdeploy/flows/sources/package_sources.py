@@ -42,7 +42,7 @@ def package_sources(
     for name, path in _with_inner(needed, folder, within, found):
         raise EnvironmentFileError(
             f"{workspace.file}: {name} is built from {path!r}, which is outside the workspace, so the image's build "
-            "cannot read it; move it into the workspace's folder and run 'pixi lock', or publish it"
+            "cannot read it. Move it into the workspace's folder and run 'pixi lock', or publish it"
         )
     others = [(package.name, package.place) for package in own if not package.installed]
     for _ in _with_inner([*others, *_everywhere(workspace)], folder, within, found):

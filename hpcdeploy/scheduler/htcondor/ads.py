@@ -10,10 +10,10 @@ from hpcdeploy.scheduler.answers import Rows, shown
 from hpcdeploy.whole_number import LARGEST, whole_number
 
 Ad = Mapping[str, Any]
-"""One ad: attributes by their names. What a value is has to be checked where it is used."""
+"""One ad: its attributes by name. Their values are unchecked."""
 
 _BYTES_OF_A_VALUE = 8
-"""Bytes of text for a value or key: condor_q writes each attribute on a line of its own, of 20 bytes or more."""
+"""Minimum length in bytes of a value or key: condor_q prints each attribute on its own line of 20 bytes or more."""
 
 
 def read_ads(text: str, program: str) -> list[object]:
@@ -32,9 +32,18 @@ def read_ads(text: str, program: str) -> list[object]:
 
 
 def read_rows(text: str, program: str, read_ad: Callable[[str, Ad], TaskStatus | None]) -> Rows:
-    """Read the ads in the output of `program` as tasks, by the number of their job: DAGMan's, of what DAGMan submitted.
+    """Parse the ads in the output of `program` as tasks.
 
-    `read_ad` takes this number and the ad; None is what tells nothing, `ValueError` what cannot be read.
+    They are grouped by the number of their job, or of the DAGMan job that submitted it.
+
+    Args:
+        text: The output.
+        program: The name of the program, for messages.
+        read_ad: Returns the task for this number and an ad, or None if there is none. It raises `ValueError` for a
+            malformed ad.
+
+    Raises:
+        SchedulerError: The output is not a JSON list.
     """
     found: dict[str, list[TaskStatus]] = {}
     unread: dict[str, str] = {}
@@ -54,7 +63,11 @@ def read_rows(text: str, program: str, read_ad: Callable[[str, Ad], TaskStatus |
 
 
 def number_in(ad: Ad, name: str, most: int = LARGEST) -> int:
-    """Return the whole number, at most `most`, under `name`; 0 where there is none. Raises ValueError for another value."""
+    """Return the attribute `name` of an ad; 0 if there is none.
+
+    Raises:
+        ValueError: It is not a whole number from 0 to `most`.
+    """
     number = whole_number(ad.get(name, 0), most)
     if number is None:
         raise ValueError(name)

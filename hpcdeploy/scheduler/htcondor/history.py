@@ -31,14 +31,14 @@ def read_history(text: str) -> Rows:
 
 
 def _ended(ad: Ad) -> TaskStatus | None:
-    begun = whole_number(ad.get("NumJobStarts", 0)) or 0
+    starts = whole_number(ad.get("NumJobStarts", 0)) or 0
     status = TaskStatus(
         task=number_in(ad, "ProcId", MOST_TASKS),
         state=State.UNKNOWN,
         node=str(ad.get("LastRemoteHost", "")),
-        started=moment(ad.get("JobCurrentStartDate", 0)) if begun else 0,
+        started=moment(ad.get("JobCurrentStartDate", 0)) if starts else 0,
         ended=moment(ad.get("EnteredCurrentStatus", 0)),
-        restarts=max(0, begun - 1),
+        restarts=max(0, starts - 1),
     )
     how = whole_number(ad.get("JobStatus"))
     if how == _REMOVED and whole_number(ad.get("LastHoldReasonCode")) in OUT_OF_TIME:

@@ -65,7 +65,7 @@ def _queued(ad: Ad) -> TaskStatus:
     word, state = _STATUS.get(-1 if status is None else status, (str(ad.get("JobStatus")), State.UNKNOWN))
     if ad.get("JobUniverse") == _SCHEDULER_UNIVERSE:
         return _waiting(state, word, ad)
-    begun = whole_number(ad.get("NumJobStarts", 0)) or 0
+    starts = whole_number(ad.get("NumJobStarts", 0)) or 0
     return TaskStatus(
         task=number_in(ad, "ProcId", MOST_TASKS),
         state=state,
@@ -76,7 +76,7 @@ def _queued(ad: Ad) -> TaskStatus:
         code=_hold_code(state, ad),
         # A job that waits after a start will start once more, and so will one whose files are in transfer. A held job may
         # never be released, so a hold is not a restart.
-        restarts=begun if state is State.PENDING or _arrives(ad) else max(0, begun - 1),
+        restarts=starts if state is State.PENDING or _arrives(ad) else max(0, starts - 1),
     )
 
 

@@ -1,51 +1,51 @@
-"""Errors raised from this package, each with an exit code of its own.
+"""Define the expected errors, each with its own exit code.
 
 ::
 
-    HpcdeployError                    1   also what the machine refuses: a full disk, a folder that cannot be written to
-    ├── ConfigError                   2   a file or an option says what it may not say
-    ├── EnvironmentFileError         65   pixi.toml, pixi.lock: cannot be read or understood
-    ├── DefinitionError              66   a definition file that would be wrong
-    ├── BuildError                   67   Apptainer's build, or its %test, failed
-    ├── RegistryError                68   the registry refused, or could not be reached
-    ├── TransportError               69   the cluster could not be reached
-    │   └── ConnectionLostError      69   it was reached, and the connection died in the middle
-    │       └── OverLimitError       69   a command there wrote more, or took longer, than is waited for
-    ├── SchedulerError               70   the scheduler, or the login-node script, said no
-    ├── UncertainSubmissionError     71   nobody can say yet whether the job was accepted
-    ├── UnknownRunError              72   no such run in the record
-    ├── MissingProgramError          73   a program that this step needs is not there
-    ├── TemplateError                74   a template does not render
-    ├── WaitTimeoutError             75   the run had not ended when the patience had
-    ├── LabError                     76   the lab did not come up
-    ├── AuthenticationError          77   a key, a host key, a password, a token was not accepted
-    └── InstanceError                78   a container on this machine did not start, did not stop, or is not there
+    HpcdeployError                    1   also an error of the machine: a full disk, a folder without write permission
+    ├── ConfigError                   2   a settings file or an option is invalid
+    ├── EnvironmentFileError         65   pixi.toml or pixi.lock cannot be read or is invalid
+    ├── DefinitionError              66   the definition file would be wrong
+    ├── BuildError                   67   Apptainer's build or its %test failed
+    ├── RegistryError                68   the registry rejected the request or cannot be reached
+    ├── TransportError               69   the cluster cannot be reached
+    │   └── ConnectionLostError      69   the connection was lost during a command
+    │       └── OverLimitError       69   a command there exceeded the limit of its output or time
+    ├── SchedulerError               70   the scheduler or the login-node script failed
+    ├── UncertainSubmissionError     71   it is unknown whether the job was accepted
+    ├── UnknownRunError              72   the record has no such run
+    ├── MissingProgramError          73   a required program is missing
+    ├── TemplateError                74   a template cannot be rendered
+    ├── WaitTimeoutError             75   the run did not end before the timeout
+    ├── LabError                     76   the lab did not start
+    ├── AuthenticationError          77   a key, host key, password or token was rejected
+    └── InstanceError                78   a container on this machine did not start or stop, or does not exist
 
-The numbers from 64 up are those that sysexits.h leaves to programs; ``hpcdeploy wait`` passes a job's own exit code through.
-A message says what happened, what was expected and what to do.
+sysexits.h leaves the numbers from 64 to programs; ``hpcdeploy wait`` returns a job's own exit code. A message has what
+happened, what was expected and what to do.
 """
 
 
 class HpcdeployError(Exception):
-    """Base of every error that a person is meant to read; anything else is a defect of hpcdeploy."""
+    """Base of all expected errors; any other exception is a defect of hpcdeploy."""
 
     exit_code = 1
 
 
 class ConfigError(HpcdeployError):
-    """A settings file or an option says something that is not allowed."""
+    """A settings file or an option is invalid."""
 
     exit_code = 2
 
 
 class EnvironmentFileError(HpcdeployError):
-    """An environment's own files (``pixi.toml``, ``pixi.lock``) cannot be read, or contradict what is asked."""
+    """An environment's own files (``pixi.toml``, ``pixi.lock``) cannot be read, or contradict the request."""
 
     exit_code = 65
 
 
 class DefinitionError(HpcdeployError):
-    """What was asked for cannot be said safely in an Apptainer definition file."""
+    """The request cannot be expressed safely in an Apptainer definition file."""
 
     exit_code = 66
 
@@ -57,74 +57,74 @@ class BuildError(HpcdeployError):
 
 
 class RegistryError(HpcdeployError):
-    """The registry refused a request, answered nonsense, or could not be reached."""
+    """The registry rejected a request, sent a malformed answer, or cannot be reached."""
 
     exit_code = 68
 
 
 class TransportError(HpcdeployError):
-    """A cluster could not be reached: nothing was done there."""
+    """A cluster cannot be reached; nothing was done there."""
 
     exit_code = 69
 
 
 class ConnectionLostError(TransportError):
-    """The connection died after a command was sent: the command may have run, in part or to its end."""
+    """The connection was lost after a command was sent; the command may have run, in part or completely."""
 
 
 class OverLimitError(ConnectionLostError):
-    """A command on a login node wrote more than is read, or took too long, and was ended; it may have done its work."""
+    """A command on a login node exceeded an output or time limit, and was ended; it may have done its work."""
 
 
 class SchedulerError(HpcdeployError):
-    """The scheduler, or the login-node script that speaks to it, refused."""
+    """The scheduler, or the login node's script for it, rejected the request."""
 
     exit_code = 70
 
 
 class UncertainSubmissionError(HpcdeployError):
-    """The connection died while submitting: the job may or may not be there. Submitting the same run again is safe."""
+    """The connection was lost during a submission, so the job may exist. Submitting the same run again is safe."""
 
     exit_code = 71
 
 
 class UnknownRunError(HpcdeployError):
-    """No run of that id is on record."""
+    """The record has no run with that id."""
 
     exit_code = 72
 
 
 class MissingProgramError(HpcdeployError):
-    """A program that this step needs is not installed."""
+    """A required program is not installed."""
 
     exit_code = 73
 
 
 class TemplateError(HpcdeployError):
-    """A template is missing, broken, or uses a name that nobody defined."""
+    """A template is missing, broken, or uses an undefined name."""
 
     exit_code = 74
 
 
 class WaitTimeoutError(HpcdeployError):
-    """The runs had not ended when the time given to wait had."""
+    """The runs did not end within the timeout."""
 
     exit_code = 75
 
 
 class LabError(HpcdeployError):
-    """The lab could not be brought up, or taken down."""
+    """The lab cannot be started or stopped."""
 
     exit_code = 76
 
 
 class AuthenticationError(HpcdeployError):
-    """A host key, a key, a password or a token was not accepted."""
+    """A host key, a key, a password or a token was rejected."""
 
     exit_code = 77
 
 
 class InstanceError(HpcdeployError):
-    """A container that goes on by itself on this machine could not be started or stopped, or is not there."""
+    """A background container on this machine cannot be started or stopped, or does not exist."""
 
     exit_code = 78

@@ -1,29 +1,31 @@
-"""Read JSON that came from outside: a file, a registry's answer, a program's output."""
+"""Parse JSON from outside: a file, a registry's answer, a program's output."""
 
 import json
 import re
 from typing import Any
 
 DEEPEST = 100
-"""Levels of nesting that are read. No format that hpcdeploy reads has more than ten."""
+"""Maximum depth of nesting. No format that hpcdeploy reads has more than ten levels."""
 
 MOST = 1_000_000
-"""Values, and keys of objects, that are read: each takes up to 80 bytes of memory, while ``[]`` is two bytes of text."""
+"""Maximum number of values and keys: each needs up to 80 bytes of memory, while ``[]`` is two bytes of text."""
 
 _HALF_A_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-def read_json(text: str | bytes, *, most: int = MOST) -> Any:  # noqa: ANN401 - the caller checks what it got
-    """Return the value that `text` stands for; bytes are decoded as `json.loads` does (UTF-8, UTF-16 or UTF-32).
+def read_json(text: str | bytes, *, most: int = MOST) -> Any:  # noqa: ANN401 - the caller checks the value
+    """Return the value of a JSON text; bytes are decoded as by `json.loads` (UTF-8, UTF-16 or UTF-32).
 
-    Raises `ValueError` for all that cannot be used: what is not JSON, what may hold more than `most` values, text nested
-    deeper than `DEEPEST` (Python's reader, and later whoever copies or prints the value, would end in `RecursionError`) and
-    half a surrogate pair (``\\ud800``), which is JSON (RFC 8259, section 8.2) and cannot be written to any file.
+    Raises:
+        ValueError: `text` is not JSON, or may have more than `most` values. It is also raised for nesting deeper than
+            `DEEPEST`, where Python's own functions would raise `RecursionError`, and for half a surrogate pair
+            (``\\ud800``), which is valid JSON (RFC 8259, section 8.2) but cannot be written to a file.
     """
     decoded = text if isinstance(text, str) else text.decode(json.detect_encoding(text))
-    # Each comma, colon and bracket makes at most one; those in strings count too, which spares a look at every character.
+    # Each comma, colon and bracket makes at most one value; those in strings count too, which avoids checking every
+    # character.
     if len(decoded) > most and sum(map(decoded.count, ",:[{")) > most:
-        raise ValueError(f"holds more than {most} values")
+        raise ValueError(f"has more than {most} values")
     try:
         value = json.loads(decoded)
     except RecursionError:
@@ -36,7 +38,7 @@ def read_json(text: str | bytes, *, most: int = MOST) -> Any:  # noqa: ANN401 - 
 
 
 def _check_depth(value: object) -> None:
-    """Raise `ValueError` where containers are nested deeper than `DEEPEST`; level by level, so without recursion."""
+    """Raise `ValueError` if containers are nested deeper than `DEEPEST`; level by level, without recursion."""
     level = [value]
     for _ in range(DEEPEST):
         level = [
@@ -52,13 +54,13 @@ def _check_depth(value: object) -> None:
 
 
 def _check_pairs(text: str, value: object) -> None:
-    """Raise `ValueError` for half a pair that an escape stands for; `text` may itself hold bytes read as surrogateescape."""
+    """Raise `ValueError` for half a surrogate pair from an escape; `text` may have surrogateescape bytes."""
     try:
         text.encode()
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         if error.object != text:
-            raise ValueError("holds half of a pair of surrogates, which is no character") from None
+            raise ValueError("has half of a surrogate pair, which is not a character") from None
 
 
 def _too_deep() -> ValueError:

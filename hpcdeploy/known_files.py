@@ -1,9 +1,8 @@
-"""Content of files, remembered by what the file system says of them: an unchanged file is not read a second time.
+"""Cache the content of files by their metadata, so that unchanged files are not read again.
 
-A file is known by its `Signature`. Git's index trusts the same values and has the same limit ("racy git", Git's
-``Documentation/technical/racy-git.txt``): a file that is changed twice within one tick of the file system's clock, to the
-same size, has the same signature. So a signature is trusted only if the file had been left alone for `GRAIN_NS` when it was
-read.
+A file is identified by its `Signature`. Git's index uses the same values and has the same limit ("racy git", Git's
+``Documentation/technical/racy-git.txt``): a file that changes twice within one tick of the file system's clock, to the same
+size, keeps its signature. So a signature is only used if the file was unchanged for `GRAIN_NS` when it was read.
 """
 
 import hashlib
@@ -23,13 +22,13 @@ from hpcdeploy.regular_file import LARGEST_LOCK, check_regular, read_regular
 from hpcdeploy.whole_file import sha256_of
 
 Signature = tuple[int, int, int, int, int]
-"""Device, inode, size in bytes, time of the last change of the content and of the inode (``mtime``, ``ctime``) in ns."""
+"""Device, inode, size in bytes, and change times of content and inode (``mtime``, ``ctime``) in ns."""
 
 GRAIN_NS = 2_000_000_000
-"""Nanoseconds. The coarsest clock in use is that of FAT, 2 s; ext4, xfs and NFS take the kernel's tick, 1 to 10 ms."""
+"""In ns. The coarsest clock is that of FAT, 2 s; ext4, xfs and NFS use the kernel's tick, 1 to 10 ms."""
 
 LARGEST_TEXT = 20_000_000
-"""Bytes. A longer text is read each time; only its sha256 is remembered."""
+"""In bytes. A longer text is read each time; only its sha256 is cached."""
 
 Document = Mapping[str, object]
 
@@ -43,11 +42,15 @@ class Known:
 
 
 class KnownFiles:
-    """The files that one command knows: those remembered by earlier commands, by signature, and those it reads.
+    """The cached files of earlier commands, by signature, and the files that this command reads.
 
     Args:
-        text: What an earlier command remembered (`written`); a text that cannot be read is as good as none.
+        text: The output of `written` of an earlier command; a malformed text counts as empty.
         now: Returns the time in ns since 1970.
+
+    Attributes:
+        read: The sha256 of each requested file.
+        learned: Something was read that the given text lacks.
     """
 
     def __init__(self, text: str = "", *, now: Callable[[], int] = time.time_ns) -> None:
@@ -56,29 +59,36 @@ class KnownFiles:
         self._used: dict[Signature, Known] = {}
         self._used_documents: dict[str, Document] = {}
         self.read: dict[Path, str] = {}
-        """The sha256 of each file that was asked for."""
+        """The sha256 of each requested file."""
         self.learned = False
-        """Whether something was read that `written` holds and the given text did not."""
+        """Something was read that the given text lacks."""
 
     def sha256(self, path: Path) -> str:
-        """Return a file's sha256 in hex digits; the file is read only if it is not known.
+        """Return a file's sha256 in hex digits; the file is only read if it is not cached.
 
-        Raises OSError, also for what is no regular file.
+        Raises:
+            OSError: It cannot be read, or is not a regular file.
         """
         return self._look(path, None, keep=lambda _text: True).sha256
 
     def text(self, path: Path, keep: Callable[[str], bool] = lambda _text: True, *, limit: int = LARGEST_LOCK) -> str:
-        """Return a file's text (UTF-8, line ends as they are); the file is read only if it is not known.
+        """Return a file's text (UTF-8, unchanged line ends); the file is only read if it is not cached.
 
-        A text that `keep` rejects is not remembered. Raises OSError, also for what is no regular file or has more than
-        `limit` bytes, and UnicodeDecodeError.
+        Args:
+            path: The file.
+            keep: Tells whether a text may be cached.
+            limit: Maximum size in bytes.
+
+        Raises:
+            OSError: It cannot be read, is not a regular file, or is too large.
+            UnicodeDecodeError: It is not UTF-8.
         """
         return self._look(path, limit, keep=keep).text or ""
 
     def document(self, text: str, parse: Callable[[], Document]) -> Document:
-        """Return what `parse` makes of `text`, from memory if the same text was parsed before.
+        """Return the result of `parse` for `text`, from the cache if the same text was parsed before.
 
-        It is remembered only if JSON gives back the same value. What `parse` raises is passed on.
+        It is only cached if JSON preserves the value. Exceptions of `parse` are raised.
         """
         key = hashlib.sha256(text.encode()).hexdigest()
         known = self._documents.get(key)
@@ -91,12 +101,12 @@ class KnownFiles:
         return known
 
     def written(self) -> str:
-        """Return as JSON what was used of this memory, and what was added to it."""
+        """Return the used and new entries of the cache as JSON."""
         files = [[*signature, known.sha256, known.text] for signature, known in self._used.items()]
         return json.dumps({"files": files, "documents": self._used_documents})
 
     def _look(self, path: Path, limit: int | None, *, keep: Callable[[str], bool]) -> Known:
-        """Return what a file holds: its text too if there is a `limit` for it."""
+        """Return a file's content: with its text if there is a `limit` for it."""
         now = self._now()
         status = path.stat()
         check_regular(path, status, limit)
@@ -119,14 +129,14 @@ class KnownFiles:
 
 
 def signature(status: os.stat_result) -> Signature:
-    """Return what a file is known by; every change of its content changes it, given `is_settled`."""
+    """Return what identifies a file; every change of its content changes it, if `is_settled`."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def is_settled(known: Signature, now_ns: int) -> bool:
-    """Tell whether the last change was `GRAIN_NS` before `now_ns` (since 1970), so that a later change will be seen.
+    """Tell whether the last change was `GRAIN_NS` before `now_ns` (since 1970), so that a later change is detected.
 
-    A time in the future is never settled: the clock that stamped it is not ours.
+    A time in the future is never settled, because it comes from another clock.
     """
     return max(known[3:]) <= now_ns - GRAIN_NS
 
@@ -136,7 +146,7 @@ _CURRENT: ContextVar[KnownFiles | None] = ContextVar("known_files", default=None
 
 @contextmanager
 def remembering(known: KnownFiles) -> Iterator[KnownFiles]:
-    """Let `digest_of`, `text_of` and `document_of` use `known`, and add to it."""
+    """Use `known` in `digest_of`, `text_of` and `document_of`, and add to it."""
     token = _CURRENT.set(known)
     try:
         yield known
@@ -145,17 +155,21 @@ def remembering(known: KnownFiles) -> Iterator[KnownFiles]:
 
 
 def digest_of(path: Path) -> str:
-    """Return a file's sha256 in hex digits, from the `KnownFiles` in use if there are any. Raises OSError."""
+    """Return a file's sha256 in hex digits, from the current `KnownFiles` if there is one.
+
+    Raises:
+        OSError: It cannot be read, or is not a regular file.
+    """
     return (_CURRENT.get() or KnownFiles()).sha256(path)
 
 
 def text_of(path: Path, keep: Callable[[str], bool] = lambda _text: True, *, limit: int = LARGEST_LOCK) -> str:
-    """Return a file's text as `KnownFiles.text` does, from those in use if there are any."""
+    """Return a file's text (see `KnownFiles.text`), from the current cache if there is one."""
     return (_CURRENT.get() or KnownFiles()).text(path, keep, limit=limit)
 
 
 def document_of(text: str, parse: Callable[[], Document]) -> Document:
-    """Return what `parse` makes of `text` as `KnownFiles.document` does, from those in use if there are any."""
+    """Return the result of `parse` for `text` (see `KnownFiles.document`), from the current cache if there is one."""
     known = _CURRENT.get()
     return known.document(text, parse) if known else parse()
 

@@ -1,9 +1,9 @@
-"""How much is read of what comes from outside, each limit with its reason, and the functions that read up to a limit.
+"""Define limits for all input from outside, with reasons, and functions that read up to a limit.
 
-A login node, a registry and a program of this machine may write without end, by mistake or on purpose. So everything that
-is held in memory has a limit in bytes, and everything that is waited for a limit in seconds. The limits are far above what
-an honest other side sends; together they keep each command under 150 MB of resident memory (tests/test_memory.py). A
-module reads a limit when it needs it (``limits.SCRIPT``), so a test can set a lower one.
+A login node, a registry or a program may write endless output, by mistake or on purpose. So everything in memory has a limit
+in bytes, and every wait a limit in seconds. The limits are far above normal use; together they keep each command below 150
+MB of resident memory (tests/test_memory.py). Modules read a limit when they need it (``limits.SCRIPT``), so that a test can
+set a lower one.
 """
 
 import io
@@ -21,49 +21,58 @@ KIB, MIB = 1024, 1024 * 1024
 HOUR, DAY = 3600.0, 86400.0
 
 LONGEST_LINE = 16 * KIB
-"""Bytes of one line that are shown or searched. Compilers print command lines of some kilobytes; the rest is left out."""
+"""Maximum length in bytes of a line that is shown or searched; compilers print command lines of some kilobytes."""
 
 KEPT_OF_ERRORS = 64 * KIB
-"""Bytes of standard error that are kept of its beginning, and as many of its end: messages quote its last lines."""
+"""Bytes of standard error that are kept at its beginning, and as many at its end: messages quote its last lines."""
 
 LARGEST_DOCUMENT = 4 * MIB
-"""Bytes of a registry's document: 4 MiB is what registries must take of a manifest (OCI distribution specification 1.1,
-"Pushing Manifests"), and no configuration of an image comes near it."""
+"""Maximum size in bytes of a registry's document.
+
+Registries must accept manifests of 4 MiB (OCI distribution specification 1.1, "Pushing Manifests"), and image configurations
+are much smaller.
+"""
 
 LARGEST_REFUSAL = 64 * KIB
-"""Bytes that are read of an answer that is no success; of them a message quotes 300."""
+"""Maximum number of bytes to read from an unsuccessful answer; messages quote 300 of them."""
 
 MOST_TAGS = 100_000
-"""Tags of one repository that are listed. Docker Hub's largest have some ten thousand."""
+"""Maximum number of tags in a list of one repository. Docker Hub's largest have some ten thousand."""
 
 LARGEST_HEADER = 16 * KIB
-"""Characters of one HTTP header that are looked into. Servers limit a header to 8 KiB (Apache, LimitRequestFieldSize)."""
+"""Maximum number of characters to parse in one HTTP header. Servers limit a header to 8 KiB (Apache, LimitRequestFieldSize).
+"""
 
 MOST_FILES = 100_000
-"""Files of one run that one fetch lists: each takes some 300 bytes of memory."""
+"""Maximum number of files in one download of a run; each needs some 300 bytes of memory."""
 
 LARGEST_LISTING = 12 * MIB
-"""Bytes of the list of a run's files: 126 for each of `MOST_FILES`."""
+"""Maximum size in bytes of the list of a run's files: 126 for each of `MOST_FILES`."""
 
 LOGS_AT_ONCE = 8 * MIB
-"""Bytes of all logs that one look reads; the next look goes on behind them."""
+"""Maximum number of bytes of all logs in one query; the next query continues after them."""
 
 LARGEST_LOG_AS_JSON = 8 * MIB
-"""Bytes of a log that ``logs --json`` holds as one value."""
+"""Maximum size in bytes of a log in ``logs --json``, which is one value."""
 
 BANNER = MIB
-"""Bytes that a login shell may print before a script's own output."""
+"""Maximum number of bytes that a login shell may print before a script's own output."""
 
 _BLOCK = 64 * KIB
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutputLimit:
-    """What one command on a login node may write, in bytes, and how long it may take, in seconds.
+    """The limits of one command on a login node.
 
-    Each line of standard error is shown to a person or searched, which takes some microseconds: so they are counted too.
-    All of standard output is kept, unless `keep_stdout` is false because somebody takes it as it comes; of standard error
-    the beginning and the end are (`KEPT_OF_ERRORS`).
+    Attributes:
+        stdout: Maximum size of standard output in bytes.
+        stderr: Maximum size of standard error in bytes.
+        stderr_lines: Maximum number of lines of standard error, because each is searched or shown, which takes some
+            microseconds.
+        seconds: Maximum run time in seconds.
+        keep_stdout: Keep standard output; false if a callback receives it. Of standard error the beginning and end are kept
+            (`KEPT_OF_ERRORS`).
     """
 
     stdout: int
@@ -74,7 +83,7 @@ class OutputLimit:
 
 
 SCRIPT = OutputLimit(stdout=2 * MIB)
-"""A script that answers in one line: the rest of its output is what login shells print."""
+"""A script that answers in one line; further output comes from login shells."""
 
 SUBMISSION = OutputLimit(stdout=2 * MIB, seconds=DAY)
 """A submission may download an image, and wait for the scheduler."""
@@ -83,7 +92,7 @@ BUILD = OutputLimit(stdout=2 * MIB, stderr=1024 * MIB, stderr_lines=5_000_000, s
 """Compiling an environment takes hours and prints up to some million lines, which are shown and not kept."""
 
 TRANSFER = OutputLimit(stdout=2 * MIB, seconds=7 * DAY)
-"""An upload of some hundred gigabytes over a slow line, whose receiver answers in one line."""
+"""An upload of some hundred gigabytes over a slow connection, whose receiver answers in one line."""
 
 LISTING = OutputLimit(stdout=LARGEST_LISTING + BANNER)
 
@@ -93,33 +102,33 @@ LOGS = OutputLimit(stdout=LOGS_AT_ONCE + 2 * MIB, seconds=HOUR)
 def following(tasks: int) -> OutputLimit:
     """Return the limit for the states of `tasks` tasks.
 
-    A task takes a line of squeue's, one of sacct's and two of its own notes, together some 500 bytes, or a ClassAd of some
-    kilobyte; under Slurm before 25.11 an object of ``sacct --json`` too, of some 8 KB, for at most 1000 tasks
+    A task needs a line of squeue, one of sacct and two of its own records, together some 500 bytes, or a ClassAd of some
+    kilobytes. Under Slurm before 25.11 it also needs an object of ``sacct --json`` of some 8 KB, for at most 1000 tasks
     (``slurm_templates/follow.sh``).
     """
     return OutputLimit(stdout=2 * MIB + min(tasks, 1000) * 16 * KIB + tasks * 2 * KIB)
 
 
 ALL_JOBS = 256 * MIB
-"""Bytes that a scheduler may print of all jobs of a person, which the login node looks through and does not hold: some 300
-for each of 900,000 jobs. Slurm keeps 10,000 jobs unless a site raises MaxJobCount (slurm.conf(5))."""
+"""Maximum bytes that a scheduler may print about all jobs of a user; the login node filters them without storing them: some
+300 for each of 900,000 jobs. Slurm keeps 10,000 jobs unless a site raises MaxJobCount (slurm.conf(5))."""
 
 
 def lines_following(tasks: int) -> int:
-    """Return how many lines about `tasks` tasks are read: each makes a value of some 500 bytes.
+    """Return the maximum number of lines about `tasks` tasks; each becomes a value of some 500 bytes.
 
-    HTCondor's log has the most: a line or two for each time that a task was held, released or evicted since it last began.
+    HTCondor's log has the most: one or two lines for each hold, release or eviction since the task's last start.
     """
     return 20_000 + 50 * tasks
 
 
 def receiving(size: int) -> OutputLimit:
-    """Return the limit for a command that sends a piece of `size` bytes, which somebody takes as they come."""
+    """Return the limit for a command that sends `size` bytes to a callback."""
     return OutputLimit(stdout=size + BANNER + 64 * KIB, seconds=HOUR + size / (8 * KIB), keep_stdout=False)
 
 
 class TooMuchError(Exception):
-    """More was written than is read, or it took longer: ``more than 2.1 MB``, ``for longer than 10 s``."""
+    """The output or run time exceeded a limit, which `limit` describes: ``more than 2.1 MB``, ``for longer than 10 s``."""
 
     def __init__(self, limit: str) -> None:
         super().__init__(limit)
@@ -127,7 +136,7 @@ class TooMuchError(Exception):
 
 
 def bytes_in_words(count: int) -> str:
-    """Return a number of bytes for a message, in decimal units."""
+    """Format a number of bytes for a message, in decimal units."""
     for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if count >= size:
             return f"{count / size:.3g} {unit}"
@@ -135,12 +144,17 @@ def bytes_in_words(count: int) -> str:
 
 
 def seconds_in_words(seconds: float) -> str:
-    """Return a time for a message."""
+    """Format a time for a message."""
     return f"{seconds / HOUR:.3g} h" if seconds >= HOUR else f"{seconds:.3g} s"
 
 
 class Collected:
-    """Bytes that are kept as they come; `take` raises `TooMuchError` for more than `most` of them."""
+    """Collect bytes, up to a maximum.
+
+    Args:
+        most: The maximum number of bytes.
+        keep: Keep them; otherwise they are only counted.
+    """
 
     def __init__(self, most: int, *, keep: bool = True) -> None:
         self._most = most
@@ -149,7 +163,11 @@ class Collected:
         self._count = 0
 
     def take(self, piece: bytes) -> None:
-        """Take a piece."""
+        """Add a piece.
+
+        Raises:
+            TooMuchError: There are more than the maximum.
+        """
         self._count += len(piece)
         if self._count > self._most:
             self._kept = io.BytesIO()
@@ -158,15 +176,12 @@ class Collected:
             self._kept.write(piece)
 
     def content(self) -> bytes:
-        """Return what was kept; it is not copied (io.BytesIO.getvalue of CPython)."""
+        """Return the collected bytes without a copy (io.BytesIO.getvalue of CPython)."""
         return self._kept.getvalue()
 
 
 class Ends:
-    """The beginning and the end of what comes, `kept` bytes of each.
-
-    `take` raises `TooMuchError` beyond `most` bytes or `lines`.
-    """
+    """Collect the beginning and the end of output, `kept` bytes of each."""
 
     def __init__(self, most: int, *, lines: int = sys.maxsize, kept: int = KEPT_OF_ERRORS) -> None:
         self._most = most
@@ -177,7 +192,11 @@ class Ends:
         self._count = 0
 
     def take(self, piece: bytes) -> None:
-        """Take a piece."""
+        """Add a piece.
+
+        Raises:
+            TooMuchError: There are more than `most` bytes or `lines` lines.
+        """
         self._count += len(piece)
         if self._count > self._most:
             raise TooMuchError(f"more than {bytes_in_words(self._most)}")
@@ -191,18 +210,18 @@ class Ends:
             del self._tail[: -self._kept]
 
     def content(self) -> bytes:
-        """Return it whole, or with a line in place of the middle that was left out."""
+        """Return all bytes, or the ends with a line for the part that was left out."""
         if self._count <= self._kept + len(self._tail):
             return self._head + self._tail
         tail = bytes(self._tail[-self._kept :])
         left_out = self._count - len(self._head) - len(tail)
-        return self._head + f"\n[... {left_out} bytes are left out here ...]\n".encode() + tail
+        return self._head + f"\n[... {left_out} bytes left out ...]\n".encode() + tail
 
 
 class Lines:
-    """Cuts output that comes in pieces into lines. Of a line the first `longest` bytes are given, the rest is left out.
+    """Split output that arrives in pieces into lines; each line is shortened to `longest` bytes.
 
-    With `whole`, a longer line is replaced by one that tells its length: half a secret in it could not be masked.
+    With `whole`, a longer line is replaced by a message with its length, because half a secret in it could not be masked.
     """
 
     def __init__(self, longest: int = LONGEST_LINE, *, whole: bool = False) -> None:
@@ -212,7 +231,7 @@ class Lines:
         self._count = 0
 
     def take(self, piece: bytes) -> Iterator[bytes]:
-        """Give the lines that end in `piece`, one at a time, without their line breaks."""
+        """Yield the lines that end in `piece`, without their line breaks."""
         start = 0
         while (end := piece.find(b"\n", start)) >= 0:
             self._add(piece[start:end])
@@ -221,7 +240,7 @@ class Lines:
         self._add(piece[start:])
 
     def rest(self) -> bytes:
-        """Return the line that no line break has ended, and forget it."""
+        """Return the unfinished line, and forget it."""
         rest, count = bytes(self._open), self._count
         self._open.clear()
         self._count = 0
@@ -237,7 +256,7 @@ class Lines:
 
 
 def text_lines(text: str) -> Iterator[str]:
-    """Give the lines of `text` that are not empty, one at a time: a list of ten million empty ones would take 80 MB."""
+    """Yield the lines of `text` that are not empty, one by one: a list of ten million empty ones would need 80 MB."""
     start = 0
     while start < len(text):
         end = text.find("\n", start)
@@ -248,7 +267,11 @@ def text_lines(text: str) -> Iterator[str]:
 
 
 def read_at_most(blocks: Iterable[bytes], most: int) -> bytes:
-    """Return all that `blocks` give; raises `TooMuchError` for more than `most` bytes."""
+    """Return all bytes of `blocks`.
+
+    Raises:
+        TooMuchError: There are more than `most` bytes.
+    """
     kept = Collected(most)
     for block in blocks:
         kept.take(block)
@@ -263,11 +286,18 @@ def run_program(
     stdin: bytes = b"",
     environment: Mapping[str, str] | None = None,
 ) -> "subprocess.CompletedProcess[bytes]":
-    """Run a program of this machine to its end; its exit code is the caller's to judge.
+    """Run a program of this machine to its end; the caller checks its exit code.
 
-    At most `most` bytes of its standard output are read, and of its standard error the ends are kept. `stdin` must fit into
-    a pipe (64 KiB). Raises `TooMuchError` where it writes more, or takes longer than `seconds`; it is killed then. Raises
-    OSError where it cannot be started.
+    Args:
+        argv: The command.
+        most: Maximum size of standard output in bytes; of standard error the ends are kept.
+        seconds: Maximum run time in seconds.
+        stdin: Its standard input, which must fit into a pipe (64 KiB).
+        environment: Its environment; None for this process's own.
+
+    Raises:
+        TooMuchError: It exceeded a limit, and was killed.
+        OSError: It cannot be started.
     """
     process = subprocess.Popen(
         argv,
@@ -298,7 +328,7 @@ def run_program(
 
 
 def _read_both(takers: Mapping[IO[bytes], Callable[[bytes], None]], until: float, seconds: float) -> None:
-    """Hand on what comes on each stream until all have ended."""
+    """Pass on output of each stream until all have ended."""
     with selectors.DefaultSelector() as selector:
         for stream, take in takers.items():
             selector.register(stream, selectors.EVENT_READ, take)

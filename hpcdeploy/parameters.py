@@ -90,7 +90,7 @@ def task_line(number: int, values: dict[str, str]) -> str:
         if len(VARIABLE) + len(word) > _LONGEST:
             raise ConfigError(
                 f"task {number}: the value of {name} takes {len(word)} bytes as an argument, but Linux allows "
-                f"at most {_LONGEST} per argument; put it into a file, and sweep over the file's name"
+                f"at most {_LONGEST} per argument. Put it into a file, and sweep over the file's name"
             )
     return " ".join([str(number), *assignments])
 

@@ -44,7 +44,7 @@ TERMINAL = frozenset(
 )
 
 UNREAD = "its row cannot be read: "
-"""How the reason begins of a task of which the scheduler's answer cannot be read; the row follows, quoted."""
+"""Prefix of a task's reason if the scheduler's output for it is malformed; the quoted row follows."""
 
 NEVER_BEGAN = "the program never began: the image's environment script ended first"
 """Reason of a task that is FAILED although its container exited with 0."""
@@ -82,7 +82,7 @@ class TaskStatus:
 
     @property
     def unread(self) -> bool:
-        """Whether the scheduler answered something of it that cannot be read: another answer may tell."""
+        """Tell whether the scheduler's output for it is malformed, so that a later query may succeed."""
         return self.state is State.UNKNOWN and self.reason.startswith(UNREAD)
 
     @property

@@ -1,9 +1,9 @@
-"""What a template may reach, and where it is read from: a project's templates are code that others wrote.
+"""Limit what templates can access: a project's templates are code by other people.
 
-A template gets text, numbers, truth values, and lists, tables and records of these. It can compute with them and include
-other templates; it reaches no object of ours, no module, no function but jinja's own filters, tests and globals and the
-filters that quote. jinja's sandbox keeps it from the insides of Python's objects (Jinja documentation, "Sandbox"). What no
-sandbox of jinja's does is to limit time and memory.
+A template gets text, numbers, booleans, and lists, tables and records of these. It can compute with them and include other
+templates. It has no access to our objects, modules or functions except jinja's own filters, tests and globals and the
+quoting filters. jinja's sandbox blocks the internals of Python's objects (Jinja documentation, "Sandbox"), but does not
+limit time and memory.
 """
 
 import os
@@ -31,18 +31,19 @@ def environment(
     compiled: BytecodeCache,
     is_markup: Callable[[str | None], bool],
 ) -> Environment:
-    """Return the sandbox that templates are rendered in.
+    """Return the sandbox in which templates are rendered.
 
     Args:
         loader: Finds the templates.
-        filters: Filters besides jinja's own, which must be pure.
-        compiled: Keeps compiled templates.
+        filters: Filters in addition to jinja's own; they must be pure.
+        compiled: The cache of compiled templates.
         is_markup: Tells by a template's name whether its values are escaped for HTML.
     """
     sandbox = ImmutableSandboxedEnvironment(
         loader=loader,
         undefined=StrictUndefined,
-        # {{ X }} is Apptainer's build argument, << is a here-document, [[ ]] a test: brackets clash with none.
+        # {{ X }} is Apptainer's build argument, << a here-document, [[ ]] a test: these delimiters conflict with none of
+        # them.
         block_start_string="[%",
         block_end_string="%]",
         variable_start_string="[=",
@@ -55,16 +56,17 @@ def environment(
         bytecode_cache=compiled,
         autoescape=is_markup,  # a choice by name
     )
-    del sandbox.globals["lipsum"]  # random text: the same values make the same text
+    del sandbox.globals["lipsum"]  # random text, but the same values must result in the same text
     sandbox.globals["dict"] = _table  # jinja's is the class
     sandbox.filters.update({word: _never_folded(word_filter) for word, word_filter in filters.items()})
     return sandbox
 
 
 def plain(value: object) -> object:
-    """Return `value` as a template gets it: a record for a dataclass, with its fields and without its methods.
+    """Return `value` for a template: a dataclass becomes a record of its fields without methods.
 
-    Raises TypeError for what is no plain value, such as a path or a function: a template must not get it.
+    Raises:
+        TypeError: It is not a plain value, such as a path or a function, which templates must not get.
     """
     if value is None or type(value) in (str, int, float, bool):
         return value
@@ -76,27 +78,29 @@ def plain(value: object) -> object:
         return list(map(plain, value))
     if is_dataclass(value) and not isinstance(value, type):
         return SimpleNamespace(**{field.name: plain(getattr(value, field.name)) for field in fields(value)})
-    raise TypeError(f"a template was to get {value!r}, a {type(value).__name__}, and may get plain values only")
+    raise TypeError(f"templates only accept plain values, not {value!r}, a {type(value).__name__}")
 
 
 class TemplateFiles(BaseLoader):
-    """Finds templates in the project's folder, where there is one, and then among the shipped ones.
+    """Find templates in the project's folder, and then among the built-in ones.
 
-    Of the project's files only those in its template `folders` are templates, hidden ones left out. Such a file
-    may be a link, as long as it leads to a file of the project (see `Boundary`).
+    Of the project's files only those in its template `folders` are templates, except hidden ones. Such a file may be a link
+    to another file of the project (see `Boundary`).
     """
 
     def __init__(self, shipped: Path, project: Path | None, folders: Collection[str]) -> None:
-        # In a checkout of hpcdeploy the project's templates may be the shipped ones: like its code, the installation's.
+        # In a checkout of hpcdeploy the project's templates may be the built-in ones, which are trusted like its code.
         own = None if project is None or project.resolve() == shipped.resolve() else project
         self.roots: Sequence[Path] = (own, shipped) if own else (shipped,)
         self._boundary = Boundary(own) if own else None
         self._folders = folders
 
     def get_source(self, environment: Environment, template: str) -> tuple[str, str, Callable[[], bool] | None]:  # noqa: ARG002
-        """Return the text of a template and its path, as jinja wants it.
+        """Return a template's text and path, for jinja.
 
-        Raises `TemplateError` for a file that is not read, `ConfigError` for one that another user may have written.
+        Raises:
+            TemplateError: The file is not readable or not allowed.
+            ConfigError: Another user may have written it.
         """
         may_be_own = template.partition("/")[0] in self._folders and "/." not in template
         for root in self.roots if may_be_own else self.roots[-1:]:
@@ -112,9 +116,12 @@ class TemplateFiles(BaseLoader):
 
 
 def check_template(root: Path, name: str) -> None:
-    """Refuse the template `name` in the project's folder `root` if somebody else may have written it, or put it there.
+    """Check that no other user can have written the template `name` in the project's folder `root`, or its folders.
 
-    One that is not there is none. Raises `ConfigError`.
+    A missing template is accepted.
+
+    Raises:
+        ConfigError: Another user may have written it.
     """
     path = root / name
     if not os.path.lexists(path):
@@ -123,13 +130,14 @@ def check_template(root: Path, name: str) -> None:
     try:
         check_owned((root / step for step in steps), root, os.environ)
     except OSError:
-        return  # a link to nothing, or a folder that cannot be looked into: jinja2 says so
+        return  # a dangling link or an unreadable folder, which jinja2 reports
 
 
 def read_template(path: Path, project: Boundary | None) -> str:
-    """Return the text of a template file; `project` is that of a project's own one.
+    """Return the text of a template file; `project` is given for a project's own template.
 
-    Raises `TemplateError` where it leads out of the project, is no regular file, is too large, or is no UTF-8 text.
+    Raises:
+        TemplateError: It is outside the project, not a regular file, too large, or not UTF-8.
     """
     if project:
         project.check(path, f"the template {path}", TemplateError)
@@ -141,7 +149,7 @@ def read_template(path: Path, project: Boundary | None) -> str:
 
 
 def _exists(path: Path) -> bool:
-    """Tell whether there is anything at `path`; where that cannot be told (a closed folder on the way), there is not."""
+    """Tell whether `path` exists; an inaccessible path counts as missing."""
     try:
         os.stat(path)  # noqa: PTH116 - faster
     except OSError:
@@ -154,5 +162,5 @@ def _table(first: Mapping[str, object] | Iterable[tuple[str, object]] = (), /, *
 
 
 def _never_folded(word_filter: Filter) -> Filter:
-    """Make jinja2 call a filter while it renders only: what it did to constants would be kept with the compiled template."""
+    """Call a filter only during rendering: jinja2 would evaluate it for constants and store the result in the cache."""
     return pass_context(lambda _context, *values: word_filter(*values))

@@ -1,4 +1,4 @@
-"""Where an image comes from: a locked environment, an image that exists, a Dockerfile, a definition file."""
+"""Define the sources of images: a locked environment, an existing image, a Dockerfile, a definition file."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -19,11 +19,15 @@ class User:
 class PixiSource:
     """A Pixi workspace's locked environment.
 
-    ``workspace`` is the folder of the manifest, relative to the project's folder. ``cuda`` overrides the CUDA version that
-    the workspace itself asks for (None: what the workspace says; empty: none, though it says one), and chooses among
-    several platforms. ``platform`` is the manifest's name of one of them (empty: not chosen by name). ``secrets`` are those
-    that the installation may read. ``files`` are files and folders of the workspace, relative to it, that the build stage
-    needs besides (None: the tracked files in the folders of its activation scripts).
+    Attributes:
+        workspace: The folder of the manifest, relative to the project's folder.
+        environment: The environment.
+        platform: The manifest's name of a platform; empty to choose it by other rules.
+        cuda: A CUDA version that replaces the workspace's own, and selects among several platforms; None to keep it, empty
+            for none.
+        secrets: Secrets that the installation may read.
+        files: Further files and folders of the workspace for the build stage; None for the tracked files in the folders of
+            its activation scripts.
     """
 
     workspace: str = "."
@@ -36,13 +40,20 @@ class PixiSource:
 
 @dataclass(frozen=True, kw_only=True)
 class SpackSource:
-    """A Spack environment: the folder of its ``spack.yaml``, and how it is installed.
+    """A Spack environment, and the settings of its installation.
 
-    ``target`` is the microarchitecture that everything is compiled for (empty: what ``spack.yaml`` requires, else a
-    default that is said aloud). ``repos`` are folders with package repositories, ``recipes`` single recipes by package
-    name, both of the project. ``push_cache`` names the mirror of ``spack.yaml`` that gets what was compiled. ``cc`` and
-    ``cxx`` are a final image's own compilers, ``check`` is a script of the project that runs before every command.
-    ``jobs`` is the number of processes that compile (0: Spack decides).
+    Attributes:
+        environment: The folder of its ``spack.yaml``.
+        target: The microarchitecture of all packages; empty for that in ``spack.yaml``, or else a default, with a note.
+        repos: Folders of the project with package repositories.
+        recipes: Single recipes of the project by package name.
+        push_cache: The mirror in ``spack.yaml`` to which compiled packages are pushed.
+        cc: The C compiler of a final image.
+        cxx: The C++ compiler of a final image.
+        check: A script of the project that runs before every command.
+        jobs: The number of compiling processes; 0 for Spack's default.
+        user: The user of the final image.
+        secrets: Secrets that the installation may read.
     """
 
     environment: str = "."
@@ -60,14 +71,14 @@ class SpackSource:
 
 @dataclass(frozen=True, kw_only=True)
 class OciSource:
-    """An image that exists: a reference in a registry, or ``oci-archive:FILE`` or ``docker-archive:FILE`` of the project."""
+    """An existing image: a registry reference, or ``oci-archive:FILE`` or ``docker-archive:FILE`` in the project."""
 
     reference: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class DockerfileSource:
-    """A Dockerfile (``file``), the folder that its ``COPY`` reads (``context``), and the stage to build (empty: the last).
+    """A Dockerfile (``file``), its build context (``context``), and the stage to build (empty: the last).
 
     Both paths are relative to the project's folder.
     """
@@ -79,7 +90,7 @@ class DockerfileSource:
 
 @dataclass(frozen=True, kw_only=True)
 class DefinitionSource:
-    """A definition file that somebody wrote, relative to the project's folder; its ``%files`` begin at that folder."""
+    """A definition file that the user wrote, relative to the project's folder, where its ``%files`` start too."""
 
     file: str
 
@@ -89,10 +100,10 @@ Source = PixiSource | SpackSource | OciSource | DockerfileSource | DefinitionSou
 
 @dataclass(frozen=True, kw_only=True)
 class OciConfig:
-    """What an OCI image says of itself (the ``config`` object of the OCI image specification), and its digest.
+    """The configuration of an OCI image (the ``config`` object of the OCI image specification), and its digest.
 
-    ``digest`` is that of one platform's manifest (``sha256:...``; empty for an archive). An empty ``workdir`` is ``/``.
-    ``ports`` are as in ``80/tcp``, ``health_check`` tells whether there is one.
+    ``digest`` is that of one platform's manifest (``sha256:...``; empty for an archive). An empty ``workdir`` means ``/``.
+    ``ports`` have the form ``80/tcp``; ``health_check`` tells whether there is one.
     """
 
     digest: str = ""
@@ -110,12 +121,12 @@ class OciConfig:
     health_check: bool = False
 
     def values(self) -> dict[str, object]:
-        """Return the fields as JSON has them."""
+        """Return the fields as values for JSON."""
         return {name: _listed(value) for name, value in asdict(self).items()}
 
     @staticmethod
     def of(values: Mapping[str, Any]) -> "OciConfig":
-        """Return the configuration whose `values` these are."""
+        """Return the configuration with these `values`."""
         return OciConfig(**{name: _tupled(value) for name, value in values.items()})
 
 
@@ -128,4 +139,4 @@ def _tupled(value: Any) -> Any:  # noqa: ANN401 - a value of JSON
 
 
 ImageConfigOf = Callable[[str], OciConfig]
-"""Asks a registry what an image says of itself: ``registry/repository:tag`` (no scheme) for linux/amd64."""
+"""Return the configuration of an image ``registry/repository:tag`` (no scheme) for linux/amd64 from its registry."""

@@ -1,9 +1,9 @@
-"""The record of runs and images: one SQLite file, so that a run is known from any folder, and after this machine was off.
+"""Store the record of runs and images in one SQLite file, which is available from any folder and after a restart.
 
-It lies in ``$XDG_STATE_HOME/hpcdeploy/runs.db`` (default ``~/.local/state``, XDG Base Directory Specification). A run is
-written here *before* it is submitted: whatever happens then, its id is known and the same submission can be made again.
-The file, and the folder that it lies in, are for their owner alone. ``PRAGMA user_version`` tells the version of its tables;
-0 is that of releases that did not write one, whose tables are the same.
+It is ``$XDG_STATE_HOME/hpcdeploy/runs.db`` (default ``~/.local/state``, XDG Base Directory Specification). A run is recorded
+*before* its submission, so that its id is known in any case and the same submission can be repeated. The file and its folder
+are only accessible to their owner. ``PRAGMA user_version`` is the version of its tables; 0 is that of releases that did not
+set it, with the same tables.
 """
 
 import errno
@@ -29,26 +29,28 @@ from hpcdeploy.tables import SCHEMA, VERSION
 from hpcdeploy.typed import hints_of, typed
 
 LOCKED_FOR = 30.0
-"""Seconds for which another command may hold the record: each holds it for a few milliseconds."""
+"""Time in seconds for which another command may lock the record; each normally holds it for a few milliseconds."""
 
 
 _UNWRITABLE = (errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOENT)
-"""What mkdir(2) says where nothing can be written; ENOENT where a file system takes no folders at all, as /proc."""
+"""Errors of mkdir(2) if nothing can be written; ENOENT for file systems without new folders, such as /proc."""
 
 _UNWRITABLE_RECORD = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL)
 
 
 def default_path(environment: Mapping[str, str] = os.environ) -> Path:
-    """Say where the record lies."""
+    """Return the path of the record."""
     return state_folder(environment) / "runs.db"
 
 
 class Store:
-    """The record; every method is one transaction, so that two commands at once never see half of one.
+    """The record. Every method is one transaction, so that concurrent commands never see a partial change.
 
-    Each raises `ConfigError` where the file cannot be read, is locked for longer than `locked_for` seconds, was written by a
-    newer version, or is something else; where the row that it needs is damaged; and those that note something where it
-    cannot be written. A record that is not there yet, and cannot be made, is an empty one to those that read.
+    For reading, a record that does not exist and cannot be created is empty.
+
+    Raises:
+        ConfigError: By every method: the file cannot be read, is locked for longer than `locked_for` seconds, has a newer
+            version, or is something else; a required row is damaged; or a change cannot be written.
     """
 
     def __init__(self, path: Path, *, locked_for: float = LOCKED_FOR) -> None:
@@ -66,14 +68,14 @@ class Store:
                     raise
                 why, opened = error, self._for_reading()
             with closing(opened) as connection, connection:
-                # What is no UTF-8 makes one row unreadable, and not the whole answer.
+                # invalid UTF-8 must only affect one row, not the whole result
                 connection.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
                 yield connection
         except (OSError, sqlite3.DatabaseError) as error:
-            advice = "expected a file that can be written to: make room there, or set XDG_STATE_HOME to another folder"
+            advice = "expected a writable file: free space there, or set XDG_STATE_HOME to another folder"
             if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
                 advice = (
-                    f"another process has held it for {self._locked_for:g} s; wait for that one, or end it. Where the file "
+                    f"another process has held it for {self._locked_for:g} s; wait for it or end it. If the file "
                     "system cannot lock files, set XDG_STATE_HOME to a folder on another one"
                 )
             raise ConfigError(f"the record {self._path} cannot be used: {why or error}; {advice}") from error
@@ -81,11 +83,11 @@ class Store:
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(self._path, timeout=self._locked_for)
 
-    def _bring_up_to_date(self, connection: sqlite3.Connection) -> None:
+    def _migrate(self, connection: sqlite3.Connection) -> None:
         [version] = connection.execute("PRAGMA user_version").fetchone()
         if version > VERSION:
             raise ConfigError(
-                f"the record {self._path} is of a newer version of hpcdeploy: expected tables of version {VERSION}, "
+                f"the record {self._path} was written by a newer hpcdeploy: expected tables of version {VERSION}, "
                 f"found {version}; install a newer hpcdeploy, or set XDG_STATE_HOME to another folder"
             )
         if version < VERSION:
@@ -97,20 +99,20 @@ class Store:
         private_file(self._path)
         connection = self._connect()
         try:
-            self._bring_up_to_date(connection)
+            self._migrate(connection)
         except BaseException:
             connection.close()
             raise
         return connection
 
     def _for_reading(self) -> sqlite3.Connection:
-        """Return a copy in memory of what there is, nothing included, which takes no changes."""
+        """Return a read-only copy in memory of the existing record, or an empty one."""
         copy = sqlite3.connect(":memory:")
         try:
             if self._path.exists():
                 with closing(sqlite3.connect(f"file:{quote(str(self._path))}?mode=ro", uri=True)) as record:
                     record.backup(copy)
-            self._bring_up_to_date(copy)
+            self._migrate(copy)
             copy.execute("PRAGMA query_only = ON")
         except BaseException:
             copy.close()
@@ -119,7 +121,7 @@ class Store:
 
     @contextmanager
     def _reading(self, what: str, advice: str) -> Iterator[None]:
-        """Make one message of a row that holds something else than what this class writes; `advice` says what to do."""
+        """Raise one message for a malformed row; `advice` says what to do."""
         try:
             yield
         except (ValueError, TypeError, KeyError, AttributeError, IndexError, zlib.error) as error:
@@ -128,14 +130,15 @@ class Store:
             ) from error
 
     def _status(self, run_id: object, run: object, tasks: object, asked: object) -> RunStatus:
-        advice = f"To go on without it, delete that row of the table runs: id {str(run_id)!r}"
+        advice = f"To continue without it, delete that row of the table runs: id {str(run_id)!r}"
         with self._reading(f"the entry of run {str(run_id)!r}", advice):
             return _status(run, tasks, asked)
 
     def add(self, run: Run, script: str, parcels: Sequence[Parcel] = (), request: Request | None = None) -> None:
-        """Note a run that is about to be submitted, with the very script that submits it, and what that may ask for.
+        """Record a run before its submission, with its script, its parcels and the user's request.
 
-        `request` is how a person asked for the run. Raises `ConfigError` where there is a run of that id.
+        Raises:
+            ConfigError: There is a run with that id.
         """
         row = (run.id, run.cluster, run.scheduler, run.submitted, _run_text(run), script.encode("utf-8", "surrogateescape"))
         with self._open() as connection:
@@ -144,7 +147,7 @@ class Store:
             )
             if not added.rowcount:
                 raise ConfigError(
-                    f"a run {run.id!r} is on record already; choose another id, or go on with it by --resume {run.id}"
+                    f"the record already has a run {run.id!r}; use another id, or resume it with --resume {run.id}"
                 )
             if parcels:
                 connection.execute(
@@ -155,19 +158,20 @@ class Store:
                 connection.execute("INSERT INTO requests VALUES (?, ?)", (run.id, zlib.compress(text)))
 
     def knows(self, run_id: str) -> bool:
-        """Tell whether a run of that very id is on record."""
+        """Tell whether the record has a run with exactly this id."""
         with self._open() as connection:
             return connection.execute("SELECT 1 FROM runs WHERE id = ?", (run_id,)).fetchone() is not None
 
     def submitted(self, run: Run) -> None:
-        """Note the scheduler's number and the folder of a run that was submitted."""
+        """Record the job id and the folder of a submitted run."""
         with self._open() as connection:
             connection.execute("UPDATE runs SET run = ? WHERE id = ?", (_run_text(run), run.id))
 
     def resumed(self, run: Run) -> None:
-        """Note that another call goes on with the run: the first one's failure is no longer the last word on it.
+        """Record that another call continues the run, so that a failure of the first one does not remove it.
 
-        Raises `UnknownRunError` where the first one has just forgotten the run.
+        Raises:
+            UnknownRunError: The first call has just removed the run.
         """
         with self._open() as connection:
             connection.execute("INSERT OR IGNORE INTO resumed SELECT id FROM runs WHERE id = ?", (run.id,))
@@ -176,7 +180,7 @@ class Store:
             raise _unknown(run.id)
 
     def forget(self, run: Run) -> None:
-        """Take out a run that the scheduler plainly refused: there is nothing to follow. One that was resumed stays."""
+        """Remove a run that the scheduler rejected; one that was resumed stays."""
         with self._open() as connection:
             gone = connection.execute("DELETE FROM runs WHERE id = ?1 AND id NOT IN (SELECT run FROM resumed)", (run.id,))
             if gone.rowcount:
@@ -184,13 +188,17 @@ class Store:
                 connection.execute("DELETE FROM requests WHERE run = ?", (run.id,))
 
     def learned(self, *statuses: RunStatus) -> None:
-        """Note what is known of runs now."""
+        """Record the current states of runs."""
         rows = [(_tasks_text(one.tasks), one.asked, int(one.ended), one.run.id) for one in statuses]
         with self._open() as connection:
             connection.executemany("UPDATE runs SET tasks = ?, asked = ?, ended = ? WHERE id = ?", rows)
 
     def script(self, run: Run) -> str:
-        """Return the script that submits the run."""
+        """Return the script that submits the run.
+
+        Raises:
+            UnknownRunError: There is no such run.
+        """
         with self._open() as connection:
             row = connection.execute("SELECT script FROM runs WHERE id = ?", (run.id,)).fetchone()
         if row is None:
@@ -199,23 +207,26 @@ class Store:
             return _bytes(row[0]).decode("utf-8", "surrogateescape")
 
     def parcels(self, run: Run) -> tuple[Parcel, ...]:
-        """Return the files that the run's script may ask for."""
+        """Return the files that the run's script may request."""
         with self._open() as connection:
             row = connection.execute("SELECT parcels FROM parcels WHERE run = ?", (run.id,)).fetchone()
         with self._reading(f"what run {run.id} uploads", "Submit the job again, as another run"):
             return () if row is None else tuple(typed(Parcel, fields) for fields in _json(row[0]))
 
     def request(self, run: Run) -> Request | None:
-        """Return how a person asked for the run, or None where that was not noted."""
+        """Return the user's request for the run; None if it was not recorded."""
         with self._open() as connection:
             row = connection.execute("SELECT request FROM requests WHERE run = ?", (run.id,)).fetchone()
         with self._reading(f"how run {run.id} was asked for", "Submit its job again"):
             return None if row is None else typed(Request, _json(zlib.decompress(_bytes(row[0])).decode()))
 
     def latest(self, *, most: int = 0, alive: bool = False, damaged: Callable[[str], None] | None = None) -> list[RunStatus]:
-        """List runs with what was last known of each, the newest first; `most` of them (0: all), or only those not ended.
+        """Return runs with their last known states, newest first.
 
-        An entry that is damaged is left out and reported to `damaged`; without that, it is an error.
+        Args:
+            most: Maximum number of runs; 0 for all.
+            alive: Only return runs that have not ended.
+            damaged: Receives messages on damaged entries, which are left out; None to raise an error.
         """
         where = "WHERE ended = 0" if alive else ""
         with self._open() as connection:
@@ -234,14 +245,15 @@ class Store:
         return found
 
     def find(self, names: Sequence[str]) -> list[RunStatus]:
-        """Look up runs by id, or by the beginning of one that only one run has; no name means the newest run.
+        """Find runs by id or unique prefix; without names, return the newest run.
 
-        Raises `UnknownRunError` where nothing or more than one run answers to a name.
+        Raises:
+            UnknownRunError: A name matches no run, or several.
         """
         if not names:
             newest = self.latest(most=1)
             if not newest:
-                raise UnknownRunError("no run is on record yet; 'hpcdeploy submit' makes one")
+                raise UnknownRunError("the record has no runs yet; submit one with 'hpcdeploy submit'")
             return newest
         return [self._one(name) for name in names]
 
@@ -259,7 +271,7 @@ class Store:
         return self._status(*rows[0])
 
     def built(self, project: Path, image: BuiltImage) -> None:
-        """Note the latest build of one of a project's images (`project`: its folder), also as that of its cluster."""
+        """Record the latest build of a project's image (`project`: its folder), also as that of its cluster."""
         row = (str(project.resolve()), image.name, json.dumps(asdict(image)))
         cluster = image.built_on or image.cached_on
         with self._open() as connection:
@@ -268,7 +280,7 @@ class Store:
                 connection.execute("INSERT OR REPLACE INTO built_on VALUES (?, ?, ?, ?)", (*row[:2], cluster, row[2]))
 
     def latest_build(self, project: Path, name: str) -> BuiltImage | None:
-        """Return the latest build of a project's image, or None where it was never built from here."""
+        """Return the latest build of a project's image; None if it was never built from here."""
         with self._open() as connection:
             row = connection.execute(
                 "SELECT image FROM built WHERE project = ? AND name = ?", (str(project.resolve()), name)
@@ -276,7 +288,7 @@ class Store:
         return self._built(name, row)
 
     def latest_build_on(self, project: Path, name: str, cluster: str) -> BuiltImage | None:
-        """Return the latest build of a project's image on one cluster; None where there was none."""
+        """Return the latest build of a project's image on one cluster; None if there is none."""
         with self._open() as connection:
             row = connection.execute(
                 "SELECT image FROM built_on WHERE project = ? AND name = ? AND cluster = ?",
@@ -289,13 +301,13 @@ class Store:
             return None if row is None else typed(BuiltImage, _json(row[0]))
 
     def locked(self, project: Path, image: BuiltImage, lock: bytes) -> None:
-        """Note the lock file that an image was built from: what changed since then can be told without the image."""
+        """Record the lock file of an image's build, so that later changes can be listed without the image."""
         row = (str(project.resolve()), image.name, image.created, zlib.compress(lock))
         with self._open() as connection:
             connection.execute("INSERT OR REPLACE INTO locks VALUES (?, ?, ?, ?)", row)
 
     def latest_lock(self, project: Path, name: str) -> tuple[str, bytes] | None:
-        """Return when the latest build of an image with a lock file was (an RFC 3339 time), and that file's content."""
+        """Return the time (RFC 3339) and lock file of the latest build of an image that has one."""
         with self._open() as connection:
             row = connection.execute(
                 "SELECT built, lock FROM locks WHERE project = ? AND name = ?", (str(project.resolve()), name)
@@ -304,13 +316,13 @@ class Store:
             return None if row is None else (_text(row[0]), zlib.decompress(_bytes(row[1])))
 
     def built_from(self, project: Path, image: BuiltImage, inputs: str) -> None:
-        """Note what the latest build of an image was made from (`hpcdeploy.flows.freshness`)."""
+        """Record the inputs of an image's latest build (`hpcdeploy.flows.freshness`)."""
         row = (str(project.resolve()), image.name, image.sha256, zlib.compress(inputs.encode()))
         with self._open() as connection:
             connection.execute("INSERT OR REPLACE INTO inputs VALUES (?, ?, ?, ?)", row)
 
     def latest_inputs(self, project: Path, image: BuiltImage) -> str | None:
-        """Return what that very build was made from; None where it was not noted."""
+        """Return the inputs of exactly this build; None if they were not recorded."""
         with self._open() as connection:
             row = connection.execute(
                 "SELECT inputs FROM inputs WHERE project = ? AND name = ? AND sha256 = ?",
@@ -321,13 +333,13 @@ class Store:
             return None if row is None else zlib.decompress(_bytes(row[0])).decode()
 
     def know_files(self, project: Path, name: str, files: str) -> None:
-        """Note what is known of the files that an image is made from (`hpcdeploy.known_files.KnownFiles.written`)."""
+        """Record the cached checksums of an image's files (`hpcdeploy.known_files.KnownFiles.written`)."""
         row = (str(project.resolve()), name, zlib.compress(files.encode(), 1))
         with self._open() as connection:
             connection.execute("INSERT OR REPLACE INTO known_files VALUES (?, ?, ?)", row)
 
     def known_files(self, project: Path, name: str) -> str:
-        """Return what was last known of the files that an image is made from; empty where that is nothing, or damaged."""
+        """Return the cached checksums of an image's files; empty if there are none, or if they are damaged."""
         with self._open() as connection:
             row = connection.execute(
                 "SELECT files FROM known_files WHERE project = ? AND name = ?", (str(project.resolve()), name)
@@ -338,13 +350,13 @@ class Store:
             return ""
 
     def published(self, image: PublishedImage, *, when: int) -> None:
-        """Note that an image was pushed, at `when` (seconds since 1970)."""
+        """Record that an image was pushed, at `when` (seconds since 1970)."""
         row = (image.sha256, image.repository, image.manifest, image.size, when)
         with self._open() as connection:
             connection.execute("INSERT OR REPLACE INTO published VALUES (?, ?, ?, ?, ?)", row)
 
     def publications(self, sha256: str) -> list[PublishedImage]:
-        """List where the image of that sha256 was pushed, the latest push first."""
+        """Return the registry images with that sha256, the latest push first."""
         with self._open() as connection:
             rows = connection.execute(
                 "SELECT repository, manifest, sha256, size FROM published WHERE sha256 = ? ORDER BY pushed DESC, rowid DESC",
@@ -356,7 +368,7 @@ class Store:
 
 
 def _is_unwritable(error: OSError | sqlite3.OperationalError) -> bool:
-    """Tell whether an error means that nothing can be written there: no right to, a full or a read-only file system."""
+    """Tell whether an error means that nothing can be written there: no permission, a full or a read-only file system."""
     if isinstance(error, OSError):
         return error.errno in _UNWRITABLE
     # The low byte is the primary result code (https://www.sqlite.org/rescode.html).
@@ -364,7 +376,7 @@ def _is_unwritable(error: OSError | sqlite3.OperationalError) -> bool:
 
 
 def _unknown(name: str) -> UnknownRunError:
-    return UnknownRunError(f"no run {name!r} is on record; 'hpcdeploy runs' lists those that are")
+    return UnknownRunError(f"the record has no run {name!r}; 'hpcdeploy runs' lists all")
 
 
 def _run_text(run: Run) -> str:
@@ -375,7 +387,7 @@ _NOTHING = vars(TaskStatus(task=-1, state=State.UNKNOWN))
 
 
 def _tasks_text(tasks: Sequence[TaskStatus]) -> str:
-    """Write tasks without what is as it is where nothing is known: an array may have ten thousand of them."""
+    """Serialize tasks without default values, because an array may have ten thousand tasks."""
     return json.dumps(
         [
             {name: value for name, value in vars(task).items() if name != "state" and value != _NOTHING[name]}
@@ -386,13 +398,14 @@ def _tasks_text(tasks: Sequence[TaskStatus]) -> str:
 
 
 def _json(text: object) -> Any:  # noqa: ANN401 - `typed` checks it
-    """Read JSON that `json.dumps` wrote, in ASCII; raises `ValueError` for all else.
+    """Parse JSON in ASCII, as `json.dumps` writes it; a command may have any bytes, which are half surrogate pairs here.
 
-    Words of a command may hold any bytes, which are half pairs of surrogates here.
+    Raises:
+        ValueError: The text is malformed.
     """
     written = _text(text)
     if not written.isascii():
-        raise ValueError("it holds bytes that are not ASCII")
+        raise ValueError("it has bytes that are not ASCII")
     try:
         return json.loads(written)
     except RecursionError:
@@ -417,7 +430,7 @@ _TASK = {
 
 
 def _task(fields: Mapping[str, Any]) -> TaskStatus:
-    """Return one task, as `typed` does: it is told in `_TASK` what fits, since an array may have ten thousand tasks."""
+    """Return one task like `typed`, but with the types in `_TASK`, because an array may have ten thousand tasks."""
     state = State(fields["state"])
     for name, value in fields.items():
         if name != "state" and type(value) not in _TASK[name]:

@@ -1,7 +1,7 @@
-"""The tables of the record of runs and images (`hpcdeploy.store`), in SQLite's language."""
+"""Define the tables of the record of runs and images (`hpcdeploy.store`) in SQL."""
 
 VERSION = 1
-"""Of the tables (``PRAGMA user_version``). A change that an older hpcdeploy cannot work with gets a higher number."""
+"""Version of the tables (``PRAGMA user_version``). It increases with a change that an older hpcdeploy cannot handle."""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (

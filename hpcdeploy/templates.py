@@ -1,7 +1,7 @@
-"""Text from values: finds a template and renders it; an undefined name is an error with file and line.
+"""Find and render templates; an undefined name is an error with file and line.
 
-A template is looked for in the project's own folders first, then among those that hpcdeploy ships, which lie inside the
-installed package (``_data``) or, in a checkout, at the top of the repository.
+A template is searched in the project's own folders first, then among the built-in ones, which are in the installed package
+(``_data``) or, in a checkout, at the top of the repository.
 """
 
 import os
@@ -19,15 +19,19 @@ from hpcdeploy.spelling import meant
 FOLDERS = ("defs", "login_templates", "slurm_templates", "htcondor_templates", "page_templates", "workflow_templates")
 
 _MARKUP = (".html", ".svg")
-"""Templates whose values escape themselves; all else is shell and definition files, where each value has its own quoting."""
+"""Suffixes of templates whose values are escaped automatically; in shell and definition files each value is quoted
+explicitly."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Template:
-    """A template by its name (``"defs/pixi.def"``): the shipped file, and the project's own where it has one.
+    """A template by its name (``"defs/pixi.def"``).
 
-    ``shipped`` is None for a file of the project in a template folder whose name is no template's; ``meant`` is then the
-    template that it was probably meant to be (empty: none is near).
+    Attributes:
+        name: Its name.
+        shipped: The built-in file; None for a file in the project's template folders that overrides none.
+        own: The project's own file; None if there is none.
+        meant: For a file that overrides none, the template that was probably meant; empty if none is similar.
     """
 
     name: str
@@ -37,14 +41,14 @@ class Template:
 
     @property
     def in_force(self) -> Path | None:
-        """The file that is rendered; None where this is no template."""
+        """The file that is used; None if this is not a template."""
         return self.shipped and (self.own or self.shipped)
 
 
 def shipped_root() -> Path:
-    """Return the folder that holds the shipped template folders.
+    """Return the folder with the built-in template folders.
 
-    A wheel carries them in ``hpcdeploy/_data``; an editable installation finds them at the top of the checkout.
+    In a wheel it is ``hpcdeploy/_data``; for an editable installation the top of the checkout.
     """
     package = Path(__file__).parent
     data = package / "_data"
@@ -52,9 +56,10 @@ def shipped_root() -> Path:
 
 
 def every_template(overrides: Path | None = None) -> tuple[Template, ...]:
-    """List the shipped templates, and the files of the project's own template folders (`overrides` is its folder).
+    """Return the built-in templates, and the files in the project's own template folders (`overrides` is its folder).
 
-    Raises `ConfigError` for one that another user may have written.
+    Raises:
+        ConfigError: Another user may have written one of them.
     """
     from hpcdeploy.sandbox import check_template
 
@@ -80,11 +85,17 @@ def render(
     filters: Mapping[str, Callable[..., str]] | None = None,
     overrides: Path | None = None,
 ) -> str:
-    """Render the template `name` (``"defs/pixi.def"``) with `values`.
+    """Render the template `name` (``"defs/pixi.def"``) with `values`, in a sandbox (`hpcdeploy.sandbox`).
 
-    It is rendered in a sandbox, to which `values` come as plain ones (`hpcdeploy.sandbox`). `overrides` is the project's
-    folder: a file of the same name there wins. Raises `TemplateError` where the template is missing, broken, refused, uses a
-    name that nobody defined, or does what cannot be done, or what the sandbox forbids.
+    Args:
+        name: The template.
+        values: The values, which are converted to plain ones.
+        filters: Filters in addition to jinja's own.
+        overrides: The project's folder; its own file of the same name takes precedence.
+
+    Raises:
+        TemplateError: The template is missing, broken, or uses an undefined name or a forbidden operation.
+        ConfigError: Another user may have written it.
     """
     import jinja2
 
@@ -101,25 +112,25 @@ def render(
     given = {word: plain(value) for word, value in values.items()}
     try:
         return sandbox.get_template(name).render(given)
-    except HpcdeployError:  # of a filter, or of a file that is refused
+    except HpcdeployError:  # raised by a filter, or for a file that is not allowed
         raise
     except jinja2.TemplateNotFound as error:
-        raise TemplateError(f"template {error.name!r} is not in {' or '.join(map(str, files.roots))}") from error
+        raise TemplateError(f"the template {error.name!r} is not in {' or '.join(map(str, files.roots))}") from error
     except jinja2.TemplateSyntaxError as error:
         raise TemplateError(f"{error.filename or name}, line {error.lineno}: {error.message}") from error
-    except Exception as error:  # also of the template that was compiled, such as too many loops in each other (SyntaxError)
+    except Exception as error:  # also of the compiled template, such as too many nested loops (SyntaxError)
         reason = str(error) or type(error).__name__
         raise TemplateError(f"{_place(error, files.roots) or name}: {reason}") from error
 
 
 def _manner() -> str:
-    """Return what changes when the code here does: options, and how filters are called, are compiled into a template."""
+    """Return a text that changes with the code here: options and filter calls are compiled into a template."""
     changed = (Path(__file__).with_name(name).stat().st_mtime_ns for name in ("templates.py", "sandbox.py"))
     return f"{__version__} {' '.join(map(str, changed))}"
 
 
 def _meant(name: str, shipped: Iterable[str]) -> str:
-    """Return the template of the same folder that `name` is nearest to: the folder itself is right already."""
+    """Return the most similar template in the same folder as `name`."""
     folder, _, word = name.partition("/")
     words = {other.removeprefix(f"{folder}/"): other for other in shipped if other.startswith(f"{folder}/")}
     return words.get(meant(word, words) or "", "")
@@ -130,7 +141,7 @@ def _is_markup(name: str | None) -> bool:
 
 
 def _place(error: Exception, roots: Sequence[Path]) -> str:
-    """Say in which line of which template an error came up: a filter's own frames, further in, are of no use to anybody."""
+    """Return the template and line of an error; the frames of filters are skipped."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if any(Path(frame.filename).is_relative_to(root / folder) for root in roots for folder in FOLDERS):
             return f"{frame.filename}, line {frame.lineno}"
@@ -138,7 +149,7 @@ def _place(error: Exception, roots: Sequence[Path]) -> str:
 
 
 def _files(root: Path) -> dict[str, Path]:
-    """Return the files in the template folders of `root` by their names, hidden ones left out."""
+    """Return the files in the template folders of `root` by name, except hidden ones."""
     return {
         str(path.relative_to(root)): path
         for folder in FOLDERS

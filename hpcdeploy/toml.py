@@ -1,7 +1,7 @@
-"""TOML text into dictionaries, for every TOML file that is read.
+"""Parse TOML into dictionaries, for every TOML file.
 
-Pixi reads TOML 1.1 since version 0.73, with inline tables over several lines and trailing commas (prefix-dev/pixi,
-CHANGELOG, 0.73.0); Python's ``tomllib`` reads 1.0 alone. So tomli reads them, which knows 1.1 (seen with 2.5.0).
+Pixi reads TOML 1.1 since version 0.73, with multi-line inline tables and trailing commas (prefix-dev/pixi, CHANGELOG,
+0.73.0); Python's ``tomllib`` only supports 1.0. So tomli is used, which supports 1.1 (seen with 2.5.0).
 """
 
 import re
@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 
 class TomlError(ValueError):
-    """The text is not TOML. ``line`` and ``column`` count from 1 and are 0 if unknown."""
+    """The text is not TOML. ``line`` and ``column`` start at 1, and are 0 if unknown."""
 
     def __init__(self, reason: str, line: int = 0, column: int = 0) -> None:
         place = f" (at line {line}, column {column})" if line else ""
@@ -22,11 +22,11 @@ class UnusableTomlError(ValueError):
 
 
 def load_toml(text: str, *, parse_float: Callable[[str], object] = float) -> dict[str, object]:
-    """Return the tables of TOML 1.1 text; `parse_float` makes a value of each number with a point or an exponent.
+    """Return the tables of TOML 1.1 text; `parse_float` converts each number with a point or an exponent.
 
     Raises:
-        TomlError: the text is not TOML.
-        UnusableTomlError: it exceeds one of Python's limits.
+        TomlError: The text is not TOML.
+        UnusableTomlError: It exceeds one of Python's limits.
     """
     import tomli
 

@@ -1,4 +1,4 @@
-"""Values that were read from a file, checked against what a dataclass says of them."""
+"""Check values from a file against the fields of a dataclass."""
 
 import types
 from collections.abc import Hashable, Mapping
@@ -10,13 +10,16 @@ from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get
 T = TypeVar("T")
 
 LARGEST = 2**53
-"""Whole numbers beyond this are no sizes, times or counts, and more than many readers of JSON keep (RFC 8259, section 6)."""
+"""Maximum whole number: larger ones are not sizes, times or counts, and many JSON parsers lose digits (RFC 8259, section 6).
+"""
 
 
 def typed(kind: type[T], values: Mapping[str, Any]) -> T:
-    """Return the dataclass `kind` of `values`, in which lists stand for tuples, and strings for an enumeration's values.
+    """Return the dataclass `kind` with `values`, in which lists represent tuples, and strings the values of an enumeration.
 
-    Raises `TypeError` and `ValueError` where a field is missing or unknown, or a value is not what its annotation says.
+    Raises:
+        TypeError: A field is missing or unknown, or a value has the wrong type.
+        ValueError: A value is not allowed.
     """
     hints = hints_of(cast("Hashable", kind))
     if unknown := sorted(set(values) - set(hints)):
@@ -32,7 +35,12 @@ def hints_of(kind: Hashable) -> dict[str, Any]:
 
 
 def fitted(value: Any, hint: Any, name: str) -> Any:  # noqa: ANN401 - any annotation, and any value of JSON
-    """Return `value` as its annotation `hint` wants it; raises `TypeError` and `ValueError`, which name the field `name`."""
+    """Convert `value` to its annotation `hint`; errors have the field `name`.
+
+    Raises:
+        TypeError: It has the wrong type.
+        ValueError: It is not allowed.
+    """
     origin, inner = get_origin(hint), get_args(hint)
     if hint is object or hint is Any:
         return value
@@ -58,7 +66,7 @@ def fitted(value: Any, hint: Any, name: str) -> Any:  # noqa: ANN401 - any annot
 
 
 def _is_plain(value: object, hint: object, origin: object) -> bool:
-    """Tell whether `value` is the mapping, or the string, number or truth value, that `hint` names."""
+    """Tell whether `value` is the mapping, string, number or boolean of `hint`."""
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return isinstance(value, Mapping)
     return type(value) is hint and not (isinstance(value, int) and abs(value) > LARGEST)

@@ -1,4 +1,4 @@
-"""Files of this machine that appear whole or not at all, and the sha256 of a whole one."""
+"""Write files of this machine atomically, and compute their sha256."""
 
 import errno
 import hashlib
@@ -12,20 +12,22 @@ from typing import BinaryIO
 from hpcdeploy.private import private_folder
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What write(2) says of a full disk; it names no file."""
+"""Errors of write(2) for a full disk; they name no file."""
 
 
 def part_name(path: str) -> str:
-    """Return a name beside `path` that nobody else uses, for what is not whole yet."""
+    """Return an unused name beside `path`, for an incomplete file."""
     return f"{path}.part-{secrets.token_hex(6)}"
 
 
 @contextmanager
 def whole_file(path: Path, *, executable: bool = False, private: bool = False) -> Iterator[BinaryIO]:
-    """Open a file for writing that takes the name `path` at the end, or vanishes where anything is raised.
+    """Open a file for writing that is renamed to `path` at the end, or removed after an exception.
 
-    One that is `private` is for its owner alone, whatever the umask. It is on the disk before it has its name. Raises
-    OSError as `open` does, with the name that the file would have had.
+    A `private` file is only accessible to its owner, for any umask. It is synchronised to disk before it is renamed.
+
+    Raises:
+        OSError: It cannot be written; its file name is `path`.
     """
     part = Path(part_name(str(path)))
     mode = (0o777 if executable else 0o666) & (0o700 if private else 0o777)
@@ -39,7 +41,7 @@ def whole_file(path: Path, *, executable: bool = False, private: bool = False) -
     except BaseException as error:
         if isinstance(error, OSError) and (error.filename == str(part) or error.errno in _NO_ROOM):
             error.filename = str(path)
-        with suppress(OSError):  # nor can it be removed where it could not be made
+        with suppress(OSError):  # if it could not be created, it cannot be removed either
             part.unlink(missing_ok=True)
         raise
     folder = os.open(path.parent, os.O_RDONLY)
@@ -50,9 +52,12 @@ def whole_file(path: Path, *, executable: bool = False, private: bool = False) -
 
 
 def write_whole(path: Path, text: str, *, private: bool = False) -> None:
-    """Write `text` to `path` as UTF-8, in folders that are made where they are missing; raises OSError.
+    """Write `text` to `path` as UTF-8, atomically; missing folders are created.
 
-    A `private` file is for its owner alone, and so is its folder. Whoever reads `path` meanwhile gets what was there before.
+    A `private` file and its folder are only accessible to their owner.
+
+    Raises:
+        OSError: It cannot be written.
     """
     if private:
         private_folder(path.parent)

@@ -1,23 +1,23 @@
-"""Read whole numbers that came from outside: a scheduler's answer, a file's listing, a registry's JSON."""
+"""Parse whole numbers from outside: a scheduler's output, a file's listing, a registry's JSON."""
 
 LARGEST = 2**63 - 1
-"""The largest number that is read: files, times in ns and counters are 64 bits wide."""
+"""Maximum: files, times in ns and counters have 64 bits."""
 
 LATEST = 253_402_300_799
-"""Seconds from 1970 to the end of the year 9999: the last time that Python's `datetime` can write."""
+"""The end of the year 9999 in seconds since 1970: the last time that Python's `datetime` supports."""
 
 MOST_TASKS = 4_000_001
-"""Tasks of one array: the upper limit of Slurm's MaxArraySize (slurm.conf(5))."""
+"""Maximum number of tasks of an array: the upper limit of Slurm's MaxArraySize (slurm.conf(5))."""
 
 HIGHEST_EXIT_CODE = 255
-"""The highest exit code of a program (wait(2), WEXITSTATUS: eight bits)."""
+"""Maximum exit code of a program (wait(2), WEXITSTATUS: eight bits)."""
 
 
 def whole_number(value: object, most: int = LARGEST) -> int | None:
-    """Return `value` as a number from 0 to `most`, or None where it is none.
+    """Return `value` as a number from 0 to `most`; None for anything else.
 
-    Taken are an int, a float without a fraction and ASCII digits: programs print the same number in each of these ways. A
-    bool is no number, and neither are other scripts' digits, which ``str.isdigit`` takes and ``int`` may not.
+    Accepted are an int, a float without a fraction, and ASCII digits, because programs print the same number in each of
+    these ways. A bool is not a number, nor are digits of other scripts, which ``str.isdigit`` accepts but ``int`` may not.
     """
     number = -1
     if isinstance(value, str):
@@ -30,5 +30,5 @@ def whole_number(value: object, most: int = LARGEST) -> int | None:
 
 
 def moment(value: object) -> int:
-    """Return a time in seconds since 1970; 0, which stands for an unknown time, where `value` is none up to `LATEST`."""
+    """Return a time in seconds since 1970; 0, which means unknown, if `value` is not a number up to `LATEST`."""
     return whole_number(value, LATEST) or 0

@@ -1,8 +1,8 @@
-"""Wildcard patterns as regular expressions that do not go back over what they have matched.
+"""Convert wildcard patterns to regular expressions without backtracking.
 
-``*a*a*a*b`` as ``.*a.*a.*a.*b`` takes time that grows with the fourth power of the text. It is not needed: behind a ``*``
-the first place where the text up to the next wildcard fits is as good as any later one, since the next wildcard takes what
-is between them. So each part is an atomic group (Python's re, ``(?>...)``).
+``*a*a*a*b`` as ``.*a.*a.*a.*b`` takes time that grows with the fourth power of the text. That is not needed: after a ``*``
+the first position where the text up to the next wildcard matches is as good as any later one, because the next wildcard can
+match the text between them. So each part is an atomic group (Python's re, ``(?>...)``).
 """
 
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ STAR = "*"
 """In a list of pieces: any number of characters of one kind."""
 
 FOLDERS = "**/"
-"""In a list of pieces: any number of whole folders, at the beginning of one. What follows it must end with a ``/``, up to
-the next of its kind or the end."""
+"""In a list of pieces: any number of complete folders. The pieces after it, up to the next one or the end, must end with a
+``/``."""
 
 
 def joined(pieces: Sequence[str], *, any_character: str = "[^/]") -> str:
-    """Return the expression of `pieces` in a row, for `re.fullmatch`: expressions of fixed parts, `STAR` and `FOLDERS`.
+    """Return the expression of consecutive `pieces`, for `re.fullmatch`: expressions of fixed parts, `STAR` and `FOLDERS`.
 
-    `any_character` is what a star stands for; where that is not a slash, no piece may hold a slash beside other characters.
+    `any_character` is what a star matches; if that excludes slashes, no piece may have a slash beside other characters.
     """
     kept = [piece for number, piece in enumerate(pieces) if piece not in (STAR, FOLDERS) or pieces[:number][-1:] != [piece]]
     last_star = max((number for number, piece in enumerate(kept) if piece == STAR), default=-1)

@@ -51,7 +51,7 @@ def test_what_is_nested_as_deeply_as_allowed_is_read() -> None:
 
 @pytest.mark.parametrize("text", [r'"\ud800"', r'{"\uDFFF": 1}', r'["\ude00\ud83d"]'])
 def test_half_a_pair_of_surrogates_is_a_value_error(text: str) -> None:
-    with pytest.raises(ValueError, match="half of a pair of surrogates"):
+    with pytest.raises(ValueError, match="half of a surrogate pair"):
         read_json(text)
 
 
@@ -101,5 +101,5 @@ def test_a_reader_of_outside_text_ends_in_its_own_error(
 
 
 def test_a_login_node_s_answer_that_is_nested_too_deeply_is_a_value_error() -> None:
-    with pytest.raises(ValueError, match="no JSON"):
+    with pytest.raises(ValueError, match="not JSON"):
         read_answer(b'HPCDEPLOY {"x": ' + DEEP.encode() + b"}")

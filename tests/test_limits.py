@@ -37,7 +37,7 @@ def test_of_errors_both_ends_are_kept_and_what_is_left_out_is_told() -> None:
     ends = Ends(1000, kept=4)
     for letter in b"0123456789abcdef":
         ends.take(bytes([letter]))
-    assert ends.content() == b"0123\n[... 8 bytes are left out here ...]\ncdef"
+    assert ends.content() == b"0123\n[... 8 bytes left out ...]\ncdef"
     short = Ends(1000, kept=4)
     short.take(b"0123456")
     assert short.content() == b"0123456"

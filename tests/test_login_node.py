@@ -31,5 +31,5 @@ def test_a_name_comes_through_whatever_its_bytes_are(name: str) -> None:
 
 @pytest.mark.parametrize("said", [b'HPCDEPLOY {"job_id": "4', b"HPCDEPLOY {}}\n"])
 def test_a_line_that_was_cut_is_shown(said: bytes) -> None:
-    with pytest.raises(ValueError, match=r"answered 'HPCDEPLOY \{.*, which is no JSON"):
+    with pytest.raises(ValueError, match=r"answered 'HPCDEPLOY \{.*, which is not JSON"):
         read_answer(said)

@@ -243,7 +243,7 @@ def test_others_files_that_hold_no_settings_are_nobodys_business(tmp_path: Path,
 @pytest.mark.parametrize("name", ["hpcdeploy.toml", "pixi.toml"])
 def test_a_pipe_in_the_place_of_settings_is_not_waited_for(tmp_path: Path, environ: dict[str, str], name: str) -> None:
     os.mkfifo(tmp_path / name)
-    with pytest.raises(ConfigError, match="it is a named pipe, where a regular file was expected"):
+    with pytest.raises(ConfigError, match="it is a named pipe; expected a regular file"):
         load_project(tmp_path, environ)
 
 

@@ -52,9 +52,9 @@ def test_a_run_answers_to_the_beginning_of_its_id_if_no_other_does(store: Store)
     assert store.find(["eval-1"])[0].run.id == "eval-1"
     with pytest.raises(UnknownRunError, match="is ambiguous:"):
         store.find(["train-"])
-    with pytest.raises(UnknownRunError, match="no run 'x' is on record"):
+    with pytest.raises(UnknownRunError, match="the record has no run 'x'"):
         store.find(["x"])
-    with pytest.raises(UnknownRunError, match="no run '%' is on record"):
+    with pytest.raises(UnknownRunError, match="the record has no run '%'"):
         store.find(["%"])
 
 
@@ -121,13 +121,13 @@ def test_a_run_that_another_call_has_resumed_is_not_forgotten_by_the_first_ones_
         store.forget(run)
     assert [status.run.id for status in store.latest()] == [first.id]
     assert (store.parcels(first), store.parcels(second)) == ((parcel,), ())
-    with pytest.raises(UnknownRunError, match="no run 'train-2222222222' is on record"):
+    with pytest.raises(UnknownRunError, match="the record has no run 'train-2222222222'"):
         store.resumed(second)
 
 
 def test_of_two_runs_of_one_id_the_second_is_refused(store: Store) -> None:
     store.add(run_of(TRAIN), "first")
-    with pytest.raises(ConfigError, match=rf"a run '{run_of(TRAIN).id}' is on record already; .* --resume"):
+    with pytest.raises(ConfigError, match=rf"already has a run '{run_of(TRAIN).id}'; .* --resume"):
         store.add(run_of(TRAIN), "second")
     assert store.script(run_of(TRAIN)) == "first"
 
@@ -161,9 +161,7 @@ def test_a_record_of_a_newer_version_is_one_message(tmp_path: Path) -> None:
     path = tmp_path / "runs.db"
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(f"PRAGMA user_version = {VERSION + 1}")
-    with pytest.raises(
-        ConfigError, match=rf"a newer version of hpcdeploy: expected tables of version {VERSION}, found .* XDG_S"
-    ):
+    with pytest.raises(ConfigError, match=rf"by a newer hpcdeploy: expected tables of version {VERSION}, found .* XDG_S"):
         Store(path).latest()
 
 
@@ -172,9 +170,7 @@ def test_a_record_that_another_process_holds_is_one_message(tmp_path: Path) -> N
     Store(path).add(run_of(TRAIN), "script")
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(
-            ConfigError, match=r"database is locked; another process has held it for 0\.1 s; wait for that one"
-        ):
+        with pytest.raises(ConfigError, match=r"database is locked; another process has held it for 0\.1 s; wait for it"):
             Store(path, locked_for=0.1).latest()
 
 
@@ -359,7 +355,7 @@ def test_a_record_that_cannot_be_made_is_an_empty_one_to_whoever_reads(open_fold
         assert store.latest() == []
         assert store.latest_build(open_folder, "default") is None
         assert store.known_files(open_folder, "default") == ""
-        with pytest.raises(UnknownRunError, match="no run is on record yet"):
+        with pytest.raises(UnknownRunError, match="the record has no runs yet"):
             store.find([])
         with pytest.raises(ConfigError, match=r"cannot be used: .*Permission denied.*set XDG_STATE_HOME"):
             store.add(run_of(PLAIN), "")

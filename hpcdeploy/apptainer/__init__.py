@@ -1,1 +1,1 @@
-"""The Apptainer client, through spython."""
+"""Use the Apptainer client through spython."""

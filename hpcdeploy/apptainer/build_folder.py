@@ -21,9 +21,9 @@ from hpcdeploy.whole_file import sha256_of
 _UNFIT = re.compile(r"""[()'",;&|`$<>:^]|[ \t]#""")
 """Characters that the path of APPTAINER_TMPDIR must not contain.
 
-At its end a build runs ``apptainer inspect``, which writes that path into a shell script without quotes, and divides it at
+At its end a build runs ``apptainer inspect``, which writes that path into a shell script without quotes, and splits it at
 ``:`` (Apptainer 1.4.5, cmd/internal/cli/inspect.go: newCommand). That fails ("could not inspect container"), or finds no
-labels. A ``--bind`` of the build divides it at ``,`` and ``:``. `login_templates/build.sh` has the same list.
+labels. The build's ``--bind`` splits it at ``,`` and ``:``. `login_templates/build.sh` has the same list.
 """
 
 
@@ -32,15 +32,15 @@ def check_temporary(folder: str) -> None:
     found = _UNFIT.search(folder)
     if found:
         raise ConfigError(
-            f'Apptainer cannot build in {folder}: the path holds {found[0]!r}, which ends in "could not inspect container", '
-            "lost labels or a mount that fails; set APPTAINER_TMPDIR to a folder without any of "
+            f'Apptainer cannot build in {folder}: the path has {found[0]!r}, which causes "could not inspect container", '
+            "lost labels or a failing mount. Set APPTAINER_TMPDIR to a folder without any of "
             "( ) ' \" , ; & | ` $ < > : ^ and ' #'"
         )
 
 
 @contextmanager
 def only_build(folder: Path, show: Show) -> Iterator[None]:
-    """Let one build of the same inputs run at a time."""
+    """Allow one build of the same inputs at a time."""
     private_folder(folder.parent)
     private_folder(folder)
     with (folder / "lock").open("a") as lock:
@@ -53,7 +53,7 @@ def only_build(folder: Path, show: Show) -> Iterator[None]:
 
 
 def remove(*folders: Path) -> None:
-    """Remove folders, those too that a build made unreadable to their owner."""
+    """Remove folders, including those that a build made unreadable to their owner."""
     for folder in folders:
         for path, names, _ in os.walk(folder):
             for name in names:
@@ -68,7 +68,11 @@ DEFINITION = "image.def"
 
 
 def stage_context(definition: Definition, text: str, folder: Path) -> Path:
-    """Write `text` and the definition's files into the new `folder`; return the definition's path."""
+    """Write `text` and the definition's files to the new `folder`; return the definition's path.
+
+    Raises:
+        BuildError: A file has changed.
+    """
     folder.mkdir(parents=True)
     for file in definition.files:
         target = folder / file.staged
@@ -78,14 +82,18 @@ def stage_context(definition: Definition, text: str, folder: Path) -> Path:
         if sha256_of(target) != file.sha256:
             raise _changed(file.source)
     for inner in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
-        inner.chmod(0o755)  # whatever the umask: the image takes it over
+        inner.chmod(0o755)  # for any umask, because the image has the same modes
     path = folder / DEFINITION
     path.write_text(text, encoding="utf-8")
     return path
 
 
 def pack_context(definition: Definition, text: str, archive: Path) -> str:
-    """Write the same folder as a tar archive; return its sha256, which is the same for the same content."""
+    """Write the same folder as a tar archive; return its sha256, which only depends on the content.
+
+    Raises:
+        BuildError: A file has changed.
+    """
     with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as tar:
         body = text.encode()
         tar.addfile(_entry(DEFINITION, len(body), 0o644), io.BytesIO(body))
@@ -97,7 +105,7 @@ def pack_context(definition: Definition, text: str, archive: Path) -> str:
                 except OSError as error:
                     if error.errno:
                         raise
-                    # tarfile's own word for a file that ended before its size.
+                    # tarfile's error for a file that ended before its size.
                     raise _changed(file.source) from error
             if content.sha256.hexdigest() != file.sha256:
                 raise _changed(file.source)
@@ -105,7 +113,7 @@ def pack_context(definition: Definition, text: str, archive: Path) -> str:
 
 
 class _Hashed:
-    """A file that is hashed while it is read: an image's archive does not fit into memory."""
+    """A file that is hashed while it is read, because an image's archive does not fit into memory."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
@@ -124,4 +132,4 @@ def _entry(name: str, size: int, mode: int) -> tarfile.TarInfo:
 
 
 def _changed(path: Path) -> BuildError:
-    return BuildError(f"{path} changed while the build was prepared; run the same command again once it is still")
+    return BuildError(f"{path} changed while the build was prepared; run the same command again when it no longer changes")

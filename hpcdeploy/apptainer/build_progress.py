@@ -1,4 +1,4 @@
-"""What a build is doing, told from Apptainer's own lines."""
+"""Detect a build's steps in Apptainer's output."""
 
 import re
 import time
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from hpcdeploy.limits import LONGEST_LINE, Lines
 
 KEPT_LINES = 400
-"""Lines of output kept for telling why a build failed."""
+"""Number of lines of output that are kept to explain a failed build."""
 
 SEARCHED = 4 * LONGEST_LINE
-"""Bytes of the longest line in which secrets are masked; of a longer one only its length is shown."""
+"""Length in bytes of a line in which secrets are masked; a longer line is replaced by its length."""
 
 _ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # control sequences: ECMA-48, 5.4
 _IDLE = re.compile(
@@ -33,24 +33,24 @@ _STEPS = (
     ("Creating SIF file", "packing the image"),
     ("Build complete", "built"),
 )
-"""Beginnings of Apptainer 1.4's messages (``internal/pkg/build``), and what they mean."""
+"""Prefixes of Apptainer 1.4's messages (``internal/pkg/build``), and their steps."""
 
 _WAITS = "another build of the same inputs runs; waiting for it"
-"""What ``login_templates/build.sh`` says."""
+"""A message of ``login_templates/build.sh``."""
 
 _NOTE = "hpcdeploy: note: "
-"""How lines begin by which a definition tells the person something (``defs/parts/activation.def``)."""
+"""Prefix of notes that a definition prints for the user (``defs/parts/activation.def``)."""
 
 
 def plain(line: str) -> str:
-    """Take the colours out of a line, and what it wrote over itself (``10 %``, carriage return, ``20 %``)."""
+    """Remove colours from a line, and text that it overwrote (``10 %``, carriage return, ``20 %``)."""
     return _ANSI.sub("", line).rstrip().rpartition("\r")[2]
 
 
 def step_of(line: str) -> str | None:
-    """Tell which step a plain line begins, or the note that it holds, or None.
+    """Return the step that a plain line starts, or its note, or None.
 
-    Copying is one step, whatever the number of files.
+    Copying is one step for any number of files.
     """
     if line == _WAITS:
         return "waiting for another build of the same inputs"
@@ -67,7 +67,7 @@ def step_of(line: str) -> str | None:
 
 @dataclass(frozen=True, kw_only=True)
 class BuildEvent:
-    """Something to show: a new step where ``is_step``, else a line of output. ``elapsed`` is in seconds since the start."""
+    """A build's progress: a new step if ``is_step``, else a line of output. ``elapsed`` is in seconds since the start."""
 
     elapsed: float
     text: str
@@ -78,11 +78,15 @@ Report = Callable[[BuildEvent], None]
 
 
 def ignore_event(_event: BuildEvent) -> None:
-    """Take an event and do nothing."""
+    """Ignore an event."""
 
 
 class Show:
-    """Turns lines into events, with the time since the start; `tail` are the last lines. Each passes `mask` first."""
+    """Convert lines to events with the time since the start; `mask` is applied to each line first.
+
+    Attributes:
+        tail: The last lines.
+    """
 
     def __init__(self, report: Report, mask: Callable[[str], str] = str) -> None:
         self._report = report
@@ -93,14 +97,14 @@ class Show:
         self.tail: deque[str] = deque(maxlen=KEPT_LINES)
 
     def step(self, text: str) -> None:
-        """Report a step, once."""
+        """Report a step, without repetitions."""
         if text != self._step:
             self._step = text
             self._report(BuildEvent(elapsed=time.monotonic() - self._start, text=text, is_step=True))
 
     def line(self, line: str) -> None:
-        """Report a line of output, and the step that it begins."""
-        text = self.mask(plain(self.mask(line)))[:LONGEST_LINE]  # before and after colours and what was overwritten go
+        """Report a line of output, and the step that it starts."""
+        text = self.mask(plain(self.mask(line)))[:LONGEST_LINE]  # before and after colours and overwritten text are removed
         if _IDLE.search(text):
             return
         self.tail.append(text)
@@ -110,11 +114,11 @@ class Show:
         self._report(BuildEvent(elapsed=time.monotonic() - self._start, text=text))
 
     def piece(self, piece: bytes) -> None:
-        """Take output in pieces of any size."""
+        """Process output in pieces of any size."""
         for line in self._lines.take(piece):
             self.line(line.decode(errors="replace"))
 
     def end(self) -> None:
-        """Report what came last without a line's end."""
+        """Report a last line without a line break."""
         if rest := self._lines.rest():
             self.line(rest.decode(errors="replace"))

@@ -1,4 +1,4 @@
-"""The record of a built image: JSON beside the file, under the same name."""
+"""Read and write the record of a built image: JSON beside the file, with the same name."""
 
 import json
 import re
@@ -18,12 +18,12 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def record_path(image: Path) -> Path:
-    """Return where the record of an image lies."""
+    """Return the path of an image's record."""
     return image.with_suffix(SUFFIX)
 
 
 def write_record(image: BuiltImage) -> BuiltImage:
-    """Write the record beside the image, by rename; give the image back."""
+    """Write the record beside the image, atomically; return the image."""
     path = record_path(Path(image.path))
     values = {name: value for name, value in asdict(image).items() if name not in ("path", "built_on", "cached_on")}
     write_whole(path, json.dumps(values, indent=2) + "\n")
@@ -31,7 +31,11 @@ def write_record(image: BuiltImage) -> BuiltImage:
 
 
 def read_record(image: Path, *, inputs: str = "") -> BuiltImage | None:
-    """Return what is recorded of an image file; None where that is nothing, of other inputs, or of another file."""
+    """Return the record of an image file; None if there is none, or if it has other inputs or belongs to another file.
+
+    Raises:
+        BuildError: The record is malformed.
+    """
     path = record_path(image)
     if not path.is_file() or not image.is_file():
         return None
@@ -46,7 +50,7 @@ def read_record(image: Path, *, inputs: str = "") -> BuiltImage | None:
 
 
 def describe(definition: Definition, image: Path, version: str) -> BuiltImage:
-    """Tell of an image file that was just built from `definition` by the Apptainer of `version`."""
+    """Return the record of an image that was just built from `definition` by the Apptainer of `version`."""
     return BuiltImage(
         name=definition.name,
         sha256=sha256_of(image),
@@ -60,7 +64,11 @@ def describe(definition: Definition, image: Path, version: str) -> BuiltImage:
 
 
 def read_image(values: object, where: str) -> BuiltImage:
-    """Check values that were read from JSON; `BuildError` names `where` they came from."""
+    """Convert values from JSON to an image; `where` is their origin, for messages.
+
+    Raises:
+        BuildError: They are malformed.
+    """
     if isinstance(values, dict):
         texts = {name: values.get(name) for name in ("name", "sha256", "inputs", "apptainer", "created")}
         size = whole_number(values.get("size"))

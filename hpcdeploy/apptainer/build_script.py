@@ -1,4 +1,4 @@
-"""The script that builds an image on a login node, and its exit codes."""
+"""Render the script that builds an image on a login node, and define its exit codes."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -27,10 +27,21 @@ def building(
     secrets: Mapping[str, SecretValue] = NO_SECRETS,
     overrides: Path | None = None,
 ) -> str:
-    """Render the script that builds `definition` on a login node of `cluster`, once however often it is run.
+    """Render the idempotent script that builds `definition` on a login node of `cluster`.
 
-    ``context_sha256`` is that of the archive with definition and files; ``plain_http`` is for registries on loopback.
-    Of the `secrets` only the names get into the script; their values are to follow it on standard input.
+    Only the names of secrets are in the script; their values follow it on standard input.
+
+    Args:
+        definition: The definition.
+        cluster: The cluster.
+        context_sha256: The checksum of the archive with definition and files.
+        plain_http: Use plain HTTP, for registries on loopback.
+        force: Build even if the image exists.
+        secrets: The secrets.
+        overrides: The project's folder, whose own templates replace the built-in ones.
+
+    Raises:
+        TemplateError: A template is broken.
     """
     values: dict[str, object] = {
         "version": __version__,

@@ -1,4 +1,10 @@
-"""Words of Apptainer's command line whose values it does not take as they stand."""
+"""Run the Apptainer client on this machine: spython's client, except for the parts that hide failures.
+
+spython 0.3.14 always uses the name ``singularity``, uses sudo, ignores the result of a build, and reads only one pipe, which
+blocks forever when the other is full (spython ``main/base/command.py``, ``main/build.py``, ``utils/terminal.py``). Here the
+program is searched, both pipes are one, and a failure is an exception. This module imports spython, so flows import it only
+when needed.
+"""
 
 import contextlib
 import os
@@ -24,12 +30,12 @@ _SPECIAL = frozenset(',"\r\n')
 
 
 def build_argument(name: str, value: str) -> str:
-    """Return the word after ``--build-arg`` that gives the argument `name` exactly `value`.
+    """Return the value of ``--build-arg`` that sets the argument `name` to exactly `value`.
 
     Apptainer declares the option as a list of strings (``buildVarArgsFlag`` in cmd/internal/cli/build.go, registered by
-    ``StringSliceVarP`` in pkg/cmdline/flag.go; Apptainer 1.4.5 and 1.5.3), and pflag reads every value of such an option as
-    one record of CSV (``readAsCSV`` in string_slice.go of pflag 1.0.6 and 1.0.10). A comma begins another argument there,
-    and a double quote is an error. So a word with one of them is written as one quoted field, as RFC 4180 section 2 has it.
+    ``StringSliceVarP`` in pkg/cmdline/flag.go; Apptainer 1.4.5 and 1.5.3), and pflag parses every value of such an option as
+    one CSV record (``readAsCSV`` in string_slice.go of pflag 1.0.6 and 1.0.10). There a comma starts another argument, and a
+    double quote is an error. So such a value is written as one quoted field (RFC 4180, section 2).
     """
     word = f"{name}={value}"
     return '"' + word.replace('"', '""') + '"' if _SPECIAL & set(word) else word
@@ -44,15 +50,15 @@ TEMPLATES = {"apptainer": (1, 2, 0), "singularity-ce": (4, 0, 0), "singularity-p
 """First versions with ``{{ NAME }}``, ``%arguments`` and ``--build-arg`` (the CHANGELOGs of both projects)."""
 
 EMPTY_ARGUMENTS = {"apptainer": (1, 2, 4), "singularity-ce": (4, 0, 0), "singularity-pro": (4, 0, 0)}
-"""First versions in which an argument's value may be empty (CHANGELOG of Apptainer 1.2.4)."""
+"""First versions that accept an empty build argument (CHANGELOG of Apptainer 1.2.4)."""
 
 CORRUPTING = (("apptainer", (1, 5, 0)),)
-"""Versions that can write a damaged SIF without a word, when mksquashfs dies under proot (CHANGELOG of Apptainer 1.5.1)."""
+"""Versions that may silently write a damaged SIF, when mksquashfs dies under proot (CHANGELOG of Apptainer 1.5.1)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Version:
-    """A program's name and version; ``text`` is what it said."""
+    """A program's name and version; ``text`` is its unchanged output."""
 
     program: str
     numbers: tuple[int, ...]
@@ -65,33 +71,41 @@ class Version:
 
 
 def parse_version(text: str) -> Version:
-    """Read what ``apptainer --version`` prints; `BuildError` where it is something else."""
+    """Parse the output of ``apptainer --version``.
+
+    Raises:
+        BuildError: It is malformed.
+    """
     match = _VERSION.search(text)
     if match is None:
-        raise BuildError(f"{text.strip()[:200]!r} was printed, not 'apptainer version 1.4.5'; is this Apptainer?")
+        raise BuildError(
+            f"{text.strip()[:200]!r} was printed; expected 'apptainer version 1.4.5': check that the program is Apptainer"
+        )
     numbers = tuple(int(part) for part in match["numbers"].split("."))
     return Version(program=match["program"], numbers=numbers, text=text.strip())
 
 
 def check_version(version: Version, *, empty_argument: bool = False, headers: Iterable[Mapping[str, str]] = ()) -> None:
-    """Raise `BuildError` where `version` cannot build our definitions, or might damage the image.
+    """Raise `BuildError` if `version` cannot build our definitions, or may damage the image.
 
-    `headers` are those of the definition's stages: each version knows other bootstrap agents.
+    `headers` are those of the definition's stages, because bootstrap agents depend on the version.
     """
     first = TEMPLATES.get(version.program)
     if first is None or version.numbers < first:
         raise BuildError(
-            f"{version.short} cannot build this definition: build arguments came with Apptainer 1.2 and SingularityCE 4.0; "
+            f"{version.short} cannot build this definition: build arguments require Apptainer 1.2 or SingularityCE 4.0; "
             "load or install a newer one"
         )
     if empty_argument and version.numbers < EMPTY_ARGUMENTS[version.program]:
-        raise BuildError(f"{version.short} takes no empty build argument, 1.2.4 does; give the argument a value")
+        raise BuildError(
+            f"{version.short} does not accept an empty build argument, which requires 1.2.4; give the argument a value"
+        )
     if (version.program, version.numbers) in CORRUPTING:
-        raise BuildError(f"{version.short} can write damaged images (mended in 1.5.1); load or install another version")
+        raise BuildError(f"{version.short} can write damaged images (fixed in 1.5.1); load or install another version")
     unknown = dict.fromkeys(what for header in headers for what in newer_than(header, version.program, version.numbers))
     if unknown:
         raise BuildError(
-            f"{version.short} does not know {' and '.join(unknown)}, which the definition uses; load or install a newer "
+            f"{version.short} does not support {' and '.join(unknown)}, which the definition uses; load or install a newer "
             "one, or build elsewhere"
         )
 
@@ -103,7 +117,7 @@ Mask = Callable[[str], str]
 
 
 class CommandFailedError(BuildError):
-    """A command of the client ended badly; ``tail`` are the last lines that it wrote."""
+    """A command of the client failed; ``tail`` has its last lines of output."""
 
     def __init__(self, argv: Sequence[str], exit_code: int, tail: Sequence[str]) -> None:
         last = "\n".join(f"  {line}" for line in tail[-15:])
@@ -113,16 +127,20 @@ class CommandFailedError(BuildError):
 
 
 def ignore_line(_line: str) -> None:
-    """Take a line and do nothing."""
+    """Ignore a line."""
 
 
 def as_it_is(line: str) -> str:
-    """Give a line back as it is."""
+    """Return a line unchanged."""
     return line
 
 
 def find_program(name: str = "") -> str:
-    """Return the path of ``apptainer``, else of ``singularity``, else of the program `name` alone where one is given."""
+    """Return the path of ``apptainer``, else of ``singularity``; if `name` is given, only of that program.
+
+    Raises:
+        MissingProgramError: There is none on PATH.
+    """
     names = (name,) if name else PROGRAMS
     for candidate in names:
         path = shutil.which(candidate)
@@ -138,7 +156,11 @@ class ApptainerClient(Client):  # type: ignore[misc]  # spython carries no types
     """spython's client for one resolved `program`."""
 
     def __init__(self, program: str = "", *, kept_back: Collection[str] = ()) -> None:
-        """Look the program up; `MissingProgramError` where there is none. The variables `kept_back` are not passed on."""
+        """Find the program; the variables `kept_back` are not passed to it.
+
+        Raises:
+            MissingProgramError: There is none on PATH.
+        """
         super().__init__()
         self.kept_back = kept_back
         self.program = find_program(program)
@@ -146,7 +168,12 @@ class ApptainerClient(Client):  # type: ignore[misc]  # spython carries no types
         self.debug = False
 
     def version(self) -> Version:
-        """Ask the program for its version."""
+        """Return the program's version.
+
+        Raises:
+            CommandFailedError: The program failed.
+            BuildError: Its output is malformed.
+        """
         return parse_version("\n".join(self._run_command(self._init_command("--version"))))
 
     def build(
@@ -160,10 +187,19 @@ class ApptainerClient(Client):  # type: ignore[misc]  # spython carries no types
         on_line: Line = ignore_line,
         mask: Mask = as_it_is,
     ) -> None:
-        """Build `image`, which appears whole or not at all; relative ``%files`` are those of the definition's folder.
+        """Build `image` atomically; relative ``%files`` start at the definition's folder.
 
-        `options` are further ones of ``build``, `environment` is added to the client's. Every line passes `mask` before
-        anybody sees it. Raises `CommandFailedError`, also for an image in which no program begins.
+        Args:
+            definition: The definition.
+            image: The path of the image.
+            build_args: Build arguments.
+            options: Further options of ``build``.
+            environment: Additional environment variables.
+            on_line: Receives each line of output.
+            mask: Removes secrets from each line first.
+
+        Raises:
+            CommandFailedError: The build failed, or no program starts in the image.
         """
         part = image.with_name(f".{image.name}.part")
         part.unlink(missing_ok=True)
@@ -177,10 +213,10 @@ class ApptainerClient(Client):  # type: ignore[misc]  # spython carries no types
             part.unlink(missing_ok=True)
 
     def _check_begins(self, image: Path, environment: Mapping[str, str] | None) -> None:
-        """Raise `CommandFailedError` where the image's environment script ends with 0 before a program begins.
+        """Raise `CommandFailedError` if the image's environment script ends with 0 before a program starts.
 
-        ``%test`` then passes without a line of it having run, and every job ends well without its program. An image that
-        this machine cannot start, or whose environment fails, is no such image: there the job says so.
+        In such an image ``%test`` passes without running a line, and every job succeeds without its program. An image that
+        this machine cannot start, or whose environment fails, is different: its jobs report that.
         """
         command = [*self._init_command("exec"), "--no-eval", "--pwd", "/", str(image), "/bin/sh", "-c", f"echo {BEGUN}"]
         try:
@@ -204,7 +240,7 @@ class ApptainerClient(Client):  # type: ignore[misc]  # spython carries no types
         mask: Mask = as_it_is,
         **_spython: object,
     ) -> list[str]:
-        """Run a command to its end and return its lines. What spython passes besides (sudo, quiet) has no effect."""
+        """Run a command to its end and return its last lines; spython's further arguments (sudo, quiet) have no effect."""
         tail: deque[str] = deque(maxlen=KEPT_LINES)
         process = subprocess.Popen(
             cmd,
@@ -214,7 +250,7 @@ class ApptainerClient(Client):  # type: ignore[misc]  # spython carries no types
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            umask=0o022,  # folders that a build makes take it into the image
+            umask=0o022,  # folders that a build creates are copied into the image
         )
         assert process.stdout is not None
         try:
@@ -225,14 +261,14 @@ class ApptainerClient(Client):  # type: ignore[misc]  # spython carries no types
         finally:
             process.stdout.close()
             if process.poll() is None:
-                _end(process, patience=10)
+                _end(process, timeout=10)
         if exit_code:
             raise CommandFailedError(cmd, exit_code, tuple(tail))
         return list(tail)
 
 
 def _lines(stream: IO[bytes]) -> Iterator[bytes]:
-    """Give the lines of a stream as they come; one that is too long to be searched for secrets is left out."""
+    """Yield the lines of a stream; one that is too long to be searched for secrets is replaced by its length."""
     lines = Lines(SEARCHED, whole=True)
     while piece := os.read(stream.fileno(), 64 * 1024):
         yield from lines.take(piece)
@@ -240,12 +276,12 @@ def _lines(stream: IO[bytes]) -> Iterator[bytes]:
         yield rest
 
 
-def _end(process: "subprocess.Popen[bytes]", patience: float) -> None:
-    """End a process with its children; Apptainer gets `patience` seconds to clean up."""
+def _end(process: "subprocess.Popen[bytes]", timeout: float) -> None:
+    """End a process with its children; Apptainer gets `timeout` seconds to clean up."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(timeout=patience)
+        process.wait(timeout=timeout)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

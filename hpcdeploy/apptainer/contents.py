@@ -1,9 +1,8 @@
-"""What an image file says of itself, read without Apptainer: its definition, labels, tests, scripts and environment.
+"""Read the metadata of an image file without Apptainer: definition, labels, tests, scripts and environment.
 
-Apptainer writes what ``apptainer inspect --all`` prints into the image at build time, as an object of the name
-``inspect-metadata.json``, and the configuration of a Docker or OCI base as ``oci-config.json`` (its
-``internal/pkg/build/assemblers/sif.go`` and ``internal/app/apptainer/inspect.go``). Older images hold their labels as an
-object of their own, or nothing but the definition.
+At the build Apptainer stores the data of ``apptainer inspect --all`` in the image, as the object ``inspect-metadata.json``,
+and the configuration of a Docker or OCI base as ``oci-config.json`` (its ``internal/pkg/build/assemblers/sif.go`` and
+``internal/app/apptainer/inspect.go``). Older images have their labels in an object of their own, or only the definition.
 """
 
 import io
@@ -22,10 +21,19 @@ OCI_CONFIG = "oci-config.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """An image's header and objects, and what its metadata say; empty where they say nothing.
+    """An image's header, objects and metadata; missing values are empty.
 
-    ``environment`` are the scripts that a container reads at its start, by their path. ``oci`` is the configuration of the
-    OCI image that the file was made from, as that image had it.
+    Attributes:
+        sif: The header and objects.
+        definition: The definition.
+        labels: The labels.
+        test: The test.
+        runscript: The run script.
+        startscript: The start script.
+        help: The help text.
+        environment: The scripts that a container reads at its start, by path.
+        apps: The apps.
+        oci: The configuration of the OCI image that the file was made from.
     """
 
     sif: Sif
@@ -41,7 +49,11 @@ class Contents:
 
 
 def read_contents(file: BinaryIO, name: str) -> Contents:
-    """Read an open image; raises `ConfigError` for a file that is none, is damaged, or has metadata that are no JSON."""
+    """Read an open image.
+
+    Raises:
+        ConfigError: The file is not an image, is damaged, or has malformed metadata.
+    """
     sif = read_sif(file, name)
 
     def text(item: SifObject | None) -> str:
@@ -54,7 +66,7 @@ def read_contents(file: BinaryIO, name: str) -> Contents:
             value = read_json(text(item) or "{}")
         except ValueError as error:
             raise ConfigError(
-                f"{name} is damaged: its object {item.id} ({item.name or item.kind}) is no JSON: {error}"
+                f"{name} is damaged: its object {item.id} ({item.name or item.kind}) is not JSON: {error}"
             ) from error
         return _table(value)
 
@@ -76,16 +88,16 @@ def read_contents(file: BinaryIO, name: str) -> Contents:
 
 
 def read_head(head: bytes, size: int, name: str) -> Contents:
-    """Read an image of `size` bytes of which only the beginning is here.
+    """Read an image of `size` bytes from its first bytes, because Apptainer writes the metadata before the file system.
 
-    Apptainer writes the texts before the file system. Raises as `read_contents` does, also for a text that is not whole in
-    `head`.
+    Raises:
+        ConfigError: The image is malformed, or a text is not completely in `head`.
     """
     return read_contents(_Head(head, size), name)
 
 
 class _Head(io.BytesIO):
-    """The beginning of a file that says how long the whole one is."""
+    """The first bytes of a file that reports the size of the whole file."""
 
     def __init__(self, head: bytes, size: int) -> None:
         super().__init__(head)
@@ -104,7 +116,7 @@ def _of_kind(sif: Sif, kind: str) -> SifObject | None:
 
 
 def _section(definition: str, name: str) -> str:
-    """Return a section of the last stage, which is the one that the image holds."""
+    """Return a section of the last stage, which is that of the image."""
     try:
         stages = read_definition(definition)
     except DefinitionError:

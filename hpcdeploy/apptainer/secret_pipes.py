@@ -1,7 +1,7 @@
-"""A build's secrets on their way into the build: named pipes that ``login_templates/secrets.sh`` serves.
+"""Pass a build's secrets into the build, with named pipes that ``login_templates/secrets.sh`` serves.
 
-On a login node the build's own script serves them; here a bash of its own does, from the same lines. It runs on this
-machine outside of any container, so it is always the shipped one: nothing that a project's author wrote runs here unasked.
+On a login node the build's own script serves them; here a separate bash does, with the same lines. It runs outside of any
+container, so the built-in script is always used: no code of a project's author runs here unasked.
 """
 
 import base64
@@ -18,33 +18,36 @@ from hpcdeploy.secret import SecretValue
 from hpcdeploy.templates import render
 
 PLACE = "/run/secrets"
-"""Where the folder of pipes is in the container; Docker's place for secrets."""
+"""The folder of pipes in the container; Docker's path for secrets."""
 
 
 def check_secrets(definition: Definition, secrets: Mapping[str, SecretValue]) -> None:
-    """Raise `BuildError` where a step asks for a secret of which no value was given."""
+    """Raise `BuildError` if a step uses a secret without a value."""
     missing = [name for name in definition.secrets if name not in secrets]
     if missing:
-        raise BuildError(
-            f"the build of {definition.name!r} asks for the secret {missing[0]!r}, and was given no value of it"
-        )
+        raise BuildError(f"the build of {definition.name!r} uses the secret {missing[0]!r}, which has no value")
 
 
 def secret_lines(secrets: Mapping[str, SecretValue]) -> bytes:
-    """Return the lines that the server takes: ``NAME BASE64``, one for each secret."""
+    """Return the server's input: a line ``NAME BASE64`` for each secret."""
     return b"".join(name.encode() + b" " + base64.b64encode(value.reveal()) + b"\n" for name, value in secrets.items())
 
 
 def kept_back(secrets: Mapping[str, SecretValue]) -> frozenset[str]:
-    """Return the variables that secrets came from: no child of this process is to inherit them."""
+    """Return the variables of secrets, which no child process may inherit."""
     return frozenset(value.variable for value in secrets.values() if value.variable)
 
 
 @contextmanager
 def serving(secrets: Mapping[str, SecretValue], folder: Path) -> Iterator[tuple[str, ...]]:
-    """Serve `secrets` in the new `folder` until the block ends; give the options that ``build`` needs for it.
+    """Serve `secrets` in the new `folder` until the block ends; yield the options of ``build`` for it.
 
-    The server ends, and the folder is gone, when this process ends, however it ends: they hang on a pipe that it holds."""
+    The server and the folder disappear when this process ends for any reason, because they depend on a pipe that it holds.
+
+    Raises:
+        MissingProgramError: bash is missing.
+        BuildError: The pipes cannot be created.
+    """
     if not secrets:
         yield ()
         return
@@ -64,11 +67,14 @@ def serving(secrets: Mapping[str, SecretValue], folder: Path) -> Iterator[tuple[
     assert server.stdin is not None
     assert server.stdout is not None
     try:
-        # bash takes a script from a pipe byte by byte (bash(1), -s): what follows the last line is for that line's command.
+        # bash reads a script from a pipe byte by byte (bash(1), -s): input after the last line belongs to that line's
+        # command.
         server.stdin.write(script.encode())
         server.stdin.flush()
         if server.stdout.readline() != b"ready\n":
-            raise BuildError(f"cannot make named pipes in {folder}, by which a build reads secrets; see the lines above")
+            raise BuildError(
+                f"cannot make named pipes in {folder}, which a build needs to read secrets; see the lines above"
+            )
         server.stdin.write(secret_lines(secrets) + b"\n")
         server.stdin.flush()
         yield ("--bind", f"{_escaped(folder.absolute())}:{PLACE}")
@@ -79,5 +85,5 @@ def serving(secrets: Mapping[str, SecretValue], folder: Path) -> Iterator[tuple[
 
 
 def _escaped(path: Path) -> str:
-    """Write a path as ``--bind`` takes it: a colon and a comma are its own (seen with Apptainer 1.4.5)."""
+    """Escape a path for ``--bind``, where colon and comma are special (seen with Apptainer 1.4.5)."""
     return str(path).replace(":", "\\:").replace(",", "\\,")

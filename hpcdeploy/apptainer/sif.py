@@ -1,9 +1,8 @@
-"""The file format of images (SIF), read without Apptainer: the header, the table of objects, and each object's place.
+"""Read the file format of images (SIF) without Apptainer: the header, the table of objects, and their positions.
 
 Source: ``pkg/sif`` of github.com/apptainer/sif (sif.go, descriptor.go, load.go, arch.go): little-endian structures without
-padding, 48 descriptors from byte 4096 on unless the header says otherwise. The superblock of a squashfs: the kernel's
-``fs/squashfs/squashfs_fs.h``. Nothing that a file says is believed before it was compared with the file's own size: files
-come truncated, and from strangers.
+padding, 48 descriptors from byte 4096 on unless the header differs. The superblock of squashfs: the kernel's
+``fs/squashfs/squashfs_fs.h``. All values are checked against the file's size, because files may be truncated or untrusted.
 """
 
 import struct
@@ -15,7 +14,7 @@ from typing import BinaryIO, NamedTuple
 from hpcdeploy.errors import ConfigError
 
 READ_LIMIT = 16 * 1024 * 1024
-"""Bytes: definitions, labels and metadata are text of some kilobytes, and what claims to be more is not read."""
+"""Maximum size in bytes of text objects: definitions, labels and metadata have some kilobytes."""
 
 _HEADER = struct.Struct("<32s10s3s3s16s8q")
 _DESCRIPTOR = struct.Struct("<i?3I7q128s384s")
@@ -28,7 +27,7 @@ _NEWEST = "01"
 _MOST_DESCRIPTORS = 65536
 _GROUP = 0xF0000000
 _FINGERPRINT = 20
-"""Bytes of an OpenPGP key's fingerprint, which is what a signature's entity holds."""
+"""Length in bytes of an OpenPGP key's fingerprint, which is the entity of a signature."""
 
 _KINDS: Mapping[int, str] = {
     0x4001: "definition", 0x4002: "environment", 0x4003: "labels", 0x4004: "partition", 0x4005: "signature",
@@ -47,11 +46,23 @@ _COMPRESSIONS: Mapping[int, str] = {1: "gzip", 2: "lzma", 3: "lzo", 4: "xz", 5: 
 
 @dataclass(frozen=True, kw_only=True)
 class SifObject:
-    """One object of an image: its place (``offset`` and ``size`` in bytes) and what it is.
+    """One object of an image.
 
-    ``link`` is the id of the object, or the number of the group (``links_group``), that a signature speaks of; 0: none.
-    The fields from ``file_system`` on are a partition's (``compression`` a squashfs's), ``hash`` and ``signer`` (the
-    fingerprint of the key, in hex) a signature's. A number that is not known here is shown as it came.
+    Attributes:
+        id: Its id.
+        kind: Its kind.
+        name: Its name.
+        group: Its group.
+        link: The id of the object, or the number of the group, that a signature applies to; 0 for none.
+        links_group: `link` is a group.
+        offset: Its position in bytes.
+        size: Its size in bytes.
+        file_system: The file system of a partition.
+        part_type: The type of a partition.
+        architecture: The architecture of a partition.
+        compression: The compression of a squashfs partition.
+        hash: The hash algorithm of a signature.
+        signer: The fingerprint of a signature's key, in hex. Unknown numbers are shown unchanged.
     """
 
     id: int
@@ -72,7 +83,7 @@ class SifObject:
 
 @dataclass(frozen=True, kw_only=True)
 class Sif:
-    """An image file's header and objects. Times are seconds since 1970 (0: not said); ``size`` is the file's, in bytes."""
+    """An image file's header and objects. Times are in seconds since 1970 (0: unknown); ``size`` is the file's, in bytes."""
 
     version: str
     architecture: str
@@ -84,17 +95,17 @@ class Sif:
 
     @property
     def partitions(self) -> tuple[SifObject, ...]:
-        """The file systems, in the file's order: the primary one first, then overlays in the order they are laid over it."""
+        """The file systems in the file's order: the primary one first, then overlays in their order."""
         return tuple(item for item in self.objects if item.kind == "partition")
 
     @property
     def signatures(self) -> tuple[SifObject, ...]:
-        """The signatures; whether they hold is not looked at here (``apptainer verify``)."""
+        """The signatures, which are not verified here (``apptainer verify``)."""
         return tuple(item for item in self.objects if item.kind == "signature")
 
 
 class _Raw(NamedTuple):
-    """A descriptor as it lies in the file."""
+    """A descriptor as stored in the file."""
 
     kind: int
     used: bool
@@ -113,14 +124,15 @@ class _Raw(NamedTuple):
 
 
 def read_sif(file: BinaryIO, name: str) -> Sif:
-    """Read the header and the objects' table of an open image; `name` is for messages.
+    """Read the header and the table of objects of an open image; `name` is for messages.
 
-    Raises `ConfigError` for a file of another format, of a newer version, or that contradicts itself or its own size.
+    Raises:
+        ConfigError: The file has another format or a newer version, or is inconsistent.
     """
     size = file.seek(0, 2)
     head = _read(file, 0, min(size, _HEADER.size))
     if head[32:42] != _MAGIC:
-        raise ConfigError(f"{name} is not an Apptainer image (no SIF header): expected a .sif file; name one")
+        raise ConfigError(f"{name} is not an Apptainer image (no SIF header): expected a .sif file")
     if len(head) < _HEADER.size:
         raise _damaged(name, f"its header ends after {len(head)} bytes")
     _, _, version, architecture, number, created, modified, _, total, offset, *_ = _HEADER.unpack(head)
@@ -131,7 +143,7 @@ def read_sif(file: BinaryIO, name: str) -> Sif:
     if not 0 <= total <= _MOST_DESCRIPTORS or offset < 0 or offset + total * _DESCRIPTOR.size > size:
         raise _damaged(name, f"its table of {total} objects at byte {offset} does not fit into the {size} bytes that it has")
     table = _read(file, offset, total * _DESCRIPTOR.size)
-    if len(table) < total * _DESCRIPTOR.size:  # of a file of which only the beginning is here (`contents.read_head`)
+    if len(table) < total * _DESCRIPTOR.size:  # only the beginning of the file is here (`contents.read_head`)
         raise _damaged(
             name, f"its table of {total} objects at byte {offset} is not among the {offset + len(table)} bytes read"
         )
@@ -149,7 +161,11 @@ def read_sif(file: BinaryIO, name: str) -> Sif:
 
 
 def read_object(file: BinaryIO, item: SifObject, name: str) -> bytes:
-    """Return an object's content; `ConfigError` where it is larger than `READ_LIMIT`."""
+    """Return an object's content.
+
+    Raises:
+        ConfigError: It is larger than `READ_LIMIT`.
+    """
     if item.size > READ_LIMIT:
         raise _damaged(name, f"its object {item.id} ({item.kind}) has {item.size} bytes; a short text was expected")
     return _read(file, item.offset, item.size)

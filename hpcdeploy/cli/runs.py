@@ -53,10 +53,10 @@ def status(
     place = here()
     known = place.store.latest(alive=True, damaged=show.warn) if everything else place.store.find(run or [])
     with show.terminal_as_it_was(), connections() as open_connections:
-        asked = follow.status(known, place.cluster, open_connections, place.store, overrides=place.project.root)
-    print_statuses(asked.statuses, json=json, tasks=not everything and len(known) == 1)
-    if asked.failures:
-        raise TransportError("not every cluster could be queried: " + "; ".join(asked.failures))
+        result = follow.status(known, place.cluster, open_connections, place.store, overrides=place.project.root)
+    print_statuses(result.statuses, json=json, tasks=not everything and len(known) == 1)
+    if result.failures:
+        raise TransportError("not every cluster could be queried: " + "; ".join(result.failures))
 
 
 def wait(
@@ -89,12 +89,12 @@ def wait(
             overrides=place.project.root,
         )
         final: Sequence[RunStatus] = ()
-        said: set[str] = set()
-        for asked in rounds:
-            final = asked.statuses
-            for failure in set(asked.failures) - said:
+        reported: set[str] = set()
+        for result in rounds:
+            final = result.statuses
+            for failure in set(result.failures) - reported:
                 show.say(f"cannot query {failure}; trying again")
-            said = set(asked.failures)
+            reported = set(result.failures)
             for one in final:
                 line = in_words(one)
                 if printed.get(one.run.id) != line:
@@ -153,9 +153,9 @@ def fetch(
 
 def counted(done: "Fetched") -> str:
     """Return a summary of a download in one line."""
-    brought, changed, missing = map(len, (done.brought, done.changed, done.missing))
-    summary = f"{brought} of {len(done.files) + missing} files were downloaded"
-    already = len(done.files) - brought - changed
+    downloaded, changed, missing = map(len, (done.brought, done.changed, done.missing))
+    summary = f"{downloaded} of {len(done.files) + missing} files were downloaded"
+    already = len(done.files) - downloaded - changed
     if not changed and not missing:
         return f"{summary}; the others were already here" if already else summary
     others = ((already, "already here"), (changed, "changed meanwhile"), (missing, "not downloaded"))

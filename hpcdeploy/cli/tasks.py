@@ -105,10 +105,10 @@ def _ask(place: "Place", known: "Sequence[RunStatus]", connections: "Connections
 
     follow.check_submitted(known[:1])
     with show.terminal_as_it_was():
-        asked = follow.status(known, place.cluster, connections, place.store, overrides=place.project.root)
-    if asked.failures:
-        raise TransportError("the cluster could not be queried: " + "; ".join(asked.failures))
-    return asked.statuses
+        result = follow.status(known, place.cluster, connections, place.store, overrides=place.project.root)
+    if result.failures:
+        raise TransportError("the cluster could not be queried: " + "; ".join(result.failures))
+    return result.statuses
 
 
 def _plan(

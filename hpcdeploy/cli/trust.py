@@ -158,6 +158,6 @@ def _listed(commands: "tuple[Command, ...]") -> str:
 
 def _refusal(project: str, does: str, why: str, advice: str) -> str:
     return (
-        f"the project {one_line(project)} {does}, but {why}; allow them once: run the same command in a terminal,"
+        f"the project {one_line(project)} {does}, but {why}. Allow them once: run the same command in a terminal,"
         f" or with {OPTION} ({VARIABLE}=1 for scripts); or {advice}"
     )

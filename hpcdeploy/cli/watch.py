@@ -101,11 +101,11 @@ def _why(one: "RunStatus") -> str:
 def _print_lines(rounds: "Iterator[Asked]") -> None:
     printed: dict[str, str] = {}
     failed: set[str] = set()
-    for asked in rounds:
-        for failure in sorted(set(asked.failures) - failed):
+    for result in rounds:
+        for failure in sorted(set(result.failures) - failed):
             show.say(f"cannot query {failure}; trying again")
-        failed = set(asked.failures)
-        for one in asked.statuses:
+        failed = set(result.failures)
+        for one in result.statuses:
             if one.tasks and printed.get(one.run.id) != (line := in_words(one)):
                 show.put(f"{time.strftime('%H:%M:%S')} {one.run.id}: {line}")
                 printed[one.run.id] = line
@@ -118,23 +118,23 @@ def _draw(rounds: "Iterator[Asked]") -> None:
     console = Console()
     drawn: object = None
     with Live(console=console, auto_refresh=False) as live:
-        for asked in rounds:
-            now = (table_of(asked.statuses), asked.failures, console.size)
+        for result in rounds:
+            now = (table_of(result.statuses), result.failures, console.size)
             if now != drawn:
-                live.update(page(asked, console), refresh=True)
+                live.update(page(result, console), refresh=True)
                 drawn = now
 
 
-def page(asked: "Asked", console: "Console") -> "Group":
+def page(result: "Asked", console: "Console") -> "Group":
     """Render the runs that fit on the screen: active ones first, then ended ones."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Group
     from rich.table import Table
 
-    failures = [one_line(f"cannot query {failure}; trying again") for failure in asked.failures]
-    notes = explanations(asked.statuses)[:3] + failures
+    failures = [one_line(f"cannot query {failure}; trying again") for failure in result.failures]
+    notes = explanations(result.statuses)[:3] + failures
     room = max(1, console.size.height - _ROOM_FOR_THE_REST - len(notes))
-    columns, rows = table_of(sorted(asked.statuses, key=lambda one: one.ended))
+    columns, rows = table_of(sorted(result.statuses, key=lambda one: one.ended))
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         # On a narrow terminal rich shortens the columns that may wrap, the longest first, but no numbers.
@@ -146,8 +146,8 @@ def page(asked: "Asked", console: "Console") -> "Group":
     for row in rows[:room]:
         table.add_row(*(show.cell(text, style, cut=True) for text, style in zip(row, styles, strict=True)))
     more = [f"and {len(rows) - room} more"] if len(rows) > room else []
-    ended = sum(one.ended for one in asked.statuses)
+    ended = sum(one.ended for one in result.statuses)
     changed = time.strftime("%H:%M:%S")
-    last = f"{ended} of {len(asked.statuses)} ended; last change {changed}; Ctrl-C stops watching, the runs continue"
+    last = f"{ended} of {len(result.statuses)} ended; last change {changed}; Ctrl-C stops watching, the runs continue"
     lines = [*more, *notes, last]
     return Group(table, *(show.cell(line, "dim", cut=True) for line in lines))

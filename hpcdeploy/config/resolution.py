@@ -179,14 +179,14 @@ def _job(project: Project, name: str, places: tuple[JobSettings, ...]) -> Job:
 
 
 def _code(places: tuple[JobSettings, ...]) -> Code | None:
-    said = [place.code for place in places if place.code is not None]
-    return (said[-1] or None) if said else None
+    given = [place.code for place in places if place.code is not None]
+    return (given[-1] or None) if given else None
 
 
 def _array(project: Project, job: str, places: tuple[JobSettings, ...]) -> Array | None:
-    said = [place.array for place in places if place.array is not None]
-    last = said[-1] if said else None
-    of_project = last is not places[-1].array  # the last place is the person's
+    given = [place.array for place in places if place.array is not None]
+    last = given[-1] if given else None
+    of_project = last is not places[-1].array  # the last place is the command line
     array = read_sweep(last, project.root, of_project=of_project) if isinstance(last, SweepFile) else last
     throttle = _last(place.throttle for place in places)
     if throttle is None:
@@ -239,13 +239,13 @@ def _chosen(what: str, name: str | None, known: Mapping[str, object], advice: st
 
 
 def _last(values: Iterable[T | None]) -> T | None:
-    said = [value for value in values if value is not None]
-    return said[-1] if said else None
+    given = [value for value in values if value is not None]
+    return given[-1] if given else None
 
 
 def _resources(places: tuple[JobSettings, ...]) -> Resources:
-    said = {field.name: _last([getattr(place, field.name) for place in places]) for field in fields(Resources)}
-    return Resources(**{name: value for name, value in said.items() if value is not None})
+    given = {field.name: _last([getattr(place, field.name) for place in places]) for field in fields(Resources)}
+    return Resources(**{name: value for name, value in given.items() if value is not None})
 
 
 def _binds(places: tuple[JobSettings, ...]) -> tuple[Bind, ...]:

@@ -110,7 +110,7 @@ def _refuse_bindings(job: Job) -> None:
                 continue
             raise ConfigError(
                 f"job {job.name}: {table}.{name} binds each process of srun, but torchrun is the only one on its node: all "
-                'its processes would share one part of the node; set it to false, or use launcher = "srun"'
+                'its processes would share one part of the node. Set it to false, or use launcher = "srun"'
             )
 
 

@@ -164,7 +164,7 @@ def _check_torchrun(job: Job) -> None:
         raise _clash(
             job,
             f"slurm.{counted[0]} starts several tasks on a node, but torchrun must be started once per node, and "
-            "starts the others itself; use the key tasks-per-node, or request only the GPUs of a node",
+            "starts the others itself. Use the key tasks-per-node, or request only the GPUs of a node",
         )
 
 

@@ -55,7 +55,7 @@ def parse_memory(text: str) -> int:
     match = _AMOUNT.fullmatch(text.strip(" \t"))
     if match is None or match[2].lower() not in _KIBIBYTES:
         raise no_memory(text)
-    amount = _whole(_fine(match[1]) * _KIBIBYTES[match[2].lower()], 1024)
+    amount = _exact_int(_fine(match[1]) * _KIBIBYTES[match[2].lower()], 1024)
     if amount == 0:
         raise ConfigError(f"found {found(text)}; expected more than zero: {MEMORY}")
     return amount
@@ -76,7 +76,7 @@ def parse_time(text: str) -> int:
     if _SPAN.fullmatch(words):
         parts = _AMOUNT.findall(words)
         if all(unit.lower() in _SECONDS for _, unit in parts):
-            seconds = _whole(sum(_fine(number) * _SECONDS[unit.lower()] for number, unit in parts))
+            seconds = _exact_int(sum(_fine(number) * _SECONDS[unit.lower()] for number, unit in parts))
     elif (clock := _CLOCK.fullmatch(words)) and (clock[1] or clock[4]):
         days, hours, minutes, rest = (int(part or 0) for part in clock.groups())
         if minutes < 60 and rest < 60:
@@ -90,11 +90,11 @@ def parse_time(text: str) -> int:
 
 def _fine(number: str) -> int:
     """Return `number` in units of the smallest possible value, which is exact, unlike a float."""
-    whole, _, part = number.partition(".")
-    return int(whole + part.ljust(_DIGITS, "0"))
+    integer, _, part = number.partition(".")
+    return int(integer + part.ljust(_DIGITS, "0"))
 
 
-def _whole(fine: int, unit: int = 1) -> int:
+def _exact_int(fine: int, unit: int = 1) -> int:
     """Return the number of units for a result of `_fine`, rounded up."""
     return -(-fine // (unit * _FINEST))
 

@@ -64,15 +64,15 @@ def choose_base(bases: Bases, cuda: str) -> tuple[str, str]:
     plain = f"{bases.repository}:{bases.plain}"
     if not cuda:
         return plain, ""
-    asked = _numbers(cuda)
+    requested = _numbers(cuda)
     fitting = [
         (_numbers(version), tag)
         for version, tag in bases.cuda
-        if _numbers(version)[0] == asked[0] and _numbers(version)[:2] <= asked[:2]
+        if _numbers(version)[0] == requested[0] and _numbers(version)[:2] <= requested[:2]
     ]
     if not fitting:
         return plain, (
-            f"the base image is {plain}, without CUDA: {TABLE} has no CUDA {asked[0]} that every driver with CUDA "
+            f"the base image is {plain}, without CUDA: {TABLE} has no CUDA {requested[0]} that every driver with CUDA "
             f"{cuda} can run; the environment's own packages contain the CUDA libraries"
         )
     image = f"{bases.repository}:{max(fitting)[1]}"
@@ -104,7 +104,7 @@ def check_glibc(bases: Bases, image: str, wanted: str, what: str) -> None:
     if known and wanted and _numbers(known) < _numbers(wanted):
         raise DefinitionError(
             f"{what} is {image}, whose C library is glibc {known}, but the environment's packages are locked for glibc "
-            f"{wanted} or newer and cannot start there; use a newer {what}, or lower 'glibc' of the workspace's platform "
+            f"{wanted} or newer and cannot start there. Use a newer {what}, or lower 'glibc' of the workspace's platform "
             "or 'libc' in its system requirements, and run 'pixi lock'"
         )
 

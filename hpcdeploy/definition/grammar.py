@@ -15,7 +15,7 @@ SECTION_LIMIT = 64 * 1024
 """Maximum number of bytes in a section plus the following line: the buffer of Go's bufio.Scanner."""
 
 MOST_PUT_IN = 16 * 1024 * 1024
-"""Characters of arguments' values that are put into one stage: a section is at most 64 KiB long, and names what it likes."""
+"""Maximum length in characters of the arguments' values in a stage: a section of 64 KiB may insert one many times."""
 
 _BLANK = r"[\t\n\f\r ]"
 """Go's ``\\s`` (https://pkg.go.dev/regexp/syntax). Unlike Python's, it has no vertical tab and nothing beyond ASCII."""
@@ -184,7 +184,11 @@ def _substitute_stage(part: str, build_args: Mapping[str, str], used: set[str], 
 
 
 def _nested(value: str, values: Mapping[str, str]) -> str:
-    """Put values into a value, one level deep."""
+    """Insert values into a value, one level deep.
+
+    Raises:
+        DefinitionError: The result is too long.
+    """
     size = 0
 
     def one(inner: re.Match[str]) -> str:
@@ -200,7 +204,7 @@ def _nested(value: str, values: Mapping[str, str]) -> str:
 
 def _too_long() -> DefinitionError:
     return DefinitionError(
-        f"the values of arguments that a stage puts in have more than {MOST_PUT_IN} characters together; put long text into "
+        f"the values of a stage's build arguments have more than {MOST_PUT_IN} characters in total; put long text into "
         "a file and copy that with %files"
     )
 

@@ -45,7 +45,7 @@ def needs_plain_http(text: str) -> bool:
     if loopback and registries - loopback:
         raise DefinitionError(
             f"the base images come from {', '.join(sorted(registries))}: one is on loopback and needs plain HTTP, which "
-            "Apptainer can only enable for all of them; use one registry, or configure a mirror for the others"
+            "Apptainer can only enable for all of them. Use one registry, or configure a mirror for the others"
         )
     return bool(loopback)
 

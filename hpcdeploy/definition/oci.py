@@ -110,7 +110,7 @@ def _notes(config: OciConfig, settings: ImageSettings) -> Iterator[str]:
         )
     if any(PurePosixPath(workdir).is_relative_to(place) for place in _HOST_FOLDERS):
         yield (
-            f"WORKDIR {workdir} is in a folder that belongs to the host, or that only root may enter: if it cannot be "
+            f"WORKDIR {workdir} is in a folder that belongs to the host, or that only root may enter. If it cannot be "
             "entered, 'run' prints a message and stays in the current folder"
         )
     if config.user.partition(":")[0] not in ("", "0", "root"):

@@ -81,8 +81,8 @@ def render_pixi_dockerfile(
         "labels": [_pair(*guard.label(key, value)) for key, value in settings.labels],
         "setup": [
             {
-                "mounts": _mounts(asked := asked_for(settings, step.secrets, "a step of 'setup'")),
-                "words": _step(_filled(step.run, arguments), asked),
+                "mounts": _mounts(requested := asked_for(settings, step.secrets, "a step of 'setup'")),
+                "words": _step(_filled(step.run, arguments), requested),
             }
             for step in settings.setup
         ],
@@ -149,11 +149,11 @@ def _sourced(activation: Activation, workspace: str) -> tuple[list[str], list[st
 
     The entry point sources the scripts at every start of a container, so all of it stays in the image.
     """
-    whole = _places(workspace, (*activation.folders, *activation.more))
+    folders = _places(workspace, (*activation.folders, *activation.more))
     inside = [name for name in activation.beside if any(name.startswith(f"{folder}/") for folder in activation.folders)]
     top = _places(workspace, [name for name in activation.beside if name not in inside])
-    given = [*(_copy(*pair) for pair in whole), *_copy_several([place for place, _ in top])]
-    kept = [*(_between(place) for _, place in whole), *_copy_several([place for _, place in top])]
+    given = [*(_copy(*pair) for pair in folders), *_copy_several([place for place, _ in top])]
+    kept = [*(_between(place) for _, place in folders), *_copy_several([place for _, place in top])]
     return given, kept
 
 

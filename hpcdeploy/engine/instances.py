@@ -84,10 +84,10 @@ def default_root(environment: Mapping[str, str] = os.environ) -> Path:
 
 def _read(file: Path) -> Instance:
     try:
-        # Values of variables may hold any bytes, which are half pairs of surrogates in JSON: `read_json` refuses those.
+        # Not `read_json`: values of variables may have any bytes, which become half surrogate pairs in JSON.
         return typed(Instance, json.loads(file.read_text(encoding="utf-8")))
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InstanceError(
-            f"the note of an instance, {file}, is damaged: {error}; stop the instance with its own engine, "
+            f"the record of an instance, {file}, is damaged: {error}; stop the instance with its own engine, "
             "and remove that folder"
         ) from error

@@ -98,7 +98,7 @@ def choose_gpus(wanted: bool | None, engine: Engine, machine: Machine) -> GpuNam
     gpu: GpuName = "" if wanted is False else detected or (FALLBACK.vendor if wanted else "")
     if gpu == "nvidia" and engine.name == "podman" and not machine.cdi:
         raise MissingProgramError(
-            f"podman gets GPUs from a CDI description, but detected is none in {' or '.join(_CDI_FOLDERS)}; create one with "
+            f"podman gets GPUs from a CDI description, but there is none in {' or '.join(_CDI_FOLDERS)}; create one with "
             "'nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml' (NVIDIA container toolkit), or use --no-gpu"
         )
     return gpu

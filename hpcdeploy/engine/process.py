@@ -54,12 +54,12 @@ def ask(command: Command, environment: Mapping[str, str] = os.environ) -> "subpr
     """Run `command` without input; return its output and exit code, without checking it.
 
     Raises:
-        InstanceError: It printed more than an engine does, or ran for more than a day (it may pull an image).
+        InstanceError: It printed more than the limit, or ran for more than a day (it may pull an image).
     """
     try:
         done = run_program(command.argv, seconds=DAY, environment=_environment(command, environment))
     except TooMuchError as error:
-        raise InstanceError(f"'{' '.join(command.argv[:2])}' was ended: it wrote {error}; check what it does") from error
+        raise InstanceError(f"'{' '.join(command.argv[:2])}' was stopped: it wrote {error}; check its output") from error
     out, err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
     return subprocess.CompletedProcess(command.argv, done.returncode, out, err)
 
@@ -77,8 +77,8 @@ def _program(command: Command) -> "Iterator[None]":
     folder = Path(command.folder)
     if folder.parent.is_dir() and not safe_for_temporary(folder.parent):
         raise ConfigError(
-            f"others can exchange what lies in {folder.parent}, the folder for temporary files; expected one of yours or "
-            "root's, to which nobody else may write or which has the sticky bit: set TMPDIR to such a folder"
+            f"other users can replace files in {folder.parent}, the folder for temporary files. Expected a folder of "
+            "yours or root's that others cannot write to, or that has the sticky bit: set TMPDIR to such a folder"
         )
     folder.mkdir(mode=0o700)
     try:

@@ -1,1 +1,1 @@
-"""Locked environments, read into plain values."""
+"""Read locked environments into plain values."""

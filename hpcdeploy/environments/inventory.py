@@ -1,4 +1,4 @@
-"""What an image will hold, item by item, with what is known of its size; and what changed between two such lists."""
+"""List the content of an image with known sizes, and compare two such lists."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -12,9 +12,13 @@ from hpcdeploy.environments.pixi_lock import Package
 class Item:
     """A package, or a file of the project.
 
-    ``kind`` is the lock file's word for it (``conda``, ``pypi``, ``source``, ``spack``) or ``file``; ``size`` is in bytes as
-    the lock file says it, which for packages is what is downloaded (None: it does not say). ``build`` tells two builds
-    of a version apart.
+    Attributes:
+        name: Its name.
+        version: Its version.
+        kind: Its kind in the lock file (``conda``, ``pypi``, ``source``, ``spack``), or ``file``.
+        family: Its group in charts.
+        size: Its size in bytes by the lock file, which for packages is that of the download; None if unknown.
+        build: Distinguishes two builds of a version.
     """
 
     name: str
@@ -27,20 +31,20 @@ class Item:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """An item that is there before and after, in another version or build."""
+    """An item that is present before and after, in another version or build."""
 
     before: Item
     after: Item
 
     @property
     def is_rebuild(self) -> bool:
-        """Whether the version is the same, and only the build is another."""
+        """Tell whether only the build differs, not the version."""
         return self.before.version == self.after.version
 
 
 @dataclass(frozen=True, kw_only=True)
 class Changes:
-    """What came, went and changed; ``size`` is the difference of the known sizes, in bytes."""
+    """Added, removed and changed items; ``size`` is the difference of the known sizes in bytes."""
 
     added: tuple[Item, ...]
     removed: tuple[Item, ...]
@@ -64,34 +68,34 @@ def items_of(packages: Iterable[Package]) -> tuple[Item, ...]:
 
 
 def largest_first(items: Iterable[Item]) -> tuple[Item, ...]:
-    """Sort by size, those of unknown size last, and by name where that is equal."""
+    """Sort by size, unknown sizes last, and equal sizes by name."""
     return tuple(sorted(items, key=lambda item: (item.size is None, -(item.size or 0), item.name, item.version, item.build)))
 
 
 def known_size(items: Iterable[Item]) -> int:
-    """Add up the sizes that are known, in bytes."""
+    """Return the sum of the known sizes in bytes."""
     return sum(item.size or 0 for item in items)
 
 
 def unknown_sizes(items: Iterable[Item]) -> int:
-    """Count the items whose size nobody says."""
+    """Return the number of items of unknown size."""
     return sum(item.size is None for item in items)
 
 
 def compare(before: Sequence[Item], after: Sequence[Item]) -> Changes:
-    """Tell what changed; one name may be there several times, in several versions (Spack)."""
+    """Return the differences; a name may occur several times, in several versions (Spack)."""
     old, new = _by_name(before), _by_name(after)
     added: list[Item] = []
     removed: list[Item] = []
     changed: list[Change] = []
     for key in sorted(old.keys() | new.keys()):
         same = {_identity(item) for item in old[key]} & {_identity(item) for item in new[key]}
-        gone = [item for item in old[key] if _identity(item) not in same]
-        come = [item for item in new[key] if _identity(item) not in same]
-        pairs = min(len(gone), len(come))
-        changed += (Change(before=one, after=other) for one, other in zip(gone[:pairs], come[:pairs], strict=True))
-        removed += gone[pairs:]
-        added += come[pairs:]
+        old_items = [item for item in old[key] if _identity(item) not in same]
+        new_items = [item for item in new[key] if _identity(item) not in same]
+        pairs = min(len(old_items), len(new_items))
+        changed += (Change(before=one, after=other) for one, other in zip(old_items[:pairs], new_items[:pairs], strict=True))
+        removed += old_items[pairs:]
+        added += new_items[pairs:]
     return Changes(
         added=largest_first(added),
         removed=largest_first(removed),
@@ -103,7 +107,7 @@ def compare(before: Sequence[Item], after: Sequence[Item]) -> Changes:
 def _by_name(items: Iterable[Item]) -> defaultdict[tuple[str, str], list[Item]]:
     found: defaultdict[tuple[str, str], list[Item]] = defaultdict(list)
     for item in items:
-        # What is built from source today may come from its channel tomorrow: the same package.
+        # A package that is built from source now may later come from its channel: it is the same package.
         found["pypi" if item.kind == "pypi" else "", item.name].append(item)
     return found
 

@@ -1,7 +1,7 @@
-"""The microarchitectures that Spack and conda know by name, and which of them an image for linux/amd64 can have.
+"""Know the microarchitectures of Spack and conda by name, and which of them an image for linux/amd64 can use.
 
-Source: archspec/archspec-json, ``cpu/microarchitectures.json`` at 90b453f (2026-08-19): each name, and the family
-at the root of what its ``from`` names.
+Source: archspec/archspec-json, ``cpu/microarchitectures.json`` at 90b453f (2026-08-19): each name, and the family at the
+root of its ``from`` chain.
 """
 
 from collections.abc import Mapping
@@ -31,42 +31,46 @@ _NAMES: Mapping[str, str] = {
 _FAMILIES: Mapping[str, str] = {name: family for family, names in _NAMES.items() for name in names.split()}
 
 _LONGEST = 60
-"""Characters of a name that a message shows."""
+"""Maximum length of a name in a message, in characters."""
 
 _BUILDER = frozenset({"native", "host", "default_target", "default", "frontend", "backend", "fe", "be"})
 """Names for the build machine's own processor, in compiler flags and in Spack's platforms."""
 
 
 def is_foreign(target: str) -> bool:
-    """Return whether a target, or an end of a range such as ``zen3:``, is of another family than `FAMILY`."""
+    """Tell whether a target, or an end of a range such as ``zen3:``, belongs to another family than `FAMILY`."""
     return any(_FAMILIES.get(name, FAMILY) != FAMILY for name in target.split(":"))
 
 
 def check_microarchitecture(name: str, key: str) -> None:
-    """Raise `EnvironmentFileError`, which names `key`, where `name` is no microarchitecture's."""
+    """Raise `EnvironmentFileError`, with the name `key`, if `name` is not a microarchitecture."""
     if name in _FAMILIES:
         return
     if name in _BUILDER:
-        reason = "which stands for the processor of the machine that builds, whichever that is"
+        reason = "which means the processor of the build machine, whichever that is"
     else:
         close = meant(name, _FAMILIES)
-        reason = f"which archspec does not know as of August 2026{f'; did you mean {close!r}?' if close else ''}"
+        reason = f"which is unknown to archspec as of August 2026{f'; did you mean {close!r}?' if close else ''}"
     raise EnvironmentFileError(
-        f"{key} names the microarchitecture {name[:_LONGEST]!r}, {reason}; expected one of archspec's names, such as "
+        f"{key} has the microarchitecture {name[:_LONGEST]!r}, {reason}; expected one of archspec's names, such as "
         "'x86_64_v3' or 'zen4' ('spack arch --known-targets' lists them)"
     )
 
 
 def check_target(target: str, key: str) -> None:
-    """Check the name, or the ends of the range (``zen3:``), that a spec of Spack has as its target."""
+    """Check the name, or the ends of the range (``zen3:``), in the target of a Spack spec.
+
+    Raises:
+        EnvironmentFileError: It is not a microarchitecture; the message has the name `key`.
+    """
     for name in filter(None, target.split(":")):
         check_microarchitecture(name, key)
 
 
 def check_family(target: str, key: str) -> None:
-    """Raise `EnvironmentFileError`, which names `key`, where a target is of another family than images are."""
+    """Raise `EnvironmentFileError`, with the name `key`, if a target belongs to another family than images."""
     if is_foreign(target):
         raise EnvironmentFileError(
-            f"{key} names the microarchitecture {target!r}, but an image is built for linux/amd64; expected one of the "
+            f"{key} has the microarchitecture {target!r}, but an image is built for linux/amd64; expected one of the "
             f"family {FAMILY}, such as 'x86_64_v3' or 'zen4'"
         )

@@ -1,8 +1,7 @@
-"""What an OCI or Docker image says of itself: index, manifest and configuration, read from their bytes.
+"""Parse the index, manifest and configuration of an OCI or Docker image.
 
-Sources: OCI Image Format Specification 1.1 (image-index, manifest, config, media-types) and Docker's "Image Manifest
-Version 2, Schema 2". Every function raises `EnvironmentFileError` with the reason alone: whoever has the bytes knows where
-they came from.
+Sources: OCI Image Format Specification 1.1 (image-index, manifest, config, media-types) and Docker's "Image Manifest Version
+2, Schema 2". Every function raises `EnvironmentFileError` with only the reason; its caller knows the origin of the data.
 """
 
 import hashlib
@@ -22,7 +21,7 @@ _SIF = "application/vnd.sylabs.sif."
 
 @dataclass(frozen=True, kw_only=True)
 class Descriptor:
-    """A document that another one points to. ``platform`` is ``os/architecture``, empty where nothing is said."""
+    """A reference to another document. ``platform`` is ``os/architecture``; empty if it is not given."""
 
     media_type: str
     digest: str
@@ -31,9 +30,15 @@ class Descriptor:
 
 
 def config_behind(content: bytes, manifest: Callable[[str], bytes], blob: Callable[[str], bytes]) -> OciConfig:
-    """Follow a manifest or an index to the configuration for `PLATFORM`.
+    """Return the configuration for `PLATFORM` that a manifest or an index leads to.
 
-    `manifest` and `blob` bring a document by its digest; what they bring is checked here.
+    Args:
+        content: The manifest or index.
+        manifest: Returns a manifest by its digest, which is verified here.
+        blob: Returns a blob by its digest, which is verified here.
+
+    Raises:
+        EnvironmentFileError: A document is malformed or damaged, or there is no image for the platform.
     """
     digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
     found = read_manifest(content)
@@ -41,12 +46,16 @@ def config_behind(content: bytes, manifest: Callable[[str], bytes], blob: Callab
         digest = choose(found).digest
         found = read_manifest(check_digest(manifest(digest), digest))
     if isinstance(found, tuple):
-        raise EnvironmentFileError("its index lists another index, where an image was expected")
+        raise EnvironmentFileError("its index lists another index; expected an image")
     return read_config(check_digest(blob(found.digest), found.digest), digest=digest)
 
 
 def read_manifest(content: bytes) -> Descriptor | tuple[Descriptor, ...]:
-    """Return the configuration that an image's manifest points to, or the manifests that an index lists."""
+    """Return the configuration in an image's manifest, or the manifests in an index.
+
+    Raises:
+        EnvironmentFileError: It is malformed, or not an image.
+    """
     document = _object(content, "manifest")
     kind = document.get("mediaType", "")
     if document.get("schemaVersion") == 1 or "fsLayers" in document:
@@ -57,37 +66,43 @@ def read_manifest(content: bytes) -> Descriptor | tuple[Descriptor, ...]:
     if kind in INDEX_TYPES or (not kind and "manifests" in document):
         return tuple(_descriptor(entry) for entry in _list(document, "manifests"))
     if kind and kind not in MANIFEST_TYPES:
-        raise EnvironmentFileError(f"its manifest's type is {kind}, which is no image's")
+        raise EnvironmentFileError(f"its manifest's type is {kind}, which is not an image")
     config = _descriptor(document.get("config"))
     if config.media_type.startswith(_SIF):
         raise EnvironmentFileError(
             'it is a .sif, which needs no definition: run it, or build on it with base = "oras://..."'
         )
     if config.media_type not in CONFIG_TYPES:
-        raise EnvironmentFileError(f"it is no container image but something of the type {config.media_type or 'unknown'}")
+        raise EnvironmentFileError(f"it is not a container image but has the type {config.media_type or 'unknown'}")
     return config
 
 
 def choose(entries: Sequence[Descriptor]) -> Descriptor:
-    """Return the manifest of `PLATFORM` out of an index: the plain one, where there are variants for newer processors."""
+    """Return the manifest for `PLATFORM` in an index: the plain one, if there are variants for newer processors.
+
+    Raises:
+        EnvironmentFileError: There is none.
+    """
     fitting = [entry for entry in entries if entry.platform == PLATFORM]
     if not fitting:
         there = sorted({entry.platform for entry in entries} - {"", "unknown/unknown"})
-        raise EnvironmentFileError(
-            f"it has no image for {PLATFORM}, only for {', '.join(there) or 'platforms that it does not name'}"
-        )
+        raise EnvironmentFileError(f"it has no image for {PLATFORM}, only for {', '.join(there) or 'unnamed platforms'}")
     return min(fitting, key=lambda entry: entry.variant not in ("", "v1"))
 
 
 def read_config(content: bytes, *, digest: str = "") -> OciConfig:
-    """Return what a configuration says; `digest` is that of the manifest which points to it."""
+    """Parse a configuration; `digest` is that of the manifest with its reference.
+
+    Raises:
+        EnvironmentFileError: It is malformed, or for another platform.
+    """
     document = _object(content, "configuration")
-    platform = "/".join(str(document.get(key) or "(not said)") for key in ("os", "architecture"))
+    platform = "/".join(str(document.get(key) or "(unknown)") for key in ("os", "architecture"))
     if platform != PLATFORM:
-        raise EnvironmentFileError(f"it is an image for {platform}, and an image for {PLATFORM} was expected")
+        raise EnvironmentFileError(f"it is an image for {platform}; expected one for {PLATFORM}")
     config = document.get("config") or {}
     if not isinstance(config, dict):
-        raise EnvironmentFileError("its configuration's 'config' is no JSON object")
+        raise EnvironmentFileError("its configuration's 'config' is not a JSON object")
     return OciConfig(
         digest=digest,
         entrypoint=_words(config, "Entrypoint"),
@@ -106,12 +121,14 @@ def read_config(content: bytes, *, digest: str = "") -> OciConfig:
 
 
 def check_digest(content: bytes, digest: str) -> bytes:
-    """Give `content` back where its sha256 is that of `digest` (``sha256:...``)."""
+    """Return `content` if its sha256 is that of `digest` (``sha256:...``).
+
+    Raises:
+        EnvironmentFileError: It is damaged.
+    """
     got = f"sha256:{hashlib.sha256(content).hexdigest()}"
     if got != digest:
-        raise EnvironmentFileError(
-            f"what it points to as {digest} is {got}: it is damaged, or something on the way changes it"
-        )
+        raise EnvironmentFileError(f"its reference {digest} leads to {got}: the data is damaged, or was modified on the way")
     return content
 
 
@@ -119,9 +136,9 @@ def _object(content: bytes, what: str) -> Mapping[str, object]:
     try:
         document = read_json(content)
     except ValueError as error:
-        raise EnvironmentFileError(f"its {what} is no JSON that can be used: {error}") from error
+        raise EnvironmentFileError(f"its {what} is not valid JSON: {error}") from error
     if not isinstance(document, dict):
-        raise EnvironmentFileError(f"its {what} is no JSON object")
+        raise EnvironmentFileError(f"its {what} is not a JSON object")
     return document
 
 
@@ -129,7 +146,7 @@ def _descriptor(value: object) -> Descriptor:
     fields = value if isinstance(value, dict) else {}
     digest, platform = fields.get("digest"), fields.get("platform")
     if not isinstance(digest, str) or not digest.startswith("sha256:"):
-        raise EnvironmentFileError(f"it points to something by {digest!r}, where a sha256 digest was expected")
+        raise EnvironmentFileError(f"it has the reference {digest!r}; expected a sha256 digest")
     known = platform if isinstance(platform, dict) else {}
     return Descriptor(
         media_type=str(fields.get("mediaType", "")),
@@ -142,28 +159,28 @@ def _descriptor(value: object) -> Descriptor:
 def _list(document: Mapping[str, object], key: str) -> Sequence[object]:
     value = document.get(key) or []
     if not isinstance(value, list):
-        raise EnvironmentFileError(f"its {key!r} is no list")
+        raise EnvironmentFileError(f"its {key!r} is not a list")
     return value
 
 
 def _words(config: Mapping[str, object], key: str) -> tuple[str, ...]:
     words = _list(config, key)
     if not all(isinstance(word, str) for word in words):
-        raise EnvironmentFileError(f"its {key} is no list of strings")
+        raise EnvironmentFileError(f"its {key} is not a list of strings")
     return tuple(map(str, words))
 
 
 def _text(config: Mapping[str, object], key: str) -> str:
     value = config.get(key) or ""
     if not isinstance(value, str):
-        raise EnvironmentFileError(f"its {key} is no string")
+        raise EnvironmentFileError(f"its {key} is not a string")
     return value
 
 
 def _table(config: Mapping[str, object], key: str) -> Mapping[str, object]:
     value = config.get(key) or {}
     if not isinstance(value, dict):
-        raise EnvironmentFileError(f"its {key} is no JSON object")
+        raise EnvironmentFileError(f"its {key} is not a JSON object")
     return value
 
 
@@ -172,5 +189,5 @@ def _strings(config: Mapping[str, object], key: str) -> dict[str, str]:
 
 
 def _health_check(config: Mapping[str, object]) -> bool:
-    """Tell whether there is a check: ``["NONE"]`` takes away one that an image below had (Docker, Image Spec 1.2)."""
+    """Tell whether there is a health check: ``["NONE"]`` disables one of a base image (Docker, Image Spec 1.2)."""
     return _words(_table(config, "Healthcheck"), "Test") not in ((), ("NONE",))

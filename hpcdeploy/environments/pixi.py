@@ -1,9 +1,9 @@
-"""A Pixi workspace's manifest (``pixi.toml``, or ``[tool.pixi]`` in ``pyproject.toml``) as plain values.
+"""Parse a Pixi workspace's manifest (``pixi.toml``, or ``[tool.pixi]`` in ``pyproject.toml``) into plain values.
 
-Only what an image needs is read: names, platforms, environments with their features, what the system must offer (CUDA,
-glibc), the activation scripts, and the folders of the workspace that packages are built from. Sources: Pixi's manifest
-reference, its page on system requirements, and prefix-dev/pixi 0.77, ``crates/pixi_manifest/src``: ``toml/environment.rs``
-(inline environments, 0.74 and later), ``features_ext.rs`` (which platforms an environment has).
+Only the parts that an image needs are read: names, platforms, environments with their features, system requirements (CUDA,
+glibc), activation scripts, and folders of source packages. Sources: Pixi's manifest reference, its page on system
+requirements, and prefix-dev/pixi 0.77, ``crates/pixi_manifest/src``: ``toml/environment.rs`` (inline environments, 0.74 and
+later), ``features_ext.rs`` (the platforms of an environment).
 """
 
 import re
@@ -32,22 +32,28 @@ from hpcdeploy.spelling import nearest
 from hpcdeploy.toml import TomlError, UnusableTomlError, load_toml
 
 _OWN_KEYS = ("features", "solve-group", "no-default-feature")
-"""What a table of an environment holds besides what a feature holds."""
+"""Keys of an environment's table that a feature does not have."""
 
 
 _OF_ALL_PLATFORMS = ("name", "platforms", "cuda", "glibc", "targets")
-"""The fields of a feature that no ``[target]`` adds to; the others are lists that it does."""
+"""Fields of a feature that ``[target]`` does not extend; the others are lists that it extends."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Feature:
-    """A feature; ``default`` is the manifest's top level. ``platforms`` is None where it does not narrow them.
+    """A feature; ``default`` is the manifest's top level.
 
-    ``editable`` are the PyPI packages of the workspace's own folders that are to be used from where their source lies.
-    ``variables`` are those of ``[activation.env]``, in the manifest's order; the last of a name wins.
-    ``sources`` are the folders that conda packages are built from, or that ``[dev]`` takes the dependencies of, each with
-    the package's name and its path, relative to the manifest. ``targets`` are what holds on some platforms only, each with
-    the selector that says on which: `on` adds them.
+    Attributes:
+        name: Its name.
+        platforms: Its platforms; None for all.
+        cuda: The required CUDA version; empty for none.
+        glibc: The required glibc version; empty for none.
+        scripts: The activation scripts.
+        editable: PyPI packages in the workspace's own folders that are used from their source.
+        variables: The variables of ``[activation.env]`` in the manifest's order; the last of a name wins.
+        sources: Folders of conda packages that are built from source, or whose dependencies ``[dev]`` uses: the package's
+            name, and its path relative to the manifest.
+        targets: Parts that only apply to some platforms, each with its selector; `on` adds them.
     """
 
     name: str
@@ -61,18 +67,18 @@ class Feature:
     targets: tuple[tuple[str, "Feature"], ...] = ()
 
     def on(self, platform: Platform) -> "Feature":
-        """Return the feature as it is on `platform`: with what each ``[target]`` that selects it adds."""
+        """Return the feature on `platform`: with the parts of each ``[target]`` that selects it."""
         held = [self, *(part for selector, part in self.targets if selects(selector, platform))]
         added = [field.name for field in fields(self) if field.name not in _OF_ALL_PLATFORMS]
-        whole: dict[str, Any] = {name: tuple(one for part in held for one in getattr(part, name)) for name in added}
-        return replace(self, targets=(), **whole)
+        merged: dict[str, Any] = {name: tuple(one for part in held for one in getattr(part, name)) for name in added}
+        return replace(self, targets=(), **merged)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """An environment and all its features, strongest first: what it says itself, those it names, and the default one.
+    """An environment and its features, highest precedence first.
 
-    The default one is not among them where the manifest leaves it out.
+    These are its own settings, the features that it names, and the default feature unless the manifest excludes it.
     """
 
     name: str
@@ -80,17 +86,25 @@ class Environment:
 
     @property
     def variables(self) -> dict[str, str]:
-        """What ``[activation.env]`` sets: the weakest feature, the default one, comes last and is laid down first."""
+        """The variables of ``[activation.env]``: the default feature comes last, so it is applied first."""
         return {name: value for feature in reversed(self.features) for name, value in feature.variables}
 
     def on(self, platform: Platform) -> "Environment":
-        """Return the environment as it is on `platform`."""
+        """Return the environment on `platform`."""
         return replace(self, features=tuple(feature.on(platform) for feature in self.features))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workspace:
-    """A manifest. ``file`` is its name, for messages, ``reads`` are other files that Pixi reads, relative to it."""
+    """A manifest.
+
+    Attributes:
+        file: Its name, for messages.
+        name: The workspace's name.
+        platforms: The platforms.
+        environments: The environments.
+        reads: Other files that Pixi reads, relative to it.
+    """
 
     file: str
     name: str
@@ -99,18 +113,25 @@ class Workspace:
     reads: tuple[str, ...] = ()
 
     def environment(self, name: str) -> Environment:
-        """Find an environment by name; `EnvironmentFileError` with the nearest spelling where there is none."""
+        """Return an environment by name.
+
+        Raises:
+            EnvironmentFileError: There is none; the message has the nearest name.
+        """
         names = tuple(environment.name for environment in self.environments)
         if name not in names:
             raise EnvironmentFileError(f"{self.file} has no environment {name!r}; {nearest(name, names)}")
         return self.environments[names.index(name)]
 
     def platforms_for(self, environment: Environment, subdir: str = LINUX) -> tuple[Platform, ...]:
-        """Return the platforms of one conda subfolder that `environment` is made for, in the manifest's order.
+        """Return the platforms of one conda subfolder that `environment` supports, in the manifest's order.
 
-        Every feature must allow a platform, by its name or by its subfolder. The subfolder alone allows no platform of
-        another name where a feature names one of that subfolder exactly (prefix-dev/pixi#6493). What the features'
-        ``[system-requirements]`` ask for is added. Raises `EnvironmentFileError` where there is none.
+        Every feature must allow a platform, by its name or its subfolder. If a feature names a platform of the subfolder
+        exactly, the subfolder alone does not allow others (prefix-dev/pixi#6493). The ``[system-requirements]`` of the
+        features are added.
+
+        Raises:
+            EnvironmentFileError: There is none.
         """
         narrowed = [feature.platforms for feature in environment.features if feature.platforms is not None]
         exact = {name for names in narrowed for name in names}
@@ -122,7 +143,7 @@ class Workspace:
         kept = [platform for platform in allowed if platform.name in exact] or allowed
         if not kept:
             raise EnvironmentFileError(
-                f"{self.file}: the environment {environment.name!r} is not made for {subdir}, which the image is built for; "
+                f"{self.file}: the environment {environment.name!r} does not support {subdir}, which the image needs; "
                 f"add {subdir!r} to its platforms and run 'pixi lock'"
             )
         cuda = highest(feature.cuda for feature in environment.features)
@@ -134,12 +155,16 @@ class Workspace:
 
 
 def is_manifest(text: str, file: str) -> bool:
-    """Tell whether this is a Pixi manifest: a ``pyproject.toml`` is one only with ``[tool.pixi]``."""
+    """Tell whether a file is a Pixi manifest: ``pyproject.toml`` only with ``[tool.pixi]``."""
     return Path(file).name != "pyproject.toml" or "pixi" in _table(_load(text, file).get("tool"), f"{file}: tool")
 
 
 def read_manifest(text: str, file: str = "pixi.toml") -> Workspace:
-    """Read a manifest's text; `file` is its name, which also tells ``pyproject.toml`` apart."""
+    """Parse a manifest; `file` is its name, which distinguishes ``pyproject.toml``.
+
+    Raises:
+        EnvironmentFileError: It is malformed.
+    """
     top: Table = _load(text, file)
     where, fallback = file, ""
     if Path(file).name == "pyproject.toml":
@@ -147,12 +172,12 @@ def read_manifest(text: str, file: str = "pixi.toml") -> Workspace:
         fallback = _text(project.get("name"), f"{file}: project.name")
         tool = _table(top.get("tool"), f"{file}: tool")
         if "pixi" not in tool:
-            raise EnvironmentFileError(f"{file} has no [tool.pixi]: it is no Pixi workspace; name the folder of one")
+            raise EnvironmentFileError(f"{file} has no [tool.pixi]: it is not a Pixi workspace; use the folder of one")
         where = f"{file}: tool.pixi"
         top = _table(tool["pixi"], where)
     head = _table(top.get("workspace", top.get("project")), f"{where}: workspace")
     if "workspace" not in top and "project" not in top:
-        raise EnvironmentFileError(f"{where} has no [workspace] table; is this a Pixi manifest?")
+        raise EnvironmentFileError(f"{where} has no [workspace] table; check that it is a Pixi manifest")
     shared = _table(head.get("dependencies"), f"{where}: workspace.dependencies")
     features = {"default": _feature("default", top, f"{where}: [top level]", shared)}
     for name, table in _table(top.get("feature"), f"{where}: feature").items():
@@ -171,7 +196,7 @@ def read_manifest(text: str, file: str = "pixi.toml") -> Workspace:
 
 
 def _platforms(value: object, key: str) -> list[Platform]:
-    """Read the workspace's platforms; `EnvironmentFileError` where two that differ have one name."""
+    """Parse the workspace's platforms; raise `EnvironmentFileError` if two different ones have the same name."""
     platforms: dict[str, Platform] = {}
     for one in _list(value, key):
         platform = read_platform(one, key)
@@ -181,7 +206,7 @@ def _platforms(value: object, key: str) -> list[Platform]:
 
 
 def _reads(head: Table, key: str) -> Iterator[str]:
-    """Yield the paths of build variants, and of mappings from conda's names to those of PyPI."""
+    """Yield the paths of build variants, and of mappings from conda's to PyPI's names."""
     for path in _list(head.get("build-variants-files"), f"{key}.build-variants-files"):
         yield _text(path, f"{key}.build-variants-files")
     mapping = head.get("conda-pypi-map")
@@ -192,9 +217,9 @@ def _reads(head: Table, key: str) -> Iterator[str]:
 
 
 def _declared(platforms: list[Platform], environments: Iterable[Environment], where: str) -> tuple[Platform, ...]:
-    """Hold the platforms that features name against the workspace's own; `EnvironmentFileError` for one that is not there.
+    """Check the platforms that features name against the workspace's own; raise `EnvironmentFileError` for missing ones.
 
-    A workspace whose platforms are all bare subfolders gets those that features name besides, as Pixi adds them
+    If the workspace's platforms are all plain subfolders, those that features name are added, as in Pixi
     (``extend_originals_with_referenced_subdirs`` in ``crates/pixi_manifest/src/toml/manifest.rs``).
     """
     names = tuple(platform.name for platform in platforms)
@@ -206,7 +231,7 @@ def _declared(platforms: list[Platform], environments: Iterable[Environment], wh
                 continue
             if not bare:
                 raise EnvironmentFileError(
-                    f"{where}: {feature.name} names the platform {name!r}, which the workspace does not declare; "
+                    f"{where}: {feature.name} has the platform {name!r}, which the workspace does not declare; "
                     f"{nearest(name, names)}"
                 )
             added[name] = Platform(name=name, subdir=name)
@@ -226,18 +251,18 @@ def _environment(name: str, value: object, features: Mapping[str, Feature], wher
     names = [_text(item, f"{key}.features") for item in _list(table.get("features"), f"{key}.features")]
     for feature in names:
         if feature not in features:
-            raise EnvironmentFileError(f"{key} names the feature {feature!r}; {nearest(feature, tuple(features))}")
+            raise EnvironmentFileError(f"{key} has the unknown feature {feature!r}; {nearest(feature, tuple(features))}")
     if not table.get("no-default-feature"):
         names.append("default")
     named = tuple(features[feature] for feature in dict.fromkeys(names))
     inline = {word: content for word, content in table.items() if word not in _OWN_KEYS}
-    # Pixi 0.74 and later: what stands in the environment itself is a feature of its own, before all others.
+    # Pixi 0.74 and later: settings in the environment itself are a feature of its own, before all others.
     own = (_feature(f"environments.{name}", inline, key, shared),) if inline else ()
     return Environment(name=name, features=(*own, *named))
 
 
 def _feature(name: str, table: Table, key: str, shared: Table) -> Feature:
-    """Read a feature; `shared` is ``[workspace.dependencies]``, which ``{ workspace = true }`` stands for."""
+    """Parse a feature; `shared` is ``[workspace.dependencies]``, which ``{ workspace = true }`` refers to."""
     requirements = _table(table.get("system-requirements"), f"{key}.system-requirements")
     targets = _table(table.get("target"), f"{key}.target")
     return Feature(
@@ -275,5 +300,5 @@ def _editable(table: Table, key: str) -> Iterable[str]:
 
 
 def normal_name(name: str) -> str:
-    """Return the spelling of a Python package's name that all its spellings share (PEP 503)."""
+    """Return the normalised name of a Python package (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()

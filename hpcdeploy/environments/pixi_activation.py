@@ -1,10 +1,9 @@
-"""``[activation.env]`` of a Pixi environment: values that name variables, and how a starting container evaluates them.
+"""Evaluate ``[activation.env]`` of a Pixi environment when a container starts, for values with variables.
 
-Pixi writes a value that holds a ``$`` between double quotes into its activation, with a backslash before each double quote;
-every other value stands there as it is (conda/rattler, ``Bash::set_env_var`` in crates/rattler_shell/src/shell/mod.rs). The
-variables come after the scripts, in the manifest's order (prefix-dev/pixi, ``get_activator`` in
-crates/pixi_core/src/activation.rs). So a value is read here as bash reads it between double quotes (bash(1), QUOTING and
-Parameter Expansion).
+Pixi writes a value with ``$`` in double quotes, with a backslash before each double quote; other values are written
+unchanged (conda/rattler, ``Bash::set_env_var`` in crates/rattler_shell/src/shell/mod.rs). The variables follow the scripts,
+in the manifest's order (prefix-dev/pixi, ``get_activator`` in crates/pixi_core/src/activation.rs). So a value is parsed here
+as bash parses text in double quotes (bash(1), QUOTING and Parameter Expansion).
 """
 
 import re
@@ -19,28 +18,31 @@ _PARAMETERS = frozenset("0123456789@*#?-$!([")
 _NOT_KEPT = re.compile(
     r"PIXI_EXE|PIXI_PROMPT|_|S?RANDOM|SECONDS|LINENO|EPOCH\w+|BASH\w*|PPID|SHLVL|IFS|FUNCNAME|GROUPS|DIRSTACK"
 )
-"""What Pixi sets and the image does not, being about the pixi that activated; and what is bash's own."""
+"""Variables that Pixi sets for its own activation and the image lacks, and bash's own variables."""
 
 _OF_SHELLS = re.compile(
     r"PATH|PWD|OLDPWD|HOME|IFS|PS[0-4]|SHLVL|SHELL|_|U?E?UID|E?GID|PPID|GROUPS|RANDOM|SRANDOM|SECONDS|LINENO|EPOCH\w+|OPT\w+"
     r"|FUNCNAME|PIPESTATUS|REPLY|COMP_\w+|COMPREPLY|HIST\w+|BASH\w*|SHELLOPTS|POSIXLY_CORRECT|ENV|DIRSTACK|COLUMNS|LINES"
     r"|LD_PRELOAD|LD_AUDIT|PYTHONHOME|CONDA_\w+|_CONDA_\w+|PIXI_\w+|ZSH_\w+"
 )
-"""Variables that mean something to the shell, the loader or Pixi itself, which no surroundings can change at will."""
+"""Variables with a meaning for the shell, the loader or Pixi itself, which no environment may change freely."""
 
 SURROUNDINGS = (
     *("USER", "LOGNAME", "HOSTNAME", "SCRATCH", "WORK", "PROJECT", "TMPDIR", "OMP_NUM_THREADS"),
     *("SLURM_JOB_ID", "SLURM_CPUS_PER_TASK", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_CPUS_ON_NODE"),
     *("SLURM_NNODES", "SLURM_NODEID", "SLURM_GPUS_ON_NODE", "SLURM_TMPDIR", "SLURM_MEM_PER_NODE", "_CONDOR_SCRATCH_DIR"),
 )
-"""Variables that are other ones in a job than where an image is built."""
+"""Variables that differ between a job and the build of an image."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Started:
     """A variable that is evaluated when a container starts.
 
-    ``text`` is what stands between double quotes for any POSIX shell, ``extends`` tells whether it names its own old value.
+    Attributes:
+        name: Its name.
+        text: Its value for the inside of double quotes, for any POSIX shell.
+        extends: The value uses the variable's own old value.
     """
 
     name: str
@@ -50,9 +52,12 @@ class Started:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What becomes of the values: ``started`` in the manifest's order, ``kept`` are names of those that cannot be so.
+    """The result for all values.
 
-    ``outside`` are the variables that the former name and that neither Pixi nor PATH says.
+    Attributes:
+        started: The variables to evaluate at the start, in the manifest's order.
+        outside: Variables in their values that neither Pixi nor PATH sets.
+        kept: Names of variables that cannot be evaluated at the start.
     """
 
     started: tuple[Started, ...] = ()
@@ -61,9 +66,9 @@ class Evaluation:
 
 
 def evaluate(variables: Mapping[str, str]) -> Evaluation:
-    """Choose the values that a container evaluates as it starts: those that name what neither Pixi nor PATH says.
+    """Select the values that a container evaluates at its start: those with variables that neither Pixi nor PATH sets.
 
-    A value that names another such value is one too.
+    A value that uses such a variable counts too.
     """
     started: list[Started] = []
     kept: list[str] = []
@@ -84,15 +89,15 @@ def evaluate(variables: Mapping[str, str]) -> Evaluation:
 
 
 def surroundings(scripts: Iterable[str], variables: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the variables that an activation may depend on: those that its scripts and values name, and a job's own."""
+    """Return the variables that an activation may depend on: those in its scripts and values, and those of jobs."""
     named = {name for text in (*scripts, *variables.values()) for name in _NAMED.findall(text)}
     return tuple(sorted(name for name in {*SURROUNDINGS, *named} if not _OF_SHELLS.fullmatch(name)))
 
 
 def _read(value: str) -> tuple[str, set[str]] | None:
-    """Return a value's text for the inside of double quotes, and the variables it names; None if it needs more than that.
+    """Return a value for the inside of double quotes, and its variables; None if that is not sufficient.
 
-    More are commands, arithmetic, positional parameters, and all operators but ``-``, ``:-``, ``+`` and ``:+``.
+    Not supported are commands, arithmetic, positional parameters, and all operators except ``-``, ``:-``, ``+`` and ``:+``.
     """
     if "$" not in value:
         return "", set()
@@ -106,16 +111,16 @@ def _read(value: str) -> tuple[str, set[str]] | None:
 
 
 class _NeedsShellError(Exception):
-    """Only a whole shell can evaluate this."""
+    """Only a shell can evaluate this value."""
 
 
 def _text(value: str, start: int, names: set[str], *, inner: bool) -> tuple[str, int]:
-    """Read up to the end of the value, or of the operand (`inner`) that begins at `start`; return where that is, too."""
+    """Parse to the end of the value, or of the operand (`inner`) at `start`; return the text and its end."""
     result, place = "", start
     while place < len(value) and not (inner and value[place] == "}"):
         literal, reference, place = _piece(value, place, names)
         if inner and literal in tuple("\\\"'`$"):
-            raise _NeedsShellError  # shells differ in how these are escaped in an operand
+            raise _NeedsShellError  # shells differ in escaping these in an operand
         result += reference or _SPECIAL.sub(r"\\\1", literal)
     if inner and place >= len(value):
         raise _NeedsShellError
@@ -123,10 +128,10 @@ def _text(value: str, start: int, names: set[str], *, inner: bool) -> tuple[str,
 
 
 def _piece(value: str, place: int, names: set[str]) -> tuple[str, str, int]:
-    """Return the next literal character, or the next reference as it is to be written, and the place behind it."""
+    """Return the next literal character, or the next reference as text to write, and the position after it."""
     character, following = value[place], value[place + 1 : place + 2]
     if character == "`" or (character == "\\" and following in ('"', "")):
-        raise _NeedsShellError  # a command; or Pixi's own line ends its quotes in another place
+        raise _NeedsShellError  # a command, or Pixi's own line ends its quotes elsewhere
     if character == "\\" and following in ("$", "`", "\\", "\n"):
         return following.strip("\n"), "", place + 2
     if character != "$":

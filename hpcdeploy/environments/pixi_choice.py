@@ -1,8 +1,8 @@
-"""Which of an environment's platforms an image holds: the manifest's platforms, held against what the lock file has.
+"""Choose the platform of an image, by comparing the manifest's platforms with the lock file.
 
 Sources: prefix-dev/pixi 0.77, ``crates/pixi_core/src``: ``lock_file/platform_rename.rs`` and
-``lock_file/satisfiability/platform.rs`` (``resolve_lock_platform_for``: what of a lock file belongs to a platform),
-``workspace/environment.rs`` (``best_declared_platform``: of those that a machine can run, pixi takes the manifest's first).
+``lock_file/satisfiability/platform.rs`` (``resolve_lock_platform_for``: the part of a lock file for a platform),
+``workspace/environment.rs`` (``best_declared_platform``: of those that a machine can run, pixi uses the manifest's first).
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,11 +25,15 @@ from hpcdeploy.spelling import nearest
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """The platform that an image is for, under the manifest's name, and where the lock file has it.
+    """The platform of an image.
 
-    ``platform`` promises what the lock file lists, else what the manifest says. ``others`` are the environment's other
-    platforms of that subfolder; ``named`` are the names of the manifest's platforms by the lock file's. ``cuda`` is the
-    CUDA version that is to count instead of the platform's (None: the platform's counts).
+    Attributes:
+        platform: The platform under the manifest's name; it promises the lock file's virtual packages, or else the
+            manifest's.
+        row: Its part of the lock file.
+        others: The environment's other platforms of the subfolder.
+        named: The manifest's names of platforms by the lock file's.
+        cuda: A CUDA version that replaces the platform's; None to use the platform's.
     """
 
     platform: Platform
@@ -40,33 +44,43 @@ class Choice:
 
     @property
     def cuda_note(self) -> str:
-        """Return a sentence on a CUDA version that is another than the platform's; empty if it is the same."""
+        """A note on a CUDA version that differs from the platform's; empty if it is the same."""
         if not self.cuda or (same_version(self.cuda, self.platform.cuda) if self.platform.cuda else not self.others):
             return ""
         return (
-            f"the packages are those that were solved for {_worded(self.platform)}, but the base image and "
-            f"CONDA_OVERRIDE_CUDA are for CUDA {self.cuda}, which the image's 'cuda' or CUDA_VERSION asks for"
+            f"the packages were solved for {_described(self.platform)}, but the base image and "
+            f"CONDA_OVERRIDE_CUDA are for CUDA {self.cuda}, as set by the image's 'cuda' or CUDA_VERSION"
         )
 
     @property
     def note(self) -> str:
-        """Return a sentence that names the platform and the others; empty if there is only one."""
+        """A note on the platform and its alternatives; empty if it is the only one."""
         if not self.others:
             return ""
         return (
-            f"the image is for the platform {_worded(self.platform)}; the environment is also locked for "
-            f'{", ".join(map(_worded, self.others))}: pixi = {{ platform = "{self.others[0].name}" }} would take that'
+            f"the image is for the platform {_described(self.platform)}; the environment is also locked for "
+            f"{', '.join(map(_described, self.others))}: use "
+            f'pixi = {{ platform = "{self.others[0].name}" }} to select that one'
         )
 
 
 def choose_platform(
     workspace: Workspace, environment: Environment, lock: LockFile, *, cuda: str | None = None, platform: str = ""
 ) -> Choice:
-    """Choose the platform of `environment` that an image is for.
+    """Choose the platform of `environment` for an image.
 
-    Of several it is the one called `platform`, the one that fits the CUDA version `cuda` (empty: one without CUDA), or else
-    the first in the manifest, as Pixi chooses on a machine that can run all. Raises `EnvironmentFileError` where none fits,
-    where `cuda` contradicts `platform`, and where the lock file does not fit the manifest.
+    Of several platforms it is `platform`, or the one that fits `cuda`, or else the first in the manifest, as Pixi chooses on
+    a machine that can run all.
+
+    Args:
+        workspace: The workspace.
+        environment: The environment.
+        lock: The lock file.
+        cuda: The CUDA version of the image; empty for none, None if it is not set.
+        platform: The name of the platform; empty if it is not set.
+
+    Raises:
+        EnvironmentFileError: No platform fits, `cuda` contradicts `platform`, or the lock file does not match the manifest.
     """
     candidates = workspace.platforms_for(environment)
     rows = lock.rows(environment.name, LINUX)
@@ -95,10 +109,10 @@ def _promised(platform: Platform, row: Row) -> Platform:
 
 
 def _row_of(platform: Platform, rows: Sequence[Row]) -> Row | None:
-    """Return the part of the lock file that belongs to a platform; None where there is none.
+    """Return the part of the lock file for a platform; None if there is none.
 
-    It is the one of its name, or the one that promises the same. A part under the subfolder's name that lists nothing was
-    written before Pixi tracked virtual packages, and belongs to every platform of the subfolder.
+    It has the platform's name, or promises the same. A part with the subfolder's name and without virtual packages was
+    written before Pixi tracked them, and applies to every platform of the subfolder.
     """
     same_name = [row for row in rows if row.key == platform.name]
     for row in same_name:
@@ -115,10 +129,9 @@ def _row_of(platform: Platform, rows: Sequence[Row]) -> Row | None:
 
 
 def _fits(platform: Platform, listed: Mapping[str, str], *, strict: bool) -> bool:
-    """Return whether the lock file lists the virtual packages of a platform.
+    """Tell whether the lock file lists the virtual packages of a platform.
 
-    Unless `strict`, it passes over the kernel and the C library if the platform leaves them to Pixi: their defaults differ
-    between its versions.
+    Unless `strict`, kernel and C library are ignored if the platform does not set them, because Pixi's defaults changed.
     """
     wanted, found = platform.virtual_packages, customised(listed, platform.subdir)
     declared = {*wanted, *(("__glibc",) if platform.glibc else ())}
@@ -135,15 +148,17 @@ def _named(workspace: Workspace, environment: Environment, platforms: Sequence[P
         raise EnvironmentFileError(f"{workspace.file} has no platform {name!r}; {nearest(name, tuple(declared))}")
     subdir = declared[name].subdir
     if subdir != LINUX:
-        raise EnvironmentFileError(f"the platform {name!r} is for {subdir}, but an image is built for {LINUX}; name another")
+        raise EnvironmentFileError(
+            f"the platform {name!r} is for {subdir}, but an image is built for {LINUX}; use another one"
+        )
     raise EnvironmentFileError(
-        f"{workspace.file}: the environment {environment.name!r} is not made for the platform {name!r}, but for "
-        f"{', '.join(one.name for one in platforms)}; name one of these, or add it to the platforms and run 'pixi lock'"
+        f"{workspace.file}: the environment {environment.name!r} does not support the platform {name!r}, only "
+        f"{', '.join(one.name for one in platforms)}; use one of these, or add it to the platforms and run 'pixi lock'"
     )
 
 
 def _fitting(platforms: Sequence[Platform], cuda: str | None, file: str, environment: str) -> Platform:
-    """Choose by the CUDA version: the same one, else the highest that a driver of that version can run."""
+    """Choose by the CUDA version: the same one, else the highest that its driver can run."""
     if cuda is None or len(platforms) == 1:
         return platforms[0]
     if not cuda:
@@ -153,21 +168,21 @@ def _fitting(platforms: Sequence[Platform], cuda: str | None, file: str, environ
         best = highest(one.cuda for one in fitting)
         fitting = [one for one in fitting if same_version(one.cuda, best)]
     if not fitting:
-        asked = f"CUDA {cuda}" if cuda else "no CUDA"
+        requirement = f"CUDA {cuda}" if cuda else "no CUDA"
         raise EnvironmentFileError(
-            f"{file}: no platform of the environment {environment!r} fits {asked}: it is made for "
-            f"{', '.join(map(_worded, platforms))}; set the image's 'cuda' to one of these, or name one as its 'platform'"
+            f"{file}: no platform of the environment {environment!r} fits {requirement}: it supports "
+            f"{', '.join(map(_described, platforms))}; set the image's 'cuda' to one of these, or set one as its 'platform'"
         )
     return fitting[0]
 
 
 def _check_cuda(platform: Platform, cuda: str | None, file: str) -> None:
-    """Refuse a CUDA version with which pixi would not install the platform: none, or one below the platform's."""
+    """Reject a CUDA version with which pixi would not install the platform: none, or a lower one than the platform's."""
     if cuda is None or not platform.cuda or (cuda and at_most(platform.cuda, cuda)):
         return
     raise EnvironmentFileError(
-        f"{file}: the image's 'platform' is {_worded(platform)}, but its 'cuda', or CUDA_VERSION, asks for "
-        f"{f'CUDA {cuda}' if cuda else 'no CUDA'}; leave one of the two out, or name a platform that fits"
+        f"{file}: the image's 'platform' is {_described(platform)}, but its 'cuda', or CUDA_VERSION, requires "
+        f"{f'CUDA {cuda}' if cuda else 'no CUDA'}; remove one of the two, or use a platform that fits"
     )
 
 
@@ -175,11 +190,11 @@ def _mismatch(
     workspace: Workspace, environment: Environment, lock: LockFile, rows: Sequence[Row], missing: Sequence[Platform]
 ) -> EnvironmentFileError:
     return EnvironmentFileError(
-        f"{lock.file} does not fit {workspace.file}: the environment {environment.name!r} is made for the platform "
-        f"{', '.join(map(_worded, missing))} there, but is locked for {', '.join(row.shown for row in rows)}; "
+        f"{lock.file} does not match {workspace.file}: the environment {environment.name!r} has the platform "
+        f"{', '.join(map(_described, missing))} there, but is locked for {', '.join(row.shown for row in rows)}; "
         "run 'pixi lock' and commit pixi.lock"
     )
 
 
-def _worded(platform: Platform) -> str:
+def _described(platform: Platform) -> str:
     return f"{platform.name} ({f'CUDA {platform.cuda}' if platform.cuda else 'no CUDA'})"

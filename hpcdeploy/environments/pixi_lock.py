@@ -1,9 +1,9 @@
-"""A Pixi workspace's lock file, versions 5, 6 and 7, as plain values.
+"""Parse a Pixi workspace's lock file, versions 5, 6 and 7, into plain values.
 
-Version 5 names each package field by field; from 6 on the name and version of a conda package are those of its file
-name; 7 adds a table of platforms, whose names may differ from the conda subfolder and which carry the virtual packages of
-the solve. Pixi writes aliases there (``p1``) in place of the manifest's names (prefix-dev/pixi 0.77,
-``crates/pixi_core/src/lock_file/platform_rename.rs``): so a `Row` is known by what it promises, and no alias is shown.
+In version 5 each package has fields; from 6 on name and version of a conda package are in its file name; 7 adds a table of
+platforms with the virtual packages of the solve, whose names may differ from the conda subfolder. Pixi writes aliases there
+(``p1``) instead of the manifest's names (prefix-dev/pixi 0.77, ``crates/pixi_core/src/lock_file/platform_rename.rs``). So a
+`Row` is identified by its virtual packages, and no alias is shown.
 """
 
 import re
@@ -27,11 +27,17 @@ _KINDS: Mapping[str, Kind] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Package:
-    """A locked package. ``size`` is in bytes (0: not said), ``sha256`` 64 hex digits (empty: not said).
+    """A locked package.
 
-    ``url`` is as the lock file has it, without credentials: for a package of the workspace itself it is a path, relative to
-    the manifest.
-    ``editable`` is said here by older pixi; since 2026 the manifest alone says it (prefix-dev/pixi#5106, #5249).
+    Attributes:
+        kind: Its kind.
+        name: Its name.
+        version: Its version.
+        url: Its URL without credentials; for a package of the workspace its path, relative to the manifest.
+        size: Its size in bytes; 0 if unknown.
+        sha256: Its checksum of 64 hex digits; empty if unknown.
+        editable: It is installed as editable. Only older pixi writes this; since 2026 only the manifest has it
+            (prefix-dev/pixi#5106, #5249).
     """
 
     kind: Kind
@@ -44,15 +50,18 @@ class Package:
 
     @property
     def is_local(self) -> bool:
-        """Whether it comes from a place of this machine instead of from a channel, an index or a repository."""
+        """Tell whether its source is on this machine instead of in a channel, an index or a repository."""
         return "://" not in self.url or self.url.startswith("file:")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What an environment is locked for: a platform under the lock file's own name for it, which may be an alias.
+    """A platform of a locked environment.
 
-    ``listed`` are the virtual packages that the solve assumed, by conda's names (None: the lock file does not list them).
+    Attributes:
+        key: The lock file's name for it, which may be an alias.
+        subdir: The conda subfolder.
+        listed: The virtual packages that the solve assumed, by conda's names; None if the lock file does not list them.
     """
 
     key: str
@@ -61,22 +70,27 @@ class Row:
 
     @property
     def platform(self) -> Platform:
-        """Return the platform as far as the lock file describes it."""
+        """The platform as far as the lock file describes it."""
         bare = Platform(name=self.key, subdir=self.subdir)
         return bare if self.listed is None else promise(bare, self.listed)
 
     @property
     def shown(self) -> str:
-        """Return the platform in words, without the alias."""
+        """A description of the platform, without the alias."""
         return self.key if self.key == self.subdir else described(self.platform)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LockedEnvironment:
-    """What one environment holds on one platform; ``cuda`` and ``glibc`` are what the solve assumed (from version 7 on).
+    """The content of one environment on one platform.
 
-    ``elsewhere`` are the local packages of other environments and platforms: pixi looks at the whole lock file.
-    ``channels`` are addresses without credentials.
+    Attributes:
+        name: The environment's name.
+        channels: The channels' URLs without credentials.
+        packages: The packages.
+        cuda: The CUDA version that the solve assumed (from version 7 on).
+        glibc: The glibc version that the solve assumed (from version 7 on).
+        elsewhere: Local packages of other environments and platforms, because pixi checks the whole lock file.
     """
 
     name: str
@@ -89,7 +103,7 @@ class LockedEnvironment:
 
 @dataclass(frozen=True, kw_only=True)
 class LockFile:
-    """A lock file that was read: ``file`` is its name, for messages, ``top`` what it holds."""
+    """A parsed lock file: ``file`` is its name, for messages, ``top`` its content."""
 
     file: str
     version: int
@@ -97,14 +111,16 @@ class LockFile:
 
     @property
     def environments(self) -> tuple[str, ...]:
-        """Return the names of the environments that are locked."""
+        """The names of the locked environments."""
         return tuple(_named(self.top.get("environments"), f"{self.file}: environments"))
 
     def rows(self, environment: str, subdir: str = "") -> tuple[Row, ...]:
-        """Return what `environment` is locked for, of one conda subfolder or (empty) of all.
+        """Return the platforms of `environment`, in one conda subfolder or (empty) in all.
 
-        For an environment without packages a lock file lists no platform, so it is locked for ``linux-64`` too.
-        Raises `EnvironmentFileError` where there is no such environment.
+        For an environment without packages a lock file lists no platform, so it counts as locked for ``linux-64``.
+
+        Raises:
+            EnvironmentFileError: There is no such environment.
         """
         key = f"{self.file}: environments.{environment}.packages"
         listed = _tables(self.top.get("platforms"), f"{self.file}: platforms")
@@ -114,7 +130,7 @@ class LockFile:
         return tuple(row for row in rows if not subdir or row.subdir == subdir)
 
     def read(self, environment: str, row: Row) -> LockedEnvironment:
-        """Return what `environment` holds on the platform `row`."""
+        """Return the content of `environment` on the platform `row`."""
         locked, key = self._environment(environment), f"{self.file}: environments.{environment}"
         where, here = f"{self.file}: packages", f"{key}.packages"
         details = {_address(entry, where): entry for entry in _tables(self.top.get("packages"), where)}
@@ -144,12 +160,20 @@ class LockFile:
 
 
 def read_lock(text: str, file: str = "pixi.lock") -> LockFile:
-    """Read a lock file's text; `EnvironmentFileError` for malformed YAML and for a version that is not known here."""
+    """Parse a lock file.
+
+    Raises:
+        EnvironmentFileError: It is malformed, or its version is not supported.
+    """
     return lock_file_of(read_lock_table(text, file), file)
 
 
 def read_lock_table(text: str, file: str) -> Mapping[str, object]:
-    """Return what a lock file's text holds; `EnvironmentFileError` for malformed YAML."""
+    """Return the content of a lock file as a table.
+
+    Raises:
+        EnvironmentFileError: It is not valid YAML.
+    """
     try:
         top = load_yaml(text)
     except YamlError as error:
@@ -161,7 +185,11 @@ def read_lock_table(text: str, file: str) -> Mapping[str, object]:
 
 
 def lock_file_of(top: Mapping[str, object], file: str) -> LockFile:
-    """Make a lock file of its `read_lock_table`; `EnvironmentFileError` for a version that is not known here."""
+    """Make a lock file from the table of `read_lock_table`.
+
+    Raises:
+        EnvironmentFileError: Its version is not supported.
+    """
     version = top.get("version")
     if not isinstance(version, int) or version not in VERSIONS:
         raise EnvironmentFileError(_unknown_version(version, file))
@@ -169,10 +197,11 @@ def lock_file_of(top: Mapping[str, object], file: str) -> LockFile:
 
 
 def read_locked(text: str, environment: str, *, file: str = "pixi.lock", subdir: str = LINUX) -> LockedEnvironment:
-    """Read from a lock file's text what `environment` holds on the conda platform `subdir` (the first, if several are).
+    """Return the content of `environment` on the conda platform `subdir` (the first, if there are several).
 
-    Raises `EnvironmentFileError` for malformed YAML, a version that this reader does not know, an environment or platform
-    that is not locked.
+    Raises:
+        EnvironmentFileError: The lock file is malformed, its version is not supported, or the environment or platform is not
+            locked.
     """
     lock = read_lock(text, file)
     rows = lock.rows(environment, subdir)
@@ -185,7 +214,7 @@ def not_locked(lock: LockFile, environment: str, subdir: str = LINUX) -> Environ
     """Return the error for an environment that is not locked for a conda platform."""
     found = ", ".join(row.shown for row in lock.rows(environment))
     return EnvironmentFileError(
-        f"{lock.file}: environments.{environment} is not locked for {subdir}, which the image is built for "
+        f"{lock.file}: environments.{environment} is not locked for {subdir}, which the image needs "
         f"(it is for {found or 'nothing'}); add {subdir!r} to the workspace's platforms and run 'pixi lock'"
     )
 
@@ -195,7 +224,7 @@ def _row(key: str, entry: Mapping[str, object], where: str) -> Row:
     if not listed:
         return Row(key=key, subdir=subdir)
     if not isinstance(listed, list):
-        raise EnvironmentFileError(f"{where}: {key} lists {str(listed)[:60]!r}, but a list was expected; run 'pixi lock'")
+        raise EnvironmentFileError(f"{where}: {key} lists {str(listed)[:60]!r}; expected a list; run 'pixi lock'")
     pairs = (str(item).partition("=") for item in listed)
     return Row(key=key, subdir=subdir, listed={name: version for name, _, version in pairs})
 
@@ -203,16 +232,14 @@ def _row(key: str, entry: Mapping[str, object], where: str) -> Row:
 def _unknown_version(version: object, file: str) -> str:
     if isinstance(version, int) and version > VERSIONS[-1]:
         return (
-            f"{file} is of version {version}, but this hpcdeploy reads versions up to {VERSIONS[-1]} and does not guess; "
+            f"{file} has version {version}, but this hpcdeploy only reads versions up to {VERSIONS[-1]}; "
             "upgrade hpcdeploy, or write the lock file with an older pixi"
         )
-    return (
-        f"{file} is of version {version!r}, but {', '.join(map(str, VERSIONS))} were expected; run 'pixi lock' to renew it"
-    )
+    return f"{file} has version {version!r}; expected {', '.join(map(str, VERSIONS))}; run 'pixi lock' to renew it"
 
 
 def _address(entry: Mapping[str, object], key: str) -> tuple[Kind, str]:
-    """Return what identifies a package in the lock file: its kind and its address."""
+    """Return what identifies a package in the lock file: its kind and its URL or path."""
     for word, kind in _KINDS.items():
         if word in entry:
             return kind, str(entry[word])
@@ -220,14 +247,14 @@ def _address(entry: Mapping[str, object], key: str) -> tuple[Kind, str]:
         address = entry.get("url", entry.get("path", entry.get("name")))
         return _KINDS.get(str(entry["kind"]), "conda"), str(address)
     raise EnvironmentFileError(
-        f"{key} holds an entry that is neither conda nor pypi, but {', '.join(map(str, entry))}; run 'pixi lock'"
+        f"{key} has an entry that is neither conda nor pypi, but {', '.join(map(str, entry))}; run 'pixi lock'"
     )
 
 
 def _package(address: tuple[Kind, str], details: Mapping[tuple[Kind, str], Mapping[str, object]], key: str) -> Package:
     if address not in details:
         raise EnvironmentFileError(
-            f"{key} names {without_credentials(address[1])}, which 'packages' does not have; run 'pixi lock' to renew it"
+            f"{key} refers to {without_credentials(address[1])}, which is not in 'packages'; run 'pixi lock' to renew it"
         )
     kind, url = address
     entry = details[address]
@@ -245,7 +272,7 @@ def _package(address: tuple[Kind, str], details: Mapping[tuple[Kind, str], Mappi
 
 
 def _from_file_name(url: str) -> tuple[str, str]:
-    """Split ``name-version-build.conda``: neither version nor build may hold a hyphen (conda's package naming)."""
+    """Split ``name-version-build.conda``: version and build have no hyphen (conda's package naming)."""
     stem = re.sub(r"\.(conda|tar\.bz2)$", "", unquote(urlsplit(url).path).rpartition("/")[2])
     parts = stem.rsplit("-", 2)
     return (parts[0], parts[1]) if len(parts) == 3 else (stem, "")
@@ -259,12 +286,12 @@ def _table(value: object, key: str) -> Mapping[str, object]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise EnvironmentFileError(f"{key} is {_shown(value)!r}, but a table was expected; run 'pixi lock' to renew it")
+        raise EnvironmentFileError(f"{key} is {_shown(value)!r}; expected a table; run 'pixi lock' to renew it")
     return cast("Mapping[str, object]", value)
 
 
 def _named(value: object, key: str) -> Mapping[str, object]:
-    """Return a table whose keys are names: YAML reads 312 as a number."""
+    """Return a table with keys as text, because YAML reads 312 as a number."""
     return {str(name): content for name, content in _table(value, key).items()}
 
 
@@ -272,5 +299,5 @@ def _tables(value: object, key: str) -> list[Mapping[str, object]]:
     if value is None:
         return []
     if not isinstance(value, list):
-        raise EnvironmentFileError(f"{key} is {_shown(value)!r}, but a list was expected; run 'pixi lock' to renew it")
+        raise EnvironmentFileError(f"{key} is {_shown(value)!r}; expected a list; run 'pixi lock' to renew it")
     return [_table(item, key) for item in value]

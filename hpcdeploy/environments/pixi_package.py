@@ -1,4 +1,4 @@
-"""The places outside of a package's own folder that its manifest names: its source, and packages that it needs to be built.
+"""Find the paths outside a package's own folder in its manifest: its source, and packages for its build.
 
 Sources: Pixi's documentation, "Package source" and "Inline packages"; prefix-dev/pixi 0.77, ``schema/schema.json`` (Package,
 Build, SourceLocation); rattler-build's reference of recipes (``source: path``).
@@ -14,18 +14,19 @@ from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.toml import TomlError, UnusableTomlError, load_toml
 
 MANIFESTS = ("pixi.toml", "pyproject.toml")
-"""The files that may hold ``[package]`` (``[tool.pixi.package]`` in the latter), in the order in which Pixi looks."""
+"""Files that may have ``[package]`` (``[tool.pixi.package]`` in the latter), in Pixi's search order."""
 
 RECIPES = ("recipe.yaml", "recipe.yml")
-"""The files that the backend pixi-build-rattler-build reads."""
+"""Files that the backend pixi-build-rattler-build reads."""
 
 _KINDS = ("run-dependencies", "host-dependencies", "build-dependencies")
 
 
 def package_places(content: str, file: str) -> tuple[tuple[str, str], ...]:
-    """Return what a package's manifest names by a path: a name for each, and the path as it is written there.
+    """Return the paths in a package's manifest, each with a name; they are relative to the manifest's folder.
 
-    The paths are relative to the manifest's folder. Raises `EnvironmentFileError` where it is no TOML, or no YAML.
+    Raises:
+        EnvironmentFileError: It is not valid TOML or YAML.
     """
     if PurePosixPath(file).name in RECIPES:
         return tuple(("a source", path) for path in _recipe_sources(content, file))
@@ -40,10 +41,10 @@ def package_places(content: str, file: str) -> tuple[tuple[str, str], ...]:
 
 
 def feature_places(feature: Table, key: str, shared: Table) -> Iterator[tuple[str, str]]:
-    """Yield the packages of a feature that lie at a path: those it depends on, those of ``[dev]``, and what these name.
+    """Yield the packages of a feature that have a path: its dependencies, those of ``[dev]``, and their own ones.
 
-    Yields a name for each, and the path as it is written, relative to the manifest. `shared` is
-    ``[workspace.dependencies]``, which ``{ workspace = true }`` stands for.
+    Each has a name and its path relative to the manifest. `shared` is ``[workspace.dependencies]``, which ``{ workspace =
+    true }`` refers to.
     """
     yield from _places(feature, ("dependencies", "host-dependencies", "build-dependencies", "dev"), key, shared)
     for name, spec in table(feature.get("dependencies"), f"{key}.dependencies").items():
@@ -64,7 +65,7 @@ def _of_package(package: Table, key: str, shared: Table) -> Iterator[tuple[str, 
 
 
 def _places(tables: Table, kinds: Iterable[str], key: str, shared: Table) -> Iterator[tuple[str, str]]:
-    """Yield the packages in the tables `kinds` that lie at a path; a key such as ``if(...)`` holds another such table."""
+    """Yield the packages with a path in the tables `kinds`; a key such as ``if(...)`` has another such table."""
     for kind in kinds:
         for name, spec in table(tables.get(kind), f"{key}.{kind}").items():
             if name.startswith("if("):
@@ -85,7 +86,7 @@ def _recipe_sources(content: str, file: str) -> Iterator[str]:
 
 
 def _paths(source: object) -> Iterator[str]:
-    """Yield the paths of a recipe's ``source``: one table, several, or such that hold under a condition."""
+    """Yield the paths in a recipe's ``source``: one table, several, or conditional ones."""
     if isinstance(source, list):
         for one in source:
             yield from _paths(one)

@@ -1,7 +1,7 @@
-"""A platform of a Pixi workspace: a conda subfolder, and the virtual packages that it promises (Pixi 0.71 and later).
+"""Define a platform of a Pixi workspace: a conda subfolder and its virtual packages (Pixi 0.71 and later).
 
-Source of the rules: prefix-dev/pixi 0.77, ``crates/pixi_manifest/src/toml/platform.rs`` (keys, derived names), ``target.rs``
-(selectors) and ``platform.rs`` (defaults); the variables: conda/rattler, ``crates/rattler_virtual_packages/src/lib.rs``.
+Sources: prefix-dev/pixi 0.77, ``crates/pixi_manifest/src/toml/platform.rs`` (keys, derived names), ``target.rs`` (selectors)
+and ``platform.rs`` (defaults); the variables: conda/rattler, ``crates/rattler_virtual_packages/src/lib.rs``.
 """
 
 import re
@@ -14,10 +14,10 @@ from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.wildcards import STAR, joined
 
 LINUX = "linux-64"
-"""The conda platform that images are built for."""
+"""The conda platform of images."""
 
 DEFAULT_GLIBC = "2.28"
-"""What Pixi assumes of the system's C library where nobody says otherwise (``default_glibc_version``, pixi 0.77)."""
+"""Pixi's default for the system's C library (``default_glibc_version``, pixi 0.77)."""
 
 _ARCHSPECS: Mapping[str, str] = {
     **dict.fromkeys(("linux-64", "osx-64", "win-64"), "x86_64"),
@@ -37,15 +37,21 @@ _NAMED_KEYS = {
     "macos": "__osx",
     "windows": "__win",
 }
-"""The keys that a derived name is made of, in its order, which is not that of the manifest."""
+"""The keys in a derived name, in its own order, which differs from that of the manifest."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Platform:
-    """A platform of the workspace: its own name, the conda subfolder, and its virtual packages (empty: none declared).
+    """A platform of the workspace.
 
-    ``cuda`` is the driver's CUDA version, ``cuda_arch`` a compute capability (``8.6``), ``archspec`` a microarchitecture,
-    ``others`` are virtual packages by conda's own names, with their version, or ``VERSION=BUILD``.
+    Attributes:
+        name: Its name.
+        subdir: The conda subfolder.
+        cuda: The driver's CUDA version; empty if not declared, like the following ones.
+        cuda_arch: A compute capability (``8.6``).
+        archspec: A microarchitecture.
+        glibc: The glibc version.
+        others: Other virtual packages by conda's names, with their version, or ``VERSION=BUILD``.
     """
 
     name: str
@@ -58,7 +64,7 @@ class Platform:
 
     @property
     def virtual_packages(self) -> dict[str, str]:
-        """Return what it promises, by conda's name, without what its subfolder promises anyway."""
+        """Its virtual packages by conda's names, without those of every machine of its subfolder."""
         declared = {
             "__cuda": self.cuda,
             "__cuda_arch": self.cuda_arch,
@@ -70,9 +76,10 @@ class Platform:
 
 
 def read_platform(value: object, key: str) -> Platform:
-    """Read an entry of ``platforms``; `EnvironmentFileError`, which names `key`, where it is none.
+    """Parse an entry of ``platforms``; without a name it gets Pixi's derived name, such as ``linux-64-cuda-12-9``.
 
-    Without a name it has the one that Pixi derives, such as ``linux-64-cuda-12-9``.
+    Raises:
+        EnvironmentFileError: It is malformed; the message has the name `key`.
     """
     if isinstance(value, str):
         return Platform(name=value, subdir=value)
@@ -80,9 +87,9 @@ def read_platform(value: object, key: str) -> Platform:
     name = text(entry.get("name"), f"{key}.name")
     subdir = text(entry.get("platform", entry.get("subdir", name)), f"{key}.platform")
     if not subdir:
-        raise EnvironmentFileError(f"{key} holds a table without 'platform'; write {{ platform = \"{LINUX}\", ... }}")
+        raise EnvironmentFileError(f"{key} has a table without 'platform'; use {{ platform = \"{LINUX}\", ... }}")
     if name and not _NAME.fullmatch(name):
-        raise EnvironmentFileError(f"{key} holds the name {shown(name)}; expected letters, digits and dashes")
+        raise EnvironmentFileError(f"{key} has the name {shown(name)}; expected letters, digits and dashes")
     cuda = entry.get("cuda")
     parts = table(cuda, f"{key}.cuda") if isinstance(cuda, dict) else {"driver": cuda}
     raw = {name: text(value, f"{key}.{name}") for name, value in entry.items() if name.startswith("__")}
@@ -101,7 +108,7 @@ def read_platform(value: object, key: str) -> Platform:
 
 
 def _check(platform: Platform, key: str) -> None:
-    """Refuse what becomes a variable of the build, or chooses a platform, and is no version and no microarchitecture."""
+    """Reject values that become variables of the build or select a platform, and are no version or microarchitecture."""
     _version(platform.cuda, f"{key}.cuda", "12.9")
     _version(platform.cuda_arch, f"{key}.cuda.arch", "8.6")
     _version(platform.glibc, f"{key}.glibc", "2.28")
@@ -113,14 +120,18 @@ def _check(platform: Platform, key: str) -> None:
 
 
 def _version(value: str, key: str, example: str) -> str:
-    """Return `value` if empty or a version, a build (``12.9=0``) allowed; raise `EnvironmentFileError` otherwise."""
+    """Return `value` if it is empty, or a version with an optional build (``12.9=0``).
+
+    Raises:
+        EnvironmentFileError: It is neither; the message has the name `key`.
+    """
     if value and not re.fullmatch(r"[0-9]+(?:\.[0-9]+)*", value.partition("=")[0]):
         raise EnvironmentFileError(f"{key} is {shown(value)}; expected a version of digits and dots, such as '{example}'")
     return value
 
 
 def derived_name(platform: Platform) -> str:
-    """Return the name that Pixi gives to a platform without one: the subfolder, and what is promised beyond its defaults."""
+    """Return Pixi's name for a platform without one: the subfolder, and the virtual packages beyond its defaults."""
     promised = platform.virtual_packages
     named = [(key, promised.pop(package)) for key, package in _NAMED_KEYS.items() if package in promised]
     rest = sorted((name.lstrip("_"), value) for name, value in promised.items())
@@ -129,16 +140,16 @@ def derived_name(platform: Platform) -> str:
 
 
 def customised(packages: Mapping[str, str], subdir: str) -> dict[str, str]:
-    """Leave out the virtual packages that every machine of a subfolder promises, and build strings of 0."""
+    """Remove the virtual packages that every machine of a subfolder has, and build strings of 0."""
     common = _defaults(subdir)
     plain = {name: value.removesuffix("=0").removesuffix("=") for name, value in packages.items()}
-    if "__archspec" in plain:  # Its version says nothing: pixi writes 0 into a lock file, rattler detects 1.
+    if "__archspec" in plain:  # its version has no meaning: pixi writes 0 to a lock file, rattler detects 1
         plain["__archspec"] = f"0={plain['__archspec'].partition('=')[2]}"
     return {name: value for name, value in plain.items() if not same_version(value, common.get(name, "-"))}
 
 
 def _defaults(subdir: str) -> dict[str, str]:
-    """Return what every machine of a subfolder promises: it is in no derived name, and tells no platform from another.
+    """Return the virtual packages that every machine of a subfolder has, which are in no derived name.
 
     Versions: ``crates/pixi_default_versions/src/lib.rs`` of pixi 0.77.
     """
@@ -152,7 +163,7 @@ def _defaults(subdir: str) -> dict[str, str]:
 
 
 def promise(platform: Platform, packages: Mapping[str, str]) -> Platform:
-    """Return `platform` with the virtual packages that a lock file lists in place of its own."""
+    """Return `platform` with the virtual packages of a lock file instead of its own."""
     custom = customised(packages, platform.subdir)
     return replace(
         platform,
@@ -165,12 +176,12 @@ def promise(platform: Platform, packages: Mapping[str, str]) -> Platform:
 
 
 def overrides(platform: Platform) -> tuple[tuple[str, str], ...]:
-    """Return the variables besides ``CONDA_OVERRIDE_CUDA`` that let pixi take this platform on any machine.
+    """Return the variables besides ``CONDA_OVERRIDE_CUDA`` with which pixi uses this platform on any machine.
 
     Names: ``DEFAULT_ENV_NAME`` of CudaArch, Archspec, LibC and Linux in conda/rattler,
-    ``crates/rattler_virtual_packages/src/lib.rs`` (main, 2026-08-22). Pixi itself applies that of the archspec since 0.77.0
-    (prefix-dev/pixi#6820), and drops a compute capability where there is no CUDA
-    (``crates/pixi_core/src/workspace/mod.rs``). rattler takes a compute capability as MAJOR.MINOR alone.
+    ``crates/rattler_virtual_packages/src/lib.rs`` (main, 2026-08-22). Pixi applies that of the archspec since 0.77.0
+    (prefix-dev/pixi#6820), and ignores a compute capability without CUDA (``crates/pixi_core/src/workspace/mod.rs``).
+    rattler only accepts a compute capability as MAJOR.MINOR.
     """
     arch = platform.cuda_arch if "." in platform.cuda_arch or not platform.cuda_arch else f"{platform.cuda_arch}.0"
     promised = platform.virtual_packages
@@ -184,7 +195,7 @@ def overrides(platform: Platform) -> tuple[tuple[str, str], ...]:
 
 
 def selects(selector: str, platform: Platform) -> bool:
-    """Return whether ``[target.SELECTOR]`` holds on `platform`: a family, a subfolder, a name, or a pattern with ``*``."""
+    """Tell whether ``[target.SELECTOR]`` applies to `platform`: a family, a subfolder, a name, or a pattern with ``*``."""
     if selector == "unix":
         return platform.subdir.startswith(("linux-", "osx-"))
     if selector == "linux":
@@ -194,7 +205,7 @@ def selects(selector: str, platform: Platform) -> bool:
 
 
 def described(platform: Platform) -> str:
-    """Describe a platform by its virtual packages, for where the manifest's name is unknown."""
+    """Describe a platform by its virtual packages, because the manifest's name is unknown."""
     words = [f"CUDA {platform.cuda}" if platform.cuda else "no CUDA"]
     if platform.cuda_arch:
         words.append(f"compute capability {platform.cuda_arch}")
@@ -206,36 +217,36 @@ def described(platform: Platform) -> str:
 
 
 def cuda_of(value: object, key: str) -> str:
-    """Read ``"12.9"`` or ``{ driver = "12.9", arch = "8.6" }``: the CUDA version of ``[system-requirements]``."""
+    """Parse the CUDA version of ``[system-requirements]``: ``"12.9"`` or ``{ driver = "12.9", arch = "8.6" }``."""
     return _version(text(value.get("driver") if isinstance(value, dict) else value, key), key, "12.9")
 
 
 def glibc_of(value: object, key: str) -> str:
-    """Read ``"2.28"`` or ``{ family = "glibc", version = "2.28" }``; empty for another family of C library."""
+    """Parse ``"2.28"`` or ``{ family = "glibc", version = "2.28" }``; empty for another family of C library."""
     if isinstance(value, dict) and value.get("family", "glibc") != "glibc":
         return ""
     return _version(text(value.get("version") if isinstance(value, dict) else value, key), key, DEFAULT_GLIBC)
 
 
 def platform_names(value: object, key: str) -> tuple[str, ...] | None:
-    """Read a feature's ``platforms``; None where it narrows nothing."""
+    """Parse a feature's ``platforms``; None if it has none."""
     return None if value is None else tuple(read_platform(one, key).name for one in items(value, key))
 
 
 def highest(versions: Iterable[str]) -> str:
-    """Return the highest version, compared as numbers; empty where there is none."""
+    """Return the highest version, compared numerically; empty if there is none."""
     return max(versions, key=_numbers, default="")
 
 
 def same_version(one: str, other: str) -> bool:
-    """Return whether two versions are equal, as 12 and 12.0 are; their builds must be the same text."""
+    """Tell whether two versions are equal, such as 12 and 12.0; their builds must be the same text."""
     (version, _, build), (wanted, _, wanted_build) = one.partition("="), other.partition("=")
     same = version == wanted or (version != "" and wanted != "" and _trimmed(version) == _trimmed(wanted))
     return same and build == wanted_build
 
 
 def at_most(one: str, other: str) -> bool:
-    """Return whether a version is no higher than another."""
+    """Tell whether a version is not higher than another."""
     return _numbers(_trimmed(one)) <= _numbers(_trimmed(other))
 
 

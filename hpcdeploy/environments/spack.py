@@ -1,6 +1,6 @@
-"""A Spack environment's ``spack.yaml``, and the configuration files that it includes, as plain values.
+"""Parse a Spack environment's ``spack.yaml``, and the configuration files that it includes, into plain values.
 
-Only what an image needs is read; Spack itself reads the files that are shipped, unchanged. Sources: the schemas in
+Only the parts that an image needs are read; Spack itself reads the unchanged files. Sources: the schemas in
 ``lib/spack/spack/schema`` of Spack 0.20 to 1.1, and its documentation ("Environments", "Include Settings", "Mirrors").
 """
 
@@ -27,11 +27,19 @@ from hpcdeploy.errors import EnvironmentFileError
 
 @dataclass(frozen=True, kw_only=True)
 class Configuration:
-    """What one configuration file, or the ``spack`` section of an environment, says of things that matter to an image.
+    """The relevant settings of a configuration file, or of the ``spack`` section of an environment.
 
-    ``flags`` are compiler flags that name a processor, each with the keys that lead to it; ``moving`` are versions in
-    ``packages`` that follow a branch. ``developed`` are the packages under ``develop``. ``drops_repos`` is whether it says
-    ``repos::``. ``when`` is the condition under which Spack includes the file (empty: always).
+    Attributes:
+        packages: The section ``packages``.
+        mirrors: The mirrors.
+        references: The files that it names.
+        view: The view; None if it is not set.
+        definitions: The definitions.
+        flags: Compiler flags that name a processor, each with its key path.
+        moving: Versions in ``packages`` that follow a branch.
+        developed: The packages in ``develop``.
+        drops_repos: It has ``repos::``.
+        when: The condition under which Spack includes the file; empty for always.
     """
 
     packages: Packages = field(default_factory=Packages)
@@ -47,13 +55,13 @@ class Configuration:
 
     @property
     def externals(self) -> tuple[str, ...]:
-        """The packages that Spack takes from the system."""
+        """The packages that Spack uses from the system."""
         return tuple(one.name for one in self.packages.settings if one.externals)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpackEnvironment:
-    """A ``spack.yaml``: its configuration, and the list ``specs`` as it stands there."""
+    """A ``spack.yaml``: its configuration, and its unexpanded list ``specs``."""
 
     file: str
     configuration: Configuration
@@ -62,11 +70,15 @@ class SpackEnvironment:
 
 
 def read_environment(text: str, file: str = "spack.yaml") -> SpackEnvironment:
-    """Read a ``spack.yaml``; `EnvironmentFileError` for what is no environment, or not understood."""
+    """Parse a ``spack.yaml``.
+
+    Raises:
+        EnvironmentFileError: It is malformed, or has unsupported settings.
+    """
     top = load(text, file)
     section = named(top, "spack") if "env" not in top else top["env"]
     if section is None:
-        raise EnvironmentFileError(f"{file} has no top-level key 'spack'; is this a Spack environment's manifest?")
+        raise EnvironmentFileError(f"{file} has no top-level key 'spack'; check that it is a Spack environment's manifest")
     inner = table(section, f"{file}: spack")
     return SpackEnvironment(
         file=file,
@@ -77,29 +89,37 @@ def read_environment(text: str, file: str = "spack.yaml") -> SpackEnvironment:
 
 
 def read_configuration(text: str, file: str) -> Configuration:
-    """Read a configuration file that an environment includes: sections at its top, or under ``spack``."""
+    """Parse a configuration file that an environment includes: its sections are at the top, or below ``spack``.
+
+    Raises:
+        EnvironmentFileError: It is malformed.
+    """
     top = load(text, file)
     section = named(top, "spack")
     return _configuration(top if section is None else table(section, f"{file}: spack"), file)
 
 
 def expanded(environment: SpackEnvironment, configurations: Sequence[Configuration]) -> SpecList:
-    """Expand the environment's specs with the definitions of all its files; raises `EnvironmentFileError`."""
+    """Expand the environment's specs with the definitions of all its files.
+
+    Raises:
+        EnvironmentFileError: A list is malformed.
+    """
     definitions = [definition for one in configurations for definition in one.definitions]
     return expand_specs(environment.specs, definitions, f"{environment.file}: spack.specs")
 
 
 def group_targets(environment: SpackEnvironment) -> tuple[str, ...]:
-    """Return the targets that ``override`` of groups of specs names: no setting from outside is above those."""
+    """Return the targets in the ``override`` of groups of specs, which no setting from outside can replace."""
     settings = [one for _, one in _overridden(environment)]
     required = (target for one in settings if one.require for target in one.require.targets)
     return tuple(dict.fromkeys((*required, *(target for one in settings for target in one.targets))))
 
 
 def group_escapes(environment: SpackEnvironment, pinned: Sequence[str]) -> tuple[str, ...]:
-    """Return the groups and packages (``GROUP: PACKAGE``) whose ``override`` takes the place of a required target.
+    """Return the groups and packages (``GROUP: PACKAGE``) whose ``override`` replaces a required target.
 
-    `pinned` are the packages that are given the target: a list of the override joins theirs, and that of ``all``.
+    `pinned` are the packages that get the target: a list in the override is joined with theirs, and with that of ``all``.
     """
     return tuple(
         f"{group}: {one.name}"
@@ -131,7 +151,7 @@ def _configuration(given: Table, where: str) -> Configuration:
 
 
 def _moving(given: Table, packages: Packages, where: str) -> Iterator[str]:
-    """Tell the versions in ``packages`` that follow a branch: required ones, and preferred ones (``version``)."""
+    """Yield the versions in ``packages`` that follow a branch: required ones, and preferred ones (``version``)."""
     for one in packages.settings:
         for spec in one.require.specs if one.require else ():
             yield from moving_versions(spec, one.name)

@@ -1,4 +1,4 @@
-"""The section ``container`` of a ``spack.yaml``, as Spack's ``containerize`` understands it.
+"""Parse the section ``container`` of a ``spack.yaml``, as Spack's ``containerize`` does.
 
 Source: ``lib/spack/spack/schema/container.py`` and ``lib/spack/spack/container/images.json`` of Spack 0.20 to 1.0.
 """
@@ -19,9 +19,13 @@ MANAGERS = ("apt", "dnf", "dnf_epel", "yum", "yum_amazon", "zypper", "apk")
 
 @dataclass(frozen=True, kw_only=True)
 class System:
-    """An operating system of ``images: os``: its image with Spack (no tag), its plain image, its package manager.
+    """An operating system of ``images: os``.
 
-    ``name`` is what Spack calls it in a lock file (``platform_os``); empty where that is not known here.
+    Attributes:
+        build: Its image with Spack, without a tag.
+        final: Its plain image.
+        manager: Its package manager.
+        name: Its name in Spack's lock files (``platform_os``); empty if unknown.
     """
 
     build: str
@@ -60,15 +64,24 @@ SYSTEMS: Mapping[str, System] = {
     "fedora:39": System(build="docker.io/spack/fedora39", final="docker.io/fedora:39", manager="dnf", name="fedora39"),
     "opensuse/leap:15": System(build="docker.io/spack/leap15", final="docker.io/opensuse/leap:latest", manager="zypper"),
 }
-"""Those for which there is an image with Spack in it."""
+"""The systems that have an image with Spack."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Container:
-    """What the section asks for. ``build`` and ``final`` are empty where it names no images.
+    """The content of the section.
 
-    ``manager`` is the package manager (empty: not said); ``update`` is whether its lists are renewed first. ``test`` are
-    shell lines; ``unused`` are the keys that say something which an image of hpcdeploy is told otherwise.
+    Attributes:
+        build: The build image; empty if not set.
+        final: The final image; empty if not set.
+        strip: Strip binaries.
+        manager: The package manager; empty if not set.
+        update: Update the package manager's lists first.
+        build_packages: System packages for the build.
+        final_packages: System packages for the final image.
+        labels: The labels.
+        test: Shell lines of the test.
+        unused: Keys that hpcdeploy's images do not use.
     """
 
     build: str = ""
@@ -84,7 +97,11 @@ class Container:
 
 
 def read_container(value: object, file: str) -> Container:
-    """Read the section; `EnvironmentFileError` for what is not understood, with the way round it."""
+    """Parse the section.
+
+    Raises:
+        EnvironmentFileError: It is malformed or not supported; the message has an alternative.
+    """
     where = f"{file}: spack.container"
     given = table(value, where)
     _known(given, KEYS, where)
@@ -120,7 +137,7 @@ def read_container(value: object, file: str) -> Container:
 
 
 def _images(value: object, where: str) -> tuple[str, str, str]:
-    """Return build image, final image and package manager; each empty where nothing is said."""
+    """Return build image, final image and package manager; each is empty if it is not set."""
     if value is None or value == "":
         return "", "", ""
     given = table(value, where)
@@ -128,7 +145,7 @@ def _images(value: object, where: str) -> tuple[str, str, str]:
     if "build" in given or "final" in given:
         pair = [text_of(given.get(key), f"{where}.{key}") for key in ("build", "final")]
         if not all(pair):
-            raise EnvironmentFileError(f"{where} names only one of build and final; name both, as Spack demands")
+            raise EnvironmentFileError(f"{where} has only one of build and final; Spack requires both")
         return pair[0], pair[1], ""
     system = text_of(given.get("os"), f"{where}.os")
     if system not in SYSTEMS:
@@ -139,8 +156,8 @@ def _images(value: object, where: str) -> tuple[str, str, str]:
     spack = given.get("spack")
     if not isinstance(spack, str) or not spack:
         raise EnvironmentFileError(
-            f"{where}.spack is {spack!r}, but a release such as '1.1.0' was expected: Spack is not fetched from git during "
-            "a build; name an image that holds the Spack you want in build, and the plain one in final"
+            f"{where}.spack is {spack!r}; expected a release such as '1.1.0'. Spack is not downloaded from git during "
+            "a build; set an image with this Spack in build, and a plain one in final"
         )
     return f"{SYSTEMS[system].build}:{spack}", SYSTEMS[system].final, SYSTEMS[system].manager
 
@@ -148,4 +165,4 @@ def _images(value: object, where: str) -> tuple[str, str, str]:
 def _known(given: Table, keys: tuple[str, ...], where: str) -> None:
     odd = next((key for key in given if key not in keys), None)
     if odd is not None:
-        raise EnvironmentFileError(f"{where} has the key {odd!r}, which is not understood; {nearest(odd, keys)}")
+        raise EnvironmentFileError(f"{where} has the key {odd!r}, which is unknown; {nearest(odd, keys)}")

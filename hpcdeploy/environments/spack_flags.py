@@ -1,8 +1,8 @@
-"""Compiler flags that name a processor, wherever a Spack file has them: they win over the target that Spack knows of.
+"""Find compiler flags that name a processor in a Spack file; they take precedence over the target that Spack knows.
 
-Sources: the GCC manual, "x86 Options" (``-march``, ``-mtune``; ``native`` is the machine that compiles) and "AArch64
-Options" (``-mcpu``); Intel's compiler guide (``-xHost``). Spack passes them on as they are: its documentation, "Spec
-syntax", "Compiler flags".
+Sources: the GCC manual, "x86 Options" (``-march``, ``-mtune``; ``native`` is the compiling machine) and "AArch64 Options"
+(``-mcpu``); Intel's compiler guide (``-xHost``). Spack passes them unchanged: its documentation, "Spec syntax", "Compiler
+flags".
 """
 
 import re
@@ -13,7 +13,7 @@ _NOT_FLAGS = ("container", "mirrors", "repos", "include")
 
 
 def processor_flags(value: object, where: str = "") -> Iterator[tuple[str, str]]:
-    """Tell each flag that names a processor, and the keys that lead to it, such as ``packages.hdf5.require``."""
+    """Yield each flag that names a processor, with its key path, such as ``packages.hdf5.require``."""
     if isinstance(value, str):
         yield from ((match[0], where) for match in _FLAG.finditer(value))
     elif isinstance(value, list):

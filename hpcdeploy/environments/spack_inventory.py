@@ -1,4 +1,4 @@
-"""The packages of a Spack lock file as items. Spack compiles: what a package will weigh is not known before it is built."""
+"""List the packages of a Spack lock file as items; their sizes are unknown before Spack has compiled them."""
 
 from hpcdeploy.environments.families import library_family
 from hpcdeploy.environments.inventory import Item, largest_first
@@ -8,8 +8,12 @@ from hpcdeploy.json_text import read_json
 
 
 def spack_items(text: str, file: str = "spack.lock") -> tuple[Item, ...]:
-    """Return the locked packages, those of the system (externals) included; raises `EnvironmentFileError`."""
-    read_lock(text, file)  # what is no lock file is refused there
+    """Return the locked packages, including those of the system (externals).
+
+    Raises:
+        EnvironmentFileError: The lock file is malformed.
+    """
+    read_lock(text, file)  # rejects a malformed lock file
     nodes = [(key, node) for key, node in read_json(text)["concrete_specs"].items() if isinstance(node, dict)]
     return largest_first(
         Item(
@@ -26,7 +30,7 @@ def spack_items(text: str, file: str = "spack.lock") -> tuple[Item, ...]:
 
 
 def root_items(specs: SpecList) -> tuple[Item, ...]:
-    """Return the environment's specs, each once; ``version`` is all that a spec says of its package, ``build`` itself."""
+    """Return the environment's specs without duplicates; ``version`` is a spec's constraint, ``build`` the spec itself."""
     roots = dict.fromkeys(root.spec for root in specs.roots)
     return largest_first(
         Item(

@@ -1,7 +1,7 @@
-"""A Spack environment's ``spack.lock`` as plain values: what is locked, for which target, out of which repositories.
+"""Parse a Spack environment's ``spack.lock`` into plain values: packages, targets and repositories.
 
-Spack writes it as JSON, with the lock file's version under ``_meta`` (``lockfile-version``; 4 to 7 are known here: one of
-before 4 does not key its specs by their full hash, and Spack 0.18 was the last to write it).
+Spack writes it as JSON, with its version in ``_meta`` (``lockfile-version``). Versions 4 to 7 are supported: earlier ones do
+not use full hashes as keys, and Spack 0.18 was the last to write them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,11 +19,15 @@ OLDEST = 4
 
 @dataclass(frozen=True, kw_only=True)
 class SpackLock:
-    """A lock file: the names of its roots, the targets of its packages, and each package's repository (namespace).
+    """A lock file.
 
-    ``systems`` are the operating systems that it was made for, as Spack calls them (``ubuntu24.04``). ``flags`` are compiler
-    flags that name a processor, each with its package; ``moving`` are versions that follow a branch, of which no commit is
-    locked.
+    Attributes:
+        roots: The names of its roots.
+        targets: The targets of its packages.
+        namespaces: Each package's repository (namespace).
+        systems: Its operating systems by Spack's names (``ubuntu24.04``).
+        flags: Compiler flags that name a processor, each with its package.
+        moving: Versions that follow a branch without a locked commit.
     """
 
     roots: tuple[str, ...]
@@ -35,7 +39,11 @@ class SpackLock:
 
 
 def read_lock(text: str, file: str = "spack.lock") -> SpackLock:
-    """Read a lock file; `EnvironmentFileError` where it is none, or too old."""
+    """Parse a lock file.
+
+    Raises:
+        EnvironmentFileError: It is malformed or too old.
+    """
     try:
         top = read_json(text)
     except ValueError as error:
@@ -46,7 +54,7 @@ def read_lock(text: str, file: str = "spack.lock") -> SpackLock:
     version = meta.get("lockfile-version")
     if not isinstance(version, int) or version < OLDEST:
         raise EnvironmentFileError(
-            f"{file} is of version {version!r}, but {OLDEST} or later was expected; run 'spack concretize --force'"
+            f"{file} has version {version!r}; expected {OLDEST} or later; run 'spack concretize --force'"
         )
     specs = _table(top.get("concrete_specs"), f"{file}: concrete_specs")
     if not specs and not top.get("include_concrete"):
@@ -65,7 +73,7 @@ def read_lock(text: str, file: str = "spack.lock") -> SpackLock:
 
 
 def _nodes(top: Mapping[str, object], file: str) -> Iterator[Mapping[str, object]]:
-    """Tell the locked packages, those of included environments too, which Spack copies into the lock file and installs."""
+    """Yield the locked packages, including those of included environments, which Spack copies and installs."""
     for node in _table(top.get("concrete_specs"), f"{file}: concrete_specs").values():
         yield _table(node, f"{file}: concrete_specs")
     for included in _table(top.get("include_concrete"), f"{file}: include_concrete").values():
@@ -81,7 +89,7 @@ def _roots(top: Mapping[str, object], file: str) -> Iterator[str]:
 
 
 def _target(node: Mapping[str, object]) -> Iterator[str]:
-    """Tell a package's target: a name, or for one that archspec does not know as a generic one, a table with its name."""
+    """Yield a package's target: a name, or a table with a name for targets that are not generic in archspec."""
     arch = node.get("arch")
     target = arch.get("target") if isinstance(arch, dict) else None
     name = target.get("name") if isinstance(target, dict) else target
@@ -90,7 +98,7 @@ def _target(node: Mapping[str, object]) -> Iterator[str]:
 
 
 def _moving(node: Mapping[str, object]) -> tuple[str, ...]:
-    """Tell a package's version where it follows a branch. The source under ``develop`` is shipped, so it stays as it is.
+    """Return a package's version if it follows a branch. The source in ``develop`` is copied, so it does not change.
 
     From version 1.0 on Spack locks the commit as a variant, ``commit``; source: its release notes, "1.0", "git provenance".
     """
@@ -108,5 +116,5 @@ def _table(value: object, key: str) -> Mapping[str, object]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise EnvironmentFileError(f"{key} is {str(value)[:60]!r}, but a table was expected; run 'spack concretize --force'")
+        raise EnvironmentFileError(f"{key} is {str(value)[:60]!r}; expected a table; run 'spack concretize --force'")
     return cast("Mapping[str, object]", value)

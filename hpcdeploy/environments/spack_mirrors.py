@@ -1,4 +1,4 @@
-"""The mirrors of a Spack environment, and the variables that their credentials are read from.
+"""Parse the mirrors of a Spack environment, and the variables of their credentials.
 
 Source: ``lib/spack/spack/schema/mirrors.py`` of Spack 0.20 to 1.1, and its documentation, "Mirrors".
 """
@@ -12,7 +12,7 @@ from hpcdeploy.errors import EnvironmentFileError
 
 @dataclass(frozen=True, kw_only=True)
 class Mirror:
-    """A mirror: its address for pushing, and the variables that its credentials are read from."""
+    """A mirror: its URL for pushing, and the variables of its credentials."""
 
     name: str
     url: str
@@ -21,7 +21,11 @@ class Mirror:
 
 
 def read_mirrors(given: Table, where: str) -> tuple[Mirror, ...]:
-    """Read the section ``mirrors`` out of a file's table; `EnvironmentFileError` for what would put a secret into images."""
+    """Parse the section ``mirrors`` of a file's table.
+
+    Raises:
+        EnvironmentFileError: It is malformed, or has a secret that would be copied into images.
+    """
     return tuple(
         _mirror(plain_key(name), value, f"{where}: mirrors.{name}")
         for name, value in table(named(given, "mirrors"), f"{where}: mirrors").items()
@@ -46,17 +50,17 @@ def _mirror(name: str, value: object, where: str) -> Mirror:
 
 
 def _variables(side: Table, where: str) -> Iterator[str]:
-    """Tell the variables of one side's credentials. Those that stand there in clear would be in every image."""
+    """Yield the variables of one side's credentials; credentials in clear text would be in every image."""
     pair = side.get("access_pair")
     if isinstance(pair, list) or side.get("access_token"):
         raise EnvironmentFileError(
-            f"{where} holds credentials in clear text, which would be in every image; write access_pair with id_variable "
-            "and secret_variable, describe these two in the image's 'secrets', and make the old ones invalid"
+            f"{where} has credentials in clear text, which would be in every image; use access_pair with id_variable "
+            "and secret_variable, describe these two in the image's 'secrets', and revoke the old ones"
         )
     keys = table(pair, f"{where}.access_pair")
     if pair and not (keys.get("secret_variable") and (keys.get("id_variable") or keys.get("id"))):
         raise EnvironmentFileError(
-            f"{where}.access_pair has {', '.join(keys) or 'nothing'}; id_variable (or id) and secret_variable were expected"
+            f"{where}.access_pair has {', '.join(keys) or 'nothing'}; expected id_variable (or id) and secret_variable"
         )
     for found in (keys.get("id_variable"), keys.get("secret_variable"), side.get("access_token_variable")):
         if found:

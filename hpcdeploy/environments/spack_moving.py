@@ -1,4 +1,4 @@
-"""References of a Spack environment that mean something else another day: versions that are branches, branches of git.
+"""Find references of a Spack environment that may change over time: versions that are branches, and git branches.
 
 Sources: ``infinity_versions`` and ``is_git_version`` in ``lib/spack/spack/version/common.py`` of Spack 1.2;
 ``lib/spack/spack/schema/include.py`` and ``repos.py`` there; its documentation, "Spec syntax", "Version specifier" and
@@ -17,10 +17,9 @@ _PINNED = re.compile(r"(?:^|\s)commit==?['\"]?[0-9a-f]{40}\b")
 
 
 def moving_versions(spec: str, package: str = "") -> tuple[str, ...]:
-    """Return the versions in a spec that follow a branch or another reference of git, as in ``hdf5@develop``.
+    """Return the versions in a spec that follow a branch or another git reference, such as ``hdf5@develop``.
 
-    A commit, and a version beside which ``commit=`` names one, stays what it is. `package` is the one that an anonymous
-    spec is about.
+    A commit does not change, nor does a version with ``commit=``. `package` is the subject of an anonymous spec.
     """
     found = []
     for node in re.split(r"(?=[\^%])", spec):
@@ -32,7 +31,7 @@ def moving_versions(spec: str, package: str = "") -> tuple[str, ...]:
 
 
 def moving_repository(given: Mapping[str, object]) -> str:
-    """Return what a git repository's table (``repos``, ``include``) follows; empty where a commit or tag is named."""
+    """Return what a git repository's table (``repos``, ``include``) follows; empty for a commit or a tag."""
     if given.get("commit") or given.get("tag"):
         return ""
     branch = given.get("branch")

@@ -1,9 +1,9 @@
-"""The section ``packages`` of Spack's configuration: what it requires of packages, and how several files are put together.
+"""Parse the section ``packages`` of Spack's configuration, and combine several files.
 
 Sources: ``lib/spack/spack/schema/packages.py``; ``RequirementParser._raw_yaml_data`` in
-``lib/spack/spack/solver/requirements.py`` of Spack 1.2 (a package's own ``require`` takes the place of that of ``all``; one
-that is empty does not) and ``_rules_from_requirements`` there (a virtual package's requirements must name a package);
-``merge_yaml`` in ``lib/spack/spack/config.py`` (lists are joined, values of another kind replaced).
+``lib/spack/spack/solver/requirements.py`` of Spack 1.2 (a package's own ``require`` replaces that of ``all``, unless it is
+empty) and ``_rules_from_requirements`` there (requirements of a virtual package must name a package); ``merge_yaml`` in
+``lib/spack/spack/config.py`` (lists are joined, other values replaced).
 """
 
 import json
@@ -23,7 +23,7 @@ VIRTUALS = frozenset(
         *("ziglang", "zlib-api"),
     }
 )
-"""Virtual packages of Spack's own (``all: providers`` in ``etc/spack/defaults``), for requirements that do not show it."""
+"""Spack's own virtual packages (``all: providers`` in ``etc/spack/defaults``), for requirements that do not show it."""
 
 COMPILERS = frozenset(
     {
@@ -31,14 +31,17 @@ COMPILERS = frozenset(
         *("intel-oneapi-compilers", "intel-oneapi-compilers-classic", "intel", "oneapi", "rocmcc", "glibc", "musl"),
     }
 )
-"""Packages that Spack finds in the build image by itself, as the system's: compilers and C libraries."""
+"""Packages that Spack detects in the build image: compilers and C libraries."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """An entry of ``require``: its specs, and its text in JSON as Spack's command line takes it.
+    """An entry of ``require``.
 
-    ``plain`` is false for a table (``spec``, ``one_of``, ``any_of``, with ``when`` and ``message``).
+    Attributes:
+        specs: Its specs.
+        text: Its text in JSON, as Spack's command line accepts it.
+        plain: It is not a table (``spec``, ``one_of``, ``any_of``, with ``when`` and ``message``).
     """
 
     specs: tuple[str, ...]
@@ -48,9 +51,12 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Requirement:
-    """What ``require`` says: its entries, and whether they are one text, which Spack does not join to a list.
+    """The value of ``require``.
 
-    ``replaces`` is whether it stands there as ``require::``.
+    Attributes:
+        entries: Its entries.
+        bare: It is a single text, which Spack does not join with a list.
+        replaces: It is ``require::``.
     """
 
     entries: tuple[Entry, ...]
@@ -64,15 +70,20 @@ class Requirement:
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """The targets that are named, each once."""
+        """The targets in the specs, without duplicates."""
         return tuple(dict.fromkeys(target for spec in self.specs for target in targets_in(spec)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class PackageSettings:
-    """What one file says of one package, or of ``all``.
+    """The settings of one file for a package, or for ``all``.
 
-    ``targets`` are those that it prefers (``target``, or a spec of ``prefer``); ``replaces`` is ``NAME::``.
+    Attributes:
+        name: The package.
+        require: Its requirement; None if there is none.
+        targets: The preferred targets (``target``, or a spec of ``prefer``).
+        externals: It has externals.
+        replaces: It is ``NAME::``.
     """
 
     name: str
@@ -84,14 +95,18 @@ class PackageSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Packages:
-    """The section of one file. ``replaces`` is whether it stands there as ``packages::``."""
+    """The section of one file; ``replaces``: it is ``packages::``."""
 
     settings: tuple[PackageSettings, ...] = ()
     replaces: bool = False
 
 
 def read_packages(given: Table, where: str) -> Packages:
-    """Read the section out of a file's table; `EnvironmentFileError` for what is not understood."""
+    """Parse the section of a file's table.
+
+    Raises:
+        EnvironmentFileError: It is malformed.
+    """
     section = table(named(given, "packages"), f"{where}: packages")
     return Packages(
         settings=tuple(_settings(key, value, f"{where}: packages.{key}") for key, value in section.items()),
@@ -100,12 +115,12 @@ def read_packages(given: Table, where: str) -> Packages:
 
 
 def named_packages(files: Sequence[Packages]) -> tuple[str, ...]:
-    """Return the names of all packages that the files speak of, ``all`` left out."""
+    """Return the names of all packages in the files, except ``all``."""
     return tuple(dict.fromkeys(one.name for file in files for one in file.settings if one.name != "all"))
 
 
 def settings_of(files: Sequence[Packages], name: str) -> Iterator[PackageSettings]:
-    """Tell what each file says of a package, highest first, down to one that replaces what lower ones say."""
+    """Yield the settings of each file for a package, highest precedence first, up to one that replaces lower ones."""
     for file in files:
         for one in file.settings:
             if one.name == name:
@@ -117,7 +132,7 @@ def settings_of(files: Sequence[Packages], name: str) -> Iterator[PackageSetting
 
 
 def requirement_of(files: Sequence[Packages], name: str) -> Requirement | None:
-    """Put together what the files, highest first, require of a package; None where that is nothing."""
+    """Combine the requirements of the files, highest precedence first, for a package; None if there are none."""
     found: Requirement | None = None
     for one in settings_of(files, name):
         if one.require is None:
@@ -135,12 +150,12 @@ def requirement_of(files: Sequence[Packages], name: str) -> Requirement | None:
 
 
 def preferred_targets(files: Sequence[Packages]) -> tuple[str, ...]:
-    """Return the targets that ``packages: all`` prefers, the first one most."""
+    """Return the targets that ``packages: all`` prefers, the most preferred first."""
     return tuple(dict.fromkeys(target for one in settings_of(files, "all") for target in one.targets))
 
 
 def is_virtual(name: str, requirement: Requirement) -> bool:
-    """Tell whether a name that has requirements is a virtual package's: then they name a package that provides it."""
+    """Tell whether a name with requirements is a virtual package: its requirements name a package that provides it."""
     return name in VIRTUALS or any(package_of(spec) not in ("", name) for spec in requirement.specs)
 
 
@@ -165,7 +180,7 @@ def _settings(key: str, value: object, where: str) -> PackageSettings:
 
 
 def _preferred(given: Table, where: str) -> Iterator[str]:
-    """Tell the specs of ``prefer``: texts, or tables with ``spec``."""
+    """Yield the specs of ``prefer``: texts, or tables with ``spec``."""
     for item in listed(named(given, "prefer"), where):
         yield item if isinstance(item, str) else text_of(table(item, where).get("spec"), where)
 

@@ -1,8 +1,8 @@
-"""What a Spack file names outside of itself: included files, package repositories, sources under ``develop``, environments.
+"""Find the files, repositories, sources and environments that a Spack file refers to.
 
 Sources: ``lib/spack/spack/schema/include.py``, ``repos.py`` and ``develop.py`` of Spack 0.20 to 1.2;
 ``Environment._process_included_lockfiles`` there (the ``spack.lock`` of another environment among the included files, which
-Spack 1.2 has in place of ``include_concrete``); its documentation, "Include Settings", "Combining Environments".
+replaces ``include_concrete`` in Spack 1.2); its documentation, "Include Settings", "Combining Environments".
 """
 
 import re
@@ -23,11 +23,14 @@ _LOCK = "spack.lock"
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """A file or folder that a configuration file names, relative to that file's folder.
+    """A file or folder that a configuration file refers to, relative to that file's folder.
 
-    ``kind`` is ``include``, ``repo``, ``develop``, or ``concrete`` for the folder of another environment whose lock file is
-    included. Where a path holds a variable that only the build knows (``$os``), this is the folder above it. ``when`` is the
-    condition under which Spack includes it, and a variable in the path is one too.
+    Attributes:
+        kind: ``include``, ``repo``, ``develop``, or ``concrete`` for the folder of another environment with an included lock
+            file.
+        path: The path; if it has a variable that only the build knows (``$os``), the folder above it.
+        required: The file must exist.
+        when: The condition under which Spack includes it; a variable in the path counts as one.
     """
 
     kind: str
@@ -38,10 +41,13 @@ class Reference:
 
 @dataclass(frozen=True, kw_only=True)
 class References:
-    """All that one file names. ``elsewhere`` are paths that begin outside of the environment (``/``, ``~``, a variable).
+    """All references of one file, without credentials.
 
-    ``fetched`` are configuration files that Spack fetches while it builds; ``moving`` says what another day's build may
-    find changed: branches of git, and addresses without a checksum. No credentials of an address stand in these.
+    Attributes:
+        here: References relative to the file.
+        elsewhere: Paths that start outside the environment (``/``, ``~``, a variable).
+        fetched: Configuration files that Spack downloads during the build.
+        moving: References that may change: git branches, and URLs without a checksum.
     """
 
     here: tuple[Reference, ...] = ()
@@ -52,7 +58,7 @@ class References:
 
 @dataclass(frozen=True, kw_only=True)
 class _Remote:
-    """What is fetched. ``moves`` is empty where a checksum, commit or tag fixes it."""
+    """A remote reference; ``moves`` is empty if a checksum, commit or tag fixes it."""
 
     address: str
     moves: str = ""
@@ -60,7 +66,11 @@ class _Remote:
 
 
 def read_references(given: Table, where: str) -> References:
-    """Read what a file's table names; `EnvironmentFileError` for an entry of no known form."""
+    """Parse the references in a file's table.
+
+    Raises:
+        EnvironmentFileError: An entry is malformed.
+    """
     found = [
         *(*_included(given, where), *_concrete(given, where), *_repos(given, where), *_developed(given, where)),
         *_reused(given, where),
@@ -75,7 +85,7 @@ def read_references(given: Table, where: str) -> References:
 
 
 def is_never(when: str) -> bool:
-    """Tell whether a condition cannot hold in an image: it is that of another platform than Linux."""
+    """Tell whether a condition cannot be true in an image, because it requires another platform than Linux."""
     return bool(_PLATFORM.fullmatch(when))
 
 
@@ -94,7 +104,7 @@ def _included(given: Table, where: str) -> Iterator[Reference | _Remote | str]:
         platform = _PLATFORM.fullmatch(when)
         when = "" if platform and platform[1] == "linux" else when
         if _is_remote(path):
-            yield _Remote(address=_shown(path), moves="" if entry.get("sha256") else "no sha256 is given")
+            yield _Remote(address=_shown(path), moves="" if entry.get("sha256") else "without sha256")
         elif path.rpartition("/")[2] == _LOCK:
             yield from _reference("concrete", path.rpartition("/")[0] or ".", required=required, when=when)
         else:
@@ -102,7 +112,7 @@ def _included(given: Table, where: str) -> Iterator[Reference | _Remote | str]:
 
 
 def _concrete(given: Table, where: str) -> Iterator[Reference | str]:
-    """Tell the environments of ``include_concrete``: folders, or names of environments that Spack itself keeps."""
+    """Yield the environments of ``include_concrete``: folders, or names of environments that Spack manages."""
     for path in texts(named(given, "include_concrete"), f"{where}: include_concrete"):
         if "/" in path or path.startswith("."):
             yield from _reference("concrete", path, required=True)
@@ -133,7 +143,7 @@ def _developed(given: Table, where: str) -> Iterator[Reference | str]:
 
 
 def _reused(given: Table, where: str) -> Iterator[str]:
-    """Tell the environments that the concretizer is to reuse packages of (``concretizer: reuse: from``)."""
+    """Yield the environments whose packages the concretizer may reuse (``concretizer: reuse: from``)."""
     reuse = named(table(named(given, "concretizer"), f"{where}: concretizer"), "reuse")
     for item in listed(named(reuse, "from"), f"{where}: concretizer.reuse.from") if isinstance(reuse, dict) else []:
         path = text_of(table(item, f"{where}: concretizer.reuse.from").get("path"), f"{where}: concretizer.reuse.from")
@@ -142,7 +152,7 @@ def _reused(given: Table, where: str) -> Iterator[str]:
 
 
 def _reference(kind: str, path: str, *, required: bool, when: str = "") -> Iterator[Reference | str]:
-    """Sort a path: relative to its file, from elsewhere in the image, or from the network (nothing to ship)."""
+    """Classify a path: relative to its file, elsewhere in the image, or remote (nothing to copy)."""
     if _is_remote(path):
         return
     local = re.sub(r"^\$(?:env|\{env\})/", "", path.removeprefix("file://"))
@@ -162,5 +172,5 @@ def _is_remote(path: str) -> bool:
 
 
 def _shown(address: str) -> str:
-    """Return an address as it may be shown: without a name and password, and without what follows its path."""
+    """Return a URL without user, password, query and fragment."""
     return re.split(r"[?#]", _SECRET_IN_URL.sub("", address), maxsplit=1)[0]

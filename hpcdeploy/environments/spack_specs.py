@@ -1,4 +1,4 @@
-"""Specs of Spack as text: what they name, and the list ``specs`` of an environment with its matrices and groups expanded.
+"""Parse Spack specs, and expand the list ``specs`` of an environment with its matrices and groups.
 
 Sources: ``lib/spack/spack/environment/list.py`` (``SpecListParser``, ``_expand_matrix_constraints``),
 ``lib/spack/spack/environment/environment.py`` (``EnvironmentManifestFile._init_user_specs``) and
@@ -16,10 +16,11 @@ from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.spelling import nearest
 
 LIMIT = 500
-"""A matrix that expands to more specs than this is counted, not listed."""
+"""Maximum number of specs of a matrix that are listed; larger ones are only counted."""
 
 MOST_ENTRIES = 100_000
-"""Entries that are looked at, those of a definition counted at each ``$name``: definitions that name others double them."""
+"""Maximum number of entries; those of a definition count at each ``$name``: nested ones grow exponentially.
+"""
 
 PACKAGE = re.compile(r"\s*(?:[\w-]+\.)*([A-Za-z0-9_][\w-]*)")
 _TARGET = re.compile(
@@ -31,7 +32,7 @@ _GROUP_KEYS = ("group", "specs", "matrix", "exclude", "needs", "explicit", "over
 
 @dataclass(frozen=True, kw_only=True)
 class Definition:
-    """One entry of ``definitions``: a named list, with the condition under which Spack uses it (empty: always)."""
+    """One entry of ``definitions``: a named list, and the condition under which Spack uses it (empty: always)."""
 
     name: str
     specs: tuple[object, ...]
@@ -40,20 +41,20 @@ class Definition:
 
 @dataclass(frozen=True, kw_only=True)
 class Root:
-    """A spec of the environment. ``certain`` is false where Spack decides, when it runs, whether it is one."""
+    """A spec of the environment; ``certain``: Spack does not decide about it when it runs."""
 
     spec: str
     certain: bool = True
 
     @property
     def package(self) -> str:
-        """The name of its package; empty for a spec that names none, such as ``/hash``."""
+        """The name of its package; empty for a spec without one, such as ``/hash``."""
         return package_of(self.spec)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpecList:
-    """The list ``specs`` of an environment, expanded. ``left`` says, one line each, what only Spack can expand."""
+    """The expanded list ``specs`` of an environment; ``left`` describes what only Spack can expand, one line each."""
 
     roots: tuple[Root, ...] = ()
     groups: tuple[str, ...] = ()
@@ -61,7 +62,7 @@ class SpecList:
 
 
 def package_of(spec: str) -> str:
-    """Return the name of the package that a spec is about; empty for an anonymous one (``+mpi``, ``target=zen4``)."""
+    """Return the name of a spec's package; empty for an anonymous one (``+mpi``, ``target=zen4``)."""
     if spec.lstrip().startswith(("$", "/", "%", "@", "^", "+", "~", "-")):
         return ""
     match = PACKAGE.match(spec)
@@ -69,18 +70,18 @@ def package_of(spec: str) -> str:
 
 
 def constraint_of(spec: str) -> str:
-    """Return what a spec says of its package, without the name: ``1.14: +mpi`` of ``hdf5@1.14: +mpi``."""
+    """Return a spec without its package's name: ``1.14: +mpi`` for ``hdf5@1.14: +mpi``."""
     match = PACKAGE.match(spec) if package_of(spec) else None
     return spec[match.end() if match else 0 :].strip().removeprefix("@").removeprefix("=")
 
 
 def targets_in(spec: str) -> tuple[str, ...]:
-    """Return the targets that a spec names, as ``target=`` or at the end of ``arch=``; ``target=:`` is any, so none."""
+    """Return the targets in a spec, from ``target=`` or the end of ``arch=``; ``target=:`` means any, so it is ignored."""
     return tuple(name for match in _TARGET.finditer(spec) for name in match["name"].split(",") if name != ":")
 
 
 def without_target(spec: str) -> str:
-    """Return a spec without the targets that it names; empty where nothing else is left."""
+    """Return a spec without its targets; empty if nothing else is left."""
 
     def rest(match: re.Match[str]) -> str:
         return f"platform={match['platform']} os={match['os']}" if match["os"] else ""
@@ -89,14 +90,18 @@ def without_target(spec: str) -> str:
 
 
 def read_definitions(value: object, where: str) -> tuple[Definition, ...]:
-    """Read the list ``definitions``; `EnvironmentFileError` for what is none."""
+    """Parse the list ``definitions``.
+
+    Raises:
+        EnvironmentFileError: It is malformed.
+    """
     found = []
     for item in listed(value, where):
         given = table(item, where)
         names = [name for name in given if name != "when"]
         if len(names) != 1:
             raise EnvironmentFileError(
-                f"{where} has an entry with {', '.join(names) or 'no name'}; write one name an entry, and 'when' beside it"
+                f"{where} has an entry with {', '.join(names) or 'no name'}; use one name per entry, with an optional 'when'"
             )
         specs = tuple(listed(given[names[0]], f"{where}.{names[0]}"))
         found.append(Definition(name=plain_key(names[0]), specs=specs, when=text_of(given.get("when"), f"{where}.when")))
@@ -104,9 +109,12 @@ def read_definitions(value: object, where: str) -> tuple[Definition, ...]:
 
 
 def expand_specs(specs: Sequence[object], definitions: Sequence[Definition], where: str) -> SpecList:
-    """Expand the list ``specs``; `EnvironmentFileError` for an entry of a form that Spack does not have.
+    """Expand the list ``specs``.
 
-    `definitions` are those of the manifest and of the files that it includes, highest first.
+    `definitions` are those of the manifest and of the files that it includes, highest precedence first.
+
+    Raises:
+        EnvironmentFileError: An entry is malformed, or there are too many.
     """
     expansion = _Expansion(definitions, where)
     roots = tuple(expansion.entries(specs))
@@ -114,7 +122,7 @@ def expand_specs(specs: Sequence[object], definitions: Sequence[Definition], whe
 
 
 class _Expansion:
-    """One expansion: the definitions that it may use, and what it could not expand."""
+    """The state of an expansion: the definitions, and the parts that could not be expanded."""
 
     def __init__(self, definitions: Sequence[Definition], where: str) -> None:
         self._where = where
@@ -130,7 +138,7 @@ class _Expansion:
             self._looked_at += 1
             if self._looked_at > MOST_ENTRIES:
                 raise EnvironmentFileError(
-                    f"{self._where} makes more than {MOST_ENTRIES} entries of the definitions that name each other; name "
+                    f"{self._where} expands to more than {MOST_ENTRIES} entries because of nested definitions; use "
                     "fewer of them"
                 )
             if item is None or item == "":
@@ -154,7 +162,7 @@ class _Expansion:
                 yield from self.entries(listed(given.get("specs"), f"{self._where}: {group}.specs"), above)
 
     def _reference(self, item: str, above: tuple[str, ...]) -> Iterator[Root]:
-        """Expand ``$name``, ``$^name`` or ``$%name``, whose sign goes before each spec of the list."""
+        """Expand ``$name``, ``$^name`` or ``$%name``, whose sign is added to each spec of the list."""
         name = item[1:]
         sign = name[:1] if name.startswith(("^", "%")) else ""
         name = name.removeprefix(sign)
@@ -176,7 +184,7 @@ class _Expansion:
         number = math.prod(map(len, rows)) if rows else 0
         excluded = texts(given.get("exclude"), f"{self._where}: exclude")
         if excluded:
-            self.left.append(f"a matrix of {number} specs, from which 'exclude' takes some: {', '.join(excluded)}")
+            self.left.append(f"a matrix of {number} specs, from which 'exclude' removes some: {', '.join(excluded)}")
         if number > LIMIT:
             self.left.append(f"a matrix of {number} specs")
             return
@@ -185,7 +193,7 @@ class _Expansion:
 
 
 def override_tables(specs: Sequence[object]) -> Iterator[tuple[str, Mapping[str, object]]]:
-    """Tell each group's name and its ``override``: configuration that Spack puts above all other, the command line too.
+    """Yield each group's name and ``override``: configuration that takes precedence over all other, even the command line.
 
     Source: ``ConfigScopePriority.ENVIRONMENT_SPEC_GROUPS`` in ``lib/spack/spack/enums.py`` of Spack 1.2.
     """

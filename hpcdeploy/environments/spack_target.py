@@ -1,8 +1,8 @@
-"""For which microarchitecture a Spack environment is compiled, and how Spack is told.
+"""Choose the microarchitecture of a Spack environment, and the options that pass it to Spack.
 
-Sources, all of Spack 1.2: ``lib/spack/spack/solver/requirements.py`` (``_raw_yaml_data``: a package's own ``require`` takes
-the place of that of ``all``); ``lib/spack/spack/enums.py`` (``ConfigScopePriority``: what ``-c`` says is above every file);
-``lib/spack/spack/config.py`` (``merge_yaml``: of a list it joins the others'; ``ConfigPath``: how ``-c`` is read);
+Sources, all of Spack 1.2: ``lib/spack/spack/solver/requirements.py`` (``_raw_yaml_data``: a package's own ``require``
+replaces that of ``all``); ``lib/spack/spack/enums.py`` (``ConfigScopePriority``: ``-c`` takes precedence over every file);
+``lib/spack/spack/config.py`` (``merge_yaml``: lists are joined; ``ConfigPath``: the syntax of ``-c``);
 ``lib/spack/spack/external_parser.py`` (``complete_architecture``: a package of the system has the generic target).
 """
 
@@ -26,20 +26,24 @@ from hpcdeploy.environments.spack_specs import targets_in, without_target
 from hpcdeploy.errors import EnvironmentFileError
 
 DEFAULT_TARGET = "x86_64_v3"
-"""AVX2: what the x86 machines of clusters have had since about 2013 (Intel's Haswell), and AMD's since 2015."""
+"""AVX2: available in the x86 machines of clusters since about 2013 (Intel's Haswell), and AMD's since 2015."""
 
 _JOINED = ", "
 _NEEDS_QUOTES = frozenset(":,[]{}'\"#&*!|>%@`?")
-"""What begins or ends something else in a YAML list (1.2, "Indicator Characters"), and the colon of ``-c``."""
+"""Characters with a meaning in a YAML list (1.2, "Indicator Characters"), and the colon of ``-c``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """The target's name (several, joined, where a lock file or ``spack.yaml`` names several), and who says so.
+    """A target.
 
-    ``options`` are the values of ``spack -c`` that pin it, none where nothing needs to be said. ``pinned`` are the packages
-    with requirements of their own that get it too, ``own`` those whose requirements name another one, with its name, and
-    ``compilers`` those that neither name one nor get one, since the build image's own may be meant.
+    Attributes:
+        name: Its name; several are joined if a lock file or ``spack.yaml`` has several.
+        said_by: The source of the name.
+        options: Values of ``spack -c`` that pin it; none if they are not needed.
+        pinned: Packages with their own requirements that get the target too.
+        own: Packages whose requirements have another target, with its name.
+        compilers: Compilers without a target, because the build image's own may be meant.
     """
 
     name: str
@@ -59,21 +63,29 @@ def choose_target(
     specs: Sequence[str] = (),
     groups: Sequence[str] = (),
 ) -> Target:
-    """Choose: what is locked; else `wanted`; else what ``spack.yaml`` names; else `DEFAULT_TARGET`.
+    """Choose the target: the locked one; else `wanted`; else that of ``spack.yaml``; else `DEFAULT_TARGET`.
 
-    `files` are the sections ``packages`` of the manifest and of what it includes, highest first, `conditional` those of
-    files that are included under a condition, which count where `files` name no target. `specs` are the environment's own,
-    `groups` the targets that their groups override. In ``spack.yaml`` a requirement of ``all`` counts before a preference
-    of it (``target``, ``prefer``), and that before the specs. Of several those of another family than the image's are left
-    out. Raises `EnvironmentFileError` where `wanted` contradicts one of these, and for a target that the image cannot have.
+    In ``spack.yaml`` a requirement of ``all`` precedes its preference (``target``, ``prefer``), and that precedes the specs.
+    Targets of other families than the image's are ignored.
+
+    Args:
+        wanted: The target of the image's settings; empty if it is not set.
+        files: The sections ``packages`` of the manifest and its includes, highest precedence first.
+        lock: The lock file; None if there is none.
+        conditional: Those of files that are included under a condition, used if `files` have no target.
+        specs: The environment's own specs.
+        groups: The targets in the overrides of groups.
+
+    Raises:
+        EnvironmentFileError: `wanted` contradicts another target, or the image cannot have a target.
     """
     if lock is not None:
         for name in lock.targets:
             check_family(name, "spack.lock")
         if wanted and set(lock.targets) != {wanted}:
             raise EnvironmentFileError(
-                f"spack.lock is for {', '.join(lock.targets) or 'no target'}, but the image's target is {wanted}; take "
-                "'target' out of the settings, or require it in spack.yaml and run 'spack concretize --force'"
+                f"spack.lock is for {', '.join(lock.targets) or 'no target'}, but the image's target is {wanted}; remove "
+                "'target' from the settings, or require it in spack.yaml and run 'spack concretize --force'"
             )
         return Target(name=", ".join(lock.targets) or "generic", said_by="spack.lock")
     in_specs = tuple(dict.fromkeys((*(target for spec in specs for target in targets_in(spec)), *groups)))
@@ -81,12 +93,12 @@ def choose_target(
         check_target(name, "spack.yaml: specs")
         check_family(name, "spack.yaml: specs")
     required = requirement_of(files, "all")
-    said = _said(files, "") or _said(conditional, ", under a condition")
-    name, said_by = _named(wanted, said, in_specs)
+    in_files = _in_files(files, "") or _in_files(conditional, ", under a condition")
+    name, said_by = _named(wanted, in_files, in_specs)
     named = name.split(_JOINED)
     pins = dict(_own(files, named))
     others = [(one, found) for one in named_packages(files) if one not in pins and (found := requirement_of(files, one))]
-    for package, requirement in others:  # Other entries may be choices, or hold under a condition.
+    for package, requirement in others:  # other entries may be choices, or apply under a condition
         plain = [target for entry in requirement.entries if entry.plain for target in targets_in(entry.specs[0])]
         _of_family(plain, f"spack.yaml: packages.{package}.require")
     there = required is not None and any(":" not in target and target in named for target in required.targets)
@@ -104,8 +116,8 @@ def choose_target(
     )
 
 
-def _said(files: Sequence[Packages], how: str) -> tuple[tuple[str, ...], str] | None:
-    """Return the targets that the files name for all packages, and where; None where they name none."""
+def _in_files(files: Sequence[Packages], how: str) -> tuple[tuple[str, ...], str] | None:
+    """Return the targets of the files for all packages, and their source; None if there are none."""
     required = requirement_of(files, "all")
     if required and required.targets:
         return _of_family(required.targets, "spack.yaml: packages.all.require"), f"packages.all.require{how}"
@@ -114,36 +126,36 @@ def _said(files: Sequence[Packages], how: str) -> tuple[tuple[str, ...], str] | 
 
 
 def _of_family(targets: Sequence[str], key: str) -> tuple[str, ...]:
-    """Leave out targets of other families, which are for other machines; `EnvironmentFileError` where none is left."""
+    """Remove targets of other families, which are for other machines; raise `EnvironmentFileError` if none is left."""
     kept = tuple(target for target in targets if not is_foreign(target))
     if targets and not kept:
         check_family(targets[0], key)
     return kept
 
 
-def _named(wanted: str, said: tuple[tuple[str, ...], str] | None, in_specs: Sequence[str]) -> tuple[str, str]:
-    """Return the target's name, and who says so."""
+def _named(wanted: str, in_files: tuple[tuple[str, ...], str] | None, in_specs: Sequence[str]) -> tuple[str, str]:
+    """Return the target's name and its source."""
     exact = [target for target in in_specs if ":" not in target]
     others = [target for target in exact if target != wanted]
     if wanted and others:
         raise EnvironmentFileError(
-            f"the specs of spack.yaml name the target {', '.join(others)}, but the image's target is {wanted}; take "
-            "'target' out of the settings, or the target out of the specs"
+            f"the specs of spack.yaml have the target {', '.join(others)}, but the image's target is {wanted}; remove "
+            "'target' from the settings, or the target from the specs"
         )
     if wanted:
         return wanted, "the image's settings"
-    if not said and not in_specs:
+    if not in_files and not in_specs:
         return DEFAULT_TARGET, "the default: nothing names a target"
-    targets, where = said or (in_specs, "specs")
+    targets, where = in_files or (in_specs, "specs")
     names = tuple(dict.fromkeys((*map(_exact, targets), *exact)))
     ranges = [target for target in targets if ":" in target]
     return _JOINED.join(names), f"spack.yaml: {where}" + (f" has {', '.join(ranges)}" if ranges else "")
 
 
 def _exact(target: str) -> str:
-    """Return the one target of a range that everything is compiled for: the upper end, else the lower one.
+    """Return the target of a range that is used for all packages: the upper end, else the lower one.
 
-    Of a range Spack takes the best that the building machine has, which another machine may lack.
+    For a range Spack uses the best target of the build machine, which other machines may lack.
     """
     if ":" not in target:
         return target
@@ -152,7 +164,7 @@ def _exact(target: str) -> str:
 
 
 def _own(files: Sequence[Packages], targets: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Tell the packages that have requirements of their own without a target, each with the option that adds it."""
+    """Yield the packages that have their own requirements without a target, each with the option that adds it."""
     for name in named_packages(files):
         requirement = requirement_of(files, name)
         if requirement and not requirement.targets and _can_have_target(files, name, requirement):
@@ -160,17 +172,17 @@ def _own(files: Sequence[Packages], targets: Sequence[str]) -> Iterator[tuple[st
 
 
 def _can_have_target(files: Sequence[Packages], name: str, requirement: Requirement) -> bool:
-    """Tell whether Spack takes a target for a package: not for a virtual one, nor where the system may provide it."""
+    """Tell whether Spack accepts a target for a package: not for a virtual one, or one that the system may provide."""
     found = any(one.externals for one in settings_of(files, name)) or name in COMPILERS
     return not is_virtual(name, requirement) and not found
 
 
 def _pin(package: str, requirement: Requirement | None, targets: Sequence[str]) -> str:
-    """Return the option that makes a package, or ``all``, require one of the targets beside what is required already.
+    """Return the option that makes a package, or ``all``, require one of the targets in addition to its requirements.
 
-    A list joins the file's own; a text, or another target, has to be replaced by what is left of it and the target. From a
-    value that is no key, such as ``["``, Spack reads YAML to the end (from 0.22 on: spack/spack#40976), so that anything may
-    stand in quotes.
+    A list is joined with the file's own. A text, or another target, must be replaced by the rest of it and the target. From
+    a value that is not a key, such as ``["``, Spack parses the rest as YAML (from 0.22 on: spack/spack#40976), so quoted
+    values may have any characters.
     """
     path = f"packages:{package}:require"
     [first, *more] = [f"target={target}" for target in targets]
@@ -183,9 +195,9 @@ def _pin(package: str, requirement: Requirement | None, targets: Sequence[str]) 
             kept += [(rest, json.dumps(rest))] if rest else []
         elif any(map(targets_in, entry.specs)):
             raise EnvironmentFileError(
-                f"spack.yaml: packages.{package}.require has the choice {', '.join(map(repr, entry.specs))}, beside which "
-                f"the target {targets[0]} cannot be put from outside; write 'target={targets[0]}' there as an entry of a "
-                "list, in place of any other target"
+                f"spack.yaml: packages.{package}.require has the choice {', '.join(map(repr, entry.specs))}, to which "
+                f"the target {targets[0]} cannot be added from outside; write 'target={targets[0]}' there as an entry of a "
+                "list, instead of any other target"
             )
         else:
             kept.append((entry.text, entry.text))
@@ -195,5 +207,5 @@ def _pin(package: str, requirement: Requirement | None, targets: Sequence[str]) 
 
 
 def _other_targets(requirement: Requirement, targets: Sequence[str]) -> bool:
-    """Tell whether a requirement names targets that the new ones cannot stand beside; a range that they are from is none."""
+    """Tell whether a requirement has targets that contradict the new ones; a range that they are taken from does not."""
     return any(named not in targets and (":" not in named or _exact(named) not in targets) for named in requirement.targets)

@@ -1,10 +1,10 @@
-"""The views of a Spack environment: what ``view`` says in the manifest and in the files that it includes, and what is made.
+"""Plan the views of a Spack environment, from ``view`` in the manifest and in the files that it includes.
 
 Sources: ``Environment._process_view``, ``update_default_view`` and ``_default_view_as_yaml`` in
 ``lib/spack/spack/environment/environment.py``, ``lib/spack/spack/schema/view.py`` and ``ConfigScopePriority`` in
-``lib/spack/spack/enums.py`` of Spack 1.2: ``view`` is a section like any other, so that included files may hold it and the
-manifest wins; ``spack env view enable PATH`` writes into the manifest, and fails there where the view called ``default`` is
-one of several and the manifest itself does not have it.
+``lib/spack/spack/enums.py`` of Spack 1.2. ``view`` is a section like others, so that included files may have it and the
+manifest takes precedence. ``spack env view enable PATH`` writes to the manifest, and fails if the view ``default`` is one of
+several and not in the manifest itself.
 """
 
 import posixpath
@@ -15,14 +15,18 @@ from hpcdeploy.environments.spack_yaml import FALSE, TRUE, Table, named, overrid
 from hpcdeploy.errors import EnvironmentFileError
 
 DEFAULT_VIEW = "/opt/view"
-"""Where the view called ``default`` is in an image; the container's environment leads to it."""
+"""The path of the view ``default`` in an image; the container's environment refers to it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """What one file says: ``enabled`` (true, false), or ``path``, or ``named`` views with their roots.
+    """The view of one file.
 
-    ``replaces`` is ``view::``.
+    Attributes:
+        enabled: True or false; None if it is not a boolean value.
+        path: Its path; empty if it is not a path.
+        named: Named views with their roots.
+        replaces: It is ``view::``.
     """
 
     enabled: bool | None = None
@@ -35,9 +39,12 @@ class View:
 class ViewPlan:
     """The views of an image.
 
-    ``default`` is whether there is one at `DEFAULT_VIEW`; ``option`` is the value of ``spack -c`` that puts it there where
-    writing into the manifest would not do. ``roots`` are the absolute places of the other views that go into the image,
-    ``lost`` the roots of those that do not. ``asked`` is what a file says of the default view's place; empty: nothing.
+    Attributes:
+        default: There is a view at `DEFAULT_VIEW`.
+        option: The value of ``spack -c`` that sets that view if the manifest cannot be changed for it.
+        roots: The absolute paths of other views in the image.
+        lost: The roots of views that are not in the image.
+        asked: The default view's path in a file; empty for none.
     """
 
     default: bool = True
@@ -48,7 +55,11 @@ class ViewPlan:
 
 
 def read_view(given: Table, where: str) -> View | None:
-    """Read ``view`` out of a file's table, None where it has none; `EnvironmentFileError` for what is not understood."""
+    """Parse ``view`` in a file's table; None if it is not set.
+
+    Raises:
+        EnvironmentFileError: It is malformed.
+    """
     value = named(given, "view")
     if value is None:
         return None
@@ -62,15 +73,16 @@ def read_view(given: Table, where: str) -> View | None:
     for key, inner in table(value, f"{where}: view").items():
         root = inner if isinstance(inner, str) else table(inner, f"{where}: view.{key}").get("root")
         if not root:
-            raise EnvironmentFileError(f"{where}: view.{key} has no root; write root: PATH there, as Spack demands")
+            raise EnvironmentFileError(f"{where}: view.{key} has no root; add root: PATH, which Spack requires")
         views.append((plain_key(key), text_of(root, f"{where}: view.{key}.root")))
     return View(named=tuple(views), replaces=replaces)
 
 
 def plan_views(said: Sequence[View | None], environment: str) -> ViewPlan:
-    """Plan the image's views from what the files say, highest first; `environment` is the environment's place in the image.
+    """Plan the image's views from all files, highest precedence first; `environment` is the environment's path in the image.
 
-    Raises `EnvironmentFileError` where another view has the place of the default one.
+    Raises:
+        EnvironmentFileError: Another view has the path of the default one.
     """
     first = next((view for view in said if view is not None), None)
     if first is None or first.enabled:
@@ -90,8 +102,8 @@ def plan_views(said: Sequence[View | None], environment: str) -> ViewPlan:
     taken = next((name for name, root in roots if root == DEFAULT_VIEW), "")
     if taken:
         raise EnvironmentFileError(
-            f"spack.yaml: the view {taken!r} is at {DEFAULT_VIEW}, where an image has the view 'default'; call it "
-            "'default', or give it another root"
+            f"spack.yaml: the view {taken!r} is at {DEFAULT_VIEW}, which an image uses for the view 'default'; name it "
+            "'default', or use another root"
         )
     in_manifest = said[0] is first and "default" in dict(first.named)
     option = "" if in_manifest else f"view:default:root:{DEFAULT_VIEW}"
@@ -99,7 +111,7 @@ def plan_views(said: Sequence[View | None], environment: str) -> ViewPlan:
 
 
 def _joined(said: Sequence[View | None]) -> dict[str, str]:
-    """Join the named views of all files, as Spack joins tables: a higher one's root wins."""
+    """Join the named views of all files, as Spack joins tables: the root with the highest precedence wins."""
     views: dict[str, str] = {}
     for view in said:
         if view is None:

@@ -1,8 +1,8 @@
-"""YAML text of a project into plain values, for every YAML file of a project that is read.
+"""Parse the YAML files of a project into plain values, with limits.
 
-YAML lets few bytes stand for a value without an end: an alias may name what holds it, and aliases of aliases double what is
-walked (YAML 1.2.2, 7.1, "Alias Nodes"). So the nodes of a text are counted before a value is made of them: each as often as
-aliases name it, and the characters of each as often.
+A short YAML text can have an endless value: an alias may refer to its own container, and aliases of aliases grow
+exponentially (YAML 1.2.2, 7.1, "Alias Nodes"). So the nodes of a text, and their characters, are counted before a value is
+made: each as often as aliases refer to it.
 """
 
 import re
@@ -13,24 +13,30 @@ if TYPE_CHECKING:
     import yaml
 
 DEEPEST = 100
-"""Levels of lists and tables. Spack's and Pixi's own files have about ten."""
+"""Maximum depth of lists and tables. Spack's and Pixi's own files have about ten levels."""
 
 MOST = 1_000_000
-"""Values in one file, those behind an alias counted at each alias. The largest lock files have some 300,000."""
+"""Maximum number of values in one file, those of an alias counted at each use. The largest lock files have some 300,000."""
 
 MOST_CHARACTERS = 64 * 1024 * 1024
-"""Characters of all scalars in one file, those behind an alias counted at each alias. The largest lock files have 20 MB."""
+"""Maximum number of characters of all scalars in one file, those of an alias counted at each use.
+
+The largest lock files have 20 MB.
+"""
 
 LONGEST_NUMBER = 400
-"""Characters of a scalar that is read as a number: the longest float64 has 309 digits before the point. PyYAML reads
-``1:1:1...`` to the base of 60 (YAML 1.1), which takes time that grows as the square."""
+"""Maximum number of characters of a scalar that is parsed as a number.
+
+The largest float64 has 309 digits before the point. PyYAML parses ``1:1:1...`` with the base 60 (YAML 1.1), which takes
+quadratic time.
+"""
 
 _LONGEST = 200
-"""Characters of another library's reason that a message shows."""
+"""Maximum number of characters of another library's error in a message."""
 
 
 class YamlError(ValueError):
-    """The text is not YAML, or exceeds a limit. ``line`` counts from 1 and is 0 if unknown."""
+    """The text is not YAML, or exceeds a limit. ``line`` starts at 1, and is 0 if unknown."""
 
     def __init__(self, reason: str, line: int = 0) -> None:
         super().__init__(reason)
@@ -38,9 +44,10 @@ class YamlError(ValueError):
 
 
 def load_yaml(text: str, *, typed: bool = True) -> object:
-    """Return the value of YAML text; unless `typed`, every scalar but ``null`` is the text that stands there.
+    """Return the value of YAML text; unless `typed`, every scalar except ``null`` is its text.
 
-    Raises `YamlError` where it is not YAML, refers to itself, or exceeds a limit.
+    Raises:
+        YamlError: It is not YAML, refers to itself, or exceeds a limit.
     """
     import yaml
 
@@ -57,7 +64,7 @@ def load_yaml(text: str, *, typed: bool = True) -> object:
 
 
 def _load(text: str, kind: "type[yaml.SafeLoader | yaml.CSafeLoader]") -> object:
-    """Do what ``yaml.load`` does, and look at the nodes before they become a value."""
+    """Do the same as ``yaml.load``, but check the nodes before they become a value."""
     loader = kind(text)
     try:
         node = loader.get_single_node()
@@ -72,18 +79,18 @@ def _load(text: str, kind: "type[yaml.SafeLoader | yaml.CSafeLoader]") -> object
 
 _NUMBERS = frozenset({"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"})
 
-_TOO_DEEP = f"it is nested deeper than {DEEPEST} levels, or an alias (*NAME) refers to what holds it"
+_TOO_DEEP = f"it is nested deeper than {DEEPEST} levels, or an alias (*NAME) refers to its own container"
 
 
 def _loader(*, typed: bool) -> "type[yaml.SafeLoader | yaml.CSafeLoader]":
-    """Return a safe loader: the one in C if there is one, which is ten times as fast, or one that guesses no types."""
+    """Return a safe loader: the one in C if available, which is ten times as fast, or one that detects no types."""
     import yaml
 
     if typed:
         return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
     class Plain(yaml.SafeLoader):
-        """The safe loader without its guesses at types; merge keys (``<<``) and ``null`` keep their meaning."""
+        """The safe loader without type detection; merge keys (``<<``) and ``null`` keep their meaning."""
 
         yaml_implicit_resolvers = {  # noqa: RUF012 - the base class looks it up under this name
             "<": [("tag:yaml.org,2002:merge", re.compile("^<<$"))],
@@ -94,7 +101,7 @@ def _loader(*, typed: bool) -> "type[yaml.SafeLoader | yaml.CSafeLoader]":
 
 
 class _Size(NamedTuple):
-    """What a node holds, itself included: nodes, characters and levels."""
+    """The content of a node, including itself: nodes, characters and levels."""
 
     nodes: int
     characters: int
@@ -102,7 +109,7 @@ class _Size(NamedTuple):
 
 
 def _check_nodes(top: "yaml.Node") -> None:
-    """Raise `YamlError` where a limit is exceeded. Each node is looked at once, however many aliases name it."""
+    """Raise `YamlError` if a limit is exceeded. Each node is visited once, however many aliases refer to it."""
     sizes: dict[int, _Size | None] = {}
     stack: list[tuple[yaml.Node, bool]] = [(top, False)]
     while stack:
@@ -111,7 +118,7 @@ def _check_nodes(top: "yaml.Node") -> None:
             sizes[id(node)] = _sum(node, sizes)
             continue
         if id(node) in sizes:
-            if sizes[id(node)] is None:  # it is still open: it holds itself
+            if sizes[id(node)] is None:  # still open, so it contains itself
                 raise YamlError(_TOO_DEEP)
             continue
         sizes[id(node)] = None
@@ -129,22 +136,20 @@ def _sum(node: "yaml.Node", sizes: "dict[int, _Size | None]") -> _Size:
     if isinstance(node.value, str):
         characters = len(node.value)
         if characters > LONGEST_NUMBER and node.tag in _NUMBERS:
-            raise YamlError(
-                f"it holds a number of {characters} characters, and at most {LONGEST_NUMBER} are read", _line(node)
-            )
+            raise YamlError(f"it has a number of {characters} characters; the maximum is {LONGEST_NUMBER}", _line(node))
     else:
         depth += 1
     if nodes > MOST:
-        raise YamlError(f"its aliases (*NAME) make more than {MOST} values of it")
+        raise YamlError(f"it has more than {MOST} values because of aliases (*NAME)")
     if characters > MOST_CHARACTERS:
-        raise YamlError(f"its aliases (*NAME) make more than {MOST_CHARACTERS} characters of it")
+        raise YamlError(f"it has more than {MOST_CHARACTERS} characters because of aliases (*NAME)")
     if depth > DEEPEST:
         raise YamlError(_TOO_DEEP)
     return _Size(nodes, characters, depth)
 
 
 def _inner(node: "yaml.Node") -> "Iterator[yaml.Node]":
-    """Give the nodes that a list or a table holds, the keys among them."""
+    """Yield the nodes in a list or a table, including keys."""
     if isinstance(node.value, list):
         for one in node.value:
             yield from one if isinstance(one, tuple) else (one,)

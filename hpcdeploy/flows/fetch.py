@@ -104,12 +104,12 @@ def fetch(
         ]
         wanted = [file for file in wanted if file.place not in blocked]
         missing = [file for file in wanted if not is_here(file, destination)]
-        bringing = Bringing(destination, bases, ask, progress, sum(file.size for file in missing if file.kind == "f"))
+        download = Bringing(destination, bases, ask, progress, sum(file.size for file in missing if file.kind == "f"))
         for group in groups((file for file in missing if file.kind == "f"), at_most=PIECE):
             if group[0].size > PIECE:
-                bringing.large(group[0])
+                download.large(group[0])
             else:
-                bringing.small(group)
+                download.small(group)
         for file in missing:
             if file.kind == "l":
                 _link(file, destination)
@@ -121,7 +121,7 @@ def fetch(
             alone = [file for file in wanted if file.kind == "l" and not (destination / file.place).exists()]
             notes += [f"{file.place} is a link to {file.link}, which was not fetched; add that file too" for file in alone]
         moving = [file.place for file in missing if not is_here(file, destination)]
-    changed = {place for place in moving if place in bringing.received}
+    changed = {place for place in moving if place in download.received}
     lost = set(moving) - changed
     notes += [
         f"{place} changed during the download; fetch again when it no longer changes"

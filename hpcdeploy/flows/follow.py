@@ -93,12 +93,12 @@ def status(
         MissingProgramError: No cluster can be queried, because a program is missing on this machine.
         TemplateError: A template is broken.
     """
-    asked = Asked(statuses=tuple(known), failures=())
+    result = Asked(statuses=tuple(known), failures=())
     places = _Places(known, cluster_of, connections, store, first=math.inf, slowest=math.inf, overrides=overrides)
-    for asked in places.rounds(patience):
+    for result in places.rounds(patience):
         if not places.waiting:
-            return asked
-    return places.given_up(patience) if places.waiting else asked
+            return result
+    return places.given_up(patience) if places.waiting else result
 
 
 def wait(
@@ -137,9 +137,9 @@ def wait(
     check_submitted(known)
     places = _Places(known, cluster_of, connections, store, first=first, slowest=slowest, overrides=overrides)
     left: list[RunStatus] = list(known)
-    for asked in places.rounds(patience):
-        yield asked
-        left = [one for one in asked.statuses if not one.ended]
+    for result in places.rounds(patience):
+        yield result
+        left = [one for one in result.statuses if not one.ended]
         if not left:
             return
         places.check_answerable(left)
@@ -198,7 +198,7 @@ class _Places:
         """Yield the known states after each answer (and once if there is nothing to query), for up to `patience` seconds."""
         until = time.monotonic() + patience
         if not self._places:
-            yield self._asked()
+            yield self._result()
         try:
             while (now := time.monotonic()) < until:
                 idle = [place for place in self._places if not (place.asked or place.refusal) and self._runs(place)]
@@ -211,7 +211,7 @@ class _Places:
                 except queue.Empty:
                     continue
                 self._take(news)
-                yield self._asked()
+                yield self._result()
         finally:
             for place in self.waiting:
                 self._connections.forsake(place.cluster)
@@ -220,7 +220,7 @@ class _Places:
         """Return the known states after a timeout of the clusters that did not answer."""
         for place in self.waiting:
             self._fail(place, f"no answer within {patience:.0f} s; check that 'ssh' can log in, and try again")
-        return self._asked()
+        return self._result()
 
     def check_answerable(self, left: Sequence[RunStatus]) -> None:
         """Raise if no cluster can report on the remaining runs: all refuse, or do not know them for several rounds."""
@@ -235,7 +235,7 @@ class _Places:
     def _runs(self, place: _Place) -> list[RunStatus]:
         return [one for one in alive(list(self._known.values())) if one.run.cluster == place.cluster.name]
 
-    def _asked(self) -> Asked:
+    def _result(self) -> Asked:
         failures = (f"{place.cluster.name}: {place.failure}" for place in self._places if place.failure)
         return Asked(statuses=tuple(self._known[run] for run in self._order), failures=tuple(failures))
 
@@ -283,7 +283,7 @@ class _Places:
 
     def _fail(self, place: _Place, why: str, *, seen: frozenset[str] | set[str] = frozenset()) -> None:
         place.failure, place.lost = why, 0
-        reason = f"{place.cluster.name} could not be asked"  # the cause is reported once, not for each run
+        reason = f"{place.cluster.name} could not be queried"  # the cause is reported once, not for each run
         self._known.update((one.run.id, unknown(one, reason)) for one in self._runs(place) if one.run.id not in seen)
 
 

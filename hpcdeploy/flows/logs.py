@@ -188,28 +188,28 @@ def follow(
         _check(known, task)
     reading = _Reading(run=known.run)
     current, left = known, set(tasks)
-    begun, lost = False, 0
-    quiet, between, asked, noted = interval, float(cluster.poll_interval), -math.inf, 0
+    reached, lost = False, 0
+    quiet, between, queried, noted = interval, float(cluster.poll_interval), -math.inf, 0
     while left:
         news = len(reading.ended & left) > noted
-        if time.monotonic() - asked >= (cluster.poll_interval if news else between):
+        if time.monotonic() - queried >= (cluster.poll_interval if news else between):
             noted = len(reading.ended & left)
             current = status([current], lambda _name: cluster, connections, store, overrides=overrides).statuses[0]
-            between = between if asked < 0 else min(between * GROWTH, max(SLOWEST, cluster.poll_interval))
-            asked = time.monotonic()
+            between = between if queried < 0 else min(between * GROWTH, max(SLOWEST, cluster.poll_interval))
+            queried = time.monotonic()
             lost = lost + 1 if all(task.lost for task in current.tasks if task.task in left - current.over) else 0
         looked = _first(current, left)
         try:
             received = reading.look(looked, cluster, connections, overrides)
         except TransportError as error:
-            if not begun:
+            if not reached:
                 raise
             connections.drop(cluster)
             report(str(error))
             quiet = min(quiet * GROWTH, SLOWEST)
             pause(quiet)
             continue
-        begun = True
+        reached = True
         yield from received
         more = {piece.task for piece in received if piece.more}
         left -= (current.over & set(looked)) - more

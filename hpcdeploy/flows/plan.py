@@ -42,7 +42,7 @@ def predecessors(
         if (run.cluster, run.scheduler) != (cluster.name, scheduler):
             raise ConfigError(
                 f"job {job.name} waits for run {run.id}, which is on {run.cluster} ({run.scheduler}), but would run on "
-                f"{cluster.name} ({scheduler}); a scheduler can only wait for its own jobs: submit both to the same one"
+                f"{cluster.name} ({scheduler}). A scheduler can only wait for its own jobs: submit both to the same one"
             )
         if known.ended and not run.job_id:
             raise ConfigError(
@@ -65,7 +65,7 @@ def _newest(after: After, job: Job, cluster: Cluster, scheduler: SchedulerName, 
     elsewhere = sorted({f"{known.run.cluster} ({known.run.scheduler})" for known in runs})
     if after.what == job.name:
         raise ConfigError(
-            f"job {job.name} waits for its own latest run, but has none on {cluster.name} ({scheduler}) yet; remove after "
+            f"job {job.name} waits for its own latest run, but has none on {cluster.name} ({scheduler}) yet. Remove after "
             f"from its settings, and use the option for all later runs: hpcdeploy submit {job.name} --after {job.name}"
         )
     raise ConfigError(
@@ -157,13 +157,13 @@ def plan(
                 f"the record already has a run {run_id!r}; use another id, or resume it with --resume {run_id}"
             )
         run = replace(run, id=run_id)
-    brought = Brought()
+    uploads = Brought()
     if job.code or job.inputs:
         from hpcdeploy.flows.job_files import bring_along
 
-        brought = bring_along(job, project.root, chosen, cluster, archives=archives, allow=allow)
-    run = replace(run, code_sha256=brought.code_sha256, code_commit=brought.commit, code_dirty=brought.dirty)
-    placements = brought.placements
+        uploads = bring_along(job, project.root, chosen, cluster, archives=archives, allow=allow)
+    run = replace(run, code_sha256=uploads.code_sha256, code_commit=uploads.commit, code_dirty=uploads.dirty)
+    placements = uploads.placements
     after = predecessors(job, project, cluster, chosen, store)
     request = Request(project=str(project.root), job=job_name, options=words or {}, array=job.array)
     return Plan(
@@ -172,6 +172,6 @@ def plan(
         job=job,
         cluster=cluster,
         script=submission(run, job, cluster, delivery, placements=placements, after=after, overrides=project.root),
-        parcels=(*delivery.parcels, *brought.parcels),
-        notes=(*brought.notes, *(f"note: {text}" for text in job_notes(job, cluster, chosen))),
+        parcels=(*delivery.parcels, *uploads.parcels),
+        notes=(*uploads.notes, *(f"note: {text}" for text in job_notes(job, cluster, chosen))),
     )

@@ -110,8 +110,8 @@ def _read(secret: Secret, folder: Path, environ: Mapping[str, str], read: Callab
         if not value:
             raise ConfigError(
                 f"the secret {secret.name!r} is read from the variable {secret.env}, which is empty; set it to a "
-                "value (GitHub Actions leaves it empty if the repository has no such secret, or if a pull request "
-                "comes from a fork)"
+                "value. (GitHub Actions leaves it empty if the repository has no such secret, or if a pull request "
+                "comes from a fork.)"
             )
         return SecretValue(os.fsencode(value), variable=secret.env)
     path = in_folder(secret.file, folder, environ)

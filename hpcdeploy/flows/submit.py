@@ -216,8 +216,8 @@ def _ask(
 
 def _uncertain(run: Run, lost: HpcdeployError) -> UncertainSubmissionError:
     return UncertainSubmissionError(
-        f"the connection died while run {run.id} was being submitted ({lost}); the job may or may not be there. "
-        f"Run 'hpcdeploy submit --resume {run.id}': it finds the job, or submits it, once"
+        f"the connection was lost while run {run.id} was being submitted ({lost}); it is not known whether the job exists. "
+        f"Run 'hpcdeploy submit --resume {run.id}': it finds the job or submits it, once"
     )
 
 

@@ -187,12 +187,12 @@ def _ensure_materials(settings: LabSettings, report: Report) -> Path:
 
 
 def _start_on_free_ports(settings: LabSettings, root: Path, report: Report) -> Lab:
-    """Start the lab; choose ports again if another program took one between the choice and the start of its daemon."""
+    """Start the lab; choose new ports if another program took one before its daemon started."""
     for _ in range(_STARTS - 1):
         try:
             return _start(settings, root, report)
         except _PortTakenError:
-            report("another program has taken a port of the lab; starting again with other ports")
+            report("another program uses a port of the lab; starting again with other ports")
     return _start(settings, root, report)
 
 

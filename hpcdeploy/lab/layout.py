@@ -45,9 +45,9 @@ def prepare(settings: LabSettings, root: Path) -> Ports:
 
 
 def _open_folder(path: Path, *, below: Path) -> None:
-    """Make `path` and what is missing above it, `below` a private folder, with the mode that the lab's users need: 0755.
+    """Create `path` and its missing parents, inside the private folder `below`.
 
-    What the lab itself has there keeps the modes that it gave.
+    New folders get mode 0755, which the lab's users need. Existing ones keep the modes that the lab set.
     """
     for missing in reversed([one for one in (path, *path.parents) if one.is_relative_to(below) and not one.exists()]):
         missing.mkdir()

@@ -117,7 +117,7 @@ def ensure_programs(report: Report) -> None:
     if shutil.which("apt-get") is None:
         raise MissingProgramError(
             f"the lab is built from Debian packages and needs {' and '.join(wanted)}, but there is no apt-get to install "
-            "them; install them from your distribution, or use a machine with Debian or Ubuntu"
+            "them. Install them from your distribution, or use a machine with Debian or Ubuntu"
         )
     report(f"installing {' and '.join(wanted)} on this machine with apt-get")
     _apt_get("update")

@@ -224,7 +224,7 @@ class ScopedAuth(AuthBackend):  # type: ignore[misc]  # oras-py has no types
         realm, found = challenge.realm, self.credentials
         if not may_ask_realm(self.registry, realm, self.token_service):
             raise AuthenticationError(self._rejection(realm))
-        asked = self.patience.clock()
+        requested_at = self.patience.clock()
         response = self._ask(challenge, scope)
         if response.status_code in PASSING_STATUSES:
             place = origin_of(realm)[1]
@@ -237,7 +237,7 @@ class ScopedAuth(AuthBackend):  # type: ignore[misc]  # oras-py has no types
                 f"The token service at {origin_of(realm)[1]} rejected {who} (status {response.status_code}); "
                 f"log in again with `{login_command(urlsplit(self.registry).netloc, found)}`."
             )
-        return _read_token(response, asked)
+        return _read_token(response, requested_at)
 
     def _rejection(self, realm: str) -> str:
         scheme, place, _ = origin_of(realm)
@@ -275,7 +275,7 @@ class ScopedAuth(AuthBackend):  # type: ignore[misc]  # oras-py has no types
         )
 
 
-def _read_token(response: requests.Response, asked: float) -> _Token:
+def _read_token(response: requests.Response, requested_at: float) -> _Token:
     try:
         body = read_json(response.content)
         value = body.get("token") or body.get("access_token")
@@ -287,7 +287,7 @@ def _read_token(response: requests.Response, asked: float) -> _Token:
         raise PassingFailure(
             f"the token service at {origin_of(response.url)[1]} sent an answer without a token", kind=AuthenticationError
         )
-    return _Token(value=value, expires=asked + max(1.0, life - _MARGIN))
+    return _Token(value=value, expires=requested_at + max(1.0, life - _MARGIN))
 
 
 oras.auth.auth_backends[BACKEND] = ScopedAuth

@@ -74,7 +74,7 @@ def explain_exception(
     error: requests.RequestException, *, doing: str, reference: Reference, attempts: int
 ) -> HpcdeployError:
     """Convert a connection failure to an error, without its URL, because that of an upload contains a secret."""
-    where, host = f"{doing} {reference} failed", _asked_host(error, reference)
+    where, host = f"{doing} {reference} failed", _requested_host(error, reference)
     text = str(error)
     tried = f" after {attempts} attempts" if attempts > 1 else ""
     if isinstance(error, PassingFailure):
@@ -106,7 +106,7 @@ def is_passing(error: requests.RequestException) -> bool:
     return not isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema)
 
 
-def _asked_host(error: requests.RequestException, reference: Reference) -> str:
+def _requested_host(error: requests.RequestException, reference: Reference) -> str:
     """Return the queried host: the registry by the user's name for it, or another one, such as a token service."""
     host = urlsplit(error.request.url or "").netloc if error.request is not None else ""
     return host if host not in ("", reference.endpoint) else reference.host

@@ -9,19 +9,20 @@ from hpcdeploy.run import Run
 from hpcdeploy.whole_number import LARGEST, whole_number
 
 STREAM_SHELL = ("bash", "-l", "-s")
-"""Reads a script from its standard input, and leaves what follows the script there: so it reads byte by byte.
+"""Reads a script from its standard input byte by byte, so that input after the script remains available.
 
-A login shell: sites set up PATH and modules in the profile (bash(1)).
+It is a login shell, because sites set PATH and modules in the profile (bash(1)).
 """
 
 SHELL = ("bash", "-l", "-c", r'{ \set +x; \trap - DEBUG; } 2>/dev/null; \eval "$(\command cat)"', "bash")
-"""The same for a script that is all of its input: read at once, since a large one takes a tenth of a second byte by byte.
+"""The same for a script that is the whole input. It is read at once, because a large one takes a tenth of a second byte by
+byte.
 
-A profile may have set what would change the script on its way: an alias named cat, a trap that prints, ``set -x``.
+A profile may have set things that would change the script: an alias named cat, a trap that prints, ``set -x``.
 """
 
 SUBMITTING = (*SHELL, "bring")
-"""The same for a script that submits a run: this caller brings what it misses."""
+"""The same for a script that submits a run, for a caller that uploads missing files."""
 
 _MARK = b"HPCDEPLOY "
 """Marker that each script prints first (`login_templates/begin.sh`), and before its answers."""
@@ -30,44 +31,47 @@ _NOT_BASH = b"error: this script is for bash"
 """Error that a script prints if a shell other than bash reads it (`login_templates/state.sh`)."""
 
 _BEGINNINGS = (b'{"', b"{}", b"{")
-"""How an answer begins behind the mark; the last one where the line ends with it. A profile may have printed text before the
-mark without a line break: ``tput``, a terminal's title."""
+"""Prefixes of an answer after the marker; the last one only at the end of the line.
+
+A profile may have printed text before the marker without a line break: ``tput``, a terminal's title.
+"""
 
 _SHOWN = 500
-"""Characters of an answer that a message quotes."""
+"""Maximum number of characters of an answer in a message."""
 
 _MOST_MARKS = 16
-"""Marks of one line that are tried: an answer may hold the text of a mark in one of its values."""
+"""Maximum number of markers to try in one line: a value of an answer may contain the marker's text."""
 
 
 def began(stdout: bytes, stderr: bytes) -> bool:
-    """Tell whether a script began that printed this; if not, nothing of it was done.
+    """Tell whether the script with this output has started; if not, nothing of it was done.
 
-    One that another shell than bash read has printed an error, which says that (`login_templates/state.sh`).
+    If another shell than bash read it, it has printed an error (`login_templates/state.sh`).
     """
     return _MARK in stdout or _NOT_BASH in stderr
 
 
 def never_began(where: str, stderr: bytes) -> str:
     """Return the message for a login shell on `where` that ended, with `stderr`, before it read the script."""
-    said = stderr.decode("utf-8", "replace").strip()[-500:]
+    message = stderr.decode("utf-8", "replace").strip()[-500:]
     return (
         f"the login shell on {where} ended before it read hpcdeploy's script, and nothing was done. The likely cause is a "
         "login profile there (/etc/profile, ~/.bash_profile, ~/.profile, ~/.bashrc) that calls exit, execs zsh, or "
-        "reads standard input; do that in interactive shells only: case $- in *i*) ... ;; esac. "
-        f"Its standard error: {said or '(nothing)'}"
+        "reads standard input. Do that only in interactive shells: case $- in *i*) ... ;; esac. "
+        f"Its standard error: {message or '(nothing)'}"
     )
 
 
 def read_answer(stdout: bytes) -> Mapping[str, object] | None:
-    """Return the values of the mark ``HPCDEPLOY {...}``, the last one if there are more; None where there is none.
+    """Return the values after the marker ``HPCDEPLOY {...}``, the last one if there are several; None if there is none.
 
-    It ends with its line, and begins anywhere in it: whatever a login shell prints around it is for people.
+    It may start anywhere in its line, because login shells may print text around it. Bytes that are not UTF-8, such as in a
+    file's name, become surrogate escapes.
 
-    Bytes that are no UTF-8, as in a file's name, become surrogate escapes. Raises `ValueError` with the line where it is no
-    JSON, as of a script that was cut on its way.
+    Raises:
+        ValueError: It is not JSON, such as that of an interrupted script; the message has the line.
     """
-    # Bytes: as text, a name with U+2028 or U+0085 in it would end the line too.
+    # As bytes, because in text U+2028 or U+0085 in a name would also end the line.
     last = len(stdout)
     while (last := stdout.rfind(_MARK, 0, last)) >= 0:
         if _begins_answer(stdout, last):
@@ -82,14 +86,14 @@ def read_answer(stdout: bytes) -> Mapping[str, object] | None:
             answer: dict[str, object] = read_json(text.partition(" ")[2])
         except ValueError as error:
             if text is texts[-1]:
-                raise ValueError(f"the login node answered {text[:_SHOWN]!r}, which is no JSON") from error
+                raise ValueError(f"the login node answered {text[:_SHOWN]!r}, which is not JSON") from error
         else:
             return answer
     return None
 
 
 def _answers(line: bytes) -> Iterator[int]:
-    """Give the places in a line where an answer may begin."""
+    """Yield the positions in a line where an answer may start."""
     place = -1
     while (place := line.find(_MARK, place + 1)) >= 0:
         if _begins_answer(line, place):
@@ -97,7 +101,7 @@ def _answers(line: bytes) -> Iterator[int]:
 
 
 def _begins_answer(stdout: bytes, place: int) -> bool:
-    """Tell whether an answer stands behind the mark at `place`."""
+    """Tell whether an answer follows the marker at `place`."""
     start = place + len(_MARK)
     if stdout.startswith(_BEGINNINGS[:2], start):
         return True

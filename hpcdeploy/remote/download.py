@@ -136,16 +136,16 @@ def inside(folder: Path, place: str) -> Path:
     Raises:
         SchedulerError: The path would be outside the folder of its part.
     """
-    whole, part = PurePosixPath(os.path.normpath(place)), place.partition("/")[0]
-    if part in ("", ".", "..") or whole.parts[:1] != (part,) or len(whole.parts) == 1:
+    path, part = PurePosixPath(os.path.normpath(place)), place.partition("/")[0]
+    if part in ("", ".", "..") or path.parts[:1] != (part,) or len(path.parts) == 1:
         raise SchedulerError(f"the run has {place!r}, which is outside its folder; nothing was downloaded")
-    return folder / whole
+    return folder / path
 
 
 def leads_out(file: RemoteFile) -> bool:
     """Tell whether a link leads out of its part."""
-    whole = PurePosixPath(os.path.normpath(PurePosixPath(file.name).parent / file.link))
-    return whole.is_absolute() or whole.parts[:1] == ("..",)
+    path = PurePosixPath(os.path.normpath(PurePosixPath(file.name).parent / file.link))
+    return path.is_absolute() or path.parts[:1] == ("..",)
 
 
 def is_here(file: RemoteFile, folder: Path) -> bool:

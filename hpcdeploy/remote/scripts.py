@@ -196,12 +196,12 @@ def receiving_lane(
         ConfigError: A path contains a line break or a NUL.
         TemplateError: A template is broken.
     """
-    lane = f".{stretch.start}" if stretch.start else ""  # the first chunk is already at its position
+    suffix = f".{stretch.start}" if stretch.start else ""  # the first chunk is already at its position
     values = {
         **_arriving(parcel, cluster, patience),
         "size": len(stretch),
         "whole": parcel.size,
-        "lane": lane,
+        "lane": suffix,
         "waits": waits,
     }
     return _render("login_templates/lane.sh", values, overrides)
@@ -247,7 +247,7 @@ def following(
         "fence": fence,
         "run_ids": tuple(run.id for run in runs),
         "job_ids": tuple(part.job_id for run in runs for part in run.parts),
-        "asked": tuple(line for run in runs for line in _asked(run, (over or {}).get(run.id, ()))),
+        "asked": tuple(line for run in runs for line in _request_lines(run, (over or {}).get(run.id, ()))),
         "since": int(min(run.submitted for run in runs)),
         "most": limits.following(sum(run.tasks for run in runs)).stdout,
         "most_in_all": limits.ALL_JOBS,
@@ -256,7 +256,7 @@ def following(
     return _render("login_templates/follow.sh", values, overrides)
 
 
-def _asked(run: Run, over: Iterable[int]) -> Iterator[str]:
+def _request_lines(run: Run, over: Iterable[int]) -> Iterator[str]:
     """Yield the query for each job of a run: job id, run id, number of tasks, finished tasks, number of its first task."""
     ended = frozenset(over)
     for part in run.parts:

@@ -198,16 +198,16 @@ def bring_in_lanes(
         for number, chunk in enumerate(chunks):
             script = receiving_lane(parcel, chunk, cluster, waits=waits, overrides=overrides)
             sendings.append(Sending(script.encode("utf-8", "surrogateescape"), parcel, chunk, shown.part(number)))
-        lanes = _ParallelUpload(sendings, transport, report)
-        lanes.carry(one_first=waits)
-        return lanes
+        upload = _ParallelUpload(sendings, transport, report)
+        upload.carry(one_first=waits)
+        return upload
 
     # Another client may be uploading the file, or the script of a lost connection may still run. When the first upload waits
     # for such a process, no other upload may hold its own lock, because the process that joins the chunks waits for it.
-    lanes = carried(waits=anew)
-    if lanes.refused and not anew:
-        lanes = carried(waits=True)
-    return lanes.outcome()
+    upload = carried(waits=anew)
+    if upload.refused and not anew:
+        upload = carried(waits=True)
+    return upload.outcome()
 
 
 class _ParallelUpload:

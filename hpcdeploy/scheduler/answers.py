@@ -11,10 +11,10 @@ _JSON = frozenset({"sacct_json", "condor_q", "condor_history"})
 """Sections that hold JSON."""
 
 _MOST = 10_000
-"""Sections of one output: those of two streams of 500 tasks are 1001 (`hpcdeploy.flows.logs`)."""
+"""Maximum number of sections in one output: two streams of 500 tasks are 1001 (`hpcdeploy.flows.logs`)."""
 
 _LONGEST_MARK = 200
-"""Bytes of a section's name and exit status."""
+"""Maximum length in bytes of a section's name and exit status."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,17 +116,17 @@ def read_sections(output: bytes, fence: str, *needed: str) -> dict[str, Section]
     """
     mark = f"HPCDEPLOY {fence} ".encode()
     found: dict[str, Section] = {}
-    begun, start, place = "", 0, -1
-    # One pass, whatever marks there are: the other side knows the fence.
+    section, start, place = "", 0, -1
+    # Only one pass, for any number of markers: the login node knows the fence and may print many.
     while len(found) < _MOST and (place := output.find(mark, place + 1)) >= 0:
         line_end = output.find(b"\n", place, place + len(mark) + _LONGEST_MARK)
         line = output[place + len(mark) : line_end if line_end >= 0 else place + len(mark) + _LONGEST_MARK]
         match line.decode("utf-8", "replace").split(" "):
             case ["begin", name] if name and line_end >= 0:
-                begun, start = name, line_end + 1
-            case ["end", name, status] if begun == name and _is_status(status) and output[place - 1 : place] == b"\n":
+                section, start = name, line_end + 1
+            case ["end", name, status] if section == name and _is_status(status) and output[place - 1 : place] == b"\n":
                 found[name] = Section(content=output[start : place - 1], exit_code=int(status))
-                begun = ""
+                section = ""
     missing = [name for name in needed if name not in found]
     if missing or not found:
         ending = output[-2000:].decode("utf-8", "surrogateescape").strip()

@@ -86,9 +86,9 @@ def judge(key: bytes, hostname: str, port: int, alias: str | None, lines: Sequen
         lines: The lines of the files.
     """
     names = [alias] if alias else list(dict.fromkeys((lookup_name(hostname, port), hostname.lower())))
-    first = _judge_name(key, keys_for(names[0], lines))
+    first = _check_name(key, keys_for(names[0], lines))
     if first.verdict in ("unknown", "authority") and len(names) > 1:
-        second = _judge_name(key, keys_for(names[1], lines))
+        second = _check_name(key, keys_for(names[1], lines))
         if second.verdict in ("known", "revoked"):
             return second
     return first
@@ -108,7 +108,7 @@ def fingerprint(key: bytes) -> str:
     return "SHA256:" + base64.b64encode(hashlib.sha256(key).digest()).decode().rstrip("=")
 
 
-def _judge_name(key: bytes, lines: Sequence[KnownKey]) -> Finding:
+def _check_name(key: bytes, lines: Sequence[KnownKey]) -> Finding:
     def places(marker: str, *, same: bool | None = None) -> tuple[str, ...]:
         return tuple(line.place for line in lines if line.marker == marker and same in (None, line.key == key))
 
@@ -153,8 +153,8 @@ def distrust(shown: str, settings: SshSettings, finding: Finding) -> str:
             return f"{settings.alias} has the {shown}, which {places} marks as revoked: do not connect; ask the site"
         case "authority":
             return (
-                f"{settings.alias} has a certificate authority in {places}, which hpcdeploy cannot check: "
-                f"add its own key to {files} after comparing it with the key that the site publishes; "
+                f"{settings.alias} has a certificate authority in {places}, which hpcdeploy cannot check. "
+                f"Add its own key to {files} after comparing it with the key that the site publishes; "
                 f"the host has the {shown}"
             )
         case _:

@@ -80,14 +80,14 @@ def _private_folder() -> Path:
     everybodys = (Path(tempfile.gettempdir()), Path("/tmp"))  # noqa: S108 - checked in the next line
     shared = [place for place in everybodys if safe_for_temporary(place)]
     places = [place / f"hpcdeploy-{os.getuid()}" for place in shared]
-    # After "su" this may still belong to another user, whom a folder of ours would disturb.
+    # After "su" this may still be another user's folder, which should get no files of this user.
     if runtime.startswith("/") and os.access(runtime, os.W_OK | os.X_OK) and Path(runtime).stat().st_uid == os.getuid():
         places.insert(0, Path(runtime) / "hpcdeploy")
     fitting = [place for place in places if len(os.fsencode(place)) + len("-xxxxxxxx/xxxxxxxxxxxx") <= _LONGEST]
     if not fitting:
         raise TransportError(
             f"no connection can be kept in {tempfile.gettempdir()} or /tmp: other users can replace files there, or the "
-            "path is too long; set TMPDIR to a folder of your own with a short path"
+            "path is too long. Set TMPDIR to a folder of your own with a short path"
         )
     folder = fitting[0]
     try:

@@ -168,7 +168,7 @@ class Mux:
         while len(data) < count:
             piece = self._socket.recv(count - len(data))
             if not piece:
-                raise ConnectionAbortedError("the master went away")
+                raise ConnectionAbortedError("the master ended")
             data += piece
         return data
 

@@ -125,11 +125,11 @@ class SshTransport(StreamedTransport):
     def _start(self, line: bytes, _task: str, _timeout: float | None) -> Started:
         connection = self._connected()
         with self._lock:
-            begun, self._begun = self._begun, None
-        if begun and begun.connection is connection:
-            if begun.line == line:
-                return begun.command
-            begun.command.close()
+            prepared, self._begun = self._begun, None
+        if prepared and prepared.connection is connection:
+            if prepared.line == line:
+                return prepared.command
+            prepared.command.close()
         return self._begin_command(connection, line)
 
     def _begin_command(self, connection: "Connection", line: bytes) -> Started:

@@ -236,7 +236,7 @@ def test_the_server_has_no_secret_in_its_arguments_or_environment(tmp_path: Path
 
 def test_a_build_that_asks_for_what_it_was_not_given_does_not_begin() -> None:
     definition = Definition(name="x", text="", files=(), build_args=(), inputs="", secrets=("TOKEN",))
-    with pytest.raises(BuildError, match="the build of 'x' asks for the secret 'TOKEN', and was given no value"):
+    with pytest.raises(BuildError, match="the build of 'x' uses the secret 'TOKEN', which has no value"):
         check_secrets(definition, {})
 
 

@@ -92,8 +92,8 @@ def test_a_squashfs_without_its_superblock_has_no_compression_to_tell() -> None:
         (sif(Part(kind=PARTITION, content=b"x", at=-1)), "at offset -1"),
         (sif(Part(kind=PARTITION, content=b"x", said_size=-1)), "-1 bytes"),
         (sif(Part(kind=DEFINITION, content=b"x", said_size=2**63 - 1)), "the file ends at"),
-        (sif(Part(kind=JSON, name="oci-config.json", content=b"{")), "no JSON"),
-        (sif(Part(kind=JSON, name="inspect-metadata.json", content=b"[" * 100_000)), "no JSON"),
+        (sif(Part(kind=JSON, name="oci-config.json", content=b"{")), "not JSON"),
+        (sif(Part(kind=JSON, name="inspect-metadata.json", content=b"[" * 100_000)), "not JSON"),
         (sif(Part(kind=DEFINITION, content=bytes(READ_LIMIT + 1))), "a short text was expected"),
     ],
 )

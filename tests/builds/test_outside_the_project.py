@@ -200,7 +200,7 @@ def test_a_file_of_absurd_size_is_refused(project: Path, kind: str, name: str, m
         monkeypatch.setattr("hpcdeploy.flows.sources.activation.MOST", largest)
         assert make(project, kind).text
         return
-    with pytest.raises(HpcdeployError, match=rf"{name} .*bytes, and the limit for such a file is {largest}"):
+    with pytest.raises(HpcdeployError, match=rf"{name} .*bytes, above the limit of {largest} for such a file"):
         make(project, kind)
 
 

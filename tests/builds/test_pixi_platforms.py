@@ -195,7 +195,7 @@ def test_no_manifest_gets_a_word_into_the_shell(tmp_path: Path, word: str) -> No
     manifest = f'[workspace]\nplatforms = [{{ name = "x", platform = "linux-64", archspec = {quoted} }}]\n'
     with pytest.raises(EnvironmentFileError, match=r"pixi\.toml: workspace\.platforms\.archspec names"):
         image(project(tmp_path, manifest, lock_of({"linux-64": ()}, 6)))
-    with pytest.raises(EnvironmentFileError, match="holds the name"):
+    with pytest.raises(EnvironmentFileError, match="has the name"):
         image(project(tmp_path, manifest.replace('"x"', quoted)))
 
 

@@ -263,4 +263,4 @@ def test_a_record_of_a_newer_version_is_one_message(project: Project) -> None:
     done = project.run("runs")
     assert done.returncode == 2
     [line] = done.stderr.decode().splitlines()
-    assert "is of a newer version of hpcdeploy" in line
+    assert "was written by a newer hpcdeploy" in line

@@ -233,7 +233,7 @@ def test_a_spack_environment_s_matrices_and_groups_are_expanded(folder: Folder, 
     lines = [" ".join(line.split()) for line in done.stdout.splitlines()[-2:]]
     assert lines == ["hdf5 develop ^mpich spack ? -", "hdf5 develop ^openmpi@5 spack ? -"]
     assert "spack.yaml has 2 specs, matrices and lists expanded, in the groups apps" in done.stderr
-    assert "another day's build may find other sources: hdf5@develop" in done.stderr
+    assert "a later build may find other sources: hdf5@develop" in done.stderr
 
 
 def test_a_spack_environment_without_a_lock_file_says_that_only_the_roots_are_known(folder: Folder, tmp_path: Path) -> None:

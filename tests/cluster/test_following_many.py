@@ -173,7 +173,7 @@ def test_a_cluster_that_does_not_let_us_in_holds_up_no_other(
     asked = follow.status(known, clusters.__getitem__, connections, store)
     assert [one.state for one in asked.statuses] == [State.UNKNOWN, State.COMPLETED]
     assert "rejected the login of user nobody" in asked.failures[0]
-    assert asked.statuses[0].tasks[0].reason == "refusing could not be asked"
+    assert asked.statuses[0].tasks[0].reason == "refusing could not be queried"
 
 
 def test_a_cluster_that_no_settings_describe_any_more_holds_up_no_other(

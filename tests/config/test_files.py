@@ -510,11 +510,11 @@ def test_an_ssh_configuration_lies_at_home_or_beside_its_file(
         ("image.files.'/etc' = '/x'", 'image.files."/etc": found "/etc"; expected a path relative to the project\'s folder'),
         (
             '[image]\nspack = { target = "native" }',
-            "image.spack.target: it names the microarchitecture 'native', which stands for",
+            "image.spack.target: it has the microarchitecture 'native', which means",
         ),
         (
             '[image]\nspack = { target = "a64fx" }',
-            "image.spack.target: it names the microarchitecture 'a64fx', but an image is built for linux/amd64",
+            "image.spack.target: it has the microarchitecture 'a64fx', but an image is built for linux/amd64",
         ),
     ],
 )
@@ -583,7 +583,7 @@ def test_settings_that_are_no_file_are_refused_and_not_waited_for(
     tmp_path: Path, environ: dict[str, str], name: str, special: str
 ) -> None:
     (tmp_path / "project").mkdir()
-    reason = f": cannot be read: it is {special}, where a regular file"
+    reason = f": cannot be read: it is {special}; expected a regular file"
     if special == "a device" and name == "hpcdeploy.toml":  # /dev/null: who may write a file is checked first
         reason = " may be written by everybody"
     with SPECIAL[special](tmp_path / "project" / name), pytest.raises(ConfigError, match=f"project/{name}{reason}"):
@@ -599,7 +599,7 @@ def test_settings_of_absurd_size_are_refused(
     assert load_project(tmp_path, environ).file == file
     with file.open("a") as writing:
         writing.write("#" * 101)
-    with pytest.raises(ConfigError, match=rf"{name}: cannot be read: it has \d+ bytes, and the limit .* is 100"):
+    with pytest.raises(ConfigError, match=rf"{name}: cannot be read: it has \d+ bytes, above the limit of 100 "):
         load_project(tmp_path, environ)
 
 
@@ -615,7 +615,7 @@ def test_the_parameters_of_a_sweep_are_a_file_and_of_no_absurd_size(
     monkeypatch.setattr("hpcdeploy.config.files.LARGEST_TABLE", 4)
     assert read_sweep(SweepFile(path="b.csv"), tmp_path).size == 1
     monkeypatch.setattr("hpcdeploy.config.files.LARGEST_TABLE", 3)
-    with pytest.raises(ConfigError, match=r"b\.csv: cannot be read: it has 4 bytes, and the limit"):
+    with pytest.raises(ConfigError, match=r"b\.csv: cannot be read: it has 4 bytes, above the limit"):
         read_sweep(SweepFile(path="b.csv"), tmp_path)
 
 

@@ -27,6 +27,6 @@ def test_a_program_is_laid_out_for_us_alone_and_removed(short: Path, mode: int) 
 @pytest.mark.parametrize("mode", [0o770, 0o777])
 def test_where_others_could_exchange_it_nothing_is_started(short: Path, mode: int) -> None:
     short.chmod(mode)
-    with pytest.raises(ConfigError, match=rf"others can exchange what lies in {short}, .* set TMPDIR to such a folder"):
+    with pytest.raises(ConfigError, match=rf"other users can replace files in {short}, .* set TMPDIR to such a folder"):
         run_to_end(command(short / "it"))
     assert not list(short.iterdir())

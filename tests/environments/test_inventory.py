@@ -114,7 +114,7 @@ def test_a_lock_file_names_every_environment_with_its_platforms_and_no_alias(tex
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("version: 99\n", "version 99"), ("[]\n", "a table was expected"), ("a: [", "not valid YAML")]
+    ("text", "said"), [("version: 99\n", "version 99"), ("[]\n", "expected a table"), ("a: [", "not valid YAML")]
 )
 def test_what_is_no_lock_file_is_refused(text: str, said: str) -> None:
     with pytest.raises(EnvironmentFileError, match=said):

@@ -131,8 +131,8 @@ def test_the_old_project_table_is_read() -> None:
         ("[workspace\n", "pixi.toml", ["pixi.toml is not valid TOML", "line 1"]),
         ("[dependencies]\n", "pixi.toml", ["no [workspace] table"]),
         ("[tool.ruff]\n", "pyproject.toml", ["no [tool.pixi]"]),
-        ("workspace = 3\n", "pixi.toml", ["pixi.toml: workspace is 3", "a table was expected"]),
-        ('[workspace]\nplatforms = "linux-64"\n', "pixi.toml", ["a list was expected"]),
+        ("workspace = 3\n", "pixi.toml", ["pixi.toml: workspace is 3", "expected a table"]),
+        ('[workspace]\nplatforms = "linux-64"\n', "pixi.toml", ["expected a list"]),
         ('[workspace]\nplatforms = [{ cuda = "12" }]\n', "pixi.toml", ["without 'platform'"]),
         (
             '[workspace]\n[feature.gpu]\n[environments]\ne = ["gpo"]\n',
@@ -156,7 +156,7 @@ def test_an_environment_that_is_not_there_is_told_with_the_nearest_spelling() ->
 
 def test_an_environment_for_another_platform_only_is_refused() -> None:
     workspace = read_manifest(MANIFEST)
-    with pytest.raises(EnvironmentFileError, match="'mac' is not made for linux-64"):
+    with pytest.raises(EnvironmentFileError, match="'mac' does not support linux-64"):
         cuda_of(workspace, "mac")
 
 

@@ -86,14 +86,14 @@ def test_a_package_of_the_workspace_itself_is_local() -> None:
 @pytest.mark.parametrize(
     ("text", "environment", "words"),
     [
-        (V6.replace("version: 6", "version: 8", 1), "gpu", ["is of version 8", "up to 7", "does not guess"]),
-        (V6.replace("version: 6", "version: 4", 1), "gpu", ["is of version 4", "pixi lock"]),
+        (V6.replace("version: 6", "version: 8", 1), "gpu", ["has version 8", "up to 7", "only reads versions up to"]),
+        (V6.replace("version: 6", "version: 4", 1), "gpu", ["has version 4", "pixi lock"]),
         (V6, "gpo", ["has no environment 'gpo': if the manifest has it, run 'pixi lock'; did you mean 'gpu'?"]),
         (V6.replace("linux-64:", "linux-aarch64:", 1), "gpu", ["is not locked for linux-64", "linux-aarch64"]),
         (V6.replace("- conda:", "- conda", 1), "gpu", ["pixi.lock"]),
         ("version: 6\nenvironments: [\n", "gpu", ["line 3", "not valid YAML"]),
-        (V6.partition("packages:\n- conda")[0], "gpu", ["which 'packages' does not have"]),
-        ("just words", "gpu", ["a table was expected"]),
+        (V6.partition("packages:\n- conda")[0], "gpu", ["which is not in 'packages'"]),
+        ("just words", "gpu", ["expected a table"]),
     ],
 )
 def test_a_lock_file_that_is_wrong_says_where_and_what_to_do(text: str, environment: str, words: list[str]) -> None:

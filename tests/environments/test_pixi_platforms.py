@@ -81,7 +81,7 @@ def test_a_bare_subfolder_that_is_no_platform_stands_for_all_of_it() -> None:
     text = '[workspace]\nplatforms = [{ platform = "linux-64", cuda = "12" }, { name = "old", platform = "linux-64" }]\n'
     text += '[environments.e]\nplatforms = ["linux-64"]\n'
     assert names(read_manifest(text.replace('["linux-64"]', '["old"]')), "e") == ["old"]
-    with pytest.raises(EnvironmentFileError, match="names the platform 'linux-64', which the workspace does not declare"):
+    with pytest.raises(EnvironmentFileError, match="has the platform 'linux-64', which the workspace does not declare"):
         read_manifest(text)
 
 
@@ -232,7 +232,7 @@ def test_a_cuda_version_that_contradicts_the_named_platform_is_refused(cuda: str
 )
 def test_a_cuda_version_that_is_another_than_the_platforms_is_told(cuda: str | None, platform: str, noted: str) -> None:
     note = choose({**BARE, **CUDA}, cuda=cuda, platform=platform).cuda_note
-    assert note.startswith(f"the packages are those that were solved for {noted}, but") if noted else not note
+    assert note.startswith(f"the packages were solved for {noted}, but") if noted else not note
     assert f"are for CUDA {cuda}, which" in note or not noted
 
 
@@ -252,9 +252,9 @@ def with_platforms(platforms: str) -> Workspace:
         ('"__cuda" = "x"', r"\.cuda is 'x'; expected a version"),
         ('glibc = "new"', r"\.glibc is 'new'; expected a version"),
         ('linux = "$(id)"', r"\.linux is '\$\(id\)'; expected a version"),
-        ('archspec = "native"', r"\.archspec names the microarchitecture 'native'"),
-        ('archspec = "a b; rm"', r"\.archspec names the microarchitecture 'a b; rm'"),
-        ('archspec = "zen3:"', r"\.archspec names the microarchitecture 'zen3:'"),
+        ('archspec = "native"', r"\.archspec has the microarchitecture 'native'"),
+        ('archspec = "a b; rm"', r"\.archspec has the microarchitecture 'a b; rm'"),
+        ('archspec = "zen3:"', r"\.archspec has the microarchitecture 'zen3:'"),
         ('archspec = "neoverse_v2"', r"\.archspec .* but an image is built for linux/amd64"),
     ],
 )
@@ -272,9 +272,7 @@ def test_a_system_requirement_that_is_no_version_is_refused_with_its_key(key: st
 
 
 def test_platforms_that_are_no_list_are_refused_with_their_key() -> None:
-    with pytest.raises(
-        EnvironmentFileError, match=r"pixi\.toml: workspace\.platforms is 'linux-64', but a list was expected"
-    ):
+    with pytest.raises(EnvironmentFileError, match=r"pixi\.toml: workspace\.platforms is 'linux-64'; expected a list"):
         with_platforms('"linux-64"')
 
 
@@ -305,7 +303,7 @@ def test_a_byte_order_mark_is_passed_over_as_pixi_does() -> None:
 def test_a_platform_of_another_environment_is_refused() -> None:
     manifest = BOTH + '[environments.default]\nfeatures = ["cpu"]\n'
     manifest = manifest.replace('[environments]\ncpu = ["cpu"]\n', "[environments]\n")
-    with pytest.raises(EnvironmentFileError, match="not made for the platform 'linux-64-cuda', but for linux-64;"):
+    with pytest.raises(EnvironmentFileError, match="does not support the platform 'linux-64-cuda', only linux-64;"):
         choose(BARE, manifest=manifest, platform="linux-64-cuda")
 
 
@@ -325,7 +323,7 @@ def test_a_lock_file_that_does_not_fit_the_manifest_is_one_message(rows: Mapping
     with pytest.raises(EnvironmentFileError) as caught:
         choose(rows)
     said = str(caught.value)
-    assert said.startswith("pixi.lock does not fit pixi.toml: the environment 'default' is made for the platform linux-64")
+    assert said.startswith("pixi.lock does not match pixi.toml: the environment 'default' has the platform linux-64")
     assert said.endswith("run 'pixi lock' and commit pixi.lock")
     assert "p1" not in said
 

@@ -195,13 +195,16 @@ def test_a_mirror_in_each_of_its_forms(mirror: str, expected: Mirror) -> None:
     [
         ("mirrors:\n  m: {url: oci://a/b, access_pair: [me, hunter2]}", "credentials in clear text"),
         ("mirrors:\n  m: {url: oci://a/b, access_token: hunter2}", "credentials in clear text"),
-        ("mirrors:\n  m: {url: oci://a/b, access_pair: {id_variable: A}}", "secret_variable were expected"),
+        (
+            "mirrors:\n  m: {url: oci://a/b, access_pair: {id_variable: A}}",
+            "expected id_variable .or id. and secret_variable",
+        ),
         ("mirrors:\n  m: {signed: false}", "has no url"),
         ("include:\n- {when: 'True'}", "without path or git"),
         ("view: {mine: {select: [zlib]}}", "view.mine has no root"),
-        ("definitions: [{a: [x], b: [y]}]", "write one name an entry"),
+        ("definitions: [{a: [x], b: [y]}]", "use one name per entry"),
         ("repos:\n  own: {branch: main}", "neither a path nor has git"),
-        ("packages: [all]", "a table was expected"),
+        ("packages: [all]", "expected a table"),
     ],
 )
 def test_what_is_not_understood_is_said(body: str, words: str) -> None:
@@ -215,7 +218,7 @@ def test_no_environment_is_said_with_the_reason() -> None:
         read_environment("packages: {}\n")
     with pytest.raises(EnvironmentFileError, match=r"spack\.yaml, line 3: not valid YAML"):
         read_environment("spack:\n  specs: [a\n")
-    with pytest.raises(EnvironmentFileError, match="a table was expected"):
+    with pytest.raises(EnvironmentFileError, match="expected a table"):
         read_environment("- spack\n")
 
 
@@ -253,7 +256,7 @@ develop:
     assert found.references.elsewhere == ("/etc/spack/site.yaml", "~/own.yaml", "$spack/x.yaml")
     assert found.references.fetched == ("https://example.org/packages.yaml", "https://example.org/configs.git")
     assert found.references.moving == (
-        "https://example.org/packages.yaml (no sha256 is given)",
+        "https://example.org/packages.yaml (without sha256)",
         "https://example.org/configs.git (its default branch)",
         "https://example.org/repo.git (its default branch)",
     )

@@ -47,13 +47,13 @@ def test_binaries_are_stripped_where_nothing_else_is_said_as_by_spack_itself() -
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ("images: {build: a}", "name both"),
+        ("images: {build: a}", "Spack requires both"),
         ("images: {os: 'ubuntu:26.10', spack: 1.1.0}", "did you mean 'ubuntu:2[0-9].04'"),
-        ("images: {os: 'ubuntu:24.04', spack: {ref: develop}}", "Spack is not fetched from git"),
+        ("images: {os: 'ubuntu:24.04', spack: {ref: develop}}", "Spack is not downloaded from git"),
         ("images: {os: 'ubuntu:24.04'}", "a release such as"),
         ("image: {}", "did you mean 'images'"),
         ("os_packages: {command: pacman}", "os_packages.command is 'pacman'"),
-        ("strip: maybe", "true or false was expected"),
+        ("strip: maybe", "expected true or false"),
         ("extra_instructions: {final: RUN x}", "write them as shell lines in the image's 'setup'"),
     ],
 )

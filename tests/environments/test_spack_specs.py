@@ -77,7 +77,7 @@ specs:
     assert found.left == (
         '$archs, in part only when arch.satisfies("x86_64:")',
         "$nowhere, which no file here defines",
-        "a matrix of 2 specs, from which 'exclude' takes some: b+x",
+        "a matrix of 2 specs, from which 'exclude' removes some: b+x",
     )
 
 
@@ -94,7 +94,7 @@ def test_a_very_large_matrix_is_counted() -> None:
         ("specs: [{spec: zlib}]", "has an entry with the key 'spec'; .*A single spec is a text, without a key"),
         ("specs: [{matrx: [[zlib]]}]", "did you mean 'matrix'"),
         ("specs: [$a]\ndefinitions: [{a: [$b]}, {b: [$a]}]", "'a' refers to itself"),
-        ("specs: [{matrix: [zlib]}]", "a list was expected"),
+        ("specs: [{matrix: [zlib]}]", "expected a list"),
     ],
 )
 def test_a_form_that_spack_does_not_have_is_refused(text: str, words: str) -> None:

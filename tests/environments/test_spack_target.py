@@ -63,7 +63,7 @@ def test_flags_and_versions_that_move_are_told_of_what_is_locked() -> None:
     ("text", "words"),
     [
         ("{", "not valid JSON"),
-        ("[]", "a table was expected"),
+        ("[]", "expected a table"),
         ("{}", "of version None"),
         (lock_text(ZLIB, version=3), "of version 3, but 4 or later"),
         (lock_text(), "locks no package"),
@@ -113,14 +113,14 @@ def test_a_word_that_names_no_microarchitecture_is_refused_with_its_key(said: st
     """``native`` is the machine that compiles: the image would be for the builder's processor, under that label."""
     name = word.strip(":")
     with pytest.raises(
-        EnvironmentFileError, match=rf"packages\.yaml: {key} names the microarchitecture '{name}', .*expected one of"
+        EnvironmentFileError, match=rf"packages\.yaml: {key} has the microarchitecture '{name}', .*expected one of"
     ):
         packages(said.replace("WORD", word))
 
 
 @pytest.mark.parametrize("word", ["native", "zen44"])
 def test_a_spec_whose_target_is_no_microarchitecture_is_refused(word: str) -> None:
-    with pytest.raises(EnvironmentFileError, match=f"specs names the microarchitecture '{word}'"):
+    with pytest.raises(EnvironmentFileError, match=f"specs has the microarchitecture '{word}'"):
         choose(specs=(f"hdf5 target={word}",))
 
 
@@ -132,7 +132,7 @@ def test_a_target_of_another_family_is_refused(foreign: str) -> None:
             choose("", said)
     with pytest.raises(EnvironmentFileError, match=f"packages.hdf5.require names .* {words}"):
         choose("", f"{{hdf5: {{require: 'target={foreign}'}}}}")
-    with pytest.raises(EnvironmentFileError, match=f"spack.yaml: specs names .* {words}"):
+    with pytest.raises(EnvironmentFileError, match=f"spack.yaml: specs has .* {words}"):
         choose(specs=(f"zlib target={foreign}",))
 
 
@@ -146,7 +146,7 @@ def test_of_targets_for_several_machines_those_of_the_image_s_family_count() -> 
 
 def test_a_lock_file_for_another_family_is_refused() -> None:
     node = {"name": "zlib", "version": "1.3", "arch": {"target": "neoverse_v2"}}
-    with pytest.raises(EnvironmentFileError, match=r"spack\.lock names the microarchitecture 'neoverse_v2'"):
+    with pytest.raises(EnvironmentFileError, match=r"spack\.lock has the microarchitecture 'neoverse_v2'"):
         choose(lock=read_lock(lock_text(node)))
 
 
@@ -205,7 +205,7 @@ def test_specs_name_the_target_of_everything_else_too() -> None:
     )
     assert choose(groups=("zen5",)).name == "zen5"
     with pytest.raises(
-        EnvironmentFileError, match=r"specs of spack.yaml name the target zen3, but the image's target is zen4"
+        EnvironmentFileError, match=r"specs of spack.yaml have the target zen3, but the image's target is zen4"
     ):
         choose("zen4", specs=("zlib target=zen3",))
 

@@ -78,7 +78,7 @@ def test_a_job_that_never_ran_there_is_refused_with_the_command_that_submits_it(
 @pytest.mark.parametrize("change", [{"cluster": "other"}, {"scheduler": "htcondor"}])
 def test_a_run_of_another_cluster_or_scheduler_is_refused(project: Project, store: Store, change: dict[str, str]) -> None:
     store.add(replace(PREPARE, **change), "")  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="a scheduler can only wait for its own jobs"):
+    with pytest.raises(ConfigError, match="A scheduler can only wait for its own jobs"):
         found(After(what="prepare-1"), project, store)
 
 
@@ -89,7 +89,7 @@ def test_a_run_that_may_have_no_job_is_refused_with_what_to_do(project: Project,
 
 
 def test_a_name_that_nothing_has_is_refused(project: Project, store: Store) -> None:
-    with pytest.raises(UnknownRunError, match="no run 'prep' is on record"):
+    with pytest.raises(UnknownRunError, match="the record has no run 'prep'"):
         found(After(what="prep"), project, store)
 
 

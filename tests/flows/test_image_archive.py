@@ -87,7 +87,7 @@ def test_the_one_image_of_an_archive_is_read(tmp_path: Path, kind: str, name: st
         ("oci-archive", {**OCI, next(iter(blobs(CONFIG))): b"{}"}, "is damaged"),
         ("oci-archive", {**top(ARM), **blobs(ARM)}, "has no file blobs"),
         ("oci-archive", {**top(made.index(ARM)), **blobs(made.index(ARM))}, "only for linux/arm64"),
-        ("docker-archive", {**saved("c.json"), "c.json": b"[]"}, "is no JSON object"),
+        ("docker-archive", {**saved("c.json"), "c.json": b"[]"}, "is not a JSON object"),
         ("docker-archive", {"manifest.json": b"{}"}, "has 0 images"),
         ("docker-archive", {"manifest.json": b"[1]"}, "does not have docker's format"),
         ("docker-archive", {"manifest.json": b"x"}, "does not have docker's format"),

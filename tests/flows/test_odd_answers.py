@@ -266,7 +266,7 @@ def test_a_record_of_an_image_has_digests_and_a_size(damage: dict[str, Any]) -> 
 
 
 def test_a_version_of_absurd_numbers_is_none() -> None:
-    with pytest.raises(BuildError, match="is this Apptainer"):
+    with pytest.raises(BuildError, match="check that the program is Apptainer"):
         parse_version("apptainer version " + "9" * 5000)
 
 

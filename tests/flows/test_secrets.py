@@ -134,7 +134,7 @@ def test_a_given_secret_that_no_image_describes_is_refused() -> None:
 def test_the_settings_name_files_only_and_the_command_also_pipes(tmp_path: Path, special: str) -> None:
     place = tmp_path / "certs/cert.pem"
     place.parent.mkdir()
-    with SPECIAL[special](place), pytest.raises(ConfigError, match=rf"cannot be read \(it is {special}, where a regular"):
+    with SPECIAL[special](place), pytest.raises(ConfigError, match=rf"cannot be read \(it is {special}; expected a regular"):
         read_secrets(SETTINGS, ("cert",), tmp_path, {}, admit=admit_all)
     reading, writing = os.pipe()
     with os.fdopen(reading), os.fdopen(writing, "wb") as end:
@@ -154,5 +154,5 @@ def test_a_secret_of_absurd_size_is_refused(tmp_path: Path, monkeypatch: pytest.
             if size == 5:
                 assert read_secrets(SETTINGS, ("cert",), tmp_path, {}, words)["cert"].reveal() == b"vvvvv"
             else:
-                with pytest.raises(ConfigError, match="the limit for such a file"):
+                with pytest.raises(ConfigError, match=r"limit.* for such a file"):
                     read_secrets(SETTINGS, ("cert",), tmp_path, {}, words)

@@ -62,7 +62,7 @@ def test_a_port_that_was_taken_meanwhile_is_chosen_again(
     [other] = taken
     with other:
         assert lab.ssh_port != other.getsockname()[1]
-    assert "another program has taken a port of the lab; starting again with other ports" in said
+    assert "another program uses a port of the lab; starting again with other ports" in said
 
 
 def test_down_leaves_no_process_no_mount_and_no_cluster(spare_settings: LabSettings) -> None:

@@ -224,7 +224,7 @@ def test_a_run_that_was_cut_off_while_its_image_was_brought_is_cancelled_once_th
     def resume() -> None:
         submit(planned.run, planned.script, place.cluster, connections, store, parcels=planned.parcels, again=True)
 
-    with pytest.raises(ConfigError, match=rf"is not what it was.*hpcdeploy cancel {planned.run.id}$"):
+    with pytest.raises(ConfigError, match=rf"has changed since the job was planned.*hpcdeploy cancel {planned.run.id}$"):
         resume()
     assert cancelled(place, known, connections, store).state is State.CANCELLED
     image.write_bytes(right)

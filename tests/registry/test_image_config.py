@@ -110,7 +110,7 @@ def test_what_is_no_container_image_is_refused_with_what_it_is(open_host: str) -
         put(open_host, name, made.manifest(config), configs=(config,))
     with pytest.raises(RegistryError, match=r"it is a \.sif, which needs no definition"):
         image_config(f"{open_host}/sif:v1")
-    with pytest.raises(RegistryError, match=r"no container image but something of the type application/vnd\.cncf\.helm"):
+    with pytest.raises(RegistryError, match=r"not a container image but has the type application/vnd\.cncf\.helm"):
         image_config(f"{open_host}/chart:v1")
     with pytest.raises(RegistryError, match="has nothing of that name"):
         image_config(f"{open_host}/chart:gone")
@@ -154,11 +154,11 @@ def odd(asked: Asked) -> Reply:
     ("name", "words"),
     [
         ("schema1:v1", "it is in Docker's schema 1"),
-        ("blob:v1", "is damaged, or something on the way changes it"),
+        ("blob:v1", "is damaged, or was modified on the way"),
         ("huge:v1", "sent more than 4.19 MB"),
-        ("words:v1", "its manifest is no JSON"),
-        ("list:v1", "its manifest is no JSON object"),
-        ("nested:v1", "is damaged, or something on the way changes it"),
+        ("words:v1", "its manifest is not valid JSON"),
+        ("list:v1", "its manifest is not a JSON object"),
+        ("nested:v1", "is damaged, or was modified on the way"),
         (f"blob:v1@sha256:{'0' * 64}", "has an unexpected manifest"),
     ],
 )
@@ -170,11 +170,11 @@ def test_an_answer_that_cannot_be_right_is_refused(name: str, words: str) -> Non
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ({"Cmd": "run"}, "'Cmd' is no list"),
-        ({"Cmd": [1]}, "Cmd is no list of strings"),
-        ({"WorkingDir": 1}, "WorkingDir is no string"),
-        ({"Volumes": ["/data"]}, "Volumes is no JSON object"),
-        ({"Env": ["A=\ud800"]}, "no JSON that can be used: .*surrogates"),
+        ({"Cmd": "run"}, "'Cmd' is not a list"),
+        ({"Cmd": [1]}, "Cmd is not a list of strings"),
+        ({"WorkingDir": 1}, "WorkingDir is not a string"),
+        ({"Volumes": ["/data"]}, "Volumes is not a JSON object"),
+        ({"Env": ["A=\ud800"]}, "not valid JSON: .*surrogate"),
     ],
 )
 def test_a_configuration_of_another_shape_is_refused(open_host: str, config: dict[str, object], words: str) -> None:

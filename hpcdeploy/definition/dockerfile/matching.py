@@ -9,11 +9,11 @@ from hpcdeploy.errors import DefinitionError
 from hpcdeploy.wildcards import FOLDERS, STAR, joined
 
 _WITHIN = "(?:.*/)?"
-"""What ``**`` means beside other characters than a slash, as in ``a**b``; here a later fit may be the only one."""
+"""The meaning of ``**`` next to a character that is not a slash (``a**b``). Matching it may need backtracking."""
 
 _PLAIN = {STAR: "[^/]*", FOLDERS: "(?:.*/)?", _WITHIN: _WITHIN}
 _MOST_WITHIN = 4
-"""Wildcards of a pattern that holds such a one: each multiplies the time by the length of the path."""
+"""Maximum number of wildcards in a pattern with `_WITHIN`: each multiplies the time by the length of the path."""
 
 WILDCARDS = frozenset("*?[\\")
 
@@ -109,8 +109,8 @@ def _regex(pattern: str, *, doublestar: bool) -> str:
         return joined(pieces)
     if sum(piece in _PLAIN for piece in pieces) > _MOST_WITHIN:
         raise DefinitionError(
-            f"the pattern {pattern!r} has ** inside of a name and more than {_MOST_WITHIN} wildcards; write ** as a whole "
-            "part: a/**/b"
+            f"the pattern {pattern!r} has ** inside a name and more than {_MOST_WITHIN} wildcards; use ** as a complete "
+            "component: a/**/b"
         )
     return "".join(_PLAIN.get(piece, piece) for piece in pieces)
 

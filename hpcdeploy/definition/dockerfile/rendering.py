@@ -96,7 +96,7 @@ def _sections(pieces: Iterable[tuple[str, ...]]) -> Iterator[list[str]]:
     """Join pieces into as few ``%post`` as possible: Apptainer reads each into a buffer of 64 KiB."""
     section: list[str] = []
     size = 0
-    for piece in (part for whole in pieces for part in _parts(whole)):
+    for piece in (part for joined in pieces for part in _parts(joined)):
         lines = [line if line.startswith("\t") or line == "'" else f"    {line}" for line in piece]
         length = sum(len(line.encode()) + 1 for line in lines)
         if length > 2 * _PIECE_LIMIT:

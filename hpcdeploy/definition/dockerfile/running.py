@@ -188,12 +188,12 @@ class StageState:
                     "applies to images that are built from this one, which Apptainer does not support; remove it"
                 )
             case _:
-                self._said(one)
+                self._metadata(one)
         checks = [line for name in dict.fromkeys(self.used) for line in self._check_lines(name)]
         if checks:
             self.shell.insert(begin, tuple(checks))
 
-    def _said(self, one: Instruction) -> None:
+    def _metadata(self, one: Instruction) -> None:
         """Add a note for an instruction without equivalent: EXPOSE, VOLUME, STOPSIGNAL, HEALTHCHECK."""
         if not self.final:
             return
@@ -216,8 +216,8 @@ class StageState:
                 else f"the base image's user {self.user!r}"
             )
             raise one.refused(
-                f"runs as {whose}, but a build runs only as root; put 'USER root' before it and 'USER {self.user}' after it "
-                "(Apptainer runs a container as the user who starts it, regardless of USER)"
+                f"runs as {whose}, but a build runs only as root; put 'USER root' before it and 'USER {self.user}' after "
+                "it. (Apptainer runs a container as the user who starts it, regardless of USER.)"
             )
         mounts = read_mounts(one, self._word, self.workdir)
         texts = (one.rest, *(document.text for document in one.here))
@@ -225,7 +225,7 @@ class StageState:
         if self.final and any(map(_HOME.search, texts)):
             self.notes.setdefault(
                 f"line {one.line}: RUN names the home folder, which is root's during the build: in a container HOME belongs "
-                "to the user, and /root may be inaccessible; put files for containers elsewhere, such as /opt"
+                "to the user, and /root may be inaccessible. Put files for containers elsewhere, such as /opt"
             )
         before, begin, after = self._mounted(one, mounts)
         plain = replace(one, flags=tuple(flag for flag in one.flags if flag[0] != "mount"))

@@ -16,8 +16,8 @@ AUTOMATIC: Mapping[str, str] = {
 """Arguments that BuildKit sets automatically if a stage declares them."""
 
 _SCRATCH = (
-    "starts from 'scratch': the image has no /bin/sh, which %post, %test and every job require; "
-    'start from a small image, such as busybox, or build the stage that this one copies from (target = "NAME")'
+    "starts from 'scratch': the image has no /bin/sh, which %post, %test and every job require. "
+    'Start from a small image, such as busybox, or build the stage that this one copies from (target = "NAME")'
 )
 
 

@@ -158,12 +158,12 @@ def translate(
 
 def _give(others: tuple[PlannedStage, ...], final: PlannedStage) -> tuple[PlannedStage, ...]:
     """Put the stages in order, and tell each stage which patterns other stages copy from it."""
-    whole = [*others, final]
-    for position, stage in enumerate(whole):
+    ordered = [*others, final]
+    for position, stage in enumerate(ordered):
         patterns = tuple(
             dict.fromkeys(
-                taken.path for other in whole for name, taken in other.taken if name == stage.name and taken.gathered
+                taken.path for other in ordered for name, taken in other.taken if name == stage.name and taken.gathered
             )
         )
-        whole[position] = replace(stage, given=patterns)
-    return tuple(whole)
+        ordered[position] = replace(stage, given=patterns)
+    return tuple(ordered)

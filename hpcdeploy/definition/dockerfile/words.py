@@ -45,7 +45,7 @@ def split_words(text: str, escape: str) -> tuple[str, ...]:
 
 
 MOST_PUT_IN = 1024 * 1024
-"""Characters of values that one instruction may have put in: no command of Linux takes as many (execve(2), ARG_MAX)."""
+"""Maximum length in characters of the variables' values in an instruction, above Linux's limit (execve(2), ARG_MAX)."""
 
 
 @dataclass
@@ -95,7 +95,7 @@ class Lexer:
     lenient: bool = False
     _text: str = ""
     _at: int = 0
-    _put_in: int = 0
+    _inserted: int = 0
 
     def word(self, text: str) -> str:
         """Return the text as one word, with variables expanded and quotes removed.
@@ -114,7 +114,7 @@ class Lexer:
         return self._process(text)[1]
 
     def _process(self, text: str) -> tuple[str, tuple[str, ...]]:
-        self._text, self._at, self._put_in = text, 0, 0
+        self._text, self._at, self._inserted = text, 0, 0
         try:
             return self._until("")
         except RecursionError:
@@ -181,12 +181,16 @@ class Lexer:
         raise self._open('"')
 
     def _counted(self, value: str) -> str:
-        """Give a value back; raises `DefinitionError` where the values that were put in are too long together."""
-        self._put_in += len(value)
-        if self._put_in > MOST_PUT_IN:
+        """Count the length of a value, and return the value.
+
+        Raises:
+            DefinitionError: All inserted values together are too long.
+        """
+        self._inserted += len(value)
+        if self._inserted > MOST_PUT_IN:
             raise DefinitionError(
-                f"in {self._text[:40]!r}... the values of variables have more than {MOST_PUT_IN} characters; a variable "
-                "that holds another one twice doubles it"
+                f"in {self._text[:40]!r}... the values of variables have more than {MOST_PUT_IN} characters; check for "
+                "variables that contain another one twice, which doubles its length"
             )
         return value
 

@@ -253,7 +253,7 @@ def _folder(folder: Path, environment: str | None, against: str | None) -> Repor
         return inspect_lock(folder / LOCK, wanted, within=within, against=older(against, folder / LOCK) if against else None)
     raise ConfigError(
         f"{folder.absolute()} has nothing to inspect: expected a pixi.toml, a pyproject.toml with [tool.pixi], a "
-        f"pixi.lock, a {MANIFEST}, or an hpcdeploy project with images; use a folder, a file or an oras:// reference"
+        f"pixi.lock, a {MANIFEST}, or an hpcdeploy project with images. Use a folder, a file or an oras:// reference"
     )
 
 

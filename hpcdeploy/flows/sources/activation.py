@@ -48,7 +48,7 @@ def read_activation(
     if evaluation.kept:
         kept = (
             f"activation.env: {', '.join(evaluation.kept)} cannot be evaluated when a container starts (it runs a command, "
-            "or uses other shell syntax than $NAME and ${NAME:-default}); the image keeps the build machine's value; set it "
+            "or uses other shell syntax than $NAME and ${NAME:-default}). The image keeps the build machine's value; set it "
             "in the job's environment"
         )
         notes = (*notes, kept)
@@ -189,9 +189,9 @@ def _check_size(files: dict[str, int], scripts: Sequence[str], workspace: Path) 
     listed = ", ".join(f"{name} ({files[name] / 1e6:.1f} MB)" for name in largest)
     raise DefinitionError(
         f"{', '.join(scripts)}: the files beside an activation script are copied into the build, but those in {workspace} "
-        f"have {total / 1e6:.1f} MB, above the maximum of {MOST / 1e6:.0f} MB (largest: {listed}); list the files "
-        "and folders that the scripts need in 'pixi.files' of the image, such as pixi = { files = ['scripts/lib'] }: only "
-        "these are copied, whatever their size ([] for none)"
+        f"have {total / 1e6:.1f} MB, above the maximum of {MOST / 1e6:.0f} MB (largest: {listed}). List the files "
+        "and folders that the scripts need in 'pixi.files' of the image, such as pixi = { files = ['scripts/lib'] }. Only "
+        "these are copied, regardless of their size ([] for none)"
     )
 
 
@@ -201,5 +201,5 @@ def _left_out(names: Sequence[str], known: Sequence[str]) -> Iterator[str]:
         more = f" and {len(left) - _NAMED} more" if len(left) > _NAMED else ""
         yield (
             f"{', '.join(left[:_NAMED])}{more}: beside an activation script, but not tracked by git, so not copied into the "
-            "build; if a script sources it, run 'git add' ('git add -f' for what git ignores), or list it in 'pixi.files'"
+            "build. If a script sources it, run 'git add' ('git add -f' for what git ignores), or list it in 'pixi.files'"
         )

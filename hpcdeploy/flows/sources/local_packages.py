@@ -66,7 +66,7 @@ def own_source(packages: Iterable[OwnPackage], workspace: Path, project: Path) -
         if not found:
             raise DefinitionError(
                 f"the package {package.name!r} is built from {package.place!r}, which contains no file; "
-                "correct the workspace, or let git know its files ('git add')"
+                "correct the workspace, or add its files to git ('git add')"
             )
         files += found
     notes = tuple(
@@ -86,7 +86,7 @@ def _place(name: str, url: str, lock_file: str) -> str:
     if _is_outside(url):
         raise EnvironmentFileError(
             f"{lock_file}: the environment installs {name!r} from {url}, which is outside the workspace, so the image's "
-            "build cannot read it; move it into the workspace's folder and run 'pixi lock', or publish it"
+            "build cannot read it. Move it into the workspace's folder and run 'pixi lock', or publish it"
         )
     return str(PurePosixPath(url))
 
@@ -139,7 +139,7 @@ def package_sources(
     for name, path in _with_inner(needed, folder, within, found):
         raise EnvironmentFileError(
             f"{workspace.file}: {name} is built from {path!r}, which is outside the workspace, so the image's build "
-            "cannot read it; move it into the workspace's folder and run 'pixi lock', or publish it"
+            "cannot read it. Move it into the workspace's folder and run 'pixi lock', or publish it"
         )
     others = [(package.name, package.place) for package in own if not package.installed]
     for _ in _with_inner([*others, *_everywhere(workspace)], folder, within, found):

@@ -144,5 +144,5 @@ def _scripts(environment: Environment, manifest: Path) -> tuple[str, ...]:
 def _credentials_note(file: str) -> str:
     return (
         f"{file} has a password or token in a channel's URL, and is part of the image: everyone with the image can "
-        "read it; remove it from the URL, and pass the credentials as a secret ('secrets' of 'pixi')"
+        "read it. Remove it from the URL, and pass the credentials as a secret ('secrets' of 'pixi')"
     )

@@ -165,7 +165,7 @@ def _namespace(source: SpackSource, lock: SpackLock | None) -> str:
     if builtin:
         raise EnvironmentFileError(
             f"spack.lock has {', '.join(builtin)} from Spack's own repository ('builtin'), so that the recipe in "
-            "'recipes' would not be used; concretize again with the recipe in a repository of your own, or remove spack.lock"
+            "'recipes' would not be used. Concretize again with the recipe in a repository of your own, or remove spack.lock"
         )
     several = sorted(set(locked.values()))
     if len(several) > 1:

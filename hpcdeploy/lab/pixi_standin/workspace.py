@@ -204,15 +204,15 @@ def _required(found: tuple[Platform, ...], features: list[dict[str, Any]]) -> tu
     """Add ``[system-requirements]`` to the virtual packages of each platform."""
     tables = [feature.get("system-requirements", {}) for feature in features]
     words = {"__cuda": [table.get("cuda", "") for table in tables], "__glibc": [table.get("libc", "") for table in tables]}
-    asked: dict[str, str] = {}
+    required: dict[str, str] = {}
     for package, values in words.items():
         plain = [value.get("driver", value.get("version", "")) if isinstance(value, dict) else value for value in values]
         versions = [str(value) for value in plain if value]
         if versions:
-            asked[package] = max(versions, key=lambda version: [int(part) for part in version.split(".")])
-    asked = {package: version for package, version in asked.items() if platforms.COMMON.get(package) != version}
+            required[package] = max(versions, key=lambda version: [int(part) for part in version.split(".")])
+    required = {package: version for package, version in required.items() if platforms.COMMON.get(package) != version}
     return tuple(
-        replace(one, promises={**one.promises, **asked}) if one.subdir == platforms.PLATFORM else one for one in found
+        replace(one, promises={**one.promises, **required}) if one.subdir == platforms.PLATFORM else one for one in found
     )
 
 

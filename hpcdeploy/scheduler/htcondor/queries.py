@@ -12,10 +12,10 @@ from hpcdeploy.scheduler.htcondor.event_log import OUT_OF_TIME, TIMED_OUT
 from hpcdeploy.whole_number import HIGHEST_EXIT_CODE, LARGEST, MOST_TASKS, moment, whole_number
 
 Ad = Mapping[str, Any]
-"""One ad: attributes by their names. What a value is has to be checked where it is used."""
+"""One ad: its attributes by name. Their values are unchecked."""
 
 _BYTES_OF_A_VALUE = 8
-"""Bytes of text for a value or key: condor_q writes each attribute on a line of its own, of 20 bytes or more."""
+"""Minimum length in bytes of a value or key: condor_q prints each attribute on its own line of 20 bytes or more."""
 
 
 def read_ads(text: str, program: str) -> list[object]:
@@ -34,9 +34,18 @@ def read_ads(text: str, program: str) -> list[object]:
 
 
 def read_rows(text: str, program: str, read_ad: Callable[[str, Ad], TaskStatus | None]) -> Rows:
-    """Read the ads in the output of `program` as tasks, by the number of their job: DAGMan's, of what DAGMan submitted.
+    """Parse the ads in the output of `program` as tasks.
 
-    `read_ad` takes this number and the ad; None is what tells nothing, `ValueError` what cannot be read.
+    They are grouped by the number of their job, or of the DAGMan job that submitted it.
+
+    Args:
+        text: The output.
+        program: The name of the program, for messages.
+        read_ad: Returns the task for this number and an ad, or None if there is none. It raises `ValueError` for a
+            malformed ad.
+
+    Raises:
+        SchedulerError: The output is not a JSON list.
     """
     found: dict[str, list[TaskStatus]] = {}
     unread: dict[str, str] = {}
@@ -56,7 +65,11 @@ def read_rows(text: str, program: str, read_ad: Callable[[str, Ad], TaskStatus |
 
 
 def number_in(ad: Ad, name: str, most: int = LARGEST) -> int:
-    """Return the whole number, at most `most`, under `name`; 0 where there is none. Raises ValueError for another value."""
+    """Return the attribute `name` of an ad; 0 if there is none.
+
+    Raises:
+        ValueError: It is not a whole number from 0 to `most`.
+    """
     number = whole_number(ad.get(name, 0), most)
     if number is None:
         raise ValueError(name)
@@ -121,7 +134,7 @@ def _queued(ad: Ad) -> TaskStatus:
     word, state = _STATUS.get(-1 if status is None else status, (str(ad.get("JobStatus")), State.UNKNOWN))
     if ad.get("JobUniverse") == _SCHEDULER_UNIVERSE:
         return _waiting(state, word, ad)
-    begun = whole_number(ad.get("NumJobStarts", 0)) or 0
+    starts = whole_number(ad.get("NumJobStarts", 0)) or 0
     return TaskStatus(
         task=number_in(ad, "ProcId", MOST_TASKS),
         state=state,
@@ -132,7 +145,7 @@ def _queued(ad: Ad) -> TaskStatus:
         code=_hold_code(state, ad),
         # A job that waits after a start will start once more, and so will one whose files are in transfer. A held job may
         # never be released, so a hold is not a restart.
-        restarts=begun if state is State.PENDING or _arrives(ad) else max(0, begun - 1),
+        restarts=starts if state is State.PENDING or _arrives(ad) else max(0, starts - 1),
     )
 
 
@@ -196,14 +209,14 @@ def read_history(text: str) -> Rows:
 
 
 def _ended(ad: Ad) -> TaskStatus | None:
-    begun = whole_number(ad.get("NumJobStarts", 0)) or 0
+    starts = whole_number(ad.get("NumJobStarts", 0)) or 0
     status = TaskStatus(
         task=number_in(ad, "ProcId", MOST_TASKS),
         state=State.UNKNOWN,
         node=str(ad.get("LastRemoteHost", "")),
-        started=moment(ad.get("JobCurrentStartDate", 0)) if begun else 0,
+        started=moment(ad.get("JobCurrentStartDate", 0)) if starts else 0,
         ended=moment(ad.get("EnteredCurrentStatus", 0)),
-        restarts=max(0, begun - 1),
+        restarts=max(0, starts - 1),
     )
     how = whole_number(ad.get("JobStatus"))
     if how == _REMOVED and whole_number(ad.get("LastHoldReasonCode")) in OUT_OF_TIME:

@@ -80,8 +80,8 @@ def refuse_binds(job: Job, cluster: Cluster) -> None:
         return
     who = f"job {job.name!r}" if job.binds else f"cluster {cluster.name!r}"
     raise ConfigError(
-        f"{who} has binds: if HTCondor starts the container, only the site can bind folders; use file transfer "
-        '(htcondor = { transfer_input_files = "..." }), or set htcondor-container = "apptainer" for the cluster if the '
+        f"{who} has binds: if HTCondor starts the container, only the site can bind folders. Use file transfer "
+        '(htcondor = { transfer_input_files = "..." }). Or set htcondor-container = "apptainer" for the cluster if the '
         "workers see the cluster's folders and jobs may start Apptainer"
     )
 
@@ -101,7 +101,7 @@ def refuse_vendor(job: Job, cluster: Cluster) -> None:
     raise ConfigError(
         f'job {job.name!r} requests GPUs, and cluster {cluster.name!r} has gpu-vendor = "amd": if HTCondor starts the '
         'container, a job cannot pass --rocm. Set htcondor-container = "apptainer" for the cluster if the workers see the '
-        "cluster's folders and jobs may start Apptainer; or remove gpu-vendor if HTCondor is 25.14 or later, which detects "
+        "cluster's folders and jobs may start Apptainer. Or remove gpu-vendor if HTCondor is 25.14 or later, which detects "
         "AMD GPUs itself"
     )
 

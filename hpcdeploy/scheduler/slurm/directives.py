@@ -158,10 +158,10 @@ def clock(seconds: int) -> str:
 
 def _one_gres(lines: list[Directive]) -> list[Directive]:
     """Merge all ``--gres`` into one: sbatch uses only the last of several, so the GPUs would be lost."""
-    asked = [value for option, value in lines if option == "gres" and value]
-    if len(asked) < 2:
+    requested = [value for option, value in lines if option == "gres" and value]
+    if len(requested) < 2:
         return lines
-    return [line for line in lines if line[0] != "gres"] + [("gres", ",".join(asked))]
+    return [line for line in lines if line[0] != "gres"] + [("gres", ",".join(requested))]
 
 
 def _ends(job: Job) -> list[Directive]:

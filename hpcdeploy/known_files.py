@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from hpcdeploy.json_text import read_json
+from hpcdeploy.checked_values import read_json
 from hpcdeploy.regular_file import LARGEST_LOCK, check_regular, read_regular
 from hpcdeploy.whole_file import sha256_of
 

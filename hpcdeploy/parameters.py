@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.spelling import meant
+from hpcdeploy.plain_text import meant
 
 VARIABLE = "HPCDEPLOY_PARAM_"
 """Prefix of the variable that holds a parameter, before its name."""

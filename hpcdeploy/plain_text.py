@@ -1,13 +1,42 @@
-r"""Convert text from outside to plain text, so that it cannot control the terminal.
-
-A terminal obeys control characters: C0 and DEL (ECMA-48, 5.2), C1 (5.3; also as U+0080 to U+009F). Invisible characters can
-hide or reorder their neighbours: U+202E, U+2066 (Unicode Standard Annex 9, "Directional Formatting Characters";
-CVE-2021-42574). Each is shown as Python's escape: ``\x1b``, ``\u202e``.
-"""
+"""Format sizes for people."""
 
 import codecs
+import difflib
 import json
 import re
+from collections.abc import Iterable
+
+
+def written(size: int | None) -> str:
+    """Return a size in bytes for people: three digits and a decimal unit, as conda channels use; ``?`` if unknown."""
+    if size is None:
+        return "?"
+    value, unit = float(size), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if abs(value) < 999.5:
+            break
+        value, unit = value / 1000, larger
+    return f"{size} B" if unit == "B" else f"{value:.{2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0}f} {unit}"
+
+
+_LONGEST = 60
+"""Maximum number of characters to compare: the time grows with their square."""
+
+
+def meant(word: str, known: Iterable[str]) -> str | None:
+    """Return the name in `known` that `word` was probably meant to be, ignoring case; None if none is similar."""
+    spelt = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower()[:_LONGEST], spelt, n=1, cutoff=0.6)
+    return spelt[close[0]] if close else None
+
+
+def nearest(name: str, known: tuple[str, ...]) -> str:
+    """Return ``did you mean 'gpu'?``, or a list of all names if none is similar."""
+    close = meant(name, known)
+    if close:
+        return f"did you mean {close!r}?"
+    return f"there is {', '.join(map(repr, sorted(known)))}" if known else "there is none"
+
 
 _LINES = frozenset("\n\t")
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from hpcdeploy.checked_values import hints_of, typed
 from hpcdeploy.errors import ConfigError, UnknownRunError
 from hpcdeploy.folders import state_folder
 from hpcdeploy.image import BuiltImage, PublishedImage
@@ -25,8 +26,7 @@ from hpcdeploy.job import Request
 from hpcdeploy.private import private_file, private_folder
 from hpcdeploy.run import Run, RunStatus, State, TaskStatus
 from hpcdeploy.staged_files import Parcel
-from hpcdeploy.tables import SCHEMA, VERSION
-from hpcdeploy.typed import hints_of, typed
+from hpcdeploy.store_tables import SCHEMA, VERSION
 
 LOCKED_FOR = 30.0
 """Time in seconds for which another command may lock the record; each normally holds it for a few milliseconds."""

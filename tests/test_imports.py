@@ -13,15 +13,15 @@ ROWS = (
     ("apptainer", "engine", "registry", "scheduler", "transport", "store", "lab"),
     ("config", "definition", "picture", "tags"),
     (
-        *("templates", "sandbox", "compiled_templates", "boundary", "environments", "image", "job", "known_files"),
+        *("templates", "boundary", "environments", "image", "job", "known_files"),
         *("parameters", "cluster", "run", "shell", "staged_files"),
     ),
     ("ownership", "git_changes"),
     (
-        *("folders", "git", "gpus", "progress", "regular_file", "secret", "sizes", "source"),
-        *("spelling", "tables", "toml", "treemap", "typed", "whole_file", "wildcards"),
+        *("folders", "git", "gpus", "progress", "regular_file", "secret", "source"),
+        *("store_tables", "toml", "whole_file", "wildcards"),
     ),
-    ("errors", "json_text", "limits", "plain_text", "private", "whole_number"),
+    ("errors", "checked_values", "limits", "plain_text", "private"),
 )
 # Values that are made of values, and text that is made of quoted words.
 ALLOWED = {
@@ -31,9 +31,8 @@ ALLOWED = {
         ("staged_files", "cluster"),
         ("staged_files", "shell"),
         ("job", "parameters"),
-        ("templates", "compiled_templates"),
     ),
-    *(("templates", "sandbox"), ("sandbox", "boundary")),
+    ("templates", "boundary"),
 }
 SEAMS = {"spython": "apptainer", "oras": "registry", "paramiko": "transport"}
 ROW_OF = {part: row for row, parts in enumerate(ROWS) for part in parts}

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcdeploy.apptainer.build_record import read_record, record_path
+from hpcdeploy.checked_values import DEEPEST, read_json
+from hpcdeploy.environments.inventory import spack_items
 from hpcdeploy.environments.oci import read_config
-from hpcdeploy.environments.spack_inventory import spack_items
 from hpcdeploy.errors import BuildError, ConfigError, EnvironmentFileError, HpcdeployError, RegistryError, SchedulerError
 from hpcdeploy.flows.sources.oci import read_archive
-from hpcdeploy.json_text import DEEPEST, read_json
 from hpcdeploy.registry.credentials import find_credentials
 from hpcdeploy.registry.manifest import parse_manifest
 from hpcdeploy.registry.reference import parse_reference

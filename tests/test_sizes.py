@@ -1,6 +1,6 @@
 import pytest
 
-from hpcdeploy.sizes import written
+from hpcdeploy.plain_text import written
 
 
 @pytest.mark.parametrize(

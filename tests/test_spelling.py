@@ -2,7 +2,7 @@
 
 import pytest
 
-from hpcdeploy.spelling import meant, nearest
+from hpcdeploy.plain_text import meant, nearest
 
 
 @pytest.mark.parametrize(

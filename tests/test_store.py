@@ -19,7 +19,7 @@ from hpcdeploy.parameters import Parameters
 from hpcdeploy.run import Run, RunStatus, State, TaskStatus
 from hpcdeploy.staged_files import Parcel
 from hpcdeploy.store import Store, default_path
-from hpcdeploy.tables import VERSION
+from hpcdeploy.store_tables import VERSION
 from tests.scheduler.samples import PLAIN, TRAIN, run_of
 
 

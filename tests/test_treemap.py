@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcdeploy.treemap import Box, squarify
+from hpcdeploy.picture import Box, squarify
 
 FRAME = Box(x=10, y=20, width=600, height=400)
 

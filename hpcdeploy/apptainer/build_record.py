@@ -6,12 +6,11 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from hpcdeploy.checked_values import read_json, whole_number
 from hpcdeploy.errors import BuildError
 from hpcdeploy.image import BuiltImage, Definition
-from hpcdeploy.json_text import read_json
 from hpcdeploy.regular_file import LARGEST_TEXT, UnsuitableFileError, read_regular
 from hpcdeploy.whole_file import sha256_of, write_whole
-from hpcdeploy.whole_number import whole_number
 
 SUFFIX = ".json"
 _SHA256 = re.compile(r"[0-9a-f]{64}")

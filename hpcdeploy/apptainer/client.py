@@ -22,7 +22,7 @@ from spython.main.base import Client
 
 from hpcdeploy.apptainer.build_progress import KEPT_LINES, SEARCHED
 from hpcdeploy.apptainer.diagnosis import NO_PROGRAM_BEGINS
-from hpcdeploy.definition.bootstrap import newer_than
+from hpcdeploy.definition.checking import newer_than
 from hpcdeploy.errors import BuildError, MissingProgramError
 from hpcdeploy.limits import LONGEST_LINE, Lines
 

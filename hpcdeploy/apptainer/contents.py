@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, cast
 
 from hpcdeploy.apptainer.sif import Sif, SifObject, read_object, read_sif
+from hpcdeploy.checked_values import read_json
 from hpcdeploy.definition.grammar import read_definition
 from hpcdeploy.errors import ConfigError, DefinitionError
-from hpcdeploy.json_text import read_json
 
 METADATA = "inspect-metadata.json"
 OCI_CONFIG = "oci-config.json"

@@ -22,7 +22,7 @@ from hpcdeploy.cli.image_options import (
     file_of,
     show_event,
 )
-from hpcdeploy.sizes import written
+from hpcdeploy.plain_text import written
 
 if TYPE_CHECKING:
     from hpcdeploy.cli.image_options import BuildArguments

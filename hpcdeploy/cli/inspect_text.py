@@ -9,7 +9,7 @@ from hpcdeploy.apptainer.sif import SifObject
 from hpcdeploy.cli import show
 from hpcdeploy.environments.inventory import Changes, Item, known_size, unknown_sizes
 from hpcdeploy.flows.inspect.report import ImageReport, PublishedReport, Report, SourceReport, StageReport
-from hpcdeploy.sizes import written
+from hpcdeploy.plain_text import written
 
 Facts = list[tuple[str, str]]
 _BAR = 24

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from hpcdeploy.cli import show
-from hpcdeploy.sizes import written
+from hpcdeploy.plain_text import written
 
 Rows = Callable[[Any], list[list[str]]]
 """Convert the JSON output of the command for one image to the table's rows, without the image's name."""

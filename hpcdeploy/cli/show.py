@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from hpcdeploy.plain_text import PlainStream, json_text, one_line, plain
-from hpcdeploy.sizes import written
+from hpcdeploy.plain_text import PlainStream, json_text, one_line, plain, written
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

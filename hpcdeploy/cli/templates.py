@@ -46,7 +46,7 @@ def show_one(name: Name) -> None:
     template = _find(name)
     from hpcdeploy.boundary import Boundary
     from hpcdeploy.cli.place import here
-    from hpcdeploy.sandbox import read_template
+    from hpcdeploy.templates import read_template
 
     own = template.own
     show.exact(read_template(own, Boundary(here().project.root)) if own else _text(_shipped(template)))
@@ -81,7 +81,7 @@ def _every() -> "tuple[Template, ...]":
 
 def _find(name: str) -> "Template":
     from hpcdeploy.errors import ConfigError
-    from hpcdeploy.spelling import nearest
+    from hpcdeploy.plain_text import nearest
 
     known = [one for one in _every() if one.shipped]
     found = [one for one in known if one.name == name] or [one for one in known if one.name.endswith(f"/{name}")]

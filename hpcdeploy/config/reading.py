@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Self
 
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.spelling import meant
+from hpcdeploy.plain_text import meant
 from hpcdeploy.toml import TomlError, UnusableTomlError, load_toml
 
 _LONGEST = 60

@@ -22,7 +22,7 @@ from hpcdeploy.errors import ConfigError
 from hpcdeploy.image import ImageSettings
 from hpcdeploy.job import Array, Bind, Code, Directives, Job, Resources
 from hpcdeploy.parameters import VARIABLE, filled
-from hpcdeploy.spelling import meant
+from hpcdeploy.plain_text import meant
 
 _KEYS = frozenset(field.name for field in fields(Resources))
 """Keys that a cluster's defaults may set."""

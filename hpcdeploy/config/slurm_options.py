@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from hpcdeploy.spelling import meant
+from hpcdeploy.plain_text import meant
 
 Takes = Literal["nothing", "value", "either"]
 

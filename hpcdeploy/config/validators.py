@@ -10,7 +10,7 @@ from hpcdeploy.config.reading import found
 from hpcdeploy.config.units import MEMORY, TIME, no_memory, no_time, parse_memory, parse_time
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import Array, Bind
-from hpcdeploy.spelling import meant
+from hpcdeploy.plain_text import meant
 
 LARGEST = 10**9
 """Maximum number of nodes, GPUs, CPUs or tasks; more is a typing error."""

@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from hpcdeploy import __version__, shell
+from hpcdeploy.checked_values import read_json
 from hpcdeploy.engine.contract import OWN_PYTHON, SCHEME, Command, Container, Engine, csv_field
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.gpus import flag_of
-from hpcdeploy.json_text import read_json
 from hpcdeploy.templates import render
 
 INSTANCE = "instance://"

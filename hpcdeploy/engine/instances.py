@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from hpcdeploy.checked_values import typed
 from hpcdeploy.engine.contract import Engine, EngineName
 from hpcdeploy.errors import InstanceError
 from hpcdeploy.folders import state_folder
 from hpcdeploy.private import private_folder
-from hpcdeploy.typed import typed
 from hpcdeploy.whole_file import write_whole
 
 

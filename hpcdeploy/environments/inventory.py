@@ -1,11 +1,50 @@
-"""List the content of an image with known sizes, and compare two such lists."""
+"""Which family a package belongs to, so that a list of hundreds can be looked at: a matter of names, by convention only."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from hpcdeploy.environments.families import Family, conda_family
+from hpcdeploy.checked_values import read_json
 from hpcdeploy.environments.pixi_lock import Package
+from hpcdeploy.environments.spack_lock import read_lock
+from hpcdeploy.environments.spack_specs import SpecList, constraint_of, package_of
+
+Family = Literal["CUDA", "Python", "PyPI", "R", "libraries", "programs", "source", "files"]
+
+# What NVIDIA's redistributable packages are called on conda-forge and in Spack.
+_CUDA = re.compile(
+    r"cuda([-_].*|)$|cudnn|cutensor|cusparselt|libcu(blas|dnn|fft|file|rand|solver|sparse|tensor|dss|obj|pti)"
+    r"|libnv|libnpp|nccl|nvidia|nvtx|cupti|libcudss|libcufile|libcurand|libmagma|magma"
+)
+# "py312hb401068_0", "pyhd8ed1ab_0", "cuda129_mkl_py312_h...": builds for a Python (conda-build, the build string).
+_PYTHON_BUILD = re.compile(r"(?:^|_)py(?:3\d|h[0-9a-f])")
+
+
+def conda_family(name: str, url: str) -> Family:
+    """Return the family of a conda package by its name and the address that the lock file has."""
+    if _CUDA.match(name):
+        return "CUDA"
+    if name.startswith(("r-", "bioconductor-")):
+        return "R"
+    if name == "python" or name.startswith(("pytorch", "libtorch", "triton")) or _PYTHON_BUILD.search(_build_string(url)):
+        return "Python"
+    return library_family(name)
+
+
+def _build_string(url: str) -> str:
+    """Return the BUILD of a package's file name ``NAME-VERSION-BUILD.conda`` (or ``.tar.bz2``), empty for another file."""
+    _, hyphen, last = url.rpartition("-")
+    stem = last.removesuffix(".conda") if last.endswith(".conda") else last.removesuffix(".tar.bz2")
+    return stem if hyphen and stem != last and "/" not in stem else ""
+
+
+def library_family(name: str) -> Family:
+    """Return whether a package that is of no language's own is a library or a program, by its name."""
+    if _CUDA.match(name):
+        return "CUDA"
+    return "libraries" if name.startswith(("lib", "_")) or name.endswith(("lib", "-libs")) else "programs"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,3 +159,40 @@ def _family(package: Package) -> Family:
     if package.kind == "source" or package.is_local:
         return "source"
     return "PyPI" if package.kind == "pypi" else conda_family(package.name, package.url)
+
+
+def spack_items(text: str, file: str = "spack.lock") -> tuple[Item, ...]:
+    """Return the locked packages, including those of the system (externals).
+
+    Raises:
+        EnvironmentFileError: The lock file is malformed.
+    """
+    read_lock(text, file)  # rejects a malformed lock file
+    nodes = [(key, node) for key, node in read_json(text)["concrete_specs"].items() if isinstance(node, dict)]
+    return largest_first(
+        Item(
+            name=str(node.get("name")),
+            version=str(node.get("version") or ""),
+            kind="spack",
+            family="Python"
+            if str(node.get("name")).startswith(("py-", "python"))
+            else library_family(str(node.get("name"))),
+            build=key,
+        )
+        for key, node in nodes
+    )
+
+
+def root_items(specs: SpecList) -> tuple[Item, ...]:
+    """Return the environment's specs without duplicates; ``version`` is a spec's constraint, ``build`` the spec itself."""
+    roots = dict.fromkeys(root.spec for root in specs.roots)
+    return largest_first(
+        Item(
+            name=package_of(spec) or spec,
+            version=constraint_of(spec) if package_of(spec) else "",
+            kind="spack",
+            family="programs",
+            build=spec,
+        )
+        for spec in roots
+    )

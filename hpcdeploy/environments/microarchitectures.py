@@ -7,7 +7,7 @@ root of its ``from`` chain.
 from collections.abc import Mapping
 
 from hpcdeploy.errors import EnvironmentFileError
-from hpcdeploy.spelling import meant
+from hpcdeploy.plain_text import meant
 
 FAMILY = "x86_64"
 """The family of every image."""

@@ -8,8 +8,8 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from hpcdeploy.checked_values import read_json
 from hpcdeploy.errors import EnvironmentFileError
-from hpcdeploy.json_text import read_json
 from hpcdeploy.source import OciConfig
 
 PLATFORM = "linux/amd64"

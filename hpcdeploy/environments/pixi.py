@@ -12,7 +12,10 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from hpcdeploy.environments.pixi_package import feature_places
+from hpcdeploy.environments.pixi_package import BYTE_ORDER_MARK, Table, feature_places
+from hpcdeploy.environments.pixi_package import items as _list
+from hpcdeploy.environments.pixi_package import table as _table
+from hpcdeploy.environments.pixi_package import text as _text
 from hpcdeploy.environments.pixi_platform import (
     LINUX,
     Platform,
@@ -23,12 +26,8 @@ from hpcdeploy.environments.pixi_platform import (
     read_platform,
     selects,
 )
-from hpcdeploy.environments.pixi_tables import BYTE_ORDER_MARK, Table
-from hpcdeploy.environments.pixi_tables import items as _list
-from hpcdeploy.environments.pixi_tables import table as _table
-from hpcdeploy.environments.pixi_tables import text as _text
 from hpcdeploy.errors import EnvironmentFileError
-from hpcdeploy.spelling import nearest
+from hpcdeploy.plain_text import nearest
 from hpcdeploy.toml import TomlError, UnusableTomlError, load_toml
 
 _OWN_KEYS = ("features", "solve-group", "no-default-feature")

@@ -20,7 +20,7 @@ from hpcdeploy.environments.pixi_platform import (
     same_version,
 )
 from hpcdeploy.errors import EnvironmentFileError
-from hpcdeploy.spelling import nearest
+from hpcdeploy.plain_text import nearest
 
 
 @dataclass(frozen=True, kw_only=True)

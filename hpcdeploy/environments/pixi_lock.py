@@ -16,7 +16,7 @@ from hpcdeploy.environments.channel_address import without_credentials
 from hpcdeploy.environments.pixi_platform import LINUX, Platform, described, promise
 from hpcdeploy.environments.yaml_text import YamlError, load_yaml
 from hpcdeploy.errors import EnvironmentFileError
-from hpcdeploy.spelling import nearest
+from hpcdeploy.plain_text import nearest
 
 VERSIONS = (5, 6, 7)
 Kind = Literal["conda", "pypi", "source"]

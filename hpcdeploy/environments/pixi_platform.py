@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from hpcdeploy.environments.microarchitectures import check_family, check_microarchitecture
-from hpcdeploy.environments.pixi_tables import items, shown, table, text
+from hpcdeploy.environments.pixi_package import items, shown, table, text
 from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.wildcards import STAR, joined
 

@@ -8,20 +8,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from hpcdeploy.environments.spack_container import Container, read_container
-from hpcdeploy.environments.spack_flags import processor_flags
-from hpcdeploy.environments.spack_mirrors import Mirror, read_mirrors
-from hpcdeploy.environments.spack_moving import moving_versions
 from hpcdeploy.environments.spack_packages import Packages, PackageSettings, is_virtual, read_packages
-from hpcdeploy.environments.spack_references import References, read_references
+from hpcdeploy.environments.spack_references import References, moving_versions, read_references
 from hpcdeploy.environments.spack_specs import (
     Definition,
     SpecList,
     expand_specs,
     override_tables,
+    processor_flags,
     read_definitions,
 )
 from hpcdeploy.environments.spack_view import View, read_view
-from hpcdeploy.environments.spack_yaml import Table, listed, load, named, overrides, plain_key, table
+from hpcdeploy.environments.spack_yaml import Mirror, Table, listed, load, named, overrides, plain_key, read_mirrors, table
 from hpcdeploy.errors import EnvironmentFileError
 
 

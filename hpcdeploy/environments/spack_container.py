@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from hpcdeploy.environments.spack_yaml import Table, table, text_of, texts, truth
 from hpcdeploy.errors import EnvironmentFileError
-from hpcdeploy.spelling import nearest
+from hpcdeploy.plain_text import nearest
 
 KEYS = (
     *("format", "images", "strip", "os_packages", "labels", "template", "singularity", "docker", "depfile"),

@@ -8,11 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from hpcdeploy.environments.spack_flags import processor_flags
-from hpcdeploy.environments.spack_moving import moving_versions
-from hpcdeploy.environments.spack_specs import package_of
+from hpcdeploy.checked_values import read_json
+from hpcdeploy.environments.spack_references import moving_versions
+from hpcdeploy.environments.spack_specs import package_of, processor_flags
 from hpcdeploy.errors import EnvironmentFileError
-from hpcdeploy.json_text import read_json
 
 OLDEST = 4
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from hpcdeploy.environments.spack_yaml import Table, listed, named, plain_key, table, text_of, texts
 from hpcdeploy.errors import EnvironmentFileError
-from hpcdeploy.spelling import nearest
+from hpcdeploy.plain_text import nearest
 
 LIMIT = 500
 """Maximum number of specs of a matrix that are listed; larger ones are only counted."""
@@ -202,3 +202,20 @@ def override_tables(specs: Sequence[object]) -> Iterator[tuple[str, Mapping[str,
             override = named(item, "override")
             if isinstance(override, dict) and override:
                 yield str(item.get("group") or ""), override
+
+
+_FLAG = re.compile(r"(?<![\w-])(?:-m(?:arch|cpu)=[\w.+=-]+|-mtune=native|-x(?:Host|HOST))(?![\w-])")
+_NOT_FLAGS = ("container", "mirrors", "repos", "include")
+
+
+def processor_flags(value: object, where: str = "") -> Iterator[tuple[str, str]]:
+    """Yield each flag that names a processor, with its key path, such as ``packages.hdf5.require``."""
+    if isinstance(value, str):
+        yield from ((match[0], where) for match in _FLAG.finditer(value))
+    elif isinstance(value, list):
+        for item in value:
+            yield from processor_flags(item, where)
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            if where or str(key).rstrip(":+-") not in _NOT_FLAGS:
+                yield from processor_flags(inner, f"{where}.{str(key).rstrip(':+-')}" if where else str(key).rstrip(":+-"))

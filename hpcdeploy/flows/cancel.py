@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from hpcdeploy.checked_values import whole_number
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.errors import ConnectionLostError, HpcdeployError, SchedulerError, TransportError, UncertainSubmissionError
 from hpcdeploy.flows.follow import ClusterOf
@@ -15,7 +16,6 @@ from hpcdeploy.remote.query import alive_by_scheduler
 from hpcdeploy.remote.scripts import cancelling, revoking
 from hpcdeploy.run import Run, RunStatus, State, TaskStatus
 from hpcdeploy.store import Store
-from hpcdeploy.whole_number import whole_number
 
 
 def ignore_run(_run: Run) -> None:

@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from hpcdeploy import __version__
+from hpcdeploy.checked_values import read_json
 from hpcdeploy.config.project import ONLY_IMAGE, Project
 from hpcdeploy.definition.checking import check_definition
 from hpcdeploy.errors import BuildError, ConfigError, HpcdeployError
 from hpcdeploy.flows.generate import generate
 from hpcdeploy.image import BuiltImage, Definition, ImageSettings, PublishedImage
-from hpcdeploy.json_text import read_json
 from hpcdeploy.known_files import KnownFiles, remembering
 from hpcdeploy.regular_file import open_regular
 from hpcdeploy.source import OciConfig

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from hpcdeploy.definition.checking import check_definition
 from hpcdeploy.definition.guard import argument
+from hpcdeploy.definition.parts import with_mount_point
 from hpcdeploy.definition.pixi_dockerfile import DockerText, render_pixi_dockerfile
-from hpcdeploy.definition.secrets import with_mount_point
 from hpcdeploy.errors import DefinitionError
 from hpcdeploy.flows.sources import definition, dockerfile, oci, pixi, spack
 from hpcdeploy.flows.sources.contract import Prepared, Request, S, no_registry

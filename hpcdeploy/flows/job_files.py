@@ -11,8 +11,8 @@ from hpcdeploy.errors import ConfigError
 from hpcdeploy.flows.ignoring import IGNORE_FILE
 from hpcdeploy.flows.snapshot import Nowhere, Packed, Tree, changed, keep, largest, look, pack
 from hpcdeploy.job import Code, Input, Job
+from hpcdeploy.plain_text import written
 from hpcdeploy.shell import word
-from hpcdeploy.sizes import written
 from hpcdeploy.staged_files import Parcel, Placement, can_mount, parcel_path
 from hpcdeploy.whole_file import sha256_of
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpcdeploy import limits
+from hpcdeploy.checked_values import whole_number
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import SchedulerError, TransportError
 from hpcdeploy.flows.follow import GROWTH, ROUNDS_UNTIL_LOST, SLOWEST, check_submitted, status
@@ -18,7 +19,6 @@ from hpcdeploy.remote.scripts import log_piece, reading_logs, spans
 from hpcdeploy.run import Run, RunStatus, State
 from hpcdeploy.scheduler.answers import Section, read_sections
 from hpcdeploy.store import Store
-from hpcdeploy.whole_number import whole_number
 
 _AT_ONCE = 500
 """Maximum number of tasks whose files are read together; running tasks come first."""

@@ -8,9 +8,9 @@ from pathlib import Path
 from hpcdeploy.config.named_files import Admit, files_of_secrets, in_folder, outside, refuse
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.image import ImageSettings, Secret
+from hpcdeploy.plain_text import nearest
 from hpcdeploy.regular_file import LARGEST_TEXT, read_named, read_regular
 from hpcdeploy.secret import SecretValue
-from hpcdeploy.spelling import nearest
 
 _FORM = "id=NAME, id=NAME,env=VARIABLE or id=NAME,src=FILE"
 

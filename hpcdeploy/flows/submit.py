@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from hpcdeploy import limits
+from hpcdeploy.checked_values import whole_number
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.errors import (
     ConfigError,
@@ -26,7 +27,6 @@ from hpcdeploy.run import Run, RunStatus, new_run_id
 from hpcdeploy.staged_files import Parcel
 from hpcdeploy.store import Store
 from hpcdeploy.transport.contract import Completed, Output, ignore_output
-from hpcdeploy.whole_number import whole_number
 
 _PAUSES = (0, 2, 4)
 

@@ -14,9 +14,9 @@ from hpcdeploy.errors import AuthenticationError, ConfigError, RegistryError
 from hpcdeploy.flows.images import Resolve, SpeaksPlainHttp
 from hpcdeploy.image import PublishedImage
 from hpcdeploy.job import Job
+from hpcdeploy.plain_text import meant
 from hpcdeploy.registry.reference import parse_image
 from hpcdeploy.source import OciSource
-from hpcdeploy.spelling import meant
 from hpcdeploy.store import Store
 
 _ADDRESSES = ("oras://", SCHEME)

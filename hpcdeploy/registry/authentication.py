@@ -9,8 +9,8 @@ import oras.auth
 import requests
 from oras.auth.base import AuthBackend
 
+from hpcdeploy.checked_values import read_json
 from hpcdeploy.errors import AuthenticationError
-from hpcdeploy.json_text import read_json
 from hpcdeploy.limits import LARGEST_HEADER
 from hpcdeploy.registry.credentials import Credentials, login_command
 from hpcdeploy.registry.failures import PassingFailure, only_request_errors

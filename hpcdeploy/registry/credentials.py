@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hpcdeploy.checked_values import read_json
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.json_text import read_json
 from hpcdeploy.limits import TooMuchError, run_program
 from hpcdeploy.registry.reference import DOCKER_HUB, Reference
 from hpcdeploy.shell import word

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 
+from hpcdeploy.checked_values import read_json
 from hpcdeploy.errors import AuthenticationError, HpcdeployError, RegistryError
-from hpcdeploy.json_text import read_json
 from hpcdeploy.registry.credentials import Lookup, login_command
 from hpcdeploy.registry.reference import Reference
 

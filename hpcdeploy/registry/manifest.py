@@ -10,11 +10,10 @@ import json
 import re
 from collections.abc import Mapping
 
+from hpcdeploy.checked_values import LARGEST, read_json
 from hpcdeploy.environments.oci import INDEX_TYPES
 from hpcdeploy.errors import RegistryError
 from hpcdeploy.image import PublishedImage
-from hpcdeploy.json_text import read_json
-from hpcdeploy.whole_number import LARGEST
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 CONFIG_TYPE = "application/vnd.sylabs.sif.config.v1+json"

@@ -19,9 +19,9 @@ import requests
 from oras.logger import setup_logger
 
 from hpcdeploy import limits
+from hpcdeploy.checked_values import read_json
 from hpcdeploy.environments.oci import INDEX_TYPES, MANIFEST_TYPES
 from hpcdeploy.errors import ConfigError, RegistryError
-from hpcdeploy.json_text import read_json
 from hpcdeploy.registry.authentication import BACKEND, ScopedAuth, is_downgrade, next_page, origin_of
 from hpcdeploy.registry.bounded import BoundedAdapter, allow
 from hpcdeploy.registry.credentials import Lookup

@@ -4,9 +4,8 @@ import re
 from collections.abc import Iterator, Mapping
 from itertools import islice
 
-from hpcdeploy.json_text import read_json
+from hpcdeploy.checked_values import LARGEST, read_json, whole_number
 from hpcdeploy.run import Run
-from hpcdeploy.whole_number import LARGEST, whole_number
 
 STREAM_SHELL = ("bash", "-l", "-s")
 """Reads a script from its standard input byte by byte, so that input after the script remains available.

@@ -14,13 +14,13 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from hpcdeploy import limits
+from hpcdeploy.checked_values import LATEST, whole_number
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConnectionLostError, OverLimitError, SchedulerError
 from hpcdeploy.limits import OutputLimit, TooMuchError, bytes_in_words
 from hpcdeploy.progress import Progress
 from hpcdeploy.remote.connections import Connections
 from hpcdeploy.transport.contract import Completed, Output, ignore_output
-from hpcdeploy.whole_number import LATEST, whole_number
 
 PIECE = 32 * 1024 * 1024
 """Number of bytes to download at once: large enough that the round trip does not matter, small enough to lose."""

@@ -12,7 +12,7 @@ import pytest
 
 from hpcdeploy.apptainer.build_progress import BuildEvent
 from hpcdeploy.cluster import Cluster
-from hpcdeploy.definition.secrets import with_mount_point
+from hpcdeploy.definition.parts import with_mount_point
 from hpcdeploy.errors import BuildError, TransportError
 from hpcdeploy.flows.build import build_on, fetch_built
 from hpcdeploy.flows.generate import generate

@@ -2,8 +2,7 @@
 
 import pytest
 
-from hpcdeploy.definition.bootstrap import newer_than
-from hpcdeploy.definition.checking import check_definition
+from hpcdeploy.definition.checking import check_definition, newer_than
 from hpcdeploy.errors import DefinitionError
 
 SLE = "zypper\nProduct: SLES\nUser: me@example.org\nRegcode: 1\nOSVersion: 15.6\nMirrorURL: http://x/"

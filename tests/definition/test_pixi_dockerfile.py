@@ -11,9 +11,8 @@ from hpcdeploy import __version__
 from hpcdeploy.definition.dockerfile.context import Context, Entry
 from hpcdeploy.definition.dockerfile.matching import read_ignore
 from hpcdeploy.definition.dockerfile.parsing import listed, pairs, parse_dockerfile
-from hpcdeploy.definition.dockerfile.stages import read_stages
+from hpcdeploy.definition.dockerfile.stages import Plan, read_stages
 from hpcdeploy.definition.dockerfile.translation import translate
-from hpcdeploy.definition.dockerfile.values import Plan
 from hpcdeploy.definition.dockerfile.words import Lexer
 from hpcdeploy.definition.pixi import OwnPackage, PixiRecipe
 from hpcdeploy.definition.pixi_dockerfile import DockerText, ignore_pattern, render_pixi_dockerfile

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from hpcdeploy.definition.checking import check_definition
+from hpcdeploy.definition.parts import with_mount_point
 from hpcdeploy.definition.pixi import render_pixi
-from hpcdeploy.definition.secrets import with_mount_point
 from hpcdeploy.errors import DefinitionError
 from hpcdeploy.image import Secret, Step
 from tests.definition.samples import GPU

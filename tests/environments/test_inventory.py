@@ -2,10 +2,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcdeploy.environments.families import conda_family
-from hpcdeploy.environments.inventory import Item, compare, items_of, known_size, largest_first, unknown_sizes
+from hpcdeploy.environments.inventory import (
+    Item,
+    compare,
+    conda_family,
+    items_of,
+    known_size,
+    largest_first,
+    spack_items,
+    unknown_sizes,
+)
 from hpcdeploy.environments.pixi_lock import Package, read_lock
-from hpcdeploy.environments.spack_inventory import spack_items
 from hpcdeploy.errors import EnvironmentFileError
 from tests.environments.test_pixi_lock import V5, V6, V7
 

@@ -11,9 +11,9 @@ from hpcdeploy.environments.spack import (
     read_configuration,
     read_environment,
 )
-from hpcdeploy.environments.spack_mirrors import Mirror
 from hpcdeploy.environments.spack_packages import requirement_of
 from hpcdeploy.environments.spack_references import Reference
+from hpcdeploy.environments.spack_yaml import Mirror
 from hpcdeploy.errors import EnvironmentFileError
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from hpcdeploy.environments.spack_inventory import root_items
-from hpcdeploy.environments.spack_moving import moving_versions
+from hpcdeploy.environments.inventory import root_items
+from hpcdeploy.environments.spack_references import moving_versions
 from hpcdeploy.environments.spack_specs import LIMIT, SpecList, constraint_of, expand_specs, package_of, read_definitions
 from hpcdeploy.environments.spack_view import ViewPlan, plan_views, read_view
 from hpcdeploy.environments.spack_yaml import listed, load

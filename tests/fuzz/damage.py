@@ -15,7 +15,7 @@ LONGEST = 30_000
 """Characters of a text: a header has at most 65,536 (http.client, ``_MAXLINE``); longer answers have limits of their own."""
 
 NESTED = 150
-"""Levels: more than any reader takes (`hpcdeploy.json_text.DEEPEST`), and far from Python's own limit."""
+"""Levels: more than any reader takes (`hpcdeploy.checked_values.DEEPEST`), and far from Python's own limit."""
 
 WORDS = (
     *("", " ", "\n", "\r", "\t", "\0", "\x1b[2J", "\x1b]0;x\x07", "\x7f", "\x9b", "\u2028", "\u202e", "\udcff", "²", "٣"),

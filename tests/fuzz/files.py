@@ -23,13 +23,12 @@ from hpcdeploy.definition.dockerfile.matching import read_ignore
 from hpcdeploy.definition.dockerfile.rendering import render_dockerfile
 from hpcdeploy.definition.grammar import read_definition, substitute
 from hpcdeploy.engine.instances import Instance, Instances
-from hpcdeploy.environments.inventory import compare, items_of
+from hpcdeploy.environments.inventory import compare, items_of, root_items, spack_items
 from hpcdeploy.environments.pixi import read_manifest
 from hpcdeploy.environments.pixi_choice import choose_platform
 from hpcdeploy.environments.pixi_lock import read_lock
 from hpcdeploy.environments.pixi_package import package_places
 from hpcdeploy.environments.spack import expanded, group_escapes, group_targets, read_environment
-from hpcdeploy.environments.spack_inventory import root_items, spack_items
 from hpcdeploy.environments.spack_lock import read_lock as read_spack_lock
 from hpcdeploy.errors import EnvironmentFileError, HpcdeployError
 from hpcdeploy.flows.freshness import BuildInputs

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from hpcdeploy.checked_values import LARGEST, LATEST, moment, whole_number
 from hpcdeploy.errors import SchedulerError
 from hpcdeploy.job import Array, Job
 from hpcdeploy.run import UNREAD, State, TaskStatus
@@ -14,7 +15,6 @@ from hpcdeploy.scheduler import htcondor, slurm
 from hpcdeploy.scheduler.answers import Answer, Answers, read_answers
 from hpcdeploy.scheduler.htcondor.queries import read_queue as read_condor_q
 from hpcdeploy.scheduler.slurm.queries import indices, read_accounting, read_queue, read_records
-from hpcdeploy.whole_number import LARGEST, LATEST, moment, whole_number
 from tests.scheduler.samples import PLAIN, run_of
 
 MANY = Job(name="many", image="train", array=Array(size=4))

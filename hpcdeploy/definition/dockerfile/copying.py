@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from hpcdeploy.definition.dockerfile.context import Context
 from hpcdeploy.definition.dockerfile.matching import has_wildcard, under
 from hpcdeploy.definition.dockerfile.parsing import Instruction, here_word, listed
-from hpcdeploy.definition.dockerfile.quoting import word, written
-from hpcdeploy.definition.dockerfile.words import Lexer, Lookup
+from hpcdeploy.definition.dockerfile.words import Lexer, Lookup, word, written
 
 HOST_FOLDERS = ("/proc", "/sys", "/dev", "/.singularity.d", "/.hpcdeploy")
 """Folders that cannot be written: Apptainer mounts the host's there during %post, or keeps its own files there."""

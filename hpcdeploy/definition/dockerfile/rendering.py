@@ -8,9 +8,9 @@ from hpcdeploy.definition import guard
 from hpcdeploy.definition.checking import check_definition
 from hpcdeploy.definition.dockerfile.copying import TEMPORARY_FOLDERS
 from hpcdeploy.definition.dockerfile.matching import under
-from hpcdeploy.definition.dockerfile.quoting import PREAMBLE, word, words
 from hpcdeploy.definition.dockerfile.running import NOT_KEPT
-from hpcdeploy.definition.dockerfile.values import Plan, PlannedStage
+from hpcdeploy.definition.dockerfile.stages import Plan, PlannedStage
+from hpcdeploy.definition.dockerfile.words import PREAMBLE, word, words
 from hpcdeploy.definition.parts import base_image, runs_in_apptainer, values_of
 from hpcdeploy.errors import DefinitionError
 from hpcdeploy.image import ImageSettings

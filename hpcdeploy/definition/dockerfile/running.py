@@ -9,13 +9,10 @@ from hpcdeploy.definition import guard
 from hpcdeploy.definition.dockerfile.context import Context
 from hpcdeploy.definition.dockerfile.copying import HOST_FOLDERS, TEMPORARY_FOLDERS, Copier, Copy, StagedFile, Taken
 from hpcdeploy.definition.dockerfile.matching import under
-from hpcdeploy.definition.dockerfile.mounts import Mount, read_mounts
+from hpcdeploy.definition.dockerfile.mounts import Mount, read_mounts, run_lines
 from hpcdeploy.definition.dockerfile.parsing import Instruction, pairs
-from hpcdeploy.definition.dockerfile.quoting import word, words
-from hpcdeploy.definition.dockerfile.run_lines import run_lines
-from hpcdeploy.definition.dockerfile.stages import AUTOMATIC, Stage, Stages, argument_words
-from hpcdeploy.definition.dockerfile.values import PlannedStage, Start
-from hpcdeploy.definition.dockerfile.words import Lexer
+from hpcdeploy.definition.dockerfile.stages import AUTOMATIC, PlannedStage, Stage, Stages, Start, argument_words
+from hpcdeploy.definition.dockerfile.words import Lexer, word, words
 from hpcdeploy.errors import DefinitionError
 from hpcdeploy.source import OciConfig
 

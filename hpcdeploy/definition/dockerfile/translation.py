@@ -13,8 +13,7 @@ from hpcdeploy.definition.dockerfile.context import Context
 from hpcdeploy.definition.dockerfile.copying import Taken
 from hpcdeploy.definition.dockerfile.parsing import Dockerfile, Instruction
 from hpcdeploy.definition.dockerfile.running import StageState
-from hpcdeploy.definition.dockerfile.stages import Stage, Stages, read_stages
-from hpcdeploy.definition.dockerfile.values import Plan, PlannedStage
+from hpcdeploy.definition.dockerfile.stages import Plan, PlannedStage, Stage, Stages, read_stages
 from hpcdeploy.errors import ConfigError, DefinitionError, HpcdeployError
 from hpcdeploy.source import ImageConfigOf, OciConfig
 

@@ -4,9 +4,8 @@ import os
 from pathlib import Path
 
 from hpcdeploy.boundary import Boundary
-from hpcdeploy.environments.inventory import compare
+from hpcdeploy.environments.inventory import compare, root_items, spack_items
 from hpcdeploy.environments.spack import expanded, read_environment
-from hpcdeploy.environments.spack_inventory import root_items, spack_items
 from hpcdeploy.environments.spack_lock import read_lock
 from hpcdeploy.environments.spack_specs import SpecList
 from hpcdeploy.errors import EnvironmentFileError

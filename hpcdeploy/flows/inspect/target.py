@@ -28,9 +28,9 @@ from hpcdeploy.flows.sources.spack_files import MANIFEST
 from hpcdeploy.flows.sources.spack_files import MANIFEST as SPACK_MANIFEST
 from hpcdeploy.flows.sources.staging import copied_files, read_text
 from hpcdeploy.image import ImageSettings
+from hpcdeploy.plain_text import nearest
 from hpcdeploy.regular_file import open_regular
 from hpcdeploy.source import DefinitionSource, DockerfileSource, OciSource, PixiSource, SpackSource
-from hpcdeploy.spelling import nearest
 from hpcdeploy.store import Store
 
 

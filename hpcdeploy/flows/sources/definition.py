@@ -7,8 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from hpcdeploy.boundary import Boundary
 from hpcdeploy.definition.advice import advise
-from hpcdeploy.definition.bootstrap import LOCAL
-from hpcdeploy.definition.checking import check_definition
+from hpcdeploy.definition.checking import LOCAL, check_definition
 from hpcdeploy.definition.grammar import TEMPLATE, Stage, read_definition
 from hpcdeploy.errors import DefinitionError
 from hpcdeploy.flows.sources.contract import Prepared, Request

@@ -9,13 +9,13 @@ import zlib
 from dataclasses import replace
 from pathlib import Path
 
+from hpcdeploy.checked_values import read_json
 from hpcdeploy.definition.oci import ARCHIVES, STAGED_ARCHIVE, OciRecipe, notes_of, oci_arguments, render_oci
 from hpcdeploy.environments.oci import config_behind, read_config, read_manifest
 from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.flows.sources.contract import Prepared, Request
 from hpcdeploy.flows.sources.staging import copied_files, project_file
 from hpcdeploy.image import ContextFile
-from hpcdeploy.json_text import read_json
 from hpcdeploy.known_files import document_of
 from hpcdeploy.limits import LARGEST_DOCUMENT
 from hpcdeploy.registry.reference import parse_image

@@ -9,9 +9,9 @@ from hpcdeploy.definition import guard
 from hpcdeploy.definition.spack import CHECK, ENVIRONMENT, RECIPES_NAMESPACE, SpackRecipe, render_spack, spack_arguments
 from hpcdeploy.environments.spack import Configuration, SpackEnvironment, expanded, read_environment
 from hpcdeploy.environments.spack_lock import SpackLock, read_lock
-from hpcdeploy.environments.spack_mirrors import Mirror
 from hpcdeploy.environments.spack_specs import SpecList
 from hpcdeploy.environments.spack_view import ViewPlan, plan_views
+from hpcdeploy.environments.spack_yaml import Mirror
 from hpcdeploy.errors import DefinitionError, EnvironmentFileError
 from hpcdeploy.flows.sources.contract import Prepared, Request
 from hpcdeploy.flows.sources.spack_files import (
@@ -27,8 +27,8 @@ from hpcdeploy.flows.sources.spack_files import (
 from hpcdeploy.flows.sources.spack_notes import SpackFacts, notes_of, target_of
 from hpcdeploy.flows.sources.staging import copied_files, read_text
 from hpcdeploy.known_files import digest_of
+from hpcdeploy.plain_text import nearest
 from hpcdeploy.source import SpackSource
-from hpcdeploy.spelling import nearest
 
 
 def prepare(request: Request[SpackSource]) -> Prepared:

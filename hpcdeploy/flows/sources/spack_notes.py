@@ -7,8 +7,7 @@ from hpcdeploy.definition.spack import bases, spack_system
 from hpcdeploy.environments.microarchitectures import is_foreign
 from hpcdeploy.environments.spack import Configuration, SpackEnvironment, group_escapes, group_targets
 from hpcdeploy.environments.spack_lock import SpackLock
-from hpcdeploy.environments.spack_moving import moving_versions
-from hpcdeploy.environments.spack_references import is_never
+from hpcdeploy.environments.spack_references import is_never, moving_versions
 from hpcdeploy.environments.spack_specs import SpecList, targets_in
 from hpcdeploy.environments.spack_target import Target, choose_target
 from hpcdeploy.environments.spack_view import DEFAULT_VIEW, ViewPlan

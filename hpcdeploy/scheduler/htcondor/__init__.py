@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from hpcdeploy.checked_values import whole_number
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.gpus import handing
 from hpcdeploy.job import Job
@@ -21,7 +22,6 @@ from hpcdeploy.scheduler.htcondor.submit_description import (
     with_inputs,
     with_outputs,
 )
-from hpcdeploy.whole_number import whole_number
 
 JOB_TEMPLATE = "job.sub"
 

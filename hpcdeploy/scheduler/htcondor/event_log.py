@@ -4,9 +4,9 @@ import re
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from hpcdeploy.checked_values import HIGHEST_EXIT_CODE, whole_number
 from hpcdeploy.limits import text_lines
 from hpcdeploy.run import State, TaskStatus
-from hpcdeploy.whole_number import HIGHEST_EXIT_CODE, whole_number
 
 _EVENT = re.compile(
     r"(?P<code>[0-9]{3}) \((?P<cluster>[0-9]{1,10})\.(?P<proc>-?[0-9]{1,10})\.[0-9]{1,10}\) (?P<time>\S+ \S+) (?P<rest>.*)"

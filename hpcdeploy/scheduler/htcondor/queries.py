@@ -4,12 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from hpcdeploy.checked_values import HIGHEST_EXIT_CODE, LARGEST, MOST, MOST_TASKS, moment, read_json, whole_number
 from hpcdeploy.errors import SchedulerError
-from hpcdeploy.json_text import MOST, read_json
 from hpcdeploy.run import State, TaskStatus
 from hpcdeploy.scheduler.answers import Rows, shown
 from hpcdeploy.scheduler.htcondor.event_log import OUT_OF_TIME, TIMED_OUT
-from hpcdeploy.whole_number import HIGHEST_EXIT_CODE, LARGEST, MOST_TASKS, moment, whole_number
 
 Ad = Mapping[str, Any]
 """One ad: its attributes by name. Their values are unchecked."""

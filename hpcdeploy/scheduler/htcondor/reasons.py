@@ -3,9 +3,9 @@
 import errno
 import os
 
+from hpcdeploy.checked_values import whole_number
 from hpcdeploy.run import State, TaskStatus
 from hpcdeploy.scheduler.htcondor.queries import NEVER, WAITS
-from hpcdeploy.whole_number import whole_number
 
 _RELEASE = "then 'condor_release'"
 _FILES = "check the paths in the message"

@@ -5,11 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from hpcdeploy.json_text import read_json
+from hpcdeploy.checked_values import HIGHEST_EXIT_CODE, LATEST, MOST_TASKS, moment, read_json, whole_number
 from hpcdeploy.limits import text_lines
 from hpcdeploy.run import NEVER_BEGAN, State, TaskStatus, numbered
 from hpcdeploy.scheduler.answers import Rows, shown
-from hpcdeploy.whole_number import HIGHEST_EXIT_CODE, LATEST, MOST_TASKS, moment, whole_number
 
 ExitCodes = Mapping[tuple[str, int], int]
 """Exit codes by job id (of the array, for an array task) and task number."""

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from hpcdeploy.definition.dockerfile.context import Context, Entry
 from hpcdeploy.definition.dockerfile.parsing import parse_dockerfile
+from hpcdeploy.definition.dockerfile.stages import Plan
 from hpcdeploy.definition.dockerfile.translation import translate
-from hpcdeploy.definition.dockerfile.values import Plan
 from hpcdeploy.source import OciConfig
 
 BASE = OciConfig(env=(("PATH", "/usr/bin:/bin"), ("FROM_BASE", "yes")), cmd=("/bin/bash",), workdir="/base")

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from hpcdeploy import __version__
 from hpcdeploy.definition.dockerfile.context import Context, Entry
 from hpcdeploy.definition.dockerfile.parsing import parse_dockerfile
-from hpcdeploy.definition.dockerfile.quoting import PREAMBLE, word, written
 from hpcdeploy.definition.dockerfile.rendering import render_dockerfile
+from hpcdeploy.definition.dockerfile.stages import Plan, PlannedStage, Start
 from hpcdeploy.definition.dockerfile.translation import translate
-from hpcdeploy.definition.dockerfile.values import Plan, PlannedStage, Start
+from hpcdeploy.definition.dockerfile.words import PREAMBLE, word, written
 from hpcdeploy.definition.grammar import Stage, read_definition, substitute
 from hpcdeploy.definition.pixi_dockerfile import quoted
 from hpcdeploy.errors import DefinitionError

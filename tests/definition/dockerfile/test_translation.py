@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcdeploy.definition.dockerfile.parsing import parse_dockerfile
+from hpcdeploy.definition.dockerfile.stages import PlannedStage, Start
 from hpcdeploy.definition.dockerfile.translation import translate
-from hpcdeploy.definition.dockerfile.values import PlannedStage, Start
 from hpcdeploy.errors import ConfigError, DefinitionError, RegistryError
 from hpcdeploy.source import ImageConfigOf, OciConfig
 from tests.definition.dockerfile.samples import BASE, CONTEXT, plan_of

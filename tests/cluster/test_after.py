@@ -12,12 +12,12 @@ from hpcdeploy.errors import SchedulerError
 from hpcdeploy.flows.plan import predecessors
 from hpcdeploy.flows.submit import plan_run, submit
 from hpcdeploy.job import After, Array, Job
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.remote.connections import Connections
 from hpcdeploy.remote.scripts import Delivery, submission
 from hpcdeploy.run import Run, State
 from hpcdeploy.store import Store
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.state import Lab
 from tests.cluster.driving import output_of, wait_for
 
 

@@ -8,14 +8,14 @@ import pytest
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import SchedulerError
 from hpcdeploy.job import After, Array, Job
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.parameters import Parameters
 from hpcdeploy.remote.connections import Connections
 from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.run import State
 from hpcdeploy.scheduler.htcondor.reasons import explain
 from hpcdeploy.store import Store
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.state import Lab
 from tests.cluster.chains import Chains
 
 

@@ -9,12 +9,12 @@ from hpcdeploy.cluster import Cluster, HtcondorContainer, SchedulerName
 from hpcdeploy.flows.cancel import cancel
 from hpcdeploy.flows.submit import plan_run
 from hpcdeploy.job import Job
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.remote.connections import Connections
 from hpcdeploy.remote.scripts import Delivery, submission
 from hpcdeploy.run import State
 from hpcdeploy.store import Store
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.state import Lab
 from tests.cluster.conftest import ROOT
 from tests.cluster.driving import submit_job, wait_for
 from tests.cluster.test_once import jobs_of

@@ -8,14 +8,14 @@ import pytest
 
 from bench.ways import ways
 from hpcdeploy.cluster import Cluster, TransportName
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.remote import upload as lanes
 from hpcdeploy.remote.connections import Connections
 from hpcdeploy.remote.upload import deliver
 from hpcdeploy.staged_files import Parcel
 from hpcdeploy.transport.connect import open_transport
 from hpcdeploy.whole_file import sha256_of
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.state import Lab
 
 
 @pytest.mark.parametrize("speaker", ["paramiko", "openssh"])

@@ -12,13 +12,13 @@ from hpcdeploy.errors import ConfigError, ConnectionLostError
 from hpcdeploy.flows import follow, logs
 from hpcdeploy.flows.cancel import cancel
 from hpcdeploy.job import Array, Job
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.remote.connections import Connections
 from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.run import Run, RunStatus, State
 from hpcdeploy.scheduler import htcondor, slurm
 from hpcdeploy.store import Store
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.state import Lab
 from tests.cluster.driving import PATIENCE, submit_job, wait_for
 from tests.shared import OWN
 

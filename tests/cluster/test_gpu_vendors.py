@@ -11,12 +11,12 @@ from hpcdeploy.config.files import load_project
 from hpcdeploy.flows import logs
 from hpcdeploy.gpus import GpuVendorChoice
 from hpcdeploy.job import Directives, Job, Resources
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.remote.connections import Connections
 from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.run import State
 from hpcdeploy.store import Store
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.state import Lab
 from tests.cluster.driving import submit_job, wait_for
 from tests.labs import StartLab
 

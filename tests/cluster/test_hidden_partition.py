@@ -11,12 +11,12 @@ from hpcdeploy.flows import follow
 from hpcdeploy.flows.cancel import cancel
 from hpcdeploy.flows.submit import plan_run, submit
 from hpcdeploy.job import Job
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.remote.connections import Connections
 from hpcdeploy.remote.scripts import Delivery, submission
 from hpcdeploy.run import RunStatus, State
 from hpcdeploy.store import Store
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.state import Lab
 from tests.shared import OWN
 
 PARTITION = OWN.replace("-", "_")

@@ -13,12 +13,12 @@ from hpcdeploy.errors import SchedulerError
 from hpcdeploy.flows import logs
 from hpcdeploy.flows.images import taken_by_worker
 from hpcdeploy.job import Array, Bind, Job, Resources, Retries, Signal
-from hpcdeploy.lab.inside import inside, inside_argv
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.remote.connections import Connections
 from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.run import NEVER_BEGAN, Run, RunStatus, State
 from hpcdeploy.store import Store
+from hpcdeploy_lab.inside import inside, inside_argv
+from hpcdeploy_lab.state import Lab
 from tests.cluster.conftest import image_file
 from tests.cluster.driving import output_of, submit_job, wait_for
 from tests.shared import OWN

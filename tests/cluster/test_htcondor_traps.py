@@ -18,14 +18,14 @@ from hpcdeploy.flows.cancel import cancel
 from hpcdeploy.flows.images import taken_by_worker
 from hpcdeploy.flows.submit import plan_run, submit
 from hpcdeploy.job import Array, Job
-from hpcdeploy.lab.inside import inside, inside_argv
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.remote.answers import SHELL
 from hpcdeploy.remote.connections import Connections
 from hpcdeploy.remote.scripts import Delivery, following, submission
 from hpcdeploy.run import Run, RunStatus, State
 from hpcdeploy.scheduler.answers import read_answers
 from hpcdeploy.store import Store
+from hpcdeploy_lab.inside import inside, inside_argv
+from hpcdeploy_lab.state import Lab
 from tests.cluster.condor_pool import pool
 from tests.cluster.driving import output_of, submit_job, wait_for
 from tests.shared import OWN

@@ -11,13 +11,13 @@ from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.flows.cancel import cancel
 from hpcdeploy.flows.submit import plan_run, submit
 from hpcdeploy.job import Job
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.remote.connections import Connections
 from hpcdeploy.remote.scripts import Delivery, submission
 from hpcdeploy.run import RunStatus, State
 from hpcdeploy.staged_files import Parcel
 from hpcdeploy.store import Store
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.state import Lab
 from tests.cluster.driving import submit_job, wait_for
 from tests.shared import OWN
 

@@ -11,13 +11,13 @@ from hpcdeploy.errors import SchedulerError
 from hpcdeploy.flows.submit import Submitted, plan_run, submit
 from hpcdeploy.image import PublishedImage
 from hpcdeploy.job import Job, Resources
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.remote.connections import Connections
 from hpcdeploy.remote.scripts import Delivery, submission
 from hpcdeploy.run import State
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.state import Lab
 from tests.cluster.conftest import ROOT
 from tests.cluster.driving import submit_job, wait_for
 from tests.shared import OWN

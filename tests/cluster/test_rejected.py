@@ -11,13 +11,13 @@ from hpcdeploy.errors import SchedulerError
 from hpcdeploy.flows import follow
 from hpcdeploy.flows.cancel import cancel
 from hpcdeploy.job import Array, Job, Resources
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.remote.connections import Connections
 from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.run import Run, RunStatus, State
 from hpcdeploy.scheduler import slurm
 from hpcdeploy.store import Store
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.state import Lab
 from tests.cluster.driving import submit_job, wait_for
 
 JOB = Job(name="odd", image="test", command=("sleep", "600"))

@@ -10,12 +10,12 @@ import pytest
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.flows import follow, logs
 from hpcdeploy.job import Array, Bind, Job, Resources, Retries, Signal
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.remote.connections import Connections
 from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.run import NEVER_BEGAN, Run, RunStatus, State
 from hpcdeploy.store import Store
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.state import Lab
 from tests.cluster.driving import PATIENCE, output_of, requeued_before, submit_job, wait_for
 from tests.shared import OWN
 

@@ -8,12 +8,12 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import SchedulerError
 from hpcdeploy.flows import follow
 from hpcdeploy.job import Array, Job, Resources
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.remote.connections import Connections
 from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.run import Run, RunStatus, State, TaskStatus
 from hpcdeploy.store import Store
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.state import Lab
 from tests.cluster.driving import output_of, submit_job, wait_for
 from tests.shared import OWN
 

@@ -10,12 +10,12 @@ from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.errors import HpcdeployError
 from hpcdeploy.flows.cancel import cancel
 from hpcdeploy.job import Job
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.remote.connections import Connections
 from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.run import RunStatus, State
 from hpcdeploy.store import Store
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.state import Lab
 from tests.cluster.driving import output_of, submit_job, wait_for
 from tests.shared import OWN
 

@@ -15,11 +15,11 @@ import pytest
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.flows.cancel import cancel
 from hpcdeploy.job import Job
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.remote.connections import Connections
 from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.run import Run, RunStatus
 from hpcdeploy.store import Store, default_path
+from hpcdeploy_lab.state import Lab
 from tests.cluster.conftest import ROOT
 from tests.cluster.driving import PATIENCE, submit_job
 

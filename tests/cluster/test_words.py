@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.job import Array, Job
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.remote.connections import Connections
 from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.store import Store
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.state import Lab
 from tests.cluster.conftest import image_file
 from tests.cluster.driving import output_of, submit_job, wait_for
 

@@ -14,12 +14,12 @@ import pytest
 from bench.ways import ways
 from hpcdeploy.cluster import Cluster, SchedulerName, TransportName
 from hpcdeploy.flows.submit import plan_run
-from hpcdeploy.lab.inside import inside
 from hpcdeploy.remote import upload as lanes
 from hpcdeploy.remote.scripts import Delivery, submission
 from hpcdeploy.staged_files import Parcel
 from hpcdeploy.store import Store
 from hpcdeploy.whole_file import sha256_of
+from hpcdeploy_lab.inside import inside
 from tests.once import client
 from tests.once.asking import jobs_by_run, wait_for_scripts
 from tests.once.breaking import CRASHED, PATIENCE, Outcome, ended, resume, told

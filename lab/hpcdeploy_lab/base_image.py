@@ -20,10 +20,10 @@ from pathlib import Path
 
 from hpcdeploy.definition.bases import load_bases
 from hpcdeploy.errors import LabError
-from hpcdeploy.lab import channel, mirror, oci, rootfs, wheel
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.pixi_standin import DESCRIPTION
-from hpcdeploy.lab.state import Lab, locked
+from hpcdeploy_lab import channel, mirror, oci, rootfs, wheel
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.pixi_standin import DESCRIPTION
+from hpcdeploy_lab.state import Lab, locked
 
 Report = Callable[[str], None]
 
@@ -226,9 +226,9 @@ def _without_python(folder: Path) -> oci.Layer:
 def _standin_files() -> Iterator[tuple[str, bytes, int]]:
     """Yield the stand-in's own files: the package, its parents' ``__init__``, and the start script."""
     package = Path(__file__).with_name("pixi_standin")
-    top = package.parents[1]
-    for path in (top / "__init__.py", top / "lab" / "__init__.py", *package.glob("*.py")):
-        yield f"{STANDIN_FOLDER}/hpcdeploy/{path.relative_to(top)}", path.read_bytes(), 0o644
+    top = package.parent
+    for path in (top / "__init__.py", *package.glob("*.py")):
+        yield f"{STANDIN_FOLDER}/hpcdeploy_lab/{path.relative_to(top)}", path.read_bytes(), 0o644
     yield "usr/local/bin/pixi", (package / "pixi").read_bytes(), 0o755
     yield "etc/pixi/config.toml", PIXI_CONFIG.encode(), 0o644
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from hpcdeploy.cluster import SchedulerName
 from hpcdeploy.folders import cache_folder, state_folder
-from hpcdeploy.lab import releases
-from hpcdeploy.lab.releases import Release, release_of
+from hpcdeploy_lab import releases
+from hpcdeploy_lab.releases import Release, release_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,7 @@ class LabSettings:
         cache: The folder that all labs share.
         state: The folder of this lab.
         name: The lab's name.
-        slurm: The release of Slurm (`hpcdeploy.lab.releases`), or ``newest``. It determines the Debian suite of the root
+        slurm: The release of Slurm (`hpcdeploy_lab.releases`), or ``newest``. It determines the Debian suite of the root
             file system. The suite of 22.05 has no HTCondor, and a libc that is too old for Apptainer: such a lab runs jobs
             but no containers.
         apptainer_suite: The suite of Apptainer, because no stable suite has it.

@@ -1,6 +1,6 @@
 """Render HTCondor's configuration for a lab (the HTCondor manual, "Configuration Macros")."""
 
-from hpcdeploy.lab.settings import LabSettings, Ports
+from hpcdeploy_lab.settings import LabSettings, Ports
 
 GPUS = "etc/hpcdeploy-lab/gpus"
 """Path of the list of simulated GPUs in the lab's root."""

@@ -3,6 +3,8 @@
 # make test-slurm RELEASE=26.05   every Slurm test on a lab with that release; 22.05: those that need no container
 # make check       the inner loop: lint, types, and the tests that need no lab, no SSH server and no container engine, and are not slow
 # make test-once   every broken submission: several hundred points that a seed chooses
+# make test-registry   every fault on the way to a registry, of which make test runs a share; chosen by the same seed
+# make test-fuzz   every parser of outside text with many damaged inputs (FUZZ=400 each); make test gives each 25
 # make lint        ruff, mypy
 # make bench       how fast, side by side with the bare tools
 # make durations   keep the last run's durations: they order the next ones
@@ -18,7 +20,11 @@ HPCDEPLOY := $(CURDIR)/$(VENV)/bin/hpcdeploy
 unexport PYTHONDONTWRITEBYTECODE
 QUICK := not lab and not registry and not sshd and not engine and not slow
 
+<<<<<<< HEAD
 .PHONY: demo test test-slurm check quick test-once lint style types bench site durations clean
+=======
+.PHONY: demo test test-slurm check quick test-once test-registry test-fuzz lint style types bench durations clean
+>>>>>>> next14
 
 demo: $(VENV)/installed
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bash examples/demo.sh
@@ -41,6 +47,13 @@ quick: $(VENV)/developing
 test-once: $(VENV)/developing
 	@sh tests/packages.sh
 	HPCDEPLOY_LAB_SLURM= HPCDEPLOY_POINTS=all $(VENV)/bin/python -m pytest tests/once $(ARGS)
+
+test-registry: $(VENV)/developing
+	@sh tests/packages.sh
+	HPCDEPLOY_LAB_SLURM= HPCDEPLOY_POINTS=all $(VENV)/bin/python -m pytest tests/registry $(ARGS)
+
+test-fuzz: $(VENV)/developing
+	HPCDEPLOY_FUZZ=$(or $(FUZZ),400) $(VENV)/bin/python -m pytest tests/fuzz --numprocesses=0 $(ARGS)
 
 lint: style types
 

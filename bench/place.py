@@ -14,6 +14,7 @@ from hpcdeploy.image import BuiltImage
 from hpcdeploy.lab.inside import inside
 from hpcdeploy.lab.state import Lab
 from hpcdeploy.store import Store, default_path
+from hpcdeploy.whole_file import write_whole
 
 COMMAND = str(Path(sys.executable).with_name("hpcdeploy"))
 EXAMPLE = Path(__file__).parent.parent / "examples" / "pixi-gpu"
@@ -28,7 +29,6 @@ class Place:
     project: Path
     environment: Mapping[str, str]
     image: BuiltImage
-    settings: str
     root: str
 
     def note(self, image: BuiltImage) -> None:
@@ -55,9 +55,9 @@ class Place:
         return take([COMMAND, *words], self.environment, folder=self.project)
 
     def reach(self, lab: Lab, way: Way) -> None:
-        """Have the cluster of the settings be the lab, by that way."""
-        cluster = f'\n[clusters.{CLUSTER}]\nhost = "{lab.host}"\nssh-config = "{way.config}"\nroot = "{self.root}"\n'
-        (self.project / "hpcdeploy.toml").write_text(self.settings + cluster, encoding="utf-8")
+        """Have the person's cluster be the lab, by that way."""
+        cluster = f'[clusters.{CLUSTER}]\nhost = "{lab.host}"\nssh-config = "{way.config}"\nroot = "{self.root}"\n'
+        write_whole(Path(self.environment["XDG_CONFIG_HOME"]) / "hpcdeploy/config.toml", cluster)
 
 
 def write_sif(path: Path, megabytes: int) -> None:
@@ -75,7 +75,12 @@ def place_for(folder: Path, lab: Lab) -> Place:
     root = f"{lab.scratch}/hpcdeploy"
     keep = f"mkdir -p {root}/images && cat >{root}/images/{sha256}.sif"
     inside(lab, ["sh", "-c", keep], user=lab.user, stdin=body).check_returncode()
-    environment = {**os.environ, "XDG_STATE_HOME": str(folder), "XDG_CACHE_HOME": str(folder)}
+    environment = {
+        **os.environ,
+        "XDG_STATE_HOME": str(folder),
+        "XDG_CACHE_HOME": str(folder),
+        "XDG_CONFIG_HOME": str(folder),
+    }
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # or we would be timed compiling, which nobody does twice
     project = shutil.copytree(EXAMPLE, folder / "project")
     place = Place(
@@ -90,7 +95,6 @@ def place_for(folder: Path, lab: Lab) -> Place:
             created="2026-01-01T00:00:00Z",
             built_on=CLUSTER,
         ),
-        settings=(project / "hpcdeploy.toml").read_text(encoding="utf-8"),
         root=root,
     )
     place.note(place.image)

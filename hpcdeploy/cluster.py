@@ -33,8 +33,11 @@ class Cluster:
     ``poll_interval`` is the least time between two questions of where jobs are, in seconds. ``image_route`` is how an
     image of a registry gets here: pulled on the login node, streamed through hpcdeploy, pulled in the job; ``auto``: pulled
     on the login node where it can be, else streamed. ``image_cache`` is the folder of all images, ``tmp`` the one for what
-    is not finished (empty: in the root); ``image_cache_size`` is in MiB, None: no limit. ``mirrors`` say which registry to
-    ask in place of another (``("ghcr.io", "localhost:5000")``).
+    is not finished (empty: in the root); ``image_cache_owners`` are users, by name or number, whose images and folder of
+    images are accepted besides one's own and root's; ``image_cache_size`` is in MiB, None: no limit. ``mirrors`` say which
+    registry to ask in place of another (``("ghcr.io", "localhost:5000")``). ``project`` is the folder of the
+    project in which the cluster is used, whose own templates hold (empty: none); ``of_project`` says that this project's
+    settings describe the cluster, and not the person's.
     """
 
     name: str
@@ -53,9 +56,12 @@ class Cluster:
     binds: tuple[Bind, ...] = ()
     image_route: ImageRoute = "auto"
     image_cache: str = ""
+    image_cache_owners: tuple[str, ...] = ()
     image_cache_size: int | None = None
     tmp: str = ""
     mirrors: tuple[tuple[str, str], ...] = ()
+    project: str = ""
+    of_project: bool = False
 
     @property
     def images_folder(self) -> str:

@@ -10,6 +10,7 @@
     ├── RegistryError                68   the registry refused, or could not be reached
     ├── TransportError               69   the cluster could not be reached
     │   └── ConnectionLostError      69   it was reached, and the connection died in the middle
+    │       └── OverLimitError       69   a command there wrote more, or took longer, than is waited for
     ├── SchedulerError               70   the scheduler, or the login-node script, said no
     ├── UncertainSubmissionError     71   nobody can say yet whether the job was accepted
     ├── UnknownRunError              72   no such run in the record
@@ -69,6 +70,10 @@ class TransportError(HpcdeployError):
 
 class ConnectionLostError(TransportError):
     """The connection died after a command was sent: the command may have run, in part or to its end."""
+
+
+class OverLimitError(ConnectionLostError):
+    """A command on a login node wrote more than is read, or took too long, and was ended; it may have done its work."""
 
 
 class SchedulerError(HpcdeployError):

@@ -9,6 +9,7 @@ read.
 import hashlib
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import cast
 
 from hpcdeploy.json_text import read_json
+from hpcdeploy.regular_file import LARGEST_LOCK, check_regular, read_regular
 from hpcdeploy.whole_file import sha256_of
 
 Signature = tuple[int, int, int, int, int]
@@ -59,15 +61,19 @@ class KnownFiles:
         """Whether something was read that `written` holds and the given text did not."""
 
     def sha256(self, path: Path) -> str:
-        """Return a file's sha256 in hex digits; the file is read only if it is not known. Raises OSError."""
-        return self._look(path, as_text=False, keep=lambda _text: True).sha256
+        """Return a file's sha256 in hex digits; the file is read only if it is not known.
 
-    def text(self, path: Path, keep: Callable[[str], bool] = lambda _text: True) -> str:
+        Raises OSError, also for what is no regular file.
+        """
+        return self._look(path, None, keep=lambda _text: True).sha256
+
+    def text(self, path: Path, keep: Callable[[str], bool] = lambda _text: True, *, limit: int = LARGEST_LOCK) -> str:
         """Return a file's text (UTF-8, line ends as they are); the file is read only if it is not known.
 
-        A text that `keep` rejects is not remembered. Raises OSError and UnicodeDecodeError.
+        A text that `keep` rejects is not remembered. Raises OSError, also for what is no regular file or has more than
+        `limit` bytes, and UnicodeDecodeError.
         """
-        return self._look(path, as_text=True, keep=keep).text or ""
+        return self._look(path, limit, keep=keep).text or ""
 
     def document(self, text: str, parse: Callable[[], Document]) -> Document:
         """Return what `parse` makes of `text`, from memory if the same text was parsed before.
@@ -89,12 +95,15 @@ class KnownFiles:
         files = [[*signature, known.sha256, known.text] for signature, known in self._used.items()]
         return json.dumps({"files": files, "documents": self._used_documents})
 
-    def _look(self, path: Path, *, as_text: bool, keep: Callable[[str], bool]) -> Known:
+    def _look(self, path: Path, limit: int | None, *, keep: Callable[[str], bool]) -> Known:
+        """Return what a file holds: its text too if there is a `limit` for it."""
         now = self._now()
-        before = signature(path.stat())
+        status = path.stat()
+        check_regular(path, status, limit)
+        before = signature(status)
         known = self._used.get(before) or self._files.get(before)
-        if known is None or (as_text and known.text is None):
-            known = _content(path) if as_text else Known(sha256_of(path))
+        if known is None or (limit is not None and known.text is None):
+            known = Known(sha256_of(path)) if limit is None else _content(path, limit)
             if signature(path.stat()) == before and is_settled(before, now):
                 self._remember(before, known, keep)
         else:
@@ -140,9 +149,9 @@ def digest_of(path: Path) -> str:
     return (_CURRENT.get() or KnownFiles()).sha256(path)
 
 
-def text_of(path: Path, keep: Callable[[str], bool] = lambda _text: True) -> str:
+def text_of(path: Path, keep: Callable[[str], bool] = lambda _text: True, *, limit: int = LARGEST_LOCK) -> str:
     """Return a file's text as `KnownFiles.text` does, from those in use if there are any."""
-    return (_CURRENT.get() or KnownFiles()).text(path, keep)
+    return (_CURRENT.get() or KnownFiles()).text(path, keep, limit=limit)
 
 
 def document_of(text: str, parse: Callable[[], Document]) -> Document:
@@ -151,8 +160,8 @@ def document_of(text: str, parse: Callable[[], Document]) -> Document:
     return known.document(text, parse) if known else parse()
 
 
-def _content(path: Path) -> Known:
-    content = path.read_bytes()
+def _content(path: Path, limit: int) -> Known:
+    content = read_regular(path, limit)
     return Known(hashlib.sha256(content).hexdigest(), content.decode())
 
 
@@ -165,7 +174,7 @@ def _survives_json(document: Document) -> bool:
 
 def _read(text: str) -> tuple[dict[Signature, Known], dict[str, Document]]:
     try:
-        values = read_json(text) if text else {"files": [], "documents": {}}
+        values = read_json(text, most=sys.maxsize) if text else {"files": [], "documents": {}}
         files = {cast("Signature", tuple(entry[:5])): Known(entry[5], entry[6]) for entry in values["files"]}
         return files, dict(values["documents"])
     except (ValueError, TypeError, KeyError, IndexError):

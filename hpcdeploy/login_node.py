@@ -1,7 +1,7 @@
 """What all scripts for login nodes have in common: the shell that reads them, and the line that they answer with."""
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 
 from hpcdeploy.json_text import read_json
 
@@ -26,8 +26,15 @@ _MARK = b"HPCDEPLOY "
 _NOT_BASH = b"error: this script is for bash"
 """Error that a script prints if a shell other than bash reads it (`login_templates/state.sh`)."""
 
-_ANSWER = re.compile(rb"HPCDEPLOY (?=\{(?:[\"}]|$))")
-"""Where an answer begins. A profile may have printed text before it without a line break: ``tput``, a terminal's title."""
+_BEGINNINGS = (b'{"', b"{}", b"{")
+"""How an answer begins behind the mark; the last one where the line ends with it. A profile may have printed text before the
+mark without a line break: ``tput``, a terminal's title."""
+
+_SHOWN = 500
+"""Characters of an answer that a message quotes."""
+
+_MOST_MARKS = 16
+"""Marks of one line that are tried: an answer may hold the text of a mark in one of its values."""
 
 
 def began(stdout: bytes, stderr: bytes) -> bool:
@@ -57,15 +64,43 @@ def read_answer(stdout: bytes) -> Mapping[str, object] | None:
     Bytes that are no UTF-8, as in a file's name, become surrogate escapes. Raises `ValueError` with the line where it is no
     JSON, as of a script that was cut on its way.
     """
-    # Lines of bytes: as text, a name with U+2028 or U+0085 in it would end the line too.
-    for line in reversed(stdout.splitlines()):
-        found = [line[match.start() :].decode("utf-8", "surrogateescape") for match in _ANSWER.finditer(line)]
-        for text in found:
-            try:
-                answer: dict[str, object] = read_json(text.partition(" ")[2])
-            except ValueError as error:
-                if text is found[-1]:
-                    raise ValueError(f"the login node answered {text!r}, which is no JSON") from error
-            else:
-                return answer
+    # Bytes: as text, a name with U+2028 or U+0085 in it would end the line too.
+    last = len(stdout)
+    while (last := stdout.rfind(_MARK, 0, last)) >= 0:
+        if _begins_answer(stdout, last):
+            break
+    else:
+        return None
+    start = max(stdout.rfind(b"\n", 0, last), stdout.rfind(b"\r", 0, last)) + 1
+    line = stdout[start : _line_end(stdout, last)]
+    texts = [line[place:].decode("utf-8", "surrogateescape") for place in islice(_answers(line), _MOST_MARKS)]
+    for text in texts:
+        try:
+            answer: dict[str, object] = read_json(text.partition(" ")[2])
+        except ValueError as error:
+            if text is texts[-1]:
+                raise ValueError(f"the login node answered {text[:_SHOWN]!r}, which is no JSON") from error
+        else:
+            return answer
     return None
+
+
+def _answers(line: bytes) -> Iterator[int]:
+    """Give the places in a line where an answer may begin."""
+    place = -1
+    while (place := line.find(_MARK, place + 1)) >= 0:
+        if _begins_answer(line, place):
+            yield place
+
+
+def _begins_answer(stdout: bytes, place: int) -> bool:
+    """Tell whether an answer stands behind the mark at `place`."""
+    start = place + len(_MARK)
+    if stdout.startswith(_BEGINNINGS[:2], start):
+        return True
+    return stdout.startswith(_BEGINNINGS[2], start) and stdout[start + 1 : start + 2] in (b"", b"\n", b"\r")
+
+
+def _line_end(stdout: bytes, start: int) -> int:
+    ends = [end for end in (stdout.find(b"\n", start), stdout.find(b"\r", start)) if end >= 0]
+    return min(ends, default=len(stdout))

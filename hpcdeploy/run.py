@@ -43,6 +43,9 @@ TERMINAL = frozenset(
     }
 )
 
+UNREAD = "its row cannot be read: "
+"""How the reason begins of a task of which the scheduler's answer cannot be read; the row follows, quoted."""
+
 NEVER_BEGAN = "the program never began: the image's environment script ended first"
 """The reason of a task that is FAILED although its container ended with 0."""
 
@@ -67,6 +70,11 @@ class TaskStatus:
     code: str = ""
     expected: int = 0
     restarts: int = 0
+
+    @property
+    def unread(self) -> bool:
+        """Whether the scheduler answered something of it that cannot be read: another answer may tell."""
+        return self.state is State.UNKNOWN and self.reason.startswith(UNREAD)
 
     @property
     def lost(self) -> bool:
@@ -99,7 +107,7 @@ class Run:
     ``tasks`` is how many there are; ``folder`` is the run's folder on the cluster. ``sha256`` is the image's.
     ``submitted`` is in seconds since 1970. ``workdir`` and ``outputs`` are the job's: where its files are, and which come
     home. ``code_sha256`` is the snapshot of the code that it runs, ``code_commit`` the commit that git said, ``code_dirty``
-    that the files differed from it.
+    that the files differed from it, None that git did not say.
     """
 
     id: str
@@ -119,7 +127,7 @@ class Run:
     outputs: tuple[str, ...] = ()
     code_sha256: str = ""
     code_commit: str = ""
-    code_dirty: bool = False
+    code_dirty: bool | None = False
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:

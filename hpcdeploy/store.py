@@ -2,63 +2,40 @@
 
 It lies in ``$XDG_STATE_HOME/hpcdeploy/runs.db`` (default ``~/.local/state``, XDG Base Directory Specification). A run is
 written here *before* it is submitted: whatever happens then, its id is known and the same submission can be made again.
+The file, and the folder that it lies in, are for their owner alone. ``PRAGMA user_version`` tells the version of its tables;
+0 is that of releases that did not write one, whose tables are the same.
 """
 
+import errno
 import json
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from hpcdeploy.errors import ConfigError, UnknownRunError
 from hpcdeploy.folders import state_folder
 from hpcdeploy.image import BuiltImage, PublishedImage
-from hpcdeploy.job import Array, Request
-from hpcdeploy.parameters import Parameters
+from hpcdeploy.job import Request
 from hpcdeploy.parcel import Parcel
+from hpcdeploy.private import private_file, private_folder
 from hpcdeploy.run import Run, RunStatus, State, TaskStatus
+from hpcdeploy.tables import SCHEMA, VERSION
+from hpcdeploy.typed import hints_of, typed
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS runs (
-    id TEXT PRIMARY KEY, cluster TEXT NOT NULL, scheduler TEXT NOT NULL, submitted INTEGER NOT NULL,
-    run TEXT NOT NULL, script BLOB NOT NULL, tasks TEXT NOT NULL DEFAULT '[]', asked INTEGER NOT NULL DEFAULT 0,
-    ended INTEGER NOT NULL DEFAULT 0
-);
-CREATE INDEX IF NOT EXISTS runs_by_age ON runs (submitted);
-CREATE TABLE IF NOT EXISTS parcels (
-    run TEXT PRIMARY KEY, parcels TEXT NOT NULL
-);
-CREATE TABLE IF NOT EXISTS resumed (
-    run TEXT PRIMARY KEY
-);
-CREATE TABLE IF NOT EXISTS requests (
-    run TEXT PRIMARY KEY, request BLOB NOT NULL
-);
-CREATE TABLE IF NOT EXISTS built (
-    project TEXT NOT NULL, name TEXT NOT NULL, image TEXT NOT NULL, PRIMARY KEY (project, name)
-);
-CREATE TABLE IF NOT EXISTS built_on (
-    project TEXT NOT NULL, name TEXT NOT NULL, cluster TEXT NOT NULL, image TEXT NOT NULL,
-    PRIMARY KEY (project, name, cluster)
-);
-CREATE TABLE IF NOT EXISTS locks (
-    project TEXT NOT NULL, name TEXT NOT NULL, built TEXT NOT NULL, lock BLOB NOT NULL, PRIMARY KEY (project, name)
-);
-CREATE TABLE IF NOT EXISTS inputs (
-    project TEXT NOT NULL, name TEXT NOT NULL, sha256 TEXT NOT NULL, inputs BLOB NOT NULL, PRIMARY KEY (project, name)
-);
-CREATE TABLE IF NOT EXISTS known_files (
-    project TEXT NOT NULL, name TEXT NOT NULL, files BLOB NOT NULL, PRIMARY KEY (project, name)
-);
-CREATE TABLE IF NOT EXISTS published (
-    sha256 TEXT NOT NULL, repository TEXT NOT NULL, manifest TEXT NOT NULL, size INTEGER NOT NULL, pushed INTEGER NOT NULL,
-    PRIMARY KEY (sha256, repository)
-);
-"""
+LOCKED_FOR = 30.0
+"""Seconds for which another command may hold the record: each holds it for a few milliseconds."""
+
+
+_UNWRITABLE = (errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOENT)
+"""What mkdir(2) says where nothing can be written; ENOENT where a file system takes no folders at all, as /proc."""
+
+_UNWRITABLE_RECORD = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL)
 
 
 def default_path(environment: Mapping[str, str] = os.environ) -> Path:
@@ -69,24 +46,91 @@ def default_path(environment: Mapping[str, str] = os.environ) -> Path:
 class Store:
     """The record; every method is one transaction, so that two commands at once never see half of one.
 
-    Each raises `ConfigError` where the file cannot be read or written, or is something else.
+    Each raises `ConfigError` where the file cannot be read, is locked for longer than `locked_for` seconds, was written by a
+    newer version, or is something else; where the row that it needs is damaged; and those that note something where it
+    cannot be written. A record that is not there yet, and cannot be made, is an empty one to those that read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, locked_for: float = LOCKED_FOR) -> None:
         self._path = path
+        self._locked_for = locked_for
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
+        why: Exception | None = None
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with closing(sqlite3.connect(self._path, timeout=30)) as connection, connection:
-                connection.executescript(_SCHEMA)
+            try:
+                opened = self._for_writing()
+            except (OSError, sqlite3.OperationalError) as error:
+                if not _is_unwritable(error):
+                    raise
+                why, opened = error, self._for_reading()
+            with closing(opened) as connection, connection:
+                # What is no UTF-8 makes one row unreadable, and not the whole answer.
+                connection.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
                 yield connection
         except (OSError, sqlite3.DatabaseError) as error:
+            advice = "expected a file that can be written to: make room there, or set XDG_STATE_HOME to another folder"
+            if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
+                advice = (
+                    f"another process has held it for {self._locked_for:g} s; wait for that one, or end it. Where the file "
+                    "system cannot lock files, set XDG_STATE_HOME to a folder on another one"
+                )
+            raise ConfigError(f"the record {self._path} cannot be used: {why or error}; {advice}") from error
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self._path, timeout=self._locked_for)
+
+    def _bring_up_to_date(self, connection: sqlite3.Connection) -> None:
+        [version] = connection.execute("PRAGMA user_version").fetchone()
+        if version > VERSION:
             raise ConfigError(
-                f"the record {self._path} cannot be used: {error}; expected a file that can be written to: make room there, "
-                "or set XDG_STATE_HOME to another folder"
+                f"the record {self._path} is of a newer version of hpcdeploy: expected tables of version {VERSION}, "
+                f"found {version}; install a newer hpcdeploy, or set XDG_STATE_HOME to another folder"
+            )
+        if version < VERSION:
+            connection.executescript(SCHEMA)
+            connection.execute(f"PRAGMA user_version = {VERSION}")
+
+    def _for_writing(self) -> sqlite3.Connection:
+        private_folder(self._path.parent)
+        private_file(self._path)
+        connection = self._connect()
+        try:
+            self._bring_up_to_date(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _for_reading(self) -> sqlite3.Connection:
+        """Return a copy in memory of what there is, nothing included, which takes no changes."""
+        copy = sqlite3.connect(":memory:")
+        try:
+            if self._path.exists():
+                with closing(sqlite3.connect(f"file:{quote(str(self._path))}?mode=ro", uri=True)) as record:
+                    record.backup(copy)
+            self._bring_up_to_date(copy)
+            copy.execute("PRAGMA query_only = ON")
+        except BaseException:
+            copy.close()
+            raise
+        return copy
+
+    @contextmanager
+    def _reading(self, what: str, advice: str) -> Iterator[None]:
+        """Make one message of a row that holds something else than what this class writes; `advice` says what to do."""
+        try:
+            yield
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError, zlib.error) as error:
+            raise ConfigError(
+                f"the record {self._path} is damaged: {what} cannot be read ({error}); others are not affected. {advice}"
             ) from error
+
+    def _status(self, run_id: object, run: object, tasks: object, asked: object) -> RunStatus:
+        advice = f"To go on without it, delete that row of the table runs: id {str(run_id)!r}"
+        with self._reading(f"the entry of run {str(run_id)!r}", advice):
+            return _status(run, tasks, asked)
 
     def add(self, run: Run, script: str, parcels: Sequence[Parcel] = (), request: Request | None = None) -> None:
         """Note a run that is about to be submitted, with the very script that submits it, and what that may ask for.
@@ -151,32 +195,43 @@ class Store:
             row = connection.execute("SELECT script FROM runs WHERE id = ?", (run.id,)).fetchone()
         if row is None:
             raise _unknown(run.id)
-        return bytes(row[0]).decode("utf-8", "surrogateescape")
+        with self._reading(f"the script of run {run.id}", "Submit the job again, as another run"):
+            return _bytes(row[0]).decode("utf-8", "surrogateescape")
 
     def parcels(self, run: Run) -> tuple[Parcel, ...]:
         """Return the files that the run's script may ask for."""
         with self._open() as connection:
             row = connection.execute("SELECT parcels FROM parcels WHERE run = ?", (run.id,)).fetchone()
-        return () if row is None else tuple(Parcel(**fields) for fields in json.loads(row[0]))
+        with self._reading(f"what run {run.id} uploads", "Submit the job again, as another run"):
+            return () if row is None else tuple(typed(Parcel, fields) for fields in _json(row[0]))
 
     def request(self, run: Run) -> Request | None:
         """Return how a person asked for the run, or None where that was not noted."""
         with self._open() as connection:
             row = connection.execute("SELECT request FROM requests WHERE run = ?", (run.id,)).fetchone()
-        if row is None:
-            return None
-        fields = json.loads(zlib.decompress(row[0]))
-        return Request(**{**fields, "array": _array(fields["array"])})
+        with self._reading(f"how run {run.id} was asked for", "Submit its job again"):
+            return None if row is None else typed(Request, _json(zlib.decompress(_bytes(row[0])).decode()))
 
-    def latest(self, *, most: int = 0, alive: bool = False) -> list[RunStatus]:
-        """List runs with what was last known of each, the newest first; `most` of them (0: all), or only those not ended."""
+    def latest(self, *, most: int = 0, alive: bool = False, damaged: Callable[[str], None] | None = None) -> list[RunStatus]:
+        """List runs with what was last known of each, the newest first; `most` of them (0: all), or only those not ended.
+
+        An entry that is damaged is left out and reported to `damaged`; without that, it is an error.
+        """
         where = "WHERE ended = 0" if alive else ""
         with self._open() as connection:
             rows = connection.execute(
-                f"SELECT run, tasks, asked FROM runs {where} ORDER BY submitted DESC, rowid DESC LIMIT ?",  # noqa: S608
+                f"SELECT id, run, tasks, asked FROM runs {where} ORDER BY submitted DESC, rowid DESC LIMIT ?",  # noqa: S608
                 (most or -1,),
             ).fetchall()
-        return [_status(*row) for row in rows]
+        found = []
+        for row in rows:
+            try:
+                found.append(self._status(*row))
+            except ConfigError as error:
+                if damaged is None:
+                    raise
+                damaged(str(error))
+        return found
 
     def find(self, names: Sequence[str]) -> list[RunStatus]:
         """Look up runs by id, or by the beginning of one that only one run has; no name means the newest run.
@@ -193,16 +248,15 @@ class Store:
     def _one(self, name: str) -> RunStatus:
         with self._open() as connection:
             rows = connection.execute(
-                "SELECT run, tasks, asked FROM runs WHERE substr(id, 1, length(?1)) = ?1 ORDER BY id = ?1 DESC LIMIT 6",
+                "SELECT id, run, tasks, asked FROM runs WHERE substr(id, 1, length(?1)) = ?1 ORDER BY id = ?1 DESC LIMIT 6",
                 (name,),
             ).fetchall()
-        found = [_status(*row) for row in rows]
-        if not found:
+        if not rows:
             raise _unknown(name)
-        if found[0].run.id != name and len(found) > 1:
-            several = ", ".join(status.run.id for status in found)
+        if rows[0][0] != name and len(rows) > 1:
+            several = ", ".join(str(row[0]) for row in rows)
             raise UnknownRunError(f"{name!r} could be any of {several}; write more of the one that you mean")
-        return found[0]
+        return self._status(*rows[0])
 
     def built(self, project: Path, image: BuiltImage) -> None:
         """Note the latest build of one of a project's images (`project`: its folder), also as that of its cluster."""
@@ -219,7 +273,7 @@ class Store:
             row = connection.execute(
                 "SELECT image FROM built WHERE project = ? AND name = ?", (str(project.resolve()), name)
             ).fetchone()
-        return None if row is None else BuiltImage(**json.loads(row[0]))
+        return self._built(name, row)
 
     def latest_build_on(self, project: Path, name: str, cluster: str) -> BuiltImage | None:
         """Return the latest build of a project's image on one cluster; None where there was none."""
@@ -228,7 +282,11 @@ class Store:
                 "SELECT image FROM built_on WHERE project = ? AND name = ? AND cluster = ?",
                 (str(project.resolve()), name, cluster),
             ).fetchone()
-        return None if row is None else BuiltImage(**json.loads(row[0]))
+        return self._built(name, row)
+
+    def _built(self, name: str, row: Sequence[object] | None) -> BuiltImage | None:
+        with self._reading(f"the latest build of the image {name!r}", f"Run 'hpcdeploy build {name}' again"):
+            return None if row is None else typed(BuiltImage, _json(row[0]))
 
     def locked(self, project: Path, image: BuiltImage, lock: bytes) -> None:
         """Note the lock file that an image was built from: what changed since then can be told without the image."""
@@ -242,7 +300,8 @@ class Store:
             row = connection.execute(
                 "SELECT built, lock FROM locks WHERE project = ? AND name = ?", (str(project.resolve()), name)
             ).fetchone()
-        return None if row is None else (row[0], zlib.decompress(row[1]))
+        with self._reading(f"the lock file of the image {name!r}", f"Run 'hpcdeploy build {name}' again"):
+            return None if row is None else (_text(row[0]), zlib.decompress(_bytes(row[1])))
 
     def built_from(self, project: Path, image: BuiltImage, inputs: str) -> None:
         """Note what the latest build of an image was made from (`hpcdeploy.flows.build_inputs`)."""
@@ -257,7 +316,9 @@ class Store:
                 "SELECT inputs FROM inputs WHERE project = ? AND name = ? AND sha256 = ?",
                 (str(project.resolve()), image.name, image.sha256),
             ).fetchone()
-        return None if row is None else zlib.decompress(row[0]).decode()
+        advice = f"Run 'hpcdeploy build {image.name}' again"
+        with self._reading(f"what the image {image.name!r} was built from", advice):
+            return None if row is None else zlib.decompress(_bytes(row[0])).decode()
 
     def know_files(self, project: Path, name: str, files: str) -> None:
         """Note what is known of the files that an image is made from (`hpcdeploy.known_files.KnownFiles.written`)."""
@@ -266,12 +327,15 @@ class Store:
             connection.execute("INSERT OR REPLACE INTO known_files VALUES (?, ?, ?)", row)
 
     def known_files(self, project: Path, name: str) -> str:
-        """Return what was last known of the files that an image is made from; empty for nothing."""
+        """Return what was last known of the files that an image is made from; empty where that is nothing, or damaged."""
         with self._open() as connection:
             row = connection.execute(
                 "SELECT files FROM known_files WHERE project = ? AND name = ?", (str(project.resolve()), name)
             ).fetchone()
-        return "" if row is None else zlib.decompress(row[0]).decode()
+        try:
+            return "" if row is None else zlib.decompress(_bytes(row[0])).decode()
+        except (ValueError, TypeError, zlib.error):  # the files are read again
+            return ""
 
     def published(self, image: PublishedImage, *, when: int) -> None:
         """Note that an image was pushed, at `when` (seconds since 1970)."""
@@ -286,7 +350,17 @@ class Store:
                 "SELECT repository, manifest, sha256, size FROM published WHERE sha256 = ? ORDER BY pushed DESC, rowid DESC",
                 (sha256,),
             ).fetchall()
-        return [PublishedImage(repository=row[0], manifest=row[1], sha256=row[2], size=row[3]) for row in rows]
+        names = ("repository", "manifest", "sha256", "size")
+        with self._reading(f"where the image {sha256} was pushed", "Push the image again"):
+            return [typed(PublishedImage, dict(zip(names, row, strict=True))) for row in rows]
+
+
+def _is_unwritable(error: OSError | sqlite3.OperationalError) -> bool:
+    """Tell whether an error means that nothing can be written there: no right to, a full or a read-only file system."""
+    if isinstance(error, OSError):
+        return error.errno in _UNWRITABLE
+    # The low byte is the primary result code (https://www.sqlite.org/rescode.html).
+    return (error.sqlite_errorcode & 0xFF) in _UNWRITABLE_RECORD
 
 
 def _unknown(name: str) -> UnknownRunError:
@@ -311,17 +385,47 @@ def _tasks_text(tasks: Sequence[TaskStatus]) -> str:
     )
 
 
-def _array(fields: dict[str, Any] | None) -> Array | None:
-    if fields is None:
-        return None
-    table = fields["parameters"]
-    parameters = Parameters(names=tuple(table["names"]), rows=tuple(map(tuple, table["rows"]))) if table else None
-    return Array(**{**fields, "parameters": parameters, "numbers": tuple(fields["numbers"])})
+def _json(text: object) -> Any:  # noqa: ANN401 - `typed` checks it
+    """Read JSON that `json.dumps` wrote, in ASCII; raises `ValueError` for all else.
+
+    Words of a command may hold any bytes, which are half pairs of surrogates here.
+    """
+    written = _text(text)
+    if not written.isascii():
+        raise ValueError("it holds bytes that are not ASCII")
+    try:
+        return json.loads(written)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
-def _status(run: str, tasks: str, asked: int) -> RunStatus:
-    fields = json.loads(run)
-    fields["command"] = tuple(fields["command"])
-    fields["outputs"] = tuple(fields.get("outputs", ()))
-    known = tuple(TaskStatus(**{**task, "state": State(task["state"])}) for task in json.loads(tasks))
-    return RunStatus(run=Run(**fields), tasks=known, asked=asked)
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"found {type(value).__name__}, expected text")
+    return value
+
+
+def _bytes(value: object) -> bytes:
+    if not isinstance(value, bytes):
+        raise TypeError(f"found {type(value).__name__}, expected bytes")
+    return value
+
+
+_TASK = {
+    name: frozenset({int, type(None)} if name == "exit_code" else {hint}) for name, hint in hints_of(TaskStatus).items()
+}
+
+
+def _task(fields: Mapping[str, Any]) -> TaskStatus:
+    """Return one task, as `typed` does: it is told in `_TASK` what fits, since an array may have ten thousand tasks."""
+    state = State(fields["state"])
+    for name, value in fields.items():
+        if name != "state" and type(value) not in _TASK[name]:
+            raise TypeError(f"{name} is {type(value).__name__}")
+    return TaskStatus(**{**fields, "state": state})
+
+
+def _status(run: object, tasks: object, asked: object) -> RunStatus:
+    if not isinstance(asked, int):
+        raise TypeError(f"found {type(asked).__name__}, expected a time")
+    return RunStatus(run=typed(Run, _json(run)), tasks=tuple(map(_task, _json(tasks))), asked=asked)

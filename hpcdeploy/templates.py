@@ -9,9 +9,10 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from hpcdeploy import __version__
-from hpcdeploy.errors import TemplateError
+from hpcdeploy.errors import HpcdeployError, TemplateError
 from hpcdeploy.folders import cache_folder
 from hpcdeploy.spelling import meant
 
@@ -51,9 +52,16 @@ def shipped_root() -> Path:
 
 
 def every_template(overrides: Path | None = None) -> tuple[Template, ...]:
-    """List the shipped templates, and the files of the project's own template folders (`overrides` is its folder)."""
+    """List the shipped templates, and the files of the project's own template folders (`overrides` is its folder).
+
+    Raises `ConfigError` for one that another user may have written.
+    """
+    from hpcdeploy.sandbox import check_template
+
     shipped = _files(shipped_root())
     own = _files(overrides) if overrides and overrides.resolve() != shipped_root().resolve() else {}
+    for name in own:
+        check_template(cast("Path", overrides), name)
     return tuple(
         Template(
             name=name,
@@ -74,51 +82,40 @@ def render(
 ) -> str:
     """Render the template `name` (``"defs/pixi.def"``) with `values`.
 
-    `overrides` is the project's folder: a file of the same name there wins. Raises `TemplateError` where the template is
-    missing, broken, uses a name that nobody defined, or does with a value what cannot be done.
+    It is rendered in a sandbox, to which `values` come as plain ones (`hpcdeploy.sandbox`). `overrides` is the project's
+    folder: a file of the same name there wins. Raises `TemplateError` where the template is missing, broken, refused, uses a
+    name that nobody defined, or does what cannot be done, or what the sandbox forbids.
     """
     import jinja2
 
     from hpcdeploy.compiled_templates import CompiledTemplates
+    from hpcdeploy.sandbox import TemplateFiles, environment, plain
 
-    roots = [overrides, shipped_root()] if overrides else [shipped_root()]
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([str(root) for root in roots]),
-        undefined=jinja2.StrictUndefined,
-        # {{ X }} is Apptainer's build argument, << is a here-document, [[ ]] a test: brackets clash with none.
-        block_start_string="[%",
-        block_end_string="%]",
-        variable_start_string="[=",
-        variable_end_string="=]",
-        comment_start_string="[#",
-        comment_end_string="#]",
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        bytecode_cache=CompiledTemplates(cache_folder(os.environ) / "templates", manner=_manner()),
-        autoescape=_is_markup,  # noqa: S701 - a choice by name
+    files = TemplateFiles(shipped_root(), overrides, FOLDERS)
+    sandbox = environment(
+        files,
+        filters or {},
+        compiled=CompiledTemplates(cache_folder(os.environ) / "templates", manner=_manner()),
+        is_markup=_is_markup,
     )
-    environment.filters.update({word: _never_folded(word_filter) for word, word_filter in (filters or {}).items()})
+    given = {word: plain(value) for word, value in values.items()}
     try:
-        return environment.get_template(name).render(values)
+        return sandbox.get_template(name).render(given)
+    except HpcdeployError:  # of a filter, or of a file that is refused
+        raise
     except jinja2.TemplateNotFound as error:
-        raise TemplateError(f"template {error.name!r} is not in {' or '.join(map(str, roots))}") from error
+        raise TemplateError(f"template {error.name!r} is not in {' or '.join(map(str, files.roots))}") from error
     except jinja2.TemplateSyntaxError as error:
         raise TemplateError(f"{error.filename or name}, line {error.lineno}: {error.message}") from error
-    except (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError) as error:
-        raise TemplateError(f"{_place(error, roots) or name}: {error}") from error
+    except Exception as error:  # also of the template that was compiled, such as too many loops in each other (SyntaxError)
+        reason = str(error) or type(error).__name__
+        raise TemplateError(f"{_place(error, files.roots) or name}: {reason}") from error
 
 
 def _manner() -> str:
-    """Return what changes when this file does: the options, and how filters are called, are compiled into a template."""
-    return f"{__version__} {Path(__file__).stat().st_mtime_ns}"
-
-
-def _never_folded(word_filter: Callable[..., str]) -> Callable[..., str]:
-    """Make jinja2 call a filter while it renders only: what it did to constants would be kept with the compiled template."""
-    import jinja2
-
-    return jinja2.pass_context(lambda _context, *values: word_filter(*values))
+    """Return what changes when the code here does: options, and how filters are called, are compiled into a template."""
+    changed = (Path(__file__).with_name(name).stat().st_mtime_ns for name in ("templates.py", "sandbox.py"))
+    return f"{__version__} {' '.join(map(str, changed))}"
 
 
 def _meant(name: str, shipped: Iterable[str]) -> str:

@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from hpcdeploy.private import private_folder
+
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What write(2) says of a full disk; it names no file."""
 
@@ -19,14 +21,16 @@ def part_name(path: str) -> str:
 
 
 @contextmanager
-def whole_file(path: Path, *, executable: bool = False) -> Iterator[BinaryIO]:
+def whole_file(path: Path, *, executable: bool = False, private: bool = False) -> Iterator[BinaryIO]:
     """Open a file for writing that takes the name `path` at the end, or vanishes where anything is raised.
 
-    It is on the disk before it has its name. Raises OSError as `open` does, with the name that the file would have had.
+    One that is `private` is for its owner alone, whatever the umask. It is on the disk before it has its name. Raises
+    OSError as `open` does, with the name that the file would have had.
     """
     part = Path(part_name(str(path)))
+    mode = (0o777 if executable else 0o666) & (0o700 if private else 0o777)
     try:
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o777 if executable else 0o666)
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
@@ -45,13 +49,15 @@ def whole_file(path: Path, *, executable: bool = False) -> Iterator[BinaryIO]:
         os.close(folder)
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str, *, private: bool = False) -> None:
     """Write `text` to `path` as UTF-8, in folders that are made where they are missing; raises OSError.
 
-    Whoever reads `path` meanwhile gets what was there before.
+    A `private` file is for its owner alone, and so is its folder. Whoever reads `path` meanwhile gets what was there before.
     """
+    if private:
+        private_folder(path.parent)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as file:
+    with whole_file(path, private=private) as file:
         file.write(text.encode())
 
 

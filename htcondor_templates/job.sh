@@ -43,6 +43,17 @@ mount_folder "$scratch"
 [% include "login_templates/gpus.sh" %]
 [% endif %]
 
+[% if not fetched_from %]
+[% include "login_templates/owner_of.sh" %]
+
+[% include "login_templates/trust.sh" %]
+
+if ! check_image "$image" [= sha256 =] "${run%/runs/*}"; then
+  echo "error: $image_fault (seen on $(uname -n))" >&2
+  exit 1
+fi
+
+[% endif %]
 unbegun=$run/tasks/.unbegun.$2.$1.${HPCDEPLOY_RESTART:-0}
 [% include "login_templates/unbegun.sh" %]
 contain() { exec [= apptainer | word =] exec --no-eval[= ' ${gpu:+"$gpu"}' if gpus =][= ' --no-https' if in_job and plain_http =] --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$unbegun" "$@"; }

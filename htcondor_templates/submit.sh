@@ -40,6 +40,9 @@ write_job() {
 [% if carried %]
   [% include "login_templates/carry.sh" %]
 [% endif %]
+[% if container != "apptainer" and not fetched_from %]
+  use_own_copy
+[% endif %]
   {
     printf '%s = %s\n' run_folder "$run" work_folder "$work[= '/\\$(Process)' if array and not workdir =]"[= ' image_file "$image"' if container != "apptainer" and not fetched_from =]
 [% if notes_begin %]
@@ -60,6 +63,24 @@ write_job() {
   write_dag
 [% endif %]
 }
+[% if container != "apptainer" and not fetched_from %]
+
+# HTCondor reads the image when a worker is found, hours later it may be. Where others could put another one in its place until then, it gets a copy
+# that only we can change, in the root.
+use_own_copy() {
+  local own=$root/images/$sha256.sif part
+  if [ ! -e "$image" ] || [ "$image" = "$own" ] || ! others_can_change "$image"; then return 0; fi
+  mkdir -p -- "$root/images" || return 0
+  is_private "$root/images" || return 0
+  if [ ! -e "$own" ]; then
+    { part=$(mktemp -- "$root/images/.$sha256.XXXXXXXXXX.part") && cp --reflink=auto -- "$image" "$part"; } ||
+      die 10 "cannot copy the image to $root/images; make room there (a full disk, or your quota)"
+    [ "$(sha256sum <"$part")" = "$sha256  -" ] || { rm -f -- "$part" && die 11 "the image $image changed while it was copied"; }
+    mv -f -- "$part" "$own"
+  fi
+  image=$own
+}
+[% endif %]
 [% if after %]
 
 # What waits for other runs is a DAG of one job (condor_submit_dag(1)). condor_submit_dag writes the submit description of DAGMan

@@ -23,7 +23,19 @@ folder=${file%/*}
 part=$folder/.$sha256[= lane =].parcel
 command -v flock >/dev/null || die 10 "flock is not on this machine; it comes with util-linux"
 mkdir -p -- "$folder" || die 10 "cannot make $folder; set root in the cluster's settings to a folder that you may write to"
-exec {lock}>"$folder/.$sha256[= lane =].lock"
+[% include "login_templates/owner_of.sh" %]
+
+[% include "login_templates/owners.sh" %]
+
+[% include "login_templates/open_lock.sh" %]
+
+trusted "$(stat -Lc %u -- "$folder")" || die 10 "$folder belongs to $(owner_of "$folder"), who could exchange $what; expected you or root. Set root or image-cache \
+in the cluster's settings to a folder of your own; for a folder of images whose owner you trust set image-cache-owners"
+if [ -L "$part" ] || { [ -e "$part" ] && [ ! -O "$part" ]; }; then
+  die 10 "$part is somebody else's file, or a link; remove it, or have it removed by its owner, and submit again"
+fi
+open_lock "$folder/.$sha256[= lane =].lock" || die 10 "cannot open $folder/.$sha256[= lane =].lock, by which uploads take turns"
+lock=$opened
 arrived() { stat -c %s -- "$part" 2>/dev/null || echo 0; }
 
 # A client that vanished, as a laptop does that is closed, leaves its connection open and says nothing: who waits for the

@@ -30,6 +30,13 @@ inputs=[= inputs | word =]
 name=[= name_json | word =]
 root=[= root =]
 [% include "login_templates/folders.sh" %]
+
+[% include "login_templates/trust.sh" %]
+
+[% include "login_templates/make_temporary.sh" %]
+
+[% include "login_templates/image_mode.sh" %]
+
 folder=$root/builds/$inputs
 for program in flock tar sha256sum [= apptainer | word =]; do
   command -v "$program" >/dev/null ||
@@ -37,6 +44,7 @@ for program in flock tar sha256sum [= apptainer | word =]; do
 done
 mkdir -p -- "$cache" "$root/cache" "$folder" ||
   die 10 "cannot make $folder and $cache; set root and image-cache in the cluster's settings to folders that you may write to"
+keep_private "$root/builds" "$root/cache" "$folder"
 
 json() {
   local text=$1
@@ -50,7 +58,11 @@ json() {
 answer() { printf '\nHPCDEPLOY {%s}\n' "$1" || true; }
 
 image_is_there() {
-  [ -s "$folder/sha256" ] && [ -e "$cache/$(<"$folder/sha256").sif" ] && [ -s "$cache/$(<"$folder/sha256").json" ]
+  local sha256
+  [ -s "$folder/sha256" ] || return
+  sha256=$(<"$folder/sha256")
+  [ -e "$cache/$sha256.sif" ] && [ -s "$cache/$sha256.json" ] && trusted "$(stat -Lc %u -- "$cache/$sha256.json")" || return
+  check_image "$cache/$sha256.sif" "$sha256" "$root" || die 10 "$image_fault"
 }
 answer_image() {
   local sha256
@@ -63,10 +75,22 @@ flock --nonblock "$build_lock" || { say "another build of the same inputs runs; 
 
 # What an earlier build left that was killed. A site's own APPTAINER_TMPDIR, set in its setup, wins.
 [% set prefix = 'SINGULARITY' if singularity else 'APPTAINER' %]
-temporary=${[= prefix =]_TMPDIR:-$tmp}/build-${inputs:0:16}
-part=$cache/.$inputs.part
-clean() { chmod -R u+rwX -- "$temporary" 2>/dev/null || true; rm -rf -- "$temporary" "$folder/context" "$part"; }
+within=${[= prefix =]_TMPDIR:-$tmp}
+temporary=""
+part=""
+clean() {
+  [ -z "$temporary" ] || { chmod -R u+rwX -- "$temporary" 2>/dev/null || true; rm -rf -- "$temporary"; }
+  rm -rf -- "$folder/context" "$folder/temporary" ${part:+"$part"}
+}
+# Each build has a folder whose name nobody can foresee, and notes it here.
+if [ -s "$folder/temporary" ]; then
+  temporary=$(<"$folder/temporary")
+  case $temporary in /*/build-"${inputs:0:16}"-????????) is_private "$temporary" || temporary="" ;; *) temporary="" ;; esac
+fi
 clean
+for part in "$cache/.$inputs".*part; do [ ! -O "$part" ] || rm -f -- "$part"; done
+temporary=""
+part=""
 
 [% if force %]
 rm -f -- "$folder/sha256"
@@ -78,8 +102,8 @@ if image_is_there; then
 fi
 
 # Apptainer writes this path into a shell script without quotes (cmd/internal/cli/inspect.go), and into its own --bind.
-case $temporary in
-  *["()'\",;&|\`\$<>:^"]* | *[[:blank:]]"#"*) die 10 "Apptainer cannot build in $temporary (\"could not inspect container\"): set \
+case $within in
+  *["()'\",;&|\`\$<>:^"]* | *[[:blank:]]"#"*) die 10 "Apptainer cannot build in $within (\"could not inspect container\"): set \
 tmp in the cluster's settings, or [= prefix =]_TMPDIR in its setup, to a folder without any of ( ) ' \" , ; & | \` \$ < > : ^ and ' #'" ;;
 esac
 version=$([= apptainer | word =] --version)
@@ -92,7 +116,10 @@ trap clean EXIT
 trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
-mkdir -p -- "$temporary" "$folder/context"
+mkdir -p -- "$within" "$folder/context"
+make_temporary "$within" "build-${inputs:0:16}"
+printf '%s\n' "$temporary" >"$folder/temporary"
+part=$(mktemp -u -- "$cache/.$inputs.XXXXXXXXXX.part")
 [% if plain_http %]
 # A registry on loopback speaks no TLS; nothing else is ever asked without.
 export [= prefix =]_NOHTTPS=1
@@ -138,7 +165,7 @@ size=$(stat -c %s -- "$part")
 record=$(printf '{"name": %s, "sha256": "%s", "size": %s, "inputs": "%s", "apptainer": %s, "created": "%s"}' \
   "$name" "$sha256" "$size" "$inputs" "$(json "$version")" "$(date -u +%Y-%m-%dT%H:%M:%SZ)")
 write() { printf '%s\n' "$1" >"$2.part" && mv -f -- "$2.part" "$2"; }
-chmod 0600 -- "$part"
+chmod "$(image_mode "$cache")" -- "$part"
 mv -f -- "$part" "$cache/$sha256.sif"
 write "$record" "$cache/$sha256.json"
 write "$sha256" "$folder/sha256"

@@ -24,7 +24,7 @@ images_in_use() {
 
 # Lists what came of other images and is not whole: a transfer that is alive, or one that nobody went on with.
 unfinished() {
-  find "$cache" -maxdepth 1 -type f -regextype posix-extended -regex '.*/\.[0-9a-f]{64}\.(([0-9]+\.)?parcel|part|sif\..*)' ! -name ".$sha256.*" "$@"
+  find "$cache" -maxdepth 1 -type f -regextype posix-extended -regex '.*/\.[0-9a-f]{64}\.(([0-9]+\.)?parcel|([0-9A-Za-z]+\.)?part|sif\..*)' ! -name ".$sha256.*" "$@"
 }
 
 # Removes the least recently used images until there is room for this one. Images that were built here stay: no registry may
@@ -32,8 +32,8 @@ unfinished() {
 make_room() (
   total=0
   # The lock goes with this shell of its own. Whoever is about to use an image notes that under the same lock: see ensure_image.
-  exec {lock}>"$cache/.room.lock"
-  flock "$lock"
+  open_lock "$cache/.room.lock"
+  flock "$opened"
   while read -r bytes; do total=$((total + bytes)); done < <(
     unfinished -printf '%s\n'
     find "$cache" -maxdepth 1 -name '*.sif' -printf '%s\n'

@@ -14,9 +14,13 @@ registry_answers() {
 }
 
 [% endif %]
+[% include "login_templates/make_temporary.sh" %]
+
+[% include "login_templates/image_mode.sh" %]
+
 # Called where a failure does not end the script by itself: so each is seen to.
 pull_image() {
-  local part=$cache/.$sha256.part temporary pulse code=0
+  local part temporary pulse code=0
   command -v [= apptainer | word =] >/dev/null || {
     cannot_pull 10 "[= apptainer =] is not on this machine's PATH; add what brings it (module load ...) to the cluster's setup"
     return
@@ -27,12 +31,14 @@ pull_image() {
     return
   }
 [% endif %]
-  rm -f -- "$part"
   # What pulls that were killed have left.
-  find "$tmp" -mindepth 1 -maxdepth 1 -name 'pull-????????' -mmin +1440 -exec rm -rf -- {} + 2>/dev/null || true
+  for part in "$cache/.$sha256".*part; do [ ! -O "$part" ] || rm -f -- "$part"; done
+  find "$tmp" -mindepth 1 -maxdepth 1 -name 'pull-????????' -user "$EUID" -mmin +1440 -exec rm -rf -- {} + 2>/dev/null || true
   # Apptainer's own cache and temporary files stay out of $HOME, whose quota they would fill ($HOME/.apptainer/cache).
-  { temporary=$(mktemp -d -- "$tmp/pull-XXXXXXXX") && mkdir -- "$temporary/cache"; } ||
-    die 10 "cannot make a folder in $tmp; make room there (a full disk, or your quota)"
+  make_temporary "$tmp" pull
+  mkdir -- "$temporary/cache" || die 10 "cannot make a folder in $tmp; make room there (a full disk, or your quota)"
+  # Nobody can foresee the name: where others may write to the folder, one could put a link there.
+  part=$(mktemp -u -- "$cache/.$sha256.XXXXXXXXXX.part")
   say "pulling the image [= reference =]"
   # Its sleep ends with it: else that would keep the connection open for as long.
   {
@@ -58,8 +64,12 @@ pull_image() {
     rm -f -- "$part"
     die 11 "the image that came is not the one that was asked for: its sha256 is not $sha256"
   fi
-  { chmod 0600 -- "$part" && mv -f -- "$part" "$image"; } || die 11 "cannot write $image"
+  { chmod "$(image_mode "$cache")" -- "$part" && mv -f -- "$part" "$image"; } || die 11 "cannot write $image"
 }
+
+[% endif %]
+[% if limited or (reference and not in_job) %]
+[% include "login_templates/open_lock.sh" %]
 
 [% endif %]
 [% if limited %]
@@ -69,15 +79,20 @@ pull_image() {
 ensure_image() {
 [% if limited %]
   local room_lock
-  exec {room_lock}>"$cache/.room.lock"
+  open_lock "$cache/.room.lock" || die 10 "cannot open $cache/.room.lock, by which runs take turns in that folder"
+  room_lock=$opened
   flock --shared "$room_lock"
 [% endif %]
   printf '%s\n' "$image" | write "$run/image" || die 10 "cannot write to $run; make room there (a full disk, or your quota)"
 [% if limited %]
   exec {room_lock}>&-
-  touch --no-create -- "$image" || true # the least recently used are the first to go
+  # The least recently used are the first to go. An image that others can have written would be read anew after each touch.
+  if ! others_can_change "$image" || [ -n "$(find "$image" -mmin +1440 2>/dev/null)" ]; then touch --no-create -- "$image" 2>/dev/null || true; fi
 [% endif %]
-  [ ! -e "$image" ] || return 0
+  if [ -e "$image" ]; then
+    check_image "$image" "$sha256" "$root" || die 11 "$image_fault"
+    return 0
+  fi
 [% if limited %]
   make_room || true
 [% endif %]
@@ -85,9 +100,14 @@ ensure_image() {
   say "the image is pulled by the job: [= '$image' if scheduler == 'slurm' else fetched_from =]"
 [% elif reference %]
   local image_lock
-  exec {image_lock}>"$cache/.$sha256.lock"
+  open_lock "$cache/.$sha256.lock" || die 10 "cannot open $cache/.$sha256.lock, by which runs take turns in pulling the image"
+  image_lock=$opened
   flock --nonblock "$image_lock" || { say "another run is pulling the image; waiting for it"; flock "$image_lock"; }
-  [ -e "$image" ] || pull_image || [= 'say "so hpcdeploy is to bring the image"' if brought else '{ local code=$?; set +e; exit "$code"; }' =]
+  if [ -e "$image" ]; then
+    check_image "$image" "$sha256" "$root" || die 11 "$image_fault"
+  else
+    pull_image || [= 'say "so hpcdeploy is to bring the image"' if brought else '{ local code=$?; set +e; exit "$code"; }' =]
+  fi
   exec {image_lock}>&-
 [% elif not brought %]
   die 11 "the image $sha256 is not in $cache, and it was never pushed to a registry: run 'hpcdeploy push', then submit again"

@@ -24,6 +24,8 @@ fi
 # once: it and who writes to it then wait for each other most of the time.
 digest() { if command -v openssl >/dev/null; then stdbuf -i 64K openssl dgst -sha256 -r; else sha256sum; fi; }
 
+[% include "login_templates/image_mode.sh" %]
+
 # What has come in several lanes (lane.sh) is put one behind the other, as far as it hangs together. Of one that was killed over this,
 # or went on in one, a stretch may be there in part already.
 stretches() {
@@ -38,7 +40,8 @@ join_lanes() {
   while read -r start; do
     [ "$start" -le "$(arrived)" ] || break
     piece=$folder/.$sha256.$start
-    exec {lane_lock}>"$piece.lock"
+    open_lock "$piece.lock" || die 10 "cannot open $piece.lock"
+    lane_lock=$opened
     flock "$lane_lock"
     here=$(($(arrived) - start))
     # cat(1) may leave the copying to the file system.
@@ -92,6 +95,7 @@ if [ "$found" != "$sha256" ]; then
   die 11 "$what came out wrong: its sha256 is $found, expected $sha256"
 fi
 to_disk
+chmod "$(image_mode "$folder")" -- "$part"
 mv -f -- "$part" "$file"
 forget_lanes
 }

@@ -25,6 +25,7 @@ run=$root/runs/$run_id
 [% include "login_templates/folders.sh" %]
 command -v flock >/dev/null || die 10 "flock is not on this machine; it comes with util-linux"
 mkdir -p -- "$run" || die 10 "cannot make $run; set root in the cluster's settings to a folder that you may write to, and that has room"
+keep_private "$root/runs" "$run"
 
 # The mark comes first: a submission that is alive, here or on a machine whose locks are not seen here, finds it before it submits,
 # or behind that, and then takes its job back (submit.sh).

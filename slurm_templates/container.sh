@@ -6,10 +6,18 @@ trap 'rm -rf "$scratch"' EXIT
 mkdir "$scratch/cache"
 export [= prefix =]_TMPDIR="$scratch" [= prefix =]_CACHEDIR="$scratch/cache"
 
+[% include "login_templates/owner_of.sh" %]
+
+[% include "login_templates/trust.sh" %]
+
 [% if in_job %]
 [% include "slurm_templates/pull.sh" %]
 
 [% endif %]
+if [ -e "$image" ] && ! check_image "$image" [= sha256 =] "${run%/runs/*}"; then
+  echo "error: $image_fault (seen on $(hostname))" >&2
+  finish 1
+fi
 workdir=[= workdir or ('"$run/output' ~ ('/$task' if array else '') ~ '"') =]
 mkdir -p "$workdir" || finish 1
 cd "$workdir" || finish 1

@@ -182,3 +182,21 @@ def build_wheel() -> Path:
     subprocess.run([*PIP, "wheel", "--no-deps", "--wheel-dir", shared.FOLDER / "wheel", SOURCE], check=True)
     [made] = (shared.FOLDER / "wheel").glob("*.whl")
     return made
+
+
+_WAITS = 60
+"""Seconds after which a test of `in_time` has failed: what waits for a pipe would wait for ever."""
+
+
+@pytest.fixture
+def in_time() -> Iterator[None]:
+    """Let the test fail where it waits for what never comes."""
+
+    def late(_number: int, _frame: object) -> None:
+        raise AssertionError(f"nothing came in {_WAITS} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(_WAITS)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import jinja2
@@ -58,9 +59,51 @@ def test_where_nothing_can_be_kept_the_template_is_rendered_all_the_same(kept: P
     assert rendered(project) == "one x"
 
 
-def test_only_the_person_reads_and_writes_what_is_kept(kept: Path, project: Path) -> None:
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_only_the_person_reads_and_writes_what_is_kept(
+    kept: Path, project: Path, umask: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = os.umask(umask)
+    try:
+        rendered(project)
+    finally:
+        os.umask(before)
+    levels = [kept.parent.parent, kept.parent, kept]
+    assert [oct(path.stat().st_mode & 0o777) for path in (*levels, *kept.iterdir())] == ["0o700"] * 3 + ["0o600"]
+    monkeypatch.delattr(jinja2.Environment, "compile")
+    assert rendered(project) == "one x"
+
+
+def plant(kept: Path, project: Path) -> Path:
+    """Put other code in the place of a compiled template, as somebody can who may write there; return its file."""
     rendered(project)
-    assert kept.stat().st_mode & 0o777 == 0o700
+    [file] = kept.iterdir()
+    file.write_bytes(file.read_bytes().replace(b"one ", b"EVIL"))
+    assert rendered(project) == "EVILx", "what the person alone can have written is used"
+    return file
+
+
+@pytest.mark.parametrize("place", ["the file", "its folder", "the folder above"])
+@pytest.mark.parametrize("how", ["group", "everybody", "owner"])
+def test_compiled_templates_that_others_can_have_written_are_not_loaded(
+    kept: Path, project: Path, place: str, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = plant(kept, project)
+    path = {"the file": file, "its folder": kept, "the folder above": kept.parent}[place]
+    me = os.geteuid()
+    if how != "owner":
+        path.chmod(path.stat().st_mode | (0o020 if how == "group" else 0o002))
+    elif me == 0:  # who alone can give a file away; anybody else is somebody else to another user
+        os.chown(path, 12345, -1)
+    else:
+        monkeypatch.setattr("hpcdeploy.folders.os.geteuid", lambda: me + 1)
+    assert rendered(project) == "one x"
+    if how == "owner" and place != "the file":  # nothing is kept in a folder of somebody else's
+        assert b"EVIL" in file.read_bytes()
+        return
+    assert b"EVIL" not in file.read_bytes()
+    monkeypatch.delattr(jinja2.Environment, "compile")
+    assert rendered(project) == "one x", "it is kept again, in private"
 
 
 def test_filters_of_another_time_are_not_kept(kept: Path, project: Path) -> None:

@@ -12,17 +12,21 @@ ROWS = (
     ("apptainer", "engine", "registry", "scheduler", "transport", "store", "lab"),
     ("config", "definition", "picture", "tags"),
     (
-        *("templates", "compiled_templates", "environments", "image", "job", "known_files", "parameters", "cluster"),
-        *("parcel", "run", "shell"),
+        *("templates", "sandbox", "compiled_templates", "boundary", "environments", "image", "job", "known_files"),
+        *("parameters", "cluster", "parcel", "run", "shell"),
     ),
+    ("ownership", "git_changes"),
     (
-        *("errors", "folders", "git", "gpus", "login_node", "progress", "secret", "sizes", "source", "spelling"),
-        *("toml", "treemap", "whole_file"),
+        *("folders", "git", "gpus", "login_node", "progress", "regular_file", "secret", "sizes", "source"),
+        *("spelling", "tables", "toml", "treemap", "typed", "whole_file", "wildcards"),
     ),
-    ("json_text",),
+    ("errors", "json_text", "limits", "plain_text", "private", "whole_number"),
 )
 # Values that are made of values, and text that is made of quoted words.
-ALLOWED = {("cluster", "job"), ("run", "cluster"), ("job", "parameters"), ("templates", "compiled_templates")}
+ALLOWED = {
+    *(("cluster", "job"), ("run", "cluster"), ("job", "parameters"), ("templates", "compiled_templates")),
+    *(("templates", "sandbox"), ("sandbox", "boundary")),
+}
 SEAMS = {"spython": "apptainer", "oras": "registry", "paramiko": "transport"}
 ROW_OF = {part: row for row, parts in enumerate(ROWS) for part in parts}
 

@@ -1,14 +1,25 @@
+import json
+import os
+import re
+import sqlite3
+import stat
 import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from hpcdeploy.errors import ConfigError, UnknownRunError
 from hpcdeploy.image import BuiltImage, PublishedImage
+from hpcdeploy.job import Array, Request
+from hpcdeploy.parameters import Parameters
 from hpcdeploy.parcel import Parcel
-from hpcdeploy.run import RunStatus, State, TaskStatus
+from hpcdeploy.run import Run, RunStatus, State, TaskStatus
 from hpcdeploy.store import Store, default_path
+from hpcdeploy.tables import VERSION
 from tests.scheduler.samples import PLAIN, TRAIN, run_of
 
 
@@ -119,3 +130,264 @@ def test_of_two_runs_of_one_id_the_second_is_refused(store: Store) -> None:
     with pytest.raises(ConfigError, match=rf"a run '{run_of(TRAIN).id}' is on record already; .* --resume"):
         store.add(run_of(TRAIN), "second")
     assert store.script(run_of(TRAIN)) == "first"
+
+
+def test_the_record_is_for_its_owner_alone_whatever_the_umask_and_whoever_made_it(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "hpcdeploy" / "runs.db"
+    before = os.umask(0)
+    try:
+        Store(path).add(run_of(TRAIN), "script")
+        assert [stat.S_IMODE(one.stat().st_mode) for one in (path, path.parent, path.parent.parent)] == [0o600, 0o700, 0o700]
+        path.chmod(0o644)
+        path.parent.chmod(0o755)
+        assert Store(path).latest()
+        assert [stat.S_IMODE(one.stat().st_mode) for one in (path, path.parent)] == [0o600, 0o700]
+    finally:
+        os.umask(before)
+
+
+def test_a_record_without_a_version_is_opened_and_gets_one(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    store = Store(path)
+    store.add(run_of(TRAIN), "script")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 0")
+    assert [known.run for known in store.latest()] == [run_of(TRAIN)]
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
+
+
+def test_a_record_of_a_newer_version_is_one_message(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"PRAGMA user_version = {VERSION + 1}")
+    with pytest.raises(
+        ConfigError, match=rf"a newer version of hpcdeploy: expected tables of version {VERSION}, found .* XDG_S"
+    ):
+        Store(path).latest()
+
+
+def test_a_record_that_another_process_holds_is_one_message(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    Store(path).add(run_of(TRAIN), "script")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(
+            ConfigError, match=r"database is locked; another process has held it for 0\.1 s; wait for that one"
+        ):
+            Store(path, locked_for=0.1).latest()
+
+
+DAMAGED = (
+    ("run", "{"),
+    ("run", ""),
+    ("run", b"\xff\xfe"),
+    ("run", "[]"),
+    ("run", "[" * 100_000 + "]" * 100_000),
+    ("run", None),
+    ("run", 12),
+    ("run", "{}"),
+    ("run", '{"id": 1}'),
+    ("tasks", "nonsense"),
+    ("tasks", '[{"task": 0, "state": "DANCING"}]'),
+    ("tasks", '[{"task": "x", "state": "RUNNING"}]'),
+    ("tasks", '[{"task": 0, "state": ["RUNNING"]}]'),
+    ("tasks", '[{"unknown": 0, "state": "RUNNING"}]'),
+    ("asked", "yesterday"),
+    *(
+        ("run", json.dumps({**asdict(run_of(TRAIN)), **change}))
+        for change in (
+            {"submitted": "x"},
+            {"tasks": None},
+            {"command": "x"},
+            {"command": [1]},
+            {"submitted": 10**30},
+            {"new": 1},
+        )
+    ),
+)
+
+
+@pytest.mark.parametrize(("column", "value"), DAMAGED)
+def test_a_damaged_row_is_one_message_and_the_others_are_shown(tmp_path: Path, column: str, value: object) -> None:
+    path = tmp_path / "runs.db"
+    store = Store(path)
+    bad, good = run_of(TRAIN, run_id="train-bad0000000"), run_of(TRAIN, run_id="train-1111111111")
+    for run in (good, bad):
+        store.add(run, "script")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA ignore_check_constraints = 1")
+        table = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'runs'").fetchone()[0].replace("NOT NULL", "")
+        connection.executescript(
+            f"ALTER TABLE runs RENAME TO old; {table}; INSERT INTO runs SELECT * FROM old; DROP TABLE old"
+        )
+        text = f"CAST(X'{value.hex()}' AS TEXT)" if isinstance(value, bytes) else "?"
+        connection.execute(
+            f"UPDATE runs SET {column} = {text} WHERE id = ?", (*(() if isinstance(value, bytes) else (value,)), bad.id)
+        )
+        connection.commit()
+    said: list[str] = []
+    assert [known.run for known in store.latest(damaged=said.append)] == [good]
+    [message] = said
+    assert re.search(
+        rf"^the record .*runs\.db is damaged: the entry of run '{bad.id}' cannot be read \(.*delete that row", message
+    )
+    asked: tuple[Callable[[], object], ...] = (store.latest, lambda: store.find([bad.id]), lambda: store.find([]))
+    for ask in asked:
+        with pytest.raises(ConfigError, match="is damaged"):
+            ask()
+    assert store.find([good.id])[0].run == good
+
+
+def test_damaged_rows_of_images_and_scripts_are_one_message_each(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    store, run = Store(path), run_of(TRAIN)
+    image = BuiltImage(name="train", sha256="ab" * 32, size=1, inputs="", apptainer="", created="2026-01-02T03:04:05Z")
+    parcel = Parcel(sha256="0" * 64, size=1, path="inputs/0", what="the input", source="/data")
+    store.add(run, "script", (parcel,), Request(project="/p"))
+    store.built(tmp_path, image)
+    store.locked(tmp_path, image, b"lock")
+    store.built_from(tmp_path, image, "inputs")
+    store.know_files(tmp_path, "train", "files")
+    store.published(PublishedImage(repository="r", manifest="m", sha256="ab" * 32, size=1), when=1)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(
+            "UPDATE runs SET script = 'text'; UPDATE parcels SET parcels = '[{}]'; UPDATE requests SET request = X'00';"
+            "UPDATE built SET image = '{\"name\": 1}'; UPDATE locks SET lock = X'00'; UPDATE inputs SET inputs = X'00';"
+            "UPDATE known_files SET files = X'00'; UPDATE published SET size = 'large';"
+        )
+    asked: tuple[Callable[[], object], ...] = (
+        lambda: store.script(run),
+        lambda: store.parcels(run),
+        lambda: store.request(run),
+        lambda: store.latest_build(tmp_path, "train"),
+        lambda: store.latest_lock(tmp_path, "train"),
+        lambda: store.latest_inputs(tmp_path, image),
+        lambda: store.publications("ab" * 32),
+    )
+    for ask in asked:
+        with pytest.raises(
+            ConfigError, match=r"is damaged: .* cannot be read \(.*others are not affected\. (Submit|Run|Push) "
+        ):
+            ask()
+    assert store.known_files(tmp_path, "train") == ""
+
+
+def test_a_record_that_can_only_be_read_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    Store(path).add(run_of(TRAIN), "script")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 0")
+    readonly = f"file:{path}?mode=ro"
+
+    class ReadOnly(Store):
+        """A record as on a read-only file system: root may write to every other file."""
+
+        def _connect(self) -> sqlite3.Connection:
+            return sqlite3.connect(readonly, uri=True)
+
+    assert [known.run for known in ReadOnly(path).latest()] == [run_of(TRAIN)]
+
+
+def test_a_record_of_an_earlier_version_opens_unchanged(tmp_path: Path) -> None:
+    """Read what hpcdeploy 0.1.0 wrote before the record had a version (the Store of commit 8e24f9d, as SQL)."""
+    path = tmp_path / "runs.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript((Path(__file__).parent / "records" / "0.1.0.sql").read_text())
+    store, project = Store(path), Path("/home/me/project")
+    [known] = store.find(["sweep"])
+    run = Run(
+        id="sweep-0123456789",
+        job="sweep",
+        cluster="hpc",
+        scheduler="slurm",
+        image="train",
+        sha256="ab" * 32,
+        tasks=2,
+        command=("python", "train.py", "caf\udce9"),
+        submitted=1767322984,
+        job_id="12",
+        folder="/scratch/me/hpcdeploy/runs/sweep-0123456789",
+        outputs=("model.pt",),
+        code_sha256="cd" * 32,
+        code_commit="ef" * 20,
+        code_dirty=True,
+    )
+    done = TaskStatus(task=0, state=State.COMPLETED, exit_code=0, node="n1", started=1767322990, ended=1767322999)
+    alive = TaskStatus(task=1, state=State.RUNNING, word="RUNNING", node="n2", started=1767322990)
+    assert known == RunStatus(run=run, tasks=(done, alive), asked=1767323000)
+    assert store.script(run) == "#!/bin/bash\ncaf\udce9\n"
+    [parcel] = store.parcels(run)
+    assert (parcel.becomes, parcel.size) == ("code/x", 1200)
+    parameters = Parameters(names=("lr",), rows=(("0.1",), ("0.2",)))
+    assert store.request(run) == Request(
+        project=str(project),
+        job="sweep",
+        options={"gpus": 1, "command": ["python"], "environment": {"A": "b"}},
+        array=Array(size=2, throttle=1, parameters=parameters, numbers=(3, 4)),
+    )
+    image = store.latest_build(project, "train")
+    assert image
+    assert (image.built_on, image.path, store.latest_build_on(project, "train", "hpc")) == ("hpc", "/c/train.sif", image)
+    assert store.latest_lock(project, "train") == ("2026-01-02T03:04:05Z", b"lock \xff")
+    assert (store.latest_inputs(project, image), store.known_files(project, "train")[:9]) == ("inputs", '{"files":')
+    assert [one.repository for one in store.publications("ab" * 32)] == ["ghcr.io/me/train"]
+
+
+@contextmanager
+def nobody() -> Iterator[None]:
+    """Be a user who owns nothing, as to files (credentials(7)); tests run as root, to whom nothing is closed."""
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def open_folder(tmp_path: Path) -> Path:
+    """Give a folder that everybody can read, and only root can write to."""
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_mode & 0o055 != 0o055:  # pytest's own, which are private
+            folder.chmod(0o755)
+    return tmp_path
+
+
+def test_a_record_that_cannot_be_made_is_an_empty_one_to_whoever_reads(open_folder: Path) -> None:
+    store = Store(open_folder / "home" / "hpcdeploy" / "runs.db")
+    with nobody():
+        assert store.latest() == []
+        assert store.latest_build(open_folder, "default") is None
+        assert store.known_files(open_folder, "default") == ""
+        with pytest.raises(UnknownRunError, match="no run is on record yet"):
+            store.find([])
+        with pytest.raises(ConfigError, match=r"cannot be used: .*Permission denied.*set XDG_STATE_HOME"):
+            store.add(run_of(PLAIN), "")
+    assert list(open_folder.iterdir()) == []
+
+
+def test_a_record_that_cannot_be_written_is_read(open_folder: Path) -> None:
+    path = open_folder / "deep" / "runs ?#%.db"
+    Store(path).add(run_of(PLAIN), "a script")
+    with closing(sqlite3.connect(path)) as older:
+        older.executescript("DROP TABLE known_files; DROP TABLE built_on; PRAGMA user_version = 0")
+    path.parent.chmod(0o755)
+    path.chmod(0o644)
+    before = path.read_bytes()
+    with nobody():
+        [known] = Store(path).find([])
+        assert Store(path).script(known.run) == "a script"
+        assert Store(path).known_files(open_folder, "default") == ""
+        with pytest.raises(ConfigError, match="cannot be used: attempt to write a readonly database"):
+            Store(path).resumed(known.run)
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_a_record_that_may_not_be_read_is_told(open_folder: Path) -> None:
+    path = open_folder / "deep" / "runs.db"
+    Store(path).add(run_of(PLAIN), "")
+    path.chmod(0o600)
+    path.parent.chmod(0o755)
+    with nobody(), pytest.raises(ConfigError, match="cannot be used"):
+        Store(path).latest()

@@ -12,16 +12,18 @@ import shutil
 import signal
 import subprocess
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from spython.main.base import Client
 
 from hpcdeploy.apptainer.diagnosis import NO_PROGRAM_BEGINS
 from hpcdeploy.apptainer.options import build_argument
-from hpcdeploy.apptainer.progress import KEPT_LINES
+from hpcdeploy.apptainer.progress import KEPT_LINES, SEARCHED
 from hpcdeploy.apptainer.version import Version, parse_version
 from hpcdeploy.errors import BuildError, MissingProgramError
+from hpcdeploy.limits import LONGEST_LINE, Lines
 
 PROGRAMS = ("apptainer", "singularity")
 BEGUN = "HPCDEPLOY_BEGUN"
@@ -140,15 +142,13 @@ class ApptainerClient(Client):  # type: ignore[misc]  # spython carries no types
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
             start_new_session=True,
             umask=0o022,  # folders that a build makes take it into the image
         )
         assert process.stdout is not None
         try:
-            for line in process.stdout:
-                tail.append(mask(line.rstrip("\n")))
+            for line in _lines(process.stdout):
+                tail.append(mask(line.decode(errors="replace"))[:LONGEST_LINE])
                 on_line(tail[-1])
             exit_code = process.wait()
         finally:
@@ -160,7 +160,16 @@ class ApptainerClient(Client):  # type: ignore[misc]  # spython carries no types
         return list(tail)
 
 
-def _end(process: "subprocess.Popen[str]", patience: float) -> None:
+def _lines(stream: IO[bytes]) -> Iterator[bytes]:
+    """Give the lines of a stream as they come; one that is too long to be searched for secrets is left out."""
+    lines = Lines(SEARCHED, whole=True)
+    while piece := os.read(stream.fileno(), 64 * 1024):
+        yield from lines.take(piece)
+    if rest := lines.rest():
+        yield rest
+
+
+def _end(process: "subprocess.Popen[bytes]", patience: float) -> None:
     """End a process with its children; Apptainer gets `patience` seconds to clean up."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)

@@ -14,7 +14,7 @@ from hpcdeploy.templates import render
 
 FAILED = 12
 
-_FILTERS: dict[str, Callable[..., str]] = {"word": shell.word}
+_FILTERS: dict[str, Callable[..., str]] = {"word": shell.word, "words": shell.words}
 
 
 def building(
@@ -39,6 +39,7 @@ def building(
         "inputs": definition.inputs,
         "root": shell.path(cluster.root),
         "cache": shell.path(cluster.images_folder),
+        "image_cache_owners": cluster.image_cache_owners,
         "tmp": shell.path(cluster.tmp_folder),
         "setup": cluster.setup,
         "apptainer": cluster.apptainer,

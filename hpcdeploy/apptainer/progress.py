@@ -6,10 +6,15 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from hpcdeploy.limits import LONGEST_LINE, Lines
+
 KEPT_LINES = 400
 """Lines of output kept for telling why a build failed."""
 
-_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+SEARCHED = 4 * LONGEST_LINE
+"""Bytes of the longest line in which secrets are masked; of a longer one only its length is shown."""
+
+_ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # control sequences: ECMA-48, 5.4
 _IDLE = re.compile(
     r"gocryptfs not found|Instance stats will not be available|/run/secrets': destination is already in the mount point list"
 )
@@ -38,8 +43,8 @@ _NOTE = "hpcdeploy: note: "
 
 
 def plain(line: str) -> str:
-    """Take the colours out of a line."""
-    return _ANSI.sub("", line).rstrip()
+    """Take the colours out of a line, and what it wrote over itself (``10 %``, carriage return, ``20 %``)."""
+    return _ANSI.sub("", line).rstrip().rpartition("\r")[2]
 
 
 def step_of(line: str) -> str | None:
@@ -81,10 +86,10 @@ class Show:
 
     def __init__(self, report: Report, mask: Callable[[str], str] = str) -> None:
         self._report = report
-        self._mask = mask
+        self.mask = mask
         self._start = time.monotonic()
         self._step = ""
-        self._rest = b""
+        self._lines = Lines(SEARCHED, whole=True)
         self.tail: deque[str] = deque(maxlen=KEPT_LINES)
 
     def step(self, text: str) -> None:
@@ -95,7 +100,7 @@ class Show:
 
     def line(self, line: str) -> None:
         """Report a line of output, and the step that it begins."""
-        text = self._mask(plain(line))
+        text = self.mask(plain(self.mask(line)))[:LONGEST_LINE]  # before and after colours and what was overwritten go
         if _IDLE.search(text):
             return
         self.tail.append(text)
@@ -106,11 +111,10 @@ class Show:
 
     def piece(self, piece: bytes) -> None:
         """Take output in pieces of any size."""
-        *lines, self._rest = (self._rest + piece).split(b"\n")
-        for line in lines:
+        for line in self._lines.take(piece):
             self.line(line.decode(errors="replace"))
 
     def end(self) -> None:
         """Report what came last without a line's end."""
-        if self._rest:
-            self.piece(b"\n")
+        if rest := self._lines.rest():
+            self.line(rest.decode(errors="replace"))

@@ -1,6 +1,7 @@
 """A build's secrets on their way into the build: named pipes that ``login_templates/secrets.sh`` serves.
 
-On a login node the build's own script serves them; here a bash of its own does, from the same lines.
+On a login node the build's own script serves them; here a bash of its own does, from the same lines. It runs on this
+machine outside of any container, so it is always the shipped one: nothing that a project's author wrote runs here unasked.
 """
 
 import base64
@@ -40,19 +41,17 @@ def kept_back(secrets: Mapping[str, SecretValue]) -> frozenset[str]:
 
 
 @contextmanager
-def serving(secrets: Mapping[str, SecretValue], folder: Path, *, overrides: Path | None = None) -> Iterator[tuple[str, ...]]:
+def serving(secrets: Mapping[str, SecretValue], folder: Path) -> Iterator[tuple[str, ...]]:
     """Serve `secrets` in the new `folder` until the block ends; give the options that ``build`` needs for it.
 
-    The server ends, and the folder is gone, when this process ends, however it ends: they hang on a pipe that it holds.
-    `overrides` is the folder of the project whose own templates count.
-    """
+    The server ends, and the folder is gone, when this process ends, however it ends: they hang on a pipe that it holds."""
     if not secrets:
         yield ()
         return
     bash = shutil.which("bash")
     if bash is None:
         raise MissingProgramError("bash is not on this machine's PATH; it serves the secrets of a build: install it")
-    served = render("login_templates/secrets.sh", {}, overrides=overrides)
+    served = render("login_templates/secrets.sh", {})
     script = served + '\nmake_secrets_folder "$1" && echo ready && serve_secrets "$1"; exit\n'
     hidden = {"BASH_ENV", *kept_back(secrets)}
     server = subprocess.Popen(

@@ -131,6 +131,10 @@ def read_sif(file: BinaryIO, name: str) -> Sif:
     if not 0 <= total <= _MOST_DESCRIPTORS or offset < 0 or offset + total * _DESCRIPTOR.size > size:
         raise _damaged(name, f"its table of {total} objects at byte {offset} does not fit into the {size} bytes that it has")
     table = _read(file, offset, total * _DESCRIPTOR.size)
+    if len(table) < total * _DESCRIPTOR.size:  # of a file of which only the beginning is here (`contents.read_head`)
+        raise _damaged(
+            name, f"its table of {total} objects at byte {offset} is not among the {offset + len(table)} bytes read"
+        )
     raw = (_Raw(*fields) for fields in _DESCRIPTOR.iter_unpack(table))
     objects = tuple(_object(file, each, size, name) for each in raw if each.used)
     return Sif(

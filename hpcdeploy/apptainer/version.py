@@ -8,7 +8,8 @@ from hpcdeploy.definition.bootstrap import newer_than
 from hpcdeploy.errors import BuildError
 
 _VERSION = re.compile(
-    r"(?P<program>apptainer|singularity-ce|singularity-pro|singularity) version (?P<numbers>\d+(?:\.\d+)*)"
+    r"(?P<program>apptainer|singularity-ce|singularity-pro|singularity) version "
+    r"(?P<numbers>[0-9]{1,9}(?:\.[0-9]{1,9})*)(?![0-9])"
 )
 
 TEMPLATES = {"apptainer": (1, 2, 0), "singularity-ce": (4, 0, 0), "singularity-pro": (4, 0, 0)}

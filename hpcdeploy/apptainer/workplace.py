@@ -8,13 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hpcdeploy.apptainer.progress import Show
+from hpcdeploy.private import private_folder
 
 
 @contextmanager
 def only_build(folder: Path, show: Show) -> Iterator[None]:
     """Let one build of the same inputs run at a time."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
+    private_folder(folder.parent)
+    private_folder(folder)
+    with (folder / "lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

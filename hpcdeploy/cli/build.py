@@ -75,7 +75,8 @@ def build(
     """
     from hpcdeploy.cli import many
     from hpcdeploy.cli.place import here
-    from hpcdeploy.config.resolution import choose_images
+    from hpcdeploy.cli.trust import admit_build, ask_ahead, ask_ahead_of_builds
+    from hpcdeploy.config.resolution import choose_cluster, choose_images
     from hpcdeploy.errors import ConfigError
     from hpcdeploy.flows.secrets import check_given, parse_given, read_secrets
 
@@ -94,36 +95,41 @@ def build(
             "--build-arg-file": build_arg_file,
         }
         options = [word for name, value in common.items() for word in many.option(name, value)]
+        if on:
+            ask_ahead(place.project.clusters, [on])
+        ask_ahead_of_builds(chosen, tuple(given.values()), place.project.root, place.project.clusters.get(on or ""))
         many.build({one.name: [*options, *_own_options(one, given, output)] for one in chosen}, jobs=jobs, json=json)
         return
     [settings] = chosen
     definition, inputs, known = _define(place, settings, build_args_of(build_arg, build_arg_file), on)
     if dry_run:
-        print(definition.text, end="")
+        show.exact(definition.text)
         return
     target = output or file_of(place, settings)
-    secrets = read_secrets(settings, definition.secrets, place.project.root, os.environ, tuple(given.values()))
+    admit = admit_build(place.project.root, choose_cluster(place.project, on) if on else None)
+    secrets = read_secrets(settings, definition.secrets, place.project.root, os.environ, tuple(given.values()), admit=admit)
     if on:
         built = _build_on(place, on, definition, secrets, force=force)
         built = bring_home(place, built, target) if fetch or output else built
     else:
-        built = _build_here(place, definition, target, secrets, force=force)
+        built = _build_here(definition, target, secrets, force=force)
     _note(place, definition, built, inputs, known)
     if json:
         show.as_json(asdict(built))
     else:
-        print(f"{built.path}  sha256:{built.sha256}  {written(built.size)}  ({built.apptainer})")
+        show.put(f"{built.path}  sha256:{built.sha256}  {written(built.size)}  ({built.apptainer})")
 
 
 def _define(
     place: "Place", settings: "ImageSettings", build_args: "BuildArguments", on: str | None
 ) -> "tuple[Definition, BuildInputs, KnownFiles]":
     """Generate the definition of an image for this machine or the cluster `on`, and note its inputs."""
+    from hpcdeploy.config.resolution import choose_cluster
     from hpcdeploy.flows.build_inputs import inputs_of
     from hpcdeploy.known_files import KnownFiles, remembering
 
     with remembering(KnownFiles()) as known:
-        mirrors = place.cluster(on).mirrors if on else ()
+        mirrors = choose_cluster(place.project, on).mirrors if on else ()
         definition = definition_of(place, settings, build_args, mirrors)
         return definition, inputs_of(definition, settings, place.project.root, known), known
 
@@ -147,7 +153,7 @@ def _own_options(settings: "ImageSettings", given: Mapping[str, "Secret"], folde
     return [*many.option("--secret", secrets), *many.option("--output", folder and folder / f"{settings.name}.sif")]
 
 
-def _build_here(place: "Place", definition: "Definition", target: Path, secrets: "Secrets", *, force: bool) -> "BuiltImage":
+def _build_here(definition: "Definition", target: Path, secrets: "Secrets", *, force: bool) -> "BuiltImage":
     from hpcdeploy.flows.build import build_here
     from hpcdeploy.folders import cache_folder
 
@@ -158,7 +164,6 @@ def _build_here(place: "Place", definition: "Definition", target: Path, secrets:
         force=force,
         secrets=secrets,
         report=show_event,
-        overrides=place.project.root,
     )
 
 

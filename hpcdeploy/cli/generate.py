@@ -75,7 +75,7 @@ def _definition(place: "Place", build_args: BuildArguments, settings: "ImageSett
 
     text = definition_of(place, settings, build_args).text
     if target is None:
-        print(text, end="")
+        show.exact(text)
         return
     write_whole(target, text)
     show.say(f"wrote {target}")
@@ -90,7 +90,7 @@ def _dockerfile(place: "Place", build_args: BuildArguments, settings: "ImageSett
     text = dockerfile_of(settings, root, image_config=image_config, build_args=build_args)
     show.notes(text.notes)
     if target is None:
-        print(text.dockerfile, end="")
+        show.exact(text.dockerfile)
         return
     written, ignore = write_dockerfile(text, target, root)
     show.say(f"wrote {written} and {ignore}; the context is {root}")

@@ -53,8 +53,18 @@ def definition_of(
 def build_args_of(build_args: Sequence[str] | None, file: Path | None) -> BuildArguments:
     """Read the build arguments: those of the file first, so that the command's own win."""
     # Apptainer ends a line at a line feed alone (Go's bufio.ScanLines), str.splitlines at nine other characters too.
-    lines = [*(file.read_text(encoding="utf-8").split("\n") if file else ()), *(build_args or ())]
+    lines = [*(_text(file).split("\n") if file else ()), *(build_args or ())]
     return list(map(_build_arg, filter(None, (line.removesuffix("\r") for line in lines))))
+
+
+def _text(file: Path) -> str:
+    from hpcdeploy.errors import ConfigError
+    from hpcdeploy.regular_file import LARGEST_TEXT, read_named
+
+    try:
+        return read_named(file, LARGEST_TEXT).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--build-arg-file {file} cannot be read as UTF-8 text: {error}") from error
 
 
 def file_of(place: "Place", settings: "ImageSettings") -> Path:

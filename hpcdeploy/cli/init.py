@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from hpcdeploy.cli import show
+
 
 def init(
     folder: Annotated[Path, typer.Argument(help="Project folder.", exists=True, file_okay=False)] = Path(),
@@ -17,4 +19,4 @@ def init(
     from hpcdeploy.flows.init import init as write
 
     path = write(folder, force=force)
-    print(f"wrote {path}; next: read it, then hpcdeploy generate")
+    show.put(f"wrote {path}; next: read it, then hpcdeploy generate")

@@ -65,7 +65,7 @@ def inspect(
     if top is None:
         top = 20 if len(reports) == 1 else 5
     for number, report in enumerate(reports):
-        print("\n" * bool(number), end="")
+        show.put("\n" * bool(number), end="")
         inspect_text.tell(report, top=top)
 
 

@@ -18,10 +18,10 @@ _BAR = 24
 
 def tell(report: Report, *, top: int) -> None:
     """Print a report; `top` is the number of packages to list (0: all)."""
-    print(_plain(title_of(report)))
+    show.put(title_of(report))
     width = max((len(name) for name, _ in facts_of(report)), default=0)
     for name, value in facts_of(report):
-        print(f"  {name:<{width}}  {_plain(value)}")
+        show.put(f"  {name:<{width}}  {value}")
     match report:
         case SourceReport():
             _list(report.items, top)
@@ -136,12 +136,12 @@ def _list(items: Sequence[Item], top: int) -> None:
     total = known_size(items)
     shown = items[:top] if top else items
     largest = max((item.size or 0 for item in items), default=0)
-    print()
+    show.put()
     columns = ["NAME", "VERSION", "KIND", "SIZE", "SHARE"]
     rows = [
         [
-            _plain(item.name),
-            _plain(item.version) or "-",
+            item.name,
+            item.version or "-",
             item.kind,
             written(item.size),
             f"{item.size / total:.1%}" if item.size else "-",
@@ -155,7 +155,7 @@ def _list(items: Sequence[Item], top: int) -> None:
     show.table(columns, rows)
     rest = items[len(shown) :]
     if rest:
-        print(f"and {len(rest)} more, {written(known_size(rest))}; --top 0 lists all")
+        show.put(f"and {len(rest)} more, {written(known_size(rest))}; --top 0 lists all")
 
 
 def _changes(changes: Changes, against: str) -> None:
@@ -167,8 +167,8 @@ def _changes(changes: Changes, against: str) -> None:
         known = None if before.size is None or after.size is None else after.size - before.size
         rows.append(("~", after.name, versions, _signed(known)))
     if rows:
-        print(f"\nsince {against}:")
-        show.table(("", "NAME", "VERSION", "SIZE"), [[_plain(cell) for cell in row] for row in rows])
+        show.put(f"\nsince {against}:")
+        show.table(("", "NAME", "VERSION", "SIZE"), rows)
 
 
 def _summary(changes: Changes, stale: Sequence[str] | None) -> str:
@@ -182,8 +182,8 @@ def _summary(changes: Changes, stale: Sequence[str] | None) -> str:
 
 def _image(report: ImageReport) -> None:
     contents = report.contents
-    print()
-    rows = [(str(item.id), _what(item), _plain(item.name) or "-", written(item.size)) for item in contents.sif.objects]
+    show.put()
+    rows = [(str(item.id), _what(item), item.name or "-", written(item.size)) for item in contents.sif.objects]
     show.table(("ID", "OBJECT", "NAME", "SIZE"), rows)
     _section("LABELS", "\n".join(f"{name}: {value}" for name, value in contents.labels.items()))
     for name in ("help", "runscript", "startscript", "test", "definition"):
@@ -200,14 +200,9 @@ def _what(item: SifObject) -> str:
 
 def _section(name: str, text: str) -> None:
     if text.strip():
-        print(f"\n{name}")
-        for line in _plain(text).strip("\n").splitlines():
-            print(f"  {line}".rstrip())
-
-
-def _plain(text: str) -> str:
-    """Return a text that can be printed: an image's words are a stranger's, and a terminal obeys control characters."""
-    return "".join(letter if letter.isprintable() or letter in "\n\t" else ascii(letter)[1:-1] for letter in text)
+        show.put(f"\n{name}")
+        for line in text.strip("\n").split("\n"):
+            show.put(f"  {line}".rstrip())
 
 
 def _signed(size: int | None) -> str:

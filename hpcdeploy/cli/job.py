@@ -13,10 +13,12 @@ import typer
 from hpcdeploy.cli import show
 from hpcdeploy.cli.command_line import META
 from hpcdeploy.cli.job_options import as_settings, takes_job_options
+from hpcdeploy.plain_text import one_line
 
 if TYPE_CHECKING:
     from hpcdeploy.cli.place import Place
     from hpcdeploy.cluster import Cluster, SchedulerName
+    from hpcdeploy.config.named_files import Admit
     from hpcdeploy.flows.connections import Connections
     from hpcdeploy.flows.plan import Plan
     from hpcdeploy.flows.submit import Submitted
@@ -107,14 +109,20 @@ def plan_job(
 ) -> "Plan":
     """Plan a run in the project of `place`; `words` are options by the keys of a job, `array` replaces what they say.
 
-    The connection over which it `sends` what was planned is begun here: planning takes about as long as connecting. Raises
-    `ConfigError` for an image that is older than the project, unless `allow_stale` or nothing is sent: then it says so.
+    The connection over which it `sends` what was planned is begun here: planning takes about as long as connecting. The
+    person is asked about files outside of the project that the project names, unless nothing is sent. Raises `ConfigError`
+    for an image that is older than the project, unless `allow_stale` or nothing is sent: then it says so.
     """
+    from hpcdeploy.cli.trust import admit_on
+    from hpcdeploy.config.named_files import admit_all
     from hpcdeploy.config.resolution import choose_cluster
     from hpcdeploy.login_node import SUBMITTING
 
+    admit: Admit = admit_all
     if sends:
-        sends.begin(choose_cluster(place.project, cluster), SUBMITTING)
+        chosen = choose_cluster(place.project, cluster)
+        sends.begin(chosen, SUBMITTING)
+        admit = admit_on(chosen, place.project.root)
     from hpcdeploy.config.options import read_options
     from hpcdeploy.flows.images import published_of
     from hpcdeploy.flows.plan import plan
@@ -139,6 +147,7 @@ def plan_job(
         check_image=lambda image, delivery: say_if_stale(
             place, image, refuse=sends is not None and not allow_stale, published=published_of(delivery)
         ),
+        admit=admit,
     )
 
 
@@ -159,18 +168,18 @@ def say_if_stale(
             return labels_of_file(file)
         return labels_of_published(published, head_of) if published else {}
 
-    show.notes(map(show.one_line, check_image(image, place.project, place.store, refuse=refuse, labels=labels)))
+    show.notes(map(one_line, check_image(image, place.project, place.store, refuse=refuse, labels=labels)))
 
 
 def _is_meant(surprise: str) -> bool:
     """Ask the person, where there is one."""
-    return sys.stdin.isatty() and typer.confirm(f"{surprise}. Send all of it?", err=True)
+    return sys.stdin.isatty() and show.confirm(f"{surprise}. Send all of it?")
 
 
 def say_notes(plan: "Plan") -> None:
     """Tell the person what the plan has to say, such as how large a thing is that goes along."""
     for note in plan.notes:
-        show.say(show.one_line(note))
+        show.say(one_line(note))
 
 
 def submit_plan(place: "Place", plan: "Plan", connections: "Connections") -> "Submitted":
@@ -217,9 +226,8 @@ def _send(
 
 
 def print_script(plan: "Plan") -> None:
-    """Print the script, byte by byte."""
-    sys.stdout.buffer.write(plan.script.encode("utf-8", "surrogateescape"))
-    sys.stdout.buffer.flush()
+    """Print the script, byte by byte where it goes to a file or a pipe."""
+    show.exact(plan.script)
 
 
 def print_submitted(done: "Submitted", *, json: bool) -> None:
@@ -230,4 +238,4 @@ def print_submitted(done: "Submitted", *, json: bool) -> None:
         show.as_json({**asdict(done.run), "already": done.already})
         return
     show.say(f"{'was submitted before' if done.already else 'submitted'}: {done.run.scheduler} job {done.run.job_id}")
-    print(done.run.id)
+    show.put(done.run.id)

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from hpcdeploy.cli import show
+
 app = typer.Typer(no_args_is_help=True, help="Run a complete test cluster on this machine.")
 
 
@@ -28,26 +30,24 @@ def up(
     from hpcdeploy.lab import cluster
     from hpcdeploy.lab.settings import default_settings
 
-    cluster.up(default_settings(accounting=accounting, slurm=slurm), lambda line: print(line, flush=True))
+    cluster.up(default_settings(accounting=accounting, slurm=slurm), show.put)
 
 
 @app.command()
 def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Show whether the lab is running, and its addresses."""
-    import json
-
     from hpcdeploy.lab import cluster
 
     found = cluster.status()
     if as_json:
-        print(json.dumps(found, indent=2))
+        show.as_json(found)
         return
-    print(f"lab: {found['state']}")
+    show.put(f"lab: {found['state']}")
     for name, word in found.get("services", {}).items():
-        print(f"  {name:<10} {word}")
+        show.put(f"  {name:<10} {word}")
     for key in ("slurm", "ssh_config", "host", "registry", "logs"):
         if key in found:
-            print(f"{key}: {found[key]}")
+            show.put(f"{key}: {found[key]}")
 
 
 @app.command(context_settings={"ignore_unknown_options": True})
@@ -80,4 +80,4 @@ def down() -> None:
     """Stop the lab and keep its files, so that the next start is fast."""
     from hpcdeploy.lab import cluster
 
-    cluster.down(report=print)
+    cluster.down(report=show.put)

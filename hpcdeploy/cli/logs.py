@@ -1,7 +1,6 @@
 """``hpcdeploy logs``: what tasks wrote, and what they go on writing."""
 
 import re
-import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -10,9 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpcdeploy.cli import show
+from hpcdeploy.plain_text import PlainStream
 
 if TYPE_CHECKING:
     from hpcdeploy.flows.logs import Piece
+
+
+_HELD = 16 * 1024 * 1024
+"""Bytes of unfinished lines that are held, of all tasks together."""
+
+_SHORTEST_CUT = 1024
+"""Bytes of a line that is never cut."""
 
 
 def logs(
@@ -30,10 +37,14 @@ def logs(
             show_default=False,
         ),
     ] = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Print text only: no colours or terminal control characters.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Print the standard output and standard error of tasks.
 
+    The output is printed unchanged, as cat does, with terminal control characters; --plain removes them.
     With -f all tasks of an array are followed together; each line begins with the task's number.
     """
     from hpcdeploy.cli.place import connections, here
@@ -43,6 +54,7 @@ def logs(
     [known] = place.store.find([run] if run else [])
     cluster = place.cluster(known.run.cluster)
     overrides = place.project.root
+    cleaned: defaultdict[tuple[int, bool], PlainStream] = defaultdict(PlainStream)
     together = follow and task is None and known.run.tasks > 1
     with show.terminal_as_it_was(), connections() as open_connections:
         if follow:
@@ -51,7 +63,8 @@ def logs(
                 known, chosen, cluster, open_connections, place.store, report=_say_of_connection, overrides=overrides
             )
         else:
-            pieces = iter([flow.read(known, task or 0, cluster, open_connections, overrides=overrides)])
+            wanted = (known, task or 0, cluster, open_connections)
+            pieces = iter([flow.read(*wanted, overrides=overrides)]) if json else flow.pieces(*wanted, overrides=overrides)
             if task is None and known.run.tasks > 1:
                 show.say(f"note: this is task 0 of {known.run.tasks}; --task says another one, -f follows them all")
         for piece in numbered(pieces, known.run.tasks) if together and not json else pieces:
@@ -61,9 +74,13 @@ def logs(
                 continue
             if not (follow or piece.out or piece.err):
                 show.say(f"note: nothing is written so far; where it is: hpcdeploy status {known.run.id}")
-            sys.stdout.buffer.write(piece.out)
-            sys.stdout.buffer.flush()
-            show.pass_on(piece.err)
+            if plain:
+                show.put(cleaned[piece.task, False].take(piece.out), end="")
+                show.say(cleaned[piece.task, True].take(piece.err), end="")
+            else:
+                show.raw(piece.out, piece.err)
+        for (_, is_err), stream in cleaned.items():
+            (show.say if is_err else show.put)(stream.take(b"", last=True), end="")
 
 
 def _say_of_connection(words: str) -> None:
@@ -79,7 +96,8 @@ def numbered(pieces: "Iterable[Piece]", tasks: int) -> "Iterator[Piece]":
     from hpcdeploy.flows.logs import Piece
 
     width = len(str(tasks - 1))
-    streams: dict[tuple[int, bool], _Stream] = defaultdict(_Stream)
+    longest = max(_SHORTEST_CUT, _HELD // (2 * tasks))
+    streams: dict[tuple[int, bool], _Stream] = defaultdict(lambda: _Stream(longest))
 
     def marked(task: int, lines: Iterable[bytes]) -> bytes:
         return b"".join(b"[%*d] %s\n" % (width, task, line) for line in lines)
@@ -94,14 +112,20 @@ def numbered(pieces: "Iterable[Piece]", tasks: int) -> "Iterator[Piece]":
 
 @dataclass
 class _Stream:
-    """One output stream of a task: its unfinished text (``rest``), and the last progress text printed (``shown``)."""
+    """One output stream of a task: its unfinished text (``rest``), and the last progress text printed (``shown``).
 
+    A line of more than `longest` bytes is handed on as several.
+    """
+
+    longest: int
     rest: bytes = b""
     shown: bytes | None = None
 
     def lines(self, new: bytes) -> list[bytes]:
         """Return the lines that `new` ends, each as a terminal shows it, and the progress of the one that goes on."""
         *parts, self.rest = re.split(rb"([\r\n])", self.rest + new)
+        if len(self.rest) > self.longest:
+            parts, self.rest = [*parts, self.rest, b"\n"], b""
         told: list[bytes] = []
         current: bytes | None = None
         for text, end in zip(parts[::2], parts[1::2], strict=True):

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from hpcdeploy.cli import show
 from hpcdeploy.cli.verbs import NobodyReadsError, Verbs
 from hpcdeploy.errors import HpcdeployError
 
@@ -26,7 +27,7 @@ def _print_version(asked: bool) -> None:
     if asked:
         from hpcdeploy import __version__
 
-        print(f"hpcdeploy {__version__}")
+        show.put(f"hpcdeploy {__version__}")
         raise typer.Exit
 
 
@@ -87,22 +88,27 @@ def main() -> None:
         _run()
     except HpcdeployError as error:
         if os.environ.get("HPCDEPLOY_DEBUG"):
-            raise
-        print(f"error: {error}", file=sys.stderr)
+            show.pass_on_trace()
+        else:
+            show.say(f"error: {error}")
         sys.exit(error.exit_code)
     except (NobodyReadsError, BrokenPipeError):
         _close_output()
         sys.exit(141)
     except OSError as error:  # a full disk, a folder that may not be written to: the machine's word is the best there is
         if os.environ.get("HPCDEPLOY_DEBUG"):
-            raise
+            show.pass_on_trace()
+            sys.exit(HpcdeployError.exit_code)
         _close_output()
         where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{error.strerror or error}; put that right, then do this again", file=sys.stderr)
+        show.say(f"error: {where}{error.strerror or error}; put that right, then do this again")
         sys.exit(HpcdeployError.exit_code)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        show.say("interrupted")
         sys.exit(130)
+    except Exception:  # noqa: BLE001 - a defect of ours, whose traceback may hold words of the far side
+        show.pass_on_trace()
+        sys.exit(HpcdeployError.exit_code)
 
 
 if __name__ == "__main__":

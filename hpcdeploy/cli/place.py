@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.config.project import Project
 from hpcdeploy.flows.connections import Connections
+from hpcdeploy.transport.contract import Transport
 
 if TYPE_CHECKING:
     from hpcdeploy.store import Store
@@ -35,10 +36,17 @@ class Place:
         return Store(default_path(os.environ))
 
     def cluster(self, name: str) -> Cluster:
-        """Find a cluster's settings by its name; raises `ConfigError` where no settings file describes it."""
+        """Find the settings of a cluster that is about to be reached, by its name.
+
+        Raises `ConfigError` where no settings file describes it, and where the person has not allowed what the project's
+        files run there (`hpcdeploy.cli.trust`).
+        """
+        from hpcdeploy.cli.trust import admit
         from hpcdeploy.config.resolution import choose_cluster
 
-        return choose_cluster(self.project, name)
+        cluster = choose_cluster(self.project, name)
+        admit(cluster)
+        return cluster
 
 
 def here() -> Place:
@@ -47,7 +55,15 @@ def here() -> Place:
 
 
 def connections() -> Connections:
-    """Return connections to clusters, none of them open yet."""
+    """Return connections to clusters, none of them open yet.
+
+    Every verb reaches clusters by these, and so only those that the person has admitted (`hpcdeploy.cli.trust`).
+    """
+    from hpcdeploy.cli.trust import admit
     from hpcdeploy.transport.connect import open_transport
 
-    return Connections(open_transport)
+    def connect(cluster: Cluster) -> Transport:
+        admit(cluster)
+        return open_transport(cluster)
+
+    return Connections(connect)

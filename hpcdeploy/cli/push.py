@@ -44,6 +44,7 @@ def push(
     """
     from hpcdeploy.cli import many
     from hpcdeploy.cli.place import here
+    from hpcdeploy.cli.trust import ask_ahead
     from hpcdeploy.config.resolution import choose_images
     from hpcdeploy.errors import ConfigError
     from hpcdeploy.flows import push as flow
@@ -56,6 +57,8 @@ def push(
         if repository:
             raise ConfigError("--repository is for one image: in one repository each would take the others' tags; name one")
         flow.refuse_same_tags(chosen, tag or ())
+        latest = (place.store.latest_build(place.project.root, settings.name) for settings in chosen)
+        ask_ahead(place.project.clusters, [built.built_on for built in latest if built])
         many.push({settings.name: many.option("--tag", tag) for settings in chosen}, jobs=jobs, json=json)
         return
     [settings] = chosen
@@ -93,7 +96,7 @@ def _tell(done: "Sequence[Pushed | Refused]", *, json: bool) -> None:
             show.say(f"{one.repository}: {one.error}")
         elif not json:
             show.say(f"{one.image.repository}: {', '.join(one.tags)}")
-            print(one.image.reference)
+            show.put(one.image.reference)
     if refused:
         where = ", ".join(one.repository for one in refused)
         raise type(refused[0].error)(f"{len(refused)} of {len(done)} repositories did not take the image: {where}")

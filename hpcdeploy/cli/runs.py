@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpcdeploy.cli import show
+from hpcdeploy.plain_text import one_line
 
 if TYPE_CHECKING:
-    from hpcdeploy.run import RunStatus
+    from hpcdeploy.flows.fetch import Fetched
+    from hpcdeploy.run import Run, RunStatus
 
 Runs = Annotated[
     list[str] | None,
@@ -31,7 +33,7 @@ def list_runs(
     from hpcdeploy.cli.place import here
     from hpcdeploy.cli.status_text import print_statuses
 
-    print_statuses(here().store.latest(most=most), json=json, explained=False)
+    print_statuses(here().store.latest(most=most, damaged=show.warn), json=json, explained=False)
 
 
 def status(
@@ -49,7 +51,7 @@ def status(
     from hpcdeploy.flows import follow
 
     place = here()
-    known = place.store.latest(alive=True) if everything else place.store.find(run or [])
+    known = place.store.latest(alive=True, damaged=show.warn) if everything else place.store.find(run or [])
     with show.terminal_as_it_was(), connections() as open_connections:
         asked = follow.status(known, place.cluster, open_connections, place.store, overrides=place.project.root)
     print_statuses(asked.statuses, json=json, tasks=not everything and len(known) == 1)
@@ -128,25 +130,36 @@ def fetch(
     place = here()
     [known] = place.store.find([run] if run else [])
     destination = output or Path(known.run.id)
+    cluster = place.cluster(known.run.cluster)
     with connections() as open_connections, show.transfer("fetching") as progress:
         done = flow.fetch(
             known.run,
             destination,
-            place.cluster(known.run.cluster),
+            cluster,
             open_connections,
             patterns=patterns,
             progress=progress,
             overrides=place.project.root,
         )
-    show.notes(map(show.one_line, done.notes))
+    show.notes(map(one_line, done.notes))
     if json:
-        files, brought = ([os.fspath(file) for file in several] for several in (done.files, done.brought))
-        show.as_json({"run": known.run.id, "folder": str(destination), "files": files, "brought": brought})
+        lists = {name: list(map(os.fspath, getattr(done, name))) for name in ("files", "brought", "changed", "missing")}
+        show.as_json({"run": known.run.id, "folder": str(destination), **lists})
         return
     for file in done.files:
-        sys.stdout.buffer.write(os.fsencode(file) + b"\n")
-    others = "; the others were here already" if len(done.brought) < len(done.files) else ""
-    show.say(f"{len(done.brought)} of {len(done.files)} files were brought{others}")
+        show.exact(os.fsencode(file) + b"\n")
+    show.say(counted(done))
+
+
+def counted(done: "Fetched") -> str:
+    """Return in one line how many of a run's files came, and what is with the others."""
+    brought, changed, missing = map(len, (done.brought, done.changed, done.missing))
+    said = f"{brought} of {len(done.files) + missing} files were brought"
+    already = len(done.files) - brought - changed
+    if not changed and not missing:
+        return f"{said}; the others were here already" if already else said
+    others = ((already, "here already"), (changed, "changed meanwhile"), (missing, "did not come"))
+    return "; ".join((said, *(f"{number} {what}" for number, what in others if number)))
 
 
 def cancel(
@@ -161,13 +174,19 @@ def cancel(
     place = here()
     known = [one for one in place.store.find(run or []) if not one.ended]
     if known and not yes:
-        typer.confirm(f"Cancel {', '.join(one.run.id for one in known)}?", abort=True, err=True)
-    with connections() as open_connections:
-        cancelled = flow.cancel(known, place.cluster, open_connections, place.store, overrides=place.project.root)
-    if json:
-        show.as_json([one.id for one in cancelled])
-    else:
-        for one in cancelled:
-            print(f"cancelled {one.id} ({f'job {one.job_id}' if one.job_id else 'it has no job, and will have none'})")
-        if not cancelled:
-            show.say("nothing to cancel: no such run is still going on")
+        show.confirm(f"Cancel {', '.join(one.run.id for one in known)}?", abort=True)
+    cancelled: list[Run] = []
+    try:
+        with connections() as open_connections:
+            flow.cancel(
+                known, place.cluster, open_connections, place.store, report=cancelled.append, overrides=place.project.root
+            )
+    finally:  # a cluster that fails keeps nobody from the others
+        if json:
+            show.as_json([one.id for one in cancelled])
+        else:
+            for one in cancelled:
+                job = f"job {one.job_id}" if one.job_id else "it has no job, and will have none"
+                show.put(f"cancelled {one.id} ({job})")
+    if not (cancelled or json):
+        show.say("nothing to cancel: no such run is still going on")

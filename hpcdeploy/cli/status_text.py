@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from hpcdeploy.cli import show
+from hpcdeploy.plain_text import one_line
 
 if TYPE_CHECKING:
     from hpcdeploy.run import RunStatus, TaskStatus
@@ -48,7 +49,7 @@ def print_statuses(statuses: "Sequence[RunStatus]", *, json: bool, tasks: bool =
         ],
     )
     if tasks and statuses[0].run.tasks > 1:
-        print()
+        show.put()
         show.table(
             ("TASK", "STATE", "EXIT", "NODE", "REASON"),
             [
@@ -75,7 +76,7 @@ def in_words(one: "RunStatus") -> str:
     first = next((task for task in one.tasks if task.state is one.state), one.tasks[0])
     unfamiliar = f" [{first.word}]" if first.state.value == "UNKNOWN" and first.word else ""
     again = _again(first) if len(one.tasks) == 1 else ""
-    return show.one_line(f"{word}{unfamiliar}" + (f" ({first.reason})" if first.reason else "") + again)
+    return one_line(f"{word}{unfamiliar}" + (f" ({first.reason})" if first.reason else "") + again)
 
 
 def count_states(one: "RunStatus") -> dict[str, int]:
@@ -94,7 +95,7 @@ def explanations(statuses: "Sequence[RunStatus]") -> list[str]:
             told[f"{one.run.id}: expected to start {start}, or earlier"] = None
         for label, words in {(_label(task), explanation(one, task)): None for task in one.tasks}:
             if words:
-                told[show.one_line(f"{label}: {words}")] = None
+                told[one_line(f"{label}: {words}")] = None
     notes = list(told)
     more = [f"and {len(notes) - _MOST_NOTES} more; 'status RUN' tells of one run"] if len(notes) > _MOST_NOTES else []
     return notes[:_MOST_NOTES] + more

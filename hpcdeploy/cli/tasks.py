@@ -1,7 +1,6 @@
 """The verbs for the tasks of a run: ``results`` and ``rerun``."""
 
 import json as json_text
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -45,8 +44,7 @@ def results(
     if json:
         show.as_json([_as_values(one) for one in found])
     elif csv:
-        sys.stdout.buffer.write(flow.as_csv(found, repeats=bool(status.run.repeats)).encode("utf-8", "surrogateescape"))
-        sys.stdout.buffer.flush()
+        show.exact(flow.as_csv(found, repeats=bool(status.run.repeats)))
     elif found:
         _print_table(found, repeats=bool(status.run.repeats))
     else:

@@ -44,7 +44,12 @@ def templates(context: typer.Context, json: Annotated[bool, typer.Option("--json
 def show_one(name: Name) -> None:
     """Print the template that is used."""
     template = _find(name)
-    print(_text(template.own or _shipped(template)), end="")
+    from hpcdeploy.boundary import Boundary
+    from hpcdeploy.cli.place import here
+    from hpcdeploy.sandbox import read_template
+
+    own = template.own
+    show.exact(read_template(own, Boundary(here().project.root)) if own else _text(_shipped(template)))
 
 
 @app.command()
@@ -64,7 +69,7 @@ def copy(name: Name, force: Annotated[bool, typer.Option("--force", help="Overwr
         write_whole(target, _text(_shipped(template)))
     except OSError as error:
         raise ConfigError(f"{target} cannot be written: {error.strerror}") from error
-    print(f"wrote {target}; what it says is in force now")
+    show.put(f"wrote {target}; what it says is in force now")
 
 
 def _every() -> "tuple[Template, ...]":

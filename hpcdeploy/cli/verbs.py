@@ -5,25 +5,28 @@ from importlib import import_module
 from typing import Any
 
 import typer
-from click import Command
+from click import Command, Option
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command, get_group
 
 from hpcdeploy.cli.command_line import WithCommand
+from hpcdeploy.cli.trust import HELP, OPTION, trust_project
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verb:
     """A verb: its module in `hpcdeploy.cli`, and the function (or, for a verb with subcommands, the app) in it.
 
-    ``takes_command``: the arguments after ``--`` are a program's (`WithCommand`). ``panel`` is the heading under which
-    ``--help`` lists the verb. ``help`` repeats the docstring's first line, so that ``--help`` imports
-    no verb; a test compares them.
+    ``takes_command``: the arguments after ``--`` are a program's (`WithCommand`). ``reaches``: the verb may connect to a
+    cluster, or use files that a project names outside of itself, and so has the option ``--trust-project``. ``panel`` is the
+    heading under which ``--help`` lists the verb. ``help`` repeats the docstring's first line, so that ``--help`` imports no
+    verb; a test compares them.
     """
 
     module: str
     attribute: str
     takes_command: bool = False
+    reaches: bool = False
     panel: str
     help: str
 
@@ -39,10 +42,17 @@ VERBS = {
     "generate": Verb(
         module="generate", attribute="generate", panel="Images", help="Print an image's Apptainer definition or Dockerfile."
     ),
-    "build": Verb(module="build", attribute="build", panel="Images", help="Build and test an image, here or on a cluster."),
+    "build": Verb(
+        module="build",
+        attribute="build",
+        reaches=True,
+        panel="Images",
+        help="Build and test an image, here or on a cluster.",
+    ),
     "push": Verb(
         module="push",
         attribute="push",
+        reaches=True,
         panel="Images",
         help="Push an image to a registry and print its immutable reference.",
     ),
@@ -63,6 +73,7 @@ VERBS = {
         module="job",
         attribute="submit",
         takes_command=True,
+        reaches=True,
         panel="Jobs",
         help="Submit a job exactly once, even if the connection drops.",
     ),
@@ -70,38 +81,65 @@ VERBS = {
         module="tasks",
         attribute="rerun",
         takes_command=True,
+        reaches=True,
         panel="Jobs",
         help="Submit the failed tasks of a run again, as a new run.",
     ),
     "runs": Verb(
         module="runs", attribute="list_runs", panel="Runs", help="List recorded runs with their last known state (offline)."
     ),
-    "status": Verb(module="runs", attribute="status", panel="Runs", help="Query the clusters for the state of runs."),
+    "status": Verb(
+        module="runs", attribute="status", reaches=True, panel="Runs", help="Query the clusters for the state of runs."
+    ),
     "wait": Verb(
-        module="runs", attribute="wait", panel="Runs", help="Wait for runs to finish and exit with their exit code."
+        module="runs",
+        attribute="wait",
+        reaches=True,
+        panel="Runs",
+        help="Wait for runs to finish and exit with their exit code.",
     ),
     "watch": Verb(
-        module="watch", attribute="watch", panel="Runs", help="Show a live table of runs until all have finished."
+        module="watch",
+        attribute="watch",
+        reaches=True,
+        panel="Runs",
+        help="Show a live table of runs until all have finished.",
     ),
     "logs": Verb(
-        module="logs", attribute="logs", panel="Runs", help="Print the standard output and standard error of tasks."
+        module="logs",
+        attribute="logs",
+        reaches=True,
+        panel="Runs",
+        help="Print the standard output and standard error of tasks.",
     ),
     "results": Verb(
         module="tasks",
         attribute="results",
+        reaches=True,
         panel="Runs",
         help="Show each task's parameters, state, exit code and elapsed time.",
     ),
-    "fetch": Verb(module="runs", attribute="fetch", panel="Runs", help="Download the output and logs of a run."),
-    "cancel": Verb(module="runs", attribute="cancel", panel="Runs", help="Cancel runs that have not finished."),
+    "fetch": Verb(
+        module="runs", attribute="fetch", reaches=True, panel="Runs", help="Download the output and logs of a run."
+    ),
+    "cancel": Verb(
+        module="runs", attribute="cancel", reaches=True, panel="Runs", help="Cancel runs that have not finished."
+    ),
     "run": Verb(
         module="here",
         attribute="run",
         takes_command=True,
+        reaches=True,
         panel="This machine",
         help="Run a job's command or an image on this machine.",
     ),
-    "shell": Verb(module="here", attribute="shell", panel="This machine", help="Open a shell in an image on this machine."),
+    "shell": Verb(
+        module="here",
+        attribute="shell",
+        reaches=True,
+        panel="This machine",
+        help="Open a shell in an image on this machine.",
+    ),
     "instance": Verb(
         module="instance", attribute="app", panel="This machine", help="Manage container instances on this machine."
     ),
@@ -117,11 +155,11 @@ VERBS = {
 
 
 class NobodyReadsError(Exception):
-    """The reader of our output closed it (``head``, ``less``); click would turn `BrokenPipeError` into exit code 1."""
+    """Whoever read our output has read enough (``head``, ``less``); under its own name click would make it exit code 1."""
 
 
 class Verbs(TyperGroup):
-    """The group of all verbs. Add a verb by a line of `VERBS`."""
+    """The group of all verbs; a new one is a line of `VERBS`."""
 
     def __init__(self, **attributes: Any) -> None:  # noqa: ANN401 - what typer hands to a group
         """Register every name, so that a misspelled one can be corrected; import no verb."""
@@ -132,7 +170,7 @@ class Verbs(TyperGroup):
         self._listing = False
 
     def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - typer brings its own click and its types
-        """Write the help text from the table."""
+        """Write the help text, out of what the table says."""
         self._listing = True
         super().format_help(ctx, formatter)
 
@@ -148,7 +186,7 @@ class Verbs(TyperGroup):
         return list(VERBS)
 
     def get_command(self, _ctx: Any, cmd_name: str) -> Command | None:  # noqa: ANN401 - the same
-        """Import the verb; return None if no verb has this name."""
+        """Import the verb, or return None where there is none of that name."""
         verb = VERBS.get(cmd_name)
         if verb is None or self._listing:
             return self.commands.get(cmd_name)
@@ -159,4 +197,17 @@ class Verbs(TyperGroup):
             return group
         alone = typer.Typer(add_completion=False)
         alone.command(cmd_name, cls=WithCommand if verb.takes_command else None)(found)
-        return get_command(alone)
+        command = get_command(alone)
+        if verb.reaches:
+            command.params.append(_trust_option())
+        return command
+
+
+def _trust_option() -> Option:
+    """Make the option of every verb that may have to ask about a project; what it says is done before the verb runs."""
+
+    def given(_context: object, _option: object, value: object) -> None:
+        if value:
+            trust_project()
+
+    return Option([OPTION], is_flag=True, expose_value=False, callback=given, help=HELP)

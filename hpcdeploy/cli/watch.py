@@ -10,6 +10,7 @@ import typer
 
 from hpcdeploy.cli import show
 from hpcdeploy.cli.status_text import count_states, expected_start, explanations, in_words
+from hpcdeploy.plain_text import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -46,6 +47,7 @@ def watch(
     Ctrl-C stops watching; the runs continue. Without a terminal, one line is printed per change.
     """
     from hpcdeploy.cli.place import connections, here
+    from hpcdeploy.cli.trust import ask_ahead
     from hpcdeploy.flows import follow
 
     place = here()
@@ -59,6 +61,7 @@ def watch(
     if not known:
         show.say("no run is going on")
         return
+    ask_ahead(place.project.clusters, [one.run.cluster for one in known])  # what is drawn would hide the question
     with show.terminal_as_it_was(), connections() as open_connections:
         rounds = follow.wait(
             known, place.cluster, open_connections, place.store, slowest=interval, overrides=place.project.root
@@ -93,7 +96,7 @@ def table_of(statuses: "Sequence[RunStatus]") -> tuple[list[str], list[list[str]
 def _why(one: "RunStatus") -> str:
     start = expected_start(one)
     reasons = dict.fromkeys(task.reason for task in one.tasks if task.reason and task.state is one.state)
-    return show.one_line(", ".join([*list(reasons)[:2], *([f"to start {start}"] if start else [])]))
+    return one_line(", ".join([*list(reasons)[:2], *([f"to start {start}"] if start else [])]))
 
 
 def _print_lines(rounds: "Iterator[Asked]") -> None:
@@ -105,7 +108,7 @@ def _print_lines(rounds: "Iterator[Asked]") -> None:
         failed = set(asked.failures)
         for one in asked.statuses:
             if one.tasks and told.get(one.run.id) != (line := in_words(one)):
-                print(f"{time.strftime('%H:%M:%S')} {one.run.id}: {line}", flush=True)
+                show.put(f"{time.strftime('%H:%M:%S')} {one.run.id}: {line}")
                 told[one.run.id] = line
 
 
@@ -128,9 +131,8 @@ def page(asked: "Asked", console: "Console") -> "Group":
     from rich.box import SIMPLE_HEAD
     from rich.console import Group
     from rich.table import Table
-    from rich.text import Text
 
-    failures = [show.one_line(f"cannot ask {failure}; trying again") for failure in asked.failures]
+    failures = [one_line(f"cannot ask {failure}; trying again") for failure in asked.failures]
     notes = explanations(asked.statuses)[:3] + failures
     room = max(1, console.size.height - _ROOM_FOR_THE_REST - len(notes))
     columns, rows = table_of(sorted(asked.statuses, key=lambda one: one.ended))
@@ -138,13 +140,14 @@ def page(asked: "Asked", console: "Console") -> "Group":
     for column in columns:
         # On a narrow terminal words are cut, the longest first, and no number: rich narrows the columns that may wrap.
         number = column not in {"RUN", "CLUSTER", "JOB ID", "WHY"}
-        table.add_column(column, justify="left" if column in {"RUN", "CLUSTER", "WHY"} else "right", no_wrap=number)
+        table.add_column(
+            show.cell(column), justify="left" if column in {"RUN", "CLUSTER", "WHY"} else "right", no_wrap=number
+        )
     styles = [_STYLES.get(column, "red" if column not in {*columns[:3], "EXIT", "WHY"} else "") for column in columns]
     for row in rows[:room]:
-        cells = (Text(cell, style=style, overflow="ellipsis", no_wrap=True) for cell, style in zip(row, styles, strict=True))
-        table.add_row(*cells)
+        table.add_row(*(show.cell(text, style, cut=True) for text, style in zip(row, styles, strict=True)))
     more = [f"and {len(rows) - room} more"] if len(rows) > room else []
     ended = sum(one.ended for one in asked.statuses)
     last = f"{ended} of {len(asked.statuses)} ended; last change {time.strftime('%H:%M:%S')}; Ctrl-C leaves, the runs go on"
     lines = [*more, *notes, last]
-    return Group(table, *(Text(line, style="dim", overflow="ellipsis", no_wrap=True) for line in lines))
+    return Group(table, *(show.cell(line, "dim", cut=True) for line in lines))

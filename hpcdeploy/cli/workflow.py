@@ -57,7 +57,7 @@ def workflow(
         overrides=project.root,
     )
     if output is None:
-        print(text, end="")
+        show.exact(text)
         return
     write_whole(output, text)
     show.say(f"wrote {output}")

@@ -1,26 +1,30 @@
 """The edge of the settings: finds the files, reads them, and hands their text to the pure half.
 
-Three places say something, each with precedence over the next: the project's file (``hpcdeploy.toml``, or
-``[tool.hpcdeploy]`` in ``pixi.toml`` or ``pyproject.toml``), the person's clusters
-(``$XDG_CONFIG_HOME/hpcdeploy/config.toml``), and the lab's, written while it is up
-(``$XDG_STATE_HOME/hpcdeploy/lab/cluster.toml``).
+Three places say something: the project's file (``hpcdeploy.toml``, or ``[tool.hpcdeploy]`` in ``pixi.toml`` or
+``pyproject.toml``), the person's clusters (``$XDG_CONFIG_HOME/hpcdeploy/config.toml``), and the lab's, written while it is
+up (``$XDG_STATE_HOME/hpcdeploy/lab/cluster.toml``). A person's own have precedence over the lab's; of both a project may set
+the job defaults only.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from hpcdeploy.boundary import Boundary
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.config.documents import nested_table, parse_document
 from hpcdeploy.config.found import joined
+from hpcdeploy.config.named_files import in_folder
 from hpcdeploy.config.project import Layer, Project, assemble
 from hpcdeploy.config.reading import Report, Table, read
-from hpcdeploy.config.schema import CLUSTERS_FILE, PROJECT_FILE
+from hpcdeploy.config.schema import CLUSTERS_FILE, PERSON_FILE, PROJECT_FILE
 from hpcdeploy.config.sweeps import SweepFile, parse_file, swept
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.folders import config_folder, home_folder, state_folder
 from hpcdeploy.job import Array
+from hpcdeploy.ownership import check_owned
+from hpcdeploy.regular_file import LARGEST_TABLE, LARGEST_TEXT, read_regular
 
 PROJECT_FILE_NAME = "hpcdeploy.toml"
 HOSTS = ("pixi.toml", "pyproject.toml")
@@ -33,35 +37,60 @@ def load_project(folder: Path, environ: Mapping[str, str] = os.environ, *, optio
     """Read the settings that hold in `folder`: its project file, looked for there and upward, and the clusters' files.
 
     Where no project file is found, raises `ConfigError`, unless `optional`: then only clusters are known. Raises
-    `ConfigError` for a file that cannot be read and for everything that it may not say, all of it in one message.
+    `ConfigError` for a file that cannot be read, for one that another user may have written (`hpcdeploy.ownership`), and for
+    everything that it may not say, all of it in one message.
     """
+
+    def check(file: Path) -> None:
+        check_owned((file.parent, file), file.parent, environ)
+
     start = folder.absolute()
-    found = next((place for place in map(settings_in, (start, *start.parents)) if place), None)
+    found = next((place for place in (settings_in(above, check) for above in (start, *start.parents)) if place), None)
     if found is None and not optional:
         raise ConfigError(
             f"no {PROJECT_FILE_NAME} in {start} or above it, and no [{_IN_HOSTS}] in a pixi.toml or pyproject.toml there;"
             " write one with: hpcdeploy init"
         )
-    layers = [
-        _layer(path, CLUSTERS_FILE, _document(path)) for path in (lab_file(environ), person_file(environ)) if _there(path)
-    ]
+    layers = []
+    for path, schema in ((lab_file(environ), CLUSTERS_FILE), (person_file(environ), PERSON_FILE)):
+        if _there(path):
+            check_owned((path.parent, path), path.parent, environ)
+            layers.append(_layer(path, schema, _document(path)))
     if found is None:
-        project = assemble(start, None, layers)
+        project = assemble(start, layers, None)
     else:
         file, prefix, raw = found
-        project = assemble(file.parent, file, [*layers, _layer(file, PROJECT_FILE, raw, prefix)])
+        project = assemble(file.parent, layers, _layer(file, PROJECT_FILE, raw, prefix))
     clusters = {name: _located(cluster, project.origins, environ) for name, cluster in project.clusters.items()}
     return replace(project, clusters=clusters)
 
 
-def read_sweep(sweep: SweepFile, root: Path, environ: Mapping[str, str] = os.environ) -> Array:
+def token_services(environ: Mapping[str, str] = os.environ) -> Mapping[str, str]:
+    """Return the hosts that the person lets issue tokens for registries on other hosts, by the registry's host.
+
+    A project cannot say so: it would send the person's passwords where it likes.
+    Raises `ConfigError` as `load_project` does.
+    """
+    path = person_file(environ)
+    if _there(path):
+        check_owned((path.parent, path), path.parent, environ)
+    values = _layer(path, PERSON_FILE, _document(path)).values if _there(path) else {}
+    return {host.lower(): registry["token-service"] for host, registry in values.get("registries", {}).items()}
+
+
+def read_sweep(sweep: SweepFile, root: Path, environ: Mapping[str, str] = os.environ, *, of_project: bool = True) -> Array:
     """Read the parameters of a sweep that stand in a file: relative to `root`, or from ``/`` or ``~/``.
 
-    Raises `ConfigError` with file and line for what it may not say.
+    One that the project names (`of_project`) may be a link, out of the project only to a file of the same kind by its name:
+    a message quotes what no parameter can be, and a project must not have any file quoted so. The person is asked before
+    whether it may lie outside at all (`hpcdeploy.config.named_files`). Raises `ConfigError` with file and line for what it
+    may not say.
     """
-    path = home_folder(environ) / sweep.path[2:] if sweep.path.startswith("~/") else root / sweep.path
+    path = in_folder(sweep.path, root, environ)
+    if of_project and path.resolve().suffix.lower() != path.suffix.lower():
+        Boundary(root).check(path, f"the parameters of a sweep are in {path}", ConfigError)
     try:
-        content = path.read_bytes()
+        content = read_regular(path, LARGEST_TABLE)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}; expected the parameters of a sweep") from error
     try:
@@ -80,20 +109,32 @@ def lab_file(environ: Mapping[str, str]) -> Path:
     return state_folder(environ) / "lab" / "cluster.toml"
 
 
-def settings_in(folder: Path) -> tuple[Path, str, object] | None:
+def settings_in(folder: Path, check: Callable[[Path], None] = lambda _file: None) -> tuple[Path, str, object] | None:
     """Return the file in `folder` itself that holds a project's settings, the prefix of its keys there, and its table.
 
-    Raises `ConfigError` where two files hold some.
+    `check` raises for a file that must not be used. Raises `ConfigError` where two files hold some, and for one that is a
+    link out of the project. Of such a link nothing is quoted: not what it holds, nor what is wrong with it.
     """
+    boundary = Boundary(folder)
     candidates: list[tuple[Path, str, object]] = []
     own = folder / PROJECT_FILE_NAME
     if _there(own):
+        check(own)
+        boundary.check(own, f"the settings {own}", ConfigError)
         candidates.append((own, "", _document(own)))
     for host in (folder / name for name in HOSTS):
         # The search alone makes TOML errors of other people's files visible only where they matter.
-        if _there(host) and host.is_file() and b"hpcdeploy" in _bytes(host):
-            table = nested_table(_document(host), _IN_HOSTS)
+        if _there(host) and not host.is_dir() and b"hpcdeploy" in _bytes(host):
+            try:
+                table = nested_table(_document(host), _IN_HOSTS)
+            except ConfigError:
+                if not boundary.holds(host):  # another project's manifest, of which nothing is quoted
+                    continue
+                check(host)
+                raise
             if table is not None:
+                check(host)
+                boundary.check(host, f"the settings {host}", ConfigError)
                 candidates.append((host, _IN_HOSTS, table))
     if len(candidates) > 1:
         names = " and in ".join(str(path) for path, _, _ in candidates)
@@ -105,7 +146,7 @@ def _layer(path: Path, schema: Table, raw: object, prefix: str = "") -> Layer:
     report = Report(file=str(path), prefix=prefix)
     values = read(schema, raw, report)
     report.close()
-    return Layer(file=path, values=values, paths=report.paths)
+    return Layer(file=path, values=values, paths=report.paths, prefix=prefix)
 
 
 def _document(path: Path) -> dict[str, object]:
@@ -123,7 +164,7 @@ def _there(path: Path) -> bool:
 
 def _bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_regular(path, LARGEST_TEXT)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}; expected a settings file") from error
 

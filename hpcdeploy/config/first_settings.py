@@ -11,7 +11,7 @@ from hpcdeploy.errors import EnvironmentFileError
 
 _REGISTRIES = {"github.com": "ghcr.io", "gitlab.com": "registry.gitlab.com"}
 # Addresses as git-clone(1) has them, with a user or a token in front of the host that must not be carried on.
-_REMOTE = re.compile(r"(?:(?:https?|ssh|git)://)?(?:[^@/]*@)?([A-Za-z0-9.-]+)(?::[0-9]+/|[:/]/*)(.+?)(?:\.git)?/*")
+_REMOTE = re.compile(r"(?:(?:https?|ssh|git)://)?(?:[^@/]*@)?([A-Za-z0-9.-]+)(?::[0-9]+/|[:/]/*+)(.+)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ def guess_repository(remote: str) -> str:
     match = _REMOTE.fullmatch(remote)
     if match is None or match[1].lower() not in _REGISTRIES:
         return ""
-    path = match[2].strip("/").lower()
+    path = match[2].rstrip("/").removesuffix(".git").strip("/").lower()
     part = r"[a-z0-9]+(?:[._-][a-z0-9]+)*"
     return f"{_REGISTRIES[match[1].lower()]}/{path}" if re.fullmatch(rf"{part}(?:/{part})+", path) else ""
 

@@ -1,11 +1,13 @@
 """A project as its settings files say it: images, clusters and jobs, as plain frozen values."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from hpcdeploy.cluster import Cluster
+from hpcdeploy.config.found import joined
+from hpcdeploy.config.reading import Report
 from hpcdeploy.config.sweeps import SweepFile
 from hpcdeploy.image import FileCopy, ImageSettings, Secret
 from hpcdeploy.job import After, Array, Bind, Code, Directives, Input, Launcher, Retries, Signal
@@ -79,30 +81,67 @@ class Project:
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """One settings file, read and checked: its values by key, and the key paths that it sets."""
+    """One settings file, read and checked: its values by key, and the key paths that it sets, below ``prefix`` there."""
 
     file: Path
     values: Mapping[str, Any]
     paths: Sequence[str]
+    prefix: str = ""
 
 
-def assemble(root: Path, file: Path | None, layers: Sequence[Layer]) -> Project:
-    """Return the project that `layers` make; each later one has precedence, key by key."""
+def assemble(root: Path, own: Sequence[Layer], layer: Layer | None) -> Project:
+    """Return the project that a person's `own` files and the project's, `layer`, make; each later one has precedence.
+
+    A cluster that the person's files describe stays as it is: of it a project may set the job defaults only. Raises
+    `ConfigError` where it sets something else.
+    """
     merged: dict[str, Any] = {}
     origins: dict[str, str] = {}
-    for layer in layers:
+    for one in own:
+        merged = _merge(merged, one.values)
+        origins.update((path, str(one.file)) for path in one.paths)
+    persons = {name for name, values in merged.get("clusters", {}).items() if values.keys() - {"defaults"}}
+    if layer is not None:
+        _refuse_changes(layer, {name: merged["clusters"][name] for name in persons}, origins)
         merged = _merge(merged, layer.values)
-        origins.update((path, str(layer.file)) for path in layer.paths)
+        kept = {joined("clusters", name) for name in persons}
+        origins.update((path, str(layer.file)) for path in layer.paths if not _describes(path, kept))
     images = {ONLY_IMAGE: merged["image"]} if "image" in merged else merged.get("images", {})
     clusters = merged.get("clusters", {})
     return Project(
         root=root,
-        file=file,
+        file=layer.file if layer else None,
         images={name: _image(name, values) for name, values in images.items()},
-        clusters={name: _cluster(name, values) for name, values in clusters.items()},
+        clusters={
+            name: _cluster(name, values, project=str(root), of_project=name not in persons)
+            for name, values in clusters.items()
+        },
         defaults={name: job_settings(values.get("defaults", {})) for name, values in clusters.items()},
         jobs={name: job_settings(values) for name, values in merged.get("jobs", {}).items()},
         origins=origins,
+    )
+
+
+def _refuse_changes(layer: Layer, persons: Mapping[str, Mapping[str, Any]], origins: Mapping[str, str]) -> None:
+    report = Report(file=str(layer.file), prefix=layer.prefix)
+    for name, values in layer.values.get("clusters", {}).items():
+        known = persons.get(name)
+        for key in (key for key in values if known is not None and key != "defaults" and values[key] != known.get(key)):
+            where = joined("clusters", name)
+            written = joined(where, key) if joined(where, key) in layer.paths else joined(where, "scheduler")
+            report.refuse(
+                written,
+                f"the cluster {name} is described in {origins[where]}, and of such a cluster a project may set the defaults"
+                " only; take this key out here, or give one of the two clusters another name",
+            )
+    report.close()
+
+
+def _describes(path: str, clusters: Collection[str]) -> bool:
+    """Tell whether a key path is that of one of `clusters`, or of a key of it that is not a job default."""
+    return any(
+        path == cluster or (path.startswith(f"{cluster}.") and not f"{path}.".startswith(f"{cluster}.defaults."))
+        for cluster in clusters
     )
 
 
@@ -141,8 +180,9 @@ def _source(fields: dict[str, Any]) -> Source:
     return PixiSource(**_fields(dict(fields.pop("pixi", ()))))
 
 
-def _cluster(name: str, values: Mapping[str, Any]) -> Cluster:
-    return Cluster(name=name, **_fields({key: value for key, value in values.items() if key != "defaults"}))
+def _cluster(name: str, values: Mapping[str, Any], *, project: str, of_project: bool) -> Cluster:
+    described = _fields({key: value for key, value in values.items() if key != "defaults"})
+    return Cluster(name=name, project=project, of_project=of_project, **described)
 
 
 def job_settings(values: Mapping[str, Any]) -> JobSettings:

@@ -42,25 +42,50 @@ from hpcdeploy.config.words import (
     time,
     time_limit,
     true_or_false,
+    user_name,
     version,
     whole,
 )
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.gpus import GpuVendorChoice
 from hpcdeploy.job import Launcher
+from hpcdeploy.ownership import KEY as SAFE_DIRECTORIES
+
+_NOT_IN_A_HOST = frozenset("'`\"$\\;&<>|(){},")
+"""What OpenSSH takes in no host's name since 9.6 (ssh.c, valid_hostname): the name may stand for %h in a command of the SSH
+configuration, which a shell reads."""
 
 
 def _host(value: object) -> str:
     words = line(value)
-    if words.startswith("-") or any(character.isspace() for character in words):
+    if words.startswith("-") or any(character.isspace() or character in _NOT_IN_A_HOST for character in words):
         raise ConfigError(f'found {found(value)}; expected a host name, a Host of your SSH configuration, or "local"')
     return words
 
 
+_HOST = r"[A-Za-z0-9.-]+(:[0-9]{1,5})?"
+
+
+def _registry_host(value: object) -> str:
+    words = line(value)
+    if not re.fullmatch(_HOST, words):
+        raise ConfigError(f'found {found(value)}; expected HOST or HOST:PORT, such as "registry.example.org"')
+    return words.lower()
+
+
 def _mirror(value: object) -> str:
     words = line(value)
-    if not re.fullmatch(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[a-z0-9._/-]+)?", words):
+    if not re.fullmatch(rf"{_HOST}(/[a-z0-9._/-]+)?", words):
         raise ConfigError(f'found {found(value)}; expected a registry as HOST or HOST:PORT, such as "ghcr.io"')
+    return words
+
+
+def _safe_directory(value: object) -> str:
+    words = line(value)
+    if words != "*" and not words.startswith(("/", "~/")):
+        raise ConfigError(
+            f'found {found(value)}; expected a folder of this machine from / or ~/, with "/*" for all below it, or "*"'
+        )
     return words
 
 
@@ -213,6 +238,7 @@ CLUSTER = Table(
         Key(name="binds", kind=BINDS),
         Key(name="image-route", kind=Leaf(choice(get_args(ImageRoute)))),
         Key(name="image-cache", kind=Leaf(cluster_path)),
+        Key(name="image-cache-owners", kind=ListOf(Leaf(user_name), 'a list of users, such as ["alice", "1042"]')),
         Key(name="image-cache-size", kind=Leaf(memory)),
         Key(name="tmp", kind=Leaf(cluster_path)),
         Key(name="mirrors", kind=MapOf(_mirror, Leaf(_mirror), 'a table such as { "ghcr.io" = "mirror.example.org" }')),
@@ -222,7 +248,21 @@ CLUSTER = Table(
 )
 
 CLUSTERS_FILE = Table((Key(name="clusters", kind=MapOf(name, CLUSTER, "a table of clusters: [clusters.NAME]")),))
-"""A person's own file, and the lab's: clusters and nothing else."""
+"""The lab's file: clusters and nothing else."""
+
+REGISTRY = Table((Key(name="token-service", kind=Leaf(_registry_host), required=True),))
+
+PERSON_FILE = Table(
+    (
+        *CLUSTERS_FILE.keys,
+        Key(
+            name="registries",
+            kind=MapOf(_registry_host, REGISTRY, 'a table of registries: [registries."registry.example.org"]'),
+        ),
+        Key(name=SAFE_DIRECTORIES, kind=ListOf(Leaf(_safe_directory), 'a list of folders, such as ["/project/lab/*"]')),
+    )
+)
+"""A person's own file: clusters, and what no project may decide."""
 
 PROJECT_FILE = Table(
     (

@@ -68,6 +68,14 @@ def label(value: object) -> str:
     return words
 
 
+def user_name(value: object) -> str:
+    """Return the name or number of a user on a cluster; names from a directory service may hold ``@``, ``+`` and ``\\``."""
+    words = text(value)
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._@+\\-]{0,99}", words):
+        raise ConfigError(f'found {found(value)}; expected the name or the number of a user, such as "alice" or "1042"')
+    return words
+
+
 def variable(value: str) -> str:
     """Return the name of an environment variable that a shell can set and that hpcdeploy and Apptainer leave alone."""
     identifier(value)

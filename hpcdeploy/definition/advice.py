@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator
 from hpcdeploy.definition.grammar import TEMPLATE, Section, Stage
 
 SCRIPTS = ("runscript", "startscript", "test")
-_STOPS = re.compile(r"^\s*set\s+(-\w*e|-o\s+errexit)", re.MULTILINE)
+_STOPS = re.compile(r"^[ \t]*set[ \t]+(-\w*e|-o[ \t]+errexit)", re.MULTILINE)
 _NESTED = re.compile(r"^[^=\n]*=.*\{\{", re.MULTILINE)
-_QUOTED = re.compile(r"""'[^']*'|"(?:\\.|[^"\\])*"|(?<!\S)#.*""")
+# An escaped character, which is no quote; a quoted text; a comment. An escape is read as one inside quotes and outside of
+# them: so behind a quote that nothing closes no other one is tried.
+_QUOTED = re.compile(r"""(\\[\s\S])|'[^']*'|"(?:\\[\s\S]|[^"\\])*+"|(?<!\S)#.*""")
 _EXIT = re.compile(r"(?:^|[;&|{)]|\b(?:then|else|do)\b)[ \t]*(exit\b(?![=\w-])|exec[ \t]+(?![<>&\d]))", re.MULTILINE)
 _NOT_KEPT = re.compile(r"/(tmp|var/tmp|proc|sys|dev)(/|$)")
 
@@ -52,7 +54,11 @@ def _test(stage: Stage) -> Iterator[str]:
     for section in _named(stage, "test"):
         commands = [line for line in section.body.splitlines() if line.strip() and not line.lstrip().startswith("#")]
         shell = section.body.partition("\n")[0].split()
-        stops = shell[:1] and shell[0].startswith("#!") and any(re.fullmatch(r"-\w*e\w*", word) for word in shell[1:])
+        stops = (
+            shell[:1]
+            and shell[0].startswith("#!")
+            and any("e" in word and re.fullmatch(r"-\w+", word) for word in shell[1:])
+        )
         if len(commands) > 1 and not stops and not _STOPS.search(section.body):
             yield "%test goes on after a command that failed, and only the last one decides: begin it with 'set -e'"
 
@@ -103,7 +109,7 @@ def _files(stage: Stage) -> Iterator[str]:
 
 
 def _environment(stage: Stage) -> Iterator[str]:
-    if re.search(r"^\s*(export\s+)?LD_LIBRARY_PATH=", stage.section("environment"), re.MULTILINE):
+    if re.search(r"^[ \t]*(export[ \t]+)?LD_LIBRARY_PATH=", stage.section("environment"), re.MULTILINE):
         yield (
             "%environment sets LD_LIBRARY_PATH, which decides whether the container's libraries or the host's GPU "
             "libraries of --nv come first: leave it out where you can"
@@ -119,7 +125,7 @@ def _exits(stage: Stage) -> Iterator[str]:
     for section in stage.sections:
         if section.name.partition(" ")[0] not in ("environment", "appenv"):
             continue
-        if found := _EXIT.search(_QUOTED.sub("", section.body)):
+        if found := _EXIT.search(_QUOTED.sub(lambda match: match[1] or "", section.body)):
             yield (
                 f"%{section.name}: {found[1].strip()!r} ends every container before its program starts, with the exit "
                 "code 0 unless it names another, so that a job seems to have succeeded: leave it out"

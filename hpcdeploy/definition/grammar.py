@@ -14,6 +14,9 @@ from hpcdeploy.errors import DefinitionError
 SECTION_LIMIT = 64 * 1024
 """Bytes that a section and the line after it must stay under: the buffer of Go's bufio.Scanner."""
 
+MOST_PUT_IN = 16 * 1024 * 1024
+"""Characters of arguments' values that are put into one stage: a section is at most 64 KiB long, and names what it likes."""
+
 _BLANK = r"[\t\n\f\r ]"
 """What ``\\s`` means to Go (https://pkg.go.dev/regexp/syntax): unlike Python's, no vertical tab and nothing beyond ASCII."""
 
@@ -145,7 +148,7 @@ def _substitute_stage(part: str, build_args: Mapping[str, str], used: set[str], 
     stages = read_definition(part)
     values = {**(stages[0].arguments if stages else {}), **build_args}
     pieces: list[str] = []
-    done = 0
+    done = size = 0
     for match in TEMPLATE.finditer(part):
         line_start = max(done, part.rfind("\n", done, match.start()))
         if _COMMENT.search(part, line_start, match.start()):
@@ -153,12 +156,36 @@ def _substitute_stage(part: str, build_args: Mapping[str, str], used: set[str], 
         if match[1] not in values:
             missing.setdefault(match[1], match[0])
             continue
-        value = values[match[1]]
-        nested = TEMPLATE.sub(lambda inner: values.get(inner[1], inner[0]), value)
+        nested = _nested(values[match[1]], values)
+        size += len(nested)
+        if size > MOST_PUT_IN:
+            raise _too_long()
         pieces += [part[done : match.start()], nested]
         used.add(match[1])
         done = match.end()
     return "".join([*pieces, part[done:]])
+
+
+def _nested(value: str, values: Mapping[str, str]) -> str:
+    """Put values into a value, one level deep."""
+    size = 0
+
+    def one(inner: re.Match[str]) -> str:
+        nonlocal size
+        text = values.get(inner[1], inner[0])
+        size += len(text)
+        if size > MOST_PUT_IN:
+            raise _too_long()
+        return text
+
+    return TEMPLATE.sub(one, value)
+
+
+def _too_long() -> DefinitionError:
+    return DefinitionError(
+        f"the values of arguments that a stage puts in have more than {MOST_PUT_IN} characters together; put long text into "
+        "a file and copy that with %files"
+    )
 
 
 def _read_stage(text: str) -> Stage:

@@ -9,7 +9,7 @@ from hpcdeploy.definition.grammar import read_definition, split_stages
 from hpcdeploy.errors import DefinitionError
 
 _FROM = re.compile(r"^(?P<key>From:\s*)(?P<source>\S+)", re.IGNORECASE | re.MULTILINE)
-_SECTION = re.compile(r"^\s*%", re.MULTILINE)
+_SECTION = re.compile(r"^[^\S\n]*%", re.MULTILINE)
 
 
 def redirect(text: str, mirrors: Sequence[tuple[str, str]]) -> str:

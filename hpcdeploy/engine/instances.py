@@ -12,7 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hpcdeploy.engine.contract import Engine, EngineName
+from hpcdeploy.errors import InstanceError
 from hpcdeploy.folders import state_folder
+from hpcdeploy.private import private_folder
+from hpcdeploy.typed import typed
 from hpcdeploy.whole_file import write_whole
 
 
@@ -51,9 +54,8 @@ class Instances:
     def note(self, instance: Instance) -> None:
         """Write an instance down, before it is started."""
         folder = self.folder(instance.name)
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o700)
-        write_whole(folder / "instance.json", json.dumps(asdict(instance)))
+        private_folder(self._root)
+        write_whole(folder / "instance.json", json.dumps(asdict(instance)), private=True)
 
     def forget(self, name: str) -> None:
         """Remove an instance's folder."""
@@ -75,6 +77,11 @@ def default_root(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 def _read(file: Path) -> Instance:
-    fields = json.loads(file.read_text(encoding="utf-8"))
-    fields["environment"] = tuple((name, value) for name, value in fields["environment"])
-    return Instance(**fields)
+    try:
+        # Values of variables may hold any bytes, which are half pairs of surrogates in JSON: `read_json` refuses those.
+        return typed(Instance, json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise InstanceError(
+            f"the note of an instance, {file}, is damaged: {error}; stop the instance with its own engine, "
+            "and remove that folder"
+        ) from error

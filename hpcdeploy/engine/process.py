@@ -11,6 +11,9 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from hpcdeploy.engine.contract import Command
+from hpcdeploy.errors import ConfigError, InstanceError
+from hpcdeploy.limits import DAY, TooMuchError, run_program
+from hpcdeploy.private import safe_for_temporary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,25 +47,33 @@ def run_to_end(command: Command, environment: Mapping[str, str] = os.environ) ->
 
 
 def ask(command: Command, environment: Mapping[str, str] = os.environ) -> "subprocess.CompletedProcess[str]":
-    """Run `command` with nothing to read; return what it said and its exit code, for the caller to judge."""
-    return subprocess.run(
-        command.argv,
-        env=_environment(command, environment),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=False,
-        text=True,
-        errors="replace",
-    )
+    """Run `command` with nothing to read; return what it said and its exit code, for the caller to judge.
+
+    Raises `InstanceError` where it says more than an engine does, or takes more than a day: it may pull an image.
+    """
+    try:
+        done = run_program(command.argv, seconds=DAY, environment=_environment(command, environment))
+    except TooMuchError as error:
+        raise InstanceError(f"'{' '.join(command.argv[:2])}' was ended: it wrote {error}; see what it does") from error
+    out, err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+    return subprocess.CompletedProcess(command.argv, done.returncode, out, err)
 
 
 @contextmanager
 def _program(command: Command) -> "Iterator[None]":
-    """Lay the program out in its folder, which nobody else can look into, for as long as the block runs."""
+    """Lay the program out in its folder, which nobody else can look into, for as long as the block runs.
+
+    Raises `ConfigError` where others could put another program in its place.
+    """
     if not command.folder:
         yield
         return
     folder = Path(command.folder)
+    if folder.parent.is_dir() and not safe_for_temporary(folder.parent):
+        raise ConfigError(
+            f"others can exchange what lies in {folder.parent}, the folder for temporary files; expected one of yours or "
+            "root's, to which nobody else may write or which has the sticky bit: set TMPDIR to such a folder"
+        )
     folder.mkdir(mode=0o700)
     try:
         (folder / "program.sh").write_bytes(command.program.encode("utf-8", "surrogateescape"))

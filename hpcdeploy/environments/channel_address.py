@@ -10,7 +10,7 @@ _DIGEST = re.compile(r"[a-z0-9+._-]+:[0-9a-f]{32,}")
 _SECRET_NAME = re.compile(
     r"token|passw|secret|credential|(?:^|_)(?:pat|(?:api_?|access_?|private_?)?key)(?:$|_)", re.IGNORECASE
 )
-_PASSWORD = re.compile(r"://[^/?#\s@\"']+:[^/?#\s@\"']+@")
+_PASSWORD = re.compile(r"://[^/?#\s@\"'][^/?#\s@\"':]*:[^/?#\s@\"']+@")
 
 
 def without_credentials(address: str) -> str:

@@ -17,9 +17,6 @@ PLATFORM = "linux/amd64"
 INDEX_TYPES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
 MANIFEST_TYPES = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
 CONFIG_TYPES = ("application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json")
-LARGEST_DOCUMENT = 4 << 20
-"""Bytes: what registries take of a manifest at least; no configuration comes near it."""
-
 _SIF = "application/vnd.sylabs.sif."
 
 

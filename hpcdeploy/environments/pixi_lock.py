@@ -119,8 +119,9 @@ class LockFile:
         where, here = f"{self.file}: packages", f"{key}.packages"
         details = {_address(entry, where): entry for entry in _tables(self.top.get("packages"), where)}
         held = [_address(entry, key) for entry in _tables(_named(locked.get("packages"), here).get(row.key), here)]
+        known = frozenset(held)
         others = (
-            _package(address, details, where) for address in details if "://" not in address[1] and address not in held
+            _package(address, details, where) for address in details if "://" not in address[1] and address not in known
         )
         channels = _tables(locked.get("channels"), f"{key}.channels")
         return LockedEnvironment(
@@ -250,13 +251,15 @@ def _from_file_name(url: str) -> tuple[str, str]:
     return (parts[0], parts[1]) if len(parts) == 3 else (stem, "")
 
 
+def _shown(value: object) -> str:
+    return without_credentials(str(value)[:1000])[:60]
+
+
 def _table(value: object, key: str) -> Mapping[str, object]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise EnvironmentFileError(
-            f"{key} is {without_credentials(str(value))[:60]!r}, but a table was expected; run 'pixi lock' to renew it"
-        )
+        raise EnvironmentFileError(f"{key} is {_shown(value)!r}, but a table was expected; run 'pixi lock' to renew it")
     return cast("Mapping[str, object]", value)
 
 
@@ -269,7 +272,5 @@ def _tables(value: object, key: str) -> list[Mapping[str, object]]:
     if value is None:
         return []
     if not isinstance(value, list):
-        raise EnvironmentFileError(
-            f"{key} is {without_credentials(str(value))[:60]!r}, but a list was expected; run 'pixi lock' to renew it"
-        )
+        raise EnvironmentFileError(f"{key} is {_shown(value)!r}, but a list was expected; run 'pixi lock' to renew it")
     return [_table(item, key) for item in value]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from hpcdeploy.environments.microarchitectures import check_family, check_microarchitecture
 from hpcdeploy.environments.pixi_tables import items, shown, table, text
 from hpcdeploy.errors import EnvironmentFileError
+from hpcdeploy.wildcards import STAR, joined
 
 LINUX = "linux-64"
 """The conda platform that images are built for."""
@@ -188,7 +189,7 @@ def selects(selector: str, platform: Platform) -> bool:
         return platform.subdir.startswith(("linux-", "osx-"))
     if selector == "linux":
         return platform.subdir.startswith("linux-")
-    pattern = ".*".join(map(re.escape, selector.split("*")))
+    pattern = joined([STAR if letter == "*" else re.escape(letter) for letter in selector], any_character=".")
     return selector == platform.subdir or bool(re.fullmatch(pattern, platform.name))
 
 
@@ -239,7 +240,10 @@ def at_most(one: str, other: str) -> bool:
 
 
 def _trimmed(version: str) -> str:
-    return re.sub(r"(\.0+)+$", "", version)
+    parts = version.split(".")
+    while len(parts) > 1 and parts[-1] and not parts[-1].strip("0"):
+        parts.pop()
+    return ".".join(parts)
 
 
 def _numbers(version: str) -> list[int]:

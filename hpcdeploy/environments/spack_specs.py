@@ -18,6 +18,9 @@ from hpcdeploy.spelling import nearest
 LIMIT = 500
 """A matrix that expands to more specs than this is counted, not listed."""
 
+MOST_ENTRIES = 100_000
+"""Entries that are looked at, those of a definition counted at each ``$name``: definitions that name others double them."""
+
 PACKAGE = re.compile(r"\s*(?:[\w-]+\.)*([A-Za-z0-9_][\w-]*)")
 _TARGET = re.compile(
     r"(?:^|(?<=\s))(?:target==?|arch==?(?P<platform>[^\s-]+)-(?P<os>[^\s-]+)-)"
@@ -118,11 +121,18 @@ class _Expansion:
         self._named: dict[str, list[Definition]] = {}
         for definition in definitions:
             self._named.setdefault(definition.name, []).append(definition)
+        self._looked_at = 0
         self.groups: list[str] = []
         self.left: list[str] = []
 
     def entries(self, specs: Sequence[object], above: tuple[str, ...] = ()) -> Iterator[Root]:
         for item in specs:
+            self._looked_at += 1
+            if self._looked_at > MOST_ENTRIES:
+                raise EnvironmentFileError(
+                    f"{self._where} makes more than {MOST_ENTRIES} entries of the definitions that name each other; name "
+                    "fewer of them"
+                )
             if item is None or item == "":
                 continue
             if isinstance(item, str):

@@ -2,14 +2,15 @@
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from hpcdeploy import limits
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.errors import SchedulerError
-from hpcdeploy.flows.last_words import check_began
+from hpcdeploy.flows.last_words import check_began, last_words
 from hpcdeploy.login_node import SHELL
-from hpcdeploy.run import RunStatus, State, TaskStatus
+from hpcdeploy.run import UNREAD, RunStatus, State, TaskStatus
 from hpcdeploy.scheduler.answers import read_answers
 from hpcdeploy.scheduler.contract import scheduler_of
 from hpcdeploy.scheduler.login_node import following
@@ -17,6 +18,9 @@ from hpcdeploy.transport.contract import Transport
 
 _SILENCE = 120.0
 """Seconds in which a login node must say something: longer than a busy controller takes (slurm.conf(5), MessageTimeout)."""
+
+_OVER_LIMIT = 13
+"""Exit status of the follow script if a scheduler printed more than is read: nothing is known then."""
 
 _AT_ONCE = 5000
 """Runs in one question: their numbers may be one argument of sacct, which Linux limits to 128 KiB (execve(2))."""
@@ -29,16 +33,20 @@ def ask(
     known: Sequence[RunStatus],
     *,
     overrides: Path | None = None,
-) -> list[RunStatus]:
-    """Ask one cluster's one scheduler about runs that have not ended.
+) -> Iterator[RunStatus]:
+    """Ask one cluster's one scheduler about runs that have not ended, and yield what was learned.
 
     What is known to have ended stays as it is, and nothing is said of it again. Raises `SchedulerError` where the answer
-    cannot be read, and what the transport raises.
+    cannot be read, and what the transport raises. Where only some rows of it cannot be read, it is raised at the end.
     """
-    learned: list[RunStatus] = []
+    unread: dict[str, None] = {}
     for start in range(0, len(known), _AT_ONCE):
-        learned += _ask(transport, cluster, scheduler, known[start : start + _AT_ONCE], overrides)
-    return learned
+        for one in _ask(transport, cluster, scheduler, known[start : start + _AT_ONCE], overrides):
+            unread |= {task.reason.removeprefix(UNREAD): None for task in one.tasks if task.unread}
+            yield one
+    if unread:
+        rows = f"{next(iter(unread))}" + (f" and {len(unread) - 1} more" if len(unread) > 1 else "")
+        raise SchedulerError(f"{scheduler} answered what cannot be read as a task: {rows}; ask again, or ask the site")
 
 
 def _ask(
@@ -49,16 +57,20 @@ def _ask(
     runs = [one.run for one in known]
     over = {one.run.id: one.over for one in known}
     script = following(cluster, scheduler, runs, fence, over=over, overrides=overrides)
-    completed = transport.run(SHELL, stdin=script.encode(), timeout=_SILENCE)
+    tasks = sum(run.tasks for run in runs)
+    limit = limits.following(tasks)
+    completed = transport.run(SHELL, stdin=script.encode(), timeout=_SILENCE, limit=limit)
     check_began(completed, transport.where)
+    if completed.exit_code == _OVER_LIMIT:
+        raise SchedulerError(f"{transport.where}: {last_words(completed.stderr)}")
     try:
-        answers = read_answers(completed.stdout, fence, *scheduler_of(scheduler).SECTIONS)
+        answers = read_answers(
+            completed.stdout, fence, *scheduler_of(scheduler).SECTIONS, lines=limits.lines_following(tasks)
+        )
         told = scheduler_of(scheduler).states(answers, runs)
     except SchedulerError as error:
         said = completed.stderr.decode("utf-8", "replace").strip()[-500:]
         raise SchedulerError(f"{error}; on its error stream: {said or '(nothing)'}") from error
-    except ValueError as error:
-        raise SchedulerError(f"{scheduler} answered in a form that this version cannot read: {error}") from error
     now = int(time.time())
     return [RunStatus(run=one.run, tasks=_joined(one, told[one.run.id]), asked=now) for one in known]
 

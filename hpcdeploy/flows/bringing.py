@@ -13,6 +13,7 @@ from hpcdeploy.flows.snapshot import Nowhere, Packed, Tree, changed, keep, large
 from hpcdeploy.job import Code, Input, Job
 from hpcdeploy.parcel import Parcel
 from hpcdeploy.scheduler.placing import Placement, can_mount, parcel_path
+from hpcdeploy.shell import word
 from hpcdeploy.sizes import written
 from hpcdeploy.whole_file import sha256_of
 
@@ -41,7 +42,7 @@ def bring_along(
         _hold_to_limit(job.code, tree, allow)
         place = job.code.destination or (CODE_MOUNTED if mounts else CODE_CARRIED)
         placements.append(_folder(tree, place, f"the code of {job.name}", archives, mounts=mounts, is_code=True))
-        notes += [f"the code: {_described(tree)}", *_links_astray(tree), *_submodules_absent(tree)]
+        notes += [f"the code: {_described(tree)}", *_links_astray(tree), *_submodules_absent(tree), *_refused_by_git(tree)]
         notes += _elsewhere(job, mounts=mounts)
     for given in job.inputs:
         path = absolute(given.source, project)
@@ -63,7 +64,8 @@ def bring_along(
 
 
 def _described(tree: Tree) -> str:
-    commit = f", commit {tree.commit[:10]}{' and changes since' if tree.dirty else ''}" if tree.commit else ""
+    since = {True: " and changes since", False: "", None: " (changes since: unknown)"}[tree.dirty]
+    commit = f", commit {tree.commit[:10]}{since}" if tree.commit else ""
     return f"{written(tree.size)} in {len(tree.names)} file{'s' if len(tree.names) > 1 else ''}{commit}"
 
 
@@ -91,6 +93,13 @@ def _elsewhere(job: Job, *, mounts: bool) -> list[str]:
 def _submodules_absent(tree: Tree) -> list[str]:
     advice = "is not checked out, and does not travel: git submodule update --init"
     return [f"note: the submodule {name} {advice}" for name in tree.absent]
+
+
+def _refused_by_git(tree: Tree) -> list[str]:
+    if not tree.refused:
+        return []
+    advice = f"if you trust it, add it to git's safe.directory, as 'git -C {word(str(tree.folder))} status' tells"
+    return [f"note: git does not name the commit of the code, because its repository belongs to another user; {advice}"]
 
 
 def _hold_to_limit(code: Code, tree: Tree, allow: Allow) -> None:

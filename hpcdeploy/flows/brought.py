@@ -18,7 +18,7 @@ class Brought:
     notes: tuple[str, ...] = ()
     code_sha256: str = ""
     commit: str = ""
-    dirty: bool = False
+    dirty: bool | None = False
 
     @property
     def parcels(self) -> tuple[Parcel, ...]:

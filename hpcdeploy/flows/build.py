@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from hpcdeploy import limits
 from hpcdeploy.apptainer import login_node
 from hpcdeploy.apptainer.context import pack_context, stage_context
 from hpcdeploy.apptainer.diagnosis import explain
@@ -19,6 +20,7 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.definition.checking import check_definition
 from hpcdeploy.definition.mirrors import needs_plain_http, redirect
 from hpcdeploy.errors import BuildError, MissingProgramError, TransportError
+from hpcdeploy.flows.answered import is_path
 from hpcdeploy.flows.last_words import check_began
 from hpcdeploy.image import BuiltImage, Definition
 from hpcdeploy.login_node import STREAM_SHELL, read_answer
@@ -38,7 +40,6 @@ def build_here(
     force: bool = False,
     secrets: Mapping[str, SecretValue] = NO_SECRETS,
     report: Report = ignore_event,
-    overrides: Path | None = None,
 ) -> BuiltImage:
     """Build `definition` with this machine's Apptainer into `output`, and write the record beside it.
 
@@ -56,7 +57,7 @@ def build_here(
     text = redirect(definition.text, mirrors)
     prefix = "SINGULARITY" if version.program.startswith("singularity") else "APPTAINER"
     environment = {f"{prefix}_NOHTTPS": "1"} if needs_plain_http(text) else {}
-    show = Show(report)
+    show = Show(report, masking(secrets.values()))
     folder = work / definition.inputs[:16]
     with only_build(folder, show):
         known = None if force else read_record(output, inputs=definition.inputs)
@@ -72,7 +73,7 @@ def build_here(
                 (folder / "tmp").mkdir()
                 environment[f"{prefix}_TMPDIR"] = str((folder / "tmp").absolute())
             output.parent.mkdir(parents=True, exist_ok=True)
-            with serving(secrets, folder / "secrets", overrides=overrides) as options:
+            with serving(secrets, folder / "secrets") as options:
                 client.build(
                     path,
                     output,
@@ -80,7 +81,7 @@ def build_here(
                     options=options,
                     environment=environment,
                     on_line=show.line,
-                    mask=masking(secrets.values()),
+                    mask=show.mask,
                 )
         except CommandFailedError as error:
             raise BuildError(_failure(definition, "this machine", error.tail)) from error
@@ -128,10 +129,12 @@ def build_on(
             version = parse_version(str(answer.get("apptainer")))
             _check(version, definition)
             show.step(f"sending {len(definition.files)} files to {transport.where}")
-            transport.put(archive, str(answer.get("put")), progress=progress)
+            if not is_path(answer.get("put")):
+                raise _odd(answer, transport, show)
+            transport.put(archive, str(answer["put"]), progress=progress)
             answer = _run(stdin, definition, transport, show)
-    if answer.get("state") != "built":
-        raise BuildError(f"{transport.where} answered {dict(answer)!r}, where a built image was expected; run this again")
+    if answer.get("state") != "built" or not is_path(answer.get("path")):
+        raise _odd(answer, transport, show)
     image = read_image(answer.get("image"), f"the answer of {transport.where}")
     return replace(image, name=definition.name, path=str(answer.get("path")), built_on=cluster.name, base=definition.base)
 
@@ -156,23 +159,30 @@ def fetch_built(
 
 
 def _run(stdin: bytes, definition: Definition, transport: Transport, show: Show) -> Mapping[str, object]:
-    done: Completed = transport.run(STREAM_SHELL, stdin=stdin, on_stderr=show.piece)
+    done: Completed = transport.run(STREAM_SHELL, stdin=stdin, on_stderr=show.piece, limit=limits.BUILD)
     show.end()
     try:
         answer = read_answer(done.stdout)
     except ValueError as error:
-        raise BuildError(f"{error}; run the same command again") from error
+        raise BuildError(f"{show.mask(str(error))}; run the same command again") from None
     if done.exit_code == 0 and answer is not None:
         return answer
     if done.exit_code == login_node.FAILED:
         raise BuildError(_failure(definition, transport.where, tuple(show.tail)))
-    check_began(done, transport.where, BuildError)
+    # The values are on the script's standard input, which a shell that reads no script may repeat.
+    masked = replace(done, stderr=show.mask(done.stderr.decode("utf-8", "replace")).encode())
+    check_began(masked, transport.where, BuildError)
     # A line of setup may print its own error before it ends the script, which then prints another.
     errors = "; ".join(line.removeprefix("error: ") for line in show.tail if line.startswith("error: "))
     if "is not on this machine's PATH" in errors:
         raise MissingProgramError(f"{transport.where}: {errors}")
     said = errors or " / ".join(list(show.tail)[-3:]) or "nothing"
     raise BuildError(f"{transport.where}: the build script ended with exit code {done.exit_code}; it said: {said}")
+
+
+def _odd(answer: Mapping[str, object], transport: Transport, show: Show) -> BuildError:
+    said = show.mask(repr(dict(answer)))[:500]
+    return BuildError(f"{transport.where} answered {said}, where a built image was expected; run this again")
 
 
 def _failure(definition: Definition, where: str, tail: Sequence[str]) -> str:

@@ -58,7 +58,7 @@ class BuildInputs:
                 files=dict(values["files"]),
                 asked={name: OciConfig.of(config) for name, config in values["asked"].items()},
             )
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise BuildError("the record of a build's inputs cannot be read; run 'hpcdeploy build' again") from error
 
 

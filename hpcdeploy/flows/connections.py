@@ -12,13 +12,14 @@ class Connections:
 
     def __init__(self, connect: Callable[[Cluster], Transport]) -> None:
         self._connect = connect
-        self._open: dict[str, Transport] = {}
+        # By the whole description: of the same name another project may describe another cluster.
+        self._open: dict[Cluster, Transport] = {}
 
     def to(self, cluster: Cluster) -> Transport:
         """Return the connection to `cluster`; it is the caller's to use, not to close."""
-        if cluster.name not in self._open:
-            self._open[cluster.name] = self._connect(cluster)
-        return self._open[cluster.name]
+        if cluster not in self._open:
+            self._open[cluster] = self._connect(cluster)
+        return self._open[cluster]
 
     def begin(self, cluster: Cluster, argv: Sequence[str]) -> None:
         """Begin to connect to `cluster` and to start `argv` there, which is about to be run; other work may go on."""
@@ -26,7 +27,7 @@ class Connections:
 
     def drop(self, cluster: Cluster) -> None:
         """Close the connection to `cluster`, because it died: the next call of `to` opens a fresh one."""
-        dead = self._open.pop(cluster.name, None)
+        dead = self._open.pop(cluster, None)
         if dead is not None:
             dead.close()
 
@@ -35,7 +36,7 @@ class Connections:
 
         Closing it would be waiting too.
         """
-        self._open.pop(cluster.name, None)
+        self._open.pop(cluster, None)
 
     def __enter__(self) -> Self:
         return self

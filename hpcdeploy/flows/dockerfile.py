@@ -12,6 +12,7 @@ from hpcdeploy.flows.sources.own_code import NOT_SOURCE
 from hpcdeploy.flows.sources.pixi import answered
 from hpcdeploy.flows.sources.staging import LEFT_OUT
 from hpcdeploy.image import ImageSettings
+from hpcdeploy.regular_file import LARGEST_TEXT, UnsuitableFileError, read_regular
 from hpcdeploy.source import ImageConfigOf, PixiSource
 from hpcdeploy.whole_file import write_whole
 
@@ -56,9 +57,17 @@ def write_dockerfile(text: DockerText, target: Path, project: Path) -> tuple[Pat
     context", section ".dockerignore files").
     """
     common = project / ".dockerignore"
-    ours = not common.exists() or common.read_text(encoding="utf-8", errors="replace").startswith(_OURS)
+    ours = not common.exists() or _is_ours(common)
     is_main = target.resolve() == (project / "Dockerfile").resolve()
     ignore = common if is_main and ours else target.with_name(f"{target.name}.dockerignore")
     for path, content in ((ignore, text.ignore), (target, text.dockerfile)):
         write_whole(path, content)
     return target, ignore
+
+
+def _is_ours(ignore: Path) -> bool:
+    """Tell whether a ``.dockerignore`` is one that was written here."""
+    try:
+        return read_regular(ignore, LARGEST_TEXT).startswith(_OURS.encode())
+    except UnsuitableFileError:
+        return False

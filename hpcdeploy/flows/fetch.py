@@ -4,13 +4,15 @@ import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpcdeploy import limits
 from hpcdeploy.cluster import Cluster
-from hpcdeploy.errors import ConfigError, SchedulerError
+from hpcdeploy.errors import ConfigError, OverLimitError, SchedulerError
+from hpcdeploy.flows.answered import is_path
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.fetch_pieces import PARTS, Asking, Bringing, place_for
 from hpcdeploy.flows.last_words import check_began
@@ -19,7 +21,7 @@ from hpcdeploy.flows.snapshot import FETCHED
 from hpcdeploy.login_node import SHELL, read_answer
 from hpcdeploy.progress import Progress, ignore_progress
 from hpcdeploy.run import Run
-from hpcdeploy.scheduler.answers import read_answers
+from hpcdeploy.scheduler.answers import read_sections
 from hpcdeploy.scheduler.login_node import listing
 
 _LISTED = (0, 123)
@@ -30,10 +32,16 @@ _LEADS_OUT = "a link that leads out of the run's folder"
 
 @dataclass(frozen=True, kw_only=True)
 class Fetched:
-    """What a fetch did: the run's files that are here now, those among them that it brought, and what it left and why."""
+    """What a fetch did: the run's files that are here now, those among them that it brought, and what it left and why.
+
+    ``changed`` are those of ``files`` that came and are not as they were listed: they changed meanwhile. ``missing`` are the
+    files that were listed and did not come; an older one of that name may be here.
+    """
 
     files: tuple[Path, ...]
     brought: tuple[Path, ...]
+    changed: tuple[Path, ...] = ()
+    missing: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -50,12 +58,14 @@ def fetch(
     """Bring what `run` wrote to the folder `destination`: ``output/`` and ``logs/``, or of the output only `patterns`.
 
     A file that is here with the same size and time is left alone; each takes its name when it is whole. Raises `ConfigError`
-    where `destination` is there and is no such folder of this run, `SchedulerError` where the run's folder is not there,
-    OSError where something cannot be written here.
+    where `destination` is there and is no such folder of this run, `SchedulerError` where the run's folder is not there or
+    the listing names a file outside of it, OSError where something cannot be written here.
     `overrides` is the folder of the project whose own templates count.
     """
     ask = Asking(cluster, connections)
     bases, found, notes = _listed(run, patterns, ask, cluster, overrides)
+    for file in found:
+        inside(destination, file.place)
     notes += [f"left out: {file.place}, {why}" for file in found if (why := _unwanted(file))]
     if patterns and not found:
         notes.append(f"no file of {run.id} is meant by {' or '.join(patterns)}; patterns begin at its working folder")
@@ -82,12 +92,25 @@ def fetch(
             alone = [file for file in wanted if file.kind == "l" and not (destination / file.place).exists()]
             notes += [f"{file.place} is a link to {file.link}, which was not fetched; name that too" for file in alone]
         moving = [file.place for file in missing if not is_here(file, destination)]
-    notes += [f"{place} changed while it was fetched; fetch again once it is still" for place in moving]
+    changed = {place for place in moving if place in bringing.received}
+    lost = set(moving) - changed
+    notes += [
+        f"{place} changed while it was fetched; fetch again once it is still"
+        if place in changed
+        else f"{place} did not come: it changed, vanished or could not be read; fetch again once it is still"
+        for place in moving
+    ]
     return Fetched(
-        files=tuple(sorted(destination / file.place for file in wanted)),
-        brought=tuple(sorted(destination / file.place for file in missing if file.place not in moving)),
+        files=_paths(destination, (file.place for file in wanted if file.place not in lost)),
+        brought=_paths(destination, (file.place for file in missing if file.place not in moving)),
+        changed=_paths(destination, changed),
+        missing=_paths(destination, lost),
         notes=tuple(notes),
     )
+
+
+def _paths(folder: Path, places: Iterable[str]) -> tuple[Path, ...]:
+    return tuple(sorted(folder / place for place in places))
 
 
 def _listed(
@@ -96,23 +119,31 @@ def _listed(
     """Return the folders that hold the run's files, by part, the files, and what could not be listed; one round trip."""
     fence = secrets.token_hex(8)
     script = listing(cluster, run, tuple(patterns), fence, overrides=overrides)
-    completed = ask.run(SHELL, script.encode("utf-8", "surrogateescape"))
+    try:
+        completed = ask.run(SHELL, script.encode("utf-8", "surrogateescape"), limit=limits.LISTING)
+    except OverLimitError as error:
+        raise OverLimitError(
+            f"the list of the files of run {run.id} is longer than one fetch reads; fetch them in parts, by patterns "
+            f"({error})"
+        ) from error
     check_began(completed, ask.where)
     said = completed.stderr.decode("utf-8", "replace").strip()
     try:
         answer = read_answer(completed.stdout)
     except ValueError as error:
         answer, said = None, f"{error}; {said}"
-    if completed.exit_code or answer is None:
+    if completed.exit_code or answer is None or not all(is_path(answer.get(part)) for part in ("output", "logs")):
         raise SchedulerError(f"the files of run {run.id} could not be listed on {ask.where}: {said}")
-    sections = read_answers(completed.stdout, fence, *(("output",) if patterns else ("output", "logs")))
+    sections = read_sections(completed.stdout, fence, *(("output",) if patterns else ("output", "logs")))
     for part, section in sections.items():
         if section.exit_code not in _LISTED:
             raise SchedulerError(
                 f"{answer[part]} could not be listed on {ask.where} (exit code {section.exit_code}): {said}"
             )
-    files = [file for part, section in sections.items() for file in read_listing(part, section.text)]
+    listed = [read_listing(part, section.content) for part, section in sections.items()]
+    files = [file for found, _ in listed for file in found]
     closed = [f"left out: {line[6:]}" for line in said.splitlines() if line[:6] == "find: " and line.endswith("denied")]
+    closed += [f"left out: {entry!r}, an entry of the listing that cannot be read" for _, bad in listed for entry in bad]
     return {part: str(base) for part, base in answer.items()}, files, closed
 
 

@@ -1,20 +1,23 @@
 """How files come home: small ones together in an archive, a large one in pieces, each a round trip that may be repeated."""
 
 import hashlib
-import io
 import os
 import secrets
 import tarfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
+from hpcdeploy import limits
 from hpcdeploy.cluster import Cluster
-from hpcdeploy.errors import ConnectionLostError, SchedulerError
+from hpcdeploy.errors import ConnectionLostError, OverLimitError, SchedulerError
 from hpcdeploy.flows.connections import Connections
+from hpcdeploy.flows.landing import Landing, copy_member, open_archive
 from hpcdeploy.flows.remote_files import PIECE, RemoteFile, inside, read_state
+from hpcdeploy.limits import OutputLimit
 from hpcdeploy.progress import Progress
-from hpcdeploy.transport.contract import Completed
+from hpcdeploy.transport.contract import Completed, Output, ignore_output
 
 PARTS = ".hpcdeploy-parts"
 """The folder, in the one that is fetched to, of what is not whole yet."""
@@ -40,6 +43,12 @@ LC_ALL=C find "$3" -printf '\\n%s %T@'
 
 _PAUSES = (1, 3)
 
+_MAY_GROW = 32 * 1024 * 1024
+"""Bytes by which the files of an archive may grow, all together, between the listing and the packing."""
+
+_OF_A_MEMBER = 3 * 512
+"""Bytes of a file in an archive beside its content: its header, that of a long name, and what fills up the last block."""
+
 
 class Asking:
     """Runs commands on a cluster that may be run again: where the connection dies, they are."""
@@ -53,35 +62,64 @@ class Asking:
         """The machine, for messages."""
         return self._connections.to(self._cluster).where
 
-    def run(self, argv: Sequence[str], stdin: bytes) -> Completed:
-        """Run `argv`; raises `ConnectionLostError` where the connection died in each of three tries."""
+    def run(
+        self,
+        argv: Sequence[str],
+        stdin: bytes,
+        *,
+        limit: OutputLimit | None = None,
+        taker: Callable[[], Output] = lambda: ignore_output,
+    ) -> Completed:
+        """Run `argv`; raises `ConnectionLostError` where the connection died in each of three tries.
+
+        Each try has a `taker` of its own for what the command writes. One that goes beyond `limit` is not tried again.
+        """
         for pause in _PAUSES:
             try:
-                return self._connections.to(self._cluster).run(argv, stdin=stdin)
+                return self._connections.to(self._cluster).run(argv, stdin=stdin, on_stdout=taker(), limit=limit)
+            except OverLimitError:
+                raise
             except ConnectionLostError:
                 self._connections.drop(self._cluster)
                 time.sleep(pause)
-        return self._connections.to(self._cluster).run(argv, stdin=stdin)
+        return self._connections.to(self._cluster).run(argv, stdin=stdin, on_stdout=taker(), limit=limit)
 
-    def bytes_of(self, script: str, *words: str, stdin: bytes = b"") -> tuple[bytes, str]:
-        """Run a script that prints its first argument, a mark, and then bytes; return these, and what it said to people."""
-        mark = secrets.token_hex(16)
-        completed = self.run(["sh", "-c", script, "hpcdeploy-fetch", mark, *words], stdin)
-        _, found, rest = completed.stdout.partition(f"\n{mark}\n".encode())
+    def land(self, script: str, *words: str, file: BinaryIO, size: int, stdin: bytes = b"") -> tuple[Landing, str]:
+        """Run a script that prints its first argument, a mark, and then bytes: at most `size` of them go to `file`.
+
+        They are written from where it stands now. Returns how they landed, and what the script said to people. Raises
+        `OverLimitError` where more comes.
+        """
+        mark, start = secrets.token_hex(16), file.tell()
+        landing = Landing(file, mark, size)
+
+        def anew() -> Output:
+            nonlocal landing
+            file.seek(start)
+            file.truncate()
+            landing = Landing(file, mark, size)
+            return landing.take
+
+        argv = ["sh", "-c", script, "hpcdeploy-fetch", mark, *words]
+        completed = self.run(argv, stdin, limit=limits.receiving(size), taker=anew)
         said = completed.stderr.decode("utf-8", "replace").strip()
-        if not found:
+        if not landing.begun:
             raise SchedulerError(f"{self.where} sent nothing of the run's files: {said or 'and said nothing'}")
-        return rest, said
+        return landing, said
 
 
 class Bringing:
-    """Brings files into `folder`; ``bases`` are the folders over there, by part."""
+    """Brings files into `folder`; ``bases`` are the folders over there, by part.
+
+    ``received`` names the places of the files that have come and bear their names.
+    """
 
     def __init__(self, folder: Path, bases: Mapping[str, str], ask: Asking, progress: Progress, total: int) -> None:
         self._folder = folder
         self._bases = bases
         self._ask = ask
         self._progress = progress
+        self.received: set[str] = set()
         self._done = 0
         self._total = total
 
@@ -89,19 +127,29 @@ class Bringing:
         """Bring `files` of one part in one archive; one that has vanished meanwhile is left out."""
         base = self._bases[files[0].part]
         names = b"".join(os.fsencode(f"./{file.name}") + b"\0" for file in files)
-        content, said = self._ask.bytes_of(_ARCHIVE, base, stdin=names)
-        asked = {file.name: file for file in files}
-        try:
-            with tarfile.open(fileobj=io.BytesIO(content), encoding="utf-8", errors="surrogateescape") as archive:
-                for member in archive:
-                    file = asked.get(member.name.removeprefix("./"))
-                    source = archive.extractfile(member) if file and member.isreg() else None
-                    if file and source:
-                        with source:
-                            self._write(file, source.read())
-        except tarfile.TarError as error:
-            raise SchedulerError(f"{self._ask.where} could not pack the run's files: {said or error}") from error
+        size = sum(file.size + _OF_A_MEMBER + 2 * len(file.name.encode("utf-8", "surrogateescape")) for file in files)
+        with (self._parts() / "archive").open("w+b") as packed:
+            _, said = self._ask.land(_ARCHIVE, base, stdin=names, file=packed, size=size + _MAY_GROW)
+            packed.seek(0)
+            try:
+                self._unpack(packed, {file.name: file for file in files})
+            except (tarfile.TarError, ValueError, OverflowError, EOFError, RecursionError) as error:
+                raise SchedulerError(f"{self._ask.where} could not pack the run's files: {said or error}") from error
         self._advance(sum(file.size for file in files))
+
+    def _unpack(self, packed: BinaryIO, asked: Mapping[str, RemoteFile]) -> None:
+        with open_archive(packed) as archive:
+            for number, member in enumerate(archive):
+                if number >= len(asked):
+                    raise tarfile.ReadError(f"it holds more than the {len(asked)} files that were asked for")
+                file = asked.get(member.name.removeprefix("./"))
+                if file is None or not member.isreg():
+                    continue
+                part = self._parts() / "small"
+                with part.open("wb") as writing:
+                    copy_member(archive, member, writing)
+                # What came may be newer than what was listed: then it does not bear the listed time, and comes again.
+                self._give_name(part, file, same=member.size == file.size)
 
     def large(self, file: RemoteFile) -> None:
         """Bring one file in pieces, from where an earlier try stopped; one that is written anew meanwhile stays as it is.
@@ -118,23 +166,21 @@ class Bringing:
             while have < file.size:
                 size = min(PIECE, file.size - have)
                 words = (self._bases[file.part], f"./{file.name}", str(have + 1), str(size))
-                came, _ = self._ask.bytes_of(_RANGE, *words)
-                content, _, state = came.rpartition(b"\n")
-                now = read_state(state.decode())
-                same = same and now == (file.size, file.modified)
-                if len(content) != size or not (same or now[0] > file.size):
+                landed, _ = self._ask.land(_RANGE, *words, file=writing, size=size)
+                mark, _, state = landed.behind.partition(b"\n")
+                try:
+                    now = read_state(state.decode())
+                except ValueError:
+                    writing.truncate(have)
                     return
-                writing.write(content)
+                same = same and now == (file.size, file.modified)
+                if mark or landed.count != size or not (same or now[0] > file.size):
+                    writing.truncate(have)
+                    return
                 writing.flush()
                 have += size
                 self._advance(size)
         self._give_name(part, file, same=same)
-
-    def _write(self, file: RemoteFile, content: bytes) -> None:
-        part = self._parts() / "small"
-        part.write_bytes(content)
-        # What came may be newer than what was listed: then it does not bear the listed time, and comes again.
-        self._give_name(part, file, same=len(content) == file.size)
 
     def _parts(self) -> Path:
         folder = self._folder / PARTS
@@ -147,6 +193,7 @@ class Bringing:
         if same:
             os.utime(part, ns=(file.modified, file.modified))
         part.replace(path)
+        self.received.add(file.place)
 
     def _advance(self, size: int) -> None:
         self._done += size

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import (
-    AuthenticationError,
     ConfigError,
     HpcdeployError,
+    MissingProgramError,
     SchedulerError,
+    TemplateError,
     TransportError,
     UncertainSubmissionError,
     WaitTimeoutError,
@@ -22,6 +23,9 @@ from hpcdeploy.flows.asking import alive, alive_by_scheduler, ask, unknown
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.run import TERMINAL, RunStatus
 from hpcdeploy.store import Store
+
+_NOT_OF_A_CLUSTER = (ConfigError, MissingProgramError, TemplateError)
+"""What is wrong with the settings, or with this machine: raised as it is where no cluster can be asked."""
 
 ClusterOf = Callable[[str], Cluster]
 """Finds a cluster's settings by its name."""
@@ -213,14 +217,18 @@ class _Places:
 
         def question() -> None:
             learned: list[RunStatus] = []
+            refused: BaseException | None = None
             try:
                 transport = self._connections.to(place.cluster)
                 for (_, scheduler), group in alive_by_scheduler(known).items():
-                    learned += ask(transport, place.cluster, scheduler, group, overrides=self._overrides)
+                    try:
+                        for one in ask(transport, place.cluster, scheduler, group, overrides=self._overrides):
+                            learned.append(one)  # noqa: PERF402 - what came before an error counts
+                    except SchedulerError as error:  # the cluster's other scheduler may answer
+                        refused = refused or error
             except BaseException as error:  # noqa: BLE001 - it is raised, or told, in the thread that waits
-                self._news.put(_News(place=place, learned=learned, error=error))
-            else:
-                self._news.put(_News(place=place, learned=learned))
+                refused = error
+            self._news.put(_News(place=place, learned=learned, error=refused))
 
         # A daemon: a program that ends need not wait for a login node that does not answer.
         threading.Thread(target=question, daemon=True).start()
@@ -236,10 +244,12 @@ class _Places:
             case None:
                 left = self._runs(place)
                 place.lost = place.lost + 1 if left and all(map(_lost, left)) else 0
-            case TransportError() | SchedulerError() | AuthenticationError() as error:
+            case HpcdeployError() as error:
                 self._connections.drop(place.cluster)
                 self._fail(place, str(error), told={one.run.id for one in news.learned})
-                place.refusal = error if isinstance(error, AuthenticationError) else None
+                place.refusal = None if isinstance(error, TransportError | SchedulerError) else error
+                if isinstance(error, _NOT_OF_A_CLUSTER) and all(other.refusal for other in self._places):
+                    raise error
             case error:
                 raise error
 

@@ -1,6 +1,7 @@
 """Whether an image is that of the project as it is now: its inputs are compared with those of its last build."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hpcdeploy.flows.build_inputs import BuildInputs, changes, files_read, input
 from hpcdeploy.flows.generate import generate
 from hpcdeploy.image import BuiltImage, Definition, ImageSettings, PublishedImage
 from hpcdeploy.known_files import KnownFiles, remembering
+from hpcdeploy.regular_file import open_regular
 from hpcdeploy.source import OciConfig
 from hpcdeploy.store import Store
 
@@ -68,7 +70,8 @@ def freshness(
     known = KnownFiles(store.known_files(project, settings.name))
     found = _compared(BuildInputs.read(noted), settings, project, known)
     if learn and known.learned and not found.changes:
-        store.know_files(project, settings.name, known.written())
+        with suppress(ConfigError):  # a memory that cannot be written is no reason to fail
+            store.know_files(project, settings.name, known.written())
     return found
 
 
@@ -106,7 +109,7 @@ def labels_of_file(path: Path) -> Mapping[str, str]:
     from hpcdeploy.apptainer.contents import read_contents
 
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return read_contents(file, str(path)).labels
     except (OSError, ConfigError):
         return {}

@@ -21,12 +21,14 @@ def generate(
     *,
     image_config: ImageConfigOf = no_registry,
     build_args: Sequence[tuple[str, str]] = (),
+    named: bool = False,
 ) -> Definition:
     """Make the definition of one image of the project in the folder `project`.
 
     `build_args` are given for this build (the last of a name wins); some change what is read from the environment's files
-    too. `image_config` asks a registry, and only where an image must be known before a build. Raises
-    `EnvironmentFileError`, `DefinitionError`, and what `image_config` raises.
+    too. `image_config` asks a registry, and only where an image must be known before a build. `named`: the person named the
+    definition file in the command, so it may lie outside of the project. Raises `EnvironmentFileError`, `DefinitionError`,
+    and what `image_config` raises.
     """
     # A definition that somebody wrote stays as it is, so the settings' own arguments are given to the build.
     own = settings.build_args if isinstance(settings.source, DefinitionSource) else ()
@@ -37,7 +39,7 @@ def generate(
         asked[reference] = image_config(reference)
         return asked[reference]
 
-    prepared = _prepare(settings, project, given, ask)
+    prepared = _prepare(settings, project, given, ask, named=named)
     unknown = [name for name in given if name not in prepared.arguments]
     if unknown:
         raise DefinitionError(
@@ -62,9 +64,13 @@ def generate(
     )
 
 
-def _prepare(settings: ImageSettings, project: Path, given: Mapping[str, str], image_config: ImageConfigOf) -> Prepared:
+def _prepare(
+    settings: ImageSettings, project: Path, given: Mapping[str, str], image_config: ImageConfigOf, *, named: bool
+) -> Prepared:
     def request(source: S) -> Request[S]:
-        return Request(settings=settings, source=source, project=project, build_args=given, image_config=image_config)
+        return Request(
+            settings=settings, source=source, project=project, build_args=given, image_config=image_config, named=named
+        )
 
     match settings.source:
         case PixiSource() as source:

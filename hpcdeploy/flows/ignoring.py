@@ -5,8 +5,13 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from hpcdeploy.wildcards import FOLDERS, STAR, joined
+
 IGNORE_FILE = ".hpcdeployignore"
 """Written as a ``.gitignore`` is; it counts for what git tracks too."""
+
+
+_BRACKET = re.compile(r"\[([!^]?)(\]?(?:\\.|[^\]\\])*+)\]", re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,35 +72,42 @@ def _by_byte(text: str) -> str:
 
 
 def _without_blanks_at_the_end(line: str) -> str:
-    while line.endswith(" ") and not line.endswith("\\ "):
-        line = line[:-1]
-    return line
+    bare = line.rstrip(" ")
+    return f"{bare} " if bare.endswith("\\") and bare != line else bare
 
 
 def _expression(pattern: str) -> str | None:
     """Return the regular expression of a pattern; None for one that is broken, which matches nothing (wildmatch.c)."""
     if pattern.endswith("\\") and not pattern.endswith("\\\\"):
         return None
-    result, position = "", 0
+    pieces: list[str] = []
+    position = 0
     while position < len(pattern):
-        rest = pattern[position:]
-        if rest.startswith("**/") and (position == 0 or pattern[position - 1] == "/"):
-            result, position = result + "(?:.*/)?", position + 3
-        elif rest == "**" and (position == 0 or pattern[position - 1] == "/"):
-            result, position = result + ".+", position + 2
+        rest = pattern[position : position + 3]
+        at_folder = position == 0 or pattern[position - 1] == "/"
+        if rest == "**/" and at_folder:
+            pieces.append(FOLDERS)
+            position += 3
+        elif rest == "**" and at_folder:
+            pieces.append(".+")
+            position += 2
         elif rest[0] == "*":
-            result, position = result + "[^/]*", position + 1
+            pieces.append(STAR)
+            position += 1
         elif rest[0] == "?":
-            result, position = result + "[^/]", position + 1
+            pieces.append("[^/]")
+            position += 1
         elif rest[0] == "[":
-            bracket = re.match(r"\[([!^]?)(\]?(?:\\.|[^\]\\])*)\]", rest, re.DOTALL)
+            bracket = _BRACKET.match(pattern, position)
             if bracket is None:
                 return None
-            result += f"(?!/)[{'^' if bracket[1] else ''}{_members(bracket[2])}]"
-            position += bracket.end()
+            pieces.append(f"(?!/)[{'^' if bracket[1] else ''}{_members(bracket[2])}]")
+            position = bracket.end()
         else:
             character = rest[1] if rest[0] == "\\" else rest[0]
-            result, position = result + re.escape(character), position + (2 if rest[0] == "\\" else 1)
+            pieces.append(re.escape(character))
+            position += 2 if rest[0] == "\\" else 1
+    result = joined(pieces)
     return result if _compiles(result) else None
 
 

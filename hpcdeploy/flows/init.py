@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+from hpcdeploy.boundary import Boundary
 from hpcdeploy.config.files import PROJECT_FILE_NAME, settings_in
 from hpcdeploy.config.first_settings import Facts, first_settings
 from hpcdeploy.environments.pixi import is_manifest, read_manifest
 from hpcdeploy.errors import ConfigError, EnvironmentFileError
 from hpcdeploy.git import ask_git
+from hpcdeploy.regular_file import LARGEST_TEXT, read_regular
 from hpcdeploy.whole_file import write_whole
 
 MANIFESTS = ("pixi.toml", "pyproject.toml")
@@ -32,12 +34,16 @@ def init(folder: Path, *, force: bool = False) -> Path:
 
 
 def look_around(folder: Path) -> Facts:
-    """Return what `folder` holds; raises `EnvironmentFileError` for a Pixi manifest that cannot be read."""
+    """Return what `folder` holds.
+
+    Raises `EnvironmentFileError` for a Pixi manifest that cannot be read, or is a link out of the project.
+    """
     workspace = None
     for file in (folder / name for name in MANIFESTS):
-        if workspace is None and file.is_file():
+        if workspace is None and file.exists():
+            Boundary(folder).check(file)
             try:
-                text = file.read_text(encoding="utf-8")
+                text = read_regular(file, LARGEST_TEXT).decode()
             except (OSError, UnicodeDecodeError) as error:
                 raise EnvironmentFileError(f"{file}: cannot be read: {error}") from error
             if is_manifest(text, str(file)):

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpcdeploy import limits
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConnectionLostError, HpcdeployError
 from hpcdeploy.flows.sending import Sending
@@ -113,7 +114,13 @@ class _Lanes:
         first = self._sendings[0]
         try:
             report = self._report if sending is first else ignore_output
-            ended = self._transport.run(STREAM_SHELL, stdin=self._pieces(sending), on_stdout=sending.take, on_stderr=report)
+            ended = self._transport.run(
+                STREAM_SHELL,
+                stdin=self._pieces(sending),
+                on_stdout=sending.take,
+                on_stderr=report,
+                limit=limits.TRANSFER,
+            )
             if sending is first:
                 self.refused = ended.exit_code == _REFUSED and not first.answered
             if ended.exit_code and sending.answered and first.begins():

@@ -1,6 +1,7 @@
 """What a script on a login node says on its error stream: to the person as it comes, and of it what an error says."""
 
 from hpcdeploy.errors import HpcdeployError, SchedulerError
+from hpcdeploy.limits import Lines
 from hpcdeploy.login_node import began, never_began
 from hpcdeploy.transport.contract import Completed, Output, ignore_output
 
@@ -12,19 +13,17 @@ class Listening:
 
     def __init__(self, report: Output) -> None:
         self._report = report
-        self._open = b""
+        self._open = Lines()
         self._error = b""
 
     def take(self, piece: bytes) -> None:
         """Take what comes."""
-        *lines, self._open = (self._open + piece).split(b"\n")
-        for line in lines:
+        for line in self._open.take(piece):
             self._line(line + b"\n")
 
     def words(self, completed: Completed) -> str:
         """Return what an error is to say of a script that `completed`: its error line only, where the rest was passed on."""
-        self._line(self._open)
-        self._open = b""
+        self._line(self._open.rest())
         if completed.exit_code and self._error and self._report is not ignore_output:
             return self._error.decode("utf-8", "replace").strip().removeprefix(_ERROR)
         self._pass(self._error)

@@ -3,10 +3,11 @@
 import math
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hpcdeploy import limits
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import SchedulerError, TransportError
 from hpcdeploy.flows.connections import Connections
@@ -14,9 +15,10 @@ from hpcdeploy.flows.follow import GROWTH, ROUNDS_UNTIL_LOST, SLOWEST, check_sub
 from hpcdeploy.flows.last_words import check_began, last_words
 from hpcdeploy.login_node import SHELL
 from hpcdeploy.run import Run, RunStatus, State
-from hpcdeploy.scheduler.answers import Answer, read_answers
-from hpcdeploy.scheduler.login_node import LOG_PIECE, reading_logs, spans
+from hpcdeploy.scheduler.answers import Section, read_sections
+from hpcdeploy.scheduler.login_node import log_piece, reading_logs, spans
 from hpcdeploy.store import Store
+from hpcdeploy.whole_number import whole_number
 
 _AT_ONCE = 500
 """Tasks whose files are looked at together: those that run, and as many others as there is room for."""
@@ -27,11 +29,12 @@ _QUIETEST = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
-    """What a task wrote since the last look, on its output and its error stream."""
+    """What a task wrote since the last look, on its output and its error stream; `more`: there may be more of it."""
 
     task: int
     out: bytes
     err: bytes
+    more: bool = False
 
 
 @dataclass(kw_only=True)
@@ -48,20 +51,19 @@ class _Reading:
         fence = secrets.token_hex(8)
         script = reading_logs(cluster, self.run, wanted, fence, overrides=overrides)
         transport = connections.to(cluster)
-        completed = transport.run(SHELL, stdin=script.encode())
+        completed = transport.run(SHELL, stdin=script.encode(), limit=limits.LOGS)
         check_began(completed, transport.where)
         try:
-            answers = read_answers(completed.stdout, fence, "ended")
+            answers = read_sections(completed.stdout, fence, "ended")
         except SchedulerError as error:
             raise SchedulerError(
                 f"the logs of run {self.run.id} could not be read on {transport.where} (exit code {completed.exit_code}): "
                 f"{error}; standard error: {last_words(completed.stderr)}"
             ) from error
-        self.ended.update(int(task) for task in answers["ended"].text.split())
-        pieces = [
-            Piece(task=task, out=_bytes(answers.get(f"out.{task}")), err=_bytes(answers.get(f"err.{task}")))
-            for task in tasks
-        ]
+        ended = (whole_number(word, self.run.tasks - 1) for word in answers["ended"].content.split())
+        self.ended.update(task for task in ended if task is not None)
+        most = log_piece(len(tasks))
+        pieces = [_piece(task, answers, most) for task in tasks]
         for piece in pieces:
             out, err = self.offsets.get(piece.task, (0, 0))
             self.offsets[piece.task] = (out + len(piece.out), err + len(piece.err))
@@ -81,20 +83,45 @@ def read(
     offsets: tuple[int, int] = (0, 0),
     overrides: Path | None = None,
 ) -> Piece:
-    """Read what `task` has written from `offsets` (bytes of output, of error) on.
+    """Read what `task` has written from `offsets` (bytes of output, of error) on, as one value.
+
+    Raises `SchedulerError` where that is more than one value holds (`hpcdeploy.limits.LARGEST_LOG_AS_JSON`), and what
+    `pieces` raises.
+    """
+    out, err = bytearray(), bytearray()
+    for piece in pieces(known, task, cluster, connections, offsets=offsets, overrides=overrides):
+        out += piece.out
+        err += piece.err
+        if len(out) + len(err) > limits.LARGEST_LOG_AS_JSON:
+            most = limits.bytes_in_words(limits.LARGEST_LOG_AS_JSON)
+            raise SchedulerError(
+                f"task {task} of run {known.run.id} has written more than {most}, which is not held as one value; read "
+                "it without --json, or fetch the run's files"
+            )
+    return Piece(task=task, out=bytes(out), err=bytes(err))
+
+
+def pieces(
+    known: RunStatus,
+    task: int,
+    cluster: Cluster,
+    connections: Connections,
+    *,
+    offsets: tuple[int, int] = (0, 0),
+    overrides: Path | None = None,
+) -> Iterator[Piece]:
+    """Yield what `task` has written from `offsets` (bytes of output, of error) on, piece by piece; an empty one for nothing.
 
     Raises `SchedulerError` where there is no such task, `UncertainSubmissionError` where the run may have no job.
     `overrides` is the folder of the project whose own templates count.
     """
     _check(known, task)
     reading = _Reading(run=known.run, offsets={task: offsets})
-    out, err = bytearray(), bytearray()
-    while pieces := reading.look([task], cluster, connections, overrides):
-        out += pieces[0].out
-        err += pieces[0].err
-        if not _more(pieces[0]):
-            break
-    return Piece(task=task, out=bytes(out), err=bytes(err))
+    looked = reading.look([task], cluster, connections, overrides)
+    yield from looked or [Piece(task=task, out=b"", err=b"")]
+    while looked and looked[0].more:
+        looked = reading.look([task], cluster, connections, overrides)
+        yield from looked
 
 
 def follow(
@@ -133,7 +160,7 @@ def follow(
             lost = lost + 1 if all(task.lost for task in current.tasks if task.task in left - current.over) else 0
         looked = _first(current, left)
         try:
-            pieces = reading.look(looked, cluster, connections, overrides)
+            told = reading.look(looked, cluster, connections, overrides)
         except TransportError as error:
             if not begun:
                 raise
@@ -143,10 +170,10 @@ def follow(
             pause(quiet)
             continue
         begun = True
-        yield from pieces
-        more = {piece.task for piece in pieces if _more(piece)}
+        yield from told
+        more = {piece.task for piece in told if piece.more}
         left -= (current.over & set(looked)) - more
-        quiet = interval if pieces else min(quiet * GROWTH, max(interval, _QUIETEST))
+        quiet = interval if told else min(quiet * GROWTH, max(interval, _QUIETEST))
         if left and not more and not left & current.over:
             if lost >= ROUNDS_UNTIL_LOST:
                 raise SchedulerError(f"nobody knows how these ended, and nothing more will come: {_told(current, left)}")
@@ -171,10 +198,7 @@ def _told(current: RunStatus, left: set[int]) -> str:
     return f"{current.run.id}, task {spans(left)}: {reason}"
 
 
-def _more(piece: Piece) -> bool:
-    """Whether a look was filled to its limit, so that there may be more."""
-    return LOG_PIECE in {len(piece.out), len(piece.err)}
-
-
-def _bytes(answer: Answer | None) -> bytes:
-    return answer.text.encode("utf-8", "surrogateescape") if answer else b""
+def _piece(task: int, answers: Mapping[str, Section], most: int) -> Piece:
+    """Return what a look brought of one task; one that was filled to its limit, `most` bytes, may have more."""
+    out, err = (answers[name].content if name in answers else b"" for name in (f"out.{task}", f"err.{task}"))
+    return Piece(task=task, out=out, err=err, more=most in {len(out), len(err)})

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from hpcdeploy.job import Array
+from hpcdeploy.plain_text import one_line
 from hpcdeploy.run import TERMINAL, RunStatus, State, TaskStatus
 
 COLUMNS = ("task", "state", "exit_code", "seconds", "node")
@@ -45,6 +46,7 @@ def results(status: RunStatus, array: Array | None) -> tuple[Result, ...]:
 def as_csv(found: Sequence[Result], *, repeats: bool = False) -> str:
     """Write results as CSV (RFC 4180) with a line of names: the task, its parameters, then how it ended.
 
+    A parameter is written as it is; a node's name, which the scheduler says, commands no terminal (`hpcdeploy.plain_text`).
     Of a run that `repeats` another one the task's number there comes second. A parameter that is called as one of our own
     columns is written ``parameter.NAME``.
     """
@@ -57,7 +59,7 @@ def as_csv(found: Sequence[Result], *, repeats: bool = False) -> str:
     for one in found:
         numbers = ("" if value is None else value for value in (one.exit_code, one.seconds))
         tasks = (one.task, one.number)[: len(first)]
-        writer.writerow((*tasks, *one.parameters.values(), one.state.value, *numbers, one.node))
+        writer.writerow((*tasks, *one.parameters.values(), one.state.value, *numbers, one_line(one.node)))
     return text.getvalue()
 
 

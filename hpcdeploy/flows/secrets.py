@@ -2,12 +2,13 @@
 
 import csv
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
+from hpcdeploy.config.named_files import Admit, files_of_secrets, in_folder, outside, refuse
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.folders import home_folder
 from hpcdeploy.image import ImageSettings, Secret
+from hpcdeploy.regular_file import LARGEST_TEXT, read_named, read_regular
 from hpcdeploy.secret import SecretValue
 from hpcdeploy.spelling import nearest
 
@@ -20,20 +21,27 @@ def read_secrets(
     project: Path,
     environ: Mapping[str, str],
     given: Sequence[Secret] = (),
+    *,
+    admit: Admit = refuse,
 ) -> dict[str, SecretValue]:
     """Read the secrets `names` (a definition's), from where the settings say or, before that, where `given` says.
 
-    Files of the settings are relative to the folder `project`, those of `given` to the working folder. What is given and
-    not asked for is not read. Raises `ConfigError` that names the secret and where it was looked for, never a value.
+    Files of the settings are relative to the folder `project`, those of `given`, which may also be pipes, to the working
+    folder. What is given and not asked for is not read. Before a file is read, `admit` gets those of the settings that lie
+    outside of the project, if there are any. Raises `ConfigError` that names the secret and where it was looked for, never a
+    value.
     """
     described = {secret.name: secret for secret in settings.secrets}
     overriding = {secret.name: secret for secret in given}
+    wanted = [name for name in names if name not in overriding]
+    if files := outside(files_of_secrets(settings.secrets, wanted, project, environ), project):
+        admit(files)
     values: dict[str, SecretValue] = {}
     for name in names:
         if name in overriding:
-            values[name] = _read(overriding[name], Path.cwd(), environ)
+            values[name] = _read(overriding[name], Path.cwd(), environ, read_named)
         elif name in described:
-            values[name] = _read(described[name], project, environ)
+            values[name] = _read(described[name], project, environ, read_regular)
         else:
             raise ConfigError(
                 f"a step asks for the secret {name!r}, which 'secrets' of the image {settings.name!r} does not describe: "
@@ -78,7 +86,7 @@ def check_given(given: Sequence[Secret], images: Collection[ImageSettings]) -> N
             )
 
 
-def _read(secret: Secret, folder: Path, environ: Mapping[str, str]) -> SecretValue:
+def _read(secret: Secret, folder: Path, environ: Mapping[str, str], read: Callable[[Path, int], bytes]) -> SecretValue:
     if secret.env:
         value = environ.get(secret.env)
         if value is None:
@@ -93,12 +101,9 @@ def _read(secret: Secret, folder: Path, environ: Mapping[str, str]) -> SecretVal
                 "comes from a fork)"
             )
         return SecretValue(os.fsencode(value), variable=secret.env)
-    path = Path(secret.file)
-    if secret.file.startswith("~/"):
-        path = home_folder(environ) / secret.file[2:]
-    path = folder / path
+    path = in_folder(secret.file, folder, environ)
     try:
-        return SecretValue(path.read_bytes())
+        return SecretValue(read(path, LARGEST_TEXT))
     except OSError as error:
         raise ConfigError(
             f"the secret {secret.name!r} is to come from the file {path}, which cannot be read ({error.strerror}); make it, "

@@ -5,7 +5,10 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from hpcdeploy.errors import ConfigError, HpcdeployError
+from hpcdeploy import limits
+from hpcdeploy.errors import ConfigError, HpcdeployError, SchedulerError
+from hpcdeploy.flows.answered import number_of
+from hpcdeploy.limits import Lines
 from hpcdeploy.login_node import read_answer
 from hpcdeploy.parcel import Parcel
 from hpcdeploy.progress import Progress
@@ -53,7 +56,7 @@ class Sending:
         self._parcel = parcel
         self._stretch = stretch
         self._progress = progress
-        self._said = b""
+        self._said = Lines(limits.SCRIPT.stdout)
         self._have: queue.SimpleQueue[int | None] = queue.SimpleQueue()
         self._heard = threading.Event()
         self.answered = False
@@ -64,11 +67,16 @@ class Sending:
         """Why the source gave no more; the far side saw an end in the middle."""
 
     def take(self, piece: bytes) -> None:
-        """Take what the script says."""
-        self._said += piece
-        if self._said.endswith(b"\n") and (answer := read_answer(self._said)):
-            self._said = b""
-            self.began = int(str(answer["have"]))
+        """Take what the script says. An answer that cannot be read ends the try: nothing more is sent."""
+        for line in self._said.take(piece):
+            try:
+                if (answer := read_answer(line)) is None:
+                    continue
+                self.began = number_of(answer, "have")
+            except ValueError as error:
+                self.trouble = SchedulerError(f"{self._parcel.what} was not brought: {error}; submit again, or ask the site")
+                self.end()
+                return
             self.answered = True
             self._have.put(self.began)
             self._heard.set()

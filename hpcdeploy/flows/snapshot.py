@@ -15,7 +15,10 @@ from typing import Protocol
 
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.flows.ignoring import IGNORE_FILE, Rule, kept, leaves_out, read_rules
-from hpcdeploy.git import ask_git
+from hpcdeploy.git import ask_git, is_refused, list_files
+from hpcdeploy.git_changes import has_changes
+from hpcdeploy.private import private_folder
+from hpcdeploy.regular_file import LARGEST_TEXT, read_regular
 from hpcdeploy.whole_file import part_name, whole_file
 
 NEVER = frozenset({".git", ".pixi", ".hpcdeploy", "__pycache__", ".DS_Store"})
@@ -38,15 +41,13 @@ _KEPT = 30 * 86400
 _ANOTHER_FILE = (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
 """What says that a file is not what it was when it was looked at; None: it ended early (tarfile)."""
 
-_ANY_OWNER = ("-c", "safe.directory=*")
-"""A work tree of another owner, as in a CI job's container, is asked too: git only lists, and starts nothing."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Tree:
     """The files of a folder that are to travel: names relative to it, in the order of their bytes, and what git says.
 
-    ``size`` is in bytes. ``commit`` is empty where there is none; ``dirty`` says that the files are not those of the commit.
+    ``size`` is in bytes. ``commit`` is empty where there is none, or git does not say; ``dirty`` says that the files are not
+    those of the commit, None that git does not say. ``refused``: it does not, because the work tree is another user's.
     ``astray`` are the links among ``names`` that lead to nothing that travels, each with where it leads; ``absent`` are the
     submodules that are not checked out.
     """
@@ -57,7 +58,8 @@ class Tree:
     astray: tuple[tuple[str, str], ...] = ()
     absent: tuple[str, ...] = ()
     commit: str = ""
-    dirty: bool = False
+    dirty: bool | None = False
+    refused: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +98,7 @@ def look(folder: Path, *, is_code: bool = True) -> Tree:
         raise ConfigError(f"{error.filename or folder} cannot be read: {error.strerror}") from error
     if not names:
         raise ConfigError(f"{folder} holds no file to send; expected some that neither git nor {IGNORE_FILE} ignores")
-    commit, dirty = _facts(folder) if listed is not None else ("", False)
+    commit, dirty, refused = _facts(folder) if listed is not None else ("", False, False)
     return Tree(
         folder=folder,
         names=tuple(sorted(names, key=os.fsencode)),
@@ -105,6 +107,7 @@ def look(folder: Path, *, is_code: bool = True) -> Tree:
         absent=tuple(absent),
         commit=commit,
         dirty=dirty,
+        refused=refused,
     )
 
 
@@ -138,13 +141,13 @@ def keep(tree: Tree, folder: Path) -> tuple[Packed, Path]:
 
     A submission that was cut off wants it again, whatever became of the files; after 30 days it is removed.
     """
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_folder(folder)
     for old in folder.iterdir():
         with suppress(FileNotFoundError):  # what another call makes has one name now, and another one then
             if old.lstat().st_mtime < time.time() - _KEPT:
                 old.unlink()
     fresh = Path(part_name(str(folder / "snapshot")))
-    with whole_file(fresh) as file:
+    with whole_file(fresh, private=True) as file:
         packed = pack(tree, file)
     path = folder / f"{packed.sha256}.tar"
     fresh.replace(path)
@@ -214,13 +217,15 @@ def _listed_by_git(folder: Path, absent: list[str], base: str = "") -> list[str]
     A submodule, and a work tree inside, is listed as one name: it is asked in turn. One that is not checked out is an empty
     folder (git-submodule(1)), whose name comes into `absent`, with `base` before it.
     """
-    words = ("ls-files", "--cached", "--others", "--exclude-standard", "-z")
-    done = ask_git(folder, *words, options=_ANY_OWNER)
-    if done is None or done.returncode:
+    listed = list_files(folder, "--cached", "--others", "--exclude-standard")
+    if listed is None:
         return None
     names: list[str] = []
-    for raw in sorted({os.fsdecode(name).rstrip("/") for name in done.stdout.split(b"\0") if name}):
+    links: dict[str, bool] = {}
+    for raw in sorted({name.rstrip("/") for name in listed}):
         path = folder / raw
+        if any(_is_link(folder, parent, links) for parent in _parents(raw)):
+            continue
         if path.is_dir() and not path.is_symlink():
             if (path / ".git").exists():
                 names += (f"{raw}/{inner}" for inner in (_listed_by_git(path, absent, f"{base}{raw}/") or ()))
@@ -257,13 +262,24 @@ def _walk(folder: Path, base: str, above: tuple[Rule, ...], *, is_code: bool) ->
 
 def _read(file: Path, base: str) -> tuple[Rule, ...]:
     try:
-        return read_rules(file.read_text(encoding="utf-8", errors="surrogateescape"), base)
+        return read_rules(read_regular(file, LARGEST_TEXT).decode("utf-8", "surrogateescape"), base)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return ()
 
 
 def _travels(parts: Sequence[str], left_out: frozenset[str]) -> bool:
     return not left_out.intersection(parts) and not parts[-1].endswith(".sif")
+
+
+def _is_link(folder: Path, name: str, known: dict[str, bool]) -> bool:
+    """Tell whether the folder `name` of `folder` is a link; what was looked up before is in `known`.
+
+    To git a tracked file is deleted where its folder has become a link (symlinks.c, has_symlink_leading_path): the link may
+    lead anywhere.
+    """
+    if name not in known:
+        known[name] = (folder / name).is_symlink()
+    return known[name]
 
 
 def _is_file(path: Path) -> bool:
@@ -303,11 +319,14 @@ def _parents(name: str) -> Iterator[str]:
         yield name
 
 
-def _facts(folder: Path) -> tuple[str, bool]:
-    """Return the commit of a work tree, empty before the first, and whether the files under `folder` differ from it."""
-    commit = ask_git(folder, "rev-parse", "--verify", "HEAD", options=_ANY_OWNER)
-    status = ask_git(folder, "status", "--porcelain", "-z", "--", ".", options=_ANY_OWNER)
+def _facts(folder: Path) -> tuple[str, bool | None, bool]:
+    """Return what git says of the work tree: commit, whether the files differ from it, and whether it refused to say.
+
+    The commit is empty before the first. None: it is not known whether the files differ.
+    """
+    commit = ask_git(folder, "rev-parse", "--verify", "HEAD")
     return (
         commit.stdout.decode().strip() if commit and not commit.returncode else "",
-        bool(status and (status.returncode or status.stdout)),
+        has_changes(folder, "--", "."),
+        is_refused(commit),
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
+from hpcdeploy import limits
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.errors import (
     ConfigError,
@@ -15,6 +16,7 @@ from hpcdeploy.errors import (
     TransportError,
     UncertainSubmissionError,
 )
+from hpcdeploy.flows.answered import check_submission
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.last_words import Listening, check_began
 from hpcdeploy.job import Job, Request
@@ -25,6 +27,7 @@ from hpcdeploy.run import Run, RunStatus, new_run_id
 from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
 from hpcdeploy.transport.contract import Completed, Output, ignore_output
+from hpcdeploy.whole_number import whole_number
 
 _PAUSES = (0, 2, 4)
 
@@ -89,7 +92,7 @@ def submit(
     def bring(needed: Sequence[Mapping[str, object]]) -> None:
         from hpcdeploy.flows.deliver import deliver  # most submissions find everything there
 
-        deliver(needed, parcels, cluster, connections, report=report, carrying=carrying, overrides=overrides)
+        deliver(needed, parcels, cluster, connections, report=report, carrying=carrying, overrides=overrides, check=again)
 
     try:
         answer = _deliver(run, script, cluster, connections, report, bring, again=again)
@@ -111,7 +114,8 @@ def submit(
         raise SchedulerError(
             f"{answer['cancelled']}. Where this record does not say so, 'hpcdeploy cancel {run.id}' notes it"
         )
-    done = replace(run, job_id=str(answer["job_id"]), part=int(str(answer.get("part", 0))), folder=str(answer["folder"]))
+    part = whole_number(answer.get("part", 0)) or 0
+    done = replace(run, job_id=str(answer["job_id"]), part=part, folder=str(answer["folder"]))
     _note(done, store)
     return Submitted(run=done, already=bool(answer["already"]))
 
@@ -179,7 +183,7 @@ def _ask(
         try:
             text, heard = script.encode("utf-8", "surrogateescape"), Listening(report)
             transport = connections.to(cluster)
-            completed = transport.run(shell, stdin=text, on_stderr=heard.take)
+            completed = transport.run(shell, stdin=text, on_stderr=heard.take, limit=limits.SUBMISSION)
             return _answer(run, completed, heard.words(completed), transport.where), lost
         except TransportError as error:
             connections.drop(cluster)
@@ -212,10 +216,10 @@ def _answer(run: Run, completed: Completed, said: str, where: str) -> Mapping[st
         case 0 | 14:  # 14: files are to be brought first
             try:
                 answer = read_answer(completed.stdout)
+                if answer is not None:
+                    return check_submission(answer, run)
             except ValueError as error:
-                answer, said = None, str(error)
-            if answer is not None:
-                return answer
+                said = str(error)
             raise UncertainSubmissionError(
                 f"the login node ran run {run.id}'s script but did not say how it ended; its last words: {said[-500:]}. "
                 f"Run 'hpcdeploy submit --resume {run.id}' to ask again"

@@ -1,10 +1,10 @@
 """How others reach the lab: an SSH configuration of its own, and its entry as a cluster."""
 
 import json
-import shutil
 from pathlib import Path
 
 from hpcdeploy.lab.state import Lab
+from hpcdeploy.private import private_file
 from hpcdeploy.whole_file import write_whole
 
 CLUSTER_FILE = "cluster.toml"
@@ -55,8 +55,8 @@ def register(lab: Lab) -> None:
     keys = lab.inside / "keys"
     private = lab.state / "id_ed25519"
     draft = private.with_name(f"{private.name}.part")  # of its own mode before it has its name
-    shutil.copyfile(keys / "user", draft)
-    draft.chmod(0o600)
+    private_file(draft)
+    draft.write_bytes((keys / "user").read_bytes())
     draft.replace(private)
     texts = {
         lab.state / "known_hosts": known_hosts(lab, (keys / "host.pub").read_text()),
@@ -64,7 +64,7 @@ def register(lab: Lab) -> None:
         lab.state / CLUSTER_FILE: cluster_toml(lab),
     }
     for path, text in texts.items():
-        write_whole(path, text)
+        write_whole(path, text, private=True)
 
 
 def unregister(state: Path) -> None:

@@ -15,6 +15,7 @@ from hpcdeploy.lab import access, archive, base_image, layout, machine, ports, p
 from hpcdeploy.lab.releases import NEWEST
 from hpcdeploy.lab.settings import LabSettings, default_settings
 from hpcdeploy.lab.state import Lab
+from hpcdeploy.private import private_folder
 
 Report = Callable[[str], None]
 
@@ -44,7 +45,7 @@ def up(settings: LabSettings | None = None, report: Report = silent) -> Lab:
     rootfs.ensure_programs(report)
     if settings.slurm == NEWEST:
         settings = replace(settings, slurm=archive.newest(rootfs.find_mirror()))
-    settings.state.mkdir(parents=True, exist_ok=True)
+    private_folder(settings.state)
     with state.locked(_lock(settings), "waiting for another hpcdeploy that is at work on this lab", report):
         running = _running(settings)
         if running is not None and _as_wanted(running, settings):

@@ -76,7 +76,7 @@ def prepare_script(settings: LabSettings) -> str:
     ``useradd`` also writes the subuid and subgid ranges that unprivileged builds need. A password field of ``*`` lets a
     key in where ``!`` means a locked account to sshd (sshd(8)). An ECDSA or RSA host key would do as well as Ed25519.
     """
-    user = settings.user
+    user, other = settings.user, settings.colleague
     condor = "install -d -o condor -g condor -m 755 /run/condor /run/lock/condor /lab/log/condor"
     condor = condor if "htcondor" in settings.schedulers else ""
     return f"""\
@@ -84,6 +84,12 @@ set -eu
 id {user} >/dev/null 2>&1 || useradd --create-home --uid {settings.uid} --user-group --shell /bin/bash --password '*' {user}
 test -d /home/{user} || {{ cp -R /etc/skel /home/{user}; chown -R {user}: /home/{user}; }}
 install -d -o {user} -g {user} -m 700 {settings.scratch}
+id {other} >/dev/null 2>&1 || useradd --create-home --uid {settings.uid + 1} --user-group --shell /bin/bash {other}
+test -d /home/{other} || {{ cp -R /etc/skel /home/{other}; chown -R {other}: /home/{other}; }}
+groupadd --force {settings.team}
+usermod --append --groups {settings.team} {user}
+usermod --append --groups {settings.team} {other}
+install -d -o {other} -g {settings.team} -m 2770 /scratch/{settings.team}
 chmod 1777 /tmp
 install -d -m 755 /run/sshd /run/lock /run/user
 install -d -o munge -g munge -m 755 /run/munge

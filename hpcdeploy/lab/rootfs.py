@@ -10,6 +10,7 @@ from hpcdeploy.errors import LabError, MissingProgramError
 from hpcdeploy.lab import archive, mirror, packages
 from hpcdeploy.lab.releases import upstream
 from hpcdeploy.lab.settings import LabSettings
+from hpcdeploy.private import private_folder
 
 Report = Callable[[str], None]
 
@@ -33,7 +34,7 @@ def ensure(settings: LabSettings, report: Report, lock: int) -> Path:
     target = path(settings)
     if target.is_dir():
         return target
-    settings.cache.mkdir(parents=True, exist_ok=True)
+    private_folder(settings.cache)
     for leftover in settings.cache.glob("rootfs-*.part"):
         report(f"removing an unfinished root file system ({leftover})")
         shutil.rmtree(leftover)
@@ -153,7 +154,9 @@ def _lines(*argv: str) -> list[str]:
 
 def _run_logged(argv: list[str], log: Path, lock: int) -> None:
     with log.open("wb") as output:
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=(lock,), check=False)
+        done = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=(lock,), umask=0o022, check=False
+        )
     if done.returncode:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
         raise LabError(f"mmdebstrap ended with {done.returncode}; all it said is in {log}, which ends:\n{tail}")

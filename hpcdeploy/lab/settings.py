@@ -19,6 +19,8 @@ class LabSettings:
     system; Apptainer comes from ``apptainer_suite``, because no stable suite has it. The suite of 22.05 has no HTCondor, and
     a libc too old for Apptainer: a lab of it runs jobs and no containers.
     ``state`` holds everything that belongs to this one lab, ``cache`` what labs share.
+    ``user`` is the one who logs in, and whose number is ``uid``. ``colleague`` is another user of the same cluster, with the
+    next number, who is in the group ``team`` as the first one is: for what one user can do to another.
     CPUs, memory (MB) and GPUs are those that every node claims to have: the machine need not have them.
     ``base_image`` puts the base image of the demo into the lab's registry.
     ``scratch_in_memory`` keeps scratch in memory (tmpfs) until the lab is down; a build then takes little more than half the
@@ -35,6 +37,8 @@ class LabSettings:
     apptainer_suite: str = "sid"
     user: str = "lab"
     uid: int = 1000
+    colleague: str = "colleague"
+    team: str = "team"
     nodes: tuple[str, ...] = ("node1", "node2")
     cpus: int = 4
     memory_mb: int = 64000

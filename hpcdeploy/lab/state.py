@@ -12,6 +12,7 @@ from hpcdeploy.cluster import SchedulerName
 from hpcdeploy.lab.process import Process
 from hpcdeploy.lab.releases import DEFAULT
 from hpcdeploy.lab.settings import LabSettings, Ports
+from hpcdeploy.private import private_folder
 from hpcdeploy.whole_file import write_whole
 
 
@@ -21,6 +22,7 @@ class Lab:
 
     ``host`` is its name in ``ssh_config``. ``registry`` is ``localhost:PORT``, the form in which image references name it,
     over plain HTTP. ``slurm`` is the release of Slurm, such as ``24.11``.
+    ``colleague`` is another user, and ``team_scratch`` a folder that both may write to.
     ``rootfs`` is the shared root file system that it was started from; ``inside`` is a folder of this machine that the lab
     sees as ``/lab``.
     """
@@ -37,6 +39,8 @@ class Lab:
     ssh_config: Path
     home: str
     scratch: str
+    colleague: str
+    team_scratch: str
     accounting: bool
     slurm: str
     schedulers: tuple[SchedulerName, ...]
@@ -78,6 +82,8 @@ def describe(settings: LabSettings, ports: Ports, rootfs: Path, init: Process, o
         ssh_config=settings.state / "ssh_config",
         home=settings.home,
         scratch=settings.scratch,
+        colleague=settings.colleague,
+        team_scratch=f"/scratch/{settings.team}",
         accounting=settings.accounting,
         slurm=settings.slurm,
         schedulers=settings.schedulers,
@@ -95,7 +101,7 @@ def write(path: Path, lab: Lab) -> None:
         "init": [lab.init.pid, lab.init.started],
         "outer": [lab.outer.pid, lab.outer.started],
     }
-    write_whole(path, json.dumps(values))
+    write_whole(path, json.dumps(values), private=True)
 
 
 @dataclass(frozen=True)
@@ -139,7 +145,7 @@ def locked(path: Path, waiting: str, report: Callable[[str], None]) -> Iterator[
 
     Gives the file descriptor: a child that inherits it holds the lock too.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(path.parent)
     with path.open("ab") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

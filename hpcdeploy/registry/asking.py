@@ -77,7 +77,9 @@ def speaks_plain_http(repository: str) -> bool:
 
 
 def _with_credentials(parsed: Reference) -> "Registry":
+    from hpcdeploy.config.files import token_services
     from hpcdeploy.registry.client import Registry
     from hpcdeploy.registry.credentials import credential_files, find_credentials
 
-    return Registry(parsed, find_credentials(parsed, credential_files(os.environ, Path.home())))
+    found = find_credentials(parsed, credential_files(os.environ, Path.home()))
+    return Registry(parsed, found, token_service=token_services(os.environ).get(parsed.host, ""))

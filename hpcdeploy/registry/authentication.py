@@ -6,7 +6,8 @@ names (auth/token.py, auth/base.py). This back end keeps tokens by scope until t
 """
 
 import base64
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 import oras.auth
@@ -14,16 +15,17 @@ import requests
 from oras.auth.base import AuthBackend
 
 from hpcdeploy.errors import AuthenticationError
+from hpcdeploy.json_text import read_json
 from hpcdeploy.registry.challenges import (
     Challenge,
     may_ask_realm,
-    may_see_credentials,
     merge_scopes,
     origin_of,
     parse_challenges,
 )
 from hpcdeploy.registry.credentials import Credentials, login_command
-from hpcdeploy.registry.retries import Patience
+from hpcdeploy.registry.failures import PassingFailure, only_request_errors
+from hpcdeploy.registry.retries import PASSING_STATUSES, Patience
 
 BACKEND = "hpcdeploy"
 # A token that says nothing of its life has a minute (distribution, token authentication specification, "expires_in").
@@ -40,8 +42,9 @@ class _Token:
 class ScopedAuth(AuthBackend):  # type: ignore[misc]  # oras-py has no types
     """Answers one registry's challenges: Basic, or tokens kept by scope.
 
-    ``registry`` is the URL of the registry's root, ``wanted`` the scope that the work ahead needs, asked for together with
-    what a challenge names, so that one token serves a whole push.
+    ``registry`` is the URL of the registry's root, ``host`` its name for people, ``wanted`` the scope that the work ahead
+    needs, asked for together with what a challenge names, so that one token serves a whole push. ``token_service`` is the
+    host that the person's settings name for tokens.
     """
 
     session: requests.Session
@@ -49,6 +52,8 @@ class ScopedAuth(AuthBackend):  # type: ignore[misc]  # oras-py has no types
     def __init__(self) -> None:
         super().__init__()
         self.registry = ""
+        self.host = ""
+        self.token_service = ""
         self.wanted = ""
         self.patience = Patience()
         self.credentials: Credentials | None = None
@@ -82,7 +87,7 @@ class ScopedAuth(AuthBackend):  # type: ignore[misc]  # oras-py has no types
         challenges = {c.scheme: c for c in parse_challenges(original.headers.get("WWW-Authenticate", ""))}
         before = headers.get("Authorization")
         if "bearer" in challenges:
-            self._challenge = challenges["bearer"]
+            self._challenge = self._with_first_realm(challenges["bearer"])
             scope = merge_scopes(self._challenge.scope, self.wanted)
             self._tokens[scope] = self._fetch(self._challenge, scope)
         elif "basic" in challenges:
@@ -92,6 +97,17 @@ class ScopedAuth(AuthBackend):  # type: ignore[misc]  # oras-py has no types
         answer = {**headers, **self.get_auth_header()}
         return answer, answer.get("Authorization") not in (None, before)
 
+    def _with_first_realm(self, challenge: Challenge) -> Challenge:
+        """Return `challenge` with the token service of the first one.
+
+        nvcr.io names https://nvcr.io/proxy_auth to whoever has no token, and another host, which knows no anonymous users,
+        to whoever has one that expired (NVIDIA/nvidia-container-toolkit, issue 1945).
+        """
+        first = self._challenge
+        if first is None or first.scheme != "bearer":
+            return challenge
+        return replace(challenge, realm=first.realm, service=first.service)
+
     def _basic(self) -> dict[str, str]:
         if self.credentials is None or not self.credentials.password:
             return {}
@@ -100,17 +116,15 @@ class ScopedAuth(AuthBackend):  # type: ignore[misc]  # oras-py has no types
 
     def _fetch(self, challenge: Challenge, scope: str) -> _Token:
         realm, found = challenge.realm, self.credentials
-        if not may_ask_realm(self.registry, realm):
-            raise AuthenticationError(
-                f"{self.registry} sends us to {realm!r} for a token, which is no address over TLS; refused."
-            )
-        if found is not None and not may_see_credentials(self.registry, realm):
-            host, place = origin_of(self.registry)[1], origin_of(realm)[1]
-            raise AuthenticationError(
-                f"{host} wants its credentials sent to {place}, which is outside of its own domain; nothing was sent there."
-            )
+        if not may_ask_realm(self.registry, realm, self.token_service):
+            raise AuthenticationError(self._refuse(realm))
         asked = self.patience.clock()
         response = self._ask(challenge, scope)
+        if response.status_code in PASSING_STATUSES:
+            place = origin_of(realm)[1]
+            raise PassingFailure(
+                f"the token service at {place} answered with status {response.status_code}", response=response
+            )
         if response.status_code != requests.codes.ok:
             who = f"the credentials from {found.source}" if found is not None else "a request without credentials"
             raise AuthenticationError(
@@ -119,7 +133,21 @@ class ScopedAuth(AuthBackend):  # type: ignore[misc]  # oras-py has no types
             )
         return _read_token(response, asked)
 
+    def _refuse(self, realm: str) -> str:
+        scheme, place, _ = origin_of(realm)
+        if scheme != "https":
+            return f"{self.registry} sends us to {realm!r} for a token, which is no address over TLS; refused."
+        return (
+            f"{self.host} names {place} as its token service, which is another host; nothing was sent there. If the "
+            f'operator of the registry confirms it, set token-service = "{place}" in [registries."{self.host}"] of your own '
+            "settings (~/.config/hpcdeploy/config.toml)."
+        )
+
     def _ask(self, challenge: Challenge, scope: str) -> requests.Response:
+        with only_request_errors():
+            return self._ask_realm(challenge, scope)
+
+    def _ask_realm(self, challenge: Challenge, scope: str) -> requests.Response:
         found = self.credentials
         limits = (self.patience.connect, self.patience.read)
         words = {"service": challenge.service, "scope": scope}
@@ -143,13 +171,16 @@ class ScopedAuth(AuthBackend):  # type: ignore[misc]  # oras-py has no types
 
 def _read_token(response: requests.Response, asked: float) -> _Token:
     try:
-        body = response.json()
+        body = read_json(response.content)
         value = body.get("token") or body.get("access_token")
         life = float(body.get("expires_in") or _DEFAULT_LIFE)
-    except (ValueError, AttributeError, TypeError):
+    except (ValueError, AttributeError, TypeError, OverflowError):
         value, life = None, 0.0
-    if not isinstance(value, str) or not value:
-        raise AuthenticationError(f"The token service at {origin_of(response.url)[1]} gave an answer without a token.")
+    # It becomes part of a header; what a token may be made of: RFC 6750, section 2.1.
+    if not isinstance(value, str) or not re.fullmatch(r"[!-~]+", value):
+        raise PassingFailure(
+            f"the token service at {origin_of(response.url)[1]} gave an answer without a token", kind=AuthenticationError
+        )
     return _Token(value=value, expires=asked + max(1.0, life - _MARGIN))
 
 

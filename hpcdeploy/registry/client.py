@@ -35,16 +35,24 @@ class Registry:
 
     Plain HTTP is used where `plain_http` says so and, as docker and oras do, for this machine itself. oras-py is imported by
     the first call. Every method raises `hpcdeploy.errors.RegistryError` where the registry refuses or cannot be reached, and
-    `hpcdeploy.errors.AuthenticationError` where it does not let us in.
+    `hpcdeploy.errors.AuthenticationError` where it does not let us in. `token_service` is the ``HOST`` or ``HOST:PORT``
+    that the person lets issue its tokens, besides those that `hpcdeploy.registry.challenges.may_ask_realm` knows.
     """
 
     def __init__(
-        self, reference: Reference, lookup: Lookup, *, plain_http: bool = False, patience: Patience | None = None
+        self,
+        reference: Reference,
+        lookup: Lookup,
+        *,
+        plain_http: bool = False,
+        patience: Patience | None = None,
+        token_service: str = "",
     ) -> None:
         self.reference = reference
         self._lookup = lookup
         self._plain_http = plain_http or is_loopback(reference.host)
         self._patience = patience or Patience()
+        self._token_service = token_service
 
     def push(
         self,
@@ -144,7 +152,14 @@ class Registry:
     def _client(self, doing: str) -> "OciClient":
         from hpcdeploy.registry.oci_client import OciClient
 
-        return OciClient(self.reference, self._lookup, plain_http=self._plain_http, patience=self._patience, doing=doing)
+        return OciClient(
+            self.reference,
+            self._lookup,
+            plain_http=self._plain_http,
+            patience=self._patience,
+            doing=doing,
+            token_service=self._token_service,
+        )
 
     def _compare(self, got: str, expected: str) -> None:
         if got and got != expected:

@@ -2,13 +2,13 @@
 
 import base64
 import json
-import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.json_text import read_json
+from hpcdeploy.limits import TooMuchError, run_program
 from hpcdeploy.registry.reference import DOCKER_HUB, Reference
 from hpcdeploy.shell import word
 
@@ -84,9 +84,10 @@ def run_helper(program: str, key: str) -> tuple[int, str]:
 
     Raises:
         FileNotFoundError: there is no such program.
+        TooMuchError: it wrote too much, or took too long.
     """
-    done = subprocess.run([program, "get"], input=key, capture_output=True, text=True, timeout=_HELPER_TIMEOUT, check=False)
-    return done.returncode, done.stdout
+    done = run_program([program, "get"], seconds=_HELPER_TIMEOUT, stdin=key.encode())
+    return done.returncode, done.stdout.decode(errors="replace")
 
 
 def find_credentials(reference: Reference, files: tuple[Path, ...], ask: AskHelper = run_helper) -> Lookup:
@@ -134,7 +135,7 @@ def _find_in(config: dict[str, object], reference: Reference, source: str, ask: 
         except FileNotFoundError:
             remark = f"names the program {program}, which is not installed"
             continue
-        except subprocess.TimeoutExpired:
+        except TooMuchError:
             remark = f"names the program {program}, which did not answer"
             continue
         if code == 0:

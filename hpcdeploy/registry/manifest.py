@@ -14,6 +14,7 @@ from hpcdeploy.environments.oci import INDEX_TYPES
 from hpcdeploy.errors import RegistryError
 from hpcdeploy.image import PublishedImage
 from hpcdeploy.json_text import read_json
+from hpcdeploy.whole_number import LARGEST
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 CONFIG_TYPE = "application/vnd.sylabs.sif.config.v1+json"
@@ -114,7 +115,7 @@ def _read_layer(layer: object, repository: str, manifest: str) -> PublishedImage
     if fields.get("mediaType") not in (LAYER_TYPE, OLD_LAYER_TYPE):
         raise _not_a_sif(repository, f"its layer's type is {fields.get('mediaType')}")
     digest, size = _SHA256.fullmatch(str(fields.get("digest"))), fields.get("size")
-    if digest is None or type(size) is not int or size <= 0:
+    if digest is None or type(size) is not int or not 0 < size <= LARGEST:
         raise _not_a_sif(repository, "its layer has no sha256 digest or no size")
     return PublishedImage(repository=repository, manifest=manifest, sha256=digest[1], size=size)
 

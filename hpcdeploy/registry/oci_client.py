@@ -7,7 +7,9 @@ place; ``get_manifest`` gives parsed JSON, of which no digest can be taken; ``up
 the library mends one of them.
 """
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urljoin
 
@@ -16,26 +18,44 @@ import oras.provider
 import requests
 from oras.logger import setup_logger
 
-from hpcdeploy.environments.oci import INDEX_TYPES, LARGEST_DOCUMENT, MANIFEST_TYPES
-from hpcdeploy.errors import RegistryError
+from hpcdeploy import limits
+from hpcdeploy.environments.oci import INDEX_TYPES, MANIFEST_TYPES
+from hpcdeploy.errors import ConfigError, RegistryError
+from hpcdeploy.json_text import read_json
+from hpcdeploy.registry.attempts import persist
 from hpcdeploy.registry.authentication import BACKEND, ScopedAuth
-from hpcdeploy.registry.challenges import is_downgrade, origin_of
+from hpcdeploy.registry.bounded import BoundedAdapter, allow
+from hpcdeploy.registry.challenges import is_downgrade, next_page, origin_of
 from hpcdeploy.registry.credentials import Lookup
-from hpcdeploy.registry.failures import explain_exception, explain_response
+from hpcdeploy.registry.failures import PassingFailure, explain_exception, explain_response, only_request_errors
 from hpcdeploy.registry.manifest import MANIFEST_TYPE
-from hpcdeploy.registry.reference import Reference, is_loopback
-from hpcdeploy.registry.retries import PASSING_STATUSES, Patience, next_wait
+from hpcdeploy.registry.reference import Reference, check_tag, is_loopback
+from hpcdeploy.registry.retries import Patience
 from hpcdeploy.registry.streams import RECEIVED_BLOCK, FileBody, PartialFile
+from hpcdeploy.registry.uploads import refuse_broken
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5
-_PERMANENT = (requests.exceptions.SSLError, requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)
+_MOST_CHALLENGES = 3
+"""Refusals of one request that are answered with a new token: one may have expired on its way, or lack a right."""
+
+_MOST_DAMAGED = 2
+"""Documents with another digest than expected for which one more is asked."""
 
 
 class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no types
     """Speaks to the one registry of ``reference``; nothing that belongs to it goes to any other host."""
 
-    def __init__(self, reference: Reference, lookup: Lookup, *, plain_http: bool, patience: Patience, doing: str) -> None:
+    def __init__(
+        self,
+        reference: Reference,
+        lookup: Lookup,
+        *,
+        plain_http: bool,
+        patience: Patience,
+        doing: str,
+        token_service: str = "",
+    ) -> None:
         setup_logger(quiet=True)
         super().__init__(hostname=reference.endpoint, insecure=plain_http, auth_backend=BACKEND)
         self.reference = reference
@@ -46,10 +66,15 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
         # No proxy stands between a machine and itself. A callable that changes nothing keeps ~/.netrc out: requests would
         # put its `default` line in the place of our token.
         self.session.trust_env = not (plain_http and is_loopback(reference.host))
+        for scheme in ("http://", "https://"):
+            self.session.mount(scheme, BoundedAdapter())
         self.session.auth = _leave_alone
-        self.session.headers["User-Agent"] = "hpcdeploy"
+        # Nothing that comes packed is unpacked: a few bytes may become gigabytes.
+        self.session.headers.update({"User-Agent": "hpcdeploy", "Accept-Encoding": "identity"})
         self.auth: ScopedAuth
         self.auth.registry = self.root
+        self.auth.host = reference.host
+        self.auth.token_service = token_service
         self.auth.credentials = lookup.credentials
         self.auth.patience = patience
 
@@ -78,32 +103,7 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
 
     def persist(self, attempt: Callable[[], requests.Response]) -> requests.Response:
         """Call `attempt` until its answer is no passing failure or patience ends; the last answer is given back as it is."""
-        failures, waited = 0, 0.0
-        while True:
-            response: requests.Response | None = None
-            trouble: requests.RequestException | None = None
-            try:
-                response = attempt()
-            except _PERMANENT as error:
-                raise explain_exception(error, doing=self.doing, reference=self.reference, attempts=1) from error
-            except requests.RequestException as error:
-                trouble = error
-            if response is not None and response.status_code not in PASSING_STATUSES:
-                return response
-            failures += 1
-            retry_after = response.headers.get("Retry-After", "") if response is not None else ""
-            wait = next_wait(self.patience, failures=failures, waited=waited, retry_after=retry_after)
-            if wait is None:
-                if trouble is not None:
-                    raise explain_exception(
-                        trouble, doing=self.doing, reference=self.reference, attempts=failures
-                    ) from trouble
-                assert response is not None
-                return response
-            if response is not None:
-                response.close()
-            self.patience.sleep(wait)
-            waited += wait
+        return persist(attempt, self.patience, doing=self.doing, reference=self.reference)
 
     def exchange(
         self,
@@ -116,34 +116,40 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
         stream: bool = False,
         timeout: tuple[float, float] | None = None,
     ) -> requests.Response:
-        """Do one request once: a challenge is answered one time, redirects are followed for reading only."""
+        """Do one request once: challenges are answered, redirects are followed for reading only."""
         limits = timeout or (self.patience.connect, self.patience.read)
 
         def send(target: str, extra: dict[str, str]) -> requests.Response:
-            response: requests.Response = self.session.request(
-                method,
-                target,
-                data=data,
-                json=json,
-                headers={"Accept-Encoding": "identity", **(headers or {}), **extra},
-                stream=stream,
-                timeout=limits,
-                allow_redirects=False,
-                verify=self._tls_verify,
-            )
+            with only_request_errors():
+                response: requests.Response = self.session.request(
+                    method,
+                    target,
+                    data=data,
+                    json=json,
+                    headers={"Accept-Encoding": "identity", **(headers or {}), **extra},
+                    stream=stream,
+                    timeout=limits,
+                    allow_redirects=False,
+                    verify=self._tls_verify,
+                )
             return response
 
         ours = origin_of(url) == origin_of(self.root)
         response = send(url, self.auth.get_auth_header() if ours else {})
-        if response.status_code in (401, 403) and ours:
-            extra, changed = self.auth.authenticate_request(response, dict(self._sent(response)))
-            if changed:
-                response.close()
-                response = send(url, extra)
+        for _ in range(_MOST_CHALLENGES):
+            if response.status_code not in (401, 403) or not ours:
+                break
+            with _closed_on_error(response):
+                extra, changed = self.auth.authenticate_request(response, dict(self._sent(response)))
+            if not changed:
+                break
+            response.close()
+            response = send(url, extra)
         for _ in range(_MOST_REDIRECTS):
             if response.status_code not in _REDIRECTS or method not in ("GET", "HEAD"):
                 break
-            target = self.follow(response)
+            with _closed_on_error(response):
+                target = self.follow(response)
             response.close()
             home = origin_of(target) == origin_of(self.root)
             response = send(target, self.auth.get_auth_header() if home else {})
@@ -153,12 +159,13 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
         """Give the absolute URL of an answer's ``Location``, and refuse one that leaves TLS.
 
         Raises:
-            RegistryError: there is none, or it is not allowed.
+            PassingFailure: there is none.
+            RegistryError: it is not allowed.
         """
         location = response.headers.get("Location", "")
-        target = urljoin(response.url, location)
+        target = _joined(response.url, location)
         if not location or origin_of(target)[0] not in ("http", "https"):
-            raise RegistryError(f"{self.doing} {self.reference} failed: {self.reference.host} did not say where to go on.")
+            raise PassingFailure(f"{self.reference.host} did not say where to go on", response=response)
         if is_downgrade(response.url, target):
             raise RegistryError(
                 f"{self.doing} {self.reference} failed: {self.reference.host} sends us on to an address without TLS: "
@@ -192,7 +199,9 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
             session = self.follow(opened)
             mark = "&" if "?" in session else "?"
             target = f"{session}{mark}digest={layer['digest'].replace(':', '%3A')}"
-            return self.exchange("PUT", target, data=blob, headers=headers, timeout=limits)
+            done = self.exchange("PUT", target, data=blob, headers=headers, timeout=limits)
+            refuse_broken(done, blob, layer["digest"], self.reference.host)
+            return done
 
         return self.check(self.persist(attempt), 201, 204)
 
@@ -209,46 +218,87 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
         return head if head.status_code == requests.codes.ok else self.put_upload(blob, place, layer)
 
     def upload_manifest(self, manifest: bytes, container: oras.container.Container) -> requests.Response:
-        """Put a manifest's exact bytes under the container's tag or digest."""
+        """Put a manifest's exact bytes under the container's tag or digest; again if the registry says it took others."""
         url = f"{self.prefix}://{container.manifest_url()}"
-        return self.check(self.do_request(url, "PUT", data=manifest, headers={"Content-Type": MANIFEST_TYPE}), 200, 201, 202)
+        digest, puts = f"sha256:{hashlib.sha256(manifest).hexdigest()}", 0
+
+        def attempt() -> requests.Response:
+            nonlocal puts
+            answer, puts = self.exchange("PUT", url, data=manifest, headers={"Content-Type": MANIFEST_TYPE}), puts + 1
+            if puts <= _MOST_DAMAGED and answer.ok and answer.headers.get("Docker-Content-Digest", digest) != digest:
+                raise PassingFailure(f"{self.reference.host} stored another manifest than was sent")
+            return answer
+
+        return self.check(self.persist(attempt), 200, 201, 202)
 
     def read_manifest(self, asked: str) -> tuple[bytes, str]:
         """Give a manifest's raw bytes, and the digest that the registry claims for them (or nothing)."""
         url = f"{self.prefix}://{self.get_container(asked).manifest_url()}"
         headers = {"Accept": ", ".join((*MANIFEST_TYPES, *INDEX_TYPES))}
-        with self.check(self.do_request(url, headers=headers, stream=True), 200) as response:
-            return self._document(response), response.headers.get("Docker-Content-Digest", "")
+        return self._read_document(url, headers, digest=asked if asked.startswith("sha256:") else "")
 
     def read_blob(self, digest: str) -> bytes:
         """Give a small blob, such as an image's configuration; the caller checks its digest."""
         url = f"{self.prefix}://{self.get_container(digest).get_blob_url(digest)}"
-        with self.check(self.do_request(url, stream=True), 200) as response:
-            return self._document(response)
+        return self._read_document(url, {}, digest=digest)[0]
 
-    def download_to(self, part: PartialFile, digest: str, size: int) -> None:
-        """Bring a blob into a partial file, going on where it stands, also after a connection that broke."""
-        url = f"{self.prefix}://{self.get_container(digest).get_blob_url(digest)}"
+    def _read_document(self, url: str, headers: dict[str, str], *, digest: str) -> tuple[bytes, str]:
+        """Give a small document's bytes, and the digest that the registry claims for them (or nothing).
+
+        One that breaks off is read again, and some times one that is not that of `digest`, or else of the claim: it may have
+        been cut where no length says so. The caller checks what comes in the end.
+        """
+        content, reads = b"", 0
 
         def attempt() -> requests.Response:
+            nonlocal content, reads
+            with self.exchange("GET", url, headers=headers, stream=True) as response:
+                if response.status_code != requests.codes.ok:
+                    _ = response.content  # what it says, for the message
+                    return response
+                content, reads = response.content, reads + 1
+            expected = digest or response.headers.get("Docker-Content-Digest", "")
+            if reads <= _MOST_DAMAGED and expected and expected != f"sha256:{hashlib.sha256(content).hexdigest()}":
+                raise PassingFailure(f"{self.reference.host} sent another document than expected")
+            return response
+
+        response = self.check(self.persist(attempt), 200)
+        return content, response.headers.get("Docker-Content-Digest", "")
+
+    def download_to(self, part: PartialFile, digest: str, size: int) -> None:
+        """Bring a blob into a partial file, going on where it stands, also after a connection that broke.
+
+        It gives up when attempts bring nothing more as often as patience allows.
+        """
+        url = f"{self.prefix}://{self.get_container(digest).get_blob_url(digest)}"
+
+        def connect() -> requests.Response:
             headers = {"Range": f"bytes={part.done}-"} if part.done else {}
             with self.exchange("GET", url, headers=headers, stream=True) as response:
                 partial = response.status_code == requests.codes.partial_content
-                if part.done and (
-                    response.status_code == requests.codes.range_not_satisfiable
-                    or partial != _starts_at(response, part.done)
-                ):
+                unknown = part.done and response.status_code == requests.codes.range_not_satisfiable
+                if unknown or (partial and not _starts_at(response, part.done)):
                     part.restart()
                     raise requests.ConnectionError("the registry does not go on where we stand")
                 if not partial and response.status_code != requests.codes.ok:
-                    _ = response.content  # what it says, for the message
+                    _ = response.content  # what it says, for the message; no more of it than is read of a refusal
                     return response
+                allow(response, size + RECEIVED_BLOCK)  # so much more that `part` sees that it is more
                 if not partial and part.done:
                     part.restart()
                 part.write(response.iter_content(RECEIVED_BLOCK))
             if part.done < size:
                 raise requests.ConnectionError("the body ended before its time")
             return response
+
+        def attempt() -> requests.Response:
+            while True:
+                before = part.done
+                try:
+                    return connect()
+                except requests.RequestException:
+                    if part.done <= before:
+                        raise
 
         if part.done < size:
             self.check(self.persist(attempt), 200, 206)
@@ -265,8 +315,11 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
             before = start
             response = self.persist(lambda headers=headers: self.exchange("GET", url, headers=headers, stream=True))  # type: ignore[misc]  # the loop's own value
             with self.check(response, 200, 206):
-                here = start if _starts_at(response, start) else 0
+                allow(response, size + RECEIVED_BLOCK)
+                here = start if response.status_code == requests.codes.partial_content else 0
                 try:
+                    if response.status_code == requests.codes.partial_content and not _starts_at(response, start):
+                        raise requests.ConnectionError("the registry does not go on where we stand")
                     for block in response.iter_content(RECEIVED_BLOCK):
                         here += len(block)
                         if here > start:  # a registry that knows no ranges begins at the beginning
@@ -283,32 +336,70 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
         """List all tags, page after page (OCI distribution specification, "Listing tags")."""
         url = f"{self.prefix}://{self.get_container('latest').tags_url()}"
         tags: list[str] = []
+        seen: set[str] = set()
         while url:
-            response = self.check(self.do_request(url), 200)
-            try:
-                tags.extend(str(tag) for tag in response.json()["tags"] or ())
-            except (ValueError, KeyError, TypeError) as error:
+            seen.add(url)
+            page, response = self._page_of_tags(url)
+            tags.extend(page)
+            if len(tags) > limits.MOST_TAGS:
                 raise RegistryError(
-                    f"{self.reference.host} gave no list of tags for {self.reference.repository}."
-                ) from error
-            link = response.links.get("next", {}).get("url", "")
-            url = urljoin(response.url, link) if link else ""
+                    f"{self.reference.host} lists more than {limits.MOST_TAGS} tags of {self.reference.repository}, which "
+                    "is more than is read; look them up at the registry itself"
+                )
+            link = next_page(response.headers.get("Link", ""))
+            url = _joined(response.url, link) if link else ""
+            if url in seen or is_downgrade(self.root, url or self.root):
+                raise RegistryError(
+                    f"{self.doing} {self.reference} failed: the next page of tags that {self.reference.host} names is one "
+                    "that was read already, or without TLS; expected a page further on."
+                )
         return tags
 
-    def _document(self, response: requests.Response) -> bytes:
-        content = b""
-        for block in response.iter_content(RECEIVED_BLOCK):
-            content += block
-            if len(content) > LARGEST_DOCUMENT:
-                raise RegistryError(
-                    f"The manifest or configuration of {self.reference} has more than {LARGEST_DOCUMENT} bytes, which "
-                    "no manifest has."
-                )
-        return content
+    def _page_of_tags(self, url: str) -> tuple[list[str], requests.Response]:
+        page: list[str] = []
+
+        def attempt() -> requests.Response:
+            response = self.exchange("GET", url)
+            if response.status_code == requests.codes.ok:
+                try:
+                    page[:] = map(check_tag, _listed(read_json(response.content)["tags"]))
+                except (ValueError, KeyError, TypeError, ConfigError) as error:
+                    raise PassingFailure(
+                        f"{self.reference.host} gave no list of tags for {self.reference.repository}"
+                    ) from error
+            return response
+
+        response = self.check(self.persist(attempt), 200)
+        return page, response
 
     def _sent(self, response: requests.Response) -> Iterable[tuple[str, str]]:
         authorization = response.request.headers.get("Authorization")
         return [("Authorization", str(authorization))] if authorization else []
+
+
+@contextmanager
+def _closed_on_error(response: requests.Response) -> Iterator[None]:
+    """Close an answer of which an error is raised: nobody else gets it."""
+    try:
+        yield
+    except BaseException:
+        response.close()
+        raise
+
+
+def _listed(page: object) -> list[Any]:
+    """Return the tags of a page, null where there are none; raises TypeError where it is no list."""
+    if page is not None and not isinstance(page, list):
+        raise TypeError(type(page))
+    return page or []
+
+
+def _joined(base: str, link: str) -> str:
+    """Return the URL that `link` leads to from `base`; empty where it is none."""
+    try:
+        return urljoin(base, link)
+    except ValueError:
+        return ""
 
 
 def _leave_alone(request: requests.PreparedRequest) -> requests.PreparedRequest:

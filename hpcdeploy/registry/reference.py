@@ -134,9 +134,13 @@ def check_tag(tag: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host (its port is allowed) is this machine: ``localhost``, 127.0.0.0/8, ``::1``."""
+    """Tell whether a host (its port is allowed) is this machine: ``localhost``, 127.0.0.0/8, ``::1``.
+
+    ``NAME.localhost`` is not: RFC 6761, section 6.3, asks resolvers to answer it with loopback, and one that does not asks
+    DNS, where another machine may be given.
+    """
     name = split_port(host)[0]
-    if name == "localhost" or name.endswith(".localhost"):
+    if name == "localhost":
         return True
     try:
         return ipaddress.ip_address(name).is_loopback

@@ -47,6 +47,11 @@ class FileBody:
             done += got
             self._progress(done, self._size)
 
+    def sha256(self) -> str:
+        """Read the file once more, and return its sha256 in hex digits."""
+        self._file.seek(0)
+        return hashlib.file_digest(self._file, "sha256").hexdigest()  # type: ignore[arg-type]  # raw files have readinto
+
 
 class PartialFile:
     """A download that is not finished: a file beside the destination, locked while it is written, resumed when found again.
@@ -95,14 +100,13 @@ class PartialFile:
 
     def write(self, blocks: Iterable[bytes]) -> None:
         """Append what comes; more than there should be is an error at once."""
-        file = self._opened()
         for block in blocks:
             if self.done + len(block) > self._size:
                 self.discard()
                 raise RegistryError(
                     f"The registry sent more than the {self._size} bytes that the manifest promises; nothing was kept."
                 )
-            file.write(block)
+            self._append(block)
             self._hash.update(block)
             self.done += len(block)
             self._progress(self.done, self._size)
@@ -127,6 +131,16 @@ class PartialFile:
         file = self._opened()
         os.fsync(file.fileno())
         self.path.replace(self._destination)
+
+    def _append(self, block: bytes) -> None:
+        """Write all of `block`: a disk that becomes full takes a part of it first, and that is no error (write(2))."""
+        rest = memoryview(block)
+        try:
+            while rest:
+                rest = rest[self._opened().write(rest) :]
+        except OSError as error:
+            error.filename = error.filename or str(self._destination)
+            raise
 
     def _opened(self) -> BinaryIO:
         assert self._file is not None, "used outside of its with block"

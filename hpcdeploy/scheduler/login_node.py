@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hpcdeploy import __version__, shell
+from hpcdeploy import __version__, limits, shell
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.job import Array, Bind, Job, Predecessor
 from hpcdeploy.parameters import VARIABLE, Parameters, Placeholder, pieces, task_line
@@ -111,6 +111,7 @@ def _cluster_values(cluster: Cluster) -> dict[str, object]:
         "root": shell.path(cluster.root),
         "cache": shell.path(cluster.images_folder),
         "tmp": shell.path(cluster.tmp_folder),
+        "image_cache_owners": cluster.image_cache_owners,
         "cache_size": (cluster.image_cache_size or 0) * 1024 * 1024,
         "schedulers": cluster.schedulers,
         "setup": cluster.setup,
@@ -175,6 +176,7 @@ def _arriving(parcel: Parcel, cluster: Cluster, patience: int) -> dict[str, obje
         "sha256": parcel.sha256,
         "path": _on_cluster(parcel.path, cluster),
         "patience": patience,
+        "image_cache_owners": cluster.image_cache_owners,
         "setup": _setup_for(cluster, cluster.root, parcel.path),
     }
 
@@ -199,6 +201,8 @@ def following(
         "job_ids": tuple(part.job_id for run in runs for part in run.parts),
         "asked": tuple(line for run in runs for line in _asked(run, (over or {}).get(run.id, ()))),
         "since": int(min(run.submitted for run in runs)),
+        "most": limits.following(sum(run.tasks for run in runs)).stdout,
+        "most_in_all": limits.ALL_JOBS,
         **scheduler_of(scheduler).follow_values(),
     }
     return _render("login_templates/follow.sh", values, overrides)
@@ -253,20 +257,26 @@ def revoking(cluster: Cluster, run: Run, *, patience: int = 30, overrides: Path 
 
 
 LOG_PIECE = 1024 * 1024
-"""Bytes that are read at once of each stream: nobody's memory, and no line that is told, grows with the log."""
+"""Bytes that are read at once of each stream, at most: nobody's memory, and no line that is told, grows with the log."""
+
+
+def log_piece(tasks: int) -> int:
+    """Return how many bytes are read at once of each stream of `tasks` tasks, so that all are no more than is held."""
+    return max(1, min(LOG_PIECE, limits.LOGS_AT_ONCE // (2 * max(1, tasks))))
 
 
 def reading_logs(
     cluster: Cluster, run: Run, wanted: Iterable[tuple[int, int, int]], fence: str, *, overrides: Path | None = None
 ) -> str:
     """Render the script that prints what tasks wrote: each item of `wanted` is a task, and how many bytes of its output and
-    of its error stream are known. At most `LOG_PIECE` bytes of each are printed."""
+    of its error stream are known. Of each at most `log_piece` bytes are printed."""
+    wanted = tuple(wanted)
     values = {
         **_place(cluster, run.scheduler),
         "setup": _setup_for(cluster, cluster.root),
         "run_id": run.id,
         "wanted": tuple(f"{task} {out + 1} {err + 1}" for task, out, err in wanted),
-        "limit": LOG_PIECE,
+        "limit": log_piece(len(wanted)),
         "fence": fence,
     }
     return _render("login_templates/logs.sh", values, overrides)

@@ -5,6 +5,8 @@ import sys
 import threading
 from collections.abc import Callable
 
+from hpcdeploy.plain_text import plain
+
 Ask = Callable[[str, bool], str]
 """Puts a question to the person; the flag says whether the answer may be seen while it is typed."""
 
@@ -23,6 +25,7 @@ def terminal_ask() -> Ask | None:
         return None
 
     def ask(question: str, visible: bool) -> str:  # noqa: FBT001 - the server's own word comes by position
+        question = plain(question)  # most of it is the server's
         with ASKING:
             if not visible:
                 return getpass.getpass(question)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
 
+from hpcdeploy.limits import OutputLimit
 from hpcdeploy.progress import Progress, ignore_progress
 
 Output = Callable[[bytes], None]
@@ -20,7 +21,7 @@ UNNAMED_SIGNAL = -int(signal.NSIG)
 
 @dataclass(frozen=True, kw_only=True)
 class Completed:
-    """How a command ended: ``exit_code`` (negative: killed by that signal), and all that it wrote."""
+    """How a command ended: ``exit_code`` (negative: killed by that signal), and what it wrote, as far as that was kept."""
 
     exit_code: int
     stdout: bytes
@@ -63,12 +64,14 @@ class Transport(Protocol):
         on_stdout: Output = ignore_output,
         on_stderr: Output = ignore_output,
         timeout: float | None = None,
+        limit: OutputLimit | None = None,
     ) -> Completed:
         """Run `argv` (each word reaches the program as it is), feed it `stdin`, and wait.
 
         A program that is not there gives the exit code 127, one that may not run 126. The callbacks are called in the
         caller's thread. An OSError that an iterable `stdin` raises ends the command and passes through. After `timeout`
-        seconds without a byte in either direction the command is given up with `ConnectionLostError`.
+        seconds without a byte in either direction the command is given up with `ConnectionLostError`. One that goes beyond
+        `limit` (none: `hpcdeploy.limits.SCRIPT`) is ended with `hpcdeploy.errors.OverLimitError`.
         """
 
     def put(self, local: Path, remote: str, *, progress: Progress = ignore_progress) -> None:

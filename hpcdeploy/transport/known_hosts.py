@@ -48,7 +48,7 @@ def parse_known_hosts(text: str, file: str) -> tuple[KnownKey, ...]:
         hosts, kind, encoded = words[:3]
         try:
             key = base64.b64decode(encoded, validate=True)
-        except binascii.Error:
+        except ValueError:  # no base64 (`binascii.Error`), or no ASCII
             continue
         found.append(KnownKey(marker=marker, hosts=hosts, kind=kind, key=key, place=f"{file}:{number}"))
     return tuple(found)

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-from hpcdeploy.errors import ConnectionLostError, TransportError
+from hpcdeploy import limits
+from hpcdeploy.errors import ConnectionLostError, OverLimitError, TransportError
+from hpcdeploy.limits import OutputLimit, TooMuchError
 from hpcdeploy.progress import Progress, ignore_progress
 from hpcdeploy.transport.command_line import check_words, shown
 from hpcdeploy.transport.contract import Completed, Input, Output, ignore_output
-from hpcdeploy.transport.pump import BLOCK, SilenceError, blocks, keeping, pump
+from hpcdeploy.transport.pump import BLOCK, Kept, SilenceError, blocks, over_limit, pump
 from hpcdeploy.whole_file import whole_file
 
 _COPY_BLOCK = 1024 * 1024
@@ -82,6 +84,7 @@ class LocalTransport:
         on_stdout: Output = ignore_output,
         on_stderr: Output = ignore_output,
         timeout: float | None = None,
+        limit: OutputLimit | None = None,
     ) -> Completed:
         """Run `argv`; a program that is not there or may not run gives the exit code 127 or 126, as in any shell."""
         check_words(argv)
@@ -90,15 +93,20 @@ class LocalTransport:
         except OSError as error:
             code = 127 if isinstance(error, FileNotFoundError) else 126
             return Completed(exit_code=code, stdout=b"", stderr=os.fsencode(f"{argv[0]}: {error.strerror}\n"))
-        (out, keep_stdout), (err, keep_stderr) = keeping(on_stdout), keeping(on_stderr)
+        limit = limit or limits.SCRIPT
+        kept = Kept(limit, on_stdout, on_stderr)
         try:
-            code = pump(process, blocks(stdin), on_stdout=keep_stdout, on_stderr=keep_stderr, timeout=timeout)
+            code = pump(
+                process, blocks(stdin), on_stdout=kept.stdout, on_stderr=kept.stderr, timeout=timeout, total=limit.seconds
+            )
+        except TooMuchError as error:
+            raise OverLimitError(over_limit(self.where, f"run {shown(argv)}", error)) from None
         except SilenceError:
             message = f"{self.where}: nothing was heard for {timeout:g} s, so this command was ended: {shown(argv)}"
             raise ConnectionLostError(message) from None
         finally:
             process.close()
-        return Completed(exit_code=code, stdout=bytes(out), stderr=bytes(err))
+        return Completed(exit_code=code, stdout=kept.out.content(), stderr=kept.err.content())
 
     def put(self, local: Path, remote: str, *, progress: Progress = ignore_progress) -> None:
         """Copy `local` to the path `remote`; raises `TransportError` where one cannot be read or the other not written."""

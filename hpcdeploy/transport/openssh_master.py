@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from hpcdeploy.errors import AuthenticationError, TransportError
+from hpcdeploy.private import safe_for_temporary
 from hpcdeploy.transport.asking import answer_once
 from hpcdeploy.transport.known_hosts import Finding, Verdict, distrust
 from hpcdeploy.transport.openssh_mux import Mux, NoMasterError
@@ -28,7 +29,7 @@ _LOGIN = 120.0
 _LONGEST = 103 - 17
 _NAME = re.compile(r"[0-9a-f]{12}")
 _SHOWN_KEY = re.compile(r"^debug1: Server host key: (\S+) (\S+)", re.MULTILINE)
-_OFFENDING = re.compile(r"^Offending .*key in (.+:\d+)", re.MULTILINE)
+_OFFENDING = re.compile(r"^Offending (?:(?!key in ).)*+key in (.+:\d+)", re.MULTILINE)
 # The fingerprint that an unknown host shows is said at this level.
 _SILENT = ("-o", "BatchMode=yes", "-o", "LogLevel=DEBUG1")
 _NOISE = re.compile(r"debug\d: |OpenSSH_|Authenticated to |@+|\s*$")
@@ -61,22 +62,46 @@ def open_master(settings: SshSettings, *, ssh: str, config: str | None, asks: bo
 
 
 def _private_folder() -> Path:
-    """Make the folder for sockets, which nobody else can enter; ssh takes a socket away when it ends."""
+    """Make the folder for sockets, which nobody else can enter; ssh takes a socket away when it ends.
+
+    Where somebody else has that name in a folder that is everybody's, the folder gets a name that nobody can foresee.
+    """
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    places = [Path(tempfile.gettempdir()) / f"hpcdeploy-{os.getuid()}", Path(f"/tmp/hpcdeploy-{os.getuid()}")]  # noqa: S108 - checked below
+    everybodys = (Path(tempfile.gettempdir()), Path("/tmp"))  # noqa: S108 - checked in the next line
+    shared = [place for place in everybodys if safe_for_temporary(place)]
+    places = [place / f"hpcdeploy-{os.getuid()}" for place in shared]
     # After "su" this may still be another user's, in whose way a folder of ours would be.
     if runtime.startswith("/") and os.access(runtime, os.W_OK | os.X_OK) and Path(runtime).stat().st_uid == os.getuid():
         places.insert(0, Path(runtime) / "hpcdeploy")
-    folder = next((place for place in places if len(os.fsencode(place)) + 13 <= _LONGEST), places[-1])
+    fitting = [place for place in places if len(os.fsencode(place)) + len("-xxxxxxxx/xxxxxxxxxxxx") <= _LONGEST]
+    if not fitting:
+        raise TransportError(
+            f"no connection can be kept in {tempfile.gettempdir()} or /tmp: others can exchange what lies there, or the "
+            "path is too long; set TMPDIR to a folder of your own with a short path"
+        )
+    folder = fitting[0]
     try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        status = folder.lstat()
+        if _is_ours_alone(folder):
+            return folder
+        folder = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
+        atexit.register(_remove_when_empty, folder)
     except OSError as error:
         raise TransportError(f"no folder for connections can be made at {folder}: {error.strerror}") from error
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) & 0o077:
-        message = f"{folder} is not a folder that only you can enter, so no connection is kept there; remove or rename it"
-        raise TransportError(message)
     return folder
+
+
+def _is_ours_alone(folder: Path) -> bool:
+    """Make `folder` where it is missing; tell whether it is a folder, and no link to one, that only this user can enter."""
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    status = folder.lstat()
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not stat.S_IMODE(status.st_mode) & 0o077
+
+
+def _remove_when_empty(folder: Path) -> None:
+    """Remove a folder of this process alone; an ssh that lingers has its socket in there, and leaves an empty folder."""
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def _clear(folder: Path) -> None:
@@ -128,6 +153,10 @@ def _at_the_terminal(argv: list[str]) -> int:
             raise
 
 
+_SAID = 256 * 1024
+"""Bytes of what ssh said that are read, at its end: a server may print before it lets anybody in."""
+
+
 def _listen(argv: list[str], limit: float) -> tuple[int, str]:
     """Run ssh until it has logged in and left the foreground, or failed; return its exit code and what it said."""
     environment = {**os.environ, "SSH_ASKPASS_REQUIRE": "never"}
@@ -152,8 +181,8 @@ def _listen(argv: list[str], limit: float) -> tuple[int, str]:
         except BaseException:
             process.kill()
             raise
-        said.seek(0)
-        return process.returncode, said.read().decode(errors="replace").replace("\r", "")
+        said.seek(max(0, said.seek(0, os.SEEK_END) - _SAID))
+        return process.returncode, said.read(_SAID).decode(errors="replace").replace("\r", "")
 
 
 @contextlib.contextmanager
@@ -177,7 +206,7 @@ def _why(said: str, settings: SshSettings, *, asks: bool) -> TransportError | Au
     if not re.search(r"Permission denied \(|Too many authentication failures|Host key verification failed", said):
         return TransportError(f"{settings.alias} cannot be reached: {lines}; check that `{settings.login}` gets in")
     parts = [f"{settings.alias} does not let user {settings.user} in: {lines}"]
-    if settings.gssapi and re.search(r"Permission denied \(.*gssapi", said):
+    if settings.gssapi and any("gssapi" in line.partition("Permission denied (")[2] for line in said.splitlines()):
         parts.append("for Kerberos, get a ticket with `kinit`")
     if not asks:
         parts.append(f"where it asks for a code or a password, {answer_once(settings.master)}")

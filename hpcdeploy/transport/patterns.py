@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterable
 
+from hpcdeploy.wildcards import STAR, joined
+
 
 def matches(name: str, patterns: Iterable[str], *, ignore_case: bool) -> bool:
     """Say whether `name` matches a pattern and no negated one.
@@ -21,5 +23,5 @@ def matches(name: str, patterns: Iterable[str], *, ignore_case: bool) -> bool:
 
 def _pattern(pattern: str, *, ignore_case: bool) -> re.Pattern[str]:
     # fnmatch would read the brackets of "[host]:2222" as a set of letters.
-    text = "".join({"*": ".*", "?": "."}.get(letter, re.escape(letter)) for letter in pattern)
+    text = joined([{"*": STAR, "?": "."}.get(letter, re.escape(letter)) for letter in pattern], any_character=".")
     return re.compile(text, re.DOTALL | (re.IGNORECASE if ignore_case else 0))

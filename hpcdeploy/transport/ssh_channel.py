@@ -7,14 +7,18 @@ from collections.abc import Callable
 
 import paramiko
 from paramiko.channel import Channel
-from paramiko.common import MSG_CHANNEL_REQUEST
+from paramiko.common import MSG_CHANNEL_DATA, MSG_CHANNEL_EXTENDED_DATA, MSG_CHANNEL_REQUEST
 
 from hpcdeploy.transport.contract import UNNAMED_SIGNAL
 from hpcdeploy.transport.pump import LostError, RefusedError
 from hpcdeploy.transport.ssh_copy import PIECE
+from hpcdeploy.transport.ssh_packets import LimitedPacketizer, check_window
 
 WINDOW = 8 * 1024 * 1024
 """Bytes that a server may send before it is heard."""
+
+# Bytes of one packet more: paramiko counts the window when somebody reads.
+_PACKET = 256 * 1024
 
 # Seconds in which a thread of paramiko ends whose connection has died.
 _SETTLES = 1.0
@@ -35,16 +39,29 @@ def _handle_channel_request(channel: Channel, message: paramiko.Message) -> None
     Channel._handle_request(channel, message)  # type: ignore[attr-defined]  # what the table held before
 
 
+def _handle_data(channel: Channel, message: paramiko.Message) -> None:
+    """Take output, and end a connection whose server does not respect the window (RFC 4254, 5.2)."""
+    Channel._feed(channel, message)  # type: ignore[attr-defined]
+    check_window(channel, WINDOW + _PACKET)
+
+
+def _handle_extended_data(channel: Channel, message: paramiko.Message) -> None:
+    Channel._feed_extended(channel, message)  # type: ignore[attr-defined]
+    check_window(channel, WINDOW + _PACKET)
+
+
 class SignallingTransport(paramiko.Transport):
-    """paramiko's transport, which also learns that a command was ended by a signal."""
+    """paramiko's transport, which also learns that a command was ended by a signal, and limits what a server sends."""
 
     _channel_handler_table = {  # noqa: RUF012 - the base class looks it up under this name
         **vars(paramiko.Transport)["_channel_handler_table"],
+        MSG_CHANNEL_DATA: _handle_data,
+        MSG_CHANNEL_EXTENDED_DATA: _handle_extended_data,
         MSG_CHANNEL_REQUEST: _handle_channel_request,
     }
 
     def __init__(self, sock: socket.socket | Channel) -> None:
-        super().__init__(sock)
+        super().__init__(sock, packetizer_class=LimitedPacketizer)
         self.signals: dict[int, int] = {}
 
 

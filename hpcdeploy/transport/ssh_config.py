@@ -22,7 +22,7 @@ DEEPEST_INCLUDE = 16
 
 _COLLECTED = frozenset({"identityfile", "certificatefile"})
 _RAW = frozenset({"proxycommand", "knownhostscommand", "remotecommand", "localcommand"})
-_LINE = re.compile(r"\s*([A-Za-z0-9]+)(?:\s*=\s*|\s+)(.*?)\s*")
+_LINE = re.compile(r"\s*([A-Za-z0-9]+)(?:\s*=\s*|\s+)(.*)")
 _PIECE = re.compile(
     r"""\\(?P<escaped>['"\\])|(?P<escaped_blank>\\[ ])|(?P<quote>['"])|(?P<blanks>[ \t]+)|(?P<plain>.)""", re.DOTALL
 )
@@ -60,7 +60,7 @@ class _Reader:
             parsed = _LINE.fullmatch(line)
             if not parsed:
                 raise ConfigError(f"{place}: expected a keyword and its value, found {line.strip()!r}")
-            keyword, value = parsed[1].lower(), parsed[2]
+            keyword, value = parsed[1].lower(), parsed[2].rstrip()
             if keyword == "host":
                 active = matches(self.host, words(value, place), ignore_case=False)
             elif keyword == "match":

@@ -5,7 +5,7 @@ import itertools
 import logging
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import paramiko
 from paramiko.channel import Channel
@@ -23,6 +23,9 @@ from hpcdeploy.transport.ssh_settings import SshSettings
 LOG = "hpcdeploy.ssh"
 
 _PACKET = 256 * 1024
+
+# The greeting and the exchange of keys, all together, in ConnectTimeouts: each waits for one at most.
+_GREETING_TIME = 4
 
 # Measured on loopback: with GCM one pass does what counter mode and a separate MAC do in two.
 _CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes256-ctr", "aes192-ctr", "aes128-ctr")
@@ -107,12 +110,25 @@ def _greet(settings: SshSettings, sock: socket.socket | Channel, cleanup: contex
     options.ciphers = tuple(name for name in _CIPHERS if name in options.ciphers)
     options.key_types = key_types(tuple(options.key_types), settings, known)
     try:
-        transport.start_client()
+        with _within(_GREETING_TIME * settings.connect_timeout, transport.close):
+            transport.start_client()
         key = transport.get_remote_server_key().asbytes()
     except (paramiko.SSHException, EOFError, OSError) as error:
         raise TransportError(_no_greeting(settings, error)) from error
     check_host_key(key, settings, known)
     return transport
+
+
+@contextlib.contextmanager
+def _within(seconds: float, end: Callable[[], None]) -> Iterator[None]:
+    """Call `end` after so many seconds: a server may go on sending bytes, each in time, and never come to its end."""
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def key_types(available: Sequence[str], settings: SshSettings, known: Sequence[KnownKey]) -> tuple[str, ...]:

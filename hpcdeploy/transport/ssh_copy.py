@@ -54,8 +54,8 @@ head -c "$size" < "$1"
 PIECE = 32 * 1024 - 64
 """Bytes that are best sent at once."""
 
-LONGEST_BANNER = 1024 * 1024
-"""Bytes before the mark that are taken for a banner."""
+LONGEST_HEADER = 128
+"""Bytes of the line with a mark (32), a size and a mode."""
 
 
 def receive_argv(part: str, size: int, mark: str) -> list[str]:
@@ -96,14 +96,14 @@ class Header:
     rest: bytes
 
 
-def split_header(stream: bytes, mark: str) -> Header | None:
-    """Find the header in the beginning of what was sent, or None where it has not come yet."""
-    start = stream.find(f"\n{mark} ".encode())
+def split_header(stream: bytes | bytearray, mark: str, start: int = 0) -> Header | None:
+    """Find the header in the beginning of what was sent, from `start` on, or None where it has not come yet."""
+    start = stream.find(f"\n{mark} ".encode(), start)
     end = stream.find(b"\n", start + 1)
     if start < 0 or end < 0:
         return None
     _, size, mode = stream[start + 1 : end].decode().split()
-    return Header(size=int(size), executable=mode == "x", rest=stream[end + 1 :])
+    return Header(size=int(size), executable=mode == "x", rest=bytes(stream[end + 1 :]))
 
 
 def _rooted(path: str) -> str:

@@ -6,12 +6,12 @@ import pwd
 import re
 import shutil
 import socket
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from hpcdeploy.errors import ConfigError
+from hpcdeploy.limits import TooMuchError, run_program
 from hpcdeploy.transport.command_line import quoted
 from hpcdeploy.transport.ssh_config import Options, config_files, read_options
 
@@ -111,7 +111,7 @@ def parse_ssh_g(text: str) -> Options:
     for keyword in ("userknownhostsfile", "globalknownhostsfile"):
         if keyword in options:
             # Printed without quotes: a blank parts two names only where another absolute name follows.
-            options[keyword] = re.split(r"\s+(?=[/~%$]|none$)", options[keyword][0])
+            options[keyword] = re.split(r"(?<!\s)\s+(?=[/~%$]|none$)", options[keyword][0])
     return options
 
 
@@ -160,11 +160,14 @@ def ssh_argv(ssh: str, hop: Hop, config: str | None) -> list[str]:
 
 def _ask_ssh(ssh: str, hop: Hop, config: str | None) -> str:
     argv = [*ssh_argv(ssh, hop, config), "-G", "-T", "--", hop.host]
-    done = subprocess.run(argv, capture_output=True, text=True, errors="surrogateescape", check=False)
+    try:
+        done = run_program(argv)
+    except TooMuchError as error:
+        raise ConfigError(f"ssh -G for {hop.host} wrote {error}, and was ended; look at its Match exec lines") from error
     if done.returncode:
-        said = done.stderr.strip().replace("\r\n", "; ").replace("\n", "; ")
+        said = done.stderr.decode(errors="surrogateescape").strip().replace("\r\n", "; ").replace("\n", "; ")
         raise ConfigError(f"ssh does not understand its own configuration for {hop.host}: {said}")
-    return done.stdout
+    return done.stdout.decode(errors="surrogateescape")
 
 
 def settings_from(host: str, options: Options, person: Person, *, login: str) -> SshSettings:
@@ -226,7 +229,7 @@ def parse_jump(value: str) -> tuple[Hop, ...]:
     """Read ``[user@]host[:port]`` or ``ssh://...``, several parted by commas (ssh_config(5), ProxyJump)."""
     hops = []
     for part in filter(None, value.split(",")):
-        match = re.fullmatch(r"(?:ssh://)?(?:(.+)@)?(?:\[([^\]]+)\]|([^:@/]+))(?::(\d+))?/?", part.strip())
+        match = re.fullmatch(r"(?:ssh://)?(?:(.+)@)?(?:\[([^\]@]+)\]|([^:@/]+))(?::(\d+))?/?", part.strip())
         if not match:
             raise ConfigError(f"ProxyJump {value!r}: {part!r} is not of the form [user@]host[:port]")
         hop = Hop(host=match[2] or match[3], user=match[1], port=int(match[4]) if match[4] else None)

@@ -5,18 +5,32 @@ import hashlib
 import math
 import os
 import secrets
+import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, ClassVar, Protocol, Self
 
-from hpcdeploy.errors import ConnectionLostError, TransportError
+from hpcdeploy import limits
+from hpcdeploy.errors import ConnectionLostError, OverLimitError, TransportError
+from hpcdeploy.limits import OutputLimit, TooMuchError
 from hpcdeploy.progress import Progress, ignore_progress
 from hpcdeploy.transport import ssh_copy
 from hpcdeploy.transport.command_line import command_line, shown
 from hpcdeploy.transport.contract import Completed, Input, Output, ignore_output
-from hpcdeploy.transport.pump import LostError, RefusedError, Running, SilenceError, blocks, ignore_count, keeping, pump
+from hpcdeploy.transport.pump import (
+    Kept,
+    LostError,
+    RefusedError,
+    Running,
+    SilenceError,
+    blocks,
+    ignore_count,
+    over_limit,
+    pump,
+)
 from hpcdeploy.whole_file import part_name, whole_file
 
 
@@ -79,11 +93,13 @@ class StreamedTransport(ABC):
         on_stdout: Output = ignore_output,
         on_stderr: Output = ignore_output,
         timeout: float | None = None,
+        limit: OutputLimit | None = None,
     ) -> Completed:
         """Run `argv` there. After `timeout` seconds of silence the channel is closed, which ends what reads or writes it."""
-        (out, keep_stdout), (err, keep_stderr) = keeping(on_stdout), keeping(on_stderr)
-        code = self._stream(argv, blocks(stdin), on_stdout=keep_stdout, on_stderr=keep_stderr, timeout=timeout)
-        return Completed(exit_code=code, stdout=bytes(out), stderr=bytes(err))
+        limit = limit or limits.SCRIPT
+        kept = Kept(limit, on_stdout, on_stderr)
+        code = self._stream(argv, blocks(stdin), kept, timeout=timeout, total=limit.seconds)
+        return Completed(exit_code=code, stdout=kept.out.content(), stderr=kept.err.content())
 
     def put(self, local: Path, remote: str, *, progress: Progress = ignore_progress) -> None:
         """Copy `local` there; raises `TransportError` where one cannot be read or the other not written."""
@@ -153,29 +169,42 @@ class StreamedTransport(ABC):
         on_stdout: Output | None = None,
     ) -> bytes:
         """Run a step of `doing`, which must succeed, and return what it wrote, if nobody else took it."""
-        out, err = bytearray(), bytearray()
-        code = self._stream(argv, stdin, on_stdout=on_stdout or out.extend, on_stderr=err.extend, on_fed=on_fed, doing=doing)
+        limit = limits.TRANSFER
+        if on_stdout:  # it counts what it takes
+            limit = replace(limit, stdout=sys.maxsize, keep_stdout=False)
+        kept = Kept(limit, on_stdout or ignore_output)
+        code = self._stream(argv, stdin, kept, on_fed=on_fed, total=limit.seconds, doing=doing)
         if code:
-            said = err.decode(errors="replace").strip() or f"exit code {code}"
+            said = kept.err.content().decode(errors="replace").strip() or f"exit code {code}"
             raise TransportError(f"cannot {doing} on {self.where}: {said}")
-        return bytes(out)
+        return kept.out.content()
 
     def _stream(
         self,
         argv: Sequence[str],
         stdin: Iterable[bytes],
+        kept: Kept,
         *,
-        on_stdout: Output,
-        on_stderr: Output,
         on_fed: Callable[[int], None] = ignore_count,
         timeout: float | None = None,
+        total: float,
         doing: str = "",
     ) -> int:
         line = command_line(argv)
         task = doing or f"run {shown(argv)}"
         try:
             with contextlib.closing(self._start(line, task, timeout)) as started:
-                return pump(started, stdin, on_stdout=on_stdout, on_stderr=on_stderr, on_fed=on_fed, timeout=timeout)
+                return pump(
+                    started,
+                    stdin,
+                    on_stdout=kept.stdout,
+                    on_stderr=kept.stderr,
+                    on_fed=on_fed,
+                    timeout=timeout,
+                    total=total,
+                )
+        except TooMuchError as error:
+            raise OverLimitError(over_limit(self.where, task, error)) from None
         except RefusedError as error:
             message = (
                 f"{self.where} gave no channel ({error}), so nothing was done to {task}; are there too many sessions on "
@@ -199,6 +228,7 @@ class _Landing:
         self._mark = mark
         self._progress = progress
         self._begun = bytearray()
+        self._searched = 0
         self._header: ssh_copy.Header | None = None
         self._done = 0
 
@@ -206,14 +236,18 @@ class _Landing:
         """Take what comes."""
         if self._header is None:
             self._begun += piece
-            self._header = ssh_copy.split_header(bytes(self._begun), self._mark)
+            self._header = ssh_copy.split_header(self._begun, self._mark, self._searched)
             if self._header is None:
-                if len(self._begun) > ssh_copy.LONGEST_BANNER:
+                self._searched = max(0, len(self._begun) - ssh_copy.LONGEST_HEADER)
+                if len(self._begun) > limits.BANNER:
                     raise TransportError("the login shell prints without end; make its start-up files silent")
                 return
             piece = self._header.rest
-        self._file.write(piece)
+            self._begun.clear()
         self._done += len(piece)
+        if self._done > self._header.size:
+            raise TransportError(f"more came than the {self._header.size} bytes that were announced; try again")
+        self._file.write(piece)
         self._progress(self._done, self._header.size)
 
     def finish(self, name: str) -> None:

@@ -240,21 +240,23 @@ def test_a_build_that_asks_for_what_it_was_not_given_does_not_begin() -> None:
         check_secrets(definition, {})
 
 
-def test_the_projects_own_server_of_secrets_counts_here_and_on_a_login_node(tmp_path: Path) -> None:
+def test_the_projects_own_server_of_secrets_counts_on_a_login_node_and_never_runs_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     secrets = {"TOKEN": SecretValue(b"value")}
     definition = Definition(name="x", text="", files=(), build_args=(), inputs="", secrets=("TOKEN",))
     own = tmp_path / "login_templates" / "secrets.sh"
     own.parent.mkdir()
     shipped = (Path(__file__).parent.parent.parent / "login_templates" / "secrets.sh").read_text()
     own.write_text(shipped.replace("make_secrets_folder() {", 'make_secrets_folder() {\n  : >"$1.mine"', 1))
-    with serving(secrets, tmp_path / "pipes", overrides=tmp_path) as options:
+    shutil.copytree(tmp_path / "login_templates", tmp_path / "here" / "login_templates")
+    monkeypatch.chdir(tmp_path / "here")
+    with serving(secrets, tmp_path / "pipes") as options:
         assert options
-    assert (tmp_path / "pipes.mine").exists()
+    assert not (tmp_path / "pipes.mine").exists()
     cluster = Cluster(name="hpc")
     assert ': >"$1.mine"' in building(definition, cluster, context_sha256="", secrets=secrets, overrides=tmp_path)
     own.write_text("[# mine #]\n[= nobody_knows =]\n")
     wrong = rf"{own}, line 2: 'nobody_knows' is undefined"
-    with pytest.raises(TemplateError, match=wrong), serving(secrets, tmp_path / "again", overrides=tmp_path):
-        pass
     with pytest.raises(TemplateError, match=wrong):
         building(definition, cluster, context_sha256="", secrets=secrets, overrides=tmp_path)

@@ -93,6 +93,7 @@ class Runner:
                 "GIT_CONFIG_COUNT": "1",
                 "GIT_CONFIG_KEY_0": "safe.directory",
                 "GIT_CONFIG_VALUE_0": "*",
+                "HPCDEPLOY_SAFE_DIRECTORY": str(self.folder / "repository" / "*"),
             },
             capture_output=True,
             text=True,

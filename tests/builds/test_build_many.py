@@ -22,8 +22,10 @@ def project(lab: Lab, tmp_path: Path) -> Iterator[Path]:
     for name, post in (("one", "echo one"), ("two", "echo it cannot be; false"), ("three", "echo three")):
         (tmp_path / f"{name}.def").write_text(DEFINITION.format(registry=lab.registry, post=post))
     images = "".join(f"[images.{name}]\ndefinition = '{name}.def'\n" for name in ("one", "two", "three"))
-    (tmp_path / "hpcdeploy.toml").write_text(
-        f"{images}[clusters.here]\nhost = '{lab.host}'\nssh-config = '{lab.ssh_config}'\nscheduler = 'slurm'\n"
+    (tmp_path / "hpcdeploy.toml").write_text(images)
+    (tmp_path / ".config/hpcdeploy").mkdir(parents=True)
+    (tmp_path / ".config/hpcdeploy/config.toml").write_text(
+        f"[clusters.here]\nhost = '{lab.host}'\nssh-config = '{lab.ssh_config}'\nscheduler = 'slurm'\n"
         f"root = '$SCRATCH/{OWN}/many'\n"
     )
     yield tmp_path

@@ -388,3 +388,11 @@ def test_the_settings_on_the_page_about_pixi_become_images(tmp_path: Path) -> No
         "serve": "debian:bookworm-slim",
     }
     assert [file.staged for file in definitions["serve"].files] == ["workspace/pixi.toml", "workspace/pixi.lock"]
+
+
+def test_a_name_that_is_no_utf_8_is_shipped_too(tmp_path: Path) -> None:
+    folder = write(tmp_path, SOURCE)
+    name = os.fsdecode(b"latin-\xe9")
+    (folder / name).write_text("x")
+    subprocess.run(["git", "init", "-q", folder], check=True)
+    assert f"source/app/{name}" in shipped(generate(SETTINGS, folder))

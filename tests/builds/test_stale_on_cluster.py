@@ -31,8 +31,10 @@ def project(lab: Lab, tmp_path: Path) -> Iterator[Path]:
     clusters = "".join(
         CLUSTER.format(name=name, host=lab.host, config=lab.ssh_config, own=OWN) for name in ("first", "second")
     )
+    (tmp_path / ".config/hpcdeploy").mkdir(parents=True)
+    (tmp_path / ".config/hpcdeploy/config.toml").write_text(clusters)
     (tmp_path / "hpcdeploy.toml").write_text(
-        f"[images.one]\ndefinition = 'one.def'\n{clusters}[jobs.show]\nimage = 'one'\ncommand = ['cat', '/opt/data.txt']\n"
+        "[images.one]\ndefinition = 'one.def'\n[jobs.show]\nimage = 'one'\ncommand = ['cat', '/opt/data.txt']\n"
     )
     yield tmp_path
     inside(lab, ["rm", "-rf", f"{lab.scratch}/{OWN}/stale"])

@@ -2,8 +2,10 @@
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -233,3 +235,32 @@ def test_a_reader_who_has_read_enough_is_told_of_as_a_signal_would(project: Proj
         process.stdout.close()
         assert [line for line in process.stderr.read().splitlines() if not line.startswith(b"note: ")] == []
         assert process.wait() == 141
+
+
+def a_run(run_id: str) -> Run:
+    return Run(id=run_id, job="j", cluster="hpc", scheduler="slurm", image="i", sha256="", tasks=1, command=(), submitted=0)
+
+
+def test_runs_shows_the_rest_where_one_row_is_damaged_and_says_which(project: Project) -> None:
+    store = Store(default_path(project.environment))
+    for name in ("train-1111111111", "train-2222222222"):
+        store.add(a_run(name), "")
+    with closing(sqlite3.connect(default_path(project.environment))) as connection:
+        connection.execute("UPDATE runs SET run = '{' WHERE id = 'train-2222222222'")
+        connection.commit()
+    done = project.run("runs")
+    assert (done.returncode, b"train-1111111111" in done.stdout, b"train-2222222222" in done.stdout) == (0, True, False)
+    [line] = done.stderr.decode().splitlines()
+    assert line.startswith("warning: the record ")
+    assert "is damaged: the entry of run 'train-2222222222' cannot be read" in line
+    refused = project.run("logs")
+    assert (refused.returncode, b"Traceback" in refused.stderr) == (2, False)
+
+
+def test_a_record_of_a_newer_version_is_one_message(project: Project) -> None:
+    with closing(sqlite3.connect(default_path(project.environment))) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    done = project.run("runs")
+    assert done.returncode == 2
+    [line] = done.stderr.decode().splitlines()
+    assert "is of a newer version of hpcdeploy" in line

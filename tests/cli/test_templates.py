@@ -2,11 +2,15 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,7 +58,7 @@ class Project:
         (path / "hpcdeploy.toml").write_text(SETTINGS)
         home = path / "home"
         home.mkdir()
-        self.environment = {"PATH": os.environ["PATH"], "HOME": str(home)}
+        self.environment = {"PATH": os.environ["PATH"], "HOME": str(home), "HPCDEPLOY_TRUST_PROJECT": "1"}
         image = BuiltImage(name="train", sha256="ab" * 32, size=1, inputs="", apptainer="", created="", built_on="hpc")
         Store(default_path(self.environment)).built(path, image)
 
@@ -265,3 +269,65 @@ def test_the_projects_own_templates_count_where_a_run_is_followed(
     done = project.run(*words)
     assert done.stderr == f"error: {project.path / name}, line 2: 'nobody_knows' is undefined\n"
     assert (done.returncode, done.stdout) == (74, "")
+
+
+ESCAPE = "[= cycler.__init__.__globals__.os.mkdir('escaped') =]\n"
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_template_of_the_project_runs_nothing_on_this_machine(project: Project, name: str) -> None:
+    mark = " %]\n" if name == "defs/parts/steps.def" else "\n"  # in that one's macro; else behind the comment at the top
+    project.write(name, (ROOT / name).read_text().replace(mark, f"{mark}{ESCAPE}", 1))
+    done = project.run(*RENDER[name.partition("/")[0]])
+    assert done.returncode == 74, done.stderr
+    assert re.search(rf"error: {project.path}/{name}, line \d+: access to attribute '__init__' .* is unsafe", done.stderr)
+    assert "Traceback" not in done.stderr
+    assert not (project.path / "escaped").exists()
+
+
+def test_a_template_that_leads_out_of_the_project_is_neither_shown_nor_quoted(project: Project, tmp_path: Path) -> None:
+    inner = project.path / "inner"
+    (inner / "defs").mkdir(parents=True)
+    for name in ("hpcdeploy.toml", "pixi.toml", "pixi.lock"):
+        shutil.copy(project.path / name, inner)
+    (tmp_path / "key").write_text("PRIVATE KEY [= nobody_knows =]")
+    (inner / "defs/pixi.def").symlink_to(tmp_path / "key")
+    for words in (("templates", "show", "pixi.def"), ("generate",), ("inspect",)):
+        done = subprocess.run(
+            [COMMAND, *words], cwd=inner, env=project.environment, capture_output=True, text=True, check=False
+        )
+        if words != ("inspect",):  # which renders no definition of an image that was not built
+            assert (done.returncode, done.stdout) == (74, ""), done.stderr
+            assert f"which is {tmp_path}/key, outside of the project {inner}" in done.stderr
+        assert "PRIVATE" not in done.stdout + done.stderr
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """Make a folder that every user of this machine may write to, as ``/tmp`` is."""
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))  # a test's own folder is closed to others
+    folder.chmod(0o1777)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_compiled_templates_that_another_user_put_into_a_shared_folder_are_not_loaded(
+    project: Project, shared: Path
+) -> None:
+    words = RENDER["slurm_templates"]
+    honest = project.run(*words)
+    kept = project.path / "home/.cache/hpcdeploy/templates"
+    planted = {file.name: file.read_bytes().replace(b"#SBATCH", b"#PLANTE") for file in kept.iterdir()}
+    assert any(b"#PLANTE" in content for content in planted.values())
+    if os.geteuid() == 0:
+        other: dict[str, Any] = {"user": 12345, "group": 12345, "extra_groups": []}
+    else:  # only root can be another user: then it is a folder of one's own that others may write to
+        other = {}
+    for name, content in planted.items():
+        script = 'umask 0 && mkdir -p "$1" && cat >"$1/$2"'
+        argv = ["sh", "-c", script, "sh", str(shared / "hpcdeploy/templates"), name]
+        subprocess.run(argv, input=content, check=True, **other)
+    project.environment["XDG_CACHE_HOME"] = str(shared)
+    for _ in range(2):
+        done = project.run(*words)
+        assert (done.returncode, done.stdout) == (0, honest.stdout), done.stderr

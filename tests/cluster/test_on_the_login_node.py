@@ -127,6 +127,7 @@ def person(lab: Lab, venv: str, published: PublishedImage, tmp_path: Path) -> Pe
         "VIRTUAL_ENV": venv,
         "XDG_STATE_HOME": f"{folder}/state",
         "XDG_CACHE_HOME": f"{folder}/cache",
+        "HPCDEPLOY_TRUST_PROJECT": "1",  # the project, which the person wrote, describes the cluster
     }
     seen = lab.seen(f"{folder}/project")
     made = Person(lab=lab, venv=venv, folder=f"{folder}/project", seen=seen, variables=variables)

@@ -19,7 +19,7 @@ from tests.cluster.driving import PATIENCE
 COMMAND = str(Path(sys.executable).with_name("hpcdeploy"))
 
 
-def project_file(lab: Lab, published: PublishedImage, config: Path) -> str:
+def persons_file(lab: Lab, config: Path) -> str:
     return f"""
 [clusters.held]
 host = "{lab.host}"
@@ -27,6 +27,11 @@ ssh-config = "{config}"
 schedulers = ["slurm", "htcondor"]
 root = "$SCRATCH/{ROOT}"
 poll-interval = "1 s"
+"""
+
+
+def project_file(published: PublishedImage) -> str:
+    return f"""
 [jobs.look]
 image = "{published.reference}"
 command = ["sh", "-c", "cat $HPCDEPLOY_CODE/word > made.txt"]
@@ -40,6 +45,7 @@ def test_a_run_is_sent_awaited_and_brought_home_over_the_connection_that_is_open
     scheduler: SchedulerName, lab: Lab, published: PublishedImage, tmp_path: Path, short: Path
 ) -> None:
     environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path / "state"), "XDG_RUNTIME_DIR": str(short)}
+    environment["XDG_CONFIG_HOME"] = str(tmp_path)
     project = tmp_path / "project"
     (project / "src").mkdir(parents=True)
     (project / "src" / "word").write_text("riding\n")
@@ -53,7 +59,9 @@ def test_a_run_is_sent_awaited_and_brought_home_over_the_connection_that_is_open
     config = tmp_path / "ssh_config"
     text = lab.ssh_config.read_text().replace(str(lab.state / "id_ed25519"), str(key))
     config.write_text(f"{text}    ControlPath {short}/%C\n")
-    (project / "hpcdeploy.toml").write_text(project_file(lab, published, config))
+    (tmp_path / "hpcdeploy").mkdir()
+    (tmp_path / "hpcdeploy/config.toml").write_text(persons_file(lab, config))
+    (project / "hpcdeploy.toml").write_text(project_file(published))
     ssh = ["ssh", "-F", str(config)]
     subprocess.run([*ssh, "-fNM", lab.host], check=True, stdin=subprocess.DEVNULL, capture_output=True)
     theirs = Mux(next(short.iterdir()))

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,13 +26,16 @@ class Project:
         self.folder = folder
         mirrors = ", ".join(f"{json.dumps(name)} = {json.dumps(other)}" for name, other in cluster.mirrors)
         (folder / "sweep.csv").write_text("x,note\ngood,1\n\"a b\",2\n'$c',3\ngood,4\n")
-        (folder / "hpcdeploy.toml").write_text(f"""
+        (folder / "hpcdeploy").mkdir()
+        (folder / "hpcdeploy/config.toml").write_text(f"""
 [clusters.here]
 host = {json.dumps(cluster.host)}
 ssh-config = {json.dumps(cluster.ssh_config)}
 schedulers = ["slurm", "htcondor"]
 root = {json.dumps(cluster.root)}
 mirrors = {{ {mirrors} }}
+""")
+        (folder / "hpcdeploy.toml").write_text(f"""
 [jobs.try]
 image = {json.dumps(image)}
 command = ["sh", "-c", {json.dumps(PROGRAM)}, "sh", "<{{x}}>"]
@@ -74,7 +78,7 @@ def test_what_failed_is_run_again_with_its_own_values_and_its_own_number(
 
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    (elsewhere / "hpcdeploy.toml").symlink_to(project.folder / "hpcdeploy.toml")
+    shutil.copy(project.folder / "hpcdeploy.toml", elsewhere)
     (project.folder / "sweep.csv").unlink()
     again = project.run("rerun", run, "--env", "MARK=/etc/passwd", folder=elsewhere).strip()
     project.run("wait", again, "--interval", "1")

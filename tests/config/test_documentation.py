@@ -8,7 +8,18 @@ from hpcdeploy.config.documents import parse_document
 from hpcdeploy.config.files import load_project
 from hpcdeploy.config.image_schema import DOCKERFILE, IMAGE, PIXI, SECRET, SPACK, STEP_TABLE, USER
 from hpcdeploy.config.reading import Report, Table, read
-from hpcdeploy.config.schema import ARRAY_TABLE, BIND_TABLE, CLUSTER, JOB, PROJECT_FILE, RETRIES_TABLE, SWEEP, WITH_RESOURCES
+from hpcdeploy.config.schema import (
+    ARRAY_TABLE,
+    BIND_TABLE,
+    CLUSTER,
+    JOB,
+    PERSON_FILE,
+    PROJECT_FILE,
+    REGISTRY,
+    RETRIES_TABLE,
+    SWEEP,
+    WITH_RESOURCES,
+)
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
@@ -23,6 +34,7 @@ TABLES = {
     "`secrets`": SECRET,
     "A table in `setup`": STEP_TABLE,
     "`[clusters.NAME]`": CLUSTER,
+    '`[registries."HOST"]`': REGISTRY,
     "`[clusters.NAME.defaults]`": Table(WITH_RESOURCES),
     "`[jobs.NAME]`": JOB,
     "A table in `binds`": BIND_TABLE,
@@ -49,7 +61,8 @@ def test_every_example_of_the_reference_is_valid() -> None:
     assert examples
     for example in examples:
         report = Report(file="example")
-        read(PROJECT_FILE, parse_document(example.encode(), "example"), report)
+        schema = PERSON_FILE if example.startswith("[registries.") else PROJECT_FILE
+        read(schema, parse_document(example.encode(), "example"), report)
         report.close()
 
 

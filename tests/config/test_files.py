@@ -1,12 +1,14 @@
 """Finding and reading the settings files, and every message about what they may not say."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from hpcdeploy.cluster import Cluster
-from hpcdeploy.config.files import lab_file, load_project
+from hpcdeploy.config.files import lab_file, load_project, read_sweep, token_services
 from hpcdeploy.config.project import JobSettings, Project
+from hpcdeploy.config.sweeps import SweepFile
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.image import FileCopy, ImageSettings, Step
 from hpcdeploy.job import Array, Bind
@@ -15,6 +17,7 @@ from hpcdeploy.lab.process import Process
 from hpcdeploy.lab.settings import Ports, default_settings
 from hpcdeploy.lab.state import describe
 from hpcdeploy.source import PixiSource
+from tests.special_files import SPECIAL
 
 WHOLE = """
 [image]
@@ -98,6 +101,29 @@ def message(tmp_path: Path, environ: dict[str, str], text: str) -> str:
     return str(refused.value).replace(f"{tmp_path}/project/", "")
 
 
+def test_only_the_person_names_the_token_service_of_a_registry(tmp_path: Path, environ: dict[str, str]) -> None:
+    text = '[registries."Registry.example.org:5050"]\ntoken-service = "Git.example.org"\n[clusters.own]\nhost = "local"\n'
+    assert token_services(environ) == {}
+    write(tmp_path / "config" / "hpcdeploy" / "config.toml", text)
+    assert token_services(environ) == {"registry.example.org:5050": "git.example.org"}
+    assert "own" in load(tmp_path, environ, "").clusters
+    assert "registries: unknown key" in message(tmp_path, environ, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('[registries."https://x.org"]\ntoken-service = "y.org"\n', "expected HOST or HOST:PORT"),
+        ('[registries."x.org"]\ntoken-service = "https://y.org/token"\n', "expected HOST or HOST:PORT"),
+        ('[registries."x.org"]\n', "the key token-service is missing"),
+    ],
+)
+def test_a_token_service_is_a_host(text: str, expected: str, tmp_path: Path, environ: dict[str, str]) -> None:
+    write(tmp_path / "config" / "hpcdeploy" / "config.toml", text)
+    with pytest.raises(ConfigError, match=expected):
+        token_services(environ)
+
+
 def test_every_key_arrives_as_a_plain_value(tmp_path: Path, environ: dict[str, str]) -> None:
     project = load(tmp_path, environ, WHOLE)
     assert project.root == tmp_path / "project"
@@ -119,6 +145,8 @@ def test_every_key_arrives_as_a_plain_value(tmp_path: Path, environ: dict[str, s
     }
     assert project.clusters == {
         "hpc": Cluster(
+            project=str(tmp_path / "project"),
+            of_project=True,
             name="hpc",
             host="login.hpc.example.org",
             schedulers=("slurm", "htcondor"),
@@ -169,7 +197,7 @@ def test_every_key_arrives_as_a_plain_value(tmp_path: Path, environ: dict[str, s
 def test_an_empty_table_means_the_defaults(tmp_path: Path, environ: dict[str, str]) -> None:
     project = load(tmp_path, environ, "[images.a]\n[clusters.b]\n[jobs.c]\n")
     assert project.images["a"] == ImageSettings(name="a", source=PixiSource())
-    assert project.clusters["b"] == Cluster(name="b")
+    assert project.clusters["b"] == Cluster(name="b", project=str(tmp_path / "project"), of_project=True)
     assert project.jobs["c"] == JobSettings()
 
 
@@ -208,7 +236,9 @@ def test_two_files_with_settings_in_one_folder_are_refused(tmp_path: Path, envir
     )
 
 
-def test_the_project_goes_before_the_person_and_the_person_before_the_lab(tmp_path: Path, environ: dict[str, str]) -> None:
+def test_the_person_goes_before_the_lab_and_of_both_a_project_sets_defaults_only(
+    tmp_path: Path, environ: dict[str, str]
+) -> None:
     lab = write(
         tmp_path / "state" / "hpcdeploy" / "lab" / "cluster.toml",
         '[clusters.lab]\nhost = "lab"\nssh-config = "/x"\nschedulers = ["slurm", "htcondor"]\nroot = "/lab"\n'
@@ -218,28 +248,61 @@ def test_the_project_goes_before_the_person_and_the_person_before_the_lab(tmp_pa
         tmp_path / "config" / "hpcdeploy" / "config.toml",
         '[clusters.lab]\nroot = "/person"\ngpu-form = "gpus"\n[clusters.lab.defaults]\ncpus = 1\ngpus = 1\n[clusters.own]\n',
     )
-    project = load(
-        tmp_path,
-        environ,
-        (
-            '[clusters.lab]\nscheduler = "htcondor"\ngpu-form = "gres"\nmirrors = { "docker.io" ='
-            ' "localhost:1" }\ndefaults.gpus = 2'
-        ),
-    )
+    # What a project says just as the person does changes nothing.
+    project = load(tmp_path, environ, '[clusters.lab]\nroot = "/person"\nhost = "lab"\ndefaults.gpus = 2')
     assert project.clusters["lab"] == Cluster(
         name="lab",
         host="lab",
         ssh_config="/x",
-        schedulers=("htcondor",),
+        schedulers=("slurm", "htcondor"),
         root="/person",
-        gpu_form="gres",
-        mirrors=(("ghcr.io", "localhost:5000"), ("docker.io", "localhost:1")),
+        gpu_form="gpus",
+        mirrors=(("ghcr.io", "localhost:5000"),),
+        project=str(tmp_path / "project"),
     )
     assert project.defaults["lab"] == JobSettings(cpus=1, gpus=2)
     assert set(project.clusters) == {"lab", "own"}
+    assert project.origins["clusters.lab"] == str(person)
     assert project.origins["clusters.lab.host"] == str(lab)
     assert project.origins["clusters.lab.root"] == str(person)
     assert project.origins["clusters.lab.defaults.gpus"] == str(project.file)
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('host = "local"', "host"),
+        ('host = "other.example.org"', "host"),
+        ('setup = ["true"]', "setup"),
+        ('ssh-config = "ssh"', "ssh-config"),
+        ('apptainer = "./a"', "apptainer"),
+        ('scheduler = "htcondor"', "scheduler"),
+        ('schedulers = ["slurm", "htcondor"]', "schedulers"),
+        ('root = "/other"', "root"),
+        ('mirrors = { "docker.io" = "localhost:1" }', "mirrors"),
+        ('image-cache = "/other"', "image-cache"),
+    ],
+)
+def test_a_project_changes_nothing_else_of_a_persons_cluster(
+    tmp_path: Path, environ: dict[str, str], text: str, key: str
+) -> None:
+    person = write(tmp_path / "config" / "hpcdeploy" / "config.toml", '[clusters.hpc]\nhost = "hpc"\nroot = "/mine"\n')
+    assert message(tmp_path, environ, f"[clusters.hpc]\n{text}\n[clusters.new]\n{text}") == (
+        f"hpcdeploy.toml: clusters.hpc.{key}: the cluster hpc is described in {person}, and of such a"
+        " cluster a project may set the defaults only; take this key out here, or give one of the two clusters another name"
+    )
+
+
+def test_defaults_of_a_persons_for_a_projects_cluster_leave_it_the_projects(tmp_path: Path, environ: dict[str, str]) -> None:
+    write(tmp_path / "config" / "hpcdeploy" / "config.toml", '[clusters.hpc.defaults]\naccount = "mine"\ncpus = 1\n')
+    project = load(tmp_path, environ, '[clusters.hpc]\nhost = "hpc"\ndefaults.cpus = 2')
+    assert (project.clusters["hpc"].host, project.clusters["hpc"].of_project) == ("hpc", True)
+    assert project.defaults["hpc"] == JobSettings(account="mine", cpus=2)
+
+
+@pytest.mark.parametrize("sign", list("'`\"$\\;&<>|(){},"))
+def test_a_host_holds_nothing_that_a_shell_reads(tmp_path: Path, environ: dict[str, str], sign: str) -> None:
+    assert "expected a host name" in message(tmp_path, environ, f"clusters.hpc.host = {json.dumps(f'a{sign}b')}")
 
 
 def test_the_labs_own_file_is_read(tmp_path: Path, environ: dict[str, str]) -> None:
@@ -258,6 +321,7 @@ def test_the_labs_own_file_is_read(tmp_path: Path, environ: dict[str, str]) -> N
         root="$SCRATCH/hpcdeploy",
         poll_interval=1,
         mirrors=(("ghcr.io", "localhost:5000"), ("docker.io/library", "localhost:5000/library")),
+        project=str(tmp_path),
     )
 
 
@@ -272,11 +336,12 @@ def test_clusters_alone_serve_without_a_project(tmp_path: Path, environ: dict[st
     assert (set(project.clusters), project.file, project.jobs) == ({"own"}, None, {})
 
 
-def test_a_persons_file_holds_clusters_only(tmp_path: Path, environ: dict[str, str]) -> None:
+def test_a_persons_file_holds_clusters_and_what_no_project_decides(tmp_path: Path, environ: dict[str, str]) -> None:
     write(tmp_path / "config" / "hpcdeploy" / "config.toml", "[jobs.x]\n")
     with pytest.raises(ConfigError) as refused:
         load_project(tmp_path, environ, optional=True)
-    assert str(refused.value) == f"{tmp_path}/config/hpcdeploy/config.toml: jobs: unknown key; Known here: clusters"
+    said = "jobs: unknown key; Known here: clusters, registries, safe-directories"
+    assert str(refused.value) == f"{tmp_path}/config/hpcdeploy/config.toml: {said}"
 
 
 @pytest.mark.parametrize(
@@ -300,7 +365,8 @@ def test_an_ssh_configuration_lies_at_home_or_beside_its_file(
             (
                 "clusters.hpc.ssh_config: unknown key; did you mean ssh-config? Known here: host, scheduler, schedulers,"
                 " root, ssh-config, transport, gpu-form, gpu-vendor, memory-form, htcondor-container, apptainer, setup,"
-                " poll-interval, binds, image-route, image-cache, image-cache-size, tmp, mirrors, defaults"
+                " poll-interval, binds, image-route, image-cache, image-cache-owners, image-cache-size, tmp, mirrors,"
+                " defaults"
             ),
         ),
         (
@@ -508,3 +574,87 @@ def test_a_folder_in_the_files_place_is_one_message(tmp_path: Path, environ: dic
     with pytest.raises(ConfigError) as refused:
         load_project(tmp_path, environ)
     assert str(refused.value) == f"{tmp_path}/hpcdeploy.toml: cannot be read: Is a directory; expected a settings file"
+
+
+@pytest.mark.usefixtures("in_time")
+@pytest.mark.parametrize("special", SPECIAL)
+@pytest.mark.parametrize("name", ["hpcdeploy.toml", "pixi.toml", "pyproject.toml"])
+def test_settings_that_are_no_file_are_refused_and_not_waited_for(
+    tmp_path: Path, environ: dict[str, str], name: str, special: str
+) -> None:
+    (tmp_path / "project").mkdir()
+    reason = f": cannot be read: it is {special}, where a regular file"
+    if special == "a device" and name == "hpcdeploy.toml":  # /dev/null: who may write a file is checked first
+        reason = " may be written by everybody"
+    with SPECIAL[special](tmp_path / "project" / name), pytest.raises(ConfigError, match=f"project/{name}{reason}"):
+        load_project(tmp_path / "project", environ)
+
+
+@pytest.mark.parametrize("name", ["hpcdeploy.toml", "pixi.toml", "pyproject.toml"])
+def test_settings_of_absurd_size_are_refused(
+    tmp_path: Path, environ: dict[str, str], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hpcdeploy.config.files.LARGEST_TEXT", 100)
+    file = write(tmp_path / name, "[tool.hpcdeploy]\n" if name != "hpcdeploy.toml" else "")
+    assert load_project(tmp_path, environ).file == file
+    with file.open("a") as writing:
+        writing.write("#" * 101)
+    with pytest.raises(ConfigError, match=rf"{name}: cannot be read: it has \d+ bytes, and the limit .* is 100"):
+        load_project(tmp_path, environ)
+
+
+@pytest.mark.usefixtures("in_time")
+@pytest.mark.parametrize("special", SPECIAL)
+def test_the_parameters_of_a_sweep_are_a_file_and_of_no_absurd_size(
+    tmp_path: Path, special: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reason = "a.csv, which is /dev/null" if special == "a device" else f"a.csv: cannot be read: it is {special}"
+    with SPECIAL[special](tmp_path / "a.csv"), pytest.raises(ConfigError, match=reason):
+        read_sweep(SweepFile(path="a.csv"), tmp_path)
+    write(tmp_path / "b.csv", "x\n1\n")
+    monkeypatch.setattr("hpcdeploy.config.files.LARGEST_TABLE", 4)
+    assert read_sweep(SweepFile(path="b.csv"), tmp_path).size == 1
+    monkeypatch.setattr("hpcdeploy.config.files.LARGEST_TABLE", 3)
+    with pytest.raises(ConfigError, match=r"b\.csv: cannot be read: it has 4 bytes, and the limit"):
+        read_sweep(SweepFile(path="b.csv"), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["hpcdeploy.toml", "pixi.toml"])
+def test_settings_that_are_a_link_out_of_the_project_are_refused_and_not_quoted(
+    tmp_path: Path, environ: dict[str, str], name: str
+) -> None:
+    outside = write(tmp_path / "outside" / "credentials.toml", '[tool.hpcdeploy]\ntoken = "PRIVATE"\n[registry]\n')
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / name).symlink_to(outside)
+    with pytest.raises(ConfigError, match=rf"settings \S+{name}, which is {outside}, outside of the project") as told:
+        load_project(tmp_path / "project", environ)
+    assert "PRIVATE" not in str(told.value)
+    assert "registry" not in str(told.value)
+
+
+@pytest.mark.parametrize("name", ["hpcdeploy.toml", "pixi.toml", "pyproject.toml"])
+def test_what_is_wrong_with_a_file_outside_is_not_told(tmp_path: Path, environ: dict[str, str], name: str) -> None:
+    outside = write(tmp_path / "outside" / "key", "tool.hpcdeploy\nPRIVATE")
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / name).symlink_to(outside)
+    if name == "hpcdeploy.toml":
+        with pytest.raises(ConfigError, match=rf"settings \S+{name}, which is {outside}, outside of the project"):
+            load_project(tmp_path / "project", environ)
+    else:  # it holds no settings, as far as anybody can tell
+        assert load_project(tmp_path / "project", environ, optional=True).file is None
+
+
+def test_the_parameters_of_a_sweep_are_no_link_to_any_file(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    write(tmp_path / "outside/key", "PRIVATE KEY,\n")
+    write(tmp_path / "outside/there.csv", "x\n1\n")
+    write(project / "cache/ab12", "x\n1\n2\n")
+    (project / "a.csv").symlink_to(tmp_path / "outside/key")
+    for path in ("a.csv", str(project / "a.csv")):
+        with pytest.raises(ConfigError, match=rf"a\.csv, which is {tmp_path}/outside/key, outside of the project") as told:
+            read_sweep(SweepFile(path=path), project)
+        assert "PRIVATE" not in str(told.value)
+    for target, tasks in ((tmp_path / "outside/there.csv", 1), (project / "cache/ab12", 2)):
+        (project / "a.csv").unlink()
+        (project / "a.csv").symlink_to(target)
+        assert read_sweep(SweepFile(path="a.csv"), project).size == tasks

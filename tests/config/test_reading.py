@@ -60,7 +60,7 @@ def project_of(raw: object) -> Project:
     report = Report(file="f")
     values = read(PROJECT_FILE, raw, report)
     report.close()
-    return assemble(Path("/p"), Path("/p/f"), [Layer(file=Path("/p/f"), values=values, paths=report.paths)])
+    return assemble(Path("/p"), [], Layer(file=Path("/p/f"), values=values, paths=report.paths))
 
 
 @settings(max_examples=400, deadline=None)

@@ -82,6 +82,16 @@ def test_the_size_and_the_commit_are_told_and_recorded(project: Path) -> None:
     assert changed.code_sha256 != clean.code_sha256
 
 
+def test_of_another_users_repository_the_commit_is_unknown_which_is_told_and_recorded(project: Path) -> None:
+    git(project, "init", "-q")
+    for path in (project, *project.rglob("*")):
+        os.chown(path, 12345, 12345)
+    done = bring(JOB, project)
+    assert (done.commit, done.dirty) == ("", None)
+    assert done.notes[0] == "the code: 3 B in 3 files"
+    assert "git does not name the commit of the code" in done.notes[1]
+
+
 def test_surprisingly_much_code_is_sent_only_where_that_is_meant(project: Path) -> None:
     (project / "data" / "big.csv").write_bytes(b"x" * (2 * 1024**2))
     small = replace(JOB, code=Code(limit=1))

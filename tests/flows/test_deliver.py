@@ -13,12 +13,14 @@ from hpcdeploy.errors import ConfigError, ConnectionLostError, SchedulerError, T
 from hpcdeploy.flows import deliver as flow
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.deliver import deliver
+from hpcdeploy.limits import OutputLimit
 from hpcdeploy.login_node import STREAM_SHELL
 from hpcdeploy.parcel import Parcel
 from hpcdeploy.progress import Progress
 from hpcdeploy.scheduler.login_node import receiving
 from hpcdeploy.transport.contract import Completed, Input, Output, ignore_output
 from hpcdeploy.transport.local import LocalTransport
+from tests.disks import small_disk
 
 CONTENT = bytes(range(256)) * 12_000
 
@@ -38,6 +40,7 @@ class Cuts(LocalTransport):
         on_stdout: Output = ignore_output,
         on_stderr: Output = ignore_output,
         timeout: float | None = None,
+        limit: OutputLimit | None = None,
     ) -> Completed:
         assert not isinstance(stdin, bytes)
         cut = self._cuts.pop(0) if self._cuts else None
@@ -55,7 +58,7 @@ class Cuts(LocalTransport):
                 if not left:
                     return
 
-        done = super().run(argv, stdin=until_cut(), on_stdout=on_stdout, on_stderr=on_stderr, timeout=timeout)
+        done = super().run(argv, stdin=until_cut(), on_stdout=on_stdout, on_stderr=on_stderr, timeout=timeout, limit=limit)
         if cut is not None:
             raise ConnectionLostError("the connection died")
         return done
@@ -127,6 +130,17 @@ def test_a_parcel_comes_whole_and_is_for_its_owner_alone(parcel: Parcel, cluster
     assert not part(parcel, cluster).exists()
 
 
+def test_a_root_on_a_full_disk_is_told_in_one_message_and_nothing_has_the_name(parcel: Parcel, cluster: Cluster) -> None:
+    with small_disk(Path(cluster.root), "1m") as resize:
+        with pytest.raises(SchedulerError, match=r"does not fit into .*make room there"):
+            bring(parcel, cluster)
+        assert not place(parcel, cluster).exists()
+        resize("16m")
+        bring(parcel, cluster)
+        assert place(parcel, cluster).read_bytes() == CONTENT
+        assert not part(parcel, cluster).exists()
+
+
 def test_what_is_there_already_is_not_sent_again(parcel: Parcel, cluster: Cluster) -> None:
     bring(parcel, cluster)
     Path(parcel.source).unlink()
@@ -178,6 +192,24 @@ def test_a_source_that_has_changed_is_said_and_gets_no_name(parcel: Parcel, clus
     with pytest.raises(ConfigError, match="is not what it was when the job was planned"):
         bring(parcel, cluster)
     assert not place(parcel, cluster).exists()
+
+
+def test_nothing_is_sent_of_another_file_in_the_place_of_a_resumed_source(
+    parcel: Parcel, cluster: Cluster, tmp_path: Path
+) -> None:
+    """A project that is updated between a submission and its resumption may hold a link there."""
+    (tmp_path / "private").write_bytes(b"k" * parcel.size)
+    Path(parcel.source).unlink()
+    Path(parcel.source).symlink_to(tmp_path / "private")
+    asked = needed(parcel, cluster)
+    with Connections(lambda _: LocalTransport()) as connections:
+        with pytest.raises(ConfigError, match="is not what it was when the job was planned"):
+            deliver(asked, [parcel], cluster, connections, check=True)
+        assert not place(parcel, cluster).parent.exists()
+        Path(parcel.source).unlink()
+        Path(parcel.source).write_bytes(CONTENT)
+        deliver(asked, [parcel], cluster, connections, check=True)
+    assert place(parcel, cluster).read_bytes() == CONTENT
 
 
 def test_a_source_that_is_gone_is_said(parcel: Parcel, cluster: Cluster) -> None:

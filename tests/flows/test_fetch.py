@@ -10,15 +10,18 @@ from pathlib import Path
 
 import pytest
 
+from hpcdeploy.cli.runs import counted
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConfigError, ConnectionLostError, SchedulerError
 from hpcdeploy.flows import fetch_pieces
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.fetch import Fetched, fetch
 from hpcdeploy.flows.remote_files import RemoteFile, groups, inside, leads_out, read_listing
+from hpcdeploy.limits import OutputLimit
 from hpcdeploy.run import Run
 from hpcdeploy.transport.contract import Completed, Input, Output, ignore_output
 from hpcdeploy.transport.local import LocalTransport
+from tests.disks import small_disk
 from tests.scheduler.samples import PLAIN, run_of
 
 RUN = run_of(PLAIN)
@@ -36,6 +39,8 @@ class Watched(LocalTransport):
         self.commands: list[Sequence[str]] = []
         self.dies_at: set[int] = set()
         self.before: Callable[[int], None] = lambda _number: None
+        self.listed: bytes = b""
+        """What the listing of the output names besides what is there."""
 
     def run(
         self,
@@ -45,13 +50,15 @@ class Watched(LocalTransport):
         on_stdout: Output = ignore_output,
         on_stderr: Output = ignore_output,
         timeout: float | None = None,
+        limit: OutputLimit | None = None,
     ) -> Completed:
         self.commands.append(argv)
         number = len(self.commands)
         self.before(number)
         if number in self.dies_at:
             raise ConnectionLostError("this machine: the connection died")
-        return super().run(argv, stdin=stdin, on_stdout=on_stdout, on_stderr=on_stderr, timeout=timeout)
+        done = super().run(argv, stdin=stdin, on_stdout=on_stdout, on_stderr=on_stderr, timeout=timeout, limit=limit)
+        return replace(done, stdout=done.stdout.replace(b" begin output\n", b" begin output\n" + self.listed))
 
 
 @pytest.fixture
@@ -285,7 +292,13 @@ def test_a_file_that_changes_meanwhile_is_told_and_right_the_next_time(
 
     machine.before = meddle
     done = bring()
-    assert done.notes == ("output/file changed while it was fetched; fetch again once it is still",)
+    file = tmp_path / "home" / "output" / "file"
+    told = "changed while it was fetched" if file.exists() else "did not come: it changed, vanished or could not be read"
+    assert done.notes == (f"output/file {told}; fetch again once it is still",)
+    assert (done.changed, done.missing) == (((file,), ()) if file.exists() else ((), (file,)))
+    assert file.exists() or large or deed == "vanishes"
+    assert (file in done.files) is file.exists()
+    assert file not in done.brought
     machine.before = lambda _number: None
     assert bring().notes == ()
     if deed != "vanishes":
@@ -338,15 +351,66 @@ def test_a_run_whose_folder_is_gone_is_told(bring: Callable[..., Fetched], there
     assert not (tmp_path / "home").exists()
 
 
-@pytest.mark.parametrize("place", ["../outside", "/etc/passwd", "a/../../outside"])
+def test_files_that_were_listed_and_never_came_are_not_said_to_be_here(
+    bring: Callable[..., Fetched], there: Path, tmp_path: Path, machine: Watched
+) -> None:
+    write(there / "output", "same")
+    bring()
+    write(there / "output", "new")
+    machine.listed = b"f 5 1.0000000000 644 ./never\0\0f 7 1.0000000000 644 ./nor this\0\0"
+    done = bring()
+    home = tmp_path / "home" / "output"
+    assert done.brought == (home / "new",)
+    assert done.missing == (home / "never", home / "nor this")
+    assert done.files == (tmp_path / "home" / "logs" / "0.out", home / "new", home / "same")
+    assert counted(done) == "1 of 5 files were brought; 2 here already; 2 did not come"
+    assert [note.partition(":")[0] for note in done.notes] == ["output/never did not come", "output/nor this did not come"]
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        ((3, 3, 0, 0), "3 of 3 files were brought"),
+        ((3, 1, 0, 0), "1 of 3 files were brought; the others were here already"),
+        ((3, 1, 2, 0), "1 of 3 files were brought; 2 changed meanwhile"),
+        ((0, 0, 0, 4), "0 of 4 files were brought; 4 did not come"),
+    ],
+)
+def test_every_file_of_a_run_is_counted_once(number: tuple[int, int, int, int], expected: str) -> None:
+    files, brought, changed, missing = (tuple(Path(str(one)) for one in range(count)) for count in number)
+    assert counted(Fetched(files=files, brought=brought, changed=changed, missing=missing)) == expected
+
+
+def test_a_listing_cannot_name_what_fetch_itself_keeps(
+    bring: Callable[..., Fetched], there: Path, tmp_path: Path, machine: Watched
+) -> None:
+    write(there / "output", "good")
+    write(there, ".hpcdeploy-run", content="other-run\n")
+    bring()
+    before = {path: path.read_bytes() for path in (tmp_path / "home").rglob("*") if path.is_file()}
+    write(there / "output", "good", content="newer")
+    for name in ("../.hpcdeploy-run", "../.hpcdeploy-parts/small", "../logs/0.out", "a/../../.hpcdeploy-run", ".", "./"):
+        for entry in (f"f 5 1.0 644 {name}\0\0", f"l 5 1.0 777 {name}\0x\0"):
+            machine.listed = entry.encode()
+            with pytest.raises(SchedulerError, match="leads out of its folder; nothing of it was brought"):
+                bring()
+    assert {path: path.read_bytes() for path in (tmp_path / "home").rglob("*") if path.is_file()} == before
+    machine.listed = b""
+    assert bring().brought == (tmp_path / "home" / "output" / "good",)
+
+
+@pytest.mark.parametrize(
+    "place", ["../outside", "/etc/passwd", "a/../../outside", "output/../.hpcdeploy-run", "output/../logs/0.out", "output/."]
+)
 def test_no_name_leads_out_of_the_folder(place: str, tmp_path: Path) -> None:
     with pytest.raises(SchedulerError, match="leads out of its folder"):
         inside(tmp_path, place)
 
 
 def test_a_listing_is_read_with_its_times_to_the_nanosecond() -> None:
-    text = "f 12 1795272256.6456187920 644 ./a b\0\0l 3 0.0000000000 777 ./l\0a b\0f 12 1795272256.6456187920 644 a b\0\0"
-    file, link = read_listing("output", text)
+    text = b"f 12 1795272256.6456187920 644 ./a b\0\0l 3 0.0000000000 777 ./l\0a b\0f 12 1795272256.6456187920 644 a b\0\0"
+    (file, link), unread = read_listing("output", text)
+    assert unread == []
     assert (file.place, file.size, file.modified, file.mode) == ("output/a b", 12, 1795272256645618792, 0o644)
     assert (link.kind, link.link, leads_out(link)) == ("l", "a b", False)
 
@@ -380,6 +444,24 @@ def test_a_disk_that_is_full_here_is_named_and_the_next_fetch_goes_on(
     assert (tmp_path / "home" / "output" / "file").read_text() == "x" * size
 
 
+@pytest.mark.parametrize("size", [300_000, 3_000_000])
+def test_a_folder_on_a_full_disk_is_named_and_no_file_is_there_in_part(
+    size: int, bring: Callable[..., Fetched], there: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("fetch", "fetch_pieces"):
+        monkeypatch.setattr(f"hpcdeploy.flows.{module}.PIECE", 1_000_000)
+    write(there / "output", "a", "file", content="x" * size)
+    home = tmp_path / "home"
+    with small_disk(home, "200k") as resize:
+        with pytest.raises(OSError, match="No space left") as error:
+            bring()
+        assert error.value.filename == str(home)
+        assert not (home / "output" / "file").exists()
+        resize("16m")
+        assert home / "output" / "file" in bring().brought
+        assert (home / "output" / "file").read_text() == "x" * size
+
+
 def test_a_large_file_that_is_written_anew_between_two_pieces_is_never_a_mixture_of_both(
     bring: Callable[..., Fetched], there: Path, tmp_path: Path, machine: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -392,7 +474,11 @@ def test_a_large_file_that_is_written_anew_between_two_pieces_is_never_a_mixture
     machine.before = lambda number: (
         write(there / "output", "checkpoint", content="3" * 5000) if number == asked + 4 else None
     )
-    assert bring().notes == ("output/checkpoint changed while it was fetched; fetch again once it is still",)
+    done = bring()
+    assert done.notes == (
+        "output/checkpoint did not come: it changed, vanished or could not be read; fetch again once it is still",
+    )
+    assert done.missing == (tmp_path / "home" / "output" / "checkpoint",)
     assert (tmp_path / "home" / "output" / "checkpoint").read_text() == "1" * 5000
     machine.before = lambda _number: None
     assert bring().notes == ()

@@ -16,6 +16,7 @@ from hpcdeploy.flows import lanes
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.deliver import deliver
 from hpcdeploy.flows.sending import Sending
+from hpcdeploy.limits import OutputLimit
 from hpcdeploy.parcel import Parcel
 from hpcdeploy.scheduler.login_node import receiving, receiving_lane
 from hpcdeploy.transport.contract import Completed, Input, Output, ignore_output
@@ -48,6 +49,7 @@ class Far(LocalTransport):
         on_stdout: Output = ignore_output,
         on_stderr: Output = ignore_output,
         timeout: float | None = None,
+        limit: OutputLimit | None = None,
     ) -> Completed:
         if len(self.sent) >= lanes.LANES and self._gone:
             self._gone -= 1
@@ -70,7 +72,7 @@ class Far(LocalTransport):
                     return
                 yield piece
 
-        done = super().run(argv, stdin=counted(), on_stdout=on_stdout, on_stderr=on_stderr, timeout=timeout)
+        done = super().run(argv, stdin=counted(), on_stdout=on_stdout, on_stderr=on_stderr, timeout=timeout, limit=limit)
         if number == self._dies:
             raise ConnectionLostError("the lane died")
         return done

@@ -1,14 +1,17 @@
 """Where the values of secrets are read from, and what is said when they are not there."""
 
+import os
 import traceback
 from pathlib import Path
 
 import pytest
 
+from hpcdeploy.config.named_files import admit_all
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.flows.secrets import check_given, parse_given, read_secrets
 from hpcdeploy.image import ImageSettings, Secret
 from hpcdeploy.source import PixiSource
+from tests.special_files import SPECIAL
 
 SETTINGS = ImageSettings(
     name="train",
@@ -124,3 +127,32 @@ def test_a_given_secret_that_no_image_describes_is_refused() -> None:
     check_given((parse_given("id=TOKEN"),), [SETTINGS])
     with pytest.raises(ConfigError, match="'TOKN': did you mean 'TOKEN'"):
         check_given((parse_given("id=TOKN"),), [SETTINGS])
+
+
+@pytest.mark.usefixtures("in_time")
+@pytest.mark.parametrize("special", SPECIAL)
+def test_the_settings_name_files_only_and_the_command_also_pipes(tmp_path: Path, special: str) -> None:
+    place = tmp_path / "certs/cert.pem"
+    place.parent.mkdir()
+    with SPECIAL[special](place), pytest.raises(ConfigError, match=rf"cannot be read \(it is {special}, where a regular"):
+        read_secrets(SETTINGS, ("cert",), tmp_path, {}, admit=admit_all)
+    reading, writing = os.pipe()
+    with os.fdopen(reading), os.fdopen(writing, "wb") as end:
+        end.write(b"value")
+        end.close()
+        given = (Secret(name="cert", file=f"/dev/fd/{reading}"),)  # as a shell's <(command)
+        assert read_secrets(SETTINGS, ("cert",), tmp_path, {}, given)["cert"].reveal() == b"value"
+
+
+def test_a_secret_of_absurd_size_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hpcdeploy.flows.secrets.LARGEST_TEXT", 5)
+    (tmp_path / "certs").mkdir()
+    given = (Secret(name="cert", file=str(tmp_path / "certs/cert.pem")),)
+    for size in (5, 6):
+        (tmp_path / "certs/cert.pem").write_bytes(b"v" * size)
+        for words in ((), given):
+            if size == 5:
+                assert read_secrets(SETTINGS, ("cert",), tmp_path, {}, words)["cert"].reveal() == b"vvvvv"
+            else:
+                with pytest.raises(ConfigError, match="the limit for such a file"):
+                    read_secrets(SETTINGS, ("cert",), tmp_path, {}, words)

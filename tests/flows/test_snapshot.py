@@ -15,6 +15,7 @@ import pytest
 
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.flows.snapshot import Nowhere, Tree, keep, largest, look, pack
+from tests.special_files import SPECIAL
 
 ODD = (
     *(
@@ -329,3 +330,24 @@ def test_a_disk_that_is_full_is_not_told_as_a_file_that_changed(tmp_path: Path) 
     write(tmp_path, "a", content="x" * 100_000)
     with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(OSError, match="No space left"):
         pack(look(tmp_path), full)
+
+
+@pytest.mark.usefixtures("in_time")
+@pytest.mark.parametrize("special", SPECIAL)
+@pytest.mark.parametrize("name", [".gitignore", ".hpcdeployignore"])
+def test_a_list_of_what_to_ignore_that_is_no_file_is_refused_and_not_waited_for(
+    tmp_path: Path, name: str, special: str
+) -> None:
+    write(tmp_path, "a.py")
+    with SPECIAL[special](tmp_path / name), pytest.raises(ConfigError, match=rf"{name} cannot be read: it is {special}"):
+        look(tmp_path)
+
+
+def test_a_list_of_what_to_ignore_of_absurd_size_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hpcdeploy.flows.snapshot.LARGEST_TEXT", 10)
+    write(tmp_path, "a.py")
+    write(tmp_path, ".gitignore", content="x" * 10)
+    assert look(tmp_path).names == (".gitignore", "a.py")
+    write(tmp_path, ".gitignore", content="x" * 11)
+    with pytest.raises(ConfigError, match=r"\.gitignore cannot be read: it has 11 bytes, and the limit"):
+        look(tmp_path)

@@ -14,6 +14,7 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConfigError, ConnectionLostError, HpcdeployError, SchedulerError, UncertainSubmissionError
 from hpcdeploy.flows import submit as flow
 from hpcdeploy.flows.connections import Connections
+from hpcdeploy.limits import OutputLimit
 from hpcdeploy.parcel import Parcel
 from hpcdeploy.store import Store
 from hpcdeploy.transport.contract import Completed, Input, Output, ignore_output
@@ -39,9 +40,10 @@ class Scripted(LocalTransport):
         on_stdout: Output = ignore_output,
         on_stderr: Output = ignore_output,
         timeout: float | None = None,
+        limit: OutputLimit | None = None,
     ) -> Completed:
         if "bring" not in argv:
-            return super().run(argv, stdin=stdin, on_stdout=on_stdout, on_stderr=on_stderr, timeout=timeout)
+            return super().run(argv, stdin=stdin, on_stdout=on_stdout, on_stderr=on_stderr, timeout=timeout, limit=limit)
         self.asked.append(argv)
         end = self.ends.pop(0)
         if end is None:

@@ -269,7 +269,8 @@ def test_a_disk_that_is_full_at_any_moment_leaves_one_job_or_says_that_there_is_
 def disk(place: Place, options: str) -> Iterator[None]:
     """Lay a disk of that size over the folder of runs."""
     runs = f"{place.root}/runs"
-    line = f"mkdir -p {runs} && mount -t tmpfs -o {options},mode=1777 tmpfs {runs}"
+    own = f"mode=0700,uid={place.lab.user},gid={place.lab.user}"
+    line = f"mkdir -p {runs} && mount -t tmpfs -o {options},{own} tmpfs {runs}"
     assert inside(place.lab, ["bash", "-c", line]).returncode == 0
     try:
         yield

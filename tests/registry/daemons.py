@@ -14,17 +14,22 @@ _PATIENCE = 20.0
 
 @contextmanager
 def serve(
-    program: Path, folder: Path, *, http: Mapping[str, object] | None = None, **auth: Mapping[str, str]
+    program: Path,
+    folder: Path,
+    *,
+    http: Mapping[str, object] | None = None,
+    storage: Path | None = None,
+    **auth: Mapping[str, str],
 ) -> Iterator[str]:
     """Run the docker-registry at `program` on a port that the system picks; give ``127.0.0.1:PORT``.
 
-    `http` and `auth` are added to those parts of its configuration.
+    `http` and `auth` are added to those parts of its configuration; `storage` is where it keeps images, if not in `folder`.
     """
     folder.mkdir(parents=True)
     settings = {
         "version": "0.1",
         "log": {"level": "info", "accesslog": {"disabled": True}},
-        "storage": {"filesystem": {"rootdirectory": str(folder / "storage")}, "delete": {"enabled": True}},
+        "storage": {"filesystem": {"rootdirectory": str(storage or folder / "storage")}, "delete": {"enabled": True}},
         "http": {"addr": "127.0.0.1:0", **(http or {})},
         **({"auth": auth} if auth else {}),
     }

@@ -4,7 +4,6 @@ from hpcdeploy.registry.challenges import (
     Challenge,
     is_downgrade,
     may_ask_realm,
-    may_see_credentials,
     merge_scopes,
     origin_of,
     parse_challenges,
@@ -61,27 +60,59 @@ def test_only_leaving_tls_is_a_downgrade() -> None:
 
 
 @pytest.mark.parametrize(
-    ("registry", "realm", "ask", "credentials"),
+    ("registry", "realm", "expected"),
     [
-        ("https://ghcr.io", "https://ghcr.io/token", True, True),
-        ("https://registry-1.docker.io", "https://auth.docker.io/token", True, True),
-        ("https://registry.gitlab.com", "https://gitlab.com/jwt/auth", True, True),
-        ("https://registry.example.org:5050", "https://git.example.org/jwt", True, True),
-        ("https://ghcr.io", "https://evil.example.org/token", True, False),
-        ("https://ghcr.io", "https://notghcr.io/token", True, False),
-        ("https://example.org", "https://evil.org/token", True, False),
-        ("https://ghcr.io", "http://ghcr.io/token", False, False),
-        ("http://127.0.0.1:5000", "http://127.0.0.1:5001/token", True, True),
-        ("http://localhost:5000", "http://127.0.0.1:5001/token", True, True),
-        ("http://registry.example.org", "http://registry.example.org/token", True, True),
-        ("http://registry.example.org", "http://evil.example.org/token", False, False),
-        ("https://ghcr.io", "", False, False),
-        ("https://ghcr.io", "/token", False, False),
-        ("https://ghcr.io", "file:///etc/passwd", False, False),
+        # Real ones; sources: hpcdeploy.registry.challenges.TOKEN_SERVICES.
+        ("https://ghcr.io", "https://ghcr.io/token", True),
+        ("https://quay.io", "https://quay.io/v2/auth", True),
+        ("https://nvcr.io", "https://nvcr.io/proxy_auth", True),
+        ("https://public.ecr.aws", "https://public.ecr.aws/token/", True),
+        ("https://contoso.azurecr.io", "https://contoso.azurecr.io/oauth2/token", True),
+        ("https://us-docker.pkg.dev", "https://us-docker.pkg.dev/v2/token", True),
+        ("https://registry-1.docker.io", "https://auth.docker.io/token", True),
+        ("https://registry.gitlab.com", "https://gitlab.com/jwt/auth", True),
+        ("https://git.example.org:5050", "https://git.example.org/jwt/auth", True),
+        # The same domain is not the same owner, as on github.io or azurecr.io.
+        ("https://registry.example.org:5050", "https://git.example.org/jwt", False),
+        ("https://contoso.azurecr.io", "https://evil.azurecr.io/oauth2/token", False),
+        ("https://registry.gitlab.com", "https://auth.docker.io/token", False),
+        ("https://ghcr.io", "https://evil.example.org/token", False),
+        ("https://ghcr.io", "https://notghcr.io/token", False),
+        ("https://ghcr.io", "https://ghcr.io.evil.org/token", False),
+        ("https://ghcr.io", "https://ghcr.io@evil.org/token", False),
+        ("https://example.org", "https://evil.org/token", False),
+        ("https://ghcr.io", "http://ghcr.io/token", False),
+        ("http://127.0.0.1:5000", "http://127.0.0.1:5001/token", True),
+        ("http://localhost:5000", "http://127.0.0.1:5001/token", True),
+        ("http://localhost:5000", "http://evil.localhost:5001/token", False),
+        ("http://127.0.0.1:5000", "https://ghcr.io/token", False),
+        ("http://registry.example.org", "http://registry.example.org/token", True),
+        ("http://registry.example.org", "http://evil.example.org/token", False),
+        ("https://ghcr.io", "", False),
+        ("https://ghcr.io", "/token", False),
+        ("https://ghcr.io", "https:///token", False),
+        ("https://ghcr.io", "file:///etc/passwd", False),
     ],
 )
-def test_credentials_stay_in_the_registrys_own_domain_and_in_tls(
-    registry: str, realm: str, ask: bool, credentials: bool
+def test_tokens_come_from_the_registrys_own_host_or_from_one_that_is_known_for_it(
+    registry: str, realm: str, expected: bool
 ) -> None:
-    assert may_ask_realm(registry, realm) is ask
-    assert may_see_credentials(registry, realm) is credentials
+    assert may_ask_realm(registry, realm) is expected
+
+
+@pytest.mark.parametrize(
+    ("token_service", "realm", "expected"),
+    [
+        ("git.example.org", "https://git.example.org/jwt/auth", True),
+        ("git.example.org", "https://git.example.org:8443/jwt/auth", True),
+        ("git.example.org:8443", "https://git.example.org:8443/jwt/auth", True),
+        ("git.example.org:443", "https://git.example.org/jwt/auth", True),
+        ("git.example.org:8443", "https://git.example.org/jwt/auth", False),
+        ("git.example.org", "http://git.example.org/jwt/auth", False),
+        ("git.example.org", "https://evil.example.org/jwt/auth", False),
+    ],
+)
+def test_the_persons_settings_name_the_token_service_of_a_registry_of_ones_own(
+    token_service: str, realm: str, expected: bool
+) -> None:
+    assert may_ask_realm("https://registry.example.org", realm, token_service) is expected

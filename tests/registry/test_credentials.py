@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from hpcdeploy.errors import ConfigError
+from hpcdeploy.registry.asking import registry_of
 from hpcdeploy.registry.credentials import Credentials, credential_files, find_credentials, login_command, run_helper
 from hpcdeploy.registry.reference import parse_reference
 
@@ -176,3 +177,16 @@ def test_secrets_are_in_no_representation() -> None:
     shown = repr(Credentials(source="a file", username="me", password="canary", identity_token="canary"))
     assert "me" in shown
     assert "canary" not in shown
+
+
+def test_a_registry_gets_the_token_service_that_the_persons_settings_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("REGISTRY_AUTH_FILE", "APPTAINER_AUTH_FILE", "APPTAINER_CONFIGDIR", "DOCKER_CONFIG"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "hpcdeploy").mkdir()
+    (tmp_path / "hpcdeploy" / "config.toml").write_text('[registries."r.example.org"]\ntoken-service = "g.example.org"\n')
+    services = [registry_of(f"oras://{host}/a/b")._token_service for host in ("r.example.org", "s.example.org")]
+    assert services == ["g.example.org", ""]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hpcdeploy.environments.oci import LARGEST_DOCUMENT
 from hpcdeploy.errors import AuthenticationError, ConfigError, RegistryError
+from hpcdeploy.limits import LARGEST_DOCUMENT
 from hpcdeploy.registry.asking import image_config
 from hpcdeploy.registry.reference import Reference, parse_image
 from hpcdeploy.source import OciConfig
@@ -155,7 +155,7 @@ def odd(asked: Asked) -> Reply:
     [
         ("schema1:v1", "it is in Docker's schema 1"),
         ("blob:v1", "is damaged, or something on the way changes it"),
-        ("huge:v1", "has more than 4194304 bytes"),
+        ("huge:v1", "sent more than the 4.19 MB"),
         ("words:v1", "its manifest is no JSON"),
         ("list:v1", "its manifest is no JSON object"),
         ("nested:v1", "is damaged, or something on the way changes it"),

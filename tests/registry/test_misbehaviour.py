@@ -1,6 +1,8 @@
 """Registries that lie, break off, send us away, or have a bad day."""
 
 import hashlib
+import resource
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from hpcdeploy.image import PublishedImage
 from hpcdeploy.registry.credentials import Lookup
 from hpcdeploy.registry.manifest import digest_of, render_manifest
 from hpcdeploy.registry.retries import Patience
-from hpcdeploy.registry.streams import RECEIVED_BLOCK
+from tests.disks import small_disk
 from tests.registry.images import CREATED, NOTHING, SWIFT, Image, make_image, registry, user
 from tests.registry.odd_server import Asked, OddServer, Reply, Script, misbehave
 
@@ -24,10 +26,6 @@ def ranged(asked: Asked, content: bytes) -> Reply:
     start = int(asked.headers["range"].removeprefix("bytes=").removesuffix("-"))
     span = f"bytes {start}-{len(content) - 1}/{len(content)}"
     return Reply(206, {"Content-Range": span}, content[start:])
-
-
-def whole_blocks(size: int) -> int:
-    return size - size % RECEIVED_BLOCK
 
 
 def uploads(asked: Asked, *, location: str = "/v2/lab/train/blobs/uploads/1?_state=canary") -> Reply:
@@ -127,7 +125,10 @@ def test_a_registry_that_stored_another_manifest_is_found_out(image: Image) -> N
 
 
 def test_an_endless_manifest_is_not_read_to_its_end() -> None:
-    with misbehave(lambda _asked: Reply(body=bytes(5 << 20))) as odd, pytest.raises(RegistryError, match="no manifest has"):
+    with (
+        misbehave(lambda _asked: Reply(body=bytes(5 << 20))) as odd,
+        pytest.raises(RegistryError, match=r"sent more than the 4\.19 MB"),
+    ):
         registry(odd.host).resolve()
 
 
@@ -139,7 +140,7 @@ def test_a_body_that_breaks_off_is_resumed_and_the_end_is_checked(image: Image, 
 
     with misbehave(script) as odd:
         registry(odd.host).download(published(image), tmp_path / "got.sif")
-        assert [asked.headers.get("range") for asked in odd.asked] == [None, f"bytes={whole_blocks(2_000_000)}-"]
+        assert [asked.headers.get("range") for asked in odd.asked] == [None, "bytes=2000000-"]
     assert (tmp_path / "got.sif").read_bytes() == image.content
 
 
@@ -151,7 +152,7 @@ def test_a_later_call_goes_on_where_an_earlier_one_broke_off(image: Image, tmp_p
     assert not (tmp_path / "got.sif").exists()
     with misbehave(lambda asked: ranged(asked, image.content)) as odd:
         registry(odd.host).download(published(image), tmp_path / "got.sif")
-        assert odd.asked[0].headers["range"] == f"bytes={whole_blocks(1_500_000)}-"
+        assert odd.asked[0].headers["range"] == "bytes=1500000-"
     assert (tmp_path / "got.sif").read_bytes() == image.content
 
 
@@ -182,6 +183,37 @@ def test_a_registry_that_ignores_ranges_sends_everything_again(image: Image, tmp
     with misbehave(script) as odd:
         registry(odd.host).download(published(image), tmp_path / "got.sif")
     assert (tmp_path / "got.sif").read_bytes() == image.content
+
+
+def test_a_disk_that_takes_only_a_part_of_the_last_block_is_full(image: Image, tmp_path: Path) -> None:
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    with misbehave(
+        lambda asked: ranged(asked, image.content) if "range" in asked.headers else Reply(body=image.content)
+    ) as odd:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(image.content) - 10, limits[1]))
+        try:
+            with pytest.raises(OSError, match="File too large") as error:
+                registry(odd.host).download(published(image), tmp_path / "new" / "got.sif")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            signal.signal(signal.SIGXFSZ, handler)
+        assert error.value.filename == str(tmp_path / "new" / "got.sif")
+        assert not (tmp_path / "new" / "got.sif").exists()
+        registry(odd.host).download(published(image), tmp_path / "new" / "got.sif")
+    assert (tmp_path / "new" / "got.sif").read_bytes() == image.content
+
+
+def test_a_download_to_a_full_disk_is_told_and_goes_on_where_there_is_room(image: Image, tmp_path: Path) -> None:
+    script: Script = lambda asked: ranged(asked, image.content) if "range" in asked.headers else Reply(body=image.content)  # noqa: E731
+    with misbehave(script) as odd, small_disk(tmp_path / "disk", "1m") as resize:
+        with pytest.raises(OSError, match="No space left") as error:
+            registry(odd.host).download(published(image), tmp_path / "disk" / "got.sif")
+        assert error.value.filename == str(tmp_path / "disk" / "got.sif")
+        assert not (tmp_path / "disk" / "got.sif").exists()
+        resize("16m")
+        registry(odd.host).download(published(image), tmp_path / "disk" / "got.sif")
+        assert int(odd.asked[-1].headers["range"].removeprefix("bytes=").removesuffix("-")) > 900_000
+        assert (tmp_path / "disk" / "got.sif").read_bytes() == image.content
 
 
 def test_two_downloads_to_one_place_do_not_mix(image: Image, tmp_path: Path) -> None:
@@ -286,12 +318,16 @@ def test_another_host_that_asks_for_credentials_gets_none(image: Image, tmp_path
 
 def test_a_token_service_elsewhere_is_not_shown_credentials(image: Image) -> None:
     away = Reply(401, {"WWW-Authenticate": 'Bearer realm="https://evil.example.org/token",service="x"'})
-    with (
-        misbehave(lambda _asked: away) as odd,
-        pytest.raises(AuthenticationError, match=r"sent to evil\.example\.org") as caught,
-    ):
-        push(odd, image, found=user("me", "canary"))
-    assert "canary" not in str(caught.value)
+    for found in (user("me", "canary"), NOTHING):
+        with (
+            misbehave(lambda _asked: away) as odd,
+            pytest.raises(
+                AuthenticationError, match=r'set token-service = "evil\.example\.org" in \[registries\.'
+            ) as caught,
+        ):
+            push(odd, image, found=found)
+        assert "canary" not in str(caught.value)
+        assert odd.methods() == ["HEAD"]
 
 
 def test_a_refusal_without_a_challenge_is_told(image: Image) -> None:
@@ -306,6 +342,148 @@ def test_redirects_in_a_circle_end(image: Image, tmp_path: Path) -> None:
     ):
         registry(odd.host).download(published(image), tmp_path / "got.sif")
     assert len(odd.asked) == 6
+
+
+def unknown_upload(times: int, code: str = "BLOB_UPLOAD_UNKNOWN", status: int = 404) -> Script:
+    """Answer so often that the upload of the image is not known."""
+    told: list[Asked] = []
+
+    def script(asked: Asked) -> Reply:
+        if asked.method == "PUT" and "/blobs/" in asked.path and len(told) < times:
+            told.append(asked)
+            return Reply(status, body=b'{"errors": [{"code": "%s", "message": "m"}]}' % code.encode())
+        return uploads(asked)
+
+    return script
+
+
+@pytest.mark.parametrize("code", ["BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID", "DIGEST_INVALID", "ANOTHER"])
+def test_an_upload_that_the_registry_lost_or_got_damaged_is_begun_again(code: str, image: Image) -> None:
+    with misbehave(unknown_upload(2, code, 404 if code == "ANOTHER" else 400)) as odd:
+        push(odd, image)
+        assert blobs_put(odd) == [image.content] * 3 + [b"{}"]
+        assert odd.methods()[:7] == ["HEAD", "POST", "PUT", "POST", "PUT", "POST", "PUT"]
+
+
+def test_an_upload_that_the_registry_loses_each_time_is_no_image_that_should_be_pushed_first(image: Image) -> None:
+    with misbehave(unknown_upload(99)) as odd, pytest.raises(RegistryError, match=r"upload any more.*4 attempts") as caught:
+        push(odd, image)
+    assert "push it first" not in str(caught.value)
+    assert caught.value.exit_code == 68
+
+
+def test_a_file_that_is_another_one_than_recorded_is_not_sent_again(image: Image) -> None:
+    image.path.write_bytes(image.content[:-1] + b"!")
+    with (
+        misbehave(unknown_upload(99, "DIGEST_INVALID", 400)) as odd,
+        pytest.raises(RegistryError, match="not the one on record"),
+    ):
+        push(odd, image)
+    assert odd.methods() == ["HEAD", "POST", "PUT"]
+
+
+def test_an_upload_whose_address_was_lost_once_is_begun_again(image: Image) -> None:
+    script: Script = lambda asked: uploads(asked, location="") if len(odd.asked) == 2 else uploads(asked)  # noqa: E731
+    with misbehave(script) as odd:
+        push(odd, image)
+        assert blobs_put(odd)[0] == image.content
+
+
+MANIFEST = render_manifest(sha256="1" * 64, size=1, title="x.sif", created=CREATED, annotations={})
+
+
+@pytest.mark.parametrize(
+    "first",
+    [Reply(body=MANIFEST[:50], claim=len(MANIFEST)), Reply(body=MANIFEST[:50]), Reply(body=b"?" + MANIFEST[1:])],
+    ids=["cut", "cut without a word", "damaged"],
+)
+def test_a_manifest_that_breaks_off_or_is_damaged_is_read_again(first: Reply) -> None:
+    said = {"Docker-Content-Digest": f"sha256:{digest_of(MANIFEST)}"}
+    script: Script = lambda _asked: replace(first if len(odd.asked) == 1 else Reply(body=MANIFEST), headers=said)  # noqa: E731
+    with misbehave(script) as odd:
+        assert registry(odd.host).resolve().sha256 == "1" * 64
+        assert len(odd.asked) == 2
+
+
+def test_a_manifest_that_always_breaks_off_is_a_registrys_error() -> None:
+    cut = Reply(body=MANIFEST[:50], claim=len(MANIFEST))
+    with misbehave(lambda _asked: cut) as odd, pytest.raises(RegistryError, match="broke off after 4 attempts") as caught:
+        registry(odd.host).resolve()
+    assert caught.value.exit_code == 68
+
+
+def test_a_download_that_breaks_off_more_often_than_patience_allows_goes_on_as_long_as_more_comes(
+    image: Image, tmp_path: Path
+) -> None:
+    def script(asked: Asked) -> Reply:
+        reply = ranged(asked, image.content) if "range" in asked.headers else Reply(body=image.content)
+        return replace(reply, claim=len(reply.body), body=reply.body[:200_000])
+
+    with misbehave(script) as odd:
+        registry(odd.host).download(published(image), tmp_path / "got.sif")
+        assert len(odd.asked) > 2 * SWIFT.attempts
+    assert (tmp_path / "got.sif").read_bytes() == image.content
+
+
+def test_another_range_than_was_asked_for_is_not_taken_for_the_beginning(image: Image, tmp_path: Path) -> None:
+    odd_range = Reply(
+        206, {"Content-Range": f"bytes 100-{len(image.content) - 1}/{len(image.content)}"}, image.content[100:]
+    )
+    script: Script = lambda _asked: odd_range if len(odd.asked) % 2 else Reply(body=image.content)  # noqa: E731
+    with misbehave(script) as odd:
+        assert streamed(odd, image) == image.content
+        registry(odd.host).download(published(image), tmp_path / "got.sif")
+    assert (tmp_path / "got.sif").read_bytes() == image.content
+
+
+def test_tags_in_a_circle_end() -> None:
+    page = Reply(headers={"Link": '</v2/lab/train/tags/list?last=a>; rel="next"'}, body=b'{"tags": ["a"]}')
+    with misbehave(lambda _asked: page) as odd, pytest.raises(RegistryError, match="was read already"):
+        registry(odd.host).tags()
+    assert len(odd.asked) == 2
+
+
+def token_service(odd: OddServer, asked: Asked, *, refused: int, replies: list[Reply]) -> Reply:
+    """Answer as a registry with a token service of its own, which gives `replies` and then tokens that count.
+
+    So many tokens are refused, each with the realm of another host: nvcr.io does that.
+    """
+    if asked.path.startswith("/token"):
+        return replies.pop(0) if replies else Reply(body=b'{"token": "t%d"}' % len(odd.asked))
+    sent = (one.headers.get("authorization", "") for one in odd.asked)
+    tokens = {words for words in sent if words.startswith("Bearer ")}
+    realm = "https://elsewhere.example.org/token" if tokens else f"http://{odd.host}/token"
+    refusal = Reply(401, {"WWW-Authenticate": f'Bearer realm="{realm}",service="x"'})
+    return Reply(body=MANIFEST) if len(tokens) > refused else refusal
+
+
+@pytest.mark.parametrize(
+    "first", [Reply(503), Reply(429, {"Retry-After": "0"}), Reply(body=b'{"tok'), Reply(body=b"", claim=9)]
+)
+def test_a_token_service_with_passing_trouble_is_asked_again(first: Reply) -> None:
+    replies = [first]
+    with misbehave(lambda asked: token_service(odd, asked, refused=0, replies=replies)) as odd:
+        assert registry(odd.host).resolve().sha256 == "1" * 64
+
+
+def test_a_token_service_in_trouble_is_named_and_no_credentials_are_blamed() -> None:
+    replies = [Reply(503)] * 9
+    with (
+        misbehave(lambda asked: token_service(odd, asked, refused=0, replies=replies)) as odd,
+        pytest.raises(RegistryError, match=r"token service at 127\.0\.0\.1 answered with status 503 after 4 attempts"),
+    ):
+        registry(odd.host, found=user("me", "secret")).resolve()
+
+
+def test_a_token_that_is_refused_is_exchanged_at_the_service_that_gave_it() -> None:
+    with misbehave(lambda asked: token_service(odd, asked, refused=2, replies=[])) as odd:
+        assert registry(odd.host, found=user("me", "secret")).resolve().sha256 == "1" * 64
+    with (
+        misbehave(lambda asked: token_service(odd, asked, refused=99, replies=[])) as odd,
+        pytest.raises(AuthenticationError, match="denied"),
+    ):
+        registry(odd.host, found=user("me", "secret")).resolve()
+    assert sum(one.path.startswith("/token") for one in odd.asked) == 3
 
 
 def test_an_upload_without_a_place_to_go_is_told_and_no_secret_is_shown(image: Image) -> None:

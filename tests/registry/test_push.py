@@ -11,13 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from hpcdeploy.errors import AuthenticationError, ConfigError
+from hpcdeploy.errors import AuthenticationError, ConfigError, RegistryError
 from hpcdeploy.flows.push import Pushed, Refused, push, refuse_same_tags
 from hpcdeploy.image import BuiltImage, ImageSettings
 from hpcdeploy.registry.asking import registry_of
 from hpcdeploy.source import PixiSource
 from hpcdeploy.store import Store, default_path
 from hpcdeploy.tags import GitFacts
+from tests.disks import small_disk
+from tests.registry.daemons import serve
 from tests.registry.images import CREATED, make_image, registry
 
 COMMAND = str(Path(sys.executable).with_name("hpcdeploy"))
@@ -47,6 +49,30 @@ def publish(
     store = Store(folder / "runs.db")
     image = built(folder, one.name, seed)
     return push(image, one, store, registry_of, git=git, warn=pytest.fail, tags=tags, images=images)
+
+
+def test_a_registry_whose_disk_is_full_takes_nothing_and_says_so_once(registry_program: Path, tmp_path: Path) -> None:
+    image = built(tmp_path, "train")
+    with (
+        small_disk(tmp_path / "disk", "100k") as resize,
+        serve(registry_program, tmp_path / "registry", storage=tmp_path / "disk" / "storage") as host,
+    ):
+        store, place = Store(tmp_path / "runs.db"), settings("train", f"{host}/lab/train")
+
+        def pushed() -> list[Pushed | Refused]:
+            return push(image, place, store, lambda _: registry(host), git=GIT, warn=pytest.fail)
+
+        [refused] = pushed()
+        assert isinstance(refused, Refused)
+        assert isinstance(refused.error, RegistryError)
+        assert "answered with status 500" in str(refused.error)
+        assert store.publications(image.sha256) == []
+        with pytest.raises(RegistryError):
+            registry(host, asked=":latest").resolve()
+        resize("16m")
+        [done] = pushed()
+        assert isinstance(done, Pushed)
+        assert registry(host, asked=":latest").resolve() == done.image
 
 
 def test_a_repository_that_refuses_stops_no_other(open_host: str, basic_host: str, tmp_path: Path) -> None:

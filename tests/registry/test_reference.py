@@ -98,6 +98,8 @@ def test_tags_that_registries_take_pass(tag: str) -> None:
         ("128.0.0.1", False),
         ("localhost.example.org", False),
         ("127.0.0.1.example.org", False),
+        ("evil.localhost", False),
+        ("evil.localhost:5000", False),
         ("ghcr.io", False),
     ],
 )

@@ -6,10 +6,11 @@ The registry does the checking; this only issues (distribution, "Token authentic
 import base64
 import hashlib
 import json
+import secrets
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -70,10 +71,17 @@ class TokenService:
             granted = [a for a in actions.split(",") if a == "pull" or (allowed and self.withhold <= 0)]
             access.append({"type": kind, "name": name, "actions": granted})
         self.withhold -= 1
+        return self._answer(access, expires=300)
+
+    def weak(self, *, expired: bool) -> bytes:
+        """Sign a token that is of no use: without any right, or `expired` two minutes ago (the registry allows one)."""
+        return self._answer([], expires=-120 if expired else 300)
+
+    def _answer(self, access: list[dict[str, Any]], *, expires: int) -> bytes:
         now = int(time.time())
         claims = {
-            "iss": ISSUER, "sub": USER, "aud": SERVICE, "exp": now + 300, "nbf": now - 10, "iat": now,
-            "jti": str(len(self.asked)), "access": access,
+            "iss": ISSUER, "sub": USER, "aud": SERVICE, "exp": now + expires, "nbf": now - 600, "iat": now - 600,
+            "jti": secrets.token_hex(4), "access": access,
         }  # fmt: skip
         token = self.sign(claims)
         return json.dumps({"token": token, "access_token": token, "expires_in": self.life}).encode()
@@ -118,8 +126,9 @@ def serve_tokens(service: TokenService) -> Iterator[TokenService]:
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            with suppress(BrokenPipeError, ConnectionResetError):  # a client that hung up
+                self.end_headers()
+                self.wfile.write(body)
 
         def log_message(self, *_words: object) -> None:
             pass

@@ -34,9 +34,9 @@ def in_queue(status: int, **more: object) -> str:
 
 
 def test_an_empty_answer_of_condor_q_is_no_error() -> None:
-    assert read_queue("", {}) == {}
-    assert read_queue("\n", {}) == {}
-    assert read_queue("[\n]\n", {}) == {}
+    assert read_queue("", {}).found == {}
+    assert read_queue("\n", {}).found == {}
+    assert read_queue("[\n]\n", {}).found == {}
 
 
 @pytest.mark.parametrize(

@@ -39,8 +39,8 @@ def told(*ads: dict[str, object], events: str = "", code: int = 0) -> TaskStatus
 
 
 def test_no_match_is_an_empty_list_and_nothing_at_all_is_no_error() -> None:
-    assert read_history("[\n]\n") == {}
-    assert read_history("") == {}
+    assert read_history("[\n]\n").found == {}
+    assert read_history("").found == {}
 
 
 @pytest.mark.parametrize("events", ["", SUBMITTED, CUT])

@@ -29,8 +29,10 @@ def told(scheduler: SchedulerName, folder: Path, job: Job = PLAIN, **environment
         begin = text.index("# Nothing of the worker's own Python")
     end = text.index("contain() {", begin)
     (folder / "image").write_text("x.sif")
+    if scheduler == "htcondor":
+        (folder / "x.sif").write_bytes(b"")
     (folder / "binds").write_text("".join(_line(bind) for bind in job.binds))
-    head = 'set -u\nfinish() { exit "$1"; }\nrun=$HOME image=x.sif task=0\ncd "$HOME"\n'
+    head = 'set -u\nfinish() { exit "$1"; }\nrun=$HOME image=$HOME/x.sif task=0\ncd "$HOME"\n'
     script = head + text[begin:end] + TELL
     variables = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "_CONDOR_SCRATCH_DIR": str(folder), "SLURM_JOB_ID": "1"}
     done = subprocess.run(

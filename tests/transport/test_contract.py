@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hpcdeploy.errors import ConnectionLostError, TransportError
+from hpcdeploy.limits import KEPT_OF_ERRORS, OutputLimit
 from hpcdeploy.transport.contract import UNNAMED_SIGNAL, Transport
 from hpcdeploy.transport.local import LocalTransport
 from hpcdeploy.transport.openssh import OpensshTransport
@@ -106,9 +107,13 @@ def test_streams_are_kept_apart(transport: Transport) -> None:
 
 def test_megabytes_go_all_ways_at_once(transport: Transport) -> None:
     data = bytes(range(256)) * 20_000
-    done = transport.run(["tee", "/dev/stderr"], stdin=data)
+    errors: list[bytes] = []
+    limit = OutputLimit(stdout=len(data))
+    done = transport.run(["tee", "/dev/stderr"], stdin=data, on_stderr=errors.append, limit=limit)
     assert done.stdout == data
-    assert done.stderr == data
+    assert b"".join(errors) == data
+    assert done.stderr.startswith(data[:KEPT_OF_ERRORS])
+    assert done.stderr.endswith(data[-KEPT_OF_ERRORS:])
 
 
 def test_a_command_need_not_read_its_input(transport: Transport) -> None:

@@ -8,6 +8,7 @@ import shlex
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -31,6 +32,7 @@ from tests.once.proxy import Cut, Proxy
 from tests.transport.conftest import Client
 from tests.transport.sshd import Server, free_port, make_key, public_key
 from tests.transport.test_ssh import fingerprint, two_factors
+from tests.users import BOB
 
 StartServer = Callable[..., Server]
 
@@ -227,8 +229,40 @@ def test_forwardings_and_commands_of_the_configuration_are_left_alone(
 
 def test_a_folder_that_others_may_enter_is_not_used(client: Client, server: Server, runtime: Path) -> None:
     client.host("cluster", server)
-    runtime.mkdir(mode=0o755)
-    assert "only you can enter" in why_not(client.open_openssh("cluster"), TransportError)
+    runtime.mkdir()
+    runtime.chmod(0o755)
+    assert says_hello(client.open_openssh("cluster"))
+    assert not list(runtime.iterdir())
+
+
+@pytest.mark.parametrize("planted", ["folder", "link", "file"])
+def test_a_name_that_somebody_else_has_taken_is_answered_with_one_that_nobody_can_foresee(
+    planted: str, short: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "")
+    monkeypatch.setattr("tempfile.tempdir", str(short))
+    short.chmod(0o1777)
+    expected, theirs = short / f"hpcdeploy-{os.getuid()}", short / "theirs"
+    theirs.mkdir(mode=0o700)
+    if planted == "folder":
+        expected.mkdir(mode=0o700)
+        os.chown(expected, BOB, BOB)
+    elif planted == "link":
+        expected.symlink_to(theirs)
+    else:
+        expected.touch()
+    folder = openssh_master._private_folder()
+    assert folder not in (expected, theirs)
+    assert folder.parent == short
+    status = folder.lstat()
+    assert (status.st_uid, stat.S_IMODE(status.st_mode)) == (os.getuid(), 0o700)
+
+
+def test_a_folder_in_which_others_can_rename_ours_is_passed_over(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "")
+    monkeypatch.setattr("tempfile.tempdir", str(short))
+    short.chmod(0o777)
+    assert openssh_master._private_folder().parent == Path("/tmp")
 
 
 def test_a_runtime_folder_with_a_long_name_is_passed_over(

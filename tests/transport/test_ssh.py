@@ -16,6 +16,7 @@ from paramiko.common import AUTH_FAILED, AUTH_PARTIALLY_SUCCESSFUL, AUTH_SUCCESS
 from paramiko.server import InteractiveQuery
 
 from hpcdeploy.errors import AuthenticationError, TransportError
+from hpcdeploy.limits import OutputLimit
 from hpcdeploy.transport.ssh import SshTransport
 from hpcdeploy.transport.ssh_connection import LOG
 from tests.transport.conftest import Client
@@ -387,7 +388,7 @@ def test_a_chain_of_jump_hosts_is_gone_through_in_order(client: Client, start_se
     transport = client.open("target")
     with transport:
         big = b"x" * 3_000_000
-        assert transport.run(["cat"], stdin=big).stdout == big
+        assert transport.run(["cat"], stdin=big, limit=OutputLimit(stdout=len(big))).stdout == big
     assert "Accepted publickey" in first.log()
     assert "Accepted publickey" in second.log()
 

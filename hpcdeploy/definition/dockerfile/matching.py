@@ -6,6 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hpcdeploy.errors import DefinitionError
+from hpcdeploy.wildcards import FOLDERS, STAR, joined
+
+_WITHIN = "(?:.*/)?"
+"""What ``**`` means beside other characters than a slash, as in ``a**b``; here a later fit may be the only one."""
+
+_PLAIN = {STAR: "[^/]*", FOLDERS: "(?:.*/)?", _WITHIN: _WITHIN}
+_MOST_WITHIN = 4
+"""Wildcards of a pattern that holds such a one: each multiplies the time by the length of the path."""
 
 WILDCARDS = frozenset("*?[\\")
 
@@ -61,30 +69,42 @@ def read_ignore(text: str) -> Ignore:
 
 
 def _regex(pattern: str, *, doublestar: bool) -> str:
-    result, position = "", 0
+    pieces: list[str] = []
+    position = within = 0
     while position < len(pattern):
         character = pattern[position]
         position += 1
         if character == "*" and doublestar and pattern.startswith("*", position):
+            at_folder = position == 1 or pattern[position - 2] == "/"
             position += 1
             if pattern.startswith("/", position):
                 position += 1
-            result += ".*" if position == len(pattern) else "(?:.*/)?"
+            elif position < len(pattern):
+                at_folder = False
+            pieces.append(".*" if position == len(pattern) else FOLDERS if at_folder else _WITHIN)
+            within += pieces[-1] == _WITHIN
         elif character == "*":
-            result += "[^/]*"
+            pieces.append(STAR)
         elif character == "?":
-            result += "[^/]"
+            pieces.append("[^/]")
         elif character == "[":
             text, position = _range(pattern, position)
-            result += text
+            pieces.append(text)
         elif character == "\\":
             if position == len(pattern):
                 raise DefinitionError(f"the pattern {pattern!r} ends with a backslash that escapes nothing")
-            result += re.escape(pattern[position])
+            pieces.append(re.escape(pattern[position]))
             position += 1
         else:
-            result += re.escape(character)
-    return result
+            pieces.append(re.escape(character))
+    if not within:
+        return joined(pieces)
+    if sum(piece in _PLAIN for piece in pieces) > _MOST_WITHIN:
+        raise DefinitionError(
+            f"the pattern {pattern!r} has ** inside of a name and more than {_MOST_WITHIN} wildcards; write ** as a whole "
+            "part: a/**/b"
+        )
+    return "".join(_PLAIN.get(piece, piece) for piece in pieces)
 
 
 def _range(pattern: str, position: int) -> tuple[str, int]:

@@ -23,7 +23,7 @@ INSTRUCTIONS = frozenset(
 )
 _JSON = frozenset({"ADD", "CMD", "COPY", "ENTRYPOINT", "RUN", "SHELL", "VOLUME"})
 _HERE = frozenset({"ADD", "COPY", "RUN"})
-_DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*")
+_DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(\S.*)")
 _HEREDOC = re.compile(r"(\d*)<<(-?)([^<]*)", re.ASCII)
 _OWN_FRONTEND = re.compile(r"(docker\.io/)?docker/dockerfile(-upstream)?(:[\w.-]+)?(@sha256:[0-9a-f]{64})?")
 
@@ -164,15 +164,17 @@ def _instruction(text: str, line: int, lines: _Lines) -> Instruction:
 def _flags(rest: str) -> tuple[tuple[tuple[str, str], ...], str]:
     """Cut the words that begin with ``--`` off; quotes in them are taken away, as BuildKit's extractBuilderFlags does."""
     found: list[tuple[str, str]] = []
-    while match := re.match(r"""\s*--((?:\\.|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^\s"'\\])*)(?=\s|$)""", rest):
-        rest = rest[match.end() :]
+    end = 0
+    while match := _FLAG.match(rest, end):
+        end = match.end()
         if not match[1]:
             break
         name, _, value = _QUOTED.sub(_unquoted, match[1]).partition("=")
         found.append((name, value))
-    return tuple(found), rest.strip()
+    return tuple(found), rest[end:].strip()
 
 
+_FLAG = re.compile(r"""\s*--((?:\\.|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^\s"'\\])*+)(?=\s|$)""")
 _QUOTED = re.compile(r"""\\(.)|"((?:\\.|[^"\\])*)"|'((?:\\.|[^'\\])*)'""")
 
 

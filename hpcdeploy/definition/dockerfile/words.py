@@ -44,23 +44,32 @@ def split_words(text: str, escape: str) -> tuple[str, ...]:
     return (*words, word) if started else tuple(words)
 
 
+MOST_PUT_IN = 1024 * 1024
+"""Characters of values that one instruction may have put in: no command of Linux takes as many (execve(2), ARG_MAX)."""
+
+
 @dataclass
 class _Words:
     """Words as they are found: blanks part them unless they came out of quotes."""
 
     done: list[str] = field(default_factory=list)
-    word: str = ""
+    open: list[str] = field(default_factory=list)
 
     def add(self, text: str) -> None:
         for character in text:
             if not character.isspace():
-                self.word += character
-            elif self.word:
-                self.done.append(self.word)
-                self.word = ""
+                self.open.append(character)
+            elif any(self.open):
+                self._close()
 
     def end(self) -> tuple[str, ...]:
-        return (*self.done, self.word) if self.word else tuple(self.done)
+        if any(self.open):
+            self._close()
+        return tuple(self.done)
+
+    def _close(self) -> None:
+        self.done.append("".join(self.open))
+        self.open = []
 
 
 @dataclass(kw_only=True)
@@ -80,6 +89,7 @@ class Lexer:
     lenient: bool = False
     _text: str = ""
     _at: int = 0
+    _put_in: int = 0
 
     def word(self, text: str) -> str:
         """Return the text with variables put in, and quotes taken away, as one word."""
@@ -90,7 +100,7 @@ class Lexer:
         return self._process(text)[1]
 
     def _process(self, text: str) -> tuple[str, tuple[str, ...]]:
-        self._text, self._at = text, 0
+        self._text, self._at, self._put_in = text, 0, 0
         try:
             return self._until("")
         except RecursionError:
@@ -110,17 +120,17 @@ class Lexer:
                 self._next()
                 return result, words.end()
             if character == "$":
-                value = self._variable()
+                value = self._counted(self._variable())
                 words.add(value)
             elif self.quotes and character in "'\"":
                 value = self._single() if character == "'" else self._double()
-                words.word += value
+                words.open.append(value)
             else:
                 value = self._next()
                 if value == self.escape:
                     following = self._next()
                     value = (self.escape if self.raw else "") + following
-                    words.word += value
+                    words.open.append(value)
                 else:
                     words.add(value)
             result += value
@@ -144,7 +154,7 @@ class Lexer:
                 self._next()
                 return result + ('"' if self.raw else "")
             if character == "$":
-                result += self._variable()
+                result += self._counted(self._variable())
                 continue
             self._next()
             if character == self.escape:
@@ -155,6 +165,16 @@ class Lexer:
                     character = (self.escape if self.raw else "") + self._next()
             result += character
         raise self._open('"')
+
+    def _counted(self, value: str) -> str:
+        """Give a value back; raises `DefinitionError` where the values that were put in are too long together."""
+        self._put_in += len(value)
+        if self._put_in > MOST_PUT_IN:
+            raise DefinitionError(
+                f"in {self._text[:40]!r}... the values of variables have more than {MOST_PUT_IN} characters; a variable "
+                "that holds another one twice doubles it"
+            )
+        return value
 
     def _open(self, quote: str) -> DefinitionError:
         return DefinitionError(f"in {self._text!r} the quote {quote} is not closed")

@@ -8,6 +8,7 @@ from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.flows.sources.staging import read_text
 from hpcdeploy.git import ask_git
 from hpcdeploy.image import Definition
+from hpcdeploy.regular_file import LARGEST_LOCK, read_regular
 from hpcdeploy.store import Store
 
 LOCKS = ("pixi.lock", "spack.lock")
@@ -25,7 +26,7 @@ def lock_of(definition: Definition) -> bytes:
     """Return the lock file that a definition brings along; empty where it has none, as an image that was only taken over."""
     locks = (file for file in definition.files if file.source.name in LOCKS and not file.staged.startswith("files/"))
     first = next(locks, None)
-    content = first.source.read_bytes() if first else b""
+    content = read_regular(first.source, LARGEST_LOCK) if first else b""
     # It may have been changed while the build ran: then it is not the one that was built from.
     return content if first and sha256(content).hexdigest() == first.sha256 else b""
 
@@ -46,11 +47,12 @@ def older(other: str, lock: Path) -> Older:
     if path.is_dir():
         path = path / lock.name
     if path.is_file():
-        return Older(name=str(path), text=read_text(path))
+        return Older(name=str(path), text=read_text(path, None))
     folder = lock.absolute().parent
     # "REV:./NAME" is relative to the folder that git was called in (gitrevisions(7)).
     asked = other if ":" in other else f"{other}:./{lock.name}"
-    done = ask_git(folder, "show", "--end-of-options", asked)
+    # "git show" of what is no file writes patches, by programs that the repository names (git-config(1), diff.external).
+    done = ask_git(folder, "cat-file", "blob", "--end-of-options", asked)
     if done is None or done.returncode != 0:
         said = (
             "there is no git"

@@ -13,13 +13,17 @@ from hpcdeploy.source import DefinitionSource
 _IN_BUILD = "its steps decide what is in the image, and no lock file says so; only the files that it copies are counted here"
 
 
-def inspect_definition(settings: ImageSettings, source: DefinitionSource, project: Path) -> SourceReport:
+def inspect_definition(
+    settings: ImageSettings, source: DefinitionSource, project: Path, *, named: bool = False
+) -> SourceReport:
     """Report on the definition of an image of the project in the folder `project`.
+
+    `named`: the person named its file in the command, so it may lie anywhere.
 
     Raises `DefinitionError` where Apptainer would refuse it, and for all arguments without a value, or all files that are
     missing, at once.
     """
-    definition = generate(settings, project)
+    definition = generate(settings, project, named=named)
     stages = check_definition(definition.text, dict(definition.build_args))
     arguments = {name: value for stage in stages for name, value in stage.arguments.items()} | dict(definition.build_args)
     return SourceReport(

@@ -6,6 +6,7 @@ from hpcdeploy.apptainer.contents import read_contents
 from hpcdeploy.apptainer.record import read_record, record_path
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.flows.inspect.report import ImageReport
+from hpcdeploy.regular_file import open_regular
 
 
 def inspect_image(path: Path) -> ImageReport:
@@ -14,7 +15,7 @@ def inspect_image(path: Path) -> ImageReport:
     Where there is a record, the whole file is read: the record counts only if the file's sha256 is the recorded one.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             contents = read_contents(file, str(path))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}; expected an Apptainer image (.sif)") from error

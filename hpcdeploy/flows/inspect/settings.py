@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from hpcdeploy.boundary import Boundary
 from hpcdeploy.definition.bases import choose_base, load_bases
 from hpcdeploy.definition.spack import bases
 from hpcdeploy.environments.inventory import Item, largest_first
@@ -68,14 +69,15 @@ def _source(
             wanted = Wanted(
                 environment=environment or source.environment, platform=source.platform if own else "", cuda=source.cuda
             )
-            report = inspect_workspace(folder, wanted, against=other(folder / LOCK))
+            report = inspect_workspace(folder, wanted, against=other(folder / LOCK), project=project)
             base = settings.base or choose_base(load_bases(project), report.cuda)[0]
             return replace(report, base=base, final_base=settings.final_base or base)
         case SpackSource() as source:
             folder = project / source.environment
             report = inspect_spack(folder, target=source.target, against=other(folder / SPACK_LOCK), project=project)
             manifest = folder / SPACK_MANIFEST
-            base, final_base = bases(settings, read_environment(read_text(manifest), str(manifest)).container)
+            text = read_text(manifest, Boundary(project))
+            base, final_base = bases(settings, read_environment(text, str(manifest)).container)
             return replace(report, base=base, final_base=final_base)
         case OciSource() as source:
             where = source.reference

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from hpcdeploy.boundary import Boundary
 from hpcdeploy.environments.inventory import compare
 from hpcdeploy.environments.spack import expanded, read_environment
 from hpcdeploy.environments.spack_inventory import root_items, spack_items
@@ -14,7 +15,6 @@ from hpcdeploy.flows.inspect.report import SourceReport
 from hpcdeploy.flows.sources.spack_files import LOCK, MANIFEST, find_files
 from hpcdeploy.flows.sources.spack_notes import SpackFacts, source_notes, target_notes, target_of
 from hpcdeploy.flows.sources.staging import read_text
-from hpcdeploy.flows.sources.work_tree import Boundary
 
 _UNKNOWN = "Spack compiles the packages: their sizes are not known before the image is built"
 
@@ -28,13 +28,14 @@ def inspect_spack(
     included may lie in `project` (by default `folder`) or above it in the same git work tree.
     """
     manifest, lock = folder / MANIFEST, folder / LOCK
-    if not manifest.is_file():
+    if not manifest.exists():
         raise EnvironmentFileError(f"{folder} holds no {MANIFEST}; name the folder of a Spack environment")
-    environment = read_environment(read_text(manifest), str(manifest))
     top = project or folder
-    files = find_files(os.path.relpath(folder, top), environment, Boundary(top))
+    boundary = Boundary(top)
+    environment = read_environment(read_text(manifest, boundary), str(manifest))
+    files = find_files(os.path.relpath(folder, top), environment, boundary)
     specs = expanded(environment, files.configurations)
-    text = read_text(lock) if lock.is_file() else ""
+    text = read_text(lock, boundary) if lock.exists() else ""
     locked = read_lock(text, str(lock)) if text else None
     facts = SpackFacts(
         manifest=environment,

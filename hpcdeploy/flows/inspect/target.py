@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from hpcdeploy.boundary import Boundary
 from hpcdeploy.config.project import Project
 from hpcdeploy.environments.pixi import is_manifest
 from hpcdeploy.errors import ConfigError
@@ -62,7 +63,7 @@ def inspect(
     if path.suffix == DEFINITION and path.exists():
         _no_environment(target, environment, against)
         source = DefinitionSource(file=str(path))
-        return [inspect_definition(ImageSettings(name=path.stem, source=source), source, Path())]
+        return [inspect_definition(ImageSettings(name=path.stem, source=source), source, Path(), named=True)]
     if path.exists():
         _no_environment(target, environment, against)
         return [inspect_image(path)]
@@ -82,16 +83,16 @@ def _chosen(against: str | None) -> Callable[[Path], Older] | None:
 
 def _folder(folder: Path, environment: str | None, against: str | None) -> Report:
     """Report on the environment that a folder holds; a workspace of Pixi comes first, as it does in ``hpcdeploy init``."""
-    manifests = (folder / name for name in MANIFESTS)
-    if any(path.is_file() and is_manifest(read_text(path), str(path)) for path in manifests):
+    manifests, within = (folder / name for name in MANIFESTS), Boundary(folder)
+    if any(path.exists() and is_manifest(read_text(path, within), str(path)) for path in manifests):
         wanted = Wanted(environment=environment)
         return inspect_workspace(folder, wanted, against=older(against, folder / LOCK) if against else None)
-    if (folder / MANIFEST).is_file():
+    if (folder / MANIFEST).exists():
         _no_environment(str(folder / MANIFEST), environment, None)
         return inspect_spack(folder, against=older(against, folder / SPACK_LOCK) if against else None)
-    if (folder / LOCK).is_file():
+    if (folder / LOCK).exists():
         wanted = Wanted(environment=environment)
-        return inspect_lock(folder / LOCK, wanted, against=older(against, folder / LOCK) if against else None)
+        return inspect_lock(folder / LOCK, wanted, within=within, against=older(against, folder / LOCK) if against else None)
     raise ConfigError(
         f"{folder.absolute()} holds nothing to inspect: expected a pixi.toml, a pyproject.toml with [tool.pixi], a "
         f"pixi.lock, a {MANIFEST}, or a project of hpcdeploy with images; name a folder, a file or an oras:// reference"

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hpcdeploy.boundary import Boundary
 from hpcdeploy.environments.inventory import compare, items_of
 from hpcdeploy.environments.pixi import Workspace, read_manifest
 from hpcdeploy.environments.pixi_choice import Choice, choose_platform
@@ -28,26 +29,39 @@ class Wanted:
     cuda: str | None = None
 
 
-def inspect_workspace(folder: Path, wanted: Wanted, *, against: Older | None = None) -> SourceReport:
-    """Report on the workspace in `folder`; raises `EnvironmentFileError`, for a missing lock file too."""
-    manifest = find_manifest(folder)
+def inspect_workspace(
+    folder: Path, wanted: Wanted, *, against: Older | None = None, project: Path | None = None
+) -> SourceReport:
+    """Report on the workspace in `folder`, which is part of `project` (None: it is the project itself).
+
+    Raises `EnvironmentFileError`, for a missing lock file too.
+    """
+    within = Boundary(project or folder)
+    manifest = find_manifest(folder, within)
     lock = folder / LOCK
-    if not lock.is_file():
+    if not lock.exists():
         raise EnvironmentFileError(
             f"{lock} is missing: it says which packages {manifest.name} stands for; run 'pixi lock' in {folder}"
         )
-    return inspect_lock(lock, wanted, workspace=read_manifest(read_text(manifest), str(manifest)), against=against)
+    workspace = read_manifest(read_text(manifest, within), str(manifest))
+    return inspect_lock(lock, wanted, workspace=workspace, against=against, within=within)
 
 
 def inspect_lock(
-    lock: Path, wanted: Wanted, *, workspace: Workspace | None = None, against: Older | None = None
+    lock: Path,
+    wanted: Wanted,
+    *,
+    workspace: Workspace | None = None,
+    against: Older | None = None,
+    within: Boundary | None = None,
 ) -> SourceReport:
     """Report on one environment of a lock file; without a name it is ``default``, or the only one that there is.
 
     The `workspace` it belongs to knows the names of platforms, and what older lock files do not list: which CUDA and glibc
-    are wanted. Without it, the report is on the first of several platforms.
+    are wanted. Without it, the report is on the first of several platforms. The lock file must lie `within` a project (None:
+    the person named it).
     """
-    read = read_lock(read_text(lock), str(lock))
+    read = read_lock(read_text(lock, within), str(lock))
     names = read.environments
     name = wanted.environment or (names[0] if len(names) == 1 else DEFAULT)
     if workspace:

@@ -4,12 +4,13 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+from hpcdeploy.boundary import Boundary
 from hpcdeploy.definition.pixi import Activation, staged_beside, staged_more
 from hpcdeploy.environments.pixi_activation import evaluate, surroundings
-from hpcdeploy.errors import DefinitionError
+from hpcdeploy.errors import DefinitionError, EnvironmentFileError
 from hpcdeploy.flows.sources.own_code import NOT_SOURCE
 from hpcdeploy.flows.sources.staging import context_file, exact_text, folder_files, plain_lines
-from hpcdeploy.git import ask_git
+from hpcdeploy.git import list_files
 from hpcdeploy.image import ContextFile
 
 MOST = 10_000_000
@@ -44,7 +45,7 @@ def read_activation(
             "in the job's environment"
         )
         notes = (*notes, kept)
-    texts = _script_texts(workspace, (*scripts, *beside, *more))
+    texts = _script_texts(workspace, (*scripts, *beside, *more), Boundary(project))
     activation = Activation(
         beside=beside,
         folders=folders,
@@ -82,7 +83,7 @@ def _beside(
         top = [name for name in tracked if "/" not in name]
         files |= dict.fromkeys(top)
         others += [name for name in left_out if "/" not in name]
-        texts = _script_texts(workspace, (*top, *map(str, inside)))
+        texts = _script_texts(workspace, (*top, *map(str, inside)), Boundary(project))
         folders |= {name for name in _top_folders(tracked) if _is_named(name, texts)}
         others += [f"{name}/" for name in _top_folders(left_out) if name not in folders and _is_named(name, texts)]
     outermost = sorted(folder for folder in folders if not any(_is_under(folder, other) for other in folders))
@@ -96,19 +97,19 @@ def _beside(
     return tuple(kept), holding, tuple(_left_out(others, known))
 
 
-def _script_texts(workspace: Path, files: Iterable[str]) -> list[str]:
+def _script_texts(workspace: Path, files: Iterable[str], within: Boundary) -> list[str]:
     """Return the texts of what may be a shell script among the files, and in the folders, `files` of `workspace`."""
     found: list[Path] = []
     for path in (workspace / name for name in files):
         found += [path] if path.is_file() else [*path.rglob("*.sh"), *path.rglob("*.bash")]
-    return [_text_of(path) for path in found if path.suffix in _SHELL]
+    return [_text_of(path, within) for path in found if path.suffix in _SHELL]
 
 
-def _text_of(path: Path) -> str:
-    """Return what a file says; nothing for one that is no text, or cannot be read here."""
+def _text_of(path: Path, within: Boundary) -> str:
+    """Return what a file says; nothing for one that is no text, cannot be read here, or lies outside of the project."""
     try:
-        return plain_lines(exact_text(path)) if path.stat().st_size <= MOST else ""
-    except (OSError, UnicodeDecodeError):
+        return plain_lines(exact_text(path, within)) if path.stat().st_size <= MOST else ""
+    except (OSError, UnicodeDecodeError, EnvironmentFileError):
         return ""
 
 
@@ -134,16 +135,17 @@ def _files_of(folder: Path) -> tuple[list[str], list[str]]:
 
     Of an ignored folder without tracked files only the folder is returned, with a slash at its end (git-ls-files(1),
     ``--directory``), as an empty name where it is `folder` itself. Without git, or outside of a work tree: all files, and
-    none. A work tree of another owner is asked too: git only lists.
+    none.
     """
     listed = []
     others, ignored = ("--others", "--exclude-standard"), ("--ignored", "--directory")
     for words in (("--cached",), others, (*others, *ignored)):
-        done = ask_git(folder, "ls-files", "-z", *words, options=("-c", "safe.directory=*"))
-        if done is None or done.returncode:
+        names = list_files(folder, *words)
+        if names is None:
             return sorted(_walk(folder)), []
-        names = {os.fsdecode(name).removeprefix("./") for name in done.stdout.split(b"\0") if name}
-        listed.append(sorted(name for name in names if _is_source(name) and _is_listed(folder / name, name)))
+        # The folder itself, where git ignores it, is "./".
+        plain = {name.removeprefix("./") for name in names}
+        listed.append(sorted(name for name in plain if _is_source(name) and _is_listed(folder / name, name)))
     return listed[0], [*listed[1], *listed[2]]
 
 

@@ -19,13 +19,17 @@ def no_registry(reference: str) -> OciConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Request(Generic[S]):
-    """One image of the project in the folder `project`; ``build_args`` are those given for this build."""
+    """One image of the project in the folder `project`; ``build_args`` are those given for this build.
+
+    ``named``: the person named the source's file in the command, so it may lie anywhere.
+    """
 
     settings: ImageSettings
     source: S
     project: Path
     build_args: Mapping[str, str]
     image_config: ImageConfigOf
+    named: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

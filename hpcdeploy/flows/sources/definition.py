@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+from hpcdeploy.boundary import Boundary
 from hpcdeploy.definition.advice import advise
 from hpcdeploy.definition.bootstrap import LOCAL
 from hpcdeploy.definition.checking import check_definition
@@ -24,10 +25,11 @@ def prepare(request: Request[DefinitionSource]) -> Prepared:
     """Take a definition as it is. Its ``%files`` and a base that is a file begin at the project's folder.
 
     All secrets that the settings describe are offered to its steps. Raises `DefinitionError` for what Apptainer would
-    refuse, and for files that a build elsewhere would not have: for all of them at once.
+    refuse, and for files that a build elsewhere would not have: for all of them at once. Raises it, too, for a definition
+    outside of the project (see `Boundary`).
     """
     file = request.project / request.source.file
-    text = _text(file)
+    text = _text(file, Boundary(request.project, named=file if request.named else None))
     stages = check_definition(text, request.build_args)
     files = _found(request.project, stages)
     kept = tuple(entry for entry in files if not _is_image_beside(entry, stages))
@@ -51,9 +53,9 @@ def _about_patterns(stages: tuple[Stage, ...]) -> Iterator[str]:
             yield f"%files: ** in {source!r} reaches one folder deep, as * does, where Apptainer is as old as 1.4.5"
 
 
-def _text(file: Path) -> str:
+def _text(file: Path, within: Boundary) -> str:
     try:
-        text = exact_text(file)
+        text = exact_text(file, within, DefinitionError)
     except UnicodeDecodeError as error:
         raise DefinitionError(f"{file} is not UTF-8 text: {error}; save it as UTF-8") from error
     except OSError as error:

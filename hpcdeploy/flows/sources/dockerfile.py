@@ -4,6 +4,7 @@ import os
 import tarfile
 from pathlib import Path
 
+from hpcdeploy.boundary import Boundary
 from hpcdeploy.definition.dockerfile.context import Context, Entry
 from hpcdeploy.definition.dockerfile.matching import Ignore, read_ignore
 from hpcdeploy.definition.dockerfile.parsing import parse_dockerfile
@@ -13,6 +14,7 @@ from hpcdeploy.definition.guard import argument
 from hpcdeploy.errors import DefinitionError, HpcdeployError
 from hpcdeploy.flows.sources.contract import Prepared, Request
 from hpcdeploy.flows.sources.staging import context_file, read_text
+from hpcdeploy.image import ContextFile
 from hpcdeploy.known_files import digest_of, document_of
 from hpcdeploy.source import DockerfileSource
 
@@ -23,16 +25,17 @@ def prepare(request: Request[DockerfileSource]) -> Prepared:
     """Make the definition of a Dockerfile, whose base images are asked about.
 
     Raises `DefinitionError` with file, line and reason where an instruction cannot be translated, `EnvironmentFileError`
-    for a missing file, and what asking a registry raises.
+    for a file that is missing or lies outside of the project, and what asking a registry raises.
     """
     source = request.source
     given = {**dict(argument(name, value) for name, value in request.settings.build_args), **request.build_args}
-    folder = request.project / source.context
-    text = read_text(request.project / source.file)
+    folder, boundary = request.project / source.context, Boundary(request.project)
+    boundary.check(folder, f"the build's context is {folder}")
+    text = read_text(request.project / source.file, boundary)
     try:
         plan = translate(
             parse_dockerfile(text),
-            context=read_context(folder, ignore_of(request.project / source.file, folder)),
+            context=read_context(folder, ignore_of(request.project / source.file, folder, boundary)),
             image_config=request.image_config,
             build_args=given,
             target=source.target,
@@ -50,7 +53,7 @@ def prepare(request: Request[DockerfileSource]) -> Prepared:
             f"{', '.join(sorted(known)) or 'none'}"
         )
     files = tuple(
-        context_file(folder / file.source, staged_place(number, file.place))
+        _staged(folder / file.source, staged_place(number, file.place), boundary)
         for number, stage in enumerate(plan.stages)
         for file in stage.files
     )
@@ -62,11 +65,16 @@ def prepare(request: Request[DockerfileSource]) -> Prepared:
     )
 
 
-def ignore_of(dockerfile: Path, folder: Path) -> Ignore:
+def _staged(path: Path, staged: str, within: Boundary) -> ContextFile:
+    within.check(path, of_git=True)  # COPY . copies it, as Docker's does
+    return context_file(path, staged)
+
+
+def ignore_of(dockerfile: Path, folder: Path, within: Boundary) -> Ignore:
     """Read the ignore file that belongs to a Dockerfile: ``NAME.dockerignore`` beside it, else the context's own."""
     for path in (dockerfile.with_name(f"{dockerfile.name}.dockerignore"), folder / ".dockerignore"):
-        if path.is_file():
-            return read_ignore(read_text(path))
+        if path.exists():
+            return read_ignore(read_text(path, within))
     return Ignore()
 
 

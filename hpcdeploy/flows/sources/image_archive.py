@@ -9,9 +9,10 @@ import zlib
 from dataclasses import replace
 from pathlib import Path
 
-from hpcdeploy.environments.oci import LARGEST_DOCUMENT, config_behind, read_config, read_manifest
+from hpcdeploy.environments.oci import config_behind, read_config, read_manifest
 from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.json_text import read_json
+from hpcdeploy.limits import LARGEST_DOCUMENT
 from hpcdeploy.source import OciConfig
 
 _LISTS = {"oci-archive": "index.json", "docker-archive": "manifest.json"}

@@ -8,7 +8,7 @@ from hpcdeploy.environments.pixi import Environment, normal_name
 from hpcdeploy.environments.pixi_lock import LockedEnvironment
 from hpcdeploy.errors import DefinitionError, EnvironmentFileError
 from hpcdeploy.flows.sources.staging import LEFT_OUT, folder_files
-from hpcdeploy.git import ask_git
+from hpcdeploy.git import list_files
 from hpcdeploy.image import ContextFile
 
 NOT_SOURCE = LEFT_OUT | {
@@ -88,16 +88,9 @@ def _files(folder: Path, package: OwnPackage, project: Path) -> list[ContextFile
 
 
 def _listed_by_git(folder: Path) -> list[str] | None:
-    """Return the files that git tracks, or would, under `folder`; None where it is no work tree, or git is not there.
-
-    A work tree of another owner, as in a CI job's container, is asked too: git only lists, and starts nothing.
-    """
-    words = ("ls-files", "--cached", "--others", "--exclude-standard", "-z")
-    done = ask_git(folder, *words, options=("-c", "safe.directory=*"))
-    if done is None or done.returncode:
-        return None
-    names = sorted({name.decode() for name in done.stdout.split(b"\0") if name})
-    return [name for name in names if (folder / name).exists()]
+    """Return the files that git tracks, or would, under `folder`; None where it is no work tree, or git is not there."""
+    names = list_files(folder, "--cached", "--others", "--exclude-standard")
+    return None if names is None else [name for name in names if (folder / name).exists()]
 
 
 def _is_source(place: PurePosixPath) -> bool:

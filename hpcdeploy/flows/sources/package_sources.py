@@ -9,6 +9,7 @@ import posixpath
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from hpcdeploy.boundary import Boundary
 from hpcdeploy.definition.pixi import OwnPackage
 from hpcdeploy.environments.pixi import Environment, Workspace
 from hpcdeploy.environments.pixi_package import MANIFESTS, RECIPES, package_places
@@ -17,30 +18,33 @@ from hpcdeploy.flows.sources.staging import read_text
 
 
 def package_sources(
-    workspace: Workspace, environment: Environment, own: Iterable[OwnPackage], folder: Path
+    workspace: Workspace, environment: Environment, own: Iterable[OwnPackage], folder: Path, within: Boundary
 ) -> tuple[OwnPackage, ...]:
     """Return the folders of the workspace in `folder` that its build reads besides those of `own`, each once.
 
     Those of other environments are among them, since pixi looks at the whole manifest. Raises `EnvironmentFileError` for a
-    place outside the workspace that `environment` needs, and for a package's manifest that cannot be read.
+    place outside the workspace that `environment` needs, and for a package's manifest that cannot be read, or is not
+    `within` the project.
     """
     own, found = tuple(own), dict[str, str]()
     needed = [(package.name, package.place) for package in own if package.installed]
     needed += [source for feature in environment.features for source in feature.sources]
     needed += [("the build", path) for path in workspace.reads]
-    for name, path in _with_inner(needed, folder, found):
+    for name, path in _with_inner(needed, folder, within, found):
         raise EnvironmentFileError(
             f"{workspace.file}: {name} is built from {path!r}, which lies outside the workspace, so the image's build does "
             "not see it; move it into the workspace's folder and run 'pixi lock', or publish it"
         )
     others = [(package.name, package.place) for package in own if not package.installed]
-    for _ in _with_inner([*others, *_everywhere(workspace)], folder, found):
+    for _ in _with_inner([*others, *_everywhere(workspace)], folder, within, found):
         pass  # What only other environments need may lie anywhere: it is not installed.
     known = {package.place for package in own}
     return tuple(OwnPackage(name=name, place=place, installed=False) for place, name in found.items() if place not in known)
 
 
-def _with_inner(sources: Iterable[tuple[str, str]], folder: Path, found: dict[str, str]) -> Iterator[tuple[str, str]]:
+def _with_inner(
+    sources: Iterable[tuple[str, str]], folder: Path, within: Boundary, found: dict[str, str]
+) -> Iterator[tuple[str, str]]:
     """Add to `found` the place of each source, and of what the manifest there names; yield those outside the workspace."""
     waiting = list(sources)
     while waiting:
@@ -50,7 +54,7 @@ def _with_inner(sources: Iterable[tuple[str, str]], folder: Path, found: dict[st
             yield name, path
         elif place not in found:
             found[place] = name
-            waiting += [(other, posixpath.join(place, inner)) for other, inner in _named_in(folder / place)]
+            waiting += [(other, posixpath.join(place, inner)) for other, inner in _named_in(folder / place, within)]
 
 
 def _everywhere(workspace: Workspace) -> Iterator[tuple[str, str]]:
@@ -61,9 +65,9 @@ def _everywhere(workspace: Workspace) -> Iterator[tuple[str, str]]:
                 yield from part.sources
 
 
-def _named_in(folder: Path) -> Iterator[tuple[str, str]]:
+def _named_in(folder: Path, within: Boundary) -> Iterator[tuple[str, str]]:
     """Yield the places that the manifest of the package in `folder` names, relative to that folder."""
     for file in (*MANIFESTS, *RECIPES):
         path = folder / file
-        if path.is_file():
-            yield from package_places(read_text(path), str(path))
+        if path.exists():
+            yield from package_places(read_text(path, within), str(path))

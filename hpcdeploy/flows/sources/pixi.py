@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from hpcdeploy.boundary import Boundary
 from hpcdeploy.definition import guard
 from hpcdeploy.definition.bases import check_glibc, choose_base, load_bases
 from hpcdeploy.definition.pixi import PixiRecipe, pixi_arguments, render_pixi, staged_workspace_file
@@ -33,7 +34,8 @@ def prepare(request: Request[PixiSource]) -> Prepared:
     """
     folder = request.project / request.source.workspace
     recipe, chosen = answered(request)
-    files = [context_file(folder / name, staged_workspace_file(name)) for name in recipe.workspace]
+    boundary = Boundary(request.project)
+    files = [context_file(folder / name, staged_workspace_file(name), boundary) for name in recipe.workspace]
     files += activation_files(recipe.activation, folder, request.project)
     source, told = own_source(recipe.own, folder, request.project)
     return Prepared(
@@ -61,11 +63,11 @@ def answered(request: Request[PixiSource]) -> tuple[PixiRecipe, tuple[str, ...]]
     return replace(recipe, settings=settings), (*((reason,) if reason else ()), *notes)
 
 
-def find_manifest(folder: Path) -> Path:
-    """Return the manifest of the workspace in `folder`; `EnvironmentFileError` where it holds none."""
+def find_manifest(folder: Path, within: Boundary) -> Path:
+    """Return the manifest of the workspace in `folder`; `EnvironmentFileError` where it holds none `within` the project."""
     for name in MANIFESTS:
         path = folder / name
-        if path.is_file() and is_manifest(read_text(path), str(path)):
+        if path.exists() and is_manifest(read_text(path, within), str(path)):
             return path
     raise EnvironmentFileError(
         f"{folder} holds no Pixi workspace: no pixi.toml, and no pyproject.toml with [tool.pixi]; name its folder in the "
@@ -74,23 +76,24 @@ def find_manifest(folder: Path) -> Path:
 
 
 def _recipe(request: Request[PixiSource], folder: Path) -> tuple[PixiRecipe, tuple[str, ...]]:
-    manifest = find_manifest(folder)
-    text = read_text(manifest)
+    boundary = Boundary(request.project)
+    manifest = find_manifest(folder, boundary)
+    text = read_text(manifest, boundary)
     workspace = read_manifest(text, str(manifest))
     environment = workspace.environment(request.build_args.get("ENVIRONMENT", request.source.environment))
     lock_file = folder / LOCK
-    if not lock_file.is_file():
+    if not lock_file.exists():
         raise EnvironmentFileError(
             f"{lock_file} is missing: an image is built from locked packages only; run 'pixi lock' in {folder} and try again"
         )
-    lock_text = read_text(lock_file)
+    lock_text = read_text(lock_file, boundary)
     table = document_of(lock_text, lambda: read_lock_table(lock_text, str(lock_file)))
     lock = lock_file_of(table, str(lock_file))
     wanted = request.build_args.get("CUDA_VERSION", request.source.cuda)
     choice = choose_platform(workspace, environment, lock, cuda=wanted, platform=request.source.platform)
     environment, locked = environment.on(choice.platform), lock.read(environment.name, choice.row)
     platform = choice.platform if wanted is None else replace(choice.platform, cuda=wanted)
-    own_settings = (SETTINGS,) if (folder / SETTINGS).is_file() else ()
+    own_settings = (SETTINGS,) if (folder / SETTINGS).exists() else ()
     scripts = _scripts(environment, manifest)
     needed = (manifest.name, LOCK, *own_settings, *scripts)
     activation, notes = read_activation(
@@ -105,7 +108,7 @@ def _recipe(request: Request[PixiSource], folder: Path) -> tuple[PixiRecipe, tup
         lock_sha256=digest_of(lock_file),
         secrets=request.source.secrets,
         glibc=platform.glibc or DEFAULT_GLIBC,
-        own=(*own, *package_sources(workspace, environment, own, folder)),
+        own=(*own, *package_sources(workspace, environment, own, folder, boundary)),
         activation=activation,
         platform=platform.name if choice.others else "",
         overrides=overrides(platform),

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from hpcdeploy.boundary import Boundary
 from hpcdeploy.definition import guard
 from hpcdeploy.definition.spack import CHECK, ENVIRONMENT, RECIPES_NAMESPACE, SpackRecipe, render_spack, spack_arguments
 from hpcdeploy.environments.spack import Configuration, SpackEnvironment, expanded, read_environment
@@ -25,7 +26,6 @@ from hpcdeploy.flows.sources.spack_files import (
 )
 from hpcdeploy.flows.sources.spack_notes import SpackFacts, notes_of, target_of
 from hpcdeploy.flows.sources.staging import copied_files, read_text
-from hpcdeploy.flows.sources.work_tree import Boundary
 from hpcdeploy.known_files import digest_of
 from hpcdeploy.source import SpackSource
 from hpcdeploy.spelling import nearest
@@ -43,7 +43,7 @@ def prepare(request: Request[SpackSource]) -> Prepared:
         for name in ((MANIFEST,) if facts.lock is None else (MANIFEST, LOCK))
     ]
     own += ship_named(boundary, source.environment, facts.files.named, place)
-    repos = list(repositories(project, source.repos))
+    repos = list(repositories(boundary, source.repos))
     recipes = [recipe(project, number, path) for number, (_, path) in enumerate(source.recipes)]
     _check_repos(source, facts.configurations)
     mirrors = [mirror for one in facts.configurations for mirror in one.mirrors]
@@ -80,23 +80,23 @@ def prepare(request: Request[SpackSource]) -> Prepared:
     )
 
 
-def _manifest(folder: Path) -> SpackEnvironment:
+def _manifest(folder: Path, within: Boundary) -> SpackEnvironment:
     path = folder / MANIFEST
-    if not path.is_file():
+    if not path.exists():
         raise EnvironmentFileError(
             f"{folder} holds no Spack environment: {MANIFEST} is missing; name its folder in the image's 'spack' settings, "
             "or make one with 'spack env create -d .'"
         )
-    return read_environment(read_text(path), str(path))
+    return read_environment(read_text(path, within), str(path))
 
 
 def _read(source: SpackSource, boundary: Boundary) -> SpackFacts:
     """Read the environment and all that it includes, and choose its target; raises `EnvironmentFileError`."""
     folder = boundary.project / source.environment
-    manifest = _manifest(folder)
+    manifest = _manifest(folder, boundary)
     files = find_files(source.environment, manifest, boundary)
     specs = expanded(manifest, files.configurations)
-    lock = _lock(folder, manifest, specs)
+    lock = _lock(folder, manifest, specs, boundary)
     return SpackFacts(
         manifest=manifest,
         files=files,
@@ -124,11 +124,11 @@ def _views(configurations: Sequence[Configuration], place: str) -> ViewPlan:
     return replace(plan, roots=tuple(view for view in plan.roots if view not in lost), lost=(*plan.lost, *lost))
 
 
-def _lock(folder: Path, manifest: SpackEnvironment, specs: SpecList) -> SpackLock | None:
+def _lock(folder: Path, manifest: SpackEnvironment, specs: SpecList, within: Boundary) -> SpackLock | None:
     path = folder / LOCK
-    if not path.is_file():
+    if not path.exists():
         return None
-    lock = read_lock(read_text(path), str(path))
+    lock = read_lock(read_text(path, within), str(path))
     asked = dict.fromkeys(root.package for root in specs.roots if root.certain and root.package)
     missing = [name for name in asked if name not in lock.roots]
     if missing:

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from hpcdeploy.boundary import Boundary
 from hpcdeploy.definition.spack import BUILD, ENVIRONMENT, staged_place
 from hpcdeploy.environments.spack import Configuration, SpackEnvironment, read_configuration, read_environment
 from hpcdeploy.environments.spack_lock import SpackLock, read_lock
 from hpcdeploy.environments.spack_yaml import load, table, text_of
 from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.flows.sources.staging import context_file, folder_files, read_text
-from hpcdeploy.flows.sources.work_tree import Boundary
 from hpcdeploy.image import ContextFile
 
 MANIFEST, LOCK = "spack.yaml", "spack.lock"
@@ -92,8 +92,8 @@ def find_files(environment: str, manifest: SpackEnvironment, boundary: Boundary)
             continue
         boundary.check(found, key)
         if reference.kind == "concrete":
-            locks.append((posixpath.normpath(posixpath.join(path, LOCK)), _concrete(found, path, key, named)))
-            inner = read_environment(read_text(found / MANIFEST), str(found / MANIFEST))
+            locks.append((posixpath.normpath(posixpath.join(path, LOCK)), _concrete(found, path, key, named, boundary)))
+            inner = read_environment(read_text(found / MANIFEST, boundary), str(found / MANIFEST))
             waiting[:0] = [(one, path, True, when) for one in inner.configuration.references.here]
             continue
         named[path] = Named(path=path, key=key, concrete=apart)
@@ -103,22 +103,23 @@ def find_files(environment: str, manifest: SpackEnvironment, boundary: Boundary)
         files = _configuration_files(found)
         for file in files:
             boundary.check(file, key)
-        read = [replace(read_configuration(read_text(file), str(file)), when=when) for file in files]
+        read = [replace(read_configuration(read_text(file, boundary), str(file)), when=when) for file in files]
         configurations += [] if apart else read
         waiting[:0] = [(one, inside, apart, when) for configuration in read for one in configuration.references.here]
     return Files(named=tuple(named.values()), configurations=tuple(configurations), locks=tuple(locks))
 
 
-def _concrete(found: Path, path: str, key: str, named: dict[str, Named]) -> SpackLock:
+def _concrete(found: Path, path: str, key: str, named: dict[str, Named], boundary: Boundary) -> SpackLock:
     """Name the two files of another environment whose lock file is included: Spack reads both. Return what is locked."""
     for name in (MANIFEST, LOCK):
-        if not (found / name).is_file():
+        boundary.check(found / name, key)
+        if not (found / name).exists():
             raise EnvironmentFileError(
                 f"{key}, another environment, but {found / name} is missing; run 'spack concretize' there, or take it out"
             )
         inner = posixpath.normpath(posixpath.join(path, name))
         named[inner] = Named(path=inner, key=key, concrete=True)
-    return read_lock(read_text(found / LOCK), str(found / LOCK))
+    return read_lock(read_text(found / LOCK, boundary), str(found / LOCK))
 
 
 def environment_place(folder: Path, named: Sequence[Named]) -> str:
@@ -156,23 +157,26 @@ def ship_named(boundary: Boundary, environment: str, named: Sequence[Named], pla
     return tuple(shipments)
 
 
-def repositories(project: Path, folders: tuple[str, ...]) -> Iterator[tuple[Shipment, str]]:
+def repositories(boundary: Boundary, folders: tuple[str, ...]) -> Iterator[tuple[Shipment, str]]:
     """Tell the package repositories in folders of the project, each with its namespace, at a place that Spack accepts.
 
     From package API 2 on a repository's path must end with ``spack_repo`` and its namespace, since it is a package of
     Python (Spack's documentation, "Package Repositories"). Raises `EnvironmentFileError`.
     """
+    project = boundary.project
     for number, folder in enumerate(folders):
         found = project / folder
+        boundary.check(found, f"'repos' names {folder!r}")
         inner = sorted(path.parent for path in found.glob("spack_repo/**/repo.yaml"))
-        roots = [found] if (found / "repo.yaml").is_file() else inner
+        roots = [found] if (found / "repo.yaml").exists() else inner
         if not roots:
             raise EnvironmentFileError(
                 f"'repos' names {folder!r}, but {found} is no package repository: it has neither repo.yaml nor a folder "
                 "spack_repo with one; 'spack repo create' makes one"
             )
         for root in roots:
-            said = table(load(read_text(root / "repo.yaml"), str(root / "repo.yaml")).get("repo"), f"{root}/repo.yaml: repo")
+            text = read_text(root / "repo.yaml", boundary)
+            said = table(load(text, str(root / "repo.yaml")).get("repo"), f"{root}/repo.yaml: repo")
             namespace = text_of(said.get("namespace"), f"{root}/repo.yaml: namespace")
             if not namespace:
                 raise EnvironmentFileError(f"{root}/repo.yaml names no namespace; write repo: namespace: NAME")

@@ -4,11 +4,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from hpcdeploy.boundary import Boundary
 from hpcdeploy.definition.parts import staged_copy
 from hpcdeploy.environments.channel_address import holds_credentials
-from hpcdeploy.errors import DefinitionError, EnvironmentFileError
+from hpcdeploy.errors import DefinitionError, EnvironmentFileError, HpcdeployError
 from hpcdeploy.image import ContextFile, ImageSettings
 from hpcdeploy.known_files import digest_of, text_of
+from hpcdeploy.regular_file import LARGEST_LOCK, LARGEST_TEXT
 
 LEFT_OUT = frozenset({".git", ".pixi", ".hpcdeploy", "__pycache__", ".DS_Store"})
 """Names that no copied folder brings along: they are caches, history, or another machine's environments."""
@@ -42,28 +44,40 @@ def project_file(project: Path, source: str, staged: str, what: str) -> ContextF
     return file
 
 
-def context_file(path: Path, staged: str) -> ContextFile:
-    """Return one file with its mode and sha256; `EnvironmentFileError` where it is none."""
+def context_file(path: Path, staged: str, within: Boundary | None = None) -> ContextFile:
+    """Return one file with its mode and sha256; `EnvironmentFileError` where it is none, or not `within` the project.
+
+    Without `within` it was checked before.
+    """
+    if within:
+        within.check(path)
     if not path.is_file():
         raise EnvironmentFileError(f"{path} is missing or no regular file, but the image needs it")
     mode = 0o755 if path.stat().st_mode & 0o111 else 0o644
     return ContextFile(source=path, staged=staged, mode=mode, sha256=digest_of(path))
 
 
-def read_text(path: Path) -> str:
-    """Return a file's text; `EnvironmentFileError` where it cannot be read as UTF-8."""
+def read_text(path: Path, within: Boundary | None) -> str:
+    """Return the text of a project's file, which must lie `within` the project (None: the person named the file).
+
+    Raises `EnvironmentFileError` where it does not, or cannot be read as UTF-8, or is too large for its kind.
+    """
     try:
-        return plain_lines(exact_text(path))
+        return plain_lines(exact_text(path, within))
     except (OSError, UnicodeDecodeError) as error:
         raise EnvironmentFileError(f"{path} cannot be read as UTF-8 text: {error}") from error
 
 
-def exact_text(path: Path) -> str:
-    """Return a file's text with its line ends; raises OSError and UnicodeDecodeError.
+def exact_text(path: Path, within: Boundary | None, error: type[HpcdeployError] = EnvironmentFileError) -> str:
+    """Return the text of a project's file with its line ends, which must lie `within` the project.
 
-    It is remembered for the next command, unless an address in it holds a password or a token.
+    It is remembered for the next command, unless an address in it holds a password or a token. Raises an `error` for one
+    that lies elsewhere, OSError (also for what is no regular file, or too large) and UnicodeDecodeError.
     """
-    return text_of(path, keep=lambda text: not holds_credentials(text))
+    if within:
+        within.check(path, error=error)
+    limit = LARGEST_LOCK if path.suffix == ".lock" else LARGEST_TEXT
+    return text_of(path, keep=lambda text: not holds_credentials(text), limit=limit)
 
 
 def plain_lines(text: str) -> str:

@@ -6,8 +6,8 @@ from dataclasses import replace
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.gpus import handing
 from hpcdeploy.job import Job
-from hpcdeploy.run import NEVER_BEGAN, TERMINAL, Run, State, TaskStatus, numbered
-from hpcdeploy.scheduler.answers import Answers
+from hpcdeploy.run import NEVER_BEGAN, TERMINAL, UNREAD, Run, State, TaskStatus, numbered
+from hpcdeploy.scheduler.answers import NO_ROWS, Answers
 from hpcdeploy.scheduler.htcondor import reasons
 from hpcdeploy.scheduler.htcondor.commands import commands
 from hpcdeploy.scheduler.htcondor.event_log import read_log
@@ -17,6 +17,7 @@ from hpcdeploy.scheduler.htcondor.queue import ATTRIBUTES, CLUSTER, NEVER, read_
 from hpcdeploy.scheduler.htcondor.shapes import warning_of
 from hpcdeploy.scheduler.htcondor.submit_language import lines
 from hpcdeploy.scheduler.htcondor.transfer import notes_begin, sends_all, with_inputs, with_outputs
+from hpcdeploy.whole_number import whole_number
 
 JOB_TEMPLATE = "job.sub"
 
@@ -49,21 +50,23 @@ def explain(status: TaskStatus) -> str:
 def states(answers: Answers, runs: Sequence[Run]) -> dict[str, tuple[TaskStatus, ...]]:
     """Tell each run's tasks from condor_q and from the runs' own event logs, which outlast the queue.
 
-    Of what neither of them tells the schedd's history may: it is asked for nothing else.
+    Of what neither of them tells the schedd's history may: it is asked for nothing else. An ad that cannot be read makes
+    only those tasks unknown that nothing else tells of, with the ad as their reason.
     """
     queue = answers.get("condor_q")
     asked = queue is not None and queue.exit_code == 0
-    queued = read_queue(queue.text, {run.job_id: run.id for run in runs}) if asked and queue else {}
+    queued = read_queue(queue.text, {run.job_id: run.id for run in runs}) if asked and queue else NO_ROWS
     logged = read_log(answers["events"].text if "events" in answers else "")
     history = answers.get("condor_history")
-    remembered = read_history(history.text) if history and history.exit_code == 0 else {}
+    remembered = read_history(history.text) if history and history.exit_code == 0 else NO_ROWS
     unbegun = _never_began(answers["records"].text if "records" in answers else "")
     told: dict[str, tuple[TaskStatus, ...]] = {}
     for run in runs:
-        ended = {status.task: status for status in remembered.get(run.job_id, [])}
-        live = {status.task: status for status in queued.get(run.job_id, [])}
+        ended = {status.task: status for status in remembered.found.get(run.job_id, [])}
+        live = {status.task: status for status in queued.found.get(run.job_id, [])}
         noted = {status.task: status for status in logged.get(run.job_id, [])}
-        judged = (_judge(task, live, noted, asked=asked) for task in range(run.tasks))
+        unread = queued.unread_of(run.job_id) or remembered.unread_of(run.job_id)
+        judged = (_judge(task, live, noted, asked=asked, unread=unread) for task in range(run.tasks))
         all_told = (one if one.state in TERMINAL else ended.get(one.task, one) for one in judged)
         told[run.id] = tuple(_without_program(one) if (run.id, one.task) in unbegun else one for one in all_told)
     return told
@@ -72,7 +75,8 @@ def states(answers: Answers, runs: Sequence[Run]) -> dict[str, tuple[TaskStatus,
 def _never_began(text: str) -> frozenset[tuple[str, int]]:
     """Read the lines ``RUN TASK never-began``: tasks that ended with 0, and whose program left no note of its begin."""
     lines = (line.split(" ") for line in text.splitlines())
-    return frozenset((words[0], int(words[1])) for words in lines if words[2:] == ["never-began"] and words[1].isdigit())
+    marked = ((words[0], whole_number(words[1])) for words in lines if words[2:] == ["never-began"])
+    return frozenset((run, task) for run, task in marked if task is not None)
 
 
 def _without_program(one: TaskStatus) -> TaskStatus:
@@ -93,8 +97,13 @@ def _not_made(task: int, noted: Mapping[int, TaskStatus]) -> TaskStatus | None:
     return numbered(cluster, task) if cluster else None
 
 
-def _judge(task: int, live: Mapping[int, TaskStatus], noted: Mapping[int, TaskStatus], *, asked: bool) -> TaskStatus:
-    """Weigh the two witnesses: an end in the log is an end; else the queue; else nobody knows."""
+def _judge(
+    task: int, live: Mapping[int, TaskStatus], noted: Mapping[int, TaskStatus], *, asked: bool, unread: str
+) -> TaskStatus:
+    """Weigh the two witnesses: an end in the log is an end; else the queue; else nobody knows.
+
+    `unread` is an ad that may be the task's and cannot be read.
+    """
     logged = noted.get(task, _not_made(task, noted))
     if logged and logged.state in TERMINAL:
         return logged
@@ -107,7 +116,7 @@ def _judge(task: int, live: Mapping[int, TaskStatus], noted: Mapping[int, TaskSt
     if dagman:
         # While it lives it has still to submit the job, or has just done so: the log was read after the queue.
         return noted.get(task, replace(dagman, task=task))
-    why = (
-        "gone from the queue, and neither its log nor the history tells its end" if asked else "condor_q could not be asked"
-    )
+    why = "gone from the queue, and neither its log nor the history tells its end"
+    if unread or not asked:
+        why = f"{UNREAD}{unread}" if unread else "condor_q could not be asked"
     return TaskStatus(task=task, state=State.UNKNOWN, word=logged.word if logged else "", reason=why)

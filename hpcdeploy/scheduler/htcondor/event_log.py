@@ -4,16 +4,20 @@ import re
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from hpcdeploy.limits import text_lines
 from hpcdeploy.run import State, TaskStatus
+from hpcdeploy.whole_number import HIGHEST_EXIT_CODE, whole_number
 
-_EVENT = re.compile(r"(?P<code>\d{3}) \((?P<cluster>\d+)\.(?P<proc>-?\d+)\.\d+\) (?P<time>\S+ \S+) (?P<rest>.*)")
+_EVENT = re.compile(
+    r"(?P<code>[0-9]{3}) \((?P<cluster>[0-9]{1,10})\.(?P<proc>-?[0-9]{1,10})\.[0-9]{1,10}\) (?P<time>\S+ \S+) (?P<rest>.*)"
+)
 _SLOT = re.compile(r"\s*SlotName: (?P<slot>\S+)")
-_RETURN = re.compile(r"\s*\(1\) Normal termination \(return value (?P<code>-?\d+)\)")
-_HOLD = re.compile(r"\s*Code (?P<code>\d+) Subcode \d+")
+_RETURN = re.compile(r"\s*\(1\) Normal termination \(return value (?P<code>-?[0-9]{1,10})\)")
+_HOLD = re.compile(r"\s*Code (?P<code>[0-9]{1,10}) Subcode [0-9]+")
 OUT_OF_TIME = frozenset({46, 47})
 """Hold codes of allowed_job_duration and allowed_execute_duration (the manual's list of HoldReasonCode)."""
 TIMED_OUT = "the time limit was reached"
-_SIGNAL = re.compile(r"\s*\(0\) Abnormal termination \(signal (?P<signal>\d+)\)")
+_SIGNAL = re.compile(r"\s*\(0\) Abnormal termination \(signal (?P<signal>[0-9]{1,3})\)")
 
 
 def read_log(text: str) -> dict[str, list[TaskStatus]]:
@@ -27,7 +31,7 @@ def read_log(text: str) -> dict[str, list[TaskStatus]]:
     """
     tasks: dict[tuple[str, int], TaskStatus] = {}
     current: tuple[str, int] | None = None
-    for line in text.splitlines():
+    for line in text_lines(text):
         if match := _EVENT.match(line):
             current = (str(int(match["cluster"])), int(match["proc"]))
             before = tasks.get(current, TaskStatus(task=current[1], state=State.PENDING))
@@ -54,7 +58,7 @@ def read_log(text: str) -> dict[str, list[TaskStatus]]:
 
 
 def _ended(before: TaskStatus, state: State, word: str, code: int) -> TaskStatus:
-    return replace(before, state=state, word=word, exit_code=code)
+    return replace(before, state=state, word=word, exit_code=whole_number(code, HIGHEST_EXIT_CODE))
 
 
 def _after(before: TaskStatus, code: str, when: int, rest: str) -> TaskStatus:
@@ -98,4 +102,4 @@ def _time(text: str) -> int:
         moment = datetime.fromisoformat(text)
     except ValueError:
         return 0
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+    return max(0, int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()))

@@ -1,12 +1,12 @@
 """What condor_history answers, as states: the schedd's own memory of what left the queue."""
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from hpcdeploy.run import State, TaskStatus
-from hpcdeploy.scheduler.htcondor.ads import read_ads
+from hpcdeploy.scheduler.answers import Rows
+from hpcdeploy.scheduler.htcondor.ads import Ad, number_in, read_rows
 from hpcdeploy.scheduler.htcondor.event_log import OUT_OF_TIME, TIMED_OUT
+from hpcdeploy.whole_number import HIGHEST_EXIT_CODE, MOST_TASKS, moment, whole_number
 
 HISTORY_ATTRIBUTES = (
     "ClusterId,DAGManJobId,ProcId,JobStatus,ExitBySignal,ExitCode,ExitSignal,RemoveReason,LastHoldReasonCode,LastRemoteHost,"
@@ -18,35 +18,36 @@ _REMOVED, _COMPLETED = 3, 4
 """JobStatus, as the manual numbers it (job ClassAd attributes)."""
 
 
-def read_history(text: str) -> dict[str, list[TaskStatus]]:
+def read_history(text: str) -> Rows:
     """Read what ``condor_history -json`` answered, by cluster id (by DAGMan's, of what DAGMan submitted).
 
     No match is an empty list there, unlike condor_q's. A job that left the queue in another way than by its end or by a
     removal (the manual's JobStatus knows none) tells nothing here.
     """
-    found: dict[str, list[TaskStatus]] = {}
-    for ad in read_ads(text, "condor_history"):
-        status = _ended(ad)
-        if status:
-            found.setdefault(str(ad.get("DAGManJobId", ad["ClusterId"])), []).append(status)
-    return found
+    return read_rows(text, "condor_history", lambda _number, ad: _ended(ad))
 
 
-def _ended(ad: Mapping[str, Any]) -> TaskStatus | None:
-    begun = int(ad.get("NumJobStarts", 0))
+def _ended(ad: Ad) -> TaskStatus | None:
+    begun = whole_number(ad.get("NumJobStarts", 0)) or 0
     status = TaskStatus(
-        task=int(ad.get("ProcId", 0)),
+        task=number_in(ad, "ProcId", MOST_TASKS),
         state=State.UNKNOWN,
         node=str(ad.get("LastRemoteHost", "")),
-        started=int(ad.get("JobCurrentStartDate", 0)) if begun else 0,
-        ended=int(ad.get("EnteredCurrentStatus", 0)),
+        started=moment(ad.get("JobCurrentStartDate", 0)) if begun else 0,
+        ended=moment(ad.get("EnteredCurrentStatus", 0)),
         restarts=max(0, begun - 1),
     )
-    if ad.get("JobStatus") == _REMOVED and ad.get("LastHoldReasonCode") in OUT_OF_TIME:
+    how = whole_number(ad.get("JobStatus"))
+    if how == _REMOVED and whole_number(ad.get("LastHoldReasonCode")) in OUT_OF_TIME:
         return replace(status, state=State.TIMEOUT, word="REMOVED", reason=TIMED_OUT)
-    if ad.get("JobStatus") == _REMOVED:
+    if how == _REMOVED:
         return replace(status, state=State.CANCELLED, word="REMOVED", reason=str(ad.get("RemoveReason", "")))
-    code = 128 + int(ad.get("ExitSignal", 0)) if ad.get("ExitBySignal") else ad.get("ExitCode")
-    if ad.get("JobStatus") != _COMPLETED or code is None:
+    if how != _COMPLETED:
         return None
-    return replace(status, state=State.FAILED if code else State.COMPLETED, word="COMPLETED", exit_code=int(code))
+    if ad.get("ExitBySignal"):
+        code = 128 + number_in(ad, "ExitSignal", HIGHEST_EXIT_CODE - 128)
+    elif ad.get("ExitCode") is None:
+        return None
+    else:
+        code = number_in(ad, "ExitCode", HIGHEST_EXIT_CODE)
+    return replace(status, state=State.FAILED if code else State.COMPLETED, word="COMPLETED", exit_code=code)

@@ -1,10 +1,11 @@
 """What condor_q answers, as states."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from hpcdeploy.run import State, TaskStatus
-from hpcdeploy.scheduler.htcondor.ads import read_ads
+from hpcdeploy.scheduler.answers import Rows
+from hpcdeploy.scheduler.htcondor.ads import Ad, number_in, read_rows
+from hpcdeploy.whole_number import LARGEST, MOST_TASKS, moment, whole_number
 
 ATTRIBUTES = (
     "ClusterId,ProcId,JobStatus,HoldReason,HoldReasonCode,HoldReasonSubCode,RemoteHost,JobCurrentStartDate,NumJobStarts,"
@@ -37,58 +38,66 @@ NEVER = "it was to start "
 _SCHEDULER_UNIVERSE = 7  # DAGMan's: JobUniverse in the manual (job ClassAd attributes)
 
 
-def read_queue(text: str, names: Mapping[str, str]) -> dict[str, list[TaskStatus]]:
+def read_queue(text: str, names: Mapping[str, str]) -> Rows:
     """Read what ``condor_q -json`` answered, by cluster id; what DAGMan submitted, by DAGMan's, which is there as `CLUSTER`.
 
     `names` are the runs that have these numbers: a schedd whose queue was lost counts anew, and another job has the number.
     No match is an empty answer, not an empty list (compat_classad.cpp: the footer is only written after an ad). A job that
     has ended stays in the queue for a moment; its end is told by its log, so here it counts as COMPLETING.
     """
-    found: dict[str, list[TaskStatus]] = {}
-    for ad in read_ads(text, "condor_q"):
-        word, state = _STATUS.get(ad.get("JobStatus", 0), (str(ad.get("JobStatus")), State.UNKNOWN))
-        begun = int(ad.get("NumJobStarts", 0))
-        number = str(ad.get("DAGManJobId", ad["ClusterId"]))
-        if ad.get("HpcdeployRun") != names.get(number):
-            continue
-        here = found.setdefault(number, [])
-        if ad.get("JobUniverse") == _SCHEDULER_UNIVERSE:
-            here.append(_waiting(state, word, ad))
-            continue
-        here.append(
-            TaskStatus(
-                task=int(ad.get("ProcId", 0)),
-                state=state,
-                word=word,
-                reason=_reason(state, ad),
-                node=str(ad.get("RemoteHost", "")),
-                started=int(ad.get("JobCurrentStartDate", 0)) if state is not State.PENDING else 0,
-                code=_hold_code(state, ad),
-                # A job that waits after it was started starts once more, and so does one whose files are still on their way.
-                # One that is held may never be released: its hold restarted nothing.
-                restarts=begun if state is State.PENDING or _arrives(ad) else max(0, begun - 1),
-            )
-        )
-    return found
+
+    def read(number: str, ad: Ad) -> TaskStatus | None:
+        return _queued(ad) if ad.get("HpcdeployRun") == names.get(number) else None
+
+    return read_rows(text, "condor_q", read)
 
 
-def _waiting(state: State, word: str, ad: Mapping[str, Any]) -> TaskStatus:
+def _queued(ad: Ad) -> TaskStatus:
+    status = whole_number(ad.get("JobStatus", 0))
+    word, state = _STATUS.get(-1 if status is None else status, (str(ad.get("JobStatus")), State.UNKNOWN))
+    if ad.get("JobUniverse") == _SCHEDULER_UNIVERSE:
+        return _waiting(state, word, ad)
+    begun = whole_number(ad.get("NumJobStarts", 0)) or 0
+    return TaskStatus(
+        task=number_in(ad, "ProcId", MOST_TASKS),
+        state=state,
+        word=word,
+        reason=_reason(state, ad),
+        node=str(ad.get("RemoteHost", "")),
+        started=moment(ad.get("JobCurrentStartDate", 0)) if state is not State.PENDING else 0,
+        code=_hold_code(state, ad),
+        # A job that waits after it was started starts once more, and so does one whose files are still on their way.
+        # One that is held may never be released: its hold restarted nothing.
+        restarts=begun if state is State.PENDING or _arrives(ad) else max(0, begun - 1),
+    )
+
+
+def _waiting(state: State, word: str, ad: Ad) -> TaskStatus:
     """Tell of DAGMan, which is alive until the run has ended: where it runs, what it is to submit waits."""
     if state is State.HELD:
         return TaskStatus(task=CLUSTER, state=state, word=word, reason=_reason(state, ad), code=_hold_code(state, ad))
     return TaskStatus(task=CLUSTER, state=State.PENDING, word=word, reason=f"{WAITS}{ad.get('HpcdeployAfter', 'others')}")
 
 
-def _hold_code(state: State, ad: Mapping[str, Any]) -> str:
-    return f"{ad.get('HoldReasonCode', 0)}.{ad.get('HoldReasonSubCode', 0)}" if state is State.HELD else ""
+def _hold_code(state: State, ad: Ad) -> str:
+    if state is not State.HELD:
+        return ""
+    code, detail = (_integer(ad.get(name, 0)) for name in ("HoldReasonCode", "HoldReasonSubCode"))
+    return f"{code}.{detail}"
 
 
-def _arrives(ad: Mapping[str, Any]) -> bool:
+def _integer(value: object) -> int:
+    """Return an integer attribute, which may be negative (a subcode may be an errno with its sign); 0 for anything else."""
+    number = whole_number(value)
+    return number if number is not None else value if isinstance(value, int) and -LARGEST <= value < 0 else 0
+
+
+def _arrives(ad: Ad) -> bool:
     """Tell whether a job's files are on their way to its worker: it runs, to the schedd, and was not begun."""
     return ad.get("TransferringInput") is True
 
 
-def _reason(state: State, ad: Mapping[str, Any]) -> str:
+def _reason(state: State, ad: Ad) -> str:
     match state:
         case State.HELD:
             return str(ad.get("HoldReason", ""))

@@ -5,6 +5,7 @@ import os
 
 from hpcdeploy.run import State, TaskStatus
 from hpcdeploy.scheduler.htcondor.queue import NEVER, WAITS
+from hpcdeploy.whole_number import whole_number
 
 _RELEASE = "then 'condor_release'"
 _FILES = "look at the paths it names"
@@ -92,14 +93,15 @@ def explain(status: TaskStatus) -> str:
 
 def _hold(code: str) -> str:
     number, _, detail = code.partition(".")
-    if not (number.isdigit() and detail.lstrip("-").isdigit()) or int(number) not in _HOLDS:
+    hold, sub = whole_number(number), whole_number(detail.removeprefix("-"))
+    if hold not in _HOLDS or sub is None:
         return ""
-    what, advice = _HOLDS[int(number)]
-    sub = int(detail)
-    if int(number) == 34 and sub in _OF_34:
+    what, advice = _HOLDS[hold]
+    sub = -sub if detail.startswith("-") else sub
+    if hold == 34 and sub in _OF_34:
         what, resource = _OF_34[sub]
         return f"{what}: ask for more ({resource}), and submit it again"
-    if int(number) in _TRANSFERS:
+    if hold in _TRANSFERS:
         if sub == _TIMED_OUT:
             return f"{what}, for want of an answer in time: 'condor_release' tries again"
         if sub > 255:

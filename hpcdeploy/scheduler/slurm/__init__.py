@@ -7,8 +7,8 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.config.gres import asks_for_gpus, has_whole_nodes
 from hpcdeploy.gpus import handing
 from hpcdeploy.job import Job
-from hpcdeploy.run import TERMINAL, Run, State, TaskStatus, numbered
-from hpcdeploy.scheduler.answers import Answers
+from hpcdeploy.run import TERMINAL, UNREAD, Run, State, TaskStatus, numbered
+from hpcdeploy.scheduler.answers import NO_ROWS, Answers, Rows
 from hpcdeploy.scheduler.slurm import answers as slurm_answers
 from hpcdeploy.scheduler.slurm import reasons
 from hpcdeploy.scheduler.slurm.directives import directives, lines
@@ -49,15 +49,21 @@ def explain(status: TaskStatus) -> str:
 
 
 def states(answers: Answers, runs: Sequence[Run]) -> dict[str, tuple[TaskStatus, ...]]:
-    """Tell each run's tasks from squeue, from sacct where there is one, and from what the tasks noted themselves."""
+    """Tell each run's tasks from squeue, from sacct where there is one, and from what the tasks noted themselves.
+
+    A row that cannot be read makes only those tasks unknown that nothing else tells of, with the row as their reason.
+    """
     queue = answers.get("squeue")
     asked = queue is not None and queue.exit_code == 0
-    queued = _by_task(slurm_answers.read_queue(queue.text)) if asked and queue else {}
+    sizes = {part.job_id: part.tasks for run in runs for part in run.parts}
+    queued = slurm_answers.read_queue(queue.text, sizes) if asked and queue else NO_ROWS
+    in_queue = _by_task(queued)
     accounting = answers.get("sacct")
     names = {part.job_id: (part.name, run.id) for run in runs for part in run.parts}
     said = accounting.text if accounting and not accounting.exit_code else ""
     exact = read_exit_codes(answers["sacct_json"].text) if "sacct_json" in answers else None
-    accounted = _by_task(slurm_answers.read_accounting(said, names, exact))
+    accounted = slurm_answers.read_accounting(said, names, exact, sizes)
+    in_accounting = _by_task(accounted)
     records = read_records(answers["records"].text if "records" in answers else "")
     nothing = Record()
     return {
@@ -65,11 +71,12 @@ def states(answers: Answers, runs: Sequence[Run]) -> dict[str, tuple[TaskStatus,
             numbered(
                 _judge(
                     task,
-                    queued.get((part.job_id, task)),
-                    accounted.get((part.job_id, task)),
+                    in_queue.get((part.job_id, task)),
+                    in_accounting.get((part.job_id, task)),
                     records.get((run.id, part.first + task), nothing),
                     asked=asked,
                     unsaid=bool(accounting and accounting.exit_code),
+                    unread=queued.unread_of(part.job_id) or accounted.unread_of(part.job_id),
                     cancelled=(run.id, None) in records,
                 ),
                 part.first + task,
@@ -81,8 +88,8 @@ def states(answers: Answers, runs: Sequence[Run]) -> dict[str, tuple[TaskStatus,
     }
 
 
-def _by_task(found: dict[str, list[TaskStatus]]) -> dict[tuple[str, int], TaskStatus]:
-    return {(job_id, status.task): status for job_id, statuses in found.items() for status in statuses}
+def _by_task(rows: Rows) -> dict[tuple[str, int], TaskStatus]:
+    return {(job_id, status.task): status for job_id, statuses in rows.found.items() for status in statuses}
 
 
 def _judge(
@@ -93,11 +100,13 @@ def _judge(
     *,
     asked: bool,
     unsaid: bool,
+    unread: str,
     cancelled: bool,
 ) -> TaskStatus:
     """Weigh the three witnesses: who is in the queue and alive is alive; then accounting; then the task's own note.
 
-    `asked`: squeue answered; `unsaid`: accounting, which there is, did not.
+    `asked`: squeue answered; `unsaid`: accounting, which there is, did not; `unread`: a row that may be the task's and
+    cannot be read.
     """
     if queued and queued.state not in TERMINAL:
         return queued
@@ -108,7 +117,7 @@ def _judge(
             ended = replace(ended, reason=queued.reason)
         return settle(ended, record)
     # An end that accounting does not know may be that of an attempt before a requeue: squeue would tell.
-    if record.exit_code is not None and (asked or not accounted):
+    if record.exit_code is not None and ((asked and not unread) or not accounted):
         bad = State.CANCELLED if cancelled else State.FAILED
         state = bad if record.exit_code else State.COMPLETED
         return settle(TaskStatus(task=task, state=state, word=state.value, exit_code=record.exit_code), record)
@@ -116,6 +125,8 @@ def _judge(
         return accounted
     if not asked:
         why = "squeue could not be asked"
+    elif unread:
+        why = f"{UNREAD}{unread}"
     elif cancelled:
         return TaskStatus(task=task, state=State.CANCELLED, word="CANCELLED", started=record.started, node=record.node)
     elif unsaid:

@@ -1,10 +1,14 @@
 """What squeue and sacct answer, as states."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
+from hpcdeploy.limits import text_lines
 from hpcdeploy.run import State, TaskStatus, numbered
+from hpcdeploy.scheduler.answers import Rows, shown
 from hpcdeploy.scheduler.slurm.exit_codes import ExitCodes
+from hpcdeploy.whole_number import HIGHEST_EXIT_CODE, MOST_TASKS, moment, whole_number
 
 FORMAT = ",".join(
     f"{field}:|" for field in ("ArrayJobID", "ArrayTaskID", "State", "NodeList", "StartTime", "RestartCnt", "Reason")
@@ -70,93 +74,145 @@ def state_of(word: str) -> State:
     return _STATES.get(word.split(" ", maxsplit=1)[0].rstrip("+").upper(), State.UNKNOWN)
 
 
-def read_queue(text: str) -> dict[str, list[TaskStatus]]:
-    """Read what squeue answered in `FORMAT`, by job id.
+def read_queue(text: str, tasks: Mapping[str, int] | None = None) -> Rows:
+    """Read what squeue answered in `FORMAT`; `tasks` are how many tasks each job has of which more than one may be told.
 
-    One line may speak of many pending tasks (``0-99%10``); a line that cannot be read raises ValueError.
+    One line may speak of many pending tasks (``0-99%10``). A line that cannot be read keeps nobody from the others.
     """
-    found: dict[str, list[TaskStatus]] = {}
-    for line in filter(None, text.splitlines()):
-        job_id, index, word, node, start, restarts, reason = line.removesuffix("|").split("|", 6)
-        state = State.HELD if word == "PENDING" and is_hold(reason) else state_of(word)
-        began = seconds(start) if state in {State.RUNNING, State.COMPLETING, State.SUSPENDED} else 0
-        one = TaskStatus(
-            task=0,
-            state=state,
-            word=word,
-            reason="" if reason == "None" else reason,
-            node=node,
-            started=began,
-            expected=seconds(start) if state is State.PENDING else 0,
-            restarts=int(restarts),
-        )
-        found.setdefault(job_id, []).extend(numbered(one, task) for task in indices(index))
-    return found
+    return _read(text, tasks or {}, _queued)
 
 
 def read_accounting(
-    text: str, names: Mapping[str, Sequence[str]], exact: ExitCodes | None = None
-) -> dict[str, list[TaskStatus]]:
-    """Read what ``sacct --allocations --parsable2`` answered in `ACCOUNTING_FORMAT`, by job id.
+    text: str, names: Mapping[str, Sequence[str]], exact: ExitCodes | None = None, tasks: Mapping[str, int] | None = None
+) -> Rows:
+    """Read what ``sacct --allocations --parsable2`` answered in `ACCOUNTING_FORMAT`; `tasks` as in `read_queue`.
 
     sacct writes an exit code as ``code:signal``; a job that a signal ended counts as 128 + signal, as in a shell. `names`
     are the names by which each job is known, by its id: Slurm begins anew at its MaxJobId, and another job may have had the
     number (slurm.conf(5)). A job bears one of them as its name, or in its comment: ``hpcdeploy:NAME``. `exact` are the exit
     codes where sacct subtracts 128 (see `hpcdeploy.scheduler.slurm.exit_codes`): one that it lacks is unknown.
     """
+    return _read(text, tasks or {}, partial(_accounted, names=names, exact=exact))
+
+
+_Row = tuple[str, Callable[[int], TaskStatus]]
+"""A row that was read: its tasks as they are written, and what makes the status of each."""
+
+
+def _read(text: str, tasks: Mapping[str, int], read_row: Callable[[str], _Row | None]) -> Rows:
+    """Read the rows of an answer. No more tasks of a job are told than `_REPEATED` times as many as it has."""
     found: dict[str, list[TaskStatus]] = {}
-    for line in filter(None, text.splitlines()):
-        number, word, code, node, start, end, texts = line.split("|", 6)
-        job_id, _, index = number.partition("_")
-        known_as = names.get(job_id, ())
-        if not any(texts.startswith(f"hpcdeploy:{name}|") or texts.endswith(f"|{name}") for name in known_as):
+    unread: dict[str, str] = {}
+    for line in text_lines(text):
+        job_id = line.partition("|")[0].partition("_")[0]
+        if whole_number(job_id) is None:
+            unread[""] = shown(line)
             continue
-        state = state_of(word)
-        # Rejected, or failed before it started: ExitCode is that of no program (0:1 in 24.11).
-        unstarted = state is State.FAILED and node == NO_NODE
-        found.setdefault(job_id, []).extend(
-            TaskStatus(
-                task=task,
-                state=state,
-                word=word,
-                reason=NO_NODE if unstarted else "",
-                exit_code=None if unstarted else _exit_code(code, state, (job_id, task), exact),
-                node="" if node == NO_NODE else node,
-                started=seconds(start),
-                ended=seconds(end),
-            )
-            for task in indices(index)
+        told = found.setdefault(job_id, [])
+        size = tasks.get(job_id, MOST_TASKS)
+        try:
+            row = read_row(line)
+            numbers = indices(row[0], size) if row else []
+        except ValueError:
+            row, numbers = None, []
+            unread[job_id] = shown(line)
+        if len(told) + len(numbers) > _REPEATED * size:
+            unread[job_id] = shown(line)
+        elif row:
+            told.extend(map(row[1], numbers))
+    return Rows(found=found, unread=unread)
+
+
+_REPEATED = 10
+"""How often one answer may tell of the same task. Slurm tells of each once; a job that is requeued may stand there twice."""
+
+
+def _queued(line: str) -> _Row:
+    _, index, word, node, start, restarts, reason = line.removesuffix("|").split("|", 6)
+    state = State.HELD if word == "PENDING" and is_hold(reason) else state_of(word)
+    one = TaskStatus(
+        task=0,
+        state=state,
+        word=word,
+        reason="" if reason == "None" else reason,
+        node=node,
+        started=moment(start) if state in {State.RUNNING, State.COMPLETING, State.SUSPENDED} else 0,
+        expected=moment(start) if state is State.PENDING else 0,
+        restarts=whole_number(restarts) or 0,
+    )
+    return index, partial(numbered, one)
+
+
+def _accounted(line: str, *, names: Mapping[str, Sequence[str]], exact: ExitCodes | None) -> _Row | None:
+    """Read a row of accounting; None where it is another job's, which once had the number."""
+    number, word, code, node, start, end, texts = line.split("|", 6)
+    job_id, _, index = number.partition("_")
+    known_as = names.get(job_id, ())
+    if not any(texts.startswith(f"hpcdeploy:{name}|") or texts.endswith(f"|{name}") for name in known_as):
+        return None
+    state = state_of(word)
+    # Rejected, or failed before it started: ExitCode is that of no program (0:1 in 24.11).
+    unstarted = state is State.FAILED and node == NO_NODE
+    status, signal = _code(code)
+
+    def status_of(task: int) -> TaskStatus:
+        return TaskStatus(
+            task=task,
+            state=state,
+            word=word,
+            reason=NO_NODE if unstarted else "",
+            exit_code=None if unstarted else _exit_code(status, signal, state, (job_id, task), exact),
+            node="" if node == NO_NODE else node,
+            started=moment(start),
+            ended=moment(end),
         )
-    return found
+
+    return index, status_of
 
 
-def _exit_code(code: str, state: State, task: tuple[str, int], exact: ExitCodes | None) -> int | None:
+def _code(text: str) -> tuple[int, int]:
+    """Read ``code:signal``. Raises ValueError."""
+    code, _, signal = text.partition(":")
+    status, number = whole_number(code, HIGHEST_EXIT_CODE), whole_number(signal or 0, HIGHEST_EXIT_CODE - 128)
+    if status is None or number is None:
+        raise ValueError(text)
+    return status, number
+
+
+def _exit_code(status: int, signal: int, state: State, task: tuple[str, int], exact: ExitCodes | None) -> int | None:
     """Return a task's exit code, None where it has none or where it cannot be known."""
-    status, _, signal = code.partition(":")
-    if int(signal or 0) and not int(status):
-        return 128 + int(signal)
-    if state is State.COMPLETED or not (int(status) or state is State.FAILED):
+    if signal and not status:
+        return 128 + signal
+    if state is State.COMPLETED or not (status or state is State.FAILED):
         return 0 if state is State.COMPLETED else None
     if exact is None:
-        return int(status)
+        return status
     # What does not fit the other answer is wrong: the JSON of 22.05 has 0 for all (exit_codes.py).
     known = exact.get(task)
-    return known if known in {int(status), int(status) + 128} and known else None
+    return known if known in {status, status + 128} and known else None
 
 
-def indices(text: str) -> list[int]:
-    """Expand an array index as squeue and sacct write it: ``7``, ``[3,5-9%2]``, ``0-98:2``; none (``N/A``) is task 0."""
+_SPAN = re.compile(r"(?P<first>[0-9]{1,10})(?:-(?P<last>[0-9]{1,10}))?(?::(?P<step>[0-9]{1,10}))?")
+
+
+def indices(text: str, tasks: int = MOST_TASKS) -> list[int]:
+    """Expand an array index as squeue and sacct write it: ``7``, ``[3,5-9%2]``, ``0-98:2``; none (``N/A``) is task 0.
+
+    Of numbers from `tasks` on, which an array of so many has not, nothing is returned. Raises ValueError where `text` is
+    something else, or names more tasks than there are.
+    """
     bare = text.strip("[]").partition("%")[0]
     if bare in {"", "N/A"}:
         return [0]
-    tasks: list[int] = []
+    found: list[int] = []
     for part in bare.split(","):
-        span, _, step = part.partition(":")
-        first, _, last = span.partition("-")
-        tasks.extend(range(int(first), int(last or first) + 1, int(step or 1)))
-    return tasks
-
-
-def seconds(text: str) -> int:
-    """Read a time as the follow script has it written (``SLURM_TIME_FORMAT=%s``); ``Unknown``, others are 0."""
-    return int(text) if text.isdigit() else 0
+        match = _SPAN.fullmatch(part)
+        if not match:
+            raise ValueError(text)
+        first = int(match["first"])
+        # A step of 0 is a ValueError of range().
+        span = range(first, min(int(match["last"] or first) + 1, tasks), int(match["step"] or 1))
+        if len(found) + len(span) > tasks:
+            raise ValueError(text)
+        found.extend(span)
+    return found

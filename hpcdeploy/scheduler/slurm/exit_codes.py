@@ -9,6 +9,7 @@ parse.c, seen with 22.05.8).
 from collections.abc import Mapping
 
 from hpcdeploy.json_text import read_json
+from hpcdeploy.whole_number import HIGHEST_EXIT_CODE, whole_number
 
 ExitCodes = Mapping[tuple[str, int], int]
 """The exit code of each task, by its job's number (an array's, for a task of one) and its own number."""
@@ -29,7 +30,7 @@ def read_exit_codes(text: str) -> dict[tuple[str, int], int]:
     for job in jobs if isinstance(jobs, list) else []:
         code = _number(job, "exit_code", "return_code")
         number = _number(job, "array", "job_id") or _number(job, "job_id")
-        if code is not None and number:
+        if code is not None and code <= HIGHEST_EXIT_CODE and number:
             found[str(number), _number(job, "array", "task_id") or 0] = code
     return found
 
@@ -40,4 +41,4 @@ def _number(value: object, *keys: str) -> int | None:
         value = value.get(key) if isinstance(value, dict) else None
     if isinstance(value, dict):
         value = value.get("number") if value.get("set") and not value.get("infinite") else None
-    return value if isinstance(value, int) else None
+    return whole_number(value)

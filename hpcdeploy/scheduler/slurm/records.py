@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass, replace
 
+from hpcdeploy.limits import text_lines
 from hpcdeploy.run import NEVER_BEGAN, TaskStatus
+from hpcdeploy.whole_number import HIGHEST_EXIT_CODE, LATEST, MOST_TASKS, whole_number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,20 +24,28 @@ class Record:
 def read_records(text: str) -> dict[tuple[str, int | None], Record]:
     """Read the lines ``RUN TASK start|end|cancelled TIME ...`` by run and task; a cancelled run stands under task None.
 
-    A line that is not whole (the disk was full) tells nothing and is left out; so does an end before the start: that is an
-    earlier attempt's, before a requeue.
+    A line that is not whole (the disk was full), or has a number that none can be, tells nothing and is left out; so does an
+    end before the start: that is an earlier attempt's, before a requeue.
     """
     found: dict[tuple[str, int | None], Record] = {}
-    for line in text.splitlines():
+    for line in text_lines(text):
         match line.split(" "):
             case [run, "-", "cancelled", _]:
                 found[run, None] = Record()
-            case [run, task, "start", time, _job, node] if task.isdigit() and time.isdigit():
-                found[run, int(task)] = replace(found.get((run, int(task)), Record()), started=int(time), node=node)
-            case [run, task, "end", time, code, *why] if task.isdigit() and time.isdigit() and code.isdigit():
-                known = found.get((run, int(task)), Record())
-                began = "never-began" not in why
-                found[run, int(task)] = replace(known, ended=int(time), exit_code=int(code), began=began)
+            case [run, number, "start", word, _job, node]:
+                task, time = whole_number(number, MOST_TASKS), whole_number(word, LATEST)
+                if task is not None and time is not None:
+                    found[run, task] = replace(found.get((run, task), Record()), started=time, node=node)
+            case [run, number, "end", word, status, *why]:
+                task, time, code = (
+                    whole_number(number, MOST_TASKS),
+                    whole_number(word, LATEST),
+                    whole_number(status, HIGHEST_EXIT_CODE),
+                )
+                if task is not None and time is not None and code is not None:
+                    known = found.get((run, task), Record())
+                    began = "never-began" not in why
+                    found[run, task] = replace(known, ended=time, exit_code=code, began=began)
             case _:
                 continue
     stale = [place for place, record in found.items() if record.ended and record.started > record.ended]

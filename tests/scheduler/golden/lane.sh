@@ -103,7 +103,44 @@ folder=${file%/*}
 part=$folder/.$sha256.1000000.parcel
 command -v flock >/dev/null || die 10 "flock is not on this machine; it comes with util-linux"
 mkdir -p -- "$folder" || die 10 "cannot make $folder; set root in the cluster's settings to a folder that you may write to"
-exec {lock}>"$folder/.$sha256.1000000.lock"
+# Prints who owns $1, by name where the machine knows one.
+owner_of() {
+  local name
+  name=$(stat -Lc %U -- "$1")
+  [ "$name" != UNKNOWN ] || name=$(stat -Lc %u -- "$1")
+  printf '%s' "$name"
+}
+
+# Who may have written a file. Needs bash and coreutils only, and works on network file systems: it looks at owners and modes. An ACL that
+# lets others write shows in the mode as well, as the bits of the group (acl(5), "Correspondence Between ACL Entries And File Permission Bits").
+image_cache_owners=()
+
+# Whether the user number $1 is this person, root, or named by image-cache-owners.
+trusted() {
+  local name
+  case $1 in "$EUID" | 0) return 0 ;; esac
+  for name in ${image_cache_owners[@]+"${image_cache_owners[@]}"}; do
+    if [ "$name" = "$1" ] || [ "$(id -u -- "$name" 2>/dev/null)" = "$1" ]; then return 0; fi
+  done
+  return 1
+}
+
+# Opens the lock file $1, in a folder that others may write to as well, as the number $opened. Nothing is written to it: a link that
+# somebody put there does no harm. Where the folder is a group's, the lock is too.
+open_lock() {
+  local group_too=077
+  [ $((0$(stat -Lc %a -- "${1%/*}") & 020)) = 0 ] || group_too=007
+  [ -e "$1" ] || (umask "$group_too" && : >>"$1") 2>/dev/null || true
+  { exec {opened}>>"$1"; } 2>/dev/null || exec {opened}<"$1"
+}
+
+trusted "$(stat -Lc %u -- "$folder")" || die 10 "$folder belongs to $(owner_of "$folder"), who could exchange $what; expected you or root. Set root or image-cache \
+in the cluster's settings to a folder of your own; for a folder of images whose owner you trust set image-cache-owners"
+if [ -L "$part" ] || { [ -e "$part" ] && [ ! -O "$part" ]; }; then
+  die 10 "$part is somebody else's file, or a link; remove it, or have it removed by its owner, and submit again"
+fi
+open_lock "$folder/.$sha256.1000000.lock" || die 10 "cannot open $folder/.$sha256.1000000.lock, by which uploads take turns"
+lock=$opened
 arrived() { stat -c %s -- "$part" 2>/dev/null || echo 0; }
 
 # A client that vanished, as a laptop does that is closed, leaves its connection open and says nothing: who waits for the

@@ -104,7 +104,44 @@ folder=${file%/*}
 part=$folder/.$sha256.parcel
 command -v flock >/dev/null || die 10 "flock is not on this machine; it comes with util-linux"
 mkdir -p -- "$folder" || die 10 "cannot make $folder; set root in the cluster's settings to a folder that you may write to"
-exec {lock}>"$folder/.$sha256.lock"
+# Prints who owns $1, by name where the machine knows one.
+owner_of() {
+  local name
+  name=$(stat -Lc %U -- "$1")
+  [ "$name" != UNKNOWN ] || name=$(stat -Lc %u -- "$1")
+  printf '%s' "$name"
+}
+
+# Who may have written a file. Needs bash and coreutils only, and works on network file systems: it looks at owners and modes. An ACL that
+# lets others write shows in the mode as well, as the bits of the group (acl(5), "Correspondence Between ACL Entries And File Permission Bits").
+image_cache_owners=()
+
+# Whether the user number $1 is this person, root, or named by image-cache-owners.
+trusted() {
+  local name
+  case $1 in "$EUID" | 0) return 0 ;; esac
+  for name in ${image_cache_owners[@]+"${image_cache_owners[@]}"}; do
+    if [ "$name" = "$1" ] || [ "$(id -u -- "$name" 2>/dev/null)" = "$1" ]; then return 0; fi
+  done
+  return 1
+}
+
+# Opens the lock file $1, in a folder that others may write to as well, as the number $opened. Nothing is written to it: a link that
+# somebody put there does no harm. Where the folder is a group's, the lock is too.
+open_lock() {
+  local group_too=077
+  [ $((0$(stat -Lc %a -- "${1%/*}") & 020)) = 0 ] || group_too=007
+  [ -e "$1" ] || (umask "$group_too" && : >>"$1") 2>/dev/null || true
+  { exec {opened}>>"$1"; } 2>/dev/null || exec {opened}<"$1"
+}
+
+trusted "$(stat -Lc %u -- "$folder")" || die 10 "$folder belongs to $(owner_of "$folder"), who could exchange $what; expected you or root. Set root or image-cache \
+in the cluster's settings to a folder of your own; for a folder of images whose owner you trust set image-cache-owners"
+if [ -L "$part" ] || { [ -e "$part" ] && [ ! -O "$part" ]; }; then
+  die 10 "$part is somebody else's file, or a link; remove it, or have it removed by its owner, and submit again"
+fi
+open_lock "$folder/.$sha256.lock" || die 10 "cannot open $folder/.$sha256.lock, by which uploads take turns"
+lock=$opened
 arrived() { stat -c %s -- "$part" 2>/dev/null || echo 0; }
 
 # A client that vanished, as a laptop does that is closed, leaves its connection open and says nothing: who waits for the
@@ -129,6 +166,9 @@ fi
 # once: it and who writes to it then wait for each other most of the time.
 digest() { if command -v openssl >/dev/null; then stdbuf -i 64K openssl dgst -sha256 -r; else sha256sum; fi; }
 
+# Prints the mode of an image in the folder $1: for us alone, unless the folder is made for a group (setgid, and readable for it).
+image_mode() { [ $((0$(stat -Lc %a -- "$1") & 02050)) = $((02050)) ] && echo 0640 || echo 0600; }
+
 # What has come in several lanes (lane.sh) is put one behind the other, as far as it hangs together. Of one that was killed over this,
 # or went on in one, a stretch may be there in part already.
 stretches() {
@@ -143,7 +183,8 @@ join_lanes() {
   while read -r start; do
     [ "$start" -le "$(arrived)" ] || break
     piece=$folder/.$sha256.$start
-    exec {lane_lock}>"$piece.lock"
+    open_lock "$piece.lock" || die 10 "cannot open $piece.lock"
+    lane_lock=$opened
     flock "$lane_lock"
     here=$(($(arrived) - start))
     # cat(1) may leave the copying to the file system.
@@ -197,6 +238,7 @@ if [ "$found" != "$sha256" ]; then
   die 11 "$what came out wrong: its sha256 is $found, expected $sha256"
 fi
 to_disk
+chmod "$(image_mode "$folder")" -- "$part"
 mv -f -- "$part" "$file"
 forget_lanes
 }

@@ -115,9 +115,33 @@ case $root$tmp in *[$'\n']*) die 10 "the cluster's root or tmp holds a line brea
 case $cache in *[$'\n"']* | *\$\(*) die 10 "the cluster's image-cache holds a line break, a double quote or \$(; set another one" ;; esac
 # A folder that is made here is nobody's code: where it lies in a project, git and hpcdeploy pass it over.
 [ -e "$root" ] || { mkdir -p -- "$root" && printf '*\n' >"$root/.gitignore"; } || true
+
+# Prints who owns $1, by name where the machine knows one.
+owner_of() {
+  local name
+  name=$(stat -Lc %U -- "$1")
+  [ "$name" != UNKNOWN ] || name=$(stat -Lc %u -- "$1")
+  printf '%s' "$name"
+}
+
+# keep_private FOLDER...: what lies in the root is ours alone: scripts that jobs run, uploads, results. Where others may write to one of these folders
+# that is taken from them; the root itself may be one that an administrator made.
+keep_private() {
+  local mode owner folder
+  while read -r mode owner folder; do
+    case $owner/$folder in
+      "$EUID"/* | 0/"$root") ;;
+      *) die 10 "$folder belongs to $(owner_of "$folder"), who could change what lies there; set root in the cluster's settings to a folder of your own" ;;
+    esac
+    [ $((16#$mode & 022)) = 0 ] || [ $((16#$mode & 01000)) != 0 ] || chmod go-w -- "$folder" 2>/dev/null ||
+      die 10 "others may write to $folder; run 'chmod go-w $folder', or set root in the cluster's settings to a folder of your own"
+  done < <(stat -Lc '%f %u %n' -- "$@" 2>/dev/null)
+}
+keep_private "$root"
 command -v flock >/dev/null || die 10 "flock is not on this machine; it comes with util-linux"
 mkdir -p -- "$cache" "$tmp" "$run/logs" "$run/tasks" "$run/output" ||
   die 10 "cannot make $run, $cache and $tmp; set root in the cluster's settings to a folder that you may write to, and that has room"
+keep_private "$root/runs" "$run"
 
 # Files appear whole or not at all, even where two calls write them at once.
 write() { cat >"$1.$HOSTNAME.$$.part" && mv -f -- "$1.$HOSTNAME.$$.part" "$1"; }
@@ -131,13 +155,138 @@ flock --nonblock "$run_lock" || {
     die 10 "files in $run cannot be locked; set root in the cluster's settings to another file system"
 }
 
+# Who may have written a file. Needs bash and coreutils only, and works on network file systems: it looks at owners and modes. An ACL that
+# lets others write shows in the mode as well, as the bits of the group (acl(5), "Correspondence Between ACL Entries And File Permission Bits").
+image_cache_owners=()
+
+# Whether the user number $1 is this person, root, or named by image-cache-owners.
+trusted() {
+  local name
+  case $1 in "$EUID" | 0) return 0 ;; esac
+  for name in ${image_cache_owners[@]+"${image_cache_owners[@]}"}; do
+    if [ "$name" = "$1" ] || [ "$(id -u -- "$name" 2>/dev/null)" = "$1" ]; then return 0; fi
+  done
+  return 1
+}
+
+# Whether $1 is a folder of ours, and no link, to which nobody else can write.
+is_private() { [ ! -L "$1" ] && [ -d "$1" ] && [ -O "$1" ] && [ $((0$(stat -c %a -- "$1") & 022)) = 0 ]; }
+
+# Whether anybody but us and root can have written the file $1 or put another one in its place: by the owner and mode of the file, and of
+# each folder and link on the way to it. In a folder with the sticky bit nobody removes or renames what others own (rename(2), EPERM).
+others_can_change() {
+  local rest=$1 name here mode owner target paths parts number links=0
+  while :; do
+    case $rest/ in */../*) return 0 ;; esac
+    paths=(/) here=""
+    IFS=/ read -r -d '' -a parts <<<"$rest" || true
+    for name in "${parts[@]}"; do
+      name=${name%$'\n'}
+      case $name in "" | .) ;; *) here+=/$name && paths+=("$here") ;; esac
+    done
+    number=0 target=""
+    while read -r mode owner; do
+      case $owner in "$EUID" | 0) ;; *) return 0 ;; esac
+      mode=$((16#$mode))
+      case $((mode & 0170000)) in
+        $((0120000)))
+          target=$(readlink -- "${paths[number]}") && [ $((links += 1)) -le 40 ] || return 0
+          case $target in /*) ;; *) target=${paths[number]%/*}/$target ;; esac
+          rest=$target${here#"${paths[number]}"}
+          break
+          ;;
+        $((0040000))) [ $((mode & 022)) = 0 ] || [ $((mode & 01000)) != 0 ] || return 0 ;;
+        *) [ $((mode & 022)) = 0 ] || return 0 ;;
+      esac
+      number=$((number + 1))
+    done < <(stat -c '%f %u' -- "${paths[@]}" 2>/dev/null)
+    [ -n "$target" ] || break
+  done
+  [ "$number" != "${#paths[@]}" ]
+}
+
+# Prints the folder in which this person's own root remembers images that were compared with their sha256; fails where others can write to it.
+remembered_in() {
+  [ -d "$1/verified" ] || mkdir -m 0700 -- "$1/verified" 2>/dev/null || true
+  is_private "$1/verified" && printf '%s' "$1/verified"
+}
+
+# Compares the image $1 with its sha256 $2; if it is another one, image_fault says so.
+is_the_image() {
+  local found
+  echo "checking the sha256 of $1, which others can have written" >&2
+  found=$(sha256sum <"$1") || { image_fault="cannot read the image $1" && return 1; }
+  [ "${found%% *}" = "$2" ] && return
+  image_fault="the image $1 is not the one that its name says: its sha256 is ${found%% *}, and it belongs to $(owner_of "$1"). Remove it, or \
+set image-cache to a folder of your own"
+  return 1
+}
+
+# Puts a copy in place of the image $1, which is ours and to which others may write: one who has it open could change it while a job runs.
+take_back() {
+  local part
+  { part=$(mktemp -- "${1%/*}/.$2.XXXXXXXXXX.part") && cp --reflink=auto -- "$1" "$part"; } ||
+    { image_fault="others may write to the image $1, and it cannot be copied to a file that is yours alone; remove it" && return 1; }
+  is_the_image "$part" "$2" && chmod --reference="$1" -- "$part" && chmod go-w -- "$part" && mv -f -- "$part" "$1" && return
+  rm -f -- "$part"
+  image_fault="others may write to the image $1, and it is not the one that its name says; remove it"
+  return 1
+}
+
+# check_image FILE SHA256 ROOT: whether the image is one to run; if not, image_fault says why. It has to belong to somebody whom we trust,
+# as its folder has, and nobody else may write to it. What others can have put there is compared with its sha256. That is remembered by what
+# changes with every change of the file: device, inode, size, and the times of the last change of content and inode. A file that was changed
+# in the last two seconds is not remembered: clocks of file systems tick, and a second change in one tick leaves no trace.
+check_image() {
+  local file=$1 path mode owner now known="" sign changed altered
+  image_fault=""
+  for path in "${1%/*}" "$file"; do
+    read -r mode owner < <(stat -Lc '%f %u' -- "$path") || { image_fault="cannot look at $path" && return 1; }
+    if ! trusted "$owner"; then
+      image_fault="$path belongs to $(owner_of "$path"), who could have put any image there; expected you or root. If you trust \
+them, set image-cache-owners = [\"$(owner_of "$path")\"] in the cluster's settings, else set image-cache to a folder of your own"
+      return 1
+    fi
+    mode=$((16#$mode))
+    if [ $((mode & 0170000)) != $((0100000)) ]; then
+      [ $((mode & 02)) = 0 ] || [ $((mode & 01000)) != 0 ] || {
+        image_fault="everybody may write to the folder of images $path; run 'chmod o-w $path', or set image-cache to another folder"
+        return 1
+      }
+    elif [ $((mode & 022)) != 0 ]; then
+      [ "$owner" = "$EUID" ] || {
+        image_fault="others may write to the image $path; let its owner $(owner_of "$path") remove it, or set image-cache to another folder"
+        return 1
+      }
+      take_back "$path" "$2" || return
+    fi
+  done
+  others_can_change "$file" || return 0
+  sign=$(stat -Lc '%d %i %s %.9Y %.9Z' -- "$file") || { image_fault="cannot look at $file" && return 1; }
+  known=$(remembered_in "$3") || known=""
+  if [ -n "$known" ] && [ -r "$known/$2" ]; then
+    case $'\n'$(<"$known/$2")$'\n' in *$'\n'"$sign"$'\n'*) return 0 ;; esac
+  fi
+  now=$(date +%s)
+  is_the_image "$file" "$2" || return
+  [ "$(stat -Lc '%d %i %s %.9Y %.9Z' -- "$file")" = "$sign" ] || { image_fault="the image $file changed while it was read" && return 1; }
+  [ -n "$known" ] || return 0
+  read -r _ _ _ changed altered <<<"$sign"
+  if [ "${changed%.*}" -le $((now - 2)) ] && [ "${altered%.*}" -le $((now - 2)) ]; then
+    { printf '%s\n' "$sign" >>"$known/$2"; } 2>/dev/null || true
+  fi
+}
+
 # The image, once for everybody: in $cache under its own sha256.
 sha256=abababababababababababababababababababababababababababababababab
 image=$cache/$sha256.sif
 
 ensure_image() {
   printf '%s\n' "$image" | write "$run/image" || die 10 "cannot write to $run; make room there (a full disk, or your quota)"
-  [ ! -e "$image" ] || return 0
+  if [ -e "$image" ]; then
+    check_image "$image" "$sha256" "$root" || die 11 "$image_fault"
+    return 0
+  fi
   say "the image is pulled by the job: $image"
 }
 
@@ -283,10 +432,153 @@ trap 'rm -rf "$scratch"' EXIT
 mkdir "$scratch/cache"
 export SINGULARITY_TMPDIR="$scratch" SINGULARITY_CACHEDIR="$scratch/cache"
 
+# Prints who owns $1, by name where the machine knows one.
+owner_of() {
+  local name
+  name=$(stat -Lc %U -- "$1")
+  [ "$name" != UNKNOWN ] || name=$(stat -Lc %u -- "$1")
+  printf '%s' "$name"
+}
+
+# Who may have written a file. Needs bash and coreutils only, and works on network file systems: it looks at owners and modes. An ACL that
+# lets others write shows in the mode as well, as the bits of the group (acl(5), "Correspondence Between ACL Entries And File Permission Bits").
+image_cache_owners=()
+
+# Whether the user number $1 is this person, root, or named by image-cache-owners.
+trusted() {
+  local name
+  case $1 in "$EUID" | 0) return 0 ;; esac
+  for name in ${image_cache_owners[@]+"${image_cache_owners[@]}"}; do
+    if [ "$name" = "$1" ] || [ "$(id -u -- "$name" 2>/dev/null)" = "$1" ]; then return 0; fi
+  done
+  return 1
+}
+
+# Whether $1 is a folder of ours, and no link, to which nobody else can write.
+is_private() { [ ! -L "$1" ] && [ -d "$1" ] && [ -O "$1" ] && [ $((0$(stat -c %a -- "$1") & 022)) = 0 ]; }
+
+# Whether anybody but us and root can have written the file $1 or put another one in its place: by the owner and mode of the file, and of
+# each folder and link on the way to it. In a folder with the sticky bit nobody removes or renames what others own (rename(2), EPERM).
+others_can_change() {
+  local rest=$1 name here mode owner target paths parts number links=0
+  while :; do
+    case $rest/ in */../*) return 0 ;; esac
+    paths=(/) here=""
+    IFS=/ read -r -d '' -a parts <<<"$rest" || true
+    for name in "${parts[@]}"; do
+      name=${name%$'\n'}
+      case $name in "" | .) ;; *) here+=/$name && paths+=("$here") ;; esac
+    done
+    number=0 target=""
+    while read -r mode owner; do
+      case $owner in "$EUID" | 0) ;; *) return 0 ;; esac
+      mode=$((16#$mode))
+      case $((mode & 0170000)) in
+        $((0120000)))
+          target=$(readlink -- "${paths[number]}") && [ $((links += 1)) -le 40 ] || return 0
+          case $target in /*) ;; *) target=${paths[number]%/*}/$target ;; esac
+          rest=$target${here#"${paths[number]}"}
+          break
+          ;;
+        $((0040000))) [ $((mode & 022)) = 0 ] || [ $((mode & 01000)) != 0 ] || return 0 ;;
+        *) [ $((mode & 022)) = 0 ] || return 0 ;;
+      esac
+      number=$((number + 1))
+    done < <(stat -c '%f %u' -- "${paths[@]}" 2>/dev/null)
+    [ -n "$target" ] || break
+  done
+  [ "$number" != "${#paths[@]}" ]
+}
+
+# Prints the folder in which this person's own root remembers images that were compared with their sha256; fails where others can write to it.
+remembered_in() {
+  [ -d "$1/verified" ] || mkdir -m 0700 -- "$1/verified" 2>/dev/null || true
+  is_private "$1/verified" && printf '%s' "$1/verified"
+}
+
+# Compares the image $1 with its sha256 $2; if it is another one, image_fault says so.
+is_the_image() {
+  local found
+  echo "checking the sha256 of $1, which others can have written" >&2
+  found=$(sha256sum <"$1") || { image_fault="cannot read the image $1" && return 1; }
+  [ "${found%% *}" = "$2" ] && return
+  image_fault="the image $1 is not the one that its name says: its sha256 is ${found%% *}, and it belongs to $(owner_of "$1"). Remove it, or \
+set image-cache to a folder of your own"
+  return 1
+}
+
+# Puts a copy in place of the image $1, which is ours and to which others may write: one who has it open could change it while a job runs.
+take_back() {
+  local part
+  { part=$(mktemp -- "${1%/*}/.$2.XXXXXXXXXX.part") && cp --reflink=auto -- "$1" "$part"; } ||
+    { image_fault="others may write to the image $1, and it cannot be copied to a file that is yours alone; remove it" && return 1; }
+  is_the_image "$part" "$2" && chmod --reference="$1" -- "$part" && chmod go-w -- "$part" && mv -f -- "$part" "$1" && return
+  rm -f -- "$part"
+  image_fault="others may write to the image $1, and it is not the one that its name says; remove it"
+  return 1
+}
+
+# check_image FILE SHA256 ROOT: whether the image is one to run; if not, image_fault says why. It has to belong to somebody whom we trust,
+# as its folder has, and nobody else may write to it. What others can have put there is compared with its sha256. That is remembered by what
+# changes with every change of the file: device, inode, size, and the times of the last change of content and inode. A file that was changed
+# in the last two seconds is not remembered: clocks of file systems tick, and a second change in one tick leaves no trace.
+check_image() {
+  local file=$1 path mode owner now known="" sign changed altered
+  image_fault=""
+  for path in "${1%/*}" "$file"; do
+    read -r mode owner < <(stat -Lc '%f %u' -- "$path") || { image_fault="cannot look at $path" && return 1; }
+    if ! trusted "$owner"; then
+      image_fault="$path belongs to $(owner_of "$path"), who could have put any image there; expected you or root. If you trust \
+them, set image-cache-owners = [\"$(owner_of "$path")\"] in the cluster's settings, else set image-cache to a folder of your own"
+      return 1
+    fi
+    mode=$((16#$mode))
+    if [ $((mode & 0170000)) != $((0100000)) ]; then
+      [ $((mode & 02)) = 0 ] || [ $((mode & 01000)) != 0 ] || {
+        image_fault="everybody may write to the folder of images $path; run 'chmod o-w $path', or set image-cache to another folder"
+        return 1
+      }
+    elif [ $((mode & 022)) != 0 ]; then
+      [ "$owner" = "$EUID" ] || {
+        image_fault="others may write to the image $path; let its owner $(owner_of "$path") remove it, or set image-cache to another folder"
+        return 1
+      }
+      take_back "$path" "$2" || return
+    fi
+  done
+  others_can_change "$file" || return 0
+  sign=$(stat -Lc '%d %i %s %.9Y %.9Z' -- "$file") || { image_fault="cannot look at $file" && return 1; }
+  known=$(remembered_in "$3") || known=""
+  if [ -n "$known" ] && [ -r "$known/$2" ]; then
+    case $'\n'$(<"$known/$2")$'\n' in *$'\n'"$sign"$'\n'*) return 0 ;; esac
+  fi
+  now=$(date +%s)
+  is_the_image "$file" "$2" || return
+  [ "$(stat -Lc '%d %i %s %.9Y %.9Z' -- "$file")" = "$sign" ] || { image_fault="the image $file changed while it was read" && return 1; }
+  [ -n "$known" ] || return 0
+  read -r _ _ _ changed altered <<<"$sign"
+  if [ "${changed%.*}" -le $((now - 2)) ] && [ "${altered%.*}" -le $((now - 2)) ]; then
+    { printf '%s\n' "$sign" >>"$known/$2"; } 2>/dev/null || true
+  fi
+}
+
+# Opens the lock file $1, in a folder that others may write to as well, as the number $opened. Nothing is written to it: a link that
+# somebody put there does no harm. Where the folder is a group's, the lock is too.
+open_lock() {
+  local group_too=077
+  [ $((0$(stat -Lc %a -- "${1%/*}") & 020)) = 0 ] || group_too=007
+  [ -e "$1" ] || (umask "$group_too" && : >>"$1") 2>/dev/null || true
+  { exec {opened}>>"$1"; } 2>/dev/null || exec {opened}<"$1"
+}
+
+# Prints the mode of an image in the folder $1: for us alone, unless the folder is made for a group (setgid, and readable for it).
+image_mode() { [ $((0$(stat -Lc %a -- "$1") & 02050)) = $((02050)) ] && echo 0640 || echo 0600; }
+
 # The image, once for everybody: the first task that finds it missing pulls it into the shared cache, the others wait for it.
 pull_image() {
   # Locks may hold on one node only, as some file systems are mounted: so each pull has a name of its own.
-  local part=${image%/*}/.${image##*/}.$SLURM_JOB_ID.${SLURM_PROCID:-0} code=0
+  local part code=0
+  part=$(mktemp -u -- "${image%/*}/.${image##*/}.$SLURM_JOB_ID.${SLURM_PROCID:-0}.XXXXXXXXXX") || return
   echo "pulling the image oras://registry.example.org/team/train@sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd on $(hostname)" >&2
   TMPDIR=$scratch singularity pull --disable-cache "$part" oras://registry.example.org/team/train@sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd >&2 || code=$?
   if [ "$code" != 0 ]; then
@@ -294,7 +586,7 @@ pull_image() {
   elif [ "$(sha256sum <"$part")" != "abababababababababababababababababababababababababababababababab  -" ]; then
     echo "error: the image that came is not the one that was asked for: its sha256 is not abababababababababababababababababababababababababababababababab" >&2
     code=1
-  elif ! { chmod 0600 "$part" && mv -f "$part" "$image"; }; then
+  elif ! { chmod "$(image_mode "${image%/*}")" "$part" && mv -f "$part" "$image"; }; then
     echo "error: cannot write $image on $(hostname)" >&2
     code=1
   fi
@@ -302,12 +594,17 @@ pull_image() {
   return "$code"
 }
 if [ ! -e "$image" ]; then
-  exec {image_lock}>"${image%/*}/.abababababababababababababababababababababababababababababababab.lock" || finish 1
+  open_lock "${image%/*}/.abababababababababababababababababababababababababababababababab.lock" || finish 1
+  image_lock=$opened
   flock "$image_lock" || echo "cannot lock ${image%/*} on $(hostname): several nodes may pull the image" >&2
   [ -e "$image" ] || pull_image || finish 1
   exec {image_lock}>&-
 fi
 
+if [ -e "$image" ] && ! check_image "$image" abababababababababababababababababababababababababababababababab "${run%/runs/*}"; then
+  echo "error: $image_fault (seen on $(hostname))" >&2
+  finish 1
+fi
 workdir="$run/output"
 mkdir -p "$workdir" || finish 1
 cd "$workdir" || finish 1
@@ -449,15 +746,15 @@ bears() {
 # Prints the ids of this run's jobs that were submitted at $1 (seconds since 1970) or later, the first one first. Fails where Slurm
 # cannot be asked.
 look_up() {
+  # Only the run's own lines are held: this person may have any number of other jobs.
   local found
-  found=$(my_jobs --all --states=all) || return
-  found=$(accepted "$1" <<<"$found")
+  found=$(set -o pipefail && my_jobs --all --states=all | accepted "$1") || return
   # A job that ended is soon known to the accounting only, where there is one. A job that never started may then be known to
   # nobody: one that did has made the link $run/id itself. Accounting is not asked by name: the name may have changed.
   if [ -z "$found" ]; then
-    found=$(SLURM_TIME_FORMAT=%s sacct --noheader --allocations --parsable2 --format=Submit,JobID,State,NodeList,Comment,JobName \
-      --starttime="now-$(seconds_back "$1")" 2>/dev/null) || no_accounting || return
-    found=$(accepted "$1" <<<"$found")
+    found=$(set -o pipefail &&
+      SLURM_TIME_FORMAT=%s sacct --noheader --allocations --parsable2 --format=Submit,JobID,State,NodeList,Comment,JobName \
+        --starttime="now-$(seconds_back "$1")" 2>/dev/null | accepted "$1") || no_accounting || return
   fi
   [ -z "$found" ] || sort -n <<<"$found" | cut -d ' ' -f 2 | uniq
 }

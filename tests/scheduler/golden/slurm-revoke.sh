@@ -107,8 +107,32 @@ case $root$tmp in *[$'\n']*) die 10 "the cluster's root or tmp holds a line brea
 case $cache in *[$'\n"']* | *\$\(*) die 10 "the cluster's image-cache holds a line break, a double quote or \$(; set another one" ;; esac
 # A folder that is made here is nobody's code: where it lies in a project, git and hpcdeploy pass it over.
 [ -e "$root" ] || { mkdir -p -- "$root" && printf '*\n' >"$root/.gitignore"; } || true
+
+# Prints who owns $1, by name where the machine knows one.
+owner_of() {
+  local name
+  name=$(stat -Lc %U -- "$1")
+  [ "$name" != UNKNOWN ] || name=$(stat -Lc %u -- "$1")
+  printf '%s' "$name"
+}
+
+# keep_private FOLDER...: what lies in the root is ours alone: scripts that jobs run, uploads, results. Where others may write to one of these folders
+# that is taken from them; the root itself may be one that an administrator made.
+keep_private() {
+  local mode owner folder
+  while read -r mode owner folder; do
+    case $owner/$folder in
+      "$EUID"/* | 0/"$root") ;;
+      *) die 10 "$folder belongs to $(owner_of "$folder"), who could change what lies there; set root in the cluster's settings to a folder of your own" ;;
+    esac
+    [ $((16#$mode & 022)) = 0 ] || [ $((16#$mode & 01000)) != 0 ] || chmod go-w -- "$folder" 2>/dev/null ||
+      die 10 "others may write to $folder; run 'chmod go-w $folder', or set root in the cluster's settings to a folder of your own"
+  done < <(stat -Lc '%f %u %n' -- "$@" 2>/dev/null)
+}
+keep_private "$root"
 command -v flock >/dev/null || die 10 "flock is not on this machine; it comes with util-linux"
 mkdir -p -- "$run" || die 10 "cannot make $run; set root in the cluster's settings to a folder that you may write to, and that has room"
+keep_private "$root/runs" "$run"
 
 # The mark comes first: a submission that is alive, here or on a machine whose locks are not seen here, finds it before it submits,
 # or behind that, and then takes its job back (submit.sh).
@@ -178,15 +202,15 @@ bears() {
 # Prints the ids of this run's jobs that were submitted at $1 (seconds since 1970) or later, the first one first. Fails where Slurm
 # cannot be asked.
 look_up() {
+  # Only the run's own lines are held: this person may have any number of other jobs.
   local found
-  found=$(my_jobs --all --states=all) || return
-  found=$(accepted "$1" <<<"$found")
+  found=$(set -o pipefail && my_jobs --all --states=all | accepted "$1") || return
   # A job that ended is soon known to the accounting only, where there is one. A job that never started may then be known to
   # nobody: one that did has made the link $run/id itself. Accounting is not asked by name: the name may have changed.
   if [ -z "$found" ]; then
-    found=$(SLURM_TIME_FORMAT=%s sacct --noheader --allocations --parsable2 --format=Submit,JobID,State,NodeList,Comment,JobName \
-      --starttime="now-$(seconds_back "$1")" 2>/dev/null) || no_accounting || return
-    found=$(accepted "$1" <<<"$found")
+    found=$(set -o pipefail &&
+      SLURM_TIME_FORMAT=%s sacct --noheader --allocations --parsable2 --format=Submit,JobID,State,NodeList,Comment,JobName \
+        --starttime="now-$(seconds_back "$1")" 2>/dev/null | accepted "$1") || no_accounting || return
   fi
   [ -z "$found" ] || sort -n <<<"$found" | cut -d ' ' -f 2 | uniq
 }

@@ -1,0 +1,206 @@
+"""What a project's files let run before a person submits anything, what they use outside of it, and what the person allowed.
+
+A project comes from others: its settings may describe a cluster whose commands run on this machine, or on a login node in
+the person's name, with a mere ``hpcdeploy status``. As direnv does with an ``.envrc`` (direnv(1), allow), such commands are
+confirmed once for a project and remembered by their content, in a folder that only the person can write.
+"""
+
+import hashlib
+import itertools
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpcdeploy.cluster import LOCAL, Cluster
+from hpcdeploy.config.named_files import NamedFile
+from hpcdeploy.errors import ConfigError
+from hpcdeploy.flows.ssh_includes import homes, included
+from hpcdeploy.folders import state_folder
+from hpcdeploy.ownership import check_owned, objection, trusted_users
+from hpcdeploy.private import private_folder
+from hpcdeploy.regular_file import read_regular
+from hpcdeploy.templates import FOLDERS, shipped_root
+from hpcdeploy.whole_file import sha256_of
+
+ON_LOGIN_NODES = ("login_templates/", "slurm_templates/", "htcondor_templates/")
+"""The template folders whose text runs on a login node."""
+
+OF_THE_JOB = frozenset(
+    {
+        *("slurm_templates/job.sh", "slurm_templates/rank.sh", "htcondor_templates/job.sub", "htcondor_templates/job.sh"),
+        "login_templates/program.sh",
+    }
+)
+"""Templates that are a job itself, which runs only when it is submitted."""
+
+MOST_FILES = 200
+"""Files that an SSH configuration may include, and that the template folders of a project may hold."""
+
+LARGEST = 1_000_000
+"""Bytes of an SSH configuration file."""
+
+_THEIR_OWN = ("/etc/ssh",)
+
+
+@dataclass(frozen=True)
+class Command:
+    """Something that a project's files let run: how a person reads of it, and the sha256 of a file that it stands in."""
+
+    text: str
+    sha256: str = ""
+
+
+def commands_of(cluster: Cluster, environ: Mapping[str, str] = os.environ) -> tuple[Command, ...]:
+    """Return what the files of a project let run on `cluster`, or here to reach it, before a person submits a job.
+
+    Of a cluster of the project's: anything on this machine (``host = "local"``, or an SSH configuration, which names
+    programs), its ``setup`` lines and its own ``apptainer``. On any cluster: the project's own templates of login-node
+    scripts. Raises `ConfigError` for an SSH configuration that another user could have written, or that is absurdly large.
+    """
+    found: list[Command] = []
+    if cluster.of_project:
+        if cluster.host == LOCAL:
+            found.append(Command('host = "local": its scripts run on this machine'))
+        found += _ssh_configuration(cluster, environ)
+        found += (Command(f"setup: {line}") for line in cluster.setup)
+        if cluster.apptainer != Cluster(name="").apptainer:
+            found.append(Command(f"apptainer = {json.dumps(cluster.apptainer)}"))
+        if found and cluster.host != LOCAL:
+            found.insert(0, Command(f"host = {json.dumps(cluster.host)}"))
+    if cluster.project and Path(cluster.project).resolve() != shipped_root().resolve():
+        found += _templates(Path(cluster.project))
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class FileUse:
+    """A file that a project uses: how a person reads of it, and by what the answer is remembered."""
+
+    shown: Command
+    remembered: tuple[Command, ...]
+
+
+def files_as_commands(cluster: Cluster, kind: str, files: Iterable[NamedFile]) -> tuple[FileUse, ...]:
+    """Return what a person is asked about `files` that the project of `cluster` uses as a `kind` of file.
+
+    The answer is for the file or folder that the name leads to, whatever it holds, and for the host of a project's cluster.
+    """
+    host = (Command(f"host = {json.dumps(cluster.host)}"),) if cluster.of_project else ()
+    return tuple(
+        FileUse(
+            Command(f"{file.key}: {file.source}" + (f" ({file.path})" if str(file.path) != file.source else "")),
+            (*host, Command(f"{kind}: {file.path}")),
+        )
+        for file in files
+    )
+
+
+def is_remembered(cluster: Cluster, commands: tuple[Command, ...], environ: Mapping[str, str] = os.environ) -> bool:
+    """Tell whether the person has allowed just these commands; raises `ConfigError` where others may write that memory."""
+    folder = _memory(environ)
+    note = folder / _key(cluster, commands)
+    if not os.path.lexists(note):
+        return False
+    users = trusted_users(environ)
+    for path in (folder.parent, folder, note):
+        reason = objection(path, users)
+        if reason:
+            raise ConfigError(
+                f"{path} {reason}: what you allowed projects to run is kept there, and expected where only you can write;"
+                f" remove {folder}, or change its owner and mode"
+            )
+    return True
+
+
+def remember(cluster: Cluster, commands: tuple[Command, ...], environ: Mapping[str, str] = os.environ) -> None:
+    """Note that the person allows `commands`, in a file that nobody else can write; raises OSError."""
+    folder = _memory(environ)
+    private_folder(folder)
+    note = folder / _key(cluster, commands)
+    words = {
+        "project": cluster.project,
+        "cluster": cluster.name,
+        "commands": [command.text for command in commands],
+        "allowed": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    note.unlink(missing_ok=True)
+    descriptor = os.open(note, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(words, file, indent=2)
+
+
+def _memory(environ: Mapping[str, str]) -> Path:
+    return state_folder(environ) / "trusted"
+
+
+def _key(cluster: Cluster, commands: tuple[Command, ...]) -> str:
+    said = [cluster.project, cluster.name, [[command.text, command.sha256] for command in commands]]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
+
+def _ssh_configuration(cluster: Cluster, environ: Mapping[str, str]) -> Iterator[Command]:
+    """Yield the SSH configuration of a project's cluster, and the files that it includes: each may name programs.
+
+    Of those in the person's own ``~/.ssh``, and of the machine's, only the name counts: no project can change them.
+    """
+    if cluster.ssh_config is None:
+        return
+    own = (*(str(home / ".ssh") for home in homes()), *_THEIR_OWN)
+    seen: list[Path] = []
+    waiting = [Path(cluster.ssh_config)]
+    while waiting:
+        path = waiting.pop(0)
+        if path in seen:
+            continue
+        seen.append(path)
+        try:
+            content = None if any(path.resolve().is_relative_to(folder) for folder in own) else _content(path)
+            if content is None:
+                yield Command(f"ssh-config: {path}")
+                continue
+            check_owned((path.parent, path), Path(cluster.project), environ)
+            yield Command(f"ssh-config: {path}", hashlib.sha256(content).hexdigest())
+            waiting += itertools.islice(included(os.fsdecode(content), path, MOST_FILES), MOST_FILES)
+        except OSError as error:
+            raise ConfigError(
+                f"the SSH configuration {path} cannot be read: {error.strerror}; expected a file that can be shown before"
+                " ssh reads it"
+            ) from error
+        if len(seen) + len(waiting) > MOST_FILES:
+            raise ConfigError(
+                f"the SSH configuration {cluster.ssh_config} includes more than {MOST_FILES} files; name another"
+            )
+
+
+def _content(path: Path) -> bytes | None:
+    """Return what ssh would read of a file; None where there is nothing to read.
+
+    Raises `ConfigError` where it is absurdly large, OSError where it cannot be read, or is a pipe or a device: what comes of
+    it cannot be known before.
+    """
+    if path.resolve() == Path(os.devnull) or not path.exists() or path.is_dir():
+        return None
+    if path.is_file() and path.stat().st_size > LARGEST:
+        raise ConfigError(f"the SSH configuration {path} has more than {LARGEST} bytes; name another one")
+    return read_regular(path, LARGEST)
+
+
+def _templates(root: Path) -> list[Command]:
+    """Return the project's own templates, if some of them run on login nodes: each of these may include any other."""
+    own = list(itertools.islice(_own_files(root), MOST_FILES + 1))
+    if len(own) > MOST_FILES:
+        raise ConfigError(f"the template folders of {root} hold more than {MOST_FILES} files; expected templates only")
+    names = sorted(path.relative_to(root).as_posix() for path in own)
+    if not any(name.startswith(ON_LOGIN_NODES) and name not in OF_THE_JOB for name in names):
+        return []
+    return [Command(f"template: {name}", sha256_of(root / name)) for name in names]
+
+
+def _own_files(root: Path) -> Iterator[Path]:
+    for folder in FOLDERS:
+        for top, _, names in os.walk(root / folder, followlinks=True):
+            paths = (Path(top, name) for name in names)
+            yield from (path for path in paths if path.is_file() and "/." not in path.relative_to(root).as_posix())

@@ -1,0 +1,166 @@
+"""Whose a file is and who else may write it: settings and templates that another user could have put there are refused.
+
+The rule is that of git's ``safe.directory`` (git-config(1)), extended to who may write: a file or folder counts if it
+belongs to the caller or to root, and nobody else may write it. A folder whose owner the caller trusts is accepted by name:
+in the variable `VARIABLE`, or as ``safe-directories`` in the caller's own settings.
+"""
+
+import grp
+import os
+import pwd
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from hpcdeploy.errors import ConfigError
+from hpcdeploy.folders import config_folder, home_folder
+
+VARIABLE = "HPCDEPLOY_SAFE_DIRECTORY"
+"""Folders that are accepted whoever owns them, with ``:`` between: a path, a path with ``/*`` for all below it, or ``*``."""
+
+KEY = "safe-directories"
+"""The key for the same folders in the caller's own settings."""
+
+_ACL = "system.posix_acl_access"
+"""Where Linux keeps an access control list; the group bits of the mode are then its mask (acl(5))."""
+
+
+def trusted_users(environ: Mapping[str, str]) -> frozenset[int]:
+    """Return the user ids whose files count: the caller's, root's, and for root under sudo the caller's of sudo.
+
+    git goes by the same variable for the same reason (git-config(1), safe.directory, SUDO_UID).
+    """
+    caller = os.geteuid()
+    behind = environ.get("SUDO_UID", "")
+    return frozenset({caller, 0, *([int(behind)] if caller == 0 and behind.isascii() and behind.isdigit() else [])})
+
+
+def objection(path: Path, users: frozenset[int]) -> str:
+    """Return why `path`, or what it links to, could be another user's doing, as the end of a sentence; empty: it is not.
+
+    A folder in which everybody may replace only his own files (the sticky bit, as ``/tmp`` has it) counts as its owner's.
+    Raises OSError where it cannot be looked at.
+    """
+    for status in (path.lstat(), path.stat()):
+        if status.st_uid not in users:
+            whose = "neither to you nor to root" if os.geteuid() else "not to root"
+            return f"belongs to {_user(status.st_uid)}, {whose}"
+    status = path.stat()
+    if stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX:
+        return ""
+    if status.st_mode & stat.S_IWOTH:
+        return f"may be written by everybody (mode {stat.S_IMODE(status.st_mode):04o})"
+    if status.st_mode & stat.S_IWGRP and not _is_private(path, status.st_gid, users):
+        return f"may be written by {_group(status.st_gid)} (mode {stat.S_IMODE(status.st_mode):04o})"
+    return ""
+
+
+def check_owned(paths: Iterable[Path], folder: Path, environ: Mapping[str, str]) -> None:
+    """Refuse the first of `paths` that another user could have put there, unless `folder`, the project's, is accepted.
+
+    Where a path below `folder` is a link, the folders count too in which somebody could replace what it leads to. Those
+    above `folder` do not, however it is reached. Raises `ConfigError` with the owner or the mode, and what to do; OSError
+    where a path cannot be looked at.
+    """
+    users = trusted_users(environ)
+    for path in paths:
+        for place in (path, *(_behind(path) if path != folder else ())):
+            reason = objection(place, users)
+            if reason and not _is_accepted(folder, environ, users):
+                raise ConfigError(_refusal(place, reason, folder, environ))
+
+
+def safe_folders(environ: Mapping[str, str], users: frozenset[int]) -> tuple[str, ...]:
+    """Return the folders that the caller accepts, as written, from the variable and from the caller's own settings.
+
+    What is wrong with these settings is told where they are read; here they then accept nothing.
+    """
+    named = [part for part in environ.get(VARIABLE, "").split(os.pathsep) if part]
+    own = config_folder(environ) / "config.toml"
+    try:
+        if not any(objection(path, users) for path in (own.parent, own, *_behind(own))):
+            from hpcdeploy.toml import load_toml
+
+            more = load_toml(own.read_text(encoding="utf-8")).get(KEY, [])
+            named += [part for part in more if isinstance(part, str)] if isinstance(more, list) else []
+    except (OSError, ValueError):
+        pass
+    return tuple(named)
+
+
+def _behind(path: Path) -> Iterator[Path]:
+    """Yield the folder that holds what a link leads to, for each link on the way (path_resolution(7): at most 40)."""
+    for _ in range(40):
+        if not path.is_symlink():
+            return
+        path = path.parent / path.readlink()
+        yield path.parent.resolve()
+
+
+def _is_accepted(folder: Path, environ: Mapping[str, str], users: frozenset[int]) -> bool:
+    real = folder.resolve()
+    for named in safe_folders(environ, users):
+        if named == "*":
+            return True
+        below = named.endswith("/*")
+        text = named.removesuffix("/*") or "/"
+        path = home_folder(environ) / text[2:] if text.startswith("~/") else Path(text)
+        if path.is_absolute() and (path.resolve() == real or (below and real.is_relative_to(path.resolve()))):
+            return True
+    return False
+
+
+def _refusal(path: Path, reason: str, folder: Path, environ: Mapping[str, str]) -> str:
+    own = config_folder(environ) / "config.toml"
+    written = "written" in reason
+    who = "o" if "everybody" in reason else "g"
+    fix = f"run 'chmod {who}-w {path}'; or, " if written else ""
+    # Settings that somebody else could have written accept nothing.
+    also = f', or add {KEY} = ["{folder}"] to {own}' if folder != own.parent else ""
+    return (
+        f"{path} {reason}; expected settings and templates that only you or root can change, because they decide what runs."
+        f" To use it, {fix}if you trust {'all who may write it' if written else 'its owner'}, set {VARIABLE}={folder}{also}"
+    )
+
+
+def _is_private(path: Path, group: int, users: frozenset[int]) -> bool:
+    """Tell whether `group` is the private group of one of `users`: it bears the user's name and has no other member.
+
+    Many systems give each user such a group, and let the members of a file's group write it by default (umask 002). With an
+    access control list the group bits may be those of anybody whom it names.
+    """
+    if _has_acl(path):
+        return False
+    try:
+        entry = grp.getgrgid(group)
+    except KeyError:  # a container's user: neither the user nor the group has a name
+        return group in users
+    return any(entry.gr_name == name and not set(entry.gr_mem) - {name} for name in map(_name, users) if name)
+
+
+def _has_acl(path: Path) -> bool:
+    if not hasattr(os, "getxattr"):
+        return False
+    try:
+        return bool(os.getxattr(path, _ACL))
+    except OSError:
+        return False
+
+
+def _name(user: int) -> str:
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return ""
+
+
+def _user(user: int) -> str:
+    name = _name(user)
+    return f"{name} (user id {user})" if name else f"the user id {user}"
+
+
+def _group(group: int) -> str:
+    try:
+        return f"the group {grp.getgrgid(group).gr_name} (group id {group})"
+    except KeyError:
+        return f"the group id {group}"

@@ -77,10 +77,10 @@ $(VENV)/bin/python:
 	  echo "python3-venv is missing; installing it"; apt-get update -qq && apt-get install -y -qq python3-venv; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/installed: pyproject.toml | $(VENV)/bin/python
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable .
+$(VENV)/installed: pyproject.toml lab/pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable . --editable ./lab
 	@touch $@
 
-$(VENV)/developing: pyproject.toml | $(VENV)/bin/python
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+$(VENV)/developing: pyproject.toml lab/pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]' --editable ./lab
 	@touch $@ $(VENV)/installed

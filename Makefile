@@ -20,11 +20,7 @@ HPCDEPLOY := $(CURDIR)/$(VENV)/bin/hpcdeploy
 unexport PYTHONDONTWRITEBYTECODE
 QUICK := not lab and not registry and not sshd and not engine and not slow
 
-<<<<<<< HEAD
-.PHONY: demo test test-slurm check quick test-once lint style types bench site durations clean
-=======
-.PHONY: demo test test-slurm check quick test-once test-registry test-fuzz lint style types bench durations clean
->>>>>>> next14
+.PHONY: demo test test-slurm check quick test-once test-registry test-fuzz lint style types bench site durations clean
 
 demo: $(VENV)/installed
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bash examples/demo.sh
@@ -85,10 +81,10 @@ $(VENV)/bin/python:
 	  echo "python3-venv is missing; installing it"; apt-get update -qq && apt-get install -y -qq python3-venv; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/installed: pyproject.toml | $(VENV)/bin/python
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable .
+$(VENV)/installed: pyproject.toml lab/pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable . --editable ./lab
 	@touch $@
 
-$(VENV)/developing: pyproject.toml | $(VENV)/bin/python
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+$(VENV)/developing: pyproject.toml lab/pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]' --editable ./lab
 	@touch $@ $(VENV)/installed

@@ -13,9 +13,9 @@ from bench import crowds, subjects, uploads
 from bench.pairs import Pair
 from bench.place import place_for
 from bench.ways import ways
-from hpcdeploy.lab import cluster, state
-from hpcdeploy.lab.settings import LabSettings, default_settings
-from hpcdeploy.lab.state import Lab
+from hpcdeploy_lab import cluster, state
+from hpcdeploy_lab.settings import LabSettings, default_settings
+from hpcdeploy_lab.state import Lab
 
 SUBJECTS = ("start", "submit", "sweep", "status", "upload", "push")
 

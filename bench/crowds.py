@@ -8,9 +8,9 @@ from bench.pairs import Pair, Taken, compare, take
 from bench.place import CLUSTER, Place
 from bench.subjects import HELD
 from bench.ways import Way
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.run import Run
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.state import Lab
 
 SUBMIT = """
 cd "$1" && printf '#!/bin/sh\\ntrue\\n' >crowd.sh || exit

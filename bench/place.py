@@ -11,10 +11,10 @@ from pathlib import Path
 from bench.pairs import Taken, take
 from bench.ways import Way
 from hpcdeploy.image import BuiltImage
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.store import Store, default_path
 from hpcdeploy.whole_file import write_whole
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.state import Lab
 
 COMMAND = str(Path(sys.executable).with_name("hpcdeploy"))
 EXAMPLE = Path(__file__).parent.parent / "examples" / "pixi-gpu"

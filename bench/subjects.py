@@ -8,8 +8,8 @@ from functools import partial
 from bench.pairs import Pair, Taken, compare, take
 from bench.place import CLUSTER, Place, write_sif
 from bench.ways import Way
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.state import Lab
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.state import Lab
 
 MEDIA = "application/vnd.sylabs.sif.layer.v1.sif"
 HELD = ("submit", "report", "--cluster", CLUSTER, "--scheduler", "slurm", "--slurm", "hold")

@@ -10,8 +10,8 @@ from bench.pairs import Pair, Taken, compared, take
 from bench.place import Place, write_sif
 from bench.subjects import HELD
 from bench.ways import Way
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.state import Lab
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.state import Lab
 
 
 def uploading(place: Place, lab: Lab, ways: Sequence[Way], *, megabytes: int, pairs: int) -> Iterator[Pair]:

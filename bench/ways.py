@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpcdeploy.lab.state import Lab
+from hpcdeploy_lab.state import Lab
 
 ONE_WAY = 0.025
 """Seconds that each byte is on its way longer: 50 ms more for a question and its answer."""

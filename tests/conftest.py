@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from hpcdeploy.lab import cluster
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.settings import default_settings
-from hpcdeploy.lab.state import Lab, locked
+from hpcdeploy_lab import cluster
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.settings import default_settings
+from hpcdeploy_lab.state import Lab, locked
 from tests import machine, needs, order, seed, shared
 from tests.labs import StartLab, end_own_labs, own_lab
 from tests.shared import OWN, RUN, SHARED, once

@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hpcdeploy.lab import cluster
-from hpcdeploy.lab.releases import VARIABLE
-from hpcdeploy.lab.settings import LabSettings, default_settings
-from hpcdeploy.lab.state import Lab
+from hpcdeploy_lab import cluster
+from hpcdeploy_lab.releases import VARIABLE
+from hpcdeploy_lab.settings import LabSettings, default_settings
+from hpcdeploy_lab.state import Lab
 from tests import shared
 
 StartLab = Callable[..., AbstractContextManager[Lab]]

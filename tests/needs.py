@@ -8,9 +8,9 @@ from collections.abc import Collection
 from pathlib import Path
 
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.lab import packages
-from hpcdeploy.lab.releases import RELEASES
-from hpcdeploy.lab.settings import LabSettings
+from hpcdeploy_lab import packages
+from hpcdeploy_lab.releases import RELEASES
+from hpcdeploy_lab.settings import LabSettings
 
 MARKERS = {
     "lab": "needs the lab: a cluster on this machine",

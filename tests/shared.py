@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import pytest
 
-from hpcdeploy.lab.state import locked
+from hpcdeploy_lab.state import locked
 
 T = TypeVar("T")
 

@@ -4,8 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from hpcdeploy.lab.settings import default_settings
-from hpcdeploy.lab.state import Lab
+from hpcdeploy_lab.settings import default_settings
+from hpcdeploy_lab.state import Lab
 
 ROOT = Path(__file__).parent.parent
 WAYS = ("", " with 50 ms more")

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "hpcdeploy"
 ROWS = (
     ("cli",),
     ("flows",),
-    ("apptainer", "engine", "registry", "scheduler", "transport", "store", "lab"),
+    ("apptainer", "engine", "registry", "scheduler", "transport", "store"),
     ("config", "definition", "picture", "tags"),
     (
         *("templates", "sandbox", "compiled_templates", "boundary", "environments", "image", "job", "known_files"),
@@ -72,3 +72,19 @@ def test_a_dependency_is_imported_at_its_seam_only() -> None:
         if SEAMS.get(name.split(".")[0]) not in {None, part_of(file)}
     ]
     assert wrong == []
+
+
+LAB = PACKAGE.parent / "lab" / "hpcdeploy_lab"
+
+
+def test_the_lab_uses_no_flow_and_hpcdeploy_no_lab() -> None:
+    """hpcdeploy-lab is a distribution of its own: its verb may print as the other verbs do, the rest needs values only."""
+    above = {part for row in ROWS[:3] for part in row}
+    upward = [
+        f"{file.name} imports {name}"
+        for file in LAB.rglob("*.py")
+        for name in sorted(imports(file))
+        if name.split(".")[0] == "hpcdeploy" and (name.split(".")[1:2] or [""])[0] in above
+    ]
+    assert upward == ["command.py imports hpcdeploy.cli", "command.py imports hpcdeploy.cli.show"]
+    assert [file for file in FILES if any(name.startswith("hpcdeploy_lab") for name in imports(file))] == []

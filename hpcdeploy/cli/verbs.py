@@ -11,6 +11,7 @@ from typer.main import get_command, get_group
 
 from hpcdeploy.cli.command_line import WithCommand
 from hpcdeploy.cli.trust import HELP, OPTION, trust_project
+from hpcdeploy.errors import MissingProgramError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,9 +150,17 @@ VERBS = {
         panel="This machine",
         help="List, show and copy the templates for generated files.",
     ),
-    "lab": Verb(module="lab", attribute="app", panel="This machine", help="Run a complete test cluster on this machine."),
 }
 """The verbs in the order in which ``--help`` lists them."""
+
+ENTRY_POINTS = "hpcdeploy.verbs"
+"""Entry point group of the verbs that other distributions add, such as ``lab`` of hpcdeploy-lab. Each names a `typer.Typer`.
+
+They are looked up for ``--help``, completion, and a verb that is not in `VERBS`: the lookup reads the metadata of every
+installed distribution.
+"""
+
+_ADDED_PANEL = "This machine"
 
 
 class NobodyReadsError(Exception):
@@ -171,6 +180,8 @@ class Verbs(TyperGroup):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - typer brings its own click and its types
         """Write the help text, out of what the table says."""
+        for name, app in _added().items():
+            self.commands[name] = TyperCommand(name, help=app.info.help, rich_help_panel=_ADDED_PANEL)
         self._listing = True
         super().format_help(ctx, formatter)
 
@@ -183,24 +194,46 @@ class Verbs(TyperGroup):
 
     def list_commands(self, _ctx: Any) -> list[str]:  # noqa: ANN401 - typer brings its own click and its types
         """Return the names in their order."""
-        return list(VERBS)
+        return [*VERBS, *_added()]
 
     def get_command(self, _ctx: Any, cmd_name: str) -> Command | None:  # noqa: ANN401 - the same
-        """Import the verb, or return None where there is none of that name."""
+        """Import the verb, or return None where there is none of that name.
+
+        Raises `MissingProgramError` for ``lab`` without its distribution.
+        """
         verb = VERBS.get(cmd_name)
-        if verb is None or self._listing:
+        if self._listing:
             return self.commands.get(cmd_name)
+        if verb is None:
+            added = _added().get(cmd_name)
+            if added is None and cmd_name == "lab":
+                raise MissingProgramError(
+                    "the lab is a package of its own, hpcdeploy-lab, which is not installed; install it beside hpcdeploy: "
+                    "pip install ./lab, in a clone of hpcdeploy"
+                )
+            return _group(added, cmd_name) if added else None
         found = getattr(import_module(f"hpcdeploy.cli.{verb.module}"), verb.attribute)
         if isinstance(found, typer.Typer):
-            group = get_group(found)
-            group.name = cmd_name
-            return group
+            return _group(found, cmd_name)
         alone = typer.Typer(add_completion=False)
         alone.command(cmd_name, cls=WithCommand if verb.takes_command else None)(found)
         command = get_command(alone)
         if verb.reaches:
             command.params.append(_trust_option())
         return command
+
+
+def _group(app: typer.Typer, name: str) -> Command:
+    group = get_group(app)
+    group.name = name
+    return group
+
+
+def _added() -> dict[str, typer.Typer]:
+    """Import the verbs of other distributions; one that is already in `VERBS` is not replaced."""
+    from importlib.metadata import entry_points
+
+    return {point.name: point.load() for point in entry_points(group=ENTRY_POINTS) if point.name not in VERBS}
 
 
 def _trust_option() -> Option:

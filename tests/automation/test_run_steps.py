@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 import yaml
 
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.registry.asking import registry_of
 from hpcdeploy.store import Store, default_path
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.state import Lab
 from tests.automation.test_workflow_paths import COMMAND, EXAMPLE, git
 from tests.builds.test_build_here import LIBRARIES, PARTS, ROOT
 from tests.shared import OWN

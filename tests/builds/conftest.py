@@ -11,11 +11,11 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.flows.build import build_on
 from hpcdeploy.flows.generate import generate
 from hpcdeploy.image import BuiltImage, Definition, FileCopy, ImageSettings, Step
-from hpcdeploy.lab import base_image
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.source import PixiSource
 from hpcdeploy.transport.connect import open_transport
 from hpcdeploy.transport.contract import Transport
+from hpcdeploy_lab import base_image
+from hpcdeploy_lab.state import Lab
 from tests.shared import OWN
 
 EXAMPLE = Path(__file__).parent.parent.parent / "examples/pixi-gpu"

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
 
-from hpcdeploy.lab import base_image, oci
-from hpcdeploy.lab.state import Lab
+from hpcdeploy_lab import base_image, oci
+from hpcdeploy_lab.state import Lab
 from tests.registry import containers as made
 
 ENTRY = b"""#!/bin/sh

@@ -9,10 +9,10 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.flows.build import build_on
 from hpcdeploy.flows.generate import generate
 from hpcdeploy.image import BuiltImage, ImageSettings, Step
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.registry.asking import image_config
 from hpcdeploy.source import DockerfileSource, OciSource, PixiSource
 from hpcdeploy.transport.contract import Transport
+from hpcdeploy_lab.state import Lab
 from tests.builds.container_images import with_variables
 from tests.builds.test_build_on_cluster import shell
 from tests.builds.test_pixi_on_cluster import MANIFEST, lock, write

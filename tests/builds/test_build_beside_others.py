@@ -4,9 +4,9 @@ from dataclasses import replace
 
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.flows.build import build_on
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.transport.contract import Transport
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.state import Lab
 from tests.builds.conftest import Quick
 
 

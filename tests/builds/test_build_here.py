@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.state import Lab
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.state import Lab
 from tests.builds.searching import holding, needles, watching
 from tests.shared import OWN
 

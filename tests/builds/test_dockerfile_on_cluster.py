@@ -11,10 +11,10 @@ from hpcdeploy.errors import BuildError
 from hpcdeploy.flows.build import build_on
 from hpcdeploy.flows.generate import generate
 from hpcdeploy.image import BuiltImage, ImageSettings
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.registry.asking import image_config
 from hpcdeploy.source import DockerfileSource, OciConfig
 from hpcdeploy.transport.contract import Transport
+from hpcdeploy_lab.state import Lab
 from tests.builds.test_build_on_cluster import shell
 from tests.shared import OWN
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.transport.contract import Transport
+from hpcdeploy_lab.state import Lab
 
 FACTS = r"""
 Bootstrap: docker

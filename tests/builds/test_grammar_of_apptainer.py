@@ -12,9 +12,9 @@ from hpcdeploy.definition.grammar import SECTION_LIMIT, substitute
 from hpcdeploy.errors import BuildError, DefinitionError
 from hpcdeploy.flows.generate import generate
 from hpcdeploy.image import ImageSettings
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.source import DefinitionSource
 from hpcdeploy.transport.contract import Transport
+from hpcdeploy_lab.state import Lab
 
 HEAD = "Bootstrap: scratch\n"
 WITH_SHELL = "Bootstrap: docker\nFrom: BASE\n"

@@ -10,10 +10,10 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.flows.build import build_on
 from hpcdeploy.flows.generate import generate
 from hpcdeploy.image import BuiltImage, FileCopy, ImageSettings, Step
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.registry.asking import image_config, image_config_by
 from hpcdeploy.source import OciSource
 from hpcdeploy.transport.contract import Transport
+from hpcdeploy_lab.state import Lab
 from tests.builds.container_images import NO_BASH, NO_SHELL, Container, make
 from tests.builds.test_build_on_cluster import shell
 from tests.shared import OWN

@@ -13,10 +13,10 @@ from hpcdeploy.errors import BuildError
 from hpcdeploy.flows.build import build_on
 from hpcdeploy.flows.generate import generate
 from hpcdeploy.image import BuiltImage, FileCopy, ImageSettings, Step
-from hpcdeploy.lab import channel, wheel
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.source import PixiSource
 from hpcdeploy.transport.contract import Transport
+from hpcdeploy_lab import channel, wheel
+from hpcdeploy_lab.state import Lab
 from tests.builds.test_build_on_cluster import shell
 from tests.lab_image.test_standin_platforms import RICH, rich_lock
 from tests.shared import OWN

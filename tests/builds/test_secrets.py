@@ -18,11 +18,11 @@ from hpcdeploy.flows.build import build_on, fetch_built
 from hpcdeploy.flows.generate import generate
 from hpcdeploy.flows.secrets import read_secrets
 from hpcdeploy.image import BuiltImage, Definition, Secret, Step
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.secret import SecretValue
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
 from hpcdeploy.transport.contract import Transport
+from hpcdeploy_lab.state import Lab
 from tests.builds.conftest import EXAMPLE, SETTINGS, Quick
 from tests.builds.searching import Seen, holding, needles, watching
 from tests.shared import OWN

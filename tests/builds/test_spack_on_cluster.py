@@ -18,12 +18,12 @@ from hpcdeploy.errors import BuildError
 from hpcdeploy.flows.build import build_on
 from hpcdeploy.flows.generate import generate
 from hpcdeploy.image import BuiltImage, FileCopy, ImageSettings, Secret, Step
-from hpcdeploy.lab import base_image, oci
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.secret import SecretValue
 from hpcdeploy.source import SpackSource, User
 from hpcdeploy.transport.contract import Transport
+from hpcdeploy_lab import base_image, oci
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.state import Lab
 from tests.builds.test_build_on_cluster import shell
 from tests.builds.test_spack_source import write
 from tests.shared import OWN

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.state import Lab
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.state import Lab
 from tests.shared import OWN
 
 COMMAND = str(Path(sys.executable).with_name("hpcdeploy"))

@@ -5,9 +5,9 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from hpcdeploy.lab.condor import gpu_inventory
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.state import Lab
+from hpcdeploy_lab.condor import gpu_inventory
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.state import Lab
 
 MOST_ROUNDS = 120
 

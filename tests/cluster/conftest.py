@@ -10,14 +10,14 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.config.files import load_project
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.image import PublishedImage
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.releases import UNSTABLE, release_of
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.registry.asking import registry_of
 from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
 from hpcdeploy.whole_file import sha256_of
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.releases import UNSTABLE, release_of
+from hpcdeploy_lab.state import Lab
 from tests.cluster.condor_pool import pool
 from tests.cluster.no_container import DELIVERY, runs_containers, without_container
 from tests.shared import OWN, SHARED, once

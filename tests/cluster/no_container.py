@@ -7,9 +7,9 @@ import hashlib
 from dataclasses import replace
 
 from hpcdeploy.cluster import Cluster
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.scheduler.login_node import Delivery
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.state import Lab
 
 IMAGE = b"no image: nothing opens it\n"
 DELIVERY = Delivery(sha256=hashlib.sha256(IMAGE).hexdigest(), size=len(IMAGE))

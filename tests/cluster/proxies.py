@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from hpcdeploy.lab.state import Lab
+from hpcdeploy_lab.state import Lab
 
 
 @dataclass(frozen=True)

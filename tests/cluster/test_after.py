@@ -13,11 +13,11 @@ from hpcdeploy.flows.after import predecessors
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.submit import plan_run, submit
 from hpcdeploy.job import After, Array, Job
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.run import Run, State
 from hpcdeploy.scheduler.login_node import Delivery, submission
 from hpcdeploy.store import Store
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.state import Lab
 from tests.cluster.driving import output_of, wait_for
 
 

@@ -9,13 +9,13 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import SchedulerError
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.job import After, Array, Job
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.parameters import Parameters
 from hpcdeploy.run import State
 from hpcdeploy.scheduler.htcondor.reasons import explain
 from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.state import Lab
 from tests.cluster.chains import Chains
 
 

@@ -10,10 +10,10 @@ import pytest
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.job import After, Job, Resources, Retries
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.run import State
 from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
+from hpcdeploy_lab.state import Lab
 from tests.cluster.chains import Chains
 
 

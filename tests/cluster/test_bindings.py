@@ -12,11 +12,11 @@ from hpcdeploy.config.files import load_project
 from hpcdeploy.flows import logs
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.job import Bind, Job, Resources
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.run import State
 from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.state import Lab
 from tests.cluster.driving import output_of, submit_job, wait_for
 from tests.labs import StartLab
 from tests.shared import OWN

@@ -10,11 +10,11 @@ from hpcdeploy.flows.cancel import cancel
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.submit import plan_run
 from hpcdeploy.job import Job
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.run import State
 from hpcdeploy.scheduler.login_node import Delivery, submission
 from hpcdeploy.store import Store
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.state import Lab
 from tests.cluster.conftest import ROOT
 from tests.cluster.driving import submit_job, wait_for
 from tests.cluster.test_once import jobs_of

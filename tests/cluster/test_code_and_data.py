@@ -15,13 +15,13 @@ from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.fetch import fetch
 from hpcdeploy.flows.submit import Submitted, plan_run, submit
 from hpcdeploy.job import Array, Code, Input, Job
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.login_node import read_answer
 from hpcdeploy.run import RunStatus, State
 from hpcdeploy.scheduler.login_node import Delivery, submission
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.state import Lab
 from tests.cluster.condor_pool import pool
 from tests.cluster.conftest import ROOT
 from tests.cluster.driving import output_of, wait_for

@@ -11,11 +11,11 @@ from hpcdeploy.cluster import Cluster, TransportName
 from hpcdeploy.flows import lanes
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.deliver import deliver
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.parcel import Parcel
 from hpcdeploy.transport.connect import open_transport
 from hpcdeploy.whole_file import sha256_of
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.state import Lab
 
 
 @pytest.mark.parametrize("speaker", ["paramiko", "openssh"])

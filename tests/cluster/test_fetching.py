@@ -10,9 +10,9 @@ from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.fetch import fetch
 from hpcdeploy.flows.submit import plan_run
 from hpcdeploy.job import Job
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.scheduler.login_node import Delivery
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.state import Lab
 from tests.shared import OWN
 
 

@@ -14,11 +14,11 @@ from hpcdeploy.flows import logs
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.worker_images import taken_by_worker
 from hpcdeploy.job import Array, Bind, Job, Resources, Retries, Signal
-from hpcdeploy.lab.inside import inside, inside_argv
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.run import NEVER_BEGAN, Run, RunStatus, State
 from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
+from hpcdeploy_lab.inside import inside, inside_argv
+from hpcdeploy_lab.state import Lab
 from tests.cluster.conftest import image_file
 from tests.cluster.driving import output_of, submit_job, wait_for
 from tests.shared import OWN

@@ -19,13 +19,13 @@ from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.submit import plan_run, submit
 from hpcdeploy.flows.worker_images import taken_by_worker
 from hpcdeploy.job import Array, Job
-from hpcdeploy.lab.inside import inside, inside_argv
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.login_node import SHELL
 from hpcdeploy.run import Run, RunStatus, State
 from hpcdeploy.scheduler.answers import read_answers
 from hpcdeploy.scheduler.login_node import Delivery, following, submission
 from hpcdeploy.store import Store
+from hpcdeploy_lab.inside import inside, inside_argv
+from hpcdeploy_lab.state import Lab
 from tests.cluster.condor_pool import pool
 from tests.cluster.driving import output_of, submit_job, wait_for
 from tests.shared import OWN

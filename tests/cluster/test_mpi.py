@@ -13,16 +13,16 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.flows import logs
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.job import Job, Resources
-from hpcdeploy.lab import rootfs
-from hpcdeploy.lab.base_image import debian_command
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.mirror import Mirror
-from hpcdeploy.lab.state import Lab, locked
 from hpcdeploy.registry.asking import registry_of
 from hpcdeploy.run import RunStatus, State
 from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
 from hpcdeploy.whole_file import sha256_of
+from hpcdeploy_lab import rootfs
+from hpcdeploy_lab.base_image import debian_command
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.mirror import Mirror
+from hpcdeploy_lab.state import Lab, locked
 from tests.cluster.driving import output_of, submit_job, wait_for
 from tests.shared import OWN
 

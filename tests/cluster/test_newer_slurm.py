@@ -12,13 +12,13 @@ import pytest
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.job import Job, Resources
-from hpcdeploy.lab import archive, rootfs
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.settings import default_settings
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.run import State
 from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
+from hpcdeploy_lab import archive, rootfs
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.settings import default_settings
+from hpcdeploy_lab.state import Lab
 from tests.cluster import test_older_slurm as life
 from tests.cluster import test_older_slurm_shapes as shapes
 from tests.cluster.driving import output_of, submit_job, wait_for

@@ -6,10 +6,10 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.flows import follow
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.job import Job, Resources, Retries, Signal
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.run import RunStatus, State
 from hpcdeploy.store import Store
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.state import Lab
 from tests.cluster import test_older_slurm as life
 from tests.cluster.driving import PATIENCE, requeued_before, submit_job
 from tests.cluster.no_container import DELIVERY

@@ -11,10 +11,10 @@ import pytest
 
 from hpcdeploy.cluster import SchedulerName
 from hpcdeploy.image import PublishedImage
-from hpcdeploy.lab.base_image import reference
-from hpcdeploy.lab.inside import inside, inside_argv
-from hpcdeploy.lab.process import PATH
-from hpcdeploy.lab.state import Lab
+from hpcdeploy_lab.base_image import reference
+from hpcdeploy_lab.inside import inside, inside_argv
+from hpcdeploy_lab.process import PATH
+from hpcdeploy_lab.state import Lab
 from tests.cluster.conftest import image_file
 from tests.cluster.driving import PATIENCE
 from tests.cluster.proxies import Counted, counted

@@ -11,8 +11,8 @@ import pytest
 
 from hpcdeploy.cluster import SchedulerName
 from hpcdeploy.image import PublishedImage
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.transport.openssh_mux import Mux
+from hpcdeploy_lab.state import Lab
 from tests.cluster.conftest import ROOT
 from tests.cluster.driving import PATIENCE
 

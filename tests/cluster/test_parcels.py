@@ -11,8 +11,6 @@ from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.submit import Submitted, plan_run, submit
 from hpcdeploy.job import Job
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.login_node import SHELL
 from hpcdeploy.parcel import Parcel
 from hpcdeploy.run import State
@@ -20,6 +18,8 @@ from hpcdeploy.scheduler.login_node import Delivery, submission
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
 from hpcdeploy.whole_file import sha256_of
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.state import Lab
 from tests.cluster.driving import wait_for
 from tests.cluster.test_once import by_hand, jobs_of
 from tests.shared import OWN

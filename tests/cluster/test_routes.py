@@ -15,12 +15,12 @@ from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.plan import Plan, plan
 from hpcdeploy.flows.submit import Submitted, submit
 from hpcdeploy.image import PublishedImage
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.registry import asking
 from hpcdeploy.run import RunStatus, State
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.state import Lab
 from tests.cluster.driving import output_of, wait_for
 from tests.cluster.proxies import Counted, counted, cut_ssh
 from tests.shared import OWN

@@ -18,12 +18,12 @@ from hpcdeploy.flows.fetch import fetch
 from hpcdeploy.flows.submit import plan_run, submit
 from hpcdeploy.image import Definition
 from hpcdeploy.job import Array, Job
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.run import RunStatus, State
 from hpcdeploy.scheduler.login_node import Delivery, submission
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.state import Lab
 from tests.cluster.driving import output_of, submit_job, wait_for
 from tests.cluster.no_container import SCRIPT, put
 from tests.labs import StartLab

@@ -11,11 +11,11 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.flows import follow, logs
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.job import Array, Bind, Job, Resources, Retries, Signal
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.run import NEVER_BEGAN, Run, RunStatus, State
 from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.state import Lab
 from tests.cluster.driving import PATIENCE, output_of, requeued_before, submit_job, wait_for
 from tests.shared import OWN
 

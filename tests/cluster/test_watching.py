@@ -16,10 +16,10 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.flows.cancel import cancel
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.job import Job
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.run import Run, RunStatus
 from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store, default_path
+from hpcdeploy_lab.state import Lab
 from tests.cluster.conftest import ROOT
 from tests.cluster.driving import PATIENCE, submit_job
 

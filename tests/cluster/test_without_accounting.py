@@ -10,12 +10,12 @@ from hpcdeploy.config.files import load_project
 from hpcdeploy.flows import follow
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.job import Array, Job
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.run import RunStatus, State
 from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.state import Lab
 from tests.cluster.driving import submit_job, wait_for
 from tests.cluster.no_container import runs_containers, without_container
 from tests.labs import StartLab

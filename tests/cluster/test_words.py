@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.job import Array, Job
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.scheduler.login_node import Delivery
 from hpcdeploy.store import Store
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.state import Lab
 from tests.cluster.conftest import image_file
 from tests.cluster.driving import output_of, submit_job, wait_for
 

@@ -12,11 +12,11 @@ from hpcdeploy.config.sweeps import SweepFile
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.image import FileCopy, ImageSettings, Step
 from hpcdeploy.job import Array, Bind
-from hpcdeploy.lab.access import CLUSTER_FILE, cluster_toml
-from hpcdeploy.lab.process import Process
-from hpcdeploy.lab.settings import Ports, default_settings
-from hpcdeploy.lab.state import describe
 from hpcdeploy.source import PixiSource
+from hpcdeploy_lab.access import CLUSTER_FILE, cluster_toml
+from hpcdeploy_lab.process import Process
+from hpcdeploy_lab.settings import Ports, default_settings
+from hpcdeploy_lab.state import describe
 from tests.special_files import SPECIAL
 
 WHOLE = """

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcdeploy.lab.state import Lab
+from hpcdeploy_lab.state import Lab
 from tests.cluster.condor_pool import pool
 from tests.shared import OWN
 

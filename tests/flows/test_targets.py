@@ -12,10 +12,10 @@ from hpcdeploy.config.project import JobSettings, Project
 from hpcdeploy.errors import ConfigError, HpcdeployError, RegistryError
 from hpcdeploy.flows.targets import Located, choose_target, fetch, locate
 from hpcdeploy.image import BuiltImage, ImageSettings, PublishedImage
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.registry.asking import registry_of, resolve, speaks_plain_http
 from hpcdeploy.source import DefinitionSource, OciSource
 from hpcdeploy.store import Store
+from hpcdeploy_lab.state import Lab
 from tests.registry.images import CREATED, make_image
 
 BUILT = BuiltImage(name="train", sha256="ab" * 32, size=1, inputs="", apptainer="", created="")

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy.image import BuiltImage
-from hpcdeploy.lab.base_image import reference
-from hpcdeploy.lab.inside import inside, inside_argv
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.store import Store
+from hpcdeploy_lab.base_image import reference
+from hpcdeploy_lab.inside import inside, inside_argv
+from hpcdeploy_lab.state import Lab
 from tests.shared import OWN
 
 ROOT = Path(__file__).parent.parent.parent

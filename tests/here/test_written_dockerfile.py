@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hpcdeploy.lab.base_image import reference
-from hpcdeploy.lab.state import Lab
+from hpcdeploy_lab.base_image import reference
+from hpcdeploy_lab.state import Lab
 from tests.here.engines import Podman, podman_in
 
 COMMAND = str(Path(sys.executable).with_name("hpcdeploy"))

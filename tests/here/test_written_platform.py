@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hpcdeploy.lab.base_image import reference
-from hpcdeploy.lab.state import Lab
+from hpcdeploy_lab.base_image import reference
+from hpcdeploy_lab.state import Lab
 from tests.here.engines import podman_in
 from tests.lab_image.test_standin_platforms import RICH, rich_lock
 

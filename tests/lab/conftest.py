@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from hpcdeploy.lab import cluster
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.settings import LabSettings, default_settings
-from hpcdeploy.lab.state import Lab
+from hpcdeploy_lab import cluster
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.settings import LabSettings, default_settings
+from hpcdeploy_lab.state import Lab
 from tests.lab.observing import Ask
 
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from hpcdeploy.lab.state import Lab
+from hpcdeploy_lab.state import Lab
 
 Ask = Callable[[Lab, str], str]
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from hpcdeploy.lab.state import Lab
+from hpcdeploy_lab.state import Lab
 
 COMMAND = [sys.executable, "-c", "from hpcdeploy.cli.main import main; main()", "lab"]
 
@@ -65,6 +65,6 @@ def test_where_no_lab_runs_shell_says_how_to_start_one(tmp_path: object) -> None
 
 
 def test_an_ordinary_user_is_told_that_root_is_needed(tmp_path: object) -> None:
-    code = "from hpcdeploy.lab import cluster; import os; os.seteuid(65534); cluster.up()"
+    code = "from hpcdeploy_lab import cluster; import os; os.seteuid(65534); cluster.up()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "LabError: the lab needs root" in done.stderr

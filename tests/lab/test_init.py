@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from hpcdeploy.lab import init as program
-from hpcdeploy.lab import state
+from hpcdeploy_lab import init as program
+from hpcdeploy_lab import state
 from tests.lab.observing import eventually
 
 FOREVER = ["sleep", "1000"]

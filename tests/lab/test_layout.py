@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from hpcdeploy.lab import access, layout, ports, state
-from hpcdeploy.lab.process import Process
-from hpcdeploy.lab.settings import LabSettings, default_settings
+from hpcdeploy_lab import access, layout, ports, state
+from hpcdeploy_lab.process import Process
+from hpcdeploy_lab.settings import LabSettings, default_settings
 from tests.users import BOB, as_user
 
 

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from hpcdeploy.lab.mirror import INDEX_TARGETS, parse_options, parse_site
+from hpcdeploy_lab.mirror import INDEX_TARGETS, parse_options, parse_site
 
 MAIN = "http://mirror.example/debian\tbookworm\tDebian"
 

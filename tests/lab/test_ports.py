@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy.errors import LabError
-from hpcdeploy.lab import ports
-from hpcdeploy.lab.settings import LabSettings
+from hpcdeploy_lab import ports
+from hpcdeploy_lab.settings import LabSettings
 
 SETTINGS = LabSettings(cache=Path("/cache"), state=Path("/state"))
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy.errors import ConfigError, LabError
-from hpcdeploy.lab import archive
-from hpcdeploy.lab.archive import missing, parse_madison
-from hpcdeploy.lab.mirror import Mirror
-from hpcdeploy.lab.releases import RELEASES, VARIABLE, release_name, release_of, upstream
-from hpcdeploy.lab.settings import default_settings
+from hpcdeploy_lab import archive
+from hpcdeploy_lab.archive import missing, parse_madison
+from hpcdeploy_lab.mirror import Mirror
+from hpcdeploy_lab.releases import RELEASES, VARIABLE, release_name, release_of, upstream
+from hpcdeploy_lab.settings import default_settings
 
 SITE = "http://mirror.example/debian"
 

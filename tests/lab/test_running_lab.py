@@ -7,10 +7,10 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from hpcdeploy.lab import cluster
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.settings import default_settings
-from hpcdeploy.lab.state import Lab
+from hpcdeploy_lab import cluster
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.settings import default_settings
+from hpcdeploy_lab.state import Lab
 from tests.lab.observing import Ask, eventually
 
 TINY_IMAGE = """\

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy.errors import LabError
-from hpcdeploy.lab import archive, cluster, layout, process, rootfs
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.settings import LabSettings, Ports
-from hpcdeploy.lab.state import Lab
+from hpcdeploy_lab import archive, cluster, layout, process, rootfs
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.settings import LabSettings, Ports
+from hpcdeploy_lab.state import Lab
 from tests.lab.observing import Ask, eventually, mounts_of, processes_in
 
 # The shared lab is asked for wherever a spare one starts, so that the root file system is made once.
@@ -112,7 +112,7 @@ def test_a_start_that_is_killed_leaves_nothing_that_down_does_not_end(spare_sett
     cluster.down(spare_settings)
     code = (
         "import sys; from dataclasses import replace; from pathlib import Path\n"
-        "from hpcdeploy.lab import cluster; from hpcdeploy.lab.settings import default_settings\n"
+        "from hpcdeploy_lab import cluster; from hpcdeploy_lab.settings import default_settings\n"
         "settings = replace(default_settings(name='spare'), state=Path(sys.argv[1]), base_image=False)\n"
         "cluster.up(settings, lambda line: print(line, flush=True))\n"
     )

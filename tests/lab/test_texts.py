@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy.errors import LabError
-from hpcdeploy.lab import access, condor, daemons, packages, rootfs, slurm, state
-from hpcdeploy.lab.machine import REFUSALS, check_user_namespaces
-from hpcdeploy.lab.mirror import Mirror
-from hpcdeploy.lab.process import Process
-from hpcdeploy.lab.settings import LabSettings, Ports, default_settings
+from hpcdeploy_lab import access, condor, daemons, packages, rootfs, slurm, state
+from hpcdeploy_lab.machine import REFUSALS, check_user_namespaces
+from hpcdeploy_lab.mirror import Mirror
+from hpcdeploy_lab.process import Process
+from hpcdeploy_lab.settings import LabSettings, Ports, default_settings
 
 PORTS = Ports(ssh=21, registry=22, condor=23, slurmctld=24, slurmdbd=25, slurmd=(26, 27))
 SETTINGS = LabSettings(cache=Path("/cache"), state=Path("/state with space"))

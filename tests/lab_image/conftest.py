@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from hpcdeploy.lab import channel
+from hpcdeploy_lab import channel
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "pixi-gpu"
-START = "from hpcdeploy.lab.pixi_standin.main import start; start()"
+START = "from hpcdeploy_lab.pixi_standin.main import start; start()"
 
 
 @dataclass

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from hpcdeploy.lab import base_image, mirror, oci
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.state import Lab
+from hpcdeploy_lab import base_image, mirror, oci
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.state import Lab
 from tests.lab_image.conftest import EXAMPLE
 
 SAYS = "hpcdeploy lab stand-in for pixi, not pixi"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hpcdeploy.lab import channel
+from hpcdeploy_lab import channel
 from tests.lab_image.conftest import EXAMPLE
 
 LOCK = yaml.safe_load((EXAMPLE / "pixi.lock").read_text())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcdeploy.lab import channel
+from hpcdeploy_lab import channel
 from tests.lab_image.conftest import Workspace
 
 

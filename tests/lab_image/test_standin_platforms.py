@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcdeploy.lab import base_image, channel
+from hpcdeploy_lab import base_image, channel
 from tests.lab_image.conftest import EXAMPLE, Workspace
 
 RICH = f"""\

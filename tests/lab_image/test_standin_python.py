@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcdeploy.lab import wheel
+from hpcdeploy_lab import wheel
 from tests.lab_image.conftest import Workspace
 
 ADDRESS = f"{wheel.SITE}/{wheel.FILE}"

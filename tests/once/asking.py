@@ -4,8 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from hpcdeploy.cluster import SchedulerName
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.state import Lab
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.state import Lab
 from tests.once import proxy
 
 _QUESTIONS = {

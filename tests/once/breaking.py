@@ -11,10 +11,10 @@ from pathlib import Path
 from hpcdeploy.errors import UncertainSubmissionError
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.submit import submit
-from hpcdeploy.lab.inside import inside
 from hpcdeploy.run import Run
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
+from hpcdeploy_lab.inside import inside
 from tests.once import client
 from tests.once.conftest import Place
 from tests.once.peers import kill_whoever_comes_to

@@ -13,10 +13,10 @@ from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.config.files import load_project
 from hpcdeploy.flows.submit import plan_run
 from hpcdeploy.job import Array, Job, Predecessor
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.scheduler.login_node import Delivery, submission
 from hpcdeploy.store import Store
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.state import Lab
 from tests import seed as seeds
 from tests.once import asking
 from tests.once.planned import Planned

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from hpcdeploy.lab.state import Lab
+from hpcdeploy_lab.state import Lab
 
 SOURCES: set[int] = set()
 """The ports from which the proxies of this process have connected to servers: sshd knows a session by it (SSH_CLIENT)."""

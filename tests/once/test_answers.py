@@ -12,7 +12,7 @@ import pytest
 
 from hpcdeploy.cluster import SchedulerName
 from hpcdeploy.job import Array
-from hpcdeploy.lab.inside import inside
+from hpcdeploy_lab.inside import inside
 from tests.once.asking import cancel, jobs_by_run
 from tests.once.breaking import behind_setup
 from tests.once.conftest import Place

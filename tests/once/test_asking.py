@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from hpcdeploy.lab.inside import inside
+from hpcdeploy_lab.inside import inside
 from tests.lab.observing import eventually
 from tests.once.asking import wait_for_scripts
 from tests.once.conftest import Place

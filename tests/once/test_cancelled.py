@@ -17,11 +17,11 @@ from hpcdeploy.flows.cancel import cancel
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.submit import check_resumable, submit
 from hpcdeploy.job import Array, Predecessor
-from hpcdeploy.lab.inside import inside
 from hpcdeploy.run import Run, RunStatus, State
 from hpcdeploy.scheduler.login_node import revoking
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
+from hpcdeploy_lab.inside import inside
 from tests.once import test_after, test_parcels
 from tests.once.asking import alive_by_run, jobs_by_run, wait_for_scripts
 from tests.once.breaking import AT_ONCE, break_one, measure

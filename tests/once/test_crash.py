@@ -9,11 +9,11 @@ import pytest
 from hpcdeploy.config.files import load_project
 from hpcdeploy.flows import follow
 from hpcdeploy.flows.connections import Connections
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.slurm import SPOOL
 from hpcdeploy.run import RunStatus, State
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.slurm import SPOOL
 from tests.labs import StartLab
 from tests.once.conftest import Place, place_in
 from tests.once.test_answers import call, folder_of, jobs_of, on_login_node

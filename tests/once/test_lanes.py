@@ -15,11 +15,11 @@ from bench.ways import ways
 from hpcdeploy.cluster import Cluster, SchedulerName, TransportName
 from hpcdeploy.flows import lanes
 from hpcdeploy.flows.submit import plan_run
-from hpcdeploy.lab.inside import inside
 from hpcdeploy.parcel import Parcel
 from hpcdeploy.scheduler.login_node import Delivery, submission
 from hpcdeploy.store import Store
 from hpcdeploy.whole_file import sha256_of
+from hpcdeploy_lab.inside import inside
 from tests.once import client
 from tests.once.asking import jobs_by_run, wait_for_scripts
 from tests.once.breaking import CRASHED, PATIENCE, Outcome, ended, resume, told

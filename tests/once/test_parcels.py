@@ -17,12 +17,12 @@ from hpcdeploy.errors import ConfigError
 from hpcdeploy.flows.bringing import bring_along
 from hpcdeploy.flows.submit import plan_run
 from hpcdeploy.job import Code
-from hpcdeploy.lab.inside import inside
 from hpcdeploy.parcel import Parcel
 from hpcdeploy.scheduler.login_node import Delivery, submission
 from hpcdeploy.store import Store
 from hpcdeploy.templates import shipped_root
 from hpcdeploy.whole_file import sha256_of
+from hpcdeploy_lab.inside import inside
 from tests.once import client
 from tests.once.asking import jobs_by_run, wait_for_scripts
 from tests.once.breaking import AT_ONCE, Outcome, Plan, Whole, break_one, ended, measure, resume, told, wrongs

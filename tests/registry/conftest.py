@@ -5,8 +5,8 @@ from pathlib import Path
 import bcrypt
 import pytest
 
-from hpcdeploy.lab import rootfs
-from hpcdeploy.lab.settings import default_settings
+from hpcdeploy_lab import rootfs
+from hpcdeploy_lab.settings import default_settings
 from tests.registry.daemons import serve
 from tests.registry.images import Image, make_image
 from tests.registry.token_service import PASSWORD, USER, TokenService, serve_tokens

@@ -10,14 +10,14 @@ import pytest
 
 from hpcdeploy.apptainer.contents import read_contents
 from hpcdeploy.flows.freshness import labels_of_published
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.registry.asking import head_of
 from hpcdeploy.registry.credentials import Lookup, credential_files, find_credentials, login_command
 from hpcdeploy.registry.manifest import annotate
 from hpcdeploy.registry.oci_client import OciClient
 from hpcdeploy.registry.reference import parse_reference
 from hpcdeploy.registry.retries import Patience
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.state import Lab
 from tests.lab.test_running_lab import TINY_IMAGE
 from tests.registry.images import CREATED, NOTHING, registry
 from tests.registry.token_service import PASSWORD, USER

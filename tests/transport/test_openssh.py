@@ -22,12 +22,12 @@ from typing import cast
 import pytest
 
 from hpcdeploy.errors import AuthenticationError, ConfigError, ConnectionLostError, MissingProgramError, TransportError
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.transport import openssh_master, openssh_mux
 from hpcdeploy.transport.contract import UNNAMED_SIGNAL
 from hpcdeploy.transport.openssh import OpensshTransport
 from hpcdeploy.transport.openssh_mux import Mux, master_at
 from hpcdeploy.transport.ssh_settings import Hop, SshSettings, find_ssh, look_up, this_person
+from hpcdeploy_lab.state import Lab
 from tests.once.proxy import Cut, Proxy
 from tests.transport.conftest import Client
 from tests.transport.sshd import Server, free_port, make_key, public_key

@@ -13,11 +13,11 @@ from rattler import Client, RepoDataRecord, install
 from rattler.exceptions import InstallerError
 from rattler.networking import MirrorMiddleware, RetryMiddleware
 
-from hpcdeploy.lab.pixi_standin import DESCRIPTION, VERSION, StandInError
-from hpcdeploy.lab.pixi_standin.locking import Locked, refuse_others
-from hpcdeploy.lab.pixi_standin.machine import cache_folder, mirrored, mirrors
-from hpcdeploy.lab.pixi_standin.python_packages import install_python_packages, locate
-from hpcdeploy.lab.pixi_standin.workspace import Workspace
+from hpcdeploy_lab.pixi_standin import DESCRIPTION, VERSION, StandInError
+from hpcdeploy_lab.pixi_standin.locking import Locked, refuse_others
+from hpcdeploy_lab.pixi_standin.machine import cache_folder, mirrored, mirrors
+from hpcdeploy_lab.pixi_standin.python_packages import install_python_packages, locate
+from hpcdeploy_lab.pixi_standin.workspace import Workspace
 
 IGNORE_FILES = {".gitignore": "*\n!config.toml\n", ".condapackageignore": ".pixi\n!.pixi/config.toml\n"}
 """What pixi writes into ``.pixi`` so that neither git nor a package takes the environments along."""

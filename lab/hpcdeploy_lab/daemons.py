@@ -3,9 +3,9 @@
 import json
 from dataclasses import asdict
 
-from hpcdeploy.lab.condor import GPUS, condor_conf, gpu_inventory
-from hpcdeploy.lab.settings import LabSettings, Ports, Service, site_variables
-from hpcdeploy.lab.slurm import DATABASE, SPOOL, accounts, cgroup_conf, gres_conf, slurm_conf, slurmdbd_conf
+from hpcdeploy_lab.condor import GPUS, condor_conf, gpu_inventory
+from hpcdeploy_lab.settings import LabSettings, Ports, Service, site_variables
+from hpcdeploy_lab.slurm import DATABASE, SPOOL, accounts, cgroup_conf, gres_conf, slurm_conf, slurmdbd_conf
 
 
 def files(settings: LabSettings, ports: Ports) -> dict[str, str]:

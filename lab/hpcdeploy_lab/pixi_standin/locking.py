@@ -9,9 +9,9 @@ from rattler.lock import CondaLockedBinaryPackage, LockFile, PypiLockedPackage
 from rattler.lock import Environment as LockedByRattler
 from rattler.lock.platform import LockPlatform
 
-from hpcdeploy.lab.pixi_standin import RefusedError, StandInError
-from hpcdeploy.lab.pixi_standin.platforms import Platform, key_of
-from hpcdeploy.lab.pixi_standin.workspace import Environment, Workspace
+from hpcdeploy_lab.pixi_standin import RefusedError, StandInError
+from hpcdeploy_lab.pixi_standin.platforms import Platform, key_of
+from hpcdeploy_lab.pixi_standin.workspace import Environment, Workspace
 
 _INSTALLED = (CondaLockedBinaryPackage, PypiLockedPackage)
 

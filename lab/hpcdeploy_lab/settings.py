@@ -7,15 +7,15 @@ from pathlib import Path
 
 from hpcdeploy.cluster import SchedulerName
 from hpcdeploy.folders import cache_folder, state_folder
-from hpcdeploy.lab import releases
-from hpcdeploy.lab.releases import Release, release_of
+from hpcdeploy_lab import releases
+from hpcdeploy_lab.releases import Release, release_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabSettings:
     """Choices that make one lab.
 
-    ``slurm`` is the release of Slurm (`hpcdeploy.lab.releases`), or ``newest``. It decides the Debian suite of the root file
+    ``slurm`` is the release of Slurm (`hpcdeploy_lab.releases`), or ``newest``. It decides the Debian suite of the root file
     system; Apptainer comes from ``apptainer_suite``, because no stable suite has it. The suite of 22.05 has no HTCondor, and
     a libc too old for Apptainer: a lab of it runs jobs and no containers.
     ``state`` holds everything that belongs to this one lab, ``cache`` what labs share.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpcdeploy.errors import LabError
-from hpcdeploy.lab.settings import LabSettings
+from hpcdeploy_lab.settings import LabSettings
 
 ENTER = Path(__file__).with_name("enter.sh")
 UNSHARE = ("unshare", "--mount", "--uts", "--ipc", "--pid", "--propagation", "private", "--fork", "--kill-child=SIGKILL")

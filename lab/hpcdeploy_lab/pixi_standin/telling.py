@@ -7,10 +7,10 @@ from typing import Any
 from rattler import RepoDataRecord
 from rattler import __version__ as rattler_version
 
-from hpcdeploy.lab.pixi_standin import DESCRIPTION, VERSION
-from hpcdeploy.lab.pixi_standin.locking import PythonPackage
-from hpcdeploy.lab.pixi_standin.platforms import PLATFORM
-from hpcdeploy.lab.pixi_standin.workspace import Environment, Workspace
+from hpcdeploy_lab.pixi_standin import DESCRIPTION, VERSION
+from hpcdeploy_lab.pixi_standin.locking import PythonPackage
+from hpcdeploy_lab.pixi_standin.platforms import PLATFORM
+from hpcdeploy_lab.pixi_standin.workspace import Environment, Workspace
 
 
 def package(record: RepoDataRecord, environment: Environment) -> dict[str, Any]:

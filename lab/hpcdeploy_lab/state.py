@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from hpcdeploy.cluster import SchedulerName
-from hpcdeploy.lab.process import Process
-from hpcdeploy.lab.releases import DEFAULT
-from hpcdeploy.lab.settings import LabSettings, Ports
 from hpcdeploy.private import private_folder
 from hpcdeploy.whole_file import write_whole
+from hpcdeploy_lab.process import Process
+from hpcdeploy_lab.releases import DEFAULT
+from hpcdeploy_lab.settings import LabSettings, Ports
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from hpcdeploy.errors import LabError
-from hpcdeploy.lab.settings import LabSettings, Ports
+from hpcdeploy_lab.settings import LabSettings, Ports
 
 RANGE = range(20000, 30000)
 """Below the ports that the kernel hands to outgoing connections (ip(7), ip_local_port_range: 32768 and up)."""

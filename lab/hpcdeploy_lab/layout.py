@@ -3,9 +3,9 @@
 import shutil
 from pathlib import Path
 
-from hpcdeploy.lab import daemons, ports
-from hpcdeploy.lab.settings import LabSettings, Ports
 from hpcdeploy.private import private_folder
+from hpcdeploy_lab import daemons, ports
+from hpcdeploy_lab.settings import LabSettings, Ports
 
 
 def prepare(settings: LabSettings, root: Path) -> Ports:

@@ -1,6 +1,6 @@
 """Slurm's configuration files for a lab: text from values (slurm.conf(5), gres.conf(5), slurmdbd.conf(5))."""
 
-from hpcdeploy.lab.settings import LabSettings, Ports
+from hpcdeploy_lab.settings import LabSettings, Ports
 
 SPOOL = "/var/spool/slurm"
 

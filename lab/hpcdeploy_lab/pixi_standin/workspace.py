@@ -9,9 +9,9 @@ from typing import Any
 
 import tomli
 
-from hpcdeploy.lab.pixi_standin import StandInError, platforms
-from hpcdeploy.lab.pixi_standin.machine import virtual_packages
-from hpcdeploy.lab.pixi_standin.platforms import Platform
+from hpcdeploy_lab.pixi_standin import StandInError, platforms
+from hpcdeploy_lab.pixi_standin.machine import virtual_packages
+from hpcdeploy_lab.pixi_standin.platforms import Platform
 
 Table = Mapping[str, Any]
 _ENVIRONMENTS_OWN = ("features", "solve-group", "no-default-feature")

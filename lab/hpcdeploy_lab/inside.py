@@ -3,9 +3,9 @@
 import subprocess
 from collections.abc import Mapping, Sequence
 
-from hpcdeploy.lab.process import enter_argv
-from hpcdeploy.lab.settings import site_variables
-from hpcdeploy.lab.state import Lab
+from hpcdeploy_lab.process import enter_argv
+from hpcdeploy_lab.settings import site_variables
+from hpcdeploy_lab.state import Lab
 
 
 def inside_argv(

@@ -4,8 +4,8 @@ import hashlib
 import json
 from pathlib import Path
 
-from hpcdeploy.lab.releases import UNSTABLE
-from hpcdeploy.lab.settings import LabSettings
+from hpcdeploy_lab.releases import UNSTABLE
+from hpcdeploy_lab.settings import LabSettings
 
 DAEMONS = (
     "docker-registry",

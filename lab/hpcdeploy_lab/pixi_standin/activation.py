@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 from rattler.shell import ActivationVariables, PathModificationBehavior, Shell, activate
 
-from hpcdeploy.lab.pixi_standin import StandInError
-from hpcdeploy.lab.pixi_standin.workspace import Environment, Workspace
+from hpcdeploy_lab.pixi_standin import StandInError
+from hpcdeploy_lab.pixi_standin.workspace import Environment, Workspace
 
 _SHELLS_OWN = frozenset({"_", "SHLVL", "PWD", "OLDPWD", "PS1", "BASH_EXECUTION_STRING"})
 

@@ -20,10 +20,10 @@ from pathlib import Path
 
 from hpcdeploy.definition.bases import load_bases
 from hpcdeploy.errors import LabError
-from hpcdeploy.lab import channel, mirror, oci, rootfs, wheel
-from hpcdeploy.lab.inside import inside
-from hpcdeploy.lab.pixi_standin import DESCRIPTION
-from hpcdeploy.lab.state import Lab, locked
+from hpcdeploy_lab import channel, mirror, oci, rootfs, wheel
+from hpcdeploy_lab.inside import inside
+from hpcdeploy_lab.pixi_standin import DESCRIPTION
+from hpcdeploy_lab.state import Lab, locked
 
 Report = Callable[[str], None]
 

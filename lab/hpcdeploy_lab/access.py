@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.private import private_file
 from hpcdeploy.whole_file import write_whole
+from hpcdeploy_lab.state import Lab
 
 CLUSTER_FILE = "cluster.toml"
 

@@ -18,9 +18,9 @@ from urllib.parse import unquote, urlsplit
 
 import tomli
 
-from hpcdeploy.lab.pixi_standin import RefusedError, StandInError
-from hpcdeploy.lab.pixi_standin.locking import PythonPackage
-from hpcdeploy.lab.pixi_standin.machine import mirrored
+from hpcdeploy_lab.pixi_standin import RefusedError, StandInError
+from hpcdeploy_lab.pixi_standin.locking import PythonPackage
+from hpcdeploy_lab.pixi_standin.machine import mirrored
 
 INSTALLER = "pixi-standin"
 _SCRIPT = """#!{python}

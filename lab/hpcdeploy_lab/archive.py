@@ -6,8 +6,8 @@ import tempfile
 from pathlib import Path
 
 from hpcdeploy.errors import LabError
-from hpcdeploy.lab.mirror import KEYRINGS, VARIABLE, Mirror
-from hpcdeploy.lab.releases import NEWEST, UNSTABLE, Release, release_name, upstream
+from hpcdeploy_lab.mirror import KEYRINGS, VARIABLE, Mirror
+from hpcdeploy_lab.releases import NEWEST, UNSTABLE, Release, release_name, upstream
 
 PACKAGE = "slurm-wlm"
 

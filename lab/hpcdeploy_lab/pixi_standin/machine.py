@@ -7,7 +7,7 @@ from pathlib import Path
 import tomli
 from rattler import BuildString, MatchSpec, PackageName, PackageRecord, VirtualPackage, VirtualPackageOverrides
 
-from hpcdeploy.lab.pixi_standin import StandInError
+from hpcdeploy_lab.pixi_standin import StandInError
 
 SYSTEM_CONFIG = Path("/etc/pixi/config.toml")
 

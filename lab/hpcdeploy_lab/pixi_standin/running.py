@@ -6,8 +6,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from hpcdeploy.lab.pixi_standin import RefusedError, StandInError
-from hpcdeploy.lab.pixi_standin.workspace import Environment, Task, Workspace
+from hpcdeploy_lab.pixi_standin import RefusedError, StandInError
+from hpcdeploy_lab.pixi_standin.workspace import Environment, Task, Workspace
 
 
 def run(

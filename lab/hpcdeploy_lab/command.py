@@ -27,8 +27,8 @@ def up(
     ] = "",
 ) -> None:
     """Start the lab: Slurm, HTCondor, a registry and an SSH server, on loopback."""
-    from hpcdeploy.lab import cluster
-    from hpcdeploy.lab.settings import default_settings
+    from hpcdeploy_lab import cluster
+    from hpcdeploy_lab.settings import default_settings
 
     cluster.up(default_settings(accounting=accounting, slurm=slurm), show.put)
 
@@ -36,7 +36,7 @@ def up(
 @app.command()
 def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Show whether the lab is running, and its addresses."""
-    from hpcdeploy.lab import cluster
+    from hpcdeploy_lab import cluster
 
     found = cluster.status()
     if as_json:
@@ -61,8 +61,8 @@ def shell(
     import sys
 
     from hpcdeploy.errors import LabError
-    from hpcdeploy.lab import cluster
-    from hpcdeploy.lab.inside import inside_argv
+    from hpcdeploy_lab import cluster
+    from hpcdeploy_lab.inside import inside_argv
 
     lab = cluster.find()
     if lab is None:
@@ -78,6 +78,6 @@ def shell(
 @app.command()
 def down() -> None:
     """Stop the lab and keep its files, so that the next start is fast."""
-    from hpcdeploy.lab import cluster
+    from hpcdeploy_lab import cluster
 
     cluster.down(report=show.put)

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from hpcdeploy.lab.pixi_standin import DESCRIPTION, VERSION, RefusedError, StandInError, activation, running, telling
-from hpcdeploy.lab.pixi_standin.installing import install_environment, is_installed
-from hpcdeploy.lab.pixi_standin.locking import Locked, check, locked, read_lock, virtual_specs
-from hpcdeploy.lab.pixi_standin.machine import cache_folder, check_virtual, virtual_packages
-from hpcdeploy.lab.pixi_standin.workspace import Environment, Workspace, find_manifest, read_workspace
+from hpcdeploy_lab.pixi_standin import DESCRIPTION, VERSION, RefusedError, StandInError, activation, running, telling
+from hpcdeploy_lab.pixi_standin.installing import install_environment, is_installed
+from hpcdeploy_lab.pixi_standin.locking import Locked, check, locked, read_lock, virtual_specs
+from hpcdeploy_lab.pixi_standin.machine import cache_folder, check_virtual, virtual_packages
+from hpcdeploy_lab.pixi_standin.workspace import Environment, Workspace, find_manifest, read_workspace
 
 CROSS = "\N{MULTIPLICATION SIGN}"
 """What pixi puts before an error."""

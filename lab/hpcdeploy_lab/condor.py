@@ -1,6 +1,6 @@
 """HTCondor's configuration for a lab: text from values (the HTCondor manual, "Configuration Macros")."""
 
-from hpcdeploy.lab.settings import LabSettings, Ports
+from hpcdeploy_lab.settings import LabSettings, Ports
 
 GPUS = "etc/hpcdeploy-lab/gpus"
 """Where the list of pretend GPUs is in the lab's root."""

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hpcdeploy.errors import LabError, MissingProgramError
-from hpcdeploy.lab import archive, mirror, packages
-from hpcdeploy.lab.releases import upstream
-from hpcdeploy.lab.settings import LabSettings
 from hpcdeploy.private import private_folder
+from hpcdeploy_lab import archive, mirror, packages
+from hpcdeploy_lab.releases import upstream
+from hpcdeploy_lab.settings import LabSettings
 
 Report = Callable[[str], None]
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from hpcdeploy.errors import LabError
-from hpcdeploy.lab import access, archive, base_image, layout, machine, ports, process, rootfs, state
-from hpcdeploy.lab.releases import NEWEST
-from hpcdeploy.lab.settings import LabSettings, default_settings
-from hpcdeploy.lab.state import Lab
 from hpcdeploy.private import private_folder
+from hpcdeploy_lab import access, archive, base_image, layout, machine, ports, process, rootfs, state
+from hpcdeploy_lab.releases import NEWEST
+from hpcdeploy_lab.settings import LabSettings, default_settings
+from hpcdeploy_lab.state import Lab
 
 Report = Callable[[str], None]
 

@@ -20,7 +20,7 @@ HPCDEPLOY := $(CURDIR)/$(VENV)/bin/hpcdeploy
 unexport PYTHONDONTWRITEBYTECODE
 QUICK := not lab and not registry and not sshd and not engine and not slow
 
-.PHONY: demo test test-slurm check quick test-once test-registry test-fuzz lint style types bench durations clean
+.PHONY: demo test test-slurm check quick test-once test-registry test-fuzz lint style types bench site durations clean
 
 demo: $(VENV)/installed
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bash examples/demo.sh
@@ -63,6 +63,10 @@ types: $(VENV)/developing
 bench: $(VENV)/developing
 	@sh tests/packages.sh
 	$(VENV)/bin/python -m bench $(ARGS)
+
+site: $(VENV)/developing
+	$(VENV)/bin/python -m sphinx --quiet --fail-on-warning --keep-going --nitpicky docs build/site
+	@echo "the site is build/site/index.html"
 
 durations: $(VENV)/developing
 	$(VENV)/bin/python -m tests.order

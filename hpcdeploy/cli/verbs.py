@@ -166,6 +166,15 @@ every installed distribution.
 
 _ADDED_PANEL = "This machine"
 
+ENTRY_POINTS = "hpcdeploy.verbs"
+"""Entry point group of the verbs that other distributions add, such as ``lab`` of hpcdeploy-lab. Each names a `typer.Typer`.
+
+They are looked up for ``--help``, completion, and a verb that is not in `VERBS`: the lookup reads the metadata of every
+installed distribution.
+"""
+
+_ADDED_PANEL = "This machine"
+
 
 class NobodyReadsError(Exception):
     """The reader of our output has closed it (``head``, ``less``); click would turn BrokenPipeError into exit code 1."""

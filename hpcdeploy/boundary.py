@@ -1,12 +1,13 @@
 """How far above its own folder a project's files may lie: up to the root of the git work tree."""
 
 import os
-import stat
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
 from hpcdeploy.errors import EnvironmentFileError, HpcdeployError
 from hpcdeploy.folders import home_folder
+from hpcdeploy.ownership import objection, trusted_users
 
 
 class Boundary:
@@ -18,16 +19,14 @@ class Boundary:
     the first file lies above the project.
     """
 
-    def __init__(self, project: Path, *, user: int | None = None, named: Path | None = None) -> None:
+    def __init__(self, project: Path, *, named: Path | None = None) -> None:
         """Take the project's folder, which need not be in a work tree.
 
         Args:
             project: The project's folder.
-            user: A user's id; by default the caller's.
             named: A file that the person named in the command: it may lie anywhere.
         """
         self.project = project.resolve()
-        self._user = os.geteuid() if user is None else user
         self._named = named and named.resolve()
 
     @property
@@ -65,45 +64,47 @@ class Boundary:
         Above the project git's own folder is refused too, unless `of_git`; what is not there is not. Raises an `error` with
         the reason.
         """
-        real = path.resolve()
+        if reason := self._objection(followed(path), of_git=of_git):
+            raise error(f"{key or path}, {reason}")
+
+    def holds(self, path: Path) -> bool:
+        """Tell whether a project may use `path` without a question, by the same rule as `check`."""
+        return not self._objection(followed(path), of_git=False)
+
+    def _objection(self, real: Path, *, of_git: bool) -> str:
+        """Return why the project may not use the file `real`, which is no link, as the end of a sentence; empty: it may."""
         if real.is_relative_to(self.project) or real == self._named:
-            return
-        key = key or str(path)
+            return ""
         if not real.is_relative_to(self.top):
             where = "above that only what lies in the same git work tree is taken, and git names none here"
             if self.top != self.project:
                 where = f"above that only what lies in the git work tree {self.top} is taken"
             elif self._holds_home:
                 where = f"nothing above that is taken, since the git work tree {self._tree} holds your home folder"
-            raise error(f"{key}, which is {real}, outside of the project {self.project}: {where}; copy it there")
+            return f"which is {real}, outside of the project {self.project}: {where}; copy it there"
         if not of_git and ".git" in real.relative_to(self.top).parts:
-            raise error(f"{key}, which is {real}: git's own folder does not go into images; name another")
+            return f"which is {real}: git's own folder does not go into images; name another"
         if not real.exists():
-            return
-        for part in (real, *(folder for folder in real.parents if folder != self.top and folder.is_relative_to(self.top))):
-            status = part.stat()
-            owner = status.st_uid
-            if owner not in (self._user, 0):
-                raise error(
-                    f"{key}, but {part} belongs to the user id {owner}, neither to you nor to root: files of others are not "
-                    "taken from above the project's folder; copy it into the project"
+            return ""
+        users = trusted_users(os.environ)
+        for part in self._up_to_top(real):
+            if reason := objection(part, users):
+                written = f"run 'chmod go-w {part}', or " if "written" in reason else ""
+                return (
+                    f"but {part} {reason}: files that others own or may change are not taken from above the project's "
+                    f"folder; {written}copy it into the project"
                 )
-            if reason := writable_by_others(part, status):
-                raise error(
-                    f"{key}, but {reason}: files that others may change are not taken from above the project's folder; "
-                    f"run 'chmod go-w {part}', or copy it into the project"
-                )
-
-
-def writable_by_others(path: Path, status: os.stat_result) -> str:
-    """Say who else than its owner may write what is at `path`, by its `status`; empty: nobody.
-
-    A group with the owner's own number, which many systems give each user, holds nobody else. A folder with the sticky bit
-    lets everybody replace only his own.
-    """
-    private = status.st_uid == status.st_gid
-    others = status.st_mode & (stat.S_IWOTH | (0 if private else stat.S_IWGRP))
-    if not others or (stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX):
         return ""
-    who = "everybody" if others & stat.S_IWOTH else f"the group id {status.st_gid}"
-    return f"{who} may write {path}, which belongs to the user id {status.st_uid}"
+
+    def _up_to_top(self, real: Path) -> Iterator[Path]:
+        """Yield the file and each folder above it up to the work tree's own: who may write one decides what lies in it."""
+        yield real
+        yield from (folder for folder in real.parents if folder.is_relative_to(self.top))
+
+
+def followed(path: Path) -> Path:
+    """Return where `path` leads, absolute and without links; of links that lead to each other the first.
+
+    Path.resolve raises RuntimeError for those before Python 3.13.
+    """
+    return Path(os.path.realpath(path))

@@ -7,14 +7,14 @@ from pathlib import Path
 from jinja2 import BytecodeCache
 from jinja2.bccache import Bucket
 
-from hpcdeploy.folders import make_private, read_private
+from hpcdeploy.private import own_folder, read_private
 from hpcdeploy.whole_file import whole_file
 
 
 class CompiledTemplates(BytecodeCache):
     """Keeps what was compiled in `folder`, a file for each template by the name of its file.
 
-    It is code that Python runs, so a file counts only if nobody else can have written it (`folders.read_private`). What is
+    It is code that Python runs, so a file counts only if nobody else can have written it (`private.read_private`). What is
     kept belongs to a template's very text, to how it was compiled (`manner`, any text that is another one when the options
     are), and to this version of Python and jinja2; else it is not used. Where nothing can be kept, or what was kept cannot
     be read, the template is compiled again: that is never an error.
@@ -37,8 +37,6 @@ class CompiledTemplates(BytecodeCache):
 
     def dump_bytecode(self, bucket: Bucket) -> None:
         """Keep what `bucket` holds."""
-        with contextlib.suppress(OSError):
-            make_private(self._folder)
-            with whole_file(self._folder / bucket.key) as file:
-                os.fchmod(file.fileno(), 0o600)
-                file.write(bucket.bytecode_to_string())
+        with contextlib.suppress(OSError), whole_file(own_folder(self._folder) / bucket.key) as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write(bucket.bytecode_to_string())

@@ -100,6 +100,11 @@ def following(tasks: int) -> OutputLimit:
     return OutputLimit(stdout=2 * MIB + min(tasks, 1000) * 16 * KIB + tasks * 2 * KIB)
 
 
+ALL_JOBS = 256 * MIB
+"""Bytes that a scheduler may print of all jobs of a person, which the login node looks through and does not hold: some 300
+for each of 900,000 jobs. Slurm keeps 10,000 jobs unless a site raises MaxJobCount (slurm.conf(5))."""
+
+
 def lines_following(tasks: int) -> int:
     """Return how many lines about `tasks` tasks are read: each makes a value of some 500 bytes.
 
@@ -195,11 +200,16 @@ class Ends:
 
 
 class Lines:
-    """Cuts output that comes in pieces into lines. Of a line the first `longest` bytes are given, the rest is left out."""
+    """Cuts output that comes in pieces into lines. Of a line the first `longest` bytes are given, the rest is left out.
 
-    def __init__(self, longest: int = LONGEST_LINE) -> None:
+    With `whole`, a longer line is replaced by one that tells its length: half a secret in it could not be masked.
+    """
+
+    def __init__(self, longest: int = LONGEST_LINE, *, whole: bool = False) -> None:
         self._longest = longest
+        self._whole = whole
         self._open = bytearray()
+        self._count = 0
 
     def take(self, piece: bytes) -> Iterator[bytes]:
         """Give the lines that end in `piece`, one at a time, without their line breaks."""
@@ -212,11 +222,15 @@ class Lines:
 
     def rest(self) -> bytes:
         """Return the line that no line break has ended, and forget it."""
-        rest = bytes(self._open)
+        rest, count = bytes(self._open), self._count
         self._open.clear()
+        self._count = 0
+        if self._whole and count > self._longest:
+            return f"[... a line of {count} bytes is left out here ...]".encode()
         return rest
 
     def _add(self, piece: bytes) -> None:
+        self._count += len(piece)
         missing = self._longest - len(self._open)
         if missing > 0:
             self._open += piece[:missing]

@@ -9,7 +9,7 @@ import grp
 import os
 import pwd
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from hpcdeploy.errors import ConfigError
@@ -58,13 +58,16 @@ def objection(path: Path, users: frozenset[int]) -> str:
 def check_owned(paths: Iterable[Path], folder: Path, environ: Mapping[str, str]) -> None:
     """Refuse the first of `paths` that another user could have put there, unless `folder`, the project's, is accepted.
 
-    Raises `ConfigError` with the owner or the mode, and what to do; OSError where a path cannot be looked at.
+    Where a path below `folder` is a link, the folders count too in which somebody could replace what it leads to. Those
+    above `folder` do not, however it is reached. Raises `ConfigError` with the owner or the mode, and what to do; OSError
+    where a path cannot be looked at.
     """
     users = trusted_users(environ)
     for path in paths:
-        reason = objection(path, users)
-        if reason and not _is_accepted(folder, environ, users):
-            raise ConfigError(_refusal(path, reason, folder, environ))
+        for place in (path, *(_behind(path) if path != folder else ())):
+            reason = objection(place, users)
+            if reason and not _is_accepted(folder, environ, users):
+                raise ConfigError(_refusal(place, reason, folder, environ))
 
 
 def safe_folders(environ: Mapping[str, str], users: frozenset[int]) -> tuple[str, ...]:
@@ -75,7 +78,7 @@ def safe_folders(environ: Mapping[str, str], users: frozenset[int]) -> tuple[str
     named = [part for part in environ.get(VARIABLE, "").split(os.pathsep) if part]
     own = config_folder(environ) / "config.toml"
     try:
-        if not objection(own, users):
+        if not any(objection(path, users) for path in (own.parent, own, *_behind(own))):
             from hpcdeploy.toml import load_toml
 
             more = load_toml(own.read_text(encoding="utf-8")).get(KEY, [])
@@ -83,6 +86,15 @@ def safe_folders(environ: Mapping[str, str], users: frozenset[int]) -> tuple[str
     except (OSError, ValueError):
         pass
     return tuple(named)
+
+
+def _behind(path: Path) -> Iterator[Path]:
+    """Yield the folder that holds what a link leads to, for each link on the way (path_resolution(7): at most 40)."""
+    for _ in range(40):
+        if not path.is_symlink():
+            return
+        path = path.parent / path.readlink()
+        yield path.parent.resolve()
 
 
 def _is_accepted(folder: Path, environ: Mapping[str, str], users: frozenset[int]) -> bool:
@@ -103,7 +115,8 @@ def _refusal(path: Path, reason: str, folder: Path, environ: Mapping[str, str]) 
     written = "written" in reason
     who = "o" if "everybody" in reason else "g"
     fix = f"run 'chmod {who}-w {path}'; or, " if written else ""
-    also = f', or add {KEY} = ["{folder}"] to {own}' if path != own else ""
+    # Settings that somebody else could have written accept nothing.
+    also = f', or add {KEY} = ["{folder}"] to {own}' if folder != own.parent else ""
     return (
         f"{path} {reason}; expected settings and templates that only you or root can change, because they decide what runs."
         f" To use it, {fix}if you trust {'all who may write it' if written else 'its owner'}, set {VARIABLE}={folder}{also}"

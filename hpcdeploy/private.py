@@ -10,6 +10,8 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
 
 def private_folder(path: Path) -> Path:
     """Make `path` where it is missing, and each missing folder above it, with mode 0700; return `path`.
@@ -45,6 +47,42 @@ def private_file(path: Path) -> None:
         _close(path, status)
 
 
+def own_folder(path: Path) -> Path:
+    """Make `path` private as `private_folder` does, and the folder above it; return `path`.
+
+    Also refuses root's folder, and to root another user's: raises PermissionError.
+    """
+    for level in (path.parent, path):
+        _check_private(private_folder(level).stat(), level)
+    return path
+
+
+def read_private(folder: Path, name: str) -> bytes:
+    """Return the content of the file `name` in a folder of ours, if only this user can have written it.
+
+    Raises PermissionError where the file, the folder or the one above it belongs to somebody else or may be written by
+    others, and OSError where it cannot be read. The folder that was checked is the one that is read from.
+    """
+    _check_private(folder.parent.stat(), folder.parent)
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _check_private(os.fstat(opened), folder)
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        with os.fdopen(os.open(name, flags, dir_fd=opened), "rb") as file:
+            status = os.fstat(file.fileno())
+            _check_private(status, folder / name)
+            if not stat.S_ISREG(status.st_mode):
+                raise PermissionError(errno.EPERM, "is no regular file", str(folder / name))
+            return file.read()
+    finally:
+        os.close(opened)
+
+
+def _check_private(status: os.stat_result, path: Path) -> None:
+    if status.st_uid != os.geteuid() or status.st_mode & _OTHERS_WRITE:
+        raise PermissionError(errno.EPERM, "belongs to somebody else, or may be written by others", str(path))
+
+
 def _check_owner(path: Path, status: os.stat_result) -> None:
     user = os.geteuid()
     if status.st_uid not in {user, 0} and user != 0:
@@ -73,5 +111,5 @@ def safe_for_temporary(path: Path) -> bool:
     with suppress(OSError):
         status = path.stat()
         ours = stat.S_ISDIR(status.st_mode) and status.st_uid in {os.geteuid(), 0}
-        return ours and (not status.st_mode & 0o022 or bool(status.st_mode & stat.S_ISVTX))
+        return ours and (not status.st_mode & _OTHERS_WRITE or bool(status.st_mode & stat.S_ISVTX))
     return False

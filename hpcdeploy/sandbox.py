@@ -7,7 +7,7 @@ sandbox of jinja's does is to limit time and memory.
 """
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -56,6 +56,7 @@ def environment(
         autoescape=is_markup,  # a choice by name
     )
     del sandbox.globals["lipsum"]  # random text: the same values make the same text
+    sandbox.globals["dict"] = _table  # jinja's is the class
     sandbox.filters.update({word: _never_folded(word_filter) for word, word_filter in filters.items()})
     return sandbox
 
@@ -146,6 +147,10 @@ def _exists(path: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def _table(first: Mapping[str, object] | Iterable[tuple[str, object]] = (), /, **more: object) -> dict[str, object]:
+    return {**dict(first), **more}
 
 
 def _never_folded(word_filter: Filter) -> Filter:

@@ -48,8 +48,9 @@ NO_SECRETS: Mapping[str, SecretValue] = MappingProxyType({})
 def masking(values: Iterable[SecretValue]) -> Callable[[str], str]:
     """Return a function that puts ``***`` in place of each line of the values that has 4 characters or more.
 
-    A line is found as it stands, and as programs spell it that show it: quoted by a shell's trace, in JSON, in a URL; the
-    whole value in base64 too. What a program cut into pieces or encoded otherwise is not found.
+    A line is found as it stands, and as programs spell it that show it: quoted by a shell's trace, in JSON, in a URL. In
+    base64 each line and the whole value are found, both with and without their line break, in lines of 64 or 76 characters
+    too, and inside of a longer text (``user:TOKEN``). What a program cut into pieces or encoded otherwise is not found.
     """
     spellings = {spelling for value in values for spelling in _spellings(value.reveal()) if len(spelling) >= SHORTEST}
     longest_first = sorted(spellings, key=lambda spelling: (-len(spelling), spelling))
@@ -63,9 +64,9 @@ def masking(values: Iterable[SecretValue]) -> Callable[[str], str]:
 
 
 def _spellings(value: bytes) -> Iterator[str]:
-    for encode in (base64.b64encode, base64.urlsafe_b64encode):
-        yield encode(value).decode().rstrip("=")
-    for raw in value.split(b"\n"):
+    yield from _in_base64(value)
+    yield from _in_base64(value.rstrip(b"\r\n"))
+    for raw in value.splitlines():  # at a lone carriage return too: what stands before it is overwritten on a terminal
         line = raw.decode(errors="replace").strip()
         yield line
         if len(line) < SHORTEST:
@@ -76,3 +77,24 @@ def _spellings(value: bytes) -> Iterator[str]:
         yield json.dumps(line, ensure_ascii=False)[1:-1]
         yield quote(line, safe="")
         yield quote_plus(line)
+        for ending in (b"", b"\n", b"\r\n"):
+            yield from _in_base64(raw + ending)
+        yield from _in_base64(raw.strip())
+
+
+def _in_base64(value: bytes) -> Iterator[str]:
+    """Give a value in base64 and its URL-safe form (RFC 4648): alone, wrapped, and behind one or two other bytes.
+
+    ``base64`` wraps at 76 characters (coreutils), PEM at 64 (RFC 7468). Inside of a longer text a value is in one of three
+    positions, and the characters at its ends hold bits of its neighbours too: given are those that the value alone decides
+    (the same reasoning: actions/runner, docs/adrs/0297-base64-masking-trailing-characters.md).
+    """
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        alone = encode(value).decode().rstrip("=")
+        yield alone
+        for width in (64, 76):
+            if len(alone) > width:
+                yield from (alone[start : start + width] for start in range(0, len(alone), width))
+        for before in range(3):
+            first, last = -(-before * 8 // 6), (before + len(value)) * 8 // 6
+            yield encode(bytes(before) + value).decode()[first:last]

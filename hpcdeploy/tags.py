@@ -14,6 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from hpcdeploy.errors import ConfigError, MissingProgramError
 from hpcdeploy.git import ask_git
+from hpcdeploy.git_changes import has_changes
 
 # https://semver.org, the grammar's suggested expression, with the leading v that metadata-action takes away.
 _SEMVER = re.compile(
@@ -25,6 +26,9 @@ _SEMVER = re.compile(
 _FORBIDDEN = re.compile(r"[^A-Za-z0-9._-]+")
 _LONGEST_TAG = 128
 _SHORT_SHA = 7
+_TAGS_OF_HEAD = ("for-each-ref", "--points-at=HEAD", "--format=%(refname:strip=2)", "refs/tags")
+"""As ``git tag --points-at HEAD``, which sorts as the repository says: by signatures too, which a program of its choice
+would check (git-config(1), tag.sort and gpg.program; git-for-each-ref(1), signature)."""
 _SCP_URL = re.compile(r"(?:[^@/:\s]+@)?([A-Za-z0-9.-]+):(?!//)(.+)")
 
 
@@ -33,8 +37,9 @@ class GitFacts:
     """What git says of one commit and the work tree on it.
 
     ``branch`` and ``tag`` are empty where there is none (a detached head, an untagged commit); ``sha`` is the whole 40 or 64
-    digits; ``dirty`` means that tracked files differ from the commit, as in ``git describe --dirty``; ``source`` is where
-    the project lives as an ``https`` address without credentials, empty if nobody knows.
+    digits; ``dirty`` means that tracked files differ from the commit, as in ``git describe --dirty``, or that this is not
+    known (`hpcdeploy.git_changes`); ``source`` is where the project lives as an ``https`` address without credentials, empty
+    if nobody knows.
     """
 
     sha: str
@@ -145,8 +150,8 @@ def read_git_facts(folder: Path) -> GitFacts | None:
         sha=sha,
         branch=_git(folder, "symbolic-ref", "--quiet", "--short", "HEAD"),
         default_branch=_default_branch(folder),
-        tag=newest_tag(_git(folder, "tag", "--points-at", "HEAD").splitlines()),
-        dirty=bool(_git(folder, "status", "--porcelain", "--untracked-files=no")),
+        tag=newest_tag(_git(folder, *_TAGS_OF_HEAD).splitlines()),
+        dirty=has_changes(folder, "--untracked-files=no") is not False,
         source=web_address(remote),
     )
 

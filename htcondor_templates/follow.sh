@@ -1,11 +1,13 @@
 # HTCondor: one condor_q for all of them, and of each run's event log what tells where its tasks are.
+[% include "login_templates/limited.sh" %]
 run_ids=([= run_ids | words =])
 # CLUSTER|RUN|TASKS|those whose end is known|0
 asked='[= asked | join("\n") =]'
 
-queue_answer=$(condor_q -nobatch -json -attributes [= attributes =] \
+queue_answer=$(limited [= most =] condor_q -nobatch -json -attributes [= attributes =] \
   -constraint 'member(ClusterId, {[= job_ids | join(", ") =]}) || member(DAGManJobId, {[= job_ids | join(", ") =]})')
 queue_code=$?
+check_limit condor_q "$queue_code"
 queue() { printf '%s' "$queue_answer" && return "$queue_code"; }
 section condor_q queue
 
@@ -54,7 +56,8 @@ events() {
     code == "005" && /^[ \t]\([01]\) (Normal|Abnormal) termination/ { text[key] = text[key] $0 "\n" }
     END { for (i = 1; i <= tasks; i++) printf "%s", text[order[i]] }' - "${logs[@]}"
 }
-told=$(events)
+told=$(limited [= most =] events)
+check_limit "the event log" "$?"
 section events printf '%s\n' "$told"
 
 # Tasks that ended with 0 and have no note that their program began, of runs that leave one: RUN TASK never-began.

@@ -1,4 +1,5 @@
 # Slurm: one squeue for all of them; sacct only for tasks of which neither squeue nor their own notes tell the end.
+[% include "login_templates/limited.sh" %]
 # Without the second, squeue cuts the numbers of an array's tasks off after 64 characters (squeue(1)).
 export SLURM_TIME_FORMAT=%s SLURM_BITSTR_LEN=0
 # JOB|RUN|TASKS|those whose end is known|the number that the run gives the first
@@ -6,8 +7,8 @@ asked='[= asked | join("\n") =]'
 
 # The controller picks out this person's jobs, awk below those asked for: squeue --jobs would ask the controller the same, look
 # through the whole list for each job, and of one job that the controller has forgotten it makes an error. The free texts come last.
-queue_answer=$(squeue --all --noheader --states=all --user="$(id -un)" --Format='[= queue_format =],Comment:|,Name:|')
-queue_code=$?
+# Its answer is not held, since this person may have any number of other jobs.
+ask_queue() { squeue --all --noheader --states=all --user="$(id -un)" --Format='[= queue_format =],Comment:|,Name:|'; }
 
 # What awk needs to read task numbers as Slurm writes them: 7, [3,5-9%2], 0-98:2, N/A. A job has no more than size[job] tasks:
 # an answer that names a million of them, or a step of 0, costs no more time than an honest one.
@@ -28,7 +29,8 @@ read_spans='
 
 # Sorts squeue's answer: "q LINE" is what is new in it, "o JOB|RUN|TASK|MARK|ITS NUMBER IN THE RUN" a task that is not alive there; the mark tells
 # whether squeue shows its end. What is known to have ended is left out.
-sorted=$(printf '%s\n' "$asked" "" "$queue_answer" | awk -F'|' "$read_spans"'
+sort_queue() {
+  { printf '%s\n' "$asked" "" && limited [= most_in_all =] ask_queue; } | awk -F'|' "$read_spans"'
   !listed && NF { named[$1] = $2 ($5 ? "." $5 : ""); of[$1] = $2; job[++runs] = $1; run[runs] = $2; tasks[runs] = $3; first[runs] = $5; size[$1] = $3; spread($4, $1, "over") }
   !NF { listed = 1 }
   listed && NF {
@@ -47,7 +49,12 @@ sorted=$(printf '%s\n' "$asked" "" "$queue_answer" | awk -F'|' "$read_spans"'
   END {
     for (i = 1; i <= runs; i++) for (task = 0; task < tasks[i]; task++)
       if (seen[job[i], task] !~ /alive|over/) print "o " job[i] "|" run[i] "|" task "|" seen[job[i], task] "|" first[i] + task
-  }')
+  }'
+  return "${PIPESTATUS[0]}"
+}
+sorted=$(limited [= most =] sort_queue)
+queue_code=$?
+check_limit squeue "$queue_code"
 queue_new() { sed -n 's/^q //p' <<<"$sorted" && return "$queue_code"; }
 section squeue queue_new
 
@@ -71,18 +78,22 @@ section records printf '%s' "$notes"
 
 [% include "slurm_templates/release.sh" %]
 if [ -n "$unexplained" ]; then
-  accounting=$(sacct --noheader --allocations --parsable2 --format='[= accounting_format =]' --jobs="$unexplained")
+  # Of a task that is alive, or known to have ended, nothing need be said.
+  ask_accounting() {
+    { printf '%s\n' "$sorted" "" &&
+      limited [= most_in_all =] sacct --noheader --allocations --parsable2 --format='[= accounting_format =]' --jobs="$unexplained"; } |
+      awk -F'|' '
+        !listed && sub(/^o /, "") { open[$3 == 0 ? $1 : $1 "_" $3]; open[$1 "_" $3] }
+        !NF { listed = 1 }
+        listed && ($1 in open || $1 ~ /\[/)'
+    return "${PIPESTATUS[0]}"
+  }
+  accounting=$(limited [= most =] ask_accounting)
   accounting_code=$?
+  check_limit sacct "$accounting_code"
   # Whether there is something to ask, and it only does not answer now.
   accounting_is_kept() { command -v sacct >/dev/null && case $(sacct --noheader 2>&1) in *"is disabled"*) return 1 ;; esac; }
-  # Of a task that is alive, or known to have ended, nothing need be said.
-  accounting_new() {
-    printf '%s\n' "$sorted" "" "$accounting" | awk -F'|' '
-      !listed && sub(/^o /, "") { open[$3 == 0 ? $1 : $1 "_" $3]; open[$1 "_" $3] }
-      !NF { listed = 1 }
-      listed && ($1 in open || $1 ~ /\[/)'
-    return "$accounting_code"
-  }
+  accounting_new() { [ -z "$accounting" ] || printf '%s\n' "$accounting"; return "$accounting_code"; }
   if [ "$accounting_code" = 0 ] || accounting_is_kept; then section sacct accounting_new; fi
   # Before 25.11 sacct subtracts 128 from exit codes of 128 and more (CHANGELOG of 25.11), so that 9 may be 137. Its JSON has them
   # as they are. A job that ended well, by a signal or without a node has no such code.

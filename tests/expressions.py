@@ -98,30 +98,78 @@ def _evaluated(node: ast.Call, module: ModuleType) -> re.Pattern[Any] | None:
         return None
 
 
-def texts(pattern: re.Pattern[Any], length: int) -> Iterator[str]:
-    """Give long texts that the expression nearly matches: what it repeats, repeated, behind what comes before, and alone."""
+@dataclass(frozen=True)
+class Nearly:
+    """A text of any length that an expression nearly matches: its ``beginning``, a ``piece`` again and again, an ``end``."""
+
+    beginning: str
+    piece: str
+    end: str
+
+    def of_length(self, length: int) -> str:
+        """Return the text of about so many characters."""
+        return self.beginning + self.piece * (length // len(self.piece)) + self.end
+
+
+def texts(pattern: re.Pattern[Any]) -> Iterator[Nearly]:
+    """Give texts on which the expression may go back: it is walked through, and any stretch of the walk is repeated.
+
+    The stretch stands alone, behind all that comes before it, and behind itself: so what begins a match, what is repeated,
+    and what several repetitions match, each is there in great number.
+    """
     flags = pattern.flags if isinstance(pattern.pattern, bytes) else pattern.flags & ~re.UNICODE
     tree = list(_parser.parse(pattern.pattern, flags))
-    repeated = [place for place, (kind, _) in enumerate(tree) if kind in _REPEATS or _inner(kind, _)]
     made: dict[tuple[str, str], None] = {}
-    for seed in range(3):
+    for seed in range(SEEDS):
         chance = random.Random(seed)
-        whole = _sample(tree, chance)
-        beginnings = [*(_sample(tree[:place], chance) for place in repeated[:6]), whole]
-        pieces = [*beginnings, *_repeated(tree, chance)]
-        made |= dict.fromkeys((before, piece) for before in ("", *beginnings[-4:]) for piece in pieces[:16] if piece)
-    for before, piece in made:
-        for end in ("", "\0"):
-            yield before + piece * (length // len(piece)) + end
+        walk = list(_walk(tree, chance, sorted(_letters(tree))))[:LONGEST_WALK]
+        for start in range(len(walk)):
+            for end in range(start + 1, len(walk) + 1):
+                piece = "".join(walk[start:end])
+                made |= dict.fromkeys(("".join(walk[:place]), piece) for place in {0, start, end})
+    for beginning, piece in made:
+        for end_of_text in ("", "\n\0"):  # the second fits neither $ nor most sets
+            yield Nearly(beginning, piece, end_of_text)
 
 
-def _repeated(tree: list[Any], chance: random.Random) -> Iterator[str]:
-    """Give a sample of all that is repeated, at any depth."""
+SEEDS = 8
+LONGEST_WALK = 12
+"""Stretches of one walk."""
+
+
+def _walk(tree: list[Any], chance: random.Random, letters: list[str]) -> Iterator[str]:
+    """Give a text that the expression matches, as far as that is easy, in pieces that are repeated or not."""
+    plain = ""
     for kind, argument in tree:
+        if kind is _constants.LITERAL:
+            plain += chr(argument)
+            continue
+        if plain:
+            yield plain
+            plain = ""
+        inner = _inner(kind, argument)
         if kind in _REPEATS:
-            yield _sample(list(argument[2]), chance)
+            for _ in range(min(max(1, int(argument[0])), 4)):
+                yield from _walk(inner[0], chance, letters)
+        elif inner:
+            yield from _walk(chance.choice(inner), chance, letters)
+        elif one := _one(kind, argument, chance, letters):
+            yield one
+    if plain:
+        yield plain
+
+
+def _letters(tree: list[Any]) -> set[str]:
+    """Return the single letters that the expression itself names."""
+    found: set[str] = set()
+    for kind, argument in tree:
+        if kind in (_constants.LITERAL, _constants.NOT_LITERAL):
+            found.add(chr(argument))
+        elif kind is _constants.IN:
+            found |= {chr(member) for what, member in argument if what is _constants.LITERAL}
         for inner in _inner(kind, argument):
-            yield from _repeated(inner, chance)
+            found |= _letters(inner)
+    return found
 
 
 _REPEATS = (_constants.MAX_REPEAT, _constants.MIN_REPEAT, _constants.POSSESSIVE_REPEAT)
@@ -139,29 +187,18 @@ def _inner(kind: Any, argument: Any) -> list[list[Any]]:
     return []
 
 
-def _sample(tree: list[Any], chance: random.Random) -> str:
-    return "".join(_one(kind, argument, chance) for kind, argument in tree)
-
-
-def _one(kind: Any, argument: Any, chance: random.Random) -> str:
-    if kind is _constants.LITERAL:
-        return chr(argument)
+def _one(kind: Any, argument: Any, chance: random.Random, letters: list[str]) -> str:
+    """Return one character that fits: often one that stands elsewhere in the expression."""
+    likely: list[str] = [*"a0 /", *(letters if chance.random() < 0.5 else ())]
     if kind is _constants.NOT_LITERAL:
-        return next(letter for letter in chance.sample("a0 -/:", 6) if ord(letter) != argument)
+        return chance.choice([letter for letter in likely if ord(letter) != argument])
     if kind is _constants.ANY:
-        return chance.choice("a0 /")
+        return chance.choice(likely)
     if kind is _constants.IN:
-        return _of_set(argument, chance)
-    if kind in _REPEATS:
-        return _sample(list(argument[2]), chance) * int(max(1, argument[0]))
-    inner = _inner(kind, argument)
-    return _sample(chance.choice(inner), chance) if inner else ""
-
-
-def _of_set(members: Any, chance: random.Random) -> str:
-    fitting = [chr(code) for code in (*range(9, 14), *range(32, 127)) if _in_set(chr(code), members)]
-    likely = [letter for letter in "a0 \n\t-./:=\\\"'_" if letter in fitting]
-    return chance.choice(likely or fitting or ["é"])
+        fitting: list[str] = [chr(code) for code in (*range(9, 14), *range(32, 127)) if _in_set(chr(code), argument)]
+        usual = [letter for letter in (*likely, *"\n\t-.:=\\\"'_") if letter in fitting]
+        return str(chance.choice(usual or fitting or ["é"]))
+    return ""
 
 
 def _in_set(letter: str, members: Any) -> bool:

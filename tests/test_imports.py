@@ -15,7 +15,7 @@ ROWS = (
         *("templates", "sandbox", "compiled_templates", "boundary", "environments", "image", "job", "known_files"),
         *("parameters", "cluster", "parcel", "run", "shell"),
     ),
-    ("ownership",),
+    ("ownership", "git_changes"),
     (
         *("folders", "git", "gpus", "login_node", "progress", "regular_file", "secret", "sizes", "source"),
         *("spelling", "tables", "toml", "treemap", "typed", "whole_file", "wildcards"),

@@ -56,6 +56,15 @@ def test_lines_are_cut_where_they_end_and_where_they_are_too_long(size: int) -> 
     assert lines.rest() == b""
 
 
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_a_line_that_must_be_whole_is_left_out_if_it_is_too_long(size: int) -> None:
+    lines, text = Lines(4, whole=True), b"abcd\nabcdefgh\nxy\nabcde"
+    found = [line for start in range(0, len(text), size) for line in lines.take(text[start : start + size])]
+    assert found == [b"abcd", b"[... a line of 8 bytes is left out here ...]", b"xy"]
+    assert lines.rest() == b"[... a line of 5 bytes is left out here ...]"
+    assert lines.rest() == b""
+
+
 def test_empty_lines_are_passed_over() -> None:
     assert list(text_lines("\n\na\n\nb c\n")) == ["a", "b c"]
     assert list(text_lines("x")) == ["x"]
@@ -76,9 +85,10 @@ def test_a_program_that_writes_without_end_is_ended() -> None:
 SLEEPS = "import os, time; {}time.sleep(60)"
 
 
-@pytest.mark.parametrize(
-    "text", [SLEEPS.format(""), SLEEPS.format("os.close(1); os.close(2); "), ENDLESS.format(stream="stderr")]
-)
+WRITES_ON = "import sys, time\nwhile True:\n    print('x', file=sys.stderr, flush=True)\n    time.sleep(0.01)"
+
+
+@pytest.mark.parametrize("text", [SLEEPS.format(""), SLEEPS.format("os.close(1); os.close(2); "), WRITES_ON])
 def test_a_program_that_does_not_end_is_ended(text: str) -> None:
     with pytest.raises(TooMuchError, match="for longer than"):
         run_program(python(text), seconds=1.0)

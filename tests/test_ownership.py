@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from hpcdeploy.config.files import load_project
+from hpcdeploy.config.files import load_project, token_services
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.ownership import objection, trusted_users
+from hpcdeploy.ownership import objection, safe_folders, trusted_users
 from hpcdeploy.templates import every_template, render
 
 COMMAND = str(Path(sys.executable).with_name("hpcdeploy"))
@@ -25,6 +25,13 @@ WE = frozenset({os.geteuid(), 0})
 @pytest.fixture
 def environ(tmp_path: Path) -> dict[str, str]:
     return {"HOME": str(tmp_path / "home"), "XDG_STATE_HOME": str(tmp_path / "state")}
+
+
+def acl_for(user: int) -> bytes:
+    """Return an access control list by which another `user` may write (linux/posix_acl_xattr.h)."""
+    nobody = 0xFFFFFFFF
+    entries = [(0x01, 6, nobody), (0x02, 6, user), (0x04, 4, nobody), (0x10, 6, nobody), (0x20, 4, nobody)]
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *one) for one in entries)
 
 
 def written(path: Path, text: str = "", *, owner: int = 0, group: int = 0, mode: int = 0o644) -> Path:
@@ -61,11 +68,7 @@ def test_the_private_group_of_a_user_without_a_name_has_his_number(tmp_path: Pat
 
 def test_whoever_an_access_control_list_lets_write_is_not_overlooked(tmp_path: Path) -> None:
     path = written(tmp_path / "x")
-    nobody = 0xFFFFFFFF
-    entries = [(0x01, 6, nobody), (0x02, 6, ANOTHER), (0x04, 4, nobody), (0x10, 6, nobody), (0x20, 4, nobody)]
-    os.setxattr(
-        path, "system.posix_acl_access", struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *one) for one in entries)
-    )
+    os.setxattr(path, "system.posix_acl_access", acl_for(ANOTHER))
     assert "may be written by the group root" in objection(path, WE)
 
 
@@ -171,6 +174,65 @@ def test_a_persons_own_settings_are_his_own(tmp_path: Path, environ: dict[str, s
         load_project(tmp_path, environ, optional=True)
     assert str(refused.value).startswith(f"{own} belongs to the user id {ANOTHER}")
     assert "or add" not in str(refused.value)
+
+
+@pytest.mark.parametrize("how", ["owner", "mode"])
+@pytest.mark.parametrize("read", [lambda folder, environ: load_project(folder, environ, optional=True), token_services])
+def test_nobody_else_may_replace_a_persons_own_settings(
+    tmp_path: Path, environ: dict[str, str], how: str, read: Callable[..., object]
+) -> None:
+    arguments = (environ,) if read is token_services else (tmp_path, environ)
+    folder = written(tmp_path / "home/.config/hpcdeploy/config.toml", 'safe-directories = ["*"]\n').parent
+    read(*arguments)
+    if how == "owner":
+        os.chown(folder, ANOTHER, ANOTHER)
+    else:
+        folder.chmod(0o777)
+    with pytest.raises(ConfigError) as refused:
+        read(*arguments)
+    assert str(refused.value).startswith(f"{folder} {'belongs to' if how == 'owner' else 'may be written by everybody'}")
+    assert "or add" not in str(refused.value)
+    assert safe_folders(environ, WE) == ()
+    folder.chmod(0o1777)
+    os.chown(folder, 0, 0)
+    read(*arguments)
+    assert safe_folders(environ, WE) == ("*",)
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+@pytest.mark.parametrize("kind", ["own settings", "settings", "template"])
+def test_the_folder_of_what_a_link_leads_to_counts_too(
+    tmp_path: Path, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, kind: str, steps: int
+) -> None:
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    project, there = tmp_path / "project", tmp_path / "project/there"
+    links = {"own settings": "home/.config/hpcdeploy/config.toml", "settings": "project/hpcdeploy.toml"}
+    link = tmp_path / links.get(kind, f"project/{TEMPLATE}")
+    target = written(there / (link.name if steps == 1 else f"safe/{link.name}"))
+    if steps == 2:
+        (there / link.name).symlink_to(f"safe/{link.name}")
+        target = there / link.name
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(os.path.relpath(target, link.parent))
+
+    def use() -> object:
+        return every_template(project) if kind == "template" else load_project(project, environ, optional=True)
+
+    assert use()
+    there.chmod(0o777)
+    with pytest.raises(ConfigError, match=rf"^{there} may be written by everybody \(mode 0777\); expected settings and"):
+        use()
+    there.chmod(0o1777)
+    assert use()
+
+
+def test_a_link_to_a_project_says_nothing_of_the_folders_above_it(tmp_path: Path, environ: dict[str, str]) -> None:
+    project = written(tmp_path / "team/project/hpcdeploy.toml", "[image]\n").parent
+    project.parent.chmod(0o777)
+    (tmp_path / "link").symlink_to(project)
+    for folder in (project, tmp_path / "link"):
+        assert load_project(folder, environ).images
 
 
 def test_others_files_that_hold_no_settings_are_nobodys_business(tmp_path: Path, environ: dict[str, str]) -> None:

@@ -3,6 +3,7 @@
 import base64
 import pickle
 import traceback
+from collections.abc import Callable
 
 import pytest
 
@@ -61,6 +62,53 @@ def test_every_line_of_a_secret_is_masked_unless_it_is_too_short_to_be_told_from
     assert mask("first line") == MASK
     assert mask("a last� line") == f"a {MASK}"
     assert mask("abc and nothing") == "abc and nothing"
+
+
+SEVERAL = b"first line\nsecond ~~?? line\r\nthird\rlast\n"
+
+
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+@pytest.mark.parametrize(
+    "part",
+    [
+        SEVERAL,
+        SEVERAL.rstrip(b"\n"),
+        *(b"second ~~?? line", b"second ~~?? line\n", b"second ~~?? line\r\n"),
+        *(b"first line\n", b"third", b"last\n"),
+    ],
+)
+def test_the_value_and_each_of_its_lines_is_masked_in_base64_with_and_without_its_line_break(
+    encode: Callable[[bytes], bytes], part: bytes
+) -> None:
+    masked = masking([SecretValue(SEVERAL)])(f"<{encode(part).decode()}>")
+    assert masked.replace("=", "") == f"<{MASK}>"
+
+
+@pytest.mark.parametrize("before", [b"", b"u:", b"us:", b"use:", b"user:"])
+@pytest.mark.parametrize("behind", [b"", b"\n", b"@host"])
+def test_a_value_inside_of_a_longer_text_in_base64_is_masked(before: bytes, behind: bytes) -> None:
+    token = bytes(range(40, 70))
+    encoded = base64.b64encode(before + token + behind).decode()
+    masked = masking([SecretValue(token + b"\n")])(encoded)
+    assert masked.count(MASK) == 1
+    # What is left is the text around it: at most two characters hold bits of the value too.
+    left = masked.replace(MASK, "").rstrip("=")
+    assert len(left) <= len(base64.b64encode(before + behind).decode().rstrip("=")) + 2
+
+
+@pytest.mark.parametrize("width", [64, 76])
+def test_a_value_in_wrapped_base64_is_masked(width: int) -> None:
+    value = bytes(range(256)) + b"\n"
+    encoded = base64.b64encode(value).decode()
+    mask = masking([SecretValue(value)])
+    lines = [encoded[start : start + width] for start in range(0, len(encoded), width)]
+    assert {mask(line).rstrip("=") for line in lines} == {MASK}
+
+
+def test_a_secret_with_a_carriage_return_is_masked_in_each_of_its_parts() -> None:
+    mask = masking([SecretValue(b"before\rbehind")])
+    assert mask("before") == mask("behind") == MASK
+    assert mask("a before\rbehind b") == f"a {MASK}\r{MASK} b"
 
 
 def test_a_secret_that_holds_another_is_masked_whole() -> None:

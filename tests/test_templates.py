@@ -47,6 +47,24 @@ REACHES = (
     "self._TemplateReference__context.environment.loader.get_source.__globals__['os'].mkdir(place)",
     "''.__class__.__mro__[1].__subclasses__() | length",
     "[''] | map(attribute='__class__') | join",
+    "['', 'a'] | map('attr', '__class__') | join",
+    "['', 'a'] | groupby('__class__') | join",
+    "['', 'a'] | selectattr('__class__') | join",
+    "['', 'a'] | rejectattr('__class__') | join",
+    "['', 'a'] | selectattr('__class__', 'equalto', 1) | join",
+    "['', 'a'] | sort(attribute='__class__') | join",
+    "['', 'a'] | sum('__class__')",
+    "['', 'a'] | sum('__class__.__name__', '')",
+    "['', 'a'] | unique(attribute='__class__') | join",
+    "['', 'a'] | min(attribute='__class__')",
+    "['', 'a'] | max(attribute='__class__')",
+    "['', 'a'] | join(attribute='__class__')",
+    "[some, some] | map(attribute='name.__class__') | join",
+    "[some, some] | map(attribute='__dict__') | join",
+    "[some, some] | map(attribute='__init__.__globals__') | list",
+    "dict.fromkeys(['a'])",
+    "dict.__globals__",
+    "dict.mro()",
     "'{0.__class__.__mro__}'.format('')",
     "'{x.__class__}'.format_map({'x': ''})",
     "place.format.__globals__",
@@ -84,6 +102,28 @@ def test_a_template_reaches_no_insides_of_python(tmp_path: Path, expression: str
     with pytest.raises(TemplateError, match=r"job\.sh, line 2: "):
         render("slurm_templates/job.sh", {**VALUES, "place": str(place)}, overrides=own)
     assert not place.exists()
+
+
+@pytest.mark.parametrize("attribute", ["__class__", "name.__class__", "__dict__", "__init__"])
+def test_what_a_filter_takes_by_the_name_of_an_attribute_is_nothing(tmp_path: Path, attribute: str) -> None:
+    own = write(tmp_path, f"[= [some, some] | map(attribute='{attribute}') | list =]")
+    assert render("slurm_templates/job.sh", VALUES, overrides=own) == "[Undefined, Undefined]"
+
+
+def test_filters_take_the_fields_of_values_by_name(tmp_path: Path) -> None:
+    text = (
+        "[= some | map(attribute='name') | join =] [= some | groupby('name') | map('first') | join =]"
+        " [= some | selectattr('name', 'equalto', 'a') | map(attribute='name') | join =]"
+        " [= some | sort(attribute='name') | map(attribute='name') | join =] [= some | sum('path', ()) | join =]"
+        " [= some | unique(attribute='name') | list | length =] [= (some | max(attribute='name')).name =]"
+    )
+    values = {"some": [Some("b", ("x",)), Some("a", ("y",)), Some("b")]}
+    assert render("slurm_templates/job.sh", values, overrides=write(tmp_path, text)) == "bab ab a abb xy 2 b"
+
+
+def test_a_table_is_made_by_dict(tmp_path: Path) -> None:
+    own = write(tmp_path, "[= dict(table, b=2) =] [= dict([('c', 3)]).c =] [= dict() =]")
+    assert render("slurm_templates/job.sh", VALUES, overrides=own) == "{'a': 1, 'b': 2} 3 {}"
 
 
 def test_a_template_gets_the_fields_of_a_value_and_nothing_that_it_can_do(tmp_path: Path) -> None:

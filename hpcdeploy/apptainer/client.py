@@ -161,8 +161,8 @@ class ApptainerClient(Client):  # type: ignore[misc]  # spython carries no types
 
 
 def _lines(stream: IO[bytes]) -> Iterator[bytes]:
-    """Give the lines of a stream as they come, each up to what is searched of it."""
-    lines = Lines(SEARCHED)
+    """Give the lines of a stream as they come; one that is too long to be searched for secrets is left out."""
+    lines = Lines(SEARCHED, whole=True)
     while piece := os.read(stream.fileno(), 64 * 1024):
         yield from lines.take(piece)
     if rest := lines.rest():

@@ -61,7 +61,9 @@ CAUSES = (
     ),
     _cause(
         "the host's fakeroot does not fit the base image's C library",
-        r"(faked|fakeroot)\S*: .*GLIBC_\S+ not found|error while starting the .faked. daemon|libs/faked: not found",
+        # What begins a word is looked for from where the last one began, and what was found stays found: no way back.
+        r"\A(?>.*?fake(?:d|root)(?:(?!fake(?:d|root))\S)*+(?<=:) )(?>.*?GLIBC_(?:(?!GLIBC_)\S)++ not found)"
+        r"|error while starting the .faked. daemon|libs/faked: not found",
         "take a base image whose glibc is as new as the host's, ask the site for a range in /etc/subuid (then no fakeroot "
         "command is needed), or build elsewhere",
         "apptainer/apptainer#783, #2103, #2291",

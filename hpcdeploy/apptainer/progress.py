@@ -12,7 +12,7 @@ KEPT_LINES = 400
 """Lines of output kept for telling why a build failed."""
 
 SEARCHED = 4 * LONGEST_LINE
-"""Bytes of a line in which secrets are masked: more than is shown, so that none is shown that was cut in two."""
+"""Bytes of the longest line in which secrets are masked; of a longer one only its length is shown."""
 
 _ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # control sequences: ECMA-48, 5.4
 _IDLE = re.compile(
@@ -86,10 +86,10 @@ class Show:
 
     def __init__(self, report: Report, mask: Callable[[str], str] = str) -> None:
         self._report = report
-        self._mask = mask
+        self.mask = mask
         self._start = time.monotonic()
         self._step = ""
-        self._lines = Lines(SEARCHED)
+        self._lines = Lines(SEARCHED, whole=True)
         self.tail: deque[str] = deque(maxlen=KEPT_LINES)
 
     def step(self, text: str) -> None:
@@ -100,7 +100,7 @@ class Show:
 
     def line(self, line: str) -> None:
         """Report a line of output, and the step that it begins."""
-        text = self._mask(plain(line))[:LONGEST_LINE]
+        text = self.mask(plain(self.mask(line)))[:LONGEST_LINE]  # before and after colours and what was overwritten go
         if _IDLE.search(text):
             return
         self.tail.append(text)

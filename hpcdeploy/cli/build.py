@@ -75,8 +75,8 @@ def build(
     """
     from hpcdeploy.cli import many
     from hpcdeploy.cli.place import here
-    from hpcdeploy.cli.trust import ask_ahead
-    from hpcdeploy.config.resolution import choose_images
+    from hpcdeploy.cli.trust import admit_build, ask_ahead, ask_ahead_of_builds
+    from hpcdeploy.config.resolution import choose_cluster, choose_images
     from hpcdeploy.errors import ConfigError
     from hpcdeploy.flows.secrets import check_given, parse_given, read_secrets
 
@@ -97,6 +97,7 @@ def build(
         options = [word for name, value in common.items() for word in many.option(name, value)]
         if on:
             ask_ahead(place.project.clusters, [on])
+        ask_ahead_of_builds(chosen, tuple(given.values()), place.project.root, place.project.clusters.get(on or ""))
         many.build({one.name: [*options, *_own_options(one, given, output)] for one in chosen}, jobs=jobs, json=json)
         return
     [settings] = chosen
@@ -105,7 +106,8 @@ def build(
         show.exact(definition.text)
         return
     target = output or file_of(place, settings)
-    secrets = read_secrets(settings, definition.secrets, place.project.root, os.environ, tuple(given.values()))
+    admit = admit_build(place.project.root, choose_cluster(place.project, on) if on else None)
+    secrets = read_secrets(settings, definition.secrets, place.project.root, os.environ, tuple(given.values()), admit=admit)
     if on:
         built = _build_on(place, on, definition, secrets, force=force)
         built = bring_home(place, built, target) if fetch or output else built

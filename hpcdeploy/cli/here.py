@@ -92,7 +92,9 @@ def _start(
     if target is not None and target.startswith(INSTANCE):
         command = _in_instance(target.removeprefix(INSTANCE), options, situation, interactive=interactive)
     else:
-        wanted, located = locate(place, target, options, choices.engine, refuse_stale=not (dry_run or allow_stale))
+        wanted, located = locate(
+            place, target, options, choices.engine, dry_run=dry_run, refuse_stale=not (dry_run or allow_stale)
+        )
         plan = flow.plan_run(wanted, located, choices, situation, interactive=interactive)
         show.notes(plan.notes)
         if not dry_run:

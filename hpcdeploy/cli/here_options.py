@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpcdeploy.cli import show
+from hpcdeploy.cli.trust import HELP, OPTION, trust_project
 
 if TYPE_CHECKING:
     from hpcdeploy.cli.place import Place
@@ -47,23 +48,29 @@ Env = Annotated[
     typer.Option("-e", "--env", help="Environment variable NAME=VALUE; may be repeated.", show_default=False),
 ]
 AllowStale = Annotated[bool, typer.Option("--allow-stale", help="Allow an image that is older than the project.")]
+TrustProject = Annotated[bool, typer.Option(OPTION, callback=lambda value: trust_project() if value else None, help=HELP)]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the command line; start nothing.")]
 
 
 def locate(
-    place: "Place", target: str | None, options: "JobSettings", engine: str, *, refuse_stale: bool
+    place: "Place", target: str | None, options: "JobSettings", engine: str, *, dry_run: bool, refuse_stale: bool
 ) -> "tuple[Wanted, Located]":
     """Decide what is to run, and where its image lies.
 
-    An image that is older than the project is told of; raises `ConfigError` if that is to `refuse_stale`.
+    An image that is older than the project is told of; raises `ConfigError` if that is to `refuse_stale`. Unless nothing is
+    started (`dry_run`), the person is asked about files outside of the project that the project names.
     """
     from hpcdeploy.cli.job import say_if_stale
+    from hpcdeploy.cli.trust import admit_here
+    from hpcdeploy.config.named_files import admit_all
     from hpcdeploy.engine.contract import SCHEME
     from hpcdeploy.flows import targets
     from hpcdeploy.folders import cache_folder
     from hpcdeploy.registry import asking
 
-    wanted = targets.choose_target(place.project, target, options, place.folder)
+    wanted = targets.choose_target(
+        place.project, target, options, place.folder, admit=admit_all if dry_run else admit_here(place.project.root)
+    )
     located = targets.locate(
         wanted.job.image,
         place.project,

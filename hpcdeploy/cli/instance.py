@@ -17,6 +17,7 @@ from hpcdeploy.cli.here_options import (
     ImageOption,
     Mount,
     Target,
+    TrustProject,
     chosen,
     fetch,
     instances,
@@ -47,6 +48,7 @@ def start(
     env: Env = None,
     allow_stale: AllowStale = False,
     dry_run: DryRun = False,
+    _trusting: TrustProject = False,
 ) -> None:
     """Start an instance in the background.
 
@@ -61,7 +63,7 @@ def start(
 
     place = here()
     options = options_of(image, bind, env, ())
-    wanted, located = locate(place, target, options, engine, refuse_stale=not (dry_run or allow_stale))
+    wanted, located = locate(place, target, options, engine, dry_run=dry_run, refuse_stale=not (dry_run or allow_stale))
     situation = situation_of(place)
     called = checked(name or wanted.job.name)
     known = instances()

@@ -18,6 +18,7 @@ from hpcdeploy.plain_text import one_line
 if TYPE_CHECKING:
     from hpcdeploy.cli.place import Place
     from hpcdeploy.cluster import Cluster, SchedulerName
+    from hpcdeploy.config.named_files import Admit
     from hpcdeploy.flows.connections import Connections
     from hpcdeploy.flows.plan import Plan
     from hpcdeploy.flows.submit import Submitted
@@ -108,14 +109,20 @@ def plan_job(
 ) -> "Plan":
     """Plan a run in the project of `place`; `words` are options by the keys of a job, `array` replaces what they say.
 
-    The connection over which it `sends` what was planned is begun here: planning takes about as long as connecting. Raises
-    `ConfigError` for an image that is older than the project, unless `allow_stale` or nothing is sent: then it says so.
+    The connection over which it `sends` what was planned is begun here: planning takes about as long as connecting. The
+    person is asked about files outside of the project that the project names, unless nothing is sent. Raises `ConfigError`
+    for an image that is older than the project, unless `allow_stale` or nothing is sent: then it says so.
     """
+    from hpcdeploy.cli.trust import admit_on
+    from hpcdeploy.config.named_files import admit_all
     from hpcdeploy.config.resolution import choose_cluster
     from hpcdeploy.login_node import SUBMITTING
 
+    admit: Admit = admit_all
     if sends:
-        sends.begin(choose_cluster(place.project, cluster), SUBMITTING)
+        chosen = choose_cluster(place.project, cluster)
+        sends.begin(chosen, SUBMITTING)
+        admit = admit_on(chosen, place.project.root)
     from hpcdeploy.config.options import read_options
     from hpcdeploy.flows.images import published_of
     from hpcdeploy.flows.plan import plan
@@ -140,6 +147,7 @@ def plan_job(
         check_image=lambda image, delivery: say_if_stale(
             place, image, refuse=sends is not None and not allow_stale, published=published_of(delivery)
         ),
+        admit=admit,
     )
 
 

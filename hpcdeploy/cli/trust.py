@@ -1,8 +1,11 @@
-"""Asks the person, once, before a project's files run commands that nobody submitted."""
+"""Asks the person, once, before a project runs commands that nobody submitted, or uses files that lie outside of it."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpcdeploy.errors import ConfigError
@@ -10,12 +13,15 @@ from hpcdeploy.plain_text import one_line
 
 if TYPE_CHECKING:
     from hpcdeploy.cluster import Cluster
+    from hpcdeploy.config.named_files import Admit, NamedFile
     from hpcdeploy.flows.trust import Command
+    from hpcdeploy.image import ImageSettings, Secret
 
 VARIABLE = "HPCDEPLOY_TRUST_PROJECT"
 OPTION = "--trust-project"
-HELP = f"Let the project's files run commands on clusters without asking (or {VARIABLE}=1)."
+HELP = f"Trust the project's commands on clusters and the files that it names (or {VARIABLE}=1)."
 
+_OWN_SETTINGS = "describe the cluster in your own settings"
 _YES = frozenset({"1", "true", "yes", "on"})
 _refused: "set[tuple[Cluster, tuple[Command, ...]]]" = set()
 """What the person has not allowed while this command runs: nobody is asked twice."""
@@ -32,27 +38,104 @@ def admit(cluster: "Cluster") -> None:
     The person is asked at the terminal, once for a project's cluster and for what it runs. Raises `ConfigError` where the
     person says no, or nobody can be asked.
     """
-    if os.environ.get(VARIABLE, "").lower() in _YES:
+    if _trusts_all():
         return
     from hpcdeploy.flows.trust import commands_of, is_remembered, remember
-    from hpcdeploy.transport.asking import terminal_ask
 
     commands = commands_of(cluster)
     if not commands or is_remembered(cluster, commands):
         return
+    does = f"runs commands to reach the cluster {cluster.name}"
+    _ask_about(
+        cluster,
+        commands,
+        f"{does}, before you submit anything",
+        lambda why: _refusal(cluster.project, f"{does} ({_listed(commands)})", why, _OWN_SETTINGS),
+    )
+    remember(cluster, commands)
+
+
+def admit_on(cluster: "Cluster", root: Path) -> "Admit":
+    """Return what asks the person before files outside of the project `root`, which it names, go to `cluster`."""
+    return partial(_admit_files, replace(cluster, project=str(root)), "file", f"sends to the cluster {cluster.name}")
+
+
+def admit_here(root: Path) -> "Admit":
+    """Return what asks the person before a container here sees files outside of the project `root`, which it names."""
+    return partial(_admit_files, _this_machine(root), "file", "shows to its container on this machine")
+
+
+def admit_build(root: Path, on: "Cluster | None") -> "Admit":
+    """Return what asks the person before a build, here or on the cluster `on`, reads the files of the project's secrets."""
+    where = f"on the cluster {on.name}" if on else "on this machine"
+    cluster = replace(on, project=str(root)) if on else _this_machine(root)
+    return partial(_admit_files, cluster, "secret", f"reads as secrets of a build {where}")
+
+
+def ask_ahead_of_builds(
+    images: "Iterable[ImageSettings]", given: "Iterable[Secret]", root: Path, on: "Cluster | None"
+) -> None:
+    """Ask about the secrets of `images` ahead of their builds in processes of their own, but for those that are `given`.
+
+    A refusal is told by these processes.
+    """
+    from hpcdeploy.config.named_files import files_of_secrets, outside
+
+    overridden = {secret.name for secret in given}
+    for image in images:
+        names = {secret.name for secret in image.secrets} - overridden
+        if files := outside(files_of_secrets(image.secrets, names, root), root):
+            with suppress(ConfigError):
+                admit_build(root, on)(files)
+
+
+def _admit_files(cluster: "Cluster", kind: str, does: str, files: "tuple[NamedFile, ...]") -> None:
+    """Return if the person allows that the project of `cluster` uses each of `files`; each answer is remembered alone."""
+    if _trusts_all():
+        return
+    from hpcdeploy.flows.trust import files_as_commands, is_remembered, remember
+
+    new = tuple(one for one in files_as_commands(cluster, kind, files) if not is_remembered(cluster, one.remembered))
+    if not new:
+        return
+    shown = tuple(one.shown for one in new)
+    _ask_about(
+        cluster,
+        shown,
+        f"{does} files that lie outside of it",
+        lambda why: _refusal(
+            cluster.project, f"{does} files that lie outside of it ({_listed(shown)})", why, "name them in the command"
+        ),
+    )
+    for one in new:
+        remember(cluster, one.remembered)
+
+
+def _trusts_all() -> bool:
+    return os.environ.get(VARIABLE, "").lower() in _YES
+
+
+def _this_machine(root: Path) -> "Cluster":
+    """Return what stands for this machine in the memory of answers: no cluster has an empty name."""
+    from hpcdeploy.cluster import Cluster
+
+    return Cluster(name="", project=str(root))
+
+
+def _ask_about(cluster: "Cluster", commands: "tuple[Command, ...]", does: str, refusal: "Callable[[str], str]") -> None:
+    """Ask the person whether the project, which `does` something with `commands`, may do so; raises `ConfigError` if not."""
+    from hpcdeploy.transport.asking import terminal_ask
+
     ask = terminal_ask()
     if ask is None or (cluster, commands) in _refused:
-        raise ConfigError(_refusal(cluster, commands, "nobody is at a terminal" if ask is None else "you did not allow it"))
+        raise ConfigError(refusal("nobody is at a terminal" if ask is None else "you did not allow it"))
     lines = "".join(f"  {one_line(command.text)}\n" for command in commands)
     answer = ask(
-        f"The project {one_line(cluster.project)} runs commands to reach the cluster {cluster.name}, before you submit"
-        f" anything:\n{lines}Allow it, as long as these stay the same? [y/N] ",
-        True,
+        f"The project {one_line(cluster.project)} {does}:\n{lines}Allow it, as long as these stay the same? [y/N] ", True
     )
     if answer.strip().lower() not in ("y", "yes"):
         _refused.add((cluster, commands))
-        raise ConfigError(_refusal(cluster, commands, "you did not allow it"))
-    remember(cluster, commands)
+        raise ConfigError(refusal("you did not allow it"))
 
 
 def ask_ahead(clusters: "Mapping[str, Cluster]", names: Iterable[str]) -> None:
@@ -66,11 +149,13 @@ def ask_ahead(clusters: "Mapping[str, Cluster]", names: Iterable[str]) -> None:
                 admit(clusters[name])
 
 
-def _refusal(cluster: "Cluster", commands: "tuple[Command, ...]", why: str) -> str:
+def _listed(commands: "tuple[Command, ...]") -> str:
     texts = [one_line(command.text) for command in commands]
-    more = f" and {len(texts) - 3} more" if len(texts) > 3 else ""
+    return "; ".join(texts[:3]) + (f" and {len(texts) - 3} more" if len(texts) > 3 else "")
+
+
+def _refusal(project: str, does: str, why: str, advice: str) -> str:
     return (
-        f"the project {one_line(cluster.project)} runs commands to reach the cluster {cluster.name}"
-        f" ({'; '.join(texts[:3])}{more}), and {why}; expected that you allow them once: run the same command in a terminal,"
-        f" or with {OPTION} ({VARIABLE}=1 for scripts); or describe the cluster in your own settings"
+        f"the project {one_line(project)} {does}, and {why}; expected that you allow them once: run the same command in a"
+        f" terminal, or with {OPTION} ({VARIABLE}=1 for scripts); or {advice}"
     )

@@ -19,8 +19,9 @@ class Verb:
     """A verb: its module in `hpcdeploy.cli`, and the function (or, for a verb with subcommands, the app) in it.
 
     ``takes_command``: the arguments after ``--`` are a program's (`WithCommand`). ``reaches``: the verb may connect to a
-    cluster, and so has the option ``--trust-project``. ``panel`` is the heading under which ``--help`` lists the verb.
-    ``help`` repeats the docstring's first line, so that ``--help`` imports no verb; a test compares them.
+    cluster, or use files that a project names outside of itself, and so has the option ``--trust-project``. ``panel`` is the
+    heading under which ``--help`` lists the verb. ``help`` repeats the docstring's first line, so that ``--help`` imports no
+    verb; a test compares them.
     """
 
     module: str
@@ -129,10 +130,17 @@ VERBS = {
         module="here",
         attribute="run",
         takes_command=True,
+        reaches=True,
         panel="This machine",
         help="Run a job's command or an image on this machine.",
     ),
-    "shell": Verb(module="here", attribute="shell", panel="This machine", help="Open a shell in an image on this machine."),
+    "shell": Verb(
+        module="here",
+        attribute="shell",
+        reaches=True,
+        panel="This machine",
+        help="Open a shell in an image on this machine.",
+    ),
     "instance": Verb(
         module="instance", attribute="app", panel="This machine", help="Manage container instances on this machine."
     ),
@@ -229,7 +237,7 @@ def _added() -> dict[str, typer.Typer]:
 
 
 def _trust_option() -> Option:
-    """Make the option of every verb that may connect to a cluster; what it says is done before the verb runs."""
+    """Make the option of every verb that may have to ask about a project; what it says is done before the verb runs."""
 
     def given(_context: object, _option: object, value: object) -> None:
         if value:

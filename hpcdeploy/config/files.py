@@ -15,6 +15,7 @@ from hpcdeploy.boundary import Boundary
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.config.documents import nested_table, parse_document
 from hpcdeploy.config.found import joined
+from hpcdeploy.config.named_files import in_folder
 from hpcdeploy.config.project import Layer, Project, assemble
 from hpcdeploy.config.reading import Report, Table, read
 from hpcdeploy.config.schema import CLUSTERS_FILE, PERSON_FILE, PROJECT_FILE
@@ -53,7 +54,7 @@ def load_project(folder: Path, environ: Mapping[str, str] = os.environ, *, optio
     layers = []
     for path, schema in ((lab_file(environ), CLUSTERS_FILE), (person_file(environ), PERSON_FILE)):
         if _there(path):
-            check_owned((path,), path.parent, environ)
+            check_owned((path.parent, path), path.parent, environ)
             layers.append(_layer(path, schema, _document(path)))
     if found is None:
         project = assemble(start, layers, None)
@@ -71,18 +72,22 @@ def token_services(environ: Mapping[str, str] = os.environ) -> Mapping[str, str]
     Raises `ConfigError` as `load_project` does.
     """
     path = person_file(environ)
+    if _there(path):
+        check_owned((path.parent, path), path.parent, environ)
     values = _layer(path, PERSON_FILE, _document(path)).values if _there(path) else {}
     return {host.lower(): registry["token-service"] for host, registry in values.get("registries", {}).items()}
 
 
-def read_sweep(sweep: SweepFile, root: Path, environ: Mapping[str, str] = os.environ) -> Array:
+def read_sweep(sweep: SweepFile, root: Path, environ: Mapping[str, str] = os.environ, *, of_project: bool = True) -> Array:
     """Read the parameters of a sweep that stand in a file: relative to `root`, or from ``/`` or ``~/``.
 
-    It may be a link, out of the project only to a file of the same kind by its name: a message quotes what no parameter can
-    be, and a project must not have any file quoted so. Raises `ConfigError` with file and line for what it may not say.
+    One that the project names (`of_project`) may be a link, out of the project only to a file of the same kind by its name:
+    a message quotes what no parameter can be, and a project must not have any file quoted so. The person is asked before
+    whether it may lie outside at all (`hpcdeploy.config.named_files`). Raises `ConfigError` with file and line for what it
+    may not say.
     """
-    path = home_folder(environ) / sweep.path[2:] if sweep.path.startswith("~/") else root / sweep.path
-    if path.resolve().suffix.lower() != path.suffix.lower():
+    path = in_folder(sweep.path, root, environ)
+    if of_project and path.resolve().suffix.lower() != path.suffix.lower():
         Boundary(root).check(path, f"the parameters of a sweep are in {path}", ConfigError)
     try:
         content = read_regular(path, LARGEST_TABLE)
@@ -108,12 +113,14 @@ def settings_in(folder: Path, check: Callable[[Path], None] = lambda _file: None
     """Return the file in `folder` itself that holds a project's settings, the prefix of its keys there, and its table.
 
     `check` raises for a file that must not be used. Raises `ConfigError` where two files hold some, and for one that is a
-    link out of the project: a message may quote what it holds.
+    link out of the project. Of such a link nothing is quoted: not what it holds, nor what is wrong with it.
     """
+    boundary = Boundary(folder)
     candidates: list[tuple[Path, str, object]] = []
     own = folder / PROJECT_FILE_NAME
     if _there(own):
         check(own)
+        boundary.check(own, f"the settings {own}", ConfigError)
         candidates.append((own, "", _document(own)))
     for host in (folder / name for name in HOSTS):
         # The search alone makes TOML errors of other people's files visible only where they matter.
@@ -121,16 +128,17 @@ def settings_in(folder: Path, check: Callable[[Path], None] = lambda _file: None
             try:
                 table = nested_table(_document(host), _IN_HOSTS)
             except ConfigError:
+                if not boundary.holds(host):  # another project's manifest, of which nothing is quoted
+                    continue
                 check(host)
                 raise
             if table is not None:
                 check(host)
+                boundary.check(host, f"the settings {host}", ConfigError)
                 candidates.append((host, _IN_HOSTS, table))
     if len(candidates) > 1:
         names = " and in ".join(str(path) for path, _, _ in candidates)
         raise ConfigError(f"settings of hpcdeploy are in {names}; expected them in one file: keep one")
-    for file, _, _ in candidates:
-        Boundary(folder).check(file, f"the settings {file}", ConfigError)
     return candidates[0] if candidates else None
 
 

@@ -11,7 +11,7 @@ from hpcdeploy.errors import EnvironmentFileError
 
 _REGISTRIES = {"github.com": "ghcr.io", "gitlab.com": "registry.gitlab.com"}
 # Addresses as git-clone(1) has them, with a user or a token in front of the host that must not be carried on.
-_REMOTE = re.compile(r"(?:(?:https?|ssh|git)://)?(?:[^@/]*@)?([A-Za-z0-9.-]+)(?::[0-9]+/|[:/]/*)(.+)")
+_REMOTE = re.compile(r"(?:(?:https?|ssh|git)://)?(?:[^@/]*@)?([A-Za-z0-9.-]+)(?::[0-9]+/|[:/]/*+)(.+)")
 
 
 @dataclass(frozen=True, kw_only=True)

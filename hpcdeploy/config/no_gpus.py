@@ -19,11 +19,12 @@ def asking_commands(htcondor: Directives) -> list[str]:
     A pool can give resources names of its own, each with a command (condor_submit(1), ``request_<name>``). A value may be an
     expression; only a plain zero is none.
     """
-    return [
-        name
-        for name, value in htcondor
-        if re.fullmatch("request_.*gpu.*", name, re.IGNORECASE) and not re.fullmatch(" *0+ *", str(value))
-    ]
+    return [name for name, value in htcondor if _asks_for_gpus(name) and not re.fullmatch(" *0+ *", str(value))]
+
+
+def _asks_for_gpus(name: str) -> bool:
+    first, underscore, resource = name.lower().partition("_")
+    return first == "request" and bool(underscore) and "gpu" in resource
 
 
 def check_no_gpus(job: Job, cluster: Cluster) -> None:

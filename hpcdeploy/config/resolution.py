@@ -9,6 +9,7 @@ from hpcdeploy.config.bringing import mounted_here
 from hpcdeploy.config.directives import twins
 from hpcdeploy.config.files import read_sweep
 from hpcdeploy.config.found import found, joined
+from hpcdeploy.config.named_files import Admit, files_of_job, files_of_job_here, outside, refuse
 from hpcdeploy.config.no_gpus import check_no_gpus
 from hpcdeploy.config.project import JobSettings, Project
 from hpcdeploy.config.replaced import without_replaced
@@ -51,16 +52,26 @@ def choose_images(project: Project, names: Sequence[str], *, every: bool = False
     return tuple(choose_image(project, name) for name in dict.fromkeys(names))
 
 
-def resolve_job(project: Project, job_name: str | None, cluster_name: str | None, options: JobSettings = NO_OPTIONS) -> Job:
+def resolve_job(
+    project: Project,
+    job_name: str | None,
+    cluster_name: str | None,
+    options: JobSettings = NO_OPTIONS,
+    *,
+    admit: Admit = refuse,
+) -> Job:
     """Return the job that the cluster's defaults, then ``[jobs.NAME]``, then `options` make, key by key.
 
     Without `job_name` it is the project's only job; where the project has none, it is what `options` say, called
     ``job``. Tables (environment, directives) are merged by name, binds and inputs by their place in the container; the
-    later place wins, and its own words for the scheduler replace earlier keys (`without_replaced`). Raises `ConfigError`
-    where a name is unknown, an image is missing, or two directives ask for the same.
+    later place wins, and its own words for the scheduler replace earlier keys (`without_replaced`). Before a file is read,
+    `admit` gets those outside of the project that the project names, if there are any. Raises `ConfigError` where a name is
+    unknown, an image is missing, two directives ask for the same, or `admit` refuses.
     """
     cluster = choose_cluster(project, cluster_name)
     name, own = _job_settings(project, job_name)
+    if files := outside(files_of_job(own, options, project.root), project.root):
+        admit(files)
     places = (project.defaults.get(cluster.name, NO_OPTIONS), own, options)
     job = _job(project, name, without_replaced(places, cluster))
     _refuse_twins(job, cluster)
@@ -70,12 +81,16 @@ def resolve_job(project: Project, job_name: str | None, cluster_name: str | None
     return job
 
 
-def resolve_job_here(project: Project, job_name: str | None, options: JobSettings = NO_OPTIONS) -> Job:
+def resolve_job_here(
+    project: Project, job_name: str | None, options: JobSettings = NO_OPTIONS, *, admit: Admit = refuse
+) -> Job:
     """Return the job as `resolve_job` does, for this machine: no cluster's defaults are in it, and one task of a sweep.
 
     It is the first task, with its parameters in their places; and what it brings along is bound from where it lies.
     """
     name, own = _job_settings(project, job_name)
+    if files := outside(files_of_job_here(own, options, project.root), project.root):
+        admit(files)
     job = _job(project, name, (own, options))
     _check_placeholders(job)
     return mounted_here(_first_task(job), project.root)
@@ -122,7 +137,8 @@ def _code(places: tuple[JobSettings, ...]) -> Code | None:
 def _array(project: Project, job: str, places: tuple[JobSettings, ...]) -> Array | None:
     said = [place.array for place in places if place.array is not None]
     last = said[-1] if said else None
-    array = read_sweep(last, project.root) if isinstance(last, SweepFile) else last
+    of_project = last is not places[-1].array  # the last place is the person's
+    array = read_sweep(last, project.root, of_project=of_project) if isinstance(last, SweepFile) else last
     throttle = _last(place.throttle for place in places)
     if throttle is None:
         return array

@@ -12,7 +12,9 @@ from hpcdeploy.definition.grammar import TEMPLATE, Section, Stage
 SCRIPTS = ("runscript", "startscript", "test")
 _STOPS = re.compile(r"^[ \t]*set[ \t]+(-\w*e|-o[ \t]+errexit)", re.MULTILINE)
 _NESTED = re.compile(r"^[^=\n]*=.*\{\{", re.MULTILINE)
-_QUOTED = re.compile(r"""'[^']*'|"(?:\\.|[^"\\])*"|(?<!\S)#.*""")
+# An escaped character, which is no quote; a quoted text; a comment. An escape is read as one inside quotes and outside of
+# them: so behind a quote that nothing closes no other one is tried.
+_QUOTED = re.compile(r"""(\\[\s\S])|'[^']*'|"(?:\\[\s\S]|[^"\\])*+"|(?<!\S)#.*""")
 _EXIT = re.compile(r"(?:^|[;&|{)]|\b(?:then|else|do)\b)[ \t]*(exit\b(?![=\w-])|exec[ \t]+(?![<>&\d]))", re.MULTILINE)
 _NOT_KEPT = re.compile(r"/(tmp|var/tmp|proc|sys|dev)(/|$)")
 
@@ -52,7 +54,11 @@ def _test(stage: Stage) -> Iterator[str]:
     for section in _named(stage, "test"):
         commands = [line for line in section.body.splitlines() if line.strip() and not line.lstrip().startswith("#")]
         shell = section.body.partition("\n")[0].split()
-        stops = shell[:1] and shell[0].startswith("#!") and any(re.fullmatch(r"-\w*e\w*", word) for word in shell[1:])
+        stops = (
+            shell[:1]
+            and shell[0].startswith("#!")
+            and any("e" in word and re.fullmatch(r"-\w+", word) for word in shell[1:])
+        )
         if len(commands) > 1 and not stops and not _STOPS.search(section.body):
             yield "%test goes on after a command that failed, and only the last one decides: begin it with 'set -e'"
 
@@ -119,7 +125,7 @@ def _exits(stage: Stage) -> Iterator[str]:
     for section in stage.sections:
         if section.name.partition(" ")[0] not in ("environment", "appenv"):
             continue
-        if found := _EXIT.search(_QUOTED.sub("", section.body)):
+        if found := _EXIT.search(_QUOTED.sub(lambda match: match[1] or "", section.body)):
             yield (
                 f"%{section.name}: {found[1].strip()!r} ends every container before its program starts, with the exit "
                 "code 0 unless it names another, so that a job seems to have succeeded: leave it out"

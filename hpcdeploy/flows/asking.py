@@ -8,7 +8,7 @@ from pathlib import Path
 from hpcdeploy import limits
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.errors import SchedulerError
-from hpcdeploy.flows.last_words import check_began
+from hpcdeploy.flows.last_words import check_began, last_words
 from hpcdeploy.login_node import SHELL
 from hpcdeploy.run import UNREAD, RunStatus, State, TaskStatus
 from hpcdeploy.scheduler.answers import read_answers
@@ -18,6 +18,9 @@ from hpcdeploy.transport.contract import Transport
 
 _SILENCE = 120.0
 """Seconds in which a login node must say something: longer than a busy controller takes (slurm.conf(5), MessageTimeout)."""
+
+_OVER_LIMIT = 13
+"""Exit status of the follow script if a scheduler printed more than is read: nothing is known then."""
 
 _AT_ONCE = 5000
 """Runs in one question: their numbers may be one argument of sacct, which Linux limits to 128 KiB (execve(2))."""
@@ -58,6 +61,8 @@ def _ask(
     limit = limits.following(tasks)
     completed = transport.run(SHELL, stdin=script.encode(), timeout=_SILENCE, limit=limit)
     check_began(completed, transport.where)
+    if completed.exit_code == _OVER_LIMIT:
+        raise SchedulerError(f"{transport.where}: {last_words(completed.stderr)}")
     try:
         answers = read_answers(
             completed.stdout, fence, *scheduler_of(scheduler).SECTIONS, lines=limits.lines_following(tasks)

@@ -57,7 +57,7 @@ def build_here(
     text = redirect(definition.text, mirrors)
     prefix = "SINGULARITY" if version.program.startswith("singularity") else "APPTAINER"
     environment = {f"{prefix}_NOHTTPS": "1"} if needs_plain_http(text) else {}
-    show = Show(report)
+    show = Show(report, masking(secrets.values()))
     folder = work / definition.inputs[:16]
     with only_build(folder, show):
         known = None if force else read_record(output, inputs=definition.inputs)
@@ -81,7 +81,7 @@ def build_here(
                     options=options,
                     environment=environment,
                     on_line=show.line,
-                    mask=masking(secrets.values()),
+                    mask=show.mask,
                 )
         except CommandFailedError as error:
             raise BuildError(_failure(definition, "this machine", error.tail)) from error
@@ -130,11 +130,11 @@ def build_on(
             _check(version, definition)
             show.step(f"sending {len(definition.files)} files to {transport.where}")
             if not is_path(answer.get("put")):
-                raise _odd(answer, transport)
+                raise _odd(answer, transport, show)
             transport.put(archive, str(answer["put"]), progress=progress)
             answer = _run(stdin, definition, transport, show)
     if answer.get("state") != "built" or not is_path(answer.get("path")):
-        raise _odd(answer, transport)
+        raise _odd(answer, transport, show)
     image = read_image(answer.get("image"), f"the answer of {transport.where}")
     return replace(image, name=definition.name, path=str(answer.get("path")), built_on=cluster.name, base=definition.base)
 
@@ -164,12 +164,14 @@ def _run(stdin: bytes, definition: Definition, transport: Transport, show: Show)
     try:
         answer = read_answer(done.stdout)
     except ValueError as error:
-        raise BuildError(f"{error}; run the same command again") from error
+        raise BuildError(f"{show.mask(str(error))}; run the same command again") from None
     if done.exit_code == 0 and answer is not None:
         return answer
     if done.exit_code == login_node.FAILED:
         raise BuildError(_failure(definition, transport.where, tuple(show.tail)))
-    check_began(done, transport.where, BuildError)
+    # The values are on the script's standard input, which a shell that reads no script may repeat.
+    masked = replace(done, stderr=show.mask(done.stderr.decode("utf-8", "replace")).encode())
+    check_began(masked, transport.where, BuildError)
     # A line of setup may print its own error before it ends the script, which then prints another.
     errors = "; ".join(line.removeprefix("error: ") for line in show.tail if line.startswith("error: "))
     if "is not on this machine's PATH" in errors:
@@ -178,8 +180,8 @@ def _run(stdin: bytes, definition: Definition, transport: Transport, show: Show)
     raise BuildError(f"{transport.where}: the build script ended with exit code {done.exit_code}; it said: {said}")
 
 
-def _odd(answer: Mapping[str, object], transport: Transport) -> BuildError:
-    said = repr(dict(answer))[:500]
+def _odd(answer: Mapping[str, object], transport: Transport, show: Show) -> BuildError:
+    said = show.mask(repr(dict(answer)))[:500]
     return BuildError(f"{transport.where} answered {said}, where a built image was expected; run this again")
 
 

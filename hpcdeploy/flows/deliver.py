@@ -16,6 +16,7 @@ from hpcdeploy.parcel import Parcel
 from hpcdeploy.progress import Carrying, Progress, silently
 from hpcdeploy.scheduler.login_node import receiving
 from hpcdeploy.transport.contract import Output, Transport, ignore_output
+from hpcdeploy.whole_file import sha256_of
 
 _PAUSES = (1, 2, 4)
 
@@ -29,18 +30,22 @@ def deliver(
     report: Output = ignore_output,
     carrying: Carrying = silently,
     overrides: Path | None = None,
+    check: bool = False,
 ) -> None:
     """Bring those of `parcels` that a submission script `needed`, one after the other.
 
     A connection that dies is answered by going on where it died, as long as each try brings something more. Raises
     `TransportError` where that ends; what has come so far stays there, for the next call. Raises `SchedulerError` where the
-    login node refuses, `ConfigError` where a source cannot be read or is not what it was.
+    login node refuses, `ConfigError` where a source cannot be read or is not what it was. With `check` that is known before
+    a byte of it is sent: since a run was planned, a project may have put a link to another file in a source's place.
     """
     by_sha256 = {parcel.sha256: parcel for parcel in parcels}
     for need in needed:
         parcel = by_sha256.get(str(need["sha256"]))
         if parcel is None:
             raise SchedulerError(f"the login node asks for {need['path']}, of which nobody here knows; submit the job anew")
+        if check and Path(parcel.source).is_file() and sha256_of(Path(parcel.source)) != parcel.sha256:
+            raise changed(parcel)
         with carrying(f"bringing {parcel.what}") as progress:
             _bring(parcel, int(str(need.get("have", 0))), cluster, connections, report, progress, overrides)
 

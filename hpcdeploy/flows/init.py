@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from hpcdeploy.boundary import Boundary
 from hpcdeploy.config.files import PROJECT_FILE_NAME, settings_in
 from hpcdeploy.config.first_settings import Facts, first_settings
 from hpcdeploy.environments.pixi import is_manifest, read_manifest
@@ -33,10 +34,14 @@ def init(folder: Path, *, force: bool = False) -> Path:
 
 
 def look_around(folder: Path) -> Facts:
-    """Return what `folder` holds; raises `EnvironmentFileError` for a Pixi manifest that cannot be read."""
+    """Return what `folder` holds.
+
+    Raises `EnvironmentFileError` for a Pixi manifest that cannot be read, or is a link out of the project.
+    """
     workspace = None
     for file in (folder / name for name in MANIFESTS):
         if workspace is None and file.exists():
+            Boundary(folder).check(file)
             try:
                 text = read_regular(file, LARGEST_TEXT).decode()
             except (OSError, UnicodeDecodeError) as error:

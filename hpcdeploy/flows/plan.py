@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.config.job_notes import job_notes
+from hpcdeploy.config.named_files import Admit, refuse
 from hpcdeploy.config.project import JobSettings, Project
 from hpcdeploy.config.resolution import choose_cluster, resolve_job
 from hpcdeploy.config.words import name
@@ -58,13 +59,15 @@ def plan(
     archives: Path | None = None,
     allow: Allow = lambda _surprise: True,
     check_image: CheckImage = lambda _image, _delivery: None,
+    admit: Admit = refuse,
 ) -> Plan:
     """Decide what is to run and where, and render the script.
 
     `resolve` asks a registry what a reference stands for; it is asked only for an image that was not built here. `run_id`
     names the run instead of a fresh id; `now` is in seconds since 1970; `words` are `options` as they were given. What the
     job brings along is packed into the folder `archives`, where one is given; `allow` is asked where that is surprisingly
-    large; `check_image` gets the name of the job's image before anything is packed, and raises where it must not be used.
+    large; `check_image` gets the name of the job's image before anything is packed, and raises where it must not be used;
+    `admit` gets the files outside of the project that the project names, before they are read, as in `resolve_job`.
     Raises `ConfigError` for what cannot be.
     """
     cluster = choose_cluster(project, cluster_name)
@@ -73,7 +76,7 @@ def plan(
         raise ConfigError(
             f"cluster {cluster.name} has {' and '.join(cluster.schedulers)}, and no {chosen!r}; say --scheduler"
         )
-    job = resolve_job(project, job_name, cluster.name, options)
+    job = resolve_job(project, job_name, cluster.name, options, admit=admit)
     delivery = delivery_of(job.image, project, cluster, store, resolve, plain_http)
     refuse_elsewhere(delivery, cluster, chosen)
     check_image(job.image, delivery)

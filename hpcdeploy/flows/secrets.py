@@ -5,8 +5,8 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
+from hpcdeploy.config.named_files import Admit, files_of_secrets, in_folder, outside, refuse
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.folders import home_folder
 from hpcdeploy.image import ImageSettings, Secret
 from hpcdeploy.regular_file import LARGEST_TEXT, read_named, read_regular
 from hpcdeploy.secret import SecretValue
@@ -21,15 +21,21 @@ def read_secrets(
     project: Path,
     environ: Mapping[str, str],
     given: Sequence[Secret] = (),
+    *,
+    admit: Admit = refuse,
 ) -> dict[str, SecretValue]:
     """Read the secrets `names` (a definition's), from where the settings say or, before that, where `given` says.
 
     Files of the settings are relative to the folder `project`, those of `given`, which may also be pipes, to the working
-    folder. What is given and not asked for is not read. Raises `ConfigError` that names the secret and where it was looked
-    for, never a value.
+    folder. What is given and not asked for is not read. Before a file is read, `admit` gets those of the settings that lie
+    outside of the project, if there are any. Raises `ConfigError` that names the secret and where it was looked for, never a
+    value.
     """
     described = {secret.name: secret for secret in settings.secrets}
     overriding = {secret.name: secret for secret in given}
+    wanted = [name for name in names if name not in overriding]
+    if files := outside(files_of_secrets(settings.secrets, wanted, project, environ), project):
+        admit(files)
     values: dict[str, SecretValue] = {}
     for name in names:
         if name in overriding:
@@ -95,10 +101,7 @@ def _read(secret: Secret, folder: Path, environ: Mapping[str, str], read: Callab
                 "comes from a fork)"
             )
         return SecretValue(os.fsencode(value), variable=secret.env)
-    path = Path(secret.file)
-    if secret.file.startswith("~/"):
-        path = home_folder(environ) / secret.file[2:]
-    path = folder / path
+    path = in_folder(secret.file, folder, environ)
     try:
         return SecretValue(read(path, LARGEST_TEXT))
     except OSError as error:

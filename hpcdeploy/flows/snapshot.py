@@ -16,6 +16,7 @@ from typing import Protocol
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.flows.ignoring import IGNORE_FILE, Rule, kept, leaves_out, read_rules
 from hpcdeploy.git import ask_git, is_refused, list_files
+from hpcdeploy.git_changes import has_changes
 from hpcdeploy.private import private_folder
 from hpcdeploy.regular_file import LARGEST_TEXT, read_regular
 from hpcdeploy.whole_file import part_name, whole_file
@@ -324,10 +325,8 @@ def _facts(folder: Path) -> tuple[str, bool | None, bool]:
     The commit is empty before the first. None: it is not known whether the files differ.
     """
     commit = ask_git(folder, "rev-parse", "--verify", "HEAD")
-    # It runs the filters that the repository's configuration names (gitattributes(5), filter).
-    status = ask_git(folder, "status", "--porcelain", "-z", "--", ".")
     return (
         commit.stdout.decode().strip() if commit and not commit.returncode else "",
-        bool(status.stdout) if status and not status.returncode else None,
+        has_changes(folder, "--", "."),
         is_refused(commit),
     )

@@ -92,7 +92,7 @@ def submit(
     def bring(needed: Sequence[Mapping[str, object]]) -> None:
         from hpcdeploy.flows.deliver import deliver  # most submissions find everything there
 
-        deliver(needed, parcels, cluster, connections, report=report, carrying=carrying, overrides=overrides)
+        deliver(needed, parcels, cluster, connections, report=report, carrying=carrying, overrides=overrides, check=again)
 
     try:
         answer = _deliver(run, script, cluster, connections, report, bring, again=again)

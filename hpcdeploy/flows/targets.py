@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpcdeploy.config.found import found
+from hpcdeploy.config.named_files import Admit, refuse
 from hpcdeploy.config.project import JobSettings, Project
 from hpcdeploy.config.resolution import resolve_job_here
 from hpcdeploy.engine.apptainer import INSTANCE
@@ -42,15 +43,17 @@ class Located:
     published: PublishedImage | None = None
 
 
-def choose_target(project: Project, target: str | None, options: JobSettings, folder: Path) -> Wanted:
+def choose_target(
+    project: Project, target: str | None, options: JobSettings, folder: Path, *, admit: Admit = refuse
+) -> Wanted:
     """Decide what is meant: a job before an image of the same name; nothing named is the only job, else the only image.
 
     An image that `options` name replaces a job's; with no `target` it stands for itself. A ``.sif`` is relative to `folder`.
-    Raises `ConfigError` where nothing fits.
+    `admit` is that of `resolve_job_here`. Raises `ConfigError` where nothing fits.
     """
     if target is None and options.image is None:
         if len(project.jobs) == 1:
-            return Wanted(job=resolve_job_here(project, None, options), of_project=True)
+            return Wanted(job=resolve_job_here(project, None, options, admit=admit), of_project=True)
         if len(project.images) == 1:
             return _image_alone(next(iter(project.images)), project, options, folder)
         known = ", ".join([*project.jobs, *project.images])
@@ -59,7 +62,7 @@ def choose_target(project: Project, target: str | None, options: JobSettings, fo
             f"{SCHEME}..."
         )
     if target in project.jobs:
-        return Wanted(job=resolve_job_here(project, target, options), of_project=True)
+        return Wanted(job=resolve_job_here(project, target, options, admit=admit), of_project=True)
     return _image_alone(target or options.image or "", project, options, folder)
 
 

@@ -1,27 +1,27 @@
-"""What a project's files let run before a person submits anything, and which of it the person has allowed.
+"""What a project's files let run before a person submits anything, what they use outside of it, and what the person allowed.
 
 A project comes from others: its settings may describe a cluster whose commands run on this machine, or on a login node in
 the person's name, with a mere ``hpcdeploy status``. As direnv does with an ``.envrc`` (direnv(1), allow), such commands are
 confirmed once for a project and remembered by their content, in a folder that only the person can write.
 """
 
-import fnmatch
-import glob
 import hashlib
 import itertools
 import json
 import os
-import re
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from hpcdeploy.cluster import LOCAL, Cluster
+from hpcdeploy.config.named_files import NamedFile
 from hpcdeploy.errors import ConfigError
+from hpcdeploy.flows.ssh_includes import homes, included
 from hpcdeploy.folders import state_folder
 from hpcdeploy.ownership import check_owned, objection, trusted_users
+from hpcdeploy.private import private_folder
+from hpcdeploy.regular_file import read_regular
 from hpcdeploy.templates import FOLDERS, shipped_root
 from hpcdeploy.whole_file import sha256_of
 
@@ -42,7 +42,6 @@ MOST_FILES = 200
 LARGEST = 1_000_000
 """Bytes of an SSH configuration file."""
 
-_INCLUDE = re.compile(r"\s*include(?:\s*=\s*|\s+)(.*)", re.IGNORECASE)
 _THEIR_OWN = ("/etc/ssh",)
 
 
@@ -76,6 +75,29 @@ def commands_of(cluster: Cluster, environ: Mapping[str, str] = os.environ) -> tu
     return tuple(found)
 
 
+@dataclass(frozen=True)
+class FileUse:
+    """A file that a project uses: how a person reads of it, and by what the answer is remembered."""
+
+    shown: Command
+    remembered: tuple[Command, ...]
+
+
+def files_as_commands(cluster: Cluster, kind: str, files: Iterable[NamedFile]) -> tuple[FileUse, ...]:
+    """Return what a person is asked about `files` that the project of `cluster` uses as a `kind` of file.
+
+    The answer is for the file or folder that the name leads to, whatever it holds, and for the host of a project's cluster.
+    """
+    host = (Command(f"host = {json.dumps(cluster.host)}"),) if cluster.of_project else ()
+    return tuple(
+        FileUse(
+            Command(f"{file.key}: {file.source}" + (f" ({file.path})" if str(file.path) != file.source else "")),
+            (*host, Command(f"{kind}: {file.path}")),
+        )
+        for file in files
+    )
+
+
 def is_remembered(cluster: Cluster, commands: tuple[Command, ...], environ: Mapping[str, str] = os.environ) -> bool:
     """Tell whether the person has allowed just these commands; raises `ConfigError` where others may write that memory."""
     folder = _memory(environ)
@@ -96,9 +118,7 @@ def is_remembered(cluster: Cluster, commands: tuple[Command, ...], environ: Mapp
 def remember(cluster: Cluster, commands: tuple[Command, ...], environ: Mapping[str, str] = os.environ) -> None:
     """Note that the person allows `commands`, in a file that nobody else can write; raises OSError."""
     folder = _memory(environ)
-    for level in (level for level in (*reversed(folder.parents), folder) if not level.is_dir()):
-        with suppress(FileExistsError):
-            level.mkdir(mode=0o700)
+    private_folder(folder)
     note = folder / _key(cluster, commands)
     words = {
         "project": cluster.project,
@@ -128,8 +148,7 @@ def _ssh_configuration(cluster: Cluster, environ: Mapping[str, str]) -> Iterator
     """
     if cluster.ssh_config is None:
         return
-    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - as ssh_config.py does: must not raise
-    own = (str(home / ".ssh"), *_THEIR_OWN)
+    own = (*(str(home / ".ssh") for home in homes()), *_THEIR_OWN)
     seen: list[Path] = []
     waiting = [Path(cluster.ssh_config)]
     while waiting:
@@ -137,37 +156,36 @@ def _ssh_configuration(cluster: Cluster, environ: Mapping[str, str]) -> Iterator
         if path in seen:
             continue
         seen.append(path)
-        real = path.resolve()
-        if any(real.is_relative_to(folder) for folder in own) or not real.is_file():
-            yield Command(f"ssh-config: {path}")
-            continue
-        check_owned((path,), Path(cluster.project), environ)
-        if real.stat().st_size > LARGEST:
-            raise ConfigError(f"the SSH configuration {path} has more than {LARGEST} bytes; name another one")
-        yield Command(f"ssh-config: {path}", sha256_of(path))
-        waiting += itertools.islice(_included(path, home / ".ssh"), MOST_FILES)
+        try:
+            content = None if any(path.resolve().is_relative_to(folder) for folder in own) else _content(path)
+            if content is None:
+                yield Command(f"ssh-config: {path}")
+                continue
+            check_owned((path.parent, path), Path(cluster.project), environ)
+            yield Command(f"ssh-config: {path}", hashlib.sha256(content).hexdigest())
+            waiting += itertools.islice(included(os.fsdecode(content), path, MOST_FILES), MOST_FILES)
+        except OSError as error:
+            raise ConfigError(
+                f"the SSH configuration {path} cannot be read: {error.strerror}; expected a file that can be shown before"
+                " ssh reads it"
+            ) from error
         if len(seen) + len(waiting) > MOST_FILES:
             raise ConfigError(
                 f"the SSH configuration {cluster.ssh_config} includes more than {MOST_FILES} files; name another"
             )
 
 
-def _included(path: Path, base: Path) -> Iterator[Path]:
-    """Yield the files that the ``Include`` lines of an SSH configuration name, relative ones in `base`.
+def _content(path: Path) -> bytes | None:
+    """Return what ssh would read of a file; None where there is nothing to read.
 
-    Raises `ConfigError` for a pattern that may search the whole disk.
+    Raises `ConfigError` where it is absurdly large, OSError where it cannot be read, or is a pipe or a device: what comes of
+    it cannot be known before.
     """
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        match = _INCLUDE.fullmatch(line)
-        for name in match[1].replace('"', " ").replace("'", " ").split() if match else ():
-            pattern = base / os.path.expanduser(name)  # noqa: PTH111 - must not raise where the user is unknown
-            if glob.has_magic(str(pattern.parent)):
-                raise ConfigError(f"{path}: found Include {name}; expected * and ? in the last part of a path only")
-            if not glob.has_magic(pattern.name):
-                yield pattern
-            elif pattern.parent.is_dir():
-                found = (path for path in pattern.parent.iterdir() if fnmatch.fnmatchcase(path.name, pattern.name))
-                yield from sorted(itertools.islice(found, MOST_FILES))
+    if path.resolve() == Path(os.devnull) or not path.exists() or path.is_dir():
+        return None
+    if path.is_file() and path.stat().st_size > LARGEST:
+        raise ConfigError(f"the SSH configuration {path} has more than {LARGEST} bytes; name another one")
+    return read_regular(path, LARGEST)
 
 
 def _templates(root: Path) -> list[Command]:

@@ -93,10 +93,11 @@ def is_downgrade(source: str, target: str) -> bool:
 def may_ask_realm(registry: str, realm: str, token_service: str = "") -> bool:
     """Tell whether the token service at the URL `realm` may be asked for the registry at the URL `registry`.
 
-    It may over TLS if it is on the registry's own host, at whatever port, or is the registry's in `TOKEN_SERVICES`, or the
-    person's settings name it (`token_service`: ``HOST`` or ``HOST:PORT``). A registry without TLS, as on loopback, may have
-    a token service without TLS on the same host. So a registry that was taken over sends neither a password elsewhere nor
-    this machine to an address of its choice.
+    It may over TLS if it is on the registry's own host, at whatever port (GitLab's own registry is at port 5050 of the host
+    at whose port 443 its token service is: docs.gitlab.com, "GitLab container registry administration"), or is the
+    registry's in `TOKEN_SERVICES`, or the person's settings name it (`token_service`: ``HOST`` or ``HOST:PORT``). A registry
+    without TLS, as on loopback, may have a token service without TLS on the same host. So a registry that was taken over
+    sends neither a password elsewhere nor this machine to an address of its choice.
     """
     scheme, host, port = origin_of(realm)
     registry_scheme, registry_host, _ = origin_of(registry)

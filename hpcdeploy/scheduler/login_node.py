@@ -201,6 +201,8 @@ def following(
         "job_ids": tuple(part.job_id for run in runs for part in run.parts),
         "asked": tuple(line for run in runs for line in _asked(run, (over or {}).get(run.id, ()))),
         "since": int(min(run.submitted for run in runs)),
+        "most": limits.following(sum(run.tasks for run in runs)).stdout,
+        "most_in_all": limits.ALL_JOBS,
         **scheduler_of(scheduler).follow_values(),
     }
     return _render("login_templates/follow.sh", values, overrides)

@@ -29,7 +29,7 @@ _LOGIN = 120.0
 _LONGEST = 103 - 17
 _NAME = re.compile(r"[0-9a-f]{12}")
 _SHOWN_KEY = re.compile(r"^debug1: Server host key: (\S+) (\S+)", re.MULTILINE)
-_OFFENDING = re.compile(r"^Offending .*key in (.+:\d+)", re.MULTILINE)
+_OFFENDING = re.compile(r"^Offending (?:(?!key in ).)*+key in (.+:\d+)", re.MULTILINE)
 # The fingerprint that an unknown host shows is said at this level.
 _SILENT = ("-o", "BatchMode=yes", "-o", "LogLevel=DEBUG1")
 _NOISE = re.compile(r"debug\d: |OpenSSH_|Authenticated to |@+|\s*$")
@@ -206,7 +206,7 @@ def _why(said: str, settings: SshSettings, *, asks: bool) -> TransportError | Au
     if not re.search(r"Permission denied \(|Too many authentication failures|Host key verification failed", said):
         return TransportError(f"{settings.alias} cannot be reached: {lines}; check that `{settings.login}` gets in")
     parts = [f"{settings.alias} does not let user {settings.user} in: {lines}"]
-    if settings.gssapi and re.search(r"Permission denied \(.*gssapi", said):
+    if settings.gssapi and any("gssapi" in line.partition("Permission denied (")[2] for line in said.splitlines()):
         parts.append("for Kerberos, get a ticket with `kinit`")
     if not asks:
         parts.append(f"where it asks for a code or a password, {answer_once(settings.master)}")

@@ -229,7 +229,7 @@ def parse_jump(value: str) -> tuple[Hop, ...]:
     """Read ``[user@]host[:port]`` or ``ssh://...``, several parted by commas (ssh_config(5), ProxyJump)."""
     hops = []
     for part in filter(None, value.split(",")):
-        match = re.fullmatch(r"(?:ssh://)?(?:(.+)@)?(?:\[([^\]]+)\]|([^:@/]+))(?::(\d+))?/?", part.strip())
+        match = re.fullmatch(r"(?:ssh://)?(?:(.+)@)?(?:\[([^\]@]+)\]|([^:@/]+))(?::(\d+))?/?", part.strip())
         if not match:
             raise ConfigError(f"ProxyJump {value!r}: {part!r} is not of the form [user@]host[:port]")
         hop = Hop(host=match[2] or match[3], user=match[1], port=int(match[4]) if match[4] else None)

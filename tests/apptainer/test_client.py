@@ -11,6 +11,7 @@ import pytest
 
 from hpcdeploy.apptainer.client import ApptainerClient, CommandFailedError, find_program
 from hpcdeploy.errors import MissingProgramError
+from hpcdeploy.secret import SecretValue, masking
 
 PROGRAM = """#!/bin/bash
 case $1 in
@@ -21,6 +22,7 @@ build)
   if grep -q flood "$last"; then
     for number in {1..3000}; do echo "INFO: line $number of a long story" >&2; echo "out $number"; done
   fi
+  if grep -q long "$last"; then yes "$(printf '%01000d' 7)" | head -c 70000 | tr '\\n' ' '; echo; echo end; fi
   if grep -q fails "$last"; then echo part > "$image"; echo "FATAL: no" >&2; exit 255; fi
   if grep -q sleeps "$last"; then echo part > "$image"; sleep 600 & echo $! > sleeper; echo started; wait; fi
   printf '%s\\n' "$@" > "$image"; umask >> "$image"; echo "$EXTRA" >> "$image" ;;
@@ -99,6 +101,13 @@ def test_both_streams_are_read_to_the_end_however_much_they_hold(folder: Path) -
     ApptainerClient().build(define(folder, "flood"), folder / "x.sif", on_line=lines.append)
     assert len(lines) == 6000
     assert {"out 3000", "INFO: line 3000 of a long story"} <= set(lines)
+
+
+def test_of_a_line_that_is_too_long_to_be_searched_for_secrets_only_the_length_is_told(folder: Path) -> None:
+    lines: list[str] = []
+    mask = masking([SecretValue(b"7".zfill(1000))])
+    ApptainerClient().build(define(folder, "long"), folder / "x.sif", on_line=lines.append, mask=mask)
+    assert lines == ["[... a line of 70000 bytes is left out here ...]", "end"]
 
 
 def test_a_build_that_is_left_early_ends_with_its_children_and_leaves_no_image(folder: Path) -> None:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from hpcdeploy.apptainer.progress import BuildEvent, Show, plain, step_of
+from hpcdeploy.apptainer.progress import SEARCHED, BuildEvent, Show, plain, step_of
+from hpcdeploy.secret import SecretValue, masking
 
 
 @pytest.mark.parametrize(
@@ -36,3 +37,29 @@ def test_output_in_pieces_of_any_size_becomes_lines_and_each_step_is_told_once()
     assert [event.text for event in events if event.is_step] == ["copying files"]
     assert [event.text for event in events if not event.is_step][-2:] == ["wörds", "no end"]
     assert list(show.tail)[-2:] == ["wörds", "no end"]
+
+
+SECRET = "".join(chr(65 + number % 26) for number in range(1000))
+MASKED = masking([SecretValue(SECRET.encode())])
+
+
+@pytest.mark.parametrize("size", [1, 1000, 65536])
+def test_a_line_that_is_too_long_to_be_searched_for_secrets_is_left_out(size: int) -> None:
+    """Masked it would be short, and the half of a secret at its end be shown."""
+    events: list[BuildEvent] = []
+    show = Show(events.append, MASKED)
+    text = f"{SECRET} " * (SEARCHED // 1001 + 1)
+    content = f"{text[:SEARCHED]}\n{text}\nlast {SECRET}".encode()
+    for start in range(0, len(content), size):
+        show.piece(content[start : start + size])
+    show.end()
+    whole, long, last = (event.text for event in events)
+    assert whole == MASKED(text[:SEARCHED])
+    assert (long, last) == (f"[... a line of {len(text)} bytes is left out here ...]", "last ***")
+
+
+def test_a_secret_is_masked_before_and_after_colours_and_what_was_overwritten_are_taken_out() -> None:
+    events: list[BuildEvent] = []
+    show = Show(events.append, masking([SecretValue(b"before\x1b[0m\rbehind"), SecretValue(b"colours")]))
+    show.piece(b"x \x1b[31mcol\x1b[0mours\nx before\x1b[0m\rbehind x\n")
+    assert [event.text for event in events] == ["x ***", "*** x"]

@@ -15,9 +15,11 @@ from hpcdeploy.flows.init import init
 from hpcdeploy.flows.inspect.report import PublishedReport, SourceReport
 from hpcdeploy.flows.inspect.target import inspect
 from hpcdeploy.image import Definition, ImageSettings
+from hpcdeploy.ownership import objection, trusted_users
 from hpcdeploy.source import DefinitionSource, DockerfileSource, OciConfig, PixiSource, Source, SpackSource
 from hpcdeploy.store import Store
 from tests.special_files import SPECIAL
+from tests.test_ownership import ANOTHER, acl_for
 
 SECRET = "-----BEGIN OPENSSH PRIVATE KEY-----"
 DEFINITION = "Bootstrap: docker\nFrom: debian:13\n\n%post\n    true\n"
@@ -159,7 +161,7 @@ def test_the_context_of_a_dockerfile_may_be_the_whole_work_tree_with_git_s_own_f
     assert {"app/main.py", "project/Dockerfile", ".git/HEAD"} <= sources
     assert "app/left" not in sources
     (top / "app/main.py").chmod(0o666)
-    with pytest.raises(EnvironmentFileError, match=r"everybody may write .*main\.py"):
+    with pytest.raises(EnvironmentFileError, match=r"main\.py may be written by everybody"):
         generate(settings, project, image_config=lambda _reference: OciConfig())
 
 
@@ -264,6 +266,40 @@ def test_init_waits_for_no_pipe(project: Path, special: str) -> None:
             init(project)
         (project / name).unlink()
     assert list(project.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["pixi.toml", "pyproject.toml"])
+def test_init_reads_no_manifest_outside(project: Path, outside: Path, name: str) -> None:
+    outside.write_text(f"[tool.pixi]\nchannels = 3 {SECRET}")
+    (project / name).symlink_to(outside)
+    with pytest.raises(EnvironmentFileError, match="outside of the project") as told:
+        init(project)
+    assert SECRET not in str(told.value)
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o775, 0o777])
+def test_whoever_may_write_to_the_work_trees_own_folder_may_write_all_of_it(project: Path, mode: int) -> None:
+    top = write(project.parent, "definition")
+    subprocess.run(["git", "init", "-q", str(top)], check=True, capture_output=True)
+    source = DefinitionSource(file="../own.def")
+    top.chmod(mode)
+    if mode == 0o775:  # a group with others in it (base-passwd: adm has the number 4)
+        os.chown(top, -1, 4 if os.geteuid() == 0 else os.getgid())
+    if not objection(top, trusted_users({})):
+        assert generate(ImageSettings(name="x", source=source), project).text == DEFINITION
+        return
+    with pytest.raises(DefinitionError, match=rf"but {top} may be written by .*: files that others own or may change"):
+        generate(ImageSettings(name="x", source=source), project)
+
+
+def test_whoever_an_access_control_list_lets_write_may_write_above_the_project(project: Path) -> None:
+    top = write(project.parent, "definition")
+    subprocess.run(["git", "init", "-q", str(top)], check=True, capture_output=True)
+    source = DefinitionSource(file="../own.def")
+    assert generate(ImageSettings(name="x", source=source), project).text == DEFINITION
+    os.setxattr(top / "own.def", "system.posix_acl_access", acl_for(ANOTHER))
+    with pytest.raises(DefinitionError, match=r"own\.def may be written by .*run 'chmod go-w"):
+        generate(ImageSettings(name="x", source=source), project)
 
 
 @pytest.mark.usefixtures("in_time")

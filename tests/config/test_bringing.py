@@ -7,6 +7,7 @@ import pytest
 from hpcdeploy.cli.job_options import as_settings, takes_job_options
 from hpcdeploy.config.bringing import output_pattern, place
 from hpcdeploy.config.files import load_project
+from hpcdeploy.config.named_files import admit_all
 from hpcdeploy.config.options import read_options
 from hpcdeploy.config.project import JobSettings, Project
 from hpcdeploy.config.resolution import resolve_job, resolve_job_here
@@ -44,7 +45,7 @@ def settings(**given: object) -> JobSettings:
     ],
 )
 def test_code_is_a_folder_a_table_or_none(said: str, expected: Code | None, tmp_path: Path) -> None:
-    assert resolve_job(project(tmp_path, said), "train", "hpc").code == expected
+    assert resolve_job(project(tmp_path, said), "train", "hpc", admit=admit_all).code == expected
 
 
 @pytest.mark.parametrize(
@@ -130,7 +131,7 @@ def test_outputs_of_the_later_place_win_and_contradict_htcondors_own_list(tmp_pa
 
 def test_here_the_code_and_inputs_with_absolute_places_are_bound_from_where_they_lie(tmp_path: Path) -> None:
     known = project(tmp_path, 'code = "src"\ninputs = ["a:/in/a", "b"]\nbinds = ["/data"]')
-    job = resolve_job_here(known, "train")
+    job = resolve_job_here(known, "train", admit=admit_all)
     assert [(bind.source, bind.destination, bind.read_only) for bind in job.binds] == [
         ("/data", "", False),
         (str(tmp_path / "src"), "/code", True),

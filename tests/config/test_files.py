@@ -632,6 +632,18 @@ def test_settings_that_are_a_link_out_of_the_project_are_refused_and_not_quoted(
     assert "registry" not in str(told.value)
 
 
+@pytest.mark.parametrize("name", ["hpcdeploy.toml", "pixi.toml", "pyproject.toml"])
+def test_what_is_wrong_with_a_file_outside_is_not_told(tmp_path: Path, environ: dict[str, str], name: str) -> None:
+    outside = write(tmp_path / "outside" / "key", "tool.hpcdeploy\nPRIVATE")
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / name).symlink_to(outside)
+    if name == "hpcdeploy.toml":
+        with pytest.raises(ConfigError, match=rf"settings \S+{name}, which is {outside}, outside of the project"):
+            load_project(tmp_path / "project", environ)
+    else:  # it holds no settings, as far as anybody can tell
+        assert load_project(tmp_path / "project", environ, optional=True).file is None
+
+
 def test_the_parameters_of_a_sweep_are_no_link_to_any_file(tmp_path: Path) -> None:
     project = tmp_path / "project"
     write(tmp_path / "outside/key", "PRIVATE KEY,\n")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy.cluster import Cluster
+from hpcdeploy.config.named_files import admit_all
 from hpcdeploy.config.project import JobSettings, Project
 from hpcdeploy.config.resolution import choose_cluster, choose_image, resolve_job
 from hpcdeploy.config.schema import JOB
@@ -96,7 +97,7 @@ def test_a_project_without_jobs_runs_what_the_command_line_says() -> None:
     ],
 )
 def test_an_image_is_one_of_the_projects_or_a_file_or_a_reference(image: str, resolved: str) -> None:
-    assert resolve_job(with_job(JobSettings(image=image)), "train", "hpc").image == resolved
+    assert resolve_job(with_job(JobSettings(image=image)), "train", "hpc", admit=admit_all).image == resolved
 
 
 def test_unknown_names_are_refused_with_the_nearest() -> None:

@@ -32,6 +32,7 @@ GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.def"))
         ('%environment\n[ -n "$A" ] || exit 1\n', "the exit code 0 unless"),
         ("%environment\nif [ -z $A ]; then exit; fi\n", "the exit code 0 unless"),
         ("%environment\ncase $A in a) exit;; esac\n", "the exit code 0 unless"),
+        ('%environment\nA=\\"; exit; B="x"\n', "the exit code 0 unless"),
         ("%environment\nexec true\n", "%environment: 'exec' ends every container"),
         ("%appenv tool\ntrue && exit\n", "%appenv tool: 'exit' ends every container"),
         ("%files  \na /b\n", "'%files  ' copies nothing"),

@@ -194,6 +194,24 @@ def test_a_source_that_has_changed_is_said_and_gets_no_name(parcel: Parcel, clus
     assert not place(parcel, cluster).exists()
 
 
+def test_nothing_is_sent_of_another_file_in_the_place_of_a_resumed_source(
+    parcel: Parcel, cluster: Cluster, tmp_path: Path
+) -> None:
+    """A project that is updated between a submission and its resumption may hold a link there."""
+    (tmp_path / "private").write_bytes(b"k" * parcel.size)
+    Path(parcel.source).unlink()
+    Path(parcel.source).symlink_to(tmp_path / "private")
+    asked = needed(parcel, cluster)
+    with Connections(lambda _: LocalTransport()) as connections:
+        with pytest.raises(ConfigError, match="is not what it was when the job was planned"):
+            deliver(asked, [parcel], cluster, connections, check=True)
+        assert not place(parcel, cluster).parent.exists()
+        Path(parcel.source).unlink()
+        Path(parcel.source).write_bytes(CONTENT)
+        deliver(asked, [parcel], cluster, connections, check=True)
+    assert place(parcel, cluster).read_bytes() == CONTENT
+
+
 def test_a_source_that_is_gone_is_said(parcel: Parcel, cluster: Cluster) -> None:
     Path(parcel.source).unlink()
     with pytest.raises(ConfigError, match="cannot be read: No such file or directory"):

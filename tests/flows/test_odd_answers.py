@@ -1,5 +1,6 @@
 """Login nodes that answer nonsense: one error each, and what is well goes on."""
 
+import base64
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -20,16 +21,19 @@ from hpcdeploy.errors import (
 )
 from hpcdeploy.flows import follow, logs
 from hpcdeploy.flows.answered import check_submission
+from hpcdeploy.flows.build import build_on
 from hpcdeploy.flows.cancel import cancel
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.remote_files import read_listing, read_state
 from hpcdeploy.flows.sending import Sending
 from hpcdeploy.flows.submit import submit
+from hpcdeploy.image import Definition
 from hpcdeploy.job import Array, Job
 from hpcdeploy.limits import OutputLimit
 from hpcdeploy.parcel import Parcel
 from hpcdeploy.progress import ignore_progress
 from hpcdeploy.run import Run, RunStatus, State
+from hpcdeploy.secret import SecretValue
 from hpcdeploy.store import Store
 from hpcdeploy.transport.contract import Completed, Input, Output, Transport, ignore_output
 from hpcdeploy.transport.local import LocalTransport
@@ -264,3 +268,20 @@ def test_a_record_of_an_image_has_digests_and_a_size(damage: dict[str, Any]) -> 
 def test_a_version_of_absurd_numbers_is_none() -> None:
     with pytest.raises(BuildError, match="is this Apptainer"):
         parse_version("apptainer version " + "9" * 5000)
+
+
+@pytest.mark.parametrize("began", [False, True])
+def test_a_login_node_that_repeats_what_it_was_sent_shows_no_secret_of_a_build(began: bool) -> None:
+    definition = Definition(
+        name="x", text="Bootstrap: docker\nFrom: debian\n", files=(), build_args=(), inputs="ab" * 32, secrets=("TOKEN",)
+    )
+    secret = SecretValue(b"a secret value\n")
+
+    def repeat(script: bytes) -> Completed:
+        lines = script[script.rindex(b"TOKEN") :]
+        return Completed(exit_code=1, stdout=b'HPCDEPLOY {"' + lines if began else b"", stderr=lines)
+
+    with pytest.raises(BuildError) as caught:
+        build_on(definition, cluster_of("hpc"), Node(repeat), secrets={"TOKEN": secret})
+    assert "TOKEN ***" in str(caught.value)
+    assert base64.b64encode(secret.reveal()).decode().rstrip("=") not in str(caught.value)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from hpcdeploy.config.named_files import admit_all
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.flows.secrets import check_given, parse_given, read_secrets
 from hpcdeploy.image import ImageSettings, Secret
@@ -134,7 +135,7 @@ def test_the_settings_name_files_only_and_the_command_also_pipes(tmp_path: Path,
     place = tmp_path / "certs/cert.pem"
     place.parent.mkdir()
     with SPECIAL[special](place), pytest.raises(ConfigError, match=rf"cannot be read \(it is {special}, where a regular"):
-        read_secrets(SETTINGS, ("cert",), tmp_path, {})
+        read_secrets(SETTINGS, ("cert",), tmp_path, {}, admit=admit_all)
     reading, writing = os.pipe()
     with os.fdopen(reading), os.fdopen(writing, "wb") as end:
         end.write(b"value")

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from hpcdeploy.errors import EnvironmentFileError, HpcdeployError
 from hpcdeploy.flows.build_inputs import BuildInputs
 from hpcdeploy.flows.ignoring import kept, read_rules
 from hpcdeploy.flows.sources.image_archive import read_archive
+from hpcdeploy.flows.ssh_includes import included
 from hpcdeploy.image import ImageSettings
 from hpcdeploy.known_files import KnownFiles
 from hpcdeploy.source import DockerfileSource
@@ -107,6 +109,11 @@ userknownhostsfile /a b /c
 proxyjump a,b
 controlpath none
 """
+SSH_INCLUDES = """Include a ~/.ssh/b "c d" 'e'
+Host x
+  include = conf.d/*.conf
+"""
+
 KNOWN_HOSTS = """h,[h]:2222 ssh-ed25519 AAAAC3Nz
 |1|F1E1KeoE/eEWhi10WpGv4OdiO6Y=|3988QV0VE8wmZL7suNrYQLITLCg= ssh-rsa AAAA
 @revoked *.example.org ssh-rsa AAAA c
@@ -222,6 +229,10 @@ def ssh_config(text: str) -> None:
         settings_from("h", read_options("h", files, local_user="me"), PERSON, login="ssh h")
 
 
+def ssh_includes(text: str) -> None:
+    list(included(os.fsdecode(text.encode("utf-8", "surrogatepass")), Path("config"), 9))
+
+
 def ssh_g(text: str) -> None:
     settings_from("h", parse_ssh_g(text), PERSON, login="ssh h")
 
@@ -313,6 +324,7 @@ FILES = (
     Parser(name="words-of-options", inputs=texts(("8 GB", "1 h 30 min", "/a:/b:ro", "0-9%2", "a=b", "3,5-7")), read=words),
     Parser(name="sweeps", inputs=texts(("a,b\n1,2\n", '{"a": 1, "b": "x"}\n{"a": 2, "b": "y"}\n')), read=sweeps),
     Parser(name="ssh_config", inputs=texts((SSH_CONFIG,)), read=ssh_config),
+    Parser(name="ssh_includes", inputs=texts((SSH_CONFIG, SSH_INCLUDES)), read=ssh_includes),
     Parser(name="ssh-G", inputs=texts((SSH_G,)), read=ssh_g),
     Parser(name="proxy-jump", inputs=texts(("me@a:22,b", "[::1]:22", "ssh://u@h:1")), read=parse_jump),
     Parser(name="known_hosts", inputs=texts((KNOWN_HOSTS,)), read=known_hosts),

@@ -82,6 +82,7 @@ class Here:
             "XDG_STATE_HOME": f"{self.home}/state",
             "XDG_CACHE_HOME": f"{self.home}/cache",
             "DATA_HERE": f"{self.home}/data",
+            "HPCDEPLOY_TRUST_PROJECT": "1",  # the project, which the person wrote, binds a folder outside of it
             **self.apptainer,
             **(environment or {}),
         }

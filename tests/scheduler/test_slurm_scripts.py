@@ -10,12 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from hpcdeploy.cluster import Cluster
-from hpcdeploy.run import Run, State, TaskStatus
+from hpcdeploy import limits
+from hpcdeploy.cluster import Cluster, SchedulerName
+from hpcdeploy.errors import SchedulerError
+from hpcdeploy.flows.asking import ask
+from hpcdeploy.run import Run, RunStatus, State, TaskStatus
 from hpcdeploy.scheduler import slurm
 from hpcdeploy.scheduler.answers import read_answers
 from hpcdeploy.scheduler.login_node import cancelling, following
 from hpcdeploy.templates import render
+from hpcdeploy.transport.local import LocalTransport
 from tests.scheduler.samples import CLUSTER, PLAIN, TRAIN, run_of
 
 RUN = run_of(PLAIN, job_id="12")
@@ -237,3 +241,62 @@ def test_an_mpi_plugin_that_slurm_lacks_is_refused_with_the_list(tmp_path: Path)
 def test_a_job_without_mpi_asks_nothing_of_srun(tmp_path: Path) -> None:
     assert "--mpi=list" not in render("slurm_templates/checks.sh", {"mpi": "", "in_parts": False}, filters={"word": str})
     assert checked(tmp_path, plugins="") == ""
+
+
+OWN_ROW = f"{QUEUED}hpcdeploy:{ID}|{ID}|"
+OTHERS = [OWN_ROW.replace("12|", f"{job}|", 1).replace(ID, "other-0123456789") for job in range(1000, 1100)]
+"""Jobs of the same person, of which nothing is held."""
+
+ENDED_ROW = f"12|COMPLETED|0:0|node1|1790000000|1790000001|{ID}|hpcdeploy:{ID}"
+
+
+def limited_to(monkeypatch: pytest.MonkeyPatch, about_runs: int, in_all: int) -> None:
+    monkeypatch.setattr(limits, "following", lambda _tasks: limits.OutputLimit(stdout=about_runs))
+    monkeypatch.setattr(limits, "ALL_JOBS", in_all)
+
+
+def test_a_scheduler_may_print_any_number_of_other_jobs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    size = sum(len(row) + 1 for row in [*OTHERS, OWN_ROW])
+    limited_to(monkeypatch, 300, size)
+    [task] = followed(tmp_path, [RUN], printing("squeue", *OTHERS, OWN_ROW), NO_ACCOUNTING)[ID]
+    assert task.state is State.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "commands", "named"),
+    [
+        ("slurm", (printing("squeue", *[OWN_ROW] * 20), NO_ACCOUNTING), "squeue"),
+        ("slurm", (printing("squeue", *OTHERS, OWN_ROW), NO_ACCOUNTING), "squeue"),
+        ("slurm", ("squeue() { yes | tr -d '\\n'; }", NO_ACCOUNTING), "squeue"),
+        ("slurm", ("squeue() { :; }", printing("sacct", *[ENDED_ROW] * 10)), "sacct"),
+        ("slurm", ("squeue() { :; }", "sacct() { yes; }"), "sacct"),
+        ("htcondor", (printing("condor_q", *["{}"] * 200),), "condor_q"),
+        ("htcondor", ("condor_q() { yes; }",), "condor_q"),
+    ],
+)
+def test_of_an_answer_beyond_the_limit_nothing_is_used(
+    scheduler: SchedulerName, commands: tuple[str, ...], named: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    limited_to(monkeypatch, 500, 5000)
+    site = replace(at(tmp_path, *commands), schedulers=(scheduler,))
+    known = RunStatus(run=run_of(PLAIN, scheduler, job_id="12"), tasks=(), asked=0)
+    with pytest.raises(SchedulerError, match=f"{named}: more than 500 bytes about these runs, or more than 5000 in all"):
+        list(ask(LocalTransport(), site, scheduler, [known]))
+
+
+def test_an_event_log_beyond_the_limit_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    limited_to(monkeypatch, 500, 5000)
+    run = run_of(PLAIN, "htcondor", job_id="12")
+    log = tmp_path / "runs" / run.id / "events.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("012 (012.000.000) 2026-11-20 22:35:29 Job was held.\n\tCode 1 Subcode 0\n" * 20)
+    site = replace(at(tmp_path, "condor_q() { :; }"), schedulers=("htcondor",))
+    with pytest.raises(SchedulerError, match="the event log: more than 500 bytes"):
+        list(ask(LocalTransport(), site, "htcondor", [RunStatus(run=run, tasks=(), asked=0)]))
+
+
+def test_an_answer_as_long_as_the_limit_is_used_and_its_exit_status_kept() -> None:
+    text = render("login_templates/limited.sh", {"most": 0, "most_in_all": 0})
+    tell = 'limited 4 printf "%s\\n" abc; echo "$?"; limited 3 printf "%s\\n" abc; echo "$?"; limited 9 false; echo "$?"'
+    done = subprocess.run(["bash"], input=f"{text}\n{tell}".encode(), capture_output=True, check=True)
+    assert done.stdout == b"abc\n0\nabc111\n1\n"

@@ -51,7 +51,8 @@ def older(other: str, lock: Path) -> Older:
     folder = lock.absolute().parent
     # "REV:./NAME" is relative to the folder that git was called in (gitrevisions(7)).
     asked = other if ":" in other else f"{other}:./{lock.name}"
-    done = ask_git(folder, "show", "--end-of-options", asked)
+    # "git show" of what is no file writes patches, by programs that the repository names (git-config(1), diff.external).
+    done = ask_git(folder, "cat-file", "blob", "--end-of-options", asked)
     if done is None or done.returncode != 0:
         said = (
             "there is no git"

@@ -92,14 +92,32 @@ section() {
 runs=/scratch/"${USER:?is not set on this machine, but the path needs it: set it, or name another path}"'/my project'/runs
 
 # HTCondor: one condor_q for all of them, and of each run's event log what tells where its tasks are.
+# Passes on what a command prints, and ends with its exit status, or with 111 where that is more than $1 bytes. Nothing of such an
+# output is used: a row that is missing would look like a job that is gone.
+limited() {
+  local most=$1
+  shift
+  "$@" | { head -c "$most" && [ "$(head -c 1 | wc -c)" -eq 0 ]; }
+  local codes=("${PIPESTATUS[@]}")
+  [ "${codes[1]}" = 0 ] || return 111
+  return "${codes[0]}"
+}
+# Ends the script if $2, the exit status of `limited`, says that the answer of $1 is beyond the limit.
+check_limit() {
+  [ "$2" = 111 ] || return 0
+  echo "error: $1: more than 3958784 bytes about these runs, or more than 268435456 in all, and so none of it is used; \
+query fewer runs at once, or look at what it prints on the login node" >&2
+  exit 13
+}
 run_ids=(hello-0123456789 train-0123456789)
 # CLUSTER|RUN|TASKS|those whose end is known|0
 asked='12|hello-0123456789|1|-|0
 40|train-0123456789|100|-|0'
 
-queue_answer=$(condor_q -nobatch -json -attributes ClusterId,ProcId,JobStatus,HoldReason,HoldReasonCode,HoldReasonSubCode,RemoteHost,JobCurrentStartDate,NumJobStarts,LastRejMatchReason,JobUniverse,DAGManJobId,HpcdeployAfter,HpcdeployRun,TransferringInput \
+queue_answer=$(limited 3958784 condor_q -nobatch -json -attributes ClusterId,ProcId,JobStatus,HoldReason,HoldReasonCode,HoldReasonSubCode,RemoteHost,JobCurrentStartDate,NumJobStarts,LastRejMatchReason,JobUniverse,DAGManJobId,HpcdeployAfter,HpcdeployRun,TransferringInput \
   -constraint 'member(ClusterId, {12, 40}) || member(DAGManJobId, {12, 40})')
 queue_code=$?
+check_limit condor_q "$queue_code"
 queue() { printf '%s' "$queue_answer" && return "$queue_code"; }
 section condor_q queue
 
@@ -148,7 +166,8 @@ events() {
     code == "005" && /^[ \t]\([01]\) (Normal|Abnormal) termination/ { text[key] = text[key] $0 "\n" }
     END { for (i = 1; i <= tasks; i++) printf "%s", text[order[i]] }' - "${logs[@]}"
 }
-told=$(events)
+told=$(limited 3958784 events)
+check_limit "the event log" "$?"
 section events printf '%s\n' "$told"
 
 # Tasks that ended with 0 and have no note that their program began, of runs that leave one: RUN TASK never-began.

@@ -92,6 +92,23 @@ section() {
 runs=/scratch/"${USER:?is not set on this machine, but the path needs it: set it, or name another path}"'/my project'/runs
 
 # Slurm: one squeue for all of them; sacct only for tasks of which neither squeue nor their own notes tell the end.
+# Passes on what a command prints, and ends with its exit status, or with 111 where that is more than $1 bytes. Nothing of such an
+# output is used: a row that is missing would look like a job that is gone.
+limited() {
+  local most=$1
+  shift
+  "$@" | { head -c "$most" && [ "$(head -c 1 | wc -c)" -eq 0 ]; }
+  local codes=("${PIPESTATUS[@]}")
+  [ "${codes[1]}" = 0 ] || return 111
+  return "${codes[0]}"
+}
+# Ends the script if $2, the exit status of `limited`, says that the answer of $1 is beyond the limit.
+check_limit() {
+  [ "$2" = 111 ] || return 0
+  echo "error: $1: more than 3958784 bytes about these runs, or more than 268435456 in all, and so none of it is used; \
+query fewer runs at once, or look at what it prints on the login node" >&2
+  exit 13
+}
 # Without the second, squeue cuts the numbers of an array's tasks off after 64 characters (squeue(1)).
 export SLURM_TIME_FORMAT=%s SLURM_BITSTR_LEN=0
 # JOB|RUN|TASKS|those whose end is known|the number that the run gives the first
@@ -100,8 +117,8 @@ asked='12|hello-0123456789|1|-|0
 
 # The controller picks out this person's jobs, awk below those asked for: squeue --jobs would ask the controller the same, look
 # through the whole list for each job, and of one job that the controller has forgotten it makes an error. The free texts come last.
-queue_answer=$(squeue --all --noheader --states=all --user="$(id -un)" --Format='ArrayJobID:|,ArrayTaskID:|,State:|,NodeList:|,StartTime:|,RestartCnt:|,Reason:|,Comment:|,Name:|')
-queue_code=$?
+# Its answer is not held, since this person may have any number of other jobs.
+ask_queue() { squeue --all --noheader --states=all --user="$(id -un)" --Format='ArrayJobID:|,ArrayTaskID:|,State:|,NodeList:|,StartTime:|,RestartCnt:|,Reason:|,Comment:|,Name:|'; }
 
 # What awk needs to read task numbers as Slurm writes them: 7, [3,5-9%2], 0-98:2, N/A. A job has no more than size[job] tasks:
 # an answer that names a million of them, or a step of 0, costs no more time than an honest one.
@@ -122,7 +139,8 @@ read_spans='
 
 # Sorts squeue's answer: "q LINE" is what is new in it, "o JOB|RUN|TASK|MARK|ITS NUMBER IN THE RUN" a task that is not alive there; the mark tells
 # whether squeue shows its end. What is known to have ended is left out.
-sorted=$(printf '%s\n' "$asked" "" "$queue_answer" | awk -F'|' "$read_spans"'
+sort_queue() {
+  { printf '%s\n' "$asked" "" && limited 268435456 ask_queue; } | awk -F'|' "$read_spans"'
   !listed && NF { named[$1] = $2 ($5 ? "." $5 : ""); of[$1] = $2; job[++runs] = $1; run[runs] = $2; tasks[runs] = $3; first[runs] = $5; size[$1] = $3; spread($4, $1, "over") }
   !NF { listed = 1 }
   listed && NF {
@@ -141,7 +159,12 @@ sorted=$(printf '%s\n' "$asked" "" "$queue_answer" | awk -F'|' "$read_spans"'
   END {
     for (i = 1; i <= runs; i++) for (task = 0; task < tasks[i]; task++)
       if (seen[job[i], task] !~ /alive|over/) print "o " job[i] "|" run[i] "|" task "|" seen[job[i], task] "|" first[i] + task
-  }')
+  }'
+  return "${PIPESTATUS[0]}"
+}
+sorted=$(limited 3958784 sort_queue)
+queue_code=$?
+check_limit squeue "$queue_code"
 queue_new() { sed -n 's/^q //p' <<<"$sorted" && return "$queue_code"; }
 section squeue queue_new
 
@@ -174,18 +197,22 @@ slurm_release() {
   fi
 }
 if [ -n "$unexplained" ]; then
-  accounting=$(sacct --noheader --allocations --parsable2 --format='JobID,State,ExitCode,NodeList,Start,End,Comment,JobName' --jobs="$unexplained")
+  # Of a task that is alive, or known to have ended, nothing need be said.
+  ask_accounting() {
+    { printf '%s\n' "$sorted" "" &&
+      limited 268435456 sacct --noheader --allocations --parsable2 --format='JobID,State,ExitCode,NodeList,Start,End,Comment,JobName' --jobs="$unexplained"; } |
+      awk -F'|' '
+        !listed && sub(/^o /, "") { open[$3 == 0 ? $1 : $1 "_" $3]; open[$1 "_" $3] }
+        !NF { listed = 1 }
+        listed && ($1 in open || $1 ~ /\[/)'
+    return "${PIPESTATUS[0]}"
+  }
+  accounting=$(limited 3958784 ask_accounting)
   accounting_code=$?
+  check_limit sacct "$accounting_code"
   # Whether there is something to ask, and it only does not answer now.
   accounting_is_kept() { command -v sacct >/dev/null && case $(sacct --noheader 2>&1) in *"is disabled"*) return 1 ;; esac; }
-  # Of a task that is alive, or known to have ended, nothing need be said.
-  accounting_new() {
-    printf '%s\n' "$sorted" "" "$accounting" | awk -F'|' '
-      !listed && sub(/^o /, "") { open[$3 == 0 ? $1 : $1 "_" $3]; open[$1 "_" $3] }
-      !NF { listed = 1 }
-      listed && ($1 in open || $1 ~ /\[/)'
-    return "$accounting_code"
-  }
+  accounting_new() { [ -z "$accounting" ] || printf '%s\n' "$accounting"; return "$accounting_code"; }
   if [ "$accounting_code" = 0 ] || accounting_is_kept; then section sacct accounting_new; fi
   # Before 25.11 sacct subtracts 128 from exit codes of 128 and more (CHANGELOG of 25.11), so that 9 may be 137. Its JSON has them
   # as they are. A job that ended well, by a signal or without a node has no such code.

@@ -746,15 +746,15 @@ bears() {
 # Prints the ids of this run's jobs that were submitted at $1 (seconds since 1970) or later, the first one first. Fails where Slurm
 # cannot be asked.
 look_up() {
+  # Only the run's own lines are held: this person may have any number of other jobs.
   local found
-  found=$(my_jobs --all --states=all) || return
-  found=$(accepted "$1" <<<"$found")
+  found=$(set -o pipefail && my_jobs --all --states=all | accepted "$1") || return
   # A job that ended is soon known to the accounting only, where there is one. A job that never started may then be known to
   # nobody: one that did has made the link $run/id itself. Accounting is not asked by name: the name may have changed.
   if [ -z "$found" ]; then
-    found=$(SLURM_TIME_FORMAT=%s sacct --noheader --allocations --parsable2 --format=Submit,JobID,State,NodeList,Comment,JobName \
-      --starttime="now-$(seconds_back "$1")" 2>/dev/null) || no_accounting || return
-    found=$(accepted "$1" <<<"$found")
+    found=$(set -o pipefail &&
+      SLURM_TIME_FORMAT=%s sacct --noheader --allocations --parsable2 --format=Submit,JobID,State,NodeList,Comment,JobName \
+        --starttime="now-$(seconds_back "$1")" 2>/dev/null | accepted "$1") || no_accounting || return
   fi
   [ -z "$found" ] || sort -n <<<"$found" | cut -d ' ' -f 2 | uniq
 }

@@ -215,11 +215,11 @@ def _without_python(folder: Path) -> oci.Layer:
 
 
 def _standin_files() -> Iterator[tuple[str, bytes, int]]:
-    """Tell the stand-in's own files: the package, its parents' ``__init__``, and the program that starts it."""
+    """Tell the stand-in's own files: the package, its parent's ``__init__``, and the program that starts it."""
     package = Path(__file__).with_name("pixi_standin")
-    top = package.parents[1]
-    for path in (top / "__init__.py", top / "lab" / "__init__.py", *package.glob("*.py")):
-        yield f"{STANDIN_FOLDER}/hpcdeploy/{path.relative_to(top)}", path.read_bytes(), 0o644
+    top = package.parent
+    for path in (top / "__init__.py", *package.glob("*.py")):
+        yield f"{STANDIN_FOLDER}/hpcdeploy_lab/{path.relative_to(top)}", path.read_bytes(), 0o644
     yield "usr/local/bin/pixi", (package / "pixi").read_bytes(), 0o755
     yield "etc/pixi/config.toml", PIXI_CONFIG.encode(), 0o644
 

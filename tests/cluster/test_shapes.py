@@ -206,6 +206,29 @@ def test_the_processes_meet_at_the_first_one_wherever_that_is(driver: Driver, la
     assert told.lines_of(told.submit(job)) == [f"{rank} {node} node2" for rank, node in enumerate(nodes)]
 
 
+LISTENER = "import os, socket, time; s = socket.create_server(('127.0.0.1', int(os.environ['TAKEN']))); time.sleep(60)"
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_the_processes_meet_at_another_port_where_something_listens_at_the_jobs_own(driver: Driver, nodes: int) -> None:
+    listens = "(exec 3<>/dev/tcp/localhost/$TAKEN) 2>/dev/null"
+    taken = driver.with_setup(
+        'if [ -n "${SLURM_JOB_ID-}" ]; then',
+        "export TAKEN=$((10000 + SLURM_JOB_ID % 20000))",
+        f'{listens} || python3 -c "{LISTENER}" & until {listens}; do sleep 0.1; done',
+        "fi",
+    )
+    job = Job(
+        name="taken",
+        image="test",
+        command=("sh", "-c", "echo $((MASTER_PORT - 10000 - SLURM_JOB_ID % 20000))"),
+        resources=Resources(nodes=nodes, time=300),
+        tasks_per_node=2,
+    )
+    [next_port] = set(taken.lines_of(taken.submit(job)))
+    assert int(next_port) > 0
+
+
 STEPS = "for name in SLURM_STEP_ID SLURM_STEPID; do printenv $name || echo none; done"
 
 

@@ -366,15 +366,22 @@ export SLURM_EXPORT_ENV=ALL
 container=""
 trap 'signalled=yes; kill -TERM "$container" 2>/dev/null' TERM
 trap 'signalled=yes; kill -INT "$container" 2>/dev/null' INT
-# Where the processes can meet: where the one with SLURM_PROCID 0 is, at a port of the job's own, more or less.
-export MASTER_ADDR=${SLURMD_NODENAME:-$(hostname)} MASTER_PORT=$((10000 + SLURM_JOB_ID % 20000))
+# The processes can meet on the node with SLURM_PROCID 0, at the first port from the job's own upwards at which nothing listens there.
+free_port() {
+  local port=$((10000 + SLURM_JOB_ID % 20000))
+  while (exec 3<>"/dev/tcp/localhost/$port") 2>/dev/null; do port=$((10000 + (port - 9999) % 20000)); done
+  echo "$port"
+}
+MASTER_ADDR=${SLURMD_NODENAME:-$(hostname)}
+MASTER_PORT=$(free_port)
+export MASTER_ADDR MASTER_PORT
 # That need not be this node: with a tree or block topology (seen with Slurm 26.05), or the distribution "arbitrary", process 0 is on
 # another one. Only Slurm knows: a step with the same options tells.
 # shellcheck disable=SC2016  # each process expands it
-leader=$(srun --kill-on-bad-exit=1 --ntasks-per-node=1 ${SLURM_CPUS_PER_TASK:+--cpus-per-task="$SLURM_CPUS_PER_TASK"} --mpi=none bash -c '[ "$SLURM_PROCID" != 0 ] || echo "HPCDEPLOY_LEADER $SLURMD_NODENAME"' </dev/null |
-  sed -n 's/.*HPCDEPLOY_LEADER //p')
+leader=$(srun --kill-on-bad-exit=1 --ntasks-per-node=1 ${SLURM_CPUS_PER_TASK:+--cpus-per-task="$SLURM_CPUS_PER_TASK"} --mpi=none bash -c "$(declare -f free_port)"'
+  [ "$SLURM_PROCID" != 0 ] || echo "HPCDEPLOY_LEADER $SLURMD_NODENAME $(free_port)"' </dev/null | sed -n 's/.*HPCDEPLOY_LEADER //p')
 if [ -n "$leader" ]; then
-  MASTER_ADDR=$leader
+  read -r MASTER_ADDR MASTER_PORT <<<"$leader"
 else
   echo "srun did not tell where process 0 is (its message is above): MASTER_ADDR is $MASTER_ADDR, the first node" >&2
 fi

@@ -1,204 +1,20 @@
-"""Cache compiled templates between commands, because compiling took more time than the rest of rendering."""
+"""Find and render templates; an undefined name is an error with file and line.
 
-import contextlib
+A template is searched in the project's own folders first, then among the built-in ones, which are in the installed package
+(``_data``) or, in a checkout, at the top of the repository.
+"""
+
 import os
 import traceback
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import cast
 
-from jinja2 import BaseLoader, BytecodeCache, Environment, StrictUndefined, TemplateNotFound, pass_context
-from jinja2.bccache import Bucket
-from jinja2.loaders import split_template_path
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
 from hpcdeploy import __version__
-from hpcdeploy.boundary import Boundary
 from hpcdeploy.errors import HpcdeployError, TemplateError
 from hpcdeploy.folders import cache_folder
-from hpcdeploy.ownership import check_owned
 from hpcdeploy.plain_text import meant
-from hpcdeploy.private import own_folder, read_private
-from hpcdeploy.regular_file import LARGEST_TEXT, read_regular
-from hpcdeploy.whole_file import whole_file
-
-
-class CompiledTemplates(BytecodeCache):
-    """Cache compiled templates in `folder`, one file per template, named by the template's file.
-
-    The cache is code that Python runs, so a file is only used if no other user can have written it (`private.read_private`).
-    It belongs to a template's exact text, to the compiler's options (`manner`, a text that changes with them), and to this
-    version of Python and jinja2. If the cache cannot be written or read, the template is compiled again, without an error.
-    """
-
-    def __init__(self, folder: Path, *, manner: str) -> None:
-        self._folder = folder
-        self._manner = manner
-
-    def get_source_checksum(self, source: str) -> str:
-        """Return the key that identifies a template."""
-        return super().get_source_checksum(f"{self._manner}\n{source}")
-
-    def load_bytecode(self, bucket: Bucket) -> None:
-        """Fill `bucket` from the cache."""
-        try:
-            bucket.bytecode_from_string(read_private(self._folder, bucket.key))
-        except Exception:  # noqa: BLE001 - reading a damaged pickle "may raise any exception" (docs of pickle, UnpicklingError)
-            bucket.reset()
-
-    def dump_bytecode(self, bucket: Bucket) -> None:
-        """Write `bucket` to the cache."""
-        with contextlib.suppress(OSError), whole_file(own_folder(self._folder) / bucket.key) as file:
-            os.fchmod(file.fileno(), 0o600)
-            file.write(bucket.bytecode_to_string())
-
-
-Filter = Callable[..., str]
-
-
-def environment(
-    loader: BaseLoader,
-    filters: Mapping[str, Filter],
-    *,
-    compiled: BytecodeCache,
-    is_markup: Callable[[str | None], bool],
-) -> Environment:
-    """Return the sandbox in which templates are rendered.
-
-    Args:
-        loader: Finds the templates.
-        filters: Filters in addition to jinja's own; they must be pure.
-        compiled: The cache of compiled templates.
-        is_markup: Tells by a template's name whether its values are escaped for HTML.
-    """
-    sandbox = ImmutableSandboxedEnvironment(
-        loader=loader,
-        undefined=StrictUndefined,
-        # {{ X }} is Apptainer's build argument, << a here-document, [[ ]] a test: these delimiters conflict with none of
-        # them.
-        block_start_string="[%",
-        block_end_string="%]",
-        variable_start_string="[=",
-        variable_end_string="=]",
-        comment_start_string="[#",
-        comment_end_string="#]",
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        bytecode_cache=compiled,
-        autoescape=is_markup,  # a choice by name
-    )
-    del sandbox.globals["lipsum"]  # random text, but the same values must result in the same text
-    sandbox.globals["dict"] = _table  # jinja's is the class
-    sandbox.filters.update({word: _never_folded(word_filter) for word, word_filter in filters.items()})
-    return sandbox
-
-
-def plain(value: object) -> object:
-    """Return `value` for a template: a dataclass becomes a record of its fields without methods.
-
-    Raises:
-        TypeError: It is not a plain value, such as a path or a function, which templates must not get.
-    """
-    if value is None or type(value) in (str, int, float, bool):
-        return value
-    if isinstance(value, Mapping):
-        return {plain(key): plain(inner) for key, inner in value.items()}
-    if isinstance(value, tuple):
-        return tuple(map(plain, value))
-    if isinstance(value, list):
-        return list(map(plain, value))
-    if is_dataclass(value) and not isinstance(value, type):
-        return SimpleNamespace(**{field.name: plain(getattr(value, field.name)) for field in fields(value)})
-    raise TypeError(f"templates only accept plain values, not {value!r}, a {type(value).__name__}")
-
-
-class TemplateFiles(BaseLoader):
-    """Find templates in the project's folder, and then among the built-in ones.
-
-    Of the project's files only those in its template `folders` are templates, except hidden ones. Such a file may be a link
-    to another file of the project (see `Boundary`).
-    """
-
-    def __init__(self, shipped: Path, project: Path | None, folders: Collection[str]) -> None:
-        # In a checkout of hpcdeploy the project's templates may be the built-in ones, which are trusted like its code.
-        own = None if project is None or project.resolve() == shipped.resolve() else project
-        self.roots: Sequence[Path] = (own, shipped) if own else (shipped,)
-        self._boundary = Boundary(own) if own else None
-        self._folders = folders
-
-    def get_source(self, environment: Environment, template: str) -> tuple[str, str, Callable[[], bool] | None]:  # noqa: ARG002
-        """Return a template's text and path, for jinja.
-
-        Raises:
-            TemplateError: The file is not readable or not allowed.
-            ConfigError: Another user may have written it.
-        """
-        may_be_own = template.partition("/")[0] in self._folders and "/." not in template
-        for root in self.roots if may_be_own else self.roots[-1:]:
-            path = root.joinpath(*split_template_path(template))
-            if not _exists(path):
-                continue
-            own = self._boundary if root is not self.roots[-1] else None
-            text = read_template(path, own)
-            if own:
-                check_template(root, template)
-            return text, str(path), None
-        raise TemplateNotFound(template)
-
-
-def check_template(root: Path, name: str) -> None:
-    """Check that no other user can have written the template `name` in the project's folder `root`, or its folders.
-
-    A missing template is accepted.
-
-    Raises:
-        ConfigError: Another user may have written it.
-    """
-    path = root / name
-    if not os.path.lexists(path):
-        return
-    steps = [*reversed(path.relative_to(root).parents), Path(name)]  # the project's folder, the template folder, the file
-    try:
-        check_owned((root / step for step in steps), root, os.environ)
-    except OSError:
-        return  # a dangling link or an unreadable folder, which jinja2 reports
-
-
-def read_template(path: Path, project: Boundary | None) -> str:
-    """Return the text of a template file; `project` is given for a project's own template.
-
-    Raises:
-        TemplateError: It is outside the project, not a regular file, too large, or not UTF-8.
-    """
-    if project:
-        project.check(path, f"the template {path}", TemplateError)
-    try:
-        return read_regular(path, LARGEST_TEXT).decode()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else f"not UTF-8 text: {error}"
-        raise TemplateError(f"the template {path} cannot be read: {reason}; correct it, or remove it") from error
-
-
-def _exists(path: Path) -> bool:
-    """Tell whether `path` exists; an inaccessible path counts as missing."""
-    try:
-        os.stat(path)  # noqa: PTH116 - faster
-    except OSError:
-        return False
-    return True
-
-
-def _table(first: Mapping[str, object] | Iterable[tuple[str, object]] = (), /, **more: object) -> dict[str, object]:
-    return {**dict(first), **more}
-
-
-def _never_folded(word_filter: Filter) -> Filter:
-    """Call a filter only during rendering: jinja2 would evaluate it for constants and store the result in the cache."""
-    return pass_context(lambda _context, *values: word_filter(*values))
-
 
 FOLDERS = ("defs", "login_templates", "slurm_templates", "htcondor_templates", "page_templates", "workflow_templates")
 
@@ -245,6 +61,7 @@ def every_template(overrides: Path | None = None) -> tuple[Template, ...]:
     Raises:
         ConfigError: Another user may have written one of them.
     """
+    from hpcdeploy.sandbox import check_template
 
     shipped = _files(shipped_root())
     own = _files(overrides) if overrides and overrides.resolve() != shipped_root().resolve() else {}
@@ -268,7 +85,7 @@ def render(
     filters: Mapping[str, Callable[..., str]] | None = None,
     overrides: Path | None = None,
 ) -> str:
-    """Render the template `name` (``"defs/pixi.def"``) with `values`, in a sandbox (`hpcdeploy.templates`).
+    """Render the template `name` (``"defs/pixi.def"``) with `values`, in a sandbox (`hpcdeploy.sandbox`).
 
     Args:
         name: The template.
@@ -281,6 +98,9 @@ def render(
         ConfigError: Another user may have written it.
     """
     import jinja2
+
+    from hpcdeploy.compiled_templates import CompiledTemplates
+    from hpcdeploy.sandbox import TemplateFiles, environment, plain
 
     files = TemplateFiles(shipped_root(), overrides, FOLDERS)
     sandbox = environment(

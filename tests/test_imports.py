@@ -13,7 +13,7 @@ ROWS = (
     ("apptainer", "engine", "registry", "scheduler", "transport", "store"),
     ("config", "definition", "picture", "tags"),
     (
-        *("templates", "boundary", "environments", "image", "job", "known_files"),
+        *("templates", "sandbox", "compiled_templates", "boundary", "environments", "image", "job", "known_files"),
         *("parameters", "cluster", "run", "shell", "staged_files"),
     ),
     ("ownership", "git_changes"),
@@ -32,7 +32,7 @@ ALLOWED = {
         ("staged_files", "shell"),
         ("job", "parameters"),
     ),
-    ("templates", "boundary"),
+    *(("templates", "compiled_templates"), ("templates", "sandbox"), ("sandbox", "boundary")),
 }
 SEAMS = {"spython": "apptainer", "oras": "registry", "paramiko": "transport"}
 ROW_OF = {part: row for row, parts in enumerate(ROWS) for part in parts}

@@ -224,7 +224,7 @@ def test_a_template_that_is_no_file_is_refused(tmp_path: Path, kind: str) -> Non
 
 
 def test_a_template_of_absurd_size_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hpcdeploy.templates.LARGEST_TEXT", 10)
+    monkeypatch.setattr("hpcdeploy.sandbox.LARGEST_TEXT", 10)
     for text, fits in (("x" * 10, True), ("x" * 11, False)):
         (tmp_path / "slurm_templates").mkdir(exist_ok=True)
         (tmp_path / "slurm_templates/none.sh").write_text(text)

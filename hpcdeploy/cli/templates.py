@@ -46,7 +46,7 @@ def show_one(name: Name) -> None:
     template = _find(name)
     from hpcdeploy.boundary import Boundary
     from hpcdeploy.cli.place import here
-    from hpcdeploy.templates import read_template
+    from hpcdeploy.sandbox import read_template
 
     own = template.own
     show.exact(read_template(own, Boundary(here().project.root)) if own else _text(_shipped(template)))

@@ -117,6 +117,6 @@ def test_what_was_compiled_in_another_manner_is_not_used(kept: Path, project: Pa
     rendered(project)
     [file] = kept.iterdir()
     before = file.read_bytes()
-    monkeypatch.setattr("hpcdeploy.compiled_templates.__version__", "99")
+    monkeypatch.setattr("hpcdeploy.templates.__version__", "99")
     assert rendered(project) == "one x"
     assert file.read_bytes() != before

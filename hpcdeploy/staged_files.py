@@ -8,7 +8,7 @@ from hpcdeploy.cluster import Cluster, SchedulerName
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parcel:
+class StagedFile:
     """One file to be brought: an image, a snapshot of code, an input.
 
     ``sha256`` (64 hex digits) and ``size`` (bytes) are the file's; ``path`` is its place on the cluster, relative to the
@@ -30,13 +30,13 @@ class Placement:
     """An upload of a job, and its path in the container.
 
     Attributes:
-        parcel: The upload.
+        upload: The file.
         place: The path: absolute, or relative to the working folder.
         is_folder: The upload is an archive that must be unpacked there.
         is_code: It is the folder that ``HPCDEPLOY_CODE`` names.
     """
 
-    parcel: Parcel
+    upload: StagedFile
     place: str
     is_folder: bool
     is_code: bool = False
@@ -47,7 +47,7 @@ def can_mount(scheduler: SchedulerName, cluster: Cluster) -> bool:
     return scheduler == "slurm" or cluster.htcondor_container == "apptainer"
 
 
-def parcel_path(sha256: str, *, is_folder: bool, is_code: bool, mounts: bool) -> str:
+def staged_path(sha256: str, *, is_folder: bool, is_code: bool, mounts: bool) -> str:
     """Return the path of an upload on a cluster, below its root.
 
     An archive that is unpacked is removed afterwards. One that HTCondor transfers has another name, so that it stays.
@@ -71,18 +71,18 @@ def placing_values(placements: Sequence[Placement], outputs: Sequence[str], *, m
         ConfigError: A path contains a NUL.
     """
     code = next((one.place for one in placements if one.is_code), None)
-    unpacked = [one.parcel.becomes for one in placements if one.parcel.becomes]
+    unpacked = [one.upload.becomes for one in placements if one.upload.becomes]
     return {
         "gathering": () if mounts else tuple(map(shell.word, outputs)),
         "places": tuple(shell.word(one.place) for one in placements),
         "code_place": "" if code is None else shell.word(code) if code.startswith("/") else f'"$PWD"/{shell.word(code)}',
         "unpacked": tuple(shell.word(path) for path in dict.fromkeys(unpacked)),
         "mounted": tuple(
-            (shell.word(one.parcel.becomes or one.parcel.path), shell.word(one.place), "folder" if one.is_folder else "file")
+            (shell.word(one.upload.becomes or one.upload.path), shell.word(one.place), "folder" if one.is_folder else "file")
             for one in placements
             if mounts
         ),
-        "carried": tuple((shell.word(one.parcel.path), shell.word(_carried_as(one))) for one in placements if not mounts),
+        "carried": tuple((shell.word(one.upload.path), shell.word(_carried_as(one))) for one in placements if not mounts),
         "arriving": tuple(
             (shell.word(_carried_as(one)), shell.word(one.place)) for one in placements if not mounts and one.is_folder
         ),
@@ -91,4 +91,4 @@ def placing_values(placements: Sequence[Placement], outputs: Sequence[str], *, m
 
 def _carried_as(placement: Placement) -> str:
     """Return the name under which HTCondor transfers an upload into the job's working folder."""
-    return f"hpcdeploy-{placement.parcel.sha256}.tar" if placement.is_folder else placement.place
+    return f"hpcdeploy-{placement.upload.sha256}.tar" if placement.is_folder else placement.place

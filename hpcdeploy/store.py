@@ -24,7 +24,7 @@ from hpcdeploy.image import BuiltImage, PublishedImage
 from hpcdeploy.job import Request
 from hpcdeploy.private import private_file, private_folder
 from hpcdeploy.run import Run, RunStatus, State, TaskStatus
-from hpcdeploy.staged_files import Parcel
+from hpcdeploy.staged_files import StagedFile
 from hpcdeploy.tables import SCHEMA, VERSION
 from hpcdeploy.typed import hints_of, typed
 
@@ -132,7 +132,7 @@ class Store:
         with self._reading(f"the entry of run {str(run_id)!r}", advice):
             return _status(run, tasks, asked)
 
-    def add(self, run: Run, script: str, parcels: Sequence[Parcel] = (), request: Request | None = None) -> None:
+    def add(self, run: Run, script: str, uploads: Sequence[StagedFile] = (), request: Request | None = None) -> None:
         """Note a run that is about to be submitted, with the very script that submits it, and what that may ask for.
 
         `request` is how a person asked for the run. Raises `ConfigError` where there is a run of that id.
@@ -146,9 +146,9 @@ class Store:
                 raise ConfigError(
                     f"a run {run.id!r} is on record already; choose another id, or go on with it by --resume {run.id}"
                 )
-            if parcels:
+            if uploads:
                 connection.execute(
-                    "INSERT INTO parcels VALUES (?, ?)", (run.id, json.dumps([asdict(parcel) for parcel in parcels]))
+                    "INSERT INTO parcels VALUES (?, ?)", (run.id, json.dumps([asdict(staged) for staged in uploads]))
                 )
             if request:
                 text = json.dumps(asdict(request)).encode()
@@ -198,12 +198,12 @@ class Store:
         with self._reading(f"the script of run {run.id}", "Submit the job again, as another run"):
             return _bytes(row[0]).decode("utf-8", "surrogateescape")
 
-    def parcels(self, run: Run) -> tuple[Parcel, ...]:
+    def uploads(self, run: Run) -> tuple[StagedFile, ...]:
         """Return the files that the run's script may ask for."""
         with self._open() as connection:
             row = connection.execute("SELECT parcels FROM parcels WHERE run = ?", (run.id,)).fetchone()
         with self._reading(f"what run {run.id} uploads", "Submit the job again, as another run"):
-            return () if row is None else tuple(typed(Parcel, fields) for fields in _json(row[0]))
+            return () if row is None else tuple(typed(StagedFile, fields) for fields in _json(row[0]))
 
     def request(self, run: Run) -> Request | None:
         """Return how a person asked for the run, or None where that was not noted."""

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from enum import IntEnum
 from itertools import islice
 
 from hpcdeploy.json_text import read_json
@@ -22,6 +23,37 @@ A profile may have set what would change the script on its way: an alias named c
 
 SUBMITTING = (*SHELL, "bring")
 """The same for a script that submits a run: this caller brings what it misses."""
+
+
+class ExitCode(IntEnum):
+    """Exit codes of the scripts for a login node, apart from those that receive an upload (`UploadExitCode`)."""
+
+    DONE = 0
+    UNUSABLE = 10
+    """The login node is not usable: a command is missing, or the root is not private."""
+    NO_IMAGE = 11
+    """The image cannot be pulled, or is damaged."""
+    REJECTED = 12
+    """The scheduler rejected the job."""
+    UNKNOWN = 13
+    """It is unknown whether the scheduler has the job, or what it printed exceeds the limit."""
+    FILES_NEEDED = 14
+    """Files must be uploaded first; the answer lists them."""
+    CANCELLED = 15
+    """The run was cancelled before it was submitted."""
+
+
+class UploadExitCode(IntEnum):
+    """Exit codes of the scripts that receive an upload (`login_templates/receive.sh`, `login_templates/lane.sh`)."""
+
+    DONE = 0
+    UNUSABLE = 10
+    """The login node is not usable: a command is missing, or the disk is full."""
+    DAMAGED = 11
+    """The checksum is wrong; the received bytes were removed."""
+    INCOMPLETE = 15
+    """Not all bytes were received; they are kept, and the next call resumes."""
+
 
 _MARK = b"HPCDEPLOY "
 """Marker that each script prints first (`login_templates/begin.sh`), and before its answers."""

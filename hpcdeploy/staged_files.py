@@ -9,12 +9,16 @@ from hpcdeploy.cluster import Cluster, SchedulerName
 
 @dataclass(frozen=True, kw_only=True)
 class StagedFile:
-    """One file to be brought: an image, a snapshot of code, an input.
+    """A file that is uploaded for a job: an image, a snapshot of code, an input.
 
-    ``sha256`` (64 hex digits) and ``size`` (bytes) are the file's; ``path`` is its place on the cluster, relative to the
-    cluster's root, or from ``/`` or a variable on; ``what`` names it for people ("the image train.sif"). ``source`` is where
-    its bytes are: the absolute path of a file of this machine, or an image's ``oras://REPOSITORY@sha256:MANIFEST``.
-    ``becomes`` is the path, relative to the root, of what is made of it there; where that is, it need not be brought.
+    Attributes:
+        sha256: Its checksum, 64 hexadecimal digits.
+        size: Its size in bytes.
+        path: Its path on the cluster: relative to the cluster's root, or starting with ``/`` or a variable.
+        what: Its name for messages ("the image train.sif").
+        source: Where its bytes are: the absolute path of a file on this machine, or an image's
+            ``oras://REPOSITORY@sha256:MANIFEST``.
+        becomes: The path, relative to the root, of the folder that it is unpacked to; if that exists, the file is not needed.
     """
 
     sha256: str

@@ -10,7 +10,7 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConnectionLostError, HpcdeployError, OverLimitError, SchedulerError
 from hpcdeploy.limits import OutputLimit
 from hpcdeploy.progress import Progress, ignore_progress
-from hpcdeploy.remote.answers import SHELL, Answer, began, never_began, read_answer
+from hpcdeploy.remote.answers import MARK, SHELL, Answer, read_answer
 from hpcdeploy.remote.output import ErrorOutput, last_lines
 from hpcdeploy.transport.contract import Completed, Input, Output, Transport, ignore_output
 
@@ -18,6 +18,9 @@ _Result = TypeVar("_Result")
 
 _SHOWN = 500
 """Maximum number of characters of standard error in a message."""
+
+_NOT_BASH = b"error: this script is for bash"
+"""Error that a script prints if a shell other than bash reads it (`login_templates/state.sh`)."""
 
 _LAST_EXIT_CODE = 128
 """Largest exit code that a script of ours or a shell can choose; sshd's shell reports a signal N as 128 + N."""
@@ -92,8 +95,27 @@ class ScriptResult:
 
     def check_began(self, error: type[HpcdeployError] = SchedulerError) -> None:
         """Raise `error` if the login shell ended before it read the script, so nothing was done."""
-        if not began(self.stdout, self.completed.stderr):
-            raise error(never_began(self.where, self.completed.stderr))
+        if not _began(self.stdout, self.completed.stderr):
+            raise error(_never_began(self.where, self.completed.stderr))
+
+
+def _began(stdout: bytes, stderr: bytes) -> bool:
+    """Tell whether a script began that printed this; if not, nothing of it was done.
+
+    One that another shell than bash read has printed an error, which says that (`login_templates/state.sh`).
+    """
+    return MARK in stdout or _NOT_BASH in stderr
+
+
+def _never_began(where: str, stderr: bytes) -> str:
+    """Return the message for a login shell on `where` that ended, with `stderr`, before it read the script."""
+    errors = stderr.decode("utf-8", "replace").strip()[-_SHOWN:]
+    return (
+        f"the login shell on {where} ended before it read hpcdeploy's script, and nothing was done. The likely cause is a "
+        "login profile there (/etc/profile, ~/.bash_profile, ~/.profile, ~/.bashrc) that calls exit, execs zsh, or "
+        "reads standard input; do that in interactive shells only: case $- in *i*) ... ;; esac. "
+        f"Its standard error: {errors or '(nothing)'}"
+    )
 
 
 class Link:

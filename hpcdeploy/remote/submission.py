@@ -72,13 +72,14 @@ def deliver(
         TransportError: No first connection can be opened, or an upload failed.
         ConfigError: A source file has changed.
     """
+    submission = _Submission(run, script, session, report, again=again)
 
     def upload_files(needed: _Needed) -> None:
         from hpcdeploy.remote.upload import upload  # most submissions find all files on the cluster
 
         upload(needed, uploads, session, report=report, carrying=carrying, check=again)
 
-    return _Submission(run, script, session, report, again=again).deliver(upload_files)
+    return submission.deliver(upload_files)
 
 
 class _Submission:

@@ -18,7 +18,8 @@ class StagedFile:
         what: Its name for messages ("the image train.sif").
         source: Where its bytes are: the absolute path of a file on this machine, or an image's
             ``oras://REPOSITORY@sha256:MANIFEST``.
-        becomes: The path, relative to the root, of the folder that it is unpacked to; if that exists, the file is not needed.
+        becomes: The path, relative to the root, of the folder that it is unpacked to; if that exists, the file is not
+            needed.
     """
 
     sha256: str

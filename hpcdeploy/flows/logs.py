@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from hpcdeploy import limits
 from hpcdeploy.errors import SchedulerError
 from hpcdeploy.flows.follow import GROWTH, ROUNDS_UNTIL_LOST, SLOWEST, check_submitted, status
-from hpcdeploy.remote.logs import LogReader, Piece
+from hpcdeploy.remote.logs import LogReader, Piece, ignore_report
 from hpcdeploy.remote.scripts import spans
 from hpcdeploy.remote.session import Session
 from hpcdeploy.run import RunStatus, State
@@ -18,10 +18,6 @@ _AT_ONCE = 500
 
 _QUIETEST = 10.0
 """Maximum time in seconds between two reads of files that do not grow."""
-
-
-def ignore_report(_message: str) -> None:
-    """Ignore a message."""
 
 
 def read(
@@ -118,7 +114,7 @@ def follow(
     """
     for task in tasks:
         _check(known, task)
-    reader = LogReader(session=session, run=known.run)
+    reader = LogReader(session=session, run=known.run, interval=interval, pause=pause, report=report)
     poll_interval = session.cluster.poll_interval
     current, left, lost = known, set(tasks), 0
     quiet, between, asked, noted = interval, float(poll_interval), -math.inf, 0
@@ -132,10 +128,7 @@ def follow(
             lost = lost + 1 if all(task.lost for task in current.tasks if task.task in left - current.over) else 0
         looked = _first(current, left)
         received = reader.keep_reading(looked)
-        if reader.lost:
-            report(str(reader.lost))
-            quiet = min(quiet * GROWTH, SLOWEST)
-            pause(quiet)
+        if received is None:
             continue
         yield from received
         more = {piece.task for piece in received if piece.more}

@@ -1,7 +1,8 @@
 """Read the output files of a run's tasks from where the last read ended."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hpcdeploy import limits
@@ -23,6 +24,10 @@ class Piece:
     more: bool = False
 
 
+def ignore_report(_message: str) -> None:
+    """Ignore a message."""
+
+
 @dataclass(kw_only=True)
 class LogReader:
     """Read a run's logs piece by piece; no output is lost or repeated.
@@ -32,15 +37,20 @@ class LogReader:
         run: The run.
         offsets: The number of bytes read from standard output and standard error, by task.
         ended: The tasks that recorded their end.
-        lost: The error of the last read, if its connection was lost; the next read opens a new one.
+        interval: The time between two reads, in seconds; pauses after a lost connection grow from it.
+        pause: Waits for a number of seconds.
+        report: Receives the errors of lost connections.
     """
 
     session: Session
     run: Run
     offsets: dict[int, tuple[int, int]] = field(default_factory=dict)
     ended: set[int] = field(default_factory=set)
-    lost: TransportError | None = None
+    interval: float = 2.0
+    pause: Callable[[float], None] = time.sleep
+    report: Callable[[str], None] = ignore_report
     _connected: bool = False
+    _pause: float = 0.0
 
     def read(self, tasks: Sequence[int]) -> list[Piece]:
         """Read new output in one round trip for all of `tasks`; tasks without new output are left out.
@@ -69,8 +79,8 @@ class LogReader:
             self.offsets[piece.task] = (out + len(piece.out), err + len(piece.err))
         return [piece for piece in pieces if piece.out or piece.err]
 
-    def keep_reading(self, tasks: Sequence[int]) -> list[Piece]:
-        """Read new output as `read` does; after a lost connection set `lost`, return nothing and reconnect the next time.
+    def keep_reading(self, tasks: Sequence[int]) -> list[Piece] | None:
+        """Read new output as `read` does; after a lost connection report it, pause, and return None.
 
         Raises:
             SchedulerError: The logs cannot be read.
@@ -82,9 +92,11 @@ class LogReader:
             if not self._connected:
                 raise
             self.session.reconnect()
-            self.lost = error
-            return []
-        self._connected, self.lost = True, None
+            self.report(str(error))
+            self._pause = self.session.retry.after(self._pause or self.interval)
+            self.pause(self._pause)
+            return None
+        self._connected, self._pause = True, 0.0
         return pieces
 
 

@@ -38,9 +38,17 @@ class RetryPolicy:
 
     Attributes:
         pauses: Times to wait before the second attempt, the third and so on, in seconds; after them the error is final.
+        growth: The factor by which pauses grow if there is no last attempt (``logs --follow``).
+        longest: The maximum of these pauses, in seconds.
     """
 
     pauses: tuple[float, ...] = (1, 2, 4)
+    growth: float = 1.5
+    longest: float = 60.0
+
+    def after(self, pause: float) -> float:
+        """Return the pause after `pause`, if there is no last attempt."""
+        return min(pause * self.growth, self.longest)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -77,7 +77,7 @@ def submit(
     else:
         store.add(run, script, uploads, request)
     try:
-        delivered = deliver(run, script, session, uploads, report=report, carrying=carrying, again=again)
+        done = deliver(run, script, session, uploads, report=report, carrying=carrying, again=again)
     except UncertainSubmissionError:
         raise
     except KeyboardInterrupt:
@@ -93,10 +93,10 @@ def submit(
                 f"cancel it: hpcdeploy cancel {run.id}"
             ) from error
         raise
-    if delivered.cancelled:
-        raise SchedulerError(f"{delivered.cancelled}. Run 'hpcdeploy cancel {run.id}' to record that")
-    _record(delivered.run, store)
-    return Submitted(run=delivered.run, already=delivered.already)
+    if done.cancelled:
+        raise SchedulerError(f"{done.cancelled}. Run 'hpcdeploy cancel {run.id}' to record that")
+    _record(done.run, store)
+    return Submitted(run=done.run, already=done.already)
 
 
 def _record(done: Run, store: Store) -> None:

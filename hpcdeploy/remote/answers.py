@@ -1,9 +1,11 @@
 """Read what a script on a login node prints: its start, its result line, its exit code."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from itertools import islice
+from typing import TypeGuard
 
 from hpcdeploy.json_text import read_json
 from hpcdeploy.run import Run
@@ -128,16 +130,31 @@ _PATH_MAX = 4096
 """Maximum length of a path in bytes (limits.h, PATH_MAX)."""
 
 
-def check_submission(answer: Answer, run: Run, *, may_lack_job: bool = False) -> Answer:
-    """Validate the answer of a submission script: the job of `run`, or the files that it needs first.
+@dataclass(frozen=True, kw_only=True)
+class Submission:
+    """What a submission script reported.
+
+    Attributes:
+        run: The run; with its job, unless the script needs files first or the run was cancelled.
+        already: An earlier call had submitted it.
+        needs: The files that must be uploaded first, each with ``sha256``, ``path`` and ``have`` (bytes received before);
+            None if the script did its work.
+        cancelled: The message of the script, if the run was cancelled before it was submitted.
+    """
+
+    run: Run
+    already: bool = False
+    needs: Sequence[Mapping[str, object]] | None = None
+    cancelled: str = ""
+
+
+def read_submission(answer: Answer, run: Run, *, may_lack_job: bool = False) -> Submission:
+    """Parse the answer of a submission script: the job of `run`, or the files that it needs first.
 
     Args:
         answer: The answer.
         run: The run.
-        may_lack_job: Accept an empty job id; a cancelling script may not find a job.
-
-    Returns:
-        The answer.
+        may_lack_job: It is the answer of a cancelling script, which may not find a job, and needs no files.
 
     Raises:
         ValueError: The answer is malformed; the message says how.
@@ -146,23 +163,24 @@ def check_submission(answer: Answer, run: Run, *, may_lack_job: bool = False) ->
         raise _wrong("run", answer, run.id)
     if "needs" in answer:
         needs = answer["needs"]
-        if not isinstance(needs, list) or not all(map(_is_need, needs)):
+        if may_lack_job or not isinstance(needs, list) or not all(map(_is_need, needs)):
             raise _wrong("needs", answer, "a list of files, each with sha256, path and have")
-        return answer
+        return Submission(run=run, needs=needs)
     job_id = answer.get("job_id")
     if not isinstance(job_id, str) or not (_JOBS.fullmatch(job_id) or (may_lack_job and not job_id)):
         raise _wrong("job_id", answer, "a job id")
     jobs, part = job_id.split(","), whole_number(answer.get("part", 0), run.tasks)
     if part is None or len(jobs) > (-(-run.tasks // part) if part else 1):
         raise _wrong("part", answer, f"the number of tasks, of {run.tasks}, in each of {len(jobs)} jobs")
-    if not isinstance(answer.get("already"), bool):
+    already, folder = answer.get("already"), answer.get("folder")
+    if not isinstance(already, bool):
         raise _wrong("already", answer, "true or false")
-    if not is_path(answer.get("folder")):
+    if not is_path(folder):
         raise _wrong("folder", answer, "a path")
-    return answer
+    return Submission(run=replace(run, job_id=job_id, part=part, folder=folder), already=already)
 
 
-def is_path(value: object) -> bool:
+def is_path(value: object) -> TypeGuard[str]:
     """Tell whether `value` can be a path, which has no line break in an answer (``login_templates/answer.sh``)."""
     return isinstance(value, str) and 0 < len(value) <= _PATH_MAX and not set(value) & set("\0\n\r")
 

@@ -2,8 +2,6 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import cast
 
 from hpcdeploy import limits
 from hpcdeploy.errors import (
@@ -14,33 +12,17 @@ from hpcdeploy.errors import (
     UncertainSubmissionError,
 )
 from hpcdeploy.progress import Carrying, silently
-from hpcdeploy.remote.answers import SUBMITTING, Answer, ExitCode, check_submission
+from hpcdeploy.remote.answers import SUBMITTING, ExitCode, Submission, read_submission
 from hpcdeploy.remote.scripts import cancelling, revoking
 from hpcdeploy.remote.session import ScriptResult, Session
 from hpcdeploy.run import Run
 from hpcdeploy.staged_files import StagedFile
 from hpcdeploy.transport.contract import Output, ignore_output
-from hpcdeploy.whole_number import whole_number
 
 _MOST_DELIVERIES = 4
 """Maximum number of times that a script may request uploaded files; after that it evidently cannot see them."""
 
 _Needed = Sequence[Mapping[str, object]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Delivered:
-    """The result of a submission script.
-
-    Attributes:
-        run: The run with its job, unless it was cancelled.
-        already: An earlier call had submitted it.
-        cancelled: The run was cancelled before it was submitted, as this message says.
-    """
-
-    run: Run
-    already: bool = False
-    cancelled: str = ""
 
 
 def deliver(
@@ -52,7 +34,7 @@ def deliver(
     report: Output = ignore_output,
     carrying: Carrying = silently,
     again: bool = False,
-) -> Delivered:
+) -> Submission:
     """Run a submission script until it answers; upload the files that it reports as missing, and run it again.
 
     The script is idempotent, so it is run again after a lost connection.
@@ -96,7 +78,7 @@ class _Submission:
         self._again = again
         self._lost: TransportError | None = None
 
-    def deliver(self, upload_files: Callable[[_Needed], None]) -> Delivered:
+    def deliver(self, upload_files: Callable[[_Needed], None]) -> Submission:
         """Run the script, and upload what it needs, until it has submitted the run."""
         try:
             return self._deliver(upload_files)
@@ -107,21 +89,21 @@ class _Submission:
                 raise
             raise self._uncertain(error) from error
 
-    def _deliver(self, upload_files: Callable[[_Needed], None]) -> Delivered:
+    def _deliver(self, upload_files: Callable[[_Needed], None]) -> Submission:
         needed: _Needed = ()
         for _ in range(_MOST_DELIVERIES):
-            answer = self._answer()
-            if isinstance(answer, Delivered):
-                return answer
-            needed = answer
+            submission = self._answer()
+            if submission.needs is None:
+                return submission
+            needed = submission.needs
             upload_files(needed)
         raise SchedulerError(
             f"the files uploaded for run {self._run.id} are not visible on the login node:  "
             f"{', '.join(str(need['path']) for need in needed)}; check that all login nodes share the cluster's root"
         )
 
-    def _answer(self) -> Delivered | _Needed:
-        """Run the script until it answers; return its result, or the files that it needs."""
+    def _answer(self) -> Submission:
+        """Run the script until it answers."""
         for pause in (0, *self._session.retry.pauses):
             time.sleep(pause)
             shell = (*SUBMITTING, *(("again",) if self._again or self._lost else ()))
@@ -144,8 +126,8 @@ class _Submission:
         )
 
 
-def _read(result: ScriptResult, run: Run) -> Delivered | _Needed:
-    """Return the result of a submission script, or the files that it needs; raise the error for its exit code."""
+def _read(result: ScriptResult, run: Run) -> Submission:
+    """Return what a submission script reported, or raise the error for its exit code."""
     if result.signal:
         raise ConnectionLostError(f"the script of run {run.id} was killed by signal {result.signal} on the login node")
     message = result.message
@@ -153,10 +135,7 @@ def _read(result: ScriptResult, run: Run) -> Delivered | _Needed:
         case ExitCode.DONE | ExitCode.FILES_NEEDED:
             try:
                 if (answer := result.answer()) is not None:
-                    answer = check_submission(answer, run)
-                    if "needs" in answer:
-                        return cast("_Needed", answer["needs"])
-                    return Delivered(run=_with_job(run, answer), already=bool(answer["already"]))
+                    return read_submission(answer, run)
             except ValueError as error:
                 message = str(error)
             raise UncertainSubmissionError(
@@ -164,7 +143,7 @@ def _read(result: ScriptResult, run: Run) -> Delivered | _Needed:
                 f"Run 'hpcdeploy submit --resume {run.id}' to query it again"
             )
         case ExitCode.CANCELLED:
-            return Delivered(run=run, cancelled=message)
+            return Submission(run=run, cancelled=message)
         case ExitCode.UNKNOWN:
             raise UncertainSubmissionError(
                 f"{message}. Run 'hpcdeploy submit --resume {run.id}' later: it finds the job or submits it, once"
@@ -196,12 +175,11 @@ def find_or_prevent(run: Run, session: Session) -> Run:
         raise SchedulerError(f"run {run.id} was not cancelled: {message}")
     try:
         answer = None if result.exit_code else result.answer()
-        answer = answer and check_submission(answer, run, may_lack_job=True)
+        if answer is not None:
+            return read_submission(answer, run, may_lack_job=True).run
     except ValueError as error:
-        answer, message = None, str(error)
-    if answer is None:
-        raise UncertainSubmissionError(f"{message}; {again}")
-    return _with_job(run, answer)
+        message = str(error)
+    raise UncertainSubmissionError(f"{message}; {again}")
 
 
 def cancel_jobs(runs: Sequence[Run], session: Session) -> None:
@@ -215,8 +193,3 @@ def cancel_jobs(runs: Sequence[Run], session: Session) -> None:
     if result.exit_code:
         which = ("all of " if len(runs) > 1 else "") + ", ".join(run.id for run in runs)
         raise SchedulerError(f"{runs[0].scheduler} on {session.cluster.name} did not cancel {which}: {result.errors}")
-
-
-def _with_job(run: Run, answer: Answer) -> Run:
-    part = whole_number(answer.get("part", 0)) or 0
-    return replace(run, job_id=str(answer["job_id"]), part=part, folder=str(answer["folder"]))

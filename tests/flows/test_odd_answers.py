@@ -27,7 +27,7 @@ from hpcdeploy.image import Definition
 from hpcdeploy.job import Array, Job
 from hpcdeploy.limits import OutputLimit
 from hpcdeploy.progress import ignore_progress
-from hpcdeploy.remote.answers import check_submission
+from hpcdeploy.remote.answers import read_submission
 from hpcdeploy.remote.connections import Connections
 from hpcdeploy.remote.listing import read_listing, read_state
 from hpcdeploy.remote.upload_stream import UploadStream
@@ -199,7 +199,7 @@ def test_a_damaged_answer_of_submit_leaves_the_run_uncertain_and_on_record(damag
         submit(RUN, "script", connections.to(cluster_of("hpc")), store)
     assert store.find([RUN.id])[0].unsure
     with pytest.raises(ValueError, match="expected"):
-        check_submission({**ANSWER, **damage}, RUN)
+        read_submission({**ANSWER, **damage}, RUN)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,9 @@ def test_an_honest_answer_is_taken(store: Store) -> None:
     with reached({"hpc": saying(f"HPCDEPLOY {json.dumps(ANSWER)}\n")}) as connections:
         done = submit(RUN, "script", connections.to(cluster_of("hpc")), store)
     assert [part.job_id for part in done.run.parts] == ["40", "41"]
-    assert check_submission({**ANSWER, "job_id": "", "part": 0}, RUN, may_lack_job=True)["job_id"] == ""
+    assert read_submission({**ANSWER, "job_id": "", "part": 0}, RUN, may_lack_job=True).run.job_id == ""
+    with pytest.raises(ValueError, match="answered needs"):
+        read_submission({"needs": []}, RUN, may_lack_job=True)
 
 
 @pytest.mark.parametrize(

@@ -8,17 +8,18 @@ from hpcdeploy.cluster import Cluster, SchedulerName
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parcel:
-    """One file to upload: an image, a code snapshot, an input.
+class StagedFile:
+    """A file that is uploaded for a job: an image, a snapshot of code, an input.
 
     Attributes:
-        sha256: Its checksum (64 hex digits).
+        sha256: Its checksum, 64 hexadecimal digits.
         size: Its size in bytes.
         path: Its path on the cluster: relative to the cluster's root, or starting with ``/`` or a variable.
-        what: Its description for people ("the image train.sif").
-        source: The absolute path of a file of this machine, or an image's ``oras://REPOSITORY@sha256:MANIFEST``.
-        becomes: The path, relative to the root, of the result on the cluster, such as an unpacked folder. If it exists, no
-            upload is needed.
+        what: Its name for messages ("the image train.sif").
+        source: Where its bytes are: the absolute path of a file on this machine, or an image's
+            ``oras://REPOSITORY@sha256:MANIFEST``.
+        becomes: The path, relative to the root, of the folder that it is unpacked to; if that exists, the file is not
+            needed.
     """
 
     sha256: str
@@ -34,13 +35,13 @@ class Placement:
     """An upload of a job, and its path in the container.
 
     Attributes:
-        parcel: The upload.
+        upload: The file.
         place: The path: absolute, or relative to the working folder.
         is_folder: The upload is an archive that must be unpacked there.
         is_code: It is the folder that ``HPCDEPLOY_CODE`` names.
     """
 
-    parcel: Parcel
+    upload: StagedFile
     place: str
     is_folder: bool
     is_code: bool = False
@@ -51,7 +52,7 @@ def can_mount(scheduler: SchedulerName, cluster: Cluster) -> bool:
     return scheduler == "slurm" or cluster.htcondor_container == "apptainer"
 
 
-def parcel_path(sha256: str, *, is_folder: bool, is_code: bool, mounts: bool) -> str:
+def staged_path(sha256: str, *, is_folder: bool, is_code: bool, mounts: bool) -> str:
     """Return the path of an upload on a cluster, below its root.
 
     An archive that is unpacked is removed afterwards. One that HTCondor transfers has another name, so that it stays.
@@ -75,18 +76,18 @@ def placing_values(placements: Sequence[Placement], outputs: Sequence[str], *, m
         ConfigError: A path contains a NUL.
     """
     code = next((one.place for one in placements if one.is_code), None)
-    unpacked = [one.parcel.becomes for one in placements if one.parcel.becomes]
+    unpacked = [one.upload.becomes for one in placements if one.upload.becomes]
     return {
         "gathering": () if mounts else tuple(map(shell.word, outputs)),
         "places": tuple(shell.word(one.place) for one in placements),
         "code_place": "" if code is None else shell.word(code) if code.startswith("/") else f'"$PWD"/{shell.word(code)}',
         "unpacked": tuple(shell.word(path) for path in dict.fromkeys(unpacked)),
         "mounted": tuple(
-            (shell.word(one.parcel.becomes or one.parcel.path), shell.word(one.place), "folder" if one.is_folder else "file")
+            (shell.word(one.upload.becomes or one.upload.path), shell.word(one.place), "folder" if one.is_folder else "file")
             for one in placements
             if mounts
         ),
-        "carried": tuple((shell.word(one.parcel.path), shell.word(_carried_as(one))) for one in placements if not mounts),
+        "carried": tuple((shell.word(one.upload.path), shell.word(_carried_as(one))) for one in placements if not mounts),
         "arriving": tuple(
             (shell.word(_carried_as(one)), shell.word(one.place)) for one in placements if not mounts and one.is_folder
         ),
@@ -95,4 +96,4 @@ def placing_values(placements: Sequence[Placement], outputs: Sequence[str], *, m
 
 def _carried_as(placement: Placement) -> str:
     """Return the name under which HTCondor transfers an upload into the job's working folder."""
-    return f"hpcdeploy-{placement.parcel.sha256}.tar" if placement.is_folder else placement.place
+    return f"hpcdeploy-{placement.upload.sha256}.tar" if placement.is_folder else placement.place

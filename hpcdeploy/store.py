@@ -25,7 +25,7 @@ from hpcdeploy.image import BuiltImage, PublishedImage
 from hpcdeploy.job import Request
 from hpcdeploy.private import private_file, private_folder
 from hpcdeploy.run import Run, RunStatus, State, TaskStatus
-from hpcdeploy.staged_files import Parcel
+from hpcdeploy.staged_files import StagedFile
 from hpcdeploy.store_tables import SCHEMA, VERSION
 
 LOCKED_FOR = 30.0
@@ -134,8 +134,8 @@ class Store:
         with self._reading(f"the entry of run {str(run_id)!r}", advice):
             return _status(run, tasks, asked)
 
-    def add(self, run: Run, script: str, parcels: Sequence[Parcel] = (), request: Request | None = None) -> None:
-        """Record a run before its submission, with its script, its parcels and the user's request.
+    def add(self, run: Run, script: str, uploads: Sequence[StagedFile] = (), request: Request | None = None) -> None:
+        """Record a run before its submission, with its script, its staged files and the user's request.
 
         Raises:
             ConfigError: There is a run with that id.
@@ -149,9 +149,9 @@ class Store:
                 raise ConfigError(
                     f"the record already has a run {run.id!r}; use another id, or resume it with --resume {run.id}"
                 )
-            if parcels:
+            if uploads:
                 connection.execute(
-                    "INSERT INTO parcels VALUES (?, ?)", (run.id, json.dumps([asdict(parcel) for parcel in parcels]))
+                    "INSERT INTO parcels VALUES (?, ?)", (run.id, json.dumps([asdict(staged) for staged in uploads]))
                 )
             if request:
                 text = json.dumps(asdict(request)).encode()
@@ -206,12 +206,12 @@ class Store:
         with self._reading(f"the script of run {run.id}", "Submit the job again, as another run"):
             return _bytes(row[0]).decode("utf-8", "surrogateescape")
 
-    def parcels(self, run: Run) -> tuple[Parcel, ...]:
+    def uploads(self, run: Run) -> tuple[StagedFile, ...]:
         """Return the files that the run's script may request."""
         with self._open() as connection:
             row = connection.execute("SELECT parcels FROM parcels WHERE run = ?", (run.id,)).fetchone()
         with self._reading(f"what run {run.id} uploads", "Submit the job again, as another run"):
-            return () if row is None else tuple(typed(Parcel, fields) for fields in _json(row[0]))
+            return () if row is None else tuple(typed(StagedFile, fields) for fields in _json(row[0]))
 
     def request(self, run: Run) -> Request | None:
         """Return the user's request for the run; None if it was not recorded."""

@@ -25,10 +25,10 @@ from hpcdeploy.flows.ssh_includes import included
 from hpcdeploy.limits import Lines
 from hpcdeploy.registry.authentication import next_page, parse_challenges
 from hpcdeploy.remote.answers import read_answer
-from hpcdeploy.remote.download import read_listing
-from hpcdeploy.remote.upload import Sending
+from hpcdeploy.remote.listing import read_listing
+from hpcdeploy.remote.upload_stream import UploadStream
 from hpcdeploy.scheduler.answers import read_answers
-from hpcdeploy.staged_files import Parcel
+from hpcdeploy.staged_files import StagedFile
 from hpcdeploy.transport.ssh_config import matches
 from hpcdeploy.wildcards import FOLDERS, STAR, joined
 from tests.expressions import Expression, Nearly, expressions, texts
@@ -137,7 +137,7 @@ def test_no_expression_goes_back_over_a_long_text(expression: Expression) -> Non
 
 
 def sending(text: str) -> None:
-    one = Sending(b"", Parcel(what="x", source="x", path="x", sha256="x", size=1), range(1), lambda *_: None)
+    one = UploadStream(b"", StagedFile(what="x", source="x", path="x", sha256="x", size=1), range(1), lambda *_: None)
     for letter in text:
         one.take(letter.encode())
 

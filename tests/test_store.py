@@ -17,7 +17,7 @@ from hpcdeploy.image import BuiltImage, PublishedImage
 from hpcdeploy.job import Array, Request
 from hpcdeploy.parameters import Parameters
 from hpcdeploy.run import Run, RunStatus, State, TaskStatus
-from hpcdeploy.staged_files import Parcel
+from hpcdeploy.staged_files import StagedFile
 from hpcdeploy.store import Store, default_path
 from hpcdeploy.store_tables import VERSION
 from tests.scheduler.samples import PLAIN, TRAIN, run_of
@@ -112,15 +112,15 @@ def test_the_lock_file_of_the_latest_build_is_kept_with_its_time(store: Store, t
 
 def test_a_run_that_another_call_has_resumed_is_not_forgotten_by_the_first_ones_failure(store: Store) -> None:
     first, second = run_of(TRAIN, run_id="train-1111111111"), run_of(TRAIN, run_id="train-2222222222")
-    parcel = Parcel(sha256="0" * 64, size=1, path="inputs/0", what="the input", source="/data")
+    staged = StagedFile(sha256="0" * 64, size=1, path="inputs/0", what="the input", source="/data")
     for run in (first, second):
-        store.add(run, "script", (parcel,))
+        store.add(run, "script", (staged,))
     store.resumed(first)
     store.resumed(first)
     for run in (first, second):
         store.forget(run)
     assert [status.run.id for status in store.latest()] == [first.id]
-    assert (store.parcels(first), store.parcels(second)) == ((parcel,), ())
+    assert (store.uploads(first), store.uploads(second)) == ((staged,), ())
     with pytest.raises(UnknownRunError, match="the record has no run 'train-2222222222'"):
         store.resumed(second)
 
@@ -239,8 +239,8 @@ def test_damaged_rows_of_images_and_scripts_are_one_message_each(tmp_path: Path)
     path = tmp_path / "runs.db"
     store, run = Store(path), run_of(TRAIN)
     image = BuiltImage(name="train", sha256="ab" * 32, size=1, inputs="", apptainer="", created="2026-01-02T03:04:05Z")
-    parcel = Parcel(sha256="0" * 64, size=1, path="inputs/0", what="the input", source="/data")
-    store.add(run, "script", (parcel,), Request(project="/p"))
+    staged = StagedFile(sha256="0" * 64, size=1, path="inputs/0", what="the input", source="/data")
+    store.add(run, "script", (staged,), Request(project="/p"))
     store.built(tmp_path, image)
     store.locked(tmp_path, image, b"lock")
     store.built_from(tmp_path, image, "inputs")
@@ -254,7 +254,7 @@ def test_damaged_rows_of_images_and_scripts_are_one_message_each(tmp_path: Path)
         )
     asked: tuple[Callable[[], object], ...] = (
         lambda: store.script(run),
-        lambda: store.parcels(run),
+        lambda: store.uploads(run),
         lambda: store.request(run),
         lambda: store.latest_build(tmp_path, "train"),
         lambda: store.latest_lock(tmp_path, "train"),
@@ -313,8 +313,8 @@ def test_a_record_of_an_earlier_version_opens_unchanged(tmp_path: Path) -> None:
     alive = TaskStatus(task=1, state=State.RUNNING, word="RUNNING", node="n2", started=1767322990)
     assert known == RunStatus(run=run, tasks=(done, alive), asked=1767323000)
     assert store.script(run) == "#!/bin/bash\ncaf\udce9\n"
-    [parcel] = store.parcels(run)
-    assert (parcel.becomes, parcel.size) == ("code/x", 1200)
+    [staged] = store.uploads(run)
+    assert (staged.becomes, staged.size) == ("code/x", 1200)
     parameters = Parameters(names=("lr",), rows=(("0.1",), ("0.2",)))
     assert store.request(run) == Request(
         project=str(project),

@@ -170,18 +170,15 @@ def _build_here(definition: "Definition", target: Path, secrets: "Secrets", *, f
 
 
 def _build_on(place: "Place", name: str, definition: "Definition", secrets: "Secrets", *, force: bool) -> "BuiltImage":
-    from hpcdeploy.cli.place import connections
     from hpcdeploy.flows.build import build_on
 
     cluster = place.cluster(name)
-    with connections() as open_connections, show.transfer("uploading files") as progress:
+    with place.connections() as open_connections, show.transfer("uploading files") as progress:
         return build_on(
             definition,
-            cluster,
             open_connections.to(cluster),
             force=force,
             secrets=secrets,
             report=show_event,
             progress=progress,
-            overrides=place.project.root,
         )

@@ -77,11 +77,10 @@ def file_of(place: "Place", settings: "ImageSettings") -> Path:
 
 def bring_home(place: "Place", built: "BuiltImage", target: Path) -> "BuiltImage":
     """Download an image from a cluster's cache to the file `target`."""
-    from hpcdeploy.cli.place import connections
     from hpcdeploy.flows.build import fetch_built
 
     cluster = place.cluster(built.built_on)
-    with connections() as open_connections, show.transfer(f"downloading the image from {cluster.name}") as progress:
+    with place.connections() as open_connections, show.transfer(f"downloading the image from {cluster.name}") as progress:
         return fetch_built(built, open_connections.to(cluster), target, progress=progress)
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from hpcdeploy.job import Array, Request
     from hpcdeploy.remote.connections import Connections
     from hpcdeploy.run import Run
-    from hpcdeploy.staged_files import Parcel
+    from hpcdeploy.staged_files import StagedFile
 
 JobName = Annotated[
     str | None, typer.Argument(metavar="[JOB]", help="Job of the project; default: its only one.", show_default=False)
@@ -78,10 +78,10 @@ def submit(
     **options: Any,  # noqa: ANN401 - the decorator sets the types
 ) -> None:
     """Submit a job exactly once, even if the connection drops."""
-    from hpcdeploy.cli.place import connections, here
+    from hpcdeploy.cli.place import here
 
     place = here()
-    with connections() as open_connections:
+    with place.connections() as open_connections:
         if resume:
             print_submitted(_resume(place, resume, open_connections), json=json)
             return
@@ -135,7 +135,7 @@ def plan_job(
     admit: Admit = admit_all
     if sends:
         chosen = choose_cluster(place.project, cluster)
-        sends.begin(chosen, SUBMITTING)
+        sends.to(chosen).begin(SUBMITTING)
         admit = admit_on(chosen, place.project.root)
     from hpcdeploy.config.options import read_options
     from hpcdeploy.flows.images import published_of
@@ -202,7 +202,7 @@ def say_notes(plan: "Plan") -> None:
 
 def submit_plan(place: "Place", plan: "Plan", connections: "Connections") -> "Submitted":
     """Submit a planned run."""
-    return _send(place, plan.run, plan.script, plan.cluster, plan.parcels, connections, request=plan.request)
+    return _send(place, plan.run, plan.script, plan.cluster, plan.uploads, connections, request=plan.request)
 
 
 def _resume(place: "Place", name: str, connections: "Connections") -> "Submitted":
@@ -212,7 +212,7 @@ def _resume(place: "Place", name: str, connections: "Connections") -> "Submitted
     check_resumable(known)
     script = place.store.script(known.run)
     cluster = place.cluster(known.run.cluster)
-    return _send(place, known.run, script, cluster, place.store.parcels(known.run), connections, again=True)
+    return _send(place, known.run, script, cluster, place.store.uploads(known.run), connections, again=True)
 
 
 def _send(
@@ -220,7 +220,7 @@ def _send(
     run: "Run",
     script: str,
     cluster: "Cluster",
-    parcels: "tuple[Parcel, ...]",
+    uploads: "tuple[StagedFile, ...]",
     connections: "Connections",
     *,
     request: "Request | None" = None,
@@ -231,15 +231,13 @@ def _send(
     return flow.submit(
         run,
         script,
-        cluster,
-        connections,
+        connections.to(cluster),
         place.store,
-        parcels=parcels,
+        uploads=uploads,
         request=request,
         report=show.pass_on,
         carrying=show.transfer,
         again=again,
-        overrides=place.project.root,
     )
 
 

@@ -12,7 +12,7 @@ from hpcdeploy.cli import show
 from hpcdeploy.plain_text import PlainStream
 
 if TYPE_CHECKING:
-    from hpcdeploy.flows.logs import Piece
+    from hpcdeploy.remote.logs import Piece
 
 
 _HELD = 16 * 1024 * 1024
@@ -47,24 +47,22 @@ def logs(
     The output is printed unchanged, as cat does, with terminal control characters; --plain removes them.
     With -f all tasks of an array are followed together; each line begins with the task's number.
     """
-    from hpcdeploy.cli.place import connections, here
+    from hpcdeploy.cli.place import here
     from hpcdeploy.flows import logs as flow
 
     place = here()
     [known] = place.store.find([run] if run else [])
     cluster = place.cluster(known.run.cluster)
-    overrides = place.project.root
     cleaned: defaultdict[tuple[int, bool], PlainStream] = defaultdict(PlainStream)
     together = follow and task is None and known.run.tasks > 1
-    with show.terminal_as_it_was(), connections() as open_connections:
+    with show.terminal_as_it_was(), place.connections() as open_connections:
+        session = open_connections.to(cluster)
         if follow:
             chosen = range(known.run.tasks) if task is None else [task]
-            pieces = flow.follow(
-                known, chosen, cluster, open_connections, place.store, report=_report_connection, overrides=overrides
-            )
+            pieces = flow.follow(known, chosen, session, place.store, report=_report_connection)
         else:
-            wanted = (known, task or 0, cluster, open_connections)
-            pieces = iter([flow.read(*wanted, overrides=overrides)]) if json else flow.pieces(*wanted, overrides=overrides)
+            wanted = (known, task or 0, session)
+            pieces = iter([flow.read(*wanted)]) if json else flow.pieces(*wanted)
             if task is None and known.run.tasks > 1:
                 show.say(f"note: this is task 0 of {known.run.tasks}; use --task for another one, or -f to follow all")
         for piece in numbered(pieces, known.run.tasks) if together and not json else pieces:
@@ -93,7 +91,7 @@ def numbered(pieces: "Iterable[Piece]", tasks: int) -> "Iterator[Piece]":
     Progress output that overwrites itself (``10 %``, carriage return, ``20 %``) is yielded as lines; of one piece only the
     last, which is what a terminal would show.
     """
-    from hpcdeploy.flows.logs import Piece
+    from hpcdeploy.remote.logs import Piece
 
     width = len(str(tasks - 1))
     longest = max(_SHORTEST_CUT, _HELD // (2 * tasks))

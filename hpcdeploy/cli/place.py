@@ -12,6 +12,9 @@ from hpcdeploy.remote.connections import Connections
 from hpcdeploy.transport.contract import Transport
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hpcdeploy.remote.session import Session
     from hpcdeploy.store import Store
 
 
@@ -53,22 +56,28 @@ class Place:
         admit(cluster)
         return cluster
 
+    def connections(self) -> Connections:
+        """Return connections to clusters, with the project's templates; none of them is open yet.
+
+        Every verb uses these, so it reaches only clusters that the user has admitted (`hpcdeploy.cli.trust`).
+
+        Raises:
+            ConfigError: The settings are malformed.
+        """
+        from hpcdeploy.cli.trust import admit
+        from hpcdeploy.transport.connect import open_transport
+
+        def connect(cluster: Cluster) -> Transport:
+            admit(cluster)
+            return open_transport(cluster)
+
+        return Connections(connect, overrides=self.project.root)
+
+    def session_of(self, connections: Connections) -> "Callable[[str], Session]":
+        """Return a function that returns the session with a cluster, by its name in the settings."""
+        return lambda name: connections.to(self.cluster(name))
+
 
 def here() -> Place:
     """Return the environment of the working folder."""
     return Place(Path.cwd())
-
-
-def connections() -> Connections:
-    """Return a pool of connections to clusters, none of them open.
-
-    All verbs use these connections, so only clusters that the user has allowed are reached (`hpcdeploy.cli.trust`).
-    """
-    from hpcdeploy.cli.trust import admit
-    from hpcdeploy.transport.connect import open_transport
-
-    def connect(cluster: Cluster) -> Transport:
-        admit(cluster)
-        return open_transport(cluster)
-
-    return Connections(connect)

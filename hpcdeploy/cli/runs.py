@@ -45,15 +45,15 @@ def status(
 
     Each cluster is queried once, whatever the number of runs.
     """
-    from hpcdeploy.cli.place import connections, here
+    from hpcdeploy.cli.place import here
     from hpcdeploy.cli.status_text import print_statuses
     from hpcdeploy.errors import TransportError
     from hpcdeploy.flows import follow
 
     place = here()
     known = place.store.latest(alive=True, damaged=show.warn) if everything else place.store.find(run or [])
-    with show.terminal_as_it_was(), connections() as open_connections:
-        result = follow.status(known, place.cluster, open_connections, place.store, overrides=place.project.root)
+    with show.terminal_as_it_was(), place.connections() as open_connections:
+        result = follow.status(known, place.session_of(open_connections), place.store)
     print_statuses(result.statuses, json=json, tasks=not everything and len(known) == 1)
     if result.failures:
         raise TransportError("not every cluster could be queried: " + "; ".join(result.failures))
@@ -71,22 +71,20 @@ def wait(
 
     The exit code is that of the first run whose exit code is not 0.
     """
-    from hpcdeploy.cli.place import connections, here
+    from hpcdeploy.cli.place import here
     from hpcdeploy.cli.status_text import in_words, print_statuses
     from hpcdeploy.flows import follow
 
     place = here()
     known = place.store.find(run or [])
     printed: dict[str, str] = {}
-    with show.terminal_as_it_was(), connections() as open_connections:
+    with show.terminal_as_it_was(), place.connections() as open_connections:
         rounds = follow.wait(
             known,
-            place.cluster,
-            open_connections,
+            place.session_of(open_connections),
             place.store,
             slowest=interval,
             patience=timeout or float("inf"),
-            overrides=place.project.root,
         )
         final: Sequence[RunStatus] = ()
         reported: set[str] = set()
@@ -122,7 +120,7 @@ def fetch(
 
     Files that are here already and have not changed are skipped.
     """
-    from hpcdeploy.cli.place import connections, here
+    from hpcdeploy.cli.place import here
     from hpcdeploy.config.job_files import output_pattern
     from hpcdeploy.flows import fetch as flow
 
@@ -131,15 +129,13 @@ def fetch(
     [known] = place.store.find([run] if run else [])
     destination = output or Path(known.run.id)
     cluster = place.cluster(known.run.cluster)
-    with connections() as open_connections, show.transfer("downloading") as progress:
+    with place.connections() as open_connections, show.transfer("downloading") as progress:
         done = flow.fetch(
             known.run,
             destination,
-            cluster,
-            open_connections,
+            open_connections.to(cluster),
             patterns=patterns,
             progress=progress,
-            overrides=place.project.root,
         )
     show.notes(map(one_line, done.notes))
     if json:
@@ -168,7 +164,7 @@ def cancel(
     json: AsJson = False,
 ) -> None:
     """Cancel runs that have not finished."""
-    from hpcdeploy.cli.place import connections, here
+    from hpcdeploy.cli.place import here
     from hpcdeploy.flows import cancel as flow
 
     place = here()
@@ -177,10 +173,8 @@ def cancel(
         show.confirm(f"Cancel {', '.join(one.run.id for one in known)}?", abort=True)
     cancelled: list[Run] = []
     try:
-        with connections() as open_connections:
-            flow.cancel(
-                known, place.cluster, open_connections, place.store, report=cancelled.append, overrides=place.project.root
-            )
+        with place.connections() as open_connections:
+            flow.cancel(known, place.session_of(open_connections), place.store, report=cancelled.append)
     finally:  # a failing cluster does not stop the others
         if json:
             show.as_json([one.id for one in cancelled])

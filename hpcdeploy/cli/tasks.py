@@ -30,14 +30,14 @@ def results(
     json: AsJson = False,
 ) -> None:
     """Show each task's parameters, state, exit code and elapsed time."""
-    from hpcdeploy.cli.place import connections, here
+    from hpcdeploy.cli.place import here
     from hpcdeploy.errors import ConfigError
     from hpcdeploy.flows import results as flow
 
     if csv and json:
         raise ConfigError("on the command line: found --csv and --json; expected one")
     place = here()
-    with connections() as open_connections:
+    with place.connections() as open_connections:
         [status] = _ask(place, place.store.find([run] if run else []), open_connections)
     request = place.store.request(status.run)
     found = [one for one in flow.results(status, request.array if request else None) if one.failed or not failed]
@@ -69,14 +69,14 @@ def rerun(
 
     The project is read as it is now. Options replace the settings of the old run.
     """
-    from hpcdeploy.cli.place import connections, here
+    from hpcdeploy.cli.place import here
     from hpcdeploy.config.sweeps import parse_tasks
     from hpcdeploy.flows.rerun import check_alone, choose_tasks, relatives
 
     place = here()
     named = [number for words in task or [] for number in parse_tasks(words)]
     words = as_settings(options, ctx.meta.get(META, ()))
-    with connections() as open_connections:
+    with place.connections() as open_connections:
         known = place.store.find([run] if run else [])
         status, *others = _ask(place, [*known, *relatives(known[0].run, place.store)], open_connections)
         tasks = choose_tasks(status, named)
@@ -95,7 +95,7 @@ def rerun(
             print_script(plan)
             return
         show.say(f"running again {len(tasks)} of {status.run.tasks} tasks of run {status.run.id}")
-        print_submitted(submit_plan(origin, plan, open_connections), json=json)
+        print_submitted(submit_plan(origin, plan, open_connections.for_project(origin.project.root)), json=json)
 
 
 def _ask(place: "Place", known: "Sequence[RunStatus]", connections: "Connections") -> "Sequence[RunStatus]":
@@ -105,7 +105,7 @@ def _ask(place: "Place", known: "Sequence[RunStatus]", connections: "Connections
 
     follow.check_submitted(known[:1])
     with show.terminal_as_it_was():
-        result = follow.status(known, place.cluster, connections, place.store, overrides=place.project.root)
+        result = follow.status(known, place.session_of(connections), place.store)
     if result.failures:
         raise TransportError("the cluster could not be queried: " + "; ".join(result.failures))
     return result.statuses

@@ -46,7 +46,7 @@ def watch(
 
     Ctrl-C stops watching; the runs continue. Without a terminal, one line is printed per change.
     """
-    from hpcdeploy.cli.place import connections, here
+    from hpcdeploy.cli.place import here
     from hpcdeploy.cli.trust import ask_ahead
     from hpcdeploy.flows import follow
 
@@ -61,10 +61,8 @@ def watch(
         show.say("all runs have ended")
         return
     ask_ahead(place.project.clusters, [one.run.cluster for one in known])  # the table would hide the prompt
-    with show.terminal_as_it_was(), connections() as open_connections:
-        rounds = follow.wait(
-            known, place.cluster, open_connections, place.store, slowest=interval, overrides=place.project.root
-        )
+    with show.terminal_as_it_was(), place.connections() as open_connections:
+        rounds = follow.wait(known, place.session_of(open_connections), place.store, slowest=interval)
         try:
             with closing(rounds):
                 _draw(rounds) if sys.stdout.isatty() else _print_lines(rounds)

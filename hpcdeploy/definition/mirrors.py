@@ -4,7 +4,7 @@ import ipaddress
 import re
 from collections.abc import Sequence
 
-from hpcdeploy.definition.addresses import registry_of
+from hpcdeploy.definition.base_images import registry_of
 from hpcdeploy.definition.grammar import read_definition, split_stages
 from hpcdeploy.errors import DefinitionError
 

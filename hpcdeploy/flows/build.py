@@ -4,26 +4,25 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from hpcdeploy import limits
-from hpcdeploy.apptainer import build_script as login_node
+from hpcdeploy.apptainer import login_node
 from hpcdeploy.apptainer.build_folder import check_temporary, only_build, pack_context, remove, stage_context
 from hpcdeploy.apptainer.build_progress import Report, Show, ignore_event
 from hpcdeploy.apptainer.build_record import describe, read_image, read_record, write_record
 from hpcdeploy.apptainer.client import Version, check_version, parse_version
 from hpcdeploy.apptainer.diagnosis import explain
 from hpcdeploy.apptainer.secret_pipes import check_secrets, kept_back, secret_lines, serving
-from hpcdeploy.cluster import Cluster
+from hpcdeploy.definition.base_images import needs_plain_http, redirect
 from hpcdeploy.definition.checking import check_definition
-from hpcdeploy.definition.mirrors import needs_plain_http, redirect
-from hpcdeploy.errors import BuildError, MissingProgramError, TransportError
+from hpcdeploy.errors import BuildError, TransportError
 from hpcdeploy.image import BuiltImage, Definition
 from hpcdeploy.progress import Progress, ignore_progress
-from hpcdeploy.remote.answers import STREAM_SHELL, is_path, read_answer
-from hpcdeploy.remote.output import check_began
+from hpcdeploy.remote.answers import is_path
+from hpcdeploy.remote.image_build import run_build, unexpected
+from hpcdeploy.remote.session import Session
 from hpcdeploy.secret import NO_SECRETS, SecretValue, masking
-from hpcdeploy.transport.contract import Completed, Transport
 from hpcdeploy.whole_file import sha256_of
 
 
@@ -102,29 +101,25 @@ def build_here(
 
 def build_on(
     definition: Definition,
-    cluster: Cluster,
-    transport: Transport,
+    session: Session,
     *,
     force: bool = False,
     secrets: Mapping[str, SecretValue] = NO_SECRETS,
     report: Report = ignore_event,
     progress: Progress = ignore_progress,
-    overrides: Path | None = None,
 ) -> BuiltImage:
-    """Build `definition` on the login node of `cluster`; the image stays in the cluster's cache.
+    """Build `definition` on a login node; the image stays in the cluster's cache.
 
     One script does all steps and can be repeated at any time: it looks for the image and for Apptainer, requests the files
     if they are needed, and builds. Secrets follow the script on its standard input.
 
     Args:
         definition: The definition.
-        cluster: The cluster.
-        transport: A connection to it.
+        session: A session with the cluster.
         force: Build even if the image exists.
         secrets: Values of the secrets that the definition uses.
         report: Receives the build's progress.
         progress: Receives the progress of the upload.
-        overrides: The project's folder, whose own templates replace the built-in ones.
 
     Raises:
         BuildError: The build failed, or the login node's answer is malformed.
@@ -133,6 +128,7 @@ def build_on(
         TransportError: The connection failed.
     """
     check_secrets(definition, secrets)
+    cluster = session.cluster
     text = redirect(definition.text, cluster.mirrors)
     show = Show(report, masking(secrets.values()))
     with tempfile.TemporaryDirectory(prefix="hpcdeploy-") as folder:
@@ -145,27 +141,25 @@ def build_on(
             plain_http=needs_plain_http(text),
             force=force,
             secrets=secrets,
-            overrides=overrides,
+            overrides=session.overrides,
         ).encode()
         stdin = script + secret_lines(secrets)
-        answer = _run(stdin, definition, transport, show)
+        answer = run_build(stdin, session, show, partial(_failure, definition))
         if answer.get("state") == "context":
             version = parse_version(str(answer.get("apptainer")))
             _check(version, definition)
-            show.step(f"uploading {len(definition.files)} files to {transport.where}")
+            show.step(f"uploading {len(definition.files)} files to {session.where}")
             if not is_path(answer.get("put")):
-                raise _odd(answer, transport, show)
-            transport.put(archive, str(answer["put"]), progress=progress)
-            answer = _run(stdin, definition, transport, show)
+                raise unexpected(answer, session.where, show)
+            session.put(archive, str(answer["put"]), progress=progress)
+            answer = run_build(stdin, session, show, partial(_failure, definition))
     if answer.get("state") != "built" or not is_path(answer.get("path")):
-        raise _odd(answer, transport, show)
-    image = read_image(answer.get("image"), f"the answer of {transport.where}")
+        raise unexpected(answer, session.where, show)
+    image = read_image(answer.get("image"), f"the answer of {session.where}")
     return replace(image, name=definition.name, path=str(answer.get("path")), built_on=cluster.name, base=definition.base)
 
 
-def fetch_built(
-    image: BuiltImage, transport: Transport, output: Path, *, progress: Progress = ignore_progress
-) -> BuiltImage:
+def fetch_built(image: BuiltImage, session: Session, output: Path, *, progress: Progress = ignore_progress) -> BuiltImage:
     """Download an image from the cluster's cache to `output`, check its sha256, and write the record beside it.
 
     Raises:
@@ -174,43 +168,16 @@ def fetch_built(
     part = output.with_name(f".{output.name}.part")
     output.parent.mkdir(parents=True, exist_ok=True)
     try:
-        transport.get(image.path, part, progress=progress)
+        session.get(image.path, part, progress=progress)
         if sha256_of(part) != image.sha256:
             raise TransportError(
-                f"the image downloaded from {transport.where} is damaged: expected sha256 {image.sha256}; fetch it again"
+                f"the image downloaded from {session.where} is damaged: expected sha256 {image.sha256}; fetch it again"
             )
         part.chmod(0o755)
         part.replace(output)
     finally:
         part.unlink(missing_ok=True)
     return write_record(replace(image, path=str(output), built_on="", cached_on=image.built_on))
-
-
-def _run(stdin: bytes, definition: Definition, transport: Transport, show: Show) -> Mapping[str, object]:
-    done: Completed = transport.run(STREAM_SHELL, stdin=stdin, on_stderr=show.piece, limit=limits.BUILD)
-    show.end()
-    try:
-        answer = read_answer(done.stdout)
-    except ValueError as error:
-        raise BuildError(f"{show.mask(str(error))}; run the same command again") from None
-    if done.exit_code == 0 and answer is not None:
-        return answer
-    if done.exit_code == login_node.FAILED:
-        raise BuildError(_failure(definition, transport.where, tuple(show.tail)))
-    # The values are on the script's standard input, which a shell that reads no script may repeat.
-    masked = replace(done, stderr=show.mask(done.stderr.decode("utf-8", "replace")).encode())
-    check_began(masked, transport.where, BuildError)
-    # A failing setup line may print its own error before it ends the script, which then prints another.
-    errors = "; ".join(line.removeprefix("error: ") for line in show.tail if line.startswith("error: "))
-    if "is not on this machine's PATH" in errors:
-        raise MissingProgramError(f"{transport.where}: {errors}")
-    message = errors or " / ".join(list(show.tail)[-3:]) or "(no message)"
-    raise BuildError(f"{transport.where}: the build script failed with exit code {done.exit_code}: {message}")
-
-
-def _odd(answer: Mapping[str, object], transport: Transport, show: Show) -> BuildError:
-    shown = show.mask(repr(dict(answer)))[:500]
-    return BuildError(f"{transport.where} answered {shown}; expected a built image; run the same command again")
 
 
 def _failure(definition: Definition, where: str, tail: Sequence[str]) -> str:

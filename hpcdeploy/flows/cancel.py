@@ -2,18 +2,12 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
-from pathlib import Path
 
-from hpcdeploy.checked_values import whole_number
-from hpcdeploy.cluster import Cluster, SchedulerName
-from hpcdeploy.errors import ConnectionLostError, HpcdeployError, SchedulerError, TransportError, UncertainSubmissionError
-from hpcdeploy.flows.follow import ClusterOf
-from hpcdeploy.remote.answers import SHELL, check_submission, read_answer
-from hpcdeploy.remote.connections import Connections
-from hpcdeploy.remote.output import check_began, last_words
+from hpcdeploy.errors import HpcdeployError
+from hpcdeploy.flows.follow import SessionOf
 from hpcdeploy.remote.query import alive_by_scheduler
-from hpcdeploy.remote.scripts import cancelling, revoking
+from hpcdeploy.remote.session import Session
+from hpcdeploy.remote.submission import cancel_jobs, find_or_prevent
 from hpcdeploy.run import Run, RunStatus, State, TaskStatus
 from hpcdeploy.store import Store
 
@@ -24,12 +18,10 @@ def ignore_run(_run: Run) -> None:
 
 def cancel(
     known: Sequence[RunStatus],
-    cluster_of: ClusterOf,
-    connections: Connections,
+    session_of: SessionOf,
     store: Store,
     *,
     report: Callable[[Run], None] = ignore_run,
-    overrides: Path | None = None,
 ) -> list[Run]:
     """Cancel those of the runs that have not ended, and return them.
 
@@ -39,11 +31,9 @@ def cancel(
 
     Args:
         known: The runs with their last known states.
-        cluster_of: Returns the cluster of a name.
-        connections: The connections.
+        session_of: Returns the session with a cluster.
         store: The record.
         report: Called with each run that was cancelled.
-        overrides: The project's folder, whose own templates replace the built-in ones.
 
     Raises:
         SchedulerError: A scheduler rejected the request; the message contains its own.
@@ -61,16 +51,16 @@ def cancel(
 
     for one in (one for one in known if one.unsure):
         try:
-            found = _cancel_uncertain(one.run, cluster_of(one.run.cluster), connections, store, overrides)
+            found = _cancel_uncertain(one.run, session_of(one.run.cluster), store)
         except HpcdeployError as error:
             failures.append(error)
         else:
             certain.append(found)
             note([] if found.run.job_id else [found.run])
-    for (cluster_name, scheduler), group in alive_by_scheduler(certain).items():
+    for (cluster, _), group in alive_by_scheduler(certain).items():
         runs = [one.run for one in group]
         try:
-            _cancel(runs, scheduler, cluster_of(cluster_name), connections, overrides)
+            cancel_jobs(runs, session_of(cluster))
         except HpcdeployError as error:
             failures.append(error)
         else:
@@ -82,50 +72,11 @@ def cancel(
     return cancelled
 
 
-def _cancel(
-    runs: Sequence[Run], scheduler: SchedulerName, cluster: Cluster, connections: Connections, overrides: Path | None
-) -> None:
-    script = cancelling(cluster, runs, overrides=overrides)
-    transport = connections.to(cluster)
-    completed = transport.run(SHELL, stdin=script.encode())
-    check_began(completed, transport.where)
-    if completed.exit_code:
-        message = completed.stderr.decode("utf-8", "replace").strip()
-        which = ("all of " if len(runs) > 1 else "") + ", ".join(run.id for run in runs)
-        raise SchedulerError(f"{scheduler} on {cluster.name} did not cancel {which}: {message}")
-
-
-def _cancel_uncertain(
-    run: Run, cluster: Cluster, connections: Connections, store: Store, overrides: Path | None
-) -> RunStatus:
+def _cancel_uncertain(run: Run, session: Session, store: Store) -> RunStatus:
     """Find the job of a run whose submission is uncertain, or prevent its submission; record and return the result."""
     # Another client may still be submitting this run; a failure here must not remove it from the record.
     store.resumed(run)
-    script = revoking(cluster, run, overrides=overrides)
-    again = f"run 'hpcdeploy cancel {run.id}' again later"
-    transport = connections.to(cluster)
-    try:
-        completed = transport.run(SHELL, stdin=script.encode())
-    except TransportError as error:
-        connections.drop(cluster)
-        if not isinstance(error, ConnectionLostError):
-            raise
-        raise UncertainSubmissionError(
-            f"the connection failed while run {run.id} was being cancelled ({error}); it may have a job: {again}"
-        ) from error
-    check_began(completed, transport.where)
-    message = last_words(completed.stderr)
-    if completed.exit_code == 10:
-        raise SchedulerError(f"run {run.id} was not cancelled: {message}")
-    try:
-        answer = None if completed.exit_code else read_answer(completed.stdout)
-        answer = answer and check_submission(answer, run, may_lack_job=True)
-    except ValueError as error:
-        answer, message = None, str(error)
-    if answer is None:
-        raise UncertainSubmissionError(f"{message}; {again}")
-    part = whole_number(answer.get("part", 0)) or 0
-    found = replace(run, job_id=str(answer["job_id"]), part=part, folder=str(answer["folder"]))
+    found = find_or_prevent(run, session)
     submitted_tasks = {task for part in found.parts for task in range(part.first, part.first + part.tasks)}
     # The later chunks of a large array may never have been submitted.
     tasks = tuple(

@@ -2,40 +2,19 @@
 
 import fcntl
 import os
-import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpcdeploy import limits
-from hpcdeploy.cluster import Cluster
-from hpcdeploy.errors import ConfigError, OverLimitError, SchedulerError
+from hpcdeploy.errors import ConfigError
 from hpcdeploy.flows.snapshot import FETCHED
 from hpcdeploy.progress import Progress, ignore_progress
-from hpcdeploy.remote.answers import SHELL, is_path, read_answer
-from hpcdeploy.remote.connections import Connections
-from hpcdeploy.remote.download import (
-    PARTS,
-    PIECE,
-    Asking,
-    Bringing,
-    RemoteFile,
-    groups,
-    inside,
-    is_here,
-    leads_out,
-    place_for,
-    read_listing,
-)
-from hpcdeploy.remote.output import check_began
-from hpcdeploy.remote.scripts import listing
+from hpcdeploy.remote.download import PARTS, Download
+from hpcdeploy.remote.listing import RemoteFile, inside, is_here, leads_out, list_files, place_for
+from hpcdeploy.remote.session import Session
 from hpcdeploy.run import Run
-from hpcdeploy.scheduler.answers import read_sections
-
-_LISTED = (0, 123)
-"""Exit codes of a complete listing; 123: find met an unreadable file, or one that was removed (xargs(1), find(1))."""
 
 _LEADS_OUT = "a link to outside the run's folder"
 
@@ -62,12 +41,10 @@ class Fetched:
 def fetch(
     run: Run,
     destination: Path,
-    cluster: Cluster,
-    connections: Connections,
+    session: Session,
     *,
     patterns: Sequence[str] = (),
     progress: Progress = ignore_progress,
-    overrides: Path | None = None,
 ) -> Fetched:
     """Download the files of `run` into the folder `destination`.
 
@@ -76,11 +53,9 @@ def fetch(
     Args:
         run: The run.
         destination: The folder on this machine, with the subfolders ``output`` and ``logs``.
-        cluster: The cluster.
-        connections: The connections.
+        session: A session with the run's cluster.
         patterns: Patterns of files, relative to the run's working folder; none for all files and the logs.
         progress: Receives the progress.
-        overrides: The project's folder, whose own templates replace the built-in ones.
 
     Raises:
         ConfigError: `destination` exists, but is not a download folder of this run.
@@ -88,8 +63,8 @@ def fetch(
         OSError: A file cannot be written.
         TransportError: The connection failed.
     """
-    ask = Asking(cluster, connections)
-    bases, found, notes = _listed(run, patterns, ask, cluster, overrides)
+    listed = list_files(run, patterns, session)
+    found, notes = listed.files, list(listed.notes)
     for file in found:
         inside(destination, file.place)
     notes += [f"left out: {file.place}, {why}" for file in found if (why := _unwanted(file))]
@@ -104,12 +79,8 @@ def fetch(
         ]
         wanted = [file for file in wanted if file.place not in blocked]
         missing = [file for file in wanted if not is_here(file, destination)]
-        download = Bringing(destination, bases, ask, progress, sum(file.size for file in missing if file.kind == "f"))
-        for group in groups((file for file in missing if file.kind == "f"), at_most=PIECE):
-            if group[0].size > PIECE:
-                download.large(group[0])
-            else:
-                download.small(group)
+        download = Download(destination, listed.bases, session, progress, [file for file in missing if file.kind == "f"])
+        download.run()
         for file in missing:
             if file.kind == "l":
                 _link(file, destination)
@@ -140,39 +111,6 @@ def fetch(
 
 def _paths(folder: Path, places: Iterable[str]) -> tuple[Path, ...]:
     return tuple(sorted(folder / place for place in places))
-
-
-def _listed(
-    run: Run, patterns: Sequence[str], ask: Asking, cluster: Cluster, overrides: Path | None
-) -> tuple[Mapping[str, str], list[RemoteFile], list[str]]:
-    """List the run's files in one round trip; return its folders by part, the files, and messages on unlisted files."""
-    fence = secrets.token_hex(8)
-    script = listing(cluster, run, tuple(patterns), fence, overrides=overrides)
-    try:
-        completed = ask.run(SHELL, script.encode("utf-8", "surrogateescape"), limit=limits.LISTING)
-    except OverLimitError as error:
-        raise OverLimitError(
-            f"the list of the files of run {run.id} is too long for one download; use patterns to fetch only some ({error})"
-        ) from error
-    check_began(completed, ask.where)
-    message = completed.stderr.decode("utf-8", "replace").strip()
-    try:
-        answer = read_answer(completed.stdout)
-    except ValueError as error:
-        answer, message = None, f"{error}; {message}"
-    if completed.exit_code or answer is None or not all(is_path(answer.get(part)) for part in ("output", "logs")):
-        raise SchedulerError(f"the files of run {run.id} could not be listed on {ask.where}: {message}")
-    sections = read_sections(completed.stdout, fence, *(("output",) if patterns else ("output", "logs")))
-    for part, section in sections.items():
-        if section.exit_code not in _LISTED:
-            raise SchedulerError(
-                f"{answer[part]} could not be listed on {ask.where} (exit code {section.exit_code}): {message}"
-            )
-    listed = [read_listing(part, section.content) for part, section in sections.items()]
-    files = [file for found, _ in listed for file in found]
-    closed = [f"left out: {line[6:]}" for line in message.splitlines() if line[:6] == "find: " and line.endswith("denied")]
-    closed += [f"left out: {entry!r}, a malformed entry of the listing" for _, bad in listed for entry in bad]
-    return {part: str(base) for part, base in answer.items()}, files, closed
 
 
 def _unwanted(file: RemoteFile) -> str:

@@ -6,9 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import (
     ConfigError,
     HpcdeployError,
@@ -19,16 +17,16 @@ from hpcdeploy.errors import (
     UncertainSubmissionError,
     WaitTimeoutError,
 )
-from hpcdeploy.remote.connections import Connections
-from hpcdeploy.remote.query import alive, alive_by_scheduler, ask, unknown
+from hpcdeploy.remote.query import QueryResult, alive, query, unknown
+from hpcdeploy.remote.session import Session
 from hpcdeploy.run import TERMINAL, RunStatus
 from hpcdeploy.store import Store
 
 _NOT_OF_A_CLUSTER = (ConfigError, MissingProgramError, TemplateError)
 """Errors of the settings or of this machine: raised unchanged if no cluster can be queried."""
 
-ClusterOf = Callable[[str], Cluster]
-"""Return a cluster's settings by its name."""
+SessionOf = Callable[[str], Session]
+"""Return the session with a cluster, by its name in the settings."""
 
 SLOWEST = 60.0
 """Maximum time in seconds between two queries of a cluster in a long wait; sites ask for this (squeue(1), PERFORMANCE)."""
@@ -48,10 +46,16 @@ class Asked:
 
 @dataclass(kw_only=True)
 class _Place:
-    """One cluster in a wait; ``due`` is the time of its next query, by `time.monotonic`."""
+    """One cluster in a wait: without a session if its settings are missing.
 
-    cluster: Cluster
+    `due` is the time of its next query, by `time.monotonic`; `interval` grows from query to query, and is never below
+    `shortest` (seconds).
+    """
+
+    name: str
     interval: float
+    shortest: float = 0.0
+    session: Session | None = None
     due: float = 0.0
     asked: bool = False
     failure: str = ""
@@ -62,18 +66,16 @@ class _Place:
 @dataclass(frozen=True, kw_only=True)
 class _News:
     place: _Place
-    learned: list[RunStatus] = field(default_factory=list)
-    error: BaseException | None = None
+    answer: QueryResult = field(default_factory=QueryResult)
+    crash: BaseException | None = None
 
 
 def status(
     known: Sequence[RunStatus],
-    cluster_of: ClusterOf,
-    connections: Connections,
+    session_of: SessionOf,
     store: Store,
     *,
     patience: float = 60.0,
-    overrides: Path | None = None,
 ) -> Asked:
     """Query the states of the runs that had not ended, with one round trip for each cluster and scheduler.
 
@@ -82,11 +84,9 @@ def status(
 
     Args:
         known: The runs with their last known states.
-        cluster_of: Returns the cluster of a name.
-        connections: The connections.
+        session_of: Returns the session with a cluster.
         store: The record.
         patience: Timeout in seconds.
-        overrides: The project's folder, whose own templates replace the built-in ones.
 
     Raises:
         ConfigError: No cluster can be queried, because of its settings.
@@ -94,7 +94,7 @@ def status(
         TemplateError: A template is broken.
     """
     result = Asked(statuses=tuple(known), failures=())
-    places = _Places(known, cluster_of, connections, store, first=math.inf, slowest=math.inf, overrides=overrides)
+    places = _Places(known, session_of, store, first=math.inf, slowest=math.inf)
     for result in places.rounds(patience):
         if not places.waiting:
             return result
@@ -103,14 +103,12 @@ def status(
 
 def wait(
     known: Sequence[RunStatus],
-    cluster_of: ClusterOf,
-    connections: Connections,
+    session_of: SessionOf,
     store: Store,
     *,
     first: float = 1.0,
     slowest: float = SLOWEST,
     patience: float = math.inf,
-    overrides: Path | None = None,
 ) -> Generator[Asked, None, None]:
     """Yield the known states after each answer of a cluster, until every run has ended.
 
@@ -118,14 +116,12 @@ def wait(
 
     Args:
         known: The runs with their last known states.
-        cluster_of: Returns the cluster of a name.
-        connections: The connections.
+        session_of: Returns the session with a cluster.
         store: The record.
         first: Time between two queries of a cluster at first, in seconds. It grows, and is never below the cluster's
             ``poll-interval``.
         slowest: Maximum time between two queries, in seconds.
         patience: Timeout in seconds.
-        overrides: The project's folder, whose own templates replace the built-in ones.
 
     Raises:
         WaitTimeoutError: Not all runs ended within `patience` seconds.
@@ -135,7 +131,7 @@ def wait(
         SchedulerError: The remaining runs are unknown to their schedulers for several rounds, so they will never end.
     """
     check_submitted(known)
-    places = _Places(known, cluster_of, connections, store, first=first, slowest=slowest, overrides=overrides)
+    places = _Places(known, session_of, store, first=first, slowest=slowest)
     left: list[RunStatus] = list(known)
     for result in places.rounds(patience):
         yield result
@@ -167,22 +163,18 @@ class _Places:
     def __init__(
         self,
         known: Sequence[RunStatus],
-        cluster_of: ClusterOf,
-        connections: Connections,
+        session_of: SessionOf,
         store: Store,
         *,
         first: float,
         slowest: float,
-        overrides: Path | None,
     ) -> None:
         self._known = {one.run.id: one for one in known}
         self._order = [one.run.id for one in known]
-        self._connections = connections
         self._store = store
         self._slowest = slowest
-        self._overrides = overrides
         self._news: queue.SimpleQueue[_News] = queue.SimpleQueue()
-        self._places = [_place(name, cluster_of, first) for name in dict.fromkeys(one.run.cluster for one in alive(known))]
+        self._places = [_place(name, session_of, first) for name in dict.fromkeys(one.run.cluster for one in alive(known))]
         for place in self._places:
             if place.refusal and all(other.refusal for other in self._places):
                 raise place.refusal
@@ -203,8 +195,8 @@ class _Places:
             while (now := time.monotonic()) < until:
                 idle = [place for place in self._places if not (place.asked or place.refusal) and self._runs(place)]
                 for place in idle:
-                    if place.due <= now:
-                        self._begin(place)
+                    if place.due <= now and place.session:
+                        self._begin(place, place.session)
                 pause = min([until, *(place.due for place in idle if not place.asked)]) - now
                 try:
                     news = self._news.get(timeout=None if pause == math.inf else min(max(0.0, pause), threading.TIMEOUT_MAX))
@@ -214,7 +206,8 @@ class _Places:
                 yield self._result()
         finally:
             for place in self.waiting:
-                self._connections.forsake(place.cluster)
+                if place.session:
+                    place.session.abandon()
 
     def given_up(self, patience: float) -> Asked:
         """Return the known states after a timeout of the clusters that did not answer."""
@@ -233,67 +226,59 @@ class _Places:
             raise SchedulerError(f"the result of these runs is unknown, and waiting does not help: {reasons}")
 
     def _runs(self, place: _Place) -> list[RunStatus]:
-        return [one for one in alive(list(self._known.values())) if one.run.cluster == place.cluster.name]
+        return [one for one in alive(list(self._known.values())) if one.run.cluster == place.name]
 
     def _result(self) -> Asked:
-        failures = (f"{place.cluster.name}: {place.failure}" for place in self._places if place.failure)
+        failures = (f"{place.name}: {place.failure}" for place in self._places if place.failure)
         return Asked(statuses=tuple(self._known[run] for run in self._order), failures=tuple(failures))
 
-    def _begin(self, place: _Place) -> None:
+    def _begin(self, place: _Place, session: Session) -> None:
         place.asked = True
-        known = self._runs(place)
+        known, own = self._runs(place), session.pinned()
 
         def send() -> None:
-            learned: list[RunStatus] = []
-            refused: BaseException | None = None
             try:
-                transport = self._connections.to(place.cluster)
-                for (_, scheduler), group in alive_by_scheduler(known).items():
-                    try:
-                        for one in ask(transport, place.cluster, scheduler, group, overrides=self._overrides):
-                            learned.append(one)  # noqa: PERF402 - states received before an error count
-                    except SchedulerError as error:  # the cluster's other scheduler may still answer
-                        refused = refused or error
-            except BaseException as error:  # noqa: BLE001 - the waiting thread raises or reports it
-                refused = error
-            self._news.put(_News(place=place, learned=learned, error=refused))
+                news = _News(place=place, answer=query(own, known))
+            except BaseException as error:  # noqa: BLE001 - the waiting thread raises it
+                news = _News(place=place, crash=error)
+            self._news.put(news)
 
         # A daemon thread: at exit the program must not wait for a login node that does not answer.
         threading.Thread(target=send, daemon=True).start()
 
     def _take(self, news: _News) -> None:
-        place = news.place
+        if news.crash:
+            raise news.crash
+        place, answer = news.place, news.answer
         place.asked, place.failure = False, ""
         place.due = time.monotonic() + place.interval
-        place.interval = max(min(place.interval * GROWTH, self._slowest), place.cluster.poll_interval)
-        self._store.learned(*news.learned)
-        self._known.update((one.run.id, one) for one in news.learned)
-        match news.error:
-            case None:
-                left = self._runs(place)
-                place.lost = place.lost + 1 if left and all(map(_lost, left)) else 0
-            case HpcdeployError() as error:
-                self._connections.drop(place.cluster)
-                self._fail(place, str(error), seen={one.run.id for one in news.learned})
-                place.refusal = None if isinstance(error, TransportError | SchedulerError) else error
-                if isinstance(error, _NOT_OF_A_CLUSTER) and all(other.refusal for other in self._places):
-                    raise error
-            case error:
-                raise error
+        place.interval = max(min(place.interval * GROWTH, self._slowest), place.shortest)
+        self._store.learned(*answer.statuses)
+        self._known.update((one.run.id, one) for one in answer.statuses)
+        if answer.error is None:
+            left = self._runs(place)
+            place.lost = place.lost + 1 if left and all(map(_lost, left)) else 0
+            return
+        error = answer.error
+        self._fail(place, str(error), seen={one.run.id for one in answer.statuses})
+        place.refusal = None if isinstance(error, TransportError | SchedulerError) else error
+        if isinstance(error, _NOT_OF_A_CLUSTER) and all(other.refusal for other in self._places):
+            raise error
 
     def _fail(self, place: _Place, why: str, *, seen: frozenset[str] | set[str] = frozenset()) -> None:
         place.failure, place.lost = why, 0
-        reason = f"{place.cluster.name} could not be queried"  # the cause is reported once, not for each run
+        reason = f"{place.name} could not be queried"  # the cause is reported once, not for each run
         self._known.update((one.run.id, unknown(one, reason)) for one in self._runs(place) if one.run.id not in seen)
 
 
-def _place(name: str, cluster_of: ClusterOf, first: float) -> _Place:
+def _place(name: str, session_of: SessionOf, first: float) -> _Place:
     """Return the initial state of a cluster; a cluster that is missing in the settings does not stop the others."""
     try:
-        cluster = cluster_of(name)
+        session = session_of(name)
     except ConfigError as error:
-        return _Place(cluster=Cluster(name=name), interval=math.inf, refusal=error)
-    return _Place(cluster=cluster, interval=max(first, cluster.poll_interval))
+        return _Place(name=name, interval=math.inf, refusal=error)
+    shortest = session.cluster.poll_interval
+    return _Place(name=name, session=session, interval=max(first, shortest), shortest=shortest)
 
 
 def _lost(one: RunStatus) -> bool:

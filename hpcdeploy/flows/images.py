@@ -12,7 +12,7 @@ from hpcdeploy.errors import ConfigError
 from hpcdeploy.image import BuiltImage, PublishedImage
 from hpcdeploy.registry.reference import parse_image, parse_reference, split_port
 from hpcdeploy.remote.scripts import Delivery
-from hpcdeploy.staged_files import Parcel
+from hpcdeploy.staged_files import StagedFile
 from hpcdeploy.store import Store
 from hpcdeploy.whole_file import sha256_of
 
@@ -133,7 +133,7 @@ def delivery_of(
 
 def published_of(delivery: Delivery) -> PublishedImage | None:
     """Return the image in a registry that `delivery` uses; None if it has another source."""
-    address = delivery.reference or (delivery.parcel.source if delivery.parcel else "")
+    address = delivery.reference or (delivery.upload.source if delivery.upload else "")
     repository, digest, manifest = address.removeprefix("oras://").partition("@sha256:")
     if not address.startswith("oras://") or not digest:
         return None
@@ -145,7 +145,7 @@ def _from_registry(published: PublishedImage, cluster: Cluster, *, plain_http: b
     delivery = Delivery(sha256=published.sha256, size=published.size)
     if cluster.image_route in ("auto", "stream"):
         name = published.repository.rpartition("/")[2]
-        delivery = replace(delivery, parcel=_parcel(delivery, cluster, f"the image {name}", published.reference))
+        delivery = replace(delivery, upload=_upload_of(delivery, cluster, f"the image {name}", published.reference))
     if cluster.image_route == "stream":
         return delivery
     host, port = split_port(parse_reference(published.repository).endpoint)
@@ -178,7 +178,8 @@ def _unpushed(built: BuiltImage, built_there: BuiltImage | None, cluster: Cluste
     delivery = Delivery(sha256=built.sha256, size=built.size)
     if not is_here:
         return delivery
-    return replace(delivery, parcel=_parcel(delivery, cluster, f"the image {built.name}", str(Path(built.path).resolve())))
+    source = str(Path(built.path).resolve())
+    return replace(delivery, upload=_upload_of(delivery, cluster, f"the image {built.name}", source))
 
 
 def _local_file(path: Path, cluster: Cluster, what: str) -> Delivery:
@@ -192,11 +193,11 @@ def _local_file(path: Path, cluster: Cluster, what: str) -> Delivery:
         delivery = Delivery(sha256=sha256_of(path), size=path.stat().st_size)
     except OSError as error:
         raise ConfigError(f"the image {path} cannot be read: {error.strerror}; expected a .sif there") from error
-    return replace(delivery, parcel=_parcel(delivery, cluster, what, str(path.resolve())))
+    return replace(delivery, upload=_upload_of(delivery, cluster, what, str(path.resolve())))
 
 
-def _parcel(delivery: Delivery, cluster: Cluster, what: str, source: str) -> Parcel:
-    return Parcel(
+def _upload_of(delivery: Delivery, cluster: Cluster, what: str, source: str) -> StagedFile:
+    return StagedFile(
         sha256=delivery.sha256,
         size=delivery.size,
         path=f"{cluster.images_folder}/{delivery.sha256}.sif",

@@ -13,7 +13,7 @@ from hpcdeploy.flows.snapshot import Nowhere, Packed, Tree, changed, keep, large
 from hpcdeploy.job import Code, Input, Job
 from hpcdeploy.plain_text import written
 from hpcdeploy.shell import word
-from hpcdeploy.staged_files import Parcel, Placement, can_mount, parcel_path
+from hpcdeploy.staged_files import Placement, StagedFile, can_mount, staged_path
 from hpcdeploy.whole_file import sha256_of
 
 Allow = Callable[[str], bool]
@@ -39,9 +39,9 @@ class Brought:
     dirty: bool | None = False
 
     @property
-    def parcels(self) -> tuple[Parcel, ...]:
+    def uploads(self) -> tuple[StagedFile, ...]:
         """The files to upload, without duplicates."""
-        return tuple({one.parcel.path: one.parcel for one in self.placements}.values())
+        return tuple({one.upload.path: one.upload for one in self.placements}.values())
 
 
 CODE_CARRIED = "code"
@@ -79,12 +79,12 @@ def bring_along(
             notes += [f"the input {given.source}: {_described(inner)}", *_links_astray(inner)]
         else:
             placements.append(_file(path, given, mounts=mounts))
-            notes.append(f"the input {given.source}: {written(placements[-1].parcel.size)}")
+            notes.append(f"the input {given.source}: {written(placements[-1].upload.size)}")
     _check_places(job, placements, mounts=mounts)
     return Brought(
         placements=tuple(placements),
         notes=tuple(notes),
-        code_sha256=placements[0].parcel.sha256 if tree else "",
+        code_sha256=placements[0].upload.sha256 if tree else "",
         commit=tree.commit if tree else "",
         dirty=tree.dirty if tree else False,
     )
@@ -144,15 +144,15 @@ def _hold_to_limit(code: Code, tree: Tree, allow: Allow) -> None:
 def _folder(tree: Tree, place: str, what: str, archives: Path | None, *, mounts: bool, is_code: bool = False) -> Placement:
     packed: Packed
     packed, path = (pack(tree, Nowhere()), None) if archives is None else keep(tree, archives)
-    parcel = Parcel(
+    staged = StagedFile(
         sha256=packed.sha256,
         size=packed.size,
-        path=parcel_path(packed.sha256, is_folder=True, is_code=is_code, mounts=mounts),
-        becomes=parcel_path(packed.sha256, is_folder=False, is_code=is_code, mounts=mounts) if mounts else "",
+        path=staged_path(packed.sha256, is_folder=True, is_code=is_code, mounts=mounts),
+        becomes=staged_path(packed.sha256, is_folder=False, is_code=is_code, mounts=mounts) if mounts else "",
         what=what,
         source=str(path or tree.folder),
     )
-    return Placement(parcel=parcel, place=place, is_folder=True, is_code=is_code)
+    return Placement(upload=staged, place=place, is_folder=True, is_code=is_code)
 
 
 def _file(path: Path, given: Input, *, mounts: bool) -> Placement:
@@ -166,14 +166,14 @@ def _file(path: Path, given: Input, *, mounts: bool) -> Placement:
         raise ConfigError(f"the input {given.source} cannot be read: {error.strerror}; expected it at {path}") from error
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise changed(path)
-    parcel = Parcel(
+    staged = StagedFile(
         sha256=sha256,
         size=after.st_size,
-        path=parcel_path(sha256, is_folder=False, is_code=False, mounts=mounts),
+        path=staged_path(sha256, is_folder=False, is_code=False, mounts=mounts),
         what=f"the input {given.source}",
         source=str(path),
     )
-    return Placement(parcel=parcel, place=given.destination, is_folder=False)
+    return Placement(upload=staged, place=given.destination, is_folder=False)
 
 
 def _check_places(job: Job, placements: Sequence[Placement], *, mounts: bool) -> None:

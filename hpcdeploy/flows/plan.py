@@ -17,7 +17,7 @@ from hpcdeploy.flows.submit import plan_run
 from hpcdeploy.job import After, Job, Predecessor, Request
 from hpcdeploy.remote.scripts import Delivery, submission
 from hpcdeploy.run import Run, RunStatus
-from hpcdeploy.staged_files import Parcel
+from hpcdeploy.staged_files import StagedFile
 from hpcdeploy.store import Store
 
 
@@ -89,7 +89,7 @@ class Plan:
         cluster: The cluster.
         script: The submission script.
         request: The request, for the record.
-        parcels: Files to upload, unless the cluster has them.
+        uploads: Files to upload, unless the cluster has them.
         notes: Their sizes, and notes on the job for the user.
     """
 
@@ -98,7 +98,7 @@ class Plan:
     cluster: Cluster
     script: str
     request: Request
-    parcels: tuple[Parcel, ...] = ()
+    uploads: tuple[StagedFile, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -172,6 +172,6 @@ def plan(
         job=job,
         cluster=cluster,
         script=submission(run, job, cluster, delivery, placements=placements, after=after, overrides=project.root),
-        parcels=(*delivery.parcels, *uploads.parcels),
+        uploads=(*delivery.uploads, *uploads.uploads),
         notes=(*uploads.notes, *(f"note: {text}" for text in job_notes(job, cluster, chosen))),
     )

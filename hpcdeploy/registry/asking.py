@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpcdeploy.definition.mirrors import mirrored
+from hpcdeploy.definition.base_images import mirrored
 from hpcdeploy.errors import AuthenticationError, RegistryError
 from hpcdeploy.image import PublishedImage
 from hpcdeploy.registry.reference import Reference, is_loopback, parse_image, parse_reference

@@ -4,7 +4,7 @@ import ipaddress
 import re
 from dataclasses import dataclass, replace
 
-from hpcdeploy.definition.addresses import registry_of
+from hpcdeploy.definition.base_images import registry_of
 from hpcdeploy.errors import ConfigError
 
 DOCKER_HUB = "docker.io"

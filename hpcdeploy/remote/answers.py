@@ -1,107 +1,115 @@
 """Read what a script on a login node prints: its start, its result line, its exit code."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import IntEnum
 from itertools import islice
+from typing import TypeGuard
 
 from hpcdeploy.checked_values import LARGEST, read_json, whole_number
 from hpcdeploy.run import Run
 
 STREAM_SHELL = ("bash", "-l", "-s")
-"""Reads a script from its standard input byte by byte, so that input after the script remains available.
+"""Reads a script from its standard input, and leaves what follows the script there: so it reads byte by byte.
 
-It is a login shell, because sites set PATH and modules in the profile (bash(1)).
+A login shell: sites set up PATH and modules in the profile (bash(1)).
 """
 
 SHELL = ("bash", "-l", "-c", r'{ \set +x; \trap - DEBUG; } 2>/dev/null; \eval "$(\command cat)"', "bash")
-"""The same for a script that is the whole input. It is read at once, because a large one takes a tenth of a second byte by
-byte.
+"""The same for a script that is all of its input: read at once, since a large one takes a tenth of a second byte by byte.
 
-A profile may have set things that would change the script: an alias named cat, a trap that prints, ``set -x``.
+A profile may have set what would change the script on its way: an alias named cat, a trap that prints, ``set -x``.
 """
 
 SUBMITTING = (*SHELL, "bring")
-"""The same for a script that submits a run, for a caller that uploads missing files."""
+"""The same for a script that submits a run: this caller brings what it misses."""
 
-_MARK = b"HPCDEPLOY "
+
+class ExitCode(IntEnum):
+    """Exit codes of the scripts for a login node, apart from those that receive an upload (`UploadExitCode`)."""
+
+    DONE = 0
+    UNUSABLE = 10
+    """The login node is not usable: a command is missing, or the root is not private."""
+    NO_IMAGE = 11
+    """The image cannot be pulled, or is damaged."""
+    REJECTED = 12
+    """The scheduler rejected the job."""
+    UNKNOWN = 13
+    """It is unknown whether the scheduler has the job, or what it printed exceeds the limit."""
+    FILES_NEEDED = 14
+    """Files must be uploaded first; the answer lists them."""
+    CANCELLED = 15
+    """The run was cancelled before it was submitted."""
+
+
+class UploadExitCode(IntEnum):
+    """Exit codes of the scripts that receive an upload (`login_templates/receive.sh`, `login_templates/lane.sh`)."""
+
+    DONE = 0
+    UNUSABLE = 10
+    """The login node is not usable: a command is missing, or the disk is full."""
+    DAMAGED = 11
+    """The checksum is wrong; the received bytes were removed."""
+    INCOMPLETE = 15
+    """Not all bytes were received; they are kept, and the next call resumes."""
+
+
+MARK = b"HPCDEPLOY "
 """Marker that each script prints first (`login_templates/begin.sh`), and before its answers."""
 
-_NOT_BASH = b"error: this script is for bash"
-"""Error that a script prints if a shell other than bash reads it (`login_templates/state.sh`)."""
-
 _BEGINNINGS = (b'{"', b"{}", b"{")
-"""Prefixes of an answer after the marker; the last one only at the end of the line.
-
-A profile may have printed text before the marker without a line break: ``tput``, a terminal's title.
-"""
+"""How an answer begins behind the mark; the last one where the line ends with it. A profile may have printed text before the
+mark without a line break: ``tput``, a terminal's title."""
 
 _SHOWN = 500
-"""Maximum number of characters of an answer in a message."""
+"""Characters of an answer that a message quotes."""
 
-_MOST_MARKS = 16
-"""Maximum number of markers to try in one line: a value of an answer may contain the marker's text."""
-
-
-def began(stdout: bytes, stderr: bytes) -> bool:
-    """Tell whether the script with this output has started; if not, nothing of it was done.
-
-    If another shell than bash read it, it has printed an error (`login_templates/state.sh`).
-    """
-    return _MARK in stdout or _NOT_BASH in stderr
-
-
-def never_began(where: str, stderr: bytes) -> str:
-    """Return the message for a login shell on `where` that ended, with `stderr`, before it read the script."""
-    message = stderr.decode("utf-8", "replace").strip()[-500:]
-    return (
-        f"the login shell on {where} ended before it read hpcdeploy's script, and nothing was done. The likely cause is a "
-        "login profile there (/etc/profile, ~/.bash_profile, ~/.profile, ~/.bashrc) that calls exit, execs zsh, or "
-        "reads standard input. Do that only in interactive shells: case $- in *i*) ... ;; esac. "
-        f"Its standard error: {message or '(nothing)'}"
-    )
+_MOSTMARKS = 16
+"""Marks of one line that are tried: an answer may hold the text of a mark in one of its values."""
 
 
 def read_answer(stdout: bytes) -> Mapping[str, object] | None:
-    """Return the values after the marker ``HPCDEPLOY {...}``, the last one if there are several; None if there is none.
+    """Return the values of the mark ``HPCDEPLOY {...}``, the last one if there are more; None where there is none.
 
-    It may start anywhere in its line, because login shells may print text around it. Bytes that are not UTF-8, such as in a
-    file's name, become surrogate escapes.
+    It ends with its line, and begins anywhere in it: whatever a login shell prints around it is for people.
 
-    Raises:
-        ValueError: It is not JSON, such as that of an interrupted script; the message has the line.
+    Bytes that are no UTF-8, as in a file's name, become surrogate escapes. Raises `ValueError` with the line where it is no
+    JSON, as of a script that was cut on its way.
     """
-    # As bytes, because in text U+2028 or U+0085 in a name would also end the line.
+    # Bytes: as text, a name with U+2028 or U+0085 in it would end the line too.
     last = len(stdout)
-    while (last := stdout.rfind(_MARK, 0, last)) >= 0:
+    while (last := stdout.rfind(MARK, 0, last)) >= 0:
         if _begins_answer(stdout, last):
             break
     else:
         return None
     start = max(stdout.rfind(b"\n", 0, last), stdout.rfind(b"\r", 0, last)) + 1
     line = stdout[start : _line_end(stdout, last)]
-    texts = [line[place:].decode("utf-8", "surrogateescape") for place in islice(_answers(line), _MOST_MARKS)]
+    texts = [line[place:].decode("utf-8", "surrogateescape") for place in islice(_answers(line), _MOSTMARKS)]
     for text in texts:
         try:
             answer: dict[str, object] = read_json(text.partition(" ")[2])
         except ValueError as error:
             if text is texts[-1]:
-                raise ValueError(f"the login node answered {text[:_SHOWN]!r}, which is not JSON") from error
+                raise ValueError(f"the login node answered {text[:_SHOWN]!r}, which is no JSON") from error
         else:
             return answer
     return None
 
 
 def _answers(line: bytes) -> Iterator[int]:
-    """Yield the positions in a line where an answer may start."""
+    """Give the places in a line where an answer may begin."""
     place = -1
-    while (place := line.find(_MARK, place + 1)) >= 0:
+    while (place := line.find(MARK, place + 1)) >= 0:
         if _begins_answer(line, place):
             yield place
 
 
 def _begins_answer(stdout: bytes, place: int) -> bool:
-    """Tell whether an answer follows the marker at `place`."""
-    start = place + len(_MARK)
+    """Tell whether an answer stands behind the mark at `place`."""
+    start = place + len(MARK)
     if stdout.startswith(_BEGINNINGS[:2], start):
         return True
     return stdout.startswith(_BEGINNINGS[2], start) and stdout[start + 1 : start + 2] in (b"", b"\n", b"\r")
@@ -121,16 +129,31 @@ _PATH_MAX = 4096
 """Maximum length of a path in bytes (limits.h, PATH_MAX)."""
 
 
-def check_submission(answer: Answer, run: Run, *, may_lack_job: bool = False) -> Answer:
-    """Validate the answer of a submission script: the job of `run`, or the files that it needs first.
+@dataclass(frozen=True, kw_only=True)
+class Submission:
+    """What a submission script reported.
+
+    Attributes:
+        run: The run; with its job, unless the script needs files first or the run was cancelled.
+        already: An earlier call had submitted it.
+        needs: The files that must be uploaded first, each with ``sha256``, ``path`` and ``have`` (bytes received before);
+            None if the script did its work.
+        cancelled: The message of the script, if the run was cancelled before it was submitted.
+    """
+
+    run: Run
+    already: bool = False
+    needs: Sequence[Mapping[str, object]] | None = None
+    cancelled: str = ""
+
+
+def read_submission(answer: Answer, run: Run, *, may_lack_job: bool = False) -> Submission:
+    """Parse the answer of a submission script: the job of `run`, or the files that it needs first.
 
     Args:
         answer: The answer.
         run: The run.
-        may_lack_job: Accept an empty job id; a cancelling script may not find a job.
-
-    Returns:
-        The answer.
+        may_lack_job: It is the answer of a cancelling script, which may not find a job, and needs no files.
 
     Raises:
         ValueError: The answer is malformed; the message says how.
@@ -139,23 +162,24 @@ def check_submission(answer: Answer, run: Run, *, may_lack_job: bool = False) ->
         raise _wrong("run", answer, run.id)
     if "needs" in answer:
         needs = answer["needs"]
-        if not isinstance(needs, list) or not all(map(_is_need, needs)):
+        if may_lack_job or not isinstance(needs, list) or not all(map(_is_need, needs)):
             raise _wrong("needs", answer, "a list of files, each with sha256, path and have")
-        return answer
+        return Submission(run=run, needs=needs)
     job_id = answer.get("job_id")
     if not isinstance(job_id, str) or not (_JOBS.fullmatch(job_id) or (may_lack_job and not job_id)):
         raise _wrong("job_id", answer, "a job id")
     jobs, part = job_id.split(","), whole_number(answer.get("part", 0), run.tasks)
     if part is None or len(jobs) > (-(-run.tasks // part) if part else 1):
         raise _wrong("part", answer, f"the number of tasks, of {run.tasks}, in each of {len(jobs)} jobs")
-    if not isinstance(answer.get("already"), bool):
+    already, folder = answer.get("already"), answer.get("folder")
+    if not isinstance(already, bool):
         raise _wrong("already", answer, "true or false")
-    if not is_path(answer.get("folder")):
+    if not is_path(folder):
         raise _wrong("folder", answer, "a path")
-    return answer
+    return Submission(run=replace(run, job_id=job_id, part=part, folder=folder), already=already)
 
 
-def is_path(value: object) -> bool:
+def is_path(value: object) -> TypeGuard[str]:
     """Tell whether `value` can be a path, which has no line break in an answer (``login_templates/answer.sh``)."""
     return isinstance(value, str) and 0 < len(value) <= _PATH_MAX and not set(value) & set("\0\n\r")
 

@@ -1,44 +1,54 @@
 """Hold one connection to each cluster, opened on first use and shared by all parts of a command."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Self
 
 from hpcdeploy.cluster import Cluster
+from hpcdeploy.remote.session import Link, RetryPolicy, Session
 from hpcdeploy.transport.contract import Transport
 
 
 class Connections:
     """A pool with one connection to each cluster; leaving its context closes them all."""
 
-    def __init__(self, connect: Callable[[Cluster], Transport]) -> None:
+    def __init__(
+        self,
+        connect: Callable[[Cluster], Transport],
+        *,
+        overrides: Path | None = None,
+        retry: RetryPolicy | None = None,
+    ) -> None:
+        """Make a pool.
+
+        Args:
+            connect: Opens a connection to a cluster.
+            overrides: The project's folder, whose own templates replace the built-in ones; None for the built-in ones.
+            retry: The retry policy of the sessions.
+        """
         self._connect = connect
+        self._overrides = overrides
+        self._retry = retry or RetryPolicy()
         # The key is the whole description, because another project may describe another cluster with the same name.
-        self._open: dict[Cluster, Transport] = {}
+        self._links: dict[Cluster, Link] = {}
 
-    def to(self, cluster: Cluster) -> Transport:
-        """Return the open connection to `cluster`, and open one if there is none; the caller must not close it."""
-        if cluster not in self._open:
-            self._open[cluster] = self._connect(cluster)
-        return self._open[cluster]
+    def to(self, cluster: Cluster) -> Session:
+        """Return a session with `cluster`; it connects on first use."""
+        if cluster not in self._links:
+            self._links[cluster] = Link(partial(self._connect, cluster))
+        return Session(cluster=cluster, link=self._links[cluster], overrides=self._overrides, retry=self._retry)
 
-    def begin(self, cluster: Cluster, argv: Sequence[str]) -> None:
-        """Start connecting to `cluster` and starting `argv` in the background, because it will be run soon."""
-        self.to(cluster).begin(argv)
-
-    def drop(self, cluster: Cluster) -> None:
-        """Close the broken connection to `cluster`; the next call of `to` opens a new one."""
-        dead = self._open.pop(cluster, None)
-        if dead is not None:
-            dead.close()
-
-    def forsake(self, cluster: Cluster) -> None:
-        """Forget the connection to `cluster` without closing it, because another thread is blocked on it."""
-        self._open.pop(cluster, None)
+    def for_project(self, overrides: Path) -> "Connections":
+        """Return the same connections for another project, with its own templates; this pool closes them."""
+        other = Connections(self._connect, overrides=overrides, retry=self._retry)
+        other._links = self._links
+        return other
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        for transport in self._open.values():
-            transport.close()
-        self._open.clear()
+        for link in self._links.values():
+            link.close()
+        self._links.clear()

@@ -1,14 +1,12 @@
 """Forward the standard error of a script on a login node, and extract its error message."""
 
-from hpcdeploy.errors import HpcdeployError, SchedulerError
 from hpcdeploy.limits import Lines
-from hpcdeploy.remote.answers import began, never_began
 from hpcdeploy.transport.contract import Completed, Output, ignore_output
 
 _ERROR = "error: "
 
 
-class Listening:
+class ErrorOutput:
     """Forward a script's standard error line by line, except for a final error line, which becomes the error message."""
 
     def __init__(self, report: Output) -> None:
@@ -21,13 +19,13 @@ class Listening:
         for line in self._open.take(piece):
             self._line(line + b"\n")
 
-    def words(self, completed: Completed) -> str:
+    def message(self, completed: Completed) -> str:
         """Return the error message of a script that `completed`: only its error line if the other lines were forwarded."""
         self._line(self._open.rest())
         if completed.exit_code and self._error and self._report is not ignore_output:
             return self._error.decode("utf-8", "replace").strip().removeprefix(_ERROR)
         self._pass(self._error)
-        return last_words(completed.stderr)
+        return last_lines(completed.stderr)
 
     def _line(self, line: bytes) -> None:
         if not line:
@@ -41,13 +39,7 @@ class Listening:
             self._report(line)
 
 
-def last_words(stderr: bytes) -> str:
+def last_lines(stderr: bytes) -> str:
     """Return the last lines of standard error: the script's own error line, and the scheduler's output before it."""
     lines = [line for line in stderr.decode("utf-8", "replace").splitlines() if line.strip()]
     return "\n".join(line.removeprefix(_ERROR) for line in lines[-4:]) or "the login node's script failed without a message"
-
-
-def check_began(completed: Completed, where: str, error: type[HpcdeployError] = SchedulerError) -> None:
-    """Raise `error` if the login shell on `where` ended before it read the script, so nothing was done."""
-    if not began(completed.stdout, completed.stderr):
-        raise error(never_began(where, completed.stderr))

@@ -3,38 +3,56 @@
 import secrets
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 
 from hpcdeploy import limits
-from hpcdeploy.cluster import Cluster, SchedulerName
-from hpcdeploy.errors import SchedulerError
-from hpcdeploy.remote.answers import SHELL
-from hpcdeploy.remote.output import check_began, last_words
+from hpcdeploy.cluster import SchedulerName
+from hpcdeploy.errors import HpcdeployError, SchedulerError
+from hpcdeploy.remote.answers import ExitCode
 from hpcdeploy.remote.scripts import following
+from hpcdeploy.remote.session import Session
 from hpcdeploy.run import UNREAD, RunStatus, State, TaskStatus
 from hpcdeploy.scheduler.answers import read_answers
 from hpcdeploy.scheduler.contract import scheduler_of
-from hpcdeploy.transport.contract import Transport
 
 _SILENCE = 120.0
 """Timeout for output from a login node, in seconds; more than a busy controller takes (slurm.conf(5), MessageTimeout)."""
-
-_OVER_LIMIT = 13
-"""Exit status of the follow script if a scheduler printed more than is read: nothing is known then."""
 
 _AT_ONCE = 5000
 """Maximum number of runs in one query: their job ids may be one argument of sacct, which Linux limits to 128 KiB
 (execve(2))."""
 
 
-def ask(
-    transport: Transport,
-    cluster: Cluster,
-    scheduler: SchedulerName,
-    known: Sequence[RunStatus],
-    *,
-    overrides: Path | None = None,
-) -> Iterator[RunStatus]:
+@dataclass(frozen=True, kw_only=True)
+class QueryResult:
+    """The new states of runs on a cluster, and the first error, if not all of its schedulers answered."""
+
+    statuses: tuple[RunStatus, ...] = ()
+    error: HpcdeployError | None = None
+
+
+def query(session: Session, known: Sequence[RunStatus]) -> QueryResult:
+    """Query the schedulers of a cluster for those runs that have not ended; an error ends the connection.
+
+    An error of one scheduler does not keep the other from its query, and what was learned before it counts.
+    """
+    learned: list[RunStatus] = []
+    failure: HpcdeployError | None = None
+    try:
+        for (_, scheduler), group in alive_by_scheduler(known).items():
+            try:
+                for one in query_scheduler(session, scheduler, group):
+                    learned.append(one)  # noqa: PERF402 - states received before an error count
+            except SchedulerError as error:
+                failure = failure or error
+    except HpcdeployError as error:
+        failure = error
+    if failure:
+        session.reconnect()
+    return QueryResult(statuses=tuple(learned), error=failure)
+
+
+def query_scheduler(session: Session, scheduler: SchedulerName, known: Sequence[RunStatus]) -> Iterator[RunStatus]:
     """Query one scheduler of a cluster for runs that have not ended, and yield their new states.
 
     Tasks that are known to have ended keep their state.
@@ -46,7 +64,7 @@ def ask(
     """
     unread: dict[str, None] = {}
     for start in range(0, len(known), _AT_ONCE):
-        for one in _ask(transport, cluster, scheduler, known[start : start + _AT_ONCE], overrides):
+        for one in _query_once(session, scheduler, known[start : start + _AT_ONCE]):
             unread |= {task.reason.removeprefix(UNREAD): None for task in one.tasks if task.unread}
             yield one
     if unread:
@@ -54,28 +72,21 @@ def ask(
         raise SchedulerError(f"{scheduler} printed rows that cannot be parsed: {rows}; try again, or contact the site")
 
 
-def _ask(
-    transport: Transport, cluster: Cluster, scheduler: SchedulerName, known: Sequence[RunStatus], overrides: Path | None
-) -> list[RunStatus]:
-    transport.begin(SHELL)
+def _query_once(session: Session, scheduler: SchedulerName, known: Sequence[RunStatus]) -> list[RunStatus]:
+    session.begin()
     fence = secrets.token_hex(8)
     runs = [one.run for one in known]
     over = {one.run.id: one.over for one in known}
-    script = following(cluster, scheduler, runs, fence, over=over, overrides=overrides)
+    script = following(session.cluster, scheduler, runs, fence, over=over, overrides=session.overrides)
     tasks = sum(run.tasks for run in runs)
-    limit = limits.following(tasks)
-    completed = transport.run(SHELL, stdin=script.encode(), timeout=_SILENCE, limit=limit)
-    check_began(completed, transport.where)
-    if completed.exit_code == _OVER_LIMIT:
-        raise SchedulerError(f"{transport.where}: {last_words(completed.stderr)}")
+    result = session.run(script, timeout=_SILENCE, limit=limits.following(tasks))
+    if result.exit_code == ExitCode.UNKNOWN:
+        raise SchedulerError(f"{result.where}: {result.message}")
     try:
-        answers = read_answers(
-            completed.stdout, fence, *scheduler_of(scheduler).SECTIONS, lines=limits.lines_following(tasks)
-        )
+        answers = read_answers(result.stdout, fence, *scheduler_of(scheduler).SECTIONS, lines=limits.lines_following(tasks))
         states = scheduler_of(scheduler).states(answers, runs)
     except SchedulerError as error:
-        stderr = completed.stderr.decode("utf-8", "replace").strip()[-500:]
-        raise SchedulerError(f"{error}; standard error: {stderr or '(empty)'}") from error
+        raise SchedulerError(f"{error}; standard error: {result.end_of_errors or '(empty)'}") from error
     now = int(time.time())
     return [RunStatus(run=one.run, tasks=_joined(one, states[one.run.id]), asked=now) for one in known]
 

@@ -10,7 +10,7 @@ from hpcdeploy.job import Array, Bind, Job, Predecessor
 from hpcdeploy.parameters import VARIABLE, Parameters, Placeholder, pieces, task_line
 from hpcdeploy.run import Run
 from hpcdeploy.scheduler.contract import scheduler_of
-from hpcdeploy.staged_files import Parcel, Placement, can_mount, placing_values
+from hpcdeploy.staged_files import Placement, StagedFile, can_mount, placing_values
 from hpcdeploy.templates import render
 
 _FILTERS: dict[str, Callable[..., str]] = {"word": shell.word, "words": shell.words, "path": shell.path}
@@ -20,7 +20,7 @@ _FILTERS: dict[str, Callable[..., str]] = {"word": shell.word, "words": shell.wo
 class Delivery:
     """How the image gets to the cluster.
 
-    Without `reference`, `place` and `parcel`, the image must already be in the cluster's cache.
+    Without `reference`, `place` and `upload`, the image must already be in the cluster's cache.
 
     Attributes:
         sha256: The checksum of the image file.
@@ -31,7 +31,7 @@ class Delivery:
         plain_http: The registry does not use TLS.
         in_job: It is pulled on the compute node, from `place` if that is set (HTCondor).
         place: An address that is not an ``oras://`` reference, or a path.
-        parcel: The image as an upload, for use if it cannot be pulled.
+        upload: The image as an upload, for use if it cannot be pulled.
     """
 
     sha256: str
@@ -42,7 +42,7 @@ class Delivery:
     plain_http: bool = False
     in_job: bool = False
     place: str = ""
-    parcel: Parcel | None = None
+    upload: StagedFile | None = None
 
     @property
     def fetched_from(self) -> str:
@@ -56,9 +56,9 @@ class Delivery:
         return "" if by_starter else self.place.rpartition("/")[2]
 
     @property
-    def parcels(self) -> tuple[Parcel, ...]:
+    def uploads(self) -> tuple[StagedFile, ...]:
         """The upload of the image, if there is one."""
-        return () if self.parcel is None else (self.parcel,)
+        return () if self.upload is None else (self.upload,)
 
 
 def submission(
@@ -67,7 +67,7 @@ def submission(
     cluster: Cluster,
     delivery: Delivery,
     *,
-    parcels: Sequence[Parcel] = (),
+    parcels: Sequence[StagedFile] = (),
     placements: Sequence[Placement] = (),
     after: Sequence[Predecessor] = (),
     overrides: Path | None = None,
@@ -92,7 +92,7 @@ def submission(
         TemplateError: A template is broken.
     """
     module = scheduler_of(run.scheduler)
-    needed = {parcel.path: parcel for parcel in (*delivery.parcels, *parcels, *(one.parcel for one in placements))}
+    needed = {parcel.path: parcel for parcel in (*delivery.uploads, *parcels, *(one.upload for one in placements))}
     parameters = job.array.parameters if job.array else None
     values: dict[str, object] = {
         "version": __version__,
@@ -151,11 +151,11 @@ def _image_values(delivery: Delivery) -> dict[str, object]:
         "in_job": delivery.in_job,
         "fetched_from": delivery.fetched_from,
         "arrives_as": delivery.arrives_as,
-        "brought": delivery.parcel is not None,
+        "brought": delivery.upload is not None,
     }
 
 
-def receiving(parcel: Parcel, cluster: Cluster, *, patience: int = 120, overrides: Path | None = None) -> str:
+def receiving(parcel: StagedFile, cluster: Cluster, *, patience: int = 120, overrides: Path | None = None) -> str:
     """Render the script that receives an upload after its own text, and resumes where an earlier call stopped.
 
     Args:
@@ -174,7 +174,7 @@ def receiving(parcel: Parcel, cluster: Cluster, *, patience: int = 120, override
 
 
 def receiving_lane(
-    parcel: Parcel,
+    parcel: StagedFile,
     stretch: range,
     cluster: Cluster,
     *,
@@ -207,7 +207,7 @@ def receiving_lane(
     return _render("login_templates/lane.sh", values, overrides)
 
 
-def _arriving(parcel: Parcel, cluster: Cluster, patience: int) -> dict[str, object]:
+def _arriving(parcel: StagedFile, cluster: Cluster, patience: int) -> dict[str, object]:
     return {
         "version": __version__,
         "what": parcel.what,
@@ -430,7 +430,7 @@ def _render(name: str, values: Mapping[str, object], overrides: Path | None) -> 
     return render(name, values, filters=_FILTERS, overrides=overrides)
 
 
-def _made_of(parcel: Parcel, cluster: Cluster) -> str:
+def _made_of(parcel: StagedFile, cluster: Cluster) -> str:
     return _on_cluster(parcel.becomes, cluster) if parcel.becomes else ""
 
 

@@ -18,7 +18,8 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from hpcdeploy.definition.bases import load_bases
+from hpcdeploy.definition.base_images import load_bases
+
 from hpcdeploy.errors import LabError
 from hpcdeploy_lab import channel, mirror, oci, rootfs, wheel
 from hpcdeploy_lab.inside import inside

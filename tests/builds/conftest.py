@@ -16,6 +16,7 @@ from hpcdeploy.transport.connect import open_transport
 from hpcdeploy.transport.contract import Transport
 from hpcdeploy_lab import base_image
 from hpcdeploy_lab.state import Lab
+from tests.sessions import session
 from tests.shared import OWN
 
 EXAMPLE = Path(__file__).parent.parent.parent / "examples/pixi-gpu"
@@ -68,7 +69,7 @@ def project(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def built(cluster: Cluster, transport: Transport) -> BuiltImage:
     """The example, built once on the lab's login node."""
-    return build_on(generate(SETTINGS, EXAMPLE), cluster, transport)
+    return build_on(generate(SETTINGS, EXAMPLE), session(cluster, transport))
 
 
 Quick = Callable[..., Definition]

@@ -15,6 +15,7 @@ from hpcdeploy.source import PixiSource
 from hpcdeploy.transport.contract import Transport
 from tests.builds.test_build_on_cluster import shell
 from tests.builds.test_pixi_on_cluster import MANIFEST, lock, write
+from tests.sessions import session
 from tests.shared import OWN
 
 ACTIVATION = """
@@ -55,7 +56,7 @@ def built(
 ) -> tuple[BuiltImage, list[BuildEvent]]:
     events: list[BuildEvent] = []
     folder = workspace(tmp_path_factory.mktemp("activation"))
-    return build_on(generate(SETTINGS, folder), place, transport, report=events.append), events
+    return build_on(generate(SETTINGS, folder), session(place, transport), report=events.append), events
 
 
 def told(scratch: str, name: str) -> str:
@@ -107,7 +108,7 @@ def test_named_files_are_there_for_the_activation_and_not_in_the_image(
     script = {"scripts/setup.sh": '. "$PIXI_PROJECT_ROOT/install/setup.bash"\n'}
     folder = workspace(tmp_path, **{".gitignore": "install/\n", "install/setup.bash": "export ROBOT=r2\n"}, **script)
     settings = replace(SETTINGS, name="named", source=PixiSource(files=("install",)), setup=())
-    image = build_on(generate(settings, folder), place, transport)
+    image = build_on(generate(settings, folder), session(place, transport))
     line = 'apptainer exec "$1" sh -c \'echo "$ROBOT"; ls /app\''
     robot, *names = shell(transport, line, image.path).splitlines()
     assert robot == "r2"

@@ -16,6 +16,7 @@ from hpcdeploy_lab.state import Lab
 from tests.builds.container_images import with_variables
 from tests.builds.test_build_on_cluster import shell
 from tests.builds.test_pixi_on_cluster import MANIFEST, lock, write
+from tests.sessions import session
 
 ODD = {
     "JSON": '{"a": 1, "b": "\\n"}',
@@ -59,7 +60,7 @@ def image(
     files = {"pixi.toml": head, "pixi.lock": lock(), "Dockerfile": f"FROM {reference}\n{run}"}
     folder = write(tmp_path_factory.mktemp("odd"), **files)
     definition = generate(settings_of(request.param, reference), folder, image_config=image_config)
-    return build_on(definition, place, transport)
+    return build_on(definition, session(place, transport))
 
 
 @pytest.mark.parametrize("verb", ["exec", "exec --cleanenv"])
@@ -86,6 +87,6 @@ def test_apptainer_alone_loses_them(reference: str, place: Cluster, transport: T
     head = MANIFEST.partition("[pypi-dependencies]")[0].replace(', cuda = "12.9"', "")
     write(tmp_path, **{"pixi.toml": head, "pixi.lock": lock()})
     settings = replace(settings_of("pixi", reference), setup=())
-    built = build_on(generate(settings, tmp_path), place, transport)
+    built = build_on(generate(settings, tmp_path), session(place, transport))
     said = shell(transport, 'apptainer exec "$1" sh -c "$2" sh JSON PLAIN 2>/dev/null', built.path, PRINT)
     assert said != f"JSON=<{ODD['JSON']}>\nPLAIN=<a b>\n"

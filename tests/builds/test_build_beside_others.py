@@ -8,6 +8,7 @@ from hpcdeploy.transport.contract import Transport
 from hpcdeploy_lab.inside import inside
 from hpcdeploy_lab.state import Lab
 from tests.builds.conftest import Quick
+from tests.sessions import session
 
 
 def test_a_folder_that_somebody_else_has_foreseen_is_not_used(
@@ -19,7 +20,7 @@ def test_a_folder_that_somebody_else_has_foreseen_is_not_used(
     made = inside(lab, ["sh", "-c", watch], user=lab.colleague)
     assert made.stdout.decode().strip() == lab.colleague, made.stderr.decode()
     try:
-        image = build_on(definition, replace(place, tmp="/tmp"), transport)
+        image = build_on(definition, session(replace(place, tmp="/tmp"), transport))
         assert transport.run(["test", "-O", image.path]).exit_code == 0
         look = inside(lab, ["sh", "-c", f"find {planted}; ls -d {planted}-*"])
         assert look.stdout.decode().split() == [planted], "nothing lies in there, and nothing of ours is left"

@@ -17,6 +17,7 @@ from hpcdeploy.transport.connect import open_transport
 from hpcdeploy.transport.contract import Transport
 from hpcdeploy.whole_file import sha256_of
 from tests.builds.conftest import EXAMPLE, SETTINGS, Quick
+from tests.sessions import session
 from tests.shared import OWN
 
 ROOT = f"/scratch/lab/{OWN}/builds"
@@ -69,7 +70,7 @@ def test_an_image_in_which_no_program_begins_is_no_build_though_its_test_passes(
 ) -> None:
     definition = quick("ends-first", post='echo "exit 0" >>"$APPTAINER_ENVIRONMENT"', test="false")
     with pytest.raises(BuildError, match=r"no program begins in this image.*\n.*environment script ends with 'exit 0'"):
-        build_on(definition, cluster, transport)
+        build_on(definition, session(cluster, transport))
     assert left_over(transport) == ""
 
 
@@ -128,19 +129,19 @@ def test_the_image_is_in_the_cluster_s_cache_under_its_digest_with_its_record(
 
 def test_the_same_inputs_are_not_built_again(built: BuiltImage, cluster: Cluster, transport: Transport) -> None:
     events: list[BuildEvent] = []
-    assert build_on(generate(SETTINGS, EXAMPLE), cluster, transport, report=events.append) == built
+    assert build_on(generate(SETTINGS, EXAMPLE), session(cluster, transport), report=events.append) == built
     assert not any("Starting build" in event.text for event in events)
 
 
 def test_a_fetched_image_is_checked_and_has_its_record_beside_it(
     built: BuiltImage, cluster: Cluster, transport: Transport, tmp_path: Path
 ) -> None:
-    fetched = fetch_built(built, transport, tmp_path / "example.sif")
+    fetched = fetch_built(built, session(cluster, transport), tmp_path / "example.sif")
     assert sha256_of(tmp_path / "example.sif") == built.sha256
     assert read_record(tmp_path / "example.sif") == replace(fetched, cached_on="")
     assert fetched.cached_on == cluster.name
     with pytest.raises(TransportError, match="is damaged"):
-        fetch_built(replace(built, sha256="0" * 64), transport, tmp_path / "other.sif")
+        fetch_built(replace(built, sha256="0" * 64), session(cluster, transport), tmp_path / "other.sif")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["example.json", "example.sif"]
     record_path(tmp_path / "example.sif").write_text("{")
     with pytest.raises(BuildError, match="is not the record of an image"):
@@ -150,7 +151,7 @@ def test_a_fetched_image_is_checked_and_has_its_record_beside_it(
 def test_a_failing_test_fails_the_build_and_leaves_no_image(quick: Quick, cluster: Cluster, transport: Transport) -> None:
     before = shell(transport, f"ls {ROOT}/images 2>/dev/null; true")
     with pytest.raises(BuildError) as caught:
-        build_on(quick("failing-test", test="echo no such library >&2\nfalse"), cluster, transport)
+        build_on(quick("failing-test", test="echo no such library >&2\nfalse"), session(cluster, transport))
     assert "no such library" in str(caught.value)
     assert "Probable cause: the image's own test failed" in str(caught.value)
     assert shell(transport, f"ls {ROOT}/images") == before
@@ -159,7 +160,7 @@ def test_a_failing_test_fails_the_build_and_leaves_no_image(quick: Quick, cluste
 
 def test_a_failing_line_in_the_middle_of_post_fails_the_build(quick: Quick, cluster: Cluster, transport: Transport) -> None:
     with pytest.raises(BuildError, match="about to fail"):
-        build_on(quick("failing-post", post="echo about to fail\nfalse\necho not reached"), cluster, transport)
+        build_on(quick("failing-post", post="echo about to fail\nfalse\necho not reached"), session(cluster, transport))
 
 
 def test_two_builds_at_once_of_the_same_inputs_build_once(quick: Quick, cluster: Cluster, transport: Transport) -> None:
@@ -169,7 +170,7 @@ def test_two_builds_at_once_of_the_same_inputs_build_once(quick: Quick, cluster:
 
     def build() -> None:
         with open_transport(cluster) as own:
-            images.append(build_on(definition, cluster, own, report=events.append))
+            images.append(build_on(definition, session(cluster, own), report=events.append))
 
     threads = [threading.Thread(target=build) for _ in range(2)]
     for thread in threads:
@@ -193,7 +194,7 @@ def test_what_a_killed_build_left_is_gone_after_the_next(quick: Quick, cluster: 
 
     def build() -> None:
         with open_transport(cluster) as own, pytest.raises((BuildError, TransportError)):
-            build_on(definition, noted, own, report=watch)
+            build_on(definition, session(noted, own), report=watch)
 
     thread = threading.Thread(target=build)
     thread.start()
@@ -203,7 +204,7 @@ def test_what_a_killed_build_left_is_gone_after_the_next(quick: Quick, cluster: 
     thread.join(120)
     assert not thread.is_alive()
     assert left_over(transport) != ""
-    image = build_on(definition, cluster, transport)
+    image = build_on(definition, session(cluster, transport))
     assert shell(transport, 'apptainer exec "$1" echo fine', image.path) == "fine\n"
     assert left_over(transport) == ""
 
@@ -211,7 +212,7 @@ def test_what_a_killed_build_left_is_gone_after_the_next(quick: Quick, cluster: 
 def test_force_builds_again(quick: Quick, cluster: Cluster, transport: Transport) -> None:
     definition = quick("twice")
     events: list[BuildEvent] = []
-    image = build_on(definition, cluster, transport, force=True, report=events.append)
+    image = build_on(definition, session(cluster, transport), force=True, report=events.append)
     assert image.inputs == definition.inputs
     assert any("Starting build" in event.text for event in events)
 
@@ -223,13 +224,13 @@ def test_build_arguments_reach_apptainer(cluster: Cluster, transport: Transport,
     template.write_text(text.replace("    CUDA_VERSION=12\n", "    CUDA_VERSION=12\n    WORDS=default\n"))
     settings = replace(SETTINGS, name="arguments", files=(), build_args=(("WORDS", "default"),))
     definition = generate(settings, project, build_args=(("WORDS", 'a  b $HOME,MODE=debug "q"'),))
-    image = build_on(definition, cluster, transport)
+    image = build_on(definition, session(cluster, transport))
     assert shell(transport, 'apptainer exec "$1" cat /said', image.path) == 'a  b $HOME,MODE=debug "q"\n'
 
 
 def test_an_unset_variable_in_the_root_is_named(quick: Quick, cluster: Cluster, transport: Transport) -> None:
     with pytest.raises(BuildError, match="NOWHERE_AT_ALL: is not set on this machine"):
-        build_on(quick("x"), replace(cluster, root="$NOWHERE_AT_ALL/x"), transport)
+        build_on(quick("x"), session(replace(cluster, root="$NOWHERE_AT_ALL/x"), transport))
 
 
 @pytest.mark.parametrize("name", ["a(b", "it's", "a,b", "a #b"])
@@ -237,20 +238,20 @@ def test_a_root_in_which_apptainer_cannot_build_is_refused(
     name: str, quick: Quick, cluster: Cluster, transport: Transport
 ) -> None:
     with pytest.raises(BuildError, match=r"Apptainer cannot build in .*could not inspect container.*set tmp in the cluster"):
-        build_on(quick("x"), replace(cluster, root=f"{cluster.root}/{name}"), transport)
+        build_on(quick("x"), session(replace(cluster, root=f"{cluster.root}/{name}"), transport))
     there = replace(cluster, root=f"{cluster.root}/{name}", tmp=f"{cluster.root}/tmp")
-    assert build_on(quick("x"), there, transport).path.startswith(f"{ROOT}/{name}/images/")
+    assert build_on(quick("x"), session(there, transport)).path.startswith(f"{ROOT}/{name}/images/")
 
 
 def test_a_program_that_is_not_there_says_where_it_could_come_from(
     quick: Quick, cluster: Cluster, transport: Transport
 ) -> None:
     with pytest.raises(MissingProgramError, match=r"no-such-apptainer is not on this machine's PATH.*module load"):
-        build_on(quick("x"), replace(cluster, apptainer="no-such-apptainer"), transport)
+        build_on(quick("x"), session(replace(cluster, apptainer="no-such-apptainer"), transport))
 
 
 def test_setup_lines_run_first(quick: Quick, cluster: Cluster, transport: Transport) -> None:
     found = replace(cluster, setup=('site() { apptainer "$@"; }',), apptainer="site")
     with pytest.raises(BuildError, match="told by the site"):
-        build_on(quick("setup"), replace(found, setup=("echo 'error: told by the site' >&2; exit 10",)), transport)
-    assert build_on(quick("twice"), found, transport).name == "twice"
+        build_on(quick("setup"), session(replace(found, setup=("echo 'error: told by the site' >&2; exit 10",)), transport))
+    assert build_on(quick("twice"), session(found, transport)).name == "twice"

@@ -16,6 +16,7 @@ from hpcdeploy.image import Definition, ImageSettings, Secret
 from hpcdeploy.source import DefinitionSource
 from hpcdeploy.transport.contract import Transport
 from tests.builds.test_build_on_cluster import shell
+from tests.sessions import session
 
 SETTINGS = ImageSettings(name="own", source=DefinitionSource(file="own.def"))
 TREE = (
@@ -251,7 +252,7 @@ def test_the_steps_of_a_written_definition_read_its_secrets_byte_by_byte(
     sums = [("TOKEN_SHA256", sha256(token.encode()).hexdigest()), ("KEY_SHA256", sha256(key).hexdigest())]
     definition = write(folder, ASKING, settings=settings, given=sums)
     values = read_secrets(settings, definition.secrets, folder, {"TOKEN": token})
-    built = build_on(definition, place, transport, secrets=values)
+    built = build_on(definition, session(place, transport), secrets=values)
     assert shell(transport, 'apptainer exec "$1" ls -A /run/secrets', built.path) == ""
 
 
@@ -290,7 +291,7 @@ From: ghcr.io/prefix-dev/pixi:noble
 def test_two_stages_are_built_on_a_cluster_with_just_these_files(folder: Path, place: Cluster, transport: Transport) -> None:
     definition = write(folder, TWO_STAGES, given=[("NAME", "somebody")])
     assert any("** in '**/*.txt' matches only one level of folders" in note for note in definition.notes)
-    built = build_on(definition, place, transport)
+    built = build_on(definition, session(place, transport))
     assert shell(transport, 'apptainer run "$1"', built.path) == "made for somebody\n"
     found = shell(transport, 'apptainer exec "$1" sh -c "cd /opt/src; find . -type f | LC_ALL=C sort"', built.path)
     assert found.splitlines() == [

@@ -16,6 +16,7 @@ from hpcdeploy.source import DockerfileSource, OciConfig
 from hpcdeploy.transport.contract import Transport
 from hpcdeploy_lab.state import Lab
 from tests.builds.test_build_on_cluster import shell
+from tests.sessions import session
 from tests.shared import OWN
 
 DOCKERFILE = r"""# syntax=docker/dockerfile:1
@@ -132,7 +133,7 @@ def asked(lab: Lab, reference: str) -> OciConfig:
 @pytest.fixture(scope="module")
 def image(lab: Lab, place: Cluster, transport: Transport, project: Path, settings: ImageSettings) -> BuiltImage:
     definition = generate(settings, project, image_config=lambda reference: asked(lab, reference))
-    return build_on(definition, place, transport)
+    return build_on(definition, session(place, transport))
 
 
 def inside_image(image: BuiltImage, transport: Transport, line: str) -> str:
@@ -212,7 +213,7 @@ def test_a_run_that_fails_fails_the_build_and_is_named(
     settings = quick(lab, tmp_path, "RUN true\nRUN echo all; exit 3\nRUN echo never\n")
     definition = generate(settings, tmp_path, image_config=lambda reference: asked(lab, reference))
     with pytest.raises(BuildError) as raised:
-        build_on(definition, place, transport)
+        build_on(definition, session(place, transport))
     assert "line 3: RUN echo all; exit 3" in str(raised.value)
 
 
@@ -222,7 +223,7 @@ def test_an_argument_that_was_put_into_the_text_stops_a_build_that_changes_it(
     settings = quick(lab, tmp_path, "ARG PLACE=/here\nWORKDIR $PLACE\n")
     definition = generate(settings, tmp_path, image_config=lambda reference: asked(lab, reference))
     with pytest.raises(BuildError) as raised:
-        build_on(replace(definition, build_args=(("PLACE", "/there"),), inputs="0" * 64), place, transport)
+        build_on(replace(definition, build_args=(("PLACE", "/there"),), inputs="0" * 64), session(place, transport))
     assert "made with PLACE=/here" in str(raised.value)
 
 
@@ -234,7 +235,7 @@ def test_a_stage_has_a_tmp_of_its_own(lab: Lab, place: Cluster, transport: Trans
     )
     kept = f"/tmp/kept-{OWN} /var/tmp/kept-{OWN}"
     shell(transport, f"touch {kept}")
-    image = build_on(definition, place, transport)
+    image = build_on(definition, session(place, transport))
     assert shell(transport, f"rm {kept}; ls -d /tmp/single /tmp/product /var/tmp/sub 2>/dev/null; true") == ""
     assert inside_image(
         image, transport, "cat /said; ls -A /all /whole; cat /opt/renamed /all/out; ls -A /.hpcdeploy 2>&1 | grep -c ."
@@ -250,7 +251,9 @@ def test_a_stage_without_mount_does_not_use_the_machine_s_tmp(
     settings = quick(lab, tmp_path, "RUN rm -f /bin/mount /usr/bin/mount\nRUN rm -rf /tmp/*\n")
     shell(transport, f"touch /tmp/kept-{OWN}-unmounted")
     with pytest.raises(BuildError, match=r"no /tmp of this stage's own can be mounted.*is mount\(8\) in the image\?"):
-        build_on(generate(settings, tmp_path, image_config=lambda reference: asked(lab, reference)), place, transport)
+        build_on(
+            generate(settings, tmp_path, image_config=lambda reference: asked(lab, reference)), session(place, transport)
+        )
     shell(transport, f"rm /tmp/kept-{OWN}-unmounted")
 
 
@@ -276,7 +279,7 @@ def test_a_run_s_mounts_are_there_for_that_run_only(lab: Lab, place: Cluster, tr
         image_config=lambda reference: asked(lab, reference),
     )
     assert any("--link has no effect" in note for note in definition.notes)
-    image = build_on(definition, place, transport)
+    image = build_on(definition, session(place, transport))
     look = (
         "cat /said; ls /var/cache/own; cat /var/cache/own/kept /linked; ls -d /new /mnt/dist /.hpcdeploy 2>&1 | grep -c No"
     )

@@ -16,6 +16,7 @@ from hpcdeploy.transport.contract import Transport
 from hpcdeploy_lab.state import Lab
 from tests.builds.container_images import NO_BASH, NO_SHELL, Container, make
 from tests.builds.test_build_on_cluster import shell
+from tests.sessions import session
 from tests.shared import OWN
 
 ODD = 'it\'s "q" $HOME `id` $(id) ${x \\ {{ X }} %s # é\nsecond\n%post\n  %test\nBootstrap: docker\r\n'
@@ -71,7 +72,7 @@ def reference(lab: Lab, whole: Container) -> str:
 @pytest.fixture(scope="module")
 def built(reference: str, folder: Path, place: Cluster, transport: Transport) -> BuiltImage:
     settings = replace(SETTINGS, source=OciSource(reference=reference))
-    return build_on(generate(settings, folder, image_config=image_config), place, transport)
+    return build_on(generate(settings, folder, image_config=image_config), session(place, transport))
 
 
 def test_an_image_is_taken_from_the_cluster_s_mirror(
@@ -81,7 +82,7 @@ def test_an_image_is_taken_from_the_cluster_s_mirror(
     settings = replace(SETTINGS, source=OciSource(reference=reference.replace(lab.registry, "registry.invalid")))
     definition = generate(settings, folder, image_config=image_config_by(cluster.mirrors))
     assert "From: registry.invalid/oci-tests/whole@sha256:" in definition.text
-    mirrored = build_on(definition, cluster, transport)
+    mirrored = build_on(definition, session(cluster, transport))
     assert shell(transport, 'apptainer run "$1"', mirrored.path) == shell(transport, 'apptainer run "$1"', built.path)
 
 
@@ -175,7 +176,7 @@ def test_an_archive_of_the_project_is_built_on(
     image = make(lab, tmp_path, {"Cmd": ["/usr/local/bin/entry", kind], "WorkingDir": "/nowhere", "Env": ["A=b"]})
     (image.oci_archive if kind == "oci-archive" else image.docker_archive)(tmp_path / "an image.tar")
     settings = ImageSettings(name="archive", source=OciSource(reference=f"{kind}:an image.tar"))
-    built = build_on(generate(settings, tmp_path), place, transport)
+    built = build_on(generate(settings, tmp_path), session(place, transport))
     assert shell(transport, 'apptainer run "$1" 2>/dev/null', built.path) == f"[/home/lab]<{kind}>"
     assert "cannot enter the image's WORKDIR /nowhere; staying in /home/lab" in shell(
         transport, 'apptainer run "$1" 2>&1 >/dev/null', built.path
@@ -190,7 +191,7 @@ def test_an_image_that_names_no_command_says_so_and_takes_one(
     settings = ImageSettings(name="silent", source=OciSource(reference=reference))
     definition = generate(settings, tmp_path, image_config=image_config)
     assert definition.notes == ("the image has no command: pass one to 'apptainer run', or set 'command'",)
-    built = build_on(definition, place, transport)
+    built = build_on(definition, session(place, transport))
     assert shell(transport, 'apptainer run "$1" 2>&1 || echo "$?"', built.path).splitlines()[-2:] == [
         "this image names no command; say what to run: apptainer run IMAGE COMMAND",
         "64",
@@ -206,7 +207,7 @@ def test_an_image_without_any_shell_can_be_built_and_used_by_exec(
     settings = ImageSettings(
         name="no-shell", source=OciSource(reference=reference), files=SETTINGS.files, environment=SETTINGS.environment
     )
-    built = build_on(generate(settings, tmp_path, image_config=image_config), place, transport)
+    built = build_on(generate(settings, tmp_path, image_config=image_config), session(place, transport))
     line = 'apptainer exec "$1" printenv A OWN && apptainer exec "$1" cat /opt/data.txt'
     assert shell(transport, line, built.path) == "a b\nmine\ndata\n"
     assert "/bin/sh" in shell(transport, '! apptainer run "$1" 2>&1', built.path)

@@ -19,6 +19,7 @@ from hpcdeploy_lab import channel, wheel
 from hpcdeploy_lab.state import Lab
 from tests.builds.test_build_on_cluster import shell
 from tests.lab_image.test_standin_platforms import RICH, rich_lock
+from tests.sessions import session
 from tests.shared import OWN
 
 RUNTIME = ("hpcdeploy-demo-activation", "hpcdeploy-demo-runtime")
@@ -109,7 +110,7 @@ WHOLE = ImageSettings(
 
 @pytest.fixture(scope="module")
 def built_whole(whole: Path, mirrored: Cluster, transport: Transport) -> BuiltImage:
-    return build_on(generate(WHOLE, whole), mirrored, transport)
+    return build_on(generate(WHOLE, whole), session(mirrored, transport))
 
 
 def test_the_base_with_the_environments_cuda_is_built_on(built_whole: BuiltImage, transport: Transport) -> None:
@@ -179,7 +180,7 @@ def test_an_editable_workspace_is_whole_in_the_image(tmp_path: Path, mirrored: C
         "src/mine/__init__.py": "print('from', __file__)\n",
     }
     definition = generate(ImageSettings(name="mine", source=PixiSource()), write(tmp_path, **files))
-    image = build_on(definition, mirrored, transport)
+    image = build_on(definition, session(mirrored, transport))
     told = shell(transport, 'apptainer exec "$1" python -c "import mine"; apptainer exec "$1" ls -A /app', image.path)
     first, *names = told.split("\n")
     assert first == "from /app/src/mine/__init__.py"
@@ -201,7 +202,7 @@ SLIM = ImageSettings(
 
 
 def test_a_slimmer_final_base_without_pixi_and_python_works(bare: Path, mirrored: Cluster, transport: Transport) -> None:
-    image = build_on(generate(SLIM, bare), mirrored, transport)
+    image = build_on(generate(SLIM, bare), session(mirrored, transport))
     assert image.base == "debian:trixie-slim"
     line = "apptainer exec \"$1\" sh -c 'hpcdeploy-demo; cat /app/said; command -v pixi python3 || echo neither'"
     told = shell(transport, line, image.path).splitlines()
@@ -216,7 +217,7 @@ Fails = Callable[[ImageSettings, Path], str]
 def failing(mirrored: Cluster, transport: Transport) -> Fails:
     def build(settings: ImageSettings, folder: Path) -> str:
         with pytest.raises(BuildError) as caught:
-            build_on(generate(settings, folder), mirrored, transport)
+            build_on(generate(settings, folder), session(mirrored, transport))
         return str(caught.value)
 
     return build
@@ -253,7 +254,7 @@ def test_the_platform_that_was_chosen_is_installed(
         source=PixiSource(platform=platform),
         test=(f'test "${{DEMO_PLATFORM:-plain}}" = {said}',),
     )
-    image = build_on(generate(settings, tmp_path), mirrored, transport)
+    image = build_on(generate(settings, tmp_path), session(mirrored, transport))
     script = "ls $CONDA_PREFIX/conda-meta; echo ${DEMO_PLATFORM:-plain}"
     told = shell(transport, 'apptainer exec "$1" sh -c "$2"', image.path, script)
     assert ("hpcdeploy-demo-cuda-12.9.0" in told) == (platform == "a100")
@@ -263,5 +264,5 @@ def test_the_platform_that_was_chosen_is_installed(
 def test_an_inline_environment_is_active_with_its_script(tmp_path: Path, mirrored: Cluster, transport: Transport) -> None:
     write(tmp_path, **{"pixi.toml": RICH, "pixi.lock": rich_lock(), "inline.sh": "export DEMO_SCRIPT=ran\n"})
     settings = ImageSettings(name="inline", source=PixiSource(environment="inline", platform="linux-64"))
-    image = build_on(generate(settings, tmp_path), mirrored, transport)
+    image = build_on(generate(settings, tmp_path), session(mirrored, transport))
     assert shell(transport, "apptainer exec \"$1\" sh -c 'echo $DEMO_INLINE $DEMO_SCRIPT'", image.path) == "yes ran\n"

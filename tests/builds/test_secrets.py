@@ -25,6 +25,7 @@ from hpcdeploy.transport.contract import Transport
 from hpcdeploy_lab.state import Lab
 from tests.builds.conftest import EXAMPLE, SETTINGS, Quick
 from tests.builds.searching import Seen, holding, needles, watching
+from tests.sessions import session
 from tests.shared import OWN
 
 ROOT = f"{OWN}/secrets"
@@ -103,7 +104,7 @@ def searched(
     (home / "said/inspect").write_text(shell(transport, line, image.path))
     (home / "said/build").write_text("\n".join(event.text for event in events))
     (home / "said/definition").write_text(f"{definition!r}\n{definition.text}\n{image!r}")
-    fetched = fetch_built(image, transport, home / "example.sif")
+    fetched = fetch_built(image, session(Cluster(name=image.built_on), transport), home / "example.sif")
     Store(home / "state/runs.db").built(EXAMPLE, fetched)
     assert (lab.seen(f"{lab.scratch}/{ROOT}") / "unpacked/said").is_file()
     root = lab.seen(f"{lab.scratch}/{ROOT}")
@@ -116,13 +117,13 @@ def test_a_build_on_a_cluster_uses_secrets_and_leaves_no_byte_of_them(
     definition, values = asking(marker, tmp_path)
     events: list[BuildEvent] = []
     with watching(marker.needles) as seen:
-        image = build_on(definition, own_cluster, transport, secrets=values, report=events.append)
+        image = build_on(definition, session(own_cluster, transport), secrets=values, report=events.append)
     places = searched(lab, image, transport, tmp_path, definition, events)
     assert holding(places, marker.needles, marker.since) == []
     assert_only_the_step_had_them(seen)
     assert shell(transport, f"find $SCRATCH/{ROOT} -type p -o -path '*/tmp/*'") == ""
     assert shell(transport, f"ls -l /proc/[0-9]*/fd 2>/dev/null | grep -F /{ROOT}/ || true") == ""
-    again = build_on(definition, own_cluster, transport, secrets=values)
+    again = build_on(definition, session(own_cluster, transport), secrets=values)
     assert again == image
 
 
@@ -141,7 +142,7 @@ def test_the_same_search_finds_a_secret_that_a_step_keeps(
     definition, values = asking(marker, tmp_path, Step(run=keep, secrets=("TOKEN", "CERT")))
     events: list[BuildEvent] = []
     with watching(marker.needles) as seen:
-        image = build_on(definition, own_cluster, transport, secrets=values, report=events.append)
+        image = build_on(definition, session(own_cluster, transport), secrets=values, report=events.append)
     assert any("sleep 1.125" in words for words in seen.arguments)
     places = searched(lab, image, transport, tmp_path, definition, events)
     unpacked = lab.seen(f"{lab.scratch}/{ROOT}") / "unpacked"
@@ -164,7 +165,7 @@ def test_a_killed_build_leaves_no_process_and_no_pipe_for_long(
 
     def build() -> None:
         with open_transport(own_cluster) as own, pytest.raises((BuildError, TransportError)):
-            build_on(definition, noted, own, secrets=secret)
+            build_on(definition, session(noted, own), secrets=secret)
 
     shell(transport, f"rm -f {PAUSE}")
     thread = threading.Thread(target=build)

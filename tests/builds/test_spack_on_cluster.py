@@ -26,6 +26,7 @@ from hpcdeploy_lab.inside import inside
 from hpcdeploy_lab.state import Lab
 from tests.builds.test_build_on_cluster import shell
 from tests.builds.test_spack_source import write
+from tests.sessions import session
 from tests.shared import OWN
 
 RECORDER = Path(__file__).with_name("spack_recorder.sh")
@@ -135,8 +136,7 @@ def image(recorder: str, place: Cluster, transport: Transport) -> Iterator[Built
         definition = generate(SETTINGS, project)
         yield build_on(
             definition,
-            place,
-            transport,
+            session(place, transport),
             secrets={"CACHE_USER": SecretValue(b"somebody"), "CACHE_TOKEN": SecretValue(b"a-token-for-tests")},
         )
 
@@ -211,7 +211,7 @@ def test_a_deep_environment_with_views_of_an_included_file(
         ),
     }
     settings = ImageSettings(name="deep", source=SpackSource(), base=recorder, final_base=PLAIN)
-    built = build_on(generate(settings, write(tmp_path, files) / "stacks/gpu"), place, transport)
+    built = build_on(generate(settings, write(tmp_path, files) / "stacks/gpu"), session(place, transport))
     called = shell(transport, 'apptainer exec "$1" cat /opt/spack-environment/recorded-calls', built.path).splitlines()
     options = (
         "-c config:install_tree:root:/opt/software -c packages:all:require:[target=zen4] "
@@ -234,7 +234,7 @@ def test_an_environment_that_wants_no_view_has_none(
 ) -> None:
     settings = ImageSettings(name="bare", source=SpackSource(), base=recorder, final_base=PLAIN)
     text = "spack:\n  specs: [demo]\n  view: false\n  container: {strip: true}\n"
-    built = build_on(generate(settings, write(tmp_path, {"spack.yaml": text})), place, transport)
+    built = build_on(generate(settings, write(tmp_path, {"spack.yaml": text})), session(place, transport))
     show = 'ls -Ad /opt/*view*; command -v demo || echo none; /opt/software/*/*/bin/demo; echo "$SPACK_ENV"'
     assert shell(transport, 'apptainer exec "$1" sh -c "$2" 2> /dev/null', built.path, show) == (
         f"none\n{DEMO}/opt/spack-environment\n"
@@ -245,14 +245,16 @@ def test_a_base_image_without_spack_is_said(recorder: str, place: Cluster, trans
     settings = ImageSettings(name="none", source=SpackSource(), base=PLAIN, final_base=PLAIN)
     assert recorder != PLAIN
     with pytest.raises(BuildError, match="there is no spack in the base image"):
-        build_on(generate(settings, write(tmp_path, {"spack.yaml": "spack: {}\n"})), place, transport)
+        build_on(generate(settings, write(tmp_path, {"spack.yaml": "spack: {}\n"})), session(place, transport))
 
 
 def test_without_a_lock_file_the_build_concretizes_for_the_default_target(
     recorder: str, place: Cluster, transport: Transport, tmp_path: Path
 ) -> None:
     settings = ImageSettings(name="fresh", source=SpackSource(), base=recorder, final_base=PLAIN)
-    built = build_on(generate(settings, write(tmp_path, {"spack.yaml": "spack: {specs: [demo]}\n"})), place, transport)
+    built = build_on(
+        generate(settings, write(tmp_path, {"spack.yaml": "spack: {specs: [demo]}\n"})), session(place, transport)
+    )
     called = shell(transport, 'apptainer exec "$1" cat /opt/spack-environment/recorded-calls', built.path).splitlines()
     options = "-c config:install_tree:root:/opt/software -c packages:all:require:[target=x86_64_v3]"
     assert called[1:4] == [

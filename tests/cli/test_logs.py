@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from hpcdeploy.cli.logs import numbered
-from hpcdeploy.flows.logs import Piece
+from hpcdeploy.remote.logs import Piece
 from hpcdeploy.store import Store, default_path
 from tests.cli.test_templates import RUN, Project
 

@@ -42,14 +42,14 @@ class Chains:
         return self.deliver(run, script).run
 
     def deliver(self, run: Run, script: str, *, again: bool = False) -> Submitted:
-        return submit(run, script, self.cluster, self.connections, self.store, again=again)
+        return submit(run, script, self.connections.to(self.cluster), self.store, again=again)
 
     def end_of(self, run: Run) -> RunStatus:
         return wait_for(run, self.cluster, self.connections, self.store)
 
     def now(self, run: Run) -> RunStatus:
         known = [RunStatus(run=run, tasks=(), asked=0)]
-        return follow.status(known, lambda _: self.cluster, self.connections, self.store).statuses[0]
+        return follow.status(known, lambda _: self.connections.to(self.cluster), self.store).statuses[0]
 
     def until(self, run: Run, there: Callable[[RunStatus], bool], seconds: int = 60) -> RunStatus:
         status = self.now(run)
@@ -65,7 +65,7 @@ class Chains:
         return output_of(status, self.cluster, self.connections, task)
 
     def cancel(self, *runs: Run) -> None:
-        cancel([self.now(run) for run in runs], lambda _: self.cluster, self.connections, self.store)
+        cancel([self.now(run) for run in runs], lambda _: self.connections.to(self.cluster), self.store)
 
     def ask(self, command: str) -> list[str]:
         line = "; ".join((*self.cluster.setup, command))

@@ -18,17 +18,17 @@ def submit_job(
     job: Job, scheduler: SchedulerName, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
 ) -> Submitted:
     run = plan_run(job, cluster, scheduler, delivery, now=time.time())
-    return submit(run, submission(run, job, cluster, delivery), cluster, connections, store)
+    return submit(run, submission(run, job, cluster, delivery), connections.to(cluster), store)
 
 
 def wait_for(run: Run, cluster: Cluster, connections: Connections, store: Store) -> RunStatus:
     known = [RunStatus(run=run, tasks=(), asked=0)]
-    *_, last = follow.wait(known, lambda _: cluster, connections, store, first=0.3, slowest=2, patience=PATIENCE)
+    *_, last = follow.wait(known, lambda _: connections.to(cluster), store, first=0.3, slowest=2, patience=PATIENCE)
     return last.statuses[0]
 
 
 def output_of(status: RunStatus, cluster: Cluster, connections: Connections, task: int = 0) -> str:
-    return logs.read(status, task, cluster, connections).out.decode()
+    return logs.read(status, task, connections.to(cluster)).out.decode()
 
 
 def requeued_before(before: RunStatus, now: RunStatus) -> list[int]:

@@ -34,7 +34,7 @@ class Driver:
         run = plan_run(job, self.cluster, "slurm", self.delivery, now=0)
         others = predecessors(job, self.project, self.cluster, "slurm", self.store)
         script = submission(run, job, self.cluster, self.delivery, after=others)
-        return submit(run, script, self.cluster, self.connections, self.store, report=self.said.append).run
+        return submit(run, script, self.connections.to(self.cluster), self.store, report=self.said.append).run
 
     def end_of(self, run: Run) -> State:
         return wait_for(run, self.cluster, self.connections, self.store).state

@@ -54,7 +54,7 @@ class Teller:
         """Return each process's CPUs and GPUs, in the order of their text."""
         run = submit_job(job, "slurm", self.cluster, self.delivery, self.connections, self.store).run
         status = wait_for(run, self.cluster, self.connections, self.store)
-        assert status.state is State.COMPLETED, logs.read(status, 0, self.cluster, self.connections).err.decode()
+        assert status.state is State.COMPLETED, logs.read(status, 0, self.connections.to(self.cluster)).err.decode()
         lines = sorted(output_of(status, self.cluster, self.connections).splitlines())
         return [(set(cpus.split(",")), gpus) for cpus, gpus in (line.split() for line in lines)]
 

@@ -70,7 +70,7 @@ def test_an_htcondor_job_that_comes_after_its_run_was_cancelled_runs_nothing_of_
     assert inside(lab, ["bash", "-s"], user=lab.user, stdin=script.encode(), timeout=120).returncode == 13
     folder = f"{lab.scratch}/{ROOT}/runs/{run.id}"
     assert inside(lab, ["rm", f"{folder}/unanswered"], user=lab.user).returncode in {0, 1}
-    [cancelled] = cancel(store.find([run.id]), lambda _: cluster, connections, store)
+    [cancelled] = cancel(store.find([run.id]), lambda _: connections.to(cluster), store)
     assert (cancelled.job_id, store.find([run.id])[0].state) == ("", State.CANCELLED)
 
     gone = f"""[ -z "$(condor_q -constraint 'HpcdeployRun == "{run.id}"' -af ClusterId)" ]"""

@@ -75,8 +75,8 @@ def send(
     run = plan_run(job, cluster, scheduler, delivery, now=time.time())
     script = submission(run, job, cluster, delivery, placements=brought.placements)
     said = bytearray()
-    parcels = (*delivery.parcels, *brought.parcels)
-    return submit(run, script, cluster, connections, store, parcels=parcels, report=said.extend), said.decode()
+    uploads = (*delivery.uploads, *brought.uploads)
+    return submit(run, script, connections.to(cluster), store, uploads=uploads, report=said.extend), said.decode()
 
 
 def ended(done: Submitted, cluster: Cluster, connections: Connections, store: Store) -> RunStatus:
@@ -206,7 +206,7 @@ def test_the_outputs_that_a_job_names_come_home_though_it_failed(
     done, _ = send(job, project, scheduler, cluster, delivery, connections, store)
     status = wait_for(done.run, cluster, connections, store)
     assert {task.exit_code for task in status.tasks} == {3}, output_of(status, cluster, connections)
-    fetched = fetch(status.run, tmp_path / "home", cluster, connections)
+    fetched = fetch(status.run, tmp_path / "home", connections.to(cluster))
     home = tmp_path / "home" / "output"
     for folder in [home / str(task) for task in range(tasks)] if tasks else [home]:
         there = {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()}
@@ -284,7 +284,7 @@ def test_a_vanilla_job_in_singularity_image_is_sent_its_code_and_sends_its_outpu
         done, _ = send(job, project, "htcondor", site, delivery, connections, store)
         status = ended(done, site, connections, store)
     assert output_of(status, cluster, connections) == "#!/bin/sh\nb"
-    fetch(status.run, tmp_path / "home", cluster, connections)
+    fetch(status.run, tmp_path / "home", connections.to(cluster))
     assert {path.name for path in (tmp_path / "home" / "output").rglob("*")} == {"made", "it"}
 
 
@@ -303,9 +303,9 @@ def test_on_the_login_node_itself_no_connection_is_needed(
     assert asked.returncode == 14
     answer = read_answer(asked.stdout)
     assert answer
-    for need, parcel in zip(answer["needs"], brought.parcels, strict=True):  # type: ignore[call-overload]
+    for need, staged in zip(answer["needs"], brought.uploads, strict=True):  # type: ignore[call-overload]
         put = ["sh", "-c", 'mkdir -p "$(dirname "$1")" && cat >"$1"', "put", need["path"]]
-        assert inside(lab, put, user=lab.user, stdin=Path(parcel.source).read_bytes()).returncode == 0
+        assert inside(lab, put, user=lab.user, stdin=Path(staged.source).read_bytes()).returncode == 0
     submitted = inside(lab, ["bash", "-l", "-s"], user=lab.user, stdin=script)
     assert submitted.returncode == 0, submitted.stderr.decode()
     answer = read_answer(submitted.stdout)

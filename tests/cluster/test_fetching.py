@@ -27,7 +27,7 @@ def test_files_and_folders_that_may_not_be_read_are_named_and_the_others_come(
         f"mkdir -p {output}/closed {output}/../logs && cd {output} && echo x | tee good bad closed/x && chmod 0 bad closed"
     )
     assert inside(lab, ["bash", "-c", make], user=lab.user).returncode == 0
-    done = fetch(run, tmp_path / "home", cluster, connections, patterns=patterns)
+    done = fetch(run, tmp_path / "home", connections.to(cluster), patterns=patterns)
     assert [path.name for path in done.brought] == ["good"]
     closed, bad = done.notes
     assert closed.startswith("left out: ")

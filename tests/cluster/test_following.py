@@ -59,7 +59,7 @@ def test_an_exit_code_is_the_programs_own(
     run = submit_job(job, scheduler, cluster, delivery, connections, store).run
     status = wait_for(run, cluster, connections, store)
     assert (status.state, status.exit_code) == (State.FAILED, 3)
-    piece = logs.read(status, 0, cluster, connections)
+    piece = logs.read(status, 0, connections.to(cluster))
     assert piece.out == b"out\n"
     assert b"err\n" in piece.err
     assert store.find([run.id])[0].exit_code == 3
@@ -79,10 +79,10 @@ def test_every_task_of_an_array_has_its_number_its_log_and_its_folder(
     status = wait_for(run, cluster, connections, store)
     assert [task.exit_code for task in status.tasks] == [0, 0, 1, 0]
     assert [output_of(status, cluster, connections, task) for task in range(4)] == [f"task {task}\n" for task in range(4)]
-    done = fetch(run, tmp_path / "home", cluster, connections)
+    done = fetch(run, tmp_path / "home", connections.to(cluster))
     assert (tmp_path / "home" / "output" / "3" / "made.txt").read_text() == "task 3\n"
     assert {tmp_path / "home" / "logs" / "0.out"} <= set(done.files) == set(done.brought)
-    assert fetch(run, tmp_path / "home", cluster, connections).brought == ()
+    assert fetch(run, tmp_path / "home", connections.to(cluster)).brought == ()
 
 
 @BOTH
@@ -94,12 +94,12 @@ def test_a_cancelled_run_is_cancelled_whether_it_ran_or_not(
     runs = [submit_job(job, scheduler, cluster, delivery, connections, store).run for job in (sleeper, waiting)]
     known = [RunStatus(run=run, tasks=(), asked=0) for run in runs]
     until = time.monotonic() + PATIENCE
-    asked = follow.status(known, lambda _: cluster, connections, store)
+    asked = follow.status(known, lambda _: connections.to(cluster), store)
     while asked.statuses[0].state is not State.RUNNING and time.monotonic() < until:
         time.sleep(0.3)
-        asked = follow.status(known, lambda _: cluster, connections, store)
+        asked = follow.status(known, lambda _: connections.to(cluster), store)
     assert [one.state for one in asked.statuses] == [State.RUNNING, State.HELD]
-    assert {run.id for run in cancel(known, lambda _: cluster, connections, store)} == {run.id for run in runs}
+    assert {run.id for run in cancel(known, lambda _: connections.to(cluster), store)} == {run.id for run in runs}
     for run in runs:
         ended = wait_for(run, cluster, connections, store)
         assert ended.state is State.CANCELLED
@@ -115,10 +115,10 @@ def test_a_job_of_another_name_that_has_a_run_s_number_is_not_cancelled(
     other = submit_job(waiting, scheduler, cluster, delivery, connections, store).run
     mistaken = replace(other, id="forgotten-0123456789")
     with pytest.raises(SchedulerError, match=f"job {other.job_id}.* is in the queue"):
-        cancel([RunStatus(run=mistaken, tasks=(), asked=0)], lambda _: cluster, connections, store)
+        cancel([RunStatus(run=mistaken, tasks=(), asked=0)], lambda _: connections.to(cluster), store)
     known = [RunStatus(run=other, tasks=(), asked=0)]
-    assert follow.status(known, lambda _: cluster, connections, store).statuses[0].state is State.HELD
-    cancel(known, lambda _: cluster, connections, store)
+    assert follow.status(known, lambda _: connections.to(cluster), store).statuses[0].state is State.HELD
+    cancel(known, lambda _: connections.to(cluster), store)
 
 
 @BOTH
@@ -128,7 +128,7 @@ def test_logs_follow_a_task_to_its_end(
     # Long enough between the first two that a busy machine looks there once.
     job = Job(name="ticks", image="test", command=("sh", "-c", "echo tick 1; sleep 10; echo tick 2; sleep 1; echo tick 3"))
     run = submit_job(job, scheduler, cluster, delivery, connections, store).run
-    pieces = list(logs.follow(RunStatus(run=run, tasks=(), asked=0), [0], cluster, connections, store, interval=0.5))
+    pieces = list(logs.follow(RunStatus(run=run, tasks=(), asked=0), [0], connections.to(cluster), store, interval=0.5))
     assert b"".join(piece.out for piece in pieces) == b"tick 1\ntick 2\ntick 3\n"
     assert len([piece for piece in pieces if piece.out]) > 1
 
@@ -141,7 +141,7 @@ def test_logs_follow_the_tasks_of_an_array_together_as_they_start(
     job = Job(name="several", image="test", command=("sh", "-c", program), array=Array(size=3, throttle=2))
     run = submit_job(job, scheduler, cluster, delivery, connections, store).run
     known = RunStatus(run=run, tasks=(), asked=0)
-    pieces = list(logs.follow(known, range(3), cluster, connections, store, interval=0.5))
+    pieces = list(logs.follow(known, range(3), connections.to(cluster), store, interval=0.5))
     for task in range(3):
         written = b"".join(piece.out for piece in pieces if piece.task == task)
         assert written.decode().split() == [f"{task}.{number}" for number in (1, 2, 3)]
@@ -182,8 +182,8 @@ def test_patience_has_an_end_and_the_run_goes_on(
     ).run
     known = [RunStatus(run=run, tasks=(), asked=0)]
     with pytest.raises(WaitTimeoutError, match="timeout after"):
-        list(follow.wait(known, lambda _: cluster, connections, store, first=0.2, slowest=0.5, patience=1))
-    cancel(known, lambda _: cluster, connections, store)
+        list(follow.wait(known, lambda _: connections.to(cluster), store, first=0.2, slowest=0.5, patience=1))
+    cancel(known, lambda _: connections.to(cluster), store)
 
 
 def test_a_time_limit_is_told_from_a_failure(
@@ -207,7 +207,7 @@ def test_many_runs_of_all_schedulers_are_asked_for_in_one_round_trip_each(
         for _ in range(3):
             submit_job(job, scheduler, cluster, delivery, connections, store)
     questions: list[str] = []
-    transport = connections.to(cluster)
+    transport = connections.to(cluster).link.open()
     ask = transport.run
 
     def counted(argv: object, **options: object) -> object:
@@ -215,7 +215,7 @@ def test_many_runs_of_all_schedulers_are_asked_for_in_one_round_trip_each(
         return ask(argv, **options)  # type: ignore[arg-type]
 
     transport.run = counted  # type: ignore[method-assign, assignment]
-    asked = follow.status(store.latest(), lambda _: cluster, connections, store)
+    asked = follow.status(store.latest(), lambda _: connections.to(cluster), store)
     assert len(questions) == len(cluster.schedulers)
     assert len(asked.statuses) == 3 * len(cluster.schedulers)
     assert all(one.state is not State.UNKNOWN for one in asked.statuses)
@@ -229,7 +229,7 @@ def test_a_cluster_that_cannot_be_reached_makes_its_runs_unknown_and_holds_up_no
     lost = replace(run, id="lost-1", cluster="gone")
     nowhere = Cluster(name="gone", host="no-such-host.invalid")
     known = [RunStatus(run=lost, tasks=(), asked=0), RunStatus(run=run, tasks=(), asked=0)]
-    asked = follow.status(known, lambda name: {"gone": nowhere}.get(name, cluster), connections, store)
+    asked = follow.status(known, lambda name: connections.to({"gone": nowhere}.get(name, cluster)), store)
     assert [one.state for one in asked.statuses] == [State.UNKNOWN, State.COMPLETED]
     assert len(asked.failures) == 1
 
@@ -239,7 +239,7 @@ def test_a_task_that_is_not_there_is_refused(
 ) -> None:
     run = submit_job(Job(name="one", image="test", command=("true",)), "slurm", cluster, delivery, connections, store).run
     with pytest.raises(SchedulerError, match="no task 7"):
-        logs.read(RunStatus(run=run, tasks=(), asked=0), 7, cluster, connections)
+        logs.read(RunStatus(run=run, tasks=(), asked=0), 7, connections.to(cluster))
 
 
 def test_two_connections_may_ask_at_once(

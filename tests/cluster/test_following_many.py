@@ -66,7 +66,7 @@ def nothing_known(runs: list[Run]) -> list[RunStatus]:
 def overheard(connections: Connections, cluster: Cluster) -> list[bytes]:
     """Give what each command answers from now on, as it answers."""
     answers: list[bytes] = []
-    transport = connections.to(cluster)
+    transport = connections.to(cluster).link.open()
     ask = transport.run
 
     def listened(argv: object, **options: object) -> object:
@@ -84,7 +84,7 @@ def eventually(
     until = time.monotonic() + PATIENCE
     current = nothing_known([run])[0]
     while time.monotonic() < until:
-        current = follow.status([current], lambda _: cluster, connections, store).statuses[0]
+        current = follow.status([current], lambda _: connections.to(cluster), store).statuses[0]
         if wanted(current):
             return current
         time.sleep(0.5)
@@ -96,7 +96,7 @@ def test_hundreds_of_runs_are_one_question(
 ) -> None:
     runs = held(300)
     answers = overheard(connections, cluster)
-    asked = follow.status(nothing_known(runs), lambda _: cluster, connections, store)
+    asked = follow.status(nothing_known(runs), lambda _: connections.to(cluster), store)
     assert [one.state for one in asked.statuses] == [State.HELD] * 300
     assert len(answers) == 1
 
@@ -106,7 +106,7 @@ def test_ten_thousand_tasks_that_wait_are_one_line(
 ) -> None:
     [run] = held(1, tasks=10_000, array="0-9999")
     answers = overheard(connections, cluster)
-    [status] = follow.status(nothing_known([run]), lambda _: cluster, connections, store).statuses
+    [status] = follow.status(nothing_known([run]), lambda _: connections.to(cluster), store).statuses
     assert {task.state for task in status.tasks} == {State.HELD}
     assert len(status.tasks) == 10_000
     assert len(answers[0]) < 1000
@@ -117,7 +117,7 @@ def test_tasks_whose_numbers_make_a_long_list_are_all_there(
 ) -> None:
     squares = [number * number for number in range(1, 40)]
     [run] = held(1, tasks=squares[-1] + 1, array=",".join(map(str, squares)))
-    [status] = follow.status(nothing_known([run]), lambda _: cluster, connections, store).statuses
+    [status] = follow.status(nothing_known([run]), lambda _: connections.to(cluster), store).statuses
     assert [task.task for task in status.tasks if task.state is State.HELD] == squares
 
 
@@ -130,14 +130,14 @@ def test_of_a_task_that_ended_nothing_is_said_again(
     run = submit_job(job, scheduler, cluster, delivery, connections, store).run
     ended = eventually(run, lambda one: one.over == {1}, cluster, connections, store)
     answers = overheard(connections, cluster)
-    [again] = follow.status([ended], lambda _: cluster, connections, store).statuses
+    [again] = follow.status([ended], lambda _: connections.to(cluster), store).statuses
     assert again.tasks[1] == ended.tasks[1]
     assert again.tasks[1].exit_code == 3
     said = answers[0].decode()
     assert f"{run.job_id}|1|" not in said
     assert f"{run.id} 1 end" not in said
     assert f"({int(run.job_id):03}.001." not in said
-    cancel([again], lambda _: cluster, connections, store)
+    cancel([again], lambda _: connections.to(cluster), store)
     assert wait_for(run, cluster, connections, store).tasks[1].exit_code == 3
 
 
@@ -149,11 +149,11 @@ def test_a_cluster_that_hangs_holds_up_no_other(
     stuck = replace(run, id="stuck-1", cluster="hanging")
     known = nothing_known([stuck, run])
     clusters = {"hanging": hanging, "lab": cluster}
-    for asked in follow.wait(known, clusters.__getitem__, connections, store, patience=PATIENCE):
+    for asked in follow.wait(known, lambda name: connections.to(clusters[name]), store, patience=PATIENCE):
         if asked.statuses[1].ended:
             break
     assert asked.statuses[1].state is State.COMPLETED
-    asked = follow.status(known, clusters.__getitem__, connections, store, patience=8)
+    asked = follow.status(known, lambda name: connections.to(clusters[name]), store, patience=8)
     assert [one.state for one in asked.statuses] == [State.UNKNOWN, State.COMPLETED]
     assert [failure.partition(":")[0] for failure in asked.failures] == ["hanging"]
     assert "no answer within 8 s" in asked.failures[0]
@@ -170,7 +170,7 @@ def test_a_cluster_that_does_not_let_us_in_holds_up_no_other(
     known = nothing_known([replace(run, id="kept-out-1", cluster="refusing"), run])
     clusters = {"refusing": refusing, "lab": cluster}
     wait_for(run, cluster, connections, store)
-    asked = follow.status(known, clusters.__getitem__, connections, store)
+    asked = follow.status(known, lambda name: connections.to(clusters[name]), store)
     assert [one.state for one in asked.statuses] == [State.UNKNOWN, State.COMPLETED]
     assert "rejected the login of user nobody" in asked.failures[0]
     assert asked.statuses[0].tasks[0].reason == "refusing could not be queried"
@@ -188,13 +188,13 @@ def test_a_cluster_that_no_settings_describe_any_more_holds_up_no_other(
         return cluster
 
     known = nothing_known([replace(run, id="old-1", cluster="forgotten"), run])
-    asked = follow.status(known, found, connections, store)
+    asked = follow.status(known, lambda name: connections.to(found(name)), store)
     assert [one.state for one in asked.statuses] == [State.UNKNOWN, State.COMPLETED]
     assert asked.failures == ("forgotten: no cluster has that name",)
     with pytest.raises(ConfigError, match="no cluster has that name"):
-        list(follow.wait(known, found, connections, store))
+        list(follow.wait(known, lambda name: connections.to(found(name)), store))
     with pytest.raises(ConfigError, match="no cluster has that name"):
-        follow.status(known[:1], found, connections, store)
+        follow.status(known[:1], lambda name: connections.to(found(name)), store)
 
 
 def test_logs_are_followed_on_where_the_connection_died(
@@ -211,7 +211,7 @@ def test_logs_are_followed_on_where_the_connection_died(
     written = b""
 
     def die_in_the_next_look() -> None:
-        transport = connections.to(noting)
+        transport = connections.to(noting).link.open()
         go_on = transport.run
 
         def run_or_die(argv: Sequence[str], *, stdin: Any = b"", **options: Any) -> object:
@@ -223,7 +223,7 @@ def test_logs_are_followed_on_where_the_connection_died(
 
     known = nothing_known([run])[0]
     output = f"{lab.scratch}/{noting.root.removeprefix('$SCRATCH/')}/runs/{run.id}/output"
-    for piece in logs.follow(known, [0], noting, connections, store, interval=0.5, report=said.append):
+    for piece in logs.follow(known, [0], connections.to(noting), store, interval=0.5, report=said.append):
         written += piece.out
         if not piece.out:
             continue
@@ -252,7 +252,7 @@ def test_a_job_that_is_requeued_waits_again_and_says_so(
     assert task.restarts == 1
     assert task.expected > task.started == 0
     assert "after a requeue" in slurm.explain(task)
-    cancel([status], lambda _: cluster, connections, store)
+    cancel([status], lambda _: connections.to(cluster), store)
 
 
 def test_a_job_that_waits_for_another_says_so(
@@ -263,7 +263,7 @@ def test_a_job_that_waits_for_another_says_so(
     run = submit_job(job, "slurm", cluster, delivery, connections, store).run
     [task] = eventually(run, lambda one: one.tasks[0].reason == "Dependency", cluster, connections, store).tasks
     assert "waits for another job" in slurm.explain(task)
-    cancel(nothing_known([run]), lambda _: cluster, connections, store)
+    cancel(nothing_known([run]), lambda _: connections.to(cluster), store)
 
 
 def test_a_hold_of_htcondor_tells_its_code(
@@ -276,7 +276,7 @@ def test_a_hold_of_htcondor_tells_its_code(
     assert task.code == "13.2"
     assert "/not/there" in task.reason
     assert "No such file or directory" in htcondor.explain(task)
-    cancel([status], lambda _: cluster, connections, store)
+    cancel([status], lambda _: connections.to(cluster), store)
 
 
 @pytest.mark.usefixtures("htcondor")
@@ -288,4 +288,4 @@ def test_a_job_that_no_machine_can_run_says_so(
     status = eventually(run, lambda one: bool(one.tasks[0].reason), cluster, connections, store)
     assert status.state is State.PENDING
     assert "better-analyze" in htcondor.explain(status.tasks[0])
-    cancel([status], lambda _: cluster, connections, store)
+    cancel([status], lambda _: connections.to(cluster), store)

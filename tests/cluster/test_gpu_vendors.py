@@ -76,7 +76,7 @@ class Teller:
         cluster = replace(self.cluster, gpu_vendor=vendor, htcondor_container="apptainer")
         run = submit_job(job, scheduler, cluster, self.delivery, self.connections, self.store).run
         status = wait_for(run, cluster, self.connections, self.store)
-        piece = logs.read(status, 0, cluster, self.connections)
+        piece = logs.read(status, 0, self.connections.to(cluster))
         assert status.state is State.COMPLETED, piece.err.decode()
         return piece.out.decode().splitlines()
 

@@ -39,13 +39,13 @@ def test_a_job_in_a_hidden_partition_is_followed_submitted_once_and_cancelled(
     job = Job(name="hidden", image="test", command=("true",), slurm=(("partition", hidden), ("hold", True)))
     planned = plan_run(job, alone, "slurm", delivery, now=time.time())
     script = submission(planned, job, alone, delivery)
-    first = submit(planned, script, alone, connections, store).run
+    first = submit(planned, script, connections.to(alone), store).run
     known = [RunStatus(run=first, tasks=(), asked=0)]
     try:
-        assert follow.status(known, lambda _: alone, connections, store).statuses[0].state is State.HELD
+        assert follow.status(known, lambda _: connections.to(alone), store).statuses[0].state is State.HELD
         assert inside(lab, ["rm", f"{first.folder}/id"], user=lab.user).returncode == 0
-        assert submit(planned, script, alone, connections, store, again=True).run.job_id == first.job_id
-        cancel(known, lambda _: alone, connections, store)
-        assert follow.status(known, lambda _: alone, connections, store).statuses[0].state is State.CANCELLED
+        assert submit(planned, script, connections.to(alone), store, again=True).run.job_id == first.job_id
+        cancel(known, lambda _: connections.to(alone), store)
+        assert follow.status(known, lambda _: connections.to(alone), store).statuses[0].state is State.CANCELLED
     finally:
         inside(lab, ["scancel", f"--name={first.id}"], user=lab.user)

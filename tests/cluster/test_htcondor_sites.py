@@ -201,7 +201,7 @@ def test_an_image_that_htcondor_transfers_from_an_address_is_held_against_its_na
     assert (status.state, output_of(status, cluster, connections)) == (State.COMPLETED, "ran\n")
     status = ended(job, cluster, wrong, connections, store)
     assert (status.state, output_of(status, cluster, connections)) == (State.FAILED, "")
-    assert b"its sha256 is another" in logs.read(status, 0, cluster, connections).err
+    assert b"its sha256 is another" in logs.read(status, 0, connections.to(cluster)).err
 
 
 @pytest.fixture
@@ -327,7 +327,7 @@ def test_a_program_that_never_began_has_failed_where_the_job_starts_apptainer(
     cluster = replace(site, htcondor_container="apptainer")
     status = ended(job, cluster, delivery, connections, store)
     assert (status.state, status.exit_code) == (State.FAILED, 125)
-    assert b"the program never began" in logs.read(status, 0, cluster, connections).err
+    assert b"the program never began" in logs.read(status, 0, connections.to(cluster)).err
     well = ended(replace(job, binds=()), cluster, delivery, connections, store)
     assert (well.state, output_of(well, cluster, connections)) == (State.COMPLETED, "begun\n")
 
@@ -344,7 +344,7 @@ def test_a_nodes_folder_for_temporary_files_is_there_in_the_container(
     job = Job(name="temporary", image="test", command=("sh", "-c", program))
     run = submit_job(job, scheduler, cluster, delivery, connections, store).run
     status = wait_for(run, cluster, connections, store)
-    assert status.state is State.COMPLETED, logs.read(status, 0, cluster, connections).err
+    assert status.state is State.COMPLETED, logs.read(status, 0, connections.to(cluster)).err
     assert output_of(status, cluster, connections).splitlines()[1:] == [folder, "/tmp", "none"]
     left = inside(lab, ["bash", "-c", f"ls -d '{folder}'/tmp.*"], user=lab.user).stdout.decode().split("tmp.")
     assert len(left) > 1

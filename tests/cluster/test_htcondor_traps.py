@@ -52,7 +52,7 @@ def until(condor: Condor, condition: str) -> None:
 
 
 def asked(run: Run, cluster: Cluster, connections: Connections, store: Store) -> RunStatus:
-    return follow.status([RunStatus(run=run, tasks=(), asked=0)], lambda _: cluster, connections, store).statuses[0]
+    return follow.status([RunStatus(run=run, tasks=(), asked=0)], lambda _: connections.to(cluster), store).statuses[0]
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_an_image_that_a_worker_cannot_fetch_is_told_as_that_and_not_as_the_prog
     status = wait_for(run, site, connections, store)
     assert (status.state, status.exit_code) == (State.FAILED, 255)
     assert "could not get the image" in explanation(status, status.tasks[0])
-    assert re.search(words, logs.read(status, 0, site, connections).err)
+    assert re.search(words, logs.read(status, 0, connections.to(site)).err)
 
 
 def test_a_job_that_loses_its_worker_begins_anew_elsewhere_and_says_so(
@@ -187,7 +187,7 @@ def test_a_hold_is_explained_and_can_be_cancelled(
     held = asked(run, site, connections, store)
     assert (held.state, held.tasks[0].code) == (State.HELD, code)
     assert words in explanation(held, held.tasks[0])
-    cancel([held], lambda _: site, connections, store)
+    cancel([held], lambda _: connections.to(site), store)
     assert wait_for(run, site, connections, store).state is State.CANCELLED
 
 
@@ -208,10 +208,10 @@ def test_outputs_that_may_not_be_read_hold_nothing_and_are_named(
     run = submit_job(job, "htcondor", site, delivery, connections, store).run
     status = wait_for(run, site, connections, store)
     assert (status.state, status.tasks[0].exit_code) == (State.COMPLETED, 0)
-    errors = logs.read(status, 0, site, connections).err.decode()
+    errors = logs.read(status, 0, connections.to(site)).err.decode()
     assert "./closed may not be read: it is left out of the outputs" in errors
     script = f"ls {site.root}/runs/{run.id}/output"
-    assert connections.to(site).run(SHELL, stdin=script.encode()).stdout.decode().split() == ["open"]
+    assert connections.to(site).link.open().run(SHELL, stdin=script.encode()).stdout.decode().split() == ["open"]
 
 
 def test_what_is_made_later_under_a_throttle_has_image_and_input_too(
@@ -316,7 +316,7 @@ def test_the_history_is_not_read_for_what_the_queue_or_a_log_tells(
     ended = replace(SLEEPER, command=("true",))
     runs = [submit_job(job, "htcondor", site, delivery, connections, store).run for job in (SLEEPER, later, ended)]
     assert wait_for(runs[2], site, connections, store).state is State.COMPLETED
-    transport = connections.to(site)
+    transport = connections.to(site).link.open()
     script = following(site, "htcondor", runs, "fence")
     answers = read_answers(transport.run(SHELL, stdin=script.encode()).stdout, "fence")
     assert set(answers) == {"condor_q", "events", "records"}
@@ -398,10 +398,10 @@ def test_a_full_spool_leaves_a_run_that_is_resumed_once_there_is_room(
     script = submission(run, job, site, delivery)
     inside(lab, ["dd", "if=/dev/zero", f"of={spool}/fill", "bs=1k"], user=lab.user)
     with pytest.raises(UncertainSubmissionError, match=f"submit --resume {run.id}"):
-        submit(run, script, site, connections, store)
+        submit(run, script, connections.to(site), store)
     mended = f"rm {spool}/fill; {line}; until condor_q >/dev/null 2>&1; do sleep 1; done"
     assert inside(lab, ["timeout", "300", "bash", "-c", mended], user=lab.user).returncode == 0
-    again = submit(run, script, site, connections, store, again=True).run
+    again = submit(run, script, connections.to(site), store, again=True).run
     assert wait_for(again, site, connections, store).state is State.COMPLETED
     ask = f"{line}; condor_q -af HpcdeployRun; condor_history -af HpcdeployRun"
     assert inside(lab, ["bash", "-c", ask], user=lab.user).stdout.decode().split() == [run.id]

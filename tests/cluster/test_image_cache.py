@@ -14,7 +14,7 @@ from hpcdeploy.job import Job
 from hpcdeploy.remote.connections import Connections
 from hpcdeploy.remote.scripts import Delivery, submission
 from hpcdeploy.run import RunStatus, State
-from hpcdeploy.staged_files import Parcel
+from hpcdeploy.staged_files import StagedFile
 from hpcdeploy.store import Store
 from hpcdeploy_lab.inside import inside
 from hpcdeploy_lab.state import Lab
@@ -93,15 +93,17 @@ def test_the_least_recently_used_images_go_and_those_in_use_stay(
     image = tmp_path / "new.sif"
     image.write_bytes(b"new" * 4_000_000)
     sha256 = hashlib.sha256(image.read_bytes()).hexdigest()
-    parcel = Parcel(sha256=sha256, size=12_000_000, path=f"images/{sha256}.sif", what="the image new.sif", source=str(image))
-    brought = Delivery(sha256=sha256, size=12_000_000, parcel=parcel)
+    staged = StagedFile(
+        sha256=sha256, size=12_000_000, path=f"images/{sha256}.sif", what="the image new.sif", source=str(image)
+    )
+    brought = Delivery(sha256=sha256, size=12_000_000, upload=staged)
     said: list[bytes] = []
     run = plan_run(HELD, small, scheduler, brought, now=time.time())
     done = submit(
-        run, submission(run, HELD, small, brought), small, connections, store, parcels=(parcel,), report=said.append
+        run, submission(run, HELD, small, brought), connections.to(small), store, uploads=(staged,), report=said.append
     )
     there = {name.removesuffix(".sif") for name in bash(lab, f"ls {root}/images").split() if name.endswith(".sif")}
-    cancel([RunStatus(run=one, tasks=(), asked=0) for one in (in_use, done.run)], lambda _: small, connections, store)
+    cancel([RunStatus(run=one, tasks=(), asked=0) for one in (in_use, done.run)], lambda _: connections.to(small), store)
     assert there == {delivery.sha256, built, newest, sha256, "mine"}
     unfinished = bash(lab, f"cd {root}/images && find .[0-9m]* -size +0 | sort").split()
     assert unfinished == [f".{built}.parcel", ".mine.part"]
@@ -119,12 +121,14 @@ def test_no_image_goes_for_one_that_is_larger_than_all_of_them_may_be(
     image = tmp_path / "new.sif"
     image.write_bytes(b"new" * 2_000_000)
     sha256 = hashlib.sha256(image.read_bytes()).hexdigest()
-    parcel = Parcel(sha256=sha256, size=6_000_000, path=f"images/{sha256}.sif", what="the image new.sif", source=str(image))
-    brought = Delivery(sha256=sha256, size=6_000_000, parcel=parcel)
+    staged = StagedFile(
+        sha256=sha256, size=6_000_000, path=f"images/{sha256}.sif", what="the image new.sif", source=str(image)
+    )
+    brought = Delivery(sha256=sha256, size=6_000_000, upload=staged)
     said: list[bytes] = []
     run = plan_run(HELD, small, "slurm", brought, now=time.time())
     script = submission(run, HELD, small, brought)
-    done = submit(run, script, small, connections, store, parcels=(parcel,), report=said.append)
-    cancel([RunStatus(run=done.run, tasks=(), asked=0)], lambda _: small, connections, store)
+    done = submit(run, script, connections.to(small), store, uploads=(staged,), report=said.append)
+    cancel([RunStatus(run=done.run, tasks=(), asked=0)], lambda _: connections.to(small), store)
     assert b"this image alone (6 MB) is more than image-cache-size allows: none is removed for it" in b"".join(said)
     assert set(bash(lab, f"ls {lab.scratch}/{OWN}/cache-tiny/images").split()) == {f"{'1' * 64}.sif", f"{sha256}.sif"}

@@ -12,6 +12,7 @@ from hpcdeploy.flows.cancel import cancel
 from hpcdeploy.flows.submit import plan_run
 from hpcdeploy.job import Array, Job
 from hpcdeploy.remote.connections import Connections
+from hpcdeploy.remote.logs import Piece
 from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.run import Run, RunStatus, State
 from hpcdeploy.store import Store
@@ -30,9 +31,9 @@ def test_the_log_of_a_run_that_may_have_no_job_is_not_waited_for(
 ) -> None:
     known = RunStatus(run=unsure, tasks=(), asked=0)
     with pytest.raises(UncertainSubmissionError, match=f"submit --resume {unsure.id}"):
-        logs.read(known, 0, cluster, connections)
+        logs.read(known, 0, connections.to(cluster))
     with pytest.raises(UncertainSubmissionError, match=f"submit --resume {unsure.id}"):
-        next(logs.follow(known, [0], cluster, connections, store))
+        next(logs.follow(known, [0], connections.to(cluster), store))
 
 
 @pytest.mark.parametrize("scheduler", ["slurm", "htcondor"])
@@ -42,7 +43,7 @@ def test_the_log_of_a_task_that_is_gone_without_a_trace_is_not_waited_for(
     quick = replace(cluster, poll_interval=1)
     gone = replace(unsure, scheduler=scheduler, job_id="99999999")
     with pytest.raises(SchedulerError, match=f"{gone.id}, task 1-2: gone from the queue"):
-        list(logs.follow(RunStatus(run=gone, tasks=(), asked=0), [1, 2], quick, connections, store, interval=0.2))
+        list(logs.follow(RunStatus(run=gone, tasks=(), asked=0), [1, 2], connections.to(quick), store, interval=0.2))
 
 
 def test_what_was_written_is_read_before_a_log_is_given_up(
@@ -54,10 +55,10 @@ def test_what_was_written_is_read_before_a_log_is_given_up(
     # Its folder is there, and Slurm knows nothing of the job, as long afterwards; the notes of one task are lost.
     known = RunStatus(run=replace(run, job_id="99999999"), tasks=(), asked=0)
     quick = replace(cluster, poll_interval=1)
-    assert connections.to(cluster).run(["sh", "-c", f"rm {run.folder}/tasks/1.*"]).exit_code == 0
-    told: list[logs.Piece] = []
+    assert connections.to(cluster).link.open().run(["sh", "-c", f"rm {run.folder}/tasks/1.*"]).exit_code == 0
+    told: list[Piece] = []
     with pytest.raises(SchedulerError, match=f"{run.id}, task 1: gone from the queue"):
-        told.extend(logs.follow(known, range(3), quick, connections, store, interval=0.2))
+        told.extend(logs.follow(known, range(3), connections.to(quick), store, interval=0.2))
     assert sorted(piece.task for piece in told if piece.out == b"here\n") == [0, 1, 2]
 
 
@@ -66,7 +67,7 @@ def test_hope_is_given_up_only_where_the_scheduler_answered(
 ) -> None:
     silent = replace(cluster, setup=("squeue() { return 1; }",))
     asked = follow.status(
-        [RunStatus(run=replace(unsure, job_id="99999999"), tasks=(), asked=0)], lambda _: silent, connections, store
+        [RunStatus(run=replace(unsure, job_id="99999999"), tasks=(), asked=0)], lambda _: connections.to(silent), store
     )
     assert [(task.lost, task.reason) for task in asked.statuses[0].tasks] == [(False, "squeue could not be queried")] * 3
 
@@ -76,7 +77,7 @@ def test_patience_may_be_longer_than_any_clock_of_the_machine_counts(
 ) -> None:
     run = submit_job(replace(JOB, slurm=(("hold", True),)), "slurm", cluster, delivery, connections, store).run
     known = [RunStatus(run=run, tasks=(), asked=0)]
-    rounds = follow.wait(known, lambda _: cluster, connections, store, first=0.2, patience=1e12)
+    rounds = follow.wait(known, lambda _: connections.to(cluster), store, first=0.2, patience=1e12)
     assert [next(rounds).statuses[0].state for _ in range(3)] == [State.HELD] * 3
     rounds.close()
-    cancel(known, lambda _: cluster, connections, store)
+    cancel(known, lambda _: connections.to(cluster), store)

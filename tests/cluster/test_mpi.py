@@ -121,7 +121,7 @@ class Slurm:
 
     def lines_of(self, job: Job) -> list[str]:
         status = self.end_of(job)
-        assert status.state is State.COMPLETED, logs.read(status, 0, self.cluster, self.connections).err.decode()
+        assert status.state is State.COMPLETED, logs.read(status, 0, self.connections.to(self.cluster)).err.decode()
         return output_of(status, self.cluster, self.connections).splitlines()
 
 

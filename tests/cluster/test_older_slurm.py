@@ -63,7 +63,7 @@ def status_when(
     until = time.monotonic() + PATIENCE
     current = RunStatus(run=run, tasks=(), asked=0)
     while time.monotonic() < until:
-        current = follow.status([current], lambda _: cluster, connections, store).statuses[0]
+        current = follow.status([current], lambda _: connections.to(cluster), store).statuses[0]
         if current.tasks and current.tasks[task].state in wanted:
             return current
         time.sleep(0.5)
@@ -99,7 +99,7 @@ def test_a_jobs_life_is_followed_from_its_hold_to_its_end(
     while inside(another, ["scontrol", "show", "job", run.job_id], user=another.user).returncode == 0:
         assert time.monotonic() < until, "Slurm does not forget"
         time.sleep(1)
-    forgotten = follow.status([RunStatus(run=run, tasks=(), asked=0)], lambda _: cluster, connections, store)
+    forgotten = follow.status([RunStatus(run=run, tasks=(), asked=0)], lambda _: connections.to(cluster), store)
     assert [task.state for task in forgotten.statuses[0].tasks] == states
 
 
@@ -136,7 +136,7 @@ def test_a_job_that_was_renamed_is_followed_and_cancelled_and_one_that_is_held_a
     [task] = status_when(run, {State.HELD}, cluster, connections, store).tasks
     assert task.expected == 0
     assert "scontrol release" in slurm.explain(task)
-    cancel([RunStatus(run=run, tasks=(), asked=0)], lambda _: cluster, connections, store)
+    cancel([RunStatus(run=run, tasks=(), asked=0)], lambda _: connections.to(cluster), store)
     assert inside(older, ["squeue", "--noheader", f"--jobs={run.job_id}"], user=older.user).stdout.strip() == b""
 
 
@@ -153,7 +153,7 @@ def test_an_exit_code_that_only_accounting_knows_is_unknown_where_it_may_be_eith
     told = RunStatus(run=run, tasks=(), asked=0)
     while not told.tasks or told.tasks[3].exit_code is None:
         assert time.monotonic() < until, "accounting does not learn of it"
-        told = follow.status([replace(told, tasks=())], lambda _: cluster, connections, store).statuses[0]
+        told = follow.status([replace(told, tasks=())], lambda _: connections.to(cluster), store).statuses[0]
     # sacct has 9, 9 and 0, and its JSON has 0 for all.
     assert [task.exit_code for task in told.tasks] == [None, None, None, 0]
     assert [task.state for task in told.tasks] == [State.FAILED] * 3 + [State.COMPLETED]
@@ -178,7 +178,7 @@ def test_the_controller_is_asked_once_and_for_this_persons_jobs_only(
     runs = [replace(blank, id=f"many-{place}", job_id=number) for place, number in enumerate(numbers, start=1)]
     before = asked_for(another)
     known = [RunStatus(run=run, tasks=(), asked=0) for run in runs]
-    asked = follow.status(known, lambda _: cluster, connections, store)
+    asked = follow.status(known, lambda _: connections.to(cluster), store)
     assert {one.state for one in asked.statuses} == {State.HELD}
     more = {name: number - before.get(name, 0) for name, number in asked_for(another).items()}
     assert {name: number for name, number in more.items() if number} == {"REQUEST_JOB_USER_INFO": 1}
@@ -206,7 +206,7 @@ def test_a_node_that_fails_is_not_the_jobs_fault_and_one_that_may_be_requeued_be
         assert task.restarts == 1
     finally:
         inside(another, ["scontrol", "update", "NodeName=node2", "State=RESUME"])
-    cancel([RunStatus(run=again, tasks=(), asked=0)], lambda _: cluster, connections, store)
+    cancel([RunStatus(run=again, tasks=(), asked=0)], lambda _: connections.to(cluster), store)
 
 
 def test_a_requeue_is_told_and_the_tasks_of_a_long_list_are_all_there(
@@ -224,9 +224,9 @@ def test_a_requeue_is_told_and_the_tasks_of_a_long_list_are_all_there(
     made = inside(another, ["bash", "-lc", line], user=another.user).stdout.decode().strip()
     sparse = replace(run, id="squares", job_id=made, tasks=squares[-1] + 1)
     known = [RunStatus(run=sparse, tasks=(), asked=0)]
-    [told] = follow.status(known, lambda _: cluster, connections, store).statuses
+    [told] = follow.status(known, lambda _: connections.to(cluster), store).statuses
     assert [task.task for task in told.tasks if task.state is State.HELD] == squares
-    cancel([*known, RunStatus(run=run, tasks=(), asked=0)], lambda _: cluster, connections, store)
+    cancel([*known, RunStatus(run=run, tasks=(), asked=0)], lambda _: connections.to(cluster), store)
 
 
 @pytest.mark.parametrize("how", ["lost", "mute", "denied"])

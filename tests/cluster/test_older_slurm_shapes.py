@@ -44,7 +44,7 @@ def test_warned_processes_of_two_nodes_go_on_after_their_limit(
     status = RunStatus(run=run, tasks=(), asked=0)
     while not status.ended and time.monotonic() < until:
         before = status
-        status = follow.status([before], lambda _: cluster, connections, store).statuses[0]
+        status = follow.status([before], lambda _: connections.to(cluster), store).statuses[0]
         if requeued_before(before, status):
             inside(another, ["scontrol", "update", f"JobId={run.job_id}", "StartTime=now"])
         time.sleep(2)

@@ -81,7 +81,7 @@ def test_two_clients_that_submit_one_run_at_once_make_one_job(
 
     def client() -> None:
         with Connections(open_transport) as own:
-            done.append(submit(run, script, cluster, own, store, again=True))
+            done.append(submit(run, script, own.to(cluster), store, again=True))
 
     clients = [threading.Thread(target=client) for _ in range(4)]
     for one in clients:
@@ -109,7 +109,7 @@ def test_a_connection_that_dies_in_the_middle_is_answered_by_asking_again(
     script = submission(run, HELLO, slow, delivery)
     cutter = threading.Thread(target=cut)
     cutter.start()
-    done = submit(run, script, slow, connections, store, report=said.append)
+    done = submit(run, script, connections.to(slow), store, report=said.append)
     cutter.join()
     assert any(b"asking again" in piece for piece in said)
     assert jobs_of(lab, scheduler, run.id) == {done.run.job_id}
@@ -135,7 +135,7 @@ def test_many_runs_that_want_one_image_at_once_download_it_once(
         run = plan_run(HELLO, elsewhere, "slurm", delivery, now=time.time())
         with Connections(open_transport) as own:
             script = submission(run, HELLO, elsewhere, delivery)
-            done.append(submit(run, script, elsewhere, own, store, report=said.append))
+            done.append(submit(run, script, own.to(elsewhere), store, report=said.append))
 
     clients = [threading.Thread(target=client) for _ in range(6)]
     for one in clients:

@@ -14,7 +14,7 @@ from hpcdeploy.remote.answers import SHELL
 from hpcdeploy.remote.connections import Connections
 from hpcdeploy.remote.scripts import Delivery, submission
 from hpcdeploy.run import State
-from hpcdeploy.staged_files import Parcel
+from hpcdeploy.staged_files import StagedFile
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
 from hpcdeploy.whole_file import sha256_of
@@ -29,11 +29,11 @@ HELLO = Job(name="hello", image="test", command=("true",))
 
 
 @pytest.fixture
-def parcel(tmp_path: Path) -> Parcel:
+def staged(tmp_path: Path) -> StagedFile:
     source = tmp_path / "data"
     source.write_text(f"{tmp_path}\n" * 100_000)
     sha256 = sha256_of(source)
-    return Parcel(
+    return StagedFile(
         sha256=sha256, size=source.stat().st_size, path=f"inputs/{sha256}", what="the input data", source=str(source)
     )
 
@@ -46,50 +46,50 @@ def test_what_a_run_needs_is_brought_and_then_it_is_submitted_once(
     delivery: Delivery,
     connections: Connections,
     store: Store,
-    parcel: Parcel,
+    staged: StagedFile,
 ) -> None:
     run = plan_run(HELLO, cluster, scheduler, delivery, now=time.time())
-    script = submission(run, HELLO, cluster, delivery, parcels=(parcel,))
-    by_hand = connections.to(cluster).run(SHELL, stdin=script.encode())
+    script = submission(run, HELLO, cluster, delivery, parcels=(staged,))
+    by_hand = connections.to(cluster).link.open().run(SHELL, stdin=script.encode())
     assert by_hand.exit_code == 14
     assert b"the input data is to be brought here: put it at /" in by_hand.stderr
     said: list[bytes] = []
-    done = submit(run, script, cluster, connections, store, parcels=(parcel,), report=said.append)
+    done = submit(run, script, connections.to(cluster), store, uploads=(staged,), report=said.append)
     assert b"is to be brought here" not in b"".join(said)
     assert wait_for(done.run, cluster, connections, store).state is State.COMPLETED
     assert jobs_of(lab, scheduler, run.id) == {done.run.job_id}
-    there = inside(lab, ["cat", f"{lab.scratch}/{cluster.root.removeprefix('$SCRATCH/')}/{parcel.path}"], user=lab.user)
-    assert there.stdout == Path(parcel.source).read_bytes()
-    assert store.parcels(run) == (parcel,)
+    there = inside(lab, ["cat", f"{lab.scratch}/{cluster.root.removeprefix('$SCRATCH/')}/{staged.path}"], user=lab.user)
+    assert there.stdout == Path(staged.source).read_bytes()
+    assert store.uploads(run) == (staged,)
 
 
 @BOTH
 def test_by_hand_the_script_says_what_is_to_be_put_where_and_goes_on_once_it_is_there(
-    lab: Lab, scheduler: SchedulerName, cluster: Cluster, delivery: Delivery, parcel: Parcel
+    lab: Lab, scheduler: SchedulerName, cluster: Cluster, delivery: Delivery, staged: StagedFile
 ) -> None:
-    elsewhere = replace(parcel, path=f"$SCRATCH/{OWN}/by-hand-{scheduler}")
+    elsewhere = replace(staged, path=f"$SCRATCH/{OWN}/by-hand-{scheduler}")
     run = plan_run(HELLO, cluster, scheduler, delivery, now=time.time())
     script = submission(run, HELLO, cluster, delivery, parcels=(elsewhere,))
-    assert f'"needs": [ {{"sha256": "{parcel.sha256}"' in by_hand(lab, script)
+    assert f'"needs": [ {{"sha256": "{staged.sha256}"' in by_hand(lab, script)
     assert jobs_of(lab, scheduler, run.id) == set()
     put = f"{lab.scratch}/{OWN}/by-hand-{scheduler}"
-    assert inside(lab, ["sh", "-c", f"cat > {put}"], user=lab.user, stdin=Path(parcel.source).read_bytes()).returncode == 0
+    assert inside(lab, ["sh", "-c", f"cat > {put}"], user=lab.user, stdin=Path(staged.source).read_bytes()).returncode == 0
     assert '"already": false' in by_hand(lab, script)
     assert len(jobs_of(lab, scheduler, run.id)) == 1
 
 
 @BOTH
 def test_clients_that_submit_one_run_at_once_bring_its_parcel_once(
-    lab: Lab, scheduler: SchedulerName, cluster: Cluster, delivery: Delivery, store: Store, parcel: Parcel
+    lab: Lab, scheduler: SchedulerName, cluster: Cluster, delivery: Delivery, store: Store, staged: StagedFile
 ) -> None:
     run = plan_run(HELLO, cluster, scheduler, delivery, now=time.time())
-    script = submission(run, HELLO, cluster, delivery, parcels=(parcel,))
-    store.add(run, script, (parcel,))
+    script = submission(run, HELLO, cluster, delivery, parcels=(staged,))
+    store.add(run, script, (staged,))
     done: list[Submitted] = []
 
     def client() -> None:
         with Connections(open_transport) as own:
-            done.append(submit(run, script, cluster, own, store, parcels=store.parcels(run), again=True))
+            done.append(submit(run, script, own.to(cluster), store, uploads=store.uploads(run), again=True))
 
     clients = [threading.Thread(target=client) for _ in range(4)]
     for one in clients:

@@ -58,7 +58,7 @@ class Site:
     def submit(self, job: Job, *, after: tuple[Predecessor, ...] = ()) -> Run:
         run = plan_run(job, self.cluster, "slurm", self.delivery, now=time.time())
         script = submission(run, job, self.cluster, self.delivery, after=after)
-        return submit(run, script, self.cluster, self.connections, self.store).run
+        return submit(run, script, self.connections.to(self.cluster), self.store).run
 
 
 @pytest.fixture(scope="module")
@@ -126,15 +126,15 @@ def test_where_the_limit_cannot_be_asked_for_one_array_is_tried_and_slurms_own_w
 
 def test_a_part_whose_note_was_lost_is_found_again_and_not_submitted_twice(site: Site) -> None:
     run, script = site.plan(replace(SWEEP, slurm=(("hold", True),)))
-    first = submit(run, script, site.cluster, site.connections, site.store)
+    first = submit(run, script, site.connections.to(site.cluster), site.store)
     # As a call leaves it that was cut off behind the second part's sbatch.
     for lost in ("id.4", "id.8"):
         assert inside(site.lab, ["rm", f"{first.run.folder}/{lost}"], user=site.lab.user).returncode == 0
-    again = submit(run, script, site.cluster, site.connections, site.store, again=True)
+    again = submit(run, script, site.connections.to(site.cluster), site.store, again=True)
     assert (first.already, again.already) == (False, True)
     assert again.run == first.run
     assert site.jobs(run) == {part.job_id for part in first.run.parts}
-    cancel([RunStatus(run=first.run, tasks=(), asked=0)], lambda _: site.cluster, site.connections, site.store)
+    cancel([RunStatus(run=first.run, tasks=(), asked=0)], lambda _: site.connections.to(site.cluster), site.store)
 
 
 def test_a_part_that_is_refused_is_submitted_later_and_the_others_are_left_alone(site: Site) -> None:
@@ -146,11 +146,11 @@ def test_a_part_that_is_refused_is_submitted_later_and_the_others_are_left_alone
     crowded = replace(site, cluster=replace(site.cluster, setup=(full,)))
     run, script = crowded.plan(replace(SWEEP, slurm=(("hold", True),)))
     with pytest.raises(UncertainSubmissionError, match=r"(?s)QOSMaxSubmit.*tasks 0 to 7 are submitted.*--resume"):
-        submit(run, script, crowded.cluster, crowded.connections, crowded.store)
+        submit(run, script, crowded.connections.to(crowded.cluster), crowded.store)
     before = site.jobs(run)
     assert len(before) == 2
     assert inside(site.lab, ["touch", room], user=site.lab.user).returncode == 0
-    mended = submit(run, script, crowded.cluster, crowded.connections, crowded.store, again=True).run
+    mended = submit(run, script, crowded.connections.to(crowded.cluster), crowded.store, again=True).run
     assert {part.job_id for part in mended.parts[:2]} == before
     assert site.jobs(run) == {part.job_id for part in mended.parts}
 
@@ -158,11 +158,11 @@ def test_a_part_that_is_refused_is_submitted_later_and_the_others_are_left_alone
     text = submission(
         later, SWEEP, site.cluster, site.delivery, after=[Predecessor(kind="afterany", run_id=run.id, tasks=TASKS)]
     )
-    waiting = submit(later, text, site.cluster, site.connections, site.store).run
+    waiting = submit(later, text, site.connections.to(site.cluster), site.store).run
     [said] = set(site.ask(f"squeue --noheader --jobs={waiting.parts[0].job_id} --format=%E"))
     assert all(part.job_id in said for part in mended.parts)
     known = [RunStatus(run=one, tasks=(), asked=0) for one in (waiting, mended)]
-    assert cancel(known, lambda _: site.cluster, site.connections, site.store)
+    assert cancel(known, lambda _: site.connections.to(site.cluster), site.store)
 
 
 def test_cancel_ends_every_part_and_a_throttle_is_the_whole_runs(site: Site) -> None:
@@ -170,15 +170,15 @@ def test_cancel_ends_every_part_and_a_throttle_is_the_whole_runs(site: Site) -> 
     run = site.submit(slow)
     known = [RunStatus(run=run, tasks=(), asked=0)]
     until = time.monotonic() + 120
-    asked = follow.status(known, lambda _: site.cluster, site.connections, site.store).statuses[0]
+    asked = follow.status(known, lambda _: site.connections.to(site.cluster), site.store).statuses[0]
     while sum(task.state is State.RUNNING for task in asked.tasks) < 2:
         assert time.monotonic() < until, asked
         time.sleep(0.5)
-        asked = follow.status(known, lambda _: site.cluster, site.connections, site.store).statuses[0]
+        asked = follow.status(known, lambda _: site.connections.to(site.cluster), site.store).statuses[0]
     time.sleep(3)
-    asked = follow.status(known, lambda _: site.cluster, site.connections, site.store).statuses[0]
+    asked = follow.status(known, lambda _: site.connections.to(site.cluster), site.store).statuses[0]
     assert [task.state for task in asked.tasks] == [State.RUNNING] * 2 + [State.PENDING] * 8
-    cancel(known, lambda _: site.cluster, site.connections, site.store)
+    cancel(known, lambda _: site.connections.to(site.cluster), site.store)
     ended = wait_for(run, site.cluster, site.connections, site.store)
     assert {task.state for task in ended.tasks} == {State.CANCELLED}
 
@@ -192,7 +192,7 @@ def test_of_a_run_whose_first_part_failed_while_others_go_on_what_follows_a_good
     while not {*range(8)} <= known.over:
         assert time.monotonic() < until, known
         time.sleep(0.5)
-        [known] = follow.status([known], lambda _: site.cluster, site.connections, site.store).statuses
+        [known] = follow.status([known], lambda _: site.connections.to(site.cluster), site.store).statuses
     # Slurm has forgotten the first part, as soon it does: to it the job never was.
     assert inside(site.lab, ["ln", "-sfT", "99999999", f"{other.folder}/id"], user=site.lab.user).returncode == 0
     next_job = Job(name="next", image="test", command=("true",))
@@ -213,4 +213,4 @@ def test_of_a_run_in_parts_that_all_go_on_a_failure_cannot_be_waited_for(site: S
     after = (Predecessor(kind="afternotok", run_id=other.id, tasks=TASKS),)
     with pytest.raises(SchedulerError, match="has several jobs, and Slurm cannot wait until all have ended"):
         site.submit(Job(name="next", image="test", command=("true",)), after=after)
-    assert cancel([RunStatus(run=other, tasks=(), asked=0)], lambda _: site.cluster, site.connections, site.store)
+    assert cancel([RunStatus(run=other, tasks=(), asked=0)], lambda _: site.connections.to(site.cluster), site.store)

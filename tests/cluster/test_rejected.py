@@ -42,7 +42,7 @@ def alive(lab: Lab, job_id: str) -> bool:
 
 
 def state_of(run: Run, cluster: Cluster, connections: Connections, store: Store) -> State:
-    return follow.status([RunStatus(run=run, tasks=(), asked=0)], lambda _: cluster, connections, store).statuses[0].state
+    return follow.status([RunStatus(run=run, tasks=(), asked=0)], lambda _: connections.to(cluster), store).statuses[0].state
 
 
 @pytest.mark.parametrize("what", IMPOSSIBLE)
@@ -106,7 +106,7 @@ def codes_of(
     until = time.monotonic() + 60
     while True:
         known = [RunStatus(run=run, tasks=(), asked=0)]
-        codes = [task.exit_code for task in follow.status(known, lambda _: cluster, connections, store).statuses[0].tasks]
+        codes = [task.exit_code for task in follow.status(known, lambda _: connections.to(cluster), store).statuses[0].tasks]
         if codes == wanted or time.monotonic() > until:
             return codes
         time.sleep(0.5)
@@ -130,7 +130,7 @@ def test_a_job_that_was_renamed_is_followed_and_cancelled(
     run = submit_job(held, "slurm", cluster, delivery, connections, store).run
     on_login_node(lab, "scontrol", "update", f"JobId={run.job_id}", f"JobName={name}")
     assert state_of(run, cluster, connections, store) is State.HELD
-    assert [one.id for one in cancel(store.find([run.id]), lambda _: cluster, connections, store)] == [run.id]
+    assert [one.id for one in cancel(store.find([run.id]), lambda _: connections.to(cluster), store)] == [run.id]
     assert not alive(lab, run.job_id)
     assert wait_for(run, cluster, connections, store).state is State.CANCELLED
 
@@ -142,7 +142,7 @@ def test_a_job_that_has_a_runs_number_but_not_its_id_is_never_called_cancelled(
     other = submit_job(replace(JOB, slurm=(("hold", True),)), "slurm", cluster, delivery, connections, store).run
     on_login_node(lab, "scontrol", "update", f"JobId={run.job_id}", "JobName=better", "Comment=theirs")
     with pytest.raises(SchedulerError, match=f"all of .*job {run.job_id}.* is in the queue.*theirs.*scancel {run.job_id}"):
-        cancel(store.find([run.id, other.id]), lambda _: cluster, connections, store)
+        cancel(store.find([run.id, other.id]), lambda _: connections.to(cluster), store)
     assert (alive(lab, run.job_id), alive(lab, other.job_id)) == (True, False)
     assert on_login_node(lab, "bash", "-c", f"ls {run.folder}/cancelled {other.folder}/cancelled || true").split() == [
         f"{other.folder}/cancelled"
@@ -156,7 +156,7 @@ def test_an_htcondor_job_that_lost_its_runs_id_is_never_called_cancelled(
     run = submit_job(replace(JOB, htcondor=(("hold", "true"),)), "htcondor", cluster, delivery, connections, store).run
     on_login_node(lab, "condor_qedit", run.job_id, "HpcdeployRun", '"another"')
     with pytest.raises(SchedulerError, match=f"job {run.job_id}.* is in the queue.*another.*condor_rm {run.job_id}"):
-        cancel(store.find([run.id]), lambda _: cluster, connections, store)
+        cancel(store.find([run.id]), lambda _: connections.to(cluster), store)
     assert on_login_node(lab, "condor_q", run.job_id, "-autoformat", "JobStatus") == "5"
     on_login_node(lab, "condor_rm", run.job_id)
 
@@ -179,13 +179,13 @@ def test_a_job_that_is_held_while_it_runs_was_not_restarted(
         assert "requeued in held state" in task.reason.replace("_", " ") or task.reason == "JobHeldUser"
     else:
         assert task.restarts == 0
-    cancel([held], lambda _: cluster, connections, store)
+    cancel([held], lambda _: connections.to(cluster), store)
 
 
 def until_state(run: Run, wanted: State, cluster: Cluster, connections: Connections, store: Store) -> Iterator[RunStatus]:
     """Yield what is known of a run until it is in the state that is wanted."""
     known = [RunStatus(run=run, tasks=(), asked=0)]
-    for asked in follow.wait(known, lambda _: cluster, connections, store, first=0.3, slowest=1, patience=120):
+    for asked in follow.wait(known, lambda _: connections.to(cluster), store, first=0.3, slowest=1, patience=120):
         yield asked.statuses[0]
         if asked.statuses[0].state is wanted:
             return

@@ -15,7 +15,7 @@ from hpcdeploy.flows.plan import Plan, plan
 from hpcdeploy.flows.submit import Submitted, submit
 from hpcdeploy.image import PublishedImage
 from hpcdeploy.registry import asking
-from hpcdeploy.remote import upload as lanes
+from hpcdeploy.remote import parallel_upload
 from hpcdeploy.remote.connections import Connections
 from hpcdeploy.run import RunStatus, State
 from hpcdeploy.store import Store
@@ -45,7 +45,7 @@ def fresh(cluster: Cluster, request: pytest.FixtureRequest) -> Cluster:
 @pytest.fixture(autouse=True)
 def one_lane(monkeypatch: pytest.MonkeyPatch) -> None:
     """Upload each image as one chunk: a busy machine's latency would start parallel uploads (tests/once/test_lanes.py)."""
-    monkeypatch.setattr(lanes, "FAR", float("inf"))
+    monkeypatch.setattr(parallel_upload, "FAR", float("inf"))
 
 
 def planned(
@@ -69,7 +69,7 @@ def planned(
 
 def go(made: Plan, connections: Connections, store: Store, said: list[bytes] | None = None) -> Submitted:
     report = (lambda _: None) if said is None else said.append
-    return submit(made.run, made.script, made.cluster, connections, store, parcels=made.parcels, report=report)
+    return submit(made.run, made.script, connections.to(made.cluster), store, uploads=made.uploads, report=report)
 
 
 def reference(registry: Counted, published: PublishedImage) -> str:
@@ -192,7 +192,7 @@ def test_fifty_runs_that_want_one_image_at_once_download_it_once(
     done: list[Submitted] = []
     machines = [Connections(open_transport) for _ in range(10)]  # sshd takes ten sessions a connection (MaxSessions)
     for machine in machines:
-        machine.to(fresh).run(["true"])
+        machine.to(fresh).link.open().run(["true"])
     ready = threading.Barrier(len(made))
 
     def client(number: int) -> None:
@@ -207,7 +207,7 @@ def test_fifty_runs_that_want_one_image_at_once_download_it_once(
     assert len({(one.run.scheduler, one.run.job_id) for one in done}) == 50
     assert len(registry.downloads(published.sha256)) == 1
     known = [RunStatus(run=one.run, tasks=(), asked=0) for one in done]
-    *_, last = follow.wait(known, lambda _: fresh, machines[0], store, first=1, slowest=2, patience=240)
+    *_, last = follow.wait(known, lambda _: machines[0].to(fresh), store, first=1, slowest=2, patience=240)
     assert {one.state for one in last.statuses} == {State.COMPLETED}
     for machine in machines:
         machine.__exit__()

@@ -68,14 +68,14 @@ def check(job: Job, scheduler: SchedulerName, cluster: Cluster, delivery: Delive
         assert [(task.state, task.exit_code) for task in status.tasks] == [(State.COMPLETED, 0)] * run.tasks
         for task in range(run.tasks):
             assert output_of(status, cluster, connections, task).splitlines()[-1] == f"{said}:{task}"
-        fetched = fetch(run, folder / "fetched", cluster, connections)
+        fetched = fetch(run, folder / "fetched", connections.to(cluster))
         names = [path.name for path in fetched.files]
         assert {f"made {task}" for task in range(run.tasks)} | {f"{task}.out" for task in range(run.tasks)} <= {*names}
-        again = submit(run, submission(run, job, cluster, delivery), cluster, connections, store, again=True)
+        again = submit(run, submission(run, job, cluster, delivery), connections.to(cluster), store, again=True)
         assert again.already
         sleeping = replace(job, command=("sleep", "600"))
         other = submit_job(sleeping, scheduler, cluster, delivery, connections, store).run
-        assert cancel([RunStatus(run=other, tasks=(), asked=0)], lambda _: cluster, connections, store) == [other]
+        assert cancel([RunStatus(run=other, tasks=(), asked=0)], lambda _: connections.to(cluster), store) == [other]
         assert wait_for(other, cluster, connections, store).state is State.CANCELLED
 
 
@@ -113,7 +113,7 @@ def test_a_line_that_fails_is_named_and_nothing_is_submitted(
     cluster = replace(cluster, setup=(line,))
     run = plan_run(PROGRAM, cluster, scheduler, delivery, now=0)
     with pytest.raises(SchedulerError, match="the cluster's setup") as caught:
-        submit(run, submission(run, PROGRAM, cluster, delivery), cluster, connections, store)
+        submit(run, submission(run, PROGRAM, cluster, delivery), connections.to(cluster), store)
     assert caught.value.exit_code == 70
     with pytest.raises(UnknownRunError):
         store.find([run.id])
@@ -132,7 +132,7 @@ def test_a_line_that_only_the_job_cannot_run_is_in_its_log(
 
 
 def error_of(status: RunStatus, cluster: Cluster, connections: Connections) -> str:
-    return logs.read(status, 0, cluster, connections).err.decode()
+    return logs.read(status, 0, connections.to(cluster)).err.decode()
 
 
 @pytest.fixture(scope="module")
@@ -170,9 +170,9 @@ def test_a_profile_that_ends_bash_is_named_over_ssh_too(
     run = replace(plan_run(PROGRAM, own_cluster, "slurm", DELIVERY, now=0), job_id="1")
     for verb in (
         lambda: submit_job(PROGRAM, "slurm", own_cluster, DELIVERY, connections, store),
-        lambda: logs.read(RunStatus(run=run, tasks=(), asked=0), 0, own_cluster, connections),
-        lambda: fetch(run, Path("nowhere"), own_cluster, connections),
-        lambda: cancel([RunStatus(run=run, tasks=(), asked=0)], lambda _: own_cluster, connections, store),
+        lambda: logs.read(RunStatus(run=run, tasks=(), asked=0), 0, connections.to(own_cluster)),
+        lambda: fetch(run, Path("nowhere"), connections.to(own_cluster)),
+        lambda: cancel([RunStatus(run=run, tasks=(), asked=0)], lambda _: connections.to(own_cluster), store),
     ):
         with pytest.raises(SchedulerError, match="profile"):
             verb()
@@ -186,11 +186,11 @@ def test_an_image_is_built_whatever_the_profile_did_and_the_setup_lines_are(
     put(own, f"{own.scratch}/site.sh", SITE_SCRIPT)
     setup = (f". {own.scratch}/site.sh", "export LD_LIBRARY_PATH=/opt/x:$LD_LIBRARY_PATH", "set -eu", "cd /")
     cluster = replace(own_cluster, apptainer="apptainer", setup=setup)
-    built = build_on(FROM_NOTHING, cluster, connections.to(cluster))
+    built = build_on(FROM_NOTHING, connections.to(cluster))
     assert inside(own, ["sha256sum", built.path], user=own.user).stdout.decode().split()[0] == built.sha256
     for line, words in (("false", "a line of the cluster's setup failed"), ("exit 0", "the cluster's setup ended this")):
         with pytest.raises(BuildError, match=words):
-            build_on(FROM_NOTHING, replace(cluster, setup=(line,)), connections.to(cluster))
+            build_on(FROM_NOTHING, connections.to(replace(cluster, setup=(line,))))
     put(own, f"/home/{own.user}/.bash_profile", b"exec sh\n")
     with pytest.raises(BuildError, match="profile"):
-        build_on(FROM_NOTHING, cluster, connections.to(cluster))
+        build_on(FROM_NOTHING, connections.to(cluster))

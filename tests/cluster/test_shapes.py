@@ -109,7 +109,7 @@ class Driver:
 
     def lines_of(self, run: Run, task: int = 0) -> list[str]:
         status = self.end_of(run)
-        errors = logs.read(status, task, self.cluster, self.connections).err.decode()
+        errors = logs.read(status, task, self.connections.to(self.cluster)).err.decode()
         assert status.state is State.COMPLETED, errors
         return sorted(output_of(status, self.cluster, self.connections, task).splitlines())
 
@@ -122,7 +122,7 @@ class Driver:
         status = RunStatus(run=run, tasks=(), asked=0)
         while time.monotonic() < until:
             before = status
-            status = follow.status([before], lambda _: self.cluster, self.connections, self.store).statuses[0]
+            status = follow.status([before], lambda _: self.connections.to(self.cluster), self.store).statuses[0]
             for task in requeued_before(before, status):
                 self.scontrol("update", f"JobId={run.job_id}" + (f"_{task}" if run.tasks > 1 else ""), "StartTime=now")
             yield status

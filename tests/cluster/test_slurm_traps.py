@@ -21,7 +21,7 @@ HELLO = Job(name="hello", image="test", command=("sh", "-c", "echo $HPCDEPLOY_TA
 
 
 def seen(run: Run, cluster: Cluster, connections: Connections, store: Store) -> tuple[TaskStatus, ...]:
-    return follow.status([RunStatus(run=run, tasks=(), asked=0)], lambda _: cluster, connections, store).statuses[0].tasks
+    return follow.status([RunStatus(run=run, tasks=(), asked=0)], lambda _: connections.to(cluster), store).statuses[0].tasks
 
 
 def images(cluster: Cluster) -> str:

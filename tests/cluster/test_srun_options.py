@@ -68,7 +68,7 @@ def test_what_is_sruns_reaches_the_step_that_starts_the_processes(
         srun=(("label", True), ("cpu-bind", "none"), ("wait", "900"), ("export", "NONE" if several else "ALL")),
     )
     status = wait_for(submit_job(job, "slurm", cluster, delivery, connections, store).run, cluster, connections, store)
-    assert status.state is State.COMPLETED, logs.read(status, 0, cluster, connections).err.decode()
+    assert status.state is State.COMPLETED, logs.read(status, 0, connections.to(cluster)).err.decode()
     lines = sorted(output_of(status, cluster, connections).splitlines())
     home = lines[0].split()[2]
     assert home.startswith("/")

@@ -135,7 +135,7 @@ def test_ten_thousand_tasks_are_one_submission_and_one_job(
         htcondor=(("hold", "true"),),
     )
     calls: list[object] = []
-    transport = connections.to(cluster)
+    transport = connections.to(cluster).link.open()
     ask = transport.run
 
     def counted(argv: object, **options: object) -> object:
@@ -181,11 +181,11 @@ def test_a_cancelled_sweep_ends_in_every_task_also_in_those_that_were_never_made
     run = submit_job(job, scheduler, cluster, delivery, connections, store).run
     known = [RunStatus(run=run, tasks=(), asked=0)]
     until = time.monotonic() + PATIENCE
-    asked = follow.status(known, lambda _: cluster, connections, store).statuses[0]
+    asked = follow.status(known, lambda _: connections.to(cluster), store).statuses[0]
     while [task.state for task in asked.tasks] != [State.RUNNING] * 2 + [State.PENDING] * 3:
         assert time.monotonic() < until, asked
         time.sleep(0.3)
-        asked = follow.status(known, lambda _: cluster, connections, store).statuses[0]
-    cancel([asked], lambda _: cluster, connections, store)
+        asked = follow.status(known, lambda _: connections.to(cluster), store).statuses[0]
+    cancel([asked], lambda _: connections.to(cluster), store)
     ended = wait_for(run, cluster, connections, store)
     assert [task.state for task in ended.tasks] == [State.CANCELLED] * 5

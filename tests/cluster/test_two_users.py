@@ -143,5 +143,5 @@ def test_nobody_else_can_look_at_a_run(
     )
     run = submit_job(HELD, scheduler, trusting, team.delivery, connections, store).run
     assert team.colleague(f"find {team.folder}/{scheduler}-root 2>/dev/null | wc -l").strip() == "1", "its name, and no more"
-    cancel([RunStatus(run=run, tasks=(), asked=0)], lambda _: trusting, connections, store)
+    cancel([RunStatus(run=run, tasks=(), asked=0)], lambda _: connections.to(trusting), store)
     team.user(f"rm -rf {team.folder}/{scheduler}-root")

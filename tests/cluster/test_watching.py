@@ -118,7 +118,7 @@ def test_on_a_terminal_watch_draws_a_table_and_ctrl_c_leaves_it_as_it_was(
         os.close(ours)
     assert shown.rindex(b"\x1b[?25h") > shown.rindex(b"\x1b[?25l"), "the cursor is there again"
     assert b"Traceback" not in shown
-    cancel([RunStatus(run=run, tasks=(), asked=0)], lambda _: cluster, connections, home.store)
+    cancel([RunStatus(run=run, tasks=(), asked=0)], lambda _: connections.to(cluster), home.store)
 
 
 def test_wait_passes_the_programs_exit_code_on_and_status_says_why(home: Home, ends: Run) -> None:
@@ -135,4 +135,4 @@ def test_status_explains_what_waits(home: Home, cluster: Cluster, delivery: Deli
     assert "PENDING (BeginTime)" in done.stdout
     assert f"note: {run.id}: expected to start " in done.stderr
     assert "note: BeginTime: its earliest start time has not come" in done.stderr
-    cancel([RunStatus(run=run, tasks=(), asked=0)], lambda _: cluster, connections, home.store)
+    cancel([RunStatus(run=run, tasks=(), asked=0)], lambda _: connections.to(cluster), home.store)

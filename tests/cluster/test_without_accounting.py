@@ -46,5 +46,5 @@ def test_states_are_right_without_accounting_and_after_slurm_forgot(
         while inside(forgetful, ["scontrol", "show", "job", run.job_id], user=forgetful.user).returncode == 0:
             assert time.monotonic() < until, "Slurm does not forget"
             time.sleep(1)
-        asked = follow.status([RunStatus(run=run, tasks=(), asked=0)], lambda _: cluster, connections, store)
+        asked = follow.status([RunStatus(run=run, tasks=(), asked=0)], lambda _: connections.to(cluster), store)
     assert [(task.state, task.exit_code) for task in asked.statuses[0].tasks] == [(State.COMPLETED, 0), (State.FAILED, 4)]

@@ -29,17 +29,17 @@ def bring(job: Job, project: Path, scheduler: SchedulerName = "slurm", *, meant:
 
 def test_code_is_an_archive_that_becomes_a_folder_mounted_at_code(project: Path) -> None:
     [placement] = bring(JOB, project).placements
-    parcel = placement.parcel
+    staged = placement.upload
     assert (placement.place, placement.is_folder, placement.is_code) == ("/code", True, True)
-    assert (parcel.path, parcel.becomes) == (f"code/{parcel.sha256}.tar", f"code/{parcel.sha256}")
-    content = Path(parcel.source).read_bytes()
-    assert (hashlib.sha256(content).hexdigest(), len(content)) == (parcel.sha256, parcel.size)
+    assert (staged.path, staged.becomes) == (f"code/{staged.sha256}.tar", f"code/{staged.sha256}")
+    content = Path(staged.source).read_bytes()
+    assert (hashlib.sha256(content).hexdigest(), len(content)) == (staged.sha256, staged.size)
 
 
 def test_where_htcondor_starts_the_container_code_is_sent_into_the_working_folder(project: Path) -> None:
     [placement] = bring(JOB, project, "htcondor").placements
-    assert (placement.place, placement.parcel.becomes) == ("code", "")
-    assert placement.parcel.path == f"code/{placement.parcel.sha256}.archive"
+    assert (placement.place, placement.upload.becomes) == ("code", "")
+    assert placement.upload.path == f"code/{placement.upload.sha256}.archive"
 
 
 @pytest.mark.parametrize(
@@ -108,20 +108,20 @@ def test_inputs_are_files_as_they_are_and_folders_as_archives(project: Path) -> 
     inputs = (Input(source="a.py", destination="/in/a"), Input(source="data/", destination="data"))
     file, folder = bring(Job(name="j", image="i", inputs=inputs), project).placements
     sha256 = hashlib.sha256(b"x").hexdigest()
-    assert (file.place, file.parcel.path, file.parcel.source) == ("/in/a", f"inputs/{sha256}", str(project / "a.py"))
-    assert (folder.place, folder.parcel.becomes) == ("data", f"inputs/{folder.parcel.sha256}")
+    assert (file.place, file.upload.path, file.upload.source) == ("/in/a", f"inputs/{sha256}", str(project / "a.py"))
+    assert (folder.place, folder.upload.becomes) == ("data", f"inputs/{folder.upload.sha256}")
 
 
 def test_two_inputs_of_the_same_content_are_one_file_to_bring(project: Path) -> None:
     inputs = (Input(source="a.py", destination="one"), Input(source="src/b.py", destination="two"))
-    assert len(bring(Job(name="j", image="i", inputs=inputs), project).parcels) == 1
+    assert len(bring(Job(name="j", image="i", inputs=inputs), project).uploads) == 1
 
 
 def test_an_input_may_lie_anywhere_on_this_machine(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(project))
     inputs = (Input(source="~/a.py", destination="a"), Input(source="../project/src/b.py", destination="b"))
     placements = bring(Job(name="j", image="i", inputs=inputs), project).placements
-    assert [one.parcel.source for one in placements] == [str(project / "a.py"), str(project / "src" / "b.py")]
+    assert [one.upload.source for one in placements] == [str(project / "a.py"), str(project / "src" / "b.py")]
 
 
 @pytest.mark.parametrize(

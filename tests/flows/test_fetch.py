@@ -15,9 +15,11 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConfigError, ConnectionLostError, SchedulerError
 from hpcdeploy.flows.fetch import Fetched, fetch
 from hpcdeploy.limits import OutputLimit
-from hpcdeploy.remote import download as fetch_pieces
+from hpcdeploy.remote import download
 from hpcdeploy.remote.connections import Connections
-from hpcdeploy.remote.download import RemoteFile, groups, inside, leads_out, read_listing
+from hpcdeploy.remote.download import groups
+from hpcdeploy.remote.listing import RemoteFile, inside, leads_out, read_listing
+from hpcdeploy.remote.session import RetryPolicy
 from hpcdeploy.run import Run
 from hpcdeploy.transport.contract import Completed, Input, Output, ignore_output
 from hpcdeploy.transport.local import LocalTransport
@@ -62,8 +64,7 @@ class Watched(LocalTransport):
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> Watched:
-    monkeypatch.setattr(fetch_pieces, "_PAUSES", (0, 0))
+def machine() -> Watched:
     return Watched()
 
 
@@ -80,8 +81,8 @@ def there(tmp_path: Path) -> Path:
 def bring(machine: Watched, there: Path, tmp_path: Path) -> Callable[..., Fetched]:
     def bring_home(*patterns: str, run: Run = RUN, to: str = "home") -> Fetched:
         cluster = Cluster(name="c", root=str(there.parents[1]))
-        with Connections(lambda _: machine) as connections:
-            return fetch(run, tmp_path / to, cluster, connections, patterns=patterns)
+        with Connections(lambda _: machine, retry=RetryPolicy(pauses=(0, 0))) as connections:
+            return fetch(run, tmp_path / to, connections.to(cluster), patterns=patterns)
 
     return bring_home
 
@@ -231,8 +232,7 @@ def test_a_folder_here_where_a_file_is_there_is_told_and_the_others_come(
 def test_a_large_file_goes_on_where_a_dead_connection_stopped(
     bring: Callable[..., Fetched], there: Path, tmp_path: Path, machine: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("fetch", "fetch_pieces"):
-        monkeypatch.setattr(f"hpcdeploy.flows.{module}.PIECE", 1000)
+    monkeypatch.setattr(download, "CHUNK", 1000)
     content = "".join(f"{number:09}\n" for number in range(1234))
     write(there / "output", "large", content=content)
     machine.dies_at = {5, 6, 7}
@@ -282,8 +282,7 @@ def test_a_file_that_changes_meanwhile_is_told_and_right_the_next_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if large:
-        for module in ("fetch", "fetch_pieces"):
-            monkeypatch.setattr(f"hpcdeploy.flows.{module}.PIECE", 1000)
+        monkeypatch.setattr(download, "CHUNK", 1000)
     write(there / "output", "file", content="x" * 5000)
 
     def meddle(number: int) -> None:
@@ -434,8 +433,7 @@ def test_files_are_grouped_up_to_a_size_and_never_of_two_parts() -> None:
 def test_a_disk_that_is_full_here_is_named_and_the_next_fetch_goes_on(
     size: int, bring: Callable[..., Fetched], there: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("fetch", "fetch_pieces"):
-        monkeypatch.setattr(f"hpcdeploy.flows.{module}.PIECE", 100_000)
+    monkeypatch.setattr(download, "CHUNK", 100_000)
     write(there / "output", "small", "file", content="x" * size)
     limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
@@ -455,8 +453,7 @@ def test_a_disk_that_is_full_here_is_named_and_the_next_fetch_goes_on(
 def test_a_folder_on_a_full_disk_is_named_and_no_file_is_there_in_part(
     size: int, bring: Callable[..., Fetched], there: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("fetch", "fetch_pieces"):
-        monkeypatch.setattr(f"hpcdeploy.flows.{module}.PIECE", 1_000_000)
+    monkeypatch.setattr(download, "CHUNK", 1_000_000)
     write(there / "output", "a", "file", content="x" * size)
     home = tmp_path / "home"
     with small_disk(home, "200k") as resize:
@@ -472,8 +469,7 @@ def test_a_folder_on_a_full_disk_is_named_and_no_file_is_there_in_part(
 def test_a_large_file_that_is_written_anew_between_two_pieces_is_never_a_mixture_of_both(
     bring: Callable[..., Fetched], there: Path, tmp_path: Path, machine: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("fetch", "fetch_pieces"):
-        monkeypatch.setattr(f"hpcdeploy.flows.{module}.PIECE", 1000)
+    monkeypatch.setattr(download, "CHUNK", 1000)
     write(there / "output", "checkpoint", content="1" * 5000)
     bring()
     write(there / "output", "checkpoint", content="2" * 5000)

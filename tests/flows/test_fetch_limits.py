@@ -11,8 +11,7 @@ from hpcdeploy import limits
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import OverLimitError, SchedulerError
 from hpcdeploy.flows.fetch import Fetched, fetch
-from hpcdeploy.remote import download as fetch_pieces
-from hpcdeploy.remote import download as remote_files
+from hpcdeploy.remote import download
 from hpcdeploy.remote.connections import Connections
 from hpcdeploy.transport.local import LocalTransport
 from tests.scheduler.samples import PLAIN, run_of
@@ -36,7 +35,7 @@ def bring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Fetc
         monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/local/bin:/usr/bin:/bin")
         cluster = Cluster(name="c", root=str(tmp_path / "root"))
         with Connections(lambda _: LocalTransport()) as connections:
-            return fetch(RUN, tmp_path / "home", cluster, connections)
+            return fetch(RUN, tmp_path / "home", connections.to(cluster))
 
     return bring_home
 
@@ -60,7 +59,7 @@ def test_a_sparse_member_is_not_filled_up(bring: Callable[..., Fetched], tmp_pat
 def test_an_archive_ends_where_what_was_listed_does(
     bring: Callable[..., Fetched], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(fetch_pieces, "_MAY_GROW", 100_000)
+    monkeypatch.setattr(download, "_MAY_GROW", 100_000)
     with pytest.raises(OverLimitError, match="that it listed"):
         bring(before="truncate --size 8M ./a")
     assert not (tmp_path / "home" / "output").exists()
@@ -79,10 +78,8 @@ def test_more_members_than_files_end_it(bring: Callable[..., Fetched]) -> None:
 def test_a_large_file_of_which_more_comes_than_asked_for_is_refused(
     bring: Callable[..., Fetched], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote_files, "PIECE", 2)
-    monkeypatch.setattr("hpcdeploy.flows.fetch.PIECE", 2)
-    monkeypatch.setattr(fetch_pieces, "PIECE", 2)
-    monkeypatch.setattr(fetch_pieces, "_RANGE", fetch_pieces._RANGE + "\nyes | head -c 100000\n")
+    monkeypatch.setattr(download, "CHUNK", 2)
+    monkeypatch.setattr(download, "_RANGE", download._RANGE + "\nyes | head -c 100000\n")
     with pytest.raises(OverLimitError, match="sent more than the 2 bytes"):
         bring()
 

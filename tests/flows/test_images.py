@@ -13,7 +13,7 @@ from hpcdeploy.flows.images import delivery_of
 from hpcdeploy.image import BuiltImage, ImageSettings, PublishedImage
 from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.source import PixiSource
-from hpcdeploy.staged_files import Parcel
+from hpcdeploy.staged_files import StagedFile
 from hpcdeploy.store import Store
 from hpcdeploy.whole_file import sha256_of
 from tests.apptainer import sifs
@@ -109,7 +109,7 @@ def test_an_image_that_was_built_here_and_never_pushed_is_brought(project: Proje
     assert deliver(project, store) == Delivery(
         sha256="a" * 64,
         size=7,
-        parcel=Parcel(
+        upload=StagedFile(
             sha256="a" * 64,
             size=7,
             path=f"$SCRATCH/hpcdeploy/images/{'a' * 64}.sif",
@@ -122,10 +122,10 @@ def test_an_image_that_was_built_here_and_never_pushed_is_brought(project: Proje
 def test_a_file_is_brought_under_its_sha256(project: Project, store: Store, tmp_path: Path) -> None:
     path = sif(tmp_path / "own.sif")
     delivery = deliver(project, store, str(path))
-    assert delivery.parcel is not None
-    assert delivery.parcel.what == "the image own.sif"
-    assert delivery.parcel.path == f"$SCRATCH/hpcdeploy/images/{sha256_of(path)}.sif"
-    assert (delivery.parcel.size, delivery.parcel.source) == (path.stat().st_size, str(path))
+    assert delivery.upload is not None
+    assert delivery.upload.what == "the image own.sif"
+    assert delivery.upload.path == f"$SCRATCH/hpcdeploy/images/{sha256_of(path)}.sif"
+    assert (delivery.upload.size, delivery.upload.source) == (path.stat().st_size, str(path))
 
 
 @pytest.mark.parametrize(
@@ -177,12 +177,12 @@ def test_the_clusters_route_says_how_an_image_of_a_registry_gets_there(
     store.built(project.root, BUILT)
     store.published(PUSHED, when=1)
     delivery = deliver(project, store, route=route)
-    assert (bool(delivery.reference), bool(delivery.parcel), delivery.in_job) == (pulls, brings, in_job)
+    assert (bool(delivery.reference), bool(delivery.upload), delivery.in_job) == (pulls, brings, in_job)
     if pulls:
         assert (delivery.host, delivery.port) == ("ghcr.io", 443)
-    if delivery.parcel:
-        assert delivery.parcel.source == PUSHED.reference
-        assert delivery.parcel.what == "the image train"
+    if delivery.upload:
+        assert delivery.upload.source == PUSHED.reference
+        assert delivery.upload.what == "the image train"
 
 
 @pytest.mark.parametrize(

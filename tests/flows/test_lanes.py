@@ -12,17 +12,18 @@ import pytest
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConfigError, ConnectionLostError, TransportError
 from hpcdeploy.limits import OutputLimit
-from hpcdeploy.remote import upload as flow
-from hpcdeploy.remote import upload as lanes
+from hpcdeploy.remote import parallel_upload
 from hpcdeploy.remote.connections import Connections
 from hpcdeploy.remote.scripts import receiving, receiving_lane
-from hpcdeploy.remote.upload import Sending, deliver
-from hpcdeploy.staged_files import Parcel
+from hpcdeploy.remote.upload import upload
+from hpcdeploy.remote.upload_stream import UploadStream
+from hpcdeploy.staged_files import StagedFile
 from hpcdeploy.transport.contract import Completed, Input, Output, ignore_output
 from hpcdeploy.transport.local import LocalTransport
+from tests.sessions import AT_ONCE, session
 
 CONTENT = hashlib.sha256(b"seed").digest() * 30_001
-QUARTER = -(-len(CONTENT) // lanes.LANES)
+QUARTER = -(-len(CONTENT) // parallel_upload.CHUNKS)
 
 
 class Far(LocalTransport):
@@ -50,7 +51,7 @@ class Far(LocalTransport):
         timeout: float | None = None,
         limit: OutputLimit | None = None,
     ) -> Completed:
-        if len(self.sent) >= lanes.LANES and self._gone:
+        if len(self.sent) >= parallel_upload.CHUNKS and self._gone:
             self._gone -= 1
             raise TransportError("no network")
         if isinstance(stdin, bytes):
@@ -58,7 +59,7 @@ class Far(LocalTransport):
         with self._lock:
             number = len(self.sent)
             self.sent.append(0)
-        if self._refuses and 0 < number < lanes.LANES:
+        if self._refuses and 0 < number < parallel_upload.CHUNKS:
             raise TransportError("no more sessions on this connection")
 
         def counted() -> Iterator[bytes]:
@@ -79,16 +80,15 @@ class Far(LocalTransport):
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flow, "_PAUSES", (0, 0, 0))
-    monkeypatch.setattr(lanes, "LARGE", 100_000)
+    monkeypatch.setattr(parallel_upload, "LARGE", 100_000)
 
 
 @pytest.fixture
-def parcel(tmp_path: Path) -> Parcel:
+def staged(tmp_path: Path) -> StagedFile:
     source = tmp_path / "big.sif"
     source.write_bytes(CONTENT)
     sha256 = hashlib.sha256(CONTENT).hexdigest()
-    return Parcel(sha256=sha256, size=len(CONTENT), path="images/big one.sif", what="the file", source=str(source))
+    return StagedFile(sha256=sha256, size=len(CONTENT), path="images/big one.sif", what="the file", source=str(source))
 
 
 @pytest.fixture
@@ -100,56 +100,56 @@ def images(cluster: Cluster) -> Path:
     return Path(cluster.root) / "images"
 
 
-def bring(parcel: Parcel, cluster: Cluster, far: Far, *, have: int = 0) -> None:
-    with Connections(lambda _: far) as connections:
-        deliver([{"sha256": parcel.sha256, "path": parcel.path, "have": have}], [parcel], cluster, connections)
+def bring(staged: StagedFile, cluster: Cluster, far: Far, *, have: int = 0) -> None:
+    with Connections(lambda _: far, retry=AT_ONCE) as connections:
+        upload([{"sha256": staged.sha256, "path": staged.path, "have": have}], [staged], connections.to(cluster))
     assert (images(cluster) / "big one.sif").read_bytes() == CONTENT
-    assert sorted(path.name for path in images(cluster).iterdir()) == [f".{parcel.sha256}.lock", "big one.sif"]
+    assert sorted(path.name for path in images(cluster).iterdir()) == [f".{staged.sha256}.lock", "big one.sif"]
 
 
-def test_every_lane_carries_its_stretch_and_nothing_goes_twice(parcel: Parcel, cluster: Cluster) -> None:
+def test_every_lane_carries_its_stretch_and_nothing_goes_twice(staged: StagedFile, cluster: Cluster) -> None:
     far = Far()
-    bring(parcel, cluster, far)
-    assert sorted(far.sent[: lanes.LANES]) == sorted([QUARTER] * 3 + [len(CONTENT) - 3 * QUARTER])
-    assert far.sent[lanes.LANES :] == [0]
+    bring(staged, cluster, far)
+    assert sorted(far.sent[: parallel_upload.CHUNKS]) == sorted([QUARTER] * 3 + [len(CONTENT) - 3 * QUARTER])
+    assert far.sent[parallel_upload.CHUNKS :] == [0]
 
 
-def test_the_progress_of_all_lanes_is_one(parcel: Parcel, cluster: Cluster) -> None:
+def test_the_progress_of_all_lanes_is_one(staged: StagedFile, cluster: Cluster) -> None:
     steps: list[tuple[int, int]] = []
-    lanes.bring_in_lanes(parcel, 0, cluster, Far(), lambda done, size: steps.append((done, size)))
+    parallel_upload.upload_in_parallel(staged, 0, session(cluster, Far()), lambda done, size: steps.append((done, size)))
     assert steps == sorted(steps)
     assert steps[-1] == (len(CONTENT), len(CONTENT))
 
 
 @pytest.mark.parametrize("near_or_small", ["near", "small"])
 def test_what_is_small_or_near_goes_in_one(
-    parcel: Parcel, cluster: Cluster, near_or_small: str, monkeypatch: pytest.MonkeyPatch
+    staged: StagedFile, cluster: Cluster, near_or_small: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Far, "delay", 0.001 if near_or_small == "near" else 1.0)
-    monkeypatch.setattr(lanes, "LARGE", 100_000 if near_or_small == "near" else len(CONTENT) + 1)
+    monkeypatch.setattr(parallel_upload, "LARGE", 100_000 if near_or_small == "near" else len(CONTENT) + 1)
     far = Far()
-    bring(parcel, cluster, far)
+    bring(staged, cluster, far)
     assert far.sent == [len(CONTENT)]
 
 
-@pytest.mark.parametrize("dies", range(lanes.LANES + 1))
+@pytest.mark.parametrize("dies", range(parallel_upload.CHUNKS + 1))
 def test_a_lane_that_dies_goes_on_where_it_died_and_nothing_of_the_others_goes_twice(
-    parcel: Parcel, cluster: Cluster, dies: int
+    staged: StagedFile, cluster: Cluster, dies: int
 ) -> None:
     far = Far(dies)
-    bring(parcel, cluster, far)
+    bring(staged, cluster, far)
     assert sum(far.sent) <= len(CONTENT) + QUARTER // 2 + 1
 
 
-def test_lanes_that_died_are_tried_again_once_the_network_is_there_again(parcel: Parcel, cluster: Cluster) -> None:
+def test_lanes_that_died_are_tried_again_once_the_network_is_there_again(staged: StagedFile, cluster: Cluster) -> None:
     far = Far(dies=1, gone=2)
-    bring(parcel, cluster, far)
+    bring(staged, cluster, far)
     assert sum(far.sent) <= len(CONTENT) + QUARTER // 2 + 1
 
 
-def test_a_script_that_never_answered_had_nothing_and_nothing_else_is_shown(parcel: Parcel) -> None:
+def test_a_script_that_never_answered_had_nothing_and_nothing_else_is_shown(staged: StagedFile) -> None:
     shown: list[int] = []
-    sending = Sending(b"the script", parcel, range(1000), lambda done, _size: shown.append(done))
+    sending = UploadStream(b"the script", staged, range(1000), lambda done, _size: shown.append(done))
     pieces = sending.pieces()
     assert next(pieces) == b"the script"
     sending.end()
@@ -157,26 +157,26 @@ def test_a_script_that_never_answered_had_nothing_and_nothing_else_is_shown(parc
     assert (sending.answered, sending.began, shown) == (False, 0, [])
 
 
-def test_lanes_that_a_site_refuses_are_done_without(parcel: Parcel, cluster: Cluster) -> None:
-    bring(parcel, cluster, Far(refuses=True))
+def test_lanes_that_a_site_refuses_are_done_without(staged: StagedFile, cluster: Cluster) -> None:
+    bring(staged, cluster, Far(refuses=True))
 
 
-def test_lanes_go_on_where_they_stopped(parcel: Parcel, cluster: Cluster) -> None:
+def test_lanes_go_on_where_they_stopped(staged: StagedFile, cluster: Cluster) -> None:
     images(cluster).mkdir(parents=True)
     for start in (0, QUARTER, 2 * QUARTER, 3 * QUARTER):
-        name = f".{parcel.sha256}.{start}.parcel" if start else f".{parcel.sha256}.parcel"
+        name = f".{staged.sha256}.{start}.parcel" if start else f".{staged.sha256}.parcel"
         (images(cluster) / name).write_bytes(CONTENT[start : start + 1000])
     far = Far()
-    bring(parcel, cluster, far)
+    bring(staged, cluster, far)
     assert sum(far.sent) == len(CONTENT) - 4000
 
 
 @pytest.mark.parametrize("told", [True, False], ids=["and that is known", "while another brought it"])
-def test_what_came_further_than_a_stretch_is_kept(parcel: Parcel, cluster: Cluster, told: bool) -> None:
+def test_what_came_further_than_a_stretch_is_kept(staged: StagedFile, cluster: Cluster, told: bool) -> None:
     images(cluster).mkdir(parents=True)
-    (images(cluster) / f".{parcel.sha256}.parcel").write_bytes(CONTENT[: QUARTER + 1000])
+    (images(cluster) / f".{staged.sha256}.parcel").write_bytes(CONTENT[: QUARTER + 1000])
     far = Far()
-    bring(parcel, cluster, far, have=QUARTER + 1000 if told else 0)
+    bring(staged, cluster, far, have=QUARTER + 1000 if told else 0)
     if told:
         assert far.sent == [len(CONTENT) - QUARTER - 1000]
     else:
@@ -184,41 +184,41 @@ def test_what_came_further_than_a_stretch_is_kept(parcel: Parcel, cluster: Clust
 
 
 def test_stretches_whose_putting_together_was_cut_off_are_put_together_and_not_sent_again(
-    parcel: Parcel, cluster: Cluster
+    staged: StagedFile, cluster: Cluster
 ) -> None:
     images(cluster).mkdir(parents=True)
-    (images(cluster) / f".{parcel.sha256}.parcel").write_bytes(CONTENT[: QUARTER + 1000])
+    (images(cluster) / f".{staged.sha256}.parcel").write_bytes(CONTENT[: QUARTER + 1000])
     for start in range(QUARTER, len(CONTENT), QUARTER):
-        (images(cluster) / f".{parcel.sha256}.{start}.parcel").write_bytes(CONTENT[start : start + QUARTER])
+        (images(cluster) / f".{staged.sha256}.{start}.parcel").write_bytes(CONTENT[start : start + QUARTER])
     far = Far()
-    bring(parcel, cluster, far, have=QUARTER + 1000)
+    bring(staged, cluster, far, have=QUARTER + 1000)
     assert far.sent == [0]
 
 
-def test_stretches_of_an_earlier_call_that_were_cut_otherwise_do_no_harm(parcel: Parcel, cluster: Cluster) -> None:
+def test_stretches_of_an_earlier_call_that_were_cut_otherwise_do_no_harm(staged: StagedFile, cluster: Cluster) -> None:
     images(cluster).mkdir(parents=True)
-    (images(cluster) / f".{parcel.sha256}.1000.parcel").write_bytes(b"of another cut")
-    bring(parcel, cluster, Far())
+    (images(cluster) / f".{staged.sha256}.1000.parcel").write_bytes(b"of another cut")
+    bring(staged, cluster, Far())
 
 
-def test_wrong_bytes_of_an_earlier_call_are_thrown_away(parcel: Parcel, cluster: Cluster) -> None:
+def test_wrong_bytes_of_an_earlier_call_are_thrown_away(staged: StagedFile, cluster: Cluster) -> None:
     images(cluster).mkdir(parents=True)
-    (images(cluster) / f".{parcel.sha256}.{QUARTER}.parcel").write_bytes(b"wrong" * 100)
-    bring(parcel, cluster, Far())
+    (images(cluster) / f".{staged.sha256}.{QUARTER}.parcel").write_bytes(b"wrong" * 100)
+    bring(staged, cluster, Far())
 
 
-def test_a_source_that_has_changed_is_said_and_gets_no_name(parcel: Parcel, cluster: Cluster) -> None:
-    Path(parcel.source).write_bytes(CONTENT[::-1])
+def test_a_source_that_has_changed_is_said_and_gets_no_name(staged: StagedFile, cluster: Cluster) -> None:
+    Path(staged.source).write_bytes(CONTENT[::-1])
     with pytest.raises(ConfigError, match="has changed since the job was planned"):
-        bring(parcel, cluster, Far())
+        bring(staged, cluster, Far())
     assert not (images(cluster) / "big one.sif").exists()
 
 
-def test_a_second_client_leaves_the_lanes_to_the_first_and_waits(parcel: Parcel, cluster: Cluster) -> None:
+def test_a_second_client_leaves_the_lanes_to_the_first_and_waits(staged: StagedFile, cluster: Cluster) -> None:
     begun, go = threading.Event(), threading.Event()
 
     def slowly() -> Iterator[bytes]:
-        yield receiving(parcel, cluster).encode()
+        yield receiving(staged, cluster).encode()
         begun.set()
         assert go.wait(30)
         yield CONTENT
@@ -226,50 +226,52 @@ def test_a_second_client_leaves_the_lanes_to_the_first_and_waits(parcel: Parcel,
     first = threading.Thread(target=lambda: LocalTransport().run(["bash", "-l", "-s"], stdin=slowly()))
     first.start()
     assert begun.wait(30)
-    lock = images(cluster) / f".{parcel.sha256}.lock"
+    lock = images(cluster) / f".{staged.sha256}.lock"
     while not lock.exists():
         pass
     far = Far()
-    second = threading.Thread(target=bring, args=(parcel, cluster, far))
+    second = threading.Thread(target=bring, args=(staged, cluster, far))
     second.start()
-    while len(far.sent) <= lanes.LANES:
+    while len(far.sent) <= parallel_upload.CHUNKS:
         pass
     go.set()
     first.join()
     second.join()
-    assert far.sent == [0] * (lanes.LANES + 2)
+    assert far.sent == [0] * (parallel_upload.CHUNKS + 2)
 
 
-def test_lanes_wait_for_those_of_a_connection_whose_death_is_not_known_over_there(parcel: Parcel, cluster: Cluster) -> None:
+def test_lanes_wait_for_those_of_a_connection_whose_death_is_not_known_over_there(
+    staged: StagedFile, cluster: Cluster
+) -> None:
     images(cluster).mkdir(parents=True)
     far = Far()
-    bringing = threading.Thread(target=bring, args=(parcel, cluster, far))
-    with (images(cluster) / f".{parcel.sha256}.lock").open("w") as lock:
+    bringing = threading.Thread(target=bring, args=(staged, cluster, far))
+    with (images(cluster) / f".{staged.sha256}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         bringing.start()
-        while len(far.sent) <= lanes.LANES:  # all were refused, and the first has come again
+        while len(far.sent) <= parallel_upload.CHUNKS:  # all were refused, and the first has come again
             time.sleep(0.01)
     bringing.join()
-    assert far.sent[: lanes.LANES] == [0] * lanes.LANES
+    assert far.sent[: parallel_upload.CHUNKS] == [0] * parallel_upload.CHUNKS
     assert far.sent[-1] == 0
     assert sum(far.sent) == len(CONTENT)
 
 
-def test_what_another_client_has_brought_meanwhile_is_not_sent(parcel: Parcel, cluster: Cluster) -> None:
-    bring(parcel, cluster, Far())
+def test_what_another_client_has_brought_meanwhile_is_not_sent(staged: StagedFile, cluster: Cluster) -> None:
+    bring(staged, cluster, Far())
     far = Far()
-    bring(parcel, cluster, far)
-    assert far.sent == [0] * (lanes.LANES + 2)
+    bring(staged, cluster, far)
+    assert far.sent == [0] * (parallel_upload.CHUNKS + 2)
 
 
-def test_a_client_that_falls_silent_is_given_up(parcel: Parcel, cluster: Cluster) -> None:
+def test_a_client_that_falls_silent_is_given_up(staged: StagedFile, cluster: Cluster) -> None:
     go = threading.Event()
 
     def silently() -> Iterator[bytes]:
-        yield receiving_lane(parcel, range(1000), cluster, patience=1).encode()
+        yield receiving_lane(staged, range(1000), cluster, patience=1).encode()
         yield CONTENT[:500]
         assert go.wait(30)
 
     done = LocalTransport().run(["bash", "-l", "-s"], stdin=silently(), on_stderr=lambda _: go.set())
     assert done.exit_code == 15
-    assert (images(cluster) / f".{parcel.sha256}.parcel").read_bytes() == CONTENT[:500]
+    assert (images(cluster) / f".{staged.sha256}.parcel").read_bytes() == CONTENT[:500]

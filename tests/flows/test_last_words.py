@@ -2,7 +2,7 @@
 
 import pytest
 
-from hpcdeploy.remote.output import Listening
+from hpcdeploy.remote.output import ErrorOutput
 from hpcdeploy.transport.contract import Completed, ignore_output
 
 SBATCH = b"sbatch: error: invalid partition specified: gpus\n"
@@ -11,10 +11,10 @@ OURS = b"error: slurm refused the job; its message is above\n"
 
 def heard(said: bytes, *, exit_code: int, pieces: int) -> tuple[bytes, str]:
     shown = bytearray()
-    listening = Listening(shown.extend)
+    listening = ErrorOutput(shown.extend)
     for start in range(0, len(said), pieces):
         listening.take(said[start : start + pieces])
-    words = listening.words(Completed(exit_code=exit_code, stdout=b"", stderr=said))
+    words = listening.message(Completed(exit_code=exit_code, stdout=b"", stderr=said))
     return bytes(shown), words
 
 
@@ -37,9 +37,9 @@ def test_everything_else_is_shown(said: bytes, exit_code: int, pieces: int) -> N
 
 def test_where_nothing_was_shown_the_error_says_the_scheduler_s_words_too() -> None:
     completed = Completed(exit_code=12, stdout=b"", stderr=SBATCH + OURS)
-    listening = Listening(ignore_output)
+    listening = ErrorOutput(ignore_output)
     listening.take(completed.stderr)
-    assert listening.words(completed).splitlines() == [
+    assert listening.message(completed).splitlines() == [
         SBATCH.decode().strip(),
         OURS.decode().strip().removeprefix("error: "),
     ]

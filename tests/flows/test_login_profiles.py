@@ -17,12 +17,12 @@ from hpcdeploy.flows.cancel import cancel
 from hpcdeploy.flows.fetch import fetch
 from hpcdeploy.flows.submit import submit
 from hpcdeploy.image import Definition
-from hpcdeploy.remote import query as asking
 from hpcdeploy.remote.connections import Connections
+from hpcdeploy.remote.query import query_scheduler
 from hpcdeploy.remote.scripts import submission
-from hpcdeploy.remote.upload import deliver
+from hpcdeploy.remote.upload import upload
 from hpcdeploy.run import RunStatus, State
-from hpcdeploy.staged_files import Parcel
+from hpcdeploy.staged_files import StagedFile
 from hpcdeploy.store import Store
 from hpcdeploy.transport.local import LocalTransport
 from tests.scheduler.samples import BROUGHT, PLAIN, run_of
@@ -110,23 +110,23 @@ def known() -> RunStatus:
 
 
 def reads_logs(cluster: Cluster, connections: Connections, _folder: Path) -> None:
-    piece = logs.read(known(), 0, cluster, connections)
+    piece = logs.read(known(), 0, connections.to(cluster))
     assert (piece.out, piece.err) == (b"out\n", b"err\n")
 
 
 def fetches(cluster: Cluster, connections: Connections, folder: Path) -> None:
-    done = fetch(RUN, folder / "fetched", cluster, connections)
+    done = fetch(RUN, folder / "fetched", connections.to(cluster))
     assert [path.name for path in done.files] == ["0.err", "0.out", "b c"]
     assert (folder / "fetched/output/a/b c").read_text() == "made"
 
 
 def asks_for_states(cluster: Cluster, connections: Connections, _folder: Path) -> None:
-    [status] = asking.ask(connections.to(cluster), cluster, "slurm", [known()])
+    [status] = query_scheduler(connections.to(cluster), "slurm", [known()])
     assert [(task.state, task.exit_code) for task in status.tasks] == [(State.COMPLETED, 0)]
 
 
 def cancels(cluster: Cluster, connections: Connections, folder: Path) -> None:
-    assert cancel([known()], lambda _name: cluster, connections, Store(folder / "runs.db")) == [RUN]
+    assert cancel([known()], lambda _name: connections.to(cluster), Store(folder / "runs.db")) == [RUN]
     assert (folder / "root" / "runs" / RUN.id / "cancelled").exists()
 
 
@@ -134,16 +134,18 @@ def delivers(cluster: Cluster, connections: Connections, folder: Path) -> None:
     content = bytes(range(256)) * 1000
     (folder / "source").write_bytes(content)
     sha256 = hashlib.sha256(content).hexdigest()
-    parcel = Parcel(sha256=sha256, size=len(content), path="code/a b.tar", what="the code", source=str(folder / "source"))
-    deliver([{"sha256": sha256, "path": parcel.path, "have": 0}], [parcel], cluster, connections)
-    assert (folder / "root" / parcel.path).read_bytes() == content
+    staged = StagedFile(
+        sha256=sha256, size=len(content), path="code/a b.tar", what="the code", source=str(folder / "source")
+    )
+    upload([{"sha256": sha256, "path": staged.path, "have": 0}], [staged], connections.to(cluster))
+    assert (folder / "root" / staged.path).read_bytes() == content
 
 
 def submits(cluster: Cluster, connections: Connections, folder: Path) -> None:
     run = replace(RUN, id="new-0011223344", job_id="")
     script = submission(run, PLAIN, cluster, BROUGHT)
     with pytest.raises(SchedulerError, match=r"asks for .*, which is not part of this submission|profile|setup") as caught:
-        submit(run, script, cluster, connections, Store(folder / "runs.db"))
+        submit(run, script, connections.to(cluster), Store(folder / "runs.db"))
     if "not part of this submission" not in str(caught.value):
         raise caught.value
     assert f"{folder}/root/images/{BROUGHT.sha256}.sif" in str(caught.value)
@@ -152,7 +154,7 @@ def submits(cluster: Cluster, connections: Connections, folder: Path) -> None:
 def builds(cluster: Cluster, connections: Connections, _folder: Path) -> None:
     definition = Definition(name="x", text="Bootstrap: docker\nFrom: debian\n", files=(), build_args=(), inputs="ab" * 32)
     with pytest.raises(MissingProgramError, match="no-apptainer is not on this machine's PATH"):
-        build_on(definition, cluster, connections.to(cluster))
+        build_on(definition, connections.to(cluster))
 
 
 DOES = (reads_logs, fetches, asks_for_states, cancels, delivers, submits, builds)

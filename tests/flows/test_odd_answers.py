@@ -27,17 +27,18 @@ from hpcdeploy.image import Definition
 from hpcdeploy.job import Array, Job
 from hpcdeploy.limits import OutputLimit
 from hpcdeploy.progress import ignore_progress
-from hpcdeploy.remote.answers import check_submission
+from hpcdeploy.remote.answers import read_submission
 from hpcdeploy.remote.connections import Connections
-from hpcdeploy.remote.download import read_listing, read_state
-from hpcdeploy.remote.upload import Sending
+from hpcdeploy.remote.listing import read_listing, read_state
+from hpcdeploy.remote.upload_stream import UploadStream
 from hpcdeploy.run import Run, RunStatus, State
 from hpcdeploy.secret import SecretValue
-from hpcdeploy.staged_files import Parcel
+from hpcdeploy.staged_files import StagedFile
 from hpcdeploy.store import Store
 from hpcdeploy.transport.contract import Completed, Input, Output, Transport, ignore_output
 from hpcdeploy.transport.local import LocalTransport
 from tests.scheduler.samples import PLAIN, run_of
+from tests.sessions import session
 
 MANY = Job(name="many", image="train", array=Array(size=4))
 RUN = run_of(MANY, run_id="many-0123456789")
@@ -123,7 +124,7 @@ def test_status_of_many_clusters_tells_of_the_bad_one_and_asks_the_others(said: 
     bad = replace(run_of(PLAIN, "htcondor", job_id="9", run_id="bad-0123456789"), cluster="odd")
     gone = replace(GOOD, id="gone-0123456789", cluster="unset")
     with reached({"odd": saying(said), "hpc": saying(FINE)}) as connections:
-        asked = follow.status([known(bad), known(gone), known(GOOD)], cluster_of, connections, store)
+        asked = follow.status([known(bad), known(gone), known(GOOD)], lambda name: connections.to(cluster_of(name)), store)
     assert [one.state for one in asked.statuses] == [State.UNKNOWN, State.UNKNOWN, State.RUNNING]
     assert sorted(failure.partition(":")[0] for failure in asked.failures) == ["odd", "unset"]
     assert words in next(failure for failure in asked.failures if failure.startswith("odd"))
@@ -136,7 +137,7 @@ def test_one_scheduler_of_a_cluster_does_not_stop_the_other(store: Store) -> Non
         return saying("nothing" if b"condor_q" in script else FINE)(script)
 
     with reached({"hpc": answer}) as connections:
-        asked = follow.status([known(condor), known(GOOD)], cluster_of, connections, store)
+        asked = follow.status([known(condor), known(GOOD)], lambda name: connections.to(cluster_of(name)), store)
     assert [one.state for one in asked.statuses] == [State.UNKNOWN, State.RUNNING]
     assert len(asked.failures) == 1
 
@@ -145,7 +146,7 @@ def test_one_bad_row_is_one_error_and_its_runs_neighbour_is_told(store: Store) -
     other = replace(GOOD, id="other-0123456789", job_id="13")
     text = sections(squeue="12|N/A|RUNNING|n|1790000000|0|None|\n13|N/A|RUNNING", records="")
     with reached({"hpc": saying(text)}) as connections:
-        asked = follow.status([known(GOOD), known(other)], cluster_of, connections, store)
+        asked = follow.status([known(GOOD), known(other)], lambda name: connections.to(cluster_of(name)), store)
     assert [one.state for one in asked.statuses] == [State.RUNNING, State.UNKNOWN]
     assert "'13|N/A|RUNNING'" in asked.failures[0]
     assert store.latest() == []
@@ -153,7 +154,7 @@ def test_one_bad_row_is_one_error_and_its_runs_neighbour_is_told(store: Store) -
 
 def test_settings_that_reach_no_cluster_at_all_are_the_error(store: Store) -> None:
     with reached({}) as connections, pytest.raises(ConfigError, match="SSH configuration"):
-        follow.status([known(replace(GOOD, cluster="unset"))], cluster_of, connections, store)
+        follow.status([known(replace(GOOD, cluster="unset"))], lambda name: connections.to(cluster_of(name)), store)
 
 
 def test_cancel_goes_on_with_the_other_clusters_and_says_what_failed(store: Store) -> None:
@@ -166,7 +167,12 @@ def test_cancel_goes_on_with_the_other_clusters_and_says_what_failed(store: Stor
     }
     told: list[Run] = []
     with reached(nodes) as connections, pytest.raises(SchedulerError, match=r"on odd did not cancel bad-.*login shell"):
-        cancel([known(bad), known(silent), known(GOOD)], cluster_of, connections, store, report=told.append)
+        cancel(
+            [known(bad), known(silent), known(GOOD)],
+            lambda name: connections.to(cluster_of(name)),
+            store,
+            report=told.append,
+        )
     assert told == [GOOD]
 
 
@@ -190,10 +196,10 @@ def test_cancel_goes_on_with_the_other_clusters_and_says_what_failed(store: Stor
 def test_a_damaged_answer_of_submit_leaves_the_run_uncertain_and_on_record(damage: dict[str, Any], store: Store) -> None:
     said = f"HPCDEPLOY {json.dumps({**ANSWER, **damage})}\n"
     with reached({"hpc": saying(said)}) as connections, pytest.raises(UncertainSubmissionError, match="--resume"):
-        submit(RUN, "script", cluster_of("hpc"), connections, store)
+        submit(RUN, "script", connections.to(cluster_of("hpc")), store)
     assert store.find([RUN.id])[0].unsure
     with pytest.raises(ValueError, match="expected"):
-        check_submission({**ANSWER, **damage}, RUN)
+        read_submission({**ANSWER, **damage}, RUN)
 
 
 @pytest.mark.parametrize(
@@ -203,33 +209,35 @@ def test_a_damaged_answer_of_submit_leaves_the_run_uncertain_and_on_record(damag
 def test_a_damaged_list_of_needed_files_brings_nothing(needs: Any, store: Store) -> None:
     said = f"HPCDEPLOY {json.dumps({**NEEDS, 'needs': needs})}\n"
     with reached({"hpc": saying(said, 14)}) as connections, pytest.raises(UncertainSubmissionError, match="--resume"):
-        submit(RUN, "script", cluster_of("hpc"), connections, store)
+        submit(RUN, "script", connections.to(cluster_of("hpc")), store)
 
 
 def test_an_honest_answer_is_taken(store: Store) -> None:
     with reached({"hpc": saying(f"HPCDEPLOY {json.dumps(ANSWER)}\n")}) as connections:
-        done = submit(RUN, "script", cluster_of("hpc"), connections, store)
+        done = submit(RUN, "script", connections.to(cluster_of("hpc")), store)
     assert [part.job_id for part in done.run.parts] == ["40", "41"]
-    assert check_submission({**ANSWER, "job_id": "", "part": 0}, RUN, may_lack_job=True)["job_id"] == ""
+    assert read_submission({**ANSWER, "job_id": "", "part": 0}, RUN, may_lack_job=True).run.job_id == ""
+    with pytest.raises(ValueError, match="answered needs"):
+        read_submission({"needs": []}, RUN, may_lack_job=True)
 
 
 @pytest.mark.parametrize(
     "said", ['{"have": "x"}', '{"have": -1}', '{"have": null}', '{"have": 1e999}', '{"hav": 3}', '{"have"']
 )
 def test_a_damaged_answer_of_a_receiving_script_ends_the_try_with_an_error(said: str) -> None:
-    parcel = Parcel(sha256="ab" * 32, size=9, path="x", what="the image", source="/nowhere")
-    sending = Sending(b"script", parcel, range(9), ignore_progress)
-    sending.take(f"HPCDEPLOY {said}\n".encode())
-    assert list(sending.pieces()) == [b"script"]
-    assert isinstance(sending.trouble, SchedulerError)
-    assert "the image was not uploaded" in str(sending.trouble)
+    staged = StagedFile(sha256="ab" * 32, size=9, path="x", what="the image", source="/nowhere")
+    stream = UploadStream(b"script", staged, range(9), ignore_progress)
+    stream.take(f"HPCDEPLOY {said}\n".encode())
+    assert list(stream.pieces()) == [b"script"]
+    assert isinstance(stream.error, SchedulerError)
+    assert "the image was not uploaded" in str(stream.error)
 
 
 def test_tasks_that_are_none_of_the_run_have_not_ended() -> None:
     with reached(
         {"hpc": saying(sections(ended="0 x -1 9999 ² 99999999999999999999", **{"out.0": "hi", "err.0": ""}))}
     ) as to:
-        piece = logs.read(known(replace(RUN, job_id="40,41", part=2)), 0, cluster_of("hpc"), to)
+        piece = logs.read(known(replace(RUN, job_id="40,41", part=2)), 0, to.to(cluster_of("hpc")))
     assert piece.out == b"hi"
 
 
@@ -282,6 +290,6 @@ def test_a_login_node_that_repeats_what_it_was_sent_shows_no_secret_of_a_build(b
         return Completed(exit_code=1, stdout=b'HPCDEPLOY {"' + lines if began else b"", stderr=lines)
 
     with pytest.raises(BuildError) as caught:
-        build_on(definition, cluster_of("hpc"), Node(repeat), secrets={"TOKEN": secret})
+        build_on(definition, session(cluster_of("hpc"), Node(repeat)), secrets={"TOKEN": secret})
     assert "TOKEN ***" in str(caught.value)
     assert base64.b64encode(secret.reveal()).decode().rstrip("=") not in str(caught.value)

@@ -15,11 +15,12 @@ from hpcdeploy.errors import ConfigError, ConnectionLostError, HpcdeployError, S
 from hpcdeploy.flows import submit as flow
 from hpcdeploy.limits import OutputLimit
 from hpcdeploy.remote.connections import Connections
-from hpcdeploy.staged_files import Parcel
+from hpcdeploy.staged_files import StagedFile
 from hpcdeploy.store import Store
 from hpcdeploy.transport.contract import Completed, Input, Output, ignore_output
 from hpcdeploy.transport.local import LocalTransport
 from tests.scheduler.samples import PLAIN, run_of
+from tests.sessions import AT_ONCE
 
 RUN = run_of(PLAIN)
 
@@ -56,20 +57,19 @@ class Scripted(LocalTransport):
 )
 @pytest.mark.parametrize("last", ["refused", "still missing"])
 def test_a_no_that_comes_after_files_were_brought_is_believed_only_if_no_call_was_lost_before(
-    first: list[None], error: type[HpcdeployError], last: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    first: list[None], error: type[HpcdeployError], last: str, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(flow, "_PAUSES", (0, 0, 0))
     source = tmp_path / "data"
     source.write_bytes(b"data")
     sha256 = hashlib.sha256(b"data").hexdigest()
-    parcel = Parcel(sha256=sha256, size=4, path=f"inputs/{sha256}", what="the data", source=str(source))
+    staged = StagedFile(sha256=sha256, size=4, path=f"inputs/{sha256}", what="the data", source=str(source))
     needs = {"needs": [{"sha256": sha256, "path": f"{tmp_path}/root/inputs/{sha256}", "have": 0}]}
     missing = Completed(exit_code=14, stdout=f"HPCDEPLOY {json.dumps(needs)}\n".encode(), stderr=b"")
     refused = Completed(exit_code=12, stdout=b"", stderr=b"error: slurm refused the job\n")
     login_node = Scripted([*first, missing, *([refused] if last == "refused" else [missing] * 3)])
     cluster, store = Cluster(name="hpc", root=f"{tmp_path}/root"), Store(tmp_path / "runs.db")
-    with Connections(lambda _: login_node) as connections, pytest.raises(error):
-        flow.submit(RUN, "script", cluster, connections, store, parcels=(parcel,))
+    with Connections(lambda _: login_node, retry=AT_ONCE) as connections, pytest.raises(error):
+        flow.submit(RUN, "script", connections.to(cluster), store, uploads=(staged,))
     assert store.knows(RUN.id) == bool(first)
     assert all("again" in argv for argv in login_node.asked[1:]) == bool(first)
 
@@ -88,11 +88,11 @@ def test_a_job_that_could_not_be_noted_here_is_told_and_noted_by_resume(tmp_path
     try:
         told = f"submitted as job 17, but .* --resume {RUN.id}"
         with Connections(lambda _: Full([])) as connections, pytest.raises(ConfigError, match=told):
-            flow.submit(RUN, "script", cluster, connections, store)
+            flow.submit(RUN, "script", connections.to(cluster), store)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
     assert store.find([RUN.id])[0].run.job_id == ""
     with Connections(lambda _: Scripted([done])) as connections:
-        flow.submit(RUN, "script", cluster, connections, store, again=True)
+        flow.submit(RUN, "script", connections.to(cluster), store, again=True)
     assert store.find([RUN.id])[0].run.job_id == "17"

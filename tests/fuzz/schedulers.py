@@ -28,18 +28,19 @@ from hpcdeploy.plain_text import PlainStream, json_text
 from hpcdeploy.progress import ignore_progress
 from hpcdeploy.remote.answers import read_answer
 from hpcdeploy.remote.connections import Connections
-from hpcdeploy.remote.query import ask
-from hpcdeploy.remote.upload import Sending
+from hpcdeploy.remote.query import query_scheduler
+from hpcdeploy.remote.upload_stream import UploadStream
 from hpcdeploy.run import Run, RunStatus, TaskStatus
 from hpcdeploy.scheduler.answers import Answer
 from hpcdeploy.scheduler.contract import scheduler_of
-from hpcdeploy.staged_files import Parcel
+from hpcdeploy.staged_files import StagedFile
 from hpcdeploy.store import Store
 from hpcdeploy.transport.contract import Completed, Input, Output, ignore_output
 from hpcdeploy.transport.local import LocalTransport
 from tests.fuzz.damage import as_json, contents, texts
 from tests.fuzz.parser import Parser
 from tests.scheduler.samples import run_of
+from tests.sessions import session
 
 CLUSTER = Cluster(name="hpc", schedulers=("slurm", "htcondor"))
 MANY = Job(name="many", image="train", array=Array(size=20))
@@ -200,7 +201,7 @@ def read_exact(text: str) -> None:
 def followed(run: Run) -> Callable[[str], None]:
     def read(text: str) -> None:
         known = RunStatus(run=run, tasks=(), asked=0)
-        for one in ask(Node(fenced(text)), CLUSTER, run.scheduler, [known]):
+        for one in query_scheduler(session(CLUSTER, Node(fenced(text))), run.scheduler, [known]):
             use(run, one.tasks)
 
     return read
@@ -213,7 +214,7 @@ def section(name: str, text: str) -> str:
 def submitted(text: str) -> None:
     codes = iter((14, 0, 0, 0, 0))
     with Connections(lambda _: Node(answered(text, lambda: next(codes, 0)))) as connections:
-        done = submit(run_of(MANY, run_id=SLURM.id), "script", CLUSTER, connections, NoRecord())
+        done = submit(run_of(MANY, run_id=SLURM.id), "script", connections.to(CLUSTER), NoRecord())
     assert re.fullmatch(r"[0-9]+(,[0-9]+)*", done.run.job_id)
     assert len(done.run.parts) <= done.run.tasks
 
@@ -226,23 +227,23 @@ def answered(text: str, code: Callable[[], int]) -> Callable[[bytes, Sequence[st
 def revoked(text: str) -> None:
     with Connections(lambda _: Node(answered(text, lambda: 0))) as connections:
         unsure = RunStatus(run=run_of(MANY, run_id=SLURM.id), tasks=(), asked=0)
-        cancel([unsure], lambda _: CLUSTER, connections, NoRecord())
+        cancel([unsure], lambda _: connections.to(CLUSTER), NoRecord())
 
 
 def received(text: str) -> None:
-    parcel = Parcel(sha256="ab" * 32, size=9, path="x", what="x", source="/nowhere")
-    sending = Sending(b"", parcel, range(9), ignore_progress)
-    sending.take(f"HPCDEPLOY {text}\n".encode("utf-8", "surrogatepass"))
-    sending.end()
-    for _ in sending.pieces():
+    staged = StagedFile(sha256="ab" * 32, size=9, path="x", what="x", source="/nowhere")
+    stream = UploadStream(b"", staged, range(9), ignore_progress)
+    stream.take(f"HPCDEPLOY {text}\n".encode("utf-8", "surrogatepass"))
+    stream.end()
+    for _ in stream.pieces():
         pass
-    if sending.trouble:
-        raise sending.trouble
+    if stream.error:
+        raise stream.error
 
 
 def logged(text: str) -> None:
     with Connections(lambda _: Node(fenced(text))) as connections:
-        piece = logs.read(RunStatus(run=SLURM, tasks=(), asked=0), 0, CLUSTER, connections)
+        piece = logs.read(RunStatus(run=SLURM, tasks=(), asked=0), 0, connections.to(CLUSTER))
     stream = PlainStream()
     shown = stream.take(piece.out) + stream.take(piece.err, last=True)
     assert all(sign.isprintable() or sign in "\n\t" for sign in shown)
@@ -256,7 +257,7 @@ def fetched(listing: str, archive: bytes) -> None:
 
     with tempfile.TemporaryDirectory() as folder, Connections(lambda _: Node(answer)) as connections:
         home = Path(folder) / "home"
-        fetch(SLURM, home, CLUSTER, connections)
+        fetch(SLURM, home, connections.to(CLUSTER))
         outside = [path for path in Path(folder).iterdir() if path != home]
         assert not outside
 

@@ -164,8 +164,8 @@ def resume(place: Place, run: Run, store: Store) -> str:
     for _ in range(3):
         try:
             with Connections(open_transport) as connections:
-                parcels = store.parcels(run)
-                done = submit(run, store.script(run), place.cluster, connections, store, parcels=parcels, again=True)
+                uploads = store.uploads(run)
+                done = submit(run, store.script(run), connections.to(place.cluster), store, uploads=uploads, again=True)
                 return done.run.job_id
         except UncertainSubmissionError:
             time.sleep(5)

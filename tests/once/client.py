@@ -23,11 +23,11 @@ def start(planned: Planned, record: Path, said: Path) -> ForkServerProcess:
 
 
 def _run(planned: Planned, record: Path, said: Path) -> None:
-    run, parcels, overrides = planned.run, planned.parcels, planned.overrides
+    run, uploads, overrides = planned.run, planned.uploads, planned.overrides
     try:
-        with Connections(open_transport) as connections:
+        with Connections(open_transport, overrides=overrides) as connections:
             store = Store(record)
-            submit(run, planned.script, planned.cluster, connections, store, parcels=parcels, overrides=overrides)
+            submit(run, planned.script, connections.to(planned.cluster), store, uploads=uploads)
     except HpcdeployError as error:
         said.write_text(f"{error.exit_code} {error}")
     else:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.run import Run
-from hpcdeploy.staged_files import Parcel
+from hpcdeploy.staged_files import StagedFile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,5 +18,5 @@ class Planned:
     run: Run
     cluster: Cluster
     script: str
-    parcels: tuple[Parcel, ...] = ()
+    uploads: tuple[StagedFile, ...] = ()
     overrides: Path | None = None

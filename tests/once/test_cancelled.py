@@ -42,13 +42,13 @@ def connections() -> Iterator[Connections]:
 
 def on_record(planned: Planned, store: Store) -> RunStatus:
     """Note a run as a client does that then says nothing more."""
-    store.add(planned.run, planned.script, planned.parcels)
+    store.add(planned.run, planned.script, planned.uploads)
     return store.find([planned.run.id])[0]
 
 
 def cancelled(place: Place, known: RunStatus, connections: Connections, store: Store) -> RunStatus:
     """Cancel a run; return what is on record then."""
-    done = cancel([known], lambda _: place.cluster, connections, store)
+    done = cancel([known], lambda _: connections.to(place.cluster), store)
     assert [run.id for run in done] == [known.run.id]
     return store.find([known.run.id])[0]
 
@@ -65,7 +65,7 @@ def nothing_more_comes_of(place: Place, planned: Planned, connections: Connectio
         assert (said.code, said.job) == (15, ""), said.words
         assert said.words.count(f"run {planned.run.id} was cancelled, and is not submitted any more") == 1
     with pytest.raises(SchedulerError, match=r"was cancelled, and is not submitted any more.*\n?.*hpcdeploy cancel"):
-        submit(planned.run, planned.script, place.cluster, connections, store, again=True)
+        submit(planned.run, planned.script, connections.to(place.cluster), store, again=True)
     known = store.find([planned.run.id])[0]
     with pytest.raises(ConfigError, match="was cancelled before it was submitted"):
         check_resumable(known)
@@ -83,11 +83,11 @@ def test_a_run_that_was_never_begun_over_there_never_will_be(
     assert {task.reason for task in known.tasks} == {"before it was submitted"}
     nothing_more_comes_of(place, planned, connections, store)
     assert jobs_of(place, planned) == set()
-    assert follow.status([known], lambda _: place.cluster, connections, store).statuses == (known,)
-    [asked] = follow.wait([known], lambda _: place.cluster, connections, store)
+    assert follow.status([known], lambda _: connections.to(place.cluster), store).statuses == (known,)
+    [asked] = follow.wait([known], lambda _: connections.to(place.cluster), store)
     assert asked.statuses == (known,)
     assert store.latest(alive=True) == []
-    assert cancel([known], lambda _: place.cluster, connections, store) == []
+    assert cancel([known], lambda _: connections.to(place.cluster), store) == []
 
 
 @BOTH
@@ -104,7 +104,7 @@ def test_a_job_whose_answer_was_lost_is_found_and_cancelled(
     after = cancelled(place, known, connections, store)
     assert after.run.job_id == job
     assert alive(place, planned.run) == set()
-    *_, asked = follow.wait([after], lambda _: place.cluster, connections, store, first=0.3)
+    *_, asked = follow.wait([after], lambda _: connections.to(place.cluster), store, first=0.3)
     assert asked.statuses[0].state is State.CANCELLED
     assert call(place, planned, "again").already
     assert jobs_of(place, planned) == {job}
@@ -121,11 +121,11 @@ def test_a_scheduler_that_is_down_leaves_all_as_it_was(
     on_login_node(place, f"rm -f {folder_of(place, planned)}/events.log")  # in which HTCondor notes the job's number
     down = replace(place.cluster, setup=(DOWN[scheduler].format(root=place.root),))
     with pytest.raises(UncertainSubmissionError, match=f"could not be asked.*hpcdeploy cancel {planned.run.id}"):
-        cancel([known], lambda _: down, connections, store)
+        cancel([known], lambda _: connections.to(down), store)
     assert store.find([planned.run.id]) == [known]
     assert on_login_node(place, f"ls {folder_of(place, planned)}/cancelled || true") == ""
     assert alive(place, planned.run) == {job}
-    again = submit(planned.run, planned.script, place.cluster, connections, store, again=True)
+    again = submit(planned.run, planned.script, connections.to(place.cluster), store, again=True)
     assert (again.run.job_id, again.already) == (job, True)
 
 
@@ -135,10 +135,10 @@ def test_a_run_whose_cancelling_its_scheduler_did_not_hear_of_has_no_mark_of_it(
 ) -> None:
     planned = place.planned(scheduler)
     on_record(planned, store)
-    run = submit(planned.run, planned.script, place.cluster, connections, store, again=True).run
+    run = submit(planned.run, planned.script, connections.to(place.cluster), store, again=True).run
     down = replace(place.cluster, setup=(DOWN[scheduler].format(root=place.root),))
     with pytest.raises(SchedulerError, match="did not cancel"):
-        cancel(store.find([run.id]), lambda _: down, connections, store)
+        cancel(store.find([run.id]), lambda _: connections.to(down), store)
     assert on_login_node(place, f"ls {folder_of(place, planned)}/cancelled || true") == ""
     assert alive(place, run) == {run.job_id}
 
@@ -153,7 +153,7 @@ def test_a_call_that_died_once_it_had_left_its_mark_is_made_again(
     [job] = jobs_of(place, planned)
     on_login_node(place, f"touch {folder_of(place, planned)}/cancelled")
     with pytest.raises(SchedulerError, match=f"was cancelled.*hpcdeploy cancel {planned.run.id}' notes it"):
-        submit(planned.run, planned.script, place.cluster, connections, store, again=True)
+        submit(planned.run, planned.script, connections.to(place.cluster), store, again=True)
     assert store.find([planned.run.id]) == [known], "nobody has made sure yet"
     assert cancelled(place, known, connections, store).run.job_id == job
     assert alive(place, planned.run) == set()
@@ -217,12 +217,12 @@ def test_a_run_that_was_cut_off_while_its_image_was_brought_is_cancelled_once_th
     planned = test_parcels.planned(place, scheduler, tmp_path / "own", (), Path(str(place.cluster.ssh_config)))
     known = on_record(planned, store)
     assert call(place, planned, "bring").code == 14
-    image = Path(planned.parcels[0].source)
+    image = Path(planned.uploads[0].source)
     right = image.read_bytes()
     image.write_bytes(right[::-1])
 
     def resume() -> None:
-        submit(planned.run, planned.script, place.cluster, connections, store, parcels=planned.parcels, again=True)
+        submit(planned.run, planned.script, connections.to(place.cluster), store, uploads=planned.uploads, again=True)
 
     with pytest.raises(ConfigError, match=rf"has changed since the job was planned.*hpcdeploy cancel {planned.run.id}$"):
         resume()
@@ -271,7 +271,7 @@ def test_a_run_of_several_arrays_of_which_some_were_submitted_is_cancelled_as_a_
     assert (after.run.job_id, after.run.part) == (job, 2)
     assert [task.state for task in after.tasks] == [State.PENDING] * 2 + [State.CANCELLED] * 3
     assert alive(place, planned.run) == set()
-    *_, asked = follow.wait([after], lambda _: place.cluster, connections, store, first=0.3)
+    *_, asked = follow.wait([after], lambda _: connections.to(place.cluster), store, first=0.3)
     [status] = asked.statuses
     assert status.ended
     assert [task.state for task in status.tasks] == [State.CANCELLED] * 5

@@ -63,5 +63,5 @@ def test_a_job_that_a_crash_lost_is_said_and_one_that_ran_long_ago_is_not_run_ag
     assert call(own, lost, "again").code == 12
     with Connections(open_transport) as connections:
         known = RunStatus(run=replace(lost.run, job_id=job), tasks=(), asked=0)
-        asked = follow.status([known], lambda _: own.cluster, connections, Store(tmp_path / "runs.db"))
+        asked = follow.status([known], lambda _: connections.to(own.cluster), Store(tmp_path / "runs.db"))
     assert [task.state for task in asked.statuses[0].tasks] == [State.UNKNOWN], "the other job is not this run's"

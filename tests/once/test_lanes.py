@@ -14,9 +14,9 @@ import pytest
 from bench.ways import ways
 from hpcdeploy.cluster import Cluster, SchedulerName, TransportName
 from hpcdeploy.flows.submit import plan_run
-from hpcdeploy.remote import upload as lanes
+from hpcdeploy.remote import parallel_upload
 from hpcdeploy.remote.scripts import Delivery, submission
-from hpcdeploy.staged_files import Parcel
+from hpcdeploy.staged_files import StagedFile
 from hpcdeploy.store import Store
 from hpcdeploy.whole_file import sha256_of
 from hpcdeploy_lab.inside import inside
@@ -39,7 +39,7 @@ KINDS = {
 }
 """How many points of each kind there are, on both schedulers together, and with both who speak SSH."""
 
-SIZE = lanes.LARGE + 1
+SIZE = parallel_upload.LARGE + 1
 AT_ONCE = 3
 LOST = 9_000_000
 """Bytes that were on their way when a connection broke, and come again: a window of 2 MiB in each lane, and buffers."""
@@ -72,15 +72,15 @@ def planned(way: Way, folder: Path, cluster: Cluster) -> Planned:
     image.write_bytes(os.urandom(SIZE))
     sha256 = sha256_of(image)
     path = f"{cluster.images_folder}/{sha256}.sif"
-    parcel = Parcel(sha256=sha256, size=SIZE, path=path, what="the image", source=str(image))
-    delivery = Delivery(sha256=sha256, size=SIZE, parcel=parcel)
+    staged = StagedFile(sha256=sha256, size=SIZE, path=path, what="the image", source=str(image))
+    delivery = Delivery(sha256=sha256, size=SIZE, upload=staged)
     run = plan_run(HELD, cluster, way.scheduler, delivery, now=0)
-    return Planned(run=run, cluster=cluster, script=submission(run, HELD, cluster, delivery), parcels=(parcel,))
+    return Planned(run=run, cluster=cluster, script=submission(run, HELD, cluster, delivery), uploads=(staged,))
 
 
 def kill_over_there(place: Place, point: Point, made: Planned) -> bool:
     """Kill one of the scripts that receive the image, or the logins that they belong to with all that runs in them."""
-    name = f"*/.{made.parcels[0].sha256}*.lock"
+    name = f"*/.{made.uploads[0].sha256}*.lock"
     scripts = f"pids=($(find /proc/[0-9]*/fd -lname '{name}' 2>/dev/null | cut -d/ -f3 | sort -u)); [ ${{#pids[@]}} -gt 0 ]"
     if point.kind.startswith("lane"):
         kill = f"kill -KILL ${{pids[{int(point.where * 1000)} % ${{#pids[@]}}]}}"
@@ -92,7 +92,7 @@ def kill_over_there(place: Place, point: Point, made: Planned) -> bool:
 
 def what_came(place: Place, made: Planned) -> list[int]:
     """Return the sizes of the pieces of the image that lie over there."""
-    names = f"{place.root}/images/.{made.parcels[0].sha256}*.parcel {place.root}/images/{made.parcels[0].sha256}.sif"
+    names = f"{place.root}/images/.{made.uploads[0].sha256}*.parcel {place.root}/images/{made.uploads[0].sha256}.sif"
     found = inside(place.lab, ["bash", "-c", f"stat -c %s {names} 2>/dev/null"], user=place.lab.user, timeout=30)
     return [int(size) for size in found.stdout.split()]
 
@@ -144,7 +144,7 @@ def break_one(way: Way, point: Point, folder: Path, record: Path) -> tuple[Outco
             wrong.append(f"{point}, {way.speaker}: {sent} bytes were sent")
     if code:
         came = what_came(place, made)
-        if len(came) < 2 and sum(came) < SIZE // lanes.LANES:
+        if len(came) < 2 and sum(came) < SIZE // parallel_upload.CHUNKS:
             wrong.append(f"{point}, {way.speaker}: no lanes, but {came}")
         again, sent = resume_counted(way, made, store, folder / "again")
         if sent > SIZE - sum(came) + LOST:
@@ -157,7 +157,7 @@ def break_one(way: Way, point: Point, folder: Path, record: Path) -> tuple[Outco
 
 def lies_there(place: Place, made: Planned) -> list[str]:
     """List what there is of an image over there, and the sha256 of the whole."""
-    sha256 = made.parcels[0].sha256
+    sha256 = made.uploads[0].sha256
     line = f"cd {place.root}/images && ls -A | grep {sha256}; sha256sum <{sha256}.sif"
     return inside(place.lab, ["bash", "-c", line], user=place.lab.user, timeout=60).stdout.decode().split()[:-1]
 
@@ -188,5 +188,5 @@ def test_a_large_file_in_lanes_that_is_cut_off_anywhere_is_whole_in_the_end_and_
     assert counts == [1] * len(outcomes)
     assert Counter(one.point.kind for one in outcomes) == kinds
     for one in outcomes:
-        sha256 = one.planned.parcels[0].sha256
+        sha256 = one.planned.uploads[0].sha256
         assert lies_there(place, one.planned) == [f".{sha256}.lock", f"{sha256}.sif", sha256]

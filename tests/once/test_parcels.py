@@ -18,7 +18,7 @@ from hpcdeploy.flows.job_files import bring_along
 from hpcdeploy.flows.submit import plan_run
 from hpcdeploy.job import Code
 from hpcdeploy.remote.scripts import Delivery, submission
-from hpcdeploy.staged_files import Parcel
+from hpcdeploy.staged_files import StagedFile
 from hpcdeploy.store import Store
 from hpcdeploy.templates import shipped_root
 from hpcdeploy.whole_file import sha256_of
@@ -44,14 +44,14 @@ def planned(place: Place, scheduler: SchedulerName, folder: Path, setup: tuple[s
     cluster = replace(place.cluster, setup=setup, ssh_config=str(ssh_config))
     sha256 = sha256_of(image)
     path = f"{cluster.images_folder}/{sha256}.sif"
-    parcel = Parcel(sha256=sha256, size=IMAGE_BYTES, path=path, what="the image", source=str(image))
-    delivery = Delivery(sha256=sha256, size=IMAGE_BYTES, parcel=parcel)
+    staged = StagedFile(sha256=sha256, size=IMAGE_BYTES, path=path, what="the image", source=str(image))
+    delivery = Delivery(sha256=sha256, size=IMAGE_BYTES, upload=staged)
     job = replace(HELD, code=Code(source="code", destination="code"))
     brought = bring_along(job, folder, scheduler, cluster, archives=folder.parent / "archives", allow=lambda _: False)
     run = replace(plan_run(job, cluster, scheduler, delivery, now=0), code_sha256=brought.code_sha256)
     script = submission(run, job, cluster, delivery, placements=brought.placements)
     overrides = folder if (folder / "login_templates").is_dir() else None
-    return Planned(run=run, cluster=cluster, script=script, parcels=(parcel, *brought.parcels), overrides=overrides)
+    return Planned(run=run, cluster=cluster, script=script, uploads=(staged, *brought.uploads), overrides=overrides)
 
 
 def break_receiving(place: Place, plan: Plan, point: Point, folder: Path, record: Path) -> Outcome:
@@ -98,7 +98,7 @@ def lies_there(place: Place, plans: Iterable[Planned]) -> set[str]:
     there = inside(place.lab, ["bash", "-c", line], user=place.lab.user, timeout=60)
     content = {}
     for one in plans:
-        with tarfile.open(one.parcels[1].source) as archive:
+        with tarfile.open(one.uploads[1].source) as archive:
             file = archive.extractfile("unique")
             assert file
             content[one.run.code_sha256] = hashlib.sha256(file.read()).hexdigest()
@@ -114,7 +114,7 @@ def lies_there(place: Place, plans: Iterable[Planned]) -> set[str]:
 
 def resume_elsewhen(place: Place, one: Planned, store: Store, there: set[str], *, rebuilt: bool) -> tuple[str, str]:
     """Resume a submission whose files have become others; return the job's number, and what was said before."""
-    image = Path(one.parcels[0].source)
+    image = Path(one.uploads[0].source)
     (image.parent / "code" / "unique").write_bytes(os.urandom(CODE_BYTES))
     if not rebuilt:
         return resume(place, one.run, store), ""
@@ -123,10 +123,10 @@ def resume_elsewhen(place: Place, one: Planned, store: Store, there: set[str], *
     try:
         job = resume(place, one.run, store)
     except ConfigError as error:
-        assert one.parcels[0].sha256 not in there
+        assert one.uploads[0].sha256 not in there
         image.write_bytes(right)
         return resume(place, one.run, store), str(error)
-    assert one.parcels[0].sha256 in there, "another image was taken for the one that was planned"
+    assert one.uploads[0].sha256 in there, "another image was taken for the one that was planned"
     return job, ""
 
 
@@ -190,4 +190,4 @@ def test_a_submission_that_brings_files_cut_off_anywhere_is_one_job_with_these_v
 
 
 def _files(plan: Planned) -> set[str]:
-    return {parcel.sha256 for parcel in plan.parcels}
+    return {staged.sha256 for staged in plan.uploads}

@@ -7,7 +7,7 @@ from hpcdeploy.job import Array, Bind, Job, Resources
 from hpcdeploy.parameters import Parameters
 from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.run import Run
-from hpcdeploy.staged_files import Parcel
+from hpcdeploy.staged_files import StagedFile
 
 SHA256 = "ab" * 32
 DELIVERY = Delivery(
@@ -19,21 +19,21 @@ DELIVERY = Delivery(
 STREAMED = Delivery(
     sha256=SHA256,
     size=3_500_000_000,
-    parcel=Parcel(
+    upload=StagedFile(
         sha256=SHA256, size=3_500_000_000, path=f"images/{SHA256}.sif", what="the image train", source=DELIVERY.reference
     ),
 )
-AUTO = replace(DELIVERY, host="registry.example.org", parcel=STREAMED.parcel)
+AUTO = replace(DELIVERY, host="registry.example.org", upload=STREAMED.upload)
 IN_JOB = replace(DELIVERY, host="registry.example.org", in_job=True)
 CACHED = Delivery(sha256=SHA256)
 BROUGHT = Delivery(
     sha256=SHA256,
     size=900,
-    parcel=Parcel(
+    upload=StagedFile(
         sha256=SHA256, size=900, path=f"images/{SHA256}.sif", what="the image it's.sif", source="/home/me/it's.sif"
     ),
 )
-PARCEL = Parcel(
+STAGED = StagedFile(
     sha256="12" * 32,
     size=1_200_000,
     path=f"code/{'12' * 32}.tar",

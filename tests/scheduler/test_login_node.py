@@ -29,9 +29,9 @@ from tests.scheduler.samples import (
     CONDOR_TRAIN,
     DELIVERY,
     IN_JOB,
-    PARCEL,
     PLAIN,
     SITE,
+    STAGED,
     STREAMED,
     SWEPT,
     TRAIN,
@@ -102,11 +102,11 @@ def scripts() -> dict[str, str]:
         made[f"{scheduler}-cancel"] = cancelling(SITE, runs)
         made[f"{scheduler}-revoke"] = revoking(SITE, run_of(SWEPT, scheduler))
     made["slurm-parcels"] = submission(
-        run_of(PLAIN), PLAIN, SITE, DELIVERY, parcels=(PARCEL, replace(PARCEL, path="$WORK/x"))
+        run_of(PLAIN), PLAIN, SITE, DELIVERY, parcels=(STAGED, replace(STAGED, path="$WORK/x"))
     )
     made["htcondor-brought"] = submission(run_of(PLAIN, "htcondor"), PLAIN, CLUSTER, BROUGHT)
-    made["receive"] = receiving(PARCEL, SITE)
-    made["lane"] = receiving_lane(PARCEL, range(1_000_000, 2_000_000), SITE)
+    made["receive"] = receiving(STAGED, SITE)
+    made["lane"] = receiving_lane(STAGED, range(1_000_000, 2_000_000), SITE)
     made["slurm-after"] = submission(run_of(PLAIN), PLAIN_AFTER, CLUSTER, CACHED, after=PREDECESSORS)
     made["htcondor-after"] = submission(
         run_of(SWEPT, "htcondor"), replace(SWEPT, after=PLAIN_AFTER.after), CLUSTER, CACHED, after=PREDECESSORS

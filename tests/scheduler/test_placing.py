@@ -18,7 +18,7 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.job import Code, Input, Job
 from hpcdeploy.remote.scripts import submission
 from hpcdeploy.scheduler.htcondor.submit_description import Command, with_inputs, with_outputs
-from hpcdeploy.staged_files import Parcel, Placement, can_mount, parcel_path
+from hpcdeploy.staged_files import Placement, StagedFile, can_mount, staged_path
 from tests.scheduler.samples import CACHED, CLUSTER, PLAIN, SHA256, SITE, run_of
 from tests.shellcheck import findings
 
@@ -33,20 +33,22 @@ BRINGS = replace(
 SHARED = replace(SITE, htcondor_container="apptainer")
 MOUNTED = (
     Placement(
-        parcel=Parcel(sha256=SHA256, size=20480, path=f"code/{SHA256}.tar", becomes=f"code/{SHA256}", what="c", source="/c"),
+        upload=StagedFile(
+            sha256=SHA256, size=20480, path=f"code/{SHA256}.tar", becomes=f"code/{SHA256}", what="c", source="/c"
+        ),
         place="/code",
         is_folder=True,
         is_code=True,
     ),
     Placement(
-        parcel=Parcel(sha256="ef" * 32, size=7, path=f"inputs/{'ef' * 32}", what="it's $5", source="/d"),
+        upload=StagedFile(sha256="ef" * 32, size=7, path=f"inputs/{'ef' * 32}", what="it's $5", source="/d"),
         place='data/it\'s $5, -"x"',
         is_folder=False,
     ),
 )
 CARRIED = (
     Placement(
-        parcel=Parcel(sha256=SHA256, size=20480, path=f"code/{SHA256}.archive", what="c", source="/c"),
+        upload=StagedFile(sha256=SHA256, size=20480, path=f"code/{SHA256}.archive", what="c", source="/c"),
         place="my code",
         is_folder=True,
         is_code=True,
@@ -91,7 +93,7 @@ def test_shellcheck_has_nothing_to_say_of_the_parts_of_a_job(name: str) -> None:
 
 def test_an_archive_that_is_unpacked_is_another_file_than_one_that_htcondor_sends() -> None:
     paths = {
-        parcel_path(SHA256, is_folder=is_folder, is_code=is_code, mounts=mounts)
+        staged_path(SHA256, is_folder=is_folder, is_code=is_code, mounts=mounts)
         for is_folder in (True, False)
         for is_code in (True, False)
         for mounts in (True, False)
@@ -152,14 +154,14 @@ def environment_of(root: Path) -> dict[str, str]:
     return {"PATH": f"{root.parent}:{os.environ['PATH']}", "HOME": str(root.parent)}
 
 
-def size_in(root: Path, parcel: Parcel) -> int:
-    path = root / parcel.path
-    return path.stat().st_size if path.exists() else parcel.size
+def size_in(root: Path, staged: StagedFile) -> int:
+    path = root / staged.path
+    return path.stat().st_size if path.exists() else staged.size
 
 
 def start(root: Path, run_id: str = "") -> "subprocess.Popen[bytes]":
     """Start the script that submits; without a scheduler it ends there."""
-    sized = [replace(one, parcel=replace(one.parcel, size=size_in(root, one.parcel))) for one in MOUNTED]
+    sized = [replace(one, upload=replace(one.upload, size=size_in(root, one.upload))) for one in MOUNTED]
     text = submission(run_of(BRINGS, run_id=run_id), BRINGS, replace(CLUSTER, root=str(root)), CACHED, placements=sized)
     pipe, environment = subprocess.PIPE, environment_of(root)
     script = subprocess.Popen(["bash", "-s"], stdin=pipe, stdout=pipe, stderr=pipe, env=environment, start_new_session=True)
@@ -205,7 +207,7 @@ def test_what_a_person_is_still_copying_there_is_asked_for(root: Path) -> None:
     archive(root, 100)
     whole = (root / "code" / f"{SHA256}.tar").read_bytes()
     (root / "code" / f"{SHA256}.tar").write_bytes(whole[:10240])
-    brings = replace(MOUNTED[0], parcel=replace(MOUNTED[0].parcel, size=len(whole)))
+    brings = replace(MOUNTED[0], upload=replace(MOUNTED[0].upload, size=len(whole)))
     text = submission(run_of(BRINGS), BRINGS, replace(CLUSTER, root=str(root)), CACHED, placements=(brings,))
     asked = subprocess.run(["bash", "-s"], input=text.encode(), capture_output=True, env=environment_of(root), check=False)
     assert asked.returncode == 14

@@ -13,7 +13,7 @@ import pytest
 from hpcdeploy import limits
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.errors import SchedulerError
-from hpcdeploy.remote.query import ask
+from hpcdeploy.remote.query import query_scheduler
 from hpcdeploy.remote.scripts import cancelling, following
 from hpcdeploy.run import Run, RunStatus, State, TaskStatus
 from hpcdeploy.scheduler import slurm
@@ -21,6 +21,7 @@ from hpcdeploy.scheduler.answers import read_answers
 from hpcdeploy.templates import render
 from hpcdeploy.transport.local import LocalTransport
 from tests.scheduler.samples import CLUSTER, PLAIN, TRAIN, run_of
+from tests.sessions import session
 
 RUN = run_of(PLAIN, job_id="12")
 LARGE = replace(run_of(TRAIN, job_id="40,41"), part=50)
@@ -281,7 +282,7 @@ def test_of_an_answer_beyond_the_limit_nothing_is_used(
     site = replace(at(tmp_path, *commands), schedulers=(scheduler,))
     known = RunStatus(run=run_of(PLAIN, scheduler, job_id="12"), tasks=(), asked=0)
     with pytest.raises(SchedulerError, match=f"{named}: more than 500 bytes about these runs, or more than 5000 in all"):
-        list(ask(LocalTransport(), site, scheduler, [known]))
+        list(query_scheduler(session(site, LocalTransport()), scheduler, [known]))
 
 
 def test_an_event_log_beyond_the_limit_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -292,7 +293,7 @@ def test_an_event_log_beyond_the_limit_is_not_used(monkeypatch: pytest.MonkeyPat
     log.write_text("012 (012.000.000) 2026-11-20 22:35:29 Job was held.\n\tCode 1 Subcode 0\n" * 20)
     site = replace(at(tmp_path, "condor_q() { :; }"), schedulers=("htcondor",))
     with pytest.raises(SchedulerError, match="the event log: more than 500 bytes"):
-        list(ask(LocalTransport(), site, "htcondor", [RunStatus(run=run, tasks=(), asked=0)]))
+        list(query_scheduler(session(site, LocalTransport()), "htcondor", [RunStatus(run=run, tasks=(), asked=0)]))
 
 
 def test_an_answer_as_long_as_the_limit_is_used_and_its_exit_status_kept() -> None:

@@ -12,7 +12,7 @@ import pytest
 from hpcdeploy import shell
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.remote.scripts import receiving
-from hpcdeploy.staged_files import Parcel
+from hpcdeploy.staged_files import StagedFile
 from hpcdeploy.templates import render
 from tests.users import ALICE, BOB
 
@@ -209,7 +209,9 @@ def test_a_lock_in_the_folder_of_a_group_is_for_the_group(machine: Machine) -> N
 
 @pytest.mark.parametrize("planted", ["folder", "link", "part"])
 def test_an_upload_does_not_go_into_what_somebody_else_has_put_there(machine: Machine, planted: str) -> None:
-    parcel = Parcel(sha256=SHA256, size=len(CONTENT), path=str(machine.folder / "up" / "x.sif"), what="the image", source="")
+    staged = StagedFile(
+        sha256=SHA256, size=len(CONTENT), path=str(machine.folder / "up" / "x.sif"), what="the image", source=""
+    )
     folder, victim = machine.folder / "up", machine.made(machine.folder / "cache" / "thesis")
     machine.give(folder, BOB if planted == "folder" else ALICE, 0o777)
     part = folder / f".{SHA256}.parcel"
@@ -219,7 +221,7 @@ def test_an_upload_does_not_go_into_what_somebody_else_has_put_there(machine: Ma
         part.touch()
         os.chown(part, BOB, BOB)
         part.chmod(0o666)
-    script = receiving(parcel, Cluster(name="c", root=str(machine.root)))
+    script = receiving(staged, Cluster(name="c", root=str(machine.root)))
     done = as_user(script, ALICE)
     assert done.returncode == 10, done.stderr
     expected = (

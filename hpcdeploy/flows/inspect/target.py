@@ -8,7 +8,7 @@ from hpcdeploy.apptainer.build_record import read_record, record_path
 from hpcdeploy.apptainer.contents import read_contents
 from hpcdeploy.boundary import Boundary
 from hpcdeploy.config.project import Project
-from hpcdeploy.definition.bases import choose_base, load_bases
+from hpcdeploy.definition.base_images import choose_base, load_bases
 from hpcdeploy.definition.checking import check_definition
 from hpcdeploy.definition.spack import bases
 from hpcdeploy.environments.channel_address import shown_argument, without_user

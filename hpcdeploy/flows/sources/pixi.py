@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 
 from hpcdeploy.boundary import Boundary
 from hpcdeploy.definition import guard
-from hpcdeploy.definition.bases import check_glibc, choose_base, load_bases
+from hpcdeploy.definition.base_images import check_glibc, choose_base, load_bases
 from hpcdeploy.definition.pixi import PixiRecipe, pixi_arguments, render_pixi, staged_workspace_file
 from hpcdeploy.environments.channel_address import holds_credentials
 from hpcdeploy.environments.pixi import Environment, is_manifest, read_manifest

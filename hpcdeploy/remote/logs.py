@@ -1,0 +1,106 @@
+"""Read the output files of a run's tasks from where the last read ended."""
+
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from hpcdeploy import limits
+from hpcdeploy.checked_values import whole_number
+from hpcdeploy.errors import SchedulerError, TransportError
+from hpcdeploy.remote.scripts import log_piece, reading_logs
+from hpcdeploy.remote.session import Session
+from hpcdeploy.run import Run
+from hpcdeploy.scheduler.answers import Section, read_sections
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """New output of a task on standard output and standard error; `more`: there may be more."""
+
+    task: int
+    out: bytes
+    err: bytes
+    more: bool = False
+
+
+def ignore_report(_message: str) -> None:
+    """Ignore a message."""
+
+
+@dataclass(kw_only=True)
+class LogReader:
+    """Read a run's logs piece by piece; no output is lost or repeated.
+
+    Attributes:
+        session: The session.
+        run: The run.
+        offsets: The number of bytes read from standard output and standard error, by task.
+        ended: The tasks that recorded their end.
+        interval: The time between two reads, in seconds; pauses after a lost connection grow from it.
+        pause: Waits for a number of seconds.
+        report: Receives the errors of lost connections.
+    """
+
+    session: Session
+    run: Run
+    offsets: dict[int, tuple[int, int]] = field(default_factory=dict)
+    ended: set[int] = field(default_factory=set)
+    interval: float = 2.0
+    pause: Callable[[float], None] = time.sleep
+    report: Callable[[str], None] = ignore_report
+    _connected: bool = False
+    _pause: float = 0.0
+
+    def read(self, tasks: Sequence[int]) -> list[Piece]:
+        """Read new output in one round trip for all of `tasks`; tasks without new output are left out.
+
+        Raises:
+            SchedulerError: The logs cannot be read.
+            TransportError: The connection failed.
+        """
+        wanted = [(task, *self.offsets.get(task, (0, 0))) for task in tasks]
+        fence = secrets.token_hex(8)
+        script = reading_logs(self.session.cluster, self.run, wanted, fence, overrides=self.session.overrides)
+        result = self.session.run(script, limit=limits.LOGS)
+        try:
+            answers = read_sections(result.stdout, fence, "ended")
+        except SchedulerError as error:
+            raise SchedulerError(
+                f"the logs of run {self.run.id} could not be read on {result.where} (exit code {result.exit_code}): "
+                f"{error}; standard error: {result.message}"
+            ) from error
+        ended = (whole_number(word, self.run.tasks - 1) for word in answers["ended"].content.split())
+        self.ended.update(task for task in ended if task is not None)
+        most = log_piece(len(tasks))
+        pieces = [_piece(task, answers, most) for task in tasks]
+        for piece in pieces:
+            out, err = self.offsets.get(piece.task, (0, 0))
+            self.offsets[piece.task] = (out + len(piece.out), err + len(piece.err))
+        return [piece for piece in pieces if piece.out or piece.err]
+
+    def keep_reading(self, tasks: Sequence[int]) -> list[Piece] | None:
+        """Read new output as `read` does; after a lost connection report it, pause, and return None.
+
+        Raises:
+            SchedulerError: The logs cannot be read.
+            TransportError: The first connection cannot be opened.
+        """
+        try:
+            pieces = self.read(tasks)
+        except TransportError as error:
+            if not self._connected:
+                raise
+            self.session.reconnect()
+            self.report(str(error))
+            self._pause = self.session.retry.after(self._pause or self.interval)
+            self.pause(self._pause)
+            return None
+        self._connected, self._pause = True, 0.0
+        return pieces
+
+
+def _piece(task: int, answers: Mapping[str, Section], most: int) -> Piece:
+    """Return the new output of one task; a piece of the maximum size, `most` bytes, may have more after it."""
+    out, err = (answers[name].content if name in answers else b"" for name in (f"out.{task}", f"err.{task}"))
+    return Piece(task=task, out=out, err=err, more=most in {len(out), len(err)})

@@ -1,0 +1,290 @@
+"""Run scripts on a cluster's login node: the connection, the retries, and what a script printed."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+from hpcdeploy.cluster import Cluster
+from hpcdeploy.errors import ConnectionLostError, HpcdeployError, OverLimitError, SchedulerError
+from hpcdeploy.limits import OutputLimit
+from hpcdeploy.progress import Progress, ignore_progress
+from hpcdeploy.remote.answers import MARK, SHELL, Answer, read_answer
+from hpcdeploy.remote.output import ErrorOutput, last_lines
+from hpcdeploy.transport.contract import Completed, Input, Output, Transport, ignore_output
+
+_Result = TypeVar("_Result")
+
+_SHOWN = 500
+"""Maximum number of characters of standard error in a message."""
+
+_NOT_BASH = b"error: this script is for bash"
+"""Error that a script prints if a shell other than bash reads it (`login_templates/state.sh`)."""
+
+_LAST_EXIT_CODE = 128
+"""Largest exit code that a script of ours or a shell can choose; sshd's shell reports a signal N as 128 + N."""
+
+_LAST_SIGNAL = 64
+"""Largest number of a signal (signal(7), SIGRTMAX)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryPolicy:
+    """How often a call over a lost connection is repeated.
+
+    Only idempotent calls are repeated. Each caller says which errors are worth another attempt; a connection that was
+    rejected from the start never is.
+
+    Attributes:
+        pauses: Times to wait before the second attempt, the third and so on, in seconds; after them the error is final.
+        growth: The factor by which pauses grow if there is no last attempt (``logs --follow``).
+        longest: The maximum of these pauses, in seconds.
+    """
+
+    pauses: tuple[float, ...] = (1, 2, 4)
+    growth: float = 1.5
+    longest: float = 60.0
+
+    def after(self, pause: float) -> float:
+        """Return the pause after `pause`, if there is no last attempt."""
+        return min(pause * self.growth, self.longest)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScriptResult:
+    """What a script on a login node printed, and how it ended.
+
+    Attributes:
+        where: The machine's name, for messages.
+        completed: Its exit code and its output.
+        message: Its error message, for an exit code that is not 0.
+    """
+
+    where: str
+    completed: Completed
+    message: str
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code; negative for the signal that killed the script."""
+        return self.completed.exit_code
+
+    @property
+    def stdout(self) -> bytes:
+        """The standard output, as far as it was kept."""
+        return self.completed.stdout
+
+    @property
+    def errors(self) -> str:
+        """The whole standard error as text, as far as it was kept."""
+        return self.completed.stderr.decode("utf-8", "replace").strip()
+
+    @property
+    def end_of_errors(self) -> str:
+        """The end of standard error, for a message."""
+        return self.errors[-_SHOWN:]
+
+    @property
+    def signal(self) -> int:
+        """The signal that killed the script, or 0."""
+        if self.exit_code < 0:
+            return -self.exit_code
+        number = self.exit_code - _LAST_EXIT_CODE
+        return number if 0 < number <= _LAST_SIGNAL else 0
+
+    def answer(self) -> Answer | None:
+        """Return the values that the script printed as its answer, or None if it printed none.
+
+        Raises:
+            ValueError: The answer is malformed.
+        """
+        return read_answer(self.stdout)
+
+    def check_began(self, error: type[HpcdeployError] = SchedulerError) -> None:
+        """Raise `error` if the login shell ended before it read the script, so nothing was done."""
+        if not _began(self.stdout, self.completed.stderr):
+            raise error(_never_began(self.where, self.completed.stderr))
+
+
+def _began(stdout: bytes, stderr: bytes) -> bool:
+    """Tell whether a script began that printed this; if not, nothing of it was done.
+
+    One that another shell than bash read has printed an error, which says that (`login_templates/state.sh`).
+    """
+    return MARK in stdout or _NOT_BASH in stderr
+
+
+def _never_began(where: str, stderr: bytes) -> str:
+    """Return the message for a login shell on `where` that ended, with `stderr`, before it read the script."""
+    errors = stderr.decode("utf-8", "replace").strip()[-_SHOWN:]
+    return (
+        f"the login shell on {where} ended before it read hpcdeploy's script, and nothing was done. The likely cause is a "
+        "login profile there (/etc/profile, ~/.bash_profile, ~/.profile, ~/.bashrc) that calls exit, execs zsh, or "
+        "reads standard input; do that in interactive shells only: case $- in *i*) ... ;; esac. "
+        f"Its standard error: {errors or '(nothing)'}"
+    )
+
+
+class Link:
+    """The connection to a cluster's login node: opened on first use, and again after it was lost."""
+
+    def __init__(self, connect: Callable[[], Transport], pinned_to: "Link | None" = None) -> None:
+        self._connect = connect
+        self._pinned_to = pinned_to
+        self._open: Transport | None = None
+
+    def open(self) -> Transport:
+        """Return the connection; the caller must not close it.
+
+        Raises:
+            ConfigError: The SSH configuration is malformed.
+        """
+        if self._open is None:
+            self._open = self._connect()
+        return self._open
+
+    def close(self) -> None:
+        """Close the connection, if there is one; the next use opens a new one."""
+        dead, self._open = self._open, None
+        if dead is None:
+            return
+        if self._pinned_to and self._pinned_to._open is dead:
+            self._pinned_to.abandon()
+        dead.close()
+
+    def abandon(self) -> None:
+        """Forget the connection without closing it, because another thread is blocked on it."""
+        self._open = None
+
+    def pinned(self) -> "Link":
+        """Return a link for another thread, which keeps its connection if this one abandons it."""
+        return Link(self.open, self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """A cluster's login node, and the project whose templates its scripts are made from.
+
+    Attributes:
+        cluster: The cluster.
+        link: The connection, which may be shared with other sessions.
+        overrides: The project's folder, whose own templates replace the built-in ones; None for the built-in ones.
+        retry: The retry policy.
+    """
+
+    cluster: Cluster
+    link: Link
+    overrides: Path | None = None
+    retry: RetryPolicy = RetryPolicy()
+
+    @property
+    def where(self) -> str:
+        """The machine's name, for messages."""
+        return self.link.open().where
+
+    def begin(self, shell: Sequence[str] = SHELL) -> None:
+        """Start connecting, and starting `shell`, in the background, because it will be used soon."""
+        self.link.open().begin(shell)
+
+    def run(
+        self,
+        script: str,
+        *,
+        shell: Sequence[str] = SHELL,
+        report: Output = ignore_output,
+        timeout: float | None = None,
+        limit: OutputLimit | None = None,
+    ) -> ScriptResult:
+        """Run a script, and check that it began, unless a signal killed it.
+
+        Args:
+            script: The script.
+            shell: The shell that reads it.
+            report: Receives its standard error line by line, without a final error line, which becomes the message.
+            timeout: Maximum time in seconds without output; None for no limit.
+            limit: Limits of its output and run time; None for `hpcdeploy.limits.SCRIPT`.
+
+        Raises:
+            TransportError: The machine cannot be reached; nothing was done.
+            ConnectionLostError: The connection was lost; the script may have done its work.
+            SchedulerError: The login shell did not run the script; nothing was done.
+        """
+        errors, connection = ErrorOutput(report), self.link.open()
+        text = script.encode("utf-8", "surrogateescape")
+        completed = connection.run(shell, stdin=text, on_stderr=errors.take, timeout=timeout, limit=limit)
+        result = ScriptResult(where=connection.where, completed=completed, message=errors.message(completed))
+        if not result.signal:
+            result.check_began()
+        return result
+
+    def stream(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: Input,
+        on_stdout: Output = ignore_output,
+        on_stderr: Output = ignore_output,
+        limit: OutputLimit | None = None,
+    ) -> ScriptResult:
+        """Run `argv` with a standard input that may go on after the script; the caller checks that the script began.
+
+        Args:
+            argv: The command, mostly a shell.
+            stdin: Its standard input.
+            on_stdout: Receives standard output.
+            on_stderr: Receives standard error.
+            limit: Limits of its output and run time; None for `hpcdeploy.limits.SCRIPT`.
+
+        Raises:
+            TransportError: The machine cannot be reached; nothing was done.
+            ConnectionLostError: The connection was lost; the command may have run.
+        """
+        connection = self.link.open()
+        completed = connection.run(argv, stdin=stdin, on_stdout=on_stdout, on_stderr=on_stderr, limit=limit)
+        return ScriptResult(where=connection.where, completed=completed, message=last_lines(completed.stderr))
+
+    def repeat(self, attempt: Callable[[], _Result]) -> _Result:
+        """Return the result of `attempt`, which must be idempotent; repeat it after a lost connection.
+
+        Raises:
+            ConnectionLostError: The connection was lost in each attempt.
+            OverLimitError: The output exceeds its limit, which another attempt does not change.
+        """
+        for pause in self.retry.pauses:
+            try:
+                return attempt()
+            except OverLimitError:
+                raise
+            except ConnectionLostError:
+                self.reconnect()
+                time.sleep(pause)
+        return attempt()
+
+    def put(self, local: Path, remote: str, *, progress: Progress = ignore_progress) -> None:
+        """Copy a file to the absolute path `remote`, atomically.
+
+        Raises:
+            TransportError: A file cannot be read or written, or the connection failed.
+        """
+        self.link.open().put(local, remote, progress=progress)
+
+    def get(self, remote: str, local: Path, *, progress: Progress = ignore_progress) -> None:
+        """Copy the file at the absolute path `remote` to `local`, atomically.
+
+        Raises:
+            TransportError: A file cannot be read or written, or the connection failed.
+        """
+        self.link.open().get(remote, local, progress=progress)
+
+    def reconnect(self) -> None:
+        """Close a broken connection; the next use opens a new one."""
+        self.link.close()
+
+    def abandon(self) -> None:
+        """Forget the connection without closing it, because another thread is blocked on it."""
+        self.link.abandon()
+
+    def pinned(self) -> "Session":
+        """Return a session for another thread, which keeps its connection if this one abandons it."""
+        return replace(self, link=self.link.pinned())

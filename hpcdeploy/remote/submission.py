@@ -1,0 +1,195 @@
+"""Submit a run on a login node exactly once, and find or prevent the job of an interrupted submission."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from hpcdeploy import limits
+from hpcdeploy.errors import (
+    ConnectionLostError,
+    HpcdeployError,
+    SchedulerError,
+    TransportError,
+    UncertainSubmissionError,
+)
+from hpcdeploy.progress import Carrying, silently
+from hpcdeploy.remote.answers import SUBMITTING, ExitCode, Submission, read_submission
+from hpcdeploy.remote.scripts import cancelling, revoking
+from hpcdeploy.remote.session import ScriptResult, Session
+from hpcdeploy.run import Run
+from hpcdeploy.staged_files import StagedFile
+from hpcdeploy.transport.contract import Output, ignore_output
+
+_MOST_DELIVERIES = 4
+"""Maximum number of times that a script may request uploaded files; after that it evidently cannot see them."""
+
+_Needed = Sequence[Mapping[str, object]]
+
+
+def deliver(
+    run: Run,
+    script: str,
+    session: Session,
+    uploads: Sequence[StagedFile],
+    *,
+    report: Output = ignore_output,
+    carrying: Carrying = silently,
+    again: bool = False,
+) -> Submission:
+    """Run a submission script until it answers; upload the files that it reports as missing, and run it again.
+
+    The script is idempotent, so it is run again after a lost connection.
+
+    Args:
+        run: The run.
+        script: Its submission script.
+        session: A session with the cluster.
+        uploads: The files to upload if they are missing.
+        report: Receives messages for the user.
+        carrying: Shows the progress of an upload.
+        again: An earlier call may have submitted the run. The files are checked before they are uploaded.
+
+    Raises:
+        SchedulerError: The submission was rejected.
+        UncertainSubmissionError: The run may have a job; submitting the same run again is safe.
+        TransportError: No first connection can be opened, or an upload failed.
+        ConfigError: A source file has changed.
+    """
+    submission = _Submission(run, script, session, report, again=again)
+
+    def upload_files(needed: _Needed) -> None:
+        from hpcdeploy.remote.upload import upload  # most submissions find all files on the cluster
+
+        upload(needed, uploads, session, report=report, carrying=carrying, check=again)
+
+    return submission.deliver(upload_files)
+
+
+class _Submission:
+    """One submission of a run; it remembers whether a call was lost.
+
+    The lost script may still run on the login node, and submit. From then on no failure of a later call is final.
+    """
+
+    def __init__(self, run: Run, script: str, session: Session, report: Output, *, again: bool) -> None:
+        self._run = run
+        self._script = script
+        self._session = session
+        self._report = report
+        self._again = again
+        self._lost: TransportError | None = None
+
+    def deliver(self, upload_files: Callable[[_Needed], None]) -> Submission:
+        """Run the script, and upload what it needs, until it has submitted the run."""
+        try:
+            return self._deliver(upload_files)
+        except UncertainSubmissionError:
+            raise
+        except HpcdeployError as error:
+            if self._lost is None:
+                raise
+            raise self._uncertain(error) from error
+
+    def _deliver(self, upload_files: Callable[[_Needed], None]) -> Submission:
+        needed: _Needed = ()
+        for _ in range(_MOST_DELIVERIES):
+            submission = self._answer()
+            if submission.needs is None:
+                return submission
+            needed = submission.needs
+            upload_files(needed)
+        raise SchedulerError(
+            f"the files uploaded for run {self._run.id} are not visible on the login node:  "
+            f"{', '.join(str(need['path']) for need in needed)}; check that all login nodes share the cluster's root"
+        )
+
+    def _answer(self) -> Submission:
+        """Run the script until it answers."""
+        for pause in (0, *self._session.retry.pauses):
+            time.sleep(pause)
+            shell = (*SUBMITTING, *(("again",) if self._again or self._lost else ()))
+            try:
+                result = self._session.run(self._script, shell=shell, report=self._report, limit=limits.SUBMISSION)
+                return _read(result, self._run)
+            except TransportError as error:
+                self._session.reconnect()
+                if self._lost is None and not isinstance(error, ConnectionLostError):
+                    raise
+                self._lost = error
+                self._report(f"{error}; trying again\n".encode())
+        assert self._lost is not None
+        raise self._lost
+
+    def _uncertain(self, error: HpcdeployError) -> UncertainSubmissionError:
+        return UncertainSubmissionError(
+            f"the connection died while run {self._run.id} was being submitted ({error}); the job may or may not be there. "
+            f"Run 'hpcdeploy submit --resume {self._run.id}': it finds the job, or submits it, once"
+        )
+
+
+def _read(result: ScriptResult, run: Run) -> Submission:
+    """Return what a submission script reported, or raise the error for its exit code."""
+    if result.signal:
+        raise ConnectionLostError(f"the script of run {run.id} was killed by signal {result.signal} on the login node")
+    message = result.message
+    match result.exit_code:
+        case ExitCode.DONE | ExitCode.FILES_NEEDED:
+            try:
+                if (answer := result.answer()) is not None:
+                    return read_submission(answer, run)
+            except ValueError as error:
+                message = str(error)
+            raise UncertainSubmissionError(
+                f"the login node ran run {run.id}'s script, but reported no result; standard error ends: {message[-500:]}. "
+                f"Run 'hpcdeploy submit --resume {run.id}' to query it again"
+            )
+        case ExitCode.CANCELLED:
+            return Submission(run=run, cancelled=message)
+        case ExitCode.UNKNOWN:
+            raise UncertainSubmissionError(
+                f"{message}. Run 'hpcdeploy submit --resume {run.id}' later: it finds the job or submits it, once"
+            )
+        case _:
+            raise SchedulerError(message)
+
+
+def find_or_prevent(run: Run, session: Session) -> Run:
+    """Return `run` with the job that an interrupted submission left; without a job if its submission is prevented now.
+
+    Raises:
+        SchedulerError: The login node is not usable.
+        UncertainSubmissionError: It is still not known whether the run has a job.
+        TransportError: No connection can be opened.
+    """
+    again = f"run 'hpcdeploy cancel {run.id}' again later"
+    try:
+        result = session.run(revoking(session.cluster, run, overrides=session.overrides))
+    except TransportError as error:
+        session.reconnect()
+        if not isinstance(error, ConnectionLostError):
+            raise
+        raise UncertainSubmissionError(
+            f"the connection failed while run {run.id} was being cancelled ({error}); it may have a job: {again}"
+        ) from error
+    message = result.message
+    if result.exit_code == ExitCode.UNUSABLE:
+        raise SchedulerError(f"run {run.id} was not cancelled: {message}")
+    try:
+        answer = None if result.exit_code else result.answer()
+        if answer is not None:
+            return read_submission(answer, run, may_lack_job=True).run
+    except ValueError as error:
+        message = str(error)
+    raise UncertainSubmissionError(f"{message}; {again}")
+
+
+def cancel_jobs(runs: Sequence[Run], session: Session) -> None:
+    """Cancel the jobs of `runs`, all of one scheduler.
+
+    Raises:
+        SchedulerError: The scheduler rejected the request; the message contains its own.
+        TransportError: The connection failed.
+    """
+    result = session.run(cancelling(session.cluster, runs, overrides=session.overrides))
+    if result.exit_code:
+        which = ("all of " if len(runs) > 1 else "") + ", ".join(run.id for run in runs)
+        raise SchedulerError(f"{runs[0].scheduler} on {session.cluster.name} did not cancel {which}: {result.errors}")

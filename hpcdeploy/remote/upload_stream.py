@@ -1,0 +1,118 @@
+"""Send the bytes of a staged file to the script that receives it."""
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from hpcdeploy import limits
+from hpcdeploy.errors import ConfigError, HpcdeployError, SchedulerError
+from hpcdeploy.limits import Lines
+from hpcdeploy.progress import Progress
+from hpcdeploy.registry.asking import registry_of
+from hpcdeploy.remote.answers import number_of, read_answer
+from hpcdeploy.staged_files import StagedFile
+
+Supplier = Callable[[int], Iterator[bytes]]
+"""Return a file's bytes from an offset on, in pieces of any size."""
+
+_BLOCK = 8 * (32 * 1024 - 64)
+"""Bytes to read at once: a number of full SSH packets (`hpcdeploy.transport.ssh`)."""
+
+
+def supplier_of(file: StagedFile) -> Supplier:
+    """Return the supplier of a staged file's bytes, which reads its source."""
+    if file.source.startswith("oras://"):
+        registry = registry_of(file.source)
+        return lambda offset: registry.stream(file.sha256, file.size, offset)
+    path = Path(file.source)
+
+    def from_file(offset: int) -> Iterator[bytes]:
+        with path.open("rb") as source:
+            source.seek(offset)
+            while block := source.read(_BLOCK):
+                yield block
+
+    return from_file
+
+
+def changed(file: StagedFile) -> ConfigError:
+    """Return the error for a source that has changed."""
+    return ConfigError(
+        f"{file.source} has changed since the job was planned (sha256 {file.sha256}, {file.size} bytes), "
+        f"so {file.what} was not uploaded; submit the job again"
+    )
+
+
+class UploadStream:
+    """One upload attempt: the script, and after it reported how much of the `chunk` it has, the remaining bytes.
+
+    Attributes:
+        answered: The script has reported what it has.
+        began: Bytes of the chunk that were present at the start of this attempt, as reported.
+        error: The error of the source or the answer, which ended the upload early.
+    """
+
+    def __init__(self, script: bytes, file: StagedFile, chunk: range, progress: Progress) -> None:
+        self._script = script
+        self._file = file
+        self._chunk = chunk
+        self._progress = progress
+        self._lines = Lines(limits.SCRIPT.stdout)
+        self._have: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+        self._reported = threading.Event()
+        self.answered = False
+        self.began = 0
+        self.error: HpcdeployError | None = None
+
+    def take(self, piece: bytes) -> None:
+        """Process output of the script. A malformed answer ends the attempt."""
+        for line in self._lines.take(piece):
+            try:
+                if (answer := read_answer(line)) is None:
+                    continue
+                self.began = number_of(answer, "have")
+            except ValueError as error:
+                self.error = SchedulerError(
+                    f"{self._file.what} was not uploaded: {error}; submit again, or contact the site"
+                )
+                self.end()
+                return
+            self.answered = True
+            self._have.put(self.began)
+            self._reported.set()
+
+    def wait_for_answer(self) -> bool:
+        """Wait until the script has answered or the attempt has ended; return whether it answered."""
+        self._reported.wait()
+        return self.answered
+
+    def end(self) -> None:
+        """Wake up the threads that wait for the script's answer, which may never come."""
+        self._have.put(None)
+        self._reported.set()
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the standard input of the remote shell; called in its own thread."""
+        yield self._script
+        done, size = self._have.get(), len(self._chunk)
+        if done is None:
+            return
+        self._progress(done, size)
+        if done >= size:
+            return
+        try:
+            for piece in supplier_of(self._file)(self._chunk.start + done):
+                yield piece[: size - done]
+                done += len(piece)
+                self._progress(min(done, size), size)
+                if done >= size:
+                    return
+            self.error = changed(self._file)
+        except OSError as error:
+            self.error = ConfigError(
+                f"{self._file.what} cannot be read: {error.strerror or error} ({self._file.source}); "
+                "expected the file that the job was planned with: restore it, or submit the job again"
+            )
+        except HpcdeployError as error:
+            self.error = error

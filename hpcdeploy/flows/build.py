@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from hpcdeploy.apptainer import login_node
+from hpcdeploy.apptainer import build_script
 from hpcdeploy.apptainer.build_folder import check_temporary, only_build, pack_context, remove, stage_context
 from hpcdeploy.apptainer.build_progress import Report, Show, ignore_event
 from hpcdeploy.apptainer.build_record import describe, read_image, read_record, write_record
@@ -134,7 +134,7 @@ def build_on(
     with tempfile.TemporaryDirectory(prefix="hpcdeploy-") as folder:
         archive = Path(folder) / "context.tar"
         context_sha256 = pack_context(definition, text, archive)
-        script = login_node.building(
+        script = build_script.building(
             definition,
             cluster,
             context_sha256=context_sha256,

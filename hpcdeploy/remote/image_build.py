@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from hpcdeploy import limits
-from hpcdeploy.apptainer import login_node
+from hpcdeploy.apptainer import build_script
 from hpcdeploy.apptainer.build_progress import Show
 from hpcdeploy.errors import BuildError, MissingProgramError
 from hpcdeploy.remote.answers import STREAM_SHELL, Answer
@@ -33,7 +33,7 @@ def run_build(stdin: bytes, session: Session, show: Show, failure: Callable[[str
         raise BuildError(f"{show.mask(str(error))}; run the same command again") from None
     if result.exit_code == 0 and answer is not None:
         return answer
-    if result.exit_code == login_node.FAILED:
+    if result.exit_code == build_script.FAILED:
         raise BuildError(failure(result.where, tuple(show.tail)))
     # The values are on the script's standard input, which a shell that reads no script may repeat.
     masked = replace(result.completed, stderr=show.mask(result.completed.stderr.decode("utf-8", "replace")).encode())

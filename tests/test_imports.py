@@ -13,8 +13,8 @@ ROWS = (
     ("apptainer", "engine", "registry", "scheduler", "transport", "store", "lab"),
     ("config", "definition", "picture", "tags"),
     (
-        *("templates", "sandbox", "compiled_templates", "boundary", "environments", "image", "job", "known_files"),
-        *("parameters", "cluster", "run", "shell", "staged_files"),
+        *("templates", "sandbox", "compiled_templates", "boundary", "environments", "image", "job", "job_field"),
+        *("known_files", "parameters", "cluster", "run", "shell", "staged_files"),
     ),
     ("ownership", "git_changes"),
     (
@@ -30,7 +30,9 @@ ALLOWED = {
         ("run", "cluster"),
         ("staged_files", "cluster"),
         ("staged_files", "shell"),
+        ("job", "job_field"),
         ("job", "parameters"),
+        ("job_field", "cluster"),
         ("templates", "compiled_templates"),
     ),
     *(("templates", "sandbox"), ("sandbox", "boundary")),

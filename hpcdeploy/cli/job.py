@@ -12,7 +12,7 @@ import typer
 
 from hpcdeploy.cli import show
 from hpcdeploy.cli.command_line import META
-from hpcdeploy.cli.job_options import as_settings, takes_job_options
+from hpcdeploy.cli.job_options import NOT_GIVEN, as_settings, takes_job_options
 from hpcdeploy.plain_text import one_line
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def plan_job(
         plain_http=asking.speaks_plain_http,
         run_id=run_id,
         now=time.time(),
-        words={name: value for name, value in words.items() if value not in (None, [], {}, ())},
+        words={name: value for name, value in words.items() if value not in NOT_GIVEN},
         archives=state_folder(os.environ) / "code" if sends else None,
         allow=_is_confirmed if sends else lambda _surprise: True,
         check_image=lambda image, delivery: say_if_stale(

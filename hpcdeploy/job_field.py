@@ -5,8 +5,8 @@ parsers (`hpcdeploy.config.job_schema`), the command's options (`hpcdeploy.cli.j
 are merged (`hpcdeploy.config.resolution`), and the tables of ``docs/configuration.md``.
 """
 
-from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import field, fields
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from hpcdeploy.cluster import SchedulerName
@@ -36,8 +36,7 @@ an earlier entry; ``caseless name``: the same without regard to case. ``destinat
 """
 
 
-@dataclass(frozen=True)
-class Option:
+class Option(NamedTuple):
     """A command-line option of a job.
 
     Attributes:
@@ -58,25 +57,24 @@ class Option:
         return self.names.split()[-1].partition("/")[0].removeprefix("--").replace("-", "_")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Setting:
+class Setting(NamedTuple):
     """A key of ``[jobs.NAME]``.
 
     Attributes:
-        key: Its name; if empty, that of its field with dashes.
-        field: The field that it sets; if empty, the one that it is declared with.
         value: How its value is written.
         meaning: Its text in ``docs/configuration.md``; if empty, it can only be set by an option.
+        key: Its name; if empty, that of its field with dashes.
+        field: The field that it sets; if empty, the one that it is declared with.
         options: Its options.
         only: The scheduler that supports it; None if all do.
         merge: How its values are merged.
         in_defaults: Whether a cluster's defaults may set it.
     """
 
-    key: str = ""
-    field: str = ""
     value: ValueName
     meaning: str
+    key: str = ""
+    field: str = ""
     options: tuple[Option, ...] = ()
     only: "SchedulerName | None" = None
     merge: Merge = "last"
@@ -104,7 +102,7 @@ def declare(
 def settings_of(declaration: type) -> tuple[Setting, ...]:
     """Return the settings of a dataclass whose fields were declared with `declare`."""
     return tuple(
-        replace(setting, field=setting.field or one.name, key=setting.key or one.name.replace("_", "-"))
+        setting._replace(field=setting.field or one.name, key=setting.key or one.name.replace("_", "-"))
         for one in fields(declaration)
         for setting in one.metadata.get("settings", ())
     )

@@ -7,12 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from hpcdeploy.config.project import JobSettings
 from hpcdeploy.config.sweeps import parse_values
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.job_field import Form, Option, Setting, settings_of
-
-SETTINGS = settings_of(JobSettings)
+from hpcdeploy.job import SETTINGS
+from hpcdeploy.job_field import Form, Option, Setting
 
 _TYPES: Mapping[Form, Any] = {
     "text": str,
@@ -30,15 +28,6 @@ NOT_GIVEN: tuple[object, ...] = (None, [], {}, ())
 """Values of options that were not used."""
 
 _SCHEDULERS = {"slurm": "Slurm", "htcondor": "HTCondor"}
-
-
-def takes_job_options(verb: Callable[..., None]) -> Callable[..., None]:
-    """Give `verb` one keyword for each option of a job instead of its ``**options``; typer reads the signature."""
-    own = list(inspect.signature(verb).parameters.values())[:-1]
-    added = [_parameter(setting, option) for setting in SETTINGS for option in setting.options]
-    verb.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]  # PEP 362
-    verb.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *added)}
-    return verb
 
 
 def _parameter(setting: Setting, option: Option) -> inspect.Parameter:
@@ -60,6 +49,17 @@ def _completion(words: Sequence[str]) -> Callable[[str], list[str]]:
         return [word for word in words if word.startswith(incomplete)]
 
     return complete
+
+
+_PARAMETERS = tuple(_parameter(setting, option) for setting in SETTINGS for option in setting.options)
+
+
+def takes_job_options(verb: Callable[..., None]) -> Callable[..., None]:
+    """Give `verb` one keyword for each option of a job instead of its ``**options``; typer reads the signature."""
+    own = list(inspect.signature(verb).parameters.values())[:-1]
+    verb.__signature__ = inspect.Signature([*own, *_PARAMETERS])  # type: ignore[attr-defined]  # PEP 362
+    verb.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *_PARAMETERS)}
+    return verb
 
 
 def as_settings(options: Mapping[str, Any], command: Sequence[str]) -> dict[str, object]:

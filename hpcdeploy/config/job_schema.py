@@ -5,7 +5,6 @@ from typing import Any, NamedTuple, get_args
 from hpcdeploy.config.directives import htcondor_key, htcondor_value, slurm_key, slurm_value
 from hpcdeploy.config.image_schema import COMMAND, ENVIRONMENT, LINE
 from hpcdeploy.config.job_files import CODE, INPUTS, OUTPUTS
-from hpcdeploy.config.project import JobSettings
 from hpcdeploy.config.reading import Either, Key, Kind, Leaf, ListOf, MapOf, Table
 from hpcdeploy.config.srun import srun_key
 from hpcdeploy.config.sweeps import parameter_name, sweep, sweep_file
@@ -41,8 +40,8 @@ from hpcdeploy.config.validators import (
     whole,
 )
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.job import Launcher
-from hpcdeploy.job_field import ValueName, settings_of
+from hpcdeploy.job import SETTINGS, Launcher
+from hpcdeploy.job_field import ValueName
 
 
 def _array_or_sweep(values: dict[str, Any]) -> object:
@@ -139,9 +138,6 @@ VALUES: dict[ValueName, Value] = {
     "time limit": Value(Leaf(time_limit), "time"),
     "version": Value(Leaf(version), "version"),
 }
-
-SETTINGS = settings_of(JobSettings)
-"""All keys of a job, as declared."""
 
 _KEYS = {setting: Key(name=setting.key, kind=VALUES[setting.value].kind) for setting in SETTINGS}
 

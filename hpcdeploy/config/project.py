@@ -16,7 +16,7 @@ ONLY_IMAGE = "default"
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobSettings(SchedulingFields, ResourceFields, ProgramFields):  # the last base's fields come first
+class JobSettings(ProgramFields, ResourceFields, SchedulingFields):
     """A job's settings from one source: a cluster's defaults, ``[jobs.NAME]``, or the options of a command.
 
     None means not set here. A Slurm directive or ``code`` that is False removes the value of an earlier source. ``array``

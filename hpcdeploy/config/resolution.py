@@ -10,14 +10,13 @@ from hpcdeploy.config.directives import twins
 from hpcdeploy.config.files import read_sweep
 from hpcdeploy.config.gres import check_no_gpus
 from hpcdeploy.config.job_files import mounted_here
-from hpcdeploy.config.job_schema import SETTINGS
 from hpcdeploy.config.named_files import Admit, files_of_job, files_of_job_here, outside, refuse
 from hpcdeploy.config.project import JobSettings, Project
 from hpcdeploy.config.reading import found, joined
 from hpcdeploy.config.task_layout import check_shape
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.image import ImageSettings
-from hpcdeploy.job import Array, Bind, Directives, Input, Job, Resources, SweepFile
+from hpcdeploy.job import SETTINGS, Array, Bind, Directives, Input, Job, Resources, SweepFile
 from hpcdeploy.job_field import Merge
 from hpcdeploy.parameters import VARIABLE, filled
 from hpcdeploy.spelling import meant

@@ -7,9 +7,10 @@ from pathlib import Path
 from hpcdeploy.config.files import load_project
 from hpcdeploy.config.image_schema import DOCKERFILE, IMAGE, PIXI, SECRET, SPACK, STEP_TABLE, USER
 from hpcdeploy.config.job_files import CODE_TABLE, INPUT_TABLE
-from hpcdeploy.config.job_schema import ARRAY_TABLE, BIND_TABLE, DEFAULTS, JOB, RETRIES_TABLE, SETTINGS, SWEEP
+from hpcdeploy.config.job_schema import ARRAY_TABLE, BIND_TABLE, DEFAULTS, JOB, RETRIES_TABLE, SWEEP
 from hpcdeploy.config.reading import Report, parse_document, read
 from hpcdeploy.config.schema import CLUSTER, PERSON_FILE, PROJECT_FILE, REGISTRY
+from hpcdeploy.job import SETTINGS
 from tests.config.reference import defaults_table, jobs_table
 
 ROOT = Path(__file__).parents[2]

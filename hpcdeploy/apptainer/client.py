@@ -1,4 +1,4 @@
-"""Words of Apptainer's command line whose values it does not take as they stand."""
+"""Run Apptainer: find the program, check its version, and build images."""
 
 import contextlib
 import os
@@ -11,8 +11,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
-
-from spython.main.base import Client
 
 from hpcdeploy.apptainer.build_progress import KEPT_LINES, SEARCHED
 from hpcdeploy.apptainer.diagnosis import NO_PROGRAM_BEGINS
@@ -134,20 +132,24 @@ def find_program(name: str = "") -> str:
     )
 
 
-class ApptainerClient(Client):  # type: ignore[misc]  # spython carries no types
-    """spython's client for one resolved `program`."""
+class ApptainerClient:
+    """Run one resolved `program`. spython composes the commands; their output and exit codes are ours.
+
+    spython's own ``run_command`` keeps all output in memory, and leaves the children of a build that is interrupted.
+    """
 
     def __init__(self, program: str = "", *, kept_back: Collection[str] = ()) -> None:
         """Look the program up; `MissingProgramError` where there is none. The variables `kept_back` are not passed on."""
-        super().__init__()
         self.kept_back = kept_back
         self.program = find_program(program)
-        self.quiet = False
-        self.debug = False
+        from spython.main.base import Client  # takes long to import, and only a build needs it
+
+        self._spython = Client()
+        self._spython.quiet = self._spython.debug = False  # whatever MESSAGELEVEL is
 
     def version(self) -> Version:
         """Ask the program for its version."""
-        return parse_version("\n".join(self._run_command(self._init_command("--version"))))
+        return parse_version("\n".join(self._run(self._command("--version"))))
 
     def build(
         self,
@@ -168,9 +170,9 @@ class ApptainerClient(Client):  # type: ignore[misc]  # spython carries no types
         part = image.with_name(f".{image.name}.part")
         part.unlink(missing_ok=True)
         arguments = [word for name, value in build_args for word in ("--build-arg", build_argument(name, value))]
-        command = [*self._init_command("build"), *arguments, *options, str(part.absolute()), definition.name]
+        command = [*self._command("build"), *arguments, *options, str(part.absolute()), definition.name]
         try:
-            self._run_command(command, cwd=definition.parent, environ=environment, on_line=on_line, mask=mask)
+            self._run(command, cwd=definition.parent, environ=environment, on_line=on_line, mask=mask)
             self._check_begins(part.absolute(), environment)
             part.replace(image)
         finally:
@@ -182,19 +184,19 @@ class ApptainerClient(Client):  # type: ignore[misc]  # spython carries no types
         ``%test`` then passes without a line of it having run, and every job ends well without its program. An image that
         this machine cannot start, or whose environment fails, is no such image: there the job says so.
         """
-        command = [*self._init_command("exec"), "--no-eval", "--pwd", "/", str(image), "/bin/sh", "-c", f"echo {BEGUN}"]
+        command = [*self._command("exec"), "--no-eval", "--pwd", "/", str(image), "/bin/sh", "-c", f"echo {BEGUN}"]
         try:
-            lines = self._run_command(command, cwd=image.parent, environ=environment)
+            lines = self._run(command, cwd=image.parent, environ=environment)
         except CommandFailedError:
             return
         if not any(BEGUN in line for line in lines):
             raise CommandFailedError(command, 0, (NO_PROGRAM_BEGINS,))
 
-    def _init_command(self, action: str | Sequence[str], flags: Sequence[str] | None = None) -> list[str]:
-        words = [action] if isinstance(action, str) else list(action)
-        return [self.program, *(flags or ()), *words]
+    def _command(self, action: str) -> list[str]:
+        words: list[str] = self._spython._init_command(action)
+        return [self.program, *words[1:]]
 
-    def _run_command(
+    def _run(
         self,
         cmd: Sequence[str],
         *,
@@ -202,9 +204,12 @@ class ApptainerClient(Client):  # type: ignore[misc]  # spython carries no types
         environ: Mapping[str, str] | None = None,
         on_line: Line = ignore_line,
         mask: Mask = as_it_is,
-        **_spython: object,
     ) -> list[str]:
-        """Run a command to its end and return its lines. What spython passes besides (sudo, quiet) has no effect."""
+        """Run a command to its end and return its lines.
+
+        Raises:
+            CommandFailedError: Its exit code is not 0.
+        """
         tail: deque[str] = deque(maxlen=KEPT_LINES)
         process = subprocess.Popen(
             cmd,

@@ -140,7 +140,6 @@ class ProgramFields:
         Option("-e --env", "Environment variable NAME=VALUE; may be repeated.", "pairs"),
         merge="name",
         in_defaults=True,
-        default=(),
     )
     binds: tuple[Bind, ...] = declare(
         "binds",
@@ -148,7 +147,6 @@ class ProgramFields:
         Option("-B --bind", "Bind mount SRC[:DEST[:ro]], as in apptainer; may be repeated.", "list"),
         merge="destination",
         in_defaults=True,
-        default=(),
     )
     workdir: str | None = declare(
         "path",
@@ -167,7 +165,6 @@ class ProgramFields:
         'files and folders of this machine to upload: `"data.csv"`, `"data.csv:in/data.csv"`, or a table',
         Option("--input", "File or folder to upload, SRC[:DEST]; may be repeated.", "list"),
         merge="destination",
-        default=(),
     )
     outputs: tuple[str, ...] | None = declare(
         "patterns",
@@ -313,7 +310,6 @@ class SchedulingFields:
         Option("--slurm", "Option of sbatch, KEY[=VALUE]; may be repeated.", "options"),
         merge="name",
         in_defaults=True,
-        default=(),
     )
     srun: Directives = declare(
         "srun options",
@@ -322,7 +318,6 @@ class SchedulingFields:
         Option("--srun", "Option of srun, KEY[=VALUE]; may be repeated.", "options"),
         merge="name",
         in_defaults=True,
-        default=(),
     )
     htcondor: Directives = declare(
         "submit commands",
@@ -330,7 +325,6 @@ class SchedulingFields:
         Option("--htcondor", "Submit command of HTCondor, KEY=VALUE; may be repeated.", "pairs"),
         merge="caseless name",
         in_defaults=True,
-        default=(),
     )
 
 

@@ -89,12 +89,13 @@ def declare(
     merge: Merge = "last",
     in_defaults: bool = False,
     also: tuple[Setting, ...] = (),
-    default: object = None,
 ) -> Any:  # noqa: ANN401 - as for dataclasses.field: of any field's type
     """Declare a field of a dataclass with its key in ``[jobs.NAME]`` (see `Setting`).
 
-    `also` are further keys that set this field, or the one that they name. `default` is the value if none is set.
+    `also` are further keys that set this field, or the one that they name. A field whose entries are merged is empty by
+    default; any other is None.
     """
+    default = None if merge in ("last", "last or none") else ()
     setting = Setting(value=value, meaning=meaning, options=options, only=only, merge=merge, in_defaults=in_defaults)
     return field(default=default, metadata={"settings": (setting, *also)})
 

@@ -135,7 +135,8 @@ def find_program(name: str = "") -> str:
 class ApptainerClient:
     """Run one resolved `program`. spython composes the commands; their output and exit codes are ours.
 
-    spython's own ``run_command`` keeps all output in memory, and leaves the children of a build that is interrupted.
+    spython's own ``run_command`` returns the output only after the command has ended (``communicate`` in
+    ``spython/utils/terminal.py``, 0.3).
     """
 
     def __init__(self, program: str = "", *, kept_back: Collection[str] = ()) -> None:

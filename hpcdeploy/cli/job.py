@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
 
 import typer
 
@@ -190,7 +190,7 @@ def say_notes(plan: "Plan") -> None:
 
 def submit_plan(place: "Place", plan: "Plan", connections: "Connections") -> "Submitted":
     """Submit a planned run."""
-    return _send(place, plan.run, plan.script, plan.cluster, plan.parcels, connections, request=plan.request)
+    return _send(place, _Submission(plan.run, plan.script, plan.cluster, plan.parcels, plan.request), connections)
 
 
 def _resume(place: "Place", name: str, connections: "Connections") -> "Submitted":
@@ -200,30 +200,31 @@ def _resume(place: "Place", name: str, connections: "Connections") -> "Submitted
     check_resumable(known)
     script = place.store.script(known.run)
     cluster = place.cluster(known.run.cluster)
-    return _send(place, known.run, script, cluster, place.store.parcels(known.run), connections, again=True)
+    submission = _Submission(known.run, script, cluster, place.store.parcels(known.run))
+    return _send(place, submission, connections, again=True)
 
 
-def _send(
-    place: "Place",
-    run: "Run",
-    script: str,
-    cluster: "Cluster",
-    parcels: "tuple[Parcel, ...]",
-    connections: "Connections",
-    *,
-    request: "Request | None" = None,
-    again: bool = False,
-) -> "Submitted":
+class _Submission(NamedTuple):
+    """A run that is ready to be submitted, with its script and uploads; without `request` when it is resumed."""
+
+    run: "Run"
+    script: str
+    cluster: "Cluster"
+    parcels: "tuple[Parcel, ...]"
+    request: "Request | None" = None
+
+
+def _send(place: "Place", submission: _Submission, connections: "Connections", *, again: bool = False) -> "Submitted":
     from hpcdeploy.flows import submit as flow
 
     return flow.submit(
-        run,
-        script,
-        cluster,
+        submission.run,
+        submission.script,
+        submission.cluster,
         connections,
         place.store,
-        parcels=parcels,
-        request=request,
+        parcels=submission.parcels,
+        request=submission.request,
         report=show.pass_on,
         carrying=show.transfer,
         again=again,

@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import partial
+from typing import Literal, get_args
 
+from hpcdeploy.job_field import Option, Setting, declare, settings_of
 from hpcdeploy.parameters import Parameters
 
 SignalName = Literal["USR1", "USR2", "TERM", "HUP"]
@@ -106,96 +108,258 @@ class Retries:
     exit_codes: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Resources:
-    """The resources that a job requests per node. None means the cluster's own default.
-
-    Attributes:
-        nodes: The number of nodes.
-        gpus: The number of GPUs. 0 hides the GPUs of nodes that the job has for itself; None leaves them visible.
-        gpu_type: The site's name of the GPU type.
-        gpu_memory: Minimum memory of each GPU in MiB.
-        gpu_capability: Minimum and maximum compute capability, as CUDA numbers it (``("8.0", "")``: no maximum).
-        gpu_runtime: Minimum CUDA version that the driver must support.
-        cpus: The number of CPUs.
-        memory: Memory in MiB.
-        time: Time limit in seconds.
-        disk: Local disk space in MiB.
-        partition: The partition.
-        account: The account to charge.
-        qos: The quality of service.
-        constraint: Required node features.
-    """
-
-    nodes: int = 1
-    gpus: int | None = None
-    gpu_type: str | None = None
-    gpu_memory: int | None = None
-    gpu_capability: tuple[str, str] | None = None
-    gpu_runtime: str | None = None
-    cpus: int | None = None
-    memory: int | None = None
-    time: int | None = None
-    disk: int | None = None
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    constraint: str | None = None
-
-
 Directives = tuple[tuple[str, str | bool], ...]
 """The user's own options for the scheduler: ``("constraint", "a100")``, ``("exclusive", True)``; True: without a value."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class SweepFile:
+    """A sweep with parameters in a file that is read at submission; ``throttle`` as in `Array`."""
+
+    path: str
+    throttle: int = 0
+
+
+# The three declarations have no instances of their own; without these methods they are made in half the time at every start.
+@dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False)
+class ProgramFields:
+    """Declare what runs, and with which files. None means not set."""
+
+    image: str | None = declare(
+        "line",
+        "an image of the project, a path to a `.sif`, an `oras://` reference, or what workers fetch"
+        " ([htcondor.md](htcondor.md)); default: the project's only image",
+        Option("--image", "Image of the project, path to a .sif, or oras:// reference."),
+    )
+    command: tuple[str, ...] | None = declare(
+        "command", "what runs in the container, unchanged; default: the image's own command"
+    )
+    environment: tuple[tuple[str, str], ...] = declare(
+        "environment",
+        "variables that the program sees; not those that a shell manages itself, such as `UID` and `PPID`",
+        Option("-e --env", "Environment variable NAME=VALUE; may be repeated.", "pairs"),
+        merge="name",
+        in_defaults=True,
+    )
+    binds: tuple[Bind, ...] = declare(
+        "binds",
+        'folders of the cluster that the container sees: `"/data"`, `"/data:/mnt"`, `"$SCRATCH/x:/mnt:ro"`, or a table',
+        Option("-B --bind", "Bind mount SRC[:DEST[:ro]], as in apptainer; may be repeated.", "list"),
+        merge="destination",
+        in_defaults=True,
+    )
+    workdir: str | None = declare(
+        "path",
+        "working folder on the cluster; default: the run's own folder",
+        Option("-D --workdir", "Working directory on the cluster."),
+    )
+    code: Code | Literal[False] | None = declare(
+        "code",
+        "the folder of your code, uploaded and read-only at `/code` ([code-and-data.md](code-and-data.md))",
+        Option("--code", "Folder with code to upload."),
+        Option("--no-code", "Upload no code, even if the job has some.", "off"),
+        merge="last or none",
+    )
+    inputs: tuple[Input, ...] = declare(
+        "inputs",
+        'files and folders of this machine to upload: `"data.csv"`, `"data.csv:in/data.csv"`, or a table',
+        Option("--input", "File or folder to upload, SRC[:DEST]; may be repeated.", "list"),
+        merge="destination",
+    )
+    outputs: tuple[str, ...] | None = declare(
+        "patterns",
+        'files in the working folder to download: `["model.pt", "plots/*.png"]`; default: all in the run\'s own folder',
+        Option("--outputs", "Pattern of files to fetch, such as 'plots/*.png'; may be repeated.", "list"),
+    )
+
+
+_request = partial(declare, in_defaults=True)
+
+
+@dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False)
+class ResourceFields:
+    """Declare what a job requests per node: amounts in MiB, times in seconds. None means not set."""
+
+    nodes: int | None = _request(
+        "count",
+        "number of nodes; default 1. GPUs, CPUs, memory and disk are per node",
+        Option("-N --nodes", "Number of nodes.", "number"),
+        only="slurm",
+    )
+    gpus: int | None = _request(
+        "gpu count",
+        "GPUs; default: only those that `slurm` or `htcondor` request. 0: no GPU, and none for the container of a job that"
+        " has its nodes for itself",
+        Option("-G --gpus", "GPUs per node.", "number"),
+    )
+    gpu_type: str | None = _request(
+        "label",
+        "type of GPU, as the site names it",
+        Option("--gpu-type", "GPU type, as the site names it."),
+        only="slurm",
+    )
+    gpu_memory: int | None = _request(
+        "amount",
+        'minimum memory of each GPU: `"40 GB"`',
+        Option("--gpu-mem --gpu-memory", 'Minimum memory of each GPU, such as "40 GB".'),
+        only="htcondor",
+    )
+    gpu_capability: tuple[str, str] | None = _request(
+        "capability",
+        'minimum compute capability, or minimum and maximum: `"8.0"`, `"7.5-9.0"`',
+        Option("--gpu-capability", 'Minimum compute capability or range: "8.0", "7.5-9.0".'),
+        only="htcondor",
+    )
+    gpu_runtime: str | None = _request(
+        "version",
+        'minimum CUDA version that the node\'s driver must support: `"12.4"`',
+        Option("--gpu-runtime", 'Minimum CUDA version of the driver, such as "12.4".'),
+        only="htcondor",
+    )
+    cpus: int | None = _request("count", "CPU cores", Option("--cpus", "CPU cores per node.", "number"))
+    memory: int | None = _request(
+        "node memory",
+        'memory; for all memory of a node use `slurm = { mem = "0" }` instead',
+        Option("--mem --memory", 'Memory per node, such as "32 GB".'),
+    )
+    time: int | None = _request(
+        "time limit",
+        'time limit; for the partition\'s own limit use `slurm = { time = "0" }` instead',
+        Option("-t --time", 'Time limit: "4 h", "1-12:00:00".'),
+    )
+    disk: int | None = _request("amount", "local disk", Option("--disk", 'Local disk per node, such as "10 GB".'))
+    partition: str | None = _request("line", "partition", Option("-p --partition", "Partition."), only="slurm")
+    account: str | None = _request(
+        "line", "account, or HTCondor's accounting group", Option("-A --account", "Account to charge.")
+    )
+    qos: str | None = _request("line", "quality of service", Option("-q --qos", "Quality of service."), only="slurm")
+    constraint: str | None = _request(
+        "line", "required node features", Option("-C --constraint", "Required node features."), only="slurm"
+    )
+
+
+@dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False)
+class SchedulingFields:
+    """Declare how the scheduler starts a job's tasks and processes. None means not set."""
+
+    array: Array | SweepFile | None = declare(
+        "array",
+        'tasks: `100`, `"0-99"`, `"0-99%10"` (ten at once), `"0"` (one, with the number 0), or a table; counted from 0',
+        Option("-a --array", 'Array tasks: "0-99", or "0-99%10" for at most 10 at once.'),
+        also=(
+            Setting(
+                key="sweep",
+                value="sweep",
+                meaning="a task for each of many values; not beside `array` ([sweeps.md](sweeps.md))",
+                options=(
+                    Option("--sweep", "Sweep parameter NAME=A,B,C; repeat for all combinations.", "sweep"),
+                    Option("--sweep-file", "One task per line of a .csv or .jsonl file of parameters.", "sweep file"),
+                ),
+            ),
+            Setting(
+                key="throttle",
+                field="throttle",
+                value="limit",
+                meaning="",
+                options=(Option("--throttle", "Maximum number of tasks at once; 0: no limit.", "number"),),
+            ),
+        ),
+    )
+    after: tuple[After, ...] | None = declare(
+        "dependencies",
+        'runs that must end first: `"prepare"`, `"afterany:prepare"` ([job-shapes.md](job-shapes.md))',
+        Option("--after", "Start after [afterok:|afterany:|afternotok:]JOB or RUN; may be repeated.", "list"),
+    )
+    signal: Signal | None = declare(
+        "signal",
+        'warns the program before the time limit: `"USR1@5 min"`; `"5 min"` is USR1, `"USR1"` a minute before',
+        Option("--signal", 'Signal before the time limit, such as "USR1@5 min".', completions=get_args(SignalName)),
+    )
+    requeue: bool | None = declare(
+        "flag",
+        "whether the site may restart the job; default: what the site does",
+        Option("--requeue/--no-requeue", "Allow the site to restart the job, or forbid it.", "flag"),
+    )
+    retries: Retries | None = declare(
+        "retries",
+        'starts a failed task again: `3`, `"3 on 75,76"` for these exit codes only, or a table',
+        Option("--retries", 'Retries of a failed task: "3", or "3 on 75,76" for these exit codes only.'),
+    )
+    tasks_per_node: int | None = declare(
+        "count",
+        "processes on each node; default 1",
+        Option("--tasks-per-node", "Processes per node.", "number"),
+        only="slurm",
+    )
+    launcher: Launcher | None = declare(
+        "launcher",
+        "what starts the processes; default: srun if there are several",
+        Option("--launcher", "Process launcher: srun or torchrun.", completions=get_args(Launcher)),
+        only="slurm",
+    )
+    mpi: str | None = declare(
+        "mpi plugin",
+        'plugin of `srun --mpi`, such as `"pmix"`',
+        Option("--mpi", 'MPI plugin of srun, such as "pmix".'),
+        only="slurm",
+    )
+    slurm: Directives = declare(
+        "sbatch options",
+        'options of `sbatch` by long name; `true` for one without a value, `false` removes a cluster\'s default; `"+NAME"`'
+        " for one that a plugin of the site adds",
+        Option("--slurm", "Option of sbatch, KEY[=VALUE]; may be repeated.", "options"),
+        merge="name",
+        in_defaults=True,
+    )
+    srun: Directives = declare(
+        "srun options",
+        'options of the `srun` that starts the processes, likewise: `{ cpu-bind = "cores", label = true }`'
+        " ([job-shapes.md](job-shapes.md))",
+        Option("--srun", "Option of srun, KEY[=VALUE]; may be repeated.", "options"),
+        merge="name",
+        in_defaults=True,
+    )
+    htcondor: Directives = declare(
+        "submit commands",
+        'submit commands, and job attributes as `"+Name"`; passed on unchanged',
+        Option("--htcondor", "Submit command of HTCondor, KEY=VALUE; may be repeated.", "pairs"),
+        merge="caseless name",
+        in_defaults=True,
+    )
+
+
+SETTINGS = tuple(setting for fields in (ProgramFields, ResourceFields, SchedulingFields) for setting in settings_of(fields))
+"""All keys of ``[jobs.NAME]``, and those that only options set."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources(ResourceFields):
+    """The resources that a job requests per node; None means the cluster's own default.
+
+    ``gpus=0`` hides the GPUs of nodes that the job has for itself; None leaves them visible. ``gpu_capability`` is the
+    minimum and the maximum (``("8.0", "")``: no maximum).
+    """
+
+    nodes: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job(ProgramFields, SchedulingFields):
     """A command in an image, with its resources and files.
 
-    Attributes:
-        name: The job's name.
-        image: The name of an image in the project, a path to a ``.sif``, or an ``oras://`` reference.
-        command: The arguments, which reach the program unchanged; if empty, the image's run script runs.
-        resources: The resources.
-        environment: Variables to set.
-        binds: Folders to mount.
-        array: The tasks, for an array.
-        after: Runs that must end first.
-        signal: A signal before the time limit.
-        requeue: Whether the site may restart the job; None leaves that to the site.
-        retries: Restarts after a failure.
-        tasks_per_node: The number of processes on each node; None for one.
-        launcher: The program that starts the processes; None for srun if there are several.
-        mpi: The MPI plugin of srun.
-        workdir: The working folder on the cluster (``$VAR`` is expanded there); empty for the run's own folder.
-        code: The code to upload.
-        inputs: Files and folders to upload.
-        outputs: Patterns of the files in the working folder to download; empty for all.
-        slurm: The user's own options of sbatch.
-        srun: The user's own options of the srun that starts the processes.
-        htcondor: The user's own submit commands.
+    ``image`` is the name of an image in the project, a path to a ``.sif``, or a reference. Without a ``command`` the image's
+    run script runs. Without a ``workdir`` it is the run's own folder (``$VAR`` is expanded on the cluster).
     """
 
     name: str
-    image: str
+    image: str = field()  # without a default, unlike the declaration
     command: tuple[str, ...] = ()
     resources: Resources = field(default_factory=Resources)
-    environment: tuple[tuple[str, str], ...] = ()
-    binds: tuple[Bind, ...] = ()
     array: Array | None = None
     after: tuple[After, ...] = ()
-    signal: Signal | None = None
-    requeue: bool | None = None
-    retries: Retries | None = None
-    tasks_per_node: int | None = None
-    launcher: Launcher | None = None
-    mpi: str | None = None
     workdir: str = ""
     code: Code | None = None
-    inputs: tuple[Input, ...] = ()
     outputs: tuple[str, ...] = ()
-    slurm: Directives = ()
-    srun: Directives = ()
-    htcondor: Directives = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,8 @@ ROWS = (
     ("apptainer", "engine", "registry", "scheduler", "transport", "store"),
     ("config", "definition", "picture", "tags"),
     (
-        *("templates", "sandbox", "compiled_templates", "boundary", "environments", "image", "job", "known_files"),
-        *("parameters", "cluster", "run", "shell", "staged_files"),
+        *("templates", "sandbox", "compiled_templates", "boundary", "environments", "image", "job", "job_field"),
+        *("known_files", "parameters", "cluster", "run", "shell", "staged_files"),
     ),
     ("ownership", "git_changes"),
     (
@@ -30,11 +30,15 @@ ALLOWED = {
         ("run", "cluster"),
         ("staged_files", "cluster"),
         ("staged_files", "shell"),
+        ("job", "job_field"),
         ("job", "parameters"),
+        ("job_field", "cluster"),
     ),
     *(("templates", "compiled_templates"), ("templates", "sandbox"), ("sandbox", "boundary")),
 }
 SEAMS = {"spython": "apptainer", "oras": "registry", "paramiko": "transport"}
+ONE_MODULE = {"spython": "apptainer/client.py", "oras": "registry/oci_client.py"}
+"""Libraries that only one module uses, so that another one could take their place."""
 ROW_OF = {part: row for row, parts in enumerate(ROWS) for part in parts}
 
 
@@ -79,6 +83,18 @@ def test_a_dependency_is_imported_at_its_seam_only() -> None:
         if SEAMS.get(name.split(".")[0]) not in {None, part_of(file)}
     ]
     assert wrong == []
+
+
+def test_a_library_that_could_be_replaced_is_used_by_one_module() -> None:
+    users = {
+        library: [
+            str(file.relative_to(PACKAGE))
+            for file in FILES
+            if any(name == library or name.startswith(f"{library}.") for name in imports(file))
+        ]
+        for library in ONE_MODULE
+    }
+    assert users == {library: [module] for library, module in ONE_MODULE.items()}
 
 
 LAB = PACKAGE.parent / "lab" / "hpcdeploy_lab"

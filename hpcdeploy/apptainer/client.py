@@ -1,10 +1,4 @@
-"""Run the Apptainer client on this machine: spython's client, except for the parts that hide failures.
-
-spython 0.3.14 always uses the name ``singularity``, uses sudo, ignores the result of a build, and reads only one pipe, which
-blocks forever when the other is full (spython ``main/base/command.py``, ``main/build.py``, ``utils/terminal.py``). Here the
-program is searched, both pipes are one, and a failure is an exception. This module imports spython, so flows import it only
-when needed.
-"""
+"""Run Apptainer: find the program, check its version, and build images."""
 
 import contextlib
 import os
@@ -17,8 +11,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
-
-from spython.main.base import Client
 
 from hpcdeploy.apptainer.build_progress import KEPT_LINES, SEARCHED
 from hpcdeploy.apptainer.diagnosis import NO_PROGRAM_BEGINS
@@ -152,8 +144,12 @@ def find_program(name: str = "") -> str:
     )
 
 
-class ApptainerClient(Client):  # type: ignore[misc]  # spython carries no types
-    """spython's client for one resolved `program`."""
+class ApptainerClient:
+    """Run one resolved `program`. spython composes the commands; their output and exit codes are ours.
+
+    spython's own ``run_command`` returns the output only after the command has ended (``communicate`` in
+    ``spython/utils/terminal.py``, 0.3).
+    """
 
     def __init__(self, program: str = "", *, kept_back: Collection[str] = ()) -> None:
         """Find the program; the variables `kept_back` are not passed to it.
@@ -161,11 +157,12 @@ class ApptainerClient(Client):  # type: ignore[misc]  # spython carries no types
         Raises:
             MissingProgramError: There is none on PATH.
         """
-        super().__init__()
         self.kept_back = kept_back
         self.program = find_program(program)
-        self.quiet = False
-        self.debug = False
+        from spython.main.base import Client  # takes long to import, and only a build needs it
+
+        self._spython = Client()
+        self._spython.quiet = self._spython.debug = False  # whatever MESSAGELEVEL is
 
     def version(self) -> Version:
         """Return the program's version.
@@ -174,7 +171,7 @@ class ApptainerClient(Client):  # type: ignore[misc]  # spython carries no types
             CommandFailedError: The program failed.
             BuildError: Its output is malformed.
         """
-        return parse_version("\n".join(self._run_command(self._init_command("--version"))))
+        return parse_version("\n".join(self._run(self._command("--version"))))
 
     def build(
         self,
@@ -204,9 +201,9 @@ class ApptainerClient(Client):  # type: ignore[misc]  # spython carries no types
         part = image.with_name(f".{image.name}.part")
         part.unlink(missing_ok=True)
         arguments = [word for name, value in build_args for word in ("--build-arg", build_argument(name, value))]
-        command = [*self._init_command("build"), *arguments, *options, str(part.absolute()), definition.name]
+        command = [*self._command("build"), *arguments, *options, str(part.absolute()), definition.name]
         try:
-            self._run_command(command, cwd=definition.parent, environ=environment, on_line=on_line, mask=mask)
+            self._run(command, cwd=definition.parent, environ=environment, on_line=on_line, mask=mask)
             self._check_begins(part.absolute(), environment)
             part.replace(image)
         finally:
@@ -218,19 +215,19 @@ class ApptainerClient(Client):  # type: ignore[misc]  # spython carries no types
         In such an image ``%test`` passes without running a line, and every job succeeds without its program. An image that
         this machine cannot start, or whose environment fails, is different: its jobs report that.
         """
-        command = [*self._init_command("exec"), "--no-eval", "--pwd", "/", str(image), "/bin/sh", "-c", f"echo {BEGUN}"]
+        command = [*self._command("exec"), "--no-eval", "--pwd", "/", str(image), "/bin/sh", "-c", f"echo {BEGUN}"]
         try:
-            lines = self._run_command(command, cwd=image.parent, environ=environment)
+            lines = self._run(command, cwd=image.parent, environ=environment)
         except CommandFailedError:
             return
         if not any(BEGUN in line for line in lines):
             raise CommandFailedError(command, 0, (NO_PROGRAM_BEGINS,))
 
-    def _init_command(self, action: str | Sequence[str], flags: Sequence[str] | None = None) -> list[str]:
-        words = [action] if isinstance(action, str) else list(action)
-        return [self.program, *(flags or ()), *words]
+    def _command(self, action: str) -> list[str]:
+        words: list[str] = self._spython._init_command(action)
+        return [self.program, *words[1:]]
 
-    def _run_command(
+    def _run(
         self,
         cmd: Sequence[str],
         *,
@@ -238,9 +235,12 @@ class ApptainerClient(Client):  # type: ignore[misc]  # spython carries no types
         environ: Mapping[str, str] | None = None,
         on_line: Line = ignore_line,
         mask: Mask = as_it_is,
-        **_spython: object,
     ) -> list[str]:
-        """Run a command to its end and return its last lines; spython's further arguments (sudo, quiet) have no effect."""
+        """Run a command to its end and return its last lines.
+
+        Raises:
+            CommandFailedError: Its exit code is not 0.
+        """
         tail: deque[str] = deque(maxlen=KEPT_LINES)
         process = subprocess.Popen(
             cmd,

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,18 +10,15 @@ import typer
 
 from hpcdeploy.cli import show
 from hpcdeploy.cli.image_options import (
-    All,
-    AsJson,
-    BuildArgFile,
-    BuildArgs,
-    ImageNames,
-    Jobs,
+    GivenArguments,
+    ImageSelection,
     bring_home,
     build_args_of,
     definition_of,
     file_of,
     show_event,
 )
+from hpcdeploy.cli.options import AsJson, spread
 from hpcdeploy.plain_text import written
 
 if TYPE_CHECKING:
@@ -55,16 +52,21 @@ SecretPlaces = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the definition as generate does; build nothing.")]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """The options of where an image is built and where it goes."""
+
+    on: On = None
+    output: Output = None
+    fetch: Fetch = False
+
+
+@spread
 def build(
-    images: ImageNames = None,
-    every: All = False,
-    jobs: Jobs = 1,
-    on: On = None,
-    output: Output = None,
-    fetch: Fetch = False,
+    selection: ImageSelection,
+    target: Target,
+    arguments: GivenArguments,
     force: Force = False,
-    build_arg: BuildArgs = None,
-    build_arg_file: BuildArgFile = None,
     secret: SecretPlaces = None,
     dry_run: DryRun = False,
     json: AsJson = False,
@@ -80,8 +82,8 @@ def build(
     from hpcdeploy.errors import ConfigError
     from hpcdeploy.flows.secrets import check_given, parse_given, read_secrets
 
-    place = here()
-    chosen = choose_images(place.project, images or (), every=every)
+    place, on = here(), target.on
+    chosen = choose_images(place.project, selection.images or (), every=selection.every)
     given = {words: parse_given(words) for words in secret or ()}
     check_given(tuple(given.values()), chosen)
     if len(chosen) > 1:
@@ -89,30 +91,34 @@ def build(
             raise ConfigError("--dry-run prints one definition; 'hpcdeploy generate -o FOLDER' writes several")
         common = {
             "--on": on,
-            "--fetch": fetch,
+            "--fetch": target.fetch,
             "--force": force,
-            "--build-arg": build_arg,
-            "--build-arg-file": build_arg_file,
+            "--build-arg": arguments.build_arg,
+            "--build-arg-file": arguments.build_arg_file,
         }
         options = [word for name, value in common.items() for word in many.option(name, value)]
         if on:
             ask_ahead(place.project.clusters, [on])
         ask_ahead_of_builds(chosen, tuple(given.values()), place.project.root, place.project.clusters.get(on or ""))
-        many.build({one.name: [*options, *_own_options(one, given, output)] for one in chosen}, jobs=jobs, json=json)
+        many.build(
+            {one.name: [*options, *_own_options(one, given, target.output)] for one in chosen},
+            jobs=selection.jobs,
+            json=json,
+        )
         return
     [settings] = chosen
-    definition, inputs, known = _define(place, settings, build_args_of(build_arg, build_arg_file), on)
+    definition, inputs, known = _define(place, settings, build_args_of(arguments), on)
     if dry_run:
         show.exact(definition.text)
         return
-    target = output or file_of(place, settings)
+    file = target.output or file_of(place, settings)
     admit = admit_build(place.project.root, choose_cluster(place.project, on) if on else None)
     secrets = read_secrets(settings, definition.secrets, place.project.root, os.environ, tuple(given.values()), admit=admit)
     if on:
         built = _build_on(place, on, definition, secrets, force=force)
-        built = bring_home(place, built, target) if fetch or output else built
+        built = bring_home(place, built, file) if target.fetch or target.output else built
     else:
-        built = _build_here(definition, target, secrets, force=force)
+        built = _build_here(definition, file, secrets, force=force)
     _record(place, definition, built, inputs, known)
     if json:
         show.as_json(asdict(built))

@@ -9,13 +9,13 @@ import typer
 from hpcdeploy.cli import show
 from hpcdeploy.cli.image_options import (
     All,
-    BuildArgFile,
-    BuildArgs,
     BuildArguments,
+    GivenArguments,
     ImageNames,
     build_args_of,
     definition_of,
 )
+from hpcdeploy.cli.options import spread
 
 if TYPE_CHECKING:
     from hpcdeploy.cli.place import Place
@@ -29,7 +29,9 @@ class Format(StrEnum):
     dockerfile = "dockerfile"
 
 
+@spread
 def generate(
+    arguments: GivenArguments,
     images: ImageNames = None,
     every: All = False,
     output: Annotated[
@@ -41,8 +43,6 @@ def generate(
     form: Annotated[
         Format, typer.Option("--format", help="Apptainer definition, or Dockerfile with a .dockerignore.")
     ] = Format.definition,
-    build_arg: BuildArgs = None,
-    build_arg_file: BuildArgFile = None,
 ) -> None:
     """Print an image's Apptainer definition or Dockerfile.
 
@@ -57,9 +57,7 @@ def generate(
 
     place = here()
     chosen = choose_images(place.project, images or (), every=every)
-    write = partial(
-        _dockerfile if form is Format.dockerfile else _definition, place, build_args_of(build_arg, build_arg_file)
-    )
+    write = partial(_dockerfile if form is Format.dockerfile else _definition, place, build_args_of(arguments))
     if len(chosen) == 1:
         write(chosen[0], output)
         return

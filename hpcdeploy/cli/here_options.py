@@ -2,12 +2,14 @@
 
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hpcdeploy.cli import show
+from hpcdeploy.cli.options import AllowStale
 from hpcdeploy.cli.trust import HELP, OPTION, trust_project
 
 if TYPE_CHECKING:
@@ -47,22 +49,48 @@ Env = Annotated[
     list[str] | None,
     typer.Option("-e", "--env", help="Environment variable NAME=VALUE; may be repeated.", show_default=False),
 ]
-AllowStale = Annotated[bool, typer.Option("--allow-stale", help="Allow an image that is older than the project.")]
 TrustProject = Annotated[bool, typer.Option(OPTION, callback=lambda value: trust_project() if value else None, help=HELP)]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the command line; start nothing.")]
 
 
-def locate(
-    place: "Place", target: str | None, options: "JobSettings", engine: str, *, dry_run: bool, refuse_stale: bool
-) -> "tuple[Wanted, Located]":
-    """Find the target and its image.
+@dataclass(frozen=True, kw_only=True)
+class LocalOptions:
+    """The options of a container on this machine."""
 
-    A warning is printed if the image is older than the project. Unless nothing is started (`dry_run`), the user is prompted
-    about files outside of the project that the project names.
+    image: ImageOption = None
+    engine: EngineOption = "auto"
+    gpu: Gpu = None
+    mount_cwd: Mount = True
+    bind: BindOption = None
+    env: Env = None
+    allow_stale: AllowStale = False
+    dry_run: DryRun = False
+
+    def settings(self, command: tuple[str, ...]) -> "JobSettings":
+        """Parse the options by the rules of ``[jobs.NAME]``; the source of a bind may be relative on this machine."""
+        from hpcdeploy.cli.job_options import pairs
+        from hpcdeploy.config.options import read_options
+
+        binds = [_absolute(words) for words in self.bind or []]
+        environment = pairs(self.env, "--env")
+        return read_options({"image": self.image, "binds": binds, "environment": environment, "command": list(command)})
+
+    def choices(self) -> "Choices":
+        """Return the options of the container engine."""
+        from hpcdeploy.flows.here import Choices
+
+        return Choices(engine=self.engine, gpu=self.gpu, mount=self.mount_cwd)
+
+
+def locate(place: "Place", target: str | None, options: LocalOptions, settings: "JobSettings") -> "tuple[Wanted, Located]":
+    """Find the target, with the `settings` of its `options`, and its image.
+
+    A warning is printed if the image is older than the project. Unless nothing is started, the user is prompted about files
+    outside of the project that the project names.
 
     Raises:
-        ConfigError: There is no such target or image, it is older than the project and `refuse_stale` is set, or the user
-            rejected a file.
+        ConfigError: There is no such target or image, the image is older than the project and that is not allowed, or the
+            user rejected a file.
     """
     from hpcdeploy.cli.job import say_if_stale
     from hpcdeploy.cli.trust import admit_here
@@ -73,7 +101,7 @@ def locate(
     from hpcdeploy.registry import asking
 
     wanted = targets.choose_target(
-        place.project, target, options, place.folder, admit=admit_all if dry_run else admit_here(place.project.root)
+        place.project, target, settings, place.folder, admit=admit_all if options.dry_run else admit_here(place.project.root)
     )
     located = targets.locate(
         wanted.job.image,
@@ -82,11 +110,12 @@ def locate(
         cache=cache_folder(os.environ) / "images",
         resolve=asking.resolve,
         plain_http=asking.speaks_plain_http,
-        for_docker=engine in {"docker", "podman"},
+        for_docker=options.engine in {"docker", "podman"},
     )
     if not located.image.startswith(SCHEME):
         file, published = Path(located.image), located.published
-        say_if_stale(place, wanted.job.image, refuse=refuse_stale, published=published, file=file)
+        refuse = not (options.dry_run or options.allow_stale)
+        say_if_stale(place, wanted.job.image, refuse=refuse, published=published, file=file)
     return wanted, located
 
 
@@ -104,26 +133,10 @@ def fetch(located: "Located") -> None:
     targets.fetch(located, download)
 
 
-def options_of(image: str | None, bind: list[str] | None, env: list[str] | None, command: tuple[str, ...]) -> "JobSettings":
-    """Parse the options by the rules of ``[jobs.NAME]``; the source of a bind may be relative on this machine."""
-    from hpcdeploy.cli.job_options import pairs
-    from hpcdeploy.config.options import read_options
-
-    binds = [_absolute(words) for words in bind or []]
-    return read_options({"image": image, "binds": binds, "environment": pairs(env, "--env"), "command": list(command)})
-
-
 def _absolute(words: str) -> str:
     """Make the source of a bind absolute, because a relative one is unambiguous on this machine."""
     source, colon, rest = words.partition(":")
     return words if source.startswith("$") else f"{Path(source).expanduser().absolute()}{colon}{rest}"
-
-
-def chosen(engine: str, gpu: bool | None, mount_cwd: bool) -> "Choices":
-    """Return the options as a value."""
-    from hpcdeploy.flows.here import Choices
-
-    return Choices(engine=engine, gpu=gpu, mount=mount_cwd)
 
 
 def situation_of(place: "Place") -> "Situation":

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,7 +29,23 @@ BuildArgFile = Annotated[
     Path | None,
     typer.Option("--build-arg-file", help="File of K=V lines, as for apptainer build.", exists=True, show_default=False),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSelection:
+    """The options that select images, and how many are processed at once."""
+
+    images: ImageNames = None
+    every: All = False
+    jobs: Jobs = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenArguments:
+    """The options of build arguments."""
+
+    build_arg: BuildArgs = None
+    build_arg_file: BuildArgFile = None
 
 
 BuildArguments = list[tuple[str, str]]
@@ -50,10 +67,11 @@ def definition_of(
     return definition
 
 
-def build_args_of(build_args: Sequence[str] | None, file: Path | None) -> BuildArguments:
+def build_args_of(given: GivenArguments) -> BuildArguments:
     """Parse the build arguments: those of the file first, so that the command's own take precedence."""
+    file = given.build_arg_file
     # For Apptainer only a line feed ends a line (Go's bufio.ScanLines), while str.splitlines has nine other characters.
-    lines = [*(_text(file).split("\n") if file else ()), *(build_args or ())]
+    lines = [*(_text(file).split("\n") if file else ()), *(given.build_arg or ())]
     return list(map(_build_arg, filter(None, (line.removesuffix("\r") for line in lines))))
 
 

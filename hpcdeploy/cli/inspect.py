@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpcdeploy.cli import show
+from hpcdeploy.cli.options import AsJson
 
 if TYPE_CHECKING:
     from hpcdeploy.flows.inspect.report import PublishedReport, Report
@@ -44,7 +45,7 @@ def inspect(
             metavar="N", min=0, help="Number of packages to list; 0: all.", show_default="20, of each of several images 5"
         ),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: AsJson = False,
 ) -> None:
     """Show an image's packages, sizes, requirements and changes.
 

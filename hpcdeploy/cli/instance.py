@@ -8,31 +8,25 @@ import typer
 from hpcdeploy.cli import show
 from hpcdeploy.cli.command_line import META, WithCommand
 from hpcdeploy.cli.here_options import (
-    AllowStale,
-    BindOption,
-    DryRun,
-    EngineOption,
-    Env,
-    Gpu,
-    ImageOption,
-    Mount,
+    LocalOptions,
     Target,
     TrustProject,
-    chosen,
     fetch,
     instances,
     locate,
-    options_of,
     print_script,
     situation_of,
 )
+from hpcdeploy.cli.options import AsJson, spread
 
 app = typer.Typer(help="Manage container instances on this machine.", no_args_is_help=True)
 
 
 @app.command("start", cls=WithCommand)
+@spread
 def start(
     ctx: typer.Context,
+    options: LocalOptions,
     target: Target = None,
     name: Annotated[
         str | None,
@@ -40,14 +34,6 @@ def start(
             metavar="[NAME]", help="Name of the instance; default: that of its job or image.", show_default=False
         ),
     ] = None,
-    image: ImageOption = None,
-    engine: EngineOption = "auto",
-    gpu: Gpu = None,
-    mount_cwd: Mount = True,
-    bind: BindOption = None,
-    env: Env = None,
-    allow_stale: AllowStale = False,
-    dry_run: DryRun = False,
     _trusting: TrustProject = False,
 ) -> None:
     """Start an instance in the background.
@@ -62,16 +48,15 @@ def start(
     from hpcdeploy.flows import instances as flows
 
     place = here()
-    options = options_of(image, bind, env, ())
-    wanted, located = locate(place, target, options, engine, dry_run=dry_run, refuse_stale=not (dry_run or allow_stale))
+    wanted, located = locate(place, target, options, options.settings(()))
     situation = situation_of(place)
     called = checked(name or wanted.job.name)
     known = instances()
     plan = flow.plan_instance(
-        wanted, located, chosen(engine, gpu, mount_cwd), situation, called, ctx.meta.get(META, ()), known.folder(called)
+        wanted, located, options.choices(), situation, called, ctx.meta.get(META, ()), known.folder(called)
     )
     show.notes(plan.notes)
-    if dry_run:
+    if options.dry_run:
         print_script(plan.command)
         return
     fetch(located)
@@ -81,7 +66,7 @@ def start(
         program=plan.engine.program,
         image=located.image,
         environment=wanted.job.environment,
-        workdir=str(situation.folder) if mount_cwd else "",
+        workdir=str(situation.folder) if options.mount_cwd else "",
         started=int(time.time()),
     )
     flows.start(new, plan.command, known, ask)
@@ -89,7 +74,7 @@ def start(
 
 
 @app.command("list")
-def list_all(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def list_all(json: AsJson = False) -> None:
     """List running instances that hpcdeploy started."""
     from dataclasses import asdict
 

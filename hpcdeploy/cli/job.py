@@ -4,15 +4,16 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
 
 import typer
 
 from hpcdeploy.cli import show
 from hpcdeploy.cli.command_line import META
-from hpcdeploy.cli.job_options import as_settings, takes_job_options
+from hpcdeploy.cli.job_options import NOT_GIVEN, as_settings, takes_job_options
+from hpcdeploy.cli.options import AllowStale, AsJson, ClusterName, JobName, PrintScript, RunId, SchedulerChoice, spread
 from hpcdeploy.plain_text import one_line
 
 if TYPE_CHECKING:
@@ -27,27 +28,22 @@ if TYPE_CHECKING:
     from hpcdeploy.run import Run
     from hpcdeploy.staged_files import StagedFile
 
-JobName = Annotated[
-    str | None, typer.Argument(metavar="[JOB]", help="Job of the project; default: its only one.", show_default=False)
-]
-ClusterName = Annotated[
-    str | None, typer.Option("-c", "--cluster", help="Cluster to use; default: the only one.", show_default=False)
-]
-Scheduler = Annotated[
-    str | None,
-    typer.Option("-s", "--scheduler", help="slurm or htcondor; default: the cluster's first.", show_default=False),
-]
-AllowStale = Annotated[bool, typer.Option("--allow-stale", help="Allow an image that is older than the project.")]
-RunId = Annotated[str | None, typer.Option("--run-id", help="Id of the new run; default: generated.", show_default=False)]
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """The options that select a job, where it runs, and the id of its run."""
+
+    job: JobName = None
+    cluster: ClusterName = None
+    scheduler: SchedulerChoice = None
+    run_id: RunId = None
 
 
 @takes_job_options
+@spread
 def render(
     ctx: typer.Context,
-    job: JobName = None,
-    cluster: ClusterName = None,
-    scheduler: Scheduler = None,
-    run_id: RunId = None,
+    selection: Selection,
     **options: Any,  # noqa: ANN401 - the decorator sets the types
 ) -> None:
     """Print the script that submit would run on the login node.
@@ -56,25 +52,23 @@ def render(
     """
     from hpcdeploy.cli.place import here
 
-    plan = plan_job(here(), job, cluster, scheduler, run_id, as_settings(options, ctx.meta.get(META, ())))
+    plan = plan_job(here(), selection, as_settings(options, ctx.meta.get(META, ())))
     say_notes(plan)
     print_script(plan)
 
 
 @takes_job_options
+@spread
 def submit(
     ctx: typer.Context,
-    job: JobName = None,
-    cluster: ClusterName = None,
-    scheduler: Scheduler = None,
-    run_id: RunId = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the script as render does; change nothing.")] = False,
+    selection: Selection,
+    dry_run: PrintScript = False,
     allow_stale: AllowStale = False,
     resume: Annotated[
         str | None,
         typer.Option("--resume", metavar="RUN", help="Resume an interrupted submission.", show_default=False),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: AsJson = False,
     **options: Any,  # noqa: ANN401 - the decorator sets the types
 ) -> None:
     """Submit a job exactly once, even if the connection drops."""
@@ -87,7 +81,7 @@ def submit(
             return
         words = as_settings(options, ctx.meta.get(META, ()))
         sends = None if dry_run else open_connections
-        plan = plan_job(place, job, cluster, scheduler, run_id, words, sends=sends, allow_stale=allow_stale)
+        plan = plan_job(place, selection, words, sends=sends, allow_stale=allow_stale)
         say_notes(plan)
         if dry_run:
             print_script(plan)
@@ -97,10 +91,7 @@ def submit(
 
 def plan_job(
     place: "Place",
-    job: str | None,
-    cluster: str | None,
-    scheduler: str | None,
-    run_id: str | None,
+    selection: Selection,
     words: Mapping[str, object],
     *,
     array: "Array | None" = None,
@@ -114,10 +105,7 @@ def plan_job(
 
     Args:
         place: The project.
-        job: The job; None for the only one.
-        cluster: The cluster; None for the only one.
-        scheduler: The scheduler; None for the cluster's default.
-        run_id: The run's id; None for a new one.
+        selection: The job, the cluster, the scheduler, and the run's id.
         words: Options by the keys of a job.
         array: An array that replaces that of the options.
         sends: The connections, if the run will be submitted.
@@ -134,7 +122,7 @@ def plan_job(
 
     admit: Admit = admit_all
     if sends:
-        chosen = choose_cluster(place.project, cluster)
+        chosen = choose_cluster(place.project, selection.cluster)
         sends.to(chosen).begin(SUBMITTING)
         admit = admit_on(chosen, place.project.root)
     from hpcdeploy.config.options import read_options
@@ -147,15 +135,15 @@ def plan_job(
     return plan(
         place.project,
         place.store,
-        job,
-        cluster,
-        cast("SchedulerName | None", scheduler),
+        selection.job,
+        selection.cluster,
+        cast("SchedulerName | None", selection.scheduler),
         replace(options, array=array) if array else options,
         resolve=asking.resolve,
         plain_http=asking.speaks_plain_http,
-        run_id=run_id,
+        run_id=selection.run_id,
         now=time.time(),
-        words={name: value for name, value in words.items() if value not in (None, [], {}, ())},
+        words={name: value for name, value in words.items() if value not in NOT_GIVEN},
         archives=state_folder(os.environ) / "code" if sends else None,
         allow=_is_confirmed if sends else lambda _surprise: True,
         check_image=lambda image, delivery: say_if_stale(
@@ -202,7 +190,7 @@ def say_notes(plan: "Plan") -> None:
 
 def submit_plan(place: "Place", plan: "Plan", connections: "Connections") -> "Submitted":
     """Submit a planned run."""
-    return _send(place, plan.run, plan.script, plan.cluster, plan.uploads, connections, request=plan.request)
+    return _send(place, _Submission(plan.run, plan.script, plan.cluster, plan.uploads, plan.request), connections)
 
 
 def _resume(place: "Place", name: str, connections: "Connections") -> "Submitted":
@@ -212,29 +200,30 @@ def _resume(place: "Place", name: str, connections: "Connections") -> "Submitted
     check_resumable(known)
     script = place.store.script(known.run)
     cluster = place.cluster(known.run.cluster)
-    return _send(place, known.run, script, cluster, place.store.uploads(known.run), connections, again=True)
+    submission = _Submission(known.run, script, cluster, place.store.uploads(known.run))
+    return _send(place, submission, connections, again=True)
 
 
-def _send(
-    place: "Place",
-    run: "Run",
-    script: str,
-    cluster: "Cluster",
-    uploads: "tuple[StagedFile, ...]",
-    connections: "Connections",
-    *,
-    request: "Request | None" = None,
-    again: bool = False,
-) -> "Submitted":
+class _Submission(NamedTuple):
+    """A run that is ready to be submitted, with its script and uploads; without `request` when it is resumed."""
+
+    run: "Run"
+    script: str
+    cluster: "Cluster"
+    uploads: "tuple[StagedFile, ...]"
+    request: "Request | None" = None
+
+
+def _send(place: "Place", submission: _Submission, connections: "Connections", *, again: bool = False) -> "Submitted":
     from hpcdeploy.flows import submit as flow
 
     return flow.submit(
-        run,
-        script,
-        connections.to(cluster),
+        submission.run,
+        submission.script,
+        connections.to(submission.cluster),
         place.store,
-        uploads=uploads,
-        request=request,
+        uploads=submission.uploads,
+        request=submission.request,
         report=show.pass_on,
         carrying=show.transfer,
         again=again,

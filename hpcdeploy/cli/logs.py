@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpcdeploy.cli import show
+from hpcdeploy.cli.options import AsJson, OneRun
 from hpcdeploy.plain_text import PlainStream
 
 if TYPE_CHECKING:
@@ -23,9 +24,7 @@ _SHORTEST_CUT = 1024
 
 
 def logs(
-    run: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="Run id or prefix; default: the newest run.", show_default=False)
-    ] = None,
+    run: OneRun = None,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Follow the output until the tasks finish.")] = False,
     task: Annotated[
         int | None,
@@ -40,7 +39,7 @@ def logs(
     plain: Annotated[
         bool, typer.Option("--plain", help="Print text only: no colours or terminal control characters.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: AsJson = False,
 ) -> None:
     """Print the standard output and standard error of tasks.
 

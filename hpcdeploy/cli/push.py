@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpcdeploy.cli import show
-from hpcdeploy.cli.image_options import All, AsJson, ImageNames, Jobs, bring_home, file_of
+from hpcdeploy.cli.image_options import ImageSelection, bring_home, file_of
+from hpcdeploy.cli.options import AsJson, spread
 
 if TYPE_CHECKING:
     from hpcdeploy.cli.place import Place
@@ -29,10 +30,9 @@ Tags = Annotated[
 ]
 
 
+@spread
 def push(
-    images: ImageNames = None,
-    every: All = False,
-    jobs: Jobs = 1,
+    selection: ImageSelection,
     repository: Repositories = None,
     tag: Tags = None,
     json: AsJson = False,
@@ -52,14 +52,14 @@ def push(
     from hpcdeploy.tags import read_git_facts
 
     place = here()
-    chosen = choose_images(place.project, images or (), every=every)
+    chosen = choose_images(place.project, selection.images or (), every=selection.every)
     if len(chosen) > 1:
         if repository:
             raise ConfigError("--repository applies to one image, because several would move the same tags; select one")
         flow.refuse_same_tags(chosen, tag or ())
         latest = (place.store.latest_build(place.project.root, settings.name) for settings in chosen)
         ask_ahead(place.project.clusters, [built.built_on for built in latest if built])
-        many.push({settings.name: many.option("--tag", tag) for settings in chosen}, jobs=jobs, json=json)
+        many.push({settings.name: many.option("--tag", tag) for settings in chosen}, jobs=selection.jobs, json=json)
         return
     [settings] = chosen
     # Checked before the image is downloaded from its cluster, which takes long.

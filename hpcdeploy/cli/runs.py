@@ -9,20 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpcdeploy.cli import show
+from hpcdeploy.cli.options import AsJson, Interval, OneRun, Runs, Yes
 from hpcdeploy.plain_text import one_line
 
 if TYPE_CHECKING:
     from hpcdeploy.flows.fetch import Fetched
     from hpcdeploy.run import Run, RunStatus
-
-Runs = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[RUN]...", help="Run ids or prefixes; default: the newest run.", show_default=False),
-]
-OneRun = Annotated[
-    str | None, typer.Argument(metavar="[RUN]", help="Run id or prefix; default: the newest run.", show_default=False)
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def list_runs(
@@ -64,7 +56,7 @@ def wait(
     timeout: Annotated[
         float, typer.Option("--timeout", help="Stop waiting after this many seconds; 0: never. Runs continue.", min=0)
     ] = 0,
-    interval: Annotated[float, typer.Option("--interval", help="Maximum seconds between two queries.", min=1)] = 60,
+    interval: Interval = 60,
     json: AsJson = False,
 ) -> None:
     """Wait for runs to finish and exit with their exit code.
@@ -160,7 +152,7 @@ def counted(done: "Fetched") -> str:
 
 def cancel(
     run: Runs = None,
-    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask for confirmation.")] = False,
+    yes: Yes = False,
     json: AsJson = False,
 ) -> None:
     """Cancel runs that have not finished."""

@@ -2,6 +2,7 @@
 
 import json as json_text
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,9 +10,9 @@ import typer
 
 from hpcdeploy.cli import show
 from hpcdeploy.cli.command_line import META
-from hpcdeploy.cli.job import AllowStale, RunId, print_script, print_submitted, say_notes, submit_plan
+from hpcdeploy.cli.job import Selection, print_script, print_submitted, say_notes, submit_plan
 from hpcdeploy.cli.job_options import as_settings, joined, takes_job_options
-from hpcdeploy.cli.runs import AsJson, OneRun
+from hpcdeploy.cli.options import AllowStale, AsJson, OneRun, PrintScript, RunId, spread
 
 if TYPE_CHECKING:
     from hpcdeploy.cli.place import Place
@@ -51,17 +52,25 @@ def results(
         show.say(f"no task of run {status.run.id} has failed")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sending:
+    """The options of how the new run is submitted."""
+
+    run_id: RunId = None
+    dry_run: PrintScript = False
+    allow_stale: AllowStale = False
+
+
 @takes_job_options
+@spread
 def rerun(
     ctx: typer.Context,
+    sending: Sending,
     run: OneRun = None,
     task: Annotated[
         list[str] | None,
         typer.Option("--task", help='Tasks, such as "3,5-7"; may be repeated; default: failed ones.', show_default=False),
     ] = None,
-    run_id: RunId = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the script as render does; change nothing.")] = False,
-    allow_stale: AllowStale = False,
     json: AsJson = False,
     **options: Any,  # noqa: ANN401 - the decorator sets the types
 ) -> None:
@@ -88,10 +97,10 @@ def rerun(
                 show.as_json(None)
             return
         check_alone(status.run, tasks, others, place.store)
-        sends = None if dry_run else open_connections
-        origin, plan = _plan(place, status, tasks, words, run_id, sends=sends, allow_stale=allow_stale)
+        sends = None if sending.dry_run else open_connections
+        origin, plan = _plan(place, status, tasks, words, sending, sends)
         say_notes(plan)
-        if dry_run:
+        if sending.dry_run:
             print_script(plan)
             return
         show.say(f"running again {len(tasks)} of {status.run.tasks} tasks of run {status.run.id}")
@@ -116,10 +125,8 @@ def _plan(
     status: "RunStatus",
     tasks: Sequence[int],
     words: dict[str, object],
-    run_id: str | None,
-    *,
+    sending: Sending,
     sends: "Connections | None",
-    allow_stale: bool,
 ) -> tuple["Place", "Plan"]:
     """Plan the new run from the request of the old one; return it with its project."""
     from dataclasses import replace
@@ -140,14 +147,11 @@ def _plan(
     both = joined(before, words)
     plan = plan_job(
         origin,
-        request.job,
-        status.run.cluster,
-        status.run.scheduler,
-        run_id,
+        Selection(job=request.job, cluster=status.run.cluster, scheduler=status.run.scheduler, run_id=sending.run_id),
         both,
         array=array,
         sends=sends,
-        allow_stale=allow_stale,
+        allow_stale=sending.allow_stale,
     )
     if array is None and plan.job.array:
         raise ConfigError(f"job {plan.job.name} has several tasks now, but run {status.run.id} had one; use submit")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpcdeploy.cli import show
+from hpcdeploy.cli.options import AsJson
 
 if TYPE_CHECKING:
     from hpcdeploy.templates import Template
@@ -16,7 +17,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="Template name, or its
 
 
 @app.callback(invoke_without_command=True)
-def templates(context: typer.Context, json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def templates(context: typer.Context, json: AsJson = False) -> None:
     """List the templates, and which of them the project overrides."""
     if context.invoked_subcommand is not None:
         return

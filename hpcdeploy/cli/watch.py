@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpcdeploy.cli import show
+from hpcdeploy.cli.options import Interval
 from hpcdeploy.cli.status_text import count_states, expected_start, explanations, in_words
 from hpcdeploy.plain_text import one_line
 
@@ -40,7 +41,7 @@ def watch(
             show_default=False,
         ),
     ] = None,
-    interval: Annotated[float, typer.Option("--interval", help="Maximum seconds between two queries.", min=1)] = 60,
+    interval: Interval = 60,
 ) -> None:
     """Show a live table of runs until all have finished.
 

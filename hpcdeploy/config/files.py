@@ -17,10 +17,10 @@ from hpcdeploy.config.named_files import in_folder
 from hpcdeploy.config.project import Layer, Project, assemble
 from hpcdeploy.config.reading import Report, Table, joined, nested_table, parse_document, read
 from hpcdeploy.config.schema import CLUSTERS_FILE, PERSON_FILE, PROJECT_FILE
-from hpcdeploy.config.sweeps import SweepFile, parse_file, swept
+from hpcdeploy.config.sweeps import parse_file, swept
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.folders import config_folder, home_folder, state_folder
-from hpcdeploy.job import Array
+from hpcdeploy.job import Array, SweepFile
 from hpcdeploy.ownership import check_owned
 from hpcdeploy.regular_file import LARGEST_TABLE, LARGEST_TEXT, read_regular
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from hpcdeploy.boundary import Boundary, followed
 from hpcdeploy.config.job_files import absolute
 from hpcdeploy.config.project import JobSettings
-from hpcdeploy.config.sweeps import SweepFile
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.folders import home_folder
 from hpcdeploy.image import Secret
+from hpcdeploy.job import SweepFile
 from hpcdeploy.shell import expanded
 
 

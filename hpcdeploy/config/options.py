@@ -2,13 +2,9 @@
 
 from collections.abc import Mapping
 
+from hpcdeploy.config.job_schema import OPTIONS
 from hpcdeploy.config.project import JobSettings, job_settings
-from hpcdeploy.config.reading import Key, Leaf, Report, Table, read
-from hpcdeploy.config.schema import JOB
-from hpcdeploy.config.validators import whole
-
-_OPTIONS = Table((*JOB.keys, Key(name="throttle", kind=Leaf(whole(0)))), JOB.check)
-"""A job's keys, and the throttle, which only exists as an option and applies to any array."""
+from hpcdeploy.config.reading import Report, read
 
 
 def read_options(given: Mapping[str, object]) -> JobSettings:
@@ -19,6 +15,6 @@ def read_options(given: Mapping[str, object]) -> JobSettings:
     """
     report = Report(file="on the command line")
     options = {key: value for key, value in given.items() if value is not None and value not in ([], {}, ())}
-    values = read(_OPTIONS, options, report)
+    values = read(OPTIONS, options, report)
     report.close()
     return job_settings(values)

@@ -3,13 +3,12 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.config.reading import Report, joined
-from hpcdeploy.config.sweeps import SweepFile
 from hpcdeploy.image import FileCopy, ImageSettings, Secret
-from hpcdeploy.job import After, Array, Bind, Code, Directives, Input, Launcher, Retries, Signal
+from hpcdeploy.job import ProgramFields, ResourceFields, SchedulingFields
 from hpcdeploy.source import DefinitionSource, DockerfileSource, OciSource, PixiSource, Source, SpackSource
 
 ONLY_IMAGE = "default"
@@ -17,48 +16,14 @@ ONLY_IMAGE = "default"
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobSettings:
+class JobSettings(ProgramFields, ResourceFields, SchedulingFields):
     """A job's settings from one source: a cluster's defaults, ``[jobs.NAME]``, or the options of a command.
 
-    None means not set here. Units are those of `hpcdeploy.job.Resources`. A Slurm directive or ``code`` that is False
-    removes the value of an earlier source. ``array`` also has the value of ``sweep``; ``throttle``, which only an option
-    sets, applies to any array.
+    None means not set here. A Slurm directive or ``code`` that is False removes the value of an earlier source. ``array``
+    also has the value of ``sweep``; ``throttle``, which only an option sets, applies to any array.
     """
 
-    image: str | None = None
-    command: tuple[str, ...] | None = None
-    nodes: int | None = None
-    gpus: int | None = None
-    gpu_type: str | None = None
-    gpu_memory: int | None = None
-    gpu_capability: tuple[str, str] | None = None
-    gpu_runtime: str | None = None
-    cpus: int | None = None
-    memory: int | None = None
-    time: int | None = None
-    disk: int | None = None
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    constraint: str | None = None
-    environment: tuple[tuple[str, str], ...] = ()
-    binds: tuple[Bind, ...] = ()
-    array: Array | SweepFile | None = None
     throttle: int | None = None
-    after: tuple[After, ...] | None = None
-    signal: Signal | None = None
-    requeue: bool | None = None
-    retries: Retries | None = None
-    tasks_per_node: int | None = None
-    launcher: Launcher | None = None
-    mpi: str | None = None
-    workdir: str | None = None
-    code: Code | Literal[False] | None = None
-    inputs: tuple[Input, ...] = ()
-    outputs: tuple[str, ...] | None = None
-    slurm: Directives = ()
-    srun: Directives = ()
-    htcondor: Directives = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,12 +1,9 @@
-"""Remove keys that a later source replaces by options: ``memory`` in a cluster's defaults, ``slurm.mem`` in a job.
+"""Combine a cluster's defaults, ``[jobs.NAME]`` and a command's options into a job."""
 
-An option of an earlier source can be removed (``false``), a key cannot: without this, a job could not request all memory of
-a node if the cluster has a default for ``memory``.
-"""
-
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
-from typing import Any, Literal, TypeVar, get_args
+from functools import partial
+from typing import Any, TypeVar, get_args
 
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.config.directives import twins
@@ -16,20 +13,22 @@ from hpcdeploy.config.job_files import mounted_here
 from hpcdeploy.config.named_files import Admit, files_of_job, files_of_job_here, outside, refuse
 from hpcdeploy.config.project import JobSettings, Project
 from hpcdeploy.config.reading import found, joined
-from hpcdeploy.config.sweeps import SweepFile
 from hpcdeploy.config.task_layout import check_shape
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.image import ImageSettings
-from hpcdeploy.job import Array, Bind, Code, Directives, Job, Resources
+from hpcdeploy.job import SETTINGS, Array, Bind, Directives, Input, Job, Resources, SweepFile
+from hpcdeploy.job_field import Merge
 from hpcdeploy.parameters import VARIABLE, filled
 from hpcdeploy.plain_text import meant
 
-_KEYS = frozenset(field.name for field in fields(Resources))
-"""Keys that a cluster's defaults may set."""
+_REQUESTS = frozenset(field.name for field in fields(Resources))
 
 
 def without_replaced(places: Sequence[JobSettings], cluster: Cluster) -> tuple[JobSettings, ...]:
     """Remove from each source the keys that a later one replaces by options of the cluster's scheduler.
+
+    ``slurm.mem`` in a job replaces ``memory`` in a cluster's defaults. An option of an earlier source can be removed
+    (``false``), a key cannot: without this, a job could not request all memory of a node if the cluster has a default.
 
     With two schedulers they remain, and are rejected beside such options: for the other scheduler they would not be
     replaced.
@@ -45,7 +44,7 @@ def without_replaced(places: Sequence[JobSettings], cluster: Cluster) -> tuple[J
 
 def _replaced(place: JobSettings, scheduler: SchedulerName) -> list[str]:
     replaced = (key.replace("-", "_") for key, _ in twins(scheduler, getattr(place, scheduler)))
-    return [field for field in replaced if field in _KEYS]
+    return [field for field in replaced if field in _REQUESTS]
 
 
 T = TypeVar("T")
@@ -153,42 +152,45 @@ def _job_settings(project: Project, job_name: str | None) -> tuple[str, JobSetti
 
 
 def _job(project: Project, name: str, places: tuple[JobSettings, ...]) -> Job:
-    return Job(
-        name=name,
-        image=_image(project, name, _last(place.image for place in places)),
-        command=_last(place.command for place in places) or (),
-        resources=_resources(places),
-        environment=tuple({key: value for place in places for key, value in place.environment}.items()),
-        binds=_binds(places),
-        array=_array(project, name, places),
-        after=_last(place.after for place in places) or (),
-        signal=_last(place.signal for place in places),
-        requeue=_last(place.requeue for place in places),
-        retries=_last(place.retries for place in places),
-        tasks_per_node=_last(place.tasks_per_node for place in places),
-        launcher=_last(place.launcher for place in places),
-        mpi=_last(place.mpi for place in places),
-        workdir=_last(place.workdir for place in places) or "",
-        code=_code(places),
-        outputs=_last(place.outputs for place in places) or (),
-        inputs=tuple({given.destination: given for place in places for given in place.inputs}.values()),
-        slurm=_directives(places, "slurm"),
-        srun=_directives(places, "srun"),
-        htcondor=_directives(places, "htcondor"),
-    )
+    merged = {setting.field: _MERGED[setting.merge](_values(places, setting.field)) for setting in SETTINGS}
+    merged |= {"image": _image(project, name, merged["image"]), "array": _array(project, name, places)}
+    given = {field: value for field, value in merged.items() if value is not None}  # a job has its own defaults
+    given.pop("throttle", None)
+    return Job(name=name, resources=Resources(**{field: given.pop(field) for field in _REQUESTS & given.keys()}), **given)
 
 
-def _code(places: tuple[JobSettings, ...]) -> Code | None:
-    given = [place.code for place in places if place.code is not None]
-    return (given[-1] or None) if given else None
+def _values(places: Iterable[JobSettings], field: str) -> list[Any]:
+    """Return the values of a field in all sources that set it, the latest last."""
+    return [value for value in (getattr(place, field) for place in places) if value is not None]
+
+
+def _last(values: Sequence[T]) -> T | None:
+    return values[-1] if values else None
+
+
+def _by_name(values: Iterable[Directives], *, caseless: bool = False) -> Directives:
+    merged = {key.lower() if caseless else key: (key, value) for several in values for key, value in several}
+    return tuple((key, value) for key, value in merged.values() if value is not False)
+
+
+def _by_destination(values: Iterable[tuple[Bind | Input, ...]]) -> tuple[Bind | Input, ...]:
+    return tuple({one.destination or one.source: one for several in values for one in several}.values())
+
+
+_MERGED: Mapping[Merge, Callable[[list[Any]], Any]] = {
+    "last": _last,
+    "last or none": lambda values: _last(values) or None,
+    "name": _by_name,
+    "caseless name": partial(_by_name, caseless=True),
+    "destination": _by_destination,
+}
 
 
 def _array(project: Project, job: str, places: tuple[JobSettings, ...]) -> Array | None:
-    given = [place.array for place in places if place.array is not None]
-    last = given[-1] if given else None
+    last = _last(_values(places, "array"))
     of_project = last is not places[-1].array  # the last place is the command line
     array = read_sweep(last, project.root, of_project=of_project) if isinstance(last, SweepFile) else last
-    throttle = _last(place.throttle for place in places)
+    throttle = _last(_values(places, "throttle"))
     if throttle is None:
         return array
     if array is None:
@@ -236,29 +238,6 @@ def _chosen(what: str, name: str | None, known: Mapping[str, object], advice: st
             f"found {found(name)}; no {what} has that name{f', did you mean {close}?' if close else '.'} {there}"
         )
     return name
-
-
-def _last(values: Iterable[T | None]) -> T | None:
-    given = [value for value in values if value is not None]
-    return given[-1] if given else None
-
-
-def _resources(places: tuple[JobSettings, ...]) -> Resources:
-    given = {field.name: _last([getattr(place, field.name) for place in places]) for field in fields(Resources)}
-    return Resources(**{name: value for name, value in given.items() if value is not None})
-
-
-def _binds(places: tuple[JobSettings, ...]) -> tuple[Bind, ...]:
-    by_place = {bind.destination or bind.source: bind for place in places for bind in place.binds}
-    return tuple(by_place.values())
-
-
-def _directives(places: tuple[JobSettings, ...], table: Literal["slurm", "srun", "htcondor"]) -> Directives:
-    merged: dict[str, tuple[str, str | bool]] = {}
-    for place in places:
-        for key, value in getattr(place, table):
-            merged[key.lower() if table == "htcondor" else key] = (key, value)
-    return tuple((key, value) for key, value in merged.values() if value is not False)
 
 
 def _image(project: Project, job: str, image: str | None) -> str:

@@ -4,50 +4,12 @@ import re
 from typing import Any, get_args
 
 from hpcdeploy.cluster import GpuForm, HtcondorContainer, ImageRoute, MemoryForm, SchedulerName, TransportName
-from hpcdeploy.config.directives import htcondor_key, htcondor_value, slurm_key, slurm_value
-from hpcdeploy.config.image_schema import COMMAND, ENVIRONMENT, IMAGE, LINE, SHELL_LINES
-from hpcdeploy.config.job_files import CODE, INPUTS, OUTPUTS
-from hpcdeploy.config.reading import Either, Key, Kind, Leaf, ListOf, MapOf, Table, found
-from hpcdeploy.config.srun import srun_key
-from hpcdeploy.config.sweeps import parameter_name, sweep, sweep_file
-from hpcdeploy.config.sweeps import value as parameter_value
-from hpcdeploy.config.task_layout import (
-    AFTER,
-    RETRIES,
-    exit_code,
-    mpi_plugin,
-    parse_after,
-    parse_retries,
-    parse_signal,
-    retries,
-)
-from hpcdeploy.config.validators import (
-    ARRAY,
-    BIND,
-    array,
-    bind,
-    capability,
-    choice,
-    cluster_path,
-    gpu_count,
-    image_path,
-    label,
-    line,
-    memory,
-    name,
-    node_memory,
-    parse_array,
-    parse_bind,
-    time,
-    time_limit,
-    true_or_false,
-    user_name,
-    version,
-    whole,
-)
+from hpcdeploy.config.image_schema import IMAGE, LINE, SHELL_LINES
+from hpcdeploy.config.job_schema import BINDS, DEFAULTS, JOB
+from hpcdeploy.config.reading import Key, Leaf, ListOf, MapOf, Table, found
+from hpcdeploy.config.validators import choice, cluster_path, line, memory, name, time, user_name
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.gpus import GpuVendorChoice
-from hpcdeploy.job import Launcher
 from hpcdeploy.ownership import KEY as SAFE_DIRECTORIES
 
 _NOT_IN_A_HOST = frozenset("'`\"$\\;&<>|(){},")
@@ -96,14 +58,6 @@ def _one_of_image_tables(values: dict[str, Any]) -> object:
     return values
 
 
-def _array_or_sweep(values: dict[str, Any]) -> object:
-    if "array" in values and "sweep" in values:
-        raise ConfigError("both array and sweep are set; expected one: a sweep is an array with a task for each value")
-    if "sweep" in values:
-        values["array"] = values.pop("sweep")
-    return values
-
-
 def _one_of_scheduler_keys(values: dict[str, Any]) -> object:
     if "scheduler" in values and "schedulers" in values:
         raise ConfigError('both scheduler and schedulers are set; expected one, such as schedulers = ["slurm", "htcondor"]')
@@ -121,103 +75,6 @@ def _image_name(value: str) -> str:
 
 
 SCHEDULER = Leaf(choice(get_args(SchedulerName)))
-
-BIND_TABLE = Table(
-    (
-        Key(name="source", kind=Leaf(cluster_path), required=True),
-        Key(name="destination", kind=Leaf(image_path)),
-        Key(name="read-only", kind=Leaf(true_or_false)),
-    ),
-    lambda values: bind(values["source"], values.get("destination", ""), read_only=values.get("read-only", False)),
-)
-BINDS = ListOf(Either({str: Leaf(parse_bind), dict: BIND_TABLE}, BIND), f"a list, each item {BIND}")
-ARRAY_TABLE = Table(
-    (Key(name="size", kind=Leaf(whole(1)), required=True), Key(name="throttle", kind=Leaf(whole(0)))),
-    lambda values: array(values["size"], values.get("throttle", 0)),
-)
-AFTER_LIST = ListOf(Leaf(parse_after), f"a list, each item {AFTER}")
-AFTER_KIND: Kind = Either({str: Leaf(lambda words: (parse_after(words),)), list: AFTER_LIST}, f"{AFTER}, or a list")
-SWEEP = Table(
-    (
-        Key(
-            name="grid",
-            kind=MapOf(
-                parameter_name,
-                ListOf(Leaf(parameter_value), "a list of values", least=1),
-                "a table of lists, such as { lr = [0.1, 0.01], seed = [1, 2, 3] }",
-            ),
-        ),
-        Key(
-            name="list",
-            kind=ListOf(
-                MapOf(parameter_name, Leaf(parameter_value), "a table of values, such as { lr = 0.1 }"),
-                "a list of tables, such as [{ lr = 0.1 }, { lr = 0.01 }]",
-                least=1,
-            ),
-        ),
-        Key(name="file", kind=Leaf(sweep_file)),
-        Key(name="throttle", kind=Leaf(whole(0))),
-    ),
-    sweep,
-)
-RETRIES_TABLE = Table(
-    (
-        Key(name="max", kind=Leaf(whole(1)), required=True),
-        Key(name="exit-codes", kind=ListOf(Leaf(exit_code), "a list of exit codes, such as [75]", least=1)),
-    ),
-    lambda values: retries(values["max"], values.get("exit-codes", ())),
-)
-RETRIES_KIND: Kind = Either({int: Leaf(retries), str: Leaf(parse_retries), dict: RETRIES_TABLE}, RETRIES)
-ARRAY_KIND: Kind = Either({int: Leaf(array), str: Leaf(parse_array), dict: ARRAY_TABLE}, ARRAY)
-
-
-RESOURCES = (
-    Key(name="nodes", kind=Leaf(whole(1))),
-    Key(name="gpus", kind=Leaf(gpu_count)),
-    Key(name="gpu-type", kind=Leaf(label)),
-    Key(name="gpu-memory", kind=Leaf(memory)),
-    Key(name="gpu-capability", kind=Leaf(capability)),
-    Key(name="gpu-runtime", kind=Leaf(version)),
-    Key(name="cpus", kind=Leaf(whole(1))),
-    Key(name="memory", kind=Leaf(node_memory)),
-    Key(name="time", kind=Leaf(time_limit)),
-    Key(name="disk", kind=Leaf(memory)),
-    Key(name="partition", kind=LINE),
-    Key(name="account", kind=LINE),
-    Key(name="qos", kind=LINE),
-    Key(name="constraint", kind=LINE),
-)
-
-WITH_RESOURCES = (
-    *RESOURCES,
-    Key(name="environment", kind=ENVIRONMENT),
-    Key(name="binds", kind=BINDS),
-    Key(name="slurm", kind=MapOf(slurm_key, Leaf(slurm_value), "a table of options of sbatch")),
-    Key(name="srun", kind=MapOf(srun_key, Leaf(slurm_value), "a table of options of srun")),
-    Key(name="htcondor", kind=MapOf(htcondor_key, Leaf(htcondor_value), "a table of submit commands")),
-)
-
-JOB = Table(
-    (
-        Key(name="image", kind=LINE),
-        Key(name="command", kind=COMMAND),
-        *WITH_RESOURCES,
-        Key(name="array", kind=ARRAY_KIND),
-        Key(name="sweep", kind=SWEEP),
-        Key(name="after", kind=AFTER_KIND),
-        Key(name="signal", kind=Leaf(parse_signal)),
-        Key(name="requeue", kind=Leaf(true_or_false)),
-        Key(name="retries", kind=RETRIES_KIND),
-        Key(name="tasks-per-node", kind=Leaf(whole(1))),
-        Key(name="launcher", kind=Leaf(choice(get_args(Launcher)))),
-        Key(name="mpi", kind=Leaf(mpi_plugin)),
-        Key(name="workdir", kind=Leaf(cluster_path)),
-        Key(name="code", kind=CODE),
-        Key(name="inputs", kind=INPUTS),
-        Key(name="outputs", kind=OUTPUTS),
-    ),
-    _array_or_sweep,
-)
 
 CLUSTER = Table(
     (
@@ -241,7 +98,7 @@ CLUSTER = Table(
         Key(name="image-cache-size", kind=Leaf(memory)),
         Key(name="tmp", kind=Leaf(cluster_path)),
         Key(name="mirrors", kind=MapOf(_mirror, Leaf(_mirror), 'a table such as { "ghcr.io" = "mirror.example.org" }')),
-        Key(name="defaults", kind=Table(WITH_RESOURCES)),
+        Key(name="defaults", kind=DEFAULTS),
     ),
     _one_of_scheduler_keys,
 )

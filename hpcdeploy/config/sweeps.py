@@ -6,14 +6,13 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
 from hpcdeploy.config.reading import Number, found
 from hpcdeploy.config.validators import identifier, line, text, whole
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.job import Array
+from hpcdeploy.job import Array, SweepFile
 from hpcdeploy.parameters import Parameters
 
 MOST_TASKS = 1_000_000
@@ -23,14 +22,6 @@ _EXAMPLE = '{"lr": 0.1, "seed": 1}'
 
 KINDS = ("grid", "list", "file")
 """The keys of a sweep's table; exactly one must be set."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SweepFile:
-    """A sweep with parameters in a file that is read at submission; ``throttle`` as in `Array`."""
-
-    path: str
-    throttle: int = 0
 
 
 def value(raw: object) -> str:

@@ -5,9 +5,7 @@ import re
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
-import oras.auth
 import requests
-from oras.auth.base import AuthBackend
 
 from hpcdeploy.checked_values import read_json
 from hpcdeploy.errors import AuthenticationError
@@ -123,7 +121,6 @@ def may_ask_realm(registry: str, realm: str, token_service: str = "") -> bool:
     return scheme == "https" and bool(host) and (same or named)
 
 
-BACKEND = "hpcdeploy"
 # Lifetime in seconds of a token without "expires_in" (distribution, token authentication specification).
 _DEFAULT_LIFE = 60.0
 _MARGIN = 5.0
@@ -135,10 +132,11 @@ class _Token:
     expires: float
 
 
-class ScopedAuth(AuthBackend):  # type: ignore[misc]  # oras-py has no types
+class ScopedAuth:
     """Answer the challenges of one registry with Basic credentials, or with tokens stored by scope.
 
     Attributes:
+        session: The session that asks token services.
         registry: The URL of the registry's root.
         host: Its name for messages.
         wanted: The scope of all following requests, requested together with that of a challenge, so that one token serves a
@@ -148,10 +146,8 @@ class ScopedAuth(AuthBackend):  # type: ignore[misc]  # oras-py has no types
         credentials: The credentials; None for anonymous access.
     """
 
-    session: requests.Session
-
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, session: requests.Session) -> None:
+        self.session = session
         self.registry = ""
         self.host = ""
         self.token_service = ""
@@ -160,9 +156,6 @@ class ScopedAuth(AuthBackend):  # type: ignore[misc]  # oras-py has no types
         self.credentials: Credentials | None = None
         self._challenge: Challenge | None = None
         self._tokens: dict[str, _Token] = {}
-
-    def load_configs(self, container: object, configs: object = None) -> None:
-        """Do nothing: `hpcdeploy.registry.credentials` finds the credentials."""
 
     def get_auth_header(self) -> dict[str, str]:
         """Return the header for the next request, after a challenge and with an unexpired token; empty otherwise."""
@@ -176,12 +169,7 @@ class ScopedAuth(AuthBackend):  # type: ignore[misc]  # oras-py has no types
             return {}
         return {"Authorization": f"Bearer {token.value}"}
 
-    def authenticate_request(
-        self,
-        original: requests.Response,
-        headers: dict[str, str],
-        refresh: bool = False,  # noqa: ARG002, FBT001, FBT002  # oras-py's signature; a rejected token is always renewed
-    ) -> tuple[dict[str, str], bool]:
+    def authenticate_request(self, original: requests.Response, headers: dict[str, str]) -> tuple[dict[str, str], bool]:
         """Answer a challenge with a new token or Basic credentials; return the headers, and whether to try again.
 
         Raises:
@@ -260,9 +248,7 @@ class ScopedAuth(AuthBackend):  # type: ignore[misc]  # oras-py has no types
         if found is not None and found.identity_token:
             # The OAuth2 form of the token service (distribution, "Oauth2 token authentication").
             form = {"grant_type": "refresh_token", "client_id": "hpcdeploy", "refresh_token": found.identity_token}
-            return self.session.post(
-                challenge.realm, data={**form, **parameters}, timeout=limits, allow_redirects=False, verify=self._tls_verify
-            )
+            return self.session.post(challenge.realm, data={**form, **parameters}, timeout=limits, allow_redirects=False)
         # Several scopes are sent as repeated parameters (same specification).
         query = [("service", challenge.service)] + [("scope", part) for part in scope.split()]
         return self.session.get(
@@ -271,7 +257,6 @@ class ScopedAuth(AuthBackend):  # type: ignore[misc]  # oras-py has no types
             headers=self._basic(),
             timeout=limits,
             allow_redirects=False,
-            verify=self._tls_verify,
         )
 
 
@@ -288,6 +273,3 @@ def _read_token(response: requests.Response, requested_at: float) -> _Token:
             f"the token service at {origin_of(response.url)[1]} sent an answer without a token", kind=AuthenticationError
         )
     return _Token(value=value, expires=requested_at + max(1.0, life - _MARGIN))
-
-
-oras.auth.auth_backends[BACKEND] = ScopedAuth

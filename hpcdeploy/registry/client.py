@@ -99,12 +99,12 @@ class Registry:
             manifest = render_manifest(
                 sha256=sha256, size=size, title=title_of(self.reference.path), created=created, annotations=annotations or {}
             )
-            client.upload_blob(FileBody(file, size, progress), "", {"digest": f"sha256:{sha256}", "size": size})
+            client.upload_blob(FileBody(file, size, progress), f"sha256:{sha256}", size)
             progress(size, size)
-            client.upload_blob(CONFIG, "", {"digest": f"sha256:{CONFIG_SHA256}", "size": len(CONFIG)})
+            client.upload_blob(CONFIG, f"sha256:{CONFIG_SHA256}", len(CONFIG))
             digest = f"sha256:{digest_of(manifest)}"
             for name in (digest, *tags):
-                answer = client.upload_manifest(manifest, client.get_container(name))
+                answer = client.upload_manifest(manifest, name)
                 self._compare(answer.headers.get("Docker-Content-Digest", ""), digest)
         return parse_manifest(manifest, repository=self.reference.repository)
 

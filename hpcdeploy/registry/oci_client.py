@@ -1,6 +1,6 @@
-"""Adapt oras-py's registry client, with fixes at the extension points that it offers.
+"""Send the requests of a registry, with the session and the addresses of oras-py; the only module that imports it.
 
-Overridden methods and reasons (oras-py 0.2.43, ``oras/provider.py``): ``do_request`` retries every exception for 131 s, and
+What is not used of it, and why (oras-py 0.2.43, ``oras/provider.py``): ``do_request`` retries every exception for 131 s, and
 has no timeout and one token for all hosts; ``put_upload`` reads the whole file; ``download_blob`` verifies no digest and
 does not write atomically; ``get_manifest`` returns parsed JSON without a digest; ``upload_manifest`` serializes the JSON
 again; ``get_container`` takes a path with a full stop for a host. The tests in ``tests/registry/test_oras_py.py`` fail when
@@ -22,7 +22,7 @@ from hpcdeploy import limits
 from hpcdeploy.checked_values import read_json
 from hpcdeploy.environments.oci import INDEX_TYPES, MANIFEST_TYPES
 from hpcdeploy.errors import ConfigError, RegistryError
-from hpcdeploy.registry.authentication import BACKEND, ScopedAuth, is_downgrade, next_page, origin_of
+from hpcdeploy.registry.authentication import ScopedAuth, is_downgrade, next_page, origin_of
 from hpcdeploy.registry.bounded import BoundedAdapter, allow
 from hpcdeploy.registry.credentials import Lookup
 from hpcdeploy.registry.failures import PassingFailure, explain_exception, explain_response, only_request_errors
@@ -40,7 +40,7 @@ _MOST_DAMAGED = 2
 """Maximum number of times that a document with an unexpected digest is read again."""
 
 
-class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no types
+class OciClient:
     """A client of the registry of ``reference``; its credentials are sent to no other host."""
 
     def __init__(
@@ -54,7 +54,9 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
         token_service: str = "",
     ) -> None:
         setup_logger(quiet=True)
-        super().__init__(hostname=reference.endpoint, insecure=plain_http, auth_backend=BACKEND)
+        registry = oras.provider.Registry(hostname=reference.endpoint, insecure=plain_http)
+        self.session: requests.Session = registry.session  # it accepts no cookies
+        self.prefix: str = registry.prefix
         self.reference = reference
         self.patience = patience
         self.doing = doing
@@ -68,35 +70,21 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
         self.session.auth = _leave_alone
         # Nothing is decompressed: a few bytes may become gigabytes.
         self.session.headers.update({"User-Agent": "hpcdeploy", "Accept-Encoding": "identity"})
-        self.auth: ScopedAuth
+        self.auth = ScopedAuth(self.session)
         self.auth.registry = self.root
         self.auth.host = reference.host
         self.auth.token_service = token_service
         self.auth.credentials = lookup.credentials
         self.auth.patience = patience
 
-    def get_container(self, name: Any) -> oras.container.Container:  # noqa: ANN401  # oras-py's signature
+    def _container(self, name: str) -> oras.container.Container:
         """Return this client's own repository at a tag or digest, without the library's parser."""
-        if isinstance(name, oras.container.Container):
-            return name
         container = oras.container.Container("unused/unused", registry=self.reference.endpoint)
         container.registry = self.reference.endpoint
         namespace, _, container.repository = self.reference.path.rpartition("/")
         container.namespace = namespace or None
-        container.tag, container.digest = str(name), None
+        container.tag, container.digest = name, None
         return container
-
-    def do_request(
-        self,
-        url: str,
-        method: str = "GET",
-        data: Any = None,  # noqa: ANN401  # oras-py's signature
-        headers: dict[str, str] | None = None,
-        json: Any = None,  # noqa: ANN401
-        stream: bool = False,  # noqa: FBT001, FBT002
-    ) -> requests.Response:
-        """Send a request: answer a challenge, follow redirects, and retry temporary failures."""
-        return self.persist(lambda: self.exchange(method, url, data=data, headers=headers, json=json, stream=stream))
 
     def persist(self, attempt: Callable[[], requests.Response]) -> requests.Response:
         """Call `attempt` until its answer is not a temporary failure or the retry policy ends; return the last answer."""
@@ -109,7 +97,6 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
         *,
         data: Any = None,  # noqa: ANN401
         headers: dict[str, str] | None = None,
-        json: Any = None,  # noqa: ANN401
         stream: bool = False,
         timeout: tuple[float, float] | None = None,
     ) -> requests.Response:
@@ -122,12 +109,10 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
                     method,
                     target,
                     data=data,
-                    json=json,
                     headers={"Accept-Encoding": "identity", **(headers or {}), **extra},
                     stream=stream,
                     timeout=limits,
                     allow_redirects=False,
-                    verify=self._tls_verify,
                 )
             return response
 
@@ -183,13 +168,13 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
         finally:
             response.close()
 
-    def put_upload(self, blob: Any, container: oras.container.Container, layer: dict[str, Any]) -> requests.Response:  # noqa: ANN401
-        """Upload `blob` (bytes, or a `FileBody`) in one piece: ``POST`` opens a session, ``PUT`` closes it.
+    def put_upload(self, blob: bytes | FileBody, digest: str, size: int) -> requests.Response:
+        """Upload `blob` in one piece: ``POST`` opens a session, ``PUT`` closes it.
 
         A failed attempt starts a new session from the beginning, because a registry need not support resuming.
         """
-        url = f"{self.prefix}://{container.upload_blob_url()}"
-        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(layer["size"])}
+        url = f"{self.prefix}://{self._container(digest).upload_blob_url()}"
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
         # The first limit also applies to sending each block (urllib3), so it is not the timeout for connecting.
         limits = (self.patience.upload, self.patience.upload)
 
@@ -199,28 +184,22 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
                 return opened
             session = self.follow(opened)
             mark = "&" if "?" in session else "?"
-            target = f"{session}{mark}digest={layer['digest'].replace(':', '%3A')}"
+            target = f"{session}{mark}digest={digest.replace(':', '%3A')}"
             done = self.exchange("PUT", target, data=blob, headers=headers, timeout=limits)
-            refuse_broken(done, blob, layer["digest"], self.reference.host)
+            refuse_broken(done, blob, digest, self.reference.host)
             return done
 
         return self.check(self.persist(attempt), 201, 204)
 
-    def upload_blob(
-        self,
-        blob: bytes | FileBody,
-        container: oras.container.Container | str,
-        layer: dict[str, Any],
-        **_ignored: object,
-    ) -> requests.Response:
+    def upload_blob(self, blob: bytes | FileBody, digest: str, size: int) -> requests.Response:
         """Upload a blob, unless the registry has it."""
-        place = self.get_container(container)
-        head = self.do_request(f"{self.prefix}://{place.get_blob_url(layer['digest'])}", "HEAD")
-        return head if head.status_code == requests.codes.ok else self.put_upload(blob, place, layer)
+        url = f"{self.prefix}://{self._container(digest).get_blob_url(digest)}"
+        head = self.persist(lambda: self.exchange("HEAD", url))
+        return head if head.status_code == requests.codes.ok else self.put_upload(blob, digest, size)
 
-    def upload_manifest(self, manifest: bytes, container: oras.container.Container) -> requests.Response:
-        """Upload a manifest's exact bytes under the container's tag or digest; retry if the registry stored other bytes."""
-        url = f"{self.prefix}://{container.manifest_url()}"
+    def upload_manifest(self, manifest: bytes, name: str) -> requests.Response:
+        """Upload a manifest's exact bytes under a tag or digest; retry if the registry stored other bytes."""
+        url = f"{self.prefix}://{self._container(name).manifest_url()}"
         digest, puts = f"sha256:{hashlib.sha256(manifest).hexdigest()}", 0
 
         def attempt() -> requests.Response:
@@ -234,13 +213,13 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
 
     def read_manifest(self, name: str) -> tuple[bytes, str]:
         """Return a manifest's bytes, and its digest as claimed by the registry; empty if it claims none."""
-        url = f"{self.prefix}://{self.get_container(name).manifest_url()}"
+        url = f"{self.prefix}://{self._container(name).manifest_url()}"
         headers = {"Accept": ", ".join((*MANIFEST_TYPES, *INDEX_TYPES))}
         return self._read_document(url, headers, digest=name if name.startswith("sha256:") else "")
 
     def read_blob(self, digest: str) -> bytes:
         """Return a small blob, such as an image's configuration; the caller verifies its digest."""
-        url = f"{self.prefix}://{self.get_container(digest).get_blob_url(digest)}"
+        url = f"{self.prefix}://{self._container(digest).get_blob_url(digest)}"
         return self._read_document(url, {}, digest=digest)[0]
 
     def _read_document(self, url: str, headers: dict[str, str], *, digest: str) -> tuple[bytes, str]:
@@ -271,7 +250,7 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
 
         It ends after as many attempts without progress as the retry policy allows.
         """
-        url = f"{self.prefix}://{self.get_container(digest).get_blob_url(digest)}"
+        url = f"{self.prefix}://{self._container(digest).get_blob_url(digest)}"
 
         def connect() -> requests.Response:
             headers = {"Range": f"bytes={part.done}-"} if part.done else {}
@@ -309,7 +288,7 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
 
         It ends after as many connections without data as the retry policy allows. The caller verifies the digest.
         """
-        url = f"{self.prefix}://{self.get_container(digest).get_blob_url(digest)}"
+        url = f"{self.prefix}://{self._container(digest).get_blob_url(digest)}"
         idle = 0
         while start < size:
             headers = {"Range": f"bytes={start}-"} if start else {}
@@ -339,7 +318,7 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
         Raises:
             RegistryError: There are more than `hpcdeploy.limits.MOST_TAGS` tags, or the pages are circular or leave TLS.
         """
-        url = f"{self.prefix}://{self.get_container('latest').tags_url()}"
+        url = f"{self.prefix}://{self._container('latest').tags_url()}"
         tags: list[str] = []
         seen: set[str] = set()
         while url:

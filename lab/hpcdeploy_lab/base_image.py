@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from hpcdeploy.definition.base_images import load_bases
-
 from hpcdeploy.errors import LabError
 from hpcdeploy_lab import channel, mirror, oci, rootfs, wheel
 from hpcdeploy_lab.inside import inside

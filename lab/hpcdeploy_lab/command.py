@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from hpcdeploy.cli import show
+from hpcdeploy.cli.options import AsJson
 
 app = typer.Typer(no_args_is_help=True, help="Run a complete test cluster on this machine.")
 
@@ -34,7 +35,7 @@ def up(
 
 
 @app.command()
-def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def status(as_json: AsJson = False) -> None:
     """Show whether the lab is running, and its addresses."""
     from hpcdeploy_lab import cluster
 

@@ -1,4 +1,4 @@
-"""The client: spython's, with the outcome of every command."""
+"""The client: commands of spython, with the outcome of every one."""
 
 import os
 import signal

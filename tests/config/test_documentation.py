@@ -1,27 +1,21 @@
 """The reference of the settings and the schema say the same."""
 
+import os
 import re
 from pathlib import Path
 
 from hpcdeploy.config.files import load_project
 from hpcdeploy.config.image_schema import DOCKERFILE, IMAGE, PIXI, SECRET, SPACK, STEP_TABLE, USER
 from hpcdeploy.config.job_files import CODE_TABLE, INPUT_TABLE
-from hpcdeploy.config.reading import Report, Table, parse_document, read
-from hpcdeploy.config.schema import (
-    ARRAY_TABLE,
-    BIND_TABLE,
-    CLUSTER,
-    JOB,
-    PERSON_FILE,
-    PROJECT_FILE,
-    REGISTRY,
-    RETRIES_TABLE,
-    SWEEP,
-    WITH_RESOURCES,
-)
+from hpcdeploy.config.job_schema import ARRAY_TABLE, BIND_TABLE, DEFAULTS, JOB, RETRIES_TABLE, SWEEP
+from hpcdeploy.config.reading import Report, parse_document, read
+from hpcdeploy.config.schema import CLUSTER, PERSON_FILE, PROJECT_FILE, REGISTRY
+from hpcdeploy.job import SETTINGS
+from tests.config.reference import defaults_table, jobs_table
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+FILE = ROOT / "docs" / "configuration.md"
+PAGE = FILE.read_text(encoding="utf-8")
 
 TABLES = {
     "Top level": PROJECT_FILE,
@@ -34,7 +28,7 @@ TABLES = {
     "A table in `setup`": STEP_TABLE,
     "`[clusters.NAME]`": CLUSTER,
     '`[registries."HOST"]`': REGISTRY,
-    "`[clusters.NAME.defaults]`": Table(WITH_RESOURCES),
+    "`[clusters.NAME.defaults]`": DEFAULTS,
     "`[jobs.NAME]`": JOB,
     "A table in `binds`": BIND_TABLE,
     "A table in `code`": CODE_TABLE,
@@ -53,6 +47,21 @@ def test_every_key_is_documented_and_every_documented_key_exists() -> None:
         if heading not in {"Where settings live", "Values"}
     }
     assert documented == {heading: [key.name for key in table.keys] for heading, table in TABLES.items()}
+
+
+def test_the_tables_of_a_jobs_keys_are_those_of_its_declaration() -> None:
+    page = PAGE
+    for heading, derived in {
+        "`[clusters.NAME.defaults]`": defaults_table(SETTINGS),
+        "`[jobs.NAME]`": jobs_table(SETTINGS),
+    }.items():
+        section = page.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+        [table] = re.findall(r"(?:^\|.*\n)+", section, re.MULTILINE)
+        page = page.replace(table, derived)
+    if "HPCDEPLOY_WRITE_GOLDEN" in os.environ:
+        FILE.write_text(page, encoding="utf-8")
+    else:
+        assert page == PAGE
 
 
 def test_every_example_of_the_reference_is_valid() -> None:

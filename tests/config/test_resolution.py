@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy.cluster import Cluster
+from hpcdeploy.config.job_schema import JOB
 from hpcdeploy.config.named_files import admit_all
 from hpcdeploy.config.project import JobSettings, Project
 from hpcdeploy.config.resolution import choose_cluster, choose_image, resolve_job
-from hpcdeploy.config.schema import JOB
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.image import ImageSettings
 from hpcdeploy.job import Array, Bind, Job, Resources
@@ -122,7 +122,7 @@ def test_a_name_is_needed_where_there_are_several_or_none() -> None:
     with pytest.raises(ConfigError, match=r"none: run 'hpcdeploy init', or add \[images\.NAME\]$"):
         choose_image(replace(PROJECT, images={}), None)
     assert refusal(replace(PROJECT, jobs={"a": JobSettings(), "b": JobSettings()}), None) == (
-        "no job was named; there are a, b: name one"
+        "no job is selected; there are a, b: choose one"
     )
     assert refusal(replace(PROJECT, images={})) == (
         "job train has no image, and the project has 0; use a .sif file or an oras:// reference"

@@ -2,8 +2,8 @@
 
 import pytest
 
+from hpcdeploy.config.job_schema import JOB
 from hpcdeploy.config.reading import Report, read
-from hpcdeploy.config.schema import JOB
 from hpcdeploy.config.task_layout import check_shape
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import After, Directives, Job, Resources, Retries, Signal
@@ -140,7 +140,7 @@ def test_torchrun_goes_with_words_that_start_it_once_on_each_node(slurm: Directi
             "use the key tasks-per-node",
         ),
         (Job(name="train", image="i", launcher="torchrun", slurm=(("ntasks-per-gpu", "1"),)), "slurm.ntasks-per-gpu"),
-        (Job(name="train", image="i", slurm=(("mem", "1G"), ("mem-per-gpu", "1G"))), "memory as mem and mem-per-gpu"),
+        (Job(name="train", image="i", slurm=(("mem", "1G"), ("mem-per-gpu", "1G"))), "memory with mem and mem-per-gpu"),
         (Job(name="train", image="i", slurm=(("gres", "ssd,gpu:2"), ("gpus-per-node", "2"))), "gres and gpus-per-node"),
     ],
 )

@@ -2,8 +2,8 @@
 
 import pytest
 
+from hpcdeploy.config.job_schema import JOB
 from hpcdeploy.config.reading import Report, read
-from hpcdeploy.config.schema import JOB
 from hpcdeploy.config.slurm_options import SBATCH, SRUN
 from hpcdeploy.config.task_layout import check_shape
 from hpcdeploy.errors import ConfigError

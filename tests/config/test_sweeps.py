@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.config.files import read_sweep
+from hpcdeploy.config.job_schema import JOB
 from hpcdeploy.config.options import read_options
 from hpcdeploy.config.project import JobSettings, Project, job_settings
 from hpcdeploy.config.reading import Report, parse_document, read
 from hpcdeploy.config.resolution import resolve_job, resolve_job_here
-from hpcdeploy.config.schema import JOB
-from hpcdeploy.config.sweeps import SweepFile, parse_csv, parse_json_lines, parse_values
+from hpcdeploy.config.sweeps import parse_csv, parse_json_lines, parse_values
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.image import ImageSettings
-from hpcdeploy.job import Array
+from hpcdeploy.job import Array, SweepFile
 from hpcdeploy.parameters import Parameters
 from hpcdeploy.source import PixiSource
 

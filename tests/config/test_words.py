@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hpcdeploy.config.job_schema import JOB
 from hpcdeploy.config.reading import Report, read
-from hpcdeploy.config.schema import JOB
 from hpcdeploy.config.validators import capability, parse_array, parse_bind, version
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import Array, Bind

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from hpcdeploy.definition.base_images import Bases, check_glibc, choose_base, known_glibc, load_bases
 
+from hpcdeploy.definition.base_images import Bases, check_glibc, choose_base, known_glibc, load_bases
 from hpcdeploy.errors import DefinitionError, TemplateError
 
 SHIPPED = load_bases()

@@ -1,8 +1,8 @@
 """Base images from a mirror, and from a registry on loopback."""
 
 import pytest
-from hpcdeploy.definition.base_images import needs_plain_http, redirect
 
+from hpcdeploy.definition.base_images import needs_plain_http, redirect
 from hpcdeploy.definition.grammar import read_definition
 from hpcdeploy.errors import DefinitionError
 

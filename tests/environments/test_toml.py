@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from hpcdeploy.definition.base_images import load_bases
 
 from hpcdeploy.config.files import load_project
+from hpcdeploy.definition.base_images import load_bases
 from hpcdeploy.environments.pixi import is_manifest, read_manifest
 from hpcdeploy.environments.pixi_package import package_places
 from hpcdeploy.errors import ConfigError, EnvironmentFileError, TemplateError

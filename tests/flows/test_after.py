@@ -29,11 +29,6 @@ PREPARE = Run(
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "runs.db")
-
-
-@pytest.fixture
 def project(tmp_path: Path) -> Project:
     return Project(root=tmp_path, jobs={"prepare": JobSettings(), "train": JobSettings()})
 

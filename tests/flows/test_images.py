@@ -30,11 +30,6 @@ PUSHED = PublishedImage(repository="ghcr.io/me/train", manifest="c" * 64, sha256
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "runs.sqlite")
-
-
-@pytest.fixture
 def project(tmp_path: Path) -> Project:
     return Project(root=tmp_path, images={"train": ImageSettings(name="train", source=PixiSource())})
 

@@ -5,7 +5,6 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -84,11 +83,6 @@ def sections(**texts: str) -> str:
 
 def known(run: Run) -> RunStatus:
     return RunStatus(run=run, tasks=(), asked=0)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "runs.db")
 
 
 def reached(nodes: dict[str, Callable[[bytes], Completed]]) -> Connections:

@@ -33,11 +33,6 @@ def project(tmp_path: Path) -> Project:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "runs.db")
-
-
-@pytest.fixture
 def find(project: Project, store: Store, tmp_path: Path) -> Locate:
     def call(image: str, *, of: Project = project, for_docker: bool = False) -> Located:
         return locate(

@@ -156,7 +156,7 @@ def as_location(text: str) -> None:
         client_of(script, known=True).read_manifest("latest")
     except HpcdeployError:
         client = client_of(script, known=True)
-        client.put_upload(b"x", client.get_container("latest"), {"digest": f"sha256:{'0' * 64}", "size": 1})
+        client.put_upload(b"x", f"sha256:{'0' * 64}", 1)
 
 
 def as_manifest(text: str) -> None:

@@ -15,7 +15,7 @@ def refusal(url: str) -> requests.Response:
 
 
 def test_another_hosts_challenge_is_not_answered() -> None:
-    auth = ScopedAuth()
+    auth = ScopedAuth(requests.Session())
     auth.registry = "https://ghcr.io"
     auth.credentials = Credentials(source="a file", username="me", password="secret")
     assert auth.authenticate_request(refusal("https://evil.example.org/x"), {}) == ({}, False)

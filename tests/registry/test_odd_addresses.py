@@ -42,7 +42,7 @@ def test_an_upload_that_is_sent_to_no_address_is_one_error(address: str) -> None
     with misbehave(script) as odd:
         opened = client(odd.host)
         with opened.session, pytest.raises(RegistryError):
-            opened.put_upload(b"x", opened.get_container("latest"), {"digest": f"sha256:{'0' * 64}", "size": 1})
+            opened.put_upload(b"x", f"sha256:{'0' * 64}", 1)
 
 
 @pytest.mark.parametrize("address", BAD)

@@ -1,6 +1,6 @@
-"""What plain oras-py does wrong, so that its mending is noticed: then the override that stands in for it can go.
+"""What plain oras-py does wrong, so that a fix is noticed: then the library's own method can be used.
 
-Each test names the override in ``hpcdeploy.registry.oci_client`` or the back end in ``hpcdeploy.registry.authentication``.
+Each test names a method that ``hpcdeploy.registry.oci_client`` or ``hpcdeploy.registry.authentication`` has in its place.
 """
 
 import base64

@@ -56,27 +56,27 @@ def client(host: str) -> Iterator[OciClient]:
 def test_an_unknown_certificate_is_refused_and_a_named_authority_is_trusted(
     registry_program: Path, authority: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    layer = {"digest": "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a", "size": 2}
+    digest = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
     with serve(registry_program, tmp_path / "registry", http={"tls": authority}) as host:
         with client(host) as spoken, pytest.raises(RegistryError, match=r"certificate.*REQUESTS_CA_BUNDLE"):
-            spoken.upload_blob(b"{}", "", layer)
+            spoken.upload_blob(b"{}", digest, 2)
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", authority["certificate"])
         with client(host) as spoken:
-            assert spoken.upload_blob(b"{}", "", layer).status_code == 201
+            assert spoken.upload_blob(b"{}", digest, 2).status_code == 201
 
 
 def test_a_registry_that_sends_an_upload_out_of_tls_is_refused(
     registry_program: Path, authority: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", authority["certificate"])
-    layer = {"digest": "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a", "size": 2}
+    digest = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
     http = {"tls": authority, "host": "http://127.0.0.1:1"}
     with (
         serve(registry_program, tmp_path / "registry", http=http) as host,
         client(host) as spoken,
         pytest.raises(RegistryError, match="without TLS"),
     ):
-        spoken.upload_blob(b"{}", "", layer)
+        spoken.upload_blob(b"{}", digest, 2)
 
 
 def test_a_registry_without_tls_where_tls_is_expected_is_told(open_host: str) -> None:

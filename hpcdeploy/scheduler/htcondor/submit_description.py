@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.config.gres import asking_commands
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.job import Job
+from hpcdeploy.job import Job, ResourceFields, SchedulingFields
+from hpcdeploy.job_field import settings_of
 
 Command = tuple[str, str]
 """A line of a submit description: the name to the left of ``=`` and the value to the right."""
@@ -151,11 +152,18 @@ def policy_commands(job: Job) -> list[Command]:
     return chosen
 
 
-_UNSUPPORTED_LAYOUT = {
+UNSUPPORTED = {
+    "partition": "HTCondor has no partitions",
+    "qos": "HTCondor has no quality of service",
+    "constraint": "HTCondor has no node features",
+    "gpu_type": "HTCondor selects GPUs by capability (gpu-memory, gpu-capability, gpu-runtime)",
     "tasks_per_node": "it starts one process for a job; use an array",
     "launcher": "it starts one process for a job",
     "mpi": "it starts one process for a job",
 }
+"""Why HTCondor does not support a setting that is declared for Slurm only."""
+
+_ONLY_SLURM = "only Slurm supports it"
 
 
 def refuse_shapes(job: Job) -> None:
@@ -164,10 +172,29 @@ def refuse_shapes(job: Job) -> None:
     Raises:
         ConfigError: The job uses one.
     """
-    for name, why in _UNSUPPORTED_LAYOUT.items():
-        if getattr(job, name) is not None:
-            key = name.replace("_", "-")
-            raise ConfigError(f"job {job.name!r} has the key {key}, which HTCondor does not support: {why}; remove it here")
+    for setting in settings_of(SchedulingFields):
+        if setting.only == "slurm" and getattr(job, setting.field) is not None:
+            why = UNSUPPORTED.get(setting.field, _ONLY_SLURM)
+            raise ConfigError(
+                f"job {job.name!r} has the key {setting.key}, which HTCondor does not support: {why}; remove it here"
+            )
+
+
+def _refuse_requests(job: Job) -> None:
+    """Check that the job requests nothing that HTCondor does not support; no setting is ignored silently.
+
+    Raises:
+        ConfigError: The job requests such a thing.
+    """
+    wanted = job.resources
+    for setting in settings_of(ResourceFields):
+        value = getattr(wanted, setting.field)
+        if setting.only == "slurm" and value and setting.field != "nodes":
+            why = UNSUPPORTED.get(setting.field, _ONLY_SLURM)
+            advice = 'remove it here, or use htcondor = { ... }, for example { require_gpus = "..." }'
+            raise ConfigError(f"job {job.name!r} requests {setting.key} = {value!r}: {why}; {advice}")
+    if wanted.nodes > 1:
+        raise ConfigError(f"job {job.name!r} requests {wanted.nodes} nodes: HTCondor starts a container on one node")
 
 
 def retry_commands(job: Job) -> list[Command]:
@@ -261,13 +288,6 @@ condor_submit then sends a table instead of every single job: 10,000 jobs took 0
 created all at once, it did not answer any other request in the meantime (HTCondor 23.9).
 """
 
-_UNSUPPORTED = {
-    "partition": "HTCondor has no partitions",
-    "qos": "HTCondor has no quality of service",
-    "constraint": "HTCondor has no node features",
-    "gpu_type": "HTCondor selects GPUs by capability (gpu-memory, gpu-capability, gpu-runtime)",
-}
-
 
 def commands(job: Job, cluster: Cluster, run_id: str) -> list[Command]:
     """Return the submit commands of `job`, the user's own last (the later of two wins, condor_submit(1)).
@@ -276,16 +296,9 @@ def commands(job: Job, cluster: Cluster, run_id: str) -> list[Command]:
         ConfigError: HTCondor does not support a setting of the job; no setting is ignored silently.
     """
     wanted = job.resources
-    for name, why in _UNSUPPORTED.items():
-        if getattr(wanted, name):
-            advice = 'remove it here, or use htcondor = { ... }, for example { require_gpus = "..." }'
-            raise ConfigError(
-                f"job {job.name!r} requests {name.replace('_', '-')} = {getattr(wanted, name)!r}: {why}; {advice}"
-            )
+    _refuse_requests(job)
     refuse_binds(job, cluster)
     refuse_vendor(job, cluster)
-    if wanted.nodes > 1:
-        raise ConfigError(f"job {job.name!r} requests {wanted.nodes} nodes: HTCondor starts a container on one node")
     refuse_shapes(job)
     lines: list[Command] = [("+HpcdeployRun", f'"{run_id}"'), ("batch_name", run_id)]
     lines.append(("request_cpus", str(wanted.cpus or 1)))

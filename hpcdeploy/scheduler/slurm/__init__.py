@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.config.gres import asks_for_gpus, has_whole_nodes
@@ -73,12 +74,14 @@ def states(answers: Answers, runs: Sequence[Run]) -> dict[str, tuple[TaskStatus,
             numbered(
                 _combine(
                     task,
-                    in_queue.get((part.job_id, task)),
-                    in_accounting.get((part.job_id, task)),
-                    records.get((run.id, part.first + task), nothing),
+                    _Sources(
+                        in_queue.get((part.job_id, task)),
+                        in_accounting.get((part.job_id, task)),
+                        records.get((run.id, part.first + task), nothing),
+                        queued.unread_of(part.job_id) or accounted.unread_of(part.job_id),
+                    ),
                     answered=answered,
                     accounting_failed=bool(accounting and accounting.exit_code),
-                    unread=queued.unread_of(part.job_id) or accounted.unread_of(part.job_id),
                     cancelled=(run.id, None) in records,
                 ),
                 part.first + task,
@@ -94,29 +97,33 @@ def _by_task(rows: Rows) -> dict[tuple[str, int], TaskStatus]:
     return {(job_id, status.task): status for job_id, statuses in rows.found.items() for status in statuses}
 
 
-def _combine(
-    task: int,
-    queued: TaskStatus | None,
-    accounted: TaskStatus | None,
-    record: Record,
-    *,
-    answered: bool,
-    accounting_failed: bool,
-    unread: str,
-    cancelled: bool,
-) -> TaskStatus:
-    """Combine three sources: a live job in the queue wins; then accounting; then the task's own record.
+class _Sources(NamedTuple):
+    """What three sources know of a task.
 
-    Args:
-        task: The number of the task in its job.
+    Attributes:
         queued: Its state in squeue.
         accounted: Its state in sacct.
         record: Its own record.
+        unread: A malformed row of squeue or sacct that may belong to the task.
+    """
+
+    queued: TaskStatus | None
+    accounted: TaskStatus | None
+    record: Record
+    unread: str
+
+
+def _combine(task: int, sources: _Sources, *, answered: bool, accounting_failed: bool, cancelled: bool) -> TaskStatus:
+    """Combine the sources of a task: a live job in the queue wins; then accounting; then the task's own record.
+
+    Args:
+        task: The number of the task in its job.
+        sources: The sources.
         answered: The query of squeue succeeded.
         accounting_failed: The query of sacct failed.
-        unread: A malformed row that may belong to the task.
         cancelled: The run was cancelled by hpcdeploy.
     """
+    queued, accounted, record, unread = sources
     if queued and queued.state not in TERMINAL:
         return queued
     ended = accounted if accounted and accounted.state in TERMINAL else queued

@@ -1,0 +1,64 @@
+"""Define the options that several verbs have, and let a verb take a group of options as one value."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from typing import Annotated, Any
+
+import typer
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask for confirmation.")]
+
+JobName = Annotated[
+    str | None, typer.Argument(metavar="[JOB]", help="Job of the project; default: its only one.", show_default=False)
+]
+ClusterName = Annotated[
+    str | None, typer.Option("-c", "--cluster", help="Cluster to use; default: the only one.", show_default=False)
+]
+SchedulerChoice = Annotated[
+    str | None,
+    typer.Option("-s", "--scheduler", help="slurm or htcondor; default: the cluster's first.", show_default=False),
+]
+RunId = Annotated[str | None, typer.Option("--run-id", help="Id of the new run; default: generated.", show_default=False)]
+AllowStale = Annotated[bool, typer.Option("--allow-stale", help="Allow an image that is older than the project.")]
+PrintScript = Annotated[bool, typer.Option("--dry-run", help="Print the script as render does; change nothing.")]
+
+Runs = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[RUN]...", help="Run ids or prefixes; default: the newest run.", show_default=False),
+]
+OneRun = Annotated[
+    str | None, typer.Argument(metavar="[RUN]", help="Run id or prefix; default: the newest run.", show_default=False)
+]
+Interval = Annotated[float, typer.Option("--interval", help="Maximum seconds between two queries.", min=1)]
+
+
+def spread(verb: Callable[..., None]) -> Callable[..., None]:
+    """Let typer see one parameter for each field of a dataclass that `verb` takes.
+
+    The fields' types are options as typer describes them. `verb` gets the dataclass.
+    """
+    groups: dict[str, Any] = {}
+    seen: list[inspect.Parameter] = []
+    for name, parameter in inspect.signature(verb).parameters.items():
+        if is_dataclass(parameter.annotation):
+            groups[name] = parameter.annotation
+            seen += [
+                inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=one.default, annotation=one.type)
+                for one in fields(parameter.annotation)
+            ]
+        elif parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            seen.append(parameter)
+        else:
+            seen.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+
+    @functools.wraps(verb)
+    def grouped(**given: Any) -> None:  # noqa: ANN401 - what typer parsed
+        made = {name: kind(**{one.name: given.pop(one.name) for one in fields(kind)}) for name, kind in groups.items()}
+        verb(**made, **given)
+
+    grouped.__signature__ = inspect.Signature(seen)  # type: ignore[attr-defined]  # PEP 362
+    grouped.__annotations__ = {parameter.name: parameter.annotation for parameter in seen}
+    return grouped

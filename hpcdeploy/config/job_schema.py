@@ -1,0 +1,150 @@
+"""Define the keys of ``[jobs.NAME]`` as data: how each kind of value is read, and which keys a job has."""
+
+from typing import Any, NamedTuple, get_args
+
+from hpcdeploy.config.directives import htcondor_key, htcondor_value, slurm_key, slurm_value
+from hpcdeploy.config.image_schema import COMMAND, ENVIRONMENT, LINE
+from hpcdeploy.config.job_files import CODE, INPUTS, OUTPUTS
+from hpcdeploy.config.reading import Either, Key, Kind, Leaf, ListOf, MapOf, Table
+from hpcdeploy.config.srun import srun_key
+from hpcdeploy.config.sweeps import parameter_name, sweep, sweep_file
+from hpcdeploy.config.sweeps import value as parameter_value
+from hpcdeploy.config.task_layout import (
+    AFTER,
+    RETRIES,
+    exit_code,
+    mpi_plugin,
+    parse_after,
+    parse_retries,
+    parse_signal,
+    retries,
+)
+from hpcdeploy.config.validators import (
+    ARRAY,
+    BIND,
+    array,
+    bind,
+    capability,
+    choice,
+    cluster_path,
+    gpu_count,
+    image_path,
+    label,
+    memory,
+    node_memory,
+    parse_array,
+    parse_bind,
+    time_limit,
+    true_or_false,
+    version,
+    whole,
+)
+from hpcdeploy.errors import ConfigError
+from hpcdeploy.job import SETTINGS, Launcher
+from hpcdeploy.job_field import ValueName
+
+
+def _array_or_sweep(values: dict[str, Any]) -> object:
+    if "array" in values and "sweep" in values:
+        raise ConfigError("both array and sweep are set; expected one: a sweep is an array with a task for each value")
+    if "sweep" in values:
+        values["array"] = values.pop("sweep")
+    return values
+
+
+BIND_TABLE = Table(
+    (
+        Key(name="source", kind=Leaf(cluster_path), required=True),
+        Key(name="destination", kind=Leaf(image_path)),
+        Key(name="read-only", kind=Leaf(true_or_false)),
+    ),
+    lambda values: bind(values["source"], values.get("destination", ""), read_only=values.get("read-only", False)),
+)
+BINDS = ListOf(Either({str: Leaf(parse_bind), dict: BIND_TABLE}, BIND), f"a list, each item {BIND}")
+ARRAY_TABLE = Table(
+    (Key(name="size", kind=Leaf(whole(1)), required=True), Key(name="throttle", kind=Leaf(whole(0)))),
+    lambda values: array(values["size"], values.get("throttle", 0)),
+)
+AFTER_LIST = ListOf(Leaf(parse_after), f"a list, each item {AFTER}")
+AFTER_KIND: Kind = Either({str: Leaf(lambda words: (parse_after(words),)), list: AFTER_LIST}, f"{AFTER}, or a list")
+SWEEP = Table(
+    (
+        Key(
+            name="grid",
+            kind=MapOf(
+                parameter_name,
+                ListOf(Leaf(parameter_value), "a list of values", least=1),
+                "a table of lists, such as { lr = [0.1, 0.01], seed = [1, 2, 3] }",
+            ),
+        ),
+        Key(
+            name="list",
+            kind=ListOf(
+                MapOf(parameter_name, Leaf(parameter_value), "a table of values, such as { lr = 0.1 }"),
+                "a list of tables, such as [{ lr = 0.1 }, { lr = 0.01 }]",
+                least=1,
+            ),
+        ),
+        Key(name="file", kind=Leaf(sweep_file)),
+        Key(name="throttle", kind=Leaf(whole(0))),
+    ),
+    sweep,
+)
+RETRIES_TABLE = Table(
+    (
+        Key(name="max", kind=Leaf(whole(1)), required=True),
+        Key(name="exit-codes", kind=ListOf(Leaf(exit_code), "a list of exit codes, such as [75]", least=1)),
+    ),
+    lambda values: retries(values["max"], values.get("exit-codes", ())),
+)
+RETRIES_KIND: Kind = Either({int: Leaf(retries), str: Leaf(parse_retries), dict: RETRIES_TABLE}, RETRIES)
+ARRAY_KIND: Kind = Either({int: Leaf(array), str: Leaf(parse_array), dict: ARRAY_TABLE}, ARRAY)
+
+
+class Value(NamedTuple):
+    """How a kind of value is read, and the words for it in ``docs/configuration.md``."""
+
+    kind: Kind
+    holds: str
+
+
+VALUES: dict[ValueName, Value] = {
+    "amount": Value(Leaf(memory), "amount"),
+    "array": Value(ARRAY_KIND, "number, string or table"),
+    "binds": Value(BINDS, "list"),
+    "capability": Value(Leaf(capability), "version or range"),
+    "code": Value(CODE, "path here, table, or false"),
+    "command": Value(COMMAND, "list of words"),
+    "count": Value(Leaf(whole(1)), "whole number"),
+    "dependencies": Value(AFTER_KIND, "string, or list"),
+    "environment": Value(ENVIRONMENT, "table of strings"),
+    "flag": Value(Leaf(true_or_false), "true or false"),
+    "gpu count": Value(Leaf(gpu_count), "whole number"),
+    "inputs": Value(INPUTS, "list"),
+    "label": Value(Leaf(label), "word"),
+    "launcher": Value(Leaf(choice(get_args(Launcher))), '`"srun"` or `"torchrun"`'),
+    "limit": Value(Leaf(whole(0)), "whole number"),
+    "line": Value(LINE, "string"),
+    "mpi plugin": Value(Leaf(mpi_plugin), "word"),
+    "node memory": Value(Leaf(node_memory), "amount"),
+    "path": Value(Leaf(cluster_path), "path on the cluster"),
+    "patterns": Value(OUTPUTS, "list of patterns"),
+    "retries": Value(RETRIES_KIND, "number, string or table"),
+    "sbatch options": Value(MapOf(slurm_key, Leaf(slurm_value), "a table of options of sbatch"), "table"),
+    "signal": Value(Leaf(parse_signal), "string"),
+    "srun options": Value(MapOf(srun_key, Leaf(slurm_value), "a table of options of srun"), "table"),
+    "submit commands": Value(MapOf(htcondor_key, Leaf(htcondor_value), "a table of submit commands"), "table"),
+    "sweep": Value(SWEEP, "table"),
+    "time limit": Value(Leaf(time_limit), "time"),
+    "version": Value(Leaf(version), "version"),
+}
+
+_KEYS = {setting: Key(name=setting.key, kind=VALUES[setting.value].kind) for setting in SETTINGS}
+
+JOB = Table(tuple(key for setting, key in _KEYS.items() if setting.meaning), _array_or_sweep)
+
+DEFAULTS = Table(tuple(key for setting, key in _KEYS.items() if setting.in_defaults))
+"""The keys of a job that a cluster's defaults may set."""
+
+OPTIONS = Table(tuple(_KEYS.values()), _array_or_sweep)
+"""The keys that options may set: all."""

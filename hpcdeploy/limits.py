@@ -95,7 +95,7 @@ def following(tasks: int) -> OutputLimit:
 
     A task takes a line of squeue's, one of sacct's and two of its own notes, together some 500 bytes, or a ClassAd of some
     kilobyte; under Slurm before 25.11 an object of ``sacct --json`` too, of some 8 KB, for at most 1000 tasks
-    (``slurm_templates/follow.sh``).
+    (``login/slurm/follow.sh``).
     """
     return OutputLimit(stdout=2 * MIB + min(tasks, 1000) * 16 * KIB + tasks * 2 * KIB)
 

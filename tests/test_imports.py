@@ -14,7 +14,7 @@ ROWS = (
     ("config", "definition", "picture", "tags"),
     (
         *("templates", "sandbox", "compiled_templates", "boundary", "environments", "image", "job", "known_files"),
-        *("parameters", "cluster", "run", "shell", "staged_files"),
+        *("shell_script", "parameters", "cluster", "run", "shell", "staged_files"),
     ),
     ("ownership", "git_changes"),
     (
@@ -33,7 +33,7 @@ ALLOWED = {
         ("job", "parameters"),
         ("templates", "compiled_templates"),
     ),
-    *(("templates", "sandbox"), ("sandbox", "boundary")),
+    *(("templates", "sandbox"), ("sandbox", "boundary"), ("shell_script", "templates"), ("shell_script", "shell")),
 }
 SEAMS = {"spython": "apptainer", "oras": "registry", "paramiko": "transport"}
 ROW_OF = {part: row for row, parts in enumerate(ROWS) for part in parts}

@@ -36,7 +36,7 @@ _STEPS = (
 """Beginnings of Apptainer 1.4's messages (``internal/pkg/build``), and what they mean."""
 
 _WAITS = "another build of the same inputs runs; waiting for it"
-"""What ``login_templates/build.sh`` says."""
+"""What ``login/build.sh`` says."""
 
 _NOTE = "hpcdeploy: note: "
 """How lines begin by which a definition tells the person something (``defs/parts/activation.def``)."""

@@ -1,4 +1,4 @@
-"""A build's secrets on their way into the build: named pipes that ``login_templates/secrets.sh`` serves.
+"""A build's secrets on their way into the build: named pipes that ``login/secrets.sh`` serves.
 
 On a login node the build's own script serves them; here a bash of its own does, from the same lines. It runs on this
 machine outside of any container, so it is always the shipped one: nothing that a project's author wrote runs here unasked.
@@ -15,7 +15,7 @@ from pathlib import Path
 from hpcdeploy.errors import BuildError, MissingProgramError
 from hpcdeploy.image import Definition
 from hpcdeploy.secret import SecretValue
-from hpcdeploy.templates import render
+from hpcdeploy.shell_script import library
 
 PLACE = "/run/secrets"
 """Where the folder of pipes is in the container; Docker's place for secrets."""
@@ -51,8 +51,7 @@ def serving(secrets: Mapping[str, SecretValue], folder: Path) -> Iterator[tuple[
     bash = shutil.which("bash")
     if bash is None:
         raise MissingProgramError("bash is not on this machine's PATH; it serves the secrets of a build: install it")
-    served = render("login_templates/secrets.sh", {})
-    script = served + '\nmake_secrets_folder "$1" && echo ready && serve_secrets "$1"; exit\n'
+    script = library(["secrets.sh"]) + '\nmake_secrets_folder "$1" && echo ready && serve_secrets "$1"; exit\n'
     hidden = {"BASH_ENV", *kept_back(secrets)}
     server = subprocess.Popen(
         [bash, "-s", "--", str(folder.absolute())],

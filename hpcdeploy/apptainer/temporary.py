@@ -9,7 +9,7 @@ _UNFIT = re.compile(r"""[()'",;&|`$<>:^]|[ \t]#""")
 
 At its end a build runs ``apptainer inspect``, which writes that path into a shell script without quotes, and divides it at
 ``:`` (Apptainer 1.4.5, cmd/internal/cli/inspect.go: newCommand). That fails ("could not inspect container"), or finds no
-labels. A ``--bind`` of the build divides it at ``,`` and ``:``. `login_templates/build.sh` has the same list.
+labels. A ``--bind`` of the build divides it at ``,`` and ``:``. `login/build.sh` has the same list.
 """
 
 

@@ -58,7 +58,7 @@ BINDINGS = ("cpu-bind", "accel-bind", "gpu-bind", "mem-bind", "tres-bind")
 """Options that give each process of srun its own part of a node. With torchrun that is one process for the whole node."""
 
 _OF_THE_SCRIPT = ("PATH", "HOME", "USER", "TMPDIR", "MASTER_ADDR", "MASTER_PORT", "HPCDEPLOY_RESTART", "HPCDEPLOY_PMIX")
-"""Variables that ``slurm_templates/rank.sh`` and ``login_templates/program.sh`` read; PATH finds Apptainer. What Apptainer
+"""Variables that ``slurm_templates/rank.sh`` and ``slurm_templates/program.sh`` read; PATH finds Apptainer. What Apptainer
 itself hands to the program is another matter: the image's own values win."""
 
 

@@ -24,10 +24,10 @@ SUBMITTING = (*SHELL, "bring")
 """The same for a script that submits a run: this caller brings what it misses."""
 
 _MARK = b"HPCDEPLOY "
-"""Marker that each script prints first (`login_templates/begin.sh`), and before its answers."""
+"""Marker that each script prints first (`login/begin.sh`), and before its answers."""
 
 _NOT_BASH = b"error: this script is for bash"
-"""Error that a script prints if a shell other than bash reads it (`login_templates/state.sh`)."""
+"""Error that a script prints if a shell other than bash reads it (`login/state.sh`)."""
 
 _BEGINNINGS = (b'{"', b"{}", b"{")
 """How an answer begins behind the mark; the last one where the line ends with it. A profile may have printed text before the
@@ -43,7 +43,7 @@ _MOST_MARKS = 16
 def began(stdout: bytes, stderr: bytes) -> bool:
     """Tell whether a script began that printed this; if not, nothing of it was done.
 
-    One that another shell than bash read has printed an error, which says that (`login_templates/state.sh`).
+    One that another shell than bash read has printed an error, which says that (`login/state.sh`).
     """
     return _MARK in stdout or _NOT_BASH in stderr
 
@@ -153,7 +153,7 @@ def check_submission(answer: Answer, run: Run, *, may_lack_job: bool = False) ->
 
 
 def is_path(value: object) -> bool:
-    """Tell whether `value` can be a path, which has no line break in an answer (``login_templates/answer.sh``)."""
+    """Tell whether `value` can be a path, which has no line break in an answer (``login/answer.sh``)."""
     return isinstance(value, str) and 0 < len(value) <= _PATH_MAX and not set(value) & set("\0\n\r")
 
 

@@ -70,7 +70,7 @@ class RemoteFile:
 
 
 def read_listing(part: str, content: bytes) -> tuple[list[RemoteFile], list[str]]:
-    """Parse the output of ``login_templates/list.sh`` for one part: the files, and the malformed entries.
+    """Parse the output of ``login/list.sh`` for one part: the files, and the malformed entries.
 
     A file that is listed twice counts once.
 

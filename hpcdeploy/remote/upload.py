@@ -139,7 +139,7 @@ FAR = 0.02
 trips cost more than they save: one window fills a gigabit network at 17 ms."""
 
 _REFUSED = 15
-"""Exit code of a receiving script that did not receive all data (`login_templates/lane.sh`)."""
+"""Exit code of a receiving script that did not receive all data (`login/lane.sh`)."""
 
 
 @dataclass(frozen=True, kw_only=True)

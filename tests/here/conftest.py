@@ -17,7 +17,7 @@ from hpcdeploy.store import Store
 from tests.shared import OWN
 
 ROOT = Path(__file__).parent.parent.parent
-PARTS = ("hpcdeploy", "defs", "login_templates")
+PARTS = ("hpcdeploy", "defs", "login")
 LIBRARIES = (
     "typer",
     "click",

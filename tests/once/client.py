@@ -4,6 +4,7 @@ import multiprocessing
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+from hpcdeploy import shell_script
 from hpcdeploy.errors import HpcdeployError
 from hpcdeploy.flows.submit import submit
 from hpcdeploy.remote.connections import Connections
@@ -23,11 +24,13 @@ def start(planned: Planned, record: Path, said: Path) -> ForkServerProcess:
 
 
 def _run(planned: Planned, record: Path, said: Path) -> None:
-    run, parcels, overrides = planned.run, planned.parcels, planned.overrides
+    run, parcels = planned.run, planned.parcels
+    shipped = shell_script.library_file
+    shell_script.library_file = lambda name: planned.library.get(name) or shipped(name)  # type: ignore[assignment]
     try:
         with Connections(open_transport) as connections:
             store = Store(record)
-            submit(run, planned.script, planned.cluster, connections, store, parcels=parcels, overrides=overrides)
+            submit(run, planned.script, planned.cluster, connections, store, parcels=parcels)
     except HpcdeployError as error:
         said.write_text(f"{error.exit_code} {error}")
     else:

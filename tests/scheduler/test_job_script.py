@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy.remote.scripts import submission
+from hpcdeploy.shell_script import library
 from tests.scheduler.samples import CACHED, CLUSTER, PLAIN, run_of
 
 STAND_IN = """#!/bin/sh
@@ -34,6 +35,7 @@ def test_a_job_notes_the_programs_exit_code_whatever_state_bash_starts_in(left: 
     (folder / "tasks").mkdir(parents=True)
     for name, _, script in re.findall(r'write "\$run/([\w.]+)" <<\'(\w+)\'\n(.*?)\n\2\n', text, re.DOTALL):
         (folder / name).write_text(f"{script}\n")
+    (folder / "functions.sh").write_text(library(["owners.sh", "trust.sh"]))
     (folder / "image").write_text("x.sif\n")
     (tmp_path / "apptainer").write_text(STAND_IN)
     (tmp_path / "apptainer").chmod(0o755)

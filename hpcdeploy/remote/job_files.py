@@ -158,7 +158,7 @@ def _htcondor_files(
         "is_array": False,
         "container": str(container),
         "tasks": run.tasks,
-        "task_folder": "/$(Process)" if values["array"] and not values["workdir"] else "",
+        "task_folder": Raw(r"/\$\(Process\)") if values["array"] and not values["workdir"] else "",
         "commas_allowed": not no_commas,
         "or_a_comma": " or a comma" if no_commas else "",
         "has_inputs": bool(carried),

@@ -309,7 +309,7 @@ def test_gpus_in_htcondors_own_words_reach_the_container_too(commands: Directive
     site = replace(CLUSTER, htcondor_container="apptainer")
     job = replace(PLAIN, htcondor=commands)
     text = submission(run_of(job, "htcondor"), job, site, CACHED)
-    assert ("elif [ -e /dev/kfd ]; then\n  gpu=--rocm\n" in text) is given
+    assert ("gpu_drivers=(nvidiactl=--nv kfd=--rocm)\n" in text) is given
     assert (' exec --no-eval ${gpu:+"$gpu"} --pwd ' in text) is given
     assert (" exec --no-eval --pwd " in text) is not given
 

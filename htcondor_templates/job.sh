@@ -51,7 +51,9 @@ gpu_drivers=([% for driver in gpus.drivers %][= driver.device =]=[= driver.flag 
 [% endif %]
 
 [% if not fetched_from %]
+# shellcheck disable=SC2034  # functions.sh uses it
 image_cache_owners=([= image_cache_owners | words =])
+image_fault=""
 # The functions that check the image, written by the submission script: the same as there (login/owners.sh, login/trust.sh).
 # shellcheck disable=SC1091
 . "$run/functions.sh" || exit 1

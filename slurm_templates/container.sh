@@ -1,6 +1,8 @@
 image=$(cat "$run/image") || finish 1
 sha256=[= sha256 =]
+# shellcheck disable=SC2034  # functions.sh uses it
 image_cache_owners=([= image_cache_owners | words =])
+image_fault=""
 [% include "login/job/temporary_folders.sh" %]
 [% include "login/job/scratch.sh" %]
 export [= prefix =]_TMPDIR="$scratch" [= prefix =]_CACHEDIR="$scratch/cache"

@@ -18,6 +18,7 @@ pull_image() {
   return "$code"
 }
 if [ ! -e "$image" ]; then
+  opened=""
   open_lock "${image%/*}/.$sha256.lock" || finish 1
   image_lock=$opened
   flock "$image_lock" || echo "cannot lock ${image%/*} on $(hostname): several nodes may pull the image" >&2

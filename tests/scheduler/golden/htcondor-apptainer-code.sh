@@ -120,7 +120,9 @@ placements=(code/abababababababababababababababababababababababababababababababa
 # --- login/job/placements.sh: mount uploaded files ($placements: path below the root, path in the container, folder or file of each) for
 # --- login/job/temporary.sh: mount the node's folders for temporary files. Apptainer passes their variables to the program, but mounts
 
+# shellcheck disable=SC2034  # functions.sh uses it
 image_cache_owners=()
+image_fault=""
 # The functions that check the image, written by the submission script: the same as there (login/owners.sh, login/trust.sh).
 # shellcheck disable=SC1091
 . "$run/functions.sh" || exit 1

@@ -124,7 +124,9 @@ gpu=--nv
 gpu_drivers=(nvidiactl=--nv kfd=--rocm)
 # --- login/job/gpus.sh: choose Apptainer's option for the vendor's GPUs by the device that the driver makes ($gpu_drivers).
 
+# shellcheck disable=SC2034  # functions.sh uses it
 image_cache_owners=()
+image_fault=""
 # The functions that check the image, written by the submission script: the same as there (login/owners.sh, login/trust.sh).
 # shellcheck disable=SC1091
 . "$run/functions.sh" || exit 1

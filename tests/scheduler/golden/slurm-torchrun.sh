@@ -172,7 +172,9 @@ why=""
 
 image=$(cat "$run/image") || finish 1
 sha256=abababababababababababababababababababababababababababababababab
+# shellcheck disable=SC2034  # functions.sh uses it
 image_cache_owners=()
+image_fault=""
 # --- login/job/temporary_folders.sh: a variable for temporary files may be meant for another machine, for example set by a profile of
 # --- login/job/scratch.sh: put Apptainer's temporary files and cache on the node's own disk, outside $HOME, until the job ends.
 export APPTAINER_TMPDIR="$scratch" APPTAINER_CACHEDIR="$scratch/cache"

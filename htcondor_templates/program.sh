@@ -3,7 +3,7 @@
 # task's number and the job's id[= ', then its line of the file "parameters"' if task_lines =].
 # The command and its variables are quoted here once, and nothing else interprets them.
 [% if container == "apptainer" %]
-# The first argument is a file; emptying it shows that the program started (login/job/not_begun.sh).
+# The first argument is a file; emptying it shows that the program started (login/job/not_started.sh).
 [ -z "$1" ] || true >"$1"
 shift
 [% elif notes_begin %]

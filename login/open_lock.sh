@@ -1,5 +1,5 @@
 # --- login/open_lock.sh: open the lock file $1, in a folder that others may write to, as file descriptor $opened. Nothing is written
-# to it, so a link that somebody put there does no harm. In the folder of a group the group may use the lock.
+# to it, so a link that another user put there does no harm. In the folder of a group the group may use the lock.
 # shellcheck disable=SC2034
 open_lock() {
   local group_too=077

@@ -44,16 +44,16 @@ to_disk() { sync -- "$part" 2>/dev/null || true; }
 # of 8 KiB, and took twice as long as the network. Meanwhile the file is synced to the disk, which would take as long as hashing at the
 # end. Fail if the file cannot be written.
 receive() {
-  local writer watcher end='' word='' piece now read=0 words disk=''
+  local writer watcher end='' digits='' piece now read=0 status disk=''
   # The writer's process id, and when it has ended, its exit status.
-  exec {words}< <(exec {lock}>&-; cat >>"$part" <&"$input" {input}<&- & echo "$!"; wait "$!" && echo 0 || echo "$?")
-  read -r -u "$words" writer
+  exec {status}< <(exec {lock}>&-; cat >>"$part" <&"$input" {input}<&- & echo "$!"; wait "$!" && echo 0 || echo "$?")
+  read -r -u "$status" writer
   exec {input}<&-
-  end_after_silence "$writer" >/dev/null 2>&1 {lock}>&- {words}<&- &
+  end_after_silence "$writer" >/dev/null 2>&1 {lock}>&- {status}<&- &
   watcher=$!
   while [ -z "$end" ]; do
     # After a timeout `read` has stored a part of the line: the 1 of 143 is no exit status.
-    if read -r -t 0.1 -u "$words" piece; then end=$word$piece; elif [ "$?" -gt 128 ]; then word+=$piece; else end=unknown; fi
+    if read -r -t 0.1 -u "$status" piece; then end=$digits$piece; elif [ "$?" -gt 128 ]; then digits+=$piece; else end=unknown; fi
     now=$(received)
     kill -0 "$disk" 2>/dev/null || { to_disk >/dev/null & disk=$!; }
     [ "$now" = "$read" ] || dd if="$part" bs=64K iflag=skip_bytes,count_bytes skip="$read" count="$((now - read))" status=none

@@ -1,6 +1,6 @@
-# --- login/trust.sh: check that nobody else can have changed an image.
+# --- login/trust.sh: check that only this user, or trusted users, can have changed an image.
 
-# Test whether $1 is a folder of this user, not a link, to which nobody else can write.
+# Test whether $1 is a folder, not a link, of this user, and only this user can write to it.
 is_private() { [ ! -L "$1" ] && [ -d "$1" ] && [ -O "$1" ] && [ $((0$(stat -c %a -- "$1") & 022)) = 0 ]; }
 
 # Test whether anybody but this user and root can have written or replaced the file $1: by owner and mode of the file and of each folder
@@ -65,7 +65,7 @@ replace_by_copy() {
 }
 
 # check_image FILE SHA256 ROOT: test whether the image may run; if not, image_fault is the reason. A trusted user must own it and its
-# folder, and nobody else may write to it. If others can have replaced it, its sha256 is compared. A match is recorded with device,
+# folder, and no other user may write to it. If others can have replaced it, its sha256 is compared. A match is recorded with device,
 # inode, size and the times of the last change of content and inode, one of which changes with the file. A file that was changed in the
 # last two seconds is not recorded: the clock of a file system has ticks, and a second change within one tick would be invisible.
 check_image() {

@@ -52,5 +52,5 @@ gpu_drivers=([% for driver in gpus.drivers %][= driver.device =]=[= driver.flag 
 [% endif %]
 
 unbegun=$run/tasks/.unbegun.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}.${SLURM_PROCID:-0}
-[% include "login/job/not_begun.sh" %]
+[% include "login/job/not_started.sh" %]
 contain() { exec [= apptainer | word =] exec --no-eval[= ' ${gpu:+"$gpu"}' if gpus =] --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$unbegun" "$@"; }

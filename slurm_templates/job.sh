@@ -120,7 +120,7 @@ contain "$task" "$job"[= ' "${line[@]}"' if task_lines =] &
 [% endif %]
 [% include "login/job/wait.sh" %]
 [% if not launched %]
-[% include "login/job/begun.sh" %]
+[% include "login/job/started.sh" %]
 [% else %]
 # The first process that failed has recorded its exit code.
 first=$run/tasks/.code.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}

@@ -2,7 +2,7 @@
 # Run [= run_id =], written by hpcdeploy [= version =]. This runs inside the container, once for each task; its last arguments are the
 # task's number and the job's id[= ', then its line of the file "parameters"' if task_lines =].
 # The command and its variables are quoted here once, and nothing else interprets them.
-# The first argument is a file; emptying it shows that the program started (login/job/not_begun.sh).
+# The first argument is a file; emptying it shows that the program started (login/job/not_started.sh).
 [ -z "$1" ] || true >"$1"
 shift
 export HPCDEPLOY_RUN=[= run_id | word =]

@@ -27,7 +27,7 @@ note=$run/tasks/.rank.$SLURM_JOB_ID.$SLURMD_NODENAME.$SLURM_LOCALID
 printf '%s\n' "$!" >"$note"
 [% endif %]
 [% include "login/job/wait.sh" %]
-[% include "login/job/begun.sh" %]
+[% include "login/job/started.sh" %]
 [% if warning %]
 rm -f "$note"
 [% endif %]

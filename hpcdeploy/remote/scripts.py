@@ -142,7 +142,7 @@ def following(
     limit = limits.following(sum(run.tasks for run in runs)).stdout
     values: dict[str, Value] = {
         "fence": fence,
-        "asked": "\n".join(line for run in runs for line in _asked(run, (over or {}).get(run.id, ()))),
+        "queried": "\n".join(line for run in runs for line in _asked(run, (over or {}).get(run.id, ()))),
         "most": limit,
         "most_in_all": limits.ALL_JOBS,
         **scheduler_of(scheduler).follow_values(),

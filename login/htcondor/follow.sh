@@ -1,5 +1,5 @@
 # --- login/htcondor/follow.sh: print condor_q's ads of the queried jobs, and the part of each run's event log that shows the states of
-# its tasks. $asked has a line for each job: CLUSTER|RUN|TASKS|tasks known to have ended|0. hpcdeploy parses the log in Python
+# its tasks. $queried has a line for each job: CLUSTER|RUN|TASKS|tasks known to have ended|0. hpcdeploy parses the log in Python
 # (hpcdeploy/scheduler/htcondor/event_log.py). Here awk only selects lines, because a raw log is too large to send at each query: 2 to
 # 4 KB for each task (the usage table of 005, image sizes of 006, all earlier starts), 30 MB for 10,000 tasks, every few seconds; and
 # because the schedd's history must be queried in the same connection for tasks that neither the queue nor the log shows.
@@ -22,7 +22,7 @@ events() {
     for log in "$runs/$run/job.dag.dagman.log" "$runs/$run/events.log"; do [ ! -r "$log" ] || logs+=("$log"); done
   done
   [ "${#logs[@]}" -gt 0 ] || return 0
-  printf '%s\n' "$asked" | awk '
+  printf '%s\n' "$queried" | awk '
     FILENAME == "-" {
       split($0, field, "|")
       number_of[field[2]] = field[1]
@@ -65,7 +65,7 @@ section events printf '%s\n' "$log_lines"
 # Print tasks that ended with 0 without a record that their program started, in runs that keep one: RUN TASK never-began.
 never_began() {
   local run task
-  printf '%s\n' "$asked" -- "$log_lines" | awk '
+  printf '%s\n' "$queried" -- "$log_lines" | awk '
     $0 == "--" { part++; next }
     !part { split($0, field, "|"); run[field[1] + 0] = field[2]; next }
     /^[0-9]/ { split($2, number, /[(.)]/) }
@@ -79,7 +79,7 @@ section records never_began
 # Find runs with tasks that neither the log nor the queue shows, because the log was deleted, or is on a disk that was full: the schedd may
 # remember how they ended. Tasks that HTCondor has not created yet (035) are not among them, nor those that DAGMan (universe 7) has not
 # submitted yet.
-lost=$(printf '%s\n' "$asked" -- "$log_lines" -- "$queue_answer" | awk '
+lost=$(printf '%s\n' "$queried" -- "$log_lines" -- "$queue_answer" | awk '
   $0 == "--" { part++; next }
   !part {
     split($0, field, "|")

@@ -1,5 +1,5 @@
 # --- login/slurm/follow.sh: print squeue's rows of the queried jobs, the tasks' own records, and sacct's rows of those tasks whose end
-# neither of them shows. $asked has a line for each job: JOB|RUN|TASKS|tasks known to have ended|number of its first task in the run.
+# neither of them shows. $queried has a line for each job: JOB|RUN|TASKS|tasks known to have ended|number of its first task in the run.
 set -u
 runs=$root/runs
 # Without SLURM_BITSTR_LEN squeue cuts off the task numbers of an array after 64 characters (squeue(1)).
@@ -29,7 +29,7 @@ read_spans='
 # Sort the rows of squeue: "q ROW" is a row of the runs, "o JOB|RUN|TASK|MARK|NUMBER IN THE RUN" a task that is not alive there; the
 # mark shows whether squeue shows its end. Tasks known to have ended are left out.
 sort_queue() {
-  { printf '%s\n' "$asked" "" && limited "$most_in_all" query_queue; } | awk -F'|' "$read_spans"'
+  { printf '%s\n' "$queried" "" && limited "$most_in_all" query_queue; } | awk -F'|' "$read_spans"'
   !listed && NF { named[$1] = $2 ($5 ? "." $5 : ""); of[$1] = $2; job[++runs] = $1; run[runs] = $2; tasks[runs] = $3; first[runs] = $5; size[$1] = $3; spread($4, $1, "finished") }
   !NF { listed = 1 }
   listed && NF {

@@ -64,7 +64,7 @@ write_files() {
 # Run site-0123456789, written by hpcdeploy 0.1.0. This runs inside the container, once for each task; its last arguments are the
 # task's number and the job's id.
 # The command and its variables are quoted here once, and nothing else interprets them.
-# The first argument is a file; emptying it shows that the program started (login/job/not_begun.sh).
+# The first argument is a file; emptying it shows that the program started (login/job/not_started.sh).
 [ -z "$1" ] || true >"$1"
 shift
 export HPCDEPLOY_RUN=site-0123456789
@@ -136,7 +136,7 @@ if ! check_image "$image" "$sha256" "${run%/runs/*}"; then
 fi
 
 unbegun=$run/tasks/.unbegun.$2.$1.${HPCDEPLOY_RESTART:-0}
-# --- login/job/not_begun.sh: an image's own environment script may end before its program starts ("exit 0"); Apptainer then exits with 0.
+# --- login/job/not_started.sh: an image's own environment script may end before its program starts ("exit 0"); Apptainer then exits with 0.
 contain() { exec singularity exec --no-eval ${gpu:+"$gpu"} --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$unbegun" "$@"; }
 # HTCondor signals this shell, which forwards the signal and returns the container's exit code. Without -m the container would ignore INT
 # and QUIT (bash(1), SIGNALS).
@@ -148,24 +148,24 @@ done
 set -m
 contain "$@" &
 # --- login/job/wait.sh: wait for the container. A signal ends the wait, not the program: wait again for the program's exit code.
-# --- login/job/begun.sh: report a program that never started (login/job/not_begun.sh).
+# --- login/job/started.sh: report a program that never started (login/job/not_started.sh).
 exit "$code"
 HPCDEPLOY_END_0123456789
 }
 submit_description() {
   cat <<'HPCDEPLOY_END_0123456789'
-# Run site-0123456789, written by hpcdeploy 0.1.0. The lines above say where the run and its work are.
+# Run site-0123456789, written by hpcdeploy 0.1.0. The lines above are the paths of the run and its work.
 universe                = vanilla
 executable              = $(run_folder)/job.sh
 transfer_executable     = false
 arguments               = $(Process) $(Cluster)
-# How often it was started before: HTCondor fills that in when it has found a worker.
+# The number of earlier starts: HTCondor fills it in when it has found a worker.
 environment             = "HPCDEPLOY_RESTART=$$([ifThenElse(isUndefined(NumJobStarts),0,NumJobStarts)])"
 initialdir              = $(work_folder)
 log                     = $(run_folder)/events.log
 output                  = $(run_folder)/logs/$(Process).out
 error                   = $(run_folder)/logs/$(Process).err
-# Asks for workers that see the same files (FileSystemDomain).
+# Requires workers that see the same files (FileSystemDomain).
 should_transfer_files   = NO
 notification            = never
 +HpcdeployRun = "site-0123456789"
@@ -194,7 +194,7 @@ HPCDEPLOY_END_0123456789
 
 # --- login/run_lock.sh: one call at a time for each run.
 
-# --- login/trust.sh: check that nobody else can have changed an image.
+# --- login/trust.sh: check that only this user, or trusted users, can have changed an image.
 
 # --- login/image.sh: provide the image, once for all runs, as $cache/SHA256.sif. $image_from is where a missing image comes from.
 

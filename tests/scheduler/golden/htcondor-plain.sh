@@ -138,13 +138,13 @@ HPCDEPLOY_END_0123456789
 }
 submit_description() {
   cat <<'HPCDEPLOY_END_0123456789'
-# Run hello-0123456789, written by hpcdeploy 0.1.0. The lines above say where the run, its work and its image are.
+# Run hello-0123456789, written by hpcdeploy 0.1.0. The lines above are the paths of the run, its work and its image.
 universe                = container
 container_image         = $(image_file)
-# No absolute path: that would be taken for a program of the image's own (condor_submit(1), container universe).
+# No absolute path: HTCondor would expect that program in the image (condor_submit(1), container universe).
 executable              = program.sh
 arguments               = $(Process) $(Cluster)
-# How often it was started before: HTCondor fills that in when it has found a worker.
+# The number of earlier starts: HTCondor fills it in when it has found a worker.
 environment             = "HPCDEPLOY_RESTART=$$([ifThenElse(isUndefined(NumJobStarts),0,NumJobStarts)])"
 initialdir              = $(work_folder)
 log                     = $(run_folder)/events.log
@@ -253,9 +253,9 @@ flock --nonblock "$run_lock" || {
     die 10 "files in $run cannot be locked; set root in the cluster's settings to another file system"
 }
 
-# --- login/trust.sh: check that nobody else can have changed an image.
+# --- login/trust.sh: check that only this user, or trusted users, can have changed an image.
 
-# Test whether $1 is a folder of this user, not a link, to which nobody else can write.
+# Test whether $1 is a folder, not a link, of this user, and only this user can write to it.
 is_private() { [ ! -L "$1" ] && [ -d "$1" ] && [ -O "$1" ] && [ $((0$(stat -c %a -- "$1") & 022)) = 0 ]; }
 
 # Test whether anybody but this user and root can have written or replaced the file $1: by owner and mode of the file and of each folder
@@ -320,7 +320,7 @@ replace_by_copy() {
 }
 
 # check_image FILE SHA256 ROOT: test whether the image may run; if not, image_fault is the reason. A trusted user must own it and its
-# folder, and nobody else may write to it. If others can have replaced it, its sha256 is compared. A match is recorded with device,
+# folder, and no other user may write to it. If others can have replaced it, its sha256 is compared. A match is recorded with device,
 # inode, size and the times of the last change of content and inode, one of which changes with the file. A file that was changed in the
 # last two seconds is not recorded: the clock of a file system has ticks, and a second change within one tick would be invisible.
 check_image() {
@@ -385,7 +385,7 @@ ensure_image() {
 }
 
 # --- login/open_lock.sh: open the lock file $1, in a folder that others may write to, as file descriptor $opened. Nothing is written
-# to it, so a link that somebody put there does no harm. In the folder of a group the group may use the lock.
+# to it, so a link that another user put there does no harm. In the folder of a group the group may use the lock.
 # shellcheck disable=SC2034
 open_lock() {
   local group_too=077

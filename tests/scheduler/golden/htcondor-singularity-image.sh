@@ -92,14 +92,14 @@ HPCDEPLOY_END_0123456789
 }
 submit_description() {
   cat <<'HPCDEPLOY_END_0123456789'
-# Run train-0123456789, written by hpcdeploy 0.1.0. The lines above say where the run, its work and its image are.
+# Run train-0123456789, written by hpcdeploy 0.1.0. The lines above are the paths of the run, its work and its image.
 universe                = vanilla
-# Quoted, unlike container_image: this is an attribute of the job, in the ClassAd language. The image is an input file, below.
+# Quoted, unlike container_image, because this is an attribute of the job in the ClassAd language. The image is an input file, below.
 +SingularityImage       = "./abababababababababababababababababababababababababababababababab.sif"
 sandbox                 = $(run_folder)/program.sh, $(image_file)
 executable              = inside.sh
 arguments               = $(Process) $(Cluster)
-# How often it was started before: HTCondor fills that in when it has found a worker.
+# The number of earlier starts: HTCondor fills it in when it has found a worker.
 environment             = "HPCDEPLOY_RESTART=$$([ifThenElse(isUndefined(NumJobStarts),0,NumJobStarts)])"
 initialdir              = $(work_folder)
 log                     = $(run_folder)/events.log
@@ -144,7 +144,7 @@ HPCDEPLOY_END_0123456789
 
 # --- login/run_lock.sh: one call at a time for each run.
 
-# --- login/trust.sh: check that nobody else can have changed an image.
+# --- login/trust.sh: check that only this user, or trusted users, can have changed an image.
 
 # --- login/image.sh: provide the image, once for all runs, as $cache/SHA256.sif. $image_from is where a missing image comes from.
 

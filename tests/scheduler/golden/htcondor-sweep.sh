@@ -86,13 +86,13 @@ HPCDEPLOY_END_0123456789
 }
 submit_description() {
   cat <<'HPCDEPLOY_END_0123456789'
-# Run sweep-0123456789, written by hpcdeploy 0.1.0. The lines above say where the run, its work and its image are.
+# Run sweep-0123456789, written by hpcdeploy 0.1.0. The lines above are the paths of the run, its work and its image.
 universe                = container
 container_image         = $(image_file)
-# No absolute path: that would be taken for a program of the image's own (condor_submit(1), container universe).
+# No absolute path: HTCondor would expect that program in the image (condor_submit(1), container universe).
 executable              = program.sh
 arguments               = $(Process) $(Cluster) $(task_line)
-# How often it was started before: HTCondor fills that in when it has found a worker.
+# The number of earlier starts: HTCondor fills it in when it has found a worker.
 environment             = "HPCDEPLOY_RESTART=$$([ifThenElse(isUndefined(NumJobStarts),0,NumJobStarts)])"
 initialdir              = $(work_folder)
 log                     = $(run_folder)/events.log
@@ -127,7 +127,7 @@ HPCDEPLOY_END_0123456789
 
 # --- login/run_lock.sh: one call at a time for each run.
 
-# --- login/trust.sh: check that nobody else can have changed an image.
+# --- login/trust.sh: check that only this user, or trusted users, can have changed an image.
 
 # --- login/image.sh: provide the image, once for all runs, as $cache/SHA256.sif. $image_from is where a missing image comes from.
 

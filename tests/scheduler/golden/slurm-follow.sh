@@ -11,7 +11,7 @@ setup_lines='module load apptainer/1.4'
 setup_must_succeed=no
 setup_exit=(exit 10)
 fence=fence
-asked='12|hello-0123456789|1|-|0
+queried='12|hello-0123456789|1|-|0
 40|train-0123456789|100|-|0'
 most=3958784
 most_in_all=268435456

@@ -221,7 +221,7 @@ done
 mounts=(${temporary[@]+"${temporary[@]}"} "${mounts[@]}")
 
 unbegun=$run/tasks/.unbegun.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}.${SLURM_PROCID:-0}
-# --- login/job/not_begun.sh: an image's own environment script may end before its program starts ("exit 0"); Apptainer then exits with 0.
+# --- login/job/not_started.sh: an image's own environment script may end before its program starts ("exit 0"); Apptainer then exits with 0.
 # The file $unbegun says that the program has not started, until program.sh empties it in the container, which needs no disk space.
 { echo "not begun" >"$unbegun"; } 2>/dev/null || unbegun=""
 contain() { exec apptainer exec --no-eval --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$unbegun" "$@"; }
@@ -238,7 +238,7 @@ while :; do
   wait "$container" || code=$?
   if [ -z "$signalled" ] || [ "$code" -le 128 ]; then break; fi
 done
-# --- login/job/begun.sh: report a program that never started (login/job/not_begun.sh).
+# --- login/job/started.sh: report a program that never started (login/job/not_started.sh).
 [ "$code" != 0 ] || [ ! -s "$unbegun" ] || {
   echo "the program never began: the environment of the image ($image, /.singularity.d/env) ended first, with exit code 0" >&2
   # shellcheck disable=SC2034
@@ -252,7 +252,7 @@ HPCDEPLOY_END_0123456789
 # Run hello-0123456789, written by hpcdeploy 0.1.0. This runs inside the container, once for each task; its last arguments are the
 # task's number and the job's id.
 # The command and its variables are quoted here once, and nothing else interprets them.
-# The first argument is a file; emptying it shows that the program started (login/job/not_begun.sh).
+# The first argument is a file; emptying it shows that the program started (login/job/not_started.sh).
 [ -z "$1" ] || true >"$1"
 shift
 export HPCDEPLOY_RUN=hello-0123456789
@@ -356,9 +356,9 @@ flock --nonblock "$run_lock" || {
     die 10 "files in $run cannot be locked; set root in the cluster's settings to another file system"
 }
 
-# --- login/trust.sh: check that nobody else can have changed an image.
+# --- login/trust.sh: check that only this user, or trusted users, can have changed an image.
 
-# Test whether $1 is a folder of this user, not a link, to which nobody else can write.
+# Test whether $1 is a folder, not a link, of this user, and only this user can write to it.
 is_private() { [ ! -L "$1" ] && [ -d "$1" ] && [ -O "$1" ] && [ $((0$(stat -c %a -- "$1") & 022)) = 0 ]; }
 
 # Test whether anybody but this user and root can have written or replaced the file $1: by owner and mode of the file and of each folder
@@ -423,7 +423,7 @@ replace_by_copy() {
 }
 
 # check_image FILE SHA256 ROOT: test whether the image may run; if not, image_fault is the reason. A trusted user must own it and its
-# folder, and nobody else may write to it. If others can have replaced it, its sha256 is compared. A match is recorded with device,
+# folder, and no other user may write to it. If others can have replaced it, its sha256 is compared. A match is recorded with device,
 # inode, size and the times of the last change of content and inode, one of which changes with the file. A file that was changed in the
 # last two seconds is not recorded: the clock of a file system has ticks, and a second change within one tick would be invisible.
 check_image() {

@@ -145,7 +145,7 @@ mounts+=(--mount "type=bind,$(field source "$run"),$(field destination "$run")")
 # --- login/job/temporary.sh: mount the node's folders for temporary files. Apptainer passes their variables to the program, but mounts
 
 unbegun=$run/tasks/.unbegun.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}.${SLURM_PROCID:-0}
-# --- login/job/not_begun.sh: an image's own environment script may end before its program starts ("exit 0"); Apptainer then exits with 0.
+# --- login/job/not_started.sh: an image's own environment script may end before its program starts ("exit 0"); Apptainer then exits with 0.
 contain() { exec apptainer exec --no-eval --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$unbegun" "$@"; }
 
 # Slurm signals this shell: forward the signal, and stay to record how the program ended.
@@ -154,7 +154,7 @@ trap 'signalled=yes; kill -TERM "$container" 2>/dev/null' TERM
 trap 'signalled=yes; kill -INT "$container" 2>/dev/null' INT
 contain "$task" "$job" "${line[@]}" &
 # --- login/job/wait.sh: wait for the container. A signal ends the wait, not the program: wait again for the program's exit code.
-# --- login/job/begun.sh: report a program that never started (login/job/not_begun.sh).
+# --- login/job/started.sh: report a program that never started (login/job/not_started.sh).
 finish "$code"
 HPCDEPLOY_END_0123456789
   write "$run/program.sh" <<'HPCDEPLOY_END_0123456789'
@@ -162,7 +162,7 @@ HPCDEPLOY_END_0123456789
 # Run sweep-0123456789, written by hpcdeploy 0.1.0. This runs inside the container, once for each task; its last arguments are the
 # task's number and the job's id, then its line of the file "parameters".
 # The command and its variables are quoted here once, and nothing else interprets them.
-# The first argument is a file; emptying it shows that the program started (login/job/not_begun.sh).
+# The first argument is a file; emptying it shows that the program started (login/job/not_started.sh).
 [ -z "$1" ] || true >"$1"
 shift
 export HPCDEPLOY_RUN=sweep-0123456789
@@ -206,7 +206,7 @@ HPCDEPLOY_END_0123456789
 
 # --- login/run_lock.sh: one call at a time for each run.
 
-# --- login/trust.sh: check that nobody else can have changed an image.
+# --- login/trust.sh: check that only this user, or trusted users, can have changed an image.
 
 # --- login/image.sh: provide the image, once for all runs, as $cache/SHA256.sif. $image_from is where a missing image comes from.
 

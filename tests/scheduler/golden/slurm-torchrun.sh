@@ -143,7 +143,7 @@ HPCDEPLOY_END_0123456789
 # Run ranks-0123456789, written by hpcdeploy 0.1.0. This runs inside the container, once for each task; its last arguments are the
 # task's number and the job's id.
 # The command and its variables are quoted here once, and nothing else interprets them.
-# The first argument is a file; emptying it shows that the program started (login/job/not_begun.sh).
+# The first argument is a file; emptying it shows that the program started (login/job/not_started.sh).
 [ -z "$1" ] || true >"$1"
 shift
 export HPCDEPLOY_RUN=ranks-0123456789
@@ -201,7 +201,7 @@ gpu_drivers=(nvidiactl=--nv kfd=--rocm)
 # --- login/job/gpus.sh: choose Apptainer's option for the vendor's GPUs by the device that the driver makes ($gpu_drivers).
 
 unbegun=$run/tasks/.unbegun.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}.${SLURM_PROCID:-0}
-# --- login/job/not_begun.sh: an image's own environment script may end before its program starts ("exit 0"); Apptainer then exits with 0.
+# --- login/job/not_started.sh: an image's own environment script may end before its program starts ("exit 0"); Apptainer then exits with 0.
 contain() { exec apptainer exec --no-eval ${gpu:+"$gpu"} --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$unbegun" "$@"; }
 
 container=""
@@ -212,7 +212,7 @@ contain "$@" &
 note=$run/tasks/.rank.$SLURM_JOB_ID.$SLURMD_NODENAME.$SLURM_LOCALID
 printf '%s\n' "$!" >"$note"
 # --- login/job/wait.sh: wait for the container. A signal ends the wait, not the program: wait again for the program's exit code.
-# --- login/job/begun.sh: report a program that never started (login/job/not_begun.sh).
+# --- login/job/started.sh: report a program that never started (login/job/not_started.sh).
 rm -f "$note"
 # Use the exit code of the first rank that failed; srun reports the highest, which may come from ranks it killed.
 [ "$code" = 0 ] || ln -s "$code${why:+ $why}" "$run/tasks/.code.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}" 2>/dev/null
@@ -237,7 +237,7 @@ HPCDEPLOY_END_0123456789
 
 # --- login/run_lock.sh: one call at a time for each run.
 
-# --- login/trust.sh: check that nobody else can have changed an image.
+# --- login/trust.sh: check that only this user, or trusted users, can have changed an image.
 
 # --- login/image.sh: provide the image, once for all runs, as $cache/SHA256.sif. $image_from is where a missing image comes from.
 

@@ -7,7 +7,7 @@ from hpcdeploy import shell
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.job import Job, Predecessor
 from hpcdeploy.remote.delivery import Delivery
-from hpcdeploy.remote.job_files import job_files
+from hpcdeploy.remote.job_files import JobFiles, job_files
 from hpcdeploy.remote.script_parts import ABOUT_SUBMIT, FILES, FIND, on_cluster, set_paths
 from hpcdeploy.run import Run
 from hpcdeploy.shell_script import Script, Setup, Value, paths_function
@@ -70,21 +70,34 @@ def submission(
         functions=(set_paths(cluster), paths_function("set_job_paths", paths), *files.functions),
         before_setup=("variables.sh",),
         setup=Setup(lines=cluster.setup, must_succeed=True),
-        files=_unique(
-            *FILES["submit"],
-            *(("open_lock.sh",) if pulled or limited else ()),
-            *(("make_temporary.sh", "image_mode.sh", "pull.sh") if pulled else ()),
-            *(("cache.sh",) if limited else ()),
-            *(("unpack.sh",) if files.trees else ()),
-            *FIND[:2],
-            *(("uploads.sh",) if needed else ()),
-            *FILES[f"{run.scheduler}-lookup"],
-            *FILES[f"{run.scheduler}-submit"],
-            *files.library,
-            *FIND[2:],
-            "submit.sh",
-        ),
+        files=_files(run, files, pulled=bool(pulled), limited=bool(limited), uploads=bool(needed)),
     ).text()
+
+
+def _files(run: Run, job: JobFiles, *, pulled: bool, limited: bool, uploads: bool) -> tuple[str, ...]:
+    """Return the library files of the script.
+
+    Args:
+        run: The run.
+        job: What the job needs.
+        pulled: The script pulls the image.
+        limited: The image cache has a maximum size.
+        uploads: The job needs uploads.
+    """
+    return _unique(
+        *FILES["submit"],
+        *(("open_lock.sh",) if pulled or limited else ()),
+        *(("make_temporary.sh", "image_mode.sh", "pull.sh") if pulled else ()),
+        *(("cache.sh",) if limited else ()),
+        *(("unpack.sh",) if job.trees else ()),
+        *FIND[:2],
+        *(("uploads.sh",) if uploads else ()),
+        *FILES[f"{run.scheduler}-lookup"],
+        *FILES[f"{run.scheduler}-submit"],
+        *job.library,
+        *FIND[2:],
+        "submit.sh",
+    )
 
 
 def _unique(*names: str) -> tuple[str, ...]:

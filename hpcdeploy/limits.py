@@ -104,7 +104,7 @@ def following(tasks: int) -> OutputLimit:
 
     A task needs a line of squeue, one of sacct and two of its own records, together some 500 bytes, or a ClassAd of some
     kilobytes. Under Slurm before 25.11 it also needs an object of ``sacct --json`` of some 8 KB, for at most 1000 tasks
-    (``slurm_templates/follow.sh``).
+    (``login/slurm/follow.sh``).
     """
     return OutputLimit(stdout=2 * MIB + min(tasks, 1000) * 16 * KIB + tasks * 2 * KIB)
 

@@ -16,7 +16,21 @@ from hpcdeploy.errors import HpcdeployError, TemplateError
 from hpcdeploy.folders import cache_folder
 from hpcdeploy.plain_text import meant
 
-FOLDERS = ("defs", "login_templates", "slurm_templates", "htcondor_templates", "page_templates", "workflow_templates")
+FOLDERS = ("defs", "slurm_templates", "htcondor_templates", "page_templates", "workflow_templates")
+
+_FORMER_FOLDER = "login_templates"
+
+_FORMER = frozenset(
+    {
+        *(f"slurm_templates/{name}.sh" for name in ("after", "asking", "checks", "follow", "my_jobs", "pull")),
+        *(f"slurm_templates/{name}.sh" for name in ("release", "submit", "waiting")),
+        *(f"htcondor_templates/{name}.sh" for name in ("asking", "follow", "submit")),
+    }
+)
+"""Templates of the scripts for login nodes in earlier versions, as all of `_FORMER_FOLDER`. They are constant files now."""
+
+_NOW = {"slurm_templates/program.sh": "slurm_templates/program.sh and htcondor_templates/program.sh"}
+"""Templates that others replaced."""
 
 _MARKUP = (".html", ".svg")
 """Suffixes of templates whose values are escaped automatically; in shell and definition files each value is quoted
@@ -63,8 +77,8 @@ def every_template(overrides: Path | None = None) -> tuple[Template, ...]:
     """
     from hpcdeploy.sandbox import check_template
 
-    shipped = _files(shipped_root())
-    own = _files(overrides) if overrides and overrides.resolve() != shipped_root().resolve() else {}
+    shipped = _files(shipped_root(), FOLDERS)
+    own = _files(overrides, FOLDERS) if overrides and overrides.resolve() != shipped_root().resolve() else {}
     for name in own:
         check_template(cast("Path", overrides), name)
     return tuple(
@@ -76,6 +90,40 @@ def every_template(overrides: Path | None = None) -> tuple[Template, ...]:
         )
         for name in sorted({*shipped, *own})
     )
+
+
+def former_templates(project: Path | None) -> tuple[str, ...]:
+    """Return the project's files that override a template of an earlier version, which no longer exists."""
+    if project is None or project.resolve() == shipped_root().resolve():
+        return ()
+    found = [name for name in _FORMER if (project / name).is_file()]
+    found += _files(project, (_FORMER_FOLDER,))
+    return tuple(sorted(found))
+
+
+def former_message(name: str, project: Path) -> str:
+    """Return what to do about a file that `former_templates` found."""
+    now = _NOW.get(name)
+    if now:
+        return f"{project / name} overrides a template that is now {now}: copy your changes there, and remove the file"
+    return (
+        f"{project / name} overrides a template of the scripts for login nodes, which is no longer one: these scripts"
+        " consist of constant files now (docs/what-runs-on-your-cluster.md); move your changes to the cluster's setup, or to"
+        " a template of the job (hpcdeploy templates), and remove the file"
+    )
+
+
+def refuse_former(project: Path | None) -> None:
+    """Check that the project overrides no template that no longer exists: its changes would be lost silently.
+
+    Raises:
+        TemplateError: It does.
+    """
+    found = former_templates(project)
+    if found:
+        assert project is not None
+        more = f" (and {len(found) - 1} more: {', '.join(found[1:])})" if len(found) > 1 else ""
+        raise TemplateError(former_message(found[0], project) + more)
 
 
 def render(
@@ -148,11 +196,11 @@ def _place(error: Exception, roots: Sequence[Path]) -> str:
     return ""
 
 
-def _files(root: Path) -> dict[str, Path]:
-    """Return the files in the template folders of `root` by name, except hidden ones."""
+def _files(root: Path, folders: Iterable[str]) -> dict[str, Path]:
+    """Return the files in the template `folders` of `root` by name, except hidden ones."""
     return {
         str(path.relative_to(root)): path
-        for folder in FOLDERS
+        for folder in folders
         for path in sorted((root / folder).rglob("*"))
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(root).parts)
     }

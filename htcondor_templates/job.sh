@@ -1,64 +1,73 @@
 #!/bin/bash
-# Starts the container of run [= run_id =] on a worker, written by hpcdeploy [= version =]. Its arguments are those of program.sh:
+# Start the container of run [= run_id =] on a worker, written by hpcdeploy [= version =]. Its arguments are those of program.sh:
 # the task's number and the cluster id first.
-[% include "login_templates/state.sh" %]
+[% include "login/state.sh" %]
 set -u
 run=$(dirname -- "$0")
+finish() { exit "$1"; }
+sha256=[= sha256 =]
 image=[= (fetched_from | word) if fetched_from else '$(cat "$run/image")' =]
 [% if not fetched_from %]
 if [ ! -r "$image" ]; then
-  echo "this worker, $(uname -n), does not see $image: its site says htcondor-container = \"apptainer\", which wants one file system for all" >&2
+  echo "this worker, $(uname -n), does not see $image: the setting htcondor-container = \"apptainer\" requires one file system for all machines" >&2
   exit 1
 fi
 [% endif %]
 
-[% set setup_must_succeed = false %]
-[% set setup_exit = "exit 1" %]
-[% include "login_templates/setup.sh" %]
+[% if setup_values %]
+[= setup_values =]
+[% endif %]
+[% include setup_file %]
 set -u
-# Nothing of the worker's own Python may shine through into the container.
-unset PYTHONPATH PYTHONHOME PYTHONUSERBASE LD_PRELOAD VIRTUAL_ENV CONDA_PREFIX CONDA_DEFAULT_ENV CONDA_SHLVL
-# HTCondor starts a job without PATH; bash (5.2) then has a default, which it does not export and which ends in ".". Apptainer
-# finds the programs of the GPU driver by it, such as nvidia-smi and rocminfo (seen with HTCondor 23.9, Apptainer 1.4.5).
+[% include "login/job/clean.sh" %]
+# HTCondor starts a job without PATH; bash (5.2) then has a default, which it does not export and which ends with ".". Apptainer uses it
+# to find the programs of the GPU driver, such as nvidia-smi and rocminfo (seen with HTCondor 23.9, Apptainer 1.4.5).
 export PATH="${PATH%:.}"
-[% include "login_templates/temporary_folders.sh" %]
-# Apptainer's temporary files and cache: in the job's own scratch folder, which HTCondor takes away.
+[% include "login/job/temporary_folders.sh" %]
+# Apptainer's temporary files and cache: in the job's own scratch folder, which HTCondor removes.
 scratch=${_CONDOR_SCRATCH_DIR:?is not set: HTCondor starts this}
 mkdir -p "$scratch/.apptainer/cache"
 export [= prefix =]_TMPDIR="$scratch/.apptainer" [= prefix =]_CACHEDIR="$scratch/.apptainer/cache"
 
-field() { printf '"%s=%s"' "$1" "${2//\"/\"\"}"; }
+[% include "login/job/field.sh" %]
 mounts=()
 mount_folder() { mounts+=(--mount "type=bind,$(field source "$1"),$(field destination "$1")"); }
 mount_folder "$PWD"
 while IFS= read -r bind; do mounts+=(--mount "$bind"); done <"$run/binds"
-# Behind these: a folder that is mounted for reading only may hold the run's, and the program could not note that it began.
+# The run's folder is mounted after these: a read-only bind of a folder above it would keep the program from recording its start.
 mount_folder "$run"
 mount_folder "$scratch"
 [% if mounted %]
-[% include "login_templates/places.sh" %]
+placements=([% for path, target, kind in mounted %][= path =] [= target =] [= kind =][= " " if not loop.last =][% endfor %])
+[% include "login/job/placements.sh" %]
 [% endif %]
-[% include "login_templates/temporary.sh" %]
+[% include "login/job/temporary.sh" %]
 [% if gpus %]
-[% include "login_templates/gpus.sh" %]
+gpu=[= gpus.flag or '""' =]
+[% if gpus.drivers %]
+gpu_drivers=([% for driver in gpus.drivers %][= driver.device =]=[= driver.flag =][= " " if not loop.last =][% endfor %])
+[% include "login/job/gpus.sh" %]
+[% endif %]
 [% endif %]
 
 [% if not fetched_from %]
-[% include "login_templates/owner_of.sh" %]
-
-[% include "login_templates/trust.sh" %]
-
-if ! check_image "$image" [= sha256 =] "${run%/runs/*}"; then
+# shellcheck disable=SC2034  # functions.sh uses it
+image_cache_owners=([= image_cache_owners | words =])
+image_fault=""
+# The functions that check the image, written by the submission script: the same as there (login/owners.sh, login/trust.sh).
+# shellcheck disable=SC1091
+. "$run/functions.sh" || exit 1
+if ! check_image "$image" "$sha256" "${run%/runs/*}"; then
   echo "error: $image_fault (seen on $(uname -n))" >&2
   exit 1
 fi
 
 [% endif %]
 unbegun=$run/tasks/.unbegun.$2.$1.${HPCDEPLOY_RESTART:-0}
-[% include "login_templates/unbegun.sh" %]
+[% include "login/job/not_started.sh" %]
 contain() { exec [= apptainer | word =] exec --no-eval[= ' ${gpu:+"$gpu"}' if gpus =][= ' --no-https' if in_job and plain_http =] --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$unbegun" "$@"; }
-# HTCondor signals this shell, which passes that on and tells the container's exit code. Without -m the container would ignore INT and QUIT
-# (bash(1), SIGNALS).
+# HTCondor signals this shell, which forwards the signal and returns the container's exit code. Without -m the container would ignore INT
+# and QUIT (bash(1), SIGNALS).
 container=""
 for signal in HUP INT QUIT TERM USR1 USR2; do
   # shellcheck disable=SC2064
@@ -66,6 +75,6 @@ for signal in HUP INT QUIT TERM USR1 USR2; do
 done
 set -m
 contain "$@" &
-[% include "slurm_templates/waiting.sh" %]
-[% include "login_templates/begun.sh" %]
+[% include "login/job/wait.sh" %]
+[% include "login/job/started.sh" %]
 exit "$code"

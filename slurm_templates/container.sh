@@ -1,20 +1,23 @@
 image=$(cat "$run/image") || finish 1
-[% include "login_templates/temporary_folders.sh" %]
-# Apptainer's temporary files and cache: on the node's own disk, outside $HOME, gone with the job.
-scratch=$(mktemp -d "${SLURM_TMPDIR:-${TMPDIR:-/tmp}}/hpcdeploy-XXXXXXXX") || finish 1
-trap 'rm -rf "$scratch"' EXIT
-mkdir "$scratch/cache"
+sha256=[= sha256 =]
+# shellcheck disable=SC2034  # functions.sh uses it
+image_cache_owners=([= image_cache_owners | words =])
+image_fault=""
+[% include "login/job/temporary_folders.sh" %]
+[% include "login/job/scratch.sh" %]
 export [= prefix =]_TMPDIR="$scratch" [= prefix =]_CACHEDIR="$scratch/cache"
 
-[% include "login_templates/owner_of.sh" %]
-
-[% include "login_templates/trust.sh" %]
-
+# The functions that check the image, written by the submission script: the same as there (login/owners.sh, login/trust.sh).
+# shellcheck disable=SC1091
+. "$run/functions.sh" || finish 1
 [% if in_job %]
-[% include "slurm_templates/pull.sh" %]
+apptainer=[= apptainer | word =]
+reference=[= reference | word =]
+pull_options=([= pull_options | words =])
+[% include "login/job/pull.sh" %]
 
 [% endif %]
-if [ -e "$image" ] && ! check_image "$image" [= sha256 =] "${run%/runs/*}"; then
+if [ -e "$image" ] && ! check_image "$image" "$sha256" "${run%/runs/*}"; then
   echo "error: $image_fault (seen on $(hostname))" >&2
   finish 1
 fi
@@ -22,8 +25,7 @@ workdir=[= workdir or ('"$run/output' ~ ('/$task' if array else '') ~ '"') =]
 mkdir -p "$workdir" || finish 1
 cd "$workdir" || finish 1
 
-# --mount, unlike --bind, can name every path: its fields are quoted as in CSV (apptainer exec --help).
-field() { printf '"%s=%s"' "$1" "${2//\"/\"\"}"; }
+[% include "login/job/field.sh" %]
 mounts=()
 [% if workdir %]
 mounts+=(--mount "type=bind,$(field source "$PWD"),$(field destination "$PWD")")
@@ -31,16 +33,24 @@ mounts+=(--mount "type=bind,$(field source "$PWD"),$(field destination "$PWD")")
 [% for bind in binds %]
 mounts+=(--mount "type=bind,$(field source [= bind.source | path =]),$(field destination [= bind.destination | path =])[= ',ro' if bind.read_only =]")
 [% endfor %]
-# Behind these: a folder that is mounted for reading only may hold the run's, and the program could not note that it began.
+# The run's folder is mounted after these: a read-only bind of a folder above it would keep the program from recording its start.
 mounts+=(--mount "type=bind,$(field source "$run"),$(field destination "$run")")
 [% if mounted %]
-[% include "login_templates/places.sh" %]
+placements=([% for path, target, kind in mounted %][= path =] [= target =] [= kind =][= " " if not loop.last =][% endfor %])
+[% include "login/job/placements.sh" %]
+[% if not (workdir or launched) %]
+[% include "login/job/clear_placements.sh" %]
 [% endif %]
-[% include "login_templates/temporary.sh" %]
+[% endif %]
+[% include "login/job/temporary.sh" %]
 [% if gpus %]
-[% include "login_templates/gpus.sh" %]
+gpu=[= gpus.flag or '""' =]
+[% if gpus.drivers %]
+gpu_drivers=([% for driver in gpus.drivers %][= driver.device =]=[= driver.flag =][= " " if not loop.last =][% endfor %])
+[% include "login/job/gpus.sh" %]
+[% endif %]
 [% endif %]
 
 unbegun=$run/tasks/.unbegun.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}.${SLURM_PROCID:-0}
-[% include "login_templates/unbegun.sh" %]
+[% include "login/job/not_started.sh" %]
 contain() { exec [= apptainer | word =] exec --no-eval[= ' ${gpu:+"$gpu"}' if gpus =] --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$unbegun" "$@"; }

@@ -1,7 +1,7 @@
 #!/bin/bash
-# One process of run [= run_id =], written by hpcdeploy [= version =]. srun starts this once for each, on the process's own node:
-# what is expanded here ($SLURM_PROCID, $SLURM_NODEID, folders of the node) is its own. Arguments: those of program.sh.
-[% include "login_templates/state.sh" %]
+# One process of run [= run_id =], written by hpcdeploy [= version =]. srun starts it once per process, on the process's node, so that
+# $SLURM_PROCID, $SLURM_NODEID and folders of the node have their own values. Arguments: those of program.sh.
+[% include "login/state.sh" %]
 known_state
 set -u
 run=$PWD
@@ -14,15 +14,7 @@ why=""
 [% include "slurm_templates/container.sh" %]
 
 [% if mpi %]
-# PMIx: the program meets Slurm's own server in one folder of the node, and has memory in common with it in another, which
-# Apptainer mounts by itself only where it is in /tmp. Without it MPI_Init ends in PMIX_ERR_FILE_OPEN_FAILURE (Open MPI 5.0.7).
-shared=${HPCDEPLOY_PMIX-}
-shared=${shared//%n/${SLURMD_NODENAME-}}
-shared=${shared//%h/${HOSTNAME%%.*}}
-for folder in "${PMIX_SERVER_TMPDIR-}" "$shared/spmix_appdir_"{,*_}"$SLURM_JOB_ID.$SLURM_STEP_ID"; do
-  [ ! -d "$folder" ] || mounts+=(--mount "type=bind,$(field source "${folder%/}"),$(field destination "${folder%/}")")
-done
-unset HPCDEPLOY_PMIX
+[% include "login/job/pmix.sh" %]
 
 [% endif %]
 container=""
@@ -30,19 +22,19 @@ trap 'signalled=yes; kill -TERM "$container" 2>/dev/null' TERM
 trap 'signalled=yes; kill -INT "$container" 2>/dev/null' INT
 contain "$@" &
 [% if warning %]
-# Who is to be warned, see job.sh.
+# The process that gets the warning (login/job/warn.sh).
 note=$run/tasks/.rank.$SLURM_JOB_ID.$SLURMD_NODENAME.$SLURM_LOCALID
 printf '%s\n' "$!" >"$note"
 [% endif %]
-[% include "slurm_templates/waiting.sh" %]
-[% include "login_templates/begun.sh" %]
+[% include "login/job/wait.sh" %]
+[% include "login/job/started.sh" %]
 [% if warning %]
 rm -f "$note"
 [% endif %]
-# The first to fail says the run's exit code: srun would give the highest, which those that it then ends may have.
+# Use the exit code of the first rank that failed; srun reports the highest, which may come from ranks it killed.
 [ "$code" = 0 ] || ln -s "$code${why:+ $why}" "$run/tasks/.code.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}" 2>/dev/null
 [% if warning %]
-# Once they are warned, each saves its work in its own time: srun is not to end the others.
+# After the warning each process saves its work in its own time: srun must not end the others.
 [ ! -e "$run/tasks/.warned.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}" ] || code=0
 [% endif %]
 finish "$code"

@@ -14,7 +14,7 @@ ROWS = (
     ("config", "definition", "picture", "tags"),
     (
         *("templates", "sandbox", "compiled_templates", "boundary", "environments", "image", "job", "job_field"),
-        *("known_files", "parameters", "cluster", "run", "shell", "staged_files"),
+        *("known_files", "parameters", "cluster", "run", "shell", "shell_script", "staged_files"),
     ),
     ("ownership", "git_changes"),
     (
@@ -35,6 +35,7 @@ ALLOWED = {
         ("job_field", "cluster"),
     ),
     *(("templates", "compiled_templates"), ("templates", "sandbox"), ("sandbox", "boundary")),
+    *(("shell_script", "templates"), ("shell_script", "shell")),
 }
 SEAMS = {"spython": "apptainer", "oras": "registry", "paramiko": "transport"}
 ONE_MODULE = {"spython": "apptainer/client.py", "oras": "registry/oci_client.py"}

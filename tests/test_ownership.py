@@ -247,7 +247,7 @@ def test_a_pipe_in_the_place_of_settings_is_not_waited_for(tmp_path: Path, envir
         load_project(tmp_path, environ)
 
 
-TEMPLATE = "login_templates/state.sh"
+TEMPLATE = "htcondor_templates/remove.sh"
 
 
 def template_of_another(root: Path) -> Path:
@@ -269,7 +269,7 @@ def template_folder_for_all(root: Path) -> Path:
 
 
 def template_folder_elsewhere(root: Path) -> Path:
-    (root / "login_templates").symlink_to(written(root / "other/state.sh", owner=ANOTHER).parent)
+    (root / "htcondor_templates").symlink_to(written(root / "other/remove.sh", owner=ANOTHER).parent)
     return root / TEMPLATE
 
 
@@ -288,13 +288,16 @@ def test_a_template_that_another_could_have_written_is_neither_rendered_nor_list
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     refused_path = plant(tmp_path)
-    for use in (lambda: render("login_templates/begin.sh", {}, overrides=tmp_path), lambda: every_template(tmp_path)):
+    for use in (
+        lambda: render(TEMPLATE, {"version": ""}, overrides=tmp_path),
+        lambda: every_template(tmp_path),
+    ):
         with pytest.raises(ConfigError) as refused:
             use()
         assert str(refused.value).startswith(f"{refused_path} ")
     monkeypatch.setenv("HPCDEPLOY_SAFE_DIRECTORY", str(tmp_path))
     assert every_template(tmp_path)
-    render("login_templates/begin.sh", {}, overrides=tmp_path)
+    render(TEMPLATE, {"version": ""}, overrides=tmp_path)
 
 
 def test_templates_where_no_project_is_are_refused_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

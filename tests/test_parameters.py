@@ -32,7 +32,7 @@ def test_a_value_that_linux_gives_no_program_is_refused_before_anything_is_submi
 
 def decoding() -> str:
     """Return what the container's shell does with a value, as the template has it."""
-    program = (shipped_root() / "login_templates/program.sh").read_text()
+    program = (shipped_root() / "slurm_templates/program.sh").read_text()
     [line] = [line for line in program.splitlines() if line.startswith("value=")]
     return line
 

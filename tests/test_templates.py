@@ -143,7 +143,7 @@ def test_a_template_gets_the_fields_of_a_value_and_nothing_that_it_can_do(tmp_pa
 )
 def test_no_template_is_given_what_is_no_plain_value(value: object) -> None:
     with pytest.raises(TypeError, match="only accept plain values"):
-        render("login_templates/state.sh", {"value": value})
+        render("slurm_templates/job.sh", {"value": value})
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ _UNFIT = re.compile(r"""[()'",;&|`$<>:^]|[ \t]#""")
 
 At its end a build runs ``apptainer inspect``, which writes that path into a shell script without quotes, and splits it at
 ``:`` (Apptainer 1.4.5, cmd/internal/cli/inspect.go: newCommand). That fails ("could not inspect container"), or finds no
-labels. The build's ``--bind`` splits it at ``,`` and ``:``. `login_templates/build.sh` has the same list.
+labels. The build's ``--bind`` splits it at ``,`` and ``:``. `login/build.sh` has the same list.
 """
 
 

@@ -36,7 +36,7 @@ _STEPS = (
 """Prefixes of Apptainer 1.4's messages (``internal/pkg/build``), and their steps."""
 
 _WAITS = "another build of the same inputs runs; waiting for it"
-"""A message of ``login_templates/build.sh``."""
+"""A message of ``login/build.sh``."""
 
 _NOTE = "hpcdeploy: note: "
 """Prefix of notes that a definition prints for the user (``defs/parts/activation.def``)."""

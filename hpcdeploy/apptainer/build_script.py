@@ -1,20 +1,33 @@
 """Render the script that builds an image on a login node, and define its exit codes."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-from hpcdeploy import __version__, shell
+from hpcdeploy import shell
 from hpcdeploy.apptainer.client import build_argument
 from hpcdeploy.apptainer.diagnosis import NO_PROGRAM_BEGINS
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.image import Definition
 from hpcdeploy.secret import NO_SECRETS, SecretValue
-from hpcdeploy.templates import render
+from hpcdeploy.shell_script import CALL, Script, Setup, Value, paths_function
+from hpcdeploy.templates import refuse_former
 
 FAILED = 12
 
-_FILTERS: dict[str, Callable[..., str]] = {"word": shell.word, "words": shell.words}
+_ABOUT = """\
+
+Run it on a login node:  bash build.sh
+It needs bash, coreutils, tar, flock (util-linux) and Apptainer, and nothing of hpcdeploy. It may run any number of times:
+the same inputs are built once. It needs the files of the build as one archive; if that is missing, it says where to copy it.
+
+Exit status: 0 built, now or earlier, or the archive is missing; 10 login node not usable; 12 the build failed.
+"""
+
+_SECRETS = """\
+
+The secrets {names} follow on standard input, a line NAME BASE64 each; the rest of the input is never read as commands.
+"""
 
 
 def building(
@@ -43,24 +56,34 @@ def building(
     Raises:
         TemplateError: A template is broken.
     """
-    values: dict[str, object] = {
-        "version": __version__,
-        "name": json.dumps(definition.name),
+    refuse_former(overrides)
+    folders = {"root": cluster.root, "cache": cluster.images_folder, "tmp": cluster.tmp_folder}
+    variables = tuple(value.variable for value in secrets.values() if value.variable)
+    values: dict[str, Value] = {
         "name_json": json.dumps(definition.name),
         "inputs": definition.inputs,
-        "root": shell.path(cluster.root),
-        "cache": shell.path(cluster.images_folder),
         "image_cache_owners": cluster.image_cache_owners,
-        "tmp": shell.path(cluster.tmp_folder),
-        "setup": cluster.setup,
         "apptainer": cluster.apptainer,
-        "singularity": Path(cluster.apptainer).name.startswith("singularity"),
+        "prefix": "SINGULARITY" if Path(cluster.apptainer).name.startswith("singularity") else "APPTAINER",
         "context_sha256": context_sha256,
         "build_args": tuple(build_argument(name, value) for name, value in definition.build_args),
         "plain_http": plain_http,
         "no_program_begins": NO_PROGRAM_BEGINS,
         "force": force,
-        "secrets": tuple(secrets),
-        "variables": tuple(value.variable for value in secrets.values() if value.variable),
+        "has_secrets": bool(secrets),
+        **({"secret_variables": variables} if variables else {}),
     }
-    return render("login_templates/build.sh", values, filters=_FILTERS, overrides=overrides)
+    return Script(
+        title=f"Build the image {json.dumps(definition.name)} from the inputs {definition.inputs}.",
+        about=_ABOUT + (_SECRETS.format(names=", ".join(secrets)) if secrets else ""),
+        values=values,
+        functions=(paths_function("set_paths", {name: shell.path(path) for name, path in folders.items()}),),
+        before_setup=("secret_variables.sh",) if variables else (),
+        setup=Setup(lines=cluster.setup, must_succeed=True),
+        files=(
+            *("build_messages.sh", "paths.sh", "owners.sh", "folders.sh", "trust.sh", "make_temporary.sh", "image_mode.sh"),
+            *(("secrets.sh", "build_secrets.sh") if secrets else ()),
+            *("json.sh", "build.sh"),
+        ),
+        call="main {given}<&0 </dev/null; exec </dev/null" if secrets else CALL,
+    ).text()

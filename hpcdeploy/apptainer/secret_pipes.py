@@ -1,4 +1,4 @@
-"""Pass a build's secrets into the build, with named pipes that ``login_templates/secrets.sh`` serves.
+"""Pass a build's secrets into the build, with named pipes that ``login/secrets.sh`` serves.
 
 On a login node the build's own script serves them; here a separate bash does, with the same lines. It runs outside of any
 container, so the built-in script is always used: no code of a project's author runs here unasked.
@@ -15,7 +15,7 @@ from pathlib import Path
 from hpcdeploy.errors import BuildError, MissingProgramError
 from hpcdeploy.image import Definition
 from hpcdeploy.secret import SecretValue
-from hpcdeploy.templates import render
+from hpcdeploy.shell_script import library
 
 PLACE = "/run/secrets"
 """The folder of pipes in the container; Docker's path for secrets."""
@@ -54,8 +54,7 @@ def serving(secrets: Mapping[str, SecretValue], folder: Path) -> Iterator[tuple[
     bash = shutil.which("bash")
     if bash is None:
         raise MissingProgramError("bash is not on this machine's PATH; it serves the secrets of a build: install it")
-    served = render("login_templates/secrets.sh", {})
-    script = served + '\nmake_secrets_folder "$1" && echo ready && serve_secrets "$1"; exit\n'
+    script = library(["secrets.sh"]) + '\nmake_secrets_folder "$1" && echo ready && serve_secrets "$1"; exit\n'
     hidden = {"BASH_ENV", *kept_back(secrets)}
     server = subprocess.Popen(
         [bash, "-s", "--", str(folder.absolute())],

@@ -34,7 +34,12 @@ def templates(context: typer.Context, json: AsJson = False) -> None:
         ("TEMPLATE", "IN FORCE", "FILE"),
         [(one.name, "the project's own" if one.own else "shipped", str(one.in_force)) for one in known],
     )
+    former = _former()
+    for message in former.values():
+        show.say(f"note: {message}")
     for one in found:
+        if one.name in former:
+            continue
         if one.shipped is None and one.meant:
             show.say(f"note: {one.own} does not match any template, so it has no effect; did you mean {one.meant}?")
         elif one.shipped is None:
@@ -78,6 +83,15 @@ def _every() -> "tuple[Template, ...]":
     from hpcdeploy.templates import every_template
 
     return every_template(here().project.root)
+
+
+def _former() -> dict[str, str]:
+    """Return a message for each file of the project that overrides a template of an earlier version, by its name."""
+    from hpcdeploy.cli.place import here
+    from hpcdeploy.templates import former_message, former_templates
+
+    root = here().project.root
+    return {name: former_message(name, root) for name in former_templates(root)}
 
 
 def _find(name: str) -> "Template":

@@ -60,7 +60,7 @@ BINDINGS = ("cpu-bind", "accel-bind", "gpu-bind", "mem-bind", "tres-bind")
 """Options that give each process of srun its own part of a node; with torchrun there is one process per node."""
 
 _OF_THE_SCRIPT = ("PATH", "HOME", "USER", "TMPDIR", "MASTER_ADDR", "MASTER_PORT", "HPCDEPLOY_RESTART", "HPCDEPLOY_PMIX")
-"""Variables that ``slurm_templates/rank.sh`` and ``login_templates/program.sh`` read; PATH is needed to find Apptainer.
+"""Variables that ``slurm_templates/rank.sh`` and ``slurm_templates/program.sh`` read; PATH is needed to find Apptainer.
 
 Apptainer's own variables for the program are not listed: the image's values take precedence.
 """

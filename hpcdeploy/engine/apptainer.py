@@ -1,6 +1,5 @@
 """Build command lines of Apptainer and SingularityCE for a container on this machine, with the flags of cluster jobs."""
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from hpcdeploy import __version__, shell
@@ -8,27 +7,36 @@ from hpcdeploy.checked_values import read_json
 from hpcdeploy.engine.contract import OWN_PYTHON, SCHEME, Command, Container, Engine, csv_field
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.gpus import flag_of
-from hpcdeploy.templates import render
+from hpcdeploy.templates import refuse_former
 
 INSTANCE = "instance://"
-_FILTERS: Mapping[str, Callable[..., str]] = {"word": shell.word, "words": shell.words}
 
 
 def program_text(
     command: tuple[str, ...], environment: tuple[tuple[str, str], ...], *, overrides: Path | None = None
 ) -> str:
-    """Render the program that runs inside the container: the job's own wrapper, without the parts that only a job has.
+    """Return the program that runs inside the container: it sets the variables and becomes the command.
 
     Args:
         command: The command; if empty, the image's run script runs.
         environment: Variables to set.
-        overrides: The project's folder, whose own templates replace the built-in ones.
+        overrides: The project's folder.
 
     Raises:
-        TemplateError: The template is broken.
+        ConfigError: A word contains a NUL.
+        TemplateError: The project overrides a template that no longer exists.
     """
-    values = {"version": __version__, "run_id": "", "command": command, "environment": environment}
-    return render("login_templates/program.sh", values, filters=_FILTERS, overrides=overrides)
+    refuse_former(overrides)
+    lines = [
+        "#!/bin/sh",
+        f"# Written by hpcdeploy {__version__} for a command on this machine. This runs inside the container. The command",
+        "# and its variables are quoted here once, and nothing else interprets them.",
+        *(f"export {name}={shell.word(value)}" for name, value in environment),
+        "# Without a command, run the image's own run script.",
+        f"set -- {shell.words(command or ('/.singularity.d/runscript',))}",
+        'exec "$@"',
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def run(engine: Engine, container: Container, program: str, folder: str) -> Command:

@@ -21,7 +21,7 @@ OWN_PYTHON = (
 
 TEMPORARY = ("TMPDIR", "TMP", "TEMP")
 """Variables with a folder for temporary files. Apptainer passes them to the program, but mounts only ``/tmp`` and
-``/var/tmp`` (``mount tmp`` in apptainer.conf). Jobs are handled the same way (``login_templates/temporary.sh``)."""
+``/var/tmp`` (``mount tmp`` in apptainer.conf). Jobs are handled the same way (``login/job/temporary.sh``)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,16 +22,16 @@ from hpcdeploy.folders import state_folder
 from hpcdeploy.ownership import check_owned, objection, trusted_users
 from hpcdeploy.private import private_folder
 from hpcdeploy.regular_file import read_regular
-from hpcdeploy.templates import FOLDERS, shipped_root
+from hpcdeploy.templates import FOLDERS, refuse_former, shipped_root
 from hpcdeploy.whole_file import sha256_of
 
-ON_LOGIN_NODES = ("login_templates/", "slurm_templates/", "htcondor_templates/")
+ON_LOGIN_NODES = ("slurm_templates/", "htcondor_templates/")
 """The template folders whose text runs on a login node."""
 
 OF_THE_JOB = frozenset(
     {
-        *("slurm_templates/job.sh", "slurm_templates/rank.sh", "htcondor_templates/job.sub", "htcondor_templates/job.sh"),
-        "login_templates/program.sh",
+        *(f"slurm_templates/{name}.sh" for name in ("job", "rank", "container", "program")),
+        *("htcondor_templates/job.sub", "htcondor_templates/job.sh", "htcondor_templates/program.sh"),
     }
 )
 """Templates that are a job itself, which runs only when it is submitted."""
@@ -190,6 +190,7 @@ def _content(path: Path) -> bytes | None:
 
 def _templates(root: Path) -> list[Command]:
     """Return the project's own templates, if some of them run on login nodes: each of these may include any other."""
+    refuse_former(root)
     own = list(itertools.islice(_own_files(root), MOST_FILES + 1))
     if len(own) > MOST_FILES:
         raise ConfigError(f"the template folders of {root} hold more than {MOST_FILES} files; expected templates only")

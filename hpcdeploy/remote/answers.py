@@ -45,7 +45,7 @@ class ExitCode(IntEnum):
 
 
 class UploadExitCode(IntEnum):
-    """Exit codes of the scripts that receive an upload (`login_templates/receive.sh`, `login_templates/lane.sh`)."""
+    """Exit codes of the scripts that receive an upload (`login/receive.sh`, `login/lane.sh`)."""
 
     DONE = 0
     UNUSABLE = 10
@@ -57,7 +57,7 @@ class UploadExitCode(IntEnum):
 
 
 MARK = b"HPCDEPLOY "
-"""Marker that each script prints first (`login_templates/begin.sh`), and before its answers."""
+"""Marker that each script prints first (`login/begin.sh`), and before its answers."""
 
 _BEGINNINGS = (b'{"', b"{}", b"{")
 """How an answer begins behind the mark; the last one where the line ends with it. A profile may have printed text before the
@@ -180,7 +180,7 @@ def read_submission(answer: Answer, run: Run, *, may_lack_job: bool = False) -> 
 
 
 def is_path(value: object) -> TypeGuard[str]:
-    """Tell whether `value` can be a path, which has no line break in an answer (``login_templates/answer.sh``)."""
+    """Tell whether `value` can be a path, which has no line break in an answer (``login/answer.sh``)."""
     return isinstance(value, str) and 0 < len(value) <= _PATH_MAX and not set(value) & set("\0\n\r")
 
 

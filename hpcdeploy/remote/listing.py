@@ -116,7 +116,7 @@ def list_files(run: Run, patterns: Sequence[str], session: Session) -> Listing:
 
 
 def read_listing(part: str, content: bytes) -> tuple[list[RemoteFile], list[str]]:
-    """Parse the output of ``login_templates/list.sh`` for one part: the files, and the malformed entries.
+    """Parse the output of ``login/list.sh`` for one part: the files, and the malformed entries.
 
     A file that is listed twice counts once.
 

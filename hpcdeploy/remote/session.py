@@ -20,7 +20,7 @@ _SHOWN = 500
 """Maximum number of characters of standard error in a message."""
 
 _NOT_BASH = b"error: this script is for bash"
-"""Error that a script prints if a shell other than bash reads it (`login_templates/state.sh`)."""
+"""Error that a script prints if a shell other than bash reads it (`login/state.sh`)."""
 
 _LAST_EXIT_CODE = 128
 """Largest exit code that a script of ours or a shell can choose; sshd's shell reports a signal N as 128 + N."""
@@ -110,7 +110,7 @@ class ScriptResult:
 def _began(stdout: bytes, stderr: bytes) -> bool:
     """Tell whether a script began that printed this; if not, nothing of it was done.
 
-    One that another shell than bash read has printed an error, which says that (`login_templates/state.sh`).
+    One that another shell than bash read has printed an error, which says that (`login/state.sh`).
     """
     return MARK in stdout or _NOT_BASH in stderr
 

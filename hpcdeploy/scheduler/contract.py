@@ -32,8 +32,8 @@ class Scheduler(Protocol):
             ConfigError: The scheduler does not support a setting of the job.
         """
 
-    def follow_values(self) -> Mapping[str, object]:
-        """Return the values for this scheduler's part of the follow script."""
+    def follow_values(self) -> Mapping[str, str]:
+        """Return the values that only this scheduler's follow script needs."""
 
     def explain(self, status: TaskStatus) -> str:
         """Return why a task waits, is held or failed, and what the user can do; empty if there is nothing to explain."""

@@ -116,7 +116,7 @@ def test_what_a_killed_build_left_is_removed_by_the_next_one(site: Site) -> None
 @pytest.mark.parametrize(
     ("prepare", "said"),
     [
-        (lambda site: os.chown(site.tmp, BOB, BOB), "the folder for temporary files, belongs to 12002, who could exchange"),
+        (lambda site: os.chown(site.tmp, BOB, BOB), "the folder for temporary files, belongs to 12002, who could replace"),
         (lambda site: site.tmp.chmod(0o777), "others may write to"),
         (lambda site: taken(site.root), "root belongs to 12002, who could change"),
         (lambda site: plant(site.root / "builds"), "builds belongs to 12002, who could change"),

@@ -40,5 +40,6 @@ def test_a_build_on_a_login_node_passes_the_same_words(tmp_path: Path) -> None:
     given_args = tuple((f"A{number}", value) for number, value in enumerate(VALUES))
     definition = Definition(name="x", text="", files=(), build_args=given_args, inputs="0")
     script = building(definition, Cluster(name="c", host="h"), context_sha256="", overrides=tmp_path)
-    for name, value in given_args:
-        assert f" --build-arg {word(build_argument(name, value))}" in script
+    words = " ".join(word(build_argument(name, value)) for name, value in given_args)
+    assert f"\nbuild_args=({words})\n" in script
+    assert 'options+=(--build-arg "$argument")' in script

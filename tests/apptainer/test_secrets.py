@@ -19,6 +19,7 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import BuildError, TemplateError
 from hpcdeploy.image import Definition, Secret
 from hpcdeploy.secret import SecretValue
+from hpcdeploy.shell_script import library
 from hpcdeploy.templates import render
 
 VALUES = {
@@ -240,23 +241,21 @@ def test_a_build_that_asks_for_what_it_was_not_given_does_not_begin() -> None:
         check_secrets(definition, {})
 
 
-def test_the_projects_own_server_of_secrets_counts_on_a_login_node_and_never_runs_here(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_file_of_a_project_replaces_the_server_of_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     secrets = {"TOKEN": SecretValue(b"value")}
     definition = Definition(name="x", text="", files=(), build_args=(), inputs="", secrets=("TOKEN",))
-    own = tmp_path / "login_templates" / "secrets.sh"
-    own.parent.mkdir()
-    shipped = (Path(__file__).parent.parent.parent / "login_templates" / "secrets.sh").read_text()
-    own.write_text(shipped.replace("make_secrets_folder() {", 'make_secrets_folder() {\n  : >"$1.mine"', 1))
-    shutil.copytree(tmp_path / "login_templates", tmp_path / "here" / "login_templates")
+    changed = library(["secrets.sh"]).replace("make_secrets_folder() {", 'make_secrets_folder() {\n  : >"$1.mine"', 1)
+    for folder in ("here/login", "login"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "secrets.sh").write_text(changed)
     monkeypatch.chdir(tmp_path / "here")
     with serving(secrets, tmp_path / "pipes") as options:
         assert options
     assert not (tmp_path / "pipes.mine").exists()
     cluster = Cluster(name="hpc")
-    assert ': >"$1.mine"' in building(definition, cluster, context_sha256="", secrets=secrets, overrides=tmp_path)
-    own.write_text("[# mine #]\n[= nobody_knows =]\n")
-    wrong = rf"{own}, line 2: 'nobody_knows' is undefined"
-    with pytest.raises(TemplateError, match=wrong):
+    assert '"$1.mine"' not in building(definition, cluster, context_sha256="", secrets=secrets, overrides=tmp_path)
+    own = tmp_path / "login_templates" / "secrets.sh"
+    own.parent.mkdir()
+    own.write_text(changed)
+    with pytest.raises(TemplateError, match=f"{own} overrides a template of the scripts for login nodes"):
         building(definition, cluster, context_sha256="", secrets=secrets, overrides=tmp_path)

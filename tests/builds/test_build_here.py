@@ -18,7 +18,7 @@ from tests.builds.searching import holding, needles, watching
 from tests.shared import OWN
 
 ROOT = Path(__file__).parent.parent.parent
-PARTS = ("hpcdeploy", "defs", "login_templates")
+PARTS = ("hpcdeploy", "defs", "login")
 LIBRARIES = (
     "spython",
     "jinja2",

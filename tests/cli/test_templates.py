@@ -88,7 +88,7 @@ def test_every_template_is_listed_with_the_file_that_is_in_force(project: Projec
     assert {
         "defs/pixi.def",
         "defs/parts/run.def",
-        "login_templates/submit.sh",
+        "slurm_templates/program.sh",
         "page_templates/inspect.html",
     } <= found.keys()
     assert found["defs/pixi.def"] == {
@@ -123,15 +123,15 @@ def test_show_prints_the_one_in_force(project: Project) -> None:
 
 
 def test_copy_brings_the_shipped_one_and_never_overwrites_unasked(project: Project) -> None:
-    own = project.path / "login_templates" / "build.sh"
-    done = project.run("templates", "copy", "build.sh")
-    assert (done.returncode, own.read_text()) == (0, (ROOT / "login_templates/build.sh").read_text()), done.stderr
+    own = project.path / "slurm_templates" / "rank.sh"
+    done = project.run("templates", "copy", "rank.sh")
+    assert (done.returncode, own.read_text()) == (0, (ROOT / "slurm_templates/rank.sh").read_text()), done.stderr
     own.write_text("edited")
-    done = project.run("templates", "copy", "build.sh")
+    done = project.run("templates", "copy", "rank.sh")
     assert (done.returncode, own.read_text()) == (2, "edited")
     assert "--force" in done.stderr
-    assert project.run("templates", "copy", "build.sh", "--force").returncode == 0
-    assert own.read_text() == (ROOT / "login_templates/build.sh").read_text()
+    assert project.run("templates", "copy", "rank.sh", "--force").returncode == 0
+    assert own.read_text() == (ROOT / "slurm_templates/rank.sh").read_text()
     assert list(own.parent.glob(".*")) == []
 
 
@@ -139,7 +139,7 @@ def test_copy_brings_the_shipped_one_and_never_overwrites_unasked(project: Proje
     ("words", "said"),
     [
         (("show", "defs/pixy.def"), "did you mean 'defs/pixi.def'?"),
-        (("show", "submit.sh"), "use the full name"),
+        (("show", "program.sh"), "use the full name"),
         (("copy", "../../etc/passwd"), "there is no template"),
     ],
 )
@@ -153,7 +153,6 @@ RENDER = {
     "defs": ("generate",),
     "slurm_templates": ("render", "train", "--cluster", "hpc", "--scheduler", "slurm", "--run-id", "train-1"),
     "htcondor_templates": ("render", "train", "--cluster", "hpc", "--scheduler", "htcondor", "--run-id", "train-1"),
-    "login_templates": ("render", "train", "--cluster", "hpc", "--scheduler", "slurm", "--run-id", "train-1"),
     "page_templates": ("inspect", ".", "--environment", "gpu", "--picture", "out.html"),
     "workflow_templates": ("workflow", "--install", "hpcdeploy==1.0"),
 }
@@ -163,12 +162,10 @@ USED = (
     "defs/parts/run.def",
     "defs/parts/steps.def",
     "slurm_templates/job.sh",
-    "slurm_templates/submit.sh",
+    "slurm_templates/container.sh",
+    "slurm_templates/program.sh",
     "htcondor_templates/job.sub",
-    "htcondor_templates/submit.sh",
-    "login_templates/submit.sh",
-    "login_templates/program.sh",
-    "login_templates/image.sh",
+    "htcondor_templates/program.sh",
     "page_templates/inspect.html",
     "page_templates/treemap.svg",
     "workflow_templates/images.yaml",
@@ -181,7 +178,7 @@ WRONG = (
     "defs/parts/steps.def",
     "slurm_templates/job.sh",
     "htcondor_templates/job.sub",
-    "login_templates/submit.sh",
+    "slurm_templates/program.sh",
     "page_templates/treemap.svg",
     "workflow_templates/images.yaml",
 )
@@ -257,7 +254,7 @@ def test_what_is_wrong_in_a_template_is_told_with_file_and_line(project: Project
         (("cancel", "--yes"), "htcondor_templates/asking.sh"),
     ],
 )
-def test_the_projects_own_templates_count_where_a_run_is_followed(
+def test_a_template_that_is_none_any_more_is_refused_where_it_counted(
     project: Project, words: tuple[str, ...], name: str
 ) -> None:
     store = Store(default_path(project.environment))
@@ -266,10 +263,30 @@ def test_the_projects_own_templates_count_where_a_run_is_followed(
         run = replace(run, job_id="")  # nobody is sure of it
     store.add(run, "")
     store.submitted(run)
-    project.write(name, "[# mine #]\n[= nobody_knows =]\n")
+    project.write(name, "[# mine #]\n")
     done = project.run(*words)
-    assert done.stderr == f"error: {project.path / name}, line 2: 'nobody_knows' is undefined\n"
+    assert done.stderr.startswith(
+        f"error: {project.path / name} overrides a template of the scripts for login nodes, which is"
+    )
+    assert "and remove the file" in done.stderr
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (74, "", 1)
+
+
+def test_templates_that_are_none_any_more_are_listed_with_what_to_do(project: Project) -> None:
+    project.write("slurm_templates/submit.sh", "")
+    project.write("login_templates/program.sh", "")
+    done = project.run("templates")
+    assert done.returncode == 0
+    assert "submit.sh" not in done.stdout
+    assert done.stderr.count("overrides a template") == 2
+    assert (
+        f"note: {project.path}/slurm_templates/submit.sh overrides a template of the scripts for login nodes" in done.stderr
+    )
+    now = "is now slurm_templates/program.sh and htcondor_templates/program.sh: copy your changes there"
+    assert f"note: {project.path}/login_templates/program.sh overrides a template that {now}" in done.stderr
+    done = project.run(*RENDER["slurm_templates"])
     assert (done.returncode, done.stdout) == (74, "")
+    assert "(and 1 more: slurm_templates/submit.sh)" in done.stderr
 
 
 ESCAPE = "[= cycler.__init__.__globals__.os.mkdir('escaped') =]\n"
@@ -318,8 +335,8 @@ def test_compiled_templates_that_another_user_put_into_a_shared_folder_are_not_l
     words = RENDER["slurm_templates"]
     honest = project.run(*words)
     kept = project.path / "home/.cache/hpcdeploy/templates"
-    planted = {file.name: file.read_bytes().replace(b"#SBATCH", b"#PLANTE") for file in kept.iterdir()}
-    assert any(b"#PLANTE" in content for content in planted.values())
+    planted = {file.name: file.read_bytes().replace(b"SLURM_JOB_ID", b"PLANT_JOB_ID") for file in kept.iterdir()}
+    assert any(b"PLANT_JOB_ID" in content for content in planted.values())
     if os.geteuid() == 0:
         other: dict[str, Any] = {"user": 12345, "group": 12345, "extra_groups": []}
     else:  # only root can be another user: then it is a folder of one's own that others may write to

@@ -114,10 +114,10 @@ def test_the_projects_templates_are_asked_about_on_a_persons_own_cluster_too(pro
     (project.path / "hpcdeploy.toml").unlink()
     project.write("slurm_templates/job.sh", "the job, which a person submits")
     assert project.run("logs").returncode == 0
-    project.write("login_templates/state.sh", "touch ~/ran\n")
+    project.write("htcondor_templates/node.sh", "touch ~/ran\n")
     done = project.run("logs")
     assert done.returncode == 2
-    assert "template: login_templates/state.sh" in done.stderr
+    assert "template: htcondor_templates/node.sh" in done.stderr
 
 
 def test_one_cluster_that_is_not_allowed_holds_up_no_other(project: Project) -> None:
@@ -208,11 +208,11 @@ def test_every_file_counts_that_a_template_of_login_nodes_may_include(tmp_path: 
     write("defs/pixi.def", "a")
     write("lib/more.sh", "a")
     assert commands_of(cluster, {}) == ()
-    write("login_templates/follow.sh", '[% include "slurm_templates/job.sh" %]')
-    write("login_templates/.follow.sh.swp", "a")
+    write("htcondor_templates/node.sh", '[% include "slurm_templates/job.sh" %]')
+    write("htcondor_templates/.node.sh.swp", "a")
     before = commands_of(cluster, {})
     assert [one.text for one in before] == [
-        *("template: defs/pixi.def", "template: login_templates/follow.sh", "template: slurm_templates/job.sh"),
+        *("template: defs/pixi.def", "template: htcondor_templates/node.sh", "template: slurm_templates/job.sh"),
     ]
     write("slurm_templates/job.sh", "b")
     assert commands_of(cluster, {}) != before

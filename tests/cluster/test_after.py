@@ -77,11 +77,9 @@ def test_a_run_that_ended_is_judged_by_its_own_notes_once_slurm_forgot_it(lab: L
     good_id, bad_id = f"{good.id}-forgotten", f"{bad.id}-forgotten"
     for after in (After(what=good_id), After(what=good_id, kind="afterany"), After(what=bad_id, kind="afternotok")):
         assert driver.end_of(driver.submit("next", "true", after=[after])) is State.COMPLETED
-    with pytest.raises(
-        SchedulerError, match="has failed: task 0 noted 3 as its exit code; submit it again, or say afterany"
-    ):
+    with pytest.raises(SchedulerError, match="failed: task 0 recorded exit code 3; submit that run again, or use afterany"):
         driver.submit("next", "true", after=[After(what=bad_id)])
-    with pytest.raises(SchedulerError, match=r"only if run good-.* fails, but that has ended well"):
+    with pytest.raises(SchedulerError, match=r"only if run good-.* fails, but that run succeeded"):
         driver.submit("next", "true", after=[After(what=good_id, kind="afternotok")])
     assert inside(lab, ["rm", f"{good.folder}-forgotten/tasks/0.end"], user=lab.user).returncode == 0
     with pytest.raises(SchedulerError, match="task 0 noted nothing"):

@@ -70,7 +70,7 @@ def test_what_was_to_follow_a_good_end_is_removed_after_a_bad_one_and_what_follo
 def test_what_can_never_start_is_refused_at_once_and_what_may_start_does(chains: Chains) -> None:
     good, bad = chains.submit("good", "true"), chains.submit("bad", "sh", "-c", "exit 3")
     assert [chains.end_of(run).state for run in (good, bad)] == [State.COMPLETED, State.FAILED]
-    with pytest.raises(SchedulerError, match="but task 0 ended with 3; submit it again, or say afterany"):
+    with pytest.raises(SchedulerError, match="but task 0 ended with 3; submit it again, or use afterany"):
         chains.submit("next", "true", after=[After(what=good.id), After(what=bad.id)])
     with pytest.raises(SchedulerError, match=r"only if run good-.* failed, but that has ended well"):
         chains.submit("next", "true", after=[After(what=good.id, kind="afternotok")])

@@ -239,7 +239,7 @@ def test_the_same_code_travels_once_and_is_unpacked_once_however_many_ask(
     assert len(done) == 4
     with Connections(open_transport) as connections:
         one()
-        assert "is to be brought here" not in said[-1]
+        assert "is missing: copy it to" not in said[-1]
         for submitted in done:
             status = ended(submitted, cluster, connections, store)
             assert output_of(status, cluster, connections) == (project / "unique").read_text()

@@ -215,7 +215,7 @@ def test_logs_are_followed_on_where_the_connection_died(
         go_on = transport.run
 
         def run_or_die(argv: Sequence[str], *, stdin: Any = b"", **options: Any) -> object:
-            if isinstance(stdin, bytes) and b"Prints what tasks have written" in stdin:
+            if isinstance(stdin, bytes) and b"Print what tasks wrote" in stdin:
                 raise ConnectionLostError("the connection died in the middle")
             return go_on(argv, stdin=stdin, **options)
 

@@ -201,7 +201,7 @@ def test_an_image_that_htcondor_transfers_from_an_address_is_held_against_its_na
     assert (status.state, output_of(status, cluster, connections)) == (State.COMPLETED, "ran\n")
     status = ended(job, cluster, wrong, connections, store)
     assert (status.state, output_of(status, cluster, connections)) == (State.FAILED, "")
-    assert b"its sha256 is another" in logs.read(status, 0, connections.to(cluster)).err
+    assert b"does not match the checksum in its name" in logs.read(status, 0, connections.to(cluster)).err
 
 
 @pytest.fixture

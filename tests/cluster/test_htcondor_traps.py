@@ -435,7 +435,7 @@ def test_a_folder_that_no_submit_description_can_name_is_said_before_anything_is
 ) -> None:
     cluster = replace(site, root=f"{lab.scratch}/{OWN}/{root}", htcondor_container=container)  # type: ignore[arg-type]
     before = set(condor("condor_q -af ClusterId").split())
-    with pytest.raises(HpcdeployError, match=r"a submit description cannot say|image-cache holds .* set another one"):
+    with pytest.raises(HpcdeployError, match=r"a submit description cannot contain|image-cache contains .* set another one"):
         submit_job(SLEEPER, "htcondor", cluster, delivery, connections, store)
     # One that was there may have left the queue meanwhile.
     assert set(condor("condor_q -af ClusterId").split()) <= before

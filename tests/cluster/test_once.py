@@ -153,7 +153,7 @@ def test_an_image_that_is_not_the_one_asked_for_is_never_used(
     lab: Lab, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
 ) -> None:
     wrong = replace(delivery, sha256="0" * 64)
-    with pytest.raises(SchedulerError, match="not the one that was asked for"):
+    with pytest.raises(SchedulerError, match="the registry sent another image"):
         submit_job(HELLO, "slurm", cluster, wrong, connections, store)
     found = inside(lab, ["bash", "-c", f"ls -A {lab.scratch}/{ROOT}/images {lab.scratch}/{ROOT}/tmp"], user=lab.user)
     assert b"000000.sif" not in found.stdout

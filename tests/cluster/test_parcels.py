@@ -52,10 +52,10 @@ def test_what_a_run_needs_is_brought_and_then_it_is_submitted_once(
     script = submission(run, HELLO, cluster, delivery, parcels=(staged,))
     by_hand = connections.to(cluster).link.open().run(SHELL, stdin=script.encode())
     assert by_hand.exit_code == 14
-    assert b"the input data is to be brought here: put it at /" in by_hand.stderr
+    assert b"the input data is missing: copy it to /" in by_hand.stderr
     said: list[bytes] = []
     done = submit(run, script, connections.to(cluster), store, uploads=(staged,), report=said.append)
-    assert b"is to be brought here" not in b"".join(said)
+    assert b"is missing: copy it to" not in b"".join(said)
     assert wait_for(done.run, cluster, connections, store).state is State.COMPLETED
     assert jobs_of(lab, scheduler, run.id) == {done.run.job_id}
     there = inside(lab, ["cat", f"{lab.scratch}/{cluster.root.removeprefix('$SCRATCH/')}/{staged.path}"], user=lab.user)

@@ -200,7 +200,7 @@ def test_of_a_run_whose_first_part_failed_while_others_go_on_what_follows_a_good
     def after(kind: AfterKind) -> tuple[Predecessor, ...]:
         return (Predecessor(kind=kind, run_id=other.id, tasks=TASKS),)
 
-    with pytest.raises(SchedulerError, match=r"ended well, but that .*task 1 noted 7 as its exit code"):
+    with pytest.raises(SchedulerError, match=r"succeeds, but that run .*task 1 recorded exit code 7"):
         site.submit(next_job, after=after("afterok"))
     waiting = [site.submit(next_job, after=after(kind)) for kind in ("afterany", "afternotok")]
     said = [site.ask(f"squeue --noheader --jobs={run.job_id} --format=%E") for run in waiting]

@@ -162,7 +162,7 @@ def test_an_image_that_only_this_machine_may_read_is_streamed(
     said: list[bytes] = []
     done = go(planned(reference(registry, published), fresh, scheduler, store, tmp_path), connections, store, said)
     assert b"the image could not be pulled" in b"".join(said)
-    assert b"so hpcdeploy is to bring the image" in b"".join(said)
+    assert b"so hpcdeploy must upload the image" in b"".join(said)
     assert ran(done, fresh, connections, store)
 
 

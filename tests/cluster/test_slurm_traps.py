@@ -43,7 +43,7 @@ def test_a_root_with_a_backslash_is_refused_since_slurm_would_lose_the_logs(
     cluster: Cluster, delivery: Delivery, connections: Connections, store: Store
 ) -> None:
     odd = replace(cluster, root=cluster.root + "/a\\b", image_cache=images(cluster))
-    with pytest.raises(SchedulerError, match="holds a backslash, and Slurm would lose the logs"):
+    with pytest.raises(SchedulerError, match="contains a backslash, and Slurm would lose the logs"):
         submit_job(HELLO, "slurm", odd, delivery, connections, store)
     assert store.latest() == []
 

@@ -93,7 +93,7 @@ def test_a_cache_of_somebody_else_is_refused_though_the_name_is_right(
         submit_job(HELLO, scheduler, team.cluster, team.delivery, connections, store)
     trusting = replace(team.cluster, image_cache_owners=("colleague",))
     with pytest.raises(
-        HpcdeployError, match=r"is not the one that its name says: its sha256 is .*, and it belongs to colleague"
+        HpcdeployError, match=r"does not match the checksum in its name: its sha256 is .*, and it belongs to colleague"
     ):
         submit_job(HELLO, scheduler, trusting, team.delivery, connections, store)
 
@@ -126,7 +126,7 @@ def test_an_image_that_is_exchanged_after_it_was_submitted_does_not_run(
     if scheduler == "slurm":
         assert done.state is State.FAILED
         said = team.user(f"cat {team.root}/runs/{run.id}/logs/0.err")
-        assert "is not the one that its name says" in said, said
+        assert "does not match the checksum in its name" in said, said
     else:
         # HTCondor reads the image now: it was given a copy that only the user can change.
         assert done.state is State.COMPLETED

@@ -249,7 +249,7 @@ def test_a_second_client_waits_for_the_first_and_sends_nothing(staged: StagedFil
     begun = threading.Event()
 
     def says(piece: bytes) -> None:
-        if b"on its way already" in piece:
+        if b"is in progress; waiting for it" in piece:
             waiting.set()
 
     def asks_when_the_first_has_begun() -> None:

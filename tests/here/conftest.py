@@ -17,7 +17,7 @@ from hpcdeploy_lab.state import Lab
 from tests.shared import OWN
 
 ROOT = Path(__file__).parent.parent.parent
-PARTS = ("hpcdeploy", "defs", "login_templates")
+PARTS = ("hpcdeploy", "defs", "login")
 LIBRARIES = (
     "typer",
     "click",

@@ -4,6 +4,7 @@ import multiprocessing
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+from hpcdeploy import shell_script
 from hpcdeploy.errors import HpcdeployError
 from hpcdeploy.flows.submit import submit
 from hpcdeploy.remote.connections import Connections
@@ -23,9 +24,11 @@ def start(planned: Planned, record: Path, said: Path) -> ForkServerProcess:
 
 
 def _run(planned: Planned, record: Path, said: Path) -> None:
-    run, uploads, overrides = planned.run, planned.uploads, planned.overrides
+    run, uploads = planned.run, planned.uploads
+    shipped = shell_script.library_file
+    shell_script.library_file = lambda name: planned.library.get(name) or shipped(name)  # type: ignore[assignment]
     try:
-        with Connections(open_transport, overrides=overrides) as connections:
+        with Connections(open_transport) as connections:
             store = Store(record)
             submit(run, planned.script, connections.to(planned.cluster), store, uploads=uploads)
     except HpcdeployError as error:

@@ -1,7 +1,7 @@
 """What a client is given: a module of its own, since the client's process imports it too."""
 
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.run import Run
@@ -12,11 +12,11 @@ from hpcdeploy.staged_files import StagedFile
 class Planned:
     """A run that is to be submitted, the script that does it, and what that may ask for.
 
-    ``overrides`` is the folder of templates that count before the shipped ones.
+    ``library`` has other texts for files of the folder ``login/``, by their names: a script that is broken on purpose.
     """
 
     run: Run
     cluster: Cluster
     script: str
     uploads: tuple[StagedFile, ...] = ()
-    overrides: Path | None = None
+    library: Mapping[str, str] = field(default_factory=dict)

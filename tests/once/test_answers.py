@@ -114,7 +114,7 @@ def test_a_request_that_arrives_after_its_time_is_waited_for(place: Place, sched
     planned = place.planned(scheduler, place.broken("late 8"))
     first = call(place, planned)
     assert first.code == 13
-    assert "did not say whether it took the job" in first.words
+    assert "did not report whether it accepted the job" in first.words
     second = call(place, planned)
     assert second.code == 0, second.words
     assert second.already
@@ -146,7 +146,7 @@ def test_accounting_that_does_not_answer_is_not_taken_for_no_job(place: Place) -
     on_login_node(place, f"mkdir -p {folder_of(place, planned)} && date +%s >{folder_of(place, planned)}/submitting")
     first = call(place, planned)
     assert first.code == 13
-    assert "could not be asked" in first.words
+    assert "cannot query the scheduler" in first.words
     assert jobs_of(place, planned) == set()
     second = call(place, planned)
     assert second.code == 0, second.words
@@ -284,7 +284,7 @@ def test_a_number_that_cannot_be_noted_is_answered_and_found_again(place: Place,
     with disk(place, "size=1m,nr_inodes=60"):
         first = call(place, planned)
         assert first.code == 0, first.words
-        assert "could not be noted" in first.words
+        assert "could not be recorded" in first.words
         on_login_node(place, f"rm {folder_of(place, planned)}/fill-*")
         second = call(place, planned)
         assert second.already, second.words

@@ -120,7 +120,7 @@ def test_a_scheduler_that_is_down_leaves_all_as_it_was(
     [job] = jobs_of(place, planned)
     on_login_node(place, f"rm -f {folder_of(place, planned)}/events.log")  # in which HTCondor notes the job's number
     down = replace(place.cluster, setup=(DOWN[scheduler].format(root=place.root),))
-    with pytest.raises(UncertainSubmissionError, match=f"could not be asked.*hpcdeploy cancel {planned.run.id}"):
+    with pytest.raises(UncertainSubmissionError, match=f"cannot query the scheduler.*hpcdeploy cancel {planned.run.id}"):
         cancel([known], lambda _: connections.to(down), store)
     assert store.find([planned.run.id]) == [known]
     assert on_login_node(place, f"ls {folder_of(place, planned)}/cancelled || true") == ""

@@ -56,7 +56,7 @@ def test_a_job_that_a_crash_lost_is_said_and_one_that_ran_long_ago_is_not_run_ag
     assert not jobs_of(own, lost)
     said = call(own, lost, "again")
     assert said.code == 12
-    assert f"knows nothing of this run's job {job}" in said.words
+    assert f"does not know this run's job {job}" in said.words
 
     other = call(own, own.planned("slurm"))
     assert other.job == job, "Slurm gives the number to the next job"

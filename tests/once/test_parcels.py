@@ -18,9 +18,9 @@ from hpcdeploy.flows.job_files import bring_along
 from hpcdeploy.flows.submit import plan_run
 from hpcdeploy.job import Code
 from hpcdeploy.remote.scripts import Delivery, submission
+from hpcdeploy.shell_script import library_file
 from hpcdeploy.staged_files import StagedFile
 from hpcdeploy.store import Store
-from hpcdeploy.templates import shipped_root
 from hpcdeploy.whole_file import sha256_of
 from hpcdeploy_lab.inside import inside
 from tests.once import client
@@ -50,22 +50,22 @@ def planned(place: Place, scheduler: SchedulerName, folder: Path, setup: tuple[s
     brought = bring_along(job, folder, scheduler, cluster, archives=folder.parent / "archives", allow=lambda _: False)
     run = replace(plan_run(job, cluster, scheduler, delivery, now=0), code_sha256=brought.code_sha256)
     script = submission(run, job, cluster, delivery, placements=brought.placements)
-    overrides = folder if (folder / "login_templates").is_dir() else None
-    return Planned(run=run, cluster=cluster, script=script, uploads=(staged, *brought.uploads), overrides=overrides)
+    broken = folder / "upload.sh"
+    library = {"upload.sh": broken.read_text()} if broken.exists() else {}
+    return Planned(run=run, cluster=cluster, script=script, uploads=(staged, *brought.uploads), library=library)
 
 
 def break_receiving(place: Place, plan: Plan, point: Point, folder: Path, record: Path) -> Outcome:
     """Kill the script that receives the image, or the one that receives the code, at one of its commands."""
-    shipped = (shipped_root() / "login_templates" / "receive.sh").read_text()
+    shipped = library_file("upload.sh")
     marks = " ".join(f"{place.root}/receiving-{folder.name}-{number}" for number in range(1 if point.where < 0.5 else 2))
     at = int(point.where % 0.5 * 2 * 60) + 1
     kill = (
         f"for mark in {marks}; do mkdir $mark 2>/dev/null || continue; [[ $mark == {marks.split()[-1]} ]] || break; "
         f"counted=0; set -T; trap '((++counted != {at})) || kill -KILL $$' DEBUG; break; done"
     )
-    own = folder / "login_templates" / "receive.sh"
-    own.parent.mkdir(parents=True)
-    own.write_text(shipped.replace("main() {\n", f"main() {{\n{kill}\n", 1))
+    folder.mkdir(parents=True)
+    (folder / "upload.sh").write_text(f"{kill}\n{shipped}")
     with Proxy(place.lab, folder, ()) as proxy:
         made = plan(folder, (), proxy.ssh_config)
         last = ended(client.start(made, record, folder / "said"), folder / "said")

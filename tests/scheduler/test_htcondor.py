@@ -109,7 +109,7 @@ def test_a_begin_is_noted_where_htcondor_sends_back_all_that_is_new(
     job: Job, container: HtcondorContainer, noted: bool
 ) -> None:
     text = submission(run_of(job, "htcondor"), job, replace(CLUSTER, htcondor_container=container), CACHED)
-    assert (".hpcdeploy-begun=" in text) == (">.hpcdeploy-begun" in text) == noted
+    assert ("notes_begin=yes" in text) == (">.hpcdeploy-begun" in text) == noted
 
 
 def test_a_program_that_a_signal_ended_counts_from_128() -> None:
@@ -309,7 +309,7 @@ def test_gpus_in_htcondors_own_words_reach_the_container_too(commands: Directive
     site = replace(CLUSTER, htcondor_container="apptainer")
     job = replace(PLAIN, htcondor=commands)
     text = submission(run_of(job, "htcondor"), job, site, CACHED)
-    assert ("elif [ -e /dev/kfd ]; then\n  gpu=--rocm\n" in text) is given
+    assert ("gpu_drivers=(nvidiactl=--nv kfd=--rocm)\n" in text) is given
     assert (' exec --no-eval ${gpu:+"$gpu"} --pwd ' in text) is given
     assert (" exec --no-eval --pwd " in text) is not given
 

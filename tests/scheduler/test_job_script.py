@@ -1,6 +1,5 @@
 """The script of a Slurm job, run by bash with a stand-in for Apptainer: a node's bash may start in any state (BASH_ENV)."""
 
-import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -24,17 +23,23 @@ LEFT = {
 }
 
 
+def submitted(root: Path, script: str, run_id: str) -> Path:
+    """Run a submission script with a stand-in for sbatch; return the run's folder."""
+    (root / "images").mkdir()
+    (root / "images" / f"{CACHED.sha256}.sif").write_text("x")
+    (root / "sbatch").write_text('#!/bin/sh\n[ "$1" = --version ] && echo slurm-wlm 24.11.5 || echo 12\n')
+    (root / "sbatch").chmod(0o755)
+    environment = {"PATH": f"{root}:/usr/bin:/bin", "HOME": str(root)}
+    subprocess.run(["bash", "-s"], input=script.encode(), env=environment, capture_output=True, check=True)
+    return root / "runs" / run_id
+
+
 @pytest.mark.parametrize("left", LEFT)
 def test_a_job_notes_the_programs_exit_code_whatever_state_bash_starts_in(left: str, tmp_path: Path) -> None:
     job = replace(PLAIN, command=("sh", "-c", "echo ran; exit 7"))
     cluster = replace(CLUSTER, root=str(tmp_path), setup=("export SITE=$SITE.x",), apptainer=str(tmp_path / "apptainer"))
     run = run_of(job)
-    text = submission(run, job, cluster, CACHED)
-    folder = tmp_path / "runs" / run.id
-    (folder / "tasks").mkdir(parents=True)
-    for name, _, script in re.findall(r'write "\$run/([\w.]+)" <<\'(\w+)\'\n(.*?)\n\2\n', text, re.DOTALL):
-        (folder / name).write_text(f"{script}\n")
-    (folder / "image").write_text("x.sif\n")
+    folder = submitted(tmp_path, submission(run, job, cluster, CACHED), run.id)
     (tmp_path / "apptainer").write_text(STAND_IN)
     (tmp_path / "apptainer").chmod(0o755)
     (tmp_path / "left").write_text(f"{LEFT[left]}\n")

@@ -20,6 +20,7 @@ from hpcdeploy.remote.scripts import (
     revoking,
     submission,
 )
+from tests.scheduler.golden_files import check_golden
 from tests.scheduler.samples import (
     AUTO,
     BROUGHT,
@@ -39,7 +40,6 @@ from tests.scheduler.samples import (
 )
 from tests.shellcheck import findings
 
-GOLDEN = Path(__file__).parent / "golden"
 LOOPBACK = Delivery(sha256="ab" * 32, reference=f"oras://localhost:5000/train@sha256:{'cd' * 32}", size=1, plain_http=True)
 
 PREDECESSORS = (
@@ -118,11 +118,7 @@ def scripts() -> dict[str, str]:
 
 @pytest.mark.parametrize("name", scripts())
 def test_a_script_is_what_it_was(name: str) -> None:
-    text = scripts()[name]
-    golden = GOLDEN / f"{name}.sh"
-    if os.environ.get("HPCDEPLOY_WRITE_GOLDEN"):
-        golden.write_text(text)
-    assert text == golden.read_text(), "if the change is meant: HPCDEPLOY_WRITE_GOLDEN=1 make test, then read the difference"
+    check_golden(name, scripts()[name])
 
 
 @pytest.mark.parametrize("name", scripts())
@@ -224,7 +220,7 @@ def test_where_the_login_node_cannot_pull_the_image_is_asked_for(
     done = subprocess.run(["bash", "-s"], input=text, text=True, capture_output=True, env=login_node, check=False)
     assert done.returncode == 14
     assert f"{why}" in done.stderr
-    assert "so hpcdeploy is to bring the image" in done.stderr
+    assert "so hpcdeploy must upload the image" in done.stderr
     answer = read_answer(done.stdout.encode())
     assert answer is not None
     place = f"{tmp_path}/hpcdeploy/images/{AUTO.sha256}.sif"
@@ -294,7 +290,8 @@ def test_what_a_submit_description_names_it_uses_since_condor_submit_asks_whethe
     container: HtcondorContainer, delivery: Delivery
 ) -> None:
     text = submission(run_of(PLAIN, "htcondor"), PLAIN, replace(CLUSTER, htcondor_container=container), delivery)
-    [named] = re.findall(r"printf '%s = %s\\n' (.*)", text)
+    always, image = re.findall(r"macros\+?=\((.*)\)", text)
+    named = f"{always} {image}" if "sends_image=yes" in text else always
     description = text[text.index("\nuniverse ") : text.index("\nqueue ")]
     made = {*re.findall(r"(\w+) \"", named), *re.findall(r"(?m)^(\w+) += ", description)}
     used = set(re.findall(r"\$\((\w+)\)", description))

@@ -19,10 +19,10 @@ from hpcdeploy.job import Code, Input, Job
 from hpcdeploy.remote.scripts import submission
 from hpcdeploy.scheduler.htcondor.submit_description import Command, with_inputs, with_outputs
 from hpcdeploy.staged_files import Placement, StagedFile, can_mount, staged_path
+from tests.scheduler.golden_files import check_golden
 from tests.scheduler.samples import CACHED, CLUSTER, PLAIN, SHA256, SITE, run_of
 from tests.shellcheck import findings
 
-GOLDEN = Path(__file__).parent / "golden"
 BRINGS = replace(
     PLAIN,
     code=Code(),
@@ -68,11 +68,7 @@ def scripts() -> dict[str, str]:
 
 @pytest.mark.parametrize("name", scripts())
 def test_a_script_is_what_it_was(name: str) -> None:
-    text = scripts()[name]
-    golden = GOLDEN / f"{name}.sh"
-    if os.environ.get("HPCDEPLOY_WRITE_GOLDEN"):
-        golden.write_text(text)
-    assert text == golden.read_text(), "if the change is meant: HPCDEPLOY_WRITE_GOLDEN=1 make test, then read the difference"
+    check_golden(name, scripts()[name])
 
 
 @pytest.mark.parametrize("name", scripts())

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from hpcdeploy.templates import render
+from hpcdeploy.shell_script import library
 
 RUN = "train-0123456789"
 OURS = f"hpcdeploy:{RUN}|{RUN}"
@@ -14,8 +14,8 @@ NO_ACCOUNTING = "sacct() { echo 'Slurm accounting storage is disabled' >&2; retu
 
 def look_up(squeue: str, sacct: str = NO_ACCOUNTING, *, part: str = "", since: int = 1000) -> tuple[int, list[str]]:
     """Ask what `look_up` does with these commands; return its exit status, and the numbers of the jobs that it prints."""
-    asking = render("slurm_templates/asking.sh", {"in_parts": False, "tasks": 1}, filters={})
-    script = f"set -euo pipefail\nsay() {{ :; }}\nrun_id={RUN} part={part}\n{squeue}\n{sacct}\n{asking}\nlook_up {since}\n"
+    asking = library(["slurm/my_jobs.sh", "slurm/lookup.sh"])
+    script = f"set -euo pipefail\nsay() {{ :; }}\nrun_id={RUN} chunk={part}\n{squeue}\n{sacct}\n{asking}\nlook_up {since}\n"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
     return done.returncode, done.stdout.split()
 

@@ -14,13 +14,13 @@ from hpcdeploy import limits
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.errors import SchedulerError
 from hpcdeploy.remote.query import query_scheduler
-from hpcdeploy.remote.scripts import cancelling, following
+from hpcdeploy.remote.scripts import cancelling, following, submission
 from hpcdeploy.run import Run, RunStatus, State, TaskStatus
 from hpcdeploy.scheduler import slurm
 from hpcdeploy.scheduler.answers import read_answers
-from hpcdeploy.templates import render
+from hpcdeploy.shell_script import library
 from hpcdeploy.transport.local import LocalTransport
-from tests.scheduler.samples import CLUSTER, PLAIN, TRAIN, run_of
+from tests.scheduler.samples import CACHED, CLUSTER, PLAIN, TRAIN, run_of
 from tests.sessions import session
 
 RUN = run_of(PLAIN, job_id="12")
@@ -181,9 +181,9 @@ def checked(
 ) -> str:
     """Check a job as the submission script does; return what is said, of a refusal behind "refused: "."""
     (folder / "job.sh").write_text("#!/bin/bash\n#SBATCH --partition=gpu\n")
-    functions = render("slurm_templates/checks.sh", {"mpi": mpi, "in_parts": False}, filters={"word": str})
+    functions = library(["slurm/release.sh", "slurm/mpi.sh", "slurm/check_job.sh"])
     script = f"""set -euo pipefail
-    run={folder}
+    run={folder} mpi={mpi} is_array=no
     say() {{ printf '%s\\n' "$*"; }}
     stop() {{ printf 'refused: %s\\n' "$2"; exit "$1"; }}
     sbatch() {{
@@ -195,6 +195,7 @@ def checked(
     sinfo() {{ case " $* " in *" --partition=gpu "*) printf '%s\\n' "$nodes" ;; esac; }}
     srun() {{ printf '%s\\n' "$given_plugins" >&2; }}
     {functions}
+    [ -z "$mpi" ] || check_mpi
     check_job"""
     environment = {"PATH": "/usr/bin:/bin", "reports": reports, "nodes": nodes, "given_plugins": plugins}
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False, env=environment)
@@ -240,7 +241,7 @@ def test_an_mpi_plugin_that_slurm_lacks_is_refused_with_the_list(tmp_path: Path)
 
 
 def test_a_job_without_mpi_asks_nothing_of_srun(tmp_path: Path) -> None:
-    assert "--mpi=list" not in render("slurm_templates/checks.sh", {"mpi": "", "in_parts": False}, filters={"word": str})
+    assert "--mpi=list" not in submission(RUN, PLAIN, CLUSTER, CACHED)
     assert checked(tmp_path, plugins="") == ""
 
 
@@ -297,7 +298,7 @@ def test_an_event_log_beyond_the_limit_is_not_used(monkeypatch: pytest.MonkeyPat
 
 
 def test_an_answer_as_long_as_the_limit_is_used_and_its_exit_status_kept() -> None:
-    text = render("login_templates/limited.sh", {"most": 0, "most_in_all": 0})
+    text = library(["limited.sh"])
     tell = 'limited 4 printf "%s\\n" abc; echo "$?"; limited 3 printf "%s\\n" abc; echo "$?"; limited 9 false; echo "$?"'
     done = subprocess.run(["bash"], input=f"{text}\n{tell}".encode(), capture_output=True, check=True)
     assert done.stdout == b"abc\n0\nabc111\n1\n"

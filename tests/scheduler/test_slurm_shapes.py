@@ -276,13 +276,13 @@ def test_a_container_without_gpus_gets_no_flag(option: str, value: str) -> None:
 @pytest.mark.parametrize("job", SHAPES, ids=lambda job: job.name)
 def test_the_vendor_is_told_by_the_device_on_the_node_or_by_the_cluster(job: Job) -> None:
     job = replace(job, resources=replace(job.resources, gpus=2))
-    detected = "gpu=--nv\nif [ -e /dev/nvidiactl ]; then\n  gpu=--nv\nelif [ -e /dev/kfd ]; then\n  gpu=--rocm\nfi\n"
+    detected = "gpu=--nv\ngpu_drivers=(nvidiactl=--nv kfd=--rocm)\n"
     assert detected in script_of(job)
     text = submission(run_of(job), job, replace(CLUSTER, gpu_vendor="amd"), CACHED)
     assert "gpu=--rocm\n" in text
     assert GIVEN in text
     assert "--nv" not in text
-    assert "/dev/kfd" not in text
+    assert "kfd" not in text
 
 
 def test_no_gpus_are_none_even_where_a_job_has_its_nodes_for_itself() -> None:
@@ -293,7 +293,7 @@ def test_no_gpus_are_none_even_where_a_job_has_its_nodes_for_itself() -> None:
 
 def test_a_job_that_has_its_nodes_for_itself_has_the_gpus_that_are_there() -> None:
     text = script_of(Job(name="alone", image="i", slurm=(("exclusive", True),)))
-    assert 'gpu=""\nif [ -e /dev/nvidiactl ]; then\n' in text
+    assert 'gpu=""\ngpu_drivers=(nvidiactl=--nv kfd=--rocm)\n' in text
     assert GIVEN in text
 
 

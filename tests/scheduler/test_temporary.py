@@ -10,6 +10,7 @@ import pytest
 from hpcdeploy.cluster import SchedulerName
 from hpcdeploy.job import Bind, Job
 from hpcdeploy.remote.scripts import submission
+from hpcdeploy.shell_script import library
 from tests.scheduler.samples import CACHED, CLUSTER, PLAIN, run_of
 
 SCHEDULERS: tuple[SchedulerName, ...] = ("slurm", "htcondor")
@@ -26,13 +27,14 @@ def told(scheduler: SchedulerName, folder: Path, job: Job = PLAIN, **environment
     text = submission(run_of(job, scheduler), job, cluster, CACHED)
     begin = text.index("image=$(cat" if scheduler == "slurm" else "image=")
     if scheduler == "htcondor":
-        begin = text.index("# Nothing of the worker's own Python")
+        begin = text.index("# --- login/job/clean.sh")
     end = text.index("contain() {", begin)
+    (folder / "functions.sh").write_text(library(["owners.sh", "trust.sh"]))
     (folder / "image").write_text("x.sif")
     if scheduler == "htcondor":
         (folder / "x.sif").write_bytes(b"")
     (folder / "binds").write_text("".join(_line(bind) for bind in job.binds))
-    head = 'set -u\nfinish() { exit "$1"; }\nrun=$HOME image=$HOME/x.sif task=0\ncd "$HOME"\n'
+    head = 'set -u\nfinish() { exit "$1"; }\nrun=$HOME image=$HOME/x.sif sha256=0 task=0\ncd "$HOME"\n'
     script = head + text[begin:end] + TELL
     variables = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "_CONDOR_SCRATCH_DIR": str(folder), "SLURM_JOB_ID": "1"}
     done = subprocess.run(

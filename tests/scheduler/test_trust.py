@@ -4,7 +4,6 @@ import hashlib
 import os
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,8 +11,8 @@ import pytest
 from hpcdeploy import shell
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.remote.scripts import receiving
+from hpcdeploy.shell_script import assignments, library
 from hpcdeploy.staged_files import StagedFile
-from hpcdeploy.templates import render
 from tests.users import ALICE, BOB
 
 CONTENT = b"an image"
@@ -44,11 +43,10 @@ class Machine:
         return path
 
     def run(self, text: str, *, user: int = ALICE, owners: tuple[str, ...] = ()) -> "subprocess.CompletedProcess[str]":
-        filters: dict[str, Callable[..., str]] = {"words": shell.words}
-        names = ("owner_of", "trust", "open_lock", "image_mode")
-        values = {"image_cache_owners": owners}
-        functions = "\n".join(render(f"login_templates/{name}.sh", values, filters=filters) for name in names)
-        script = f"set -euo pipefail\numask 077\n{functions}\n{text}\n"
+        functions = library(["owners.sh", "trust.sh", "open_lock.sh", "image_mode.sh"])
+        # A job gets the functions as bash prints them (login/slurm/submit.sh).
+        script = f"set -euo pipefail\numask 077\n{assignments({'image_cache_owners': owners})}\n{functions}\n"
+        script += f'again=$(declare -f) && unset -f check_image && eval "$again"\n{text}\n'
         return as_user(script, user)
 
     def check(self, *, user: int = ALICE, owners: tuple[str, ...] = (), path: Path | None = None) -> str:
@@ -108,7 +106,7 @@ def test_what_others_can_have_written_is_compared_with_its_sha256(machine: Machi
     path.chmod(0o660 if change == "file" else 0o600)
     for _ in range(2):
         said = machine.check(path=path)
-        assert "is not the one that its name says" in said, said
+        assert "does not match the checksum in its name" in said, said
         assert (
             f"its sha256 is {hashlib.sha256(b'another one').hexdigest()}, and it belongs to {ALICE}" in said
             or change == "file"
@@ -130,7 +128,9 @@ def test_a_check_is_remembered_until_the_file_changes(machine: Machine) -> None:
     times = machine.image.stat()
     machine.image.write_bytes(CONTENT[::-1])
     os.utime(machine.image, ns=(times.st_atime_ns, times.st_mtime_ns))
-    assert "is not the one that its name says" in machine.check(), "size and time of the content are the same, ctime is not"
+    assert "does not match the checksum in its name" in machine.check(), (
+        "size and time of the content are the same, ctime is not"
+    )
 
 
 def test_what_others_could_have_remembered_for_us_does_not_count(machine: Machine) -> None:
@@ -169,7 +169,7 @@ def test_a_cache_of_a_team_is_accepted_by_its_owners_names_and_still_compared(ma
     assert machine.check(owners=("daemon", str(BOB))).startswith(CHECKED)
     assert machine.check(owners=(str(BOB),)) == ""
     machine.image.write_bytes(b"something else")
-    assert "is not the one that its name says" in machine.check(owners=(str(BOB),))
+    assert "does not match the checksum in its name" in machine.check(owners=(str(BOB),))
 
 
 def test_an_image_that_others_may_write_to_is_replaced_by_a_copy_or_refused(machine: Machine) -> None:
@@ -224,9 +224,7 @@ def test_an_upload_does_not_go_into_what_somebody_else_has_put_there(machine: Ma
     script = receiving(staged, Cluster(name="c", root=str(machine.root)))
     done = as_user(script, ALICE)
     assert done.returncode == 10, done.stderr
-    expected = (
-        f"belongs to {BOB}, who could exchange the image" if planted == "folder" else "somebody else's file, or a link"
-    )
+    expected = f"belongs to {BOB}, who could exchange the image" if planted == "folder" else "another user's file, or a link"
     assert expected in done.stderr
     assert victim.read_bytes() == CONTENT
     assert not (folder / "x.sif").exists()

@@ -39,14 +39,13 @@ def job_values(job: Job, cluster: Cluster, run_id: str) -> Mapping[str, object]:
         "container": cluster.htcondor_container,
         "notes_begin": notes_begin(job, cluster),
         "gpus": handing(cluster.gpu_vendor, asked=asks_for_gpus(job)),
-        "in_parts": False,
         "sends_all": sends_all(job, cluster),
         "warning": warning_of(job),
     }
 
 
-def follow_values() -> Mapping[str, object]:
-    """Return the values for ``htcondor_templates/follow.sh``."""
+def follow_values() -> Mapping[str, str]:
+    """Return the values for ``login/htcondor/follow.sh``."""
     return {"attributes": ATTRIBUTES, "history_attributes": HISTORY_ATTRIBUTES}
 
 

@@ -101,7 +101,7 @@ WAITS = "waits for "
 """Prefix of the reason of a run that waits for others."""
 
 NEVER = "it was to start "
-"""Prefix of the reason of a run that will never start (``htcondor_templates/wait.sh``)."""
+"""Prefix of the reason of a run that will never start (``login/htcondor/wait.sh``)."""
 
 _SCHEDULER_UNIVERSE = 7  # DAGMan's: JobUniverse in the manual (job ClassAd attributes)
 

@@ -263,7 +263,7 @@ def with_inputs(lines: list[Command], job: Job, cluster: Cluster) -> list[Comman
 
 
 def with_outputs(lines: list[Command], job: Job, cluster: Cluster) -> list[Command]:
-    """Return submit commands that transfer the outputs which ``login_templates/gather.sh`` has gathered.
+    """Return submit commands that transfer the outputs which ``login/job/gather.sh`` has gathered.
 
     HTCondor's own list accepts no patterns, and HTCondor holds a job that lacks a listed file (HoldReasonCode 12).
     """

@@ -29,7 +29,7 @@ def job_values(job: Job, cluster: Cluster, run_id: str) -> Mapping[str, object]:
     return {
         "directives": lines(directives(job, cluster, run_id)),
         "log_name": "%a" if job.array else "0",
-        "in_parts": job.array is not None,
+        "is_array": job.array is not None,
         "throttle": job.array.throttle if job.array else 0,
         "dependency": str(dict(job.slurm).get("dependency", "")),
         "gpus": handing(
@@ -41,8 +41,8 @@ def job_values(job: Job, cluster: Cluster, run_id: str) -> Mapping[str, object]:
     }
 
 
-def follow_values() -> Mapping[str, object]:
-    """Return the values for ``slurm_templates/follow.sh``."""
+def follow_values() -> Mapping[str, str]:
+    """Return the values for ``login/slurm/follow.sh``."""
     return {"queue_format": slurm_answers.FORMAT, "accounting_format": slurm_answers.ACCOUNTING_FORMAT}
 
 

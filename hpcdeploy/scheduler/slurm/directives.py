@@ -28,7 +28,7 @@ def slurm_tasks(job: Job) -> int | None:
 
 
 def shape_values(job: Job, binds: Iterable[Bind]) -> Mapping[str, object]:
-    """Return the values for processes, warnings and retries, for ``job.sh`` and ``login_templates/program.sh``.
+    """Return the values for processes, warnings and retries, for ``job.sh`` and ``program.sh``.
 
     Args:
         job: The job.

@@ -2,11 +2,11 @@ mkdir -m 0700 /tmp/hpcdeploy-0123 || exit
 trap 'rm -rf /tmp/hpcdeploy-0123' EXIT
 cat >/tmp/hpcdeploy-0123/program.sh <<'END'
 #!/bin/sh
-# Written by hpcdeploy VERSION for a command on this machine. This runs inside the container; the command and its
-# environment stand here, and pass through nobody else's quoting.
+# Written by hpcdeploy VERSION for a command on this machine. This runs inside the container. The command
+# and its variables are quoted here once, and nothing else interprets them.
 export HPCDEPLOY_TASK=0
 export NAME='two "words" `id`'
-# No command means the image's own run script.
+# Without a command, run the image's own run script.
 set -- python train.py 'it'"'"'s $HOME' ''
 exec "$@"
 END
@@ -17,11 +17,11 @@ mkdir -m 0700 /tmp/hpcdeploy-0123 || exit
 trap 'rm -rf /tmp/hpcdeploy-0123' EXIT
 cat >/tmp/hpcdeploy-0123/program.sh <<'END'
 #!/bin/sh
-# Written by hpcdeploy VERSION for a command on this machine. This runs inside the container; the command and its
-# environment stand here, and pass through nobody else's quoting.
+# Written by hpcdeploy VERSION for a command on this machine. This runs inside the container. The command
+# and its variables are quoted here once, and nothing else interprets them.
 export HPCDEPLOY_TASK=0
 export NAME='two "words" `id`'
-# No command means the image's own run script.
+# Without a command, run the image's own run script.
 set -- python train.py 'it'"'"'s $HOME' ''
 exec "$@"
 END
@@ -32,11 +32,11 @@ mkdir -m 0700 /tmp/hpcdeploy-0123 || exit
 trap 'rm -rf /tmp/hpcdeploy-0123' EXIT
 cat >/tmp/hpcdeploy-0123/program.sh <<'END'
 #!/bin/sh
-# Written by hpcdeploy VERSION for a command on this machine. This runs inside the container; the command and its
-# environment stand here, and pass through nobody else's quoting.
+# Written by hpcdeploy VERSION for a command on this machine. This runs inside the container. The command
+# and its variables are quoted here once, and nothing else interprets them.
 export HPCDEPLOY_TASK=0
 export NAME='two "words" `id`'
-# No command means the image's own run script.
+# Without a command, run the image's own run script.
 set -- python train.py 'it'"'"'s $HOME' ''
 exec "$@"
 END

@@ -1,354 +1,65 @@
 #!/bin/bash
-# Submits run train-0123456789 to htcondor. Written by hpcdeploy 0.1.0.
+# Submit run train-0123456789 to htcondor. Written by hpcdeploy 0.1.0.
 #
 # Run it on a login node:  bash submit.sh
 # It needs bash, coreutils, flock (util-linux), Apptainer and the scheduler's own commands, and nothing of hpcdeploy.
-# Run it as often as you like: the run is submitted once, and every later call says so. With the word "again" behind it, it
-# asks the scheduler for the run's job first, even where the run's folder knows of no earlier call: for a folder that was lost.
-# hpcdeploy says "bring": it brings what is missing, and no person need be told.
+# It may run any number of times: the run is submitted once, and every later call says so. With the argument "again" it
+# first queries the scheduler for the run's job, even if the run's folder has no record of an earlier call: for a folder that
+# was lost. hpcdeploy uses the argument "bring": then no person is asked to copy missing files, because hpcdeploy uploads them.
 #
-# Exit status: 0 submitted, now or earlier; 10 this machine is not as it should be; 11 the image could not be had;
-#              12 the scheduler refused; 13 nobody can say yet whether the scheduler took the job: run this again;
-#              14 a file is to be brought here first: which, and where to, is said; 15 the run was cancelled.
+# Exit status: 0 submitted, now or earlier; 10 login node not usable (missing command, unusable root); 11 no image;
+#              12 rejected by the scheduler; 13 unknown whether the scheduler accepted the job: run this again;
+#              14 files must be uploaded first (they are listed); 15 the run was cancelled.
 
-# Only bash can read what follows, and it starts from one known state of the shell (options, IFS, aliases, functions), whatever
-# a profile has set. In POSIX mode no function hides a special builtin (Bash Reference Manual, 6.11); a backslash stops an alias.
-case ${BASH_VERSION-} in
-  "")
-    echo "error: this script is for bash, but another shell reads it. If a login profile calls exec (exec zsh), let it do so in" \
-      "interactive shells only: case \$- in *i*) exec zsh ;; esac" >&2
-    exit 10
-    ;;
-esac
-{ POSIXLY_CORRECT=1; \set +efnuvxC; \unset -f builtin unset set unalias shopt declare type trap eval exit return local test [ printf echo; \unset POSIXLY_CORRECT; } 2>/dev/null
-\trap - DEBUG ERR
-# Functions that hide programs are removed after the setup, which may use them (known_state). The job's script calls these before.
-\unset -f cat cd date hostname ln mv readlink rm sleep
-\unalias -a
-\shopt -u expand_aliases
-IFS=$' \t\n'
-known_state() {
-  local name
-  set +abefkmntuvxCEPT -hB +o pipefail +o posix
-  shopt -u dotglob extglob failglob nocaseglob nocasematch nullglob globstar lastpipe xpg_echo extdebug execfail expand_aliases \
-    inherit_errexit localvar_inherit localvar_unset cdable_vars cdspell autocd shift_verbose checkhash varredir_close 2>/dev/null
-  IFS=$' \t\n'
-  unset CDPATH GLOBIGNORE GREP_OPTIONS TAR_OPTIONS TMOUT 2>/dev/null
-  trap - DEBUG ERR RETURN
-  # A function that hides a builtin or a program is removed (cd, rm). Others stay, exported ones too: the job's setup may use them
-  # (module). What a site puts before the scheduler's and Apptainer's commands stays as well: that is its way to call them.
-  for name in $(declare -F); do
-    case $name in
-      declare | -* | known_state | record | finish) continue ;;
-      sbatch | squeue | sacct | scancel | scontrol | sinfo | srun | condor_* | apptainer | singularity) continue ;;
-    esac
-    if type -f "$name" >/dev/null 2>&1; then unset -f "$name"; fi
-  done
-  # Programs that are bash scripts (a site's sbatch) would get this script's options from these.
-  export -n SHELLOPTS BASHOPTS
-  return 0
-}
-# Without this line hpcdeploy knows that the script never began. A profile may have printed the beginning of a line.
-printf '\nHPCDEPLOY begins\n' || true
+# --- login/state.sh: start bash from one known state, whatever a profile has set (options, IFS, aliases, functions).
+
+# --- login/begin.sh: tell hpcdeploy that the script started. A profile may have printed a line without its line break.
+
 main() {
-# A job that this is called in, or a person's own settings, may have left variables that change what the scheduler's commands do,
-# or that lead an MPI program to a server which is not its own.
-for name in "${!SLURM_@}" "${!SBATCH_@}" "${!SQUEUE_@}" "${!SACCT_@}" "${!SCANCEL_@}" "${!PMI_@}" "${!PMIX_@}"; do
-  case $name in SLURM_CONF | SLURM_CONF_SERVER) ;; *) unset "$name" ;; esac
-done
-known_state
-set -euo pipefail
-umask 077
-asked_to=" $* "
-# A cut connection must not end this between the scheduler's yes and our note of it.
-trap '' HUP PIPE
-
-say() { printf '%s\n' "$*" >&2 || true; }
-# A login shell runs ~/.bash_logout in its exit: under -e a command that fails there, as Debian's does without a terminal, would
-# end it with that command's status instead of ours.
-die() { local code=$1; shift; say "error: $*"; trap - EXIT; set +e; exit "$code"; }
-
+# --- values of this script
 run_id=train-0123456789
-root="${SCRATCH:?is not set on this machine, but the path needs it: set it, or name another path}"/hpcdeploy
-run=$root/runs/$run_id
-cache="${SCRATCH:?is not set on this machine, but the path needs it: set it, or name another path}"/hpcdeploy/images
-tmp="${SCRATCH:?is not set on this machine, but the path needs it: set it, or name another path}"/hpcdeploy/tmp
-absolute() { case $2 in /*) ;; *) die 10 "the cluster's $1 is $2, which is no absolute path; set $1 in the cluster's settings" ;; esac; }
-absolute root "$root"
-absolute image-cache "$cache"
-absolute tmp "$tmp"
-case $root$tmp in *[$'\n']*) die 10 "the cluster's root or tmp holds a line break; set another one" ;; esac
-case $cache in *[$'\n"']* | *\$\(*) die 10 "the cluster's image-cache holds a line break, a double quote or \$(; set another one" ;; esac
-# A folder that is made here is nobody's code: where it lies in a project, git and hpcdeploy pass it over.
-[ -e "$root" ] || { mkdir -p -- "$root" && printf '*\n' >"$root/.gitignore"; } || true
-
-# Prints who owns $1, by name where the machine knows one.
-owner_of() {
-  local name
-  name=$(stat -Lc %U -- "$1")
-  [ "$name" != UNKNOWN ] || name=$(stat -Lc %u -- "$1")
-  printf '%s' "$name"
-}
-
-# keep_private FOLDER...: what lies in the root is ours alone: scripts that jobs run, uploads, results. Where others may write to one of these folders
-# that is taken from them; the root itself may be one that an administrator made.
-keep_private() {
-  local mode owner folder
-  while read -r mode owner folder; do
-    case $owner/$folder in
-      "$EUID"/* | 0/"$root") ;;
-      *) die 10 "$folder belongs to $(owner_of "$folder"), who could change what lies there; set root in the cluster's settings to a folder of your own" ;;
-    esac
-    [ $((16#$mode & 022)) = 0 ] || [ $((16#$mode & 01000)) != 0 ] || chmod go-w -- "$folder" 2>/dev/null ||
-      die 10 "others may write to $folder; run 'chmod go-w $folder', or set root in the cluster's settings to a folder of your own"
-  done < <(stat -Lc '%f %u %n' -- "$@" 2>/dev/null)
-}
-keep_private "$root"
-command -v flock >/dev/null || die 10 "flock is not on this machine; it comes with util-linux"
-mkdir -p -- "$cache" "$tmp" "$run/logs" "$run/tasks" "$run/output" ||
-  die 10 "cannot make $run, $cache and $tmp; set root in the cluster's settings to a folder that you may write to, and that has room"
-keep_private "$root/runs" "$run"
-
-# Files appear whole or not at all, even where two calls write them at once.
-write() { cat >"$1.$HOSTNAME.$$.part" && mv -f -- "$1.$HOSTNAME.$$.part" "$1"; }
-
-# One call at a time. Children hold the lock too: a submission that outlives its script keeps the next call waiting.
-{ : >>"$run/lock"; } || die 10 "cannot write to $run; make room there (a full disk, or your quota)"
-exec {run_lock}>"$run/lock"
-flock --nonblock "$run_lock" || {
-  say "another call is submitting this run; waiting for it"
-  flock "$run_lock" ||
-    die 10 "files in $run cannot be locked; set root in the cluster's settings to another file system"
-}
-
-# Who may have written a file. Needs bash and coreutils only, and works on network file systems: it looks at owners and modes. An ACL that
-# lets others write shows in the mode as well, as the bits of the group (acl(5), "Correspondence Between ACL Entries And File Permission Bits").
-image_cache_owners=()
-
-# Whether the user number $1 is this person, root, or named by image-cache-owners.
-trusted() {
-  local name
-  case $1 in "$EUID" | 0) return 0 ;; esac
-  for name in ${image_cache_owners[@]+"${image_cache_owners[@]}"}; do
-    if [ "$name" = "$1" ] || [ "$(id -u -- "$name" 2>/dev/null)" = "$1" ]; then return 0; fi
-  done
-  return 1
-}
-
-# Whether $1 is a folder of ours, and no link, to which nobody else can write.
-is_private() { [ ! -L "$1" ] && [ -d "$1" ] && [ -O "$1" ] && [ $((0$(stat -c %a -- "$1") & 022)) = 0 ]; }
-
-# Whether anybody but us and root can have written the file $1 or put another one in its place: by the owner and mode of the file, and of
-# each folder and link on the way to it. In a folder with the sticky bit nobody removes or renames what others own (rename(2), EPERM).
-others_can_change() {
-  local rest=$1 name here mode owner target paths parts number links=0
-  while :; do
-    case $rest/ in */../*) return 0 ;; esac
-    paths=(/) here=""
-    IFS=/ read -r -d '' -a parts <<<"$rest" || true
-    for name in "${parts[@]}"; do
-      name=${name%$'\n'}
-      case $name in "" | .) ;; *) here+=/$name && paths+=("$here") ;; esac
-    done
-    number=0 target=""
-    while read -r mode owner; do
-      case $owner in "$EUID" | 0) ;; *) return 0 ;; esac
-      mode=$((16#$mode))
-      case $((mode & 0170000)) in
-        $((0120000)))
-          target=$(readlink -- "${paths[number]}") && [ $((links += 1)) -le 40 ] || return 0
-          case $target in /*) ;; *) target=${paths[number]%/*}/$target ;; esac
-          rest=$target${here#"${paths[number]}"}
-          break
-          ;;
-        $((0040000))) [ $((mode & 022)) = 0 ] || [ $((mode & 01000)) != 0 ] || return 0 ;;
-        *) [ $((mode & 022)) = 0 ] || return 0 ;;
-      esac
-      number=$((number + 1))
-    done < <(stat -c '%f %u' -- "${paths[@]}" 2>/dev/null)
-    [ -n "$target" ] || break
-  done
-  [ "$number" != "${#paths[@]}" ]
-}
-
-# Prints the folder in which this person's own root remembers images that were compared with their sha256; fails where others can write to it.
-remembered_in() {
-  [ -d "$1/verified" ] || mkdir -m 0700 -- "$1/verified" 2>/dev/null || true
-  is_private "$1/verified" && printf '%s' "$1/verified"
-}
-
-# Compares the image $1 with its sha256 $2; if it is another one, image_fault says so.
-is_the_image() {
-  local found
-  echo "checking the sha256 of $1, which others can have written" >&2
-  found=$(sha256sum <"$1") || { image_fault="cannot read the image $1" && return 1; }
-  [ "${found%% *}" = "$2" ] && return
-  image_fault="the image $1 is not the one that its name says: its sha256 is ${found%% *}, and it belongs to $(owner_of "$1"). Remove it, or \
-set image-cache to a folder of your own"
-  return 1
-}
-
-# Puts a copy in place of the image $1, which is ours and to which others may write: one who has it open could change it while a job runs.
-take_back() {
-  local part
-  { part=$(mktemp -- "${1%/*}/.$2.XXXXXXXXXX.part") && cp --reflink=auto -- "$1" "$part"; } ||
-    { image_fault="others may write to the image $1, and it cannot be copied to a file that is yours alone; remove it" && return 1; }
-  is_the_image "$part" "$2" && chmod --reference="$1" -- "$part" && chmod go-w -- "$part" && mv -f -- "$part" "$1" && return
-  rm -f -- "$part"
-  image_fault="others may write to the image $1, and it is not the one that its name says; remove it"
-  return 1
-}
-
-# check_image FILE SHA256 ROOT: whether the image is one to run; if not, image_fault says why. It has to belong to somebody whom we trust,
-# as its folder has, and nobody else may write to it. What others can have put there is compared with its sha256. That is remembered by what
-# changes with every change of the file: device, inode, size, and the times of the last change of content and inode. A file that was changed
-# in the last two seconds is not remembered: clocks of file systems tick, and a second change in one tick leaves no trace.
-check_image() {
-  local file=$1 path mode owner now known="" sign changed altered
-  image_fault=""
-  for path in "${1%/*}" "$file"; do
-    read -r mode owner < <(stat -Lc '%f %u' -- "$path") || { image_fault="cannot look at $path" && return 1; }
-    if ! trusted "$owner"; then
-      image_fault="$path belongs to $(owner_of "$path"), who could have put any image there; expected you or root. If you trust \
-them, set image-cache-owners = [\"$(owner_of "$path")\"] in the cluster's settings, else set image-cache to a folder of your own"
-      return 1
-    fi
-    mode=$((16#$mode))
-    if [ $((mode & 0170000)) != $((0100000)) ]; then
-      [ $((mode & 02)) = 0 ] || [ $((mode & 01000)) != 0 ] || {
-        image_fault="everybody may write to the folder of images $path; run 'chmod o-w $path', or set image-cache to another folder"
-        return 1
-      }
-    elif [ $((mode & 022)) != 0 ]; then
-      [ "$owner" = "$EUID" ] || {
-        image_fault="others may write to the image $path; let its owner $(owner_of "$path") remove it, or set image-cache to another folder"
-        return 1
-      }
-      take_back "$path" "$2" || return
-    fi
-  done
-  others_can_change "$file" || return 0
-  sign=$(stat -Lc '%d %i %s %.9Y %.9Z' -- "$file") || { image_fault="cannot look at $file" && return 1; }
-  known=$(remembered_in "$3") || known=""
-  if [ -n "$known" ] && [ -r "$known/$2" ]; then
-    case $'\n'$(<"$known/$2")$'\n' in *$'\n'"$sign"$'\n'*) return 0 ;; esac
-  fi
-  now=$(date +%s)
-  is_the_image "$file" "$2" || return
-  [ "$(stat -Lc '%d %i %s %.9Y %.9Z' -- "$file")" = "$sign" ] || { image_fault="the image $file changed while it was read" && return 1; }
-  [ -n "$known" ] || return 0
-  read -r _ _ _ changed altered <<<"$sign"
-  if [ "${changed%.*}" -le $((now - 2)) ] && [ "${altered%.*}" -le $((now - 2)) ]; then
-    { printf '%s\n' "$sign" >>"$known/$2"; } 2>/dev/null || true
-  fi
-}
-
-# The image, once for everybody: in $cache under its own sha256.
+scheduler=htcondor
+submit_command=condor_submit
+lock_timeout=''
 sha256=abababababababababababababababababababababababababababababababab
-image=$cache/$sha256.sif
-
-cannot_pull() { local code=$1; shift; say "error: $*"; return "$code"; }
-
-# make_temporary FOLDER NAME: makes NAME-XXXXXXXX in FOLDER, under a name that nobody can foresee and open to us alone, and sets temporary to it.
-# FOLDER may be everybody's, as /tmp is: there the sticky bit keeps others from renaming what is ours (rename(2), EPERM).
-make_temporary() {
-  local mode owner remedy="set tmp in the cluster's settings to a folder of your own"
-  read -r mode owner < <(stat -Lc '%f %u' -- "$1") || die 10 "cannot look at $1; $remedy"
-  case $owner in
-    "$EUID" | 0) ;;
-    *) die 10 "$1, the folder for temporary files, belongs to $(owner_of "$1"), who could exchange what lies there; $remedy" ;;
-  esac
-  [ $((16#$mode & 022)) = 0 ] || [ $((16#$mode & 01000)) != 0 ] || chmod +t -- "$1" 2>/dev/null ||
-    die 10 "others may write to $1, and exchange what lies there; run 'chmod +t $1', or $remedy"
-  { temporary=$(mktemp -d -- "$1/$2-XXXXXXXX") && is_private "$temporary"; } ||
-    die 10 "cannot make a folder in $1; make room there (a full disk, or your quota)"
+image_from=registry
+image_source=''
+cache_limit=0
+image_cache_owners=()
+image_size=3500000000
+can_upload=no
+reference=oras://registry.example.org/team/train@sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd
+registry_host=''
+registry_port=443
+apptainer=apptainer
+pull_options=(--disable-cache)
+has_uploads=no
+trees=()
+after=()
+is_array=no
+container=universe
+tasks=100
+task_folder=/\$\(Process\)
+commas_allowed=yes
+or_a_comma=''
+has_inputs=no
+sends_image=yes
+notes_begin=yes
+set_paths() {
+  root="${SCRATCH:?is not set on this machine, but the path needs it: set it, or name another path}"/hpcdeploy
+  cache="${SCRATCH:?is not set on this machine, but the path needs it: set it, or name another path}"/hpcdeploy/images
+  tmp="${SCRATCH:?is not set on this machine, but the path needs it: set it, or name another path}"/hpcdeploy/tmp
 }
-
-# Prints the mode of an image in the folder $1: for us alone, unless the folder is made for a group (setgid, and readable for it).
-image_mode() { [ $((0$(stat -Lc %a -- "$1") & 02050)) = $((02050)) ] && echo 0640 || echo 0600; }
-
-# Called where a failure does not end the script by itself: so each is seen to.
-pull_image() {
-  local part temporary pulse code=0
-  command -v apptainer >/dev/null || {
-    cannot_pull 10 "apptainer is not on this machine's PATH; add what brings it (module load ...) to the cluster's setup"
-    return
-  }
-  # What pulls that were killed have left.
-  for part in "$cache/.$sha256".*part; do [ ! -O "$part" ] || rm -f -- "$part"; done
-  find "$tmp" -mindepth 1 -maxdepth 1 -name 'pull-????????' -user "$EUID" -mmin +1440 -exec rm -rf -- {} + 2>/dev/null || true
-  # Apptainer's own cache and temporary files stay out of $HOME, whose quota they would fill ($HOME/.apptainer/cache).
-  make_temporary "$tmp" pull
-  mkdir -- "$temporary/cache" || die 10 "cannot make a folder in $tmp; make room there (a full disk, or your quota)"
-  # Nobody can foresee the name: where others may write to the folder, one could put a link there.
-  part=$(mktemp -u -- "$cache/.$sha256.XXXXXXXXXX.part")
-  say "pulling the image oras://registry.example.org/team/train@sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd"
-  # Its sleep ends with it: else that would keep the connection open for as long.
-  {
-    trap 'kill "$!"; exit' TERM
-    while sleep 5 & wait "$!"; do
-      say "  $(($(stat -c %s -- "$part" 2>/dev/null || echo 0) / 1000000)) of 3500 MB"
-    done
-  } {run_lock}>&- {image_lock}>&- &
-  pulse=$!
-  APPTAINER_CACHEDIR=$temporary/cache APPTAINER_TMPDIR=$temporary TMPDIR=$temporary \
-    apptainer pull --disable-cache \
-    "$part" oras://registry.example.org/team/train@sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd >&2 || code=$?
-  kill "$pulse" 2>/dev/null || true
-  wait "$pulse" 2>/dev/null || true
-  rm -rf -- "$temporary"
-  if [ "$code" != 0 ]; then
-    rm -f -- "$part"
-    cannot_pull 11 "the image could not be pulled (exit status $code); Apptainer's own words are above." \
-      "If the registry wants a password, run on this machine: apptainer registry login"
-    return
-  fi
-  if [ "$(sha256sum <"$part")" != "$sha256  -" ]; then
-    rm -f -- "$part"
-    die 11 "the image that came is not the one that was asked for: its sha256 is not $sha256"
-  fi
-  { chmod "$(image_mode "$cache")" -- "$part" && mv -f -- "$part" "$image"; } || die 11 "cannot write $image"
+set_job_paths() {
+  workdir=''
 }
-
-# Opens the lock file $1, in a folder that others may write to as well, as the number $opened. Nothing is written to it: a link that
-# somebody put there does no harm. Where the folder is a group's, the lock is too.
-open_lock() {
-  local group_too=077
-  [ $((0$(stat -Lc %a -- "${1%/*}") & 020)) = 0 ] || group_too=007
-  [ -e "$1" ] || (umask "$group_too" && : >>"$1") 2>/dev/null || true
-  { exec {opened}>>"$1"; } 2>/dev/null || exec {opened}<"$1"
-}
-
-ensure_image() {
-  printf '%s\n' "$image" | write "$run/image" || die 10 "cannot write to $run; make room there (a full disk, or your quota)"
-  if [ -e "$image" ]; then
-    check_image "$image" "$sha256" "$root" || die 11 "$image_fault"
-    return 0
-  fi
-  local image_lock
-  open_lock "$cache/.$sha256.lock" || die 10 "cannot open $cache/.$sha256.lock, by which runs take turns in pulling the image"
-  image_lock=$opened
-  flock --nonblock "$image_lock" || { say "another run is pulling the image; waiting for it"; flock "$image_lock"; }
-  if [ -e "$image" ]; then
-    check_image "$image" "$sha256" "$root" || die 11 "$image_fault"
-  else
-    pull_image || { local code=$?; set +e; exit "$code"; }
-  fi
-  exec {image_lock}>&-
-}
-
-# How HTCondor is spoken to: write_job, submit_job, look_up, withdraw, refused, never_left.
-write_job() {
-  local work="$run/output"
-  case $run$work in
-    *\$\(* | *\"*) die 10 "the path $run or $work holds \$( or a double quote, which a submit description cannot say" ;;
-  esac
+write_files() {
   write "$run/program.sh" <<'HPCDEPLOY_END_0123456789'
 #!/bin/sh
 # Run train-0123456789, written by hpcdeploy 0.1.0. This runs inside the container, once for each task; its arguments are the
 # task's number and the job's id.
-# The command and its environment stand here, and pass through nobody else's quoting.
-# HTCondor sends this back into the run's folder (job.sub): by it one sees that the program began.
+# The command and its variables are quoted here once, and nothing else interprets them.
+# HTCondor transfers this back into the run's folder (job.sub): it shows that the program started.
 true >.hpcdeploy-begun
 export HPCDEPLOY_RUN=train-0123456789
 export HPCDEPLOY_TASK="$1"
@@ -358,61 +69,26 @@ export HPCDEPLOY_IMAGE_SHA256=ababababababababababababababababababababababababab
 export GREETING='it'"'"'s $5
 now'
 export EMPTY=''
-# No command means the image's own run script.
+# Without a command, run the image's own run script.
 set -- python -c 'print('"'"'a b'"'"')' '$HOME' 'say "hi"; rm -rf /' 'two
 lines' '' 'naïve ☃' 'back\slash' '%s {{ x }}' -
-# The program runs beside this shell, which passes signals on and tells the exit code afterwards.
-"$@" &
-child=$!
-for signal in HUP INT QUIT TERM USR1 USR2; do
-  # shellcheck disable=SC2064
-  trap "kill -$signal $child 2>/dev/null" "$signal"
-done
-code=0
-wait "$child" || code=$?
-while kill -0 "$child" 2>/dev/null; do
-  code=0
-  wait "$child" || code=$?
-done
-# HTCondor sends home every new file of this folder. One that may not be read would hold the job (hold code 12, subcode 13), and a
-# named pipe would be read for ever. It sends no folders: so they stay here in one.
-for path in ./* ./.[!.]* ./..?*; do
-  if [ -p "$path" ]; then
-    why='is a named pipe'
-  elif [ -f "$path" ] && [ ! -r "$path" ]; then
-    why='may not be read'
-  else
-    continue
-  fi
-  mkdir -p .hpcdeploy-kept && mv -f "$path" .hpcdeploy-kept/ && echo "$path $why: it is left out of the outputs" >&2
-done
-# HTCondor reads through pipes what is written here, and what it has not read when the job ends is lost, up to 64 KiB (seen with 23.9
-# on a busy machine): so the job ends a second later.
+# --- login/job/beside.sh: run the program as a child, forward signals to it, and keep its exit code.
+# --- login/job/keep_back.sh: HTCondor transfers every new file of this folder. A file that cannot be read would hold the job (hold code
+# HTCondor reads the output through pipes, and loses what it has not read when the job ends, up to 64 KiB (seen with 23.9 on a busy
+# machine): so the job ends a second later.
 if [ -p /dev/stdout ] || [ -p /dev/stderr ]; then sleep 1; fi
 exit "$code"
 HPCDEPLOY_END_0123456789
-  chmod 0755 "$run/program.sh"
-  # In one go, and not in a loop: they may be many.
-  (cd -- "$run/output" && seq 0 99 | xargs mkdir -p)
-  use_own_copy
-  {
-    printf '%s = %s\n' run_folder "$run" work_folder "$work/\$(Process)" image_file "$image"
-    # Said to the follow script: a task of this run that began has a note. A remap has no word for these signs.
-    case $run in
-      *[\;=\\]*) ;;
-      *)
-        : >"$run/notes-begin"
-        printf '%s\n' "transfer_output_remaps = \".hpcdeploy-begun=$run/tasks/\$(Process).begun\""
-        ;;
-    esac
-    cat <<'HPCDEPLOY_END_0123456789'
-# Run train-0123456789, written by hpcdeploy 0.1.0. The lines above say where the run, its work and its image are.
+}
+submit_description() {
+  cat <<'HPCDEPLOY_END_0123456789'
+# Run train-0123456789, written by hpcdeploy 0.1.0. The lines above are the paths of the run, its work and its image.
 universe                = container
 container_image         = $(image_file)
-# No absolute path: that would be taken for a program of the image's own (condor_submit(1), container universe).
+# No absolute path: HTCondor would expect that program in the image (condor_submit(1), container universe).
 executable              = program.sh
 arguments               = $(Process) $(Cluster)
-# How often it was started before: HTCondor fills that in when it has found a worker.
+# The number of earlier starts: HTCondor fills it in when it has found a worker.
 environment             = "HPCDEPLOY_RESTART=$$([ifThenElse(isUndefined(NumJobStarts),0,NumJobStarts)])"
 initialdir              = $(work_folder)
 log                     = $(run_folder)/events.log
@@ -438,238 +114,48 @@ max_materialize = 10
 gpus_minimum_capability = 8.0
 queue 100
 HPCDEPLOY_END_0123456789
-  } | write "$run/job.sub"
 }
+# --- login/variables.sh: remove variables of a surrounding job, or of the user, that change what the scheduler's commands do
 
-# HTCondor reads the image when a worker is found, hours later it may be. Where others could put another one in its place until then, it gets a copy
-# that only we can change, in the root.
-use_own_copy() {
-  local own=$root/images/$sha256.sif part
-  if [ ! -e "$image" ] || [ "$image" = "$own" ] || ! others_can_change "$image"; then return 0; fi
-  mkdir -p -- "$root/images" || return 0
-  is_private "$root/images" || return 0
-  if [ ! -e "$own" ]; then
-    { part=$(mktemp -- "$root/images/.$sha256.XXXXXXXXXX.part") && cp --reflink=auto -- "$image" "$part"; } ||
-      die 10 "cannot copy the image to $root/images; make room there (a full disk, or your quota)"
-    [ "$(sha256sum <"$part")" = "$sha256  -" ] || { rm -f -- "$part" && die 11 "the image $image changed while it was copied"; }
-    mv -f -- "$part" "$own"
-  fi
-  image=$own
+# --- login/no_setup.sh: the cluster has no setup lines.
+
+# --- login/paths.sh: assign the paths, whose variables the setup may have set. An unset variable ends the script with a message.
+
+# --- login/messages.sh: strict mode, private files, messages. A cut connection must not end the script between the scheduler's
+
+# --- login/owners.sh: who may have written a file. An ACL that lets others write also shows in the mode, as the bits of the group
+
+# --- login/folders.sh: check the cluster's folders; only this user may write to the root.
+
+# --- login/submit_folders.sh: make the folders of the run.
+
+# --- login/run_lock.sh: one call at a time for each run.
+
+# --- login/trust.sh: check that only this user, or trusted users, can have changed an image.
+
+# --- login/image.sh: provide the image, once for all runs, as $cache/SHA256.sif. $image_from is where a missing image comes from.
+
+# --- login/open_lock.sh: open the lock file $1, in a folder that others may write to, as file descriptor $opened. Nothing is written
+
+# --- login/make_temporary.sh: make_temporary FOLDER NAME makes the private folder FOLDER/NAME-XXXXXXXX, with an unpredictable name, and
+
+# --- login/image_mode.sh: print the mode of an image in the folder $1: private, unless the folder is for a group (setgid, readable).
+
+# --- login/pull.sh: pull the image from a registry. If hpcdeploy can upload it instead ($can_upload), a failure is only a message.
+
+# --- login/json.sh: print a text as a JSON string.
+
+# --- login/answer.sh: print the line that hpcdeploy reads; a login shell may print other lines before and after it.
+
+# --- login/htcondor/lookup.sh: look for the run's job.
+
+# --- login/htcondor/submit.sh: submit a job to HTCondor, and understand condor_submit's answer.
+
+# --- login/htcondor/own_copy.sh: HTCondor reads the image when it finds a worker, possibly hours later. If others can replace the image
+
+# --- login/job_link.sh: which job is the run's. The link $run/id -> NUMBER says so: only one process can make it, completely, on network
+
+# --- login/submit.sh: submit the run, exactly once however often this runs. docs/architecture.md explains each step.
 }
-
-# Prints the cluster id: the answer of -terse is "12.0 - 12.9".
-submit_job() {
-  local output line
-  output=$(cd "$run" && condor_submit -terse job.sub) || {
-    # What it says of credentials that it cannot have, it says on its standard output.
-    local code=$?
-    printf '%s\n' "$output" >&2
-    return "$code"
-  }
-  while IFS= read -r line; do
-    if [[ $line =~ ^([0-9]+)\.[0-9]+\ -\ [0-9]+\.[0-9]+$ ]]; then
-      printf '%s' "${BASH_REMATCH[1]}"
-      return
-    fi
-  done <<<"$output"
-  printf 'condor_submit printed no job id, but: %s\n' "$output" >&2
-  return 1
-}
-
-# Prints the ids of the clusters that bear this run's name and were submitted at $1 (seconds since 1970) or later, the first
-# one first. Fails where HTCondor cannot be asked.
-look_up() {
-  # Of a run that waits for others it is DAGMan's, and not the job that DAGMan submits.
-  local found log=events.log ours="HpcdeployRun == \"$run_id\" && QDate >= $1 && DAGManJobId =?= undefined"
-  [ ! -e "$run/job.dag" ] || log=job.dag.dagman.log
-  # The schedd notes a submission in the job's own log: 000, or 035 where the procs are made later ("Job Event Log Codes").
-  if [ -s "$run/$log" ]; then
-    found=$(sed -nE 's/^(000|035) \(0*([0-9]+)\..*/\2/p' "$run/$log" | uniq)
-    [ -z "$found" ] || { printf '%s\n' "$found" && return; }
-  fi
-  found=$(condor_q -nobatch -constraint "$ours" -autoformat QDate ClusterId) || return
-  [ -n "$found" ] || found=$(left_queue "$1" "$ours") || found=$(left_queue "$1" "$ours") || return
-  sort -n <<<"$found" | cut -d ' ' -f 2 | uniq
-}
-
-# The last ones come first: no need to read further back than the first attempt. It fails where the schedd puts a history file away
-# in that moment ("Error opening history file"), and so is asked twice.
-left_queue() { condor_history -since "EnteredCurrentStatus < $1" -constraint "$2" -autoformat QDate ClusterId; }
-
-withdraw() { condor_rm "$1"; }
-
-# Whether condor_submit said a plain no, before or instead of reaching the schedd.
-refused() {
-  local words
-  words=$(<"$1")
-  case $words in
-    # Asked for before the schedd is: "Failed to process job credential requests", or where to log in.
-    *"job credential requests"* | *"lease visit"*) return 0 ;;
-    *"onnect"* | *"timed out"* | *"printed no job id"* | *"ommit"*) return 1 ;;
-    *"ERROR"* | *"not found"*) return 0 ;;
-    *) return 1 ;;
-  esac
-}
-
-# Whether the schedd could not be connected to, so that it cannot have the job.
-never_left() { grep -q 'ailed to connect' -- "$1"; }
-
-json() {
-  local text=$1
-  text=${text//\\/\\\\}
-  text=${text//\"/\\\"}
-  text=${text//$'\t'/\\t}
-  printf '"%s"' "$text"
-}
-
-# The one line that hpcdeploy reads; login shells may print what they like around it.
-answer() {
-  printf '\nHPCDEPLOY {"run": "%s", "job_id": "%s", "already": %s, "part": %s, "folder": %s}\n' "$run_id" "$1" "$2" "$part_size" "$(json "$run")" || true
-}
-
-parts=("")
-part_size=0
-part=""
-job_ids=""
-
-# What goes wrong before anything is submitted is a plain no; afterwards it is not, since earlier parts are there.
-stop() {
-  local code=$1
-  shift
-  [ -z "$part" ] || { code=13 && set -- "$* (tasks 0 to $((${part#.} - 1)) are submitted)"; }
-  die "$code" "$@"
-}
-
-# Which job is the run's is said by a link, $run/id -> NUMBER: it is made whole or not at all, by one only, on network file
-# systems too, and on a full disk (symlink(2)). Makes it point to the first of the jobs "$@" unless it is there already, and
-# takes back every other one: two calls may both have submitted where a file system's locks hold on one machine only.
-settle() {
-  local job
-  ln -sT -- "$1" "$run/id$part" 2>/dev/null || true
-  job_id=$(readlink -- "$run/id$part") || { job_id=$1 && say "the job's number could not be noted in $run; make room there"; }
-  sync -- "$run" 2>/dev/null || true
-  for job in "$@"; do
-    [ "$job" = "$job_id" ] || { say "the run has job $job_id; taking job $job back" && withdraw "$job" >&2; } || true
-  done
-}
-
-# Reads a time (seconds since 1970) that a file holds, 0 where there is none: a crash may have left the file empty.
-time_in() {
-  local text=""
-  [ ! -s "$1" ] || read -r text <"$1" || true
-  case $text in '' | *[!0-9]*) echo 0 ;; *) echo "$text" ;; esac
-}
-
-# Sets jobs to those that bear the run's name. Daemons do not talk to each other when their clocks are five minutes apart
-# (munge(7), TTL), so that one from well before the first attempt bears it by chance: somebody chose an old run's id again.
-ask_scheduler() {
-  local found since
-  since=$(($(time_in "$run/submitting$part") - 600))
-  found=$(look_up "$since") || return
-  read -r -d '' -a jobs <<<"$found" || true
-}
-
-# Asks until the scheduler had time to show a job that it took just before the connection was cut. A request that was not
-# answered may be on its way for longer.
-ask_patiently() {
-  local pause pauses=(0 2 3)
-  [ $(($(date +%s) - $(time_in "$run/unanswered$part"))) -ge 60 ] || pauses+=(5 10 10 15 15)
-  for pause in "${pauses[@]}"; do
-    sleep "$pause"
-    ask_scheduler || return
-    [ "${#jobs[@]}" = 0 ] || return 0
-  done
-}
-
-# Whether the scheduler answers and knows nothing of the job that it took, which left no trace either. A controller that crashes
-# forgets what it took in its last seconds, and gives the number to the next job (seen with Slurm 24.11).
-forgotten() {
-  [ ! -e "$run/cancelled" ] && [ -z "$(ls -A -- "$run/tasks")" ] && ask_scheduler && [ "${#jobs[@]}" = 0 ]
-}
-
-# Whoever cancels a run that nobody is sure of leaves a mark in its folder first, and then looks for its job: so a call that does not
-# see the mark before it submits sees it behind that, and takes the job "$1" back.
-stop_if_cancelled() {
-  [ -e "$run/cancelled" ] || return 0
-  [ -z "${1-}" ] || { say "taking job $1 back" && withdraw "$1" >&2; } || true
-  die 15 "run $run_id was cancelled, and is not submitted any more; if it is still to run, submit it anew, as another run"
-}
-
-prepared=false
-prepare() {
-  ! "$prepared" || return 0
-  prepared=true
-  command -v condor_submit >/dev/null || stop 10 "condor_submit is not on the PATH of this machine, $HOSTNAME; name the login node as \
-the cluster's host, or add what brings condor_submit (module load ...) to the cluster's setup"
-  ensure_image
-  # No "||" behind these: it would let them go on after a failure (bash(1), set -e).
-  trap 'stop 10 "cannot write to $run; make room there (a full disk, or your quota); this was not submitted"' EXIT
-  write_job
-}
-
-# Sets job_id to the job of this part, which is submitted unless it was before.
-submit_part() {
-  local code earlier=false
-  if job_id=$(readlink -- "$run/id$part"); then
-    [[ $asked_to != *" again "* ]] || ! forgotten || stop 12 "htcondor knows nothing of this run's job $job_id, which never began: \
-it was cancelled before that, or a crash of htcondor lost it. If it is still to run, submit it anew, as another run"
-    return
-  fi
-  stop_if_cancelled
-  jobs=()
-  if [ -e "$run/submitting$part" ]; then
-    earlier=true
-    say "an earlier call was cut off while submitting; asking the scheduler"
-    ask_patiently || die 13 "the scheduler could not be asked whether it has run $run_id"
-  elif [[ $asked_to == *" again "* ]]; then
-    ask_scheduler || die 13 "the scheduler could not be asked whether it has run $run_id"
-  fi
-  if [ "${#jobs[@]}" != 0 ]; then
-    settle "${jobs[@]}"
-    return
-  fi
-
-  prepare
-  stop_if_cancelled
-  trap 'stop 10 "cannot write to $run; make room there (a full disk, or your quota); this was not submitted"' EXIT
-  : >"$run/submit.err"
-  [ -e "$run/submitting$part" ] || date +%s | write "$run/submitting$part"
-  trap - EXIT
-  sync -- "$run/submitting$part" "$run" 2>/dev/null || true
-
-  # From here on nothing ends this by itself: each way out says what is known of the job.
-  set +e
-  job_id=$(submit_job 2>"$run/submit.err")
-  code=$?
-  cat -- "$run/submit.err" >&2
-  if [ "$code" = 0 ]; then
-    # What an earlier call sent may have come in after all.
-    ! "$earlier" || ask_scheduler
-    [ "${#jobs[@]}" != 0 ] || jobs=("$job_id")
-  # The scheduler may have taken the job and its answer got lost: it is asked before a failure is believed.
-  elif refused "$run/submit.err"; then
-    ask_scheduler || die 13 "submitting failed, and the scheduler could not be asked whether it took the job"
-    if [ "${#jobs[@]}" = 0 ]; then
-      rm -f -- "$run/submitting$part" "$run/unanswered$part"
-      stop 12 "htcondor refused the job; its message is above"
-    fi
-  elif ! ask_patiently || [ "${#jobs[@]}" = 0 ]; then
-    never_left "$run/submit.err" || date +%s >"$run/unanswered$part"
-    die 13 "htcondor did not say whether it took the job, and does not show it now; its message is above"
-  fi
-  settle "${jobs[@]}"
-  set -e
-  stop_if_cancelled "$job_id"
-  already=false
-}
-
-already=true
-for part in "${parts[@]}"; do
-  submit_part
-  job_ids+=${job_ids:+,}$job_id
-done
-if "$already"; then say "run $run_id was submitted before"; else say "submitted as job $job_ids"; fi
-answer "$job_ids" "$already"
-}
-# Read to its end before the first command runs: a script that was cut on its way does nothing.
+# bash reads the script to its end before it runs anything: a script that was cut off does nothing.
 main "$@" </dev/null

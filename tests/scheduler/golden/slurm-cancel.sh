@@ -1,142 +1,33 @@
 #!/bin/bash
-# Cancels runs. Written by hpcdeploy 0.1.0.
+# Cancel runs. Written by hpcdeploy 0.1.0.
 
-# Only bash can read what follows, and it starts from one known state of the shell (options, IFS, aliases, functions), whatever
-# a profile has set. In POSIX mode no function hides a special builtin (Bash Reference Manual, 6.11); a backslash stops an alias.
-case ${BASH_VERSION-} in
-  "")
-    echo "error: this script is for bash, but another shell reads it. If a login profile calls exec (exec zsh), let it do so in" \
-      "interactive shells only: case \$- in *i*) exec zsh ;; esac" >&2
-    exit 10
-    ;;
-esac
-{ POSIXLY_CORRECT=1; \set +efnuvxC; \unset -f builtin unset set unalias shopt declare type trap eval exit return local test [ printf echo; \unset POSIXLY_CORRECT; } 2>/dev/null
-\trap - DEBUG ERR
-# Functions that hide programs are removed after the setup, which may use them (known_state). The job's script calls these before.
-\unset -f cat cd date hostname ln mv readlink rm sleep
-\unalias -a
-\shopt -u expand_aliases
-IFS=$' \t\n'
-known_state() {
-  local name
-  set +abefkmntuvxCEPT -hB +o pipefail +o posix
-  shopt -u dotglob extglob failglob nocaseglob nocasematch nullglob globstar lastpipe xpg_echo extdebug execfail expand_aliases \
-    inherit_errexit localvar_inherit localvar_unset cdable_vars cdspell autocd shift_verbose checkhash varredir_close 2>/dev/null
-  IFS=$' \t\n'
-  unset CDPATH GLOBIGNORE GREP_OPTIONS TAR_OPTIONS TMOUT 2>/dev/null
-  trap - DEBUG ERR RETURN
-  # A function that hides a builtin or a program is removed (cd, rm). Others stay, exported ones too: the job's setup may use them
-  # (module). What a site puts before the scheduler's and Apptainer's commands stays as well: that is its way to call them.
-  for name in $(declare -F); do
-    case $name in
-      declare | -* | known_state | record | finish) continue ;;
-      sbatch | squeue | sacct | scancel | scontrol | sinfo | srun | condor_* | apptainer | singularity) continue ;;
-    esac
-    if type -f "$name" >/dev/null 2>&1; then unset -f "$name"; fi
-  done
-  # Programs that are bash scripts (a site's sbatch) would get this script's options from these.
-  export -n SHELLOPTS BASHOPTS
-  return 0
-}
-# Without this line hpcdeploy knows that the script never began. A profile may have printed the beginning of a line.
-printf '\nHPCDEPLOY begins\n' || true
+# --- login/state.sh: start bash from one known state, whatever a profile has set (options, IFS, aliases, functions).
+
+# --- login/begin.sh: tell hpcdeploy that the script started. A profile may have printed a line without its line break.
+
 main() {
-# A job that this is called in, or a person's own settings, may have left variables that change what the scheduler's commands do,
-# or that lead an MPI program to a server which is not its own.
-for name in "${!SLURM_@}" "${!SBATCH_@}" "${!SQUEUE_@}" "${!SACCT_@}" "${!SCANCEL_@}" "${!PMI_@}" "${!PMIX_@}"; do
-  case $name in SLURM_CONF | SLURM_CONF_SERVER) ;; *) unset "$name" ;; esac
-done
-# The cluster's setup. Site scripts expect none of -e, -u and pipefail, so these lines run without. What they leave of options,
-# traps, functions that hide a program and the working directory is undone behind them.
-# shellcheck disable=SC2317,SC2329  # the trap calls it
-setup_failed() {
-  # A command inside a function, or inside a file that a line reads, is not a line of setup.
-  [ "${FUNCNAME[1]}" = main ] || return 0
-  # shellcheck disable=SC2016  # the command as it stands
-  case $2 in
-    'eval "$setup_lines"'*) echo "error: bash cannot read the cluster's setup: its message is above" >&2 ;;
-    *) echo "note: a line of the cluster's setup failed (exit status $1): ${2:0:200}" >&2 && return ;;
-  esac
-  trap - EXIT
-  exit 10
-}
-# shellcheck disable=SC2317,SC2329  # the trap calls it
-setup_ended() {
-  trap - EXIT
-  echo "error: the cluster's setup ended this script (exit status $1): a line of it, or a file that it reads, calls exit or return" >&2
-  exit 10
-}
+# --- values of this script
 setup_lines='module load apptainer/1.4'
-exit_trap=$(trap -p EXIT)
-setup_folder=$PWD
-set +euET +o pipefail # with -E a trap for ERR would count what fails inside $( ) too
-trap 'setup_failed "$?" "$BASH_COMMAND"' ERR
-trap 'setup_ended "$?"' EXIT
-# The last command succeeds: a status of the whole that is not 0 says that bash could not read it.
-eval "$setup_lines"$'\n\n:'
-trap - ERR EXIT
-eval "$exit_trap"
-known_state
-[ "$PWD" = "$setup_folder" ] || cd -- "$setup_folder" || exit 10
-unset setup_lines exit_trap setup_folder
-set -u
-runs=/scratch/"${USER:?is not set on this machine, but the path needs it: set it, or name another path}"'/my project'/runs
+setup_must_succeed=no
+setup_exit=(exit 10)
 run_ids=(hello-0123456789 train-0123456789)
-# Noted first: a task that never started leaves no other trace of having been cancelled.
-marked=()
-for run in "${run_ids[@]}"; do
-  [ ! -d "$runs/$run" ] || [ -e "$runs/$run/cancelled" ] || { : >"$runs/$run/cancelled" && marked+=("$runs/$run/cancelled"); }
-done
-# Where nobody could be asked the runs go on.
-give_up() {
-  [ "${#marked[@]}" = 0 ] || rm -f -- "${marked[@]}"
-  exit "$1"
+declare -A run_of=([12]=hello-0123456789 [40]=train-0123456789)
+cancel_command=scancel
+declare -A name_of=([12]=hello-0123456789 [40]=train-0123456789)
+set_paths() {
+  root=/scratch/"${USER:?is not set on this machine, but the path needs it: set it, or name another path}"'/my project'
 }
-# A number alone does not identify a job: after a crash a scheduler may give it to another one. The run's id in the job does. A job that
-# has the number and not the run's id is left alone, and the run is not reported as cancelled.
-code=0
-# stranger JOB RUN WHAT: reports a job in the queue that has the run's number and not its id.
-stranger() {
-  local mark
-  code=1
-  for mark in ${marked[@]+"${marked[@]}"}; do [ "$mark" != "$runs/$2/cancelled" ] || rm -f -- "$mark"; done
-  echo "job $1, the number of run $2, is in the queue, but it does not have the run's id: $3. If it is the run's job all the same, \
-cancel it with 'scancel $1'" >&2
-}
-# Prints this person's jobs, one a line: SUBMITTED|JOB|STATE|NODES|REASON|COMMENT|NAME. The last three are free texts. The
-# arguments are options of squeue that choose the jobs.
-my_jobs() {
-  SLURM_TIME_FORMAT=%s squeue --noheader --user="$(id -un)" --format='%V|%F|%T|%N|%r|%k|%j' "$@"
-}
+# --- login/variables.sh: remove variables of a surrounding job, or of the user, that change what the scheduler's commands do
 
-# Whether the line $1, of squeue or sacct, is of the job that a run calls $2. That name is the job's name, which users and sites change
-# (scontrol update JobName, a job_submit plugin), and is in its comment. Earlier versions gave all arrays of a run one comment: there
-# only the name tells them apart.
-bears() {
-  case $1 in
-    *"|$2."[0-9]*) return 1 ;;
-    *"|hpcdeploy:$2|"* | *"|$2") ;;
-    *) return 1 ;;
-  esac
-}
+# --- login/setup.sh: run the cluster's setup ($setup_lines), without -e, -u and pipefail, which site scripts do not expect.
 
-declare -A name_of=([12]=hello-0123456789 [40]=train-0123456789 )
-declare -A run_of=([12]=hello-0123456789 [40]=train-0123456789 )
-# Each job once: of an array squeue prints a line for each task that runs.
-declare -A mine=() strange=()
-queue=$(my_jobs --all) || give_up "$?"
-while IFS='|' read -r _ job _ _ rest; do
-  [ -n "$job" ] && [ -n "${name_of[$job]-}" ] || continue
-  if bears "|$rest" "${name_of[$job]}" || bears "|$rest" "${run_of[$job]}"; then
-    mine[$job]=yes
-  else
-    strange[$job]=$rest
-  fi
-done <<<"$queue"
-for job in "${!strange[@]}"; do
-  [ -n "${mine[$job]-}" ] || stranger "$job" "${run_of[$job]}" "its reason, comment and name are ${strange[$job]}"
-done
-[ "${#mine[@]}" = 0 ] || scancel "${!mine[@]}" || code=$?
-return "$code"
+# --- login/paths.sh: assign the paths, whose variables the setup may have set. An unset variable ends the script with a message.
+
+# --- login/cancel.sh: record that runs are cancelled, and cancel their jobs (cancel_jobs).
+
+# --- login/slurm/my_jobs.sh: list the user's jobs, one per line: SUBMITTED|JOB|STATE|NODES|REASON|COMMENT|NAME. The last three
+
+# --- login/slurm/cancel.sh: cancel those jobs that have the number and the id of their run.
 }
-main </dev/null
+# bash reads the script to its end before it runs anything: a script that was cut off does nothing.
+main "$@" </dev/null

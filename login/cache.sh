@@ -1,0 +1,74 @@
+# --- login/cache.sh: keep the cache of images below $cache_limit bytes, so that old images do not fill a quota.
+
+# Record the use of the image under the lock of make_room, which removes no image that a run uses.
+record_image_use() {
+  local room_lock
+  open_lock "$cache/.room.lock" || die 10 "cannot open $cache/.room.lock, the lock for removing old images"
+  room_lock=$opened
+  flock --shared "$room_lock"
+  record_image
+  exec {room_lock}>&-
+  # The least recently used images are removed first. After each touch, an image that others can change would be read again.
+  if ! others_can_change "$image" || [ -n "$(find "$image" -mmin +1440 2>/dev/null)" ]; then touch --no-create -- "$image" 2>/dev/null || true; fi
+}
+
+# Print the images that runs of this root may need: runs that a scheduler knows, and runs of the last day that have no job yet. Fail if
+# a scheduler cannot be queried.
+images_in_use() {
+  local names="" name record
+  for name in "${schedulers[@]}"; do
+    case $name in
+      slurm) names+=$(squeue --all --noheader --user="$(id -un)" --format=%j)$'\n' || return ;;
+      htcondor) names+=$(condor_q -nobatch -constraint 'HpcdeployRun =!= undefined' -autoformat HpcdeployRun)$'\n' || return ;;
+    esac
+  done
+  while IFS= read -r name; do
+    case $name in */*) continue ;; esac
+    # Later chunks of a large array are called RUN.NUMBER.
+    for record in "$root/runs/$name/image" "$root/runs/${name%.*}/image"; do [ ! -r "$record" ] || cat -- "$record"; done
+  done <<<"$names"
+  while IFS= read -r -d '' record; do
+    [ -L "${record%/image}/id" ] || cat -- "$record"
+  done < <(find "$root/runs" -mindepth 2 -maxdepth 2 -name image -mmin -1440 -print0)
+}
+
+# List incomplete files of other images: from a transfer in progress, or one that was given up.
+unfinished() {
+  find "$cache" -maxdepth 1 -type f -regextype posix-extended -regex '.*/\.[0-9a-f]{64}\.(([0-9]+\.)?parcel|([0-9A-Za-z]+\.)?part|sif\..*)' ! -name ".$sha256.*" "$@"
+}
+
+# Remove the least recently used images until there is room for this one, except images that were built here, which may be in no
+# registry, and images in use. Incomplete files are removed after a day without progress.
+make_room() (
+  total=0
+  # This subshell releases the lock at its end. ensure_image records the use of an image under the same lock.
+  open_lock "$cache/.room.lock"
+  flock "$opened"
+  while read -r bytes; do total=$((total + bytes)); done < <(
+    unfinished -printf '%s\n'
+    find "$cache" -maxdepth 1 -name '*.sif' -printf '%s\n'
+  )
+  [ $((total + image_size)) -gt "$cache_limit" ] || return 0
+  if [ "$image_size" -gt "$cache_limit" ]; then
+    say "this image alone ($((image_size / 1000000)) MB) is more than image-cache-size allows: none is removed for it"
+    return 0
+  fi
+  while read -r file; do
+    bytes=$(stat -c %s -- "$file") && rm -f -- "$file" && total=$((total - bytes))
+  done < <(unfinished -mmin +1440)
+  used=$(images_in_use) || {
+    say "the images exceed image-cache-size, but a scheduler could not be queried for those in use: none is removed"
+    return 0
+  }
+  while read -r bytes file; do
+    [ $((total + image_size)) -gt "$cache_limit" ] || break
+    [[ ${file##*/} =~ ^[0-9a-f]{64}\.sif$ ]] || continue
+    case $'\n'$used$'\n' in *$'\n'"$file"$'\n'*) continue ;; esac
+    [ ! -e "${file%.sif}.json" ] || continue
+    rm -f -- "$file" || continue
+    total=$((total - bytes))
+    say "removed the image ${file##*/} ($((bytes / 1000000)) MB), the least recently used, to keep image-cache-size"
+  done < <(find "$cache" -maxdepth 1 -name '*.sif' -printf '%T@ %s %p\n' | sort -n | cut -d ' ' -f 2-)
+  [ $((total + image_size)) -le "$cache_limit" ] ||
+    say "the images exceed image-cache-size: the others are in use, or were built here"
+)

@@ -1,0 +1,15 @@
+# --- login/htcondor/own_copy.sh: HTCondor reads the image when it finds a worker, possibly hours later. If others can replace the image
+# until then, use a copy in the root that only this user can change.
+use_own_copy() {
+  local own=$root/images/$sha256.sif copy
+  if [ ! -e "$image" ] || [ "$image" = "$own" ] || ! others_can_change "$image"; then return 0; fi
+  mkdir -p -- "$root/images" || return 0
+  is_private "$root/images" || return 0
+  if [ ! -e "$own" ]; then
+    { copy=$(mktemp -- "$root/images/.$sha256.XXXXXXXXXX.part") && cp --reflink=auto -- "$image" "$copy"; } ||
+      die 10 "cannot copy the image to $root/images; make room there (a full disk, or your quota)"
+    [ "$(sha256sum <"$copy")" = "$sha256  -" ] || { rm -f -- "$copy" && die 11 "the image $image changed while it was copied"; }
+    mv -f -- "$copy" "$own"
+  fi
+  image=$own
+}

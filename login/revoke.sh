@@ -1,0 +1,20 @@
+# --- login/revoke.sh: find the run's jobs, or prevent its submission.
+run=$root/runs/$run_id
+command -v flock >/dev/null || die 10 "flock is not on this machine; it comes with util-linux"
+mkdir -p -- "$run" || die 10 "cannot make $run; set root in the cluster's settings to a folder that you may write to, and that has space"
+keep_private "$root/runs" "$run"
+
+# The file "cancelled" is first: a submission in progress, here or on a machine that does not see this lock, finds it before it submits,
+# or afterwards, and then cancels its job (login/submit.sh).
+marked=no
+[ -e "$run/cancelled" ] || { : >"$run/cancelled" && marked=yes; } ||
+  die 10 "cannot write to $run; make room there (a full disk, or your quota). Nothing was cancelled"
+sync -- "$run/cancelled" "$run" 2>/dev/null || true
+busy() {
+  die 13 "a call that submits run $run_id is still at work after $lock_timeout s, possibly pulling the image: it will see that the run was \
+cancelled, and submit nothing, or cancel its job"
+}
+unanswered() {
+  [ "$marked" = no ] || rm -f -- "$run/cancelled"
+  die 13 "cannot query the scheduler whether it has run $run_id; nothing was cancelled"
+}

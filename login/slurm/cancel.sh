@@ -1,0 +1,17 @@
+# --- login/slurm/cancel.sh: cancel those jobs that have the number and the id of their run.
+# Each job once: squeue prints a line for each running task of an array.
+declare -A ours=() strange=()
+queue=$(my_jobs --all) || give_up "$?"
+while IFS='|' read -r _ job _ _ rest; do
+  [ -n "$job" ] && [ -n "${name_of[$job]-}" ] || continue
+  if belongs_to "|$rest" "${name_of[$job]}" || belongs_to "|$rest" "${run_of[$job]}"; then
+    ours[$job]=yes
+  else
+    strange[$job]=$rest
+  fi
+done <<<"$queue"
+for job in "${!strange[@]}"; do
+  [ -n "${ours[$job]-}" ] || stranger "$job" "${run_of[$job]}" "its reason, comment and name are ${strange[$job]}"
+done
+[ "${#ours[@]}" = 0 ] || scancel "${!ours[@]}" || code=$?
+return "$code"

@@ -1,0 +1,109 @@
+# --- login/trust.sh: check that only this user, or trusted users, can have changed an image.
+
+# Test whether $1 is a folder, not a link, of this user, and only this user can write to it.
+is_private() { [ ! -L "$1" ] && [ -d "$1" ] && [ -O "$1" ] && [ $((0$(stat -c %a -- "$1") & 022)) = 0 ]; }
+
+# Test whether anybody but this user and root can have written or replaced the file $1: by owner and mode of the file and of each folder
+# and link on its path. In a folder with the sticky bit, others cannot remove or rename the file (rename(2), EPERM).
+others_can_change() {
+  local rest=$1 name here mode owner target paths names number links=0
+  while :; do
+    case $rest/ in */../*) return 0 ;; esac
+    paths=(/) here=""
+    IFS=/ read -r -d '' -a names <<<"$rest" || true
+    for name in "${names[@]}"; do
+      name=${name%$'\n'}
+      case $name in "" | .) ;; *) here+=/$name && paths+=("$here") ;; esac
+    done
+    number=0 target=""
+    while read -r mode owner; do
+      case $owner in "$EUID" | 0) ;; *) return 0 ;; esac
+      mode=$((16#$mode))
+      case $((mode & 0170000)) in
+        $((0120000)))
+          target=$(readlink -- "${paths[number]}") && [ $((links += 1)) -le 40 ] || return 0
+          case $target in /*) ;; *) target=${paths[number]%/*}/$target ;; esac
+          rest=$target${here#"${paths[number]}"}
+          break
+          ;;
+        $((0040000))) [ $((mode & 022)) = 0 ] || [ $((mode & 01000)) != 0 ] || return 0 ;;
+        *) [ $((mode & 022)) = 0 ] || return 0 ;;
+      esac
+      number=$((number + 1))
+    done < <(stat -c '%f %u' -- "${paths[@]}" 2>/dev/null)
+    [ -n "$target" ] || break
+  done
+  [ "$number" != "${#paths[@]}" ]
+}
+
+# Print the folder in the root $1 that records images with a verified sha256; fail if others can write to it.
+verified_in() {
+  [ -d "$1/verified" ] || mkdir -m 0700 -- "$1/verified" 2>/dev/null || true
+  is_private "$1/verified" && printf '%s' "$1/verified"
+}
+
+# Compare the image $1 with its sha256 $2; on a mismatch image_fault is the reason.
+is_the_image() {
+  local found
+  echo "checking the sha256 of $1, which others can have written" >&2
+  found=$(sha256sum <"$1") || { image_fault="cannot read the image $1" && return 1; }
+  [ "${found%% *}" = "$2" ] && return
+  image_fault="the image $1 does not match the checksum in its name: its sha256 is ${found%% *}, and it belongs to $(owner_of "$1"). \
+Remove it, or set image-cache to a folder of your own"
+  return 1
+}
+
+# Replace the image $1, which others may write to, by a copy: a process that has the file open could change it while a job runs.
+replace_by_copy() {
+  local copy
+  { copy=$(mktemp -- "${1%/*}/.$2.XXXXXXXXXX.part") && cp --reflink=auto -- "$1" "$copy"; } ||
+    { image_fault="others may write to the image $1, and it cannot be copied to a file that is yours alone; remove it" && return 1; }
+  is_the_image "$copy" "$2" && chmod --reference="$1" -- "$copy" && chmod go-w -- "$copy" && mv -f -- "$copy" "$1" && return
+  rm -f -- "$copy"
+  image_fault="others may write to the image $1, and it does not match the checksum in its name; remove it"
+  return 1
+}
+
+# check_image FILE SHA256 ROOT: test whether the image may run; if not, image_fault is the reason. A trusted user must own it and its
+# folder, and no other user may write to it. If others can have replaced it, its sha256 is compared. A match is recorded with device,
+# inode, size and the times of the last change of content and inode, one of which changes with the file. A file that was changed in the
+# last two seconds is not recorded: the clock of a file system has ticks, and a second change within one tick would be invisible.
+check_image() {
+  local file=$1 path mode owner now known="" identity changed altered
+  image_fault=""
+  for path in "${1%/*}" "$file"; do
+    read -r mode owner < <(stat -Lc '%f %u' -- "$path") || { image_fault="cannot look at $path" && return 1; }
+    if ! trusted "$owner"; then
+      image_fault="$path belongs to $(owner_of "$path"), who could have put any image there; expected you or root. If you trust \
+them, set image-cache-owners = [\"$(owner_of "$path")\"] in the cluster's settings, else set image-cache to a folder of your own"
+      return 1
+    fi
+    mode=$((16#$mode))
+    if [ $((mode & 0170000)) != $((0100000)) ]; then
+      [ $((mode & 02)) = 0 ] || [ $((mode & 01000)) != 0 ] || {
+        image_fault="everybody may write to the folder of images $path; run 'chmod o-w $path', or set image-cache to another folder"
+        return 1
+      }
+    elif [ $((mode & 022)) != 0 ]; then
+      [ "$owner" = "$EUID" ] || {
+        image_fault="others may write to the image $path; let its owner $(owner_of "$path") remove it, or set image-cache to another folder"
+        return 1
+      }
+      replace_by_copy "$path" "$2" || return
+    fi
+  done
+  others_can_change "$file" || return 0
+  identity=$(stat -Lc '%d %i %s %.9Y %.9Z' -- "$file") || { image_fault="cannot look at $file" && return 1; }
+  known=$(verified_in "$3") || known=""
+  if [ -n "$known" ] && [ -r "$known/$2" ]; then
+    case $'\n'$(<"$known/$2")$'\n' in *$'\n'"$identity"$'\n'*) return 0 ;; esac
+  fi
+  now=$(date +%s)
+  is_the_image "$file" "$2" || return
+  [ "$(stat -Lc '%d %i %s %.9Y %.9Z' -- "$file")" = "$identity" ] || { image_fault="the image $file changed while it was read" && return 1; }
+  [ -n "$known" ] || return 0
+  read -r _ _ _ changed altered <<<"$identity"
+  if [ "${changed%.*}" -le $((now - 2)) ] && [ "${altered%.*}" -le $((now - 2)) ]; then
+    { printf '%s\n' "$identity" >>"$known/$2"; } 2>/dev/null || true
+  fi
+}

@@ -1,8 +1,0 @@
-# Opens the lock file $1, in a folder that others may write to as well, as the number $opened. Nothing is written to it: a link that
-# somebody put there does no harm. Where the folder is a group's, the lock is too.
-open_lock() {
-  local group_too=077
-  [ $((0$(stat -Lc %a -- "${1%/*}") & 020)) = 0 ] || group_too=007
-  [ -e "$1" ] || (umask "$group_too" && : >>"$1") 2>/dev/null || true
-  { exec {opened}>>"$1"; } 2>/dev/null || exec {opened}<"$1"
-}

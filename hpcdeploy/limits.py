@@ -9,11 +9,13 @@ module reads a limit when it needs it (``limits.SCRIPT``), so a test can set a l
 import io
 import os
 import selectors
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO
 
@@ -255,6 +257,31 @@ def read_at_most(blocks: Iterable[bytes], most: int) -> bytes:
     return kept.content()
 
 
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Hold back SIGINT, SIGTERM and SIGHUP while the block starts a process; deliver the first of them when it ends.
+
+    An exception inside of `subprocess.Popen` would leave a process running that the caller does not know. Python runs signal
+    handlers in the main thread only (docs of signal), so other threads need no such care.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = {
+        number: signal.signal(number, lambda arrived, _frame: came.append(arrived))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) not in (signal.SIG_IGN, None)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
+
+
 def run_program(
     argv: Sequence[str],
     *,
@@ -269,15 +296,17 @@ def run_program(
     a pipe (64 KiB). Raises `TooMuchError` where it writes more, or takes longer than `seconds`; it is killed then. Raises
     OSError where it cannot be started.
     """
-    process = subprocess.Popen(
-        argv,
-        stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment,
-    )
+    process: subprocess.Popen[bytes] | None = None
     out, err = Collected(most), Ends(1024 * MIB)
     try:
+        with interrupts_held():
+            process = subprocess.Popen(
+                argv,
+                stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=environment,
+            )
         if process.stdin:
             with suppress(BrokenPipeError), process.stdin:
                 process.stdin.write(stdin)
@@ -288,10 +317,10 @@ def run_program(
     except subprocess.TimeoutExpired:
         raise TooMuchError(f"for longer than {seconds_in_words(seconds)}") from None
     finally:
-        if process.poll() is None:
+        if process and process.poll() is None:
             process.kill()
             process.wait()
-        for stream in (process.stdout, process.stderr):
+        for stream in (process.stdout, process.stderr) if process else ():
             if stream is not None:
                 stream.close()
     return subprocess.CompletedProcess(argv, code, out.content(), err.content())

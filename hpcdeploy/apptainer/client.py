@@ -23,7 +23,7 @@ from hpcdeploy.apptainer.options import build_argument
 from hpcdeploy.apptainer.progress import KEPT_LINES, SEARCHED
 from hpcdeploy.apptainer.version import Version, parse_version
 from hpcdeploy.errors import BuildError, MissingProgramError
-from hpcdeploy.limits import LONGEST_LINE, Lines
+from hpcdeploy.limits import LONGEST_LINE, Lines, interrupts_held
 
 PROGRAMS = ("apptainer", "singularity")
 BEGUN = "HPCDEPLOY_BEGUN"
@@ -135,25 +135,28 @@ class ApptainerClient(Client):  # type: ignore[misc]  # spython carries no types
     ) -> list[str]:
         """Run a command to its end and return its lines. What spython passes besides (sudo, quiet) has no effect."""
         tail: deque[str] = deque(maxlen=KEPT_LINES)
-        process = subprocess.Popen(
-            cmd,
-            cwd=cwd,
-            env={name: value for name, value in {**os.environ, **(environ or {})}.items() if name not in self.kept_back},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            umask=0o022,  # folders that a build makes take it into the image
-        )
-        assert process.stdout is not None
+        process: subprocess.Popen[bytes] | None = None
+        kept = {name: value for name, value in {**os.environ, **(environ or {})}.items() if name not in self.kept_back}
         try:
-            for line in _lines(process.stdout):
-                tail.append(mask(line.decode(errors="replace"))[:LONGEST_LINE])
-                on_line(tail[-1])
-            exit_code = process.wait()
+            with interrupts_held():
+                process = subprocess.Popen(
+                    cmd,
+                    cwd=cwd,
+                    env=kept,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    umask=0o022,  # folders that a build makes take it into the image
+                )
+            assert process.stdout is not None
+            with process.stdout:
+                for line in _lines(process.stdout):
+                    tail.append(mask(line.decode(errors="replace"))[:LONGEST_LINE])
+                    on_line(tail[-1])
+                exit_code = process.wait()
         finally:
-            process.stdout.close()
-            if process.poll() is None:
+            if process and process.poll() is None:
                 _end(process, patience=10)
         if exit_code:
             raise CommandFailedError(cmd, exit_code, tuple(tail))

@@ -21,7 +21,7 @@ _FILLING = re.compile(r'[\s="]')
 """What may stand before, around and in a keyword that ssh still knows: blanks, one equals sign, quotes."""
 
 _KEYWORD = re.compile(r"[ \t]*([A-Za-z0-9]+)(?=[ \t=])")
-_INCLUDE = re.compile(r'[ \t]*(?:include[ \t]*=|include[ \t]|"include"[ \t]*=?)[ \t]*(.*)', re.IGNORECASE)
+_INCLUDE = re.compile(r'[ \t]*+(?:include[ \t]*+=|include[ \t]|"include"[ \t]*+=?)[ \t]*+(.*)', re.IGNORECASE)
 _NAME = re.compile(r"""[ \t]*(?:"([^"]*)"|'([^' \t]*)'|([^"' \t]+))(?=[ \t]|$)""")
 """A name, perhaps in quotes; blanks only in double ones, which every release takes."""
 

@@ -317,10 +317,10 @@ def run_program(
     except subprocess.TimeoutExpired:
         raise TooMuchError(f"for longer than {seconds_in_words(seconds)}") from None
     finally:
-        if process and process.poll() is None:
+        if process is not None and process.poll() is None:
             process.kill()
             process.wait()
-        for stream in (process.stdout, process.stderr) if process else ():
+        for stream in (process.stdout, process.stderr) if process is not None else ():
             if stream is not None:
                 stream.close()
     return subprocess.CompletedProcess(argv, code, out.content(), err.content())

@@ -156,7 +156,7 @@ class ApptainerClient(Client):  # type: ignore[misc]  # spython carries no types
                     on_line(tail[-1])
                 exit_code = process.wait()
         finally:
-            if process and process.poll() is None:
+            if process is not None and process.poll() is None:
                 _end(process, patience=10)
         if exit_code:
             raise CommandFailedError(cmd, exit_code, tuple(tail))

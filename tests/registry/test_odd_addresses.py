@@ -5,7 +5,8 @@ import json
 import pytest
 
 from hpcdeploy.errors import AuthenticationError, HpcdeployError, RegistryError
-from hpcdeploy.registry.challenges import is_downgrade, may_ask_realm, origin_of
+from hpcdeploy.registry.addresses import NOWHERE, may_follow, origin_of
+from hpcdeploy.registry.challenges import may_ask_realm
 from hpcdeploy.registry.manifest import parse_manifest
 from hpcdeploy.registry.oci_client import OciClient
 from hpcdeploy.registry.reference import parse_reference
@@ -58,9 +59,9 @@ def test_a_realm_that_is_no_address_is_asked_for_nothing(address: str) -> None:
 
 def test_a_text_that_is_no_address_has_no_origin() -> None:
     for address in ("http://h:99999/", "http://h:x/", "http://[::1", "https://[x]:443"):
-        assert origin_of(address) == ("", "", 0)
+        assert origin_of(address) == NOWHERE
         assert not may_ask_realm("https://h", address)
-        assert is_downgrade("https://h", address)
+        assert not may_follow("https://h", address)
 
 
 @pytest.mark.parametrize(

@@ -350,10 +350,10 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
             seen.add(url)
             page, response = self._page_of_tags(url)
             tags.extend(page)
-            if len(tags) > limits.MOST_TAGS:
+            if max(len(tags), len(seen)) > limits.MOST_TAGS:
                 raise RegistryError(
-                    f"{self.reference.host} lists more than {limits.MOST_TAGS} tags of {self.reference.repository}, which "
-                    "is more than is read; look them up at the registry itself"
+                    f"{self.reference.host} lists more than {limits.MOST_TAGS} tags, or pages, of "
+                    f"{self.reference.repository}, which is more than is read; look them up at the registry itself"
                 )
             link = next_page(response.headers.get("Link", ""))
             url = self._join(response, link) if link else ""

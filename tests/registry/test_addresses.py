@@ -111,7 +111,8 @@ def upload(asked: Asked, url: str) -> Reply:
 
 
 def page(asked: Asked, url: str) -> Reply:
-    return Reply(headers={"Link": f'<{url}>; rel="next"'}, body=b'{"tags": ["a"]}')
+    link = {"Link": f'<{url}>; rel="next"'} if asked.path.endswith("/tags/list") else {}
+    return Reply(headers=link, body=b'{"tags": ["a"]}')
 
 
 def work(odd: OddServer, kind: Redirect) -> None:

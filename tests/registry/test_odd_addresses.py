@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from hpcdeploy import limits
 from hpcdeploy.errors import AuthenticationError, HpcdeployError, RegistryError
 from hpcdeploy.registry.addresses import NOWHERE, may_follow, origin_of
 from hpcdeploy.registry.challenges import may_ask_realm
@@ -120,6 +121,18 @@ def test_pages_of_tags_that_lead_in_a_circle_are_one_error_and_an_end_is_an_end(
             registry(odd.host).tags()
         odd.script = lambda _asked: Reply(headers={"Link": '<http://[::1>; rel="next"'}, body=b'{"tags": ["b"]}')
         assert registry(odd.host).tags() == ("b",)
+
+
+def test_pages_without_tags_that_lead_ever_further_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MOST_TAGS", 5)
+
+    def script(_asked: Asked) -> Reply:
+        link = {"Link": f'<?last={len(odd.asked)}>; rel="next"'} if len(odd.asked) < 20 else {}
+        return Reply(headers=link, body=b'{"tags": []}')
+
+    with misbehave(script) as odd, pytest.raises(RegistryError, match="more than 5 tags, or pages"):
+        registry(odd.host).tags()
+    assert len(odd.asked) == 6
 
 
 @pytest.mark.parametrize("size", [0, -1, True, "7", 1.5, 2**63, None])

@@ -16,13 +16,8 @@ from oras.auth.base import AuthBackend
 
 from hpcdeploy.errors import AuthenticationError
 from hpcdeploy.json_text import read_json
-from hpcdeploy.registry.challenges import (
-    Challenge,
-    may_ask_realm,
-    merge_scopes,
-    origin_of,
-    parse_challenges,
-)
+from hpcdeploy.registry.addresses import ODD, is_plain, is_same_origin, origin_of
+from hpcdeploy.registry.challenges import Challenge, may_ask_realm, merge_scopes, parse_challenges
 from hpcdeploy.registry.credentials import Credentials, login_command
 from hpcdeploy.registry.failures import PassingFailure, only_request_errors
 from hpcdeploy.registry.retries import PASSING_STATUSES, Patience
@@ -82,7 +77,7 @@ class ScopedAuth(AuthBackend):  # type: ignore[misc]  # oras-py has no types
         refresh: bool = False,  # noqa: ARG002, FBT001, FBT002  # oras-py's signature; a refused token is always renewed
     ) -> tuple[dict[str, str], bool]:
         """Answer a refusal's challenge with a new token or with Basic credentials; say whether trying again makes sense."""
-        if origin_of(original.url) != origin_of(self.registry):
+        if not is_same_origin(original.url, self.registry):
             return headers, False
         challenges = {c.scheme: c for c in parse_challenges(original.headers.get("WWW-Authenticate", ""))}
         before = headers.get("Authorization")
@@ -134,6 +129,11 @@ class ScopedAuth(AuthBackend):  # type: ignore[misc]  # oras-py has no types
         return _read_token(response, asked)
 
     def _refuse(self, realm: str) -> str:
+        if not is_plain(realm):
+            return (
+                f"{self.registry} sends us to {realm!r} for a token: nothing was sent there, since the address holds {ODD}; "
+                "ask the operator of the registry."
+            )
         scheme, place, _ = origin_of(realm)
         if scheme != "https":
             return f"{self.registry} sends us to {realm!r} for a token, which is no address over TLS; refused."

@@ -2,16 +2,15 @@
 
 import re
 from dataclasses import dataclass, replace
-from urllib.parse import urlsplit
 
 from hpcdeploy.limits import LARGEST_HEADER
+from hpcdeploy.registry.addresses import origin_of
 from hpcdeploy.registry.reference import is_loopback
 
 _SCHEMES = frozenset({"basic", "bearer", "digest", "negotiate"})
 # A word, and the value behind it: no two parts of this match the same character, so that nothing is tried twice.
 _WORD = re.compile(r'([A-Za-z_]+)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*+)"|([^\s,"]+)))?|[^A-Za-z_]')
 _FIELDS = frozenset({"realm", "service", "scope"})
-_DEFAULT_PORTS = {"https": 443, "http": 80}
 
 TOKEN_SERVICES = {"registry-1.docker.io": "auth.docker.io", "registry.gitlab.com": "gitlab.com"}
 """Token services on another host than their registry's.
@@ -73,21 +72,6 @@ def merge_scopes(*scopes: str) -> str:
         known = actions.setdefault(resource, [])
         known.extend(action for action in wanted.split(",") if action not in known)
     return " ".join(f"{resource}:{','.join(sorted(known))}" for resource, known in sorted(actions.items()))
-
-
-def origin_of(url: str) -> tuple[str, str, int]:
-    """Give scheme, host and port of a URL: what credentials belong to. A text that is no URL has none of them."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:  # brackets that close nothing, a port above 65535
-        return "", "", 0
-    return parts.scheme, (parts.hostname or "").lower(), port or _DEFAULT_PORTS.get(parts.scheme, 0)
-
-
-def is_downgrade(source: str, target: str) -> bool:
-    """Tell whether going from one URL to another would leave TLS."""
-    return origin_of(source)[0] == "https" and origin_of(target)[0] != "https"
 
 
 def may_ask_realm(registry: str, realm: str, token_service: str = "") -> bool:

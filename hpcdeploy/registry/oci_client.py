@@ -11,7 +11,6 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urljoin
 
 import oras.container
 import oras.provider
@@ -22,10 +21,11 @@ from hpcdeploy import limits
 from hpcdeploy.environments.oci import INDEX_TYPES, MANIFEST_TYPES
 from hpcdeploy.errors import ConfigError, RegistryError
 from hpcdeploy.json_text import read_json
+from hpcdeploy.registry.addresses import NOWHERE, ODD, is_plain, is_same_origin, join, may_follow, origin_of
 from hpcdeploy.registry.attempts import persist
 from hpcdeploy.registry.authentication import BACKEND, ScopedAuth
 from hpcdeploy.registry.bounded import BoundedAdapter, allow
-from hpcdeploy.registry.challenges import is_downgrade, next_page, origin_of
+from hpcdeploy.registry.challenges import next_page
 from hpcdeploy.registry.credentials import Lookup
 from hpcdeploy.registry.failures import PassingFailure, explain_exception, explain_response, only_request_errors
 from hpcdeploy.registry.manifest import MANIFEST_TYPE
@@ -134,7 +134,7 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
                 )
             return response
 
-        ours = origin_of(url) == origin_of(self.root)
+        ours = is_same_origin(url, self.root)
         response = send(url, self.auth.get_auth_header() if ours else {})
         for _ in range(_MOST_CHALLENGES):
             if response.status_code not in (401, 403) or not ours:
@@ -151,27 +151,36 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
             with _closed_on_error(response):
                 target = self.follow(response)
             response.close()
-            home = origin_of(target) == origin_of(self.root)
+            home = is_same_origin(target, self.root)
             response = send(target, self.auth.get_auth_header() if home else {})
         return response
 
     def follow(self, response: requests.Response) -> str:
-        """Give the absolute URL of an answer's ``Location``, and refuse one that leaves TLS.
+        """Give the absolute URL of an answer's ``Location``.
 
         Raises:
             PassingFailure: there is none.
-            RegistryError: it is not allowed.
+            RegistryError: it is odd (`is_plain`), or leads to an address without TLS (`may_follow`).
         """
-        location = response.headers.get("Location", "")
-        target = _joined(response.url, location)
-        if not location or origin_of(target)[0] not in ("http", "https"):
+        location = response.headers.get("Location", "").strip(" \t")
+        target = self._join(response, location)
+        if not location or origin_of(target) == NOWHERE:
             raise PassingFailure(f"{self.reference.host} did not say where to go on", response=response)
-        if is_downgrade(response.url, target):
+        if not may_follow(response.url, target):
             raise RegistryError(
                 f"{self.doing} {self.reference} failed: {self.reference.host} sends us on to an address without TLS: "
                 "refused; a proxy before the registry probably does not set X-Forwarded-Proto."
             )
         return target
+
+    def _join(self, response: requests.Response, link: str) -> str:
+        """Return the absolute URL of a link in an answer, empty where it is none; an odd one is a `RegistryError`."""
+        if not is_plain(link):
+            raise RegistryError(
+                f"{self.doing} {self.reference} failed: {self.reference.host} sends us on to an address with {ODD}: "
+                "refused; ask whoever runs it."
+            )
+        return join(response.url, link)
 
     def check(self, response: requests.Response, *expected: int) -> requests.Response:
         """Give the answer back if its status is an expected one, else raise what it means."""
@@ -341,14 +350,14 @@ class OciClient(oras.provider.Registry):  # type: ignore[misc]  # oras-py has no
             seen.add(url)
             page, response = self._page_of_tags(url)
             tags.extend(page)
-            if len(tags) > limits.MOST_TAGS:
+            if max(len(tags), len(seen)) > limits.MOST_TAGS:
                 raise RegistryError(
-                    f"{self.reference.host} lists more than {limits.MOST_TAGS} tags of {self.reference.repository}, which "
-                    "is more than is read; look them up at the registry itself"
+                    f"{self.reference.host} lists more than {limits.MOST_TAGS} tags, or pages, of "
+                    f"{self.reference.repository}, which is more than is read; look them up at the registry itself"
                 )
             link = next_page(response.headers.get("Link", ""))
-            url = _joined(response.url, link) if link else ""
-            if url in seen or is_downgrade(self.root, url or self.root):
+            url = self._join(response, link) if link else ""
+            if url in seen or (url and not may_follow(response.url, url)):
                 raise RegistryError(
                     f"{self.doing} {self.reference} failed: the next page of tags that {self.reference.host} names is one "
                     "that was read already, or without TLS; expected a page further on."
@@ -392,14 +401,6 @@ def _listed(page: object) -> list[Any]:
     if page is not None and not isinstance(page, list):
         raise TypeError(type(page))
     return page or []
-
-
-def _joined(base: str, link: str) -> str:
-    """Return the URL that `link` leads to from `base`; empty where it is none."""
-    try:
-        return urljoin(base, link)
-    except ValueError:
-        return ""
 
 
 def _leave_alone(request: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hpcdeploy.errors import EnvironmentFileError, HpcdeployError
 from hpcdeploy.folders import home_folder
-from hpcdeploy.ownership import objection, trusted_users
+from hpcdeploy.ownership import objection, on_the_way, trusted_users
 
 
 class Boundary:
@@ -64,15 +64,16 @@ class Boundary:
         Above the project git's own folder is refused too, unless `of_git`; what is not there is not. Raises an `error` with
         the reason.
         """
-        if reason := self._objection(followed(path), of_git=of_git):
+        if reason := self._objection(path, of_git=of_git):
             raise error(f"{key or path}, {reason}")
 
     def holds(self, path: Path) -> bool:
         """Tell whether a project may use `path` without a question, by the same rule as `check`."""
-        return not self._objection(followed(path), of_git=False)
+        return not self._objection(path, of_git=False)
 
-    def _objection(self, real: Path, *, of_git: bool) -> str:
-        """Return why the project may not use the file `real`, which is no link, as the end of a sentence; empty: it may."""
+    def _objection(self, path: Path, *, of_git: bool) -> str:
+        """Return why the project may not use the file `path`, as the end of a sentence; empty: it may."""
+        real = followed(path)
         if real.is_relative_to(self.project) or real == self._named:
             return ""
         if not real.is_relative_to(self.top):
@@ -87,7 +88,7 @@ class Boundary:
         if not real.exists():
             return ""
         users = trusted_users(os.environ)
-        for part in self._up_to_top(real):
+        for part in (*self._up_to_top(real), *self._links_to(path)):
             if reason := objection(part, users):
                 written = f"run 'chmod go-w {part}', or " if "written" in reason else ""
                 return (
@@ -100,6 +101,11 @@ class Boundary:
         """Yield the file and each folder above it up to the work tree's own: who may write one decides what lies in it."""
         yield real
         yield from (folder for folder in real.parents if folder.is_relative_to(self.top))
+
+    def _links_to(self, path: Path) -> Iterator[Path]:
+        """Yield the links above the project, in the work tree, by which `path` leads to its file, and their folders."""
+        steps = on_the_way(path.absolute(), self.project)
+        yield from (step for step in steps if step.is_relative_to(self.top) and not step.is_relative_to(self.project))
 
 
 def followed(path: Path) -> Path:

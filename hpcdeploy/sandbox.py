@@ -16,8 +16,8 @@ from jinja2 import BaseLoader, BytecodeCache, Environment, StrictUndefined, Temp
 from jinja2.loaders import split_template_path
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from hpcdeploy.boundary import Boundary
-from hpcdeploy.errors import TemplateError
+from hpcdeploy.boundary import Boundary, followed
+from hpcdeploy.errors import HpcdeployError, TemplateError
 from hpcdeploy.ownership import check_owned
 from hpcdeploy.regular_file import LARGEST_TEXT, read_regular
 
@@ -82,8 +82,9 @@ def plain(value: object) -> object:
 class TemplateFiles(BaseLoader):
     """Finds templates in the project's folder, where there is one, and then among the shipped ones.
 
-    Of the project's files only those in its template `folders` are templates, hidden ones left out. Such a file
-    may be a link, as long as it leads to a file of the project (see `Boundary`).
+    Only files in the template `folders` are templates, hidden ones left out: in a checkout of hpcdeploy the shipped ones
+    have everything else of it beside them. A project's template may be a link, as long as it leads to a file of the
+    project (see `Boundary`); a shipped one, to a template, as installers leave links that keep the names.
     """
 
     def __init__(self, shipped: Path, project: Path | None, folders: Collection[str]) -> None:
@@ -98,17 +99,25 @@ class TemplateFiles(BaseLoader):
 
         Raises `TemplateError` for a file that is not read, `ConfigError` for one that another user may have written.
         """
-        may_be_own = template.partition("/")[0] in self._folders and "/." not in template
-        for root in self.roots if may_be_own else self.roots[-1:]:
-            path = root.joinpath(*split_template_path(template))
-            if not _exists(path):
-                continue
+        steps = split_template_path(template)
+        for root in self.roots if self._is_template(steps) else ():
+            path = root.joinpath(*steps)
             own = self._boundary if root is not self.roots[-1] else None
+            if not _exists(path) or not (own or self._is_shipped(path, steps)):
+                continue
             text = read_template(path, own)
             if own:
                 check_template(root, template)
             return text, str(path), None
         raise TemplateNotFound(template)
+
+    def _is_template(self, steps: Sequence[str]) -> bool:
+        return len(steps) > 1 and steps[0] in self._folders and not any(step.startswith(".") for step in steps)
+
+    def _is_shipped(self, path: Path, steps: Sequence[str]) -> bool:
+        real, root = followed(path), followed(self.roots[-1])
+        in_root = real.relative_to(root).parts if real.is_relative_to(root) else ()
+        return self._is_template(in_root) or list(real.parts[-len(steps) :]) == list(steps)
 
 
 def check_template(root: Path, name: str) -> None:
@@ -132,12 +141,23 @@ def read_template(path: Path, project: Boundary | None) -> str:
     Raises `TemplateError` where it leads out of the project, is no regular file, is too large, or is no UTF-8 text.
     """
     if project:
-        project.check(path, f"the template {path}", TemplateError)
+        check_place(path, project, f"the template {path}", TemplateError)
     try:
         return read_regular(path, LARGEST_TEXT).decode()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else f"not UTF-8 text: {error}"
         raise TemplateError(f"the template {path} cannot be read: {reason}; correct it, or remove it") from error
+
+
+def check_place(path: Path, project: Boundary, key: str, error: type[HpcdeployError]) -> None:
+    """Refuse a template, or the folder for one, that is not the project's, or is git's; `key` names it in the message.
+
+    git's own folder may hold passwords in its configuration, and programs that git runs. Raises `error`.
+    """
+    project.check(path, key, error)
+    real = followed(path)
+    if real.is_relative_to(project.project) and ".git" in real.relative_to(project.project).parts:
+        raise error(f"{key}, which is {real}: git's own folder holds no templates; expected a file of the project")
 
 
 def _exists(path: Path) -> bool:

@@ -292,6 +292,20 @@ def test_whoever_may_write_to_the_work_trees_own_folder_may_write_all_of_it(proj
         generate(ImageSettings(name="x", source=source), project)
 
 
+def test_a_link_above_the_project_that_others_can_replace_is_not_followed(project: Path) -> None:
+    top = project.parent
+    subprocess.run(["git", "init", "-q", str(top)], check=True, capture_output=True)
+    write(top / "private", "definition")
+    (top / "open").mkdir()
+    (top / "open/link").symlink_to("../private")
+    (project / "own.def").symlink_to("../open/link/own.def")
+    settings = ImageSettings(name="x", source=DefinitionSource(file="own.def"))
+    assert generate(settings, project).text == DEFINITION
+    (top / "open").chmod(0o777)
+    with pytest.raises(DefinitionError, match=rf"but {top}/open may be written by everybody"):
+        generate(settings, project)
+
+
 def test_whoever_an_access_control_list_lets_write_may_write_above_the_project(project: Path) -> None:
     top = write(project.parent, "definition")
     subprocess.run(["git", "init", "-q", str(top)], check=True, capture_output=True)

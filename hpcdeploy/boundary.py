@@ -9,6 +9,8 @@ from hpcdeploy.errors import EnvironmentFileError, HpcdeployError
 from hpcdeploy.folders import home_folder
 from hpcdeploy.ownership import objection, on_the_way, trusted_users
 
+_GIT_S_OWN = "which is {}: git's own folder does not go into images; name another"
+
 
 class Boundary:
     """The folder that a project's files lie in: its own, and above it the git work tree.
@@ -61,8 +63,8 @@ class Boundary:
     ) -> None:
         """Refuse a file or folder that a project may not use; `key` says in messages what names it (empty: its path).
 
-        Above the project git's own folder is refused too, unless `of_git`; what is not there is not. Raises an `error` with
-        the reason.
+        Git's own folder is refused too, unless `of_git`: its configuration may hold a token in an address. Above the project
+        what is not there is not. Raises an `error` with the reason.
         """
         if reason := self._objection(path, of_git=of_git):
             raise error(f"{key or path}, {reason}")
@@ -74,8 +76,10 @@ class Boundary:
     def _objection(self, path: Path, *, of_git: bool) -> str:
         """Return why the project may not use the file `path`, as the end of a sentence; empty: it may."""
         real = followed(path)
-        if real.is_relative_to(self.project) or real == self._named:
+        if real == self._named:
             return ""
+        if real.is_relative_to(self.project):
+            return _GIT_S_OWN.format(real) if in_git(real, self.project) and not of_git else ""
         if not real.is_relative_to(self.top):
             where = "above that only what lies in the same git work tree is taken, and git names none here"
             if self.top != self.project:
@@ -83,8 +87,8 @@ class Boundary:
             elif self._holds_home:
                 where = f"nothing above that is taken, since the git work tree {self._tree} holds your home folder"
             return f"which is {real}, outside of the project {self.project}: {where}; copy it there"
-        if not of_git and ".git" in real.relative_to(self.top).parts:
-            return f"which is {real}: git's own folder does not go into images; name another"
+        if not of_git and in_git(real, self.top):
+            return _GIT_S_OWN.format(real)
         if not real.exists():
             return ""
         users = trusted_users(os.environ)
@@ -106,6 +110,11 @@ class Boundary:
         """Yield the links above the project, in the work tree, by which `path` leads to its file, and their folders."""
         steps = on_the_way(path.absolute(), self.project)
         yield from (step for step in steps if step.is_relative_to(self.top) and not step.is_relative_to(self.project))
+
+
+def in_git(real: Path, folder: Path) -> bool:
+    """Tell whether `real`, which lies below `folder` and is no link, is git's own or lies in git's own folder there."""
+    return ".git" in real.relative_to(folder).parts
 
 
 def followed(path: Path) -> Path:

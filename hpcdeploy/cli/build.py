@@ -112,7 +112,7 @@ def build(
         built = _build_on(place, on, definition, secrets, force=force)
         built = bring_home(place, built, target) if fetch or output else built
     else:
-        built = _build_here(definition, target, secrets, force=force)
+        built = _build_here(place, definition, target, secrets, force=force)
     _note(place, definition, built, inputs, known)
     if json:
         show.as_json(asdict(built))
@@ -153,7 +153,7 @@ def _own_options(settings: "ImageSettings", given: Mapping[str, "Secret"], folde
     return [*many.option("--secret", secrets), *many.option("--output", folder and folder / f"{settings.name}.sif")]
 
 
-def _build_here(definition: "Definition", target: Path, secrets: "Secrets", *, force: bool) -> "BuiltImage":
+def _build_here(place: "Place", definition: "Definition", target: Path, secrets: "Secrets", *, force: bool) -> "BuiltImage":
     from hpcdeploy.flows.build import build_here
     from hpcdeploy.folders import cache_folder
 
@@ -161,6 +161,7 @@ def _build_here(definition: "Definition", target: Path, secrets: "Secrets", *, f
         definition,
         target,
         work=cache_folder(os.environ) / "builds",
+        is_recorded=place.store.has_built,
         force=force,
         secrets=secrets,
         report=show_event,

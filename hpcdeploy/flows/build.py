@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,6 +36,7 @@ def build_here(
     *,
     program: str = "",
     work: Path,
+    is_recorded: Callable[[BuiltImage], bool],
     mirrors: Sequence[tuple[str, str]] = (),
     force: bool = False,
     secrets: Mapping[str, SecretValue] = NO_SECRETS,
@@ -43,9 +44,10 @@ def build_here(
 ) -> BuiltImage:
     """Build `definition` with this machine's Apptainer into `output`, and write the record beside it.
 
-    The same inputs are not built again while image and record are there, unless `force`. `work` is a folder for builds (one
-    folder each inside, removed afterwards); a set APPTAINER_TMPDIR is used for Apptainer's own temporary files. `secrets`
-    are the values of those that the definition asks for. Raises `MissingProgramError` where there is no Apptainer,
+    The same inputs are not built again while image and record are there, unless `force`, and `is_recorded` tells that the
+    person built that file: a project may bring along an image with a record that says anything. `work` is a folder for
+    builds (one folder each inside, removed afterwards); a set APPTAINER_TMPDIR is used for Apptainer's own temporary files.
+    `secrets` are the values of those that the definition asks for. Raises `MissingProgramError` where there is no Apptainer,
     `BuildError` with the lines that matter.
     """
     from hpcdeploy.apptainer.client import ApptainerClient, CommandFailedError
@@ -61,9 +63,11 @@ def build_here(
     folder = work / definition.inputs[:16]
     with only_build(folder, show):
         known = None if force else read_record(output, inputs=definition.inputs)
-        if known:
+        if known and is_recorded(known):
             show.step("these inputs were built before")
             return known
+        if known:
+            show.step(f"{output} and its record are not from a build of yours: building it")
         check_temporary(os.environ.get(f"{prefix}_TMPDIR") or str(folder / "tmp"))
         left = (folder / "context", folder / "tmp", folder / "secrets")
         remove(*left)

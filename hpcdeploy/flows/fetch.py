@@ -18,6 +18,7 @@ from hpcdeploy.flows.fetch_pieces import PARTS, Asking, Bringing, place_for
 from hpcdeploy.flows.last_words import check_began
 from hpcdeploy.flows.remote_files import PIECE, RemoteFile, groups, inside, is_here, leads_out, read_listing
 from hpcdeploy.flows.snapshot import FETCHED
+from hpcdeploy.flows.unfinished import mark, read_mark
 from hpcdeploy.login_node import SHELL, read_answer
 from hpcdeploy.progress import Progress, ignore_progress
 from hpcdeploy.run import Run
@@ -168,17 +169,22 @@ def _told_of(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _claimed(destination: Path, run: Run) -> Iterator[None]:
-    """Make sure that `destination` is a folder of this run's, and ours alone for now."""
-    mark = destination / FETCHED
+    """Make sure that `destination` is a folder of this run's, and ours alone for now.
+
+    A mark that says nothing is of a fetch that ended before it wrote one: then the folder holds nothing else.
+    """
+    path = destination / FETCHED
     if destination.is_symlink() or (destination.exists() and not destination.is_dir()):
         raise ConfigError(f"{destination} is there already, and is no folder; name another one with --output")
-    if destination.exists() and any(destination.iterdir()) and _marked(mark) not in {run.id, ""}:
+    held = {entry.name for entry in destination.iterdir()} if destination.exists() else set()
+    marked = read_mark(path)
+    if held and marked != run.id and not (marked == "" and held == {FETCHED}):
         raise ConfigError(
             f"{destination} is there already, and not from fetching {run.id}; name another folder with --output, "
             "or move this one away"
         )
     destination.mkdir(parents=True, exist_ok=True)
-    with mark.open("a+", encoding="utf-8") as file:
+    with mark(path) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -188,14 +194,6 @@ def _claimed(destination: Path, run: Run) -> Iterator[None]:
             file.write(f"{run.id}\n")
             file.flush()
         yield
-
-
-def _marked(mark: Path) -> str | None:
-    """Return the run that a folder was fetched from, empty where that was not even written; None: it was not fetched."""
-    try:
-        return mark.read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
-        return None
 
 
 def _is_folder(path: Path) -> bool:

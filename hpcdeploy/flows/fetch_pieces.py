@@ -15,6 +15,7 @@ from hpcdeploy.errors import ConnectionLostError, OverLimitError, SchedulerError
 from hpcdeploy.flows.connections import Connections
 from hpcdeploy.flows.landing import Landing, copy_member, open_archive
 from hpcdeploy.flows.remote_files import PIECE, RemoteFile, inside, read_state
+from hpcdeploy.flows.unfinished import fresh, own_parts, resumed
 from hpcdeploy.limits import OutputLimit
 from hpcdeploy.progress import Progress
 from hpcdeploy.transport.contract import Completed, Output, ignore_output
@@ -128,7 +129,7 @@ class Bringing:
         base = self._bases[files[0].part]
         names = b"".join(os.fsencode(f"./{file.name}") + b"\0" for file in files)
         size = sum(file.size + _OF_A_MEMBER + 2 * len(file.name.encode("utf-8", "surrogateescape")) for file in files)
-        with (self._parts() / "archive").open("w+b") as packed:
+        with fresh(self._parts() / "archive") as packed:
             _, said = self._ask.land(_ARCHIVE, base, stdin=names, file=packed, size=size + _MAY_GROW)
             packed.seek(0)
             try:
@@ -146,7 +147,7 @@ class Bringing:
                 if file is None or not member.isreg():
                     continue
                 part = self._parts() / "small"
-                with part.open("wb") as writing:
+                with fresh(part) as writing:
                     copy_member(archive, member, writing)
                 # What came may be newer than what was listed: then it does not bear the listed time, and comes again.
                 self._give_name(part, file, same=member.size == file.size)
@@ -160,8 +161,8 @@ class Bringing:
         name = hashlib.sha256(os.fsencode(f"{file.place}\0{file.size}\0{file.modified}")).hexdigest()
         part = self._parts() / name
         same = True
-        with part.open("ab") as writing:
-            have = writing.tell()
+        with resumed(part) as writing:
+            have = writing.seek(0, os.SEEK_END)
             self._advance(have)
             while have < file.size:
                 size = min(PIECE, file.size - have)
@@ -183,9 +184,7 @@ class Bringing:
         self._give_name(part, file, same=same)
 
     def _parts(self) -> Path:
-        folder = self._folder / PARTS
-        folder.mkdir(exist_ok=True)
-        return folder
+        return own_parts(self._folder / PARTS)
 
     def _give_name(self, part: Path, file: RemoteFile, *, same: bool = True) -> None:
         path = place_for(file, self._folder)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from hpcdeploy.config.named_files import NamedFile
+from hpcdeploy.config.named_files import outside as outside_of
 from hpcdeploy.config.project import Project
 from hpcdeploy.errors import ConfigError, DefinitionError, EnvironmentFileError, HpcdeployError
 from hpcdeploy.flows.dockerfile import dockerfile_of, write_dockerfile
@@ -14,7 +16,7 @@ from hpcdeploy.flows.generate import generate
 from hpcdeploy.flows.init import init
 from hpcdeploy.flows.inspect.report import PublishedReport, SourceReport
 from hpcdeploy.flows.inspect.target import inspect
-from hpcdeploy.image import Definition, ImageSettings
+from hpcdeploy.image import Definition, FileCopy, ImageSettings
 from hpcdeploy.ownership import objection, trusted_users
 from hpcdeploy.source import DefinitionSource, DockerfileSource, OciConfig, PixiSource, Source, SpackSource
 from hpcdeploy.store import Store
@@ -163,6 +165,32 @@ def test_the_context_of_a_dockerfile_may_be_the_whole_work_tree_with_git_s_own_f
     (top / "app/main.py").chmod(0o666)
     with pytest.raises(EnvironmentFileError, match=r"main\.py may be written by everybody"):
         generate(settings, project, image_config=lambda _reference: OciConfig())
+
+
+@pytest.mark.parametrize("name", [".git", ".git/config", "sub/.git/config", "link", "folder"])
+@pytest.mark.parametrize("by", ["files", "definition"])
+def test_git_s_own_folder_does_not_go_into_an_image(project: Path, by: str, name: str) -> None:
+    for place in (".git", "sub/.git"):
+        (project / place).mkdir(parents=True)
+        (project / place / "config").write_text(SECRET)
+    (project / "link").symlink_to(".git/config")
+    (project / "folder").mkdir()
+    (project / "folder/config").symlink_to("../.git/config")
+    (project / "own.def").write_text(DEFINITION + (f"\n%files\n    {name} /opt/x\n" if by == "definition" else ""))
+    copies = (FileCopy(source=name, destination="/opt/x"),) if by == "files" else ()
+    source = DefinitionSource(file="own.def") if by == "definition" else PixiSource()
+    write(project, "pixi")
+    image = ImageSettings(name="x", source=source, files=copies)
+    with pytest.raises(DefinitionError, match="git's own"):
+        generate(image, project, image_config=lambda _reference: OciConfig())
+
+
+def test_a_file_of_git_s_own_folder_is_asked_about_before_it_is_sent(project: Path) -> None:
+    (project / ".git").mkdir()
+    for name in (".git/config", "data"):
+        (project / name).write_text("x")
+    named = [NamedFile(key="inputs", source=name, path=project / name) for name in (".git/config", "data", ".git")]
+    assert [file.source for file in outside_of(named, project)] == [".git/config", ".git"]
 
 
 def test_the_home_folder_is_no_work_tree_for_what_lies_in_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

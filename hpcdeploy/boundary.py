@@ -7,7 +7,9 @@ from pathlib import Path
 
 from hpcdeploy.errors import EnvironmentFileError, HpcdeployError
 from hpcdeploy.folders import home_folder
-from hpcdeploy.ownership import objection, trusted_users
+from hpcdeploy.ownership import objection, on_the_way, trusted_users
+
+_GIT_S_OWN = "which is {}: git's own folder does not go into images; name another"
 
 
 class Boundary:
@@ -61,20 +63,23 @@ class Boundary:
     ) -> None:
         """Refuse a file or folder that a project may not use; `key` says in messages what names it (empty: its path).
 
-        Above the project git's own folder is refused too, unless `of_git`; what is not there is not. Raises an `error` with
-        the reason.
+        Git's own folder is refused too, unless `of_git`: its configuration may hold a token in an address. Above the project
+        what is not there is not. Raises an `error` with the reason.
         """
-        if reason := self._objection(followed(path), of_git=of_git):
+        if reason := self._objection(path, of_git=of_git):
             raise error(f"{key or path}, {reason}")
 
     def holds(self, path: Path) -> bool:
         """Tell whether a project may use `path` without a question, by the same rule as `check`."""
-        return not self._objection(followed(path), of_git=False)
+        return not self._objection(path, of_git=False)
 
-    def _objection(self, real: Path, *, of_git: bool) -> str:
-        """Return why the project may not use the file `real`, which is no link, as the end of a sentence; empty: it may."""
-        if real.is_relative_to(self.project) or real == self._named:
+    def _objection(self, path: Path, *, of_git: bool) -> str:
+        """Return why the project may not use the file `path`, as the end of a sentence; empty: it may."""
+        real = followed(path)
+        if real == self._named:
             return ""
+        if real.is_relative_to(self.project):
+            return _GIT_S_OWN.format(real) if in_git(real, self.project) and not of_git else ""
         if not real.is_relative_to(self.top):
             where = "above that only what lies in the same git work tree is taken, and git names none here"
             if self.top != self.project:
@@ -82,12 +87,12 @@ class Boundary:
             elif self._holds_home:
                 where = f"nothing above that is taken, since the git work tree {self._tree} holds your home folder"
             return f"which is {real}, outside of the project {self.project}: {where}; copy it there"
-        if not of_git and ".git" in real.relative_to(self.top).parts:
-            return f"which is {real}: git's own folder does not go into images; name another"
+        if not of_git and in_git(real, self.top):
+            return _GIT_S_OWN.format(real)
         if not real.exists():
             return ""
         users = trusted_users(os.environ)
-        for part in self._up_to_top(real):
+        for part in (*self._up_to_top(real), *self._links_to(path)):
             if reason := objection(part, users):
                 written = f"run 'chmod go-w {part}', or " if "written" in reason else ""
                 return (
@@ -100,6 +105,16 @@ class Boundary:
         """Yield the file and each folder above it up to the work tree's own: who may write one decides what lies in it."""
         yield real
         yield from (folder for folder in real.parents if folder.is_relative_to(self.top))
+
+    def _links_to(self, path: Path) -> Iterator[Path]:
+        """Yield the links above the project, in the work tree, by which `path` leads to its file, and their folders."""
+        steps = on_the_way(path.absolute(), self.project)
+        yield from (step for step in steps if step.is_relative_to(self.top) and not step.is_relative_to(self.project))
+
+
+def in_git(real: Path, folder: Path) -> bool:
+    """Tell whether `real`, which lies below `folder` and is no link, is git's own or lies in git's own folder there."""
+    return ".git" in real.relative_to(folder).parts
 
 
 def followed(path: Path) -> Path:

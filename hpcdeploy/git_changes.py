@@ -8,7 +8,6 @@ own, so their configuration counts as the repository's.
 """
 
 import os
-import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,9 +42,6 @@ _LFS = {
 }
 """What ``git lfs install --local`` writes (git-lfs-install(1)), as GitHub's actions/checkout does: the program is looked for
 in PATH, and so is the person's."""
-
-_SUBMODULE = re.compile(rb"(?:^|\0)160000 [^\t]*\t([^\0]+)")
-"""A submodule in the answer of ``git ls-files --stage -z``: mode, object, stage, a tab, the path (git-ls-files(1))."""
 
 
 @dataclass
@@ -147,7 +143,10 @@ def _submodules(place: Path) -> list[bytes] | None:
         done = ask_git(place, "ls-files", "--stage", "--full-name", "-z", "--", ":/", most=2 * MOST)
     except ConfigError:
         return None
-    return None if done is None or done.returncode else _SUBMODULE.findall(done.stdout)
+    if done is None or done.returncode:
+        return None
+    # A record is mode, object, stage, a tab, the path; a submodule's mode is 160000 (git-ls-files(1)).
+    return [record.partition(b"\t")[2] for record in done.stdout.split(b"\0") if record.startswith(b"160000 ")]
 
 
 def _read_configuration(place: Path, filters: _Filters) -> bool:

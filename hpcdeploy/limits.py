@@ -9,11 +9,13 @@ set a lower one.
 import io
 import os
 import selectors
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO
 
@@ -278,6 +280,31 @@ def read_at_most(blocks: Iterable[bytes], most: int) -> bytes:
     return kept.content()
 
 
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Delay SIGINT, SIGTERM and SIGHUP while the block starts a process; deliver the first of them at its end.
+
+    An exception inside `subprocess.Popen` would leave a process running that the caller does not know. Python runs signal
+    handlers only in the main thread (documentation of `signal`), so this does nothing in other threads.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = {
+        number: signal.signal(number, lambda arrived, _frame: came.append(arrived))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) not in (signal.SIG_IGN, None)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
+
+
 def run_program(
     argv: Sequence[str],
     *,
@@ -299,15 +326,17 @@ def run_program(
         TooMuchError: It exceeded a limit, and was killed.
         OSError: It cannot be started.
     """
-    process = subprocess.Popen(
-        argv,
-        stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment,
-    )
+    process: subprocess.Popen[bytes] | None = None
     out, err = Collected(most), Ends(1024 * MIB)
     try:
+        with interrupts_held():
+            process = subprocess.Popen(
+                argv,
+                stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=environment,
+            )
         if process.stdin:
             with suppress(BrokenPipeError), process.stdin:
                 process.stdin.write(stdin)
@@ -318,10 +347,10 @@ def run_program(
     except subprocess.TimeoutExpired:
         raise TooMuchError(f"for longer than {seconds_in_words(seconds)}") from None
     finally:
-        if process.poll() is None:
+        if process is not None and process.poll() is None:
             process.kill()
             process.wait()
-        for stream in (process.stdout, process.stderr):
+        for stream in (process.stdout, process.stderr) if process is not None else ():
             if stream is not None:
                 stream.close()
     return subprocess.CompletedProcess(argv, code, out.content(), err.content())

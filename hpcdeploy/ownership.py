@@ -10,6 +10,7 @@ import os
 import pwd
 import stat
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 
 from hpcdeploy.errors import ConfigError
@@ -20,6 +21,9 @@ VARIABLE = "HPCDEPLOY_SAFE_DIRECTORY"
 
 KEY = "safe-directories"
 """The key for the same folders in the caller's own settings."""
+
+_MOST_LINKS = 40
+"""Links that Linux follows for one path (path_resolution(7))."""
 
 _ACL = "system.posix_acl_access"
 """Where Linux keeps an access control list; the group bits of the mode are then its mask (acl(5))."""
@@ -58,13 +62,13 @@ def objection(path: Path, users: frozenset[int]) -> str:
 def check_owned(paths: Iterable[Path], folder: Path, environ: Mapping[str, str]) -> None:
     """Refuse the first of `paths` that another user could have put there, unless `folder`, the project's, is accepted.
 
-    Where a path below `folder` is a link, the folders count too in which somebody could replace what it leads to. Those
-    above `folder` do not, however it is reached. Raises `ConfigError` with the owner or the mode, and what to do; OSError
-    where a path cannot be looked at.
+    The links and folders count too by which somebody could have a path lead elsewhere (`on_the_way`). Those above `folder`
+    do not, however it is reached. Raises `ConfigError` with the owner or the mode, and what to do; OSError where a path
+    cannot be looked at.
     """
     users = trusted_users(environ)
     for path in paths:
-        for place in (path, *(_behind(path) if path != folder else ())):
+        for place in (path, *on_the_way(path, folder)):
             reason = objection(place, users)
             if reason and not _is_accepted(folder, environ, users):
                 raise ConfigError(_refusal(place, reason, folder, environ))
@@ -78,7 +82,8 @@ def safe_folders(environ: Mapping[str, str], users: frozenset[int]) -> tuple[str
     named = [part for part in environ.get(VARIABLE, "").split(os.pathsep) if part]
     own = config_folder(environ) / "config.toml"
     try:
-        if not any(objection(path, users) for path in (own.parent, own, *_behind(own))):
+        steps = ((path, *on_the_way(path, own.parent)) for path in (own.parent, own))
+        if not any(objection(path, users) for path in chain.from_iterable(steps)):
             from hpcdeploy.toml import load_toml
 
             more = load_toml(own.read_text(encoding="utf-8")).get(KEY, [])
@@ -88,13 +93,39 @@ def safe_folders(environ: Mapping[str, str], users: frozenset[int]) -> tuple[str
     return tuple(named)
 
 
-def _behind(path: Path) -> Iterator[Path]:
-    """Yield the folder that holds what a link leads to, for each link on the way (path_resolution(7): at most 40)."""
-    for _ in range(40):
-        if not path.is_symlink():
+def on_the_way(path: Path, folder: Path) -> Iterator[Path]:
+    """Yield what decides where `path` leads besides itself: links and folders, without links in their own paths.
+
+    These are each link met, also in the middle of a path and of what a link leads to, and the folder that holds it; the
+    folders passed below `folder`; and, behind a link, the folder that holds the end. `folder` itself is what the caller
+    chose, and what is above it does not count: of a path to it only links count that another link leads through.
+    """
+    top = Path(os.path.realpath(folder))
+    if path == folder:
+        place, waiting = Path(os.path.realpath(folder.parent)), [folder.name]
+    elif path.is_relative_to(folder):
+        place, waiting = top, list(path.relative_to(folder).parts)
+    else:
+        place, waiting = Path(path.anchor), list(path.parts[1:])
+    met = 0
+    while waiting:
+        step = waiting.pop(0)
+        if place != top and place.is_relative_to(top):
+            yield place
+        found = place.parent if step == ".." else place / step
+        if not found.is_symlink():
+            place = found
+            continue
+        met += 1
+        if met > _MOST_LINKS:
             return
-        path = path.parent / path.readlink()
-        yield path.parent.resolve()
+        if met > 1 or path != folder:
+            yield from (place, found)
+        target = found.readlink()
+        place = Path(target.anchor) if target.is_absolute() else place
+        waiting[:0] = target.parts[1:] if target.is_absolute() else target.parts
+    if met and path != folder:
+        yield place.parent
 
 
 def _is_accepted(folder: Path, environ: Mapping[str, str], users: frozenset[int]) -> bool:

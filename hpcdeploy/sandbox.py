@@ -16,8 +16,8 @@ from jinja2 import BaseLoader, BytecodeCache, Environment, StrictUndefined, Temp
 from jinja2.loaders import split_template_path
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from hpcdeploy.boundary import Boundary
-from hpcdeploy.errors import TemplateError
+from hpcdeploy.boundary import Boundary, followed
+from hpcdeploy.errors import HpcdeployError, TemplateError
 from hpcdeploy.ownership import check_owned
 from hpcdeploy.regular_file import LARGEST_TEXT, read_regular
 
@@ -84,16 +84,21 @@ def plain(value: object) -> object:
 class TemplateFiles(BaseLoader):
     """Find templates in the project's folder, and then among the built-in ones.
 
-    Of the project's files only those in its template `folders` are templates, except hidden ones. Such a file may be a link
-    to another file of the project (see `Boundary`).
+    Only files in the template `folders` are templates, and those in the folders of the `library`, which a project cannot
+    replace; hidden files are not. In a checkout of hpcdeploy, the folder with the built-in templates also has all its other
+    files. A project's template may be a link to another file of the project (see `Boundary`). A built-in one may be a link
+    to a template, because some installers link files under the same names.
     """
 
-    def __init__(self, shipped: Path, project: Path | None, folders: Collection[str]) -> None:
+    def __init__(
+        self, shipped: Path, project: Path | None, folders: Collection[str], *, library: Collection[str] = ()
+    ) -> None:
         # In a checkout of hpcdeploy the project's templates may be the built-in ones, which are trusted like its code.
         own = None if project is None or project.resolve() == shipped.resolve() else project
         self.roots: Sequence[Path] = (own, shipped) if own else (shipped,)
         self._boundary = Boundary(own) if own else None
         self._folders = folders
+        self._shipped_folders = frozenset((*folders, *library))
 
     def get_source(self, environment: Environment, template: str) -> tuple[str, str, Callable[[], bool] | None]:  # noqa: ARG002
         """Return a template's text and path, for jinja.
@@ -102,17 +107,29 @@ class TemplateFiles(BaseLoader):
             TemplateError: The file is not readable or not allowed.
             ConfigError: Another user may have written it.
         """
-        may_be_own = template.partition("/")[0] in self._folders and "/." not in template
-        for root in self.roots if may_be_own else self.roots[-1:]:
-            path = root.joinpath(*split_template_path(template))
-            if not _exists(path):
-                continue
+        steps = split_template_path(template)
+        for root in self.roots:
+            path = root.joinpath(*steps)
             own = self._boundary if root is not self.roots[-1] else None
+            if not self._is_template(steps, self._folders if own else self._shipped_folders) or not _exists(path):
+                continue
+            if not own and not self._is_shipped(path, steps):
+                continue
             text = read_template(path, own)
             if own:
                 check_template(root, template)
             return text, str(path), None
         raise TemplateNotFound(template)
+
+    @staticmethod
+    def _is_template(steps: Sequence[str], folders: Collection[str]) -> bool:
+        return len(steps) > 1 and steps[0] in folders and not any(step.startswith(".") for step in steps)
+
+    def _is_shipped(self, path: Path, steps: Sequence[str]) -> bool:
+        """Tell whether a built-in file is a template: at its real path, or by the last components of that."""
+        real, root = followed(path), followed(self.roots[-1])
+        in_root = real.relative_to(root).parts if real.is_relative_to(root) else ()
+        return self._is_template(in_root, self._shipped_folders) or list(real.parts[-len(steps) :]) == list(steps)
 
 
 def check_template(root: Path, name: str) -> None:
@@ -140,12 +157,32 @@ def read_template(path: Path, project: Boundary | None) -> str:
         TemplateError: It is outside the project, not a regular file, too large, or not UTF-8.
     """
     if project:
-        project.check(path, f"the template {path}", TemplateError)
+        check_place(path, project, f"the template {path}", TemplateError)
     try:
         return read_regular(path, LARGEST_TEXT).decode()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else f"not UTF-8 text: {error}"
         raise TemplateError(f"the template {path} cannot be read: {reason}; correct it, or remove it") from error
+
+
+def check_place(path: Path, project: Boundary, key: str, error: type[HpcdeployError]) -> None:
+    """Check that a template, or the folder for one, belongs to the project and is not in git's own folder.
+
+    That folder may contain passwords in its configuration, and programs that git runs.
+
+    Args:
+        path: The template or folder.
+        project: The project.
+        key: The subject of the message.
+        error: The class of the error.
+
+    Raises:
+        HpcdeployError: It does not; the class is `error`.
+    """
+    project.check(path, key, error)
+    real = followed(path)
+    if real.is_relative_to(project.project) and ".git" in real.relative_to(project.project).parts:
+        raise error(f"{key}, which is {real}: git's own folder holds no templates; expected a file of the project")
 
 
 def _exists(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
@@ -13,6 +14,14 @@ MASK = "***"
 
 SHORTEST = 4
 """Characters of the shortest line that is masked: shorter ones stand everywhere, and a text full of masks tells them."""
+
+
+_JSON_ESCAPE = re.compile(r"\\u[0-9a-fA-F]{4}")
+_URL_ESCAPE = re.compile(r"%[0-9a-fA-F]{2}")
+
+_LEFT_IN_URLS = ("", "/", "!*'()", "$&+,;=", "$&+:=@", ";,/?:@&=+$!*'()#")
+"""What stays as it is in a URL besides letters, digits and ``-._~``: nothing; Python's ``quote``; encodeURIComponent
+(ECMA-262, 19.2.6); Go's user and path segment (net/url, shouldEscape); encodeURI."""
 
 
 class SecretValue:
@@ -50,7 +59,8 @@ def masking(values: Iterable[SecretValue]) -> Callable[[str], str]:
 
     A line is found as it stands, and as programs spell it that show it: quoted by a shell's trace, in JSON, in a URL. In
     base64 each line and the whole value are found, both with and without their line break, in lines of 64 or 76 characters
-    too, and inside of a longer text (``user:TOKEN``). What a program cut into pieces or encoded otherwise is not found.
+    too, and inside of a longer text (``user:TOKEN``). A longer text in base64 that is wrapped is found in part only. What a
+    program cut into pieces or encoded otherwise is not found.
     """
     spellings = {spelling for value in values for spelling in _spellings(value.reveal()) if len(spelling) >= SHORTEST}
     longest_first = sorted(spellings, key=lambda spelling: (-len(spelling), spelling))
@@ -73,13 +83,35 @@ def _spellings(value: bytes) -> Iterator[str]:
             continue
         yield shlex.quote(line).removeprefix("'").removesuffix("'")  # '"'"' for a quote: dash and Python
         yield line.replace("'", r"'\''")  # bash's trace
-        yield json.dumps(line)[1:-1]
-        yield json.dumps(line, ensure_ascii=False)[1:-1]
-        yield quote(line, safe="")
-        yield quote_plus(line)
+        yield from _in_json(line)
+        yield from _in_url(line)
         for ending in (b"", b"\n", b"\r\n"):
             yield from _in_base64(raw + ending)
         yield from _in_base64(raw.strip())
+
+
+def _in_json(line: str) -> Iterator[str]:
+    """Give a text as JSON has it (RFC 8259, 7): a slash may stand behind a backslash, as PHP writes it, and Go and others
+    escape what HTML could read (Go's encoding/json, SetEscapeHTML). Hexadecimal digits are of either case.
+    """
+    for text in (json.dumps(line)[1:-1], json.dumps(line, ensure_ascii=False)[1:-1]):
+        for_html = re.sub("[<>&]", lambda match: f"\\u{ord(match[0]):04x}", text)
+        for spelling in (text, for_html):
+            yield from _either_case(_JSON_ESCAPE, spelling)
+            yield from _either_case(_JSON_ESCAPE, spelling.replace("/", "\\/"))
+
+
+def _in_url(line: str) -> Iterator[str]:
+    """Give a text as programs put it in a URL; they differ in what they leave, and in the case of digits (RFC 3986, 2.1)."""
+    for safe in _LEFT_IN_URLS:
+        yield from _either_case(_URL_ESCAPE, quote(line, safe=safe))
+        yield from _either_case(_URL_ESCAPE, quote_plus(line, safe=safe))
+
+
+def _either_case(escape: re.Pattern[str], text: str) -> Iterator[str]:
+    yield text
+    yield escape.sub(lambda match: match[0].lower(), text)
+    yield escape.sub(lambda match: match[0][:2] + match[0][2:].upper() if match[0][0] == "\\" else match[0].upper(), text)
 
 
 def _in_base64(value: bytes) -> Iterator[str]:

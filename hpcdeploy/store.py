@@ -275,9 +275,21 @@ class Store:
         row = (str(project.resolve()), image.name, json.dumps(asdict(image)))
         cluster = image.built_on or image.cached_on
         with self._open() as connection:
+            # Not part of the schema, so that older releases can still use the file. They recorded the latest builds only.
+            connection.execute("CREATE TABLE IF NOT EXISTS builds (image TEXT PRIMARY KEY) WITHOUT ROWID")
+            connection.execute("INSERT OR IGNORE INTO builds SELECT image FROM built UNION SELECT image FROM built_on")
+            connection.execute("INSERT OR IGNORE INTO builds VALUES (?)", row[2:])
             connection.execute("INSERT OR REPLACE INTO built VALUES (?, ?, ?)", row)
             if cluster:
                 connection.execute("INSERT OR REPLACE INTO built_on VALUES (?, ?, ?, ?)", (*row[:2], cluster, row[2]))
+
+    def has_built(self, image: BuiltImage) -> bool:
+        """Tell whether the record has a build, here or on a cluster, with the sha256 and inputs of `image`."""
+        with self._open() as connection:
+            rows = connection.execute("SELECT image FROM built UNION SELECT image FROM built_on").fetchall()
+            if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'builds'").fetchone():
+                rows += connection.execute("SELECT image FROM builds").fetchall()
+        return any(_is_build_of(row[0], image) for row in rows)
 
     def latest_build(self, project: Path, name: str) -> BuiltImage | None:
         """Return the latest build of a project's image; None if it was never built from here."""
@@ -373,6 +385,17 @@ def _is_unwritable(error: OSError | sqlite3.OperationalError) -> bool:
         return error.errno in _UNWRITABLE
     # The low byte is the primary result code (https://www.sqlite.org/rescode.html).
     return (error.sqlite_errorcode & 0xFF) in _UNWRITABLE_RECORD
+
+
+def _is_build_of(text: object, image: BuiltImage) -> bool:
+    """Tell whether a row is a build with the sha256 and inputs of `image`; false for a damaged row."""
+    if image.sha256 not in str(text):
+        return False
+    try:
+        values = _json(text)
+    except (ValueError, TypeError):
+        return False
+    return isinstance(values, dict) and (values.get("sha256"), values.get("inputs")) == (image.sha256, image.inputs)
 
 
 def _unknown(name: str) -> UnknownRunError:

@@ -17,6 +17,10 @@ from hpcdeploy.folders import cache_folder
 from hpcdeploy.plain_text import meant
 
 FOLDERS = ("defs", "slurm_templates", "htcondor_templates", "page_templates", "workflow_templates")
+"""The folders with templates, which a project's own files may replace."""
+
+_LIBRARY = ("login",)
+"""The folders with constant files that templates include, which a project cannot replace."""
 
 _FORMER_FOLDER = "login_templates"
 
@@ -150,7 +154,7 @@ def render(
     from hpcdeploy.compiled_templates import CompiledTemplates
     from hpcdeploy.sandbox import TemplateFiles, environment, plain
 
-    files = TemplateFiles(shipped_root(), overrides, FOLDERS)
+    files = TemplateFiles(shipped_root(), overrides, FOLDERS, library=_LIBRARY)
     sandbox = environment(
         files,
         filters or {},

@@ -1,6 +1,7 @@
 """What is read of what has no end: so much, and for so long."""
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -98,3 +99,40 @@ def test_the_limit_of_states_grows_with_the_tasks_that_were_asked_for() -> None:
     assert following(1).stdout < 3 * 2**20 < following(10_000).stdout < 64 * 2**20
     assert bytes_in_words(2 * 2**20) == "2.1 MB"
     assert bytes_in_words(999) == "999 bytes"
+
+
+INTERRUPTED = """
+import os, signal, subprocess
+from pathlib import Path
+{imports}
+
+begin = subprocess.Popen.__init__
+
+def interrupted(self, *args, **kwargs):  # a signal that comes while the process is started
+    begin(self, *args, **kwargs)
+    print(self.pid, flush=True)
+    os.kill(os.getpid(), signal.SIGINT)
+
+subprocess.Popen.__init__ = interrupted
+try:
+    {call}
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@pytest.mark.parametrize(
+    ("imports", "call"),
+    [
+        ("from hpcdeploy.limits import run_program", 'run_program(["sleep", "300"])'),
+        (
+            "from hpcdeploy.apptainer.client import ApptainerClient",
+            'ApptainerClient("sleep")._run_command(["sleep", "300"])',
+        ),
+    ],
+)
+def test_an_interrupt_while_a_program_is_started_leaves_no_process(imports: str, call: str) -> None:
+    done = run_program(python(INTERRUPTED.format(imports=imports, call=call)))
+    pid, said = done.stdout.decode().split()
+    assert (said, done.returncode) == ("interrupted", 0), done.stderr
+    assert not Path(f"/proc/{pid}").exists()

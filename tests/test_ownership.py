@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from hpcdeploy import ownership
 from hpcdeploy.config.files import load_project, token_services
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.ownership import objection, safe_folders, trusted_users
@@ -225,6 +226,75 @@ def test_the_folder_of_what_a_link_leads_to_counts_too(
         use()
     there.chmod(0o1777)
     assert use()
+
+
+PASSED = {
+    "own settings": ("home/.config/hpcdeploy", "home/.config/hpcdeploy/config.toml", "home/.config/hpcdeploy"),
+    "folder of own settings": ("home/.config", "home/.config/hpcdeploy", "home"),
+    "settings": ("project", "project/hpcdeploy.toml", "project"),
+    "template": ("project/login_templates", "project/login_templates/state.sh", "project"),
+    "template folder": ("project", "project/login_templates", "project"),
+}
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+@pytest.mark.parametrize("kind", PASSED)
+def test_a_link_in_the_middle_of_what_a_link_leads_to_counts_with_its_folder(
+    tmp_path: Path, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, kind: str, absolute: bool
+) -> None:
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    holder, link, top = (tmp_path / name for name in PASSED[kind])
+    holder.mkdir(parents=True, exist_ok=True)
+    private, public = top / "private", top / "public"
+    is_folder = "folder" in kind
+    inner = {"template folder": "state.sh", "folder of own settings": "config.toml"}.get(kind, link.name)
+    written(private / "x" / inner)
+    public.mkdir()
+    (public / "l").symlink_to("../private")
+    target = public / "l/x" / ("" if is_folder else inner)
+    link.symlink_to(target if absolute else os.path.relpath(target, holder))
+    project = tmp_path / "project"
+    project.mkdir(exist_ok=True)
+
+    def use() -> object:
+        return every_template(project) if "template" in kind else load_project(project, environ, optional=True)
+
+    assert use()
+    public.chmod(0o777)
+    with pytest.raises(ConfigError, match=rf"^{public} may be written by everybody \(mode 0777\); expected settings and"):
+        use()
+    public.chmod(0o1777)
+    assert use()
+    os.chown(public / "l", ANOTHER, 0, follow_symlinks=False)
+    with pytest.raises(ConfigError, match=rf"^{public}/l belongs to the user id {ANOTHER}"):
+        use()
+    if "own settings" in kind:
+        assert safe_folders(environ, WE) == ()
+
+
+@pytest.mark.parametrize("kind", ["settings", "template"])
+def test_a_folder_of_the_project_on_the_way_counts_though_it_is_no_link(
+    tmp_path: Path, environ: dict[str, str], kind: str
+) -> None:
+    link = tmp_path / ("hpcdeploy.toml" if kind == "settings" else TEMPLATE)
+    target = written(tmp_path / "open/inner" / link.name)
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(target)
+
+    def use() -> object:
+        return every_template(tmp_path) if kind == "template" else load_project(tmp_path, environ)
+
+    assert use()
+    (tmp_path / "open").chmod(0o777)
+    with pytest.raises(ConfigError, match=rf"^{tmp_path}/open may be written by everybody"):
+        use()
+
+
+def test_links_that_lead_to_each_other_end(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b/x")
+    (tmp_path / "b").symlink_to("a/y")
+    assert set(ownership.on_the_way(tmp_path / "a", tmp_path)) <= {tmp_path, tmp_path / "a", tmp_path / "b"}
 
 
 def test_a_link_to_a_project_says_nothing_of_the_folders_above_it(tmp_path: Path, environ: dict[str, str]) -> None:

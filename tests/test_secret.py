@@ -57,6 +57,28 @@ def test_a_secret_is_masked_as_it_stands_and_as_programs_spell_it(shown: str) ->
     assert base64.b64encode(TOKEN.encode()).decode() not in masked
 
 
+ODD = "s3cr/t+To\\k<n>&12:45@✓;x"
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        "s3cr/t%2BTo%5Ck%3Cn%3E%2612%3A45%40%E2%9C%93%3Bx",  # Python's quote
+        "s3cr%2ft%2bTo%5ck%3cn%3e%2612%3a45%40%e2%9c%93%3bx",
+        "s3cr/t%2bTo%5ck%3cn%3e%2612%3a45%40%e2%9c%93%3bx",
+        "s3cr%2Ft+To%5Ck%3Cn%3E&12%3A45%40%E2%9C%93;x",  # Go's user
+        "s3cr%2Ft+To%5Ck%3Cn%3E&12:45@%E2%9C%93%3Bx",  # Go's path segment
+        "s3cr/t+To%5Ck%3Cn%3E&12:45@%E2%9C%93;x",  # encodeURI
+        r"s3cr\/t+To\\k<n>&12:45@\u2713;x",
+        r"s3cr\/t+To\\k<n>&12:45@✓;x",
+        r"s3cr/t+To\\k\u003cn\u003e\u002612:45@✓;x",
+        r"s3cr\/t+To\\k\u003Cn\u003E\u002612:45@\u2713;x",
+    ],
+)
+def test_a_secret_is_masked_in_a_url_and_in_json_as_other_programs_write_them(shown: str) -> None:
+    assert masking([SecretValue(ODD.encode())])(f"<{shown}>") == f"<{MASK}>"
+
+
 def test_every_line_of_a_secret_is_masked_unless_it_is_too_short_to_be_told_from_other_text() -> None:
     mask = masking([SecretValue(b"-----BEGIN\nfirst line\r\nabc\n\n  last\xff line\n")])
     assert mask("first line") == MASK

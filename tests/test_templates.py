@@ -213,6 +213,61 @@ def test_no_template_is_above_the_folder_of_the_project(tmp_path: Path, outside:
         render("slurm_templates/job.sh", {}, overrides=own)
 
 
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a folder of shipped templates with other files beside them, as a checkout of hpcdeploy has them."""
+    root = tmp_path / "checkout"
+    for name in ("pyproject.toml", ".git/config", "defs/.hidden", "defs/.parts/x", "hpcdeploy/git.py", "defs/part.def"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("PRIVATE" if name != "defs/part.def" else "part")
+    monkeypatch.setattr("hpcdeploy.templates.shipped_root", lambda: root)
+    return root
+
+
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("pyproject.toml", ".git/config", "./pyproject.toml", "defs/.hidden", "defs/.parts/x", "hpcdeploy/git.py", "defs"),
+        *("defs/link", "defs/folder/config"),
+    ],
+)
+@pytest.mark.parametrize("line", ["[% include '{}' %]", "[% import '{}' as x %][= x =]", "[% extends '{}' %]"])
+def test_only_the_files_of_template_folders_are_templates(
+    tmp_path: Path, checkout: Path, own: bool, name: str, line: str
+) -> None:
+    (checkout / "defs/link").symlink_to("../pyproject.toml")
+    (checkout / "defs/folder").symlink_to("../.git")
+    project = checkout if own else tmp_path / "project"
+    project.mkdir(exist_ok=True)
+    write(project, line.format(name))
+    with pytest.raises(TemplateError) as refused:
+        render("slurm_templates/job.sh", {}, overrides=project)
+    assert "PRIVATE" not in str(refused.value)
+    assert f"template '{name}' is not in" in str(refused.value)
+
+
+def test_a_shipped_template_may_be_a_link_that_an_installer_made(tmp_path: Path, checkout: Path) -> None:
+    (tmp_path / "cache/defs").mkdir(parents=True)
+    (tmp_path / "cache/defs/linked.def").write_text("installed")
+    (checkout / "defs/linked.def").symlink_to(tmp_path / "cache/defs/linked.def")
+    (checkout / "defs/same.def").symlink_to("part.def")
+    assert render("defs/linked.def", {}) == "installed"
+    assert render("defs/same.def", {}) == "part"
+
+
+@pytest.mark.parametrize("name", ["slurm_templates/job.sh", "slurm_templates"])
+def test_no_template_of_a_project_is_a_link_into_gits_folder(tmp_path: Path, name: str) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git/job.sh").write_text("PRIVATE")
+    link = tmp_path / name
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(tmp_path / (".git" if name == "slurm_templates" else ".git/job.sh"))
+    with pytest.raises(TemplateError, match=r"job\.sh, which is .*/\.git/job\.sh: git's own folder") as refused:
+        render("slurm_templates/job.sh", {}, overrides=tmp_path)
+    assert "PRIVATE" not in str(refused.value)
+
+
 @pytest.mark.usefixtures("in_time")
 @pytest.mark.parametrize("kind", SPECIAL)
 def test_a_template_that_is_no_file_is_refused(tmp_path: Path, kind: str) -> None:

@@ -16,7 +16,7 @@ from hpcdeploy.apptainer.build_progress import KEPT_LINES, SEARCHED
 from hpcdeploy.apptainer.diagnosis import NO_PROGRAM_BEGINS
 from hpcdeploy.definition.checking import newer_than
 from hpcdeploy.errors import BuildError, MissingProgramError
-from hpcdeploy.limits import LONGEST_LINE, Lines
+from hpcdeploy.limits import LONGEST_LINE, Lines, interrupts_held
 
 _SPECIAL = frozenset(',"\r\n')
 
@@ -242,25 +242,28 @@ class ApptainerClient:
             CommandFailedError: Its exit code is not 0.
         """
         tail: deque[str] = deque(maxlen=KEPT_LINES)
-        process = subprocess.Popen(
-            cmd,
-            cwd=cwd,
-            env={name: value for name, value in {**os.environ, **(environ or {})}.items() if name not in self.kept_back},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            umask=0o022,  # folders that a build creates are copied into the image
-        )
-        assert process.stdout is not None
+        process: subprocess.Popen[bytes] | None = None
+        kept = {name: value for name, value in {**os.environ, **(environ or {})}.items() if name not in self.kept_back}
         try:
-            for line in _lines(process.stdout):
-                tail.append(mask(line.decode(errors="replace"))[:LONGEST_LINE])
-                on_line(tail[-1])
-            exit_code = process.wait()
+            with interrupts_held():
+                process = subprocess.Popen(
+                    cmd,
+                    cwd=cwd,
+                    env=kept,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    umask=0o022,  # folders that a build makes take it into the image
+                )
+            assert process.stdout is not None
+            with process.stdout:
+                for line in _lines(process.stdout):
+                    tail.append(mask(line.decode(errors="replace"))[:LONGEST_LINE])
+                    on_line(tail[-1])
+                exit_code = process.wait()
         finally:
-            process.stdout.close()
-            if process.poll() is None:
+            if process is not None and process.poll() is None:
                 _end(process, timeout=10)
         if exit_code:
             raise CommandFailedError(cmd, exit_code, tuple(tail))

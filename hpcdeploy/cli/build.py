@@ -118,7 +118,7 @@ def build(
         built = _build_on(place, on, definition, secrets, force=force)
         built = bring_home(place, built, file) if target.fetch or target.output else built
     else:
-        built = _build_here(definition, file, secrets, force=force)
+        built = _build_here(place, definition, file, secrets, force=force)
     _record(place, definition, built, inputs, known)
     if json:
         show.as_json(asdict(built))
@@ -161,7 +161,7 @@ def _own_options(settings: "ImageSettings", given: Mapping[str, "Secret"], folde
     return [*many.option("--secret", secrets), *many.option("--output", folder and folder / f"{settings.name}.sif")]
 
 
-def _build_here(definition: "Definition", target: Path, secrets: "Secrets", *, force: bool) -> "BuiltImage":
+def _build_here(place: "Place", definition: "Definition", target: Path, secrets: "Secrets", *, force: bool) -> "BuiltImage":
     from hpcdeploy.flows.build import build_here
     from hpcdeploy.folders import cache_folder
 
@@ -169,6 +169,7 @@ def _build_here(definition: "Definition", target: Path, secrets: "Secrets", *, f
         definition,
         target,
         work=cache_folder(os.environ) / "builds",
+        is_recorded=place.store.has_built,
         force=force,
         secrets=secrets,
         report=show_event,

@@ -61,14 +61,19 @@ def show_one(name: Name) -> None:
 @app.command()
 def copy(name: Name, force: Annotated[bool, typer.Option("--force", help="Overwrite the project's file.")] = False) -> None:
     """Copy a template into the project, where it overrides the shipped one."""
+    from hpcdeploy.boundary import Boundary
     from hpcdeploy.cli.place import here
     from hpcdeploy.errors import ConfigError
+    from hpcdeploy.sandbox import check_place
     from hpcdeploy.whole_file import write_whole
 
     template = _find(name)
-    target = here().project.root / template.name
+    root = here().project.root
+    target = root / template.name
     if target.resolve() == _shipped(template).resolve():
         raise ConfigError(f"{target} is the shipped template itself; change to a project's folder first")
+    # The file itself is replaced, even if it is a link.
+    check_place(target.parent, Boundary(root), f"{target} would be written to {target.parent}", ConfigError)
     if target.exists() and not force:
         raise ConfigError(f"{target} exists, and may have been edited; overwrite it with --force")
     try:

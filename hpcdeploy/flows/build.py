@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,7 @@ def build_here(
     *,
     program: str = "",
     work: Path,
+    is_recorded: Callable[[BuiltImage], bool],
     mirrors: Sequence[tuple[str, str]] = (),
     force: bool = False,
     secrets: Mapping[str, SecretValue] = NO_SECRETS,
@@ -39,7 +40,8 @@ def build_here(
 ) -> BuiltImage:
     """Build `definition` with this machine's Apptainer into `output`, and write the record beside it.
 
-    If image and record of the same inputs exist, they are returned, unless `force`.
+    If image and record of the same inputs exist, they are returned, unless `force`. The project may contain an image with a
+    forged record, so `is_recorded` must confirm that the user built that file.
 
     Args:
         definition: The definition.
@@ -47,6 +49,7 @@ def build_here(
         program: The Apptainer program; empty to find it on PATH.
         work: A folder for builds, with one subfolder each that is removed afterwards. Apptainer's own temporary files go
             there too, unless APPTAINER_TMPDIR is set.
+        is_recorded: Tells whether the user's own record has a build of this image.
         mirrors: Pairs of a registry and its replacement.
         force: Build even if the image exists.
         secrets: Values of the secrets that the definition uses.
@@ -70,9 +73,11 @@ def build_here(
     folder = work / definition.inputs[:16]
     with only_build(folder, show):
         known = None if force else read_record(output, inputs=definition.inputs)
-        if known:
+        if known and is_recorded(known):
             show.step("an image of these inputs exists")
             return known
+        if known:
+            show.step(f"{output} and its record are not from a build of yours: building it")
         check_temporary(os.environ.get(f"{prefix}_TMPDIR") or str(folder / "tmp"))
         left = (folder / "context", folder / "tmp", folder / "secrets")
         remove(*left)

@@ -14,6 +14,7 @@ from hpcdeploy.progress import Progress, ignore_progress
 from hpcdeploy.remote.download import PARTS, Download
 from hpcdeploy.remote.listing import RemoteFile, inside, is_here, leads_out, list_files, place_for
 from hpcdeploy.remote.session import Session
+from hpcdeploy.remote.unfinished import mark, read_mark
 from hpcdeploy.run import Run
 
 _LEADS_OUT = "a link to outside the run's folder"
@@ -134,17 +135,22 @@ def _named(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _locked(destination: Path, run: Run) -> Iterator[None]:
-    """Ensure that `destination` is a folder of this run, and lock it."""
-    mark = destination / FETCHED
+    """Ensure that `destination` is a folder of this run, and lock it.
+
+    An empty mark is from a fetch that stopped before it wrote the run's id; such a folder has no other file.
+    """
+    path = destination / FETCHED
     if destination.is_symlink() or (destination.exists() and not destination.is_dir()):
         raise ConfigError(f"{destination} exists, but is not a folder; use another one with --output")
-    if destination.exists() and any(destination.iterdir()) and _marked(mark) not in {run.id, ""}:
+    held = {entry.name for entry in destination.iterdir()} if destination.exists() else set()
+    marked = read_mark(path)
+    if held and marked != run.id and not (marked == "" and held == {FETCHED}):
         raise ConfigError(
             f"{destination} exists, but does not belong to a fetch of {run.id}; use another folder with --output, "
             "or move this one away"
         )
     destination.mkdir(parents=True, exist_ok=True)
-    with mark.open("a+", encoding="utf-8") as file:
+    with mark(path) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -154,14 +160,6 @@ def _locked(destination: Path, run: Run) -> Iterator[None]:
             file.write(f"{run.id}\n")
             file.flush()
         yield
-
-
-def _marked(mark: Path) -> str | None:
-    """Return the run whose files are in a folder; empty if its id is not written yet, None for any other folder."""
-    try:
-        return mark.read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
-        return None
 
 
 def _is_folder(path: Path) -> bool:

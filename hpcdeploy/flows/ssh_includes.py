@@ -6,7 +6,6 @@ argv_split, the latter since 8.7). So a line is taken only if all of them, and `
 names in it, and refused otherwise.
 """
 
-import fnmatch
 import itertools
 import os
 import pwd
@@ -16,12 +15,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from hpcdeploy.errors import ConfigError
+from hpcdeploy.transport.globs import matching
 
 _FILLING = re.compile(r'[\s="]')
 """What may stand before, around and in a keyword that ssh still knows: blanks, one equals sign, quotes."""
 
 _KEYWORD = re.compile(r"[ \t]*([A-Za-z0-9]+)(?=[ \t=])")
-_INCLUDE = re.compile(r'[ \t]*(?:include[ \t]*=|include[ \t]|"include"[ \t]*=?)[ \t]*(.*)', re.IGNORECASE)
+_INCLUDE = re.compile(r'[ \t]*+(?:include[ \t]*+=|include[ \t]|"include"[ \t]*+=?)[ \t]*+(.*)', re.IGNORECASE)
 _NAME = re.compile(r"""[ \t]*(?:"([^"]*)"|'([^' \t]*)'|([^"' \t]+))(?=[ \t]|$)""")
 """A name, perhaps in quotes; blanks only in double ones, which every release takes."""
 
@@ -93,6 +93,5 @@ def _found(pattern: Path, name: str, path: Path, most: int) -> Iterator[Path]:
         raise ConfigError(f"{path}: found Include {name}; expected * and ? in the last part of a path only")
     if not any(letter in pattern.name for letter in "*?"):
         yield pattern
-    elif pattern.parent.is_dir():
-        matching = (entry for entry in pattern.parent.iterdir() if fnmatch.fnmatchcase(entry.name, pattern.name))
-        yield from sorted(itertools.islice(matching, most))
+    else:
+        yield from sorted(itertools.islice(matching(pattern.parent, pattern.name), most), key=os.fsencode)

@@ -10,6 +10,7 @@ import requests
 from hpcdeploy.checked_values import read_json
 from hpcdeploy.errors import AuthenticationError
 from hpcdeploy.limits import LARGEST_HEADER
+from hpcdeploy.registry.addresses import ODD, is_plain, is_same_origin, origin_of
 from hpcdeploy.registry.credentials import Credentials, login_command
 from hpcdeploy.registry.failures import PassingFailure, only_request_errors
 from hpcdeploy.registry.reference import is_loopback
@@ -19,7 +20,6 @@ _SCHEMES = frozenset({"basic", "bearer", "digest", "negotiate"})
 # A word and an optional value. No two parts match the same character, so there is no backtracking.
 _WORD = re.compile(r'([A-Za-z_]+)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*+)"|([^\s,"]+)))?|[^A-Za-z_]')
 _FIELDS = frozenset({"realm", "service", "scope"})
-_DEFAULT_PORTS = {"https": 443, "http": 80}
 
 TOKEN_SERVICES = {"registry-1.docker.io": "auth.docker.io", "registry.gitlab.com": "gitlab.com"}
 """Token services on another host than their registry's.
@@ -81,21 +81,6 @@ def merge_scopes(*scopes: str) -> str:
         known = actions.setdefault(resource, [])
         known.extend(action for action in wanted.split(",") if action not in known)
     return " ".join(f"{resource}:{','.join(sorted(known))}" for resource, known in sorted(actions.items()))
-
-
-def origin_of(url: str) -> tuple[str, str, int]:
-    """Return scheme, host and port of a URL, to which credentials belong; all empty if `url` is malformed."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:  # unmatched brackets, a port above 65535
-        return "", "", 0
-    return parts.scheme, (parts.hostname or "").lower(), port or _DEFAULT_PORTS.get(parts.scheme, 0)
-
-
-def is_downgrade(source: str, target: str) -> bool:
-    """Tell whether going from one URL to another would leave TLS."""
-    return origin_of(source)[0] == "https" and origin_of(target)[0] != "https"
 
 
 def may_ask_realm(registry: str, realm: str, token_service: str = "") -> bool:
@@ -176,7 +161,7 @@ class ScopedAuth:
             AuthenticationError: The token service rejected the request, or must not be used.
             PassingFailure: The token service failed temporarily.
         """
-        if origin_of(original.url) != origin_of(self.registry):
+        if not is_same_origin(original.url, self.registry):
             return headers, False
         challenges = {c.scheme: c for c in parse_challenges(original.headers.get("WWW-Authenticate", ""))}
         before = headers.get("Authorization")
@@ -228,6 +213,11 @@ class ScopedAuth:
         return _read_token(response, requested_at)
 
     def _rejection(self, realm: str) -> str:
+        if not is_plain(realm):
+            return (
+                f"{self.registry} uses {realm!r} as token service, an address with {ODD}; nothing was sent there. Ask the "
+                "operator of the registry."
+            )
         scheme, place, _ = origin_of(realm)
         if scheme != "https":
             return f"{self.registry} uses {realm!r} as token service, which is not a TLS address; nothing was sent there."

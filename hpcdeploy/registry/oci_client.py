@@ -11,7 +11,6 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urljoin
 
 import oras.container
 import oras.provider
@@ -22,7 +21,8 @@ from hpcdeploy import limits
 from hpcdeploy.checked_values import read_json
 from hpcdeploy.environments.oci import INDEX_TYPES, MANIFEST_TYPES
 from hpcdeploy.errors import ConfigError, RegistryError
-from hpcdeploy.registry.authentication import ScopedAuth, is_downgrade, next_page, origin_of
+from hpcdeploy.registry.addresses import NOWHERE, ODD, is_plain, is_same_origin, join, may_follow, origin_of
+from hpcdeploy.registry.authentication import ScopedAuth, next_page
 from hpcdeploy.registry.bounded import BoundedAdapter, allow
 from hpcdeploy.registry.credentials import Lookup
 from hpcdeploy.registry.failures import PassingFailure, explain_exception, explain_response, only_request_errors
@@ -116,7 +116,7 @@ class OciClient:
                 )
             return response
 
-        ours = origin_of(url) == origin_of(self.root)
+        ours = is_same_origin(url, self.root)
         response = send(url, self.auth.get_auth_header() if ours else {})
         for _ in range(_MOST_CHALLENGES):
             if response.status_code not in (401, 403) or not ours:
@@ -133,27 +133,40 @@ class OciClient:
             with _closed_on_error(response):
                 target = self.follow(response)
             response.close()
-            same_origin = origin_of(target) == origin_of(self.root)
+            same_origin = is_same_origin(target, self.root)
             response = send(target, self.auth.get_auth_header() if same_origin else {})
         return response
 
     def follow(self, response: requests.Response) -> str:
-        """Return the absolute URL of an answer's ``Location``; one without TLS is rejected.
+        """Return the absolute URL of an answer's ``Location``.
 
         Raises:
             PassingFailure: There is none.
-            RegistryError: It is not allowed.
+            RegistryError: It is malformed (`is_plain`), or leads to an address without TLS (`may_follow`).
         """
-        location = response.headers.get("Location", "")
-        target = _joined(response.url, location)
-        if not location or origin_of(target)[0] not in ("http", "https"):
+        location = response.headers.get("Location", "").strip(" \t")
+        target = self._join(response, location)
+        if not location or origin_of(target) == NOWHERE:
             raise PassingFailure(f"{self.reference.host} sent no upload location", response=response)
-        if is_downgrade(response.url, target):
+        if not may_follow(response.url, target):
             raise RegistryError(
                 f"{self.doing} {self.reference} failed: {self.reference.host} redirects to an address without TLS, "
                 "which was not followed; a proxy before the registry probably does not set X-Forwarded-Proto."
             )
         return target
+
+    def _join(self, response: requests.Response, link: str) -> str:
+        """Return the absolute URL of a link in an answer; empty if it is malformed.
+
+        Raises:
+            RegistryError: Parsers of URLs could disagree about it (`is_plain`).
+        """
+        if not is_plain(link):
+            raise RegistryError(
+                f"{self.doing} {self.reference} failed: {self.reference.host} redirects to an address with {ODD}, "
+                "which was not followed; ask the operator of the registry."
+            )
+        return join(response.url, link)
 
     def check(self, response: requests.Response, *expected: int) -> requests.Response:
         """Return the answer if its status is `expected`.
@@ -325,14 +338,14 @@ class OciClient:
             seen.add(url)
             page, response = self._page_of_tags(url)
             tags.extend(page)
-            if len(tags) > limits.MOST_TAGS:
+            if max(len(tags), len(seen)) > limits.MOST_TAGS:
                 raise RegistryError(
-                    f"{self.reference.host} has more than {limits.MOST_TAGS} tags in {self.reference.repository}, the "
-                    "maximum; use the registry's own web page or API"
+                    f"{self.reference.host} has more than {limits.MOST_TAGS} tags, or pages of tags, in "
+                    f"{self.reference.repository}, the maximum; use the registry's own web page or API"
                 )
             link = next_page(response.headers.get("Link", ""))
-            url = _joined(response.url, link) if link else ""
-            if url in seen or is_downgrade(self.root, url or self.root):
+            url = self._join(response, link) if link else ""
+            if url in seen or (url and not may_follow(response.url, url)):
                 raise RegistryError(
                     f"{self.doing} {self.reference} failed: the next page of tags of {self.reference.host} was read before "
                     "or does not use TLS; expected a new page."
@@ -380,14 +393,6 @@ def _listed(page: object) -> list[Any]:
     if page is not None and not isinstance(page, list):
         raise TypeError(type(page))
     return page or []
-
-
-def _joined(base: str, link: str) -> str:
-    """Return the URL of `link` relative to `base`; empty if it is malformed."""
-    try:
-        return urljoin(base, link)
-    except ValueError:
-        return ""
 
 
 def _leave_alone(request: requests.PreparedRequest) -> requests.PreparedRequest:

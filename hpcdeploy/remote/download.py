@@ -14,6 +14,7 @@ from hpcdeploy.progress import Progress
 from hpcdeploy.remote.listing import RemoteFile, place_for, read_state
 from hpcdeploy.remote.received import Received, copy_member, open_archive
 from hpcdeploy.remote.session import ScriptResult, Session
+from hpcdeploy.remote.unfinished import fresh, own_parts, resumed
 
 CHUNK = 32 * 1024 * 1024
 """Number of bytes to download at once: large enough that the round trip does not matter, small enough to lose."""
@@ -92,7 +93,7 @@ class Download:
         base = self._bases[files[0].part]
         names = b"".join(os.fsencode(f"./{file.name}") + b"\0" for file in files)
         size = sum(file.size + _OF_A_MEMBER + 2 * len(file.name.encode("utf-8", "surrogateescape")) for file in files)
-        with (self._parts() / "archive").open("w+b") as packed:
+        with fresh(self._parts() / "archive") as packed:
             _, result = _receive(self._session, _ARCHIVE, base, stdin=names, file=packed, size=size + _MAY_GROW)
             packed.seek(0)
             try:
@@ -110,7 +111,7 @@ class Download:
                 if file is None or not member.isreg():
                     continue
                 part = self._parts() / "small"
-                with part.open("wb") as writing:
+                with fresh(part) as writing:
                     copy_member(archive, member, writing)
                 # The file may be newer than its listing. In that case it does not get the listed time, and is downloaded
                 # again.
@@ -125,8 +126,8 @@ class Download:
         name = hashlib.sha256(os.fsencode(f"{file.place}\0{file.size}\0{file.modified}")).hexdigest()
         part = self._parts() / name
         same = True
-        with part.open("ab") as writing:
-            have = writing.tell()
+        with resumed(part) as writing:
+            have = writing.seek(0, os.SEEK_END)
             self._advance(have)
             while have < file.size:
                 size = min(CHUNK, file.size - have)
@@ -148,9 +149,7 @@ class Download:
         self._give_name(part, file, same=same)
 
     def _parts(self) -> Path:
-        folder = self._folder / PARTS
-        folder.mkdir(exist_ok=True)
-        return folder
+        return own_parts(self._folder / PARTS)
 
     def _give_name(self, part: Path, file: RemoteFile, *, same: bool = True) -> None:
         path = place_for(file, self._folder)

@@ -1,6 +1,5 @@
 """Implement OpenSSH's pattern lists (ssh_config(5), PATTERNS): ``*``, ``?`` and a leading ``!``."""
 
-import fnmatch
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -8,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpcdeploy.errors import ConfigError
+from hpcdeploy.transport.globs import expanded
 from hpcdeploy.wildcards import STAR, joined
 
 
@@ -70,7 +70,7 @@ class _Reader:
             )
         try:
             text = path.read_text(encoding="utf-8", errors="surrogateescape")
-        except (FileNotFoundError, IsADirectoryError, PermissionError):
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError):
             return
         active = True
         for number, line in enumerate(text.splitlines(), start=1):
@@ -108,15 +108,7 @@ class _Reader:
     def _included(self, names: Sequence[str], base: Path) -> Iterator[Path]:
         for name in names:
             place = self.home / name[2:] if name.startswith("~/") else base / name
-            parts = str(place)
-            if not any(letter in parts for letter in "*?["):
-                yield place
-                continue
-            folder, pattern = place.parent, place.name
-            if any(letter in str(folder) for letter in "*?["):
-                yield from sorted(Path("/").glob(str(place).lstrip("/")))
-            elif folder.is_dir():
-                yield from sorted(path for path in folder.iterdir() if fnmatch.fnmatchcase(path.name, pattern))
+            yield from expanded(place.absolute())
 
     def _match(self, criteria: list[str], place: str) -> bool:
         result = True

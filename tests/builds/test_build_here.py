@@ -48,7 +48,8 @@ definition = generate(settings, project.root)
 secrets = read_secrets(settings, definition.secrets, project.root, os.environ)
 steps, lines = [], []
 try:
-    built = build_here(definition, work / "out" / "x.sif", work=work / "builds", mirrors=(("ghcr.io", registry),),
+    built = build_here(definition, work / "out" / "x.sif", work=work / "builds",
+                       is_recorded=lambda image: True, mirrors=(("ghcr.io", registry),),
                        secrets=secrets, report=lambda event: (steps if event.is_step else lines).append(event.text))
     print(json.dumps({"built": asdict(built), "steps": steps, "lines": lines}))
 except HpcdeployError as error:

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from hpcdeploy.config.named_files import NamedFile
+from hpcdeploy.config.named_files import outside as outside_of
 from hpcdeploy.config.project import Project
 from hpcdeploy.errors import ConfigError, DefinitionError, EnvironmentFileError, HpcdeployError
 from hpcdeploy.flows.generate import dockerfile_of, generate, write_dockerfile
 from hpcdeploy.flows.init import init
 from hpcdeploy.flows.inspect.report import PublishedReport, SourceReport
 from hpcdeploy.flows.inspect.target import inspect
-from hpcdeploy.image import Definition, ImageSettings
+from hpcdeploy.image import Definition, FileCopy, ImageSettings
 from hpcdeploy.ownership import objection, trusted_users
 from hpcdeploy.source import DefinitionSource, DockerfileSource, OciConfig, PixiSource, Source, SpackSource
 from hpcdeploy.store import Store
@@ -164,6 +166,32 @@ def test_the_context_of_a_dockerfile_may_be_the_whole_work_tree_with_git_s_own_f
         generate(settings, project, image_config=lambda _reference: OciConfig())
 
 
+@pytest.mark.parametrize("name", [".git", ".git/config", "sub/.git/config", "link", "folder"])
+@pytest.mark.parametrize("by", ["files", "definition"])
+def test_git_s_own_folder_does_not_go_into_an_image(project: Path, by: str, name: str) -> None:
+    for place in (".git", "sub/.git"):
+        (project / place).mkdir(parents=True)
+        (project / place / "config").write_text(SECRET)
+    (project / "link").symlink_to(".git/config")
+    (project / "folder").mkdir()
+    (project / "folder/config").symlink_to("../.git/config")
+    (project / "own.def").write_text(DEFINITION + (f"\n%files\n    {name} /opt/x\n" if by == "definition" else ""))
+    copies = (FileCopy(source=name, destination="/opt/x"),) if by == "files" else ()
+    source = DefinitionSource(file="own.def") if by == "definition" else PixiSource()
+    write(project, "pixi")
+    image = ImageSettings(name="x", source=source, files=copies)
+    with pytest.raises(DefinitionError, match="git's own"):
+        generate(image, project, image_config=lambda _reference: OciConfig())
+
+
+def test_a_file_of_git_s_own_folder_is_asked_about_before_it_is_sent(project: Path) -> None:
+    (project / ".git").mkdir()
+    for name in (".git/config", "data"):
+        (project / name).write_text("x")
+    named = [NamedFile(key="inputs", source=name, path=project / name) for name in (".git/config", "data", ".git")]
+    assert [file.source for file in outside_of(named, project)] == [".git/config", ".git"]
+
+
 def test_the_home_folder_is_no_work_tree_for_what_lies_in_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many keep their settings in a repository whose work tree is the home folder: the private keys lie in it."""
     home = project.parent
@@ -289,6 +317,20 @@ def test_whoever_may_write_to_the_work_trees_own_folder_may_write_all_of_it(proj
         return
     with pytest.raises(DefinitionError, match=rf"but {top} may be written by .*: files that others own or may change"):
         generate(ImageSettings(name="x", source=source), project)
+
+
+def test_a_link_above_the_project_that_others_can_replace_is_not_followed(project: Path) -> None:
+    top = project.parent
+    subprocess.run(["git", "init", "-q", str(top)], check=True, capture_output=True)
+    write(top / "private", "definition")
+    (top / "open").mkdir()
+    (top / "open/link").symlink_to("../private")
+    (project / "own.def").symlink_to("../open/link/own.def")
+    settings = ImageSettings(name="x", source=DefinitionSource(file="own.def"))
+    assert generate(settings, project).text == DEFINITION
+    (top / "open").chmod(0o777)
+    with pytest.raises(DefinitionError, match=rf"but {top}/open may be written by everybody"):
+        generate(settings, project)
 
 
 def test_whoever_an_access_control_list_lets_write_may_write_above_the_project(project: Path) -> None:

@@ -135,6 +135,48 @@ def test_copy_brings_the_shipped_one_and_never_overwrites_unasked(project: Proje
     assert list(own.parent.glob(".*")) == []
 
 
+@pytest.mark.parametrize("force", [(), ("--force",)])
+@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize("folder", ["../outside", ".git"])
+def test_copy_writes_into_the_project_only(project: Project, folder: str, there: bool, force: tuple[str, ...]) -> None:
+    inner = project.path / "inner"
+    target = inner / folder
+    inner.mkdir()
+    if there:
+        target.mkdir()
+    shutil.copy(project.path / "pixi.toml", inner)
+    (inner / "hpcdeploy.toml").write_text(SETTINGS)
+    (inner / "login_templates").symlink_to(folder)
+    done = subprocess.run(
+        [COMMAND, "templates", "copy", "build.sh", *force],
+        cwd=inner,
+        env=project.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert f"{inner}/login_templates/build.sh would be written to {inner}/login_templates, which is" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert target.exists() == there
+    assert not there or list(target.iterdir()) == []
+
+
+def test_copy_replaces_a_link_and_not_what_it_leads_to(project: Project, tmp_path: Path) -> None:
+    inner = project.path / "inner"
+    (inner / "login_templates").mkdir(parents=True)
+    (inner / "hpcdeploy.toml").write_text("")
+    (tmp_path / "other").write_text("kept")
+    own = inner / "login_templates/build.sh"
+    own.symlink_to(tmp_path / "other")
+    argv = [COMMAND, "templates", "copy", "build.sh", "--force"]
+    done = subprocess.run(argv, cwd=inner, env=project.environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "other").read_text() == "kept"
+    assert own.read_text() == (ROOT / "login_templates/build.sh").read_text()
+    assert not own.is_symlink()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -1,5 +1,6 @@
 """What comes home from a run's folder, how often, and what never does. The cluster is this machine."""
 
+import hashlib
 import os
 import resource
 import signal
@@ -330,6 +331,65 @@ def test_a_folder_that_is_something_else_is_left_alone(bring: Callable[..., Fetc
     subprocess.run(["cp", "-a", str(there), str(there.parent / "hello-0000000000")], check=True)
     with pytest.raises(ConfigError, match="does not belong to a fetch of"):
         bring(run=replace(RUN, id="hello-0000000000"), to="empty")
+
+
+@pytest.mark.parametrize("link", ["symbolic", "hard"])
+@pytest.mark.parametrize("name", ["archive", "small", "large", "folder", "mark"])
+def test_nothing_is_written_through_a_link_that_was_there_before_the_fetch(
+    bring: Callable[..., Fetched], there: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, link: str
+) -> None:
+    """As in a folder that a project brings along, where it looks like a fetch's."""
+    monkeypatch.setattr(download, "CHUNK", 1000)
+    write(there / "output", "a", "b")
+    write(there / "output", "large", content="y" * 1500)
+    home, own = tmp_path / "home", tmp_path / "own"
+    write(own, "file", content="" if name == "mark" else "mine")
+    write(home, ".hpcdeploy-run", content=f"{RUN.id}\n")
+    size, modified = (there / "output" / "large").stat().st_size, (there / "output" / "large").stat().st_mtime_ns
+    large = hashlib.sha256(f"output/large\0{size}\0{modified}".encode()).hexdigest()
+    parts = home / ".hpcdeploy-parts"
+    if name == "folder":
+        parts.symlink_to(own)
+        (own / "file").rename(own / "archive")
+    else:
+        parts.mkdir()
+        path = home / ".hpcdeploy-run" if name == "mark" else parts / (large if name == "large" else name)
+        path.unlink(missing_ok=True)
+        if link == "hard":
+            path.hardlink_to(own / "file")
+        else:
+            path.symlink_to(own / "file")
+    if name == "mark":
+        with pytest.raises(ConfigError, match="does not belong to a fetch of"):
+            bring()
+    else:
+        assert len(bring().brought) == 4
+        assert (home / "output" / "large").read_text() == "y" * 1500
+        assert not parts.exists()
+    assert [file.read_text() for file in own.iterdir()] == ["" if name == "mark" else "mine"]
+    assert [file.stat().st_mode & 0o100 for file in own.iterdir()] == [0]
+
+
+def test_a_mark_that_says_nothing_counts_only_where_nothing_else_is(
+    bring: Callable[..., Fetched], there: Path, tmp_path: Path
+) -> None:
+    write(there / "output", "a")
+    write(tmp_path / "home", ".hpcdeploy-run", content="")
+    assert bring().brought
+    write(tmp_path / "other", ".hpcdeploy-run", content="")
+    write(tmp_path / "other", ".hpcdeploy-parts/small", content="")
+    with pytest.raises(ConfigError, match="does not belong to a fetch of"):
+        bring(to="other")
+
+
+def test_a_fetched_folder_of_which_a_backup_of_hard_links_was_made_is_fetched_to(
+    bring: Callable[..., Fetched], there: Path, tmp_path: Path
+) -> None:
+    write(there / "output", "a")
+    bring()
+    subprocess.run(["cp", "-al", str(tmp_path / "home"), str(tmp_path / "backup")], check=True)
+    write(there / "output", "b")
+    assert bring().brought == (tmp_path / "home" / "output" / "b",)
 
 
 def test_two_fetches_into_one_folder_do_not_meet(bring: Callable[..., Fetched], machine: Watched, there: Path) -> None:

@@ -50,6 +50,7 @@ PLAIN = [
     '\t"include" "{more}"',
     "Include {folder}/mo?e",
     "Include {folder}/.*de* {folder}/m*",
+    "Include {folder}/m{{ore,x}} {folder}/more",
     "Host other\n  Include /nowhere\nHost *\n  Include {more}",
     "Match originalhost hpc.example.org\n  Include {more}",
     "# a comment\n\nCompression yes\nInclude {more}",
@@ -159,7 +160,60 @@ def test_files_in_files_are_shown_and_so_is_what_they_include(tmp_path: Path) ->
     (tmp_path / "deeper").write_text("User found\n")
     cluster = of(tmp_path, f"Include {tmp_path}/d/*.conf\n")
     assert judged(cluster) == "found"
-    assert [Path(name).name for name in shown(cluster)] == ["ssh", ".three.conf", "one.conf", "two.conf", "deep", "deeper"]
+    assert [Path(name).name for name in shown(cluster)] == ["ssh", "one.conf", "two.conf", "deep", "deeper"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name"),
+    [
+        ("??", "\u00e4"),
+        ("?", "\u00e4"),
+        ("??", "\udcff\udcfe"),
+        ("?", "\udcff"),
+        ("*", "\u00e4"),
+        ("a????", "a\u20ac\udcff"),
+        ("\u00e4?", "\u00e4b"),
+        ("*", ".x"),
+        ("?x", ".x"),
+        (".*", ".x"),
+        (".?", ".x"),
+        ("{x}", "x"),
+        ("{?}", "{x}"),
+        ("x*", "X"),
+    ],
+)
+def test_names_are_compared_as_ssh_compares_them_byte_by_byte(tmp_path: Path, pattern: str, name: str) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / name).write_text("User found\n")
+    cluster = replace(CLUSTER, ssh_config=str(tmp_path / "ssh"), project=str(tmp_path))
+    (tmp_path / "ssh").write_bytes(os.fsencode(f"Include {tmp_path}/d/{pattern}\n"))
+    read = judged(cluster) == "found"
+    assert shown(cluster) == [cluster.ssh_config, *([f"{tmp_path}/d/{name}"] if read else [])]
+    options = read_options("hpc.example.org", config_files(cluster.ssh_config, tmp_path), local_user="me")
+    assert options.get("user") == (["found"] if read else None)
+
+
+def test_names_are_in_the_order_of_their_bytes(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    names = ("a", "\ue000", "\udcff")  # as characters, the last comes before the second
+    for name in names:
+        (tmp_path / "d" / name).write_text("Compression yes\n")
+    assert shown(of(tmp_path, f"Include {tmp_path}/d/*\n"))[1:] == [f"{tmp_path}/d/{name}" for name in names]
+
+
+def test_a_folder_in_the_path_of_a_file_that_others_can_write_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "private/deep").mkdir(parents=True)
+    (tmp_path / "private/deep/more").write_text("User found\n")
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open/link").symlink_to("../private")
+    for name in ("open/link/deep/more", "private/deep/more"):
+        cluster = of(tmp_path, f"Include {tmp_path}/{name}\n")
+        folder = (tmp_path / name).parent.parent.parent if "open" in name else tmp_path / "private"
+        assert len(shown(cluster)) == 2
+        folder.chmod(0o777)
+        with pytest.raises(ConfigError, match=f"^{folder} may be written by everybody"):
+            commands_of(cluster, {})
+        folder.chmod(0o755)
 
 
 @pytest.mark.parametrize("where", ["ssh", "more"])

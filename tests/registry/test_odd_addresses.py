@@ -4,8 +4,10 @@ import json
 
 import pytest
 
+from hpcdeploy import limits
 from hpcdeploy.errors import AuthenticationError, HpcdeployError, RegistryError
-from hpcdeploy.registry.authentication import is_downgrade, may_ask_realm, origin_of
+from hpcdeploy.registry.addresses import NOWHERE, may_follow, origin_of
+from hpcdeploy.registry.authentication import may_ask_realm
 from hpcdeploy.registry.manifest import parse_manifest
 from hpcdeploy.registry.oci_client import OciClient
 from hpcdeploy.registry.reference import parse_reference
@@ -58,9 +60,9 @@ def test_a_realm_that_is_no_address_is_asked_for_nothing(address: str) -> None:
 
 def test_a_text_that_is_no_address_has_no_origin() -> None:
     for address in ("http://h:99999/", "http://h:x/", "http://[::1", "https://[x]:443"):
-        assert origin_of(address) == ("", "", 0)
+        assert origin_of(address) == NOWHERE
         assert not may_ask_realm("https://h", address)
-        assert is_downgrade("https://h", address)
+        assert not may_follow("https://h", address)
 
 
 @pytest.mark.parametrize(
@@ -119,6 +121,18 @@ def test_pages_of_tags_that_lead_in_a_circle_are_one_error_and_an_end_is_an_end(
             registry(odd.host).tags()
         odd.script = lambda _asked: Reply(headers={"Link": '<http://[::1>; rel="next"'}, body=b'{"tags": ["b"]}')
         assert registry(odd.host).tags() == ("b",)
+
+
+def test_pages_without_tags_that_lead_ever_further_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MOST_TAGS", 5)
+
+    def script(_asked: Asked) -> Reply:
+        link = {"Link": f'<?last={len(odd.asked)}>; rel="next"'} if len(odd.asked) < 20 else {}
+        return Reply(headers=link, body=b'{"tags": []}')
+
+    with misbehave(script) as odd, pytest.raises(RegistryError, match="more than 5 tags, or pages"):
+        registry(odd.host).tags()
+    assert len(odd.asked) == 6
 
 
 @pytest.mark.parametrize("size", [0, -1, True, "7", 1.5, 2**63, None])

@@ -118,6 +118,30 @@ def test_the_sticky_bit_keeps_others_from_exchanging_what_is_ours(machine: Machi
     assert machine.check() == ""
 
 
+@pytest.mark.parametrize("what", ["file", "link"])
+def test_a_second_name_of_a_file_of_ours_in_a_sticky_folder_is_compared(machine: Machine, what: str) -> None:
+    """Where fs.protected_hardlinks is 0, others can make one there; the test's is made by root."""
+    shared = machine.folder / "shared"
+    machine.give(shared, ALICE, 0o1777)
+    other = machine.made(machine.folder / "private" / "other.sif")
+    other.write_bytes(b"another image of ours")
+    if what == "link":
+        (machine.folder / "private" / "link").symlink_to(other)
+        os.chown(machine.folder / "private" / "link", ALICE, ALICE, follow_symlinks=False)
+        other = machine.folder / "private" / "link"
+    path = shared / machine.image.name
+    os.link(other, path, follow_symlinks=False)
+    assert "is not the one that its name says" in machine.check(path=path)
+    other.unlink()
+    assert machine.check(path=path) == "", "with one name it is what its owner, who is trusted, made of it"
+
+
+def test_a_second_name_of_an_image_in_a_folder_of_ours_changes_nothing(machine: Machine) -> None:
+    machine.folder.chmod(0o1777)
+    os.link(machine.image, machine.image.with_name("second"))
+    assert machine.check() == ""
+
+
 def test_a_check_is_remembered_until_the_file_changes(machine: Machine) -> None:
     machine.image.parent.chmod(0o770)
     assert machine.check().startswith(CHECKED)

@@ -69,9 +69,16 @@ CONFIGS = {
     "match canonical": "Match canonical\n  Port 5\n",
     "include": "Include {folder}/more\nHost x\n  Port 9\n",
     "include glob": "Include {folder}/d/*.conf\n",
+    "include glob of bytes": "Include {folder}/e/??\n",
+    "include glob and hidden files": "Include {folder}/h/*\n",
+    "include glob in folders": "Include {folder}/*/inner/?.conf\n",
+    "include glob of two full stops": "Include {folder}/.*/h/.x\n",
+    "include glob of all below": "Include {folder}/**/deep.conf\n",
+    "include set": "Include {folder}/d/[!b].conf {folder}/d/[a\n",
     "include in a block": "Host y\n  Include {folder}/more\nHost x\n  Include {folder}/more\n  HostName h.example.org\n",
     "include that ends in a block": "Host x\n  Include {folder}/ends\n  Port 77\n",
     "include missing": "Include {folder}/nothing {folder}/more\n",
+    "include below a file": "Include {folder}/more/x {folder}/more\n",
     "include nested": "Include {folder}/outer\n",
 }
 
@@ -85,6 +92,16 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "d" / "b.conf").write_text("User b\nPort 2\n")
     (tmp_path / "d" / "a.conf").write_text("User a\n")
     (tmp_path / "d" / "c.other").write_text("HostName wrong\n")
+    for name, user in {
+        "e/\u00e4": "bytes",
+        "h/.x": "hidden",
+        "g/inner/a.conf": "inner",
+        ".g/inner/a.conf": "wrong",
+        "g/inner/deeper/deep.conf": "wrong",
+        "g/deep.conf": "deep",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"User {user}\n")
     return tmp_path
 
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from hpcdeploy.boundary import Boundary
+from hpcdeploy.boundary import Boundary, in_git
 from hpcdeploy.definition.parts import staged_copy
 from hpcdeploy.environments.channel_address import holds_credentials
 from hpcdeploy.errors import DefinitionError, EnvironmentFileError, HpcdeployError
@@ -118,6 +118,11 @@ def _walk(project: Path, path: Path, staged: str, above: tuple[Path, ...], what:
     real = path.resolve()
     if not real.is_relative_to(project.resolve()):
         raise DefinitionError(f"{what} leads to {path}, outside the project {project}; copy it into the project")
+    if in_git(real, project.resolve()):
+        raise DefinitionError(
+            f"{what} leads to {path}, which is git's own and may hold a token in an address; it does not go into an image, "
+            "so use another file, or a copy of it"
+        )
     if real in above:
         raise DefinitionError(f"{what} leads to {path}, a link to a folder that contains it; remove that link")
     if path.is_dir():

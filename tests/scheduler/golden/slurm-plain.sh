@@ -362,9 +362,10 @@ flock --nonblock "$run_lock" || {
 is_private() { [ ! -L "$1" ] && [ -d "$1" ] && [ -O "$1" ] && [ $((0$(stat -c %a -- "$1") & 022)) = 0 ]; }
 
 # Test whether anybody but this user and root can have written or replaced the file $1: by owner and mode of the file and of each folder
-# and link on its path. In a folder with the sticky bit, others cannot remove or rename the file (rename(2), EPERM).
+# and link on its path. In a folder with the sticky bit, others cannot remove or rename the file (rename(2), EPERM). But a file of this
+# user can get a second name there if fs.protected_hardlinks is 0 (proc_sys_fs(5)), so in such a folder a file must have one name.
 others_can_change() {
-  local rest=$1 name here mode owner target paths names number links=0
+  local rest=$1 name here mode owner hard_links target paths names number shared links=0
   while :; do
     case $rest/ in */../*) return 0 ;; esac
     paths=(/) here=""
@@ -373,10 +374,14 @@ others_can_change() {
       name=${name%$'\n'}
       case $name in "" | .) ;; *) here+=/$name && paths+=("$here") ;; esac
     done
-    number=0 target=""
-    while read -r mode owner; do
+    number=0 target="" shared=""
+    while read -r mode owner hard_links; do
       case $owner in "$EUID" | 0) ;; *) return 0 ;; esac
       mode=$((16#$mode))
+      case $((mode & 0170000)) in
+        $((0040000))) ;;
+        *) [ -z "$shared" ] || [ "$hard_links" = 1 ] || return 0 ;;
+      esac
       case $((mode & 0170000)) in
         $((0120000)))
           target=$(readlink -- "${paths[number]}") && [ $((links += 1)) -le 40 ] || return 0
@@ -384,11 +389,14 @@ others_can_change() {
           rest=$target${here#"${paths[number]}"}
           break
           ;;
-        $((0040000))) [ $((mode & 022)) = 0 ] || [ $((mode & 01000)) != 0 ] || return 0 ;;
+        $((0040000)))
+          shared=""
+          [ $((mode & 022)) = 0 ] || { [ $((mode & 01000)) != 0 ] && shared=1; } || return 0
+          ;;
         *) [ $((mode & 022)) = 0 ] || return 0 ;;
       esac
       number=$((number + 1))
-    done < <(stat -c '%f %u' -- "${paths[@]}" 2>/dev/null)
+    done < <(stat -c '%f %u %h' -- "${paths[@]}" 2>/dev/null)
     [ -n "$target" ] || break
   done
   [ "$number" != "${#paths[@]}" ]

@@ -232,8 +232,8 @@ PASSED = {
     "own settings": ("home/.config/hpcdeploy", "home/.config/hpcdeploy/config.toml", "home/.config/hpcdeploy"),
     "folder of own settings": ("home/.config", "home/.config/hpcdeploy", "home"),
     "settings": ("project", "project/hpcdeploy.toml", "project"),
-    "template": ("project/login_templates", "project/login_templates/state.sh", "project"),
-    "template folder": ("project", "project/login_templates", "project"),
+    "template": ("project/slurm_templates", "project/slurm_templates/job.sh", "project"),
+    "template folder": ("project", "project/slurm_templates", "project"),
 }
 
 
@@ -248,7 +248,7 @@ def test_a_link_in_the_middle_of_what_a_link_leads_to_counts_with_its_folder(
     holder.mkdir(parents=True, exist_ok=True)
     private, public = top / "private", top / "public"
     is_folder = "folder" in kind
-    inner = {"template folder": "state.sh", "folder of own settings": "config.toml"}.get(kind, link.name)
+    inner = {"template folder": "job.sh", "folder of own settings": "config.toml"}.get(kind, link.name)
     written(private / "x" / inner)
     public.mkdir()
     (public / "l").symlink_to("../private")

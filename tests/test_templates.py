@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from hpcdeploy.errors import ConfigError, TemplateError
-from hpcdeploy.templates import render
+from hpcdeploy.templates import render, shipped_root
 from tests.special_files import SPECIAL
 
 
@@ -288,3 +288,11 @@ def test_a_template_of_absurd_size_is_refused(tmp_path: Path, monkeypatch: pytes
         else:
             with pytest.raises(TemplateError, match=r"none\.sh cannot be read: it has 11 bytes, above the limit"):
                 render("slurm_templates/none.sh", {}, overrides=tmp_path)
+
+
+def test_a_project_replaces_no_file_of_the_library_that_templates_include(tmp_path: Path) -> None:
+    own = write(tmp_path, "[% include 'login/state.sh' %]")
+    (own / "login").mkdir()
+    (own / "login/state.sh").write_text("echo mine")
+    expected = (shipped_root() / "login/state.sh").read_text()
+    assert render("slurm_templates/job.sh", {}, overrides=own).rstrip() == expected.rstrip() != ""

@@ -1,6 +1,7 @@
-"""Explain failures of a registry in one sentence, with advice for the user."""
+"""Repeat requests to a registry after temporary failures, and explain all others in one sentence with advice."""
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
@@ -11,10 +12,14 @@ from hpcdeploy.checked_values import read_json
 from hpcdeploy.errors import AuthenticationError, HpcdeployError, RegistryError
 from hpcdeploy.registry.credentials import Lookup, login_command
 from hpcdeploy.registry.reference import Reference
+from hpcdeploy.registry.retries import PASSING_STATUSES, Patience, next_wait
+from hpcdeploy.registry.streams import FileBody
 
 _LONGEST_DETAIL = 300
 _TLS_ENDED = ("EOF occurred in violation of protocol", "connection has been closed (EOF)", "BAD_RECORD_MAC")
 """OpenSSL's messages for a TLS connection that was cut or damaged (its error strings, as in Python's ssl)."""
+_RESTART = ("BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID")
+"""Error codes of an upload that must be restarted (OCI distribution specification, "Error codes", code-2 and code-3)."""
 
 
 class PassingFailure(requests.RequestException):
@@ -104,6 +109,63 @@ def is_passing(error: requests.RequestException) -> bool:
     if isinstance(error, requests.exceptions.SSLError):
         return any(words in str(error) for words in _TLS_ENDED)
     return not isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema)
+
+
+def persist(
+    attempt: Callable[[], requests.Response], patience: Patience, *, doing: str, reference: Reference
+) -> requests.Response:
+    """Call `attempt` until its answer is not a temporary failure or the retry policy ends; return the last answer.
+
+    Args:
+        attempt: Sends the request.
+        patience: The retry policy.
+        doing: What is being done, for messages (``Pushing``).
+        reference: The image's reference, for messages.
+
+    Raises:
+        RegistryError: The last attempt had no answer.
+        HpcdeployError: The error of a `PassingFailure`.
+    """
+    failures, waited = 0, 0.0
+    while True:
+        response: requests.Response | None = None
+        trouble: requests.RequestException | None = None
+        try:
+            response = attempt()
+        except requests.RequestException as error:
+            if not is_passing(error):
+                raise explain_exception(error, doing=doing, reference=reference, attempts=1) from error
+            trouble = error
+        if response is not None and response.status_code not in PASSING_STATUSES:
+            return response
+        failures += 1
+        answer = response if trouble is None else trouble.response
+        retry_after = answer.headers.get("Retry-After", "") if answer is not None else ""
+        wait = next_wait(patience, failures=failures, waited=waited, retry_after=retry_after)
+        if wait is None:
+            if trouble is not None:
+                raise explain_exception(trouble, doing=doing, reference=reference, attempts=failures) from trouble
+            assert response is not None
+            return response
+        if response is not None:
+            response.close()
+        patience.sleep(wait)
+        waited += wait
+
+
+def refuse_broken(answer: requests.Response, blob: bytes | FileBody, digest: str, host: str) -> None:
+    """Raise `PassingFailure` for an upload that was lost, or that was damaged on the way although `blob` matches `digest`.
+
+    A registry does not know an upload after a restart, or if several machines answer for one name and each has its own
+    uploads: "The upload must be restarted" (distribution, registry/api/v2/descriptors.go, of status 404).
+    """
+    detail = read_detail(answer) if answer.status_code in (400, 404, 416) else ""
+    if answer.status_code in (404, 416) or any(code in detail for code in _RESTART):
+        raise PassingFailure(f"{host} no longer knows the upload{detail}", response=answer)
+    if "DIGEST_INVALID" in detail:
+        sha256 = blob.sha256() if isinstance(blob, FileBody) else hashlib.sha256(blob).hexdigest()
+        if digest == f"sha256:{sha256}":
+            raise PassingFailure(f"{host} received damaged data{detail}", response=answer)
 
 
 def _requested_host(error: requests.RequestException, reference: Reference) -> str:

@@ -25,11 +25,18 @@ from hpcdeploy.registry.addresses import NOWHERE, ODD, is_plain, is_same_origin,
 from hpcdeploy.registry.authentication import ScopedAuth, next_page
 from hpcdeploy.registry.bounded import BoundedAdapter, allow
 from hpcdeploy.registry.credentials import Lookup
-from hpcdeploy.registry.failures import PassingFailure, explain_exception, explain_response, only_request_errors
+from hpcdeploy.registry.failures import (
+    PassingFailure,
+    explain_exception,
+    explain_response,
+    only_request_errors,
+    persist,
+    refuse_broken,
+)
 from hpcdeploy.registry.manifest import MANIFEST_TYPE
 from hpcdeploy.registry.reference import Reference, check_tag, is_loopback
-from hpcdeploy.registry.retries import Patience, persist
-from hpcdeploy.registry.streams import RECEIVED_BLOCK, FileBody, PartialFile, refuse_broken
+from hpcdeploy.registry.retries import Patience
+from hpcdeploy.registry.streams import RECEIVED_BLOCK, FileBody, PartialFile
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5

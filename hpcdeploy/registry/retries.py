@@ -6,11 +6,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-import requests
-
-from hpcdeploy.registry.failures import explain_exception, is_passing
-from hpcdeploy.registry.reference import Reference
-
 # Too early, too many requests, or a server error; all other answers would be the same at the next attempt.
 PASSING_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 
@@ -65,45 +60,3 @@ def parse_retry_after(value: str) -> float | None:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return max(0.0, (moment - datetime.now(UTC)).total_seconds())
-
-
-def persist(
-    attempt: Callable[[], requests.Response], patience: Patience, *, doing: str, reference: Reference
-) -> requests.Response:
-    """Call `attempt` until its answer is not a temporary failure or the retry policy ends; return the last answer.
-
-    Args:
-        attempt: Sends the request.
-        patience: The retry policy.
-        doing: What is being done, for messages (``Pushing``).
-        reference: The image's reference, for messages.
-
-    Raises:
-        RegistryError: The last attempt had no answer.
-        HpcdeployError: The error of a `PassingFailure`.
-    """
-    failures, waited = 0, 0.0
-    while True:
-        response: requests.Response | None = None
-        trouble: requests.RequestException | None = None
-        try:
-            response = attempt()
-        except requests.RequestException as error:
-            if not is_passing(error):
-                raise explain_exception(error, doing=doing, reference=reference, attempts=1) from error
-            trouble = error
-        if response is not None and response.status_code not in PASSING_STATUSES:
-            return response
-        failures += 1
-        answer = response if trouble is None else trouble.response
-        retry_after = answer.headers.get("Retry-After", "") if answer is not None else ""
-        wait = next_wait(patience, failures=failures, waited=waited, retry_after=retry_after)
-        if wait is None:
-            if trouble is not None:
-                raise explain_exception(trouble, doing=doing, reference=reference, attempts=failures) from trouble
-            assert response is not None
-            return response
-        if response is not None:
-            response.close()
-        patience.sleep(wait)
-        waited += wait

@@ -7,11 +7,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Self
 
-import requests
-
 from hpcdeploy.errors import RegistryError
 from hpcdeploy.progress import Progress
-from hpcdeploy.registry.failures import PassingFailure, read_detail
 
 BLOCK = 1 << 20
 """Bytes to read and send at a time. http.client's own 8 KiB need many more system calls."""
@@ -162,22 +159,3 @@ class PartialFile:
     def _opened(self) -> BinaryIO:
         assert self._file is not None, "used outside of its with block"
         return self._file
-
-
-_RESTART = ("BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID")
-"""Error codes of an upload that must be restarted (OCI distribution specification, "Error codes", code-2 and code-3)."""
-
-
-def refuse_broken(answer: requests.Response, blob: bytes | FileBody, digest: str, host: str) -> None:
-    """Raise `PassingFailure` for an upload that was lost, or that was damaged on the way although `blob` matches `digest`.
-
-    A registry does not know an upload after a restart, or if several machines answer for one name and each has its own
-    uploads: "The upload must be restarted" (distribution, registry/api/v2/descriptors.go, of status 404).
-    """
-    detail = read_detail(answer) if answer.status_code in (400, 404, 416) else ""
-    if answer.status_code in (404, 416) or any(code in detail for code in _RESTART):
-        raise PassingFailure(f"{host} no longer knows the upload{detail}", response=answer)
-    if "DIGEST_INVALID" in detail:
-        sha256 = blob.sha256() if isinstance(blob, FileBody) else hashlib.sha256(blob).hexdigest()
-        if digest == f"sha256:{sha256}":
-            raise PassingFailure(f"{host} received damaged data{detail}", response=answer)

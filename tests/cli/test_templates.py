@@ -146,9 +146,9 @@ def test_copy_writes_into_the_project_only(project: Project, folder: str, there:
         target.mkdir()
     shutil.copy(project.path / "pixi.toml", inner)
     (inner / "hpcdeploy.toml").write_text(SETTINGS)
-    (inner / "login_templates").symlink_to(folder)
+    (inner / "slurm_templates").symlink_to(folder)
     done = subprocess.run(
-        [COMMAND, "templates", "copy", "build.sh", *force],
+        [COMMAND, "templates", "copy", "rank.sh", *force],
         cwd=inner,
         env=project.environment,
         capture_output=True,
@@ -156,7 +156,7 @@ def test_copy_writes_into_the_project_only(project: Project, folder: str, there:
         check=False,
     )
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
-    assert f"{inner}/login_templates/build.sh would be written to {inner}/login_templates, which is" in done.stderr
+    assert f"{inner}/slurm_templates/rank.sh would be written to {inner}/slurm_templates, which is" in done.stderr
     assert done.stderr.count("\n") == 1
     assert target.exists() == there
     assert not there or list(target.iterdir()) == []
@@ -164,16 +164,16 @@ def test_copy_writes_into_the_project_only(project: Project, folder: str, there:
 
 def test_copy_replaces_a_link_and_not_what_it_leads_to(project: Project, tmp_path: Path) -> None:
     inner = project.path / "inner"
-    (inner / "login_templates").mkdir(parents=True)
+    (inner / "slurm_templates").mkdir(parents=True)
     (inner / "hpcdeploy.toml").write_text("")
     (tmp_path / "other").write_text("kept")
-    own = inner / "login_templates/build.sh"
+    own = inner / "slurm_templates/rank.sh"
     own.symlink_to(tmp_path / "other")
-    argv = [COMMAND, "templates", "copy", "build.sh", "--force"]
+    argv = [COMMAND, "templates", "copy", "rank.sh", "--force"]
     done = subprocess.run(argv, cwd=inner, env=project.environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "other").read_text() == "kept"
-    assert own.read_text() == (ROOT / "login_templates/build.sh").read_text()
+    assert own.read_text() == (ROOT / "slurm_templates/rank.sh").read_text()
     assert not own.is_symlink()
 
 

@@ -24,7 +24,7 @@ def test_a_tasks_line_is_plain_signs_only(values: list[str]) -> None:
 
 def test_a_value_that_linux_gives_no_program_is_refused_before_anything_is_submitted() -> None:
     assert task_line(0, {"v": " " * 26_000})
-    with pytest.raises(ConfigError, match=r"task 3: the value of v takes \d+ bytes .* put it into a file"):
+    with pytest.raises(ConfigError, match=r"task 3: the value of v takes \d+ bytes .* Put it into a file"):
         task_line(3, {"v": " " * 27_000})
     with pytest.raises(ConfigError, match="the value of v takes"):
         task_line(3, {"v": "x" * 131_072})

@@ -193,7 +193,7 @@ def test_a_setting_that_is_no_platforms_name_is_refused(tmp_path: Path, value: s
 def test_no_manifest_gets_a_word_into_the_shell(tmp_path: Path, word: str) -> None:
     quoted = json.dumps(word)
     manifest = f'[workspace]\nplatforms = [{{ name = "x", platform = "linux-64", archspec = {quoted} }}]\n'
-    with pytest.raises(EnvironmentFileError, match=r"pixi\.toml: workspace\.platforms\.archspec names"):
+    with pytest.raises(EnvironmentFileError, match=r"pixi\.toml: workspace\.platforms\.archspec has the microarchitecture"):
         image(project(tmp_path, manifest, lock_of({"linux-64": ()}, 6)))
     with pytest.raises(EnvironmentFileError, match="has the name"):
         image(project(tmp_path, manifest.replace('"x"', quoted)))
@@ -228,7 +228,7 @@ def test_a_token_in_a_channels_address_is_in_no_definition_label_or_listing(tmp_
 
 def test_a_lock_file_without_its_packages_is_told_before_anything_is_made(tmp_path: Path) -> None:
     folder = project(tmp_path, BOTH, lock_of(BARE))
-    with pytest.raises(EnvironmentFileError, match=r"does not fit .*linux-64-cuda \(CUDA 12.9\) there.* run 'pixi lock'"):
+    with pytest.raises(EnvironmentFileError, match=r"does not match .*linux-64-cuda \(CUDA 12.9\) there.* run 'pixi lock'"):
         image(folder)
     settings = ImageSettings(name="x", source=PixiSource(environment="cpu"))
     with pytest.raises(EnvironmentFileError, match="has no environment 'cpu'"):

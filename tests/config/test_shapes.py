@@ -137,7 +137,7 @@ def test_torchrun_goes_with_words_that_start_it_once_on_each_node(slurm: Directi
         (Job(name="train", image="i", launcher="torchrun", slurm=(("ntasks", "8"),)), "slurm.ntasks starts several tasks"),
         (
             Job(name="train", image="i", launcher="torchrun", slurm=(("gpus-per-task", "1"), ("ntasks", "8"))),
-            "use the key tasks-per-node",
+            "Use the key tasks-per-node",
         ),
         (Job(name="train", image="i", launcher="torchrun", slurm=(("ntasks-per-gpu", "1"),)), "slurm.ntasks-per-gpu"),
         (Job(name="train", image="i", slurm=(("mem", "1G"), ("mem-per-gpu", "1G"))), "memory with mem and mem-per-gpu"),

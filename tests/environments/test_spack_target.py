@@ -64,8 +64,8 @@ def test_flags_and_versions_that_move_are_told_of_what_is_locked() -> None:
     [
         ("{", "not valid JSON"),
         ("[]", "expected a table"),
-        ("{}", "of version None"),
-        (lock_text(ZLIB, version=3), "of version 3, but 4 or later"),
+        ("{}", "has version None"),
+        (lock_text(ZLIB, version=3), "has version 3; expected 4 or later"),
         (lock_text(), "locks no package"),
     ],
 )
@@ -130,7 +130,7 @@ def test_a_target_of_another_family_is_refused(foreign: str) -> None:
     for said in (f"{{all: {{require: 'target={foreign}'}}}}", f"{{all: {{target: ['{foreign}']}}}}"):
         with pytest.raises(EnvironmentFileError, match=f"packages.all.* {words}"):
             choose("", said)
-    with pytest.raises(EnvironmentFileError, match=f"packages.hdf5.require names .* {words}"):
+    with pytest.raises(EnvironmentFileError, match=f"packages.hdf5.require has the microarchitecture .* {words}"):
         choose("", f"{{hdf5: {{require: 'target={foreign}'}}}}")
     with pytest.raises(EnvironmentFileError, match=f"spack.yaml: specs has .* {words}"):
         choose(specs=(f"zlib target={foreign}",))

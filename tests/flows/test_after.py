@@ -98,5 +98,5 @@ def test_a_run_that_was_cancelled_before_it_was_submitted_is_waited_for_by_nobod
 
 
 def test_a_job_that_waits_for_itself_is_told_how_to_begin(project: Project, store: Store) -> None:
-    with pytest.raises(ConfigError, match=r"its own latest run, but has none on hpc \(slurm\) yet; .* train --after train"):
+    with pytest.raises(ConfigError, match=r"its own latest run, but has none on hpc \(slurm\) yet\. .* train --after train"):
         found(After(what="train", kind="afterok"), project, store)

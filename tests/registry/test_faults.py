@@ -230,7 +230,7 @@ def test_every_fault_ends_in_the_right_value_or_in_a_refusal_that_is_due(
 
 def test_the_page_tells_how_many_faults_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     page = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text()
-    [(every, some)] = re.findall(r"all (\d+) faults on the way to a registry; make test runs (\d+) of them", page)
+    [(every, some)] = re.findall(r"all (\d+) registry faults; make test runs (\d+) of them", page)
     monkeypatch.setenv(VARIABLE, "all")
     assert int(every) == sum(share_of(KINDS).values())
     monkeypatch.delenv(VARIABLE)

@@ -127,7 +127,7 @@ except KeyboardInterrupt:
         ("from hpcdeploy.limits import run_program", 'run_program(["sleep", "300"])'),
         (
             "from hpcdeploy.apptainer.client import ApptainerClient",
-            'ApptainerClient("sleep")._run_command(["sleep", "300"])',
+            'ApptainerClient("sleep")._run(["sleep", "300"])',
         ),
     ],
 )

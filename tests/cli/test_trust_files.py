@@ -58,7 +58,7 @@ def test_nothing_outside_is_sent_unasked(project: Project, shown: str, said: str
     done = project.run("submit", "--cluster", "mine")
     assert done.returncode == 2, done.stderr
     assert f"the project {project.path} sends to the cluster mine files that lie outside of it ({shown} (" in done.stderr
-    assert "nobody is at a terminal; expected that you allow them once" in done.stderr
+    assert "but there is no terminal. Allow them once:" in done.stderr
     assert "with --trust-project (HPCDEPLOY_TRUST_PROJECT=1 for scripts); or name them in the command" in done.stderr
     trusted = project.run("submit", "--cluster", "mine", "--trust-project")
     assert trusted.returncode == REFUSED_THERE, trusted.stderr
@@ -109,7 +109,7 @@ def test_a_no_sends_nothing_and_is_not_remembered(project: Project) -> None:
     code, said = at_a_terminal(project, b"n\n", "submit", "--cluster", "mine")
     assert code == 2
     assert said.count("[y/N]") == 1
-    assert "and you did not allow it" in said
+    assert "but you did not allow it" in said
     state = Path(project.environment["HOME"]) / ".local/state/hpcdeploy"
     assert not (state / "trusted").exists()
     assert not (Path(project.environment["HOME"]) / "root").exists()
@@ -156,7 +156,7 @@ def test_the_answers_of_many_builds_are_asked_for_ahead(project: Project) -> Non
     (project.path / "hpcdeploy.toml").write_text(f"{IMAGE}{IMAGE.replace('images.one', 'images.two')}")
     _, said = at_a_terminal(project, b"y\n", "build", "--all")
     assert said.count("[y/N]") == 1
-    assert "as secrets of a build on this machine, and nobody" not in said
+    assert "as secrets of a build on this machine, but" not in said
 
 
 def test_the_words_of_a_project_command_no_terminal(project: Project) -> None:

@@ -94,7 +94,7 @@ def test_what_the_person_built_is_not_built_again_also_after_other_builds_of_tha
         store.built(tmp_path, put(tmp_path / "other.sif", inputs=f"{number}" * 64, content=f"{number}"))
     again, steps = build()
     assert again == built
-    assert steps[-1:] == ["these inputs were built before"]
+    assert steps[-1:] == ["an image of these inputs exists"]
 
 
 @pytest.mark.parametrize("table", ["built", "built_on"])

@@ -33,7 +33,7 @@ _FORMER = frozenset(
 )
 """Templates of the scripts for login nodes in earlier versions, as all of `_FORMER_FOLDER`. They are constant files now."""
 
-_NOW = {"slurm_templates/program.sh": "slurm_templates/program.sh and htcondor_templates/program.sh"}
+_NOW = {"login_templates/program.sh": "slurm_templates/program.sh and htcondor_templates/program.sh"}
 """Templates that others replaced."""
 
 _MARKUP = (".html", ".svg")

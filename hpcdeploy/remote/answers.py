@@ -93,7 +93,7 @@ def read_answer(stdout: bytes) -> Mapping[str, object] | None:
             answer: dict[str, object] = read_json(text.partition(" ")[2])
         except ValueError as error:
             if text is texts[-1]:
-                raise ValueError(f"the login node answered {text[:_SHOWN]!r}, which is no JSON") from error
+                raise ValueError(f"the login node answered {text[:_SHOWN]!r}, which is not JSON") from error
         else:
             return answer
     return None

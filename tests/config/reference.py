@@ -27,7 +27,7 @@ def defaults_table(settings: Iterable[Setting]) -> str:
 
 def _table(rows: Iterable[tuple[Setting, str]]) -> str:
     lines = "".join(f"| `{one.key}` | {VALUES[one.value].holds} |{f' {text}' if text else ''} |\n" for one, text in rows)
-    return f"| Key | Holds | Meaning |\n| --- | --- | --- |\n{lines}"
+    return f"| Key | Type | Meaning |\n| --- | --- | --- |\n{lines}"
 
 
 def _meaning(setting: Setting) -> str:

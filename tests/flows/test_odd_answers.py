@@ -70,7 +70,7 @@ def saying(text: str, exit_code: int = 0) -> Callable[[bytes], Completed]:
     """Answer with `text`, in which FENCE is the script's own."""
 
     def answer(script: bytes) -> Completed:
-        fence = re.search(rb"HPCDEPLOY ([0-9a-f]{16}) begin", script)
+        fence = re.search(rb"^fence='?([0-9a-f]{16})", script, re.MULTILINE)
         said = text.replace("FENCE", fence[1].decode() if fence else "")
         return Completed(exit_code=exit_code, stdout=f"HPCDEPLOY begins\n{said}".encode(), stderr=b"")
 

@@ -131,7 +131,7 @@ def test_a_second_name_of_a_file_of_ours_in_a_sticky_folder_is_compared(machine:
         other = machine.folder / "private" / "link"
     path = shared / machine.image.name
     os.link(other, path, follow_symlinks=False)
-    assert "is not the one that its name says" in machine.check(path=path)
+    assert "does not match the checksum in its name" in machine.check(path=path)
     other.unlink()
     assert machine.check(path=path) == "", "with one name it is what its owner, who is trusted, made of it"
 

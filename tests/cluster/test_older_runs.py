@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from hpcdeploy.image import PublishedImage
 from hpcdeploy_lab.inside import inside
 from hpcdeploy_lab.state import Lab
 from tests.cluster.conftest import image_file
+from tests.cluster.driving import PATIENCE
 from tests.shared import OWN
 
 RECORDS = Path(__file__).parents[1] / "records"
@@ -124,8 +126,10 @@ def test_an_interrupted_submission_is_resumed_and_the_run_is_followed_and_fetche
 def test_a_run_that_goes_on_is_seen_and_cancelled(older: Older) -> None:
     result = older.start(seconds=300)
     older.record(str(result["job_id"]), str(result["folder"]))
-    [before] = json.loads(older.hpcdeploy("status", older.run, "--json"))
-    assert before["state"] in {"PENDING", "RUNNING"}
+    until = time.monotonic() + PATIENCE
+    while json.loads(older.hpcdeploy("status", older.run, "--json"))[0]["state"] != "RUNNING":
+        assert time.monotonic() < until
+        time.sleep(0.5)
     older.hpcdeploy("cancel", older.run, "--yes")
     # The exit code of a task that was cancelled while it ran: 128 + SIGTERM with Slurm, none with HTCondor.
     older.hpcdeploy("wait", older.run, "--interval", "1", code=143 if older.scheduler == "slurm" else 1)

@@ -111,7 +111,7 @@ def test_a_connection_that_dies_in_the_middle_is_answered_by_asking_again(
     cutter.start()
     done = submit(run, script, connections.to(slow), store, report=said.append)
     cutter.join()
-    assert any(b"asking again" in piece for piece in said)
+    assert any(b"trying again" in piece for piece in said)
     assert jobs_of(lab, scheduler, run.id) == {done.run.job_id}
 
 

@@ -148,4 +148,4 @@ def test_a_login_node_that_prints_without_end_costs_no_command_more_memory(proje
     assert "Traceback" not in ended.error
     # What waits goes on asking until its time has passed; a submission that was lost is asked for, and stays unsure.
     assert ended.code in (67, 69, 71, 75), ended
-    assert "more than hpcdeploy reads or waits for" in ended.error or ended.code == 75, ended
+    assert "is above hpcdeploy's limit" in ended.error or ended.code == 75, ended

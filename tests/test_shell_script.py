@@ -8,7 +8,7 @@ import pytest
 
 from hpcdeploy.apptainer import build_script
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.remote import job_files, script_parts, scripts, submission
+from hpcdeploy.remote import job_files, script_parts, scripts, submission_script
 from hpcdeploy.shell_script import FOLDER, Raw, Script, Setup, Value, assignments, here_document, library
 from hpcdeploy.templates import shipped_root
 from tests.shellcheck import findings
@@ -34,7 +34,7 @@ def test_a_library_file_is_constant_marked_with_its_name_and_clean(name: str) ->
 
 def test_every_library_file_is_used() -> None:
     code = "".join(
-        Path(str(module.__file__)).read_text() for module in (job_files, script_parts, scripts, submission, build_script)
+        Path(str(module.__file__)).read_text() for module in (job_files, script_parts, scripts, submission_script, build_script)
     )
     code += (ROOT / "hpcdeploy/shell_script.py").read_text()
     templates = "".join(path.read_text() for folder in ROOT.glob("*_templates") for path in folder.glob("*"))

@@ -33,9 +33,8 @@ def test_a_library_file_is_constant_marked_with_its_name_and_clean(name: str) ->
 
 
 def test_every_library_file_is_used() -> None:
-    code = "".join(
-        Path(str(module.__file__)).read_text() for module in (job_files, script_parts, scripts, submission_script, build_script)
-    )
+    modules = (job_files, script_parts, scripts, submission_script, build_script)
+    code = "".join(Path(str(module.__file__)).read_text() for module in modules)
     code += (ROOT / "hpcdeploy/shell_script.py").read_text()
     templates = "".join(path.read_text() for folder in ROOT.glob("*_templates") for path in folder.glob("*"))
     assert [name for name in FILES if f'"{name}"' not in code and f'"login/{name}"' not in templates] == []

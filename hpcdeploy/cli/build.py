@@ -1,7 +1,7 @@
 """Implement ``build``: build images from definitions, here or on a cluster's login node."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -77,7 +77,7 @@ def build(
     """
     from hpcdeploy.cli import many
     from hpcdeploy.cli.place import here
-    from hpcdeploy.cli.trust import admit_build, ask_ahead, ask_ahead_of_builds
+    from hpcdeploy.cli.trust import admit_build
     from hpcdeploy.config.resolution import choose_cluster, choose_images
     from hpcdeploy.errors import ConfigError
     from hpcdeploy.flows.secrets import check_given, parse_given, read_secrets
@@ -97,9 +97,7 @@ def build(
             "--build-arg-file": arguments.build_arg_file,
         }
         options = [word for name, value in common.items() for word in many.option(name, value)]
-        if on:
-            ask_ahead(place.project.clusters, [on])
-        ask_ahead_of_builds(chosen, tuple(given.values()), place.project.root, place.project.clusters.get(on or ""))
+        _ask_ahead(place, chosen, tuple(given.values()), on)
         many.build(
             {one.name: [*options, *_own_options(one, given, target.output)] for one in chosen},
             jobs=selection.jobs,
@@ -107,12 +105,13 @@ def build(
         )
         return
     [settings] = chosen
-    definition, inputs, known = _define(place, settings, build_args_of(arguments), on)
+    cluster = choose_cluster(place.project, on) if on else None
+    definition, inputs, known = _define(place, settings, build_args_of(arguments), cluster.mirrors if cluster else ())
     if dry_run:
         show.exact(definition.text)
         return
     file = target.output or file_of(place, settings)
-    admit = admit_build(place.project.root, choose_cluster(place.project, on) if on else None)
+    admit = admit_build(place.project.root, cluster)
     secrets = read_secrets(settings, definition.secrets, place.project.root, os.environ, tuple(given.values()), admit=admit)
     if on:
         built = _build_on(place, on, definition, secrets, force=force)
@@ -126,16 +125,23 @@ def build(
         show.put(f"{built.path}  sha256:{built.sha256}  {written(built.size)}  ({built.apptainer})")
 
 
+def _ask_ahead(place: "Place", images: "Sequence[ImageSettings]", given: "Sequence[Secret]", on: str | None) -> None:
+    """Prompt once, ahead of several builds, about what the project runs on the cluster `on` and about files of secrets."""
+    from hpcdeploy.cli.trust import ask_ahead, ask_ahead_of_builds
+
+    if on:
+        ask_ahead(place.project.clusters, [on])
+    ask_ahead_of_builds(images, given, place.project.root, place.project.clusters.get(on or ""))
+
+
 def _define(
-    place: "Place", settings: "ImageSettings", build_args: "BuildArguments", on: str | None
+    place: "Place", settings: "ImageSettings", build_args: "BuildArguments", mirrors: "Sequence[tuple[str, str]]"
 ) -> "tuple[Definition, BuildInputs, KnownFiles]":
-    """Generate the definition of an image for this machine or the cluster `on`; return it with its inputs."""
-    from hpcdeploy.config.resolution import choose_cluster
+    """Generate the definition of an image whose base comes from `mirrors`; return it with its inputs."""
     from hpcdeploy.flows.freshness import inputs_of
     from hpcdeploy.known_files import KnownFiles, remembering
 
     with remembering(KnownFiles()) as known:
-        mirrors = choose_cluster(place.project, on).mirrors if on else ()
         definition = definition_of(place, settings, build_args, mirrors)
         return definition, inputs_of(definition, settings, place.project.root, known), known
 

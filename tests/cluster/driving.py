@@ -13,6 +13,13 @@ from hpcdeploy.store import Store
 
 PATIENCE = 300.0
 
+BEFORE = 80
+"""Seconds before a limit of two minutes at which a test asks for a signal.
+
+Slurm looks every 30 seconds, and sends a signal up to 30 seconds early (``send_job_warn_signal`` and PERIODIC_TIMEOUT in
+src/slurmctld/job_mgr.c of 26.05): here not in a job's first 10 seconds, in which its program may not have begun.
+"""
+
 
 def submit_job(
     job: Job, scheduler: SchedulerName, cluster: Cluster, delivery: Delivery, connections: Connections, store: Store

@@ -11,7 +11,7 @@ from hpcdeploy.store import Store
 from hpcdeploy_lab.inside import inside
 from hpcdeploy_lab.state import Lab
 from tests.cluster import test_older_slurm as life
-from tests.cluster.driving import PATIENCE, requeued_before, submit_job
+from tests.cluster.driving import BEFORE, PATIENCE, requeued_before, submit_job
 from tests.cluster.no_container import DELIVERY
 
 PROGRAM = """
@@ -36,7 +36,7 @@ def test_warned_processes_of_two_nodes_go_on_after_their_limit(
         command=("sh", "-c", PROGRAM),
         resources=Resources(nodes=2, cpus=2, time=120),
         tasks_per_node=2,
-        signal=Signal(name="USR1", before=110),
+        signal=Signal(name="USR1", before=BEFORE),
         retries=Retries(max=1, exit_codes=(75,)),
     )
     run = submit_job(job, "slurm", cluster, DELIVERY, connections, store).run

@@ -16,7 +16,7 @@ from hpcdeploy.run import NEVER_BEGAN, Run, RunStatus, State
 from hpcdeploy.store import Store
 from hpcdeploy_lab.inside import inside
 from hpcdeploy_lab.state import Lab
-from tests.cluster.driving import PATIENCE, output_of, requeued_before, submit_job, wait_for
+from tests.cluster.driving import BEFORE, PATIENCE, output_of, requeued_before, submit_job, wait_for
 from tests.shared import OWN
 
 # Every process tells the first one its rank and is told who else is there; then it says what it knows of itself.
@@ -344,7 +344,7 @@ def test_the_program_itself_is_warned_once_before_its_limit_and_its_image_stays(
         image="test",
         command=("python3", "-c", WARNED),
         resources=Resources(nodes=nodes, time=120),
-        signal=Signal(name="USR1", before=110),
+        signal=Signal(name="USR1", before=BEFORE),
     )
     run = driver.submit(job)
     assert driver.lines_of(run) == [f"{rank} warned 1" for rank in range(nodes)]
@@ -381,7 +381,7 @@ for i in $(seq 200); do sleep 0.5; done
         image="test",
         command=("sh", "-c", program),
         resources=Resources(nodes=2, time=120),
-        signal=Signal(name="USR1", before=110),
+        signal=Signal(name="USR1", before=BEFORE),
         retries=Retries(max=1, exit_codes=(75,)),
     )
     run = driver.submit(job)

@@ -74,4 +74,4 @@ def test_an_image_of_two_clusters_runs_on_both_and_an_older_one_only_where_that_
     assert "changed\n" in result(project, well(project, "submit", "--cluster", "first").strip())
     other = hpcdeploy(project, "submit", "--cluster", "second")
     assert other.returncode == 2
-    assert "lies on first alone" in other.stderr
+    assert "is stored only on first" in other.stderr

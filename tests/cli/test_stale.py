@@ -134,7 +134,7 @@ def test_inspect_says_what_changed_since_the_last_build(project: Project) -> Non
     project.change()
     said = project.run("inspect", "train").stdout
     assert (
-        'images.train.pixi.environment ("default" before, "gpu" now); \run \'hpcdeploy build train\' to rebuild it' in said
+        'images.train.pixi.environment ("default" before, "gpu" now); run \'hpcdeploy build train\' to rebuild it' in said
     )
     assert "nothing changed" not in said
     assert "no package changed" in said

@@ -82,7 +82,7 @@ def test_a_run_that_ended_is_judged_by_its_own_notes_once_slurm_forgot_it(lab: L
     with pytest.raises(SchedulerError, match=r"only if run good-.* fails, but that run succeeded"):
         driver.submit("next", "true", after=[After(what=good_id, kind="afternotok")])
     assert inside(lab, ["rm", f"{good.folder}-forgotten/tasks/0.end"], user=lab.user).returncode == 0
-    with pytest.raises(SchedulerError, match="task 0 noted nothing"):
+    with pytest.raises(SchedulerError, match="task 0 recorded no exit code"):
         driver.submit("next", "true", after=[After(what=good_id)])
 
 

@@ -78,7 +78,7 @@ def test_what_can_never_start_is_refused_at_once_and_what_may_start_does(chains:
     both = [After(what=good.id), After(what=bad.id, kind="afternotok")]
     assert chains.end_of(chains.submit("next", "true", after=both)).state is State.COMPLETED
     chains.ask(f"rm {good.folder}/events.log")
-    with pytest.raises(SchedulerError, match="but it is gone from the queue and its event log tells no end"):
+    with pytest.raises(SchedulerError, match="but it is gone from the queue and its event log shows no end"):
         chains.submit("next", "true", after=[After(what=good.id)])
 
 

@@ -172,7 +172,7 @@ def test_a_cluster_that_does_not_let_us_in_holds_up_no_other(
     wait_for(run, cluster, connections, store)
     asked = follow.status(known, lambda name: connections.to(clusters[name]), store)
     assert [one.state for one in asked.statuses] == [State.UNKNOWN, State.COMPLETED]
-    assert "rejected the login of user nobody" in asked.failures[0]
+    assert "login as nobody on hpcdeploy-lab failed" in asked.failures[0]
     assert asked.statuses[0].tasks[0].reason == "refusing could not be queried"
 
 

@@ -307,7 +307,7 @@ def test_a_credential_that_cannot_be_had_is_told_in_the_access_points_own_words(
     site: Cluster, delivery: Delivery, connections: Connections, store: Store
 ) -> None:
     job = Job(name="token", image="test", command=("true",), htcondor=(("use_oauth_services", "scitokens"),))
-    with pytest.raises(SchedulerError, match=r"credential(.|\n)*refused the job"):
+    with pytest.raises(SchedulerError, match=r"credential(.|\n)*rejected the job"):
         submit_job(job, "htcondor", site, delivery, connections, store)
     assert store.latest() == []
 

@@ -237,7 +237,7 @@ def test_a_schedd_that_takes_no_more_jobs_says_so_and_no_run_is_left(
     until(condor, f"! {taken}")
     condor("condor_rm -all >/dev/null 2>&1 || true")
     try:
-        with pytest.raises(SchedulerError, match=r"MAX_JOBS_SUBMITTED(.|\n)*refused the job"):
+        with pytest.raises(SchedulerError, match=r"MAX_JOBS_SUBMITTED(.|\n)*rejected the job"):
             submit_job(SLEEPER, "htcondor", site, delivery, connections, store)
         assert condor("condor_q -constraint 'HpcdeployRun =!= undefined' -af ClusterId") == ""
     finally:

@@ -119,7 +119,7 @@ def test_a_stream_that_breaks_off_on_either_side_goes_on_and_leaves_nothing_here
         with Connections(open_transport) as connections:
             done = go(planned(reference(registry, published), cluster, scheduler, store, tmp_path), connections, store, said)
             assert ran(done, cluster, connections, store)
-    assert b"going on" in b"".join(said)
+    assert b"; resuming" in b"".join(said)
     first, *others = registry.downloads(published.sha256)
     assert first.range == ""
     assert [one.range.startswith("bytes=") for one in others] == [True, True]
@@ -177,7 +177,7 @@ def test_a_file_of_this_machine_is_brought_and_goes_on_where_it_was_cut(
         with Connections(open_transport) as connections:
             done = go(planned("own image.sif", cluster, scheduler, store, tmp_path), connections, store, said)
             assert ran(done, cluster, connections, store)
-    assert b"".join(said).count(b"going on") == 2
+    assert b"".join(said).count(b"; resuming") == 2
     assert done.run.sha256 == published.sha256
 
 

@@ -44,7 +44,7 @@ def test_a_second_instance_of_a_name_is_refused_and_an_ended_one_makes_room(here
     here.said(*START, "twice", *SERVICE)
     refused = here(*START, "twice", *SERVICE)
     assert refused.returncode == 78
-    assert b"runs already" in refused.stderr
+    assert b"is already running" in refused.stderr
     assert here.shell("apptainer instance stop twice").returncode == 0
     assert names(here) == {"twice": False}
     assert b"has ended" in here("run", "instance://twice", "--", "true").stderr
@@ -74,7 +74,7 @@ def test_an_instance_of_a_job_has_its_name_binds_and_variables(here: Here) -> No
 def test_values_that_apptainer_would_lose_are_refused(here: Here) -> None:
     refused = here("instance", "start", "report", *SERVICE)
     assert refused.returncode == 2
-    assert b"ODD holds the characters" in refused.stderr
+    assert b"ODD contains the characters" in refused.stderr
     assert names(here) == {}
 
 

@@ -37,7 +37,7 @@ def test_a_job_runs_with_its_words_environment_and_binds_and_what_is_for_cluster
     assert done.stdout.decode() == f"active|{odd}|0|two words||{here.home}/project\n"
     told = done.stderr.decode()
     assert "ignored here, because they only apply to clusters: memory, time, slurm" in told
-    assert "report asks for 2 GPUs, but there is no GPU on this machine: running without" in told
+    assert "report requests 2 GPUs, but there is no GPU on this machine: running without" in told
     assert here.said("run", "report", "--", "cat", "/data/input") == b"bound\n"
     assert here("run", "report", "--", "touch", "/data/new").returncode == 1
 
@@ -175,7 +175,7 @@ def test_at_a_terminal_ctrl_c_reaches_the_program_once_and_it_decides(here: Here
         (("run", IMAGE, "--engine", "docker"), 2, "docker cannot run"),
         (("run", "docker://python", "--engine", "podman"), 73, "podman is not on this machine's PATH"),
         (("run", IMAGE, "--engine", "rkt"), 2, "expected auto, apptainer"),
-        (("run", IMAGE, "--bind", "not-there:/x"), 2, "is not on this machine"),
+        (("run", IMAGE, "--bind", "not-there:/x"), 2, "does not exist on this machine"),
         (("run", "instance://none"), 78, "no instance 'none'"),
     ],
 )

@@ -97,7 +97,7 @@ def test_an_instance_is_started_listed_used_and_stopped(
     assert mine == [engine]
     used = hpcdeploy("run", "instance://service", "-e", "MORE=1", "--", "sh", "-c", 'echo "$ODD $MORE $PWD"; exit 4')
     assert (used.returncode, used.stdout) == (4, f"two words 1 {tmp_path}\n".encode()), used.stderr
-    assert b"runs already" in hpcdeploy(*start, "sh").stderr
+    assert b"is already running" in hpcdeploy(*start, "sh").stderr
     assert hpcdeploy("instance", "stop", "--all").returncode == 0
     assert running() == {}
     assert podman(engine, "ps", "--all", "--quiet", cwd=tmp_path).stdout == b""

@@ -28,8 +28,8 @@ def test_a_connection_that_dies_says_what_was_running(client: Client, reach: Rea
         server.signal_sessions(signal.SIGKILL)
 
     with reach("cluster") as transport:
-        with pytest.raises(ConnectionLostError, match=r"was lost, and it is not known.*echo started; exec cat"):
-            transport.run(["sh", "-c", "echo started; exec cat /dev/zero"], on_stdout=cut)
+        with pytest.raises(ConnectionLostError, match=r"was lost, and it is not known.*echo started; exec sleep"):
+            transport.run(["sh", "-c", "echo started; exec sleep 20"], on_stdout=cut)
         assert transport.run(["echo", "again"]).stdout == b"again\n"
 
 

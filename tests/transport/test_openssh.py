@@ -406,7 +406,7 @@ def test_a_connection_that_hangs_is_passed_over(
     server = start_server()
     client.host("cluster", server, f"ControlPath {short}/%C")
     theirs = hold(settings_of(client, "cluster"))
-    monkeypatch.setattr(openssh_mux, "PATIENCE", 0.5)
+    monkeypatch.setattr(openssh_mux, "ANSWER_TIMEOUT", 0.5)
     os.kill(theirs.pid, signal.SIGSTOP)
     try:
         assert says_hello(client.open_openssh("cluster"))

@@ -158,7 +158,7 @@ class OciClient:
         if not may_follow(response.url, target):
             raise RegistryError(
                 f"{self.doing} {self.reference} failed: {self.reference.host} redirects to an address without TLS, "
-                "which was not followed; a proxy before the registry probably does not set X-Forwarded-Proto."
+                "which was not followed; a proxy before the registry probably does not set X-Forwarded-Proto"
             )
         return target
 
@@ -171,7 +171,7 @@ class OciClient:
         if not is_plain(link):
             raise RegistryError(
                 f"{self.doing} {self.reference} failed: {self.reference.host} redirects to an address with {ODD}, "
-                "which was not followed; ask the operator of the registry."
+                "which was not followed; ask the operator of the registry"
             )
         return join(response.url, link)
 

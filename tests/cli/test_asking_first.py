@@ -74,4 +74,4 @@ def test_nobody_is_asked_where_nobody_can_answer(project: Project) -> None:
     done = project.run("submit", "train", "--cluster", "hpc")
     assert done.returncode == 2
     assert "Upload all of it" not in done.stderr
-    assert "Leave out by .hpcdeployignore" in done.stderr
+    assert "Exclude files in .hpcdeployignore" in done.stderr

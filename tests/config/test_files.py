@@ -231,7 +231,7 @@ def test_two_files_with_settings_in_one_folder_are_refused(tmp_path: Path, envir
         load_project(tmp_path, environ)
     assert str(refused.value) == (
         f"settings of hpcdeploy are in {tmp_path}/hpcdeploy.toml and in {tmp_path}/pixi.toml;"
-        f" expected them in one file: keep one"
+        f" expected them in one file, so remove the others"
     )
 
 

@@ -117,7 +117,7 @@ def _read_config(path: Path) -> dict[str, object]:
         config = read_json(path.read_bytes())
     except OSError as error:
         raise ConfigError(
-            f"the credentials file {path} cannot be read: {error.strerror}; make it readable, or remove it"
+            f"the credentials file {path} cannot be read: {error.strerror}; correct its permissions"
         ) from error
     except ValueError as error:
         # The error is not chained: its message quotes nothing of the file, but its cause contains the whole text.

@@ -119,7 +119,7 @@ def persist(
     Args:
         attempt: Sends the request.
         patience: The retry policy.
-        doing: What is being done, for messages (``Pushing``).
+        doing: The operation, for messages (``Pushing``).
         reference: The image's reference, for messages.
 
     Raises:

@@ -1,6 +1,6 @@
 """Send the requests of a registry, with the session and the addresses of oras-py; the only module that imports it.
 
-What is not used of it, and why (oras-py 0.2.43, ``oras/provider.py``): ``do_request`` retries every exception for 131 s, and
+Parts of it are not used (oras-py 0.2.43, ``oras/provider.py``): ``do_request`` retries every exception for 131 s, and
 has no timeout and one token for all hosts; ``put_upload`` reads the whole file; ``download_blob`` verifies no digest and
 does not write atomically; ``get_manifest`` returns parsed JSON without a digest; ``upload_manifest`` serializes the JSON
 again; ``get_container`` takes a path with a full stop for a host. The tests in ``tests/registry/test_oras_py.py`` fail when

@@ -1,4 +1,4 @@
-"""What the scripts for login nodes have in common: their library files, the text about their usage, the cluster's paths."""
+"""Define the common parts of the scripts for login nodes: library files, the text about their usage, the cluster's paths."""
 
 from collections.abc import Mapping
 

@@ -53,7 +53,7 @@ class RetryPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class ScriptResult:
-    """What a script on a login node printed, and how it ended.
+    """The output and exit code of a script on a login node.
 
     Attributes:
         where: The machine's name, for messages.

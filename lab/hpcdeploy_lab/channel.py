@@ -97,7 +97,7 @@ PACKAGES = (
                     "# The demo's program: says where it was installed, and that its environment is active.",
                     f'prefix="{PLACEHOLDER}"',
                     'printf "hpcdeploy-demo 1.2.0, installed in %s\\n" "$prefix"',
-                    'printf "activated by: %s\\n" "${DEMO_ACTIVATED:-nobody}"',
+                    'printf "activated by: %s\\n" "${DEMO_ACTIVATED:-nothing}"',
                 ),
             ),
             "share/hpcdeploy-demo/version.txt": Member(content=_script("1.2.0")),

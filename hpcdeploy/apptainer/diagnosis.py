@@ -9,9 +9,7 @@ SHOWN = 15
 
 _NOISE = re.compile(r"^(INFO|DEBUG|VERBOSE):|^\s*$|^\+ |^Cleaning up|^error: the build failed|^[A-Z_]+=")
 
-NO_PROGRAM_BEGINS = (
-    "no program starts in this image: its environment script exits with code 0 before; %test did not run either"
-)
+NO_PROGRAM_BEGINS = "no program starts in this image: its environment script exits before, with code 0; %test did not run"
 """Error of a build whose image's environment script ends the shell before it starts the program."""
 
 
@@ -61,7 +59,7 @@ CAUSES = (
         r"|user namespaces? disabled|new[ug]idmap( was not found|' execution failed|: write to)"
         r"|waiting event for user namespace mappings"
         r"|requires? unprivileged user namespaces",
-        "ask the site to enable user namespaces and to add a range for you in /etc/subuid and /etc/subgid; or build "
+        "ask the site to enable user namespaces and to add a range for you in /etc/subuid and /etc/subgid. Or build "
         "elsewhere (--on CLUSTER, or your own machine) and push the image",
         "Apptainer 1.4.5, recorded; apptainer/apptainer#601, #2455, #3725",
     ),

@@ -121,8 +121,8 @@ def _elsewhere(job: Job, *, mounts: bool) -> list[str]:
     if not default or mounts or not any(word == CODE_MOUNTED or word.startswith(f"{CODE_MOUNTED}/") for word in job.command):
         return []
     note = (
-        f"note: the code is not at {CODE_MOUNTED} but at {CODE_CARRIED} in the working folder, because HTCondor mounts "
-        f'nothing for a job; with destination = "{CODE_CARRIED}" it is there on every cluster'
+        f"note: the code is not at {CODE_MOUNTED} but at {CODE_CARRIED} in the working folder, because HTCondor cannot "
+        f'mount it. Set destination = "{CODE_CARRIED}" to have it there on every cluster'
     )
     return [note]
 

@@ -121,7 +121,7 @@ def _never_began(where: str, stderr: bytes) -> str:
     return (
         f"the login shell on {where} ended before it read hpcdeploy's script, and nothing was done. The likely cause is a "
         "login profile there (/etc/profile, ~/.bash_profile, ~/.profile, ~/.bashrc) that calls exit, execs zsh, or "
-        "reads standard input; do that in interactive shells only: case $- in *i*) ... ;; esac. "
+        "reads standard input. Do that in interactive shells only: case $- in *i*) ... ;; esac. "
         f"Its standard error: {errors or '(nothing)'}"
     )
 

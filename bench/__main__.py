@@ -37,10 +37,10 @@ def main() -> None:
 
 @contextmanager
 def _own_lab() -> Iterator[tuple[Path, Lab]]:
-    """Bring up a lab whose folder lies in the bench's own, so that nobody's lab fills with what is submitted and pushed.
+    """Start a lab for the benchmark alone, so that other labs are not filled with its runs and images.
 
-    Its folder stands beside the person's lab and not in ``/tmp``, which may be memory; what an earlier bench that was killed
-    left there, a running lab too, is taken away first.
+    Its folder is beside the user's lab and not in ``/tmp``, which may be in memory. Files and a running lab of an earlier
+    benchmark that was killed are removed first.
     """
     usual = default_settings()
     folder = usual.state.with_name("bench")

@@ -81,7 +81,7 @@ def place_for(folder: Path, lab: Lab) -> Place:
         "XDG_CACHE_HOME": str(folder),
         "XDG_CONFIG_HOME": str(folder),
     }
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # or we would be timed compiling, which nobody does twice
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # otherwise the time includes compilation, which normally happens once
     project = shutil.copytree(EXAMPLE, folder / "project")
     place = Place(
         project=project,

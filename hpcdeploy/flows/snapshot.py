@@ -318,7 +318,7 @@ def _astray(links: Mapping[str, str], names: Sequence[str]) -> tuple[tuple[str, 
     there = {"", *names, *(parent for name in names for parent in _parents(name))}
 
     def stays(name: str, target: str, steps: int = 40) -> bool:
-        """Follow a link, and those that it leads to, as far as a system does (path_resolution(7))."""
+        """Follow a link, and further links in its target, up to the system's limit (path_resolution(7))."""
         place = os.path.normpath(f"{name.rpartition('/')[0] or '.'}/{target}")
         through = next((one for one in (place, *_parents(place)) if one in links), None)
         if target.startswith("/") or not steps:

@@ -59,7 +59,7 @@ class Command:
 
 
 def commands_of(cluster: Cluster, environ: Mapping[str, str] = os.environ) -> tuple[Command, ...]:
-    """Return what the files of a project can run on `cluster`, or here to reach it, before the user submits a job.
+    """Return the commands that a project's files can run on `cluster`, or here to reach it, before the user submits a job.
 
     For a cluster that the project describes: anything on this machine (``host = "local"``, or an SSH configuration, which
     can name programs), its ``setup`` lines, and its own ``apptainer``. For any cluster: the project's own templates of

@@ -85,7 +85,7 @@ def parse_manifest(content: bytes, *, repository: str) -> PublishedImage:
     """Parse a manifest as a published ``.sif``.
 
     Raises:
-        RegistryError: It is something else; the message says what.
+        RegistryError: It is something else, which the message names.
     """
     try:
         manifest = read_json(content)

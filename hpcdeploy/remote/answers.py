@@ -39,7 +39,7 @@ class ExitCode(IntEnum):
     REJECTED = 12
     """The scheduler rejected the job."""
     UNKNOWN = 13
-    """It is unknown whether the scheduler has the job, or what it printed exceeds the limit."""
+    """It is unknown whether the scheduler has the job, or its output exceeds the limit."""
     FILES_NEEDED = 14
     """Files must be uploaded first; the answer lists them."""
     CANCELLED = 15
@@ -151,7 +151,7 @@ def read_submission(answer: Answer, run: Run, *, may_lack_job: bool = False) -> 
         may_lack_job: It is the answer of a cancelling script, which may not find a job, and needs no files.
 
     Raises:
-        ValueError: The answer is malformed; the message says how.
+        ValueError: The answer is malformed; the message describes the error.
     """
     if answer.get("run", run.id) != run.id:
         raise _wrong("run", answer, run.id)

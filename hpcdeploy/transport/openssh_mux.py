@@ -129,7 +129,7 @@ class Mux:
         request = struct.pack(">I", 0) + _string(b"") + struct.pack(">IIIII", 0, 0, 0, 0, _NO_ESCAPE)
         try:
             self._send(_NEW_SESSION, request + _string(b"") + _string(line))
-        except OSError as error:  # the master reads a request completely or not at all, and acts once it has the streams
+        except OSError as error:  # the master reads a request completely or not at all, and starts when it has the streams
             raise NoMasterError(f"{self._path}: {error.strerror or error}") from error
         try:
             for stream in streams:

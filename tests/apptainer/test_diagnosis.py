@@ -1,8 +1,8 @@
 """Probable causes of failed builds, told from what Apptainer 1.4.5 and the lab's stand-in for pixi really wrote.
 
 Each file in ``recordings`` is the output of a build in the lab that was made to fail: by a temporary folder of 1 MB, a port
-and a name where nobody listens, a tag that is not there, a manifest newer than its lock file, a CUDA environment without a
-CUDA version, a failing test, no user namespaces, and base images without bash and without any shell.
+and an address where nothing listens, a missing tag, a manifest newer than its lock file, a CUDA environment without a CUDA
+version, a failing test, no user namespaces, and base images without bash and without any shell.
 """
 
 from pathlib import Path

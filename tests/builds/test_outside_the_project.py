@@ -106,7 +106,7 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(("kind", "name"), EACH)
 def test_each_of_the_files_counts(project: Path, kind: str, name: str) -> None:
-    """Without this the tests below could refuse what nobody reads."""
+    """Without this the tests below could reject files that are never read."""
     before = make(write(project, kind), kind).inputs
     (project / name).unlink()
     try:

@@ -142,7 +142,7 @@ def test_a_file_of_somebody_else_s_is_refused_with_its_owner(
 ) -> None:
     write(tree, {"a/b/spack.yaml": INCLUDING, "_config/packages.yaml": TARGET})
     folder, me = tree / "a/b", os.geteuid()
-    if me == 0:  # who alone can give a file away; anybody else is somebody else to another user
+    if me == 0:  # only root can change an owner; other users act as another user here
         os.chown(tree / given, 12345, -1)
     else:
         monkeypatch.setattr("hpcdeploy.boundary.trusted_users", lambda _: frozenset({me + 1, 0}))

@@ -302,7 +302,7 @@ def test_a_template_that_is_none_any_more_is_refused_where_it_counted(
     store = Store(default_path(project.environment))
     run = replace(RUN, scheduler="htcondor" if name.startswith("htcondor") else "slurm")
     if name.endswith(("revoke.sh", "asking.sh")):
-        run = replace(run, job_id="")  # nobody is sure of it
+        run = replace(run, job_id="")  # its submission is uncertain
     store.add(run, "")
     store.submitted(run)
     project.write(name, "[# mine #]\n")

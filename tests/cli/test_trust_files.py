@@ -20,7 +20,7 @@ DEFINITION = "Bootstrap: docker\nFrom: x.invalid/x\n"
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    """Give a project that somebody else wrote, a cluster of the person's, and files of the person's outside."""
+    """Return a project of another user, a cluster of the user, and the user's files outside of it."""
     (tmp_path / "project").mkdir()
     project = Project(tmp_path / "project")
     (project.path / "x.sif").write_bytes(sif(partition(squashfs())))

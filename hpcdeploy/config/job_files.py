@@ -28,9 +28,7 @@ def local_path(value: object) -> str:
     """
     words = line(value)
     if words.startswith("~") and not words.startswith("~/") and words != "~":
-        raise ConfigError(
-            f"found {found(value)}; expected a path relative to the project's folder, or one that starts with / or ~/"
-        )
+        raise ConfigError(f"found {found(value)}; expected a path relative to the project's folder, or one from / or ~/")
     return words
 
 

@@ -110,9 +110,7 @@ def _links_astray(tree: Tree) -> list[str]:
         return []
     shown = ", ".join(f"{name} -> {target}" for name, target in tree.astray[:_SHOWN])
     more = f" and {len(tree.astray) - _SHOWN} more" if len(tree.astray) > _SHOWN else ""
-    return [
-        f"note: the targets of these links are not uploaded: {shown}{more}; the cluster may have other files at these paths"
-    ]
+    return [f"note: targets of links are not uploaded: {shown}{more}; the cluster may have other files at these paths"]
 
 
 def _elsewhere(job: Job, *, mounts: bool) -> list[str]:
@@ -143,9 +141,7 @@ def _hold_to_limit(code: Code, tree: Tree, allow: Allow) -> None:
     if tree.size <= code.limit * 1024 * 1024:
         return
     parts = ", ".join(f"{name} ({written(size)})" for name, size in largest(tree))
-    surprise = (
-        f"the code in {tree.folder} is {_described(tree)}, above the limit of {code.limit} MB; its largest parts: {parts}"
-    )
+    surprise = f"the code in {tree.folder} is {_described(tree)}, over the limit of {code.limit} MB; largest parts: {parts}"
     if not allow(surprise):
         raise ConfigError(
             f"{surprise}. Exclude files in {IGNORE_FILE}, make data an input, or raise the limit: "
@@ -197,6 +193,4 @@ def _check_places(job: Job, placements: Sequence[Placement], *, mounts: bool) ->
                 f'expected a path relative to the working folder, such as "{place.rpartition("/")[2]}", as for Slurm'
             )
         if places.count(place) > 1 or any(other.startswith(f"{place}/") for other in places):
-            raise ConfigError(
-                f"job {job.name} has two files or folders with the destination {place}; expected different ones"
-            )
+            raise ConfigError(f"job {job.name} uses the destination {place} twice; expected different destinations")

@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=7, help="number of pairs (large files: a third)")
     parser.add_argument("--megabytes", type=int, default=1000, help="size to push and upload")
     parser.add_argument(
-        "--crowd", type=int, default=10_000, help="number of tasks in one run; the number of runs is a tenth"
+        "--crowd", type=int, default=10_000, help="number of tasks in one run, and ten times the number of runs"
     )
     given = parser.parse_args()
     with _own_lab() as (folder, lab):

@@ -61,7 +61,7 @@ LABELS = {
 }
 SLIM_LABELS = {
     "org.opencontainers.image.title": "Debian without Python, from the hpcdeploy lab",
-    "org.opencontainers.image.description": "a final base without pixi and without interpreters except the shell",
+    "org.opencontainers.image.description": "a final base that holds neither pixi nor an interpreter but the shell",
 }
 _SECONDS = channel.TIMESTAMP // 1000
 _CREATED = "2025-11-20T00:00:00Z"

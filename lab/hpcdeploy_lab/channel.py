@@ -79,7 +79,7 @@ PACKAGES = (
         files={
             "share/hpcdeploy-demo/cuda.txt": Member(
                 content=_script(
-                    "This package contains no CUDA library: it only requires a driver of CUDA 12 or later (__cuda >=12)."
+                    "No CUDA library is in this package: it only asks for a driver of CUDA 12 or later (__cuda >=12)."
                 )
             )
         },
@@ -94,10 +94,10 @@ PACKAGES = (
                 prefixed=True,
                 content=_script(
                     "#!/bin/sh",
-                    "# The demo's program: print where it was installed, and whether its environment is active.",
+                    "# The demo's program: says where it was installed, and that its environment is active.",
                     f'prefix="{PLACEHOLDER}"',
                     'printf "hpcdeploy-demo 1.2.0, installed in %s\\n" "$prefix"',
-                    'printf "activated by: %s\\n" "${DEMO_ACTIVATED:-nothing}"',
+                    'printf "activated by: %s\\n" "${DEMO_ACTIVATED:-nobody}"',
                 ),
             ),
             "share/hpcdeploy-demo/version.txt": Member(content=_script("1.2.0")),

@@ -90,7 +90,7 @@ def test_the_answer_holds_for_a_cluster_and_a_file_whatever_it_holds(project: Pr
     assert code == REFUSED_THERE, said
     (Path(project.environment["HOME"]) / ".ssh/key").write_text("NEW")
     assert project.run("submit", "--cluster", "mine").returncode == REFUSED_THERE
-    assert "to the cluster theirs files that lie outside" in project.run("submit", "--cluster", "theirs").stderr
+    assert "to the cluster theirs files outside of its folder" in project.run("submit", "--cluster", "theirs").stderr
     says(project, "inputs = ['~/.ssh/key:k', '~/p.csv']", OTHERS)
     done = project.run("submit", "--cluster", "mine")
     assert "outside of its folder (inputs: ~/p.csv (" in done.stderr
@@ -166,4 +166,4 @@ def test_the_words_of_a_project_command_no_terminal(project: Project) -> None:
         at_a_terminal(project, b"n\n", "submit", "--cluster", "mine")[1],
     ):
         assert "\x9b" not in said
-        assert "lie outside of it" in said
+        assert "outside of its folder" in said

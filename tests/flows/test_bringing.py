@@ -144,7 +144,7 @@ def test_two_things_at_one_place_are_refused(place: str, project: Path) -> None:
 
 def test_an_absolute_place_is_refused_where_nothing_can_be_mounted(project: Path) -> None:
     inputs = (Input(source="a.py", destination="/in/a.py"),)
-    with pytest.raises(ConfigError, match=r'expected a place relative to the working folder, such as "a.py"'):
+    with pytest.raises(ConfigError, match=r'expected a path relative to the working folder, such as "a.py"'):
         bring(replace(JOB, inputs=inputs), project, "htcondor")
     shared = replace(CLUSTER, htcondor_container="apptainer")
     done = bring_along(replace(JOB, inputs=inputs), project, "htcondor", shared, archives=None, allow=lambda _: False)

@@ -1,6 +1,6 @@
 """Check the owner and permissions of settings and templates: files that another user can have written are rejected.
 
-The rule is that of git's ``safe.directory`` (git-config(1)), extended to permissions: a file or folder is accepted if it
+The rule is that of git's ``safe.directory`` (git-config(1)), extended to permissions. A file or folder is accepted if it
 belongs to the caller or to root, and no other user may write it. The caller can accept a folder with another owner by name:
 in the variable `VARIABLE`, or as ``safe-directories`` in their own settings.
 """

@@ -1,6 +1,6 @@
 """Find and render templates; an undefined name is an error with file and line.
 
-A template is searched in the project's own folders first, then among the built-in ones, which are in the installed package
+A template is searched in the project's own folders first, then among the built-in ones. These are in the installed package
 (``_data``) or, in a checkout, at the top of the repository.
 """
 

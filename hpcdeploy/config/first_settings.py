@@ -125,7 +125,7 @@ def _of_nothing() -> list[str]:
 
 def _cluster() -> list[str]:
     return [
-        "# A cluster may stand here, or for all projects in ~/.config/hpcdeploy/config.toml.",
+        "# Describe a cluster here, or for all projects in ~/.config/hpcdeploy/config.toml.",
         "# [clusters.hpc]",
         '# host = "login.hpc.example.org"       # any Host of ~/.ssh/config, or "local" on the login node itself',
         '# scheduler = "slurm"                  # or "htcondor"',

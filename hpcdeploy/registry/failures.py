@@ -156,8 +156,8 @@ def persist(
 def refuse_broken(answer: requests.Response, blob: bytes | FileBody, digest: str, host: str) -> None:
     """Raise `PassingFailure` for an upload that was lost, or that was damaged on the way although `blob` matches `digest`.
 
-    A registry does not know an upload after a restart, or if several machines answer for one name and each has its own
-    uploads: "The upload must be restarted" (distribution, registry/api/v2/descriptors.go, of status 404).
+    A registry does not know an upload after a restart, or if several machines with separate uploads answer for one name:
+    "The upload must be restarted" (distribution, registry/api/v2/descriptors.go, of status 404).
     """
     detail = read_detail(answer) if answer.status_code in (400, 404, 416) else ""
     if answer.status_code in (404, 416) or any(code in detail for code in _RESTART):

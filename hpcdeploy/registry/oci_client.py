@@ -245,8 +245,8 @@ class OciClient:
     def _read_document(self, url: str, headers: dict[str, str], *, digest: str) -> tuple[bytes, str]:
         """Return a small document's bytes, and its digest as claimed by the registry; empty if it claims none.
 
-        It is read again after a lost connection, and a few times if its digest is not `digest`, or else the claimed one: it
-        may have been truncated without a length in its header. The caller verifies the result.
+        It is read again after a lost connection. It is also read a few times if its digest is not `digest` (or the claimed
+        one), because it may have been truncated without a length in its header. The caller verifies the result.
         """
         content, reads = b"", 0
 

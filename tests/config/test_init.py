@@ -52,7 +52,7 @@ pixi = { environment = "gpu" }
 # files = { "app" = "/app" }           # from the project's folder into the image
 # test = ["python --version"]          # run after the build; the build fails if it fails
 
-# A cluster may stand here, or for all projects in ~/.config/hpcdeploy/config.toml.
+# Describe a cluster here, or for all projects in ~/.config/hpcdeploy/config.toml.
 # [clusters.hpc]
 # host = "login.hpc.example.org"       # any Host of ~/.ssh/config, or "local" on the login node itself
 # scheduler = "slurm"                  # or "htcondor"

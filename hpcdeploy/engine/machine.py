@@ -87,7 +87,7 @@ def choose_gpus(wanted: bool | None, engine: Engine, machine: Machine) -> GpuNam
     """Choose the vendor of the GPUs that the container gets; empty for no GPUs.
 
     Args:
-        wanted: True or False if the user chose; None to use GPUs if detected are any.
+        wanted: True or False if the user chose; None to use GPUs if any are detected.
         engine: The engine.
         machine: The facts about this machine.
 

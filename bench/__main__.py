@@ -1,4 +1,4 @@
-"""``python -m bench``: measure, print a table, then the same as JSON."""
+"""Measure hpcdeploy against the bare tools; print a table, then JSON: ``python -m bench``."""
 
 import argparse
 import json
@@ -21,12 +21,14 @@ SUBJECTS = ("start", "submit", "sweep", "status", "upload", "push")
 
 
 def main() -> None:
-    """Measure what was asked for, on a lab of the bench's own, and leave nothing of it behind."""
+    """Measure the requested subjects in a lab of the benchmark's own, and remove everything afterwards."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Ratios against the bare tools, side by side.")
-    parser.add_argument("--only", choices=SUBJECTS, action="append", help="measure this; again for more")
-    parser.add_argument("--pairs", type=int, default=7, help="how many pairs (a third of them for what is large)")
-    parser.add_argument("--megabytes", type=int, default=1000, help="how much to push and to bring")
-    parser.add_argument("--crowd", type=int, default=10_000, help="how many tasks of one run; a tenth as many runs")
+    parser.add_argument("--only", choices=SUBJECTS, action="append", help="subject to measure; may be repeated")
+    parser.add_argument("--pairs", type=int, default=7, help="number of pairs (large files: a third)")
+    parser.add_argument("--megabytes", type=int, default=1000, help="size to push and upload")
+    parser.add_argument(
+        "--crowd", type=int, default=10_000, help="number of tasks in one run, and ten times the number of runs"
+    )
     given = parser.parse_args()
     with _own_lab() as (folder, lab):
         chosen = given.only or SUBJECTS
@@ -37,15 +39,15 @@ def main() -> None:
 
 @contextmanager
 def _own_lab() -> Iterator[tuple[Path, Lab]]:
-    """Bring up a lab whose folder lies in the bench's own, so that nobody's lab fills with what is submitted and pushed.
+    """Start a lab for the benchmark alone, so that other labs are not filled with its runs and images.
 
-    Its folder stands beside the person's lab and not in ``/tmp``, which may be memory; what an earlier bench that was killed
-    left there, a running lab too, is taken away first.
+    Its folder is beside the user's lab and not in ``/tmp``, which may be in memory. Files and a running lab of an earlier
+    benchmark that was killed are removed first.
     """
     usual = default_settings()
     folder = usual.state.with_name("bench")
     settings = replace(usual, state=folder / "hpcdeploy" / "lab", base_image=False)
-    with state.locked(folder.with_name("bench.lock"), "waiting for another bench", _say):
+    with state.locked(folder.with_name("bench.lock"), "waiting for another benchmark", _say):
         _remove(folder, settings)
         try:
             yield folder, cluster.up(settings, _say)

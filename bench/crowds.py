@@ -1,4 +1,4 @@
-"""Many at once: ten thousand tasks in one submission, and a thousand runs in one question."""
+"""Measure many at once: ten thousand tasks in one submission, and a thousand runs in one query."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -23,7 +23,7 @@ done
 
 
 def sweeping(place: Place, lab: Lab, *, tasks: int, pairs: int) -> Pair:
-    """Compare submitting a sweep of many tasks, each with a value of its own, with submitting one task."""
+    """Compare submitting a sweep of many tasks, each with its own value, with submitting one task."""
     values = place.project / "values.csv"
     values.write_text("rate,name\n" + "".join(f"0.{number},it's {number}\n" for number in range(tasks)), encoding="utf-8")
 
@@ -39,7 +39,7 @@ def sweeping(place: Place, lab: Lab, *, tasks: int, pairs: int) -> Pair:
 
 
 def asking(place: Place, lab: Lab, ways: Sequence[Way], *, runs: int, pairs: int) -> Iterator[Pair]:
-    """Compare asking where many runs are with a bare squeue over ssh, both connecting afresh."""
+    """Compare querying the states of many runs with a bare squeue over ssh; both open a new connection."""
     made = inside(lab, ["sh", "-c", SUBMIT, "sh", lab.scratch, str(runs)], user=lab.user)
     made.check_returncode()
     store = place.store()
@@ -68,5 +68,5 @@ def asking(place: Place, lab: Lab, ways: Sequence[Way], *, runs: int, pairs: int
 
 
 def _cancel(lab: Lab) -> None:
-    """Take away what is held, so that what is measured next does not speak of it."""
+    """Cancel held jobs, so that they do not affect later measurements."""
     inside(lab, ["scancel", f"--user={lab.user}"]).check_returncode()

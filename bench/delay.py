@@ -1,15 +1,15 @@
-"""A long way: every byte arrives a while later. ``python -m bench.delay PORT SECONDS`` prints the port it listens at."""
+"""Forward connections with a delay: ``python -m bench.delay PORT SECONDS`` prints the port on which it listens."""
 
 import asyncio
 import sys
 
 _PIECE = 256 * 1024
 _ON_THE_WAY = 64 * 1024 * 1024
-"""Bytes that the way holds: more than any window, so that the way itself is no limit."""
+"""Maximum number of bytes in transfer: more than any window, so that this is no limit."""
 
 
 async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seconds: float) -> None:
-    """Hand on what comes, `seconds` later each, in its order; at its end, end that direction too."""
+    """Forward each piece `seconds` later, in order; after the last one, close that direction too."""
     loop = asyncio.get_running_loop()
     way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_ON_THE_WAY // _PIECE)
 

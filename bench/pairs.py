@@ -1,4 +1,4 @@
-"""Timing two commands in turn, A B A B ..., so that a machine whose speed drifts drifts for both."""
+"""Run two commands alternately, A B A B ..., so that a change of the machine's speed affects both."""
 
 import json
 import statistics
@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-# A process that is started counts its starter's peak memory as its own (exec keeps the largest seen: Linux, fs/exec.c,
-# exec_mmap). The starter is therefore a bare interpreter of its own, and what it reports is of its only child.
+# A new process inherits the peak memory of its parent (exec keeps the maximum: Linux, fs/exec.c, exec_mmap). The parent is
+# therefore a bare interpreter, which reports on its only child.
 _STARTER = """
 import os, sys, time
 began = time.perf_counter()
@@ -23,19 +23,19 @@ print("\\n[%d, %r, %d]" % (os.waitstatus_to_exitcode(status), seconds, kibibytes
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """What one whole process took: wall-clock seconds, and its peak memory in MB (the largest of it and its children)."""
+    """The time of one whole process in seconds, and its peak memory in MB (the maximum of it and its children)."""
 
     seconds: float
     megabytes: float
 
     def beyond(self, other: "Taken") -> "Taken":
-        """Return what this took longer than `other`."""
+        """Return the additional time compared with `other`."""
         return Taken(seconds=self.seconds - other.seconds, megabytes=self.megabytes)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """Medians of one command against its yardstick; ``ratio`` is the median of the ratios pair by pair."""
+    """Medians of a command and of the command it is compared with; ``ratio`` is the median of the ratios of all pairs."""
 
     name: str
     yardstick: str
@@ -46,9 +46,12 @@ class Pair:
 
 
 def take(argv: Sequence[str], environment: Mapping[str, str] | None = None, *, folder: Path | None = None) -> Taken:
-    """Run a command as a whole process, in `folder`; a failure of its own is an error here.
+    """Run a command as a whole process, in `folder`.
 
-    Memory below that of a bare Python (some 8 MB) cannot be told apart from it: see the comment on the starter.
+    Memory below that of a bare Python (some 8 MB) cannot be measured: see the comment on the starter.
+
+    Raises:
+        RuntimeError: It failed.
     """
     starter = [sys.executable, "-I", "-S", "-c", _STARTER]
     done = subprocess.run([*starter, *argv], env=environment, cwd=folder, capture_output=True, text=True, check=True)
@@ -59,14 +62,14 @@ def take(argv: Sequence[str], environment: Mapping[str, str] | None = None, *, f
 
 
 def compare(name: str, yardstick: str, ours: Callable[[], Taken], theirs: Callable[[], Taken], *, pairs: int) -> Pair:
-    """Time both `pairs` times in turn, after one of each that does not count."""
+    """Measure both commands `pairs` times alternately, after one call of each to warm up."""
     ours()
     theirs()
     return compared(name, yardstick, [(ours(), theirs()) for _ in range(pairs)])
 
 
 def compared(name: str, yardstick: str, taken: Sequence[tuple[Taken, Taken]]) -> Pair:
-    """Make a comparison of what was taken, ours first."""
+    """Return the comparison of pairs of measurements, hpcdeploy's first."""
     return Pair(
         name=name,
         yardstick=yardstick,

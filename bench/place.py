@@ -1,4 +1,4 @@
-"""Where it is measured: a copy of the example, with settings, a record and an image of the bench's own."""
+"""Prepare the measurements: a copy of the example, with its own settings, record and image."""
 
 import hashlib
 import os
@@ -24,7 +24,7 @@ CLUSTER = "bench"
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A copy of the example, the environment in which ``hpcdeploy`` knows its image and its lab, and that image."""
+    """A copy of the example, the environment for ``hpcdeploy``, and the image."""
 
     project: Path
     environment: Mapping[str, str]
@@ -32,11 +32,11 @@ class Place:
     root: str
 
     def note(self, image: BuiltImage) -> None:
-        """Put `image` on record as the project's latest build."""
+        """Record `image` as the project's latest build."""
         self.store().built(self.project, image)
 
     def rebuild(self, path: Path) -> BuiltImage:
-        """Have the file at `path` be another image, a few bytes at its head, and put it on record as the latest build."""
+        """Change a few bytes at the start of the file at `path`, and record it as the latest build."""
         with path.open("r+b") as file:
             file.seek(len(SIF_HEADER))
             file.write(os.urandom(16))
@@ -47,7 +47,7 @@ class Place:
         return built
 
     def store(self) -> Store:
-        """Open the bench's record of runs and images."""
+        """Open the benchmark's record of runs and images."""
         return Store(default_path(self.environment))
 
     def hpcdeploy(self, *words: str) -> Taken:
@@ -55,13 +55,13 @@ class Place:
         return take([COMMAND, *words], self.environment, folder=self.project)
 
     def reach(self, lab: Lab, way: Way) -> None:
-        """Have the person's cluster be the lab, by that way."""
+        """Set the user's cluster to the lab, reached by that way."""
         cluster = f'[clusters.{CLUSTER}]\nhost = "{lab.host}"\nssh-config = "{way.config}"\nroot = "{self.root}"\n'
         write_whole(Path(self.environment["XDG_CONFIG_HOME"]) / "hpcdeploy/config.toml", cluster)
 
 
 def write_sif(path: Path, megabytes: int) -> None:
-    """Write a file of random bytes that begins as an image does."""
+    """Write a file of random bytes with the header of an image."""
     with path.open("wb") as file:
         file.write(SIF_HEADER.ljust(1024, b"\0"))
         for _ in range(megabytes):
@@ -69,7 +69,7 @@ def write_sif(path: Path, megabytes: int) -> None:
 
 
 def place_for(folder: Path, lab: Lab) -> Place:
-    """Copy the example into the bench's folder, with an image on record as built in the lab's cache."""
+    """Copy the example into the benchmark's folder; its image is recorded as built in the lab's cache."""
     body = b"an image that no job of the bench ever opens"
     sha256 = hashlib.sha256(body).hexdigest()
     root = f"{lab.scratch}/hpcdeploy"
@@ -81,7 +81,7 @@ def place_for(folder: Path, lab: Lab) -> Place:
         "XDG_CACHE_HOME": str(folder),
         "XDG_CONFIG_HOME": str(folder),
     }
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # or we would be timed compiling, which nobody does twice
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # otherwise the time includes compilation, which normally happens once
     project = shutil.copytree(EXAMPLE, folder / "project")
     place = Place(
         project=project,

@@ -1,4 +1,4 @@
-"""What is measured: starting, submitting, pushing; each as whole processes, as a person would run them."""
+"""Measure starting, submitting and pushing, each as whole processes, as a user runs them."""
 
 import itertools
 import sys
@@ -13,7 +13,7 @@ from hpcdeploy_lab.state import Lab
 
 MEDIA = "application/vnd.sylabs.sif.layer.v1.sif"
 HELD = ("submit", "report", "--cluster", CLUSTER, "--scheduler", "slurm", "--slurm", "hold")
-"""What submits a job that never starts."""
+"""Arguments that submit a job on hold."""
 
 
 def starting(place: Place, *, pairs: int) -> Iterator[Pair]:
@@ -28,7 +28,7 @@ def starting(place: Place, *, pairs: int) -> Iterator[Pair]:
 
 
 def submitting(place: Place, lab: Lab, ways: Sequence[Way], *, pairs: int) -> Iterator[Pair]:
-    """Compare submitting a held job with a bare sbatch over ssh, both connecting afresh."""
+    """Compare submitting a held job with a bare sbatch over ssh; both open a new connection."""
     script = f"{lab.scratch}/bench.sh"
     inside(lab, ["sh", "-c", f"printf '#!/bin/sh\\ntrue\\n' >{script}"], user=lab.user).check_returncode()
     command = f"sbatch --parsable --hold --output=/dev/null {script}"
@@ -40,14 +40,14 @@ def submitting(place: Place, lab: Lab, ways: Sequence[Way], *, pairs: int) -> It
 
 
 def pushing(place: Place, lab: Lab, *, megabytes: int, pairs: int) -> Pair:
-    """Compare pushing a file of random bytes with ``oras push``, its digest new to the registry each time."""
+    """Compare pushing a file of random bytes with ``oras push``; its digest is new to the registry each time."""
     path = place.project / "big.sif"
     oras = [str(lab.rootfs / "usr/bin/oras"), "push", "--plain-http", "--disable-path-validation"]
     numbers = itertools.count()
     write_sif(path, megabytes)
 
     def fresh() -> str:
-        """Have the file be another image, and return a repository of its own."""
+        """Change the file into another image, and return a new repository."""
         place.rebuild(path)
         return f"{lab.registry}/bench/{next(numbers)}"
 

@@ -1,6 +1,6 @@
-"""Bringing an image from this machine to the cluster, as a submission does it, against ``scp``; near and far.
+"""Compare uploading an image in a submission with ``scp``, near and far.
 
-Told twice: as whole processes, and as the rate, by what either takes longer than where it carries nothing.
+There are two results: whole processes, and the transfer alone, which is the additional time over a call without data.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,9 +15,9 @@ from hpcdeploy_lab.state import Lab
 
 
 def uploading(place: Place, lab: Lab, ways: Sequence[Way], *, megabytes: int, pairs: int) -> Iterator[Pair]:
-    """Compare submitting a held job whose image was built here, and pushed nowhere, with copying that file.
+    """Compare submitting a held job, whose image is only on this machine, with copying the same file.
 
-    The far way is given a tenth to carry. After the measurement the image on record is the one of before.
+    The far way gets a tenth of the size. Afterwards the record has the previous image again.
     """
     path = place.project / "new.sif"
     nothing = place.project / "nothing"
@@ -35,7 +35,7 @@ def uploading(place: Place, lab: Lab, ways: Sequence[Way], *, megabytes: int, pa
 
 
 def _carried(place: Place, lab: Lab, way: Way, path: Path, nothing: Path) -> tuple[Taken, Taken, Taken, Taken]:
-    """Take the time of our way to carry the file and of theirs, and of both where nothing is to be carried."""
+    """Measure the upload by hpcdeploy and by scp, and both without data."""
 
     def copy(file: Path) -> Taken:
         return take(["scp", "-q", "-F", str(way.config), str(file), f"{lab.host}:{lab.scratch}/copied"])

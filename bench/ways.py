@@ -1,4 +1,4 @@
-"""The two ways to the lab: as near as it is, and as far as a cluster is."""
+"""Reach the lab in two ways: directly, and with the delay of a distant cluster."""
 
 import subprocess
 import sys
@@ -10,12 +10,17 @@ from pathlib import Path
 from hpcdeploy_lab.state import Lab
 
 ONE_WAY = 0.025
-"""Seconds that each byte is on its way longer: 50 ms more for a question and its answer."""
+"""Additional delay of each byte in seconds: 50 ms for a round trip."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
-    """How the lab is reached: the SSH configuration that leads there, and what to say behind a measurement's name."""
+    """A way to the lab.
+
+    Attributes:
+        config: The SSH configuration for it.
+        words: The suffix of a measurement's name.
+    """
 
     config: Path
     words: str = ""
@@ -23,7 +28,7 @@ class Way:
 
 @contextmanager
 def ways(lab: Lab, folder: Path) -> Iterator[tuple[Way, Way]]:
-    """Give the near way and the far one; `folder` takes the far one's files."""
+    """Yield the near way and the far one, whose files are in `folder`."""
     command = [sys.executable, "-m", "bench.delay", str(lab.ssh_port), str(ONE_WAY)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as delay:
         assert delay.stdout is not None

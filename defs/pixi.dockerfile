@@ -20,11 +20,11 @@ COPY [= words =]
 COPY [= words =]
 [% endfor %]
 [% if cuda %]
-# The machine that builds needs no GPU.
+# The build machine needs no GPU.
 ENV CONDA_OVERRIDE_CUDA=$CUDA_VERSION
 [% endif %]
 [% if overrides %]
-# Pixi takes the machine that builds for one that the packages are locked for.
+# Pixi assumes that the build machine has the properties for which the packages are locked.
 [% endif %]
 [% for pair in overrides %]
 ENV [= pair =]
@@ -44,11 +44,11 @@ ARG [= name =]
 [% endfor %]
 WORKDIR /app
 [% if editable_workspace %]
-# The workspace itself is an editable package, so all of it comes along.
+# The workspace itself is an editable package, so all of it is copied.
 COPY --from=build /app /app
 [% else %]
 COPY --from=build /app/.pixi/envs/$ENVIRONMENT /app/.pixi/envs/$ENVIRONMENT
-# Without these two, 'pixi run' would write them into an image that nobody can write to.
+# Without these two, 'pixi run' would write them into an image that is read-only for all users.
 COPY --from=build /app/.pixi/.gitignore /app/.pixi/.condapackageignore /app/.pixi/
 [% for words in kept %]
 COPY --from=build [= words =]

@@ -1,4 +1,4 @@
-"""How far above its own folder a project's files may lie: up to the root of the git work tree."""
+"""Limit which files a project may use: those in its folder, and above it those in the same git work tree."""
 
 import os
 from collections.abc import Iterator
@@ -9,43 +9,43 @@ from hpcdeploy.errors import EnvironmentFileError, HpcdeployError
 from hpcdeploy.folders import home_folder
 from hpcdeploy.ownership import objection, on_the_way, trusted_users
 
-_GIT_S_OWN = "which is {}: git's own folder does not go into images; name another"
+_GIT_S_OWN = "which is {}: git's own folder is not copied into images; use another path"
 
 
 class Boundary:
-    """The folder that a project's files lie in: its own, and above it the git work tree.
+    """The area of a project's files: its own folder, and above it the git work tree.
 
-    A project may be somebody else's. A file that it names, or leads to by a link, may be printed, quoted in a message, and
-    go into an image; so a file that lies elsewhere, such as a private key, is not read. Whoever can write a file decides
-    what the image holds, so one of another user is taken from the project only, which the caller chose. git is asked when
-    the first file lies above the project.
+    The project may have been written by another user. A file that it names, or reaches by a link, may be printed, quoted in
+    a message, or copied into an image. Therefore a file outside this area, such as a private key, is not read. A user who
+    can write a file decides what the image contains. Therefore a file of another user is only accepted in the project's own
+    folder, which the caller chose. git is queried when the first file lies above the project.
     """
 
     def __init__(self, project: Path, *, named: Path | None = None) -> None:
-        """Take the project's folder, which need not be in a work tree.
+        """Set the area.
 
         Args:
-            project: The project's folder.
-            named: A file that the person named in the command: it may lie anywhere.
+            project: The project's folder, which need not be in a work tree.
+            named: A file that the user named in the command; it may be anywhere.
         """
         self.project = project.resolve()
         self._named = named and named.resolve()
 
     @property
     def top(self) -> Path:
-        """The root of the work tree that holds the project; the project's own folder where there is none that counts.
+        """The root of the project's work tree; the project's own folder if there is no suitable work tree.
 
-        One that holds the home folder does not count, as people have who keep their settings in git: everything of theirs
-        lies in it.
+        A work tree that contains the home folder does not count: some users keep their settings in git, and then it
+        contains all their files.
         """
         return self._tree if self._tree and not self._holds_home else self.project
 
     @cached_property
     def _tree(self) -> Path | None:
-        """The root of the work tree that holds the project.
+        """The root of the work tree that contains the project, or None.
 
-        git itself names none where it belongs to somebody else (git-config(1), safe.directory). A repository's own settings
-        may name any folder (core.worktree there), so that one counts only which holds ``.git``.
+        git reports none if it belongs to another user (git-config(1), safe.directory). A repository can set its work tree
+        to any folder (git-config(1), core.worktree), so it only counts if it contains ``.git``.
         """
         from hpcdeploy.git import ask_git
 
@@ -61,32 +61,39 @@ class Boundary:
     def check(
         self, path: Path, key: str = "", error: type[HpcdeployError] = EnvironmentFileError, *, of_git: bool = False
     ) -> None:
-        """Refuse a file or folder that a project may not use; `key` says in messages what names it (empty: its path).
+        """Check that the project may use a file or folder.
 
-        Git's own folder is refused too, unless `of_git`: its configuration may hold a token in an address. Above the project
-        what is not there is not. Raises an `error` with the reason.
+        Args:
+            path: The file or folder. Above the project, a missing one is accepted.
+            key: The subject of the message; empty for the path.
+            error: The class of the error.
+            of_git: Accept files in git's own folder. By default they are rejected, because its configuration may contain a
+                token in a URL.
+
+        Raises:
+            HpcdeployError: It may not; the class is `error`.
         """
         if reason := self._objection(path, of_git=of_git):
             raise error(f"{key or path}, {reason}")
 
     def holds(self, path: Path) -> bool:
-        """Tell whether a project may use `path` without a question, by the same rule as `check`."""
+        """Tell whether `check` accepts `path`."""
         return not self._objection(path, of_git=False)
 
     def _objection(self, path: Path, *, of_git: bool) -> str:
-        """Return why the project may not use the file `path`, as the end of a sentence; empty: it may."""
+        """Return why the project may not use the file `path`, as the end of a sentence; empty if it may."""
         real = followed(path)
         if real == self._named:
             return ""
         if real.is_relative_to(self.project):
             return _GIT_S_OWN.format(real) if in_git(real, self.project) and not of_git else ""
         if not real.is_relative_to(self.top):
-            where = "above that only what lies in the same git work tree is taken, and git names none here"
+            where = "above it only files in the same git work tree can be used, and git finds none here"
             if self.top != self.project:
-                where = f"above that only what lies in the git work tree {self.top} is taken"
+                where = f"above it only files in the git work tree {self.top} can be used"
             elif self._holds_home:
-                where = f"nothing above that is taken, since the git work tree {self._tree} holds your home folder"
-            return f"which is {real}, outside of the project {self.project}: {where}; copy it there"
+                where = f"nothing above it can be used, because the git work tree {self._tree} contains your home folder"
+            return f"which is {real}, outside of the project {self.project}: {where}; copy the file into the project"
         if not of_git and in_git(real, self.top):
             return _GIT_S_OWN.format(real)
         if not real.exists():
@@ -96,30 +103,31 @@ class Boundary:
             if reason := objection(part, users):
                 written = f"run 'chmod go-w {part}', or " if "written" in reason else ""
                 return (
-                    f"but {part} {reason}: files that others own or may change are not taken from above the project's "
+                    f"but {part} {reason}: files that others own or may change cannot be used from above the project's "
                     f"folder; {written}copy it into the project"
                 )
         return ""
 
     def _up_to_top(self, real: Path) -> Iterator[Path]:
-        """Yield the file and each folder above it up to the work tree's own: who may write one decides what lies in it."""
+        """Yield the file and each folder above it up to the work tree: a user who can write one of them can replace the
+        file."""
         yield real
         yield from (folder for folder in real.parents if folder.is_relative_to(self.top))
 
     def _links_to(self, path: Path) -> Iterator[Path]:
-        """Yield the links above the project, in the work tree, by which `path` leads to its file, and their folders."""
+        """Yield the links above the project that `path` follows within the work tree, and the folders of these links."""
         steps = on_the_way(path.absolute(), self.project)
         yield from (step for step in steps if step.is_relative_to(self.top) and not step.is_relative_to(self.project))
 
 
 def in_git(real: Path, folder: Path) -> bool:
-    """Tell whether `real`, which lies below `folder` and is no link, is git's own or lies in git's own folder there."""
+    """Tell whether `real`, a path below `folder` without links, is ``.git`` or lies in it."""
     return ".git" in real.relative_to(folder).parts
 
 
 def followed(path: Path) -> Path:
-    """Return where `path` leads, absolute and without links; of links that lead to each other the first.
+    """Return the absolute target of `path` without links; for links in a loop, the first of them.
 
-    Path.resolve raises RuntimeError for those before Python 3.13.
+    Path.resolve raises RuntimeError for a loop before Python 3.13.
     """
     return Path(os.path.realpath(path))

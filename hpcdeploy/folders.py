@@ -1,30 +1,30 @@
-"""Where this machine keeps what is ours: settings, the record of runs, caches (XDG Base Directory Specification 0.8)."""
+"""Return the folders for settings, records and caches on this machine (XDG Base Directory Specification 0.8)."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 
 def config_folder(environ: Mapping[str, str]) -> Path:
-    """Return ``$XDG_CONFIG_HOME/hpcdeploy``: what a person has written."""
+    """Return ``$XDG_CONFIG_HOME/hpcdeploy``, for files that the user writes."""
     return _base(environ, "XDG_CONFIG_HOME", ".config") / "hpcdeploy"
 
 
 def state_folder(environ: Mapping[str, str]) -> Path:
-    """Return ``$XDG_STATE_HOME/hpcdeploy``: what must outlive this machine's next start."""
+    """Return ``$XDG_STATE_HOME/hpcdeploy``, for data that must survive a restart."""
     return _base(environ, "XDG_STATE_HOME", ".local/state") / "hpcdeploy"
 
 
 def cache_folder(environ: Mapping[str, str]) -> Path:
-    """Return ``$XDG_CACHE_HOME/hpcdeploy``: what can be had again."""
+    """Return ``$XDG_CACHE_HOME/hpcdeploy``, for data that can be created again."""
     return _base(environ, "XDG_CACHE_HOME", ".cache") / "hpcdeploy"
 
 
 def _base(environ: Mapping[str, str], variable: str, default: str) -> Path:
-    # The specification has a relative path ignored as invalid.
+    # The specification says that a relative path is invalid and must be ignored.
     value = environ.get(variable, "")
     return Path(value) if value.startswith("/") else home_folder(environ) / default
 
 
 def home_folder(environ: Mapping[str, str]) -> Path:
-    """Return ``$HOME``, or where that is not set the home folder that the user has by the system's own list."""
+    """Return ``$HOME``; if it is not set, the home folder from the system's user database."""
     return Path(environ["HOME"]) if environ.get("HOME") else Path.home()

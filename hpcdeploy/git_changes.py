@@ -1,10 +1,10 @@
-"""Whether a work tree differs from its commit, asked of git without a program that the repository itself names.
+"""Tell whether a work tree differs from its commit, without starting programs that the repository names.
 
-``git status`` converts files by the filters that the configuration defines and the attributes choose (gitattributes(5),
-filter). The person's own definitions, such as git-lfs in ``~/.gitconfig``, count. Those of the repository's configuration,
-which others may have written, are replaced by the person's own of that name, or else switched off; where a file differs
-only without its filter, it is unknown whether it differs. Submodules are looked into by git itself, in processes of their
-own, so their configuration counts as the repository's.
+``git status`` converts files with filters, which the configuration defines and the attributes select (gitattributes(5),
+filter). The user's own definitions are used, such as git-lfs in ``~/.gitconfig``. A definition in the repository's
+configuration may come from other people. It is replaced by the user's own filter of that name, or else disabled. If a file
+only differs without its filter, the result is unknown. git checks submodules in processes of its own, so their
+configuration counts as the repository's.
 """
 
 import os
@@ -16,41 +16,44 @@ from hpcdeploy.errors import ConfigError
 from hpcdeploy.git import MOST, ask_git
 
 MOST_REPOSITORIES = 1000
-"""Submodules, with those inside of them, that are looked into."""
+"""Maximum number of submodules, including nested ones."""
 
 MOST_FILTERS = 100
-"""Filters that a repository's own configuration may define: each is switched off by four arguments of 100 bytes or so."""
+"""Maximum number of filters in a repository's own configuration: disabling one takes four arguments of some 100 bytes."""
 
 _NO_RENAMES = {"diff.renames": "false", "status.renames": "false"}
-"""A renamed file is a change in any case; looking for one would read files that a partial clone lacks (git-config(1))."""
+"""Disable the detection of renamed files: they are changes anyway, and it reads files that a partial clone lacks
+(git-config(1))."""
 
 _MOST_PATHS = 100
-"""Changed files that are asked about."""
+"""Maximum number of changed files whose filters are queried."""
 
 _KEYS = r"^(filter\..*\.(clean|smudge|process|required)|lfs\.extension\..*\.(clean|smudge))$"
-"""What names the programs of filters: git's own keys (git-config(1), filter.<driver>.clean and the next ones), and the
-programs that git-lfs starts in turn (git-lfs-config(5), lfs.extension.<name>.clean)."""
+"""Keys with programs of filters: git's own (git-config(1), filter.<driver>.clean and the next ones), and those that
+git-lfs starts (git-lfs-config(5), lfs.extension.<name>.clean)."""
 
 _PROGRAMS = ("clean", "smudge", "process")
 _OF_REPOSITORY = frozenset({"local", "worktree"})
-"""The scopes of what lies with the repository (git-config(1), SCOPES), with the files that it includes."""
+"""The scopes of the repository's own configuration and of files that it includes (git-config(1), SCOPES)."""
 
 _LFS = {
     "clean": frozenset({"git-lfs clean -- %f"}),
     "smudge": frozenset({"git-lfs smudge -- %f", "git-lfs smudge --skip -- %f"}),
     "process": frozenset({"git-lfs filter-process", "git-lfs filter-process --skip"}),
 }
-"""What ``git lfs install --local`` writes (git-lfs-install(1)), as GitHub's actions/checkout does: the program is looked for
-in PATH, and so is the person's."""
+"""The values that ``git lfs install --local`` writes (git-lfs-install(1)), as does GitHub's actions/checkout. They are
+safe: git searches the program in PATH, as for the user's own filter."""
 
 
 @dataclass
 class _Filters:
     """The filters of a repository and its submodules.
 
-    ``own`` has the person's definitions, by filter and key, ``named`` the keys that a repository defines of each filter,
-    ``misled`` those of the person that would start a program of a repository's, ``submodules`` the paths of the submodules
-    of the repository itself.
+    Attributes:
+        own: The user's definitions, by filter and key.
+        named: For each filter, the keys that a repository defines.
+        misled: Filters of the user that would start a program of a repository.
+        submodules: The paths of the submodules of the outermost repository.
     """
 
     own: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -60,48 +63,53 @@ class _Filters:
 
     @property
     def replaced(self) -> set[str]:
-        """The filters that git must not take as they are defined."""
+        """The filters whose definitions git must not use."""
         return self.named.keys() | self.misled
 
     @property
     def off(self) -> frozenset[str]:
-        """The filters that are switched off."""
+        """The filters that are disabled."""
         return frozenset(name for name in self.replaced if not self._persons(name))
 
     @property
     def settings(self) -> dict[str, str]:
-        """What has precedence over the repository's definitions; an empty program is none (convert.c, apply_filter)."""
+        """The settings that override the repository's definitions; an empty program disables a filter (convert.c,
+        apply_filter)."""
         chosen: dict[str, str] = {}
         for name in sorted(self.replaced):
             given = self._persons(name)
-            # A process has precedence over the other programs, also an empty one.
+            # ``process`` has precedence over the other programs, even if it is empty.
             keys = _PROGRAMS if "process" in given or not given else ("clean", "smudge")
             chosen |= {f"filter.{name}.{key}": given.get(key, "") for key in keys}
             chosen[f"filter.{name}.required"] = given.get("required", "false")
         return chosen
 
     def _persons(self, name: str) -> dict[str, str]:
-        """Return the person's definition of a filter; nothing where there is none that can be put back."""
+        """Return the user's definition of a filter; empty if it cannot replace the repository's."""
         given = {} if name in self.misled else self.own.get(name, {})
         clean = given.get("clean") and "process" not in self.named.get(name, ())
         return given if given.get("process") or clean else {}
 
 
-def has_changes(folder: Path, *words: str) -> bool | None:
-    """Tell whether ``git status WORDS`` in `folder` has anything to report; None where that is not known.
+def has_changes(folder: Path, *arguments: str) -> bool | None:
+    """Tell whether ``git status ARGUMENTS`` in `folder` reports a change.
 
-    It is unknown where git is not there, or refuses or cannot read the repository, and where it depends on a filter that is
-    switched off.
+    None if that is unknown: git is not installed, it rejects or cannot read the repository, or the result depends on a
+    filter that is disabled.
+
+    Raises:
+        ConfigError: git's answer is too large, or takes too long.
     """
     filters = _Filters()
     top = _top(folder)
     if top is None or not _collect(folder, top, filters):
         return None
-    done = ask_git(folder, "status", "--porcelain", "-z", *words, settings=filters.settings | _NO_RENAMES)
+    done = ask_git(folder, "status", "--porcelain", "-z", *arguments, settings=filters.settings | _NO_RENAMES)
     if done is None or done.returncode:
         return None
     changed = [line for line in done.stdout.split(b"\0") if line]
-    # " M": the content of a file differs from the index's (git-status(1), Short Format). Nothing else needs a filter.
+    # " M": the file's content differs from the index (git-status(1), Short Format). All other changes are found without
+    # filters.
     contents = {line[3:] for line in changed if line.startswith(b" M ")}
     if len(contents) < len(changed) or not (changed and filters.off):
         return bool(changed)
@@ -114,7 +122,8 @@ def _top(folder: Path) -> Path | None:
 
 
 def _collect(folder: Path, top: Path, filters: _Filters) -> bool:
-    """Collect the filters of the work tree `top`, which `folder` is in, and of its submodules; False: they are not known."""
+    """Collect the filters of the work tree `top`, which contains `folder`, and of its submodules; return False if they are
+    unknown."""
     seen: set[Path] = set()
     waiting = [folder]
     while waiting:
@@ -132,14 +141,14 @@ def _collect(folder: Path, top: Path, filters: _Filters) -> bool:
             filters.submodules.update(found)
         submodules = (root / os.fsdecode(name) for name in found)
         waiting += (path for path in submodules if os.path.lexists(path / ".git"))
-    # "git -c" takes what follows the first "=" as the value.
+    # "git -c" takes everything after the first "=" as the value.
     return len(filters.replaced) <= MOST_FILTERS and not any("=" in name for name in filters.replaced)
 
 
 def _submodules(place: Path) -> list[bytes] | None:
-    """Return the paths of the submodules in the index, relative to the work tree; None where they are not known."""
+    """Return the paths of the submodules in the index, relative to the work tree; None if they are unknown."""
     try:
-        # A line has the object's name too: some 50 bytes besides the path.
+        # Besides the path, a record has some 50 bytes, such as the object's name.
         done = ask_git(place, "ls-files", "--stage", "--full-name", "-z", "--", ":/", most=2 * MOST)
     except ConfigError:
         return None
@@ -150,15 +159,15 @@ def _submodules(place: Path) -> list[bytes] | None:
 
 
 def _read_configuration(place: Path, filters: _Filters) -> bool:
-    """Add the filters that the configuration defines in `place`; False: it cannot be read."""
+    """Add the filters in the configuration of `place`; return False if it cannot be read."""
     done = ask_git(place, "config", "--show-scope", "-z", "--get-regexp", _KEYS)
-    if done is not None and done.returncode == 129:  # unknown option: git before 2.26 does not say where a value is from
+    if done is not None and done.returncode == 129:  # unknown option: git before 2.26 does not report a value's scope
         done = ask_git(place, "config", "-z", "--get-regexp", _KEYS)
         lines = _lines(done.stdout) if done is not None else []
         fields = [word for line in lines for word in ("local", line)]
     else:
         fields = _lines(done.stdout) if done is not None else []
-    if done is None or done.returncode > 1 or len(fields) % 2:  # 1: there is none (git-config(1))
+    if done is None or done.returncode > 1 or len(fields) % 2:  # 1: no match (git-config(1))
         return False
     for scope, line in zip(fields[::2], fields[1::2], strict=True):
         key, _, value = line.partition("\n")
@@ -178,7 +187,7 @@ def _lines(answer: bytes) -> list[str]:
 
 
 def _without_filter(top: Path, paths: Collection[bytes], off: Collection[str]) -> bool:
-    """Tell whether one of the files, relative to `top`, is converted by none of the filters `off` (git-check-attr(1))."""
+    """Tell whether any of the files, relative to `top`, uses none of the filters `off` (git-check-attr(1))."""
     asked = [os.fsdecode(path) for path in sorted(paths)[:_MOST_PATHS]]
     done = ask_git(top, "check-attr", "-z", "filter", "--", *asked) if asked else None
     if done is None or done.returncode:

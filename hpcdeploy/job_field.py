@@ -22,10 +22,10 @@ Amounts become MiB, and times seconds.
 """
 
 Form = Literal["text", "number", "flag", "list", "pairs", "options", "sweep", "sweep file", "off"]
-"""What an option takes.
+"""The kind of an option's value.
 
-``list`` may be repeated; so may ``pairs`` (NAME=VALUE), ``options`` (KEY[=VALUE]) and ``sweep`` (NAME=A,B,C), which become a
-table. ``sweep file`` is a path of this machine. ``off`` takes nothing, and sets its key to false.
+``list`` may be repeated; so may ``pairs`` (NAME=VALUE), ``options`` (KEY[=VALUE]) and ``sweep`` (NAME=A,B,C), which become
+a table. ``sweep file`` is a path on this machine. ``off`` has no value, and sets its key to false.
 """
 
 Merge = Literal["last", "last or none", "name", "caseless name", "destination"]
@@ -42,7 +42,7 @@ class Option(NamedTuple):
     Attributes:
         names: Its names, separated by spaces. The last one also names the parameter: ``--gpu-mem --gpu-memory``.
         help: Its help text, without the schedulers that support it.
-        form: What it takes.
+        form: The kind of its value.
         completions: Words that a shell completes.
     """
 

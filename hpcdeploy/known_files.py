@@ -1,7 +1,7 @@
 """Cache the content of files by their metadata, so that unchanged files are not read again.
 
 A file is identified by its `Signature`. Git's index uses the same values and has the same limit ("racy git", Git's
-``Documentation/technical/racy-git.txt``): a file that changes twice within one tick of the file system's clock, to the same
+``Documentation/technical/racy-git.txt``). A file that changes twice within one tick of the file system's clock, to the same
 size, keeps its signature. So a signature is only used if the file was unchanged for `GRAIN_NS` when it was read.
 """
 

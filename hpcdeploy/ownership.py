@@ -1,8 +1,8 @@
-"""Whose a file is and who else may write it: settings and templates that another user could have put there are refused.
+"""Check the owner and permissions of settings and templates: files that another user can have written are rejected.
 
-The rule is that of git's ``safe.directory`` (git-config(1)), extended to who may write: a file or folder counts if it
-belongs to the caller or to root, and nobody else may write it. A folder whose owner the caller trusts is accepted by name:
-in the variable `VARIABLE`, or as ``safe-directories`` in the caller's own settings.
+The rule is that of git's ``safe.directory`` (git-config(1)), extended to permissions. A file or folder is accepted if it
+belongs to the caller or to root, and no other user may write it. The caller can accept a folder with another owner by name:
+in the variable `VARIABLE`, or as ``safe-directories`` in their own settings.
 """
 
 import grp
@@ -17,22 +17,24 @@ from hpcdeploy.errors import ConfigError
 from hpcdeploy.folders import config_folder, home_folder
 
 VARIABLE = "HPCDEPLOY_SAFE_DIRECTORY"
-"""Folders that are accepted whoever owns them, with ``:`` between: a path, a path with ``/*`` for all below it, or ``*``."""
+"""Folders that are accepted with any owner, separated by ``:``. Each is a path, a path with ``/*`` for all folders below
+it, or ``*``."""
 
 KEY = "safe-directories"
 """The key for the same folders in the caller's own settings."""
 
 _MOST_LINKS = 40
-"""Links that Linux follows for one path (path_resolution(7))."""
+"""Maximum number of links that Linux follows in one path (path_resolution(7))."""
 
 _ACL = "system.posix_acl_access"
-"""Where Linux keeps an access control list; the group bits of the mode are then its mask (acl(5))."""
+"""The attribute with the access control list on Linux. If there is one, the group bits of the mode are its mask (acl(5)).
+"""
 
 
 def trusted_users(environ: Mapping[str, str]) -> frozenset[int]:
-    """Return the user ids whose files count: the caller's, root's, and for root under sudo the caller's of sudo.
+    """Return the user ids whose files are accepted: the caller's, root's, and under sudo that of sudo's caller.
 
-    git goes by the same variable for the same reason (git-config(1), safe.directory, SUDO_UID).
+    git uses the same variable for the same reason (git-config(1), safe.directory, SUDO_UID).
     """
     caller = os.geteuid()
     behind = environ.get("SUDO_UID", "")
@@ -40,10 +42,14 @@ def trusted_users(environ: Mapping[str, str]) -> frozenset[int]:
 
 
 def objection(path: Path, users: frozenset[int]) -> str:
-    """Return why `path`, or what it links to, could be another user's doing, as the end of a sentence; empty: it is not.
+    """Return why another user could have written `path`, or the target of its link, as the end of a sentence; empty if
+    none could.
 
-    A folder in which everybody may replace only his own files (the sticky bit, as ``/tmp`` has it) counts as its owner's.
-    Raises OSError where it cannot be looked at.
+    A folder with the sticky bit, such as ``/tmp``, is accepted if its owner is: other users can only replace their own
+    files there.
+
+    Raises:
+        OSError: Its status cannot be read.
     """
     for status in (path.lstat(), path.stat()):
         if status.st_uid not in users:
@@ -60,11 +66,18 @@ def objection(path: Path, users: frozenset[int]) -> str:
 
 
 def check_owned(paths: Iterable[Path], folder: Path, environ: Mapping[str, str]) -> None:
-    """Refuse the first of `paths` that another user could have put there, unless `folder`, the project's, is accepted.
+    """Check that no other user can have written or replaced any of `paths`.
 
-    The links and folders count too by which somebody could have a path lead elsewhere (`on_the_way`). Those above `folder`
-    do not, however it is reached. Raises `ConfigError` with the owner or the mode, and what to do; OSError where a path
-    cannot be looked at.
+    The links and folders that decide where a path leads are checked too (`on_the_way`), except those above `folder`.
+
+    Args:
+        paths: The files or folders.
+        folder: The project's folder. If the caller accepted it by name, all paths are accepted.
+        environ: The environment variables.
+
+    Raises:
+        ConfigError: One of them may be another user's; the message has the owner or mode, and what to do.
+        OSError: The status of a path cannot be read.
     """
     users = trusted_users(environ)
     for path in paths:
@@ -75,9 +88,10 @@ def check_owned(paths: Iterable[Path], folder: Path, environ: Mapping[str, str])
 
 
 def safe_folders(environ: Mapping[str, str], users: frozenset[int]) -> tuple[str, ...]:
-    """Return the folders that the caller accepts, as written, from the variable and from the caller's own settings.
+    """Return the folders that the caller accepts by name, as written, from the variable and from the caller's own
+    settings.
 
-    What is wrong with these settings is told where they are read; here they then accept nothing.
+    Malformed settings are reported where they are read; here they accept nothing.
     """
     named = [part for part in environ.get(VARIABLE, "").split(os.pathsep) if part]
     own = config_folder(environ) / "config.toml"
@@ -94,11 +108,13 @@ def safe_folders(environ: Mapping[str, str], users: frozenset[int]) -> tuple[str
 
 
 def on_the_way(path: Path, folder: Path) -> Iterator[Path]:
-    """Yield what decides where `path` leads besides itself: links and folders, without links in their own paths.
+    """Yield the links and folders, besides `path` itself, that decide where `path` leads, each without links in its own
+    path.
 
-    These are each link met, also in the middle of a path and of what a link leads to, and the folder that holds it; the
-    folders passed below `folder`; and, behind a link, the folder that holds the end. `folder` itself is what the caller
-    chose, and what is above it does not count: of a path to it only links count that another link leads through.
+    These are: each link, also within the path or within a link's target, and the folder that contains the link; each folder
+    passed below `folder`; and, after a link, the folder of the final target. `folder` itself was chosen by the caller, so
+    the folders above it are not included. Of the links in the path to `folder`, only those are included that another link
+    leads through.
     """
     top = Path(os.path.realpath(folder))
     if path == folder:
@@ -146,7 +162,7 @@ def _refusal(path: Path, reason: str, folder: Path, environ: Mapping[str, str]) 
     written = "written" in reason
     who = "o" if "everybody" in reason else "g"
     fix = f"run 'chmod {who}-w {path}'; or, " if written else ""
-    # Settings that somebody else could have written accept nothing.
+    # Settings that another user could have written accept nothing.
     also = f', or add {KEY} = ["{folder}"] to {own}' if folder != own.parent else ""
     return (
         f"{path} {reason}; expected settings and templates that only you or root can change, because they decide what runs."
@@ -155,10 +171,10 @@ def _refusal(path: Path, reason: str, folder: Path, environ: Mapping[str, str]) 
 
 
 def _is_private(path: Path, group: int, users: frozenset[int]) -> bool:
-    """Tell whether `group` is the private group of one of `users`: it bears the user's name and has no other member.
+    """Tell whether `group` is the private group of one of `users`: it has the user's name and no other member.
 
-    Many systems give each user such a group, and let the members of a file's group write it by default (umask 002). With an
-    access control list the group bits may be those of anybody whom it names.
+    Many systems create such a group for each user, and let a file's group write it by default (umask 002). With an access
+    control list the group bits may belong to any user in that list.
     """
     if _has_acl(path):
         return False

@@ -1,7 +1,7 @@
-"""Folders and files of this machine that are for their owner alone, whatever the umask.
+"""Create folders and files that only their owner can access, with any umask.
 
-The record of runs holds commands and scripts, the folder of instances the values of variables, a build's folder its secrets:
-nobody else needs to read them, and nobody else may put another file in their place.
+The record of runs contains commands and scripts, the folder of instances has values of variables, and a build's folder has
+its secrets. No other user may read them or replace them.
 """
 
 import errno
@@ -14,10 +14,13 @@ _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def private_folder(path: Path) -> Path:
-    """Make `path` where it is missing, and each missing folder above it, with mode 0700; return `path`.
+    """Create `path` and its missing parents with mode 0700; return `path`.
 
-    Where it is there and open to others (earlier versions followed the umask), that is taken from them. Raises OSError where
-    it cannot be made, is no folder, or is neither this process's user's nor root's: an owner can change what lies there.
+    If it exists and other users can access it (earlier versions followed the umask), their permissions are removed.
+
+    Raises:
+        OSError: It cannot be created, is not a folder, or belongs neither to this user nor to root: an owner can change its
+            content.
     """
     missing = []
     for folder in (path, *path.parents):
@@ -35,9 +38,10 @@ def private_folder(path: Path) -> Path:
 
 
 def private_file(path: Path) -> None:
-    """Make an empty file `path` with mode 0600, or take from others what they may do with the one that is there.
+    """Create an empty file `path` with mode 0600, or remove other users' permissions from an existing one.
 
-    Raises OSError as `private_folder` does.
+    Raises:
+        OSError: It cannot be created, or belongs neither to this user nor to root.
     """
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
@@ -48,9 +52,11 @@ def private_file(path: Path) -> None:
 
 
 def own_folder(path: Path) -> Path:
-    """Make `path` private as `private_folder` does, and the folder above it; return `path`.
+    """Make `path` and the folder above it private (`private_folder`); return `path`.
 
-    Also refuses root's folder, and to root another user's: raises PermissionError.
+    Raises:
+        PermissionError: One belongs to root, or for root to another user.
+        OSError: One cannot be created, or is not a folder.
     """
     for level in (path.parent, path):
         _check_private(private_folder(level).stat(), level)
@@ -58,10 +64,13 @@ def own_folder(path: Path) -> Path:
 
 
 def read_private(folder: Path, name: str) -> bytes:
-    """Return the content of the file `name` in a folder of ours, if only this user can have written it.
+    """Return the content of the file `name` in the private `folder`, if no other user can have written it.
 
-    Raises PermissionError where the file, the folder or the one above it belongs to somebody else or may be written by
-    others, and OSError where it cannot be read. The folder that was checked is the one that is read from.
+    The folder that was checked is the one that is read from.
+
+    Raises:
+        PermissionError: The file, the folder, or the folder above it belongs to another user or may be written by others.
+        OSError: It cannot be read.
     """
     _check_private(folder.parent.stat(), folder.parent)
     opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -72,7 +81,7 @@ def read_private(folder: Path, name: str) -> bytes:
             status = os.fstat(file.fileno())
             _check_private(status, folder / name)
             if not stat.S_ISREG(status.st_mode):
-                raise PermissionError(errno.EPERM, "is no regular file", str(folder / name))
+                raise PermissionError(errno.EPERM, "is not a regular file", str(folder / name))
             return file.read()
     finally:
         os.close(opened)
@@ -80,7 +89,7 @@ def read_private(folder: Path, name: str) -> bytes:
 
 def _check_private(status: os.stat_result, path: Path) -> None:
     if status.st_uid != os.geteuid() or status.st_mode & _OTHERS_WRITE:
-        raise PermissionError(errno.EPERM, "belongs to somebody else, or may be written by others", str(path))
+        raise PermissionError(errno.EPERM, "belongs to another user, or may be written by others", str(path))
 
 
 def _check_owner(path: Path, status: os.stat_result) -> None:
@@ -88,13 +97,13 @@ def _check_owner(path: Path, status: os.stat_result) -> None:
     if status.st_uid not in {user, 0} and user != 0:
         raise PermissionError(
             errno.EPERM,
-            f"belongs to user {status.st_uid}, and not to you (user {user}) or root; use a path of your own",
+            f"belongs to user {status.st_uid}, not to you (user {user}) or root; use a path of your own",
             str(path),
         )
 
 
 def _close(path: Path, status: os.stat_result) -> None:
-    """Take all rights from group and others, except on a read-only file system and from what an administrator made."""
+    """Remove all permissions of group and others, except on a read-only file system and from an administrator's folder."""
     if status.st_mode & 0o077 and status.st_uid == os.geteuid():
         try:
             path.chmod(stat.S_IMODE(status.st_mode) & 0o700)
@@ -104,9 +113,10 @@ def _close(path: Path, status: os.stat_result) -> None:
 
 
 def safe_for_temporary(path: Path) -> bool:
-    """Tell whether nobody else can rename or exchange what this process makes in the folder `path`.
+    """Tell whether no other user can rename or replace files that this process creates in the folder `path`.
 
-    Its owner can, and who may write to it, unless it has the sticky bit (rename(2), EPERM). What is no folder is not safe.
+    The folder's owner can, and so can any user who may write to it, unless it has the sticky bit (rename(2), EPERM). False
+    if it is not a folder.
     """
     with suppress(OSError):
         status = path.stat()

@@ -1,4 +1,4 @@
-"""The value of a secret, which nothing shows by accident, and the taking of such values out of a text."""
+"""Hold the value of a secret, which is never printed by accident, and mask such values in text."""
 
 import base64
 import json
@@ -10,57 +10,63 @@ from typing import NoReturn
 from urllib.parse import quote, quote_plus
 
 MASK = "***"
-"""What stands where a secret stood."""
+"""The replacement for a secret in text."""
 
 SHORTEST = 4
-"""Characters of the shortest line that is masked: shorter ones stand everywhere, and a text full of masks tells them."""
+"""Length in characters of the shortest line that is masked. Shorter ones are in every text, and masks would reveal them."""
 
 
 _JSON_ESCAPE = re.compile(r"\\u[0-9a-fA-F]{4}")
 _URL_ESCAPE = re.compile(r"%[0-9a-fA-F]{2}")
 
 _LEFT_IN_URLS = ("", "/", "!*'()", "$&+,;=", "$&+:=@", ";,/?:@&=+$!*'()#")
-"""What stays as it is in a URL besides letters, digits and ``-._~``: nothing; Python's ``quote``; encodeURIComponent
-(ECMA-262, 19.2.6); Go's user and path segment (net/url, shouldEscape); encodeURI."""
+"""Characters that programs do not escape in URLs, besides letters, digits and ``-._~``: none; Python's ``quote``;
+encodeURIComponent (ECMA-262, 19.2.6); Go's user and path segment (net/url, shouldEscape); encodeURI."""
 
 
 class SecretValue:
-    """The bytes of a secret. What prints, formats or pickles it gets no byte of it; `reveal` gives them all.
+    """The bytes of a secret. Printing, formatting or pickling it reveals nothing; only `reveal` returns them.
 
-    ``variable`` is the variable of this process that it came from, which no child is to inherit; empty: it was a file.
+    Attributes:
+        variable: The environment variable of this process that contained it; child processes must not inherit it. Empty if
+            it was in a file.
     """
 
     __slots__ = ("_value", "variable")
 
     def __init__(self, value: bytes, variable: str = "") -> None:
-        """Hold `value`, as it is: a line break at its end is part of it."""
+        """Store `value` unchanged, including a final line break."""
         self._value = value
         self.variable = variable
 
     def reveal(self) -> bytes:
-        """Return the value, for the one place that hands it to the build."""
+        """Return the value, for the one place that passes it to the build."""
         return self._value
 
     def __repr__(self) -> str:
-        """Show that there is one."""
+        """Return a mask."""
         return f"<{MASK}>"
 
     def __reduce__(self) -> NoReturn:
-        """Refuse to be written anywhere."""
-        raise TypeError("a secret is not pickled")
+        """Prevent pickling.
+
+        Raises:
+            TypeError: Always.
+        """
+        raise TypeError("a secret cannot be pickled")
 
 
 NO_SECRETS: Mapping[str, SecretValue] = MappingProxyType({})
-"""The values by name of a build that asks for none."""
+"""The values by name of a build without secrets."""
 
 
 def masking(values: Iterable[SecretValue]) -> Callable[[str], str]:
-    """Return a function that puts ``***`` in place of each line of the values that has 4 characters or more.
+    """Return a function that replaces each line of the values that has at least 4 characters by ``***``.
 
-    A line is found as it stands, and as programs spell it that show it: quoted by a shell's trace, in JSON, in a URL. In
-    base64 each line and the whole value are found, both with and without their line break, in lines of 64 or 76 characters
-    too, and inside of a longer text (``user:TOKEN``). A longer text in base64 that is wrapped is found in part only. What a
-    program cut into pieces or encoded otherwise is not found.
+    A line is also found as programs print it: quoted in a shell's trace, in JSON, in a URL. Each line and the whole value
+    are found in base64, with and without their line break, wrapped at 64 or 76 characters, and within a longer text
+    (``user:TOKEN``). Within a longer text that is wrapped in base64, only a part is found. A value that a program splits or
+    encodes in another way is not found.
     """
     spellings = {spelling for value in values for spelling in _spellings(value.reveal()) if len(spelling) >= SHORTEST}
     longest_first = sorted(spellings, key=lambda spelling: (-len(spelling), spelling))
@@ -76,7 +82,7 @@ def masking(values: Iterable[SecretValue]) -> Callable[[str], str]:
 def _spellings(value: bytes) -> Iterator[str]:
     yield from _in_base64(value)
     yield from _in_base64(value.rstrip(b"\r\n"))
-    for raw in value.splitlines():  # at a lone carriage return too: what stands before it is overwritten on a terminal
+    for raw in value.splitlines():  # also at a lone carriage return: a terminal overwrites the text before it
         line = raw.decode(errors="replace").strip()
         yield line
         if len(line) < SHORTEST:
@@ -91,8 +97,10 @@ def _spellings(value: bytes) -> Iterator[str]:
 
 
 def _in_json(line: str) -> Iterator[str]:
-    """Give a text as JSON has it (RFC 8259, 7): a slash may stand behind a backslash, as PHP writes it, and Go and others
-    escape what HTML could read (Go's encoding/json, SetEscapeHTML). Hexadecimal digits are of either case.
+    """Yield a text as in JSON (RFC 8259, 7), with hexadecimal digits in either case.
+
+    PHP escapes slashes with a backslash. Go and others escape characters with a meaning in HTML (Go's encoding/json,
+    SetEscapeHTML).
     """
     for text in (json.dumps(line)[1:-1], json.dumps(line, ensure_ascii=False)[1:-1]):
         for_html = re.sub("[<>&]", lambda match: f"\\u{ord(match[0]):04x}", text)
@@ -102,7 +110,8 @@ def _in_json(line: str) -> Iterator[str]:
 
 
 def _in_url(line: str) -> Iterator[str]:
-    """Give a text as programs put it in a URL; they differ in what they leave, and in the case of digits (RFC 3986, 2.1)."""
+    """Yield a text as programs put it in a URL; they differ in the characters that they escape, and in the case of digits
+    (RFC 3986, 2.1)."""
     for safe in _LEFT_IN_URLS:
         yield from _either_case(_URL_ESCAPE, quote(line, safe=safe))
         yield from _either_case(_URL_ESCAPE, quote_plus(line, safe=safe))
@@ -115,11 +124,11 @@ def _either_case(escape: re.Pattern[str], text: str) -> Iterator[str]:
 
 
 def _in_base64(value: bytes) -> Iterator[str]:
-    """Give a value in base64 and its URL-safe form (RFC 4648): alone, wrapped, and behind one or two other bytes.
+    """Yield a value in base64 and its URL-safe form (RFC 4648): alone, wrapped, and after one or two other bytes.
 
-    ``base64`` wraps at 76 characters (coreutils), PEM at 64 (RFC 7468). Inside of a longer text a value is in one of three
-    positions, and the characters at its ends hold bits of its neighbours too: given are those that the value alone decides
-    (the same reasoning: actions/runner, docs/adrs/0297-base64-masking-trailing-characters.md).
+    ``base64`` wraps at 76 characters (coreutils), PEM at 64 (RFC 7468). Within a longer text a value has one of three
+    positions. The characters at its ends then depend on the neighbouring bytes, so only those are yielded that depend on
+    the value alone (the same reasoning: actions/runner, docs/adrs/0297-base64-masking-trailing-characters.md).
     """
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
         alone = encode(value).decode().rstrip("=")

@@ -102,7 +102,7 @@ class Script:
     """A script for a login node.
 
     Attributes:
-        title: What the script does, in a sentence; it becomes the first comment.
+        title: A sentence that describes the script; it becomes the first comment.
         about: More comment lines about the usage, without their ``#``.
         values: The header: values by the names of variables.
         functions: More of the header: functions such as `paths_function`.

@@ -27,8 +27,8 @@ _FORBIDDEN = re.compile(r"[^A-Za-z0-9._-]+")
 _LONGEST_TAG = 128
 _SHORT_SHA = 7
 _TAGS_OF_HEAD = ("for-each-ref", "--points-at=HEAD", "--format=%(refname:strip=2)", "refs/tags")
-"""As ``git tag --points-at HEAD``, which sorts as the repository says: by signatures too, which a program of its choice
-would check (git-config(1), tag.sort and gpg.program; git-for-each-ref(1), signature)."""
+"""The command for ``git tag --points-at HEAD``, which itself uses the repository's sort order. That may check signatures
+with a program of the repository's choice (git-config(1), tag.sort and gpg.program; git-for-each-ref(1), signature)."""
 _SCP_URL = re.compile(r"(?:[^@/:\s]+@)?([A-Za-z0-9.-]+):(?!//)(.+)")
 
 
@@ -128,7 +128,7 @@ def web_address(remote: str) -> str:
     try:
         parts = urlsplit(remote)
         number = parts.port
-    except ValueError:  # brackets that close nothing, a port that is none
+    except ValueError:  # unmatched brackets, or an invalid port
         return ""
     if parts.scheme not in ("http", "https", "ssh", "git") or not parts.hostname:
         return ""
@@ -174,7 +174,7 @@ def _default_branch(folder: Path) -> str:
 def _git(folder: Path, *words: str) -> str:
     done = ask_git(folder, *words)
     if done is None:
-        raise MissingProgramError(f"{folder} is in a git repository, but git is not installed: install it, or set a tag.")
+        raise MissingProgramError(f"{folder} is in a git repository, but git is not installed; install it, or set a tag")
     # These commands exit with 1 for "not found"; 128 is an error (git(1)).
     if done.returncode > 1:
         stderr = done.stderr.decode(errors="replace").strip().splitlines() or ["it printed no message"]

@@ -1,6 +1,6 @@
 """Find and render templates; an undefined name is an error with file and line.
 
-A template is searched in the project's own folders first, then among the built-in ones, which are in the installed package
+A template is searched in the project's own folders first, then among the built-in ones. These are in the installed package
 (``_data``) or, in a checkout, at the top of the repository.
 """
 
@@ -111,8 +111,8 @@ def former_message(name: str, project: Path) -> str:
     if now:
         return f"{project / name} overrides a template that is now {now}: copy your changes there, and remove the file"
     return (
-        f"{project / name} overrides a template of the scripts for login nodes, which is no longer one: these scripts"
-        " consist of constant files now (docs/what-runs-on-your-cluster.md); move your changes to the cluster's setup, or to"
+        f"{project / name} overrides a template that no longer exists: scripts for login nodes now consist of constant files"
+        " (docs/what-runs-on-your-cluster.md). Move your changes to the cluster's setup, or to"
         " a template of the job (hpcdeploy templates), and remove the file"
     )
 

@@ -1,8 +1,8 @@
 """Convert wildcard patterns to regular expressions without backtracking.
 
-``*a*a*a*b`` as ``.*a.*a.*a.*b`` takes time that grows with the fourth power of the text. That is not needed: after a ``*``
-the first position where the text up to the next wildcard matches is as good as any later one, because the next wildcard can
-match the text between them. So each part is an atomic group (Python's re, ``(?>...)``).
+``*a*a*a*b`` as ``.*a.*a.*a.*b`` takes time that grows with the fourth power of the text. That is not needed. After a ``*``
+the first match of the text up to the next wildcard is as good as any later one, because the next wildcard can match the
+text between them. So each part is an atomic group (Python's re, ``(?>...)``).
 """
 
 from collections.abc import Sequence

@@ -75,7 +75,7 @@ def test_only_the_person_reads_and_writes_what_is_kept(
 
 
 def plant(kept: Path, project: Path) -> Path:
-    """Put other code in the place of a compiled template, as somebody can who may write there; return its file."""
+    """Replace a compiled template by other code, as a user with write permission can; return its file."""
     rendered(project)
     [file] = kept.iterdir()
     file.write_bytes(file.read_bytes().replace(b"one ", b"EVIL"))
@@ -93,12 +93,12 @@ def test_compiled_templates_that_others_can_have_written_are_not_loaded(
     me = os.geteuid()
     if how != "owner":
         path.chmod(path.stat().st_mode | (0o020 if how == "group" else 0o002))
-    elif me == 0:  # who alone can give a file away; anybody else is somebody else to another user
+    elif me == 0:  # only root can change an owner; other users act as another user here
         os.chown(path, 12345, -1)
     else:
         monkeypatch.setattr("hpcdeploy.folders.os.geteuid", lambda: me + 1)
     assert rendered(project) == "one x"
-    if how == "owner" and place != "the file":  # nothing is kept in a folder of somebody else's
+    if how == "owner" and place != "the file":  # nothing is cached in a folder of another user
         assert b"EVIL" in file.read_bytes()
         return
     assert b"EVIL" not in file.read_bytes()

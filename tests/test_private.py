@@ -1,4 +1,4 @@
-"""What is private stays private, whatever the umask, and is not taken over from somebody else."""
+"""Private files stay private with any umask, and files of another user are not used."""
 
 import os
 import stat
@@ -60,7 +60,7 @@ def test_what_belongs_to_somebody_else_is_not_used(make: Callable[[Path], object
     os.chown(theirs, ALICE, ALICE)
     with (
         as_user(BOB),
-        pytest.raises(PermissionError, match=rf"belongs to user {ALICE}, and not to you \(user {BOB}\) or root"),
+        pytest.raises(PermissionError, match=rf"belongs to user {ALICE}, not to you \(user {BOB}\) or root"),
     ):
         make(theirs)
 
@@ -95,21 +95,21 @@ def test_a_private_file_is_read_though_others_may_read_it_too(private: Path) -> 
 @pytest.mark.parametrize("bits", [0o720, 0o702, 0o777])
 def test_what_others_may_write_is_not_read(private: Path, name: str, bits: int) -> None:
     (private / name).chmod(bits)
-    with pytest.raises(PermissionError, match="somebody else, or may be written by others"):
+    with pytest.raises(PermissionError, match="another user, or may be written by others"):
         read_private(private, "kept")
 
 
 @pytest.mark.parametrize("name", ["kept", ".", ".."])
 def test_what_belongs_to_somebody_else_is_not_read(private: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     me = os.geteuid()
-    if me == 0:  # who alone can give a file away; anybody else is somebody else to another user
+    if me == 0:  # only root can change an owner; other users act as another user here
         os.chown(private / name, 12345, -1)
     else:
         monkeypatch.setattr("hpcdeploy.private.os.geteuid", lambda: me + 1)
-    with pytest.raises(PermissionError, match="belongs to somebody else"):
+    with pytest.raises(PermissionError, match="belongs to another user"):
         read_private(private, "kept")
     if name != "kept":
-        with pytest.raises(PermissionError, match=r"belongs to (somebody else|user)"):
+        with pytest.raises(PermissionError, match=r"belongs to (another user|user)"):
             own_folder(private)
 
 

@@ -1,4 +1,4 @@
-"""Files that somebody else may have written: what is read of them, and what is refused before it is opened."""
+"""Files that another user may have written: limits of reading them, and rejection before they are opened."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Other users of this machine, for tests that look at owners: numbers that nobody has. The tests run as root."""
+"""Other users of this machine, for tests of owners: user ids without an account. The tests run as root."""
 
 import os
 from collections.abc import Iterator

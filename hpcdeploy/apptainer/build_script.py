@@ -19,7 +19,7 @@ _ABOUT = """\
 
 Run it on a login node:  bash build.sh
 It needs bash, coreutils, tar, flock (util-linux) and Apptainer, and nothing of hpcdeploy. It may run any number of times:
-the same inputs are built once. It needs the files of the build as one archive; if that is missing, it says where to copy it.
+the same inputs are built once. It needs the files of the build as one archive; if that is missing, it prints its path.
 
 Exit status: 0 built, now or earlier, or the archive is missing; 10 login node not usable; 12 the build failed.
 """

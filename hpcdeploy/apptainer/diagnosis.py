@@ -1,21 +1,25 @@
-"""Why a build failed, as far as its last lines tell: the commonest causes, each with what to do."""
+"""Explain a failed build by its last lines: common causes, each with advice."""
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 SHOWN = 15
-"""Lines that a person gets to see."""
+"""Maximum number of lines in the message."""
 
 _NOISE = re.compile(r"^(INFO|DEBUG|VERBOSE):|^\s*$|^\+ |^Cleaning up|^error: the build failed|^[A-Z_]+=")
 
-NO_PROGRAM_BEGINS = "no program begins in this image: its start ends first, with exit code 0; %test did not run either"
+NO_PROGRAM_BEGINS = "no program starts in this image: its environment script exits before, with code 0; %test did not run"
 """Error of a build whose image's environment script ends the shell before it starts the program."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cause:
-    """A probable cause, and what a person can do. ``source`` says where the pattern was seen."""
+    """A probable cause, and advice for the user.
+
+    Attributes:
+        source: Where the pattern was found.
+    """
 
     name: str
     pattern: re.Pattern[str]
@@ -29,42 +33,42 @@ def _cause(name: str, pattern: str, advice: str, source: str) -> Cause:
 
 CAUSES = (
     _cause(
-        "the image's environment script ends with 'exit 0' or replaces the shell (exec) before the program begins",
-        r"no program begins in this image",
+        "the image's environment script runs 'exit 0' or replaces the shell (exec) before the program starts",
+        r"no program starts in this image",
         "look for exit, return and exec in %environment, in activation scripts of packages, and in the base image's "
-        "/.singularity.d/env/*.sh; jobs would end well without having run",
+        "/.singularity.d/env/*.sh; jobs would succeed without running",
         "Apptainer 1.4.5: /.singularity.d/actions/exec and test read the environment before they start anything",
     ),
     _cause(
-        "the image's own test failed; the image was thrown away",
+        "the image's own test failed; the image was removed",
         r"failed to execute %test script",
-        "mend what the lines above say, or the image's 'test' lines in the settings",
+        "fix the error above, or the image's 'test' lines in the settings",
         "Apptainer 1.4.5, recorded",
     ),
     _cause(
         "a base image has no bash, or no shell at all",
         r"/bin/bash: (not found|no such file)|stat /bin/sh: no such file",
-        "name a base image that holds bash and coreutils as 'base' or 'final-base', such as ubuntu:24.04 or "
-        "debian:bookworm-slim; images called alpine, busybox or distroless do not",
+        "set 'base' or 'final-base' to a base image with bash and coreutils, such as ubuntu:24.04 or "
+        "debian:bookworm-slim; images named alpine, busybox or distroless lack them",
         "Apptainer 1.4.5, recorded",
     ),
-    # Before the full disk: without user namespaces, Apptainer up to 1.3.3 says "No space left on device".
+    # Before the full disk: without user namespaces, Apptainer up to 1.3.3 reports "No space left on device".
     _cause(
-        "this machine does not let an ordinary user build",
+        "this machine does not allow builds by users other than root",
         r"no user namespaces? available|failed to create (user|container|mount) (namespace|process)"
         r"|user namespaces? disabled|new[ug]idmap( was not found|' execution failed|: write to)"
         r"|waiting event for user namespace mappings"
         r"|requires? unprivileged user namespaces",
-        "ask the site to switch user namespaces on and to give you a range in /etc/subuid and /etc/subgid, or build "
+        "ask the site to enable user namespaces and to add a range for you in /etc/subuid and /etc/subgid. Or build "
         "elsewhere (--on CLUSTER, or your own machine) and push the image",
         "Apptainer 1.4.5, recorded; apptainer/apptainer#601, #2455, #3725",
     ),
     _cause(
         "the host's fakeroot does not fit the base image's C library",
-        # What begins a word is looked for from where the last one began, and what was found stays found: no way back.
+        # Each part is searched after the previous one, and atomic groups prevent backtracking.
         r"\A(?>.*?fake(?:d|root)(?:(?!fake(?:d|root))\S)*+(?<=:) )(?>.*?GLIBC_(?:(?!GLIBC_)\S)++ not found)"
         r"|error while starting the .faked. daemon|libs/faked: not found",
-        "take a base image whose glibc is as new as the host's, ask the site for a range in /etc/subuid (then no fakeroot "
+        "use a base image whose glibc is as new as the host's, ask the site for a range in /etc/subuid (then no fakeroot "
         "command is needed), or build elsewhere",
         "apptainer/apptainer#783, #2103, #2291",
     ),
@@ -75,45 +79,45 @@ CAUSES = (
         "the lab's stand-in for pixi, in pixi's words, recorded",
     ),
     _cause(
-        "the environment needs a system that the build does not claim to be",
+        "the environment requires system properties (__cuda, __glibc) that the build does not declare",
         r"virtual package '?__\w+|does not match any of the available virtual packages",
         'set the image\'s CUDA version (pixi = { cuda = "12.9" }), or choose a base image with a newer glibc',
         "the lab's stand-in for pixi, in pixi's words, recorded; prefix-dev/pixi#2072",
     ),
     _cause(
-        "the disk for temporary files is full, or it is memory",
+        "the disk for temporary files is full, or is in memory",
         r"no space left on device|disk quota exceeded",
         "set APPTAINER_TMPDIR (here, or by a line in the cluster's setup) to a folder on a disk with room for several times "
         "the image's size",
         "Apptainer 1.4.5, recorded; apptainer/apptainer#1380",
     ),
     _cause(
-        "the base image's registry refused, or has no such image",
+        "the base image's registry denied access, or has no such image",
         r"MANIFEST_UNKNOWN|NAME_UNKNOWN|UNAUTHORIZED|DENIED: |TOOMANYREQUESTS|requested access to the resource is denied",
-        "check the base image's name and tag; where it is private, log in first: apptainer registry login",
+        "check the base image's name and tag; if it is private, log in first with 'apptainer registry login'",
         "Apptainer 1.4.5, recorded; the error codes of the OCI distribution specification",
     ),
     _cause(
-        "the network does not reach what the build needs",
+        "the build cannot reach a host that it needs",
         r"no such host|connection refused|i/o timeout|network is unreachable|temporary failure in name resolution"
         r"|TLS handshake timeout|could not resolve host|error sending request|connection reset by peer",
-        "check the address, set https_proxy where the site wants a proxy, or build on a login node that has the internet",
+        "check the address, set https_proxy if the site requires a proxy, or build on a login node with internet access",
         "Apptainer 1.4.5, recorded",
     ),
 )
-"""In the order in which they are asked: what is said by the tool that failed first comes before what any tool may say."""
+"""In the order of their checks: messages of specific tools come before messages that any tool may print."""
 
 
 def last_lines(lines: Sequence[str], count: int = SHOWN) -> tuple[str, ...]:
-    """Return the last lines that say something: no progress, no trace of commands that went well."""
+    """Return the last lines with a message, without progress and traces of successful commands."""
     telling = [line for line in lines if not _NOISE.search(line)]
     return tuple((telling or list(lines))[-count:])
 
 
 def probable_cause(lines: Sequence[str]) -> Cause | None:
-    """Return the cause that the last lines speak of, or None where they speak of none that is known.
+    """Return the cause that the last lines indicate; None if it is not a known one.
 
-    The end is asked first: a program may have said much on its way that did not stop it.
+    Lines are checked from the end, because earlier messages often did not stop the build.
     """
     telling = [line for line in lines if not _NOISE.search(line)]
     for part in (telling[-4:], telling[-40:]):
@@ -124,7 +128,7 @@ def probable_cause(lines: Sequence[str]) -> Cause | None:
 
 
 def explain(lines: Sequence[str]) -> str:
-    """Return the end of a failed build for a person: the lines that matter, and the probable cause where one is known."""
+    """Return the end of a failed build's output for the user: the relevant lines, and the probable cause if known."""
     shown = "\n".join(f"  {line}" for line in last_lines(lines))
     cause = probable_cause(lines)
     return shown + (f"\nProbable cause: {cause.name}.\nWhat to do: {cause.advice}." if cause else "")

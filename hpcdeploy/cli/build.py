@@ -54,7 +54,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the definition as
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """The options of where an image is built and where it goes."""
+    """The options that set where an image is built and stored."""
 
     on: On = None
     output: Output = None
@@ -126,7 +126,7 @@ def build(
 
 
 def _ask_ahead(place: "Place", images: "Sequence[ImageSettings]", given: "Sequence[Secret]", on: str | None) -> None:
-    """Prompt once, ahead of several builds, about what the project runs on the cluster `on` and about files of secrets."""
+    """Prompt once before several builds: for the project's commands on the cluster `on`, and for files of secrets."""
     from hpcdeploy.cli.trust import ask_ahead, ask_ahead_of_builds
 
     if on:

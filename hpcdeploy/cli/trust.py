@@ -58,17 +58,19 @@ def admit(cluster: "Cluster") -> None:
 
 
 def admit_on(cluster: "Cluster", root: Path) -> "Admit":
-    """Return what asks the person before files outside of the project `root`, which it names, go to `cluster`."""
+    """Return the function that prompts before files outside of the project `root`, which it names, are sent to `cluster`."""
     return partial(_admit_files, replace(cluster, project=str(root)), "file", f"sends to the cluster {cluster.name}")
 
 
 def admit_here(root: Path) -> "Admit":
-    """Return what asks the person before a container here sees files outside of the project `root`, which it names."""
+    """Return the function that prompts before a container on this machine gets files outside of the project `root`, which
+    it names."""
     return partial(_admit_files, _this_machine(root), "file", "shows to its container on this machine")
 
 
 def admit_build(root: Path, on: "Cluster | None") -> "Admit":
-    """Return what asks the person before a build, here or on the cluster `on`, reads the files of the project's secrets."""
+    """Return the function that prompts before a build, here or on the cluster `on`, reads files outside of the project as
+    secrets."""
     where = f"on the cluster {on.name}" if on else "on this machine"
     cluster = replace(on, project=str(root)) if on else _this_machine(root)
     return partial(_admit_files, cluster, "secret", f"reads as secrets of a build {where}")
@@ -77,9 +79,10 @@ def admit_build(root: Path, on: "Cluster | None") -> "Admit":
 def ask_ahead_of_builds(
     images: "Iterable[ImageSettings]", given: "Iterable[Secret]", root: Path, on: "Cluster | None"
 ) -> None:
-    """Ask about the secrets of `images` ahead of their builds in processes of their own, but for those that are `given`.
+    """Prompt for the secrets of `images` before their builds start as child processes, except for secrets that are
+    `given`.
 
-    A refusal is told by these processes.
+    A rejection is reported by these processes.
     """
     from hpcdeploy.config.named_files import files_of_secrets, outside
 
@@ -92,7 +95,11 @@ def ask_ahead_of_builds(
 
 
 def _admit_files(cluster: "Cluster", kind: str, does: str, files: "tuple[NamedFile, ...]") -> None:
-    """Return if the person allows that the project of `cluster` uses each of `files`; each answer is remembered alone."""
+    """Check that the user allows the project of `cluster` to use each of `files`; each answer is remembered separately.
+
+    Raises:
+        ConfigError: The user rejected one, or there is no terminal.
+    """
     if _trusts_all():
         return
     from hpcdeploy.flows.trust import files_as_commands, is_remembered, remember
@@ -104,9 +111,9 @@ def _admit_files(cluster: "Cluster", kind: str, does: str, files: "tuple[NamedFi
     _ask_about(
         cluster,
         shown,
-        f"{does} files that lie outside of it",
+        f"{does} files outside of its folder",
         lambda why: _refusal(
-            cluster.project, f"{does} files that lie outside of it ({_listed(shown)})", why, "name them in the command"
+            cluster.project, f"{does} files outside of its folder ({_listed(shown)})", why, "name them in the command"
         ),
     )
     for one in new:
@@ -118,14 +125,24 @@ def _trusts_all() -> bool:
 
 
 def _this_machine(root: Path) -> "Cluster":
-    """Return what stands for this machine in the memory of answers: no cluster has an empty name."""
+    """Return a cluster that represents this machine in remembered answers; no real cluster has an empty name."""
     from hpcdeploy.cluster import Cluster
 
     return Cluster(name="", project=str(root))
 
 
 def _ask_about(cluster: "Cluster", commands: "tuple[Command, ...]", does: str, refusal: "Callable[[str], str]") -> None:
-    """Ask the person whether the project, which `does` something with `commands`, may do so; raises `ConfigError` if not."""
+    """Prompt whether the project may use `commands`.
+
+    Args:
+        cluster: The cluster, and its project.
+        commands: The commands or files to show.
+        does: The project's use of them, for the prompt.
+        refusal: Returns the error message for a reason.
+
+    Raises:
+        ConfigError: The user rejected them, or there is no terminal.
+    """
     from hpcdeploy.transport.prompts import terminal_ask
 
     ask = terminal_ask()
@@ -133,7 +150,7 @@ def _ask_about(cluster: "Cluster", commands: "tuple[Command, ...]", does: str, r
         raise ConfigError(refusal("there is no terminal" if ask is None else "you did not allow it"))
     lines = "".join(f"  {one_line(command.text)}\n" for command in commands)
     answer = ask(
-        f"The project {one_line(cluster.project)} {does}:\n{lines}Allow it, as long as these stay the same? [y/N] ", True
+        f"The project {one_line(cluster.project)} {does}:\n{lines}Allow this until one of these changes? [y/N] ", True
     )
     if answer.strip().lower() not in ("y", "yes"):
         _refused.add((cluster, commands))

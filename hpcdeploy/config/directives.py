@@ -30,7 +30,7 @@ SLURM_REFUSED = {
     "export": "use the key environment",
     "export-file": "use the key environment",
     "parsable": _WRITTEN,
-    "comment": "it carries the run's id, by which a submission is found again",
+    "comment": "it has the run's id, which finds a lost submission",
     "wait": "use: hpcdeploy wait",
     "wrap": "use the key command",
     "test-only": "use: hpcdeploy submit --dry-run",

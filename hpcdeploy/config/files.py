@@ -1,9 +1,9 @@
-"""The edge of the settings: finds the files, reads them, and hands their text to the pure half.
+"""Find and read the settings files.
 
-Three places say something: the project's file (``hpcdeploy.toml``, or ``[tool.hpcdeploy]`` in ``pixi.toml`` or
-``pyproject.toml``), the person's clusters (``$XDG_CONFIG_HOME/hpcdeploy/config.toml``), and the lab's, written while it is
-up (``$XDG_STATE_HOME/hpcdeploy/lab/cluster.toml``). A person's own have precedence over the lab's; of both a project may set
-the job defaults only.
+There are three: the project's file (``hpcdeploy.toml``, or ``[tool.hpcdeploy]`` in ``pixi.toml`` or ``pyproject.toml``),
+the user's clusters (``$XDG_CONFIG_HOME/hpcdeploy/config.toml``), and the lab's file while it runs
+(``$XDG_STATE_HOME/hpcdeploy/lab/cluster.toml``). The user's clusters have precedence over the lab's; a project may only set
+the job defaults of both.
 """
 
 import os
@@ -26,17 +26,22 @@ from hpcdeploy.regular_file import LARGEST_TABLE, LARGEST_TEXT, read_regular
 
 PROJECT_FILE_NAME = "hpcdeploy.toml"
 HOSTS = ("pixi.toml", "pyproject.toml")
-"""Files of other tools that may hold the settings as ``[tool.hpcdeploy]``."""
+"""Files of other tools that may contain the settings as ``[tool.hpcdeploy]``."""
 
 _IN_HOSTS = "tool.hpcdeploy"
 
 
 def load_project(folder: Path, environ: Mapping[str, str] = os.environ, *, optional: bool = False) -> Project:
-    """Read the settings that hold in `folder`: its project file, looked for there and upward, and the clusters' files.
+    """Read the settings for `folder`: the project's file in it or in a folder above, and the files with clusters.
 
-    Where no project file is found, raises `ConfigError`, unless `optional`: then only clusters are known. Raises
-    `ConfigError` for a file that cannot be read, for one that another user may have written (`hpcdeploy.ownership`), and for
-    everything that it may not say, all of it in one message.
+    Args:
+        folder: The working folder.
+        environ: The environment variables.
+        optional: Without a project file, return the clusters only; by default this is an error.
+
+    Raises:
+        ConfigError: There is no project file; a file cannot be read or can have been written by another user
+            (`hpcdeploy.ownership`); or settings are invalid, all of which are listed in one message.
     """
 
     def check(file: Path) -> None:
@@ -47,7 +52,7 @@ def load_project(folder: Path, environ: Mapping[str, str] = os.environ, *, optio
     if found is None and not optional:
         raise ConfigError(
             f"no {PROJECT_FILE_NAME} in {start} or above it, and no [{_IN_HOSTS}] in a pixi.toml or pyproject.toml there;"
-            " write one with: hpcdeploy init"
+            " create one with 'hpcdeploy init'"
         )
     layers = []
     for path, schema in ((lab_file(environ), CLUSTERS_FILE), (person_file(environ), PERSON_FILE)):
@@ -64,10 +69,12 @@ def load_project(folder: Path, environ: Mapping[str, str] = os.environ, *, optio
 
 
 def token_services(environ: Mapping[str, str] = os.environ) -> Mapping[str, str]:
-    """Return the hosts that the person lets issue tokens for registries on other hosts, by the registry's host.
+    """Return the hosts that the user allows to issue tokens for registries on other hosts, by the registry's host.
 
-    A project cannot say so: it would send the person's passwords where it likes.
-    Raises `ConfigError` as `load_project` does.
+    A project cannot set them, because it could send the user's passwords to any host.
+
+    Raises:
+        ConfigError: The user's settings are invalid, or another user can have written them.
     """
     path = person_file(environ)
     if _there(path):
@@ -77,12 +84,14 @@ def token_services(environ: Mapping[str, str] = os.environ) -> Mapping[str, str]
 
 
 def read_sweep(sweep: SweepFile, root: Path, environ: Mapping[str, str] = os.environ, *, of_project: bool = True) -> Array:
-    """Read the parameters of a sweep that stand in a file: relative to `root`, or from ``/`` or ``~/``.
+    """Read the parameters of a sweep from a file whose path is relative to `root`, or starts with ``/`` or ``~/``.
 
-    One that the project names (`of_project`) may be a link, out of the project only to a file of the same kind by its name:
-    a message quotes what no parameter can be, and a project must not have any file quoted so. The person is asked before
-    whether it may lie outside at all (`hpcdeploy.config.named_files`). Raises `ConfigError` with file and line for what it
-    may not say.
+    If the project names the file (`of_project`), it may be a link; a link out of the project must have a target with the
+    same suffix. Messages quote invalid parameters, and a project must not be able to show the content of any file in this
+    way. The user confirms files outside of the project first (`hpcdeploy.config.named_files`).
+
+    Raises:
+        ConfigError: The file cannot be read, or is invalid; the message has the file and line.
     """
     path = in_folder(sweep.path, root, environ)
     if of_project and path.resolve().suffix.lower() != path.suffix.lower():
@@ -98,20 +107,25 @@ def read_sweep(sweep: SweepFile, root: Path, environ: Mapping[str, str] = os.env
 
 
 def person_file(environ: Mapping[str, str]) -> Path:
-    """Return the path of a person's own settings: clusters that serve all projects."""
+    """Return the path of the user's own settings: clusters for all projects."""
     return config_folder(environ) / "config.toml"
 
 
 def lab_file(environ: Mapping[str, str]) -> Path:
-    """Return the path of the file that describes the lab while it is up."""
+    """Return the path of the file that describes the lab while it runs."""
     return state_folder(environ) / "lab" / "cluster.toml"
 
 
 def settings_in(folder: Path, check: Callable[[Path], None] = lambda _file: None) -> tuple[Path, str, object] | None:
-    """Return the file in `folder` itself that holds a project's settings, the prefix of its keys there, and its table.
+    """Return the file in `folder` that contains a project's settings, the prefix of its keys, and its table.
 
-    `check` raises for a file that must not be used. Raises `ConfigError` where two files hold some, and for one that is a
-    link out of the project. Of such a link nothing is quoted: not what it holds, nor what is wrong with it.
+    Args:
+        folder: The folder; those above it are not searched.
+        check: Raises an error for a file that must not be used.
+
+    Raises:
+        ConfigError: Several files have settings; a file is malformed; or it is a link out of the project, whose content and
+            errors are not shown.
     """
     boundary = Boundary(folder)
     candidates: list[tuple[Path, str, object]] = []
@@ -121,12 +135,12 @@ def settings_in(folder: Path, check: Callable[[Path], None] = lambda _file: None
         boundary.check(own, f"the settings {own}", ConfigError)
         candidates.append((own, "", _document(own)))
     for host in (folder / name for name in HOSTS):
-        # The search alone makes TOML errors of other people's files visible only where they matter.
+        # Parse only files with this word, so that errors in unrelated files of other tools are not reported.
         if _there(host) and not host.is_dir() and b"hpcdeploy" in _bytes(host):
             try:
                 table = nested_table(_document(host), _IN_HOSTS)
             except ConfigError:
-                if not boundary.holds(host):  # another project's manifest, of which nothing is quoted
+                if not boundary.holds(host):  # another project's manifest, which must not be quoted
                     continue
                 check(host)
                 raise
@@ -136,7 +150,7 @@ def settings_in(folder: Path, check: Callable[[Path], None] = lambda _file: None
                 candidates.append((host, _IN_HOSTS, table))
     if len(candidates) > 1:
         names = " and in ".join(str(path) for path, _, _ in candidates)
-        raise ConfigError(f"settings of hpcdeploy are in {names}; expected them in one file: keep one")
+        raise ConfigError(f"settings of hpcdeploy are in {names}; expected them in one file, so remove the others")
     return candidates[0] if candidates else None
 
 
@@ -152,7 +166,7 @@ def _document(path: Path) -> dict[str, object]:
 
 
 def _there(path: Path) -> bool:
-    """Tell whether there is anything at `path`; where that cannot be asked (a closed folder on the way), there is not."""
+    """Tell whether `path` exists; an inaccessible path counts as missing."""
     try:
         path.stat()
     except OSError:
@@ -168,7 +182,8 @@ def _bytes(path: Path) -> bytes:
 
 
 def _located(cluster: Cluster, origins: Mapping[str, str], environ: Mapping[str, str]) -> Cluster:
-    """Return `cluster` with the SSH configuration's path made absolute: ``~`` is home, else it is beside its file."""
+    """Return `cluster` with an absolute path of the SSH configuration: ``~`` is home, other paths are relative to the
+    settings file."""
     if cluster.ssh_config is None:
         return cluster
     if cluster.ssh_config == "~" or cluster.ssh_config.startswith("~/"):

@@ -69,7 +69,7 @@ def _source(file: str) -> str:
 def _repository(repository: str) -> str:
     if repository:
         return f"repository = {_quoted(repository)}"
-    return '# repository = "ghcr.io/me/train"   # where hpcdeploy push puts it'
+    return '# repository = "ghcr.io/me/train"   # where hpcdeploy push stores it'
 
 
 def _environment(workspace: Workspace) -> tuple[str, tuple[Platform, ...]]:
@@ -99,13 +99,13 @@ def _of_workspace(workspace: Workspace, environment: str, platforms: Sequence[Pl
         f"pixi = {{ environment = {_quoted(environment)}{platform} }}",
         *([f"# Its other platforms: {', '.join(_shown(_described(one)) for one in platforms[1:])}"] if several else []),
         *(
-            [f'# The workspace asks for CUDA {_shown(cuda)}; pixi = {{ …, cuda = "…" }} would override that.']
+            [f'# The workspace requires CUDA {_shown(cuda)}; pixi = {{ …, cuda = "…" }} would override that.']
             if cuda
             else []
         ),
         *([f"# Other environments: {', '.join(map(_shown, others))}. For several images: [images.NAME]"] if others else []),
         '# files = { "app" = "/app" }           # from the project\'s folder into the image',
-        '# test = ["python --version"]          # run when the image is built; the build fails where it fails',
+        '# test = ["python --version"]          # run after the build; the build fails if it fails',
     ]
 
 
@@ -125,7 +125,7 @@ def _of_nothing() -> list[str]:
 
 def _cluster() -> list[str]:
     return [
-        "# A cluster may stand here, or for all projects in ~/.config/hpcdeploy/config.toml.",
+        "# Describe a cluster here, or for all projects in ~/.config/hpcdeploy/config.toml.",
         "# [clusters.hpc]",
         '# host = "login.hpc.example.org"       # any Host of ~/.ssh/config, or "local" on the login node itself',
         '# scheduler = "slurm"                  # or "htcondor"',

@@ -1,4 +1,4 @@
-"""What a job takes along from this machine and brings back, as it is written in a settings file or after an option."""
+"""Parse the code, inputs and outputs of a job in a settings file or an option."""
 
 import os
 from collections.abc import Mapping
@@ -12,24 +12,32 @@ from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import Bind, Code, Input, Job
 
 CODE_MOUNTED = "/code"
-"""Where the code is in the container unless the job says."""
+"""Path of the code in the container, unless the job sets another."""
 
-INPUT = 'a file or folder of this machine as "SOURCE" or "SOURCE:PLACE"'
+INPUT = 'a file or folder of this machine as "SOURCE" or "SOURCE:DESTINATION"'
 
 _TAKEN = ("program.sh", "job.sh", "inside.sh", "tmp", "var", "var_tmp", "scratch")
-"""Names in a job's working folder that are HTCondor's, or ours."""
+"""Names in a job's working folder that HTCondor or hpcdeploy uses."""
 
 
 def local_path(value: object) -> str:
-    """Return a path of this machine: relative to the project's folder, or from ``/`` or ``~/`` on."""
+    """Return a path on this machine, which is relative to the project's folder or starts with ``/`` or ``~/``.
+
+    Raises:
+        ConfigError: It starts with another user's home folder (``~name``).
+    """
     words = line(value)
     if words.startswith("~") and not words.startswith("~/") and words != "~":
-        raise ConfigError(f"found {found(value)}; expected a path relative to the project's folder, or one from / or ~/ on")
+        raise ConfigError(f"found {found(value)}; expected a path relative to the project's folder, or one from / or ~/")
     return words
 
 
 def place(value: object) -> str:
-    """Return where a program finds what was brought: absolute in the container, or relative to its working folder."""
+    """Return the destination of an uploaded file: absolute in the container, or relative to the working folder.
+
+    Raises:
+        ConfigError: It contains ``.`` or ``..``, or a name that is in use.
+    """
     words = line(value)
     parts = words.removeprefix("/").removesuffix("/").split("/")
     if not set(parts).isdisjoint({"", ".", ".."}):
@@ -38,34 +46,48 @@ def place(value: object) -> str:
             'working folder, such as "data", without "." and ".."'
         )
     if not words.startswith("/") and (parts[0] in _TAKEN or parts[0].startswith((".hpcdeploy", "_condor"))):
-        raise ConfigError(f"found {found(value)}; expected another name: {parts[0]} in the working folder is taken")
+        raise ConfigError(
+            f"found {found(value)}; expected another name, because {parts[0]} in the working folder is already used"
+        )
     return words.removesuffix("/")
 
 
 def code(source: object, destination: object = "", limit: int | None = None) -> Code:
-    """Return the code of a job, out of the folder `source`; `limit` is in MiB."""
+    """Return the code of a job from the folder `source`; `limit` is in MiB."""
     said = {} if limit is None else {"limit": limit}
     return Code(source=local_path(source), destination=place(destination) if destination != "" else "", **said)
 
 
 def no_code(value: object) -> bool:
-    """Return that there is to be no code, whatever an earlier place said."""
+    """Return False: the job has no code, even if other settings name some.
+
+    Raises:
+        ConfigError: The value is not ``false``.
+    """
     if value is not False:
         raise ConfigError(f'found {found(value)}; expected a folder, such as code = ".", or false for none')
     return False
 
 
 def given(source: object, destination: object = "") -> Input:
-    """Return an input; without a place it bears its own name, in the working folder."""
+    """Return an input; without a destination it has its own name in the working folder.
+
+    Raises:
+        ConfigError: The source has no name of its own, such as ``..``.
+    """
     path = local_path(source)
     own = path.rstrip("/").rpartition("/")[2]
     if destination == "" and own in {"", ".", "..", "~"}:
-        raise ConfigError(f'found {found(source)}; expected a place too, such as "{path}:data"')
+        raise ConfigError(f'found {found(source)}; expected a destination too, such as "{path}:data"')
     return Input(source=path, destination=place(destination if destination != "" else own))
 
 
 def parse_input(words: str) -> Input:
-    """Return the input in ``SOURCE[:PLACE]``; a path with a colon can be said in the table form only."""
+    """Parse the input ``SOURCE[:DESTINATION]``; a path with a colon must be given as a table.
+
+    Raises:
+        ConfigError: It is malformed.
+    """
     source, colon, where = words.partition(":")
     if ":" in where or (colon and not where):
         raise ConfigError(f'found {found(words)}; expected {INPUT}, or {{ source = "…", destination = "…" }}')
@@ -73,9 +95,9 @@ def parse_input(words: str) -> Input:
 
 
 def mounted_here(job: Job, project: Path) -> Job:
-    """Return `job` with what it brings along as binds, for a container that is started on this machine.
+    """Return `job` with its code and inputs as binds, for a container on this machine.
 
-    The container sees the folders as they are, whatever of them would travel. Nothing is put into the working folder.
+    The container sees the complete folders, also files that would not be uploaded. Nothing is put into the working folder.
     """
     binds = [
         Bind(source=str(absolute(one.source, project)), destination=one.destination, read_only=True)
@@ -92,15 +114,18 @@ def mounted_here(job: Job, project: Path) -> Job:
 
 
 def absolute(source: str, project: Path) -> Path:
-    """Return the path of this machine that `source` means in the folder `project`; links stay as they are."""
+    """Return the absolute path of `source` relative to the folder `project`; links are kept."""
     return Path(os.path.abspath(project / Path(source).expanduser()))  # noqa: PTH100 - resolve() follows links
 
 
 def output_pattern(value: object) -> str:
     """Return a pattern of files in the working folder: a shell's ``*``, ``?`` and ``[...]``, each within one name.
 
-    A shell in the container and this program must read it alike, so a backslash is refused: it escapes in one, and not in
-    the other.
+    A shell in the container and this program must interpret it in the same way. Backslashes are rejected because only one
+    of them treats a backslash as an escape.
+
+    Raises:
+        ConfigError: It is malformed.
     """
     words = line(value)
     parts = words.removesuffix("/").split("/")
@@ -116,7 +141,7 @@ def _distinct(inputs: tuple[Input, ...]) -> object:
     places = [one.destination for one in inputs]
     for where in places:
         if places.count(where) > 1 or any(other.startswith(f"{where}/") for other in places):
-            raise ConfigError(f"two inputs meet at {found(where)}; expected a place of its own for each")
+            raise ConfigError(f"two inputs have the destination {found(where)}; expected different ones")
     return inputs
 
 

@@ -1,7 +1,8 @@
-"""Files of this machine that a project's settings name, and which of them lie outside of the project.
+"""List the files of this machine that a project's settings name, and find those outside of the project.
 
-A project may be somebody else's, and data outside of a project is common. So such a file is no error: the person is asked
-before it is read (`hpcdeploy.cli.trust`). What the person names on the command line is not asked about.
+A project may have been written by another user, but data outside of a project is common. So such a file is not an error:
+the user is prompted before it is read (`hpcdeploy.cli.trust`). There is no prompt for files that the user names on the
+command line.
 """
 
 import os
@@ -23,7 +24,10 @@ from hpcdeploy.shell import expanded
 class NamedFile:
     """A file or folder that a project's settings name.
 
-    ``key`` is the key that names it, ``source`` what stands there. ``path`` is absolute; links are followed.
+    Attributes:
+        key: The key in the settings.
+        source: The value of the key.
+        path: The absolute path without links.
     """
 
     key: str
@@ -32,21 +36,26 @@ class NamedFile:
 
 
 Admit = Callable[[tuple[NamedFile, ...]], None]
-"""Takes the files outside of a project that the project names, before they are read; raises `ConfigError` to refuse them."""
+"""Confirms the files outside of a project that the project names, before they are read; raises `ConfigError` to reject
+them."""
 
 
 def refuse(files: tuple[NamedFile, ...]) -> None:
-    """Refuse every file; raises `ConfigError`."""
+    """Reject every file.
+
+    Raises:
+        ConfigError: Always.
+    """
     told = ", ".join(f"{file.key}: {file.source}" for file in files)
     raise ConfigError(f"the project names files outside of it ({told}); expected files of the project")
 
 
 def admit_all(_files: tuple[NamedFile, ...]) -> None:
-    """Admit every file, for a command that sends nothing."""
+    """Accept every file, for a command that sends nothing."""
 
 
 def outside(files: Iterable[NamedFile], root: Path) -> tuple[NamedFile, ...]:
-    """Return those of `files` that lie neither in the project's folder `root` nor in its git work tree (`Boundary`)."""
+    """Return those of `files` that are outside of the project's folder `root` and of its git work tree (`Boundary`)."""
     boundary = Boundary(root)
     return tuple(file for file in files if not boundary.holds(file.path))
 
@@ -54,9 +63,9 @@ def outside(files: Iterable[NamedFile], root: Path) -> tuple[NamedFile, ...]:
 def files_of_job(
     own: JobSettings, options: JobSettings, root: Path, environ: Mapping[str, str] = os.environ
 ) -> Iterator[NamedFile]:
-    """Yield what a submission of a job reads here because the project's settings, `own`, name it.
+    """Yield the files that a submission reads because the project's settings, `own`, name them.
 
-    What `options`, the person's, put in its place is left out. Paths are relative to the project's folder `root`.
+    Files that the user's `options` replace are left out. Paths are relative to the project's folder `root`.
     """
     image = own.image or ""
     if options.image is None and image.endswith(".sif") and "://" not in image:
@@ -73,10 +82,10 @@ def files_of_job(
 def files_of_job_here(
     own: JobSettings, options: JobSettings, root: Path, environ: Mapping[str, str] = os.environ
 ) -> Iterator[NamedFile]:
-    """Yield what a container of a job on this machine sees because the project's settings name it.
+    """Yield the files that a job's container on this machine can read because the project's settings name them.
 
-    That is the code and the inputs with an absolute place, as `hpcdeploy.config.job_files.mounted_here` binds them, the
-    job's binds, and the parameters of a sweep.
+    They are the code and the inputs with an absolute destination (`hpcdeploy.config.job_files.mounted_here`), the job's
+    binds, and the parameters of a sweep.
     """
     if options.code is None and own.code and own.code.destination[:1] in ("", "/"):
         yield _named("code", own.code.source, absolute(own.code.source, root))
@@ -88,7 +97,7 @@ def files_of_job_here(
         try:
             source = expanded(bind.source, environ)
         except ConfigError:
-            continue  # a variable that is not set: the bind itself is refused later
+            continue  # a variable is not set; the bind itself is rejected later
         if (bind.destination or bind.source) not in places:
             yield _named("binds", bind.source, root / source)
     yield from _sweep(own, options, root, environ)
@@ -97,14 +106,14 @@ def files_of_job_here(
 def files_of_secrets(
     secrets: Iterable[Secret], names: Collection[str], root: Path, environ: Mapping[str, str] = os.environ
 ) -> Iterator[NamedFile]:
-    """Yield the files of those `secrets` of an image's settings that are called one of `names`."""
+    """Yield the files of those `secrets` of an image's settings whose name is in `names`."""
     for secret in secrets:
         if secret.file and secret.name in names:
             yield _named(f"secrets.{secret.name}", secret.file, in_folder(secret.file, root, environ))
 
 
 def in_folder(source: str, folder: Path, environ: Mapping[str, str]) -> Path:
-    """Return the path that `source` means: relative to `folder`, or from ``/`` or ``~/``."""
+    """Return the path `source`, which is relative to `folder` or starts with ``/`` or ``~/``."""
     return home_folder(environ) / source[2:] if source.startswith("~/") else folder / source
 
 

@@ -28,7 +28,8 @@ def without_replaced(places: Sequence[JobSettings], cluster: Cluster) -> tuple[J
     """Remove from each source the keys that a later one replaces by options of the cluster's scheduler.
 
     ``slurm.mem`` in a job replaces ``memory`` in a cluster's defaults. An option of an earlier source can be removed
-    (``false``), a key cannot: without this, a job could not request all memory of a node if the cluster has a default.
+    (``false``), but a key cannot. Without this rule, a job could not request all memory of a node if the cluster has a
+    default.
 
     With two schedulers they remain, and are rejected beside such options: for the other scheduler they would not be
     replaced.

@@ -13,7 +13,7 @@ SCRIPTS = ("runscript", "startscript", "test")
 _STOPS = re.compile(r"^[ \t]*set[ \t]+(-\w*e|-o[ \t]+errexit)", re.MULTILINE)
 _NESTED = re.compile(r"^[^=\n]*=.*\{\{", re.MULTILINE)
 # An escaped character, which is no quote; a quoted text; a comment. An escape is read as one inside quotes and outside of
-# them: so behind a quote that nothing closes no other one is tried.
+# them: so no other quote is tried after an unclosed one.
 _QUOTED = re.compile(r"""(\\[\s\S])|'[^']*'|"(?:\\[\s\S]|[^"\\])*+"|(?<!\S)#.*""")
 _EXIT = re.compile(r"(?:^|[;&|{)]|\b(?:then|else|do)\b)[ \t]*(exit\b(?![=\w-])|exec[ \t]+(?![<>&\d]))", re.MULTILINE)
 _NOT_KEPT = re.compile(r"/(tmp|var/tmp|proc|sys|dev)(/|$)")

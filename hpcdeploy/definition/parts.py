@@ -12,7 +12,7 @@ from hpcdeploy.image import ImageSettings, Secret
 
 _SECTION = re.compile(r"^[ \t]*%", re.MULTILINE)
 _MOUNT_POINT = """%setup
-    # Apptainer binds only to what is there: /run/secrets, empty but while a step asks for a secret.
+    # Apptainer needs an existing mount point: /run/secrets, which is empty except while a step reads a secret.
     rootfs=${APPTAINER_ROOTFS:-$SINGULARITY_ROOTFS}
     [ -L "$rootfs/run" ] || mkdir -p "$rootfs/run/secrets"
 

@@ -145,7 +145,7 @@ def _places(workspace: str, names: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _sourced(activation: Activation, workspace: str) -> tuple[list[str], list[str]]:
-    """Return the arguments of the COPYs of what activation scripts may source: into the build stage, and from there on.
+    """Return the arguments of COPY for files that activation scripts may source: into the build stage, and from it.
 
     The entry point sources the scripts at every start of a container, so all of it stays in the image.
     """

@@ -36,7 +36,7 @@ def look_around() -> Machine:
 
 
 def gpus_of(machine: Machine) -> GpuName:
-    """Return the vendor of this machine's GPUs; empty if detected are none.
+    """Return the vendor of this machine's GPUs; empty if none is detected.
 
     The same devices decide it as in jobs (`vendor_of`), then ``nvidia0`` and so on. A machine whose driver is elsewhere
     (Linux in Windows has no such device) has ``nvidia-smi``.
@@ -87,7 +87,7 @@ def choose_gpus(wanted: bool | None, engine: Engine, machine: Machine) -> GpuNam
     """Choose the vendor of the GPUs that the container gets; empty for no GPUs.
 
     Args:
-        wanted: True or False if the user chose; None to use GPUs if detected are any.
+        wanted: True or False if the user chose; None to use GPUs if any are detected.
         engine: The engine.
         machine: The facts about this machine.
 

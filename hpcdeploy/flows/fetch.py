@@ -26,7 +26,7 @@ class Fetched:
 
     Attributes:
         files: The run's files that are on this machine now.
-        brought: The files among them that were downloaded now.
+        brought: The files among them that this call downloaded.
         changed: The files among them that changed during the download, so they differ from the listing.
         missing: Listed files that were not downloaded; an older file of that name may be present.
         notes: Messages on files that were left out.

@@ -171,7 +171,7 @@ Labels = Callable[[], Mapping[str, str]]
 
 @dataclass(frozen=True, kw_only=True)
 class Freshness:
-    """Changes since an image was built (none: it is up to date), and notes on what is unknown."""
+    """Changes since an image was built (none: it is up to date), and notes on unknown changes."""
 
     changes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -317,7 +317,7 @@ def _by_labels(before: Mapping[str, str], inputs: str, settings: ImageSettings, 
         inputs: The inputs in its record; empty for none.
         settings: The image's settings.
         project: The project's folder.
-        unknown: The message for what is missing.
+        unknown: The message for missing labels.
     """
     if not before:
         return Freshness(notes=(unknown,))

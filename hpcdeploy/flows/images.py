@@ -91,10 +91,10 @@ def delivery_of(
     """Return how a login node gets `image`.
 
     `image` is an image of the project, a ``.sif`` on this machine, an ``oras://`` reference, or an image that an HTCondor
-    worker gets itself (`taken_by_worker`). For an image of the project the latest build is used: pulled by digest from its
-    registry, or from the cache of the cluster where it was built, or uploaded from this machine. If it was built on several
-    clusters from the same inputs, each uses its own build. An image that was never built here is ``latest`` in its first
-    repository.
+    worker gets itself (`taken_by_worker`). Of an image of the project the latest build is used. It is pulled by digest from
+    its registry, used from the cache of the cluster where it was built, or uploaded from this machine. If it was built on
+    several clusters from the same inputs, each uses its own build. An image that was never built here is ``latest`` in its
+    first repository.
 
     Args:
         image: The image.

@@ -45,20 +45,28 @@ class Brought:
 
 
 CODE_CARRIED = "code"
-"""Where the code is, in the working folder, unless the job says, where nothing can be mounted."""
+"""Path of the code in the working folder where nothing can be mounted, unless the job sets another."""
 
 _SHOWN = 3
-"""Links that are named in one note."""
+"""Maximum number of links in one note."""
 
 
 def bring_along(
     job: Job, project: Path, scheduler: SchedulerName, cluster: Cluster, *, archives: Path | None, allow: Allow
 ) -> Brought:
-    """Look at what `job` brings along from the folder `project` and say what becomes of it on `cluster`.
+    """Return the files that `job` uploads from the folder `project`, and their destinations on `cluster`.
 
-    Folders are packed into archives in the folder `archives`; None: nothing is written, only their sha256 is told. `allow`
-    is asked about code that is larger than its limit. Raises `ConfigError` for what is not there, is not allowed, or cannot
-    be where it is wanted.
+    Args:
+        job: The job.
+        project: The project's folder.
+        scheduler: The scheduler of the job.
+        cluster: The cluster.
+        archives: Folders are packed into archives in this folder. If None, nothing is written, and only checksums are
+            computed.
+        allow: Confirms code that is larger than its limit.
+
+    Raises:
+        ConfigError: A file is missing or not allowed, or its destination is impossible.
     """
     mounts = can_mount(scheduler, cluster)
     placements: list[Placement] = []
@@ -97,46 +105,46 @@ def _described(tree: Tree) -> str:
 
 
 def _links_astray(tree: Tree) -> list[str]:
-    """Say which links will not lead there to what they lead to here, if there are any."""
+    """Return a note on links whose targets are not uploaded."""
     if not tree.astray:
         return []
     shown = ", ".join(f"{name} -> {target}" for name, target in tree.astray[:_SHOWN])
     more = f" and {len(tree.astray) - _SHOWN} more" if len(tree.astray) > _SHOWN else ""
-    return [f"note: links to what does not travel: {shown}{more}; there they mean what lies at that place, if anything does"]
+    return [f"note: targets of links are not uploaded: {shown}{more}; the cluster may have other files at these paths"]
 
 
 def _elsewhere(job: Job, *, mounts: bool) -> list[str]:
-    """Say where the code is, where the command looks for it at the place that it has on other clusters."""
+    """Return a note if the command uses the code's default path on other clusters, where this cluster cannot mount it."""
     default = job.code is not None and not job.code.destination
     if not default or mounts or not any(word == CODE_MOUNTED or word.startswith(f"{CODE_MOUNTED}/") for word in job.command):
         return []
     note = (
-        f"note: the code is not at {CODE_MOUNTED} there but in the working folder, as {CODE_CARRIED}, since HTCondor "
-        f'mounts nothing for a job; with destination = "{CODE_CARRIED}" it is there on every cluster'
+        f"note: the code is not at {CODE_MOUNTED} but at {CODE_CARRIED} in the working folder, because HTCondor cannot "
+        f'mount it. Set destination = "{CODE_CARRIED}" to have it there on every cluster'
     )
     return [note]
 
 
 def _submodules_absent(tree: Tree) -> list[str]:
-    advice = "is not checked out, and does not travel: git submodule update --init"
+    advice = "is not checked out and not uploaded; run 'git submodule update --init'"
     return [f"note: the submodule {name} {advice}" for name in tree.absent]
 
 
 def _refused_by_git(tree: Tree) -> list[str]:
     if not tree.refused:
         return []
-    advice = f"if you trust it, add it to git's safe.directory, as 'git -C {word(str(tree.folder))} status' tells"
-    return [f"note: git does not name the commit of the code, because its repository belongs to another user; {advice}"]
+    advice = f"if you trust it, add it to git's safe.directory ('git -C {word(str(tree.folder))} status' shows how)"
+    return [f"note: the commit of the code is unknown, because its git repository belongs to another user; {advice}"]
 
 
 def _hold_to_limit(code: Code, tree: Tree, allow: Allow) -> None:
     if tree.size <= code.limit * 1024 * 1024:
         return
     parts = ", ".join(f"{name} ({written(size)})" for name, size in largest(tree))
-    surprise = f"the code in {tree.folder} is {_described(tree)}, more than {code.limit} MB; its largest parts: {parts}"
+    surprise = f"the code in {tree.folder} is {_described(tree)}, over the limit of {code.limit} MB; largest parts: {parts}"
     if not allow(surprise):
         raise ConfigError(
-            f"{surprise}. Leave out by {IGNORE_FILE} what no job needs, give data as inputs, or allow more: "
+            f"{surprise}. Exclude files in {IGNORE_FILE}, make data an input, or raise the limit: "
             f'code = {{ source = "{code.source}", limit = "{tree.size // 1024**2 + 1} MB" }}'
         )
 
@@ -159,7 +167,7 @@ def _file(path: Path, given: Input, *, mounts: bool) -> Placement:
     try:
         before = path.stat()
         if not stat.S_ISREG(before.st_mode):
-            raise ConfigError(f"the input {given.source} is no file and no folder; expected one of them at {path}")
+            raise ConfigError(f"the input {given.source} is not a file or folder; expected one of them at {path}")
         sha256 = sha256_of(path)
         after = path.stat()
     except OSError as error:
@@ -181,8 +189,8 @@ def _check_places(job: Job, placements: Sequence[Placement], *, mounts: bool) ->
     for place in places:
         if place.startswith("/") and not mounts:
             raise ConfigError(
-                f"job {job.name} wants something at {place}: where HTCondor starts the container nothing can be mounted; "
-                f'expected a place relative to the working folder, such as "{place.rpartition("/")[2]}"; Slurm knows it too'
+                f"job {job.name} has the destination {place}, but HTCondor cannot mount files if it starts the container; "
+                f'expected a path relative to the working folder, such as "{place.rpartition("/")[2]}", as for Slurm'
             )
         if places.count(place) > 1 or any(other.startswith(f"{place}/") for other in places):
-            raise ConfigError(f"job {job.name} wants two things at {place}; expected a place of its own for each")
+            raise ConfigError(f"job {job.name} uses the destination {place} twice; expected different destinations")

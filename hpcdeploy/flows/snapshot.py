@@ -1,4 +1,4 @@
-"""Snapshot: a folder of this machine as one archive that is named by what it holds. The same files give the same bytes."""
+"""Pack a folder of this machine into an archive that is named by its checksum. The same files result in the same bytes."""
 
 import errno
 import hashlib
@@ -22,34 +22,39 @@ from hpcdeploy.regular_file import LARGEST_TEXT, read_regular
 from hpcdeploy.whole_file import part_name, whole_file
 
 NEVER = frozenset({".git", ".pixi", ".hpcdeploy", "__pycache__", ".DS_Store"})
-"""Names that never travel: history, and what another machine makes for itself."""
+"""Names that are never uploaded: history, caches and environments of this machine."""
 
 CACHES = NEVER | {
     *(".env", ".venv", ".tox", ".nox", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints", "node_modules"),
 }
-"""What does not travel either where no git says what belongs to a folder: caches, and the file of secrets by custom."""
+"""Names that are not uploaded either if git does not list the files: caches, and ``.env``, which usually has secrets."""
 
 FETCHED = ".hpcdeploy-run"
-"""The file that ``hpcdeploy fetch`` leaves in a folder: results are no code, and would make each snapshot a new one."""
+"""The file that ``hpcdeploy fetch`` leaves in a folder: results are not code, and would change each snapshot."""
 
 _TIME = 315532800
-"""Seconds since 1970 that every file of an archive bears: 1980, before which tar warns."""
+"""Modification time of every file in an archive, in seconds since 1970: the year 1980, before which tar warns."""
 
 _KEPT = 30 * 86400
-"""Seconds that an archive is kept here after it was last packed."""
+"""Time in seconds that an archive is kept here after it was last packed."""
 
 _ANOTHER_FILE = (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
-"""What says that a file is not what it was when it was looked at; None: it ended early (tarfile)."""
+"""Errors if a file was replaced after it was checked; None: it ended early (tarfile)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tree:
-    """The files of a folder that are to travel: names relative to it, in the order of their bytes, and what git says.
+    """The files of a folder that are uploaded.
 
-    ``size`` is in bytes. ``commit`` is empty where there is none, or git does not say; ``dirty`` says that the files are not
-    those of the commit, None that git does not say. ``refused``: it does not, because the work tree is another user's.
-    ``astray`` are the links among ``names`` that lead to nothing that travels, each with where it leads; ``absent`` are the
-    submodules that are not checked out.
+    Attributes:
+        folder: The folder.
+        names: Paths relative to it, sorted by their bytes.
+        size: Their size in bytes.
+        astray: Links in ``names`` whose targets are not uploaded, with these targets.
+        absent: Submodules that are not checked out.
+        commit: The commit; empty if there is none, or if git did not report it.
+        dirty: The files differ from the commit; None if unknown.
+        refused: git did not report the commit, because the work tree belongs to another user.
     """
 
     folder: Path
@@ -64,29 +69,31 @@ class Tree:
 
 @dataclass(frozen=True, kw_only=True)
 class Packed:
-    """An archive as it came out: its sha256 and size in bytes."""
+    """The sha256 and size in bytes of an archive."""
 
     sha256: str
     size: int
 
 
 class Sink(Protocol):
-    """Whatever takes bytes."""
+    """A destination for bytes."""
 
     def write(self, block: bytes, /) -> object:
-        """Take a piece."""
+        """Write a piece."""
 
 
 def look(folder: Path, *, is_code: bool = True) -> Tree:
-    """Find what of `folder` is to travel.
+    """Find the files of `folder` to upload.
 
-    Of code in a git work tree it is what git tracks or would track, with the submodules that are checked out; of code
-    elsewhere all but caches and what ``.gitignore`` files say; of data all there is, for data is what git is told to ignore.
-    ``.hpcdeployignore`` counts everywhere. Links stay links. Raises `ConfigError` where the folder is none, cannot be read,
-    or holds nothing to send.
+    Of code in a git work tree these are the files that git tracks or would track, including checked-out submodules. Of code
+    elsewhere these are all files except caches and those that ``.gitignore`` excludes. Of data these are all files, because
+    data is often ignored by git. ``.hpcdeployignore`` always applies. Links stay links.
+
+    Raises:
+        ConfigError: It is not a folder, cannot be read, or has no file to upload.
     """
     if not folder.is_dir():
-        raise ConfigError(f"{folder} is no folder of this machine; expected the folder whose files are to travel")
+        raise ConfigError(f"{folder} is not a folder on this machine; expected the folder whose files to upload")
     absent: list[str] = []
     try:
         listed = _listed_by_git(folder, absent) if is_code else None
@@ -97,7 +104,7 @@ def look(folder: Path, *, is_code: bool = True) -> Tree:
     except OSError as error:
         raise ConfigError(f"{error.filename or folder} cannot be read: {error.strerror}") from error
     if not names:
-        raise ConfigError(f"{folder} holds no file to send; expected some that neither git nor {IGNORE_FILE} ignores")
+        raise ConfigError(f"{folder} has no file to upload; expected files that neither git nor {IGNORE_FILE} ignores")
     commit, dirty, refused = _facts(folder) if listed is not None else ("", False, False)
     return Tree(
         folder=folder,
@@ -112,13 +119,16 @@ def look(folder: Path, *, is_code: bool = True) -> Tree:
 
 
 def pack(tree: Tree, sink: Sink) -> Packed:
-    """Write `tree` to `sink` as a tar archive: names, links, what each file holds and whether it is a program.
+    """Write `tree` to `sink` as a tar archive with the names, links, contents and executable bits.
 
-    Owners, times and the other modes are not in it, as they are not in git. Raises `ConfigError` where a file changes, or
-    vanishes, while it is packed, or cannot be read; OSError where `sink` does not take it.
+    Owners, times and other permissions are left out, as in git.
+
+    Raises:
+        ConfigError: A file cannot be read, or changes while it is packed.
+        OSError: Writing to `sink` failed.
     """
     hashed = _Hashed(sink)
-    # GNU tar's own format carries every name as its bytes; PAX wants UTF-8.
+    # The GNU format keeps every name as bytes; PAX requires UTF-8.
     options = {"format": tarfile.GNU_FORMAT, "encoding": "utf-8", "errors": "surrogateescape"}
     with tarfile.open(fileobj=hashed, mode="w|", **options) as archive:  # type: ignore[call-overload]
         for name in tree.names:
@@ -137,13 +147,18 @@ def pack(tree: Tree, sink: Sink) -> Packed:
 
 
 def keep(tree: Tree, folder: Path) -> tuple[Packed, Path]:
-    """Write the archive of `tree` into `folder`, named by its sha256, and return it with its path.
+    """Write the archive of `tree` into `folder`, named by its sha256; return its checksum, size and path.
 
-    A submission that was cut off wants it again, whatever became of the files; after 30 days it is removed.
+    An interrupted submission needs the same archive when it is resumed, even if the files have changed. It is removed after
+    30 days.
+
+    Raises:
+        ConfigError: A file cannot be read, or changes while it is packed.
+        OSError: The archive cannot be written.
     """
     private_folder(folder)
     for old in folder.iterdir():
-        with suppress(FileNotFoundError):  # what another call makes has one name now, and another one then
+        with suppress(FileNotFoundError):  # a concurrent call renames its archive
             if old.lstat().st_mtime < time.time() - _KEPT:
                 old.unlink()
     fresh = Path(part_name(str(folder / "snapshot")))
@@ -155,7 +170,7 @@ def keep(tree: Tree, folder: Path) -> tuple[Packed, Path]:
 
 
 def largest(tree: Tree, count: int = 3) -> list[tuple[str, int]]:
-    """Return the largest parts of `tree`: files and folders at its top, with their size in bytes."""
+    """Return the `count` largest files and folders at the top of `tree`, with their size in bytes."""
     sizes: dict[str, int] = {}
     for name in tree.names:
         top, slash, _ = name.partition("/")
@@ -164,8 +179,8 @@ def largest(tree: Tree, count: int = 3) -> list[tuple[str, int]]:
 
 
 def changed(path: Path) -> ConfigError:
-    """Say that a file did not stay as it was."""
-    return ConfigError(f"{path} changed while it was packed; run the same command again once it is still")
+    """Return the error for a file that changed while it was read."""
+    return ConfigError(f"{path} changed while it was packed; run the same command again when it no longer changes")
 
 
 def _add(archive: tarfile.TarFile, name: str, path: Path) -> None:
@@ -187,7 +202,7 @@ def _add(archive: tarfile.TarFile, name: str, path: Path) -> None:
 
 
 class _Hashed(io.RawIOBase):
-    """Passes on what is written, and hashes it."""
+    """Pass on the written bytes, and hash them."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
@@ -205,17 +220,18 @@ class _Hashed(io.RawIOBase):
 
 
 class Nowhere:
-    """Takes bytes and keeps none: for an archive of which only the sha256 is wanted."""
+    """Discard bytes, to compute the checksum of an archive."""
 
     def write(self, block: bytes, /) -> None:
-        """Take a piece."""
+        """Discard a piece."""
 
 
 def _listed_by_git(folder: Path, absent: list[str], base: str = "") -> list[str] | None:
-    """Return what git tracks, or would, under `folder`; None where it is no work tree, or git is not there.
+    """Return the files that git tracks or would track under `folder`; None if it is not a work tree, or git is not
+    installed.
 
-    A submodule, and a work tree inside, is listed as one name: it is asked in turn. One that is not checked out is an empty
-    folder (git-submodule(1)), whose name comes into `absent`, with `base` before it.
+    git lists a submodule, or a nested work tree, as one name, so it is queried separately. A submodule that is not checked
+    out is an empty folder (git-submodule(1)); its name, with the prefix `base`, is added to `absent`.
     """
     listed = list_files(folder, "--cached", "--others", "--exclude-standard")
     if listed is None:
@@ -237,7 +253,7 @@ def _listed_by_git(folder: Path, absent: list[str], base: str = "") -> list[str]
 
 
 def _rules_of(folder: Path, names: Sequence[str]) -> tuple[Rule, ...]:
-    """Read every ``.hpcdeployignore`` beside the files `names`, the deeper ones last."""
+    """Read all ``.hpcdeployignore`` files in the folders of the files `names`, the deepest last."""
     folders = {"", *(parent for name in names for parent in _parents(name))}
     return tuple(
         rule
@@ -272,10 +288,10 @@ def _travels(parts: Sequence[str], left_out: frozenset[str]) -> bool:
 
 
 def _is_link(folder: Path, name: str, known: dict[str, bool]) -> bool:
-    """Tell whether the folder `name` of `folder` is a link; what was looked up before is in `known`.
+    """Tell whether the folder `name` of `folder` is a link; results are cached in `known`.
 
-    To git a tracked file is deleted where its folder has become a link (symlinks.c, has_symlink_leading_path): the link may
-    lead anywhere.
+    git treats a tracked file as deleted if its folder has become a link (symlinks.c, has_symlink_leading_path), because the
+    link may have any target.
     """
     if name not in known:
         known[name] = (folder / name).is_symlink()
@@ -283,7 +299,7 @@ def _is_link(folder: Path, name: str, known: dict[str, bool]) -> bool:
 
 
 def _is_file(path: Path) -> bool:
-    """Tell whether there is a file or a link: git lists deleted files too, and nobody can send a socket."""
+    """Tell whether there is a regular file or a link: git also lists deleted files, and sockets cannot be uploaded."""
     try:
         mode = path.lstat().st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -302,7 +318,7 @@ def _astray(links: Mapping[str, str], names: Sequence[str]) -> tuple[tuple[str, 
     there = {"", *names, *(parent for name in names for parent in _parents(name))}
 
     def stays(name: str, target: str, steps: int = 40) -> bool:
-        """Follow a link, and those that it leads to, as far as a system does (path_resolution(7))."""
+        """Follow a link, and further links in its target, up to the system's limit (path_resolution(7))."""
         place = os.path.normpath(f"{name.rpartition('/')[0] or '.'}/{target}")
         through = next((one for one in (place, *_parents(place)) if one in links), None)
         if target.startswith("/") or not steps:
@@ -320,9 +336,9 @@ def _parents(name: str) -> Iterator[str]:
 
 
 def _facts(folder: Path) -> tuple[str, bool | None, bool]:
-    """Return what git says of the work tree: commit, whether the files differ from it, and whether it refused to say.
+    """Return the commit of a work tree, whether the files differ from it, and whether git rejected the work tree.
 
-    The commit is empty before the first. None: it is not known whether the files differ.
+    The commit is empty before the first one. The second value is None if it is unknown.
     """
     commit = ask_git(folder, "rev-parse", "--verify", "HEAD")
     return (

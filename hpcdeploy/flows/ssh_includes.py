@@ -1,9 +1,9 @@
-"""Which files an SSH configuration includes, found before ``ssh`` or anything of ours reads it.
+"""Find the files that an SSH configuration includes, before ``ssh`` or our own parser reads it.
 
-What is missed here is a file with programs that nobody was asked about. OpenSSH's releases read such a line in different
-ways: quotes, comments, ``%`` and ``${}`` came over the years (ssh_config(5), Include and TOKENS; misc.c, strdelim and
-argv_split, the latter since 8.7). So a line is taken only if all of them, and `hpcdeploy.transport.ssh_config`, see the same
-names in it, and refused otherwise.
+A file that is missed here could start programs without a prompt. Releases of OpenSSH parse such a line in different ways:
+quotes, comments, ``%`` and ``${}`` were added over the years (ssh_config(5), Include and TOKENS; misc.c, strdelim and
+argv_split, the latter since 8.7). Therefore a line is only accepted if all releases, and `hpcdeploy.transport.ssh_config`,
+find the same names in it.
 """
 
 import itertools
@@ -18,22 +18,23 @@ from hpcdeploy.errors import ConfigError
 from hpcdeploy.transport.globs import matching
 
 _FILLING = re.compile(r'[\s="]')
-"""What may stand before, around and in a keyword that ssh still knows: blanks, one equals sign, quotes."""
+"""Characters that ssh accepts before, around and within a keyword: blanks, an equals sign, quotes."""
 
 _KEYWORD = re.compile(r"[ \t]*([A-Za-z0-9]+)(?=[ \t=])")
 _INCLUDE = re.compile(r'[ \t]*+(?:include[ \t]*+=|include[ \t]|"include"[ \t]*+=?)[ \t]*+(.*)', re.IGNORECASE)
 _NAME = re.compile(r"""[ \t]*(?:"([^"]*)"|'([^' \t]*)'|([^"' \t]+))(?=[ \t]|$)""")
-"""A name, perhaps in quotes; blanks only in double ones, which every release takes."""
+"""A name, with optional quotes; blanks are only allowed in double quotes, which every release supports."""
 
 _DOUBTFUL = re.compile(r"[\\%\[#\0]|\$\{|^=")
-"""What not every release takes as it stands: escapes, tokens, classes of characters, comments, variables."""
+"""Syntax that not every release supports: escapes, tokens, classes of characters, comments, variables."""
 
 _LONGEST_SHOWN = 200
-"""Characters of a line that a message quotes."""
+"""Maximum length in characters of a line in a message."""
 
 
 def homes() -> tuple[Path, ...]:
-    """Return the folders that ``~`` may mean: ``$HOME`` for glob(3), by which ssh looks for files, and the user's own."""
+    """Return the possible values of ``~``: ``$HOME``, which ssh uses through glob(3), and the home folder in the user
+    database."""
     found = [Path(os.path.expanduser("~"))]  # noqa: PTH111 - must not raise where the user is unknown
     with suppress(KeyError):
         found.append(Path(pwd.getpwuid(os.getuid()).pw_dir))
@@ -41,10 +42,15 @@ def homes() -> tuple[Path, ...]:
 
 
 def included(text: str, path: Path, most: int) -> Iterator[Path]:
-    """Yield the files that the ``Include`` lines of an SSH configuration name, relative ones in ``~/.ssh``.
+    """Yield the files that the ``Include`` lines of an SSH configuration name; relative names are in ``~/.ssh``.
 
-    At most `most` are yielded for one pattern. Raises `ConfigError` for a line of which it is not certain what it names, and
-    for a pattern that may search the whole disk; `path` is for the message.
+    Args:
+        text: The configuration.
+        path: Its file, for messages.
+        most: Maximum number of files for one pattern.
+
+    Raises:
+        ConfigError: The meaning of a line is uncertain, or a pattern could search the whole disk.
     """
     for line in text.split("\n"):
         for name in _names(line, path):
@@ -83,8 +89,8 @@ def _may_include(line: str) -> bool:
 
 def _unclear(line: str, path: Path) -> ConfigError:
     return ConfigError(
-        f"{path}: found {line.strip()[:_LONGEST_SHOWN]!r}; expected Include and paths without \\ % ${{ [ and #, because what"
-        " the line names must be known before ssh reads it; write the paths out"
+        f"{path}: found {line.strip()[:_LONGEST_SHOWN]!r}; expected Include and paths without \\ % ${{ [ and #, because its"
+        " files are checked before ssh reads them; write complete paths"
     )
 
 

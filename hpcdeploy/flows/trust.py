@@ -1,8 +1,8 @@
-"""What a project's files let run before a person submits anything, what they use outside of it, and what the person allowed.
+"""List the commands that a project's files run without a submission, and remember which of them the user allowed.
 
-A project comes from others: its settings may describe a cluster whose commands run on this machine, or on a login node in
-the person's name, with a mere ``hpcdeploy status``. As direnv does with an ``.envrc`` (direnv(1), allow), such commands are
-confirmed once for a project and remembered by their content, in a folder that only the person can write.
+A project may come from other people. Its settings may describe a cluster whose commands run on this machine, or as the user
+on a login node, with a mere ``hpcdeploy status``. Like direnv with an ``.envrc`` (direnv(1), allow), hpcdeploy asks once
+for each project. The answer is remembered for the exact content of the commands, in a folder that only the user can write.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from hpcdeploy.templates import FOLDERS, refuse_former, shipped_root
 from hpcdeploy.whole_file import sha256_of
 
 ON_LOGIN_NODES = ("slurm_templates/", "htcondor_templates/")
-"""The template folders whose text runs on a login node."""
+"""Template folders whose text runs on a login node."""
 
 OF_THE_JOB = frozenset(
     {
@@ -34,31 +34,39 @@ OF_THE_JOB = frozenset(
         *("htcondor_templates/job.sub", "htcondor_templates/job.sh", "htcondor_templates/program.sh"),
     }
 )
-"""Templates that are a job itself, which runs only when it is submitted."""
+"""Templates that are part of a job, which only run after a submission."""
 
 MOST_FILES = 200
-"""Files that an SSH configuration may include, and that the template folders of a project may hold."""
+"""Maximum number of files in an SSH configuration with its includes, and in the project's template folders."""
 
 LARGEST = 1_000_000
-"""Bytes of an SSH configuration file."""
+"""Maximum size of an SSH configuration file in bytes."""
 
 _THEIR_OWN = ("/etc/ssh",)
 
 
 @dataclass(frozen=True)
 class Command:
-    """Something that a project's files let run: how a person reads of it, and the sha256 of a file that it stands in."""
+    """A command or setting in a project's files that can run something.
+
+    Attributes:
+        text: Its description for the user.
+        sha256: The checksum of the file that contains it; empty if `text` is complete.
+    """
 
     text: str
     sha256: str = ""
 
 
 def commands_of(cluster: Cluster, environ: Mapping[str, str] = os.environ) -> tuple[Command, ...]:
-    """Return what the files of a project let run on `cluster`, or here to reach it, before a person submits a job.
+    """Return the commands that a project's files can run on `cluster`, or here to reach it, before the user submits a job.
 
-    Of a cluster of the project's: anything on this machine (``host = "local"``, or an SSH configuration, which names
-    programs), its ``setup`` lines and its own ``apptainer``. On any cluster: the project's own templates of login-node
-    scripts. Raises `ConfigError` for an SSH configuration that another user could have written, or that is absurdly large.
+    For a cluster that the project describes: anything on this machine (``host = "local"``, or an SSH configuration, which
+    can name programs), its ``setup`` lines, and its own ``apptainer``. For any cluster: the project's own templates of
+    login-node scripts.
+
+    Raises:
+        ConfigError: Another user can have written the SSH configuration, or it is too large.
     """
     found: list[Command] = []
     if cluster.of_project:
@@ -77,16 +85,22 @@ def commands_of(cluster: Cluster, environ: Mapping[str, str] = os.environ) -> tu
 
 @dataclass(frozen=True)
 class FileUse:
-    """A file that a project uses: how a person reads of it, and by what the answer is remembered."""
+    """A file that a project uses.
+
+    Attributes:
+        shown: Its description in the prompt.
+        remembered: The key under which the answer is remembered.
+    """
 
     shown: Command
     remembered: tuple[Command, ...]
 
 
 def files_as_commands(cluster: Cluster, kind: str, files: Iterable[NamedFile]) -> tuple[FileUse, ...]:
-    """Return what a person is asked about `files` that the project of `cluster` uses as a `kind` of file.
+    """Return the entries of a prompt for `files` that the project of `cluster` uses as a `kind` of file.
 
-    The answer is for the file or folder that the name leads to, whatever it holds, and for the host of a project's cluster.
+    An answer applies to the real path of the file or folder with any content. For a cluster of the project it also applies
+    to its host only.
     """
     host = (Command(f"host = {json.dumps(cluster.host)}"),) if cluster.of_project else ()
     return tuple(
@@ -99,7 +113,11 @@ def files_as_commands(cluster: Cluster, kind: str, files: Iterable[NamedFile]) -
 
 
 def is_remembered(cluster: Cluster, commands: tuple[Command, ...], environ: Mapping[str, str] = os.environ) -> bool:
-    """Tell whether the person has allowed just these commands; raises `ConfigError` where others may write that memory."""
+    """Tell whether the user has allowed exactly these commands.
+
+    Raises:
+        ConfigError: Other users can write the remembered answers.
+    """
     folder = _memory(environ)
     note = folder / _key(cluster, commands)
     if not os.path.lexists(note):
@@ -109,14 +127,18 @@ def is_remembered(cluster: Cluster, commands: tuple[Command, ...], environ: Mapp
         reason = objection(path, users)
         if reason:
             raise ConfigError(
-                f"{path} {reason}: what you allowed projects to run is kept there, and expected where only you can write;"
-                f" remove {folder}, or change its owner and mode"
+                f"{path} {reason}: it stores what you allowed projects to run, so only you may be able to write it;"
+                f" remove {folder}, or correct its owner and mode"
             )
     return True
 
 
 def remember(cluster: Cluster, commands: tuple[Command, ...], environ: Mapping[str, str] = os.environ) -> None:
-    """Note that the person allows `commands`, in a file that nobody else can write; raises OSError."""
+    """Record that the user allows `commands`, in a file that no other user can write.
+
+    Raises:
+        OSError: It cannot be written.
+    """
     folder = _memory(environ)
     private_folder(folder)
     note = folder / _key(cluster, commands)
@@ -142,9 +164,10 @@ def _key(cluster: Cluster, commands: tuple[Command, ...]) -> str:
 
 
 def _ssh_configuration(cluster: Cluster, environ: Mapping[str, str]) -> Iterator[Command]:
-    """Yield the SSH configuration of a project's cluster, and the files that it includes: each may name programs.
+    """Yield the SSH configuration of a project's cluster, and the files that it includes: each can name programs.
 
-    Of those in the person's own ``~/.ssh``, and of the machine's, only the name counts: no project can change them.
+    For files in the user's own ``~/.ssh`` and in the system's folder only the path is remembered: no project can change
+    them.
     """
     if cluster.ssh_config is None:
         return
@@ -166,34 +189,36 @@ def _ssh_configuration(cluster: Cluster, environ: Mapping[str, str]) -> Iterator
             waiting += itertools.islice(included(os.fsdecode(content), path, MOST_FILES), MOST_FILES)
         except OSError as error:
             raise ConfigError(
-                f"the SSH configuration {path} cannot be read: {error.strerror}; expected a file that can be shown before"
-                " ssh reads it"
+                f"the SSH configuration {path} cannot be read: {error.strerror}; expected a readable file, because it"
+                " is checked before ssh reads it"
             ) from error
         if len(seen) + len(waiting) > MOST_FILES:
             raise ConfigError(
-                f"the SSH configuration {cluster.ssh_config} includes more than {MOST_FILES} files; name another"
+                f"the SSH configuration {cluster.ssh_config} includes more than {MOST_FILES} files; use another one"
             )
 
 
 def _content(path: Path) -> bytes | None:
-    """Return what ssh would read of a file; None where there is nothing to read.
+    """Return the content that ssh would read from a file; None if there is nothing to read.
 
-    Raises `ConfigError` where it is absurdly large, OSError where it cannot be read, or is a pipe or a device: what comes of
-    it cannot be known before.
+    Raises:
+        ConfigError: It is too large.
+        OSError: It cannot be read, or is a pipe or device, whose content cannot be known in advance.
     """
     if path.resolve() == Path(os.devnull) or not path.exists() or path.is_dir():
         return None
     if path.is_file() and path.stat().st_size > LARGEST:
-        raise ConfigError(f"the SSH configuration {path} has more than {LARGEST} bytes; name another one")
+        raise ConfigError(f"the SSH configuration {path} has more than {LARGEST} bytes; use another one")
     return read_regular(path, LARGEST)
 
 
 def _templates(root: Path) -> list[Command]:
-    """Return the project's own templates, if some of them run on login nodes: each of these may include any other."""
+    """Return all of the project's own templates if one of them runs on login nodes, because that one may include any
+    other."""
     refuse_former(root)
     own = list(itertools.islice(_own_files(root), MOST_FILES + 1))
     if len(own) > MOST_FILES:
-        raise ConfigError(f"the template folders of {root} hold more than {MOST_FILES} files; expected templates only")
+        raise ConfigError(f"the template folders of {root} contain more than {MOST_FILES} files; expected only templates")
     names = sorted(path.relative_to(root).as_posix() for path in own)
     if not any(name.startswith(ON_LOGIN_NODES) and name not in OF_THE_JOB for name in names):
         return []

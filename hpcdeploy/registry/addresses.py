@@ -28,8 +28,8 @@ _DEFAULT_PORTS = {"https": 443, "http": 80}
 def is_plain(url: str) -> bool:
     """Tell whether all parsers read a URL, absolute or relative, in the same way.
 
-    It must be printable ASCII without a backslash (RFC 3986, section 2, allows even fewer characters), without a user name
-    before the host (section 3.2.1), and without percent encoding in the host, which some parsers decode.
+    It must be printable ASCII without a backslash (RFC 3986, section 2, allows even fewer characters). A user name before
+    the host (section 3.2.1) is not allowed, nor is percent encoding in the host, which some parsers decode.
     """
     authority = _AUTHORITY.match(url)
     return _PLAIN.fullmatch(url) is not None and not (authority and re.search("[@%]", authority[1]))

@@ -207,24 +207,24 @@ class ScopedAuth:
         if response.status_code != requests.codes.ok:
             who = f"the credentials from {found.source}" if found is not None else "a request without credentials"
             raise AuthenticationError(
-                f"The token service at {origin_of(realm)[1]} rejected {who} (status {response.status_code}); "
-                f"log in again with `{login_command(urlsplit(self.registry).netloc, found)}`."
+                f"the token service at {origin_of(realm)[1]} rejected {who} (status {response.status_code}); "
+                f"log in again with `{login_command(urlsplit(self.registry).netloc, found)}`"
             )
         return _read_token(response, requested_at)
 
     def _rejection(self, realm: str) -> str:
         if not is_plain(realm):
             return (
-                f"{self.registry} uses {realm!r} as token service, an address with {ODD}; nothing was sent there. Ask the "
-                "operator of the registry."
+                f"{self.registry} uses {realm!r} as token service, an address with {ODD}; nothing was sent there; ask the "
+                "operator of the registry"
             )
         scheme, place, _ = origin_of(realm)
         if scheme != "https":
-            return f"{self.registry} uses {realm!r} as token service, which is not a TLS address; nothing was sent there."
+            return f"{self.registry} uses {realm!r} as token service, which is not a TLS address; nothing was sent there"
         return (
             f"{self.host} uses {place} as its token service, which is another host; nothing was sent there. If the "
-            f'operator of the registry confirms it, set token-service = "{place}" in [registries."{self.host}"] of your own '
-            "settings (~/.config/hpcdeploy/config.toml)."
+            f'registry\'s operator confirms it, set token-service = "{place}" in [registries."{self.host}"] of your own '
+            "settings (~/.config/hpcdeploy/config.toml)"
         )
 
     def _ask(self, challenge: Challenge, scope: str) -> requests.Response:

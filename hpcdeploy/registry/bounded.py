@@ -137,7 +137,7 @@ class Body:
                     return
                 raise RegistryError(
                     f"{self._host} sent more than {bytes_in_words(self.most)}, the maximum of such an answer; "
-                    "the answer was discarded. Check that this is the registry's address, not that of another service"
+                    "the answer was discarded; check that this is the registry's address, not that of another service"
                 )
             yield block
 

@@ -95,7 +95,7 @@ class Registry:
         with client.session, path.open("rb", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
             if not is_sif(file.read(SIF_HEADER_BYTES)):
-                raise ConfigError(f"{path} is not an Apptainer image (no SIF header): build it first, or use another file.")
+                raise ConfigError(f"{path} is not an Apptainer image (no SIF header); build it first, or use another file")
             manifest = render_manifest(
                 sha256=sha256, size=size, title=title_of(self.reference.path), created=created, annotations=annotations or {}
             )
@@ -133,7 +133,7 @@ class Registry:
             try:
                 return config_behind(content, lambda digest: client.read_manifest(digest)[0], client.read_blob)
             except EnvironmentFileError as error:
-                raise RegistryError(f"{self.reference} cannot be built on: {error}.") from error
+                raise RegistryError(f"{self.reference} cannot be used as a base: {error}") from error
 
     def download(self, published: PublishedImage, destination: Path, *, progress: Progress = ignore_progress) -> None:
         """Download the ``.sif`` to `destination`, atomically and with a verified checksum.
@@ -179,5 +179,5 @@ class Registry:
         if got and got != expected:
             raise RegistryError(
                 f"{self.reference.host} has an unexpected manifest for {self.reference} ({got}, expected {expected}): "
-                "it was modified in the registry or on the way, and was discarded."
+                "it was modified in the registry or on the way, and was discarded"
             )

@@ -116,14 +116,16 @@ def _read_config(path: Path) -> dict[str, object]:
     try:
         config = read_json(path.read_bytes())
     except OSError as error:
-        raise ConfigError(f"The credentials file {path} cannot be read: {error.strerror}.") from error
+        raise ConfigError(
+            f"the credentials file {path} cannot be read: {error.strerror}; correct its permissions"
+        ) from error
     except ValueError as error:
         # The error is not chained: its message quotes nothing of the file, but its cause contains the whole text.
-        raise ConfigError(f"The credentials file {path} is not JSON; log in again to rewrite it.") from (
+        raise ConfigError(f"the credentials file {path} is not JSON; log in again to rewrite it") from (
             None if isinstance(error, json.JSONDecodeError) else error
         )
     if not isinstance(config, dict):
-        raise ConfigError(f"The credentials file {path} is not a JSON object; log in again to rewrite it.")
+        raise ConfigError(f"the credentials file {path} is not a JSON object; log in again to rewrite it")
     return config
 
 
@@ -185,13 +187,13 @@ def _from_entry(entry: Mapping[str, object], source: str) -> Credentials | None:
             colon = ""
         if not colon:
             raise ConfigError(
-                f"The credentials file {source} has an entry that is not base64 of USER:PASSWORD; log in again."
+                f"the credentials file {source} has an entry that is not base64 of USER:PASSWORD; log in again"
             )
     if identity or password:
         return Credentials(source=source, username=username, password=password, identity_token=identity)
     if entry.get("registrytoken"):
         raise ConfigError(
-            f"The credentials file {source} has a registrytoken, which is not supported; log in with a password."
+            f"the credentials file {source} has a registrytoken, which is not supported; log in with a password"
         )
     return None
 
@@ -201,7 +203,7 @@ def _from_helper(answer: str, source: str) -> Credentials:
         fields = read_json(answer)
         username, secret = str(fields["Username"]), str(fields["Secret"])
     except (ValueError, KeyError, TypeError):
-        raise ConfigError(f"The output of {source}, is malformed; expected JSON with Username and Secret.") from None
+        raise ConfigError(f"the output of {source}, is malformed; expected JSON with Username and Secret") from None
     if username == _TOKEN_USER:
         return Credentials(source=source, identity_token=secret)
     return Credentials(source=source, username=username, password=secret)

@@ -57,22 +57,22 @@ def explain_response(response: requests.Response, *, doing: str, reference: Refe
     status, detail = response.status_code, read_detail(response)
     where = f"{doing} {reference} failed"
     if status in (401, 403):
-        return AuthenticationError(f"{where}: {reference.host} denied it{detail} {_advise_login(reference, lookup)}")
+        return AuthenticationError(f"{where}: {reference.host} denied access{detail} {_advise_login(reference, lookup)}")
     if status == 404:
         advice = "or create it there first" if doing == "Pushing" else "or push it first"
-        return RegistryError(f"{where}: {reference.host} has nothing of that name{detail}; check the spelling, {advice}.")
+        return RegistryError(f"{where}: {reference.host} has nothing of that name{detail}; check the spelling, {advice}")
     if status == 413:
         return RegistryError(
             f"{where}: {reference.host}, or a proxy before it, does not accept a file of this size{detail}; "
-            "use another registry."
+            "use another registry"
         )
     if status == 400 and "DIGEST_INVALID" in detail:
-        return RegistryError(f"{where}: the file does not match the record: its sha256 differs{detail}; build it again.")
+        return RegistryError(f"{where}: the file does not match the record: its sha256 differs{detail}; build it again")
     if status == 429:
         later = response.headers.get("Retry-After", "")[:100]
         when = f" (Retry-After: {later})" if later else ""
-        return RegistryError(f"{where}: {reference.host} had too many requests{detail}; try again later{when}, or log in.")
-    return RegistryError(f"{where}: {reference.host} answered with status {status}{detail}.")
+        return RegistryError(f"{where}: {reference.host} had too many requests{detail}; try again later{when}, or log in")
+    return RegistryError(f"{where}: {reference.host} answered with status {status}{detail}")
 
 
 def explain_exception(
@@ -83,25 +83,25 @@ def explain_exception(
     text = str(error)
     tried = f" after {attempts} attempts" if attempts > 1 else ""
     if isinstance(error, PassingFailure):
-        return error.kind(f"{where}: {text}{tried}; try again later.")
+        return error.kind(f"{where}: {text}{tried}; try again later")
     if isinstance(error, requests.exceptions.SSLError) and not is_passing(error):
         if "WRONG_VERSION_NUMBER" in text or "RECORD_LAYER" in text:
-            return RegistryError(f"{where}: {host} does not use TLS; if that is intended, request plain HTTP.")
+            return RegistryError(f"{where}: {host} does not use TLS; if that is intended, request plain HTTP")
         return RegistryError(
             f"{where}: the certificate of {host} is not trusted; for a site's own authority, set its file in "
-            "REQUESTS_CA_BUNDLE."
+            "REQUESTS_CA_BUNDLE"
         )
     if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
-        return RegistryError(f"{where}: {host} sent an invalid URL; contact its administrator.")
+        return RegistryError(f"{where}: {host} sent an invalid URL; contact its administrator")
     if isinstance(error, requests.exceptions.ProxyError):
-        return RegistryError(f"{where}: the proxy on the way to {host} did not answer; check HTTPS_PROXY and NO_PROXY.")
+        return RegistryError(f"{where}: the proxy on the way to {host} did not answer; check HTTPS_PROXY and NO_PROXY")
     if "NameResolutionError" in text or "getaddrinfo" in text:
-        return RegistryError(f"{where}: cannot resolve host {reference.hostname}; check the spelling and the network.")
+        return RegistryError(f"{where}: cannot resolve host {reference.hostname}; check the spelling and the network")
     if "Connection refused" in text:
-        return RegistryError(f"{where}: nothing listens at {host}{tried}; check that the registry is running.")
+        return RegistryError(f"{where}: nothing listens at {host}{tried}; check that the registry is running")
     if isinstance(error, requests.Timeout) or "Read timed out" in text:
-        return RegistryError(f"{where}: {host} did not answer in time{tried}; check the network, and try again.")
-    return RegistryError(f"{where}: the connection to {host} was lost{tried}; check the network, and try again.")
+        return RegistryError(f"{where}: {host} did not answer in time{tried}; check the network, and try again")
+    return RegistryError(f"{where}: the connection to {host} was lost{tried}; check the network, and try again")
 
 
 def is_passing(error: requests.RequestException) -> bool:
@@ -119,7 +119,7 @@ def persist(
     Args:
         attempt: Sends the request.
         patience: The retry policy.
-        doing: What is being done, for messages (``Pushing``).
+        doing: The operation, for messages (``Pushing``).
         reference: The image's reference, for messages.
 
     Raises:
@@ -156,8 +156,8 @@ def persist(
 def refuse_broken(answer: requests.Response, blob: bytes | FileBody, digest: str, host: str) -> None:
     """Raise `PassingFailure` for an upload that was lost, or that was damaged on the way although `blob` matches `digest`.
 
-    A registry does not know an upload after a restart, or if several machines answer for one name and each has its own
-    uploads: "The upload must be restarted" (distribution, registry/api/v2/descriptors.go, of status 404).
+    A registry does not know an upload after a restart, or if several machines with separate uploads answer for one name:
+    "The upload must be restarted" (distribution, registry/api/v2/descriptors.go, of status 404).
     """
     detail = read_detail(answer) if answer.status_code in (400, 404, 416) else ""
     if answer.status_code in (404, 416) or any(code in detail for code in _RESTART):
@@ -188,6 +188,6 @@ def read_detail(response: requests.Response) -> str:
 def _advise_login(reference: Reference, lookup: Lookup) -> str:
     command = f"`{login_command(reference.host, lookup.credentials)}`"
     if lookup.credentials is not None:
-        return f"to the credentials from {lookup.credentials.source}; check their rights, or log in again with {command}."
+        return f"to the credentials from {lookup.credentials.source}; check their rights, or log in again with {command}"
     looked = f" (looked in: {', '.join(lookup.consulted)})" if lookup.consulted else ""
-    return f"and no credentials were found{looked}; log in with {command}."
+    return f"and no credentials were found{looked}; log in with {command}"

@@ -85,14 +85,14 @@ def parse_manifest(content: bytes, *, repository: str) -> PublishedImage:
     """Parse a manifest as a published ``.sif``.
 
     Raises:
-        RegistryError: It is something else; the message says what.
+        RegistryError: It is something else, which the message names.
     """
     try:
         manifest = read_json(content)
     except ValueError as error:
-        raise RegistryError(f"The registry's answer for {repository} is not a manifest: {error}.") from error
+        raise RegistryError(f"the registry's answer for {repository} is not a manifest: {error}") from error
     if not isinstance(manifest, dict):
-        raise RegistryError(f"The registry's answer for {repository} is not a manifest: expected a JSON object.")
+        raise RegistryError(f"the registry's answer for {repository} is not a manifest: expected a JSON object")
     kind = manifest.get("mediaType", MANIFEST_TYPE)
     if kind in INDEX_TYPES or "manifests" in manifest:
         raise _not_a_sif(repository, "it is an index of several images; use the digest of one of them")
@@ -126,4 +126,4 @@ def _read_layer(layer: object, repository: str, manifest: str) -> PublishedImage
 
 
 def _not_a_sif(repository: str, reason: str) -> RegistryError:
-    return RegistryError(f"{repository} has no Apptainer image with that name: {reason}.")
+    return RegistryError(f"{repository} has no Apptainer image with that name: {reason}")

@@ -1,6 +1,6 @@
 """Send the requests of a registry, with the session and the addresses of oras-py; the only module that imports it.
 
-What is not used of it, and why (oras-py 0.2.43, ``oras/provider.py``): ``do_request`` retries every exception for 131 s, and
+Parts of it are not used (oras-py 0.2.43, ``oras/provider.py``): ``do_request`` retries every exception for 131 s, and
 has no timeout and one token for all hosts; ``put_upload`` reads the whole file; ``download_blob`` verifies no digest and
 does not write atomically; ``get_manifest`` returns parsed JSON without a digest; ``upload_manifest`` serializes the JSON
 again; ``get_container`` takes a path with a full stop for a host. The tests in ``tests/registry/test_oras_py.py`` fail when
@@ -158,7 +158,7 @@ class OciClient:
         if not may_follow(response.url, target):
             raise RegistryError(
                 f"{self.doing} {self.reference} failed: {self.reference.host} redirects to an address without TLS, "
-                "which was not followed; a proxy before the registry probably does not set X-Forwarded-Proto."
+                "which was not followed; a proxy before the registry probably does not set X-Forwarded-Proto"
             )
         return target
 
@@ -171,7 +171,7 @@ class OciClient:
         if not is_plain(link):
             raise RegistryError(
                 f"{self.doing} {self.reference} failed: {self.reference.host} redirects to an address with {ODD}, "
-                "which was not followed; ask the operator of the registry."
+                "which was not followed; ask the operator of the registry"
             )
         return join(response.url, link)
 
@@ -245,8 +245,8 @@ class OciClient:
     def _read_document(self, url: str, headers: dict[str, str], *, digest: str) -> tuple[bytes, str]:
         """Return a small document's bytes, and its digest as claimed by the registry; empty if it claims none.
 
-        It is read again after a lost connection, and a few times if its digest is not `digest`, or else the claimed one: it
-        may have been truncated without a length in its header. The caller verifies the result.
+        It is read again after a lost connection. It is also read a few times if its digest is not `digest` (or the claimed
+        one), because it may have been truncated without a length in its header. The caller verifies the result.
         """
         content, reads = b"", 0
 

@@ -87,10 +87,10 @@ def parse_reference(text: str) -> Reference:
     """
     rest = text.removeprefix("oras://").removeprefix("docker://")
     if "://" in rest:
-        raise ConfigError(f"{text!r} is not an image reference: expected {_SHOWN}, without {rest.partition('://')[0]}://.")
+        raise ConfigError(f"{text!r} is not an image reference: expected {_SHOWN}, without {rest.partition('://')[0]}://")
     host, slash, rest = rest.partition("/")
     if not slash or not rest:
-        raise ConfigError(f"{text!r} is not an image reference: expected {_SHOWN}.")
+        raise ConfigError(f"{text!r} is not an image reference: expected {_SHOWN}")
     rest, at, digest = rest.partition("@")
     last = rest.rfind("/") + 1
     name, colon, tag = rest[last:].partition(":")
@@ -101,7 +101,7 @@ def parse_reference(text: str) -> Reference:
         check_tag(tag)
     if at and not _DIGEST.fullmatch(digest):
         raise ConfigError(
-            f"{text!r} has no valid digest after the @: expected sha256: and 64 hexadecimal digits in lower case."
+            f"{text!r} has no valid digest after the @: expected sha256: and 64 hexadecimal digits in lower case"
         )
     host = host.lower()
     if host in _DOCKER_HUB_NAMES:
@@ -132,7 +132,7 @@ def check_tag(tag: str) -> str:
     if not _TAG.fullmatch(tag):
         raise ConfigError(
             f"{tag!r} cannot be a tag: expected 1 to 128 letters, digits, underscores, full stops and hyphens, "
-            "beginning with a letter, a digit or an underscore."
+            "starting with a letter, a digit or an underscore"
         )
     return tag
 
@@ -155,19 +155,19 @@ def is_loopback(host: str) -> bool:
 def _check_host(text: str, host: str) -> None:
     name, port = split_port(host)
     if not _HOST.fullmatch(host) or (port and not 0 < int(port) <= _HIGHEST_PORT):
-        raise ConfigError(f"{text!r} has an invalid registry: {host!r} is not HOST or HOST:PORT.")
+        raise ConfigError(f"{text!r} has an invalid registry: {host!r} is not HOST or HOST:PORT")
     if "." not in name and ":" not in host and name != "localhost":
-        raise ConfigError(f"{text!r} does not begin with a registry's host; for Docker Hub write docker.io/{text}.")
+        raise ConfigError(f"{text!r} does not begin with a registry's host; for Docker Hub write docker.io/{text}")
 
 
 def _check_path(text: str, path: str) -> None:
     if _PATH.fullmatch(path) and len(path) <= _LONGEST_PATH:
         return
     if path != path.lower() and _PATH.fullmatch(path.lower()):
-        raise ConfigError(f"{text!r} has capital letters in its path, which registries do not accept: write {path.lower()}.")
+        raise ConfigError(f"{text!r} has capital letters in its path, which registries do not accept: write {path.lower()}")
     raise ConfigError(
         f"{text!r} has a path that registries do not accept: expected names of lower-case letters and digits, "
-        f"separated by / and containing . _ __ or -, at most {_LONGEST_PATH} characters."
+        f"separated by / and containing . _ __ or -, at most {_LONGEST_PATH} characters"
     )
 
 
@@ -183,6 +183,6 @@ def size_warning(reference: Reference, size: int) -> str:
     if limit is None or size <= limit:
         return ""
     return (
-        f"The image has {size / _GIGABYTE:.1f} GB but {reference.host} accepts at most {limit / _GIGABYTE:.0f} GB "
-        "per layer: make the image smaller or use another registry."
+        f"the image has {size / _GIGABYTE:.1f} GB but {reference.host} accepts at most {limit / _GIGABYTE:.0f} GB "
+        "per layer; make the image smaller or use another registry"
     )

@@ -45,7 +45,7 @@ class FileBody:
             got = self._file.readinto(buffer[: min(BLOCK, self._size - done)])  # type: ignore[attr-defined]  # raw files have it
             if not got:
                 raise RegistryError(
-                    f"{self._file.name} became shorter while it was being pushed; build it again and push then."
+                    f"{self._file.name} became shorter while it was being pushed; build it again, then push it"
                 )
             yield buffer[:got]
             done += got
@@ -87,7 +87,7 @@ class PartialFile:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self.__exit__()
-            raise RegistryError(f"Another download is writing {self.path}; wait for it or end it, then try again.") from None
+            raise RegistryError(f"another download is writing {self.path}; wait for it or end it, then try again") from None
         if os.fstat(descriptor).st_size > self._size:
             self.restart()
         while block := self._file.read(BLOCK):
@@ -118,7 +118,7 @@ class PartialFile:
             if self.done + len(block) > self._size:
                 self.discard()
                 raise RegistryError(
-                    f"The registry sent more than the {self._size} bytes in the manifest; the download was discarded."
+                    f"the registry sent more than the {self._size} bytes in the manifest; the download was discarded"
                 )
             self._append(block)
             self._hash.update(block)
@@ -138,9 +138,9 @@ class PartialFile:
         if self.done != self._size or self._hash.hexdigest() != self._sha256:
             self.discard()
             raise RegistryError(
-                f"The download does not match sha256:{self._sha256} "
+                f"the download does not match sha256:{self._sha256} "
                 f"(got {self.done} bytes with sha256:{self._hash.hexdigest()}); "
-                "it was discarded. The registry's copy is damaged or replaced; report it to the registry's administrator."
+                "it was discarded. The registry's copy is damaged or replaced; report this to the registry's administrator"
             )
         file = self._opened()
         os.fsync(file.fileno())

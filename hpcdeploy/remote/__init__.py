@@ -1,1 +1,1 @@
-"""The one door to a login node: connections, scripts, their results, upload and download."""
+"""All access to login nodes: connections, scripts, their results, upload and download."""

@@ -11,19 +11,21 @@ from hpcdeploy.checked_values import LARGEST, read_json, whole_number
 from hpcdeploy.run import Run
 
 STREAM_SHELL = ("bash", "-l", "-s")
-"""Reads a script from its standard input, and leaves what follows the script there: so it reads byte by byte.
+"""Start a login shell that runs the script on its standard input and leaves later input unread. Therefore it reads byte by
+byte.
 
-A login shell: sites set up PATH and modules in the profile (bash(1)).
+A login shell, because sites set up PATH and modules in the profile (bash(1)).
 """
 
 SHELL = ("bash", "-l", "-c", r'{ \set +x; \trap - DEBUG; } 2>/dev/null; \eval "$(\command cat)"', "bash")
-"""The same for a script that is all of its input: read at once, since a large one takes a tenth of a second byte by byte.
+"""Start a login shell whose whole input is the script. It is read at once: reading a large script byte by byte takes 0.1
+s.
 
-A profile may have set what would change the script on its way: an alias named cat, a trap that prints, ``set -x``.
+The command undoes settings of a profile that would change the script: an alias named cat, a trap that prints, ``set -x``.
 """
 
 SUBMITTING = (*SHELL, "bring")
-"""The same for a script that submits a run: this caller brings what it misses."""
+"""The same for a script that submits a run; the argument tells it that the caller uploads missing files."""
 
 
 class ExitCode(IntEnum):
@@ -37,7 +39,7 @@ class ExitCode(IntEnum):
     REJECTED = 12
     """The scheduler rejected the job."""
     UNKNOWN = 13
-    """It is unknown whether the scheduler has the job, or what it printed exceeds the limit."""
+    """It is unknown whether the scheduler has the job, or its output exceeds the limit."""
     FILES_NEEDED = 14
     """Files must be uploaded first; the answer lists them."""
     CANCELLED = 15
@@ -60,23 +62,24 @@ MARK = b"HPCDEPLOY "
 """Marker that each script prints first (`login/begin.sh`), and before its answers."""
 
 _BEGINNINGS = (b'{"', b"{}", b"{")
-"""How an answer begins behind the mark; the last one where the line ends with it. A profile may have printed text before the
+"""The start of an answer after the mark; the last one if the line ends with it. A profile may have printed text before the
 mark without a line break: ``tput``, a terminal's title."""
 
 _SHOWN = 500
-"""Characters of an answer that a message quotes."""
+"""Maximum number of characters of an answer that a message quotes."""
 
 _MOSTMARKS = 16
-"""Marks of one line that are tried: an answer may hold the text of a mark in one of its values."""
+"""Maximum number of marks to try in one line: a value of an answer may contain the text of a mark."""
 
 
 def read_answer(stdout: bytes) -> Mapping[str, object] | None:
-    """Return the values of the mark ``HPCDEPLOY {...}``, the last one if there are more; None where there is none.
+    """Return the values of the last mark ``HPCDEPLOY {...}``; None if there is none.
 
-    It ends with its line, and begins anywhere in it: whatever a login shell prints around it is for people.
+    A mark ends with its line, but may start anywhere in it: a login shell may print other text around it. Bytes that are
+    not UTF-8, as in a file's name, become surrogate escapes.
 
-    Bytes that are no UTF-8, as in a file's name, become surrogate escapes. Raises `ValueError` with the line where it is no
-    JSON, as of a script that was cut on its way.
+    Raises:
+        ValueError: The line is not JSON, as from a script that was interrupted; the message quotes it.
     """
     # Bytes: as text, a name with U+2028 or U+0085 in it would end the line too.
     last = len(stdout)
@@ -100,7 +103,7 @@ def read_answer(stdout: bytes) -> Mapping[str, object] | None:
 
 
 def _answers(line: bytes) -> Iterator[int]:
-    """Give the places in a line where an answer may begin."""
+    """Yield the positions in a line where an answer may start."""
     place = -1
     while (place := line.find(MARK, place + 1)) >= 0:
         if _begins_answer(line, place):
@@ -108,7 +111,7 @@ def _answers(line: bytes) -> Iterator[int]:
 
 
 def _begins_answer(stdout: bytes, place: int) -> bool:
-    """Tell whether an answer stands behind the mark at `place`."""
+    """Tell whether an answer follows the mark at `place`."""
     start = place + len(MARK)
     if stdout.startswith(_BEGINNINGS[:2], start):
         return True
@@ -131,15 +134,7 @@ _PATH_MAX = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
-    """What a submission script reported.
-
-    Attributes:
-        run: The run; with its job, unless the script needs files first or the run was cancelled.
-        already: An earlier call had submitted it.
-        needs: The files that must be uploaded first, each with ``sha256``, ``path`` and ``have`` (bytes received before);
-            None if the script did its work.
-        cancelled: The message of the script, if the run was cancelled before it was submitted.
-    """
+    """The answer of a submission script."""
 
     run: Run
     already: bool = False
@@ -156,7 +151,7 @@ def read_submission(answer: Answer, run: Run, *, may_lack_job: bool = False) -> 
         may_lack_job: It is the answer of a cancelling script, which may not find a job, and needs no files.
 
     Raises:
-        ValueError: The answer is malformed; the message says how.
+        ValueError: The answer is malformed; the message describes the error.
     """
     if answer.get("run", run.id) != run.id:
         raise _wrong("run", answer, run.id)

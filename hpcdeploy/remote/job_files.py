@@ -32,7 +32,7 @@ _DAG = ("job.dag", "dagman.config", "wait.sh", "node.sh", "remove.sh")
 
 @dataclass(frozen=True, kw_only=True)
 class JobFiles:
-    """What the submission script needs of a job.
+    """The files and values of a job for the submission script.
 
     Attributes:
         values: Values of the script's header.

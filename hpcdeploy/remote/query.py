@@ -34,7 +34,7 @@ class QueryResult:
 def query(session: Session, known: Sequence[RunStatus]) -> QueryResult:
     """Query the schedulers of a cluster for those runs that have not ended; an error ends the connection.
 
-    An error of one scheduler does not keep the other from its query, and what was learned before it counts.
+    After an error of one scheduler the other is still queried, and states received before the error are used.
     """
     learned: list[RunStatus] = []
     failure: HpcdeployError | None = None

@@ -1,4 +1,4 @@
-"""What the scripts for login nodes have in common: their library files, the text about their usage, the cluster's paths."""
+"""Define the common parts of the scripts for login nodes: library files, the text about their usage, the cluster's paths."""
 
 from collections.abc import Mapping
 
@@ -10,13 +10,13 @@ ABOUT_SUBMIT = """\
 
 Run it on a login node:  bash submit.sh
 It needs bash, coreutils, flock (util-linux), Apptainer and the scheduler's own commands, and nothing of hpcdeploy.
-It may run any number of times: the run is submitted once, and every later call says so. With the argument "again" it
-first queries the scheduler for the run's job, even if the run's folder has no record of an earlier call: for a folder that
-was lost. hpcdeploy uses the argument "bring": then no person is asked to copy missing files, because hpcdeploy uploads them.
+It may run any number of times: the run is submitted once, and every later call reports that. With the argument "again" it
+first queries the scheduler for the run's job, even if the run's folder, which may be lost, has no record of an earlier call.
+With the argument "bring" it does not ask you to copy missing files, because hpcdeploy uploads them.
 
-Exit status: 0 submitted, now or earlier; 10 login node not usable (missing command, unusable root); 11 no image;
-             12 rejected by the scheduler; 13 unknown whether the scheduler accepted the job: run this again;
-             14 files must be uploaded first (they are listed); 15 the run was cancelled.
+Exit status: 0 submitted, now or earlier. 10 login node not usable (missing command, unusable root). 11 no image.
+12 rejected by the scheduler. 13 unknown whether the scheduler accepted the job: run this again.
+14 files must be uploaded first (they are listed). 15 the run was cancelled.
 """
 
 ABOUT_REVOKE = """\
@@ -24,20 +24,20 @@ ABOUT_REVOKE = """\
 Run it on a login node:  bash revoke.sh
 It needs bash, coreutils, flock (util-linux) and the scheduler's own commands, and changes nothing but the run's own folder.
 
-Exit status: 0 it printed the job's number, or that there is none and will be none; 10 login node not usable;
-             13 unknown whether there is a job: run this again.
+Exit status: 0 it printed the job's number, or that there is none and will be none. 10 login node not usable.
+13 unknown whether there is a job: run this again.
 """
 
 ABOUT_RECEIVE = """\
 
-Exit status: 0 the file is here; 10 login node not usable; 11 the file arrived damaged and was removed;
-             15 incomplete: call again.
+Exit status: 0 the file is here. 10 login node not usable. 11 the file arrived damaged and was removed.
+15 incomplete: call again.
 """
 
 ABOUT_RECEIVE_CHUNK = """\
 
-Exit status: 0 the chunk is here; 10 login node not usable; 15 incomplete, or, without an answer and a message, another call
-             receives it or has received the whole file.
+Exit status: 0 the chunk is here. 10 login node not usable. 15 incomplete. (15 without an answer and a message: another call
+receives the chunk, or has received the whole file.)
 """
 
 DATA_FOLLOWS = "main; exec </dev/null"

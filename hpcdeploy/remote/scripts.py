@@ -159,7 +159,7 @@ def _query(title: str, values: Mapping[str, Value], cluster: Cluster, files: str
     """Return a script that needs the cluster's root only.
 
     Args:
-        title: What it does.
+        title: A sentence that describes it.
         values: Its values.
         cluster: The cluster.
         files: Its key in `FILES`.

@@ -33,7 +33,7 @@ _LAST_SIGNAL = 64
 class RetryPolicy:
     """How often a call over a lost connection is repeated.
 
-    Only idempotent calls are repeated. Each caller says which errors are worth another attempt; a connection that was
+    Only idempotent calls are repeated. Each caller selects the errors that are worth another attempt; a connection that was
     rejected from the start never is.
 
     Attributes:
@@ -53,7 +53,7 @@ class RetryPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class ScriptResult:
-    """What a script on a login node printed, and how it ended.
+    """The output and exit code of a script on a login node.
 
     Attributes:
         where: The machine's name, for messages.
@@ -72,12 +72,12 @@ class ScriptResult:
 
     @property
     def stdout(self) -> bytes:
-        """The standard output, as far as it was kept."""
+        """The part of standard output that was kept."""
         return self.completed.stdout
 
     @property
     def errors(self) -> str:
-        """The whole standard error as text, as far as it was kept."""
+        """The part of standard error that was kept, as text."""
         return self.completed.stderr.decode("utf-8", "replace").strip()
 
     @property
@@ -110,7 +110,7 @@ class ScriptResult:
 def _began(stdout: bytes, stderr: bytes) -> bool:
     """Tell whether a script began that printed this; if not, nothing of it was done.
 
-    One that another shell than bash read has printed an error, which says that (`login/state.sh`).
+    If another shell than bash reads it, it prints an error about that (`login/state.sh`).
     """
     return MARK in stdout or _NOT_BASH in stderr
 
@@ -121,7 +121,7 @@ def _never_began(where: str, stderr: bytes) -> str:
     return (
         f"the login shell on {where} ended before it read hpcdeploy's script, and nothing was done. The likely cause is a "
         "login profile there (/etc/profile, ~/.bash_profile, ~/.profile, ~/.bashrc) that calls exit, execs zsh, or "
-        "reads standard input; do that in interactive shells only: case $- in *i*) ... ;; esac. "
+        "reads standard input. Do that in interactive shells only: case $- in *i*) ... ;; esac. "
         f"Its standard error: {errors or '(nothing)'}"
     )
 

@@ -127,7 +127,7 @@ class _Submission:
 
 
 def _read(result: ScriptResult, run: Run) -> Submission:
-    """Return what a submission script reported, or raise the error for its exit code."""
+    """Return the answer of a submission script, or raise the error for its exit code."""
     if result.signal:
         raise ConnectionLostError(f"the script of run {run.id} was killed by signal {result.signal} on the login node")
     message = result.message

@@ -79,7 +79,7 @@ def _files(run: Run, job: JobFiles, *, pulled: bool, limited: bool, uploads: boo
 
     Args:
         run: The run.
-        job: What the job needs.
+        job: The job's files and values.
         pulled: The script pulls the image.
         limited: The image cache has a maximum size.
         uploads: The job needs uploads.

@@ -48,7 +48,7 @@ class UploadStream:
     """One upload attempt: the script, and after it reported how much of the `chunk` it has, the remaining bytes.
 
     Attributes:
-        answered: The script has reported what it has.
+        answered: The script has reported the bytes that it already has.
         began: Bytes of the chunk that were present at the start of this attempt, as reported.
         error: The error of the source or the answer, which ended the upload early.
     """

@@ -8,7 +8,7 @@ from hpcdeploy.errors import SchedulerError
 from hpcdeploy.run import TaskStatus
 
 _JSON = frozenset({"sacct_json", "condor_q", "condor_history"})
-"""Sections that hold JSON."""
+"""Sections that contain JSON."""
 
 _MOST = 10_000
 """Maximum number of sections in one output: two streams of 500 tasks are 1001 (`hpcdeploy.flows.logs`)."""

@@ -25,8 +25,8 @@ class Completed:
 
     Attributes:
         exit_code: Its exit code; negative for the signal that killed it.
-        stdout: Its standard output, as far as it was kept.
-        stderr: Its standard error, as far as it was kept.
+        stdout: The part of its standard output that was kept.
+        stderr: The part of its standard error that was kept.
     """
 
     exit_code: int

@@ -30,9 +30,9 @@ class _EagerSocket(socket.socket):
 
     After an early greeting the server sends its algorithms while paramiko, which sends the greeting again, is still being
     imported. At the start sshd sends small packets one by one and waits for each acknowledgement (Nagle), which the kernel
-    delays by 40 ms (tcp(7), TCP_QUICKACK): a connection and its first command took 90 ms instead of 40. paramiko reads the
-    first 16 bytes of a packet and then the rest. sshd acknowledges an upload every 96 KiB with a packet, and each system
-    call took the interpreter's lock from the sending thread.
+    delays by 40 ms (tcp(7), TCP_QUICKACK). So a connection and its first command took 90 ms instead of 40. paramiko reads
+    the first 16 bytes of a packet and then the rest. sshd acknowledges an upload every 96 KiB with a packet, and each
+    system call took the interpreter's lock from the sending thread.
     """
 
     _left = 64 * 1024

@@ -161,5 +161,5 @@ def distrust(shown: str, settings: SshSettings, finding: Finding) -> str:
             return (
                 f"the host key of {settings.alias} is unknown: the host has the {shown}. Compare it with the key that the "
                 f"site publishes; to add it, run `{settings.login}` once and answer yes to this fingerprint "
-                f"(it goes to {files})"
+                f"(it is stored in {files})"
             )

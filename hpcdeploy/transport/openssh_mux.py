@@ -1,8 +1,8 @@
 """Use a connection that an ssh(1) has open: the client side of OpenSSH's multiplexing protocol.
 
-The protocol is PROTOCOL.mux in OpenSSH's source, version 4 since OpenSSH 5.6 (2010). It is implemented here, instead of
-starting an ssh process for each command, because that process exits with 255 in four cases: the command did, a signal killed
-it, the connection was lost, or there was none. The protocol distinguishes them.
+The protocol is PROTOCOL.mux in OpenSSH's source, version 4 since OpenSSH 5.6 (2010). An ssh process for each command would
+not suffice, because it exits with 255 in four cases: the command did, a signal killed it, the connection was lost, or there
+was none. The protocol distinguishes them.
 """
 
 import contextlib
@@ -129,7 +129,7 @@ class Mux:
         request = struct.pack(">I", 0) + _string(b"") + struct.pack(">IIIII", 0, 0, 0, 0, _NO_ESCAPE)
         try:
             self._send(_NEW_SESSION, request + _string(b"") + _string(line))
-        except OSError as error:  # the master reads a request completely or not at all, and acts once it has the streams
+        except OSError as error:  # the master reads a request completely or not at all, and starts when it has the streams
             raise NoMasterError(f"{self._path}: {error.strerror or error}") from error
         try:
             for stream in streams:

@@ -1,8 +1,8 @@
 """Limit the length of SSH packets and greetings: paramiko reads as much as a server announces.
 
-paramiko 5.1.0 reads a packet of the length in its first four bytes, up to 4 GB (``Packetizer.read_message``), reads a
-greeting until the end of a line (``Packetizer.readline``), and keeps data beyond a channel's window (``Channel._feed``). The
-first two happen before the server's key is known.
+paramiko 5.1.0 reads a packet of the length in its first four bytes, up to 4 GB (``Packetizer.read_message``). It reads a
+greeting until the end of a line (``Packetizer.readline``), and keeps data beyond a channel's window (``Channel._feed``).
+The first two happen before the server's key is known.
 """
 
 import contextlib

@@ -41,7 +41,7 @@ if [ "$3" = x ]; then chmod +x -- "$1" || exit 1; fi
 mv -f -- "$1" "$2"
 """
 
-# $1: the file, $2: the marker. The size is read once, so that a growing file ends where it ended then.
+# $1: the file, $2: the marker. The size is read once, so that of a growing file only this part is sent.
 _SEND = """
 [ -f "$1" ] || { [ -e "$1" ] && echo "$1 is no ordinary file" >&2 || echo "$1 does not exist" >&2; exit 1; }
 size=$(wc -c < "$1") || exit 1

@@ -72,7 +72,7 @@ def up(settings: LabSettings | None = None, report: Report = silent) -> Lab:
 
 
 def down(settings: LabSettings | None = None, report: Report = silent) -> None:
-    """Stop the lab in whatever state it is; its files stay, so that the next start is quick.
+    """Stop the lab in any state; its files are kept, so that the next start is fast.
 
     Raises:
         LabError: The lab's first process does not end.
@@ -154,7 +154,7 @@ def _check_machine() -> None:
 
 
 def _end(settings: LabSettings) -> bool:
-    """End the lab of the record, in whatever state it is; tell whether any of its processes was running."""
+    """End the lab of the record in any state; tell whether any of its processes was running."""
     record = state.read(_record(settings))
     access.unregister(settings.state)
     ran = record is not None and (record.init.alive() or record.outer.alive())
@@ -168,7 +168,7 @@ def _end(settings: LabSettings) -> bool:
 
 
 def _ensure_materials(settings: LabSettings, report: Report) -> Path:
-    """Build what all labs share: the root file system and the base image in parallel, each on one core.
+    """Build the parts that all labs share: the root file system and the base image in parallel, each on one core.
 
     An existing root file system is complete, so no lab waits while that of another release is built.
     """

@@ -89,7 +89,7 @@ def test_a_failed_build_is_an_error_and_leaves_the_old_image_alone(folder: Path)
 
 def test_an_image_whose_environment_ends_first_is_no_build(folder: Path) -> None:
     image = folder / "x.sif"
-    with pytest.raises(CommandFailedError, match="no program begins in this image"):
+    with pytest.raises(CommandFailedError, match="no program starts in this image"):
         ApptainerClient().build(define(folder, "leaves"), image)
     assert [path.name for path in folder.iterdir() if "sif" in path.name] == []
     ApptainerClient().build(define(folder, "leaves broken: it cannot be started here"), image)

@@ -1,8 +1,8 @@
 """Probable causes of failed builds, told from what Apptainer 1.4.5 and the lab's stand-in for pixi really wrote.
 
 Each file in ``recordings`` is the output of a build in the lab that was made to fail: by a temporary folder of 1 MB, a port
-and a name where nobody listens, a tag that is not there, a manifest newer than its lock file, a CUDA environment without a
-CUDA version, a failing test, no user namespaces, and base images without bash and without any shell.
+and an address where nothing listens, a missing tag, a manifest newer than its lock file, a CUDA environment without a CUDA
+version, a failing test, no user namespaces, and base images without bash and without any shell.
 """
 
 from pathlib import Path
@@ -22,12 +22,12 @@ def recorded(name: str) -> list[str]:
     ("name", "cause"),
     [
         ("disk", "the disk for temporary files is full"),
-        ("userns", "this machine does not let an ordinary user build"),
-        ("network", "the network does not reach"),
-        ("dns", "the network does not reach"),
-        ("manifest", "the base image's registry refused"),
+        ("userns", "this machine does not allow builds by users other than root"),
+        ("network", "the build cannot reach a host"),
+        ("dns", "the build cannot reach a host"),
+        ("manifest", "the base image's registry denied"),
         ("stale", "the lock file does not fit the manifest"),
-        ("nocuda", "the environment needs a system"),
+        ("nocuda", "the environment requires system"),
         ("test", "the image's own test failed"),
         ("nobash", "a base image has no bash"),
         ("noshell", "a base image has no bash"),
@@ -50,12 +50,15 @@ def test_every_recording_is_used() -> None:
 @pytest.mark.parametrize(
     ("line", "cause"),
     [
-        ("ERROR  : Failed to create container process: No space left on device", "this machine does not let"),  # 2455
-        ("FATAL:   newuidmap was not found in PATH (/usr/bin), required with fakeroot", "this machine does not let"),  # 601
-        ("newgidmap: write to gid_map failed: Operation not permitted", "this machine does not let"),  # 3725
+        ("ERROR  : Failed to create container process: No space left on device", "this machine does not"),  # 2455
+        (
+            "FATAL:   newuidmap was not found in PATH (/usr/bin), required with fakeroot",
+            "this machine does not",
+        ),  # 601
+        ("newgidmap: write to gid_map failed: Operation not permitted", "this machine does not"),  # 3725
         ("/.singularity.d/libs/faked: /lib64/libc.so.6: version `GLIBC_2.33' not found", "the host's fakeroot"),  # 2291
         ("fakeroot: error while starting the `faked' daemon.", "the host's fakeroot"),  # 783
-        ("FATAL:   GET https://ghcr.io/v2/: UNAUTHORIZED: authentication required", "the base image's registry refused"),
+        ("FATAL:   GET https://ghcr.io/v2/: UNAUTHORIZED: authentication required", "the base image's registry denied"),
     ],
 )
 def test_the_words_of_other_versions_are_known(line: str, cause: str) -> None:

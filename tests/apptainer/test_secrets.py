@@ -135,7 +135,7 @@ def test_each_of_many_steps_in_a_row_gets_its_own_answer(pipes: Path, shell: str
         print("TOKEN", file=wanted, flush=True)
         while listed(pipes) != {"TOKEN"}:
             time.sleep(0.01)
-    while listed(pipes):  # it was killed before it read its answer, which is nobody else's
+    while listed(pipes):  # it was killed before it read its answer, which no other process reads
         time.sleep(0.01)
     assert run(shell, step(pipes, "", "NOPE")).stderr == b"error: this build was given no secret NOPE\n"
     asking = step(pipes, f"cat {PLACE}/LINES", "LINES")
@@ -204,12 +204,12 @@ def processes_of(folder: Path) -> list[Path]:
     return found
 
 
-@pytest.mark.parametrize("asked", [False, True], ids=["nobody asked", "a step had asked"])
+@pytest.mark.parametrize("asked", [False, True], ids=["no request", "a step had requested it"])
 def test_the_server_ends_though_somebody_removed_its_folder(tmp_path: Path, asked: bool) -> None:
     folder = tmp_path / "pipes"
     with serving({"TOKEN": SecretValue(b"value")}, folder):
         if asked:
-            lines = f"rm -r {PLACE}\nsleep 0.2"  # its pipe TOKEN has a feeder, whom nobody lets go any more
+            lines = f"rm -r {PLACE}\nsleep 0.2"  # its pipe TOKEN has a writer, which no process releases any more
             assert b".wanted: No such file" in run("bash", step(folder, lines, "TOKEN")).stderr
         else:
             while folder.exists():  # the server may just be making a pipe

@@ -140,7 +140,7 @@ def test_an_image_in_which_no_program_begins_is_no_build(place: Path, build: Bui
     settings.write_text(settings.read_text().replace("[image]\n", f"[image]\nsetup = {ends}\n", 1))
     answer = build()
     assert answer["code"] == 67, answer
-    assert "no program begins in this image" in str(answer["error"])
+    assert "no program starts in this image" in str(answer["error"])
     assert not list((place / "out").glob("*.sif"))
 
 

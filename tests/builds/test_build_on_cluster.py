@@ -69,7 +69,7 @@ def test_an_image_in_which_no_program_begins_is_no_build_though_its_test_passes(
     cluster: Cluster, transport: Transport, quick: Quick
 ) -> None:
     definition = quick("ends-first", post='echo "exit 0" >>"$APPTAINER_ENVIRONMENT"', test="false")
-    with pytest.raises(BuildError, match=r"no program begins in this image.*\n.*environment script ends with 'exit 0'"):
+    with pytest.raises(BuildError, match=r"no program starts in this image.*\n.*environment script runs 'exit 0'"):
         build_on(definition, session(cluster, transport))
     assert left_over(transport) == ""
 

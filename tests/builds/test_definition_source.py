@@ -1,4 +1,4 @@
-"""Definitions that somebody wrote: what a build of them gets, and what is refused before it."""
+"""Definitions that a user wrote: the files and arguments of their builds, and errors before a build."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -93,7 +93,7 @@ OF_FILES = {
     "appfiles with a tab": WITH_SHELL + "%appfiles tool\n/etc/passwd\t./\n",
     "appfiles": WITH_SHELL + "%appfiles tool\n/etc/passwd ./ # note\n/etc/hostname x\n",
 }
-"""Files of apps, on the machine that builds."""
+"""Files of apps, on the build machine."""
 
 BUILD_ALL = """
 import json, os, shutil, subprocess, sys, tempfile

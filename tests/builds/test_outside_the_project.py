@@ -106,7 +106,7 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(("kind", "name"), EACH)
 def test_each_of_the_files_counts(project: Path, kind: str, name: str) -> None:
-    """Without this the tests below could refuse what nobody reads."""
+    """Without this the tests below could reject files that are never read."""
     before = make(write(project, kind), kind).inputs
     (project / name).unlink()
     try:
@@ -193,7 +193,7 @@ def test_a_file_of_git_s_own_folder_is_asked_about_before_it_is_sent(project: Pa
 
 
 def test_the_home_folder_is_no_work_tree_for_what_lies_in_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many keep their settings in a repository whose work tree is the home folder: the private keys lie in it."""
+    """Many users keep their settings in a repository whose work tree is the home folder, which has their private keys."""
     home = project.parent
     subprocess.run(["git", "init", "-q", str(home)], check=True, capture_output=True)
     (home / ".ssh").mkdir()
@@ -202,7 +202,7 @@ def test_the_home_folder_is_no_work_tree_for_what_lies_in_it(project: Path, monk
     assert generate(ImageSettings(name="x", source=source), project).text == DEFINITION
     for place in (home, home / "deeper"):
         monkeypatch.setenv("HOME", str(place))
-        with pytest.raises(DefinitionError, match=f"the git work tree {home} holds your home folder"):
+        with pytest.raises(DefinitionError, match=f"the git work tree {home} contains your home folder"):
             generate(ImageSettings(name="x", source=source), project)
 
 

@@ -180,7 +180,7 @@ def test_a_killed_build_leaves_no_process_and_no_pipe_for_long(
     shell(transport, f"rm -f {PAUSE}")
     thread.join()
     shell(transport, f"while {served}; do sleep 0.1; done")
-    if not whole_group:  # somebody is left to clean; otherwise the next build does
+    if not whole_group:  # another process can clean up; otherwise the next build does
         assert shell(transport, f"ls -A {folder}/tmp/build-*/secrets 2>/dev/null || true") == ""
 
 

@@ -115,7 +115,7 @@ def test_included_files_lie_beside_the_environment_as_they_do_here(tmp_path: Pat
         ("include: [missing.yaml]", r"include names 'missing.yaml', but .* does not exist"),
         ("include: ['$env/.']", "which contains the environment itself"),
         ("repos: ['../..']", "which contains the environment itself"),
-        ("include: [../../../far.yaml]", "outside of the project .*: above that only what lies in the same git work tree"),
+        ("include: [../../../far.yaml]", "outside of the project .*: above it only files in the same git work tree"),
         ("include_concrete: [../spack]", "another environment, but .*/spack.yaml is missing"),
         ("repos: [../repo]", "repos names '../repo', but .* does not exist"),
         ("develop: {mine: {spec: mine@main}}", "develop names 'mine', but .* does not exist"),

@@ -109,10 +109,10 @@ def test_a_link_to_a_file_of_the_work_tree_is_followed(tree: Path) -> None:
     [
         (
             {"spack.yaml": "spack: {include: [../../../x.yaml]}"},
-            "above that only what lies in the git work tree .* is taken",
+            "above it only files in the git work tree .* can be used",
         ),
-        ({"spack.yaml": "spack: {include: [../../.git/config]}"}, "git's own folder does not go into images"),
-        ({"spack.yaml": "spack: {repos: [../../.git]}"}, "git's own folder does not go into images"),
+        ({"spack.yaml": "spack: {include: [../../.git/config]}"}, "git's own folder is not copied into images"),
+        ({"spack.yaml": "spack: {repos: [../../.git]}"}, "git's own folder is not copied into images"),
     ],
 )
 def test_what_is_not_of_the_work_tree_is_refused(tree: Path, files: Mapping[str, str], words: str) -> None:
@@ -126,13 +126,13 @@ def test_a_repository_cannot_call_another_folder_its_work_tree(tree: Path) -> No
     shutil.rmtree(tree / ".git")
     subprocess.run(["git", "init", "-q", str(tree / "a/b")], check=True, capture_output=True)
     subprocess.run(["git", "-C", str(tree / "a/b"), "config", "core.worktree", str(tree)], check=True)
-    with pytest.raises(EnvironmentFileError, match="git names none here; copy it there"):
+    with pytest.raises(EnvironmentFileError, match="git finds none here; copy the file into the project"):
         make(tree / "a/b")
 
 
 def test_outside_of_a_work_tree_nothing_above_the_project_is_taken(tmp_path: Path) -> None:
     write(tmp_path, {"a/b/spack.yaml": INCLUDING, "_config/packages.yaml": TARGET})
-    with pytest.raises(EnvironmentFileError, match="git names none here; copy it there"):
+    with pytest.raises(EnvironmentFileError, match="git finds none here; copy the file into the project"):
         make(tmp_path / "a/b")
 
 
@@ -142,7 +142,7 @@ def test_a_file_of_somebody_else_s_is_refused_with_its_owner(
 ) -> None:
     write(tree, {"a/b/spack.yaml": INCLUDING, "_config/packages.yaml": TARGET})
     folder, me = tree / "a/b", os.geteuid()
-    if me == 0:  # who alone can give a file away; anybody else is somebody else to another user
+    if me == 0:  # only root can change an owner; other users act as another user here
         os.chown(tree / given, 12345, -1)
     else:
         monkeypatch.setattr("hpcdeploy.boundary.trusted_users", lambda _: frozenset({me + 1, 0}))

@@ -62,7 +62,7 @@ def test_code_that_is_surprisingly_large_is_asked_about_at_a_terminal(
     (project.path / "data").mkdir()
     (project.path / "data" / "a.bin").write_bytes(bytes(3_000_000))
     code, said = at_a_terminal(project, answer, "submit", "train", "--cluster", "hpc")
-    assert "its largest parts: data/ (3.00 MB)" in said
+    assert "largest parts: data/ (3.00 MB)" in said
     assert "Upload all of it? [y/N]" in said
     assert ("allow more" in said) == refused
     assert (code == 2) == refused
@@ -74,4 +74,4 @@ def test_nobody_is_asked_where_nobody_can_answer(project: Project) -> None:
     done = project.run("submit", "train", "--cluster", "hpc")
     assert done.returncode == 2
     assert "Upload all of it" not in done.stderr
-    assert "Leave out by .hpcdeployignore" in done.stderr
+    assert "Exclude files in .hpcdeployignore" in done.stderr

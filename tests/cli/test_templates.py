@@ -302,13 +302,13 @@ def test_a_template_that_is_none_any_more_is_refused_where_it_counted(
     store = Store(default_path(project.environment))
     run = replace(RUN, scheduler="htcondor" if name.startswith("htcondor") else "slurm")
     if name.endswith(("revoke.sh", "asking.sh")):
-        run = replace(run, job_id="")  # nobody is sure of it
+        run = replace(run, job_id="")  # its submission is uncertain
     store.add(run, "")
     store.submitted(run)
     project.write(name, "[# mine #]\n")
     done = project.run(*words)
     assert done.stderr.startswith(
-        f"error: {project.path / name} overrides a template of the scripts for login nodes, which is"
+        f"error: {project.path / name} overrides a template that no longer exists: scripts for login"
     )
     assert "and remove the file" in done.stderr
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (74, "", 1)

@@ -23,7 +23,7 @@ SETTINGS = f'[clusters.here]\nhost = "local"\nroot = "$HOME/root"\n{MARK}\n'
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    """Give a project that somebody else wrote, and a run of the person's on a cluster of the same name."""
+    """Return a project of another user, and a run of the user on a cluster of the same name."""
     project = Project(tmp_path)
     del project.environment["HPCDEPLOY_TRUST_PROJECT"]
     (project.path / "hpcdeploy.toml").write_text(SETTINGS)

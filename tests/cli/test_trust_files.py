@@ -20,7 +20,7 @@ DEFINITION = "Bootstrap: docker\nFrom: x.invalid/x\n"
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    """Give a project that somebody else wrote, a cluster of the person's, and files of the person's outside."""
+    """Return a project of another user, a cluster of the user, and the user's files outside of it."""
     (tmp_path / "project").mkdir()
     project = Project(tmp_path / "project")
     (project.path / "x.sif").write_bytes(sif(partition(squashfs())))
@@ -57,7 +57,7 @@ def test_nothing_outside_is_sent_unasked(project: Project, shown: str, said: str
     says(project, said)
     done = project.run("submit", "--cluster", "mine")
     assert done.returncode == 2, done.stderr
-    assert f"the project {project.path} sends to the cluster mine files that lie outside of it ({shown} (" in done.stderr
+    assert f"the project {project.path} sends to the cluster mine files outside of its folder ({shown} (" in done.stderr
     assert "but there is no terminal. Allow them once:" in done.stderr
     assert "with --trust-project (HPCDEPLOY_TRUST_PROJECT=1 for scripts); or name them in the command" in done.stderr
     trusted = project.run("submit", "--cluster", "mine", "--trust-project")
@@ -85,15 +85,15 @@ def test_what_the_person_names_is_free(project: Project, words: tuple[str, ...])
 def test_the_answer_holds_for_a_cluster_and_a_file_whatever_it_holds(project: Project) -> None:
     says(project, "inputs = ['~/.ssh/key:k']", OTHERS)
     code, said = at_a_terminal(project, b"y\n", "submit", "--cluster", "mine")
-    assert f"The project {project.path} sends to the cluster mine files that lie outside of it:" in said
+    assert f"The project {project.path} sends to the cluster mine files outside of its folder:" in said
     assert f"inputs: ~/.ssh/key ({project.environment['HOME']}/.ssh/key)" in said
     assert code == REFUSED_THERE, said
     (Path(project.environment["HOME"]) / ".ssh/key").write_text("NEW")
     assert project.run("submit", "--cluster", "mine").returncode == REFUSED_THERE
-    assert "to the cluster theirs files that lie outside" in project.run("submit", "--cluster", "theirs").stderr
+    assert "to the cluster theirs files outside of its folder" in project.run("submit", "--cluster", "theirs").stderr
     says(project, "inputs = ['~/.ssh/key:k', '~/p.csv']", OTHERS)
     done = project.run("submit", "--cluster", "mine")
-    assert "that lie outside of it (inputs: ~/p.csv (" in done.stderr
+    assert "outside of its folder (inputs: ~/p.csv (" in done.stderr
 
 
 def test_the_host_of_a_projects_cluster_is_part_of_the_answer(project: Project) -> None:
@@ -130,7 +130,7 @@ def test_a_container_here_sees_nothing_outside_unasked(
     says(project, said)
     done = project.run(*words, "train")
     assert done.returncode == 2
-    assert f"shows to its container on this machine files that lie outside of it ({shown} (" in done.stderr
+    assert f"shows to its container on this machine files outside of its folder ({shown} (" in done.stderr
     for trusting in ("--trust-project", "--dry-run"):
         assert "lie outside" not in project.run(*words, trusting, "train").stderr
 
@@ -142,7 +142,7 @@ def test_a_build_reads_no_file_outside_as_a_secret_unasked(project: Project) -> 
         done = project.run(*words)
         assert done.returncode == 2, done.stderr
         assert "as secrets of a build on " in done.stderr
-        assert "files that lie outside of it (secrets.KEY: ~/.ssh/key (" in done.stderr
+        assert "files outside of its folder (secrets.KEY: ~/.ssh/key (" in done.stderr
     for given in (("--secret", "id=KEY,src=../home/.ssh/key"), ("--secret", "id=KEY,env=PATH"), ("--trust-project",)):
         assert "lie outside" not in project.run("build", "one", *given).stderr
     assert project.run("build", "one", "--dry-run").returncode == 0
@@ -166,4 +166,4 @@ def test_the_words_of_a_project_command_no_terminal(project: Project) -> None:
         at_a_terminal(project, b"n\n", "submit", "--cluster", "mine")[1],
     ):
         assert "\x9b" not in said
-        assert "lie outside of it" in said
+        assert "outside of its folder" in said

@@ -56,7 +56,7 @@ def test_an_htcondor_job_that_comes_after_its_run_was_cancelled_runs_nothing_of_
     connections: Connections,
     store: Store,
 ) -> None:
-    # condor_submit said that it had not reached the schedd; so its request is still to come, from whoever has it.
+    # condor_submit said that it had not reached the schedd; so its request may still arrive.
     commands = f"{lab.scratch}/{ROOT}/late-{container}"
     line = f"mkdir -p {commands} && cat >{commands}/condor_submit && chmod 0755 {commands}/condor_submit"
     denying = b'#!/bin/sh\necho "ERROR: Failed to connect to the schedd" >&2; exit 1\n'

@@ -292,7 +292,7 @@ def test_a_vanilla_job_in_singularity_image_is_sent_its_code_and_sends_its_outpu
 def test_on_the_login_node_itself_no_connection_is_needed(
     project: Path, lab: Lab, cluster: Cluster, delivery: Delivery, store: Store, tmp_path: Path
 ) -> None:
-    """The script is run by hand there: it says what is to be put where, and goes on once that is there."""
+    """The script is run by hand: it lists the missing files with their paths, and continues when they exist."""
     write(project, "unique", "data/a/b.csv", content=os.urandom(8).hex())
     inputs = (Input(source="data/a/b.csv", destination="b.csv"),)
     job = Job(name="hand", image="test", command=("cat", "/code/run.sh", "b.csv"), code=Code(), inputs=inputs)

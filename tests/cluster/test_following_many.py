@@ -1,4 +1,4 @@
-"""Following many runs: little is asked, little is answered, and nobody waits for anybody else."""
+"""Following many runs: few queries, short answers, and no cluster waits for another."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence

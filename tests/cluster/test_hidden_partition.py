@@ -1,4 +1,4 @@
-"""A partition that squeue shows to nobody who does not ask for all of them (slurm.conf(5), Hidden)."""
+"""A partition that squeue only shows with --all (slurm.conf(5), Hidden)."""
 
 import time
 from collections.abc import Iterator

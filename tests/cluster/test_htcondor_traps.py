@@ -99,7 +99,7 @@ def test_htcondor_itself_takes_each_address_for_what_it_is(
 
 @pytest.fixture
 def guarded(lab: Lab) -> Iterator[str]:
-    """Serve a registry that wants a name and a password, which nobody here has."""
+    """Serve a registry that requires a name and a password, which are not available here."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -336,7 +336,7 @@ def test_another_job_that_has_the_number_of_a_lost_one_is_not_taken_for_it(
 def test_a_job_whose_image_is_still_on_its_way_says_so(
     condor: Condor, site: Cluster, connections: Connections, store: Store
 ) -> None:
-    """Nobody listens at that address, and HTCondor's plugin tries it again for a while."""
+    """Nothing listens at that address, and HTCondor's plugin repeats its attempts for a while."""
     delivery = taken_by_worker(f"https://127.0.0.1:1/x-{DIGEST}.sif")
     assert delivery is not None
     run = submit_job(SLEEPER, "htcondor", site, delivery, connections, store).run

@@ -1,4 +1,4 @@
-"""Runs of which nobody can say how they ended: those who wait for them are told so, and do not wait for ever."""
+"""Runs whose end is unknown: waiting for them ends with a message."""
 
 import time
 from dataclasses import replace

@@ -119,7 +119,7 @@ def install(lab: Lab, wheel: Path) -> str:
 
 @pytest.fixture
 def person(lab: Lab, venv: str, published: PublishedImage, tmp_path: Path) -> Person:
-    """Give somebody with an active environment, a project of two lines, and a record of runs of their own."""
+    """Return a user with an active environment, a project of two lines, and a separate record of runs."""
     name = f"{OWN}/login/{tmp_path.name}"
     folder = f"{lab.scratch}/{name}"
     variables = {

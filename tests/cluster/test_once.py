@@ -1,4 +1,4 @@
-"""A run has one job: whoever asks, however often, and whatever dies in between."""
+"""A run has one job, with any number of calls by any client, and any process killed in between."""
 
 import threading
 import time

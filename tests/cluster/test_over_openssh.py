@@ -1,4 +1,4 @@
-"""A whole run over a connection that the person opened before: nobody logs in a second time."""
+"""A whole run over a connection that the user opened before: there is no second login."""
 
 import json
 import os

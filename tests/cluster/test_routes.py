@@ -37,7 +37,7 @@ def registry(lab: Lab) -> Iterator[Counted]:
 
 @pytest.fixture
 def fresh(cluster: Cluster, request: pytest.FixtureRequest) -> Cluster:
-    """The lab with a root that nobody has used."""
+    """The lab with an unused root."""
     name = "".join(letter if letter.isalnum() else "-" for letter in request.node.name)[-60:]
     return replace(cluster, root=f"$SCRATCH/{OWN}/routes/{name}")
 

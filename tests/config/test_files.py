@@ -220,7 +220,7 @@ def test_without_a_file_the_message_says_how_to_get_one(tmp_path: Path, environ:
         load_project(tmp_path, environ)
     assert str(refused.value) == (
         f"no hpcdeploy.toml in {tmp_path} or above it, and no [tool.hpcdeploy] in a pixi.toml or pyproject.toml there;"
-        " write one with: hpcdeploy init"
+        " create one with 'hpcdeploy init'"
     )
 
 
@@ -231,7 +231,7 @@ def test_two_files_with_settings_in_one_folder_are_refused(tmp_path: Path, envir
         load_project(tmp_path, environ)
     assert str(refused.value) == (
         f"settings of hpcdeploy are in {tmp_path}/hpcdeploy.toml and in {tmp_path}/pixi.toml;"
-        f" expected them in one file: keep one"
+        f" expected them in one file, so remove the others"
     )
 
 

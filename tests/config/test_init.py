@@ -47,12 +47,12 @@ GOLDEN = """\
 [image]
 repository = "ghcr.io/me/train"
 pixi = { environment = "gpu" }
-# The workspace asks for CUDA 12.9; pixi = { …, cuda = "…" } would override that.
+# The workspace requires CUDA 12.9; pixi = { …, cuda = "…" } would override that.
 # Other environments: default, mac. For several images: [images.NAME]
 # files = { "app" = "/app" }           # from the project's folder into the image
-# test = ["python --version"]          # run when the image is built; the build fails where it fails
+# test = ["python --version"]          # run after the build; the build fails if it fails
 
-# A cluster may stand here, or for all projects in ~/.config/hpcdeploy/config.toml.
+# Describe a cluster here, or for all projects in ~/.config/hpcdeploy/config.toml.
 # [clusters.hpc]
 # host = "login.hpc.example.org"       # any Host of ~/.ssh/config, or "local" on the login node itself
 # scheduler = "slurm"                  # or "htcondor"

@@ -139,7 +139,7 @@ def test_directives_pass_through_as_they_stand() -> None:
         (
             "comment",
             "x",
-            "slurm.comment: not a free directive: it carries the run's id, by which a submission is found again",
+            "slurm.comment: not a free directive: it has the run's id, which finds a lost submission",
         ),
         ("prefer", "a\n#SBATCH --x", r'slurm.prefer: found "a\n#SBATCH --x"; expected one line without control characters'),
         ("prefer", "", 'slurm.prefer: found ""; expected some text; or omit the key'),

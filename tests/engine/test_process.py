@@ -1,4 +1,4 @@
-"""The folder of a program that is started here: ours alone, and in a place where nobody can exchange it."""
+"""The folder of a program that is started here is private, and no other user can replace it."""
 
 import stat
 from pathlib import Path

@@ -57,7 +57,7 @@ PROFILES = {
 ENDS = {
     "exit": "exit 0",
     "exit with a status": "exit 3",
-    "exit where nobody looks": "[[ $- == *i* ]] || exit 15",
+    "exit without a terminal": "[[ $- == *i* ]] || exit 15",
     "another program": "exec true",
     "another shell": "exec sh",
     "who reads everything": "cat >/dev/null",

@@ -126,7 +126,7 @@ def test_an_interrupt_ends_builds_with_their_children_and_starts_no_more(tmp_pat
 
 
 def alive(pid: int) -> bool:
-    """Tell whether a process runs; one that ended and that nobody asked about yet does not."""
+    """Tell whether a process runs; one that ended but was not waited for does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):  # the second where it ends while it is read

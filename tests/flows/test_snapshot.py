@@ -137,7 +137,7 @@ def test_data_travels_whole_whatever_git_ignores(repository: Path) -> None:
     write(repository, ".gitignore", content="data/\n")
     write(repository, "data/a.log", "data/.env", "data/__pycache__/x", "data/b/model.sif")
     assert look(repository / "data", is_code=False).names == (".env", "__pycache__/x", "a.log", "b/model.sif")
-    with pytest.raises(ConfigError, match="holds no file to send"):
+    with pytest.raises(ConfigError, match="has no file to upload"):
         look(repository / "data")
 
 
@@ -198,14 +198,14 @@ def test_a_folder_without_files_is_refused(empty: str, tmp_path: Path) -> None:
     (tmp_path / "folder" / "inner").mkdir(parents=True)
     if empty == "ignored":
         write(tmp_path / "folder", ".hpcdeployignore", content="*\n")
-    with pytest.raises(ConfigError, match="holds no file to send"):
+    with pytest.raises(ConfigError, match="has no file to upload"):
         look(tmp_path / "folder")
 
 
 def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:
     write(tmp_path, "file")
     for name in ("file", "missing"):
-        with pytest.raises(ConfigError, match="is no folder of this machine"):
+        with pytest.raises(ConfigError, match="is not a folder on this machine"):
             look(tmp_path / name)
 
 

@@ -99,7 +99,7 @@ def test_a_line_that_releases_of_ssh_read_differently_is_refused(tmp_path: Path,
     more = tmp_path / "more"
     more.write_text("User found\n")
     cluster = of(tmp_path, text.format(more=more, folder=tmp_path) + "\n")
-    with pytest.raises(ConfigError, match=r"; write the paths out$") as refused:
+    with pytest.raises(ConfigError, match=r"; write complete paths$") as refused:
         commands_of(cluster, {})
     assert str(refused.value).startswith(f"{cluster.ssh_config}: found ")
     assert (refused.value.exit_code, str(refused.value).count("\n")) == (2, 0)

@@ -65,7 +65,7 @@ slurm = { constraint = "a100" }
 
 @dataclass(frozen=True)
 class Here:
-    """The lab's login node as the machine on which somebody works: ``project`` is a folder on this machine."""
+    """The lab's login node as the user's machine: ``project`` is a folder on this machine."""
 
     lab: Lab
     home: str

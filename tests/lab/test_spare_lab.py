@@ -73,7 +73,7 @@ def test_down_leaves_no_process_no_mount_and_no_cluster(spare_settings: LabSetti
     sleeper = subprocess.Popen(["nsenter", f"--target={lab.init_pid}", "--all", "sleep", "1000"])
     try:
         cluster.down(spare_settings)
-        assert is_gone(lab, namespace), "a program that somebody runs in the lab ends with it"
+        assert is_gone(lab, namespace), "a program that a user runs in the lab ends with it"
     finally:
         sleeper.kill()
         sleeper.wait()

@@ -59,7 +59,7 @@ def of_a_session(process):
         variables = (process / "environ").read_bytes().split(b"\\0")
     except OSError:
         return False
-    # HTCondor runs a job, and so DAGMan, with the variables of whoever submitted it.
+    # HTCondor runs a job, and so DAGMan, with the variables of the process that submitted it.
     started_by_condor = any(one.startswith(b"_CONDOR_ANCESTOR_") for one in variables)
     return not started_by_condor and any(one.rpartition(b" ")[0] in ports for one in variables)
 while any(of_a_session(one) for one in pathlib.Path("/proc").glob("[0-9]*")):

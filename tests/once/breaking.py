@@ -34,7 +34,7 @@ Plan = Callable[[Path, tuple[str, ...], Path], Planned]
 
 @dataclass(frozen=True, kw_only=True)
 class Whole:
-    """What a submission is that nobody breaks: bytes up and down, seconds, and commands of the script's last call."""
+    """An uninterrupted submission: bytes sent and received, seconds, and commands of the script's last call."""
 
     up: int
     down: int
@@ -188,7 +188,7 @@ def wrongs(outcomes: Sequence[Outcome], found: Mapping[str, set[str]], known: Ma
         elif noted is None and one.exit_code >= 0 and not one.said:
             wrong.append(f"no job, and nothing said: {where}")
         elif noted is not None and not noted.job_id and one.exit_code >= 0 and "--resume" not in one.said:
-            wrong.append(f"nobody knows, and nothing said: {where}")
+            wrong.append(f"unknown, and not reported: {where}")
     return wrong
 
 

@@ -26,7 +26,7 @@ DOWN = {
     "htcondor": "export _CONDOR_COLLECTOR_HOST=127.0.0.1:1 _CONDOR_SCHEDD_ADDRESS_FILE=/nowhere "
     "_CONDOR_SCHEDD_DAEMON_AD_FILE=/nowhere",
 }
-"""What makes a scheduler's commands find nobody where it listens."""
+"""Settings with which a scheduler's commands find no server."""
 
 
 @dataclass(frozen=True, kw_only=True)

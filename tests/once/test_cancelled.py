@@ -1,4 +1,4 @@
-"""A run that nobody is sure of is cancelled: no job of it is left, and none is ever made, whoever tries."""
+"""A run is cancelled although its submission is uncertain: no job of it is left, and no client can submit one."""
 
 import threading
 import time
@@ -154,7 +154,7 @@ def test_a_call_that_died_once_it_had_left_its_mark_is_made_again(
     on_login_node(place, f"touch {folder_of(place, planned)}/cancelled")
     with pytest.raises(SchedulerError, match=f"was cancelled.*hpcdeploy cancel {planned.run.id}' to record that"):
         submit(planned.run, planned.script, connections.to(place.cluster), store, again=True)
-    assert store.find([planned.run.id]) == [known], "nobody has made sure yet"
+    assert store.find([planned.run.id]) == [known], "the record is still uncertain"
     assert cancelled(place, known, connections, store).run.job_id == job
     assert alive(place, planned.run) == set()
     assert jobs_of(place, planned) == {job}

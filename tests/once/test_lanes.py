@@ -67,7 +67,7 @@ def far(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]
 
 
 def planned(way: Way, folder: Path, cluster: Cluster) -> Planned:
-    """Plan a run that brings a large image that nobody has seen before."""
+    """Plan a run that uploads a new large image."""
     image = folder / "own.sif"
     image.write_bytes(os.urandom(SIZE))
     sha256 = sha256_of(image)
@@ -122,7 +122,7 @@ def break_one(way: Way, point: Point, folder: Path, record: Path) -> tuple[Outco
 
     def break_it() -> None:
         if point.kind.startswith(("lane", "logins")) and not kill_over_there(place, point, made):
-            wrong.append(f"{point}, {way.speaker}: nobody was there to be killed")
+            wrong.append(f"{point}, {way.speaker}: there was no process to kill")
         if point.kind.startswith("client"):
             process.kill()
         if "master" in point.kind:

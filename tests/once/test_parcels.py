@@ -36,7 +36,7 @@ CODE_BYTES = 300_000
 
 
 def planned(place: Place, scheduler: SchedulerName, folder: Path, setup: tuple[str, ...], ssh_config: Path) -> Planned:
-    """Plan a run that brings an image and code that nobody has seen before."""
+    """Plan a run that uploads a new image and new code."""
     image, code = folder / "own.sif", folder / "code" / "unique"
     code.parent.mkdir()
     code.write_bytes(os.urandom(CODE_BYTES))

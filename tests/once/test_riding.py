@@ -36,7 +36,7 @@ HELD = {
 """The same over one that the person holds open."""
 
 _IDLE = 3
-"""Seconds after which the person's connection ends that nobody rides on any more."""
+"""Seconds after which an unused connection of the user ends."""
 
 
 def hold_open(host: str, ssh_config: Path, folder: Path) -> None:

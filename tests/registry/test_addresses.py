@@ -1,4 +1,4 @@
-"""URLs that a registry names: whose they are is what requests sends them to, and odd ones are sent to nobody."""
+"""URLs from a registry: their host is the one that requests sends them to, and malformed ones are not sent."""
 
 from collections.abc import Callable
 

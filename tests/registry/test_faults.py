@@ -113,7 +113,7 @@ def run(operation: str, registry: str, host: str, sites: Sites, folder: Path, pa
         case "stream":
             sha256 = hashlib.sha256(b"".join(there.stream(image.sha256, len(image.content)))).hexdigest()
             if sha256 != image.sha256:
-                raise RegistryError("whoever takes a stream checks it")
+                raise RegistryError("the reader of a stream checks it")
             return sha256
         case "resolve":
             found, annotations = there.describe()
@@ -185,7 +185,7 @@ def befall(fault: Fault, sites: Sites, exchanges: list[Exchange], folder: Path) 
 
 
 def is_rightful(fault: Fault, exchange: Exchange) -> bool:
-    """Tell whether a refusal is right: the image came with another content, which nobody may use."""
+    """Tell whether a rejection is right: the image arrived with other content, which must not be used."""
     return fault.kind == "damaged answer" and "/blobs/" in exchange.line and fault.operation in ("pull", "stream")
 
 

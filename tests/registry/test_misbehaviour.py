@@ -218,7 +218,7 @@ def test_a_download_to_a_full_disk_is_told_and_goes_on_where_there_is_room(image
 
 def test_two_downloads_to_one_place_do_not_mix(image: Image, tmp_path: Path) -> None:
     def script(_asked: Asked) -> Reply:
-        with pytest.raises(RegistryError, match="Another download"):
+        with pytest.raises(RegistryError, match="another download"):
             registry(odd.host).download(published(image), tmp_path / "got.sif")
         return Reply(body=image.content)
 

@@ -300,7 +300,7 @@ def test_an_image_that_a_program_makes_is_an_output_and_its_own_is_none(shell: s
 
 @pytest.fixture
 def closable() -> Iterator[Path]:
-    """Give a folder that is nobody's own where these tests are root, to whom no file is closed."""
+    """Return a folder of another user, because root can access every file."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)

@@ -19,7 +19,7 @@ PATIENCE = 30.0
 
 
 class Bin:
-    """Takes what nobody wanted."""
+    """Collect results that were not used."""
 
     def __init__(self) -> None:
         self.found: list[str] = []
@@ -34,7 +34,7 @@ class Bin:
 
 
 def never(_question: str, _visible: bool) -> str:
-    raise AssertionError("nobody was to be asked")
+    raise AssertionError("there must be no prompt")
 
 
 def asking(ask: Ask | None) -> str:

@@ -85,7 +85,7 @@ def hangups() -> Iterator[None]:
 @pytest.mark.parametrize(("name", "number"), [("HUP", 1), ("KILL", 9), ("TERM", 15)])
 @pytest.mark.usefixtures("hangups")
 def test_a_signal_is_a_negative_exit_code(transport: Transport, name: str, number: int) -> None:
-    expected = UNNAMED_SIGNAL if isinstance(transport, OpensshTransport) else -number  # ssh(1) tells nobody which it was
+    expected = UNNAMED_SIGNAL if isinstance(transport, OpensshTransport) else -number  # ssh(1) does not report the number
     assert transport.run(["sh", "-c", f"kill -{name} $$"]).exit_code == expected
 
 

@@ -26,7 +26,7 @@ def test_a_server_is_greeted_before_it_says_anything(client: Client, listener: s
         visitor, _ = listener.accept()
         with visitor:
             assert visitor.recv(1000) == LINE
-            # What greets by itself later, as paramiko does, greets nobody twice; and what else it says is sent.
+            # A library that sends the greeting later, as paramiko does, sends it once; its other data is sent.
             assert line.socket.send(LINE) == len(LINE)
             assert line.socket.send(b"more") == 4
             assert line.socket.send(LINE) == len(LINE)

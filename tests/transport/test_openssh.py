@@ -201,7 +201,7 @@ def test_a_login_that_hangs_ends_with_a_process_that_does_not_wait(client: Clien
 
     def gone() -> bool:
         try:
-            return not Path(f"/proc/{pid}/cmdline").read_bytes()  # empty where it has ended and nobody asked how
+            return not Path(f"/proc/{pid}/cmdline").read_bytes()  # empty if it has ended and was not waited for
         except (FileNotFoundError, ProcessLookupError):
             return True
 
@@ -332,7 +332,7 @@ def test_a_connection_that_the_person_holds_open_is_ridden_on_and_left_open(
         settings = look_up(Hop(host="cluster"), config=str(client.config), person=person, ssh=find_ssh())
         assert str(settings.control_path) in settings.master
     theirs = hold(settings)
-    (server.folder / "authorized_keys").write_text("")  # nobody is let in any more
+    (server.folder / "authorized_keys").write_text("")  # no key is accepted any more
     for _ in range(2):
         transport = OpensshTransport("cluster", config=str(client.config), settings=settings, asks=lambda: False)
         assert says_hello(transport)
@@ -510,7 +510,7 @@ def at_a_terminal(client: Client, answers: dict[bytes, str]) -> tuple[int, bytes
     with subprocess.Popen(argv, stdin=inner, stdout=inner, stderr=inner, start_new_session=True) as process:
         os.close(inner)
         said, answered = b"", 0
-        with contextlib.suppress(OSError):  # what Linux says of a terminal at whose other end nobody is any more
+        with contextlib.suppress(OSError):  # Linux's error for a terminal whose other end is closed
             while select.select([terminal], [], [], 30)[0] and (piece := os.read(terminal, 65536)):
                 said += piece
                 for question, answer in answers.items():

@@ -115,7 +115,7 @@ def both(config: Path, host: str = "x", user: str | None = None, port: int | Non
 
 
 def same_words(settings: SshSettings) -> SshSettings:
-    """Without what ssh -G fills in where nobody said anything, and what we leave to the library."""
+    """Remove defaults that ssh -G adds, and settings that are left to the library."""
     return replace(
         settings, host_key_algorithms=settings.host_key_algorithms if len(settings.host_key_algorithms) < 5 else ()
     )

@@ -266,7 +266,7 @@ class StageState:
         return Copier(context=self.context, escape=self.escape, lookup=self._lookup, workdir=self.workdir)
 
     def _take(self, one: Instruction, copy: Copy) -> None:
-        """Record what an instruction copies from the context, from stages and from images."""
+        """Record the files that an instruction copies from the context, from stages and from images."""
         for taken in copy.taken:
             self._check_origin(one, taken.origin)
             if under(TEMPORARY_FOLDERS, taken.path) and not self.stages.find(taken.origin, self.number):

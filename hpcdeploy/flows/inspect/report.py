@@ -50,7 +50,7 @@ class SourceReport:
         changes: The changes since ``against``; None if there is nothing to compare.
         built: The image's latest build.
         stale: The changes of all inputs since that build; None if there is none, or if they are unknown.
-        notes: What a reader must know to understand the numbers.
+        notes: Explanations of the numbers.
     """
 
     source: str
@@ -82,7 +82,7 @@ class ImageReport:
 
     Attributes:
         file: Its path.
-        contents: What the file itself contains.
+        contents: The content of the file itself.
         record: Its record; None if there is none, or if it belongs to another file.
         notes: Messages for the user.
     """

@@ -123,7 +123,7 @@ def _several(rows: Sequence[Row]) -> str:
 
 
 def _shown(lock: LockFile, environment: str, choice: Choice) -> tuple[str, ...]:
-    """Return the platforms of an environment by the manifest's names, or else by what they promise."""
+    """Return the platforms of an environment by the manifest's names, or else by their virtual packages."""
     return tuple(dict.fromkeys(choice.named.get(row.key, row.shown) for row in lock.rows(environment)))
 
 

@@ -47,7 +47,7 @@ class Prepared:
         files: The files that it copies.
         arguments: Its build arguments with their defaults.
         secrets: The names of the secrets that its steps use.
-        notes: What the user should know: choices that were made, and unexpected behaviour of the container.
+        notes: Messages for the user: choices that were made, and unexpected behaviour of the container.
     """
 
     text: str

@@ -120,8 +120,8 @@ def _walk(project: Path, path: Path, staged: str, above: tuple[Path, ...], what:
         raise DefinitionError(f"{what} leads to {path}, outside the project {project}; copy it into the project")
     if in_git(real, project.resolve()):
         raise DefinitionError(
-            f"{what} leads to {path}, which is git's own and may hold a token in an address; it does not go into an image, "
-            "so use another file, or a copy of it"
+            f"{what} leads to {path}, which is in git's own folder and may contain a token in a URL. It is not copied into "
+            "an image; use another file, or a copy"
         )
     if real in above:
         raise DefinitionError(f"{what} leads to {path}, a link to a folder that contains it; remove that link")

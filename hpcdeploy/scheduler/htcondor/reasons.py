@@ -40,7 +40,7 @@ _HOLDS: dict[int, tuple[str, str]] = {
     23: ("your account cannot be used on that machine", "ask the site"),
     24: ("the submit node has no shadow that supports it", "ask the site"),
     25: ("its schedule (cron_) is invalid", "fix it, and submit it again"),
-    26: ("the site's policy held it (SYSTEM_PERIODIC_HOLD)", "read the site's message: it says what is not allowed"),
+    26: ("the site's policy held it (SYSTEM_PERIODIC_HOLD)", "read the site's message for the reason"),
     27: ("the site's policy is undefined", "ask the site"),
     32: ("its input files exceed the site's limit in total", "transfer them another way: OSDF, a shared folder"),
     33: ("its output files exceed the site's limit in total", "write less, or to another path"),

@@ -98,7 +98,7 @@ def _by_task(rows: Rows) -> dict[tuple[str, int], TaskStatus]:
 
 
 class _Sources(NamedTuple):
-    """What three sources know of a task.
+    """The state of a task in three sources.
 
     Attributes:
         queued: Its state in squeue.

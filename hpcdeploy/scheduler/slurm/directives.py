@@ -83,7 +83,7 @@ Directive = tuple[str, str | None]
 
 MULTIPLIES_TASKS = frozenset({"sockets-per-node", "cores-per-socket", "threads-per-core", "extra-node-info"})
 """Options that select nodes. With ``--nodes`` but without ``--ntasks``, sbatch makes one task for each socket, core or
-thread in them, and requests the CPUs for that ("massage the numbers" in src/sbatch/opt.c of Slurm 22.05 to 26.05)."""
+thread in them. It requests the CPUs for these tasks ("massage the numbers" in src/sbatch/opt.c of Slurm 22.05 to 26.05)."""
 
 
 def quote(value: str) -> str:

@@ -88,7 +88,7 @@ _REASONS: dict[str, tuple[str, str]] = {
     ),
     "Resources": ("it is next, and waits for nodes to become free", f"{_WAIT}; {_SMALLER}"),
     "SchedDefer": ("the site's scheduler considers jobs only at intervals", _WAIT),
-    "SystemFailure": ("Slurm, a file system or a node failed", "submit it again; tell the site if it happens again"),
+    "SystemFailure": ("Slurm, a file system or a node failed", "submit it again; report it to the site if it happens again"),
     "TimeLimit": ("it reached its time limit", "request more time, or restart it from a checkpoint"),
     "WaitingForScheduling": ("Slurm has not considered it yet", _WAIT),
     "job_requeued_in_held_state": (
@@ -101,7 +101,7 @@ _REASONS: dict[str, tuple[str, str]] = {
         "see its log, ask the site, then 'scontrol release'",
     ),
     "user_env_retrieval_failed_requeued_held": (
-        "Slurm could not read your login environment, and holds it",
+        "Slurm could not read your login environment, and held the job",
         "make your login files quick and silent, then 'scontrol release'",
     ),
 }

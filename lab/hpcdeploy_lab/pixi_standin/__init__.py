@@ -1,4 +1,4 @@
-"""A stand-in for ``pixi`` in the lab's base image, where the real one cannot be fetched. All of its output says so.
+"""A stand-in for ``pixi`` in the lab's base image, where the real one cannot be downloaded. All of its output mentions this.
 
 On top of py-rattler, it really does what a definition file needs of pixi: ``info``, ``install``, ``shell-hook``, ``list``
 and ``run``, with a real ``pixi.toml`` and ``pixi.lock``. It neither solves nor builds. From PyPI and from the workspace it

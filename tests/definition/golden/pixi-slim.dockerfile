@@ -22,7 +22,7 @@ ARG ENVIRONMENT
 ARG COLOUR
 WORKDIR /app
 COPY --from=build /app/.pixi/envs/$ENVIRONMENT /app/.pixi/envs/$ENVIRONMENT
-# Without these two, 'pixi run' would write them into an image that nobody can write to.
+# Without these two, 'pixi run' would write them into an image that is read-only for all users.
 COPY --from=build /app/.pixi/.gitignore /app/.pixi/.condapackageignore /app/.pixi/
 COPY --from=build /app/pyproject.toml /app/pyproject.toml
 COPY --from=build /app/pixi.lock /app/pixi.lock

@@ -3,13 +3,13 @@
 #
 # Run it on a login node:  bash submit.sh
 # It needs bash, coreutils, flock (util-linux), Apptainer and the scheduler's own commands, and nothing of hpcdeploy.
-# It may run any number of times: the run is submitted once, and every later call says so. With the argument "again" it
-# first queries the scheduler for the run's job, even if the run's folder has no record of an earlier call: for a folder that
-# was lost. hpcdeploy uses the argument "bring": then no person is asked to copy missing files, because hpcdeploy uploads them.
+# It may run any number of times: the run is submitted once, and every later call reports that. With the argument "again" it
+# first queries the scheduler for the run's job, even if the run's folder, which may be lost, has no record of an earlier call.
+# With the argument "bring" it does not ask you to copy missing files, because hpcdeploy uploads them.
 #
-# Exit status: 0 submitted, now or earlier; 10 login node not usable (missing command, unusable root); 11 no image;
-#              12 rejected by the scheduler; 13 unknown whether the scheduler accepted the job: run this again;
-#              14 files must be uploaded first (they are listed); 15 the run was cancelled.
+# Exit status: 0 submitted, now or earlier. 10 login node not usable (missing command, unusable root). 11 no image.
+#              12 rejected by the scheduler. 13 unknown whether the scheduler accepted the job: run this again.
+#              14 files must be uploaded first (they are listed). 15 the run was cancelled.
 
 # --- login/state.sh: start bash from one known state, whatever a profile has set (options, IFS, aliases, functions).
 

@@ -1,8 +1,8 @@
 #!/bin/bash
 # Receive a chunk of a file that is uploaded in parallel; its bytes follow this script on standard input. Written by hpcdeploy 0.1.0.
 #
-# Exit status: 0 the chunk is here; 10 login node not usable; 15 incomplete, or, without an answer and a message, another call
-#              receives it or has received the whole file.
+# Exit status: 0 the chunk is here. 10 login node not usable. 15 incomplete. (15 without an answer and a message: another call
+#              receives the chunk, or has received the whole file.)
 
 # --- login/state.sh: start bash from one known state, whatever a profile has set (options, IFS, aliases, functions).
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -18,15 +18,13 @@ from hpcdeploy.plain_text import one_line
 
 if TYPE_CHECKING:
     from hpcdeploy.cli.place import Place
-    from hpcdeploy.cluster import Cluster, SchedulerName
+    from hpcdeploy.cluster import SchedulerName
     from hpcdeploy.config.named_files import Admit
     from hpcdeploy.flows.plan import Plan
     from hpcdeploy.flows.submit import Submitted
     from hpcdeploy.image import PublishedImage
-    from hpcdeploy.job import Array, Request
+    from hpcdeploy.job import Array
     from hpcdeploy.remote.connections import Connections
-    from hpcdeploy.run import Run
-    from hpcdeploy.staged_files import StagedFile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,43 +188,35 @@ def say_notes(plan: "Plan") -> None:
 
 def submit_plan(place: "Place", plan: "Plan", connections: "Connections") -> "Submitted":
     """Submit a planned run."""
-    return _send(place, _Submission(plan.run, plan.script, plan.cluster, plan.uploads, plan.request), connections)
+    from hpcdeploy.flows import submit as flow
+    from hpcdeploy.progress import Feedback
+
+    return flow.submit(
+        plan.run,
+        plan.script,
+        connections.to(plan.cluster),
+        place.store,
+        uploads=plan.uploads,
+        request=plan.request,
+        feedback=Feedback(report=show.pass_on, carrying=show.transfer),
+    )
 
 
 def _resume(place: "Place", name: str, connections: "Connections") -> "Submitted":
-    from hpcdeploy.flows.submit import check_resumable
+    from hpcdeploy.flows import submit as flow
+    from hpcdeploy.progress import Feedback
 
     [known] = place.store.find([name])
-    check_resumable(known)
+    flow.check_resumable(known)
     script = place.store.script(known.run)
     cluster = place.cluster(known.run.cluster)
-    submission = _Submission(known.run, script, cluster, place.store.uploads(known.run))
-    return _send(place, submission, connections, again=True)
-
-
-class _Submission(NamedTuple):
-    """A run that is ready to be submitted, with its script and uploads; without `request` when it is resumed."""
-
-    run: "Run"
-    script: str
-    cluster: "Cluster"
-    uploads: "tuple[StagedFile, ...]"
-    request: "Request | None" = None
-
-
-def _send(place: "Place", submission: _Submission, connections: "Connections", *, again: bool = False) -> "Submitted":
-    from hpcdeploy.flows import submit as flow
-
-    return flow.submit(
-        submission.run,
-        submission.script,
-        connections.to(submission.cluster),
+    return flow.resume(
+        known.run,
+        script,
+        connections.to(cluster),
         place.store,
-        uploads=submission.uploads,
-        request=submission.request,
-        report=show.pass_on,
-        carrying=show.transfer,
-        again=again,
+        uploads=place.store.uploads(known.run),
+        feedback=Feedback(report=show.pass_on, carrying=show.transfer),
     )
 
 

@@ -11,13 +11,13 @@ from hpcdeploy.errors import (
     TransportError,
     UncertainSubmissionError,
 )
-from hpcdeploy.progress import Carrying, silently
+from hpcdeploy.progress import NO_FEEDBACK, Feedback
 from hpcdeploy.remote.answers import SUBMITTING, ExitCode, Submission, read_submission
 from hpcdeploy.remote.scripts import cancelling, revoking
 from hpcdeploy.remote.session import ScriptResult, Session
 from hpcdeploy.run import Run
 from hpcdeploy.staged_files import StagedFile
-from hpcdeploy.transport.contract import Output, ignore_output
+from hpcdeploy.transport.contract import Output
 
 _MOST_DELIVERIES = 4
 """Maximum number of times that a script may request uploaded files; after that it evidently cannot see them."""
@@ -31,8 +31,7 @@ def deliver(
     session: Session,
     uploads: Sequence[StagedFile],
     *,
-    report: Output = ignore_output,
-    carrying: Carrying = silently,
+    feedback: Feedback = NO_FEEDBACK,
     again: bool = False,
 ) -> Submission:
     """Run a submission script until it answers; upload the files that it reports as missing, and run it again.
@@ -44,8 +43,7 @@ def deliver(
         script: Its submission script.
         session: A session with the cluster.
         uploads: The files to upload if they are missing.
-        report: Receives messages for the user.
-        carrying: Shows the progress of an upload.
+        feedback: Shows messages and the progress of an upload.
         again: An earlier call may have submitted the run. The files are checked before they are uploaded.
 
     Raises:
@@ -54,12 +52,12 @@ def deliver(
         TransportError: No first connection can be opened, or an upload failed.
         ConfigError: A source file has changed.
     """
-    submission = _Submission(run, script, session, report, again=again)
+    submission = _Submission(run, script, session, feedback.report, again=again)
 
     def upload_files(needed: _Needed) -> None:
         from hpcdeploy.remote.upload import upload  # most submissions find all files on the cluster
 
-        upload(needed, uploads, session, report=report, carrying=carrying, check=again)
+        upload(needed, uploads, session, report=feedback.report, carrying=feedback.carrying, check=again)
 
     return submission.deliver(upload_files)
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy.cluster import Cluster, SchedulerName
-from hpcdeploy.flows.submit import Submitted, plan_run, submit
+from hpcdeploy.flows.submit import Submitted, plan_run, resume, submit
 from hpcdeploy.job import Job
+from hpcdeploy.progress import Feedback
 from hpcdeploy.remote.answers import SHELL
 from hpcdeploy.remote.connections import Connections
 from hpcdeploy.remote.scripts import Delivery, submission
@@ -54,7 +55,7 @@ def test_what_a_run_needs_is_brought_and_then_it_is_submitted_once(
     assert by_hand.exit_code == 14
     assert b"the input data is missing: copy it to /" in by_hand.stderr
     said: list[bytes] = []
-    done = submit(run, script, connections.to(cluster), store, uploads=(staged,), report=said.append)
+    done = submit(run, script, connections.to(cluster), store, uploads=(staged,), feedback=Feedback(report=said.append))
     assert b"is missing: copy it to" not in b"".join(said)
     assert wait_for(done.run, cluster, connections, store).state is State.COMPLETED
     assert jobs_of(lab, scheduler, run.id) == {done.run.job_id}
@@ -89,7 +90,7 @@ def test_clients_that_submit_one_run_at_once_bring_its_parcel_once(
 
     def client() -> None:
         with Connections(open_transport) as own:
-            done.append(submit(run, script, own.to(cluster), store, uploads=store.uploads(run), again=True))
+            done.append(resume(run, script, own.to(cluster), store, uploads=store.uploads(run)))
 
     clients = [threading.Thread(target=client) for _ in range(4)]
     for one in clients:

@@ -14,6 +14,7 @@ from hpcdeploy.flows import follow
 from hpcdeploy.flows.plan import Plan, plan
 from hpcdeploy.flows.submit import Submitted, submit
 from hpcdeploy.image import PublishedImage
+from hpcdeploy.progress import Feedback
 from hpcdeploy.registry import asking
 from hpcdeploy.remote import parallel_upload
 from hpcdeploy.remote.connections import Connections
@@ -69,7 +70,9 @@ def planned(
 
 def go(made: Plan, connections: Connections, store: Store, said: list[bytes] | None = None) -> Submitted:
     report = (lambda _: None) if said is None else said.append
-    return submit(made.run, made.script, connections.to(made.cluster), store, uploads=made.uploads, report=report)
+    return submit(
+        made.run, made.script, connections.to(made.cluster), store, uploads=made.uploads, feedback=Feedback(report=report)
+    )
 
 
 def reference(registry: Counted, published: PublishedImage) -> str:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from hpcdeploy.cli.place import Place
     from hpcdeploy.cluster import SchedulerName
     from hpcdeploy.config.named_files import Admit
-    from hpcdeploy.flows.plan import Plan
+    from hpcdeploy.flows.images import RegistryLookup
+    from hpcdeploy.flows.plan import CheckImage, Plan
     from hpcdeploy.flows.submit import Submitted
     from hpcdeploy.image import PublishedImage
     from hpcdeploy.job import Array
@@ -124,31 +125,45 @@ def plan_job(
         sends.to(chosen).begin(SUBMITTING)
         admit = admit_on(chosen, place.project.root)
     from hpcdeploy.config.options import read_options
-    from hpcdeploy.flows.images import published_of
-    from hpcdeploy.flows.plan import plan
+    from hpcdeploy.flows.plan import Confirmations, Requested, plan
     from hpcdeploy.folders import state_folder
-    from hpcdeploy.registry import asking
 
     options = read_options(words)
     return plan(
         place.project,
         place.store,
-        selection.job,
-        selection.cluster,
-        cast("SchedulerName | None", selection.scheduler),
-        replace(options, array=array) if array else options,
-        resolve=asking.resolve,
-        plain_http=asking.speaks_plain_http,
-        run_id=selection.run_id,
-        now=time.time(),
-        words={name: value for name, value in words.items() if value not in NOT_GIVEN},
-        archives=state_folder(os.environ) / "code" if sends else None,
-        allow=_is_confirmed if sends else lambda _surprise: True,
-        check_image=lambda image, delivery: say_if_stale(
-            place, image, refuse=sends is not None and not allow_stale, published=published_of(delivery)
+        Requested(
+            job=selection.job,
+            cluster=selection.cluster,
+            scheduler=cast("SchedulerName | None", selection.scheduler),
+            run_id=selection.run_id,
+            options=replace(options, array=array) if array else options,
+            words={name: value for name, value in words.items() if value not in NOT_GIVEN},
         ),
-        admit=admit,
+        _registries(),
+        now=time.time(),
+        archives=state_folder(os.environ) / "code" if sends else None,
+        confirm=Confirmations(
+            allow=_is_confirmed if sends else lambda _surprise: True,
+            check_image=_stale_check(place, refuse=sends is not None and not allow_stale),
+            admit=admit,
+        ),
     )
+
+
+def _registries() -> "RegistryLookup":
+    """Return the lookup in registries, with the user's credentials."""
+    from hpcdeploy.flows.images import RegistryLookup
+    from hpcdeploy.registry import asking
+
+    return RegistryLookup(resolve=asking.resolve, plain_http=asking.speaks_plain_http)
+
+
+def _stale_check(place: "Place", *, refuse: bool) -> "CheckImage":
+    """Return the function that prints notes on the age of a job's image, and raises an error for an old one if `refuse`."""
+    from hpcdeploy.flows.images import published_of
+
+    return lambda image, delivery: say_if_stale(place, image, refuse=refuse, published=published_of(delivery))
 
 
 def say_if_stale(

@@ -11,7 +11,8 @@ import pytest
 from hpcdeploy.cluster import Cluster, ImageRoute, SchedulerName
 from hpcdeploy.config.project import JobSettings, Project
 from hpcdeploy.flows import follow
-from hpcdeploy.flows.plan import Plan, plan
+from hpcdeploy.flows.images import RegistryLookup
+from hpcdeploy.flows.plan import Plan, Requested, plan
 from hpcdeploy.flows.submit import Submitted, submit
 from hpcdeploy.image import PublishedImage
 from hpcdeploy.progress import Feedback
@@ -57,13 +58,8 @@ def planned(
     return plan(
         project,
         store,
-        None,
-        None,
-        scheduler,
-        options,
-        resolve=asking.resolve,
-        plain_http=asking.speaks_plain_http,
-        run_id=None,
+        Requested(scheduler=scheduler, options=options),
+        RegistryLookup(resolve=asking.resolve, plain_http=asking.speaks_plain_http),
         now=time.time(),
     )
 
@@ -245,13 +241,8 @@ def test_a_job_that_pulls_another_image_than_it_was_promised_says_so_and_runs_no
     made = plan(
         project,
         store,
-        None,
-        None,
-        "slurm",
-        JobSettings(image=reference(registry, published), command=("echo", "ran")),
-        resolve=wrong,
-        plain_http=asking.speaks_plain_http,
-        run_id=None,
+        Requested(scheduler="slurm", options=JobSettings(image=reference(registry, published), command=("echo", "ran"))),
+        RegistryLookup(resolve=wrong, plain_http=asking.speaks_plain_http),
         now=time.time(),
     )
     done = go(made, connections, store)

@@ -99,8 +99,8 @@ def plan_job(
 ) -> "Plan":
     """Plan a run in the project of `place`.
 
-    The connection starts here, because planning takes about as long as connecting. Unless
-    nothing is sent, the user is prompted about files outside of the project that the project names.
+    The connection starts here, because planning takes about as long as connecting. Unless nothing is sent, the user is
+    prompted about files outside of the project that the project names.
 
     Args:
         place: The project.
@@ -111,8 +111,7 @@ def plan_job(
         allow_stale: Accept an image that is older than the project.
 
     Raises:
-        ConfigError: The settings do not allow this run, or the image is older than the project and the run would be
-            submitted.
+        ConfigError: The settings do not allow this run, or it would be submitted with an image older than the project.
     """
     from hpcdeploy.cli.trust import admit_on
     from hpcdeploy.config.named_files import admit_all
@@ -145,7 +144,7 @@ def plan_job(
         archives=state_folder(os.environ) / "code" if sends else None,
         confirm=Confirmations(
             allow=_is_confirmed if sends else lambda _surprise: True,
-            check_image=_stale_check(place, refuse=sends is not None and not allow_stale),
+            check_image=_stale_check(place, refuse=bool(sends) and not allow_stale),
             admit=admit,
         ),
     )

@@ -15,7 +15,7 @@ from hpcdeploy.remote.answers import SHELL
 from hpcdeploy.remote.connections import Connections
 from hpcdeploy.remote.scripts import Delivery, submission
 from hpcdeploy.run import State
-from hpcdeploy.staged_files import StagedFile
+from hpcdeploy.staged_files import Placement, StagedFile
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
 from hpcdeploy.whole_file import sha256_of
@@ -39,6 +39,11 @@ def staged(tmp_path: Path) -> StagedFile:
     )
 
 
+def placed(staged: StagedFile) -> tuple[Placement, ...]:
+    """Return the file as an input of the job."""
+    return (Placement(upload=staged, place="data", is_folder=False),)
+
+
 @BOTH
 def test_what_a_run_needs_is_brought_and_then_it_is_submitted_once(
     lab: Lab,
@@ -50,7 +55,7 @@ def test_what_a_run_needs_is_brought_and_then_it_is_submitted_once(
     staged: StagedFile,
 ) -> None:
     run = plan_run(HELLO, cluster, scheduler, delivery, now=time.time())
-    script = submission(run, HELLO, cluster, delivery, parcels=(staged,))
+    script = submission(run, HELLO, cluster, delivery, placements=placed(staged))
     by_hand = connections.to(cluster).link.open().run(SHELL, stdin=script.encode())
     assert by_hand.exit_code == 14
     assert b"the input data is missing: copy it to /" in by_hand.stderr
@@ -68,9 +73,9 @@ def test_what_a_run_needs_is_brought_and_then_it_is_submitted_once(
 def test_by_hand_the_script_says_what_is_to_be_put_where_and_goes_on_once_it_is_there(
     lab: Lab, scheduler: SchedulerName, cluster: Cluster, delivery: Delivery, staged: StagedFile
 ) -> None:
-    elsewhere = replace(staged, path=f"$SCRATCH/{OWN}/by-hand-{scheduler}")
+    elsewhere = replace(staged, path=f"{lab.scratch}/{OWN}/by-hand-{scheduler}")
     run = plan_run(HELLO, cluster, scheduler, delivery, now=time.time())
-    script = submission(run, HELLO, cluster, delivery, parcels=(elsewhere,))
+    script = submission(run, HELLO, cluster, delivery, placements=placed(elsewhere))
     assert f'"needs": [ {{"sha256": "{staged.sha256}"' in by_hand(lab, script)
     assert jobs_of(lab, scheduler, run.id) == set()
     put = f"{lab.scratch}/{OWN}/by-hand-{scheduler}"
@@ -84,7 +89,7 @@ def test_clients_that_submit_one_run_at_once_bring_its_parcel_once(
     lab: Lab, scheduler: SchedulerName, cluster: Cluster, delivery: Delivery, store: Store, staged: StagedFile
 ) -> None:
     run = plan_run(HELLO, cluster, scheduler, delivery, now=time.time())
-    script = submission(run, HELLO, cluster, delivery, parcels=(staged,))
+    script = submission(run, HELLO, cluster, delivery, placements=placed(staged))
     store.add(run, script, (staged,))
     done: list[Submitted] = []
 

@@ -20,6 +20,7 @@ from hpcdeploy.remote.scripts import (
     revoking,
     submission,
 )
+from hpcdeploy.staged_files import Placement
 from tests.scheduler.golden_files import check_golden
 from tests.scheduler.samples import (
     AUTO,
@@ -101,9 +102,9 @@ def scripts() -> dict[str, str]:
         made[f"{scheduler}-follow"] = following(SITE, scheduler, runs, "fence")
         made[f"{scheduler}-cancel"] = cancelling(SITE, runs)
         made[f"{scheduler}-revoke"] = revoking(SITE, run_of(SWEPT, scheduler))
-    made["slurm-parcels"] = submission(
-        run_of(PLAIN), PLAIN, SITE, DELIVERY, parcels=(STAGED, replace(STAGED, path="$WORK/x"))
-    )
+    here = Placement(upload=STAGED, place="data", is_folder=False)
+    elsewhere = replace(DELIVERY, upload=replace(STAGED, path="$WORK/x"))
+    made["slurm-parcels"] = submission(run_of(PLAIN), PLAIN, SITE, elsewhere, placements=(here,))
     made["htcondor-brought"] = submission(run_of(PLAIN, "htcondor"), PLAIN, CLUSTER, BROUGHT)
     made["receive"] = receiving(STAGED, SITE)
     made["lane"] = receiving_lane(STAGED, range(1_000_000, 2_000_000), SITE)

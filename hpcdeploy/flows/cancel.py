@@ -4,11 +4,9 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from hpcdeploy.errors import HpcdeployError
-from hpcdeploy.flows.follow import SessionOf
-from hpcdeploy.remote.query import alive_by_scheduler
-from hpcdeploy.remote.session import Session
-from hpcdeploy.remote.submission import cancel_jobs, find_or_prevent
-from hpcdeploy.run import Run, RunStatus, State, TaskStatus
+from hpcdeploy.remote.cancellation import cancel_jobs, find_or_prevent
+from hpcdeploy.remote.session import Session, SessionOf
+from hpcdeploy.run import Run, RunStatus, State, TaskStatus, alive_by_scheduler
 from hpcdeploy.store import Store
 
 

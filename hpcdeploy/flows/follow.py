@@ -4,7 +4,7 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from hpcdeploy.errors import (
@@ -17,16 +17,13 @@ from hpcdeploy.errors import (
     UncertainSubmissionError,
     WaitTimeoutError,
 )
-from hpcdeploy.remote.query import QueryResult, alive, query, unknown
-from hpcdeploy.remote.session import Session
-from hpcdeploy.run import TERMINAL, RunStatus
+from hpcdeploy.remote.query import QueryResult, query, unknown
+from hpcdeploy.remote.session import Session, SessionOf
+from hpcdeploy.run import TERMINAL, RunStatus, alive
 from hpcdeploy.store import Store
 
 _NOT_OF_A_CLUSTER = (ConfigError, MissingProgramError, TemplateError)
 """Errors of the settings or of this machine: raised unchanged if no cluster can be queried."""
-
-SessionOf = Callable[[str], Session]
-"""Return the session with a cluster, by its name in the settings."""
 
 SLOWEST = 60.0
 """Maximum time in seconds between two queries of a cluster in a long wait; sites ask for this (squeue(1), PERFORMANCE)."""

@@ -11,8 +11,7 @@ from hpcdeploy.config.project import Project
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.image import BuiltImage, PublishedImage
 from hpcdeploy.registry.reference import parse_image, parse_reference, split_port
-from hpcdeploy.remote.scripts import Delivery
-from hpcdeploy.staged_files import StagedFile
+from hpcdeploy.staged_files import Delivery, StagedFile
 from hpcdeploy.store import Store
 from hpcdeploy.whole_file import sha256_of
 

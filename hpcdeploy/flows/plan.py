@@ -15,9 +15,9 @@ from hpcdeploy.flows.images import RegistryLookup, delivery_of, refuse_elsewhere
 from hpcdeploy.flows.job_files import Allow, Brought
 from hpcdeploy.flows.submit import plan_run
 from hpcdeploy.job import After, Job, Predecessor, Request
-from hpcdeploy.remote.scripts import Delivery, submission
+from hpcdeploy.remote.submission_script import submission
 from hpcdeploy.run import Run, RunStatus
-from hpcdeploy.staged_files import StagedFile
+from hpcdeploy.staged_files import Delivery, StagedFile
 from hpcdeploy.store import Store
 
 

@@ -8,11 +8,10 @@ from hpcdeploy.errors import ConfigError, HpcdeployError, SchedulerError, Uncert
 from hpcdeploy.job import Job, Request
 from hpcdeploy.progress import NO_FEEDBACK, Feedback
 from hpcdeploy.remote.answers import Submission
-from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.remote.session import Session
 from hpcdeploy.remote.submission import deliver
 from hpcdeploy.run import Run, RunStatus, new_run_id
-from hpcdeploy.staged_files import StagedFile
+from hpcdeploy.staged_files import Delivery, StagedFile
 from hpcdeploy.store import Store
 
 

@@ -1,4 +1,4 @@
-"""Submit a run on a login node exactly once, and find or prevent the job of an interrupted submission."""
+"""Run a submission script on a login node until it has submitted its run exactly once."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,6 @@ from hpcdeploy.errors import (
 )
 from hpcdeploy.progress import NO_FEEDBACK, Feedback
 from hpcdeploy.remote.answers import SUBMITTING, ExitCode, Submission, read_submission
-from hpcdeploy.remote.scripts import cancelling, revoking
 from hpcdeploy.remote.session import ScriptResult, Session
 from hpcdeploy.run import Run
 from hpcdeploy.staged_files import StagedFile
@@ -148,46 +147,3 @@ def _read(result: ScriptResult, run: Run) -> Submission:
             )
         case _:
             raise SchedulerError(message)
-
-
-def find_or_prevent(run: Run, session: Session) -> Run:
-    """Return `run` with the job that an interrupted submission left; without a job if its submission is prevented now.
-
-    Raises:
-        SchedulerError: The login node is not usable.
-        UncertainSubmissionError: It is still not known whether the run has a job.
-        TransportError: No connection can be opened.
-    """
-    again = f"run 'hpcdeploy cancel {run.id}' again later"
-    try:
-        result = session.run(revoking(session.cluster, run, overrides=session.overrides))
-    except TransportError as error:
-        session.reconnect()
-        if not isinstance(error, ConnectionLostError):
-            raise
-        raise UncertainSubmissionError(
-            f"the connection failed while run {run.id} was being cancelled ({error}); it may have a job: {again}"
-        ) from error
-    message = result.message
-    if result.exit_code == ExitCode.UNUSABLE:
-        raise SchedulerError(f"run {run.id} was not cancelled: {message}")
-    try:
-        answer = None if result.exit_code else result.answer()
-        if answer is not None:
-            return read_submission(answer, run, may_lack_job=True).run
-    except ValueError as error:
-        message = str(error)
-    raise UncertainSubmissionError(f"{message}; {again}")
-
-
-def cancel_jobs(runs: Sequence[Run], session: Session) -> None:
-    """Cancel the jobs of `runs`, all of one scheduler.
-
-    Raises:
-        SchedulerError: The scheduler rejected the request; the message contains its own.
-        TransportError: The connection failed.
-    """
-    result = session.run(cancelling(session.cluster, runs, overrides=session.overrides))
-    if result.exit_code:
-        which = ("all of " if len(runs) > 1 else "") + ", ".join(run.id for run in runs)
-        raise SchedulerError(f"{runs[0].scheduler} on {session.cluster.name} did not cancel {which}: {result.errors}")

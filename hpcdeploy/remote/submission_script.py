@@ -6,12 +6,11 @@ from pathlib import Path
 from hpcdeploy import shell
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.job import Job, Predecessor
-from hpcdeploy.remote.delivery import Delivery
 from hpcdeploy.remote.job_files import JobFiles, job_files
 from hpcdeploy.remote.script_parts import ABOUT_SUBMIT, FILES, FIND, on_cluster, set_paths
 from hpcdeploy.run import Run
 from hpcdeploy.shell_script import Script, Setup, Value, paths_function
-from hpcdeploy.staged_files import Placement, StagedFile
+from hpcdeploy.staged_files import Delivery, Placement, StagedFile
 from hpcdeploy.templates import refuse_former
 
 

@@ -13,8 +13,9 @@ from hpcdeploy.flows.plan import predecessors
 from hpcdeploy.flows.submit import Submitted, plan_run, resume, submit
 from hpcdeploy.job import After, Array, Job
 from hpcdeploy.remote.connections import Connections
-from hpcdeploy.remote.scripts import Delivery, submission
+from hpcdeploy.remote.submission_script import submission
 from hpcdeploy.run import Run, RunStatus
+from hpcdeploy.staged_files import Delivery
 from hpcdeploy.store import Store
 from hpcdeploy_lab.inside import inside
 from hpcdeploy_lab.state import Lab

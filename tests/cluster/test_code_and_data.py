@@ -17,8 +17,9 @@ from hpcdeploy.job import Array, Code, Input, Job
 from hpcdeploy.progress import Feedback
 from hpcdeploy.remote.answers import read_answer
 from hpcdeploy.remote.connections import Connections
-from hpcdeploy.remote.scripts import Delivery, submission
+from hpcdeploy.remote.submission_script import submission
 from hpcdeploy.run import RunStatus, State
+from hpcdeploy.staged_files import Delivery
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
 from hpcdeploy_lab.inside import inside

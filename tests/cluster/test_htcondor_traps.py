@@ -20,9 +20,11 @@ from hpcdeploy.flows.submit import plan_run, resume, submit
 from hpcdeploy.job import Array, Job
 from hpcdeploy.remote.answers import SHELL
 from hpcdeploy.remote.connections import Connections
-from hpcdeploy.remote.scripts import Delivery, following, submission
+from hpcdeploy.remote.query import following
+from hpcdeploy.remote.submission_script import submission
 from hpcdeploy.run import Run, RunStatus, State
 from hpcdeploy.scheduler.answers import read_answers
+from hpcdeploy.staged_files import Delivery
 from hpcdeploy.store import Store
 from hpcdeploy_lab.inside import inside, inside_argv
 from hpcdeploy_lab.state import Lab

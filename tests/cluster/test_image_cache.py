@@ -13,9 +13,9 @@ from hpcdeploy.flows.submit import plan_run, submit
 from hpcdeploy.job import Job
 from hpcdeploy.progress import Feedback
 from hpcdeploy.remote.connections import Connections
-from hpcdeploy.remote.scripts import Delivery, submission
+from hpcdeploy.remote.submission_script import submission
 from hpcdeploy.run import RunStatus, State
-from hpcdeploy.staged_files import StagedFile
+from hpcdeploy.staged_files import Delivery, StagedFile
 from hpcdeploy.store import Store
 from hpcdeploy_lab.inside import inside
 from hpcdeploy_lab.state import Lab

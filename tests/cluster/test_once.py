@@ -13,8 +13,9 @@ from hpcdeploy.image import PublishedImage
 from hpcdeploy.job import Job, Resources
 from hpcdeploy.progress import Feedback
 from hpcdeploy.remote.connections import Connections
-from hpcdeploy.remote.scripts import Delivery, submission
+from hpcdeploy.remote.submission_script import submission
 from hpcdeploy.run import State
+from hpcdeploy.staged_files import Delivery
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
 from hpcdeploy_lab.inside import inside

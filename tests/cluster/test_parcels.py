@@ -13,9 +13,9 @@ from hpcdeploy.job import Job
 from hpcdeploy.progress import Feedback
 from hpcdeploy.remote.answers import SHELL
 from hpcdeploy.remote.connections import Connections
-from hpcdeploy.remote.scripts import Delivery, submission
+from hpcdeploy.remote.submission_script import submission
 from hpcdeploy.run import State
-from hpcdeploy.staged_files import Placement, StagedFile
+from hpcdeploy.staged_files import Delivery, Placement, StagedFile
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
 from hpcdeploy.whole_file import sha256_of

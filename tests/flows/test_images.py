@@ -11,9 +11,8 @@ from hpcdeploy.config.project import Project
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.flows.images import RegistryLookup, delivery_of
 from hpcdeploy.image import BuiltImage, ImageSettings, PublishedImage
-from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.source import PixiSource
-from hpcdeploy.staged_files import StagedFile
+from hpcdeploy.staged_files import Delivery, StagedFile
 from hpcdeploy.store import Store
 from hpcdeploy.whole_file import sha256_of
 from tests.apptainer import sifs

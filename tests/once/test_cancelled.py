@@ -16,8 +16,8 @@ from hpcdeploy.flows import follow
 from hpcdeploy.flows import submit as flow
 from hpcdeploy.flows.cancel import cancel
 from hpcdeploy.job import Array, Predecessor
+from hpcdeploy.remote.cancellation import revoking
 from hpcdeploy.remote.connections import Connections
-from hpcdeploy.remote.scripts import revoking
 from hpcdeploy.run import Run, RunStatus, State
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport

@@ -6,7 +6,7 @@ import pytest
 from hpcdeploy.cluster import Cluster, HtcondorContainer
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import Array, Bind, Directives, Job, Resources, Retries, Signal
-from hpcdeploy.remote.scripts import submission
+from hpcdeploy.remote.submission_script import submission
 from hpcdeploy.run import NEVER_BEGAN, State
 from hpcdeploy.scheduler import htcondor
 from hpcdeploy.scheduler.answers import Answer, Answers

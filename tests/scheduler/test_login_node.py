@@ -9,18 +9,13 @@ import pytest
 from hpcdeploy.cluster import Cluster, HtcondorContainer, SchedulerName
 from hpcdeploy.job import After, Array, Bind, Job, Predecessor, Resources, Retries, Signal
 from hpcdeploy.remote.answers import SHELL, STREAM_SHELL, read_answer
-from hpcdeploy.remote.scripts import (
-    Delivery,
-    cancelling,
-    following,
-    listing,
-    reading_logs,
-    receiving,
-    receiving_lane,
-    revoking,
-    submission,
-)
-from hpcdeploy.staged_files import Placement
+from hpcdeploy.remote.cancellation import cancelling, revoking
+from hpcdeploy.remote.listing import listing
+from hpcdeploy.remote.logs import reading_logs
+from hpcdeploy.remote.query import following
+from hpcdeploy.remote.submission_script import submission
+from hpcdeploy.remote.upload_stream import receiving, receiving_lane
+from hpcdeploy.staged_files import Delivery, Placement
 from tests.scheduler.golden_files import check_golden
 from tests.scheduler.samples import (
     AUTO,

@@ -13,8 +13,9 @@ import pytest
 from hpcdeploy import limits
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.errors import SchedulerError
-from hpcdeploy.remote.query import query_scheduler
-from hpcdeploy.remote.scripts import cancelling, following, submission
+from hpcdeploy.remote.cancellation import cancelling
+from hpcdeploy.remote.query import following, query_scheduler
+from hpcdeploy.remote.submission_script import submission
 from hpcdeploy.run import Run, RunStatus, State, TaskStatus
 from hpcdeploy.scheduler import slurm
 from hpcdeploy.scheduler.answers import read_answers

@@ -10,7 +10,7 @@ import pytest
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import Bind, Directives, Job, Launcher, Resources, Retries, Signal
-from hpcdeploy.remote.scripts import submission
+from hpcdeploy.remote.submission_script import submission
 from hpcdeploy.run import State
 from hpcdeploy.scheduler import slurm
 from hpcdeploy.scheduler.answers import Answer

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from hpcdeploy.cli import show
-from hpcdeploy.cli.command_line import META
 from hpcdeploy.cli.job_options import NOT_GIVEN, as_settings, takes_job_options
-from hpcdeploy.cli.options import AllowStale, AsJson, ClusterName, JobName, PrintScript, RunId, SchedulerChoice, spread
+from hpcdeploy.cli.options import META, AllowStale, AsJson, ClusterName, JobName, PrintScript, RunId, SchedulerChoice, spread
 from hpcdeploy.plain_text import one_line
 
 if TYPE_CHECKING:
@@ -123,7 +122,7 @@ def plan_job(
         chosen = choose_cluster(place.project, selection.cluster)
         sends.to(chosen).begin(SUBMITTING)
         admit = admit_on(chosen, place.project.root)
-    from hpcdeploy.config.options import read_options
+    from hpcdeploy.config.job_schema import read_options
     from hpcdeploy.flows.plan import Confirmations, Requested, plan
     from hpcdeploy.folders import state_folder
 

@@ -16,7 +16,7 @@ from hpcdeploy.remote.answers import is_path
 from hpcdeploy.remote.script_parts import FILES, setup_for
 from hpcdeploy.remote.session import Session
 from hpcdeploy.run import Run
-from hpcdeploy.scheduler.answers import read_sections
+from hpcdeploy.scheduler.contract import read_sections
 from hpcdeploy.shell_script import Script, Setup, Value, paths_function
 from hpcdeploy.templates import refuse_former
 

@@ -13,7 +13,7 @@ from hpcdeploy.errors import SchedulerError, TransportError
 from hpcdeploy.remote.script_parts import query_script
 from hpcdeploy.remote.session import Session
 from hpcdeploy.run import Run
-from hpcdeploy.scheduler.answers import Section, read_sections
+from hpcdeploy.scheduler.contract import Section, read_sections
 from hpcdeploy.shell_script import Value
 from hpcdeploy.templates import refuse_former
 

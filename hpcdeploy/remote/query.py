@@ -13,8 +13,7 @@ from hpcdeploy.remote.answers import ExitCode
 from hpcdeploy.remote.script_parts import query_script
 from hpcdeploy.remote.session import Session
 from hpcdeploy.run import UNREAD, Run, RunStatus, State, TaskStatus, alive_by_scheduler
-from hpcdeploy.scheduler.answers import read_answers
-from hpcdeploy.scheduler.contract import scheduler_of
+from hpcdeploy.scheduler.contract import read_answers, scheduler_of
 from hpcdeploy.shell_script import Value
 from hpcdeploy.templates import refuse_former
 

@@ -23,7 +23,7 @@ from hpcdeploy.remote.connections import Connections
 from hpcdeploy.remote.query import following
 from hpcdeploy.remote.submission_script import submission
 from hpcdeploy.run import Run, RunStatus, State
-from hpcdeploy.scheduler.answers import read_answers
+from hpcdeploy.scheduler.contract import read_answers
 from hpcdeploy.staged_files import Delivery
 from hpcdeploy.store import Store
 from hpcdeploy_lab.inside import inside, inside_argv

@@ -9,7 +9,7 @@ from hpcdeploy.job import Array, Bind, Directives, Job, Resources, Retries, Sign
 from hpcdeploy.remote.submission_script import submission
 from hpcdeploy.run import NEVER_BEGAN, State
 from hpcdeploy.scheduler import htcondor
-from hpcdeploy.scheduler.answers import Answer, Answers
+from hpcdeploy.scheduler.contract import Answer, Answers
 from hpcdeploy.scheduler.htcondor.event_log import read_log
 from hpcdeploy.scheduler.htcondor.queries import read_queue
 from hpcdeploy.scheduler.htcondor.submit_description import WORTH_A_RELEASE, commands, warning_of

@@ -13,7 +13,7 @@ from hpcdeploy.job import Bind, Directives, Job, Launcher, Resources, Retries, S
 from hpcdeploy.remote.submission_script import submission
 from hpcdeploy.run import State
 from hpcdeploy.scheduler import slurm
-from hpcdeploy.scheduler.answers import Answer
+from hpcdeploy.scheduler.contract import Answer
 from hpcdeploy.scheduler.htcondor.submit_description import refuse_shapes
 from hpcdeploy.scheduler.slurm.directives import directives
 from tests.scheduler.samples import CACHED, CLUSTER, PLAIN, run_of

@@ -1,7 +1,6 @@
 """One submission and its known state: plain frozen values."""
 
 import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
@@ -188,6 +187,11 @@ class RunStatus:
         """Tell whether it is unknown if the run has a job: its submission was interrupted, or is still in progress."""
         return not self.run.job_id and not self.ended
 
+    @property
+    def alive(self) -> bool:
+        """Tell whether the run has a job and has not ended, so that its scheduler can be queried."""
+        return bool(self.run.job_id) and not self.ended
+
     @cached_property
     def over(self) -> frozenset[int]:
         """Return the finished tasks, which need no further queries. It is cached, because it is read once per task."""
@@ -232,16 +236,3 @@ _MOST_IMPORTANT_FIRST = (
 def new_run_id(job: str) -> str:
     """Return the id of a new run: the job's name and 40 random bits, short enough for a job name in every scheduler."""
     return f"{job[:40]}-{secrets.token_hex(5)}"
-
-
-def alive_by_scheduler(known: Sequence[RunStatus]) -> dict[tuple[str, SchedulerName], list[RunStatus]]:
-    """Group the runs that have a job and have not ended by cluster and scheduler; each group is one query."""
-    groups: dict[tuple[str, SchedulerName], list[RunStatus]] = {}
-    for one in alive(known):
-        groups.setdefault((one.run.cluster, one.run.scheduler), []).append(one)
-    return groups
-
-
-def alive(known: Sequence[RunStatus]) -> list[RunStatus]:
-    """Return the runs that have a job and have not ended; the others need no query."""
-    return [one for one in known if one.run.job_id and not one.ended]

@@ -19,7 +19,7 @@ from hpcdeploy.errors import (
 )
 from hpcdeploy.remote.query import QueryResult, query, unknown
 from hpcdeploy.remote.session import Session, SessionOf
-from hpcdeploy.run import TERMINAL, RunStatus, alive
+from hpcdeploy.run import TERMINAL, RunStatus
 from hpcdeploy.store import Store
 
 _NOT_OF_A_CLUSTER = (ConfigError, MissingProgramError, TemplateError)
@@ -171,7 +171,9 @@ class _Places:
         self._store = store
         self._slowest = slowest
         self._news: queue.SimpleQueue[_News] = queue.SimpleQueue()
-        self._places = [_place(name, session_of, first) for name in dict.fromkeys(one.run.cluster for one in alive(known))]
+        self._places = [
+            _place(name, session_of, first) for name in dict.fromkeys(one.run.cluster for one in known if one.alive)
+        ]
         for place in self._places:
             if place.refusal and all(other.refusal for other in self._places):
                 raise place.refusal
@@ -223,7 +225,7 @@ class _Places:
             raise SchedulerError(f"the result of these runs is unknown, and waiting does not help: {reasons}")
 
     def _runs(self, place: _Place) -> list[RunStatus]:
-        return [one for one in alive(list(self._known.values())) if one.run.cluster == place.name]
+        return [one for one in self._known.values() if one.alive and one.run.cluster == place.name]
 
     def _result(self) -> Asked:
         failures = (f"{place.name}: {place.failure}" for place in self._places if place.failure)

@@ -12,7 +12,7 @@ from hpcdeploy.errors import HpcdeployError, SchedulerError
 from hpcdeploy.remote.answers import ExitCode
 from hpcdeploy.remote.script_parts import query_script
 from hpcdeploy.remote.session import Session
-from hpcdeploy.run import UNREAD, Run, RunStatus, State, TaskStatus, alive_by_scheduler
+from hpcdeploy.run import UNREAD, Run, RunStatus, State, TaskStatus
 from hpcdeploy.scheduler.contract import read_answers, scheduler_of
 from hpcdeploy.shell_script import Value
 from hpcdeploy.templates import refuse_former
@@ -38,12 +38,13 @@ def query(session: Session, known: Sequence[RunStatus]) -> QueryResult:
 
     An error of one scheduler does not keep the other from its query, and what was learned before it counts.
     """
+    alive = [one for one in known if one.alive]
     learned: list[RunStatus] = []
     failure: HpcdeployError | None = None
     try:
-        for (_, scheduler), group in alive_by_scheduler(known).items():
+        for scheduler in dict.fromkeys(one.run.scheduler for one in alive):
             try:
-                for one in query_scheduler(session, scheduler, group):
+                for one in query_scheduler(session, scheduler, [one for one in alive if one.run.scheduler == scheduler]):
                     learned.append(one)  # noqa: PERF402 - states received before an error count
             except SchedulerError as error:
                 failure = failure or error

@@ -225,7 +225,7 @@ class _Places:
             raise SchedulerError(f"the result of these runs is unknown, and waiting does not help: {reasons}")
 
     def _runs(self, place: _Place) -> list[RunStatus]:
-        return [one for one in self._known.values() if one.alive and one.run.cluster == place.name]
+        return [one for one in self._known.values() if one.run.cluster == place.name and one.alive]
 
     def _result(self) -> Asked:
         failures = (f"{place.name}: {place.failure}" for place in self._places if place.failure)

@@ -2,7 +2,6 @@
 
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +22,6 @@ from hpcdeploy_lab.inside import inside
 from hpcdeploy_lab.state import Lab
 from tests.cluster.driving import wait_for
 from tests.cluster.test_once import by_hand, jobs_of
-from tests.shared import OWN
 
 BOTH = pytest.mark.parametrize("scheduler", ["slurm", "htcondor"])
 HELLO = Job(name="hello", image="test", command=("true",))
@@ -73,13 +71,13 @@ def test_what_a_run_needs_is_brought_and_then_it_is_submitted_once(
 def test_by_hand_the_script_says_what_is_to_be_put_where_and_goes_on_once_it_is_there(
     lab: Lab, scheduler: SchedulerName, cluster: Cluster, delivery: Delivery, staged: StagedFile
 ) -> None:
-    elsewhere = replace(staged, path=f"{lab.scratch}/{OWN}/by-hand-{scheduler}")
     run = plan_run(HELLO, cluster, scheduler, delivery, now=time.time())
-    script = submission(run, HELLO, cluster, delivery, placements=placed(elsewhere))
+    script = submission(run, HELLO, cluster, delivery, placements=placed(staged))
     assert f'"needs": [ {{"sha256": "{staged.sha256}"' in by_hand(lab, script)
     assert jobs_of(lab, scheduler, run.id) == set()
-    put = f"{lab.scratch}/{OWN}/by-hand-{scheduler}"
-    assert inside(lab, ["sh", "-c", f"cat > {put}"], user=lab.user, stdin=Path(staged.source).read_bytes()).returncode == 0
+    put = f"{lab.scratch}/{cluster.root.removeprefix('$SCRATCH/')}/{staged.path}"
+    copy = ["sh", "-c", f"mkdir -p {put.rpartition('/')[0]} && cat > {put}"]
+    assert inside(lab, copy, user=lab.user, stdin=Path(staged.source).read_bytes()).returncode == 0
     assert '"already": false' in by_hand(lab, script)
     assert len(jobs_of(lab, scheduler, run.id)) == 1
 

@@ -1,4 +1,4 @@
-"""Lay out a squarified treemap: rectangles with given areas that are as square as possible, in a given frame.
+"""Draw the sizes of an image's packages as a page with a squarified treemap: rectangles that are as square as possible.
 
 The algorithm is from Bruls, Huizing and van Wijk, "Squarified Treemaps" (2000): rows are filled along the shorter side as
 long as that improves the worst aspect ratio in the row.

@@ -1,7 +1,8 @@
-"""Callbacks that report the progress of a transfer."""
+"""Callbacks that tell the user what a long operation does."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
 Progress = Callable[[int, int], None]
 """Receives the bytes transferred so far, and the total bytes."""
@@ -18,3 +19,23 @@ Carrying = Callable[[str], AbstractContextManager[Progress]]
 def silently(_what: str) -> AbstractContextManager[Progress]:
     """Return a callback that shows nothing."""
     return nullcontext(ignore_progress)
+
+
+def _ignore(_message: bytes) -> None:
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Feedback:
+    """What the user sees of a submission.
+
+    Attributes:
+        report: Receives messages, as bytes with line breaks.
+        carrying: Shows the progress of an upload.
+    """
+
+    report: Callable[[bytes], None] = _ignore
+    carrying: Carrying = silently
+
+
+NO_FEEDBACK = Feedback()

@@ -187,6 +187,11 @@ class RunStatus:
         """Tell whether it is unknown if the run has a job: its submission was interrupted, or is still in progress."""
         return not self.run.job_id and not self.ended
 
+    @property
+    def alive(self) -> bool:
+        """Tell whether the run has a job and has not ended, so that its scheduler can be queried."""
+        return bool(self.run.job_id) and not self.ended
+
     @cached_property
     def over(self) -> frozenset[int]:
         """Return the finished tasks, which need no further queries. It is cached, because it is read once per task."""

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from hpcdeploy.definition.dockerfile.matching import match_source, read_ignore
+from hpcdeploy.definition.dockerfile.context import match_source, read_ignore
 from hpcdeploy.definition.dockerfile.parsing import parse_dockerfile
 from hpcdeploy.environments.pixi_lock import read_lock
 from hpcdeploy.errors import DefinitionError, HpcdeployError
@@ -27,7 +27,7 @@ from hpcdeploy.registry.authentication import next_page, parse_challenges
 from hpcdeploy.remote.answers import read_answer
 from hpcdeploy.remote.listing import read_listing
 from hpcdeploy.remote.upload_stream import UploadStream
-from hpcdeploy.scheduler.answers import read_answers
+from hpcdeploy.scheduler.contract import read_answers
 from hpcdeploy.staged_files import StagedFile
 from hpcdeploy.transport.ssh_config import matches
 from hpcdeploy.wildcards import FOLDERS, STAR, joined

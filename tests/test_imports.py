@@ -17,10 +17,7 @@ ROWS = (
         *("known_files", "parameters", "cluster", "run", "shell", "shell_script", "staged_files"),
     ),
     ("ownership", "git_changes"),
-    (
-        *("folders", "git", "gpus", "progress", "regular_file", "secret", "source"),
-        *("store_tables", "toml", "whole_file", "wildcards"),
-    ),
+    (*("folders", "git", "gpus", "progress", "regular_file", "secret", "source", "toml", "whole_file", "wildcards"),),
     ("errors", "checked_values", "limits", "plain_text", "private"),
 )
 # Values that are made of values, and text that is made of quoted words.
@@ -38,7 +35,7 @@ ALLOWED = {
     *(("shell_script", "templates"), ("shell_script", "shell")),
 }
 SEAMS = {"spython": "apptainer", "oras": "registry", "paramiko": "transport"}
-ONE_MODULE = {"spython": "apptainer/client.py", "oras": "registry/oci_client.py"}
+ONE_MODULE = {"spython": "apptainer/client.py", "oras": "registry/oci_requests.py"}
 """Libraries that only one module uses, so that another one could take their place."""
 ROW_OF = {part: row for row, parts in enumerate(ROWS) for part in parts}
 

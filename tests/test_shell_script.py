@@ -8,7 +8,16 @@ import pytest
 
 from hpcdeploy.apptainer import build_script
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.remote import job_files, script_parts, scripts, submission_script
+from hpcdeploy.remote import (
+    cancellation,
+    job_files,
+    listing,
+    logs,
+    query,
+    script_parts,
+    submission_script,
+    upload_stream,
+)
 from hpcdeploy.shell_script import FOLDER, Raw, Script, Setup, Value, assignments, here_document, library
 from hpcdeploy.templates import shipped_root
 from tests.shellcheck import findings
@@ -33,7 +42,10 @@ def test_a_library_file_is_constant_marked_with_its_name_and_clean(name: str) ->
 
 
 def test_every_library_file_is_used() -> None:
-    modules = (job_files, script_parts, scripts, submission_script, build_script)
+    modules = (
+        *(job_files, script_parts, submission_script, build_script),
+        *(cancellation, listing, logs, query, upload_stream),
+    )
     code = "".join(Path(str(module.__file__)).read_text() for module in modules)
     code += (ROOT / "hpcdeploy/shell_script.py").read_text()
     templates = "".join(path.read_text() for folder in ROOT.glob("*_templates") for path in folder.glob("*"))

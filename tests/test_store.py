@@ -19,7 +19,7 @@ from hpcdeploy.parameters import Parameters
 from hpcdeploy.run import Run, RunStatus, State, TaskStatus
 from hpcdeploy.staged_files import StagedFile
 from hpcdeploy.store import Store, default_path
-from hpcdeploy.store_tables import VERSION
+from hpcdeploy.store.record_file import VERSION
 from tests.scheduler.samples import PLAIN, TRAIN, run_of
 
 

@@ -12,7 +12,8 @@ from hpcdeploy.environments.inventory import Item
 from hpcdeploy.job import Job
 from hpcdeploy.picture import draw
 from hpcdeploy.run import Run
-from hpcdeploy.remote.scripts import Delivery, submission
+from hpcdeploy.staged_files import Delivery
+from hpcdeploy.remote.submission_script import submission
 from hpcdeploy.templates import shipped_root
 job = Job(name="j", image="i", command=("true",))
 run = Run(id="j-1", job="j", cluster="c", scheduler="slurm", image="i", sha256="0" * 64, tasks=1, command=(), submitted=0)

@@ -89,14 +89,7 @@ def build(
     if len(chosen) > 1:
         if dry_run:
             raise ConfigError("--dry-run prints one definition; 'hpcdeploy generate -o FOLDER' writes several")
-        common = {
-            "--on": on,
-            "--fetch": target.fetch,
-            "--force": force,
-            "--build-arg": arguments.build_arg,
-            "--build-arg-file": arguments.build_arg_file,
-        }
-        options = [word for name, value in common.items() for word in many.option(name, value)]
+        options = _common_options(target, arguments, force=force)
         _ask_ahead(place, chosen, tuple(given.values()), on)
         many.build(
             {one.name: [*options, *_own_options(one, given, target.output)] for one in chosen},
@@ -123,6 +116,20 @@ def build(
         show.as_json(asdict(built))
     else:
         show.put(f"{built.path}  sha256:{built.sha256}  {written(built.size)}  ({built.apptainer})")
+
+
+def _common_options(target: Target, arguments: GivenArguments, *, force: bool) -> list[str]:
+    """Return the options that the build of each of several images gets."""
+    from hpcdeploy.cli import many
+
+    common = {
+        "--on": target.on,
+        "--fetch": target.fetch,
+        "--force": force,
+        "--build-arg": arguments.build_arg,
+        "--build-arg-file": arguments.build_arg_file,
+    }
+    return [word for name, value in common.items() for word in many.option(name, value)]
 
 
 def _ask_ahead(place: "Place", images: "Sequence[ImageSettings]", given: "Sequence[Secret]", on: str | None) -> None:
@@ -168,13 +175,13 @@ def _own_options(settings: "ImageSettings", given: Mapping[str, "Secret"], folde
 
 
 def _build_here(place: "Place", definition: "Definition", target: Path, secrets: "Secrets", *, force: bool) -> "BuiltImage":
-    from hpcdeploy.flows.build import build_here
+    from hpcdeploy.flows.build import LocalBuilds, build_here
     from hpcdeploy.folders import cache_folder
 
     return build_here(
         definition,
         target,
-        work=cache_folder(os.environ) / "builds",
+        LocalBuilds(work=cache_folder(os.environ) / "builds"),
         is_recorded=place.store.has_built,
         force=force,
         secrets=secrets,

@@ -69,7 +69,7 @@ class LocalOptions:
     def settings(self, command: tuple[str, ...]) -> "JobSettings":
         """Parse the options by the rules of ``[jobs.NAME]``; the source of a bind may be relative on this machine."""
         from hpcdeploy.cli.job_options import pairs
-        from hpcdeploy.config.options import read_options
+        from hpcdeploy.config.job_schema import read_options
 
         binds = [_absolute(words) for words in self.bind or []]
         environment = pairs(self.env, "--env")

@@ -6,27 +6,25 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from hpcdeploy.cli import show
-from hpcdeploy.cli.command_line import META
 from hpcdeploy.cli.job_options import NOT_GIVEN, as_settings, takes_job_options
-from hpcdeploy.cli.options import AllowStale, AsJson, ClusterName, JobName, PrintScript, RunId, SchedulerChoice, spread
+from hpcdeploy.cli.options import META, AllowStale, AsJson, ClusterName, JobName, PrintScript, RunId, SchedulerChoice, spread
 from hpcdeploy.plain_text import one_line
 
 if TYPE_CHECKING:
     from hpcdeploy.cli.place import Place
-    from hpcdeploy.cluster import Cluster, SchedulerName
+    from hpcdeploy.cluster import SchedulerName
     from hpcdeploy.config.named_files import Admit
-    from hpcdeploy.flows.plan import Plan
+    from hpcdeploy.flows.images import RegistryLookup
+    from hpcdeploy.flows.plan import CheckImage, Plan
     from hpcdeploy.flows.submit import Submitted
     from hpcdeploy.image import PublishedImage
-    from hpcdeploy.job import Array, Request
+    from hpcdeploy.job import Array
     from hpcdeploy.remote.connections import Connections
-    from hpcdeploy.run import Run
-    from hpcdeploy.staged_files import StagedFile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +98,8 @@ def plan_job(
 ) -> "Plan":
     """Plan a run in the project of `place`.
 
-    The connection starts here, because planning takes about as long as connecting. Unless
-    nothing is sent, the user is prompted about files outside of the project that the project names.
+    The connection starts here, because planning takes about as long as connecting. Unless nothing is sent, the user is
+    prompted about files outside of the project that the project names.
 
     Args:
         place: The project.
@@ -112,8 +110,7 @@ def plan_job(
         allow_stale: Accept an image that is older than the project.
 
     Raises:
-        ConfigError: The settings do not allow this run, or the image is older than the project and the run would be
-            submitted.
+        ConfigError: The settings do not allow this run, or it would be submitted with an image older than the project.
     """
     from hpcdeploy.cli.trust import admit_on
     from hpcdeploy.config.named_files import admit_all
@@ -125,32 +122,46 @@ def plan_job(
         chosen = choose_cluster(place.project, selection.cluster)
         sends.to(chosen).begin(SUBMITTING)
         admit = admit_on(chosen, place.project.root)
-    from hpcdeploy.config.options import read_options
-    from hpcdeploy.flows.images import published_of
-    from hpcdeploy.flows.plan import plan
+    from hpcdeploy.config.job_schema import read_options
+    from hpcdeploy.flows.plan import Confirmations, Requested, plan
     from hpcdeploy.folders import state_folder
-    from hpcdeploy.registry import asking
 
     options = read_options(words)
     return plan(
         place.project,
         place.store,
-        selection.job,
-        selection.cluster,
-        cast("SchedulerName | None", selection.scheduler),
-        replace(options, array=array) if array else options,
-        resolve=asking.resolve,
-        plain_http=asking.speaks_plain_http,
-        run_id=selection.run_id,
-        now=time.time(),
-        words={name: value for name, value in words.items() if value not in NOT_GIVEN},
-        archives=state_folder(os.environ) / "code" if sends else None,
-        allow=_is_confirmed if sends else lambda _surprise: True,
-        check_image=lambda image, delivery: say_if_stale(
-            place, image, refuse=sends is not None and not allow_stale, published=published_of(delivery)
+        Requested(
+            job=selection.job,
+            cluster=selection.cluster,
+            scheduler=cast("SchedulerName | None", selection.scheduler),
+            run_id=selection.run_id,
+            options=replace(options, array=array) if array else options,
+            words={name: value for name, value in words.items() if value not in NOT_GIVEN},
         ),
-        admit=admit,
+        _registries(),
+        now=time.time(),
+        archives=state_folder(os.environ) / "code" if sends else None,
+        confirm=Confirmations(
+            allow=_is_confirmed if sends else lambda _surprise: True,
+            check_image=_stale_check(place, refuse=bool(sends) and not allow_stale),
+            admit=admit,
+        ),
     )
+
+
+def _registries() -> "RegistryLookup":
+    """Return the lookup in registries, with the user's credentials."""
+    from hpcdeploy.flows.images import RegistryLookup
+    from hpcdeploy.registry import asking
+
+    return RegistryLookup(resolve=asking.resolve, plain_http=asking.speaks_plain_http)
+
+
+def _stale_check(place: "Place", *, refuse: bool) -> "CheckImage":
+    """Return the function that prints notes on the age of a job's image, and raises an error for an old one if `refuse`."""
+    from hpcdeploy.flows.images import published_of
+
+    return lambda image, delivery: say_if_stale(place, image, refuse=refuse, published=published_of(delivery))
 
 
 def say_if_stale(
@@ -190,43 +201,35 @@ def say_notes(plan: "Plan") -> None:
 
 def submit_plan(place: "Place", plan: "Plan", connections: "Connections") -> "Submitted":
     """Submit a planned run."""
-    return _send(place, _Submission(plan.run, plan.script, plan.cluster, plan.uploads, plan.request), connections)
+    from hpcdeploy.flows import submit as flow
+    from hpcdeploy.progress import Feedback
+
+    return flow.submit(
+        plan.run,
+        plan.script,
+        connections.to(plan.cluster),
+        place.store,
+        uploads=plan.uploads,
+        request=plan.request,
+        feedback=Feedback(report=show.pass_on, carrying=show.transfer),
+    )
 
 
 def _resume(place: "Place", name: str, connections: "Connections") -> "Submitted":
-    from hpcdeploy.flows.submit import check_resumable
+    from hpcdeploy.flows import submit as flow
+    from hpcdeploy.progress import Feedback
 
     [known] = place.store.find([name])
-    check_resumable(known)
+    flow.check_resumable(known)
     script = place.store.script(known.run)
     cluster = place.cluster(known.run.cluster)
-    submission = _Submission(known.run, script, cluster, place.store.uploads(known.run))
-    return _send(place, submission, connections, again=True)
-
-
-class _Submission(NamedTuple):
-    """A run that is ready to be submitted, with its script and uploads; without `request` when it is resumed."""
-
-    run: "Run"
-    script: str
-    cluster: "Cluster"
-    uploads: "tuple[StagedFile, ...]"
-    request: "Request | None" = None
-
-
-def _send(place: "Place", submission: _Submission, connections: "Connections", *, again: bool = False) -> "Submitted":
-    from hpcdeploy.flows import submit as flow
-
-    return flow.submit(
-        submission.run,
-        submission.script,
-        connections.to(submission.cluster),
+    return flow.resume(
+        known.run,
+        script,
+        connections.to(cluster),
         place.store,
-        uploads=submission.uploads,
-        request=submission.request,
-        report=show.pass_on,
-        carrying=show.transfer,
-        again=again,
+        uploads=place.store.uploads(known.run),
+        feedback=Feedback(report=show.pass_on, carrying=show.transfer),
     )
 
 

@@ -1,4 +1,4 @@
-"""Define the options that several verbs have, and let a verb take a group of options as one value."""
+"""Define the options that several verbs have; a verb can take a group of them as one value, and a command after ``--``."""
 
 import functools
 import inspect
@@ -7,6 +7,7 @@ from dataclasses import fields, is_dataclass
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask for confirmation.")]
@@ -62,3 +63,22 @@ def spread(verb: Callable[..., None]) -> Callable[..., None]:
     grouped.__signature__ = inspect.Signature(seen)  # type: ignore[attr-defined]  # PEP 362
     grouped.__annotations__ = {parameter.name: parameter.annotation for parameter in seen}
     return grouped
+
+
+META = "hpcdeploy.command"
+
+
+class WithCommand(TyperCommand):
+    """A verb with ``[-- COMMAND...]``: all arguments after the first ``--`` are kept unchanged."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer bundles its own click and types
+        """Remove these arguments before the options are parsed."""
+        if "--" in args:
+            cut = args.index("--")
+            ctx.meta[META] = tuple(args[cut + 1 :])
+            args = args[:cut]
+        return super().parse_args(ctx, args)
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: ANN401 - the same
+        """Add the arguments after ``--`` to the usage line."""
+        return [*super().collect_usage_pieces(ctx), "[-- COMMAND...]"]

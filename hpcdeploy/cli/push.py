@@ -62,23 +62,14 @@ def push(
         many.push({settings.name: many.option("--tag", tag) for settings in chosen}, jobs=selection.jobs, json=json)
         return
     [settings] = chosen
-    # Checked before the image is downloaded from its cluster, which takes long.
-    targets = flow.repositories_of(settings, repository or ())
-    built = _built(place, settings)
     git = None if tag else read_git_facts(place.project.root)
+    # Checked before the image is downloaded from its cluster, which takes long.
+    to = flow.destinations(
+        settings, git, repositories=repository or (), tags=tag or (), images=list(place.project.images.values())
+    )
+    built = _built(place, settings)
     with show.transfer("pushing") as progress:
-        done = flow.push(
-            built,
-            settings,
-            place.store,
-            registry_of,
-            git=git,
-            warn=show.say,
-            repositories=targets,
-            tags=tag or (),
-            images=list(place.project.images.values()),
-            progress=progress,
-        )
+        done = flow.push(built, to, place.store, registry_of, git=git, warn=show.say, progress=progress)
     _print_results(done, json=json)
 
 

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hpcdeploy.cli import show
-from hpcdeploy.cli.command_line import META
 from hpcdeploy.cli.job import Selection, print_script, print_submitted, say_notes, submit_plan
 from hpcdeploy.cli.job_options import as_settings, joined, takes_job_options
-from hpcdeploy.cli.options import AllowStale, AsJson, OneRun, PrintScript, RunId, spread
+from hpcdeploy.cli.options import META, AllowStale, AsJson, OneRun, PrintScript, RunId, spread
 
 if TYPE_CHECKING:
     from hpcdeploy.cli.place import Place
     from hpcdeploy.flows.plan import Plan
-    from hpcdeploy.flows.results import Result
+    from hpcdeploy.flows.run_tasks import Result
     from hpcdeploy.remote.connections import Connections
     from hpcdeploy.run import RunStatus
 
@@ -33,7 +32,7 @@ def results(
     """Show each task's parameters, state, exit code and elapsed time."""
     from hpcdeploy.cli.place import here
     from hpcdeploy.errors import ConfigError
-    from hpcdeploy.flows import results as flow
+    from hpcdeploy.flows import run_tasks as flow
 
     if csv and json:
         raise ConfigError("on the command line: found --csv and --json; expected one")
@@ -80,7 +79,7 @@ def rerun(
     """
     from hpcdeploy.cli.place import here
     from hpcdeploy.config.sweeps import parse_tasks
-    from hpcdeploy.flows.rerun import check_alone, choose_tasks, relatives
+    from hpcdeploy.flows.run_tasks import check_alone, choose_tasks, relatives
 
     place = here()
     named = [number for words in task or [] for number in parse_tasks(words)]
@@ -134,7 +133,7 @@ def _plan(
     from hpcdeploy.cli.job import plan_job
     from hpcdeploy.cli.place import Place
     from hpcdeploy.errors import ConfigError
-    from hpcdeploy.flows.rerun import repeated, request_of
+    from hpcdeploy.flows.run_tasks import repeated, request_of
 
     request = request_of(status.run, place.store)
     if words["sweep"] or words["array"]:
@@ -159,7 +158,7 @@ def _plan(
 
 
 def _print_table(found: "Sequence[Result]", *, repeats: bool) -> None:
-    from hpcdeploy.flows.results import clock
+    from hpcdeploy.flows.run_tasks import clock
 
     names = tuple(found[0].parameters)
     show.table(

@@ -9,7 +9,7 @@ from click import Command, Option
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command, get_group
 
-from hpcdeploy.cli.command_line import WithCommand
+from hpcdeploy.cli.options import WithCommand
 from hpcdeploy.cli.trust import HELP, OPTION, trust_project
 from hpcdeploy.errors import MissingProgramError
 
@@ -37,7 +37,9 @@ class Verb:
 
 
 VERBS = {
-    "init": Verb(module="init", attribute="init", panel="Images", help="Write a commented hpcdeploy.toml for a project."),
+    "init": Verb(
+        module="generated_files", attribute="init", panel="Images", help="Write a commented hpcdeploy.toml for a project."
+    ),
     "inspect": Verb(
         module="inspect",
         attribute="inspect",
@@ -45,7 +47,10 @@ VERBS = {
         help="Show an image's packages, sizes, requirements and changes.",
     ),
     "generate": Verb(
-        module="generate", attribute="generate", panel="Images", help="Print an image's Apptainer definition or Dockerfile."
+        module="generated_files",
+        attribute="generate",
+        panel="Images",
+        help="Print an image's Apptainer definition or Dockerfile.",
     ),
     "build": Verb(
         module="build",
@@ -62,7 +67,7 @@ VERBS = {
         help="Push an image to a registry and print its immutable reference.",
     ),
     "workflow": Verb(
-        module="workflow",
+        module="generated_files",
         attribute="workflow",
         panel="Images",
         help="Print a GitHub Actions workflow that builds and pushes images.",
@@ -131,7 +136,7 @@ VERBS = {
         module="runs", attribute="cancel", reaches=True, panel="Runs", help="Cancel runs that have not finished."
     ),
     "run": Verb(
-        module="here",
+        module="local_containers",
         attribute="run",
         takes_command=True,
         reaches=True,
@@ -139,14 +144,14 @@ VERBS = {
         help="Run a job's command or an image on this machine.",
     ),
     "shell": Verb(
-        module="here",
+        module="local_containers",
         attribute="shell",
         reaches=True,
         panel="This machine",
         help="Open a shell in an image on this machine.",
     ),
     "instance": Verb(
-        module="instance", attribute="app", panel="This machine", help="Manage container instances on this machine."
+        module="local_containers", attribute="app", panel="This machine", help="Manage container instances on this machine."
     ),
     "templates": Verb(
         module="templates",
@@ -156,15 +161,6 @@ VERBS = {
     ),
 }
 """The verbs in the order of ``--help``."""
-
-ENTRY_POINTS = "hpcdeploy.verbs"
-"""Entry point group of the verbs that other distributions add, such as ``lab`` of hpcdeploy-lab. Each names a `typer.Typer`.
-
-They are looked up for ``--help``, completion, and a verb that is not in `VERBS`, because the lookup reads the metadata of
-every installed distribution.
-"""
-
-_ADDED_PANEL = "This machine"
 
 ENTRY_POINTS = "hpcdeploy.verbs"
 """Entry point group of the verbs that other distributions add, such as ``lab`` of hpcdeploy-lab. Each names a `typer.Typer`.

@@ -1,11 +1,13 @@
-"""Define the keys of ``[jobs.NAME]`` as data: how each kind of value is read, and which keys a job has."""
+"""Define the keys of ``[jobs.NAME]`` as data, how each kind of value is read, and read options by the same rules."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple, get_args
 
 from hpcdeploy.config.directives import htcondor_key, htcondor_value, slurm_key, slurm_value
 from hpcdeploy.config.image_schema import COMMAND, ENVIRONMENT, LINE
 from hpcdeploy.config.job_files import CODE, INPUTS, OUTPUTS
-from hpcdeploy.config.reading import Either, Key, Kind, Leaf, ListOf, MapOf, Table
+from hpcdeploy.config.project import JobSettings, job_settings
+from hpcdeploy.config.reading import Either, Key, Kind, Leaf, ListOf, MapOf, Report, Table, read
 from hpcdeploy.config.srun import srun_key
 from hpcdeploy.config.sweeps import parameter_name, sweep, sweep_file
 from hpcdeploy.config.sweeps import value as parameter_value
@@ -148,3 +150,16 @@ DEFAULTS = Table(tuple(key for setting, key in _KEYS.items() if setting.in_defau
 
 OPTIONS = Table(tuple(_KEYS.values()), _array_or_sweep)
 """The keys that options may set: all."""
+
+
+def read_options(given: Mapping[str, object]) -> JobSettings:
+    """Parse options by the keys of ``[jobs.NAME]``; None, empty lists and empty tables count as not given.
+
+    Raises:
+        ConfigError: Options are invalid; the message lists them all.
+    """
+    report = Report(file="on the command line")
+    options = {key: value for key, value in given.items() if value is not None and value not in ([], {}, ())}
+    values = read(OPTIONS, options, report)
+    report.close()
+    return job_settings(values)

@@ -17,7 +17,7 @@ from hpcdeploy.definition.grammar import TEMPLATE
 from hpcdeploy.definition.parts import asked_for
 from hpcdeploy.definition.pixi import WORKSPACE, Activation, PixiRecipe, outermost, pixi_arguments
 from hpcdeploy.errors import DefinitionError
-from hpcdeploy.image import Secret
+from hpcdeploy.image import ImageSettings, Secret
 
 _SPECIAL = re.compile(r"""([\\"'$])""")
 _WILDCARD = re.compile(r"([*?\[])")
@@ -54,6 +54,7 @@ def render_pixi_dockerfile(
     settings, arguments = recipe.settings, pixi_arguments(recipe)
     own = [(posixpath.normpath(f"{workspace}/{package.place}"), package.destination) for package in outermost(recipe.own)]
     editable = [package.destination for package in outermost(one for one in recipe.own if one.editable)]
+    install = asked_for(settings, recipe.secrets, "the installation ('pixi')")
     needed = _places(workspace, recipe.workspace)
     sourced, kept = _sourced(recipe.activation, workspace)
     files = [(posixpath.normpath(copy.source), copy.destination) for copy in settings.files]
@@ -71,7 +72,7 @@ def render_pixi_dockerfile(
         "own": [_copy(*pair) for pair in own],
         "kept": [*(_between(place) for _, place in needed), *kept, *map(_between, editable)],
         "editable_workspace": WORKSPACE in editable,
-        "install_mounts": _mounts(install := asked_for(settings, recipe.secrets, "the installation ('pixi')")),
+        "install_mounts": _mounts(install),
         "install_variables": "".join(f"{word} " for word in _variables(install)),
         "files": [_copy(*pair) for pair in files],
         "bind_points": _run(["mkdir", "-p", *(str(guard.destination(place)) for place in settings.bind_points)])
@@ -79,13 +80,7 @@ def render_pixi_dockerfile(
         else "",
         "environment": [_pair(guard.export(name, "") and name, value) for name, value in settings.environment],
         "labels": [_pair(*guard.label(key, value)) for key, value in settings.labels],
-        "setup": [
-            {
-                "mounts": _mounts(requested := asked_for(settings, step.secrets, "a step of 'setup'")),
-                "words": _step(_filled(step.run, arguments), requested),
-            }
-            for step in settings.setup
-        ],
+        "setup": _setup(settings, arguments),
         "ports": settings.ports,
         "command": _array(settings.command or ("/bin/bash",)),
     }
@@ -116,6 +111,15 @@ def quoted(text: str, what: str) -> str:
 def ignore_pattern(path: str) -> str:
     """Return the pattern of ``.dockerignore`` that matches only this path of the project (``**`` for the project)."""
     return "**" if path == "." else _WILDCARD.sub(r"\\\1", path)
+
+
+def _setup(settings: ImageSettings, arguments: Mapping[str, str]) -> list[dict[str, object]]:
+    """Return the template values of the steps of ``setup``: the mounts of their secrets, and their arguments."""
+    steps: list[dict[str, object]] = []
+    for step in settings.setup:
+        secrets = asked_for(settings, step.secrets, "a step of 'setup'")
+        steps.append({"mounts": _mounts(secrets), "words": _step(_filled(step.run, arguments), secrets)})
+    return steps
 
 
 def _pair(name: str, value: str) -> str:

@@ -2,8 +2,9 @@
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -26,31 +27,42 @@ from hpcdeploy.secret import NO_SECRETS, SecretValue, masking
 from hpcdeploy.whole_file import sha256_of
 
 
+@dataclass(frozen=True, kw_only=True)
+class LocalBuilds:
+    """How images are built on this machine.
+
+    Attributes:
+        work: A folder for builds, with one subfolder each that is removed afterwards. Apptainer's own temporary files go
+            there too, unless APPTAINER_TMPDIR is set.
+        program: The Apptainer program; empty to find it on PATH.
+        mirrors: Pairs of a registry and its replacement.
+    """
+
+    work: Path
+    program: str = ""
+    mirrors: Sequence[tuple[str, str]] = ()
+
+
 def build_here(
     definition: Definition,
     output: Path,
+    builds: LocalBuilds,
     *,
-    program: str = "",
-    work: Path,
     is_recorded: Callable[[BuiltImage], bool],
-    mirrors: Sequence[tuple[str, str]] = (),
     force: bool = False,
     secrets: Mapping[str, SecretValue] = NO_SECRETS,
     report: Report = ignore_event,
 ) -> BuiltImage:
     """Build `definition` with this machine's Apptainer into `output`, and write the record beside it.
 
-    If image and record of the same inputs exist, they are returned, unless `force`. The project may contain an image with a
-    forged record, so `is_recorded` must confirm that the user built that file.
+    If they exist, of the same inputs, they are returned, unless `force`. A project may contain one with a forged record,
+    so `is_recorded` must confirm that the user built that file.
 
     Args:
         definition: The definition.
         output: The path of the image.
-        program: The Apptainer program; empty to find it on PATH.
-        work: A folder for builds, with one subfolder each that is removed afterwards. Apptainer's own temporary files go
-            there too, unless APPTAINER_TMPDIR is set.
+        builds: The program and the folder for builds.
         is_recorded: Tells whether the user's own record has a build of this image.
-        mirrors: Pairs of a registry and its replacement.
         force: Build even if the image exists.
         secrets: Values of the secrets that the definition uses.
         report: Receives the build's progress.
@@ -60,17 +72,14 @@ def build_here(
         ConfigError: A secret is missing, or the temporary folder is not safe.
         MissingProgramError: Apptainer is not installed.
     """
-    from hpcdeploy.apptainer.client import ApptainerClient, CommandFailedError
+    from hpcdeploy.apptainer.client import ApptainerClient
 
     check_secrets(definition, secrets)
-    client = ApptainerClient(program, kept_back=kept_back(secrets))
-    version = client.version()
-    _check(version, definition)
-    text = redirect(definition.text, mirrors)
-    prefix = "SINGULARITY" if version.program.startswith("singularity") else "APPTAINER"
-    environment = {f"{prefix}_NOHTTPS": "1"} if needs_plain_http(text) else {}
+    client = ApptainerClient(builds.program, kept_back=kept_back(secrets))
+    _check(version := client.version(), definition)
+    text = redirect(definition.text, builds.mirrors)
     show = Show(report, masking(secrets.values()))
-    folder = work / definition.inputs[:16]
+    folder = builds.work / definition.inputs[:16]
     with only_build(folder, show):
         known = None if force else read_record(output, inputs=definition.inputs)
         if known and is_recorded(known):
@@ -78,16 +87,12 @@ def build_here(
             return known
         if known:
             show.step(f"{output} and its record are not from a build of yours: building it")
-        check_temporary(os.environ.get(f"{prefix}_TMPDIR") or str(folder / "tmp"))
-        left = (folder / "context", folder / "tmp", folder / "secrets")
-        remove(*left)
-        try:
+        check_temporary(os.environ.get(_variable("TMPDIR", version)) or str(folder / "tmp"))
+        with _cleaned(folder):
             path = stage_context(definition, text, folder / "context")
-            if not os.environ.get(f"{prefix}_TMPDIR"):
-                (folder / "tmp").mkdir()
-                environment[f"{prefix}_TMPDIR"] = str((folder / "tmp").absolute())
+            environment = _environment(text, version, folder)
             output.parent.mkdir(parents=True, exist_ok=True)
-            with serving(secrets, folder / "secrets") as options:
+            with serving(secrets, folder / "secrets") as options, _explained(definition):
                 client.build(
                     path,
                     output,
@@ -97,11 +102,43 @@ def build_here(
                     on_line=show.line,
                     mask=show.mask,
                 )
-        except CommandFailedError as error:
-            raise BuildError(_failure(definition, "this machine", error.tail)) from error
-        finally:
-            remove(*left)
         return write_record(describe(definition, output, version.text))
+
+
+@contextmanager
+def _explained(definition: Definition) -> Iterator[None]:
+    """Raise a failure of Apptainer as `BuildError` with the relevant lines of its output."""
+    from hpcdeploy.apptainer.client import CommandFailedError
+
+    try:
+        yield
+    except CommandFailedError as error:
+        raise BuildError(_failure(definition, "this machine", error.tail)) from error
+
+
+@contextmanager
+def _cleaned(folder: Path) -> Iterator[None]:
+    """Remove what a build leaves in its `folder`, before and after the build."""
+    left = (folder / "context", folder / "tmp", folder / "secrets")
+    remove(*left)
+    try:
+        yield
+    finally:
+        remove(*left)
+
+
+def _environment(text: str, version: Version, folder: Path) -> dict[str, str]:
+    """Return Apptainer's variables for a build of the definition `text`; make its temporary folder, unless one is set."""
+    environment = {_variable("NOHTTPS", version): "1"} if needs_plain_http(text) else {}
+    temporary = _variable("TMPDIR", version)
+    if not os.environ.get(temporary):
+        (folder / "tmp").mkdir()
+        environment[temporary] = str((folder / "tmp").absolute())
+    return environment
+
+
+def _variable(name: str, version: Version) -> str:
+    return f"{'SINGULARITY' if version.program.startswith('singularity') else 'APPTAINER'}_{name}"
 
 
 def build_on(

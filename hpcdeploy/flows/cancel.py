@@ -4,10 +4,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from hpcdeploy.errors import HpcdeployError
-from hpcdeploy.flows.follow import SessionOf
-from hpcdeploy.remote.query import alive_by_scheduler
-from hpcdeploy.remote.session import Session
-from hpcdeploy.remote.submission import cancel_jobs, find_or_prevent
+from hpcdeploy.remote.cancellation import cancel_jobs, find_or_prevent
+from hpcdeploy.remote.session import Session, SessionOf
 from hpcdeploy.run import Run, RunStatus, State, TaskStatus
 from hpcdeploy.store import Store
 
@@ -57,8 +55,9 @@ def cancel(
         else:
             certain.append(found)
             note([] if found.run.job_id else [found.run])
-    for (cluster, _), group in alive_by_scheduler(certain).items():
-        runs = [one.run for one in group]
+    alive = [one.run for one in certain if one.alive]
+    for cluster, scheduler in dict.fromkeys((run.cluster, run.scheduler) for run in alive):
+        runs = [run for run in alive if (run.cluster, run.scheduler) == (cluster, scheduler)]
         try:
             cancel_jobs(runs, session_of(cluster))
         except HpcdeployError as error:

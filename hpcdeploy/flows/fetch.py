@@ -73,41 +73,68 @@ def fetch(
         notes.append(f"no file of {run.id} matches {' or '.join(patterns)}; patterns are relative to its working folder")
     wanted = [file for file in found if not _unwanted(file)]
     with _named(destination), _locked(destination, run):
-        blocked = {file.place for file in wanted if _is_folder(inside(destination, file.place))}
-        notes += [
-            f"left out: {place}, a file on the cluster and a folder here; move the folder away and fetch again"
-            for place in blocked
-        ]
-        wanted = [file for file in wanted if file.place not in blocked]
+        wanted, more = _without_folders(wanted, destination)
+        notes += more
         missing = [file for file in wanted if not is_here(file, destination)]
         download = Download(destination, listed.bases, session, progress, [file for file in missing if file.kind == "f"])
         download.run()
-        for file in missing:
-            if file.kind == "l":
-                _link(file, destination)
         shutil.rmtree(destination / PARTS, ignore_errors=True)
-        escaped = {file.place for file in wanted if file.kind == "l" and _escapes(file, destination)}
-        notes += [f"left out: {place}, {_LEADS_OUT}" for place in sorted(escaped)]
+        links = [file for file in wanted if file.kind == "l"]
+        escaped, more = _make_links(links, missing, destination, chosen=bool(patterns or run.outputs))
+        notes += more
         wanted, missing = ([file for file in files if file.place not in escaped] for files in (wanted, missing))
-        if patterns or run.outputs:
-            alone = [file for file in wanted if file.kind == "l" and not (destination / file.place).exists()]
-            notes += [f"{file.place} is a link to {file.link}, which was not fetched; add that file too" for file in alone]
         moving = [file.place for file in missing if not is_here(file, destination)]
     changed = {place for place in moving if place in download.received}
     lost = set(moving) - changed
-    notes += [
-        f"{place} changed during the download; fetch again when it no longer changes"
-        if place in changed
-        else f"{place} was not downloaded: it changed, was removed or cannot be read; fetch again when it no longer changes"
-        for place in moving
-    ]
     return Fetched(
         files=_paths(destination, (file.place for file in wanted if file.place not in lost)),
         brought=_paths(destination, (file.place for file in missing if file.place not in moving)),
         changed=_paths(destination, changed),
         missing=_paths(destination, lost),
-        notes=tuple(notes),
+        notes=(*notes, *(_moving_note(place, changed=place in changed) for place in moving)),
     )
+
+
+def _without_folders(wanted: Sequence[RemoteFile], destination: Path) -> tuple[list[RemoteFile], list[str]]:
+    """Return the files in whose place there is no folder here, and notes on the others."""
+    blocked = {file.place for file in wanted if _is_folder(inside(destination, file.place))}
+    notes = [
+        f"left out: {place}, a file on the cluster and a folder here; move the folder away and fetch again"
+        for place in blocked
+    ]
+    return [file for file in wanted if file.place not in blocked], notes
+
+
+def _make_links(
+    links: Sequence[RemoteFile], missing: Sequence[RemoteFile], destination: Path, *, chosen: bool
+) -> tuple[set[str], list[str]]:
+    """Make the `missing` ones of the run's `links`; remove those that lead out of the run's folder.
+
+    Args:
+        links: All links that were listed.
+        missing: The files that are not here.
+        destination: The folder on this machine.
+        chosen: Only some of the run's files were downloaded, so the target of a link may be missing.
+
+    Returns:
+        The paths of the removed links, and notes.
+    """
+    for file in missing:
+        if file.kind == "l":
+            _link(file, destination)
+    escaped = {file.place for file in links if _escapes(file, destination)}
+    notes = [f"left out: {place}, {_LEADS_OUT}" for place in sorted(escaped)]
+    kept = [file for file in links if file.place not in escaped]
+    alone = [file for file in kept if not (destination / file.place).exists()] if chosen else []
+    notes += [f"{file.place} is a link to {file.link}, which was not fetched; add that file too" for file in alone]
+    return escaped, notes
+
+
+def _moving_note(place: str, *, changed: bool) -> str:
+    """Return the note on a file that changed during the download, and so was downloaded or not."""
+    if changed:
+        return f"{place} changed during the download; fetch again when it no longer changes"
+    return f"{place} was not downloaded: it changed, was removed or cannot be read; fetch again when it no longer changes"
 
 
 def _paths(folder: Path, places: Iterable[str]) -> tuple[Path, ...]:

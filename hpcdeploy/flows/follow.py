@@ -4,7 +4,7 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from hpcdeploy.errors import (
@@ -17,16 +17,13 @@ from hpcdeploy.errors import (
     UncertainSubmissionError,
     WaitTimeoutError,
 )
-from hpcdeploy.remote.query import QueryResult, alive, query, unknown
-from hpcdeploy.remote.session import Session
+from hpcdeploy.remote.query import QueryResult, query, unknown
+from hpcdeploy.remote.session import Session, SessionOf
 from hpcdeploy.run import TERMINAL, RunStatus
 from hpcdeploy.store import Store
 
 _NOT_OF_A_CLUSTER = (ConfigError, MissingProgramError, TemplateError)
 """Errors of the settings or of this machine: raised unchanged if no cluster can be queried."""
-
-SessionOf = Callable[[str], Session]
-"""Return the session with a cluster, by its name in the settings."""
 
 SLOWEST = 60.0
 """Maximum time in seconds between two queries of a cluster in a long wait; sites ask for this (squeue(1), PERFORMANCE)."""
@@ -174,7 +171,9 @@ class _Places:
         self._store = store
         self._slowest = slowest
         self._news: queue.SimpleQueue[_News] = queue.SimpleQueue()
-        self._places = [_place(name, session_of, first) for name in dict.fromkeys(one.run.cluster for one in alive(known))]
+        self._places = [
+            _place(name, session_of, first) for name in dict.fromkeys(one.run.cluster for one in known if one.alive)
+        ]
         for place in self._places:
             if place.refusal and all(other.refusal for other in self._places):
                 raise place.refusal
@@ -226,7 +225,7 @@ class _Places:
             raise SchedulerError(f"the result of these runs is unknown, and waiting does not help: {reasons}")
 
     def _runs(self, place: _Place) -> list[RunStatus]:
-        return [one for one in alive(list(self._known.values())) if one.run.cluster == place.name]
+        return [one for one in self._known.values() if one.run.cluster == place.name and one.alive]
 
     def _result(self) -> Asked:
         failures = (f"{place.name}: {place.failure}" for place in self._places if place.failure)

@@ -1,9 +1,9 @@
-"""Find images that an HTCondor worker gets itself: from a registry, a URL, or CVMFS."""
+"""Find how a job gets its image: from a registry, from the cluster's cache, from this machine, or by its worker."""
 
 import re
 import stat
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hpcdeploy.cluster import Cluster, SchedulerName
@@ -11,8 +11,7 @@ from hpcdeploy.config.project import Project
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.image import BuiltImage, PublishedImage
 from hpcdeploy.registry.reference import parse_image, parse_reference, split_port
-from hpcdeploy.remote.scripts import Delivery
-from hpcdeploy.staged_files import StagedFile
+from hpcdeploy.staged_files import Delivery, StagedFile
 from hpcdeploy.store import Store
 from hpcdeploy.whole_file import sha256_of
 
@@ -85,9 +84,20 @@ SpeaksPlainHttp = Callable[[str], bool]
 """Tell whether the registry of a repository uses plain HTTP; by default those on loopback do, as for docker and oras."""
 
 
-def delivery_of(
-    image: str, project: Project, cluster: Cluster, store: Store, resolve: Resolve, plain_http: SpeaksPlainHttp
-) -> Delivery:
+@dataclass(frozen=True, kw_only=True)
+class RegistryLookup:
+    """What is asked of registries to find an image.
+
+    Attributes:
+        resolve: Looks up a reference; called only for an image that was not built here.
+        plain_http: Tells whether a repository's registry uses plain HTTP.
+    """
+
+    resolve: Resolve
+    plain_http: SpeaksPlainHttp
+
+
+def delivery_of(image: str, project: Project, cluster: Cluster, store: Store, registries: RegistryLookup) -> Delivery:
     """Return how a login node gets `image`.
 
     `image` is an image of the project, a ``.sif`` on this machine, an ``oras://`` reference, or an image that an HTCondor
@@ -101,8 +111,7 @@ def delivery_of(
         project: The project.
         cluster: The cluster.
         store: The record.
-        resolve: Looks up a reference in its registry.
-        plain_http: Tells whether a repository's registry uses plain HTTP.
+        registries: Looks up an image that was pushed.
 
     Raises:
         ConfigError: The image is neither in a registry nor here nor in this cluster's cache.
@@ -110,10 +119,10 @@ def delivery_of(
     """
 
     def pulled(published: PublishedImage) -> Delivery:
-        return _from_registry(published, cluster, plain_http=plain_http(published.repository))
+        return _from_registry(published, cluster, plain_http=registries.plain_http(published.repository))
 
     if image.startswith("oras://"):
-        return pulled(resolve(image))
+        return pulled(registries.resolve(image))
     if image not in project.images:
         elsewhere = taken_by_worker(image)
         if elsewhere is not None:
@@ -124,7 +133,7 @@ def delivery_of(
         repositories = project.images[image].repositories
         if not repositories:
             raise ConfigError(f"the image {image!r} was not built yet, and has no repository; run 'hpcdeploy build'")
-        return pulled(resolve(f"oras://{repositories[0]}:latest"))
+        return pulled(registries.resolve(f"oras://{repositories[0]}:latest"))
     publications = store.publications(built.sha256)
     if publications:
         return pulled(publications[0])

@@ -8,7 +8,7 @@ from hpcdeploy import limits
 from hpcdeploy.errors import SchedulerError
 from hpcdeploy.flows.follow import GROWTH, ROUNDS_UNTIL_LOST, SLOWEST, check_submitted, status
 from hpcdeploy.remote.logs import LogReader, Piece, ignore_report
-from hpcdeploy.remote.scripts import spans
+from hpcdeploy.remote.query import spans
 from hpcdeploy.remote.session import Session
 from hpcdeploy.run import RunStatus, State
 from hpcdeploy.store import Store

@@ -1,7 +1,7 @@
-"""Resolve the runs that a new one waits for (``after``): job names and run ids, looked up in the record."""
+"""Plan a run: the job, its image and files, the runs that it waits for (``after``), and its submission script."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hpcdeploy.cluster import Cluster, SchedulerName
@@ -11,13 +11,13 @@ from hpcdeploy.config.project import JobSettings, Project
 from hpcdeploy.config.resolution import choose_cluster, resolve_job
 from hpcdeploy.config.validators import name
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.flows.images import Resolve, SpeaksPlainHttp, delivery_of, refuse_elsewhere
+from hpcdeploy.flows.images import RegistryLookup, delivery_of, refuse_elsewhere
 from hpcdeploy.flows.job_files import Allow, Brought
 from hpcdeploy.flows.submit import plan_run
 from hpcdeploy.job import After, Job, Predecessor, Request
-from hpcdeploy.remote.scripts import Delivery, submission
+from hpcdeploy.remote.submission_script import submission
 from hpcdeploy.run import Run, RunStatus
-from hpcdeploy.staged_files import StagedFile
+from hpcdeploy.staged_files import Delivery, StagedFile
 from hpcdeploy.store import Store
 
 
@@ -102,76 +102,109 @@ class Plan:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Requested:
+    """What the user asked for, apart from the project's settings.
+
+    Attributes:
+        job: The job; None for the only one.
+        cluster: The cluster; None for the default one.
+        scheduler: The scheduler; None for the cluster's default.
+        run_id: The run's id; None for a new one.
+        options: Settings from the command line.
+        words: The same as given, for the record.
+    """
+
+    job: str | None = None
+    cluster: str | None = None
+    scheduler: SchedulerName | None = None
+    run_id: str | None = None
+    options: JobSettings = field(default_factory=JobSettings)
+    words: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confirmations:
+    """What is confirmed by the user, or refused, while a run is planned; by default nothing outside of the project is read.
+
+    Attributes:
+        allow: Confirms an unusually large upload.
+        check_image: Checks the image before anything is packed.
+        admit: Confirms the files outside of the project that the project names, before they are read (`resolve_job`).
+    """
+
+    allow: Allow = lambda _surprise: True
+    check_image: CheckImage = lambda _image, _delivery: None
+    admit: Admit = refuse
+
+
+NO_CONFIRMATIONS = Confirmations()
+
+
 def plan(
     project: Project,
     store: Store,
-    job_name: str | None,
-    cluster_name: str | None,
-    scheduler: SchedulerName | None,
-    options: JobSettings,
+    requested: Requested,
+    registries: RegistryLookup,
     *,
-    resolve: Resolve,
-    plain_http: SpeaksPlainHttp,
-    run_id: str | None,
     now: float,
-    words: Mapping[str, object] | None = None,
     archives: Path | None = None,
-    allow: Allow = lambda _surprise: True,
-    check_image: CheckImage = lambda _image, _delivery: None,
-    admit: Admit = refuse,
+    confirm: Confirmations = NO_CONFIRMATIONS,
 ) -> Plan:
     """Decide what to run and where, and render the script.
 
     Args:
         project: The project.
         store: The record.
-        job_name: The job; None for the only one.
-        cluster_name: The cluster; None for the default one.
-        scheduler: The scheduler; None for the cluster's default.
-        options: Settings from the command line.
-        resolve: Looks up a reference in its registry; called only for an image that was not built here.
-        plain_http: Tells whether a repository's registry uses plain HTTP.
-        run_id: The run's id; None for a new one.
+        requested: The job, where it runs, and its options.
+        registries: Looks up an image that was pushed.
         now: The time in seconds since 1970.
-        words: The options as given, for the record.
         archives: The folder for archives of code and inputs; None to pack nothing.
-        allow: Confirms an unusually large upload.
-        check_image: Checks the image before anything is packed.
-        admit: Confirms the files outside of the project that the project names, before they are read (`resolve_job`).
+        confirm: Asks the user.
 
     Raises:
         ConfigError: The settings do not allow this submission.
     """
-    cluster = choose_cluster(project, cluster_name)
-    chosen = scheduler or cluster.schedulers[0]
-    if chosen not in cluster.schedulers:
-        raise ConfigError(f"cluster {cluster.name} has {' and '.join(cluster.schedulers)}, not {chosen!r}; use --scheduler")
-    job = resolve_job(project, job_name, cluster.name, options, admit=admit)
-    delivery = delivery_of(job.image, project, cluster, store, resolve, plain_http)
-    refuse_elsewhere(delivery, cluster, chosen)
-    check_image(job.image, delivery)
-    run = plan_run(job, cluster, chosen, delivery, now=now)
-    if run_id is not None:
-        if store.knows(name(run_id)):
-            raise ConfigError(
-                f"the record already has a run {run_id!r}; use another id, or resume it with --resume {run_id}"
-            )
-        run = replace(run, id=run_id)
+    cluster, scheduler = _where(project, requested)
+    job = resolve_job(project, requested.job, cluster.name, requested.options, admit=confirm.admit)
+    delivery = delivery_of(job.image, project, cluster, store, registries)
+    refuse_elsewhere(delivery, cluster, scheduler)
+    confirm.check_image(job.image, delivery)
+    run = plan_run(job, cluster, scheduler, delivery, now=now)
+    if requested.run_id is not None:
+        run = replace(run, id=_unused(requested.run_id, store))
     uploads = Brought()
     if job.code or job.inputs:
         from hpcdeploy.flows.job_files import bring_along
 
-        uploads = bring_along(job, project.root, chosen, cluster, archives=archives, allow=allow)
+        uploads = bring_along(job, project.root, scheduler, cluster, archives=archives, allow=confirm.allow)
     run = replace(run, code_sha256=uploads.code_sha256, code_commit=uploads.commit, code_dirty=uploads.dirty)
     placements = uploads.placements
-    after = predecessors(job, project, cluster, chosen, store)
-    request = Request(project=str(project.root), job=job_name, options=words or {}, array=job.array)
+    after = predecessors(job, project, cluster, scheduler, store)
     return Plan(
         run=run,
-        request=request,
+        request=Request(project=str(project.root), job=requested.job, options=requested.words, array=job.array),
         job=job,
         cluster=cluster,
         script=submission(run, job, cluster, delivery, placements=placements, after=after, overrides=project.root),
         uploads=(*delivery.uploads, *uploads.uploads),
-        notes=(*uploads.notes, *(f"note: {text}" for text in job_notes(job, cluster, chosen))),
+        notes=(*uploads.notes, *(f"note: {text}" for text in job_notes(job, cluster, scheduler))),
     )
+
+
+def _where(project: Project, requested: Requested) -> tuple[Cluster, SchedulerName]:
+    """Return the cluster and its scheduler for a run."""
+    cluster = choose_cluster(project, requested.cluster)
+    scheduler = requested.scheduler or cluster.schedulers[0]
+    if scheduler not in cluster.schedulers:
+        raise ConfigError(
+            f"cluster {cluster.name} has {' and '.join(cluster.schedulers)}, not {scheduler!r}; use --scheduler"
+        )
+    return cluster, scheduler
+
+
+def _unused(run_id: str, store: Store) -> str:
+    """Return a valid id for a run that the record does not have."""
+    if store.knows(name(run_id)):
+        raise ConfigError(f"the record already has a run {run_id!r}; use another id, or resume it with --resume {run_id}")
+    return run_id

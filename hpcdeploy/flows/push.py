@@ -1,7 +1,7 @@
 """Push a built image to its repositories, with tags from git."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,31 +31,44 @@ class Refused:
     error: HpcdeployError
 
 
-def repositories_of(settings: ImageSettings, named: Sequence[str]) -> tuple[str, ...]:
-    """Return the repositories for an image: those `named`, or else those of its settings.
+def destinations(
+    settings: ImageSettings,
+    git: GitFacts | None,
+    *,
+    repositories: Sequence[str] = (),
+    tags: Sequence[str] = (),
+    images: Sequence[ImageSettings] = (),
+) -> Mapping[str, tuple[str, ...]]:
+    """Return the repositories for an image, each with the tags that it gets there.
+
+    Args:
+        settings: The image's settings.
+        git: The state of git; None if it is not available.
+        repositories: The repositories; none for those of the settings.
+        tags: Tags that replace those of `git`. Without both the tag is ``latest``; the settings' own tags are added to
+            ``latest``.
+        images: All images of the project. In a repository that several of them share, tags contain the image's name
+            (`tags_beside_others`).
 
     Raises:
-        ConfigError: There are none.
+        ConfigError: There is no repository, or a tag is used by another image.
     """
-    targets = tuple(named) or settings.repositories
+    targets = tuple(repositories) or settings.repositories
     if not targets:
         raise ConfigError(
             f"the image {settings.name!r} has no repository; set 'repository' in its settings, or use --repository"
         )
-    return targets
+    return {target: tuple(tags) or _tags_in(target, settings, images, git) for target in targets}
 
 
 def push(
     built: BuiltImage,
-    settings: ImageSettings,
+    to: Mapping[str, Sequence[str]],
     store: Store,
     registry_of: Callable[[str], Registry],
     *,
     git: GitFacts | None,
     warn: Callable[[str], None],
-    repositories: Sequence[str] = (),
-    tags: Sequence[str] = (),
-    images: Sequence[ImageSettings] = (),
     progress: Progress = ignore_progress,
 ) -> list[Pushed | Refused]:
     """Push `built`, whose file is at ``built.path``, to each repository.
@@ -65,57 +78,46 @@ def push(
 
     Args:
         built: The image.
-        settings: Its settings.
+        to: The repositories with their tags (`destinations`).
         store: The record.
         registry_of: Returns the registry of a repository.
-        git: The state of git; None if it is not available.
+        git: The state of git, for the annotations; None if it is not available.
         warn: Called before the first upload for each repository that is known to reject an image of this size.
-        repositories: The repositories; none for those of the settings.
-        tags: Tags that replace those of `git`. Without both the tag is ``latest``; the settings' own tags are added to
-            ``latest``.
-        images: All images of the project. In a repository that several of them share, tags contain the image's name
-            (`tags_beside_others`).
         progress: Receives the progress.
 
     Returns:
         The result for each repository.
 
     Raises:
-        ConfigError: There is no repository or no file, or a tag is invalid or used by another image.
+        ConfigError: There is no file, or a tag is invalid.
     """
-    targets = repositories_of(settings, repositories)
     path = Path(built.path)
     if not built.path or not path.is_file():
         raise ConfigError(
-            f"the file of the image {settings.name!r} is not at {built.path or '(nowhere)'}; run 'hpcdeploy build'"
+            f"the file of the image {built.name!r} is not at {built.path or '(nowhere)'}; run 'hpcdeploy build'"
         )
-    chosen = {target: tuple(tags) or _tags_in(target, settings, images, git) for target in targets}
     annotations = annotate(
         revision=git.sha if git and not git.dirty else "",
         source=git.source if git else "",
         version=git.version if git else "",
         base_name=built.base,
     )
-    registries = {target: registry_of(target) for target in chosen}
+    registries = {target: registry_of(target) for target in to}
     for warning in dict.fromkeys(size_warning(registry.reference, built.size) for registry in registries.values()):
         if warning:
             warn(warning)
     done: list[Pushed | Refused] = []
     for target, registry in registries.items():
+        tags = tuple(to[target])
         try:
             image = registry.push(
-                path,
-                sha256=built.sha256,
-                created=built.created,
-                tags=chosen[target],
-                annotations=annotations,
-                progress=progress,
+                path, sha256=built.sha256, created=built.created, tags=tags, annotations=annotations, progress=progress
             )
         except (RegistryError, AuthenticationError) as error:
             done.append(Refused(repository=target, error=error))
             continue
         store.published(image, when=int(time.time()))
-        done.append(Pushed(image=image, tags=chosen[target]))
+        done.append(Pushed(image=image, tags=tags))
     return done
 
 

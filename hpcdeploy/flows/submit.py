@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.errors import ConfigError, HpcdeployError, SchedulerError, UncertainSubmissionError
 from hpcdeploy.job import Job, Request
-from hpcdeploy.progress import Carrying, silently
-from hpcdeploy.remote.scripts import Delivery
+from hpcdeploy.progress import NO_FEEDBACK, Feedback
+from hpcdeploy.remote.answers import Submission
 from hpcdeploy.remote.session import Session
 from hpcdeploy.remote.submission import deliver
 from hpcdeploy.run import Run, RunStatus, new_run_id
-from hpcdeploy.staged_files import StagedFile
+from hpcdeploy.staged_files import Delivery, StagedFile
 from hpcdeploy.store import Store
-from hpcdeploy.transport.contract import Output, ignore_output
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +48,11 @@ def submit(
     *,
     uploads: Sequence[StagedFile] = (),
     request: Request | None = None,
-    report: Output = ignore_output,
-    carrying: Carrying = silently,
-    again: bool = False,
+    feedback: Feedback = NO_FEEDBACK,
 ) -> Submitted:
-    """Record `run`, run its `script` on the login node until it answers, and record the job id.
+    """Record a new `run`, run its `script` on the login node until it answers, and record the job id.
+
+    A run that was rejected, or never delivered, is removed from the record: it has no job.
 
     Args:
         run: The run.
@@ -61,40 +60,86 @@ def submit(
         session: A session with its cluster.
         store: The record.
         uploads: The files to upload if the cluster does not have them.
-        request: The request, recorded with a new run.
-        report: Receives messages for the user.
-        carrying: Shows the progress of an upload.
-        again: The run and its files are already recorded.
+        request: The request, for the record.
+        feedback: Shows messages and the progress of an upload.
 
     Raises:
         SchedulerError: The submission was rejected.
-        UncertainSubmissionError: The connection failed in each attempt; submitting the same run again is safe.
+        UncertainSubmissionError: The connection failed in each attempt; `resume` is safe.
         TransportError: No first connection can be opened, or an upload failed.
         ConfigError: A source file has changed, or the record cannot be written.
     """
-    if again:
-        store.resumed(run)
-    else:
-        store.add(run, script, uploads, request)
+    store.add(run, script, uploads, request)
     try:
-        done = deliver(run, script, session, uploads, report=report, carrying=carrying, again=again)
+        done = _deliver(run, script, session, uploads, feedback, again=False)
     except UncertainSubmissionError:
         raise
-    except KeyboardInterrupt:
-        report(f"run {run.id} may have been submitted; 'hpcdeploy submit --resume {run.id}' finds or submits it\n".encode())
+    except HpcdeployError:
+        store.forget(run)
+        raise
+    return _recorded(done, store)
+
+
+def resume(
+    run: Run,
+    script: str,
+    session: Session,
+    store: Store,
+    *,
+    uploads: Sequence[StagedFile] = (),
+    feedback: Feedback = NO_FEEDBACK,
+) -> Submitted:
+    """Find the job of a recorded `run` whose submission was interrupted, or submit it; record the job id.
+
+    The run stays in the record if this fails, because the earlier call may have submitted it.
+
+    Args:
+        run: The run.
+        script: Its recorded script.
+        session: A session with its cluster.
+        store: The record.
+        uploads: Its recorded uploads. They are checked before they are sent.
+        feedback: Shows messages and the progress of an upload.
+
+    Raises:
+        SchedulerError: The submission was rejected.
+        UncertainSubmissionError: The connection failed in each attempt; `resume` is safe.
+        TransportError: No first connection can be opened, or an upload failed.
+        ConfigError: A source file has changed, or the record cannot be written.
+        UnknownRunError: The call that submits the run has just removed it.
+    """
+    store.resumed(run)
+    try:
+        done = _deliver(run, script, session, uploads, feedback, again=True)
+    except UncertainSubmissionError:
         raise
     except HpcdeployError as error:
-        # Rejected, or never delivered: there is no job and so nothing to keep, unless an earlier call was uncertain.
-        if not again:
-            store.forget(run)
-        elif not run.job_id:
-            raise type(error)(
-                f"{error}. Run {run.id} remains in the record: resume it after fixing this, or "
-                f"cancel it: hpcdeploy cancel {run.id}"
-            ) from error
+        if run.job_id:
+            raise
+        raise type(error)(
+            f"{error}. Run {run.id} remains in the record: resume it after fixing this, or "
+            f"cancel it: hpcdeploy cancel {run.id}"
+        ) from error
+    return _recorded(done, store)
+
+
+def _deliver(
+    run: Run, script: str, session: Session, uploads: Sequence[StagedFile], feedback: Feedback, *, again: bool
+) -> Submission:
+    """Deliver a submission script; if the user interrupts that, print how to continue."""
+    try:
+        return deliver(run, script, session, uploads, feedback=feedback, again=again)
+    except KeyboardInterrupt:
+        feedback.report(
+            f"run {run.id} may have been submitted; 'hpcdeploy submit --resume {run.id}' finds or submits it\n".encode()
+        )
         raise
+
+
+def _recorded(done: Submission, store: Store) -> Submitted:
+    """Record the job id that a submission script reported."""
     if done.cancelled:
-        raise SchedulerError(f"{done.cancelled}. Run 'hpcdeploy cancel {run.id}' to record that")
+        raise SchedulerError(f"{done.cancelled}. Run 'hpcdeploy cancel {done.run.id}' to record that")
     _record(done.run, store)
     return Submitted(run=done.run, already=done.already)
 

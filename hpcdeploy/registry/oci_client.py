@@ -1,199 +1,37 @@
-"""Send the requests of a registry, with the session and the addresses of oras-py; the only module that imports it.
-
-Parts of it are not used (oras-py 0.2.43, ``oras/provider.py``): ``do_request`` retries every exception for 131 s, and
-has no timeout and one token for all hosts; ``put_upload`` reads the whole file; ``download_blob`` verifies no digest and
-does not write atomically; ``get_manifest`` returns parsed JSON without a digest; ``upload_manifest`` serializes the JSON
-again; ``get_container`` takes a path with a full stop for a host. The tests in ``tests/registry/test_oras_py.py`` fail when
-the library fixes one of them.
-"""
+"""Implement the operations of a registry on blobs, manifests and tags (OCI distribution specification)."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from typing import Any
 
-import oras.container
-import oras.provider
 import requests
-from oras.logger import setup_logger
 
 from hpcdeploy import limits
 from hpcdeploy.checked_values import read_json
 from hpcdeploy.environments.oci import INDEX_TYPES, MANIFEST_TYPES
 from hpcdeploy.errors import ConfigError, RegistryError
-from hpcdeploy.registry.addresses import NOWHERE, ODD, is_plain, is_same_origin, join, may_follow, origin_of
-from hpcdeploy.registry.authentication import ScopedAuth, next_page
-from hpcdeploy.registry.bounded import BoundedAdapter, allow
-from hpcdeploy.registry.credentials import Lookup
-from hpcdeploy.registry.failures import (
-    PassingFailure,
-    explain_exception,
-    explain_response,
-    only_request_errors,
-    persist,
-    refuse_broken,
-)
+from hpcdeploy.registry.addresses import may_follow
+from hpcdeploy.registry.authentication import next_page
+from hpcdeploy.registry.bounded import allow
+from hpcdeploy.registry.failures import PassingFailure, explain_exception, refuse_broken
 from hpcdeploy.registry.manifest import MANIFEST_TYPE
-from hpcdeploy.registry.reference import Reference, check_tag, is_loopback
-from hpcdeploy.registry.retries import Patience
+from hpcdeploy.registry.oci_requests import OciRequests
+from hpcdeploy.registry.reference import check_tag
 from hpcdeploy.registry.streams import RECEIVED_BLOCK, FileBody, PartialFile
-
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_MOST_REDIRECTS = 5
-_MOST_CHALLENGES = 3
-"""Maximum number of challenges in one request: a token may have expired meanwhile, or lack a right."""
 
 _MOST_DAMAGED = 2
 """Maximum number of times that a document with an unexpected digest is read again."""
 
 
-class OciClient:
-    """A client of the registry of ``reference``; its credentials are sent to no other host."""
-
-    def __init__(
-        self,
-        reference: Reference,
-        lookup: Lookup,
-        *,
-        plain_http: bool,
-        patience: Patience,
-        doing: str,
-        token_service: str = "",
-    ) -> None:
-        setup_logger(quiet=True)
-        registry = oras.provider.Registry(hostname=reference.endpoint, insecure=plain_http)
-        self.session: requests.Session = registry.session  # it accepts no cookies
-        self.prefix: str = registry.prefix
-        self.reference = reference
-        self.patience = patience
-        self.doing = doing
-        self.root = f"{self.prefix}://{reference.endpoint}"
-        self._lookup = lookup
-        # There is no proxy between a machine and itself. A callable that changes nothing disables ~/.netrc, whose `default`
-        # line requests would use instead of our token.
-        self.session.trust_env = not (plain_http and is_loopback(reference.host))
-        for scheme in ("http://", "https://"):
-            self.session.mount(scheme, BoundedAdapter())
-        self.session.auth = _leave_alone
-        # Nothing is decompressed: a few bytes may become gigabytes.
-        self.session.headers.update({"User-Agent": "hpcdeploy", "Accept-Encoding": "identity"})
-        self.auth = ScopedAuth(self.session)
-        self.auth.registry = self.root
-        self.auth.host = reference.host
-        self.auth.token_service = token_service
-        self.auth.credentials = lookup.credentials
-        self.auth.patience = patience
-
-    def _container(self, name: str) -> oras.container.Container:
-        """Return this client's own repository at a tag or digest, without the library's parser."""
-        container = oras.container.Container("unused/unused", registry=self.reference.endpoint)
-        container.registry = self.reference.endpoint
-        namespace, _, container.repository = self.reference.path.rpartition("/")
-        container.namespace = namespace or None
-        container.tag, container.digest = name, None
-        return container
-
-    def persist(self, attempt: Callable[[], requests.Response]) -> requests.Response:
-        """Call `attempt` until its answer is not a temporary failure or the retry policy ends; return the last answer."""
-        return persist(attempt, self.patience, doing=self.doing, reference=self.reference)
-
-    def exchange(
-        self,
-        method: str,
-        url: str,
-        *,
-        data: Any = None,  # noqa: ANN401
-        headers: dict[str, str] | None = None,
-        stream: bool = False,
-        timeout: tuple[float, float] | None = None,
-    ) -> requests.Response:
-        """Send a request once: challenges are answered; redirects are followed only for GET and HEAD."""
-        limits = timeout or (self.patience.connect, self.patience.read)
-
-        def send(target: str, extra: dict[str, str]) -> requests.Response:
-            with only_request_errors():
-                response: requests.Response = self.session.request(
-                    method,
-                    target,
-                    data=data,
-                    headers={"Accept-Encoding": "identity", **(headers or {}), **extra},
-                    stream=stream,
-                    timeout=limits,
-                    allow_redirects=False,
-                )
-            return response
-
-        ours = is_same_origin(url, self.root)
-        response = send(url, self.auth.get_auth_header() if ours else {})
-        for _ in range(_MOST_CHALLENGES):
-            if response.status_code not in (401, 403) or not ours:
-                break
-            with _closed_on_error(response):
-                extra, changed = self.auth.authenticate_request(response, dict(self._sent(response)))
-            if not changed:
-                break
-            response.close()
-            response = send(url, extra)
-        for _ in range(_MOST_REDIRECTS):
-            if response.status_code not in _REDIRECTS or method not in ("GET", "HEAD"):
-                break
-            with _closed_on_error(response):
-                target = self.follow(response)
-            response.close()
-            same_origin = is_same_origin(target, self.root)
-            response = send(target, self.auth.get_auth_header() if same_origin else {})
-        return response
-
-    def follow(self, response: requests.Response) -> str:
-        """Return the absolute URL of an answer's ``Location``.
-
-        Raises:
-            PassingFailure: There is none.
-            RegistryError: It is malformed (`is_plain`), or leads to an address without TLS (`may_follow`).
-        """
-        location = response.headers.get("Location", "").strip(" \t")
-        target = self._join(response, location)
-        if not location or origin_of(target) == NOWHERE:
-            raise PassingFailure(f"{self.reference.host} sent no upload location", response=response)
-        if not may_follow(response.url, target):
-            raise RegistryError(
-                f"{self.doing} {self.reference} failed: {self.reference.host} redirects to an address without TLS, "
-                "which was not followed; a proxy before the registry probably does not set X-Forwarded-Proto"
-            )
-        return target
-
-    def _join(self, response: requests.Response, link: str) -> str:
-        """Return the absolute URL of a link in an answer; empty if it is malformed.
-
-        Raises:
-            RegistryError: Parsers of URLs could disagree about it (`is_plain`).
-        """
-        if not is_plain(link):
-            raise RegistryError(
-                f"{self.doing} {self.reference} failed: {self.reference.host} redirects to an address with {ODD}, "
-                "which was not followed; ask the operator of the registry"
-            )
-        return join(response.url, link)
-
-    def check(self, response: requests.Response, *expected: int) -> requests.Response:
-        """Return the answer if its status is `expected`.
-
-        Raises:
-            HpcdeployError: The status is another one; the class depends on it.
-        """
-        if response.status_code in expected:
-            return response
-        try:
-            raise explain_response(response, doing=self.doing, reference=self.reference, lookup=self._lookup)
-        finally:
-            response.close()
+class OciClient(OciRequests):
+    """A client of the registry of ``reference``: it uploads, reads and downloads, and retries what may succeed later."""
 
     def put_upload(self, blob: bytes | FileBody, digest: str, size: int) -> requests.Response:
         """Upload `blob` in one piece: ``POST`` opens a session, ``PUT`` closes it.
 
         A failed attempt starts a new session from the beginning, because a registry need not support resuming.
         """
-        url = f"{self.prefix}://{self._container(digest).upload_blob_url()}"
+        url = f"{self.prefix}://{self.container(digest).upload_blob_url()}"
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
         # The first limit also applies to sending each block (urllib3), so it is not the timeout for connecting.
         limits = (self.patience.upload, self.patience.upload)
@@ -213,13 +51,13 @@ class OciClient:
 
     def upload_blob(self, blob: bytes | FileBody, digest: str, size: int) -> requests.Response:
         """Upload a blob, unless the registry has it."""
-        url = f"{self.prefix}://{self._container(digest).get_blob_url(digest)}"
+        url = f"{self.prefix}://{self.container(digest).get_blob_url(digest)}"
         head = self.persist(lambda: self.exchange("HEAD", url))
         return head if head.status_code == requests.codes.ok else self.put_upload(blob, digest, size)
 
     def upload_manifest(self, manifest: bytes, name: str) -> requests.Response:
         """Upload a manifest's exact bytes under a tag or digest; retry if the registry stored other bytes."""
-        url = f"{self.prefix}://{self._container(name).manifest_url()}"
+        url = f"{self.prefix}://{self.container(name).manifest_url()}"
         digest, puts = f"sha256:{hashlib.sha256(manifest).hexdigest()}", 0
 
         def attempt() -> requests.Response:
@@ -233,13 +71,13 @@ class OciClient:
 
     def read_manifest(self, name: str) -> tuple[bytes, str]:
         """Return a manifest's bytes, and its digest as claimed by the registry; empty if it claims none."""
-        url = f"{self.prefix}://{self._container(name).manifest_url()}"
+        url = f"{self.prefix}://{self.container(name).manifest_url()}"
         headers = {"Accept": ", ".join((*MANIFEST_TYPES, *INDEX_TYPES))}
         return self._read_document(url, headers, digest=name if name.startswith("sha256:") else "")
 
     def read_blob(self, digest: str) -> bytes:
         """Return a small blob, such as an image's configuration; the caller verifies its digest."""
-        url = f"{self.prefix}://{self._container(digest).get_blob_url(digest)}"
+        url = f"{self.prefix}://{self.container(digest).get_blob_url(digest)}"
         return self._read_document(url, {}, digest=digest)[0]
 
     def _read_document(self, url: str, headers: dict[str, str], *, digest: str) -> tuple[bytes, str]:
@@ -270,7 +108,7 @@ class OciClient:
 
         It ends after as many attempts without progress as the retry policy allows.
         """
-        url = f"{self.prefix}://{self._container(digest).get_blob_url(digest)}"
+        url = f"{self.prefix}://{self.container(digest).get_blob_url(digest)}"
 
         def connect() -> requests.Response:
             headers = {"Range": f"bytes={part.done}-"} if part.done else {}
@@ -308,7 +146,7 @@ class OciClient:
 
         It ends after as many connections without data as the retry policy allows. The caller verifies the digest.
         """
-        url = f"{self.prefix}://{self._container(digest).get_blob_url(digest)}"
+        url = f"{self.prefix}://{self.container(digest).get_blob_url(digest)}"
         idle = 0
         while start < size:
             headers = {"Range": f"bytes={start}-"} if start else {}
@@ -338,7 +176,7 @@ class OciClient:
         Raises:
             RegistryError: There are more than `hpcdeploy.limits.MOST_TAGS` tags, or the pages are circular or leave TLS.
         """
-        url = f"{self.prefix}://{self._container('latest').tags_url()}"
+        url = f"{self.prefix}://{self.container('latest').tags_url()}"
         tags: list[str] = []
         seen: set[str] = set()
         while url:
@@ -351,7 +189,7 @@ class OciClient:
                     f"{self.reference.repository}, the maximum; use the registry's own web page or API"
                 )
             link = next_page(response.headers.get("Link", ""))
-            url = self._join(response, link) if link else ""
+            url = self.absolute(response, link) if link else ""
             if url in seen or (url and not may_follow(response.url, url)):
                 raise RegistryError(
                     f"{self.doing} {self.reference} failed: the next page of tags of {self.reference.host} was read before "
@@ -376,20 +214,6 @@ class OciClient:
         response = self.check(self.persist(attempt), 200)
         return page, response
 
-    def _sent(self, response: requests.Response) -> Iterable[tuple[str, str]]:
-        authorization = response.request.headers.get("Authorization")
-        return [("Authorization", str(authorization))] if authorization else []
-
-
-@contextmanager
-def _closed_on_error(response: requests.Response) -> Iterator[None]:
-    """Close a response if the block raises an error, because no caller gets it."""
-    try:
-        yield
-    except BaseException:
-        response.close()
-        raise
-
 
 def _listed(page: object) -> list[Any]:
     """Return the tags of a page, which may be null.
@@ -400,10 +224,6 @@ def _listed(page: object) -> list[Any]:
     if page is not None and not isinstance(page, list):
         raise TypeError(type(page))
     return page or []
-
-
-def _leave_alone(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
 
 
 def _starts_at(response: requests.Response, start: int) -> bool:

@@ -1,4 +1,4 @@
-"""Read what a script on a login node prints: its start, its result line, its exit code."""
+"""Read what a script on a login node prints: its start, its result line, its exit code, its error output."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,7 +8,9 @@ from itertools import islice
 from typing import TypeGuard
 
 from hpcdeploy.checked_values import LARGEST, read_json, whole_number
+from hpcdeploy.limits import Lines
 from hpcdeploy.run import Run
+from hpcdeploy.transport.contract import Completed, Output, ignore_output
 
 STREAM_SHELL = ("bash", "-l", "-s")
 """Start a login shell that runs the script on its standard input and leaves later input unread. Therefore it reads byte by
@@ -203,3 +205,45 @@ def _is_need(need: object) -> bool:
 
 def _wrong(key: str, answer: Answer, expected: str) -> ValueError:
     return ValueError(f"the login node answered {key} {str(answer.get(key))[:_LONGEST]!r}; expected {expected}")
+
+
+_ERROR = "error: "
+
+
+class ErrorOutput:
+    """Forward a script's standard error line by line, except for a final error line, which becomes the error message."""
+
+    def __init__(self, report: Output) -> None:
+        self._report = report
+        self._open = Lines()
+        self._error = b""
+
+    def take(self, piece: bytes) -> None:
+        """Process received bytes."""
+        for line in self._open.take(piece):
+            self._line(line + b"\n")
+
+    def message(self, completed: Completed) -> str:
+        """Return the error message of a script that `completed`: only its error line if the other lines were forwarded."""
+        self._line(self._open.rest())
+        if completed.exit_code and self._error and self._report is not ignore_output:
+            return self._error.decode("utf-8", "replace").strip().removeprefix(_ERROR)
+        self._pass(self._error)
+        return last_lines(completed.stderr)
+
+    def _line(self, line: bytes) -> None:
+        if not line:
+            return
+        self._pass(self._error)  # it was not the last line
+        self._error = line if line.startswith(_ERROR.encode()) else b""
+        self._pass(b"" if self._error else line)
+
+    def _pass(self, line: bytes) -> None:
+        if line:
+            self._report(line)
+
+
+def last_lines(stderr: bytes) -> str:
+    """Return the last lines of standard error: the script's own error line, and the scheduler's output before it."""
+    lines = [line for line in stderr.decode("utf-8", "replace").splitlines() if line.strip()]
+    return "\n".join(line.removeprefix(_ERROR) for line in lines[-4:]) or "the login node's script failed without a message"

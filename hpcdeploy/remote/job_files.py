@@ -8,11 +8,10 @@ from hpcdeploy import __version__, shell
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.job import Array, Bind, Job, Predecessor
 from hpcdeploy.parameters import VARIABLE, Parameters, Placeholder, pieces, task_line
-from hpcdeploy.remote.delivery import Delivery
 from hpcdeploy.run import Run
 from hpcdeploy.scheduler.contract import scheduler_of
 from hpcdeploy.shell_script import Raw, Setup, Value, assignments, function, here_document
-from hpcdeploy.staged_files import Placement, can_mount, placing_values
+from hpcdeploy.staged_files import Delivery, Placement, can_mount, placing_values
 from hpcdeploy.templates import render
 
 _FILTERS: dict[str, Callable[..., str]] = {"word": shell.word, "words": shell.words, "path": shell.path}

@@ -8,14 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from hpcdeploy import limits
+from hpcdeploy import limits, shell
 from hpcdeploy.checked_values import LATEST, whole_number
+from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import OverLimitError, SchedulerError
 from hpcdeploy.remote.answers import is_path
-from hpcdeploy.remote.scripts import listing
+from hpcdeploy.remote.script_parts import FILES, setup_for
 from hpcdeploy.remote.session import Session
 from hpcdeploy.run import Run
-from hpcdeploy.scheduler.answers import read_sections
+from hpcdeploy.scheduler.contract import read_sections
+from hpcdeploy.shell_script import Script, Setup, Value, paths_function
+from hpcdeploy.templates import refuse_former
 
 _LISTED = (0, 123)
 """Exit codes of a complete listing; 123: find met an unreadable file, or one that was removed (xargs(1), find(1))."""
@@ -113,6 +116,42 @@ def list_files(run: Run, patterns: Sequence[str], session: Session) -> Listing:
         files=[file for found, _ in listed for file in found],
         notes=closed,
     )
+
+
+def listing(cluster: Cluster, run: Run, patterns: tuple[str, ...], fence: str, *, overrides: Path | None = None) -> str:
+    """Render the script that lists the files of a run.
+
+    Args:
+        cluster: The cluster.
+        run: The run.
+        patterns: Patterns of files in each task's working folder. If empty, list the job's outputs (or, without outputs,
+            everything in the run's own folder), and the logs.
+        fence: An unpredictable word for the markers in the output.
+        overrides: The project's folder, whose own templates replace the built-in ones.
+
+    Raises:
+        ConfigError: A path contains a line break or a NUL.
+        TemplateError: A template is broken.
+    """
+    chosen = patterns or run.outputs
+    alone = [f"./{pattern}" for pattern in chosen] if run.tasks == 1 or run.workdir else []
+    of_tasks = [] if run.workdir else [f"./[0-9]*/{pattern}" for pattern in chosen]
+    default_patterns = () if run.workdir else (".",)
+    refuse_former(overrides)
+    values: dict[str, Value] = {
+        "run_id": run.id,
+        "patterns": (*alone, *of_tasks) if chosen else default_patterns,
+        "with_logs": not patterns,
+        "fence": fence,
+    }
+    paths = {"root": shell.path(cluster.root), "work": shell.path(run.workdir) if run.workdir else "''"}
+    return Script(
+        title="List the files that a run wrote.",
+        values=values,
+        functions=(paths_function("set_paths", paths),),
+        setup=Setup(lines=setup_for(cluster, cluster.root, run.workdir or "")),
+        files=FILES["list"],
+    ).text()
 
 
 def read_listing(part: str, content: bytes) -> tuple[list[RemoteFile], list[str]]:

@@ -2,16 +2,20 @@
 
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from hpcdeploy import limits
 from hpcdeploy.checked_values import whole_number
+from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import SchedulerError, TransportError
-from hpcdeploy.remote.scripts import log_piece, reading_logs
+from hpcdeploy.remote.script_parts import query_script
 from hpcdeploy.remote.session import Session
 from hpcdeploy.run import Run
-from hpcdeploy.scheduler.answers import Section, read_sections
+from hpcdeploy.scheduler.contract import Section, read_sections
+from hpcdeploy.shell_script import Value
+from hpcdeploy.templates import refuse_former
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,3 +108,39 @@ def _piece(task: int, answers: Mapping[str, Section], most: int) -> Piece:
     """Return the new output of one task; a piece of the maximum size, `most` bytes, may have more after it."""
     out, err = (answers[name].content if name in answers else b"" for name in (f"out.{task}", f"err.{task}"))
     return Piece(task=task, out=out, err=err, more=most in {len(out), len(err)})
+
+
+LOG_PIECE = 1024 * 1024
+"""Maximum bytes to read at once from each stream, so that neither memory use nor an output line grows with the log."""
+
+
+def log_piece(tasks: int) -> int:
+    """Return the number of bytes to read at once from each stream of `tasks` tasks, so that all fit into memory."""
+    return max(1, min(LOG_PIECE, limits.LOGS_AT_ONCE // (2 * max(1, tasks))))
+
+
+def reading_logs(
+    cluster: Cluster, run: Run, wanted: Iterable[tuple[int, int, int]], fence: str, *, overrides: Path | None = None
+) -> str:
+    """Render the script that prints the output of tasks, at most `log_piece` bytes of each stream.
+
+    Args:
+        cluster: The cluster.
+        run: The run.
+        wanted: Triples of a task, and how many bytes of its standard output and standard error are known.
+        fence: An unpredictable word for the markers in the output.
+        overrides: The project's folder, whose own templates replace the built-in ones.
+
+    Raises:
+        ConfigError: A path contains a line break or a NUL.
+        TemplateError: A template is broken.
+    """
+    wanted = tuple(wanted)
+    refuse_former(overrides)
+    values: dict[str, Value] = {
+        "run_id": run.id,
+        "wanted": "\n".join(f"{task} {out + 1} {err + 1}" for task, out, err in wanted),
+        "limit": log_piece(len(wanted)),
+        "fence": fence,
+    }
+    return query_script("Print what tasks wrote since the last query.", values, cluster, "logs")

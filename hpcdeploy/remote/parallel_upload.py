@@ -8,9 +8,8 @@ from hpcdeploy import limits
 from hpcdeploy.errors import ConnectionLostError, HpcdeployError
 from hpcdeploy.progress import Progress
 from hpcdeploy.remote.answers import STREAM_SHELL, UploadExitCode
-from hpcdeploy.remote.scripts import receiving_lane
 from hpcdeploy.remote.session import Session
-from hpcdeploy.remote.upload_stream import UploadStream
+from hpcdeploy.remote.upload_stream import UploadStream, receiving_lane
 from hpcdeploy.staged_files import StagedFile
 from hpcdeploy.transport.contract import Output, ignore_output
 

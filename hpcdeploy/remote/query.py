@@ -2,18 +2,20 @@
 
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from hpcdeploy import limits
-from hpcdeploy.cluster import SchedulerName
+from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.errors import HpcdeployError, SchedulerError
 from hpcdeploy.remote.answers import ExitCode
-from hpcdeploy.remote.scripts import following
+from hpcdeploy.remote.script_parts import query_script
 from hpcdeploy.remote.session import Session
-from hpcdeploy.run import UNREAD, RunStatus, State, TaskStatus
-from hpcdeploy.scheduler.answers import read_answers
-from hpcdeploy.scheduler.contract import scheduler_of
+from hpcdeploy.run import UNREAD, Run, RunStatus, State, TaskStatus
+from hpcdeploy.scheduler.contract import read_answers, scheduler_of
+from hpcdeploy.shell_script import Value
+from hpcdeploy.templates import refuse_former
 
 _SILENCE = 120.0
 """Timeout for output from a login node, in seconds; more than a busy controller takes (slurm.conf(5), MessageTimeout)."""
@@ -36,12 +38,13 @@ def query(session: Session, known: Sequence[RunStatus]) -> QueryResult:
 
     After an error of one scheduler the other is still queried, and states received before the error are used.
     """
+    alive = [one for one in known if one.alive]
     learned: list[RunStatus] = []
     failure: HpcdeployError | None = None
     try:
-        for (_, scheduler), group in alive_by_scheduler(known).items():
+        for scheduler in dict.fromkeys(one.run.scheduler for one in alive):
             try:
-                for one in query_scheduler(session, scheduler, group):
+                for one in query_scheduler(session, scheduler, [one for one in alive if one.run.scheduler == scheduler]):
                     learned.append(one)  # noqa: PERF402 - states received before an error count
             except SchedulerError as error:
                 failure = failure or error
@@ -91,24 +94,70 @@ def _query_once(session: Session, scheduler: SchedulerName, known: Sequence[RunS
     return [RunStatus(run=one.run, tasks=_joined(one, states[one.run.id]), asked=now) for one in known]
 
 
+def following(
+    cluster: Cluster,
+    scheduler: SchedulerName,
+    runs: Sequence[Run],
+    fence: str,
+    *,
+    over: Mapping[str, Iterable[int]] | None = None,
+    overrides: Path | None = None,
+) -> str:
+    """Render the script that prints the state of `runs`.
+
+    Args:
+        cluster: The cluster.
+        scheduler: The scheduler of all the runs.
+        runs: The runs.
+        fence: An unpredictable word for the markers in the output.
+        over: Finished tasks by run id. The script prints nothing about them.
+        overrides: The project's folder, whose own templates replace the built-in ones.
+
+    Raises:
+        ConfigError: A path contains a line break or a NUL.
+        TemplateError: A template is broken.
+    """
+    refuse_former(overrides)
+    limit = limits.following(sum(run.tasks for run in runs)).stdout
+    values: dict[str, Value] = {
+        "fence": fence,
+        "queried": "\n".join(line for run in runs for line in _asked(run, (over or {}).get(run.id, ()))),
+        "most": limit,
+        "most_in_all": limits.ALL_JOBS,
+        **scheduler_of(scheduler).follow_values(),
+    }
+    if scheduler == "htcondor":
+        values["run_ids"] = tuple(run.id for run in runs)
+        values["job_ids"] = tuple(part.job_id for run in runs for part in run.parts)
+        values["since"] = int(min(run.submitted for run in runs))
+    title = "Print the state of runs: the scheduler's output, and the runs' own records. It changes nothing."
+    return query_script(title, values, cluster, f"{scheduler}-follow", with_variables=True)
+
+
+def _asked(run: Run, over: Iterable[int]) -> Iterator[str]:
+    """Yield the query for each job of a run: job id, run id, number of tasks, finished tasks, number of its first task."""
+    ended = frozenset(over)
+    for part in run.parts:
+        known = spans(task for task in range(part.tasks) if part.first + task in ended)
+        yield f"{part.job_id}|{run.id}|{part.tasks}|{known}|{part.first}"
+
+
+def spans(numbers: Iterable[int]) -> str:
+    """Write whole numbers in the form that awk parses on the login node, such as ``0-57,60``; ``-`` for none."""
+    found: list[list[int]] = []
+    for number in sorted(numbers):
+        if found and number == found[-1][1] + 1:
+            found[-1][1] = number
+        else:
+            found.append([number, number])
+    return ",".join(f"{first}-{last}" if last > first else str(first) for first, last in found) or "-"
+
+
 def _joined(before: RunStatus, states: Sequence[TaskStatus]) -> tuple[TaskStatus, ...]:
     kept = {task.task: task for task in before.tasks if task.task in before.over}
     # Tasks without a new state were cancelled before they were submitted.
     joined = {task.task: task for task in states} | kept
     return tuple(joined[task] for task in sorted(joined))
-
-
-def alive_by_scheduler(known: Sequence[RunStatus]) -> dict[tuple[str, SchedulerName], list[RunStatus]]:
-    """Group the runs that have a job and have not ended by cluster and scheduler; each group is one query."""
-    groups: dict[tuple[str, SchedulerName], list[RunStatus]] = {}
-    for one in alive(known):
-        groups.setdefault((one.run.cluster, one.run.scheduler), []).append(one)
-    return groups
-
-
-def alive(known: Sequence[RunStatus]) -> list[RunStatus]:
-    """Return the runs that have a job and have not ended; the others need no query."""
-    return [one for one in known if one.run.job_id and not one.ended]
 
 
 def unknown(before: RunStatus, why: str) -> RunStatus:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from hpcdeploy import shell
 from hpcdeploy.cluster import Cluster
-from hpcdeploy.shell_script import paths_function
+from hpcdeploy.shell_script import Script, Setup, Value, paths_function
 
 ABOUT_SUBMIT = """\
 
@@ -85,3 +85,25 @@ def setup_for(cluster: Cluster, *paths: str) -> tuple[str, ...]:
 def on_cluster(path: str, cluster: Cluster) -> str:
     """Return `path`, below the cluster's root if it is relative, as a shell word for the login node."""
     return shell.path(path if path.startswith(("/", "$", "~/")) else f"{cluster.root}/{path}")
+
+
+def query_script(
+    title: str, values: Mapping[str, Value], cluster: Cluster, files: str, *, with_variables: bool = False
+) -> str:
+    """Render a script that needs the cluster's root only.
+
+    Args:
+        title: What it does.
+        values: Its values.
+        cluster: The cluster.
+        files: Its key in `FILES`.
+        with_variables: It calls the scheduler's commands, whose variables it removes, after all setup lines.
+    """
+    return Script(
+        title=title,
+        values=values,
+        functions=(paths_function("set_paths", {"root": shell.path(cluster.root)}),),
+        before_setup=("variables.sh",) if with_variables else (),
+        setup=Setup(lines=cluster.setup if with_variables else setup_for(cluster, cluster.root)),
+        files=FILES[files],
+    ).text()

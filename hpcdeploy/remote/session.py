@@ -10,8 +10,7 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConnectionLostError, HpcdeployError, OverLimitError, SchedulerError
 from hpcdeploy.limits import OutputLimit
 from hpcdeploy.progress import Progress, ignore_progress
-from hpcdeploy.remote.answers import MARK, SHELL, Answer, read_answer
-from hpcdeploy.remote.output import ErrorOutput, last_lines
+from hpcdeploy.remote.answers import MARK, SHELL, Answer, ErrorOutput, last_lines, read_answer
 from hpcdeploy.transport.contract import Completed, Input, Output, Transport, ignore_output
 
 _Result = TypeVar("_Result")
@@ -288,3 +287,7 @@ class Session:
     def pinned(self) -> "Session":
         """Return a session for another thread, which keeps its connection if this one abandons it."""
         return replace(self, link=self.link.pinned())
+
+
+SessionOf = Callable[[str], Session]
+"""Return the session with a cluster, by its name in the settings."""

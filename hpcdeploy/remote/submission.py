@@ -1,4 +1,4 @@
-"""Submit a run on a login node exactly once, and find or prevent the job of an interrupted submission."""
+"""Run a submission script on a login node until it has submitted its run exactly once."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,13 +11,12 @@ from hpcdeploy.errors import (
     TransportError,
     UncertainSubmissionError,
 )
-from hpcdeploy.progress import Carrying, silently
+from hpcdeploy.progress import NO_FEEDBACK, Feedback
 from hpcdeploy.remote.answers import SUBMITTING, ExitCode, Submission, read_submission
-from hpcdeploy.remote.scripts import cancelling, revoking
 from hpcdeploy.remote.session import ScriptResult, Session
 from hpcdeploy.run import Run
 from hpcdeploy.staged_files import StagedFile
-from hpcdeploy.transport.contract import Output, ignore_output
+from hpcdeploy.transport.contract import Output
 
 _MOST_DELIVERIES = 4
 """Maximum number of times that a script may request uploaded files; after that it evidently cannot see them."""
@@ -31,8 +30,7 @@ def deliver(
     session: Session,
     uploads: Sequence[StagedFile],
     *,
-    report: Output = ignore_output,
-    carrying: Carrying = silently,
+    feedback: Feedback = NO_FEEDBACK,
     again: bool = False,
 ) -> Submission:
     """Run a submission script until it answers; upload the files that it reports as missing, and run it again.
@@ -44,8 +42,7 @@ def deliver(
         script: Its submission script.
         session: A session with the cluster.
         uploads: The files to upload if they are missing.
-        report: Receives messages for the user.
-        carrying: Shows the progress of an upload.
+        feedback: Shows messages and the progress of an upload.
         again: An earlier call may have submitted the run. The files are checked before they are uploaded.
 
     Raises:
@@ -54,12 +51,12 @@ def deliver(
         TransportError: No first connection can be opened, or an upload failed.
         ConfigError: A source file has changed.
     """
-    submission = _Submission(run, script, session, report, again=again)
+    submission = _Submission(run, script, session, feedback.report, again=again)
 
     def upload_files(needed: _Needed) -> None:
         from hpcdeploy.remote.upload import upload  # most submissions find all files on the cluster
 
-        upload(needed, uploads, session, report=report, carrying=carrying, check=again)
+        upload(needed, uploads, session, report=feedback.report, carrying=feedback.carrying, check=again)
 
     return submission.deliver(upload_files)
 
@@ -150,46 +147,3 @@ def _read(result: ScriptResult, run: Run) -> Submission:
             )
         case _:
             raise SchedulerError(message)
-
-
-def find_or_prevent(run: Run, session: Session) -> Run:
-    """Return `run` with the job that an interrupted submission left; without a job if its submission is prevented now.
-
-    Raises:
-        SchedulerError: The login node is not usable.
-        UncertainSubmissionError: It is still not known whether the run has a job.
-        TransportError: No connection can be opened.
-    """
-    again = f"run 'hpcdeploy cancel {run.id}' again later"
-    try:
-        result = session.run(revoking(session.cluster, run, overrides=session.overrides))
-    except TransportError as error:
-        session.reconnect()
-        if not isinstance(error, ConnectionLostError):
-            raise
-        raise UncertainSubmissionError(
-            f"the connection failed while run {run.id} was being cancelled ({error}); it may have a job: {again}"
-        ) from error
-    message = result.message
-    if result.exit_code == ExitCode.UNUSABLE:
-        raise SchedulerError(f"run {run.id} was not cancelled: {message}")
-    try:
-        answer = None if result.exit_code else result.answer()
-        if answer is not None:
-            return read_submission(answer, run, may_lack_job=True).run
-    except ValueError as error:
-        message = str(error)
-    raise UncertainSubmissionError(f"{message}; {again}")
-
-
-def cancel_jobs(runs: Sequence[Run], session: Session) -> None:
-    """Cancel the jobs of `runs`, all of one scheduler.
-
-    Raises:
-        SchedulerError: The scheduler rejected the request; the message contains its own.
-        TransportError: The connection failed.
-    """
-    result = session.run(cancelling(session.cluster, runs, overrides=session.overrides))
-    if result.exit_code:
-        which = ("all of " if len(runs) > 1 else "") + ", ".join(run.id for run in runs)
-        raise SchedulerError(f"{runs[0].scheduler} on {session.cluster.name} did not cancel {which}: {result.errors}")

@@ -6,12 +6,11 @@ from pathlib import Path
 from hpcdeploy import shell
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.job import Job, Predecessor
-from hpcdeploy.remote.delivery import Delivery
 from hpcdeploy.remote.job_files import JobFiles, job_files
 from hpcdeploy.remote.script_parts import ABOUT_SUBMIT, FILES, FIND, on_cluster, set_paths
 from hpcdeploy.run import Run
 from hpcdeploy.shell_script import Script, Setup, Value, paths_function
-from hpcdeploy.staged_files import Placement, StagedFile
+from hpcdeploy.staged_files import Delivery, Placement, StagedFile
 from hpcdeploy.templates import refuse_former
 
 
@@ -21,22 +20,20 @@ def submission(
     cluster: Cluster,
     delivery: Delivery,
     *,
-    parcels: Sequence[StagedFile] = (),
     placements: Sequence[Placement] = (),
     after: Sequence[Predecessor] = (),
     overrides: Path | None = None,
 ) -> str:
     """Render the script that provides the image and submits `run` exactly once, however often the script runs.
 
-    Before it submits, the script reports which uploads of `parcels`, `placements` and `delivery` are missing on the
-    cluster, so that they can be uploaded (`receiving`).
+    Before it submits, the script reports which uploads of `placements` and `delivery` are missing on the cluster, so
+    that they can be uploaded (`receiving`).
 
     Args:
         run: The run.
         job: Its job.
         cluster: The cluster.
         delivery: How the image gets there.
-        parcels: Other uploads that the job needs.
         placements: Code and inputs.
         after: Runs that must end before this one starts.
         overrides: The project's folder, whose own templates replace the built-in ones.
@@ -47,7 +44,7 @@ def submission(
     """
     refuse_former(overrides)
     files = job_files(run, job, cluster, delivery, placements, after, overrides)
-    needed = {staged.path: staged for staged in (*delivery.uploads, *parcels, *(one.upload for one in placements))}
+    needed = {staged.path: staged for staged in (*delivery.uploads, *(one.upload for one in placements))}
     pulled = delivery.reference and not delivery.in_job
     limited = cluster.image_cache_size and (run.scheduler == "slurm" or not delivery.in_job)
     values: dict[str, Value] = {

@@ -9,9 +9,8 @@ from hpcdeploy.errors import ConnectionLostError, HpcdeployError, SchedulerError
 from hpcdeploy.progress import Carrying, Progress, silently
 from hpcdeploy.remote.answers import STREAM_SHELL, UploadExitCode
 from hpcdeploy.remote.parallel_upload import ParallelResult, upload_in_parallel
-from hpcdeploy.remote.scripts import receiving
 from hpcdeploy.remote.session import Session
-from hpcdeploy.remote.upload_stream import UploadStream, changed
+from hpcdeploy.remote.upload_stream import UploadStream, changed, receiving
 from hpcdeploy.staged_files import StagedFile
 from hpcdeploy.transport.contract import Output, ignore_output
 from hpcdeploy.whole_file import sha256_of

@@ -1,17 +1,22 @@
-"""Send the bytes of a staged file to the script that receives it."""
+"""Render the script that receives a staged file, and send it the file's bytes."""
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from hpcdeploy import limits
+from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConfigError, HpcdeployError, SchedulerError
 from hpcdeploy.limits import Lines
 from hpcdeploy.progress import Progress
 from hpcdeploy.registry.asking import registry_of
 from hpcdeploy.remote.answers import number_of, read_answer
+from hpcdeploy.remote.script_parts import ABOUT_RECEIVE, ABOUT_RECEIVE_CHUNK, DATA_FOLLOWS, FILES, on_cluster, setup_for
+from hpcdeploy.shell_script import Script, Setup, Value, paths_function
 from hpcdeploy.staged_files import StagedFile
+from hpcdeploy.templates import refuse_former
 
 Supplier = Callable[[int], Iterator[bytes]]
 """Return a file's bytes from an offset on, in pieces of any size."""
@@ -116,3 +121,77 @@ class UploadStream:
             )
         except HpcdeployError as error:
             self.error = error
+
+
+def receiving(staged: StagedFile, cluster: Cluster, *, patience: int = 120, overrides: Path | None = None) -> str:
+    """Render the script that receives an upload after its own text, and resumes where an earlier call stopped.
+
+    Args:
+        staged: The upload.
+        cluster: The cluster.
+        patience: Timeout in seconds without data, after which the script assumes that the client is gone. It then keeps
+            the received bytes and exits.
+        overrides: The project's folder, whose own templates replace the built-in ones.
+
+    Raises:
+        ConfigError: A path contains a line break or a NUL.
+        TemplateError: A template is broken.
+    """
+    refuse_former(overrides)
+    script = _upload_script(staged, cluster, {"size": staged.size, "suffix": "", "silence_timeout": patience})
+    title = "Receive a file, whose bytes follow this script on standard input."
+    return replace(script, title=title, about=ABOUT_RECEIVE, files=FILES["receive"]).text()
+
+
+def receiving_lane(
+    staged: StagedFile,
+    stretch: range,
+    cluster: Cluster,
+    *,
+    waits: bool = False,
+    patience: int = 120,
+    overrides: Path | None = None,
+) -> str:
+    """Render the script that receives one chunk of an upload after its own text; `receiving` then assembles the chunks.
+
+    Args:
+        staged: The upload.
+        stretch: The byte range of the chunk.
+        cluster: The cluster.
+        waits: Wait for the chunk's lock if another process receives it; otherwise exit at once.
+        patience: Timeout in seconds without data.
+        overrides: The project's folder, whose own templates replace the built-in ones.
+
+    Raises:
+        ConfigError: A path contains a line break or a NUL.
+        TemplateError: A template is broken.
+    """
+    refuse_former(overrides)
+    values: dict[str, Value] = {
+        "size": len(stretch),
+        "file_size": staged.size,
+        "suffix": f".{stretch.start}" if stretch.start else "",  # the first chunk is already at its position
+        "waits": waits,
+        "silence_timeout": patience,
+    }
+    script = _upload_script(staged, cluster, values)
+    title = "Receive a chunk of a file that is uploaded in parallel; its bytes follow this script on standard input."
+    return replace(script, title=title, about=ABOUT_RECEIVE_CHUNK, files=FILES["lane"]).text()
+
+
+def _upload_script(staged: StagedFile, cluster: Cluster, values: Mapping[str, Value]) -> Script:
+    """Return a script that receives an upload, without its title and its files."""
+    return Script(
+        title="",
+        values={
+            "what": staged.what,
+            "sha256": staged.sha256,
+            "image_cache_owners": cluster.image_cache_owners,
+            **values,
+        },
+        functions=(paths_function("set_paths", {"file": on_cluster(staged.path, cluster)}),),
+        setup=Setup(lines=setup_for(cluster, cluster.root, staged.path)),
+        files=(),
+        reads_input=True,
+        call=DATA_FOLLOWS,
+    )

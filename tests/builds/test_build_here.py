@@ -38,7 +38,7 @@ from dataclasses import asdict
 from pathlib import Path
 from hpcdeploy.config.files import load_project
 from hpcdeploy.errors import HpcdeployError
-from hpcdeploy.flows.build import build_here
+from hpcdeploy.flows.build import LocalBuilds, build_here
 from hpcdeploy.flows.generate import generate
 from hpcdeploy.flows.secrets import read_secrets
 work, registry = Path(sys.argv[1]), sys.argv[2]
@@ -48,8 +48,8 @@ definition = generate(settings, project.root)
 secrets = read_secrets(settings, definition.secrets, project.root, os.environ)
 steps, lines = [], []
 try:
-    built = build_here(definition, work / "out" / "x.sif", work=work / "builds",
-                       is_recorded=lambda image: True, mirrors=(("ghcr.io", registry),),
+    builds = LocalBuilds(work=work / "builds", mirrors=(("ghcr.io", registry),))
+    built = build_here(definition, work / "out" / "x.sif", builds, is_recorded=lambda image: True,
                        secrets=secrets, report=lambda event: (steps if event.is_step else lines).append(event.text))
     print(json.dumps({"built": asdict(built), "steps": steps, "lines": lines}))
 except HpcdeployError as error:

@@ -10,11 +10,12 @@ from hpcdeploy.config.project import Project
 from hpcdeploy.flows import follow
 from hpcdeploy.flows.cancel import cancel
 from hpcdeploy.flows.plan import predecessors
-from hpcdeploy.flows.submit import Submitted, plan_run, submit
+from hpcdeploy.flows.submit import Submitted, plan_run, resume, submit
 from hpcdeploy.job import After, Array, Job
 from hpcdeploy.remote.connections import Connections
-from hpcdeploy.remote.scripts import Delivery, submission
+from hpcdeploy.remote.submission_script import submission
 from hpcdeploy.run import Run, RunStatus
+from hpcdeploy.staged_files import Delivery
 from hpcdeploy.store import Store
 from hpcdeploy_lab.inside import inside
 from hpcdeploy_lab.state import Lab
@@ -42,7 +43,8 @@ class Chains:
         return self.deliver(run, script).run
 
     def deliver(self, run: Run, script: str, *, again: bool = False) -> Submitted:
-        return submit(run, script, self.connections.to(self.cluster), self.store, again=again)
+        call = resume if again else submit
+        return call(run, script, self.connections.to(self.cluster), self.store)
 
     def end_of(self, run: Run) -> RunStatus:
         return wait_for(run, self.cluster, self.connections, self.store)

@@ -11,7 +11,7 @@ from hpcdeploy.config.files import load_project
 from hpcdeploy.image import PublishedImage
 from hpcdeploy.registry.asking import registry_of
 from hpcdeploy.remote.connections import Connections
-from hpcdeploy.remote.scripts import Delivery
+from hpcdeploy.staged_files import Delivery
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
 from hpcdeploy.whole_file import sha256_of

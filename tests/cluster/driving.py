@@ -7,8 +7,9 @@ from hpcdeploy.flows import follow, logs
 from hpcdeploy.flows.submit import Submitted, plan_run, submit
 from hpcdeploy.job import Job
 from hpcdeploy.remote.connections import Connections
-from hpcdeploy.remote.scripts import Delivery, submission
+from hpcdeploy.remote.submission_script import submission
 from hpcdeploy.run import Run, RunStatus, State
+from hpcdeploy.staged_files import Delivery
 from hpcdeploy.store import Store
 
 PATIENCE = 300.0

@@ -7,7 +7,7 @@ import hashlib
 from dataclasses import replace
 
 from hpcdeploy.cluster import Cluster
-from hpcdeploy.remote.scripts import Delivery
+from hpcdeploy.staged_files import Delivery
 from hpcdeploy_lab.inside import inside
 from hpcdeploy_lab.state import Lab
 

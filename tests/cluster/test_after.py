@@ -12,9 +12,11 @@ from hpcdeploy.errors import SchedulerError
 from hpcdeploy.flows.plan import predecessors
 from hpcdeploy.flows.submit import plan_run, submit
 from hpcdeploy.job import After, Array, Job
+from hpcdeploy.progress import Feedback
 from hpcdeploy.remote.connections import Connections
-from hpcdeploy.remote.scripts import Delivery, submission
+from hpcdeploy.remote.submission_script import submission
 from hpcdeploy.run import Run, State
+from hpcdeploy.staged_files import Delivery
 from hpcdeploy.store import Store
 from hpcdeploy_lab.inside import inside
 from hpcdeploy_lab.state import Lab
@@ -34,7 +36,9 @@ class Driver:
         run = plan_run(job, self.cluster, "slurm", self.delivery, now=0)
         others = predecessors(job, self.project, self.cluster, "slurm", self.store)
         script = submission(run, job, self.cluster, self.delivery, after=others)
-        return submit(run, script, self.connections.to(self.cluster), self.store, report=self.said.append).run
+        return submit(
+            run, script, self.connections.to(self.cluster), self.store, feedback=Feedback(report=self.said.append)
+        ).run
 
     def end_of(self, run: Run) -> State:
         return wait_for(run, self.cluster, self.connections, self.store).state

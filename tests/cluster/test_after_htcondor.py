@@ -10,9 +10,9 @@ from hpcdeploy.errors import SchedulerError
 from hpcdeploy.job import After, Array, Job
 from hpcdeploy.parameters import Parameters
 from hpcdeploy.remote.connections import Connections
-from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.run import State
 from hpcdeploy.scheduler.htcondor.reasons import explain
+from hpcdeploy.staged_files import Delivery
 from hpcdeploy.store import Store
 from hpcdeploy_lab.inside import inside
 from hpcdeploy_lab.state import Lab

@@ -10,8 +10,8 @@ import pytest
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.job import After, Job, Resources, Retries
 from hpcdeploy.remote.connections import Connections
-from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.run import State
+from hpcdeploy.staged_files import Delivery
 from hpcdeploy.store import Store
 from hpcdeploy_lab.state import Lab
 from tests.cluster.chains import Chains

@@ -12,8 +12,8 @@ from hpcdeploy.config.files import load_project
 from hpcdeploy.flows import logs
 from hpcdeploy.job import Bind, Job, Resources
 from hpcdeploy.remote.connections import Connections
-from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.run import State
+from hpcdeploy.staged_files import Delivery
 from hpcdeploy.store import Store
 from hpcdeploy_lab.inside import inside
 from hpcdeploy_lab.state import Lab

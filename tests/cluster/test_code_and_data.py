@@ -14,10 +14,12 @@ from hpcdeploy.flows.fetch import fetch
 from hpcdeploy.flows.job_files import bring_along
 from hpcdeploy.flows.submit import Submitted, plan_run, submit
 from hpcdeploy.job import Array, Code, Input, Job
+from hpcdeploy.progress import Feedback
 from hpcdeploy.remote.answers import read_answer
 from hpcdeploy.remote.connections import Connections
-from hpcdeploy.remote.scripts import Delivery, submission
+from hpcdeploy.remote.submission_script import submission
 from hpcdeploy.run import RunStatus, State
+from hpcdeploy.staged_files import Delivery
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
 from hpcdeploy_lab.inside import inside
@@ -76,7 +78,9 @@ def send(
     script = submission(run, job, cluster, delivery, placements=brought.placements)
     said = bytearray()
     uploads = (*delivery.uploads, *brought.uploads)
-    return submit(run, script, connections.to(cluster), store, uploads=uploads, report=said.extend), said.decode()
+    return submit(
+        run, script, connections.to(cluster), store, uploads=uploads, feedback=Feedback(report=said.extend)
+    ), said.decode()
 
 
 def ended(done: Submitted, cluster: Cluster, connections: Connections, store: Store) -> RunStatus:

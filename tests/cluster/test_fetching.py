@@ -10,7 +10,7 @@ from hpcdeploy.flows.fetch import fetch
 from hpcdeploy.flows.submit import plan_run
 from hpcdeploy.job import Job
 from hpcdeploy.remote.connections import Connections
-from hpcdeploy.remote.scripts import Delivery
+from hpcdeploy.staged_files import Delivery
 from hpcdeploy_lab.inside import inside
 from hpcdeploy_lab.state import Lab
 from tests.shared import OWN

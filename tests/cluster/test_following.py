@@ -15,8 +15,8 @@ from hpcdeploy.flows.cancel import cancel
 from hpcdeploy.flows.fetch import fetch
 from hpcdeploy.job import Array, Job, Resources
 from hpcdeploy.remote.connections import Connections
-from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.run import RunStatus, State
+from hpcdeploy.staged_files import Delivery
 from hpcdeploy.store import Store
 from hpcdeploy_lab.inside import inside
 from hpcdeploy_lab.state import Lab

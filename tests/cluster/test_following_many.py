@@ -13,9 +13,9 @@ from hpcdeploy.flows import follow, logs
 from hpcdeploy.flows.cancel import cancel
 from hpcdeploy.job import Array, Job
 from hpcdeploy.remote.connections import Connections
-from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.run import Run, RunStatus, State
 from hpcdeploy.scheduler import htcondor, slurm
+from hpcdeploy.staged_files import Delivery
 from hpcdeploy.store import Store
 from hpcdeploy_lab.inside import inside
 from hpcdeploy_lab.state import Lab

@@ -12,8 +12,8 @@ from hpcdeploy.flows import logs
 from hpcdeploy.gpus import GpuVendorChoice
 from hpcdeploy.job import Directives, Job, Resources
 from hpcdeploy.remote.connections import Connections
-from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.run import State
+from hpcdeploy.staged_files import Delivery
 from hpcdeploy.store import Store
 from hpcdeploy_lab.inside import inside
 from hpcdeploy_lab.state import Lab

@@ -9,11 +9,12 @@ import pytest
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.flows import follow
 from hpcdeploy.flows.cancel import cancel
-from hpcdeploy.flows.submit import plan_run, submit
+from hpcdeploy.flows.submit import plan_run, resume, submit
 from hpcdeploy.job import Job
 from hpcdeploy.remote.connections import Connections
-from hpcdeploy.remote.scripts import Delivery, submission
+from hpcdeploy.remote.submission_script import submission
 from hpcdeploy.run import RunStatus, State
+from hpcdeploy.staged_files import Delivery
 from hpcdeploy.store import Store
 from hpcdeploy_lab.inside import inside
 from hpcdeploy_lab.state import Lab
@@ -44,7 +45,7 @@ def test_a_job_in_a_hidden_partition_is_followed_submitted_once_and_cancelled(
     try:
         assert follow.status(known, lambda _: connections.to(alone), store).statuses[0].state is State.HELD
         assert inside(lab, ["rm", f"{first.folder}/id"], user=lab.user).returncode == 0
-        assert submit(planned, script, connections.to(alone), store, again=True).run.job_id == first.job_id
+        assert resume(planned, script, connections.to(alone), store).run.job_id == first.job_id
         cancel(known, lambda _: connections.to(alone), store)
         assert follow.status(known, lambda _: connections.to(alone), store).statuses[0].state is State.CANCELLED
     finally:

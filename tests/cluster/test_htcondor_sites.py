@@ -14,8 +14,8 @@ from hpcdeploy.flows import logs
 from hpcdeploy.flows.images import taken_by_worker
 from hpcdeploy.job import Array, Bind, Job, Resources, Retries, Signal
 from hpcdeploy.remote.connections import Connections
-from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.run import NEVER_BEGAN, Run, RunStatus, State
+from hpcdeploy.staged_files import Delivery
 from hpcdeploy.store import Store
 from hpcdeploy_lab.inside import inside, inside_argv
 from hpcdeploy_lab.state import Lab

@@ -16,13 +16,15 @@ from hpcdeploy.errors import HpcdeployError, SchedulerError, UncertainSubmission
 from hpcdeploy.flows import follow, logs
 from hpcdeploy.flows.cancel import cancel
 from hpcdeploy.flows.images import taken_by_worker
-from hpcdeploy.flows.submit import plan_run, submit
+from hpcdeploy.flows.submit import plan_run, resume, submit
 from hpcdeploy.job import Array, Job
 from hpcdeploy.remote.answers import SHELL
 from hpcdeploy.remote.connections import Connections
-from hpcdeploy.remote.scripts import Delivery, following, submission
+from hpcdeploy.remote.query import following
+from hpcdeploy.remote.submission_script import submission
 from hpcdeploy.run import Run, RunStatus, State
-from hpcdeploy.scheduler.answers import read_answers
+from hpcdeploy.scheduler.contract import read_answers
+from hpcdeploy.staged_files import Delivery
 from hpcdeploy.store import Store
 from hpcdeploy_lab.inside import inside, inside_argv
 from hpcdeploy_lab.state import Lab
@@ -401,7 +403,7 @@ def test_a_full_spool_leaves_a_run_that_is_resumed_once_there_is_room(
         submit(run, script, connections.to(site), store)
     mended = f"rm {spool}/fill; {line}; until condor_q >/dev/null 2>&1; do sleep 1; done"
     assert inside(lab, ["timeout", "300", "bash", "-c", mended], user=lab.user).returncode == 0
-    again = submit(run, script, connections.to(site), store, again=True).run
+    again = resume(run, script, connections.to(site), store).run
     assert wait_for(again, site, connections, store).state is State.COMPLETED
     ask = f"{line}; condor_q -af HpcdeployRun; condor_history -af HpcdeployRun"
     assert inside(lab, ["bash", "-c", ask], user=lab.user).stdout.decode().split() == [run.id]

@@ -11,10 +11,11 @@ from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.flows.cancel import cancel
 from hpcdeploy.flows.submit import plan_run, submit
 from hpcdeploy.job import Job
+from hpcdeploy.progress import Feedback
 from hpcdeploy.remote.connections import Connections
-from hpcdeploy.remote.scripts import Delivery, submission
+from hpcdeploy.remote.submission_script import submission
 from hpcdeploy.run import RunStatus, State
-from hpcdeploy.staged_files import StagedFile
+from hpcdeploy.staged_files import Delivery, StagedFile
 from hpcdeploy.store import Store
 from hpcdeploy_lab.inside import inside
 from hpcdeploy_lab.state import Lab
@@ -100,7 +101,12 @@ def test_the_least_recently_used_images_go_and_those_in_use_stay(
     said: list[bytes] = []
     run = plan_run(HELD, small, scheduler, brought, now=time.time())
     done = submit(
-        run, submission(run, HELD, small, brought), connections.to(small), store, uploads=(staged,), report=said.append
+        run,
+        submission(run, HELD, small, brought),
+        connections.to(small),
+        store,
+        uploads=(staged,),
+        feedback=Feedback(report=said.append),
     )
     there = {name.removesuffix(".sif") for name in bash(lab, f"ls {root}/images").split() if name.endswith(".sif")}
     cancel([RunStatus(run=one, tasks=(), asked=0) for one in (in_use, done.run)], lambda _: connections.to(small), store)
@@ -128,7 +134,7 @@ def test_no_image_goes_for_one_that_is_larger_than_all_of_them_may_be(
     said: list[bytes] = []
     run = plan_run(HELD, small, "slurm", brought, now=time.time())
     script = submission(run, HELD, small, brought)
-    done = submit(run, script, connections.to(small), store, uploads=(staged,), report=said.append)
+    done = submit(run, script, connections.to(small), store, uploads=(staged,), feedback=Feedback(report=said.append))
     cancel([RunStatus(run=done.run, tasks=(), asked=0)], lambda _: connections.to(small), store)
     assert b"this image alone (6 MB) is more than image-cache-size allows: none is removed for it" in b"".join(said)
     assert set(bash(lab, f"ls {lab.scratch}/{OWN}/cache-tiny/images").split()) == {f"{'1' * 64}.sif", f"{sha256}.sif"}

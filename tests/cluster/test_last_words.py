@@ -9,8 +9,8 @@ import pytest
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.job import Array, Job
 from hpcdeploy.remote.connections import Connections
-from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.run import State
+from hpcdeploy.staged_files import Delivery
 from hpcdeploy.store import Store
 from tests.cluster.driving import output_of, submit_job, wait_for
 

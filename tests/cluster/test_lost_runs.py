@@ -13,8 +13,8 @@ from hpcdeploy.flows.submit import plan_run
 from hpcdeploy.job import Array, Job
 from hpcdeploy.remote.connections import Connections
 from hpcdeploy.remote.logs import Piece
-from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.run import Run, RunStatus, State
+from hpcdeploy.staged_files import Delivery
 from hpcdeploy.store import Store
 from tests.cluster.driving import output_of, submit_job, wait_for
 

@@ -14,8 +14,8 @@ from hpcdeploy.flows import logs
 from hpcdeploy.job import Job, Resources
 from hpcdeploy.registry.asking import registry_of
 from hpcdeploy.remote.connections import Connections
-from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.run import RunStatus, State
+from hpcdeploy.staged_files import Delivery
 from hpcdeploy.store import Store
 from hpcdeploy.whole_file import sha256_of
 from hpcdeploy_lab import rootfs

@@ -12,8 +12,8 @@ import pytest
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.job import Job, Resources
 from hpcdeploy.remote.connections import Connections
-from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.run import State
+from hpcdeploy.staged_files import Delivery
 from hpcdeploy.store import Store
 from hpcdeploy_lab import archive, rootfs
 from hpcdeploy_lab.inside import inside

@@ -8,12 +8,14 @@ import pytest
 
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.errors import SchedulerError
-from hpcdeploy.flows.submit import Submitted, plan_run, submit
+from hpcdeploy.flows.submit import Submitted, plan_run, resume, submit
 from hpcdeploy.image import PublishedImage
 from hpcdeploy.job import Job, Resources
+from hpcdeploy.progress import Feedback
 from hpcdeploy.remote.connections import Connections
-from hpcdeploy.remote.scripts import Delivery, submission
+from hpcdeploy.remote.submission_script import submission
 from hpcdeploy.run import State
+from hpcdeploy.staged_files import Delivery
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
 from hpcdeploy_lab.inside import inside
@@ -81,7 +83,7 @@ def test_two_clients_that_submit_one_run_at_once_make_one_job(
 
     def client() -> None:
         with Connections(open_transport) as own:
-            done.append(submit(run, script, own.to(cluster), store, again=True))
+            done.append(resume(run, script, own.to(cluster), store))
 
     clients = [threading.Thread(target=client) for _ in range(4)]
     for one in clients:
@@ -109,7 +111,7 @@ def test_a_connection_that_dies_in_the_middle_is_answered_by_asking_again(
     script = submission(run, HELLO, slow, delivery)
     cutter = threading.Thread(target=cut)
     cutter.start()
-    done = submit(run, script, connections.to(slow), store, report=said.append)
+    done = submit(run, script, connections.to(slow), store, feedback=Feedback(report=said.append))
     cutter.join()
     assert any(b"trying again" in piece for piece in said)
     assert jobs_of(lab, scheduler, run.id) == {done.run.job_id}
@@ -135,7 +137,7 @@ def test_many_runs_that_want_one_image_at_once_download_it_once(
         run = plan_run(HELLO, elsewhere, "slurm", delivery, now=time.time())
         with Connections(open_transport) as own:
             script = submission(run, HELLO, elsewhere, delivery)
-            done.append(submit(run, script, own.to(elsewhere), store, report=said.append))
+            done.append(submit(run, script, own.to(elsewhere), store, feedback=Feedback(report=said.append)))
 
     clients = [threading.Thread(target=client) for _ in range(6)]
     for one in clients:

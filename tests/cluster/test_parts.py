@@ -12,12 +12,13 @@ from hpcdeploy.config.files import load_project
 from hpcdeploy.errors import SchedulerError, UncertainSubmissionError
 from hpcdeploy.flows import follow
 from hpcdeploy.flows.cancel import cancel
-from hpcdeploy.flows.submit import plan_run, submit
+from hpcdeploy.flows.submit import plan_run, resume, submit
 from hpcdeploy.job import AfterKind, Array, Job, Predecessor
 from hpcdeploy.parameters import Parameters
 from hpcdeploy.remote.connections import Connections
-from hpcdeploy.remote.scripts import Delivery, submission
+from hpcdeploy.remote.submission_script import submission
 from hpcdeploy.run import Run, RunStatus, State
+from hpcdeploy.staged_files import Delivery
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
 from hpcdeploy_lab.inside import inside
@@ -130,7 +131,7 @@ def test_a_part_whose_note_was_lost_is_found_again_and_not_submitted_twice(site:
     # As a call leaves it that was cut off behind the second part's sbatch.
     for lost in ("id.4", "id.8"):
         assert inside(site.lab, ["rm", f"{first.run.folder}/{lost}"], user=site.lab.user).returncode == 0
-    again = submit(run, script, site.connections.to(site.cluster), site.store, again=True)
+    again = resume(run, script, site.connections.to(site.cluster), site.store)
     assert (first.already, again.already) == (False, True)
     assert again.run == first.run
     assert site.jobs(run) == {part.job_id for part in first.run.parts}
@@ -150,7 +151,7 @@ def test_a_part_that_is_refused_is_submitted_later_and_the_others_are_left_alone
     before = site.jobs(run)
     assert len(before) == 2
     assert inside(site.lab, ["touch", room], user=site.lab.user).returncode == 0
-    mended = submit(run, script, crowded.connections.to(crowded.cluster), crowded.store, again=True).run
+    mended = resume(run, script, crowded.connections.to(crowded.cluster), crowded.store).run
     assert {part.job_id for part in mended.parts[:2]} == before
     assert site.jobs(run) == {part.job_id for part in mended.parts}
 

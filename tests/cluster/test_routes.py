@@ -11,9 +11,11 @@ import pytest
 from hpcdeploy.cluster import Cluster, ImageRoute, SchedulerName
 from hpcdeploy.config.project import JobSettings, Project
 from hpcdeploy.flows import follow
-from hpcdeploy.flows.plan import Plan, plan
+from hpcdeploy.flows.images import RegistryLookup
+from hpcdeploy.flows.plan import Plan, Requested, plan
 from hpcdeploy.flows.submit import Submitted, submit
 from hpcdeploy.image import PublishedImage
+from hpcdeploy.progress import Feedback
 from hpcdeploy.registry import asking
 from hpcdeploy.remote import parallel_upload
 from hpcdeploy.remote.connections import Connections
@@ -56,20 +58,17 @@ def planned(
     return plan(
         project,
         store,
-        None,
-        None,
-        scheduler,
-        options,
-        resolve=asking.resolve,
-        plain_http=asking.speaks_plain_http,
-        run_id=None,
+        Requested(scheduler=scheduler, options=options),
+        RegistryLookup(resolve=asking.resolve, plain_http=asking.speaks_plain_http),
         now=time.time(),
     )
 
 
 def go(made: Plan, connections: Connections, store: Store, said: list[bytes] | None = None) -> Submitted:
     report = (lambda _: None) if said is None else said.append
-    return submit(made.run, made.script, connections.to(made.cluster), store, uploads=made.uploads, report=report)
+    return submit(
+        made.run, made.script, connections.to(made.cluster), store, uploads=made.uploads, feedback=Feedback(report=report)
+    )
 
 
 def reference(registry: Counted, published: PublishedImage) -> str:
@@ -242,13 +241,8 @@ def test_a_job_that_pulls_another_image_than_it_was_promised_says_so_and_runs_no
     made = plan(
         project,
         store,
-        None,
-        None,
-        "slurm",
-        JobSettings(image=reference(registry, published), command=("echo", "ran")),
-        resolve=wrong,
-        plain_http=asking.speaks_plain_http,
-        run_id=None,
+        Requested(scheduler="slurm", options=JobSettings(image=reference(registry, published), command=("echo", "ran"))),
+        RegistryLookup(resolve=wrong, plain_http=asking.speaks_plain_http),
         now=time.time(),
     )
     done = go(made, connections, store)

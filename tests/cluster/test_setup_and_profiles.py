@@ -14,12 +14,13 @@ from hpcdeploy.flows import logs
 from hpcdeploy.flows.build import build_on
 from hpcdeploy.flows.cancel import cancel
 from hpcdeploy.flows.fetch import fetch
-from hpcdeploy.flows.submit import plan_run, submit
+from hpcdeploy.flows.submit import plan_run, resume, submit
 from hpcdeploy.image import Definition
 from hpcdeploy.job import Array, Job
 from hpcdeploy.remote.connections import Connections
-from hpcdeploy.remote.scripts import Delivery, submission
+from hpcdeploy.remote.submission_script import submission
 from hpcdeploy.run import RunStatus, State
+from hpcdeploy.staged_files import Delivery
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
 from hpcdeploy_lab.inside import inside
@@ -71,7 +72,7 @@ def check(job: Job, scheduler: SchedulerName, cluster: Cluster, delivery: Delive
         fetched = fetch(run, folder / "fetched", connections.to(cluster))
         names = [path.name for path in fetched.files]
         assert {f"made {task}" for task in range(run.tasks)} | {f"{task}.out" for task in range(run.tasks)} <= {*names}
-        again = submit(run, submission(run, job, cluster, delivery), connections.to(cluster), store, again=True)
+        again = resume(run, submission(run, job, cluster, delivery), connections.to(cluster), store)
         assert again.already
         sleeping = replace(job, command=("sleep", "600"))
         other = submit_job(sleeping, scheduler, cluster, delivery, connections, store).run

@@ -11,8 +11,8 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.flows import follow, logs
 from hpcdeploy.job import Array, Bind, Job, Resources, Retries, Signal
 from hpcdeploy.remote.connections import Connections
-from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.run import NEVER_BEGAN, Run, RunStatus, State
+from hpcdeploy.staged_files import Delivery
 from hpcdeploy.store import Store
 from hpcdeploy_lab.inside import inside
 from hpcdeploy_lab.state import Lab

@@ -9,8 +9,8 @@ from hpcdeploy.errors import SchedulerError
 from hpcdeploy.flows import follow
 from hpcdeploy.job import Array, Job, Resources
 from hpcdeploy.remote.connections import Connections
-from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.run import Run, RunStatus, State, TaskStatus
+from hpcdeploy.staged_files import Delivery
 from hpcdeploy.store import Store
 from hpcdeploy_lab.inside import inside
 from hpcdeploy_lab.state import Lab

@@ -11,8 +11,8 @@ from hpcdeploy.errors import HpcdeployError
 from hpcdeploy.flows.cancel import cancel
 from hpcdeploy.job import Job
 from hpcdeploy.remote.connections import Connections
-from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.run import RunStatus, State
+from hpcdeploy.staged_files import Delivery
 from hpcdeploy.store import Store
 from hpcdeploy_lab.inside import inside
 from hpcdeploy_lab.state import Lab

@@ -16,8 +16,8 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.flows.cancel import cancel
 from hpcdeploy.job import Job
 from hpcdeploy.remote.connections import Connections
-from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.run import Run, RunStatus
+from hpcdeploy.staged_files import Delivery
 from hpcdeploy.store import Store, default_path
 from hpcdeploy_lab.state import Lab
 from tests.cluster.conftest import ROOT

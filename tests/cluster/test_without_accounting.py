@@ -10,8 +10,8 @@ from hpcdeploy.config.files import load_project
 from hpcdeploy.flows import follow
 from hpcdeploy.job import Array, Job
 from hpcdeploy.remote.connections import Connections
-from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.run import RunStatus, State
+from hpcdeploy.staged_files import Delivery
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
 from hpcdeploy_lab.inside import inside

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.job import Array, Job
 from hpcdeploy.remote.connections import Connections
-from hpcdeploy.remote.scripts import Delivery
+from hpcdeploy.staged_files import Delivery
 from hpcdeploy.store import Store
 from hpcdeploy_lab.inside import inside
 from hpcdeploy_lab.state import Lab

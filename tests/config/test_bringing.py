@@ -7,8 +7,8 @@ import pytest
 from hpcdeploy.cli.job_options import as_settings, takes_job_options
 from hpcdeploy.config.files import load_project
 from hpcdeploy.config.job_files import output_pattern, place
+from hpcdeploy.config.job_schema import read_options
 from hpcdeploy.config.named_files import admit_all
-from hpcdeploy.config.options import read_options
 from hpcdeploy.config.project import JobSettings, Project
 from hpcdeploy.config.resolution import resolve_job, resolve_job_here
 from hpcdeploy.errors import ConfigError

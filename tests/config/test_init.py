@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from hpcdeploy.cli.init import init as command
+from hpcdeploy.cli.generated_files import init as command
 from hpcdeploy.config.files import load_project
 from hpcdeploy.config.first_settings import Facts, first_settings, guess_repository
 from hpcdeploy.config.reading import Report, parse_document, read

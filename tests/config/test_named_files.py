@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy.config.files import load_project
+from hpcdeploy.config.job_schema import read_options
 from hpcdeploy.config.named_files import NamedFile, files_of_job, files_of_job_here, files_of_secrets, outside
-from hpcdeploy.config.options import read_options
 from hpcdeploy.config.project import Project
 from hpcdeploy.config.resolution import resolve_job, resolve_job_here
 from hpcdeploy.errors import ConfigError

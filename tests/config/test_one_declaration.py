@@ -59,7 +59,7 @@ def test_settings_and_options_are_read_and_merged_into_the_job(extended: Path) -
 from pathlib import Path
 from hpcdeploy.cli.job_options import as_settings
 from hpcdeploy.config.files import load_project
-from hpcdeploy.config.options import read_options
+from hpcdeploy.config.job_schema import read_options
 from hpcdeploy.config.resolution import resolve_job
 from hpcdeploy.job import SETTINGS
 project = load_project(Path())

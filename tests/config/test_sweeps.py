@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.config.files import read_sweep
-from hpcdeploy.config.job_schema import JOB
-from hpcdeploy.config.options import read_options
+from hpcdeploy.config.job_schema import JOB, read_options
 from hpcdeploy.config.project import JobSettings, Project, job_settings
 from hpcdeploy.config.reading import Report, parse_document, read
 from hpcdeploy.config.resolution import resolve_job, resolve_job_here

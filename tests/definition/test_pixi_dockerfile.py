@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy import __version__
-from hpcdeploy.definition.dockerfile.context import Context, Entry
-from hpcdeploy.definition.dockerfile.matching import read_ignore
+from hpcdeploy.definition.dockerfile.context import Context, Entry, read_ignore
 from hpcdeploy.definition.dockerfile.parsing import listed, pairs, parse_dockerfile
 from hpcdeploy.definition.dockerfile.stages import Plan, read_stages
 from hpcdeploy.definition.dockerfile.translation import translate

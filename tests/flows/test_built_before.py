@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy.apptainer.build_record import record_path, write_record
-from hpcdeploy.flows.build import build_here
+from hpcdeploy.flows.build import LocalBuilds, build_here
 from hpcdeploy.image import BuiltImage, Definition
 from hpcdeploy.store import Store
 from hpcdeploy.whole_file import sha256_of
@@ -43,8 +43,7 @@ def build(tmp_path: Path, store: Store) -> Build:
         built = build_here(
             definition,
             tmp_path / "x.sif",
-            program=str(program),
-            work=tmp_path / "work",
+            LocalBuilds(program=str(program), work=tmp_path / "work"),
             is_recorded=store.has_built,
             report=lambda event: steps.append(event.text),
         )

@@ -14,8 +14,8 @@ from hpcdeploy.limits import OutputLimit
 from hpcdeploy.progress import Progress
 from hpcdeploy.remote.answers import STREAM_SHELL
 from hpcdeploy.remote.connections import Connections
-from hpcdeploy.remote.scripts import receiving
 from hpcdeploy.remote.upload import upload
+from hpcdeploy.remote.upload_stream import receiving
 from hpcdeploy.staged_files import StagedFile
 from hpcdeploy.transport.contract import Completed, Input, Output, ignore_output
 from hpcdeploy.transport.local import LocalTransport

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcdeploy.definition.dockerfile.matching import read_ignore
+from hpcdeploy.definition.dockerfile.context import read_ignore
 from hpcdeploy.errors import DefinitionError, EnvironmentFileError, RegistryError
 from hpcdeploy.flows.generate import dockerfile_of, generate, write_dockerfile
 from hpcdeploy.flows.sources.dockerfile import read_context

@@ -9,11 +9,10 @@ import pytest
 from hpcdeploy.cluster import Cluster, ImageRoute
 from hpcdeploy.config.project import Project
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.flows.images import delivery_of
+from hpcdeploy.flows.images import RegistryLookup, delivery_of
 from hpcdeploy.image import BuiltImage, ImageSettings, PublishedImage
-from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.source import PixiSource
-from hpcdeploy.staged_files import StagedFile
+from hpcdeploy.staged_files import Delivery, StagedFile
 from hpcdeploy.store import Store
 from hpcdeploy.whole_file import sha256_of
 from tests.apptainer import sifs
@@ -38,7 +37,13 @@ def deliver(project: Project, store: Store, image: str = "train", *, route: Imag
     def nobody(reference: str) -> PublishedImage:
         raise AssertionError(f"nobody should ask for {reference}")
 
-    return delivery_of(image, project, Cluster(name="hpc", image_route=route), store, nobody, lambda _: False)
+    return delivery_of(
+        image,
+        project,
+        Cluster(name="hpc", image_route=route),
+        store,
+        RegistryLookup(resolve=nobody, plain_http=lambda _: False),
+    )
 
 
 @pytest.mark.parametrize("where", [{"built_on": "hpc"}, {"cached_on": "hpc", "path": "/images/train.sif"}])
@@ -73,7 +78,9 @@ def test_an_image_that_was_built_on_one_cluster_after_the_other_is_there_on_both
     store.built(project.root, first)
     store.built(project.root, replace(BUILT, built_on="other", path="/scratch/other.sif", **other))  # type: ignore[arg-type]
     assert deliver(project, store) == Delivery(sha256=first.sha256, size=first.size)
-    latest = delivery_of("train", project, Cluster(name="other"), store, lambda _: PUSHED, lambda _: False)
+    latest = delivery_of(
+        "train", project, Cluster(name="other"), store, RegistryLookup(resolve=lambda _: PUSHED, plain_http=lambda _: False)
+    )
     assert (latest.sha256, latest.size) == (other.get("sha256", BUILT.sha256), other.get("size", BUILT.size))
 
 
@@ -194,5 +201,11 @@ def test_where_a_registry_answers_is_told(
 ) -> None:
     store.built(project.root, BUILT)
     store.published(replace(PUSHED, repository=repository), when=1)
-    delivery = delivery_of("train", project, Cluster(name="hpc"), store, lambda _: PUSHED, lambda _: plain_http)
+    delivery = delivery_of(
+        "train",
+        project,
+        Cluster(name="hpc"),
+        store,
+        RegistryLookup(resolve=lambda _: PUSHED, plain_http=lambda _: plain_http),
+    )
     assert (delivery.host, delivery.port) == place

@@ -14,9 +14,8 @@ from hpcdeploy.errors import ConfigError, ConnectionLostError, TransportError
 from hpcdeploy.limits import OutputLimit
 from hpcdeploy.remote import parallel_upload
 from hpcdeploy.remote.connections import Connections
-from hpcdeploy.remote.scripts import receiving, receiving_lane
 from hpcdeploy.remote.upload import upload
-from hpcdeploy.remote.upload_stream import UploadStream
+from hpcdeploy.remote.upload_stream import UploadStream, receiving, receiving_lane
 from hpcdeploy.staged_files import StagedFile
 from hpcdeploy.transport.contract import Completed, Input, Output, ignore_output
 from hpcdeploy.transport.local import LocalTransport

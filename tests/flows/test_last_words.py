@@ -2,7 +2,7 @@
 
 import pytest
 
-from hpcdeploy.remote.output import ErrorOutput
+from hpcdeploy.remote.answers import ErrorOutput
 from hpcdeploy.transport.contract import Completed, ignore_output
 
 SBATCH = b"sbatch: error: invalid partition specified: gpus\n"

@@ -19,7 +19,7 @@ from hpcdeploy.flows.submit import submit
 from hpcdeploy.image import Definition
 from hpcdeploy.remote.connections import Connections
 from hpcdeploy.remote.query import query_scheduler
-from hpcdeploy.remote.scripts import submission
+from hpcdeploy.remote.submission_script import submission
 from hpcdeploy.remote.upload import upload
 from hpcdeploy.run import RunStatus, State
 from hpcdeploy.staged_files import StagedFile

@@ -94,5 +94,5 @@ def test_a_job_that_could_not_be_noted_here_is_told_and_noted_by_resume(tmp_path
         signal.signal(signal.SIGXFSZ, handler)
     assert store.find([RUN.id])[0].run.job_id == ""
     with Connections(lambda _: Scripted([done])) as connections:
-        flow.submit(RUN, "script", connections.to(cluster), store, again=True)
+        flow.resume(RUN, "script", connections.to(cluster), store)
     assert store.find([RUN.id])[0].run.job_id == "17"

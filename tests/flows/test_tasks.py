@@ -10,8 +10,7 @@ import pytest
 from hpcdeploy.cli.job_options import joined
 from hpcdeploy.config.sweeps import parse_tasks
 from hpcdeploy.errors import ConfigError
-from hpcdeploy.flows.rerun import check_alone, choose_tasks, relatives, repeated
-from hpcdeploy.flows.results import as_csv, clock, results
+from hpcdeploy.flows.run_tasks import as_csv, check_alone, choose_tasks, clock, relatives, repeated, results
 from hpcdeploy.job import Array, Request
 from hpcdeploy.parameters import Parameters
 from hpcdeploy.run import Run, RunStatus, State, TaskStatus

@@ -19,7 +19,7 @@ from hpcdeploy.config.sweeps import parse_csv, parse_json_lines, parse_tasks
 from hpcdeploy.config.units import parse_memory, parse_time
 from hpcdeploy.config.validators import parse_array, parse_bind
 from hpcdeploy.definition.checking import check_definition
-from hpcdeploy.definition.dockerfile.matching import read_ignore
+from hpcdeploy.definition.dockerfile.context import read_ignore
 from hpcdeploy.definition.dockerfile.rendering import render_dockerfile
 from hpcdeploy.definition.grammar import read_definition, substitute
 from hpcdeploy.engine.instances import Instance, Instances

@@ -20,7 +20,7 @@ from hpcdeploy.errors import HpcdeployError
 from hpcdeploy.flows import logs
 from hpcdeploy.flows.cancel import cancel
 from hpcdeploy.flows.fetch import fetch
-from hpcdeploy.flows.results import as_csv, results
+from hpcdeploy.flows.run_tasks import as_csv, results
 from hpcdeploy.flows.submit import submit
 from hpcdeploy.job import Array, Job
 from hpcdeploy.limits import OutputLimit
@@ -31,8 +31,7 @@ from hpcdeploy.remote.connections import Connections
 from hpcdeploy.remote.query import query_scheduler
 from hpcdeploy.remote.upload_stream import UploadStream
 from hpcdeploy.run import Run, RunStatus, TaskStatus
-from hpcdeploy.scheduler.answers import Answer
-from hpcdeploy.scheduler.contract import scheduler_of
+from hpcdeploy.scheduler.contract import Answer, scheduler_of
 from hpcdeploy.staged_files import StagedFile
 from hpcdeploy.store import Store
 from hpcdeploy.transport.contract import Completed, Input, Output, ignore_output

@@ -9,7 +9,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from hpcdeploy.errors import UncertainSubmissionError
-from hpcdeploy.flows.submit import submit
+from hpcdeploy.flows import submit as flow
 from hpcdeploy.remote.connections import Connections
 from hpcdeploy.run import Run
 from hpcdeploy.store import Store
@@ -165,7 +165,7 @@ def resume(place: Place, run: Run, store: Store) -> str:
         try:
             with Connections(open_transport) as connections:
                 uploads = store.uploads(run)
-                done = submit(run, store.script(run), connections.to(place.cluster), store, uploads=uploads, again=True)
+                done = flow.resume(run, store.script(run), connections.to(place.cluster), store, uploads=uploads)
                 return done.run.job_id
         except UncertainSubmissionError:
             time.sleep(5)

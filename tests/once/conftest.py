@@ -13,7 +13,8 @@ from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.config.files import load_project
 from hpcdeploy.flows.submit import plan_run
 from hpcdeploy.job import Array, Job, Predecessor
-from hpcdeploy.remote.scripts import Delivery, submission
+from hpcdeploy.remote.submission_script import submission
+from hpcdeploy.staged_files import Delivery
 from hpcdeploy.store import Store
 from hpcdeploy_lab.inside import inside
 from hpcdeploy_lab.state import Lab

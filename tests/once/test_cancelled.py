@@ -1,4 +1,4 @@
-"""A run is cancelled although its submission is uncertain: no job of it is left, and no client can submit one."""
+"""A run that nobody is sure of is cancelled: no job of it is left, and none is ever made, whoever tries."""
 
 import threading
 import time
@@ -13,11 +13,11 @@ import pytest
 from hpcdeploy.cluster import SchedulerName
 from hpcdeploy.errors import ConfigError, SchedulerError, UncertainSubmissionError
 from hpcdeploy.flows import follow
+from hpcdeploy.flows import submit as flow
 from hpcdeploy.flows.cancel import cancel
-from hpcdeploy.flows.submit import check_resumable, submit
 from hpcdeploy.job import Array, Predecessor
+from hpcdeploy.remote.cancellation import revoking
 from hpcdeploy.remote.connections import Connections
-from hpcdeploy.remote.scripts import revoking
 from hpcdeploy.run import Run, RunStatus, State
 from hpcdeploy.store import Store
 from hpcdeploy.transport.connect import open_transport
@@ -65,10 +65,10 @@ def nothing_more_comes_of(place: Place, planned: Planned, connections: Connectio
         assert (said.code, said.job) == (15, ""), said.words
         assert said.words.count(f"run {planned.run.id} was cancelled, and is not submitted any more") == 1
     with pytest.raises(SchedulerError, match=r"was cancelled, and is not submitted any more.*\n?.*hpcdeploy cancel"):
-        submit(planned.run, planned.script, connections.to(place.cluster), store, again=True)
+        flow.resume(planned.run, planned.script, connections.to(place.cluster), store)
     known = store.find([planned.run.id])[0]
     with pytest.raises(ConfigError, match="was cancelled before it was submitted"):
-        check_resumable(known)
+        flow.check_resumable(known)
     assert jobs_of(place, planned) == before
     assert alive(place, planned.run) == set()
 
@@ -125,7 +125,7 @@ def test_a_scheduler_that_is_down_leaves_all_as_it_was(
     assert store.find([planned.run.id]) == [known]
     assert on_login_node(place, f"ls {folder_of(place, planned)}/cancelled || true") == ""
     assert alive(place, planned.run) == {job}
-    again = submit(planned.run, planned.script, connections.to(place.cluster), store, again=True)
+    again = flow.resume(planned.run, planned.script, connections.to(place.cluster), store)
     assert (again.run.job_id, again.already) == (job, True)
 
 
@@ -135,7 +135,7 @@ def test_a_run_whose_cancelling_its_scheduler_did_not_hear_of_has_no_mark_of_it(
 ) -> None:
     planned = place.planned(scheduler)
     on_record(planned, store)
-    run = submit(planned.run, planned.script, connections.to(place.cluster), store, again=True).run
+    run = flow.resume(planned.run, planned.script, connections.to(place.cluster), store).run
     down = replace(place.cluster, setup=(DOWN[scheduler].format(root=place.root),))
     with pytest.raises(SchedulerError, match="did not cancel"):
         cancel(store.find([run.id]), lambda _: connections.to(down), store)
@@ -153,7 +153,7 @@ def test_a_call_that_died_once_it_had_left_its_mark_is_made_again(
     [job] = jobs_of(place, planned)
     on_login_node(place, f"touch {folder_of(place, planned)}/cancelled")
     with pytest.raises(SchedulerError, match=f"was cancelled.*hpcdeploy cancel {planned.run.id}' to record that"):
-        submit(planned.run, planned.script, connections.to(place.cluster), store, again=True)
+        flow.resume(planned.run, planned.script, connections.to(place.cluster), store)
     assert store.find([planned.run.id]) == [known], "the record is still uncertain"
     assert cancelled(place, known, connections, store).run.job_id == job
     assert alive(place, planned.run) == set()
@@ -222,7 +222,7 @@ def test_a_run_that_was_cut_off_while_its_image_was_brought_is_cancelled_once_th
     image.write_bytes(right[::-1])
 
     def resume() -> None:
-        submit(planned.run, planned.script, connections.to(place.cluster), store, uploads=planned.uploads, again=True)
+        flow.resume(planned.run, planned.script, connections.to(place.cluster), store, uploads=planned.uploads)
 
     with pytest.raises(ConfigError, match=rf"has changed since the job was planned.*hpcdeploy cancel {planned.run.id}$"):
         resume()

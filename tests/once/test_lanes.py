@@ -15,8 +15,8 @@ from bench.ways import ways
 from hpcdeploy.cluster import Cluster, SchedulerName, TransportName
 from hpcdeploy.flows.submit import plan_run
 from hpcdeploy.remote import parallel_upload
-from hpcdeploy.remote.scripts import Delivery, submission
-from hpcdeploy.staged_files import StagedFile
+from hpcdeploy.remote.submission_script import submission
+from hpcdeploy.staged_files import Delivery, StagedFile
 from hpcdeploy.store import Store
 from hpcdeploy.whole_file import sha256_of
 from hpcdeploy_lab.inside import inside

@@ -17,9 +17,9 @@ from hpcdeploy.errors import ConfigError
 from hpcdeploy.flows.job_files import bring_along
 from hpcdeploy.flows.submit import plan_run
 from hpcdeploy.job import Code
-from hpcdeploy.remote.scripts import Delivery, submission
+from hpcdeploy.remote.submission_script import submission
 from hpcdeploy.shell_script import library_file
-from hpcdeploy.staged_files import StagedFile
+from hpcdeploy.staged_files import Delivery, StagedFile
 from hpcdeploy.store import Store
 from hpcdeploy.whole_file import sha256_of
 from hpcdeploy_lab.inside import inside

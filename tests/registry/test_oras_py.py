@@ -1,6 +1,7 @@
 """What plain oras-py does wrong, so that a fix is noticed: then the library's own method can be used.
 
-Each test names a method that ``hpcdeploy.registry.oci_client`` or ``hpcdeploy.registry.authentication`` has in its place.
+Each test names a method that a module of ``hpcdeploy.registry`` has in its place: ``oci_requests``, ``oci_client`` or
+``authentication``.
 """
 
 import base64

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy.errors import AuthenticationError, ConfigError, RegistryError
-from hpcdeploy.flows.push import Pushed, Refused, push, refuse_same_tags
+from hpcdeploy.flows.push import Pushed, Refused, destinations, push, refuse_same_tags
 from hpcdeploy.image import BuiltImage, ImageSettings
 from hpcdeploy.registry.asking import registry_of
 from hpcdeploy.source import PixiSource
@@ -48,7 +48,8 @@ def publish(
 ) -> list[Pushed | Refused]:
     store = Store(folder / "runs.db")
     image = built(folder, one.name, seed)
-    return push(image, one, store, registry_of, git=git, warn=pytest.fail, tags=tags, images=images)
+    to = destinations(one, git, tags=tags, images=images)
+    return push(image, to, store, registry_of, git=git, warn=pytest.fail)
 
 
 def test_a_registry_whose_disk_is_full_takes_nothing_and_says_so_once(registry_program: Path, tmp_path: Path) -> None:
@@ -60,7 +61,7 @@ def test_a_registry_whose_disk_is_full_takes_nothing_and_says_so_once(registry_p
         store, place = Store(tmp_path / "runs.db"), settings("train", f"{host}/lab/train")
 
         def pushed() -> list[Pushed | Refused]:
-            return push(image, place, store, lambda _: registry(host), git=GIT, warn=pytest.fail)
+            return push(image, destinations(place, GIT), store, lambda _: registry(host), git=GIT, warn=pytest.fail)
 
         [refused] = pushed()
         assert isinstance(refused, Refused)

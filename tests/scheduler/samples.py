@@ -5,9 +5,8 @@ from dataclasses import replace
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.job import Array, Bind, Job, Resources
 from hpcdeploy.parameters import Parameters
-from hpcdeploy.remote.scripts import Delivery
 from hpcdeploy.run import Run
-from hpcdeploy.staged_files import StagedFile
+from hpcdeploy.staged_files import Delivery, StagedFile
 
 SHA256 = "ab" * 32
 DELIVERY = Delivery(

@@ -6,10 +6,10 @@ import pytest
 from hpcdeploy.cluster import Cluster, HtcondorContainer
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import Array, Bind, Directives, Job, Resources, Retries, Signal
-from hpcdeploy.remote.scripts import submission
+from hpcdeploy.remote.submission_script import submission
 from hpcdeploy.run import NEVER_BEGAN, State
 from hpcdeploy.scheduler import htcondor
-from hpcdeploy.scheduler.answers import Answer, Answers
+from hpcdeploy.scheduler.contract import Answer, Answers
 from hpcdeploy.scheduler.htcondor.event_log import read_log
 from hpcdeploy.scheduler.htcondor.queries import read_queue
 from hpcdeploy.scheduler.htcondor.submit_description import WORTH_A_RELEASE, commands, warning_of

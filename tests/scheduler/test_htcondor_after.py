@@ -8,7 +8,7 @@ import pytest
 
 from hpcdeploy.run import Run, State, TaskStatus
 from hpcdeploy.scheduler import htcondor
-from hpcdeploy.scheduler.answers import Answer
+from hpcdeploy.scheduler.contract import Answer
 from hpcdeploy.scheduler.htcondor.reasons import explain
 from tests.scheduler.samples import PLAIN, run_of
 

@@ -6,7 +6,7 @@ import pytest
 
 from hpcdeploy.run import State, TaskStatus
 from hpcdeploy.scheduler import htcondor
-from hpcdeploy.scheduler.answers import Answer
+from hpcdeploy.scheduler.contract import Answer
 from hpcdeploy.scheduler.htcondor.queries import read_history
 from tests.scheduler.samples import PLAIN, run_of
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy.job import After, AfterKind, Predecessor
-from hpcdeploy.remote.scripts import submission
+from hpcdeploy.remote.submission_script import submission
 from tests.scheduler.samples import CACHED, CLUSTER, PLAIN, run_of
 from tests.shellcheck import findings
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcdeploy.remote.scripts import submission
+from hpcdeploy.remote.submission_script import submission
 from tests.scheduler.samples import CACHED, CLUSTER, PLAIN, run_of
 
 STAND_IN = """#!/bin/sh

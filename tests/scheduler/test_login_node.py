@@ -9,17 +9,13 @@ import pytest
 from hpcdeploy.cluster import Cluster, HtcondorContainer, SchedulerName
 from hpcdeploy.job import After, Array, Bind, Job, Predecessor, Resources, Retries, Signal
 from hpcdeploy.remote.answers import SHELL, STREAM_SHELL, read_answer
-from hpcdeploy.remote.scripts import (
-    Delivery,
-    cancelling,
-    following,
-    listing,
-    reading_logs,
-    receiving,
-    receiving_lane,
-    revoking,
-    submission,
-)
+from hpcdeploy.remote.cancellation import cancelling, revoking
+from hpcdeploy.remote.listing import listing
+from hpcdeploy.remote.logs import reading_logs
+from hpcdeploy.remote.query import following
+from hpcdeploy.remote.submission_script import submission
+from hpcdeploy.remote.upload_stream import receiving, receiving_lane
+from hpcdeploy.staged_files import Delivery, Placement
 from tests.scheduler.golden_files import check_golden
 from tests.scheduler.samples import (
     AUTO,
@@ -101,9 +97,9 @@ def scripts() -> dict[str, str]:
         made[f"{scheduler}-follow"] = following(SITE, scheduler, runs, "fence")
         made[f"{scheduler}-cancel"] = cancelling(SITE, runs)
         made[f"{scheduler}-revoke"] = revoking(SITE, run_of(SWEPT, scheduler))
-    made["slurm-parcels"] = submission(
-        run_of(PLAIN), PLAIN, SITE, DELIVERY, parcels=(STAGED, replace(STAGED, path="$WORK/x"))
-    )
+    here = Placement(upload=STAGED, place="data", is_folder=False)
+    elsewhere = replace(DELIVERY, upload=replace(STAGED, path="$WORK/x"))
+    made["slurm-parcels"] = submission(run_of(PLAIN), PLAIN, SITE, elsewhere, placements=(here,))
     made["htcondor-brought"] = submission(run_of(PLAIN, "htcondor"), PLAIN, CLUSTER, BROUGHT)
     made["receive"] = receiving(STAGED, SITE)
     made["lane"] = receiving_lane(STAGED, range(1_000_000, 2_000_000), SITE)

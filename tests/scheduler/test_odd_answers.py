@@ -12,7 +12,7 @@ from hpcdeploy.errors import SchedulerError
 from hpcdeploy.job import Array, Job
 from hpcdeploy.run import UNREAD, State, TaskStatus
 from hpcdeploy.scheduler import htcondor, slurm
-from hpcdeploy.scheduler.answers import Answer, Answers, read_answers
+from hpcdeploy.scheduler.contract import Answer, Answers, read_answers
 from hpcdeploy.scheduler.htcondor.queries import read_queue as read_condor_q
 from hpcdeploy.scheduler.slurm.queries import indices, read_accounting, read_queue, read_records
 from tests.scheduler.samples import PLAIN, run_of

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy.remote.answers import read_answer
-from hpcdeploy.remote.scripts import cancelling, listing, revoking, submission
+from hpcdeploy.remote.cancellation import cancelling, revoking
+from hpcdeploy.remote.listing import listing
+from hpcdeploy.remote.submission_script import submission
 from tests.scheduler.samples import CACHED, CLUSTER, PLAIN, run_of
 
 OLDER = (Path(__file__).parent.parent / "records" / "submit-0.1.0.sh").read_text()

@@ -16,7 +16,7 @@ import pytest
 
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.job import Code, Input, Job
-from hpcdeploy.remote.scripts import submission
+from hpcdeploy.remote.submission_script import submission
 from hpcdeploy.scheduler.htcondor.submit_description import Command, with_inputs, with_outputs
 from hpcdeploy.staged_files import Placement, StagedFile, can_mount, staged_path
 from tests.scheduler.golden_files import check_golden

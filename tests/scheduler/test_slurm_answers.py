@@ -2,7 +2,7 @@ import pytest
 
 from hpcdeploy.run import NEVER_BEGAN, TERMINAL, State
 from hpcdeploy.scheduler import slurm
-from hpcdeploy.scheduler.answers import Answer, Answers
+from hpcdeploy.scheduler.contract import Answer, Answers
 from hpcdeploy.scheduler.slurm.queries import indices, read_accounting, read_queue, state_of
 from tests.scheduler.samples import PLAIN, TRAIN, run_of
 

@@ -13,11 +13,12 @@ import pytest
 from hpcdeploy import limits
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.errors import SchedulerError
-from hpcdeploy.remote.query import query_scheduler
-from hpcdeploy.remote.scripts import cancelling, following, submission
+from hpcdeploy.remote.cancellation import cancelling
+from hpcdeploy.remote.query import following, query_scheduler
+from hpcdeploy.remote.submission_script import submission
 from hpcdeploy.run import Run, RunStatus, State, TaskStatus
 from hpcdeploy.scheduler import slurm
-from hpcdeploy.scheduler.answers import read_answers
+from hpcdeploy.scheduler.contract import read_answers
 from hpcdeploy.shell_script import library
 from hpcdeploy.transport.local import LocalTransport
 from tests.scheduler.samples import CACHED, CLUSTER, PLAIN, TRAIN, run_of

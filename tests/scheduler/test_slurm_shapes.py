@@ -10,10 +10,10 @@ import pytest
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import Bind, Directives, Job, Launcher, Resources, Retries, Signal
-from hpcdeploy.remote.scripts import submission
+from hpcdeploy.remote.submission_script import submission
 from hpcdeploy.run import State
 from hpcdeploy.scheduler import slurm
-from hpcdeploy.scheduler.answers import Answer
+from hpcdeploy.scheduler.contract import Answer
 from hpcdeploy.scheduler.htcondor.submit_description import refuse_shapes
 from hpcdeploy.scheduler.slurm.directives import directives
 from tests.scheduler.samples import CACHED, CLUSTER, PLAIN, run_of

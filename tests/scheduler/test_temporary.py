@@ -9,7 +9,7 @@ import pytest
 
 from hpcdeploy.cluster import SchedulerName
 from hpcdeploy.job import Bind, Job
-from hpcdeploy.remote.scripts import submission
+from hpcdeploy.remote.submission_script import submission
 from hpcdeploy.shell_script import library
 from tests.scheduler.samples import CACHED, CLUSTER, PLAIN, run_of
 

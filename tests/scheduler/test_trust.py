@@ -10,7 +10,7 @@ import pytest
 
 from hpcdeploy import shell
 from hpcdeploy.cluster import Cluster
-from hpcdeploy.remote.scripts import receiving
+from hpcdeploy.remote.upload_stream import receiving
 from hpcdeploy.shell_script import assignments, library
 from hpcdeploy.staged_files import StagedFile
 from tests.users import ALICE, BOB

@@ -1,11 +1,154 @@
-"""List the build context of a Dockerfile and find the files that COPY or ADD means."""
+"""List the build context of a Dockerfile, and match its files: Go's ``filepath.Match`` for COPY, moby/patternmatcher for
+``.dockerignore``."""
 
 import posixpath
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from hpcdeploy.definition.dockerfile.matching import has_wildcard, match_source
 from hpcdeploy.definition.dockerfile.parsing import Instruction
+from hpcdeploy.errors import DefinitionError
+from hpcdeploy.wildcards import FOLDERS, STAR, joined
+
+_WITHIN = "(?:.*/)?"
+"""The meaning of ``**`` next to a character that is not a slash (``a**b``). Matching it may need backtracking."""
+
+_PLAIN = {STAR: "[^/]*", FOLDERS: "(?:.*/)?", _WITHIN: _WITHIN}
+_MOST_WITHIN = 4
+"""Maximum number of wildcards in a pattern with `_WITHIN`: each multiplies the time by the length of the path."""
+
+WILDCARDS = frozenset("*?[\\")
+
+
+def has_wildcard(path: str) -> bool:
+    """Tell whether the source of a COPY is a pattern."""
+    return any(character in WILDCARDS for character in path)
+
+
+def match_source(pattern: str, path: str) -> bool:
+    """Tell whether `pattern` matches all of `path`, as Go's ``filepath.Match`` (a wildcard never matches a slash).
+
+    Raises:
+        DefinitionError: The pattern is malformed.
+    """
+    return re.fullmatch(_regex(pattern, doublestar=False), path, re.DOTALL) is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ignore:
+    """A ``.dockerignore``: regular expressions in order; True marks an exception (``!``)."""
+
+    patterns: tuple[tuple[bool, str], ...] = ()
+
+    @property
+    def takes_back(self) -> bool:
+        """Tell whether there are exceptions, so that ignored folders must be searched too."""
+        return any(back for back, _ in self.patterns)
+
+    def ignores(self, path: str) -> bool:
+        """Tell whether `path`, relative to the context, is excluded. A pattern that matches a folder covers its content."""
+        parents = ["/".join(path.split("/")[:depth]) for depth in range(1, path.count("/") + 2)]
+        ignored = False
+        for back, expression in self.patterns:
+            if ignored == back and any(re.fullmatch(expression, parent, re.DOTALL) for parent in parents):
+                ignored = not back
+        return ignored
+
+
+def read_ignore(text: str) -> Ignore:
+    """Read a ``.dockerignore``: one pattern per line, ``#`` in column 0 starts a comment.
+
+    Raises:
+        DefinitionError: A pattern is malformed.
+    """
+    patterns: list[tuple[bool, str]] = []
+    for raw in text.removeprefix("\ufeff").split("\n"):
+        if raw.startswith("#"):
+            continue
+        line = raw.strip()
+        back = line.startswith("!")
+        line = line[1:].strip() if back else line
+        if not line:
+            if back:
+                raise DefinitionError(".dockerignore contains a '!' without a pattern")
+            continue
+        cleaned = posixpath.normpath(line).lstrip("/") if line != "/" else ""
+        if cleaned and cleaned != ".":
+            patterns.append((back, _regex(cleaned, doublestar=True)))
+    return Ignore(patterns=tuple(patterns))
+
+
+def _regex(pattern: str, *, doublestar: bool) -> str:
+    pieces: list[str] = []
+    position = within = 0
+    while position < len(pattern):
+        character = pattern[position]
+        position += 1
+        if character == "*" and doublestar and pattern.startswith("*", position):
+            at_folder = position == 1 or pattern[position - 2] == "/"
+            position += 1
+            if pattern.startswith("/", position):
+                position += 1
+            elif position < len(pattern):
+                at_folder = False
+            pieces.append(".*" if position == len(pattern) else FOLDERS if at_folder else _WITHIN)
+            within += pieces[-1] == _WITHIN
+        elif character == "*":
+            pieces.append(STAR)
+        elif character == "?":
+            pieces.append("[^/]")
+        elif character == "[":
+            text, position = _range(pattern, position)
+            pieces.append(text)
+        elif character == "\\":
+            if position == len(pattern):
+                raise DefinitionError(f"the pattern {pattern!r} ends with a backslash that escapes nothing")
+            pieces.append(re.escape(pattern[position]))
+            position += 1
+        else:
+            pieces.append(re.escape(character))
+    if not within:
+        return joined(pieces)
+    if sum(piece in _PLAIN for piece in pieces) > _MOST_WITHIN:
+        raise DefinitionError(
+            f"the pattern {pattern!r} has ** inside a name and more than {_MOST_WITHIN} wildcards; use ** as a complete "
+            "component: a/**/b"
+        )
+    return "".join(_PLAIN.get(piece, piece) for piece in pieces)
+
+
+def _range(pattern: str, position: int) -> tuple[str, int]:
+    """Translate ``[a-z]`` or ``[^a-z]``, from after its bracket."""
+    negated = pattern.startswith("^", position)
+    position += negated
+    parts = ""
+    while position < len(pattern):
+        if pattern[position] == "]" and parts:
+            return f"[{'^/' if negated else ''}{parts}]", position + 1
+        if pattern[position] in "]-":
+            break
+        low, position = _one(pattern, position)
+        parts += re.escape(low)
+        if pattern.startswith("-", position):
+            high, position = _one(pattern, position + 1)
+            if high < low or high == "]":
+                break
+            parts += f"-{re.escape(high)}"
+    raise DefinitionError(f"the pattern {pattern!r} contains a '[' that does not start a range such as [a-z]")
+
+
+def _one(pattern: str, position: int) -> tuple[str, int]:
+    if pattern.startswith("\\", position):
+        position += 1
+    if position >= len(pattern):
+        raise DefinitionError(f"the pattern {pattern!r} ends inside a range")
+    return pattern[position], position + 1
+
+
+def under(patterns: Sequence[str], path: str) -> bool:
+    """Tell whether `path` equals one of the folders `patterns`, or is inside one."""
+    return any(path == folder or path.startswith(f"{folder}/") for folder in patterns)
+
 
 _LINKS = 40
 """Maximum number of links to follow before a cycle is assumed, as in Linux (path_resolution(7))."""

@@ -9,8 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hpcdeploy.definition.dockerfile.context import Context
-from hpcdeploy.definition.dockerfile.matching import has_wildcard, under
+from hpcdeploy.definition.dockerfile.context import Context, has_wildcard, under
 from hpcdeploy.definition.dockerfile.parsing import Instruction, here_word, listed
 from hpcdeploy.definition.dockerfile.words import Lexer, Lookup, word, written
 

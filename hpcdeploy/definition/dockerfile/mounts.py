@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from hpcdeploy.definition.dockerfile.context import under
 from hpcdeploy.definition.dockerfile.copying import HOST_FOLDERS
-from hpcdeploy.definition.dockerfile.matching import under
 from hpcdeploy.definition.dockerfile.parsing import Instruction, here_word
 from hpcdeploy.definition.dockerfile.words import word, words, written
 

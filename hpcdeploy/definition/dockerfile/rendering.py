@@ -6,8 +6,8 @@ from pathlib import Path
 from hpcdeploy import templates
 from hpcdeploy.definition import guard
 from hpcdeploy.definition.checking import check_definition
+from hpcdeploy.definition.dockerfile.context import under
 from hpcdeploy.definition.dockerfile.copying import TEMPORARY_FOLDERS
-from hpcdeploy.definition.dockerfile.matching import under
 from hpcdeploy.definition.dockerfile.running import NOT_KEPT
 from hpcdeploy.definition.dockerfile.stages import Plan, PlannedStage
 from hpcdeploy.definition.dockerfile.words import PREAMBLE, word, words

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from hpcdeploy.definition import guard
-from hpcdeploy.definition.dockerfile.context import Context
+from hpcdeploy.definition.dockerfile.context import Context, under
 from hpcdeploy.definition.dockerfile.copying import HOST_FOLDERS, TEMPORARY_FOLDERS, Copier, Copy, StagedFile, Taken
-from hpcdeploy.definition.dockerfile.matching import under
 from hpcdeploy.definition.dockerfile.mounts import Mount, read_mounts, run_lines
 from hpcdeploy.definition.dockerfile.parsing import Instruction, pairs
 from hpcdeploy.definition.dockerfile.stages import AUTOMATIC, PlannedStage, Stage, Stages, Start, argument_words

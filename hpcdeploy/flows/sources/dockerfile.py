@@ -5,8 +5,7 @@ import tarfile
 from pathlib import Path
 
 from hpcdeploy.boundary import Boundary
-from hpcdeploy.definition.dockerfile.context import Context, Entry
-from hpcdeploy.definition.dockerfile.matching import Ignore, read_ignore
+from hpcdeploy.definition.dockerfile.context import Context, Entry, Ignore, read_ignore
 from hpcdeploy.definition.dockerfile.parsing import parse_dockerfile
 from hpcdeploy.definition.dockerfile.rendering import render_dockerfile, staged_place
 from hpcdeploy.definition.dockerfile.translation import translate

@@ -8,7 +8,7 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.gpus import handing
 from hpcdeploy.job import Job
 from hpcdeploy.run import NEVER_BEGAN, TERMINAL, UNREAD, Run, State, TaskStatus, numbered
-from hpcdeploy.scheduler.answers import NO_ROWS, Answers
+from hpcdeploy.scheduler.contract import NO_ROWS, Answers
 from hpcdeploy.scheduler.htcondor import reasons
 from hpcdeploy.scheduler.htcondor.event_log import read_log
 from hpcdeploy.scheduler.htcondor.queries import ATTRIBUTES, CLUSTER, HISTORY_ATTRIBUTES, NEVER, read_history, read_queue

@@ -7,7 +7,7 @@ from typing import Any
 from hpcdeploy.checked_values import HIGHEST_EXIT_CODE, LARGEST, MOST, MOST_TASKS, moment, read_json, whole_number
 from hpcdeploy.errors import SchedulerError
 from hpcdeploy.run import State, TaskStatus
-from hpcdeploy.scheduler.answers import Rows, shown
+from hpcdeploy.scheduler.contract import Rows, shown
 from hpcdeploy.scheduler.htcondor.event_log import OUT_OF_TIME, TIMED_OUT
 
 Ad = Mapping[str, Any]

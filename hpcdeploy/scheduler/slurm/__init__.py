@@ -9,7 +9,7 @@ from hpcdeploy.config.gres import asks_for_gpus, has_whole_nodes
 from hpcdeploy.gpus import handing
 from hpcdeploy.job import Job
 from hpcdeploy.run import TERMINAL, UNREAD, Run, State, TaskStatus, numbered
-from hpcdeploy.scheduler.answers import NO_ROWS, Answers, Rows
+from hpcdeploy.scheduler.contract import NO_ROWS, Answers, Rows
 from hpcdeploy.scheduler.slurm import queries as slurm_answers
 from hpcdeploy.scheduler.slurm import reasons
 from hpcdeploy.scheduler.slurm.directives import directives, lines, shape_values

@@ -8,7 +8,7 @@ from functools import partial
 from hpcdeploy.checked_values import HIGHEST_EXIT_CODE, LATEST, MOST_TASKS, moment, read_json, whole_number
 from hpcdeploy.limits import text_lines
 from hpcdeploy.run import NEVER_BEGAN, State, TaskStatus, numbered
-from hpcdeploy.scheduler.answers import Rows, shown
+from hpcdeploy.scheduler.contract import Rows, shown
 
 ExitCodes = Mapping[tuple[str, int], int]
 """Exit codes by job id (of the array, for an array task) and task number."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hpcdeploy.definition.dockerfile.matching import match_source, read_ignore
+from hpcdeploy.definition.dockerfile.context import match_source, read_ignore
 from hpcdeploy.errors import DefinitionError
 
 

@@ -30,7 +30,7 @@ image_source=''
 cache_limit=0
 image_cache_owners=()
 image_size=3500000000
-can_upload=no
+can_upload=yes
 reference=oras://registry.example.org/team/train@sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd
 registry_host=''
 registry_port=443
@@ -51,8 +51,8 @@ set_paths() {
 }
 set_job_paths() {
   uploads=(
-    1212121212121212121212121212121212121212121212121212121212121212 1200000 /scratch/"${USER:?is not set on this machine, but the path needs it: set it, or name another path}"'/my project/code/1212121212121212121212121212121212121212121212121212121212121212.tar' 'the code of '"'"'my project'"'"'' ''
     1212121212121212121212121212121212121212121212121212121212121212 1200000 "${WORK:?is not set on this machine, but the path needs it: set it, or name another path}"/x 'the code of '"'"'my project'"'"'' ''
+    1212121212121212121212121212121212121212121212121212121212121212 1200000 /scratch/"${USER:?is not set on this machine, but the path needs it: set it, or name another path}"'/my project/code/1212121212121212121212121212121212121212121212121212121212121212.tar' 'the code of '"'"'my project'"'"'' ''
   )
 }
 write_files() {
@@ -142,6 +142,9 @@ mounts=()
 mounts+=(--mount "type=bind,$(field source /data/common),$(field destination /data/common),ro")
 # The run's folder is mounted after these: a read-only bind of a folder above it would keep the program from recording its start.
 mounts+=(--mount "type=bind,$(field source "$run"),$(field destination "$run")")
+placements=(code/1212121212121212121212121212121212121212121212121212121212121212.tar data file)
+# --- login/job/placements.sh: mount uploaded files ($placements: path below the root, path in the container, folder or file of each) for
+# --- login/job/clear_placements.sh: remove at the end what was made only to be mounted on; it is no output. Other processes of the run
 # --- login/job/temporary.sh: mount the node's folders for temporary files. Apptainer passes their variables to the program, but mounts
 
 unbegun=$run/tasks/.unbegun.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}.${SLURM_PROCID:-0}

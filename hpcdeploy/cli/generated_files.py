@@ -1,4 +1,4 @@
-"""Implement ``generate``: print or write definitions."""
+"""Implement ``init``, ``generate`` and ``workflow``, which write settings, definitions and a workflow for a project."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -20,6 +20,20 @@ from hpcdeploy.cli.options import spread
 if TYPE_CHECKING:
     from hpcdeploy.cli.place import Place
     from hpcdeploy.image import ImageSettings
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(help="Project folder.", exists=True, file_okay=False)] = Path(),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing hpcdeploy.toml.")] = False,
+) -> None:
+    """Write a commented hpcdeploy.toml for a project.
+
+    It is made from the files of the folder: pixi.toml, spack.yaml, a Dockerfile, and git's origin.
+    """
+    from hpcdeploy.flows.init import init as write
+
+    path = write(folder, force=force)
+    show.put(f"wrote {path}; next: read it, then hpcdeploy generate")
 
 
 class Format(StrEnum):
@@ -94,3 +108,57 @@ def _dockerfile(place: "Place", build_args: BuildArguments, settings: "ImageSett
         return
     written, ignore = write_dockerfile(text, target, root)
     show.say(f"wrote {written} and {ignore}; the context is {root}")
+
+
+DEFAULT = ".github/workflows/images.yaml"
+
+
+def workflow(
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help=f"Output file, such as {DEFAULT}.", show_default=False),
+    ] = None,
+    install: Annotated[
+        str | None,
+        typer.Option(
+            "--install",
+            metavar="REQUIREMENT",
+            help="Requirement that pip installs; default: this version of hpcdeploy.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Print a GitHub Actions workflow that builds and pushes images.
+
+    With --output the text is written to a file.
+    """
+    from hpcdeploy.cli.place import here
+    from hpcdeploy.flows.workflow import Workflow, render_workflow, repository_root, requirement, watched_paths
+    from hpcdeploy.registry.asking import image_config
+    from hpcdeploy.tags import read_git_facts
+    from hpcdeploy.whole_file import write_whole
+
+    project = here().project
+    top = repository_root(project.root)
+    own = output.resolve() if output else top / DEFAULT
+    git = read_git_facts(project.root)
+    subfolder = project.root.resolve().relative_to(top).as_posix()
+    text = render_workflow(
+        Workflow(
+            images=tuple(project.images.values()),
+            paths=watched_paths(
+                project,
+                own.relative_to(top).as_posix() if own.is_relative_to(top) else DEFAULT,
+                image_config=image_config,
+            ),
+            branch=(git.default_branch if git else "") or "main",
+            install=install or requirement(),
+            subfolder="" if subfolder == "." else subfolder,
+        ),
+        overrides=project.root,
+    )
+    if output is None:
+        show.exact(text)
+        return
+    write_whole(output, text)
+    show.say(f"wrote {output}")

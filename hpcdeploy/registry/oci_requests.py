@@ -1,0 +1,191 @@
+"""Send requests to a registry, with the session and the addresses of oras-py; the only module that imports it.
+
+Parts of it are not used (oras-py 0.2.43, ``oras/provider.py``): ``do_request`` retries every exception for 131 s, and
+has no timeout and one token for all hosts; ``put_upload`` reads the whole file; ``download_blob`` verifies no digest and
+does not write atomically; ``get_manifest`` returns parsed JSON without a digest; ``upload_manifest`` serializes the JSON
+again; ``get_container`` takes a path with a full stop for a host. The tests in ``tests/registry/test_oras_py.py`` fail when
+the library fixes one of them.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import oras.container
+import oras.provider
+import requests
+from oras.logger import setup_logger
+
+from hpcdeploy.errors import RegistryError
+from hpcdeploy.registry.addresses import NOWHERE, ODD, is_plain, is_same_origin, join, may_follow, origin_of
+from hpcdeploy.registry.authentication import ScopedAuth
+from hpcdeploy.registry.bounded import BoundedAdapter
+from hpcdeploy.registry.credentials import Lookup
+from hpcdeploy.registry.failures import PassingFailure, explain_response, only_request_errors, persist
+from hpcdeploy.registry.reference import Reference, is_loopback
+from hpcdeploy.registry.retries import Patience
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MOST_REDIRECTS = 5
+_MOST_CHALLENGES = 3
+"""Maximum number of challenges in one request: a token may have expired meanwhile, or lack a right."""
+
+
+class OciRequests:
+    """Requests to the registry of ``reference``; its credentials are sent to no other host."""
+
+    def __init__(
+        self,
+        reference: Reference,
+        lookup: Lookup,
+        *,
+        plain_http: bool,
+        patience: Patience,
+        doing: str,
+        token_service: str = "",
+    ) -> None:
+        setup_logger(quiet=True)
+        registry = oras.provider.Registry(hostname=reference.endpoint, insecure=plain_http)
+        self.session: requests.Session = registry.session  # it accepts no cookies
+        self.prefix: str = registry.prefix
+        self.reference = reference
+        self.patience = patience
+        self.doing = doing
+        self.root = f"{self.prefix}://{reference.endpoint}"
+        self._lookup = lookup
+        # There is no proxy between a machine and itself. A callable that changes nothing disables ~/.netrc, whose `default`
+        # line requests would use instead of our token.
+        self.session.trust_env = not (plain_http and is_loopback(reference.host))
+        for scheme in ("http://", "https://"):
+            self.session.mount(scheme, BoundedAdapter())
+        self.session.auth = _leave_alone
+        # Nothing is decompressed: a few bytes may become gigabytes.
+        self.session.headers.update({"User-Agent": "hpcdeploy", "Accept-Encoding": "identity"})
+        self.auth = ScopedAuth(self.session)
+        self.auth.registry = self.root
+        self.auth.host = reference.host
+        self.auth.token_service = token_service
+        self.auth.credentials = lookup.credentials
+        self.auth.patience = patience
+
+    def container(self, name: str) -> oras.container.Container:
+        """Return this client's own repository at a tag or digest, without the library's parser."""
+        container = oras.container.Container("unused/unused", registry=self.reference.endpoint)
+        container.registry = self.reference.endpoint
+        namespace, _, container.repository = self.reference.path.rpartition("/")
+        container.namespace = namespace or None
+        container.tag, container.digest = name, None
+        return container
+
+    def persist(self, attempt: Callable[[], requests.Response]) -> requests.Response:
+        """Call `attempt` until its answer is not a temporary failure or the retry policy ends; return the last answer."""
+        return persist(attempt, self.patience, doing=self.doing, reference=self.reference)
+
+    def exchange(
+        self,
+        method: str,
+        url: str,
+        *,
+        data: Any = None,  # noqa: ANN401
+        headers: dict[str, str] | None = None,
+        stream: bool = False,
+        timeout: tuple[float, float] | None = None,
+    ) -> requests.Response:
+        """Send a request once: challenges are answered; redirects are followed only for GET and HEAD."""
+        limits = timeout or (self.patience.connect, self.patience.read)
+
+        def send(target: str, extra: dict[str, str]) -> requests.Response:
+            with only_request_errors():
+                response: requests.Response = self.session.request(
+                    method,
+                    target,
+                    data=data,
+                    headers={"Accept-Encoding": "identity", **(headers or {}), **extra},
+                    stream=stream,
+                    timeout=limits,
+                    allow_redirects=False,
+                )
+            return response
+
+        ours = is_same_origin(url, self.root)
+        response = send(url, self.auth.get_auth_header() if ours else {})
+        for _ in range(_MOST_CHALLENGES):
+            if response.status_code not in (401, 403) or not ours:
+                break
+            with _closed_on_error(response):
+                extra, changed = self.auth.authenticate_request(response, dict(self._sent(response)))
+            if not changed:
+                break
+            response.close()
+            response = send(url, extra)
+        for _ in range(_MOST_REDIRECTS):
+            if response.status_code not in _REDIRECTS or method not in ("GET", "HEAD"):
+                break
+            with _closed_on_error(response):
+                target = self.follow(response)
+            response.close()
+            same_origin = is_same_origin(target, self.root)
+            response = send(target, self.auth.get_auth_header() if same_origin else {})
+        return response
+
+    def follow(self, response: requests.Response) -> str:
+        """Return the absolute URL of an answer's ``Location``.
+
+        Raises:
+            PassingFailure: There is none.
+            RegistryError: It is malformed (`is_plain`), or leads to an address without TLS (`may_follow`).
+        """
+        location = response.headers.get("Location", "").strip(" \t")
+        target = self.absolute(response, location)
+        if not location or origin_of(target) == NOWHERE:
+            raise PassingFailure(f"{self.reference.host} sent no upload location", response=response)
+        if not may_follow(response.url, target):
+            raise RegistryError(
+                f"{self.doing} {self.reference} failed: {self.reference.host} redirects to an address without TLS, "
+                "which was not followed; a proxy before the registry probably does not set X-Forwarded-Proto"
+            )
+        return target
+
+    def absolute(self, response: requests.Response, link: str) -> str:
+        """Return the absolute URL of a link in an answer; empty if it is malformed.
+
+        Raises:
+            RegistryError: Parsers of URLs could disagree about it (`is_plain`).
+        """
+        if not is_plain(link):
+            raise RegistryError(
+                f"{self.doing} {self.reference} failed: {self.reference.host} redirects to an address with {ODD}, "
+                "which was not followed; ask the operator of the registry"
+            )
+        return join(response.url, link)
+
+    def check(self, response: requests.Response, *expected: int) -> requests.Response:
+        """Return the answer if its status is `expected`.
+
+        Raises:
+            HpcdeployError: The status is another one; the class depends on it.
+        """
+        if response.status_code in expected:
+            return response
+        try:
+            raise explain_response(response, doing=self.doing, reference=self.reference, lookup=self._lookup)
+        finally:
+            response.close()
+
+    def _sent(self, response: requests.Response) -> Iterable[tuple[str, str]]:
+        authorization = response.request.headers.get("Authorization")
+        return [("Authorization", str(authorization))] if authorization else []
+
+
+@contextmanager
+def _closed_on_error(response: requests.Response) -> Iterator[None]:
+    """Close a response if the block raises an error, because no caller gets it."""
+    try:
+        yield
+    except BaseException:
+        response.close()
+        raise
+
+
+def _leave_alone(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request

@@ -1,0 +1,113 @@
+"""Cancel runs on a login node: the jobs of submitted runs, or a submission that was interrupted."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hpcdeploy.cluster import Cluster
+from hpcdeploy.errors import ConnectionLostError, SchedulerError, TransportError, UncertainSubmissionError
+from hpcdeploy.remote.answers import ExitCode, read_submission
+from hpcdeploy.remote.script_parts import ABOUT_REVOKE, FILES, FIND, query_script, set_paths
+from hpcdeploy.remote.session import Session
+from hpcdeploy.run import Run
+from hpcdeploy.shell_script import Script, Setup, Value
+from hpcdeploy.templates import refuse_former
+
+
+def cancel_jobs(runs: Sequence[Run], session: Session) -> None:
+    """Cancel the jobs of `runs`, all of one scheduler.
+
+    Raises:
+        SchedulerError: The scheduler rejected the request; the message contains its own.
+        TransportError: The connection failed.
+    """
+    result = session.run(cancelling(session.cluster, runs, overrides=session.overrides))
+    if result.exit_code:
+        which = ("all of " if len(runs) > 1 else "") + ", ".join(run.id for run in runs)
+        raise SchedulerError(f"{runs[0].scheduler} on {session.cluster.name} did not cancel {which}: {result.errors}")
+
+
+def cancelling(cluster: Cluster, runs: Sequence[Run], *, overrides: Path | None = None) -> str:
+    """Render the script that cancels `runs`, all of one scheduler, and records the cancellation in their folders.
+
+    Raises:
+        ConfigError: A path contains a line break or a NUL.
+        TemplateError: A template is broken.
+    """
+    refuse_former(overrides)
+    scheduler = runs[0].scheduler
+    jobs = [(run.id, part) for run in runs for part in run.parts]
+    values: dict[str, Value] = {
+        "run_ids": tuple(run.id for run in runs),
+        "run_of": {part.job_id: run_id for run_id, part in jobs},
+        "cancel_command": "scancel" if scheduler == "slurm" else "condor_rm",
+    }
+    if scheduler == "slurm":
+        values["name_of"] = {part.job_id: part.name for _, part in jobs}
+    return query_script("Cancel runs.", values, cluster, f"{scheduler}-cancel", with_variables=True)
+
+
+def find_or_prevent(run: Run, session: Session) -> Run:
+    """Return `run` with the job that an interrupted submission left; without a job if its submission is prevented now.
+
+    Raises:
+        SchedulerError: The login node is not usable.
+        UncertainSubmissionError: It is still not known whether the run has a job.
+        TransportError: No connection can be opened.
+    """
+    again = f"run 'hpcdeploy cancel {run.id}' again later"
+    try:
+        result = session.run(revoking(session.cluster, run, overrides=session.overrides))
+    except TransportError as error:
+        session.reconnect()
+        if not isinstance(error, ConnectionLostError):
+            raise
+        raise UncertainSubmissionError(
+            f"the connection failed while run {run.id} was being cancelled ({error}); it may have a job: {again}"
+        ) from error
+    message = result.message
+    if result.exit_code == ExitCode.UNUSABLE:
+        raise SchedulerError(f"run {run.id} was not cancelled: {message}")
+    try:
+        answer = None if result.exit_code else result.answer()
+        if answer is not None:
+            return read_submission(answer, run, may_lack_job=True).run
+    except ValueError as error:
+        message = str(error)
+    raise UncertainSubmissionError(f"{message}; {again}")
+
+
+def revoking(cluster: Cluster, run: Run, *, patience: int = 30, overrides: Path | None = None) -> str:
+    """Render the script that finds the job of a `run` whose submission is uncertain, or prevents its submission.
+
+    The script prints the job id, which can then be cancelled as usual.
+
+    Args:
+        cluster: The cluster.
+        run: The run.
+        patience: Maximum time in seconds to wait for a submission of the run that is in progress on the login node.
+        overrides: The project's folder, whose own templates replace the built-in ones.
+
+    Raises:
+        ConfigError: A path contains a line break or a NUL.
+        TemplateError: A template is broken.
+    """
+    refuse_former(overrides)
+    is_array = run.scheduler == "slurm" and run.tasks > 1
+    values: dict[str, Value] = {
+        "run_id": run.id,
+        "scheduler": run.scheduler,
+        **({"tasks": run.tasks} if is_array else {}),
+        "is_array": is_array,
+        "lock_timeout": str(patience),
+        "image_cache_owners": cluster.image_cache_owners,
+    }
+    chunks = ("slurm/chunks.sh",) if is_array else ()
+    return Script(
+        title=f"Find the job of run {run.id}, whose submission is uncertain, or prevent its submission.",
+        about=ABOUT_REVOKE,
+        values=values,
+        functions=(set_paths(cluster),),
+        before_setup=("variables.sh",),
+        setup=Setup(lines=cluster.setup, must_succeed=True),
+        files=(*FILES["revoke"], *FILES[f"{run.scheduler}-lookup"], *chunks, *FIND, "find_jobs.sh"),
+    ).text()

@@ -1,0 +1,134 @@
+"""Record images: the latest build of each, its inputs and lock file, the cached checksums, and the pushes."""
+
+import json
+import zlib
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from hpcdeploy.checked_values import typed
+from hpcdeploy.image import BuiltImage, PublishedImage
+from hpcdeploy.store.record_file import RecordFile, bytes_value, json_value, text_value
+
+
+class ImageRows(RecordFile):
+    """The images in the record. Every method is one transaction."""
+
+    def built(self, project: Path, image: BuiltImage) -> None:
+        """Record the latest build of a project's image (`project`: its folder), also as that of its cluster."""
+        row = (str(project.resolve()), image.name, json.dumps(asdict(image)))
+        cluster = image.built_on or image.cached_on
+        with self.opened() as connection:
+            # Not part of the schema, so that older releases can still use the file. They recorded the latest builds only.
+            connection.execute("CREATE TABLE IF NOT EXISTS builds (image TEXT PRIMARY KEY) WITHOUT ROWID")
+            connection.execute("INSERT OR IGNORE INTO builds SELECT image FROM built UNION SELECT image FROM built_on")
+            connection.execute("INSERT OR IGNORE INTO builds VALUES (?)", row[2:])
+            connection.execute("INSERT OR REPLACE INTO built VALUES (?, ?, ?)", row)
+            if cluster:
+                connection.execute("INSERT OR REPLACE INTO built_on VALUES (?, ?, ?, ?)", (*row[:2], cluster, row[2]))
+
+    def has_built(self, image: BuiltImage) -> bool:
+        """Tell whether the record has a build, here or on a cluster, with the sha256 and inputs of `image`."""
+        with self.opened() as connection:
+            rows = connection.execute("SELECT image FROM built UNION SELECT image FROM built_on").fetchall()
+            if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'builds'").fetchone():
+                rows += connection.execute("SELECT image FROM builds").fetchall()
+        return any(_is_build_of(row[0], image) for row in rows)
+
+    def latest_build(self, project: Path, name: str) -> BuiltImage | None:
+        """Return the latest build of a project's image; None if it was never built from here."""
+        with self.opened() as connection:
+            row = connection.execute(
+                "SELECT image FROM built WHERE project = ? AND name = ?", (str(project.resolve()), name)
+            ).fetchone()
+        return self._built(name, row)
+
+    def latest_build_on(self, project: Path, name: str, cluster: str) -> BuiltImage | None:
+        """Return the latest build of a project's image on one cluster; None if there is none."""
+        with self.opened() as connection:
+            row = connection.execute(
+                "SELECT image FROM built_on WHERE project = ? AND name = ? AND cluster = ?",
+                (str(project.resolve()), name, cluster),
+            ).fetchone()
+        return self._built(name, row)
+
+    def _built(self, name: str, row: Sequence[object] | None) -> BuiltImage | None:
+        with self.reading(f"the latest build of the image {name!r}", f"Run 'hpcdeploy build {name}' again"):
+            return None if row is None else typed(BuiltImage, json_value(row[0]))
+
+    def locked(self, project: Path, image: BuiltImage, lock: bytes) -> None:
+        """Record the lock file of an image's build, so that later changes can be listed without the image."""
+        row = (str(project.resolve()), image.name, image.created, zlib.compress(lock))
+        with self.opened() as connection:
+            connection.execute("INSERT OR REPLACE INTO locks VALUES (?, ?, ?, ?)", row)
+
+    def latest_lock(self, project: Path, name: str) -> tuple[str, bytes] | None:
+        """Return the time (RFC 3339) and lock file of the latest build of an image that has one."""
+        with self.opened() as connection:
+            row = connection.execute(
+                "SELECT built, lock FROM locks WHERE project = ? AND name = ?", (str(project.resolve()), name)
+            ).fetchone()
+        with self.reading(f"the lock file of the image {name!r}", f"Run 'hpcdeploy build {name}' again"):
+            return None if row is None else (text_value(row[0]), zlib.decompress(bytes_value(row[1])))
+
+    def built_from(self, project: Path, image: BuiltImage, inputs: str) -> None:
+        """Record the inputs of an image's latest build (`hpcdeploy.flows.freshness`)."""
+        row = (str(project.resolve()), image.name, image.sha256, zlib.compress(inputs.encode()))
+        with self.opened() as connection:
+            connection.execute("INSERT OR REPLACE INTO inputs VALUES (?, ?, ?, ?)", row)
+
+    def latest_inputs(self, project: Path, image: BuiltImage) -> str | None:
+        """Return the inputs of exactly this build; None if they were not recorded."""
+        with self.opened() as connection:
+            row = connection.execute(
+                "SELECT inputs FROM inputs WHERE project = ? AND name = ? AND sha256 = ?",
+                (str(project.resolve()), image.name, image.sha256),
+            ).fetchone()
+        advice = f"Run 'hpcdeploy build {image.name}' again"
+        with self.reading(f"what the image {image.name!r} was built from", advice):
+            return None if row is None else zlib.decompress(bytes_value(row[0])).decode()
+
+    def know_files(self, project: Path, name: str, files: str) -> None:
+        """Record the cached checksums of an image's files (`hpcdeploy.known_files.KnownFiles.written`)."""
+        row = (str(project.resolve()), name, zlib.compress(files.encode(), 1))
+        with self.opened() as connection:
+            connection.execute("INSERT OR REPLACE INTO known_files VALUES (?, ?, ?)", row)
+
+    def known_files(self, project: Path, name: str) -> str:
+        """Return the cached checksums of an image's files; empty if there are none, or if they are damaged."""
+        with self.opened() as connection:
+            row = connection.execute(
+                "SELECT files FROM known_files WHERE project = ? AND name = ?", (str(project.resolve()), name)
+            ).fetchone()
+        try:
+            return "" if row is None else zlib.decompress(bytes_value(row[0])).decode()
+        except (ValueError, TypeError, zlib.error):  # the files are read again
+            return ""
+
+    def published(self, image: PublishedImage, *, when: int) -> None:
+        """Record that an image was pushed, at `when` (seconds since 1970)."""
+        row = (image.sha256, image.repository, image.manifest, image.size, when)
+        with self.opened() as connection:
+            connection.execute("INSERT OR REPLACE INTO published VALUES (?, ?, ?, ?, ?)", row)
+
+    def publications(self, sha256: str) -> list[PublishedImage]:
+        """Return the registry images with that sha256, the latest push first."""
+        with self.opened() as connection:
+            rows = connection.execute(
+                "SELECT repository, manifest, sha256, size FROM published WHERE sha256 = ? ORDER BY pushed DESC, rowid DESC",
+                (sha256,),
+            ).fetchall()
+        names = ("repository", "manifest", "sha256", "size")
+        with self.reading(f"where the image {sha256} was pushed", "Push the image again"):
+            return [typed(PublishedImage, dict(zip(names, row, strict=True))) for row in rows]
+
+
+def _is_build_of(text: object, image: BuiltImage) -> bool:
+    """Tell whether a row is a build with the sha256 and inputs of `image`; false for a damaged row."""
+    if image.sha256 not in str(text):
+        return False
+    try:
+        values = json_value(text)
+    except (ValueError, TypeError):
+        return False
+    return isinstance(values, dict) and (values.get("sha256"), values.get("inputs")) == (image.sha256, image.inputs)

@@ -1,13 +1,13 @@
 """Files that only this machine has and a job needs on the cluster, and their paths there."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from hpcdeploy import shell
 from hpcdeploy.cluster import Cluster, SchedulerName
+from hpcdeploy.frozen import frozen
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class StagedFile:
     """A file that is uploaded for a job: an image, a snapshot of code, an input.
 
@@ -30,7 +30,7 @@ class StagedFile:
     becomes: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Placement:
     """An upload of a job, and its path in the container.
 

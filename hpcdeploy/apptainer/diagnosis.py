@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from hpcdeploy.frozen import frozen
 
 SHOWN = 15
 """Lines that a person gets to see."""
@@ -13,7 +14,7 @@ NO_PROGRAM_BEGINS = "no program begins in this image: its start ends first, with
 """Error of a build whose image's environment script ends the shell before it starts the program."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Cause:
     """A probable cause, and what a person can do. ``source`` says where the pattern was seen."""
 

@@ -1,6 +1,5 @@
 """Define the verbs of the command line; each is imported on use, because imports dominate a short command's run time."""
 
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
@@ -12,9 +11,10 @@ from typer.main import get_command, get_group
 from hpcdeploy.cli.command_line import WithCommand
 from hpcdeploy.cli.trust import HELP, OPTION, trust_project
 from hpcdeploy.errors import MissingProgramError
+from hpcdeploy.frozen import frozen
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Verb:
     """A verb.
 

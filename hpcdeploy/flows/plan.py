@@ -1,7 +1,7 @@
 """Resolve the runs that a new one waits for (``after``): job names and run ids, looked up in the record."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from hpcdeploy.cluster import Cluster, SchedulerName
@@ -14,6 +14,7 @@ from hpcdeploy.errors import ConfigError
 from hpcdeploy.flows.images import Resolve, SpeaksPlainHttp, delivery_of, refuse_elsewhere
 from hpcdeploy.flows.job_files import Allow, Brought
 from hpcdeploy.flows.submit import plan_run
+from hpcdeploy.frozen import frozen
 from hpcdeploy.job import After, Job, Predecessor, Request
 from hpcdeploy.remote.scripts import Delivery, submission
 from hpcdeploy.run import Run, RunStatus
@@ -79,7 +80,7 @@ CheckImage = Callable[[str, Delivery], None]
 """Check a job's image, given its name and how the login node gets it; raise if it must not be used."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Plan:
     """A complete submission.
 

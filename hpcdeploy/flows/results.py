@@ -3,8 +3,9 @@
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from hpcdeploy.frozen import frozen
 from hpcdeploy.job import Array
 from hpcdeploy.plain_text import one_line
 from hpcdeploy.run import TERMINAL, RunStatus, State, TaskStatus
@@ -13,7 +14,7 @@ COLUMNS = ("task", "state", "exit_code", "seconds", "node")
 OF_TASK = "of_task"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Result:
     """One task.
 

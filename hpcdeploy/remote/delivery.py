@@ -1,11 +1,10 @@
 """How an image gets to a cluster."""
 
-from dataclasses import dataclass
-
+from hpcdeploy.frozen import frozen
 from hpcdeploy.staged_files import StagedFile
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Delivery:
     """How the image gets to the cluster.
 

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from hpcdeploy import limits
 from hpcdeploy.checked_values import LATEST, whole_number
 from hpcdeploy.errors import OverLimitError, SchedulerError
+from hpcdeploy.frozen import frozen
 from hpcdeploy.remote.answers import is_path
 from hpcdeploy.remote.scripts import listing
 from hpcdeploy.remote.session import Session
@@ -60,7 +61,7 @@ class RemoteFile:
         return f"{self.part}/{self.name}"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Listing:
     """The files of a run on a cluster.
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from hpcdeploy import limits
 from hpcdeploy.checked_values import whole_number
 from hpcdeploy.errors import SchedulerError, TransportError
+from hpcdeploy.frozen import frozen
 from hpcdeploy.remote.scripts import log_piece, reading_logs
 from hpcdeploy.remote.session import Session
 from hpcdeploy.run import Run
 from hpcdeploy.scheduler.answers import Section, read_sections
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Piece:
     """New output of a task on standard output and standard error; `more`: there may be more."""
 

@@ -3,11 +3,11 @@
 import secrets
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from hpcdeploy import limits
 from hpcdeploy.cluster import SchedulerName
 from hpcdeploy.errors import HpcdeployError, SchedulerError
+from hpcdeploy.frozen import frozen
 from hpcdeploy.remote.answers import ExitCode
 from hpcdeploy.remote.scripts import following
 from hpcdeploy.remote.session import Session
@@ -23,7 +23,7 @@ _AT_ONCE = 5000
 (execve(2))."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class QueryResult:
     """The new states of runs on a cluster, and the first error, if not all of its schedulers answered."""
 

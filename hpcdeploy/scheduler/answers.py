@@ -2,9 +2,9 @@
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from hpcdeploy.errors import SchedulerError
+from hpcdeploy.frozen import frozen
 from hpcdeploy.run import TaskStatus
 
 _JSON = frozenset({"sacct_json", "condor_q", "condor_history"})
@@ -17,7 +17,7 @@ _LONGEST_MARK = 200
 """Maximum length in bytes of a section's name and exit status."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Answer:
     """The output of one command on the login node, and its exit code."""
 
@@ -31,7 +31,7 @@ Answers = dict[str, Answer]
 """Answers by section name (``squeue``, ``sacct``, ``records``, ``condor_q``, ``events``)."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Rows:
     """The parsed rows of one section.
 
@@ -65,7 +65,7 @@ def shown(row: object) -> str:
     return repr(row if isinstance(row, str) else str(row)[:_LONGEST_ROW])[:_LONGEST_ROW]
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Section:
     """A section as received."""
 

@@ -2,16 +2,16 @@
 
 import posixpath
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from hpcdeploy.definition.dockerfile.matching import has_wildcard, match_source
 from hpcdeploy.definition.dockerfile.parsing import Instruction
+from hpcdeploy.frozen import frozen
 
 _LINKS = 40
 """Maximum number of links to follow before a cycle is assumed, as in Linux (path_resolution(7))."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Entry:
     """An entry of the context: ``kind`` is ``file``, ``folder`` or ``link`` (to ``target``); ``mode`` its permissions."""
 
@@ -20,7 +20,7 @@ class Entry:
     target: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Context:
     """The entries of the context by relative path, without ``.``; ``is_archive`` inspects the content of one file."""
 

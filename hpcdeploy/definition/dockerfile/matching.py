@@ -3,9 +3,9 @@
 import posixpath
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from hpcdeploy.errors import DefinitionError
+from hpcdeploy.frozen import frozen
 from hpcdeploy.wildcards import FOLDERS, STAR, joined
 
 _WITHIN = "(?:.*/)?"
@@ -32,7 +32,7 @@ def match_source(pattern: str, path: str) -> bool:
     return re.fullmatch(_regex(pattern, doublestar=False), path, re.DOTALL) is not None
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Ignore:
     """A ``.dockerignore``: regular expressions in order; True marks an exception (``!``)."""
 

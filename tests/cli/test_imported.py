@@ -30,7 +30,6 @@ SETTINGS = {
     "jinja2",
     "tomli",
     "sqlite3",
-    "hashlib",
     "hpcdeploy.config",
     "hpcdeploy.flows",
     "hpcdeploy.remote",
@@ -40,7 +39,7 @@ SETTINGS = {
 
 
 def imported(folder: Path, *words: str) -> set[str]:
-    """Run a command in a project with an image and a job, on this machine as its cluster; return the modules of its process."""
+    """Run a command in a project with an image, a job and a run on this machine; return the modules of its process."""
     (folder / "hpcdeploy").mkdir()
     (folder / "hpcdeploy/config.toml").write_text(f'[clusters.here]\nhost = "local"\nroot = "{folder}/root"\n')
     (folder / "project").mkdir()

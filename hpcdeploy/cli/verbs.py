@@ -194,8 +194,11 @@ class Verbs(TyperGroup):
 
     def format_commands(self, _ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - typer bundles its own click and types
         """Write the verbs below their headings, as rich does."""
-        for panel in dict.fromkeys(command.rich_help_panel for command in self.commands.values()):
-            rows = [(name, command.help) for name, command in self.commands.items() if command.rich_help_panel == panel]
+        panels: dict[str, list[tuple[str, str]]] = {}
+        for name, command in self.commands.items():
+            panel = VERBS[name].panel if name in VERBS else _ADDED_PANEL
+            panels.setdefault(panel, []).append((name, command.help or ""))
+        for panel, rows in panels.items():
             with formatter.section(panel):
                 formatter.write_dl(rows)
 

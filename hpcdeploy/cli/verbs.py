@@ -264,7 +264,11 @@ def _entry_points(group: str) -> Iterator[tuple[str, str, str]]:
     """
     for folder in reversed(sys.path):  # the first one of a name wins
         for file in Path(folder).glob("*.dist-info/entry_points.txt"):
-            _, found, text = f"\n{file.read_text()}".partition(f"\n[{group}]\n")
+            try:
+                content = file.read_text(encoding="utf-8", errors="replace")
+            except OSError:  # not ours to read, as for importlib.metadata
+                continue
+            _, found, text = f"\n{content}".partition(f"\n[{group}]\n")
             for line in text.partition("\n[")[0].splitlines() if found else ():
                 name, sign, reference = line.partition("=")
                 module, _, attribute = reference.partition(":")

@@ -47,6 +47,9 @@ def test_a_distribution_adds_a_verb_by_an_entry_point(tmp_path: Path) -> None:
         "[hpcdeploy.verbs]\nmore = more:app\nsubmit = nowhere:app\n\n"
         "[other]\nelse = nowhere:app\n"
     )
+    (tmp_path / "odd-1.0.dist-info/entry_points.txt").mkdir(parents=True)
+    (tmp_path / "old-1.0.dist-info").mkdir()
+    (tmp_path / "old-1.0.dist-info/entry_points.txt").write_bytes(b"[console_scripts]\nna\xefve = nowhere:main\n")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     code = "from hpcdeploy.cli.main import main; main()"
 

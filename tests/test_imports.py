@@ -21,7 +21,8 @@ ROWS = (
         *("folders", "git", "gpus", "progress", "regular_file", "secret", "source"),
         *("store_tables", "toml", "whole_file", "wildcards"),
     ),
-    ("errors", "checked_values", "frozen", "limits", "plain_text", "private"),
+    ("errors", "checked_values", "limits", "plain_text", "private"),
+    ("frozen",),
 )
 # Values that are made of values, and text that is made of quoted words.
 ALLOWED = {

@@ -1,8 +1,8 @@
 """A cluster as its settings describe it: host, schedulers, and the site's conventions."""
 
-from dataclasses import dataclass
 from typing import Literal
 
+from hpcdeploy.frozen import frozen
 from hpcdeploy.gpus import GpuVendorChoice
 from hpcdeploy.job import Bind
 
@@ -17,7 +17,7 @@ LOCAL = "local"
 """The ``host`` of a cluster whose login node is this machine; no SSH is used."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Cluster:
     """One cluster.
 

@@ -1,14 +1,15 @@
 """Choose the GPU vendor and Apptainer flag for a container; used both for cluster jobs and for this machine."""
 
 from collections.abc import Container
-from dataclasses import dataclass
 from typing import Literal
+
+from hpcdeploy.frozen import frozen
 
 GpuVendor = Literal["nvidia", "amd"]
 GpuVendorChoice = Literal["auto", "nvidia", "amd"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Driver:
     """A vendor's driver: the ``device`` that it creates in ``/dev``, and its ``flag`` of ``apptainer exec``."""
 
@@ -34,7 +35,7 @@ FALLBACK = DRIVERS[0]
 _BY_VENDOR = {driver.vendor: driver for driver in DRIVERS}
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Handing:
     """How a job passes GPUs to its container.
 

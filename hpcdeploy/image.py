@@ -1,12 +1,12 @@
 """The settings of an image before it is rendered, and an image after it was built or pushed."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
+from hpcdeploy.frozen import frozen
 from hpcdeploy.source import OciConfig, Source
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class FileCopy:
     """A file or folder of the project (``source``, relative to the project's folder) and its absolute path in the image."""
 
@@ -14,7 +14,7 @@ class FileCopy:
     destination: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Secret:
     """A secret that a build may read and must not keep: the variable ``env``, or the file ``file``, exactly one of both.
 
@@ -27,7 +27,7 @@ class Secret:
     file: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Step:
     """Shell lines that run while the image is built, and the names of the secrets that only these lines may read."""
 
@@ -35,7 +35,7 @@ class Step:
     secrets: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class ImageSettings:
     """The settings of one image of the project (``[image]`` or ``[images.NAME]``).
 
@@ -78,7 +78,7 @@ class ImageSettings:
     secrets: tuple[Secret, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class ContextFile:
     """A file that a build needs.
 
@@ -95,7 +95,7 @@ class ContextFile:
     sha256: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Definition:
     """The text of a definition file with everything that its build needs.
 
@@ -124,7 +124,7 @@ class Definition:
     asked: tuple[tuple[str, OciConfig], ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class BuiltImage:
     """A ``.sif`` that was built.
 
@@ -153,7 +153,7 @@ class BuiltImage:
     cached_on: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class PublishedImage:
     """A ``.sif`` in a registry.
 

@@ -1,10 +1,11 @@
 """A job: plain frozen values, independent of any scheduler."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import Literal, get_args
 
+from hpcdeploy.frozen import frozen
 from hpcdeploy.job_field import Option, Setting, declare, settings_of
 from hpcdeploy.parameters import Parameters
 
@@ -18,7 +19,7 @@ AfterKind = Literal["afterok", "afterany", "afternotok"]
 """How another run must end before one starts: successfully, in any way, or with a failure (``sbatch --dependency``)."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Bind:
     """A folder of the cluster that is mounted in the container.
 
@@ -33,7 +34,7 @@ class Bind:
     read_only: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Code:
     """A folder of this machine that is uploaded for a job as its code.
 
@@ -49,7 +50,7 @@ class Code:
     limit: int = 100
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Input:
     """A file or folder of this machine that is uploaded for a job; ``source`` and ``destination`` are as in `Code`."""
 
@@ -57,7 +58,7 @@ class Input:
     destination: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Array:
     """The tasks ``0 .. size - 1`` of a job.
 
@@ -75,7 +76,7 @@ class Array:
     numbers: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class After:
     """Another run that must end first: ``what`` is a job of the project (its newest run), or the id of a run."""
 
@@ -83,7 +84,7 @@ class After:
     kind: AfterKind = "afterok"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Predecessor:
     """A run, by its id, that must end before another one starts; ``tasks`` is its number of tasks."""
 
@@ -92,7 +93,7 @@ class Predecessor:
     tasks: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Signal:
     """A signal that the program gets ``before`` seconds before its time limit, so that it can save its work."""
 
@@ -100,7 +101,7 @@ class Signal:
     before: int = 60
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Retries:
     """The maximum number of restarts of a task, and the exit codes that cause one (empty: all except 0)."""
 
@@ -112,7 +113,7 @@ Directives = tuple[tuple[str, str | bool], ...]
 """The user's own options for the scheduler: ``("constraint", "a100")``, ``("exclusive", True)``; True: without a value."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class SweepFile:
     """A sweep with parameters in a file that is read at submission; ``throttle`` as in `Array`."""
 
@@ -120,8 +121,7 @@ class SweepFile:
     throttle: int = 0
 
 
-# The three declarations have no instances of their own; without these methods they are made in half the time at every start.
-@dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False)
+@frozen
 class ProgramFields:
     """Declare what runs, and with which files. None means not set."""
 
@@ -176,7 +176,7 @@ class ProgramFields:
 _request = partial(declare, in_defaults=True)
 
 
-@dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False)
+@frozen
 class ResourceFields:
     """Declare what a job requests per node: amounts in MiB, times in seconds. None means not set."""
 
@@ -238,7 +238,7 @@ class ResourceFields:
     )
 
 
-@dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False)
+@frozen
 class SchedulingFields:
     """Declare how the scheduler starts a job's tasks and processes. None means not set."""
 
@@ -332,7 +332,7 @@ SETTINGS = tuple(setting for fields in (ProgramFields, ResourceFields, Schedulin
 """All keys of ``[jobs.NAME]``, and those that only options set."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Resources(ResourceFields):
     """The resources that a job requests per node; None means the cluster's own default.
 
@@ -343,7 +343,7 @@ class Resources(ResourceFields):
     nodes: int = 1
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Job(ProgramFields, SchedulingFields):
     """A command in an image, with its resources and files.
 
@@ -362,7 +362,7 @@ class Job(ProgramFields, SchedulingFields):
     outputs: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Request:
     """The settings and options of a submission, so that some of its tasks can be submitted again.
 

@@ -16,8 +16,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import IO
+
+from hpcdeploy.frozen import frozen
 
 KIB, MIB = 1024, 1024 * 1024
 HOUR, DAY = 3600.0, 86400.0
@@ -63,7 +64,7 @@ BANNER = MIB
 _BLOCK = 64 * KIB
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class OutputLimit:
     """The limits of one command on a login node.
 

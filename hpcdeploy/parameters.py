@@ -7,9 +7,9 @@ conversion). So a scheduler's quoting never affects a value.
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from hpcdeploy.errors import ConfigError
+from hpcdeploy.frozen import frozen
 from hpcdeploy.plain_text import meant
 
 VARIABLE = "HPCDEPLOY_PARAM_"
@@ -20,7 +20,7 @@ _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456
 _BRACES = re.compile(r"\{\{|\}\}|\{([A-Za-z_][A-Za-z0-9_]*)\}|[{}]")
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Parameters:
     """Values of the parameters ``names``: one row per task, in the order of the names. Values contain anything but NUL."""
 
@@ -32,7 +32,7 @@ class Parameters:
         return dict(zip(self.names, self.rows[row], strict=True))
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Placeholder:
     """A place in a text that a parameter's value replaces."""
 

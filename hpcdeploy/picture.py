@@ -6,15 +6,15 @@ long as that improves the worst aspect ratio in the row.
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from hpcdeploy import templates
 from hpcdeploy.environments.inventory import Item, known_size, unknown_sizes
+from hpcdeploy.frozen import frozen
 from hpcdeploy.plain_text import written
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Box:
     """A rectangle; ``x`` and ``y`` are the coordinates of its upper left corner."""
 
@@ -99,7 +99,7 @@ _LABEL, _NOTE = 13.0, 11.0
 _INVALID_CHARACTER = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Tile:
     """A rectangle: ``label`` and ``note`` fit into it (or are empty), ``title`` is its tooltip."""
 
@@ -109,7 +109,7 @@ class Tile:
     note: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Group:
     """The tiles of a family with their frame and heading; ``number`` selects the family's colour."""
 

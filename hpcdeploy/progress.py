@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+
+from hpcdeploy.frozen import frozen
 
 Progress = Callable[[int, int], None]
 """Receives the bytes transferred so far, and the total bytes."""
@@ -25,7 +26,7 @@ def _ignore(_message: bytes) -> None:
     pass
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Feedback:
     """What the user sees of a submission.
 

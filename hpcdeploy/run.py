@@ -1,11 +1,12 @@
 """One submission and its known state: plain frozen values."""
 
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 from functools import cached_property
 
 from hpcdeploy.cluster import SchedulerName
+from hpcdeploy.frozen import frozen
 
 
 class State(Enum):
@@ -50,7 +51,7 @@ NEVER_BEGAN = "the program never began: the image's environment script ended fir
 """Reason of a task that is FAILED although its container exited with 0."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class TaskStatus:
     """The state of one task of a run.
 
@@ -99,7 +100,7 @@ def numbered(status: TaskStatus, task: int) -> TaskStatus:
     return status if status.task == task else replace(status, task=task)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Part:
     """A scheduler job that is a run or one of its array chunks: job id, job name, first task, number of tasks."""
 
@@ -109,7 +110,7 @@ class Part:
     tasks: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Run:
     """One submission.
 
@@ -169,7 +170,7 @@ class Run:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class RunStatus:
     """A run with the state of each of its tasks; ``asked`` is the time of the query in seconds since 1970."""
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from hpcdeploy import __version__, shell
+from hpcdeploy.frozen import frozen
 from hpcdeploy.templates import shipped_root
 
 FOLDER = "login"
@@ -70,7 +71,7 @@ def here_document(command: str, text: str, end: str) -> str:
     return f"{command} <<'{end}'\n{text.rstrip(chr(10))}\n{end}"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Setup:
     """The cluster's setup lines in a script.
 
@@ -97,7 +98,7 @@ class Setup:
         return "setup.sh" if self.lines else "no_setup.sh"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Script:
     """A script for a login node.
 

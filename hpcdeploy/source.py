@@ -1,11 +1,13 @@
 """Define the sources of images: a locked environment, an existing image, a Dockerfile, a definition file."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
+from hpcdeploy.frozen import frozen
 
-@dataclass(frozen=True, kw_only=True)
+
+@frozen
 class User:
     """A user of the final image. An empty ``home`` is ``/opt/NAME``."""
 
@@ -15,7 +17,7 @@ class User:
     home: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class PixiSource:
     """A Pixi workspace's locked environment.
 
@@ -38,7 +40,7 @@ class PixiSource:
     files: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class SpackSource:
     """A Spack environment, and the settings of its installation.
 
@@ -69,14 +71,14 @@ class SpackSource:
     secrets: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class OciSource:
     """An existing image: a registry reference, or ``oci-archive:FILE`` or ``docker-archive:FILE`` in the project."""
 
     reference: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class DockerfileSource:
     """A Dockerfile (``file``), its build context (``context``), and the stage to build (empty: the last).
 
@@ -88,7 +90,7 @@ class DockerfileSource:
     target: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class DefinitionSource:
     """A definition file that the user wrote, relative to the project's folder, where its ``%files`` start too."""
 
@@ -98,7 +100,7 @@ class DefinitionSource:
 Source = PixiSource | SpackSource | OciSource | DockerfileSource | DefinitionSource
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class OciConfig:
     """The configuration of an OCI image (the ``config`` object of the OCI image specification), and its digest.
 

@@ -1,13 +1,13 @@
 """Describe the files that a job needs on the cluster: uploads, their paths there, and how its image gets there."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from hpcdeploy import shell
 from hpcdeploy.cluster import Cluster, SchedulerName
+from hpcdeploy.frozen import frozen
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class StagedFile:
     """A file that is uploaded for a job: an image, a snapshot of code, an input.
 
@@ -30,7 +30,7 @@ class StagedFile:
     becomes: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Placement:
     """An upload of a job, and its path in the container.
 
@@ -99,7 +99,7 @@ def _carried_as(placement: Placement) -> str:
     return f"hpcdeploy-{placement.upload.sha256}.tar" if placement.is_folder else placement.place
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Delivery:
     """How the image gets to the cluster.
 

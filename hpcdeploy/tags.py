@@ -8,11 +8,11 @@ together produce the tags of both.
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from hpcdeploy.errors import ConfigError, MissingProgramError
+from hpcdeploy.frozen import frozen
 from hpcdeploy.git import ask_git
 from hpcdeploy.git_changes import has_changes
 
@@ -32,7 +32,7 @@ with a program of the repository's choice (git-config(1), tag.sort and gpg.progr
 _SCP_URL = re.compile(r"(?:[^@/:\s]+@)?([A-Za-z0-9.-]+):(?!//)(.+)")
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class GitFacts:
     """The git state of one commit and its work tree.
 

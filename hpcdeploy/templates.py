@@ -7,13 +7,13 @@ A template is searched in the project's own folders first, then among the built-
 import os
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 from hpcdeploy import __version__
 from hpcdeploy.errors import HpcdeployError, TemplateError
 from hpcdeploy.folders import cache_folder
+from hpcdeploy.frozen import frozen
 from hpcdeploy.plain_text import meant
 
 FOLDERS = ("defs", "slurm_templates", "htcondor_templates", "page_templates", "workflow_templates")
@@ -41,7 +41,7 @@ _MARKUP = (".html", ".svg")
 explicitly."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Template:
     """A template by its name (``"defs/pixi.def"``).
 

@@ -19,6 +19,7 @@ ROWS = (
     ("ownership", "git_changes"),
     (*("folders", "git", "gpus", "progress", "regular_file", "secret", "source", "toml", "whole_file", "wildcards"),),
     ("errors", "checked_values", "limits", "plain_text", "private"),
+    ("frozen",),
 )
 # Values that are made of values, and text that is made of quoted words.
 ALLOWED = {

@@ -4,8 +4,8 @@ import re
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from hpcdeploy.frozen import frozen
 from hpcdeploy.limits import LONGEST_LINE, Lines
 
 KEPT_LINES = 400
@@ -65,7 +65,7 @@ def step_of(line: str) -> str | None:
     return next((step for beginning, step in _STEPS if text.startswith(beginning)), None)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class BuildEvent:
     """A build's progress: a new step if ``is_step``, else a line of output. ``elapsed`` is in seconds since the start."""
 

@@ -8,7 +8,6 @@ import signal
 import subprocess
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -16,6 +15,7 @@ from hpcdeploy.apptainer.build_progress import KEPT_LINES, SEARCHED
 from hpcdeploy.apptainer.diagnosis import NO_PROGRAM_BEGINS
 from hpcdeploy.definition.checking import newer_than
 from hpcdeploy.errors import BuildError, MissingProgramError
+from hpcdeploy.frozen import frozen
 from hpcdeploy.limits import LONGEST_LINE, Lines, interrupts_held
 
 _SPECIAL = frozenset(',"\r\n')
@@ -48,7 +48,7 @@ CORRUPTING = (("apptainer", (1, 5, 0)),)
 """Versions that may silently write a damaged SIF, when mksquashfs dies under proot (CHANGELOG of Apptainer 1.5.1)."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Version:
     """A program's name and version; ``text`` is its unchanged output."""
 

@@ -7,19 +7,20 @@ and the configuration of a Docker or OCI base as ``oci-config.json`` (its ``inte
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import BinaryIO, cast
 
 from hpcdeploy.apptainer.sif import Sif, SifObject, read_object, read_sif
 from hpcdeploy.checked_values import read_json
 from hpcdeploy.definition.grammar import read_definition
 from hpcdeploy.errors import ConfigError, DefinitionError
+from hpcdeploy.frozen import frozen
 
 METADATA = "inspect-metadata.json"
 OCI_CONFIG = "oci-config.json"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Contents:
     """An image's header, objects and metadata; missing values are empty.
 

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from hpcdeploy.frozen import frozen
 
 SHOWN = 15
 """Maximum number of lines in the message."""
@@ -13,7 +14,7 @@ NO_PROGRAM_BEGINS = "no program starts in this image: its environment script exi
 """Error of a build whose image's environment script ends the shell before it starts the program."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Cause:
     """A probable cause, and advice for the user.
 

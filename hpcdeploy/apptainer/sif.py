@@ -8,10 +8,10 @@ padding, 48 descriptors from byte 4096 on unless the header differs. The superbl
 import struct
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
 from hpcdeploy.errors import ConfigError
+from hpcdeploy.frozen import frozen
 
 READ_LIMIT = 16 * 1024 * 1024
 """Maximum size in bytes of text objects: definitions, labels and metadata have some kilobytes."""
@@ -44,7 +44,7 @@ _HASHES: Mapping[int, str] = {1: "SHA-256", 2: "SHA-384", 3: "SHA-512", 4: "BLAK
 _COMPRESSIONS: Mapping[int, str] = {1: "gzip", 2: "lzma", 3: "lzo", 4: "xz", 5: "lz4", 6: "zstd"}
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class SifObject:
     """One object of an image.
 
@@ -81,7 +81,7 @@ class SifObject:
     signer: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Sif:
     """An image file's header and objects. Times are in seconds since 1970 (0: unknown); ``size`` is the file's, in bytes."""
 

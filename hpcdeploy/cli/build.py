@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +19,7 @@ from hpcdeploy.cli.image_options import (
     show_event,
 )
 from hpcdeploy.cli.options import AsJson, spread
+from hpcdeploy.frozen import frozen
 from hpcdeploy.plain_text import written
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ SecretPlaces = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the definition as generate does; build nothing.")]
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Target:
     """The options that set where an image is built and stored."""
 

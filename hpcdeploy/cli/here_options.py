@@ -2,7 +2,6 @@
 
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +10,7 @@ import typer
 from hpcdeploy.cli import show
 from hpcdeploy.cli.options import AllowStale
 from hpcdeploy.cli.trust import HELP, OPTION, trust_project
+from hpcdeploy.frozen import frozen
 
 if TYPE_CHECKING:
     from hpcdeploy.cli.place import Place
@@ -53,7 +53,7 @@ TrustProject = Annotated[bool, typer.Option(OPTION, callback=lambda value: trust
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the command line; start nothing.")]
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class LocalOptions:
     """The options of a container on this machine."""
 

@@ -2,13 +2,13 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hpcdeploy.cli import show
+from hpcdeploy.frozen import frozen
 
 if TYPE_CHECKING:
     from hpcdeploy.apptainer.build_progress import BuildEvent
@@ -31,7 +31,7 @@ BuildArgFile = Annotated[
 ]
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class ImageSelection:
     """The options that select images, and how many are processed at once."""
 
@@ -40,7 +40,7 @@ class ImageSelection:
     jobs: Jobs = 1
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class GivenArguments:
     """The options of build arguments."""
 

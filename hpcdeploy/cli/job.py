@@ -4,7 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -13,6 +13,7 @@ import typer
 from hpcdeploy.cli import show
 from hpcdeploy.cli.job_options import NOT_GIVEN, as_settings, takes_job_options
 from hpcdeploy.cli.options import META, AllowStale, AsJson, ClusterName, JobName, PrintScript, RunId, SchedulerChoice, spread
+from hpcdeploy.frozen import frozen
 from hpcdeploy.plain_text import one_line
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from hpcdeploy.remote.connections import Connections
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Selection:
     """The options that select a job, where it runs, and the id of its run."""
 

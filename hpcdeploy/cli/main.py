@@ -8,10 +8,13 @@ from types import FrameType
 from typing import Annotated
 
 import typer
+import typer.core
 
 from hpcdeploy.cli import show
 from hpcdeploy.cli.verbs import NobodyReadsError, Verbs
 from hpcdeploy.errors import HpcdeployError
+
+_DEBUG = "Show a traceback for errors (or HPCDEPLOY_DEBUG=1)."  # typer reads rich to write the variable itself
 
 app = typer.Typer(
     name="hpcdeploy",
@@ -33,7 +36,7 @@ def _print_version(asked: bool) -> None:
 
 @app.callback()
 def _options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback for errors.", envvar="HPCDEPLOY_DEBUG")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help=_DEBUG, envvar="HPCDEPLOY_DEBUG", show_envvar=False)] = False,
     _version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
@@ -67,6 +70,9 @@ def _open_streams() -> None:
 
 
 def _run() -> None:
+    # Help is only drawn on a terminal: rich, with the Markdown and syntax colours that typer imports too, took half of the
+    # CPU time of `hpcdeploy --help`. typer has no other switch for all commands (its own tests use this one).
+    typer.core.HAS_RICH = typer.core.HAS_RICH and sys.stdout.isatty()
     try:
         app()
     finally:

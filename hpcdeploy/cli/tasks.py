@@ -2,7 +2,6 @@
 
 import json as json_text
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +11,7 @@ from hpcdeploy.cli import show
 from hpcdeploy.cli.job import Selection, print_script, print_submitted, say_notes, submit_plan
 from hpcdeploy.cli.job_options import as_settings, joined, takes_job_options
 from hpcdeploy.cli.options import META, AllowStale, AsJson, OneRun, PrintScript, RunId, spread
+from hpcdeploy.frozen import frozen
 
 if TYPE_CHECKING:
     from hpcdeploy.cli.place import Place
@@ -51,7 +51,7 @@ def results(
         show.say(f"no task of run {status.run.id} has failed")
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Sending:
     """The options of how the new run is submitted."""
 

@@ -1,6 +1,5 @@
 """Define the verbs of the command line; each is imported on use, because imports dominate a short command's run time."""
 
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
@@ -12,9 +11,10 @@ from typer.main import get_command, get_group
 from hpcdeploy.cli.options import WithCommand
 from hpcdeploy.cli.trust import HELP, OPTION, trust_project
 from hpcdeploy.errors import MissingProgramError
+from hpcdeploy.frozen import frozen
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Verb:
     """A verb.
 
@@ -193,6 +193,16 @@ class Verbs(TyperGroup):
             self.commands[name] = TyperCommand(name, help=app.info.help, rich_help_panel=_ADDED_PANEL)
         self._listing = True
         super().format_help(ctx, formatter)
+
+    def format_commands(self, _ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - typer bundles its own click and types
+        """Write the verbs below their headings, as rich does."""
+        panels: dict[str, list[tuple[str, str]]] = {}
+        for name, command in self.commands.items():
+            panel = VERBS[name].panel if name in VERBS else _ADDED_PANEL
+            panels.setdefault(panel, []).append((name, command.help or ""))
+        for panel, rows in panels.items():
+            with formatter.section(panel):
+                formatter.write_dl(rows)
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - typer bundles its own click and types
         """Run the verb."""

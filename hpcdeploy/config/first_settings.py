@@ -3,18 +3,18 @@
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from hpcdeploy.environments.pixi import Workspace
 from hpcdeploy.environments.pixi_platform import Platform
 from hpcdeploy.errors import EnvironmentFileError
+from hpcdeploy.frozen import frozen
 
 _REGISTRIES = {"github.com": "ghcr.io", "gitlab.com": "registry.gitlab.com"}
 # URLs in the format of git-clone(1), with a user or a token before the host, which must not be copied.
 _REMOTE = re.compile(r"(?:(?:https?|ssh|git)://)?(?:[^@/]*@)?([A-Za-z0-9.-]+)(?::[0-9]+/|[:/]/*+)(.+)")
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Facts:
     """The content of a folder.
 

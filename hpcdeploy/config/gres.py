@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConfigError
+from hpcdeploy.frozen import frozen
 from hpcdeploy.job import Directives, Job
 
 GPU_OPTIONS = ("gpus", "gpus-per-node", "gpus-per-socket", "gpus-per-task")
@@ -22,7 +22,7 @@ Source: sbatch(1); arg_set_exclusive in src/common/slurm_opt.c of Slurm 26.11rc1
 """
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Gres:
     """A requested generic resource: its name, its type (empty: any), and its count."""
 

@@ -7,7 +7,6 @@ command line.
 
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from hpcdeploy.boundary import Boundary, followed
@@ -15,12 +14,13 @@ from hpcdeploy.config.job_files import absolute
 from hpcdeploy.config.project import JobSettings
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.folders import home_folder
+from hpcdeploy.frozen import frozen
 from hpcdeploy.image import Secret
 from hpcdeploy.job import SweepFile
 from hpcdeploy.shell import expanded
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class NamedFile:
     """A file or folder that a project's settings name.
 

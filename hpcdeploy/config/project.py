@@ -1,12 +1,13 @@
 """Define a project as frozen values: images, clusters and jobs from its settings files."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, cast
 
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.config.reading import Report, joined
+from hpcdeploy.frozen import frozen
 from hpcdeploy.image import FileCopy, ImageSettings, Secret
 from hpcdeploy.job import ProgramFields, ResourceFields, SchedulingFields
 from hpcdeploy.source import DefinitionSource, DockerfileSource, OciSource, PixiSource, Source, SpackSource
@@ -15,7 +16,7 @@ ONLY_IMAGE = "default"
 """The name of the image in ``[image]``, if there is only one."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class JobSettings(ProgramFields, ResourceFields, SchedulingFields):
     """A job's settings from one source: a cluster's defaults, ``[jobs.NAME]``, or the options of a command.
 
@@ -26,7 +27,7 @@ class JobSettings(ProgramFields, ResourceFields, SchedulingFields):
     throttle: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Project:
     """The content of all settings files.
 
@@ -49,7 +50,7 @@ class Project:
     origins: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Layer:
     """The checked content of one settings file.
 

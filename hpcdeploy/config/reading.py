@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Self
 
 from hpcdeploy.errors import ConfigError
+from hpcdeploy.frozen import frozen
 from hpcdeploy.plain_text import meant
 from hpcdeploy.toml import TomlError, UnusableTomlError, load_toml
 
@@ -164,7 +165,7 @@ class Key:
     required: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Report:
     """The result of reading one file: its problems in the file's order, and the key paths that were read."""
 

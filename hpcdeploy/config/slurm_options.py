@@ -7,15 +7,15 @@ spellings with an underscore (``cpu_bind``) are left out. If releases differ, th
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Literal
 
+from hpcdeploy.frozen import frozen
 from hpcdeploy.plain_text import meant
 
 Takes = Literal["nothing", "value", "either"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class SlurmOption:
     """A long option: the value that it takes, and the first and last release that has it.
 

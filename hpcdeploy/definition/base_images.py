@@ -3,13 +3,13 @@
 import ipaddress
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from hpcdeploy import templates
 from hpcdeploy.definition.grammar import read_definition, split_stages
 from hpcdeploy.errors import DefinitionError, TemplateError
+from hpcdeploy.frozen import frozen
 from hpcdeploy.toml import TomlError, UnusableTomlError, load_toml
 
 
@@ -89,7 +89,7 @@ def _is_loopback(registry: str) -> bool:
 TABLE = "defs/pixi_bases.toml"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Bases:
     """The table of base images.
 

@@ -6,10 +6,10 @@ kept, because only then does this parser predict what a build does.
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from itertools import pairwise
 
 from hpcdeploy.errors import DefinitionError
+from hpcdeploy.frozen import frozen
 
 SECTION_LIMIT = 64 * 1024
 """Maximum number of bytes in a section plus the following line: the buffer of Go's bufio.Scanner."""
@@ -48,7 +48,7 @@ _FILE_WORD = re.compile(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Section:
     """All text of a stage under one section name.
 
@@ -63,7 +63,7 @@ class Section:
     body: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Copies:
     """The lines of all ``%files`` blocks with the same arguments, as pairs of source and destination.
 
@@ -93,7 +93,7 @@ class Copies:
         return words[1] if len(words) == 2 else ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Stage:
     """One stage: header (keys in lower case), sections in the order of their first lines, and copies."""
 

@@ -11,7 +11,7 @@ The definition restores what Apptainer 1.4.5 loses of the image. These losses we
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from hpcdeploy import templates
@@ -19,6 +19,7 @@ from hpcdeploy.definition import guard
 from hpcdeploy.definition.checking import check_definition
 from hpcdeploy.definition.parts import build_arguments, runs_in_apptainer, values_of
 from hpcdeploy.errors import DefinitionError
+from hpcdeploy.frozen import frozen
 from hpcdeploy.image import ImageSettings
 from hpcdeploy.source import OciConfig
 
@@ -35,7 +36,7 @@ _OWN = frozenset({"HOME", "PWD", "OLDPWD", "SHLVL", "PPID", "UID", "EUID", "GID"
 _HOST_FOLDERS = ("/tmp", "/var/tmp", "/home", "/root", "/dev", "/proc", "/sys")  # noqa: S108 - named, not used
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class OciRecipe:
     """The content of an image that starts from another image.
 

@@ -2,7 +2,6 @@
 
 import posixpath
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from hpcdeploy import templates
@@ -10,6 +9,7 @@ from hpcdeploy.definition import guard
 from hpcdeploy.definition.checking import check_definition
 from hpcdeploy.definition.parts import asked_for, base_image, build_arguments, copy_pair, values_of
 from hpcdeploy.environments.pixi_activation import SURROUNDINGS, Started
+from hpcdeploy.frozen import frozen
 from hpcdeploy.image import ImageSettings
 
 WORKSPACE = "/app"
@@ -19,7 +19,7 @@ BESIDE, MORE = "beside/app", "more/app"
 """Folders of the build's context with the last component of `WORKSPACE`: copying one to its parent merges the two."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class OwnPackage:
     """A package that is installed from the workspace's own source.
 
@@ -41,7 +41,7 @@ class OwnPackage:
         return str(PurePosixPath(WORKSPACE) / self.place)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Activation:
     """The files and variables that the activation of an environment needs. All paths are relative to the workspace.
 
@@ -62,7 +62,7 @@ class Activation:
     surroundings: tuple[str, ...] = SURROUNDINGS
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class PixiRecipe:
     """The content of an image of a Pixi environment. The settings name a base image.
 

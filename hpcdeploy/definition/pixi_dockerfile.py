@@ -8,7 +8,6 @@ import json
 import posixpath
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from hpcdeploy import __version__, templates
@@ -17,6 +16,7 @@ from hpcdeploy.definition.grammar import TEMPLATE
 from hpcdeploy.definition.parts import asked_for
 from hpcdeploy.definition.pixi import WORKSPACE, Activation, PixiRecipe, outermost, pixi_arguments
 from hpcdeploy.errors import DefinitionError
+from hpcdeploy.frozen import frozen
 from hpcdeploy.image import ImageSettings, Secret
 
 _SPECIAL = re.compile(r"""([\\"'$])""")
@@ -27,7 +27,7 @@ _BASH = ("/bin/bash", "-euo", "pipefail", "-c")
 _IN_QUOTES = re.compile(r'([\\"$])')
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class DockerText:
     """A Dockerfile, its ``.dockerignore``, and notes about both for the user."""
 

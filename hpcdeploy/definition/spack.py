@@ -1,7 +1,7 @@
 """Render the definition of a Spack environment: ``defs/spack.def`` with validated values."""
 
 import keyword
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from hpcdeploy import templates
@@ -10,6 +10,7 @@ from hpcdeploy.definition.checking import check_definition
 from hpcdeploy.definition.parts import asked_for, base_image, build_arguments, copy_pair, values_of
 from hpcdeploy.environments.spack_container import SYSTEMS, Container, System
 from hpcdeploy.environments.spack_view import DEFAULT_VIEW
+from hpcdeploy.frozen import frozen
 from hpcdeploy.image import ImageSettings, Secret
 from hpcdeploy.source import SpackSource
 
@@ -26,7 +27,7 @@ RECIPES_NAMESPACE = "hpcdeploy_recipes"
 INSTALL_TREE = "config:install_tree:root:/opt/software"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class SpackRecipe:
     """The content of an image of a Spack environment.
 

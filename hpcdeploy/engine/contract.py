@@ -1,8 +1,8 @@
 """Types that all engines share: a container as a value, and a process to start."""
 
-from dataclasses import dataclass
 from typing import Literal
 
+from hpcdeploy.frozen import frozen
 from hpcdeploy.gpus import GpuVendor
 from hpcdeploy.job import Bind
 from hpcdeploy.shell import word, words
@@ -24,7 +24,7 @@ TEMPORARY = ("TMPDIR", "TMP", "TEMP")
 ``/var/tmp`` (``mount tmp`` in apptainer.conf). Jobs are handled the same way (``login/job/temporary.sh``)."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Engine:
     """A program that runs containers: its name and path."""
 
@@ -32,7 +32,7 @@ class Engine:
     program: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Container:
     """An image, and the resources of this machine that its container gets.
 
@@ -53,7 +53,7 @@ class Container:
     without: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Command:
     """A process to start.
 

@@ -8,18 +8,19 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from hpcdeploy.checked_values import typed
 from hpcdeploy.engine.contract import Engine, EngineName
 from hpcdeploy.errors import InstanceError
 from hpcdeploy.folders import state_folder
+from hpcdeploy.frozen import frozen
 from hpcdeploy.private import private_folder
 from hpcdeploy.whole_file import write_whole
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Instance:
     """A container that runs in the background.
 

@@ -2,12 +2,13 @@
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import get_args
 
 from hpcdeploy.engine.contract import APPTAINERS, SCHEME, Engine, EngineName, GpuName
 from hpcdeploy.errors import ConfigError, MissingProgramError
+from hpcdeploy.frozen import frozen
 from hpcdeploy.gpus import FALLBACK, vendor_of
 
 AUTO = "auto"
@@ -16,7 +17,7 @@ _CDI_FOLDERS = ("/etc/cdi", "/var/run/cdi")
 """Folders in which engines look for CDI descriptions (Container Device Interface specification, SPEC.md)."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Machine:
     """Facts about this machine: paths of installed programs, names in ``/dev``, and whether CDI descriptions exist."""
 

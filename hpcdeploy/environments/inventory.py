@@ -3,13 +3,13 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from hpcdeploy.checked_values import read_json
 from hpcdeploy.environments.pixi_lock import Package
 from hpcdeploy.environments.spack_lock import read_lock
 from hpcdeploy.environments.spack_specs import SpecList, constraint_of, package_of
+from hpcdeploy.frozen import frozen
 
 Family = Literal["CUDA", "Python", "PyPI", "R", "libraries", "programs", "source", "files"]
 
@@ -47,7 +47,7 @@ def library_family(name: str) -> Family:
     return "libraries" if name.startswith(("lib", "_")) or name.endswith(("lib", "-libs")) else "programs"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Item:
     """A package, or a file of the project.
 
@@ -68,7 +68,7 @@ class Item:
     build: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Change:
     """An item that is present before and after, in another version or build."""
 
@@ -81,7 +81,7 @@ class Change:
         return self.before.version == self.after.version
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Changes:
     """Added, removed and changed items; ``size`` is the difference of the known sizes in bytes."""
 

@@ -6,10 +6,10 @@ Sources: OCI Image Format Specification 1.1 (image-index, manifest, config, medi
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from hpcdeploy.checked_values import read_json
 from hpcdeploy.errors import EnvironmentFileError
+from hpcdeploy.frozen import frozen
 from hpcdeploy.source import OciConfig
 
 PLATFORM = "linux/amd64"
@@ -19,7 +19,7 @@ CONFIG_TYPES = ("application/vnd.oci.image.config.v1+json", "application/vnd.doc
 _SIF = "application/vnd.sylabs.sif."
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Descriptor:
     """A reference to another document. ``platform`` is ``os/architecture``; empty if it is not given."""
 

@@ -8,7 +8,7 @@ later), ``features_ext.rs`` (the platforms of an environment).
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from hpcdeploy.environments.pixi_platform import (
     selects,
 )
 from hpcdeploy.errors import EnvironmentFileError
+from hpcdeploy.frozen import frozen
 from hpcdeploy.plain_text import nearest
 from hpcdeploy.toml import TomlError, UnusableTomlError, load_toml
 
@@ -38,7 +39,7 @@ _OF_ALL_PLATFORMS = ("name", "platforms", "cuda", "glibc", "targets")
 """Fields of a feature that ``[target]`` does not extend; the others are lists that it extends."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Feature:
     """A feature; ``default`` is the manifest's top level.
 
@@ -73,7 +74,7 @@ class Feature:
         return replace(self, targets=(), **merged)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Environment:
     """An environment and its features, highest precedence first.
 
@@ -93,7 +94,7 @@ class Environment:
         return replace(self, features=tuple(feature.on(platform) for feature in self.features))
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Workspace:
     """A manifest.
 

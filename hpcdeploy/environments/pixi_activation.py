@@ -8,7 +8,8 @@ as bash parses text in double quotes (bash(1), QUOTING and Parameter Expansion).
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+from hpcdeploy.frozen import frozen
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _NAMED = re.compile(r"\$\{?[!#]?([A-Za-z_][A-Za-z0-9_]*)", re.ASCII)
@@ -35,7 +36,7 @@ SURROUNDINGS = (
 """Variables that differ between a job and the build of an image."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Started:
     """A variable that is evaluated when a container starts.
 
@@ -50,7 +51,7 @@ class Started:
     extends: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Evaluation:
     """The result for all values.
 

@@ -6,7 +6,6 @@ Sources: prefix-dev/pixi 0.77, ``crates/pixi_core/src``: ``lock_file/platform_re
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from hpcdeploy.environments.pixi import Environment, Workspace
 from hpcdeploy.environments.pixi_lock import LockFile, Row, not_locked
@@ -20,10 +19,11 @@ from hpcdeploy.environments.pixi_platform import (
     same_version,
 )
 from hpcdeploy.errors import EnvironmentFileError
+from hpcdeploy.frozen import frozen
 from hpcdeploy.plain_text import nearest
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Choice:
     """The platform of an image.
 

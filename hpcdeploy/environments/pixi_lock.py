@@ -8,7 +8,6 @@ platforms with the virtual packages of the solve, whose names may differ from th
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal, cast
 from urllib.parse import unquote, urlsplit
 
@@ -16,6 +15,7 @@ from hpcdeploy.environments.channel_address import without_credentials
 from hpcdeploy.environments.pixi_platform import LINUX, Platform, described, promise
 from hpcdeploy.environments.yaml_text import YamlError, load_yaml
 from hpcdeploy.errors import EnvironmentFileError
+from hpcdeploy.frozen import frozen
 from hpcdeploy.plain_text import nearest
 
 VERSIONS = (5, 6, 7)
@@ -25,7 +25,7 @@ _KINDS: Mapping[str, Kind] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Package:
     """A locked package.
 
@@ -54,7 +54,7 @@ class Package:
         return "://" not in self.url or self.url.startswith("file:")
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Row:
     """A platform of a locked environment.
 
@@ -80,7 +80,7 @@ class Row:
         return self.key if self.key == self.subdir else described(self.platform)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class LockedEnvironment:
     """The content of one environment on one platform.
 
@@ -101,7 +101,7 @@ class LockedEnvironment:
     elsewhere: tuple[Package, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class LockFile:
     """A parsed lock file: ``file`` is its name, for messages, ``top`` its content."""
 

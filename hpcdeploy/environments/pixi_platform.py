@@ -6,11 +6,12 @@ and ``platform.rs`` (defaults); the variables: conda/rattler, ``crates/rattler_v
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from hpcdeploy.environments.microarchitectures import check_family, check_microarchitecture
 from hpcdeploy.environments.pixi_package import items, shown, table, text
 from hpcdeploy.errors import EnvironmentFileError
+from hpcdeploy.frozen import frozen
 from hpcdeploy.wildcards import STAR, joined
 
 LINUX = "linux-64"
@@ -40,7 +41,7 @@ _NAMED_KEYS = {
 """The keys in a derived name, in its own order, which differs from that of the manifest."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Platform:
     """A platform of the workspace.
 

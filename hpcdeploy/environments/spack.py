@@ -5,7 +5,7 @@ Only the parts that an image needs are read; Spack itself reads the unchanged fi
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from hpcdeploy.environments.spack_container import Container, read_container
 from hpcdeploy.environments.spack_packages import Packages, PackageSettings, is_virtual, read_packages
@@ -21,9 +21,10 @@ from hpcdeploy.environments.spack_specs import (
 from hpcdeploy.environments.spack_view import View, read_view
 from hpcdeploy.environments.spack_yaml import Mirror, Table, listed, load, named, overrides, plain_key, read_mirrors, table
 from hpcdeploy.errors import EnvironmentFileError
+from hpcdeploy.frozen import frozen
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Configuration:
     """The relevant settings of a configuration file, or of the ``spack`` section of an environment.
 
@@ -57,7 +58,7 @@ class Configuration:
         return tuple(one.name for one in self.packages.settings if one.externals)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class SpackEnvironment:
     """A ``spack.yaml``: its configuration, and its unexpanded list ``specs``."""
 

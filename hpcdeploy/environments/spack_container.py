@@ -4,10 +4,10 @@ Source: ``lib/spack/spack/schema/container.py`` and ``lib/spack/spack/container/
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from hpcdeploy.environments.spack_yaml import Table, table, text_of, texts, truth
 from hpcdeploy.errors import EnvironmentFileError
+from hpcdeploy.frozen import frozen
 from hpcdeploy.plain_text import nearest
 
 KEYS = (
@@ -17,7 +17,7 @@ KEYS = (
 MANAGERS = ("apt", "dnf", "dnf_epel", "yum", "yum_amazon", "zypper", "apk")
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class System:
     """An operating system of ``images: os``.
 
@@ -67,7 +67,7 @@ SYSTEMS: Mapping[str, System] = {
 """The systems that have an image with Spack."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Container:
     """The content of the section.
 

@@ -5,18 +5,18 @@ not use full hashes as keys, and Spack 0.18 was the last to write them.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import cast
 
 from hpcdeploy.checked_values import read_json
 from hpcdeploy.environments.spack_references import moving_versions
 from hpcdeploy.environments.spack_specs import package_of, processor_flags
 from hpcdeploy.errors import EnvironmentFileError
+from hpcdeploy.frozen import frozen
 
 OLDEST = 4
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class SpackLock:
     """A lock file.
 

@@ -8,11 +8,11 @@ empty) and ``_rules_from_requirements`` there (requirements of a virtual package
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from hpcdeploy.environments.microarchitectures import check_target
 from hpcdeploy.environments.spack_specs import package_of, targets_in
 from hpcdeploy.environments.spack_yaml import Table, listed, named, overrides, plain_key, table, text_of
+from hpcdeploy.frozen import frozen
 
 VIRTUALS = frozenset(
     {
@@ -34,7 +34,7 @@ COMPILERS = frozenset(
 """Packages that Spack detects in the build image: compilers and C libraries."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Entry:
     """An entry of ``require``.
 
@@ -49,7 +49,7 @@ class Entry:
     plain: bool = True
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Requirement:
     """The value of ``require``.
 
@@ -74,7 +74,7 @@ class Requirement:
         return tuple(dict.fromkeys(target for spec in self.specs for target in targets_in(spec)))
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class PackageSettings:
     """The settings of one file for a package, or for ``all``.
 
@@ -93,7 +93,7 @@ class PackageSettings:
     replaces: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Packages:
     """The section of one file; ``replaces``: it is ``packages::``."""
 

@@ -7,11 +7,11 @@ Sources: ``infinity_versions`` and ``is_git_version`` in ``lib/spack/spack/versi
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from hpcdeploy.environments.spack_specs import package_of
 from hpcdeploy.environments.spack_yaml import Table, listed, named, plain_key, table, text_of, texts, truth
 from hpcdeploy.errors import EnvironmentFileError
+from hpcdeploy.frozen import frozen
 
 _BRANCHES = frozenset({"develop", "main", "master", "head", "trunk", "nightly", "stable"})
 _VERSIONS = re.compile(r"@=?([^\s+~%^]+)")
@@ -58,7 +58,7 @@ _PLATFORM = re.compile(r"platform\s*==\s*['\"](\w+)['\"]")
 _LOCK = "spack.lock"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Reference:
     """A file or folder that a configuration file refers to, relative to that file's folder.
 
@@ -76,7 +76,7 @@ class Reference:
     when: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class References:
     """All references of one file, without credentials.
 
@@ -93,7 +93,7 @@ class References:
     moving: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class _Remote:
     """A remote reference; ``moves`` is empty if a checksum, commit or tag fixes it."""
 

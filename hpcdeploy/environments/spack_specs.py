@@ -9,10 +9,11 @@ import itertools
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from hpcdeploy.environments.spack_yaml import Table, listed, named, plain_key, table, text_of, texts
 from hpcdeploy.errors import EnvironmentFileError
+from hpcdeploy.frozen import frozen
 from hpcdeploy.plain_text import nearest
 
 LIMIT = 500
@@ -30,7 +31,7 @@ _TARGET = re.compile(
 _GROUP_KEYS = ("group", "specs", "matrix", "exclude", "needs", "explicit", "override")
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Definition:
     """One entry of ``definitions``: a named list, and the condition under which Spack uses it (empty: always)."""
 
@@ -39,7 +40,7 @@ class Definition:
     when: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Root:
     """A spec of the environment; ``certain``: Spack does not decide about it when it runs."""
 
@@ -52,7 +53,7 @@ class Root:
         return package_of(self.spec)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class SpecList:
     """The expanded list ``specs`` of an environment; ``left`` describes what only Spack can expand, one line each."""
 

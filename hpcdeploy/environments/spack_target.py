@@ -8,7 +8,6 @@ replaces that of ``all``); ``lib/spack/spack/enums.py`` (``ConfigScopePriority``
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from hpcdeploy.environments.microarchitectures import check_family, check_target, is_foreign
 from hpcdeploy.environments.spack_lock import SpackLock
@@ -24,6 +23,7 @@ from hpcdeploy.environments.spack_packages import (
 )
 from hpcdeploy.environments.spack_specs import targets_in, without_target
 from hpcdeploy.errors import EnvironmentFileError
+from hpcdeploy.frozen import frozen
 
 DEFAULT_TARGET = "x86_64_v3"
 """AVX2: available in the x86 machines of clusters since about 2013 (Intel's Haswell), and AMD's since 2015."""
@@ -33,7 +33,7 @@ _NEEDS_QUOTES = frozenset(":,[]{}'\"#&*!|>%@`?")
 """Characters with a meaning in a YAML list (1.2, "Indicator Characters"), and the colon of ``-c``."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Target:
     """A target.
 

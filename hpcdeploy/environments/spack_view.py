@@ -9,16 +9,16 @@ several and not in the manifest itself.
 
 import posixpath
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from hpcdeploy.environments.spack_yaml import FALSE, TRUE, Table, named, overrides, plain_key, table, text_of
 from hpcdeploy.errors import EnvironmentFileError
+from hpcdeploy.frozen import frozen
 
 DEFAULT_VIEW = "/opt/view"
 """The path of the view ``default`` in an image; the container's environment refers to it."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class View:
     """The view of one file.
 
@@ -35,7 +35,7 @@ class View:
     replaces: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class ViewPlan:
     """The views of an image.
 

@@ -6,12 +6,12 @@ under its name, and ``overrides`` checks for the first one.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import cast
 
 from hpcdeploy.environments.channel_address import without_credentials
 from hpcdeploy.environments.yaml_text import YamlError, load_yaml
 from hpcdeploy.errors import EnvironmentFileError
+from hpcdeploy.frozen import frozen
 
 Table = Mapping[str, object]
 TRUE = frozenset({"true", "yes", "on"})
@@ -115,7 +115,7 @@ def truth(value: object, key: str, *, default: bool) -> bool:
     return word in TRUE
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Mirror:
     """A mirror: its URL for pushing, and the variables of its credentials."""
 

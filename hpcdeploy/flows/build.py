@@ -4,7 +4,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from hpcdeploy.apptainer.secret_pipes import check_secrets, kept_back, secret_li
 from hpcdeploy.definition.base_images import needs_plain_http, redirect
 from hpcdeploy.definition.checking import check_definition
 from hpcdeploy.errors import BuildError, TransportError
+from hpcdeploy.frozen import frozen
 from hpcdeploy.image import BuiltImage, Definition
 from hpcdeploy.progress import Progress, ignore_progress
 from hpcdeploy.remote.answers import is_path
@@ -27,7 +28,7 @@ from hpcdeploy.secret import NO_SECRETS, SecretValue, masking
 from hpcdeploy.whole_file import sha256_of
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class LocalBuilds:
     """How images are built on this machine.
 

@@ -5,11 +5,11 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.flows.snapshot import FETCHED
+from hpcdeploy.frozen import frozen
 from hpcdeploy.progress import Progress, ignore_progress
 from hpcdeploy.remote.download import PARTS, Download
 from hpcdeploy.remote.listing import RemoteFile, inside, is_here, leads_out, list_files, place_for
@@ -20,7 +20,7 @@ from hpcdeploy.run import Run
 _LEADS_OUT = "a link to outside the run's folder"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Fetched:
     """The result of a download.
 

@@ -17,6 +17,7 @@ from hpcdeploy.errors import (
     UncertainSubmissionError,
     WaitTimeoutError,
 )
+from hpcdeploy.frozen import frozen
 from hpcdeploy.remote.query import QueryResult, query, unknown
 from hpcdeploy.remote.session import Session, SessionOf
 from hpcdeploy.run import TERMINAL, RunStatus
@@ -33,7 +34,7 @@ ROUNDS_UNTIL_LOST = 6
 """Number of rounds in which a task is unknown to the scheduler, after which waiting for it ends."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Asked:
     """The known states: the runs in the requested order, and the reason for each cluster that could not be queried."""
 
@@ -60,7 +61,7 @@ class _Place:
     lost: int = 0
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class _News:
     place: _Place
     answer: QueryResult = field(default_factory=QueryResult)

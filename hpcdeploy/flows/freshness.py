@@ -4,15 +4,14 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from pathlib import Path
 
 from hpcdeploy import __version__
 from hpcdeploy.checked_values import read_json
 from hpcdeploy.config.project import ONLY_IMAGE, Project
-from hpcdeploy.definition.checking import check_definition
 from hpcdeploy.errors import BuildError, ConfigError, HpcdeployError
-from hpcdeploy.flows.generate import generate
+from hpcdeploy.frozen import frozen
 from hpcdeploy.image import BuiltImage, Definition, ImageSettings, PublishedImage
 from hpcdeploy.known_files import KnownFiles, remembering
 from hpcdeploy.regular_file import open_regular
@@ -27,7 +26,7 @@ _PLAIN = "source."
 """Prefix of settings whose values are shown. The others may contain a token, so the record has only their sha256."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class BuildInputs:
     """The inputs of one build.
 
@@ -169,7 +168,7 @@ Labels = Callable[[], Mapping[str, str]]
 """Return the labels of the image that would be used."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Freshness:
     """Changes since an image was built (none: it is up to date), and notes on unknown changes."""
 
@@ -301,6 +300,8 @@ def _until(
 def _generate(
     settings: ImageSettings, project: Path, asked: Mapping[str, OciConfig], given: tuple[tuple[str, str], ...]
 ) -> Definition:
+    from hpcdeploy.flows.generate import generate  # imported only for an image whose inputs are recorded
+
     def answer(reference: str) -> OciConfig:
         if reference not in asked:
             raise _OtherImageError(f"it starts from {reference}, unlike the last build")
@@ -327,6 +328,8 @@ def _by_labels(before: Mapping[str, str], inputs: str, settings: ImageSettings, 
         return Freshness(notes=(f"{unknown} ({error})",))
     if definition.inputs == inputs:
         return Freshness()
+    from hpcdeploy.definition.checking import check_definition
+
     last = check_definition(definition.text, dict(definition.build_args))[-1]
     lines = (line.strip().partition(" ") for line in last.section("labels").splitlines())
     after = _own({name: value.strip() for name, _, value in lines})

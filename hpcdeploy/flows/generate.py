@@ -5,21 +5,20 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hpcdeploy.definition.checking import check_definition
 from hpcdeploy.definition.guard import argument
 from hpcdeploy.definition.parts import with_mount_point
-from hpcdeploy.definition.pixi_dockerfile import DockerText, render_pixi_dockerfile
 from hpcdeploy.errors import DefinitionError
-from hpcdeploy.flows.sources import definition, dockerfile, oci, pixi, spack
 from hpcdeploy.flows.sources.contract import Prepared, Request, S, no_registry
-from hpcdeploy.flows.sources.local_packages import NOT_SOURCE
-from hpcdeploy.flows.sources.pixi import answered
-from hpcdeploy.flows.sources.staging import LEFT_OUT
 from hpcdeploy.image import ContextFile, Definition, ImageSettings
 from hpcdeploy.regular_file import LARGEST_TEXT, UnsuitableFileError, read_regular
 from hpcdeploy.source import DefinitionSource, DockerfileSource, ImageConfigOf, OciConfig, OciSource, PixiSource, SpackSource
 from hpcdeploy.whole_file import write_whole
+
+if TYPE_CHECKING:
+    from hpcdeploy.definition.pixi_dockerfile import DockerText
 
 
 def generate(
@@ -86,16 +85,27 @@ def _prepare(
             settings=settings, source=source, project=project, build_args=given, image_config=image_config, named=named
         )
 
+    # Only one of these is imported: together they took 50 ms of a submission, which checks that its image is up to date.
     match settings.source:
         case PixiSource() as source:
+            from hpcdeploy.flows.sources import pixi
+
             return pixi.prepare(request(source))
         case SpackSource() as source:
+            from hpcdeploy.flows.sources import spack
+
             return spack.prepare(request(source))
         case OciSource() as source:
+            from hpcdeploy.flows.sources import oci
+
             return oci.prepare(request(source))
         case DefinitionSource() as source:
+            from hpcdeploy.flows.sources import definition
+
             return definition.prepare(request(source))
         case DockerfileSource() as source:
+            from hpcdeploy.flows.sources import dockerfile
+
             return dockerfile.prepare(request(source))
 
 
@@ -114,12 +124,17 @@ def dockerfile_of(
     *,
     image_config: ImageConfigOf = no_registry,
     build_args: Sequence[tuple[str, str]] = (),
-) -> DockerText:
+) -> "DockerText":
     """Make the Dockerfile of one image of the project in the folder `project`, which is the build context.
 
     Raises:
         DefinitionError: The image is not made from a Pixi workspace, or its preparation failed.
     """
+    from hpcdeploy.definition.pixi_dockerfile import render_pixi_dockerfile
+    from hpcdeploy.flows.sources.local_packages import NOT_SOURCE
+    from hpcdeploy.flows.sources.pixi import answered
+    from hpcdeploy.flows.sources.staging import LEFT_OUT
+
     if not isinstance(settings.source, PixiSource):
         raise DefinitionError(
             f"the image {settings.name!r} is not made from a Pixi workspace, which a Dockerfile requires; "
@@ -139,7 +154,7 @@ def dockerfile_of(
     return replace(text, notes=(*chosen, *text.notes))
 
 
-def write_dockerfile(text: DockerText, target: Path, project: Path) -> tuple[Path, Path]:
+def write_dockerfile(text: "DockerText", target: Path, project: Path) -> tuple[Path, Path]:
     """Write the Dockerfile to `target`, and its ignore file; return both paths.
 
     The ignore file of the project's ``Dockerfile`` is ``.dockerignore``, unless the user wrote one. In that case, and for

@@ -1,7 +1,7 @@
 """Plan a local run of a job or an image as one process; this module starts nothing."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from hpcdeploy import shell
@@ -11,6 +11,7 @@ from hpcdeploy.engine.instances import Instance
 from hpcdeploy.engine.machine import Machine, choose_engine, choose_gpus, gpus_of
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.flows.targets import Located, Wanted
+from hpcdeploy.frozen import frozen
 from hpcdeploy.job import Bind, Job
 
 SHELL = ("/bin/sh", "-c", "command -v bash >/dev/null && exec bash --norc; exec sh")
@@ -23,7 +24,7 @@ _HIDING = frozenset(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Situation:
     """The environment of a command.
 
@@ -44,7 +45,7 @@ class Situation:
     overrides: Path | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Choices:
     """The options of a local run.
 
@@ -59,7 +60,7 @@ class Choices:
     mount: bool = True
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Plan:
     """A process to start, its engine and container, and notes for the user."""
 

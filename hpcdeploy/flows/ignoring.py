@@ -3,8 +3,8 @@
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
+from hpcdeploy.frozen import frozen
 from hpcdeploy.wildcards import FOLDERS, STAR, joined
 
 IGNORE_FILE = ".hpcdeployignore"
@@ -14,7 +14,7 @@ IGNORE_FILE = ".hpcdeployignore"
 _BRACKET = re.compile(r"\[([!^]?)(\]?(?:\\.|[^\]\\])*+)\]", re.DOTALL)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Rule:
     """One rule of an ignore file.
 

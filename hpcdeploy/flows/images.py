@@ -3,12 +3,13 @@
 import re
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.config.project import Project
 from hpcdeploy.errors import ConfigError
+from hpcdeploy.frozen import frozen
 from hpcdeploy.image import BuiltImage, PublishedImage
 from hpcdeploy.registry.reference import parse_image, parse_reference, split_port
 from hpcdeploy.staged_files import Delivery, StagedFile
@@ -84,7 +85,7 @@ SpeaksPlainHttp = Callable[[str], bool]
 """Tell whether the registry of a repository uses plain HTTP; by default those on loopback do, as for docker and oras."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class RegistryLookup:
     """What is asked of registries to find an image.
 

@@ -2,18 +2,18 @@
 
 import subprocess
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from hpcdeploy.engine import apptainer, docker
 from hpcdeploy.engine.contract import APPTAINERS, Command, Engine
 from hpcdeploy.engine.instances import Instance, Instances
 from hpcdeploy.errors import InstanceError
+from hpcdeploy.frozen import frozen
 
 Ask = Callable[[Command], "subprocess.CompletedProcess[str]"]
 """Run a command to its end and return its result."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Known:
     """An instance, and whether it is running."""
 

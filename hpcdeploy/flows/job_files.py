@@ -2,7 +2,6 @@
 
 import stat
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from hpcdeploy.cluster import Cluster, SchedulerName
@@ -10,6 +9,7 @@ from hpcdeploy.config.job_files import CODE_MOUNTED, absolute
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.flows.ignoring import IGNORE_FILE
 from hpcdeploy.flows.snapshot import Nowhere, Packed, Tree, changed, keep, largest, look, pack
+from hpcdeploy.frozen import frozen
 from hpcdeploy.job import Code, Input, Job
 from hpcdeploy.plain_text import written
 from hpcdeploy.shell import word
@@ -20,7 +20,7 @@ Allow = Callable[[str], bool]
 """Ask the user to confirm something unusual."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Brought:
     """The files that a job uploads.
 

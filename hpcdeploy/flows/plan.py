@@ -1,7 +1,7 @@
 """Plan a run: the job, its image and files, the runs that it waits for (``after``), and its submission script."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from hpcdeploy.cluster import Cluster, SchedulerName
@@ -14,6 +14,7 @@ from hpcdeploy.errors import ConfigError
 from hpcdeploy.flows.images import RegistryLookup, delivery_of, refuse_elsewhere
 from hpcdeploy.flows.job_files import Allow, Brought
 from hpcdeploy.flows.submit import plan_run
+from hpcdeploy.frozen import frozen
 from hpcdeploy.job import After, Job, Predecessor, Request
 from hpcdeploy.remote.submission_script import submission
 from hpcdeploy.run import Run, RunStatus
@@ -79,7 +80,7 @@ CheckImage = Callable[[str, Delivery], None]
 """Check a job's image, given its name and how the login node gets it; raise if it must not be used."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Plan:
     """A complete submission.
 
@@ -102,7 +103,7 @@ class Plan:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Requested:
     """What the user asked for, apart from the project's settings.
 
@@ -123,7 +124,7 @@ class Requested:
     words: Mapping[str, object] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Confirmations:
     """What is confirmed by the user, or refused, while a run is planned; by default nothing outside of the project is read.
 

@@ -2,10 +2,10 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from hpcdeploy.errors import AuthenticationError, ConfigError, HpcdeployError, RegistryError
+from hpcdeploy.frozen import frozen
 from hpcdeploy.image import BuiltImage, ImageSettings, PublishedImage
 from hpcdeploy.progress import Progress, ignore_progress
 from hpcdeploy.registry.client import Registry
@@ -15,7 +15,7 @@ from hpcdeploy.store import Store
 from hpcdeploy.tags import GitFacts, tags_beside_others, tags_for
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Pushed:
     """A published image, and its tags."""
 
@@ -23,7 +23,7 @@ class Pushed:
     tags: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Refused:
     """A repository (``HOST/PATH``) that rejected the image, and the error."""
 

@@ -3,9 +3,10 @@
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from hpcdeploy.errors import ConfigError
+from hpcdeploy.frozen import frozen
 from hpcdeploy.job import Array, Request
 from hpcdeploy.parameters import Parameters
 from hpcdeploy.plain_text import one_line
@@ -16,7 +17,7 @@ COLUMNS = ("task", "state", "exit_code", "seconds", "node")
 OF_TASK = "of_task"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Result:
     """One task.
 

@@ -10,13 +10,14 @@ import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+
+from hpcdeploy.frozen import frozen
 
 ERROR = "error: "
 """Prefix of the final error message of an hpcdeploy command; the message may have several lines."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Task:
     """The command for the image `name`."""
 
@@ -24,7 +25,7 @@ class Task:
     argv: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Ended:
     """The result of a task: exit code (128 + n for signal n), standard output, error message."""
 

@@ -9,12 +9,12 @@ import tarfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.flows.ignoring import IGNORE_FILE, Rule, kept, leaves_out, read_rules
+from hpcdeploy.frozen import frozen
 from hpcdeploy.git import ask_git, is_refused, list_files
 from hpcdeploy.git_changes import has_changes
 from hpcdeploy.private import private_folder
@@ -42,7 +42,7 @@ _ANOTHER_FILE = (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
 """Errors if a file was replaced after it was checked; None: it ended early (tarfile)."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Tree:
     """The files of a folder that are uploaded.
 
@@ -67,7 +67,7 @@ class Tree:
     refused: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Packed:
     """The sha256 and size in bytes of an archive."""
 

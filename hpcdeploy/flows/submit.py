@@ -1,10 +1,10 @@
 """Submit a run exactly once: record it, deliver it, record its job. It has one job, however often the connection fails."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.errors import ConfigError, HpcdeployError, SchedulerError, UncertainSubmissionError
+from hpcdeploy.frozen import frozen
 from hpcdeploy.job import Job, Request
 from hpcdeploy.progress import NO_FEEDBACK, Feedback
 from hpcdeploy.remote.answers import Submission
@@ -15,7 +15,7 @@ from hpcdeploy.staged_files import Delivery, StagedFile
 from hpcdeploy.store import Store
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Submitted:
     """A run with its job; ``already``: an earlier call had submitted it."""
 

@@ -1,7 +1,6 @@
 """Resolve the target of ``hpcdeploy run TARGET``: a job, an image of the project, a file, or a registry reference."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from hpcdeploy.config.named_files import Admit, refuse
@@ -12,6 +11,7 @@ from hpcdeploy.engine.apptainer import INSTANCE
 from hpcdeploy.engine.contract import SCHEME
 from hpcdeploy.errors import AuthenticationError, ConfigError, RegistryError
 from hpcdeploy.flows.images import Resolve, SpeaksPlainHttp
+from hpcdeploy.frozen import frozen
 from hpcdeploy.image import PublishedImage
 from hpcdeploy.job import Job
 from hpcdeploy.plain_text import meant
@@ -23,7 +23,7 @@ _ADDRESSES = ("oras://", SCHEME)
 _ARCHIVES = ("oci-archive:", "docker-archive:")
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Wanted:
     """The target.
 
@@ -36,7 +36,7 @@ class Wanted:
     of_project: bool
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Located:
     """An image in a form that an engine of this machine accepts.
 

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -12,6 +11,7 @@ from hpcdeploy import __version__
 from hpcdeploy.config.project import Project
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.flows.generate import generate
+from hpcdeploy.frozen import frozen
 from hpcdeploy.image import ImageSettings, Secret
 from hpcdeploy.shell import word
 from hpcdeploy.source import DefinitionSource, DockerfileSource, ImageConfigOf, OciSource, PixiSource, SpackSource
@@ -142,7 +142,7 @@ GITHUB_REGISTRY = "ghcr.io"
 _OWN_VARIABLES = frozenset({"IMAGE", "BUILD_OPTIONS"})
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Workflow:
     """The input of a workflow.
 

@@ -2,13 +2,14 @@
 
 import base64
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from urllib.parse import urlsplit
 
 import requests
 
 from hpcdeploy.checked_values import read_json
 from hpcdeploy.errors import AuthenticationError
+from hpcdeploy.frozen import frozen
 from hpcdeploy.limits import LARGEST_HEADER
 from hpcdeploy.registry.addresses import ODD, is_plain, is_same_origin, origin_of
 from hpcdeploy.registry.credentials import Credentials, login_command
@@ -32,7 +33,7 @@ service is on GitLab's own host, which differs from the registry's unless that o
 """
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Challenge:
     """One authentication method: ``scheme`` in lower case (``basic``, ``bearer``), and the parameters of a token service."""
 
@@ -111,7 +112,7 @@ _DEFAULT_LIFE = 60.0
 _MARGIN = 5.0
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class _Token:
     value: str = field(repr=False)
     expires: float

@@ -3,11 +3,12 @@
 import base64
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from hpcdeploy.checked_values import read_json
 from hpcdeploy.errors import ConfigError
+from hpcdeploy.frozen import frozen
 from hpcdeploy.limits import TooMuchError, run_program
 from hpcdeploy.registry.reference import DOCKER_HUB, Reference
 from hpcdeploy.shell import word
@@ -23,7 +24,7 @@ _NAMED_BY = ", named by "
 _TOKEN_USER = "<token>"  # noqa: S105  # a marker, not a secret
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Credentials:
     """A user's password, or an identity token that is exchanged for access tokens. ``source`` is where it was found."""
 
@@ -38,7 +39,7 @@ class Credentials:
         return self.source.rpartition(_NAMED_BY)[2]
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Lookup:
     """The result of a search: the credentials, and all places that were searched, for an error message."""
 

@@ -2,10 +2,11 @@
 
 import ipaddress
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from hpcdeploy.definition.base_images import registry_of
 from hpcdeploy.errors import ConfigError
+from hpcdeploy.frozen import frozen
 
 DOCKER_HUB = "docker.io"
 _DOCKER_HUB_NAMES = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"})
@@ -22,7 +23,7 @@ _HIGHEST_PORT = 65535
 _SHOWN = "oras://HOST[:PORT]/PATH[:TAG][@sha256:DIGEST]"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Reference:
     """The reference of one image.
 

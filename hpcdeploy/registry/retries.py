@@ -2,15 +2,16 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+
+from hpcdeploy.frozen import frozen
 
 # Too early, too many requests, or a server error; all other answers would be the same at the next attempt.
 PASSING_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Patience:
     """A retry policy. All times are in seconds.
 

@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import IntEnum
 from itertools import islice
 from typing import TypeGuard
 
 from hpcdeploy.checked_values import LARGEST, read_json, whole_number
+from hpcdeploy.frozen import frozen
 from hpcdeploy.limits import Lines
 from hpcdeploy.run import Run
 from hpcdeploy.transport.contract import Completed, Output, ignore_output
@@ -134,7 +135,7 @@ _PATH_MAX = 4096
 """Maximum length of a path in bytes (limits.h, PATH_MAX)."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Submission:
     """The answer of a submission script."""
 

@@ -1,11 +1,12 @@
 """Render the files of a run, which the submission script writes into the run's folder, and what else it needs of a job."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from hpcdeploy import __version__, shell
 from hpcdeploy.cluster import Cluster
+from hpcdeploy.frozen import frozen
 from hpcdeploy.job import Array, Bind, Job, Predecessor
 from hpcdeploy.parameters import VARIABLE, Parameters, Placeholder, pieces, task_line
 from hpcdeploy.run import Run
@@ -29,7 +30,7 @@ _DAG = ("job.dag", "dagman.config", "wait.sh", "node.sh", "remove.sh")
 """The files of an HTCondor run that waits for others."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class JobFiles:
     """The files and values of a job for the submission script.
 

@@ -12,6 +12,7 @@ from hpcdeploy import limits, shell
 from hpcdeploy.checked_values import LATEST, whole_number
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import OverLimitError, SchedulerError
+from hpcdeploy.frozen import frozen
 from hpcdeploy.remote.answers import is_path
 from hpcdeploy.remote.script_parts import FILES, setup_for
 from hpcdeploy.remote.session import Session
@@ -63,7 +64,7 @@ class RemoteFile:
         return f"{self.part}/{self.name}"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Listing:
     """The files of a run on a cluster.
 

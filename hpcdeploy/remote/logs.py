@@ -10,6 +10,7 @@ from hpcdeploy import limits
 from hpcdeploy.checked_values import whole_number
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import SchedulerError, TransportError
+from hpcdeploy.frozen import frozen
 from hpcdeploy.remote.script_parts import query_script
 from hpcdeploy.remote.session import Session
 from hpcdeploy.run import Run
@@ -18,7 +19,7 @@ from hpcdeploy.shell_script import Value
 from hpcdeploy.templates import refuse_former
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Piece:
     """New output of a task on standard output and standard error; `more`: there may be more."""
 

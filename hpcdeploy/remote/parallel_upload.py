@@ -2,10 +2,10 @@
 
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from hpcdeploy import limits
 from hpcdeploy.errors import ConnectionLostError, HpcdeployError
+from hpcdeploy.frozen import frozen
 from hpcdeploy.progress import Progress
 from hpcdeploy.remote.answers import STREAM_SHELL, UploadExitCode
 from hpcdeploy.remote.session import Session
@@ -23,7 +23,7 @@ FAR = 0.02
 trips cost more than they save: one window fills a gigabit network at 17 ms."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class ParallelResult:
     """The result of a parallel upload.
 

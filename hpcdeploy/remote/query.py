@@ -3,12 +3,12 @@
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from hpcdeploy import limits
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.errors import HpcdeployError, SchedulerError
+from hpcdeploy.frozen import frozen
 from hpcdeploy.remote.answers import ExitCode
 from hpcdeploy.remote.script_parts import query_script
 from hpcdeploy.remote.session import Session
@@ -25,7 +25,7 @@ _AT_ONCE = 5000
 (execve(2))."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class QueryResult:
     """The new states of runs on a cluster, and the first error, if not all of its schedulers answered."""
 

@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConnectionLostError, HpcdeployError, OverLimitError, SchedulerError
+from hpcdeploy.frozen import frozen
 from hpcdeploy.limits import OutputLimit
 from hpcdeploy.progress import Progress, ignore_progress
 from hpcdeploy.remote.answers import MARK, SHELL, Answer, ErrorOutput, last_lines, read_answer
@@ -28,7 +29,7 @@ _LAST_SIGNAL = 64
 """Largest number of a signal (signal(7), SIGRTMAX)."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class RetryPolicy:
     """How often a call over a lost connection is repeated.
 
@@ -50,7 +51,7 @@ class RetryPolicy:
         return min(pause * self.growth, self.longest)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class ScriptResult:
     """The output and exit code of a script on a login node.
 
@@ -161,7 +162,7 @@ class Link:
         return Link(self.open, self)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Session:
     """A cluster's login node, and the project whose templates its scripts are made from.
 

@@ -2,11 +2,11 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.errors import SchedulerError
+from hpcdeploy.frozen import frozen
 from hpcdeploy.job import Job
 from hpcdeploy.run import Run, TaskStatus
 
@@ -20,7 +20,7 @@ _LONGEST_MARK = 200
 """Maximum length in bytes of a section's name and exit status."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Answer:
     """The output of one command on the login node, and its exit code."""
 
@@ -34,7 +34,7 @@ Answers = dict[str, Answer]
 """Answers by section name (``squeue``, ``sacct``, ``records``, ``condor_q``, ``events``)."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Rows:
     """The parsed rows of one section.
 
@@ -68,7 +68,7 @@ def shown(row: object) -> str:
     return repr(row if isinstance(row, str) else str(row)[:_LONGEST_ROW])[:_LONGEST_ROW]
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Section:
     """A section as received."""
 

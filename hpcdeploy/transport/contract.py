@@ -2,10 +2,10 @@
 
 import signal
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
 
+from hpcdeploy.frozen import frozen
 from hpcdeploy.limits import OutputLimit
 from hpcdeploy.progress import Progress, ignore_progress
 
@@ -19,7 +19,7 @@ UNNAMED_SIGNAL = -int(signal.NSIG)
 """The exit code of a command that was killed by an unknown signal."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Completed:
     """The result of a command.
 

@@ -5,9 +5,9 @@ import binascii
 import hashlib
 import hmac
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
+from hpcdeploy.frozen import frozen
 from hpcdeploy.transport.ssh_config import matches
 from hpcdeploy.transport.ssh_settings import SshSettings
 
@@ -16,7 +16,7 @@ Verdict = Literal["known", "unknown", "changed", "revoked", "authority"]
 _MARKERS = ("@revoked", "@cert-authority")
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class KnownKey:
     """One line of a known_hosts file.
 
@@ -35,7 +35,7 @@ class KnownKey:
     place: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Finding:
     """The result for one key; ``places`` are the lines that it is based on."""
 

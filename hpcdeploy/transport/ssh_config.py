@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpcdeploy.errors import ConfigError
+from hpcdeploy.frozen import frozen
 from hpcdeploy.transport.globs import expanded
 from hpcdeploy.wildcards import STAR, joined
 
@@ -47,7 +48,7 @@ _PIECE = re.compile(
 _QUOTES = {'"': "double", "'": "single"}
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class ConfigFiles:
     """The files to read, in order, each with the folder for its relative Includes."""
 

@@ -5,7 +5,7 @@ login shells print banners on standard output. For ``cat`` a lost connection loo
 checksum are verified before a partial file gets its name.
 """
 
-from dataclasses import dataclass
+from hpcdeploy.frozen import frozen
 
 # $1: the partial file, $2: its size, $3: the marker. An incomplete file is removed at once; a complete one waits for the
 # comparison of its checksum. openssl comes first, because it uses the processor's SHA instructions: for 1 GB sha256sum took
@@ -87,7 +87,7 @@ def received_digest(stdout: bytes, mark: str) -> str | None:
     return None
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Header:
     """The line before a file.
 

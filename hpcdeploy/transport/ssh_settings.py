@@ -7,10 +7,10 @@ import re
 import shutil
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from hpcdeploy.errors import ConfigError
+from hpcdeploy.frozen import frozen
 from hpcdeploy.limits import TooMuchError, run_program
 from hpcdeploy.transport.command_line import quoted
 from hpcdeploy.transport.ssh_config import Options, config_files, read_options
@@ -24,7 +24,7 @@ DEFAULT_ALIVE_INTERVAL = 15.0
 _IDENTITIES = ("id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk")
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Hop:
     """One host of ProxyJump: a name in the configuration file, with an optional user and port."""
 
@@ -33,7 +33,7 @@ class Hop:
     port: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class SshSettings:
     """The settings of one host. Times are in seconds, paths absolute.
 
@@ -99,7 +99,7 @@ class SshSettings:
         return self.gssapi or self.pkcs11 or bool(keys)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Person:
     """The local user: values for ``~``, ``%u``, ``%d``, ``%i`` and ``%L``, and the environment."""
 

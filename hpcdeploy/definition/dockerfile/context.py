@@ -4,10 +4,10 @@
 import posixpath
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from hpcdeploy.definition.dockerfile.parsing import Instruction
 from hpcdeploy.errors import DefinitionError
+from hpcdeploy.frozen import frozen
 from hpcdeploy.wildcards import FOLDERS, STAR, joined
 
 _WITHIN = "(?:.*/)?"
@@ -34,7 +34,7 @@ def match_source(pattern: str, path: str) -> bool:
     return re.fullmatch(_regex(pattern, doublestar=False), path, re.DOTALL) is not None
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Ignore:
     """A ``.dockerignore``: regular expressions in order; True marks an exception (``!``)."""
 
@@ -154,7 +154,7 @@ _LINKS = 40
 """Maximum number of links to follow before a cycle is assumed, as in Linux (path_resolution(7))."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Entry:
     """An entry of the context: ``kind`` is ``file``, ``folder`` or ``link`` (to ``target``); ``mode`` its permissions."""
 
@@ -163,7 +163,7 @@ class Entry:
     target: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Context:
     """The entries of the context by relative path, without ``.``; ``is_archive`` inspects the content of one file."""
 

@@ -7,11 +7,11 @@ replaced by its content; a file goes into an existing folder; missing folders ar
 import posixpath
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from hpcdeploy.definition.dockerfile.context import Context, has_wildcard, under
 from hpcdeploy.definition.dockerfile.parsing import Instruction, here_word, listed
 from hpcdeploy.definition.dockerfile.words import Lexer, Lookup, word, written
+from hpcdeploy.frozen import frozen
 
 HOST_FOLDERS = ("/proc", "/sys", "/dev", "/.singularity.d", "/.hpcdeploy")
 """Folders that cannot be written: Apptainer mounts the host's there during %post, or keeps its own files there."""
@@ -25,7 +25,7 @@ _SYMBOLIC = re.compile(r"[ugoa]+[-+=][rwxX]*(,[ugoa]+[-+=][rwxX]*)*")
 _SPECIAL = frozenset("{}()|!\\$`'\"\n\r\t#~")
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class StagedFile:
     """A file of the context (``source``) and its path in the stage's staging folder."""
 
@@ -33,7 +33,7 @@ class StagedFile:
     place: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Taken:
     """A path of another stage or image (``--from``), and its path in the stage's staging folder.
 
@@ -53,7 +53,7 @@ class Taken:
     gathered: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Copy:
     """A translated COPY or ADD.
 
@@ -72,7 +72,7 @@ class Copy:
     lost: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Copier:
     """Translator for COPY and ADD of one stage, with its context, escape character, variables and working folder."""
 

@@ -4,12 +4,12 @@ import csv
 import posixpath
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from hpcdeploy.definition.dockerfile.context import under
 from hpcdeploy.definition.dockerfile.copying import HOST_FOLDERS
 from hpcdeploy.definition.dockerfile.parsing import Instruction, here_word
 from hpcdeploy.definition.dockerfile.words import word, words, written
+from hpcdeploy.frozen import frozen
 
 _HARMLESS = {"network": "default", "security": "sandbox"}
 
@@ -81,7 +81,7 @@ _OF_TYPE: Mapping[str, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Mount:
     """A mount of one RUN: an empty folder, or a copy of a source.
 

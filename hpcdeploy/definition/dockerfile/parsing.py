@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from hpcdeploy.definition.dockerfile.words import Lexer, is_blank, split_words
 from hpcdeploy.errors import DefinitionError
+from hpcdeploy.frozen import frozen
 
 INSTRUCTIONS = frozenset(
     {
@@ -30,7 +31,7 @@ _HEREDOC = re.compile(r"(\d*)<<(-?)([^<]*)", re.ASCII)
 _OWN_FRONTEND = re.compile(r"(docker\.io/)?docker/dockerfile(-upstream)?(:[\w.-]+)?(@sha256:[0-9a-f]{64})?")
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class HereDocument:
     """A here-document; ``expand`` is false if its delimiter was quoted, ``chomp`` is true for ``<<-``."""
 
@@ -45,7 +46,7 @@ class HereDocument:
         return re.sub(r"^\t+", "", self.text, flags=re.MULTILINE) if self.chomp else self.text
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Instruction:
     """One instruction.
 
@@ -70,7 +71,7 @@ class Instruction:
         return DefinitionError(f"line {self.line}: {self.name} {reason}")
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Dockerfile:
     """The instructions of a Dockerfile, and its escape character."""
 

@@ -1,15 +1,15 @@
 """The result of translating a Dockerfile, before it becomes a definition."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from hpcdeploy.definition.dockerfile.copying import StagedFile, Taken
 from hpcdeploy.definition.dockerfile.parsing import Dockerfile, Instruction, listed
 from hpcdeploy.definition.dockerfile.words import Lexer, Lookup, split_words
 from hpcdeploy.errors import DefinitionError
+from hpcdeploy.frozen import frozen
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Start:
     """The program that runs when a container starts, as Docker stores it: entry point, command, working folder."""
 
@@ -18,7 +18,7 @@ class Start:
     workdir: str = "/"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class PlannedStage:
     """One stage of the definition.
 
@@ -51,7 +51,7 @@ class PlannedStage:
     emptied: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Plan:
     """All stages in order (the last is the image), the known arguments with their values, and notes for the user."""
 
@@ -74,7 +74,7 @@ _SCRATCH = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Stage:
     """One stage.
 
@@ -99,7 +99,7 @@ class Stage:
     refusal: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Stages:
     """All stages in order, and the global arguments (before the first FROM) with their values (None: no value)."""
 

@@ -1,11 +1,11 @@
 """Find the older lock file of a comparison: in a file, in git's history, or from the last build."""
 
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.flows.sources.staging import read_text
+from hpcdeploy.frozen import frozen
 from hpcdeploy.git import ask_git
 from hpcdeploy.image import Definition
 from hpcdeploy.regular_file import LARGEST_LOCK, read_regular
@@ -14,7 +14,7 @@ from hpcdeploy.store import Store
 LOCKS = ("pixi.lock", "spack.lock")
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Older:
     """A lock file's text, and its description."""
 

@@ -1,14 +1,15 @@
 """Define the results of an inspection, as plain values."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from hpcdeploy.apptainer.contents import Contents
 from hpcdeploy.environments.inventory import Changes, Item
+from hpcdeploy.frozen import frozen
 from hpcdeploy.image import BuiltImage, PublishedImage
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class StageReport:
     """One stage of a definition.
 
@@ -25,7 +26,7 @@ class StageReport:
     copies_from: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class SourceReport:
     """The content of an image before its build.
 
@@ -76,7 +77,7 @@ class SourceReport:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class ImageReport:
     """The content of a ``.sif``.
 
@@ -93,7 +94,7 @@ class ImageReport:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class PublishedReport:
     """An image in a registry, described by its manifest alone."""
 

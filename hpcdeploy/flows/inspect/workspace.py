@@ -1,7 +1,7 @@
 """Inspect a Pixi workspace, or its lock file alone: what an environment downloads, before anything is built."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from hpcdeploy.boundary import Boundary
@@ -15,12 +15,13 @@ from hpcdeploy.flows.inspect.against import Older
 from hpcdeploy.flows.inspect.report import SourceReport
 from hpcdeploy.flows.sources.pixi import LOCK, find_manifest
 from hpcdeploy.flows.sources.staging import read_text
+from hpcdeploy.frozen import frozen
 
 DEFAULT = "default"
 _SIZES = "sizes are those of compressed downloads; an image has its own compression"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Wanted:
     """The environment and platform to report on (see `hpcdeploy.source.PixiSource`)."""
 

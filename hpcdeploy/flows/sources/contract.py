@@ -1,11 +1,11 @@
 """Define the request for the preparation of a definition, and its result."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from hpcdeploy.errors import RegistryError
+from hpcdeploy.frozen import frozen
 from hpcdeploy.image import ContextFile, ImageSettings
 from hpcdeploy.source import ImageConfigOf, OciConfig, Source
 
@@ -17,7 +17,7 @@ def no_registry(reference: str) -> OciConfig:
     raise RegistryError(f"the configuration of {reference} is not known; query its registry")
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Request(Generic[S]):
     """A request to prepare one image of the project.
 
@@ -38,7 +38,7 @@ class Request(Generic[S]):
     named: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Prepared:
     """A prepared definition.
 

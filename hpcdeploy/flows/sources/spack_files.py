@@ -3,7 +3,7 @@
 import os
 import posixpath
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from hpcdeploy.boundary import Boundary
@@ -13,6 +13,7 @@ from hpcdeploy.environments.spack_lock import SpackLock, read_lock
 from hpcdeploy.environments.spack_yaml import load, table, text_of
 from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.flows.sources.staging import context_file, folder_files, read_text
+from hpcdeploy.frozen import frozen
 from hpcdeploy.image import ContextFile
 
 MANIFEST, LOCK = "spack.yaml", "spack.lock"
@@ -20,7 +21,7 @@ _TAKEN = ("software", "view", "._view", "spack", "hpcdeploy", "spack-environment
 _WORDS = {"include": "include", "repo": "repos", "develop": "develop", "concrete": "include_concrete"}
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Shipment:
     """Files of the project, and the path in the build stage of the file or folder that they make."""
 
@@ -28,7 +29,7 @@ class Shipment:
     files: tuple[ContextFile, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Named:
     """A file or folder that an environment names.
 
@@ -43,7 +44,7 @@ class Named:
     concrete: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Files:
     """The files of an environment.
 

@@ -1,7 +1,7 @@
 """Return notes on a Spack environment's image: choices, missing content, and what a later build may change."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from hpcdeploy.definition.spack import bases, spack_system
 from hpcdeploy.environments.microarchitectures import is_foreign
@@ -12,10 +12,11 @@ from hpcdeploy.environments.spack_specs import SpecList, targets_in
 from hpcdeploy.environments.spack_target import Target, choose_target
 from hpcdeploy.environments.spack_view import DEFAULT_VIEW, ViewPlan
 from hpcdeploy.flows.sources.spack_files import Files
+from hpcdeploy.frozen import frozen
 from hpcdeploy.image import ImageSettings
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class SpackFacts:
     """A Spack environment, and the choices for its image.
 

@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from hpcdeploy.checked_values import HIGHEST_EXIT_CODE, LATEST, MOST_TASKS, moment, read_json, whole_number
+from hpcdeploy.frozen import frozen
 from hpcdeploy.limits import text_lines
 from hpcdeploy.run import NEVER_BEGAN, State, TaskStatus, numbered
 from hpcdeploy.scheduler.contract import Rows, shown
@@ -270,7 +271,7 @@ def indices(text: str, tasks: int = MOST_TASKS) -> list[int]:
     return found
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Record:
     """The records of one task; times are seconds since 1970, 0 if unknown.
 

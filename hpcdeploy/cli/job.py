@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
 
 import typer
 
-from hpcdeploy.cli import show
+from hpcdeploy.cli import completion, show
 from hpcdeploy.cli.command_line import META
 from hpcdeploy.cli.job_options import NOT_GIVEN, as_settings, takes_job_options
 from hpcdeploy.cli.options import AllowStale, AsJson, ClusterName, JobName, PrintScript, RunId, SchedulerChoice, spread
@@ -66,7 +66,13 @@ def submit(
     allow_stale: AllowStale = False,
     resume: Annotated[
         str | None,
-        typer.Option("--resume", metavar="RUN", help="Resume an interrupted submission.", show_default=False),
+        typer.Option(
+            "--resume",
+            metavar="RUN",
+            help="Resume an interrupted submission.",
+            show_default=False,
+            autocompletion=completion.runs,
+        ),
     ] = None,
     json: AsJson = False,
     **options: Any,  # noqa: ANN401 - the decorator sets the types
@@ -194,9 +200,10 @@ def submit_plan(place: "Place", plan: "Plan", connections: "Connections") -> "Su
 
 
 def _resume(place: "Place", name: str, connections: "Connections") -> "Submitted":
+    from hpcdeploy.flows.choose_runs import find_all
     from hpcdeploy.flows.submit import check_resumable
 
-    [known] = place.store.find([name])
+    [known] = find_all([name], place.scope(), "submit --resume")
     check_resumable(known)
     script = place.store.script(known.run)
     cluster = place.cluster(known.run.cluster)

@@ -12,7 +12,7 @@ from hpcdeploy.cli import show
 from hpcdeploy.cli.command_line import META
 from hpcdeploy.cli.job import Selection, print_script, print_submitted, say_notes, submit_plan
 from hpcdeploy.cli.job_options import as_settings, joined, takes_job_options
-from hpcdeploy.cli.options import AllowStale, AsJson, OneRun, PrintScript, RunId, spread
+from hpcdeploy.cli.options import AllowStale, AsJson, OnCluster, OneRun, PrintScript, RunId, spread
 
 if TYPE_CHECKING:
     from hpcdeploy.cli.place import Place
@@ -28,18 +28,20 @@ def results(
     run: OneRun = None,
     failed: Annotated[bool, typer.Option("--failed", help="Show failed tasks only.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    cluster: OnCluster = None,
     json: AsJson = False,
 ) -> None:
     """Show each task's parameters, state, exit code and elapsed time."""
     from hpcdeploy.cli.place import here
     from hpcdeploy.errors import ConfigError
     from hpcdeploy.flows import results as flow
+    from hpcdeploy.flows.choose_runs import find_all
 
     if csv and json:
         raise ConfigError("on the command line: found --csv and --json; expected one")
     place = here()
     with place.connections() as open_connections:
-        [status] = _ask(place, place.store.find([run] if run else []), open_connections)
+        [status] = _ask(place, find_all([run] if run else [], place.scope(cluster), "results"), open_connections)
     request = place.store.request(status.run)
     found = [one for one in flow.results(status, request.array if request else None) if one.failed or not failed]
     if json:
@@ -71,6 +73,7 @@ def rerun(
         list[str] | None,
         typer.Option("--task", help='Tasks, such as "3,5-7"; may be repeated; default: failed ones.', show_default=False),
     ] = None,
+    cluster: OnCluster = None,
     json: AsJson = False,
     **options: Any,  # noqa: ANN401 - the decorator sets the types
 ) -> None:
@@ -80,15 +83,18 @@ def rerun(
     """
     from hpcdeploy.cli.place import here
     from hpcdeploy.config.sweeps import parse_tasks
+    from hpcdeploy.flows.choose_runs import Chosen, find, newest
     from hpcdeploy.flows.rerun import check_alone, choose_tasks, relatives
 
     place = here()
     named = [number for words in task or [] for number in parse_tasks(words)]
     words = as_settings(options, ctx.meta.get(META, ()))
     with place.connections() as open_connections:
-        known = place.store.find([run] if run else [])
-        status, *others = _ask(place, [*known, *relatives(known[0].run, place.store)], open_connections)
-        tasks = choose_tasks(status, named)
+        scope = place.scope(cluster)
+        chosen = find(run, scope) if run else Chosen(status=newest(scope, "rerun"))
+        known = chosen.status
+        status, *others = _ask(place, [known, *relatives(known.run, place.store)], open_connections)
+        tasks = choose_tasks(status, named or ([] if chosen.task is None else [chosen.task]))
         if not tasks:
             lost = sum(one.lost for one in status.tasks)
             unknown = f"; the result of {lost} is unknown: select them with --task to run them again" if lost else ""
@@ -134,14 +140,14 @@ def _plan(
     from hpcdeploy.cli.job import plan_job
     from hpcdeploy.cli.place import Place
     from hpcdeploy.errors import ConfigError
+    from hpcdeploy.flows.projects import check_there
     from hpcdeploy.flows.rerun import repeated, request_of
 
     request = request_of(status.run, place.store)
     if words["sweep"] or words["array"]:
         raise ConfigError(f"on the command line: rerun repeats tasks of run {status.run.id}; use submit for others")
-    origin = Place(Path(request.project))
-    if not origin.folder.is_dir():
-        raise ConfigError(f"run {status.run.id} was submitted from {request.project}, which no longer exists")
+    origin = Place(Path(status.run.project or request.project))
+    check_there(status.run.id, origin.folder)
     array = repeated(request.array, tasks)
     before = {key: value for key, value in request.options.items() if key not in {"array", "sweep"}}
     both = joined(before, words)

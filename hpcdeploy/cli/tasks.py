@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hpcdeploy.flows.plan import Plan
     from hpcdeploy.flows.results import Result
     from hpcdeploy.remote.connections import Connections
-    from hpcdeploy.run import RunStatus
+    from hpcdeploy.run import Run, RunStatus
 
 _WIDEST = 40
 
@@ -84,6 +84,7 @@ def rerun(
     from hpcdeploy.cli.place import here
     from hpcdeploy.config.sweeps import parse_tasks
     from hpcdeploy.flows.choose_runs import Chosen, find, newest
+    from hpcdeploy.flows.projects import check_there
     from hpcdeploy.flows.rerun import check_alone, choose_tasks, relatives
 
     place = here()
@@ -93,6 +94,7 @@ def rerun(
         scope = place.scope(cluster)
         chosen = find(run, scope) if run else Chosen(status=newest(scope, "rerun"))
         known = chosen.status
+        check_there(known.run.id, _origin(place, known.run))
         status, *others = _ask(place, [known, *relatives(known.run, place.store)], open_connections)
         tasks = choose_tasks(status, named or ([] if chosen.task is None else [chosen.task]))
         if not tasks:
@@ -140,14 +142,12 @@ def _plan(
     from hpcdeploy.cli.job import plan_job
     from hpcdeploy.cli.place import Place
     from hpcdeploy.errors import ConfigError
-    from hpcdeploy.flows.projects import check_there
     from hpcdeploy.flows.rerun import repeated, request_of
 
     request = request_of(status.run, place.store)
     if words["sweep"] or words["array"]:
         raise ConfigError(f"on the command line: rerun repeats tasks of run {status.run.id}; use submit for others")
-    origin = Place(Path(status.run.project or request.project))
-    check_there(status.run.id, origin.folder)
+    origin = Place(_origin(place, status.run))
     array = repeated(request.array, tasks)
     before = {key: value for key, value in request.options.items() if key not in {"array", "sweep"}}
     both = joined(before, words)
@@ -162,6 +162,13 @@ def _plan(
     if array is None and plan.job.array:
         raise ConfigError(f"job {plan.job.name} has several tasks now, but run {status.run.id} had one; use submit")
     return origin, replace(plan, run=replace(plan.run, repeats=status.run.id))
+
+
+def _origin(place: "Place", run: "Run") -> Path:
+    """Return the folder of the project that a run was submitted from, or that it has moved to."""
+    from hpcdeploy.flows.rerun import request_of
+
+    return Path(run.project or request_of(run, place.store).project)
 
 
 def _print_table(found: "Sequence[Result]", *, repeats: bool) -> None:

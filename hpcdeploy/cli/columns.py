@@ -7,9 +7,9 @@ from typing import NamedTuple
 _NARROWEST = 10
 """Minimum width of a column that wraps; a column with shorter texts is as wide as these."""
 
-_BETWEEN = 3
+_BETWEEN = 2
 _EDGES = 2
-"""Number of characters that rich draws between two columns, and at both edges together (box SIMPLE_HEAD)."""
+"""Number of characters that rich draws between two columns, and at both edges together (box SIMPLE_HEAD, padding of 1)."""
 
 
 class Column(NamedTuple):

@@ -109,7 +109,7 @@ def draw(
     widths = fit(columns, natural, width)
     if not widths:
         return [line for row in cleaned for line in stacked(columns, row, width)]
-    drawn = Table(box=SIMPLE_HEAD, pad_edge=False)
+    drawn = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for place, wide in widths.items():
         column = columns[place]
         justify: Literal["left", "right"] = "right" if column.right else "left"

@@ -79,14 +79,16 @@ def print_recorded(statuses: "Sequence[RunStatus]", project: Path | None, *, jso
     states = [in_words(one) + (f" [{age}]" if age else "") for one, age in zip(statuses, ages, strict=True)]
     _print_table(statuses, states, projects)
     if any(ages):
-        show.notes(["states in [brackets] may have changed since that query; 'hpcdeploy status --all' queries the clusters"])
+        show.notes(
+            ["a state with its age in [brackets] may have changed since; 'hpcdeploy status --all' queries the clusters"]
+        )
 
 
 def age_of_state(one: "RunStatus") -> str:
     """Return when a state that may have changed was queried; empty for a final one, and for the last minute."""
     if one.ended or time.time() - one.asked <= _CURRENT:
         return ""
-    return f"queried {show.age(one.asked)}" if one.asked else "not queried yet"
+    return show.age(one.asked) if one.asked else "not queried yet"
 
 
 def project_names(folders: Sequence[str]) -> list[str]:

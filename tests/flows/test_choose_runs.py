@@ -130,7 +130,7 @@ def test_what_matches_nothing_is_unknown(store: Store, scope: Scope, mine: Path,
 def test_a_job_id_of_two_clusters_needs_the_cluster(store: Store, scope: Scope, mine: Path, other: Path) -> None:
     add(store, mine, "train-1", 1, job_id="123")
     add(store, other, "train-2", 2, job_id="123", cluster="far")
-    with pytest.raises(UnknownRunError, match=r"ambiguous: train-2 on far \(slurm\), train-1 on hpc \(slurm\).* --cluster"):
+    with pytest.raises(UnknownRunError, match=r"ambiguous: train-1 on hpc \(slurm\), train-2 on far \(slurm\).* --cluster"):
         find("123", scope)
     assert find("123", replace(scope, cluster="far")).status.run.id == "train-2"
     add(store, other, "train-3", 3, job_id="123", cluster="far", scheduler="htcondor")

@@ -141,7 +141,8 @@ class Store:
         Raises:
             ConfigError: There is a run with that id.
         """
-        content = (_run_text(run), script.encode("utf-8", "surrogateescape"), os.fsencode(run.project))
+        project = run.project or (os.path.realpath(request.project) if request else "")
+        content = (_run_text(run), script.encode("utf-8", "surrogateescape"), os.fsencode(project))
         row = (run.id, run.cluster, run.scheduler, run.submitted, *content)
         with self._open() as connection:
             added = connection.execute(

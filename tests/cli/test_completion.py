@@ -58,7 +58,7 @@ class Shell:
             check=False,
         )
         assert done.stderr == ""
-        return done.stdout.splitlines()
+        return list(filter(None, done.stdout.splitlines()))
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def shell(tmp_path: Path) -> Shell:
         (("shell", "--image", "b"), ["base"]),
         (("run", "--engine", "d"), ["docker"]),
         (("instance", "start", "t"), ["train"]),
-        (("templates", "show", "defs/pixi.d"), ["defs/pixi.def"]),
+        (("templates", "show", "defs/spack.d"), ["defs/spack.def"]),
         (("templates", "copy", "slurm_templates/job"), ["slurm_templates/job.sh"]),
         (("runs", "--project", ""), ["{p}"]),
         (("runs", "-c", ""), ["hpc"]),

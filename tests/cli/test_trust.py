@@ -28,7 +28,7 @@ def project(tmp_path: Path) -> Project:
     del project.environment["HPCDEPLOY_TRUST_PROJECT"]
     (project.path / "hpcdeploy.toml").write_text(SETTINGS)
     store = Store(default_path(project.environment))
-    store.add(RUN, "")
+    store.add(replace(RUN, project=str(tmp_path)), "")
     store.submitted(RUN)
     return project
 

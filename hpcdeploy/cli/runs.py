@@ -57,7 +57,7 @@ def list_runs(
         raise ConfigError("on the command line: found --all and --project; expected one")
     if moved_from is not None:
         number = flow.follow_move(moved_from, place.root, place.folder, place.store)
-        show.say(f"{number} runs of {moved_from} now belong to {place.root}")
+        show.say(f"{number} run{'s' * (number != 1)} of {moved_from} now recorded for {place.root}")
     chosen = None if every else place.root if project is None else flow.find_project(project, place.folder, place.store)
     known = place.store.latest(most=most, project=chosen, cluster=cluster, damaged=show.warn)
     print_recorded(known, place.root, json=json)

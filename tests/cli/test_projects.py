@@ -58,7 +58,7 @@ def test_outside_of_a_project_nothing_is_guessed(two: Two, tmp_path: Path, verb:
 def test_cancel_names_project_cluster_and_age_before_it_asks(two: Two) -> None:
     two.add("train-2", two.mine)
     code, out, err = two.run("cancel")
-    assert (code, out) == (1, "")
+    assert (code, out.strip()) == (1, "")
     assert "Cancel train-2 (this project, cluster hpc, RUNNING, submitted " in err
     assert " ago)? [y/N]" in err
     two.add("train-3", two.mine)

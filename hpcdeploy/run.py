@@ -134,6 +134,7 @@ class Run:
         code_sha256: The checksum of its code snapshot.
         code_commit: The commit that git reported for the code.
         code_dirty: The files differed from that commit; None if git did not report it.
+        project: The folder of its project, without links; empty if it was not recorded.
     """
 
     id: str
@@ -154,6 +155,7 @@ class Run:
     code_sha256: str = ""
     code_commit: str = ""
     code_dirty: bool | None = False
+    project: str = ""
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:

@@ -73,6 +73,11 @@ def shipped_root() -> Path:
     return data if data.is_dir() else package.parent
 
 
+def shipped_names() -> tuple[str, ...]:
+    """Return the names of the built-in templates."""
+    return tuple(sorted(_files(shipped_root(), FOLDERS)))
+
+
 def every_template(overrides: Path | None = None) -> tuple[Template, ...]:
     """Return the built-in templates, and the files in the project's own template folders (`overrides` is its folder).
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpcdeploy.cli import show
+from hpcdeploy.cli import completion, show
 from hpcdeploy.cli.image_options import (
     GivenArguments,
     ImageSelection,
@@ -33,7 +33,14 @@ if TYPE_CHECKING:
     Secrets = Mapping[str, SecretValue]
 
 On = Annotated[
-    str | None, typer.Option("--on", metavar="CLUSTER", help="Build on the login node of a cluster.", show_default=False)
+    str | None,
+    typer.Option(
+        "--on",
+        metavar="CLUSTER",
+        help="Build on the login node of a cluster.",
+        show_default=False,
+        autocompletion=completion.clusters,
+    ),
 ]
 Output = Annotated[
     Path | None,

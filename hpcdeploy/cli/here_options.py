@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpcdeploy.cli import show
+from hpcdeploy.cli import completion, show
 from hpcdeploy.cli.options import AllowStale
 from hpcdeploy.cli.trust import HELP, OPTION, trust_project
 from hpcdeploy.frozen import frozen
@@ -28,11 +28,20 @@ Target = Annotated[
         help="Job or image of the project, a .sif, oras://..., docker://..., or instance://NAME; default: the only job, "
         "or else the only image.",
         show_default=False,
+        autocompletion=completion.targets,
     ),
 ]
-ImageOption = Annotated[str | None, typer.Option("--image", help="Image to use instead of the job's.", show_default=False)]
+ImageOption = Annotated[
+    str | None,
+    typer.Option("--image", help="Image to use instead of the job's.", show_default=False, autocompletion=completion.images),
+]
 EngineOption = Annotated[
-    str, typer.Option("--engine", help="Container engine: auto, apptainer, singularity, docker or podman.")
+    str,
+    typer.Option(
+        "--engine",
+        help="Container engine: auto, apptainer, singularity, docker or podman.",
+        autocompletion=completion.engines,
+    ),
 ]
 Gpu = Annotated[
     bool | None,

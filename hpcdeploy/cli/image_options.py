@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpcdeploy.cli import show
+from hpcdeploy.cli import completion, show
 from hpcdeploy.frozen import frozen
 
 if TYPE_CHECKING:
@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 ImageNames = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[IMAGE]...", help="Images of the project; default: its only one.", show_default=False),
+    typer.Argument(
+        metavar="[IMAGE]...",
+        help="Images of the project; default: its only one.",
+        show_default=False,
+        autocompletion=completion.images,
+    ),
 ]
 All = Annotated[bool, typer.Option("--all", help="Use all images of the project.")]
 Jobs = Annotated[int, typer.Option("-j", "--jobs", metavar="N", min=1, help="Number of images to process at once.")]

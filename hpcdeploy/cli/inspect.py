@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpcdeploy.cli import show
+from hpcdeploy.cli import completion, show
 from hpcdeploy.cli.options import AsJson
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ def inspect(
             help="Image of the project, folder with an environment, pixi.lock, .def, .sif, or oras:// reference; "
             "default: every image of the project.",
             show_default=False,
+            autocompletion=completion.images,
         ),
     ] = None,
     environment: Annotated[

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from hpcdeploy.cli import show
+from hpcdeploy.cli import completion, show
 from hpcdeploy.cli.job_options import NOT_GIVEN, as_settings, takes_job_options
 from hpcdeploy.cli.options import META, AllowStale, AsJson, ClusterName, JobName, PrintScript, RunId, SchedulerChoice, spread
 from hpcdeploy.frozen import frozen
@@ -65,7 +65,13 @@ def submit(
     allow_stale: AllowStale = False,
     resume: Annotated[
         str | None,
-        typer.Option("--resume", metavar="RUN", help="Resume an interrupted submission.", show_default=False),
+        typer.Option(
+            "--resume",
+            metavar="RUN",
+            help="Resume an interrupted submission.",
+            show_default=False,
+            autocompletion=completion.runs,
+        ),
     ] = None,
     json: AsJson = False,
     **options: Any,  # noqa: ANN401 - the decorator sets the types
@@ -218,9 +224,10 @@ def submit_plan(place: "Place", plan: "Plan", connections: "Connections") -> "Su
 
 def _resume(place: "Place", name: str, connections: "Connections") -> "Submitted":
     from hpcdeploy.flows import submit as flow
+    from hpcdeploy.flows.choose_runs import find_all
     from hpcdeploy.progress import Feedback
 
-    [known] = place.store.find([name])
+    [known] = find_all([name], place.scope(), "submit --resume")
     flow.check_resumable(known)
     script = place.store.script(known.run)
     cluster = place.cluster(known.run.cluster)

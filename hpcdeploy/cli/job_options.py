@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from hpcdeploy.cli import completion
 from hpcdeploy.config.sweeps import parse_values
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import SETTINGS
@@ -27,6 +28,9 @@ _TYPES: Mapping[Form, Any] = {
 NOT_GIVEN: tuple[object, ...] = (None, [], {}, ())
 """Values of options that were not used."""
 
+_OF_THE_PROJECT = {"image": completion.images, "after": completion.runs}
+"""What is offered for the options of a key."""
+
 _SCHEDULERS = {"slurm": "Slurm", "htcondor": "HTCondor"}
 
 
@@ -37,7 +41,7 @@ def _parameter(setting: Setting, option: Option) -> inspect.Parameter:
         help=f"{option.help.removesuffix('.')}{only}.",
         show_default=False,
         rich_help_panel="Job",
-        autocompletion=_completion(option.completions) if option.completions else None,
+        autocompletion=_completion(option.completions) if option.completions else _OF_THE_PROJECT.get(setting.key),
     )
     kind: Any = _TYPES[option.form]
     annotation: Any = Annotated[kind | None, described]

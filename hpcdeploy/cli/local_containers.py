@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpcdeploy.cli import show
+from hpcdeploy.cli import completion, show
 from hpcdeploy.cli.here_options import (
     LocalOptions,
     Target,
@@ -164,7 +164,9 @@ def list_all(json: AsJson = False) -> None:
 
 @app.command("stop")
 def stop(
-    names: Annotated[list[str] | None, typer.Argument(metavar="NAME...", show_default=False)] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME...", show_default=False, autocompletion=completion.instances)
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Stop all instances that hpcdeploy started.")] = False,
 ) -> None:
     """Stop instances."""

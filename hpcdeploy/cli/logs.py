@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpcdeploy.cli import show
-from hpcdeploy.cli.options import AsJson, OneRun
+from hpcdeploy.cli.options import AsJson, OnCluster, OneRun
 from hpcdeploy.plain_text import PlainStream
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def logs(
     plain: Annotated[
         bool, typer.Option("--plain", help="Print text only: no colours or terminal control characters.")
     ] = False,
+    cluster: OnCluster = None,
     json: AsJson = False,
 ) -> None:
     """Print the standard output and standard error of tasks.
@@ -48,17 +49,20 @@ def logs(
     """
     from hpcdeploy.cli.place import here
     from hpcdeploy.flows import logs as flow
+    from hpcdeploy.flows.choose_runs import Chosen, find, newest
 
     place = here()
-    [known] = place.store.find([run] if run else [])
-    cluster = place.cluster(known.run.cluster)
+    scope = place.scope(cluster)
+    chosen = find(run, scope) if run else Chosen(status=newest(scope, "logs"))
+    known, task = chosen.status, chosen.task if task is None else task
+    settings = place.cluster(known.run.cluster)
     cleaned: defaultdict[tuple[int, bool], PlainStream] = defaultdict(PlainStream)
     together = follow and task is None and known.run.tasks > 1
     with show.terminal_as_it_was(), place.connections() as open_connections:
-        session = open_connections.to(cluster)
+        session = open_connections.to(settings)
         if follow:
-            chosen = range(known.run.tasks) if task is None else [task]
-            pieces = flow.follow(known, chosen, session, place.store, report=_report_connection)
+            tasks = range(known.run.tasks) if task is None else [task]
+            pieces = flow.follow(known, tasks, session, place.store, report=_report_connection)
         else:
             wanted = (known, task or 0, session)
             pieces = iter([flow.read(*wanted)]) if json else flow.pieces(*wanted)

@@ -9,29 +9,72 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from hpcdeploy.cli import completion
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask for confirmation.")]
 
 JobName = Annotated[
-    str | None, typer.Argument(metavar="[JOB]", help="Job of the project; default: its only one.", show_default=False)
+    str | None,
+    typer.Argument(
+        metavar="[JOB]",
+        help="Job of the project; default: its only one.",
+        show_default=False,
+        autocompletion=completion.jobs,
+    ),
 ]
 ClusterName = Annotated[
-    str | None, typer.Option("-c", "--cluster", help="Cluster to use; default: the only one.", show_default=False)
+    str | None,
+    typer.Option(
+        "-c",
+        "--cluster",
+        help="Cluster to use; default: the only one.",
+        show_default=False,
+        autocompletion=completion.clusters,
+    ),
 ]
 SchedulerChoice = Annotated[
     str | None,
-    typer.Option("-s", "--scheduler", help="slurm or htcondor; default: the cluster's first.", show_default=False),
+    typer.Option(
+        "-s",
+        "--scheduler",
+        help="slurm or htcondor; default: the cluster's first.",
+        show_default=False,
+        autocompletion=completion.schedulers,
+    ),
 ]
 RunId = Annotated[str | None, typer.Option("--run-id", help="Id of the new run; default: generated.", show_default=False)]
 AllowStale = Annotated[bool, typer.Option("--allow-stale", help="Allow an image that is older than the project.")]
 PrintScript = Annotated[bool, typer.Option("--dry-run", help="Print the script as render does; change nothing.")]
 
+RUN_HELP = "Run id or prefix, job or scheduler's job id"
 Runs = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[RUN]...", help="Run ids or prefixes; default: the newest run.", show_default=False),
+    typer.Argument(
+        metavar="[RUN]...",
+        help=f"{RUN_HELP}; default: the project's newest run.",
+        show_default=False,
+        autocompletion=completion.runs,
+    ),
 ]
 OneRun = Annotated[
-    str | None, typer.Argument(metavar="[RUN]", help="Run id or prefix; default: the newest run.", show_default=False)
+    str | None,
+    typer.Argument(
+        metavar="[RUN]",
+        help=f"{RUN_HELP}; default: the project's newest run.",
+        show_default=False,
+        autocompletion=completion.runs,
+    ),
+]
+OnCluster = Annotated[
+    str | None,
+    typer.Option(
+        "-c",
+        "--cluster",
+        help="Only runs on this cluster.",
+        show_default=False,
+        autocompletion=completion.clusters_of_runs,
+    ),
 ]
 Interval = Annotated[float, typer.Option("--interval", help="Maximum seconds between two queries.", min=1)]
 

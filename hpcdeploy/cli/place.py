@@ -14,6 +14,7 @@ from hpcdeploy.transport.contract import Transport
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from hpcdeploy.flows.choose_runs import Scope
     from hpcdeploy.remote.session import Session
     from hpcdeploy.store import Store
 
@@ -34,6 +35,19 @@ class Place:
         from hpcdeploy.config.files import load_project
 
         return load_project(self.folder, optional=True)
+
+    @cached_property
+    def root(self) -> Path | None:
+        """The folder of the project, also if its settings are invalid; None outside of a project."""
+        from hpcdeploy.config.files import project_folder
+
+        return project_folder(self.folder)
+
+    def scope(self, cluster: str | None = None) -> "Scope":
+        """Return where the runs are searched that a user names, or means without a name."""
+        from hpcdeploy.flows.choose_runs import Scope
+
+        return Scope(store=self.store, folder=self.folder, project=self.root, cluster=cluster)
 
     @cached_property
     def store(self) -> "Store":

@@ -1,4 +1,4 @@
-"""Implement ``runs``, ``status``, ``wait``, ``fetch`` and ``cancel``."""
+"""Implement ``runs``, ``status``, ``wait`` and ``fetch``."""
 
 import os
 import sys
@@ -8,29 +8,71 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpcdeploy.cli import show
-from hpcdeploy.cli.options import AsJson, Interval, OneRun, Runs, Yes
+from hpcdeploy.cli import completion, show
+from hpcdeploy.cli.options import AsJson, Interval, OnCluster, OneRun, Runs
 from hpcdeploy.plain_text import one_line
 
 if TYPE_CHECKING:
     from hpcdeploy.flows.fetch import Fetched
-    from hpcdeploy.run import Run, RunStatus
+    from hpcdeploy.run import RunStatus
 
 
 def list_runs(
     most: Annotated[int, typer.Option("-n", "--last", help="Number of runs to list, newest first; 0: all.", min=0)] = 20,
+    every: Annotated[bool, typer.Option("-a", "--all", help="List the runs of all projects.")] = False,
+    project: Annotated[
+        str | None,
+        typer.Option(
+            "--project",
+            metavar="FOLDER",
+            help="List the runs of another project: its folder, or the last part of it.",
+            show_default=False,
+            autocompletion=completion.projects,
+        ),
+    ] = None,
+    cluster: OnCluster = None,
+    moved_from: Annotated[
+        str | None,
+        typer.Option(
+            "--moved-from",
+            metavar="OLD",
+            help="First let the runs and images of the folder OLD belong to this project.",
+            show_default=False,
+            autocompletion=completion.lost_projects,
+        ),
+    ] = None,
     json: AsJson = False,
 ) -> None:
-    """List recorded runs with their last known state (offline)."""
-    from hpcdeploy.cli.place import here
-    from hpcdeploy.cli.status_text import print_statuses
+    """List recorded runs with their last known state (offline).
 
-    print_statuses(here().store.latest(most=most, damaged=show.warn), json=json, explained=False)
+    In a project these are its own runs; elsewhere, and with --all, those of all projects.
+    """
+    from hpcdeploy.cli.place import here
+    from hpcdeploy.cli.status_text import print_recorded
+    from hpcdeploy.errors import ConfigError
+    from hpcdeploy.flows import projects as flow
+
+    place = here()
+    if every and project is not None:
+        raise ConfigError("on the command line: found --all and --project; expected one")
+    if moved_from is not None:
+        number = flow.follow_move(moved_from, place.root, place.folder, place.store)
+        show.say(f"{number} run{'s' * (number != 1)} of {moved_from} now recorded for {place.root}")
+    chosen = None if every else place.root if project is None else flow.find_project(project, place.folder, place.store)
+    known = place.store.latest(most=most, project=chosen, cluster=cluster, damaged=show.warn)
+    print_recorded(known, place.root, json=json)
+    if not known and not json and chosen is not None and chosen == place.root:
+        from hpcdeploy.flows.choose_runs import no_runs
+
+        show.notes([no_runs(place.scope(cluster))])
 
 
 def status(
     run: Runs = None,
-    everything: Annotated[bool, typer.Option("--all", help="Query every run that has not finished.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Query every run of all projects that has not finished.")
+    ] = False,
+    cluster: OnCluster = None,
     json: AsJson = False,
 ) -> None:
     """Query the clusters for the state of runs.
@@ -41,9 +83,13 @@ def status(
     from hpcdeploy.cli.status_text import print_statuses
     from hpcdeploy.errors import TransportError
     from hpcdeploy.flows import follow
+    from hpcdeploy.flows.choose_runs import find_all
 
     place = here()
-    known = place.store.latest(alive=True, damaged=show.warn) if everything else place.store.find(run or [])
+    if everything:
+        known = place.store.latest(alive=True, cluster=cluster, damaged=show.warn)
+    else:
+        known = find_all(run or [], place.scope(cluster), "status", ", use --all")
     with show.terminal_as_it_was(), place.connections() as open_connections:
         result = follow.status(known, place.session_of(open_connections), place.store)
     print_statuses(result.statuses, json=json, tasks=not everything and len(known) == 1)
@@ -57,6 +103,7 @@ def wait(
         float, typer.Option("--timeout", help="Stop waiting after this many seconds; 0: never. Runs continue.", min=0)
     ] = 0,
     interval: Interval = 60,
+    cluster: OnCluster = None,
     json: AsJson = False,
 ) -> None:
     """Wait for runs to finish and exit with their exit code.
@@ -66,9 +113,10 @@ def wait(
     from hpcdeploy.cli.place import here
     from hpcdeploy.cli.status_text import in_words, print_statuses
     from hpcdeploy.flows import follow
+    from hpcdeploy.flows.choose_runs import find_all
 
     place = here()
-    known = place.store.find(run or [])
+    known = find_all(run or [], place.scope(cluster), "wait")
     printed: dict[str, str] = {}
     with show.terminal_as_it_was(), place.connections() as open_connections:
         rounds = follow.wait(
@@ -106,6 +154,7 @@ def fetch(
         Path | None,
         typer.Option("-o", "--output", help="Target folder; default: the run's id.", show_default=False),
     ] = None,
+    cluster: OnCluster = None,
     json: AsJson = False,
 ) -> None:
     """Download the output and logs of a run.
@@ -115,17 +164,18 @@ def fetch(
     from hpcdeploy.cli.place import here
     from hpcdeploy.config.job_files import output_pattern
     from hpcdeploy.flows import fetch as flow
+    from hpcdeploy.flows.choose_runs import find_all
 
     patterns = [output_pattern(words) for words in pattern or []]
     place = here()
-    [known] = place.store.find([run] if run else [])
+    [known] = find_all([run] if run else [], place.scope(cluster), "fetch")
     destination = output or Path(known.run.id)
-    cluster = place.cluster(known.run.cluster)
+    settings = place.cluster(known.run.cluster)
     with place.connections() as open_connections, show.transfer("downloading") as progress:
         done = flow.fetch(
             known.run,
             destination,
-            open_connections.to(cluster),
+            open_connections.to(settings),
             patterns=patterns,
             progress=progress,
         )
@@ -148,31 +198,3 @@ def counted(done: "Fetched") -> str:
         return f"{summary}; the others were already here" if already else summary
     others = ((already, "already here"), (changed, "changed meanwhile"), (missing, "not downloaded"))
     return "; ".join((summary, *(f"{number} {what}" for number, what in others if number)))
-
-
-def cancel(
-    run: Runs = None,
-    yes: Yes = False,
-    json: AsJson = False,
-) -> None:
-    """Cancel runs that have not finished."""
-    from hpcdeploy.cli.place import here
-    from hpcdeploy.flows import cancel as flow
-
-    place = here()
-    known = [one for one in place.store.find(run or []) if not one.ended]
-    if known and not yes:
-        show.confirm(f"Cancel {', '.join(one.run.id for one in known)}?", abort=True)
-    cancelled: list[Run] = []
-    try:
-        with place.connections() as open_connections:
-            flow.cancel(known, place.session_of(open_connections), place.store, report=cancelled.append)
-    finally:  # a failing cluster does not stop the others
-        if json:
-            show.as_json([one.id for one in cancelled])
-        else:
-            for one in cancelled:
-                job = f"job {one.job_id}" if one.job_id else "it has no job, and will get none"
-                show.put(f"cancelled {one.id} ({job})")
-    if not (cancelled or json):
-        show.say("nothing to cancel: all these runs have ended")

@@ -5,17 +5,20 @@ registries, images and other people's projects: text for people is cleaned here 
 """
 
 import json
+import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from hpcdeploy.cli.columns import Column, fit, stacked, wrapped
 from hpcdeploy.plain_text import PlainStream, json_text, one_line, plain, written
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from rich.table import Table
     from rich.text import Text
 
 
@@ -66,24 +69,55 @@ def cell(text: str, style: str = "", *, cut: bool = False) -> "Text":
     return Text(one_line(text), style=style)
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def table(columns: Sequence[str | Column], rows: Sequence[Sequence[str]]) -> None:
     """Print rows with column names: a drawn table on a terminal, plain columns for awk in a pipe."""
-    columns, rows = list(map(one_line, columns)), [list(map(one_line, row)) for row in rows]
+    described = [Column(one) if isinstance(one, str) else one for one in columns]
+    names, rows = [one_line(one.name) for one in described], [list(map(one_line, row)) for row in rows]
     if sys.stdout.isatty():
-        from rich.box import SIMPLE_HEAD
         from rich.console import Console
-        from rich.table import Table
 
-        drawn = Table(box=SIMPLE_HEAD, pad_edge=False)
-        for column in columns:
-            drawn.add_column(cell(column))
-        for row in rows:
-            drawn.add_row(*map(cell, row))
-        Console().print(drawn)
+        console = Console()
+        drawn = draw(described, rows, console.width)
+        for line in drawn if isinstance(drawn, list) else ():
+            print(line)
+        if not isinstance(drawn, list):
+            console.print(drawn)
         return
-    widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
-    for row in (columns, *rows):
+    widths = [max(map(len, cells)) for cells in zip(names, *rows, strict=True)]
+    for row in (names, *rows):
         print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+
+
+def draw(
+    columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int, styles: Mapping[str, str] | None = None
+) -> "Table | list[str]":
+    """Return a table for a terminal of this width; if it is too narrow for a table, lines with a block for each row.
+
+    Args:
+        columns: The columns.
+        rows: Their texts.
+        width: The number of characters of the terminal.
+        styles: The styles of columns, by name.
+    """
+    from rich.box import SIMPLE_HEAD
+    from rich.cells import cell_len
+    from rich.table import Table
+
+    cleaned = [list(map(one_line, row)) for row in rows]
+    names = [one_line(column.name) for column in columns]
+    natural = [max(map(cell_len, texts)) for texts in zip(names, *cleaned, strict=True)]
+    widths = fit(columns, natural, width)
+    if not widths:
+        return [line for row in cleaned for line in stacked(columns, row, width)]
+    drawn = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for place, wide in widths.items():
+        column = columns[place]
+        justify: Literal["left", "right"] = "right" if column.right else "left"
+        drawn.add_column(cell(column.name), width=wide, justify=justify, no_wrap=column.whole, overflow="fold")
+    for row in cleaned:
+        texts = [(columns[place], row[place]) for place in widths]
+        drawn.add_row(*(cell(text, (styles or {}).get(column.name, ""), cut=column.cut) for column, text in texts))
+    return drawn
 
 
 def say(text: str, *, end: str = "\n") -> None:
@@ -104,9 +138,14 @@ def warn(text: str) -> None:
 
 
 def notes(texts: Iterable[str]) -> None:
-    """Print notes on a result."""
+    """Print notes on a result; on a terminal their lines break between words, so that an id in them can be copied."""
     for text in texts:
-        say(f"note: {text}")
+        if sys.stderr.isatty():
+            width = shutil.get_terminal_size().columns
+            for line in text.splitlines():
+                say("\n".join(wrapped(line, width, first="note: ", later="      ")))
+        else:
+            say(f"note: {text}")
 
 
 _FAR_SIDE = PlainStream()

@@ -3,15 +3,20 @@
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpcdeploy.cli import show
+from hpcdeploy.cli.columns import Column
 from hpcdeploy.plain_text import one_line
 
 if TYPE_CHECKING:
     from hpcdeploy.run import RunStatus, TaskStatus
 
 _MOST_NOTES = 12
+_CURRENT = 60.0
+"""Time in seconds for which a state is shown without its age: the longest interval of `wait` and `watch` by default."""
+
 _EXITS = {
     125: (
         "exit code 125 is usually hpcdeploy's own: the image's environment script (%environment, activation) ended "
@@ -39,25 +44,11 @@ def print_statuses(statuses: "Sequence[RunStatus]", *, json: bool, tasks: bool =
     if not statuses:
         show.say("no runs")
         return
-    show.table(
-        ("RUN", "CLUSTER", "SCHEDULER", "JOB ID", "STATE", "EXIT", "SUBMITTED"),
-        [
-            (
-                one.run.id,
-                one.run.cluster,
-                one.run.scheduler,
-                one.run.job_id or "-",
-                in_words(one),
-                "-" if one.exit_code is None else str(one.exit_code),
-                show.age(one.run.submitted),
-            )
-            for one in statuses
-        ],
-    )
+    _print_table(statuses, [in_words(one) for one in statuses])
     if tasks and statuses[0].run.tasks > 1:
         show.put()
         show.table(
-            ("TASK", "STATE", "EXIT", "NODE", "REASON"),
+            (Column("TASK", whole=True), "STATE", Column("EXIT", whole=True), "NODE", "REASON"),
             [
                 (
                     str(task.task),
@@ -71,6 +62,72 @@ def print_statuses(statuses: "Sequence[RunStatus]", *, json: bool, tasks: bool =
         )
     if explained:
         show.notes(explanations(statuses))
+
+
+def print_recorded(statuses: "Sequence[RunStatus]", project: Path | None, *, json: bool) -> None:
+    """Print runs as they are recorded, with the age of each state that may have changed since.
+
+    The project of each run is a column, unless all are of `project`, which is that of the working folder.
+    """
+    if json or not statuses:
+        print_statuses(statuses, json=json)
+        return
+    own = str(project.resolve()) if project else None
+    foreign = any(one.run.project != own for one in statuses)
+    projects = project_names([one.run.project for one in statuses]) if foreign else []
+    ages = [age_of_state(one) for one in statuses]
+    states = [in_words(one) + (f" [{age}]" if age else "") for one, age in zip(statuses, ages, strict=True)]
+    _print_table(statuses, states, projects)
+    if any(ages):
+        show.notes(
+            ["a state with its age in [brackets] may have changed since; 'hpcdeploy status --all' queries the clusters"]
+        )
+
+
+def age_of_state(one: "RunStatus") -> str:
+    """Return when a state that may have changed was queried; empty for a final one, and for the last minute."""
+    if one.ended or time.time() - one.asked <= _CURRENT:
+        return ""
+    return show.age(one.asked) if one.asked else "not queried yet"
+
+
+def project_names(folders: Sequence[str]) -> list[str]:
+    """Return a short name for each folder: its last part, or with so many parts before that it differs from the others."""
+    found = {}
+    for folder in dict.fromkeys(folders):
+        parts = Path(folder).parts
+        others = [Path(other).parts for other in folders if other != folder]
+        number = next((n for n in range(1, len(parts)) if all(one[-n:] != parts[-n:] for one in others)), len(parts))
+        found[folder] = str(Path(*parts[-number:])) if parts else "-"
+    return [found[folder] for folder in folders]
+
+
+def _print_table(statuses: "Sequence[RunStatus]", states: Sequence[str], projects: Sequence[str] = ()) -> None:
+    """Print a row for each run with the text of its state, and its project if `projects` are given."""
+    columns = (
+        Column("RUN", whole=True),
+        *((Column("PROJECT", drop=3),) if projects else ()),
+        Column("CLUSTER", drop=4),
+        Column("SCHEDULER", drop=1),
+        Column("JOB ID", drop=5),
+        Column("STATE"),
+        Column("EXIT", whole=True, drop=6),
+        Column("SUBMITTED", drop=2),
+    )
+    rows = [
+        (
+            one.run.id,
+            *([projects[number]] if projects else ()),
+            one.run.cluster,
+            one.run.scheduler,
+            one.run.job_id or "-",
+            states[number],
+            "-" if one.exit_code is None else str(one.exit_code),
+            show.age(one.run.submitted),
+        )
+        for number, one in enumerate(statuses)
+    ]
+    show.table(columns, rows)
 
 
 def in_words(one: "RunStatus") -> str:
@@ -136,6 +193,7 @@ def as_values(one: "RunStatus") -> dict[str, object]:
         "state": one.state.value if one.tasks else ("PENDING" if one.run.job_id else "SUBMITTING"),
         "exit_code": one.exit_code,
         "asked": one.asked,
+        "current": not age_of_state(one),
         "tasks": [{**vars(task), "state": task.state.value, "explanation": explanation(one, task)} for task in one.tasks],
     }
 

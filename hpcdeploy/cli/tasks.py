@@ -10,7 +10,7 @@ import typer
 from hpcdeploy.cli import show
 from hpcdeploy.cli.job import Selection, print_script, print_submitted, say_notes, submit_plan
 from hpcdeploy.cli.job_options import as_settings, joined, takes_job_options
-from hpcdeploy.cli.options import META, AllowStale, AsJson, OneRun, PrintScript, RunId, spread
+from hpcdeploy.cli.options import META, AllowStale, AsJson, OnCluster, OneRun, PrintScript, RunId, spread
 from hpcdeploy.frozen import frozen
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hpcdeploy.flows.plan import Plan
     from hpcdeploy.flows.run_tasks import Result
     from hpcdeploy.remote.connections import Connections
-    from hpcdeploy.run import RunStatus
+    from hpcdeploy.run import Run, RunStatus
 
 _WIDEST = 40
 
@@ -27,18 +27,20 @@ def results(
     run: OneRun = None,
     failed: Annotated[bool, typer.Option("--failed", help="Show failed tasks only.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    cluster: OnCluster = None,
     json: AsJson = False,
 ) -> None:
     """Show each task's parameters, state, exit code and elapsed time."""
     from hpcdeploy.cli.place import here
     from hpcdeploy.errors import ConfigError
     from hpcdeploy.flows import run_tasks as flow
+    from hpcdeploy.flows.choose_runs import find_all
 
     if csv and json:
         raise ConfigError("on the command line: found --csv and --json; expected one")
     place = here()
     with place.connections() as open_connections:
-        [status] = _ask(place, place.store.find([run] if run else []), open_connections)
+        [status] = _ask(place, find_all([run] if run else [], place.scope(cluster), "results"), open_connections)
     request = place.store.request(status.run)
     found = [one for one in flow.results(status, request.array if request else None) if one.failed or not failed]
     if json:
@@ -70,6 +72,7 @@ def rerun(
         list[str] | None,
         typer.Option("--task", help='Tasks, such as "3,5-7"; may be repeated; default: failed ones.', show_default=False),
     ] = None,
+    cluster: OnCluster = None,
     json: AsJson = False,
     **options: Any,  # noqa: ANN401 - the decorator sets the types
 ) -> None:
@@ -79,15 +82,20 @@ def rerun(
     """
     from hpcdeploy.cli.place import here
     from hpcdeploy.config.sweeps import parse_tasks
+    from hpcdeploy.flows.choose_runs import Chosen, find, newest
+    from hpcdeploy.flows.projects import check_there
     from hpcdeploy.flows.run_tasks import check_alone, choose_tasks, relatives
 
     place = here()
     named = [number for words in task or [] for number in parse_tasks(words)]
     words = as_settings(options, ctx.meta.get(META, ()))
     with place.connections() as open_connections:
-        known = place.store.find([run] if run else [])
-        status, *others = _ask(place, [*known, *relatives(known[0].run, place.store)], open_connections)
-        tasks = choose_tasks(status, named)
+        scope = place.scope(cluster)
+        chosen = find(run, scope) if run else Chosen(status=newest(scope, "rerun"))
+        known = chosen.status
+        check_there(known.run.id, _origin(place, known.run))
+        status, *others = _ask(place, [known, *relatives(known.run, place.store)], open_connections)
+        tasks = choose_tasks(status, named or ([] if chosen.task is None else [chosen.task]))
         if not tasks:
             lost = sum(one.lost for one in status.tasks)
             unknown = f"; the result of {lost} is unknown: select them with --task to run them again" if lost else ""
@@ -138,9 +146,7 @@ def _plan(
     request = request_of(status.run, place.store)
     if words["sweep"] or words["array"]:
         raise ConfigError(f"on the command line: rerun repeats tasks of run {status.run.id}; use submit for others")
-    origin = Place(Path(request.project))
-    if not origin.folder.is_dir():
-        raise ConfigError(f"run {status.run.id} was submitted from {request.project}, which no longer exists")
+    origin = Place(_origin(place, status.run))
     array = repeated(request.array, tasks)
     before = {key: value for key, value in request.options.items() if key not in {"array", "sweep"}}
     both = joined(before, words)
@@ -155,6 +161,13 @@ def _plan(
     if array is None and plan.job.array:
         raise ConfigError(f"job {plan.job.name} has several tasks now, but run {status.run.id} had one; use submit")
     return origin, replace(plan, run=replace(plan.run, repeats=status.run.id))
+
+
+def _origin(place: "Place", run: "Run") -> Path:
+    """Return the folder of the project that a run was submitted from, or that it has moved to."""
+    from hpcdeploy.flows.run_tasks import request_of
+
+    return Path(run.project or request_of(run, place.store).project)
 
 
 def _print_table(found: "Sequence[Result]", *, repeats: bool) -> None:

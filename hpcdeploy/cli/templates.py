@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpcdeploy.cli import show
+from hpcdeploy.cli import completion, show
 from hpcdeploy.cli.options import AsJson
 
 if TYPE_CHECKING:
@@ -13,7 +13,14 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="List, show and copy the templates for generated files.")
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Template name, or its last part if unique, such as pixi.def.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="Template name, or its last part if unique, such as pixi.def.",
+        autocompletion=completion.templates,
+    ),
+]
 
 
 @app.callback(invoke_without_command=True)

@@ -133,7 +133,7 @@ VERBS = {
         module="runs", attribute="fetch", reaches=True, panel="Runs", help="Download the output and logs of a run."
     ),
     "cancel": Verb(
-        module="runs", attribute="cancel", reaches=True, panel="Runs", help="Cancel runs that have not finished."
+        module="cancel", attribute="cancel", reaches=True, panel="Runs", help="Cancel runs that have not finished."
     ),
     "run": Verb(
         module="local_containers",

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpcdeploy.cli import show
-from hpcdeploy.cli.options import Interval
+from hpcdeploy.cli import completion, show
+from hpcdeploy.cli.columns import Column, stacked, wrapped
+from hpcdeploy.cli.options import RUN_HELP, Interval, OnCluster
 from hpcdeploy.cli.status_text import count_states, expected_start, explanations, in_words
 from hpcdeploy.plain_text import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
+    from rich.table import Table
+    from rich.text import Text
 
     from hpcdeploy.flows.follow import Asked
     from hpcdeploy.run import RunStatus
@@ -37,29 +40,43 @@ def watch(
         list[str] | None,
         typer.Argument(
             metavar="[RUN]...",
-            help="Run ids or prefixes; default: all that have not finished.",
+            help=f"{RUN_HELP}; default: all of the project that have not finished.",
             show_default=False,
+            autocompletion=completion.runs,
         ),
     ] = None,
+    every: Annotated[
+        bool, typer.Option("-a", "--all", help="Show all runs of all projects that have not finished.")
+    ] = False,
+    cluster: OnCluster = None,
     interval: Interval = 60,
 ) -> None:
     """Show a live table of runs until all have finished.
 
-    Ctrl-C stops watching; the runs continue. Without a terminal, one line is printed per change.
+    Outside of a project these are the runs of all projects. Ctrl-C stops watching; the runs continue. Without a terminal,
+    one line is printed per change.
     """
     from hpcdeploy.cli.place import here
     from hpcdeploy.cli.trust import ask_ahead
+    from hpcdeploy.errors import ConfigError
     from hpcdeploy.flows import follow
+    from hpcdeploy.flows.choose_runs import find_all
 
     place = here()
-    known = place.store.find(run) if run else place.store.latest(alive=True)
+    if run and every:
+        raise ConfigError("on the command line: found runs and --all; expected one")
+    project = None if every else place.root
+    if run:
+        known = find_all(run, place.scope(cluster), "watch")
+    else:
+        known = place.store.latest(alive=True, project=project, cluster=cluster, damaged=show.warn)
     unsure = [one.run.id for one in known if one.unsure]
     show.notes(
         f"it is not known whether {one} was submitted; run 'hpcdeploy submit --resume {one}', or cancel it" for one in unsure
     )
     known = [one for one in known if not one.unsure]
     if not known:
-        show.say("all runs have ended")
+        show.say("all runs have ended" + (" (use --all for those of other projects)" if project and not run else ""))
         return
     ask_ahead(place.project.clusters, [one.run.cluster for one in known])  # the table would hide the prompt
     with show.terminal_as_it_was(), place.connections() as open_connections:
@@ -126,27 +143,39 @@ def _draw(rounds: "Iterator[Asked]") -> None:
 
 def page(result: "Asked", console: "Console") -> "Group":
     """Render the runs that fit on the screen: active ones first, then ended ones."""
-    from rich.box import SIMPLE_HEAD
     from rich.console import Group
-    from rich.table import Table
 
+    width, height = console.size
     failures = [one_line(f"cannot query {failure}; trying again") for failure in result.failures]
-    notes = explanations(result.statuses)[:3] + failures
-    room = max(1, console.size.height - _ROOM_FOR_THE_REST - len(notes))
-    columns, rows = table_of(sorted(result.statuses, key=lambda one: one.ended))
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        # On a narrow terminal rich shortens the columns that may wrap, the longest first, but no numbers.
-        number = column not in {"RUN", "CLUSTER", "JOB ID", "WHY"}
-        table.add_column(
-            show.cell(column), justify="left" if column in {"RUN", "CLUSTER", "WHY"} else "right", no_wrap=number
-        )
-    styles = [_STYLES.get(column, "red" if column not in {*columns[:3], "EXIT", "WHY"} else "") for column in columns]
-    for row in rows[:room]:
-        table.add_row(*(show.cell(text, style, cut=True) for text, style in zip(row, styles, strict=True)))
-    more = [f"and {len(rows) - room} more"] if len(rows) > room else []
+    notes = [line for note in explanations(result.statuses)[:3] + failures for line in wrapped(note, width)]
     ended = sum(one.ended for one in result.statuses)
     changed = time.strftime("%H:%M:%S")
     last = f"{ended} of {len(result.statuses)} ended; last change {changed}; Ctrl-C stops watching, the runs continue"
-    lines = [*more, *notes, last]
-    return Group(table, *(show.cell(line, "dim", cut=True) for line in lines))
+    notes += wrapped(last, width)
+    room = max(1, height - _ROOM_FOR_THE_REST - len(notes))
+    names, rows = table_of(sorted(result.statuses, key=lambda one: one.ended))
+    columns = [_column(name) for name in names]
+    styles = {name: _STYLES.get(name, "red") for name in names if name not in {*names[:3], "EXIT", "WHY"}}
+    drawn = show.draw(columns, rows[:room], width, styles)
+    shown = min(room, len(rows))
+    if isinstance(drawn, list):  # blocks of several lines
+        shown = 0
+        blocks: list[str] = []
+        for row in rows:
+            block = stacked(columns, list(map(one_line, row)), width)
+            if shown and len(blocks) + len(block) > room:
+                break
+            shown, blocks = shown + 1, blocks + block
+        table: list[Table | Text] = [show.cell(line) for line in blocks]
+    else:
+        table = [drawn]
+    more = [f"and {len(rows) - shown} more"] if len(rows) > shown else []
+    return Group(*table, *(show.cell(line, "dim") for line in [*more, *notes]))
+
+
+def _column(name: str) -> Column:
+    """Return a column: on a narrow terminal words are cut or left out, but never a run's id or a number."""
+    if name in {"RUN", "CLUSTER", "JOB ID", "WHY"}:
+        places = {"RUN": 0, "WHY": 1, "CLUSTER": 2, "JOB ID": 3}
+        return Column(name, whole=name == "RUN", drop=places[name], right=name == "JOB ID", cut=name != "RUN")
+    return Column(name, whole=True, right=True)

@@ -68,6 +68,24 @@ def load_project(folder: Path, environ: Mapping[str, str] = os.environ, *, optio
     return replace(project, clusters=clusters)
 
 
+def project_folder(folder: Path) -> Path | None:
+    """Return the folder of the project that `folder` is in; None if it is in none.
+
+    The settings are not checked, so that the record of runs can be read although they are invalid.
+    """
+    start = folder.absolute()
+    return next((above for above in (start, *start.parents) if _has_settings(above)), None)
+
+
+def _has_settings(folder: Path) -> bool:
+    if _there(folder / PROJECT_FILE_NAME):
+        return True
+    try:
+        return settings_in(folder) is not None
+    except ConfigError:  # this project's manifest, with an error: that of another project is left out
+        return True
+
+
 def token_services(environ: Mapping[str, str] = os.environ) -> Mapping[str, str]:
     """Return the hosts that the user allows to issue tokens for registries on other hosts, by the registry's host.
 

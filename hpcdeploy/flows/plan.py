@@ -10,7 +10,8 @@ from hpcdeploy.config.named_files import Admit, refuse
 from hpcdeploy.config.project import JobSettings, Project
 from hpcdeploy.config.resolution import choose_cluster, resolve_job
 from hpcdeploy.config.validators import name
-from hpcdeploy.errors import ConfigError
+from hpcdeploy.errors import ConfigError, UnknownRunError
+from hpcdeploy.flows.choose_runs import Scope, find
 from hpcdeploy.flows.images import RegistryLookup, delivery_of, refuse_elsewhere
 from hpcdeploy.flows.job_files import Allow, Brought
 from hpcdeploy.flows.submit import plan_run
@@ -36,9 +37,9 @@ def predecessors(
     found: list[Predecessor] = []
     for after in job.after:
         if after.what in project.jobs and not store.knows(after.what):
-            known = _newest(after, job, cluster, scheduler, store)
+            known = _newest(after, job, project, cluster, scheduler, store)
         else:
-            [known] = store.find([after.what])
+            known = _named(after, job, project, cluster, store)
         run = known.run
         if (run.cluster, run.scheduler) != (cluster.name, scheduler):
             raise ConfigError(
@@ -58,8 +59,25 @@ def predecessors(
     return tuple(found)
 
 
-def _newest(after: After, job: Job, cluster: Cluster, scheduler: SchedulerName, store: Store) -> RunStatus:
-    runs = [known for known in store.latest() if known.run.job == after.what]
+def _named(after: After, job: Job, project: Project, cluster: Cluster, store: Store) -> RunStatus:
+    scope = Scope(store=store, folder=project.root, project=project.root, cluster=cluster.name)
+    try:
+        chosen = find(after.what, scope)
+    except UnknownRunError:
+        chosen = find(after.what, replace(scope, cluster=None))
+    if chosen.partly:
+        raise ConfigError(
+            f"job {job.name} waits for {after.what}, which is only a part of run {chosen.status.run.id}; a job waits for "
+            "all tasks of a run: use the run's id"
+        )
+    return chosen.status
+
+
+def _newest(after: After, job: Job, project: Project, cluster: Cluster, scheduler: SchedulerName, store: Store) -> RunStatus:
+    """Return the newest run of a job of this project; a job of that name in another project is not meant."""
+    runs = store.of_job(after.what, project=project.root)
+    # Releases before 0.1.0 recorded no project.
+    runs = runs or [known for known in store.of_job(after.what) if not known.run.project]
     here = [known for known in runs if (known.run.cluster, known.run.scheduler) == (cluster.name, scheduler)]
     if here:
         return here[0]
@@ -180,6 +198,7 @@ def plan(
 
         uploads = bring_along(job, project.root, scheduler, cluster, archives=archives, allow=confirm.allow)
     run = replace(run, code_sha256=uploads.code_sha256, code_commit=uploads.commit, code_dirty=uploads.dirty)
+    run = replace(run, project=str(project.root.resolve()))
     placements = uploads.placements
     after = predecessors(job, project, cluster, scheduler, store)
     return Plan(

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.private import private_file, private_folder
+from hpcdeploy.store.projects import add_projects
 
 LOCKED_FOR = 30.0
 """Time in seconds for which another command may lock the record; each normally holds it for a few milliseconds."""
@@ -118,6 +119,7 @@ class RecordFile:
         if version < VERSION:
             connection.executescript(SCHEMA)
             connection.execute(f"PRAGMA user_version = {VERSION}")
+        add_projects(connection)
 
     def _for_writing(self) -> sqlite3.Connection:
         private_folder(self._path.parent)

@@ -1,9 +1,11 @@
 """Record runs: their scripts, uploads and requests before the submission, then their jobs and their last known states."""
 
 import json
+import os
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 from hpcdeploy.checked_values import hints_of, typed
@@ -11,7 +13,8 @@ from hpcdeploy.errors import ConfigError, UnknownRunError
 from hpcdeploy.job import Request
 from hpcdeploy.run import Run, RunStatus, State, TaskStatus
 from hpcdeploy.staged_files import StagedFile
-from hpcdeploy.store.record_file import RecordFile, bytes_value, json_value
+from hpcdeploy.store.projects import move_project
+from hpcdeploy.store.record_file import RecordFile, bytes_value, json_value, text_value
 
 
 class RunRows(RecordFile):
@@ -23,10 +26,14 @@ class RunRows(RecordFile):
         Raises:
             ConfigError: There is a run with that id.
         """
-        row = (run.id, run.cluster, run.scheduler, run.submitted, _run_text(run), script.encode("utf-8", "surrogateescape"))
+        project = run.project or (os.path.realpath(request.project) if request else "")
+        content = (_run_text(run), script.encode("utf-8", "surrogateescape"), os.fsencode(project))
+        row = (run.id, run.cluster, run.scheduler, run.submitted, *content)
         with self.opened() as connection:
             added = connection.execute(
-                "INSERT OR IGNORE INTO runs (id, cluster, scheduler, submitted, run, script) VALUES (?, ?, ?, ?, ?, ?)", row
+                "INSERT OR IGNORE INTO runs (id, cluster, scheduler, submitted, run, script, project)"
+                " VALUES (?, ?, ?, ?, ?, ?, CAST(? AS TEXT))",
+                row,
             )
             if not added.rowcount:
                 raise ConfigError(
@@ -103,60 +110,106 @@ class RunRows(RecordFile):
         with self.reading(f"how run {run.id} was asked for", "Submit its job again"):
             return None if row is None else typed(Request, json_value(zlib.decompress(bytes_value(row[0])).decode()))
 
-    def latest(self, *, most: int = 0, alive: bool = False, damaged: Callable[[str], None] | None = None) -> list[RunStatus]:
+    def latest(
+        self,
+        *,
+        most: int = 0,
+        alive: bool = False,
+        project: Path | None = None,
+        cluster: str | None = None,
+        damaged: Callable[[str], None] | None = None,
+    ) -> list[RunStatus]:
         """Return runs with their last known states, newest first.
 
         Args:
             most: Maximum number of runs; 0 for all.
             alive: Only return runs that have not ended.
+            project: Only return runs of the project in this folder.
+            cluster: Only return runs on this cluster.
             damaged: Receives messages on damaged entries, which are left out; None to raise an error.
         """
-        where = "WHERE ended = 0" if alive else ""
+        return list(self._select(_where(alive=alive, project=project, cluster=cluster), most=most, damaged=damaged))
+
+    def of_job(
+        self, job: str, *, project: Path | None = None, cluster: str | None = None, alive: bool = False, most: int = 0
+    ) -> list[RunStatus]:
+        """Return the runs of a job, newest first; the arguments are those of `latest`."""
+        # The text is one of `json.dumps`, which writes a name in one way only. That is faster than reading each row.
+        where = [*_where(alive=alive, project=project, cluster=cluster), ("instr(run, ?)", f'"job": {json.dumps(job)},')]
+        return [one for one in self._select(where, most=most) if one.run.job == job]
+
+    def with_prefix(
+        self, prefix: str, *, project: Path | None = None, cluster: str | None = None, most: int = 0
+    ) -> list[RunStatus]:
+        """Return the runs whose id begins with `prefix`, newest first; the other arguments are those of `latest`."""
+        where = [*_where(project=project, cluster=cluster), (f"substr(id, 1, {len(prefix)}) = ?", prefix)]
+        return list(self._select(where, most=most))
+
+    def with_job_id(self, job_id: str, *, cluster: str | None = None) -> list[RunStatus]:
+        """Return the runs one of whose scheduler jobs has this id, newest first."""
+        # The ids are between quotation marks, separated by commas: most other rows are left out without reading them.
+        where = [*_where(cluster=cluster), ("instr(replace(run, '\"', ','), ?)", f",{job_id},")]
+        return [one for one in self._select(where) if job_id in one.run.job_id.split(",")]
+
+    def _select(
+        self, where: Sequence[tuple[str, object]], *, most: int = 0, damaged: Callable[[str], None] | None = None
+    ) -> Iterator[RunStatus]:
+        """Yield the runs that fulfil all conditions of `where`, newest first; a condition is SQL and its value."""
+        conditions = " AND ".join(condition for condition, _ in where) or "1"
         with self.opened() as connection:
             rows = connection.execute(
-                f"SELECT id, run, tasks, asked FROM runs {where} ORDER BY submitted DESC, rowid DESC LIMIT ?",  # noqa: S608
-                (most or -1,),
+                f"SELECT id, run, tasks, asked, project FROM runs WHERE {conditions}"  # noqa: S608
+                " ORDER BY submitted DESC, rowid DESC LIMIT ?",
+                (*(value for _, value in where), most or -1),
             ).fetchall()
-        found = []
         for row in rows:
             try:
-                found.append(self._status(*row))
+                yield self._status(*row)
             except ConfigError as error:
                 if damaged is None:
                     raise
                 damaged(str(error))
-        return found
 
-    def find(self, names: Sequence[str]) -> list[RunStatus]:
-        """Find runs by id or unique prefix; without names, return the newest run.
+    def find(self, run_ids: Sequence[str]) -> list[RunStatus]:
+        """Return the runs with exactly these ids; `hpcdeploy.flows.choose_runs` finds what a user names in another way.
 
         Raises:
-            UnknownRunError: A name matches no run, or several.
+            UnknownRunError: There is no run with an id.
         """
-        if not names:
-            newest = self.latest(most=1)
-            if not newest:
-                raise UnknownRunError("the record has no runs yet; submit one with 'hpcdeploy submit'")
-            return newest
-        return [self._one(name) for name in names]
+        found = []
+        for run_id in run_ids:
+            run = next(self._select([("id = ?", run_id)]), None)
+            if run is None:
+                raise _unknown(run_id)
+            found.append(run)
+        return found
 
-    def _one(self, name: str) -> RunStatus:
+    def labels(self, *, project: Path | None = None, most: int = 0) -> list[tuple[str, str, bool]]:
+        """Return id, cluster, and whether it has ended, of runs, newest first, without reading their tasks."""
+        where = _where(project=project)
+        conditions = " AND ".join(condition for condition, _ in where) or "1"
         with self.opened() as connection:
             rows = connection.execute(
-                "SELECT id, run, tasks, asked FROM runs WHERE substr(id, 1, length(?1)) = ?1 ORDER BY id = ?1 DESC LIMIT 6",
-                (name,),
+                f"SELECT id, cluster, ended FROM runs WHERE {conditions} ORDER BY submitted DESC, rowid DESC LIMIT ?",  # noqa: S608
+                (*(value for _, value in where), most or -1),
             ).fetchall()
-        if not rows:
-            raise _unknown(name)
-        if rows[0][0] != name and len(rows) > 1:
-            several = ", ".join(str(row[0]) for row in rows)
-            raise UnknownRunError(f"{name!r} is ambiguous: {several}; use a longer prefix")
-        return self._status(*rows[0])
+        return [(str(run_id), str(cluster), bool(ended)) for run_id, cluster, ended in rows]
 
-    def _status(self, run_id: object, run: object, tasks: object, asked: object) -> RunStatus:
+    def projects(self) -> list[Path]:
+        """Return the folders of the projects that have runs or images, sorted."""
+        with self.opened() as connection:
+            rows = connection.execute("SELECT project FROM runs WHERE project != '' UNION SELECT project FROM built")
+            return sorted(Path(str(row[0])) for row in rows)
+
+    def moved(self, old: Path, new: Path) -> int:
+        """Let the runs and images of the project folder `old` belong to the folder `new`; return the number of runs."""
+        with self.opened() as connection:
+            return move_project(connection, os.fsencode(old), os.fsencode(new.resolve()))
+
+    def _status(self, run_id: object, run: object, tasks: object, asked: object, project: object) -> RunStatus:
         advice = f"To continue without it, delete that row of the table runs: id {str(run_id)!r}"
         with self.reading(f"the entry of run {str(run_id)!r}", advice):
-            return _status(run, tasks, asked)
+            return _status(run, tasks, asked, project)
 
 
 def _unknown(name: str) -> UnknownRunError:
@@ -164,7 +217,18 @@ def _unknown(name: str) -> UnknownRunError:
 
 
 def _run_text(run: Run) -> str:
-    return json.dumps(asdict(run))
+    """Serialize a run without its project, which has a column: an older hpcdeploy refuses a field that it does not know."""
+    return json.dumps({name: value for name, value in asdict(run).items() if name != "project"})
+
+
+def _where(*, alive: bool = False, project: Path | None = None, cluster: str | None = None) -> list[tuple[str, object]]:
+    """Return the conditions of `Store.latest`."""
+    found: list[tuple[str, object]] = [("ended = ?", 0)] if alive else []
+    if project is not None:
+        found.append(("project = CAST(? AS TEXT)", os.fsencode(project.resolve())))
+    if cluster is not None:
+        found.append(("cluster = ?", cluster))
+    return found
 
 
 _NOTHING = vars(TaskStatus(task=-1, state=State.UNKNOWN))
@@ -195,7 +259,8 @@ def _task(fields: Mapping[str, Any]) -> TaskStatus:
     return TaskStatus(**{**fields, "state": state})
 
 
-def _status(run: object, tasks: object, asked: object) -> RunStatus:
+def _status(run: object, tasks: object, asked: object, project: object) -> RunStatus:
     if not isinstance(asked, int):
         raise TypeError(f"found {type(asked).__name__}, expected a time")
-    return RunStatus(run=typed(Run, json_value(run)), tasks=tuple(map(_task, json_value(tasks))), asked=asked)
+    known = replace(typed(Run, json_value(run)), project=text_value(project or ""))
+    return RunStatus(run=known, tasks=tuple(map(_task, json_value(tasks))), asked=asked)

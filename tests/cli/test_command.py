@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -107,7 +108,7 @@ def test_a_run_id_is_a_name_and_used_once(project: Project) -> None:
 
 def test_a_run_that_nobody_is_sure_of_is_not_waited_for(project: Project) -> None:
     run = Run(id="unsure", job="j", cluster="hpc", scheduler="slurm", image="i", sha256="", tasks=1, command=(), submitted=0)
-    Store(default_path(project.environment)).add(run, "")
+    Store(default_path(project.environment)).add(replace(run, project=str(project.folder)), "")
     done = project.run("wait", "unsure")
     assert done.returncode == 71
     assert b"--resume unsure" in done.stderr
@@ -119,7 +120,7 @@ def test_a_run_that_nobody_is_sure_of_is_not_waited_for(project: Project) -> Non
 def test_a_run_that_was_cancelled_before_it_was_submitted_has_ended(project: Project) -> None:
     run = Run(id="never", job="j", cluster="hpc", scheduler="slurm", image="i", sha256="", tasks=1, command=(), submitted=0)
     store = Store(default_path(project.environment))
-    store.add(run, "")
+    store.add(replace(run, project=str(project.folder)), "")
     task = TaskStatus(task=0, state=State.CANCELLED, reason="before it was submitted")
     store.learned(RunStatus(run=run, tasks=(task,), asked=1))
     for verb in ("runs", "status", "wait"):
@@ -244,13 +245,14 @@ def a_run(run_id: str) -> Run:
 def test_runs_shows_the_rest_where_one_row_is_damaged_and_says_which(project: Project) -> None:
     store = Store(default_path(project.environment))
     for name in ("train-1111111111", "train-2222222222"):
-        store.add(a_run(name), "")
+        store.add(replace(a_run(name), project=str(project.folder)), "")
     with closing(sqlite3.connect(default_path(project.environment))) as connection:
         connection.execute("UPDATE runs SET run = '{' WHERE id = 'train-2222222222'")
         connection.commit()
     done = project.run("runs")
     assert (done.returncode, b"train-1111111111" in done.stdout, b"train-2222222222" in done.stdout) == (0, True, False)
-    [line] = done.stderr.decode().splitlines()
+    line, note = done.stderr.decode().splitlines()
+    assert note.startswith("note: a state with its age in [brackets]")
     assert line.startswith("warning: the record ")
     assert "is damaged: the entry of run 'train-2222222222' cannot be read" in line
     refused = project.run("logs")

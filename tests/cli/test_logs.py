@@ -1,5 +1,6 @@
 """Lines of several tasks, told apart."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from hpcdeploy.cli.logs import numbered
@@ -45,7 +46,7 @@ def test_progress_of_output_and_errors_is_told_apart() -> None:
 def test_a_task_that_wrote_nothing_is_said_to_have_and_where_to_look(tmp_path: Path) -> None:
     project = Project(tmp_path)
     store = Store(default_path(project.environment))
-    store.add(RUN, "")
+    store.add(replace(RUN, project=str(tmp_path)), "")
     store.submitted(RUN)
     done = project.run("logs")
     assert (done.returncode, done.stdout) == (0, "")

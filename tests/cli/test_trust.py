@@ -28,7 +28,7 @@ def project(tmp_path: Path) -> Project:
     del project.environment["HPCDEPLOY_TRUST_PROJECT"]
     (project.path / "hpcdeploy.toml").write_text(SETTINGS)
     store = Store(default_path(project.environment))
-    store.add(RUN, "")
+    store.add(replace(RUN, project=str(tmp_path)), "")
     store.submitted(RUN)
     return project
 
@@ -113,9 +113,9 @@ def test_the_projects_templates_are_asked_about_on_a_persons_own_cluster_too(pro
     own.write_text(SETTINGS)
     (project.path / "hpcdeploy.toml").unlink()
     project.write("slurm_templates/job.sh", "the job, which a person submits")
-    assert project.run("logs").returncode == 0
+    assert project.run("logs", RUN.id).returncode == 0
     project.write("htcondor_templates/node.sh", "touch ~/ran\n")
-    done = project.run("logs")
+    done = project.run("logs", RUN.id)
     assert done.returncode == 2
     assert "template: htcondor_templates/node.sh" in done.stderr
 

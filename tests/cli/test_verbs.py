@@ -56,7 +56,7 @@ def test_a_distribution_adds_a_verb_by_an_entry_point(tmp_path: Path) -> None:
         )
         return done.stdout
 
-    assert run("--help").splitlines()[-1].split() == ["more", "Does", "more."]
+    assert ["more", "Does", "more."] in [line.split() for line in run("--help").splitlines()]
     assert "else" not in run("--help")
     assert run("more", "now") == "more\n"
 

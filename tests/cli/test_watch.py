@@ -46,15 +46,27 @@ def test_a_table_is_equal_to_itself_while_nothing_changes() -> None:
     assert table_of([one]) == table_of([later])
 
 
-@pytest.mark.parametrize("width", [200, 80, 60, 50])
-def test_on_a_narrow_terminal_words_are_cut_and_no_number(width: int) -> None:
+@pytest.mark.parametrize("width", [200, 120, 80, 60, 50, 30])
+def test_on_a_narrow_terminal_words_are_cut_and_no_number_and_no_run_id(width: int) -> None:
     tasks = [TaskStatus(task=number, state=State.COMPLETED, exit_code=0) for number in range(60)]
     tasks += [TaskStatus(task=number, state=State.RUNNING) for number in range(60, 70)]
     tasks += [TaskStatus(task=number, state=State.FAILED, reason="x" * 90) for number in range(70, 100)]
-    console = Console(width=width, height=12, force_terminal=True, color_system=None, record=True)
+    console = Console(width=width, height=20, force_terminal=True, color_system=None, record=True)
     console.print(page(Asked(statuses=(status(*tasks, array=True),), failures=("hpc: line\nbreak",)), console))
     lines = console.export_text().splitlines()
-    [row] = [line for line in lines if " 30 " in line]
+    assert [line for line in lines if line.split()[:1] == [run_of(TRAIN).id]]
     assert [line for line in lines if line.startswith("cannot query hpc: line\\nbreak")]
-    assert {"10", "60", "30"} <= set(row.split())
-    assert len(row) <= width
+    assert {"10", "60", "30"} <= set(" ".join(lines).split())
+    assert max(map(len, lines)) <= width
+
+
+@pytest.mark.parametrize("width", [60, 40])
+def test_only_rows_that_fit_on_the_screen_are_drawn_and_the_others_counted(width: int) -> None:
+    runs = [status(TaskStatus(task=0, state=State.RUNNING))] * 40
+    console = Console(width=width, height=16, force_terminal=True, color_system=None, record=True)
+    console.print(page(Asked(statuses=tuple(runs), failures=()), console))
+    lines = console.export_text().splitlines()
+    shown = sum(line.split()[:1] == [run_of(PLAIN).id] for line in lines)
+    assert 0 < shown < 16
+    assert len(lines) <= 16
+    assert f"and {40 - shown} more" in map(str.strip, lines)

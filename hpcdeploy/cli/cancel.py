@@ -1,0 +1,72 @@
+"""Implement ``cancel``."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hpcdeploy.cli import show
+from hpcdeploy.cli.options import AsJson, OnCluster, Runs, Yes
+
+if TYPE_CHECKING:
+    from hpcdeploy.flows.choose_runs import Scope
+    from hpcdeploy.run import Run, RunStatus
+
+
+def cancel(
+    run: Runs = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Cancel all unfinished runs of the named jobs; without RUN of the project.")
+    ] = False,
+    cluster: OnCluster = None,
+    yes: Yes = False,
+    json: AsJson = False,
+) -> None:
+    """Cancel runs that have not finished.
+
+    The name of a job means all its unfinished runs; with --yes it must have only one, unless --all is given.
+    """
+    from hpcdeploy.cli.place import here
+    from hpcdeploy.flows import cancel as flow
+    from hpcdeploy.flows.choose_for_cancel import choose
+
+    place = here()
+    scope = place.scope(cluster)
+    known = choose(run or [], scope, every=every, sure=yes)
+    if known and not yes:
+        show.confirm(_question(known, scope), abort=True)
+    cancelled: list[Run] = []
+    try:
+        with place.connections() as open_connections:
+            flow.cancel(known, place.session_of(open_connections), place.store, report=cancelled.append)
+    finally:  # a failing cluster does not stop the others
+        if json:
+            show.as_json([one.id for one in cancelled])
+        else:
+            for one in cancelled:
+                job = f"job {one.job_id}" if one.job_id else "it has no job, and will get none"
+                show.put(f"cancelled {one.id} ({job})")
+    if not (cancelled or json):
+        show.say(_nothing(scope))
+
+
+def _question(known: "Sequence[RunStatus]", scope: "Scope") -> str:
+    if len(known) == 1:
+        return f"Cancel {_described(known[0], scope)}?"
+    for one in known:
+        show.say(_described(one, scope))
+    return f"Cancel these {len(known)} runs?"
+
+
+def _described(one: "RunStatus", scope: "Scope") -> str:
+    """Describe a run before it is cancelled: its project, cluster, state and age."""
+    from hpcdeploy.cli.status_text import in_words
+
+    own = "this project" if scope.has(one) else f"project {one.run.project or '(not recorded)'}"
+    return f"{one.run.id} ({own}, cluster {one.run.cluster}, {in_words(one)}, submitted {show.age(one.run.submitted)})"
+
+
+def _nothing(scope: "Scope") -> str:
+    left = [] if scope.project is None else scope.store.latest(alive=True, project=scope.project, cluster=scope.cluster)
+    others = f"; unfinished runs of this project: {', '.join(one.run.id for one in left)}" if left else ""
+    return f"nothing to cancel: all these runs have ended{others}"

@@ -1,0 +1,143 @@
+"""Offer words for tab completion: jobs, runs, clusters, images and others, from local files only.
+
+A completion must never disturb the command line: an error means that there is nothing to offer, and nothing is printed. The
+shells that typer supports evaluate the words (zsh: ``eval``), so only words of safe characters are offered.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from hpcdeploy.cli.place import Place
+    from hpcdeploy.store import Store
+
+_SAFE = re.compile(r"[A-Za-z0-9_+@%/.,=-]+")
+
+_MOST_RUNS = 100
+_LOCKED_FOR = 0.2
+"""Time in seconds for which a completion waits for a locked record."""
+
+Offered = Iterable[str | tuple[str, str]]
+Completion = Callable[[str], list[str | tuple[str, str]]]
+
+
+def _offers(words: "Callable[[Place], Offered]") -> Completion:
+    """Return a completion that offers those of `words` that begin with what was typed; a word may have a help text."""
+
+    def complete(incomplete: str) -> list[str | tuple[str, str]]:
+        from hpcdeploy.cli.place import here
+
+        found: dict[str, str | tuple[str, str]] = {}
+        with suppress(Exception):  # an error message would be written into the command line
+            for one in words(here()):
+                word = one if isinstance(one, str) else one[0]
+                if word.startswith(incomplete) and _SAFE.fullmatch(word):
+                    found.setdefault(word, one)
+        return list(found.values())
+
+    complete.__doc__ = words.__doc__
+    return complete
+
+
+@_offers
+def jobs(place: "Place") -> Offered:
+    """Offer the jobs of the project."""
+    return [(name, "job") for name in place.project.jobs]
+
+
+@_offers
+def images(place: "Place") -> Offered:
+    """Offer the images of the project."""
+    return [(name, "image") for name in place.project.images]
+
+
+@_offers
+def clusters(place: "Place") -> Offered:
+    """Offer the clusters in the settings."""
+    return [(name, ", ".join(cluster.schedulers)) for name, cluster in place.project.clusters.items()]
+
+
+@_offers
+def schedulers(_place: "Place") -> Offered:
+    """Offer the schedulers."""
+    from typing import get_args
+
+    from hpcdeploy.cluster import SchedulerName
+
+    return list(get_args(SchedulerName))
+
+
+@_offers
+def runs(place: "Place") -> Offered:
+    """Offer the jobs of the project, its runs, and then those of other projects."""
+    with suppress(Exception):  # runs are offered without valid settings
+        yield from ((name, "newest run of the job") for name in place.project.jobs)
+    own = _labels(place.root) if place.root else []
+    for run_id, cluster, ended in (*own, *_labels()):
+        yield run_id, f"{cluster}, {'ended' if ended else 'not ended'}"
+
+
+@_offers
+def clusters_of_runs(_place: "Place") -> Offered:
+    """Offer the clusters that have runs."""
+    return sorted({cluster for _, cluster, _ in _labels()})
+
+
+@_offers
+def projects(_place: "Place") -> Offered:
+    """Offer the folders of projects that have runs."""
+    store = _store()
+    return map(str, store.projects()) if store else ()
+
+
+@_offers
+def lost_projects(_place: "Place") -> Offered:
+    """Offer the folders of projects that no longer exist."""
+    store = _store()
+    return [str(folder) for folder in store.projects() if not folder.exists()] if store else ()
+
+
+@_offers
+def templates(_place: "Place") -> Offered:
+    """Offer the templates."""
+    from hpcdeploy.templates import shipped_names
+
+    return shipped_names()
+
+
+@_offers
+def instances(_place: "Place") -> Offered:
+    """Offer the instances on this machine."""
+    from hpcdeploy.engine.instances import Instances, default_root
+
+    return [one.name for one in Instances(default_root()).all()]
+
+
+@_offers
+def targets(place: "Place") -> Offered:
+    """Offer what ``run`` and ``shell`` start: jobs and images."""
+    yield from ((name, "job") for name in place.project.jobs)
+    yield from ((name, "image") for name in place.project.images)
+
+
+@_offers
+def engines(_place: "Place") -> Offered:
+    """Offer the container engines."""
+    return ("auto", "apptainer", "singularity", "docker", "podman")
+
+
+def _store() -> "Store | None":
+    """Return the record; None if there is none, because opening it would create it."""
+    from hpcdeploy.store import Store, default_path
+
+    path = default_path()
+    return Store(path, locked_for=_LOCKED_FOR) if path.exists() else None
+
+
+def _labels(project: "Path | None" = None) -> list[tuple[str, str, bool]]:
+    store = _store()
+    return store.labels(project=project, most=_MOST_RUNS) if store else []

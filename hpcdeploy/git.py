@@ -59,9 +59,10 @@ def ask_git(
 ) -> "subprocess.CompletedProcess[bytes] | None":
     """Run ``git -C FOLDER WORDS`` and return what it answered, its exit code for the caller to judge.
 
-    None where git is not there. Raises `ConfigError` where it writes more than `most` bytes (by default `MOST`), or takes
-    too long. It answers in English, takes no locks for its own use and fetches nothing. A repository of another user is
-    refused by git itself, with exit code 128, unless the caller's own configuration names it (`is_refused`).
+    None where git is not there; exit code 128 where there is no repository, for which git is not started. Raises
+    `ConfigError` where it writes more than `most` bytes (by default `MOST`), or takes too long. It answers in English, takes
+    no locks for its own use and fetches nothing. A repository of another user is refused by git itself, with exit code 128,
+    unless the caller's own configuration names it (`is_refused`).
 
     Args:
         folder: Where git is called.
@@ -97,6 +98,11 @@ def is_refused(answer: "subprocess.CompletedProcess[bytes] | None") -> bool:
 def _run(
     folder: Path, words: Sequence[str], *, options: Sequence[str] = (), most: int | None = None
 ) -> "subprocess.CompletedProcess[bytes] | None":
+    # As git looks for it (gitrepository-layout(5)). On macOS without Apple's developer tools, git is a program that opens a
+    # dialog to install them each time that it is started.
+    place = Path(os.path.realpath(folder))
+    if not any(os.path.lexists(above / ".git") for above in (place, *place.parents)):
+        return subprocess.CompletedProcess(words, 128, b"", b"fatal: not a git repository\n")
     left_out = _OF_ANOTHER_REPOSITORY | _MISLEADING
     environment = {name: value for name, value in os.environ.items() if name not in left_out}
     # Without optional locks "git status" writes no index (git(1), GIT_OPTIONAL_LOCKS).

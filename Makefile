@@ -59,6 +59,7 @@ style: $(VENV)/developing
 
 types: $(VENV)/developing
 	$(VENV)/bin/mypy
+	$(VENV)/bin/mypy --platform darwin --cache-dir .mypy_cache/darwin hpcdeploy
 
 bench: $(VENV)/developing
 	@sh tests/packages.sh

@@ -1,6 +1,7 @@
 """Limit which files a project may use: those in its folder, and above it those in the same git work tree."""
 
 import os
+import unicodedata
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -121,8 +122,17 @@ class Boundary:
 
 
 def in_git(real: Path, folder: Path) -> bool:
-    """Tell whether `real`, a path below `folder` without links, is ``.git`` or lies in it."""
-    return ".git" in real.relative_to(folder).parts
+    """Tell whether `real`, which lies below `folder` and is no link, is git's own or lies in git's own folder there.
+
+    A file system may find ``.git`` by other names too: those of another case, and on HFS+ those with invisible characters.
+    git never tracks a file with such a name (read-cache.c, verify_dotfile; utf8.c, is_hfs_dotgit), so all of them count.
+    """
+    return any(_is_git_s_own(part) for part in real.relative_to(folder).parts)
+
+
+def _is_git_s_own(name: str) -> bool:
+    visible = name if name.isascii() else "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
+    return visible.casefold() == ".git"
 
 
 def followed(path: Path) -> Path:

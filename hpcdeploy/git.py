@@ -65,7 +65,8 @@ def ask_git(
     """Run ``git -C FOLDER ARGUMENTS``; the caller checks the exit code. Return None if git is not installed.
 
     git answers in English, takes no optional locks and downloads nothing. It rejects a repository of another user with exit
-    code 128, unless the caller's own configuration accepts it (`is_refused`).
+    code 128, unless the caller's own configuration accepts it (`is_refused`). It is also 128 where there is no
+    repository, for which git is not started.
 
     Args:
         folder: The working directory.
@@ -110,6 +111,11 @@ def is_refused(answer: "subprocess.CompletedProcess[bytes] | None") -> bool:
 def _run(
     folder: Path, arguments: Sequence[str], *, options: Sequence[str] = (), most: int | None = None
 ) -> "subprocess.CompletedProcess[bytes] | None":
+    # As git looks for it (gitrepository-layout(5)). On macOS without Apple's developer tools, git is a program that opens a
+    # dialog to install them each time that it is started.
+    place = Path(os.path.realpath(folder))
+    if not any(os.path.lexists(above / ".git") for above in (place, *place.parents)):
+        return subprocess.CompletedProcess(arguments, 128, b"", b"fatal: not a git repository\n")
     left_out = _OF_ANOTHER_REPOSITORY | _MISLEADING
     environment = {name: value for name, value in os.environ.items() if name not in left_out}
     # Without optional locks "git status" writes no index (git(1), GIT_OPTIONAL_LOCKS).

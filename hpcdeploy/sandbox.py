@@ -16,7 +16,7 @@ from jinja2 import BaseLoader, BytecodeCache, Environment, StrictUndefined, Temp
 from jinja2.loaders import split_template_path
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from hpcdeploy.boundary import Boundary, followed
+from hpcdeploy.boundary import Boundary, followed, in_git
 from hpcdeploy.errors import HpcdeployError, TemplateError
 from hpcdeploy.ownership import check_owned
 from hpcdeploy.regular_file import LARGEST_TEXT, read_regular
@@ -181,7 +181,7 @@ def check_place(path: Path, project: Boundary, key: str, error: type[HpcdeployEr
     """
     project.check(path, key, error)
     real = followed(path)
-    if real.is_relative_to(project.project) and ".git" in real.relative_to(project.project).parts:
+    if real.is_relative_to(project.project) and in_git(real, project.project):
         raise error(f"{key}, which is {real}: git's own folder holds no templates; expected a file of the project")
 
 

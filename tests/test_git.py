@@ -113,6 +113,7 @@ def test_a_bare_repository_among_the_files_is_not_obeyed(repository: Path) -> No
 
 
 def test_a_name_that_leads_out_of_the_folder_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".git").mkdir()
     program = tmp_path / "bin/git"
     program.parent.mkdir()
     program.write_text("#!/bin/sh\nprintf 'b/c\\0../secret\\0a\\0/etc/x\\0a\\0b/../../x\\0'\n")

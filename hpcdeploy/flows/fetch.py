@@ -13,6 +13,7 @@ from hpcdeploy.frozen import frozen
 from hpcdeploy.progress import Progress, ignore_progress
 from hpcdeploy.remote.download import PARTS, Download
 from hpcdeploy.remote.listing import RemoteFile, inside, is_here, leads_out, list_files, place_for
+from hpcdeploy.remote.local_names import FolderNames, unusable_names
 from hpcdeploy.remote.session import Session
 from hpcdeploy.remote.unfinished import mark, read_mark
 from hpcdeploy.run import Run
@@ -73,7 +74,9 @@ def fetch(
         notes.append(f"no file of {run.id} matches {' or '.join(patterns)}; patterns are relative to its working folder")
     wanted = [file for file in found if not _unwanted(file)]
     with _named(destination), _locked(destination, run):
-        wanted, more = _without_folders(wanted, destination)
+        unusable = unusable_names([file.place for file in wanted], FolderNames(destination / PARTS))
+        notes += [f"left out: {place}, {why}" for place, why in unusable.items()]
+        wanted, more = _without_folders([file for file in wanted if file.place not in unusable], destination)
         notes += more
         missing = [file for file in wanted if not is_here(file, destination)]
         download = Download(destination, listed.bases, session, progress, [file for file in missing if file.kind == "f"])

@@ -42,7 +42,7 @@ MOST_FILES = 200
 LARGEST = 1_000_000
 """Maximum size of an SSH configuration file in bytes."""
 
-_THEIR_OWN = ("/etc/ssh",)
+_THEIR_OWN = (Path("/etc/ssh"),)
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,8 @@ def _ssh_configuration(cluster: Cluster, environ: Mapping[str, str]) -> Iterator
     """
     if cluster.ssh_config is None:
         return
-    own = (*(str(home / ".ssh") for home in homes()), *_THEIR_OWN)
+    # Without links, as the files that are compared: /etc is a link on macOS, and a home folder may be one.
+    own = tuple(folder.resolve() for folder in (*(home / ".ssh" for home in homes()), *_THEIR_OWN))
     seen: list[Path] = []
     waiting = [Path(cluster.ssh_config)]
     while waiting:

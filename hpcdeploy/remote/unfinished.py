@@ -15,6 +15,9 @@ from typing import BinaryIO, TextIO
 
 _FLAGS = os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
+_OTHER_KINDS = (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EOPNOTSUPP)
+"""Errors of open(2) for a link, a folder, a pipe without a reader, and a socket (ENXIO on Linux, EOPNOTSUPP on macOS)."""
+
 
 def own_parts(folder: Path) -> Path:
     """Create the folder `folder` if there is none, replacing a link or a file; return it.
@@ -47,7 +50,7 @@ def resumed(path: Path) -> BinaryIO:
     try:
         return os.fdopen(_opened(path, os.O_WRONLY | os.O_APPEND, most_names=1), "ab")
     except OSError as error:
-        if error.errno not in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+        if error.errno not in _OTHER_KINDS:
             raise
     _remove(path)
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_EXCL | _FLAGS, 0o666), "ab")

@@ -126,6 +126,9 @@ class RecordFile:
         private_file(self._path)
         connection = self._connect()
         try:
+            # So that a run survives a loss of power on macOS, whose fsync(2) does not wait for the disk; without effect
+            # elsewhere (https://www.sqlite.org/pragma.html#pragma_fullfsync).
+            connection.execute("PRAGMA fullfsync = ON")
             self._migrate(connection)
         except BaseException:
             connection.close()

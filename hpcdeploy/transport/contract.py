@@ -1,6 +1,5 @@
 """Define the interface of a transport: a few methods that know nothing of schedulers."""
 
-import signal
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol, Self
@@ -15,8 +14,21 @@ Output = Callable[[bytes], None]
 Input = bytes | Iterable[bytes]
 """Input of a command: bytes, or an iterable of pieces, which is read in its own thread at the command's pace."""
 
-UNNAMED_SIGNAL = -int(signal.NSIG)
-"""The exit code of a command that was killed by an unknown signal."""
+_SIGNALS = (
+    *("HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM"),
+    *("STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO"),
+    *("PWR", "SYS"),
+)
+"""The signals of Linux from number 1 on, on x86, ARM and POWER (signal(7)). The login nodes are Linux machines; this machine
+may number signals differently (USR1 is 30 on macOS)."""
+
+UNNAMED_SIGNAL = -65
+"""The exit code of a command that was killed by an unknown signal: one more than Linux has (signal(7), SIGRTMAX)."""
+
+
+def killed_by(name: str) -> int:
+    """Return the exit code of a command that the signal `name` killed (RFC 4254, 6.10: without ``SIG``)."""
+    return -(_SIGNALS.index(name) + 1) if name in _SIGNALS else UNNAMED_SIGNAL
 
 
 @frozen

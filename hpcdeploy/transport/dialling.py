@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 from hpcdeploy import __version__
@@ -56,7 +55,7 @@ class _EagerSocket(socket.socket):
         """Receive data."""
         if not self._ahead:
             self._ahead = super().recv(max(bufsize, _RECEIVED), flags)
-            if self._left > 0 and sys.platform == "linux":  # the kernel forgets the option with each packet
+            if self._left > 0 and hasattr(socket, "TCP_QUICKACK"):  # Linux, which forgets the option with each packet
                 self._left -= len(self._ahead)
                 self.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         data, self._ahead = self._ahead[:bufsize], self._ahead[bufsize:]
@@ -82,7 +81,8 @@ class Line:
             return
         atexit.unregister(self.close)
         for number in (signal.SIGTERM, signal.SIGKILL):
-            with contextlib.suppress(ProcessLookupError):
+            # PermissionError: on macOS, if every process of the group has ended and was not waited for.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, number)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_ENDS)
@@ -129,14 +129,15 @@ def _call(sock: _EagerSocket, address: Any, timeout: float) -> _EagerSocket:  # 
     """Connect within `timeout` seconds and send the greeting; close the socket on failure."""
     try:
         sock.settimeout(timeout)
+        # Before connecting: if the server has already closed the connection, macOS rejects options (setsockopt(2), EINVAL).
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         sock.connect(address)
         sock.greet()
     except OSError:
         sock.close()
         raise
     sock.settimeout(None)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     return sock
 
 

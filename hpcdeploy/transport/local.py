@@ -51,7 +51,8 @@ class _LocalProcess:
         return self._process.wait()
 
     def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
+        # PermissionError: on macOS, if every process of the group has ended and was not waited for.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
 
     def close(self) -> None:

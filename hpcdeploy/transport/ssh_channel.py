@@ -6,7 +6,6 @@ The first two happen before the server's key is known.
 """
 
 import contextlib
-import signal
 import socket
 from collections.abc import Callable
 
@@ -15,7 +14,7 @@ from paramiko.channel import Channel
 from paramiko.common import MSG_CHANNEL_DATA, MSG_CHANNEL_EXTENDED_DATA, MSG_CHANNEL_REQUEST
 from paramiko.packet import Packetizer
 
-from hpcdeploy.transport.contract import UNNAMED_SIGNAL
+from hpcdeploy.transport.contract import killed_by
 from hpcdeploy.transport.pump import LostError, RefusedError
 from hpcdeploy.transport.ssh_copy import PIECE
 
@@ -75,10 +74,9 @@ def _handle_channel_request(channel: Channel, message: paramiko.Message) -> None
     if message.get_text() == "exit-signal":
         message.get_boolean()
         name = message.get_text()
-        known = signal.Signals.__members__.get(f"SIG{name}")
         transport = channel.get_transport()
         assert isinstance(transport, SignallingTransport)
-        transport.signals[channel.get_id()] = -int(known) if known else UNNAMED_SIGNAL
+        transport.signals[channel.get_id()] = killed_by(name)
         return
     message.rewind()
     message.get_int()  # the channel's number

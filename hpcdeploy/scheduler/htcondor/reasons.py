@@ -59,6 +59,17 @@ _OF_34 = {102: ("it used more memory than it requested", "memory"), 104: ("it us
 _TRANSFERS = frozenset({12, 13})
 _TIMED_OUT = 62
 
+_LINUX_ERRORS = {
+    **{number: name for number, name in errno.errorcode.items() if number <= errno.ERANGE and name != "EDEADLK"},
+    11: "EAGAIN", 35: "EDEADLK", 36: "ENAMETOOLONG", 37: "ENOLCK", 38: "ENOSYS", 39: "ENOTEMPTY", 40: "ELOOP",
+    71: "EPROTO", 74: "EBADMSG", 75: "EOVERFLOW", 84: "EILSEQ", 88: "ENOTSOCK", 90: "EMSGSIZE", 95: "EOPNOTSUPP",
+    98: "EADDRINUSE", 99: "EADDRNOTAVAIL", 100: "ENETDOWN", 101: "ENETUNREACH", 102: "ENETRESET", 103: "ECONNABORTED",
+    104: "ECONNRESET", 105: "ENOBUFS", 106: "EISCONN", 107: "ENOTCONN", 108: "ESHUTDOWN", 110: "ETIMEDOUT",
+    111: "ECONNREFUSED", 112: "EHOSTDOWN", 113: "EHOSTUNREACH", 116: "ESTALE", 122: "EDQUOT", 125: "ECANCELED",
+}  # fmt: skip
+"""The pool's machines run Linux, and this machine may number errors differently: up to ERANGE (34) only 11 differs on macOS
+(errno(3) of Linux, intro(2) of macOS), above that most do."""
+
 # LastRejMatchReason: the negotiator's last message (matchmaker.cpp).
 _IDLE = {
     "no match found": "no machine has free what it requests: wait, or find out why with 'condor_q -better-analyze'",
@@ -107,6 +118,6 @@ def _hold(code: str) -> str:
             return f"{what} because of a timeout: 'condor_release' tries again"
         if sub > 255:
             return f"{what}: the plugin for this URL ended with exit code {sub >> 8}; check the URL, {_RELEASE}"
-    if sub in errno.errorcode:
-        what += f" ({os.strerror(sub)})"
+    if error := _LINUX_ERRORS.get(sub):
+        what += f" ({os.strerror(getattr(errno, error))})"
     return f"{what}: {advice}"

@@ -154,6 +154,12 @@ VERBS = {
         panel="This machine",
         help="List, show and copy the templates for generated files.",
     ),
+    "schema": Verb(
+        module="schema",
+        attribute="schema",
+        panel="This machine",
+        help="Print the JSON Schema of hpcdeploy.toml for editors.",
+    ),
 }
 """The verbs in the order of ``--help``."""
 

@@ -41,6 +41,9 @@ LARGEST_REFUSAL = 64 * KIB
 MOST_TAGS = 100_000
 """Maximum number of tags in a list of one repository. Docker Hub's largest have some ten thousand."""
 
+MOST_TAGS_DESCRIBED = 200
+"""Maximum number of tags of a repository whose manifests ``hpcdeploy tags`` reads: each takes up to four requests."""
+
 LARGEST_HEADER = 16 * KIB
 """Maximum number of characters to parse in one HTTP header. Servers limit a header to 8 KiB (Apache, LimitRequestFieldSize).
 """

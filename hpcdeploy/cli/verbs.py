@@ -61,6 +61,12 @@ VERBS = {
         panel="Images",
         help="Push an image to a registry and print its immutable reference.",
     ),
+    "tags": Verb(
+        module="tags",
+        attribute="tags",
+        panel="Images",
+        help="List the tags of an image with digest, date and size, newest first.",
+    ),
     "workflow": Verb(
         module="workflow",
         attribute="workflow",

@@ -96,6 +96,8 @@ def kinds(kind: Kind) -> Iterator[Kind]:
         case Either(held):
             for one in held.values():
                 yield from kinds(one)
+        case Leaf():
+            pass
 
 
 def alone(kind: Kind, value: object) -> bool:

@@ -101,6 +101,12 @@ TRANSFER = OutputLimit(stdout=2 * MIB, seconds=7 * DAY)
 
 LISTING = OutputLimit(stdout=LARGEST_LISTING + BANNER)
 
+MOST_CLEANED = 100_000
+"""Maximum number of runs or staged files in one cleaning."""
+
+CLEANING = OutputLimit(stdout=2 * MOST_CLEANED * 128 + BANNER, seconds=DAY)
+"""Removing millions of small files from a parallel file system takes hours; a line has up to 100 bytes."""
+
 LOGS = OutputLimit(stdout=LOGS_AT_ONCE + 2 * MIB, seconds=HOUR)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from hpcdeploy.checked_values import hints_of, typed
+from hpcdeploy.checked_values import hints_of, moment, typed
 from hpcdeploy.errors import ConfigError, UnknownRunError
 from hpcdeploy.folders import state_folder
 from hpcdeploy.image import BuiltImage, PublishedImage
@@ -269,6 +269,23 @@ class Store:
             several = ", ".join(str(row[0]) for row in rows)
             raise UnknownRunError(f"{name!r} is ambiguous: {several}; use a longer prefix")
         return self._status(*rows[0])
+
+    def cleaned(self, runs: Sequence[Run], *, when: int) -> None:
+        """Record that the folders of `runs` were removed from their cluster, at `when` (seconds since 1970)."""
+        with self._open() as connection:
+            # Not part of the schema, so that older releases can still use the file.
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS cleaned (run TEXT PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID"
+            )
+            connection.executemany("INSERT OR REPLACE INTO cleaned VALUES (?, ?)", [(run.id, when) for run in runs])
+
+    def when_cleaned(self) -> dict[str, int]:
+        """Return when the folders of runs were removed from their clusters, in seconds since 1970, by the runs' ids."""
+        with self._open() as connection:
+            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'cleaned'").fetchone():
+                return {}
+            rows = connection.execute("SELECT run, at FROM cleaned").fetchall()
+        return {str(run): moment(at) for run, at in rows}
 
     def built(self, project: Path, image: BuiltImage) -> None:
         """Record the latest build of a project's image (`project`: its folder), also as that of its cluster."""

@@ -194,10 +194,13 @@ def submit_plan(place: "Place", plan: "Plan", connections: "Connections") -> "Su
 
 
 def _resume(place: "Place", name: str, connections: "Connections") -> "Submitted":
+    from hpcdeploy.flows.clean import check_not_cleaned
     from hpcdeploy.flows.submit import check_resumable
 
     [known] = place.store.find([name])
     check_resumable(known)
+    # Without the run's folder its script would submit a second job.
+    check_not_cleaned(place.store, known.run)
     script = place.store.script(known.run)
     cluster = place.cluster(known.run.cluster)
     submission = _Submission(known.run, script, cluster, place.store.uploads(known.run))

@@ -48,9 +48,11 @@ def logs(
     """
     from hpcdeploy.cli.place import here
     from hpcdeploy.flows import logs as flow
+    from hpcdeploy.flows.clean import check_not_cleaned
 
     place = here()
     [known] = place.store.find([run] if run else [])
+    check_not_cleaned(place.store, known.run)
     cluster = place.cluster(known.run.cluster)
     cleaned: defaultdict[tuple[int, bool], PlainStream] = defaultdict(PlainStream)
     together = follow and task is None and known.run.tasks > 1

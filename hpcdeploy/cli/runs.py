@@ -115,10 +115,12 @@ def fetch(
     from hpcdeploy.cli.place import here
     from hpcdeploy.config.job_files import output_pattern
     from hpcdeploy.flows import fetch as flow
+    from hpcdeploy.flows.clean import check_not_cleaned
 
     patterns = [output_pattern(words) for words in pattern or []]
     place = here()
     [known] = place.store.find([run] if run else [])
+    check_not_cleaned(place.store, known.run)
     destination = output or Path(known.run.id)
     cluster = place.cluster(known.run.cluster)
     with place.connections() as open_connections, show.transfer("downloading") as progress:

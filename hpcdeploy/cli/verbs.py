@@ -136,6 +136,13 @@ VERBS = {
     "cancel": Verb(
         module="runs", attribute="cancel", reaches=True, panel="Runs", help="Cancel runs that have not finished."
     ),
+    "clean": Verb(
+        module="clean",
+        attribute="clean",
+        reaches=True,
+        panel="Clusters",
+        help="Remove old runs' folders and staged files from a cluster.",
+    ),
     "run": Verb(
         module="here",
         attribute="run",

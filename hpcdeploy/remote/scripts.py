@@ -29,6 +29,7 @@ __all__ = [
     "LOG_PIECE",
     "Delivery",
     "cancelling",
+    "cleaning",
     "following",
     "listing",
     "log_piece",
@@ -212,6 +213,46 @@ def cancelling(cluster: Cluster, runs: Sequence[Run], *, overrides: Path | None 
     if scheduler == "slurm":
         values["name_of"] = {part.job_id: part.name for _, part in jobs}
     return _query("Cancel runs.", values, cluster, f"{scheduler}-cancel", with_variables=True)
+
+
+def cleaning(
+    cluster: Cluster,
+    runs: Sequence[Run],
+    staged: Sequence[str] | None,
+    fence: str,
+    *,
+    older_than: int,
+    overrides: Path | None = None,
+) -> str:
+    """Render the script that removes the folders of `runs` and the staged files `staged`, or lists what it would remove.
+
+    Args:
+        cluster: The cluster.
+        runs: The runs, all of which have ended.
+        staged: Paths below the root, as the list has them; None to list only.
+        fence: An unpredictable word for the markers in the output.
+        older_than: Age in seconds: a staged file that changed later stays.
+        overrides: The project's folder, whose own templates replace the built-in ones.
+
+    Raises:
+        ConfigError: A path contains a line break or a NUL.
+        TemplateError: A template is broken.
+    """
+    refuse_former(overrides)
+    values: dict[str, Value] = {
+        "run_ids": tuple(run.id for run in runs),
+        "staged": tuple(staged or ()),
+        "listing": staged is None,
+        "older_than": older_than,
+        "schedulers": tuple(dict.fromkeys((*cluster.schedulers, *(run.scheduler for run in runs)))),
+        "fence": fence,
+    }
+    title = (
+        "List what can be removed: folders of ended runs, and staged files."
+        if staged is None
+        else ("Remove folders of ended runs, and staged files that no run needs.")
+    )
+    return _query(title, values, cluster, "clean", with_variables=True)
 
 
 def revoking(cluster: Cluster, run: Run, *, patience: int = 30, overrides: Path | None = None) -> str:

@@ -11,8 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from hpcdeploy import limits
+from hpcdeploy.cli.main import app
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import SchedulerError
 from hpcdeploy.flows.clean import Plan, carry_out, check_not_cleaned, ended_at, plan
@@ -20,7 +22,7 @@ from hpcdeploy.remote.cleaning import Cleaned, Item, read_items
 from hpcdeploy.remote.scripts import cleaning
 from hpcdeploy.remote.session import Session
 from hpcdeploy.run import Run, RunStatus, State, TaskStatus
-from hpcdeploy.store import Store
+from hpcdeploy.store import Store, default_path
 from hpcdeploy.transport.local import LocalTransport
 from tests.scheduler.samples import CLUSTER, PLAIN, run_of
 from tests.sessions import session
@@ -110,6 +112,23 @@ def test_old_ended_runs_go_and_their_record_stays_and_says_so(site: Site) -> Non
     with pytest.raises(SchedulerError, match=r"old-1 on .* was removed by 'hpcdeploy clean' on 20"):
         check_not_cleaned(site.store, old)
     assert site.plan().runs == ()
+
+
+@pytest.mark.parametrize("words", [["logs"], ["fetch"], ["submit", "--resume"]])
+def test_verbs_that_need_the_folder_of_a_cleaned_run_say_so(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Resuming it would submit a second job, because the link to the first one is gone."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    store = Store(default_path(os.environ))
+    run = run_of(PLAIN, run_id="old-1", job_id="12")
+    store.add(run, "")
+    store.learned(RunStatus(run=run, tasks=(TaskStatus(task=0, state=State.COMPLETED),), asked=NOW))
+    store.cleaned([run], when=NOW)
+    done = CliRunner().invoke(app, [*words, "old-1"])
+    assert isinstance(done.exception, SchedulerError)
+    assert "was removed by 'hpcdeploy clean'" in str(done.exception)
 
 
 def test_a_run_stays_that_has_a_job_in_the_queue_or_that_another_run_names(site: Site) -> None:

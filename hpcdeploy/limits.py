@@ -42,6 +42,9 @@ LARGEST_REFUSAL = 64 * KIB
 MOST_TAGS = 100_000
 """Maximum number of tags in a list of one repository. Docker Hub's largest have some ten thousand."""
 
+MOST_TAGS_DESCRIBED = 200
+"""Maximum number of tags of a repository whose manifests ``hpcdeploy tags`` reads: each takes up to four requests."""
+
 LARGEST_HEADER = 16 * KIB
 """Maximum number of characters to parse in one HTTP header. Servers limit a header to 8 KiB (Apache, LimitRequestFieldSize).
 """
@@ -98,6 +101,12 @@ TRANSFER = OutputLimit(stdout=2 * MIB, seconds=7 * DAY)
 """An upload of some hundred gigabytes over a slow connection, whose receiver answers in one line."""
 
 LISTING = OutputLimit(stdout=LARGEST_LISTING + BANNER)
+
+MOST_CLEANED = 100_000
+"""Maximum number of runs or staged files in one cleaning."""
+
+CLEANING = OutputLimit(stdout=2 * MOST_CLEANED * 128 + BANNER, seconds=DAY)
+"""Removing millions of small files from a parallel file system takes hours; a line has up to 100 bytes."""
 
 LOGS = OutputLimit(stdout=LOGS_AT_ONCE + 2 * MIB, seconds=HOUR)
 

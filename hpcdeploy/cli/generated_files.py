@@ -29,6 +29,7 @@ def init(
     """Write a commented hpcdeploy.toml for a project.
 
     It is made from the files of the folder: pixi.toml, spack.yaml, a Dockerfile, and git's origin.
+    Tasks of the Pixi workspace become jobs, as comments.
     """
     from hpcdeploy.flows.init import init as write
 

@@ -225,10 +225,13 @@ def submit_plan(place: "Place", plan: "Plan", connections: "Connections") -> "Su
 def _resume(place: "Place", name: str, connections: "Connections") -> "Submitted":
     from hpcdeploy.flows import submit as flow
     from hpcdeploy.flows.choose_runs import find_all
+    from hpcdeploy.flows.clean import check_not_cleaned
     from hpcdeploy.progress import Feedback
 
     [known] = find_all([name], place.scope(), "submit --resume")
     flow.check_resumable(known)
+    # Without the run's folder its script would submit a second job.
+    check_not_cleaned(place.store, known.run)
     script = place.store.script(known.run)
     cluster = place.cluster(known.run.cluster)
     return flow.resume(

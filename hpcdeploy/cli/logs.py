@@ -50,11 +50,13 @@ def logs(
     from hpcdeploy.cli.place import here
     from hpcdeploy.flows import logs as flow
     from hpcdeploy.flows.choose_runs import Chosen, find, newest
+    from hpcdeploy.flows.clean import check_not_cleaned
 
     place = here()
     scope = place.scope(cluster)
     chosen = find(run, scope) if run else Chosen(status=newest(scope, "logs"))
     known, task = chosen.status, chosen.task if task is None else task
+    check_not_cleaned(place.store, known.run)
     settings = place.cluster(known.run.cluster)
     cleaned: defaultdict[tuple[int, bool], PlainStream] = defaultdict(PlainStream)
     together = follow and task is None and known.run.tasks > 1

@@ -165,10 +165,12 @@ def fetch(
     from hpcdeploy.config.job_files import output_pattern
     from hpcdeploy.flows import fetch as flow
     from hpcdeploy.flows.choose_runs import find_all
+    from hpcdeploy.flows.clean import check_not_cleaned
 
     patterns = [output_pattern(words) for words in pattern or []]
     place = here()
     [known] = find_all([run] if run else [], place.scope(cluster), "fetch")
+    check_not_cleaned(place.store, known.run)
     destination = output or Path(known.run.id)
     settings = place.cluster(known.run.cluster)
     with place.connections() as open_connections, show.transfer("downloading") as progress:

@@ -66,6 +66,12 @@ VERBS = {
         panel="Images",
         help="Push an image to a registry and print its immutable reference.",
     ),
+    "tags": Verb(
+        module="tags",
+        attribute="tags",
+        panel="Images",
+        help="List the tags of an image with digest, date and size, newest first.",
+    ),
     "workflow": Verb(
         module="generated_files",
         attribute="workflow",
@@ -135,6 +141,13 @@ VERBS = {
     "cancel": Verb(
         module="cancel", attribute="cancel", reaches=True, panel="Runs", help="Cancel runs that have not finished."
     ),
+    "clean": Verb(
+        module="clean",
+        attribute="clean",
+        reaches=True,
+        panel="Clusters",
+        help="Remove old runs' folders and staged files from a cluster.",
+    ),
     "run": Verb(
         module="local_containers",
         attribute="run",
@@ -158,6 +171,12 @@ VERBS = {
         attribute="app",
         panel="This machine",
         help="List, show and copy the templates for generated files.",
+    ),
+    "schema": Verb(
+        module="schema",
+        attribute="schema",
+        panel="This machine",
+        help="Print the JSON Schema of hpcdeploy.toml for editors.",
     ),
 }
 """The verbs in the order of ``--help``."""

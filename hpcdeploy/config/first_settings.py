@@ -1,11 +1,12 @@
 """Render a first ``hpcdeploy.toml`` from a folder's content; unknown settings are comments to uncomment."""
 
-import json
 import re
 from collections.abc import Sequence
 
+from hpcdeploy.config.first_jobs import offered_jobs, quoted, shown
 from hpcdeploy.environments.pixi import Workspace
 from hpcdeploy.environments.pixi_platform import Platform
+from hpcdeploy.environments.pixi_tasks import Task
 from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.frozen import frozen
 
@@ -20,11 +21,13 @@ class Facts:
 
     Attributes:
         workspace: Its Pixi workspace; None if there is none.
+        files: The files of the folder that the workspace's tasks name, as they name them.
         others: The names of files for other kinds of images.
         remote: git's ``origin``.
     """
 
     workspace: Workspace | None = None
+    files: frozenset[str] = frozenset()
     others: Sequence[str] = ()
     remote: str = ""
 
@@ -42,10 +45,12 @@ def guess_repository(remote: str) -> str:
 def first_settings(facts: Facts) -> str:
     """Return the text of a first ``hpcdeploy.toml``."""
     cuda, others = "", list(facts.others)
+    tasks: dict[str, Task] = {}
     repository = guess_repository(facts.remote)
     if facts.workspace is not None:
         environment, platforms = _environment(facts.workspace)
         cuda = platforms[0].cuda if platforms else ""
+        tasks = tasks_of(facts.workspace, environment, platforms)
         image = _of_workspace(facts.workspace, environment, platforms, repository)
     elif others:
         image = ["[image]", _repository(repository), _source(others.pop(0))]
@@ -53,22 +58,27 @@ def first_settings(facts: Facts) -> str:
         image = _of_nothing()
     head = [
         "# Settings of hpcdeploy: the image, the clusters, the jobs. Every key: docs/configuration.md of hpcdeploy",
-        *(f"# {_shown(name)} is here too. An image of it: {_shown(_source(name))}" for name in others),
+        "# Editors with Taplo (Even Better TOML) complete the keys after: hpcdeploy schema > hpcdeploy.schema.json",
+        "# and with this line at the top of the file, without its first two characters:",
+        "# #:schema ./hpcdeploy.schema.json",
+        *(f"# {shown(name)} is here too. An image of it: {shown(_source(name))}" for name in others),
     ]
     has_image = facts.workspace is not None or bool(facts.others)
-    return "\n".join([*head, "", *image, "", *_cluster(), "", *_job(cuda, has_image=has_image)]) + "\n"
+    job = _job("first" if "hello" in tasks else "hello", cuda, has_image=has_image)
+    offered = offered_jobs(tasks, facts.files, gpus=bool(cuda))
+    return "\n".join([*head, "", *image, "", *_cluster(), "", *job, *offered]) + "\n"
 
 
 def _source(file: str) -> str:
     """Return the line for an image from a file of the folder."""
     if file == "spack.yaml":
         return 'spack = { environment = "." }'
-    return f"{'definition' if file.endswith('.def') else 'dockerfile'} = {_quoted(file)}"
+    return f"{'definition' if file.endswith('.def') else 'dockerfile'} = {quoted(file)}"
 
 
 def _repository(repository: str) -> str:
     if repository:
-        return f"repository = {_quoted(repository)}"
+        return f"repository = {quoted(repository)}"
     return '# repository = "ghcr.io/me/train"   # where hpcdeploy push stores it'
 
 
@@ -88,22 +98,26 @@ def _environment(workspace: Workspace) -> tuple[str, tuple[Platform, ...]]:
     return name, found.get(name, ())
 
 
+def tasks_of(workspace: Workspace, environment: str, platforms: Sequence[Platform]) -> dict[str, Task]:
+    """Return the tasks of an environment on its first platform, by name; none if the workspace has no such environment."""
+    found = next((one for one in workspace.environments if one.name == environment), None)
+    if found is None:
+        return {}
+    return (found.on(platforms[0]) if platforms else found).tasks
+
+
 def _of_workspace(workspace: Workspace, environment: str, platforms: Sequence[Platform], repository: str) -> list[str]:
     others = [found.name for found in workspace.environments if found.name != environment]
     several = len(platforms) > 1
-    platform = f", platform = {_quoted(platforms[0].name)}" if several else ""
+    platform = f", platform = {quoted(platforms[0].name)}" if several else ""
     cuda = platforms[0].cuda if platforms else ""
     return [
         "[image]",
         _repository(repository),
-        f"pixi = {{ environment = {_quoted(environment)}{platform} }}",
-        *([f"# Its other platforms: {', '.join(_shown(_described(one)) for one in platforms[1:])}"] if several else []),
-        *(
-            [f'# The workspace requires CUDA {_shown(cuda)}; pixi = {{ …, cuda = "…" }} would override that.']
-            if cuda
-            else []
-        ),
-        *([f"# Other environments: {', '.join(map(_shown, others))}. For several images: [images.NAME]"] if others else []),
+        f"pixi = {{ environment = {quoted(environment)}{platform} }}",
+        *([f"# Its other platforms: {', '.join(shown(_described(one)) for one in platforms[1:])}"] if several else []),
+        *([f'# The workspace requires CUDA {shown(cuda)}; pixi = {{ …, cuda = "…" }} would override that.'] if cuda else []),
+        *([f"# Other environments: {', '.join(map(shown, others))}. For several images: [images.NAME]"] if others else []),
         '# files = { "app" = "/app" }           # from the project\'s folder into the image',
         '# test = ["python --version"]          # run after the build; the build fails if it fails',
     ]
@@ -136,9 +150,9 @@ def _cluster() -> list[str]:
     ]
 
 
-def _job(cuda: str, *, has_image: bool) -> list[str]:
+def _job(name: str, cuda: str, *, has_image: bool) -> list[str]:
     return [
-        "[jobs.hello]",
+        f"[jobs.{name}]",
         *([] if has_image else ['image = "image.sif"                     # a file, or an oras:// reference']),
         'command = ["nvidia-smi"]' if cuda else 'command = ["sh", "-c", "echo Hello from $(uname -n)"]',
         *(["gpus = 1"] if cuda else []),
@@ -146,13 +160,3 @@ def _job(cuda: str, *, has_image: bool) -> list[str]:
         'memory = "2 GB"',
         'time = "10 min"',
     ]
-
-
-def _quoted(text: str) -> str:
-    """Return `text` as a TOML string: JSON's escapes are valid in TOML, but DEL must be escaped too."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _shown(text: str) -> str:
-    """Return `text` in a form that is valid in a comment."""
-    return text if text.isprintable() else ascii(text)

@@ -10,6 +10,7 @@ from hpcdeploy.config.validators import (
     image_path,
     line,
     name,
+    number,
     project_path,
     text,
     variable,
@@ -195,8 +196,8 @@ PIXI = Table(
 USER = Table(
     (
         Key(name="name", kind=Leaf(_user_name), required=True),
-        Key(name="uid", kind=Leaf(whole(1))),
-        Key(name="gid", kind=Leaf(whole(1))),
+        Key(name="uid", kind=number(1)),
+        Key(name="gid", kind=number(1)),
         Key(name="home", kind=Leaf(image_path)),
     ),
     lambda values: User(**values),
@@ -212,7 +213,7 @@ SPACK = Table(
         Key(name="cc", kind=Leaf(image_path)),
         Key(name="cxx", kind=Leaf(image_path)),
         Key(name="check", kind=Leaf(project_path)),
-        Key(name="jobs", kind=Leaf(whole(1))),
+        Key(name="jobs", kind=number(1)),
         Key(name="user", kind=Either({str: Leaf(lambda value: User(name=_user_name(value))), dict: USER}, "a user's name")),
         Key(name="secrets", kind=SECRET_NAMES),
     )
@@ -258,7 +259,7 @@ IMAGE = Table(
         Key(name="environment", kind=ENVIRONMENT),
         Key(name="labels", kind=MapOf(_label_name, LINE, "a table of strings by label name")),
         Key(name="build-args", kind=BUILD_ARGUMENTS),
-        Key(name="ports", kind=ListOf(Leaf(_port), "a list of ports")),
+        Key(name="ports", kind=ListOf(Leaf(_port, {"type": "integer", "minimum": 1, "maximum": 65535}), "a list of ports")),
         Key(name="bind-points", kind=ListOf(Leaf(image_path), "a list of folders in the image")),
         Key(name="secrets", kind=MapOf(identifier, SECRET, 'a table such as { TOKEN = { env = "TOKEN" } }')),
     ),

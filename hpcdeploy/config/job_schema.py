@@ -24,22 +24,23 @@ from hpcdeploy.config.task_layout import (
 from hpcdeploy.config.validators import (
     ARRAY,
     BIND,
+    FLAG,
+    LARGEST,
     array,
     bind,
     capability,
-    choice,
     cluster_path,
     gpu_count,
     image_path,
     label,
     memory,
     node_memory,
+    number,
+    one_of,
     parse_array,
     parse_bind,
     time_limit,
-    true_or_false,
     version,
-    whole,
 )
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import SETTINGS, Launcher
@@ -54,17 +55,22 @@ def _array_or_sweep(values: dict[str, Any]) -> object:
     return values
 
 
+PARAMETER = Leaf(parameter_value, {"type": ["string", "number", "boolean"]})
+DIRECTIVE = Leaf(slurm_value, {"type": ["string", "integer", "boolean"]})
+SUBMIT_COMMAND = Leaf(htcondor_value, DIRECTIVE.accepts)
+EXIT_CODE = Leaf(exit_code, {"type": "integer", "minimum": 1, "maximum": 255})
+GPU_COUNT = Leaf(gpu_count, {"type": ["integer", "string"], "minimum": 0, "maximum": LARGEST, "pattern": "^[0-9]{1,9}$"})
 BIND_TABLE = Table(
     (
         Key(name="source", kind=Leaf(cluster_path), required=True),
         Key(name="destination", kind=Leaf(image_path)),
-        Key(name="read-only", kind=Leaf(true_or_false)),
+        Key(name="read-only", kind=FLAG),
     ),
     lambda values: bind(values["source"], values.get("destination", ""), read_only=values.get("read-only", False)),
 )
 BINDS = ListOf(Either({str: Leaf(parse_bind), dict: BIND_TABLE}, BIND), f"a list, each item {BIND}")
 ARRAY_TABLE = Table(
-    (Key(name="size", kind=Leaf(whole(1)), required=True), Key(name="throttle", kind=Leaf(whole(0)))),
+    (Key(name="size", kind=number(1), required=True), Key(name="throttle", kind=number(0))),
     lambda values: array(values["size"], values.get("throttle", 0)),
 )
 AFTER_LIST = ListOf(Leaf(parse_after), f"a list, each item {AFTER}")
@@ -75,27 +81,27 @@ SWEEP = Table(
             name="grid",
             kind=MapOf(
                 parameter_name,
-                ListOf(Leaf(parameter_value), "a list of values", least=1),
+                ListOf(PARAMETER, "a list of values", least=1),
                 "a table of lists, such as { lr = [0.1, 0.01], seed = [1, 2, 3] }",
             ),
         ),
         Key(
             name="list",
             kind=ListOf(
-                MapOf(parameter_name, Leaf(parameter_value), "a table of values, such as { lr = 0.1 }"),
+                MapOf(parameter_name, PARAMETER, "a table of values, such as { lr = 0.1 }"),
                 "a list of tables, such as [{ lr = 0.1 }, { lr = 0.01 }]",
                 least=1,
             ),
         ),
         Key(name="file", kind=Leaf(sweep_file)),
-        Key(name="throttle", kind=Leaf(whole(0))),
+        Key(name="throttle", kind=number(0)),
     ),
     sweep,
 )
 RETRIES_TABLE = Table(
     (
-        Key(name="max", kind=Leaf(whole(1)), required=True),
-        Key(name="exit-codes", kind=ListOf(Leaf(exit_code), "a list of exit codes, such as [75]", least=1)),
+        Key(name="max", kind=number(1), required=True),
+        Key(name="exit-codes", kind=ListOf(EXIT_CODE, "a list of exit codes, such as [75]", least=1)),
     ),
     lambda values: retries(values["max"], values.get("exit-codes", ())),
 )
@@ -117,31 +123,31 @@ VALUES: dict[ValueName, Value] = {
     "capability": Value(Leaf(capability), "version or range"),
     "code": Value(CODE, "path here, table, or false"),
     "command": Value(COMMAND, "list of words"),
-    "count": Value(Leaf(whole(1)), "whole number"),
+    "count": Value(number(1), "whole number"),
     "dependencies": Value(AFTER_KIND, "string, or list"),
     "environment": Value(ENVIRONMENT, "table of strings"),
-    "flag": Value(Leaf(true_or_false), "true or false"),
-    "gpu count": Value(Leaf(gpu_count), "whole number"),
+    "flag": Value(FLAG, "true or false"),
+    "gpu count": Value(GPU_COUNT, "whole number"),
     "inputs": Value(INPUTS, "list"),
     "label": Value(Leaf(label), "word"),
-    "launcher": Value(Leaf(choice(get_args(Launcher))), '`"srun"` or `"torchrun"`'),
-    "limit": Value(Leaf(whole(0)), "whole number"),
+    "launcher": Value(one_of(get_args(Launcher)), '`"srun"` or `"torchrun"`'),
+    "limit": Value(number(0), "whole number"),
     "line": Value(LINE, "string"),
     "mpi plugin": Value(Leaf(mpi_plugin), "word"),
     "node memory": Value(Leaf(node_memory), "amount"),
     "path": Value(Leaf(cluster_path), "path on the cluster"),
     "patterns": Value(OUTPUTS, "list of patterns"),
     "retries": Value(RETRIES_KIND, "number, string or table"),
-    "sbatch options": Value(MapOf(slurm_key, Leaf(slurm_value), "a table of options of sbatch"), "table"),
+    "sbatch options": Value(MapOf(slurm_key, DIRECTIVE, "a table of options of sbatch"), "table"),
     "signal": Value(Leaf(parse_signal), "string"),
-    "srun options": Value(MapOf(srun_key, Leaf(slurm_value), "a table of options of srun"), "table"),
-    "submit commands": Value(MapOf(htcondor_key, Leaf(htcondor_value), "a table of submit commands"), "table"),
+    "srun options": Value(MapOf(srun_key, DIRECTIVE, "a table of options of srun"), "table"),
+    "submit commands": Value(MapOf(htcondor_key, SUBMIT_COMMAND, "a table of submit commands"), "table"),
     "sweep": Value(SWEEP, "table"),
     "time limit": Value(Leaf(time_limit), "time"),
     "version": Value(Leaf(version), "version"),
 }
 
-_KEYS = {setting: Key(name=setting.key, kind=VALUES[setting.value].kind) for setting in SETTINGS}
+_KEYS = {setting: Key(name=setting.key, kind=VALUES[setting.value].kind, meaning=setting.meaning) for setting in SETTINGS}
 
 JOB = Table(tuple(key for setting, key in _KEYS.items() if setting.meaning), _array_or_sweep)
 

@@ -95,12 +95,19 @@ def _position(text: str) -> tuple[int, int]:
     return text.count("\n") + 1, len(text) - text.rfind("\n")
 
 
+STRING: Mapping[str, object] = {"type": "string"}
+
+
 # Schemas are neither compared nor printed; without eq and repr these classes are made in half the time at every start.
 @dataclass(frozen=True, eq=False, repr=False)
 class Leaf:
-    """One value: `parse` returns it, or raises `ConfigError` with the value found and the value expected."""
+    """One value: `parse` returns it, or raises `ConfigError` with the value found and the value expected.
+
+    `accepts` describes the values as JSON Schema (`hpcdeploy.config.json_schema`): their types, and sometimes all values.
+    """
 
     parse: Callable[[Any], object]
+    accepts: Mapping[str, object] = field(default_factory=lambda: STRING)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -158,11 +165,13 @@ class Key:
         name: Its name in the file.
         kind: The kind of its value.
         required: The key must be set.
+        meaning: What it does, in Markdown; empty if only ``docs/configuration.md`` says it.
     """
 
     name: str
     kind: Kind
     required: bool = False
+    meaning: str = ""
 
 
 @frozen

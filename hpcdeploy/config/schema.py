@@ -7,7 +7,7 @@ from hpcdeploy.cluster import GpuForm, HtcondorContainer, ImageRoute, MemoryForm
 from hpcdeploy.config.image_schema import IMAGE, LINE, SHELL_LINES
 from hpcdeploy.config.job_schema import BINDS, DEFAULTS, JOB
 from hpcdeploy.config.reading import Key, Leaf, ListOf, MapOf, Table, found
-from hpcdeploy.config.validators import choice, cluster_path, line, memory, name, time, user_name
+from hpcdeploy.config.validators import cluster_path, line, memory, name, one_of, time, user_name
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.gpus import GpuVendorChoice
 from hpcdeploy.ownership import KEY as SAFE_DIRECTORIES
@@ -74,7 +74,7 @@ def _image_name(value: str) -> str:
     return value
 
 
-SCHEDULER = Leaf(choice(get_args(SchedulerName)))
+SCHEDULER = one_of(get_args(SchedulerName))
 
 CLUSTER = Table(
     (
@@ -83,16 +83,16 @@ CLUSTER = Table(
         Key(name="schedulers", kind=ListOf(SCHEDULER, 'a list such as ["slurm", "htcondor"]', least=1)),
         Key(name="root", kind=Leaf(cluster_path)),
         Key(name="ssh-config", kind=LINE),
-        Key(name="transport", kind=Leaf(choice(get_args(TransportName)))),
-        Key(name="gpu-form", kind=Leaf(choice(get_args(GpuForm)))),
-        Key(name="gpu-vendor", kind=Leaf(choice(get_args(GpuVendorChoice)))),
-        Key(name="memory-form", kind=Leaf(choice(get_args(MemoryForm)))),
-        Key(name="htcondor-container", kind=Leaf(choice(get_args(HtcondorContainer)))),
+        Key(name="transport", kind=one_of(get_args(TransportName))),
+        Key(name="gpu-form", kind=one_of(get_args(GpuForm))),
+        Key(name="gpu-vendor", kind=one_of(get_args(GpuVendorChoice))),
+        Key(name="memory-form", kind=one_of(get_args(MemoryForm))),
+        Key(name="htcondor-container", kind=one_of(get_args(HtcondorContainer))),
         Key(name="apptainer", kind=LINE),
         Key(name="setup", kind=SHELL_LINES),
         Key(name="poll-interval", kind=Leaf(time)),
         Key(name="binds", kind=BINDS),
-        Key(name="image-route", kind=Leaf(choice(get_args(ImageRoute)))),
+        Key(name="image-route", kind=one_of(get_args(ImageRoute))),
         Key(name="image-cache", kind=Leaf(cluster_path)),
         Key(name="image-cache-owners", kind=ListOf(Leaf(user_name), 'a list of users, such as ["alice", "1042"]')),
         Key(name="image-cache-size", kind=Leaf(memory)),

@@ -6,7 +6,7 @@ Every function raises `ConfigError` with the value found and the value expected;
 import re
 from collections.abc import Callable, Sequence
 
-from hpcdeploy.config.reading import found
+from hpcdeploy.config.reading import Leaf, found
 from hpcdeploy.config.units import MEMORY, TIME, no_memory, no_time, parse_memory, parse_time
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import Array, Bind
@@ -112,11 +112,19 @@ def whole(least: int) -> Callable[[object], int]:
     return read
 
 
+def number(least: int) -> Leaf:
+    """Return the kind of a whole number with the minimum `least`."""
+    return Leaf(whole(least), {"type": "integer", "minimum": least, "maximum": LARGEST})
+
+
 def true_or_false(value: object) -> bool:
     """Return a boolean value."""
     if not isinstance(value, bool):
         raise ConfigError(f"found {found(value)}; expected true or false")
     return value
+
+
+FLAG = Leaf(true_or_false, {"type": "boolean"})
 
 
 def choice(known: Sequence[str]) -> Callable[[object], str]:
@@ -130,6 +138,11 @@ def choice(known: Sequence[str]) -> Callable[[object], str]:
         raise ConfigError(f"found {found(value)}; expected {' or '.join(found(word) for word in known)}{advice}")
 
     return read
+
+
+def one_of(known: Sequence[str]) -> Leaf:
+    """Return the kind of one word in `known`."""
+    return Leaf(choice(known), {"enum": list(known)})
 
 
 def memory(value: object) -> int:

@@ -26,6 +26,7 @@ from hpcdeploy.environments.pixi_platform import (
     read_platform,
     selects,
 )
+from hpcdeploy.environments.pixi_tasks import Task, tasks_of
 from hpcdeploy.errors import EnvironmentFileError
 from hpcdeploy.frozen import frozen
 from hpcdeploy.plain_text import nearest
@@ -53,6 +54,7 @@ class Feature:
         variables: The variables of ``[activation.env]`` in the manifest's order; the last of a name wins.
         sources: Folders of conda packages that are built from source, or whose dependencies ``[dev]`` uses: the package's
             name, and its path relative to the manifest.
+        tasks: The tasks that a job can run.
         targets: Parts that only apply to some platforms, each with its selector; `on` adds them.
     """
 
@@ -64,6 +66,7 @@ class Feature:
     editable: tuple[str, ...] = ()
     variables: tuple[tuple[str, str], ...] = ()
     sources: tuple[tuple[str, str], ...] = ()
+    tasks: tuple[Task, ...] = ()
     targets: tuple[tuple[str, "Feature"], ...] = ()
 
     def on(self, platform: Platform) -> "Feature":
@@ -88,6 +91,11 @@ class Environment:
     def variables(self) -> dict[str, str]:
         """The variables of ``[activation.env]``: the default feature comes last, so it is applied first."""
         return {name: value for feature in reversed(self.features) for name, value in feature.variables}
+
+    @property
+    def tasks(self) -> dict[str, Task]:
+        """The tasks by name; those of features with higher precedence win."""
+        return {task.name: task for feature in reversed(self.features) for task in feature.tasks}
 
     def on(self, platform: Platform) -> "Environment":
         """Return the environment on `platform`."""
@@ -274,6 +282,7 @@ def _feature(name: str, table: Table, key: str, shared: Table) -> Feature:
         editable=tuple(_editable(table, key)),
         variables=tuple(_variables(table, key)),
         sources=tuple(feature_places(table, key, shared)),
+        tasks=tuple(tasks_of(table)),
         targets=tuple(
             (selector, _feature(name, _table(inner, f"{key}.target.{selector}"), f"{key}.target.{selector}", shared))
             for selector, inner in targets.items()

@@ -1,17 +1,22 @@
 """Write a first ``hpcdeploy.toml`` from the files in a folder: sources for an image, and git's origin."""
 
+from itertools import islice
 from pathlib import Path
 
 from hpcdeploy.boundary import Boundary
 from hpcdeploy.config.files import PROJECT_FILE_NAME, settings_in
+from hpcdeploy.config.first_jobs import paths_in
 from hpcdeploy.config.first_settings import Facts, first_settings
-from hpcdeploy.environments.pixi import is_manifest, read_manifest
+from hpcdeploy.environments.pixi import Workspace, is_manifest, read_manifest
 from hpcdeploy.errors import ConfigError, EnvironmentFileError
 from hpcdeploy.git import ask_git
 from hpcdeploy.regular_file import LARGEST_TEXT, read_regular
 from hpcdeploy.whole_file import write_whole
 
 MANIFESTS = ("pixi.toml", "pyproject.toml")
+
+_MOST_PATHS = 10_000
+"""Maximum number of paths in tasks that are looked up."""
 
 
 def init(folder: Path, *, force: bool = False) -> Path:
@@ -53,7 +58,16 @@ def look_around(folder: Path) -> Facts:
                 workspace = read_manifest(text, str(file))
     others = [name for name in ("spack.yaml", "Dockerfile", "Containerfile") if (folder / name).is_file()]
     others += sorted(path.name for path in folder.glob("*.def") if path.is_file())
-    return Facts(workspace=workspace, others=tuple(others), remote=_origin(folder))
+    files = _files_of_tasks(folder, workspace) if workspace else frozenset()
+    return Facts(workspace=workspace, files=files, others=tuple(others), remote=_origin(folder))
+
+
+def _files_of_tasks(folder: Path, workspace: Workspace) -> frozenset[str]:
+    """Return the files of `folder` that tasks of the workspace name in their commands."""
+    features = {id(one): one for environment in workspace.environments for one in environment.features}.values()
+    parts = [part for feature in features for part in (feature, *(part for _, part in feature.targets))]
+    named = {path for part in parts for task in part.tasks for path in paths_in(task)}
+    return frozenset(path for path in islice(named, _MOST_PATHS) if (folder / path).is_file())
 
 
 def _origin(folder: Path) -> str:

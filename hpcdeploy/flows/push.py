@@ -31,6 +31,20 @@ class Refused:
     error: HpcdeployError
 
 
+def repositories_of(settings: ImageSettings, named: Sequence[str]) -> tuple[str, ...]:
+    """Return the repositories for an image: those `named`, or else those of its settings.
+
+    Raises:
+        ConfigError: There are none.
+    """
+    targets = tuple(named) or settings.repositories
+    if not targets:
+        raise ConfigError(
+            f"the image {settings.name!r} has no repository; set 'repository' in its settings, or use --repository"
+        )
+    return targets
+
+
 def destinations(
     settings: ImageSettings,
     git: GitFacts | None,
@@ -53,11 +67,7 @@ def destinations(
     Raises:
         ConfigError: There is no repository, or a tag is used by another image.
     """
-    targets = tuple(repositories) or settings.repositories
-    if not targets:
-        raise ConfigError(
-            f"the image {settings.name!r} has no repository; set 'repository' in its settings, or use --repository"
-        )
+    targets = repositories_of(settings, repositories)
     return {target: tuple(tags) or _tags_in(target, settings, images, git) for target in targets}
 
 

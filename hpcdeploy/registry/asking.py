@@ -28,6 +28,15 @@ def registry_of(reference: str) -> "Registry":
     return _with_credentials(parse_reference(reference))
 
 
+def repository_of(reference: str) -> "Registry":
+    """Return the registry of a repository with any images; ``docker://python`` refers to Docker Hub, as for docker.
+
+    Raises:
+        ConfigError: `reference` is malformed, or a credentials file cannot be read.
+    """
+    return _with_credentials(parse_image(reference) if reference.startswith("docker://") else parse_reference(reference))
+
+
 def resolve(reference: str) -> PublishedImage:
     """Look up the image of `reference`.
 

@@ -1,7 +1,8 @@
 """Provide a registry's operations for flows: push a ``.sif``, look one up, download it, list tags."""
 
 import os
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from hpcdeploy.registry.manifest import (
 from hpcdeploy.registry.reference import Reference, check_tag, is_loopback
 from hpcdeploy.registry.retries import Patience
 from hpcdeploy.registry.streams import FileBody, PartialFile
+from hpcdeploy.registry.tag_details import TagDetails, details_of
 from hpcdeploy.source import OciConfig
 
 if TYPE_CHECKING:
@@ -163,6 +165,24 @@ class Registry:
         with client.session:
             return tuple(sorted(tag for tag in client.list_tags() if not tag.startswith("sha256-")))
 
+    def tag_details(self, tags: Sequence[str]) -> tuple[TagDetails, ...]:
+        """Return the digest, date and size of `tags`; one that was removed meanwhile is left out.
+
+        It sends at most four requests for each tag; a manifest that several tags share is read once.
+        """
+        client = self._client("Looking up tags of")
+        found: dict[str, TagDetails] = {}
+        listed: list[TagDetails] = []
+        with client.session:
+            for tag in tags:
+                digest = client.digest_of_tag(tag)
+                if digest is None:
+                    continue
+                if digest not in found or not digest:
+                    found[digest] = _details(client, tag, digest)
+                listed.append(replace(found[digest], tag=tag))
+        return tuple(listed)
+
     def _client(self, doing: str) -> "OciClient":
         from hpcdeploy.registry.oci_client import OciClient
 
@@ -181,3 +201,23 @@ class Registry:
                 f"{self.reference.host} has an unexpected manifest for {self.reference} ({got}, expected {expected}): "
                 "it was modified in the registry or on the way, and was discarded"
             )
+
+
+def _details(client: "OciClient", tag: str, digest: str) -> TagDetails:
+    """Return the details of a tag, whose claimed digest is `digest`; what cannot be read stays unknown."""
+
+    def document(read: Callable[[], bytes]) -> bytes | None:
+        try:
+            return read()
+        except RegistryError:  # such as a manifest of an index that was not copied with it
+            return None
+
+    content = document(lambda: client.read_manifest(digest or tag)[0])
+    if content is None or (digest and f"sha256:{digest_of(content)}" != digest):
+        return TagDetails(tag=tag)
+    return details_of(
+        tag,
+        content,
+        lambda inner: document(lambda: client.read_manifest(inner)[0]),
+        lambda inner: document(lambda: client.read_blob(inner)),
+    )

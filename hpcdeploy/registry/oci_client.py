@@ -16,8 +16,11 @@ from hpcdeploy.registry.bounded import allow
 from hpcdeploy.registry.failures import PassingFailure, explain_exception, refuse_broken
 from hpcdeploy.registry.manifest import MANIFEST_TYPE
 from hpcdeploy.registry.oci_requests import OciRequests
-from hpcdeploy.registry.reference import check_tag
+from hpcdeploy.registry.reference import check_tag, is_digest
 from hpcdeploy.registry.streams import RECEIVED_BLOCK, FileBody, PartialFile
+
+_MANIFESTS_ACCEPTED = {"Accept": ", ".join((*MANIFEST_TYPES, *INDEX_TYPES))}
+"""A registry answers 404 for a manifest whose type the request does not accept (docker-registry 2.8)."""
 
 _MOST_DAMAGED = 2
 """Maximum number of times that a document with an unexpected digest is read again."""
@@ -72,8 +75,22 @@ class OciClient(OciRequests):
     def read_manifest(self, name: str) -> tuple[bytes, str]:
         """Return a manifest's bytes, and its digest as claimed by the registry; empty if it claims none."""
         url = f"{self.prefix}://{self.container(name).manifest_url()}"
-        headers = {"Accept": ", ".join((*MANIFEST_TYPES, *INDEX_TYPES))}
-        return self._read_document(url, headers, digest=name if name.startswith("sha256:") else "")
+        return self._read_document(url, _MANIFESTS_ACCEPTED, digest=name if name.startswith("sha256:") else "")
+
+    def digest_of_tag(self, tag: str) -> str | None:
+        """Return the digest that the registry claims for a tag; empty if it claims none, None if there is no such tag.
+
+        Docker Hub counts a GET of a manifest as a pull, but not a HEAD (docs.docker.com, "Docker Hub pull usage and
+        limits").
+        """
+        url = f"{self.prefix}://{self.container(tag).manifest_url()}"
+        response = self.persist(lambda: self.exchange("HEAD", url, headers=_MANIFESTS_ACCEPTED))
+        if response.status_code == requests.codes.not_found:
+            response.close()
+            return None
+        self.check(response, 200).close()
+        claimed = response.headers.get("Docker-Content-Digest", "")
+        return claimed if is_digest(claimed) else ""
 
     def read_blob(self, digest: str) -> bytes:
         """Return a small blob, such as an image's configuration; the caller verifies its digest."""

@@ -138,6 +138,11 @@ def check_tag(tag: str) -> str:
     return tag
 
 
+def is_digest(text: str) -> bool:
+    """Tell whether `text` is a digest: ``sha256:`` and 64 hexadecimal digits in lower case."""
+    return _DIGEST.fullmatch(text) is not None
+
+
 def is_loopback(host: str) -> bool:
     """Tell whether a host (with or without port) is this machine: ``localhost``, 127.0.0.0/8, ``::1``.
 

@@ -59,6 +59,7 @@ FILES: Mapping[str, tuple[str, ...]] = {
     "slurm-cancel": ("paths.sh", "cancel.sh", "slurm/my_jobs.sh", "slurm/cancel.sh"),
     "htcondor-cancel": ("paths.sh", "cancel.sh", "htcondor/cancel.sh"),
     "logs": ("paths.sh", "sections.sh", "logs.sh"),
+    "clean": ("paths.sh", "messages.sh", "sections.sh", "clean.sh"),
     "list": ("paths.sh", "sections.sh", "json.sh", "list.sh"),
     "slurm-lookup": ("slurm/my_jobs.sh", "slurm/lookup.sh"),
     "htcondor-lookup": ("htcondor/lookup.sh",),

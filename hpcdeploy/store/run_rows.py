@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from hpcdeploy.checked_values import hints_of, typed
+from hpcdeploy.checked_values import hints_of, moment, typed
 from hpcdeploy.errors import ConfigError, UnknownRunError
 from hpcdeploy.job import Request
 from hpcdeploy.run import Run, RunStatus, State, TaskStatus
@@ -205,6 +205,23 @@ class RunRows(RecordFile):
         """Let the runs and images of the project folder `old` belong to the folder `new`; return the number of runs."""
         with self.opened() as connection:
             return move_project(connection, os.fsencode(old), os.fsencode(new.resolve()))
+
+    def cleaned(self, runs: Sequence[Run], *, when: int) -> None:
+        """Record that the folders of `runs` were removed from their cluster, at `when` (seconds since 1970)."""
+        with self.opened() as connection:
+            # Not part of the schema, so that older releases can still use the file.
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS cleaned (run TEXT PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID"
+            )
+            connection.executemany("INSERT OR REPLACE INTO cleaned VALUES (?, ?)", [(run.id, when) for run in runs])
+
+    def when_cleaned(self) -> dict[str, int]:
+        """Return when the folders of runs were removed from their clusters, in seconds since 1970, by the runs' ids."""
+        with self.opened() as connection:
+            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'cleaned'").fetchone():
+                return {}
+            rows = connection.execute("SELECT run, at FROM cleaned").fetchall()
+        return {str(run): moment(at) for run, at in rows}
 
     def _status(self, run_id: object, run: object, tasks: object, asked: object, project: object) -> RunStatus:
         advice = f"To continue without it, delete that row of the table runs: id {str(run_id)!r}"

@@ -138,7 +138,7 @@ def test_one_cluster_that_is_not_allowed_holds_up_no_other(project: Project) -> 
 def test_the_option_is_that_of_the_verbs_that_reach_clusters() -> None:
     assert [name for name, verb in VERBS.items() if verb.reaches] == [
         *("build", "push", "submit", "rerun", "status", "wait", "watch", "logs", "results", "fetch", "cancel"),
-        *("run", "shell"),
+        *("clean", "run", "shell"),
     ]
 
 

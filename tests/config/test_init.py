@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -16,8 +16,9 @@ from hpcdeploy.config.first_settings import Facts, first_settings, guess_reposit
 from hpcdeploy.config.reading import Report, parse_document, read
 from hpcdeploy.config.resolution import choose_image
 from hpcdeploy.config.schema import PROJECT_FILE
-from hpcdeploy.environments.pixi import Environment, Feature, Workspace
+from hpcdeploy.environments.pixi import Environment, Feature, Workspace, read_manifest
 from hpcdeploy.environments.pixi_platform import Platform
+from hpcdeploy.environments.pixi_tasks import Task, tasks_of
 from hpcdeploy.errors import ConfigError, EnvironmentFileError
 from hpcdeploy.flows.init import init
 from hpcdeploy.source import DefinitionSource, DockerfileSource, PixiSource, Source, SpackSource
@@ -41,6 +42,9 @@ mac = ["mac"]
 
 GOLDEN = """\
 # Settings of hpcdeploy: the image, the clusters, the jobs. Every key: docs/configuration.md of hpcdeploy
+# Editors with Taplo (Even Better TOML) complete the keys after: hpcdeploy schema > hpcdeploy.schema.json
+# and with this line at the top of the file, without its first two characters:
+# #:schema ./hpcdeploy.schema.json
 # Dockerfile is here too. An image of it: dockerfile = "Dockerfile"
 # old.def is here too. An image of it: definition = "old.def"
 
@@ -68,6 +72,74 @@ cpus = 1
 memory = "2 GB"
 time = "10 min"
 """
+
+
+TASKS = """
+[workspace]
+name = "train"
+channels = []
+platforms = ["linux-64", "osx-arm64"]
+
+[tasks]
+prepare = "python prepare.py --out data"
+train = { cmd = "python src/train.py --lr 0.1", depends-on = ["prepare"], env = { LR = "0.1", PATH-2 = "x" } }
+both = "python prepare.py && python src/train.py"
+here = { cmd = ["python", "train.py", "{{ lr }}"], cwd = "src", depends-on = [{ task = "train" }, "_hidden"] }
+_hidden = "true"
+all = [{ task = "train" }]
+odd = { cmd = 3 }
+
+[target.linux-64.tasks]
+prepare = "python prepare.py --linux"
+
+[target.osx-arm64.tasks]
+train = "true"
+
+[feature.gpu.tasks]
+gpu-only = "nvidia-smi"
+
+[environments]
+gpu = ["gpu"]
+"""
+
+OFFERED = """
+# Tasks of the Pixi workspace as jobs. Uncomment one, and check its command and its resources: a job starts in a
+# folder of its own, and finds the project in "code", for reading only.
+# [jobs.prepare]
+# command = ["python", "code/prepare.py", "--linux"]
+# code = { source = ".", destination = "code" }
+# cpus = 1
+# memory = "2 GB"
+# time = "10 min"
+# [jobs.train]
+# command = ["python", "code/src/train.py", "--lr", "0.1"]
+# code = { source = ".", destination = "code" }
+# environment = { LR = "0.1" }
+# after = ["prepare"]
+# cpus = 1
+# memory = "2 GB"
+# time = "10 min"
+# [jobs.both]
+# command = ["sh", "-c", "cd \\"$HPCDEPLOY_CODE\\" && python prepare.py && python src/train.py"]
+# code = { source = ".", destination = "code" }
+# cpus = 1
+# memory = "2 GB"
+# time = "10 min"
+# [jobs.here]
+# # {{ ... }} are the task's arguments: replace them by values.
+# command = ["python", "code/src/train.py", "{{ lr }}"]
+# code = { source = ".", destination = "code" }
+# after = ["train"]
+# cpus = 1
+# memory = "2 GB"
+# time = "10 min"
+"""
+
+
+def uncommented(text: str) -> str:
+    """Return the text of a first settings file with the offered jobs as jobs."""
+    head, mark, offered = text.partition("# folder of its own")
+    return head + mark + re.sub(r"^# (?!Other)", "", offered, flags=re.MULTILINE)
 
 
 def refused(folder: Path, *, force: bool = False) -> str:
@@ -99,6 +171,78 @@ def test_a_folder_becomes_a_commented_file_that_loads(tmp_path: Path) -> None:
 def test_what_is_commented_out_is_valid_too() -> None:
     lines = GOLDEN.replace("# [clusters", "[clusters").splitlines()
     assert is_valid("\n".join(line.removeprefix("# ") if re.match(r"# [\w-]+ = ", line) else line for line in lines))
+
+
+def test_tasks_of_the_workspace_are_offered_as_jobs(tmp_path: Path) -> None:
+    (tmp_path / "pixi.toml").write_text(TASKS)
+    (tmp_path / "src").mkdir()
+    for name in ("prepare.py", "src/train.py"):
+        (tmp_path / name).touch()
+    text = init(tmp_path).read_text()
+    assert text.endswith(OFFERED)
+    assert list(load_project(tmp_path, {"HOME": str(tmp_path)}).jobs) == ["hello"]
+    (tmp_path / "hpcdeploy.toml").write_text(uncommented(text))
+    jobs = load_project(tmp_path, {"HOME": str(tmp_path)}).jobs
+    assert list(jobs) == ["hello", "prepare", "train", "both", "here"]
+    assert jobs["train"].environment == (("LR", "0.1"),)
+
+
+def test_a_pyproject_offers_its_tasks_too_and_a_task_hello_keeps_its_name(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(
+        '[project]\nname = "x"\n[tool.pixi.workspace]\nchannels = []\nplatforms = ["linux-64"]\n'
+        '[tool.pixi.tasks]\nhello = "echo hello"\n'
+    )
+    text = init(tmp_path).read_text()
+    assert '# [jobs.hello]\n# command = ["echo", "hello"]\n' in text
+    (tmp_path / "hpcdeploy.toml").write_text(uncommented(text))
+    assert list(load_project(tmp_path, {"HOME": str(tmp_path)}).jobs) == ["first", "hello"]
+
+
+def test_of_many_tasks_some_are_offered_and_the_others_are_named() -> None:
+    tasks = "".join(f't{number} = "true"\n' for number in range(30))
+    workspace = read_manifest(f'[workspace]\nchannels = []\nplatforms = ["linux-64"]\n[tasks]\n{tasks}')
+    text = first_settings(Facts(workspace=workspace))
+    assert text.count("# [jobs.t") == 12
+    assert text.endswith("# Other tasks: t12, t13, t14, t15, t16, t17, t18, t19, t20, t21, t22, t23, …\n")
+    assert is_valid(uncommented(text))
+
+
+COMMANDS = st.one_of(st.text(st.characters(codec="utf-8")), st.lists(st.text(st.characters(codec="utf-8"))))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.dictionaries(
+        st.text(st.characters(codec="utf-8"), max_size=8) | st.sampled_from(["a.b", "hello", "..", "x" * 65]),
+        COMMANDS
+        | st.integers()
+        | st.fixed_dictionaries(
+            {},
+            optional={
+                "cmd": COMMANDS,
+                "cwd": st.text(st.characters(codec="utf-8")) | st.integers(),
+                "env": st.dictionaries(st.text(), st.text(st.characters(codec="utf-8"))) | st.integers(),
+                "depends-on": st.text() | st.lists(st.text() | st.dictionaries(st.just("task"), st.text())) | st.integers(),
+            },
+        ),
+    )
+)
+def test_whatever_the_tasks_are_the_offered_jobs_are_valid(table: dict[str, object]) -> None:
+    workspace = Workspace(
+        file="pixi.toml",
+        name="x",
+        platforms=(Platform(name="linux-64", subdir="linux-64"),),
+        environments=(Environment(name="default", features=(Feature(name="f", tasks=tuple(tasks_of({"tasks": table}))),)),),
+    )
+    text = first_settings(Facts(workspace=workspace))
+    assert is_valid(text)
+    assert is_valid(uncommented(text))
+
+
+def test_a_command_that_no_job_can_have_is_no_task() -> None:
+    commands: list[object] = ["", "  ", "a\0b", [], [""], ["a", 1], "x" * 501, None, 3]
+    assert list(tasks_of({"tasks": {f"t{number}": {"cmd": one} for number, one in enumerate(commands)}})) == []
+    assert list(tasks_of({"tasks": {"t": " ls "}})) == [Task(name="t", command="ls")]
 
 
 def test_a_pyproject_serves_as_manifest_only_with_pixi_in_it(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from hpcdeploy.registry.manifest import parse_manifest, read_annotations, render
 from hpcdeploy.registry.oci_client import OciClient
 from hpcdeploy.registry.reference import parse_image, parse_reference
 from hpcdeploy.registry.retries import Patience, parse_retry_after
+from hpcdeploy.registry.tag_details import details_of
 from hpcdeploy.tags import newest_tag, sanitise_tag, web_address
 from tests.fuzz.damage import as_json, texts
 from tests.fuzz.parser import Parser
@@ -166,6 +167,12 @@ def as_manifest(text: str) -> None:
     assert image.reference
 
 
+def as_tag_details(text: str) -> None:
+    content = text.encode("utf-8", "surrogatepass")
+    found = details_of("a", content, lambda _digest: content, lambda _digest: content)
+    assert found.created >= 0
+
+
 def as_image(text: str) -> None:
     content = text.encode("utf-8", "surrogatepass")
     read_config(content)
@@ -211,6 +218,7 @@ def as_remote(text: str) -> None:
 
 REGISTRIES = (
     Parser(name="manifest", inputs=as_json([MANIFEST]), read=as_manifest),
+    Parser(name="tag-details", inputs=as_json([MANIFEST, INDEX, OCI]), read=as_tag_details),
     Parser(name="image-index", inputs=as_json([INDEX, OCI]), read=as_index, errors=(EnvironmentFileError,)),
     Parser(name="image-configuration", inputs=as_json([CONFIG]), read=as_image, errors=(EnvironmentFileError,)),
     Parser(name="registry-error", inputs=as_json([{"errors": [{"code": "DENIED", "message": "no"}]}]), read=as_error),

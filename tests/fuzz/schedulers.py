@@ -27,6 +27,7 @@ from hpcdeploy.limits import OutputLimit
 from hpcdeploy.plain_text import PlainStream, json_text
 from hpcdeploy.progress import ignore_progress
 from hpcdeploy.remote.answers import read_answer
+from hpcdeploy.remote.cleaning import read_items
 from hpcdeploy.remote.connections import Connections
 from hpcdeploy.remote.query import query_scheduler
 from hpcdeploy.remote.upload_stream import UploadStream
@@ -285,6 +286,11 @@ LOGS = section("out.0", "a\x1b[31mb") + section("err.0", "") + section("ended", 
 BEGINS = "many-0123456789 0 never-began\n"
 
 
+def cleaned(text: str) -> None:
+    for item in read_items(text.encode("utf-8", "surrogatepass")):
+        assert item.size >= 0
+
+
 def built(text: str) -> None:
     try:
         answer = read_answer(f"HPCDEPLOY {text}\n".encode("utf-8", "surrogatepass"))
@@ -300,6 +306,7 @@ def build_shown(text: str) -> None:
 
 
 SCHEDULERS = (
+    Parser(name="cleaned", inputs=texts((f"removed 12 {SLURM.id}\nfree 3 code/{'1' * 64}.tar\nbusy 0 -\n",)), read=cleaned),
     Parser(name="squeue", inputs=texts(SQUEUE), read=told("slurm", SLURM, "squeue", ("records",))),
     Parser(name="sacct", inputs=texts((SACCT,)), read=told("slurm", SLURM, "sacct", ("squeue", "records"))),
     Parser(name="sacct-json", inputs=as_json([SACCT_JSON]), read=read_exact),

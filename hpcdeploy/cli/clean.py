@@ -1,0 +1,87 @@
+"""Implement ``clean``: remove old runs and staged files from a cluster."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hpcdeploy.cli import show
+from hpcdeploy.cli.options import AsJson, ClusterName, Yes
+from hpcdeploy.plain_text import written
+
+if TYPE_CHECKING:
+    from hpcdeploy.flows.clean import Plan
+    from hpcdeploy.remote.cleaning import Cleaned
+
+_WHY = {
+    "queued": "a job of it is in the queue",
+    "named": "another run waits for it or uses its files",
+    "foreign": "its folder is not one of your runs",
+    "failed": "it could not be removed completely",
+}
+
+
+def clean(
+    older_than: Annotated[
+        str, typer.Option("--older-than", metavar="TIME", help='Minimum age since the end of a run, such as "30d".')
+    ],
+    cluster: ClusterName = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be removed; remove nothing.")] = False,
+    yes: Yes = False,
+    json: AsJson = False,
+) -> None:
+    """Remove old runs' folders and staged files from a cluster.
+
+    Only runs of this machine's record that have ended are removed, and staged files that no run's folder names.
+    What a queued, held or running job may use stays, and so do images. The record of the runs stays too.
+    """
+    from hpcdeploy.cli.place import here
+    from hpcdeploy.config.resolution import choose_cluster
+    from hpcdeploy.config.units import parse_time
+    from hpcdeploy.errors import SchedulerError
+    from hpcdeploy.flows import clean as flow
+
+    seconds = parse_time(older_than)
+    place = here()
+    chosen = place.cluster(cluster or choose_cluster(place.project, None).name)
+    with show.terminal_as_it_was(), place.connections() as open_connections:
+        session = open_connections.to(chosen)
+        planned = flow.plan(session, place.store, older_than=seconds)
+        free = [one for one in (*planned.found.runs, *planned.found.staged) if one.verdict == "free"]
+        if dry_run or not free:
+            _print(planned, planned.found, json=json, dry_run=True)
+            return
+        if not yes:
+            if not json:
+                _print(planned, planned.found, json=False, dry_run=True)
+            total = written(sum(one.size for one in free))
+            show.confirm(f"Remove {len(free)} folders and files ({total}) from {chosen.name}?", abort=True)
+        done = flow.carry_out(planned, session, place.store, older_than=seconds)
+    _print(planned, done, json=json, dry_run=False)
+    failed = [one.name for one in (*done.runs, *done.staged) if one.verdict == "failed"]
+    if failed:
+        raise SchedulerError(f"could not remove all of {', '.join(failed)} on {chosen.name}: {done.errors[-500:]}")
+
+
+def _print(planned: "Plan", found: "Cleaned", *, json: bool, dry_run: bool) -> None:
+    """Print what can be or was removed, and why other old runs stay."""
+    if json:
+        show.as_json(
+            {
+                "dry_run": dry_run,
+                "runs": [{"run": one.name, "verdict": one.verdict, "size": one.size} for one in found.runs],
+                "staged": [{"path": one.name, "verdict": one.verdict, "size": one.size} for one in found.staged],
+                "not_ended": [one.run.id for one in planned.kept],
+            }
+        )
+        return
+    wanted = "free" if dry_run else "removed"
+    rows = [("run", one.name, written(one.size)) for one in found.runs if one.verdict == wanted]
+    rows += [("staged file", one.name, written(one.size)) for one in found.staged if one.verdict == wanted]
+    if rows:
+        show.table(("KIND", "REMOVABLE" if dry_run else "REMOVED", "SIZE"), rows)
+    else:
+        show.say("nothing to remove")
+    show.notes(f"{one.name} stays: {_WHY[one.verdict]}" for one in found.runs if one.verdict in _WHY)
+    show.notes(f"{one.run.id} stays: it is {one.state.value}" for one in planned.kept)
+    if found.busy:
+        show.notes(["all staged files stay, because a run may be in submission; clean again later"])

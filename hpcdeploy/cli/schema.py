@@ -1,0 +1,26 @@
+"""Implement ``schema``: print the JSON Schema of the settings files."""
+
+from typing import Annotated
+
+import typer
+
+from hpcdeploy.cli import show
+
+
+def schema(
+    user: Annotated[
+        bool, typer.Option("--user", help="Schema of your own ~/.config/hpcdeploy/config.toml instead.")
+    ] = False,
+) -> None:
+    """Print the JSON Schema of hpcdeploy.toml for editors.
+
+    An editor with Taplo (Even Better TOML) completes and checks a settings file whose first line names the schema:
+    #:schema ./hpcdeploy.schema.json
+    """
+    from hpcdeploy.config.json_schema import json_schema
+    from hpcdeploy.config.schema import PERSON_FILE, PROJECT_FILE
+
+    if user:
+        show.as_json(json_schema(PERSON_FILE, "config.toml of hpcdeploy"))
+    else:
+        show.as_json(json_schema(PROJECT_FILE, "hpcdeploy.toml"))

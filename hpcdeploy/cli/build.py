@@ -19,6 +19,7 @@ from hpcdeploy.cli.image_options import (
     show_event,
 )
 from hpcdeploy.cli.options import AsJson, spread
+from hpcdeploy.cli.paths import path
 from hpcdeploy.plain_text import written
 
 if TYPE_CHECKING:
@@ -36,10 +37,17 @@ On = Annotated[
 ]
 Output = Annotated[
     Path | None,
-    typer.Option("-o", "--output", help="Output file; with several images a folder for NAME.sif files.", show_default=False),
+    typer.Option(
+        "-o",
+        "--output",
+        help="Output file; with several images a folder for NAME.sif files.",
+        parser=path,
+        metavar="PATH",
+        show_default=False,
+    ),
 ]
 Fetch = Annotated[bool, typer.Option("--fetch", help="Download the image that was built on a cluster.")]
-Force = Annotated[bool, typer.Option("--force", help="Build even if the inputs have not changed.")]
+Force = Annotated[bool, typer.Option("--force", help="Build even if the inputs have not changed, and overwrite any file.")]
 SecretPlaces = Annotated[
     list[str] | None,
     typer.Option(

@@ -15,7 +15,8 @@ from hpcdeploy.cli.image_options import (
     build_args_of,
     definition_of,
 )
-from hpcdeploy.cli.options import spread
+from hpcdeploy.cli.options import Overwrite, spread
+from hpcdeploy.cli.paths import path
 
 if TYPE_CHECKING:
     from hpcdeploy.cli.place import Place
@@ -37,16 +38,22 @@ def generate(
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output", help="Output file; with several images a folder for NAME.def files.", show_default=False
+            "-o",
+            "--output",
+            help="Output file; with several images a folder for NAME.def files.",
+            parser=path,
+            metavar="PATH",
+            show_default=False,
         ),
     ] = None,
     form: Annotated[
         Format, typer.Option("--format", help="Apptainer definition, or Dockerfile with a .dockerignore.")
     ] = Format.definition,
+    force: Overwrite = False,
 ) -> None:
     """Print an image's Apptainer definition or Dockerfile.
 
-    With --output the text is written to a file.
+    With --output the text is written to a file. A file that hpcdeploy did not write is kept, unless --force is given.
     """
     from functools import partial
 
@@ -57,7 +64,7 @@ def generate(
 
     place = here()
     chosen = choose_images(place.project, images or (), every=every)
-    write = partial(_dockerfile if form is Format.dockerfile else _definition, place, build_args_of(arguments))
+    write = partial(_dockerfile if form is Format.dockerfile else _definition, place, build_args_of(arguments), force=force)
     if len(chosen) == 1:
         write(chosen[0], output)
         return
@@ -69,19 +76,23 @@ def generate(
     many.generate({one.name: partial(write, one, output / f"{one.name}{suffix}") for one in chosen})
 
 
-def _definition(place: "Place", build_args: BuildArguments, settings: "ImageSettings", target: Path | None) -> None:
+def _definition(
+    place: "Place", build_args: BuildArguments, settings: "ImageSettings", target: Path | None, *, force: bool
+) -> None:
     """Print the definition, or write it to `target`."""
-    from hpcdeploy.whole_file import write_whole
+    from hpcdeploy.generated_file import write_generated
 
     text = definition_of(place, settings, build_args).text
     if target is None:
         show.exact(text)
         return
-    write_whole(target, text)
+    write_generated({target: text}, force=force)
     show.say(f"wrote {target}")
 
 
-def _dockerfile(place: "Place", build_args: BuildArguments, settings: "ImageSettings", target: Path | None) -> None:
+def _dockerfile(
+    place: "Place", build_args: BuildArguments, settings: "ImageSettings", target: Path | None, *, force: bool
+) -> None:
     """Print the Dockerfile, or write it to `target` with its ignore file beside it."""
     from hpcdeploy.flows.generate import dockerfile_of, write_dockerfile
     from hpcdeploy.registry.asking import image_config
@@ -92,5 +103,5 @@ def _dockerfile(place: "Place", build_args: BuildArguments, settings: "ImageSett
     if target is None:
         show.exact(text.dockerfile)
         return
-    written, ignore = write_dockerfile(text, target, root)
+    written, ignore = write_dockerfile(text, target, root, force=force)
     show.say(f"wrote {written} and {ignore}; the context is {root}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpcdeploy.cli import show
+from hpcdeploy.cli.paths import path
 
 if TYPE_CHECKING:
     from hpcdeploy.apptainer.build_progress import BuildEvent
@@ -27,7 +28,13 @@ BuildArgs = Annotated[
 ]
 BuildArgFile = Annotated[
     Path | None,
-    typer.Option("--build-arg-file", help="File of K=V lines, as for apptainer build.", exists=True, show_default=False),
+    typer.Option(
+        "--build-arg-file",
+        help="File of K=V lines, as for apptainer build.",
+        parser=path,
+        metavar="PATH",
+        show_default=False,
+    ),
 ]
 
 

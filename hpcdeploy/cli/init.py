@@ -6,10 +6,11 @@ from typing import Annotated
 import typer
 
 from hpcdeploy.cli import show
+from hpcdeploy.cli.paths import folder as existing_folder
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(help="Project folder.", exists=True, file_okay=False)] = Path(),
+    folder: Annotated[Path, typer.Argument(help="Project folder.", parser=existing_folder, metavar="[FOLDER]")] = Path(),
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing hpcdeploy.toml.")] = False,
 ) -> None:
     """Write a commented hpcdeploy.toml for a project.

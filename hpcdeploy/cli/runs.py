@@ -10,6 +10,7 @@ import typer
 
 from hpcdeploy.cli import show
 from hpcdeploy.cli.options import AsJson, Interval, OneRun, Runs, Yes
+from hpcdeploy.cli.paths import path
 from hpcdeploy.plain_text import one_line
 
 if TYPE_CHECKING:
@@ -104,7 +105,9 @@ def fetch(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="Target folder; default: the run's id.", show_default=False),
+        typer.Option(
+            "-o", "--output", help="Target folder; default: the run's id.", parser=path, metavar="PATH", show_default=False
+        ),
     ] = None,
     json: AsJson = False,
 ) -> None:

@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from hpcdeploy.cli import show
+from hpcdeploy.cli.options import Overwrite
+from hpcdeploy.cli.paths import path
 
 DEFAULT = ".github/workflows/images.yaml"
 
@@ -13,7 +15,9 @@ DEFAULT = ".github/workflows/images.yaml"
 def workflow(
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help=f"Output file, such as {DEFAULT}.", show_default=False),
+        typer.Option(
+            "-o", "--output", help=f"Output file, such as {DEFAULT}.", parser=path, metavar="PATH", show_default=False
+        ),
     ] = None,
     install: Annotated[
         str | None,
@@ -24,16 +28,17 @@ def workflow(
             show_default=False,
         ),
     ] = None,
+    force: Overwrite = False,
 ) -> None:
     """Print a GitHub Actions workflow that builds and pushes images.
 
-    With --output the text is written to a file.
+    With --output the text is written to a file. A file that hpcdeploy did not write is kept, unless --force is given.
     """
     from hpcdeploy.cli.place import here
     from hpcdeploy.flows.workflow import Workflow, render_workflow, repository_root, requirement, watched_paths
+    from hpcdeploy.generated_file import write_generated
     from hpcdeploy.registry.asking import image_config
     from hpcdeploy.tags import read_git_facts
-    from hpcdeploy.whole_file import write_whole
 
     project = here().project
     top = repository_root(project.root)
@@ -57,5 +62,5 @@ def workflow(
     if output is None:
         show.exact(text)
         return
-    write_whole(output, text)
+    write_generated({output: text}, force=force)
     show.say(f"wrote {output}")

@@ -83,6 +83,7 @@ def build(
 
     With several images, a failure does not stop the others. The exit code is that of the first failure.
     """
+    from hpcdeploy.apptainer.build_record import check_output
     from hpcdeploy.cli import many
     from hpcdeploy.cli.place import here
     from hpcdeploy.cli.trust import admit_build
@@ -122,6 +123,8 @@ def build(
     admit = admit_build(place.project.root, cluster)
     secrets = read_secrets(settings, definition.secrets, place.project.root, os.environ, tuple(given.values()), admit=admit)
     if on:
+        if target.fetch or target.output:
+            check_output(file, force=force)
         built = _build_on(place, on, definition, secrets, force=force)
         built = bring_home(place, built, file) if target.fetch or target.output else built
     else:
@@ -194,12 +197,12 @@ def _build_on(place: "Place", name: str, definition: "Definition", secrets: "Sec
     from hpcdeploy.flows.build import build_on
 
     cluster = place.cluster(name)
-    with place.connections() as open_connections, show.transfer("uploading files") as progress:
+    with place.connections() as open_connections:
         return build_on(
             definition,
             open_connections.to(cluster),
             force=force,
             secrets=secrets,
             report=show_event,
-            progress=progress,
+            carrying=show.transfer,
         )

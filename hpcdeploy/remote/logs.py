@@ -13,6 +13,9 @@ from hpcdeploy.remote.session import Session
 from hpcdeploy.run import Run
 from hpcdeploy.scheduler.answers import Section, read_sections
 
+_LARGEST_FILE = 2**63
+"""Upper bound of a file's size in bytes (off_t, 64 bits)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
@@ -36,6 +39,7 @@ class LogReader:
         session: The session.
         run: The run.
         offsets: The number of bytes read from standard output and standard error, by task.
+        tail: The number of lines that the first read of a task starts before its end; None for its whole output.
         ended: The tasks that recorded their end.
         interval: The time between two reads, in seconds; pauses after a lost connection grow from it.
         pause: Waits for a number of seconds.
@@ -45,6 +49,7 @@ class LogReader:
     session: Session
     run: Run
     offsets: dict[int, tuple[int, int]] = field(default_factory=dict)
+    tail: int | None = None
     ended: set[int] = field(default_factory=set)
     interval: float = 2.0
     pause: Callable[[float], None] = time.sleep
@@ -61,21 +66,23 @@ class LogReader:
         """
         wanted = [(task, *self.offsets.get(task, (0, 0))) for task in tasks]
         fence = secrets.token_hex(8)
-        script = reading_logs(self.session.cluster, self.run, wanted, fence, overrides=self.session.overrides)
+        last = {task: self.tail for task in tasks if self.tail is not None and task not in self.offsets}
+        script = reading_logs(self.session.cluster, self.run, wanted, fence, last=last, overrides=self.session.overrides)
         result = self.session.run(script, limit=limits.LOGS)
         try:
-            answers = read_sections(result.stdout, fence, "ended")
+            answers = read_sections(result.stdout, fence, "ended", *(f"from.{task}" for task in last))
+            starts = {task: _starts(task, answers) for task in last}
         except SchedulerError as error:
             raise SchedulerError(
                 f"the logs of run {self.run.id} could not be read on {result.where} (exit code {result.exit_code}): "
                 f"{error}; standard error: {result.message}"
             ) from error
-        ended = (whole_number(word, self.run.tasks - 1) for word in answers["ended"].content.split())
+        ended = (whole_number(word, self.run.tasks - 1) for word in _words(answers["ended"]))
         self.ended.update(task for task in ended if task is not None)
         most = log_piece(len(tasks))
         pieces = [_piece(task, answers, most) for task in tasks]
         for piece in pieces:
-            out, err = self.offsets.get(piece.task, (0, 0))
+            out, err = starts.get(piece.task) or self.offsets.get(piece.task, (0, 0))
             self.offsets[piece.task] = (out + len(piece.out), err + len(piece.err))
         return [piece for piece in pieces if piece.out or piece.err]
 
@@ -104,3 +111,22 @@ def _piece(task: int, answers: Mapping[str, Section], most: int) -> Piece:
     """Return the new output of one task; a piece of the maximum size, `most` bytes, may have more after it."""
     out, err = (answers[name].content if name in answers else b"" for name in (f"out.{task}", f"err.{task}"))
     return Piece(task=task, out=out, err=err, more=most in {len(out), len(err)})
+
+
+def _starts(task: int, answers: Mapping[str, Section]) -> tuple[int, int]:
+    """Return the numbers of bytes before the last lines of a task.
+
+    Raises:
+        SchedulerError: The answer is malformed.
+    """
+    words = _words(answers[f"from.{task}"])
+    starts = [whole_number(word, _LARGEST_FILE) for word in words]
+    match starts:
+        case [int(out), int(err)] if out and err:
+            return out - 1, err - 1
+        case _:
+            raise SchedulerError(f"the login node named the first bytes {words[:3]!r} of task {task}; expected two numbers")
+
+
+def _words(section: Section) -> list[str]:
+    return section.content.decode("ascii", "replace").split()

@@ -251,6 +251,8 @@ def revoking(cluster: Cluster, run: Run, *, patience: int = 30, overrides: Path 
     ).text()
 
 
+NO_TAIL: Mapping[int, int] = {}
+
 LOG_PIECE = 1024 * 1024
 """Maximum bytes to read at once from each stream, so that neither memory use nor an output line grows with the log."""
 
@@ -261,7 +263,13 @@ def log_piece(tasks: int) -> int:
 
 
 def reading_logs(
-    cluster: Cluster, run: Run, wanted: Iterable[tuple[int, int, int]], fence: str, *, overrides: Path | None = None
+    cluster: Cluster,
+    run: Run,
+    wanted: Iterable[tuple[int, int, int]],
+    fence: str,
+    *,
+    last: Mapping[int, int] = NO_TAIL,
+    overrides: Path | None = None,
 ) -> str:
     """Render the script that prints the output of tasks, at most `log_piece` bytes of each stream.
 
@@ -270,6 +278,8 @@ def reading_logs(
         run: The run.
         wanted: Triples of a task, and how many bytes of its standard output and standard error are known.
         fence: An unpredictable word for the markers in the output.
+        last: The number of last lines to print, for tasks of which nothing is known yet; the output then names the first
+            byte of each stream.
         overrides: The project's folder, whose own templates replace the built-in ones.
 
     Raises:
@@ -280,7 +290,10 @@ def reading_logs(
     refuse_former(overrides)
     values: dict[str, Value] = {
         "run_id": run.id,
-        "wanted": "\n".join(f"{task} {out + 1} {err + 1}" for task, out, err in wanted),
+        "wanted": "\n".join(
+            f"{task} last{last[task]} last{last[task]}" if task in last else f"{task} {out + 1} {err + 1}"
+            for task, out, err in wanted
+        ),
         "limit": log_piece(len(wanted)),
         "fence": fence,
     }

@@ -1,5 +1,5 @@
-# --- login/logs.sh: print what tasks wrote since the last query ($wanted: task, first byte of its output and of its error output;
-# lastN instead of a first byte: its last N lines).
+# --- login/logs.sh: print what tasks wrote since the last query, or their last lines.
+# Each line of $wanted: a task, and the first byte of its output and of its error output; lastN instead of these: its last N lines.
 set -u
 run=$root/runs/$run_id
 # Get all sizes at once: a file that did not grow is not opened.

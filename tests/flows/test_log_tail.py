@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcdeploy.cluster import Cluster
@@ -54,6 +54,7 @@ def test_the_first_read_starts_at_the_last_lines_and_the_next_one_continues(fold
     assert log.offsets == {0: (len(text) + 6, 0)}
 
 
+@settings(max_examples=15, deadline=None)  # each example starts a shell
 @given(st.lists(st.integers(0, 40_000), max_size=12), st.integers(0, 12))
 def test_any_lengths_of_lines(tmp_path_factory: pytest.TempPathFactory, lengths: list[int], tail: int) -> None:
     place = tmp_path_factory.mktemp("log") / "runs" / RUN.id

@@ -14,7 +14,7 @@ project = pixi_project
 WRITERS = {
     "generate": (("generate", "-o", "{}"), "pixi.toml"),
     "dockerfile": (("generate", "--format", "dockerfile", "-o", "{}"), "Own.Dockerfile"),
-    "workflow": (("workflow", "-o", "{}"), "images.yaml"),
+    "workflow": (("workflow", "--install", "hpcdeploy==1.0", "-o", "{}"), "images.yaml"),
     "picture": (("inspect", ".", "--environment", "default", "--picture", "{}"), "report.html"),
     "drawing": (("inspect", ".", "--environment", "default", "--picture", "{}"), "report.svg"),
     "template": (("templates", "copy", "{}"), "defs/pixi.def"),

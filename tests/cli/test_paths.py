@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from hpcdeploy.cli.paths import image, source_of
+from tests.cli.test_command import Project
 from tests.cli.test_inspect import NEW
 
 CLI = Path(__file__).parent.parent.parent / "hpcdeploy" / "cli"
@@ -81,17 +82,29 @@ def test_inspect_expands_the_home_folder(project: Path, words: tuple[str, ...]) 
     assert done.returncode == 0, done.stderr
 
 
-def test_a_jobs_files_on_the_command_line_are_relative_to_the_current_folder(project: Path) -> None:
-    (project / "below" / "app").mkdir()
-    (project / "below" / "app" / "main.py").write_text("print(1)\n")
-    (project / "below" / "data.csv").write_text("1\n")
-    oras = ("--image", "oras://registry.example.org/x@sha256:" + "0" * 64)
-    missing = run(project, "render", "train", "--image", "x.sif", "--code", "app", "--input", "data.csv")
-    assert f"{project}/below/x.sif" in missing.stderr
-    for option in (("--code", "nowhere"), ("--input", "nowhere"), ("--input=~/nowhere:x",)):
-        done = run(project, "render", "train", *oras, *option)
-        where = project / ("home" if "~" in option[0] else "below") / "nowhere"
-        assert (done.returncode, str(where) in done.stderr) == (2, True), done.stderr
+@pytest.mark.parametrize(
+    ("option", "place"),
+    [
+        (("--image", "x.sif"), "below/x.sif"),
+        (("--code", "nowhere"), "below/nowhere"),
+        (("--input", "nowhere"), "below/nowhere"),
+        (("--input=~/nowhere:x",), "home/nowhere"),
+        (("--sweep-file=~/x.csv",), "home/x.csv"),
+    ],
+)
+def test_a_jobs_files_are_relative_to_the_current_folder(tmp_path: Path, option: tuple[str, ...], place: str) -> None:
+    project = Project(tmp_path)
+    (tmp_path / "below").mkdir()
+    done = subprocess.run(
+        [COMMAND, "render", "train", *option],
+        cwd=tmp_path / "below",
+        env=project.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert str(tmp_path / place) in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ class ProgramFields:
         "line",
         "an image of the project, a path to a `.sif`, an `oras://` reference, or what workers fetch"
         " ([htcondor.md](htcondor.md)); default: the project's only image",
-        Option("--image", "Image of the project, path to a .sif, or oras:// reference."),
+        Option("--image", "Image of the project, path to a .sif, or oras:// reference.", "image"),
     )
     command: tuple[str, ...] | None = declare(
         "command", "what runs in the container, unchanged; default: the image's own command"
@@ -156,14 +156,14 @@ class ProgramFields:
     code: Code | Literal[False] | None = declare(
         "code",
         "the folder of your code, uploaded and read-only at `/code` ([code-and-data.md](code-and-data.md))",
-        Option("--code", "Folder with code to upload."),
+        Option("--code", "Folder with code to upload.", "folder"),
         Option("--no-code", "Upload no code, even if the job has some.", "off"),
         merge="last or none",
     )
     inputs: tuple[Input, ...] = declare(
         "inputs",
         'files and folders of this machine to upload: `"data.csv"`, `"data.csv:in/data.csv"`, or a table',
-        Option("--input", "File or folder to upload, SRC[:DEST]; may be repeated.", "list"),
+        Option("--input", "File or folder to upload, SRC[:DEST]; may be repeated.", "sources"),
         merge="destination",
     )
     outputs: tuple[str, ...] | None = declare(

@@ -21,11 +21,14 @@ ValueName = Literal[
 Amounts become MiB, and times seconds.
 """
 
-Form = Literal["text", "number", "flag", "list", "pairs", "options", "sweep", "sweep file", "off"]
+Form = Literal[
+    "text", "number", "flag", "list", "pairs", "options", "sweep", "sweep file", "off", "image", "folder", "sources"
+]
 """The kind of an option's value.
 
-``list`` may be repeated; so may ``pairs`` (NAME=VALUE), ``options`` (KEY[=VALUE]) and ``sweep`` (NAME=A,B,C), which become
-a table. ``sweep file`` is a path on this machine. ``off`` has no value, and sets its key to false.
+``list`` may be repeated; so may ``pairs`` (NAME=VALUE), ``options`` (KEY[=VALUE]) and ``sweep`` (NAME=A,B,C), which become a
+table. ``sweep file``, ``folder``, an ``image`` that is a ``.sif``, and the sources (SRC[:DEST]) of ``sources``, which may be
+repeated, are paths of this machine, relative to the current folder. ``off`` has no value, and sets its key to false.
 """
 
 Merge = Literal["last", "last or none", "name", "caseless name", "destination"]

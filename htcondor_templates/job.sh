@@ -65,7 +65,7 @@ fi
 [% endif %]
 unbegun=$run/tasks/.unbegun.$2.$1.${HPCDEPLOY_RESTART:-0}
 [% include "login/job/not_started.sh" %]
-contain() { exec [= apptainer | word =] exec --no-eval[= ' ${gpu:+"$gpu"}' if gpus =][= ' --no-https' if in_job and plain_http =] --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$unbegun" "$@"; }
+contain() { exec [= apptainer | word =] --quiet exec --no-eval[= ' ${gpu:+"$gpu"}' if gpus =][= ' --no-https' if in_job and plain_http =] --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$unbegun" "$@"; }
 # HTCondor signals this shell, which forwards the signal and returns the container's exit code. Without -m the container would ignore INT
 # and QUIT (bash(1), SIGNALS).
 container=""

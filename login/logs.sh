@@ -1,4 +1,5 @@
-# --- login/logs.sh: print what tasks wrote since the last query ($wanted: task, first byte of its output and of its error output).
+# --- login/logs.sh: print what tasks wrote since the last query, or their last lines.
+# Each line of $wanted: a task, and the first byte of its output and of its error output; lastN instead of these: its last N lines.
 set -u
 run=$root/runs/$run_id
 # Get all sizes at once: a file that did not grow is not opened.
@@ -12,9 +13,27 @@ ended() {
   local task
   while read -r task _; do [ ! -e "$run/tasks/$task.end" ] || printf '%s\n' "$task"; done <<<"$wanted"
 }
+# Print the number of the first byte of the last $2 lines of the file $1, which had $3 bytes. Only its end is read; what is written meanwhile
+# belongs to the next query.
+first_byte() {
+  local lines=$2 bytes=$3 window=65536 found
+  while :; do
+    [ "$window" -lt "$bytes" ] || window=$bytes
+    found=$(tail -c "+$((bytes - window + 1))" -- "$1" 2>/dev/null | head -c "$window" | tail -n "$lines" | wc -c)
+    [ "$found" -ge "$window" ] && [ "$window" -lt "$bytes" ] || break
+    window=$((window * 8))
+  done
+  printf '%s' "$((bytes - found + 1))"
+}
 # Print the ended tasks before the output: a task that has recorded its end writes no more.
 section ended ended
 while read -r task out err; do
+  case $out in last*)
+    out=$(first_byte "$run/logs/$task.out" "${out#last}" "${size[$task.out]:-0}")
+    err=$(first_byte "$run/logs/$task.err" "${err#last}" "${size[$task.err]:-0}")
+    section "from.$task" printf '%s %s' "$out" "$err"
+    ;;
+  esac
   [ "${size[$task.out]:-0}" -lt "$out" ] || section "out.$task" piece "$run/logs/$task.out" "$out"
   [ "${size[$task.err]:-0}" -lt "$err" ] || section "err.$task" piece "$run/logs/$task.err" "$err"
 done <<<"$wanted"

@@ -53,4 +53,4 @@ gpu_drivers=([% for driver in gpus.drivers %][= driver.device =]=[= driver.flag 
 
 unbegun=$run/tasks/.unbegun.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}.${SLURM_PROCID:-0}
 [% include "login/job/not_started.sh" %]
-contain() { exec [= apptainer | word =] exec --no-eval[= ' ${gpu:+"$gpu"}' if gpus =] --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$unbegun" "$@"; }
+contain() { exec [= apptainer | word =] --quiet exec --no-eval[= ' ${gpu:+"$gpu"}' if gpus =] --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$unbegun" "$@"; }

@@ -38,6 +38,15 @@ _STEPS = (
 _WAITS = "another build of the same inputs runs; waiting for it"
 """A message of ``login/build.sh``."""
 
+_BUILT_BEFORE = "these inputs were built before"
+"""A message of ``login/build.sh``."""
+
+UNCHANGED = "unchanged: an image of these inputs exists (--force builds it again)"
+"""The step of a build that has nothing to do."""
+
+_ERROR = "error: "
+"""Prefix of the last message of ``login/build.sh``."""
+
 _NOTE = "hpcdeploy: note: "
 """Prefix of notes that a definition prints for the user (``defs/parts/activation.def``)."""
 
@@ -54,6 +63,8 @@ def step_of(line: str) -> str | None:
     """
     if line == _WAITS:
         return "waiting for another build of the same inputs"
+    if line == _BUILT_BEFORE:
+        return UNCHANGED
     if line.startswith(_NOTE):
         return line.removeprefix(_NOTE.removesuffix("note: "))
     match = _INFO.match(line)
@@ -94,6 +105,7 @@ class Show:
         self._start = time.monotonic()
         self._step = ""
         self._lines = Lines(SEARCHED, whole=True)
+        self._held = ""
         self.tail: deque[str] = deque(maxlen=KEPT_LINES)
 
     def step(self, text: str) -> None:
@@ -103,22 +115,36 @@ class Show:
             self._report(BuildEvent(elapsed=time.monotonic() - self._start, text=text, is_step=True))
 
     def line(self, line: str) -> None:
-        """Report a line of output, and the step that it starts."""
+        """Report a line of output, or the step that it starts.
+
+        An error line is reported with the next line, because the last one becomes the message of the error (`end`).
+        """
         text = self.mask(plain(self.mask(line)))[:LONGEST_LINE]  # before and after colours and overwritten text are removed
         if _IDLE.search(text):
             return
         self.tail.append(text)
+        self._report_held()
         step = step_of(text)
-        if step:
+        if step and step != self._step:
             self.step(step)
-        self._report(BuildEvent(elapsed=time.monotonic() - self._start, text=text))
+        elif text.startswith(_ERROR):
+            self._held = text
+        else:
+            self._report(BuildEvent(elapsed=time.monotonic() - self._start, text=text))
 
     def piece(self, piece: bytes) -> None:
         """Process output in pieces of any size."""
         for line in self._lines.take(piece):
             self.line(line.decode(errors="replace"))
 
-    def end(self) -> None:
-        """Report a last line without a line break."""
+    def end(self, *, failed: bool = False) -> None:
+        """Report a last line without a line break; after a build that `failed` no error line, which its error contains."""
         if rest := self._lines.rest():
             self.line(rest.decode(errors="replace"))
+        if not failed:
+            self._report_held()
+
+    def _report_held(self) -> None:
+        if self._held:
+            self._report(BuildEvent(elapsed=time.monotonic() - self._start, text=self._held))
+            self._held = ""

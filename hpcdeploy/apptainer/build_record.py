@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from hpcdeploy.checked_values import read_json, whole_number
-from hpcdeploy.errors import BuildError
+from hpcdeploy.errors import BuildError, ConfigError
 from hpcdeploy.image import BuiltImage, Definition
 from hpcdeploy.regular_file import LARGEST_TEXT, UnsuitableFileError, read_regular
 from hpcdeploy.whole_file import sha256_of, write_whole
@@ -46,6 +46,27 @@ def read_record(image: Path, *, inputs: str = "") -> BuiltImage | None:
     if (inputs and built.inputs != inputs) or image.stat().st_size != built.size or sha256_of(image) != built.sha256:
         return None
     return built
+
+
+def check_output(image: Path, *, force: bool, advice: str = "use -o, or overwrite it with --force") -> None:
+    """Check that a new image and its record would overwrite only what hpcdeploy wrote, unless `force` is set.
+
+    An image is hpcdeploy's if its record has its size and sha256.
+
+    Raises:
+        ConfigError: Another file is there; the message contains `advice`.
+    """
+    if force:
+        return
+    record = record_path(image)
+    try:
+        known = read_record(image)
+        if known is None and record.exists():
+            read_image(read_json(read_regular(record, LARGEST_TEXT).decode()), str(record))
+    except (BuildError, ValueError, OSError):
+        raise ConfigError(f"{record} exists, and is not the record of an image; {advice}") from None
+    if known is None and image.exists():
+        raise ConfigError(f"{image} exists, and is not an image that hpcdeploy built; {advice}")
 
 
 def describe(definition: Definition, image: Path, version: str) -> BuiltImage:

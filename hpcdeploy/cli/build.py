@@ -19,6 +19,7 @@ from hpcdeploy.cli.image_options import (
     show_event,
 )
 from hpcdeploy.cli.options import AsJson, spread
+from hpcdeploy.cli.paths import path
 from hpcdeploy.frozen import frozen
 from hpcdeploy.plain_text import written
 
@@ -44,10 +45,17 @@ On = Annotated[
 ]
 Output = Annotated[
     Path | None,
-    typer.Option("-o", "--output", help="Output file; with several images a folder for NAME.sif files.", show_default=False),
+    typer.Option(
+        "-o",
+        "--output",
+        help="Output file; with several images a folder for NAME.sif files.",
+        parser=path,
+        metavar="PATH",
+        show_default=False,
+    ),
 ]
 Fetch = Annotated[bool, typer.Option("--fetch", help="Download the image that was built on a cluster.")]
-Force = Annotated[bool, typer.Option("--force", help="Build even if the inputs have not changed.")]
+Force = Annotated[bool, typer.Option("--force", help="Build even if the inputs have not changed, and overwrite any file.")]
 SecretPlaces = Annotated[
     list[str] | None,
     typer.Option(
@@ -83,6 +91,7 @@ def build(
 
     With several images, a failure does not stop the others. The exit code is that of the first failure.
     """
+    from hpcdeploy.apptainer.build_record import check_output
     from hpcdeploy.cli import many
     from hpcdeploy.cli.place import here
     from hpcdeploy.cli.trust import admit_build
@@ -115,6 +124,8 @@ def build(
     admit = admit_build(place.project.root, cluster)
     secrets = read_secrets(settings, definition.secrets, place.project.root, os.environ, tuple(given.values()), admit=admit)
     if on:
+        if target.fetch or target.output:
+            check_output(file, force=force)
         built = _build_on(place, on, definition, secrets, force=force)
         built = bring_home(place, built, file) if target.fetch or target.output else built
     else:
@@ -201,12 +212,12 @@ def _build_on(place: "Place", name: str, definition: "Definition", secrets: "Sec
     from hpcdeploy.flows.build import build_on
 
     cluster = place.cluster(name)
-    with place.connections() as open_connections, show.transfer("uploading files") as progress:
+    with place.connections() as open_connections:
         return build_on(
             definition,
             open_connections.to(cluster),
             force=force,
             secrets=secrets,
             report=show_event,
-            progress=progress,
+            carrying=show.transfer,
         )

@@ -15,7 +15,9 @@ from hpcdeploy.cli.image_options import (
     build_args_of,
     definition_of,
 )
-from hpcdeploy.cli.options import spread
+from hpcdeploy.cli.options import Overwrite, spread
+from hpcdeploy.cli.paths import folder as existing_folder
+from hpcdeploy.cli.paths import path
 
 if TYPE_CHECKING:
     from hpcdeploy.cli.place import Place
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(help="Project folder.", exists=True, file_okay=False)] = Path(),
+    folder: Annotated[Path, typer.Argument(help="Project folder.", parser=existing_folder, metavar="[FOLDER]")] = Path(),
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing hpcdeploy.toml.")] = False,
 ) -> None:
     """Write a commented hpcdeploy.toml for a project.
@@ -33,8 +35,8 @@ def init(
     """
     from hpcdeploy.flows.init import init as write
 
-    path = write(folder, force=force)
-    show.put(f"wrote {path}; next: read it, then hpcdeploy generate")
+    written = write(folder, force=force)
+    show.put(f"wrote {written}; next: read it, then hpcdeploy generate")
 
 
 class Format(StrEnum):
@@ -52,16 +54,22 @@ def generate(
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output", help="Output file; with several images a folder for NAME.def files.", show_default=False
+            "-o",
+            "--output",
+            help="Output file; with several images a folder for NAME.def files.",
+            parser=path,
+            metavar="PATH",
+            show_default=False,
         ),
     ] = None,
     form: Annotated[
         Format, typer.Option("--format", help="Apptainer definition, or Dockerfile with a .dockerignore.")
     ] = Format.definition,
+    force: Overwrite = False,
 ) -> None:
     """Print an image's Apptainer definition or Dockerfile.
 
-    With --output the text is written to a file.
+    With --output the text is written to a file. A file that hpcdeploy did not write is kept, unless --force is given.
     """
     from functools import partial
 
@@ -72,7 +80,7 @@ def generate(
 
     place = here()
     chosen = choose_images(place.project, images or (), every=every)
-    write = partial(_dockerfile if form is Format.dockerfile else _definition, place, build_args_of(arguments))
+    write = partial(_dockerfile if form is Format.dockerfile else _definition, place, build_args_of(arguments), force=force)
     if len(chosen) == 1:
         write(chosen[0], output)
         return
@@ -84,19 +92,23 @@ def generate(
     many.generate({one.name: partial(write, one, output / f"{one.name}{suffix}") for one in chosen})
 
 
-def _definition(place: "Place", build_args: BuildArguments, settings: "ImageSettings", target: Path | None) -> None:
+def _definition(
+    place: "Place", build_args: BuildArguments, settings: "ImageSettings", target: Path | None, *, force: bool
+) -> None:
     """Print the definition, or write it to `target`."""
-    from hpcdeploy.whole_file import write_whole
+    from hpcdeploy.generated_file import write_generated
 
     text = definition_of(place, settings, build_args).text
     if target is None:
         show.exact(text)
         return
-    write_whole(target, text)
+    write_generated({target: text}, force=force)
     show.say(f"wrote {target}")
 
 
-def _dockerfile(place: "Place", build_args: BuildArguments, settings: "ImageSettings", target: Path | None) -> None:
+def _dockerfile(
+    place: "Place", build_args: BuildArguments, settings: "ImageSettings", target: Path | None, *, force: bool
+) -> None:
     """Print the Dockerfile, or write it to `target` with its ignore file beside it."""
     from hpcdeploy.flows.generate import dockerfile_of, write_dockerfile
     from hpcdeploy.registry.asking import image_config
@@ -107,7 +119,7 @@ def _dockerfile(place: "Place", build_args: BuildArguments, settings: "ImageSett
     if target is None:
         show.exact(text.dockerfile)
         return
-    written, ignore = write_dockerfile(text, target, root)
+    written, ignore = write_dockerfile(text, target, root, force=force)
     show.say(f"wrote {written} and {ignore}; the context is {root}")
 
 
@@ -117,7 +129,9 @@ DEFAULT = ".github/workflows/images.yaml"
 def workflow(
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help=f"Output file, such as {DEFAULT}.", show_default=False),
+        typer.Option(
+            "-o", "--output", help=f"Output file, such as {DEFAULT}.", parser=path, metavar="PATH", show_default=False
+        ),
     ] = None,
     install: Annotated[
         str | None,
@@ -128,16 +142,17 @@ def workflow(
             show_default=False,
         ),
     ] = None,
+    force: Overwrite = False,
 ) -> None:
     """Print a GitHub Actions workflow that builds and pushes images.
 
-    With --output the text is written to a file.
+    With --output the text is written to a file. A file that hpcdeploy did not write is kept, unless --force is given.
     """
     from hpcdeploy.cli.place import here
     from hpcdeploy.flows.workflow import Workflow, render_workflow, repository_root, requirement, watched_paths
+    from hpcdeploy.generated_file import write_generated
     from hpcdeploy.registry.asking import image_config
     from hpcdeploy.tags import read_git_facts
-    from hpcdeploy.whole_file import write_whole
 
     project = here().project
     top = repository_root(project.root)
@@ -161,5 +176,5 @@ def workflow(
     if output is None:
         show.exact(text)
         return
-    write_whole(output, text)
+    write_generated({output: text}, force=force)
     show.say(f"wrote {output}")

@@ -9,6 +9,7 @@ import typer
 
 from hpcdeploy.cli import completion, show
 from hpcdeploy.cli.options import AllowStale
+from hpcdeploy.cli.paths import image, source_of
 from hpcdeploy.cli.trust import HELP, OPTION, trust_project
 from hpcdeploy.frozen import frozen
 
@@ -80,9 +81,11 @@ class LocalOptions:
         from hpcdeploy.cli.job_options import pairs
         from hpcdeploy.config.job_schema import read_options
 
-        binds = [_absolute(words) for words in self.bind or []]
+        binds = [source_of(words) for words in self.bind or []]
         environment = pairs(self.env, "--env")
-        return read_options({"image": self.image, "binds": binds, "environment": environment, "command": list(command)})
+        return read_options(
+            {"image": self.image and image(self.image), "binds": binds, "environment": environment, "command": list(command)}
+        )
 
     def choices(self) -> "Choices":
         """Return the options of the container engine."""
@@ -110,7 +113,11 @@ def locate(place: "Place", target: str | None, options: LocalOptions, settings: 
     from hpcdeploy.registry import asking
 
     wanted = targets.choose_target(
-        place.project, target, settings, place.folder, admit=admit_all if options.dry_run else admit_here(place.project.root)
+        place.project,
+        target and image(target),
+        settings,
+        place.folder,
+        admit=admit_all if options.dry_run else admit_here(place.project.root),
     )
     located = targets.locate(
         wanted.job.image,
@@ -140,12 +147,6 @@ def fetch(located: "Located") -> None:
             registry_of(published.reference).download(published, path, progress=progress)
 
     targets.fetch(located, download)
-
-
-def _absolute(words: str) -> str:
-    """Make the source of a bind absolute, because a relative one is unambiguous on this machine."""
-    source, colon, rest = words.partition(":")
-    return words if source.startswith("$") else f"{Path(source).expanduser().absolute()}{colon}{rest}"
 
 
 def situation_of(place: "Place") -> "Situation":

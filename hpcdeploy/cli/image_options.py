@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpcdeploy.cli import completion, show
+from hpcdeploy.cli.paths import path
 from hpcdeploy.frozen import frozen
 
 if TYPE_CHECKING:
@@ -32,7 +33,13 @@ BuildArgs = Annotated[
 ]
 BuildArgFile = Annotated[
     Path | None,
-    typer.Option("--build-arg-file", help="File of K=V lines, as for apptainer build.", exists=True, show_default=False),
+    typer.Option(
+        "--build-arg-file",
+        help="File of K=V lines, as for apptainer build.",
+        parser=path,
+        metavar="PATH",
+        show_default=False,
+    ),
 ]
 
 

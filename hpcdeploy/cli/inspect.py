@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpcdeploy.cli import completion, show
-from hpcdeploy.cli.options import AsJson
+from hpcdeploy.cli.options import AsJson, Overwrite
+from hpcdeploy.cli.paths import expanded, path
 
 if TYPE_CHECKING:
     from hpcdeploy.flows.inspect.report import PublishedReport, Report
@@ -38,7 +39,9 @@ def inspect(
     ] = None,
     picture: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write a chart of the sizes to a .svg or .html file.", show_default=False),
+        typer.Option(
+            metavar="FILE", help="Write a chart of the sizes to a .svg or .html file.", parser=path, show_default=False
+        ),
     ] = None,
     top: Annotated[
         int | None,
@@ -46,6 +49,7 @@ def inspect(
             metavar="N", min=0, help="Number of packages to list; 0: all.", show_default="20, of each of several images 5"
         ),
     ] = None,
+    force: Overwrite = False,
     json: AsJson = False,
 ) -> None:
     """Show an image's packages, sizes, requirements and changes.
@@ -57,9 +61,10 @@ def inspect(
     from hpcdeploy.flows.inspect.target import inspect as look
 
     place = here()
+    target, against = (words and expanded(words) for words in (target, against))
     reports = look(target, place.project, place.store, _describe, environment=environment, against=against)
     if picture:
-        _draw(reports, picture, place.project.root)
+        _draw(reports, picture, place.project.root, force=force)
     if json:
         values = [{"type": type(report).__name__.removesuffix("Report").lower(), **asdict(report)} for report in reports]
         show.as_json(values if target is None else values[0])
@@ -79,21 +84,21 @@ def _describe(reference: str) -> "PublishedReport":
     return PublishedReport(image=image, annotations=annotations)
 
 
-def _draw(reports: "list[Report]", path: Path, project: Path) -> None:
+def _draw(reports: "list[Report]", target: Path, project: Path, *, force: bool) -> None:
     from hpcdeploy.cli.inspect_text import facts_of, title_of
     from hpcdeploy.errors import ConfigError
     from hpcdeploy.flows.inspect.report import SourceReport
+    from hpcdeploy.generated_file import write_generated
     from hpcdeploy.picture import draw
-    from hpcdeploy.whole_file import write_whole
 
-    if path.suffix not in (".svg", ".html"):
-        raise ConfigError(f"--picture {path}: expected a name that ends in .svg or .html")
+    if target.suffix not in (".svg", ".html"):
+        raise ConfigError(f"--picture {target}: expected a name that ends in .svg or .html")
     sized = [report for report in reports if isinstance(report, SourceReport) and any(item.size for item in report.items)]
     if len(sized) != 1:
         raise ConfigError(
             f"--picture needs exactly one source with known sizes, found {len(sized)}; select the image or folder"
         )
     [report] = sized
-    text = draw(title_of(report), report.items, page=path.suffix == ".html", facts=facts_of(report), overrides=project)
-    write_whole(path, text)
-    show.say(f"wrote {path}")
+    text = draw(title_of(report), report.items, page=target.suffix == ".html", facts=facts_of(report), overrides=project)
+    write_generated({target: text}, force=force)
+    show.say(f"wrote {target}")

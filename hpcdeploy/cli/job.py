@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from hpcdeploy.cli import completion, show
+from hpcdeploy.cli.command_line import META
 from hpcdeploy.cli.job_options import NOT_GIVEN, as_settings, takes_job_options
-from hpcdeploy.cli.options import META, AllowStale, AsJson, ClusterName, JobName, PrintScript, RunId, SchedulerChoice, spread
+from hpcdeploy.cli.options import AllowStale, AsJson, ClusterName, JobName, PrintScript, RunId, SchedulerChoice, spread
 from hpcdeploy.frozen import frozen
 from hpcdeploy.plain_text import one_line
 

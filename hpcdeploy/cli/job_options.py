@@ -2,12 +2,12 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from hpcdeploy.cli import completion
+from hpcdeploy.cli.paths import absolute, image, source_of
 from hpcdeploy.config.sweeps import parse_values
 from hpcdeploy.errors import ConfigError
 from hpcdeploy.job import SETTINGS
@@ -22,6 +22,9 @@ _TYPES: Mapping[Form, Any] = {
     "options": list[str],
     "sweep": list[str],
     "sweep file": str,
+    "image": str,
+    "folder": str,
+    "sources": list[str],
     "off": bool,
 }
 
@@ -98,7 +101,13 @@ def _converted(option: Option, value: Any) -> Any:  # noqa: ANN401 - what typer 
         case "sweep":
             return _grid(value, name)
         case "sweep file":
-            return {"file": str(Path(value).absolute())} if value else None  # relative to the working folder
+            return {"file": absolute(value)} if value else None
+        case "image":
+            return image(value) if value else None
+        case "folder":
+            return absolute(value) if value else None
+        case "sources":
+            return [source_of(words) for words in value or ()]
         case "off":
             return False if value else None
         case "text" | "number" | "flag" | "list":

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpcdeploy.cli import completion, show
+from hpcdeploy.cli.command_line import META, WithCommand
 from hpcdeploy.cli.here_options import (
     LocalOptions,
     Target,
@@ -16,7 +17,7 @@ from hpcdeploy.cli.here_options import (
     print_script,
     situation_of,
 )
-from hpcdeploy.cli.options import META, AsJson, WithCommand, spread
+from hpcdeploy.cli.options import AsJson, spread
 
 if TYPE_CHECKING:
     from hpcdeploy.config.project import JobSettings

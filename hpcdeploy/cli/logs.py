@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 _HELD = 16 * 1024 * 1024
 """Maximum number of bytes of unfinished lines in memory, for all tasks together."""
 
+_MOST_LINES = 10**9
+"""Maximum of --tail, far above any log; the login node's shell computes with 64 bits."""
+
 _SHORTEST_CUT = 1024
 """Length in bytes of a line that is never split."""
 
@@ -33,6 +36,18 @@ def logs(
             "--task",
             help="Task of an array; default: the first, or all with -f.",
             min=0,
+            show_default=False,
+        ),
+    ] = None,
+    tail: Annotated[
+        int | None,
+        typer.Option(
+            "-n",
+            "--tail",
+            metavar="N",
+            help="Start at the last N lines of each stream of a task; default: all.",
+            min=0,
+            max=_MOST_LINES,
             show_default=False,
         ),
     ] = None,
@@ -63,11 +78,11 @@ def logs(
     with show.terminal_as_it_was(), place.connections() as open_connections:
         session = open_connections.to(settings)
         if follow:
-            tasks = range(known.run.tasks) if task is None else [task]
-            pieces = flow.follow(known, tasks, session, place.store, report=_report_connection)
+            chosen_tasks = range(known.run.tasks) if task is None else [task]
+            pieces = flow.follow(known, chosen_tasks, session, place.store, tail=tail, report=_report_connection)
         else:
             wanted = (known, task or 0, session)
-            pieces = iter([flow.read(*wanted)]) if json else flow.pieces(*wanted)
+            pieces = iter([flow.read(*wanted, tail=tail)]) if json else flow.pieces(*wanted, tail=tail)
             if task is None and known.run.tasks > 1:
                 show.say(f"note: this is task 0 of {known.run.tasks}; use --task for another one, or -f to follow all")
         for piece in numbered(pieces, known.run.tasks) if together and not json else pieces:
@@ -75,7 +90,7 @@ def logs(
                 texts = {"out": piece.out.decode("utf-8", "replace"), "err": piece.err.decode("utf-8", "replace")}
                 show.as_json({"run": known.run.id, "task": piece.task, **texts})
                 continue
-            if not (follow or piece.out or piece.err):
+            if not (follow or piece.out or piece.err or tail == 0):
                 show.say(f"note: there is no output yet; check the state with: hpcdeploy status {known.run.id}")
             if plain:
                 show.put(cleaned[piece.task, False].take(piece.out), end="")

@@ -1,4 +1,4 @@
-"""Define the options that several verbs have; a verb can take a group of them as one value, and a command after ``--``."""
+"""Define the options that several verbs have; a verb can take a group of them as one value."""
 
 import functools
 import inspect
@@ -7,11 +7,11 @@ from dataclasses import fields, is_dataclass
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from hpcdeploy.cli import completion
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Overwrite = Annotated[bool, typer.Option("--force", help="Overwrite a file that hpcdeploy did not write.")]
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask for confirmation.")]
 
 JobName = Annotated[
@@ -106,34 +106,3 @@ def spread(verb: Callable[..., None]) -> Callable[..., None]:
     grouped.__signature__ = inspect.Signature(seen)  # type: ignore[attr-defined]  # PEP 362
     grouped.__annotations__ = {parameter.name: parameter.annotation for parameter in seen}
     return grouped
-
-
-META = "hpcdeploy.command"
-
-
-class WithCommand(TyperCommand):
-    """A verb with ``[-- COMMAND...]``: all arguments after the first ``--`` are kept unchanged."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer bundles its own click and types
-        """Remove these arguments before the options are parsed."""
-        if "--" in args:
-            cut = args.index("--")
-            ctx.meta[META] = tuple(args[cut + 1 :])
-            args = args[:cut]
-        return super().parse_args(ctx, args)
-
-    def collect_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: ANN401 - the same
-        """Add the arguments after ``--`` to the usage line."""
-        return [*super().collect_usage_pieces(ctx), "[-- COMMAND...]"]
-
-    def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - the same
-        """Write the options below their headings, as rich does."""
-        sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
-        for param in self.get_params(ctx):
-            usual = f"{param.param_type_name.capitalize()}s"
-            if record := param.get_help_record(ctx):
-                sections.setdefault(getattr(param, "rich_help_panel", None) or usual, []).append(record)
-        for name, records in sections.items():
-            if records:
-                with formatter.section(name):
-                    formatter.write_dl(records)

@@ -98,13 +98,16 @@ def _print_results(done: "Sequence[Pushed | Refused]", *, json: bool) -> None:
 
 
 def _built(place: "Place", settings: "ImageSettings") -> "BuiltImage":
+    from hpcdeploy.apptainer.build_record import check_output
     from hpcdeploy.errors import ConfigError
 
     built = place.store.latest_build(place.project.root, settings.name)
     if built is None:
         raise ConfigError(f"the image {settings.name!r} was not built yet; run 'hpcdeploy build' first")
     if built.built_on:
-        built = bring_home(place, built, file_of(place, settings))
+        file = file_of(place, settings)
+        check_output(file, force=False, advice=f"hpcdeploy build --on {built.built_on} -o OTHER.sif downloads it elsewhere")
+        built = bring_home(place, built, file)
         place.store.built(place.project.root, built)
     return built
 

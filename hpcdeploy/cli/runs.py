@@ -10,6 +10,7 @@ import typer
 
 from hpcdeploy.cli import completion, show
 from hpcdeploy.cli.options import AsJson, Interval, OnCluster, OneRun, Runs
+from hpcdeploy.cli.paths import path
 from hpcdeploy.plain_text import one_line
 
 if TYPE_CHECKING:
@@ -152,7 +153,9 @@ def fetch(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="Target folder; default: the run's id.", show_default=False),
+        typer.Option(
+            "-o", "--output", help="Target folder; default: the run's id.", parser=path, metavar="PATH", show_default=False
+        ),
     ] = None,
     cluster: OnCluster = None,
     json: AsJson = False,

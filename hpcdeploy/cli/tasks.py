@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hpcdeploy.cli import show
+from hpcdeploy.cli.command_line import META
 from hpcdeploy.cli.job import Selection, print_script, print_submitted, say_notes, submit_plan
 from hpcdeploy.cli.job_options import as_settings, joined, takes_job_options
-from hpcdeploy.cli.options import META, AllowStale, AsJson, OnCluster, OneRun, PrintScript, RunId, spread
+from hpcdeploy.cli.options import AllowStale, AsJson, OnCluster, OneRun, PrintScript, RunId, spread
 from hpcdeploy.frozen import frozen
 
 if TYPE_CHECKING:

@@ -71,8 +71,8 @@ def copy(name: Name, force: Annotated[bool, typer.Option("--force", help="Overwr
     from hpcdeploy.boundary import Boundary
     from hpcdeploy.cli.place import here
     from hpcdeploy.errors import ConfigError
+    from hpcdeploy.generated_file import write_generated
     from hpcdeploy.sandbox import check_place
-    from hpcdeploy.whole_file import write_whole
 
     template = _find(name)
     root = here().project.root
@@ -81,10 +81,8 @@ def copy(name: Name, force: Annotated[bool, typer.Option("--force", help="Overwr
         raise ConfigError(f"{target} is the shipped template itself; change to a project's folder first")
     # The file itself is replaced, even if it is a link.
     check_place(target.parent, Boundary(root), f"{target} would be written to {target.parent}", ConfigError)
-    if target.exists() and not force:
-        raise ConfigError(f"{target} exists, and may have been edited; overwrite it with --force")
     try:
-        write_whole(target, _text(_shipped(template)))
+        write_generated({target: _text(_shipped(template))}, force=force, edited=True)
     except OSError as error:
         raise ConfigError(f"{target} cannot be written: {error.strerror}") from error
     show.put(f"wrote {target}; it is used from now on")

@@ -8,7 +8,7 @@ from click import Command, Option
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command, get_group
 
-from hpcdeploy.cli.options import WithCommand
+from hpcdeploy.cli.command_line import WithCommand
 from hpcdeploy.cli.trust import HELP, OPTION, trust_project
 from hpcdeploy.errors import MissingProgramError
 from hpcdeploy.frozen import frozen

@@ -69,7 +69,7 @@ def files_of_job(
     """
     image = own.image or ""
     if options.image is None and image.endswith(".sif") and "://" not in image:
-        yield _named("image", image, root / image)
+        yield _named("image", image, in_folder(image, root, environ))
     if options.code is None and own.code:
         yield _named("code", own.code.source, absolute(own.code.source, root))
     places = {given.destination for given in options.inputs}

@@ -1,5 +1,6 @@
 """Combine a cluster's defaults, ``[jobs.NAME]`` and a command's options into a job."""
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import partial
@@ -10,7 +11,7 @@ from hpcdeploy.config.directives import twins
 from hpcdeploy.config.files import read_sweep
 from hpcdeploy.config.gres import check_no_gpus
 from hpcdeploy.config.job_files import mounted_here
-from hpcdeploy.config.named_files import Admit, files_of_job, files_of_job_here, outside, refuse
+from hpcdeploy.config.named_files import Admit, files_of_job, files_of_job_here, in_folder, outside, refuse
 from hpcdeploy.config.project import JobSettings, Project
 from hpcdeploy.config.reading import found, joined
 from hpcdeploy.config.task_layout import check_shape
@@ -235,6 +236,7 @@ def _chosen(what: str, name: str | None, known: Mapping[str, object], advice: st
     if name not in known:
         close = meant(name, known)
         there = f"Known: {', '.join(known)}" if known else f"The settings have no {what}"
+        there += "; a program comes after --" if what == "job" and not close else ""
         raise ConfigError(
             f"found {found(name)}; no {what} has that name{f', did you mean {close}?' if close else '.'} {there}"
         )
@@ -250,7 +252,7 @@ def _image(project: Project, job: str, image: str | None) -> str:
     if image in project.images or image.startswith(_ADDRESSES):
         return image
     if image.endswith(".sif") and "://" not in image:
-        return str(project.root / image)
+        return str(in_folder(image, project.root, os.environ))
     scheme, mark, _ = image.partition("://")
     if mark:
         close = meant(scheme, [known.removesuffix(mark) for known in _ADDRESSES])

@@ -212,12 +212,11 @@ def capability(value: object) -> tuple[str, str]:
 
 
 def cluster_path(value: object) -> str:
-    """Return a path on a cluster: absolute, or starting with a variable that is expanded there."""
-    words = line(value)
+    """Return a path on a cluster: absolute, or starting with a variable that is expanded there; ``~`` becomes ``$HOME``."""
+    words = re.sub(r"^~(?=/|$)", "$HOME", line(value))
     if not re.match(r"/|\$[A-Za-z_{]", words):
-        advice = f': write "$HOME{words[1:]}"' if re.match(r"~(/|$)", words) else ""
         raise ConfigError(
-            f"found {found(value)}; expected an absolute path on the cluster, or one that starts with $VAR{advice}"
+            f"found {found(value)}; expected an absolute path on the cluster, or one that starts with ~/ or $VAR"
         )
     return words
 

@@ -11,6 +11,11 @@ from hpcdeploy.templates import refuse_former
 
 INSTANCE = "instance://"
 
+QUIET = "--quiet"
+"""Global option that hides messages of the level INFO, such as "gocryptfs not found" at each start of Apptainer 1.3 and
+later. Warnings and errors stay (``setSylogMessageLevel`` in Apptainer's cmd/internal/cli/apptainer.go).
+"""
+
 
 def program_text(
     command: tuple[str, ...], environment: tuple[tuple[str, str], ...], *, overrides: Path | None = None
@@ -42,14 +47,17 @@ def program_text(
 def run(engine: Engine, container: Container, program: str, folder: str) -> Command:
     """Return the command that runs `program` in a container; `folder` holds the program while it runs."""
     place = ("--pwd", container.workdir) if container.workdir else ()
-    argv = (engine.program, "exec", *_flags(container, folder), *place, container.image, "/bin/sh", f"{folder}/program.sh")
+    # A download of docker:// takes long, and its progress has the level INFO.
+    quiet = () if container.image.startswith(SCHEME) else (QUIET,)
+    start = (engine.program, *quiet, "exec", *_flags(container, folder), *place)
+    argv = (*start, container.image, "/bin/sh", f"{folder}/program.sh")
     return Command(argv=argv, without=(*OWN_PYTHON, *container.without), folder=folder, program=program)
 
 
 def run_in_instance(engine: Engine, name: str, workdir: str, program: str, folder: str) -> Command:
     """Return the command that runs `program` in a running instance, which sees `folder` through a bind of its parent."""
     place = ("--pwd", workdir) if workdir else ()
-    argv = (engine.program, "exec", "--no-eval", *place, f"{INSTANCE}{name}", "/bin/sh", f"{folder}/program.sh")
+    argv = (engine.program, QUIET, "exec", "--no-eval", *place, f"{INSTANCE}{name}", "/bin/sh", f"{folder}/program.sh")
     return Command(argv=argv, without=OWN_PYTHON, folder=folder, program=program)
 
 

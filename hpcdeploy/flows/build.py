@@ -10,8 +10,8 @@ from pathlib import Path
 
 from hpcdeploy.apptainer import build_script
 from hpcdeploy.apptainer.build_folder import check_temporary, only_build, pack_context, remove, stage_context
-from hpcdeploy.apptainer.build_progress import Report, Show, ignore_event
-from hpcdeploy.apptainer.build_record import describe, read_image, read_record, write_record
+from hpcdeploy.apptainer.build_progress import UNCHANGED, Report, Show, ignore_event
+from hpcdeploy.apptainer.build_record import check_output, describe, read_image, read_record, write_record
 from hpcdeploy.apptainer.client import Version, check_version, parse_version
 from hpcdeploy.apptainer.diagnosis import explain
 from hpcdeploy.apptainer.secret_pipes import check_secrets, kept_back, secret_lines, serving
@@ -20,7 +20,7 @@ from hpcdeploy.definition.checking import check_definition
 from hpcdeploy.errors import BuildError, TransportError
 from hpcdeploy.frozen import frozen
 from hpcdeploy.image import BuiltImage, Definition
-from hpcdeploy.progress import Progress, ignore_progress
+from hpcdeploy.progress import Carrying, Progress, ignore_progress, silently
 from hpcdeploy.remote.answers import is_path
 from hpcdeploy.remote.image_build import run_build, unexpected
 from hpcdeploy.remote.session import Session
@@ -70,7 +70,7 @@ def build_here(
 
     Raises:
         BuildError: The build failed; the message has the relevant lines of its output.
-        ConfigError: A secret is missing, or the temporary folder is not safe.
+        ConfigError: A secret is missing, the temporary folder is not safe, or `output` is not a build of hpcdeploy.
         MissingProgramError: Apptainer is not installed.
     """
     from hpcdeploy.apptainer.client import ApptainerClient
@@ -82,9 +82,10 @@ def build_here(
     show = Show(report, masking(secrets.values()))
     folder = builds.work / definition.inputs[:16]
     with only_build(folder, show):
+        check_output(output, force=force)
         known = None if force else read_record(output, inputs=definition.inputs)
         if known and is_recorded(known):
-            show.step("an image of these inputs exists")
+            show.step(UNCHANGED)
             return known
         if known:
             show.step(f"{output} and its record are not from a build of yours: building it")
@@ -149,7 +150,7 @@ def build_on(
     force: bool = False,
     secrets: Mapping[str, SecretValue] = NO_SECRETS,
     report: Report = ignore_event,
-    progress: Progress = ignore_progress,
+    carrying: Carrying = silently,
 ) -> BuiltImage:
     """Build `definition` on a login node; the image stays in the cluster's cache.
 
@@ -162,7 +163,7 @@ def build_on(
         force: Build even if the image exists.
         secrets: Values of the secrets that the definition uses.
         report: Receives the build's progress.
-        progress: Receives the progress of the upload.
+        carrying: Shows the progress of the upload, which is only a part of the build.
 
     Raises:
         BuildError: The build failed, or the login node's answer is malformed.
@@ -194,7 +195,9 @@ def build_on(
             show.step(f"uploading {len(definition.files)} files to {session.where}")
             if not is_path(answer.get("put")):
                 raise unexpected(answer, session.where, show)
-            session.put(archive, str(answer["put"]), progress=progress)
+            with carrying("uploading the build's files") as progress:
+                session.put(archive, str(answer["put"]), progress=progress)
+            show.step("building")
             answer = run_build(stdin, session, show, partial(_failure, definition))
     if answer.get("state") != "built" or not is_path(answer.get("path")):
         raise unexpected(answer, session.where, show)

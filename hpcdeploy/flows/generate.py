@@ -12,10 +12,10 @@ from hpcdeploy.definition.guard import argument
 from hpcdeploy.definition.parts import with_mount_point
 from hpcdeploy.errors import DefinitionError
 from hpcdeploy.flows.sources.contract import Prepared, Request, S, no_registry
+from hpcdeploy.generated_file import is_generated, write_generated
 from hpcdeploy.image import ContextFile, Definition, ImageSettings
 from hpcdeploy.regular_file import LARGEST_TEXT, UnsuitableFileError, read_regular
 from hpcdeploy.source import DefinitionSource, DockerfileSource, ImageConfigOf, OciConfig, OciSource, PixiSource, SpackSource
-from hpcdeploy.whole_file import write_whole
 
 if TYPE_CHECKING:
     from hpcdeploy.definition.pixi_dockerfile import DockerText
@@ -115,9 +115,6 @@ def _inputs(text: str, files: Sequence[ContextFile], build_args: Mapping[str, st
     return hashlib.sha256(text_of_all.encode()).hexdigest()
 
 
-_OURS = "# Made by hpcdeploy: "
-
-
 def dockerfile_of(
     settings: ImageSettings,
     project: Path,
@@ -154,25 +151,28 @@ def dockerfile_of(
     return replace(text, notes=(*chosen, *text.notes))
 
 
-def write_dockerfile(text: "DockerText", target: Path, project: Path) -> tuple[Path, Path]:
+def write_dockerfile(text: "DockerText", target: Path, project: Path, *, force: bool = False) -> tuple[Path, Path]:
     """Write the Dockerfile to `target`, and its ignore file; return both paths.
 
     The ignore file of the project's ``Dockerfile`` is ``.dockerignore``, unless the user wrote one. In that case, and for
     every other name, it is ``NAME.dockerignore`` beside the Dockerfile, which Docker prefers (Docker documentation, "Build
     context", section ".dockerignore files").
+
+    Raises:
+        ConfigError: One of them exists, hpcdeploy did not write it, and `force` is not set.
+        OSError: One of them cannot be written.
     """
     common = project / ".dockerignore"
     ours = not common.exists() or _is_ours(common)
     is_main = target.resolve() == (project / "Dockerfile").resolve()
     ignore = common if is_main and ours else target.with_name(f"{target.name}.dockerignore")
-    for path, content in ((ignore, text.ignore), (target, text.dockerfile)):
-        write_whole(path, content)
+    write_generated({ignore: text.ignore, target: text.dockerfile}, force=force)
     return target, ignore
 
 
 def _is_ours(ignore: Path) -> bool:
     """Tell whether hpcdeploy wrote a ``.dockerignore``."""
     try:
-        return read_regular(ignore, LARGEST_TEXT).startswith(_OURS.encode())
+        return is_generated(read_regular(ignore, LARGEST_TEXT))
     except UnsuitableFileError:
         return False

@@ -9,9 +9,9 @@ from hpcdeploy.config.first_jobs import paths_in
 from hpcdeploy.config.first_settings import Facts, first_settings
 from hpcdeploy.environments.pixi import Workspace, is_manifest, read_manifest
 from hpcdeploy.errors import ConfigError, EnvironmentFileError
+from hpcdeploy.generated_file import write_generated
 from hpcdeploy.git import ask_git
 from hpcdeploy.regular_file import LARGEST_TEXT, read_regular
-from hpcdeploy.whole_file import write_whole
 
 MANIFESTS = ("pixi.toml", "pyproject.toml")
 
@@ -27,14 +27,11 @@ def init(folder: Path, *, force: bool = False) -> Path:
         EnvironmentFileError: A Pixi manifest cannot be read.
     """
     path = folder / PROJECT_FILE_NAME
-    if path.exists():
-        if not force:
-            raise ConfigError(f"{path} exists; overwrite it with --force")
-    elif (place := settings_in(folder)) is not None:
+    if not path.exists() and (place := settings_in(folder)) is not None:
         raise ConfigError(f"{place[0]} already has settings in [{place[1]}]; edit them there")
     text = first_settings(look_around(folder))
     try:
-        write_whole(path, text)
+        write_generated({path: text}, force=force, edited=True)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
     return path

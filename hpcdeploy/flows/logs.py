@@ -25,15 +25,15 @@ def read(
     task: int,
     session: Session,
     *,
-    offsets: tuple[int, int] = (0, 0),
+    tail: int | None = None,
 ) -> Piece:
-    """Read the output of `task` from `offsets` on as one value.
+    """Read the output of `task` as one value.
 
     Args:
         known: The run.
         task: The task.
         session: A session with the run's cluster.
-        offsets: Bytes of standard output and standard error to skip.
+        tail: Start at the last `tail` lines of each stream; None for all.
 
     Raises:
         SchedulerError: There is no such task, its logs cannot be read, or they are larger than
@@ -42,7 +42,7 @@ def read(
         UncertainSubmissionError: The run may have no job.
     """
     out, err = bytearray(), bytearray()
-    for piece in pieces(known, task, session, offsets=offsets):
+    for piece in pieces(known, task, session, tail=tail):
         out += piece.out
         err += piece.err
         if len(out) + len(err) > limits.LARGEST_LOG_AS_JSON:
@@ -59,15 +59,15 @@ def pieces(
     task: int,
     session: Session,
     *,
-    offsets: tuple[int, int] = (0, 0),
+    tail: int | None = None,
 ) -> Iterator[Piece]:
-    """Yield the output of `task` from `offsets` on in pieces; an empty piece if there is none.
+    """Yield the output of `task` in pieces; an empty piece if there is none.
 
     Args:
         known: The run.
         task: The task.
         session: A session with the run's cluster.
-        offsets: Bytes of standard output and standard error to skip.
+        tail: Start at the last `tail` lines of each stream; None for all.
 
     Raises:
         SchedulerError: There is no such task, or its logs cannot be read.
@@ -75,7 +75,7 @@ def pieces(
         UncertainSubmissionError: The run may have no job.
     """
     _check(known, task)
-    reader = LogReader(session=session, run=known.run, offsets={task: offsets})
+    reader = LogReader(session=session, run=known.run, tail=tail)
     received = reader.read([task])
     yield from received or [Piece(task=task, out=b"", err=b"")]
     while received and received[0].more:
@@ -89,6 +89,7 @@ def follow(
     session: Session,
     store: Store,
     *,
+    tail: int | None = None,
     interval: float = 2.0,
     pause: Callable[[float], None] = time.sleep,
     report: Callable[[str], None] = ignore_report,
@@ -103,6 +104,7 @@ def follow(
         tasks: The tasks.
         session: A session with the run's cluster.
         store: The record.
+        tail: Start at the last `tail` lines of each stream of each task; None for all.
         interval: Time between two reads of the files, in seconds; it grows while there is no new output.
         pause: Waits for a number of seconds.
         report: Receives the errors of lost connections.
@@ -114,7 +116,7 @@ def follow(
     """
     for task in tasks:
         _check(known, task)
-    reader = LogReader(session=session, run=known.run, interval=interval, pause=pause, report=report)
+    reader = LogReader(session=session, run=known.run, tail=tail, interval=interval, pause=pause, report=report)
     poll_interval = session.cluster.poll_interval
     current, left, lost = known, set(tasks), 0
     quiet, between, asked, noted = interval, float(poll_interval), -math.inf, 0

@@ -156,7 +156,7 @@ def _image_alone(image: str, project: Project, options: JobSettings, folder: Pat
         there = f" ({', '.join(known)})" if known else ""
         raise ConfigError(
             f"found {found(image)}; expected a job or an image of the project{there}, a .sif, oras://..., {SCHEME}... "
-            f"or {INSTANCE}NAME{f'; did you mean {close}?' if close else ''}"
+            f"or {INSTANCE}NAME; {f'did you mean {close}?' if close else 'a program comes after --'}"
         )
     job = Job(name=name, image=image, command=options.command or (), environment=options.environment, binds=options.binds)
     return Wanted(job=job, of_project=False)

@@ -26,7 +26,7 @@ def run_build(stdin: bytes, session: Session, show: Show, failure: Callable[[str
         TransportError: The connection failed.
     """
     result = session.stream(STREAM_SHELL, stdin=stdin, on_stderr=show.piece, limit=limits.BUILD)
-    show.end()
+    show.end(failed=result.exit_code != 0)
     try:
         answer = result.answer()
     except ValueError as error:

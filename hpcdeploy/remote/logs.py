@@ -18,6 +18,9 @@ from hpcdeploy.scheduler.contract import Section, read_sections
 from hpcdeploy.shell_script import Value
 from hpcdeploy.templates import refuse_former
 
+_LARGEST_FILE = 2**63
+"""Upper bound of a file's size in bytes (off_t, 64 bits)."""
+
 
 @frozen
 class Piece:
@@ -41,6 +44,7 @@ class LogReader:
         session: The session.
         run: The run.
         offsets: The number of bytes read from standard output and standard error, by task.
+        tail: The number of lines that the first read of a task starts before its end; None for its whole output.
         ended: The tasks that recorded their end.
         interval: The time between two reads, in seconds; pauses after a lost connection grow from it.
         pause: Waits for a number of seconds.
@@ -50,6 +54,7 @@ class LogReader:
     session: Session
     run: Run
     offsets: dict[int, tuple[int, int]] = field(default_factory=dict)
+    tail: int | None = None
     ended: set[int] = field(default_factory=set)
     interval: float = 2.0
     pause: Callable[[float], None] = time.sleep
@@ -66,21 +71,23 @@ class LogReader:
         """
         wanted = [(task, *self.offsets.get(task, (0, 0))) for task in tasks]
         fence = secrets.token_hex(8)
-        script = reading_logs(self.session.cluster, self.run, wanted, fence, overrides=self.session.overrides)
+        last = {task: self.tail for task in tasks if self.tail is not None and task not in self.offsets}
+        script = reading_logs(self.session.cluster, self.run, wanted, fence, last=last, overrides=self.session.overrides)
         result = self.session.run(script, limit=limits.LOGS)
         try:
-            answers = read_sections(result.stdout, fence, "ended")
+            answers = read_sections(result.stdout, fence, "ended", *(f"from.{task}" for task in last))
+            starts = {task: _starts(task, answers) for task in last}
         except SchedulerError as error:
             raise SchedulerError(
                 f"the logs of run {self.run.id} could not be read on {result.where} (exit code {result.exit_code}): "
                 f"{error}; standard error: {result.message}"
             ) from error
-        ended = (whole_number(word, self.run.tasks - 1) for word in answers["ended"].content.split())
+        ended = (whole_number(word, self.run.tasks - 1) for word in _words(answers["ended"]))
         self.ended.update(task for task in ended if task is not None)
         most = log_piece(len(tasks))
         pieces = [_piece(task, answers, most) for task in tasks]
         for piece in pieces:
-            out, err = self.offsets.get(piece.task, (0, 0))
+            out, err = starts.get(piece.task) or self.offsets.get(piece.task, (0, 0))
             self.offsets[piece.task] = (out + len(piece.out), err + len(piece.err))
         return [piece for piece in pieces if piece.out or piece.err]
 
@@ -111,6 +118,8 @@ def _piece(task: int, answers: Mapping[str, Section], most: int) -> Piece:
     return Piece(task=task, out=out, err=err, more=most in {len(out), len(err)})
 
 
+NO_TAIL: Mapping[int, int] = {}
+
 LOG_PIECE = 1024 * 1024
 """Maximum bytes to read at once from each stream, so that neither memory use nor an output line grows with the log."""
 
@@ -121,7 +130,13 @@ def log_piece(tasks: int) -> int:
 
 
 def reading_logs(
-    cluster: Cluster, run: Run, wanted: Iterable[tuple[int, int, int]], fence: str, *, overrides: Path | None = None
+    cluster: Cluster,
+    run: Run,
+    wanted: Iterable[tuple[int, int, int]],
+    fence: str,
+    *,
+    last: Mapping[int, int] = NO_TAIL,
+    overrides: Path | None = None,
 ) -> str:
     """Render the script that prints the output of tasks, at most `log_piece` bytes of each stream.
 
@@ -130,6 +145,8 @@ def reading_logs(
         run: The run.
         wanted: Triples of a task, and how many bytes of its standard output and standard error are known.
         fence: An unpredictable word for the markers in the output.
+        last: The number of last lines to print, for tasks of which nothing is known yet; the output then names the first
+            byte of each stream.
         overrides: The project's folder, whose own templates replace the built-in ones.
 
     Raises:
@@ -140,8 +157,30 @@ def reading_logs(
     refuse_former(overrides)
     values: dict[str, Value] = {
         "run_id": run.id,
-        "wanted": "\n".join(f"{task} {out + 1} {err + 1}" for task, out, err in wanted),
+        "wanted": "\n".join(
+            f"{task} last{last[task]} last{last[task]}" if task in last else f"{task} {out + 1} {err + 1}"
+            for task, out, err in wanted
+        ),
         "limit": log_piece(len(wanted)),
         "fence": fence,
     }
     return query_script("Print what tasks wrote since the last query.", values, cluster, "logs")
+
+
+def _starts(task: int, answers: Mapping[str, Section]) -> tuple[int, int]:
+    """Return the numbers of bytes before the last lines of a task.
+
+    Raises:
+        SchedulerError: The answer is malformed.
+    """
+    words = _words(answers[f"from.{task}"])
+    starts = [whole_number(word, _LARGEST_FILE) for word in words]
+    match starts:
+        case [int(out), int(err)] if out and err:
+            return out - 1, err - 1
+        case _:
+            raise SchedulerError(f"the login node named the first bytes {words[:3]!r} of task {task}; expected two numbers")
+
+
+def _words(section: Section) -> list[str]:
+    return section.content.decode("ascii", "replace").split()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hpcdeploy.apptainer.build_progress import SEARCHED, BuildEvent, Show, plain, step_of
+from hpcdeploy.apptainer.build_progress import SEARCHED, UNCHANGED, BuildEvent, Show, plain, step_of
 from hpcdeploy.secret import SecretValue, masking
 
 
@@ -63,3 +63,28 @@ def test_a_secret_is_masked_before_and_after_colours_and_what_was_overwritten_ar
     show = Show(events.append, masking([SecretValue(b"before\x1b[0m\rbehind"), SecretValue(b"colours")]))
     show.piece(b"x \x1b[31mcol\x1b[0mours\nx before\x1b[0m\rbehind x\n")
     assert [event.text for event in events] == ["x ***", "*** x"]
+
+
+@pytest.mark.parametrize(("failed", "reported"), [(True, ["a"]), (False, ["a", "error: last"])])
+def test_the_last_error_line_of_a_failed_build_is_left_to_its_error(failed: bool, reported: list[str]) -> None:
+    events: list[BuildEvent] = []
+    show = Show(events.append)
+    show.piece(b"a\nerror: last")
+    show.end(failed=failed)
+    assert [event.text for event in events] == reported
+    assert list(show.tail) == ["a", "error: last"]
+
+
+def test_an_error_line_before_other_lines_is_reported_in_its_place() -> None:
+    events: list[BuildEvent] = []
+    show = Show(events.append)
+    show.piece(b"error: of a compiler\nINFO:    Running testscript\nerror: x\nerror: y\n")
+    show.end(failed=True)
+    assert [event.text for event in events] == ["error: of a compiler", "running %test", "error: x"]
+
+
+def test_a_line_that_begins_a_step_is_reported_once_as_the_step() -> None:
+    events: list[BuildEvent] = []
+    show = Show(events.append)
+    show.piece(b"INFO:    Running post scriptlet\nthese inputs were built before\n")
+    assert [(event.text, event.is_step) for event in events] == [("running %post", True), (UNCHANGED, True)]

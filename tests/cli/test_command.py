@@ -68,6 +68,38 @@ def test_words_after_two_dashes_are_the_programs_own(project: Project) -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("run python train.py", "hpcdeploy run -- python train.py"),
+        ("submit python train.py --epochs 5", "hpcdeploy submit -- python train.py --epochs 5"),
+        ("submit -c hpc train python x.py", "hpcdeploy submit -c hpc train -- python x.py"),
+        ("render train --epochs=5", "hpcdeploy render train -- --epochs=5"),
+        ("run x.sif ls -l", "hpcdeploy run x.sif -- ls -l"),
+        ("rerun train-1 python x.py", "hpcdeploy rerun train-1 -- python x.py"),
+        ("instance start train name serve", "hpcdeploy instance start train name -- serve"),
+        ("submit python", "no job has that name. Known: train; a program comes after --"),
+        ("submit train train", None),
+        ("submit --tiem 5", None),
+        ("submit train -c", None),
+    ],
+)
+def test_a_command_without_two_dashes_is_shown_with_them(project: Project, words: str, said: str | None) -> None:
+    done = project.run(*words.split())
+    assert done.returncode == 2
+    shown = " ".join(done.stderr.decode().replace("│", "").split())
+    assert said in shown if said else "come after --" not in shown, shown
+
+
+def test_python_m_runs_the_command(project: Project) -> None:
+    argv = [sys.executable, "-m", "hpcdeploy"]
+    place = {"cwd": project.folder, "env": project.environment}
+    done = subprocess.run([*argv, "runs", "--json"], capture_output=True, check=False, **place)  # type: ignore[call-overload]
+    assert (done.returncode, done.stdout) == (0, b"[]\n")
+    failed = subprocess.run([*argv, "logs", "x"], capture_output=True, check=False, **place)  # type: ignore[call-overload]
+    assert (failed.returncode, failed.stderr.count(b"\n")) == (72, 1)
+
+
+@pytest.mark.parametrize(
     ("words", "code", "said"),
     [
         (("render", "trian"), 2, "did you mean train"),

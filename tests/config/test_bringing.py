@@ -92,11 +92,11 @@ def test_inputs_have_places_of_their_own(tmp_path: Path) -> None:
 def test_options_say_the_same_and_the_later_place_wins(tmp_path: Path) -> None:
     known = project(tmp_path, 'code = "src"\ninputs = ["a", "b"]')
     job = resolve_job(known, "train", "hpc", settings(code="other", input=["c:a", "d"]))
-    assert job.code == Code(source="other")
+    assert job.code == Code(source=str(Path("other").absolute()))
     assert job.inputs == (
-        Input(source="c", destination="a"),
+        Input(source=str(Path("c").absolute()), destination="a"),
         Input(source="b", destination="b"),
-        Input(source="d", destination="d"),
+        Input(source=str(Path("d").absolute()), destination="d"),
     )
     assert resolve_job(known, "train", "hpc", settings(no_code=True)).code is None
     with pytest.raises(ConfigError, match="--code and --no-code contradict"):

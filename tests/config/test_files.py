@@ -403,10 +403,10 @@ def test_an_ssh_configuration_lies_at_home_or_beside_its_file(
             "clusters.hpc: schedulers has duplicates; expected each scheduler once, the default first",
         ),
         (
-            "clusters.hpc.root = '~/x'",
+            "clusters.hpc.root = '~other/x'",
             (
-                'clusters.hpc.root: found "~/x"; expected an absolute path on the cluster, or one that'
-                ' starts with $VAR: write "$HOME/x"'
+                'clusters.hpc.root: found "~other/x"; expected an absolute path on the cluster, or one that'
+                " starts with ~/ or $VAR"
             ),
         ),
         (

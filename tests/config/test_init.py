@@ -287,7 +287,7 @@ def test_a_broken_manifest_is_an_error_and_writes_nothing(tmp_path: Path) -> Non
 def test_settings_that_are_there_are_not_written_over(tmp_path: Path) -> None:
     file = tmp_path / "hpcdeploy.toml"
     file.write_text("# mine\n")
-    assert refused(tmp_path) == f"{file} exists; overwrite it with --force"
+    assert refused(tmp_path) == f"{file} exists, and may have been edited; overwrite it with --force"
     assert file.read_text() == "# mine\n"
     init(tmp_path, force=True)
     assert "[jobs.hello]" in file.read_text()

@@ -93,6 +93,7 @@ def test_a_project_without_jobs_runs_what_the_command_line_says() -> None:
         ("gpu", "gpu"),
         ("out/x.sif", "/p/out/x.sif"),
         ("/x.sif", "/x.sif"),
+        ("~/x.sif", str(Path.home() / "x.sif")),
         ("oras://ghcr.io/me/x:1", "oras://ghcr.io/me/x:1"),
     ],
 )
@@ -103,7 +104,8 @@ def test_an_image_is_one_of_the_projects_or_a_file_or_a_reference(image: str, re
 def test_unknown_names_are_refused_with_the_nearest() -> None:
     assert refusal(PROJECT, "trian") == 'found "trian"; no job has that name, did you mean train? Known: train'
     assert refusal(PROJECT, cluster="zzz") == 'found "zzz"; no cluster has that name. Known: hpc'
-    assert refusal(replace(PROJECT, jobs={}), "x") == 'found "x"; no job has that name. The settings have no job'
+    no_job = 'found "x"; no job has that name. The settings have no job; a program comes after --'
+    assert refusal(replace(PROJECT, jobs={}), "x") == no_job
     expected = "expected gpu, a path to a .sif, an oras:// reference, or for HTCondor a URL such as docker:// or osdf://"
     for image, advice in (
         ("gpus", "; did you mean gpu?"),

@@ -21,6 +21,8 @@ from hpcdeploy.job import Array, Bind
         ("${SCRATCH}:/mnt:ro", Bind(source="${SCRATCH}", destination="/mnt", read_only=True)),
         ("/data:/mnt:rw", Bind(source="/data", destination="/mnt")),
         ("/data::ro", Bind(source="/data", read_only=True)),
+        ("~/data:/mnt", Bind(source="$HOME/data", destination="/mnt")),
+        ("~:/mnt", Bind(source="$HOME", destination="/mnt")),
     ],
 )
 def test_binds_as_apptainer_writes_them(text: str, bind: Bind) -> None:
@@ -31,8 +33,8 @@ def test_binds_as_apptainer_writes_them(text: str, bind: Bind) -> None:
     ("text", "message"),
     [
         (
-            "~/data",
-            'found "~/data"; expected an absolute path on the cluster, or one that starts with $VAR: write "$HOME/data"',
+            "~other/data",
+            'found "~other/data"; expected an absolute path on the cluster, or one that starts with ~/ or $VAR',
         ),
         (
             "/a,/b",
@@ -41,7 +43,7 @@ def test_binds_as_apptainer_writes_them(text: str, bind: Bind) -> None:
                 ' "SOURCE:DESTINATION:ro", or { source = "…", destination = "…" }'
             ),
         ),
-        ("data", 'found "data"; expected an absolute path on the cluster, or one that starts with $VAR'),
+        ("data", 'found "data"; expected an absolute path on the cluster, or one that starts with ~/ or $VAR'),
         ("/data:mnt", 'found "mnt"; expected an absolute path in the image, such as "/app"'),
         ("", 'found ""; expected some text; or omit the key'),
         (

@@ -4,11 +4,15 @@ import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
 from hpcdeploy import errors
-from hpcdeploy.run import State
+from hpcdeploy.config.validators import memory
+from hpcdeploy.run import State, TaskStatus
+from hpcdeploy.scheduler.slurm.reasons import explain
+from hpcdeploy_lab.settings import default_settings
 from tests.cli.test_command import Project
 
 SOURCE = Path(__file__).parents[2]
@@ -72,3 +76,47 @@ def anchors(page: Path) -> set[str]:
     """Return the anchors of a page's headings, as GitHub names them."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_each_template_that_a_page_names_is_one_template(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    named = {
+        (verb, name)
+        for page in PAGES
+        for verb, name in re.findall(r"hpcdeploy templates (show|copy) ([\w./-]+)", page.read_text())
+    }
+    assert len(named) >= 3
+    for verb, name in named:
+        done = project.run("templates", verb, name)
+        assert done.returncode == 0, done.stderr.decode()
+
+
+def test_the_reasons_of_the_page_are_explained_in_the_same_words() -> None:
+    table = list(rows("following.md", "`status`"))
+    reasons = [row for row in table if len(row) == 3 and re.fullmatch("`[A-Z][A-Za-z]+`", row[0])]
+    assert len(reasons) >= 8
+    for reason, meaning, _ in reasons:
+        task = TaskStatus(task=0, state=State.PENDING, reason=reason.strip("`"))
+        assert explain(task).startswith(f"{meaning}: "), reason
+
+
+def readme_job() -> str:
+    """Return the settings of the README's example job."""
+    [block] = re.findall(r"^ *```toml\n( *\[jobs\.train\]\n.*?)^ *```$", PAGES[0].read_text(), re.DOTALL | re.MULTILINE)
+    return dedent(block)
+
+
+@pytest.mark.parametrize("scheduler", ["slurm", "htcondor"])
+def test_the_example_job_of_the_readme_fits_a_node_of_the_lab(scheduler: str, tmp_path: Path) -> None:
+    job = tomllib.loads(readme_job())["jobs"]["train"]
+    lab = default_settings()
+    assert job["cpus"] <= lab.cpus
+    assert job["gpus"] <= lab.gpus
+    assert memory(job["memory"]) * len(lab.nodes) <= lab.memory_mb
+    project = Project(tmp_path)
+    settings = (tmp_path / "hpcdeploy.toml").read_text().partition("[jobs.train]")[0].replace("[images.other]\n", "")
+    (tmp_path / "hpcdeploy.toml").write_text(settings + readme_job())
+    (tmp_path / "train.py").write_text("print(1)\n")
+    done = project.run("render", "train", "--scheduler", scheduler)
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"python3 code/train.py --epochs 14" in done.stdout

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from hpcdeploy.apptainer.build_record import record_path, write_record
+from hpcdeploy.apptainer.build_progress import UNCHANGED
+from hpcdeploy.apptainer.build_record import check_output, record_path, write_record
+from hpcdeploy.errors import ConfigError
 from hpcdeploy.flows.build import LocalBuilds, build_here
 from hpcdeploy.image import BuiltImage, Definition
 from hpcdeploy.store import Store
@@ -93,7 +95,7 @@ def test_what_the_person_built_is_not_built_again_also_after_other_builds_of_tha
         store.built(tmp_path, put(tmp_path / "other.sif", inputs=f"{number}" * 64, content=f"{number}"))
     again, steps = build()
     assert again == built
-    assert steps[-1:] == ["an image of these inputs exists"]
+    assert steps[-1:] == [UNCHANGED]
 
 
 @pytest.mark.parametrize("table", ["built", "built_on"])
@@ -117,3 +119,33 @@ def test_a_damaged_row_is_no_build(store: Store, tmp_path: Path) -> None:
         connection.execute("DELETE FROM builds")
         connection.execute("UPDATE built SET image = ?", ("{" + image.sha256,))
     assert not store.has_built(image)
+
+
+@pytest.mark.parametrize("name", ["x.sif", "x.json"])
+def test_a_file_that_is_no_build_is_kept_unless_it_is_forced(tmp_path: Path, name: str) -> None:
+    own = tmp_path / name
+    own.write_text('{"mine": 1}')
+    with pytest.raises(ConfigError, match=rf"{name} exists, and is not .*--force"):
+        check_output(tmp_path / "x.sif", force=False)
+    check_output(tmp_path / "x.sif", force=True)
+    assert own.read_text() == '{"mine": 1}'
+
+
+def test_a_build_does_not_start_over_a_file_of_the_user(build: Build, tmp_path: Path) -> None:
+    (tmp_path / "x.sif").write_text("mine")
+    with pytest.raises(ConfigError, match="is not an image that hpcdeploy built"):
+        build()
+    assert (tmp_path / "x.sif").read_text() == "mine"
+
+
+def test_an_image_that_was_changed_after_its_build_is_kept(build: Build, store: Store, tmp_path: Path) -> None:
+    store.built(tmp_path, build()[0])
+    (tmp_path / "x.sif").write_text("changed")
+    with pytest.raises(ConfigError, match="is not an image that hpcdeploy built"):
+        build()
+
+
+def test_a_record_without_its_image_is_written_again(build: Build, tmp_path: Path) -> None:
+    put(tmp_path / "x.sif", inputs="b" * 64)
+    (tmp_path / "x.sif").unlink()
+    assert build()[0].inputs == INPUTS

@@ -108,6 +108,7 @@ def scripts() -> dict[str, str]:
         run_of(SWEPT, "htcondor"), replace(SWEPT, after=PLAIN_AFTER.after), CLUSTER, CACHED, after=PREDECESSORS
     )
     made["logs"] = reading_logs(SITE, run_of(TRAIN), [(0, 0, 10), (3, 7, 0)], "fence")
+    made["logs-tail"] = reading_logs(SITE, run_of(TRAIN), [(0, 0, 10), (3, 0, 0)], "fence", last={3: 20})
     made["list"] = listing(SITE, run_of(TRAIN), ("plots/a *.png",), "fence")
     return made
 

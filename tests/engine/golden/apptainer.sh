@@ -11,7 +11,7 @@ set -- python train.py 'it'"'"'s $HOME' ''
 exec "$@"
 END
 unset PYTHONPATH PYTHONHOME PYTHONUSERBASE LD_PRELOAD VIRTUAL_ENV CONDA_PREFIX CONDA_DEFAULT_ENV CONDA_SHLVL
-/usr/bin/apptainer exec --no-eval --nv --mount 'type=bind,"source=/home/me/work, here","destination=/home/me/work, here"' --mount 'type=bind,"source=/data/""x"":y","destination=/data",ro' --mount 'type=bind,"source=/tmp/hpcdeploy-0123","destination=/tmp/hpcdeploy-0123"' --pwd '/home/me/work, here' /images/train.sif /bin/sh /tmp/hpcdeploy-0123/program.sh
+/usr/bin/apptainer --quiet exec --no-eval --nv --mount 'type=bind,"source=/home/me/work, here","destination=/home/me/work, here"' --mount 'type=bind,"source=/data/""x"":y","destination=/data",ro' --mount 'type=bind,"source=/tmp/hpcdeploy-0123","destination=/tmp/hpcdeploy-0123"' --pwd '/home/me/work, here' /images/train.sif /bin/sh /tmp/hpcdeploy-0123/program.sh
 
 mkdir -m 0700 /tmp/hpcdeploy-0123 || exit
 trap 'rm -rf /tmp/hpcdeploy-0123' EXIT
@@ -26,7 +26,7 @@ set -- python train.py 'it'"'"'s $HOME' ''
 exec "$@"
 END
 unset PYTHONPATH PYTHONHOME PYTHONUSERBASE LD_PRELOAD VIRTUAL_ENV CONDA_PREFIX CONDA_DEFAULT_ENV CONDA_SHLVL
-/usr/bin/apptainer exec --no-eval --rocm --mount 'type=bind,"source=/home/me/work, here","destination=/home/me/work, here"' --mount 'type=bind,"source=/data/""x"":y","destination=/data",ro' --mount 'type=bind,"source=/tmp/hpcdeploy-0123","destination=/tmp/hpcdeploy-0123"' --pwd '/home/me/work, here' /images/train.sif /bin/sh /tmp/hpcdeploy-0123/program.sh
+/usr/bin/apptainer --quiet exec --no-eval --rocm --mount 'type=bind,"source=/home/me/work, here","destination=/home/me/work, here"' --mount 'type=bind,"source=/data/""x"":y","destination=/data",ro' --mount 'type=bind,"source=/tmp/hpcdeploy-0123","destination=/tmp/hpcdeploy-0123"' --pwd '/home/me/work, here' /images/train.sif /bin/sh /tmp/hpcdeploy-0123/program.sh
 
 mkdir -m 0700 /tmp/hpcdeploy-0123 || exit
 trap 'rm -rf /tmp/hpcdeploy-0123' EXIT
@@ -41,7 +41,7 @@ set -- python train.py 'it'"'"'s $HOME' ''
 exec "$@"
 END
 unset PYTHONPATH PYTHONHOME PYTHONUSERBASE LD_PRELOAD VIRTUAL_ENV CONDA_PREFIX CONDA_DEFAULT_ENV CONDA_SHLVL
-/usr/bin/apptainer exec --no-eval --mount 'type=bind,"source=/home/me/work, here","destination=/home/me/work, here"' --mount 'type=bind,"source=/data/""x"":y","destination=/data",ro' --mount 'type=bind,"source=/tmp/hpcdeploy-0123","destination=/tmp/hpcdeploy-0123"' --pwd '/home/me/work, here' /images/train.sif /bin/sh /tmp/hpcdeploy-0123/program.sh
+/usr/bin/apptainer --quiet exec --no-eval --mount 'type=bind,"source=/home/me/work, here","destination=/home/me/work, here"' --mount 'type=bind,"source=/data/""x"":y","destination=/data",ro' --mount 'type=bind,"source=/tmp/hpcdeploy-0123","destination=/tmp/hpcdeploy-0123"' --pwd '/home/me/work, here' /images/train.sif /bin/sh /tmp/hpcdeploy-0123/program.sh
 
 unset PYTHONPATH PYTHONHOME PYTHONUSERBASE LD_PRELOAD VIRTUAL_ENV CONDA_PREFIX CONDA_DEFAULT_ENV CONDA_SHLVL
 APPTAINERENV_HPCDEPLOY_TASK=0 APPTAINERENV_NAME='two "words" `id`' /usr/bin/apptainer instance start --no-eval --mount 'type=bind,"source=/home/me/work, here","destination=/home/me/work, here"' --mount 'type=bind,"source=/data/""x"":y","destination=/data",ro' --mount 'type=bind,"source=/home/me/.local/state/hpcdeploy/instances/web","destination=/home/me/.local/state/hpcdeploy/instances/web"' /images/train.sif web python train.py 'it'"'"'s $HOME' ''

@@ -137,7 +137,7 @@ fi
 
 unbegun=$run/tasks/.unbegun.$2.$1.${HPCDEPLOY_RESTART:-0}
 # --- login/job/not_started.sh: an image's own environment script may end before its program starts ("exit 0"); Apptainer then exits with 0.
-contain() { exec singularity exec --no-eval ${gpu:+"$gpu"} --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$unbegun" "$@"; }
+contain() { exec singularity --quiet exec --no-eval ${gpu:+"$gpu"} --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$unbegun" "$@"; }
 # HTCondor signals this shell, which forwards the signal and returns the container's exit code. Without -m the container would ignore INT
 # and QUIT (bash(1), SIGNALS).
 container=""

@@ -24,7 +24,7 @@ set_paths() {
 
 # --- login/sections.sh: print the output of a command between two marker lines; the second one has its exit status.
 
-# --- login/logs.sh: print what tasks wrote since the last query ($wanted: task, first byte of its output and of its error output).
+# --- login/logs.sh: print what tasks wrote since the last query, or their last lines.
 }
 # bash reads the script to its end before it runs anything: a script that was cut off does nothing.
 main "$@" </dev/null

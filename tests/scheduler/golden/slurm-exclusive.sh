@@ -133,7 +133,7 @@ gpu_drivers=(nvidiactl=--nv kfd=--rocm)
 
 unbegun=$run/tasks/.unbegun.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}.${SLURM_PROCID:-0}
 # --- login/job/not_started.sh: an image's own environment script may end before its program starts ("exit 0"); Apptainer then exits with 0.
-contain() { exec apptainer exec --no-eval ${gpu:+"$gpu"} --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$unbegun" "$@"; }
+contain() { exec apptainer --quiet exec --no-eval ${gpu:+"$gpu"} --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$unbegun" "$@"; }
 
 # Slurm signals this shell: forward the signal, and stay to record how the program ended.
 container=""

@@ -149,7 +149,7 @@ placements=(code/121212121212121212121212121212121212121212121212121212121212121
 
 unbegun=$run/tasks/.unbegun.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}.${SLURM_PROCID:-0}
 # --- login/job/not_started.sh: an image's own environment script may end before its program starts ("exit 0"); Apptainer then exits with 0.
-contain() { exec singularity exec --no-eval --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$unbegun" "$@"; }
+contain() { exec singularity --quiet exec --no-eval --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$unbegun" "$@"; }
 
 # Slurm signals this shell: forward the signal, and stay to record how the program ended.
 container=""

@@ -224,7 +224,7 @@ unbegun=$run/tasks/.unbegun.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}.${SLURM_PROC
 # --- login/job/not_started.sh: an image's own environment script may end before its program starts ("exit 0"); Apptainer then exits with 0.
 # The file $unbegun says that the program has not started, until program.sh empties it in the container, which needs no disk space.
 { echo "not begun" >"$unbegun"; } 2>/dev/null || unbegun=""
-contain() { exec apptainer exec --no-eval --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$unbegun" "$@"; }
+contain() { exec apptainer --quiet exec --no-eval --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$unbegun" "$@"; }
 
 # Slurm signals this shell: forward the signal, and stay to record how the program ended.
 container=""

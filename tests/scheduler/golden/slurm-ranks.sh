@@ -223,7 +223,7 @@ gpu_drivers=(nvidiactl=--nv kfd=--rocm)
 
 unbegun=$run/tasks/.unbegun.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}.${SLURM_PROCID:-0}
 # --- login/job/not_started.sh: an image's own environment script may end before its program starts ("exit 0"); Apptainer then exits with 0.
-contain() { exec apptainer exec --no-eval ${gpu:+"$gpu"} --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$unbegun" "$@"; }
+contain() { exec apptainer --quiet exec --no-eval ${gpu:+"$gpu"} --pwd "$PWD" "${mounts[@]}" "$image" /bin/sh "$run/program.sh" "$unbegun" "$@"; }
 
 # --- login/job/pmix.sh: mount what PMIx needs: the folder of Slurm's server on this node, and the folder of the memory that the processes
 

@@ -1,0 +1,98 @@
+"""Keep the arguments after ``--``: a program and its arguments, which must not be parsed as options."""
+
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from click import NoSuchOption, UsageError
+from typer.core import TyperCommand
+
+from hpcdeploy.plain_text import one_line
+
+META = "hpcdeploy.command"
+
+
+class WithCommand(TyperCommand):
+    """A verb with ``[-- COMMAND...]``: all arguments after the first ``--`` are kept unchanged."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer bundles its own click and types
+        """Remove these arguments before the options are parsed.
+
+        Raises:
+            UsageError: The arguments are malformed. If only ``--`` is missing, the message shows where it belongs.
+        """
+        if "--" in args:
+            cut = args.index("--")
+            ctx.meta[META] = tuple(args[cut + 1 :])
+            return super().parse_args(ctx, args[:cut])
+        given = tuple(args)
+        try:
+            return super().parse_args(ctx, args)
+        except UsageError as error:
+            start = _start_of_command(self.params, given, error)
+            if start is None:
+                raise
+            words = one_line(f"{ctx.command_path} {shlex.join((*given[:start], '--', *given[start:]))}")
+            said = error.format_message()
+            stop = "" if said.endswith(("?", ".")) else "."
+            raise UsageError(f"{said}{stop} A program and its arguments come after --: {words}", ctx) from None
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: ANN401 - the same
+        """Add the arguments after ``--`` to the usage line."""
+        return [*super().collect_usage_pieces(ctx), "[-- COMMAND...]"]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - the same
+        """Write the options below their headings, as rich does."""
+        sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
+        for param in self.get_params(ctx):
+            usual = f"{param.param_type_name.capitalize()}s"
+            if record := param.get_help_record(ctx):
+                sections.setdefault(getattr(param, "rich_help_panel", None) or usual, []).append(record)
+        for name, records in sections.items():
+            if records:
+                with formatter.section(name):
+                    formatter.write_dl(records)
+
+
+def _start_of_command(params: Sequence[Any], args: Sequence[str], error: UsageError) -> int | None:
+    """Return the index in `args` at which a command without ``--`` begins; None if something else is wrong.
+
+    It begins after the verb's own arguments: a run, or a job or an image of the project if the first word is one.
+    """
+    places = _arguments(params, args)
+    own = [param.name for param in params if param.param_type_name == "argument"]
+    if not places:
+        return None
+    names = _names()
+    is_own = own[0] == "run" or args[places[0]] in names or args[places[0]].endswith(".sif") or "://" in args[places[0]]
+    extra = places[len(own) :]
+    if type(error) is UsageError:  # too many arguments; another job's name among them is no program
+        return None if not extra or args[extra[0]] in names else (extra if is_own else places)[0]
+    if not isinstance(error, NoSuchOption):
+        return None
+    unknown = next((place for place, word in enumerate(args) if word.partition("=")[0] == error.option_name), -1)
+    if unknown < places[0]:
+        return None
+    return min([unknown, *extra]) if is_own else places[0]
+
+
+def _arguments(params: Sequence[Any], args: Sequence[str]) -> list[int]:
+    """Return the indices of the words in `args` that are neither options nor values of options."""
+    with_value = {name for param in params if not getattr(param, "is_flag", True) for name in param.opts}
+    return [
+        place
+        for place, word in enumerate(args)
+        if not (word.startswith("-") and len(word) > 1) and not (place and args[place - 1] in with_value)
+    ]
+
+
+def _names() -> frozenset[str]:
+    """Return the names of the project's jobs and images; none if its settings cannot be read."""
+    from hpcdeploy.cli.place import here
+    from hpcdeploy.errors import HpcdeployError
+
+    try:
+        project = here().project
+    except (HpcdeployError, OSError):
+        return frozenset()
+    return frozenset((*project.jobs, *project.images))

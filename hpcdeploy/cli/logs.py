@@ -73,7 +73,6 @@ def logs(
     known, task = chosen.status, chosen.task if task is None else task
     check_not_cleaned(place.store, known.run)
     settings = place.cluster(known.run.cluster)
-    cleaned: defaultdict[tuple[int, bool], PlainStream] = defaultdict(PlainStream)
     together = follow and task is None and known.run.tasks > 1
     with show.terminal_as_it_was(), place.connections() as open_connections:
         session = open_connections.to(settings)
@@ -85,20 +84,33 @@ def logs(
             pieces = iter([flow.read(*wanted, tail=tail)]) if json else flow.pieces(*wanted, tail=tail)
             if task is None and known.run.tasks > 1:
                 show.say(f"note: this is task 0 of {known.run.tasks}; use --task for another one, or -f to follow all")
-        for piece in numbered(pieces, known.run.tasks) if together and not json else pieces:
-            if json:
-                texts = {"out": piece.out.decode("utf-8", "replace"), "err": piece.err.decode("utf-8", "replace")}
-                show.as_json({"run": known.run.id, "task": piece.task, **texts})
-                continue
-            if not (follow or piece.out or piece.err or tail == 0):
-                show.say(f"note: there is no output yet; check the state with: hpcdeploy status {known.run.id}")
-            if plain:
-                show.put(cleaned[piece.task, False].take(piece.out), end="")
-                show.say(cleaned[piece.task, True].take(piece.err), end="")
-            else:
-                show.raw(piece.out, piece.err)
-        for (_, is_err), stream in cleaned.items():
-            (show.say if is_err else show.put)(stream.take(b"", last=True), end="")
+        shown = numbered(pieces, known.run.tasks) if together and not json else pieces
+        if json:
+            _print_json(known.run.id, shown)
+        else:
+            empty = not follow and tail != 0
+            _print(shown, plain=plain, none=f"hpcdeploy status {known.run.id}" if empty else "")
+
+
+def _print_json(run_id: str, pieces: "Iterable[Piece]") -> None:
+    for piece in pieces:
+        texts = {"out": piece.out.decode("utf-8", "replace"), "err": piece.err.decode("utf-8", "replace")}
+        show.as_json({"run": run_id, "task": piece.task, **texts})
+
+
+def _print(pieces: "Iterable[Piece]", *, plain: bool, none: str) -> None:
+    """Print `pieces`, with `plain` without control characters; `none` is the command that explains an empty one."""
+    cleaned: defaultdict[tuple[int, bool], PlainStream] = defaultdict(PlainStream)
+    for piece in pieces:
+        if none and not (piece.out or piece.err):
+            show.say(f"note: there is no output yet; check the state with: {none}")
+        if plain:
+            show.put(cleaned[piece.task, False].take(piece.out), end="")
+            show.say(cleaned[piece.task, True].take(piece.err), end="")
+        else:
+            show.raw(piece.out, piece.err)
+    for (_, is_err), stream in cleaned.items():
+        (show.say if is_err else show.put)(stream.take(b"", last=True), end="")
 
 
 def _report_connection(words: str) -> None:

@@ -83,12 +83,8 @@ def build_here(
     folder = builds.work / definition.inputs[:16]
     with only_build(folder, show):
         check_output(output, force=force)
-        known = None if force else read_record(output, inputs=definition.inputs)
-        if known and is_recorded(known):
-            show.step(UNCHANGED)
+        if not force and (known := _unchanged(definition, output, is_recorded, show)):
             return known
-        if known:
-            show.step(f"{output} and its record are not from a build of yours: building it")
         check_temporary(os.environ.get(_variable("TMPDIR", version)) or str(folder / "tmp"))
         with _cleaned(folder):
             path = stage_context(definition, text, folder / "context")
@@ -105,6 +101,20 @@ def build_here(
                     mask=show.mask,
                 )
         return write_record(describe(definition, output, version.text))
+
+
+def _unchanged(
+    definition: Definition, output: Path, is_recorded: Callable[[BuiltImage], bool], show: Show
+) -> BuiltImage | None:
+    """Return the image at `output` if it is the user's own build of the same inputs, and tell the user."""
+    known = read_record(output, inputs=definition.inputs)
+    if known is None:
+        return None
+    if is_recorded(known):
+        show.step(UNCHANGED)
+        return known
+    show.step(f"{output} and its record are not from a build of yours: building it")
+    return None
 
 
 @contextmanager

@@ -91,7 +91,6 @@ def follow(
     *,
     tail: int | None = None,
     interval: float = 2.0,
-    pause: Callable[[float], None] = time.sleep,
     report: Callable[[str], None] = ignore_report,
 ) -> Iterator[Piece]:
     """Yield the output of `tasks` until all have ended, including their last output.
@@ -106,7 +105,6 @@ def follow(
         store: The record.
         tail: Start at the last `tail` lines of each stream of each task; None for all.
         interval: Time between two reads of the files, in seconds; it grows while there is no new output.
-        pause: Waits for a number of seconds.
         report: Receives the errors of lost connections.
 
     Raises:
@@ -116,7 +114,7 @@ def follow(
     """
     for task in tasks:
         _check(known, task)
-    reader = LogReader(session=session, run=known.run, tail=tail, interval=interval, pause=pause, report=report)
+    reader = LogReader(session=session, run=known.run, tail=tail, interval=interval, report=report)
     poll_interval = session.cluster.poll_interval
     current, left, lost = known, set(tasks), 0
     quiet, between, asked, noted = interval, float(poll_interval), -math.inf, 0

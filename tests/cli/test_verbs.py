@@ -61,7 +61,7 @@ def test_a_distribution_adds_a_verb_by_an_entry_point(tmp_path: Path) -> None:
     assert run("more", "now") == "more\n"
 
 
-HEADINGS = ["Options:", "Images:", "Jobs:", "Runs:", "This machine:"]
+HEADINGS = ["Options:", "Images:", "Jobs:", "Runs:", "Clusters:", "This machine:"]
 
 
 @pytest.mark.parametrize(

@@ -72,24 +72,25 @@ def logs(
     chosen = find(run, scope) if run else Chosen(status=newest(scope, "logs"))
     known, task = chosen.status, chosen.task if task is None else task
     check_not_cleaned(place.store, known.run)
-    settings = place.cluster(known.run.cluster)
     together = follow and task is None and known.run.tasks > 1
     with show.terminal_as_it_was(), place.connections() as open_connections:
-        session = open_connections.to(settings)
+        session = open_connections.to(place.cluster(known.run.cluster))
         if follow:
-            chosen_tasks = range(known.run.tasks) if task is None else [task]
             pieces = flow.follow(known, chosen_tasks, session, place.store, tail=tail, report=_report_connection)
         else:
             wanted = (known, task or 0, session)
             pieces = iter([flow.read(*wanted, tail=tail)]) if json else flow.pieces(*wanted, tail=tail)
-            if task is None and known.run.tasks > 1:
-                show.say(f"note: this is task 0 of {known.run.tasks}; use --task for another one, or -f to follow all")
-        shown = numbered(pieces, known.run.tasks) if together and not json else pieces
+            _note_other_tasks(known.run.tasks if task is None else 1)
         if json:
-            _print_json(known.run.id, shown)
-        else:
-            empty = not follow and tail != 0
-            _print(shown, plain=plain, none=f"hpcdeploy status {known.run.id}" if empty else "")
+            _print_json(known.run.id, pieces)
+            return
+        explain_empty = f"hpcdeploy status {known.run.id}" if not follow and tail != 0 else ""
+        _print(numbered(pieces, known.run.tasks) if together else pieces, plain=plain, explain_empty=explain_empty)
+
+
+def _note_other_tasks(tasks: int) -> None:
+    if tasks > 1:
+        show.say(f"note: this is task 0 of {tasks}; use --task for another one, or -f to follow all")
 
 
 def _print_json(run_id: str, pieces: "Iterable[Piece]") -> None:
@@ -98,12 +99,12 @@ def _print_json(run_id: str, pieces: "Iterable[Piece]") -> None:
         show.as_json({"run": run_id, "task": piece.task, **texts})
 
 
-def _print(pieces: "Iterable[Piece]", *, plain: bool, none: str) -> None:
-    """Print `pieces`, with `plain` without control characters; `none` is the command that explains an empty one."""
+def _print(pieces: "Iterable[Piece]", *, plain: bool, explain_empty: str) -> None:
+    """Print `pieces`, with `plain` without control characters; `explain_empty` is a command that explains empty output."""
     cleaned: defaultdict[tuple[int, bool], PlainStream] = defaultdict(PlainStream)
     for piece in pieces:
-        if none and not (piece.out or piece.err):
-            show.say(f"note: there is no output yet; check the state with: {none}")
+        if explain_empty and not (piece.out or piece.err):
+            show.say(f"note: there is no output yet; check the state with: {explain_empty}")
         if plain:
             show.put(cleaned[piece.task, False].take(piece.out), end="")
             show.say(cleaned[piece.task, True].take(piece.err), end="")

@@ -26,7 +26,7 @@ def tags(
     last: Annotated[int, typer.Option("-n", "--last", help="Number of tags to list, newest first; 0: all.", min=0)] = 0,
     json: AsJson = False,
 ) -> None:
-    """List the tags of an image with digest, date and size, newest first.
+    """List tags with digest, date and size, newest first.
 
     A reference with a tag or a digest lists only the tags that it means.
     """

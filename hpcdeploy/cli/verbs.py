@@ -70,7 +70,7 @@ VERBS = {
         module="tags",
         attribute="tags",
         panel="Images",
-        help="List the tags of an image with digest, date and size, newest first.",
+        help="List tags with digest, date and size, newest first.",
     ),
     "workflow": Verb(
         module="generated_files",

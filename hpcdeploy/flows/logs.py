@@ -139,7 +139,7 @@ def follow(
                 raise SchedulerError(
                     f"the result of these tasks is unknown, and no more output is expected: {_unknown(current, left)}"
                 )
-            pause(quiet)
+            time.sleep(quiet)
 
 
 def _first(current: RunStatus, left: set[int]) -> list[int]:

@@ -72,11 +72,12 @@ def logs(
     chosen = find(run, scope) if run else Chosen(status=newest(scope, "logs"))
     known, task = chosen.status, chosen.task if task is None else task
     check_not_cleaned(place.store, known.run)
+    wanted_tasks = range(known.run.tasks) if task is None else [task]
     together = follow and task is None and known.run.tasks > 1
     with show.terminal_as_it_was(), place.connections() as open_connections:
         session = open_connections.to(place.cluster(known.run.cluster))
         if follow:
-            pieces = flow.follow(known, chosen_tasks, session, place.store, tail=tail, report=_report_connection)
+            pieces = flow.follow(known, wanted_tasks, session, place.store, tail=tail, report=_report_connection)
         else:
             wanted = (known, task or 0, session)
             pieces = iter([flow.read(*wanted, tail=tail)]) if json else flow.pieces(*wanted, tail=tail)

@@ -9,7 +9,7 @@ from hpcdeploy.cluster import Cluster, SchedulerName
 from hpcdeploy.remote.delivery import Delivery
 from hpcdeploy.remote.script_parts import (
     ABOUT_RECEIVE,
-    ABOUT_RECEIVE_CHUNK,
+    ABOUT_RECEIVE_RECORDS,
     ABOUT_REVOKE,
     DATA_FOLLOWS,
     FILES,
@@ -21,7 +21,7 @@ from hpcdeploy.remote.script_parts import (
 from hpcdeploy.remote.submission_script import submission
 from hpcdeploy.run import Run
 from hpcdeploy.scheduler.contract import scheduler_of
-from hpcdeploy.shell_script import Script, Setup, Value, paths_function
+from hpcdeploy.shell_script import Script, Setup, Value, library_file, paths_function
 from hpcdeploy.staged_files import StagedFile
 from hpcdeploy.templates import refuse_former
 
@@ -34,7 +34,7 @@ __all__ = [
     "log_piece",
     "reading_logs",
     "receiving",
-    "receiving_lane",
+    "receiving_records",
     "revoking",
     "spans",
     "submission",
@@ -56,27 +56,22 @@ def receiving(staged: StagedFile, cluster: Cluster, *, patience: int = 120, over
         TemplateError: A template is broken.
     """
     refuse_former(overrides)
-    script = _upload_script(staged, cluster, {"size": staged.size, "suffix": "", "silence_timeout": patience})
+    script = _upload_script(staged, cluster, {"size": staged.size, "silence_timeout": patience})
     title = "Receive a file, whose bytes follow this script on standard input."
     return replace(script, title=title, about=ABOUT_RECEIVE, files=FILES["receive"]).text()
 
 
-def receiving_lane(
-    staged: StagedFile,
-    stretch: range,
-    cluster: Cluster,
-    *,
-    waits: bool = False,
-    patience: int = 120,
-    overrides: Path | None = None,
+def receiving_records(
+    staged: StagedFile, cluster: Cluster, *, is_first: bool, patience: int = 120, overrides: Path | None = None
 ) -> str:
-    """Render the script that receives one chunk of an upload after its own text; `receiving` then assembles the chunks.
+    """Render a script that receives records of an upload (`hpcdeploy.remote.records`) after its own text.
+
+    Several run at once. The script of `receiving` then completes the file.
 
     Args:
         staged: The upload.
-        stretch: The byte range of the chunk.
         cluster: The cluster.
-        waits: Wait for the chunk's lock if another process receives it; otherwise exit at once.
+        is_first: This script locks the upload, and answers which ranges are present. The others need none of this.
         patience: Timeout in seconds without data.
         overrides: The project's folder, whose own templates replace the built-in ones.
 
@@ -86,15 +81,14 @@ def receiving_lane(
     """
     refuse_former(overrides)
     values: dict[str, Value] = {
-        "size": len(stretch),
-        "file_size": staged.size,
-        "suffix": f".{stretch.start}" if stretch.start else "",  # the first chunk is already at its position
-        "waits": waits,
+        "size": staged.size,
+        "is_first": is_first,
         "silence_timeout": patience,
+        "receiver": library_file("receive.py"),
     }
     script = _upload_script(staged, cluster, values)
-    title = "Receive a chunk of a file that is uploaded in parallel; its bytes follow this script on standard input."
-    return replace(script, title=title, about=ABOUT_RECEIVE_CHUNK, files=FILES["lane"]).text()
+    title = "Receive records of a file that is uploaded in parallel, which follow this script on standard input."
+    return replace(script, title=title, about=ABOUT_RECEIVE_RECORDS, files=FILES["records"]).text()
 
 
 def _upload_script(staged: StagedFile, cluster: Cluster, values: Mapping[str, Value]) -> Script:

@@ -1,7 +1,6 @@
 """Send the bytes of a staged file to the script that receives it."""
 
 import queue
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -45,22 +44,20 @@ def changed(file: StagedFile) -> ConfigError:
 
 
 class UploadStream:
-    """One upload attempt: the script, and after it reported how much of the `chunk` it has, the remaining bytes.
+    """One upload attempt: the script, and after it reported how much of the file it has, the remaining bytes.
 
     Attributes:
         answered: The script has reported what it has.
-        began: Bytes of the chunk that were present at the start of this attempt, as reported.
+        began: Bytes of the file that were present at the start of this attempt, as reported.
         error: The error of the source or the answer, which ended the upload early.
     """
 
-    def __init__(self, script: bytes, file: StagedFile, chunk: range, progress: Progress) -> None:
+    def __init__(self, script: bytes, file: StagedFile, progress: Progress) -> None:
         self._script = script
         self._file = file
-        self._chunk = chunk
         self._progress = progress
         self._lines = Lines(limits.SCRIPT.stdout)
         self._have: queue.SimpleQueue[int | None] = queue.SimpleQueue()
-        self._reported = threading.Event()
         self.answered = False
         self.began = 0
         self.error: HpcdeployError | None = None
@@ -80,29 +77,22 @@ class UploadStream:
                 return
             self.answered = True
             self._have.put(self.began)
-            self._reported.set()
-
-    def wait_for_answer(self) -> bool:
-        """Wait until the script has answered or the attempt has ended; return whether it answered."""
-        self._reported.wait()
-        return self.answered
 
     def end(self) -> None:
-        """Wake up the threads that wait for the script's answer, which may never come."""
+        """Wake up the thread that waits for the script's answer, which may never come."""
         self._have.put(None)
-        self._reported.set()
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the standard input of the remote shell; called in its own thread."""
         yield self._script
-        done, size = self._have.get(), len(self._chunk)
+        done, size = self._have.get(), self._file.size
         if done is None:
             return
         self._progress(done, size)
         if done >= size:
             return
         try:
-            for piece in supplier_of(self._file)(self._chunk.start + done):
+            for piece in supplier_of(self._file)(done):
                 yield piece[: size - done]
                 done += len(piece)
                 self._progress(min(done, size), size)

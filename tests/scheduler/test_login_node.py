@@ -16,7 +16,7 @@ from hpcdeploy.remote.scripts import (
     listing,
     reading_logs,
     receiving,
-    receiving_lane,
+    receiving_records,
     revoking,
     submission,
 )
@@ -106,7 +106,7 @@ def scripts() -> dict[str, str]:
     )
     made["htcondor-brought"] = submission(run_of(PLAIN, "htcondor"), PLAIN, CLUSTER, BROUGHT)
     made["receive"] = receiving(STAGED, SITE)
-    made["lane"] = receiving_lane(STAGED, range(1_000_000, 2_000_000), SITE)
+    made["records"] = receiving_records(STAGED, SITE, is_first=True)
     made["slurm-after"] = submission(run_of(PLAIN), PLAIN_AFTER, CLUSTER, CACHED, after=PREDECESSORS)
     made["htcondor-after"] = submission(
         run_of(SWEPT, "htcondor"), replace(SWEPT, after=PLAIN_AFTER.after), CLUSTER, CACHED, after=PREDECESSORS

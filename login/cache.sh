@@ -34,7 +34,7 @@ images_in_use() {
 
 # List incomplete files of other images: from a transfer in progress, or one that was given up.
 unfinished() {
-  find "$cache" -maxdepth 1 -type f -regextype posix-extended -regex '.*/\.[0-9a-f]{64}\.(([0-9]+\.)?parcel|([0-9A-Za-z]+\.)?part|sif\..*)' ! -name ".$sha256.*" "$@"
+  find "$cache" -maxdepth 1 -type f -regextype posix-extended -regex '.*/\.[0-9a-f]{64}\.(([0-9]+\.)?parcel|records|ranges|([0-9A-Za-z]+\.)?part|sif\..*)' ! -name ".$sha256.*" "$@"
 }
 
 # Remove the least recently used images until there is room for this one, except images that were built here, which may be in no

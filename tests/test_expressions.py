@@ -137,7 +137,7 @@ def test_no_expression_goes_back_over_a_long_text(expression: Expression) -> Non
 
 
 def sending(text: str) -> None:
-    one = UploadStream(b"", StagedFile(what="x", source="x", path="x", sha256="x", size=1), range(1), lambda *_: None)
+    one = UploadStream(b"", StagedFile(what="x", source="x", path="x", sha256="x", size=1), lambda *_: None)
     for letter in text:
         one.take(letter.encode())
 

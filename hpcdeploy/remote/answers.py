@@ -50,13 +50,13 @@ class ExitCode(IntEnum):
 
 
 class UploadExitCode(IntEnum):
-    """Exit codes of the scripts that receive an upload (`login/receive.sh`, `login/lane.sh`)."""
+    """Exit codes of the scripts that receive an upload (`login/receive.sh`, `login/records.sh`)."""
 
     DONE = 0
     UNUSABLE = 10
     """The login node is not usable: a command is missing, or the disk is full."""
     DAMAGED = 11
-    """The checksum is wrong; the received bytes were removed."""
+    """The checksum is wrong; the received bytes were removed, or the record was not written."""
     INCOMPLETE = 15
     """Not all bytes were received; they are kept, and the next call resumes."""
 
@@ -192,6 +192,24 @@ def number_of(answer: Answer, key: str) -> int:
     if number is None:
         raise _wrong(key, answer, "a whole number")
     return number
+
+
+def ranges_of(answer: Answer, size: int) -> list[range]:
+    """Return the ranges of a file of `size` bytes under ``have``, which are pairs of offset and length.
+
+    Raises:
+        ValueError: There are none, or one is beyond the end.
+    """
+    found = []
+    have = answer.get("have")
+    for pair in have if isinstance(have, list) else [None]:
+        numbers = [whole_number(number, size) for number in pair] if isinstance(pair, list) else []
+        match numbers:
+            case [int(start), int(length)] if start + length <= size:
+                found.append(range(start, start + length))
+            case _:
+                raise _wrong("have", answer, "ranges of the file")
+    return found
 
 
 def _is_need(need: object) -> bool:

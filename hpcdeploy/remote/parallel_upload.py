@@ -1,26 +1,37 @@
-"""Upload the chunks of a large file in parallel, where the round trip takes long."""
+"""Upload a large file in parallel, where the round trip takes long and the login node has Python."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
 
 from hpcdeploy import limits
-from hpcdeploy.errors import ConnectionLostError, HpcdeployError
+from hpcdeploy.cluster import Cluster
+from hpcdeploy.errors import ConnectionLostError, HpcdeployError, SchedulerError
 from hpcdeploy.frozen import frozen
+from hpcdeploy.limits import Lines
 from hpcdeploy.progress import Progress
-from hpcdeploy.remote.answers import STREAM_SHELL, UploadExitCode
+from hpcdeploy.remote.answers import STREAM_SHELL, ErrorOutput, UploadExitCode, ranges_of, read_answer
+from hpcdeploy.remote.records import SHORTEST, Records
+from hpcdeploy.remote.script_parts import ABOUT_RECEIVE_RECORDS, FILES
 from hpcdeploy.remote.session import Session
-from hpcdeploy.remote.upload_stream import UploadStream, receiving_lane
+from hpcdeploy.remote.upload_stream import supplier_of, upload_script
+from hpcdeploy.shell_script import Value, library_file
 from hpcdeploy.staged_files import StagedFile
+from hpcdeploy.templates import refuse_former
 from hpcdeploy.transport.contract import Output, ignore_output
 
 CHUNKS = 4
-"""Number of parallel uploads; well below the sessions that sshd allows on one connection (sshd_config(5), MaxSessions: 10).
+"""Number of parallel channels; well below the sessions that sshd allows on one connection (sshd_config(5), MaxSessions: 10).
 """
 
 LARGE = 32_000_000
 FAR = 0.02
-"""Minimum size in bytes, and minimum round trip time in seconds, for a parallel upload. Below them the additional round
-trips cost more than they save: one window fills a gigabit network at 17 ms."""
+"""Minimum number of missing bytes, and minimum round trip time in seconds, for a parallel upload. Below them the additional
+round trips cost more than they save: one window fills a gigabit network at 17 ms."""
+
+_CONFIRMATION = 128
+"""Maximum number of bytes that the login node prints for a record."""
 
 
 @frozen
@@ -45,14 +56,15 @@ def upload_in_parallel(
     report: Output = ignore_output,
     reconnected: bool = False,
 ) -> ParallelResult:
-    """Upload chunks of a large `file` in parallel, if the round trip time makes it worthwhile.
+    """Upload records of a large `file` in parallel, if the round trip time makes it worthwhile.
 
     Interrupted uploads can be resumed by another call. Other errors are not reported here, because the single-stream upload
-    that follows (`hpcdeploy.remote.upload`) meets and reports them.
+    that follows (`hpcdeploy.remote.upload`) meets and reports them. It also does all of the work if the login node has no
+    Python.
 
     Args:
         file: The file.
-        have: The size of a partial file; if it exceeds the first chunk, nothing is done here.
+        have: The size of a partial file; if little is missing, nothing is done here.
         session: A session with the cluster.
         progress: Receives the progress.
         report: Receives messages for the user.
@@ -61,113 +73,138 @@ def upload_in_parallel(
     Raises:
         TransportError: No new connection can be opened.
     """
-    chunks = _cut(file.size)
-    if file.size < LARGE or have > len(chunks[0]):
+    if file.size - have < LARGE:
         return ParallelResult()
     connection = session.link.open()
     if reconnected:  # connect in this thread, which can prompt the user; this also measures the round trip time
         connection.run(("true",))
     if connection.delay < FAR:
         return ParallelResult()
-
-    def uploaded(*, waits: bool) -> _ParallelUpload:
-        shown = _TotalProgress(len(chunks), file.size, progress)
-        streams = []
-        for number, chunk in enumerate(chunks):
-            script = receiving_lane(file, chunk, session.cluster, waits=waits, overrides=session.overrides)
-            streams.append(UploadStream(script.encode("utf-8", "surrogateescape"), file, chunk, shown.part(number)))
-        upload = _ParallelUpload(streams, session, report)
-        upload.run(one_first=waits)
-        return upload
-
-    # Another client may be uploading the file, or the script of a lost connection may still run. When the first upload waits
-    # for such a process, no other upload may hold its own lock, because the process that joins the chunks waits for it.
-    upload = uploaded(waits=reconnected)
-    if upload.refused and not reconnected:
-        upload = uploaded(waits=True)
-    return upload.result()
+    return _ParallelUpload(file, session, progress, report).run()
 
 
 class _ParallelUpload:
-    """Upload each chunk in its own channel; data is sent after the first script has started, which locks the whole file."""
+    """Send records over several channels; each takes the next one when its own can take more bytes.
 
-    def __init__(self, streams: Sequence[UploadStream], session: Session, report: Output) -> None:
-        self._streams = streams
+    The first channel's script locks the upload, waits for other clients, and answers which ranges are present. The scripts
+    of the others need its files, and start after that answer.
+    """
+
+    def __init__(self, file: StagedFile, session: Session, progress: Progress, report: Output) -> None:
+        self._file = file
         self._session = session
         self._report = report
-        self._lost: list[ConnectionLostError] = []
-        self.refused = False
-        """Another process uploads the first chunk or the whole file, or has completed it."""
+        self._records = Records(file.size, supplier_of(file), progress)
+        self._limit = replace(
+            limits.TRANSFER,
+            stdout=limits.TRANSFER.stdout + _CONFIRMATION * (file.size // SHORTEST),
+            keep_stdout=False,
+        )
+        self._ready = threading.Event()
+        self._answered = False
+        self._began = 0
+        self._lost: ConnectionLostError | None = None
+        self._hopeless = False
 
-    def run(self, *, one_first: bool) -> None:
-        """Run all uploads to their end; with `one_first` the others start after the first script has started."""
-        first = self._streams[0]
-        threads = []
-        for stream in self._streams:
-            threads.append(threading.Thread(target=self._upload, args=(stream,), daemon=True))
-            threads[-1].start()
-            if one_first and not first.wait_for_answer():
-                break
-        for thread in threads:
+    def run(self) -> ParallelResult:
+        """Upload, and return the result."""
+        threads = [threading.Thread(target=self._channel, args=(number == 0,), daemon=True) for number in range(CHUNKS)]
+        threads[0].start()
+        self._ready.wait()
+        started = threads if self._answered and not self._records.complete else threads[:1]
+        for thread in started[1:]:
+            thread.start()
+        for thread in started:
             thread.join()
+        done = self._records.complete or self._records.failed or self._hopeless
+        return ParallelResult(began=self._began, lost=None if done else self._lost)
 
-    def result(self) -> ParallelResult:
-        """Return the result."""
-        again = self._lost and not any(stream.error for stream in self._streams)
-        return ParallelResult(began=sum(stream.began for stream in self._streams), lost=self._lost[0] if again else None)
-
-    def _upload(self, stream: UploadStream) -> None:
-        first = self._streams[0]
+    def _channel(self, is_first: bool) -> None:  # noqa: FBT001 - a thread's argument
+        sent: list[int] = []
+        lines, errors = Lines(limits.SCRIPT.stdout), ErrorOutput(self._report if is_first else ignore_output)
         try:
-            report = self._report if stream is first else ignore_output
+            script = receiving_records(
+                self._file, self._session.cluster, is_first=is_first, overrides=self._session.overrides
+            )
             result = self._session.stream(
                 STREAM_SHELL,
-                stdin=self._input(stream),
-                on_stdout=stream.take,
-                on_stderr=report,
-                limit=limits.TRANSFER,
+                stdin=self._input(script.encode("utf-8", "surrogateescape"), sent),
+                on_stdout=lambda piece: self._take(lines.take(piece)),
+                on_stderr=errors.take,
+                limit=self._limit,
             )
-            if stream is first:
-                self.refused = result.exit_code == UploadExitCode.INCOMPLETE and not first.answered
-            if result.exit_code and stream.answered and first.wait_for_answer():
-                self._lost.append(ConnectionLostError("the transfer was completed"))
+            self._hopeless |= result.exit_code == UploadExitCode.UNUSABLE
+            if result.exit_code and self._answered:
+                self._lost = ConnectionLostError(f"the transfer of {self._file.what} was interrupted")
         except ConnectionLostError as error:
-            self._lost.append(error)
-        except HpcdeployError:
+            self._lost = error
+        except HpcdeployError:  # the site allows fewer channels, or the single stream meets it too
             pass
         finally:
-            stream.end()
+            self._records.give_back(sent)
+            if is_first:
+                self._ready.set()
 
-    def _input(self, stream: UploadStream) -> Iterator[bytes]:
-        pieces = stream.pieces()
-        yield next(pieces)
-        for piece in pieces:
-            if not self._streams[0].wait_for_answer():
-                return
-            yield piece
+    def _input(self, script: bytes, sent: list[int]) -> Iterator[bytes]:
+        """Yield the script, and after the first answer the records; `sent` gets their offsets."""
+        yield script
+        self._ready.wait()
+        while self._answered and (record := self._records.take()):
+            sent.append(record.start)
+            yield record.packed()
+
+    def _take(self, lines: Iterable[bytes]) -> None:
+        """Process output of a script: the ranges that are present at the start, then those that were written.
+
+        Raises:
+            SchedulerError: An answer is malformed.
+        """
+        for line in lines:
+            try:
+                if (answer := read_answer(line)) is None:
+                    continue
+                if not answer:  # there is no Python, or the whole file is present
+                    self._ready.set()
+                    continue
+                have = ranges_of(answer, self._file.size)
+            except ValueError as error:
+                self._hopeless = True
+                raise SchedulerError(f"{self._file.what} was not uploaded in parallel: {error}") from error
+            if self._ready.is_set():
+                for span in have:
+                    self._records.confirm(span)
+            else:
+                self._records.begin(have)
+                self._began = self._records.done
+                self._answered = True
+                self._ready.set()
 
 
-def _cut(size: int) -> Sequence[range]:
-    """Split a file into chunks of equal size, except for the last."""
-    length = -(-size // CHUNKS)
-    return [range(start, min(start + length, size)) for start in range(0, size, length)]
+def receiving_records(
+    staged: StagedFile, cluster: Cluster, *, is_first: bool, patience: int = 120, overrides: Path | None = None
+) -> str:
+    """Render a script that receives records of an upload (`hpcdeploy.remote.records`) after its own text.
 
+    Several run at once. The script of `receiving` then completes the file.
 
-class _TotalProgress:
-    """Sum up the progress of the chunks."""
+    Args:
+        staged: The upload.
+        cluster: The cluster.
+        is_first: This script locks the upload, and answers which ranges are present. The others need none of this.
+        patience: Timeout in seconds without data.
+        overrides: The project's folder, whose own templates replace the built-in ones.
 
-    def __init__(self, chunks: int, size: int, progress: Progress) -> None:
-        self._done = [0] * chunks
-        self._size = size
-        self._progress = progress
-        self._lock = threading.Lock()
-
-    def part(self, number: int) -> Progress:
-        """Return the progress callback for one chunk."""
-
-        def update(done: int, _total: int) -> None:
-            with self._lock:
-                self._done[number] = done
-                self._progress(sum(self._done), self._size)
-
-        return update
+    Raises:
+        ConfigError: A path contains a line break or a NUL.
+        TemplateError: A template is broken.
+    """
+    refuse_former(overrides)
+    values: dict[str, Value] = {
+        "size": staged.size,
+        "is_first": is_first,
+        "silence_timeout": patience,
+        "receiver": library_file("receive.py"),
+    }
+    script = upload_script(staged, cluster, values)
+    title = "Receive records of a file that is uploaded in parallel, which follow this script on standard input."
+    return replace(script, title=title, about=ABOUT_RECEIVE_RECORDS, files=FILES["records"]).text()

@@ -34,10 +34,10 @@ Exit status: 0 the file is here. 10 login node not usable. 11 the file arrived d
 15 incomplete: call again.
 """
 
-ABOUT_RECEIVE_CHUNK = """\
+ABOUT_RECEIVE_RECORDS = """\
 
-Exit status: 0 the chunk is here. 10 login node not usable. 15 incomplete. (15 without an answer and a message: another call
-receives the chunk, or has received the whole file.)
+Exit status: 0 the records are here. 10 login node not usable. 11 a record arrived damaged, and was not written.
+15 incomplete; or, with an empty answer: there is no python3, or the whole file is here.
 """
 
 DATA_FOLLOWS = "main; exec </dev/null"
@@ -53,7 +53,7 @@ FILES: Mapping[str, tuple[str, ...]] = {
     ),
     "revoke": ("paths.sh", "messages.sh", "owners.sh", "folders.sh", "revoke.sh", "run_lock.sh"),
     "receive": (*_UPLOAD, "image_mode.sh", "receive.sh"),
-    "lane": (*_UPLOAD, "lane.sh"),
+    "records": (*_UPLOAD, "records.sh"),
     "slurm-follow": ("paths.sh", "sections.sh", "limited.sh", "slurm/release.sh", "slurm/follow.sh"),
     "htcondor-follow": ("paths.sh", "sections.sh", "limited.sh", "htcondor/follow.sh"),
     "slurm-cancel": ("paths.sh", "cancel.sh", "slurm/my_jobs.sh", "slurm/cancel.sh"),

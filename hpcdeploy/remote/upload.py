@@ -61,7 +61,7 @@ def _upload(file: StagedFile, have: int, session: Session, report: Output, progr
     lost: HpcdeployError | None = None
     farthest, failures = -1, 0
     while True:
-        stream, parallel = UploadStream(script, file, range(file.size), progress), ParallelResult()
+        stream, parallel = UploadStream(script, file, progress), ParallelResult()
         try:
             parallel = upload_in_parallel(file, have, session, progress, report=report, reconnected=bool(lost))
             lost = parallel.lost or _try(stream, file, session, report)
@@ -72,7 +72,7 @@ def _upload(file: StagedFile, have: int, session: Session, report: Output, progr
             lost = error
         if lost is None:
             return
-        have = file.size if stream.answered else have  # a partial file is resumed as a single stream
+        have = file.size if stream.answered else have  # what a single stream has begun, it continues
         began = max(parallel.began, stream.began)
         failures = 0 if began > farthest >= 0 else failures
         farthest = max(farthest, began)

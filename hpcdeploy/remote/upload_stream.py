@@ -1,7 +1,6 @@
 """Render the script that receives a staged file, and send it the file's bytes."""
 
 import queue
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from hpcdeploy.limits import Lines
 from hpcdeploy.progress import Progress
 from hpcdeploy.registry.asking import registry_of
 from hpcdeploy.remote.answers import number_of, read_answer
-from hpcdeploy.remote.script_parts import ABOUT_RECEIVE, ABOUT_RECEIVE_CHUNK, DATA_FOLLOWS, FILES, on_cluster, setup_for
+from hpcdeploy.remote.script_parts import ABOUT_RECEIVE, DATA_FOLLOWS, FILES, on_cluster, setup_for
 from hpcdeploy.shell_script import Script, Setup, Value, paths_function
 from hpcdeploy.staged_files import StagedFile
 from hpcdeploy.templates import refuse_former
@@ -50,22 +49,20 @@ def changed(file: StagedFile) -> ConfigError:
 
 
 class UploadStream:
-    """One upload attempt: the script, and after it reported how much of the `chunk` it has, the remaining bytes.
+    """One upload attempt: the script, and after it reported how much of the file it has, the remaining bytes.
 
     Attributes:
         answered: The script has reported the bytes that it already has.
-        began: Bytes of the chunk that were present at the start of this attempt, as reported.
+        began: Bytes of the file that were present at the start of this attempt, as reported.
         error: The error of the source or the answer, which ended the upload early.
     """
 
-    def __init__(self, script: bytes, file: StagedFile, chunk: range, progress: Progress) -> None:
+    def __init__(self, script: bytes, file: StagedFile, progress: Progress) -> None:
         self._script = script
         self._file = file
-        self._chunk = chunk
         self._progress = progress
         self._lines = Lines(limits.SCRIPT.stdout)
         self._have: queue.SimpleQueue[int | None] = queue.SimpleQueue()
-        self._reported = threading.Event()
         self.answered = False
         self.began = 0
         self.error: HpcdeployError | None = None
@@ -85,29 +82,22 @@ class UploadStream:
                 return
             self.answered = True
             self._have.put(self.began)
-            self._reported.set()
-
-    def wait_for_answer(self) -> bool:
-        """Wait until the script has answered or the attempt has ended; return whether it answered."""
-        self._reported.wait()
-        return self.answered
 
     def end(self) -> None:
-        """Wake up the threads that wait for the script's answer, which may never come."""
+        """Wake up the thread that waits for the script's answer, which may never come."""
         self._have.put(None)
-        self._reported.set()
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the standard input of the remote shell; called in its own thread."""
         yield self._script
-        done, size = self._have.get(), len(self._chunk)
+        done, size = self._have.get(), self._file.size
         if done is None:
             return
         self._progress(done, size)
         if done >= size:
             return
         try:
-            for piece in supplier_of(self._file)(self._chunk.start + done):
+            for piece in supplier_of(self._file)(done):
                 yield piece[: size - done]
                 done += len(piece)
                 self._progress(min(done, size), size)
@@ -138,48 +128,12 @@ def receiving(staged: StagedFile, cluster: Cluster, *, patience: int = 120, over
         TemplateError: A template is broken.
     """
     refuse_former(overrides)
-    script = _upload_script(staged, cluster, {"size": staged.size, "suffix": "", "silence_timeout": patience})
+    script = upload_script(staged, cluster, {"size": staged.size, "silence_timeout": patience})
     title = "Receive a file, whose bytes follow this script on standard input."
     return replace(script, title=title, about=ABOUT_RECEIVE, files=FILES["receive"]).text()
 
 
-def receiving_lane(
-    staged: StagedFile,
-    stretch: range,
-    cluster: Cluster,
-    *,
-    waits: bool = False,
-    patience: int = 120,
-    overrides: Path | None = None,
-) -> str:
-    """Render the script that receives one chunk of an upload after its own text; `receiving` then assembles the chunks.
-
-    Args:
-        staged: The upload.
-        stretch: The byte range of the chunk.
-        cluster: The cluster.
-        waits: Wait for the chunk's lock if another process receives it; otherwise exit at once.
-        patience: Timeout in seconds without data.
-        overrides: The project's folder, whose own templates replace the built-in ones.
-
-    Raises:
-        ConfigError: A path contains a line break or a NUL.
-        TemplateError: A template is broken.
-    """
-    refuse_former(overrides)
-    values: dict[str, Value] = {
-        "size": len(stretch),
-        "file_size": staged.size,
-        "suffix": f".{stretch.start}" if stretch.start else "",  # the first chunk is already at its position
-        "waits": waits,
-        "silence_timeout": patience,
-    }
-    script = _upload_script(staged, cluster, values)
-    title = "Receive a chunk of a file that is uploaded in parallel; its bytes follow this script on standard input."
-    return replace(script, title=title, about=ABOUT_RECEIVE_CHUNK, files=FILES["lane"]).text()
-
-
-def _upload_script(staged: StagedFile, cluster: Cluster, values: Mapping[str, Value]) -> Script:
+def upload_script(staged: StagedFile, cluster: Cluster, values: Mapping[str, Value]) -> Script:
     """Return a script that receives an upload, without its title and its files."""
     return Script(
         title="",

@@ -1,8 +1,10 @@
-"""A cluster that is a long way off: large files go in several lanes, each a channel of a real sshd."""
+"""A cluster that is a long way off: large files are uploaded in parallel, over several channels of a real sshd."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,14 +15,15 @@ from hpcdeploy.remote.connections import Connections
 from hpcdeploy.remote.upload import upload
 from hpcdeploy.staged_files import StagedFile
 from hpcdeploy.transport.connect import open_transport
+from hpcdeploy.transport.contract import Completed
 from hpcdeploy.whole_file import sha256_of
 from hpcdeploy_lab.inside import inside
 from hpcdeploy_lab.state import Lab
 
 
 @pytest.mark.parametrize("speaker", ["paramiko", "openssh"])
-def test_a_large_file_is_brought_in_lanes_and_is_whole(
-    lab: Lab, cluster: Cluster, tmp_path: Path, speaker: TransportName
+def test_a_large_file_is_uploaded_in_parallel_and_is_whole(
+    lab: Lab, cluster: Cluster, tmp_path: Path, speaker: TransportName, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = tmp_path / "large"
     source.write_bytes(os.urandom(parallel_upload.LARGE + 1))
@@ -37,10 +40,20 @@ def test_a_large_file_is_brought_in_lanes_and_is_whole(
             transport = far_session.link.open()
             transport.run(["true"])
             assert transport.delay > parallel_upload.FAR
-            parallel_upload.upload_in_parallel(staged, 0, far_session, lambda done, _size: steps.append(done))
+            commands: list[str] = []
+
+            def counted(argv: Sequence[str], **named: Any) -> Completed:
+                commands.append(argv[0])
+                return run(argv, **named)
+
+            run = transport.run
+            with monkeypatch.context() as patched:
+                patched.setattr(transport, "run", counted)
+                parallel_upload.upload_in_parallel(staged, 0, far_session, lambda done, _size: steps.append(done))
             assert steps[-1] == staged.size
-            stretches = inside(lab, ["sh", "-c", f"ls -A {folder} | grep -c '^.{sha256}.*parcel$'"], user=lab.user)
-            assert int(stretches.stdout) == parallel_upload.CHUNKS
+            assert commands == ["bash"] * parallel_upload.CHUNKS
+            left = inside(lab, ["sh", "-c", f"stat -c %s {folder}/.{sha256}.records"], user=lab.user)
+            assert int(left.stdout) == staged.size
             upload([{"sha256": sha256, "path": staged.path}], [staged], connections.to(distant))
     left = inside(lab, ["sh", "-c", f"cd {folder} && sha256sum {sha256} && ls -A | grep {sha256}"], user=lab.user)
     assert left.stdout.decode().splitlines() == [f"{sha256}  {sha256}", f".{sha256}.lock", sha256]

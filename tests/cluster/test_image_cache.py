@@ -85,7 +85,7 @@ def test_the_least_recently_used_images_go_and_those_in_use_stay(
         fill {built} 5MB 9 && touch {built}.json
         fill {old} 10MB 8; fill {newer} 10MB 7; fill {newest} 8MB 1; fill mine 1MB 20
         touch --date='30 hours ago' {delivery.sha256}.sif
-        for name in .{old}.parcel .{newer}.sif.77.0 .{built}.part .mine.part; do
+        for name in .{old}.parcel .{old}.records .{old}.ranges .{newer}.sif.77.0 .{built}.part .mine.part; do
           truncate --size=9MB $name && touch --date='2 days ago' $name
         done
         truncate --size=1MB .{built}.parcel

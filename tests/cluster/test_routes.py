@@ -45,8 +45,8 @@ def fresh(cluster: Cluster, request: pytest.FixtureRequest) -> Cluster:
 
 
 @pytest.fixture(autouse=True)
-def one_lane(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Upload each image as one chunk: a busy machine's latency would start parallel uploads (tests/once/test_lanes.py)."""
+def single_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Upload each image as a single stream: on a busy machine, the latency would start parallel uploads."""
     monkeypatch.setattr(parallel_upload, "FAR", float("inf"))
 
 

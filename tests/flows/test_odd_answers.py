@@ -26,7 +26,7 @@ from hpcdeploy.image import Definition
 from hpcdeploy.job import Array, Job
 from hpcdeploy.limits import OutputLimit
 from hpcdeploy.progress import ignore_progress
-from hpcdeploy.remote.answers import read_submission
+from hpcdeploy.remote.answers import ranges_of, read_submission
 from hpcdeploy.remote.connections import Connections
 from hpcdeploy.remote.listing import read_listing, read_state
 from hpcdeploy.remote.upload_stream import UploadStream
@@ -220,11 +220,18 @@ def test_an_honest_answer_is_taken(store: Store) -> None:
 )
 def test_a_damaged_answer_of_a_receiving_script_ends_the_try_with_an_error(said: str) -> None:
     staged = StagedFile(sha256="ab" * 32, size=9, path="x", what="the image", source="/nowhere")
-    stream = UploadStream(b"script", staged, range(9), ignore_progress)
+    stream = UploadStream(b"script", staged, ignore_progress)
     stream.take(f"HPCDEPLOY {said}\n".encode())
     assert list(stream.pieces()) == [b"script"]
     assert isinstance(stream.error, SchedulerError)
     assert "the image was not uploaded" in str(stream.error)
+
+
+@pytest.mark.parametrize("have", [None, 3, [3], [[3]], [[0, 1, 2]], [[0, -1]], [[5, 5]], [["x", 1]], [[0, 1], None], [{}]])
+def test_ranges_that_are_none_of_the_file_are_refused(have: object) -> None:
+    with pytest.raises(ValueError, match="expected ranges of the file"):
+        ranges_of({"have": have}, 9)
+    assert ranges_of({"have": [[0, 9], [9, 0], [2, 3]]}, 9) == [range(9), range(9, 9), range(2, 5)]
 
 
 def test_tasks_that_are_none_of_the_run_have_not_ended() -> None:

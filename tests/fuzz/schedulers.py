@@ -26,6 +26,7 @@ from hpcdeploy.job import Array, Job
 from hpcdeploy.limits import OutputLimit
 from hpcdeploy.plain_text import PlainStream, json_text
 from hpcdeploy.progress import ignore_progress
+from hpcdeploy.remote import parallel_upload
 from hpcdeploy.remote.answers import read_answer
 from hpcdeploy.remote.cleaning import read_items
 from hpcdeploy.remote.connections import Connections
@@ -232,13 +233,27 @@ def revoked(text: str) -> None:
 
 def received(text: str) -> None:
     staged = StagedFile(sha256="ab" * 32, size=9, path="x", what="x", source="/nowhere")
-    stream = UploadStream(b"", staged, range(9), ignore_progress)
+    stream = UploadStream(b"", staged, ignore_progress)
     stream.take(f"HPCDEPLOY {text}\n".encode("utf-8", "surrogatepass"))
     stream.end()
     for _ in stream.pieces():
         pass
     if stream.error:
         raise stream.error
+
+
+class Distant(Node):
+    """The same node, a long way off."""
+
+    delay = 1.0
+
+
+def received_in_parallel(text: str) -> None:
+    size = parallel_upload.LARGE
+    staged = StagedFile(sha256="ab" * 32, size=size, path="x", what="x", source="/nowhere")
+    with Connections(lambda _: Distant(answered(text, lambda: 15))) as connections:
+        result = parallel_upload.upload_in_parallel(staged, 0, connections.to(CLUSTER), ignore_progress)
+    assert 0 <= result.began <= size
 
 
 def logged(text: str) -> None:
@@ -320,6 +335,7 @@ SCHEDULERS = (
     Parser(name="submit-answer", inputs=as_json([JOB_ANSWER, NEEDS_ANSWER]), read=submitted),
     Parser(name="revoke-answer", inputs=as_json([JOB_ANSWER, {**JOB_ANSWER, "job_id": ""}]), read=revoked),
     Parser(name="receive-answer", inputs=as_json([{"have": 3}]), read=received),
+    Parser(name="records-answer", inputs=as_json([{"have": [[0, 9], [20, 1000]]}]), read=received_in_parallel),
     Parser(name="build-answer", inputs=as_json([BUILT]), read=built),
     Parser(name="apptainer-version", inputs=texts(("apptainer version 1.4.5\n",)), read=parse_version),
     Parser(name="build-output", inputs=texts((BUILD_LOG,)), read=build_shown),

@@ -5,7 +5,7 @@ import pytest
 
 from tests.once.points import BRINGING, CANCELLED, KINDS, VARIABLE, points, share_of
 from tests.once.test_after import KINDS as AFTER
-from tests.once.test_lanes import KINDS as IN_LANES
+from tests.once.test_parallel import KINDS as IN_PARALLEL
 from tests.once.test_riding import HELD
 from tests.once.test_riding import KINDS as RIDING
 
@@ -18,7 +18,7 @@ def test_the_pages_tell_how_many_points_there_are(page: str, monkeypatch: pytest
     [all_of_them] = re.findall(r"submissions at (\d+) points", text)
     [some] = re.findall(r"`make test` \w+ (?:so at )?(\d+) of them", text)
     on_both = (KINDS, BRINGING, CANCELLED, RIDING, HELD)
-    every = (*on_both, *on_both, AFTER, IN_LANES)
+    every = (*on_both, *on_both, AFTER, IN_PARALLEL)
     monkeypatch.setenv(VARIABLE, "all")
     assert int(all_of_them) == sum(len(points("any", share_of(kinds))) for kinds in every)
     monkeypatch.delenv(VARIABLE)

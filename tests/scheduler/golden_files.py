@@ -14,7 +14,7 @@ WHOLE = frozenset({"slurm-plain", "htcondor-plain"})
 def without_library(text: str) -> str:
     """Return a script in which the first line of a library file, which has its name, stands for the file."""
     root = shipped_root() / FOLDER
-    for path in sorted(root.rglob("*.sh")):
+    for path in sorted((*root.rglob("*.sh"), *root.rglob("*.py"))):
         file = library_file(path.relative_to(root).as_posix()).rstrip("\n")
         text = text.replace(file, file.partition("\n")[0])
     return text

@@ -12,9 +12,10 @@ from hpcdeploy.remote.answers import SHELL, STREAM_SHELL, read_answer
 from hpcdeploy.remote.cancellation import cancelling, revoking
 from hpcdeploy.remote.listing import listing
 from hpcdeploy.remote.logs import reading_logs
+from hpcdeploy.remote.parallel_upload import receiving_records
 from hpcdeploy.remote.query import following
 from hpcdeploy.remote.submission_script import submission
-from hpcdeploy.remote.upload_stream import receiving, receiving_lane
+from hpcdeploy.remote.upload_stream import receiving
 from hpcdeploy.staged_files import Delivery, Placement
 from tests.scheduler.golden_files import check_golden
 from tests.scheduler.samples import (
@@ -102,7 +103,7 @@ def scripts() -> dict[str, str]:
     made["slurm-parcels"] = submission(run_of(PLAIN), PLAIN, SITE, elsewhere, placements=(here,))
     made["htcondor-brought"] = submission(run_of(PLAIN, "htcondor"), PLAIN, CLUSTER, BROUGHT)
     made["receive"] = receiving(STAGED, SITE)
-    made["lane"] = receiving_lane(STAGED, range(1_000_000, 2_000_000), SITE)
+    made["records"] = receiving_records(STAGED, SITE, is_first=True)
     made["slurm-after"] = submission(run_of(PLAIN), PLAIN_AFTER, CLUSTER, CACHED, after=PREDECESSORS)
     made["htcondor-after"] = submission(
         run_of(SWEPT, "htcondor"), replace(SWEPT, after=PLAIN_AFTER.after), CLUSTER, CACHED, after=PREDECESSORS

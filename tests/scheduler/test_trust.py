@@ -10,6 +10,7 @@ import pytest
 
 from hpcdeploy import shell
 from hpcdeploy.cluster import Cluster
+from hpcdeploy.remote.parallel_upload import receiving_records
 from hpcdeploy.remote.upload_stream import receiving
 from hpcdeploy.shell_script import assignments, library
 from hpcdeploy.staged_files import StagedFile
@@ -231,24 +232,26 @@ def test_a_lock_in_the_folder_of_a_group_is_for_the_group(machine: Machine) -> N
     assert machine.run(f"image_mode {lock.parent}").stdout == "0600\n"
 
 
+@pytest.mark.parametrize("ending", ["parcel", "records", "ranges"])
 @pytest.mark.parametrize("planted", ["folder", "link", "part"])
-def test_an_upload_does_not_go_into_what_somebody_else_has_put_there(machine: Machine, planted: str) -> None:
+def test_an_upload_does_not_go_into_what_somebody_else_has_put_there(machine: Machine, planted: str, ending: str) -> None:
     staged = StagedFile(
         sha256=SHA256, size=len(CONTENT), path=str(machine.folder / "up" / "x.sif"), what="the image", source=""
     )
     folder, victim = machine.folder / "up", machine.made(machine.folder / "cache" / "thesis")
     machine.give(folder, BOB if planted == "folder" else ALICE, 0o777)
-    part = folder / f".{SHA256}.parcel"
+    part = folder / f".{SHA256}.{ending}"
     if planted == "link":
         part.symlink_to(victim)
     elif planted == "part":
         part.touch()
         os.chown(part, BOB, BOB)
         part.chmod(0o666)
-    script = receiving(staged, Cluster(name="c", root=str(machine.root)))
-    done = as_user(script, ALICE)
-    assert done.returncode == 10, done.stderr
+    cluster = Cluster(name="c", root=str(machine.root))
     expected = f"belongs to {BOB}, who could exchange the image" if planted == "folder" else "another user's file, or a link"
-    assert expected in done.stderr
+    for script in (receiving(staged, cluster), receiving_records(staged, cluster, is_first=True)):
+        done = as_user(script, ALICE)
+        assert done.returncode == 10, done.stderr
+        assert expected in done.stderr
     assert victim.read_bytes() == CONTENT
     assert not (folder / "x.sif").exists()

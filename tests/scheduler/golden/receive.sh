@@ -17,7 +17,6 @@ what='the code of '"'"'my project'"'"''
 sha256=1212121212121212121212121212121212121212121212121212121212121212
 image_cache_owners=()
 size=1200000
-suffix=''
 silence_timeout=120
 set_paths() {
   file=/scratch/"${USER:?is not set on this machine, but the path needs it: set it, or name another path}"'/my project/code/1212121212121212121212121212121212121212121212121212121212121212.tar'

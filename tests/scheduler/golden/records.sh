@@ -1,8 +1,8 @@
 #!/bin/bash
-# Receive a chunk of a file that is uploaded in parallel; its bytes follow this script on standard input. Written by hpcdeploy 0.1.0.
+# Receive records of a file that is uploaded in parallel, which follow this script on standard input. Written by hpcdeploy 0.1.0.
 #
-# Exit status: 0 the chunk is here. 10 login node not usable. 15 incomplete. (15 without an answer and a message: another call
-#              receives the chunk, or has received the whole file.)
+# Exit status: 0 the records are here. 10 login node not usable. 11 a record arrived damaged, and was not written.
+# 15 incomplete; or, with an empty answer: there is no python3, or the whole file is here.
 
 # --- login/state.sh: start bash from one known state, whatever a profile has set (options, IFS, aliases, functions).
 
@@ -16,11 +16,11 @@ setup_exit=(exit 10)
 what='the code of '"'"'my project'"'"''
 sha256=1212121212121212121212121212121212121212121212121212121212121212
 image_cache_owners=()
-size=1000000
-file_size=1200000
-suffix=.1000000
-waits=no
+size=1200000
+is_first=yes
 silence_timeout=120
+receiver='# --- login/receive.py: receive records of a file that is uploaded in parallel. records.sh runs it, receive.sh does the rest.
+'
 set_paths() {
   file=/scratch/"${USER:?is not set on this machine, but the path needs it: set it, or name another path}"'/my project/code/1212121212121212121212121212121212121212121212121212121212121212.tar'
 }
@@ -38,7 +38,7 @@ set_paths() {
 
 # --- login/upload.sh: prepare the reception of a file, whose bytes follow the script on standard input.
 
-# --- login/lane.sh: receive a chunk of a file that is uploaded in parallel. The answer is the number of bytes that are here already; the
+# --- login/records.sh: receive records of a file that is uploaded in parallel, in Python ($receiver, receive.py). Several of these scripts
 }
 # bash reads the script to its end before it runs anything: a script that was cut off does nothing.
 main; exec </dev/null

@@ -1,4 +1,4 @@
-"""A submission that brings a large file in lanes, cut off on the way: one job, the file whole, little sent twice."""
+"""A submission that uploads a large file in parallel, cut off on the way: one job, the file whole, little sent twice."""
 
 import os
 import threading
@@ -33,7 +33,7 @@ KINDS = {
     "cut after bytes to the login node": 4,
     "client killed after bytes to the login node": 3,
     "client and master killed after bytes to the login node": 1,
-    "lane killed after bytes to the login node": 3,
+    "receiver killed after bytes to the login node": 3,
     "logins killed after bytes to the login node": 3,
     "resumed elsewhere after bytes to the login node": 2,
 }
@@ -42,7 +42,7 @@ KINDS = {
 SIZE = parallel_upload.LARGE + 1
 AT_ONCE = 3
 LOST = 9_000_000
-"""Bytes that were on their way when a connection broke, and come again: a window of 2 MiB in each lane, and buffers."""
+"""Bytes that were on their way when a connection broke, and come again: a window of 2 MiB in each channel, and buffers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +82,7 @@ def kill_over_there(place: Place, point: Point, made: Planned) -> bool:
     """Kill one of the scripts that receive the image, or the logins that they belong to with all that runs in them."""
     name = f"*/.{made.uploads[0].sha256}*.lock"
     scripts = f"pids=($(find /proc/[0-9]*/fd -lname '{name}' 2>/dev/null | cut -d/ -f3 | sort -u)); [ ${{#pids[@]}} -gt 0 ]"
-    if point.kind.startswith("lane"):
+    if point.kind.startswith("receiver"):
         kill = f"kill -KILL ${{pids[{int(point.where * 1000)} % ${{#pids[@]}}]}}"
     else:
         # All at once: of those whose login is gone already, something else is the parent.
@@ -91,10 +91,13 @@ def kill_over_there(place: Place, point: Point, made: Planned) -> bool:
 
 
 def what_came(place: Place, made: Planned) -> list[int]:
-    """Return the sizes of the pieces of the image that lie over there."""
-    names = f"{place.root}/images/.{made.uploads[0].sha256}*.parcel {place.root}/images/{made.uploads[0].sha256}.sif"
-    found = inside(place.lab, ["bash", "-c", f"stat -c %s {names} 2>/dev/null"], user=place.lab.user, timeout=30)
-    return [int(size) for size in found.stdout.split()]
+    """Return the sizes of the pieces of the image that lie over there: records that are listed, or the whole so far."""
+    sha256, images = made.uploads[0].sha256, f"{place.root}/images"
+    line = f"cat {images}/.{sha256}.ranges || stat -c '0 %s ;' {images}/.{sha256}.parcel {images}/{sha256}.sif"
+    found = inside(place.lab, ["bash", "-c", line], user=place.lab.user, timeout=30).stdout.decode()
+    rows = [line.split() for line in found.splitlines()]
+    spans = {(int(row[0]), int(row[1])) for row in rows if len(row) == 3}
+    return [length for _, length in spans]
 
 
 def sent_through(proxy: Proxy) -> int:
@@ -121,7 +124,7 @@ def break_one(way: Way, point: Point, folder: Path, record: Path) -> tuple[Outco
     folder.mkdir()
 
     def break_it() -> None:
-        if point.kind.startswith(("lane", "logins")) and not kill_over_there(place, point, made):
+        if point.kind.startswith(("receiver", "logins")) and not kill_over_there(place, point, made):
             wrong.append(f"{point}, {way.speaker}: there was no process to kill")
         if point.kind.startswith("client"):
             process.kill()
@@ -145,7 +148,7 @@ def break_one(way: Way, point: Point, folder: Path, record: Path) -> tuple[Outco
     if code:
         came = what_came(place, made)
         if len(came) < 2 and sum(came) < SIZE // parallel_upload.CHUNKS:
-            wrong.append(f"{point}, {way.speaker}: no lanes, but {came}")
+            wrong.append(f"{point}, {way.speaker}: not in parallel, but {came}")
         again, sent = resume_counted(way, made, store, folder / "again")
         if sent > SIZE - sum(came) + LOST:
             wrong.append(f"{point}, {way.speaker}: {came} had come, and {sent} bytes were sent again")
@@ -162,7 +165,7 @@ def lies_there(place: Place, made: Planned) -> list[str]:
     return inside(place.lab, ["bash", "-c", line], user=place.lab.user, timeout=60).stdout.decode().split()[:-1]
 
 
-def test_a_large_file_in_lanes_that_is_cut_off_anywhere_is_whole_in_the_end_and_has_one_job(
+def test_a_large_file_uploaded_in_parallel_that_is_cut_off_anywhere_is_whole_in_the_end_and_has_one_job(
     place: Place, far: int, seed: str, tmp_path: Path, say: Callable[[str], None]
 ) -> None:
     record = tmp_path / "runs.db"
@@ -176,14 +179,14 @@ def test_a_large_file_in_lanes_that_is_cut_off_anywhere_is_whole_in_the_end_and_
         return break_one(way, point, tmp_path / str(number), record)
 
     kinds = share_of(KINDS)
-    chosen = points(f"{seed} lanes", kinds)
+    chosen = points(f"{seed} parallel", kinds)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         outcomes, wrongs = zip(*pool.map(break_at, enumerate(chosen)), strict=True)
     wait_for_scripts(place.lab, place.root)
     found = {run: jobs for scheduler in schedulers for run, jobs in jobs_by_run(place.lab, scheduler).items()}
     counts = [len(found.get(one.run.id, ())) for one in outcomes]
     resumed = sum(bool(one.exit_code) for one in outcomes)
-    say(told("in lanes", seed, outcomes, counts, resumed, counts.count(0)))
+    say(told("in parallel", seed, outcomes, counts, resumed, counts.count(0)))
     assert [line for lines in wrongs for line in lines] == []
     assert counts == [1] * len(outcomes)
     assert Counter(one.point.kind for one in outcomes) == kinds

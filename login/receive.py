@@ -1,0 +1,168 @@
+# --- login/receive.py: receive records of a file that is uploaded in parallel. records.sh runs it, receive.sh does the rest.
+"""Write records from standard input into a partial file, and list them in a journal.
+
+A record is an offset (8 bytes), a length (4), the sha256 (32) and the bytes. Several processes write into one file. Each
+prints the ranges that it has written; the first one, which records.sh has locked, begins with those of earlier calls.
+
+Python 3.6 or later, standard library only. There is no single quotation mark here: this is one quoted word of the script.
+"""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import select
+import stat
+import struct
+import sys
+
+HEADER = struct.Struct(">QI32s")
+LONGEST = 4 * 1024 * 1024  # bytes of a record, which is held in memory
+MOST_RANGES = 10000  # in an answer; the client sends again what is not listed
+UNUSABLE, DAMAGED, INCOMPLETE = 10, 11, 15
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class EndError(Exception):
+    """The reason for an exit code."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def write_all(file: int, data: bytes) -> None:
+    """Write all of the data, also if the system writes it in parts."""
+    while data:
+        data = data[os.write(file, data) :]
+
+
+def answer(ranges: "list[tuple[int, int]]") -> None:
+    """Print ranges as offset and length; a cut connection does not matter, because the journal has them."""
+    with contextlib.suppress(OSError):
+        write_all(1, b"\nHPCDEPLOY " + json.dumps({"have": ranges}).encode() + b"\n")
+
+
+def read(count: int, silence: float) -> bytes:
+    """Read so many bytes; fewer if the input ends. A client that disappears leaves its connection open and sends nothing."""
+    data = bytearray()
+    while len(data) < count:
+        if not select.select([0], [], [], silence)[0]:
+            raise EndError(INCOMPLETE, f"received nothing for {silence:g} s")
+        piece = os.read(0, count - len(data))
+        if not piece:
+            break
+        data += piece
+    return bytes(data)
+
+
+def open_own(folder: int, name: str, flags: int = 0) -> int:
+    """Open a file of the folder for reading and writing; refuse links, and files that another user may have made."""
+    try:
+        file = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | flags, 0o600, dir_fd=folder)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise EndError(UNUSABLE, f"{name} is a link, or no file; remove it") from error
+        raise
+    found = os.fstat(file)
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink > 1:
+        raise EndError(UNUSABLE, f"{name} is the file of another user, or a link; remove it")
+    return file
+
+
+def begin(folder: int, name: str, size: int) -> None:
+    """Make the files of a new upload; the partial file of a single stream is continued.
+
+    A journal without its partial file is from an earlier upload. The partial file is made last: where it is, both are.
+    """
+    records, ranges, part = name + ".records", name + ".ranges", name + ".parcel"
+    if os.access(records, os.F_OK, dir_fd=folder, follow_symlinks=False):
+        os.close(open_own(folder, ranges, os.O_CREAT))
+        return
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(ranges, dir_fd=folder)
+    journal = open_own(folder, ranges, os.O_CREAT | os.O_EXCL)
+    with contextlib.suppress(FileNotFoundError):
+        here = os.fstat(open_own(folder, part)).st_size
+        if 0 < here <= size:
+            write_all(journal, b"\n0 %d ;" % here)
+            os.rename(part, records, src_dir_fd=folder, dst_dir_fd=folder)
+            return
+    os.close(open_own(folder, records, os.O_CREAT | os.O_EXCL))
+
+
+def known(journal: int, size: int) -> "list[tuple[int, int]]":
+    """Return the ranges in the journal, joined where they touch. A line without its end, as of a full disk, is ignored."""
+    found = set()
+    with open(journal, "rb", closefd=False) as lines:
+        for line in lines:
+            fields = line.split()
+            if len(fields) == 3 and fields[0].isdigit() and fields[1].isdigit() and fields[2] == b";":
+                found.add((int(fields[0]), int(fields[0]) + int(fields[1])))
+    joined = []  # type: list[tuple[int, int]]
+    for start, end in sorted(found):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    return [(start, end - start) for start, end in joined if end <= size][:MOST_RANGES]
+
+
+def receive(file: int, journal: int, size: int, silence: float) -> None:
+    """Write records until the input ends."""
+    while True:
+        header = read(HEADER.size, silence)
+        if not header:
+            return
+        if len(header) < HEADER.size:
+            raise EndError(INCOMPLETE, "the connection ended within a record")
+        offset, length, digest = HEADER.unpack(header)
+        if not 0 < length <= LONGEST or offset + length > size:
+            raise EndError(DAMAGED, f"a record of {length} bytes at {offset} is too long, or beyond the end")
+        data = read(length, silence)
+        if len(data) < length:
+            raise EndError(INCOMPLETE, "the connection ended within a record")
+        if hashlib.sha256(data).digest() != digest:
+            raise EndError(DAMAGED, f"the record at {offset} arrived damaged")
+        done = 0
+        while done < length:
+            done += os.pwrite(file, data[done:], offset + done)
+        write_all(journal, b"\n%d %d ;" % (offset, length))
+        answer([(offset, length)])
+
+
+def check_name(file: int, folder: int, name: str) -> None:
+    """Raise FileNotFoundError if the open file no longer has the name."""
+    if not os.path.samestat(os.fstat(file), os.stat(name, dir_fd=folder, follow_symlinks=False)):
+        raise FileNotFoundError
+
+
+def main(path: str, sha256: str, size: int, silence: float, is_first: str) -> None:
+    """Open the files in the folder, which the script has checked, and receive."""
+    folder, name = os.open(path, os.O_RDONLY | os.O_DIRECTORY), "." + sha256
+    if is_first == "yes":
+        begin(folder, name, size)
+    try:
+        file = open_own(folder, name + ".records")
+        fcntl.flock(file, fcntl.LOCK_SH)  # until the end: receive.sh, which renames the file, waits for it
+        check_name(file, folder, name + ".records")
+        journal = open_own(folder, name + ".ranges", os.O_APPEND)
+    except FileNotFoundError as error:
+        raise EndError(INCOMPLETE, "another call continues this upload") from error
+    if is_first == "yes":
+        answer(known(journal, size))
+    receive(file, journal, size, silence)
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), sys.argv[5])
+    except EndError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(error.code)
+    except OSError as error:
+        full = ": make room there (a full disk, or your quota), and submit again" if error.errno in FULL else ""
+        sys.stderr.write(f"error: cannot write to {sys.argv[1]}: {error.strerror}{full}\n")
+        sys.exit(UNUSABLE)

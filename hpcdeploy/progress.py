@@ -22,8 +22,8 @@ def silently(_what: str) -> AbstractContextManager[Progress]:
     return nullcontext(ignore_progress)
 
 
-def _ignore(_message: bytes) -> None:
-    pass
+def ignore_output(_piece: bytes) -> None:
+    """Ignore a piece of output; it is kept nevertheless."""
 
 
 @frozen
@@ -35,7 +35,7 @@ class Feedback:
         carrying: Shows the progress of an upload.
     """
 
-    report: Callable[[bytes], None] = _ignore
+    report: Callable[[bytes], None] = ignore_output
     carrying: Carrying = silently
 
 

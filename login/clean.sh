@@ -36,7 +36,7 @@ read_words() {
   named=()
   while IFS= read -r word; do
     [ -z "$word" ] || named[$word]=yes
-    [ "${#word}" -lt 64 ] || named[${word:0:64}]=yes
+    [[ ${#word} -lt 64 || ! $word =~ [0-9a-f]{64} ]] || named[${BASH_REMATCH[0]}]=yes
   done <<<"$words"
 }
 

@@ -10,8 +10,9 @@ from typing import TypeGuard
 from hpcdeploy.checked_values import LARGEST, read_json, whole_number
 from hpcdeploy.frozen import frozen
 from hpcdeploy.limits import Lines
+from hpcdeploy.progress import ignore_output
 from hpcdeploy.run import Run
-from hpcdeploy.transport.contract import Completed, Output, ignore_output
+from hpcdeploy.transport.contract import Completed, Output
 
 STREAM_SHELL = ("bash", "-l", "-s")
 """Start a login shell that runs the script on its standard input and leaves later input unread. Therefore it reads byte by

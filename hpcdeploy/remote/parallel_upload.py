@@ -10,7 +10,7 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConnectionLostError, HpcdeployError, SchedulerError
 from hpcdeploy.frozen import frozen
 from hpcdeploy.limits import Lines
-from hpcdeploy.progress import Progress
+from hpcdeploy.progress import Progress, ignore_output
 from hpcdeploy.remote.answers import STREAM_SHELL, ErrorOutput, UploadExitCode, ranges_of, read_answer
 from hpcdeploy.remote.records import SHORTEST, Records
 from hpcdeploy.remote.script_parts import ABOUT_RECEIVE_RECORDS, FILES
@@ -19,7 +19,7 @@ from hpcdeploy.remote.upload_stream import supplier_of, upload_script
 from hpcdeploy.shell_script import Value, library_file
 from hpcdeploy.staged_files import StagedFile
 from hpcdeploy.templates import refuse_former
-from hpcdeploy.transport.contract import Output, ignore_output
+from hpcdeploy.transport.contract import Output
 
 CHUNKS = 4
 """Number of parallel channels; well below the sessions that sshd allows on one connection (sshd_config(5), MaxSessions: 10).

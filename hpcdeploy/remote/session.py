@@ -10,9 +10,9 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConnectionLostError, HpcdeployError, OverLimitError, SchedulerError
 from hpcdeploy.frozen import frozen
 from hpcdeploy.limits import OutputLimit
-from hpcdeploy.progress import Progress, ignore_progress
+from hpcdeploy.progress import Progress, ignore_output, ignore_progress
 from hpcdeploy.remote.answers import MARK, SHELL, Answer, ErrorOutput, last_lines, read_answer
-from hpcdeploy.transport.contract import Completed, Input, Output, Transport, ignore_output
+from hpcdeploy.transport.contract import Completed, Input, Output, Transport
 
 _Result = TypeVar("_Result")
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from hpcdeploy import limits
 from hpcdeploy.errors import ConnectionLostError, HpcdeployError, SchedulerError, TransportError
-from hpcdeploy.progress import Carrying, Progress, silently
+from hpcdeploy.progress import Carrying, Progress, ignore_output, silently
 from hpcdeploy.remote.answers import STREAM_SHELL, UploadExitCode
 from hpcdeploy.remote.parallel_upload import ParallelResult, upload_in_parallel
 from hpcdeploy.remote.session import Session
 from hpcdeploy.remote.upload_stream import UploadStream, changed, receiving
 from hpcdeploy.staged_files import StagedFile
-from hpcdeploy.transport.contract import Output, ignore_output
+from hpcdeploy.transport.contract import Output
 from hpcdeploy.whole_file import sha256_of
 
 

@@ -6,7 +6,7 @@ from typing import Protocol, Self
 
 from hpcdeploy.frozen import frozen
 from hpcdeploy.limits import OutputLimit
-from hpcdeploy.progress import Progress, ignore_progress
+from hpcdeploy.progress import Progress, ignore_output, ignore_progress
 
 Output = Callable[[bytes], None]
 """Receive output in pieces of any size."""
@@ -44,10 +44,6 @@ class Completed:
     exit_code: int
     stdout: bytes
     stderr: bytes
-
-
-def ignore_output(_piece: bytes) -> None:
-    """Ignore a piece of output; it is kept nevertheless."""
 
 
 class Transport(Protocol):

@@ -12,9 +12,9 @@ from typing import Self
 from hpcdeploy import limits
 from hpcdeploy.errors import ConnectionLostError, OverLimitError, TransportError
 from hpcdeploy.limits import OutputLimit, TooMuchError
-from hpcdeploy.progress import Progress, ignore_progress
+from hpcdeploy.progress import Progress, ignore_output, ignore_progress
 from hpcdeploy.transport.command_line import check_words, shown
-from hpcdeploy.transport.contract import Completed, Input, Output, ignore_output
+from hpcdeploy.transport.contract import Completed, Input, Output
 from hpcdeploy.transport.pump import BLOCK, Kept, SilenceError, blocks, over_limit, pump
 from hpcdeploy.whole_file import whole_file
 

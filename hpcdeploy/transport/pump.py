@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from hpcdeploy.limits import Collected, Ends, OutputLimit, TooMuchError, seconds_in_words
-from hpcdeploy.transport.contract import Input, Output, ignore_output
+from hpcdeploy.progress import ignore_output
+from hpcdeploy.transport.contract import Input, Output
 
 BLOCK = 64 * 1024
 """Bytes to transfer at once: the largest piece in a Linux pipe, and close to OpenSSH's largest packet."""

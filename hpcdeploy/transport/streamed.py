@@ -16,10 +16,10 @@ from typing import BinaryIO, ClassVar, Protocol, Self
 from hpcdeploy import limits
 from hpcdeploy.errors import ConnectionLostError, OverLimitError, TransportError
 from hpcdeploy.limits import OutputLimit, TooMuchError
-from hpcdeploy.progress import Progress, ignore_progress
+from hpcdeploy.progress import Progress, ignore_output, ignore_progress
 from hpcdeploy.transport import ssh_copy
 from hpcdeploy.transport.command_line import command_line, shown
-from hpcdeploy.transport.contract import Completed, Input, Output, ignore_output
+from hpcdeploy.transport.contract import Completed, Input, Output
 from hpcdeploy.transport.pump import (
     Kept,
     LostError,

@@ -257,5 +257,5 @@ def test_no_file_of_a_project_replaces_the_server_of_secrets(tmp_path: Path, mon
     own = tmp_path / "login_templates" / "secrets.sh"
     own.parent.mkdir()
     own.write_text(changed)
-    with pytest.raises(TemplateError, match=f"{own} overrides a template of the scripts for login nodes"):
+    with pytest.raises(TemplateError, match=f"{own} overrides a template that no longer exists"):
         building(definition, cluster, context_sha256="", secrets=secrets, overrides=tmp_path)

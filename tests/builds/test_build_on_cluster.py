@@ -130,7 +130,7 @@ def test_the_image_is_in_the_cluster_s_cache_under_its_digest_with_its_record(
 def test_the_same_inputs_are_not_built_again(built: BuiltImage, cluster: Cluster, transport: Transport) -> None:
     events: list[BuildEvent] = []
     assert build_on(generate(SETTINGS, EXAMPLE), session(cluster, transport), report=events.append) == built
-    assert not any("Starting build" in event.text for event in events)
+    assert not any(event.text == "starting" for event in events)
 
 
 def test_a_fetched_image_is_checked_and_has_its_record_beside_it(
@@ -179,7 +179,7 @@ def test_two_builds_at_once_of_the_same_inputs_build_once(quick: Quick, cluster:
         thread.join()
     assert len(images) == 2
     assert images[0] == images[1]
-    assert sum("Starting build" in event.text for event in events) == 1
+    assert sum(event.text == "starting" for event in events) == 1
 
 
 def test_what_a_killed_build_left_is_gone_after_the_next(quick: Quick, cluster: Cluster, transport: Transport) -> None:
@@ -214,7 +214,7 @@ def test_force_builds_again(quick: Quick, cluster: Cluster, transport: Transport
     events: list[BuildEvent] = []
     image = build_on(definition, session(cluster, transport), force=True, report=events.append)
     assert image.inputs == definition.inputs
-    assert any("Starting build" in event.text for event in events)
+    assert any(event.text == "starting" for event in events)
 
 
 def test_build_arguments_reach_apptainer(cluster: Cluster, transport: Transport, quick: Quick, project: Path) -> None:

@@ -64,7 +64,7 @@ def test_code_that_is_surprisingly_large_is_asked_about_at_a_terminal(
     code, said = at_a_terminal(project, answer, "submit", "train", "--cluster", "hpc")
     assert "largest parts: data/ (3.00 MB)" in said
     assert "Upload all of it? [y/N]" in said
-    assert ("allow more" in said) == refused
+    assert ("raise the limit" in said) == refused
     assert (code == 2) == refused
 
 

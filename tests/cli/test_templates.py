@@ -300,7 +300,7 @@ def test_a_template_that_is_none_any_more_is_refused_where_it_counted(
     project: Project, words: tuple[str, ...], name: str
 ) -> None:
     store = Store(default_path(project.environment))
-    run = replace(RUN, scheduler="htcondor" if name.startswith("htcondor") else "slurm")
+    run = replace(RUN, scheduler="htcondor" if name.startswith("htcondor") else "slurm", project=str(project.path))
     if name.endswith(("revoke.sh", "asking.sh")):
         run = replace(run, job_id="")  # its submission is uncertain
     store.add(run, "")
@@ -322,7 +322,7 @@ def test_templates_that_are_none_any_more_are_listed_with_what_to_do(project: Pr
     assert "submit.sh" not in done.stdout
     assert done.stderr.count("overrides a template") == 2
     assert (
-        f"note: {project.path}/slurm_templates/submit.sh overrides a template of the scripts for login nodes" in done.stderr
+        f"note: {project.path}/slurm_templates/submit.sh overrides a template that no longer exists" in done.stderr
     )
     now = "is now slurm_templates/program.sh and htcondor_templates/program.sh: copy your changes there"
     assert f"note: {project.path}/login_templates/program.sh overrides a template that {now}" in done.stderr

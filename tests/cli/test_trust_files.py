@@ -99,9 +99,9 @@ def test_the_answer_holds_for_a_cluster_and_a_file_whatever_it_holds(project: Pr
 def test_the_host_of_a_projects_cluster_is_part_of_the_answer(project: Project) -> None:
     says(project, "inputs = ['~/.ssh/key:k']", OTHERS)
     at_a_terminal(project, b"y\n", "submit", "--cluster", "theirs")
-    assert "lie outside" not in project.run("submit", "--cluster", "theirs").stderr
+    assert "outside of its folder" not in project.run("submit", "--cluster", "theirs").stderr
     says(project, "inputs = ['~/.ssh/key:k']", OTHERS.replace("theirs.invalid", "other.invalid"))
-    assert "lie outside" in project.run("submit", "--cluster", "theirs").stderr
+    assert "outside of its folder" in project.run("submit", "--cluster", "theirs").stderr
 
 
 def test_a_no_sends_nothing_and_is_not_remembered(project: Project) -> None:
@@ -132,7 +132,7 @@ def test_a_container_here_sees_nothing_outside_unasked(
     assert done.returncode == 2
     assert f"shows to its container on this machine files outside of its folder ({shown} (" in done.stderr
     for trusting in ("--trust-project", "--dry-run"):
-        assert "lie outside" not in project.run(*words, trusting, "train").stderr
+        assert "outside of its folder" not in project.run(*words, trusting, "train").stderr
 
 
 def test_a_build_reads_no_file_outside_as_a_secret_unasked(project: Project) -> None:
@@ -144,11 +144,11 @@ def test_a_build_reads_no_file_outside_as_a_secret_unasked(project: Project) -> 
         assert "as secrets of a build on " in done.stderr
         assert "files outside of its folder (secrets.KEY: ~/.ssh/key (" in done.stderr
     for given in (("--secret", "id=KEY,src=../home/.ssh/key"), ("--secret", "id=KEY,env=PATH"), ("--trust-project",)):
-        assert "lie outside" not in project.run("build", "one", *given).stderr
+        assert "outside of its folder" not in project.run("build", "one", *given).stderr
     assert project.run("build", "one", "--dry-run").returncode == 0
     (project.path / "hpcdeploy.toml").write_text(IMAGE.replace("~/.ssh/key", "key"))
     (project.path / "key").write_text("x")
-    assert "lie outside" not in project.run("build", "one").stderr
+    assert "outside of its folder" not in project.run("build", "one").stderr
 
 
 def test_the_answers_of_many_builds_are_asked_for_ahead(project: Project) -> None:

@@ -11,13 +11,13 @@ import pytest
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConfigError, ConnectionLostError, SchedulerError, TransportError
 from hpcdeploy.limits import OutputLimit
-from hpcdeploy.progress import Progress
+from hpcdeploy.progress import Progress, ignore_output
 from hpcdeploy.remote.answers import STREAM_SHELL
 from hpcdeploy.remote.connections import Connections
 from hpcdeploy.remote.upload import upload
 from hpcdeploy.remote.upload_stream import receiving
 from hpcdeploy.staged_files import StagedFile
-from hpcdeploy.transport.contract import Completed, Input, Output, ignore_output
+from hpcdeploy.transport.contract import Completed, Input, Output
 from hpcdeploy.transport.local import LocalTransport
 from tests.disks import small_disk
 from tests.sessions import AT_ONCE

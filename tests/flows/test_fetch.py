@@ -16,13 +16,14 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConfigError, ConnectionLostError, SchedulerError
 from hpcdeploy.flows.fetch import Fetched, fetch
 from hpcdeploy.limits import OutputLimit
+from hpcdeploy.progress import ignore_output
 from hpcdeploy.remote import download
 from hpcdeploy.remote.connections import Connections
 from hpcdeploy.remote.download import groups
 from hpcdeploy.remote.listing import RemoteFile, inside, leads_out, read_listing
 from hpcdeploy.remote.session import RetryPolicy
 from hpcdeploy.run import Run
-from hpcdeploy.transport.contract import Completed, Input, Output, ignore_output
+from hpcdeploy.transport.contract import Completed, Input, Output
 from hpcdeploy.transport.local import LocalTransport
 from tests.disks import small_disk
 from tests.scheduler.samples import PLAIN, run_of

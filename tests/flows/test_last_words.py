@@ -2,8 +2,9 @@
 
 import pytest
 
+from hpcdeploy.progress import ignore_output
 from hpcdeploy.remote.answers import ErrorOutput
-from hpcdeploy.transport.contract import Completed, ignore_output
+from hpcdeploy.transport.contract import Completed
 
 SBATCH = b"sbatch: error: invalid partition specified: gpus\n"
 OURS = b"error: slurm refused the job; its message is above\n"

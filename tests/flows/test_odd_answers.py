@@ -25,7 +25,7 @@ from hpcdeploy.flows.submit import submit
 from hpcdeploy.image import Definition
 from hpcdeploy.job import Array, Job
 from hpcdeploy.limits import OutputLimit
-from hpcdeploy.progress import ignore_progress
+from hpcdeploy.progress import ignore_output, ignore_progress
 from hpcdeploy.remote.answers import ranges_of, read_submission
 from hpcdeploy.remote.connections import Connections
 from hpcdeploy.remote.listing import read_listing, read_state
@@ -34,7 +34,7 @@ from hpcdeploy.run import Run, RunStatus, State
 from hpcdeploy.secret import SecretValue
 from hpcdeploy.staged_files import StagedFile
 from hpcdeploy.store import Store
-from hpcdeploy.transport.contract import Completed, Input, Output, Transport, ignore_output
+from hpcdeploy.transport.contract import Completed, Input, Output, Transport
 from hpcdeploy.transport.local import LocalTransport
 from tests.scheduler.samples import PLAIN, run_of
 from tests.sessions import session

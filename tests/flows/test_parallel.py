@@ -13,13 +13,14 @@ import pytest
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConfigError, ConnectionLostError, TransportError
 from hpcdeploy.limits import OutputLimit
+from hpcdeploy.progress import ignore_output
 from hpcdeploy.remote import parallel_upload, records
 from hpcdeploy.remote.connections import Connections
 from hpcdeploy.remote.parallel_upload import receiving_records
 from hpcdeploy.remote.upload import upload
 from hpcdeploy.remote.upload_stream import UploadStream, receiving
 from hpcdeploy.staged_files import StagedFile
-from hpcdeploy.transport.contract import Completed, Input, Output, ignore_output
+from hpcdeploy.transport.contract import Completed, Input, Output
 from hpcdeploy.transport.local import LocalTransport
 from tests.sessions import AT_ONCE, session
 
@@ -41,11 +42,12 @@ class Far(LocalTransport):
     delay = 1.0
 
     def __init__(self, dies: int | None = None, *, refuses: bool = False, gone: int = 0) -> None:
+        super().__init__()
         self.sent: list[int] = []
         self._dies = dies
         self._gone = gone
         self._refuses = refuses
-        self._lock = threading.Lock()
+        self._counting = threading.Lock()
         self._died = threading.Event()
 
     def run(
@@ -63,7 +65,7 @@ class Far(LocalTransport):
             raise TransportError("no network")
         if isinstance(stdin, bytes):
             return super().run(argv, stdin=stdin)
-        with self._lock:
+        with self._counting:
             number = len(self.sent)
             self.sent.append(0)
         if self._refuses and 0 < number < parallel_upload.CHUNKS:

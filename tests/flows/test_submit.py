@@ -14,10 +14,11 @@ from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConfigError, ConnectionLostError, HpcdeployError, SchedulerError, UncertainSubmissionError
 from hpcdeploy.flows import submit as flow
 from hpcdeploy.limits import OutputLimit
+from hpcdeploy.progress import ignore_output
 from hpcdeploy.remote.connections import Connections
 from hpcdeploy.staged_files import StagedFile
 from hpcdeploy.store import Store
-from hpcdeploy.transport.contract import Completed, Input, Output, ignore_output
+from hpcdeploy.transport.contract import Completed, Input, Output
 from hpcdeploy.transport.local import LocalTransport
 from tests.scheduler.samples import PLAIN, run_of
 from tests.sessions import AT_ONCE

@@ -25,7 +25,7 @@ from hpcdeploy.flows.submit import submit
 from hpcdeploy.job import Array, Job
 from hpcdeploy.limits import OutputLimit
 from hpcdeploy.plain_text import PlainStream, json_text
-from hpcdeploy.progress import ignore_progress
+from hpcdeploy.progress import ignore_output, ignore_progress
 from hpcdeploy.remote import parallel_upload
 from hpcdeploy.remote.answers import read_answer
 from hpcdeploy.remote.cleaning import read_items
@@ -36,7 +36,7 @@ from hpcdeploy.run import Run, RunStatus, TaskStatus
 from hpcdeploy.scheduler.contract import Answer, scheduler_of
 from hpcdeploy.staged_files import StagedFile
 from hpcdeploy.store import Store
-from hpcdeploy.transport.contract import Completed, Input, Output, ignore_output
+from hpcdeploy.transport.contract import Completed, Input, Output
 from hpcdeploy.transport.local import LocalTransport
 from tests.fuzz.damage import as_json, contents, texts
 from tests.fuzz.parser import Parser

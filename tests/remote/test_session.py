@@ -8,9 +8,10 @@ import pytest
 from hpcdeploy.cluster import Cluster
 from hpcdeploy.errors import ConnectionLostError, OverLimitError, SchedulerError, TransportError
 from hpcdeploy.limits import OutputLimit
+from hpcdeploy.progress import ignore_output
 from hpcdeploy.remote.connections import Connections
 from hpcdeploy.remote.session import RetryPolicy, ScriptResult
-from hpcdeploy.transport.contract import Completed, Input, Output, ignore_output
+from hpcdeploy.transport.contract import Completed, Input, Output
 from hpcdeploy.transport.local import LocalTransport
 
 CLUSTER = Cluster(name="hpc")

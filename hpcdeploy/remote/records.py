@@ -14,12 +14,12 @@ from hpcdeploy.remote.upload_stream import Supplier
 _HEADER = struct.Struct(">QI32s")
 """Offset, length, and sha256 of a record, before its bytes."""
 
-SHORTEST, LONGEST = 256 * 1024, 4 * 1024 * 1024
+SHORTEST, LONGEST = 64 * 1024, 4 * 1024 * 1024
 """Minimum and maximum number of bytes in a record, except for the last. The login node keeps whole records only, so a cut
 connection loses up to one record in each channel. The journal of a large file needs long ones; the maximum is that of
 `login/receive.py`."""
 
-_RECORDS = 4096
+_RECORDS = 16384
 """Number of records of a file, as far as `LONGEST` allows."""
 
 

@@ -117,7 +117,7 @@ def test_a_source_that_is_too_short_or_breaks_ends_all_channels(source: Source) 
 
 
 @pytest.mark.parametrize(
-    ("size", "length"), [(10**7, SHORTEST), (4096 * 10**6, 10**6), (10**12, LONGEST)], ids=["small", "large", "huge"]
+    ("size", "length"), [(10**7, SHORTEST), (16384 * 10**6, 10**6), (10**12, LONGEST)], ids=["small", "large", "huge"]
 )
 def test_records_of_a_large_file_are_long_since_each_is_a_line_of_the_journal(size: int, length: int) -> None:
     def endless(_start: int) -> Iterator[bytes]:
